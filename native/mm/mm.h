@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What a Linux mm needs in C: mm_struct, VMAs, PTE-table reference counts, faults, zap. */
+#ifndef UCMMU_MM_MM_H
+#define UCMMU_MM_MM_H
+
+#include "mm/memory.h"
+#include "x86/unit.h"
+
+/* cffi-begin */
+/* vm_flags: the kernel's values (include/linux/mm.h, v6.18). */
+#define VM_READ 0x1
+#define VM_WRITE 0x2
+#define VM_EXEC 0x4
+#define VM_SHARED 0x8
+#define VM_MAYREAD 0x10
+#define VM_MAYWRITE 0x20
+#define VM_MAYEXEC 0x40
+#define VM_GROWSDOWN 0x100
+#define VM_PFNMAP 0x400
+#define VM_LOCKED 0x2000
+#define VM_DONTEXPAND 0x40000
+#define VM_ACCOUNT 0x100000
+#define VM_NORESERVE 0x200000
+
+/*
+ * Linux's use of the bits that the processor ignores or that mean something else while P is 0.
+ * PROT_NONE pages have P clear and bit 8 set; bit 9 marks a frame without rmap (the zero page).
+ */
+#define _PAGE_PROTNONE 0x100
+#define _PAGE_SPECIAL 0x200
+#define _PAGE_TABLE 0x67	/* P | RW | US | A | D */
+#define PTRS_PER_PTE 512
+#define PMD_SIZE 0x200000
+#define TLB_SINGLE_PAGE_FLUSH_CEILING 33
+#define TLB_FLUSH_ALL 0xffffffffffffffff
+
+/* How empty PTE tables are freed (mmu/linux/pt_reclaim.py says what each does). */
+#define FREE_TABLES_NEVER 0
+#define FREE_TABLES_SCAN 1
+#define FREE_TABLES_REFCOUNT 2
+
+#define MM_FILEPAGES 0
+#define MM_ANONPAGES 1
+#define MM_SWAPENTS 2
+#define MM_SHMEMPAGES 3
+#define NR_MM_RSS 4
+
+/* vm_fault_t results (include/linux/mm_types.h). */
+#define VM_FAULT_OOM 0x1
+#define VM_FAULT_SIGBUS 0x2
+#define VM_FAULT_MAJOR 0x4
+#define VM_FAULT_SIGSEGV 0x40
+#define VM_FAULT_NOPAGE 0x100
+#define VM_FAULT_FALLBACK 0x800	/* ours: not a case the C path takes; nothing was changed */
+
+/* Broken invariants; the first one found is kept in mm_struct.bug. */
+#define BUG_NONE 0
+#define BUG_PTE_REF_UNDERFLOW 1
+#define BUG_PTE_REF_OVERFLOW 2
+#define BUG_PTE_REF_FROM_ZERO 3
+#define BUG_PTE_TABLE_NOT_EMPTY 4
+#define BUG_LOCK_HELD 5
+#define BUG_LOCK_NOT_HELD 6
+#define BUG_RSS_NEGATIVE 7
+
+/* pte_try_get() */
+#define TRYGET_SUCCEEDED 0
+#define TRYGET_FAILED_ZERO 1
+#define TRYGET_FAILED_NONE 2
+#define TRYGET_FAILED_HUGE_PMD 3
+
+struct vm_area_struct {
+	u64 vm_start, vm_end;	/* [vm_start, vm_end), page-aligned */
+	u64 vm_flags;
+	u64 vm_pgoff;		/* pages: into the file, or vm_start >> 12 if anonymous */
+	u32 vm_file;		/* 0 anonymous, else a number the owner of the mm gives meaning to */
+	u32 vm_name;		/* what /proc/self/maps calls it; 0 nothing, else as vm_file */
+};
+
+/* VMAs in order of address, none overlapping. */
+struct vma_index {
+	struct vm_area_struct *vma;
+	u32 nr, max;
+	u32 hint;		/* where the last find ended */
+	u32 pad;
+};
+
+/* Table frames that wait for a grace period: a list through struct page.next, oldest first. */
+struct rcu_state {
+	u32 nesting;		/* rcu_read_lock() depth */
+	u32 head, tail;		/* frame indexes, PAGE_NONE when empty */
+	u32 nr_pending;		/* frames */
+	u64 gp_seq;		/* grace periods ended */
+};
+
+struct mm_struct {
+	struct memory *ram;
+	struct mmu_unit *mmu;	/* the CPU it runs on */
+	struct event_ring *ring;
+	struct rcu_state *rcu;
+	u64 pgd;		/* guest-physical address of the PML4 table */
+	u64 pgtables_bytes;	/* PTE, PMD and PUD tables: VmPTE * 1024 */
+	u64 hiwater_pgtables;	/* bytes */
+	s64 rss_stat[NR_MM_RSS]; /* pages */
+	u64 hiwater_rss;	/* pages */
+	u64 total_vm, hiwater_vm, locked_vm, data_vm, exec_vm, stack_vm; /* pages */
+	u64 start_code, end_code, start_data, end_data;
+	u64 start_brk, brk, start_stack, mmap_base, task_size;
+	u64 arg_start, arg_end, env_start, env_end;
+	u64 counter[NR_MM_COUNTERS];
+	u64 bug_address;
+	u32 bug;		/* BUG_* */
+	u32 policy;		/* FREE_TABLES_* */
+	u32 mmap_lock;		/* 0 free, 1 held for writing */
+	u32 page_table_lock;	/* guards PML4 and PDPT entries */
+	struct vma_index vmas;
+};
+
+#define MMU_GATHER_BUNDLE 8	/* frames held without memory for a batch */
+#define MMU_GATHER_MAX 514	/* and 506 more with a batch */
+
+/* One mmu_gather: what was unmapped, to be flushed first and freed after. */
+struct mmu_gather {
+	struct mm_struct *mm;
+	u64 start, end;		/* bytes of address space to flush; start > end: nothing yet */
+	u32 freed_tables;
+	u32 fullmm;		/* the whole mm goes: flush everything */
+	u32 cleared_ptes, cleared_pmds;
+	u32 nr, max;		/* frames in pfn[]; how many it may take */
+	u32 nr_tables;		/* frames in table[] */
+	u32 pad;
+	u64 pfn[MMU_GATHER_MAX];
+	u64 table[MMU_GATHER_MAX];
+};
+
+/* Whom a zap is for: struct zap_details, what of it we need. */
+#define ZAP_RECLAIM_PT 0x1	/* MADV_DONTNEED: CONFIG_PT_RECLAIM may free tables */
+
+/* VMAs (vma.c). */
+/* The first VMA that ends above addr, or NULL. */
+struct vm_area_struct *find_vma(struct mm_struct *mm, u64 addr);
+/* Number of the first VMA that ends above addr; vmas.nr if none. */
+u32 vma_index_of(struct mm_struct *mm, u64 addr);
+/* Make room for *vma at its place by address. 0, or -ENOMEM. Pointers into the index move. */
+int vma_insert(struct mm_struct *mm, const struct vm_area_struct *vma);
+/* Take VMAs [first, first + nr) out. Pointers into the index move. */
+void vma_remove(struct mm_struct *mm, u32 first, u32 nr);
+/* cffi-end */
+
+#endif

@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* One processor's MMU: registers, TLB, counters, and what changed for whoever caches its answers. */
+#ifndef UCMMU_X86_UNIT_H
+#define UCMMU_X86_UNIT_H
+
+#include "mm/memory.h"
+#include "x86/paging.h"
+#include "x86/tlb.h"
+
+/* cffi-begin */
+#define SOFT_FLUSH_MAX 33	/* pages listed singly before the whole is named */
+
+/*
+ * Pages whose translations a consumer of mmu_translate() (Unicorn's soft TLB) must forget.
+ * The consumer takes them and resets the list; the MMU only adds.
+ */
+struct soft_flush {
+	u32 all;		/* forget everything */
+	u32 nr;
+	u64 page[SOFT_FLUSH_MAX]; /* virtual addresses, 4 KiB-aligned */
+};
+
+struct mmu_unit {
+	struct memory *ram;
+	u64 cr0, cr2, cr3, cr4, efer, rflags;
+	u32 maxphyaddr;		/* bits */
+	u32 cpu;
+	u32 exact;		/* 1: mmu_translate() goes through the TLB model */
+	u32 pad;
+	u64 table_gen;		/* counts announced changes of table entries */
+	struct soft_flush soft;
+	struct event_ring *ring; /* may be NULL */
+	u64 counter[NR_COUNTERS];
+	struct tlb tlb;
+};
+
+/*
+ * Walk the tables for va. user: 1 for an access at CPL 3, 0 for a supervisor one.
+ * Fills *w and returns w->result. WALK_QUIET and WALK_HARDWARE set A and D by
+ * compare-and-exchange; WALK_HARDWARE counts page_walker_loads and emits walk_entry, walk_set_ad, walk_done; it does not touch the TLB.
+ */
+u32 mmu_walk(struct mmu_unit *u, u64 va, u32 access, u32 user, u32 mode, struct walk *w);
+
+/*
+ * Translate one access, as the processor would: in exact through TLB, paging-structure caches and
+ * walk, counted and with events; else by a walk alone. Fills *t and returns t->result.
+ * A fault sets cr2, drops the address's entries (SDM 4.10.4.1) and is counted.
+ */
+u32 mmu_translate(struct mmu_unit *u, u64 va, u32 access, u32 user, struct translation *t);
+
+/*
+ * The answer for a consumer that refills a cache of its own (Unicorn's soft TLB), which it does at
+ * times of its own choosing: no counter, no event, no change to the model.  In exact a resident
+ * entry decides, else a WALK_PROBE (the access itself, which follows, sets A and D through
+ * mmu_translate()); not in exact, a WALK_QUIET.  A fault is only told: the consumer calls
+ * mmu_translate() to have it happen.
+ */
+u32 mmu_refill(struct mmu_unit *u, u64 va, u32 access, u32 user, struct translation *t);
+
+/* The resident first- or second-level entry that serves va for this access, or NULL. No side effects. */
+struct tlb_entry *mmu_resident(struct mmu_unit *u, u64 va, u32 access);
+
+/* INVLPG: va's entries of the current PCID, global ones of any, and all its paging-structure caches. */
+void mmu_invlpg(struct mmu_unit *u, u64 va);
+/* INVPCID type 0-3 (SDM vol. 2A INVPCID). Returns 0, or XLATE_GP for an illegal descriptor. */
+u32 mmu_invpcid(struct mmu_unit *u, u32 type, u64 pcid, u64 va);
+/* MOV to CR3: switches tables; without bit 63 drops the PCID's non-global entries. */
+void mmu_write_cr3(struct mmu_unit *u, u64 value);
+/* MOV to CR4 and CR0: what the change of bits invalidates (SDM 4.10.4.1). */
+void mmu_write_cr4(struct mmu_unit *u, u64 value);
+void mmu_write_cr0(struct mmu_unit *u, u64 value);
+/* Drop every entry, global ones too. */
+void mmu_flush_all(struct mmu_unit *u);
+/* Entries of tables changed without a flush: consumers must ask again, the model keeps what it has. */
+void mmu_tables_changed(struct mmu_unit *u);
+/* Name va (or everything, nr_pages > SOFT_FLUSH_MAX) in the list of pages a consumer must forget. */
+void mmu_soft_flush(struct mmu_unit *u, u64 va, u64 nr_pages);
+/* cffi-end */
+
+#endif
