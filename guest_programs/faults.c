@@ -1,0 +1,252 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* faults MODE [NUMBER]: one way to fail, or to come close to it, for each mode. */
+#include <errno.h>
+#include <signal.h>
+#include <stdint.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <x86intrin.h>
+
+#include "guest.h"
+
+static unsigned long number;	/* the second argument */
+
+static void *map(size_t size, int prot)
+{
+	void *at = mmap(NULL, size, prot, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (at == MAP_FAILED)
+		die("cannot map %zu bytes", size);
+	return at;
+}
+
+static void nowhere(void)
+{
+	((void (*)(void))0x10000)();
+}
+
+static void null_read(void)
+{
+	volatile int *nothing = NULL;
+
+	__asm__ volatile("" : "+r"(nothing));
+	*nothing;
+}
+
+static void noncanonical(void)
+{
+	volatile uint64_t at = 0x8000000000000000;
+
+	*(volatile char *)at = 1;
+}
+
+static void kernel_read(void)
+{
+	volatile uint64_t at = 0xffff888000000000;
+
+	*(volatile char *)at;
+}
+
+__attribute__((noinline)) static unsigned long deeper(volatile char *above)
+{
+	volatile char here[512];
+
+	here[0] = *above;
+	return here[0] ? deeper(here) + (unsigned long)here[0] : 0;
+}
+
+static void stack_overflow(void)
+{
+	volatile char top = 1;
+
+	number = deeper(&top);
+}
+
+static void text_write(void)
+{
+	volatile char *at = (volatile char *)(uintptr_t)text_write;
+
+	*at = 0;
+}
+
+static void data_jump(void)
+{
+	unsigned char *code = map(PAGE_BYTES, PROT_READ | PROT_WRITE);
+
+	code[0] = 0xc3;
+	((void (*)(void))code)();
+}
+
+static void readonly_write(void)
+{
+	volatile char *at = map(PAGE_BYTES, PROT_READ | PROT_WRITE);
+
+	at[0] = 1;
+	if (mprotect((void *)at, PAGE_BYTES, PROT_READ))
+		die("mprotect failed");
+	at[0] = 2;
+}
+
+static void past_end_of_file(void)
+{
+	int fd = open("/proc/self/exe", O_RDONLY);
+	off_t size = lseek(fd, 0, SEEK_END);
+	size_t first_past = ((size_t)size + PAGE_BYTES - 1) & ~(PAGE_BYTES - 1);
+	volatile char *at = mmap(NULL, first_past + PAGE_BYTES, PROT_READ, MAP_PRIVATE, fd, 0);
+
+	if (at == MAP_FAILED)
+		die("cannot map the program's file");
+	at[first_past];
+}
+
+static void divide(void)
+{
+	volatile unsigned int zero = 0;
+
+	__asm__ volatile("xor %%edx, %%edx; mov $1, %%eax; divl %0" : : "m"(zero) : "eax", "edx");
+}
+
+static void illegal(void)
+{
+	__asm__ volatile("ud2");
+}
+
+static void privileged(void)
+{
+	__asm__ volatile("hlt");
+}
+
+static void breakpoint(void)
+{
+	__asm__ volatile("int3");
+}
+
+static void exit_with(void)
+{
+	_exit((int)number);
+}
+
+static void kill_self(void)
+{
+	if (kill(getpid(), (int)number))
+		die("kill failed");
+	printf("survived signal %lu\n", number);
+}
+
+static void unknown_syscall(void)
+{
+	for (int i = 0; i < 3; i++)
+		printf("%ld\n", syscall((long)number));
+	printf("errno %d\n", errno);
+}
+
+/* Time stamps grow, and CPUID claims neither AVX nor random numbers of the host's. */
+static void clocks(void)
+{
+	unsigned int aux, a = 1, b, c = 0, d;
+	uint64_t first = __rdtsc(), second = __rdtsc(), third = __rdtscp(&aux);
+
+	if (first >= second || second >= third)
+		die("the time-stamp counter does not grow");
+	__asm__ volatile("cpuid" : "+a"(a), "=b"(b), "+c"(c), "=d"(d));
+	printf("avx %u, rdrand %u, sse2 %u\n", c >> 28 & 1, c >> 30 & 1, d >> 26 & 1);
+}
+
+static void rdrand(void)
+{
+	__asm__ volatile("rdrand %%rax" : : : "rax", "cc");
+}
+
+/* Code that changes under the processor, in place and by remapping. */
+static void self_modifying(void)
+{
+	/* mov $imm32, %eax; ret */
+	static const unsigned char body[] = { 0xb8, 0, 0, 0, 0, 0xc3 };
+	unsigned char *code = map(PAGE_BYTES, PROT_READ | PROT_WRITE | PROT_EXEC);
+	unsigned int sum = 0;
+
+	for (unsigned int i = 1; i <= 100; i++) {
+		memcpy(code, body, sizeof(body));
+		memcpy(code + 1, &i, sizeof(i));
+		sum += ((unsigned int (*)(void))code)();
+		if (i % 10 == 0 && madvise(code, PAGE_BYTES, MADV_DONTNEED))
+			die("madvise failed");
+	}
+	printf("sum %u\n", sum);
+}
+
+static void on_signal(int signo)
+{
+	(void)signo;
+}
+
+/* Handlers are remembered, told back, and ignoring is honoured. */
+static void handlers(void)
+{
+	struct sigaction new = { .sa_handler = on_signal }, old;
+	sigset_t mask, was;
+
+	if (sigaction(SIGUSR1, &new, NULL) || sigaction(SIGUSR1, NULL, &old) || old.sa_handler != on_signal)
+		die("sigaction does not remember");
+	if (sigaction(SIGKILL, &new, NULL) != -1 || errno != EINVAL)
+		die("SIGKILL took a handler");
+	sigemptyset(&mask);
+	sigaddset(&mask, SIGUSR2);
+	if (sigprocmask(SIG_BLOCK, &mask, NULL) || sigprocmask(SIG_BLOCK, NULL, &was) || !sigismember(&was, SIGUSR2))
+		die("sigprocmask does not remember");
+	signal(SIGTERM, SIG_IGN);
+	raise(SIGTERM);
+	raise(SIGCHLD);
+	puts("handlers ok");
+}
+
+/* Falls on a fault for which a handler stands. */
+static void handled_fault(void)
+{
+	signal(SIGSEGV, on_signal);
+	fflush(stdout);
+	null_read();
+}
+
+static void out_of_memory(void)
+{
+	for (;;) {
+		volatile char *at = map(1 << 20, PROT_READ | PROT_WRITE);
+
+		for (size_t page = 0; page < 1 << 20; page += PAGE_BYTES)
+			at[page] = 1;
+	}
+}
+
+/* Never ends: for time-outs. */
+static void spin(void)
+{
+	for (;;)
+		number++;
+}
+
+static const struct {
+	const char *name;
+	void (*run)(void);
+} modes[] = {
+	{ "nowhere", nowhere }, { "null", null_read }, { "noncanonical", noncanonical }, { "kernel", kernel_read },
+	{ "stack", stack_overflow }, { "text", text_write }, { "data_jump", data_jump }, { "readonly", readonly_write },
+	{ "file_end", past_end_of_file }, { "div", divide }, { "ill", illegal }, { "hlt", privileged },
+	{ "int3", breakpoint }, { "abort", abort }, { "exit", exit_with }, { "kill", kill_self },
+	{ "syscall", unknown_syscall }, { "clocks", clocks }, { "rdrand", rdrand }, { "smc", self_modifying },
+	{ "handlers", handlers }, { "handled", handled_fault }, { "oom", out_of_memory }, { "spin", spin },
+};
+
+int main(int argc, char **argv)
+{
+	if (argc < 2)
+		die("usage: faults MODE [NUMBER]");
+	if (argc > 2)
+		number = parse_size(argv[2]);
+	for (size_t i = 0; i < sizeof(modes) / sizeof(modes[0]); i++)
+		if (!strcmp(modes[i].name, argv[1])) {
+			modes[i].run();
+			return 0;
+		}
+	die("no mode '%s'", argv[1]);
+}
