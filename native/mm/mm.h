@@ -62,12 +62,19 @@
 #define BUG_LOCK_HELD 5
 #define BUG_LOCK_NOT_HELD 6
 #define BUG_RSS_NEGATIVE 7
+#define BUG_PTE_TABLE_LEAKED 8	/* refcount: tearing down met a PTE table */
+#define BUG_GATHER_NESTED 9
+#define BUG_RCU_UNBALANCED 10
 
 /* pte_try_get() */
 #define TRYGET_SUCCEEDED 0
 #define TRYGET_FAILED_ZERO 1
 #define TRYGET_FAILED_NONE 2
 #define TRYGET_FAILED_HUGE_PMD 3
+
+/* A PMD entry and a PTE, in RAM: entries of a page directory and of a page table. */
+typedef u64 pmd_t;
+typedef u64 pte_t;
 
 struct vm_area_struct {
 	u64 vm_start, vm_end;	/* [vm_start, vm_end), page-aligned */
@@ -93,6 +100,8 @@ struct rcu_state {
 	u64 gp_seq;		/* grace periods ended */
 };
 
+struct mmu_gather;
+
 struct mm_struct {
 	struct memory *ram;
 	struct mmu_unit *mmu;	/* the CPU it runs on */
@@ -113,6 +122,7 @@ struct mm_struct {
 	u32 policy;		/* FREE_TABLES_* */
 	u32 mmap_lock;		/* 0 free, 1 held for writing */
 	u32 page_table_lock;	/* guards PML4 and PDPT entries */
+	struct mmu_gather *gather; /* the one in progress, or NULL */
 	struct vma_index vmas;
 };
 
@@ -125,10 +135,9 @@ struct mmu_gather {
 	u64 start, end;		/* bytes of address space to flush; start > end: nothing yet */
 	u32 freed_tables;
 	u32 fullmm;		/* the whole mm goes: flush everything */
-	u32 cleared_ptes, cleared_pmds;
+	u32 stride_shift;	/* log2 of the smallest reach of a cleared entry, bytes; 0: none yet */
 	u32 nr, max;		/* frames in pfn[]; how many it may take */
 	u32 nr_tables;		/* frames in table[] */
-	u32 pad;
 	u64 pfn[MMU_GATHER_MAX];
 	u64 table[MMU_GATHER_MAX];
 };

@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "mm/fault.h"
+
+#include "mm/mmu_gather.h"
+#include "mm/pgtable.h"
+#include "mm/pte_ref.h"
+
+/* Frames one fault can need: PUD, PMD and PTE table, and the page. */
+#define FAULT_FRAMES_MAX 4
+
+static bool is_zero_page(const struct mm_struct *mm, u64 pte)
+{
+	return entry_pfn(pte) == mm->ram->zero_pfn;
+}
+
+/* A page of this mm alone: no page cache, no other mapping. */
+static bool is_exclusive(const struct mm_struct *mm, u64 pte)
+{
+	const struct page *page = pfn_to_page(mm->ram, entry_pfn(pte));
+
+	return page->flags & PG_anon && page->_refcount == 1;
+}
+
+/* Hand out a zeroed page that one PTE is about to map. 0: out of memory. */
+static u64 alloc_anon_page(struct mm_struct *mm)
+{
+	u64 pfn = alloc_pages(mm->ram, 0, true);
+
+	if (likely(pfn)) {
+		struct page *page = pfn_to_page(mm->ram, pfn);
+
+		page->flags |= PG_anon;
+		page->_mapcount = 1;
+	}
+	return pfn;
+}
+
+static u64 mk_anon_pte(u64 pfn, u64 vm_flags)
+{
+	return pfn << PAGE_SHIFT | vm_page_prot(vm_flags) | X86_RW | X86_D;
+}
+
+/* First touch: the table is had, held and locked; *pte is none. */
+static u32 map_fresh(struct mm_struct *mm, pmd_t *pmd, pte_t *pte, u64 addr, u64 vm_flags, u32 write)
+{
+	u64 value;
+
+	if (write) {
+		u64 pfn = alloc_anon_page(mm);
+
+		if (unlikely(!pfn))
+			return VM_FAULT_OOM;
+		value = mk_anon_pte(pfn, vm_flags);
+		add_mm_counter(mm, MM_ANONPAGES, 1);
+	} else {
+		value = mm->ram->zero_pfn << PAGE_SHIFT | vm_page_prot(vm_flags) | _PAGE_SPECIAL;
+	}
+	set_pte_at(mm, addr, pte, value);
+	pte_entries_set(mm, pmd, 1);
+	return 0;
+}
+
+/* do_wp_page() for what an anonymous VMA can hold: copy the zero page, or reuse our own page. */
+static u32 write_protect_fault(struct mm_struct *mm, pte_t *pte, u64 addr, u64 vm_flags)
+{
+	u64 value = *pte, pfn;
+
+	if (is_zero_page(mm, value)) {
+		pfn = alloc_anon_page(mm);
+		if (unlikely(!pfn))
+			return VM_FAULT_OOM;
+		add_mm_counter(mm, MM_ANONPAGES, 1);
+		set_pte_at(mm, addr, pte, mk_anon_pte(pfn, vm_flags));
+	} else if (is_exclusive(mm, value)) {
+		set_pte_at(mm, addr, pte, value | X86_RW | X86_D | X86_A);
+	} else {
+		return VM_FAULT_FALLBACK;
+	}
+	flush_tlb_mm_range(mm, addr, addr + PAGE_SIZE, PAGE_SHIFT, 0);
+	return 0;
+}
+
+static u32 resolve_locked(struct mm_struct *mm, pmd_t *pmd, pte_t *pte, u64 addr, u64 vm_flags, u32 write)
+{
+	u64 value = *pte;
+
+	if (pte_none(value))
+		return map_fresh(mm, pmd, pte, addr, vm_flags, write);
+	if (!(value & X86_P))
+		return VM_FAULT_FALLBACK;
+	if (write && !(value & X86_RW))
+		return write_protect_fault(mm, pte, addr, vm_flags);
+	return VM_FAULT_NOPAGE;
+}
+
+static u32 anonymous_fault(struct mm_struct *mm, u64 addr, u64 vm_flags, u32 write)
+{
+	pmd_t *pmd = pmd_alloc(mm, addr);
+	pte_t *pte;
+	u32 result;
+
+	if (unlikely(!pmd))
+		return VM_FAULT_OOM;
+	switch (pte_alloc_get_map_lock(mm, pmd, addr, &pte)) {
+	case PTE_ALLOC_OOM:
+		return VM_FAULT_OOM;
+	case PTE_ALLOC_HUGE_PMD:
+		return VM_FAULT_FALLBACK;
+	}
+	result = resolve_locked(mm, pmd, pte, addr, vm_flags, write);
+	pte_unlock(mm, pmd);
+	pte_put(mm, pmd, addr);
+	return result;
+}
+
+u32 do_anonymous_fault(struct mm_struct *mm, u64 address, u32 write)
+{
+	struct vm_area_struct *vma = find_vma(mm, address);
+
+	if (!vma || address < vma->vm_start || vma->vm_file)
+		return VM_FAULT_FALLBACK;
+	return anonymous_fault(mm, address & PAGE_MASK, vma->vm_flags, write);
+}
+
+/* access_error(): the VMA does not allow what was tried. */
+static bool access_error(u64 vm_flags, u32 error_code)
+{
+	if (error_code & PF_WR)
+		return !(vm_flags & VM_WRITE);
+	if (error_code & PF_ID)
+		return !(vm_flags & VM_EXEC);
+	return error_code & PF_P || !(vm_flags & (VM_READ | VM_WRITE | VM_EXEC));
+}
+
+/* Would resolve_locked() take it? Looks only. */
+static bool is_common(struct mm_struct *mm, u64 addr, u32 write)
+{
+	pmd_t *pmd = pmd_offset_or_null(mm, addr);
+	u64 value;
+
+	if (!pmd || pmd_none(*pmd))
+		return true;
+	if (pmd_huge(*pmd) || pmd_page(mm, *pmd)->ptl)
+		return false;
+	value = *pte_offset(mm, *pmd, addr);
+	if (pte_none(value))
+		return true;
+	return write && (value & (X86_P | X86_RW)) == X86_P &&
+	       (is_zero_page(mm, value) || is_exclusive(mm, value));
+}
+
+bool mm_fast_fault(struct mm_struct *mm, u64 address, u32 error_code)
+{
+	u32 write = error_code & PF_WR;
+	struct vm_area_struct *vma;
+
+	if (unlikely(mm->mmap_lock || mm->ram->nr_free < FAULT_FRAMES_MAX || ~mm->ram->fail_after ||
+		     error_code & PF_RSVD))
+		return false;
+	vma = find_vma(mm, address);
+	if (unlikely(!vma || address < vma->vm_start || vma->vm_file || vma->vm_flags & VM_SHARED ||
+		     access_error(vma->vm_flags, error_code) || !is_common(mm, address, write)))
+		return false;
+	mm->counter[MM_COUNTER_pgfault]++;
+	emit(mm->ring, page_fault_user, address, error_code, 0);
+	return !(anonymous_fault(mm, address & PAGE_MASK, vma->vm_flags, write) &
+		 (VM_FAULT_OOM | VM_FAULT_FALLBACK));
+}

@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "mm/mmu_gather.h"
+#include "mm/pgtable.h"
+#include "mm/pt_reclaim.h"
+#include "mm/zap.h"
+
+/* A PTE table still in its PMD: what tearing down is for, but under refcount a leaked reference. */
+static void free_pte_range(struct mmu_gather *tlb, u64 pfn, u64 addr)
+{
+	struct mm_struct *mm = tlb->mm;
+
+	if (pte_ref_is_enabled(mm))
+		mm_bug(mm, BUG_PTE_TABLE_LEAKED, addr);
+	emit(mm->ring, pte_free, addr & PMD_MASK, pfn, 0);
+	pte_free_tlb(tlb, pfn, addr);
+	mm_dec_nr_ptes(mm);
+}
+
+/*
+ * [floor, ceiling) holds nothing but what is being unmapped.  May the table that level's entry for
+ * [start, end) points to go?  Only if its whole reach lies inside: free_pmd_range() and its kin.
+ */
+static bool inside(u64 start, u64 end, u64 floor, u64 ceiling, u32 level)
+{
+	u64 mask = ~(level_size(level) - 1);
+
+	if ((start & mask) < floor)
+		return false;
+	if (ceiling) {
+		ceiling &= mask;
+		if (!ceiling)
+			return false;
+	}
+	return end - 1 <= ceiling - 1;
+}
+
+/* Free below the entries of level in table, for [addr, end), then the tables themselves. */
+static void free_level(struct mmu_gather *tlb, u64 *table, u64 addr, u64 end, u64 floor, u64 ceiling,
+		       u32 level)
+{
+	struct mm_struct *mm = tlb->mm;
+	u64 next;
+
+	for (; addr < end; addr = next) {
+		u64 *entry = table + (entry_offset(addr, level) >> 3), value = *entry;
+
+		next = addr_end(addr, end, level);
+		if (!(value & X86_P) || pmd_huge(value))
+			continue;
+		if (level > 2)
+			free_level(tlb, table_of(mm, value), addr, next, floor, ceiling, level - 1);
+		if (level > 2 && !inside(addr, next, floor, ceiling, level))
+			continue;
+		__atomic_store_n(entry, 0, __ATOMIC_RELAXED);
+		if (level == 2) {
+			free_pte_range(tlb, entry_pfn(value), addr);
+		} else {
+			mm_dec_pgtables(mm);
+			table_free_tlb(tlb, entry_pfn(value), addr, level - 1);
+		}
+	}
+}
+
+void free_pgd_range(struct mmu_gather *tlb, u64 addr, u64 end, u64 floor, u64 ceiling)
+{
+	addr &= PMD_MASK;
+	if (addr < floor) {
+		addr += PMD_SIZE;
+		if (!addr)
+			return;
+	}
+	if (ceiling) {
+		ceiling &= PMD_MASK;
+		if (!ceiling)
+			return;
+	}
+	if (end - 1 > ceiling - 1)
+		end -= PMD_SIZE;
+	if (addr > end - 1)
+		return;
+	free_level(tlb, pa_to_host(tlb->mm->ram, tlb->mm->pgd), addr, end, floor, ceiling, 4);
+}

@@ -1,0 +1,460 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Guest RAM and its frames: Linux's zoned buddy allocator (mm/page_alloc.c) for one
+ * zone and one CPU.  From the caller inwards:
+ *
+ *	pcp[]		a stack of single frames; what was freed last goes out first
+ *	free_head[]	free blocks of 2^order frames, naturally aligned in guest-physical
+ *			memory; two buddies that are both free become one block
+ *	frontier	frames never handed out: no struct page of theirs was written
+ *
+ * Whether a free frame reads as zero (PG_zero) and whether it holds host memory
+ * (PG_host) is kept for each frame, so that splitting and merging touch no other.
+ */
+#include "mm/memory.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#define PCP_BATCH_ORDER 6		/* the largest block split to fill pcp[] at once */
+#define PCP_BATCH (1u << PCP_BATCH_ORDER)
+#define PCP_DRAIN (PCP_MAX / 4)		/* frames, the longest kept first, that make room */
+#define KEEP_DIRTY_DEFAULT 32768	/* frames: 128 MiB */
+#define FAIL_NEVER (~(u64)0)
+#define PHYSICAL_BITS 52
+
+static u64 first_pfn(const struct memory *m)
+{
+	return m->base >> PAGE_SHIFT;
+}
+
+static u32 page_order(const struct page *page)
+{
+	return page->flags >> PG_order_shift;
+}
+
+/* Host address of frame number index. */
+static u8 *frame_host(const struct memory *m, u64 index)
+{
+	return m->ram + (index << PAGE_SHIFT);
+}
+
+/* ---- lists of free blocks ---- */
+
+/* Put the free block of 2^order frames at index in front of its list. */
+static void list_add(struct memory *m, u32 index, u32 order)
+{
+	struct page *page = &m->pages[index];
+	u32 head = m->free_head[order];
+
+	page->flags = (page->flags & (PG_zero | PG_host)) | PG_buddy | order << PG_order_shift;
+	page->next = head;
+	page->prev = PAGE_NONE;
+	if (head != PAGE_NONE)
+		m->pages[head].prev = index;
+	m->free_head[order] = index;
+}
+
+/* Take the free block at index out of its list. */
+static void list_del(struct memory *m, u32 index, u32 order)
+{
+	struct page *page = &m->pages[index];
+
+	if (page->prev == PAGE_NONE)
+		m->free_head[order] = page->next;
+	else
+		m->pages[page->prev].next = page->next;
+	if (page->next != PAGE_NONE)
+		m->pages[page->next].prev = page->prev;
+	page->flags &= PG_zero | PG_host;
+}
+
+/* ---- the buddy system ---- */
+
+/* Index of the buddy of the block at index, or PAGE_NONE if it is not a free block of order. */
+static u32 free_buddy(const struct memory *m, u32 index, u32 order)
+{
+	u64 buddy = ((index + first_pfn(m)) ^ (u64)1 << order) - first_pfn(m);
+
+	if (buddy >= m->frontier || !(m->pages[buddy].flags & PG_buddy) ||
+	    page_order(&m->pages[buddy]) != order)
+		return PAGE_NONE;
+	return buddy;
+}
+
+/* Give 2^order frames at index to the free lists, merged with free buddies as far as it goes. */
+static void buddy_free(struct memory *m, u32 index, u32 order)
+{
+	u32 buddy;
+
+	while (order + 1 < NR_PAGE_ORDERS &&
+	       (buddy = free_buddy(m, index, order)) != PAGE_NONE) {
+		list_del(m, buddy, order);
+		if (buddy < index)
+			index = buddy;
+		order++;
+	}
+	list_add(m, index, order);
+}
+
+/* The largest block that may start at index and ends by end. */
+static u32 natural_order(const struct memory *m, u64 index, u64 end)
+{
+	u64 pfn = index + first_pfn(m);
+	u32 order = 0;
+
+	while (order + 1 < NR_PAGE_ORDERS && !(pfn >> order & 1) &&
+	       index + ((u64)2 << order) <= end)
+		order++;
+	return order;
+}
+
+/* Move the frontier to the next boundary of the largest block. false at the end of RAM. */
+static bool buddy_carve(struct memory *m)
+{
+	u64 largest = (u64)1 << (NR_PAGE_ORDERS - 1);
+	u64 index = m->frontier;
+	u64 pfn = index + first_pfn(m);
+	u64 end = index + largest - (pfn & (largest - 1));
+
+	if (index == m->nr_pages)
+		return false;
+	if (end > m->nr_pages)
+		end = m->nr_pages;
+	for (u64 i = index; i < end; i++)
+		m->pages[i].flags = PG_zero;
+	m->frontier = end;
+	while (index < end) {
+		u32 order = natural_order(m, index, end);
+
+		buddy_free(m, index, order);
+		index += (u64)1 << order;
+	}
+	return true;
+}
+
+/* The smallest order from order on of which a free block is there, carving if need be. */
+static u32 smallest_free_order(struct memory *m, u32 order)
+{
+	do {
+		for (u32 o = order; o < NR_PAGE_ORDERS; o++)
+			if (m->free_head[o] != PAGE_NONE)
+				return o;
+	} while (buddy_carve(m));
+	return NR_PAGE_ORDERS;
+}
+
+/* Take a block of order found, and give back what of it goes beyond order. Returns its index. */
+static u32 buddy_take(struct memory *m, u32 found, u32 order)
+{
+	u32 index = m->free_head[found];
+
+	list_del(m, index, found);
+	while (found > order) {
+		found--;
+		list_add(m, index + (1u << found), found);
+	}
+	return index;
+}
+
+/* ---- single frames ---- */
+
+/* Fill pcp[] with about PCP_BATCH frames, the lowest of each block on top. false: RAM is out. */
+static bool pcp_refill(struct memory *m)
+{
+	while (m->pcp_nr < PCP_BATCH) {
+		u32 found = smallest_free_order(m, 0);
+		u32 order = found < PCP_BATCH_ORDER ? found : PCP_BATCH_ORDER;
+		u32 index;
+
+		if (found == NR_PAGE_ORDERS)
+			return m->pcp_nr != 0;
+		index = buddy_take(m, found, order);
+		for (u32 i = 1u << order; i-- > 0;)
+			m->pcp[m->pcp_nr++] = index + i;
+	}
+	return true;
+}
+
+/* Give the nr frames that were kept longest to the free lists. */
+static void pcp_drain(struct memory *m, u32 nr)
+{
+	for (u32 i = 0; i < nr; i++)
+		buddy_free(m, m->pcp[i], 0);
+	m->pcp_nr -= nr;
+	memmove(m->pcp, m->pcp + nr, m->pcp_nr * sizeof(m->pcp[0]));
+}
+
+/* Find 2^order free frames. Returns their index, PAGE_NONE without such a block. */
+static u32 find_block(struct memory *m, u32 order)
+{
+	u32 found = smallest_free_order(m, order);
+
+	if (found == NR_PAGE_ORDERS && m->pcp_nr) {
+		pcp_drain(m, m->pcp_nr);
+		found = smallest_free_order(m, order);
+	}
+	return found == NR_PAGE_ORDERS ? PAGE_NONE : buddy_take(m, found, order);
+}
+
+/* Make a free frame one with a single owner, zeroed if zero. */
+static void page_hand_out(struct memory *m, u32 index, bool zero)
+{
+	struct page *page = &m->pages[index];
+	u32 flags = page->flags;
+
+	if (zero && !(flags & PG_zero))
+		memset(frame_host(m, index), 0, PAGE_SIZE);
+	if (flags & PG_host)
+		m->nr_dirty_free--;
+	*page = (struct page){
+		.flags = PG_host,
+		._refcount = 1,
+		.next = PAGE_NONE,
+		.prev = PAGE_NONE,
+	};
+}
+
+/* Mark one frame free. false if it must wait for memory_take_code(). */
+static bool page_take_back(struct memory *m, u32 index, bool zero)
+{
+	struct page *page = &m->pages[index];
+
+	page->_refcount = 0;
+	if (unlikely(page->flags & PG_code)) {
+		page->flags = PG_code | (page->flags & PG_host) | (zero ? PG_zero : 0);
+		page->next = m->code_free;
+		m->code_free = index;
+		return false;
+	}
+	m->nr_dirty_free += (page->flags & PG_host) != 0;
+	page->flags = (page->flags & PG_host) | (zero ? PG_zero : 0);
+	return true;
+}
+
+/* Put one frame that page_take_back() marked free where the next order-0 request finds it. */
+static void pcp_push(struct memory *m, u32 index)
+{
+	if (unlikely(m->pcp_nr == PCP_MAX))
+		pcp_drain(m, PCP_DRAIN);
+	m->pcp[m->pcp_nr++] = index;
+}
+
+/* ---- what the rest calls ---- */
+
+u64 alloc_pages(struct memory *m, u32 order, bool zero)
+{
+	u64 nr = (u64)1 << order, pfn;
+	u32 index;
+
+	if (unlikely(m->fail_after != FAIL_NEVER) && m->fail_after-- == 0)
+		return 0;
+	if (likely(order == 0)) {
+		if (unlikely(!m->pcp_nr) && !pcp_refill(m))
+			return 0;
+		index = m->pcp[--m->pcp_nr];
+		page_hand_out(m, index, zero);
+	} else {
+		index = order < NR_PAGE_ORDERS ? find_block(m, order) : PAGE_NONE;
+		if (index == PAGE_NONE)
+			return 0;
+		for (u64 i = 0; i < nr; i++)
+			page_hand_out(m, index + i, zero);
+	}
+	m->nr_free -= nr;
+	if (m->nr_free < m->nr_free_min)
+		m->nr_free_min = m->nr_free;
+	m->allocs += nr;
+	pfn = index + first_pfn(m);
+	emit(m->ring, page_alloc, pfn, order, 0);
+	return pfn;
+}
+
+/* A block with a frame that waits for memory_take_code() comes back frame by frame. */
+void free_pages(struct memory *m, u64 pfn, u32 order, bool zero)
+{
+	u32 index = MEMORY_PAGE_INDEX(m, pfn);
+	u64 nr = (u64)1 << order, nr_back = 0;
+
+	emit(m->ring, page_free, pfn, order, 0);
+	m->frees += nr;
+	for (u64 i = 0; i < nr; i++)
+		nr_back += page_take_back(m, index + i, zero);
+	m->nr_free += nr_back;
+	if (order && nr_back == nr) {
+		buddy_free(m, index, order);
+		return;
+	}
+	for (u64 i = 0; i < nr; i++)
+		if (!(m->pages[index + i].flags & PG_code))
+			pcp_push(m, index + i);
+}
+
+void put_page(struct memory *m, u64 pfn)
+{
+	struct page *page = pfn_to_page(m, pfn);
+
+	if (--page->_refcount)
+		return;
+	if (unlikely(page->flags & PG_reserved))
+		page->_refcount = 1;
+	else
+		free_pages(m, pfn, 0, false);
+}
+
+u64 memory_take_code(struct memory *m)
+{
+	u32 index = m->code_free;
+
+	if (index == PAGE_NONE)
+		return 0;
+	m->code_free = m->pages[index].next;
+	m->pages[index].next = PAGE_NONE;
+	return index + first_pfn(m);
+}
+
+void memory_free_code(struct memory *m, u64 pfn)
+{
+	u32 index = MEMORY_PAGE_INDEX(m, pfn);
+	struct page *page = &m->pages[index];
+
+	m->nr_dirty_free += (page->flags & PG_host) != 0;
+	page->flags &= PG_zero | PG_host;
+	m->nr_free++;
+	pcp_push(m, index);
+}
+
+/* ---- host memory ---- */
+
+/* Give the host memory of nr free frames at index back; each reads as zero from then on. */
+static u64 release_run(struct memory *m, u64 index, u64 nr)
+{
+	if (!nr || madvise(frame_host(m, index), nr << PAGE_SHIFT, MADV_DONTNEED))
+		return 0;
+	for (u64 i = index; i < index + nr; i++)
+		m->pages[i].flags = (m->pages[i].flags & ~PG_host) | PG_zero;
+	m->nr_dirty_free -= nr;
+	return nr << PAGE_SHIFT;
+}
+
+/* Give back what [index, end), all free, holds, in as few calls as there are runs. */
+static u64 release_frames(struct memory *m, u64 index, u64 end)
+{
+	u64 bytes = 0;
+
+	while (index < end) {
+		u64 start = index;
+
+		while (index < end && m->pages[index].flags & PG_host)
+			index++;
+		bytes += release_run(m, start, index - start);
+		index++;
+	}
+	return bytes;
+}
+
+/* The largest blocks go first: they are the least likely to be wanted again soon. */
+u64 memory_trim(struct memory *m, u64 keep)
+{
+	u64 bytes = 0;
+
+	for (u32 order = NR_PAGE_ORDERS; order-- > 0;)
+		for (u32 i = m->free_head[order]; i != PAGE_NONE; i = m->pages[i].next) {
+			if (m->nr_dirty_free <= keep)
+				return bytes;
+			bytes += release_frames(m, i, (u64)i + (1u << order));
+		}
+	for (u32 i = 0; i < m->pcp_nr && m->nr_dirty_free > keep; i++)
+		bytes += release_frames(m, m->pcp[i], (u64)m->pcp[i] + 1);
+	return bytes;
+}
+
+/* Whether all 4096 bytes are 0. Reading them costs the host no memory: absent pages read its zero page. */
+static bool frame_is_zero(const u8 *frame)
+{
+	return !frame[0] && !memcmp(frame, frame + 1, PAGE_SIZE - 1);
+}
+
+bool memory_release_if_zero(struct memory *m, u64 pfn)
+{
+	u64 index = MEMORY_PAGE_INDEX(m, pfn);
+	struct page *page = &m->pages[index];
+
+	if (index >= m->frontier || !frame_is_zero(frame_host(m, index)) ||
+	    madvise(frame_host(m, index), PAGE_SIZE, MADV_DONTNEED))
+		return false;
+	if (page->_refcount)
+		return true;
+	if (page->flags & PG_host && !(page->flags & PG_code))
+		m->nr_dirty_free--;
+	page->flags = (page->flags & ~PG_host) | PG_zero;
+	return true;
+}
+
+/* ---- set-up ---- */
+
+/* nr bytes of zeros that cost host memory only where they are written. NULL: the host refuses. */
+static void *map_lazily(u64 nr)
+{
+	void *p = mmap(NULL, nr, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	return p == MAP_FAILED ? NULL : p;
+}
+
+/* Take frame number frontier out of use for good. Returns its pfn. */
+static u64 reserve_frame(struct memory *m)
+{
+	u64 index = m->frontier++;
+
+	m->pages[index] = (struct page){
+		.flags = PG_reserved,
+		._refcount = 1,
+		.next = PAGE_NONE,
+		.prev = PAGE_NONE,
+	};
+	m->nr_free--;
+	return index + first_pfn(m);
+}
+
+/* Frame 0 of guest-physical memory is never handed out: pfn 0 means "no frame". */
+int memory_init(struct memory *m, u64 size, u64 base)
+{
+	u64 limit = (u64)1 << PHYSICAL_BITS;
+	u64 nr_pages = size >> PAGE_SHIFT;
+
+	*m = (struct memory){ 0 };
+	if (size % PAGE_SIZE || base % PAGE_SIZE || nr_pages < 2 || nr_pages >= PAGE_NONE ||
+	    base > limit || size > limit - base)
+		return -EINVAL;
+	m->ram = map_lazily(size);
+	m->pages = map_lazily(nr_pages * sizeof(*m->pages));
+	m->base = base;
+	m->size = size;
+	m->nr_pages = nr_pages;
+	if (!m->ram || !m->pages) {
+		memory_destroy(m);
+		return -ENOMEM;
+	}
+	m->nr_free = nr_pages;
+	m->keep_dirty = KEEP_DIRTY_DEFAULT;
+	m->fail_after = FAIL_NEVER;
+	m->code_free = PAGE_NONE;
+	for (u32 order = 0; order < NR_PAGE_ORDERS; order++)
+		m->free_head[order] = PAGE_NONE;
+	if (!base)
+		reserve_frame(m);
+	m->zero_pfn = reserve_frame(m);
+	m->nr_free_min = m->nr_free;
+	return 0;
+}
+
+void memory_destroy(struct memory *m)
+{
+	if (m->ram)
+		munmap(m->ram, m->size);
+	if (m->pages)
+		munmap(m->pages, m->nr_pages * sizeof(*m->pages));
+	*m = (struct memory){ 0 };
+}

@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "mm/mmu_gather.h"
+
+#include "mm/pgtable.h"
+#include "mm/rcu.h"
+
+static void reset_range(struct mmu_gather *tlb)
+{
+	tlb->start = TLB_FLUSH_ALL;
+	tlb->end = 0;
+	tlb->freed_tables = 0;
+	tlb->stride_shift = 0;
+}
+
+/* An entry that reaches 1 << shift bytes was cleared at addr. One page names its translations. */
+static void adjust_range(struct mmu_gather *tlb, u64 addr, u32 shift)
+{
+	if (addr < tlb->start)
+		tlb->start = addr;
+	if (addr + PAGE_SIZE > tlb->end)
+		tlb->end = addr + PAGE_SIZE;
+	if (!tlb->stride_shift || shift < tlb->stride_shift)
+		tlb->stride_shift = shift;
+}
+
+void tlb_gather_mmu(struct mmu_gather *tlb, struct mm_struct *mm, u32 fullmm)
+{
+	if (mm->gather)
+		mm_bug(mm, BUG_GATHER_NESTED, 0);
+	tlb->mm = mm;
+	tlb->fullmm = fullmm;
+	tlb->nr = 0;
+	tlb->nr_tables = 0;
+	tlb->max = MMU_GATHER_BUNDLE;
+	reset_range(tlb);
+	mm->gather = tlb;
+}
+
+void tlb_finish_mmu(struct mmu_gather *tlb)
+{
+	tlb_flush_mmu(tlb);
+	tlb->mm->gather = NULL;
+}
+
+void tlb_flush_mmu_tlbonly(struct mmu_gather *tlb)
+{
+	if (tlb->start >= tlb->end)
+		return;
+	if (tlb->fullmm)
+		flush_tlb_mm_range(tlb->mm, 0, TLB_FLUSH_ALL, PAGE_SHIFT, tlb->freed_tables);
+	else
+		flush_tlb_mm_range(tlb->mm, tlb->start, tlb->end, tlb->stride_shift, tlb->freed_tables);
+	reset_range(tlb);
+}
+
+void tlb_flush_mmu(struct mmu_gather *tlb)
+{
+	tlb_flush_mmu_tlbonly(tlb);
+	for (u32 i = 0; i < tlb->nr_tables; i++)
+		call_rcu(tlb->mm, tlb->table[i]);
+	for (u32 i = 0; i < tlb->nr; i++)
+		put_page(tlb->mm->ram, tlb->pfn[i]);
+	tlb->nr = 0;
+	tlb->nr_tables = 0;
+}
+
+/* With a frame to spare for a batch, hold many; without, go on with what the gather itself holds. */
+static void next_batch(struct mmu_gather *tlb)
+{
+	if (tlb->mm->ram->nr_free && tlb->mm->ram->fail_after)
+		tlb->max = MMU_GATHER_MAX;
+}
+
+bool tlb_remove_page(struct mmu_gather *tlb, u64 pfn)
+{
+	tlb->pfn[tlb->nr++] = pfn;
+	if (unlikely(tlb->nr == tlb->max))
+		next_batch(tlb);
+	return tlb->nr == tlb->max;
+}
+
+void tlb_remove_tlb_entry(struct mmu_gather *tlb, u64 addr)
+{
+	adjust_range(tlb, addr, PAGE_SHIFT);
+}
+
+void table_free_tlb(struct mmu_gather *tlb, u64 pfn, u64 addr, u32 level)
+{
+	u32 shift = PAGE_SHIFT + 9 * level;
+
+	adjust_range(tlb, addr >> shift << shift, shift);
+	tlb->freed_tables = 1;
+	tlb->table[tlb->nr_tables++] = pfn;
+	if (tlb->nr_tables == MMU_GATHER_MAX)
+		tlb_flush_mmu(tlb);
+}
+
+void pte_free_tlb(struct mmu_gather *tlb, u64 pfn, u64 addr)
+{
+	table_free_tlb(tlb, pfn, addr, 1);
+}
+
+void mm_dec_nr_ptes(struct mm_struct *mm)
+{
+	mm_dec_pgtables(mm);
+	mm->counter[MM_COUNTER_pte_tables_freed]++;
+}
+
+void flush_tlb_mm_range(struct mm_struct *mm, u64 start, u64 end, u32 stride_shift, u32 freed_tables)
+{
+	if (end == TLB_FLUSH_ALL || (end - start) >> stride_shift > TLB_SINGLE_PAGE_FLUSH_CEILING) {
+		emit(mm->ring, tlb_flush, 0, TLB_FLUSH_ALL, freed_tables);
+		mm->counter[MM_COUNTER_nr_tlb_local_flush_all]++;
+		mmu_write_cr3(mm->mmu, mm->mmu->cr3 & ~CR3_NOFLUSH);
+		return;
+	}
+	emit(mm->ring, tlb_flush, start, end, freed_tables);
+	for (u64 addr = start; addr < end; addr += 1ull << stride_shift) {
+		mm->counter[MM_COUNTER_nr_tlb_local_flush_one]++;
+		mmu_invlpg(mm->mmu, addr);
+	}
+}

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* mmu_gather: unmap first, flush once, free after; and the flush itself. */
+#ifndef UCMMU_MM_MMU_GATHER_H
+#define UCMMU_MM_MMU_GATHER_H
+
+#include "mm/mm.h"
+
+/* cffi-begin */
+/* Begin to gather for mm; fullmm: the whole mm goes. One at a time. */
+void tlb_gather_mmu(struct mmu_gather *tlb, struct mm_struct *mm, u32 fullmm);
+/* Flush what is to be flushed, free what was gathered, end. */
+void tlb_finish_mmu(struct mmu_gather *tlb);
+/* Flush the gathered range; nothing is freed. */
+void tlb_flush_mmu_tlbonly(struct mmu_gather *tlb);
+/* Flush, then free the gathered frames and hand the gathered tables to RCU. */
+void tlb_flush_mmu(struct mmu_gather *tlb);
+/* Gather a data frame. Returns true if the gather is full and must be flushed. */
+bool tlb_remove_page(struct mmu_gather *tlb, u64 pfn);
+/* The PTE of addr was cleared or changed: its translation must be flushed. */
+void tlb_remove_tlb_entry(struct mmu_gather *tlb, u64 addr);
+/* Gather a table of level (1 PTE, 2 PMD, 3 PUD) taken out of the entry for addr. Flushes when full. */
+void table_free_tlb(struct mmu_gather *tlb, u64 pfn, u64 addr, u32 level);
+/* Gather a PTE table taken out of addr's PMD. */
+void pte_free_tlb(struct mmu_gather *tlb, u64 pfn, u64 addr);
+/* Count a PTE table that left the mm. */
+void mm_dec_nr_ptes(struct mm_struct *mm);
+/*
+ * Drop [start, end) from the TLB, page by page of 1 << stride_shift bytes up to
+ * TLB_SINGLE_PAGE_FLUSH_CEILING pages, else the whole address space (end TLB_FLUSH_ALL too).
+ */
+void flush_tlb_mm_range(struct mm_struct *mm, u64 start, u64 end, u32 stride_shift, u32 freed_tables);
+/* cffi-end */
+
+#endif

@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Reaching, making, locking and changing entries of an mm's tables. */
+#ifndef UCMMU_MM_PGTABLE_H
+#define UCMMU_MM_PGTABLE_H
+
+#include "mm/mm.h"
+
+/* cffi-begin */
+/* The PMD entry of addr, or NULL where a PUD or PMD table is missing. */
+pmd_t *pmd_offset_or_null(struct mm_struct *mm, u64 addr);
+/* The PMD entry of addr, missing PUD and PMD tables made. NULL: out of memory. */
+pmd_t *pmd_alloc(struct mm_struct *mm, u64 addr);
+/* Write a PTE, telling the ring. The PTE lock is held. */
+void set_pte_at(struct mm_struct *mm, u64 addr, pte_t *pte, u64 value);
+/* The PTE that a present page of this VMA gets, without W and D: vm_get_page_prot(). */
+u64 vm_page_prot(u64 vm_flags);
+/* Take or drop the lock of the PTE table under pmd, of the PMD table that holds pmd. */
+void pte_lock(struct mm_struct *mm, pmd_t *pmd);
+void pte_unlock(struct mm_struct *mm, pmd_t *pmd);
+void pmd_lock(struct mm_struct *mm, pmd_t *pmd);
+bool pmd_trylock(struct mm_struct *mm, pmd_t *pmd);
+void pmd_unlock(struct mm_struct *mm, pmd_t *pmd);
+/* Add nr pages (or drop, nr < 0) to an rss_stat member; keeps hiwater_rss. */
+void add_mm_counter(struct mm_struct *mm, u32 member, s64 nr);
+/* cffi-end */
+
+#define PMD_MASK (~(u64)(PMD_SIZE - 1))
+#define pmd_none(value) ((value) == 0)
+#define pmd_huge(value) (((value) & (X86_P | X86_PS)) == (X86_P | X86_PS))
+#define pte_none(value) ((value) == 0)
+#define pte_present(value) (((value) & (X86_P | _PAGE_PROTNONE)) != 0)
+#define entry_pfn(value) (((value) & X86_ADDR_MASK) >> PAGE_SHIFT)
+
+/* Keep the first broken invariant, for the caller to raise. */
+static inline void mm_bug(struct mm_struct *mm, u32 bug, u64 address)
+{
+	if (mm->bug == BUG_NONE) {
+		mm->bug = bug;
+		mm->bug_address = address;
+	}
+}
+
+static inline u64 *table_of(const struct mm_struct *mm, u64 entry)
+{
+	return pa_to_host(mm->ram, entry & X86_ADDR_MASK);
+}
+
+static inline pte_t *pte_offset(const struct mm_struct *mm, u64 pmdval, u64 addr)
+{
+	return table_of(mm, pmdval) + (addr >> 12 & 511);
+}
+
+static inline struct page *pmd_page(const struct mm_struct *mm, u64 pmdval)
+{
+	return pfn_to_page(mm->ram, entry_pfn(pmdval));
+}
+
+/* The struct page of the table that an entry lies in. */
+static inline struct page *table_page(const struct mm_struct *mm, const u64 *entry)
+{
+	return pfn_to_page(mm->ram, host_to_pa(mm->ram, entry) >> PAGE_SHIFT);
+}
+
+/* One CPU: a lock that is held here can never become free. */
+static inline void spin_lock(struct mm_struct *mm, u32 *lock)
+{
+	if (unlikely(*lock))
+		mm_bug(mm, BUG_LOCK_HELD, 0);
+	__atomic_store_n(lock, 1, __ATOMIC_RELAXED);
+}
+
+static inline void spin_unlock(struct mm_struct *mm, u32 *lock)
+{
+	if (unlikely(!*lock))
+		mm_bug(mm, BUG_LOCK_NOT_HELD, 0);
+	__atomic_store_n(lock, 0, __ATOMIC_RELEASE);
+}
+
+/* Make a table frame, zero, counted in pgtables_bytes by the caller. 0: out of memory. */
+u64 table_alloc(struct mm_struct *mm);
+void mm_inc_pgtables(struct mm_struct *mm);
+void mm_dec_pgtables(struct mm_struct *mm);
+/* Are all 512 entries of the table none? */
+bool table_is_empty(const u64 *table);
+
+#endif

@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The index of VMAs: an array in order of address, found by bisection. */
+#include "mm/mm.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define VMA_INDEX_MIN 64
+
+/* Whether number i is the answer for addr: the first VMA that ends above it. */
+static bool vma_index_is(const struct vma_index *vmas, u32 i, u64 addr)
+{
+	return i < vmas->nr && addr < vmas->vma[i].vm_end &&
+	       (i == 0 || vmas->vma[i - 1].vm_end <= addr);
+}
+
+u32 vma_index_of(struct mm_struct *mm, u64 addr)
+{
+	struct vma_index *vmas = &mm->vmas;
+	u32 low = 0, high = vmas->nr;
+
+	if (likely(vma_index_is(vmas, vmas->hint, addr)))
+		return vmas->hint;
+	while (low < high) {
+		u32 middle = low + (high - low) / 2;
+
+		if (vmas->vma[middle].vm_end <= addr)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	vmas->hint = low;
+	return low;
+}
+
+struct vm_area_struct *find_vma(struct mm_struct *mm, u64 addr)
+{
+	u32 i = vma_index_of(mm, addr);
+
+	return i < mm->vmas.nr ? &mm->vmas.vma[i] : NULL;
+}
+
+/* Room for one more. 0, or -ENOMEM with the index unchanged. */
+static int vma_index_grow(struct vma_index *vmas)
+{
+	u32 max = vmas->max ? 2 * vmas->max : VMA_INDEX_MIN;
+	struct vm_area_struct *vma;
+
+	if (vmas->nr < vmas->max)
+		return 0;
+	vma = realloc(vmas->vma, max * sizeof(*vma));
+	if (!vma)
+		return -ENOMEM;
+	vmas->vma = vma;
+	vmas->max = max;
+	return 0;
+}
+
+int vma_insert(struct mm_struct *mm, const struct vm_area_struct *vma)
+{
+	struct vma_index *vmas = &mm->vmas;
+	struct vm_area_struct copy = *vma; /* vma may point into the array that moves */
+	int err = vma_index_grow(vmas);
+	u32 at;
+
+	if (err)
+		return err;
+	at = vma_index_of(mm, copy.vm_start);
+	memmove(vmas->vma + at + 1, vmas->vma + at, (vmas->nr - at) * sizeof(copy));
+	vmas->vma[at] = copy;
+	vmas->nr++;
+	return 0;
+}
+
+/* Memory is given back when the last VMA goes: an empty index owns nothing. */
+void vma_remove(struct mm_struct *mm, u32 first, u32 nr)
+{
+	struct vma_index *vmas = &mm->vmas;
+
+	if (!nr)
+		return;
+	memmove(vmas->vma + first, vmas->vma + first + nr,
+		(vmas->nr - first - nr) * sizeof(*vmas->vma));
+	vmas->nr -= nr;
+	if (vmas->nr)
+		return;
+	free(vmas->vma);
+	*vmas = (struct vma_index){ 0 };
+}

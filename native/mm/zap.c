@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "mm/zap.h"
+
+#include "mm/mmu_gather.h"
+#include "mm/pgtable.h"
+#include "mm/pt_reclaim.h"
+#include "mm/pte_ref.h"
+
+/* One stretch of zap_pte_range() under one hold of the PTE lock. */
+struct zap_stretch {
+	u64 addr;		/* where it ended */
+	u32 cleared;		/* entries that became none */
+	u32 full;		/* it ended because the gather is full */
+	s64 rss[NR_MM_RSS];	/* pages to add, negative */
+};
+
+/* Clear one non-none PTE. Returns true if the gather is full now. */
+static bool zap_pte(struct mmu_gather *tlb, pte_t *pte, u64 addr, struct zap_stretch *z)
+{
+	struct mm_struct *mm = tlb->mm;
+	u64 old = *pte;
+	struct page *page;
+
+	set_pte_at(mm, addr, pte, 0);
+	z->cleared++;
+	if (!pte_present(old))
+		return false;
+	tlb_remove_tlb_entry(tlb, addr);
+	if (old & _PAGE_SPECIAL)
+		return false;
+	page = pfn_to_page(mm->ram, entry_pfn(old));
+	page->_mapcount--;
+	z->rss[page->flags & PG_anon ? MM_ANONPAGES : MM_FILEPAGES]--;
+	return tlb_remove_page(tlb, entry_pfn(old));
+}
+
+static void zap_stretch(struct mmu_gather *tlb, pte_t *pte, u64 end, struct zap_stretch *z)
+{
+	for (; z->addr < end; z->addr += PAGE_SIZE, pte++) {
+		if (pte_none(*pte))
+			continue;
+		if (unlikely(zap_pte(tlb, pte, z->addr, z))) {
+			z->addr += PAGE_SIZE;
+			z->full = 1;
+			break;
+		}
+	}
+	for (u32 i = 0; i < NR_MM_RSS; i++)
+		if (z->rss[i])
+			add_mm_counter(tlb->mm, i, z->rss[i]);
+}
+
+static void zap_pte_range(struct mmu_gather *tlb, pmd_t *pmd, u64 start, u64 end, u32 details)
+{
+	struct mm_struct *mm = tlb->mm;
+	bool can_reclaim = reclaim_pt_is_enabled(mm, start, end, details);
+	bool direct = true;
+	u64 addr = start, pmdval = 0;
+
+	if (pte_try_get(mm, pmd) != TRYGET_SUCCEEDED)
+		return;
+	do {
+		struct zap_stretch z = { .addr = addr };
+		struct page *table = pmd_page(mm, *pmd);
+
+		spin_lock(mm, &table->ptl);
+		zap_stretch(tlb, pte_offset(mm, *pmd, addr), end, &z);
+		addr = z.addr;
+		direct = direct && !z.full;
+		if (can_reclaim && direct)
+			direct = try_get_and_clear_pmd(mm, pmd, &pmdval);
+		spin_unlock(mm, &table->ptl);
+		if (z.full)
+			tlb_flush_mmu(tlb);
+		pte_put_many_tlb(tlb, pmd, start, z.cleared);
+	} while (addr < end);
+	if (can_reclaim && direct)
+		free_pte(tlb, pmdval, start);
+	else if (can_reclaim)
+		try_to_free_pte(tlb, pmd, start);
+	else
+		pte_put_tlb(tlb, pmd, start);
+}
+
+/* The end of the span below which addr has no PMD table: the missing entry's reach. */
+static u64 hole_end(struct mm_struct *mm, u64 addr, u64 end)
+{
+	u64 *pml4e = pa_to_host(mm->ram, mm->pgd + entry_offset(addr, 4));
+
+	return addr_end(addr, end, *pml4e & X86_P ? 3 : 4);
+}
+
+void unmap_page_range(struct mmu_gather *tlb, u64 start, u64 end, u32 details)
+{
+	u64 next;
+
+	for (u64 addr = start; addr < end; addr = next) {
+		pmd_t *pmd = pmd_offset_or_null(tlb->mm, addr);
+
+		next = pmd ? addr_end(addr, end, 2) : hole_end(tlb->mm, addr, end);
+		if (pmd && !pmd_none(*pmd))
+			zap_pte_range(tlb, pmd, addr, next, details);
+	}
+}
+
+/*
+ * The new value of a present PTE.  A write right comes back at once only where no copy can be due
+ * (can_change_pte_writable(), mm/mprotect.c): on a page of this mm alone.
+ */
+static u64 pte_modify(struct mm_struct *mm, u64 pte, u64 vm_flags)
+{
+	u64 keep = X86_ADDR_MASK | X86_A | X86_D | _PAGE_SPECIAL;
+	u64 value = (pte & keep) | vm_page_prot(vm_flags);
+
+	if (vm_flags & VM_WRITE && !(pte & _PAGE_SPECIAL)) {
+		const struct page *page = pfn_to_page(mm->ram, entry_pfn(pte));
+
+		if (page->flags & PG_anon && page->_refcount == 1)
+			value |= X86_RW;
+	}
+	return value;
+}
+
+/* pte_needs_flush(), arch/x86/include/asm/tlbflush.h: P, A or D cleared, or rights changed. */
+static bool pte_needs_flush(u64 old, u64 value)
+{
+	u64 diff = old ^ value;
+
+	if (!(old & X86_P))
+		return false;
+	return (diff & old & (X86_P | X86_D)) || (diff & (X86_RW | X86_US | X86_G | X86_XD));
+}
+
+static void change_pte_range(struct mmu_gather *tlb, pmd_t *pmd, u64 addr, u64 end, u64 vm_flags)
+{
+	struct mm_struct *mm = tlb->mm;
+	u64 start = addr;
+	pte_t *pte = pte_tryget_map_lock(mm, pmd, addr);
+
+	if (!pte)
+		return;
+	for (; addr < end; addr += PAGE_SIZE, pte++) {
+		u64 old = *pte, value;
+
+		if (!pte_present(old))
+			continue;
+		value = pte_modify(mm, old, vm_flags);
+		if (value == old)
+			continue;
+		set_pte_at(mm, addr, pte, value);
+		if (pte_needs_flush(old, value))
+			tlb_remove_tlb_entry(tlb, addr);
+	}
+	pte_unlock(mm, pmd);
+	pte_put_tlb(tlb, pmd, start);
+}
+
+void change_protection(struct mmu_gather *tlb, u64 start, u64 end, u64 vm_flags)
+{
+	u64 next;
+
+	for (u64 addr = start; addr < end; addr = next) {
+		pmd_t *pmd = pmd_offset_or_null(tlb->mm, addr);
+
+		next = pmd ? addr_end(addr, end, 2) : hole_end(tlb->mm, addr, end);
+		if (pmd && !pmd_none(*pmd))
+			change_pte_range(tlb, pmd, addr, next, vm_flags);
+	}
+}
