@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What can go wrong, as types: every error of ours is an MmuError whose text is one clear line."""
+
+from __future__ import annotations
+
+import errno as errno_names
+import os
+
+_ERROR_CODE_BITS = ("P", "W/R", "U/S", "RSVD", "I/D")
+
+
+class MmuError(Exception):
+    """Base of all errors that this project raises on purpose."""
+
+
+class OutOfMemory(MmuError):
+    """No free frame, or no free block of the order asked for, is left in guest RAM."""
+
+
+class BadTable(MmuError):
+    """A paging-structure entry refers to a guest-physical address outside guest RAM.
+
+    x86 does not say what happens then; we stop with this error instead of guessing.
+    ``address`` is the virtual address that was being translated, 0 if there was none.
+    """
+
+    def __init__(self, message: str, address: int = 0) -> None:
+        super().__init__(message)
+        self.address = address
+
+
+class ProcessorException(MmuError):
+    """An exception that an x86 processor would raise; ``vector`` is its number (SDM vol. 3A table 6-1)."""
+
+    vector: int
+
+
+class PageFault(ProcessorException):
+    """#PF: no translation allows the access (SDM vol. 3A 4.7).
+
+    ``address`` is what CR2 holds, ``error_code`` the 32-bit code, ``rip`` the instruction's address where it is known.
+    """
+
+    vector = 14
+
+    def __init__(self, address: int, error_code: int, rip: int | None = None) -> None:
+        names = [name for bit, name in enumerate(_ERROR_CODE_BITS) if error_code >> bit & 1]
+        at = "" if rip is None else f" at RIP {rip:#x}"
+        super().__init__(f"page fault on {address:#x}{at}, error code {error_code:#x} ({'|'.join(names) or 'none'})")
+        self.address = address
+        self.error_code = error_code
+        self.rip = rip
+
+
+class GeneralProtection(ProcessorException):
+    """#GP(0): here, an access to a non-canonical ``address`` (SDM vol. 1 3.3.7.1) or an illegal operand."""
+
+    vector = 13
+
+    def __init__(self, address: int, rip: int | None = None) -> None:
+        at = "" if rip is None else f" at RIP {rip:#x}"
+        super().__init__(f"general protection fault on {address:#x}{at}")
+        self.address = address
+        self.rip = rip
+
+
+class LinuxError(MmuError):
+    """A system call's failure: ``errno`` is the positive number Linux would return negated in rax."""
+
+    def __init__(self, errno: int) -> None:
+        super().__init__(f"{errno_names.errorcode.get(errno, errno)}: {os.strerror(errno)}")
+        self.errno = errno

@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Events and counters by name, and the ring that holds events until they are read.
+
+Names, fields and meanings are those of ``native/trace/events.def``, asked of the C code
+that was compiled from it.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from mmu._native import ffi, lib
+from mmu.errors import MmuError
+
+_CHUNK = 4096
+
+
+def _text(c_string: Any) -> str:
+    return str(ffi.string(c_string).decode())
+
+
+@dataclass(frozen=True, slots=True)
+class EventDesc:
+    """One kind of event: its number, its name, the names of its fields a, b, c, and what it says."""
+
+    id: int
+    name: str
+    fields: tuple[str, ...]
+    meaning: str
+
+
+@dataclass(frozen=True, slots=True)
+class CounterDesc:
+    """One counter: its number, its name (perf's, vmstat's or /proc's) and what it counts."""
+
+    id: int
+    name: str
+    meaning: str
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One record: ``values`` in the order of its kind's fields, 64 bits each.
+
+    ``instruction`` is the number of instructions executed before it, where they are counted;
+    ``cpu`` the number of the vCPU.
+    """
+
+    desc: EventDesc
+    values: tuple[int, ...]
+    instruction: int
+    cpu: int
+
+    @property
+    def name(self) -> str:
+        """The event's name, as events.def gives it."""
+        return self.desc.name
+
+    @property
+    def fields(self) -> dict[str, int]:
+        """Values by the names of the fields."""
+        return dict(zip(self.desc.fields, self.values, strict=True))
+
+    def __getitem__(self, field: str) -> int:
+        """One field's value by its name; KeyError if this event has no such field."""
+        return self.fields[field]
+
+    def __str__(self) -> str:
+        """The event as text: ``name field=value ...``, values in hexadecimal."""
+        return " ".join([self.name, *(f"{name}={value:#x}" for name, value in self.fields.items())])
+
+
+def _event_descs() -> Iterator[EventDesc]:
+    for number in range(lib.NR_EVENTS):
+        desc = lib.event_describe(number)
+        fields = tuple(name for name in map(_text, desc.field) if name)
+        yield EventDesc(number, _text(desc.name), fields, _text(desc.meaning))
+
+
+def _counter_descs(describe: Callable[[int], Any], count: int) -> Iterator[CounterDesc]:
+    for number in range(count):
+        desc = describe(number)
+        yield CounterDesc(number, _text(desc.name), _text(desc.meaning))
+
+
+EVENTS: list[EventDesc] = list(_event_descs())
+EVENT_ID: dict[str, int] = {desc.name: desc.id for desc in EVENTS}
+
+COUNTER_DESCS: list[CounterDesc] = list(_counter_descs(lib.counter_describe, lib.NR_COUNTERS))
+COUNTERS: list[str] = [desc.name for desc in COUNTER_DESCS]
+COUNTER_ID: dict[str, int] = {desc.name: desc.id for desc in COUNTER_DESCS}
+
+MM_COUNTER_DESCS: list[CounterDesc] = list(_counter_descs(lib.mm_counter_describe, lib.NR_MM_COUNTERS))
+MM_COUNTERS: list[str] = [desc.name for desc in MM_COUNTER_DESCS]
+MM_COUNTER_ID: dict[str, int] = {desc.name: desc.id for desc in MM_COUNTER_DESCS}
+
+_rings: weakref.WeakValueDictionary[int, EventRing] = weakref.WeakValueDictionary()
+
+
+@ffi.def_extern()  # type: ignore[untyped-decorator]
+def event_ring_full(c_ring: Any, _arg: Any) -> None:
+    """Let the ring's owner drain it; called from C when a record finds no room."""
+    ring = _rings[int(ffi.cast("uintptr_t", c_ring))]
+    if ring.on_full is not None:
+        ring.on_full(ring)
+
+
+class EventRing:
+    """A ring of ``capacity`` event records (a power of two), written by C and by the Python engine.
+
+    When it is full, ``on_full(ring)`` is called to drain it by read(); without it, or if it reads nothing,
+    the newest record is lost and counted in ``lost``. It starts disabled: records are dropped unseen.
+    """
+
+    def __init__(self, capacity: int = 1 << 16, *, on_full: Callable[[EventRing], object] | None = None) -> None:
+        """Allocate the ring; MmuError if capacity is no power of two or the host has no memory."""
+        if capacity <= 0 or capacity & (capacity - 1):
+            raise MmuError(f"an event ring's capacity must be a power of two, not {capacity}")
+        ring = lib.ring_create(capacity)
+        if ring == ffi.NULL:
+            raise MmuError(f"no host memory for an event ring of {capacity} records")
+        self.c: Any = ffi.gc(ring, lib.ring_destroy)
+        self.on_full = on_full
+        self._chunk: Any = ffi.new("struct event[]", min(capacity, _CHUNK))
+        _rings[int(ffi.cast("uintptr_t", ring))] = self
+        if on_full is not None:
+            self.c.full = lib.event_ring_full
+
+    @property
+    def lost(self) -> int:
+        """Records lost so far because the ring was full."""
+        return int(self.c.lost)
+
+    def enable(self, on: bool = True) -> None:
+        """Record events from now on, or stop recording."""
+        self.c.enabled = int(on)
+
+    def emit(self, event_id: int, a: int = 0, b: int = 0, c: int = 0) -> None:
+        """Write one record, as C's emit() does: nothing happens while the ring is disabled."""
+        if self.c.enabled:
+            lib.ring_emit(self.c, event_id, a, b, c)
+
+    def read(self) -> list[Event]:
+        """Take every unread record out, oldest first."""
+        events: list[Event] = []
+        while count := lib.ring_read(self.c, self._chunk, len(self._chunk)):
+            events += (_event(self._chunk[i]) for i in range(count))
+        return events
+
+
+def _event(record: Any) -> Event:
+    desc = EVENTS[record.id]
+    values = (record.a, record.b, record.c)[: len(desc.fields)]
+    return Event(desc, values, record.instruction, record.cpu)

@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What ``struct page`` says about one frame, readable.
+
+::
+
+     31       24 23                          7   6   5   4   3   2   1   0
+    +-----------+------------------------------+---+---+---+---+---+---+---+
+    |   order   |              0               |HST|ANO|RSV|COD|TBL|BUD|ZER|
+    +-----------+------------------------------+---+---+---+---+---+---+---+
+"""
+
+from __future__ import annotations
+
+from enum import IntFlag
+from typing import Any
+
+from mmu._native import lib
+
+
+class PageFlag(IntFlag):
+    """Bits of ``struct page.flags``; native/mm/memory.h says what each means."""
+
+    ZERO = lib.PG_zero
+    BUDDY = lib.PG_buddy
+    TABLE = lib.PG_table
+    CODE = lib.PG_code
+    RESERVED = lib.PG_reserved
+    ANON = lib.PG_anon
+    HOST = lib.PG_host
+
+
+def describe_page(page: Any) -> str:
+    """One line about a ``struct page``: owners, flags, and the order of a free block."""
+    flags = PageFlag(page.flags & ((1 << lib.PG_order_shift) - 1))
+    text = f"refcount={page._refcount} flags={'|'.join(str(flag.name).lower() for flag in PageFlag if flag in flags)}"
+    if flags & PageFlag.BUDDY:
+        text += f" order={page.flags >> lib.PG_order_shift}"
+    return text

@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Guest RAM: one flat, lazily backed mapping that C, Python and Unicorn share.
+
+Addresses are guest-physical, in bytes; a pfn is such an address divided by 4096. Frames that
+were never written cost no host memory, nor does their ``struct page``.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from typing import Any
+
+from mmu._native import ffi, lib
+from mmu.errors import MmuError, OutOfMemory
+
+PAGE_SHIFT: int = lib.PAGE_SHIFT
+PAGE_SIZE: int = lib.PAGE_SIZE
+MAX_ORDER: int = lib.NR_PAGE_ORDERS - 1
+
+_U64 = (1 << 64) - 1
+_UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
+
+
+def _size_text(size: int) -> str:
+    unit = 0
+    while size and size % 1024 == 0 and unit < len(_UNITS) - 1:
+        size //= 1024
+        unit += 1
+    return f"{size} {_UNITS[unit]}"
+
+
+class Memory:
+    """``size`` bytes of guest RAM from guest-physical ``base`` on, with their frame allocator.
+
+    Both are multiples of 4096; pfn 0 and the zero page are never handed out. The host maps all of it at
+    once and backs what is written, so 1 TiB costs nothing until it is used. Raises MmuError when the
+    host refuses the mapping or the numbers are impossible.
+    """
+
+    def __init__(self, size: int = 16 << 30, *, base: int = 0) -> None:
+        """Map RAM and its ``struct page`` array."""
+        error = lib.memory_init(c := ffi.new("struct memory *"), size, base) if _fit(size, base) else -errno.EINVAL
+        if error == -errno.EINVAL:
+            raise MmuError(
+                f"guest RAM must be whole pages of 4096 bytes, 8 KiB to 16 TiB, below physical address 2^52:"
+                f" not {_size_text(size)} at {base:#x}"
+            )
+        if error:
+            raise MmuError(f"the host cannot map {_size_text(size)} of guest RAM: {os.strerror(-error)}")
+        self.c: Any = ffi.gc(c, lib.memory_destroy)
+        self.size = size
+        self.base = base
+        self.words: memoryview = memoryview(ffi.buffer(self.c.ram, size)).cast("Q")
+
+    def __repr__(self) -> str:
+        """Size and place, for people."""
+        return f"<Memory {_size_text(self.size)} at {self.base:#x}>"
+
+    @property
+    def zero_pfn(self) -> int:
+        """The frame that is always zero and never freed (the kernel's ZERO_PAGE)."""
+        return int(self.c.zero_pfn)
+
+    @property
+    def free_frames(self) -> int:
+        """Frames that can still be handed out; those waiting for memory_take_code() are not among them."""
+        return int(self.c.nr_free)
+
+    @property
+    def frames_in_use(self) -> int:
+        """Frames handed out and not yet freed."""
+        return int(self.c.allocs - self.c.frees)
+
+    def close(self) -> None:
+        """Unmap everything now. No pointer into this RAM, and nothing built on it, may be used afterwards."""
+        self.words.release()
+        ffi.release(self.c)
+
+    def holds(self, pa: int, n: int = 1) -> bool:
+        """Whether all n bytes from guest-physical pa on are RAM."""
+        return self.base <= pa and pa + n <= self.base + self.size
+
+    def read_u64(self, pa: int) -> int:
+        """The aligned 64-bit word at guest-physical pa."""
+        return int(self.words[self._word(pa)])
+
+    def write_u64(self, pa: int, value: int) -> None:
+        """Set the aligned 64-bit word at guest-physical pa."""
+        self.words[self._word(pa)] = value
+
+    def read(self, pa: int, n: int) -> bytes:
+        """Copy n bytes out, from guest-physical pa on."""
+        return bytes(ffi.buffer(self.c.ram + self._offset(pa, n), n))
+
+    def write(self, pa: int, data: bytes) -> None:
+        """Copy bytes in, from guest-physical pa on."""
+        ffi.memmove(self.c.ram + self._offset(pa, len(data)), data, len(data))
+
+    def alloc_pages(self, order: int = 0, *, zero: bool = True) -> int:
+        """Take 2^order frames, naturally aligned, each with one owner; returns the first one's pfn.
+
+        With zero their bytes are 0, else whatever they held. Raises OutOfMemory when no such block is free,
+        MmuError for an order above 10 (Linux's MAX_PAGE_ORDER).
+        """
+        if not 0 <= order <= MAX_ORDER:
+            raise MmuError(f"frames come in blocks of 2^0 to 2^{MAX_ORDER}, not 2^{order}")
+        pfn = int(lib.alloc_pages(self.c, order, zero))
+        if not pfn:
+            raise OutOfMemory(f"guest RAM is out: no free block of {1 << order} frames in {_size_text(self.size)}")
+        return pfn
+
+    def free_pages(self, pfn: int, order: int = 0, *, zero: bool = False) -> None:
+        """Give back 2^order frames that alloc_pages() handed out together and that have one owner each.
+
+        With zero the caller knows that their bytes are all 0, which spares the clearing later. Raises
+        MmuError, and changes nothing, if one of them is free, shared or reserved.
+        """
+        for frame in range(pfn, pfn + (1 << order)):
+            page = self.page(frame)
+            if page._refcount != 1 or page.flags & lib.PG_reserved:
+                raise MmuError(f"frame {frame:#x} cannot be freed: it has {page._refcount} owners, flags {page.flags:#x}")
+        lib.free_pages(self.c, pfn, order, zero)
+
+    def put_page(self, pfn: int) -> None:
+        """Drop one owner of a frame; the last one frees it. MmuError if it has none."""
+        if not self.page(pfn)._refcount:
+            raise MmuError(f"frame {pfn:#x} has no owner to drop")
+        lib.put_page(self.c, pfn)
+
+    def page(self, pfn: int) -> Any:
+        """The ``struct page`` of a frame, by reference; MmuError if the frame is not RAM."""
+        index = pfn - (self.base >> PAGE_SHIFT)
+        if not 0 <= index < self.c.nr_pages:
+            raise MmuError(f"frame {pfn:#x} is not guest RAM")
+        return self.c.pages[index]
+
+    def trim(self, keep: int = 0) -> int:
+        """Give the host memory of free frames back until at most ``keep`` frames of it are left; returns bytes."""
+        return int(lib.memory_trim(self.c, keep))
+
+    def release_if_zero(self, pfn: int) -> bool:
+        """If all bytes of the frame are 0, give its host memory back; it goes on reading as 0."""
+        self.page(pfn)
+        return bool(lib.memory_release_if_zero(self.c, pfn))
+
+    def take_code(self) -> int | None:
+        """The next freed frame whose translated code must be dropped before free_code(); None if there is none."""
+        return int(lib.memory_take_code(self.c)) or None
+
+    def free_code(self, pfn: int) -> None:
+        """Make a frame from take_code() free for good."""
+        lib.memory_free_code(self.c, pfn)
+
+    def _offset(self, pa: int, n: int) -> int:
+        if not self.holds(pa, n):
+            raise MmuError(f"{n} bytes at guest-physical {pa:#x} are not all guest RAM")
+        return pa - self.base
+
+    def _word(self, pa: int) -> int:
+        offset = self._offset(pa, 8)
+        if offset & 7:
+            raise MmuError(f"guest-physical {pa:#x} is not aligned to 8 bytes")
+        return offset >> 3
+
+
+def _fit(*numbers: int) -> bool:
+    return all(0 <= number <= _U64 for number in numbers)

@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Build ``cpu._engine``: Unicorn's hooks, in C.
+
+It is linked with neither libunicorn nor ``mmu._native``: it calls both through tables of
+function pointers that Python fills, and shares only the layouts of their structs.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import cffi
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+import cdef
+
+
+def unicorn_include() -> str:
+    """The folder of the headers that the installed unicorn package carries."""
+    spec = importlib.util.find_spec("unicorn")
+    if spec is None or spec.origin is None:
+        raise SystemExit("building cpu._engine needs unicorn's headers: pip install unicorn==2.1.4")
+    return str(Path(spec.origin).parent / "include")
+
+
+_headers = cdef.in_include_order(("unicorn",))
+_sources = cdef.sources("unicorn")
+_cdef = cdef.table_sizes() + cdef.declarations(_headers)
+
+_missing = cdef.undefined(cdef.functions(_cdef), _sources)
+if _missing:
+    print(f"cpu._engine: declared and not defined yet: {', '.join(_missing)}", file=sys.stderr)
+    _stubs = cdef.ROOT / "build/missing_engine.c"
+    _stubs.parent.mkdir(exist_ok=True)
+    _stubs.write_text(cdef.stubs(_missing))
+    _sources.append("build/missing_engine.c")
+
+ffi = cffi.FFI()
+ffi.cdef(_cdef)
+ffi.set_source(
+    "cpu._engine",
+    '#include "trace/ring.h"\n' + cdef.includes(_headers),
+    sources=_sources,
+    depends=cdef.headers(),
+    include_dirs=["native", unicorn_include()],
+    define_macros=cdef.MACROS,
+    extra_compile_args=cdef.COMPILE_ARGS,
+)

@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Build ``mmu._native``: guest RAM, page walk, TLB, Linux mm and event ring, without Unicorn."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import cffi
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+import cdef
+
+FOLDERS = ("trace", "mm", "x86")
+CALLBACKS = 'extern "Python" void event_ring_full(struct event_ring *ring, void *arg);\n'
+
+_headers = cdef.in_include_order(FOLDERS)
+_sources = cdef.sources(*FOLDERS)
+_cdef = cdef.table_sizes() + cdef.declarations(_headers)
+
+_missing = cdef.undefined(cdef.functions(_cdef), _sources)
+if _missing:
+    print(f"mmu._native: declared and not defined yet: {', '.join(_missing)}", file=sys.stderr)
+    _stubs = cdef.ROOT / "build/missing_mmu.c"
+    _stubs.parent.mkdir(exist_ok=True)
+    _stubs.write_text(cdef.stubs(_missing))
+    _sources.append("build/missing_mmu.c")
+
+ffi = cffi.FFI()
+ffi.cdef(_cdef + CALLBACKS)
+ffi.set_source(
+    "mmu._native",
+    cdef.includes(_headers),
+    sources=_sources,
+    depends=cdef.headers(),
+    include_dirs=["native"],
+    define_macros=cdef.MACROS,
+    extra_compile_args=cdef.COMPILE_ARGS,
+)

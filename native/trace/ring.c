@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The event ring, and the descriptions that events.def gives. */
+#include "trace/ring.h"
+
+#include <stdlib.h>
+
+static const struct event_desc event_table[] = {
+#define EVENT(ident, name, a, b, c, meaning) { name, { a, b, c }, meaning },
+#define COUNTER(ident, name, meaning)
+#define MM_COUNTER(ident, name, meaning)
+#include "trace/events.def"
+#undef EVENT
+#undef COUNTER
+#undef MM_COUNTER
+};
+
+static const struct counter_desc counter_table[] = {
+#define EVENT(ident, name, a, b, c, meaning)
+#define COUNTER(ident, name, meaning) { name, meaning },
+#define MM_COUNTER(ident, name, meaning)
+#include "trace/events.def"
+#undef EVENT
+#undef COUNTER
+#undef MM_COUNTER
+};
+
+static const struct counter_desc mm_counter_table[] = {
+#define EVENT(ident, name, a, b, c, meaning)
+#define COUNTER(ident, name, meaning)
+#define MM_COUNTER(ident, name, meaning) { name, meaning },
+#include "trace/events.def"
+#undef EVENT
+#undef COUNTER
+#undef MM_COUNTER
+};
+
+struct event_ring *ring_create(u64 capacity)
+{
+	struct event_ring *ring;
+
+	if (!capacity || capacity & (capacity - 1))
+		return NULL;
+	ring = calloc(1, sizeof(*ring));
+	if (!ring)
+		return NULL;
+	ring->records = calloc(capacity, sizeof(*ring->records));
+	if (!ring->records) {
+		free(ring);
+		return NULL;
+	}
+	ring->capacity = capacity;
+	return ring;
+}
+
+void ring_destroy(struct event_ring *ring)
+{
+	if (!ring)
+		return;
+	free(ring->records);
+	free(ring);
+}
+
+static bool ring_is_full(const struct event_ring *ring)
+{
+	return ring->head - ring->tail == ring->capacity;
+}
+
+void ring_emit(struct event_ring *ring, u32 id, u64 a, u64 b, u64 c)
+{
+	if (!ring->enabled)
+		return;
+	if (unlikely(ring_is_full(ring)) && ring->full)
+		ring->full(ring, ring->arg);
+	if (unlikely(ring_is_full(ring))) {
+		ring->lost++;
+		return;
+	}
+	ring->records[ring->head++ & (ring->capacity - 1)] = (struct event){
+		.id = id,
+		.cpu = ring->cpu,
+		.instruction = ring->instruction,
+		.a = a,
+		.b = b,
+		.c = c,
+	};
+}
+
+u64 ring_read(struct event_ring *ring, struct event *out, u64 max)
+{
+	u64 nr = 0;
+
+	while (nr < max && ring->tail != ring->head)
+		out[nr++] = ring->records[ring->tail++ & (ring->capacity - 1)];
+	return nr;
+}
+
+const struct event_desc *event_describe(u32 id)
+{
+	return id < NR_EVENTS ? &event_table[id] : NULL;
+}
+
+const struct counter_desc *counter_describe(u32 id)
+{
+	return id < NR_COUNTERS ? &counter_table[id] : NULL;
+}
+
+const struct counter_desc *mm_counter_describe(u32 id)
+{
+	return id < NR_MM_COUNTERS ? &mm_counter_table[id] : NULL;
+}
