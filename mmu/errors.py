@@ -38,15 +38,16 @@ class ProcessorException(MmuError):
 class PageFault(ProcessorException):
     """#PF: no translation allows the access (SDM vol. 3A 4.7).
 
-    ``address`` is what CR2 holds, ``error_code`` the 32-bit code, ``rip`` the instruction's address where it is known.
+    ``address`` is what CR2 holds, ``error_code`` the 32-bit code, ``rip`` the instruction's
+    address where it is known.
     """
 
     vector = 14
 
     def __init__(self, address: int, error_code: int, rip: int | None = None) -> None:
-        names = [name for bit, name in enumerate(_ERROR_CODE_BITS) if error_code >> bit & 1]
+        bits = "|".join(name for bit, name in enumerate(_ERROR_CODE_BITS) if error_code >> bit & 1) or "none"
         at = "" if rip is None else f" at RIP {rip:#x}"
-        super().__init__(f"page fault on {address:#x}{at}, error code {error_code:#x} ({'|'.join(names) or 'none'})")
+        super().__init__(f"page fault on {address:#x}{at}, error code {error_code:#x} ({bits})")
         self.address = address
         self.error_code = error_code
         self.rip = rip

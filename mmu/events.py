@@ -115,7 +115,9 @@ class EventRing:
     the newest record is lost and counted in ``lost``. It starts disabled: records are dropped unseen.
     """
 
-    def __init__(self, capacity: int = 1 << 16, *, on_full: Callable[[EventRing], object] | None = None) -> None:
+    def __init__(
+        self, capacity: int = 1 << 16, *, on_full: Callable[[EventRing], object] | None = None
+    ) -> None:
         """Allocate the ring; MmuError if capacity is no power of two or the host has no memory."""
         if capacity <= 0 or capacity & (capacity - 1):
             raise MmuError(f"an event ring's capacity must be a power of two, not {capacity}")

@@ -47,4 +47,5 @@ ffi.set_source(
     include_dirs=["native", unicorn_include()],
     define_macros=cdef.MACROS,
     extra_compile_args=cdef.COMPILE_ARGS,
+    extra_link_args=cdef.LINK_ARGS,
 )

@@ -36,4 +36,5 @@ ffi.set_source(
     include_dirs=["native"],
     define_macros=cdef.MACROS,
     extra_compile_args=cdef.COMPILE_ARGS,
+    extra_link_args=cdef.LINK_ARGS,
 )

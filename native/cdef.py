@@ -7,6 +7,7 @@ cffi compares every layout and constant with the compiled C when the module is b
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -24,6 +25,11 @@ _TABLE = re.compile(r"^(EVENT|COUNTER|MM_COUNTER)\(", re.MULTILINE)
 
 COMPILE_ARGS = ["-std=c11", "-O2", "-g", "-fvisibility=hidden", "-fno-strict-aliasing"]
 MACROS = [("_GNU_SOURCE", "1")]
+LINK_ARGS: list[str] = []
+
+if sanitizers := os.environ.get("UCMMU_SANITIZE"):
+    COMPILE_ARGS += [f"-fsanitize={sanitizers}", "-fno-omit-frame-pointer"]
+    LINK_ARGS += [f"-fsanitize={sanitizers}"]
 
 
 def relative(paths: Iterable[Path]) -> list[str]:

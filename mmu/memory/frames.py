@@ -32,7 +32,8 @@ class PageFlag(IntFlag):
 def describe_page(page: Any) -> str:
     """One line about a ``struct page``: owners, flags, and the order of a free block."""
     flags = PageFlag(page.flags & ((1 << lib.PG_order_shift) - 1))
-    text = f"refcount={page._refcount} flags={'|'.join(str(flag.name).lower() for flag in PageFlag if flag in flags)}"
+    names = "|".join(str(flag.name).lower() for flag in PageFlag if flag in flags)
+    text = f"refcount={page._refcount} flags={names or 'none'}"
     if flags & PageFlag.BUDDY:
         text += f" order={page.flags >> lib.PG_order_shift}"
     return text

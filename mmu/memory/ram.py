@@ -13,6 +13,7 @@ from typing import Any
 
 from mmu._native import ffi, lib
 from mmu.errors import MmuError, OutOfMemory
+from mmu.memory.frames import describe_page
 
 PAGE_SHIFT: int = lib.PAGE_SHIFT
 PAGE_SIZE: int = lib.PAGE_SIZE
@@ -40,7 +41,8 @@ class Memory:
 
     def __init__(self, size: int = 16 << 30, *, base: int = 0) -> None:
         """Map RAM and its ``struct page`` array."""
-        error = lib.memory_init(c := ffi.new("struct memory *"), size, base) if _fit(size, base) else -errno.EINVAL
+        c = ffi.new("struct memory *")
+        error = lib.memory_init(c, size, base) if _fit(size, base) else -errno.EINVAL
         if error == -errno.EINVAL:
             raise MmuError(
                 f"guest RAM must be whole pages of 4096 bytes, 8 KiB to 16 TiB, below physical address 2^52:"
@@ -107,7 +109,8 @@ class Memory:
             raise MmuError(f"frames come in blocks of 2^0 to 2^{MAX_ORDER}, not 2^{order}")
         pfn = int(lib.alloc_pages(self.c, order, zero))
         if not pfn:
-            raise OutOfMemory(f"guest RAM is out: no free block of {1 << order} frames in {_size_text(self.size)}")
+            frames = "frame" if order == 0 else f"block of {1 << order} frames"
+            raise OutOfMemory(f"guest RAM of {_size_text(self.size)} is out: no free {frames} left")
         return pfn
 
     def free_pages(self, pfn: int, order: int = 0, *, zero: bool = False) -> None:
@@ -119,7 +122,7 @@ class Memory:
         for frame in range(pfn, pfn + (1 << order)):
             page = self.page(frame)
             if page._refcount != 1 or page.flags & lib.PG_reserved:
-                raise MmuError(f"frame {frame:#x} cannot be freed: it has {page._refcount} owners, flags {page.flags:#x}")
+                raise MmuError(f"frame {frame:#x} cannot be freed: {describe_page(page)}")
         lib.free_pages(self.c, pfn, order, zero)
 
     def put_page(self, pfn: int) -> None:
@@ -136,7 +139,7 @@ class Memory:
         return self.c.pages[index]
 
     def trim(self, keep: int = 0) -> int:
-        """Give the host memory of free frames back until at most ``keep`` frames of it are left; returns bytes."""
+        """Give host memory of free frames back until at most ``keep`` frames of it are left; returns bytes."""
         return int(lib.memory_trim(self.c, keep))
 
     def release_if_zero(self, pfn: int) -> bool:
@@ -145,7 +148,7 @@ class Memory:
         return bool(lib.memory_release_if_zero(self.c, pfn))
 
     def take_code(self) -> int | None:
-        """The next freed frame whose translated code must be dropped before free_code(); None if there is none."""
+        """The next freed frame whose translated code must be dropped before free_code(), or None."""
         return int(lib.memory_take_code(self.c)) or None
 
     def free_code(self, pfn: int) -> None:

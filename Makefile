@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# `make run` sets everything up and runs the main job; `make help` lists the rest.
+
+PYTHON ?= python3
+CC ?= gcc
+ONLY ?=
+SANITIZE ?= address,undefined
+
+VENV := .venv
+BIN := $(VENV)/bin
+LINTED := mmu cpu ucmmu native setup.py
+NATIVE_C := $(wildcard native/*/*.c)
+UNICORN_INCLUDE = $$($(BIN)/python -c 'import unicorn, os; print(os.path.dirname(unicorn.__file__))')/include
+LINT_CFLAGS := -std=c11 -O2 -D_GNU_SOURCE=1 -Wall -Wextra -Werror -Inative
+SANITIZED := build/sanitize
+SANITIZED_TESTS := $(wildcard tests/trace tests/memory tests/x86 tests/linux)
+PYTEST := $(BIN)/pytest -n 2
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lint bench fuzz stress sanitize build guests clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "make %-9s %s\n", $$1, $$2 }'
+
+run: build guests ## set up, then compare the policies on dontneed_loop: purging 2 MiB, then 1 MiB at a time
+	$(BIN)/ucmmu compare dontneed_loop 50G 2M
+	$(BIN)/ucmmu compare dontneed_loop 50G 1M
+
+test: build guests $(VENV)/dev ## set up and run all tests (under 10 minutes on 2 cores)
+	$(PYTEST)
+
+lint: build $(VENV)/dev ## ruff, strict mypy, and the C files with every warning an error
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	@for file in $(NATIVE_C); do \
+		echo "$(CC) -Wall -Wextra -Werror $$file"; \
+		$(CC) $(LINT_CFLAGS) -isystem $(UNICORN_INCLUDE) -c -o /dev/null $$file || exit 1; \
+	done
+
+bench: build guests ## run the benchmarks [ONLY=NAME] into benchmarks/results/latest.jsonl
+	$(BIN)/python -m benchmarks $(ONLY)
+
+fuzz: build $(VENV)/dev ## let Hypothesis look 125 times harder, with new seeds
+	HYPOTHESIS_PROFILE=fuzz $(PYTEST) -m hypothesis
+
+stress: build guests $(VENV)/dev ## the long tests that `make test` leaves out
+	$(PYTEST) -m stress
+
+sanitize: build $(VENV)/dev ## the tests of the C code under AddressSanitizer and UBSan [SANITIZE=address,undefined]
+	UCMMU_SANITIZE=$(SANITIZE) $(BIN)/python setup.py -q build --build-lib $(SANITIZED)/lib --build-temp $(SANITIZED)/temp
+	LD_PRELOAD=$$($(CC) -print-file-name=libasan.so) ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1 \
+		$(PYTEST) -o pythonpath="$(SANITIZED)/lib ." $(SANITIZED_TESTS)
+
+build: $(VENV)/installed ## make .venv and build the C extensions in place
+	@$(BIN)/python setup.py -q build_ext --inplace
+
+guests: $(VENV)/installed ## build the guest programs
+	@$(MAKE) --no-print-directory -s -C guest_programs
+
+clean: ## remove everything that was built, .venv too
+	rm -rf $(VENV) build dist *.egg-info mmu/*.so cpu/*.so
+	@$(MAKE) --no-print-directory -s -C guest_programs clean
+
+$(VENV)/installed: requirements.txt pyproject.toml setup.py
+	@.ci/system-needs $(PYTHON)
+	@echo "making $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install -q --disable-pip-version-check -r requirements.txt
+	@$(BIN)/pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/dev: requirements-dev.txt $(VENV)/installed
+	@$(BIN)/pip install -q --disable-pip-version-check -r requirements-dev.txt
+	@touch $@

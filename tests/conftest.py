@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What all tests share: how hard Hypothesis looks, and fixtures for RAM and events."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from mmu.events import EventRing
+from mmu.memory import Memory
+
+_COMMON = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow, HealthCheck.data_too_large]}
+
+settings.register_profile("default", max_examples=40, stateful_step_count=30, derandomize=True, **_COMMON)
+settings.register_profile("fuzz", max_examples=5000, stateful_step_count=100, **_COMMON)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+
+@pytest.fixture
+def memory() -> Iterator[Memory]:
+    """64 MiB of guest RAM from guest-physical 0 on."""
+    memory = Memory(64 << 20)
+    yield memory
+    memory.close()
+
+
+@pytest.fixture
+def ring() -> EventRing:
+    """A ring of 65,536 records, switched on."""
+    ring = EventRing(1 << 16)
+    ring.enable()
+    return ring
