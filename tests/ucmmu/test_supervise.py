@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Rule: whatever happens to the child, the parent lives, knows why, and leaves no process behind."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import threading
+import time
+
+import pytest
+
+from ucmmu import supervise as supervise_module
+from ucmmu.exit_codes import ExitCode, Failure
+from ucmmu.supervise import Limits, supervise
+
+
+def report(**more):
+    return {"exit_code": 0, "stopped": False, **more}
+
+
+def until_stopped(link):
+    """A job that runs for ever but for a stop, and reports then."""
+    stopped = threading.Event()
+    link.on_stop(stopped.set)
+    link.progress({"running": True})
+    stopped.wait(60)
+    return report(stopped=stopped.is_set(), figure=42)
+
+
+def no_children():
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
+
+
+def test_a_result_comes_back_whole():
+    outcome = supervise(lambda link: report(exit_code=7, text="x" * 300_000), Limits())
+    assert (outcome.code, outcome.error, outcome.ended) == (7, None, "done")
+    assert len(outcome.result["text"]) == 300_000
+    assert outcome.host_rss_peak > 1 << 20
+    no_children()
+
+
+def test_progress_arrives_in_order():
+    seen = []
+
+    def job(link):
+        for number in range(5):
+            link.progress({"number": number})
+        return report()
+
+    supervise(job, Limits(), watch=seen.append)
+    assert seen == [{"number": number} for number in range(5)]
+
+
+def test_a_failure_is_its_line_and_code():
+    def job(link):
+        raise Failure(ExitCode.NO_PROGRAM, "no such\nprogram")
+
+    outcome = supervise(job, Limits())
+    assert (outcome.code, outcome.error) == (ExitCode.NO_PROGRAM, "no such program")
+
+
+def test_an_unforeseen_exception_is_one_line(capfd):
+    outcome = supervise(lambda link: 1 // 0, Limits())
+    assert outcome.code == ExitCode.INTERNAL
+    assert outcome.error.startswith("internal error: ZeroDivisionError")
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGABRT, signal.SIGKILL])
+def test_a_killed_child_is_an_engine_that_died(number):
+    outcome = supervise(lambda link: os.kill(os.getpid(), number), Limits())
+    assert outcome.code == ExitCode.ENGINE_DIED
+    assert number.name in outcome.error
+    no_children()
+
+
+def test_death_after_the_report_keeps_it():
+    def job(link):
+        link._send({"result": report(figure=1)})
+        os.kill(os.getpid(), signal.SIGSEGV)
+
+    outcome = supervise(job, Limits())
+    assert outcome.code == ExitCode.ENGINE_DIED
+    assert outcome.result["figure"] == 1
+
+
+def test_leaving_without_a_word_is_an_internal_error():
+    outcome = supervise(lambda link: os._exit(0), Limits())
+    assert outcome.code == ExitCode.INTERNAL
+
+
+def test_a_timeout_still_gives_the_statistics():
+    outcome = supervise(until_stopped, Limits(timeout=0.2))
+    assert (outcome.code, outcome.ended) == (ExitCode.TIMEOUT, "timeout")
+    assert "0.2 s" in outcome.error
+    assert outcome.result["figure"] == 42
+
+
+def test_a_deaf_child_is_killed_after_the_grace(monkeypatch):
+    monkeypatch.setattr(supervise_module, "GRACE", 0.2)
+    started = time.monotonic()
+    outcome = supervise(lambda link: time.sleep(60), Limits(timeout=0.2))
+    assert outcome.code == ExitCode.TIMEOUT
+    assert "statistics are lost" in outcome.error
+    assert time.monotonic() - started < 10
+    no_children()
+
+
+def test_memory_is_watched():
+    def job(link):
+        hoard = bytearray(200 << 20)
+        hoard[::4096] = b"x" * len(hoard[::4096])
+        return until_stopped(link)
+
+    outcome = supervise(job, Limits(memory=100 << 20))
+    assert (outcome.code, outcome.ended) == (ExitCode.MEMORY_LIMIT, "memory")
+    assert "100M" in outcome.error
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_stop_signals_end_the_run_with_its_statistics(number):
+    def send(message):
+        os.kill(os.getpid(), number)
+
+    outcome = supervise(until_stopped, Limits(), watch=send)
+    assert outcome.code == 128 + number
+    assert number.name in outcome.error
+    assert outcome.result["figure"] == 42
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_second_interrupt_kills():
+    def send_twice(message):
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    def job(link):
+        link.progress({})
+        time.sleep(60)
+
+    started = time.monotonic()
+    outcome = supervise(job, Limits(), watch=send_twice)
+    assert outcome.code == 128 + signal.SIGINT
+    assert time.monotonic() - started < 10
+
+
+def test_a_run_that_ends_by_itself_as_the_stop_comes_is_not_called_stopped():
+    def job(link):
+        link.progress({})
+        time.sleep(0.2)
+        return report(exit_code=3)
+
+    outcome = supervise(job, Limits(), watch=lambda _: os.kill(os.getpid(), signal.SIGTERM))
+    assert (outcome.code, outcome.ended) == (3, "done")
+
+
+def test_limits_hold_in_the_child_only():
+    def job(link):
+        names = ["RLIMIT_CORE", "RLIMIT_NOFILE", "RLIMIT_FSIZE"]
+        return report(limits={name: resource.getrlimit(getattr(resource, name))[0] for name in names})
+
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    outcome = supervise(job, Limits(descriptors=100, file_size=1 << 20))
+    assert outcome.result["limits"] == {"RLIMIT_CORE": 0, "RLIMIT_NOFILE": 100, "RLIMIT_FSIZE": 1 << 20}
+    assert resource.getrlimit(resource.RLIMIT_NOFILE) == before
+
+
+def test_descriptors_can_be_exchanged(tmp_path):
+    target = tmp_path / "out"
+    with open(target, "wb") as out:
+
+        def job(link):
+            os.write(1, b"guest's output")
+            return report()
+
+        supervise(job, Limits(), redirect={1: out.fileno()})
+    assert target.read_bytes() == b"guest's output"

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What a run is asked for, and the names that may be asked; nothing heavy is imported for it."""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+from ucmmu.exit_codes import ExitCode, Failure
+
+POLICIES: dict[str, str] = {
+    "never": "no PTE table is freed before its address space is unmapped (Linux before 6.14)",
+    "scan": "MADV_DONTNEED of a whole aligned 2 MiB frees its table (CONFIG_PT_RECLAIM, 6.14 on)",
+    "refcount": "a table is freed as soon as its last entry becomes none",
+}
+"""The ways to free empty PTE tables, by the name that ``--free-tables`` takes."""
+
+FIDELITIES: dict[str, str] = {
+    "fast": "translations, A/D bits and faults exact; no TLB model",
+    "exact": "every access goes through the TLB model, stale entries included",
+    "trace": "exact, and every instruction is printed with its TLB, walk and count events",
+}
+"""How closely the processor is modelled, by the name that ``--fidelity`` takes."""
+
+ENGINES: dict[str, str] = {
+    "c": "the MMU and mm in C",
+    "python": "the same in readable Python, slow",
+}
+"""Which of the two equal implementations runs, by the name that ``--engine`` takes."""
+
+STDERR = "stderr"
+"""Where the trace goes unless ``--trace-out`` names a file."""
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """One run of one guest."""
+
+    program: str
+    """A path, or the bare name of a guest, as the user wrote it."""
+    args: tuple[str, ...] = ()
+    """The guest's argv[1:]."""
+    free_tables: str = "refcount"
+    fidelity: str = "fast"
+    engine: str = "c"
+    tlb: str = "skylake"
+    """A geometry's name, or a path of its file."""
+    ram: int = 16 << 30
+    """Bytes of guest RAM."""
+    count: bool = True
+    """Count instructions; without, the time the guest sees moves by system call only."""
+    fast_faults: bool = True
+    """Resolve common anonymous faults in C inside the fill hook."""
+    allow: tuple[str, ...] = ()
+    """Host paths that the guest may open."""
+    trace_out: str = STDERR
+    """Where the trace goes: a file, ``-`` for stdout, or :data:`STDERR`."""
+
+
+def guests_directory() -> Path:
+    """Where ``make guests`` puts its programs: in this package's checkout, or in the one we stand in."""
+    build = Path("guest_programs", "build")
+    own = Path(__file__).resolve().parent.parent / build
+    return own if own.is_dir() or not build.is_dir() else build.absolute()
+
+
+def find_program(name: str) -> Path:
+    """Return the file that PROGRAM names: a path if it holds a slash, else a guest, else a file here.
+
+    Raises Failure (NO_PROGRAM) if there is no such regular, readable file.
+    """
+    path = Path(name)
+    if "/" not in name:
+        guest = guests_directory() / name
+        if guest.is_file() or not path.exists():
+            path = guest
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError) as error:
+        raise Failure(ExitCode.NO_PROGRAM, _why_not_found(name, error)) from None
+    if stat.S_ISDIR(mode):
+        raise Failure(ExitCode.NO_PROGRAM, f"{path}: is a directory, not a program")
+    if not stat.S_ISREG(mode):
+        raise Failure(ExitCode.NO_PROGRAM, f"{path}: is no regular file")
+    if not os.access(path, os.R_OK):
+        raise Failure(ExitCode.NO_PROGRAM, f"{path}: cannot be read: permission denied")
+    return path
+
+
+def _why_not_found(name: str, error: Exception) -> str:
+    if not name:
+        return "PROGRAM is empty"
+    if "/" in name or not isinstance(error, FileNotFoundError):
+        text = error.strerror if isinstance(error, OSError) else str(error)
+        return f"{name!r}: {text or error}"
+    where = guests_directory()
+    if not where.is_dir():
+        return f"no guest {name!r}: the guests are not built yet; `make guests` builds them"
+    return (
+        f"no guest {name!r} in {where}: `ucmmu list` names them, `make guests` builds them,"
+        f" and a program of yours is a path (./{name})"
+    )
