@@ -139,7 +139,7 @@ class Memory:
         return self.c.pages[index]
 
     def trim(self, keep: int = 0) -> int:
-        """Give host memory of free frames back until at most ``keep`` frames of it are left; returns bytes."""
+        """Give host memory of free frames back until at most ``keep`` such frames are left; returns bytes."""
         return int(lib.memory_trim(self.c, keep))
 
     def release_if_zero(self, pfn: int) -> bool:
