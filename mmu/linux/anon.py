@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Faults on anonymous private memory: do_anonymous_page() and what of do_wp_page() it needs (mm/memory.c, v6.18)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from mmu._native import ffi, lib
+from mmu.errors import OutOfMemory
+from mmu.events import EVENT_ID, MM_COUNTER_ID
+from mmu.linux.locks import pte_unlock
+from mmu.linux.pgalloc import pmd_alloc
+from mmu.linux.pgtable import (
+    ADDR_MASK,
+    PAGE_MASK,
+    PAGE_SHIFT,
+    PAGE_SIZE,
+    RW,
+    SPECIAL,
+    A,
+    D,
+    P,
+    add_mm_counter,
+    emit,
+    entry_pfn,
+    pmd_huge,
+    pmd_none,
+    pmd_offset_or_none,
+    pte_none,
+    pte_offset,
+    set_pte_at,
+    vm_page_prot,
+)
+from mmu.linux.pte_ref import PteAlloc, pte_alloc_get_map_lock, pte_entries_set, pte_put
+from mmu.linux.tlbflush import flush_tlb_mm_range
+
+if TYPE_CHECKING:
+    from mmu.linux.mm import MmStruct
+
+_PAGE_FAULT_USER: Final = EVENT_ID["page_fault_user"]
+_PGFAULT: Final = MM_COUNTER_ID["pgfault"]
+
+_FAULT_FRAMES_MAX: Final = 4  # PUD, PMD and PTE table, and the page
+
+
+def do_anonymous_fault(mm: MmStruct, address: int, write: bool) -> int:
+    """Resolve a fault of an anonymous private VMA at address, which exists and allows the access.
+
+    First touch gives a fresh zeroed page, or for a read the zero page; a write to the zero page gives a fresh
+    one; a write to a page of this mm alone that lost W gets it back. Returns VM_FAULT_* bits: 0 done, OOM, NOPAGE
+    (nothing was left to do), FALLBACK (another case; nothing was changed). Takes and drops the PTE lock and a
+    visitor reference.
+    """
+    vma = lib.find_vma(mm.c, address)
+    if vma == ffi.NULL or address < vma.vm_start or vma.vm_file:
+        return int(lib.VM_FAULT_FALLBACK)
+    return _anonymous_fault(mm, address & PAGE_MASK, vma.vm_flags, write)
+
+
+def mm_fast_fault(mm: MmStruct, address: int, error_code: int) -> bool:
+    """If the fault is one of do_anonymous_fault()'s and sure to succeed, count and resolve it; else change nothing.
+
+    What the CPU's fill hook calls before it gives up and lets the long way (handle_user_fault()) run. The mmap_lock is
+    only looked at: held, it means no.
+    """
+    write = bool(error_code & lib.PF_WR)
+    memory = mm.memory.c
+    if mm.c.mmap_lock or memory.nr_free < _FAULT_FRAMES_MAX or memory.fail_after != (1 << 64) - 1:
+        return False
+    vma = lib.find_vma(mm.c, address)
+    if error_code & lib.PF_RSVD or vma == ffi.NULL or address < vma.vm_start or vma.vm_file:
+        return False
+    if (
+        vma.vm_flags & lib.VM_SHARED
+        or access_error(vma.vm_flags, error_code)
+        or not _is_common(mm, address, write)
+    ):
+        return False
+    mm.c.counter[_PGFAULT] += 1
+    emit(mm, _PAGE_FAULT_USER, address, error_code)
+    result = _anonymous_fault(mm, address & PAGE_MASK, vma.vm_flags, write)
+    return not result & (lib.VM_FAULT_OOM | lib.VM_FAULT_FALLBACK)
+
+
+def access_error(vm_flags: int, error_code: int) -> bool:
+    """Whether a VMA of these flags forbids what the page fault's error code says was tried (arch/x86/mm/fault.c)."""
+    if error_code & lib.PF_WR:
+        return not vm_flags & lib.VM_WRITE
+    if error_code & lib.PF_ID:
+        return not vm_flags & lib.VM_EXEC
+    return bool(error_code & lib.PF_P) or not vm_flags & (lib.VM_READ | lib.VM_WRITE | lib.VM_EXEC)
+
+
+def _anonymous_fault(mm: MmStruct, addr: int, vm_flags: int, write: bool) -> int:
+    pmd = pmd_alloc(mm, addr)
+    if pmd is None:
+        return int(lib.VM_FAULT_OOM)
+    allocated, pte = pte_alloc_get_map_lock(mm, pmd, addr)
+    if allocated != PteAlloc.OK:
+        return int(lib.VM_FAULT_OOM if allocated == PteAlloc.OOM else lib.VM_FAULT_FALLBACK)
+    result = _resolve_locked(mm, pmd, pte, addr, vm_flags, write)
+    pte_unlock(mm, pmd)
+    pte_put(mm, pmd, addr)
+    return result
+
+
+def _resolve_locked(mm: MmStruct, pmd: int, pte: int, addr: int, vm_flags: int, write: bool) -> int:
+    value = mm.memory.read_u64(pte)
+    if pte_none(value):
+        return _map_fresh(mm, pmd, pte, addr, vm_flags, write)
+    if not value & P:
+        return int(lib.VM_FAULT_FALLBACK)
+    if write and not value & RW:
+        return _write_protect_fault(mm, pte, addr, vm_flags)
+    return int(lib.VM_FAULT_NOPAGE)
+
+
+def _map_fresh(mm: MmStruct, pmd: int, pte: int, addr: int, vm_flags: int, write: bool) -> int:
+    if write:
+        pfn = _alloc_anon_page(mm)
+        if pfn is None:
+            return int(lib.VM_FAULT_OOM)
+        value = mk_anon_pte(pfn, vm_flags)
+        add_mm_counter(mm, lib.MM_ANONPAGES, 1)
+    else:
+        value = mm.memory.zero_pfn << PAGE_SHIFT | vm_page_prot(vm_flags) | SPECIAL
+    set_pte_at(mm, addr, pte, value)
+    pte_entries_set(mm, pmd, 1)
+    return 0
+
+
+def _write_protect_fault(mm: MmStruct, pte: int, addr: int, vm_flags: int) -> int:
+    value = mm.memory.read_u64(pte)
+    if entry_pfn(value) == mm.memory.zero_pfn:
+        pfn = _alloc_anon_page(mm)
+        if pfn is None:
+            return int(lib.VM_FAULT_OOM)
+        add_mm_counter(mm, lib.MM_ANONPAGES, 1)
+        set_pte_at(mm, addr, pte, mk_anon_pte(pfn, vm_flags))
+    elif is_exclusive(mm, value):
+        set_pte_at(mm, addr, pte, value | RW | D | A)
+    else:
+        return int(lib.VM_FAULT_FALLBACK)
+    flush_tlb_mm_range(mm, addr, addr + PAGE_SIZE, PAGE_SHIFT, 0)
+    return 0
+
+
+def mk_anon_pte(pfn: int, vm_flags: int) -> int:
+    """The PTE of a page that a write fault brought: writable, dirty and accessed at once."""
+    return pfn << PAGE_SHIFT | vm_page_prot(vm_flags) | RW | D
+
+
+def is_exclusive(mm: MmStruct, pte: int) -> bool:
+    """Whether a present PTE's page is this mm's alone: anonymous, and nobody else's reference (PageAnonExclusive)."""
+    page: Any = mm.memory.page(entry_pfn(pte & ADDR_MASK))
+    return bool(page.flags & lib.PG_anon) and bool(page._refcount == 1)
+
+
+def _alloc_anon_page(mm: MmStruct) -> int | None:
+    try:
+        pfn = mm.memory.alloc_pages()
+    except OutOfMemory:
+        return None
+    page = mm.memory.page(pfn)
+    page.flags |= lib.PG_anon
+    page._mapcount = 1
+    return pfn
+
+
+def _is_common(mm: MmStruct, addr: int, write: bool) -> bool:
+    pmd = pmd_offset_or_none(mm, addr)
+    pmdval = 0 if pmd is None else mm.memory.read_u64(pmd)
+    if pmd_none(pmdval):
+        return True
+    if pmd_huge(pmdval) or mm.memory.page(entry_pfn(pmdval)).ptl:
+        return False
+    value = mm.memory.read_u64(pte_offset(pmdval, addr))
+    if pte_none(value):
+        return True
+    zero_or_own = entry_pfn(value) == mm.memory.zero_pfn or is_exclusive(mm, value)
+    return write and value & (P | RW) == P and zero_or_own

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Broken invariants of the mm: what the kernel would meet with VM_BUG_ON()."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import TYPE_CHECKING
+
+from mmu._native import lib
+from mmu.errors import MmuError
+
+if TYPE_CHECKING:
+    from mmu.linux.mm import MmStruct
+
+
+class Bug(IntEnum):
+    """Which invariant broke (``mm_struct.bug``)."""
+
+    PTE_REF_UNDERFLOW = lib.BUG_PTE_REF_UNDERFLOW
+    PTE_REF_OVERFLOW = lib.BUG_PTE_REF_OVERFLOW
+    PTE_REF_FROM_ZERO = lib.BUG_PTE_REF_FROM_ZERO
+    PTE_TABLE_NOT_EMPTY = lib.BUG_PTE_TABLE_NOT_EMPTY
+    LOCK_HELD = lib.BUG_LOCK_HELD
+    LOCK_NOT_HELD = lib.BUG_LOCK_NOT_HELD
+    RSS_NEGATIVE = lib.BUG_RSS_NEGATIVE
+    PTE_TABLE_LEAKED = lib.BUG_PTE_TABLE_LEAKED
+    GATHER_NESTED = lib.BUG_GATHER_NESTED
+    RCU_UNBALANCED = lib.BUG_RCU_UNBALANCED
+
+
+_SENTENCES = {
+    Bug.PTE_REF_UNDERFLOW: "more references of a PTE table were dropped than were held (PMD value {:#x})",
+    Bug.PTE_REF_OVERFLOW: "the reference count of a PTE table overflowed (PMD value {:#x})",
+    Bug.PTE_REF_FROM_ZERO: "a reference was taken on a PTE table whose count is 0 (PMD value {:#x})",
+    Bug.PTE_TABLE_NOT_EMPTY: "the count of the PTE table of {:#x} reached 0 while entries were set",
+    Bug.LOCK_HELD: "a lock was taken that its only possible holder holds",
+    Bug.LOCK_NOT_HELD: "a lock was released that nobody held",
+    Bug.RSS_NEGATIVE: "a resident-set counter became negative",
+    Bug.PTE_TABLE_LEAKED: "tearing down met the PTE table of {:#x}: a reference leaked",
+    Bug.GATHER_NESTED: "an mmu_gather was begun within another",
+    Bug.RCU_UNBALANCED: "rcu_read_unlock without rcu_read_lock",
+}
+
+
+class MmBug(MmuError):
+    """An invariant of the mm is broken: a defect of the code under test. ``bug`` says which."""
+
+    def __init__(self, bug: Bug, address: int) -> None:
+        """Say which, and where: an address, or the value of a PMD entry."""
+        super().__init__(f"{bug.name}: {_SENTENCES[bug].format(address)}")
+        self.bug = bug
+        self.address = address
+
+
+def mm_bug(mm: MmStruct, bug: Bug, address: int = 0) -> None:
+    """Keep the first broken invariant, for check_bug() to raise."""
+    if not mm.c.bug:
+        mm.c.bug = bug
+        mm.c.bug_address = address
+
+
+def check_bug(mm: MmStruct) -> None:
+    """Raise MmBug if an invariant broke since the last check, and forget it."""
+    if mm.c.bug:
+        bug, address = Bug(mm.c.bug), mm.c.bug_address
+        mm.c.bug = lib.BUG_NONE
+        raise MmBug(bug, address)

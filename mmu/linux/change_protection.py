@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Changing the rights of what is mapped: mprotect's loop over PTEs (mm/mprotect.c, v6.18)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mmu._native import lib
+from mmu.linux.anon import is_exclusive
+from mmu.linux.locks import pte_unlock
+from mmu.linux.mmu_gather import Gather, tlb_remove_tlb_entry
+from mmu.linux.pgtable import (
+    ADDR_MASK,
+    PAGE_SIZE,
+    RW,
+    SPECIAL,
+    US,
+    XD,
+    A,
+    D,
+    G,
+    P,
+    pte_present,
+    set_pte_at,
+    vm_page_prot,
+)
+from mmu.linux.pte_ref import pte_put_tlb, pte_tryget_map_lock
+from mmu.linux.zap import each_pmd
+
+if TYPE_CHECKING:
+    from mmu.linux.mm import MmStruct
+
+
+def change_protection(tlb: Gather, start: int, end: int, vm_flags: int) -> None:
+    """Give the PTEs of [start, end), pages of one private VMA, the rights of vm_flags; mmap_lock is held.
+
+    No entry becomes none or non-none, so no reference of an entry changes; the loop itself visits each table.
+    """
+    for pmd, addr, following in each_pmd(tlb.mm, start, end):
+        change_pte_range(tlb, pmd, addr, following, vm_flags)
+
+
+def change_pte_range(tlb: Gather, pmd: int, start: int, end: int, vm_flags: int) -> None:
+    """The same for the part that lies in the table under pmd."""
+    mm = tlb.mm
+    pte = pte_tryget_map_lock(mm, pmd, start)
+    if pte is None:
+        return
+    for addr in range(start, end, PAGE_SIZE):
+        _change_pte(tlb, addr, pte + (addr - start) // PAGE_SIZE * 8, vm_flags)
+    pte_unlock(mm, pmd)
+    pte_put_tlb(tlb, pmd, start)
+
+
+def _change_pte(tlb: Gather, addr: int, pte: int, vm_flags: int) -> None:
+    old = tlb.mm.memory.read_u64(pte)
+    if not pte_present(old):
+        return
+    value = pte_modify(tlb.mm, old, vm_flags)
+    if value == old:
+        return
+    set_pte_at(tlb.mm, addr, pte, value)
+    if pte_needs_flush(old, value):
+        tlb_remove_tlb_entry(tlb, addr)
+
+
+def pte_modify(mm: MmStruct, pte: int, vm_flags: int) -> int:
+    """A present PTE's new value: frame, A, D and SPECIAL stay.
+
+    A write right comes back at once only where no copy can be due: on a page of this mm alone
+    (can_change_pte_writable()).
+    """
+    value = pte & (ADDR_MASK | A | D | SPECIAL) | vm_page_prot(vm_flags)
+    if vm_flags & lib.VM_WRITE and not pte & SPECIAL and is_exclusive(mm, pte):
+        value |= RW
+    return value
+
+
+def pte_needs_flush(old: int, new: int) -> bool:
+    """Whether a TLB may hold what is true no more: P or D cleared, or rights changed (asm/tlbflush.h)."""
+    diff = old ^ new
+    return bool(old & P) and bool(diff & old & (P | D) or diff & (RW | US | G | XD))

@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Making page tables, and counting them (asm/pgalloc.h, mm/memory.c, v6.18)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mmu._native import lib
+from mmu.errors import OutOfMemory
+from mmu.linux.locks import page_table_lock, page_table_unlock
+from mmu.linux.pgtable import ADDR_MASK, PAGE_SHIFT, PAGE_SIZE, TABLE, P, entry_offset
+
+if TYPE_CHECKING:
+    from mmu.linux.mm import MmStruct
+
+
+def table_alloc(mm: MmStruct) -> int | None:
+    """A zeroed frame for a table, with one owner and a free lock; None: out of memory."""
+    try:
+        pfn = mm.memory.alloc_pages()
+    except OutOfMemory:
+        return None
+    page = mm.memory.page(pfn)
+    page.flags |= lib.PG_table
+    page.ptl = page.pte_refcount = page.pmd = 0
+    return pfn
+
+
+def mm_inc_pgtables(mm: MmStruct) -> None:
+    """Count a PTE, PMD or PUD table in pgtables_bytes (mm_inc_nr_ptes() and kin; VmPTE)."""
+    mm.c.pgtables_bytes += PAGE_SIZE
+    mm.c.hiwater_pgtables = max(mm.c.hiwater_pgtables, mm.c.pgtables_bytes)
+
+
+def mm_dec_pgtables(mm: MmStruct) -> None:
+    """Count a PTE, PMD or PUD table out."""
+    mm.c.pgtables_bytes -= PAGE_SIZE
+
+
+def pmd_alloc(mm: MmStruct, addr: int) -> int | None:
+    """Address of addr's PMD entry, missing PUD and PMD tables made; None: out of memory. No lock held."""
+    table = int(mm.c.pgd)
+    for level in (4, 3):
+        entry = table + entry_offset(addr, level)
+        if not mm.memory.read_u64(entry) & P:
+            if (pfn := table_alloc(mm)) is None:
+                return None
+            page_table_lock(mm)
+            mm.memory.write_u64(entry, pfn << PAGE_SHIFT | TABLE)
+            mm_inc_pgtables(mm)
+            page_table_unlock(mm)
+        table = mm.memory.read_u64(entry) & ADDR_MASK
+    return table + entry_offset(addr, 2)

@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Reaching, making and changing entries of an mm's page tables (arch/x86/include/asm/pgtable*.h, v6.18).
+
+A virtual address of 4-level paging names one entry in each of four tables::
+
+     63        48 47     39 38     30 29     21 20     12 11         0
+    +------------+---------+---------+---------+---------+------------+
+    | sign ext.  |   PGD   |   PUD   |   PMD   |   PTE   |   offset   |
+    +------------+---------+---------+---------+---------+------------+
+                   level 4   level 3   level 2   level 1
+
+Pointers to entries (``pmd_t *``, ``pte_t *``) are ints here: the entry's guest-physical address.
+
+What Linux makes of the bits that the processor leaves to software, or that mean something else while
+P is 0::
+
+    present:    ... | 9 SPECIAL (no struct page to count: the zero page) | ... | 0 P = 1
+    PROT_NONE:  ... | 8 PROTNONE                                         | ... | 0 P = 0
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from mmu._native import lib
+from mmu.events import EVENT_ID
+from mmu.linux.bug import Bug, mm_bug
+
+if TYPE_CHECKING:
+    from mmu.linux.mm import MmStruct
+
+PAGE_SHIFT: Final[int] = lib.PAGE_SHIFT
+PAGE_SIZE: Final[int] = lib.PAGE_SIZE
+PAGE_MASK: Final[int] = ~(PAGE_SIZE - 1)
+PMD_SHIFT: Final = 21
+PMD_SIZE: Final[int] = lib.PMD_SIZE
+PMD_MASK: Final[int] = ~(PMD_SIZE - 1)
+PTRS_PER_PTE: Final[int] = lib.PTRS_PER_PTE
+TLB_FLUSH_ALL: Final[int] = lib.TLB_FLUSH_ALL
+
+P: Final[int] = lib.X86_P
+RW: Final[int] = lib.X86_RW
+US: Final[int] = lib.X86_US
+A: Final[int] = lib.X86_A
+D: Final[int] = lib.X86_D
+PS: Final[int] = lib.X86_PS
+G: Final[int] = lib.X86_G
+XD: Final[int] = lib.X86_XD
+PROTNONE: Final[int] = lib._PAGE_PROTNONE
+SPECIAL: Final[int] = lib._PAGE_SPECIAL
+TABLE: Final[int] = lib._PAGE_TABLE
+ADDR_MASK: Final[int] = lib.X86_ADDR_MASK
+
+_SET_PTE: Final = EVENT_ID["set_pte"]
+
+
+def pmd_none(value: int) -> bool:
+    """Whether a PMD entry refers to nothing."""
+    return value == 0
+
+
+def pmd_huge(value: int) -> bool:
+    """Whether an entry maps a large page itself (P and PS set) instead of referring to a table."""
+    return value & (P | PS) == P | PS
+
+
+def pte_none(value: int) -> bool:
+    """Whether a PTE holds nothing at all: no page, no swap entry, no marker. It then counts no reference."""
+    return value == 0
+
+
+def pte_present(value: int) -> bool:
+    """Whether a PTE maps a frame, if only for the kernel (PROT_NONE pages are present to Linux)."""
+    return value & (P | PROTNONE) != 0
+
+
+def entry_pfn(value: int) -> int:
+    """The frame that an entry refers to (bits 51:12)."""
+    return (value & ADDR_MASK) >> PAGE_SHIFT
+
+
+def entry_offset(addr: int, level: int) -> int:
+    """Byte offset of addr's entry in its table of this level (1 PTE .. 4 PGD)."""
+    return (addr >> (12 + 9 * (level - 1)) & 511) * 8
+
+
+def addr_end(addr: int, end: int, level: int) -> int:
+    """The end of the reach of level's entry for addr, or end if that is nearer (pmd_addr_end() and kin)."""
+    size = 1 << (12 + 9 * (level - 1))
+    return min((addr + size) & -size, end)
+
+
+def table_page(mm: MmStruct, entry: int) -> Any:
+    """The ``struct page`` of the table in which the entry at this address lies."""
+    return mm.memory.page(entry >> PAGE_SHIFT)
+
+
+def pte_offset(pmdval: int, addr: int) -> int:
+    """Address of addr's PTE in the table that the PMD value refers to (pte_offset_map())."""
+    return (pmdval & ADDR_MASK) + entry_offset(addr, 1)
+
+
+def xchg(mm: MmStruct, entry: int, value: int) -> int:
+    """Exchange an entry atomically (hardware may set A at the same time); returns what it was."""
+    old = mm.memory.read_u64(entry)
+    mm.memory.write_u64(entry, value)
+    return old
+
+
+def emit(mm: MmStruct, event: int, a: int = 0, b: int = 0, c: int = 0) -> None:
+    """Write an event of the mm to its ring, if it has one."""
+    if mm.ring is not None:
+        mm.ring.emit(event, a, b, c)
+
+
+def table_is_empty(mm: MmStruct, table: int) -> bool:
+    """Whether all 512 entries of the table at this guest-physical address are none."""
+    return not any(mm.memory.read(table, PAGE_SIZE))
+
+
+def pmd_offset_or_none(mm: MmStruct, addr: int) -> int | None:
+    """Address of addr's PMD entry; None where its PUD or PMD table is missing."""
+    table = int(mm.c.pgd)
+    for level in (4, 3):
+        entry = mm.memory.read_u64(table + entry_offset(addr, level))
+        if not entry & P:
+            return None
+        table = entry & ADDR_MASK
+    return table + entry_offset(addr, 2)
+
+
+def set_pte_at(mm: MmStruct, addr: int, pte: int, value: int) -> None:
+    """Write the PTE of addr that lies at pte. The PTE lock is held; counts are the caller's to keep."""
+    emit(mm, _SET_PTE, addr & PAGE_MASK, mm.memory.read_u64(pte), value)
+    mm.memory.write_u64(pte, value)
+
+
+def vm_page_prot(vm_flags: int) -> int:
+    """The PTE bits of a present page in a VMA of these flags, without W for private ones, without D.
+
+    protection_map[] of arch/x86/mm/pgprot.c: A is set at once, XD unless VM_EXEC.
+    """
+    if not vm_flags & (lib.VM_READ | lib.VM_WRITE | lib.VM_EXEC):
+        return A | PROTNONE | XD
+    prot = A | P | US
+    if vm_flags & lib.VM_WRITE and vm_flags & lib.VM_SHARED:
+        prot |= RW
+    return prot if vm_flags & lib.VM_EXEC else prot | XD
+
+
+def add_mm_counter(mm: MmStruct, member: int, nr: int) -> None:
+    """Add nr pages to ``rss_stat[member]`` (MM_FILEPAGES ..), and keep hiwater_rss."""
+    rss_stat = mm.c.rss_stat
+    rss_stat[member] += nr
+    if rss_stat[member] < 0:
+        mm_bug(mm, Bug.RSS_NEGATIVE)
+    rss = rss_stat[lib.MM_FILEPAGES] + rss_stat[lib.MM_ANONPAGES] + rss_stat[lib.MM_SHMEMPAGES]
+    if nr > 0 and rss > mm.c.hiwater_rss:
+        mm.c.hiwater_rss = rss

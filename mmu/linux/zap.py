@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Unmapping a range: clear PTEs, gather frames, free tables as the policy says (mm/memory.c, v6.18)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mmu._native import lib
+from mmu.linux.locks import lock_table, unlock_table
+from mmu.linux.mmu_gather import Gather, tlb_flush_mmu, tlb_remove_page, tlb_remove_tlb_entry
+from mmu.linux.pgtable import (
+    PAGE_SIZE,
+    SPECIAL,
+    P,
+    add_mm_counter,
+    addr_end,
+    entry_offset,
+    entry_pfn,
+    pmd_none,
+    pmd_offset_or_none,
+    pte_none,
+    pte_offset,
+    pte_present,
+    set_pte_at,
+)
+from mmu.linux.pt_reclaim import free_pte, reclaim_pt_is_enabled, try_get_and_clear_pmd, try_to_free_pte
+from mmu.linux.pte_ref import TryGet, pte_put_many_tlb, pte_put_tlb, pte_try_get
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from mmu.linux.mm import MmStruct
+
+
+def each_pmd(mm: MmStruct, start: int, end: int) -> Iterator[tuple[int, int, int]]:
+    """(pmd, addr, next) of each 2 MiB slot of [start, end) whose PMD is not none.
+
+    Holes are passed by their upper entry. The next slot is looked up when it is asked for,
+    so the body may free the table it was given.
+    """
+    addr = start
+    while addr < end:
+        pmd = pmd_offset_or_none(mm, addr)
+        following = addr_end(addr, end, 2) if pmd is not None else _hole_end(mm, addr, end)
+        if pmd is not None and not pmd_none(mm.memory.read_u64(pmd)):
+            yield pmd, addr, following
+        addr = following
+
+
+def _hole_end(mm: MmStruct, addr: int, end: int) -> int:
+    pml4e = mm.memory.read_u64(mm.c.pgd + entry_offset(addr, 4))
+    return addr_end(addr, end, 3 if pml4e & P else 4)
+
+
+def unmap_page_range(tlb: Gather, start: int, end: int, details: int) -> None:
+    """Clear what maps [start, end) of one VMA: bytes, page-aligned; mmap_lock is held, no page-table lock.
+
+    Frames go to the gather, entries and tables lose their references. details: ZAP_RECLAIM_PT if it is MADV_DONTNEED.
+    """
+    for pmd, addr, following in each_pmd(tlb.mm, start, end):
+        zap_pte_range(tlb, pmd, addr, following, details)
+
+
+def zap_pte_range(tlb: Gather, pmd: int, start: int, end: int, details: int) -> None:
+    """Clear the PTEs of [start, end), all in the table under pmd.
+
+    The zap visits: it holds one reference, and drops those of the entries it cleared in one go once the PTE lock
+    is dropped. When the gather is full the lock is dropped midway and all is flushed and freed before it goes on.
+    """
+    mm = tlb.mm
+    can_reclaim = reclaim_pt_is_enabled(mm, start, end, details)
+    direct, pmdval = True, None
+    if pte_try_get(mm, pmd) != TryGet.SUCCEEDED:
+        return
+    addr = start
+    while addr < end:
+        table = mm.memory.page(entry_pfn(mm.memory.read_u64(pmd)))
+        lock_table(mm, table)
+        addr, cleared, full = _zap_stretch(tlb, pmd, addr, end)
+        direct = direct and not full
+        if can_reclaim and direct:
+            pmdval = try_get_and_clear_pmd(mm, pmd)
+            direct = pmdval is not None
+        unlock_table(mm, table)
+        if full:
+            tlb_flush_mmu(tlb)
+        pte_put_many_tlb(tlb, pmd, start, cleared)
+    if pmdval is not None:
+        free_pte(tlb, pmdval, start)
+    elif can_reclaim:
+        try_to_free_pte(tlb, pmd, start)
+    else:
+        pte_put_tlb(tlb, pmd, start)
+
+
+def _zap_stretch(tlb: Gather, pmd: int, addr: int, end: int) -> tuple[int, int, bool]:
+    """Clear under one hold of the PTE lock; where it ended, entries cleared, whether the gather is full."""
+    mm = tlb.mm
+    pte = pte_offset(mm.memory.read_u64(pmd), addr)
+    rss = [0] * lib.NR_MM_RSS
+    cleared, full = 0, False
+    while addr < end and not full:
+        if not pte_none(mm.memory.read_u64(pte)):
+            full = _zap_pte(tlb, pte, addr, rss)
+            cleared += 1
+        addr += PAGE_SIZE
+        pte += 8
+    for member, nr in enumerate(rss):
+        if nr:
+            add_mm_counter(mm, member, nr)
+    return addr, cleared, full
+
+
+def _zap_pte(tlb: Gather, pte: int, addr: int, rss: list[int]) -> bool:
+    mm = tlb.mm
+    old = mm.memory.read_u64(pte)
+    set_pte_at(mm, addr, pte, 0)
+    if not pte_present(old):
+        return False
+    tlb_remove_tlb_entry(tlb, addr)
+    if old & SPECIAL:
+        return False
+    page = mm.memory.page(entry_pfn(old))
+    page._mapcount -= 1
+    rss[lib.MM_ANONPAGES if page.flags & lib.PG_anon else lib.MM_FILEPAGES] -= 1
+    return tlb_remove_page(tlb, entry_pfn(old))
