@@ -33,7 +33,7 @@ struct tlb_entry {
 	u64 vpn;
 	u64 frame;
 	u64 used;		/* clock of the last use: the smallest is the least recent */
-	u64 table_gen;		/* struct mmu_unit.table_gen when it was filled */
+	u64 table_gen;		/* struct mmu_unit.table_gen when the oldest table entry behind it was read */
 	u16 pcid;
 	u8 flags;		/* TLB_* */
 	u8 level;		/* page size, or the level a PSC entry stands for */

@@ -26,7 +26,7 @@ struct mmu_unit {
 	u32 maxphyaddr;		/* bits */
 	u32 cpu;
 	u32 exact;		/* 1: mmu_translate() goes through the TLB model */
-	u32 pad;
+	u32 large;		/* 1: a page above 4 KiB was handed out, so INVLPG names every page */
 	u64 table_gen;		/* counts announced changes of table entries */
 	struct soft_flush soft;
 	struct event_ring *ring; /* may be NULL */
@@ -50,14 +50,14 @@ u32 mmu_translate(struct mmu_unit *u, u64 va, u32 access, u32 user, struct trans
 
 /*
  * The answer for a consumer that refills a cache of its own (Unicorn's soft TLB), which it does at
- * times of its own choosing: no counter, no event, no change to the model.  In exact a resident
- * entry decides, else a WALK_PROBE (the access itself, which follows, sets A and D through
- * mmu_translate()); not in exact, a WALK_QUIET.  A fault is only told: the consumer calls
- * mmu_translate() to have it happen.
+ * times of its own choosing: no counter, no event, no change to the model.  In exact it is what
+ * mmu_translate() would say now: a resident entry decides, else a WALK_PROBE from where that walk
+ * would begin (the access itself, which follows, sets A and D through mmu_translate()); not in
+ * exact, a WALK_QUIET.  A fault is only told: the consumer calls mmu_translate() to have it happen.
  */
 u32 mmu_refill(struct mmu_unit *u, u64 va, u32 access, u32 user, struct translation *t);
 
-/* The resident first- or second-level entry that serves va for this access, or NULL. No side effects. */
+/* The first- or second-level entry an access to va would find first, whatever its rights, or NULL. No side effects. */
 struct tlb_entry *mmu_resident(struct mmu_unit *u, u64 va, u32 access);
 
 /* INVLPG: va's entries of the current PCID, global ones of any, and all its paging-structure caches. */

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * Paging-structure caches (SDM vol. 3A 4.10.3): an entry of level L stands for the table-referencing
+ * entries from level 4 down to L and names the table that the walk reads next, at level L - 1.
+ * Never global; tagged with the PCID.
+ */
+#include "x86/internal.h"
+
+struct walk_start psc_start(struct mmu_unit *u, u64 va, struct tlb_entry **hit)
+{
+	for (u32 level = 2; level <= TOP_LEVEL; level++) {
+		struct tlb_entry *e = tlb_find_level(u, va, TLB_PSC, level);
+
+		if (!e)
+			continue;
+		*hit = e;
+		return (struct walk_start){
+			.table = e->frame,
+			.table_gen = e->table_gen,
+			.level = level - 1,
+			.rights = e->flags & (TLB_RW | TLB_US),
+			.xd = !!(e->flags & TLB_XD),
+		};
+	}
+	*hit = NULL;
+	return start_at_cr3(u);
+}
+
+void psc_fill(struct mmu_unit *u, const struct walk *w, const struct walk_start *from)
+{
+	u32 rights = from->rights, xd = from->xd;
+
+	for (u32 level = w->top_level; level > w->level; level--) {
+		struct tlb_entry new = {
+			.vpn = vpn_of(w->va, level),
+			.frame = w->entry[level] & X86_ADDR_MASK,
+			.table_gen = from->table_gen,
+			.pcid = current_pcid(u),
+			.level = level,
+		};
+
+		rights &= w->entry[level];
+		xd |= w->entry[level] >> 63;
+		new.flags = TLB_VALID | rights | (xd ? TLB_XD : 0);
+		tlb_fill(u, TLB_PSC, &new);
+	}
+}
+
+void psc_drop_address(struct mmu_unit *u, u64 va, u16 pcid)
+{
+	if (!u->tlb.clock)
+		return;		/* nothing was ever entered */
+	for (u32 i = 0; i < u->tlb.nr_arrays; i++) {
+		const struct tlb_array *a = &u->tlb.array[i];
+		struct tlb_entry *e = &u->tlb.entry[a->first], *end = e + a->sets * a->ways;
+
+		if (a->kind != TLB_PSC)
+			continue;
+		for (; e < end; e++)
+			if (e->flags & TLB_VALID && e->pcid == pcid && e->vpn == vpn_of(va, e->level))
+				e->flags = 0;
+	}
+}
+
+void psc_drop_context(struct mmu_unit *u, u16 pcid)
+{
+	if (!u->tlb.clock)
+		return;
+	for (u32 i = 0; i < u->tlb.nr_arrays; i++) {
+		const struct tlb_array *a = &u->tlb.array[i];
+		struct tlb_entry *e = &u->tlb.entry[a->first], *end = e + a->sets * a->ways;
+
+		if (a->kind != TLB_PSC)
+			continue;
+		for (; e < end; e++)
+			if (e->pcid == pcid)
+				e->flags = 0;
+	}
+}

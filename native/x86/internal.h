@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What walk.c, tlb.c, caches.c and unit.c share.  Their Python twins carry the same names. */
+#ifndef UCMMU_X86_INTERNAL_H
+#define UCMMU_X86_INTERNAL_H
+
+#include "x86/unit.h"
+
+#define TOP_LEVEL 4	/* PML4; LA57 will make it a question of CR4 */
+
+/* Where a walk begins: the table to read first, and what the levels above it have said. */
+struct walk_start {
+	u64 table;		/* guest-physical */
+	u64 table_gen;		/* of the oldest entry above table */
+	u32 level;		/* of table's entries */
+	u32 rights;		/* X86_RW | X86_US, ANDed */
+	u32 xd;			/* 0 or 1, ORed */
+};
+
+/* PCID in use (SDM vol. 3A 4.10.1): CR3[11:0] under CR4.PCIDE, else 0. */
+static inline u16 current_pcid(const struct mmu_unit *u)
+{
+	return u->cr4 & CR4_PCIDE ? u->cr3 & CR3_PCID_MASK : 0;
+}
+
+/* Bits that must be 0 in a present entry of any level (SDM vol. 3A table 4-19): 51:M, XD without NXE. */
+static inline u64 reserved_always(const struct mmu_unit *u)
+{
+	u64 reserved = X86_ADDR_MASK & (~0ull << u->maxphyaddr);
+
+	return u->efer & EFER_NXE ? reserved : reserved | X86_XD;
+}
+
+/*
+ * PERM_* that combined rights give to one privilege level (SDM vol. 3A 4.6.1), D not considered.
+ * Bit number ACCESS_* of the result is the answer for that access.
+ */
+static inline u32 permissions(const struct mmu_unit *u, u32 rights, u32 xd, u32 user)
+{
+	bool fetchable = !(xd && u->efer & EFER_NXE);
+	u32 perms = 0;
+
+	if (likely(user)) {
+		if (unlikely(!(rights & X86_US)))
+			return 0;
+		return PERM_R | (rights & X86_RW ? PERM_W : 0) | (fetchable ? PERM_X : 0);
+	}
+	if (!(rights & X86_US) || !(u->cr4 & CR4_SMAP) || u->rflags & RFLAGS_AC) {
+		perms |= PERM_R;
+		if (rights & X86_RW || !(u->cr0 & CR0_WP))
+			perms |= PERM_W;
+	}
+	if (fetchable && !(rights & X86_US && u->cr4 & CR4_SMEP))
+		perms |= PERM_X;
+	return perms;
+}
+
+static inline bool allows(u32 perms, u32 access)
+{
+	return perms >> access & 1;
+}
+
+/* What is left of perms for a cache that does not come back to have D set. */
+static inline u32 perms_if_dirty(u32 perms, u32 dirty)
+{
+	return dirty ? perms : perms & ~PERM_W;
+}
+
+/* vpn of the page or table reach of level that va lies in. */
+static inline u64 vpn_of(u64 va, u32 level)
+{
+	u32 shift = 9 * (level - 1);
+
+	return va >> PAGE_SHIFT >> shift << shift;
+}
+
+static inline struct walk_start start_at_cr3(const struct mmu_unit *u)
+{
+	return (struct walk_start){
+		.table = u->cr3 & X86_ADDR_MASK,
+		.table_gen = u->table_gen,
+		.level = TOP_LEVEL,
+		.rights = X86_RW | X86_US,
+	};
+}
+
+/* The walk of mmu_walk() from a given start; va is canonical, paging is on. */
+u32 walk_from(struct mmu_unit *u, u64 va, u32 access, u32 user, u32 mode,
+	      const struct walk_start *from, struct walk *w);
+
+/* tlb.c.  kinds is a set of TLB_ITLB..TLB_PSC. */
+/* The first entry of those kinds, in order of array, page size and way, that va's tag matches, or NULL. */
+struct tlb_entry *tlb_find(struct mmu_unit *u, u64 va, u32 kinds);
+/* The same in paging-structure caches, for a table-referencing entry of level. */
+struct tlb_entry *tlb_find_level(struct mmu_unit *u, u64 va, u32 kinds, u32 level);
+/* Number of the array that holds e. */
+u32 tlb_array_of(const struct mmu_unit *u, const struct tlb_entry *e);
+/* Mark e the most recently used of all. */
+void tlb_touch(struct mmu_unit *u, struct tlb_entry *e);
+/* Enter *new (vpn, frame, flags, level, table_gen) into the array of kind that holds its size, if any. */
+void tlb_fill(struct mmu_unit *u, u32 kind, const struct tlb_entry *new);
+/* Drop what lookups for va would find, in every TLB array; stale pages go into the soft-flush list. */
+void tlb_drop_page(struct mmu_unit *u, u64 va);
+
+/* Which entries an invalidation takes (SDM vol. 3A 4.10.4.1). */
+#define DROP_GLOBAL 0x1		/* global entries too */
+#define DROP_ANY_PCID 0x2	/* whatever the PCID */
+/* Drop by PCID, in TLB arrays and paging-structure caches. */
+void tlb_drop_context(struct mmu_unit *u, u16 pcid, u32 what);
+/* Drop one page's TLB entries of a PCID; DROP_GLOBAL: global ones of any PCID too. */
+void tlb_drop_address(struct mmu_unit *u, u64 va, u16 pcid, u32 what);
+
+/* caches.c */
+/* Where a walk for va may begin; *hit is the paging-structure cache entry it rests on, or NULL. */
+struct walk_start psc_start(struct mmu_unit *u, u64 va, struct tlb_entry **hit);
+/* Enter the table-referencing entries that a completed walk read. */
+void psc_fill(struct mmu_unit *u, const struct walk *w, const struct walk_start *from);
+/* Drop the entries of a PCID that a walk for va would use. */
+void psc_drop_address(struct mmu_unit *u, u64 va, u16 pcid);
+/* Drop every entry of a PCID. */
+void psc_drop_context(struct mmu_unit *u, u16 pcid);
+
+#endif

@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * The page walk of 4-level paging (SDM vol. 3A 4.5).
+ *
+ *   63        48 47     39 38     30 29     21 20     12 11          0
+ *  +------------+---------+---------+---------+---------+-------------+
+ *  | copies of  |  PML4   |  PDPT   |   PD    |   PT    |   offset    |
+ *  |   bit 47   |  index  |  index  |  index  |  index  |             |
+ *  +------------+---------+---------+---------+---------+-------------+
+ *       level        4         3         2         1
+ *
+ * mmu/x86/walk.py says the same at leisure.
+ */
+#include <string.h>
+
+#include "x86/internal.h"
+#include "x86/warm.h"
+
+static inline u64 *entry_at(const struct memory *ram, u64 pa)
+{
+	return pa_to_host(ram, pa);
+}
+
+static bool is_leaf(u64 entry, u32 level)
+{
+	return level == 1 || (level <= 3 && entry & X86_PS);
+}
+
+/*
+ * Bits that must be 0 in this present entry (SDM vol. 3A table 4-19): besides reserved_always(),
+ * PS in a PML4E, and in a large leaf the address bits below its size, but for bit 12, its PAT.
+ */
+static u64 reserved_bits(const struct mmu_unit *u, u64 entry, u32 level)
+{
+	u64 reserved = reserved_always(u);
+
+	if (level == TOP_LEVEL)
+		reserved |= X86_PS;
+	else if (level > 1 && entry & X86_PS)
+		reserved |= (level_size(level) - 1) & X86_ADDR_MASK & ~0x1000ull;
+	return reserved;
+}
+
+/* The error code of a fault (SDM vol. 3A 4.7); why is 0, PF_P or PF_P | PF_RSVD. */
+static u32 fault(const struct mmu_unit *u, u32 access, u32 user, u32 why, struct walk *w)
+{
+	w->error_code = why;
+	if (access == ACCESS_WRITE)
+		w->error_code |= PF_WR;
+	if (user)
+		w->error_code |= PF_US;
+	if (access == ACCESS_FETCH && (u->cr4 & CR4_SMEP || (u->cr4 & CR4_PAE && u->efer & EFER_NXE)))
+		w->error_code |= PF_ID;
+	return w->result = XLATE_PF;
+}
+
+/*
+ * Set bits in the entry the walk read at level, unless it has them (SDM vol. 3A 4.8).
+ * False if another agent changed the entry meanwhile: the walk must start again.
+ */
+static bool set_accessed_dirty(struct mmu_unit *u, u32 level, u64 bits, u32 mode, struct walk *w)
+{
+	u64 seen = w->entry[level];
+
+	if (mode == WALK_PROBE || (seen & bits) == bits)
+		return true;
+	if (!__atomic_compare_exchange_n(entry_at(u->ram, w->entry_pa[level]), &seen, seen | bits,
+					 false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
+		return false;
+	w->entry[level] = seen | bits;
+	if (mode == WALK_HARDWARE)
+		emit(u->ring, walk_set_ad, w->va, w->entry_pa[level], w->entry[level]);
+	return true;
+}
+
+/* Read the entry of va at w->level. False if its table lies outside guest RAM. */
+static bool read_entry(struct mmu_unit *u, u64 table, u32 mode, struct walk *w)
+{
+	u32 level = w->level;
+
+	w->entry_pa[level] = table + entry_offset(w->va, level);
+	if (unlikely(!memory_holds(u->ram, table)))
+		return false;
+	w->entry[level] = __atomic_load_n(entry_at(u->ram, w->entry_pa[level]), __ATOMIC_RELAXED);
+	if (mode == WALK_HARDWARE) {
+		u->counter[COUNTER_page_walker_loads]++;
+		emit(u->ring, walk_entry, w->va, w->entry_pa[level], w->entry[level]);
+	}
+	if (u->exact && mode != WALK_PROBE)
+		pfn_to_page(u->ram, table >> PAGE_SHIFT)->flags |= PG_table;
+	return true;
+}
+
+/* The leaf was found and allows the access: say where va lies and with which rights. */
+static u32 translated(struct mmu_unit *u, u32 mode, u32 rights, u32 xd, struct walk *w)
+{
+	u64 leaf = w->entry[w->level], offset = level_size(w->level) - 1;
+
+	w->pa = (leaf & X86_ADDR_MASK & ~offset) | (w->va & offset);
+	w->rights = rights;
+	w->xd = xd;
+	w->dirty = !!(leaf & X86_D);
+	w->global = leaf & X86_G && u->cr4 & CR4_PGE;
+	if (mode == WALK_HARDWARE)
+		emit(u->ring, walk_done, w->va, w->pa, w->level);
+	return w->result = XLATE_OK;
+}
+
+/* One pass over the levels. False if an entry changed under it. */
+static bool walk_once(struct mmu_unit *u, u32 access, u32 user, u32 mode,
+		      const struct walk_start *from, struct walk *w)
+{
+	u32 rights = from->rights, xd = from->xd;
+	u64 table = from->table, entry, bits = X86_A;
+
+	for (w->level = from->level;; w->level--) {
+		if (!read_entry(u, table, mode, w)) {
+			w->result = XLATE_BAD_TABLE;
+			return true;
+		}
+		entry = w->entry[w->level];
+		if (!(entry & X86_P)) {
+			fault(u, access, user, 0, w);
+			return true;
+		}
+		if (entry & reserved_bits(u, entry, w->level)) {
+			fault(u, access, user, PF_P | PF_RSVD, w);
+			return true;
+		}
+		rights &= entry;
+		xd |= entry >> 63;
+		if (is_leaf(entry, w->level))
+			break;
+		if (!set_accessed_dirty(u, w->level, X86_A, mode, w))
+			return false;
+		table = entry & X86_ADDR_MASK;
+	}
+	if (!allows(permissions(u, rights, xd, user), access)) {
+		fault(u, access, user, PF_P, w);
+		return true;
+	}
+	if (access == ACCESS_WRITE)
+		bits |= X86_D;
+	if (!set_accessed_dirty(u, w->level, bits, mode, w))
+		return false;
+	translated(u, mode, rights, xd, w);
+	return true;
+}
+
+u32 walk_from(struct mmu_unit *u, u64 va, u32 access, u32 user, u32 mode,
+	      const struct walk_start *from, struct walk *w)
+{
+	do {
+		memset(w, 0, sizeof(*w));
+		w->va = va;
+		w->top_level = from->level;
+	} while (!walk_once(u, access, user, mode, from, w));
+	return w->result;
+}
+
+/* The walks that read no entry: CR0.PG is 0 (SDM vol. 3A 4.1.1), or va is not canonical. */
+static u32 walk_nothing(u64 va, u32 result, struct walk *w)
+{
+	memset(w, 0, sizeof(*w));
+	w->va = va;
+	w->result = result;
+	if (result == XLATE_OK) {
+		w->pa = va;
+		w->rights = X86_RW | X86_US;
+		w->dirty = 1;
+	}
+	return result;
+}
+
+static __attribute__((noinline)) u32 walk_in_full(struct mmu_unit *u, u64 va, u32 access, u32 user,
+						  u32 mode, struct walk *w)
+{
+	struct walk_start from = start_at_cr3(u);
+
+	if (!va_is_canonical(va))
+		return walk_nothing(va, XLATE_GP, w);
+	if (!(u->cr0 & CR0_PG))
+		return walk_nothing(va, XLATE_OK, w);
+	return walk_from(u, va, access, user, mode, &from, w);
+}
+
+/* What the full walk of these entries leaves in *w: field by field, for clearing *w first would cost as much as the walk. */
+static always_inline void tell_warm(const struct mmu_unit *u, u64 va, const struct warm *e, struct walk *w)
+{
+	w->va = va;
+	w->pa = warm_pa(e, va);
+	w->entry[0] = 0;
+	w->entry[1] = e->pte;
+	w->entry[2] = e->pde;
+	w->entry[3] = e->pdpte;
+	w->entry[4] = e->pml4e;
+	w->entry_pa[0] = 0;
+	w->entry_pa[1] = (e->pde & X86_ADDR_MASK) + entry_offset(va, 1);
+	w->entry_pa[2] = (e->pdpte & X86_ADDR_MASK) + entry_offset(va, 2);
+	w->entry_pa[3] = (e->pml4e & X86_ADDR_MASK) + entry_offset(va, 3);
+	w->entry_pa[4] = (u->cr3 & X86_ADDR_MASK) + entry_offset(va, 4);
+	w->level = 1;
+	w->top_level = TOP_LEVEL;
+	w->result = XLATE_OK;
+	w->error_code = 0;
+	w->rights = warm_rights(e);
+	w->xd = warm_xd(e);
+	w->dirty = e->pte / X86_D & 1;
+	w->global = e->pte / X86_G & u->cr4 / CR4_PGE & 1;
+}
+
+u32 mmu_walk(struct mmu_unit *u, u64 va, u32 access, u32 user, u32 mode, struct walk *w)
+{
+	struct warm e;
+
+	if (unlikely(mode != WALK_QUIET || !walk_warm(u, va, access, user, &e)) ||
+	    unlikely(!allows(warm_permissions(u, &e, user), access)))
+		return walk_in_full(u, va, access, user, mode, w);
+	tell_warm(u, va, &e, w);
+	return XLATE_OK;
+}
