@@ -92,13 +92,14 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action=_Version)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    run = _add_command(commands, "run", "run one program and report its page tables", _RUN_EXAMPLES)
+    program = "[option...] [--] PROGRAM [ARG...]"
+    run = _add_command(commands, "run", program, "run one program and report its page tables", _RUN_EXAMPLES)
     _add_run_options(run)
     run.add_argument(
         "--free-tables",
         choices=list(POLICIES),
         default="refcount",
-        help="how empty PTE tables are freed: " + _choices(POLICIES),
+        help=f"how empty PTE tables are freed: {_choices(POLICIES)} (default: refcount)",
     )
     run.add_argument(
         "--trace-out",
@@ -107,12 +108,14 @@ def build_parser() -> argparse.ArgumentParser:
     )
     run.set_defaults(command=_run)
     compare = _add_command(
-        commands, "compare", "run one program under every policy, side by side", _COMPARE_EXAMPLES
+        commands, "compare", program, "run one program under every policy, side by side", _COMPARE_EXAMPLES
     )
     _add_run_options(compare)
     compare.add_argument("--show-output", action="store_true", help="show what the guest prints, on stderr")
     compare.set_defaults(command=_compare)
-    listing = _add_command(commands, "list", "name the guests, TLB geometries and policies", _LIST_EXAMPLES)
+    listing = _add_command(
+        commands, "list", "[option...]", "name the guests, TLB geometries and policies", _LIST_EXAMPLES
+    )
     _add_json(listing)
     listing.set_defaults(command=_list)
     return parser
@@ -142,10 +145,11 @@ class _Version(argparse.Action):
 
 
 def _add_command(
-    commands: argparse._SubParsersAction[_Parser], name: str, summary: str, examples: str
+    commands: argparse._SubParsersAction[_Parser], name: str, usage: str, summary: str, examples: str
 ) -> argparse.ArgumentParser:
     return commands.add_parser(
         name,
+        usage=f"ucmmu {name} {usage}",
         help=summary,
         description=summary[0].upper() + summary[1:] + ".",
         epilog=f"{examples}\n\n`ucmmu --help` lists the exit codes.",
@@ -165,9 +169,11 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
         "--fidelity",
         choices=list(FIDELITIES),
         default="fast",
-        help=_choices(FIDELITIES),
+        help=f"{_choices(FIDELITIES)} (default: fast)",
     )
-    parser.add_argument("--engine", choices=list(ENGINES), default="c", help=_choices(ENGINES))
+    parser.add_argument(
+        "--engine", choices=list(ENGINES), default="c", help=f"{_choices(ENGINES)} (default: c)"
+    )
     parser.add_argument(
         "--tlb",
         metavar="NAME",

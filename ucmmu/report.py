@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The tables people see.  Everything in them is also in the JSON, under the name given here."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from typing import IO, TYPE_CHECKING, Any
+
+from ucmmu.sizes import format_kb
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+Report = Mapping[str, Any]
+"""What one run left: see docs/architecture.md, "What a run reports"."""
+
+Format = Callable[[Any], str]
+
+
+def _number(value: int | None) -> str:
+    return "–" if value is None else f"{value:,}"
+
+
+def _seconds(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f}"
+
+
+_ROWS: list[tuple[str, str, Format]] = [
+    ("VmSize", "VmSize", format_kb),
+    ("VmRSS", "VmRSS", format_kb),
+    ("VmPTE at the end", "VmPTE", format_kb),
+    ("VmPTE at its peak", "VmPTE_peak", format_kb),
+    ("PTE tables allocated", "pte_tables_allocated", _number),
+    ("PTE tables freed", "pte_tables_freed", _number),
+    ("page faults", "page_faults", _number),
+    ("instructions", "instructions", _number),
+    ("seconds", "seconds", _seconds),
+]
+
+_TLB_ROWS: list[tuple[str, str, str]] = [
+    ("loads", "dTLB-loads", "dtlb_load_misses"),
+    ("stores", "dTLB-stores", "dtlb_store_misses"),
+    ("fetches", "iTLB-loads", "itlb_misses"),
+]
+
+
+def print_run(report: Report, file: IO[str]) -> None:
+    """Print the short table of one run, and what its user should know."""
+    from rich.console import Console
+
+    console = Console(file=file, highlight=False, soft_wrap=True)
+    table = _table(_title(report))
+    table.add_column("figure")
+    table.add_column(report["free_tables"], justify="right")
+    for label, key, form in _ROWS:
+        table.add_row(label, form(report.get(key)))
+    for label, text in _tlb_lines(report):
+        table.add_row(label, text)
+    console.print(table)
+    for line in _remarks(report):
+        console.print(line, markup=False)
+
+
+def print_compare(reports: Mapping[str, Report], file: IO[str] | None = None) -> None:
+    """Print one table of several runs of one program, a column for each."""
+    from rich.console import Console
+
+    console = Console(file=file or sys.stdout, highlight=False, soft_wrap=True)
+    table = _table(_title(next(iter(reports.values()))))
+    table.add_column("empty PTE tables are freed")
+    for name in reports:
+        table.add_column(name, justify="right")
+    for label, key, form in _ROWS:
+        table.add_row(label, *(form(report.get(key)) for report in reports.values()))
+    tlb = [dict(_tlb_lines(report)) for report in reports.values()]
+    for label in dict.fromkeys(label for lines in tlb for label in lines):
+        table.add_row(label, *(lines.get(label, "–") for lines in tlb))
+    table.add_row("ended", *(_ending(report) for report in reports.values()))
+    console.print(table)
+    for name, report in reports.items():
+        for line in _remarks(report):
+            console.print(f"{name}: {line}", markup=False)
+
+
+def _table(title: str) -> Table:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    return Table(title=Text(title), title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
+
+
+def _title(report: Report) -> str:
+    words = " ".join([report["program"], *report["args"]])
+    return f"{words} ({report['fidelity']}, engine {report['engine']})"
+
+
+def _ending(report: Report) -> str:
+    if report["signal"]:
+        return str(report["signal"])
+    return f"exit {report['exit_code']}" if report["ended"] == "exit" else str(report["ended"])
+
+
+def _tlb_lines(report: Report) -> list[tuple[str, str]]:
+    """Of each kind of access: how many, and how many went to the second level and to a walk."""
+    counters = report.get("counters") or {}
+    if report["fidelity"] == "fast" or not counters:
+        return []
+    lines = []
+    for label, total_key, misses in _TLB_ROWS:
+        total = counters[total_key]
+        second = counters[f"{misses}.stlb_hit"]
+        walks = counters[f"{misses}.miss_causes_a_walk"]
+        lines.append((f"TLB {label}", _number(total)))
+        lines.append(("  second-level hits", f"{_number(second)} ({_rate(second, total)})"))
+        lines.append(("  page walks", f"{_number(walks)} ({_rate(walks, total)})"))
+    return lines
+
+
+def _rate(part: int, whole: int) -> str:
+    return f"{part / whole:.3%}" if whole else "–"
+
+
+def _remarks(report: Report) -> list[str]:
+    remarks = [str(line) for line in report.get("notes", [])]
+    for call in report.get("unknown_syscalls", []):
+        times = "once" if call["count"] == 1 else f"{call['count']:,} times"
+        remarks.append(
+            f"unknown system call {call['nr']} ({call['name']}) at RIP {call['rip']:#x}:"
+            f" answered ENOSYS, {times}"
+        )
+    return remarks

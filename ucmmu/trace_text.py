@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The plain text of a trace: each instruction, and under it what it made the MMU and kernel do.
+
+::
+
+    1042 0x401745  48 89 5c 24 08           mov qword ptr [rsp + 8], rbx
+                   tlb_hit          address=0x7ffffffde018 access=write array=dtlb
+                   ...
+
+Events come in the order of the ring.  A fetch is translated before its instruction is executed, so
+the events of entering a page stand above the page's first instruction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import IO, Protocol
+
+from mmu.events import Event, EventRing
+
+RING_RECORDS = 1 << 12
+"""Capacity of the ring that feeds a printer: small, so that text follows execution closely."""
+
+_ACCESS = ("read", "write", "fetch")
+_TRYGET = ("succeeded", "zero", "none", "huge_pmd")
+_DECIMAL = frozenset({"nr", "count", "level", "order", "size", "global", "freed_tables", "array"})
+_INDENT = " " * 15
+
+
+class Disassemble(Protocol):
+    """Decodes one instruction: its bytes and its address give its text."""
+
+    def __call__(self, code: bytes, address: int, /) -> str:
+        """Return mnemonic and operands."""
+        ...
+
+
+class TracePrinter:
+    """Prints the events of a ring as text: make the ring with ``on_full=printer.drain``; close() it last.
+
+    ``read_code(address, size)`` gives the bytes of an instruction, or None if they can no longer be
+    read; it is asked when the ring is drained, up to :data:`RING_RECORDS` events after the fact, and
+    must leave TLB, counters and A bits alone.  ``arrays`` names the TLB arrays by number.  An error
+    of ``out`` is kept in ``error``, ends the printing, and is left for the caller to raise: it cannot
+    pass through the C code that fills the ring.
+    """
+
+    def __init__(
+        self,
+        out: IO[str],
+        read_code: Callable[[int, int], bytes | None],
+        disassemble: Disassemble,
+        arrays: Iterable[str] = (),
+    ) -> None:
+        self._out = out
+        self._read_code = read_code
+        self._disassemble = disassemble
+        self._arrays = tuple(arrays)
+        self._decoded: dict[tuple[int, bytes], str] = {}
+        self.error: OSError | None = None
+
+    def drain(self, ring: EventRing) -> None:
+        """Print every unread event."""
+        events = ring.read()
+        if self.error is not None:
+            return
+        try:
+            self._out.writelines(self.line(event) + "\n" for event in events)
+        except OSError as error:
+            self.error = error
+
+    def close(self, ring: EventRing) -> None:
+        """Print what is left, and flush. Raises the OSError that stopped the printing, if one did."""
+        self.drain(ring)
+        if self.error is None:
+            if ring.lost:
+                self._out.write(f"({ring.lost} events were lost)\n")
+            self._out.flush()
+        else:
+            raise self.error
+
+    def line(self, event: Event) -> str:
+        """The text of one event."""
+        if event.name == "insn":
+            return self._instruction(event)
+        fields = " ".join(f"{name}={self._value(name, value)}" for name, value in event.fields.items())
+        return f"{_INDENT}{event.name:<16} {fields}".rstrip()
+
+    def _instruction(self, event: Event) -> str:
+        ip, size = event["ip"], event["size"]
+        code = self._read_code(ip, size)
+        if code is None:
+            return f"{event.instruction:>8} {ip:#x}  (its page is gone)"
+        key = ip, code
+        text = self._decoded.get(key)
+        if text is None:
+            text = self._decoded[key] = self._disassemble(code, ip)
+        return f"{event.instruction:>8} {ip:#x}  {code.hex(' '):<24} {text}"
+
+    def _value(self, field: str, value: int) -> str:
+        if field == "access" and value < len(_ACCESS):
+            return _ACCESS[value]
+        if field == "result" and value < len(_TRYGET):
+            return _TRYGET[value]
+        if field == "array" and value < len(self._arrays):
+            return self._arrays[value]
+        return str(value) if field in _DECIMAL else f"{value:#x}"
