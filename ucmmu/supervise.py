@@ -78,7 +78,6 @@ class Link:
 
     def __init__(self, pipe: int) -> None:
         self._pipe = pipe
-        self._lock = threading.Lock()
         self._callbacks: list[Callable[[], None]] = []
         self.stopped = False
         """Whether the parent asked us to end."""
@@ -88,11 +87,9 @@ class Link:
         self._send({"progress": message})
 
     def on_stop(self, callback: Callable[[], None]) -> None:
-        """Call ``callback``, from another thread, when the run shall end; at once if it already shall."""
-        with self._lock:
-            self._callbacks.append(callback)
-            stopped = self.stopped
-        if stopped:
+        """Call ``callback``, from any thread and perhaps twice, when the run shall end; now if it shall already."""
+        self._callbacks.append(callback)
+        if self.stopped:
             callback()
 
     def _send(self, message: Message) -> None:
@@ -101,21 +98,32 @@ class Link:
             data = data[os.write(self._pipe, data) :]
 
     def _listen(self) -> None:
-        """Turn stop signals into callbacks, on a thread, since the main one may be inside Unicorn."""
+        """Turn stop signals into callbacks.
+
+        The main thread may be inside Unicorn, where no Python runs: then the thread that waits for
+        signals tells it.  Or it may wait for the guest's input: then the handler ends that wait.
+        """
         reader, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         os.set_blocking(reader, True)
         signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
         for number in STOP_SIGNALS:
-            signal.signal(number, lambda _number, _frame: None)
-        threading.Thread(target=self._wait_for_stop, args=(reader,), daemon=True).start()
+            signal.signal(number, self._on_signal)
+        threading.Thread(target=self._wait_for_signal, args=(reader,), daemon=True).start()
 
-    def _wait_for_stop(self, reader: int) -> None:
+    def _wait_for_signal(self, reader: int) -> None:
         while os.read(reader, 1)[0] not in STOP_SIGNALS:
             pass
-        with self._lock:
-            self.stopped = True
-            callbacks = list(self._callbacks)
-        for callback in callbacks:
+        self._stop()
+
+    def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
+        self._stop()
+        nothing = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(nothing, 0)
+        os.close(nothing)
+
+    def _stop(self) -> None:
+        self.stopped = True
+        for callback in list(self._callbacks):
             callback()
 
 

@@ -178,3 +178,19 @@ def test_descriptors_can_be_exchanged(tmp_path):
 
         supervise(job, Limits(), redirect={1: out.fileno()})
     assert target.read_bytes() == b"guest's output"
+
+
+def test_a_wait_for_input_ends_with_the_run():
+    reader, writer = os.pipe()
+
+    def job(link):
+        link.progress({})
+        return report(stopped=True, read=len(os.read(0, 1)))
+
+    outcome = supervise(
+        job, Limits(), redirect={0: reader}, watch=lambda _: os.kill(os.getpid(), signal.SIGINT)
+    )
+    os.close(reader)
+    os.close(writer)
+    assert outcome.result["read"] == 0
+    assert outcome.code == 128 + signal.SIGINT

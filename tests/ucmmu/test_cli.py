@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Rule: whatever is asked wrongly gives one clear line on stderr, nothing on stdout, and its own code."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+
+import pytest
+
+from ucmmu import exit_codes
+from ucmmu.cli import build_parser, main
+from ucmmu.exit_codes import ExitCode
+from ucmmu.options import RunOptions, find_program, guests_directory
+
+
+def one_line(capfd, argv, code):
+    """Run the command, expect the code and one line, and return that."""
+    assert main(argv) == code
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert err.count("\n") == 1 and err.startswith("ucmmu: ")
+    assert "Traceback" not in err
+    return err
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "",
+        "frobnicate",
+        "run",
+        "run --",
+        "run --bogus hello",
+        "run --ram",
+        "run --ram 0 hello",
+        "run --ram many hello",
+        "run --ram 4097 hello",
+        "run --ram -1 hello",
+        "run --memory-limit none hello",
+        "run --timeout 0 hello",
+        "run --timeout soon hello",
+        "run --timeout nan hello",
+        "run --free-tables sometimes hello",
+        "run --fidelity exactly hello",
+        "run --engine rust hello",
+        "run --trace-out trace.txt hello",
+        "run --fidelity trace --json - --trace-out - hello",
+        "run --fid exact hello",
+        "compare",
+        "compare --free-tables never hello",
+        "list hello",
+        "list --bogus",
+    ],
+)
+def test_usage(capfd, line):
+    one_line(capfd, shlex.split(line), ExitCode.USAGE)
+
+
+@pytest.mark.parametrize("command", ["run", "compare"])
+@pytest.mark.parametrize("name", ["./nosuch", "/", "nosuch", "", "a/b\0c", "/dev/null"])
+def test_no_program(capfd, command, name):
+    one_line(capfd, [command, "--", name], ExitCode.NO_PROGRAM)
+
+
+def test_a_missing_guest_names_what_makes_it(capfd):
+    assert "`make guests`" in one_line(capfd, ["run", "nosuch"], ExitCode.NO_PROGRAM)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_an_unreadable_program(capfd, tmp_path):
+    program = tmp_path / "program"
+    program.write_bytes(b"")
+    program.chmod(0)
+    assert "permission denied" in one_line(capfd, ["run", str(program)], ExitCode.NO_PROGRAM)
+
+
+def test_a_file_here_is_found_by_its_bare_name_but_a_guest_comes_first(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine").write_bytes(b"x")
+    assert find_program("mine").read_bytes() == b"x"
+
+
+@pytest.mark.parametrize("target", ["/nonexistent/x.json", "/", "a\0b"])
+def test_json_that_cannot_be_written_is_known_before_the_run(capfd, tmp_path, target):
+    program = tmp_path / "program"
+    program.write_bytes(b"not even run")
+    one_line(capfd, ["run", "--json", target, str(program)], ExitCode.NO_OUTPUT)
+
+
+def test_a_trace_that_cannot_be_written_is_known_before_the_run(capfd, tmp_path):
+    program = tmp_path / "program"
+    program.write_bytes(b"not even run")
+    argv = ["run", "--fidelity", "trace", "--trace-out", "/nonexistent/trace", str(program)]
+    one_line(capfd, argv, ExitCode.NO_OUTPUT)
+
+
+@pytest.mark.parametrize("json_target", [[], ["--json", "-"]])
+def test_list(capfd, json_target):
+    assert main(["list", *json_target]) == 0
+    out, err = capfd.readouterr()
+    assert err == ""
+    for name in ("never", "scan", "refcount", "tiny", "skylake"):
+        assert name in out
+    if json_target:
+        assert set(json.loads(out)) == {"guests", "geometries", "policies"}
+
+
+def test_a_closed_stdout_is_one_line():
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [sys.executable, "-m", "ucmmu", "list"], stdout=writer, stderr=subprocess.PIPE, text=True
+    )
+    os.close(writer)
+    assert done.returncode == ExitCode.NO_OUTPUT
+    assert done.stderr == "ucmmu: stdout was closed before the report was written\n"
+
+
+@pytest.mark.parametrize("argv", [["--help"], ["run", "--help"], ["compare", "--help"], ["list", "--help"]])
+def test_every_help_has_an_example_that_parses(capfd, argv):
+    with pytest.raises(SystemExit) as done:
+        main(argv)
+    assert done.value.code == 0
+    out = capfd.readouterr().out
+    examples = re.findall(r"^  ucmmu (.+)$", out.partition("example")[2], re.MULTILINE)
+    assert examples
+    for example in examples:
+        assert build_parser().parse_args(shlex.split(example)).command
+
+
+def test_help_lists_every_exit_code(capfd):
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    out = capfd.readouterr().out
+    assert set(exit_codes.MEANING) == set(ExitCode)
+    for code in ExitCode:
+        assert code == 0 or re.search(rf"^ +{code.value}  ", out, re.MULTILINE)
+
+
+def test_help_loads_nothing_heavy():
+    script = (
+        "import sys; from ucmmu.cli import build_parser; build_parser().format_help();"
+        "print(*{'rich', 'cffi', 'unicorn', 'mmu', 'cpu', 'elftools', 'capstone'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "\n"
+
+
+def test_the_guests_arguments_are_its_own():
+    parsed = build_parser().parse_args(["run", "--ram", "1G", "--", "./x", "--ram", "--", "-h"])
+    assert parsed.ram == 1 << 30
+    assert parsed.program == ["--", "./x", "--ram", "--", "-h"]
+
+
+def test_names_are_those_of_the_mm():
+    from mmu.linux.pt_reclaim import FreeTables
+    from ucmmu.options import POLICIES
+
+    assert list(POLICIES) == [policy.name.lower() for policy in FreeTables]
+
+
+def test_defaults_are_documented():
+    options = RunOptions("hello")
+    assert (options.free_tables, options.fidelity, options.engine, options.ram) == (
+        "refcount",
+        "fast",
+        "c",
+        16 << 30,
+    )
+    assert guests_directory().name == "build"
