@@ -9,6 +9,7 @@ SANITIZE ?= address,undefined
 VENV := .venv
 BIN := $(VENV)/bin
 LINTED := mmu cpu ucmmu native setup.py
+NATIVE := $(wildcard native/*.h native/*.py native/*/*.[ch] native/*/*.def)
 NATIVE_C := $(wildcard native/*/*.c)
 UNICORN_INCLUDE = $$($(BIN)/python -c 'import unicorn, os; print(os.path.dirname(unicorn.__file__))')/include
 LINT_CFLAGS := -std=c11 -O2 -D_GNU_SOURCE=1 -Wall -Wextra -Werror -Inative
@@ -48,11 +49,11 @@ stress: build guests $(VENV)/dev ## the long tests that `make test` leaves out
 
 sanitize: build $(VENV)/dev ## the tests of the C code under AddressSanitizer and UBSan [SANITIZE=address,undefined]
 	UCMMU_SANITIZE=$(SANITIZE) $(BIN)/python setup.py -q build --build-lib $(SANITIZED)/lib --build-temp $(SANITIZED)/temp
-	LD_PRELOAD=$$($(CC) -print-file-name=libasan.so) ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1 \
+	LD_PRELOAD=$$($(CC) -print-file-name=libasan.so) \
+		ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 UBSAN_OPTIONS=halt_on_error=1 \
 		$(PYTEST) -o pythonpath="$(SANITIZED)/lib ." $(SANITIZED_TESTS)
 
-build: $(VENV)/installed ## make .venv and build the C extensions in place
-	@$(BIN)/python setup.py -q build_ext --inplace
+build: $(VENV)/built ## make .venv and build the C extensions in place
 
 guests: $(VENV)/installed ## build the guest programs
 	@$(MAKE) --no-print-directory -s -C guest_programs
@@ -67,6 +68,11 @@ $(VENV)/installed: requirements.txt pyproject.toml setup.py
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/pip install -q --disable-pip-version-check -r requirements.txt
 	@$(BIN)/pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/built: $(VENV)/installed $(NATIVE)
+	@echo "building the C extensions"
+	@$(BIN)/python setup.py -q build_ext --inplace
 	@touch $@
 
 $(VENV)/dev: requirements-dev.txt $(VENV)/installed

@@ -245,18 +245,21 @@ static void pcp_push(struct memory *m, u32 index)
 
 u64 alloc_pages(struct memory *m, u32 order, bool zero)
 {
-	u64 nr = (u64)1 << order, pfn;
+	u64 nr, pfn;
 	u32 index;
 
+	if (unlikely(order >= NR_PAGE_ORDERS))
+		return 0;
 	if (unlikely(m->fail_after != FAIL_NEVER) && m->fail_after-- == 0)
 		return 0;
+	nr = (u64)1 << order;
 	if (likely(order == 0)) {
 		if (unlikely(!m->pcp_nr) && !pcp_refill(m))
 			return 0;
 		index = m->pcp[--m->pcp_nr];
 		page_hand_out(m, index, zero);
 	} else {
-		index = order < NR_PAGE_ORDERS ? find_block(m, order) : PAGE_NONE;
+		index = find_block(m, order);
 		if (index == PAGE_NONE)
 			return 0;
 		for (u64 i = 0; i < nr; i++)

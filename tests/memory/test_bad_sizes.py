@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import resource
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -38,7 +39,8 @@ def test_sizes_and_places_that_cannot_be(size: int, base: int) -> None:
 def little_address_space() -> Iterator[None]:
     """Let the process map no more than 4 GiB beyond what it has."""
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (4 << 30, hard))
+    mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (mapped + (4 << 30), hard))
     yield
     resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
