@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""brk() and the anonymous memory an ELF loader puts behind a file's data (mm/mmap.c, mm/vma.c, v6.18)."""
+
+from __future__ import annotations
+
+import errno
+from typing import TYPE_CHECKING
+
+from mmu._native import lib
+from mmu.errors import LinuxError
+from mmu.linux.mmap import unmap_range
+from mmu.linux.unmapped_area import MAP_FIXED, get_unmapped_area
+from mmu.linux.vma import (
+    PAGE_SHIFT,
+    PAGE_SIZE,
+    STACK_GUARD_GAP,
+    VM_ACCOUNT,
+    VM_DATA_DEFAULT_FLAGS,
+    VM_EXEC,
+    find_vma_intersection,
+    may_expand_vm,
+    new_vma,
+    page_align,
+    vm_enough_memory,
+    vm_start_gap,
+    vm_stat_account,
+    vma_insert,
+)
+
+if TYPE_CHECKING:
+    from mmu.linux.mm import MmStruct
+
+# An end of heap with a page and a guard gap behind it: no brk() above can succeed.
+_BRK_MAX = (1 << 64) - 2 * PAGE_SIZE - STACK_GUARD_GAP
+
+
+def do_brk(mm: MmStruct, brk: int) -> int:
+    """sys_brk(): move the end of the heap to brk if that is possible; returns where it then is, bytes.
+
+    Never fails otherwise: a caller sees refusal by the old value. Refused: below start_brk, over RLIMIT_DATA or
+    RLIMIT_AS, into another mapping or a stack's guard gap, or more memory than there is.
+    """
+    c = mm.c
+    if brk < c.start_brk or brk > _BRK_MAX or brk - c.start_brk + c.end_data - c.start_data > mm.rlimit.data:
+        return int(c.brk)
+    newbrk, oldbrk = page_align(brk), page_align(c.brk)
+    try:
+        with mm.mmap_write_lock():
+            if newbrk < oldbrk:
+                _shrink(mm, newbrk, oldbrk)
+            elif newbrk > oldbrk:
+                _grow(mm, oldbrk, newbrk)
+    except LinuxError:
+        return int(c.brk)
+    c.brk = brk
+    return brk
+
+
+def _shrink(mm: MmStruct, newbrk: int, oldbrk: int) -> None:
+    i = find_vma_intersection(mm, newbrk, oldbrk)
+    if i is None:
+        raise LinuxError(errno.EINVAL)
+    unmap_range(mm, newbrk, oldbrk)
+
+
+def _grow(mm: MmStruct, oldbrk: int, newbrk: int) -> None:
+    get_unmapped_area(mm, oldbrk, newbrk - oldbrk, MAP_FIXED, None, 0)
+    vmas = mm.c.vmas
+    i = int(lib.vma_index_of(mm.c, oldbrk))
+    if i < vmas.nr and newbrk + PAGE_SIZE > vm_start_gap(vmas.vma[i]):
+        raise LinuxError(errno.ENOMEM)
+    do_brk_flags(mm, oldbrk, newbrk - oldbrk, 0, lowest=int(mm.c.start_brk))
+
+
+def vm_brk_flags(mm: MmStruct, addr: int, length: int, vm_flags: int) -> None:
+    """Map length bytes of zeros from addr on, replacing what was there: an ELF file's bss. vm_flags: 0 or VM_EXEC.
+
+    EINVAL for other flags or an unaligned addr, ENOMEM as do_brk_flags().
+    """
+    if vm_flags & ~VM_EXEC or addr & (PAGE_SIZE - 1):
+        raise LinuxError(errno.EINVAL)
+    length = page_align(length)
+    if not length:
+        return
+    get_unmapped_area(mm, addr, length, MAP_FIXED, None, 0)
+    with mm.mmap_write_lock():
+        unmap_range(mm, addr, addr + length)
+        do_brk_flags(mm, addr, length, vm_flags, lowest=0)
+
+
+def do_brk_flags(mm: MmStruct, addr: int, length: int, vm_flags: int, *, lowest: int) -> None:
+    """Grow the anonymous VMA that ends at addr and reaches to lowest or above it, or make one. ENOMEM for every limit.
+
+    [addr, addr + length) is page-aligned and free; the mmap_lock is held for writing. A VMA below lowest is
+    not grown: that keeps heap and bss apart, as Linux does.
+    """
+    vm_flags |= VM_DATA_DEFAULT_FLAGS | VM_ACCOUNT
+    nr_pages = length >> PAGE_SHIFT
+    vmas = mm.c.vmas
+    if (
+        not may_expand_vm(mm, vm_flags, nr_pages)
+        or vmas.nr > mm.max_map_count
+        or not vm_enough_memory(mm, nr_pages)
+    ):
+        raise LinuxError(errno.ENOMEM)
+    i = int(lib.vma_index_of(mm.c, addr)) - 1
+    below = vmas.vma[i] if i >= 0 else None
+    if (
+        below is not None
+        and below.vm_end == addr > lowest
+        and below.vm_flags == vm_flags
+        and not below.vm_file
+        and not below.vm_name
+    ):
+        below.vm_end = addr + length
+    else:
+        vma_insert(mm, new_vma(addr, addr + length, vm_flags, addr >> PAGE_SHIFT))
+    vm_stat_account(mm, vm_flags, nr_pages)

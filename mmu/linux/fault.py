@@ -1,0 +1,449 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The page-fault handler's long way (arch/x86/mm/fault.c, mm/memory.c, v6.18).
+
+::
+
+    handle_user_fault()          CR2 and the error code come in, a signal or nothing goes out
+      expand_stack()             the address lies just below a stack
+      handle_mm_fault()          counts; by kind of VMA:
+        engine.do_anonymous_fault()  anonymous memory, the zero page, write rights that came back
+        do_read_fault()              file: map the page cache, 16 pages around at once
+        do_cow_fault()               private file, first touch is a write: a copy at once
+        do_shared_fault()            shared memory, a write
+        do_wp_page()                 a write to a read-only PTE: a copy, or the right itself
+
+What sets a PTE here holds a reference of the table (pte_alloc_get_map_lock()) until it is done, and adds one
+for each entry that was none.
+"""
+
+from __future__ import annotations
+
+import errno
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from mmu._native import ffi, lib
+from mmu.errors import BadTable, LinuxError, MmuError, OutOfMemory
+from mmu.events import EVENT_ID, MM_COUNTER_ID
+from mmu.linux.anon import access_error, mk_anon_pte
+from mmu.linux.filemap import FAULT_AROUND_PAGES
+from mmu.linux.pgtable import RW, SPECIAL, A, D, P, entry_pfn, pmd_huge, pte_none, pte_offset, vm_page_prot
+from mmu.linux.pte_ref import PteAlloc
+from mmu.linux.vma import (
+    PAGE_SHIFT,
+    PAGE_SIZE,
+    STACK_GUARD_GAP,
+    VM_GROWSDOWN,
+    VM_LOCKED,
+    VM_READ,
+    VM_SHARED,
+    VM_WRITE,
+    may_expand_vm,
+    mlock_future_ok,
+    vm_enough_memory,
+    vm_stat_account,
+    vma_is_accessible,
+)
+
+if TYPE_CHECKING:
+    from mmu.linux.filemap import MappedFile
+    from mmu.linux.mm import MmStruct
+
+VM_FAULT_OOM: Final[int] = lib.VM_FAULT_OOM
+VM_FAULT_SIGBUS: Final[int] = lib.VM_FAULT_SIGBUS
+VM_FAULT_MAJOR: Final[int] = lib.VM_FAULT_MAJOR
+VM_FAULT_NOPAGE: Final[int] = lib.VM_FAULT_NOPAGE
+VM_FAULT_FALLBACK: Final[int] = lib.VM_FAULT_FALLBACK
+VM_FAULT_ERROR: Final = VM_FAULT_OOM | VM_FAULT_SIGBUS
+
+SIGBUS, SIGSEGV = 7, 11
+SEGV_MAPERR, SEGV_ACCERR, BUS_ADRERR = 1, 2, 2
+
+_PAGE_FAULT_USER: Final = EVENT_ID["page_fault_user"]
+_PGFAULT: Final = MM_COUNTER_ID["pgfault"]
+_PGMAJFAULT: Final = MM_COUNTER_ID["pgmajfault"]
+_TASK_SIZE_MAX: Final = 0x7FFFFFFFF000
+_PTRS_PER_PTE: Final[int] = lib.PTRS_PER_PTE
+
+
+class OomKill(MmuError):
+    """Guest RAM is out and nothing can be given back: the process is killed, as by the OOM killer (SIGKILL)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Segv:
+    """The signal a fault ends in: its number, its si_code, and si_addr."""
+
+    signal: int
+    code: int
+    address: int
+
+    def __str__(self) -> str:
+        """``SIGSEGV (SEGV_MAPERR) at 0x...``."""
+        if self.signal == SIGBUS:
+            return f"SIGBUS (BUS_ADRERR) at {self.address:#x}"
+        return (
+            f"SIGSEGV ({'SEGV_ACCERR' if self.code == SEGV_ACCERR else 'SEGV_MAPERR'}) at {self.address:#x}"
+        )
+
+
+# From the error code to a signal.
+
+
+def handle_user_fault(mm: MmStruct, address: int, error_code: int) -> Segv | None:
+    """exc_page_fault() for an access at CPL 3: None if it may be tried again, else the signal.
+
+    error_code is the processor's (SDM vol. 3A figure 4-12). Takes no lock that a caller holds. Raises OomKill when
+    no memory is left, BadTable for a reserved bit set in a table entry (the kernel would say "Bad pagetable").
+    """
+    if mm.ring is not None:
+        mm.ring.emit(_PAGE_FAULT_USER, address, error_code)
+    segv = do_user_addr_fault(mm, address, error_code)
+    if segv is OUT_OF_MEMORY:
+        raise OomKill(
+            f"guest RAM is out at address {address:#x}: {mm.rss() << PAGE_SHIFT - 10} kB resident,"
+            f" {mm.c.pgtables_bytes >> 10} kB of page tables, {mm.memory.free_frames} frames free"
+        )
+    return segv
+
+
+# What do_user_addr_fault() answers when there is no frame; the caller decides who pays.
+OUT_OF_MEMORY: Final = Segv(9, 0, 0)
+
+
+def do_user_addr_fault(mm: MmStruct, address: int, error_code: int) -> Segv | None:
+    """Resolve a fault on a user address: None, the signal that is due, or OUT_OF_MEMORY.
+
+    Also for the kernel's own accesses to user memory, which then turn a signal into EFAULT.
+    """
+    if error_code & lib.PF_RSVD:
+        raise BadTable(f"a table entry for address {address:#x} has a reserved bit set", address)
+    if address >= _TASK_SIZE_MAX:
+        return Segv(SIGSEGV, SEGV_MAPERR, address)
+    vma = find_vma_or_expand_stack(mm, address)
+    if vma is None:
+        return Segv(SIGSEGV, SEGV_MAPERR, address)
+    if access_error(vma.vm_flags, error_code):
+        return Segv(SIGSEGV, SEGV_ACCERR, address)
+    write = error_code & lib.PF_WR != 0
+    fault = handle_mm_fault(mm, vma, address, write)
+    if fault & VM_FAULT_OOM and mm.try_to_free_pages():
+        fault = handle_mm_fault(mm, vma, address, write)
+    if fault & VM_FAULT_OOM:
+        return OUT_OF_MEMORY
+    if fault & VM_FAULT_SIGBUS:
+        return Segv(SIGBUS, BUS_ADRERR, address)
+    return None
+
+
+# Stacks.
+
+
+def find_vma_or_expand_stack(mm: MmStruct, address: int) -> Any | None:
+    """lock_mm_and_find_vma(): the VMA that holds address, after growing a stack down to it if it must; or None."""
+    i = int(lib.vma_index_of(mm.c, address))
+    if i >= mm.c.vmas.nr:
+        return None
+    vma = mm.c.vmas.vma[i]
+    if vma.vm_start <= address:
+        return vma
+    try:
+        expand_downwards(mm, i, address)
+    except LinuxError:
+        return None
+    return vma
+
+
+def expand_downwards(mm: MmStruct, i: int, address: int) -> None:
+    """Grow VMA number i, a stack, down to the page of address.
+
+    EFAULT if it does not grow, EPERM below mmap_min_addr, ENOMEM if less than 1 MiB (stack_guard_gap) would stay free
+    above an accessible mapping, or RLIMIT_STACK, RLIMIT_AS, RLIMIT_MEMLOCK or RAM forbids it.
+    """
+    vma = mm.c.vmas.vma[i]
+    address &= -PAGE_SIZE
+    if not vma.vm_flags & VM_GROWSDOWN:
+        raise LinuxError(errno.EFAULT)
+    if address < mm.mmap_min_addr:
+        raise LinuxError(errno.EPERM)
+    if i:
+        below = mm.c.vmas.vma[i - 1]
+        guarded = not below.vm_flags & VM_GROWSDOWN and vma_is_accessible(below.vm_flags)
+        if guarded and address - below.vm_end < STACK_GUARD_GAP:
+            raise LinuxError(errno.ENOMEM)
+    grow = vma.vm_start - address >> PAGE_SHIFT
+    if grow > vma.vm_pgoff or not _may_grow_stack(mm, vma, vma.vm_end - address, grow):
+        raise LinuxError(errno.ENOMEM)
+    if vma.vm_flags & VM_LOCKED:
+        mm.c.locked_vm += grow
+    vm_stat_account(mm, vma.vm_flags, grow)
+    vma.vm_start = address
+    vma.vm_pgoff -= grow
+
+
+def _may_grow_stack(mm: MmStruct, vma: Any, size: int, grow: int) -> bool:
+    """acct_stack_growth()."""
+    return (
+        may_expand_vm(mm, vma.vm_flags, grow)
+        and size <= mm.rlimit.stack
+        and mlock_future_ok(mm, vma.vm_flags, grow)
+        and vm_enough_memory(mm, grow)
+    )
+
+
+# From a VMA to the kind of fault.
+
+
+def handle_mm_fault(mm: MmStruct, vma: Any, address: int, write: bool) -> int:
+    """Bring in the page of address in this VMA, which allows the access; counts pgfault and pgmajfault.
+
+    Returns VM_FAULT_* bits: OOM and SIGBUS are failures, MAJOR says that file data was read, NOPAGE that nothing was
+    left to do. Takes and drops the PTE lock and a visitor reference.
+    """
+    mm.c.counter[_PGFAULT] += 1
+    addr = address & -PAGE_SIZE
+    result = VM_FAULT_FALLBACK
+    if not vma.vm_file:
+        result = mm.engine.do_anonymous_fault(mm, addr, write)
+    if result & VM_FAULT_FALLBACK:
+        result = _handle_pte_fault(mm, vma, addr, write)
+    if result & VM_FAULT_NOPAGE and write:
+        mm.engine.flush_tlb_mm_range(mm, addr, addr + PAGE_SIZE, PAGE_SHIFT, 0)
+    if result & VM_FAULT_MAJOR:
+        mm.c.counter[_PGMAJFAULT] += 1
+    return result
+
+
+def peek_pte(mm: MmStruct, addr: int) -> int:
+    """ptep_get_lockless(): the PTE of addr as it is now, 0 where there is no table. Whoever acts on it checks again."""
+    pmd = mm.engine.pmd_offset_or_none(mm, addr)
+    if pmd is None:
+        return 0
+    pmdval = mm.memory.read_u64(pmd)
+    if not pmdval & P or pmd_huge(pmdval):
+        return 0
+    return mm.memory.read_u64(pte_offset(pmdval, addr))
+
+
+def _handle_pte_fault(mm: MmStruct, vma: Any, addr: int, write: bool) -> int:
+    pte = peek_pte(mm, addr)
+    if pte_none(pte):
+        return _do_fault(mm, vma, addr, write)
+    if write and not pte & RW:
+        return _do_wp_page(mm, vma, addr, pte)
+    return VM_FAULT_NOPAGE
+
+
+def _do_fault(mm: MmStruct, vma: Any, addr: int, write: bool) -> int:
+    file = mm.file(vma.vm_file)
+    pgoff = vma.vm_pgoff + (addr - vma.vm_start >> PAGE_SHIFT)
+    if not write:
+        return _do_read_fault(mm, vma, file, addr, pgoff)
+    if vma.vm_flags & VM_SHARED:
+        return _do_shared_fault(mm, vma, file, addr, pgoff)
+    return _do_cow_fault(mm, vma, file, addr, pgoff)
+
+
+# Pages of files.
+
+
+def filemap_fault(mm: MmStruct, file: MappedFile, pgoff: int) -> tuple[int, int]:
+    """Find page pgoff in the page cache, or read it: VM_FAULT_* bits and the pfn.
+
+    SIGBUS beyond the end of the file, OOM without a frame, MAJOR if data was read.
+    """
+    if pgoff >= file.nr_pages:
+        return VM_FAULT_SIGBUS, 0
+    pfn = file.cached(pgoff)
+    if pfn is not None:
+        return 0, pfn
+    try:
+        return 0 if file.shmem else VM_FAULT_MAJOR, file.read_pages(mm.memory, pgoff)
+    except OutOfMemory:
+        return VM_FAULT_OOM, 0
+
+
+def _map_locked(mm: MmStruct, addr: int) -> tuple[int, int] | None:
+    """The PMD and PTE entries of addr, table made if missing, held and locked; None: out of memory."""
+    pmd = mm.engine.pmd_alloc(mm, addr)
+    if pmd is None:
+        return None
+    allocated, pte = mm.engine.pte_alloc_get_map_lock(mm, pmd, addr)
+    return (pmd, pte) if allocated == PteAlloc.OK else None
+
+
+def _set_file_pte(mm: MmStruct, addr: int, pte: int, pfn: int, prot: int) -> None:
+    """set_pte_range() for one page-cache page: one more owner, one more PTE."""
+    page = mm.memory.page(pfn)
+    page._refcount += 1
+    page._mapcount += 1
+    mm.engine.set_pte_at(mm, addr, pte, pfn << PAGE_SHIFT | prot)
+
+
+def _do_read_fault(mm: MmStruct, vma: Any, file: MappedFile, addr: int, pgoff: int) -> int:
+    """Map page pgoff and what the cache holds of the 16 pages around, within VMA, table and file."""
+    result, _ = filemap_fault(mm, file, pgoff)
+    if result & VM_FAULT_ERROR:
+        return result
+    locked = _map_locked(mm, addr)
+    if locked is None:
+        return VM_FAULT_OOM
+    pmd, pte = locked
+    mapped = _fault_around(mm, vma, file, addr, pgoff, pte)
+    mm.engine.add_mm_counter(mm, lib.MM_FILEPAGES, mapped)
+    mm.engine.pte_entries_set(mm, pmd, mapped)
+    mm.engine.pte_unlock(mm, pmd)
+    mm.engine.pte_put(mm, pmd, addr)
+    return result
+
+
+def _fault_around(mm: MmStruct, vma: Any, file: MappedFile, addr: int, pgoff: int, pte: int) -> int:
+    """do_fault_around(): set the PTEs that are none and whose pages are cached; returns how many."""
+    index = addr >> PAGE_SHIFT & (_PTRS_PER_PTE - 1)
+    in_vma = addr - vma.vm_start >> PAGE_SHIFT
+    vma_pages = vma.vm_end - vma.vm_start >> PAGE_SHIFT
+    first = max(index & -FAULT_AROUND_PAGES, index - min(index, in_vma))
+    end = min(
+        first + FAULT_AROUND_PAGES, _PTRS_PER_PTE, index + vma_pages - in_vma, index + file.nr_pages - pgoff
+    )
+    prot = vm_page_prot(vma.vm_flags)
+    mapped = 0
+    for offset in range(first - index, end - index):
+        pfn = file.cached(pgoff + offset)
+        if pfn is not None and pte_none(mm.memory.read_u64(pte + offset * 8)):
+            _set_file_pte(mm, addr + (offset << PAGE_SHIFT), pte + offset * 8, pfn, prot)
+            mapped += 1
+    return mapped
+
+
+def _do_shared_fault(mm: MmStruct, vma: Any, file: MappedFile, addr: int, pgoff: int) -> int:
+    result, pfn = filemap_fault(mm, file, pgoff)
+    if result & VM_FAULT_ERROR:
+        return result
+    locked = _map_locked(mm, addr)
+    if locked is None:
+        return VM_FAULT_OOM
+    pmd, pte = locked
+    if pte_none(mm.memory.read_u64(pte)):
+        _set_file_pte(mm, addr, pte, pfn, vm_page_prot(vma.vm_flags) | RW | D)
+        mm.engine.add_mm_counter(mm, lib.MM_FILEPAGES, 1)
+        mm.engine.pte_entries_set(mm, pmd, 1)
+    mm.engine.pte_unlock(mm, pmd)
+    mm.engine.pte_put(mm, pmd, addr)
+    return result
+
+
+def _alloc_copy(mm: MmStruct, pfn: int) -> int | None:
+    """An anonymous page with the bytes of frame pfn, about to be mapped by one PTE; None: out of memory."""
+    memory = mm.memory
+    try:
+        copy = memory.alloc_pages(zero=False)
+    except OutOfMemory:
+        return None
+    page = memory.page(copy)
+    page.flags |= lib.PG_anon
+    page._mapcount = 1
+    ram, base = memory.c.ram, memory.base
+    ffi.memmove(ram + ((copy << PAGE_SHIFT) - base), ram + ((pfn << PAGE_SHIFT) - base), PAGE_SIZE)
+    return copy
+
+
+def _do_cow_fault(mm: MmStruct, vma: Any, file: MappedFile, addr: int, pgoff: int) -> int:
+    result, pfn = filemap_fault(mm, file, pgoff)
+    if result & VM_FAULT_ERROR:
+        return result
+    copy = _alloc_copy(mm, pfn)
+    if copy is None:
+        return VM_FAULT_OOM
+    locked = _map_locked(mm, addr)
+    if locked is None:
+        mm.memory.put_page(copy)
+        return VM_FAULT_OOM
+    pmd, pte = locked
+    if pte_none(mm.memory.read_u64(pte)):
+        mm.engine.set_pte_at(mm, addr, pte, mk_anon_pte(copy, vma.vm_flags))
+        mm.engine.add_mm_counter(mm, lib.MM_ANONPAGES, 1)
+        mm.engine.pte_entries_set(mm, pmd, 1)
+    else:
+        mm.memory.put_page(copy)
+    mm.engine.pte_unlock(mm, pmd)
+    mm.engine.pte_put(mm, pmd, addr)
+    return result
+
+
+# Writes to read-only PTEs.
+
+
+def _do_wp_page(mm: MmStruct, vma: Any, addr: int, orig: int) -> int:
+    """A write where the VMA allows it and the PTE does not: the right for shared memory, else a private copy."""
+    copy = None
+    if not vma.vm_flags & VM_SHARED:
+        copy = _alloc_copy(mm, entry_pfn(orig))
+        if copy is None:
+            return VM_FAULT_OOM
+    locked = _map_locked(mm, addr)
+    if locked is None:
+        if copy is not None:
+            mm.memory.put_page(copy)
+        return VM_FAULT_OOM
+    pmd, pte = locked
+    if mm.memory.read_u64(pte) == orig:
+        if copy is None:
+            mm.engine.set_pte_at(mm, addr, pte, orig | RW | D | A)
+        else:
+            _replace_page(mm, vma, addr, pte, orig, copy)
+        mm.engine.flush_tlb_mm_range(mm, addr, addr + PAGE_SIZE, PAGE_SHIFT, 0)
+        if copy is not None and not orig & SPECIAL:
+            mm.memory.put_page(entry_pfn(orig))
+    elif copy is not None:
+        mm.memory.put_page(copy)
+    mm.engine.pte_unlock(mm, pmd)
+    mm.engine.pte_put(mm, pmd, addr)
+    return 0
+
+
+def _replace_page(mm: MmStruct, vma: Any, addr: int, pte: int, orig: int, copy: int) -> None:
+    """wp_page_copy()'s exchange; the old page's owner is dropped by the caller, after the flush."""
+    mm.engine.set_pte_at(mm, addr, pte, mk_anon_pte(copy, vma.vm_flags))
+    if orig & SPECIAL:
+        mm.engine.add_mm_counter(mm, lib.MM_ANONPAGES, 1)
+        return
+    old = mm.memory.page(entry_pfn(orig))
+    old._mapcount -= 1
+    if not old.flags & lib.PG_anon:
+        mm.engine.add_mm_counter(mm, lib.MM_FILEPAGES, -1)
+        mm.engine.add_mm_counter(mm, lib.MM_ANONPAGES, 1)
+
+
+# Faults that nobody took: MAP_POPULATE, MADV_POPULATE_*.
+
+
+def fault_in_page(mm: MmStruct, vma: Any, addr: int, write: bool) -> int:
+    """get_user_pages() for one page: a fault only if it is needed; VM_FAULT_* bits. The VMA allows the access."""
+    pte = peek_pte(mm, addr)
+    if pte & P and (not write or pte & RW):
+        return 0
+    fault = handle_mm_fault(mm, vma, addr, write)
+    if fault & VM_FAULT_OOM and mm.try_to_free_pages():
+        fault = handle_mm_fault(mm, vma, addr, write)
+    return fault
+
+
+def mm_populate(mm: MmStruct, start: int, end: int) -> None:
+    """__mm_populate(): fault in what lies in [start, end), for writing where it is private and writable.
+
+    Goes on at the next VMA where one cannot be had; its errors are nobody's, as in mmap().
+    """
+    addr = start
+    while addr < end:
+        i = int(lib.vma_index_of(mm.c, addr))
+        if i >= mm.c.vmas.nr or mm.c.vmas.vma[i].vm_start >= end:
+            return
+        vma = mm.c.vmas.vma[i]
+        write = vma.vm_flags & (VM_WRITE | VM_SHARED) == VM_WRITE
+        first, last = max(addr, int(vma.vm_start)), min(end, int(vma.vm_end))
+        if vma.vm_flags & (VM_READ | VM_WRITE) or vma_is_accessible(vma.vm_flags):
+            for page in range(first, last, PAGE_SIZE):
+                if fault_in_page(mm, vma, page, write) & VM_FAULT_ERROR:
+                    break
+        addr = last

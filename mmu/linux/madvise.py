@@ -1,0 +1,256 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""madvise() (mm/madvise.c, v6.18).
+
+MADV_DONTNEED and MADV_DONTNEED_LOCKED drop the pages now. What else does something visible:
+MADV_POPULATE_READ and _WRITE fault in, MADV_REMOVE punches a hole into shared anonymous memory, MADV_WILLNEED
+reads file pages ahead, and the advice that is a VMA flag (MADV_RANDOM, _DONTFORK, _HUGEPAGE ...) splits and merges
+VMAs as in Linux.
+
+MADV_FREE promises that a page may be dropped until it is written again. Nothing here reclaims anonymous
+memory, so all pages stay, resident and unchanged, as on a Linux machine without memory pressure: after its checks
+it does nothing. MADV_COLD and MADV_PAGEOUT are accepted in the same way. MADV_COLLAPSE (no huge pages),
+MADV_GUARD_INSTALL and _REMOVE (not before 6.13), MADV_HWPOISON and MADV_SOFT_OFFLINE are EINVAL.
+"""
+
+from __future__ import annotations
+
+import errno
+from typing import TYPE_CHECKING, Any
+
+from mmu._native import lib
+from mmu.errors import LinuxError
+from mmu.linux.fault import VM_FAULT_OOM, VM_FAULT_SIGBUS, fault_in_page
+from mmu.linux.vma import (
+    PAGE_SHIFT,
+    PAGE_SIZE,
+    U64,
+    VM_DONTCOPY,
+    VM_DONTDUMP,
+    VM_DROPPABLE,
+    VM_HUGEPAGE,
+    VM_IO,
+    VM_LOCKED,
+    VM_MAYWRITE,
+    VM_MERGEABLE,
+    VM_NOHUGEPAGE,
+    VM_PFNMAP,
+    VM_RAND_READ,
+    VM_READ,
+    VM_SEQ_READ,
+    VM_SHARED,
+    VM_SPECIAL,
+    VM_WIPEONFORK,
+    VM_WRITE,
+    vma_modify_flags,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mmu.linux.mm import MmStruct
+
+MADV_NORMAL, MADV_RANDOM, MADV_SEQUENTIAL, MADV_WILLNEED, MADV_DONTNEED = 0, 1, 2, 3, 4
+MADV_FREE, MADV_REMOVE, MADV_DONTFORK, MADV_DOFORK, MADV_MERGEABLE, MADV_UNMERGEABLE = 8, 9, 10, 11, 12, 13
+MADV_HUGEPAGE, MADV_NOHUGEPAGE, MADV_DONTDUMP, MADV_DODUMP = 14, 15, 16, 17
+MADV_WIPEONFORK, MADV_KEEPONFORK, MADV_COLD, MADV_PAGEOUT = 18, 19, 20, 21
+MADV_POPULATE_READ, MADV_POPULATE_WRITE, MADV_DONTNEED_LOCKED = 22, 23, 24
+
+_ZAP_RECLAIM_PT: int = lib.ZAP_RECLAIM_PT
+_OFFSET = PAGE_SIZE - 1
+
+# The advice that is a VMA flag: what it sets, what it clears, and the flags of VMAs it is refused for.
+_FLAG_ADVICE = {
+    MADV_NORMAL: (0, VM_RAND_READ | VM_SEQ_READ, 0),
+    MADV_SEQUENTIAL: (VM_SEQ_READ, VM_RAND_READ, 0),
+    MADV_RANDOM: (VM_RAND_READ, VM_SEQ_READ, 0),
+    MADV_DONTFORK: (VM_DONTCOPY, 0, 0),
+    MADV_DOFORK: (0, VM_DONTCOPY, VM_IO),
+    MADV_MERGEABLE: (VM_MERGEABLE, 0, 0),
+    MADV_UNMERGEABLE: (0, VM_MERGEABLE, 0),
+    MADV_HUGEPAGE: (VM_HUGEPAGE, VM_NOHUGEPAGE, 0),
+    MADV_NOHUGEPAGE: (VM_NOHUGEPAGE, VM_HUGEPAGE, 0),
+    MADV_DONTDUMP: (VM_DONTDUMP, 0, 0),
+    MADV_DODUMP: (0, VM_DONTDUMP, VM_SPECIAL | VM_DROPPABLE),
+    MADV_WIPEONFORK: (VM_WIPEONFORK, 0, VM_SHARED),
+    MADV_KEEPONFORK: (0, VM_WIPEONFORK, VM_DROPPABLE),
+}
+
+
+def do_madvise(mm: MmStruct, start: int, length: int, behavior: int) -> None:
+    """Advise on [start, start + length), VMA by VMA.
+
+    Errors: EINVAL (unknown advice, unaligned or impossible range, advice that a VMA cannot take), ENOMEM (a hole in the
+    range: everything mapped in it is advised all the same), EAGAIN (too many VMAs), and those of MADV_REMOVE
+    (EACCES) and MADV_POPULATE_* (EFAULT, EINVAL, ENOMEM).
+    """
+    size = (length + _OFFSET) & ~_OFFSET & U64
+    end = start + size
+    if start & _OFFSET or (length and not size) or end > U64:
+        raise LinuxError(errno.EINVAL)
+    if behavior in (MADV_DONTNEED, MADV_DONTNEED_LOCKED):
+        if size:
+            _madvise_dontneed(mm, start, end, VM_PFNMAP | (VM_LOCKED if behavior == MADV_DONTNEED else 0))
+        return
+    advise = _ADVICE.get(behavior)
+    if advise is None:
+        raise LinuxError(errno.EINVAL)
+    if size:
+        advise(mm, start, end, behavior)
+
+
+def _madvise_dontneed(mm: MmStruct, start: int, end: int, forbidden: int) -> None:
+    """Zap what lies in [start, end), with one flush for all; a VMA with a forbidden flag ends it with EINVAL."""
+    c, engine = mm.c, mm.engine
+    vmas = c.vmas
+    nr = vmas.nr
+    i = lib.vma_index_of(c, start)
+    error = 0
+    tlb = engine.tlb_gather_mmu(mm)
+    while start < end:
+        if i >= nr:
+            error = errno.ENOMEM
+            break
+        vma = vmas.vma[i]
+        if start < vma.vm_start:
+            error = errno.ENOMEM
+            start = vma.vm_start
+            if start >= end:
+                break
+        if vma.vm_flags & forbidden:
+            error = errno.EINVAL
+            break
+        stop = min(vma.vm_end, end)
+        engine.unmap_page_range(tlb, start, stop, _ZAP_RECLAIM_PT)
+        start = stop
+        i += 1
+    engine.tlb_finish_mmu(tlb)
+    if error:
+        raise LinuxError(error)
+
+
+def _walk_vmas(mm: MmStruct, start: int, end: int, visit: Callable[[int, Any, int, int], None]) -> None:
+    """madvise_walk_vmas(): visit(number, VMA, start, end) for each part of [start, end); ENOMEM at last for holes.
+
+    visit may split and merge VMAs at the range it is given.
+    """
+    unmapped = False
+    while start < end:
+        i = int(lib.vma_index_of(mm.c, start))
+        if i >= mm.c.vmas.nr:
+            raise LinuxError(errno.ENOMEM)
+        vma = mm.c.vmas.vma[i]
+        if start < vma.vm_start:
+            unmapped = True
+            start = int(vma.vm_start)
+            if start >= end:
+                break
+        stop = min(int(vma.vm_end), end)
+        visit(i, vma, start, stop)
+        start = stop
+    if unmapped:
+        raise LinuxError(errno.ENOMEM)
+
+
+def _madvise_flags(mm: MmStruct, start: int, end: int, behavior: int) -> None:
+    """Set and clear VMA flags: madvise_vma_behavior(), madvise_update_vma()."""
+    set_flags, clear_flags, refused = _FLAG_ADVICE[behavior]
+
+    def visit(i: int, vma: Any, start: int, end: int) -> None:
+        if vma.vm_flags & refused or (behavior == MADV_WIPEONFORK and vma.vm_file):
+            raise LinuxError(errno.EINVAL)
+        vm_flags = (vma.vm_flags & ~clear_flags) | set_flags
+        if vm_flags == vma.vm_flags:
+            return
+        try:
+            vma_modify_flags(mm, i, start, end, vm_flags)
+        except LinuxError:
+            raise LinuxError(errno.EAGAIN) from None
+
+    with mm.mmap_write_lock():
+        _walk_vmas(mm, start, end, visit)
+
+
+def _madvise_willneed(mm: MmStruct, start: int, end: int, behavior: int) -> None:
+    def visit(i: int, vma: Any, start: int, end: int) -> None:
+        if vma.vm_file:
+            first = vma.vm_pgoff + (start - vma.vm_start >> PAGE_SHIFT)
+            mm.file(vma.vm_file).read_ahead(mm.memory, first, first + (end - start >> PAGE_SHIFT))
+
+    _walk_vmas(mm, start, end, visit)
+
+
+def _madvise_free(mm: MmStruct, start: int, end: int, behavior: int) -> None:
+    def visit(i: int, vma: Any, start: int, end: int) -> None:
+        if vma.vm_file or vma.vm_flags & (VM_LOCKED | VM_PFNMAP):
+            raise LinuxError(errno.EINVAL)
+
+    _walk_vmas(mm, start, end, visit)
+
+
+def _madvise_cold(mm: MmStruct, start: int, end: int, behavior: int) -> None:
+    def visit(i: int, vma: Any, start: int, end: int) -> None:
+        if vma.vm_flags & (VM_LOCKED | VM_PFNMAP):
+            raise LinuxError(errno.EINVAL)
+
+    _walk_vmas(mm, start, end, visit)
+
+
+def _madvise_remove(mm: MmStruct, start: int, end: int, behavior: int) -> None:
+    """Punch a hole into shared anonymous memory, in this mapping and every other of it in this mm."""
+
+    def visit(i: int, vma: Any, start: int, end: int) -> None:
+        if vma.vm_flags & VM_LOCKED or not vma.vm_file:
+            raise LinuxError(errno.EINVAL)
+        if vma.vm_flags & (VM_SHARED | VM_MAYWRITE) != VM_SHARED | VM_MAYWRITE:
+            raise LinuxError(errno.EACCES)
+        first = vma.vm_pgoff + (start - vma.vm_start >> PAGE_SHIFT)
+        last = first + (end - start >> PAGE_SHIFT)
+        _unmap_mapping_range(mm, vma.vm_file, first, last)
+        mm.file(vma.vm_file).truncate_range(first, last)
+
+    _walk_vmas(mm, start, end, visit)
+
+
+def _unmap_mapping_range(mm: MmStruct, file: int, first: int, last: int) -> None:
+    """unmap_mapping_pages(): zap pages [first, last) of a file wherever they are mapped."""
+    tlb = mm.engine.tlb_gather_mmu(mm)
+    for i in range(mm.c.vmas.nr):
+        vma = mm.c.vmas.vma[i]
+        if vma.vm_file == file:
+            start = max(int(vma.vm_start), vma.vm_start + (first - vma.vm_pgoff << PAGE_SHIFT))
+            end = min(int(vma.vm_end), vma.vm_start + (last - vma.vm_pgoff << PAGE_SHIFT))
+            if start < end:
+                mm.engine.unmap_page_range(tlb, start, end, 0)
+    mm.engine.tlb_finish_mmu(tlb)
+
+
+def _madvise_populate(mm: MmStruct, start: int, end: int, behavior: int) -> None:
+    """faultin_page_range(): EINVAL where the VMA forbids it, EFAULT past a file, ENOMEM for holes and no RAM."""
+    write = behavior == MADV_POPULATE_WRITE
+    while start < end:
+        i = int(lib.vma_index_of(mm.c, start))
+        if i >= mm.c.vmas.nr or mm.c.vmas.vma[i].vm_start > start:
+            raise LinuxError(errno.ENOMEM)
+        vma = mm.c.vmas.vma[i]
+        if vma.vm_flags & (VM_IO | VM_PFNMAP) or not vma.vm_flags & (VM_WRITE if write else VM_READ):
+            raise LinuxError(errno.EINVAL)
+        stop = min(int(vma.vm_end), end)
+        for page in range(start, stop, PAGE_SIZE):
+            fault = fault_in_page(mm, vma, page, write)
+            if fault & VM_FAULT_OOM:
+                raise LinuxError(errno.ENOMEM)
+            if fault & VM_FAULT_SIGBUS:
+                raise LinuxError(errno.EFAULT)
+        start = stop
+
+
+_ADVICE: dict[int, Callable[[MmStruct, int, int, int], None]] = {
+    **dict.fromkeys(_FLAG_ADVICE, _madvise_flags),
+    MADV_WILLNEED: _madvise_willneed,
+    MADV_FREE: _madvise_free,
+    MADV_REMOVE: _madvise_remove,
+    MADV_COLD: _madvise_cold,
+    MADV_PAGEOUT: _madvise_cold,
+    MADV_POPULATE_READ: _madvise_populate,
+    MADV_POPULATE_WRITE: _madvise_populate,
+}

@@ -1,0 +1,333 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""mmap(), munmap() and the end of an mm (mm/mmap.c, mm/vma.c, v6.18).
+
+What is not as in Linux: MAP_HUGETLB is ENOMEM, as where no huge pages are reserved; and a shared mapping of a
+file that was opened for writing is EINVAL, as from generic_file_readonly_mmap(), since nothing would write it back.
+"""
+
+from __future__ import annotations
+
+import errno
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING
+
+from mmu._native import lib
+from mmu.errors import LinuxError, MmuError
+from mmu.linux.bug import check_bug
+from mmu.linux.fault import mm_populate
+from mmu.linux.filemap import MAX_LFS_FILESIZE, MappedFile
+from mmu.linux.unmapped_area import MAP_32BIT, MAP_FIXED, PMD_SIZE, TASK_SIZE, get_unmapped_area
+from mmu.linux.vma import (
+    PAGE_SHIFT,
+    PAGE_SIZE,
+    U64,
+    VM_ACCOUNT,
+    VM_DONTDUMP,
+    VM_DROPPABLE,
+    VM_EXEC,
+    VM_GROWSDOWN,
+    VM_LOCKED,
+    VM_MAYEXEC,
+    VM_MAYREAD,
+    VM_MAYSHARE,
+    VM_MAYWRITE,
+    VM_NORESERVE,
+    VM_SHARED,
+    VM_WIPEONFORK,
+    accountable_mapping,
+    calc_vm_prot_bits,
+    find_vma_intersection,
+    may_expand_vm,
+    mlock_future_ok,
+    new_vma,
+    page_align,
+    split_vma,
+    vm_enough_memory,
+    vm_stat_account,
+    vma_insert,
+    vma_merge_new_range,
+)
+
+if TYPE_CHECKING:
+    from mmu.linux.mm import MmStruct
+    from mmu.linux.mmu_gather import Gather
+
+MAP_SHARED, MAP_PRIVATE, MAP_SHARED_VALIDATE, MAP_DROPPABLE = 0x1, 0x2, 0x3, 0x8
+MAP_TYPE = 0xF
+MAP_ANONYMOUS = 0x20
+MAP_GROWSDOWN = 0x100
+MAP_DENYWRITE = 0x800
+MAP_EXECUTABLE = 0x1000
+MAP_LOCKED = 0x2000
+MAP_NORESERVE = 0x4000
+MAP_POPULATE = 0x8000
+MAP_NONBLOCK = 0x10000
+MAP_STACK = 0x20000
+MAP_HUGETLB = 0x40000
+MAP_SYNC = 0x80000
+MAP_FIXED_NOREPLACE = 0x100000
+
+# What a file system without DAX accepts of MAP_SHARED_VALIDATE (LEGACY_MAP_MASK).
+LEGACY_MAP_MASK = (
+    MAP_SHARED | MAP_PRIVATE | MAP_FIXED | MAP_ANONYMOUS | MAP_DENYWRITE | MAP_EXECUTABLE | MAP_GROWSDOWN
+    | MAP_LOCKED | MAP_NORESERVE | MAP_POPULATE | MAP_NONBLOCK | MAP_STACK | MAP_HUGETLB | MAP_32BIT
+)  # fmt: skip
+
+# mmap().
+
+
+def _round_hint_to_min(mm: MmStruct, hint: int) -> int:
+    hint &= -PAGE_SIZE
+    return page_align(mm.mmap_min_addr) if 0 < hint < mm.mmap_min_addr else hint
+
+
+def _calc_vm_flag_bits(flags: int) -> int:
+    return (VM_GROWSDOWN if flags & MAP_GROWSDOWN else 0) | (VM_LOCKED if flags & MAP_LOCKED else 0)
+
+
+def _file_flags(file: MappedFile, length: int, prot: int, flags: int, pgoff: int, vm_flags: int) -> int:
+    """do_mmap()'s rules for a file: the VMA's flags, or EOVERFLOW, EOPNOTSUPP, EACCES, EPERM, EINVAL."""
+    if length > MAX_LFS_FILESIZE or pgoff > MAX_LFS_FILESIZE - length >> PAGE_SHIFT:
+        raise LinuxError(errno.EOVERFLOW)
+    kind = flags & MAP_TYPE
+    if kind in (MAP_SHARED, MAP_SHARED_VALIDATE):
+        if kind == MAP_SHARED_VALIDATE and flags & ~LEGACY_MAP_MASK:
+            raise LinuxError(errno.EOPNOTSUPP)
+        if prot & lib.VM_WRITE and not file.writable:
+            raise LinuxError(errno.EACCES)
+        vm_flags |= VM_SHARED | VM_MAYSHARE
+        if not file.writable:
+            vm_flags &= ~(VM_MAYWRITE | VM_SHARED)
+    elif kind != MAP_PRIVATE:
+        raise LinuxError(errno.EINVAL)
+    if not file.readable:
+        raise LinuxError(errno.EACCES)
+    if file.noexec:
+        if vm_flags & VM_EXEC:
+            raise LinuxError(errno.EPERM)
+        vm_flags &= ~VM_MAYEXEC
+    if vm_flags & VM_GROWSDOWN or (vm_flags & VM_SHARED and not file.shmem):
+        raise LinuxError(errno.EINVAL)
+    return vm_flags
+
+
+def _anonymous_flags(flags: int, vm_flags: int) -> int:
+    """do_mmap()'s rules for anonymous memory: the VMA's flags, or EINVAL."""
+    kind = flags & MAP_TYPE
+    if kind == MAP_PRIVATE:
+        return vm_flags
+    if kind not in (MAP_SHARED, MAP_DROPPABLE) or vm_flags & VM_GROWSDOWN:
+        raise LinuxError(errno.EINVAL)
+    if kind == MAP_SHARED:
+        return vm_flags | VM_SHARED | VM_MAYSHARE
+    if vm_flags & VM_LOCKED:
+        raise LinuxError(errno.EINVAL)
+    return vm_flags | VM_DROPPABLE | VM_NORESERVE | VM_WIPEONFORK | VM_DONTDUMP
+
+
+def do_mmap(
+    mm: MmStruct, addr: int, length: int, prot: int, flags: int, file: MappedFile | None, pgoff: int
+) -> int:
+    """ksys_mmap_pgoff() and do_mmap(): returns the address. pgoff in pages.
+
+    ``file`` None means MAP_ANONYMOUS; the caller has turned a descriptor into a file or EBADF.
+    """
+    if flags & MAP_HUGETLB:
+        raise LinuxError(errno.EINVAL if file is not None else errno.ENOMEM)
+    if not length:
+        raise LinuxError(errno.EINVAL)
+    if flags & MAP_FIXED_NOREPLACE:
+        flags |= MAP_FIXED
+    if not flags & MAP_FIXED:
+        addr = _round_hint_to_min(mm, addr)
+    length = page_align(length)
+    if not length or mm.c.vmas.nr > mm.max_map_count:
+        raise LinuxError(errno.ENOMEM)
+    if pgoff + (length >> PAGE_SHIFT) > U64:
+        raise LinuxError(errno.EOVERFLOW)
+    vm_flags = calc_vm_prot_bits(prot) | _calc_vm_flag_bits(flags) | VM_MAYREAD | VM_MAYWRITE | VM_MAYEXEC
+    shared_anonymous = file is None and flags & MAP_TYPE == MAP_SHARED
+    addr = get_unmapped_area(mm, addr, length, flags, file, 0 if file is None else pgoff)
+    if flags & MAP_FIXED_NOREPLACE and find_vma_intersection(mm, addr, addr + length) is not None:
+        raise LinuxError(errno.EEXIST)
+    if flags & MAP_LOCKED and not mm.rlimit.memlock:
+        raise LinuxError(errno.EPERM)
+    if not mlock_future_ok(mm, vm_flags, length >> PAGE_SHIFT):
+        raise LinuxError(errno.EAGAIN)
+    if file is None:
+        vm_flags = _anonymous_flags(flags, vm_flags)
+        pgoff = 0 if shared_anonymous else addr >> PAGE_SHIFT
+    else:
+        vm_flags = _file_flags(file, length, prot, flags, pgoff, vm_flags)
+    if flags & MAP_NORESERVE:
+        vm_flags |= VM_NORESERVE
+    if shared_anonymous:
+        file = MappedFile.shared_anonymous(length)
+    with mm.mmap_write_lock(), _user_of(file):
+        mmap_region(mm, addr, length, vm_flags, pgoff, file)
+    if vm_flags & VM_LOCKED or flags & (MAP_POPULATE | MAP_NONBLOCK) == MAP_POPULATE:
+        mm_populate(mm, addr, addr + length)
+    return addr
+
+
+def _user_of(file: MappedFile | None) -> AbstractContextManager[object]:
+    """Keep a file's page cache while the last VMA of it may go and a new one come."""
+    return nullcontext() if file is None else file.user()
+
+
+def insert_vm_struct(mm: MmStruct, start: int, end: int, vm_flags: int) -> None:
+    """Map [start, end), page-aligned, anonymously where nothing is mapped; ENOMEM if something is, or for a limit.
+
+    The mmap_lock is held for writing.
+    """
+    nr_pages = end - start >> PAGE_SHIFT
+    if find_vma_intersection(mm, start, end) is not None or not may_expand_vm(mm, vm_flags, nr_pages):
+        raise LinuxError(errno.ENOMEM)
+    if vm_flags & VM_ACCOUNT and not vm_enough_memory(mm, nr_pages):
+        raise LinuxError(errno.ENOMEM)
+    vma_insert(mm, new_vma(start, end, vm_flags, start >> PAGE_SHIFT))
+    vm_stat_account(mm, vm_flags, nr_pages)
+
+
+def mmap_region(
+    mm: MmStruct, addr: int, length: int, vm_flags: int, pgoff: int, file: MappedFile | None
+) -> None:
+    """Unmap what lies in [addr, addr + length) and map it anew; the mmap_lock is held for writing.
+
+    ENOMEM for the limits on address space, memory and number of VMAs; what was mapped is then left as it was.
+    """
+    end, nr_pages = addr + length, length >> PAGE_SHIFT
+    first, last = _gather_munmap_vmas(mm, addr, end)
+    vmas = mm.c.vmas.vma
+    unmapped = sum(vmas[i].vm_end - vmas[i].vm_start >> PAGE_SHIFT for i in range(first, last))
+    accounted = sum(
+        vmas[i].vm_end - vmas[i].vm_start >> PAGE_SHIFT
+        for i in range(first, last)
+        if vmas[i].vm_flags & VM_ACCOUNT
+    )
+    if not may_expand_vm(mm, vm_flags, nr_pages - unmapped):
+        raise LinuxError(errno.ENOMEM)
+    if accountable_mapping(vm_flags):
+        if not vm_enough_memory(mm, nr_pages - accounted):
+            raise LinuxError(errno.ENOMEM)
+        vm_flags |= VM_ACCOUNT
+    _unmap_vmas(mm, first, last)
+    vma_merge_new_range(mm, addr, end, vm_flags, pgoff, mm.file_number(file))
+    vm_stat_account(mm, vm_flags, nr_pages)
+    if vm_flags & VM_LOCKED:
+        mm.c.locked_vm += nr_pages
+
+
+# munmap().
+
+
+def do_munmap(mm: MmStruct, start: int, length: int) -> None:
+    """do_vmi_munmap(): EINVAL for an unaligned or impossible range, ENOMEM where a split would exceed max_map_count.
+
+    A range that holds no mapping is no error.
+    """
+    if start & (PAGE_SIZE - 1) or start > TASK_SIZE or length > TASK_SIZE - start or not length:
+        raise LinuxError(errno.EINVAL)
+    end = start + page_align(length)
+    with mm.mmap_write_lock():
+        unmap_range(mm, start, end)
+
+
+def unmap_range(mm: MmStruct, start: int, end: int) -> None:
+    """do_vmi_align_munmap(): take [start, end), page-aligned, out; the mmap_lock is held for writing."""
+    first, last = _gather_munmap_vmas(mm, start, end)
+    _unmap_vmas(mm, first, last)
+
+
+def _gather_munmap_vmas(mm: MmStruct, start: int, end: int) -> tuple[int, int]:
+    """Split what crosses start or end; the numbers [first, last) of the VMAs that are then inside."""
+    first = find_vma_intersection(mm, start, end)
+    if first is None:
+        i = int(lib.vma_index_of(mm.c, start))
+        return i, i
+    vma = mm.c.vmas.vma[first]
+    if vma.vm_start < start:
+        if end < vma.vm_end and mm.c.vmas.nr >= mm.max_map_count:
+            raise LinuxError(errno.ENOMEM)
+        split_vma(mm, first, start)
+        first += 1
+    last = int(lib.vma_index_of(mm.c, end - 1))
+    if last < mm.c.vmas.nr and mm.c.vmas.vma[last].vm_start < end:
+        if mm.c.vmas.vma[last].vm_end > end:
+            split_vma(mm, last, end)
+        last += 1
+    return first, last
+
+
+def _unmap_vmas(mm: MmStruct, first: int, last: int) -> None:
+    """vms_complete_munmap_vmas(): clear what VMAs [first, last) map, free their tables, forget them."""
+    if first == last:
+        return
+    _unmap_region(mm, first, last)
+    c, vma = mm.c, mm.c.vmas.vma
+    c.hiwater_vm = max(c.hiwater_vm, c.total_vm)
+    files = set()
+    for i in range(first, last):
+        nr_pages = vma[i].vm_end - vma[i].vm_start >> PAGE_SHIFT
+        vm_stat_account(mm, vma[i].vm_flags, -nr_pages)
+        if vma[i].vm_flags & VM_LOCKED:
+            c.locked_vm -= nr_pages
+        files.add(vma[i].vm_file)
+    mm.hole.forget_below(vma[last - 1].vm_end, c.mmap_base)
+    lib.vma_remove(c, first, last - first)
+    mm.put_unused_files(files)
+
+
+def _unmap_region(mm: MmStruct, first: int, last: int, *, fullmm: bool = False) -> None:
+    """unmap_region(): zap VMAs [first, last) and free the tables that then map nothing."""
+    engine, vmas = mm.engine, mm.c.vmas
+    vma = vmas.vma
+    floor = int(vma[first - 1].vm_end) if first else 0
+    ceiling = int(vma[last].vm_start) if last < vmas.nr else 0
+    tlb = engine.tlb_gather_mmu(mm, fullmm)
+    for i in range(first, last):
+        engine.unmap_page_range(tlb, vma[i].vm_start, vma[i].vm_end, 0)
+    _free_pgtables(mm, tlb, first, last, floor, ceiling)
+    engine.tlb_finish_mmu(tlb)
+
+
+def _free_pgtables(mm: MmStruct, tlb: Gather, first: int, last: int, floor: int, ceiling: int) -> None:
+    """free_pgtables(): one free_pgd_range() for each run of VMAs less than 2 MiB apart."""
+    vma = mm.c.vmas.vma
+    i = first
+    while i < last:
+        start = vma[i].vm_start
+        while i + 1 < last and vma[i + 1].vm_start <= vma[i].vm_end + PMD_SIZE:
+            i += 1
+        limit = vma[i + 1].vm_start if i + 1 < last else ceiling
+        mm.engine.free_pgd_range(tlb, start, vma[i].vm_end, floor, limit)
+        i += 1
+
+
+# The end.
+
+
+def exit_mmap(mm: MmStruct) -> None:
+    """Unmap everything, wait for a grace period, free the PGD; then check_mm(): nothing may be left.
+
+    Raises MmBug for an invariant that broke on the way, MmuError if pages or tables remain counted.
+    A second call does nothing.
+    """
+    c = mm.c
+    if not c.pgd:
+        return
+    if c.vmas.nr:
+        with mm.mmap_write_lock():
+            c.hiwater_vm = max(c.hiwater_vm, c.total_vm)
+            _unmap_region(mm, 0, c.vmas.nr, fullmm=True)
+            lib.vma_remove(c, 0, c.vmas.nr)
+    mm.engine.rcu_process_callbacks(mm)
+    mm.put_all_files()
+    c.total_vm = c.data_vm = c.exec_vm = c.stack_vm = c.locked_vm = 0
+    mm.memory.free_pages(c.pgd >> PAGE_SHIFT)
+    c.pgd = 0
+    check_bug(mm)
+    if c.pgtables_bytes or any(c.rss_stat):
+        raise MmuError(
+            f"after exit {c.pgtables_bytes} bytes of tables and {list(c.rss_stat)} pages are still counted"
+        )

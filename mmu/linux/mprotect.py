@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""mprotect(): the VMAs' half (mm/mprotect.c, v6.18); the entries' half is engine.change_protection()."""
+
+from __future__ import annotations
+
+import errno
+from typing import TYPE_CHECKING
+
+from mmu._native import lib
+from mmu.errors import LinuxError
+from mmu.linux.mmu_gather import Gather
+from mmu.linux.vma import (
+    PAGE_SHIFT,
+    PAGE_SIZE,
+    PROT_EXEC,
+    PROT_READ,
+    PROT_SEM,
+    PROT_WRITE,
+    U64,
+    VM_ACCESS_FLAGS,
+    VM_ACCOUNT,
+    VM_GROWSDOWN,
+    VM_NORESERVE,
+    VM_SHARED,
+    VM_WRITE,
+    calc_vm_prot_bits,
+    find_vma_intersection,
+    may_expand_vm,
+    page_align,
+    vm_enough_memory,
+    vm_stat_account,
+    vma_modify_flags,
+)
+
+if TYPE_CHECKING:
+    from mmu.linux.mm import MmStruct
+
+PROT_NONE = 0x0
+PROT_GROWSDOWN, PROT_GROWSUP = 0x01000000, 0x02000000
+
+
+def do_mprotect(mm: MmStruct, start: int, length: int, prot: int) -> None:
+    """do_mprotect_pkey() without a key: give [start, start + length) the rights prot.
+
+    Errors: EINVAL (unaligned, unknown bits, PROT_GROWSDOWN on what does not grow down), ENOMEM (a hole in the range:
+    what lies before it is changed; too many VMAs; too much memory becoming writable), EACCES (a right that the file's
+    mode forbids: again what lies before is changed).
+    """
+    grows = prot & (PROT_GROWSDOWN | PROT_GROWSUP)
+    prot &= ~grows
+    if grows == PROT_GROWSDOWN | PROT_GROWSUP or start & (PAGE_SIZE - 1):
+        raise LinuxError(errno.EINVAL)
+    if not length:
+        return
+    end = (start + page_align(length)) & U64
+    if end <= start:
+        raise LinuxError(errno.ENOMEM)
+    if prot & ~(PROT_READ | PROT_WRITE | PROT_EXEC | PROT_SEM):
+        raise LinuxError(errno.EINVAL)
+    with mm.mmap_write_lock():
+        i, start = _first_vma(mm, start, end, grows)
+        tlb = mm.engine.tlb_gather_mmu(mm)
+        try:
+            _mprotect_vmas(mm, tlb, i, start, end, calc_vm_prot_bits(prot))
+        finally:
+            mm.engine.tlb_finish_mmu(tlb)
+
+
+def _first_vma(mm: MmStruct, start: int, end: int, grows: int) -> tuple[int, int]:
+    """The number of the VMA to begin with, and where: at its own start for PROT_GROWSDOWN."""
+    i = find_vma_intersection(mm, start, end)
+    if i is None:
+        raise LinuxError(errno.ENOMEM)
+    vma = mm.c.vmas.vma[i]
+    if grows & PROT_GROWSDOWN:
+        if not vma.vm_flags & VM_GROWSDOWN:
+            raise LinuxError(errno.EINVAL)
+        return i, int(vma.vm_start)
+    if vma.vm_start > start:
+        raise LinuxError(errno.ENOMEM)
+    if grows & PROT_GROWSUP:
+        raise LinuxError(errno.EINVAL)
+    return i, start
+
+
+def _mprotect_vmas(mm: MmStruct, tlb: Gather, i: int, start: int, end: int, access: int) -> None:
+    while True:
+        if i >= mm.c.vmas.nr or mm.c.vmas.vma[i].vm_start > start:
+            raise LinuxError(errno.ENOMEM)
+        vma = mm.c.vmas.vma[i]
+        vm_flags = access | (vma.vm_flags & ~VM_ACCESS_FLAGS)
+        if vm_flags & ~(vm_flags >> 4) & VM_ACCESS_FLAGS:
+            raise LinuxError(errno.EACCES)
+        stop = min(int(vma.vm_end), end)
+        i = mprotect_fixup(mm, tlb, i, start, stop, vm_flags)
+        if stop == end:
+            return
+        start = stop
+        i = int(lib.vma_index_of(mm.c, start))
+
+
+def mprotect_fixup(mm: MmStruct, tlb: Gather, i: int, start: int, end: int, vm_flags: int) -> int:
+    """Give [start, end), a part of VMA number i, these flags; returns the number of the VMA that then covers it.
+
+    ENOMEM where it becomes memory that RLIMIT_DATA, RAM or max_map_count do not allow.
+    """
+    old_flags = int(mm.c.vmas.vma[i].vm_flags)
+    if vm_flags == old_flags:
+        return i
+    nr_pages = end - start >> PAGE_SHIFT
+    if vm_flags & VM_WRITE:
+        if not may_expand_vm(mm, vm_flags, nr_pages) and may_expand_vm(mm, old_flags, nr_pages):
+            raise LinuxError(errno.ENOMEM)
+        if not old_flags & (VM_ACCOUNT | VM_WRITE | VM_SHARED | VM_NORESERVE):
+            if not vm_enough_memory(mm, nr_pages):
+                raise LinuxError(errno.ENOMEM)
+            vm_flags |= VM_ACCOUNT
+    i = vma_modify_flags(mm, i, start, end, vm_flags)
+    mm.engine.change_protection(tlb, start, end, vm_flags)
+    vm_stat_account(mm, old_flags, -nr_pages)
+    vm_stat_account(mm, vm_flags, nr_pages)
+    return i

@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The kernel's own accesses to user memory (include/linux/uaccess.h, arch/x86/include/asm/uaccess_64.h, v6.18).
+
+They are supervisor accesses through the same tables and the same TLB model as the guest's, with RFLAGS.AC set
+meanwhile (STAC, CLAC: SDM vol. 3A 4.6.1), and fault in what they touch. Nothing reads or writes guest memory past them.
+
+A frame that instructions were fetched from and that is written here is noted in ``mm.code_written`` (guest-physical
+page addresses): whoever keeps translated code of it drains that list.
+"""
+
+from __future__ import annotations
+
+import errno
+from typing import TYPE_CHECKING, Final
+
+from mmu._native import ffi, lib
+from mmu.errors import BadTable, LinuxError
+from mmu.linux.fault import do_user_addr_fault
+from mmu.x86 import Access
+
+if TYPE_CHECKING:
+    from mmu.linux.mm import MmStruct
+
+PAGE_SIZE: Final[int] = lib.PAGE_SIZE
+_PAGE_SHIFT: Final[int] = lib.PAGE_SHIFT
+_TASK_SIZE_MAX: Final = 0x7FFFFFFFF000
+_AC: Final[int] = lib.RFLAGS_AC
+_OK: Final[int] = lib.XLATE_OK
+_PF: Final[int] = lib.XLATE_PF
+_GP: Final[int] = lib.XLATE_GP
+
+
+def access_ok(addr: int, n: int) -> bool:
+    """Whether all n bytes from addr on are user addresses."""
+    return 0 <= addr <= _TASK_SIZE_MAX - n
+
+
+def _translate(mm: MmStruct, addr: int, access: Access) -> int | None:
+    """The guest-physical address of addr for this access, faulted in if it must be; None is EFAULT."""
+    unit = mm.mmu
+    flags = unit.c.rflags
+    while True:
+        unit.c.rflags = flags | _AC
+        answer = unit.translate(addr, access, user=False)
+        unit.c.rflags = flags
+        if answer.result == _OK:
+            return int(answer.pa)
+        if answer.result not in (_PF, _GP):
+            raise BadTable(f"a table entry for address {addr:#x} refers to what is not guest RAM", addr)
+        if answer.result == _GP or do_user_addr_fault(mm, addr, answer.error_code) is not None:
+            return None
+
+
+def raw_copy_from_user(mm: MmStruct, addr: int, n: int) -> bytes:
+    """Up to n bytes from user address addr on: fewer where the rest cannot be read."""
+    if n <= 0 or not access_ok(addr, n):
+        return b""
+    memory, parts, end = mm.memory, [], addr + n
+    while addr < end:
+        pa = _translate(mm, addr, Access.READ)
+        if pa is None:
+            break
+        size = min(end - addr, PAGE_SIZE - (addr & (PAGE_SIZE - 1)))
+        parts.append(memory.read(pa, size))
+        addr += size
+    return b"".join(parts)
+
+
+def raw_copy_to_user(mm: MmStruct, addr: int, data: bytes | bytearray | memoryview) -> int:
+    """Write data to user address addr on; returns how many bytes were written before one could not be."""
+    view = memoryview(data).cast("B")
+    n = len(view)
+    if not n or not access_ok(addr, n):
+        return 0
+    memory, done = mm.memory, 0
+    ram, base = memory.c.ram, memory.base
+    while done < n:
+        pa = _translate(mm, addr + done, Access.WRITE)
+        if pa is None:
+            break
+        size = min(n - done, PAGE_SIZE - (pa & (PAGE_SIZE - 1)))
+        if memory.page(pa >> _PAGE_SHIFT).flags & lib.PG_code:
+            mm.code_written.append(pa & -PAGE_SIZE)
+        ffi.memmove(ram + (pa - base), view[done : done + size], size)
+        done += size
+    return done
+
+
+def copy_from_user(mm: MmStruct, addr: int, n: int) -> bytes:
+    """N bytes from user address addr on; EFAULT if any of them cannot be read."""
+    data = raw_copy_from_user(mm, addr, n)
+    if len(data) != n:
+        raise LinuxError(errno.EFAULT)
+    return data
+
+
+def copy_to_user(mm: MmStruct, addr: int, data: bytes | bytearray | memoryview) -> None:
+    """Write data to user address addr on; EFAULT if any of it cannot be (what lies before is written)."""
+    if raw_copy_to_user(mm, addr, data) != memoryview(data).nbytes:
+        raise LinuxError(errno.EFAULT)
+
+
+def strncpy_from_user(mm: MmStruct, addr: int, limit: int) -> bytes:
+    """The string at user address addr without its NUL, at most limit bytes of it; EFAULT if it cannot be read."""
+    parts: list[bytes] = []
+    while limit > 0:
+        size = min(limit, PAGE_SIZE - (addr & (PAGE_SIZE - 1)))
+        part = copy_from_user(mm, addr, size)
+        end = part.find(0)
+        if end >= 0:
+            parts.append(part[:end])
+            break
+        parts.append(part)
+        addr += size
+        limit -= size
+    return b"".join(parts)

@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Where a new mapping goes (mm/vma.c, mm/mmap.c, arch/x86/kernel/sys_x86_64.c, mm/huge_memory.c, v6.18).
+
+Top-down below ``mmap_base``, as Linux places mappings with address-space randomisation off::
+
+    0        TASK_UNMAPPED_BASE                     mmap_base    stack      TASK_SIZE
+    |   text, data, brk |  (bottom-up, if the rest is full) <--- | gap |  <-- |
+
+Mappings of whole 2 MiB are placed at multiples of 2 MiB, as with CONFIG_TRANSPARENT_HUGEPAGE.
+"""
+
+from __future__ import annotations
+
+import errno
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from mmu._native import lib
+from mmu.errors import LinuxError
+from mmu.linux.vma import PAGE_SHIFT, PAGE_SIZE, page_align, vm_start_gap
+
+if TYPE_CHECKING:
+    from mmu.linux.filemap import MappedFile
+    from mmu.linux.mm import MmStruct
+
+MAP_FIXED, MAP_32BIT, MAP_ABOVE4G = 0x10, 0x40, 0x80
+
+TASK_SIZE = 0x7FFFFFFFF000
+TASK_UNMAPPED_BASE = page_align(TASK_SIZE // 3)
+PMD_SIZE: int = lib.PMD_SIZE
+
+# Hole.length when nothing is known.
+UNKNOWN = (1 << 64) - 1
+
+_MMAP_GAP_MIN = 128 << 20
+_MMAP_GAP_MAX = TASK_SIZE // 6 * 5
+
+
+def mmap_base(stack_limit: int) -> int:
+    """Where the top-down search begins, in bytes, for an RLIMIT_STACK of that many bytes (arch/x86/mm/mmap.c).
+
+    The stack is left its limit and a guard gap of 1 MiB, but at least 128 MiB and at most 5/6 of the address space.
+    """
+    gap = stack_limit + (256 << PAGE_SHIFT)
+    return page_align(TASK_SIZE - min(max(gap, _MMAP_GAP_MIN), _MMAP_GAP_MAX))
+
+
+@dataclass(slots=True)
+class Hole:
+    """What the last top-down search learnt: no gap in [below, mmap_base) has length bytes or more."""
+
+    length: int
+    below: int
+
+    def forget_below(self, end: int, mmap_base: int) -> None:
+        """Something that ended at ``end`` was unmapped: if that is above, nothing is known any more."""
+        if end > self.below:
+            self.length, self.below = UNKNOWN, mmap_base
+
+
+def _bottom_up(mm: MmStruct, length: int, low: int, high: int) -> int | None:
+    """The lowest address with length free bytes in [low, high); None if there is none."""
+    vmas = mm.c.vmas
+    addr = low
+    for i in range(lib.vma_index_of(mm.c, low), vmas.nr):
+        if addr + length <= min(vm_start_gap(vmas.vma[i]), high):
+            return addr
+        addr = max(addr, vmas.vma[i].vm_end)
+    return addr if addr + length <= high else None
+
+
+def _top_down(mm: MmStruct, length: int, low: int, high: int) -> int | None:
+    """The highest address with length free bytes in [low, high); None if there is none."""
+    vma, above = mm.c.vmas.vma, int(lib.vma_index_of(mm.c, high - 1))
+    gap_end = min(high, vm_start_gap(vma[above])) if above < mm.c.vmas.nr else high
+    for i in range(above - 1, -1, -1):
+        below = vma[i]
+        if gap_end - max(low, below.vm_end) >= length:
+            return gap_end - length
+        gap_end = min(gap_end, vm_start_gap(below))
+        if gap_end - low < length:
+            return None
+    return gap_end - length if gap_end - low >= length else None
+
+
+def _top_down_from_hint(mm: MmStruct, length: int, low: int, high: int) -> int | None:
+    """_top_down(), skipping what mm.hole says is full: above hole.below no gap has hole.length bytes."""
+    hole = mm.hole
+    if length >= hole.length and hole.below <= high:
+        addr = _top_down(mm, length, low, hole.below) if hole.below > low else None
+    else:
+        addr = _top_down(mm, length, low, high)
+    if addr is not None and high == mm.c.mmap_base and length <= hole.length:
+        hole.length, hole.below = length, addr + length
+    return addr
+
+
+def mmap_address_hint_valid(addr: int, length: int) -> bool:
+    """Whether an address wanted, but not insisted on, fits below TASK_SIZE (arch/x86/mm/mmap.c)."""
+    return addr <= TASK_SIZE - length
+
+
+def _hint_is_free(mm: MmStruct, addr: int, length: int) -> bool:
+    vmas = mm.c.vmas
+    i = int(lib.vma_index_of(mm.c, addr))
+    return i >= vmas.nr or addr + length <= vm_start_gap(vmas.vma[i])
+
+
+def _unmapped_area_bottomup(mm: MmStruct, addr: int, length: int, flags: int) -> int:
+    """arch_get_unmapped_area(): the lowest free place from TASK_UNMAPPED_BASE on, or in 1 to 2 GiB for MAP_32BIT."""
+    begin, end = (0x40000000, 0x80000000) if flags & MAP_32BIT else (TASK_UNMAPPED_BASE, TASK_SIZE)
+    if length > end:
+        raise LinuxError(errno.ENOMEM)
+    if addr and end - length >= addr and _hint_is_free(mm, addr, length):
+        return addr
+    found = _bottom_up(mm, length, begin, end)
+    if found is None:
+        raise LinuxError(errno.ENOMEM)
+    return found
+
+
+def _unmapped_area(mm: MmStruct, addr: int, length: int, flags: int) -> int:
+    """arch_get_unmapped_area_topdown(): the wanted place if it is free, else the highest below mmap_base."""
+    if length > TASK_SIZE:
+        raise LinuxError(errno.ENOMEM)
+    if not flags & MAP_32BIT:
+        if addr and mmap_address_hint_valid(addr, length) and _hint_is_free(mm, addr, length):
+            return addr
+        low = max(mm.mmap_min_addr, (4 << 30) if flags & MAP_ABOVE4G else PAGE_SIZE)
+        found = _top_down_from_hint(mm, length, low, int(mm.c.mmap_base))
+        if found is not None:
+            return found
+    return _unmapped_area_bottomup(mm, addr, length, flags)
+
+
+def _thp_unmapped_area(mm: MmStruct, addr: int, length: int, offset: int, flags: int) -> int | None:
+    """thp_get_unmapped_area(): a place as far from a 2 MiB boundary as offset bytes are; None if that is moot."""
+    aligned = (offset + PMD_SIZE - 1) & -PMD_SIZE
+    end, padded = offset + length, length + PMD_SIZE
+    if end <= aligned or end - aligned < PMD_SIZE or padded > TASK_SIZE:
+        return None
+    try:
+        found = _unmapped_area(mm, addr, padded, flags)
+    except LinuxError:
+        return None
+    if found == addr:
+        return addr
+    shift = (offset - found) & (PMD_SIZE - 1)
+    return found + (shift or PMD_SIZE)
+
+
+def get_unmapped_area(
+    mm: MmStruct, addr: int, length: int, flags: int, file: MappedFile | None, pgoff: int
+) -> int:
+    """__get_unmapped_area(): where a mapping of length bytes (whole pages) goes. pgoff in pages.
+
+    Errors: ENOMEM (no room, or beyond TASK_SIZE), EINVAL (a fixed address that is not page-aligned), EPERM
+    (below mmap_min_addr).
+    """
+    if length > TASK_SIZE:
+        raise LinuxError(errno.ENOMEM)
+    if not flags & MAP_FIXED:
+        found = None
+        if file is not None and not file.shmem:
+            found = _thp_unmapped_area(mm, addr, length, pgoff << PAGE_SHIFT, flags)
+        elif file is None and not addr and not length & (PMD_SIZE - 1):
+            found = _thp_unmapped_area(mm, addr, length, 0, flags)
+        addr = _unmapped_area(mm, addr, length, flags) if found is None else found
+    if addr > TASK_SIZE - length:
+        raise LinuxError(errno.ENOMEM)
+    if addr & (PAGE_SIZE - 1):
+        raise LinuxError(errno.EINVAL)
+    if addr < mm.mmap_min_addr:
+        raise LinuxError(errno.EPERM)
+    return addr

@@ -1,0 +1,301 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""VMAs: their flags, how they merge and split, and what they count for.
+
+A VMA is a ``struct vm_area_struct`` of native/mm/mm.h, kept in one array in order of address;
+a VMA's *number* is its place in that array. Numbers and references to VMAs are good until the
+next insertion or removal, so the functions here take and give numbers.
+
+Differences from Linux: there is no ``anon_vma``, so two neighbours merge where Linux would keep
+them apart because each had been faulted in before they met; and VM_ACCOUNT, once set, stays.
+"""
+
+from __future__ import annotations
+
+import errno
+from typing import TYPE_CHECKING, Any
+
+from mmu._native import ffi, lib
+from mmu.errors import LinuxError
+
+if TYPE_CHECKING:
+    from mmu.linux.mm import MmStruct
+
+PAGE_SHIFT: int = lib.PAGE_SHIFT
+PAGE_SIZE: int = lib.PAGE_SIZE
+PAGE_MASK = ~(PAGE_SIZE - 1)
+U64 = (1 << 64) - 1
+
+PROT_READ, PROT_WRITE, PROT_EXEC, PROT_SEM = 0x1, 0x2, 0x4, 0x8
+
+# vm_flags: the kernel's values (include/linux/mm.h, v6.18); those that C needs come from mm.h.
+VM_READ: int = lib.VM_READ
+VM_WRITE: int = lib.VM_WRITE
+VM_EXEC: int = lib.VM_EXEC
+VM_SHARED: int = lib.VM_SHARED
+VM_MAYREAD: int = lib.VM_MAYREAD
+VM_MAYWRITE: int = lib.VM_MAYWRITE
+VM_MAYEXEC: int = lib.VM_MAYEXEC
+VM_MAYSHARE = 0x80
+VM_GROWSDOWN: int = lib.VM_GROWSDOWN
+VM_PFNMAP: int = lib.VM_PFNMAP
+VM_LOCKED: int = lib.VM_LOCKED
+VM_IO = 0x4000
+VM_SEQ_READ = 0x8000
+VM_RAND_READ = 0x10000
+VM_DONTCOPY = 0x20000
+VM_DONTEXPAND: int = lib.VM_DONTEXPAND
+VM_ACCOUNT: int = lib.VM_ACCOUNT
+VM_NORESERVE: int = lib.VM_NORESERVE
+VM_WIPEONFORK = 0x2000000
+VM_DONTDUMP = 0x4000000
+VM_MIXEDMAP = 0x10000000
+VM_HUGEPAGE = 0x20000000
+VM_NOHUGEPAGE = 0x40000000
+VM_MERGEABLE = 0x80000000
+VM_DROPPABLE = 1 << 40
+
+VM_ACCESS_FLAGS = VM_READ | VM_WRITE | VM_EXEC
+VM_SPECIAL = VM_IO | VM_DONTEXPAND | VM_PFNMAP | VM_MIXEDMAP
+VM_DATA_DEFAULT_FLAGS = VM_READ | VM_WRITE | VM_MAYREAD | VM_MAYWRITE | VM_MAYEXEC
+VM_STACK_FLAGS = VM_GROWSDOWN | VM_DATA_DEFAULT_FLAGS | VM_ACCOUNT
+
+# Bytes kept free below a stack: sysctl stack_guard_gap, 256 pages.
+STACK_GUARD_GAP = 256 * PAGE_SIZE
+
+OVERCOMMIT_GUESS, OVERCOMMIT_ALWAYS = 0, 1
+
+
+def page_align(length: int) -> int:
+    """PAGE_ALIGN(): ``length`` bytes rounded up to whole pages, wrapping at 2^64 as the kernel's does."""
+    return (length + PAGE_SIZE - 1) & PAGE_MASK & U64
+
+
+def calc_vm_prot_bits(prot: int) -> int:
+    """The access flags that PROT_* bits ask for; unknown bits ask for nothing."""
+    return prot & (PROT_READ | PROT_WRITE | PROT_EXEC)
+
+
+def vma_is_anonymous(vma: Any) -> bool:
+    """Whether the VMA's pages have no file behind them (vma->vm_ops is NULL)."""
+    return not vma.vm_file
+
+
+def vma_is_accessible(vm_flags: int) -> bool:
+    """Whether any access at all is allowed: anything but PROT_NONE."""
+    return vm_flags & VM_ACCESS_FLAGS != 0
+
+
+def vm_start_gap(vma: Any) -> int:
+    """The lowest address that new mappings must end at or below: a stack wants its guard gap kept free."""
+    start = int(vma.vm_start)
+    if vma.vm_flags & VM_GROWSDOWN:
+        return max(start - STACK_GUARD_GAP, 0)
+    return start
+
+
+def find_vma_intersection(mm: MmStruct, start: int, end: int) -> int | None:
+    """The number of the first VMA that overlaps [start, end), or None."""
+    vmas = mm.c.vmas
+    i = int(lib.vma_index_of(mm.c, start))
+    return i if i < vmas.nr and vmas.vma[i].vm_start < end else None
+
+
+def new_vma(start: int, end: int, vm_flags: int, pgoff: int, file: int = 0, name: int = 0) -> Any:
+    """A ``struct vm_area_struct`` by value, not yet in any index. pgoff in pages."""
+    return ffi.new(
+        "struct vm_area_struct *",
+        {
+            "vm_start": start,
+            "vm_end": end,
+            "vm_flags": vm_flags,
+            "vm_pgoff": pgoff,
+            "vm_file": file,
+            "vm_name": name,
+        },
+    )
+
+
+def vma_insert(mm: MmStruct, vma: Any) -> int:
+    """Put a VMA into the index without merging; returns its number. ENOMEM if the host is out of memory."""
+    if lib.vma_insert(mm.c, vma):
+        raise LinuxError(errno.ENOMEM)
+    return int(lib.vma_index_of(mm.c, vma.vm_start))
+
+
+# Accounting (mm/mmap.c, mm/internal.h).
+
+
+def is_exec_mapping(vm_flags: int) -> bool:
+    """Whether the pages count as text (VmExe + VmLib): executable, not writable, no stack."""
+    return vm_flags & (VM_EXEC | VM_WRITE | VM_GROWSDOWN) == VM_EXEC
+
+
+def is_stack_mapping(vm_flags: int) -> bool:
+    """Whether the pages count as stack (VmStk): anything that grows down."""
+    return vm_flags & VM_GROWSDOWN != 0
+
+
+def is_data_mapping(vm_flags: int) -> bool:
+    """Whether the pages count as data (VmData, RLIMIT_DATA): private, writable, no stack."""
+    return vm_flags & (VM_WRITE | VM_SHARED | VM_GROWSDOWN) == VM_WRITE
+
+
+def vm_stat_account(mm: MmStruct, vm_flags: int, nr_pages: int) -> None:
+    """Add nr_pages (negative: take away) to total_vm and to the kind of memory these flags are."""
+    c = mm.c
+    c.total_vm += nr_pages
+    if is_exec_mapping(vm_flags):
+        c.exec_vm += nr_pages
+    elif is_stack_mapping(vm_flags):
+        c.stack_vm += nr_pages
+    elif is_data_mapping(vm_flags):
+        c.data_vm += nr_pages
+
+
+def may_expand_vm(mm: MmStruct, vm_flags: int, nr_pages: int) -> bool:
+    """Whether nr_pages more of such memory keep within RLIMIT_AS and RLIMIT_DATA."""
+    c, rlimit = mm.c, mm.rlimit
+    if c.total_vm + nr_pages > rlimit.address_space >> PAGE_SHIFT:
+        return False
+    return not is_data_mapping(vm_flags) or c.data_vm + nr_pages <= rlimit.data >> PAGE_SHIFT
+
+
+def accountable_mapping(vm_flags: int) -> bool:
+    """Whether the mapping promises memory: private, writable, without MAP_NORESERVE."""
+    return vm_flags & (VM_NORESERVE | VM_SHARED | VM_WRITE) == VM_WRITE
+
+
+def vm_enough_memory(mm: MmStruct, nr_pages: int) -> bool:
+    """__vm_enough_memory(): under overcommit_memory 0 one call may not ask for more than all RAM; 1 allows all."""
+    return mm.overcommit_memory == OVERCOMMIT_ALWAYS or nr_pages <= mm.memory.size >> PAGE_SHIFT
+
+
+def mlock_future_ok(mm: MmStruct, vm_flags: int, nr_pages: int) -> bool:
+    """Whether nr_pages more locked pages keep within RLIMIT_MEMLOCK."""
+    return not vm_flags & VM_LOCKED or mm.c.locked_vm + nr_pages <= mm.rlimit.memlock >> PAGE_SHIFT
+
+
+# Merging and splitting (mm/vma.c).
+
+
+def _is_mergeable(vma: Any, vm_flags: int, file: int, name: int) -> bool:
+    return (
+        vma.vm_flags == vm_flags and vma.vm_file == file and vma.vm_name == name and not vm_flags & VM_SPECIAL
+    )
+
+
+def _can_merge_after(
+    mm: MmStruct, i: int, start: int, vm_flags: int, pgoff: int, file: int, name: int
+) -> bool:
+    if i < 0:
+        return False
+    vma = mm.c.vmas.vma[i]
+    return (
+        vma.vm_end == start
+        and _is_mergeable(vma, vm_flags, file, name)
+        and vma.vm_pgoff + (vma.vm_end - vma.vm_start >> PAGE_SHIFT) == pgoff
+    )
+
+
+def _can_merge_before(
+    mm: MmStruct, i: int, end: int, vm_flags: int, pgoff: int, file: int, name: int
+) -> bool:
+    if i >= mm.c.vmas.nr:
+        return False
+    vma = mm.c.vmas.vma[i]
+    return vma.vm_start == end and _is_mergeable(vma, vm_flags, file, name) and vma.vm_pgoff == pgoff
+
+
+def _move_start(vma: Any, start: int) -> None:
+    vma.vm_pgoff = vma.vm_pgoff + (start - vma.vm_start >> PAGE_SHIFT)
+    vma.vm_start = start
+
+
+def vma_merge_new_range(
+    mm: MmStruct, start: int, end: int, vm_flags: int, pgoff: int, file: int = 0, name: int = 0
+) -> int:
+    """Cover the hole [start, end) by growing its neighbours if they fit, else by a new VMA; returns its number.
+
+    Neighbours fit if flags, file and name are equal, offsets continue, and none is special
+    (can_vma_merge_before(), can_vma_merge_after()). ENOMEM if the host is out of memory.
+    """
+    vmas = mm.c.vmas
+    i = int(lib.vma_index_of(mm.c, start))
+    after = _can_merge_after(mm, i - 1, start, vm_flags, pgoff, file, name)
+    before = _can_merge_before(mm, i, end, vm_flags, pgoff + (end - start >> PAGE_SHIFT), file, name)
+    if after and before:
+        vmas.vma[i - 1].vm_end = vmas.vma[i].vm_end
+        lib.vma_remove(mm.c, i, 1)
+        return i - 1
+    if after:
+        vmas.vma[i - 1].vm_end = end
+        return i - 1
+    if before:
+        _move_start(vmas.vma[i], start)
+        return i
+    return vma_insert(mm, new_vma(start, end, vm_flags, pgoff, file, name))
+
+
+def split_vma(mm: MmStruct, i: int, address: int) -> None:
+    """Cut VMA number i at address, which lies inside it: number i ends there, number i + 1 begins.
+
+    ENOMEM if the host is out of memory. Whether one more VMA is allowed is the caller's to ask
+    (__split_vma(), which munmap() uses to go one over the limit).
+    """
+    vma = mm.c.vmas.vma[i]
+    upper = new_vma(vma.vm_start, vma.vm_end, vma.vm_flags, vma.vm_pgoff, vma.vm_file, vma.vm_name)
+    _move_start(upper, address)
+    old_end = vma.vm_end
+    vma.vm_end = address
+    try:
+        vma_insert(mm, upper)
+    except LinuxError:
+        mm.c.vmas.vma[i].vm_end = old_end
+        raise
+
+
+def _split_vma_limited(mm: MmStruct, i: int, address: int) -> None:
+    if mm.c.vmas.nr >= mm.max_map_count:
+        raise LinuxError(errno.ENOMEM)
+    split_vma(mm, i, address)
+
+
+def vma_modify_flags(mm: MmStruct, i: int, start: int, end: int, vm_flags: int) -> int:
+    """Give [start, end), a part of VMA number i, new flags: merge with neighbours where that fits, else split.
+
+    Returns the number of the VMA that then covers the range. ENOMEM at max_map_count; a first
+    split that succeeded stays, as in Linux.
+    """
+    vmas = mm.c.vmas
+    vma = vmas.vma[i]
+    file, name = vma.vm_file, vma.vm_name
+    at_start, at_end = vma.vm_start == start, vma.vm_end == end
+    pgoff = vma.vm_pgoff + (start - vma.vm_start >> PAGE_SHIFT)
+    end_pgoff = pgoff + (end - start >> PAGE_SHIFT)
+    left = at_start and _can_merge_after(mm, i - 1, start, vm_flags, pgoff, file, name)
+    right = at_end and _can_merge_before(mm, i + 1, end, vm_flags, end_pgoff, file, name)
+    if left and right:
+        vmas.vma[i - 1].vm_end = vmas.vma[i + 1].vm_end
+        lib.vma_remove(mm.c, i, 2)
+        return i - 1
+    if left:
+        vmas.vma[i - 1].vm_end = end
+        if at_end:
+            lib.vma_remove(mm.c, i, 1)
+        else:
+            _move_start(vma, end)
+        return i - 1
+    if right:
+        _move_start(vmas.vma[i + 1], start)
+        if not at_start:
+            vma.vm_end = start
+            return i + 1
+        lib.vma_remove(mm.c, i, 1)
+        return i
+    if not at_start:
+        _split_vma_limited(mm, i, start)
+        i += 1
+    if not at_end:
+        _split_vma_limited(mm, i, end)
+    mm.c.vmas.vma[i].vm_flags = vm_flags
+    return i
