@@ -23,7 +23,7 @@ struct soft_flush {
 struct mmu_unit {
 	struct memory *ram;
 	u64 cr0, cr2, cr3, cr4, efer, rflags;
-	u32 maxphyaddr;		/* bits */
+	u32 maxphyaddr;		/* bits; guest RAM lies below 2^maxphyaddr */
 	u32 cpu;
 	u32 exact;		/* 1: mmu_translate() goes through the TLB model */
 	u32 large;		/* 1: a page above 4 KiB was handed out, so INVLPG names every page */

@@ -184,7 +184,7 @@ static __attribute__((noinline)) u32 walk_in_full(struct mmu_unit *u, u64 va, u3
 	return walk_from(u, va, access, user, mode, &from, w);
 }
 
-/* What the full walk of these entries leaves in *w: field by field, for clearing *w first would cost as much as the walk. */
+/* What the full walk of these entries leaves in *w, field by field: clearing *w first costs as much as the walk. */
 static always_inline void tell_warm(const struct mmu_unit *u, u64 va, const struct warm *e, struct walk *w)
 {
 	w->va = va;
