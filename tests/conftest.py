@@ -12,6 +12,8 @@ from hypothesis import HealthCheck, settings
 from mmu.events import EventRing
 from mmu.memory import Memory
 
+pytest_plugins = ["tests.fixtures"]
+
 _COMMON = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow, HealthCheck.data_too_large]}
 
 settings.register_profile("default", max_examples=40, stateful_step_count=30, derandomize=True, **_COMMON)

@@ -21,7 +21,7 @@ from mmu.linux.filemap import MappedFile
 from mmu.linux.pt_reclaim import FreeTables
 from mmu.linux.tables import TablesReport
 from mmu.linux.unmapped_area import TASK_SIZE, UNKNOWN, Hole, mmap_base
-from mmu.linux.vma import OVERCOMMIT_GUESS, PAGE_SHIFT, VM_STACK_FLAGS, page_align
+from mmu.linux.vma import OVERCOMMIT_ALWAYS, PAGE_SHIFT, VM_STACK_FLAGS, page_align
 
 if TYPE_CHECKING:
     from mmu.events import EventRing
@@ -51,6 +51,7 @@ class MmStruct:
     ``mmu`` is the processor whose CR3 it is loaded into, ``policy`` how empty PTE tables are freed, ``engine`` "c" or
     "python": which twin does the work on entries. ``c`` is the ``struct mm_struct`` that both work on. System calls
     raise LinuxError with the errno Linux would return. One CPU, one task: mmap_lock is never waited for.
+    ``overcommit_memory`` is the sysctl: 1 (all mappings are allowed) unless set to 0 (none may exceed all RAM).
     Raises OutOfMemory if RAM has no frame for the PGD.
     """
 
@@ -73,7 +74,7 @@ class MmStruct:
         self.rlimit = Rlimits()
         self.max_map_count = DEFAULT_MAX_MAP_COUNT
         self.mmap_min_addr = DEFAULT_MMAP_MIN_ADDR
-        self.overcommit_memory = OVERCOMMIT_GUESS
+        self.overcommit_memory = OVERCOMMIT_ALWAYS
         self.code_written: list[int] = []
         self._files: list[MappedFile | None] = [None]
         self._rcu = ffi.new("struct rcu_state *", {"head": lib.PAGE_NONE, "tail": lib.PAGE_NONE})

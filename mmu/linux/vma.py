@@ -5,8 +5,8 @@ A VMA is a ``struct vm_area_struct`` of native/mm/mm.h, kept in one array in ord
 a VMA's *number* is its place in that array. Numbers and references to VMAs are good until the
 next insertion or removal, so the functions here take and give numbers.
 
-Differences from Linux: there is no ``anon_vma``, so two neighbours merge where Linux would keep
-them apart because each had been faulted in before they met; and VM_ACCOUNT, once set, stays.
+A difference from Linux: there is no ``anon_vma``, so two neighbours merge where Linux would keep them
+apart because each had been faulted in before they met.
 """
 
 from __future__ import annotations
