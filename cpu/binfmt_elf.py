@@ -1,0 +1,251 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Lay a checked program out in an mm as Linux's load_elf_binary() does with address randomisation off.
+
+Source: fs/binfmt_elf.c and fs/exec.c, v6.18, as under ``setarch -R``. Every byte that the kernel writes
+goes through the mm, faults included, so page tables and their counts come out as on Linux.
+
+    0x7ffffffff000  +------------------+  TASK_SIZE
+                    | 8 zero bytes     |
+                    | program's name   |  AT_EXECFN
+                    | environment      |
+                    | arguments        |
+                    | "x86_64", random |  AT_PLATFORM, AT_RANDOM
+                    | auxiliary vector |
+                    | envp[], argv[]   |
+                    | argc             |  <- rsp, 16-byte aligned
+                    | 128 KiB to grow  |
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from cpu.elf import PAGE_SIZE, PF_R, PF_W, PF_X, TASK_SIZE, ElfError, Executable
+from cpu.vdso import VDSO_PAGES, VVAR_PAGES, vdso_image
+from mmu.errors import LinuxError, OutOfMemory
+from mmu.linux.filemap import MappedFile
+from mmu.linux.mm import MmStruct
+
+PROT_READ, PROT_WRITE, PROT_EXEC = 1, 2, 4
+MAP_PRIVATE, MAP_FIXED, MAP_ANONYMOUS, MAP_FIXED_NOREPLACE = 0x2, 0x10, 0x20, 0x100000
+
+ELF_ET_DYN_BASE = 0x555555555000
+"""Two thirds of the address space, page-aligned: the heap of a static-pie program starts here."""
+VM_EXEC = 0x4
+MAX_ARG_STRLEN = 128 << 10
+"""Bytes of the longest single argument (include/uapi/linux/binfmts.h)."""
+MAX_ARG_BYTES = 2 << 20
+"""Bytes of all arguments and environment: a quarter of the 8 MiB stack limit."""
+
+AT_NULL, AT_PHDR, AT_PHENT, AT_PHNUM, AT_PAGESZ, AT_BASE, AT_FLAGS, AT_ENTRY = 0, 3, 4, 5, 6, 7, 8, 9
+AT_UID, AT_EUID, AT_GID, AT_EGID, AT_PLATFORM, AT_HWCAP, AT_CLKTCK, AT_SECURE = 11, 12, 13, 14, 15, 16, 17, 23
+AT_RANDOM, AT_HWCAP2, AT_EXECFN, AT_SYSINFO_EHDR, AT_MINSIGSTKSZ = 25, 26, 31, 33, 51
+MINSIGSTKSZ = 2048
+"""Bytes of a signal frame on a processor without AVX, rounded up (arch/x86/include/uapi/asm/signal.h)."""
+
+
+@dataclass(frozen=True)
+class StartState:
+    """Where the first instruction runs."""
+
+    rip: int
+    rsp: int
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What a process may know of itself and its processor."""
+
+    uid: int
+    gid: int
+    random: bytes
+    """16 bytes for AT_RANDOM."""
+    hwcap: int
+    """EDX of CPUID leaf 1."""
+
+
+def load_elf_binary(
+    mm: MmStruct,
+    exe: Executable,
+    image: MappedFile,
+    argv: Sequence[str],
+    env: Mapping[str, str],
+    identity: Identity,
+) -> StartState:
+    """Map ``exe``, its stack, heap and vDSO into the empty ``mm`` and write what a new program finds on its stack.
+
+    ``image`` is the program's file as mapped. Raises ElfError if guest RAM is too small or the arguments are too long.
+    """
+    try:
+        return _Loader(mm, exe, image).load(argv, env, identity)
+    except (LinuxError, OutOfMemory) as error:
+        raise ElfError(exe.path, f"cannot be loaded ({error})", "give the guest more RAM") from error
+
+
+class _Loader:
+    def __init__(self, mm: MmStruct, exe: Executable, image: MappedFile) -> None:
+        self.mm = mm
+        self.exe = exe
+        self.image = image
+
+    def load(self, argv: Sequence[str], env: Mapping[str, str], identity: Identity) -> StartState:
+        strings = _Strings(self.exe, argv, env)
+        self.setup_arg_pages(strings)
+        bias = self.load_segments()
+        self.set_layout(bias)
+        vdso = self.map_vdso()
+        rsp = self.create_elf_tables(strings, bias, vdso, identity)
+        return StartState(rip=self.exe.entry + bias, rsp=rsp)
+
+    def setup_arg_pages(self, strings: _Strings) -> None:
+        self.mm.setup_arg_pages(len(strings.data), executable=self.exe.stack_executable)
+        self.mm.copy_to_user(strings.bottom, strings.data)
+
+    def load_segments(self) -> int:
+        """Map every segment; returns what was added to the file's addresses."""
+        bias = self.place() if self.exe.pie else 0
+        for number, segment in enumerate(self.exe.segments):
+            prot = _prot(segment.flags)
+            start = (segment.vaddr + bias) & -PAGE_SIZE
+            flags = MAP_PRIVATE | (MAP_FIXED if number else MAP_FIXED_NOREPLACE)
+            file_end = segment.vaddr + bias + segment.filesz
+            if segment.filesz:
+                offset = segment.offset - segment.vaddr % PAGE_SIZE
+                self.mm.mmap(start, _page_up(file_end) - start, prot, flags, self.image, offset // PAGE_SIZE)
+            else:
+                file_end = start
+            if segment.memsz > segment.filesz:
+                self.map_bss(file_end, segment.end + bias, prot)
+        return bias
+
+    def place(self) -> int:
+        """A free range for a static-pie program, from the top of the mmap area down."""
+        size = _page_up(self.exe.total_size)
+        found = self.mm.mmap(0, size, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS)
+        self.mm.munmap(found, size)
+        return (found & -self.exe.max_align) - self.exe.low
+
+    def map_bss(self, start: int, end: int, prot: int) -> None:
+        """Zeros from ``start`` on: the rest of its page in place, whole pages as anonymous memory."""
+        if start % PAGE_SIZE and prot & PROT_WRITE:
+            self.mm.copy_to_user(start, bytes(-start % PAGE_SIZE))
+        first, last = _page_up(start), _page_up(end)
+        if last > first:
+            self.mm.vm_brk_flags(first, last - first, VM_EXEC if prot & PROT_EXEC else 0)
+
+    def set_layout(self, bias: int) -> None:
+        """Code, data and heap bounds as /proc and brk() know them."""
+        c, segments = self.mm.c, self.exe.segments
+        code = [s for s in segments if s.flags & PF_X]
+        c.start_code = min(s.vaddr for s in code) + bias
+        c.end_code = max(s.vaddr + s.filesz for s in code) + bias
+        c.start_data = max(s.vaddr for s in segments) + bias
+        c.end_data = max(s.vaddr + s.filesz for s in segments) + bias
+        heap = ELF_ET_DYN_BASE if self.exe.pie else _page_up(segments[-1].end)
+        c.start_brk = c.brk = heap
+
+    def map_vdso(self) -> int:
+        """Map the vDSO with its data pages below it, which hold nothing: touching those is SIGBUS."""
+        data, code = VVAR_PAGES * PAGE_SIZE, VDSO_PAGES * PAGE_SIZE
+        start = self.mm.mmap(0, data + code, PROT_READ, MAP_PRIVATE, MappedFile(b"", path="[vvar]"))
+        image = MappedFile(vdso_image(), path="[vdso]")
+        return self.mm.mmap(start + data, code, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_FIXED, image)
+
+    def create_elf_tables(self, strings: _Strings, bias: int, vdso: int, identity: Identity) -> int:
+        """Write auxv, envp, argv and argc below the strings; returns rsp."""
+        c = self.mm.c
+        platform = b"x86_64\0"
+        platform_at = (strings.bottom & -16) - len(platform)
+        random_at = platform_at - len(identity.random)
+        exe = self.exe
+        auxv = (
+            (AT_SYSINFO_EHDR, vdso),
+            (AT_MINSIGSTKSZ, MINSIGSTKSZ),
+            (AT_HWCAP, identity.hwcap),
+            (AT_PAGESZ, PAGE_SIZE),
+            (AT_CLKTCK, 100),
+            (AT_PHDR, exe.phdr_addr + bias if exe.phdr_addr else 0),
+            (AT_PHENT, 56),
+            (AT_PHNUM, exe.phnum),
+            (AT_BASE, 0),
+            (AT_FLAGS, 0),
+            (AT_ENTRY, exe.entry + bias),
+            (AT_UID, identity.uid),
+            (AT_EUID, identity.uid),
+            (AT_GID, identity.gid),
+            (AT_EGID, identity.gid),
+            (AT_SECURE, 0),
+            (AT_RANDOM, random_at),
+            (AT_HWCAP2, 0),
+            (AT_EXECFN, strings.execfn),
+            (AT_PLATFORM, platform_at),
+            (AT_NULL, 0),
+        )
+        words = [
+            len(strings.argv),
+            *strings.argv,
+            0,
+            *strings.envp,
+            0,
+            *(word for pair in auxv for word in pair),
+        ]
+        rsp = ((random_at & -16) - 8 * len(words)) & -16
+        self.mm.copy_to_user(random_at, identity.random + platform)
+        self.mm.copy_to_user(rsp, struct.pack(f"<{len(words)}Q", *words))
+        c.start_stack = rsp
+        c.arg_start, c.arg_end = strings.bottom, strings.arg_end
+        c.env_start, c.env_end = strings.arg_end, strings.execfn
+        return rsp
+
+
+class _Strings:
+    """The strings at the top of the stack: where each will lie, and their bytes from ``bottom`` up."""
+
+    def __init__(self, exe: Executable, argv: Sequence[str], env: Mapping[str, str]) -> None:
+        arguments = [self._encode(exe, text) for text in argv]
+        environment = [self._encode(exe, f"{key}={value}") for key, value in env.items()]
+        name = self._encode(exe, exe.path)
+        self.data = b"".join((*arguments, *environment, name, bytes(8)))
+        if len(self.data) > MAX_ARG_BYTES:
+            raise ElfError(
+                exe.path, f"is given {len(self.data)} bytes of arguments", f"Linux takes {MAX_ARG_BYTES}"
+            )
+        self.bottom = TASK_SIZE - len(self.data)
+        self.argv = self._addresses(arguments, self.bottom)
+        self.arg_end = self.bottom + sum(map(len, arguments))
+        self.envp = self._addresses(environment, self.arg_end)
+        self.execfn = TASK_SIZE - 8 - len(name)
+
+    @staticmethod
+    def _encode(exe: Executable, text: str) -> bytes:
+        encoded = text.encode("utf-8", "surrogateescape")
+        if b"\0" in encoded or len(encoded) >= MAX_ARG_STRLEN:
+            raise ElfError(
+                exe.path,
+                "is given an argument with a zero byte or of 128 KiB",
+                "Linux passes neither to a program",
+            )
+        return encoded + b"\0"
+
+    @staticmethod
+    def _addresses(strings: list[bytes], at: int) -> list[int]:
+        addresses = []
+        for string in strings:
+            addresses.append(at)
+            at += len(string)
+        return addresses
+
+
+def _prot(flags: int) -> int:
+    """PROT_* bits of PF_* bits."""
+    return (
+        (PROT_READ if flags & PF_R else 0)
+        | (PROT_WRITE if flags & PF_W else 0)
+        | (PROT_EXEC if flags & PF_X else 0)
+    )
+
+
+def _page_up(address: int) -> int:
+    return (address + PAGE_SIZE - 1) & -PAGE_SIZE

@@ -1,0 +1,278 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Read an ELF executable and refuse, in one clear line, whatever cannot run.
+
+Only the file header and the program headers count, as for the kernel; section headers are
+never looked at. Layouts: System V gABI, chapters 4 and 5; parsing itself is pyelftools'.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+from elftools.construct import ConstructError
+from elftools.elf.structs import ELFStructs
+
+from mmu.errors import MmuError
+
+PAGE_SIZE = 4096
+TASK_SIZE = 0x7FFFFFFFF000
+"""End of user address space with 4-level paging (Linux's TASK_SIZE_MAX)."""
+STACK_GAP = 128 << 20
+"""Bytes below TASK_SIZE that Linux keeps free for the stack (mmap_base()'s MIN_GAP)."""
+MMAP_MIN_ADDR = 0x10000
+"""Linux's default vm.mmap_min_addr."""
+MAX_FILE = 1 << 30
+"""Bytes of the largest program file taken."""
+
+_EHDR_SIZE = 64
+_PHDR_SIZE = 56
+_MAX_PHDRS = 65536 // _PHDR_SIZE
+
+PF_X, PF_W, PF_R = 1, 2, 4
+
+
+class ElfError(MmuError):
+    """A file that cannot be run as a program: what is wrong, in which file, and what to do."""
+
+    def __init__(self, path: str, problem: str, advice: str) -> None:
+        super().__init__(f"{path}: {problem}: {advice}")
+        self.path = path
+        self.problem = problem
+        self.advice = advice
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One PT_LOAD header: file bytes ``[offset, offset + filesz)`` appear at ``vaddr``, zeros follow up to ``memsz``.
+
+    All sizes in bytes; ``flags`` are PF_R, PF_W, PF_X.
+    """
+
+    offset: int
+    vaddr: int
+    filesz: int
+    memsz: int
+    flags: int
+    align: int
+
+    @property
+    def end(self) -> int:
+        """First address after the segment."""
+        return self.vaddr + self.memsz
+
+
+@dataclass(frozen=True)
+class Executable:
+    """A program that was checked: loading it can only fail for want of memory."""
+
+    path: str
+    """As given."""
+    real_path: str
+    """Absolute and without links: what ``/proc/self/exe`` names."""
+    data: bytes
+    """The whole file."""
+    pie: bool
+    """ET_DYN: addresses are relative to wherever it is loaded."""
+    entry: int
+    phdr_addr: int
+    """Address of the program headers in memory, 0 if no segment holds them."""
+    phnum: int
+    segments: tuple[Segment, ...]
+    """In order of address, not overlapping, at least one."""
+    stack_executable: bool
+    """PT_GNU_STACK asks for it; without that header x86-64 Linux does not (since v5.8)."""
+
+    @property
+    def low(self) -> int:
+        """First address of the page of the first segment."""
+        return self.segments[0].vaddr & -PAGE_SIZE
+
+    @property
+    def total_size(self) -> int:
+        """Bytes from ``low`` to the last segment's end (binfmt_elf.c, total_mapping_size())."""
+        return self.segments[-1].end - self.low
+
+    @property
+    def max_align(self) -> int:
+        """The largest alignment a segment asks for, at least a page; what is no power of 2 does not count."""
+        wanted = [s.align for s in self.segments if s.align and s.align & (s.align - 1) == 0]
+        return max([PAGE_SIZE, *wanted])
+
+
+def read_executable(path: str) -> Executable:
+    """Read and check the program at ``path``; raises ElfError, and nothing else, for all that is wrong with it."""
+    return parse(_read_file(path), path, os.path.realpath(path))
+
+
+def _read_file(path: str) -> bytes:
+    try:
+        info = os.stat(path)
+        if stat.S_ISDIR(info.st_mode):
+            raise ElfError(path, "is a directory", "give a program's file")
+        if not stat.S_ISREG(info.st_mode):
+            raise ElfError(path, "is no regular file", "give a program's file")
+        if info.st_size > MAX_FILE:
+            raise ElfError(
+                path, f"is {info.st_size} bytes long", f"programs up to {MAX_FILE} bytes are taken"
+            )
+        return Path(path).read_bytes()
+    except FileNotFoundError:
+        raise ElfError(path, "no such file", "check the path") from None
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise ElfError(path, f"cannot be read ({why})", "check the path") from None
+
+
+def parse(data: bytes, path: str = "program", real_path: str | None = None) -> Executable:
+    """Check the bytes of an ELF file; ``path`` is only for messages. Raises ElfError."""
+    return _Parser(data, path).executable(path if real_path is None else real_path)
+
+
+class _Parser:
+    def __init__(self, data: bytes, path: str) -> None:
+        self.data = data
+        self.path = path
+        self.structs: Any = ELFStructs(little_endian=True, elfclass=64)
+        self.structs.create_basic_structs()
+        self.structs.create_advanced_structs()
+
+    def refuse(self, problem: str, advice: str = "the file is damaged; build or copy it again") -> NoReturn:
+        raise ElfError(self.path, problem, advice)
+
+    def executable(self, real_path: str) -> Executable:
+        header = self.file_header()
+        headers = self.program_headers(header)
+        self.refuse_interpreter(headers)
+        segments = self.load_segments(headers)
+        pie = header.e_type == "ET_DYN"
+        self.check_placement(segments, pie)
+        self.check_entry(header.e_entry, segments)
+        stack_flags = [h.p_flags for h in headers if h.p_type == "PT_GNU_STACK"]
+        return Executable(
+            path=self.path,
+            real_path=real_path,
+            data=self.data,
+            pie=pie,
+            entry=header.e_entry,
+            phdr_addr=_file_address(header.e_phoff, segments),
+            phnum=header.e_phnum,
+            segments=segments,
+            stack_executable=bool(stack_flags and stack_flags[-1] & PF_X),
+        )
+
+    def unpack(self, layout: Any, start: int, size: int, what: str) -> Any:
+        if start + size > len(self.data):
+            self.refuse(f"is truncated: {what} would end at byte {start + size} of {len(self.data)}")
+        try:
+            return layout.parse(self.data[start : start + size])
+        except (ConstructError, ValueError, KeyError, TypeError, OverflowError) as error:
+            self.refuse(f"{what} cannot be decoded ({error})")
+
+    def file_header(self) -> Any:
+        """The ELF header, if it is one of a 64-bit little-endian x86-64 executable."""
+        ident = self.data[:16]
+        if ident[:4] != b"\x7fELF":
+            if ident[:2] == b"#!":
+                self.refuse("is a script, not an ELF file", "run its interpreter on it")
+            self.refuse("is no ELF file", "give a static x86-64 Linux program")
+        if len(ident) < 16:
+            self.refuse("is truncated: the ELF header is incomplete")
+        if ident[4] == 1:
+            self.refuse("is a 32-bit program", "build it for x86-64 (gcc -m64)")
+        if ident[4] != 2 or ident[6] != 1:
+            self.refuse(f"has ELF class {ident[4]} and version {ident[6]}, which do not exist")
+        if ident[5] != 1:
+            self.refuse("is big-endian", "build it for x86-64")
+        header = self.unpack(self.structs.Elf_Ehdr, 0, _EHDR_SIZE, "the ELF header")
+        if header.e_machine != "EM_X86_64":
+            self.refuse(f"is for machine {header.e_machine}, not EM_X86_64", "build it for x86-64")
+        if header.e_type not in ("ET_EXEC", "ET_DYN"):
+            self.refuse(
+                f"is no program but of type {header.e_type}", "link it into an executable (gcc -static)"
+            )
+        return header
+
+    def program_headers(self, header: Any) -> list[Any]:
+        count, size = header.e_phnum, header.e_phentsize
+        if size != _PHDR_SIZE:
+            self.refuse(f"says a program header has {size} bytes, not {_PHDR_SIZE}")
+        if not 1 <= count <= _MAX_PHDRS:
+            self.refuse(f"says it has {count} program headers, where Linux takes 1 to {_MAX_PHDRS}")
+        start = header.e_phoff
+        return [
+            self.unpack(self.structs.Elf_Phdr, start + i * size, size, f"program header {i}")
+            for i in range(count)
+        ]
+
+    def refuse_interpreter(self, headers: list[Any]) -> None:
+        for header in headers:
+            if header.p_type != "PT_INTERP":
+                continue
+            start, size = header.p_offset, header.p_filesz
+            if not 2 <= size <= PAGE_SIZE or start + size > len(self.data):
+                self.refuse(f"its interpreter's name, {size} bytes at byte {start}, is not in the file")
+            name = self.data[start : start + size].split(b"\0")[0].decode("utf-8", "backslashreplace")
+            self.refuse(
+                f"is dynamic and asks for the interpreter {name!r}", "link it statically (gcc -static)"
+            )
+
+    def load_segments(self, headers: list[Any]) -> tuple[Segment, ...]:
+        segments: list[Segment] = []
+        for number, header in enumerate(headers):
+            if header.p_type != "PT_LOAD" or header.p_memsz == 0:
+                continue
+            segment = Segment(
+                offset=header.p_offset,
+                vaddr=header.p_vaddr,
+                filesz=header.p_filesz,
+                memsz=header.p_memsz,
+                flags=header.p_flags,
+                align=header.p_align,
+            )
+            self.check_segment(number, segment)
+            if segments and segment.vaddr < segments[-1].vaddr:
+                self.refuse(f"segment {number} is not in order of address")
+            if segments and segment.vaddr < segments[-1].end:
+                self.refuse(f"segment {number} at {segment.vaddr:#x} overlaps the one before it")
+            segments.append(segment)
+        if not segments:
+            self.refuse("has nothing to load (no PT_LOAD header)")
+        return tuple(segments)
+
+    def check_segment(self, number: int, segment: Segment) -> None:
+        where = f"segment {number} at {segment.vaddr:#x}"
+        if segment.filesz > segment.memsz:
+            self.refuse(f"{where} has {segment.filesz} bytes in the file but {segment.memsz} in memory")
+        if segment.offset + segment.filesz > len(self.data):
+            self.refuse(
+                f"is truncated: {where} would end at byte {segment.offset + segment.filesz} of {len(self.data)}"
+            )
+        if segment.filesz and (segment.vaddr - segment.offset) % PAGE_SIZE:
+            self.refuse(f"{where} is not at the same place in its page as byte {segment.offset} of the file")
+
+    def check_placement(self, segments: tuple[Segment, ...], pie: bool) -> None:
+        low, high = segments[0].vaddr & -PAGE_SIZE, segments[-1].end
+        room = TASK_SIZE - STACK_GAP
+        if high > room or (pie and high - low > room // 2):
+            self.refuse(f"its segments reach {high:#x}, which leaves no room for the stack at {TASK_SIZE:#x}")
+        if not pie and low < MMAP_MIN_ADDR:
+            self.refuse(f"its first segment lies at {low:#x}", f"Linux maps nothing below {MMAP_MIN_ADDR:#x}")
+
+    def check_entry(self, entry: int, segments: tuple[Segment, ...]) -> None:
+        if not any(s.flags & PF_X and s.vaddr <= entry < s.end for s in segments):
+            self.refuse(
+                f"its entry point {entry:#x} lies in no executable segment",
+                "a shared library or a damaged file?",
+            )
+
+
+def _file_address(offset: int, segments: tuple[Segment, ...]) -> int:
+    """Where the file's byte at ``offset`` is in memory, 0 if nowhere."""
+    for segment in segments:
+        if segment.offset <= offset < segment.offset + segment.filesz:
+            return offset - segment.offset + segment.vaddr
+    return 0

@@ -1,0 +1,308 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Files and streams, over cpu.files."""
+
+from __future__ import annotations
+
+import errno
+import signal
+import struct
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+from cpu.files import O_CLOEXEC
+from cpu.syscalls.registry import s32, s64, syscall
+from mmu.errors import LinuxError
+from mmu.linux.uaccess import raw_copy_from_user
+
+if TYPE_CHECKING:
+    from cpu.files import OpenFile
+    from cpu.process import LinuxProcess
+
+PATH_MAX = 4096
+IOV_MAX = 1024
+MAX_RW_COUNT = 0x7FFFF000
+"""Bytes that one call moves at most (include/linux/fs.h)."""
+PIECE = 1 << 20
+"""Bytes held on the host at a time."""
+
+AT_FDCWD = -100
+AT_EMPTY_PATH = 0x1000
+F_DUPFD, F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_DUPFD_CLOEXEC = 0, 1, 2, 3, 4, 1030
+FD_CLOEXEC = 1
+W_OK = 2
+
+
+def _path(p: LinuxProcess, addr: int) -> str:
+    name = p.mm.strncpy_from_user(addr, PATH_MAX)
+    if len(name) == PATH_MAX:
+        raise LinuxError(errno.ENAMETOOLONG)
+    return name.decode("utf-8", "surrogateescape")
+
+
+def _pieces(addr: int, count: int) -> Iterator[tuple[int, int]]:
+    """[addr, addr + count) in pieces that end at multiples of PIECE."""
+    end = addr + min(count, MAX_RW_COUNT)
+    while addr < end:
+        size = min(end - addr, PIECE - addr % PIECE)
+        yield addr, size
+        addr += size
+
+
+def _copy_in(p: LinuxProcess, addr: int, size: int) -> bytes:
+    """User memory up to where it cannot be read; EFAULT if that is at once."""
+    data = raw_copy_from_user(p.mm, addr, size)
+    if not data:
+        raise LinuxError(errno.EFAULT)
+    return data
+
+
+def _write(p: LinuxProcess, file: OpenFile, addr: int, count: int) -> int:
+    """Write user memory; what was written before an error is the result."""
+    if not count:
+        file.write(b"")
+    done = 0
+    for at, size in _pieces(addr, count):
+        try:
+            data = _copy_in(p, at, size)
+            written = file.write(data)
+        except LinuxError as error:
+            if error.errno == errno.EPIPE:
+                p.send_signal(signal.SIGPIPE)
+            if done:
+                return done
+            raise
+        done += written
+        if written < size:
+            break
+    return done
+
+
+def _read(p: LinuxProcess, fetch: Callable[[int], bytes], addr: int, count: int) -> int:
+    """Read into user memory until the source has no more for now."""
+    done = 0
+    for at, size in _pieces(addr, count):
+        try:
+            data = fetch(size)
+            p.mm.copy_to_user(at, data)
+        except LinuxError:
+            if done:
+                return done
+            raise
+        done += len(data)
+        if len(data) < size:
+            break
+    return done
+
+
+def _iovecs(p: LinuxProcess, addr: int, count: int) -> list[tuple[int, int]]:
+    """The (base, length) pairs of an iovec array."""
+    if not 0 <= s64(count) <= IOV_MAX:
+        raise LinuxError(errno.EINVAL)
+    words = struct.unpack(f"<{2 * count}Q", p.mm.copy_from_user(addr, 16 * count)) if count else ()
+    vectors = list(zip(words[::2], words[1::2], strict=True))
+    if any(length >> 63 for _, length in vectors):
+        raise LinuxError(errno.EINVAL)
+    return vectors
+
+
+def _vectored(vectors: list[tuple[int, int]], move: Callable[[int, int], int]) -> int:
+    """Move each vector until one comes out short; an error counts only if nothing was moved before."""
+    done = 0
+    for base, length in vectors:
+        if not length:
+            continue
+        try:
+            moved = move(base, length)
+        except LinuxError:
+            if done:
+                return done
+            raise
+        done += moved
+        if moved < length:
+            break
+    return done
+
+
+@syscall("write")
+def sys_write(p: LinuxProcess, fd: int, addr: int, count: int, *_: int) -> int:
+    """write(2)."""
+    return _write(p, p.files.get(s32(fd)), addr, count)
+
+
+@syscall("writev")
+def sys_writev(p: LinuxProcess, fd: int, addr: int, count: int, *_: int) -> int:
+    """writev(2)."""
+    file = p.files.get(s32(fd))
+    return _vectored(_iovecs(p, addr, count), lambda base, length: _write(p, file, base, length))
+
+
+@syscall("read")
+def sys_read(p: LinuxProcess, fd: int, addr: int, count: int, *_: int) -> int:
+    """read(2)."""
+    return _read(p, p.files.get(s32(fd)).read, addr, count)
+
+
+@syscall("readv")
+def sys_readv(p: LinuxProcess, fd: int, addr: int, count: int, *_: int) -> int:
+    """readv(2)."""
+    file = p.files.get(s32(fd))
+    return _vectored(_iovecs(p, addr, count), lambda base, length: _read(p, file.read, base, length))
+
+
+@syscall("pread64")
+def sys_pread64(p: LinuxProcess, fd: int, addr: int, count: int, offset: int, *_: int) -> int:
+    """pread(2)."""
+    if s64(offset) < 0:
+        raise LinuxError(errno.EINVAL)
+    file, position = p.files.get(s32(fd)), offset
+
+    def fetch(size: int) -> bytes:
+        nonlocal position
+        data = file.pread(size, position)
+        position += len(data)
+        return data
+
+    return _read(p, fetch, addr, count)
+
+
+@syscall("open")
+def sys_open(p: LinuxProcess, path: int, flags: int, *_: int) -> int:
+    """open(2)."""
+    return p.files.install(p.fs.open(_path(p, path), flags), cloexec=bool(flags & O_CLOEXEC))
+
+
+@syscall("openat")
+def sys_openat(p: LinuxProcess, dirfd: int, path: int, flags: int, *_: int) -> int:
+    """openat(2); no descriptor of ours is a directory."""
+    return p.files.install(p.fs.open(_path_at(p, dirfd, path), flags), cloexec=bool(flags & O_CLOEXEC))
+
+
+def _path_at(p: LinuxProcess, dirfd: int, path: int) -> str:
+    name = _path(p, path)
+    if name and not name.startswith("/") and s32(dirfd) != AT_FDCWD:
+        p.files.get(s32(dirfd))
+        raise LinuxError(errno.ENOTDIR)
+    return name
+
+
+@syscall("close")
+def sys_close(p: LinuxProcess, fd: int, *_: int) -> int:
+    """close(2)."""
+    p.files.close(s32(fd))
+    return 0
+
+
+@syscall("lseek")
+def sys_lseek(p: LinuxProcess, fd: int, offset: int, whence: int, *_: int) -> int:
+    """lseek(2)."""
+    return p.files.get(s32(fd)).seek(s64(offset), s32(whence))
+
+
+@syscall("fstat")
+def sys_fstat(p: LinuxProcess, fd: int, buffer: int, *_: int) -> int:
+    """fstat(2)."""
+    p.mm.copy_to_user(buffer, p.files.get(s32(fd)).stat())
+    return 0
+
+
+@syscall("stat", "lstat")
+def sys_stat(p: LinuxProcess, path: int, buffer: int, *_: int) -> int:
+    """stat(2) and lstat(2): there are no links to follow but /proc/self/exe."""
+    p.mm.copy_to_user(buffer, p.fs.stat(_path(p, path)))
+    return 0
+
+
+@syscall("newfstatat")
+def sys_newfstatat(p: LinuxProcess, dirfd: int, path: int, buffer: int, flags: int, *_: int) -> int:
+    """fstatat(2)."""
+    name = _path_at(p, dirfd, path)
+    if not name and flags & AT_EMPTY_PATH:
+        return sys_fstat(p, dirfd, buffer)
+    p.mm.copy_to_user(buffer, p.fs.stat(name))
+    return 0
+
+
+@syscall("access")
+def sys_access(p: LinuxProcess, path: int, mode: int, *_: int) -> int:
+    """access(2) on a read-only file system."""
+    p.fs.stat(_path(p, path))
+    if mode & W_OK:
+        raise LinuxError(errno.EROFS)
+    return 0
+
+
+@syscall("readlink")
+def sys_readlink(p: LinuxProcess, path: int, buffer: int, size: int, *_: int) -> int:
+    """readlink(2); the only link is /proc/self/exe."""
+    return _readlink(p, _path(p, path), buffer, size)
+
+
+@syscall("readlinkat")
+def sys_readlinkat(p: LinuxProcess, dirfd: int, path: int, buffer: int, size: int, *_: int) -> int:
+    """readlinkat(2)."""
+    return _readlink(p, _path_at(p, dirfd, path), buffer, size)
+
+
+def _readlink(p: LinuxProcess, path: str, buffer: int, size: int) -> int:
+    if s32(size) <= 0:
+        raise LinuxError(errno.EINVAL)
+    if not p.is_own_link(p.fs.resolve(path)):
+        p.fs.stat(path)
+        raise LinuxError(errno.EINVAL)
+    target = p.exe.real_path.encode("utf-8", "surrogateescape")[: s32(size)]
+    p.mm.copy_to_user(buffer, target)
+    return len(target)
+
+
+@syscall("getcwd")
+def sys_getcwd(p: LinuxProcess, buffer: int, size: int, *_: int) -> int:
+    """getcwd(2), the kernel's form: returns the length with the final zero."""
+    path = p.fs.cwd.encode("utf-8", "surrogateescape") + b"\0"
+    if len(path) > size:
+        raise LinuxError(errno.ERANGE)
+    p.mm.copy_to_user(buffer, path)
+    return len(path)
+
+
+@syscall("dup")
+def sys_dup(p: LinuxProcess, fd: int, *_: int) -> int:
+    """dup(2)."""
+    return p.files.install(p.files.get(s32(fd)))
+
+
+@syscall("dup2")
+def sys_dup2(p: LinuxProcess, old: int, new: int, *_: int) -> int:
+    """dup2(2)."""
+    file = p.files.get(s32(old))
+    return s32(new) if s32(old) == s32(new) else p.files.replace(s32(new), file)
+
+
+@syscall("dup3")
+def sys_dup3(p: LinuxProcess, old: int, new: int, flags: int, *_: int) -> int:
+    """dup3(2)."""
+    if flags & ~O_CLOEXEC or s32(old) == s32(new):
+        raise LinuxError(errno.EINVAL)
+    return p.files.replace(s32(new), p.files.get(s32(old)), cloexec=bool(flags))
+
+
+@syscall("fcntl")
+def sys_fcntl(p: LinuxProcess, fd: int, command: int, argument: int, *_: int) -> int:
+    """fcntl(2): descriptors and their flags; no locks, no signals."""
+    entry = p.files.descriptor(s32(fd))
+    if command in (F_DUPFD, F_DUPFD_CLOEXEC):
+        return p.files.install(entry.file, lowest=s32(argument), cloexec=command == F_DUPFD_CLOEXEC)
+    if command == F_GETFD:
+        return FD_CLOEXEC if entry.cloexec else 0
+    if command == F_SETFD:
+        entry.cloexec = bool(argument & FD_CLOEXEC)
+        return 0
+    if command == F_GETFL:
+        return entry.file.flags
+    raise LinuxError(errno.EINVAL)
+
+
+@syscall("ioctl")
+def sys_ioctl(p: LinuxProcess, fd: int, *_: int) -> int:
+    """ioctl(2): nothing here is a terminal or a device."""
+    p.files.get(s32(fd))
+    raise LinuxError(errno.ENOTTY)

@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The table of system calls by number, and the decorator that fills it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from cpu.syscalls.numbers import SYSCALL_NAMES
+
+if TYPE_CHECKING:
+    from cpu.process import LinuxProcess
+
+    Handler = Callable[..., int]
+    assert LinuxProcess
+
+NR_SYSCALLS = 512
+"""Numbers the table covers; all above are unknown."""
+
+TABLE: list[Any] = [None] * NR_SYSCALLS
+"""By number: a function of the process and six arguments (u64 each), or None.
+
+It returns what goes into rax, or raises LinuxError for -errno.
+"""
+
+_NUMBER = {name: number for number, name in SYSCALL_NAMES.items()}
+
+
+def syscall(*names: str) -> Callable[[Handler], Handler]:
+    """Make the function the handler of the calls named."""
+
+    def register(handler: Handler) -> Handler:
+        for name in names:
+            TABLE[_NUMBER[name]] = handler
+        return handler
+
+    return register
+
+
+def s32(value: int) -> int:
+    """The C int in the low half of a register."""
+    value &= 0xFFFFFFFF
+    return value - (1 << 32) if value >> 31 else value
+
+
+def s64(value: int) -> int:
+    """The C long in a register."""
+    return value - (1 << 64) if value >> 63 else value
