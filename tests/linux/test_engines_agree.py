@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Rule: the C and the Python engine agree on every state and event of an mm, whatever is done to it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mmu._native import lib
+from mmu.errors import LinuxError
+from mmu.linux import change_protection, mmu_gather, pte_ref, zap
+from mmu.linux.bug import MmBug
+from mmu.linux.pgtable import PAGE_SIZE
+from mmu.linux.pt_reclaim import FreeTables
+from tests.linux.world import BASE, MAP_ANON, MAP_FIXED, World, assert_same, both
+
+SPAN = 3 * 512  # pages: three PTE tables
+pages = st.integers(0, SPAN - 1)
+lengths = st.sampled_from([1, 2, 3, 60, 511, 512, 513, 1024, SPAN])
+operation = st.one_of(
+    st.tuples(st.just("map"), pages, lengths),
+    st.tuples(st.just("write"), pages, st.integers(1, 12)),
+    st.tuples(st.just("read"), pages, st.integers(1, 12)),
+    st.tuples(st.just("dontneed"), pages, lengths),
+    st.tuples(st.just("munmap"), pages, lengths),
+    st.tuples(st.just("mprotect"), pages, st.tuples(lengths, st.integers(0, 7))),
+    st.tuples(st.just("fast fault"), pages, st.sampled_from([4, 6, 7, 0x14])),
+    st.tuples(st.just("marker"), pages, st.just(0)),
+    st.tuples(st.just("no memory"), pages, st.integers(0, 4)),
+    st.tuples(st.just("quiesce"), st.just(0), st.just(0)),
+)
+
+
+def perform(world: World, what: str, page: int, argument: Any) -> object:
+    """Do one operation; its outcome, which must be the same on both engines."""
+    addr = BASE + page * PAGE_SIZE
+    try:
+        if what == "map":
+            return world.mm.mmap(addr, argument * PAGE_SIZE, 3, MAP_ANON | MAP_FIXED)
+        if what in ("write", "read"):
+            return [access(world, addr + i * PAGE_SIZE, what == "write") for i in range(argument)]
+        if what == "dontneed":
+            return world.mm.madvise(addr, argument * PAGE_SIZE, 4)
+        if what == "munmap":
+            return world.mm.munmap(addr, argument * PAGE_SIZE)
+        if what == "mprotect":
+            return world.mm.mprotect(addr, argument[0] * PAGE_SIZE, argument[1])
+        if what == "fast fault":
+            return bool(world.mm.engine.fast_fault(world.mm, addr, argument))
+        if what == "marker":
+            return set_marker(world, addr)
+        if what == "no memory":
+            return starved(world, addr, argument)
+        return world.quiesce()
+    except (LinuxError, MmBug) as error:
+        return str(error)
+
+
+def access(world: World, addr: int, write: bool) -> object:
+    """One access and, if it faults, one fault."""
+    translation = world.mmu.translate(addr, lib.ACCESS_WRITE if write else lib.ACCESS_READ)
+    if translation.result == lib.XLATE_OK:
+        return translation
+    return str(world.mm.handle_user_fault(addr, translation.error_code)), translation
+
+
+def set_marker(world: World, addr: int) -> object:
+    """An entry that is neither none nor present, in a table that exists: as a swap entry or a marker is."""
+    mm, engine = world.mm, world.mm.engine
+    pmd = engine.pmd_offset_or_none(mm, addr)
+    if pmd is None or (pte := engine.pte_tryget_map_lock(mm, pmd, addr)) is None:
+        return None
+    if not world.memory.read_u64(pte):
+        engine.set_pte_at(mm, addr, pte, 0x2400)
+        engine.pte_entries_set(mm, pmd, 1)
+    engine.pte_unlock(mm, pmd)
+    engine.pte_put(mm, pmd, addr)
+    return world.memory.read_u64(pte)
+
+
+def starved(world: World, addr: int, allocations: int) -> object:
+    """A write that may run out of memory at any of its allocations."""
+    world.memory.c.fail_after = allocations
+    try:
+        return int(world.mm.engine.do_anonymous_fault(world.mm, addr, True))
+    finally:
+        world.memory.c.fail_after = (1 << 64) - 1
+
+
+@pytest.mark.parametrize("policy", list(FreeTables), ids=lambda policy: policy.label)
+@given(operations=st.lists(operation, max_size=25))
+def test_random_operations(policy: FreeTables, operations: list[tuple[str, int, Any]]) -> None:
+    c, python = both(policy)
+    for world in (c, python):
+        world.map(BASE, SPAN)
+    for what, page, argument in operations:
+        assert perform(c, what, page, argument) == perform(python, what, page, argument), what
+    assert_same(c, python)
+    for world in (c, python):
+        world.mm.exit_mmap()
+        world.quiesce()
+    assert_same(c, python)
+
+
+FAULTS = {
+    "an entry forgets its reference": (pte_ref, "pte_entries_set", lambda *_: None),
+    "a table is never dropped": (zap, "pte_put_tlb", lambda *_: None),
+    "a changed right is not flushed": (change_protection, "pte_needs_flush", lambda *_: False),
+    "a table is freed without a word to lazy CPUs": (
+        mmu_gather,
+        "flush_tlb_mm_range",
+        lambda mm, start, end, shift, _freed: pte_ref.flush_tlb_mm_range(mm, start, end, shift, 0),
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_seeded_fault_is_seen(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The comparison above is worth something: a defect planted in one engine makes it fail."""
+    from mmu.linux import anon
+
+    module, name, wrong = FAULTS[fault]
+    for place in (module, anon):
+        if hasattr(place, name):
+            monkeypatch.setattr(place, name, wrong)
+    c, python = both()
+    with pytest.raises((AssertionError, MmBug)):
+        for world in (c, python):
+            world.map(BASE, 512)
+            for page in range(40):
+                world.touch(BASE + page * PAGE_SIZE)
+            world.mm.mprotect(BASE, 4 * PAGE_SIZE, 1)
+            world.dontneed(BASE, 512)
+        assert_same(c, python)

@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A small machine with one mm, for tests of the mm's operations: a guest's RAM, an MMU, an mm, an event ring."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from mmu._native import ffi, lib
+from mmu.events import MM_COUNTER_ID, Event, EventRing
+from mmu.linux.mm import MmStruct
+from mmu.linux.pgtable import PAGE_SIZE, PMD_SIZE, PTRS_PER_PTE, pmd_none
+from mmu.linux.pt_reclaim import FreeTables
+from mmu.linux.vma import OVERCOMMIT_ALWAYS
+from mmu.memory import Memory
+from mmu.x86.unit import Mmu
+
+PROT_RW = 3
+MAP_ANON = 0x22
+MAP_FIXED = 0x10
+BASE = 0x10_0000_0000
+"""Where test mappings lie: the start of an empty PUD slot, far from everything else."""
+
+
+@dataclass
+class World:
+    """An mm of one engine and one policy, with all it stands on; ``ring`` records every event."""
+
+    engine: str = "c"
+    policy: FreeTables = FreeTables.REFCOUNT
+    ram: int = 64 << 20
+    exact: bool = True
+    memory: Memory = field(init=False)
+    ring: EventRing = field(init=False)
+    mmu: Mmu = field(init=False)
+    mm: MmStruct = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.memory = Memory(self.ram)
+        self.ring = EventRing(1 << 20)
+        self.mmu = Mmu(self.memory, geometry="tiny", engine=self.engine, exact=self.exact, ring=self.ring)
+        self.mm = MmStruct(self.memory, self.mmu, policy=self.policy, engine=self.engine, ring=self.ring)
+        self.mm.overcommit_memory = OVERCOMMIT_ALWAYS
+        self.ring.enable()
+
+    def map(self, start: int = BASE, pages: int = 512) -> int:
+        """Map anonymous private writable pages at exactly start."""
+        return self.mm.mmap(start, pages * PAGE_SIZE, PROT_RW, MAP_ANON | MAP_FIXED)
+
+    def touch(self, addr: int, *, write: bool = True) -> None:
+        """Access one byte as the processor would: through the MMU, faulting it in."""
+        access = lib.ACCESS_WRITE if write else lib.ACCESS_READ
+        for _ in range(3):
+            translation = self.mmu.translate(addr, access)
+            if translation.result == lib.XLATE_OK:
+                return
+            segv = self.mm.handle_user_fault(addr, translation.error_code)
+            assert segv is None, segv
+        raise AssertionError(f"{addr:#x} still faults")
+
+    def dontneed(self, start: int, pages: int) -> None:
+        """MADV_DONTNEED, and the grace period that the way out of a system call brings."""
+        self.mm.madvise(start, pages * PAGE_SIZE, 4)
+        self.quiesce()
+
+    def quiesce(self) -> None:
+        """End a grace period."""
+        self.mm.engine.rcu_process_callbacks(self.mm)
+
+    def pmd(self, addr: int = BASE) -> int:
+        """The PMD entry of addr, upper tables made."""
+        pmd = self.mm.engine.pmd_alloc(self.mm, addr)
+        assert pmd is not None
+        return pmd
+
+    def table(self, addr: int = BASE) -> Any:
+        """``struct page`` of the PTE table that maps addr, None without one."""
+        pmd = self.mm.engine.pmd_offset_or_none(self.mm, addr)
+        value = 0 if pmd is None else self.memory.read_u64(pmd)
+        return None if pmd_none(value) else self.memory.page((value & lib.X86_ADDR_MASK) >> 12)
+
+    def count(self, addr: int = BASE) -> int:
+        """The reference count of addr's PTE table; 0 without a table."""
+        table = self.table(addr)
+        return 0 if table is None else int(table.pte_refcount)
+
+    def entries(self, addr: int = BASE) -> int:
+        """Non-none entries of addr's PTE table, counted."""
+        pmd = self.mm.engine.pmd_offset_or_none(self.mm, addr)
+        value = 0 if pmd is None else self.memory.read_u64(pmd)
+        if pmd_none(value):
+            return 0
+        table = value & lib.X86_ADDR_MASK
+        return sum(self.memory.read_u64(table + 8 * i) != 0 for i in range(PTRS_PER_PTE))
+
+    def tables(self) -> int:
+        """PTE, PMD and PUD tables of the mm, as VmPTE counts them."""
+        return int(self.mm.c.pgtables_bytes) // PAGE_SIZE
+
+    def counter(self, name: str) -> int:
+        """One of the mm's counters."""
+        return int(self.mm.c.counter[MM_COUNTER_ID[name]])
+
+    def events(self, *names: str) -> list[Event]:
+        """The events since the last call, of these names, or all."""
+        return [event for event in self.ring.read() if not names or event.name in names]
+
+    def exit(self) -> None:
+        """Tear the mm down and see that nothing of it is left."""
+        self.mm.exit_mmap()
+        self.quiesce()
+        assert self.tables() == 0
+        assert self.counter("pte_tables_allocated") == self.counter("pte_tables_freed")
+
+
+def both(policy: FreeTables = FreeTables.REFCOUNT, **kwargs: Any) -> tuple[World, World]:
+    """The same world twice: on the C engine, on the Python engine."""
+    return World("c", policy, **kwargs), World("python", policy, **kwargs)
+
+
+def plain(struct: Any) -> Any:
+    """A struct's members as plain values, pointers left out."""
+    kind = ffi.typeof(struct)
+    if kind.kind == "pointer":
+        return plain(struct[0])
+    if kind.kind == "struct":
+        members = {
+            name: getattr(struct, name) for name, member in kind.fields if member.type.kind != "pointer"
+        }
+        return {
+            name: plain(value) if isinstance(value, ffi.CData) else value for name, value in members.items()
+        }
+    return [plain(item) if isinstance(item, ffi.CData) else item for item in struct]
+
+
+def state(world: World) -> dict[str, Any]:
+    """All that the two engines must agree on, byte for byte."""
+    memory = world.memory.c
+    frames = int(memory.frontier)
+    return {
+        "ram": bytes(ffi.buffer(memory.ram, frames * PAGE_SIZE)),
+        "struct page": bytes(ffi.buffer(memory.pages, frames * ffi.sizeof("struct page"))),
+        "memory": {k: v for k, v in plain(memory).items() if k != "ram"},
+        "mm": plain(world.mm.c),
+        "rcu": plain(world.mm.c.rcu),
+        "vmas": [plain(world.mm.c.vmas.vma[i]) for i in range(world.mm.c.vmas.nr)],
+        "mmu": {k: v for k, v in plain(world.mmu.c).items() if k not in ("tlb",)},
+        "tlb": bytes(ffi.buffer(ffi.addressof(world.mmu.c, "tlb"))),
+        "events": [str(event) for event in world.ring.read()],
+    }
+
+
+def assert_same(c: World, python: World) -> None:
+    """Compare two worlds part by part, so that a difference names its part."""
+    ours, theirs = state(c), state(python)
+    for part, value in ours.items():
+        assert value == theirs[part], f"the engines differ in {part}"
+
+
+__all__ = ["BASE", "PMD_SIZE", "World", "assert_same", "both", "plain", "state"]
