@@ -104,7 +104,7 @@ def test_d3_the_flush_says_that_tables_were_freed(world: World) -> None:
 
 @pytest.mark.parametrize("historical", [True, False])
 def test_d4_a_new_table_beside_old_translations(world: World, historical: bool) -> None:
-    """Flushed after the PMD lock is dropped, the old translation lives beside the table that was installed meanwhile."""
+    """Flushed after the PMD lock is dropped, the old translation lives beside the table installed meanwhile."""
     world.map()
     world.touch(BASE)
     pmd = world.pmd()
@@ -120,7 +120,7 @@ def test_d4_a_new_table_beside_old_translations(world: World, historical: bool) 
 
 
 def test_d5_the_lock_lives_as_long_as_the_frame(world: World) -> None:
-    """A reader with an old PMD value may still take the table's lock: it is in struct page, freed by RCU with the frame."""
+    """A reader with an old PMD value may still take the lock: it is in struct page, freed by RCU with the frame."""
     pmd = held(world)
     page = world.table()
     rcu.rcu_read_lock(world.mm)
