@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Rules of the small parts: the vDSO is an ELF file, samples are bounded, clocks go forward, signals wait in order."""
+
+from __future__ import annotations
+
+import io
+import signal
+from itertools import pairwise
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from elftools.elf.dynamic import DynamicSegment
+from elftools.elf.elffile import ELFFile
+
+from cpu.clock import VirtualClock
+from cpu.samples import FIRST_INTERVAL, MAX_SAMPLES, Samples
+from cpu.signals import SIG_IGN, SigAction, SignalReport, SignalState, sigmask, signal_name
+from cpu.syscalls import SYSCALL_NAMES, TABLE, syscall_name
+from cpu.vdso import VDSO_PAGES, vdso_image
+
+
+def test_vdso_is_a_shared_object_of_that_name() -> None:
+    image = vdso_image()
+    assert len(image) == VDSO_PAGES * 4096
+    elf = ELFFile(io.BytesIO(image))
+    (dynamic,) = [segment for segment in elf.iter_segments() if isinstance(segment, DynamicSegment)]
+    assert [tag.soname for tag in dynamic.iter_tags("DT_SONAME")] == ["linux-vdso.so.1"]
+    assert dynamic.num_symbols() == 1
+
+
+def a_process(pages: int) -> Any:
+    return SimpleNamespace(
+        c=SimpleNamespace(total_vm=pages, rss_stat=[0, pages, 0, 0], pgtables_bytes=4096 * pages)
+    )
+
+
+@pytest.mark.parametrize("count", [0, 1, MAX_SAMPLES - 1, MAX_SAMPLES, 5 * MAX_SAMPLES])
+def test_samples_are_bounded_and_evenly_spaced(count: int) -> None:
+    samples = Samples()
+    for pages in range(count):
+        samples.take(a_process(pages), samples.due)
+    series = samples.series(a_process(9), samples.due)
+    assert len(series) <= MAX_SAMPLES + 1
+    steps = [sample.instructions for sample in series]
+    assert {b - a for a, b in pairwise(steps)} <= {samples.interval}
+    assert samples.interval % FIRST_INTERVAL == 0
+    assert series[-1][1:] == (36, 36, 36)
+
+
+def test_clock_follows_instructions_and_sleep() -> None:
+    executed = 0
+    clock = VirtualClock(lambda: executed)
+    executed = 500
+    assert clock.now_ns() == 500
+    clock.sleep(1000)
+    clock.sleep_until(1400, realtime=False)
+    assert clock.now_ns() == 1500
+    clock.sleep_until(2000, realtime=False)
+    assert clock.now_ns() == 2000
+    assert [clock.tsc(), clock.tsc()] == [2000, 2001]
+
+
+def test_signals_wait_while_blocked_and_lowest_goes_first() -> None:
+    state = SignalState(blocked=sigmask(signal.SIGTERM))
+    state.pending = sigmask(signal.SIGTERM) | sigmask(signal.SIGUSR1) | sigmask(64)
+    assert [state.take_deliverable() for _ in range(3)] == [signal.SIGUSR1, 64, None]
+    state.blocked = 0
+    assert state.take_deliverable() == signal.SIGTERM
+
+
+def test_ignored_signals() -> None:
+    state = SignalState(actions={signal.SIGTERM: SigAction(SIG_IGN), signal.SIGCHLD: SigAction(0x401000)})
+    assert state.ignores(signal.SIGTERM)
+    assert state.ignores(signal.SIGURG)
+    assert not state.ignores(signal.SIGCHLD)
+    assert not state.ignores(signal.SIGUSR1)
+
+
+def test_report_reads_well() -> None:
+    report = SignalReport(
+        signo=signal.SIGSEGV,
+        code="SEGV_MAPERR",
+        reason="nothing is mapped there",
+        rip=0x401000,
+        address=0x10,
+        instruction="mov eax, [0x10]",
+        walk="PML4E ...",
+        handler=0x402000,
+    )
+    assert report.line == (
+        "SIGSEGV (SEGV_MAPERR), address 0x10, RIP 0x401000: mov eax, [0x10]: nothing is mapped there"
+    )
+    assert "handler at 0x402000 was not run" in str(report)
+    assert str(report).endswith("PML4E ...")
+    assert signal_name(34) == "SIGRTMIN+2"
+
+
+def test_names_of_system_calls() -> None:
+    assert (syscall_name(28), syscall_name(231), syscall_name(462)) == ("madvise", "exit_group", "mseal")
+    assert syscall_name(9999) == "syscall 9999"
+    assert len(SYSCALL_NAMES) == len(set(SYSCALL_NAMES.values()))
+    assert TABLE[28].__name__ == "sys_madvise"
