@@ -18,13 +18,7 @@ _headers = cdef.in_include_order(FOLDERS)
 _sources = cdef.sources(*FOLDERS)
 _cdef = cdef.table_sizes() + cdef.declarations(_headers)
 
-_missing = cdef.undefined(cdef.functions(_cdef), _sources)
-if _missing:
-    print(f"mmu._native: declared and not defined yet: {', '.join(_missing)}", file=sys.stderr)
-    _stubs = cdef.ROOT / "build/missing_mmu.c"
-    _stubs.parent.mkdir(exist_ok=True)
-    _stubs.write_text(cdef.stubs(_missing))
-    _sources.append("build/missing_mmu.c")
+cdef.require_defined(_cdef, _sources)
 
 ffi = cffi.FFI()
 ffi.cdef(_cdef + CALLBACKS)

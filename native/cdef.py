@@ -100,6 +100,12 @@ def undefined(names: Iterable[str], files: Iterable[str]) -> list[str]:
     return [name for name in names if not re.search(rf"^\w[\w \t*]*\b{name}\(", text, re.MULTILINE)]
 
 
+def require_defined(cdef: str, files: Iterable[str]) -> None:
+    """End the build here, by name, if a declared function is defined nowhere; the linker would not."""
+    if missing := undefined(functions(cdef), files):
+        raise SystemExit(f"declared in a header but defined in no C file: {', '.join(missing)}")
+
+
 def stubs(names: Iterable[str]) -> str:
     """C text that defines each of names, weakly, as a function that ends the process."""
     return "#include <stdlib.h>\n" + "".join(

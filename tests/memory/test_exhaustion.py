@@ -34,6 +34,13 @@ def test_frames_kept_singly_are_merged_when_a_block_is_wanted() -> None:
     assert memory.alloc_pages(9) % 512 == 0
 
 
+def test_single_frames_merge_up_to_the_largest_block() -> None:
+    memory = Memory(8 << 20)
+    for frame in [memory.alloc_pages() for _ in range(2046)]:
+        memory.put_page(frame)
+    assert memory.alloc_pages(10) == 1024
+
+
 def test_ram_of_two_frames_has_none_to_give_from_0_and_one_elsewhere() -> None:
     with pytest.raises(OutOfMemory):
         Memory(8192).alloc_pages()

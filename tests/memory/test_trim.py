@@ -57,6 +57,13 @@ def test_trim_keeps_what_it_was_told_to_keep(memory: Memory) -> None:
     assert memory.trim(40) == 0
 
 
+def test_trim_goes_block_by_block_and_stops(memory: Memory) -> None:
+    for frame in dirty_frames(memory, 10_000):
+        memory.free_pages(frame)
+    memory.trim(5000)
+    assert 5000 - 1024 < memory.c.nr_dirty_free <= 5000
+
+
 def test_a_trimmed_frame_is_handed_out_as_zero_without_being_written(memory: Memory) -> None:
     (frame,) = dirty_frames(memory, 1)
     memory.free_pages(frame)
