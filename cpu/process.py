@@ -78,9 +78,9 @@ EXCEPTION_SIGNALS: dict[int, tuple[int, str, str]] = {
 """By vector: signal, si_code and name (arch/x86/kernel/traps.c)."""
 _WITH_RIP_AS_ADDRESS = frozenset({0, 6, 16, 19})
 _FAULT_REASONS: dict[tuple[int, int], tuple[str, str]] = {
-    (signal.SIGSEGV, SEGV_MAPERR): ("SEGV_MAPERR", "nothing is mapped there"),
-    (signal.SIGSEGV, SEGV_ACCERR): ("SEGV_ACCERR", "the mapping does not allow it"),
-    (signal.SIGBUS, BUS_ADRERR): ("BUS_ADRERR", "past the end of the mapped file"),
+    (signal.SIGSEGV, SEGV_MAPERR): ("SEGV_MAPERR", "{} where nothing is mapped"),
+    (signal.SIGSEGV, SEGV_ACCERR): ("SEGV_ACCERR", "{} that the mapping does not allow"),
+    (signal.SIGBUS, BUS_ADRERR): ("BUS_ADRERR", "{} past the end of the mapped file"),
 }
 
 
@@ -201,6 +201,7 @@ class LinuxProcess:
         self.notes: list[str] = []
         self.ring = mm.ring
         self._rcu = mm.c.rcu
+        self._code_written = mm.code_written
         self.image = MappedFile(exe.data, path=exe.real_path)
         self.image.get()
         self.files = FileTable()
@@ -208,7 +209,7 @@ class LinuxProcess:
             self.files.install(Stream(host_fd, O_WRONLY if fd else 0, fd + 3, lambda: self.stopping))
         own = (exe.real_path, "/proc/self/exe", f"/proc/{PID}/exe")
         self._own_links = frozenset(own[1:])
-        self.fs = FileSystem(self._made_up_files(), own, self.image, allow=allow, cwd=cwd)
+        self.fs = FileSystem(self._made_up_files(), own, self.image, exe.data, allow=allow, cwd=cwd)
 
     def is_own_link(self, path: str) -> bool:
         """Whether the path is the link to the program."""
@@ -288,6 +289,14 @@ class LinuxProcess:
             raise ProcessEnd(128 + signal.SIGINT, "stopped")
         if self._rcu.nr_pending:
             self.mm.engine.rcu_process_callbacks(self.mm)
+        if self._code_written:
+            self._drop_written_code()
+
+    def _drop_written_code(self) -> None:
+        """Have the vCPU translate code again that the kernel wrote to."""
+        for pa in self._code_written:
+            self.vcpu.drop_code(pa)
+        self._code_written.clear()
 
     def _sample(self) -> None:
         sample = self.samples.take(self.mm, self.vcpu.instructions)
@@ -349,7 +358,7 @@ class LinuxProcess:
         code, reason = _FAULT_REASONS[segv.signal, segv.code]
         verb = ("read", "write", "fetch")[access]
         walk = str(self.mm.mmu.walk(segv.address, Access(access)))
-        raise self._killed(self._report(segv.signal, code, f"{verb}: {reason}", segv.address, walk))
+        raise self._killed(self._report(segv.signal, code, reason.format(verb), segv.address, walk))
 
     def _exception(self, exit_: Any) -> None:
         vector, rip = exit_.vector, exit_.rip
@@ -464,6 +473,7 @@ class LinuxProcess:
 
     def _check_teardown(self, problems: list[str], frames_before: int) -> None:
         """Every table that was made is freed, and every frame is free again."""
+        self.vcpu.sync()
         counters = self.mm.counters()
         made, freed = counters["pte_tables_allocated"], counters["pte_tables_freed"]
         if made != freed:

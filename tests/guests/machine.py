@@ -79,7 +79,7 @@ def run(
             memory.close()
         out.seek(0)
         err.seek(0)
-        assert result.problems == []
+        assert result.problems == [], result.problems
         return Run(result, out.read(), err.read())
 
 
