@@ -35,7 +35,9 @@ from mmu.memory import Memory
 from mmu.x86 import Access, Mmu, Outcome, Walk
 
 ACCESS = {"read": Access.READ, "write": Access.WRITE, "fetch": Access.FETCH}
-_MARKER = "mmu(engines, policies, ram, exact, geometry): which machines a test of an MMU or mm operation runs on"
+_MARKER = (
+    "mmu(engines, policies, ram, exact, geometry): which machines a test of an MMU or mm operation runs on"
+)
 _DEFAULTS = {
     "engines": ["c", "python"],
     "policies": [policy.label for policy in FreeTables],
@@ -71,7 +73,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         wanted.update(marker.kwargs)
     policies = wanted["policies"] if "mm" in metafunc.fixturenames else ["refcount"]
     machines = [
-        MachineConfig(engine, FreeTables.from_label(policy), wanted["ram"], wanted["exact"], wanted["geometry"])
+        MachineConfig(
+            engine, FreeTables.from_label(policy), wanted["ram"], wanted["exact"], wanted["geometry"]
+        )
         for engine in wanted["engines"]
         for policy in policies
     ]
@@ -89,7 +93,9 @@ def make_mm(config: MachineConfig, ring: EventRing | None = None) -> MmStruct:
 def mmu(machine_config: MachineConfig) -> Iterator[Mmu]:
     """One processor's MMU, freshly reset, on RAM of its own."""
     memory = Memory(machine_config.ram)
-    yield Mmu(memory, geometry=machine_config.geometry, engine=machine_config.engine, exact=machine_config.exact)
+    yield Mmu(
+        memory, geometry=machine_config.geometry, engine=machine_config.engine, exact=machine_config.exact
+    )
     memory.close()
 
 
@@ -128,7 +134,7 @@ def access_once(mm: MmStruct, addr: int, access: Access) -> Segv | None:
 
 @pytest.fixture
 def touch(mm: MmStruct) -> Callable[..., Segv | None]:
-    """touch(addr, "read" | "write" | "fetch", pages=1): access the first byte of each page; the first signal, if any."""
+    """touch(addr, "read" | "write" | "fetch", pages=1): access each page; the first signal, if any."""
 
     def touch(addr: int, access: str = "write", pages: int = 1) -> Segv | None:
         for page in range(addr, addr + (pages << 12), 1 << 12):

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from mmu._native import lib
 from mmu.errors import LinuxError
+from mmu.linux.mman import MAP_FIXED
 from mmu.linux.mmap import unmap_range
-from mmu.linux.unmapped_area import MAP_FIXED, get_unmapped_area
+from mmu.linux.unmapped_area import get_unmapped_area
 from mmu.linux.vma import (
     PAGE_SHIFT,
     PAGE_SIZE,

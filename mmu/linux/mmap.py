@@ -16,7 +16,27 @@ from mmu.errors import LinuxError, MmuError
 from mmu.linux.bug import check_bug
 from mmu.linux.fault import mm_populate
 from mmu.linux.filemap import MAX_LFS_FILESIZE, MappedFile
-from mmu.linux.unmapped_area import MAP_32BIT, MAP_FIXED, PMD_SIZE, TASK_SIZE, get_unmapped_area
+from mmu.linux.mman import (
+    MAP_32BIT,
+    MAP_ANONYMOUS,
+    MAP_DENYWRITE,
+    MAP_DROPPABLE,
+    MAP_EXECUTABLE,
+    MAP_FIXED,
+    MAP_FIXED_NOREPLACE,
+    MAP_GROWSDOWN,
+    MAP_HUGETLB,
+    MAP_LOCKED,
+    MAP_NONBLOCK,
+    MAP_NORESERVE,
+    MAP_POPULATE,
+    MAP_PRIVATE,
+    MAP_SHARED,
+    MAP_SHARED_VALIDATE,
+    MAP_STACK,
+    MAP_TYPE,
+)
+from mmu.linux.unmapped_area import PMD_SIZE, TASK_SIZE, get_unmapped_area
 from mmu.linux.vma import (
     PAGE_SHIFT,
     PAGE_SIZE,
@@ -52,20 +72,6 @@ if TYPE_CHECKING:
     from mmu.linux.mm import MmStruct
     from mmu.linux.mmu_gather import Gather
 
-MAP_SHARED, MAP_PRIVATE, MAP_SHARED_VALIDATE, MAP_DROPPABLE = 0x1, 0x2, 0x3, 0x8
-MAP_TYPE = 0xF
-MAP_ANONYMOUS = 0x20
-MAP_GROWSDOWN = 0x100
-MAP_DENYWRITE = 0x800
-MAP_EXECUTABLE = 0x1000
-MAP_LOCKED = 0x2000
-MAP_NORESERVE = 0x4000
-MAP_POPULATE = 0x8000
-MAP_NONBLOCK = 0x10000
-MAP_STACK = 0x20000
-MAP_HUGETLB = 0x40000
-MAP_SYNC = 0x80000
-MAP_FIXED_NOREPLACE = 0x100000
 
 # What a file system without DAX accepts of MAP_SHARED_VALIDATE (LEGACY_MAP_MASK).
 LEGACY_MAP_MASK = (

@@ -8,15 +8,12 @@ from typing import TYPE_CHECKING
 
 from mmu._native import lib
 from mmu.errors import LinuxError
+from mmu.linux.mman import PROT_EXEC, PROT_GROWSDOWN, PROT_GROWSUP, PROT_READ, PROT_SEM, PROT_WRITE
 from mmu.linux.mmu_gather import Gather
 from mmu.linux.pgtable import P, addr_end, pte_offset
 from mmu.linux.vma import (
     PAGE_SHIFT,
     PAGE_SIZE,
-    PROT_EXEC,
-    PROT_READ,
-    PROT_SEM,
-    PROT_WRITE,
     U64,
     VM_ACCESS_FLAGS,
     VM_ACCOUNT,
@@ -36,9 +33,6 @@ from mmu.linux.vma import (
 
 if TYPE_CHECKING:
     from mmu.linux.mm import MmStruct
-
-PROT_NONE = 0x0
-PROT_GROWSDOWN, PROT_GROWSUP = 0x01000000, 0x02000000
 
 
 def do_mprotect(mm: MmStruct, start: int, length: int, prot: int) -> None:

@@ -6,7 +6,7 @@ Top-down below ``mmap_base``, as Linux places mappings with address-space random
     0        TASK_UNMAPPED_BASE                     mmap_base    stack      TASK_SIZE
     |   text, data, brk |  (bottom-up, if the rest is full) <--- | gap |  <-- |
 
-Mappings of whole 2 MiB are placed at multiples of 2 MiB, as with CONFIG_TRANSPARENT_HUGEPAGE.
+Private anonymous mappings of whole 2 MiB are placed at multiples of 2 MiB, as with CONFIG_TRANSPARENT_HUGEPAGE.
 """
 
 from __future__ import annotations
@@ -17,13 +17,12 @@ from typing import TYPE_CHECKING
 
 from mmu._native import lib
 from mmu.errors import LinuxError
+from mmu.linux.mman import MAP_32BIT, MAP_ABOVE4G, MAP_FIXED, MAP_SHARED, MAP_TYPE
 from mmu.linux.vma import PAGE_SHIFT, PAGE_SIZE, page_align, vm_start_gap
 
 if TYPE_CHECKING:
     from mmu.linux.filemap import MappedFile
     from mmu.linux.mm import MmStruct
-
-MAP_FIXED, MAP_32BIT, MAP_ABOVE4G = 0x10, 0x40, 0x80
 
 TASK_SIZE = 0x7FFFFFFFF000
 TASK_UNMAPPED_BASE = page_align(TASK_SIZE // 3)
@@ -163,7 +162,7 @@ def get_unmapped_area(
         found = None
         if file is not None and not file.shmem:
             found = _thp_unmapped_area(mm, addr, length, pgoff << PAGE_SHIFT, flags)
-        elif file is None and not addr and not length & (PMD_SIZE - 1):
+        elif file is None and not addr and not length & (PMD_SIZE - 1) and flags & MAP_TYPE != MAP_SHARED:
             found = _thp_unmapped_area(mm, addr, length, 0, flags)
         addr = _unmapped_area(mm, addr, length, flags) if found is None else found
     if addr > TASK_SIZE - length:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmu._native import ffi, lib
 from mmu.errors import LinuxError
+from mmu.linux.mman import PROT_EXEC, PROT_READ, PROT_WRITE
 
 if TYPE_CHECKING:
     from mmu.linux.mm import MmStruct
@@ -24,8 +25,6 @@ PAGE_SHIFT: int = lib.PAGE_SHIFT
 PAGE_SIZE: int = lib.PAGE_SIZE
 PAGE_MASK = ~(PAGE_SIZE - 1)
 U64 = (1 << 64) - 1
-
-PROT_READ, PROT_WRITE, PROT_EXEC, PROT_SEM = 0x1, 0x2, 0x4, 0x8
 
 # vm_flags: the kernel's values (include/linux/mm.h, v6.18); those that C needs come from mm.h.
 VM_READ: int = lib.VM_READ

@@ -13,6 +13,7 @@ import subprocess
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,12 +21,12 @@ from mmu.errors import LinuxError
 from mmu.linux import procfs
 from mmu.linux.filemap import MappedFile
 from mmu.linux.mm import MmStruct
-from mmu.linux.mmap import MAP_ANONYMOUS
+from mmu.linux.mman import MAP_ANONYMOUS
 
 SOURCE = Path(__file__).with_name("native_mm.c")
 _MAPS = re.compile(r"([0-9a-f]+)-([0-9a-f]+) (\S{4}) ([0-9a-f]+) \S+ \d+ *(.*)")
 
-Call = tuple[str, *tuple[int, ...]]
+Call = tuple[Any, ...]
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,9 @@ def native_program() -> Path:
     if compiler is None or platform.machine() != "x86_64":
         pytest.skip("the native oracle needs gcc on x86-64")
     program = Path(tempfile.mkdtemp(prefix="native_mm.")) / "native_mm"
-    built = subprocess.run([compiler, "-O1", "-static", "-o", program, SOURCE], capture_output=True, text=True)
+    built = subprocess.run(
+        [compiler, "-O1", "-static", "-o", program, SOURCE], capture_output=True, text=True
+    )
     if built.returncode:
         pytest.skip(f"the native oracle does not build: {built.stderr}")
     return program
@@ -133,8 +136,4 @@ def shape(maps: list[Mapping]) -> list[tuple[int, int, str]]:
 
 def pages(maps: list[Mapping], low: int, high: int) -> dict[int, str]:
     """Rights by page number in [low, high): what stays comparable where VMAs may be cut differently."""
-    return {
-        page: m.perms
-        for m in maps
-        for page in range(max(m.start, low) >> 12, min(m.end, high) >> 12)
-    }
+    return {page: m.perms for m in maps for page in range(max(m.start, low) >> 12, min(m.end, high) >> 12)}

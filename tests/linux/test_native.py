@@ -20,16 +20,29 @@ PAGES = 24
 CONFIG = MachineConfig("c", FreeTables.REFCOUNT, 64 << 20, False, "tiny")
 
 page = st.integers(0, PAGES - 1).map(lambda n: BASE + n * 4096)
-length = st.one_of(st.integers(1, PAGES).map(lambda n: n * 4096), st.sampled_from([0, 1, 4095, 4097, 1 << 47, (1 << 64) - 1]))
+length = st.one_of(
+    st.integers(1, PAGES).map(lambda n: n * 4096),
+    st.sampled_from([0, 1, 4095, 4097, 1 << 47, (1 << 64) - 1]),
+)
 short = st.one_of(st.integers(0, PAGES).map(lambda n: n * 4096), st.sampled_from([1, 4097, (1 << 64) - 1]))
 prot = st.sampled_from([0, 1, 2, 3, 5, 7])
 
 fixed_calls = st.one_of(
     st.tuples(st.just("mmap"), page, length, prot, st.just(ANON | FIXED), st.just(0), st.just(0)),
     st.tuples(st.just("mmap"), page, length, prot, st.just(ANON | 0x100000), st.just(0), st.just(0)),
-    st.tuples(st.just("mmap"), page, length, prot, st.just(2 | FIXED), st.integers(0, 3).map(lambda n: n * 4096), st.just(1)),
+    st.tuples(
+        st.just("mmap"),
+        page,
+        length,
+        prot,
+        st.just(2 | FIXED),
+        st.integers(0, 3).map(lambda n: n * 4096),
+        st.just(1),
+    ),
     st.tuples(st.just("munmap"), page, length),
-    st.tuples(st.just("mprotect"), page, length, st.sampled_from([0, 1, 3, 5, 7, 8, 0x10, 0x1000001, 0x2000001])),
+    st.tuples(
+        st.just("mprotect"), page, length, st.sampled_from([0, 1, 3, 5, 7, 8, 0x10, 0x1000001, 0x2000001])
+    ),
     st.tuples(st.just("madvise"), page, short, st.sampled_from([*range(11), *range(14, 22), 24, 26, 50])),
     st.tuples(st.just("munmap"), page.map(lambda addr: addr + 1), length),
     st.tuples(st.just("mprotect"), page.map(lambda addr: addr + 8), length, prot),
@@ -40,7 +53,9 @@ searching_calls = st.one_of(
         st.sampled_from([0, 0, 0, 0, 1, BASE, BASE + 5, 0x7FFF_0000_0000, 1 << 47]),
         st.sampled_from([1, 4096, 8192, 65536, 1 << 20, 2 << 20, (2 << 20) + 4096, 6 << 20, 5 << 30]),
         prot,
-        st.sampled_from([ANON, ANON, ANON | 0x100, ANON | 0x40, ANON | 0x4000, ANON | 0x20000, 0x21, 0x2, 0x3, 0x20, 0x28]),
+        st.sampled_from(
+            [ANON, ANON, ANON | 0x100, ANON | 0x40, ANON | 0x4000, ANON | 0x20000, 0x21, 0x2, 0x3, 0x20, 0x28]
+        ),
         st.just(0),
         st.sampled_from([0, 0, 1]),
     ),
@@ -62,7 +77,11 @@ def compare(calls: list[Call], *, whole_maps: bool = True) -> None:
     mm.overcommit_memory = 1  # how much memory the host has decides nothing here
     native, native_maps = run_native(calls)
     ours, our_maps = run_ours(mm, calls)
-    differing = [(call, hex(theirs), hex(mine)) for call, theirs, mine in zip(calls, native, ours, strict=True) if theirs != mine]
+    differing = [
+        (call, hex(theirs), hex(mine))
+        for call, theirs, mine in zip(calls, native, ours, strict=True)
+        if theirs != mine
+    ]
     assert not differing
     if whole_maps:
         assert shape(our_maps) == shape(native_maps)
@@ -88,7 +107,9 @@ def test_fixed_addresses(calls: list[Call]) -> None:
 def test_touched_memory(calls: list[Call], data: st.DataObject) -> None:
     """With pages faulted in between: equal results and rights, page by page."""
     mapped = [("mmap", BASE, PAGES * 4096, 3, ANON | FIXED, 0, 0)]
-    compare(mapped + [call for call in calls if call[0] != "touch"][:8] + remap_touches(calls), whole_maps=False)
+    compare(
+        mapped + [call for call in calls if call[0] != "touch"][:8] + remap_touches(calls), whole_maps=False
+    )
 
 
 def remap_touches(calls: list[Call]) -> list[Call]:
