@@ -25,6 +25,17 @@ def unicorn_include() -> str:
     return str(Path(spec.origin).parent / "include")
 
 
+CALLBACKS = """
+extern "Python" u32 python_refill(void *unit, u64 va, u32 access, u32 user, void *translation);
+extern "Python" u32 python_translate(void *unit, u64 va, u32 access, u32 user, void *translation);
+extern "Python" u32 python_walk(void *unit, u64 va, u32 access, u32 user, u32 mode, void *walk);
+extern "Python" void python_invlpg(void *unit, u64 va);
+extern "Python" void python_write_cr0(void *unit, u64 value);
+extern "Python" void python_write_cr3(void *unit, u64 value);
+extern "Python" void python_write_cr4(void *unit, u64 value);
+extern "Python" void python_tables_changed(void *unit);
+"""
+
 _headers = cdef.in_include_order(("unicorn",))
 _sources = cdef.sources("unicorn")
 _cdef = cdef.table_sizes() + cdef.declarations(_headers)
@@ -38,7 +49,7 @@ if _missing:
     _sources.append("build/missing_engine.c")
 
 ffi = cffi.FFI()
-ffi.cdef(_cdef)
+ffi.cdef(_cdef + CALLBACKS)
 ffi.set_source(
     "cpu._engine",
     '#include "trace/ring.h"\n' + cdef.includes(_headers),

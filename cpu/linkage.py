@@ -1,0 +1,222 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""How ``cpu._engine`` reaches libunicorn, libcapstone and ``mmu._native``: tables of function addresses.
+
+The engine is linked with none of them. Unicorn's and capstone's functions come from the libraries their
+Python packages loaded; the MMU's come from ``mmu._native``, or, with the Python engine, from the callbacks
+below, which answer from the ``Mmu`` that owns the unit.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import weakref
+from functools import cache
+from typing import TYPE_CHECKING, Any, Final
+
+import capstone
+from unicorn.unicorn_py3 import unicorn as unicorn_binding
+
+from cpu._engine import ffi, lib
+from mmu._native import ffi as mmu_ffi
+from mmu._native import lib as mmu_lib
+from mmu.errors import MmuError
+
+if TYPE_CHECKING:
+    from mmu.x86 import Mmu, Translation
+
+PRIVATE_VERSION: Final = 0x020104FF
+"""uc_version() of 2.1.4, the one whose private parts native/unicorn/private.c knows."""
+_ABORTED: Final = 65
+"""A result of no XLATE_* value: the callback raised."""
+
+_UC_FUNCTIONS: Final = (
+    "open", "close", "emu_start", "emu_stop", "hook_add", "hook_del", "ctl", "reg_read", "reg_write",
+    "reg_read_batch", "reg_write_batch", "mem_map", "mem_read", "mem_write",
+)  # fmt: skip
+_PRIVATE_FUNCTIONS: Final = ("tlb_flush_page", "tlb_set_page")
+_MMU_FUNCTIONS: Final = {
+    "refill": "mmu_refill",
+    "translate": "mmu_translate",
+    "invlpg": "mmu_invlpg",
+    "write_cr0": "mmu_write_cr0",
+    "write_cr3": "mmu_write_cr3",
+    "write_cr4": "mmu_write_cr4",
+    "tables_changed": "mmu_tables_changed",
+    "walk": "mmu_walk",
+    "ring_emit": "ring_emit",
+    "take_code": "memory_take_code",
+    "free_code": "memory_free_code",
+}
+_CAPSTONE: Any = capstone._cs
+_UNICORN: Any = unicorn_binding.uclib
+
+
+def _address(function: Any) -> Any:
+    return ffi.cast("void *", ctypes.cast(function, ctypes.c_void_p).value or 0)
+
+
+def _version() -> int:
+    return int(_UNICORN.uc_version(None, None))
+
+
+@cache
+def _decoder() -> tuple[Any, int, int]:
+    """A capstone decoder for 64-bit code, kept for the process: itself, its handle, room for an instruction."""
+    decoder = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)
+    malloc = _CAPSTONE.cs_malloc
+    malloc.restype = ctypes.c_void_p
+    malloc.argtypes = [ctypes.c_size_t]
+    handle = int(decoder.csh.value)
+    return decoder, handle, int(malloc(handle))
+
+
+@cache
+def uc_api() -> Any:
+    """The ``struct uc_api`` of this process."""
+    api = ffi.new("struct uc_api *")
+    for name in _UC_FUNCTIONS:
+        setattr(api, name, _address(getattr(_UNICORN, f"uc_{name}")))
+    if _version() == PRIVATE_VERSION:
+        for name in _PRIVATE_FUNCTIONS:
+            function = getattr(_UNICORN, f"{name}_x86_64", None)
+            if function is not None:
+                setattr(api, name, _address(function))
+    _, api.cs_handle, insn = _decoder()
+    api.cs_disasm_iter = _address(_CAPSTONE.cs_disasm_iter)
+    api.cs_insn = ffi.cast("void *", insn)
+    return api
+
+
+@cache
+def private_parts() -> int:
+    """PRIVATE_* bits that may be used: none with UCMMU_PRIVATE=0 or another Unicorn, else those that work."""
+    api = uc_api()
+    if os.environ.get("UCMMU_PRIVATE") == "0" or _version() != PRIVATE_VERSION:
+        return 0
+    if not api.tlb_flush_page or not api.tlb_set_page:
+        return 0
+    return int(lib.private_self_test(api, lib.PRIVATE_ALL))
+
+
+def mmu_api(mmu: Mmu, *, fast_faults: bool) -> Any:
+    """The ``struct mmu_api`` for this MMU's engine; with fast_faults, faults are resolved in the fill hook."""
+    _check_layouts()
+    api = ffi.new("struct mmu_api *")
+    for field, name in _MMU_FUNCTIONS.items():
+        setattr(api, field, _native(name))
+    if fast_faults:
+        api.fast_fault = _native("mm_fast_fault")
+    if mmu.engine == "python":
+        _mmus[int(mmu_ffi.cast("uintptr_t", mmu.c))] = mmu
+        for field in _PYTHON_FUNCTIONS:
+            setattr(api, field, ffi.cast("void *", getattr(lib, f"python_{field}")))
+    return api
+
+
+def foreign(pointer: Any) -> Any:
+    """A pointer of ``mmu._native`` as ``cpu._engine`` takes it: as void *."""
+    return ffi.cast("void *", int(mmu_ffi.cast("uintptr_t", pointer)))
+
+
+def _native(name: str) -> Any:
+    return foreign(mmu_ffi.addressof(mmu_lib, name))
+
+
+@cache
+def _check_layouts() -> None:
+    layout = ffi.new("struct layout *")
+    for prefix, struct, last in (
+        ("memory", "memory", "ring"),
+        ("unit", "mmu_unit", "tlb"),
+        ("ring", "event_ring", "arg"),
+        ("mm", "mm_struct", "vmas"),
+        ("translation", "translation", "error_code"),
+    ):
+        setattr(layout, f"{prefix}_size", mmu_ffi.sizeof(f"struct {struct}"))
+        setattr(layout, f"{prefix}_{last}", mmu_ffi.offsetof(f"struct {struct}", last))
+    mismatch = lib.layout_mismatch(layout)
+    if mismatch != ffi.NULL:
+        raise MmuError(
+            f"cpu._engine and mmu._native disagree about {ffi.string(mismatch).decode()}: rebuild both"
+        )
+
+
+# The Python engine's side.
+
+_PYTHON_FUNCTIONS: Final = (
+    "refill", "translate", "invlpg", "write_cr0", "write_cr3", "write_cr4", "tables_changed", "walk",
+)  # fmt: skip
+_mmus: weakref.WeakValueDictionary[int, Mmu] = weakref.WeakValueDictionary()
+_raised: list[BaseException] = []
+
+
+def take_raised() -> BaseException | None:
+    """What a callback raised during the last run, once."""
+    return _raised.pop() if _raised else None
+
+
+def _keep(_kind: type[BaseException], error: BaseException, _traceback: Any) -> None:
+    _raised[:] = [error]
+
+
+def _mmu(unit: Any) -> Mmu:
+    return _mmus[int(ffi.cast("uintptr_t", unit))]
+
+
+def _answer(out: Any, translation: Translation) -> int:
+    t = mmu_ffi.cast("struct translation *", int(ffi.cast("uintptr_t", out)))
+    t.pa, t.perms, t.level = translation.pa, translation.perms, translation.level
+    t.result, t.error_code = int(translation.result), translation.error_code
+    return int(translation.result)
+
+
+@ffi.def_extern(onerror=_keep, error=_ABORTED)  # type: ignore[untyped-decorator]
+def python_refill(unit: Any, va: int, access: int, user: int, out: Any) -> int:
+    """mmu_refill() of the Python engine."""
+    return _answer(out, _mmu(unit).refill(va, access, user=bool(user)))
+
+
+@ffi.def_extern(onerror=_keep, error=_ABORTED)  # type: ignore[untyped-decorator]
+def python_translate(unit: Any, va: int, access: int, user: int, out: Any) -> int:
+    """mmu_translate() of the Python engine."""
+    return _answer(out, _mmu(unit).translate(va, access, user=bool(user)))
+
+
+@ffi.def_extern(onerror=_keep, error=_ABORTED)  # type: ignore[untyped-decorator]
+def python_walk(unit: Any, va: int, access: int, user: int, mode: int, out: Any) -> int:
+    """mmu_walk() of the Python engine, as far as a prober needs it: pa and result."""
+    walk = _mmu(unit).walk(va, access, user=bool(user), mode=mode)
+    w = mmu_ffi.cast("struct walk *", int(ffi.cast("uintptr_t", out)))
+    w.pa, w.result = walk.pa, int(walk.result)
+    return int(walk.result)
+
+
+@ffi.def_extern(onerror=_keep)  # type: ignore[untyped-decorator]
+def python_invlpg(unit: Any, va: int) -> None:
+    """mmu_invlpg() of the Python engine."""
+    _mmu(unit).invlpg(va)
+
+
+@ffi.def_extern(onerror=_keep)  # type: ignore[untyped-decorator]
+def python_write_cr0(unit: Any, value: int) -> None:
+    """mmu_write_cr0() of the Python engine."""
+    _mmu(unit).write_cr0(value)
+
+
+@ffi.def_extern(onerror=_keep)  # type: ignore[untyped-decorator]
+def python_write_cr3(unit: Any, value: int) -> None:
+    """mmu_write_cr3() of the Python engine."""
+    _mmu(unit).write_cr3(value)
+
+
+@ffi.def_extern(onerror=_keep)  # type: ignore[untyped-decorator]
+def python_write_cr4(unit: Any, value: int) -> None:
+    """mmu_write_cr4() of the Python engine."""
+    _mmu(unit).write_cr4(value)
+
+
+@ffi.def_extern(onerror=_keep)  # type: ignore[untyped-decorator]
+def python_tables_changed(unit: Any) -> None:
+    """mmu_tables_changed() of the Python engine."""
+    _mmu(unit).tables_changed()

@@ -1,0 +1,311 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""One virtual processor: a Unicorn instance whose every address goes through our MMU.
+
+The work is done by the hooks of native/unicorn; here a run is started, and what ended it is told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import IntEnum
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final
+
+import unicorn
+from unicorn import UC_ARCH_X86, UC_MODE_64, UC_PROT_ALL, Uc
+from unicorn.x86_const import UC_X86_REG_FS_BASE, UC_X86_REG_GS_BASE, UC_X86_REG_RIP
+
+from cpu._engine import ffi, lib
+from cpu.disasm import accessed_address
+from cpu.linkage import foreign, mmu_api, private_parts, take_raised, uc_api
+from mmu.errors import BadTable, MmuError
+
+if TYPE_CHECKING:
+    from mmu.events import EventRing
+    from mmu.linux.mm import MmStruct
+    from mmu.memory import Memory
+    from mmu.x86 import Mmu
+
+U64: Final = (1 << 64) - 1
+MAX_INSTRUCTION: Final = 15
+"""Bytes (SDM vol. 2 2.3.11)."""
+UC_TLB_VIRTUAL: Final = 1
+
+
+class EngineError(MmuError):
+    """Unicorn refused something, or failed in a way that no guest can cause."""
+
+
+class Fidelity(IntEnum):
+    """How much of the processor is modelled; what the guest computes is the same in all three."""
+
+    FAST = 0
+    """Translations, A and D, faults and instruction counts are exact; no TLB."""
+    EXACT = 1
+    """Every fetch, load and store goes through the TLB model, which decides the translation."""
+    TRACE = 2
+    """Exact, and every instruction's events go to the ring."""
+
+    @classmethod
+    def from_label(cls, label: str) -> Fidelity:
+        """The fidelity of that name; MmuError for any other word."""
+        try:
+            return cls[label.upper()]
+        except KeyError:
+            raise MmuError(f"no fidelity {label!r}: known are {', '.join(f.label for f in cls)}") from None
+
+    @property
+    def label(self) -> str:
+        """Its name on the command line."""
+        return self.name.lower()
+
+
+class VmExit:
+    """Why ``VCpu.run()`` came back; the fields are those of ``struct vm_exit`` (native/unicorn/engine.h)."""
+
+    LIMIT: Final[int] = lib.EXIT_LIMIT
+    """``instructions`` has reached the limit, exactly."""
+    SYSCALL: Final[int] = lib.EXIT_SYSCALL
+    """``nr`` and ``arg``; ``rip`` is after the instruction, rcx and r11 are set."""
+    PAGE_FAULT: Final[int] = lib.EXIT_PAGE_FAULT
+    """``address`` (CR2), ``error_code``, ``access``; ``rip`` is the instruction's, nothing of it happened."""
+    EXCEPTION: Final[int] = lib.EXIT_EXCEPTION
+    """``vector``; ``address`` if a #GP was about a non-canonical one."""
+    STOPPED: Final[int] = lib.EXIT_STOPPED
+    """``stop()`` was called, or the guest executed HLT."""
+
+
+class VCpu:
+    """A processor over ``memory``, translating through ``mmu``; ``mm`` is whose faults may be resolved at once.
+
+    ``fidelity`` as in Fidelity; ``engine`` is the MMU's: the Python engine takes every fill and fault to
+    Python. ``count=False`` (fast only) leaves instructions uncounted. ``fast_faults=False`` brings every page
+    fault to the caller. ``ring`` gets the events of ``trace``. EngineError if Unicorn refuses.
+
+    Use as a context manager, or close() it: the instance holds host memory.
+    """
+
+    def __init__(
+        self,
+        memory: Memory,
+        mmu: Mmu,
+        mm: MmStruct | None = None,
+        *,
+        fidelity: Fidelity = Fidelity.FAST,
+        engine: str | None = None,
+        count: bool = True,
+        fast_faults: bool = True,
+        ring: EventRing | None = None,
+    ) -> None:
+        """Make the Unicorn instance and put our hooks on it."""
+        if engine is not None and engine != mmu.engine:
+            raise MmuError(f"the vCPU's engine is {engine!r} but its MMU's is {mmu.engine!r}")
+        self.memory = memory
+        self.mmu = mmu
+        self.mm = mm
+        self.fidelity = Fidelity(fidelity)
+        self.counting = count
+        self.ring = ring if ring is not None else mmu.ring
+        mmu.exact = self.fidelity is not Fidelity.FAST
+        self.uc = _new_instance(memory)
+        self.c: Any = _create(
+            self.uc,
+            mmu,
+            mm,
+            self.ring,
+            fidelity=self.fidelity,
+            count=count,
+            fast_faults=fast_faults and mmu.engine == "c",
+        )
+        self.shared: Any = lib.vcpu_shared(self.c)
+        self.exit: Any = self.shared.exit
+        self._run = lib.vcpu_run
+
+    def __enter__(self) -> VCpu:
+        return self
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _where: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Free the instance; nothing of this vCPU may be used afterwards."""
+        if self.c is not None:
+            lib.vcpu_unhook(self.c)
+            self.c = None
+
+    # Running.
+
+    def run(self, limit: int | None = None) -> Any:
+        """Run until something of VmExit, at the latest when ``instructions`` is ``limit``; returns the exit.
+
+        The exit is one struct, overwritten by the next run. Raises BadTable if a paging structure lies outside
+        guest RAM, EngineError if Unicorn failed, and what a callback raised.
+        """
+        self._run(self.c, U64 if limit is None else limit)
+        exit_ = self.exit
+        if exit_.reason >= lib.EXIT_PAGE_FAULT:
+            self._settle(exit_)
+        return exit_
+
+    def _settle(self, exit_: Any) -> None:
+        """What C leaves to Python: errors, and the exact address of a fault where only its page is known."""
+        reason = exit_.reason
+        if reason == lib.EXIT_PAGE_FAULT:
+            if not exit_.exact:
+                exit_.address = self._exact_address(exit_)
+                self.mmu.c.cr2 = exit_.address
+        elif reason == lib.EXIT_BAD_TABLE:
+            raise bad_table(self, exit_)
+        elif reason == lib.EXIT_ABORTED:
+            raise take_raised() or EngineError("a callback of the Python engine failed")
+        elif reason == lib.EXIT_ENGINE:
+            raise EngineError(f"Unicorn stopped at RIP {exit_.rip:#x}: {unicorn.UcError(exit_.uc_err)}")
+
+    def _exact_address(self, exit_: Any) -> int:
+        return accessed_address(self, exit_.rip, exit_.address, exit_.access)
+
+    def stop(self) -> None:
+        """End the run that is under way, or the next one, at its next block. Safe in a signal handler."""
+        if self.c is not None:
+            lib.vcpu_stop(self.c)
+
+    def sync(self) -> None:
+        """Make Unicorn forget what the MMU no longer says; every run begins with it."""
+        lib.vcpu_sync(self.c)
+
+    def set_result(self, value: int) -> None:
+        """The next run begins with this in rax: a system call's result, 64 bits."""
+        self.shared.result = value
+        self.shared.has_result = 1
+
+    def skip(self, length: int) -> None:
+        """Step over the instruction at RIP, ``length`` bytes long, which was emulated: it counts as executed."""
+        lib.vcpu_skip(self.c, length)
+
+    def enter_user(self, rip: int, rsp: int) -> None:
+        """Go to CPL 3 at rip with this stack, by a SYSRETQ of the processor's own."""
+        stub = self.memory.alloc_pages()
+        try:
+            error = lib.vcpu_enter_user(self.c, stub << 12, rip, rsp)
+        finally:
+            self.memory.free_pages(stub)
+        if error:
+            raise EngineError(f"could not enter user mode: {unicorn.UcError(error)}")
+
+    def drop_code(self, pa: int) -> None:
+        """The host wrote to pa's frame: code translated from it is no longer right."""
+        lib.vcpu_drop_code(self.c, pa)
+
+    # Looking and changing.
+
+    @property
+    def instructions(self) -> int | None:
+        """Instructions executed: each element of a rep counts, and each rep's end. None if not counted."""
+        return int(self.shared.count) if self.counting else None
+
+    @property
+    def rip(self) -> int:
+        """The instruction pointer."""
+        return int(lib.vcpu_reg_read(self.c, UC_X86_REG_RIP))
+
+    @property
+    def cpl(self) -> int:
+        """The current privilege level, 0 to 3."""
+        return int(lib.vcpu_cpl(self.c))
+
+    @property
+    def fs_base(self) -> int:
+        """Base of FS."""
+        return self.read_reg(UC_X86_REG_FS_BASE)
+
+    @fs_base.setter
+    def fs_base(self, value: int) -> None:
+        self.write_reg(UC_X86_REG_FS_BASE, value)
+
+    @property
+    def gs_base(self) -> int:
+        """Base of GS."""
+        return self.read_reg(UC_X86_REG_GS_BASE)
+
+    @gs_base.setter
+    def gs_base(self, value: int) -> None:
+        self.write_reg(UC_X86_REG_GS_BASE, value)
+
+    def read_reg(self, reg: int) -> int:
+        """A register of at most 64 bits, by its UC_X86_REG_* number."""
+        return int(lib.vcpu_reg_read(self.c, reg))
+
+    def write_reg(self, reg: int, value: int) -> None:
+        """Set a register of at most 64 bits, by its UC_X86_REG_* number."""
+        lib.vcpu_reg_write(self.c, reg, value & U64)
+
+    def write_regs(self, values: Iterable[tuple[int, int]]) -> None:
+        """Set several registers: pairs of a UC_X86_REG_* number and a value."""
+        for reg, value in values:
+            self.write_reg(reg, value)
+
+    def peek(self, va: int, length: int = MAX_INSTRUCTION) -> bytes:
+        """Up to ``length`` bytes of code at va, as the processor would fetch them; no side effects."""
+        buffer = ffi.new("u8[]", length)
+        return bytes(ffi.buffer(buffer, lib.vcpu_peek(self.c, va, buffer, length)))
+
+
+def bad_table(vcpu: Any, exit_: Any) -> BadTable:
+    """The error for an address whose walk, or whose page, leads out of guest memory."""
+    access = ("read", "write", "fetch")[exit_.access]
+    return BadTable(
+        f"{access} of {exit_.address:#x} at RIP {exit_.rip:#x} leads outside guest memory:"
+        f" {vcpu.mmu.walk(exit_.address, exit_.access)}",
+        exit_.address,
+    )
+
+
+def _new_instance(memory: Memory) -> Uc:
+    """A Unicorn instance that has guest RAM at its guest-physical place and asks hooks for translations."""
+    try:
+        uc = Uc(UC_ARCH_X86, UC_MODE_64)
+        uc.ctl_set_tlb_mode(UC_TLB_VIRTUAL)
+        uc.mem_map_ptr(memory.base, memory.size, UC_PROT_ALL, int(foreign_address(memory.c.ram)))
+    except unicorn.UcError as error:
+        raise EngineError(f"Unicorn cannot be set up: {error}") from None
+    return uc
+
+
+def foreign_address(pointer: Any) -> int:
+    """A pointer of mmu._native as a number."""
+    return int(ffi.cast("uintptr_t", foreign(pointer)))
+
+
+def _create(
+    uc: Uc,
+    mmu: Mmu,
+    mm: MmStruct | None,
+    ring: EventRing | None,
+    *,
+    fidelity: Fidelity,
+    count: bool,
+    fast_faults: bool,
+    attached: bool = False,
+) -> Any:
+    """A ``struct vcpu`` over the instance."""
+    config = ffi.new(
+        "struct vcpu_config *",
+        {
+            "uc": ffi.cast("void *", uc._uch.value),
+            "mmu": foreign(mmu.c),
+            "mm": ffi.NULL if mm is None else foreign(mm.c),
+            "ring": ffi.NULL if ring is None else foreign(ring.c),
+            "fidelity": int(fidelity),
+            "count": count,
+            "private": private_parts(),
+            "attached": attached,
+        },
+    )
+    vcpu = lib.vcpu_create(config, uc_api(), mmu_api(mmu, fast_faults=fast_faults))
+    if vcpu == ffi.NULL:
+        raise EngineError("Unicorn refused our hooks, or the host has no memory for them")
+    owned = ffi.gc(vcpu, lib.vcpu_free)
+    uc._ucmmu = owned
+    return owned

@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* One Unicorn instance run through our MMU: what Python sees of it. */
+#ifndef UCMMU_UNICORN_ENGINE_H
+#define UCMMU_UNICORN_ENGINE_H
+
+#include "types.h"
+
+/* cffi-begin */
+#define FIDELITY_FAST 0		/* architecture exact: translations, A and D, faults, counts */
+#define FIDELITY_EXACT 1	/* every fetch, load and store passes through the TLB model */
+#define FIDELITY_TRACE 2	/* exact, and each instruction's events go to the ring */
+
+/* Why vcpu_run() returned. */
+#define EXIT_LIMIT 0		/* count reached the limit, exactly */
+#define EXIT_SYSCALL 1		/* SYSCALL executed: rcx, r11 and rip are set as it sets them */
+#define EXIT_PAGE_FAULT 2	/* #PF at rip: address, error_code, access; CR2 is set */
+#define EXIT_EXCEPTION 3	/* vector; rip as the processor would push it */
+#define EXIT_BAD_TABLE 4	/* address needs memory that is neither guest RAM nor a region */
+#define EXIT_STOPPED 5		/* vcpu_stop(), a user's hook or the end address stopped it */
+#define EXIT_ABORTED 6		/* a callback into Python raised */
+#define EXIT_ENGINE 7		/* uc_emu_start() failed with uc_err */
+
+/* Private symbols and offsets of Unicorn that passed their self-test. */
+#define PRIVATE_FILL_ADDRESS 0x1 /* the fill hook learns the exact address */
+#define PRIVATE_CPL 0x2		/* hflags tell the privilege level */
+#define PRIVATE_FLUSH_PAGE 0x4	/* one page of the soft TLB can be dropped */
+#define PRIVATE_SET_PAGE 0x8	/* an entry of the soft TLB can be replaced inside a hook */
+#define PRIVATE_SKIP_PC 0x10	/* memory hooks can leave RIP stale, and so be quicker */
+#define PRIVATE_ALL 0x1f
+
+#define NR_SYSCALL_ARGS 6
+#define NO_LIMIT 0xffffffffffffffff
+
+/* Addresses of libunicorn's and libcapstone's functions; private ones may be NULL. */
+struct uc_api {
+	void *open, *close, *emu_start, *emu_stop, *hook_add, *hook_del, *ctl;
+	void *reg_read, *reg_write, *reg_read_batch, *reg_write_batch;
+	void *mem_map, *mem_read, *mem_write;
+	void *tlb_flush_page, *tlb_set_page;
+	void *cs_disasm_iter;
+	size_t cs_handle;
+	void *cs_insn;		/* from cs_malloc(cs_handle) */
+};
+
+/* Addresses of mmu._native's functions, or of Python's in their place. */
+struct mmu_api {
+	void *refill, *translate, *invlpg, *write_cr0, *write_cr3, *write_cr4, *tables_changed;
+	void *walk;
+	void *fast_fault;	/* NULL: no fault is resolved inside the fill hook */
+	void *ring_emit, *take_code, *free_code;
+};
+
+/* Sizes and last offsets as mmu._native was built: both modules must agree. */
+struct layout {
+	size_t memory_size, memory_ring;
+	size_t unit_size, unit_tlb;
+	size_t ring_size, ring_arg;
+	size_t mm_size, mm_vmas;
+	size_t translation_size, translation_error_code;
+};
+
+struct vcpu_config {
+	void *uc;		/* uc_engine */
+	void *mmu;		/* struct mmu_unit */
+	void *mm;		/* struct mm_struct, or NULL */
+	void *ring;		/* struct event_ring, or NULL */
+	u32 fidelity;		/* FIDELITY_* */
+	u32 count;		/* count instructions (in exact and trace always) */
+	u32 private;		/* PRIVATE_* that may be used */
+	u32 attached;		/* somebody else's instance: its guest owns the control registers */
+};
+
+/* What ended a run.  Fields that a reason does not name hold rubbish. */
+struct vm_exit {
+	u32 reason;		/* EXIT_* */
+	u32 vector;		/* EXCEPTION */
+	u32 error_code;		/* PAGE_FAULT: PF_* */
+	u32 access;		/* PAGE_FAULT, BAD_TABLE: ACCESS_* */
+	u32 exact;		/* PAGE_FAULT: 1, or 0: address is only its page's, decode rip */
+	u32 uc_err;		/* ENGINE */
+	u64 address;		/* PAGE_FAULT, BAD_TABLE, EXCEPTION 13 of an address not canonical */
+	u64 rip;		/* where the guest stands */
+	u64 nr;			/* SYSCALL: rax */
+	u64 arg[NR_SYSCALL_ARGS]; /* SYSCALL: rdi, rsi, rdx, r10, r8, r9 */
+	u64 rsp;		/* SYSCALL */
+};
+
+/* What Python and the hooks share of a vCPU. */
+struct vcpu_shared {
+	struct vm_exit exit;
+	u64 count;		/* instructions executed */
+	u64 result;		/* written to rax at the next start, if has_result */
+	u32 has_result;
+	u32 private;		/* PRIVATE_* in use */
+	u64 repairs;		/* soft TLB entries corrected in the very access that met them */
+	u64 broken;		/* accesses that Unicorn did by another translation than the model's */
+	u64 miscounts;		/* cut blocks whose instructions could not be told apart */
+	u64 fills;		/* soft TLB fills: by the wall clock, not deterministic */
+	u64 fast_faults;	/* faults resolved inside the fill hook */
+};
+
+struct vcpu;
+
+/* NULL if the layouts agree, else the name of the struct that does not. */
+const char *layout_mismatch(const struct layout *native);
+/* Which of the PRIVATE_* in wanted work with this library, each tried on an instance of its own. */
+u32 private_self_test(const struct uc_api *api, u32 wanted);
+
+/* Put hooks on an instance whose TLB mode is UC_TLB_VIRTUAL. NULL: out of memory, or a hook was refused. */
+struct vcpu *vcpu_create(const struct vcpu_config *config, const struct uc_api *uc, const struct mmu_api *mmu);
+/* Take the hooks off; the instance stays, and the vCPU is good for nothing but vcpu_free(). */
+void vcpu_unhook(struct vcpu *v);
+/* Free the vCPU, whose instance has no hooks of it any more or is closed. */
+void vcpu_free(struct vcpu *v);
+struct vcpu_shared *vcpu_shared(struct vcpu *v);
+
+/* Run from RIP until something of EXIT_*, at the latest when shared->count is limit. */
+void vcpu_run(struct vcpu *v, u64 limit);
+/* The same up to address until, for an instance that does not use exits. */
+void vcpu_run_until(struct vcpu *v, u64 until, u64 timeout_us, u64 limit);
+/* End the run that is under way, or the next, at the next block. Safe in a signal handler. */
+void vcpu_stop(struct vcpu *v);
+/* Forget what the MMU asked consumers to forget, and code of frames that were freed. */
+void vcpu_sync(struct vcpu *v);
+/* Forget the whole soft TLB. */
+void vcpu_flush(struct vcpu *v);
+/* The frame of pa was written by the host: drop code translated from it. */
+void vcpu_drop_code(struct vcpu *v, u64 pa);
+/* Instruction at RIP, length bytes long, was emulated: count it and step over it. */
+void vcpu_skip(struct vcpu *v, u32 length);
+/* Enter CPL 3 at rip with this stack, by SYSRETQ from a stub in frame stub_pa. Returns uc_err. */
+u32 vcpu_enter_user(struct vcpu *v, u64 stub_pa, u64 rip, u64 rsp);
+/* Guest-physical memory outside our RAM that the instance has. 0, or -ENOMEM. */
+int vcpu_add_region(struct vcpu *v, u64 base, u64 size);
+/* A user's memory hooks need RIP: never leave it stale. */
+void vcpu_keep_pc(struct vcpu *v, u32 keep);
+/* The virtual address behind the guest-physical one a memory hook was given; valid inside it. */
+u64 vcpu_hook_address(struct vcpu *v, u64 pa);
+/* Copy up to n bytes at va as the processor would fetch them, without side effects. Returns how many. */
+u32 vcpu_peek(struct vcpu *v, u64 va, void *out, u32 n);
+u64 vcpu_reg_read(struct vcpu *v, int reg);
+void vcpu_reg_write(struct vcpu *v, int reg, u64 value);
+/* Write nr registers at once. */
+void vcpu_reg_write_many(struct vcpu *v, const int *reg, const u64 *value, u32 nr);
+/* Privilege level the guest runs at. */
+u32 vcpu_cpl(struct vcpu *v);
+/* cffi-end */
+
+#endif

@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The fill hook: Unicorn's soft TLB has no entry for an access and asks our MMU. */
+#include <string.h>
+
+#include "unicorn/vcpu.h"
+
+/* Privilege level of the guest; without the private flags, what CS says. */
+u32 cpl(const struct vcpu *v)
+{
+	if (v->hflags)
+		return *v->hflags & 3;
+	return (u32)reg_read(v, UC_X86_REG_CS) & 3;
+}
+
+u32 vcpu_cpl(struct vcpu *v)
+{
+	return cpl(v);
+}
+
+/* Write down why the access is denied; the guest stops at RIP. */
+void deny(struct vcpu *v, u64 va, u32 access, const struct translation *t)
+{
+	struct vm_exit *exit = &v->shared.exit;
+
+	exit->address = va;
+	exit->access = access;
+	exit->error_code = t->error_code;
+	exit->exact = private_has(v, PRIVATE_FILL_ADDRESS);
+	exit->vector = VECTOR_GP;
+	switch (t->result) {
+	case XLATE_PF:
+		exit->reason = EXIT_PAGE_FAULT;
+		break;
+	case XLATE_GP:
+		exit->reason = EXIT_EXCEPTION;
+		break;
+	case XLATE_OK:
+	case XLATE_BAD_TABLE:
+		exit->reason = EXIT_BAD_TABLE;
+		break;
+	default:
+		exit->reason = EXIT_ABORTED;
+	}
+	v->stop = STOP_DENIED;
+}
+
+/* Let the fault at va happen, and resolve it here if that is quick.  Returns whether *t translates now. */
+bool resolve_fault(struct vcpu *v, u64 va, u32 access, struct translation *t)
+{
+	u32 user = cpl(v) == 3;
+
+	if (v->ring && v->ring->enabled && v->fidelity != FIDELITY_TRACE)
+		v->ring->instruction = count_at(v, reg_read(v, UC_X86_REG_RIP));
+	if (MMU(v, mmu_translate, translate)(v->mmu, va, access, user, t) == XLATE_OK)
+		return MMU(v, mmu_refill, refill)(v->mmu, va, access, user, t) == XLATE_OK;
+	if (t->result != XLATE_PF || !v->mm || !v->mmu_api.fast_fault)
+		return false;
+	if (!MMU(v, mm_fast_fault, fast_fault)(v->mm, va, t->error_code))
+		return false;
+	v->shared.fast_faults++;
+	u32 error_code = t->error_code;
+	if (MMU(v, mmu_refill, refill)(v->mmu, va, access, user, t) == XLATE_OK)
+		return true;
+	t->result = XLATE_PF;
+	t->error_code = error_code;
+	return false;
+}
+
+/* exact: R and W only for the one virtual page that memory hooks will be told about. */
+static u32 exact_perms(struct vcpu *v, struct region *r, u64 pa, u64 va, u32 access, u32 perms)
+{
+	if (access != ACCESS_FETCH)
+		own(v, r, pa, va);
+	else if (!owned_by(v, r, pa, va))
+		perms &= PERM_X;
+	return perms;
+}
+
+/* A frame of code is never silently writable; X is given only where it is noted as code. */
+static u32 code_perms(struct vcpu *v, struct region *r, u64 pa, u64 va, u32 access, u32 perms)
+{
+	if (access == ACCESS_FETCH)
+		note_code(v, r, pa);
+	if (!holds_code(v, r, pa))
+		return perms & ~PERM_X;
+	if (access == ACCESS_WRITE)
+		note_code_store(v, va);
+	else
+		perms &= ~PERM_W;
+	return perms;
+}
+
+/* Answer the fill with *t.  False if there is no memory at its address. */
+static bool install(struct vcpu *v, u64 va, u32 access, const struct translation *t, uc_tlb_entry *entry)
+{
+	static const u32 needs[] = { PERM_R, PERM_W, PERM_X };
+	u64 pa = page_of(t->pa);
+	struct region *r = region_of(v, pa);
+	u32 perms = t->perms | needs[access];
+
+	if (!r) {
+		deny(v, t->pa, access, t);
+		return false;
+	}
+	if (access == ACCESS_FETCH)
+		v->epoch++;
+	perms = code_perms(v, r, pa, va, access, perms);
+	if (v->fidelity != FIDELITY_FAST)
+		perms = exact_perms(v, r, pa, va, access, perms);
+	entry->paddr = pa;
+	entry->perms = perms;
+	v->shared.fills++;
+	return true;
+}
+
+/* The second page of an access that on_memory() has already let fault. */
+static bool foretold(struct vcpu *v, u64 va, u32 access)
+{
+	if (v->foretold.page != page_of(va) || v->foretold.access != access)
+		return false;
+	v->foretold.page = NO_ADDRESS;
+	v->stop = STOP_DENIED;
+	return true;
+}
+
+/*
+ * Answer Unicorn: page is what it asks for, va the exact address where known.  True: *entry is
+ * filled; false: the access is denied and v->stop says why.  In exact and trace a faulting
+ * instruction starts anew even if its fault is resolved here, as it would if the kernel had been
+ * entered: what it loaded before the fault is loaded, and counted, again.
+ */
+bool fill(void *arg, u64 page, u64 va, u32 access, uc_tlb_entry *entry)
+{
+	struct vcpu *v = arg;
+	struct translation t;
+
+	if (unlikely(v->window))
+		return window_fill(page, entry);
+	if (v->control && access == ACCESS_FETCH)
+		control_carry_out(v);
+	if (v->attached)
+		control_sync(v);
+	if (MMU(v, mmu_refill, refill)(v->mmu, va, access, cpl(v) == 3, &t) == XLATE_OK)
+		return install(v, va, access, &t, entry);
+	if (foretold(v, va, access))
+		return false;
+	if (access == ACCESS_FETCH) {
+		v->block_insns = 0;
+		if (!v->stepping && !insn_needs_page(v, reg_read(v, UC_X86_REG_RIP), page)) {
+			v->stop = STOP_AHEAD;
+			return false;
+		}
+	}
+	if (v->fidelity == FIDELITY_EXACT)
+		fetch_catch_up(v, access == ACCESS_FETCH);
+	if (!resolve_fault(v, va, access, &t)) {
+		deny(v, va, access, &t);
+		return false;
+	}
+	if (v->fidelity == FIDELITY_FAST)
+		return install(v, va, access, &t, entry);
+	v->stop = STOP_RETRY;
+	v->retried = access;
+	return false;
+}

@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What Unicorn caches and must forget: soft TLB entries, and code of frames that changed. */
+#include "unicorn/vcpu.h"
+
+/* Forget every translation.  Never from a memory hook: Unicorn still holds pointers there. */
+void soft_drop_all(struct vcpu *v)
+{
+	UC(v, ctl)(v->uc, UC_CTL_WRITE(UC_CTL_TLB_FLUSH, 0));
+	v->owner_epoch++;
+	v->epoch++;
+}
+
+/* Forget va's translation; from a memory hook only if the access is not to that page. */
+void soft_drop_page(struct vcpu *v, u64 va)
+{
+	if (private_has(v, PRIVATE_FLUSH_PAGE))
+		private_flush_page(v, va);
+	else
+		soft_drop_all(v);
+}
+
+/* Forget what the MMU listed, and empty the list. */
+void soft_drain(struct vcpu *v)
+{
+	struct soft_flush *soft = &v->mmu->soft;
+
+	if (soft->all || (soft->nr && !private_has(v, PRIVATE_FLUSH_PAGE)))
+		soft_drop_all(v);
+	else
+		for (u32 i = 0; i < soft->nr; i++)
+			private_flush_page(v, soft->page[i]);
+	soft->all = 0;
+	soft->nr = 0;
+}
+
+/*
+ * Inside a memory hook: pages other than the access's own two are dropped at once, so that the
+ * next access to them in this block asks again; the rest waits for the next block.
+ */
+void soft_drain_evicted(struct vcpu *v, u64 va, u64 va2)
+{
+	struct soft_flush *soft = &v->mmu->soft;
+	u32 kept = 0;
+
+	if (soft->all || !private_has(v, PRIVATE_FLUSH_PAGE))
+		return;
+	for (u32 i = 0; i < soft->nr; i++) {
+		u64 page = page_of(soft->page[i]);
+
+		if (page == page_of(va) || page == page_of(va2))
+			soft->page[kept++] = page;
+		else
+			private_flush_page(v, page);
+	}
+	soft->nr = kept;
+}
+
+/* The region that holds pa, or NULL. */
+struct region *region_of(struct vcpu *v, u64 pa)
+{
+	for (u32 i = 0; i < v->nr_regions; i++)
+		if (pa - v->region[i].base < v->region[i].size)
+			return &v->region[i];
+	return NULL;
+}
+
+bool holds_code(struct vcpu *v, const struct region *r, u64 pa)
+{
+	if (r->code)
+		return r->code[(pa - r->base) >> PAGE_SHIFT];
+	return pfn_to_page(v->ram, pa >> PAGE_SHIFT)->flags & PG_code;
+}
+
+/*
+ * Instructions are fetched from pa's frame: from now on a store to it is seen when it is made.
+ * The first time, translations that may still allow silent stores are taken away.
+ */
+void note_code(struct vcpu *v, struct region *r, u64 pa)
+{
+	if (holds_code(v, r, pa))
+		return;
+	if (r->code)
+		r->code[(pa - r->base) >> PAGE_SHIFT] = 1;
+	else
+		pfn_to_page(v->ram, pa >> PAGE_SHIFT)->flags |= PG_code;
+	soft_drop_all(v);
+}
+
+/*
+ * The instruction at RIP is about to store to a frame of code.  Its page loses W again at the next
+ * block, and count.c needs its registers to tell whether Unicorn cut the block to start it anew.
+ */
+void note_code_store(struct vcpu *v, u64 va)
+{
+	v->epoch++;
+	if (!v->counting)
+		return;
+	v->code_store = page_of(va);
+	v->code_store_rip = reg_read(v, UC_X86_REG_RIP);
+	v->code_store_rcx = reg_read(v, UC_X86_REG_RCX);
+	v->code_store_rsp = reg_read(v, UC_X86_REG_RSP);
+}
+
+/* While the window is open its addresses are frames, and there is nothing else. */
+bool window_fill(u64 page, uc_tlb_entry *entry)
+{
+	if ((page & CODE_WINDOW_MASK) != CODE_WINDOW)
+		return false;
+	entry->paddr = page & ~CODE_WINDOW_MASK;
+	entry->perms = UC_PROT_EXEC;
+	return true;
+}
+
+/* Drop code translated from pa's frame.  Never while the guest runs: it may be its own code. */
+void drop_code(struct vcpu *v, u64 pa)
+{
+	u64 va = CODE_WINDOW | page_of(pa);
+
+	v->window = true;
+	UC(v, ctl)(v->uc, UC_CTL_WRITE(UC_CTL_TB_REMOVE_CACHE, 2), va, va + PAGE_SIZE);
+	v->window = false;
+	soft_drop_page(v, va);
+	v->epoch++;
+}
+
+void vcpu_drop_code(struct vcpu *v, u64 pa)
+{
+	struct region *r = region_of(v, pa);
+
+	if (r && holds_code(v, r, pa))
+		drop_code(v, pa);
+}
+
+void vcpu_flush(struct vcpu *v)
+{
+	soft_drop_all(v);
+}
+
+void vcpu_sync(struct vcpu *v)
+{
+	u64 pfn;
+
+	soft_drain(v);
+	if (v->ram->code_free == PAGE_NONE)
+		return;
+	while ((pfn = MMU(v, memory_take_code, take_code)(v->ram))) {
+		drop_code(v, pfn << PAGE_SHIFT);
+		MMU(v, memory_free_code, free_code)(v->ram, pfn);
+	}
+}

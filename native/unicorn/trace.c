@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Instruction by instruction: each is an event, and stamps the events it causes. */
+#include "unicorn/vcpu.h"
+
+static void emit_insn(struct vcpu *v, u64 pc, u32 size)
+{
+	if (v->ring && v->ring->enabled)
+		MMU(v, ring_emit, ring_emit)(v->ring, EVENT_insn, pc, size, 0);
+}
+
+void on_code(uc_engine *uc, u64 pc, u32 size, void *arg)
+{
+	struct vcpu *v = arg;
+	bool repeated, again;
+
+	if (size > MAX_INSN)
+		size = 1;
+	if (v->code_store != NO_ADDRESS)
+		recount_cut_block(v, pc, size);
+	attend(v);
+	if (v->stop_asked || v->shared.count >= v->limit) {
+		v->stop = v->stop_asked ? STOP_ASKED : STOP_LIMIT;
+		v->block_insns = 0;
+		UC(v, emu_stop)(uc);
+		return;
+	}
+	again = pc == v->stream.denied;
+	v->stream.denied = NO_ADDRESS;
+	v->user = cpl(v) == 3;
+	if (v->ring)
+		v->ring->instruction = v->shared.count;
+	if (!again)
+		emit_insn(v, pc, size);
+	v->block_pc = pc;
+	v->block_size = size;
+	v->block_insns = 1;
+	v->shared.count++;
+	v->control = v->attached ? control_of_block(v, pc, size) : CONTROL_NONE;
+	repeated = !again && pc == v->stream.insn && pc + size == v->stream.next;
+	v->stream.insn = pc;
+	if (!fetch(v, pc, size, pc, repeated)) {
+		v->shared.count--;
+		v->block_insns = 0;
+		UC(v, emu_stop)(uc);
+		return;
+	}
+	fetch_catch_up(v, true);
+	private_skip_pc(v, !v->keep_pc);
+}

@@ -1,0 +1,242 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The inside of a vCPU: what the hooks keep, and how they call Unicorn and the MMU. */
+#ifndef UCMMU_UNICORN_VCPU_H
+#define UCMMU_UNICORN_VCPU_H
+
+#include <unicorn/unicorn.h>
+
+#include "mm/fault.h"
+#include "mm/memory.h"
+#include "mm/mm.h"
+#include "trace/ring.h"
+#include "types.h"
+#include "unicorn/engine.h"
+#include "x86/unit.h"
+
+/* Call libunicorn, and the MMU, through their tables: UC(v, emu_stop)(v->uc). */
+#define UC(v, name) ((__typeof__(&uc_##name))(v)->api.name)
+#define MMU(v, type, name) ((__typeof__(&type))(v)->mmu_api.name)
+
+#define NR_HOOKS 8
+#define NR_REGIONS 64
+#define ICOUNT_ENTRIES 4096	/* a power of two */
+#define MAX_INSN 15		/* bytes (SDM vol. 2 2.3.11) */
+#define RFLAGS_TF 0x100
+#define NO_ADDRESS 0xffffffffffffffff
+#define VECTOR_DB 1
+#define VECTOR_UD 6
+#define VECTOR_GP 13
+
+/*
+ * Virtual addresses no guest can use (bits 63:52 are not canonical): a frame's code is named to
+ * Unicorn, which asks for virtual addresses, as CODE_WINDOW | guest-physical address.
+ */
+#define CODE_WINDOW 0x4000000000000000
+#define CODE_WINDOW_MASK 0xfff0000000000000
+
+/* What the hooks have to say to vcpu_run(). */
+enum stop {
+	STOP_NONE,		/* Unicorn ended by itself */
+	STOP_LIMIT,		/* the next block would overrun the limit */
+	STOP_DENIED,		/* a fill was denied; exit is filled in */
+	STOP_RETRY,		/* a fill was denied whose fault is resolved: the instruction starts anew */
+	STOP_AHEAD,		/* the block reaches into a page that its first instruction does not need */
+	STOP_SYSCALL,
+	STOP_INTERRUPT,		/* vector says which */
+	STOP_ASKED,
+};
+
+/* What an instruction that ends a block does to the MMU (found when a block is first seen). */
+enum control {
+	CONTROL_NONE,
+	CONTROL_INVLPG,
+	CONTROL_MOV_CR,
+};
+
+/* What is known of the block [pc, pc + size), right while epoch is the vCPU's. */
+struct icount {
+	u64 pc;
+	u32 epoch;
+	u16 size;
+	u16 insns;
+	u16 crossing;		/* exact: offset of the instruction that enters its second page */
+	u16 control;		/* enum control */
+	u32 pad;
+};
+
+/* Guest-physical memory and, by frame, whose virtual page the soft TLB translates to it. */
+struct region {
+	u64 base, size;
+	u64 *owner;		/* exact: epoch << 36 | virtual page number; 0 nobody's */
+	u8 *code;		/* 1: instructions were fetched; NULL: struct page says it */
+};
+
+/* A page fault taken ahead of the fill that will be denied for it. */
+struct foretold {
+	u64 page;
+	u32 access;
+	u32 error_code;
+};
+
+/* The instruction stream, as the instruction TLB sees it (exact and trace). */
+struct stream {
+	u64 next;		/* address after the last instruction; NO_ADDRESS: control comes from elsewhere */
+	u64 page;		/* of the last byte fetched */
+	u64 crossing;		/* this instruction enters a page not looked up yet; NO_ADDRESS: none */
+	u64 crossed;		/* this denied instruction's second page is looked up already */
+	u64 insn;		/* trace: the last instruction */
+	u64 denied;		/* trace: the instruction that is about to be executed again */
+};
+
+/* Whom the fill hook serves: all of a fill hook's user data. */
+struct fill_target {
+	bool (*fill)(void *self, u64 page, u64 va, u32 access, uc_tlb_entry *entry);
+	void *self;
+};
+
+struct vcpu {
+	struct vcpu_shared shared;
+	struct fill_target fill_target;
+	struct uc_api api;
+	struct mmu_api mmu_api;
+	uc_engine *uc;
+	struct mmu_unit *mmu;
+	struct mm_struct *mm;
+	struct memory *ram;
+	struct event_ring *ring;
+	void *cpu;		/* private: CPUState */
+	const u32 *hflags;	/* private */
+	u8 *skip_pc;		/* private */
+	u32 fidelity;
+	bool counting, attached, armed, stepping, keep_pc;
+	bool window;		/* fills are about CODE_WINDOW, and only about it */
+	volatile bool stop_asked;
+	u32 user;		/* 1 at CPL 3; kept by the block hooks */
+
+	enum stop stop;
+	u32 vector;
+	u32 retried;		/* STOP_RETRY: the access */
+	u64 limit;
+
+	u64 block_pc;		/* the block under way: [block_pc, block_pc + block_size) */
+	u32 block_size;
+	u32 block_insns;	/* already in shared.count */
+	u32 block_crossing;
+	u32 epoch;
+	struct icount icount[ICOUNT_ENTRIES];
+
+	u64 code_store;		/* page of a store to a frame of code in this block; NO_ADDRESS: none */
+	u64 code_store_rip;
+	u64 code_store_rcx, code_store_rsp;
+
+	enum control control;	/* to be carried out before anything after the block */
+	u64 seen_cr0, seen_cr3, seen_cr4; /* attached: Unicorn's registers when last looked at */
+
+	u64 owner_epoch;
+	struct region region[NR_REGIONS];
+	u32 nr_regions;
+	struct foretold foretold;
+	struct stream stream;
+
+	uc_hook hook[NR_HOOKS];
+	u32 nr_hooks;
+};
+
+/* private.c: Unicorn's private parts, each behind its bit of shared.private. */
+void private_bind(struct vcpu *v, u32 allowed);
+void *private_fill_hook(u32 private);
+void private_flush_page(struct vcpu *v, u64 va);
+void private_set_page(struct vcpu *v, u64 va, u64 pa, u32 perms);
+void private_skip_pc(struct vcpu *v, bool skip);
+
+/* fill.c: the soft TLB asks. */
+bool fill(void *arg, u64 page, u64 va, u32 access, uc_tlb_entry *entry);
+void deny(struct vcpu *v, u64 va, u32 access, const struct translation *t);
+bool resolve_fault(struct vcpu *v, u64 va, u32 access, struct translation *t);
+u32 cpl(const struct vcpu *v);
+
+/* soft.c: what the soft TLB must forget, and code that is no more. */
+void soft_drop_all(struct vcpu *v);
+void soft_drop_page(struct vcpu *v, u64 va);
+void soft_drain(struct vcpu *v);
+void soft_drain_evicted(struct vcpu *v, u64 va, u64 va2);
+void drop_code(struct vcpu *v, u64 pa);
+bool window_fill(u64 page, uc_tlb_entry *entry);
+struct region *region_of(struct vcpu *v, u64 pa);
+bool holds_code(struct vcpu *v, const struct region *r, u64 pa);
+void note_code(struct vcpu *v, struct region *r, u64 pa);
+void note_code_store(struct vcpu *v, u64 va);
+
+/* count.c: instructions, block by block. */
+void on_block_fast(uc_engine *uc, u64 pc, u32 size, void *arg);
+bool count_block(struct vcpu *v, u64 pc, u32 size);
+void attend(struct vcpu *v);
+void recount_cut_block(struct vcpu *v, u64 pc, u32 size);
+void on_edge(uc_engine *uc, uc_tb *now, uc_tb *before, void *arg);
+void uncount_from(struct vcpu *v, u64 rip);
+u64 count_at(struct vcpu *v, u64 rip);
+
+/* exact.c: every access through the model. */
+void on_block_exact(uc_engine *uc, u64 pc, u32 size, void *arg);
+void on_memory(uc_engine *uc, uc_mem_type type, u64 pa, int size, s64 value, void *arg);
+u64 owner_address(struct vcpu *v, u64 pa);
+bool fetch(struct vcpu *v, u64 pc, u32 size, u64 crossing, bool repeated);
+void fetch_catch_up(struct vcpu *v, bool finished);
+void fetch_denied(struct vcpu *v, u64 rip, u32 access);
+void own(struct vcpu *v, struct region *r, u64 pa, u64 va);
+bool owned_by(struct vcpu *v, const struct region *r, u64 pa, u64 va);
+
+/* trace.c: instruction by instruction. */
+void on_code(uc_engine *uc, u64 pc, u32 size, void *arg);
+
+/* step.c: one instruction by RFLAGS.TF, which the guest never sees. */
+uc_err step(struct vcpu *v, u64 room);
+uc_err start(struct vcpu *v, u64 until, u64 timeout_us);
+
+/* control.c: control registers that a guest of its own changes. */
+void control_sync(struct vcpu *v);
+void control_carry_out(struct vcpu *v);
+enum control control_of_block(struct vcpu *v, u64 pc, u32 size);
+
+/* decode.c: as little of the instruction set as the hooks need. */
+struct insn {
+	u8 byte[MAX_INSN];
+	u32 nr;			/* bytes that could be read */
+	u32 opcode_at;		/* number of the first opcode byte: after the prefixes */
+	u8 rep;			/* 0xf2, 0xf3 or 0 */
+	u8 rex;
+	u8 segment;		/* 0x64 FS, 0x65 GS, or 0 */
+	bool operand16, address32;
+};
+void insn_read(struct vcpu *v, u64 rip, struct insn *insn);
+u8 insn_opcode(const struct insn *insn, u32 n);
+bool insn_is_rep(const struct insn *insn);
+u64 insn_memory_operand(struct vcpu *v, const struct insn *insn, u64 rip);
+u32 insn_count(struct vcpu *v, u64 from, u64 to, u64 *last);
+u32 insn_crossing(struct vcpu *v, u64 pc, u32 size);
+bool insn_needs_page(struct vcpu *v, u64 rip, u64 page);
+
+static inline u64 reg_read(const struct vcpu *v, int reg)
+{
+	u64 value = 0;
+
+	UC(v, reg_read)(v->uc, reg, &value);
+	return value;
+}
+
+static inline void reg_write(const struct vcpu *v, int reg, u64 value)
+{
+	UC(v, reg_write)(v->uc, reg, &value);
+}
+
+static inline bool private_has(const struct vcpu *v, u32 what)
+{
+	return v->shared.private & what;
+}
+
+static inline u64 page_of(u64 va)
+{
+	return va & PAGE_MASK;
+}
+
+#endif
