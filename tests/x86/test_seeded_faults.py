@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Rule: a fault in either engine is caught by the comparison of test_engines_agree.
+
+Each test breaks one rule, in Python by replacing a function, in C by changing what it is given or what it
+left behind, and expects random sequences to tell the engines apart. Without a fault they do not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+
+from mmu._native import ffi
+from mmu.x86 import caches, invalidate, tlb, translate, unit, walk
+from mmu.x86.registers import CR3_NOFLUSH
+from mmu.x86.tlb import TLB_DIRTY, TLB_VALID
+from tests.x86.twins import Mismatch, Twins, scripts, unit_bytes
+
+Patch = Callable[[pytest.MonkeyPatch], None]
+
+
+def _python(module: Any, name: str, wrong: Callable[[Any], Any]) -> Patch:
+    """Replace a function of the Python engine by wrong(the right one)."""
+    return lambda patch: patch.setattr(module, name, wrong(getattr(module, name)))
+
+
+def _c(name: str, wrong: Callable[[Any], Any]) -> Patch:
+    """Replace a call of the C engine by wrong(the right one)."""
+    return lambda patch: patch.setattr(unit._C, name, wrong(getattr(unit._C, name)))
+
+
+def _nothing(_right: Any) -> Any:
+    return lambda *args: None
+
+
+def _after(do: Callable[[Any], None]) -> Callable[[Any], Any]:
+    """Let the right function run, then do something to its engine's state."""
+
+    def wrong(right: Any) -> Any:
+        def call(engine: Any, *args: Any) -> Any:
+            answer = right(engine, *args)
+            do(engine._c)
+            return answer
+
+        return call
+
+    return wrong
+
+
+def _entries(c: Any) -> list[Any]:
+    return [e for e in (c.tlb.entry[i] for i in range(c.tlb.nr_entries)) if e.flags & TLB_VALID]
+
+
+def _clear_dirty(c: Any) -> None:
+    for entry in _entries(c):
+        entry.flags &= ~TLB_DIRTY
+
+
+def _swap_ages(c: Any) -> None:
+    for entry in _entries(c)[:1]:
+        entry.used += 1
+
+
+def _without_pcid(right: Any) -> Any:
+    return lambda entry, vpn, level, pcid: right(entry, vpn, level, entry.pcid)
+
+
+def _most_recent(right: Any) -> Any:
+    return lambda u, places: max((u.c.tlb.entry[n] for n in places), key=lambda entry: int(entry.used))
+
+
+def _ignoring_user_bit(right: Any) -> Any:
+    return lambda u, rights, xd, user: right(u, rights | 4, xd, user)
+
+
+def _ignoring_xd(right: Any) -> Any:
+    return lambda u, rights, xd, user: right(u, rights, False, user)
+
+
+def _never_dirty(right: Any) -> Any:
+    return lambda u, w, bits, mode: right(u, w, bits & ~0x40, mode)
+
+
+def _keep_restart(right: Any) -> Any:
+    """Faults found behind a paging-structure cache are believed."""
+
+    def wrong(u: Any, va: int, access: int, user: bool, from_cr3: bool) -> Any:
+        start, cached = (walk.start_at_cr3(u), None) if from_cr3 else caches.psc_start(u, va)
+        if cached is None:
+            return right(u, va, access, user, from_cr3)
+        u.count(translate._WALK_CACHE_HITS)
+        tlb.tlb_touch(u, cached)
+        u.emit(translate._WALK_CACHE_HIT, va, cached.level)
+        return walk.walk_from(u, va, access, user, walk.WalkMode.HARDWARE, start), start
+
+    return wrong
+
+
+FAULTS: dict[str, Patch] = {
+    "Python: the tag ignores the PCID": _python(tlb, "matches", _without_pcid),
+    "Python: the most recently used entry goes": _python(tlb, "victim_of", _most_recent),
+    "Python: no bit is reserved": _python(walk, "reserved_bits", lambda right: lambda *args: 0),
+    "Python: U/S is ignored": _python(walk, "permissions", _ignoring_user_bit),
+    "Python: XD is ignored": _python(walk, "permissions", _ignoring_xd),
+    "Python: the walk never sets D": _python(walk, "_set_accessed_dirty", _never_dirty),
+    "Python: fetches are not told in the error code": _python(
+        walk, "fetches_are_told", lambda right: lambda *args: False
+    ),
+    "Python: every address is canonical": _python(translate, "is_canonical", lambda right: lambda va: True),
+    "Python: no entry is ever stale": _python(tlb, "is_stale", lambda right: lambda *args: False),
+    "Python: INVLPG keeps the paging-structure caches": _python(invalidate, "psc_drop_context", _nothing),
+    "Python: INVPCID 0 keeps the paging-structure caches": _python(invalidate, "psc_drop_address", _nothing),
+    "Python: a page fault keeps TLB entries": _python(translate, "tlb_drop_page", _nothing),
+    "Python: a page fault keeps paging-structure caches": _python(translate, "psc_drop_address", _nothing),
+    "Python: walks never fill the caches": _python(translate, "psc_fill", _nothing),
+    "Python: a cached walk's fault is believed": _python(translate, "_walk_for_miss", _keep_restart),
+    "Python: the soft-flush list loses pages": _python(tlb, "mmu_soft_flush", _nothing),
+    "C: INVLPG does nothing": _c("invlpg", _nothing),
+    "C: MOV CR3 always keeps entries": _c(
+        "write_cr3", lambda right: lambda e, value: right(e, value | CR3_NOFLUSH)
+    ),
+    "C: MOV CR4 is forgotten": _c("write_cr4", _nothing),
+    "C: entries lose D": _c("translate", _after(_clear_dirty)),
+    "C: one entry's age is off by one": _c("translate", _after(_swap_ages)),
+    "C: an announced change is not counted": _c("tables_changed", _nothing),
+    "C: supervisor accesses pass for the user's": _c(
+        "translate", lambda right: lambda e, va, access, user: right(e, va, access, True)
+    ),
+}
+
+
+def _campaign() -> None:
+    """Look for a sequence that tells the engines apart; the first one raises Mismatch."""
+
+    @settings(
+        max_examples=400, phases=[Phase.generate], database=None, derandomize=True, report_multiple_bugs=False
+    )
+    @given(scripts)
+    def campaign(script: Any) -> None:
+        base, operations = script
+        twins = Twins(base)
+        try:
+            twins.run(operations)
+        finally:
+            twins.close()
+
+    campaign()
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_caught(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    FAULTS[fault](monkeypatch)
+    with pytest.raises(Mismatch):
+        _campaign()
+
+
+@given(st.data())
+def test_one_flipped_bit(data: st.DataObject) -> None:
+    """Any one bit of the C engine's registers, counters or resident TLB is seen."""
+    twins = Twins()
+    try:
+        raw = unit_bytes(twins.mmus[0])
+        spared = {ffi.offsetof("struct mmu_unit", name) + i for name in ("ram", "ring") for i in range(8)}
+        at = data.draw(st.integers(0, len(raw) - 1).filter(lambda at: at not in spared))
+        raw[at] = bytes([raw[at][0] ^ 1 << data.draw(st.integers(0, 7))])
+        with pytest.raises(Mismatch):
+            twins._check("after the flip")
+    finally:
+        twins.close()

@@ -1,0 +1,241 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The same operation on both engines, each over RAM of its own, and a comparison of all there is to compare.
+
+A world of 64 frames: two PML4 tables, two of each lower kind, the rest data. Addresses, table indexes
+and entries are drawn from few values, so that they meet: in sets of the ``tiny`` TLB, in PCIDs, in tables that
+refer to themselves or lie outside RAM. Before each access the soft-flush list is taken, as its consumer would.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import strategies as st
+
+from mmu._native import ffi
+from mmu.events import EventRing
+from mmu.memory import Memory
+from mmu.x86 import Mmu
+from mmu.x86.entries import X86_A, X86_D, X86_G, X86_P, X86_PS, X86_RW, X86_US, X86_XD, entry_offset
+from mmu.x86.registers import (
+    CR0_PG,
+    CR0_WP,
+    CR4_PAE,
+    CR4_PCIDE,
+    CR4_PGE,
+    CR4_SMAP,
+    CR4_SMEP,
+    EFER_NXE,
+    RESET_CR0,
+    RESET_CR4,
+    RESET_EFER,
+    RFLAGS_AC,
+)
+
+FRAMES = 64
+ROOTS, PDPTS, PDS, PTS, DATA = (1, 2), (3, 4), (5, 6), (7, 8), (9, 10, 11, 12, 13)
+OUTSIDE = FRAMES + 7
+INDEXES = {4: (0, 255, 256), 3: (0, 1), 2: (0, 1, 2), 1: (0, 1, 2, 3, 4, 5)}
+BASES = (0, 1 << 30)
+TABLE = X86_P | X86_RW | X86_US
+
+Op = tuple[Any, ...]
+
+
+class Mismatch(AssertionError):
+    """The engines differ."""
+
+
+def _va(indexes: tuple[int, int, int, int], offset: int) -> int:
+    va = offset
+    for level, index in zip((4, 3, 2, 1), indexes, strict=True):
+        va |= index << (12 + 9 * (level - 1))
+    return va | (0xFFFF << 48 if va >> 47 & 1 else 0)
+
+
+def _weighted(*choices: tuple[int, st.SearchStrategy[Any]]) -> st.SearchStrategy[Any]:
+    """One of several strategies, by weight; one_of() would give each of its innermost parts the same."""
+    tickets = [strategy for weight, strategy in choices for _ in range(weight)]
+    return st.integers(0, len(tickets) - 1).flatmap(lambda n: tickets[n])
+
+
+near = st.builds(
+    _va,
+    st.tuples(
+        st.sampled_from((0, 0, 256)), st.just(0), st.sampled_from((0, 0, 1)), st.sampled_from(INDEXES[1])
+    ),
+    st.sampled_from((0, 8, 0xFFF)),
+)
+far = st.builds(_va, st.tuples(*(st.sampled_from(INDEXES[level]) for level in (4, 3, 2, 1))), st.just(0))
+illegal = st.sampled_from((1 << 47, 0xFFFF_7FFF_FFFF_F000, 1 << 63))
+vas = _weighted((15, near), (4, far), (1, illegal))
+accesses = st.sampled_from((0, 0, 1, 1, 2))
+users = st.sampled_from((True, True, True, False))
+flags = st.lists(
+    st.sampled_from(
+        (X86_P, X86_RW, X86_RW, X86_US, X86_US, X86_A, X86_D, X86_PS, X86_G, X86_G, X86_XD, X86_XD)
+        + (1 << 12, 1 << 20, 1 << 36, 1 << 51)
+    ),
+    max_size=2,
+    unique=True,
+).map(lambda bits: TABLE ^ sum(bits))
+cr4s = st.lists(st.sampled_from((CR4_PAE, CR4_PCIDE, CR4_PGE, CR4_SMEP, CR4_SMAP)), max_size=3).map(
+    lambda bits: RESET_CR4 ^ sum(set(bits))
+)
+
+
+def _edit(level: int, which: int, index: int, frame: int, bits: int, announce: bool) -> Op:
+    return ("edit", level, which, index, frame, bits, announce)
+
+
+_TARGETS = {4: PDPTS, 3: PDS, 2: PTS, 1: DATA}
+
+
+def _edits(level: int) -> st.SearchStrategy[Op]:
+    return st.builds(
+        _edit,
+        st.just(level),
+        st.integers(0, 1),
+        st.sampled_from((*INDEXES[level], 0, 0)),
+        st.sampled_from((*_TARGETS[level] * 4, *ROOTS, *DATA, OUTSIDE, 0)),
+        flags,
+        st.booleans(),
+    )
+
+
+def _op(name: str, *args: Any) -> st.SearchStrategy[Op]:
+    """An operation of that name; arguments are strategies, or a tuple to choose from."""
+    return st.tuples(
+        st.just(name), *(st.sampled_from(arg) if isinstance(arg, tuple) else arg for arg in args)
+    )
+
+
+edits = _weighted((5, _edits(1)), (2, _edits(2)), (1, _edits(3)), (1, _edits(4)))
+invalidating = _weighted(
+    (3, _op("invlpg", vas)),
+    (2, _op("invpcid", (0, 0, 1, 2, 3, 4), (0, 1, 2, 0x1000), vas)),
+    (4, _op("cr3", ROOTS, (0, 1, 2), (False, True, True))),
+    (1, _op("write_cr4", cr4s)),
+    (1, _op("write_cr0", (RESET_CR0, RESET_CR0, RESET_CR0 ^ CR0_WP, RESET_CR0 ^ CR0_PG))),
+    (1, _op("flush_all")),
+)
+rarely = _weighted(
+    (3, _op("tables_changed")),
+    (1, _op("soft_flush", vas, (1, 2, 20, 34))),
+    (1, _op("set", ("efer",), (RESET_EFER, RESET_EFER ^ EFER_NXE))),
+    (1, _op("set", ("rflags",), (0, RFLAGS_AC))),
+    (1, _op("set", ("maxphyaddr",), (36, 46, 52))),
+    (1, _op("set", ("exact",), (0, 1, 1, 1))),
+)
+ops = _weighted(
+    (30, _op("translate", vas, accesses, users)),
+    (12, _op("sweep", near, accesses, (3, 5))),
+    (10, _op("refill", vas, accesses, users)),
+    (3, _op("walk", vas, accesses, users, (0, 1, 2))),
+    (2, _op("resident", vas, (0, 1, 2))),
+    (20, edits),
+    (10, invalidating),
+    (5, rarely),
+)
+scripts = st.tuples(st.sampled_from(BASES), st.lists(ops, min_size=20, max_size=120))
+
+
+class Twins:
+    """One C and one Python engine in the same state."""
+
+    def __init__(self, base: int = 0, geometry: str = "tiny") -> None:
+        self.base = base
+        self.mmus = [self._make(engine, geometry) for engine in ("c", "python")]
+        self._check("start")
+
+    def _make(self, engine: str, geometry: str) -> Mmu:
+        memory = Memory(FRAMES << 12, base=self.base)
+        ring = EventRing(1 << 12)
+        ring.enable()
+        mmu = Mmu(memory, geometry=geometry, engine=engine, exact=True, ring=ring)
+        for level, tables, targets in ((4, ROOTS, PDPTS), (3, PDPTS, PDS), (2, PDS, PTS), (1, PTS, DATA)):
+            for which in (0, 1):
+                for i, index in enumerate(INDEXES[level]):
+                    hole = level <= 2 and index == INDEXES[level][-1]
+                    entry = self.pa(targets[(which + i) % len(targets)]) | (0 if hole else TABLE)
+                    memory.write_u64(self.pa(tables[which]) + index * 8, entry)
+        mmu.write_cr3(self.pa(ROOTS[0]))
+        return mmu
+
+    def pa(self, frame: int) -> int:
+        return self.base + (frame << 12)
+
+    def close(self) -> None:
+        for mmu in self.mmus:
+            mmu.memory.close()
+
+    def run(self, script: list[Op]) -> None:
+        """Every operation on both, comparing after each; raises Mismatch."""
+        for number, op in enumerate(script):
+            results = [self._do(mmu, *op) for mmu in self.mmus]
+            if results[0] != results[1]:
+                raise Mismatch(f"op {number}, {op}: C answers {results[0]}, Python {results[1]}")
+            self._check(f"op {number}, {op}")
+
+    def _do(self, mmu: Mmu, name: str, *args: Any) -> Any:
+        if name == "translate" or name == "refill":
+            va, access, user = args
+            forgotten = mmu.take_soft_flush()
+            return forgotten, getattr(mmu, name)(va, access, user=user)
+        if name == "sweep":
+            va, access, pages = args
+            return [mmu.translate(va + (i << 12), access) for i in range(pages)]
+        if name == "walk":
+            va, access, user, mode = args
+            return mmu.walk(va, access, user=user, mode=mode)
+        if name == "edit":
+            return self._edit(mmu, *args)
+        if name == "cr3":
+            root, pcid, keep = args
+            return mmu.write_cr3(self.pa(root) | pcid | (1 << 63 if keep else 0))
+        if name == "set":
+            return setattr(mmu.c, *args)
+        return getattr(mmu, name)(*args)
+
+    def _edit(
+        self, mmu: Mmu, level: int, which: int, index: int, frame: int, bits: int, announce: bool
+    ) -> None:
+        table = {4: ROOTS, 3: PDPTS, 2: PDS, 1: PTS}[level][which]
+        pa = self.pa(table) + entry_offset(index << (12 + 9 * (level - 1)), level)
+        mmu.memory.write_u64(pa, self.pa(frame) | bits)
+        if announce:
+            mmu.tables_changed()
+
+    def _check(self, when: str) -> None:
+        for what, ours, theirs in zip(
+            ("unit", "RAM", "struct page", "events"), *map(_state, self.mmus), strict=True
+        ):
+            if ours != theirs:
+                raise Mismatch(f"{when}: {what} differs\n{_difference(ours, theirs)}")
+
+
+def unit_bytes(mmu: Mmu) -> Any:
+    """``struct mmu_unit`` as bytes, up to the last entry that its geometry uses."""
+    size = ffi.offsetof("struct mmu_unit", "tlb") + ffi.offsetof("struct tlb", "entry")
+    return ffi.buffer(mmu.c, size + mmu.c.tlb.nr_entries * ffi.sizeof("struct tlb_entry"))
+
+
+def _state(mmu: Mmu) -> tuple[Any, ...]:
+    """All that may differ, but for what the world cannot reach and what must differ: pointers."""
+    memory = mmu.memory
+    ring_at = ffi.offsetof("struct mmu_unit", "ring")
+    after_ring = ring_at + ffi.sizeof("void *")
+    unit = unit_bytes(mmu)
+    return (
+        unit[ffi.sizeof("void *") : ring_at] + unit[after_ring:],
+        ffi.buffer(memory.c.ram, DATA[0] << 12)[:],
+        ffi.buffer(memory.c.pages, memory.c.nr_pages * ffi.sizeof("struct page"))[:],
+        [str(event) for event in mmu.ring.read()] if mmu.ring else [],
+    )
+
+
+def _difference(ours: Any, theirs: Any) -> str:
+    if isinstance(ours, list):
+        return f"C      {ours}\nPython {theirs}"
+    at = next(i for i, (a, b) in enumerate(zip(ours, theirs, strict=True)) if a != b)
+    return f"first at byte {at:#x}: C {ours[at]:#x}, Python {theirs[at]:#x}"
