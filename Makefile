@@ -4,6 +4,7 @@
 PYTHON ?= python3
 CC ?= gcc
 ONLY ?=
+EXAMPLES ?= 1000
 SANITIZE ?= address,undefined
 
 VENV := .venv
@@ -41,8 +42,8 @@ lint: build $(VENV)/dev ## ruff, strict mypy, and the C files with every warning
 bench: build guests ## run the benchmarks [ONLY=NAME] into benchmarks/results/latest.jsonl
 	$(BIN)/python -m benchmarks $(ONLY)
 
-fuzz: build $(VENV)/dev ## let Hypothesis look 125 times harder, with new seeds
-	HYPOTHESIS_PROFILE=fuzz $(PYTEST) -m hypothesis
+fuzz: build $(VENV)/dev ## let Hypothesis look harder, from new seeds [EXAMPLES=1000 a test]
+	HYPOTHESIS_PROFILE=fuzz HYPOTHESIS_EXAMPLES=$(EXAMPLES) $(PYTEST) -m hypothesis
 
 stress: build guests $(VENV)/dev ## the long tests that `make test` leaves out
 	$(PYTEST) -m stress

@@ -54,7 +54,7 @@ ffi.set_source(
     "cpu._engine",
     '#include "trace/ring.h"\n' + cdef.includes(_headers),
     sources=_sources,
-    depends=cdef.headers(),
+    depends=cdef.inputs(),
     include_dirs=["native", unicorn_include()],
     define_macros=cdef.MACROS,
     extra_compile_args=cdef.COMPILE_ARGS,

@@ -26,7 +26,7 @@ ffi.set_source(
     "mmu._native",
     cdef.includes(_headers),
     sources=_sources,
-    depends=cdef.headers(),
+    depends=cdef.inputs(),
     include_dirs=["native"],
     define_macros=cdef.MACROS,
     extra_compile_args=cdef.COMPILE_ARGS,

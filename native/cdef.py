@@ -42,9 +42,9 @@ def sources(*folders: str) -> list[str]:
     return relative(path for folder in folders for path in (NATIVE / folder).glob("*.c"))
 
 
-def headers() -> list[str]:
-    """Every header and list of native/: what a rebuild depends on."""
-    return relative(path for pattern in ("**/*.h", "**/*.def") for path in NATIVE.glob(pattern))
+def inputs() -> list[str]:
+    """What of native/ a rebuild depends on besides the C files themselves."""
+    return relative(path for pattern in ("**/*.h", "**/*.def", "*.py") for path in NATIVE.glob(pattern))
 
 
 def in_include_order(folders: Iterable[str]) -> list[Path]:
