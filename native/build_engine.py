@@ -40,13 +40,7 @@ _headers = cdef.in_include_order(("unicorn",))
 _sources = cdef.sources("unicorn")
 _cdef = cdef.table_sizes() + cdef.declarations(_headers)
 
-_missing = cdef.undefined(cdef.functions(_cdef), _sources)
-if _missing:
-    print(f"cpu._engine: declared and not defined yet: {', '.join(_missing)}", file=sys.stderr)
-    _stubs = cdef.ROOT / "build/missing_engine.c"
-    _stubs.parent.mkdir(exist_ok=True)
-    _stubs.write_text(cdef.stubs(_missing))
-    _sources.append("build/missing_engine.c")
+cdef.require_defined(_cdef, _sources)
 
 ffi = cffi.FFI()
 ffi.cdef(_cdef + CALLBACKS)

@@ -94,20 +94,14 @@ def functions(cdef: str) -> list[str]:
     return _FUNCTION.findall(cdef)
 
 
-def undefined(names: Iterable[str], files: Iterable[str]) -> list[str]:
-    """Those of names that no C file defines (a definition starts in the first column)."""
-    text = "\n".join((ROOT / file).read_text() for file in files)
-    return [name for name in names if not re.search(rf"^\w[\w \t*]*\b{name}\(", text, re.MULTILINE)]
-
-
 def require_defined(cdef: str, files: Iterable[str]) -> None:
-    """End the build here, by name, if a declared function is defined nowhere; the linker would not."""
-    if missing := undefined(functions(cdef), files):
+    """End the build here, by name, if a declared function is defined nowhere; the linker would not.
+
+    A definition is known by starting in the first column.
+    """
+    text = "\n".join((ROOT / file).read_text() for file in files)
+    missing = [
+        name for name in functions(cdef) if not re.search(rf"^\w[\w \t*]*\b{name}\(", text, re.MULTILINE)
+    ]
+    if missing:
         raise SystemExit(f"declared in a header but defined in no C file: {', '.join(missing)}")
-
-
-def stubs(names: Iterable[str]) -> str:
-    """C text that defines each of names, weakly, as a function that ends the process."""
-    return "#include <stdlib.h>\n" + "".join(
-        f"__attribute__((weak)) void {name}(void) {{ abort(); }}\n" for name in names
-    )
