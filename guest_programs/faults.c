@@ -140,6 +140,14 @@ static void unknown_syscall(void)
 	printf("errno %d\n", errno);
 }
 
+/* NUMBER of the cheapest system calls there are. */
+static void syscalls(void)
+{
+	for (unsigned long i = 0; i < number; i++)
+		if (syscall(SYS_getppid) < 0)
+			die("getppid failed");
+}
+
 /* Time stamps grow, and CPUID claims neither AVX nor random numbers of the host's. */
 static void clocks(void)
 {
@@ -233,7 +241,7 @@ static const struct {
 	{ "stack", stack_overflow }, { "text", text_write }, { "data_jump", data_jump }, { "readonly", readonly_write },
 	{ "file_end", past_end_of_file }, { "div", divide }, { "ill", illegal }, { "hlt", privileged },
 	{ "int3", breakpoint }, { "abort", abort }, { "exit", exit_with }, { "kill", kill_self },
-	{ "syscall", unknown_syscall }, { "clocks", clocks }, { "rdrand", rdrand }, { "smc", self_modifying },
+	{ "syscall", unknown_syscall }, { "syscalls", syscalls }, { "clocks", clocks }, { "rdrand", rdrand }, { "smc", self_modifying },
 	{ "handlers", handlers }, { "handled", handled_fault }, { "oom", out_of_memory }, { "spin", spin },
 };
 
