@@ -42,6 +42,6 @@ def _one(options: RunOptions, limits: Limits, show_output: bool) -> dict[str, An
     try:
         redirect = {1: 2} if show_output else {1: nothing, 2: nothing}
         with Progress(f"{options.program} ({options.free_tables})", wanted=not show_output) as progress:
-            return supervised(options, limits, redirect=redirect, watch=progress)
+            return supervised(options, limits, progress, redirect=redirect)
     finally:
         os.close(nothing)

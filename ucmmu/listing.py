@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -45,9 +46,10 @@ def list_all(*, json_target: str | None) -> int:
 
 
 def _print(names: dict[str, dict[str, Any]]) -> None:
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
+
+    from ucmmu.terminal import Console
 
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     for kind, entries in names.items():
@@ -56,4 +58,4 @@ def _print(names: dict[str, dict[str, Any]]) -> None:
             table.add_row(Text(f"  {name}"), Text(text))
         if not entries:
             table.add_row(Text("  none"), Text("`make guests` builds them"))
-    Console(highlight=False, soft_wrap=True).print(table)
+    Console(sys.stdout).print(table)

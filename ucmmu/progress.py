@@ -36,11 +36,23 @@ class Progress:
         error: BaseException | None,
         where: TracebackType | None,
     ) -> None:
+        self._end()
+
+    def _end(self) -> None:
+        self._wanted = False
         if self._status is not None:
             self._status.stop()
 
-    def __call__(self, message: dict[str, Any]) -> None:
-        """Take one progress message."""
+    @property
+    def wanted(self) -> bool:
+        """Whether there is anybody to show progress to."""
+        return self._wanted
+
+    def __call__(self, message: dict[str, Any] | None) -> None:
+        """Take one progress message; None ends the showing."""
+        if message is None:
+            self._end()
+            return
         if not self._wanted or time.monotonic() - self._started < PATIENCE:
             return
         text = f"{self._title}: {describe(message)}, {time.monotonic() - self._started:.0f} s"

@@ -47,9 +47,9 @@ _TLB_ROWS: list[tuple[str, str, str]] = [
 
 def print_run(report: Report, file: IO[str]) -> None:
     """Print the short table of one run, and what its user should know."""
-    from rich.console import Console
+    from ucmmu.terminal import Console
 
-    console = Console(file=file, highlight=False, soft_wrap=True)
+    console = Console(file)
     table = _table(_title(report))
     table.add_column("figure")
     table.add_column(report["free_tables"], justify="right")
@@ -64,9 +64,9 @@ def print_run(report: Report, file: IO[str]) -> None:
 
 def print_compare(reports: Mapping[str, Report], file: IO[str] | None = None) -> None:
     """Print one table of several runs of one program, a column for each."""
-    from rich.console import Console
+    from ucmmu.terminal import Console
 
-    console = Console(file=file or sys.stdout, highlight=False, soft_wrap=True)
+    console = Console(file or sys.stdout)
     table = _table(_title(next(iter(reports.values()))))
     table.add_column("empty PTE tables are freed")
     for name in reports:

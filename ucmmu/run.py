@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import IO, Any
 
 from ucmmu.exit_codes import ExitCode, Failure
@@ -40,10 +40,9 @@ def run(options: RunOptions, limits: Limits, *, json_target: str | None) -> int:
     with JsonOutput(json_target) as output:
         stdout_is_ours = output.to_stdout or options.trace_out == "-"
         trace = open_trace(options) if options.fidelity == "trace" else None
-        with Progress(options.program, wanted=not stdout_is_ours and not sys.stdout.isatty()) as progress:
-            report = supervised(
-                options, limits, redirect={1: 2} if stdout_is_ours else {}, watch=progress, trace=trace
-            )
+        with Progress(options.program, wanted=trace is None) as progress:
+            redirect = {1: 2} if stdout_is_ours else {}
+            report = supervised(options, limits, progress, redirect=redirect, trace=trace)
         output.write(report)
         if not output.to_stdout and report["VmSize"] is not None:
             from ucmmu.report import print_run
@@ -68,9 +67,9 @@ def open_trace(options: RunOptions) -> IO[str]:
 def supervised(
     options: RunOptions,
     limits: Limits,
+    progress: Progress,
     *,
     redirect: Mapping[int, int],
-    watch: Callable[[Message], None],
     trace: IO[str] | None = None,
 ) -> dict[str, Any]:
     """Run ``options`` in a child and return its report, complete whatever happened."""
@@ -78,9 +77,9 @@ def supervised(
     def job(link: Link) -> Message:
         from ucmmu.guest import run_guest
 
-        return run_guest(options, link, trace)
+        return run_guest(options, link, trace, progress=progress.wanted)
 
-    return report_of(options, supervise(job, limits, redirect=redirect, watch=watch))
+    return report_of(options, supervise(job, limits, redirect=redirect, watch=progress))
 
 
 def report_of(options: RunOptions, outcome: Outcome) -> dict[str, Any]:
@@ -95,14 +94,16 @@ def report_of(options: RunOptions, outcome: Outcome) -> dict[str, Any]:
         "ram": options.ram,
         **dict.fromkeys(FIGURES),
         "signal": None,
+        "error": None,
         "samples": [],
         **(outcome.result or {}),
         "exit_code": int(outcome.code),
-        "error": outcome.error,
         "host_rss_peak": outcome.host_rss_peak >> 10,
     }
     if outcome.ended != "done":
         report["ended"] = outcome.ended
+    if outcome.error is not None:
+        report["error"] = outcome.error
     return report
 
 

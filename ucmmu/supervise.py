@@ -5,6 +5,7 @@ The parent forks before anything heavy is imported, and then only watches: the c
 resident memory, the terminal's ^C, and a pipe on which the child sends JSON, one message a line::
 
     {"progress": {...}}                   any number of times
+    {"hush": true}                        asks for an end of what is shown of it, and waits for a byte
     {"result": {...}}                     once; or
     {"failure": {"code": n, "line": s}}   once
 
@@ -76,58 +77,60 @@ class Outcome:
 class Link:
     """The child's end: reports progress, and learns that it should stop."""
 
-    def __init__(self, pipe: int) -> None:
+    def __init__(self, pipe: int, answers: int) -> None:
         self._pipe = pipe
+        self._answers = answers
+        self._sending = threading.Lock()
         self._callbacks: list[Callable[[], None]] = []
         self.stopped = False
         """Whether the parent asked us to end."""
+        self.hushed = threading.Event()
+        """Set once no more progress should be shown."""
 
     def progress(self, message: Message) -> None:
         """Show the parent how far the job is."""
-        self._send({"progress": message})
+        self.send({"progress": message})
+
+    def hush(self) -> None:
+        """Have the parent take its progress line away for good; returns when it has."""
+        if not self.hushed.is_set():
+            self.hushed.set()
+            self.send({"hush": True})
+            os.read(self._answers, 1)
 
     def on_stop(self, callback: Callable[[], None]) -> None:
-        """Call ``callback``, from any thread and perhaps twice, when the run shall end; now if it shall already."""
+        """Call ``callback``, from another thread, when the run shall end; at once if it shall already."""
         self._callbacks.append(callback)
         if self.stopped:
             callback()
 
-    def _send(self, message: Message) -> None:
+    def send(self, message: Message) -> None:
+        """Send one message, from any thread."""
         data = json.dumps(message).encode() + b"\n"
-        while data:
-            data = data[os.write(self._pipe, data) :]
+        with self._sending:
+            while data:
+                data = data[os.write(self._pipe, data) :]
 
-    def _listen(self) -> None:
-        """Turn stop signals into callbacks.
-
-        The main thread may be inside Unicorn, where no Python runs: then the thread that waits for
-        signals tells it.  Or it may wait for the guest's input: then the handler ends that wait.
-        """
+    def listen(self) -> None:
+        """Take stop signals on a thread, since no Python runs on the main one while it is inside Unicorn."""
         reader, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         os.set_blocking(reader, True)
         signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
         for number in STOP_SIGNALS:
-            signal.signal(number, self._on_signal)
-        threading.Thread(target=self._wait_for_signal, args=(reader,), daemon=True).start()
+            signal.signal(number, lambda _number, _frame: None)
+        threading.Thread(target=self._wait_for_stop, args=(reader,), daemon=True).start()
 
-    def _wait_for_signal(self, reader: int) -> None:
+    def _wait_for_stop(self, reader: int) -> None:
         while os.read(reader, 1)[0] not in STOP_SIGNALS:
             pass
-        self._stop()
-
-    def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
-        self._stop()
-        nothing = os.open(os.devnull, os.O_RDONLY)
-        os.dup2(nothing, 0)
-        os.close(nothing)
-
-    def _stop(self) -> None:
         self.stopped = True
         for callback in list(self._callbacks):
             callback()
 
 
 Job = Callable[[Link], Message]
+Watch = Callable[[Message | None], None]
+"""Gets each progress message; None asks to show no more of them."""
 
 
 def supervise(
@@ -135,23 +138,25 @@ def supervise(
     limits: Limits,
     *,
     redirect: Mapping[int, int] | None = None,
-    watch: Callable[[Message], None] | None = None,
+    watch: Watch | None = None,
 ) -> Outcome:
     """Run ``job`` in a forked child under ``limits`` and return what came of it.
 
-    ``redirect`` maps descriptors of the child to ours that take their place.  ``watch`` gets each
-    progress message.  Call it on the main thread: it handles signals while the job runs.
+    ``redirect`` maps descriptors of the child to ours that take their place.
+    Call it on the main thread: it handles signals while the job runs.
     """
     sys.stdout.flush()
     sys.stderr.flush()
     reader, writer = os.pipe2(os.O_CLOEXEC)
+    answers, answer = os.pipe2(os.O_CLOEXEC)
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     parent = os.getpid()
     pid = os.fork()
     if pid == 0:
-        _child(job, limits, redirect or {}, writer, parent, blocked)
+        _child(job, Link(writer, answers), limits, redirect or {}, parent, blocked)
     os.close(writer)
-    child = _Child(pid, reader, limits, watch)
+    os.close(answers)
+    child = _Child(pid, reader, answer, limits, watch)
     previous = {number: signal.signal(number, child.interrupt) for number in STOP_SIGNALS}
     signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
     try:
@@ -160,6 +165,7 @@ def supervise(
     finally:
         child.bury()
         os.close(reader)
+        os.close(answer)
         for number, handler in previous.items():
             signal.signal(number, handler)
 
@@ -167,9 +173,10 @@ def supervise(
 class _Child:
     """The parent's view of one child."""
 
-    def __init__(self, pid: int, pipe: int, limits: Limits, watch: Callable[[Message], None] | None) -> None:
+    def __init__(self, pid: int, pipe: int, answer: int, limits: Limits, watch: Watch | None) -> None:
         self._pid = pid
         self._pipe = pipe
+        self._answer = answer
         self._limits = limits
         self._watch = watch
         self._started = time.monotonic()
@@ -227,6 +234,10 @@ class _Child:
     def _take(self, message: Message) -> None:
         if "progress" in message and self._watch:
             self._watch(message["progress"])
+        elif "hush" in message:
+            if self._watch:
+                self._watch(None)
+            os.write(self._answer, b"!")
         elif "result" in message:
             self._result = message["result"]
         elif "failure" in message:
@@ -259,7 +270,7 @@ class _Child:
         assert self._status is not None
         result = self._result
         died = os.WTERMSIG(self._status) if os.WIFSIGNALED(self._status) else 0
-        if self._reason and (result is None or result.get("stopped")):
+        if self._reason and (result is None or result.get("ended") == "stopped"):
             return *self._stop_verdict(), self._reason
         if died:
             how = "its statistics are lost" if result is None else "after it had reported"
@@ -296,14 +307,13 @@ def _resident(pid: int) -> int:
 
 def _child(
     job: Job,
+    link: Link,
     limits: Limits,
     redirect: Mapping[int, int],
-    pipe: int,
     parent: int,
     sigmask: Iterable[int],
 ) -> None:
     """Be the child: never returns."""
-    link = Link(pipe)
     debug = bool(os.environ.get("UCMMU_DEBUG"))
     try:
         if not debug:
@@ -312,15 +322,15 @@ def _child(
         _apply(limits)
         for ours, source in redirect.items():
             os.dup2(source, ours)
-        link._listen()
+        link.listen()
         signal.pthread_sigmask(signal.SIG_SETMASK, sigmask)
-        link._send({"result": job(link)})
+        link.send({"result": job(link)})
     except Failure as failure:
-        link._send({"failure": {"code": failure.code, "line": failure.line}})
+        link.send({"failure": {"code": failure.code, "line": failure.line}})
     except BaseException as error:
         if debug:
             traceback.print_exc()
-        link._send({"failure": {"code": int(ExitCode.INTERNAL), "line": internal_error(error)}})
+        link.send({"failure": {"code": int(ExitCode.INTERNAL), "line": internal_error(error)}})
     finally:
         with suppress(OSError, ValueError):
             sys.stdout.flush()

@@ -3,9 +3,11 @@
 
 ::
 
-    1042 0x401745  48 89 5c 24 08           mov qword ptr [rsp + 8], rbx
-                   tlb_hit          address=0x7ffffffde018 access=write array=dtlb
-                   ...
+          25 0x402a01  48 89 3d 18 b8 0a 00     mov qword ptr [rip + 0xab818], rdi
+                   tlb_miss            address=0x4ae220 access=write
+                   walk_entry          address=0x4ae220 entry_pa=0x68570 entry=0x0
+                   page_fault          address=0x4ae220 error_code=0x6 (user write: not-present page)
+                   pte_get             pfn=0x68 nr=1 count=18
 
 Events come in the order of the ring.  A fetch is translated before its instruction is executed, so
 the events of entering a page stand above the page's first instruction.
@@ -16,7 +18,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import IO, Protocol
 
+from cpu.syscalls.numbers import syscall_name
 from mmu.events import Event, EventRing
+from mmu.x86.faults import describe_error_code
 
 RING_RECORDS = 1 << 12
 """Capacity of the ring that feeds a printer: small, so that text follows execution closely."""
@@ -38,7 +42,7 @@ class Disassemble(Protocol):
 class TracePrinter:
     """Prints the events of a ring as text: make the ring with ``on_full=printer.drain``; close() it last.
 
-    ``read_code(address, size)`` gives the bytes of an instruction, or None if they can no longer be
+    ``read_code(address, size)`` gives the bytes of an instruction, fewer if they can no longer be
     read; it is asked when the ring is drained, up to :data:`RING_RECORDS` events after the fact, and
     must leave TLB, counters and A bits alone.  ``arrays`` names the TLB arrays by number.  An error
     of ``out`` is kept in ``error``, ends the printing, and is left for the caller to raise: it cannot
@@ -48,7 +52,7 @@ class TracePrinter:
     def __init__(
         self,
         out: IO[str],
-        read_code: Callable[[int, int], bytes | None],
+        read_code: Callable[[int, int], bytes],
         disassemble: Disassemble,
         arrays: Iterable[str] = (),
     ) -> None:
@@ -83,13 +87,13 @@ class TracePrinter:
         """The text of one event."""
         if event.name == "insn":
             return self._instruction(event)
-        fields = " ".join(f"{name}={self._value(name, value)}" for name, value in event.fields.items())
-        return f"{_INDENT}{event.name:<16} {fields}".rstrip()
+        fields = " ".join(f"{name}={self._value(event, name, value)}" for name, value in event.fields.items())
+        return f"{_INDENT}{event.name:<19} {fields}".rstrip()
 
     def _instruction(self, event: Event) -> str:
         ip, size = event["ip"], event["size"]
         code = self._read_code(ip, size)
-        if code is None:
+        if len(code) < size:
             return f"{event.instruction:>8} {ip:#x}  (its page is gone)"
         key = ip, code
         text = self._decoded.get(key)
@@ -97,7 +101,11 @@ class TracePrinter:
             text = self._decoded[key] = self._disassemble(code, ip)
         return f"{event.instruction:>8} {ip:#x}  {code.hex(' '):<24} {text}"
 
-    def _value(self, field: str, value: int) -> str:
+    def _value(self, event: Event, field: str, value: int) -> str:
+        if event.name in ("sys_enter", "sys_exit") and field == "nr":
+            return syscall_name(value)
+        if field == "error_code":
+            return f"{value:#x} ({describe_error_code(value)})"
         if field == "access" and value < len(_ACCESS):
             return _ACCESS[value]
         if field == "result" and value < len(_TRYGET):

@@ -17,7 +17,7 @@ from ucmmu.supervise import Limits, supervise
 
 
 def report(**more):
-    return {"exit_code": 0, "stopped": False, **more}
+    return {"exit_code": 0, "ended": "exit", **more}
 
 
 def until_stopped(link):
@@ -26,7 +26,7 @@ def until_stopped(link):
     link.on_stop(stopped.set)
     link.progress({"running": True})
     stopped.wait(60)
-    return report(stopped=stopped.is_set(), figure=42)
+    return report(ended="stopped", figure=42)
 
 
 def no_children():
@@ -79,7 +79,7 @@ def test_a_killed_child_is_an_engine_that_died(number):
 
 def test_death_after_the_report_keeps_it():
     def job(link):
-        link._send({"result": report(figure=1)})
+        link.send({"result": report(figure=1)})
         os.kill(os.getpid(), signal.SIGSEGV)
 
     outcome = supervise(job, Limits())
@@ -180,17 +180,21 @@ def test_descriptors_can_be_exchanged(tmp_path):
     assert target.read_bytes() == b"guest's output"
 
 
-def test_a_wait_for_input_ends_with_the_run():
-    reader, writer = os.pipe()
+def test_hush_is_answered_before_the_job_goes_on(tmp_path):
+    seen = []
+    order = tmp_path / "order"
+
+    def watch(message):
+        seen.append(message)
+        if message is None:
+            order.write_text("shown no more")
 
     def job(link):
-        link.progress({})
-        return report(stopped=True, read=len(os.read(0, 1)))
+        link.progress({"number": 1})
+        link.hush()
+        link.hush()
+        return report(order=order.read_text())
 
-    outcome = supervise(
-        job, Limits(), redirect={0: reader}, watch=lambda _: os.kill(os.getpid(), signal.SIGINT)
-    )
-    os.close(reader)
-    os.close(writer)
-    assert outcome.result["read"] == 0
-    assert outcome.code == 128 + signal.SIGINT
+    outcome = supervise(job, Limits(), watch=watch)
+    assert seen == [{"number": 1}, None]
+    assert outcome.result["order"] == "shown no more"

@@ -15,7 +15,7 @@ CODE = {0x401000: b"\x48\x89\xe5"}
 
 def printer(out):
     def read_code(address, size):
-        return CODE.get(address)
+        return CODE.get(address, b"")
 
     def disassemble(code, address):
         return f"mov rbp, rsp ; {len(code)} bytes"
@@ -47,10 +47,10 @@ def test_an_instruction_and_what_it_did():
         ("pte_tryget", 7, 1, 0),
     ) == [
         "       0 0x401000  48 89 e5                 mov rbp, rsp ; 3 bytes",
-        "               tlb_miss         address=0x7fff0000 access=write",
-        "               tlb_fill         address=0x7fff0000 pa=0x5000 array=stlb",
-        "               pte_put          pfn=0x7 nr=1 count=3",
-        "               pte_tryget       pfn=0x7 result=zero count=0",
+        "               tlb_miss            address=0x7fff0000 access=write",
+        "               tlb_fill            address=0x7fff0000 pa=0x5000 array=stlb",
+        "               pte_put             pfn=0x7 nr=1 count=3",
+        "               pte_tryget          pfn=0x7 result=zero count=0",
     ]
 
 

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""``python -m benchmarks [--only NAME | NAME...]``: measure, write results/latest.jsonl, print a table."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from benchmarks import cpu_speed, dontneed, refcount, walk
+from benchmarks.measure import Result
+
+RESULTS = Path(__file__).resolve().parent / "results" / "latest.jsonl"
+
+BENCHMARKS: dict[str, Callable[[], Iterable[Result]]] = {
+    "fast_compute": cpu_speed.fast_compute,
+    "fast_memory": cpu_speed.fast_memory,
+    "walk_warm": walk.walk_warm,
+    "walk_cold": walk.walk_cold,
+    "refcount_pair": refcount.refcount_pair,
+    "dontneed_loop_native": dontneed.dontneed_loop_native,
+}
+
+
+def main() -> int:
+    """Run the benchmarks that the command line names, all by default."""
+    names = _names()
+    results: list[Result] = []
+    for name in names:
+        print(f"{name} …", file=sys.stderr)
+        results += BENCHMARKS[name]()
+    _write(results)
+    _print(results)
+    return 0
+
+
+def _names() -> list[str]:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument(
+        "names", metavar="NAME", nargs="*", choices=[*BENCHMARKS, []], help=", ".join(BENCHMARKS)
+    )
+    parser.add_argument("--only", metavar="NAME", action="append", default=[], choices=list(BENCHMARKS))
+    arguments = parser.parse_args()
+    return arguments.names + arguments.only or list(BENCHMARKS)
+
+
+def _write(results: Iterable[Result]) -> None:
+    RESULTS.parent.mkdir(exist_ok=True)
+    temporary = RESULTS.with_suffix(".tmp")
+    temporary.write_text("".join(json.dumps(result.record()) + "\n" for result in results))
+    os.replace(temporary, RESULTS)
+
+
+def _print(results: Iterable[Result]) -> None:
+    from rich import box
+    from rich.table import Table
+
+    from ucmmu.terminal import Console
+
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column("benchmark")
+    for column in ("ours", "peer", "ratio", "lowest", "highest", "goal"):
+        table.add_column(column, justify="right")
+    table.add_column("unit")
+    for result in results:
+        ratio = f"{result.ratio:.3f}"
+        table.add_row(
+            result.name,
+            f"{result.ours:,.4g}",
+            f"{result.peer:,.4g}",
+            f"[green]{ratio}[/]" if result.met else f"[red]{ratio}[/]",
+            *(f"{bound:.3f}" for bound in result.ratios),
+            result.goal,
+            result.unit,
+        )
+    console = Console(sys.stdout)
+    console.print(table)
+    console.print(f"ratio = ours / peer; medians; written to {RESULTS}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
