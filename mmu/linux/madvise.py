@@ -125,24 +125,26 @@ def _madvise_dontneed(mm: MmStruct, start: int, end: int, forbidden: int) -> Non
     i = lib.vma_index_of(c, start)
     error = 0
     tlb = engine.tlb_gather_mmu(mm)
-    while start < end:
-        if i >= nr:
-            error = errno.ENOMEM
-            break
-        vma = vmas.vma[i]
-        if start < vma.vm_start:
-            error = errno.ENOMEM
-            start = vma.vm_start
-            if start >= end:
+    try:
+        while start < end:
+            if i >= nr:
+                error = errno.ENOMEM
                 break
-        if vma.vm_flags & forbidden:
-            error = errno.EINVAL
-            break
-        stop = min(vma.vm_end, end)
-        engine.unmap_page_range(tlb, start, stop, _ZAP_RECLAIM_PT)
-        start = stop
-        i += 1
-    engine.tlb_finish_mmu(tlb)
+            vma = vmas.vma[i]
+            if start < vma.vm_start:
+                error = errno.ENOMEM
+                start = vma.vm_start
+                if start >= end:
+                    break
+            if vma.vm_flags & forbidden:
+                error = errno.EINVAL
+                break
+            stop = min(vma.vm_end, end)
+            engine.unmap_page_range(tlb, start, stop, _ZAP_RECLAIM_PT)
+            start = stop
+            i += 1
+    finally:
+        engine.tlb_finish_mmu(tlb)
     if error:
         raise LinuxError(error)
 

@@ -291,10 +291,12 @@ def _unmap_region(mm: MmStruct, first: int, last: int, *, fullmm: bool = False) 
     floor = int(vma[first - 1].vm_end) if first else 0
     ceiling = int(vma[last].vm_start) if last < vmas.nr else 0
     tlb = engine.tlb_gather_mmu(mm, fullmm)
-    for i in range(first, last):
-        engine.unmap_page_range(tlb, vma[i].vm_start, vma[i].vm_end, 0)
-    _free_pgtables(mm, tlb, first, last, floor, ceiling)
-    engine.tlb_finish_mmu(tlb)
+    try:
+        for i in range(first, last):
+            engine.unmap_page_range(tlb, vma[i].vm_start, vma[i].vm_end, 0)
+        _free_pgtables(mm, tlb, first, last, floor, ceiling)
+    finally:
+        engine.tlb_finish_mmu(tlb)
 
 
 def _free_pgtables(mm: MmStruct, tlb: Gather, first: int, last: int, floor: int, ceiling: int) -> None:
