@@ -95,11 +95,11 @@ def report_of(options: RunOptions, outcome: Outcome) -> dict[str, Any]:
         **dict.fromkeys(FIGURES),
         "signal": None,
         "error": None,
-        "samples": [],
         **(outcome.result or {}),
         "exit_code": int(outcome.code),
         "host_rss_peak": outcome.host_rss_peak >> 10,
     }
+    report["samples"] = report.pop("samples", [])
     if outcome.ended != "done":
         report["ended"] = outcome.ended
     if outcome.error is not None:

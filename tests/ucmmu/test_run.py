@@ -1,0 +1,273 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Rule: a run gives the guest's output and exit code, one table, one JSON object; or one line that says why not."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from ucmmu.cli import main
+from ucmmu.exit_codes import ExitCode
+from ucmmu.options import guests_directory
+from ucmmu.run import FIGURES
+
+UCMMU = [sys.executable, "-m", "ucmmu"]
+POLICIES = ["never", "scan", "refcount"]
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def ucmmu(*args, cwd=None, **options):
+    """Run the command as a user does."""
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.run(
+        [*UCMMU, *args], capture_output=True, text=True, stdin=subprocess.DEVNULL, cwd=cwd, env=env, **options
+    )
+
+
+def report_of(*args):
+    done = ucmmu("run", "--json", "-", *args)
+    return json.loads(done.stdout), done
+
+
+def last_line(done):
+    return done.stderr.splitlines()[-1]
+
+
+def test_stdout_is_the_guests_and_the_table_is_on_stderr():
+    done = ucmmu("run", "hello")
+    assert done.returncode == 0
+    assert done.stdout.startswith("hello, world\n")
+    assert "VmPTE at the end" not in done.stdout
+    for label in (
+        "VmSize",
+        "VmRSS",
+        "VmPTE at the end",
+        "PTE tables allocated",
+        "PTE tables freed",
+        "page faults",
+    ):
+        assert label in done.stderr
+
+
+def test_json_on_stdout_is_pure_and_complete():
+    report, done = report_of("hello")
+    assert done.stderr.startswith("hello, world\n")
+    assert all(report[key] is not None for key in FIGURES)
+    assert (report["ended"], report["exit_code"], report["error"], report["signal"]) == (
+        "exit",
+        0,
+        None,
+        None,
+    )
+    assert report["samples"][-1] == {key: report[key] for key in ("instructions", "VmSize", "VmRSS", "VmPTE")}
+
+
+def test_json_in_a_file(tmp_path):
+    done = ucmmu("run", "--json", str(tmp_path / "x.json"), "hello")
+    assert done.stdout.startswith("hello, world\n")
+    assert json.loads((tmp_path / "x.json").read_text())["program"] == "hello"
+    assert os.listdir(tmp_path) == ["x.json"]
+
+
+def test_without_counting_there_is_no_count():
+    report, _ = report_of("--no-count", "hello")
+    assert report["instructions"] is None
+    assert report["samples"] == []
+
+
+@pytest.mark.parametrize(("args", "code"), [("exit 77", 77), ("exit 0", 0), ("kill 15", 143), ("null", 139)])
+def test_the_guests_end_is_ours(args, code):
+    assert ucmmu("run", "faults", *args.split()).returncode == code
+
+
+def test_a_signal_is_explained():
+    report, _ = report_of("faults", "null")
+    assert (report["ended"], report["signal"]) == ("signal", "SIGSEGV")
+    assert "SEGV_MAPERR" in report["signal_report"]
+    assert "SIGSEGV (SEGV_MAPERR), address 0x0, RIP" in ucmmu("run", "faults", "null").stderr
+
+
+def test_an_unknown_system_call_is_named_with_its_rip():
+    report, _ = report_of("faults", "syscall", "1000")
+    (call,) = report["unknown_syscalls"]
+    assert (call["nr"], call["count"]) == (1000, 3)
+    assert (
+        f"unknown system call 1000 (syscall 1000) at RIP {call['rip']:#x}"
+        in ucmmu("run", "faults", "syscall", "1000").stderr
+    )
+
+
+def test_a_program_that_is_none(tmp_path):
+    program = tmp_path / "program"
+    program.write_bytes(b"#!/bin/sh\n")
+    done = ucmmu("run", str(program))
+    assert done.returncode == ExitCode.NO_PROGRAM
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("ram", ["4K", "1000T", "7E"])
+def test_ram_that_cannot_be(ram):
+    done = ucmmu("run", "--ram", ram, "hello")
+    assert done.returncode == ExitCode.NO_RAM
+    assert done.stderr.startswith("ucmmu: --ram: ") and done.stderr.count("\n") == 1
+
+
+def test_a_geometry_that_is_none():
+    done = ucmmu("run", "--tlb", "nosuch", "hello")
+    assert done.returncode == ExitCode.USAGE
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_timeout_ends_the_run_with_its_figures(tmp_path):
+    done = ucmmu("run", "--timeout", "1", "--json", str(tmp_path / "x.json"), "faults", "spin")
+    assert done.returncode == ExitCode.TIMEOUT
+    assert last_line(done) == "ucmmu: stopped after 1 s (--timeout)"
+    report = json.loads((tmp_path / "x.json").read_text())
+    assert (report["ended"], report["exit_code"]) == ("timeout", ExitCode.TIMEOUT)
+    assert report["instructions"] > 0
+    assert report["error"] in last_line(done)
+
+
+def test_without_counting_a_timeout_ends_it_too():
+    assert ucmmu("run", "--timeout", "1", "--no-count", "faults", "spin").returncode == ExitCode.TIMEOUT
+
+
+def test_host_memory_is_limited():
+    done = ucmmu("run", "--ram", "16G", "--memory-limit", "200M", "faults", "oom")
+    assert done.returncode == ExitCode.MEMORY_LIMIT
+    assert "used more than 200M of host memory (--memory-limit)" in last_line(done)
+
+
+def start_spinning(*options):
+    """Start an endless guest; returns the process and its supervised child's pid once that has its engine."""
+    process = subprocess.Popen(
+        [*UCMMU, "run", *options, "faults", "spin"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    for _ in range(1000):
+        time.sleep(0.02)
+        pids = children.read_text().split()
+        if pids and "libunicorn" in Path(f"/proc/{pids[0]}/maps").read_text():
+            time.sleep(0.3)
+            return process, int(pids[0])
+    raise AssertionError("no child was started")
+
+
+@pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGABRT, signal.SIGKILL])
+def test_a_dead_engine_is_one_line(number):
+    process, child = start_spinning()
+    os.kill(child, number)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == ExitCode.ENGINE_DIED
+    assert (out, err) == ("", f"ucmmu: the engine died: killed by {number.name}, its statistics are lost\n")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_shows_its_table(number):
+    process, _ = start_spinning()
+    process.send_signal(number)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 128 + number
+    assert "VmPTE at the end" in err
+    assert err.endswith(f"ucmmu: stopped by {number.name}\n")
+
+
+def test_a_dead_parent_takes_its_child_along():
+    process, child = start_spinning()
+    process.kill()
+    process.communicate(timeout=60)
+    for _ in range(500):
+        if not Path(f"/proc/{child}").exists() or " Z " in Path(f"/proc/{child}/stat").read_text():
+            return
+        time.sleep(0.02)
+    raise AssertionError("the child lives on")
+
+
+def test_a_broken_check_is_an_internal_error(monkeypatch, capfd):
+    from mmu.linux.mm import MmStruct
+    from mmu.linux.tables import TablesReport
+
+    monkeypatch.setattr(MmStruct, "check_tables", lambda mm: TablesReport(problems=["one table too many"]))
+    assert main(["run", "hello"]) == ExitCode.INTERNAL
+    assert "ucmmu: internal error: a check failed: one table too many" in capfd.readouterr().err
+
+
+def test_the_trace_has_every_instruction_and_every_event_of_its_kind(tmp_path):
+    trace = tmp_path / "trace.txt"
+    options = ["--fidelity", "trace", "--trace-out", str(trace), "--json", "-"]
+    report = json.loads(ucmmu("run", *options, "hello").stdout)
+    lines = trace.read_text().splitlines()
+    assert sum(re.match(r" *\d+ 0x", line) is not None for line in lines) == report["instructions"]
+    assert sum(line.split()[0] == "pte_alloc" for line in lines) == report["pte_tables_allocated"]
+    assert sum(line.split()[0] == "page_fault_user" for line in lines) <= report["page_faults"]
+
+
+def test_a_trace_on_stdout_is_alone_there():
+    done = ucmmu("run", "--fidelity", "trace", "--trace-out", "-", "hello")
+    assert "hello, world" in done.stderr
+    assert "hello, world" not in done.stdout
+    assert "tlb_miss" in done.stdout
+
+
+def test_a_trace_to_a_full_disk_is_one_line():
+    done = ucmmu("run", "--fidelity", "trace", "--trace-out", "/dev/full", "hello")
+    assert done.returncode == ExitCode.NO_OUTPUT
+    assert last_line(done) == "ucmmu: --trace-out /dev/full: No space left on device"
+
+
+def test_tlb_rates_are_shown_where_there_is_a_tlb():
+    assert "TLB loads" in ucmmu("run", "--fidelity", "exact", "hello").stderr
+    assert "TLB loads" not in ucmmu("run", "hello").stderr
+
+
+def test_compare_shows_each_policy_in_a_column_and_hides_the_guest():
+    done = ucmmu("compare", "dontneed_loop", "64M", "1M")
+    assert done.returncode == 0
+    assert done.stderr == ""
+    assert "end:" not in done.stdout
+    lines = [line.split() for line in done.stdout.splitlines()]
+    assert ["empty", "PTE", "tables", "are", "freed", *POLICIES] in lines
+    (figures,) = (line[3:] for line in lines if line[:3] == ["PTE", "tables", "freed"])
+    never, scan, refcount = (int(word) for word in figures)
+    assert never == scan == 0 < refcount
+
+
+def test_compare_writes_json_by_policy(tmp_path):
+    done = ucmmu("compare", "--json", str(tmp_path / "x.json"), "sparse", "64M")
+    reports = json.loads((tmp_path / "x.json").read_text())
+    assert list(reports) == POLICIES
+    assert all(reports[policy]["free_tables"] == policy for policy in POLICIES)
+    assert "never" in done.stdout
+
+
+def test_compare_can_show_the_guests_output():
+    assert ucmmu("compare", "--show-output", "hello").stderr.count("hello, world\n") == 3
+
+
+def test_compare_ends_with_the_first_code_that_is_not_zero():
+    done = ucmmu("compare", "faults", "exit", "9")
+    assert done.returncode == 9
+    assert done.stdout.splitlines()[-2].split() == ["ended", *["exit", "9"] * 3]
+
+
+def examples():
+    for command in ("run", "compare", "list"):
+        text = subprocess.run([*UCMMU, command, "--help"], capture_output=True, text=True, check=True).stdout
+        yield from re.findall(r"^  ucmmu (.+)$", text.partition("examples:")[2], re.MULTILINE)
+
+
+@pytest.mark.parametrize("example", list(examples()))
+def test_the_examples_of_help_run(example, tmp_path):
+    shutil.copy(guests_directory() / "hello", tmp_path / "program")
+    done = ucmmu(*shlex.split(example), cwd=tmp_path)
+    assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stderr
