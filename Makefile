@@ -9,11 +9,10 @@ SANITIZE ?= address,undefined
 
 VENV := .venv
 BIN := $(VENV)/bin
-LINTED := mmu cpu ucmmu native setup.py
 NATIVE := $(wildcard native/*.h native/*.py native/*/*.[ch] native/*/*.def)
-NATIVE_C := $(wildcard native/*/*.c)
+LINTED_C := $(wildcard native/*/*.c benchmarks/*.c)
 UNICORN_INCLUDE = $$($(BIN)/python -c 'import unicorn, os; print(os.path.dirname(unicorn.__file__))')/include
-LINT_CFLAGS := -std=c11 -O2 -D_GNU_SOURCE=1 -Wall -Wextra -Werror -Inative
+LINT_CFLAGS := -std=c11 -O2 -D_GNU_SOURCE=1 -Wall -Wextra -Werror -Inative -Ibenchmarks
 SANITIZED := build/sanitize
 SANITIZED_TESTS := $(wildcard tests/trace tests/memory tests/x86 tests/linux)
 PYTEST := $(BIN)/pytest -n 2
@@ -34,7 +33,7 @@ test: build guests $(VENV)/dev ## set up and run all tests (under 10 minutes on 
 lint: build $(VENV)/dev ## ruff, strict mypy, and the C files with every warning an error
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	@for file in $(NATIVE_C); do \
+	@for file in $(LINTED_C); do \
 		echo "$(CC) -Wall -Wextra -Werror $$file"; \
 		$(CC) $(LINT_CFLAGS) -isystem $(UNICORN_INCLUDE) -c -o /dev/null $$file || exit 1; \
 	done
