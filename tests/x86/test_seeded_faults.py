@@ -168,6 +168,6 @@ def test_one_flipped_bit(data: st.DataObject) -> None:
         at = data.draw(st.integers(0, len(raw) - 1).filter(lambda at: at not in spared))
         raw[at] = bytes([raw[at][0] ^ 1 << data.draw(st.integers(0, 7))])
         with pytest.raises(Mismatch):
-            twins._check("after the flip")
+            twins.check("after the flip")
     finally:
         twins.close()

@@ -146,7 +146,7 @@ class Twins:
     def __init__(self, base: int = 0, geometry: str = "tiny") -> None:
         self.base = base
         self.mmus = [self._make(engine, geometry) for engine in ("c", "python")]
-        self._check("start")
+        self.check("start")
 
     def _make(self, engine: str, geometry: str) -> Mmu:
         memory = Memory(FRAMES << 12, base=self.base)
@@ -172,12 +172,12 @@ class Twins:
     def run(self, script: list[Op]) -> None:
         """Every operation on both, comparing after each; raises Mismatch."""
         for number, op in enumerate(script):
-            results = [self._do(mmu, *op) for mmu in self.mmus]
+            results = [self.do(mmu, *op) for mmu in self.mmus]
             if results[0] != results[1]:
                 raise Mismatch(f"op {number}, {op}: C answers {results[0]}, Python {results[1]}")
-            self._check(f"op {number}, {op}")
+            self.check(f"op {number}, {op}")
 
-    def _do(self, mmu: Mmu, name: str, *args: Any) -> Any:
+    def do(self, mmu: Mmu, name: str, *args: Any) -> Any:
         if name == "translate" or name == "refill":
             va, access, user = args
             forgotten = mmu.take_soft_flush()
@@ -206,7 +206,7 @@ class Twins:
         if announce:
             mmu.tables_changed()
 
-    def _check(self, when: str) -> None:
+    def check(self, when: str) -> None:
         for what, ours, theirs in zip(
             ("unit", "RAM", "struct page", "events"), *map(_state, self.mmus), strict=True
         ):

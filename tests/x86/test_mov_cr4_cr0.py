@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Rule: changing CR4.PGE, clearing PCIDE or CR0.PG drops everything; changing PAE or setting SMEP drops the current
+PCID's entries; no other change drops any (SDM 4.10.4.1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
+import pytest
+
+from mmu.events import Event
+from mmu.x86 import Access, Mmu
+from mmu.x86.entries import X86_G
+from mmu.x86.registers import CR0_PG, CR0_WP, CR4_PAE, CR4_PCIDE, CR4_PGE, CR4_SMAP, CR4_SMEP, CR4_TSD
+from tests.x86.tables import USER, VA, Tables
+
+pytestmark = pytest.mark.mmu(geometry="skylake")
+GLOBAL = VA + 4096
+ALL, CURRENT, NONE = "all", "current", "none"
+
+
+def fill(tables: Tables, mmu: Mmu) -> None:
+    """A page under PCIDs 1 and 2, a global page under each of them; 2 is current."""
+    tables.map(VA)
+    for pcid, va in ((1, GLOBAL), (2, GLOBAL + 4096)):
+        tables.map(va, flags=USER | X86_G)
+        tables.load(pcid)
+        mmu.translate(VA, Access.READ)
+        mmu.translate(va, Access.READ)
+    mmu.take_soft_flush()
+
+
+@pytest.mark.parametrize(
+    ("bit", "before", "dropped"),
+    [
+        (CR4_PGE, True, ALL),
+        (CR4_PGE, False, ALL),
+        (CR4_PCIDE, True, ALL),
+        (CR4_PAE, True, CURRENT),
+        (CR4_PAE, False, CURRENT),
+        (CR4_SMEP, False, CURRENT),
+        (CR4_SMEP, True, NONE),
+        (CR4_SMAP, False, NONE),
+        (CR4_SMAP, True, NONE),
+        (CR4_TSD, True, NONE),
+    ],
+)
+def test_cr4(
+    tables: Tables,
+    mmu: Mmu,
+    counted: Callable[..., AbstractContextManager[None]],
+    recorded: Callable[[], list[Event]],
+    bit: int,
+    before: bool,
+    dropped: str,
+) -> None:
+    fill(tables, mmu)
+    mmu.c.cr4 = mmu.c.cr4 & ~bit | (bit if before else 0)
+    recorded()
+    with counted({} if dropped == NONE else {"tlb_invalidations": 1}):
+        mmu.write_cr4(mmu.c.cr4 ^ bit)
+    left = {ALL: set(), CURRENT: {1}, NONE: {1, 2}}[dropped]
+    assert {entry.pcid for entry in mmu.entries()} == left
+    assert {entry.pcid for entry in mmu.paging_structure_caches()} == left
+    assert mmu.take_soft_flush() == (True, [])
+    assert [event.name for event in recorded()] == (["tlb_flush_all"] if dropped == ALL else [])
+
+
+def test_setting_pcide_drops_nothing(tables: Tables, mmu: Mmu) -> None:
+    mmu.write_cr4(mmu.c.cr4 & ~CR4_PCIDE)
+    tables.map(VA)
+    mmu.translate(VA, Access.READ)
+    mmu.write_cr4(mmu.c.cr4 | CR4_PCIDE)
+    assert mmu.resident(VA) is not None
+
+
+def test_writing_the_same_value_does_nothing(
+    tables: Tables, mmu: Mmu, counted: Callable[..., AbstractContextManager[None]]
+) -> None:
+    fill(tables, mmu)
+    with counted({}):
+        mmu.write_cr4(mmu.c.cr4)
+        mmu.write_cr0(mmu.c.cr0)
+    assert mmu.take_soft_flush() == (False, [])
+
+
+@pytest.mark.parametrize(("bit", "left"), [(CR0_PG, set()), (CR0_WP, {1, 2})])
+def test_cr0(tables: Tables, mmu: Mmu, bit: int, left: set[int]) -> None:
+    fill(tables, mmu)
+    mmu.write_cr0(mmu.c.cr0 ^ bit)
+    assert {entry.pcid for entry in mmu.entries()} == left
+    assert {entry.pcid for entry in mmu.paging_structure_caches()} == left
+    assert mmu.take_soft_flush() == (True, [])
+
+
+def test_turning_paging_on_drops_nothing(tables: Tables, mmu: Mmu) -> None:
+    fill(tables, mmu)
+    mmu.c.cr0 &= ~CR0_PG
+    mmu.write_cr0(mmu.c.cr0 | CR0_PG)
+    assert {entry.pcid for entry in mmu.entries()} == {1, 2}
+
+
+def test_flush_all(
+    tables: Tables,
+    mmu: Mmu,
+    counted: Callable[..., AbstractContextManager[None]],
+    recorded: Callable[[], list[Event]],
+) -> None:
+    fill(tables, mmu)
+    recorded()
+    with counted({"tlb_invalidations": 1}):
+        mmu.flush_all()
+    assert mmu.entries() == mmu.paging_structure_caches() == []
+    assert mmu.take_soft_flush() == (True, [])
+    assert [str(event) for event in recorded()] == ["tlb_flush_all global=0x1"]
