@@ -59,7 +59,8 @@ guests: $(VENV)/installed ## build the guest programs
 	@$(MAKE) --no-print-directory -s -C guest_programs
 
 clean: ## remove everything that was built, .venv too
-	rm -rf $(VENV) build dist *.egg-info mmu/*.so cpu/*.so
+	rm -rf $(VENV) build dist *.egg-info mmu/*.so cpu/*.so .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@find . -name __pycache__ -prune -exec rm -rf {} +
 	@$(MAKE) --no-print-directory -s -C guest_programs clean
 
 $(VENV)/installed: requirements.txt pyproject.toml setup.py
