@@ -14,6 +14,7 @@ LINTED_C := $(wildcard native/*/*.c benchmarks/*.c)
 UNICORN_INCLUDE = $$($(BIN)/python -c 'import unicorn, os; print(os.path.dirname(unicorn.__file__))')/include
 LINT_CFLAGS := -std=c11 -O2 -D_GNU_SOURCE=1 -Wall -Wextra -Werror -Inative -Ibenchmarks
 SANITIZED := build/sanitize
+# Left out below: a comparison with the width of the host's VmPeak, which AddressSanitizer makes 20 TiB.
 SANITIZED_TESTS := $(wildcard tests/trace tests/memory tests/x86 tests/linux)
 PYTEST := $(BIN)/pytest -n 2
 
@@ -51,7 +52,7 @@ sanitize: build $(VENV)/dev ## the tests of the C code under AddressSanitizer an
 	UCMMU_SANITIZE=$(SANITIZE) $(BIN)/python setup.py -q build --build-lib $(SANITIZED)/lib --build-temp $(SANITIZED)/temp
 	LD_PRELOAD=$$($(CC) -print-file-name=libasan.so) \
 		ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 UBSAN_OPTIONS=halt_on_error=1 \
-		$(PYTEST) -o pythonpath="$(SANITIZED)/lib ." $(SANITIZED_TESTS)
+		$(PYTEST) -o pythonpath="$(SANITIZED)/lib ." -k "not hosts_form" $(SANITIZED_TESTS)
 
 build: $(VENV)/built ## make .venv and build the C extensions in place
 
