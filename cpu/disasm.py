@@ -12,7 +12,7 @@ from capstone import x86_const as x86
 from unicorn import x86_const as uc_x86
 
 if TYPE_CHECKING:
-    from cpu.vcpu import VCpu
+    from cpu.vcpu import Processor
 
 U64: Final = (1 << 64) - 1
 PAGE_MASK: Final = U64 ^ 0xFFF
@@ -56,7 +56,7 @@ def instruction_length(code: bytes) -> int:
     return 0
 
 
-def memory_operands(vcpu: VCpu, rip: int) -> list[Operand]:
+def memory_operands(vcpu: Processor, rip: int) -> list[Operand]:
     """What the instruction at rip touches in memory, from the registers as they are now.
 
     Operands come in the instruction's order; then the stack of a PUSH, CALL, POP or RET.
@@ -71,7 +71,7 @@ def memory_operands(vcpu: VCpu, rip: int) -> list[Operand]:
     return []
 
 
-def accessed_address(vcpu: VCpu, rip: int, page: int, access: int) -> int:
+def accessed_address(vcpu: Processor, rip: int, page: int, access: int) -> int:
     """The exact address of an access by the instruction at rip that is known only to be in page.
 
     An operand that runs into the page from the one before touches it at its first byte.
@@ -86,14 +86,14 @@ def accessed_address(vcpu: VCpu, rip: int, page: int, access: int) -> int:
     return page
 
 
-def _register(vcpu: VCpu, insn: Any, reg: int) -> int:
+def _register(vcpu: Processor, insn: Any, reg: int) -> int:
     name = insn.reg_name(reg).upper()
     if name in ("RIP", "EIP"):
         return int(insn.address + insn.size)
     return vcpu.read_reg(getattr(uc_x86, f"UC_X86_REG_{name}"))
 
 
-def _effective_address(vcpu: VCpu, insn: Any, mem: Any) -> int:
+def _effective_address(vcpu: Processor, insn: Any, mem: Any) -> int:
     """SDM vol. 1 3.7.5: segment base + base + index * scale + displacement."""
     address = mem.disp
     if mem.base != x86.X86_REG_INVALID:
@@ -108,7 +108,7 @@ def _effective_address(vcpu: VCpu, insn: Any, mem: Any) -> int:
     return int(address & U64)
 
 
-def _stack_operands(vcpu: VCpu, insn: Any) -> list[Operand]:
+def _stack_operands(vcpu: Processor, insn: Any) -> list[Operand]:
     rsp = vcpu.read_reg(uc_x86.UC_X86_REG_RSP)
     size = 2 if insn.prefix[2] == x86.X86_PREFIX_OPSIZE else 8
     if insn.mnemonic in _PUSHES:

@@ -75,79 +75,48 @@ class VmExit:
     """``stop()`` was called, or the guest executed HLT."""
 
 
-class VCpu:
-    """A processor over ``memory``, translating through ``mmu``; ``mm`` is whose faults may be resolved at once.
+class Processor:
+    """A Unicorn instance with our hooks on it: what a vCPU and an attached instance have in common."""
 
-    ``fidelity`` as in Fidelity; ``engine`` is the MMU's: the Python engine takes every fill and fault to
-    Python. ``count=False`` (fast only) leaves instructions uncounted. ``fast_faults=False`` brings every page
-    fault to the caller. ``ring`` gets the events of ``trace``. EngineError if Unicorn refuses.
+    uc: Uc
+    memory: Memory
+    mmu: Mmu
+    fidelity: Fidelity
+    counting: bool
+    c: Any
+    shared: Any
+    exit: Any
 
-    Use as a context manager, or close() it: the instance holds host memory.
-    """
-
-    def __init__(
-        self,
-        memory: Memory,
-        mmu: Mmu,
-        mm: MmStruct | None = None,
-        *,
-        fidelity: Fidelity = Fidelity.FAST,
-        engine: str | None = None,
-        count: bool = True,
-        fast_faults: bool = True,
-        ring: EventRing | None = None,
+    def _hook(
+        self, *, mm: MmStruct | None, ring: EventRing | None, fast_faults: bool, attached: bool = False
     ) -> None:
-        """Make the Unicorn instance and put our hooks on it."""
-        if engine is not None and engine != mmu.engine:
-            raise MmuError(f"the vCPU's engine is {engine!r} but its MMU's is {mmu.engine!r}")
-        self.memory = memory
-        self.mmu = mmu
-        self.mm = mm
-        self.fidelity = Fidelity(fidelity)
-        self.counting = count
-        self.ring = ring if ring is not None else mmu.ring
-        mmu.exact = self.fidelity is not Fidelity.FAST
-        self.uc = _new_instance(memory)
-        self.c: Any = _create(
-            self.uc,
-            mmu,
-            mm,
-            self.ring,
-            fidelity=self.fidelity,
-            count=count,
-            fast_faults=fast_faults and mmu.engine == "c",
+        """Make the ``struct vcpu`` and put its hooks on the instance."""
+        config = ffi.new(
+            "struct vcpu_config *",
+            {
+                "uc": ffi.cast("void *", self.uc._uch.value),
+                "mmu": foreign(self.mmu.c),
+                "mm": ffi.NULL if mm is None else foreign(mm.c),
+                "ring": ffi.NULL if ring is None else foreign(ring.c),
+                "fidelity": int(self.fidelity),
+                "count": self.counting,
+                "private": private_parts(),
+                "attached": attached,
+            },
         )
-        self.shared: Any = lib.vcpu_shared(self.c)
-        self.exit: Any = self.shared.exit
-        self._run = lib.vcpu_run
+        self.mmu.exact = self.fidelity is not Fidelity.FAST
+        vcpu = lib.vcpu_create(config, uc_api(), mmu_api(self.mmu, fast_faults=fast_faults))
+        if vcpu == ffi.NULL:
+            raise EngineError("Unicorn refused our hooks, or the host has no memory for them")
+        self.c = ffi.gc(vcpu, lib.vcpu_free)
+        self.uc._ucmmu = self.c
+        self.shared = lib.vcpu_shared(self.c)
+        self.exit = self.shared.exit
 
-    def __enter__(self) -> VCpu:
-        return self
-
-    def __exit__(
-        self, _kind: type[BaseException] | None, _error: BaseException | None, _where: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Free the instance; nothing of this vCPU may be used afterwards."""
+    def _unhook(self) -> None:
         if self.c is not None:
             lib.vcpu_unhook(self.c)
             self.c = None
-
-    # Running.
-
-    def run(self, limit: int | None = None) -> Any:
-        """Run until something of VmExit, at the latest when ``instructions`` is ``limit``; returns the exit.
-
-        The exit is one struct, overwritten by the next run. Raises BadTable if a paging structure lies outside
-        guest RAM, EngineError if Unicorn failed, and what a callback raised.
-        """
-        self._run(self.c, U64 if limit is None else limit)
-        exit_ = self.exit
-        if exit_.reason >= lib.EXIT_PAGE_FAULT:
-            self._settle(exit_)
-        return exit_
 
     def _settle(self, exit_: Any) -> None:
         """What C leaves to Python: errors, and the exact address of a fault where only its page is known."""
@@ -174,25 +143,6 @@ class VCpu:
     def sync(self) -> None:
         """Make Unicorn forget what the MMU no longer says; every run begins with it."""
         lib.vcpu_sync(self.c)
-
-    def set_result(self, value: int) -> None:
-        """The next run begins with this in rax: a system call's result, 64 bits."""
-        self.shared.result = value
-        self.shared.has_result = 1
-
-    def skip(self, length: int) -> None:
-        """Step over the instruction at RIP, ``length`` bytes long, which was emulated: it counts as executed."""
-        lib.vcpu_skip(self.c, length)
-
-    def enter_user(self, rip: int, rsp: int) -> None:
-        """Go to CPL 3 at rip with this stack, by a SYSRETQ of the processor's own."""
-        stub = self.memory.alloc_pages()
-        try:
-            error = lib.vcpu_enter_user(self.c, stub << 12, rip, rsp)
-        finally:
-            self.memory.free_pages(stub)
-        if error:
-            raise EngineError(f"could not enter user mode: {unicorn.UcError(error)}")
 
     def drop_code(self, pa: int) -> None:
         """The host wrote to pa's frame: code translated from it is no longer right."""
@@ -252,6 +202,85 @@ class VCpu:
         return bytes(ffi.buffer(buffer, lib.vcpu_peek(self.c, va, buffer, length)))
 
 
+class VCpu(Processor):
+    """A processor over ``memory``, translating through ``mmu``; ``mm`` is whose faults may be resolved at once.
+
+    ``fidelity`` as in Fidelity; ``engine`` is the MMU's: the Python engine takes every fill and fault to
+    Python. ``count=False`` (fast only) leaves instructions uncounted. ``fast_faults=False`` brings every page
+    fault to the caller. ``ring`` gets the events of ``trace``. EngineError if Unicorn refuses.
+
+    Use as a context manager, or close() it: the instance holds host memory.
+    """
+
+    def __init__(
+        self,
+        memory: Memory,
+        mmu: Mmu,
+        mm: MmStruct | None = None,
+        *,
+        fidelity: Fidelity = Fidelity.FAST,
+        engine: str | None = None,
+        count: bool = True,
+        fast_faults: bool = True,
+        ring: EventRing | None = None,
+    ) -> None:
+        """Make the Unicorn instance and put our hooks on it."""
+        if engine is not None and engine != mmu.engine:
+            raise MmuError(f"the vCPU's engine is {engine!r} but its MMU's is {mmu.engine!r}")
+        self.memory = memory
+        self.mmu = mmu
+        self.mm = mm
+        self.fidelity = Fidelity(fidelity)
+        self.counting = count
+        self.ring = ring if ring is not None else mmu.ring
+        self.uc = _new_instance(memory)
+        self._hook(mm=mm, ring=self.ring, fast_faults=fast_faults and mmu.engine == "c")
+        self._run = lib.vcpu_run
+
+    def __enter__(self) -> VCpu:
+        return self
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _where: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Free the instance; nothing of this vCPU may be used afterwards."""
+        self._unhook()
+
+    def run(self, limit: int | None = None) -> Any:
+        """Run until something of VmExit, at the latest when ``instructions`` is ``limit``; returns the exit.
+
+        The exit is one struct, overwritten by the next run. Raises BadTable if a paging structure lies outside
+        guest RAM, EngineError if Unicorn failed, and what a callback raised.
+        """
+        self._run(self.c, U64 if limit is None else limit)
+        exit_ = self.exit
+        if exit_.reason >= lib.EXIT_PAGE_FAULT:
+            self._settle(exit_)
+        return exit_
+
+    def set_result(self, value: int) -> None:
+        """The next run begins with this in rax: a system call's result, 64 bits."""
+        self.shared.result = value
+        self.shared.has_result = 1
+
+    def skip(self, length: int) -> None:
+        """Step over the instruction at RIP, ``length`` bytes long, which was emulated: it counts as executed."""
+        lib.vcpu_skip(self.c, length)
+
+    def enter_user(self, rip: int, rsp: int) -> None:
+        """Go to CPL 3 at rip with this stack, by a SYSRETQ of the processor's own."""
+        stub = self.memory.alloc_pages()
+        try:
+            error = lib.vcpu_enter_user(self.c, stub << 12, rip, rsp)
+        finally:
+            self.memory.free_pages(stub)
+        if error:
+            raise EngineError(f"could not enter user mode: {unicorn.UcError(error)}")
+
+
 def bad_table(vcpu: Any, exit_: Any) -> BadTable:
     """The error for an address whose walk, or whose page, leads out of guest memory."""
     access = ("read", "write", "fetch")[exit_.access]
@@ -276,36 +305,3 @@ def _new_instance(memory: Memory) -> Uc:
 def foreign_address(pointer: Any) -> int:
     """A pointer of mmu._native as a number."""
     return int(ffi.cast("uintptr_t", foreign(pointer)))
-
-
-def _create(
-    uc: Uc,
-    mmu: Mmu,
-    mm: MmStruct | None,
-    ring: EventRing | None,
-    *,
-    fidelity: Fidelity,
-    count: bool,
-    fast_faults: bool,
-    attached: bool = False,
-) -> Any:
-    """A ``struct vcpu`` over the instance."""
-    config = ffi.new(
-        "struct vcpu_config *",
-        {
-            "uc": ffi.cast("void *", uc._uch.value),
-            "mmu": foreign(mmu.c),
-            "mm": ffi.NULL if mm is None else foreign(mm.c),
-            "ring": ffi.NULL if ring is None else foreign(ring.c),
-            "fidelity": int(fidelity),
-            "count": count,
-            "private": private_parts(),
-            "attached": attached,
-        },
-    )
-    vcpu = lib.vcpu_create(config, uc_api(), mmu_api(mmu, fast_faults=fast_faults))
-    if vcpu == ffi.NULL:
-        raise EngineError("Unicorn refused our hooks, or the host has no memory for them")
-    owned = ffi.gc(vcpu, lib.vcpu_free)
-    uc._ucmmu = owned
-    return owned

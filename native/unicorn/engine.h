@@ -116,7 +116,7 @@ struct vcpu_shared *vcpu_shared(struct vcpu *v);
 
 /* Run from RIP until something of EXIT_*, at the latest when shared->count is limit. */
 void vcpu_run(struct vcpu *v, u64 limit);
-/* The same up to address until, for an instance that does not use exits. */
+/* The same up to address until, for an instance that was attached to. */
 void vcpu_run_until(struct vcpu *v, u64 until, u64 timeout_us, u64 limit);
 /* End the run that is under way, or the next, at the next block. Safe in a signal handler. */
 void vcpu_stop(struct vcpu *v);
@@ -132,8 +132,8 @@ void vcpu_skip(struct vcpu *v, u32 length);
 u32 vcpu_enter_user(struct vcpu *v, u64 stub_pa, u64 rip, u64 rsp);
 /* Guest-physical memory outside our RAM that the instance has. 0, or -ENOMEM. */
 int vcpu_add_region(struct vcpu *v, u64 base, u64 size);
-/* A user's memory hooks need RIP: never leave it stale. */
-void vcpu_keep_pc(struct vcpu *v, u32 keep);
+/* Somebody else's memory hooks need exact RIP and virtual addresses, in fast too. 0, or -ENOMEM. */
+int vcpu_serve_hooks(struct vcpu *v);
 /* The virtual address behind the guest-physical one a memory hook was given; valid inside it. */
 u64 vcpu_hook_address(struct vcpu *v, u64 pa);
 /* Copy up to n bytes at va as the processor would fetch them, without side effects. Returns how many. */

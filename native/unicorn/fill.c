@@ -66,8 +66,8 @@ bool resolve_fault(struct vcpu *v, u64 va, u32 access, struct translation *t)
 	return false;
 }
 
-/* exact: R and W only for the one virtual page that memory hooks will be told about. */
-static u32 exact_perms(struct vcpu *v, struct region *r, u64 pa, u64 va, u32 access, u32 perms)
+/* R and W only for the one virtual page that memory hooks will be told about. */
+static u32 owner_perms(struct vcpu *v, struct region *r, u64 pa, u64 va, u32 access, u32 perms)
 {
 	if (access != ACCESS_FETCH)
 		own(v, r, pa, va);
@@ -105,8 +105,8 @@ static bool install(struct vcpu *v, u64 va, u32 access, const struct translation
 	if (access == ACCESS_FETCH)
 		v->epoch++;
 	perms = code_perms(v, r, pa, va, access, perms);
-	if (v->fidelity != FIDELITY_FAST)
-		perms = exact_perms(v, r, pa, va, access, perms);
+	if (v->owning)
+		perms = owner_perms(v, r, pa, va, access, perms);
 	entry->paddr = pa;
 	entry->perms = perms;
 	v->shared.fills++;
@@ -134,7 +134,7 @@ bool fill(void *arg, u64 page, u64 va, u32 access, uc_tlb_entry *entry)
 	struct vcpu *v = arg;
 	struct translation t;
 
-	if (unlikely(v->window))
+	if (unlikely(v->window || (page & CODE_WINDOW_MASK) == CODE_WINDOW))
 		return window_fill(page, entry);
 	if (v->control && access == ACCESS_FETCH)
 		control_carry_out(v);

@@ -29,7 +29,8 @@ const char *layout_mismatch(const struct layout *native)
 	return NULL;
 }
 
-static bool add_hook(struct vcpu *v, int type, void *callback, int insn)
+/* Put one more hook on the instance; insn only matters to UC_HOOK_INSN. */
+bool add_hook(struct vcpu *v, int type, void *callback, int insn)
 {
 	void *user = type == UC_HOOK_TLB_FILL ? (void *)&v->fill_target : (void *)v;
 
@@ -47,7 +48,7 @@ static void on_syscall(uc_engine *uc, void *arg)
 	UC(v, emu_stop)(uc);
 }
 
-static void on_interrupt(uc_engine *uc, u32 vector, void *arg)
+void on_interrupt(uc_engine *uc, u32 vector, void *arg)
 {
 	struct vcpu *v = arg;
 
@@ -59,10 +60,11 @@ static void on_interrupt(uc_engine *uc, u32 vector, void *arg)
 /* Hooks that see the guest execute; blocks translated before them would not call them. */
 static bool arm(struct vcpu *v)
 {
-	bool ok = add_hook(v, UC_HOOK_INTR, (void *)on_interrupt, 0);
+	bool ok = true;
 
 	if (!v->attached)
-		ok = ok && add_hook(v, UC_HOOK_INSN, (void *)on_syscall, UC_X86_INS_SYSCALL);
+		ok = add_hook(v, UC_HOOK_INTR, (void *)on_interrupt, 0) &&
+		     add_hook(v, UC_HOOK_INSN, (void *)on_syscall, UC_X86_INS_SYSCALL);
 	if (v->fidelity == FIDELITY_TRACE)
 		ok = ok && add_hook(v, UC_HOOK_CODE, (void *)on_code, 0);
 	else if (v->counting)
@@ -91,7 +93,7 @@ static int add_region(struct vcpu *v, u64 base, u64 size, bool code_flags)
 	if (v->nr_regions == NR_REGIONS)
 		return -ENOMEM;
 	*r = (struct region){ .base = base, .size = size };
-	if (v->fidelity != FIDELITY_FAST && !(r->owner = map_lazily(nr * sizeof(*r->owner))))
+	if (v->owning && !(r->owner = map_lazily(nr * sizeof(*r->owner))))
 		return -ENOMEM;
 	if (code_flags && !(r->code = map_lazily(nr)))
 		return -ENOMEM;
@@ -102,6 +104,24 @@ static int add_region(struct vcpu *v, u64 base, u64 size, bool code_flags)
 int vcpu_add_region(struct vcpu *v, u64 base, u64 size)
 {
 	return add_region(v, base, size, true);
+}
+
+int vcpu_serve_hooks(struct vcpu *v)
+{
+	v->keep_pc = true;
+	private_skip_pc(v, false);
+	if (v->owning)
+		return 0;
+	for (u32 i = 0; i < v->nr_regions; i++) {
+		struct region *r = &v->region[i];
+
+		r->owner = map_lazily((r->size >> PAGE_SHIFT) * sizeof(*r->owner));
+		if (!r->owner)
+			return -ENOMEM;
+	}
+	v->owning = true;
+	soft_drop_all(v);
+	return 0;
 }
 
 static void free_regions(struct vcpu *v)
@@ -146,7 +166,9 @@ struct vcpu *vcpu_create(const struct vcpu_config *config, const struct uc_api *
 	v->ram = v->mmu->ram;
 	v->fidelity = config->fidelity;
 	v->counting = config->count || config->fidelity != FIDELITY_FAST;
+	v->owning = config->fidelity != FIDELITY_FAST;
 	v->attached = config->attached;
+	v->keep_pc = config->attached;
 	v->fill_target = (struct fill_target){ .fill = fill, .self = v };
 	private_bind(v, config->private);
 	reset(v);
@@ -178,12 +200,6 @@ void vcpu_free(struct vcpu *v)
 struct vcpu_shared *vcpu_shared(struct vcpu *v)
 {
 	return &v->shared;
-}
-
-void vcpu_keep_pc(struct vcpu *v, u32 keep)
-{
-	v->keep_pc = keep;
-	private_skip_pc(v, false);
 }
 
 void vcpu_stop(struct vcpu *v)
@@ -265,6 +281,8 @@ static void leave(struct vcpu *v, uc_err err)
 		} else {
 			exit->reason = err == UC_ERR_OK ? EXIT_STOPPED : EXIT_ENGINE;
 			v->stop_asked = false;
+			if (err != UC_ERR_OK)
+				finish_fault(v, exit->rip, ACCESS_READ);
 		}
 	}
 }
@@ -310,10 +328,25 @@ static uc_err run_to_stop(struct vcpu *v, u64 until, u64 timeout_us)
 	}
 }
 
+/*
+ * After a run Unicorn looks up where its end address lies.  If that is nowhere, the run cannot get
+ * there, and an address of the window does as well.
+ */
+static u64 reachable(struct vcpu *v, u64 until)
+{
+	u8 byte;
+
+	return vcpu_peek(v, until, &byte, 1) ? until : CODE_WINDOW;
+}
+
 void vcpu_run_until(struct vcpu *v, u64 until, u64 timeout_us, u64 limit)
 {
 	uc_err err;
 
+	if (v->attached)
+		until = reachable(v, until);
+	v->epoch += until != v->until;
+	v->until = until;
 	v->limit = limit;
 	err = prepare(v) ? run_to_stop(v, until, timeout_us) : UC_ERR_HOOK;
 	leave(v, err);

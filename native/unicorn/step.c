@@ -79,6 +79,23 @@ static void settle_rep_end(struct vcpu *v, const struct before *b, u64 room)
 		reg_write(v, UC_X86_REG_RIP, b->rip);
 }
 
+/*
+ * Start with the trap caught.  In an instance that was attached to, only now: a hook on interrupts
+ * changes what happens to those that nobody handles.
+ */
+static uc_err start_trapping(struct vcpu *v)
+{
+	uc_err err;
+
+	if (!v->attached)
+		return start(v, 0, 0);
+	if (!add_hook(v, UC_HOOK_INTR, (void *)on_interrupt, 0))
+		return UC_ERR_HOOK;
+	err = start(v, 0, 0);
+	UC(v, hook_del)(v->uc, v->hook[--v->nr_hooks]);
+	return err;
+}
+
 /* Execute the instruction at RIP; v->stop is STOP_NONE if nothing but that happened. room: how many may be counted. */
 uc_err step(struct vcpu *v, u64 room)
 {
@@ -92,7 +109,7 @@ uc_err step(struct vcpu *v, u64 room)
 	insn_read(v, b.rip, &b.insn);
 	reg_write(v, UC_X86_REG_EFLAGS, b.rflags | RFLAGS_TF);
 	v->stepping = true;
-	err = start(v, 0, 0);
+	err = start_trapping(v);
 	v->stepping = false;
 	done = v->stop == STOP_INTERRUPT && v->vector == VECTOR_DB && insn_opcode(&b.insn, 0) != OP_INT1;
 	hide_trap_flag(v, &b, done);

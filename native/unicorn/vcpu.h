@@ -67,7 +67,7 @@ struct icount {
 /* Guest-physical memory and, by frame, whose virtual page the soft TLB translates to it. */
 struct region {
 	u64 base, size;
-	u64 *owner;		/* exact: epoch << 36 | virtual page number; 0 nobody's */
+	u64 *owner;		/* if owning: epoch << 36 | virtual page number; 0 nobody's */
 	u8 *code;		/* 1: instructions were fetched; NULL: struct page says it */
 };
 
@@ -109,6 +109,7 @@ struct vcpu {
 	u8 *skip_pc;		/* private */
 	u32 fidelity;
 	bool counting, attached, armed, stepping, keep_pc;
+	bool owning;		/* each frame is open to loads and stores through one virtual page only */
 	bool window;		/* fills are about CODE_WINDOW, and only about it */
 	volatile bool stop_asked;
 	u32 user;		/* 1 at CPL 3; kept by the block hooks */
@@ -117,6 +118,7 @@ struct vcpu {
 	u32 vector;
 	u32 retried;		/* STOP_RETRY: the access */
 	u64 limit;
+	u64 until;		/* attached: where this run ends */
 
 	u64 block_pc;		/* the block under way: [block_pc, block_pc + block_size) */
 	u32 block_size;
@@ -192,6 +194,8 @@ void on_code(uc_engine *uc, u64 pc, u32 size, void *arg);
 /* step.c: one instruction by RFLAGS.TF, which the guest never sees. */
 uc_err step(struct vcpu *v, u64 room);
 uc_err start(struct vcpu *v, u64 until, u64 timeout_us);
+void on_interrupt(uc_engine *uc, u32 vector, void *arg);
+bool add_hook(struct vcpu *v, int type, void *callback, int insn);
 
 /* control.c: control registers that a guest of its own changes. */
 void control_sync(struct vcpu *v);
