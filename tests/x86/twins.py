@@ -113,7 +113,7 @@ def _op(name: str, *args: Any) -> st.SearchStrategy[Op]:
 edits = _weighted((5, _edits(1)), (2, _edits(2)), (1, _edits(3)), (1, _edits(4)))
 invalidating = _weighted(
     (3, _op("invlpg", vas)),
-    (2, _op("invpcid", (0, 0, 1, 2, 3, 4), (0, 1, 2, 0x1000), vas)),
+    (4, _op("invpcid", (0, 0, 0, 1, 2, 3, 4), (0, 0, 1, 1, 2, 2, 0x1000), vas)),
     (4, _op("cr3", ROOTS, (0, 1, 2), (False, True, True))),
     (1, _op("write_cr4", cr4s)),
     (1, _op("write_cr0", (RESET_CR0, RESET_CR0, RESET_CR0 ^ CR0_WP, RESET_CR0 ^ CR0_PG))),
@@ -137,7 +137,7 @@ ops = _weighted(
     (10, invalidating),
     (5, rarely),
 )
-scripts = st.tuples(st.sampled_from(BASES), st.lists(ops, min_size=20, max_size=120))
+scripts = st.tuples(st.sampled_from(BASES), st.lists(ops, min_size=30, max_size=140))
 
 
 class Twins:

@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Rule: a unit comes out of reset with paging on, its registers as documented, and refuses what cannot be."""
+
+from __future__ import annotations
+
+import pytest
+
+from mmu._native import lib
+from mmu.errors import MmuError
+from mmu.memory import Memory
+from mmu.x86 import Access, Mmu, Outcome, WalkMode, entries, faults, registers, tlb, walk
+
+
+def test_reset(memory: Memory) -> None:
+    c = Mmu(memory).c
+    assert c.cr0 == lib.CR0_PE | lib.CR0_WP | lib.CR0_PG
+    assert c.cr4 == lib.CR4_PAE | lib.CR4_PGE | lib.CR4_PCIDE | lib.CR4_SMEP | lib.CR4_TSD
+    assert c.efer == lib.EFER_SCE | lib.EFER_LME | lib.EFER_LMA | lib.EFER_NXE
+    assert (c.cr2, c.cr3, c.rflags, c.maxphyaddr, c.exact, c.cpu) == (0, 0, 0, 46, 0, 0)
+    assert not any(Mmu(memory).counters().values())
+
+
+def test_physical_addresses_are_as_wide_as_ram_needs() -> None:
+    wide = Memory(16 << 12, base=(1 << 50) - (16 << 12))
+    assert Mmu(wide).c.maxphyaddr == 50
+    with pytest.raises(MmuError, match=r"50 \(what guest RAM needs\) to 52 bits, not 49"):
+        Mmu(wide, maxphyaddr=49)
+    with pytest.raises(MmuError, match="not 53"):
+        Mmu(wide, maxphyaddr=53)
+    wide.close()
+
+
+def test_an_unknown_engine(memory: Memory) -> None:
+    with pytest.raises(MmuError, match="no MMU engine 'rust': known are c, python"):
+        Mmu(memory, engine="rust")
+
+
+@pytest.mark.parametrize("engine", ["c", "python"])
+def test_after_reset_there_are_no_tables(memory: Memory, engine: str) -> None:
+    """CR3 is 0: the frame there holds no entry, so everything faults."""
+    mmu = Mmu(memory, engine=engine, exact=True)
+    assert mmu.translate(0, Access.FETCH).result == Outcome.PAGE_FAULT
+    assert engine in repr(mmu)
+
+
+@pytest.mark.parametrize("module", [entries, faults, registers, walk, tlb])
+def test_constants_are_those_of_c(module: object) -> None:
+    """Python writes them out to be read; they must not drift from the headers."""
+    shared = [name for name in vars(module) if name.isupper() and hasattr(lib, name)]
+    assert len(shared) >= 4
+    for name in shared:
+        assert getattr(module, name) == getattr(lib, name), name
+
+
+def test_enumerations_are_those_of_c() -> None:
+    assert [*Access] == [lib.ACCESS_READ, lib.ACCESS_WRITE, lib.ACCESS_FETCH]
+    assert [*WalkMode] == [lib.WALK_PROBE, lib.WALK_QUIET, lib.WALK_HARDWARE]
+    assert [*Outcome] == [lib.XLATE_OK, lib.XLATE_GP, lib.XLATE_PF, lib.XLATE_BAD_TABLE]
