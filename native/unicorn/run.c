@@ -11,7 +11,7 @@
 #define MSR_STAR 0xc0000081
 #define STAR_SYSRET (0x23ull << 48)	/* SYSRETQ loads CS 0x33 and SS 0x2b, as Linux's */
 #define RFLAGS_USER 0x202	/* IF and the bit that is always 1 */
-#define RFLAGS_RF 0x10000
+#define CR4_USER (CR4_TSD | CR4_PAE | CR4_PGE | 0x600)	/* 0x600: OSFXSR, OSXMMEXCPT, which SSE needs */
 
 const char *layout_mismatch(const struct layout *native)
 {
@@ -40,23 +40,6 @@ bool add_hook(struct vcpu *v, int type, void *callback, int insn)
 	return true;
 }
 
-static void on_syscall(uc_engine *uc, void *arg)
-{
-	struct vcpu *v = arg;
-
-	v->stop = STOP_SYSCALL;
-	UC(v, emu_stop)(uc);
-}
-
-void on_interrupt(uc_engine *uc, u32 vector, void *arg)
-{
-	struct vcpu *v = arg;
-
-	v->stop = STOP_INTERRUPT;
-	v->vector = vector;
-	UC(v, emu_stop)(uc);
-}
-
 /* Hooks that see the guest execute; blocks translated before them would not call them. */
 static bool arm(struct vcpu *v)
 {
@@ -64,7 +47,9 @@ static bool arm(struct vcpu *v)
 
 	if (!v->attached)
 		ok = add_hook(v, UC_HOOK_INTR, (void *)on_interrupt, 0) &&
-		     add_hook(v, UC_HOOK_INSN, (void *)on_syscall, UC_X86_INS_SYSCALL);
+		     add_hook(v, UC_HOOK_INSN, (void *)on_syscall, UC_X86_INS_SYSCALL) &&
+		     add_hook(v, UC_HOOK_INSN, (void *)on_in, UC_X86_INS_IN) &&
+		     add_hook(v, UC_HOOK_INSN, (void *)on_out, UC_X86_INS_OUT);
 	if (v->fidelity == FIDELITY_TRACE)
 		ok = ok && add_hook(v, UC_HOOK_CODE, (void *)on_code, 0);
 	else if (v->counting)
@@ -216,23 +201,6 @@ uc_err start(struct vcpu *v, u64 until, u64 timeout_us)
 	return UC(v, emu_start)(v->uc, reg_read(v, UC_X86_REG_RIP), until, timeout_us, 0);
 }
 
-/* SYSCALL's own work (SDM vol. 2 SYSCALL), and what the kernel will want to read. */
-static void finish_syscall(struct vcpu *v)
-{
-	static const int args[] = { UC_X86_REG_RAX, UC_X86_REG_RDI, UC_X86_REG_RSI, UC_X86_REG_RDX, UC_X86_REG_R10,
-				    UC_X86_REG_R8, UC_X86_REG_R9, UC_X86_REG_RSP, UC_X86_REG_EFLAGS };
-	struct vm_exit *exit = &v->shared.exit;
-	u64 rflags = 0;
-	void *values[] = { &exit->nr, &exit->arg[0], &exit->arg[1], &exit->arg[2], &exit->arg[3],
-			   &exit->arg[4], &exit->arg[5], &exit->rsp, &rflags };
-
-	UC(v, reg_read_batch)(v->uc, (int *)args, values, 9);
-	reg_write(v, UC_X86_REG_RCX, exit->rip);
-	reg_write(v, UC_X86_REG_R11, rflags & ~(u64)RFLAGS_RF);
-	fetch_catch_up(v, true);
-	v->stream.next = NO_ADDRESS;
-}
-
 /* The instruction at rip did not complete: it is not counted, and fetched already. */
 static void finish_fault(struct vcpu *v, u64 rip, u32 access)
 {
@@ -251,6 +219,8 @@ static void leave(struct vcpu *v, uc_err err)
 {
 	struct vm_exit *exit = &v->shared.exit;
 
+	if (v->undo)
+		undo_port(v);
 	exit->rip = reg_read(v, UC_X86_REG_RIP);
 	exit->uc_err = err;
 	switch (v->stop) {
@@ -382,7 +352,7 @@ static void run_sysret(struct vcpu *v, u64 stub_pa, u64 rip)
 	memcpy(pa_to_host(v->ram, stub_pa), sysretq, sizeof(sysretq));
 	write_msr(v, MSR_EFER, EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE);
 	write_msr(v, MSR_STAR, STAR_SYSRET);
-	reg_write(v, UC_X86_REG_CR4, reg_read(v, UC_X86_REG_CR4) | CR4_TSD | CR4_PAE | CR4_PGE);
+	reg_write(v, UC_X86_REG_CR4, reg_read(v, UC_X86_REG_CR4) | CR4_USER);
 	reg_write(v, UC_X86_REG_RCX, rip);
 	reg_write(v, UC_X86_REG_R11, RFLAGS_USER);
 	soft_drop_all(v);

@@ -19,6 +19,7 @@
 
 #define NR_HOOKS 8
 #define NR_REGIONS 64
+#define NR_PORT_REGS 5
 #define ICOUNT_ENTRIES 4096	/* a power of two */
 #define MAX_INSN 15		/* bytes (SDM vol. 2 2.3.11) */
 #define RFLAGS_TF 0x100
@@ -117,6 +118,8 @@ struct vcpu {
 	enum stop stop;
 	u32 vector;
 	u32 retried;		/* STOP_RETRY: the access */
+	bool undo;		/* the guest touched a port: registers go back to port[] */
+	u64 port[NR_PORT_REGS];
 	u64 limit;
 	u64 until;		/* attached: where this run ends */
 
@@ -193,9 +196,18 @@ void on_code(uc_engine *uc, u64 pc, u32 size, void *arg);
 
 /* step.c: one instruction by RFLAGS.TF, which the guest never sees. */
 uc_err step(struct vcpu *v, u64 room);
-uc_err start(struct vcpu *v, u64 until, u64 timeout_us);
-void on_interrupt(uc_engine *uc, u32 vector, void *arg);
+
+/* run.c: hooks on, Unicorn started. */
 bool add_hook(struct vcpu *v, int type, void *callback, int insn);
+uc_err start(struct vcpu *v, u64 until, u64 timeout_us);
+
+/* traps.c: ways into the kernel. */
+void on_syscall(uc_engine *uc, void *arg);
+void on_interrupt(uc_engine *uc, u32 vector, void *arg);
+u32 on_in(uc_engine *uc, u32 port, int size, void *arg);
+void on_out(uc_engine *uc, u32 port, int size, u32 value, void *arg);
+void undo_port(struct vcpu *v);
+void finish_syscall(struct vcpu *v);
 
 /* control.c: control registers that a guest of its own changes. */
 void control_sync(struct vcpu *v);
