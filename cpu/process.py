@@ -31,6 +31,7 @@ from cpu.clock import SYSCALL_NS, VirtualClock
 from cpu.disasm import disassemble_one
 from cpu.elf import Executable
 from cpu.files import FileSystem, FileTable, Stream
+from cpu.in_flight import forget_exception
 from cpu.samples import Sample, Samples
 from cpu.signals import Action, SignalReport, SignalState, default_action, sigmask, signal_name
 from cpu.syscalls import NR_SYSCALLS, TABLE, syscall_name
@@ -47,18 +48,18 @@ U64 = (1 << 64) - 1
 PID = 1000
 UID = GID = 1000
 O_WRONLY = 1
-HWCAP = 0x178BFBFF
-"""EDX of CPUID leaf 1 as Unicorn's default model answers it."""
+HWCAP = 0x78BFBFD
+"""EDX of CPUID leaf 1 as the vCPU's model answers it."""
 SYSCALL_LENGTH = 2
 MAX_INSTRUCTION = 15
 """Bytes (SDM vol. 2 2.3.11)."""
 PGD_FRAMES = 1
 """Frames that an mm holds from its making on."""
-BREAKPOINT, GENERAL_PROTECTION = 3, 13
+BREAKPOINT, INVALID_OPCODE, GENERAL_PROTECTION = 3, 6, 13
 _SYS_ENTER, _SYS_EXIT = EVENT_ID["sys_enter"], EVENT_ID["sys_exit"]
 
 RDTSC, RDTSCP = b"\x0f\x31", b"\x0f\x01\xf9"
-"""SDM vol. 2B: both raise #GP at CPL 3 while CR4.TSD is set."""
+"""SDM vol. 2B: #GP at CPL 3 while CR4.TSD is set. The vCPU's model has no RDTSCP (#UD), but programs expect it."""
 
 EXCEPTION_SIGNALS: dict[int, tuple[int, str, str]] = {
     0: (signal.SIGFPE, "FPE_INTDIV", "divide error"),
@@ -299,7 +300,7 @@ class LinuxProcess:
         self._code_written.clear()
 
     def _sample(self) -> None:
-        sample = self.samples.take(self.mm, self.vcpu.instructions)
+        sample = self.samples.take(self.mm, self.vcpu.instructions or 0)
         if self.on_sample is not None:
             self.on_sample(sample)
 
@@ -362,7 +363,7 @@ class LinuxProcess:
 
     def _exception(self, exit_: Any) -> None:
         vector, rip = exit_.vector, exit_.rip
-        if vector == GENERAL_PROTECTION and self._emulate_tsc(rip):
+        if vector in (INVALID_OPCODE, GENERAL_PROTECTION) and self._emulate_tsc(rip):
             return
         signo, code, reason = EXCEPTION_SIGNALS.get(vector, EXCEPTION_SIGNALS[GENERAL_PROTECTION])
         address = rip if vector in _WITH_RIP_AS_ADDRESS else 0 if signo == signal.SIGSEGV else None
@@ -381,6 +382,7 @@ class LinuxProcess:
         if length == len(RDTSCP):
             self.vcpu.write_reg(UC_X86_REG_RCX, 0)
         self.vcpu.skip(length)
+        forget_exception(self.vcpu.uc)
         return True
 
     def send_signal(self, signo: int) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import unicorn
 from unicorn import UC_ARCH_X86, UC_MODE_64, UC_PROT_ALL, Uc
-from unicorn.x86_const import UC_X86_REG_FS_BASE, UC_X86_REG_GS_BASE, UC_X86_REG_RIP
+from unicorn.x86_const import UC_CPU_X86_WESTMERE, UC_X86_REG_FS_BASE, UC_X86_REG_GS_BASE, UC_X86_REG_RIP
 
 from cpu._engine import ffi, lib
 from cpu.disasm import accessed_address
@@ -30,6 +30,9 @@ U64: Final = (1 << 64) - 1
 MAX_INSTRUCTION: Final = 15
 """Bytes (SDM vol. 2 2.3.11)."""
 UC_TLB_VIRTUAL: Final = 1
+CPU_MODEL: Final = UC_CPU_X86_WESTMERE
+"""x86-64-v2 without AVX and RDRAND, in CPUID and in truth: later models of Unicorn's execute VEX instructions that
+CPUID denies, and answer RDRAND with the host's random numbers, which cannot be hooked."""
 
 
 class EngineError(MmuError):
@@ -295,6 +298,7 @@ def _new_instance(memory: Memory) -> Uc:
     """A Unicorn instance that has guest RAM at its guest-physical place and asks hooks for translations."""
     try:
         uc = Uc(UC_ARCH_X86, UC_MODE_64)
+        uc.ctl_set_cpu_model(CPU_MODEL)
         uc.ctl_set_tlb_mode(UC_TLB_VIRTUAL)
         uc.mem_map_ptr(memory.base, memory.size, UC_PROT_ALL, int(foreign_address(memory.c.ram)))
     except unicorn.UcError as error:

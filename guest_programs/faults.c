@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* faults MODE [NUMBER]: one way to fail, or to come close to it, for each mode. */
+/* faults MODE [NUMBER|FILE]: one way to fail, or to come close to it, for each mode. */
+#define _GNU_SOURCE
+#include <elf.h>
 #include <errno.h>
 #include <signal.h>
 #include <stdint.h>
@@ -9,7 +11,8 @@
 
 #include "guest.h"
 
-static unsigned long number;	/* the second argument */
+static const char *argument;	/* the second argument */
+static unsigned long number;	/* its value, if it starts with a digit */
 
 static void *map(size_t size, int prot)
 {
@@ -140,12 +143,39 @@ static void unknown_syscall(void)
 	printf("errno %d\n", errno);
 }
 
+/* Copy FILE, or standard input, to standard output. */
+static void cat(void)
+{
+	int fd = argument ? open(argument, O_RDONLY) : 0;
+	char text[1000];
+	ssize_t got;
+
+	if (fd < 0)
+		die("cannot open %s: %s", argument, strerror(errno));
+	while ((got = read(fd, text, sizeof(text))) > 0)
+		if (write(1, text, (size_t)got) != got)
+			die("cannot write: %s", strerror(errno));
+}
+
 /* NUMBER of the cheapest system calls there are. */
 static void syscalls(void)
 {
 	for (unsigned long i = 0; i < number; i++)
 		if (syscall(SYS_getppid) < 0)
 			die("getppid failed");
+}
+
+/* What the kernel put on the stack behind the environment; the C library keeps a value of its own for some. */
+static unsigned long auxiliary(unsigned long type)
+{
+	unsigned long *word = (unsigned long *)environ;
+
+	while (*word++)
+		;
+	for (; *word != AT_NULL; word += 2)
+		if (*word == type)
+			return word[1];
+	return 0;
 }
 
 /* Time stamps grow, and CPUID claims neither AVX nor random numbers of the host's. */
@@ -157,7 +187,8 @@ static void clocks(void)
 	if (first >= second || second >= third)
 		die("the time-stamp counter does not grow");
 	__asm__ volatile("cpuid" : "+a"(a), "=b"(b), "+c"(c), "=d"(d));
-	printf("avx %u, rdrand %u, sse2 %u\n", c >> 28 & 1, c >> 30 & 1, d >> 26 & 1);
+	printf("avx %u, rdrand %u, sse2 %u, hwcap %u\n", c >> 28 & 1, c >> 30 & 1, d >> 26 & 1,
+	       auxiliary(AT_HWCAP) == d);
 }
 
 static void rdrand(void)
@@ -240,7 +271,7 @@ static const struct {
 	{ "nowhere", nowhere }, { "null", null_read }, { "noncanonical", noncanonical }, { "kernel", kernel_read },
 	{ "stack", stack_overflow }, { "text", text_write }, { "data_jump", data_jump }, { "readonly", readonly_write },
 	{ "file_end", past_end_of_file }, { "div", divide }, { "ill", illegal }, { "hlt", privileged },
-	{ "int3", breakpoint }, { "abort", abort }, { "exit", exit_with }, { "kill", kill_self },
+	{ "int3", breakpoint }, { "abort", abort }, { "exit", exit_with }, { "cat", cat }, { "kill", kill_self },
 	{ "syscall", unknown_syscall }, { "syscalls", syscalls }, { "clocks", clocks }, { "rdrand", rdrand }, { "smc", self_modifying },
 	{ "handlers", handlers }, { "handled", handled_fault }, { "oom", out_of_memory }, { "spin", spin },
 };
@@ -249,8 +280,9 @@ int main(int argc, char **argv)
 {
 	if (argc < 2)
 		die("usage: faults MODE [NUMBER]");
-	if (argc > 2)
-		number = parse_size(argv[2]);
+	argument = argv[2];
+	if (argument && argument[0] >= '0' && argument[0] <= '9')
+		number = parse_size(argument);
 	for (size_t i = 0; i < sizeof(modes) / sizeof(modes[0]); i++)
 		if (!strcmp(modes[i].name, argv[1])) {
 			modes[i].run();

@@ -141,7 +141,7 @@ static void memory(void)
 	say("brk grows", sbrk(10000) == end);
 	memset(end, 1, 10000);
 	say("brk shrinks", sbrk(-10000) == end + 10000);
-	say("brk nowhere", (long)sbrk((intptr_t)1 << 46));
+	say("brk nowhere", (long)sbrk((intptr_t)1 << 47));
 }
 
 static void process(void)

@@ -4,24 +4,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
-
 from cpu.syscalls.numbers import SYSCALL_NAMES
 
-if TYPE_CHECKING:
-    from cpu.process import LinuxProcess
-
-    Handler = Callable[..., int]
-    assert LinuxProcess
+Handler = Callable[..., int]
+"""Takes the LinuxProcess and six arguments (u64 each); returns what goes into rax, or raises LinuxError for -errno."""
 
 NR_SYSCALLS = 512
 """Numbers the table covers; all above are unknown."""
 
-TABLE: list[Any] = [None] * NR_SYSCALLS
-"""By number: a function of the process and six arguments (u64 each), or None.
-
-It returns what goes into rax, or raises LinuxError for -errno.
-"""
+TABLE: list[Handler | None] = [None] * NR_SYSCALLS
+"""Handlers by number; None for an unknown call."""
 
 _NUMBER = {name: number for number, name in SYSCALL_NAMES.items()}
 
