@@ -31,8 +31,8 @@ MAX_INSTRUCTION: Final = 15
 """Bytes (SDM vol. 2 2.3.11)."""
 UC_TLB_VIRTUAL: Final = 1
 CPU_MODEL: Final = UC_CPU_X86_WESTMERE
-"""x86-64-v2 without AVX and RDRAND, in CPUID and in truth: later models of Unicorn's execute VEX instructions that
-CPUID denies, and answer RDRAND with the host's random numbers, which cannot be hooked."""
+"""x86-64-v2 without AVX and RDRAND: later models of Unicorn's answer RDRAND with the host's random numbers, which
+cannot be hooked. A VEX instruction, which CPUID denies, is executed as its SSE counterpart on any model."""
 
 
 class EngineError(MmuError):

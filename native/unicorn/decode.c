@@ -170,6 +170,28 @@ bool insn_is_rep(const struct insn *insn)
 	return insn->rep && ((op >= 0xa4 && op <= 0xa7) || (op >= 0xaa && op <= 0xaf) || (op >= 0x6c && op <= 0x6f));
 }
 
+/* Where the first IN, OUT, INS or OUTS of [pc, pc + size) stands; pc if there is none. */
+u64 insn_find_port(struct vcpu *v, u64 pc, u32 size)
+{
+	u64 at = pc;
+
+	while (at < pc + size) {
+		struct insn insn;
+		u32 n;
+		u8 op;
+
+		insn_read(v, at, &insn);
+		n = length(v, insn.byte, insn.nr);
+		op = insn_opcode(&insn, 0);
+		if ((op & 0xf4) == 0xe4 || (op & 0xfc) == 0x6c)
+			return at;
+		if (!n)
+			break;
+		at += n;
+	}
+	return pc;
+}
+
 static u64 gpr(const struct vcpu *v, u32 nr)
 {
 	static const int reg[16] = {

@@ -131,6 +131,8 @@ void on_memory(uc_engine *uc, uc_mem_type type, u64 pa, int size, s64 value, voi
 
 	(void)uc;
 	(void)value;
+	if (unlikely(v->undo))
+		return;
 	if (unlikely(va == NO_ADDRESS)) {
 		v->shared.broken++;
 		return;

@@ -136,6 +136,8 @@ bool fill(void *arg, u64 page, u64 va, u32 access, uc_tlb_entry *entry)
 
 	if (unlikely(v->window || (page & CODE_WINDOW_MASK) == CODE_WINDOW))
 		return window_fill(page, entry);
+	if (unlikely(v->undo))
+		return false;
 	if (v->control && access == ACCESS_FETCH)
 		control_carry_out(v);
 	if (v->attached)

@@ -198,7 +198,10 @@ uc_err start(struct vcpu *v, u64 until, u64 timeout_us)
 {
 	v->stop = STOP_NONE;
 	v->foretold.page = NO_ADDRESS;
-	return UC(v, emu_start)(v->uc, reg_read(v, UC_X86_REG_RIP), until, timeout_us, 0);
+	uc_err err = UC(v, emu_start)(v->uc, reg_read(v, UC_X86_REG_RIP), until, timeout_us, 0);
+	if (unlikely(v->undo))
+		undo_port(v);
+	return err;
 }
 
 /* The instruction at rip did not complete: it is not counted, and fetched already. */
@@ -219,8 +222,6 @@ static void leave(struct vcpu *v, uc_err err)
 {
 	struct vm_exit *exit = &v->shared.exit;
 
-	if (v->undo)
-		undo_port(v);
 	exit->rip = reg_read(v, UC_X86_REG_RIP);
 	exit->uc_err = err;
 	switch (v->stop) {

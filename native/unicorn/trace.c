@@ -13,6 +13,8 @@ void on_code(uc_engine *uc, u64 pc, u32 size, void *arg)
 	struct vcpu *v = arg;
 	bool repeated, again;
 
+	if (v->undo)
+		return;
 	if (size > MAX_INSN)
 		size = 1;
 	if (v->code_store != NO_ADDRESS)

@@ -4,14 +4,20 @@
 
 #define RFLAGS_RF 0x10000
 
+#define PORT_RIP 16		/* RIP's place among port_regs: where memory hooks skip it, it is stale */
+
 static const int port_regs[NR_PORT_REGS] = {
-	UC_X86_REG_RIP, UC_X86_REG_RAX, UC_X86_REG_RCX, UC_X86_REG_RSI, UC_X86_REG_RDI,
+	UC_X86_REG_RAX, UC_X86_REG_RCX, UC_X86_REG_RDX, UC_X86_REG_RBX, UC_X86_REG_RSP, UC_X86_REG_RBP,
+	UC_X86_REG_RSI, UC_X86_REG_RDI, UC_X86_REG_R8,	UC_X86_REG_R9,	UC_X86_REG_R10, UC_X86_REG_R11,
+	UC_X86_REG_R12, UC_X86_REG_R13, UC_X86_REG_R14, UC_X86_REG_R15, UC_X86_REG_RIP, UC_X86_REG_EFLAGS,
 };
 
 void on_syscall(uc_engine *uc, void *arg)
 {
 	struct vcpu *v = arg;
 
+	if (v->stop != STOP_NONE)
+		return;
 	v->stop = STOP_SYSCALL;
 	UC(v, emu_stop)(uc);
 }
@@ -29,13 +35,16 @@ void on_interrupt(uc_engine *uc, u32 vector, void *arg)
 }
 
 /*
- * IN or OUT: #GP at CPL 3, since there is no I/O permission map (SDM vol. 1 19.5).  Unicorn will
- * complete it nevertheless; undo_port() puts back what it changes.
+ * IN or OUT: #GP at CPL 3, since there is no I/O permission map (SDM vol. 1 19.5).  Unicorn goes on
+ * to the end of the block nevertheless: undo_port() puts registers back, and meanwhile the other
+ * hooks keep still.  What such a block still stores stays stored.
  */
 static void trap_port(struct vcpu *v)
 {
 	for (u32 i = 0; i < NR_PORT_REGS; i++)
 		v->port[i] = reg_read(v, port_regs[i]);
+	if (v->counting)
+		v->port[PORT_RIP] = insn_find_port(v, v->block_pc, v->block_size);
 	v->undo = true;
 	on_interrupt(v->uc, VECTOR_GP, v);
 }

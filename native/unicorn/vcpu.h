@@ -19,7 +19,7 @@
 
 #define NR_HOOKS 8
 #define NR_REGIONS 64
-#define NR_PORT_REGS 5
+#define NR_PORT_REGS 18
 #define ICOUNT_ENTRIES 4096	/* a power of two */
 #define MAX_INSN 15		/* bytes (SDM vol. 2 2.3.11) */
 #define RFLAGS_TF 0x100
@@ -118,7 +118,7 @@ struct vcpu {
 	enum stop stop;
 	u32 vector;
 	u32 retried;		/* STOP_RETRY: the access */
-	bool undo;		/* the guest touched a port: registers go back to port[] */
+	bool undo;		/* the guest touched a port: the rest of the block is void, registers go back */
 	u64 port[NR_PORT_REGS];
 	u64 limit;
 	u64 until;		/* attached: where this run ends */
@@ -230,6 +230,7 @@ bool insn_is_rep(const struct insn *insn);
 u64 insn_memory_operand(struct vcpu *v, const struct insn *insn, u64 rip);
 u32 insn_count(struct vcpu *v, u64 from, u64 to, u64 *last);
 u32 insn_crossing(struct vcpu *v, u64 pc, u32 size);
+u64 insn_find_port(struct vcpu *v, u64 pc, u32 size);
 bool insn_needs_page(struct vcpu *v, u64 rip, u64 page);
 
 static inline u64 reg_read(const struct vcpu *v, int reg)
