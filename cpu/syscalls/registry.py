@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+
 from cpu.syscalls.numbers import SYSCALL_NAMES
 
 Handler = Callable[..., int]

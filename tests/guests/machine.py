@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
-import os
+import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,23 @@ from typing import Any
 from cpu.elf import read_executable
 from cpu.process import LinuxProcess, RunResult
 from cpu.vcpu import Fidelity, VCpu
+from mmu.events import EventRing
 from mmu.linux.mm import MmStruct
 from mmu.linux.pt_reclaim import FreeTables
 from mmu.memory import Memory
 from mmu.x86 import Mmu
 
 BUILD = Path(__file__).resolve().parents[2] / "guest_programs" / "build"
+HAS_JEMALLOC = (BUILD / "jemalloc_churn").exists()
+POLICIES = ("never", "scan", "refcount")
+FIDELITIES = ("fast", "exact", "trace")
+
+
+def vm_line(text: str, label: str = "end") -> dict[str, int]:
+    """The Vm line with this label that a guest printed about itself, kB."""
+    (line,) = [line for line in text.splitlines() if line.startswith(f"{label}: ")]
+    words = line.removeprefix(f"{label}: ").replace(",", "").split()
+    return {words[i]: int(words[i + 1]) for i in range(0, len(words), 3)}
 
 
 @dataclass
@@ -34,14 +46,16 @@ class Run:
         """What it wrote to stdout."""
         return self.stdout.decode()
 
-    def vm(self, label: str = "end") -> dict[str, int]:
-        """The guest's own Vm line with this label, kB."""
-        (line,) = [line for line in self.text.splitlines() if line.startswith(f"{label}: ")]
-        words = line.removeprefix(f"{label}: ").replace(",", "").split()
-        return {words[i]: int(words[i + 1]) for i in range(0, len(words), 3)}
+    @property
+    def figures(self) -> dict[str, Any]:
+        """All that must not depend on engine and fidelity."""
+        figures = self.result.as_dict()
+        del figures["seconds"], figures["counters"]
+        return {**figures, "stdout": self.stdout, "stderr": self.stderr}
 
 
-def run(
+@contextmanager
+def guest_process(
     program: str | Path,
     *args: str,
     policy: str = "refcount",
@@ -50,64 +64,39 @@ def run(
     ram: int = 1 << 30,
     count: bool = True,
     fast_faults: bool = True,
-    stdin: bytes = b"",
+    ring: EventRing | None = None,
     **options: Any,
-) -> Run:
-    """Run a program (a bare name is a guest of ours) and check that nothing of ucmmu's own went wrong."""
+) -> Iterator[LinuxProcess]:
+    """A process that is about to run a program; a bare name is a guest of ours."""
     path = str(program) if "/" in str(program) else str(BUILD / program)
+    exe = read_executable(path)
+    memory = Memory(ram)
+    try:
+        mmu = Mmu(memory, engine=engine, exact=fidelity != "fast", ring=ring)
+        mm = MmStruct(memory, mmu, policy=FreeTables.from_label(policy), engine=engine, ring=ring)
+        how = {"fidelity": Fidelity.from_label(fidelity), "engine": engine, "ring": ring}
+        with VCpu(memory, mmu, mm, count=count, fast_faults=fast_faults, **how) as vcpu:
+            yield LinuxProcess(vcpu, mm, exe, args=args, **options)
+    finally:
+        memory.close()
+
+
+def run(program: str | Path, *args: str, stdin: bytes = b"", **options: Any) -> Run:
+    """Run a program to its end and check that nothing of ucmmu's own went wrong."""
     with tempfile.TemporaryFile() as inp, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         inp.write(stdin)
         inp.seek(0)
-        memory = Memory(ram)
-        try:
-            mmu = Mmu(memory, engine=engine, exact=fidelity != "fast")
-            mm = MmStruct(memory, mmu, policy=FreeTables.from_label(policy), engine=engine)
-            vcpu = VCpu(
-                memory,
-                mmu,
-                mm,
-                fidelity=Fidelity[fidelity.upper()],
-                engine=engine,
-                count=count,
-                fast_faults=fast_faults,
-            )
-            streams = (inp.fileno(), out.fileno(), err.fileno())
-            process = LinuxProcess(vcpu, mm, read_executable(path), args=args, streams=streams, **options)
+        streams = (inp.fileno(), out.fileno(), err.fileno())
+        with guest_process(program, *args, streams=streams, **options) as process:
             result = process.run()
-            vcpu.close()
-        finally:
-            memory.close()
+        assert result.problems == []
         out.seek(0)
         err.seek(0)
-        assert result.problems == [], result.problems
         return Run(result, out.read(), err.read())
 
 
-def native(program: str, *args: str) -> tuple[int, bytes]:
+def native(program: str, *args: str) -> tuple[int, str]:
     """Run a guest on the host without address randomisation: its exit status and stdout."""
-    reader, writer = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        _exec_native(program, args, reader, writer)
-    os.close(writer)
-    with os.fdopen(reader, "rb") as pipe:
-        output = pipe.read()
-    _, status = os.waitpid(pid, 0)
-    return os.waitstatus_to_exitcode(status), output
-
-
-ADDR_NO_RANDOMIZE = 0x0040000
-
-
-def _exec_native(program: str, args: Sequence[str], reader: int, writer: int) -> None:
-    import ctypes
-
-    try:
-        os.close(reader)
-        os.dup2(writer, 1)
-        os.chdir("/")
-        ctypes.CDLL(None).personality(ADDR_NO_RANDOMIZE)
-        path = str(BUILD / program)
-        os.execve(path, [path, *args], {})
-    finally:
-        os._exit(127)
+    command = ["setarch", "-R", str(BUILD / program), *args]
+    done = subprocess.run(command, env={}, cwd="/", capture_output=True, timeout=60, check=False)
+    return done.returncode, done.stdout.decode()
