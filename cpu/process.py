@@ -113,6 +113,8 @@ class RunResult:
     """/proc/self/status's Vm and Rss lines, VmPTE_peak; kB."""
     pte_tables_allocated: int
     pte_tables_freed: int
+    """With those that went with the address space: as many as were allocated, or ``problems`` says so."""
+    pte_tables_freed_before_exit: int
     """Tables freed while the guest ran."""
     page_faults: int
     instructions: int | None
@@ -136,6 +138,7 @@ class RunResult:
             **self.vm,
             "pte_tables_allocated": self.pte_tables_allocated,
             "pte_tables_freed": self.pte_tables_freed,
+            "pte_tables_freed_before_exit": self.pte_tables_freed_before_exit,
             "page_faults": self.page_faults,
             "instructions": self.instructions,
             "syscalls": self.syscalls,
@@ -231,7 +234,7 @@ class LinuxProcess:
             result = self._result(end)
         finally:
             self._teardown(problems)
-        self._check_teardown(problems, frames_before)
+        result.pte_tables_freed = self._check_teardown(problems, frames_before)
         result.problems += problems
         result.seconds = time.perf_counter() - started
         return result
@@ -449,7 +452,8 @@ class LinuxProcess:
             report=end.report,
             vm=mm.vm_stats(),
             pte_tables_allocated=counters["pte_tables_allocated"],
-            pte_tables_freed=counters["pte_tables_freed"],
+            pte_tables_freed=0,
+            pte_tables_freed_before_exit=counters["pte_tables_freed"],
             page_faults=counters["pgfault"],
             instructions=count,
             syscalls=self.nr_syscalls,
@@ -473,8 +477,8 @@ class LinuxProcess:
         self.files.close_all()
         self.image.put()
 
-    def _check_teardown(self, problems: list[str], frames_before: int) -> None:
-        """Every table that was made is freed, and every frame is free again."""
+    def _check_teardown(self, problems: list[str], frames_before: int) -> int:
+        """Every table that was made is freed, and every frame is free again; returns how many tables were freed."""
         self.vcpu.sync()
         counters = self.mm.counters()
         made, freed = counters["pte_tables_allocated"], counters["pte_tables_freed"]
@@ -483,6 +487,7 @@ class LinuxProcess:
         leaked = frames_before + PGD_FRAMES - self.mm.memory.free_frames
         if leaked:
             problems.append(f"{leaked} frames of guest RAM were not given back")
+        return freed
 
 
 def _meminfo(mm: MmStruct) -> str:

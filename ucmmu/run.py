@@ -23,6 +23,7 @@ FIGURES = (
     "VmPTE_peak",
     "pte_tables_allocated",
     "pte_tables_freed",
+    "pte_tables_freed_before_exit",
     "page_faults",
     "instructions",
     "seconds",

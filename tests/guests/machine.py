@@ -90,6 +90,7 @@ def run(program: str | Path, *args: str, stdin: bytes = b"", **options: Any) -> 
         with guest_process(program, *args, streams=streams, **options) as process:
             result = process.run()
         assert result.problems == []
+        assert result.pte_tables_freed == result.pte_tables_allocated
         out.seek(0)
         err.seek(0)
         return Run(result, out.read(), err.read())
