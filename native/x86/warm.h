@@ -10,6 +10,8 @@
 #include "x86/internal.h"
 
 #define always_inline inline __attribute__((always_inline))
+/* The kernel's: the compiler knows nothing of the variable's value any more. */
+#define OPTIMIZER_HIDE_VAR(var) __asm__("" : "=r"(var) : "0"(var))
 
 /* The four entries of a 4 KiB page. */
 struct warm {
@@ -27,11 +29,16 @@ static always_inline u64 warm_block(const struct memory *ram)
 	return ram->base && aligned < block ? aligned : block;
 }
 
-/* Read the entry of va in a table known to lie in guest RAM. */
+/*
+ * Read the entry of va in a table known to lie in guest RAM.  Each load waits for the one before, so
+ * all that does not depend on table is added up first; left to itself the compiler adds it last.
+ */
 static always_inline u64 warm_entry(uintptr_t bias, u64 table, u64 va, u32 level)
 {
-	return __atomic_load_n((u64 *)(bias + (table & X86_ADDR_MASK) + entry_offset(va, level)),
-			       __ATOMIC_RELAXED);
+	uintptr_t row = bias + entry_offset(va, level);
+
+	OPTIMIZER_HIDE_VAR(row);
+	return __atomic_load_n((u64 *)(row + (table & X86_ADDR_MASK)), __ATOMIC_RELAXED);
 }
 
 /*
