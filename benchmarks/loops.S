@@ -1,13 +1,32 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Two loops of 15 instructions that run RCX times and end at a SYSCALL.
+ * Loops of 15 instructions that run RCX times and end at a SYSCALL.  loop_compute multiplies, carries,
+ * rotates, compares and moves; loop_light has only what costs an engine next to nothing.
  * RDI is the buffer; loop_memory makes 3 accesses a turn and moves on by 64 bytes.
  */
 	.intel_syntax noprefix
-	.globl loop_compute, loop_compute_end, loop_memory, loop_memory_end
 	.equ BUFFER_MASK, (16 << 20) - 1
 
 loop_compute:
+	mov	rax, rbx
+	mul	r8
+	add	r9, rax
+	adc	r10, rdx
+	rol	r9, 13
+	xor	rbx, r10
+	cmp	rbx, r9
+	cmovb	rbx, r9
+	mov	rdx, rbx
+	shr	rdx, 17
+	xor	rbx, rdx
+	add	r11, rbx
+	lea	r8, [r11 + r8*2 + 1]
+	dec	rcx
+	jnz	loop_compute
+loop_compute_end:
+	syscall
+
+loop_light:
 	mov	rbx, 0x1234567
 	lea	rdx, [rbx + 99]
 	add	rax, rbx
@@ -22,8 +41,8 @@ loop_compute:
 	add	r10, r9
 	not	r10
 	dec	rcx
-	jnz	loop_compute
-loop_compute_end:
+	jnz	loop_light
+loop_light_end:
 	syscall
 
 loop_memory:
