@@ -14,6 +14,7 @@ from typing import Any, Final
 import unicorn
 from unicorn import (
     UC_ARCH_X86,
+    UC_HOOK_CODE,
     UC_HOOK_MEM_READ,
     UC_HOOK_MEM_READ_AFTER,
     UC_HOOK_MEM_WRITE,
@@ -293,6 +294,7 @@ class Attached(Processor):
         self.shared.count = count
         if self._hooks:
             self._serve_hooks()
+            lib.vcpu_guard_flags(self.c)
 
     # Hooks.
 
@@ -317,6 +319,8 @@ class Attached(Processor):
             self._serve_hooks()
             handle = self.uc.hook_add(htype, self._translating(callback, begin, end), user_data)
         else:
+            if htype & UC_HOOK_CODE and lib.vcpu_guard_flags(self.c):
+                raise EngineError("Unicorn refused our hook")
             handle = self.uc.hook_add(htype, callback, user_data, begin, end, *args)
         self.uc.ctl_flush_tb()
         self._hooks.append(handle)

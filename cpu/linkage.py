@@ -38,6 +38,7 @@ _PRIVATE_FUNCTIONS: Final = ("tlb_flush_page", "tlb_set_page")
 _MMU_FUNCTIONS: Final = {
     "refill": "mmu_refill",
     "translate": "mmu_translate",
+    "page_fault": "mmu_page_fault",
     "invlpg": "mmu_invlpg",
     "write_cr0": "mmu_write_cr0",
     "write_cr3": "mmu_write_cr3",
@@ -145,7 +146,7 @@ def _check_layouts() -> None:
 # The Python engine's side.
 
 _PYTHON_FUNCTIONS: Final = (
-    "refill", "translate", "invlpg", "write_cr0", "write_cr3", "write_cr4", "tables_changed", "walk",
+    "refill", "translate", "page_fault", "invlpg", "write_cr0", "write_cr3", "write_cr4", "tables_changed", "walk",
 )  # fmt: skip
 _mmus: weakref.WeakValueDictionary[int, Mmu] = weakref.WeakValueDictionary()
 _raised: list[BaseException] = []
@@ -181,6 +182,12 @@ def python_refill(unit: Any, va: int, access: int, user: int, out: Any) -> int:
 def python_translate(unit: Any, va: int, access: int, user: int, out: Any) -> int:
     """mmu_translate() of the Python engine."""
     return _answer(out, _mmu(unit).translate(va, access, user=bool(user)))
+
+
+@ffi.def_extern(onerror=_keep)  # type: ignore[untyped-decorator]
+def python_page_fault(unit: Any, va: int, error_code: int) -> None:
+    """mmu_page_fault() of the Python engine."""
+    _mmu(unit).page_fault(va, error_code)
 
 
 @ffi.def_extern(onerror=_keep, error=_ABORTED)  # type: ignore[untyped-decorator]

@@ -28,6 +28,7 @@ def unicorn_include() -> str:
 CALLBACKS = """
 extern "Python" u32 python_refill(void *unit, u64 va, u32 access, u32 user, void *translation);
 extern "Python" u32 python_translate(void *unit, u64 va, u32 access, u32 user, void *translation);
+extern "Python" void python_page_fault(void *unit, u64 va, u32 error_code);
 extern "Python" u32 python_walk(void *unit, u64 va, u32 access, u32 user, u32 mode, void *walk);
 extern "Python" void python_invlpg(void *unit, u64 va);
 extern "Python" void python_write_cr0(void *unit, u64 value);

@@ -157,7 +157,7 @@ def mmu_translate(u: Unit, va: int, access: int, user: bool) -> Translation:
         return _hand_out(u, _translate_exact(u, va, access, user))
     walk = mmu_walk(u, va, access, user, WalkMode.HARDWARE)
     if walk.result == Outcome.PAGE_FAULT:
-        _page_fault(u, va, walk.error_code)
+        mmu_page_fault(u, va, walk.error_code)
     return _hand_out(u, _answer_of_walk(u, walk, user))
 
 
@@ -193,7 +193,7 @@ def _translate_miss(u: Unit, va: int, access: int, user: bool, *, from_cr3: bool
         tlb_fill(u, TLB_STLB, new)
         tlb_fill(u, _FIRST_LEVEL[access], new)
     elif walk.result == Outcome.PAGE_FAULT:
-        _page_fault(u, va, walk.error_code)
+        mmu_page_fault(u, va, walk.error_code)
     return _answer_of_walk(u, walk, user)
 
 
@@ -227,7 +227,7 @@ def _entry_of_walk(u: Unit, walk: Walk, table_gen: int) -> NewEntry:
     )
 
 
-def _page_fault(u: Unit, va: int, error_code: int) -> None:
+def mmu_page_fault(u: Unit, va: int, error_code: int) -> None:
     """Recognise a page fault (SDM 4.7), and forget what was cached for va (SDM 4.10.4.1)."""
     tlb_drop_page(u, va)
     psc_drop_address(u, va, u.pcid)

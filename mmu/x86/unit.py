@@ -49,6 +49,7 @@ class _Engine(Protocol):
     def walk(self, va: int, access: int, user: bool, mode: int) -> Walk: ...
     def translate(self, va: int, access: int, user: bool) -> Translation: ...
     def refill(self, va: int, access: int, user: bool) -> Translation: ...
+    def page_fault(self, va: int, error_code: int) -> None: ...
     def resident(self, va: int, access: int) -> int | None: ...
     def invlpg(self, va: int) -> None: ...
     def invpcid(self, kind: int, pcid: int, va: int) -> Outcome: ...
@@ -83,6 +84,9 @@ class _C:
     def refill(self, va: int, access: int, user: bool) -> Translation:
         lib.mmu_refill(self._c, va, access, user, self._answer)
         return self._translation()
+
+    def page_fault(self, va: int, error_code: int) -> None:
+        lib.mmu_page_fault(self._c, va, error_code)
 
     def resident(self, va: int, access: int) -> int | None:
         entry = lib.mmu_resident(self._c, va, access)
@@ -127,6 +131,9 @@ class _Python:
 
     def refill(self, va: int, access: int, user: bool) -> Translation:
         return translate.mmu_refill(self._u, va, access, user)
+
+    def page_fault(self, va: int, error_code: int) -> None:
+        translate.mmu_page_fault(self._u, va, error_code)
 
     def resident(self, va: int, access: int) -> int | None:
         hit = translate.mmu_resident(self._u, va, access)
@@ -235,6 +242,10 @@ class Mmu(Unit):
     def refill(self, va: int, access: int, *, user: bool = True) -> Translation:
         """What translate() would answer, for a consumer with a cache of its own; no counter, no event."""
         return self._engine.refill(va & _U64, int(access), user)
+
+    def page_fault(self, va: int, error_code: int) -> None:
+        """Have the page fault happen that refill() told: CR2, counter, event (SDM 4.7); not in exact."""
+        self._engine.page_fault(va & _U64, error_code)
 
     def resident(self, va: int, access: int = Access.READ) -> TlbEntry | None:
         """The TLB entry that an access to va would find first, whatever its rights; changes nothing."""

@@ -44,7 +44,7 @@ struct uc_api {
 
 /* Addresses of mmu._native's functions, or of Python's in their place. */
 struct mmu_api {
-	void *refill, *translate, *invlpg, *write_cr0, *write_cr3, *write_cr4, *tables_changed;
+	void *refill, *translate, *page_fault, *invlpg, *write_cr0, *write_cr3, *write_cr4, *tables_changed;
 	void *walk;
 	void *fast_fault;	/* NULL: no fault is resolved inside the fill hook */
 	void *ring_emit, *take_code, *free_code;
@@ -134,6 +134,8 @@ u32 vcpu_enter_user(struct vcpu *v, u64 stub_pa, u64 rip, u64 rsp);
 int vcpu_add_region(struct vcpu *v, u64 base, u64 size);
 /* Somebody else's memory hooks need exact RIP and virtual addresses, in fast too. 0, or -ENOMEM. */
 int vcpu_serve_hooks(struct vcpu *v);
+/* Somebody else's CODE hooks are coming: keep the flags of denied instructions right. 0, or -1. */
+int vcpu_guard_flags(struct vcpu *v);
 /* The virtual address behind the guest-physical one a memory hook was given; valid inside it. */
 u64 vcpu_hook_address(struct vcpu *v, u64 pa);
 /* Copy up to n bytes at va as the processor would fetch them, without side effects. Returns how many. */

@@ -90,20 +90,25 @@ static void look_up(struct vcpu *v, u64 va, u64 pa, u32 access)
 		repair(v, va, &t);
 }
 
-/* The access runs into a second page: if that faults, it does so before anything is counted. */
+/*
+ * The access runs into a second page: if that faults, it does so before anything is counted, and
+ * the fill that follows for it will end the instruction, as the fault of a first page does.
+ */
 static bool second_page_faults(struct vcpu *v, u64 va2, u32 access)
 {
 	struct translation t;
 
 	if (MMU(v, mmu_refill, refill)(v->mmu, va2, access, v->user, &t) == XLATE_OK)
 		return false;
-	if (resolve_fault(v, va2, access, &t))
-		return false;
-	deny(v, va2, access, &t);
-	v->shared.exit.exact = 1;
-	v->stop = STOP_NONE;
 	v->foretold.page = va2;
 	v->foretold.access = access;
+	v->foretold.stop = STOP_RETRY;
+	if (!resolve_fault(v, va2, access, &t)) {
+		deny(v, va2, access, &t);
+		v->shared.exit.exact = 1;
+		v->stop = STOP_NONE;
+		v->foretold.stop = STOP_DENIED;
+	}
 	return true;
 }
 

@@ -44,15 +44,22 @@ void deny(struct vcpu *v, u64 va, u32 access, const struct translation *t)
 	v->stop = STOP_DENIED;
 }
 
-/* Let the fault at va happen, and resolve it here if that is quick.  Returns whether *t translates now. */
+/*
+ * The refill told *t, a fault at va: let it happen, and resolve it here if that is quick.
+ * Returns whether *t translates now.
+ */
 bool resolve_fault(struct vcpu *v, u64 va, u32 access, struct translation *t)
 {
 	u32 user = cpl(v) == 3;
 
 	if (v->ring && v->ring->enabled && v->fidelity != FIDELITY_TRACE)
 		v->ring->instruction = count_at(v, reg_read(v, UC_X86_REG_RIP));
-	if (MMU(v, mmu_translate, translate)(v->mmu, va, access, user, t) == XLATE_OK)
+	if (v->fidelity == FIDELITY_FAST) {
+		if (t->result == XLATE_PF)
+			MMU(v, mmu_page_fault, page_fault)(v->mmu, va, t->error_code);
+	} else if (MMU(v, mmu_translate, translate)(v->mmu, va, access, user, t) == XLATE_OK) {
 		return MMU(v, mmu_refill, refill)(v->mmu, va, access, user, t) == XLATE_OK;
+	}
 	if (t->result != XLATE_PF || !v->mm || !v->mmu_api.fast_fault)
 		return false;
 	if (!MMU(v, mm_fast_fault, fast_fault)(v->mm, va, t->error_code))
@@ -119,7 +126,8 @@ static bool foretold(struct vcpu *v, u64 va, u32 access)
 	if (v->foretold.page != page_of(va) || v->foretold.access != access)
 		return false;
 	v->foretold.page = NO_ADDRESS;
-	v->stop = STOP_DENIED;
+	v->stop = v->foretold.stop;
+	v->retried = access;
 	return true;
 }
 
@@ -142,10 +150,10 @@ bool fill(void *arg, u64 page, u64 va, u32 access, uc_tlb_entry *entry)
 		control_carry_out(v);
 	if (v->attached)
 		control_sync(v);
+	if (unlikely(foretold(v, va, access)))
+		return false;
 	if (MMU(v, mmu_refill, refill)(v->mmu, va, access, cpl(v) == 3, &t) == XLATE_OK)
 		return install(v, va, access, &t, entry);
-	if (foretold(v, va, access))
-		return false;
 	if (access == ACCESS_FETCH) {
 		v->block_insns = 0;
 		if (!v->stepping && !insn_needs_page(v, reg_read(v, UC_X86_REG_RIP), page)) {

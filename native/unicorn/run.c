@@ -213,8 +213,10 @@ static void finish_fault(struct vcpu *v, u64 rip, u32 access)
 		v->control = CONTROL_NONE;
 	uncount_from(v, rip);
 	fetch_denied(v, rip, access);
-	if (access != ACCESS_FETCH)
-		v->stream.denied = rip;
+	if (access == ACCESS_FETCH)
+		return;
+	restore_flags(v);
+	v->stream.denied = rip;
 }
 
 /* Tell Python why the run ended. */
@@ -307,7 +309,7 @@ static u64 reachable(struct vcpu *v, u64 until)
 {
 	u8 byte;
 
-	return vcpu_peek(v, until, &byte, 1) ? until : CODE_WINDOW;
+	return vcpu_peek(v, until, &byte, 1) ? until : CODE_WINDOW | v->ram->base;
 }
 
 void vcpu_run_until(struct vcpu *v, u64 until, u64 timeout_us, u64 limit)

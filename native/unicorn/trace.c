@@ -8,6 +8,32 @@ static void emit_insn(struct vcpu *v, u64 pc, u32 size)
 		MMU(v, ring_emit, ring_emit)(v->ring, EVENT_insn, pc, size, 0);
 }
 
+/*
+ * A fault in an instruction that has a CODE hook leaves Unicorn with other arithmetic flags than
+ * the instruction found: put those back.
+ */
+void restore_flags(struct vcpu *v)
+{
+	if (v->fidelity == FIDELITY_TRACE || v->guard_flags)
+		reg_write(v, UC_X86_REG_EFLAGS, v->stream.rflags);
+}
+
+static void save_flags(uc_engine *uc, u64 pc, u32 size, void *arg)
+{
+	struct vcpu *v = arg;
+
+	(void)uc, (void)pc, (void)size;
+	v->stream.rflags = reg_read(v, UC_X86_REG_EFLAGS);
+}
+
+int vcpu_guard_flags(struct vcpu *v)
+{
+	if (v->guard_flags || v->fidelity == FIDELITY_TRACE)
+		return 0;
+	v->guard_flags = add_hook(v, UC_HOOK_CODE, (void *)save_flags, 0);
+	return v->guard_flags ? 0 : -1;
+}
+
 void on_code(uc_engine *uc, u64 pc, u32 size, void *arg)
 {
 	struct vcpu *v = arg;
@@ -40,6 +66,7 @@ void on_code(uc_engine *uc, u64 pc, u32 size, void *arg)
 	v->control = v->attached ? control_of_block(v, pc, size) : CONTROL_NONE;
 	repeated = !again && pc == v->stream.insn && pc + size == v->stream.next;
 	v->stream.insn = pc;
+	v->stream.rflags = reg_read(v, UC_X86_REG_EFLAGS);
 	if (!fetch(v, pc, size, pc, repeated)) {
 		v->shared.count--;
 		v->block_insns = 0;

@@ -76,7 +76,7 @@ struct region {
 struct foretold {
 	u64 page;
 	u32 access;
-	u32 error_code;
+	enum stop stop;		/* STOP_DENIED, or STOP_RETRY if it is resolved */
 };
 
 /* The instruction stream, as the instruction TLB sees it (exact and trace). */
@@ -87,6 +87,7 @@ struct stream {
 	u64 crossed;		/* this denied instruction's second page is looked up already */
 	u64 insn;		/* trace: the last instruction */
 	u64 denied;		/* trace: the instruction that is about to be executed again */
+	u64 rflags;		/* with CODE hooks: before that instruction */
 };
 
 /* Whom the fill hook serves: all of a fill hook's user data. */
@@ -110,6 +111,7 @@ struct vcpu {
 	u8 *skip_pc;		/* private */
 	u32 fidelity;
 	bool counting, attached, armed, stepping, keep_pc;
+	bool guard_flags;	/* somebody else has CODE hooks: see restore_flags() */
 	bool owning;		/* each frame is open to loads and stores through one virtual page only */
 	bool window;		/* fills are about CODE_WINDOW, and only about it */
 	volatile bool stop_asked;
@@ -193,6 +195,7 @@ bool owned_by(struct vcpu *v, const struct region *r, u64 pa, u64 va);
 
 /* trace.c: instruction by instruction. */
 void on_code(uc_engine *uc, u64 pc, u32 size, void *arg);
+void restore_flags(struct vcpu *v);
 
 /* step.c: one instruction by RFLAGS.TF, which the guest never sees. */
 uc_err step(struct vcpu *v, u64 room);

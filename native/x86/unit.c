@@ -91,7 +91,7 @@ static struct tlb_entry entry_of_walk(const struct mmu_unit *u, const struct wal
 }
 
 /* Recognise a page fault (SDM vol. 3A 4.7), and forget what was cached for va (4.10.4.1). */
-static void page_fault(struct mmu_unit *u, u64 va, u32 error_code)
+void mmu_page_fault(struct mmu_unit *u, u64 va, u32 error_code)
 {
 	tlb_drop_page(u, va);
 	psc_drop_address(u, va, current_pcid(u));
@@ -140,7 +140,7 @@ static u32 translate_miss(struct mmu_unit *u, u64 va, u32 access, u32 user, bool
 		tlb_fill(u, TLB_STLB, &new);
 		tlb_fill(u, first_level(access), &new);
 	} else if (w.result == XLATE_PF) {
-		page_fault(u, va, w.error_code);
+		mmu_page_fault(u, va, w.error_code);
 	}
 	return answer_of_walk(u, &w, user, t);
 }
@@ -181,7 +181,7 @@ u32 mmu_translate(struct mmu_unit *u, u64 va, u32 access, u32 user, struct trans
 		return hand_out(u, t);
 	}
 	if (mmu_walk(u, va, access, user, WALK_HARDWARE, &w) == XLATE_PF)
-		page_fault(u, va, w.error_code);
+		mmu_page_fault(u, va, w.error_code);
 	answer_of_walk(u, &w, user, t);
 	return hand_out(u, t);
 }

@@ -53,9 +53,16 @@ u32 mmu_translate(struct mmu_unit *u, u64 va, u32 access, u32 user, struct trans
  * times of its own choosing: no counter, no event, no change to the model.  In exact it is what
  * mmu_translate() would say now: a resident entry decides, else a WALK_PROBE from where that walk
  * would begin (the access itself, which follows, sets A and D through mmu_translate()); not in
- * exact, a WALK_QUIET.  A fault is only told: the consumer calls mmu_translate() to have it happen.
+ * exact, a WALK_QUIET.  A fault is only told: the consumer has it happen by mmu_translate(), or,
+ * not in exact, by mmu_page_fault().
  */
 u32 mmu_refill(struct mmu_unit *u, u64 va, u32 access, u32 user, struct translation *t);
+
+/*
+ * Have the page fault happen that mmu_refill() told: what mmu_translate() does of it, without
+ * walking again.  Not in exact, where the access counts its own look-up and walk.
+ */
+void mmu_page_fault(struct mmu_unit *u, u64 va, u32 error_code);
 
 /* The first- or second-level entry an access to va would find first, whatever its rights, or NULL. No side effects. */
 struct tlb_entry *mmu_resident(struct mmu_unit *u, u64 va, u32 access);
