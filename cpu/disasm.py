@@ -40,7 +40,7 @@ def disassemble_one(code: bytes, rip: int) -> str:
     for _, size, mnemonic, operands in _decoder(False).disasm_lite(code, rip, 1):
         del size
         return f"{mnemonic} {operands}".rstrip()
-    return f"(bad) {code[:MAX_INSTRUCTION].hex(' ')}"
+    return f"(bad) {code[:MAX_INSTRUCTION].hex(' ')}".rstrip()
 
 
 def disassemble(code: bytes, rip: int) -> Iterator[tuple[int, int, str]]:

@@ -124,10 +124,11 @@ class Processor:
     def _settle(self, exit_: Any) -> None:
         """What C leaves to Python: errors, and the exact address of a fault where only its page is known."""
         reason = exit_.reason
-        if reason == lib.EXIT_PAGE_FAULT:
-            if not exit_.exact:
-                exit_.address = self._exact_address(exit_)
-                self.mmu.c.cr2 = exit_.address
+        if reason == lib.EXIT_PAGE_FAULT and not exit_.exact:
+            exit_.address = self._exact_address(exit_)
+            self.mmu.c.cr2 = exit_.address
+        elif reason == lib.EXIT_EXCEPTION and exit_.address and not exit_.exact:
+            exit_.address = self._exact_address(exit_)
         elif reason == lib.EXIT_BAD_TABLE:
             raise bad_table(self, exit_)
         elif reason == lib.EXIT_ABORTED:

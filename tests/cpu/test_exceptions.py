@@ -73,7 +73,8 @@ def test_an_emulated_instruction_counts_as_executed(how: How) -> None:
 @pytest.mark.parametrize("how", FIDELITIES, ids=str)
 def test_syscall(how: How) -> None:
     """RCX gets the next instruction's address and R11 the flags (SDM vol. 2 SYSCALL); the result goes to RAX."""
-    source = "mov eax, 39; mov edi, 1; mov esi, 2; mov edx, 3; mov r10d, 4; mov r8d, 5; mov r9d, 6; stc; syscall; mov rbx, rax; syscall"
+    arguments = "mov edi, 1; mov esi, 2; mov edx, 3; mov r10d, 4; mov r8d, 5; mov r9d, 6"
+    source = f"mov eax, 39; {arguments}; stc; syscall; mov rbx, rax; syscall"
     with world(source, how) as w:
         exit_ = w.run()
         assert (exit_.reason, exit_.nr, list(exit_.arg)) == (VmExit.SYSCALL, 39, [1, 2, 3, 4, 5, 6])

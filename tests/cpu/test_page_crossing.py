@@ -16,7 +16,9 @@ LAST = DATA + SIZE
 @pytest.mark.parametrize("how", ALL, ids=str)
 @pytest.mark.parametrize("offset", [0xFFF, 0xFFD, 0xFF9])
 def test_both_pages_are_faulted_in(how: How, offset: int) -> None:
-    with world("mov [rdi], rax; mov rbx, [rdi]; syscall", how, regs={"RDI": DATA + offset, "RAX": 0x0123456789ABCDEF}) as w:
+    with world(
+        "mov [rdi], rax; mov rbx, [rdi]; syscall", how, regs={"RDI": DATA + offset, "RAX": 0x0123456789ABCDEF}
+    ) as w:
         assert w.run().reason == VmExit.SYSCALL
         assert w.vcpu.read_reg(reg("RBX")) == 0x0123456789ABCDEF
         assert w.data(8, DATA + offset) == bytes.fromhex("efcdab8967452301")
@@ -25,7 +27,9 @@ def test_both_pages_are_faulted_in(how: How, offset: int) -> None:
 
 
 @pytest.mark.parametrize("how", ALL, ids=str)
-@pytest.mark.parametrize("access", ["mov [rdi], rax", "mov rax, [rdi]", "push [rdi]", "add [rdi], rax", "movdqu xmm0, [rdi]"])
+@pytest.mark.parametrize(
+    "access", ["mov [rdi], rax", "mov rax, [rdi]", "push [rdi]", "add [rdi], rax", "movdqu xmm0, [rdi]"]
+)
 def test_the_second_page_is_absent(how: How, access: str) -> None:
     """The fault is on the second page's first byte, and nothing is stored to the first page."""
     with world(f"nop; {access}; syscall", how, regs={"RDI": LAST - 3, "RAX": 0xFFFFFFFFFFFFFFFF}) as w:
@@ -62,7 +66,8 @@ def test_two_look_ups_each() -> None:
 @pytest.mark.parametrize("how", FIDELITIES, ids=str)
 def test_the_zero_page_twice(how: How) -> None:
     """Both halves of the load come from one frame through two virtual pages."""
-    source = "mov al, [0x601000]; mov bl, [0x602000]; mov rcx, [0x601ffc]; mov rdx, [0x601ffc]; mov al, [0x601000]; syscall"
+    crossing = "mov rcx, [0x601ffc]; mov rdx, [0x601ffc]"
+    source = f"mov al, [0x601000]; mov bl, [0x602000]; {crossing}; mov al, [0x601000]; syscall"
     with world(source, how) as w:
         w.run()
         assert w.mmu.walk(DATA + 0x1000).pa == w.mmu.walk(DATA + 0x2000).pa
@@ -87,7 +92,7 @@ def test_an_instruction_across_pages(how: How, offset: int) -> None:
         w.check()
 
 
-@pytest.mark.parametrize("offset", range(0, 20))
+@pytest.mark.parametrize("offset", range(20))
 def test_instruction_look_ups_across_pages(offset: int) -> None:
     """One for each page entered by a transfer, or by running into it; alike in exact and trace."""
     counters = []

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A run with a limit ends at exactly that instruction, with the same state whatever ran it and however it was sliced."""
+"""A run ends at exactly its limit, with the same state whatever ran it and however it was sliced."""
 
 from __future__ import annotations
 
