@@ -54,6 +54,20 @@ static inline u32 permissions(const struct mmu_unit *u, u32 rights, u32 xd, u32 
 	return perms;
 }
 
+/* The error code of a fault (SDM vol. 3A 4.7); why is 0, PF_P or PF_P | PF_RSVD. */
+static inline u32 error_code_of(const struct mmu_unit *u, u32 access, u32 user, u32 why)
+{
+	u32 code = why;
+
+	if (access == ACCESS_WRITE)
+		code |= PF_WR;
+	if (user)
+		code |= PF_US;
+	if (access == ACCESS_FETCH && (u->cr4 & CR4_SMEP || (u->cr4 & CR4_PAE && u->efer & EFER_NXE)))
+		code |= PF_ID;
+	return code;
+}
+
 static inline bool allows(u32 perms, u32 access)
 {
 	return perms >> access & 1;

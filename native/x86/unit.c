@@ -255,7 +255,11 @@ u32 mmu_refill(struct mmu_unit *u, u64 va, u32 access, u32 user, struct translat
 	struct warm e;
 	u32 perms;
 
-	if (unlikely(!walk_warm(u, va, access, user, &e)))
+	if (unlikely(!warm_to_pte(u, va, user, &e)))
+		return refill_in_full(u, va, access, user, t);
+	if (!(e.pte & X86_P))
+		return no_translation(XLATE_PF, error_code_of(u, access, user, 0), t);
+	if (unlikely(!pte_is_warm(u, access, user, &e)))
 		return refill_in_full(u, va, access, user, t);
 	perms = warm_permissions(u, &e, user);
 	if (unlikely(!allows(perms, access)))

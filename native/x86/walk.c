@@ -41,16 +41,10 @@ static u64 reserved_bits(const struct mmu_unit *u, u64 entry, u32 level)
 	return reserved;
 }
 
-/* The error code of a fault (SDM vol. 3A 4.7); why is 0, PF_P or PF_P | PF_RSVD. */
+/* The walk ends in a fault; why is 0, PF_P or PF_P | PF_RSVD. */
 static u32 fault(const struct mmu_unit *u, u32 access, u32 user, u32 why, struct walk *w)
 {
-	w->error_code = why;
-	if (access == ACCESS_WRITE)
-		w->error_code |= PF_WR;
-	if (user)
-		w->error_code |= PF_US;
-	if (access == ACCESS_FETCH && (u->cr4 & CR4_SMEP || (u->cr4 & CR4_PAE && u->efer & EFER_NXE)))
-		w->error_code |= PF_ID;
+	w->error_code = error_code_of(u, access, user, why);
 	return w->result = XLATE_PF;
 }
 

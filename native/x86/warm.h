@@ -42,19 +42,18 @@ static always_inline u64 warm_entry(uintptr_t bias, u64 table, u64 va, u32 level
 }
 
 /*
- * Read the four entries of va; false if one is not as the full walk would leave it.  One comparison
- * an entry asks for P, A, no PS, U/S if user, and an address in the block: then no bit that
- * MAXPHYADDR reserves is set either, and under NXE no other bit is reserved.
+ * Read the four entries of va; false if one above the PTE is not as the full walk would leave it.
+ * One comparison an entry asks for P, A, no PS, U/S if user, and an address in the block: then no
+ * bit that MAXPHYADDR reserves is set either, and under NXE no other bit is reserved.
  * In exact it declines: there the full walk marks tables.
  */
-static always_inline bool walk_warm(const struct mmu_unit *u, u64 va, u32 access, u32 user, struct warm *e)
+static always_inline bool warm_to_pte(const struct mmu_unit *u, u64 va, u32 user, struct warm *e)
 {
 	const struct memory *ram = u->ram;
 	const uintptr_t bias = (uintptr_t)ram->ram - ram->base;
 	const u64 outside = X86_ADDR_MASK & -warm_block(ram);
 	const u64 used = X86_P | X86_A | (user ? X86_US : 0);
 	const u64 mask = outside | used | X86_PS, want = ram->base | used;
-	const u64 d = access == ACCESS_WRITE ? X86_D : 0;
 
 	if (unlikely(!va_is_canonical(va) || u->exact || !(u->cr0 & CR0_PG) || !(u->efer & EFER_NXE)))
 		return false;
@@ -70,7 +69,22 @@ static always_inline bool walk_warm(const struct mmu_unit *u, u64 va, u32 access
 	if (unlikely((e->pde & mask) != want))
 		return false;
 	e->pte = warm_entry(bias, e->pde, va, 1);
-	return likely((e->pte & (outside | used | d)) == (want | d));
+	return true;
+}
+
+/* Is the PTE as the full walk would leave it too? */
+static always_inline bool pte_is_warm(const struct mmu_unit *u, u32 access, u32 user, const struct warm *e)
+{
+	const u64 outside = X86_ADDR_MASK & -warm_block(u->ram);
+	const u64 used = X86_P | X86_A | (user ? X86_US : 0) | (access == ACCESS_WRITE ? X86_D : 0);
+
+	return (e->pte & (outside | used)) == (u->ram->base | used);
+}
+
+/* Read the four entries of va; false if one is not as the full walk would leave it. */
+static always_inline bool walk_warm(const struct mmu_unit *u, u64 va, u32 access, u32 user, struct warm *e)
+{
+	return warm_to_pte(u, va, user, e) && likely(pte_is_warm(u, access, user, e));
 }
 
 static always_inline u64 warm_rights(const struct warm *e)
