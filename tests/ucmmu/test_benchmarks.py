@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Rule: a benchmark's record says what it compared, and its ratio is ours / peer; ours and peer take turns."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from benchmarks import __main__ as command
+from benchmarks.measure import Result, compare
+from benchmarks.refcount import refcount_pair
+
+
+def result(ours, peer, goal):
+    return Result("name", ours, peer, "ns", goal, (0.0, 1.0), "note")
+
+
+def test_the_two_take_turns_and_change_places():
+    calls = []
+
+    def figure(name, value):
+        calls.append(name)
+        return value
+
+    measured = compare(
+        "name",
+        lambda: figure("ours", 3.0),
+        lambda: figure("peer", 2.0),
+        unit="s",
+        goal="<= 1",
+        note="",
+        rounds=2,
+        warm_up=False,
+    )
+    assert calls == ["ours", "peer", "peer", "ours"]
+    assert (measured.ratio, measured.met) == (1.5, False)
+
+
+@pytest.mark.parametrize(
+    ("ours", "goal", "met"),
+    [(6, ">= 0.6", True), (5, ">= 0.6", False), (2, "<= 0.2", True), (3, "<= 0.2", False)],
+)
+def test_goals_go_both_ways(ours, goal, met):
+    assert result(ours, 10, goal).met is met
+
+
+def test_one_that_is_run_gives_a_record_of_json():
+    (measured,) = refcount_pair()
+    record = json.loads(json.dumps(measured.record()))
+    assert {"name", "ours", "peer", "ratio", "unit"} <= set(record)
+    assert record["ratio"] == record["ours"] / record["peer"]
+
+
+def test_results_are_one_object_a_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(command, "RESULTS", tmp_path / "results" / "latest.jsonl")
+    monkeypatch.setattr(command, "BENCHMARKS", {"first": lambda: [result(1, 2, "<= 1")], "second": list})
+    monkeypatch.setattr("sys.argv", ["benchmarks", "first"])
+    assert command.main() == 0
+    (line,) = (tmp_path / "results" / "latest.jsonl").read_text().splitlines()
+    assert json.loads(line)["ratio"] == 0.5
+    assert "0.500" in capsys.readouterr().out
