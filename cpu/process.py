@@ -205,6 +205,7 @@ class LinuxProcess:
         self.notes: list[str] = []
         self.ring = mm.ring
         self._rcu = mm.c.rcu
+        self._ram = mm.memory.c
         self._code_written = mm.code_written
         self.image = MappedFile(exe.data, path=exe.real_path)
         self.image.get()
@@ -295,6 +296,8 @@ class LinuxProcess:
             self.mm.engine.rcu_process_callbacks(self.mm)
         if self._code_written:
             self._drop_written_code()
+        if self._ram.nr_dirty_free > self._ram.keep_dirty:
+            self.mm.memory.trim(self._ram.keep_dirty // 2)
 
     def _drop_written_code(self) -> None:
         """Have the vCPU translate code again that the kernel wrote to."""

@@ -82,6 +82,7 @@ class Machine:
             self.printer = TracePrinter(trace, self._read_code, disassemble_one, arrays)
             self.ring = EventRing(RING_RECORDS, on_full=self.printer.drain)
             self.ring.enable()
+            self.memory.record(self.ring)
         try:
             self._build(options, geometry)
         except MmuError as error:

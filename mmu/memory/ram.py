@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mmu._native import ffi, lib
 from mmu.errors import MmuError, OutOfMemory
 from mmu.memory.frames import describe_page
+
+if TYPE_CHECKING:
+    from mmu.events import EventRing
 
 PAGE_SHIFT: int = lib.PAGE_SHIFT
 PAGE_SIZE: int = lib.PAGE_SIZE
@@ -137,6 +140,11 @@ class Memory:
         if not 0 <= index < self.c.nr_pages:
             raise MmuError(f"frame {pfn:#x} is not guest RAM")
         return self.c.pages[index]
+
+    def record(self, ring: EventRing) -> None:
+        """Tell frames handed out and taken back to this ring, from now on."""
+        self._ring = ring
+        self.c.ring = ring.c
 
     def trim(self, keep: int = 0) -> int:
         """Give host memory of free frames back until at most ``keep`` such frames are left; returns bytes."""

@@ -38,7 +38,7 @@ class World:
     def __post_init__(self) -> None:
         self.memory = Memory(self.ram)
         self.ring = EventRing(1 << 20)
-        self.memory.c.ring = self.ring.c
+        self.memory.record(self.ring)
         self.mmu = Mmu(self.memory, geometry="tiny", engine=self.engine, exact=self.exact, ring=self.ring)
         self.mm = MmStruct(self.memory, self.mmu, policy=self.policy, engine=self.engine, ring=self.ring)
         self.mm.overcommit_memory = OVERCOMMIT_ALWAYS

@@ -11,7 +11,7 @@ from mmu.memory import Memory
 
 
 def test_alloc_and_free_are_told(memory: Memory, ring: EventRing) -> None:
-    memory.c.ring = ring.c
+    memory.record(ring)
     single, block = memory.alloc_pages(), memory.alloc_pages(2)
     memory.free_pages(block, 2)
     memory.put_page(single)
@@ -24,7 +24,7 @@ def test_alloc_and_free_are_told(memory: Memory, ring: EventRing) -> None:
 
 
 def test_a_failed_allocation_is_no_event(memory: Memory, ring: EventRing) -> None:
-    memory.c.ring = ring.c
+    memory.record(ring)
     memory.c.fail_after = 0
     with pytest.raises(OutOfMemory):
         memory.alloc_pages()
