@@ -22,5 +22,6 @@ typedef int64_t s64;
 #define PAGE_MASK (~(u64)(PAGE_SIZE - 1))
 #define likely(x) __builtin_expect(!!(x), 1)
 #define unlikely(x) __builtin_expect(!!(x), 0)
+#define always_inline inline __attribute__((always_inline))
 
 #endif

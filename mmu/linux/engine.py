@@ -3,7 +3,8 @@
 
 Both work on the same bytes (RAM, ``struct page``, ``mm_struct``, ``mmu_gather``) and give the same answers,
 counters and events; ``tests/linux/test_engines_agree.py`` holds them together. ``mm.engine`` is the one in force.
-What each function means is said where the Python engine defines it. A broken invariant raises MmBug from the call that met it.
+What each function means is said where the Python engine defines it. A broken invariant raises MmBug from the call
+that met it.
 """
 
 from __future__ import annotations

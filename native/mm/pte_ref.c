@@ -16,13 +16,14 @@ void pte_ref_init(struct mm_struct *mm, u64 pfn, pmd_t *pmd, u32 count)
 	__atomic_store_n(&page->pte_refcount, count, __ATOMIC_RELAXED);
 }
 
-void pte_get_many(struct mm_struct *mm, pmd_t *pmd, u32 nr)
+/* pte_get_many(), inlined where nr is known: one atomic of the hottest kind should cost little more. */
+static always_inline void table_get(struct mm_struct *mm, pmd_t *pmd, u32 nr)
 {
 	u64 pmdval = *pmd;
 	struct page *page = pmd_page(mm, pmdval);
 	u32 old;
 
-	if (!nr || !pte_ref_is_enabled(mm))
+	if (!nr || unlikely(!pte_ref_is_enabled(mm)))
 		return;
 	old = __atomic_fetch_add(&page->pte_refcount, nr, __ATOMIC_RELAXED);
 	if (unlikely(old - 1 >= PTE_REF_MAX - nr)) {
@@ -35,12 +36,17 @@ void pte_get_many(struct mm_struct *mm, pmd_t *pmd, u32 nr)
 
 void pte_get(struct mm_struct *mm, pmd_t *pmd)
 {
-	pte_get_many(mm, pmd, 1);
+	table_get(mm, pmd, 1);
+}
+
+void pte_get_many(struct mm_struct *mm, pmd_t *pmd, u32 nr)
+{
+	table_get(mm, pmd, nr);
 }
 
 void pte_entries_set(struct mm_struct *mm, pmd_t *pmd, u32 nr)
 {
-	pte_get_many(mm, pmd, nr);
+	table_get(mm, pmd, nr);
 }
 
 static bool page_get_unless_zero(struct mm_struct *mm, u64 pmdval)
@@ -63,7 +69,7 @@ bool pte_get_unless_zero(struct mm_struct *mm, pmd_t *pmd)
 }
 
 /* Drop nr references of the table that pmdval names. Returns whether none is left. */
-static bool table_put(struct mm_struct *mm, u64 pmdval, u32 nr)
+static always_inline bool table_put(struct mm_struct *mm, u64 pmdval, u32 nr)
 {
 	struct page *page = pmd_page(mm, pmdval);
 	u32 old = __atomic_fetch_sub(&page->pte_refcount, nr, __ATOMIC_ACQ_REL);
@@ -241,7 +247,8 @@ void pte_put_many(struct mm_struct *mm, pmd_t *pmd, u64 addr, u32 nr)
 
 void pte_put(struct mm_struct *mm, pmd_t *pmd, u64 addr)
 {
-	pte_put_many(mm, pmd, addr, 1);
+	if (likely(pte_ref_is_enabled(mm)) && table_put(mm, *pmd, 1))
+		free_pte_table(mm, pmd, addr);
 }
 
 void pte_put_many_tlb(struct mmu_gather *tlb, pmd_t *pmd, u64 addr, u32 nr)

@@ -9,7 +9,6 @@
 
 #include "x86/internal.h"
 
-#define always_inline inline __attribute__((always_inline))
 /* The kernel's: the compiler knows nothing of the variable's value any more. */
 #define OPTIMIZER_HIDE_VAR(var) __asm__("" : "=r"(var) : "0"(var))
 
