@@ -14,6 +14,7 @@ from typing import Any, Final
 import unicorn
 from unicorn import (
     UC_ARCH_X86,
+    UC_HOOK_BLOCK,
     UC_HOOK_CODE,
     UC_HOOK_MEM_READ,
     UC_HOOK_MEM_READ_AFTER,
@@ -86,6 +87,7 @@ class Attached(Processor):
         self.ring = ring
         self.fidelity = _fidelity(fidelity)
         self._hooks: list[int] = []
+        self._until: int | None = None
         regions = list(uc.mem_regions())
         self.memory = Memory(ram, base=_place(regions, ram, base))
         self.mmu = Mmu(self.memory, engine=engine, geometry=geometry, ring=ring)
@@ -254,6 +256,7 @@ class Attached(Processor):
         Unicorn itself reports.
         """
         self.uc.reg_write(UC_X86_REG_RIP, begin)
+        self._until = until
         limit = self.shared.count + count if count else U64
         while True:
             lib.vcpu_run_until(self.c, until, timeout, limit)
@@ -321,6 +324,8 @@ class Attached(Processor):
         else:
             if htype & UC_HOOK_CODE and lib.vcpu_guard_flags(self.c):
                 raise EngineError("Unicorn refused our hook")
+            if htype & (UC_HOOK_CODE | UC_HOOK_BLOCK):
+                callback = self._before_the_end(callback)
             handle = self.uc.hook_add(htype, callback, user_data, begin, end, *args)
         self.uc.ctl_flush_tb()
         self._hooks.append(handle)
@@ -343,6 +348,15 @@ class Attached(Processor):
                 callback(uc, access, address, size, value, data)
 
         return with_virtual_address
+
+    def _before_the_end(self, callback: Callable[..., Any]) -> Callable[..., Any]:
+        """Without the call for the end address, which our own way of stopping there would make."""
+
+        def unless_at_end(uc: Uc, address: int, *rest: Any) -> None:
+            if address != self._until:
+                callback(uc, address, *rest)
+
+        return unless_at_end
 
 
 def _fidelity(fidelity: Fidelity | str) -> Fidelity:

@@ -6,7 +6,6 @@ The work is done by the hooks of native/unicorn; here a run is started, and what
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from enum import IntEnum
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
@@ -194,11 +193,6 @@ class Processor:
     def write_reg(self, reg: int, value: int) -> None:
         """Set a register of at most 64 bits, by its UC_X86_REG_* number."""
         lib.vcpu_reg_write(self.c, reg, value & U64)
-
-    def write_regs(self, values: Iterable[tuple[int, int]]) -> None:
-        """Set several registers: pairs of a UC_X86_REG_* number and a value."""
-        for reg, value in values:
-            self.write_reg(reg, value)
 
     def peek(self, va: int, length: int = MAX_INSTRUCTION) -> bytes:
         """Up to ``length`` bytes of code at va, as the processor would fetch them; no side effects."""

@@ -7,16 +7,11 @@
 
 #include "unicorn/vcpu.h"
 
-/*
- * Ask Unicorn for the block's instructions; decode them if it answers for another block, or may
- * count the end address as one.
- */
+/* Ask Unicorn for the block's instructions; decode them if it answers for another block. */
 static u32 ask_insns(struct vcpu *v, u64 pc, u32 size)
 {
 	uc_tb tb;
 
-	if (v->attached && pc + size == v->until)
-		return insn_count(v, pc, pc + size, NULL);
 	memset(&tb, 0, sizeof(tb));
 	if (UC(v, ctl)(v->uc, UC_CTL_READ_WRITE(UC_CTL_TB_REQUEST_CACHE, 2), pc, &tb) == UC_ERR_OK &&
 	    tb.pc == pc && tb.size == size)

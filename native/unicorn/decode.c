@@ -7,7 +7,7 @@
 typedef bool (*cs_disasm_iter_fn)(size_t handle, const u8 **code, size_t *size, u64 *address, void *insn);
 
 /* Guest-physical address that a fetch at va would use; no side effects.  False if it would fault. */
-static bool probe(struct vcpu *v, u64 va, u64 *pa)
+bool probe(struct vcpu *v, u64 va, u64 *pa)
 {
 	u32 user = cpl(v) == 3;
 	struct translation t;

@@ -142,8 +142,6 @@ u64 vcpu_hook_address(struct vcpu *v, u64 pa);
 u32 vcpu_peek(struct vcpu *v, u64 va, void *out, u32 n);
 u64 vcpu_reg_read(struct vcpu *v, int reg);
 void vcpu_reg_write(struct vcpu *v, int reg, u64 value);
-/* Write nr registers at once. */
-void vcpu_reg_write_many(struct vcpu *v, const int *reg, const u64 *value, u32 nr);
 /* Privilege level the guest runs at. */
 u32 vcpu_cpl(struct vcpu *v);
 /* cffi-end */

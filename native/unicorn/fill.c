@@ -142,7 +142,7 @@ bool fill(void *arg, u64 page, u64 va, u32 access, uc_tlb_entry *entry)
 	struct vcpu *v = arg;
 	struct translation t;
 
-	if (unlikely(v->window || (page & CODE_WINDOW_MASK) == CODE_WINDOW))
+	if (unlikely(v->window))
 		return window_fill(page, entry);
 	if (unlikely(v->undo))
 		return false;

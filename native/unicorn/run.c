@@ -125,6 +125,8 @@ static void free_regions(struct vcpu *v)
 static void reset(struct vcpu *v)
 {
 	v->code_store = NO_ADDRESS;
+	v->until = NO_ADDRESS;
+	v->watched = NO_ADDRESS;
 	v->foretold.page = NO_ADDRESS;
 	v->stream = (struct stream){ .next = NO_ADDRESS, .crossing = NO_ADDRESS, .crossed = NO_ADDRESS,
 				     .insn = NO_ADDRESS, .denied = NO_ADDRESS };
@@ -170,6 +172,8 @@ struct vcpu *vcpu_create(const struct vcpu_config *config, const struct uc_api *
 
 void vcpu_unhook(struct vcpu *v)
 {
+	if (v->watched != NO_ADDRESS)
+		UC(v, hook_del)(v->uc, v->end_hook);
 	while (v->nr_hooks)
 		UC(v, hook_del)(v->uc, v->hook[--v->nr_hooks]);
 	UC(v, ctl)(v->uc, UC_CTL_WRITE(UC_CTL_TLB_FLUSH, 0));
@@ -194,18 +198,18 @@ void vcpu_stop(struct vcpu *v)
 }
 
 /* Start Unicorn at RIP; returns what uc_emu_start() did, and v->stop says the rest. */
-uc_err start(struct vcpu *v, u64 until, u64 timeout_us)
+uc_err start(struct vcpu *v, u64 timeout_us)
 {
 	v->stop = STOP_NONE;
 	v->foretold.page = NO_ADDRESS;
-	uc_err err = UC(v, emu_start)(v->uc, reg_read(v, UC_X86_REG_RIP), until, timeout_us, 0);
+	uc_err err = UC(v, emu_start)(v->uc, reg_read(v, UC_X86_REG_RIP), 0, timeout_us, 0);
 	if (unlikely(v->undo))
 		undo_port(v);
 	return err;
 }
 
-/* The instruction at rip did not complete: it is not counted, and fetched already. */
-static void finish_fault(struct vcpu *v, u64 rip, u32 access)
+/* The block under way was left before the instruction at rip, which is fetched already. */
+static void cut_block(struct vcpu *v, u64 rip, u32 access)
 {
 	if (access != ACCESS_FETCH && v->fidelity == FIDELITY_EXACT)
 		fetch_catch_up(v, false);
@@ -213,6 +217,12 @@ static void finish_fault(struct vcpu *v, u64 rip, u32 access)
 		v->control = CONTROL_NONE;
 	uncount_from(v, rip);
 	fetch_denied(v, rip, access);
+}
+
+/* The instruction at rip did not complete. */
+static void finish_fault(struct vcpu *v, u64 rip, u32 access)
+{
+	cut_block(v, rip, access);
 	if (access == ACCESS_FETCH)
 		return;
 	restore_flags(v);
@@ -244,6 +254,10 @@ static void leave(struct vcpu *v, uc_err err)
 	case STOP_LIMIT:
 		exit->reason = EXIT_LIMIT;
 		break;
+	case STOP_END:
+		exit->reason = EXIT_STOPPED;
+		cut_block(v, exit->rip, ACCESS_READ);
+		break;
 	default:
 		if (err == UC_ERR_INSN_INVALID) {
 			exit->reason = EXIT_EXCEPTION;
@@ -274,7 +288,7 @@ static bool prepare(struct vcpu *v)
 }
 
 /* Go on block by block; where blocks are too long for the limit, or reach too far, step by step. */
-static uc_err run_to_stop(struct vcpu *v, u64 until, u64 timeout_us)
+static uc_err run_to_stop(struct vcpu *v, u64 timeout_us)
 {
 	bool by_steps = false;
 
@@ -285,7 +299,7 @@ static uc_err run_to_stop(struct vcpu *v, u64 until, u64 timeout_us)
 		v->stop = v->stop_asked ? STOP_ASKED : STOP_LIMIT;
 		if (v->stop_asked || v->shared.count >= v->limit)
 			return UC_ERR_OK;
-		err = by_steps ? step(v, v->limit - v->shared.count) : start(v, until, timeout_us);
+		err = by_steps ? step(v, v->limit - v->shared.count) : start(v, timeout_us);
 		if (v->stop == STOP_AHEAD) {
 			err = step(v, v->limit - v->shared.count);
 			stepped = true;
@@ -296,38 +310,24 @@ static uc_err run_to_stop(struct vcpu *v, u64 until, u64 timeout_us)
 			finish_fault(v, reg_read(v, UC_X86_REG_RIP), v->retried);
 		else if (v->stop != STOP_NONE || err != UC_ERR_OK || !stepped)
 			return err;
-		else if (v->attached && reg_read(v, UC_X86_REG_RIP) == until)
-			return err;
 	}
-}
-
-/*
- * After a run Unicorn looks up where its end address lies.  If that is nowhere, the run cannot get
- * there, and an address of the window does as well.
- */
-static u64 reachable(struct vcpu *v, u64 until)
-{
-	u8 byte;
-
-	return vcpu_peek(v, until, &byte, 1) ? until : CODE_WINDOW | v->ram->base;
-}
-
-void vcpu_run_until(struct vcpu *v, u64 until, u64 timeout_us, u64 limit)
-{
-	uc_err err;
-
-	if (v->attached)
-		until = reachable(v, until);
-	v->epoch += until != v->until;
-	v->until = until;
-	v->limit = limit;
-	err = prepare(v) ? run_to_stop(v, until, timeout_us) : UC_ERR_HOOK;
-	leave(v, err);
 }
 
 void vcpu_run(struct vcpu *v, u64 limit)
 {
-	vcpu_run_until(v, 0, 0, limit);
+	v->limit = limit;
+	leave(v, prepare(v) ? run_to_stop(v, 0) : UC_ERR_HOOK);
+}
+
+void vcpu_run_until(struct vcpu *v, u64 until, u64 timeout_us, u64 limit)
+{
+	uc_err err = begin_run(v, until);
+
+	v->limit = limit;
+	if (err == UC_ERR_OK)
+		err = prepare(v) ? run_to_stop(v, timeout_us) : UC_ERR_HOOK;
+	leave(v, err);
+	end_run(v);
 }
 
 void vcpu_skip(struct vcpu *v, u32 length)
@@ -384,10 +384,4 @@ u64 vcpu_reg_read(struct vcpu *v, int reg)
 void vcpu_reg_write(struct vcpu *v, int reg, u64 value)
 {
 	reg_write(v, reg, value);
-}
-
-void vcpu_reg_write_many(struct vcpu *v, const int *reg, const u64 *value, u32 nr)
-{
-	for (u32 i = 0; i < nr; i++)
-		reg_write(v, reg[i], value[i]);
 }

@@ -89,10 +89,10 @@ static uc_err start_trapping(struct vcpu *v)
 	uc_err err;
 
 	if (!v->attached)
-		return start(v, 0, 0);
+		return start(v, 0);
 	if (!add_hook(v, UC_HOOK_INTR, (void *)on_interrupt, 0))
 		return UC_ERR_HOOK;
-	err = start(v, 0, 0);
+	err = start(v, 0);
 	UC(v, hook_del)(v->uc, v->hook[--v->nr_hooks]);
 	return err;
 }

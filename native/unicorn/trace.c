@@ -46,6 +46,13 @@ void on_code(uc_engine *uc, u64 pc, u32 size, void *arg)
 	if (v->code_store != NO_ADDRESS)
 		recount_cut_block(v, pc, size);
 	attend(v);
+	if (v->stop != STOP_NONE)
+		return;
+	if (pc == v->until) {
+		v->block_insns = 0;
+		stop_at_end(v);
+		return;
+	}
 	if (v->stop_asked || v->shared.count >= v->limit) {
 		v->stop = v->stop_asked ? STOP_ASKED : STOP_LIMIT;
 		v->block_insns = 0;

@@ -45,6 +45,7 @@ enum stop {
 	STOP_SYSCALL,
 	STOP_INTERRUPT,		/* vector says which */
 	STOP_ASKED,
+	STOP_END,		/* attached: the end address is reached */
 };
 
 /* What an instruction that ends a block does to the MMU (found when a block is first seen). */
@@ -123,7 +124,9 @@ struct vcpu {
 	bool undo;		/* the guest touched a port: the rest of the block is void, registers go back */
 	u64 port[NR_PORT_REGS];
 	u64 limit;
-	u64 until;		/* attached: where this run ends */
+	u64 until;		/* attached: where vcpu_run_until() ends; NO_ADDRESS outside of it */
+	u64 watched;		/* the address that has the hook for it */
+	uc_hook end_hook;
 
 	u64 block_pc;		/* the block under way: [block_pc, block_pc + block_size) */
 	u32 block_size;
@@ -197,12 +200,17 @@ bool owned_by(struct vcpu *v, const struct region *r, u64 pa, u64 va);
 void on_code(uc_engine *uc, u64 pc, u32 size, void *arg);
 void restore_flags(struct vcpu *v);
 
+/* end.c: the end address of a run in an instance that was attached to. */
+uc_err begin_run(struct vcpu *v, u64 until);
+void end_run(struct vcpu *v);
+void stop_at_end(struct vcpu *v);
+
 /* step.c: one instruction by RFLAGS.TF, which the guest never sees. */
 uc_err step(struct vcpu *v, u64 room);
 
 /* run.c: hooks on, Unicorn started. */
 bool add_hook(struct vcpu *v, int type, void *callback, int insn);
-uc_err start(struct vcpu *v, u64 until, u64 timeout_us);
+uc_err start(struct vcpu *v, u64 timeout_us);
 
 /* traps.c: ways into the kernel. */
 void on_syscall(uc_engine *uc, void *arg);
@@ -231,6 +239,7 @@ void insn_read(struct vcpu *v, u64 rip, struct insn *insn);
 u8 insn_opcode(const struct insn *insn, u32 n);
 bool insn_is_rep(const struct insn *insn);
 u64 insn_memory_operand(struct vcpu *v, const struct insn *insn, u64 rip);
+bool probe(struct vcpu *v, u64 va, u64 *pa);
 u32 insn_count(struct vcpu *v, u64 from, u64 to, u64 *last);
 u32 insn_crossing(struct vcpu *v, u64 pc, u32 size);
 u64 insn_find_port(struct vcpu *v, u64 pc, u32 size);

@@ -91,9 +91,9 @@ def test_a_locked_add_is_done_once(how: How) -> None:
 
 @pytest.mark.parametrize("how", FIDELITIES, ids=str)
 @pytest.mark.parametrize("access", ["mov al, [rdi]", "mov [rdi], al", "jmp rdi"])
-def test_addresses_that_are_not_canonical(how: How, access: str) -> None:
+@pytest.mark.parametrize("address", [0x0000900000000123, 0x4000000000010000])
+def test_addresses_that_are_not_canonical(how: How, access: str, address: int) -> None:
     """#GP, with the address for whoever reports it (SDM vol. 1 3.3.7.1)."""
-    address = 0x0000900000000123
     with world(f"nop; {access}; syscall", how, regs={"RDI": address}) as w:
         exit_ = w.run()
         assert (exit_.reason, exit_.vector, exit_.address) == (VmExit.EXCEPTION, 13, address)

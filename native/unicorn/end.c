@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The end address of a run in an instance that was attached to.
+ *
+ * Unicorn's own looks up, after each run, where the address and the byte before it lie, through the
+ * fill hook, at a time when nothing of the guest's happens: faults of nobody.  So Unicorn is told of
+ * no end; a CODE hook on that one address stops before it.
+ */
+#include "unicorn/vcpu.h"
+
+/* The guest is about to execute the instruction at the end address. */
+void stop_at_end(struct vcpu *v)
+{
+	v->stop = STOP_END;
+	UC(v, emu_stop)(v->uc);
+}
+
+static void on_end(uc_engine *uc, u64 pc, u32 size, void *arg)
+{
+	struct vcpu *v = arg;
+
+	(void)uc, (void)size;
+	if (pc == v->until && v->stop == STOP_NONE)
+		stop_at_end(v);
+}
+
+/* Code translated before the hook was there does not call it: drop that. */
+static void drop_code_around(struct vcpu *v, u64 va)
+{
+	u64 pa;
+
+	if (probe(v, va, &pa))
+		drop_code(v, pa);
+	else
+		UC(v, ctl)(v->uc, UC_CTL_WRITE(UC_CTL_TB_FLUSH, 0));
+}
+
+static void unwatch(struct vcpu *v)
+{
+	if (v->watched != NO_ADDRESS)
+		UC(v, hook_del)(v->uc, v->end_hook);
+	v->watched = NO_ADDRESS;
+}
+
+/* Have the run that begins now end before the instruction at until. */
+uc_err begin_run(struct vcpu *v, u64 until)
+{
+	uc_err err;
+
+	v->until = until;
+	UC(v, ctl)(v->uc, UC_CTL_WRITE(UC_CTL_UC_USE_EXITS, 1), 1);
+	if (v->watched == until)
+		return UC_ERR_OK;
+	unwatch(v);
+	err = UC(v, hook_add)(v->uc, &v->end_hook, UC_HOOK_CODE, (void *)on_end, v, until, until);
+	if (err != UC_ERR_OK)
+		return err;
+	v->watched = until;
+	drop_code_around(v, until);
+	return UC_ERR_OK;
+}
+
+/* Give the instance's own end address its meaning back. */
+void end_run(struct vcpu *v)
+{
+	v->until = NO_ADDRESS;
+	UC(v, ctl)(v->uc, UC_CTL_WRITE(UC_CTL_UC_USE_EXITS, 1), 0);
+}
