@@ -60,12 +60,14 @@ static void carry_out_mov_cr(struct vcpu *v, const struct insn *insn)
 /* Do to the MMU what the instruction that ended the block did. */
 void control_carry_out(struct vcpu *v)
 {
-	enum control control = v->control;
-	u64 rip = v->block_pc;
+	u32 control = v->pending.control;
+	u64 rip = 0;
 	struct insn insn;
 
-	v->control = CONTROL_NONE;
-	insn_count(v, v->block_pc, v->block_pc + v->block_size, &rip);
+	v->pending.control = CONTROL_NONE;
+	if (!v->block)
+		return;
+	insn_count(v, v->block->pc, v->block->pc + v->block->size, &rip);
 	insn_read(v, rip, &insn);
 	if (control == CONTROL_INVLPG)
 		MMU(v, mmu_invlpg, invlpg)(v->mmu, insn_memory_operand(v, &insn, rip));

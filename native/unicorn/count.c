@@ -19,64 +19,56 @@ static u32 ask_insns(struct vcpu *v, u64 pc, u32 size)
 	return insn_count(v, pc, pc + size, NULL);
 }
 
-/* The block's entry in the cache. */
-static struct icount *icount_of(struct vcpu *v, u64 pc, u32 size)
+/* Find out about the block that begins at pc. */
+static void learn(struct vcpu *v, struct block *b, u64 pc, u32 size)
 {
-	struct icount *entry = &v->icount[(pc ^ pc >> 12) & (ICOUNT_ENTRIES - 1)];
-
-	if (unlikely(entry->pc != pc || entry->size != size || entry->epoch != v->epoch)) {
-		entry->pc = pc;
-		entry->size = (u16)size;
-		entry->insns = (u16)ask_insns(v, pc, size);
-		entry->crossing = (u16)insn_crossing(v, pc, size);
-		entry->control = v->attached ? control_of_block(v, pc, size) : CONTROL_NONE;
-		entry->epoch = v->epoch;
-	}
-	return entry;
+	b->pc = pc;
+	b->size = size;
+	b->insns = (u16)ask_insns(v, pc, size);
+	b->crossing = (u16)insn_crossing(v, pc, size);
+	b->control = (u16)(v->attached ? control_of_block(v, pc, size) : CONTROL_NONE);
+	b->key = block_key(v, size);
 }
 
-/* New code was translated: what is cached may be about what stood there before. */
+/* New code was translated: what is known may be about what stood there before. */
 void on_edge(uc_engine *uc, uc_tb *now, uc_tb *before, void *arg)
 {
-	struct vcpu *v = arg;
-
 	(void)uc;
 	(void)before;
-	v->icount[(now->pc ^ now->pc >> 12) & (ICOUNT_ENTRIES - 1)].epoch = v->epoch - 1;
+	block_slot(arg, now->pc)->key = 0;
 }
 
 /* Instructions of the block under way before rip; all of them if rip is past its end. */
 static u32 insns_before(struct vcpu *v, u64 rip)
 {
-	if (rip == v->block_pc)
+	const struct block *b = v->block;
+
+	if (rip == b->pc)
 		return 0;
-	if (rip == v->block_pc + v->block_size)
-		return v->block_insns;
-	if (rip - v->block_pc > v->block_size) {
+	if (rip == b->pc + b->size)
+		return b->insns;
+	if (rip - b->pc > b->size) {
 		v->shared.miscounts++;
-		return v->block_insns;
+		return b->insns;
 	}
-	return insn_count(v, v->block_pc, rip, NULL);
+	return insn_count(v, b->pc, rip, NULL);
 }
 
 /* The block under way was cut: the instruction at rip and those after it did not happen. */
 void uncount_from(struct vcpu *v, u64 rip)
 {
-	u32 before;
-
-	if (!v->block_insns)
+	if (!v->block)
 		return;
-	before = insns_before(v, rip);
-	v->shared.count -= v->block_insns - before;
-	v->block_insns = 0;
+	v->shared.count -= v->block->insns - insns_before(v, rip);
+	v->block = NULL;
 }
 
 /* Instructions executed before the one at rip, which is in the block under way. */
 u64 count_at(struct vcpu *v, u64 rip)
 {
-	if (!v->block_insns)
+	if (!v->block)
 		return v->shared.count;
-	return v->shared.count - v->block_insns + insns_before(v, rip);
+	return v->shared.count - v->block->insns + insns_before(v, rip);
 }
 
 /*
@@ -90,7 +82,7 @@ void recount_cut_block(struct vcpu *v, u64 pc, u32 size)
 		   (v->fidelity == FIDELITY_TRACE || insn_count(v, pc, pc + size, NULL) == 1);
 
 	soft_drop_page(v, v->code_store);
-	v->code_store = NO_ADDRESS;
+	v->pending.code_store = 0;
 	if (!cut)
 		return;
 	uncount_from(v, pc);
@@ -102,50 +94,69 @@ void recount_cut_block(struct vcpu *v, u64 pc, u32 size)
 /* Rarely needed work at a block's (trace: an instruction's) begin. */
 void attend(struct vcpu *v)
 {
-	if (v->control)
+	if (v->pending.control)
 		control_carry_out(v);
 	soft_drain(v);
 }
 
-static bool attention(const struct vcpu *v)
+/* Whether anything must be done before the next block. */
+static inline bool busy(const struct vcpu *v)
 {
 	const struct soft_flush *soft = &v->mmu->soft;
 
-	return soft->all | soft->nr | v->control;
+	return soft->all | soft->nr | v->pending.any;
+}
+
+static void do_what_is_pending(struct vcpu *v, u64 pc, u32 size)
+{
+	if (v->pending.code_store)
+		recount_cut_block(v, pc, size);
+	attend(v);
+}
+
+static inline bool enter(struct vcpu *v, const struct block *b)
+{
+	if (unlikely(b->insns > v->limit - v->shared.count))
+		return false;
+	v->shared.count += b->insns;
+	v->block = b;
+	v->pending.control = b->control;
+	return true;
+}
+
+static void stop_before_block(struct vcpu *v, enum stop stop)
+{
+	v->stop = stop;
+	v->block = NULL;
+	UC(v, emu_stop)(v->uc);
 }
 
 /* Count the block that begins at pc, or stop before it if it is too long for the limit. */
 bool count_block(struct vcpu *v, u64 pc, u32 size)
 {
-	struct icount *entry;
+	struct block *b = block_slot(v, pc);
 
-	if (unlikely(v->code_store != NO_ADDRESS))
-		recount_cut_block(v, pc, size);
-	if (unlikely(attention(v)))
-		attend(v);
-	if (unlikely(v->stop_asked)) {
-		v->stop = STOP_ASKED;
-		UC(v, emu_stop)(v->uc);
+	if (unlikely(busy(v)))
+		do_what_is_pending(v, pc, size);
+	if (unlikely(v->pending.stop)) {
+		stop_before_block(v, STOP_ASKED);
 		return false;
 	}
-	entry = icount_of(v, pc, size);
-	if (unlikely(entry->insns > v->limit - v->shared.count)) {
-		v->stop = STOP_LIMIT;
-		v->block_insns = 0;
-		UC(v, emu_stop)(v->uc);
-		return false;
-	}
-	v->shared.count += entry->insns;
-	v->block_pc = pc;
-	v->block_size = size;
-	v->block_insns = entry->insns;
-	v->block_crossing = entry->crossing;
-	v->control = entry->control;
-	return true;
+	if (unlikely(b->pc != pc || b->key != block_key(v, size)))
+		learn(v, b, pc, size);
+	if (likely(enter(v, b)))
+		return true;
+	stop_before_block(v, STOP_LIMIT);
+	return false;
 }
 
+/* The hot path: a block that is known, with nothing to do before it. */
 void on_block_fast(uc_engine *uc, u64 pc, u32 size, void *arg)
 {
+	struct vcpu *v = arg;
+	const struct block *b = block_slot(v, pc);
+
 	(void)uc;
-	count_block(arg, pc, size);
+	if (unlikely(b->pc != pc || b->key != block_key(v, size) || busy(v) || !enter(v, b)))
+		count_block(v, pc, size);
 }

@@ -228,16 +228,16 @@ void on_block_exact(uc_engine *uc, u64 pc, u32 size, void *arg)
 	struct vcpu *v = arg;
 	bool repeated;
 
-	if (unlikely(v->code_store != NO_ADDRESS))
+	if (unlikely(v->pending.code_store))
 		recount_cut_block(v, pc, size);
 	fetch_catch_up(v, true);
 	if (!count_block(v, pc, size))
 		return;
 	v->user = cpl(v) == 3;
-	repeated = v->block_insns == 1 && pc + size == v->stream.next;
-	if (!fetch(v, pc, size, pc + v->block_crossing, repeated)) {
-		v->shared.count -= v->block_insns;
-		v->block_insns = 0;
+	repeated = v->block->insns == 1 && pc + size == v->stream.next;
+	if (!fetch(v, pc, size, pc + v->block->crossing, repeated)) {
+		v->shared.count -= v->block->insns;
+		v->block = NULL;
 		UC(v, emu_stop)(uc);
 		return;
 	}

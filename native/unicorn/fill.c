@@ -146,7 +146,7 @@ bool fill(void *arg, u64 page, u64 va, u32 access, uc_tlb_entry *entry)
 		return window_fill(page, entry);
 	if (unlikely(v->undo))
 		return false;
-	if (v->control && access == ACCESS_FETCH)
+	if (v->pending.control && access == ACCESS_FETCH)
 		control_carry_out(v);
 	if (v->attached)
 		control_sync(v);
@@ -155,7 +155,7 @@ bool fill(void *arg, u64 page, u64 va, u32 access, uc_tlb_entry *entry)
 	if (MMU(v, mmu_refill, refill)(v->mmu, va, access, cpl(v) == 3, &t) == XLATE_OK)
 		return install(v, va, access, &t, entry);
 	if (access == ACCESS_FETCH) {
-		v->block_insns = 0;
+		v->block = NULL;
 		if (!v->stepping && !insn_needs_page(v, reg_read(v, UC_X86_REG_RIP), page)) {
 			v->stop = STOP_AHEAD;
 			return false;

@@ -124,7 +124,6 @@ static void free_regions(struct vcpu *v)
 /* The state of a vCPU before its first instruction. */
 static void reset(struct vcpu *v)
 {
-	v->code_store = NO_ADDRESS;
 	v->until = NO_ADDRESS;
 	v->watched = NO_ADDRESS;
 	v->foretold.page = NO_ADDRESS;
@@ -193,7 +192,7 @@ struct vcpu_shared *vcpu_shared(struct vcpu *v)
 
 void vcpu_stop(struct vcpu *v)
 {
-	v->stop_asked = true;
+	v->pending.stop = 1;
 	UC(v, emu_stop)(v->uc);
 }
 
@@ -213,8 +212,8 @@ static void cut_block(struct vcpu *v, u64 rip, u32 access)
 {
 	if (access != ACCESS_FETCH && v->fidelity == FIDELITY_EXACT)
 		fetch_catch_up(v, false);
-	if (rip != v->block_pc + v->block_size)
-		v->control = CONTROL_NONE;
+	if (v->block && rip != v->block->pc + v->block->size)
+		v->pending.control = CONTROL_NONE;
 	uncount_from(v, rip);
 	fetch_denied(v, rip, access);
 }
@@ -267,7 +266,7 @@ static void leave(struct vcpu *v, uc_err err)
 			v->stream.denied = NO_ADDRESS;
 		} else {
 			exit->reason = err == UC_ERR_OK ? EXIT_STOPPED : EXIT_ENGINE;
-			v->stop_asked = false;
+			v->pending.stop = 0;
 			if (err != UC_ERR_OK)
 				finish_fault(v, exit->rip, ACCESS_READ);
 		}
@@ -296,8 +295,8 @@ static uc_err run_to_stop(struct vcpu *v, u64 timeout_us)
 		bool stepped = by_steps;
 		uc_err err;
 
-		v->stop = v->stop_asked ? STOP_ASKED : STOP_LIMIT;
-		if (v->stop_asked || v->shared.count >= v->limit)
+		v->stop = v->pending.stop ? STOP_ASKED : STOP_LIMIT;
+		if (v->pending.stop || v->shared.count >= v->limit)
 			return UC_ERR_OK;
 		err = by_steps ? step(v, v->limit - v->shared.count) : start(v, timeout_us);
 		if (v->stop == STOP_AHEAD) {

@@ -95,6 +95,7 @@ void note_code_store(struct vcpu *v, u64 va)
 	v->epoch++;
 	if (!v->counting)
 		return;
+	v->pending.code_store = 1;
 	v->code_store = page_of(va);
 	v->code_store_rip = reg_read(v, UC_X86_REG_RIP);
 	v->code_store_rcx = reg_read(v, UC_X86_REG_RCX);

@@ -43,19 +43,19 @@ void on_code(uc_engine *uc, u64 pc, u32 size, void *arg)
 		return;
 	if (size > MAX_INSN)
 		size = 1;
-	if (v->code_store != NO_ADDRESS)
+	if (v->pending.code_store)
 		recount_cut_block(v, pc, size);
 	attend(v);
 	if (v->stop != STOP_NONE)
 		return;
 	if (pc == v->until) {
-		v->block_insns = 0;
+		v->block = NULL;
 		stop_at_end(v);
 		return;
 	}
-	if (v->stop_asked || v->shared.count >= v->limit) {
-		v->stop = v->stop_asked ? STOP_ASKED : STOP_LIMIT;
-		v->block_insns = 0;
+	if (v->pending.stop || v->shared.count >= v->limit) {
+		v->stop = v->pending.stop ? STOP_ASKED : STOP_LIMIT;
+		v->block = NULL;
 		UC(v, emu_stop)(uc);
 		return;
 	}
@@ -66,17 +66,16 @@ void on_code(uc_engine *uc, u64 pc, u32 size, void *arg)
 		v->ring->instruction = v->shared.count;
 	if (!again)
 		emit_insn(v, pc, size);
-	v->block_pc = pc;
-	v->block_size = size;
-	v->block_insns = 1;
+	v->insn = (struct block){ .pc = pc, .size = size, .insns = 1 };
+	v->block = &v->insn;
 	v->shared.count++;
-	v->control = v->attached ? control_of_block(v, pc, size) : CONTROL_NONE;
+	v->pending.control = v->attached ? control_of_block(v, pc, size) : CONTROL_NONE;
 	repeated = !again && pc == v->stream.insn && pc + size == v->stream.next;
 	v->stream.insn = pc;
 	v->stream.rflags = reg_read(v, UC_X86_REG_EFLAGS);
 	if (!fetch(v, pc, size, pc, repeated)) {
 		v->shared.count--;
-		v->block_insns = 0;
+		v->block = NULL;
 		UC(v, emu_stop)(uc);
 		return;
 	}

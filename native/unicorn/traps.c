@@ -43,8 +43,8 @@ static void trap_port(struct vcpu *v)
 {
 	for (u32 i = 0; i < NR_PORT_REGS; i++)
 		v->port[i] = reg_read(v, port_regs[i]);
-	if (v->counting)
-		v->port[PORT_RIP] = insn_find_port(v, v->block_pc, v->block_size);
+	if (v->block)
+		v->port[PORT_RIP] = insn_find_port(v, v->block->pc, v->block->size);
 	v->undo = true;
 	on_interrupt(v->uc, VECTOR_GP, v);
 }

@@ -20,7 +20,7 @@
 #define NR_HOOKS 8
 #define NR_REGIONS 64
 #define NR_PORT_REGS 18
-#define ICOUNT_ENTRIES 4096	/* a power of two */
+#define NR_BLOCKS 4096		/* a power of two */
 #define MAX_INSN 15		/* bytes (SDM vol. 2 2.3.11) */
 #define RFLAGS_TF 0x100
 #define NO_ADDRESS 0xffffffffffffffff
@@ -55,15 +55,25 @@ enum control {
 	CONTROL_MOV_CR,
 };
 
-/* What is known of the block [pc, pc + size), right while epoch is the vCPU's. */
-struct icount {
+/* What is known of the block [pc, pc + size). */
+struct block {
 	u64 pc;
-	u32 epoch;
-	u16 size;
+	u64 key;		/* block_key() while what follows is right */
+	u32 size;
 	u16 insns;
-	u16 crossing;		/* exact: offset of the instruction that enters its second page */
-	u16 control;		/* enum control */
-	u32 pad;
+	u16 crossing;		/* offset of the instruction that enters its second page; 0: none does */
+	u16 control;		/* enum control: what its last instruction does to the MMU */
+	u16 pad[3];
+};
+
+/* What the next block must not begin without.  stop may be written by a signal handler. */
+union pending {
+	struct {
+		u16 control;	/* enum control, of the block before */
+		u16 code_store;	/* 1: it made a store to a frame of code */
+		volatile u32 stop;
+	};
+	u64 any;
 };
 
 /* Guest-physical memory and, by frame, whose virtual page the soft TLB translates to it. */
@@ -115,7 +125,6 @@ struct vcpu {
 	bool guard_flags;	/* somebody else has CODE hooks: see restore_flags() */
 	bool owning;		/* each frame is open to loads and stores through one virtual page only */
 	bool window;		/* fills are about CODE_WINDOW, and only about it */
-	volatile bool stop_asked;
 	u32 user;		/* 1 at CPL 3; kept by the block hooks */
 
 	enum stop stop;
@@ -128,18 +137,16 @@ struct vcpu {
 	u64 watched;		/* the address that has the hook for it */
 	uc_hook end_hook;
 
-	u64 block_pc;		/* the block under way: [block_pc, block_pc + block_size) */
-	u32 block_size;
-	u32 block_insns;	/* already in shared.count */
-	u32 block_crossing;
-	u32 epoch;
-	struct icount icount[ICOUNT_ENTRIES];
+	const struct block *block; /* under way, and in shared.count already; NULL: none is */
+	u64 epoch;		/* grows when code may have changed under blocks */
+	union pending pending;
+	struct block blocks[NR_BLOCKS];
+	struct block insn;	/* trace: the instruction under way, as a block */
 
-	u64 code_store;		/* page of a store to a frame of code in this block; NO_ADDRESS: none */
+	u64 code_store;		/* pending.code_store: its page */
 	u64 code_store_rip;
 	u64 code_store_rcx, code_store_rsp;
 
-	enum control control;	/* to be carried out before anything after the block */
 	u64 seen_cr0, seen_cr3, seen_cr4; /* attached: Unicorn's registers when last looked at */
 
 	u64 owner_epoch;
@@ -261,6 +268,16 @@ static inline void reg_write(const struct vcpu *v, int reg, u64 value)
 static inline bool private_has(const struct vcpu *v, u32 what)
 {
 	return v->shared.private & what;
+}
+
+static inline u64 block_key(const struct vcpu *v, u32 size)
+{
+	return v->epoch << 16 | size;
+}
+
+static inline struct block *block_slot(struct vcpu *v, u64 pc)
+{
+	return &v->blocks[(pc ^ pc >> 12) & (NR_BLOCKS - 1)];
 }
 
 static inline u64 page_of(u64 va)
