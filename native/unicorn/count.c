@@ -24,6 +24,7 @@ static void learn(struct vcpu *v, struct block *b, u64 pc, u32 size)
 {
 	b->pc = pc;
 	b->size = size;
+	b->cut = 0;
 	b->insns = (u16)ask_insns(v, pc, size);
 	b->crossing = (u16)insn_crossing(v, pc, size);
 	b->control = (u16)(v->attached ? control_of_block(v, pc, size) : CONTROL_NONE);
@@ -41,7 +42,7 @@ void on_edge(uc_engine *uc, uc_tb *now, uc_tb *before, void *arg)
 /* Instructions of the block under way before rip; all of them if rip is past its end. */
 static u32 insns_before(struct vcpu *v, u64 rip)
 {
-	const struct block *b = v->block;
+	struct block *b = v->block;
 
 	if (rip == b->pc)
 		return 0;
@@ -51,7 +52,11 @@ static u32 insns_before(struct vcpu *v, u64 rip)
 		v->shared.miscounts++;
 		return b->insns;
 	}
-	return insn_count(v, b->pc, rip, NULL);
+	if (b->cut != rip - b->pc) {
+		b->cut = (u16)(rip - b->pc);
+		b->insns_before_cut = (u16)insn_count(v, b->pc, rip, NULL);
+	}
+	return b->insns_before_cut;
 }
 
 /* The block under way was cut: the instruction at rip and those after it did not happen. */
@@ -114,7 +119,8 @@ static void do_what_is_pending(struct vcpu *v, u64 pc, u32 size)
 	attend(v);
 }
 
-static inline bool enter(struct vcpu *v, const struct block *b)
+/* The block goes into the count as a whole, if the limit allows it. */
+static inline bool enter(struct vcpu *v, struct block *b)
 {
 	if (unlikely(b->insns > v->limit - v->shared.count))
 		return false;
@@ -154,7 +160,7 @@ bool count_block(struct vcpu *v, u64 pc, u32 size)
 void on_block_fast(uc_engine *uc, u64 pc, u32 size, void *arg)
 {
 	struct vcpu *v = arg;
-	const struct block *b = block_slot(v, pc);
+	struct block *b = block_slot(v, pc);
 
 	(void)uc;
 	if (unlikely(b->pc != pc || b->key != block_key(v, size) || busy(v) || !enter(v, b)))

@@ -63,7 +63,9 @@ struct block {
 	u16 insns;
 	u16 crossing;		/* offset of the instruction that enters its second page; 0: none does */
 	u16 control;		/* enum control: what its last instruction does to the MMU */
-	u16 pad[3];
+	u16 cut;		/* where insns_before() last looked, as an offset; 0: nowhere */
+	u16 insns_before_cut;
+	u16 pad;
 };
 
 /* What the next block must not begin without.  stop may be written by a signal handler. */
@@ -137,7 +139,7 @@ struct vcpu {
 	u64 watched;		/* the address that has the hook for it */
 	uc_hook end_hook;
 
-	const struct block *block; /* under way, and in shared.count already; NULL: none is */
+	struct block *block;	/* under way, and in shared.count already; NULL: none is */
 	u64 epoch;		/* grows when code may have changed under blocks */
 	union pending pending;
 	struct block blocks[NR_BLOCKS];
