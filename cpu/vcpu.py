@@ -125,7 +125,7 @@ class Processor:
         reason = exit_.reason
         if reason == lib.EXIT_PAGE_FAULT and not exit_.exact:
             exit_.address = self._exact_address(exit_)
-            self.mmu.c.cr2 = exit_.address
+            self._let_fault_happen(exit_)
         elif reason == lib.EXIT_EXCEPTION and exit_.address and not exit_.exact:
             exit_.address = self._exact_address(exit_)
         elif reason == lib.EXIT_BAD_TABLE:
@@ -134,6 +134,13 @@ class Processor:
             raise take_raised() or EngineError("a callback of the Python engine failed")
         elif reason == lib.EXIT_ENGINE:
             raise EngineError(f"Unicorn stopped at RIP {exit_.rip:#x}: {unicorn.UcError(exit_.uc_err)}")
+
+    def _let_fault_happen(self, exit_: Any) -> None:
+        """With the address known: in exact the model's part, which waited for it; else only CR2 is not right yet."""
+        if self.fidelity is Fidelity.FAST:
+            self.mmu.c.cr2 = exit_.address
+            return
+        exit_.error_code = self.mmu.translate(exit_.address, exit_.access, user=self.cpl == 3).error_code
 
     def _exact_address(self, exit_: Any) -> int:
         return accessed_address(self, exit_.rip, exit_.address, exit_.access)

@@ -20,8 +20,10 @@ static void on_end(uc_engine *uc, u64 pc, u32 size, void *arg)
 	struct vcpu *v = arg;
 
 	(void)uc, (void)size;
-	if (pc == v->until && v->stop == STOP_NONE)
-		stop_at_end(v);
+	if (pc != v->until || v->stop != STOP_NONE)
+		return;
+	save_flags(v, pc);
+	stop_at_end(v);
 }
 
 /* Code translated before the hook was there does not call it: drop that. */

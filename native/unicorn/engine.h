@@ -76,7 +76,7 @@ struct vm_exit {
 	u32 vector;		/* EXCEPTION */
 	u32 error_code;		/* PAGE_FAULT: PF_* */
 	u32 access;		/* PAGE_FAULT, BAD_TABLE: ACCESS_* */
-	u32 exact;		/* PAGE_FAULT: 1, or 0: address is only its page's, decode rip */
+	u32 exact;		/* 0: address is only its page's, decode rip; in exact the fault is still to happen */
 	u32 uc_err;		/* ENGINE */
 	u64 address;		/* PAGE_FAULT, BAD_TABLE, EXCEPTION 13 of an address not canonical */
 	u64 rip;		/* where the guest stands */

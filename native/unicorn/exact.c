@@ -163,7 +163,6 @@ static bool fetch_page(struct vcpu *v, u64 va)
 	if (MMU(v, mmu_translate, translate)(v->mmu, va, ACCESS_FETCH, v->user, &t) == XLATE_OK)
 		return true;
 	deny(v, va, ACCESS_FETCH, &t);
-	v->shared.exit.exact = 1;
 	return false;
 }
 

@@ -25,7 +25,7 @@ void deny(struct vcpu *v, u64 va, u32 access, const struct translation *t)
 	exit->address = va;
 	exit->access = access;
 	exit->error_code = t->error_code;
-	exit->exact = private_has(v, PRIVATE_FILL_ADDRESS);
+	exit->exact = access == ACCESS_FETCH || private_has(v, PRIVATE_FILL_ADDRESS);
 	exit->vector = VECTOR_GP;
 	switch (t->result) {
 	case XLATE_PF:
@@ -132,6 +132,15 @@ static bool foretold(struct vcpu *v, u64 va, u32 access)
 }
 
 /*
+ * Where Unicorn tells only the page, a modelled fault waits for whoever decodes the instruction:
+ * it must happen with its exact address.
+ */
+static bool left_to_caller(const struct vcpu *v, u32 access)
+{
+	return v->fidelity != FIDELITY_FAST && access != ACCESS_FETCH && !private_has(v, PRIVATE_FILL_ADDRESS);
+}
+
+/*
  * Answer Unicorn: page is what it asks for, va the exact address where known.  True: *entry is
  * filled; false: the access is denied and v->stop says why.  In exact and trace a faulting
  * instruction starts anew even if its fault is resolved here, as it would if the kernel had been
@@ -155,14 +164,21 @@ bool fill(void *arg, u64 page, u64 va, u32 access, uc_tlb_entry *entry)
 	if (MMU(v, mmu_refill, refill)(v->mmu, va, access, cpl(v) == 3, &t) == XLATE_OK)
 		return install(v, va, access, &t, entry);
 	if (access == ACCESS_FETCH) {
+		u64 rip = reg_read(v, UC_X86_REG_RIP);
+
 		v->block = NULL;
-		if (!v->stepping && !insn_needs_page(v, reg_read(v, UC_X86_REG_RIP), page)) {
+		if (!v->stepping && !insn_needs_page(v, rip, page)) {
 			v->stop = STOP_AHEAD;
 			return false;
 		}
+		va = page_of(rip) == page ? rip : page;
 	}
 	if (v->fidelity == FIDELITY_EXACT)
 		fetch_catch_up(v, access == ACCESS_FETCH);
+	if (unlikely(left_to_caller(v, access))) {
+		deny(v, page, access, &t);
+		return false;
+	}
 	if (!resolve_fault(v, va, access, &t)) {
 		deny(v, va, access, &t);
 		return false;

@@ -128,7 +128,8 @@ static void reset(struct vcpu *v)
 	v->watched = NO_ADDRESS;
 	v->foretold.page = NO_ADDRESS;
 	v->stream = (struct stream){ .next = NO_ADDRESS, .crossing = NO_ADDRESS, .crossed = NO_ADDRESS,
-				     .insn = NO_ADDRESS, .denied = NO_ADDRESS };
+				     .insn = NO_ADDRESS, .denied = NO_ADDRESS,
+				     .flags_rip = NO_ADDRESS };
 	v->owner_epoch = 1;
 	v->epoch = 1;
 	v->limit = NO_LIMIT;
@@ -202,6 +203,8 @@ uc_err start(struct vcpu *v, u64 timeout_us)
 	v->stop = STOP_NONE;
 	v->foretold.page = NO_ADDRESS;
 	uc_err err = UC(v, emu_start)(v->uc, reg_read(v, UC_X86_REG_RIP), 0, timeout_us, 0);
+	if (v->stream.flags_rip != NO_ADDRESS)
+		restore_flags(v);
 	if (unlikely(v->undo))
 		undo_port(v);
 	return err;
@@ -224,7 +227,6 @@ static void finish_fault(struct vcpu *v, u64 rip, u32 access)
 	cut_block(v, rip, access);
 	if (access == ACCESS_FETCH)
 		return;
-	restore_flags(v);
 	v->stream.denied = rip;
 }
 

@@ -44,7 +44,6 @@ static void hide_trap_flag(struct vcpu *v, const struct before *b, bool done)
 
 	if (b->rflags & RFLAGS_TF)
 		return;
-	v->stream.rflags &= ~(u64)RFLAGS_TF;
 	if (done && (op == OP_POPF || op == OP_IRET))
 		return;
 	reg_write(v, UC_X86_REG_EFLAGS, reg_read(v, UC_X86_REG_EFLAGS) & ~(u64)RFLAGS_TF);

@@ -8,29 +8,40 @@ static void emit_insn(struct vcpu *v, u64 pc, u32 size)
 		MMU(v, ring_emit, ring_emit)(v->ring, EVENT_insn, pc, size, 0);
 }
 
+/* A CODE hook is about to return to the instruction at pc: see restore_flags(). */
+void save_flags(struct vcpu *v, u64 pc)
+{
+	v->stream.flags_rip = pc;
+	v->stream.rflags = reg_read(v, UC_X86_REG_EFLAGS);
+}
+
 /*
- * A fault in an instruction that has a CODE hook leaves Unicorn with other arithmetic flags than
- * the instruction found: put those back.
+ * Left before or inside an instruction that has a CODE hook, Unicorn may have lost how to compute
+ * the arithmetic flags: they are those its hook found.
  */
 void restore_flags(struct vcpu *v)
 {
-	if (v->fidelity == FIDELITY_TRACE || v->guard_flags)
+	u64 rip = reg_read(v, UC_X86_REG_RIP);
+	bool trapped = v->stop == STOP_INTERRUPT && v->vector == VECTOR_DB;
+
+	if (v->stop == STOP_SYSCALL)
+		rip -= SYSCALL_SIZE;
+	if (rip == v->stream.flags_rip && !trapped)
 		reg_write(v, UC_X86_REG_EFLAGS, v->stream.rflags);
+	v->stream.flags_rip = NO_ADDRESS;
 }
 
-static void save_flags(uc_engine *uc, u64 pc, u32 size, void *arg)
+static void guard_flags(uc_engine *uc, u64 pc, u32 size, void *arg)
 {
-	struct vcpu *v = arg;
-
-	(void)uc, (void)pc, (void)size;
-	v->stream.rflags = reg_read(v, UC_X86_REG_EFLAGS);
+	(void)uc, (void)size;
+	save_flags(arg, pc);
 }
 
 int vcpu_guard_flags(struct vcpu *v)
 {
 	if (v->guard_flags || v->fidelity == FIDELITY_TRACE)
 		return 0;
-	v->guard_flags = add_hook(v, UC_HOOK_CODE, (void *)save_flags, 0);
+	v->guard_flags = add_hook(v, UC_HOOK_CODE, (void *)guard_flags, 0);
 	return v->guard_flags ? 0 : -1;
 }
 
@@ -48,6 +59,7 @@ void on_code(uc_engine *uc, u64 pc, u32 size, void *arg)
 	attend(v);
 	if (v->stop != STOP_NONE)
 		return;
+	save_flags(v, pc);
 	if (pc == v->until) {
 		v->block = NULL;
 		stop_at_end(v);
@@ -72,7 +84,6 @@ void on_code(uc_engine *uc, u64 pc, u32 size, void *arg)
 	v->pending.control = v->attached ? control_of_block(v, pc, size) : CONTROL_NONE;
 	repeated = !again && pc == v->stream.insn && pc + size == v->stream.next;
 	v->stream.insn = pc;
-	v->stream.rflags = reg_read(v, UC_X86_REG_EFLAGS);
 	if (!fetch(v, pc, size, pc, repeated)) {
 		v->shared.count--;
 		v->block = NULL;

@@ -23,6 +23,7 @@
 #define NR_BLOCKS 4096		/* a power of two */
 #define MAX_INSN 15		/* bytes (SDM vol. 2 2.3.11) */
 #define RFLAGS_TF 0x100
+#define SYSCALL_SIZE 2
 #define NO_ADDRESS 0xffffffffffffffff
 #define VECTOR_DB 1
 #define VECTOR_UD 6
@@ -100,7 +101,8 @@ struct stream {
 	u64 crossed;		/* this denied instruction's second page is looked up already */
 	u64 insn;		/* trace: the last instruction */
 	u64 denied;		/* trace: the instruction that is about to be executed again */
-	u64 rflags;		/* with CODE hooks: before that instruction */
+	u64 flags_rip;		/* the last instruction with a CODE hook in this start; NO_ADDRESS: none */
+	u64 rflags;		/* before that instruction */
 };
 
 /* Whom the fill hook serves: all of a fill hook's user data. */
@@ -207,6 +209,7 @@ bool owned_by(struct vcpu *v, const struct region *r, u64 pa, u64 va);
 
 /* trace.c: instruction by instruction. */
 void on_code(uc_engine *uc, u64 pc, u32 size, void *arg);
+void save_flags(struct vcpu *v, u64 pc);
 void restore_flags(struct vcpu *v);
 
 /* end.c: the end address of a run in an instance that was attached to. */

@@ -22,6 +22,7 @@ LEG = [
     "test_page_crossing.py",
     "test_precise_faults.py",
     "test_exceptions.py",
+    "test_exact.py",
     "test_attach.py",
 ]
 
