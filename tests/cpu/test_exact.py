@@ -15,7 +15,6 @@ from tests.cpu import programs
 from tests.cpu.world import ALL, DATA, EXACT, TEXT, TRACE, How, reg, world
 
 MODELLED = ALL[3:]
-COUNTED = ("dTLB-loads", "dTLB-stores", "iTLB-loads")
 
 
 def counters(source: str, how: How, regs: dict[str, int] | None = None) -> dict[str, int]:
