@@ -12,6 +12,8 @@ EPOCH_NS = 1_735_689_600 * 10**9
 """CLOCK_REALTIME when a guest starts: 2025-01-01 00:00:00 UTC."""
 SYSCALL_NS = 1000
 """What a system call takes where instructions are not counted."""
+LATEST_NS = (1 << 62) - 1
+"""Where the clocks stand still: 146 years on, so that every time fits its 64 bits (the kernel has KTIME_MAX)."""
 
 
 class VirtualClock:
@@ -23,8 +25,8 @@ class VirtualClock:
         self._last_tsc = 0
 
     def now_ns(self) -> int:
-        """Nanoseconds since the guest started."""
-        return self._elapsed_ns() + self._slept
+        """Nanoseconds since the guest started, at most LATEST_NS."""
+        return min(self._elapsed_ns() + self._slept, LATEST_NS)
 
     def realtime_ns(self) -> int:
         """Nanoseconds since 1970."""
@@ -32,7 +34,7 @@ class VirtualClock:
 
     def sleep(self, nanoseconds: int) -> None:
         """Let time pass."""
-        self._slept += nanoseconds
+        self._slept = min(self._slept + nanoseconds, LATEST_NS)
 
     def sleep_until(self, when: int, *, realtime: bool) -> None:
         """Let time pass until ``when``, if that is to come."""

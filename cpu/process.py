@@ -55,7 +55,7 @@ MAX_INSTRUCTION = 15
 """Bytes (SDM vol. 2 2.3.11)."""
 PGD_FRAMES = 1
 """Frames that an mm holds from its making on."""
-BREAKPOINT, INVALID_OPCODE, GENERAL_PROTECTION = 3, 6, 13
+BREAKPOINT, OVERFLOW, INVALID_OPCODE, GENERAL_PROTECTION = 3, 4, 6, 13
 _SYS_ENTER, _SYS_EXIT = EVENT_ID["sys_enter"], EVENT_ID["sys_exit"]
 
 RDTSC, RDTSCP = b"\x0f\x31", b"\x0f\x01\xf9"
@@ -77,6 +77,10 @@ EXCEPTION_SIGNALS: dict[int, tuple[int, str, str]] = {
     19: (signal.SIGFPE, "FPE_FLTINV", "SIMD floating-point error"),
 }
 """By vector: signal, si_code and name (arch/x86/kernel/traps.c)."""
+INT_LENGTH = 2
+"""Bytes of INT n (CD nn). User mode may use n = 3 and 4; any other is #GP (SDM vol. 2A INT n; Linux's IDT)."""
+MAX_UNKNOWN, MAX_NOTES = 256, 64
+"""Different unknown system calls, and lines about a run, that are kept; of more only the number is told."""
 _WITH_RIP_AS_ADDRESS = frozenset({0, 6, 16, 19})
 _FAULT_REASONS: dict[tuple[int, int], tuple[str, str]] = {
     (signal.SIGSEGV, SEGV_MAPERR): ("SEGV_MAPERR", "{} where nothing is mapped"),
@@ -199,6 +203,7 @@ class LinuxProcess:
         self.signals = SignalState()
         self.nr_syscalls = 0
         self.unknown: dict[tuple[int, int], int] = {}
+        self.unknown_unlisted = 0
         self.samples = Samples()
         self.on_sample = on_sample
         self.stopping = False
@@ -321,6 +326,8 @@ class LinuxProcess:
         self.nr_syscalls += 1
         if self.ring is not None:
             self.ring.emit(_SYS_ENTER, nr, arg[0], arg[1])
+        if nr >= NR_SYSCALLS:
+            nr &= 0xFFFFFFFF  # the kernel looks at eax alone
         handler = TABLE[nr] if nr < NR_SYSCALLS else None
         try:
             if handler is None:
@@ -335,8 +342,15 @@ class LinuxProcess:
 
     def _unknown_syscall(self, nr: int, rip: int) -> int:
         key = nr, rip - SYSCALL_LENGTH
-        self.unknown[key] = self.unknown.get(key, 0) + 1
+        if key not in self.unknown and len(self.unknown) >= MAX_UNKNOWN:
+            self.unknown_unlisted += 1
+        else:
+            self.unknown[key] = self.unknown.get(key, 0) + 1
         return -errno.ENOSYS
+
+    def _unlisted(self) -> list[str]:
+        nr = self.unknown_unlisted
+        return [f"{nr} more unknown system calls, of other numbers or places: answered ENOSYS"] if nr else []
 
     def exit(self, status: int) -> NoReturn:
         """End the process with this status, 0 to 255."""
@@ -369,12 +383,20 @@ class LinuxProcess:
 
     def _exception(self, exit_: Any) -> None:
         vector, rip = exit_.vector, exit_.rip
-        if vector in (INVALID_OPCODE, GENERAL_PROTECTION) and self._emulate_tsc(rip):
+        at = rip - 1 if vector == BREAKPOINT else rip
+        if self._is_software_interrupt(vector, rip):
+            at = rip = rip - INT_LENGTH
+            if vector not in (BREAKPOINT, OVERFLOW):
+                vector = GENERAL_PROTECTION
+        elif vector in (INVALID_OPCODE, GENERAL_PROTECTION) and self._emulate_tsc(rip):
             return
         signo, code, reason = EXCEPTION_SIGNALS.get(vector, EXCEPTION_SIGNALS[GENERAL_PROTECTION])
         address = rip if vector in _WITH_RIP_AS_ADDRESS else 0 if signo == signal.SIGSEGV else None
-        at = rip - 1 if vector == BREAKPOINT else rip
         raise self._killed(self._report(signo, code, f"{reason} (vector {vector})", address, at=at))
+
+    def _is_software_interrupt(self, vector: int, rip: int) -> bool:
+        """Whether the exception at rip came from INT n just before it: those leave RIP behind the instruction."""
+        return self.vcpu.peek(rip - INT_LENGTH, INT_LENGTH) == bytes((0xCD, vector & 0xFF))
 
     def _emulate_tsc(self, rip: int) -> bool:
         """Carry out RDTSC or RDTSCP, if that is what stands at rip."""
@@ -401,11 +423,16 @@ class LinuxProcess:
         self.signals.pending |= sigmask(signo)
         self.deliver_signals()
 
+    def _note(self, line: str) -> None:
+        """Say something about the run once, however often it happens."""
+        if line not in self.notes and len(self.notes) < MAX_NOTES:
+            self.notes.append(line)
+
     def deliver_signals(self) -> None:
         """Let every pending signal that is not blocked act."""
         while (signo := self.signals.take_deliverable()) is not None:
             if default_action(signo) is Action.IGNORE:
-                self.notes.append(
+                self._note(
                     f"{signal_name(signo)} was sent; its handler at {self.signals.action(signo).handler:#x}"
                     " was not run: signals act by default here"
                 )
@@ -467,7 +494,7 @@ class LinuxProcess:
             ],
             counters=mm.mmu.counters() if self.vcpu.fidelity is not Fidelity.FAST else {},
             mm_counters=counters,
-            notes=[*self.notes, *([str(end.report)] if end.report else [])],
+            notes=[*self.notes, *self._unlisted(), *([str(end.report)] if end.report else [])],
             problems=mm.check_tables().problems,
         )
 

@@ -20,6 +20,8 @@ OTHER_CLOCKS = frozenset({1, 2, 3, 4, 6, 7, 9})
 TIMER_ABSTIME = 1
 GRND_FLAGS = 0x7
 PIECE = 1 << 16
+MAX_RANDOM = 33_554_431
+"""Bytes that one call gives at most (drivers/char/random.c; getrandom(2))."""
 SECOND = 10**9
 
 
@@ -99,8 +101,8 @@ def sys_getrandom(p: LinuxProcess, buffer: int, size: int, flags: int, *_: int) 
     """getrandom(2), from the run's seed."""
     if flags & 0xFFFFFFFF & ~GRND_FLAGS:
         raise LinuxError(errno.EINVAL)
-    done = 0
-    while done < size:
+    done, size = 0, min(size, MAX_RANDOM)
+    while done < size and not p.stopping:
         step = min(size - done, PIECE)
         try:
             p.mm.copy_to_user(buffer + done, p.random.randbytes(step))

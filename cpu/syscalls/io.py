@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import errno
+import os
 import signal
+import stat
 import struct
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
@@ -12,7 +14,7 @@ from typing import TYPE_CHECKING
 from cpu.files import O_CLOEXEC
 from cpu.syscalls.registry import s32, s64, syscall
 from mmu.errors import LinuxError
-from mmu.linux.uaccess import raw_copy_from_user
+from mmu.linux.uaccess import raw_copy_from_user, raw_copy_to_user
 
 if TYPE_CHECKING:
     from cpu.files import OpenFile
@@ -72,24 +74,33 @@ def _write(p: LinuxProcess, file: OpenFile, addr: int, count: int) -> int:
                 return done
             raise
         done += written
-        if written < size:
+        if written < size or p.stopping:
             break
     return done
 
 
-def _read(p: LinuxProcess, fetch: Callable[[int], bytes], addr: int, count: int) -> int:
-    """Read into user memory until the source has no more for now."""
-    done = 0
+def _read(p: LinuxProcess, file: OpenFile, addr: int, count: int, offset: int | None = None) -> int:
+    """Read into user memory what the source has now; with an offset as pread does.
+
+    A stream is asked once, for its next answer may be long in coming. Where the user's memory ends the read ends
+    too: what found no place there stays in a file, and is lost from a stream.
+    """
+    done, regular = 0, stat.S_ISREG(file.mode)
     for at, size in _pieces(addr, count):
         try:
-            data = fetch(size)
-            p.mm.copy_to_user(at, data)
+            data = file.read(size) if offset is None else file.pread(size, offset + done)
         except LinuxError:
             if done:
                 return done
             raise
-        done += len(data)
-        if len(data) < size:
+        copied = raw_copy_to_user(p.mm, at, data)
+        done += copied
+        if copied < len(data):
+            if regular and offset is None:
+                file.seek(copied - len(data), os.SEEK_CUR)
+            if not done:
+                raise LinuxError(errno.EFAULT)
+        if copied < size or not regular or p.stopping:
             break
     return done
 
@@ -105,12 +116,20 @@ def _iovecs(p: LinuxProcess, addr: int, count: int) -> list[tuple[int, int]]:
     return vectors
 
 
-def _vectored(vectors: list[tuple[int, int]], move: Callable[[int, int], int]) -> int:
-    """Move each vector until one comes out short; an error counts only if nothing was moved before."""
+def _vectored(
+    p: LinuxProcess, vectors: list[tuple[int, int]], move: Callable[[int, int], int], *, once: bool = False
+) -> int:
+    """Move each vector until one comes out short; an error counts only if nothing was moved before.
+
+    MAX_RW_COUNT bytes in all; with ``once`` a single vector that is not empty; short if the run is to stop.
+    """
     done = 0
-    for base, length in vectors:
+    for base, wanted in vectors:
+        length = min(wanted, MAX_RW_COUNT - done)
         if not length:
             continue
+        if done and (once or p.stopping):
+            break
         try:
             moved = move(base, length)
         except LinuxError:
@@ -133,20 +152,21 @@ def sys_write(p: LinuxProcess, fd: int, addr: int, count: int, *_: int) -> int:
 def sys_writev(p: LinuxProcess, fd: int, addr: int, count: int, *_: int) -> int:
     """writev(2)."""
     file = p.files.get(s32(fd))
-    return _vectored(_iovecs(p, addr, count), lambda base, length: _write(p, file, base, length))
+    return _vectored(p, _iovecs(p, addr, count), lambda base, length: _write(p, file, base, length))
 
 
 @syscall("read")
 def sys_read(p: LinuxProcess, fd: int, addr: int, count: int, *_: int) -> int:
     """read(2)."""
-    return _read(p, p.files.get(s32(fd)).read, addr, count)
+    return _read(p, p.files.get(s32(fd)), addr, count)
 
 
 @syscall("readv")
 def sys_readv(p: LinuxProcess, fd: int, addr: int, count: int, *_: int) -> int:
     """readv(2)."""
     file = p.files.get(s32(fd))
-    return _vectored(_iovecs(p, addr, count), lambda base, length: _read(p, file.read, base, length))
+    once = not stat.S_ISREG(file.mode)
+    return _vectored(p, _iovecs(p, addr, count), lambda base, length: _read(p, file, base, length), once=once)
 
 
 @syscall("pread64")
@@ -154,15 +174,7 @@ def sys_pread64(p: LinuxProcess, fd: int, addr: int, count: int, offset: int, *_
     """pread(2)."""
     if s64(offset) < 0:
         raise LinuxError(errno.EINVAL)
-    file, position = p.files.get(s32(fd)), offset
-
-    def fetch(size: int) -> bytes:
-        nonlocal position
-        data = file.pread(size, position)
-        position += len(data)
-        return data
-
-    return _read(p, fetch, addr, count)
+    return _read(p, p.files.get(s32(fd)), addr, count, offset)
 
 
 @syscall("open")

@@ -101,7 +101,9 @@ class MappedFile:
         return pfn
 
     def read_ahead(self, memory: Memory, first: int, end: int) -> None:
-        """Bring pages [first, end) in as far as the file and free RAM go."""
+        """Bring pages [first, end) in as far as the file and free RAM go; nothing for shared memory, which has no disk."""
+        if self.shmem:
+            return
         self._use(memory)
         try:
             for pgoff in range(first, min(end, self.nr_pages)):

@@ -170,20 +170,31 @@ bool insn_is_rep(const struct insn *insn)
 	return insn->rep && ((op >= 0xa4 && op <= 0xa7) || (op >= 0xaa && op <= 0xaf) || (op >= 0x6c && op <= 0x6f));
 }
 
-/* Where the first IN, OUT, INS or OUTS of [pc, pc + size) stands; pc if there is none. */
-u64 insn_find_port(struct vcpu *v, u64 pc, u32 size)
+/* IN, OUT, INS, OUTS. */
+bool insn_is_port(const struct insn *insn)
+{
+	u8 op = insn_opcode(insn, 0);
+
+	return (op & 0xf4) == 0xe4 || (op & 0xfc) == 0x6c;
+}
+
+bool insn_is_sysenter(const struct insn *insn)
+{
+	return insn_opcode(insn, 0) == 0x0f && insn_opcode(insn, 1) == 0x34;
+}
+
+/* Where the first instruction of [pc, pc + size) that is one stands; pc if there is none. */
+u64 insn_find(struct vcpu *v, u64 pc, u32 size, bool (*is)(const struct insn *insn))
 {
 	u64 at = pc;
 
 	while (at < pc + size) {
 		struct insn insn;
 		u32 n;
-		u8 op;
 
 		insn_read(v, at, &insn);
 		n = length(v, insn.byte, insn.nr);
-		op = insn_opcode(&insn, 0);
-		if ((op & 0xf4) == 0xe4 || (op & 0xfc) == 0x6c)
+		if (is(&insn))
 			return at;
 		if (!n)
 			break;

@@ -34,7 +34,8 @@ bool add_hook(struct vcpu *v, int type, void *callback, int insn)
 {
 	void *user = type == UC_HOOK_TLB_FILL ? (void *)&v->fill_target : (void *)v;
 
-	if (UC(v, hook_add)(v->uc, &v->hook[v->nr_hooks], type, callback, user, (u64)1, (u64)0, insn) != UC_ERR_OK)
+	if (v->nr_hooks == NR_HOOKS ||
+	    UC(v, hook_add)(v->uc, &v->hook[v->nr_hooks], type, callback, user, (u64)1, (u64)0, insn) != UC_ERR_OK)
 		return false;
 	v->nr_hooks++;
 	return true;
@@ -48,6 +49,7 @@ static bool arm(struct vcpu *v)
 	if (!v->attached)
 		ok = add_hook(v, UC_HOOK_INTR, (void *)on_interrupt, 0) &&
 		     add_hook(v, UC_HOOK_INSN, (void *)on_syscall, UC_X86_INS_SYSCALL) &&
+		     add_hook(v, UC_HOOK_INSN, (void *)on_sysenter, UC_X86_INS_SYSENTER) &&
 		     add_hook(v, UC_HOOK_INSN, (void *)on_in, UC_X86_INS_IN) &&
 		     add_hook(v, UC_HOOK_INSN, (void *)on_out, UC_X86_INS_OUT);
 	if (v->fidelity == FIDELITY_TRACE)
@@ -206,7 +208,7 @@ uc_err start(struct vcpu *v, u64 timeout_us)
 	if (v->stream.flags_rip != NO_ADDRESS)
 		restore_flags(v);
 	if (unlikely(v->undo))
-		undo_port(v);
+		undo_trap(v);
 	return err;
 }
 

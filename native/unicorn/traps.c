@@ -35,35 +35,43 @@ void on_interrupt(uc_engine *uc, u32 vector, void *arg)
 }
 
 /*
- * IN or OUT: #GP at CPL 3, since there is no I/O permission map (SDM vol. 1 19.5).  Unicorn goes on
- * to the end of the block nevertheless: undo_port() puts registers back, and meanwhile the other
- * hooks keep still.  What such a block still stores stays stored.
+ * An instruction that must not be executed raises vector.  Unicorn goes on to the end of the block
+ * nevertheless: undo_trap() puts registers back, and meanwhile the other hooks keep still.  What such
+ * a block still stores stays stored.
  */
-static void trap_port(struct vcpu *v)
+static void trap(struct vcpu *v, u32 vector, bool (*is)(const struct insn *insn))
 {
 	for (u32 i = 0; i < NR_PORT_REGS; i++)
 		v->port[i] = reg_read(v, port_regs[i]);
 	if (v->block)
-		v->port[PORT_RIP] = insn_find_port(v, v->block->pc, v->block->size);
+		v->port[PORT_RIP] = insn_find(v, v->block->pc, v->block->size, is);
 	v->undo = true;
-	on_interrupt(v->uc, VECTOR_GP, v);
+	on_interrupt(v->uc, vector, v);
 }
 
+/* IN or OUT: #GP at CPL 3, since there is no I/O permission map (SDM vol. 1 19.5). */
 u32 on_in(uc_engine *uc, u32 port, int size, void *arg)
 {
 	(void)uc, (void)port, (void)size;
-	trap_port(arg);
+	trap(arg, VECTOR_GP, insn_is_port);
 	return 0;
 }
 
 void on_out(uc_engine *uc, u32 port, int size, u32 value, void *arg)
 {
 	(void)uc, (void)port, (void)size, (void)value;
-	trap_port(arg);
+	trap(arg, VECTOR_GP, insn_is_port);
 }
 
-/* Registers as they were before an IN or OUT that was not allowed. */
-void undo_port(struct vcpu *v)
+/* SYSENTER: no 64-bit Linux program's way into the kernel; #UD, as on a processor that has it for 32-bit code only (APM vol. 3). */
+void on_sysenter(uc_engine *uc, void *arg)
+{
+	(void)uc;
+	trap(arg, VECTOR_UD, insn_is_sysenter);
+}
+
+/* Registers as they were before an instruction that was not allowed. */
+void undo_trap(struct vcpu *v)
 {
 	v->undo = false;
 	for (u32 i = 0; i < NR_PORT_REGS; i++)

@@ -17,7 +17,7 @@
 #define UC(v, name) ((__typeof__(&uc_##name))(v)->api.name)
 #define MMU(v, type, name) ((__typeof__(&type))(v)->mmu_api.name)
 
-#define NR_HOOKS 8
+#define NR_HOOKS 12
 #define NR_REGIONS 64
 #define NR_PORT_REGS 18
 #define NR_BLOCKS 4096		/* a power of two */
@@ -226,10 +226,11 @@ uc_err start(struct vcpu *v, u64 timeout_us);
 
 /* traps.c: ways into the kernel. */
 void on_syscall(uc_engine *uc, void *arg);
+void on_sysenter(uc_engine *uc, void *arg);
 void on_interrupt(uc_engine *uc, u32 vector, void *arg);
 u32 on_in(uc_engine *uc, u32 port, int size, void *arg);
 void on_out(uc_engine *uc, u32 port, int size, u32 value, void *arg);
-void undo_port(struct vcpu *v);
+void undo_trap(struct vcpu *v);
 void finish_syscall(struct vcpu *v);
 
 /* control.c: control registers that a guest of its own changes. */
@@ -254,7 +255,9 @@ u64 insn_memory_operand(struct vcpu *v, const struct insn *insn, u64 rip);
 bool probe(struct vcpu *v, u64 va, u64 *pa);
 u32 insn_count(struct vcpu *v, u64 from, u64 to, u64 *last);
 u32 insn_crossing(struct vcpu *v, u64 pc, u32 size);
-u64 insn_find_port(struct vcpu *v, u64 pc, u32 size);
+bool insn_is_port(const struct insn *insn);
+bool insn_is_sysenter(const struct insn *insn);
+u64 insn_find(struct vcpu *v, u64 pc, u32 size, bool (*is)(const struct insn *insn));
 bool insn_needs_page(struct vcpu *v, u64 rip, u64 page);
 
 static inline u64 reg_read(const struct vcpu *v, int reg)
