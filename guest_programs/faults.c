@@ -7,6 +7,8 @@
 #include <stdint.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
+#include <time.h>
 #include <x86intrin.h>
 
 #include "guest.h"
@@ -257,6 +259,77 @@ static void out_of_memory(void)
 	}
 }
 
+static void sysenter(void)
+{
+	__asm__ volatile("mov $39, %%eax\n\tsysenter" ::: "rax", "rcx", "rdx", "memory");
+}
+
+/* INT n that user mode may not use. */
+static void int0(void)
+{
+	__asm__ volatile("int $0");
+}
+
+static void int14(void)
+{
+	__asm__ volatile("int $14");
+}
+
+/* The longest sleep there is, twice, and the time after it. */
+static void long_sleep(void)
+{
+	struct timespec longest = { .tv_sec = 0x7fffffffffffffff }, now;
+	struct timeval tv;
+
+	nanosleep(&longest, NULL);
+	nanosleep(&longest, NULL);
+	if (clock_gettime(CLOCK_REALTIME, &now) || clock_gettime(CLOCK_MONOTONIC, &now) || gettimeofday(&tv, NULL))
+		die("no time after a long sleep");
+	puts("slept");
+}
+
+/* More unknown system calls, of different numbers, than a report can list. */
+static void flood(void)
+{
+	for (long nr = 1000; nr < 3000; nr++)
+		if (syscall(nr) != -1 || errno != ENOSYS)
+			die("system call %ld exists", nr);
+	signal(SIGCHLD, on_signal);
+	for (int i = 0; i < 2000; i++)
+		raise(SIGCHLD);
+}
+
+/* A read whose buffer ends before the file does: short, and the rest is still to be read. */
+static void short_read(void)
+{
+	volatile char *buffer = map(2 * PAGE_BYTES, PROT_READ | PROT_WRITE);
+	int fd = open("/proc/self/exe", O_RDONLY);
+
+	munmap((char *)buffer + PAGE_BYTES, PAGE_BYTES);
+	printf("read %zd, ", read(fd, (char *)buffer, 2 * PAGE_BYTES));
+	printf("position %ld, ", (long)lseek(fd, 0, SEEK_CUR));
+	printf("then %zd\n", read(fd, (char *)buffer + PAGE_BYTES, 1));
+}
+
+/* A read of what a pipe holds, into a buffer that straddles a boundary of 1 MiB. */
+static void pipe_read(void)
+{
+	char *buffer = (char *)map(2 << 20, PROT_READ | PROT_WRITE);
+	char *boundary = (char *)(((unsigned long)buffer + (1 << 20)) & ~((1ul << 20) - 1));
+
+	printf("read %zd\n", read(0, boundary - 4, 100));
+}
+
+/* Shared memory is not brought in by MADV_WILLNEED: it has no disk to come from. */
+static void will_need(void)
+{
+	const size_t size = 64 << 20;
+	void *at = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+	if (at == MAP_FAILED || madvise(at, size, MADV_WILLNEED))
+		die("madvise(MADV_WILLNEED)");
+}
+
 /* Never ends: for time-outs. */
 static void spin(void)
 {
@@ -274,6 +347,8 @@ static const struct {
 	{ "int3", breakpoint }, { "abort", abort }, { "exit", exit_with }, { "cat", cat }, { "kill", kill_self },
 	{ "syscall", unknown_syscall }, { "syscalls", syscalls }, { "clocks", clocks }, { "rdrand", rdrand }, { "smc", self_modifying },
 	{ "handlers", handlers }, { "handled", handled_fault }, { "oom", out_of_memory }, { "spin", spin },
+	{ "sysenter", sysenter }, { "int0", int0 }, { "int14", int14 }, { "long_sleep", long_sleep }, { "flood", flood },
+	{ "short_read", short_read }, { "pipe_read", pipe_read }, { "will_need", will_need },
 };
 
 int main(int argc, char **argv)

@@ -101,7 +101,7 @@ class MappedFile:
         return pfn
 
     def read_ahead(self, memory: Memory, first: int, end: int) -> None:
-        """Bring pages [first, end) in as far as the file and free RAM go; nothing for shared memory, which has no disk."""
+        """Bring pages [first, end) in as far as the file and free RAM go; shared memory has nothing to bring."""
         if self.shmem:
             return
         self._use(memory)

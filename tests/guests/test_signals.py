@@ -25,6 +25,9 @@ ENDS: dict[str, tuple[signal.Signals, str, list[str]]] = {
     "rdrand": (signal.SIGILL, "ILL_ILLOPN", ["rdrand rax"]),
     "hlt": (signal.SIGSEGV, "SI_KERNEL", ["hlt", "general protection"]),
     "int3": (signal.SIGTRAP, "SI_KERNEL", ["int3", "breakpoint"]),
+    "sysenter": (signal.SIGILL, "ILL_ILLOPN", ["sysenter", "invalid opcode"]),
+    "int0": (signal.SIGSEGV, "SI_KERNEL", ["int 0", "general protection"]),
+    "int14": (signal.SIGSEGV, "SI_KERNEL", ["int 0xe", "general protection"]),
     "abort": (signal.SIGABRT, "SI_USER", ["sent by the guest itself"]),
     "handled": (signal.SIGSEGV, "SEGV_MAPERR", ["its handler at 0x", "was not run"]),
 }
