@@ -32,7 +32,7 @@ _ROWS: list[tuple[str, str, Format]] = [
     ("VmPTE at the end", "VmPTE", format_kb),
     ("VmPTE at its peak", "VmPTE_peak", format_kb),
     ("PTE tables allocated", "pte_tables_allocated", _number),
-    ("PTE tables freed", "pte_tables_freed_before_exit", _number),
+    ("freed before exit", "pte_tables_freed_before_exit", _number),
     ("page faults", "page_faults", _number),
     ("instructions", "instructions", _number),
     ("seconds", "seconds", _seconds),

@@ -48,7 +48,7 @@ class Memory:
         error = lib.memory_init(c, size, base) if _fit(size, base) else -errno.EINVAL
         if error == -errno.EINVAL:
             raise MmuError(
-                f"guest RAM must be whole pages of 4096 bytes, 8 KiB to 16 TiB, below physical address 2^52:"
+                f"guest RAM must be whole pages of 4096 bytes, at least 8 KiB and less than 16 TiB, below physical address 2^52:"
                 f" not {_size_text(size)} at {base:#x}"
             )
         if error:
