@@ -48,8 +48,8 @@ class Memory:
         error = lib.memory_init(c, size, base) if _fit(size, base) else -errno.EINVAL
         if error == -errno.EINVAL:
             raise MmuError(
-                f"guest RAM must be whole pages of 4096 bytes, at least 8 KiB and less than 16 TiB, below physical address 2^52:"
-                f" not {_size_text(size)} at {base:#x}"
+                "guest RAM must be whole pages of 4096 bytes, at least 8 KiB and less than 16 TiB,"
+                f" below physical address 2^52: not {_size_text(size)} at {base:#x}"
             )
         if error:
             raise MmuError(f"the host cannot map {_size_text(size)} of guest RAM: {os.strerror(-error)}")

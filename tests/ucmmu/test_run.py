@@ -237,7 +237,7 @@ def test_compare_shows_each_policy_in_a_column_and_hides_the_guest():
     assert "end:" not in done.stdout
     lines = [line.split() for line in done.stdout.splitlines()]
     assert ["empty", "PTE", "tables", "are", "freed", *POLICIES] in lines
-    (figures,) = (line[3:] for line in lines if line[:3] == ["PTE", "tables", "freed"])
+    (figures,) = (line[3:] for line in lines if line[:3] == ["freed", "before", "exit"])
     never, scan, refcount = (int(word) for word in figures)
     assert never == scan == 0 < refcount
 
