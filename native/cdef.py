@@ -25,11 +25,10 @@ _TABLE = re.compile(r"^(EVENT|COUNTER|MM_COUNTER)\(", re.MULTILINE)
 
 COMPILE_ARGS = [
     *("-std=c11", "-O2", "-g", "-fvisibility=hidden", "-fno-strict-aliasing"),
-    "-flto=auto",  # the hot paths cross files
     "-mmemset-strategy=libcall:-1:noalign",  # zeroing a frame: libc's memset beats an inline rep stos
 ]
 MACROS = [("_GNU_SOURCE", "1")]
-LINK_ARGS = ["-O2", "-flto=auto"]
+LINK_ARGS: list[str] = []
 
 if sanitizers := os.environ.get("UCMMU_SANITIZE"):
     COMPILE_ARGS += [f"-fsanitize={sanitizers}", "-fno-omit-frame-pointer"]
