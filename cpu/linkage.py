@@ -172,25 +172,25 @@ def _answer(out: Any, translation: Translation) -> int:
     return int(translation.result)
 
 
-@ffi.def_extern(onerror=_keep, error=_ABORTED)  # type: ignore[untyped-decorator]
+@ffi.def_extern(onerror=_keep, error=_ABORTED)
 def python_refill(unit: Any, va: int, access: int, user: int, out: Any) -> int:
     """mmu_refill() of the Python engine."""
     return _answer(out, _mmu(unit).refill(va, access, user=bool(user)))
 
 
-@ffi.def_extern(onerror=_keep, error=_ABORTED)  # type: ignore[untyped-decorator]
+@ffi.def_extern(onerror=_keep, error=_ABORTED)
 def python_translate(unit: Any, va: int, access: int, user: int, out: Any) -> int:
     """mmu_translate() of the Python engine."""
     return _answer(out, _mmu(unit).translate(va, access, user=bool(user)))
 
 
-@ffi.def_extern(onerror=_keep)  # type: ignore[untyped-decorator]
+@ffi.def_extern(onerror=_keep)
 def python_page_fault(unit: Any, va: int, error_code: int) -> None:
     """mmu_page_fault() of the Python engine."""
     _mmu(unit).page_fault(va, error_code)
 
 
-@ffi.def_extern(onerror=_keep, error=_ABORTED)  # type: ignore[untyped-decorator]
+@ffi.def_extern(onerror=_keep, error=_ABORTED)
 def python_walk(unit: Any, va: int, access: int, user: int, mode: int, out: Any) -> int:
     """mmu_walk() of the Python engine, as far as a prober needs it: pa and result."""
     walk = _mmu(unit).walk(va, access, user=bool(user), mode=mode)
@@ -199,31 +199,31 @@ def python_walk(unit: Any, va: int, access: int, user: int, mode: int, out: Any)
     return int(walk.result)
 
 
-@ffi.def_extern(onerror=_keep)  # type: ignore[untyped-decorator]
+@ffi.def_extern(onerror=_keep)
 def python_invlpg(unit: Any, va: int) -> None:
     """mmu_invlpg() of the Python engine."""
     _mmu(unit).invlpg(va)
 
 
-@ffi.def_extern(onerror=_keep)  # type: ignore[untyped-decorator]
+@ffi.def_extern(onerror=_keep)
 def python_write_cr0(unit: Any, value: int) -> None:
     """mmu_write_cr0() of the Python engine."""
     _mmu(unit).write_cr0(value)
 
 
-@ffi.def_extern(onerror=_keep)  # type: ignore[untyped-decorator]
+@ffi.def_extern(onerror=_keep)
 def python_write_cr3(unit: Any, value: int) -> None:
     """mmu_write_cr3() of the Python engine."""
     _mmu(unit).write_cr3(value)
 
 
-@ffi.def_extern(onerror=_keep)  # type: ignore[untyped-decorator]
+@ffi.def_extern(onerror=_keep)
 def python_write_cr4(unit: Any, value: int) -> None:
     """mmu_write_cr4() of the Python engine."""
     _mmu(unit).write_cr4(value)
 
 
-@ffi.def_extern(onerror=_keep)  # type: ignore[untyped-decorator]
+@ffi.def_extern(onerror=_keep)
 def python_tables_changed(unit: Any) -> None:
     """mmu_tables_changed() of the Python engine."""
     _mmu(unit).tables_changed()

@@ -100,7 +100,7 @@ MM_COUNTER_ID: dict[str, int] = {desc.name: desc.id for desc in MM_COUNTER_DESCS
 _rings: weakref.WeakValueDictionary[int, EventRing] = weakref.WeakValueDictionary()
 
 
-@ffi.def_extern()  # type: ignore[untyped-decorator]
+@ffi.def_extern()
 def event_ring_full(c_ring: Any, _arg: Any) -> None:
     """Let the ring's owner drain it; called from C when a record finds no room."""
     ring = _rings[int(ffi.cast("uintptr_t", c_ring))]

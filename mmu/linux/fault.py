@@ -272,6 +272,12 @@ def _map_locked(mm: MmStruct, addr: int) -> tuple[int, int] | None:
     return (pmd, pte) if allocated == PteAlloc.OK else None
 
 
+def _unlock_put(mm: MmStruct, pmd: int, addr: int) -> None:
+    """What every path that had _map_locked() ends with: the PTE lock, then the visitor's reference (D10)."""
+    mm.engine.pte_unlock(mm, pmd)
+    mm.engine.pte_put(mm, pmd, addr)
+
+
 def _set_file_pte(mm: MmStruct, addr: int, pte: int, pfn: int, prot: int) -> None:
     """set_pte_range() for one page-cache page: one more owner, one more PTE."""
     page = mm.memory.page(pfn)
@@ -292,8 +298,7 @@ def _do_read_fault(mm: MmStruct, vma: Any, file: MappedFile, addr: int, pgoff: i
     mapped = _fault_around(mm, vma, file, addr, pgoff, pte)
     mm.engine.add_mm_counter(mm, lib.MM_FILEPAGES, mapped)
     mm.engine.pte_entries_set(mm, pmd, mapped)
-    mm.engine.pte_unlock(mm, pmd)
-    mm.engine.pte_put(mm, pmd, addr)
+    _unlock_put(mm, pmd, addr)
     return result
 
 
@@ -328,8 +333,7 @@ def _do_shared_fault(mm: MmStruct, vma: Any, file: MappedFile, addr: int, pgoff:
         _set_file_pte(mm, addr, pte, pfn, vm_page_prot(vma.vm_flags) | RW | D)
         mm.engine.add_mm_counter(mm, lib.MM_FILEPAGES, 1)
         mm.engine.pte_entries_set(mm, pmd, 1)
-    mm.engine.pte_unlock(mm, pmd)
-    mm.engine.pte_put(mm, pmd, addr)
+    _unlock_put(mm, pmd, addr)
     return result
 
 
@@ -366,8 +370,7 @@ def _do_cow_fault(mm: MmStruct, vma: Any, file: MappedFile, addr: int, pgoff: in
         mm.engine.pte_entries_set(mm, pmd, 1)
     else:
         mm.memory.put_page(copy)
-    mm.engine.pte_unlock(mm, pmd)
-    mm.engine.pte_put(mm, pmd, addr)
+    _unlock_put(mm, pmd, addr)
     return result
 
 
@@ -397,8 +400,7 @@ def _do_wp_page(mm: MmStruct, vma: Any, addr: int, orig: int) -> int:
             mm.memory.put_page(entry_pfn(orig))
     elif copy is not None:
         mm.memory.put_page(copy)
-    mm.engine.pte_unlock(mm, pmd)
-    mm.engine.pte_put(mm, pmd, addr)
+    _unlock_put(mm, pmd, addr)
     return 0
 
 
