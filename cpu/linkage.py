@@ -169,19 +169,20 @@ def _answer(out: Any, translation: Translation) -> int:
     t = mmu_ffi.cast("struct translation *", int(ffi.cast("uintptr_t", out)))
     t.pa, t.perms, t.level = translation.pa, translation.perms, translation.level
     t.result, t.error_code = int(translation.result), translation.error_code
+    t.memory_type = translation.memory_type
     return int(translation.result)
 
 
 @ffi.def_extern(onerror=_keep, error=_ABORTED)
-def python_refill(unit: Any, va: int, access: int, user: int, out: Any) -> int:
+def python_refill(unit: Any, va: int, access: int, privilege: int, out: Any) -> int:
     """mmu_refill() of the Python engine."""
-    return _answer(out, _mmu(unit).refill(va, access, user=bool(user)))
+    return _answer(out, _mmu(unit).refill(va, access, user=privilege))
 
 
 @ffi.def_extern(onerror=_keep, error=_ABORTED)
-def python_translate(unit: Any, va: int, access: int, user: int, out: Any) -> int:
+def python_translate(unit: Any, va: int, access: int, privilege: int, out: Any) -> int:
     """mmu_translate() of the Python engine."""
-    return _answer(out, _mmu(unit).translate(va, access, user=bool(user)))
+    return _answer(out, _mmu(unit).translate(va, access, user=privilege))
 
 
 @ffi.def_extern(onerror=_keep)
@@ -191,9 +192,9 @@ def python_page_fault(unit: Any, va: int, error_code: int) -> None:
 
 
 @ffi.def_extern(onerror=_keep, error=_ABORTED)
-def python_walk(unit: Any, va: int, access: int, user: int, mode: int, out: Any) -> int:
+def python_walk(unit: Any, va: int, access: int, privilege: int, mode: int, out: Any) -> int:
     """mmu_walk() of the Python engine, as far as a prober needs it: pa and result."""
-    walk = _mmu(unit).walk(va, access, user=bool(user), mode=mode)
+    walk = _mmu(unit).walk(va, access, user=privilege, mode=mode)
     w = mmu_ffi.cast("struct walk *", int(ffi.cast("uintptr_t", out)))
     w.pa, w.result = walk.pa, int(walk.result)
     return int(walk.result)
@@ -205,22 +206,22 @@ def python_invlpg(unit: Any, va: int) -> None:
     _mmu(unit).invlpg(va)
 
 
-@ffi.def_extern(onerror=_keep)
-def python_write_cr0(unit: Any, value: int) -> None:
+@ffi.def_extern(onerror=_keep, error=_ABORTED)
+def python_write_cr0(unit: Any, value: int) -> int:
     """mmu_write_cr0() of the Python engine."""
-    _mmu(unit).write_cr0(value)
+    return int(_mmu(unit).write_cr0(value))
 
 
-@ffi.def_extern(onerror=_keep)
-def python_write_cr3(unit: Any, value: int) -> None:
+@ffi.def_extern(onerror=_keep, error=_ABORTED)
+def python_write_cr3(unit: Any, value: int) -> int:
     """mmu_write_cr3() of the Python engine."""
-    _mmu(unit).write_cr3(value)
+    return int(_mmu(unit).write_cr3(value))
 
 
-@ffi.def_extern(onerror=_keep)
-def python_write_cr4(unit: Any, value: int) -> None:
+@ffi.def_extern(onerror=_keep, error=_ABORTED)
+def python_write_cr4(unit: Any, value: int) -> int:
     """mmu_write_cr4() of the Python engine."""
-    _mmu(unit).write_cr4(value)
+    return int(_mmu(unit).write_cr4(value))
 
 
 @ffi.def_extern(onerror=_keep)

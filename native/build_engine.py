@@ -26,14 +26,14 @@ def unicorn_include() -> str:
 
 
 CALLBACKS = """
-extern "Python" u32 python_refill(void *unit, u64 va, u32 access, u32 user, void *translation);
-extern "Python" u32 python_translate(void *unit, u64 va, u32 access, u32 user, void *translation);
+extern "Python" u32 python_refill(void *unit, u64 va, u32 access, u32 privilege, void *translation);
+extern "Python" u32 python_translate(void *unit, u64 va, u32 access, u32 privilege, void *translation);
 extern "Python" void python_page_fault(void *unit, u64 va, u32 error_code);
-extern "Python" u32 python_walk(void *unit, u64 va, u32 access, u32 user, u32 mode, void *walk);
+extern "Python" u32 python_walk(void *unit, u64 va, u32 access, u32 privilege, u32 mode, void *walk);
 extern "Python" void python_invlpg(void *unit, u64 va);
-extern "Python" void python_write_cr0(void *unit, u64 value);
-extern "Python" void python_write_cr3(void *unit, u64 value);
-extern "Python" void python_write_cr4(void *unit, u64 value);
+extern "Python" u32 python_write_cr0(void *unit, u64 value);
+extern "Python" u32 python_write_cr3(void *unit, u64 value);
+extern "Python" u32 python_write_cr4(void *unit, u64 value);
 extern "Python" void python_tables_changed(void *unit);
 """
 

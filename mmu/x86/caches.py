@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from mmu.x86.entries import TOP_LEVEL, X86_ADDR_MASK, vpn_of
+from mmu.x86.entries import X86_ADDR_MASK, vpn_of
 from mmu.x86.state import Unit
 from mmu.x86.tlb import (
     TLB_PSC,
@@ -30,48 +30,48 @@ from mmu.x86.tlb import (
     TLB_XD,
     NewEntry,
     arrays_of,
+    flags_of,
     tlb_fill,
     tlb_find_level,
 )
-from mmu.x86.walk import Walk, WalkStart, start_at_cr3
+from mmu.x86.walk import Rights, Walk, WalkStart, start_at_cr3
 
 
 def psc_start(u: Unit, va: int) -> tuple[WalkStart, Any | None]:
     """Where a walk for va may begin, and the cache entry that this rests on (None: it begins at CR3)."""
-    for level in range(2, TOP_LEVEL + 1):
+    for level in range(2, u.top_level + 1):
         entry = tlb_find_level(u, va, TLB_PSC, level)
         if entry is not None:
             flags = entry.flags
-            rights, xd = flags & (TLB_RW | TLB_US), bool(flags & TLB_XD)
-            return WalkStart(entry.frame, level - 1, rights, xd, entry.table_gen), entry
+            rights = Rights(bool(flags & TLB_RW), bool(flags & TLB_US), bool(flags & TLB_XD))
+            return WalkStart(entry.frame, level - 1, rights, entry.table_gen), entry
     return start_at_cr3(u), None
 
 
 def psc_fill(u: Unit, walk: Walk, start: WalkStart) -> None:
     """Enter the table-referencing entries that a completed walk read, topmost first."""
-    rights, xd = start.rights, start.xd
+    rights = start.rights
     for level in range(walk.top_level, walk.level, -1):
         entry = walk.entry[level]
-        rights &= entry
-        xd |= bool(entry >> 63)
+        rights = rights.combine(entry)
         new = NewEntry(
             vpn=vpn_of(walk.va, level),
             frame=entry & X86_ADDR_MASK,
             table_gen=start.table_gen,
             pcid=u.pcid,
-            flags=TLB_VALID | rights | (TLB_XD if xd else 0),
+            flags=TLB_VALID | flags_of(rights),
             level=level,
         )
         tlb_fill(u, TLB_PSC, new)
 
 
-def _entries(u: Unit, pcid: int) -> list[Any]:
+def _entries(u: Unit, pcid: int | None = None) -> list[Any]:
     tlb = u.c.tlb
     return [
         tlb.entry[number]
         for _, array in arrays_of(u, TLB_PSC)
         for number in range(array.first, array.first + array.sets * array.ways)
-        if tlb.entry[number].flags & TLB_VALID and tlb.entry[number].pcid == pcid
+        if tlb.entry[number].flags & TLB_VALID and pcid in (None, tlb.entry[number].pcid)
     ]
 
 
@@ -86,3 +86,10 @@ def psc_drop_context(u: Unit, pcid: int) -> None:
     """Drop every entry of a PCID: INVLPG does, whatever its address (SDM 4.10.4.1)."""
     for entry in _entries(u, pcid):
         entry.flags = 0
+
+
+def psc_drop_any(u: Unit, va: int, only_va: bool) -> None:
+    """Drop the entries of every PCID; only those that a walk for va would use, if that is all (INVLPGB)."""
+    for entry in _entries(u):
+        if not only_va or entry.vpn == vpn_of(va, entry.level):
+            entry.flags = 0

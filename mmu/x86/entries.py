@@ -7,17 +7,20 @@ The entry of every level (SDM figure 4-11)::
     +--+--------+--------+---------+--------------------+-----+-+---+-+-+---+---+---+---+---+
     |XD| PK/ign | ignored|rsvd (0) | physical address   | ign |G|PS |D|A|PCD|PWT|U/S|R/W| P |
     +--+--------+--------+---------+--------------------+-----+-+---+-+-+---+---+---+---+---+
-    M is MAXPHYADDR.  Bit 7 is PS in a PDPTE or PDE, PAT in a PTE, reserved in a PML4E.
-    G and D are ignored where the entry refers to a table.  With P = 0 no other bit means anything.
+    M is MAXPHYADDR.  Bit 7 is PS in a PDPTE or PDE, PAT in a PTE, reserved in a PML4E or PML5E.
+    PK, G and D are ignored where the entry refers to a table (AMD reserves bit 8 of a PML4E and PML5E).
+    With P = 0 no other bit means anything.
 
-The linear address that selects one entry in each of four tables (SDM figure 4-8)::
+The linear address that selects one entry in each of the tables (SDM figures 4-8 and 4-11)::
 
-     63        48 47     39 38     30 29     21 20     12 11          0
-    +------------+---------+---------+---------+---------+-------------+
-    | copies of  |  PML4   |  PDPT   |   PD    |   PT    |   offset    |
-    |   bit 47   |  index  |  index  |  index  |  index  |             |
-    +------------+---------+---------+---------+---------+-------------+
-         level        4         3         2         1
+     63      57 56     48 47     39 38     30 29     21 20     12 11          0
+    +----------+---------+---------+---------+---------+---------+-------------+
+    |copies of |  PML5   |  PML4   |  PDPT   |   PD    |   PT    |   offset    |
+    | bit 56   |  index  |  index  |  index  |  index  |  index  |             |
+    +----------+---------+---------+---------+---------+---------+-------------+
+       level        5         4         3         2         1
+
+With 4 levels (CR4.LA57 clear) bits 63:48 are copies of bit 47.
 """
 
 from __future__ import annotations
@@ -36,14 +39,13 @@ X86_PAT: Final = 1 << 7
 X86_PAT_LARGE: Final = 1 << 12
 """PAT of a 2 MiB or 1 GiB leaf, whose bit 7 is PS."""
 X86_G: Final = 1 << 8
+X86_PK_SHIFT: Final = 59
+"""Bits 62:59 of a leaf: its protection key (SDM 4.6.2)."""
 X86_XD: Final = 1 << 63
 X86_ADDR_MASK: Final = 0x000F_FFFF_FFFF_F000
 
-TOP_LEVEL: Final = 4
-"""The PML4; LA57 will make it a question of CR4."""
-
 PAGE_SHIFT: Final = 12
-LEVEL_NAMES: Final = {4: "PML4E", 3: "PDPTE", 2: "PDE", 1: "PTE"}
+LEVEL_NAMES: Final = {5: "PML5E", 4: "PML4E", 3: "PDPTE", 2: "PDE", 1: "PTE"}
 SIZE_NAMES: Final = {1: "4 KiB", 2: "2 MiB", 3: "1 GiB"}
 
 _FLAG_NAMES: Final = (
@@ -86,18 +88,33 @@ def reserved_always(maxphyaddr: int, nxe: bool) -> int:
     return reserved if nxe else reserved | X86_XD
 
 
-def reserved_bits(entry: int, level: int, maxphyaddr: int, nxe: bool) -> int:
+def reserved_bits(
+    entry: int, level: int, maxphyaddr: int, nxe: bool, *, page1gb: bool = True, amd: bool = False
+) -> int:
     """Bits that must be 0 in this present entry (SDM table 4-19).
 
-    Besides those of every level: PS in a PML4E, and in a large leaf the address bits below its size,
-    except bit 12, its PAT.
+    Besides those of every level: PS in a PML5E or PML4E, on AMD bit 8 too (APM vol. 2 5.3.3); PS in a PDPTE of a
+    processor without 1-GiB pages; in a large leaf the address bits below its size, except bit 12, its PAT.
     """
     reserved = reserved_always(maxphyaddr, nxe)
-    if level == TOP_LEVEL:
-        reserved |= X86_PS
-    elif level > 1 and entry & X86_PS:
-        reserved |= (level_size(level) - 1) & X86_ADDR_MASK & ~X86_PAT_LARGE
-    return reserved
+    if level >= 4:
+        return reserved | X86_PS | (X86_G if amd else 0)
+    if level == 1 or not entry & X86_PS:
+        return reserved
+    if level == 3 and not page1gb:
+        return reserved | X86_PS
+    return reserved | (level_size(level) - 1) & X86_ADDR_MASK & ~X86_PAT_LARGE
+
+
+def pkey_of(leaf: int) -> int:
+    """The protection key of a leaf, 0 to 15 (SDM 4.6.2)."""
+    return leaf >> X86_PK_SHIFT & 15
+
+
+def pat_index_of(leaf: int, level: int) -> int:
+    """The index into IA32_PAT that a leaf gives, 0 to 7: PAT, PCD, PWT (SDM 4.9.2)."""
+    pat = bool(leaf & (X86_PAT if level == 1 else X86_PAT_LARGE))
+    return pat << 2 | bool(leaf & X86_PCD) << 1 | bool(leaf & X86_PWT)
 
 
 def describe_entry(entry: int, level: int) -> str:
@@ -110,4 +127,6 @@ def describe_entry(entry: int, level: int) -> str:
     page = entry & X86_ADDR_MASK & -level_size(level)
     if entry & (X86_PAT if level == 1 else X86_PAT_LARGE):
         flags.append("PAT")
+    if pkey := pkey_of(entry):
+        flags.append(f"PK={pkey}")
     return f"{entry:#018x}  {' '.join(flags)} -> {SIZE_NAMES[level]} page {page:#x}"

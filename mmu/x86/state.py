@@ -6,7 +6,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from mmu._native import ffi
-from mmu.x86.registers import CR0_PG, CR3_PCID_MASK, CR4_PCIDE, EFER_NXE
+from mmu.x86.registers import (
+    CR0_PG,
+    CR3_PCID_MASK,
+    CR4_LA57,
+    CR4_PCIDE,
+    EFER_NXE,
+    Feature,
+    Vendor,
+    is_canonical,
+)
 
 if TYPE_CHECKING:
     from mmu.events import EventRing
@@ -52,6 +61,24 @@ class Unit:
     def nxe(self) -> bool:
         """Whether EFER.NXE gives entries their XD bit."""
         return bool(self.c.efer & EFER_NXE)
+
+    @property
+    def top_level(self) -> int:
+        """The level of the table that CR3 names: 4, the PML4, or under CR4.LA57 5, the PML5 (SDM 4.5)."""
+        return 5 if self.c.cr4 & CR4_LA57 else 4
+
+    @property
+    def amd(self) -> bool:
+        """Whether AMD's rules hold where the manuals differ."""
+        return bool(self.c.vendor == Vendor.AMD)
+
+    def has(self, feature: Feature) -> bool:
+        """Whether the processor has an optional feature."""
+        return bool(self.c.features & feature)
+
+    def canonical(self, va: int) -> bool:
+        """Whether va is canonical in the present number of levels."""
+        return is_canonical(va, self.top_level)
 
     def count(self, counter: int) -> None:
         """Add one to the counter of that number (mmu.events.COUNTER_ID)."""

@@ -38,7 +38,7 @@ from mmu.x86.entries import (
     vpn_of,
 )
 from mmu.x86.state import Unit
-from mmu.x86.walk import Access, WalkMode, mmu_walk
+from mmu.x86.walk import Access, Rights, WalkMode, mmu_walk
 
 TLB_ITLB: Final = 0x1
 TLB_DTLB: Final = 0x2
@@ -53,6 +53,8 @@ TLB_US: Final = X86_US
 TLB_XD: Final = 0x8
 TLB_DIRTY: Final = 0x10
 TLB_GLOBAL: Final = 0x20
+TLB_SHSTK: Final = 0x40
+"""A shadow-stack page (SDM 4.6.1)."""
 
 DROP_GLOBAL: Final = 0x1
 """An invalidation takes global entries too."""
@@ -81,6 +83,8 @@ class NewEntry(NamedTuple):
     pcid: int
     flags: int
     level: int
+    pkey: int = 0
+    pat: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +125,24 @@ class TlbEntry:
         place = f"{self.array}[{self.set}][{self.way}]"
         size = SIZE_NAMES.get(self.level, "512 GiB")
         return f"{place}: {self.va:#x} -> {self.pa:#x} {size} {flags} pcid {self.pcid:#x}"
+
+
+def flags_of(rights: Rights) -> int:
+    """The TLB_* flags that stand for these rights."""
+    return (
+        (TLB_RW if rights.writable else 0)
+        | (TLB_US if rights.user else 0)
+        | (TLB_XD if rights.xd else 0)
+        | (TLB_SHSTK if rights.shadow_stack else 0)
+    )
+
+
+def rights_of(entry: Any) -> Rights:
+    """What a ``struct tlb_entry`` says of its page's rights."""
+    flags = entry.flags
+    return Rights(
+        bool(flags & TLB_RW), bool(flags & TLB_US), bool(flags & TLB_XD), bool(flags & TLB_SHSTK), entry.pkey
+    )
 
 
 def levels_of(array: Any) -> Iterator[int]:
@@ -220,6 +242,7 @@ def _fill_array(u: Unit, number: int, array: Any, new: NewEntry) -> None:
             _evict(u, number, entry)
     entry.vpn, entry.frame, entry.table_gen = new.vpn, new.frame, new.table_gen
     entry.pcid, entry.flags, entry.level = new.pcid, new.flags, new.level
+    entry.pkey, entry.pat = new.pkey, new.pat
     tlb_touch(u, entry)
     if not is_cache:
         u.emit(_TLB_FILL, new.vpn << PAGE_SHIFT, new.frame, number)
@@ -251,6 +274,8 @@ def is_stale(u: Unit, entry: Any) -> bool:
         and walk.rights == flags & (TLB_RW | TLB_US)
         and walk.xd == bool(flags & TLB_XD)
         and (walk.dirty or not flags & TLB_DIRTY)
+        and walk.pkey == entry.pkey
+        and walk.shadow_stack == bool(flags & TLB_SHSTK)
     )
 
 
@@ -300,6 +325,7 @@ def tlb_drop_context(u: Unit, pcid: int, what: int) -> None:
 def tlb_drop_address(u: Unit, va: int, pcid: int, what: int) -> None:
     """Drop the translations of va's page that a PCID would use; with DROP_GLOBAL the global ones too.
 
+    With DROP_ANY_PCID those of any PCID.
     Pages of every size are looked for: INVLPG of any address in a large page drops it whole (SDM 4.10.4.1).
     """
     entries = u.c.tlb.entry
@@ -308,7 +334,12 @@ def tlb_drop_address(u: Unit, va: int, pcid: int, what: int) -> None:
             vpn = vpn_of(va, level)
             for number in set_of(array, vpn, level):
                 entry = entries[number]
-                if not matches(entry, vpn, level, pcid):
-                    continue
-                if what & DROP_GLOBAL or not entry.flags & TLB_GLOBAL:
+                if entry.vpn == vpn and entry.level == level and _falls_with_page(entry, pcid, what):
                     entry.flags = 0
+
+
+def _falls_with_page(entry: Any, pcid: int, what: int) -> bool:
+    """Does an invalidation of its page take the entry? A global one is every PCID's."""
+    if entry.flags & TLB_GLOBAL:
+        return bool(what & DROP_GLOBAL)
+    return bool(entry.pcid == pcid or what & DROP_ANY_PCID)

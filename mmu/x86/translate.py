@@ -4,19 +4,22 @@
 The life of an access in ``exact``::
 
     first-level TLB --hit, rights allow, D if a write--> done
-        | miss              + else --> drop the page's entries, walk from CR3
+        | miss              + rights do not allow it --> Intel: page fault
+        |                   + else --> drop the page's entries, walk from CR3
     second-level TLB --hit, likewise--> enter it into the first level, done
         | miss
     paging-structure caches --deepest hit--> walk from there
-        | miss                  + fails --> drop the entries used, walk from CR3
+        | miss                  + fails --> Intel: page fault
+        |                       + fails --> AMD: drop the entries used, walk from CR3
     walk from CR3 --> enter caches, second level, first level, done
         | fails
     page fault: drop what is cached for the address; CR2, error code
 
-Two choices among those the SDM leaves open. A TLB entry that does not allow the access never makes the
-fault itself: the tables are walked again first, as AMD's processors do. And a walk that a
-paging-structure cache shortened, if it ends in no translation, is made again from CR3, as if the cache entry
-had just been evicted. Together: every fault is justified by the tables as they are.
+What fails is where vendors differ. AMD's processors walk the tables again before they fault: an entry that
+does not allow the access is dropped first, and so is a paging-structure cache entry behind which the walk
+ended in no translation; every fault is justified by the tables as they are. Intel's believe what they have
+cached: a stale entry can make a fault that the tables do not justify, once, since the fault drops it (SDM
+4.10.4.3: "spurious"). A write that only lacks D is no fault: either walks from CR3 to set it.
 
 In ``fast`` there is no TLB: each access walks. native/x86/unit.c is the same in C.
 """
@@ -27,22 +30,21 @@ from typing import Any, Final, NamedTuple
 
 from mmu.events import COUNTER_ID, EVENT_ID
 from mmu.x86.caches import psc_drop_address, psc_fill, psc_start
-from mmu.x86.entries import SIZE_NAMES, level_size, vpn_of
+from mmu.x86.entries import SIZE_NAMES, X86_RW, X86_US, level_size, vpn_of
 from mmu.x86.faults import describe_error_code
-from mmu.x86.registers import is_canonical
+from mmu.x86.registers import MemoryType
 from mmu.x86.state import Unit
 from mmu.x86.tlb import (
     TLB_DIRTY,
     TLB_DTLB,
     TLB_GLOBAL,
     TLB_ITLB,
-    TLB_RW,
     TLB_STLB,
-    TLB_US,
     TLB_VALID,
-    TLB_XD,
     Hit,
     NewEntry,
+    flags_of,
+    rights_of,
     tlb_drop_page,
     tlb_fill,
     tlb_find,
@@ -54,14 +56,18 @@ from mmu.x86.walk import (
     PERM_X,
     Access,
     Outcome,
+    Rights,
     Walk,
     WalkMode,
     WalkStart,
     allows,
+    error_code_of,
+    memory_type,
     mmu_walk,
     permissions,
     start_at_cr3,
     walk_from,
+    why_denied,
 )
 
 _TLB_HIT: Final = EVENT_ID["tlb_hit"]
@@ -71,13 +77,18 @@ _PAGE_FAULT: Final = EVENT_ID["page_fault"]
 _WALK_CACHE_HITS: Final = COUNTER_ID["walk_cache_hits"]
 _PAGE_FAULTS_HW: Final = COUNTER_ID["page_faults_hw"]
 
-# By Access: reads, writes, fetches.
-_TRANSLATED: Final = [COUNTER_ID[name] for name in ("dTLB-loads", "dTLB-stores", "iTLB-loads")]
+# By Access; shadow-stack accesses are loads and stores.
+_LIKE: Final = (0, 1, 2, 0, 1)
 _MISSES: Final = ("dtlb_load_misses", "dtlb_store_misses", "itlb_misses")
-_STLB_HIT: Final = [COUNTER_ID[f"{name}.stlb_hit"] for name in _MISSES]
-_CAUSES_A_WALK: Final = [COUNTER_ID[f"{name}.miss_causes_a_walk"] for name in _MISSES]
-_WALK_COMPLETED: Final = [COUNTER_ID[f"{name}.walk_completed"] for name in _MISSES]
-_FIRST_LEVEL: Final = (TLB_DTLB, TLB_DTLB, TLB_ITLB)
+_TRANSLATED: Final = [COUNTER_ID[("dTLB-loads", "dTLB-stores", "iTLB-loads")[kind]] for kind in _LIKE]
+_STLB_HIT: Final = [COUNTER_ID[f"{_MISSES[kind]}.stlb_hit"] for kind in _LIKE]
+_CAUSES_A_WALK: Final = [COUNTER_ID[f"{_MISSES[kind]}.miss_causes_a_walk"] for kind in _LIKE]
+_WALK_COMPLETED: Final = [
+    [COUNTER_ID[f"{_MISSES[kind]}.walk_completed{size}"] for size in ("", "_4k", "_2m_4m", "_1g")]
+    for kind in _LIKE
+]
+"""By Access: all sizes, then by level of the leaf."""
+_FIRST_LEVEL: Final = [(TLB_DTLB, TLB_DTLB, TLB_ITLB)[kind] for kind in _LIKE]
 
 _DATA_PERMS: Final = PERM_R | PERM_W
 
@@ -86,7 +97,8 @@ class Translation(NamedTuple):
     """The answer to one access.
 
     With Outcome.OK: ``pa`` of the address asked for, ``level`` of the page (1 4 KiB, 2 2 MiB, 3 1 GiB), and
-    ``perms``, PERM_* that later accesses may rely on without asking again (W only once D is set).
+    ``perms``, PERM_* that later accesses may rely on without asking again (W only once D is set), and
+    ``memory_type``, what the leaf's PAT, PCD and PWT choose in IA32_PAT (MTRRs are not looked at).
     With Outcome.PAGE_FAULT: ``error_code``.
     """
 
@@ -95,6 +107,7 @@ class Translation(NamedTuple):
     level: int
     result: Outcome
     error_code: int
+    memory_type: MemoryType = MemoryType.UC
 
     @property
     def ok(self) -> bool:
@@ -119,27 +132,46 @@ def _if_dirty(perms: int, dirty: bool) -> int:
     return perms if dirty else perms & ~PERM_W
 
 
-def _answer_of_walk(u: Unit, walk: Walk, user: bool) -> Translation:
+def _rights_of_walk(walk: Walk) -> Rights:
+    return Rights(
+        bool(walk.rights & X86_RW), bool(walk.rights & X86_US), walk.xd, walk.shadow_stack, walk.pkey
+    )
+
+
+def _answer_of_walk(u: Unit, walk: Walk, privilege: int) -> Translation:
     if not walk.ok:
         return _no_translation(walk.result, walk.error_code)
-    perms = _if_dirty(permissions(u, walk.rights, walk.xd, user), walk.dirty)
-    return Translation(walk.pa, perms, walk.level or 1, Outcome.OK, 0)
+    perms = _if_dirty(permissions(u, _rights_of_walk(walk), privilege), walk.dirty)
+    kind = memory_type(u, walk.pat_index) if walk.level else MemoryType.UC
+    return Translation(walk.pa, perms, walk.level or 1, Outcome.OK, 0, kind)
 
 
-def _entry_perms(u: Unit, entry: Any, user: bool) -> int:
-    flags = entry.flags
-    perms = permissions(u, flags & (TLB_RW | TLB_US), bool(flags & TLB_XD), user)
-    return _if_dirty(perms, bool(flags & TLB_DIRTY))
+def _entry_perms(u: Unit, entry: Any, privilege: int) -> int:
+    return _if_dirty(permissions(u, rights_of(entry), privilege), bool(entry.flags & TLB_DIRTY))
 
 
-def _usable(u: Unit, entry: Any, access: int, user: bool) -> bool:
+def _usable(u: Unit, entry: Any, access: int, privilege: int) -> bool:
     """May the access use the entry as it stands? A write with D clear may not: a walk must set D first."""
-    return allows(_entry_perms(u, entry, user), access)
+    return allows(_entry_perms(u, entry, privilege), access)
 
 
-def _answer_of_entry(u: Unit, entry: Any, va: int, user: bool) -> Translation:
+def _fault_of_entry(u: Unit, entry: Any, access: int, privilege: int) -> int:
+    """The error code of the fault that an entry which is not usable makes by itself, or 0."""
+    rights = rights_of(entry)
+    if u.amd or allows(permissions(u, rights, privilege), access):
+        return 0
+    return error_code_of(u, access, privilege, why_denied(u, rights, access, privilege))
+
+
+def _must_retry(u: Unit, walk: Walk) -> bool:
+    """Whether a walk that rested on a paging-structure cache, and failed, is made again from CR3."""
+    return u.amd or walk.result != Outcome.PAGE_FAULT
+
+
+def _answer_of_entry(u: Unit, entry: Any, va: int, privilege: int) -> Translation:
     pa = entry.frame | va & (level_size(entry.level) - 1)
-    return Translation(pa, _entry_perms(u, entry, user), entry.level, Outcome.OK, 0)
+    perms = _entry_perms(u, entry, privilege)
+    return Translation(pa, perms, entry.level, Outcome.OK, 0, memory_type(u, entry.pat))
 
 
 def _hand_out(u: Unit, answer: Translation) -> Translation:
@@ -149,67 +181,80 @@ def _hand_out(u: Unit, answer: Translation) -> Translation:
     return answer
 
 
-def mmu_translate(u: Unit, va: int, access: int, user: bool) -> Translation:
+def mmu_translate(u: Unit, va: int, access: int, privilege: int) -> Translation:
     """Translate one access as the processor would; a fault sets CR2 and is counted."""
-    if not is_canonical(va):
+    if not u.canonical(va):
         return _no_translation(Outcome.GENERAL_PROTECTION)
     if u.c.exact and u.paging:
-        return _hand_out(u, _translate_exact(u, va, access, user))
-    walk = mmu_walk(u, va, access, user, WalkMode.HARDWARE)
+        return _hand_out(u, _translate_exact(u, va, access, privilege))
+    walk = mmu_walk(u, va, access, privilege, WalkMode.HARDWARE)
     if walk.result == Outcome.PAGE_FAULT:
         mmu_page_fault(u, va, walk.error_code)
-    return _hand_out(u, _answer_of_walk(u, walk, user))
+    return _hand_out(u, _answer_of_walk(u, walk, privilege))
 
 
-def _translate_exact(u: Unit, va: int, access: int, user: bool) -> Translation:
+def _translate_exact(u: Unit, va: int, access: int, privilege: int) -> Translation:
     u.count(_TRANSLATED[access])
     first = tlb_find(u, va, _FIRST_LEVEL[access])
     hit = first or tlb_find(u, va, TLB_STLB)
     if hit is None:
-        return _translate_miss(u, va, access, user, from_cr3=False)
-    if not _usable(u, hit.entry, access, user):
+        return _translate_miss(u, va, access, privilege, from_cr3=False)
+    if not _usable(u, hit.entry, access, privilege):
+        if code := _fault_of_entry(u, hit.entry, access, privilege):
+            mmu_page_fault(u, va, code)
+            return _no_translation(Outcome.PAGE_FAULT, code)
         tlb_drop_page(u, va)
-        return _translate_miss(u, va, access, user, from_cr3=True)
+        return _translate_miss(u, va, access, privilege, from_cr3=True)
     entry = hit.entry
     tlb_touch(u, entry)
     u.emit(_TLB_HIT, va, access, hit.array)
-    answer = _answer_of_entry(u, entry, va, user)
+    answer = _answer_of_entry(u, entry, va, privilege)
     if first is None:
         u.count(_STLB_HIT[access])
-        copy = NewEntry(entry.vpn, entry.frame, entry.table_gen, entry.pcid, entry.flags, entry.level)
+        copy = NewEntry(
+            entry.vpn,
+            entry.frame,
+            entry.table_gen,
+            entry.pcid,
+            entry.flags,
+            entry.level,
+            entry.pkey,
+            entry.pat,
+        )
         tlb_fill(u, _FIRST_LEVEL[access], copy)
     return answer
 
 
-def _translate_miss(u: Unit, va: int, access: int, user: bool, *, from_cr3: bool) -> Translation:
+def _translate_miss(u: Unit, va: int, access: int, privilege: int, *, from_cr3: bool) -> Translation:
     """No usable entry: walk, and enter what the walk found, outermost cache first."""
     u.count(_CAUSES_A_WALK[access])
     u.emit(_TLB_MISS, va, access)
-    walk, start = _walk_for_miss(u, va, access, user, from_cr3)
+    walk, start = _walk_for_miss(u, va, access, privilege, from_cr3)
     if walk.ok:
-        u.count(_WALK_COMPLETED[access])
+        u.count(_WALK_COMPLETED[access][0])
+        u.count(_WALK_COMPLETED[access][walk.level])
         psc_fill(u, walk, start)
         new = _entry_of_walk(u, walk, start.table_gen)
         tlb_fill(u, TLB_STLB, new)
         tlb_fill(u, _FIRST_LEVEL[access], new)
     elif walk.result == Outcome.PAGE_FAULT:
         mmu_page_fault(u, va, walk.error_code)
-    return _answer_of_walk(u, walk, user)
+    return _answer_of_walk(u, walk, privilege)
 
 
-def _walk_for_miss(u: Unit, va: int, access: int, user: bool, from_cr3: bool) -> tuple[Walk, WalkStart]:
+def _walk_for_miss(u: Unit, va: int, access: int, privilege: int, from_cr3: bool) -> tuple[Walk, WalkStart]:
     """The walk that counts, and where it began."""
     start, cached = (start_at_cr3(u), None) if from_cr3 else psc_start(u, va)
     if cached is not None:
         u.count(_WALK_CACHE_HITS)
         tlb_touch(u, cached)
         u.emit(_WALK_CACHE_HIT, va, cached.level)
-        walk = walk_from(u, va, access, user, WalkMode.HARDWARE, start)
-        if walk.ok:
+        walk = walk_from(u, va, access, privilege, WalkMode.HARDWARE, start)
+        if walk.ok or not _must_retry(u, walk):
             return walk, start
         psc_drop_address(u, va, u.pcid)
         start = start_at_cr3(u)
-    return walk_from(u, va, access, user, WalkMode.HARDWARE, start), start
+    return walk_from(u, va, access, privilege, WalkMode.HARDWARE, start), start
 
 
 def _entry_of_walk(u: Unit, walk: Walk, table_gen: int) -> NewEntry:
@@ -219,11 +264,12 @@ def _entry_of_walk(u: Unit, walk: Walk, table_gen: int) -> NewEntry:
         table_gen=table_gen,
         pcid=u.pcid,
         flags=TLB_VALID
-        | walk.rights
-        | (TLB_XD if walk.xd else 0)
+        | flags_of(_rights_of_walk(walk))
         | (TLB_DIRTY if walk.dirty else 0)
         | (TLB_GLOBAL if walk.is_global else 0),
         level=walk.level,
+        pkey=walk.pkey,
+        pat=walk.pat_index,
     )
 
 
@@ -241,38 +287,40 @@ def mmu_resident(u: Unit, va: int, access: int) -> Hit | None:
     return tlb_find(u, va, _FIRST_LEVEL[access]) or tlb_find(u, va, TLB_STLB)
 
 
-def _forecast(u: Unit, va: int, access: int, user: bool) -> tuple[Translation, bool]:
+def _forecast(u: Unit, va: int, access: int, privilege: int) -> tuple[Translation, bool]:
     """What mmu_translate() would answer now; and whether it would go on doing so until told otherwise.
 
     It would if the answer rests on a resident entry, whose end is announced, or on a walk with no
     possibly stale cache entry in it.
     """
     hit = mmu_resident(u, va, access)
-    if hit is not None and _usable(u, hit.entry, access, user):
-        return _answer_of_entry(u, hit.entry, va, user), True
+    if hit is not None and _usable(u, hit.entry, access, privilege):
+        return _answer_of_entry(u, hit.entry, va, privilege), True
+    if hit is not None and (code := _fault_of_entry(u, hit.entry, access, privilege)):
+        return _no_translation(Outcome.PAGE_FAULT, code), True
     start, cached = (start_at_cr3(u), None) if hit is not None else psc_start(u, va)
-    walk = walk_from(u, va, access, user, WalkMode.PROBE, start)
-    if not walk.ok and cached is not None:
+    walk = walk_from(u, va, access, privilege, WalkMode.PROBE, start)
+    if not walk.ok and cached is not None and _must_retry(u, walk):
         start = start_at_cr3(u)
-        walk = walk_from(u, va, access, user, WalkMode.PROBE, start)
-    return _answer_of_walk(u, walk, user), start.table_gen == u.c.table_gen
+        walk = walk_from(u, va, access, privilege, WalkMode.PROBE, start)
+    return _answer_of_walk(u, walk, privilege), start.table_gen == u.c.table_gen
 
 
-def mmu_refill(u: Unit, va: int, access: int, user: bool) -> Translation:
+def mmu_refill(u: Unit, va: int, access: int, privilege: int) -> Translation:
     """The answer for a consumer that keeps it (Unicorn's soft TLB), at times of its own choosing.
 
     No counter, no event, no change to the model. Not in exact, it sets A and D as the access would. A
     fault is only told: the consumer calls mmu_translate() to have it happen.
     """
-    if not is_canonical(va):
+    if not u.canonical(va):
         return _no_translation(Outcome.GENERAL_PROTECTION)
     if u.c.exact and u.paging:
-        return _hand_out(u, _refill_exact(u, va, access, user))
-    walk = mmu_walk(u, va, access, user, WalkMode.QUIET)
-    return _hand_out(u, _answer_of_walk(u, walk, user))
+        return _hand_out(u, _refill_exact(u, va, access, privilege))
+    walk = mmu_walk(u, va, access, privilege, WalkMode.QUIET)
+    return _hand_out(u, _answer_of_walk(u, walk, privilege))
 
 
-def _refill_exact(u: Unit, va: int, access: int, user: bool) -> Translation:
+def _refill_exact(u: Unit, va: int, access: int, privilege: int) -> Translation:
     """Data and instruction side may hold different translations of one page.
 
     The answer is that of the side asked for; the other side's rights join it only where it would go on
@@ -280,11 +328,11 @@ def _refill_exact(u: Unit, va: int, access: int, user: bool) -> Translation:
     """
     fetch = access == Access.FETCH
     own = PERM_X if fetch else _DATA_PERMS
-    answer, _ = _forecast(u, va, access, user)
+    answer, _ = _forecast(u, va, access, privilege)
     if not answer.ok:
         return answer
     perms = (answer.perms | (PERM_W if access == Access.WRITE else 0)) & own
-    other, lasting = _forecast(u, va, Access.READ if fetch else Access.FETCH, user)
+    other, lasting = _forecast(u, va, Access.READ if fetch else Access.FETCH, privilege)
     if other.ok and other.pa == answer.pa and lasting:
         perms |= other.perms & ~own
     return answer._replace(perms=perms)

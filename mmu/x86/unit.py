@@ -8,15 +8,21 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from mmu._native import ffi, lib
 from mmu.errors import MmuError
 from mmu.events import COUNTERS
-from mmu.x86 import invalidate, translate
+from mmu.x86 import control, invalidate, translate
 from mmu.x86.entries import PAGE_SHIFT
 from mmu.x86.geometry import Geometry, load_geometry
 from mmu.x86.registers import (
+    ALL_FEATURES,
     ARCHITECTURAL_MAXPHYADDR,
+    CR4_LA57,
     DEFAULT_MAXPHYADDR,
     RESET_CR0,
     RESET_CR4,
     RESET_EFER,
+    RESET_PAT,
+    Feature,
+    MemoryType,
+    Vendor,
 )
 from mmu.x86.state import Unit
 from mmu.x86.tlb import (
@@ -39,6 +45,7 @@ if TYPE_CHECKING:
     from mmu.events import EventRing
     from mmu.memory import Memory
 
+_U32: Final = (1 << 32) - 1
 _U64: Final = (1 << 64) - 1
 _OUTCOMES: Final = {int(outcome): outcome for outcome in Outcome}
 
@@ -46,16 +53,15 @@ _OUTCOMES: Final = {int(outcome): outcome for outcome in Outcome}
 class _Engine(Protocol):
     """What a twin answers for one unit: the functions of native/x86/unit.h."""
 
-    def walk(self, va: int, access: int, user: bool, mode: int) -> Walk: ...
-    def translate(self, va: int, access: int, user: bool) -> Translation: ...
-    def refill(self, va: int, access: int, user: bool) -> Translation: ...
+    def walk(self, va: int, access: int, privilege: int, mode: int) -> Walk: ...
+    def translate(self, va: int, access: int, privilege: int) -> Translation: ...
+    def refill(self, va: int, access: int, privilege: int) -> Translation: ...
     def page_fault(self, va: int, error_code: int) -> None: ...
     def resident(self, va: int, access: int) -> int | None: ...
     def invlpg(self, va: int) -> None: ...
     def invpcid(self, kind: int, pcid: int, va: int) -> Outcome: ...
-    def write_cr3(self, value: int) -> None: ...
-    def write_cr4(self, value: int) -> None: ...
-    def write_cr0(self, value: int) -> None: ...
+    def invlpgb(self, rax: int, ecx: int, edx: int) -> Outcome: ...
+    def write(self, register: str, value: int) -> Outcome: ...
     def flush_all(self) -> None: ...
     def tables_changed(self) -> None: ...
     def soft_flush(self, va: int, nr_pages: int) -> None: ...
@@ -71,18 +77,20 @@ class _C:
 
     def _translation(self) -> Translation:
         t = self._answer
-        return Translation(t.pa, t.perms, t.level, _OUTCOMES[t.result], t.error_code)
+        return Translation(
+            t.pa, t.perms, t.level, _OUTCOMES[t.result], t.error_code, MemoryType(t.memory_type)
+        )
 
-    def walk(self, va: int, access: int, user: bool, mode: int) -> Walk:
-        lib.mmu_walk(self._c, va, access, user, mode, self._walk)
+    def walk(self, va: int, access: int, privilege: int, mode: int) -> Walk:
+        lib.mmu_walk(self._c, va, access, privilege, mode, self._walk)
         return Walk.from_c(self._walk)
 
-    def translate(self, va: int, access: int, user: bool) -> Translation:
-        lib.mmu_translate(self._c, va, access, user, self._answer)
+    def translate(self, va: int, access: int, privilege: int) -> Translation:
+        lib.mmu_translate(self._c, va, access, privilege, self._answer)
         return self._translation()
 
-    def refill(self, va: int, access: int, user: bool) -> Translation:
-        lib.mmu_refill(self._c, va, access, user, self._answer)
+    def refill(self, va: int, access: int, privilege: int) -> Translation:
+        lib.mmu_refill(self._c, va, access, privilege, self._answer)
         return self._translation()
 
     def page_fault(self, va: int, error_code: int) -> None:
@@ -98,14 +106,11 @@ class _C:
     def invpcid(self, kind: int, pcid: int, va: int) -> Outcome:
         return _OUTCOMES[lib.mmu_invpcid(self._c, kind, pcid, va)]
 
-    def write_cr3(self, value: int) -> None:
-        lib.mmu_write_cr3(self._c, value)
+    def invlpgb(self, rax: int, ecx: int, edx: int) -> Outcome:
+        return _OUTCOMES[lib.mmu_invlpgb(self._c, rax, ecx, edx)]
 
-    def write_cr4(self, value: int) -> None:
-        lib.mmu_write_cr4(self._c, value)
-
-    def write_cr0(self, value: int) -> None:
-        lib.mmu_write_cr0(self._c, value)
+    def write(self, register: str, value: int) -> Outcome:
+        return _OUTCOMES[getattr(lib, f"mmu_write_{register}")(self._c, value)]
 
     def flush_all(self) -> None:
         lib.mmu_flush_all(self._c)
@@ -123,14 +128,14 @@ class _Python:
     def __init__(self, u: Unit) -> None:
         self._u = u
 
-    def walk(self, va: int, access: int, user: bool, mode: int) -> Walk:
-        return mmu_walk(self._u, va, access, user, mode)
+    def walk(self, va: int, access: int, privilege: int, mode: int) -> Walk:
+        return mmu_walk(self._u, va, access, privilege, mode)
 
-    def translate(self, va: int, access: int, user: bool) -> Translation:
-        return translate.mmu_translate(self._u, va, access, user)
+    def translate(self, va: int, access: int, privilege: int) -> Translation:
+        return translate.mmu_translate(self._u, va, access, privilege)
 
-    def refill(self, va: int, access: int, user: bool) -> Translation:
-        return translate.mmu_refill(self._u, va, access, user)
+    def refill(self, va: int, access: int, privilege: int) -> Translation:
+        return translate.mmu_refill(self._u, va, access, privilege)
 
     def page_fault(self, va: int, error_code: int) -> None:
         translate.mmu_page_fault(self._u, va, error_code)
@@ -145,14 +150,12 @@ class _Python:
     def invpcid(self, kind: int, pcid: int, va: int) -> Outcome:
         return invalidate.mmu_invpcid(self._u, kind, pcid, va)
 
-    def write_cr3(self, value: int) -> None:
-        invalidate.mmu_write_cr3(self._u, value)
+    def invlpgb(self, rax: int, ecx: int, edx: int) -> Outcome:
+        return invalidate.mmu_invlpgb(self._u, rax, ecx, edx)
 
-    def write_cr4(self, value: int) -> None:
-        invalidate.mmu_write_cr4(self._u, value)
-
-    def write_cr0(self, value: int) -> None:
-        invalidate.mmu_write_cr0(self._u, value)
+    def write(self, register: str, value: int) -> Outcome:
+        outcome: Outcome = getattr(control, f"mmu_write_{register}")(self._u, value)
+        return outcome
 
     def flush_all(self) -> None:
         invalidate.mmu_flush_all(self._u)
@@ -177,9 +180,14 @@ class Mmu(Unit):
     ``engine`` is "c" or "python": same answers, counters, events and bytes of state. ``exact`` sends every
     translate() through the TLB model; without it each access walks, and the TLB stays empty.
     ``geometry`` is a shipped geometry's name, a file's path, or a Geometry. ``maxphyaddr`` is the width
-    of physical addresses in bits (SDM 4.1.4): 46, or what RAM needs. Addresses and register values are 64 bits.
+    of physical addresses in bits (SDM 4.1.4): 46, or what RAM needs. ``levels`` is 4, or 5 for CR4.LA57.
+    Addresses and register values are 64 bits.
 
-    After reset paging is on, with CR3 = 0: write_cr3() gives it tables.
+    After reset paging is on, with CR3 = 0: write_cr3() gives it tables. The write_* methods execute the write as
+    the processor does: GENERAL_PROTECTION, and no change, for an illegal value (control.py lists them).
+
+    ``user`` says who makes an access: True a user access, False a supervisor one, Privilege.IMPLICIT an
+    implicit supervisor one, as of descriptor tables.
     """
 
     def __init__(
@@ -190,6 +198,7 @@ class Mmu(Unit):
         engine: str = "c",
         exact: bool = False,
         maxphyaddr: int | None = None,
+        levels: int = 4,
         ring: EventRing | None = None,
         cpu: int = 0,
     ) -> None:
@@ -202,9 +211,20 @@ class Mmu(Unit):
         self.c.maxphyaddr = _maxphyaddr(memory, maxphyaddr)
         self.c.cpu = cpu
         self.c.exact = exact
-        self.c.cr0, self.c.cr4, self.c.efer = RESET_CR0, RESET_CR4, RESET_EFER
+        self._reset(levels)
         _lay_out(self.c.tlb, self.geometry)
         self._engine: _Engine = _ENGINES[engine](self)
+
+    def _reset(self, levels: int) -> None:
+        """Registers as after a firmware that turned long mode on, with what the processor has of RESET_*."""
+        c, features = self.c, ALL_FEATURES
+        c.vendor, c.features = Vendor.INTEL, features
+        if levels not in (4, 5) or (levels == 5 and Feature.LA57 not in features):
+            has = "4 or 5" if Feature.LA57 in features else "4, for this processor has no LA57"
+            raise MmuError(f"levels of paging must be {has}, not {levels}")
+        c.cr0, c.pat = RESET_CR0, RESET_PAT
+        c.cr4 = (RESET_CR4 | (CR4_LA57 if levels == 5 else 0)) & control.cr4_legal(features)
+        c.efer = RESET_EFER & control.efer_legal(features)
 
     def __repr__(self) -> str:
         """Engine, geometry and CR3, for people."""
@@ -225,23 +245,23 @@ class Mmu(Unit):
         va: int,
         access: int = Access.READ,
         *,
-        user: bool = True,
+        user: int = True,
         mode: int = WalkMode.PROBE,
     ) -> Walk:
         """Walk the tables for va (SDM 4.5), past the TLB; by default only looking."""
-        return self._engine.walk(va & _U64, int(access), user, int(mode))
+        return self._engine.walk(va & _U64, int(access), int(user), int(mode))
 
-    def translate(self, va: int, access: int, *, user: bool = True) -> Translation:
+    def translate(self, va: int, access: int, *, user: int = True) -> Translation:
         """Translate one access as the processor would. Never raises: ``result`` tells.
 
         In exact through the TLB, counted, with events. A page fault sets CR2, drops what is cached for the
         address (SDM 4.10.4.1) and is counted.
         """
-        return self._engine.translate(va & _U64, int(access), user)
+        return self._engine.translate(va & _U64, int(access), int(user))
 
-    def refill(self, va: int, access: int, *, user: bool = True) -> Translation:
+    def refill(self, va: int, access: int, *, user: int = True) -> Translation:
         """What translate() would answer, for a consumer with a cache of its own; no counter, no event."""
-        return self._engine.refill(va & _U64, int(access), user)
+        return self._engine.refill(va & _U64, int(access), int(user))
 
     def page_fault(self, va: int, error_code: int) -> None:
         """Have the page fault happen that refill() told: CR2, counter, event (SDM 4.7); not in exact."""
@@ -268,17 +288,37 @@ class Mmu(Unit):
         """INVPCID of type kind 0 to 3 (SDM vol. 2A); GENERAL_PROTECTION for an illegal descriptor."""
         return self._engine.invpcid(kind, pcid & _U64, va & _U64)
 
-    def write_cr3(self, value: int) -> None:
+    def invlpgb(self, rax: int, ecx: int = 0, edx: int = 0) -> Outcome:
+        """INVLPGB with these operands (APM vol. 3; INVLPGB_* of mmu.x86.invalidate): its effect on this processor."""
+        return self._engine.invlpgb(rax & _U64, ecx & _U32, edx & _U32)
+
+    def write_cr3(self, value: int) -> Outcome:
         """MOV to CR3: new tables; unless bit 63 is set under PCIDE, drops the PCID's non-global entries."""
-        self._engine.write_cr3(value & _U64)
+        return self._engine.write("cr3", value & _U64)
 
-    def write_cr4(self, value: int) -> None:
+    def write_cr4(self, value: int) -> Outcome:
         """MOV to CR4, with what the changed bits invalidate (SDM 4.10.4.1)."""
-        self._engine.write_cr4(value & _U64)
+        return self._engine.write("cr4", value & _U64)
 
-    def write_cr0(self, value: int) -> None:
-        """MOV to CR0; turning PG off drops everything."""
-        self._engine.write_cr0(value & _U64)
+    def write_cr0(self, value: int) -> Outcome:
+        """MOV to CR0; turning PG off drops everything. LEGACY if PG is set without EFER.LME."""
+        return self._engine.write("cr0", value & _U64)
+
+    def write_efer(self, value: int) -> Outcome:
+        """WRMSR of EFER; LMA is the processor's own and stays."""
+        return self._engine.write("efer", value & _U64)
+
+    def write_pat(self, value: int) -> Outcome:
+        """WRMSR of IA32_PAT: eight memory types, a byte each."""
+        return self._engine.write("pat", value & _U64)
+
+    def write_pkru(self, value: int) -> Outcome:
+        """WRPKRU with EDX:EAX = value; INVALID_OPCODE without CR4.PKE."""
+        return self._engine.write("pkru", value & _U64)
+
+    def write_pkrs(self, value: int) -> Outcome:
+        """WRMSR of IA32_PKRS."""
+        return self._engine.write("pkrs", value & _U64)
 
     def flush_all(self) -> None:
         """Drop every entry of every PCID, global ones too."""

@@ -103,7 +103,7 @@ static bool install(struct vcpu *v, u64 va, u32 access, const struct translation
 	static const u32 needs[] = { PERM_R, PERM_W, PERM_X };
 	u64 pa = page_of(t->pa);
 	struct region *r = region_of(v, pa);
-	u32 perms = t->perms | needs[access];
+	u32 perms = (t->perms & (PERM_R | PERM_W | PERM_X)) | needs[access];
 
 	if (!r) {
 		deny(v, t->pa, access, t);

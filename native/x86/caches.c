@@ -8,7 +8,7 @@
 
 struct walk_start psc_start(struct mmu_unit *u, u64 va, struct tlb_entry **hit)
 {
-	for (u32 level = 2; level <= TOP_LEVEL; level++) {
+	for (u32 level = 2; level <= top_level(u); level++) {
 		struct tlb_entry *e = tlb_find_level(u, va, TLB_PSC, level);
 
 		if (!e)
@@ -18,8 +18,7 @@ struct walk_start psc_start(struct mmu_unit *u, u64 va, struct tlb_entry **hit)
 			.table = e->frame,
 			.table_gen = e->table_gen,
 			.level = level - 1,
-			.rights = e->flags & (TLB_RW | TLB_US),
-			.xd = !!(e->flags & TLB_XD),
+			.rights = e->flags & (TLB_RW | TLB_US | TLB_XD),
 		};
 	}
 	*hit = NULL;
@@ -28,7 +27,7 @@ struct walk_start psc_start(struct mmu_unit *u, u64 va, struct tlb_entry **hit)
 
 void psc_fill(struct mmu_unit *u, const struct walk *w, const struct walk_start *from)
 {
-	u32 rights = from->rights, xd = from->xd;
+	u32 rights = from->rights;
 
 	for (u32 level = w->top_level; level > w->level; level--) {
 		struct tlb_entry new = {
@@ -39,9 +38,8 @@ void psc_fill(struct mmu_unit *u, const struct walk *w, const struct walk_start 
 			.level = level,
 		};
 
-		rights &= w->entry[level];
-		xd |= w->entry[level] >> 63;
-		new.flags = TLB_VALID | rights | (xd ? TLB_XD : 0);
+		rights = combine(rights, w->entry[level]);
+		new.flags = TLB_VALID | rights;
 		tlb_fill(u, TLB_PSC, &new);
 	}
 }
@@ -74,6 +72,20 @@ void psc_drop_context(struct mmu_unit *u, u16 pcid)
 			continue;
 		for (; e < end; e++)
 			if (e->pcid == pcid)
+				e->flags = 0;
+	}
+}
+
+void psc_drop_any(struct mmu_unit *u, u64 va, bool only_va)
+{
+	for (u32 i = 0; i < u->tlb.nr_arrays; i++) {
+		const struct tlb_array *a = &u->tlb.array[i];
+		struct tlb_entry *e = &u->tlb.entry[a->first], *end = e + a->sets * a->ways;
+
+		if (a->kind != TLB_PSC)
+			continue;
+		for (; e < end; e++)
+			if (!only_va || e->vpn == vpn_of(va, e->level ? e->level : 1))
 				e->flags = 0;
 	}
 }

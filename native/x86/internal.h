@@ -5,15 +5,28 @@
 
 #include "x86/unit.h"
 
-#define TOP_LEVEL 4	/* PML4; LA57 will make it a question of CR4 */
+/* Levels of tables, and the level of the table that CR3 names (SDM vol. 3A 4.5): 4, or 5 under CR4.LA57. */
+static inline u32 top_level(const struct mmu_unit *u)
+{
+	return u->cr4 & CR4_LA57 ? 5 : 4;
+}
+
+static inline bool canonical(const struct mmu_unit *u, u64 va)
+{
+	return va_is_canonical(va, top_level(u));
+}
+
+static inline bool has_feature(const struct mmu_unit *u, u32 feature)
+{
+	return u->features & feature;
+}
 
 /* Where a walk begins: the table to read first, and what the levels above it have said. */
 struct walk_start {
 	u64 table;		/* guest-physical */
 	u64 table_gen;		/* of the oldest entry above table */
 	u32 level;		/* of table's entries */
-	u32 rights;		/* X86_RW | X86_US, ANDed */
-	u32 xd;			/* 0 or 1, ORed */
+	u32 rights;		/* TLB_RW | TLB_US, ANDed, and TLB_XD, ORed */
 };
 
 /* PCID in use (SDM vol. 3A 4.10.1): CR3[11:0] under CR4.PCIDE, else 0. */
@@ -30,42 +43,107 @@ static inline u64 reserved_always(const struct mmu_unit *u)
 	return u->efer & EFER_NXE ? reserved : reserved | X86_XD;
 }
 
-/*
- * PERM_* that combined rights give to one privilege level (SDM vol. 3A 4.6.1), D not considered.
- * Bit number ACCESS_* of the result is the answer for that access.
- */
-static inline u32 permissions(const struct mmu_unit *u, u32 rights, u32 xd, u32 user)
+/* The protection key of a leaf: bits 62:59 (SDM vol. 3A 4.6.2). */
+static inline u32 pkey_of(u64 leaf)
 {
-	bool fetchable = !(xd && u->efer & EFER_NXE);
+	return leaf >> X86_PK_SHIFT & 15;
+}
+
+/* The index into IA32_PAT that a leaf gives: PAT, PCD, PWT (SDM vol. 3A 4.9.2). */
+static inline u32 pat_index_of(u64 leaf, u32 level)
+{
+	u32 pat = level == 1 ? leaf >> 7 & 1 : leaf >> 12 & 1;
+
+	return pat << 2 | (leaf >> 3 & 3);	/* PCD is bit 4, PWT bit 3 */
+}
+
+/* The memory type at that index of IA32_PAT (SDM vol. 3A 12.12.2). */
+static inline u32 memory_type(const struct mmu_unit *u, u32 pat_index)
+{
+	return u->pat >> 8 * pat_index & 7;
+}
+
+/* Rights of one more entry on the way: R/W and U/S by AND, XD by OR (SDM vol. 3A 4.6.1). */
+static inline u32 combine(u32 rights, u64 entry)
+{
+	return (rights & (entry | TLB_XD)) | (entry >> 63) * TLB_XD;
+}
+
+/* Is a page of these rights a shadow-stack page: R/W only missing in the leaf, whose D is set (SDM vol. 3A 4.6.1)? */
+static inline bool is_shadow_stack(u32 above, u64 leaf)
+{
+	return above & X86_RW && (leaf & (X86_RW | X86_D)) == X86_D;
+}
+
+/*
+ * PERM_* that the protection key of a page takes away (SDM vol. 3A 4.6.2): PKRU's for user pages
+ * under CR4.PKE, IA32_PKRS's for supervisor pages under CR4.PKS; never fetches.
+ */
+static inline u32 denied_by_key(const struct mmu_unit *u, u32 rights, u32 pkey, u32 privilege)
+{
+	bool user_page = rights & TLB_US, keyed = u->cr4 & (user_page ? CR4_PKE : CR4_PKS);
+	u32 key = keyed ? (user_page ? u->pkru : u->pkrs) >> 2 * pkey & 3 : 0;
+
+	if (key & PKR_AD)
+		return PERM_R | PERM_W | PERM_SHSTK;
+	if (key & PKR_WD && (u->cr0 & CR0_WP || (user_page && privilege == PRIVILEGE_USER)))
+		return PERM_W | 1u << ACCESS_SHSTK_WRITE;
+	return 0;
+}
+
+/*
+ * PERM_* that combined rights (TLB_RW, US, XD, SHSTK) and a protection key give to one privilege
+ * (SDM vol. 3A 4.6), D not considered.  Bit number ACCESS_* of the result is the answer for that access.
+ */
+static inline u32 permissions(const struct mmu_unit *u, u32 rights, u32 pkey, u32 privilege)
+{
+	bool fetchable = !(rights & TLB_XD && u->efer & EFER_NXE);
 	u32 perms = 0;
 
-	if (likely(user)) {
-		if (unlikely(!(rights & X86_US)))
+	if (likely(privilege == PRIVILEGE_USER)) {
+		if (unlikely(!(rights & TLB_US)))
 			return 0;
-		return PERM_R | (rights & X86_RW ? PERM_W : 0) | (fetchable ? PERM_X : 0);
+		perms = PERM_R | (rights & TLB_RW ? PERM_W : 0) | (fetchable ? PERM_X : 0);
+		if (rights & TLB_SHSTK && u->cr4 & CR4_CET)
+			perms |= PERM_SHSTK;
+	} else {
+		bool ac = privilege == PRIVILEGE_SUPERVISOR && u->rflags & RFLAGS_AC;
+
+		if (!(rights & TLB_US) || !(u->cr4 & CR4_SMAP) || ac) {
+			perms |= PERM_R;
+			if (rights & TLB_RW || !(u->cr0 & CR0_WP))
+				perms |= PERM_W;
+		}
+		if (fetchable && !(rights & TLB_US && u->cr4 & CR4_SMEP))
+			perms |= PERM_X;
+		if (rights & TLB_SHSTK && !(rights & TLB_US) && u->cr4 & CR4_CET)
+			perms |= PERM_SHSTK;
 	}
-	if (!(rights & X86_US) || !(u->cr4 & CR4_SMAP) || u->rflags & RFLAGS_AC) {
-		perms |= PERM_R;
-		if (rights & X86_RW || !(u->cr0 & CR0_WP))
-			perms |= PERM_W;
-	}
-	if (fetchable && !(rights & X86_US && u->cr4 & CR4_SMEP))
-		perms |= PERM_X;
+	if (unlikely(u->cr4 & (CR4_PKE | CR4_PKS)))
+		perms &= ~denied_by_key(u, rights, pkey, privilege);
 	return perms;
 }
 
-/* The error code of a fault (SDM vol. 3A 4.7); why is 0, PF_P or PF_P | PF_RSVD. */
-static inline u32 error_code_of(const struct mmu_unit *u, u32 access, u32 user, u32 why)
+/* The error code of a fault (SDM vol. 3A 4.7); why is 0, PF_P, PF_P | PF_PK or PF_P | PF_RSVD. */
+static inline u32 error_code_of(const struct mmu_unit *u, u32 access, u32 privilege, u32 why)
 {
 	u32 code = why;
 
-	if (access == ACCESS_WRITE)
+	if (access == ACCESS_WRITE || access == ACCESS_SHSTK_WRITE)
 		code |= PF_WR;
-	if (user)
+	if (privilege == PRIVILEGE_USER)
 		code |= PF_US;
 	if (access == ACCESS_FETCH && (u->cr4 & CR4_SMEP || (u->cr4 & CR4_PAE && u->efer & EFER_NXE)))
 		code |= PF_ID;
+	if (access >= ACCESS_SHSTK_READ)
+		code |= PF_SS;
 	return code;
+}
+
+/* Why rights that do not allow an access forbid it: PF_PK where its key alone would. */
+static inline u32 why_denied(const struct mmu_unit *u, u32 rights, u32 pkey, u32 access, u32 privilege)
+{
+	return denied_by_key(u, rights, pkey, privilege) >> access & 1 ? PF_P | PF_PK : PF_P;
 }
 
 static inline bool allows(u32 perms, u32 access)
@@ -92,13 +170,13 @@ static inline struct walk_start start_at_cr3(const struct mmu_unit *u)
 	return (struct walk_start){
 		.table = u->cr3 & X86_ADDR_MASK,
 		.table_gen = u->table_gen,
-		.level = TOP_LEVEL,
+		.level = top_level(u),
 		.rights = X86_RW | X86_US,
 	};
 }
 
 /* The walk of mmu_walk() from a given start; va is canonical, paging is on. */
-u32 walk_from(struct mmu_unit *u, u64 va, u32 access, u32 user, u32 mode,
+u32 walk_from(struct mmu_unit *u, u64 va, u32 access, u32 privilege, u32 mode,
 	      const struct walk_start *from, struct walk *w);
 
 /* tlb.c.  kinds is a set of TLB_ITLB..TLB_PSC. */
@@ -123,6 +201,12 @@ void tlb_drop_context(struct mmu_unit *u, u16 pcid, u32 what);
 /* Drop one page's TLB entries of a PCID; DROP_GLOBAL: global ones of any PCID too. */
 void tlb_drop_address(struct mmu_unit *u, u64 va, u16 pcid, u32 what);
 
+/* invalidate.c */
+/* Drop every entry of every PCID; what: DROP_GLOBAL or 0.  Counted, with its event. */
+void drop_all(struct mmu_unit *u, u32 what);
+/* Name everything in the list of what a consumer must forget. */
+void forget_everything(struct mmu_unit *u);
+
 /* caches.c */
 /* Where a walk for va may begin; *hit is the paging-structure cache entry it rests on, or NULL. */
 struct walk_start psc_start(struct mmu_unit *u, u64 va, struct tlb_entry **hit);
@@ -132,5 +216,7 @@ void psc_fill(struct mmu_unit *u, const struct walk *w, const struct walk_start 
 void psc_drop_address(struct mmu_unit *u, u64 va, u16 pcid);
 /* Drop every entry of a PCID. */
 void psc_drop_context(struct mmu_unit *u, u16 pcid);
+/* Drop the entries of every PCID; only those that a walk for va would use, if that is all. */
+void psc_drop_any(struct mmu_unit *u, u64 va, bool only_va);
 
 #endif

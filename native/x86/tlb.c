@@ -99,7 +99,8 @@ static bool is_stale(struct mmu_unit *u, const struct tlb_entry *e)
 		return false;
 	return mmu_walk(u, va, ACCESS_READ, !!(e->flags & TLB_US), WALK_PROBE, &w) != XLATE_OK ||
 	       w.pa != e->frame || w.level != e->level || w.rights != (e->flags & (TLB_RW | TLB_US)) ||
-	       w.xd != !!(e->flags & TLB_XD) || (e->flags & TLB_DIRTY && !w.dirty);
+	       w.xd != !!(e->flags & TLB_XD) || (e->flags & TLB_DIRTY && !w.dirty) || w.pkey != e->pkey ||
+	       w.shstk != !!(e->flags & TLB_SHSTK);
 }
 
 /* e is about to go: a consumer that learned it from us must forget it if the tables say otherwise now. */
@@ -178,6 +179,14 @@ static bool falls(const struct tlb_entry *e, u16 pcid, u32 what)
 	return e->pcid == pcid || what & DROP_ANY_PCID;
 }
 
+/* The same of an invalidation of e's page: a global entry is every PCID's. */
+static bool falls_with_page(const struct tlb_entry *e, u16 pcid, u32 what)
+{
+	if (e->flags & TLB_GLOBAL)
+		return what & DROP_GLOBAL;
+	return e->pcid == pcid || what & DROP_ANY_PCID;
+}
+
 void tlb_drop_context(struct mmu_unit *u, u16 pcid, u32 what)
 {
 	struct tlb_entry *e, *end = u->tlb.entry + u->tlb.nr_entries;
@@ -205,9 +214,7 @@ void tlb_drop_address(struct mmu_unit *u, u64 va, u16 pcid, u32 what)
 
 			e = set_of(&u->tlb, a, vpn, level);
 			for (u32 way = 0; way < a->ways; way++, e++) {
-				if (!matches(e, vpn, level, pcid))
-					continue;
-				if (!(e->flags & TLB_GLOBAL) || what & DROP_GLOBAL)
+				if (e->vpn == vpn && e->level == level && falls_with_page(e, pcid, what))
 					e->flags = 0;
 			}
 		}

@@ -23,6 +23,8 @@
 #define TLB_XD 0x8
 #define TLB_DIRTY 0x10
 #define TLB_GLOBAL 0x20
+#define TLB_SHSTK 0x40		/* a shadow-stack page */
+#define TLB_RIGHTS 0x4e		/* what permissions() asks for: RW, US, XD, SHSTK */
 
 /*
  * One entry.  In a TLB array: vpn = va >> 12, its low bits cleared to the page's size, maps to
@@ -37,7 +39,10 @@ struct tlb_entry {
 	u16 pcid;
 	u8 flags;		/* TLB_* */
 	u8 level;		/* page size, or the level a PSC entry stands for */
-	u32 pad;
+	u8 pkey;		/* protection key */
+	u8 pat;			/* index into IA32_PAT: PAT, PCD, PWT */
+	u8 page_level;
+	u8 pad;
 };
 
 /* sets * ways entries from number first on; set s holds [first + s * ways, + ways). */

@@ -23,6 +23,10 @@ struct soft_flush {
 struct mmu_unit {
 	struct memory *ram;
 	u64 cr0, cr2, cr3, cr4, efer, rflags;
+	u64 pat;		/* IA32_PAT */
+	u32 pkru, pkrs;		/* PKRU; IA32_PKRS, whose upper half is reserved */
+	u32 vendor;		/* VENDOR_* */
+	u32 features;		/* FEATURE_* */
 	u32 maxphyaddr;		/* bits; guest RAM lies below 2^maxphyaddr */
 	u32 cpu;
 	u32 exact;		/* 1: mmu_translate() goes through the TLB model */
@@ -35,18 +39,18 @@ struct mmu_unit {
 };
 
 /*
- * Walk the tables for va. user: 1 for an access at CPL 3, 0 for a supervisor one.
+ * Walk the tables for va, for an access of ACCESS_* and PRIVILEGE_*.
  * Fills *w and returns w->result. WALK_QUIET and WALK_HARDWARE set A and D by
  * compare-and-exchange; WALK_HARDWARE counts page_walker_loads and emits walk_entry, walk_set_ad, walk_done; it does not touch the TLB.
  */
-u32 mmu_walk(struct mmu_unit *u, u64 va, u32 access, u32 user, u32 mode, struct walk *w);
+u32 mmu_walk(struct mmu_unit *u, u64 va, u32 access, u32 privilege, u32 mode, struct walk *w);
 
 /*
  * Translate one access, as the processor would: in exact through TLB, paging-structure caches and
  * walk, counted and with events; else by a walk alone. Fills *t and returns t->result.
  * A fault sets cr2, drops the address's entries (SDM 4.10.4.1) and is counted.
  */
-u32 mmu_translate(struct mmu_unit *u, u64 va, u32 access, u32 user, struct translation *t);
+u32 mmu_translate(struct mmu_unit *u, u64 va, u32 access, u32 privilege, struct translation *t);
 
 /*
  * The answer for a consumer that refills a cache of its own (Unicorn's soft TLB), which it does at
@@ -56,7 +60,7 @@ u32 mmu_translate(struct mmu_unit *u, u64 va, u32 access, u32 user, struct trans
  * exact, a WALK_QUIET.  A fault is only told: the consumer has it happen by mmu_translate(), or,
  * not in exact, by mmu_page_fault().
  */
-u32 mmu_refill(struct mmu_unit *u, u64 va, u32 access, u32 user, struct translation *t);
+u32 mmu_refill(struct mmu_unit *u, u64 va, u32 access, u32 privilege, struct translation *t);
 
 /*
  * Have the page fault happen that mmu_refill() told: what mmu_translate() does of it, without
@@ -67,15 +71,26 @@ void mmu_page_fault(struct mmu_unit *u, u64 va, u32 error_code);
 /* The first- or second-level entry an access to va would find first, whatever its rights, or NULL. No side effects. */
 struct tlb_entry *mmu_resident(struct mmu_unit *u, u64 va, u32 access);
 
-/* INVLPG: va's entries of the current PCID, global ones of any, and all its paging-structure caches. */
+/* INVLPG: va's entries of the current PCID, global ones of any, and its paging-structure caches (AMD's TCE: va's). */
 void mmu_invlpg(struct mmu_unit *u, u64 va);
-/* INVPCID type 0-3 (SDM vol. 2A INVPCID). Returns 0, or XLATE_GP for an illegal descriptor. */
+/* INVPCID type 0-3 (SDM vol. 2A INVPCID). XLATE_OK, XLATE_GP for an illegal descriptor, XLATE_UD without the feature. */
 u32 mmu_invpcid(struct mmu_unit *u, u32 type, u64 pcid, u64 va);
+/* INVLPGB (APM vol. 3 INVLPGB): what it does to this processor. XLATE_OK, XLATE_GP, XLATE_UD. */
+u32 mmu_invlpgb(struct mmu_unit *u, u64 rax, u32 ecx, u32 edx);
+/*
+ * Register writes.  Each answers XLATE_OK, or XLATE_GP and changes nothing where the manuals say #GP;
+ * those that a processor's mode or CPL forbids are the caller's to know.
+ */
 /* MOV to CR3: switches tables; without bit 63 drops the PCID's non-global entries. */
-void mmu_write_cr3(struct mmu_unit *u, u64 value);
-/* MOV to CR4 and CR0: what the change of bits invalidates (SDM 4.10.4.1). */
-void mmu_write_cr4(struct mmu_unit *u, u64 value);
-void mmu_write_cr0(struct mmu_unit *u, u64 value);
+u32 mmu_write_cr3(struct mmu_unit *u, u64 value);
+/* MOV to CR4 and CR0: what the change of bits invalidates (SDM 4.10.4.1). XLATE_LEGACY: PG without EFER.LME. */
+u32 mmu_write_cr4(struct mmu_unit *u, u64 value);
+u32 mmu_write_cr0(struct mmu_unit *u, u64 value);
+/* WRMSR of EFER, IA32_PAT, IA32_PKRS; WRPKRU. */
+u32 mmu_write_efer(struct mmu_unit *u, u64 value);
+u32 mmu_write_pat(struct mmu_unit *u, u64 value);
+u32 mmu_write_pkrs(struct mmu_unit *u, u64 value);
+u32 mmu_write_pkru(struct mmu_unit *u, u64 value);
 /* Drop every entry, global ones too. */
 void mmu_flush_all(struct mmu_unit *u);
 /* Entries of tables changed without a flush: consumers must ask again, the model keeps what it has. */

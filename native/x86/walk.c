@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * The page walk of 4-level paging (SDM vol. 3A 4.5).
+ * The page walk of 4-level and 5-level paging (SDM vol. 3A 4.5).
  *
- *   63        48 47     39 38     30 29     21 20     12 11          0
- *  +------------+---------+---------+---------+---------+-------------+
- *  | copies of  |  PML4   |  PDPT   |   PD    |   PT    |   offset    |
- *  |   bit 47   |  index  |  index  |  index  |  index  |             |
- *  +------------+---------+---------+---------+---------+-------------+
- *       level        4         3         2         1
+ *   63      57 56     48 47     39 38     30 29     21 20     12 11          0
+ *  +----------+---------+---------+---------+---------+---------+-------------+
+ *  |copies of |  PML5   |  PML4   |  PDPT   |   PD    |   PT    |   offset    |
+ *  | bit 56   |  index  |  index  |  index  |  index  |  index  |             |
+ *  +----------+---------+---------+---------+---------+---------+-------------+
+ *     level        5         4         3         2         1
+ *
+ * With 4 levels bits 63:48 are copies of bit 47.
  *
  * mmu/x86/walk.py says the same at leisure.
  */
@@ -27,24 +29,27 @@ static bool is_leaf(u64 entry, u32 level)
 }
 
 /*
- * Bits that must be 0 in this present entry (SDM vol. 3A table 4-19): besides reserved_always(),
- * PS in a PML4E, and in a large leaf the address bits below its size, but for bit 12, its PAT.
+ * Bits that must be 0 in this present entry (SDM vol. 3A table 4-19), besides reserved_always(): PS in
+ * a PML5E or PML4E, on AMD bit 8 too (APM vol. 2 5.3.3); PS in a PDPTE without 1-GiB pages; in a
+ * large leaf the address bits below its size, but for bit 12, its PAT.
  */
 static u64 reserved_bits(const struct mmu_unit *u, u64 entry, u32 level)
 {
 	u64 reserved = reserved_always(u);
 
-	if (level == TOP_LEVEL)
-		reserved |= X86_PS;
-	else if (level > 1 && entry & X86_PS)
-		reserved |= (level_size(level) - 1) & X86_ADDR_MASK & ~0x1000ull;
-	return reserved;
+	if (level >= 4)
+		return reserved | X86_PS | (u->vendor == VENDOR_AMD ? X86_G : 0);
+	if (level == 1 || !(entry & X86_PS))
+		return reserved;
+	if (level == 3 && !has_feature(u, FEATURE_PAGE1GB))
+		return reserved | X86_PS;
+	return reserved | ((level_size(level) - 1) & X86_ADDR_MASK & ~0x1000ull);
 }
 
-/* The walk ends in a fault; why is 0, PF_P or PF_P | PF_RSVD. */
-static u32 fault(const struct mmu_unit *u, u32 access, u32 user, u32 why, struct walk *w)
+/* The walk ends in a fault; why as for error_code_of(). */
+static u32 fault(const struct mmu_unit *u, u32 access, u32 privilege, u32 why, struct walk *w)
 {
-	w->error_code = error_code_of(u, access, user, why);
+	w->error_code = error_code_of(u, access, privilege, why);
 	return w->result = XLATE_PF;
 }
 
@@ -86,26 +91,44 @@ static bool read_entry(struct mmu_unit *u, u64 table, u32 mode, struct walk *w)
 }
 
 /* The leaf was found and allows the access: say where va lies and with which rights. */
-static u32 translated(struct mmu_unit *u, u32 mode, u32 rights, u32 xd, struct walk *w)
+static u32 translated(struct mmu_unit *u, u32 mode, u32 rights, struct walk *w)
 {
 	u64 leaf = w->entry[w->level], offset = level_size(w->level) - 1;
 
 	w->pa = (leaf & X86_ADDR_MASK & ~offset) | (w->va & offset);
-	w->rights = rights;
-	w->xd = xd;
+	w->rights = rights & (X86_RW | X86_US);
+	w->xd = !!(rights & TLB_XD);
 	w->dirty = !!(leaf & X86_D);
 	w->global = leaf & X86_G && u->cr4 & CR4_PGE;
+	w->shstk = !!(rights & TLB_SHSTK);
+	w->pkey = pkey_of(leaf);
 	if (mode == WALK_HARDWARE)
 		emit(u->ring, walk_done, w->va, w->pa, w->level);
 	return w->result = XLATE_OK;
 }
 
+/* The leaf was read: judge the access by the rights above it, and its own. False if the leaf changed. */
+static bool judge(struct mmu_unit *u, u32 access, u32 privilege, u32 mode, u32 above, struct walk *w)
+{
+	u64 leaf = w->entry[w->level], bits = access == ACCESS_WRITE ? X86_A | X86_D : X86_A;
+	u32 rights = combine(above, leaf) | (is_shadow_stack(above, leaf) ? TLB_SHSTK : 0);
+
+	if (!allows(permissions(u, rights, pkey_of(leaf), privilege), access)) {
+		fault(u, access, privilege, why_denied(u, rights, pkey_of(leaf), access, privilege), w);
+		return true;
+	}
+	if (!set_accessed_dirty(u, w->level, bits, mode, w))
+		return false;
+	translated(u, mode, rights, w);
+	return true;
+}
+
 /* One pass over the levels. False if an entry changed under it. */
-static bool walk_once(struct mmu_unit *u, u32 access, u32 user, u32 mode,
+static bool walk_once(struct mmu_unit *u, u32 access, u32 privilege, u32 mode,
 		      const struct walk_start *from, struct walk *w)
 {
-	u32 rights = from->rights, xd = from->xd;
-	u64 table = from->table, entry, bits = X86_A;
+	u64 table = from->table, entry;
+	u32 rights = from->rights;
 
 	for (w->level = from->level;; w->level--) {
 		if (!read_entry(u, table, mode, w)) {
@@ -114,41 +137,30 @@ static bool walk_once(struct mmu_unit *u, u32 access, u32 user, u32 mode,
 		}
 		entry = w->entry[w->level];
 		if (!(entry & X86_P)) {
-			fault(u, access, user, 0, w);
+			fault(u, access, privilege, 0, w);
 			return true;
 		}
 		if (entry & reserved_bits(u, entry, w->level)) {
-			fault(u, access, user, PF_P | PF_RSVD, w);
+			fault(u, access, privilege, PF_P | PF_RSVD, w);
 			return true;
 		}
-		rights &= entry;
-		xd |= entry >> 63;
 		if (is_leaf(entry, w->level))
-			break;
+			return judge(u, access, privilege, mode, rights, w);
+		rights = combine(rights, entry);
 		if (!set_accessed_dirty(u, w->level, X86_A, mode, w))
 			return false;
 		table = entry & X86_ADDR_MASK;
 	}
-	if (!allows(permissions(u, rights, xd, user), access)) {
-		fault(u, access, user, PF_P, w);
-		return true;
-	}
-	if (access == ACCESS_WRITE)
-		bits |= X86_D;
-	if (!set_accessed_dirty(u, w->level, bits, mode, w))
-		return false;
-	translated(u, mode, rights, xd, w);
-	return true;
 }
 
-u32 walk_from(struct mmu_unit *u, u64 va, u32 access, u32 user, u32 mode,
+u32 walk_from(struct mmu_unit *u, u64 va, u32 access, u32 privilege, u32 mode,
 	      const struct walk_start *from, struct walk *w)
 {
 	do {
 		memset(w, 0, sizeof(*w));
 		w->va = va;
 		w->top_level = from->level;
-	} while (!walk_once(u, access, user, mode, from, w));
+	} while (!walk_once(u, access, privilege, mode, from, w));
 	return w->result;
 }
 
@@ -166,16 +178,16 @@ static u32 walk_nothing(u64 va, u32 result, struct walk *w)
 	return result;
 }
 
-static __attribute__((noinline)) u32 walk_in_full(struct mmu_unit *u, u64 va, u32 access, u32 user,
+static __attribute__((noinline)) u32 walk_in_full(struct mmu_unit *u, u64 va, u32 access, u32 privilege,
 						  u32 mode, struct walk *w)
 {
 	struct walk_start from = start_at_cr3(u);
 
-	if (!va_is_canonical(va))
+	if (!canonical(u, va))
 		return walk_nothing(va, XLATE_GP, w);
 	if (!(u->cr0 & CR0_PG))
 		return walk_nothing(va, XLATE_OK, w);
-	return walk_from(u, va, access, user, mode, &from, w);
+	return walk_from(u, va, access, privilege, mode, &from, w);
 }
 
 /* What the full walk of these entries leaves in *w, field by field: clearing *w first costs as much as the walk. */
@@ -194,22 +206,26 @@ static always_inline void tell_warm(const struct mmu_unit *u, u64 va, const stru
 	w->entry_pa[3] = (e->pml4e & X86_ADDR_MASK) + entry_offset(va, 3);
 	w->entry_pa[4] = (u->cr3 & X86_ADDR_MASK) + entry_offset(va, 4);
 	w->level = 1;
-	w->top_level = TOP_LEVEL;
+	w->entry[5] = 0;
+	w->entry_pa[5] = 0;
+	w->top_level = 4;
 	w->result = XLATE_OK;
 	w->error_code = 0;
 	w->rights = warm_rights(e);
 	w->xd = warm_xd(e);
 	w->dirty = e->pte / X86_D & 1;
 	w->global = e->pte / X86_G & u->cr4 / CR4_PGE & 1;
+	w->shstk = is_shadow_stack(e->pml4e & e->pdpte & e->pde, e->pte);
+	w->pkey = pkey_of(e->pte);
 }
 
-u32 mmu_walk(struct mmu_unit *u, u64 va, u32 access, u32 user, u32 mode, struct walk *w)
+u32 mmu_walk(struct mmu_unit *u, u64 va, u32 access, u32 privilege, u32 mode, struct walk *w)
 {
 	struct warm e;
 
-	if (unlikely(mode != WALK_QUIET || !walk_warm(u, va, access, user, &e)) ||
-	    unlikely(!allows(warm_permissions(u, &e, user), access)))
-		return walk_in_full(u, va, access, user, mode, w);
+	if (unlikely(mode != WALK_QUIET || !walk_warm(u, va, access, privilege, &e)) ||
+	    unlikely(!allows(warm_permissions(u, &e, privilege), access)))
+		return walk_in_full(u, va, access, privilege, mode, w);
 	tell_warm(u, va, &e, w);
 	return XLATE_OK;
 }

@@ -44,22 +44,25 @@ static always_inline u64 warm_entry(uintptr_t bias, u64 table, u64 va, u32 level
  * Read the four entries of va; false if one above the PTE is not as the full walk would leave it.
  * One comparison an entry asks for P, A, no PS, U/S if user, and an address in the block: then no
  * bit that MAXPHYADDR reserves is set either, and under NXE no other bit is reserved.
- * In exact it declines: there the full walk marks tables.
+ * In exact it declines, for the full walk marks tables there, and where CR4 has more to say than it knows.
+ * AMD reserves bit 8 of a PML4E: the full walk looks into that.
  */
-static always_inline bool warm_to_pte(const struct mmu_unit *u, u64 va, u32 user, struct warm *e)
+static always_inline bool warm_to_pte(const struct mmu_unit *u, u64 va, u32 privilege, struct warm *e)
 {
 	const struct memory *ram = u->ram;
 	const uintptr_t bias = (uintptr_t)ram->ram - ram->base;
 	const u64 outside = X86_ADDR_MASK & -warm_block(ram);
-	const u64 used = X86_P | X86_A | (user ? X86_US : 0);
+	const u64 used = X86_P | X86_A | (privilege == PRIVILEGE_USER ? X86_US : 0);
 	const u64 mask = outside | used | X86_PS, want = ram->base | used;
 
-	if (unlikely(!va_is_canonical(va) || u->exact || !(u->cr0 & CR0_PG) || !(u->efer & EFER_NXE)))
+	if (unlikely(!va_is_canonical(va, 4) || u->exact || !(u->cr0 & CR0_PG) || !(u->efer & EFER_NXE)))
+		return false;
+	if (unlikely(u->cr4 & (CR4_LA57 | CR4_PKE | CR4_CET | CR4_PKS)))
 		return false;
 	if (unlikely((u->cr3 & outside) != ram->base))
 		return false;
 	e->pml4e = warm_entry(bias, u->cr3, va, 4);
-	if (unlikely((e->pml4e & mask) != want))
+	if (unlikely((e->pml4e & (mask | X86_G)) != want))
 		return false;
 	e->pdpte = warm_entry(bias, e->pml4e, va, 3);
 	if (unlikely((e->pdpte & mask) != want))
@@ -72,18 +75,18 @@ static always_inline bool warm_to_pte(const struct mmu_unit *u, u64 va, u32 user
 }
 
 /* Is the PTE as the full walk would leave it too? */
-static always_inline bool pte_is_warm(const struct mmu_unit *u, u32 access, u32 user, const struct warm *e)
+static always_inline bool pte_is_warm(const struct mmu_unit *u, u32 access, u32 privilege, const struct warm *e)
 {
 	const u64 outside = X86_ADDR_MASK & -warm_block(u->ram);
-	const u64 used = X86_P | X86_A | (user ? X86_US : 0) | (access == ACCESS_WRITE ? X86_D : 0);
+	const u64 used = X86_P | X86_A | (privilege == PRIVILEGE_USER ? X86_US : 0) | (access == ACCESS_WRITE ? X86_D : 0);
 
 	return (e->pte & (outside | used)) == (u->ram->base | used);
 }
 
 /* Read the four entries of va; false if one is not as the full walk would leave it. */
-static always_inline bool walk_warm(const struct mmu_unit *u, u64 va, u32 access, u32 user, struct warm *e)
+static always_inline bool walk_warm(const struct mmu_unit *u, u64 va, u32 access, u32 privilege, struct warm *e)
 {
-	return warm_to_pte(u, va, user, e) && likely(pte_is_warm(u, access, user, e));
+	return warm_to_pte(u, va, privilege, e) && likely(pte_is_warm(u, access, privilege, e));
 }
 
 static always_inline u64 warm_rights(const struct warm *e)
@@ -104,10 +107,12 @@ static always_inline u64 warm_pa(const struct warm *e, u64 va)
 _Static_assert(PERM_W == X86_RW && X86_D == X86_RW << 5, "one shift lays D over R/W, and R/W is W");
 
 /* permissions() of a warm walk, W only if D is set. */
-static always_inline u32 warm_permissions(const struct mmu_unit *u, const struct warm *e, u32 user)
+static always_inline u32 warm_permissions(const struct mmu_unit *u, const struct warm *e, u32 privilege)
 {
-	if (unlikely(!user))
-		return perms_if_dirty(permissions(u, warm_rights(e), warm_xd(e), user), e->pte & X86_D);
+	u32 rights = warm_rights(e) | warm_xd(e) * TLB_XD;
+
+	if (unlikely(privilege != PRIVILEGE_USER))
+		return perms_if_dirty(permissions(u, rights, 0, privilege), e->pte & X86_D);
 	return PERM_R | (warm_rights(e) & e->pte >> 5 & PERM_W) | (PERM_X & (warm_xd(e) - 1));
 }
 
