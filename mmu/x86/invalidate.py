@@ -41,7 +41,14 @@ from mmu.x86.registers import (
     is_canonical,
 )
 from mmu.x86.state import Unit
-from mmu.x86.tlb import DROP_ANY_PCID, DROP_GLOBAL, mmu_soft_flush, tlb_drop_address, tlb_drop_context
+from mmu.x86.tlb import (
+    DROP_ANY_PCID,
+    DROP_GLOBAL,
+    mmu_soft_flush,
+    tlb_drop_address,
+    tlb_drop_context,
+    tlb_switch_pcid,
+)
 from mmu.x86.walk import Outcome
 
 _INVLPG: Final = EVENT_ID["invlpg"]
@@ -127,6 +134,7 @@ def mmu_write_cr3(u: Unit, value: int) -> None:
     if not keep:
         u.count(_TLB_INVALIDATIONS)
         tlb_drop_context(u, u.pcid, 0)
+    tlb_switch_pcid(u, u.pcid)
     _forget_everything(u)
 
 
@@ -141,6 +149,7 @@ def mmu_write_cr4(u: Unit, value: int) -> None:
     elif changed & CR4_PAE or changed & value & CR4_SMEP:
         u.count(_TLB_INVALIDATIONS)
         tlb_drop_context(u, pcid, DROP_GLOBAL)
+    tlb_switch_pcid(u, u.pcid)
     if changed:
         _forget_everything(u)
 

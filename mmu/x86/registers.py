@@ -26,6 +26,8 @@ CR4_TSD: Final = 1 << 2
 CR4_PAE: Final = 1 << 5
 CR4_PGE: Final = 1 << 7
 """G in a leaf makes its translation global (SDM 4.10.2.4)."""
+CR4_LA57: Final = 1 << 12
+"""Five levels of tables (SDM 4.5)."""
 CR4_PCIDE: Final = 1 << 17
 CR4_SMEP: Final = 1 << 20
 """No supervisor fetch from a user page (SDM 4.6.1)."""

@@ -33,16 +33,15 @@ from mmu.x86.registers import is_canonical
 from mmu.x86.state import Unit
 from mmu.x86.tlb import (
     TLB_DIRTY,
-    TLB_DTLB,
     TLB_GLOBAL,
-    TLB_ITLB,
     TLB_RW,
-    TLB_STLB,
     TLB_US,
     TLB_VALID,
     TLB_XD,
     Hit,
     NewEntry,
+    first_level,
+    second_level,
     tlb_drop_page,
     tlb_fill,
     tlb_find,
@@ -77,7 +76,6 @@ _MISSES: Final = ("dtlb_load_misses", "dtlb_store_misses", "itlb_misses")
 _STLB_HIT: Final = [COUNTER_ID[f"{name}.stlb_hit"] for name in _MISSES]
 _CAUSES_A_WALK: Final = [COUNTER_ID[f"{name}.miss_causes_a_walk"] for name in _MISSES]
 _WALK_COMPLETED: Final = [COUNTER_ID[f"{name}.walk_completed"] for name in _MISSES]
-_FIRST_LEVEL: Final = (TLB_DTLB, TLB_DTLB, TLB_ITLB)
 
 _DATA_PERMS: Final = PERM_R | PERM_W
 
@@ -139,7 +137,7 @@ def _usable(u: Unit, entry: Any, access: int, user: bool) -> bool:
 
 def _answer_of_entry(u: Unit, entry: Any, va: int, user: bool) -> Translation:
     pa = entry.frame | va & (level_size(entry.level) - 1)
-    return Translation(pa, _entry_perms(u, entry, user), entry.level, Outcome.OK, 0)
+    return Translation(pa, _entry_perms(u, entry, user), entry.page_level, Outcome.OK, 0)
 
 
 def _hand_out(u: Unit, answer: Translation) -> Translation:
@@ -163,8 +161,8 @@ def mmu_translate(u: Unit, va: int, access: int, user: bool) -> Translation:
 
 def _translate_exact(u: Unit, va: int, access: int, user: bool) -> Translation:
     u.count(_TRANSLATED[access])
-    first = tlb_find(u, va, _FIRST_LEVEL[access])
-    hit = first or tlb_find(u, va, TLB_STLB)
+    first = tlb_find(u, va, first_level(access))
+    hit = first or tlb_find(u, va, second_level(access))
     if hit is None:
         return _translate_miss(u, va, access, user, from_cr3=False)
     if not _usable(u, hit.entry, access, user):
@@ -176,8 +174,7 @@ def _translate_exact(u: Unit, va: int, access: int, user: bool) -> Translation:
     answer = _answer_of_entry(u, entry, va, user)
     if first is None:
         u.count(_STLB_HIT[access])
-        copy = NewEntry(entry.vpn, entry.frame, entry.table_gen, entry.pcid, entry.flags, entry.level)
-        tlb_fill(u, _FIRST_LEVEL[access], copy)
+        tlb_fill(u, first_level(access), va, NewEntry.of(entry))
     return answer
 
 
@@ -190,8 +187,8 @@ def _translate_miss(u: Unit, va: int, access: int, user: bool, *, from_cr3: bool
         u.count(_WALK_COMPLETED[access])
         psc_fill(u, walk, start)
         new = _entry_of_walk(u, walk, start.table_gen)
-        tlb_fill(u, TLB_STLB, new)
-        tlb_fill(u, _FIRST_LEVEL[access], new)
+        tlb_fill(u, second_level(access), va, new)
+        tlb_fill(u, first_level(access), va, new)
     elif walk.result == Outcome.PAGE_FAULT:
         mmu_page_fault(u, va, walk.error_code)
     return _answer_of_walk(u, walk, user)
@@ -238,7 +235,7 @@ def mmu_page_fault(u: Unit, va: int, error_code: int) -> None:
 
 def mmu_resident(u: Unit, va: int, access: int) -> Hit | None:
     """The first- or second-level entry that an access to va would find first, whatever its rights."""
-    return tlb_find(u, va, _FIRST_LEVEL[access]) or tlb_find(u, va, TLB_STLB)
+    return tlb_find(u, va, first_level(access)) or tlb_find(u, va, second_level(access))
 
 
 def _forecast(u: Unit, va: int, access: int, user: bool) -> tuple[Translation, bool]:
@@ -272,19 +269,29 @@ def mmu_refill(u: Unit, va: int, access: int, user: bool) -> Translation:
     return _hand_out(u, _answer_of_walk(u, walk, user))
 
 
-def _refill_exact(u: Unit, va: int, access: int, user: bool) -> Translation:
-    """Data and instruction side may hold different translations of one page.
+def _own_perms(u: Unit, access: int) -> int:
+    """PERM_* that the first-level arrays of an access answer for."""
+    if access == Access.FETCH:
+        return PERM_X
+    return 1 << access if u.c.tlb.split else _DATA_PERMS
 
-    The answer is that of the side asked for; the other side's rights join it only where it would go on
+
+def _refill_exact(u: Unit, va: int, access: int, user: bool) -> Translation:
+    """Data and instruction side, or loads, stores and fetches, may hold different translations of one page.
+
+    The answer is that of the side asked for; another side's rights join it only where it would go on
     saying the same. A write's own D is set by the access that follows.
     """
-    fetch = access == Access.FETCH
-    own = PERM_X if fetch else _DATA_PERMS
+    told = _own_perms(u, access)
     answer, _ = _forecast(u, va, access, user)
     if not answer.ok:
         return answer
-    perms = (answer.perms | (PERM_W if access == Access.WRITE else 0)) & own
-    other, lasting = _forecast(u, va, Access.READ if fetch else Access.FETCH, user)
-    if other.ok and other.pa == answer.pa and lasting:
-        perms |= other.perms & ~own
+    perms = (answer.perms | (PERM_W if access == Access.WRITE else 0)) & told
+    for side in (Access.READ, Access.WRITE, Access.FETCH):
+        if told >> side & 1:
+            continue
+        other, lasting = _forecast(u, va, side, user)
+        if other.ok and other.pa == answer.pa and lasting:
+            perms |= other.perms & _own_perms(u, side)
+        told |= _own_perms(u, side)
     return answer._replace(perms=perms)

@@ -22,14 +22,13 @@ from mmu.x86.state import Unit
 from mmu.x86.tlb import (
     TLB_DIRTY,
     TLB_GLOBAL,
-    TLB_PSC,
     TLB_RW,
+    TLB_SHSTK,
+    TLB_TABLE,
     TLB_US,
     TLB_VALID,
     TLB_XD,
-    TRANSLATIONS,
     TlbEntry,
-    arrays_of,
     mmu_soft_flush,
 )
 from mmu.x86.translate import Translation
@@ -254,11 +253,11 @@ class Mmu(Unit):
 
     def entries(self) -> list[TlbEntry]:
         """Every valid TLB entry, in order of array, set and way."""
-        return self._valid(TRANSLATIONS)
+        return self._valid(TLB_VALID)
 
     def paging_structure_caches(self) -> list[TlbEntry]:
         """Every valid entry of the paging-structure caches."""
-        return self._valid(TLB_PSC)
+        return self._valid(TLB_VALID | TLB_TABLE)
 
     def invlpg(self, va: int) -> None:
         """INVLPG: va's entries of the current PCID, global ones of any, all its paging-structure caches."""
@@ -303,25 +302,20 @@ class Mmu(Unit):
         """Every counter by its name in events.def."""
         return dict(zip(COUNTERS, map(int, self.c.counter), strict=True))
 
-    def _valid(self, kinds: int) -> list[TlbEntry]:
-        tlb = self.c.tlb
+    def _valid(self, flags: int) -> list[TlbEntry]:
+        entries = self.c.tlb.entry
         return [
             self._entry(number)
-            for _, array in arrays_of(self, kinds)
-            for number in range(array.first, array.first + array.sets * array.ways)
-            if tlb.entry[number].flags & TLB_VALID
+            for number in range(self.c.tlb.nr_entries)
+            if entries[number].flags & (TLB_VALID | TLB_TABLE) == flags
         ]
 
     def _entry(self, number: int) -> TlbEntry:
         entry = self.c.tlb.entry[number]
         flags = entry.flags
-        i, array = next(
-            (i, array)
-            for i, array in arrays_of(self, TRANSLATIONS | TLB_PSC)
-            if number < array.first + array.sets * array.ways
-        )
+        array = self.c.tlb.array[entry.array]
         return TlbEntry(
-            array=self.geometry.arrays[i].name,
+            array=self.geometry.arrays[entry.array].name,
             set=(number - array.first) // array.ways,
             way=(number - array.first) % array.ways,
             va=entry.vpn << PAGE_SHIFT,
@@ -335,6 +329,10 @@ class Mmu(Unit):
             is_global=bool(flags & TLB_GLOBAL),
             used=entry.used,
             table_gen=entry.table_gen,
+            shadow_stack=bool(flags & TLB_SHSTK),
+            pkey=entry.pkey,
+            pat=entry.pat,
+            page_level=entry.page_level,
         )
 
 
@@ -351,9 +349,16 @@ def _maxphyaddr(memory: Memory, wanted: int | None) -> int:
 
 def _lay_out(tlb: Any, geometry: Geometry) -> None:
     """Give each array its place among the entries, in the geometry's order."""
+    tlb.random = geometry.seed
+    nr_sets = 0
     for number, array in enumerate(geometry.arrays):
         c = tlb.array[number]
-        c.kind, c.sizes = array.kind_bit, array.sizes
-        c.sets, c.ways, c.first = array.sets, array.ways.value, tlb.nr_entries
+        c.kind, c.sizes, c.tables = array.kind_bits, array.sizes, array.tables
+        c.sets, c.ways, c.first, c.first_set = array.sets, array.ways.value, tlb.nr_entries, nr_sets
+        c.fold, c.policy, c.enters = array.fold, array.policy, array.enters
+        if array.pcids is not None:
+            c.pcids, c.nr_live = array.pcids.value, 1  # PCID 0, in use after reset
+        tlb.split |= array.kind in ("dtlb_loads", "dtlb_stores")
         tlb.nr_entries += array.entries.value
+        nr_sets += array.sets
     tlb.nr_arrays = len(geometry.arrays)

@@ -40,6 +40,7 @@ from mmu.x86.entries import (
 from mmu.x86.faults import PF_P, PF_RSVD, describe_error_code, error_code, fetches_are_told
 from mmu.x86.registers import (
     CR0_WP,
+    CR4_LA57,
     CR4_PGE,
     CR4_SMAP,
     CR4_SMEP,
@@ -172,6 +173,11 @@ class WalkStart(NamedTuple):
     rights: int
     xd: bool
     table_gen: int
+
+
+def top_level(u: Unit) -> int:
+    """Level of the table that CR3 names (SDM 4.5): 5 with CR4.LA57, else 4."""
+    return 5 if u.c.cr4 & CR4_LA57 else 4
 
 
 def start_at_cr3(u: Unit) -> WalkStart:

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
  * Paging-structure caches (SDM vol. 3A 4.10.3): an entry of level L stands for the table-referencing
- * entries from level 4 down to L and names the table that the walk reads next, at level L - 1.
+ * entries from the top level down to L and names the table that the walk reads next, at level L - 1.
  * Never global; tagged with the PCID.
  */
 #include "x86/internal.h"
 
 struct walk_start psc_start(struct mmu_unit *u, u64 va, struct tlb_entry **hit)
 {
-	for (u32 level = 2; level <= TOP_LEVEL; level++) {
-		struct tlb_entry *e = tlb_find_level(u, va, TLB_PSC, level);
+	for (u32 level = 2; level <= top_level(u); level++) {
+		struct tlb_entry *e = tlb_find_table(u, va, level);
 
 		if (!e)
 			continue;
@@ -37,12 +37,13 @@ void psc_fill(struct mmu_unit *u, const struct walk *w, const struct walk_start 
 			.table_gen = from->table_gen,
 			.pcid = current_pcid(u),
 			.level = level,
+			.page_level = level,
 		};
 
 		rights &= w->entry[level];
 		xd |= w->entry[level] >> 63;
-		new.flags = TLB_VALID | rights | (xd ? TLB_XD : 0);
-		tlb_fill(u, TLB_PSC, &new);
+		new.flags = TLB_VALID | TLB_TABLE | rights | (xd ? TLB_XD : 0);
+		tlb_fill_table(u, &new);
 	}
 }
 
@@ -54,10 +55,10 @@ void psc_drop_address(struct mmu_unit *u, u64 va, u16 pcid)
 		const struct tlb_array *a = &u->tlb.array[i];
 		struct tlb_entry *e = &u->tlb.entry[a->first], *end = e + a->sets * a->ways;
 
-		if (a->kind != TLB_PSC)
+		if (!a->tables)
 			continue;
 		for (; e < end; e++)
-			if (e->flags & TLB_VALID && e->pcid == pcid && e->vpn == vpn_of(va, e->level))
+			if (e->flags & TLB_TABLE && e->pcid == pcid && e->vpn == vpn_of(va, e->level))
 				e->flags = 0;
 	}
 }
@@ -70,10 +71,10 @@ void psc_drop_context(struct mmu_unit *u, u16 pcid)
 		const struct tlb_array *a = &u->tlb.array[i];
 		struct tlb_entry *e = &u->tlb.entry[a->first], *end = e + a->sets * a->ways;
 
-		if (a->kind != TLB_PSC)
+		if (!a->tables)
 			continue;
 		for (; e < end; e++)
-			if (e->pcid == pcid)
+			if (e->flags & TLB_TABLE && e->pcid == pcid)
 				e->flags = 0;
 	}
 }

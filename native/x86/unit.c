@@ -22,11 +22,6 @@ static const u8 completed_counter[] = {
 	COUNTER_itlb_misses_walk_completed,
 };
 
-static inline u32 first_level(u32 access)
-{
-	return access == ACCESS_FETCH ? TLB_ITLB : TLB_DTLB;
-}
-
 static u32 no_translation(u32 result, u32 error_code, struct translation *t)
 {
 	*t = (struct translation){ .result = result, .error_code = error_code };
@@ -62,7 +57,7 @@ static u32 answer_of_entry(const struct mmu_unit *u, const struct tlb_entry *e, 
 {
 	t->pa = e->frame | (va & (level_size(e->level) - 1));
 	t->perms = perms_if_dirty(entry_perms(u, e, user), e->flags & TLB_DIRTY);
-	t->level = e->level;
+	t->level = e->page_level;
 	t->result = XLATE_OK;
 	t->error_code = 0;
 	return XLATE_OK;
@@ -87,6 +82,7 @@ static struct tlb_entry entry_of_walk(const struct mmu_unit *u, const struct wal
 		.flags = TLB_VALID | w->rights | (w->xd ? TLB_XD : 0) | (w->dirty ? TLB_DIRTY : 0) |
 			 (w->global ? TLB_GLOBAL : 0),
 		.level = w->level,
+		.page_level = w->level,
 	};
 }
 
@@ -137,8 +133,8 @@ static u32 translate_miss(struct mmu_unit *u, u64 va, u32 access, u32 user, bool
 		u->counter[completed_counter[access]]++;
 		psc_fill(u, &w, &from);
 		new = entry_of_walk(u, &w, from.table_gen);
-		tlb_fill(u, TLB_STLB, &new);
-		tlb_fill(u, first_level(access), &new);
+		tlb_fill(u, second_level(access), va, &new);
+		tlb_fill(u, first_level(access), va, &new);
 	} else if (w.result == XLATE_PF) {
 		mmu_page_fault(u, va, w.error_code);
 	}
@@ -153,7 +149,7 @@ static u32 translate_exact(struct mmu_unit *u, u64 va, u32 access, u32 user, str
 
 	u->counter[translated_counter[access]]++;
 	if (second)
-		e = tlb_find(u, va, TLB_STLB);
+		e = tlb_find(u, va, second_level(access));
 	if (!e)
 		return translate_miss(u, va, access, user, false, t);
 	if (unlikely(!usable(u, e, access, user))) {
@@ -161,11 +157,11 @@ static u32 translate_exact(struct mmu_unit *u, u64 va, u32 access, u32 user, str
 		return translate_miss(u, va, access, user, true, t);
 	}
 	tlb_touch(u, e);
-	emit(u->ring, tlb_hit, va, access, tlb_array_of(u, e));
+	emit(u->ring, tlb_hit, va, access, tlb_array_of(e));
 	if (second) {
 		u->counter[stlb_hit_counter[access]]++;
 		copy = *e;
-		tlb_fill(u, first_level(access), &copy);
+		tlb_fill(u, first_level(access), va, &copy);
 	}
 	return answer_of_entry(u, e, va, user, t);
 }
@@ -213,14 +209,20 @@ static void forecast(struct mmu_unit *u, u64 va, u32 access, u32 user, struct fo
 	answer_of_walk(u, &w, user, &f->t);
 }
 
+/* PERM_* that the first-level arrays of an access answer for. */
+static u32 own_perms(const struct mmu_unit *u, u32 access)
+{
+	return access == ACCESS_FETCH ? PERM_X : u->tlb.split ? 1u << access : DATA_PERMS;
+}
+
 /*
- * Data and instruction side may hold different translations of one page.  The answer is that of
- * the side asked for; the other side's rights join it only where it would go on saying the same.
+ * Data and instruction side, or loads, stores and fetches, may hold different translations of one
+ * page.  The answer is that of the side asked for; another side's rights join it only where it
+ * would go on saying the same.
  */
 static u32 refill_exact(struct mmu_unit *u, u64 va, u32 access, u32 user, struct translation *t)
 {
-	bool fetch = access == ACCESS_FETCH;
-	u32 own = fetch ? PERM_X : DATA_PERMS;
+	u32 told = own_perms(u, access);
 	struct forecast mine, other;
 
 	forecast(u, va, access, user, &mine);
@@ -229,10 +231,15 @@ static u32 refill_exact(struct mmu_unit *u, u64 va, u32 access, u32 user, struct
 		return t->result;
 	if (access == ACCESS_WRITE)
 		t->perms |= PERM_W;	/* the access that follows sets D */
-	t->perms &= own;
-	forecast(u, va, fetch ? ACCESS_READ : ACCESS_FETCH, user, &other);
-	if (other.t.result == XLATE_OK && other.t.pa == t->pa && other.lasting)
-		t->perms |= other.t.perms & ~own;
+	t->perms &= told;
+	for (u32 side = ACCESS_READ; side <= ACCESS_FETCH; side++) {
+		if (told >> side & 1)
+			continue;
+		forecast(u, va, side, user, &other);
+		if (other.t.result == XLATE_OK && other.t.pa == t->pa && other.lasting)
+			t->perms |= other.t.perms & own_perms(u, side);
+		told |= own_perms(u, side);
+	}
 	return XLATE_OK;
 }
 
@@ -277,7 +284,7 @@ struct tlb_entry *mmu_resident(struct mmu_unit *u, u64 va, u32 access)
 {
 	struct tlb_entry *e = tlb_find(u, va, first_level(access));
 
-	return e ? e : tlb_find(u, va, TLB_STLB);
+	return e ? e : tlb_find(u, va, second_level(access));
 }
 
 void mmu_soft_flush(struct mmu_unit *u, u64 va, u64 nr_pages)
@@ -384,6 +391,7 @@ void mmu_write_cr3(struct mmu_unit *u, u64 value)
 		u->counter[COUNTER_tlb_invalidations]++;
 		tlb_drop_context(u, current_pcid(u), 0);
 	}
+	tlb_switch_pcid(u, current_pcid(u));
 	forget_everything(u);
 }
 
@@ -399,6 +407,7 @@ void mmu_write_cr4(struct mmu_unit *u, u64 value)
 		u->counter[COUNTER_tlb_invalidations]++;
 		tlb_drop_context(u, pcid, DROP_GLOBAL);
 	}
+	tlb_switch_pcid(u, current_pcid(u));
 	if (changed)
 		forget_everything(u);
 }
