@@ -13,6 +13,7 @@ import pytest
 from mmu.events import Event
 from mmu.x86 import Access, Mmu, Outcome
 from mmu.x86.entries import X86_ADDR_MASK, X86_P, X86_RW, X86_US, X86_XD
+from mmu.x86.tlb import TLB_TABLE
 from tests.x86.tables import USER, VA, Tables
 
 REACH = {2: 1 << 21, 3: 1 << 30, 4: 1 << 39}
@@ -29,11 +30,9 @@ def loads(mmu: Mmu, va: int, access: Access = Access.READ, *, user: bool = True)
 def drop(mmu: Mmu, tables: Tables, *levels: int) -> None:
     """Take the paging-structure cache entries of these levels, and all TLB entries, out of the model."""
     tlb = mmu.c.tlb
-    for i in range(tlb.nr_arrays):
-        array = tlb.array[i]
-        for n in range(array.first, array.first + array.sets * array.ways):
-            if array.kind != 8 or tlb.entry[n].level in levels:
-                tlb.entry[n].flags = 0
+    for n in range(tlb.nr_entries):
+        if not tlb.entry[n].flags & TLB_TABLE or tlb.entry[n].level in levels:
+            tlb.entry[n].flags = 0
 
 
 def test_a_walk_enters_each_table_it_used(tables: Tables, mmu: Mmu) -> None:

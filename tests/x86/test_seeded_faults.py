@@ -66,11 +66,11 @@ def _swap_ages(c: Any) -> None:
 
 
 def _without_pcid(right: Any) -> Any:
-    return lambda entry, vpn, level, pcid: right(entry, vpn, level, entry.pcid)
+    return lambda entry, vpn, level, pcid, table: right(entry, vpn, level, entry.pcid, table)
 
 
 def _most_recent(right: Any) -> Any:
-    return lambda u, places: max((u.c.tlb.entry[n] for n in places), key=lambda entry: int(entry.used))
+    return lambda u, array, places: max(places, key=lambda n: int(u.c.tlb.entry[n].used))
 
 
 def _ignoring_user_bit(right: Any) -> Any:
