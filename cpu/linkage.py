@@ -45,6 +45,8 @@ _MMU_FUNCTIONS: Final = {
     "write_cr4": "mmu_write_cr4",
     "tables_changed": "mmu_tables_changed",
     "walk": "mmu_walk",
+    "hit": "mmu_hit",
+    "touch": "mmu_touch",
     "ring_emit": "ring_emit",
     "take_code": "memory_take_code",
     "free_code": "memory_free_code",
@@ -110,6 +112,7 @@ def mmu_api(mmu: Mmu, *, fast_faults: bool) -> Any:
         api.fast_fault = _native("mm_fast_fault")
     if mmu.engine == "python":
         _mmus[int(mmu_ffi.cast("uintptr_t", mmu.c))] = mmu
+        api.hit = api.touch = ffi.NULL
         for field in _PYTHON_FUNCTIONS:
             setattr(api, field, ffi.cast("void *", getattr(lib, f"python_{field}")))
     return api

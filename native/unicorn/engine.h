@@ -46,6 +46,7 @@ struct uc_api {
 struct mmu_api {
 	void *refill, *translate, *page_fault, *invlpg, *write_cr0, *write_cr3, *write_cr4, *tables_changed;
 	void *walk;
+	void *hit, *touch;	/* NULL: every access asks translate */
 	void *fast_fault;	/* NULL: no fault is resolved inside the fill hook */
 	void *ring_emit, *take_code, *free_code;
 };

@@ -6,6 +6,8 @@
  * Unicorn tells memory hooks guest-physical addresses.  The virtual one is known because, at any
  * time, a frame is open to loads and stores through one virtual page only: its owner.
  */
+#include <string.h>
+
 #include "unicorn/vcpu.h"
 
 #define VPN_BITS 36		/* of a canonical 48-bit address */
@@ -46,8 +48,12 @@ void own(struct vcpu *v, struct region *r, u64 pa, u64 va)
 {
 	u64 *slot = owner_slot(r, pa);
 
-	if (owned(v, *slot) && *slot != owner_tag(v, va))
+	if (*slot == owner_tag(v, va))
+		return;
+	if (owned(v, *slot)) {
 		soft_drop_page(v, slot_address(*slot));
+		forget_memos(v);
+	}
 	*slot = owner_tag(v, va);
 }
 
@@ -79,12 +85,80 @@ static void repair(struct vcpu *v, u64 va, const struct translation *t)
 	v->shared.repairs++;
 }
 
+/* Something happened on which answers of the model may rest. */
+void forget_memos(struct vcpu *v)
+{
+	v->translations++;
+}
+
+static inline struct memo *memo_of(struct vcpu *v, u64 page, u32 access)
+{
+	return &v->memo[access][(page >> PAGE_SHIFT) & (NR_MEMOS - 1)];
+}
+
+/* PCID, flags, sizes and keys of an entry, all at once. */
+static inline u64 rest_of(const struct tlb_entry *e)
+{
+	u64 rest;
+
+	_Static_assert(sizeof(*e) - offsetof(struct tlb_entry, pcid) == sizeof(rest), "struct tlb_entry changed");
+	memcpy(&rest, &e->pcid, sizeof(rest));
+	return rest;
+}
+
+/* Whether the model would still translate the page by the memo's entry, and do no more than use() does. */
+static inline bool stands(const struct vcpu *v, const struct memo *m, u64 page)
+{
+	const struct tlb_entry *e = m->entry;
+
+	return m->page == page && m->translations == v->translations && e->vpn == m->vpn &&
+	       e->frame == m->frame && rest_of(e) == m->rest;
+}
+
+/* What mmu_translate() does when e answers. */
+static inline void use(struct vcpu *v, struct tlb_entry *e, u32 access)
+{
+	v->mmu->counter[translated_counter(access)]++;
+	if (e->used != v->mmu->tlb.clock)
+		MMU(v, mmu_touch, touch)(v->mmu, e);
+}
+
+/*
+ * If a first-level entry translates va, use it, and remember that for page.  pa: where the consumer
+ * goes, NO_ADDRESS if it does not say.  Never while events are wanted.
+ */
+static bool hit(struct vcpu *v, u64 va, u64 pa, u64 page, u32 access)
+{
+	struct memo *m = memo_of(v, page, access);
+	struct tlb_entry *e;
+
+	if (!v->mmu_api.hit || (v->ring && v->ring->enabled))
+		return false;
+	e = MMU(v, mmu_hit, hit)(v->mmu, va, access, v->user);
+	if (!e || (pa != NO_ADDRESS && (e->frame | (va & (level_size(e->level) - 1))) != pa))
+		return false;
+	use(v, e, access);
+	*m = (struct memo){ .page = page, .translations = v->translations, .entry = e, .vpn = e->vpn,
+			    .frame = e->frame, .rest = rest_of(e) };
+	return true;
+}
+
+/* The model translates and counts an access, in full. */
+static u32 translate(struct vcpu *v, u64 va, u32 access, struct translation *t)
+{
+	u32 result = MMU(v, mmu_translate, translate)(v->mmu, va, access, v->user, t);
+
+	if (unlikely(result == XLATE_OK && t->level > 1))
+		forget_memos(v);	/* an entry for more than their pages may have come before theirs */
+	return result;
+}
+
 /* One page of one access: the model translates and counts it; Unicorn uses pa. */
 static void look_up(struct vcpu *v, u64 va, u64 pa, u32 access)
 {
 	struct translation t;
 
-	if (MMU(v, mmu_translate, translate)(v->mmu, va, access, v->user, &t) != XLATE_OK)
+	if (translate(v, va, access, &t) != XLATE_OK)
 		v->shared.broken++;
 	else if (unlikely(t.pa != pa))
 		repair(v, va, &t);
@@ -116,26 +190,22 @@ static void look_up_second_page(struct vcpu *v, u64 va2, u32 access)
 {
 	struct translation t;
 
-	if (MMU(v, mmu_translate, translate)(v->mmu, va2, access, v->user, &t) != XLATE_OK)
+	if (translate(v, va2, access, &t) != XLATE_OK)
 		v->shared.broken++;
 }
 
-/* A store to a table: translations behind it change now, but not those the model still holds. */
-static void note_table_store(struct vcpu *v, u64 pa)
+static bool is_table(struct vcpu *v, u64 pa)
 {
-	if (memory_holds(v->ram, pa) && pfn_to_page(v->ram, pa >> PAGE_SHIFT)->flags & PG_table)
-		MMU(v, mmu_tables_changed, tables_changed)(v->mmu);
+	return memory_holds(v->ram, pa) && pfn_to_page(v->ram, pa >> PAGE_SHIFT)->flags & PG_table;
 }
 
-void on_memory(uc_engine *uc, uc_mem_type type, u64 pa, int size, s64 value, void *arg)
+/* An access that no memo answers. */
+static void access_in_full(struct vcpu *v, u64 pa, u32 size, u32 access)
 {
-	struct vcpu *v = arg;
-	u32 access = type == UC_MEM_WRITE ? ACCESS_WRITE : ACCESS_READ;
 	u64 va = owner_address(v, pa);
-	u64 va2 = page_of(va + (u64)size - 1);
+	u64 va2 = page_of(va + size - 1);
+	bool to_table;
 
-	(void)uc;
-	(void)value;
 	if (unlikely(v->undo))
 		return;
 	if (unlikely(va == NO_ADDRESS)) {
@@ -146,21 +216,44 @@ void on_memory(uc_engine *uc, uc_mem_type type, u64 pa, int size, s64 value, voi
 		fetch_catch_up(v, false);
 	if (unlikely(va2 != page_of(va)) && second_page_faults(v, va2, access))
 		return;
-	look_up(v, va, pa, access);
+	to_table = access == ACCESS_WRITE && is_table(v, pa);
+	if (to_table || !hit(v, va, pa, page_of(pa), access))
+		look_up(v, va, pa, access);
 	if (unlikely(va2 != page_of(va)))
 		look_up_second_page(v, va2, access);
-	if (access == ACCESS_WRITE)
-		note_table_store(v, pa);
+	/* Translations behind a table change now, but not those the model still holds. */
+	if (unlikely(to_table))
+		MMU(v, mmu_tables_changed, tables_changed)(v->mmu);
 	if (unlikely(v->mmu->soft.nr))
 		soft_drain_evicted(v, va, va2);
+}
+
+void on_memory(uc_engine *uc, uc_mem_type type, u64 pa, int size, s64 value, void *arg)
+{
+	struct vcpu *v = arg;
+	u32 access = type == UC_MEM_WRITE ? ACCESS_WRITE : ACCESS_READ;
+	struct memo *m = memo_of(v, pa, access);
+
+	(void)uc;
+	(void)value;
+	if (likely(stands(v, m, page_of(pa)) && (pa & ~PAGE_MASK) + (u32)size <= PAGE_SIZE &&
+		   v->stream.crossing == NO_ADDRESS))
+		use(v, m->entry, access);
+	else
+		access_in_full(v, pa, (u32)size, access);
 }
 
 /* One instruction-TLB look-up.  False: the model says the page cannot be fetched from; stop there. */
 static bool fetch_page(struct vcpu *v, u64 va)
 {
+	struct memo *m = memo_of(v, va, ACCESS_FETCH);
 	struct translation t;
 
-	if (MMU(v, mmu_translate, translate)(v->mmu, va, ACCESS_FETCH, v->user, &t) == XLATE_OK)
+	if (likely(stands(v, m, page_of(va)))) {
+		use(v, m->entry, ACCESS_FETCH);
+		return true;
+	}
+	if (hit(v, va, NO_ADDRESS, page_of(va), ACCESS_FETCH) || translate(v, va, ACCESS_FETCH, &t) == XLATE_OK)
 		return true;
 	deny(v, va, ACCESS_FETCH, &t);
 	return false;
@@ -222,17 +315,38 @@ void fetch_denied(struct vcpu *v, u64 rip, u32 access)
 		s->crossed = NO_ADDRESS;
 }
 
-void on_block_exact(uc_engine *uc, u64 pc, u32 size, void *arg)
+/* Privilege as it is now.  Only who owns its control registers can change it without ending the run. */
+static void look_at_privilege(struct vcpu *v)
 {
-	struct vcpu *v = arg;
-	bool repeated;
+	u32 user = cpl(v) == 3;
 
+	if (user != v->user)
+		forget_memos(v);
+	v->user = user;
+	if (!user && v->attached && v->mmu->cr4 & CR4_SMAP)
+		sync_ac(v);
+}
+
+/* Count the block at pc, after what the one before left to be done; false: stop before it. */
+static bool begin_block(struct vcpu *v, u64 pc, u32 size)
+{
 	if (unlikely(v->pending.code_store))
 		recount_cut_block(v, pc, size);
 	fetch_catch_up(v, true);
-	if (!count_block(v, pc, size))
+	return count_block(v, pc, size);
+}
+
+void on_block_exact(uc_engine *uc, u64 pc, u32 size, void *arg)
+{
+	struct vcpu *v = arg;
+	struct block *b = block_slot(v, pc);
+	bool repeated;
+
+	if (unlikely(!is_known(v, b, pc, size) || busy(v) || v->stream.crossing != NO_ADDRESS || !enter(v, b)) &&
+	    !begin_block(v, pc, size))
 		return;
-	v->user = cpl(v) == 3;
+	if (v->attached || !v->user)
+		look_at_privilege(v);
 	repeated = v->block->insns == 1 && pc + size == v->stream.next;
 	if (!fetch(v, pc, size, pc + v->block->crossing, repeated)) {
 		v->shared.count -= v->block->insns;
@@ -240,5 +354,5 @@ void on_block_exact(uc_engine *uc, u64 pc, u32 size, void *arg)
 		UC(v, emu_stop)(uc);
 		return;
 	}
-	private_skip_pc(v, !v->keep_pc && v->stream.crossing == NO_ADDRESS);
+	skip_pc(v, !v->keep_pc && v->stream.crossing == NO_ADDRESS);
 }

@@ -52,6 +52,7 @@ bool resolve_fault(struct vcpu *v, u64 va, u32 access, struct translation *t)
 {
 	u32 user = cpl(v) == 3;
 
+	forget_memos(v);
 	if (v->ring && v->ring->enabled && v->fidelity != FIDELITY_TRACE)
 		v->ring->instruction = count_at(v, reg_read(v, UC_X86_REG_RIP));
 	if (v->fidelity == FIDELITY_FAST) {
@@ -159,6 +160,8 @@ bool fill(void *arg, u64 page, u64 va, u32 access, uc_tlb_entry *entry)
 		control_carry_out(v);
 	if (v->attached)
 		control_sync(v);
+	if (unlikely(v->mmu->soft.all))
+		forget_memos(v);
 	if (unlikely(foretold(v, va, access)))
 		return false;
 	if (MMU(v, mmu_refill, refill)(v->mmu, va, access, cpl(v) == 3, &t) == XLATE_OK)

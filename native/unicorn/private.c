@@ -76,10 +76,10 @@ void private_bind(struct vcpu *v, u32 allowed)
 	u8 *uc = (u8 *)v->uc;
 
 	v->shared.private = allowed;
+	v->skip_pc = allowed & PRIVATE_SKIP_PC ? uc + UC_SKIP_PC : &v->no_skip_pc;
 	if (!allowed)
 		return;
 	v->cpu = *(void **)(uc + UC_CPU);
-	v->skip_pc = uc + UC_SKIP_PC;
 	if (allowed & PRIVATE_CPL)
 		v->hflags = (const u32 *)(*(u8 **)((u8 *)v->cpu + CPU_ENV) + ENV_HFLAGS);
 }
@@ -97,13 +97,6 @@ void private_set_page(struct vcpu *v, u64 va, u64 pa, u32 perms)
 	int index = v->user ? MMU_USER_IDX : smap ? MMU_KSMAP_IDX : MMU_KNOSMAP_IDX;
 
 	((tlb_set_page_fn)v->api.tlb_set_page)(v->cpu, page_of(va), page_of(pa), (int)perms, index, PAGE_SIZE);
-}
-
-/* Until the next stop, memory hooks find RIP stale (or, again, exact). */
-void private_skip_pc(struct vcpu *v, bool skip)
-{
-	if (private_has(v, PRIVATE_SKIP_PC))
-		*v->skip_pc = skip;
 }
 
 /*

@@ -96,7 +96,7 @@ int vcpu_add_region(struct vcpu *v, u64 base, u64 size)
 int vcpu_serve_hooks(struct vcpu *v)
 {
 	v->keep_pc = true;
-	private_skip_pc(v, false);
+	skip_pc(v, false);
 	if (v->owning)
 		return 0;
 	for (u32 i = 0; i < v->nr_regions; i++) {
@@ -287,6 +287,8 @@ static bool prepare(struct vcpu *v)
 		reg_write(v, UC_X86_REG_RAX, v->shared.result);
 	}
 	vcpu_sync(v);
+	forget_memos(v);
+	v->user = cpl(v) == 3;
 	return true;
 }
 

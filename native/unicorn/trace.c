@@ -91,5 +91,5 @@ void on_code(uc_engine *uc, u64 pc, u32 size, void *arg)
 		return;
 	}
 	fetch_catch_up(v, true);
-	private_skip_pc(v, !v->keep_pc);
+	skip_pc(v, !v->keep_pc);
 }
