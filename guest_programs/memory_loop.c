@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * ROUNDS (4) times over SIZE (16M): sum its words line by line, then move words between places that a
- * linear congruential generator picks.  Two loads and a store a step, and a checksum at the end.
+ * ROUNDS (4) times over SIZE (16M): visit each line in order, then as many places that a linear
+ * congruential generator picks, from a window of WINDOW (128K) that moves on by itself after itself.
+ * Two loads and a store a step, and a checksum at the end.
  */
 #include <stdint.h>
 #include <stdlib.h>
@@ -20,34 +21,45 @@ static uint64_t sweep(uint64_t *word, size_t nr, uint64_t sum)
 	return sum;
 }
 
-/* As many steps as sweep(), each at places all over word; nr is a power of two. */
-static uint64_t scatter(uint64_t *word, size_t nr, uint64_t sum)
+/* As many steps, each at two places of the window it is in; nr and window are powers of two. */
+static uint64_t scatter(uint64_t *word, size_t nr, size_t window, uint64_t sum)
 {
 	uint64_t chance = 1;
 
 	for (size_t i = 0; i < nr; i += LINE) {
+		uint64_t *base = word + (i & ~(window - 1));
+
 		chance = chance * 6364136223846793005u + 1442695040888963407u;
-		sum += word[chance >> 32 & (nr - 1)];
-		word[chance >> 20 & (nr - 1)] += sum;
+		sum += base[chance >> 32 & (window - 1)];
+		base[chance >> 20 & (window - 1)] += sum;
 	}
 	return sum;
 }
 
-int main(int argc, char **argv)
+/* An argument that is a power of two, a page at least, in words. */
+static size_t words_of(const char *text)
 {
-	size_t size = argc > 1 ? parse_size(argv[1]) : 16ul << 20;
-	unsigned long rounds = argc > 2 ? strtoul(argv[2], NULL, 0) : 4;
-	size_t nr = size / sizeof(uint64_t);
-	uint64_t *word, sum = 1;
+	size_t size = parse_size(text);
 
 	if (size < PAGE_BYTES || size & (size - 1))
-		die("the size must be a power of two, a page at least");
-	word = calloc(nr, sizeof(*word));
+		die("'%s' is no power of two of at least a page", text);
+	return size / sizeof(uint64_t);
+}
+
+int main(int argc, char **argv)
+{
+	size_t nr = words_of(argc > 1 ? argv[1] : "16M");
+	unsigned long rounds = argc > 2 ? strtoul(argv[2], NULL, 0) : 4;
+	size_t window = words_of(argc > 3 ? argv[3] : "128K");
+	uint64_t *word = calloc(nr, sizeof(*word)), sum = 1;
+
 	if (!word)
-		die("cannot allocate %zu bytes", size);
+		die("cannot allocate %zu words", nr);
+	if (window > nr)
+		window = nr;
 	for (unsigned long round = 0; round < rounds; round++) {
 		sum = sweep(word, nr, sum);
-		sum = scatter(word, nr, sum);
+		sum = scatter(word, nr, window, sum);
 	}
 	printf("%016lx after %lu rounds\n", (unsigned long)sum, rounds);
 	return 0;
