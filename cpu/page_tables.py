@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from unicorn import UC_PROT_EXEC, UC_PROT_READ, UC_PROT_WRITE
 
 from mmu.errors import MmuError
-from mmu.x86.entries import TOP_LEVEL, X86_ADDR_MASK, X86_P, X86_PS, X86_RW, X86_US, X86_XD
+from mmu.x86.entries import X86_ADDR_MASK, X86_P, X86_PS, X86_RW, X86_US, X86_XD
 from mmu.x86.registers import is_canonical
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ PAGE_SIZE: Final = 4096
 LARGE_PAGE: Final = 2 << 20
 X86_OURS: Final = 1 << 9
 """Software bit: the page was allocated by map(), and unmap() frees it."""
+_TOP_LEVEL: Final = 4
 _RIGHTS: Final = X86_RW | X86_XD
 _TABLE: Final = X86_P | X86_RW | X86_US
 
@@ -108,7 +109,7 @@ class PageTables:
     def _lowest(self, va: int) -> tuple[int, int]:
         """Level and place of the lowest entry for va that exists."""
         table = self.root
-        for level in range(TOP_LEVEL, 0, -1):
+        for level in range(_TOP_LEVEL, 0, -1):
             entry_pa = table + _offset(va, level)
             entry = self._read(entry_pa)
             if level == 1 or not entry & X86_P or entry & X86_PS:
@@ -119,7 +120,7 @@ class PageTables:
     def _entry(self, va: int, target: int) -> int:
         """Place of va's entry of that level; missing tables above it are made, a large page is split."""
         table = self.root
-        for level in range(TOP_LEVEL, target, -1):
+        for level in range(_TOP_LEVEL, target, -1):
             entry_pa = table + _offset(va, level)
             entry = self._read(entry_pa)
             if not entry & X86_P:

@@ -1,16 +1,18 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Paging-structure caches: walks that need not begin at CR3 (SDM 4.10.3).
 
-An entry of level L stands for the table-referencing entries of levels 4 to L on the way to an address. It
-keeps the address of the table that the walk reads next, and the combined rights so far::
+An entry of level L stands for the table-referencing entries from the top level to L on the way to an
+address. It keeps the address of the table that the walk reads next, and the combined rights so far::
 
     level   SDM's name       tag            leads to        the walk then reads
+      5     (with LA57)      va[56:48]      a PML4 table   PML4E, PDPTE, PDE, PTE
       4     PML4-entry cache va[47:39]      a PDPT          PDPTE, PDE, PTE
       3     PDPTE cache      va[47:30]      a page directory     PDE, PTE
       2     PDE cache        va[47:21]      a page table              PTE
 
 The deepest hit wins. Entries are made only from entries with P and A set and no reserved bit, are tagged with
-the PCID and are never global. They outlive a change of the tables as TLB entries do, and an entry to a
+the PCID and are never global. An array may hold nothing else, or pages too (AMD keeps PDEs in its second-level
+data TLB). They outlive a change of the tables as TLB entries do, and an entry to a
 table that was freed leads the walk into whatever its frame holds by then.
 
 native/x86/caches.c is the same in C.
@@ -25,14 +27,15 @@ from mmu.x86.state import Unit
 from mmu.x86.tlb import (
     TLB_PSC,
     TLB_RW,
+    TLB_TABLE,
     TLB_US,
     TLB_VALID,
     TLB_XD,
     NewEntry,
     arrays_of,
     flags_of,
-    tlb_fill,
-    tlb_find_level,
+    tlb_fill_table,
+    tlb_find_table,
 )
 from mmu.x86.walk import Rights, Walk, WalkStart, start_at_cr3
 
@@ -40,7 +43,7 @@ from mmu.x86.walk import Rights, Walk, WalkStart, start_at_cr3
 def psc_start(u: Unit, va: int) -> tuple[WalkStart, Any | None]:
     """Where a walk for va may begin, and the cache entry that this rests on (None: it begins at CR3)."""
     for level in range(2, u.top_level + 1):
-        entry = tlb_find_level(u, va, TLB_PSC, level)
+        entry = tlb_find_table(u, va, level)
         if entry is not None:
             flags = entry.flags
             rights = Rights(bool(flags & TLB_RW), bool(flags & TLB_US), bool(flags & TLB_XD))
@@ -59,10 +62,10 @@ def psc_fill(u: Unit, walk: Walk, start: WalkStart) -> None:
             frame=entry & X86_ADDR_MASK,
             table_gen=start.table_gen,
             pcid=u.pcid,
-            flags=TLB_VALID | flags_of(rights),
+            flags=TLB_VALID | TLB_TABLE | flags_of(rights),
             level=level,
         )
-        tlb_fill(u, TLB_PSC, new)
+        tlb_fill_table(u, new)
 
 
 def _entries(u: Unit, pcid: int | None = None) -> list[Any]:
@@ -71,7 +74,7 @@ def _entries(u: Unit, pcid: int | None = None) -> list[Any]:
         tlb.entry[number]
         for _, array in arrays_of(u, TLB_PSC)
         for number in range(array.first, array.first + array.sets * array.ways)
-        if tlb.entry[number].flags & TLB_VALID and pcid in (None, tlb.entry[number].pcid)
+        if tlb.entry[number].flags & TLB_TABLE and pcid in (None, tlb.entry[number].pcid)
     ]
 
 

@@ -55,7 +55,7 @@ from mmu.x86.registers import (
     MemoryType,
 )
 from mmu.x86.state import Unit
-from mmu.x86.tlb import DROP_GLOBAL, tlb_drop_context
+from mmu.x86.tlb import DROP_GLOBAL, tlb_drop_context, tlb_switch_pcid
 from mmu.x86.walk import Outcome
 
 _MOV_CR3: Final = EVENT_ID["mov_cr3"]
@@ -137,6 +137,7 @@ def mmu_write_cr3(u: Unit, value: int) -> Outcome:
     if not value & CR3_NOFLUSH:
         u.count(_TLB_INVALIDATIONS)
         tlb_drop_context(u, u.pcid, 0)
+    tlb_switch_pcid(u, u.pcid)
     forget_everything(u)
     return Outcome.OK
 
@@ -167,6 +168,7 @@ def mmu_write_cr4(u: Unit, value: int) -> Outcome:
     elif not u.amd and (changed & CR4_PAE or changed & value & CR4_SMEP):
         u.count(_TLB_INVALIDATIONS)
         tlb_drop_context(u, pcid, DROP_GLOBAL)
+    tlb_switch_pcid(u, u.pcid)
     if changed:
         forget_everything(u)
     return Outcome.OK

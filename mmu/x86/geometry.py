@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""TLB geometries: how many entries, how many ways, for which pages; read from a TOML file.
+"""Processors, as a TOML file describes them: what they can do, and their TLBs.
 
-A file names its sources once and cites one, with a confidence, beside every number::
+A file names its sources once and cites one, with a confidence, beside every figure::
 
     name = "skylake"
     description = "one line for lists"
@@ -9,28 +9,56 @@ A file names its sources once and cites one, with a confidence, beside every num
     [sources]
     manual = "title, edition, section"
 
+    [processor]                  # may be left out: Intel's rules, and every feature
+    vendor = "intel"             # or "amd"
+    features = { value = ["nx", "pcid"], source = "manual", confidence = "documented" }
+    maxphyaddr = { value = 39, source = "manual", confidence = "documented" }
+
     [[array]]
     name = "STLB"
-    kind = "stlb"                # dtlb, itlb: first level; stlb: second level; psc: paging-structure cache
-    holds = ["4K", "2M"]         # page sizes 4K, 2M, 1G; of a psc: PDE, PDPTE, PML4E
+    kind = "stlb"
+    holds = ["4K", "2M"]
     entries = { value = 1536, source = "manual", confidence = "documented" }
     ways = { value = 12, source = "manual", confidence = "documented" }
 
-A set is chosen by the page number modulo the number of sets, entries / ways. A page of a size that no
-array of a kind holds is not cached there. Files that ship with us lie in ``geometries/``.
+=============== ===========================================================================================
+kind            what the array serves
+=============== ===========================================================================================
+itlb            first level: fetches
+dtlb            first level: loads and stores
+dtlb_loads      first level: loads
+dtlb_stores     first level: stores
+stlb            second level: everything
+l2_itlb         second level: fetches
+l2_dtlb         second level: loads and stores
+psc             walks: a paging-structure cache
+=============== ===========================================================================================
+
+``holds`` names page sizes (4K, 2M, 1G) and, in a psc or a second level, entries that refer to tables (PDE, PDPTE,
+PML4E, PML5E). A page of a size that no array of a kind holds is not cached there, unless it is smashed:
+``smash = { "1G" = "2M" }`` in an array enters a 1 GiB page as 2 MiB fragments, a table ``[smash]`` of the file says so
+for every array that holds 2M, where no other of its kind takes 1G.
+
+Further keys of an array, each a figure, all optional: ``index`` ("linear": the set is the page number modulo
+the number of sets, entries / ways; "xor": the page number's lowest bits xor the next ones), ``replacement``
+("lru", "fifo", "random", "tree_plru", "mru_plru"; see mmu/x86/tlb.py) and ``pcids`` (how many PCIDs may have
+entries there at once). ``seed`` of the file begins the sequence of "random". Files that ship with us lie in
+``geometries/``.
 """
 
 from __future__ import annotations
 
+import re
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
 from mmu._native import lib
 from mmu.errors import MmuError
+from mmu.x86.tlb import Policy
+from mmu.x86.toml_lines import Key, key_lines, line_of
 
 _toml: Any = import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
 
@@ -40,18 +68,51 @@ CONFIDENCES: Final = {
     "inferred": "deduced from published hints; another value is possible",
     "chosen": "this model's own choice; nothing is published",
 }
+VENDORS: Final = ("intel", "amd")
+FEATURES: Final = (
+    "nx",
+    "page1gb",
+    "pge",
+    "pcid",
+    "invpcid",
+    "smep",
+    "smap",
+    "pku",
+    "pks",
+    "cet_ss",
+    "la57",
+    "invlpgb",
+    "tce",
+)
+"""What a processor may be able to do, as far as paging goes: CPUID's names, in lower case."""
+DEFAULT_SEED: Final = 0x9E37_79B9_7F4A_7C15
+
 _PAGE_SIZES: Final = {"4K": 1, "2M": 2, "1G": 3}
-_STRUCTURES: Final = {"PDE": 2, "PDPTE": 3, "PML4E": 4}
+_STRUCTURES: Final = {"PDE": 2, "PDPTE": 3, "PML4E": 4, "PML5E": 5}
 _KINDS: Final[dict[str, int]] = {
-    "dtlb": lib.TLB_DTLB,
+    "dtlb": lib.TLB_DTLB_LOAD | lib.TLB_DTLB_STORE,
+    "dtlb_loads": lib.TLB_DTLB_LOAD,
+    "dtlb_stores": lib.TLB_DTLB_STORE,
     "itlb": lib.TLB_ITLB,
-    "stlb": lib.TLB_STLB,
+    "stlb": lib.TLB_L2_ITLB | lib.TLB_L2_DTLB,
+    "l2_itlb": lib.TLB_L2_ITLB,
+    "l2_dtlb": lib.TLB_L2_DTLB,
     "psc": lib.TLB_PSC,
 }
+_SECOND_LEVEL: Final = lib.TLB_L2_ITLB | lib.TLB_L2_DTLB
+_INDEXES: Final = ("linear", "xor")
+_REPLACEMENTS: Final = {policy.name.lower(): policy for policy in Policy}
+_TREE_WAYS: Final = 64
+_GROUP: Final = 4
+_MAXPHYADDR: Final = (32, 52)
 _SHIPPED: Final = Path(__file__).resolve().parent / "geometries"
 _FILE_KEYS: Final = {"name", "description", "sources", "array"}
+_FILE_OPTIONS: Final = {"processor", "smash", "seed"}
 _ARRAY_KEYS: Final = {"name", "kind", "holds", "entries", "ways"}
+_ARRAY_OPTIONS: Final = {"index", "replacement", "pcids", "smash"}
+_PROCESSOR_KEYS: Final = {"vendor", "features", "maxphyaddr"}
 _FIGURE_KEYS: Final = {"value", "source", "confidence"}
+_WHERE: Final = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +125,21 @@ class Figure:
 
 
 @dataclass(frozen=True, slots=True)
+class Choice:
+    """One property that is a word instead of a number, with its source and confidence."""
+
+    value: str
+    source: str = "what the file does not say"
+    confidence: str = "chosen"
+
+
+@dataclass(frozen=True, slots=True)
 class Array:
     """One array.
 
-    ``kind`` is dtlb, itlb, stlb or psc; ``levels`` what it holds (1 4 KiB, 2 2 MiB, 3 1 GiB), of a psc the
-    levels of the entries it caches.
+    ``kind`` is a word of the table above, ``levels`` the page sizes it holds (1 4 KiB, 2 2 MiB, 3 1 GiB),
+    ``structures`` the levels of the table-referencing entries it holds. ``index`` and ``replacement`` are as in
+    a file. ``smash`` pairs a size with the size it is entered as instead.
     """
 
     name: str
@@ -76,6 +147,11 @@ class Array:
     levels: tuple[int, ...]
     entries: Figure
     ways: Figure
+    structures: tuple[int, ...] = ()
+    index: Choice = Choice("linear")
+    replacement: Choice = Choice("lru")
+    pcids: Figure | None = None
+    smash: tuple[tuple[int, int], ...] = ()
 
     @property
     def sets(self) -> int:
@@ -83,14 +159,70 @@ class Array:
         return self.entries.value // self.ways.value
 
     @property
-    def kind_bit(self) -> int:
-        """The TLB_* bit of ``struct tlb_array.kind``."""
-        return _KINDS[self.kind]
+    def kind_bits(self) -> int:
+        """The TLB_* bits of ``struct tlb_array.kind``."""
+        return _KINDS[self.kind] | (lib.TLB_PSC if self.structures else 0)
 
     @property
     def sizes(self) -> int:
         """The bits of ``struct tlb_array.sizes``."""
         return sum(1 << level for level in self.levels)
+
+    @property
+    def tables(self) -> int:
+        """The bits of ``struct tlb_array.tables``."""
+        return sum(1 << level for level in self.structures)
+
+    @property
+    def fold(self) -> int:
+        """``struct tlb_array.fold``: by how much an XOR index shifts the page number."""
+        return self.sets.bit_length() - 1 if self.index.value == "xor" else 0
+
+    @property
+    def policy(self) -> Policy:
+        """Who gives a place away."""
+        return _REPLACEMENTS[self.replacement.value]
+
+    @property
+    def enters(self) -> tuple[int, int, int, int]:
+        """``struct tlb_array.enters``: by level of a page, the level it is entered as here; 0 not at all."""
+        return (0, self._enters(1), self._enters(2), self._enters(3))
+
+    def _enters(self, level: int) -> int:
+        smashed = dict(self.smash)
+        while level and level not in self.levels:
+            level = smashed.get(level, 0)
+        return level
+
+    @property
+    def figures(self) -> tuple[Figure | Choice, ...]:
+        """All that has a source."""
+        always = (self.entries, self.ways, self.index, self.replacement)
+        return always if self.pcids is None else (*always, self.pcids)
+
+    @property
+    def holds(self) -> str:
+        """What it holds, in a file's words."""
+        words = [word for word, level in _PAGE_SIZES.items() if level in self.levels]
+        words += [word for word, level in _STRUCTURES.items() if level in self.structures]
+        return " ".join(words)
+
+
+@dataclass(frozen=True, slots=True)
+class Processor:
+    """What the processor around the TLB is: a word of VENDORS, a set of FEATURES, MAXPHYADDR (SDM 4.1.4)."""
+
+    vendor: str
+    features: frozenset[str]
+    maxphyaddr: Figure
+    features_source: str = "what the file does not say"
+    features_confidence: str = "chosen"
+
+
+EVERYTHING: Final = Processor(
+    "intel", frozenset(FEATURES), Figure(46, "what the file does not say", "chosen")
+)
+"""A processor of which a geometry says nothing: Intel's rules, every feature."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,15 +232,16 @@ class Geometry:
     name: str
     description: str
     arrays: tuple[Array, ...]
+    processor: Processor = EVERYTHING
+    seed: int = DEFAULT_SEED
 
     def __str__(self) -> str:
         lines = [f"{self.name}: {self.description}"]
         for array in self.arrays:
-            names = _STRUCTURES if array.kind == "psc" else _PAGE_SIZES
-            holds = " ".join(name for name, level in names.items() if level in array.levels)
             shape = f"{array.entries.value} entries, {array.sets} x {array.ways.value}"
             lines.append(
-                f"  {array.name:10} {array.kind:5} {shape:24} {holds:9} ({array.entries.confidence})"
+                f"  {array.name:10} {array.kind:11} {shape:24} {array.holds:17} {array.index.value:6}"
+                f" {array.replacement.value:9} ({array.entries.confidence})"
             )
         return "\n".join(lines)
 
@@ -121,7 +254,7 @@ def list_geometries() -> list[str]:
 def load_geometry(name_or_path: str) -> Geometry:
     """A shipped geometry by its name, or any by its file's path (a name with a slash or ending in .toml).
 
-    Raises MmuError: one line with the file, the key and the reason.
+    Raises MmuError: one line with the file, the line in it, the key and the reason.
     """
     if "/" in name_or_path or name_or_path.endswith(".toml"):
         return _File(Path(name_or_path)).geometry()
@@ -131,121 +264,257 @@ def load_geometry(name_or_path: str) -> Geometry:
     return _File(_SHIPPED / f"{name_or_path}.toml").geometry()
 
 
+def _spell(key: Key) -> str:
+    """A key as people write it: array[3].ways."""
+    words = [f"[{part}]" if isinstance(part, int) else f".{part}" for part in key]
+    return "".join(words).removeprefix(".")
+
+
 class _File:
-    """One geometry file being read: every complaint names it and the key."""
+    """One geometry file being read: every complaint names it, the line and the key."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        self._path = path
+        self._lines: dict[Key, int] = {}
+        self._sources: dict[str, str] = {}
 
     def geometry(self) -> Geometry:
         data = self._parse()
-        self._check_keys("", data, _FILE_KEYS)
-        sources = self._sources(data["sources"])
+        self._check_keys((), data, _FILE_KEYS, _FILE_OPTIONS)
+        name, description = (
+            self._text(("name",), data["name"]),
+            self._text(("description",), data["description"]),
+        )
+        self._sources = self._read_sources(data["sources"])
+        processor = self._processor(data["processor"]) if "processor" in data else EVERYTHING
+        smash = self._smash(("smash",), data.get("smash", {}))
+        seed = self._number(("seed",), data.get("seed", DEFAULT_SEED), 1, (1 << 64) - 1)
         tables = data["array"]
         if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
-            raise self._error("array", "must be a list of tables, each headed [[array]]")
-        arrays = tuple(self._array(f"array[{i}]", table, sources) for i, table in enumerate(tables))
+            raise self._error(("array",), "must be a list of tables, each headed [[array]]")
+        arrays = tuple(self._array(("array", i), table) for i, table in enumerate(tables))
         self._check_whole(arrays)
-        return Geometry(
-            self._text("name", data["name"]), self._text("description", data["description"]), arrays
-        )
+        return Geometry(name, description, _smashed(arrays, smash), processor, seed)
 
-    def _error(self, key: str, reason: str) -> MmuError:
-        where = f"{self.path}: {key}" if key else str(self.path)
-        return MmuError(f"{where}: {reason}")
+    def _error(self, key: Key, reason: str) -> MmuError:
+        where = f"{self._path}:{line_of(self._lines, key)}"
+        return MmuError(f"{where}: {_spell(key)}: {reason}")
 
     def _parse(self) -> dict[str, Any]:
         try:
-            parsed: dict[str, Any] = _toml.loads(self.path.read_text(encoding="utf-8"))
+            raw = self._path.read_bytes()
         except OSError as error:
-            raise self._error("", (error.strerror or str(error)).lower()) from None
-        except UnicodeDecodeError:
-            raise self._error("", "is not UTF-8 text") from None
+            raise MmuError(f"{self._path}: {(error.strerror or str(error)).lower()}") from None
+        try:
+            text = raw.decode("utf-8").replace("\r\n", "\n")
+        except UnicodeDecodeError as error:
+            line = raw.count(b"\n", 0, error.start) + 1
+            raise MmuError(f"{self._path}:{line}: is not UTF-8 text") from None
+        try:
+            parsed: dict[str, Any] = _toml.loads(text)
         except _toml.TOMLDecodeError as error:
-            reason = str(error).replace("\n", " ")
-            raise self._error("", f"is not valid TOML: {reason}") from None
+            raise self._syntax_error(text, str(error)) from None
+        self._lines = key_lines(text)
         return parsed
 
-    def _check_keys(self, where: str, table: dict[str, Any], keys: set[str]) -> None:
-        prefix = f"{where}." if where else ""
-        for key in sorted(keys - table.keys()):
-            raise self._error(prefix + key, "is missing")
-        for key in sorted(table.keys() - keys):
-            raise self._error(prefix + key, f"is unknown; known here are {', '.join(sorted(keys))}")
+    def _syntax_error(self, text: str, reason: str) -> MmuError:
+        """The parser's complaint with the line in its place."""
+        where = _WHERE.search(reason)
+        line = where[1] if where and where[1] else len(text.splitlines()) or 1
+        column = f" (column {where[2]})" if where and where[2] else " (end of file)" if where else ""
+        reason = _WHERE.sub("", reason).replace("\n", " ")
+        return MmuError(f"{self._path}:{line}: is not valid TOML: {reason}{column}")
 
-    def _text(self, key: str, value: object) -> str:
+    def _check_keys(self, where: Key, table: dict[str, Any], needed: set[str], more: set[str]) -> None:
+        for name in sorted(needed - table.keys()):
+            raise self._error((*where, name), "is missing")
+        for name in sorted(table.keys() - needed - more):
+            known = ", ".join(sorted(needed | more))
+            raise self._error((*where, name), f"is unknown; known here are {known}")
+
+    def _text(self, key: Key, value: object) -> str:
         if not isinstance(value, str) or not value.strip() or "\n" in value:
             raise self._error(key, "must be one line of text")
         return value
 
-    def _sources(self, value: object) -> dict[str, str]:
-        if not isinstance(value, dict):
-            raise self._error("sources", "must be a table of texts")
-        return {key: self._text(f"sources.{key}", text) for key, text in value.items()}
+    def _word(self, key: Key, value: object, words: Any) -> str:
+        word = self._text(key, value)
+        if word not in words:
+            raise self._error(key, f"must be one of {', '.join(words)}, not {word!r}")
+        return word
 
-    def _array(self, key: str, table: dict[str, Any], sources: dict[str, str]) -> Array:
-        self._check_keys(key, table, _ARRAY_KEYS)
-        kind = self._text(f"{key}.kind", table["kind"])
-        if kind not in _KINDS:
-            raise self._error(f"{key}.kind", f"must be one of {', '.join(_KINDS)}, not {kind!r}")
-        array = Array(
-            self._text(f"{key}.name", table["name"]),
-            kind,
-            self._levels(f"{key}.holds", table["holds"], _STRUCTURES if kind == "psc" else _PAGE_SIZES),
-            self._figure(f"{key}.entries", table["entries"], sources),
-            self._figure(f"{key}.ways", table["ways"], sources),
-        )
-        if array.entries.value % array.ways.value:
-            raise self._error(
-                f"{key}.ways", f"{array.entries.value} entries cannot be split into {array.ways.value} ways"
-            )
-        return array
-
-    def _levels(self, key: str, value: object, names: dict[str, int]) -> tuple[int, ...]:
-        known = ", ".join(names)
-        if not isinstance(value, list) or not value:
+    def _words(self, key: Key, value: object, words: Any) -> list[str]:
+        known = ", ".join(words)
+        if not isinstance(value, list):
             raise self._error(key, f"must be a list of some of {known}")
-        for name in value:
-            if not isinstance(name, str) or name not in names:
-                raise self._error(key, f"{name!r} is none of {known}")
-        if len(set(value)) < len(value):
-            raise self._error(key, "names one size twice")
-        return tuple(sorted(names[name] for name in value))
+        for i, word in enumerate(value):
+            if not isinstance(word, str) or word not in words:
+                raise self._error((*key, i), f"{word!r} is none of {known}")
+            if word in value[:i]:
+                raise self._error((*key, i), f"{word!r} is there twice")
+        return value
 
-    def _figure(self, key: str, value: object, sources: dict[str, str]) -> Figure:
+    def _number(self, key: Key, value: object, least: int, most: int) -> int:
+        if type(value) is not int or not least <= value <= most:
+            raise self._error(key, f"must be a whole number from {least} to {most}")
+        return value
+
+    def _read_sources(self, value: object) -> dict[str, str]:
+        if not isinstance(value, dict):
+            raise self._error(("sources",), "must be a table of texts")
+        return {name: self._text(("sources", name), text) for name, text in value.items()}
+
+    def _sourced(self, key: Key, value: object) -> tuple[Any, str, str]:
+        """Value, source and confidence of a figure; the value is yet to be checked."""
         if not isinstance(value, dict):
             raise self._error(key, "must be a table of value, source and confidence")
-        self._check_keys(key, value, _FIGURE_KEYS)
-        number = value["value"]
-        if type(number) is not int or not 1 <= number <= lib.TLB_MAX_ENTRIES:
-            raise self._error(f"{key}.value", f"must be a whole number from 1 to {lib.TLB_MAX_ENTRIES}")
-        source = self._text(f"{key}.source", value["source"])
-        if source not in sources:
-            raise self._error(f"{key}.source", f"{source!r} is not listed in [sources]")
-        confidence = self._text(f"{key}.confidence", value["confidence"])
-        if confidence not in CONFIDENCES:
-            raise self._error(f"{key}.confidence", f"{confidence!r} is none of {', '.join(CONFIDENCES)}")
-        return Figure(number, sources[source], confidence)
+        self._check_keys(key, value, _FIGURE_KEYS, set())
+        source = self._text((*key, "source"), value["source"])
+        if source not in self._sources:
+            raise self._error((*key, "source"), f"{source!r} is not listed in [sources]")
+        confidence = self._word((*key, "confidence"), value["confidence"], CONFIDENCES)
+        return value["value"], self._sources[source], confidence
+
+    def _figure(self, key: Key, value: object, least: int, most: int) -> Figure:
+        number, source, confidence = self._sourced(key, value)
+        return Figure(self._number((*key, "value"), number, least, most), source, confidence)
+
+    def _choice(self, key: Key, value: object, words: Any) -> Choice:
+        word, source, confidence = self._sourced(key, value)
+        return Choice(self._word((*key, "value"), word, words), source, confidence)
+
+    def _processor(self, table: object) -> Processor:
+        key: Key = ("processor",)
+        if not isinstance(table, dict):
+            raise self._error(key, "must be a table")
+        self._check_keys(key, table, _PROCESSOR_KEYS, set())
+        vendor = self._word((*key, "vendor"), table["vendor"], VENDORS)
+        features, source, confidence = self._sourced((*key, "features"), table["features"])
+        return Processor(
+            vendor,
+            frozenset(self._words((*key, "features", "value"), features, FEATURES)),
+            self._figure((*key, "maxphyaddr"), table["maxphyaddr"], *_MAXPHYADDR),
+            source,
+            confidence,
+        )
+
+    def _smash(self, key: Key, table: object) -> dict[int, int]:
+        if not isinstance(table, dict):
+            raise self._error(key, "must be a table of page sizes")
+        smash: dict[int, int] = {}
+        for name, value in table.items():
+            if name not in _PAGE_SIZES:
+                raise self._error((*key, name), f"{name!r} is none of {', '.join(_PAGE_SIZES)}")
+            into = self._word((*key, name), value, _PAGE_SIZES)
+            if _PAGE_SIZES[into] >= _PAGE_SIZES[name]:
+                raise self._error((*key, name), f"{into!r} is not smaller than {name!r}")
+            smash[_PAGE_SIZES[name]] = _PAGE_SIZES[into]
+        return smash
+
+    def _array(self, key: Key, table: dict[str, Any]) -> Array:
+        self._check_keys(key, table, _ARRAY_KEYS, _ARRAY_OPTIONS)
+        kind = self._word((*key, "kind"), table["kind"], _KINDS)
+        levels, structures = self._holds((*key, "holds"), table["holds"], kind)
+        pcids = table.get("pcids")
+        array = Array(
+            self._text((*key, "name"), table["name"]),
+            kind,
+            levels,
+            self._figure((*key, "entries"), table["entries"], 1, lib.TLB_MAX_ENTRIES),
+            self._figure((*key, "ways"), table["ways"], 1, lib.TLB_MAX_ENTRIES),
+            structures,
+            self._option((*key, "index"), table, _INDEXES, "linear"),
+            self._option((*key, "replacement"), table, _REPLACEMENTS, "lru"),
+            None if pcids is None else self._figure((*key, "pcids"), pcids, 1, lib.TLB_MAX_PCIDS),
+            tuple(self._smash((*key, "smash"), table.get("smash", {})).items()),
+        )
+        self._check_shape(key, array)
+        self._check_smash((*key, "smash"), array)
+        return array
+
+    def _option(self, key: Key, table: dict[str, Any], words: Any, default: str) -> Choice:
+        name = str(key[-1])
+        return self._choice(key, table[name], words) if name in table else Choice(default)
+
+    def _holds(self, key: Key, value: object, kind: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        names = {} if kind == "psc" else dict(_PAGE_SIZES)
+        if kind == "psc" or _KINDS[kind] & _SECOND_LEVEL:
+            names |= _STRUCTURES
+        words = self._words(key, value, names)
+        if not words:
+            raise self._error(key, f"must be a list of some of {', '.join(names)}")
+        levels = sorted(_PAGE_SIZES[word] for word in words if word in _PAGE_SIZES)
+        return tuple(levels), tuple(sorted(_STRUCTURES[word] for word in words if word in _STRUCTURES))
+
+    def _check_shape(self, key: Key, array: Array) -> None:
+        """Entries, ways, index and replacement must fit together."""
+        entries, ways = array.entries.value, array.ways.value
+        if entries % ways:
+            raise self._error(
+                (*key, "ways"), f"{entries} entries cannot be split into {ways} ways; give a divisor"
+            )
+        if array.index.value == "xor" and array.sets & (array.sets - 1):
+            raise self._error(
+                (*key, "index"), f"xor takes a power of two of sets, and {entries} / {ways} is {array.sets}"
+            )
+        if array.policy == Policy.TREE_PLRU and (ways & (ways - 1) or ways > _TREE_WAYS):
+            raise self._error(
+                (*key, "replacement"), f"tree_plru takes 2, 4, 8 ... {_TREE_WAYS} ways, not {ways}"
+            )
+        most = _GROUP * lib.TLB_MRU_GROUPS
+        if array.policy == Policy.MRU_PLRU and (ways % _GROUP or ways > most):
+            raise self._error(
+                (*key, "replacement"), f"mru_plru takes a multiple of {_GROUP} up to {most} ways, not {ways}"
+            )
+
+    def _check_smash(self, key: Key, array: Array) -> None:
+        names = {level: name for name, level in _PAGE_SIZES.items()}
+        for level, _ in array.smash:
+            name = names[level]
+            if level in array.levels:
+                raise self._error((*key, name), f"the array holds {name} whole")
+            if not array.enters[level]:
+                raise self._error((*key, name), "leads to no size that the array holds")
 
     def _check_whole(self, arrays: tuple[Array, ...]) -> None:
+        key: Key = ("array",)
         if len(arrays) > lib.TLB_MAX_ARRAYS:
-            raise self._error("array", f"{len(arrays)} arrays are more than {lib.TLB_MAX_ARRAYS}")
+            raise self._error(key, f"{len(arrays)} arrays are more than {lib.TLB_MAX_ARRAYS}")
         total = sum(array.entries.value for array in arrays)
         if total > lib.TLB_MAX_ENTRIES:
-            raise self._error("array", f"{total} entries in all are more than {lib.TLB_MAX_ENTRIES}")
-        names = [array.name for array in arrays]
+            raise self._error(key, f"{total} entries in all are more than {lib.TLB_MAX_ENTRIES}")
+        sets = sum(array.sets for array in arrays)
+        if sets > lib.TLB_MAX_SETS:
+            raise self._error(key, f"{sets} sets in all are more than {lib.TLB_MAX_SETS}")
         for i, array in enumerate(arrays):
-            if array.name in names[:i]:
-                raise self._error(f"array[{i}].name", f"{array.name!r} is there twice")
-            for other, level in _shared_levels(array, arrays[:i]):
-                raise self._error(
-                    f"array[{i}].holds", f"{other.name!r} already is the {array.kind} for {level}"
-                )
+            self._check_beside((*key, i), array, arrays[:i])
+
+    def _check_beside(self, key: Key, array: Array, others: tuple[Array, ...]) -> None:
+        """No name twice, and one array for each size and each structure."""
+        for other in others:
+            if other.name == array.name:
+                raise self._error((*key, "name"), f"{array.name!r} is there twice")
+            for name, level in _PAGE_SIZES.items():
+                if _serve_alike(array, other) and array.enters[level] and other.enters[level]:
+                    where = "holds" if level in array.levels else "smash"
+                    raise self._error((*key, where), f"{other.name!r} already is the {other.kind} for {name}")
+            for name, level in _STRUCTURES.items():
+                if level in array.structures and level in other.structures:
+                    raise self._error((*key, "holds"), f"{other.name!r} already holds {name}")
 
 
-def _shared_levels(array: Array, others: tuple[Array, ...]) -> Iterator[tuple[Array, str]]:
-    names = _STRUCTURES if array.kind == "psc" else _PAGE_SIZES
-    for other in others:
-        for name, level in names.items():
-            if other.kind == array.kind and level in other.levels and level in array.levels:
-                yield other, name
+def _serve_alike(one: Array, other: Array) -> bool:
+    """Whether some access looks into both on one level."""
+    return bool(_KINDS[one.kind] & _KINDS[other.kind])
+
+
+def _smashed(arrays: tuple[Array, ...], smash: dict[int, int]) -> tuple[Array, ...]:
+    """The arrays with the file's own [smash], each where it has something to enter that no other takes."""
+    done = list(arrays)
+    for i, array in enumerate(arrays):
+        for level in sorted(smash, reverse=True):
+            taken = any(_serve_alike(array, other) and other.enters[level] for other in done)
+            candidate = replace(done[i], smash=(*done[i].smash, *smash.items()))
+            if not taken and candidate.enters[level]:
+                done[i] = replace(done[i], smash=(*done[i].smash, (level, candidate.enters[level])))
+    return tuple(done)

@@ -76,7 +76,6 @@ RESET_CR4: Final = CR4_PAE | CR4_PGE | CR4_PCIDE | CR4_SMEP | CR4_TSD
 RESET_EFER: Final = EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE
 RESET_PAT: Final = 0x0007_0406_0007_0406
 """WB, WT, UC-, UC, and the same again (SDM table 12-12)."""
-DEFAULT_MAXPHYADDR: Final = 46
 ARCHITECTURAL_MAXPHYADDR: Final = 52
 
 
@@ -107,9 +106,6 @@ class Feature(IntFlag):
     LA57 = lib.FEATURE_LA57
     INVLPGB = lib.FEATURE_INVLPGB
     TCE = lib.FEATURE_TCE
-
-
-ALL_FEATURES: Final = Feature(lib.FEATURE_ALL)
 
 
 class MemoryType(IntEnum):

@@ -3,21 +3,37 @@
 
 An array of S sets and W ways keeps the translation of a page in one of the W places of one set::
 
-    set = (va / page size) mod S            S need not be a power of two
+    page = va / page size
+    set = page mod S                            linear; S need not be a power of two
+    set = (page xor page / S) mod S             hashed; S = 2^n
 
                way 0   way 1        way W-1
     set 0    | entry | entry | ... | entry |     An entry serves an address if it is valid, its page
-    set 1    | entry | entry | ... | entry |     number and page size are the address's, and it is
+    set 1    | entry | entry | ... | entry |     number and size are the address's, and it is
       ...                                        global or tagged with the PCID in use.
     set S-1  | entry | entry | ... | entry |
 
-An array may hold pages of several sizes; a lookup then asks for each, smallest first. Replacement is least
-recently used: ``clock`` ticks at each use, ``used`` keeps the tick, an empty place goes first.
+An array may hold pages of several sizes; a lookup then asks for each, smallest first. It may also hold
+table-referencing entries, which serve walks (TLB_TABLE; caches.py). It serves fetches, loads, stores, or
+several of these. A page of a size that an array does not hold may be entered there as a smaller one: the
+fragment that the access lies in, with the frame of its own part (SDM 4.10.2.3).
+
+A fill takes an empty place if there is one; else the array's policy names the victim::
+
+    lru        the least recently used
+    fifo       the first that was entered
+    random     any
+    tree_plru  where a binary tree over the ways points; a use turns each node on its path away from it
+    mru_plru   ways in groups of four: in group (group used last + 1) mod groups, where its tree points
+
+A use of the entry used last, or entered last, of all changes nothing, under any policy.
 
 An entry keeps the *combined* rights of all levels, and D. It says what the tables said when it was made;
 nothing but an invalidation, an eviction or a page fault takes it away (SDM 4.10.2.2).
 
-The paging-structure caches are arrays too and share this code; caches.py gives them meaning.
+An array may have room for the entries of so many PCIDs only: loading one more takes away those of
+the PCID that was loaded longest ago, global entries excepted.
+
 native/x86/tlb.c is the same in C.
 """
 
@@ -25,9 +41,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import Any, Final, NamedTuple
 
-from mmu._native import lib
+from mmu._native import ffi, lib
 from mmu.events import COUNTER_ID, EVENT_ID
 from mmu.x86.entries import (
     PAGE_SHIFT,
@@ -41,11 +58,26 @@ from mmu.x86.state import Unit
 from mmu.x86.walk import Access, Rights, WalkMode, mmu_walk
 
 TLB_ITLB: Final = 0x1
-TLB_DTLB: Final = 0x2
-TLB_STLB: Final = 0x4
-TLB_PSC: Final = 0x8
-TRANSLATIONS: Final = TLB_ITLB | TLB_DTLB | TLB_STLB
-"""The kinds of array that hold translations; TLB_PSC holds ways to tables."""
+TLB_DTLB_LOAD: Final = 0x2
+TLB_DTLB_STORE: Final = 0x4
+TLB_L2_ITLB: Final = 0x8
+TLB_L2_DTLB: Final = 0x10
+TLB_PSC: Final = 0x20
+TRANSLATIONS: Final = TLB_ITLB | TLB_DTLB_LOAD | TLB_DTLB_STORE | TLB_L2_ITLB | TLB_L2_DTLB
+"""The kinds of array that serve accesses; TLB_PSC serves walks. An array may do both."""
+
+_FIRST_LEVEL: Final = (TLB_DTLB_LOAD, TLB_DTLB_STORE, TLB_ITLB, TLB_DTLB_LOAD, TLB_DTLB_STORE)
+
+
+class Policy(IntEnum):
+    """Who gives a place away when a set is full: ``struct tlb_array.policy``."""
+
+    LRU = 0
+    FIFO = 1
+    RANDOM = 2
+    TREE_PLRU = 3
+    MRU_PLRU = 4
+
 
 TLB_VALID: Final = 0x1
 TLB_RW: Final = X86_RW
@@ -54,7 +86,9 @@ TLB_XD: Final = 0x8
 TLB_DIRTY: Final = 0x10
 TLB_GLOBAL: Final = 0x20
 TLB_SHSTK: Final = 0x40
-"""A shadow-stack page (SDM 4.6.1)."""
+"""A shadow-stack page: R/W is 1 in all upper levels, 0 in the leaf, and D is 1 there."""
+TLB_TABLE: Final = 0x80
+"""The entry stands for a table-referencing entry."""
 
 DROP_GLOBAL: Final = 0x1
 """An invalidation takes global entries too."""
@@ -65,6 +99,7 @@ _TLB_FILL: Final = EVENT_ID["tlb_fill"]
 _TLB_EVICT: Final = EVENT_ID["tlb_evict"]
 _TLB_EVICTIONS: Final = COUNTER_ID["tlb_evictions"]
 _SOFT_FLUSH_MAX: Final[int] = lib.SOFT_FLUSH_MAX
+_U64: Final = (1 << 64) - 1
 
 
 class Hit(NamedTuple):
@@ -75,7 +110,7 @@ class Hit(NamedTuple):
 
 
 class NewEntry(NamedTuple):
-    """What a fill enters; the fields are those of ``struct tlb_entry``."""
+    """What a fill enters; the fields are those of ``struct tlb_entry``. ``page_level`` 0 stands for ``level``."""
 
     vpn: int
     frame: int
@@ -85,6 +120,12 @@ class NewEntry(NamedTuple):
     level: int
     pkey: int = 0
     pat: int = 0
+    page_level: int = 0
+
+    @classmethod
+    def of(cls, entry: Any) -> NewEntry:
+        """The same as an entry that is resident."""
+        return cls(*(getattr(entry, name) for name in cls._fields))
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +133,8 @@ class TlbEntry:
     """A copy of one valid entry, for people.
 
     ``va`` and ``pa`` are where its page begins; in a paging-structure cache, where the reach of the
-    entry begins and the table it leads to. ``level`` is the page size (1 4 KiB, 2 2 MiB, 3 1 GiB), or the level
-    the cache entry stands for.
+    entry begins and the table it leads to. ``level`` is the size it maps (1 4 KiB, 2 2 MiB, 3 1 GiB), or the
+    level the cache entry stands for; ``page_level`` is above it in a fragment of a page of that size.
     """
 
     array: str
@@ -110,6 +151,10 @@ class TlbEntry:
     is_global: bool
     used: int
     table_gen: int
+    shadow_stack: bool = False
+    pkey: int = 0
+    pat: int = 0
+    page_level: int = 0
 
     def __str__(self) -> str:
         flags = "".join(
@@ -123,7 +168,9 @@ class TlbEntry:
             )
         )
         place = f"{self.array}[{self.set}][{self.way}]"
-        size = SIZE_NAMES.get(self.level, "512 GiB")
+        size = SIZE_NAMES.get(self.level, "512 GiB" if self.level == 4 else "256 TiB")
+        if self.page_level > self.level:
+            size += f" of {SIZE_NAMES[self.page_level]}"
         return f"{place}: {self.va:#x} -> {self.pa:#x} {size} {flags} pcid {self.pcid:#x}"
 
 
@@ -145,33 +192,51 @@ def rights_of(entry: Any) -> Rights:
     )
 
 
+def first_level(access: int) -> int:
+    """The first-level kind of array that serves an access: a shadow-stack read is a load, a write a store."""
+    return _FIRST_LEVEL[access]
+
+
+def second_level(access: int) -> int:
+    """The second-level kind."""
+    return TLB_L2_ITLB if access == Access.FETCH else TLB_L2_DTLB
+
+
 def levels_of(array: Any) -> Iterator[int]:
-    """The page sizes that an array holds, as levels, smallest first (a ``struct tlb_array``)."""
-    return (level for level in (1, 2, 3, 4) if array.sizes >> level & 1)
+    """The sizes that an array maps, as levels, smallest first (a ``struct tlb_array``)."""
+    return (level for level in (1, 2, 3) if array.sizes >> level & 1)
+
+
+def set_number(array: Any, vpn: int, level: int) -> int:
+    """Number, within its array, of the set that an address maps to."""
+    page = vpn >> 9 * (level - 1)
+    if array.fold:
+        page ^= page >> array.fold
+    return int(page % array.sets)
 
 
 def set_of(array: Any, vpn: int, level: int) -> range:
-    """Numbers of the entries in the set that a page maps to."""
-    first = array.first + (vpn >> 9 * (level - 1)) % array.sets * array.ways
+    """Numbers of the entries in the set that an address maps to."""
+    first = array.first + set_number(array, vpn, level) * array.ways
     return range(first, first + array.ways)
 
 
-def matches(entry: Any, vpn: int, level: int, pcid: int) -> bool:
-    """Whether an entry's tag is that of the page: SDM 4.10.2.1, 4.10.2.4."""
+def matches(entry: Any, vpn: int, level: int, pcid: int, table: int) -> bool:
+    """Whether an entry's tag is that of the page, or of the table-referencing entry (SDM 4.10.2.1, 4.10.2.4)."""
     flags = entry.flags
     return bool(
-        flags & TLB_VALID
+        flags & (TLB_VALID | TLB_TABLE) == TLB_VALID | table
         and entry.vpn == vpn
         and entry.level == level
         and (entry.pcid == pcid or flags & TLB_GLOBAL)
     )
 
 
-def _find_in(u: Unit, array: Any, va: int, level: int, pcid: int) -> Any | None:
+def _find_in(u: Unit, array: Any, va: int, level: int, pcid: int, table: int) -> Any | None:
     entries, vpn = u.c.tlb.entry, vpn_of(va, level)
     for number in set_of(array, vpn, level):
         entry = entries[number]
-        if matches(entry, vpn, level, pcid):
+        if matches(entry, vpn, level, pcid, table):
             return entry
     return None
 
@@ -185,71 +250,180 @@ def arrays_of(u: Unit, kinds: int) -> Iterator[tuple[int, Any]]:
             yield number, array
 
 
+def _arrays_for_tables(u: Unit, level: int) -> Iterator[Any]:
+    return (array for _, array in arrays_of(u, TLB_PSC) if array.tables >> level & 1)
+
+
 def tlb_find(u: Unit, va: int, kinds: int) -> Hit | None:
-    """The first entry of those kinds, in order of array, page size and way, that va's tag matches."""
+    """The first entry of those kinds, in order of array, size and way, that maps va."""
     pcid = u.pcid
     for number, array in arrays_of(u, kinds):
         for level in levels_of(array):
-            entry = _find_in(u, array, va, level, pcid)
+            entry = _find_in(u, array, va, level, pcid, 0)
             if entry is not None:
                 return Hit(number, entry)
     return None
 
 
-def tlb_find_level(u: Unit, va: int, kinds: int, level: int) -> Any | None:
-    """The same for one level only; used for paging-structure caches."""
-    for _, array in arrays_of(u, kinds):
-        if array.sizes >> level & 1:
-            entry = _find_in(u, array, va, level, u.pcid)
-            if entry is not None:
-                return entry
+def tlb_find_table(u: Unit, va: int, level: int) -> Any | None:
+    """The first table-referencing entry of that level that leads to va."""
+    for array in _arrays_for_tables(u, level):
+        entry = _find_in(u, array, va, level, u.pcid, TLB_TABLE)
+        if entry is not None:
+            return entry
     return None
 
 
-def tlb_touch(u: Unit, entry: Any) -> None:
-    """Make an entry the most recently used of all."""
+def tree_use(tree: int, way: int, ways: int) -> int:
+    """The tree after a use of way: bit n is node n, whose children are 2n and 2n + 1; 1 points to the right.
+
+    Every node on the path points away from it. Node ``ways + way`` would be the way itself.
+    """
+    node = 1
+    half = ways >> 1
+    while half:
+        right = bool(way & half)
+        tree = tree & ~(1 << node) | (0 if right else 1 << node)
+        node = 2 * node + right
+        half >>= 1
+    return tree
+
+
+def tree_victim(tree: int, ways: int) -> int:
+    """The way that the tree points to."""
+    node = 1
+    while node < ways:
+        node = 2 * node + (tree >> node & 1)
+    return node - ways
+
+
+def _mru_plru_use(state: int, way: int) -> int:
+    """A nibble for each group's tree; bits 63:56 name the group used last."""
+    group = way // 4
+    tree = tree_use(state >> 4 * group & 0xF, way % 4, 4)
+    state &= ~(0xFF << 56 | 0xF << 4 * group)
+    return state | group << 56 | tree << 4 * group
+
+
+def _mru_plru_victim(state: int, ways: int) -> int:
+    group = ((state >> 56) + 1) % (ways // 4)
+    return 4 * group + tree_victim(state >> 4 * group & 0xF, 4)
+
+
+def _prefer(u: Unit, number: int, array: Any) -> None:
+    """Entry number is the last used of its set: tell the trees."""
+    states = u.c.tlb.set
+    at, way = divmod(number - array.first, array.ways)
+    at += array.first_set
+    if array.policy == Policy.TREE_PLRU:
+        states[at] = tree_use(states[at], way, array.ways)
+    elif array.policy == Policy.MRU_PLRU:
+        states[at] = _mru_plru_use(states[at], way)
+
+
+def _tick(u: Unit, entry: Any) -> None:
     tlb = u.c.tlb
     tlb.clock += 1
     entry.used = tlb.clock
 
 
-def victim_of(u: Unit, places: range) -> Any:
-    """The place to fill: the first empty one, else the least recently used."""
-    entries = u.c.tlb.entry
+def tlb_touch(u: Unit, entry: Any) -> None:
+    """A use of an entry, which counts unless it was the last one used, or entered, of all anyway."""
+    tlb = u.c.tlb
+    array = tlb.array[entry.array]
+    if entry.used == tlb.clock or array.policy in (Policy.FIFO, Policy.RANDOM):
+        return
+    _prefer(u, _number_of(u, entry), array)
+    _tick(u, entry)
+
+
+def _number_of(u: Unit, entry: Any) -> int:
+    return int(ffi.addressof(entry) - ffi.addressof(u.c.tlb, "entry", 0))
+
+
+def _next_random(u: Unit) -> int:
+    """xorshift64 (Marsaglia): the next of a sequence of all values but 0."""
+    x = int(u.c.tlb.random)
+    x ^= x << 13 & _U64
+    x ^= x >> 7
+    x ^= x << 17 & _U64
+    u.c.tlb.random = x
+    return int(x)
+
+
+def victim_of(u: Unit, array: Any, places: range) -> int:
+    """Number of the entry that a full set gives away."""
+    tlb, ways = u.c.tlb, array.ways
+    state = tlb.set[array.first_set + (places.start - array.first) // ways]
+    if array.policy == Policy.RANDOM:
+        return places[_next_random(u) % int(ways)]
+    if array.policy == Policy.TREE_PLRU:
+        return places[tree_victim(state, ways)]
+    if array.policy == Policy.MRU_PLRU:
+        return places[_mru_plru_victim(state, ways)]
+    return min(places, key=lambda number: int(tlb.entry[number].used))
+
+
+def place_in(u: Unit, array: Any, vpn: int, level: int) -> int:
+    """Number of the entry to fill in the set that an address maps to: the first empty one, else the victim."""
+    places = set_of(array, vpn, level)
     for number in places:
-        if not entries[number].flags & TLB_VALID:
-            return entries[number]
-    return min((entries[number] for number in places), key=lambda entry: int(entry.used))
+        if not u.c.tlb.entry[number].flags & TLB_VALID:
+            return number
+    return victim_of(u, array, places)
 
 
-def tlb_fill(u: Unit, kind: int, new: NewEntry) -> None:
-    """Enter a translation into the array of that kind that holds its page size; if none does, nowhere.
+def part_of(page: NewEntry, va: int, level: int) -> NewEntry:
+    """A page as an entry of that level: the whole of it, or the fragment that va lies in."""
+    size = level_size(page.page_level)
+    inside = size - level_size(level)
+    frame = page.frame & -size | va & inside
+    return page._replace(vpn=vpn_of(va, level), frame=frame, level=level)
 
+
+def tlb_fill(u: Unit, kind: int, va: int, new: NewEntry) -> None:
+    """Enter va's translation into the array of that kind that takes its page size; if none does, nowhere.
+
+    ``new`` may be a fragment of the page that another array holds: this one enters what it would enter of the page.
     It goes over an entry with its own tag, if there is one, so that a set never holds the tag twice.
     """
+    page = new if new.page_level else new._replace(page_level=new.level)
     for number, array in arrays_of(u, kind):
-        if array.sizes >> new.level & 1:
-            _fill_array(u, number, array, new)
+        level = array.enters[page.page_level]
+        if level:
+            if level < page.page_level:
+                u.c.tlb.fragments = 1
+            _fill_array(u, number, array, part_of(page, va, level))
+            return
+
+
+def tlb_fill_table(u: Unit, new: NewEntry) -> None:
+    """Enter a table-referencing entry into the array for its level; if there is none, nowhere."""
+    for number, array in arrays_of(u, TLB_PSC):
+        if array.tables >> new.level & 1:
+            _fill_array(u, number, array, new._replace(page_level=new.level))
             return
 
 
 def _fill_array(u: Unit, number: int, array: Any, new: NewEntry) -> None:
-    is_cache = array.kind == TLB_PSC
-    entry = _find_in(u, array, new.vpn << PAGE_SHIFT, new.level, new.pcid)
+    table = new.flags & TLB_TABLE
+    entry = _find_in(u, array, new.vpn << PAGE_SHIFT, new.level, new.pcid, table)
     if entry is None:
-        entry = victim_of(u, set_of(array, new.vpn, new.level))
-        if entry.flags & TLB_VALID and not is_cache:
-            _evict(u, number, entry)
-    entry.vpn, entry.frame, entry.table_gen = new.vpn, new.frame, new.table_gen
-    entry.pcid, entry.flags, entry.level = new.pcid, new.flags, new.level
-    entry.pkey, entry.pat = new.pkey, new.pat
-    tlb_touch(u, entry)
-    if not is_cache:
+        entry = u.c.tlb.entry[place_in(u, array, new.vpn, new.level)]
+        if entry.flags & (TLB_VALID | TLB_TABLE) == TLB_VALID:
+            _evict(u, entry)
+    for name, value in zip(NewEntry._fields, new, strict=True):
+        setattr(entry, name, value)
+    entry.array = number
+    _tick(u, entry)
+    _prefer(u, _number_of(u, entry), array)
+    if not table:
         u.emit(_TLB_FILL, new.vpn << PAGE_SHIFT, new.frame, number)
 
 
-def _evict(u: Unit, number: int, entry: Any) -> None:
-    u.emit(_TLB_EVICT, entry.vpn << PAGE_SHIFT, entry.frame, number)
+def _evict(u: Unit, entry: Any) -> None:
+    """A page's entry gives its place away."""
+    u.emit(_TLB_EVICT, entry.vpn << PAGE_SHIFT, entry.frame, entry.array)
     u.count(_TLB_EVICTIONS)
     _forget_if_stale(u, entry)
 
@@ -270,7 +444,7 @@ def is_stale(u: Unit, entry: Any) -> bool:
     return not (
         walk.ok
         and walk.pa == entry.frame
-        and walk.level == entry.level
+        and walk.level == entry.page_level
         and walk.rights == flags & (TLB_RW | TLB_US)
         and walk.xd == bool(flags & TLB_XD)
         and (walk.dirty or not flags & TLB_DIRTY)
@@ -301,10 +475,29 @@ def mmu_soft_flush(u: Unit, va: int, nr_pages: int) -> None:
 
 
 def tlb_drop_page(u: Unit, va: int) -> None:
-    """Drop whatever lookups for va would find, in every array of translations."""
+    """Drop whatever lookups for va would find, in every array, and every fragment of va's page (SDM 4.10.2.3)."""
     while (hit := tlb_find(u, va, TRANSLATIONS)) is not None:
         _forget_if_stale(u, hit.entry)
         hit.entry.flags = 0
+    for entry in _fragments_around(u, va, u.pcid, DROP_GLOBAL):
+        _forget_if_stale(u, entry)
+        entry.flags = 0
+
+
+def _fragments_around(u: Unit, va: int, pcid: int, what: int) -> Iterator[Any]:
+    """The fragments, wherever they are, of the page of their size that va lies in; global ones with DROP_GLOBAL."""
+    tlb = u.c.tlb
+    if not tlb.fragments:
+        return
+    for number in range(tlb.nr_entries):
+        entry = tlb.entry[number]
+        flags, size = entry.flags, entry.page_level
+        if flags & (TLB_VALID | TLB_TABLE) != TLB_VALID or size <= entry.level:
+            continue
+        if vpn_of(entry.vpn << PAGE_SHIFT, size) != vpn_of(va, size):
+            continue
+        if _falls_with_page(entry, pcid, what):
+            yield entry
 
 
 def tlb_drop_context(u: Unit, pcid: int, what: int) -> None:
@@ -325,8 +518,8 @@ def tlb_drop_context(u: Unit, pcid: int, what: int) -> None:
 def tlb_drop_address(u: Unit, va: int, pcid: int, what: int) -> None:
     """Drop the translations of va's page that a PCID would use; with DROP_GLOBAL the global ones too.
 
-    With DROP_ANY_PCID those of any PCID.
-    Pages of every size are looked for: INVLPG of any address in a large page drops it whole (SDM 4.10.4.1).
+    With DROP_ANY_PCID those of any PCID. Pages of every size are looked for: INVLPG of any address in a large page
+    drops it whole (SDM 4.10.4.1), and all the fragments it was entered as (4.10.2.3).
     """
     entries = u.c.tlb.entry
     for _, array in arrays_of(u, TRANSLATIONS):
@@ -334,8 +527,11 @@ def tlb_drop_address(u: Unit, va: int, pcid: int, what: int) -> None:
             vpn = vpn_of(va, level)
             for number in set_of(array, vpn, level):
                 entry = entries[number]
-                if entry.vpn == vpn and entry.level == level and _falls_with_page(entry, pcid, what):
+                tagged = entry.vpn == vpn and entry.level == level and not entry.flags & TLB_TABLE
+                if tagged and _falls_with_page(entry, pcid, what):
                     entry.flags = 0
+    for entry in _fragments_around(u, va, pcid, what):
+        entry.flags = 0
 
 
 def _falls_with_page(entry: Any, pcid: int, what: int) -> bool:
@@ -343,3 +539,34 @@ def _falls_with_page(entry: Any, pcid: int, what: int) -> bool:
     if entry.flags & TLB_GLOBAL:
         return bool(what & DROP_GLOBAL)
     return bool(entry.pcid == pcid or what & DROP_ANY_PCID)
+
+
+def tlb_switch_pcid(u: Unit, pcid: int) -> None:
+    """A PCID is loaded, which may be in use already: in arrays that limit PCIDs it is live from now on.
+
+    If that is one too many, the one loaded longest ago loses its entries there, the global ones excepted.
+    """
+    tlb = u.c.tlb
+    for _, array in arrays_of(u, TRANSLATIONS | TLB_PSC):
+        if not array.pcids:
+            continue
+        out = _make_live(array, pcid)
+        if out is None:
+            continue
+        for number in range(array.first, array.first + array.sets * array.ways):
+            entry = tlb.entry[number]
+            if entry.pcid == out and not entry.flags & TLB_GLOBAL:
+                entry.flags = 0
+
+
+def _make_live(array: Any, pcid: int) -> int | None:
+    """Put the PCID at the front of the live ones; the one that this pushes out, if any."""
+    live = [int(array.live[i]) for i in range(array.nr_live)]
+    if pcid in live:
+        live.remove(pcid)
+    live.insert(0, pcid)
+    out = live.pop() if len(live) > array.pcids else None
+    array.nr_live = len(live)
+    for i, one in enumerate(live):
+        array.live[i] = one
+    return out

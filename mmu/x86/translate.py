@@ -36,15 +36,14 @@ from mmu.x86.registers import MemoryType
 from mmu.x86.state import Unit
 from mmu.x86.tlb import (
     TLB_DIRTY,
-    TLB_DTLB,
     TLB_GLOBAL,
-    TLB_ITLB,
-    TLB_STLB,
     TLB_VALID,
     Hit,
     NewEntry,
+    first_level,
     flags_of,
     rights_of,
+    second_level,
     tlb_drop_page,
     tlb_fill,
     tlb_find,
@@ -88,7 +87,6 @@ _WALK_COMPLETED: Final = [
     for kind in _LIKE
 ]
 """By Access: all sizes, then by level of the leaf."""
-_FIRST_LEVEL: Final = [(TLB_DTLB, TLB_DTLB, TLB_ITLB)[kind] for kind in _LIKE]
 
 _DATA_PERMS: Final = PERM_R | PERM_W
 
@@ -171,7 +169,7 @@ def _must_retry(u: Unit, walk: Walk) -> bool:
 def _answer_of_entry(u: Unit, entry: Any, va: int, privilege: int) -> Translation:
     pa = entry.frame | va & (level_size(entry.level) - 1)
     perms = _entry_perms(u, entry, privilege)
-    return Translation(pa, perms, entry.level, Outcome.OK, 0, memory_type(u, entry.pat))
+    return Translation(pa, perms, entry.page_level, Outcome.OK, 0, memory_type(u, entry.pat))
 
 
 def _hand_out(u: Unit, answer: Translation) -> Translation:
@@ -195,8 +193,8 @@ def mmu_translate(u: Unit, va: int, access: int, privilege: int) -> Translation:
 
 def _translate_exact(u: Unit, va: int, access: int, privilege: int) -> Translation:
     u.count(_TRANSLATED[access])
-    first = tlb_find(u, va, _FIRST_LEVEL[access])
-    hit = first or tlb_find(u, va, TLB_STLB)
+    first = tlb_find(u, va, first_level(access))
+    hit = first or tlb_find(u, va, second_level(access))
     if hit is None:
         return _translate_miss(u, va, access, privilege, from_cr3=False)
     if not _usable(u, hit.entry, access, privilege):
@@ -211,17 +209,7 @@ def _translate_exact(u: Unit, va: int, access: int, privilege: int) -> Translati
     answer = _answer_of_entry(u, entry, va, privilege)
     if first is None:
         u.count(_STLB_HIT[access])
-        copy = NewEntry(
-            entry.vpn,
-            entry.frame,
-            entry.table_gen,
-            entry.pcid,
-            entry.flags,
-            entry.level,
-            entry.pkey,
-            entry.pat,
-        )
-        tlb_fill(u, _FIRST_LEVEL[access], copy)
+        tlb_fill(u, first_level(access), va, NewEntry.of(entry))
     return answer
 
 
@@ -235,8 +223,8 @@ def _translate_miss(u: Unit, va: int, access: int, privilege: int, *, from_cr3: 
         u.count(_WALK_COMPLETED[access][walk.level])
         psc_fill(u, walk, start)
         new = _entry_of_walk(u, walk, start.table_gen)
-        tlb_fill(u, TLB_STLB, new)
-        tlb_fill(u, _FIRST_LEVEL[access], new)
+        tlb_fill(u, second_level(access), va, new)
+        tlb_fill(u, first_level(access), va, new)
     elif walk.result == Outcome.PAGE_FAULT:
         mmu_page_fault(u, va, walk.error_code)
     return _answer_of_walk(u, walk, privilege)
@@ -284,7 +272,7 @@ def mmu_page_fault(u: Unit, va: int, error_code: int) -> None:
 
 def mmu_resident(u: Unit, va: int, access: int) -> Hit | None:
     """The first- or second-level entry that an access to va would find first, whatever its rights."""
-    return tlb_find(u, va, _FIRST_LEVEL[access]) or tlb_find(u, va, TLB_STLB)
+    return tlb_find(u, va, first_level(access)) or tlb_find(u, va, second_level(access))
 
 
 def _forecast(u: Unit, va: int, access: int, privilege: int) -> tuple[Translation, bool]:
@@ -320,19 +308,29 @@ def mmu_refill(u: Unit, va: int, access: int, privilege: int) -> Translation:
     return _hand_out(u, _answer_of_walk(u, walk, privilege))
 
 
-def _refill_exact(u: Unit, va: int, access: int, privilege: int) -> Translation:
-    """Data and instruction side may hold different translations of one page.
+def _own_perms(u: Unit, access: int) -> int:
+    """PERM_* that the first-level arrays of an access answer for."""
+    if access == Access.FETCH:
+        return PERM_X
+    return 1 << access if u.c.tlb.split else _DATA_PERMS
 
-    The answer is that of the side asked for; the other side's rights join it only where it would go on
+
+def _refill_exact(u: Unit, va: int, access: int, privilege: int) -> Translation:
+    """Data and instruction side, or loads, stores and fetches, may hold different translations of one page.
+
+    The answer is that of the side asked for; another side's rights join it only where it would go on
     saying the same. A write's own D is set by the access that follows.
     """
-    fetch = access == Access.FETCH
-    own = PERM_X if fetch else _DATA_PERMS
+    told = _own_perms(u, access)
     answer, _ = _forecast(u, va, access, privilege)
     if not answer.ok:
         return answer
-    perms = (answer.perms | (PERM_W if access == Access.WRITE else 0)) & own
-    other, lasting = _forecast(u, va, Access.READ if fetch else Access.FETCH, privilege)
-    if other.ok and other.pa == answer.pa and lasting:
-        perms |= other.perms & ~own
+    perms = (answer.perms | (PERM_W if access == Access.WRITE else 0)) & told
+    for side in (Access.READ, Access.WRITE, Access.FETCH):
+        if told >> side & 1:
+            continue
+        other, lasting = _forecast(u, va, side, privilege)
+        if other.ok and other.pa == answer.pa and lasting:
+            perms |= other.perms & _own_perms(u, side)
+        told |= _own_perms(u, side)
     return answer._replace(perms=perms)

@@ -12,10 +12,8 @@ from mmu.x86 import control, invalidate, translate
 from mmu.x86.entries import PAGE_SHIFT
 from mmu.x86.geometry import Geometry, load_geometry
 from mmu.x86.registers import (
-    ALL_FEATURES,
     ARCHITECTURAL_MAXPHYADDR,
     CR4_LA57,
-    DEFAULT_MAXPHYADDR,
     RESET_CR0,
     RESET_CR4,
     RESET_EFER,
@@ -28,14 +26,13 @@ from mmu.x86.state import Unit
 from mmu.x86.tlb import (
     TLB_DIRTY,
     TLB_GLOBAL,
-    TLB_PSC,
     TLB_RW,
+    TLB_SHSTK,
+    TLB_TABLE,
     TLB_US,
     TLB_VALID,
     TLB_XD,
-    TRANSLATIONS,
     TlbEntry,
-    arrays_of,
     mmu_soft_flush,
 )
 from mmu.x86.translate import Translation
@@ -180,7 +177,7 @@ class Mmu(Unit):
     ``engine`` is "c" or "python": same answers, counters, events and bytes of state. ``exact`` sends every
     translate() through the TLB model; without it each access walks, and the TLB stays empty.
     ``geometry`` is a shipped geometry's name, a file's path, or a Geometry. ``maxphyaddr`` is the width
-    of physical addresses in bits (SDM 4.1.4): 46, or what RAM needs. ``levels`` is 4, or 5 for CR4.LA57.
+    of physical addresses in bits (SDM 4.1.4): the processor's, or what RAM needs. ``levels`` is 4, or 5 for CR4.LA57.
     Addresses and register values are 64 bits.
 
     After reset paging is on, with CR3 = 0: write_cr3() gives it tables. The write_* methods execute the write as
@@ -208,7 +205,7 @@ class Mmu(Unit):
         super().__init__(memory, ring)
         self.engine = engine
         self.geometry = load_geometry(geometry) if isinstance(geometry, str) else geometry
-        self.c.maxphyaddr = _maxphyaddr(memory, maxphyaddr)
+        self.c.maxphyaddr = _maxphyaddr(memory, maxphyaddr, self.geometry.processor.maxphyaddr.value)
         self.c.cpu = cpu
         self.c.exact = exact
         self._reset(levels)
@@ -217,8 +214,11 @@ class Mmu(Unit):
 
     def _reset(self, levels: int) -> None:
         """Registers as after a firmware that turned long mode on, with what the processor has of RESET_*."""
-        c, features = self.c, ALL_FEATURES
-        c.vendor, c.features = Vendor.INTEL, features
+        c, processor = self.c, self.geometry.processor
+        features = Feature(0)
+        for name in processor.features:
+            features |= Feature[name.upper()]
+        c.vendor, c.features = Vendor[processor.vendor.upper()], features
         if levels not in (4, 5) or (levels == 5 and Feature.LA57 not in features):
             has = "4 or 5" if Feature.LA57 in features else "4, for this processor has no LA57"
             raise MmuError(f"levels of paging must be {has}, not {levels}")
@@ -274,11 +274,11 @@ class Mmu(Unit):
 
     def entries(self) -> list[TlbEntry]:
         """Every valid TLB entry, in order of array, set and way."""
-        return self._valid(TRANSLATIONS)
+        return self._valid(TLB_VALID)
 
     def paging_structure_caches(self) -> list[TlbEntry]:
         """Every valid entry of the paging-structure caches."""
-        return self._valid(TLB_PSC)
+        return self._valid(TLB_VALID | TLB_TABLE)
 
     def invlpg(self, va: int) -> None:
         """INVLPG: va's entries of the current PCID, global ones of any, all its paging-structure caches."""
@@ -343,25 +343,20 @@ class Mmu(Unit):
         """Every counter by its name in events.def."""
         return dict(zip(COUNTERS, map(int, self.c.counter), strict=True))
 
-    def _valid(self, kinds: int) -> list[TlbEntry]:
-        tlb = self.c.tlb
+    def _valid(self, flags: int) -> list[TlbEntry]:
+        entries = self.c.tlb.entry
         return [
             self._entry(number)
-            for _, array in arrays_of(self, kinds)
-            for number in range(array.first, array.first + array.sets * array.ways)
-            if tlb.entry[number].flags & TLB_VALID
+            for number in range(self.c.tlb.nr_entries)
+            if entries[number].flags & (TLB_VALID | TLB_TABLE) == flags
         ]
 
     def _entry(self, number: int) -> TlbEntry:
         entry = self.c.tlb.entry[number]
         flags = entry.flags
-        i, array = next(
-            (i, array)
-            for i, array in arrays_of(self, TRANSLATIONS | TLB_PSC)
-            if number < array.first + array.sets * array.ways
-        )
+        array = self.c.tlb.array[entry.array]
         return TlbEntry(
-            array=self.geometry.arrays[i].name,
+            array=self.geometry.arrays[entry.array].name,
             set=(number - array.first) // array.ways,
             way=(number - array.first) % array.ways,
             va=entry.vpn << PAGE_SHIFT,
@@ -375,13 +370,17 @@ class Mmu(Unit):
             is_global=bool(flags & TLB_GLOBAL),
             used=entry.used,
             table_gen=entry.table_gen,
+            shadow_stack=bool(flags & TLB_SHSTK),
+            pkey=entry.pkey,
+            pat=entry.pat,
+            page_level=entry.page_level,
         )
 
 
-def _maxphyaddr(memory: Memory, wanted: int | None) -> int:
+def _maxphyaddr(memory: Memory, wanted: int | None, usual: int) -> int:
     needed = (memory.base + memory.size - 1).bit_length()
     if wanted is None:
-        wanted = max(needed, DEFAULT_MAXPHYADDR)
+        wanted = max(needed, usual)
     if not needed <= wanted <= ARCHITECTURAL_MAXPHYADDR:
         raise MmuError(
             f"MAXPHYADDR must be {needed} (what guest RAM needs) to {ARCHITECTURAL_MAXPHYADDR} bits, not {wanted}"
@@ -391,9 +390,16 @@ def _maxphyaddr(memory: Memory, wanted: int | None) -> int:
 
 def _lay_out(tlb: Any, geometry: Geometry) -> None:
     """Give each array its place among the entries, in the geometry's order."""
+    tlb.random = geometry.seed
+    nr_sets = 0
     for number, array in enumerate(geometry.arrays):
         c = tlb.array[number]
-        c.kind, c.sizes = array.kind_bit, array.sizes
-        c.sets, c.ways, c.first = array.sets, array.ways.value, tlb.nr_entries
+        c.kind, c.sizes, c.tables = array.kind_bits, array.sizes, array.tables
+        c.sets, c.ways, c.first, c.first_set = array.sets, array.ways.value, tlb.nr_entries, nr_sets
+        c.fold, c.policy, c.enters = array.fold, array.policy, array.enters
+        if array.pcids is not None:
+            c.pcids, c.nr_live = array.pcids.value, 1  # PCID 0, in use after reset
+        tlb.split |= array.kind in ("dtlb_loads", "dtlb_stores")
         tlb.nr_entries += array.entries.value
+        nr_sets += array.sets
     tlb.nr_arrays = len(geometry.arrays)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
  * Paging-structure caches (SDM vol. 3A 4.10.3): an entry of level L stands for the table-referencing
- * entries from level 4 down to L and names the table that the walk reads next, at level L - 1.
+ * entries from the top level down to L and names the table that the walk reads next, at level L - 1.
  * Never global; tagged with the PCID.
  */
 #include "x86/internal.h"
@@ -9,7 +9,7 @@
 struct walk_start psc_start(struct mmu_unit *u, u64 va, struct tlb_entry **hit)
 {
 	for (u32 level = 2; level <= top_level(u); level++) {
-		struct tlb_entry *e = tlb_find_level(u, va, TLB_PSC, level);
+		struct tlb_entry *e = tlb_find_table(u, va, level);
 
 		if (!e)
 			continue;
@@ -36,15 +36,19 @@ void psc_fill(struct mmu_unit *u, const struct walk *w, const struct walk_start 
 			.table_gen = from->table_gen,
 			.pcid = current_pcid(u),
 			.level = level,
+			.page_level = level,
 		};
 
 		rights = combine(rights, w->entry[level]);
-		new.flags = TLB_VALID | rights;
-		tlb_fill(u, TLB_PSC, &new);
+		new.flags = TLB_VALID | TLB_TABLE | rights;
+		tlb_fill_table(u, &new);
 	}
 }
 
-void psc_drop_address(struct mmu_unit *u, u64 va, u16 pcid)
+#define ANY_PCID (-1)
+
+/* Drop the entries of a PCID or ANY_PCID; only_va: only those that a walk for va would use. */
+static void drop(struct mmu_unit *u, u64 va, bool only_va, s32 pcid)
 {
 	if (!u->tlb.clock)
 		return;		/* nothing was ever entered */
@@ -52,40 +56,26 @@ void psc_drop_address(struct mmu_unit *u, u64 va, u16 pcid)
 		const struct tlb_array *a = &u->tlb.array[i];
 		struct tlb_entry *e = &u->tlb.entry[a->first], *end = e + a->sets * a->ways;
 
-		if (a->kind != TLB_PSC)
+		if (!a->tables)
 			continue;
 		for (; e < end; e++)
-			if (e->flags & TLB_VALID && e->pcid == pcid && e->vpn == vpn_of(va, e->level))
+			if (e->flags & TLB_TABLE && (pcid == ANY_PCID || e->pcid == pcid) &&
+			    (!only_va || e->vpn == vpn_of(va, e->level)))
 				e->flags = 0;
 	}
+}
+
+void psc_drop_address(struct mmu_unit *u, u64 va, u16 pcid)
+{
+	drop(u, va, true, pcid);
 }
 
 void psc_drop_context(struct mmu_unit *u, u16 pcid)
 {
-	if (!u->tlb.clock)
-		return;
-	for (u32 i = 0; i < u->tlb.nr_arrays; i++) {
-		const struct tlb_array *a = &u->tlb.array[i];
-		struct tlb_entry *e = &u->tlb.entry[a->first], *end = e + a->sets * a->ways;
-
-		if (a->kind != TLB_PSC)
-			continue;
-		for (; e < end; e++)
-			if (e->pcid == pcid)
-				e->flags = 0;
-	}
+	drop(u, 0, false, pcid);
 }
 
 void psc_drop_any(struct mmu_unit *u, u64 va, bool only_va)
 {
-	for (u32 i = 0; i < u->tlb.nr_arrays; i++) {
-		const struct tlb_array *a = &u->tlb.array[i];
-		struct tlb_entry *e = &u->tlb.entry[a->first], *end = e + a->sets * a->ways;
-
-		if (a->kind != TLB_PSC)
-			continue;
-		for (; e < end; e++)
-			if (!only_va || e->vpn == vpn_of(va, e->level ? e->level : 1))
-				e->flags = 0;
-	}
+	drop(u, va, only_va, ANY_PCID);
 }

@@ -179,26 +179,77 @@ static inline struct walk_start start_at_cr3(const struct mmu_unit *u)
 u32 walk_from(struct mmu_unit *u, u64 va, u32 access, u32 privilege, u32 mode,
 	      const struct walk_start *from, struct walk *w);
 
-/* tlb.c.  kinds is a set of TLB_ITLB..TLB_PSC. */
-/* The first entry of those kinds, in order of array, page size and way, that va's tag matches, or NULL. */
+/* The first-level kind of array that serves an access: a shadow-stack read is a load, a write a store. */
+static inline u32 first_level(u32 access)
+{
+	static const u8 kind[] = { TLB_DTLB_LOAD, TLB_DTLB_STORE, TLB_ITLB, TLB_DTLB_LOAD, TLB_DTLB_STORE };
+
+	return kind[access];
+}
+
+/* The second-level kind. */
+static inline u32 second_level(u32 access)
+{
+	return access == ACCESS_FETCH ? TLB_L2_ITLB : TLB_L2_DTLB;
+}
+
+/* tlb.c.  kinds is a set of TLB_ITLB..TLB_L2_DTLB, kind one of them. */
+/* The first entry of those kinds, in order of array, size and way, that maps va, or NULL. */
 struct tlb_entry *tlb_find(struct mmu_unit *u, u64 va, u32 kinds);
-/* The same in paging-structure caches, for a table-referencing entry of level. */
-struct tlb_entry *tlb_find_level(struct mmu_unit *u, u64 va, u32 kinds, u32 level);
-/* Number of the array that holds e. */
-u32 tlb_array_of(const struct mmu_unit *u, const struct tlb_entry *e);
-/* Mark e the most recently used of all. */
-void tlb_touch(struct mmu_unit *u, struct tlb_entry *e);
-/* Enter *new (vpn, frame, flags, level, table_gen) into the array of kind that holds its size, if any. */
-void tlb_fill(struct mmu_unit *u, u32 kind, const struct tlb_entry *new);
-/* Drop what lookups for va would find, in every TLB array; stale pages go into the soft-flush list. */
+/* The first table-referencing entry of level that leads to va, or NULL. */
+struct tlb_entry *tlb_find_table(struct mmu_unit *u, u64 va, u32 level);
+/* The part of tlb_touch() that is not of TLB_LRU: e is now the last used of its set. */
+void tlb_prefer(struct tlb *tlb, const struct tlb_entry *e);
+/*
+ * Enter *new (flags, level and page_level, frame: any address in the page, pcid, table_gen, pkey, pat) into
+ * the array of kind that takes its page size, if any: the whole page, or the fragment of it that va lies in.
+ */
+void tlb_fill(struct mmu_unit *u, u32 kind, u64 va, const struct tlb_entry *new);
+/* Enter a table-referencing entry (vpn and all but array, used) into the array for its level, if any. */
+void tlb_fill_table(struct mmu_unit *u, const struct tlb_entry *new);
+/*
+ * A PCID is loaded, which may already be in use: where PCIDs are limited it is live from now on, and
+ * if that is one too many, the one loaded longest ago loses its non-global entries there.
+ */
+void tlb_switch_pcid(struct mmu_unit *u, u16 pcid);
+/*
+ * Drop what lookups for va would find, in every TLB array, and every fragment of va's page (SDM vol. 3A
+ * 4.10.2.3); stale pages go into the soft-flush list.
+ */
 void tlb_drop_page(struct mmu_unit *u, u64 va);
+
+/* Number of the array that holds e. */
+static inline u32 tlb_array_of(const struct tlb_entry *e)
+{
+	return e->array;
+}
+
+/*
+ * A use of e.  One of the entry used last, or entered last, of all changes nothing; else it becomes
+ * the last used, where the policy of its array goes by use.
+ */
+static inline void tlb_touch(struct mmu_unit *u, struct tlb_entry *e)
+{
+	struct tlb *tlb = &u->tlb;
+
+	if (e->used == tlb->clock)
+		return;
+	switch (tlb->array[e->array].policy) {
+	case TLB_TREE_PLRU:
+	case TLB_MRU_PLRU:
+		tlb_prefer(tlb, e);
+		__attribute__((fallthrough));
+	case TLB_LRU:
+		e->used = ++tlb->clock;
+	}
+}
 
 /* Which entries an invalidation takes (SDM vol. 3A 4.10.4.1). */
 #define DROP_GLOBAL 0x1		/* global entries too */
 #define DROP_ANY_PCID 0x2	/* whatever the PCID */
 /* Drop by PCID, in TLB arrays and paging-structure caches. */
 void tlb_drop_context(struct mmu_unit *u, u16 pcid, u32 what);
-/* Drop one page's TLB entries of a PCID; DROP_GLOBAL: global ones of any PCID too. */
+/* Drop the entries and fragments of va's pages of every size, of a PCID; DROP_GLOBAL: global ones of any PCID too. */
 void tlb_drop_address(struct mmu_unit *u, u64 va, u16 pcid, u32 what);
 
 /* invalidate.c */

@@ -78,7 +78,6 @@
 #define FEATURE_LA57 0x400
 #define FEATURE_INVLPGB 0x800
 #define FEATURE_TCE 0x1000
-#define FEATURE_ALL 0x1fff
 
 /*
  * Page-fault error code (SDM vol. 3A figure 4-12).

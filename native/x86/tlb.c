@@ -5,29 +5,37 @@
  */
 #include "x86/internal.h"
 
-/* The ways of the set that an address maps to. */
-static inline struct tlb_entry *set_of(struct tlb *tlb, const struct tlb_array *a, u64 vpn, u32 level)
+/* Number, within its array, of the set that an address maps to. */
+static inline u32 set_number(const struct tlb_array *a, u64 vpn, u32 level)
 {
 	u64 page = vpn >> 9 * (level - 1);
-	u64 set = a->sets & (a->sets - 1) ? page % a->sets : page & (a->sets - 1);
 
-	return tlb->entry + a->first + set * a->ways;
+	if (a->fold)
+		page ^= page >> a->fold;
+	return a->sets & (a->sets - 1) ? page % a->sets : page & (a->sets - 1);
 }
 
-static inline bool matches(const struct tlb_entry *e, u64 vpn, u32 level, u16 pcid)
+static inline struct tlb_entry *set_of(struct tlb *tlb, const struct tlb_array *a, u64 vpn, u32 level)
 {
-	return e->vpn == vpn && e->level == level && e->flags & TLB_VALID &&
+	return tlb->entry + a->first + set_number(a, vpn, level) * a->ways;
+}
+
+/* Is e a valid entry of that tag?  table: TLB_TABLE for a table-referencing entry, 0 for a page. */
+static inline bool matches(const struct tlb_entry *e, u64 vpn, u32 level, u16 pcid, u32 table)
+{
+	return e->vpn == vpn && e->level == level &&
+	       (e->flags & (TLB_VALID | TLB_TABLE)) == (TLB_VALID | table) &&
 	       (e->pcid == pcid || e->flags & TLB_GLOBAL);
 }
 
 static inline struct tlb_entry *find_in(struct tlb *tlb, const struct tlb_array *a, u64 va, u32 level,
-					u16 pcid)
+					u16 pcid, u32 table)
 {
 	u64 vpn = vpn_of(va, level);
 	struct tlb_entry *e = set_of(tlb, a, vpn, level), *end = e + a->ways;
 
 	for (; e < end; e++)
-		if (matches(e, vpn, level, pcid))
+		if (matches(e, vpn, level, pcid, table))
 			return e;
 	return NULL;
 }
@@ -46,7 +54,7 @@ struct tlb_entry *tlb_find(struct mmu_unit *u, u64 va, u32 kinds)
 		if (!(a->kind & kinds))
 			continue;
 		for (u32 sizes = a->sizes; sizes; sizes &= sizes - 1) {
-			struct tlb_entry *e = find_in(&u->tlb, a, va, __builtin_ctz(sizes), pcid);
+			struct tlb_entry *e = find_in(&u->tlb, a, va, __builtin_ctz(sizes), pcid, 0);
 
 			if (e)
 				return e;
@@ -55,32 +63,55 @@ struct tlb_entry *tlb_find(struct mmu_unit *u, u64 va, u32 kinds)
 	return NULL;
 }
 
-struct tlb_entry *tlb_find_level(struct mmu_unit *u, u64 va, u32 kinds, u32 level)
+struct tlb_entry *tlb_find_table(struct mmu_unit *u, u64 va, u32 level)
 {
 	const struct tlb_array *a, *end = arrays_end(&u->tlb);
 	struct tlb_entry *e;
 
 	for (a = u->tlb.array; a < end; a++)
-		if (a->kind & kinds && a->sizes >> level & 1) {
-			e = find_in(&u->tlb, a, va, level, current_pcid(u));
+		if (a->tables >> level & 1) {
+			e = find_in(&u->tlb, a, va, level, current_pcid(u), TLB_TABLE);
 			if (e)
 				return e;
 		}
 	return NULL;
 }
 
-u32 tlb_array_of(const struct mmu_unit *u, const struct tlb_entry *e)
+/* The tree of ways leaves after a use of way: every node on the path points away from it. */
+static inline u64 tree_use(u64 tree, u32 way, u32 ways)
 {
-	u32 number = e - u->tlb.entry, i = 0;
+	u32 node = 1;
 
-	while (number - u->tlb.array[i].first >= u->tlb.array[i].sets * u->tlb.array[i].ways)
-		i++;
-	return i;
+	for (u32 half = ways >> 1; half; half >>= 1) {
+		u32 right = !!(way & half);
+
+		tree = (tree & ~(1ull << node)) | (u64)!right << node;
+		node = 2 * node + right;
+	}
+	return tree;
 }
 
-void tlb_touch(struct mmu_unit *u, struct tlb_entry *e)
+/* The way that the tree of ways leaves points to. */
+static inline u32 tree_victim(u64 tree, u32 ways)
 {
-	e->used = ++u->tlb.clock;
+	u32 node = 1;
+
+	while (node < ways)
+		node = 2 * node + (tree >> node & 1);
+	return node - ways;
+}
+
+void tlb_prefer(struct tlb *tlb, const struct tlb_entry *e)
+{
+	const struct tlb_array *a = &tlb->array[e->array];
+	u32 number = e - tlb->entry - a->first, way = number % a->ways, nibble = 4 * (way / 4);
+	u64 *state = &tlb->set[a->first_set + number / a->ways];
+
+	if (a->policy == TLB_TREE_PLRU)
+		*state = tree_use(*state, way, a->ways);
+	else if (a->policy == TLB_MRU_PLRU)
+		*state = (*state & ~(0xffull << 56 | 0xfull << nibble)) | (u64)(way / 4) << 56 |
+			 tree_use(*state >> nibble & 0xf, way % 4, 4) << nibble;
 }
 
 /*
@@ -98,7 +129,7 @@ static bool is_stale(struct mmu_unit *u, const struct tlb_entry *e)
 	if (e->pcid != current_pcid(u) && !(e->flags & TLB_GLOBAL))
 		return false;
 	return mmu_walk(u, va, ACCESS_READ, !!(e->flags & TLB_US), WALK_PROBE, &w) != XLATE_OK ||
-	       w.pa != e->frame || w.level != e->level || w.rights != (e->flags & (TLB_RW | TLB_US)) ||
+	       w.pa != e->frame || w.level != e->page_level || w.rights != (e->flags & (TLB_RW | TLB_US)) ||
 	       w.xd != !!(e->flags & TLB_XD) || (e->flags & TLB_DIRTY && !w.dirty) || w.pkey != e->pkey ||
 	       w.shstk != !!(e->flags & TLB_SHSTK);
 }
@@ -110,23 +141,62 @@ static void forget_if_stale(struct mmu_unit *u, const struct tlb_entry *e)
 		mmu_soft_flush(u, e->vpn << PAGE_SHIFT, level_size(e->level) >> PAGE_SHIFT);
 }
 
-/* The way to fill: the first empty one, else the least recently used. */
-static struct tlb_entry *victim_of(struct tlb_entry *set, u32 ways)
+/* xorshift64 (Marsaglia): the next of a sequence of all values but 0. */
+static u64 next_random(struct tlb *tlb)
 {
-	struct tlb_entry *victim = set;
+	u64 x = tlb->random;
 
-	for (struct tlb_entry *e = set; e < set + ways; e++) {
-		if (!(e->flags & TLB_VALID))
-			return e;
-		if (e->used < victim->used)
-			victim = e;
-	}
+	x ^= x << 13;
+	x ^= x >> 7;
+	x ^= x << 17;
+	return tlb->random = x;
+}
+
+static u32 oldest(const struct tlb_entry *set, u32 ways)
+{
+	u32 victim = 0;
+
+	for (u32 way = 1; way < ways; way++)
+		if (set[way].used < set[victim].used)
+			victim = way;
 	return victim;
 }
 
-static void evict(struct mmu_unit *u, const struct tlb_entry *e, u32 array)
+/* The way that a full set gives away. */
+static u32 victim_of(struct tlb *tlb, const struct tlb_array *a, u32 set)
 {
-	emit(u->ring, tlb_evict, e->vpn << PAGE_SHIFT, e->frame, array);
+	u64 state = tlb->set[a->first_set + set];
+	u32 group;
+
+	switch (a->policy) {
+	case TLB_RANDOM:
+		return next_random(tlb) % a->ways;
+	case TLB_TREE_PLRU:
+		return tree_victim(state, a->ways);
+	case TLB_MRU_PLRU:
+		group = ((state >> 56) + 1) % (a->ways / 4);
+		return 4 * group + tree_victim(state >> 4 * group & 0xf, 4);
+	default:
+		return oldest(tlb->entry + a->first + set * a->ways, a->ways);
+	}
+}
+
+/* The place to fill in the set that an address maps to: the first empty one, else the victim's. */
+static struct tlb_entry *place_in(struct tlb *tlb, const struct tlb_array *a, u64 vpn, u32 level)
+{
+	u32 set = set_number(a, vpn, level);
+	struct tlb_entry *first = tlb->entry + a->first + set * a->ways;
+
+	for (u32 way = 0; way < a->ways; way++)
+		if (!(first[way].flags & TLB_VALID))
+			return first + way;
+	return first + victim_of(tlb, a, set);
+}
+
+/* A page's entry gives its place away. */
+static void evict(struct mmu_unit *u, const struct tlb_entry *e)
+{
+	emit(u->ring, tlb_evict, e->vpn << PAGE_SHIFT, e->frame, e->array);
 	u->counter[COUNTER_tlb_evictions]++;
 	forget_if_stale(u, e);
 }
@@ -134,29 +204,95 @@ static void evict(struct mmu_unit *u, const struct tlb_entry *e, u32 array)
 /* Enter *new into array a: over its own tag if that is resident, else into the victim's place. */
 static void fill_array(struct mmu_unit *u, const struct tlb_array *a, const struct tlb_entry *new)
 {
-	struct tlb_entry *e = find_in(&u->tlb, a, new->vpn << PAGE_SHIFT, new->level, new->pcid);
-	u32 number = a - u->tlb.array;
+	struct tlb *tlb = &u->tlb;
+	u32 table = new->flags & TLB_TABLE;
+	struct tlb_entry *e = find_in(tlb, a, new->vpn << PAGE_SHIFT, new->level, new->pcid, table);
 
 	if (!e) {
-		e = victim_of(set_of(&u->tlb, a, new->vpn, new->level), a->ways);
-		if (e->flags & TLB_VALID && a->kind != TLB_PSC)
-			evict(u, e, number);
+		e = place_in(tlb, a, new->vpn, new->level);
+		if ((e->flags & (TLB_VALID | TLB_TABLE)) == TLB_VALID)
+			evict(u, e);
 	}
 	*e = *new;
-	tlb_touch(u, e);
-	if (a->kind != TLB_PSC)
-		emit(u->ring, tlb_fill, e->vpn << PAGE_SHIFT, e->frame, number);
+	e->array = a - tlb->array;
+	e->used = ++tlb->clock;
+	tlb_prefer(tlb, e);
+	if (!table)
+		emit(u->ring, tlb_fill, e->vpn << PAGE_SHIFT, e->frame, e->array);
 }
 
-void tlb_fill(struct mmu_unit *u, u32 kind, const struct tlb_entry *new)
+/* *page as an entry of level: the whole of it, or the fragment that va lies in. */
+static struct tlb_entry part_of(const struct tlb_entry *page, u64 va, u32 level)
+{
+	u64 inside = level_size(page->page_level) - level_size(level);
+	struct tlb_entry part = *page;
+
+	part.vpn = vpn_of(va, level);
+	part.frame = (page->frame & ~(level_size(page->page_level) - 1)) | (va & inside);
+	part.level = level;
+	return part;
+}
+
+void tlb_fill(struct mmu_unit *u, u32 kind, u64 va, const struct tlb_entry *new)
+{
+	const struct tlb_array *a, *end = arrays_end(&u->tlb);
+
+	for (a = u->tlb.array; a < end; a++) {
+		u32 level = a->enters[new->page_level];
+		struct tlb_entry part;
+
+		if (!(a->kind & kind) || !level)
+			continue;
+		part = part_of(new, va, level);
+		if (level < new->page_level)
+			u->tlb.fragments = 1;
+		fill_array(u, a, &part);
+		return;
+	}
+}
+
+void tlb_fill_table(struct mmu_unit *u, const struct tlb_entry *new)
 {
 	const struct tlb_array *a, *end = arrays_end(&u->tlb);
 
 	for (a = u->tlb.array; a < end; a++)
-		if (a->kind == kind && a->sizes >> new->level & 1) {
+		if (a->tables >> new->level & 1) {
 			fill_array(u, a, new);
 			return;
 		}
+}
+
+/* Does an invalidation of e's page take it?  A global entry is every PCID's. */
+static bool falls_with_page(const struct tlb_entry *e, u16 pcid, u32 what)
+{
+	if (e->flags & TLB_GLOBAL)
+		return what & DROP_GLOBAL;
+	return e->pcid == pcid || what & DROP_ANY_PCID;
+}
+
+static bool is_fragment_around(const struct tlb_entry *e, u64 va)
+{
+	return (e->flags & (TLB_VALID | TLB_TABLE)) == TLB_VALID && e->page_level > e->level &&
+	       vpn_of(e->vpn << PAGE_SHIFT, e->page_level) == vpn_of(va, e->page_level);
+}
+
+/*
+ * Drop every fragment of the page that va lies in (SDM vol. 3A 4.10.2.3), wherever it is; one that
+ * is global only with DROP_GLOBAL.  forget: stale ones go into the soft-flush list.
+ */
+static void drop_fragments(struct mmu_unit *u, u64 va, u16 pcid, u32 what, bool forget)
+{
+	struct tlb_entry *e, *end = u->tlb.entry + u->tlb.nr_entries;
+
+	if (!u->tlb.fragments)
+		return;
+	for (e = u->tlb.entry; e < end; e++) {
+		if (!is_fragment_around(e, va) || !falls_with_page(e, pcid, what))
+			continue;
+		if (forget)
+			forget_if_stale(u, e);
+		e->flags = 0;
+	}
 }
 
 void tlb_drop_page(struct mmu_unit *u, u64 va)
@@ -165,10 +301,11 @@ void tlb_drop_page(struct mmu_unit *u, u64 va)
 
 	if (!u->tlb.clock)
 		return;		/* nothing was ever entered */
-	while ((e = tlb_find(u, va, TLB_ITLB | TLB_DTLB | TLB_STLB))) {
+	while ((e = tlb_find(u, va, TLB_TRANSLATIONS))) {
 		forget_if_stale(u, e);
 		e->flags = 0;
 	}
+	drop_fragments(u, va, current_pcid(u), DROP_GLOBAL, true);
 }
 
 /* Is e one that an invalidation for pcid takes? */
@@ -176,14 +313,6 @@ static bool falls(const struct tlb_entry *e, u16 pcid, u32 what)
 {
 	if (e->flags & TLB_GLOBAL && !(what & DROP_GLOBAL))
 		return false;
-	return e->pcid == pcid || what & DROP_ANY_PCID;
-}
-
-/* The same of an invalidation of e's page: a global entry is every PCID's. */
-static bool falls_with_page(const struct tlb_entry *e, u16 pcid, u32 what)
-{
-	if (e->flags & TLB_GLOBAL)
-		return what & DROP_GLOBAL;
 	return e->pcid == pcid || what & DROP_ANY_PCID;
 }
 
@@ -206,17 +335,51 @@ void tlb_drop_address(struct mmu_unit *u, u64 va, u16 pcid, u32 what)
 	if (!u->tlb.clock)
 		return;
 	for (a = u->tlb.array; a < end; a++) {
-		if (a->kind == TLB_PSC)
-			continue;
 		for (u32 sizes = a->sizes; sizes; sizes &= sizes - 1) {
 			u32 level = __builtin_ctz(sizes);
 			u64 vpn = vpn_of(va, level);
 
 			e = set_of(&u->tlb, a, vpn, level);
 			for (u32 way = 0; way < a->ways; way++, e++) {
-				if (e->vpn == vpn && e->level == level && falls_with_page(e, pcid, what))
+				if (e->vpn == vpn && e->level == level && !(e->flags & TLB_TABLE) &&
+				    falls_with_page(e, pcid, what))
 					e->flags = 0;
 			}
 		}
+	}
+	drop_fragments(u, va, pcid, what, false);
+}
+
+/* The PCID is at the front of the live ones; the one that this pushes out, or -1. */
+static s32 make_live(struct tlb_array *a, u16 pcid)
+{
+	u32 at = 0;
+	s32 out = -1;
+
+	while (at < a->nr_live && a->live[at] != pcid)
+		at++;
+	if (at == a->pcids)
+		out = a->live[--at];
+	else if (at == a->nr_live)
+		a->nr_live++;
+	for (; at; at--)
+		a->live[at] = a->live[at - 1];
+	a->live[0] = pcid;
+	return out;
+}
+
+void tlb_switch_pcid(struct mmu_unit *u, u16 pcid)
+{
+	struct tlb *tlb = &u->tlb;
+
+	for (struct tlb_array *a = tlb->array; a < arrays_end(tlb); a++) {
+		s32 out = a->pcids ? make_live(a, pcid) : -1;
+		struct tlb_entry *e = tlb->entry + a->first, *end = e + a->sets * a->ways;
+
+		if (out < 0)
+			continue;
+		for (; e < end; e++)
+			if (falls(e, out, 0))
+				e->flags = 0;
 	}
 }

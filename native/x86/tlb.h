@@ -7,14 +7,26 @@
 #include "x86/paging.h"
 
 /* cffi-begin */
-#define TLB_MAX_ARRAYS 12
+#define TLB_MAX_ARRAYS 16
 #define TLB_MAX_ENTRIES 8192
+#define TLB_MAX_SETS 2048	/* of all arrays together */
+#define TLB_MAX_PCIDS 16	/* that a limited array may hold at once */
 
-/* What an array serves. */
+/* What an array serves: a set of these. */
 #define TLB_ITLB 0x1		/* first level, fetches */
-#define TLB_DTLB 0x2		/* first level, loads and stores */
-#define TLB_STLB 0x4		/* second level, both */
-#define TLB_PSC 0x8		/* a paging-structure cache: sizes names the level it caches */
+#define TLB_DTLB_LOAD 0x2	/* first level, loads */
+#define TLB_DTLB_STORE 0x4	/* first level, stores */
+#define TLB_L2_ITLB 0x8		/* second level, fetches */
+#define TLB_L2_DTLB 0x10	/* second level, loads and stores */
+#define TLB_PSC 0x20		/* walks: it holds table-referencing entries */
+
+/* Who gives a place away when a set is full.  In every policy an empty place goes first. */
+#define TLB_LRU 0		/* the least recently used */
+#define TLB_FIFO 1		/* the first that was entered */
+#define TLB_RANDOM 2		/* any: xorshift64 of struct tlb.random */
+#define TLB_TREE_PLRU 3		/* where a binary tree points; 2^n ways, at most 64 */
+#define TLB_MRU_PLRU 4		/* (MRU + 1) % groups, tree-PLRU of 4 in the group; 4 * groups ways */
+#define TLB_MRU_GROUPS 14	/* at most: a nibble each, and one byte for the number of the group */
 
 /* struct tlb_entry.flags; X86_RW and X86_US keep their places, they are the combined rights. */
 #define TLB_VALID 0x1
@@ -23,44 +35,75 @@
 #define TLB_XD 0x8
 #define TLB_DIRTY 0x10
 #define TLB_GLOBAL 0x20
-#define TLB_SHSTK 0x40		/* a shadow-stack page */
+#define TLB_SHSTK 0x40		/* shadow-stack page: R/W = 1 in all upper levels, R/W = 0 and D = 1 in the leaf */
+#define TLB_TABLE 0x80		/* stands for a table-referencing entry: paging-structure-cache content */
 #define TLB_RIGHTS 0x4e		/* what permissions() asks for: RW, US, XD, SHSTK */
 
 /*
- * One entry.  In a TLB array: vpn = va >> 12, its low bits cleared to the page's size, maps to
- * frame (guest-physical address of the page).  In a paging-structure cache of level L: vpn is
- * va >> 12 cleared below level L's reach, frame the address of the table that level L points to.
+ * One entry.  Of a page: vpn = va >> 12, its low bits cleared to the entry's size, maps to frame
+ * (guest-physical address where that begins).  With TLB_TABLE, of level L: vpn is va >> 12 cleared
+ * below level L's reach, frame the address of the table that level L points to.
  */
 struct tlb_entry {
 	u64 vpn;
 	u64 frame;
-	u64 used;		/* clock of the last use: the smallest is the least recent */
+	u64 used;		/* clock of the last use (TLB_FIFO, TLB_RANDOM: of the fill): the smallest is the least recent */
 	u64 table_gen;		/* struct mmu_unit.table_gen when the oldest table entry behind it was read */
 	u16 pcid;
 	u8 flags;		/* TLB_* */
-	u8 level;		/* page size, or the level a PSC entry stands for */
-	u8 pkey;		/* protection key */
-	u8 pat;			/* index into IA32_PAT: PAT, PCD, PWT */
-	u8 page_level;
-	u8 pad;
+	u8 level;		/* size that the entry maps, or the level of the table-referencing entry */
+	u8 pkey;		/* protection key of the leaf */
+	u8 pat;			/* PAT:PCD:PWT of the leaf, an index into IA32_PAT */
+	u8 page_level;		/* size of the page in the tables: above level, where the entry is a fragment of it */
+	u8 array;		/* number of the array it lies in */
 };
 
 /* sets * ways entries from number first on; set s holds [first + s * ways, + ways). */
 struct tlb_array {
-	u32 kind;		/* one TLB_ITLB..TLB_PSC */
-	u32 sizes;		/* bit L set: holds pages of level L (a PSC: caches level L) */
-	u32 sets, ways;		/* set = (vpn >> 9 * (level - 1)) % sets */
-	u32 first;
-	u32 pad;
+	u32 kind;		/* a set of TLB_ITLB..TLB_PSC */
+	u32 sizes;		/* bit L set: holds entries that map pages of level L */
+	u32 tables;		/* bit L set: holds table-referencing entries of level L */
+	u32 sets, ways;
+	u32 first, first_set;	/* number of its first entry, of its first set */
+	u32 fold;		/* 0: set = page % sets; n: set = (page ^ page >> n) % sets, sets a power of two */
+	u32 policy;		/* TLB_LRU..TLB_MRU_PLRU */
+	u32 pcids;		/* how many PCIDs may have entries here at once; 0: any number */
+	u32 nr_live;
+	u16 live[TLB_MAX_PCIDS]; /* if pcids: those that may, the last loaded first */
+	u8 enters[4];		/* by level of a page: the level it is entered as here, 0 not at all */
 };
 
+/*
+ * State of a set, by its array's policy; 0 for TLB_LRU, TLB_FIFO and TLB_RANDOM.
+ *
+ *   TLB_TREE_PLRU, here of 4 ways: bit n is node n, 1: the next victim is to the right
+ *
+ *            1            bits 63:ways are 0, and bit 0
+ *          /   \
+ *        2       3
+ *       / \     / \
+ *      0   1   2   3      ways
+ *
+ *   TLB_MRU_PLRU: a nibble for each group of four ways, a tree as above, and the group used last
+ *
+ *   63   56 55                  8 7     4 3     0
+ *  +-------+---------------------+-------+-------+
+ *  |  MRU  |        ...          |group 1|group 0|
+ *  +-------+---------------------+-------+-------+
+ */
 struct tlb {
 	u32 nr_arrays;		/* 0: no TLB, every access walks */
 	u32 nr_entries;
-	u64 clock;		/* ticks once per lookup or fill that touches an entry */
+	u64 clock;		/* of the last fill, or of the last use that was not of the entry used last */
+	u64 random;		/* state of TLB_RANDOM, never 0 */
+	u32 fragments;		/* 1: a fragment of a page was entered at some time */
+	u32 split;		/* 1: loads and stores have first-level arrays of their own */
 	struct tlb_array array[TLB_MAX_ARRAYS];
+	u64 set[TLB_MAX_SETS];
 	struct tlb_entry entry[TLB_MAX_ENTRIES];
 };
 /* cffi-end */
+
+#define TLB_TRANSLATIONS (TLB_ITLB | TLB_DTLB_LOAD | TLB_DTLB_STORE | TLB_L2_ITLB | TLB_L2_DTLB)
 
 #endif

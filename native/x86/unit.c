@@ -26,12 +26,6 @@ static const u8 completed_counter[] = {
 	COUNTER_dtlb_store_misses_walk_completed,
 };
 
-
-static inline u32 first_level(u32 access)
-{
-	return access == ACCESS_FETCH ? TLB_ITLB : TLB_DTLB;
-}
-
 static u32 no_translation(u32 result, u32 error_code, struct translation *t)
 {
 	*t = (struct translation){ .result = result, .error_code = error_code };
@@ -94,7 +88,7 @@ static u32 answer_of_entry(const struct mmu_unit *u, const struct tlb_entry *e, 
 {
 	t->pa = e->frame | (va & (level_size(e->level) - 1));
 	t->perms = perms_if_dirty(entry_perms(u, e, privilege), e->flags & TLB_DIRTY);
-	t->level = e->level;
+	t->level = e->page_level;
 	t->memory_type = memory_type(u, e->pat);
 	t->result = XLATE_OK;
 	t->error_code = 0;
@@ -122,6 +116,7 @@ static struct tlb_entry entry_of_walk(const struct mmu_unit *u, const struct wal
 		.level = w->level,
 		.pkey = w->pkey,
 		.pat = pat_index_of(w->entry[w->level], w->level),
+		.page_level = w->level,
 	};
 }
 
@@ -173,8 +168,8 @@ static u32 translate_miss(struct mmu_unit *u, u64 va, u32 access, u32 privilege,
 		u->counter[completed_counter[access] + w.level]++;
 		psc_fill(u, &w, &from);
 		new = entry_of_walk(u, &w, from.table_gen);
-		tlb_fill(u, TLB_STLB, &new);
-		tlb_fill(u, first_level(access), &new);
+		tlb_fill(u, second_level(access), va, &new);
+		tlb_fill(u, first_level(access), va, &new);
 	} else if (w.result == XLATE_PF) {
 		mmu_page_fault(u, va, w.error_code);
 	}
@@ -190,7 +185,7 @@ static u32 translate_exact(struct mmu_unit *u, u64 va, u32 access, u32 privilege
 
 	u->counter[translated_counter[access]]++;
 	if (second)
-		e = tlb_find(u, va, TLB_STLB);
+		e = tlb_find(u, va, second_level(access));
 	if (!e)
 		return translate_miss(u, va, access, privilege, false, t);
 	if (unlikely(!usable(u, e, access, privilege))) {
@@ -203,11 +198,11 @@ static u32 translate_exact(struct mmu_unit *u, u64 va, u32 access, u32 privilege
 		return translate_miss(u, va, access, privilege, true, t);
 	}
 	tlb_touch(u, e);
-	emit(u->ring, tlb_hit, va, access, tlb_array_of(u, e));
+	emit(u->ring, tlb_hit, va, access, tlb_array_of(e));
 	if (second) {
 		u->counter[stlb_hit_counter[access]]++;
 		copy = *e;
-		tlb_fill(u, first_level(access), &copy);
+		tlb_fill(u, first_level(access), va, &copy);
 	}
 	return answer_of_entry(u, e, va, privilege, t);
 }
@@ -260,14 +255,20 @@ static void forecast(struct mmu_unit *u, u64 va, u32 access, u32 privilege, stru
 	answer_of_walk(u, &w, privilege, &f->t);
 }
 
+/* PERM_* that the first-level arrays of an access answer for. */
+static u32 own_perms(const struct mmu_unit *u, u32 access)
+{
+	return access == ACCESS_FETCH ? PERM_X : u->tlb.split ? 1u << access : DATA_PERMS;
+}
+
 /*
- * Data and instruction side may hold different translations of one page.  The answer is that of
- * the side asked for; the other side's rights join it only where it would go on saying the same.
+ * Data and instruction side, or loads, stores and fetches, may hold different translations of one
+ * page.  The answer is that of the side asked for; another side's rights join it only where it
+ * would go on saying the same.
  */
 static u32 refill_exact(struct mmu_unit *u, u64 va, u32 access, u32 privilege, struct translation *t)
 {
-	bool fetch = access == ACCESS_FETCH;
-	u32 own = fetch ? PERM_X : DATA_PERMS;
+	u32 told = own_perms(u, access);
 	struct forecast mine, other;
 
 	forecast(u, va, access, privilege, &mine);
@@ -276,10 +277,15 @@ static u32 refill_exact(struct mmu_unit *u, u64 va, u32 access, u32 privilege, s
 		return t->result;
 	if (access == ACCESS_WRITE)
 		t->perms |= PERM_W;	/* the access that follows sets D */
-	t->perms &= own;
-	forecast(u, va, fetch ? ACCESS_READ : ACCESS_FETCH, privilege, &other);
-	if (other.t.result == XLATE_OK && other.t.pa == t->pa && other.lasting)
-		t->perms |= other.t.perms & ~own;
+	t->perms &= told;
+	for (u32 side = ACCESS_READ; side <= ACCESS_FETCH; side++) {
+		if (told >> side & 1)
+			continue;
+		forecast(u, va, side, privilege, &other);
+		if (other.t.result == XLATE_OK && other.t.pa == t->pa && other.lasting)
+			t->perms |= other.t.perms & own_perms(u, side);
+		told |= own_perms(u, side);
+	}
 	return XLATE_OK;
 }
 
@@ -325,5 +331,5 @@ struct tlb_entry *mmu_resident(struct mmu_unit *u, u64 va, u32 access)
 {
 	struct tlb_entry *e = tlb_find(u, va, first_level(access));
 
-	return e ? e : tlb_find(u, va, TLB_STLB);
+	return e ? e : tlb_find(u, va, second_level(access));
 }
