@@ -10,7 +10,7 @@ SANITIZE ?= address,undefined
 VENV := .venv
 BIN := $(VENV)/bin
 NATIVE := $(wildcard native/*.h native/*.py native/*/*.[ch] native/*/*.def)
-LINTED_C := $(wildcard native/*/*.c benchmarks/*.c)
+LINTED_C := $(wildcard native/*/*.c benchmarks/*.c tests/oracles/*/*.c)
 UNICORN_INCLUDE = $$($(BIN)/python -c 'import unicorn, os; print(os.path.dirname(unicorn.__file__))')/include
 LINT_CFLAGS := -std=c11 -O2 -D_GNU_SOURCE=1 -Wall -Wextra -Werror -Inative -Ibenchmarks
 SANITIZED := build/sanitize

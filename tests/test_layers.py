@@ -2,7 +2,7 @@
 """Rule: imports run one way, and the Python engine stands on its own.
 
 ``mmu._native`` <- ``mmu.x86`` <- ``mmu.memory``, ``mmu.linux`` <- ``cpu`` <- ``ucmmu``; the Python engine calls no C
-of ours but what exists only once: the frame allocator, the index of VMAs, the event ring.
+of ours but what exists only once: the frame allocator, the index of VMAs, the event ring, the checker.
 """
 
 from __future__ import annotations
@@ -29,6 +29,9 @@ SHARED = {
     *("memory_trim", "memory_release_if_zero"),
     *("find_vma", "vma_index_of", "vma_insert", "vma_remove"),
     *("ring_create", "ring_destroy", "ring_emit", "ring_read", "event_ring_full"),
+    *("check_begin", "check_end", "check_sync", "check_before", "check_after"),
+    *("check_table", "check_set_ad", "check_filled", "check_copied"),
+    *("check_drop_page", "check_drop_context", "check_drop_tables"),
     *("event_describe", "counter_describe", "mm_counter_describe"),
 }
 SWITCHBOARDS = {"mmu/linux/engine.py", "mmu/x86/unit.py"}

@@ -22,9 +22,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from mmu._native import lib
 from mmu.x86.entries import X86_ADDR_MASK, vpn_of
 from mmu.x86.state import Unit
 from mmu.x86.tlb import (
+    DROP_ANY_PCID,
     TLB_PSC,
     TLB_RW,
     TLB_TABLE,
@@ -80,6 +82,8 @@ def _entries(u: Unit, pcid: int | None = None) -> list[Any]:
 
 def psc_drop_address(u: Unit, va: int, pcid: int) -> None:
     """Drop the entries of a PCID that a walk for va would use."""
+    if u.c.check:
+        lib.check_drop_tables(u.c, va, True, pcid, 0)
     for entry in _entries(u, pcid):
         if entry.vpn == vpn_of(va, entry.level):
             entry.flags = 0
@@ -87,12 +91,16 @@ def psc_drop_address(u: Unit, va: int, pcid: int) -> None:
 
 def psc_drop_context(u: Unit, pcid: int) -> None:
     """Drop every entry of a PCID: INVLPG does, whatever its address (SDM 4.10.4.1)."""
+    if u.c.check:
+        lib.check_drop_tables(u.c, 0, False, pcid, 0)
     for entry in _entries(u, pcid):
         entry.flags = 0
 
 
 def psc_drop_any(u: Unit, va: int, only_va: bool) -> None:
     """Drop the entries of every PCID; only those that a walk for va would use, if that is all (INVLPGB)."""
+    if u.c.check:
+        lib.check_drop_tables(u.c, va, only_va, 0, DROP_ANY_PCID)
     for entry in _entries(u):
         if not only_va or entry.vpn == vpn_of(va, entry.level):
             entry.flags = 0

@@ -333,11 +333,12 @@ def tlb_touch(u: Unit, entry: Any) -> None:
     array = tlb.array[entry.array]
     if entry.used == tlb.clock or array.policy in (Policy.FIFO, Policy.RANDOM):
         return
-    _prefer(u, _number_of(u, entry), array)
+    _prefer(u, number_of(u, entry), array)
     _tick(u, entry)
 
 
-def _number_of(u: Unit, entry: Any) -> int:
+def number_of(u: Unit, entry: Any) -> int:
+    """The number of an entry among all of ``struct tlb``."""
     return int(ffi.addressof(entry) - ffi.addressof(u.c.tlb, "entry", 0))
 
 
@@ -416,7 +417,9 @@ def _fill_array(u: Unit, number: int, array: Any, new: NewEntry) -> None:
         setattr(entry, name, value)
     entry.array = number
     _tick(u, entry)
-    _prefer(u, _number_of(u, entry), array)
+    _prefer(u, number_of(u, entry), array)
+    if u.c.check:
+        lib.check_filled(u.c, number_of(u, entry))
     if not table:
         u.emit(_TLB_FILL, new.vpn << PAGE_SHIFT, new.frame, number)
 
@@ -476,6 +479,8 @@ def mmu_soft_flush(u: Unit, va: int, nr_pages: int) -> None:
 
 def tlb_drop_page(u: Unit, va: int) -> None:
     """Drop whatever lookups for va would find, in every array, and every fragment of va's page (SDM 4.10.2.3)."""
+    if u.c.check:
+        lib.check_drop_page(u.c, va, u.pcid, DROP_GLOBAL)
     while (hit := tlb_find(u, va, TRANSLATIONS)) is not None:
         _forget_if_stale(u, hit.entry)
         hit.entry.flags = 0
@@ -502,6 +507,8 @@ def _fragments_around(u: Unit, va: int, pcid: int, what: int) -> Iterator[Any]:
 
 def tlb_drop_context(u: Unit, pcid: int, what: int) -> None:
     """Drop the entries of a PCID, paging-structure caches included; what is a set of DROP_*."""
+    if u.c.check:
+        lib.check_drop_context(u.c, pcid, what)
     tlb = u.c.tlb
     if not tlb.clock:
         return  # nothing was ever entered
@@ -521,6 +528,8 @@ def tlb_drop_address(u: Unit, va: int, pcid: int, what: int) -> None:
     With DROP_ANY_PCID those of any PCID. Pages of every size are looked for: INVLPG of any address in a large page
     drops it whole (SDM 4.10.4.1), and all the fragments it was entered as (4.10.2.3).
     """
+    if u.c.check:
+        lib.check_drop_page(u.c, va, pcid, what)
     entries = u.c.tlb.entry
     for _, array in arrays_of(u, TRANSLATIONS):
         for level in levels_of(array):

@@ -28,6 +28,7 @@ from __future__ import annotations
 
 from typing import Any, Final, NamedTuple
 
+from mmu._native import lib
 from mmu.events import COUNTER_ID, EVENT_ID
 from mmu.x86.caches import psc_drop_address, psc_fill, psc_start
 from mmu.x86.entries import SIZE_NAMES, X86_RW, X86_US, level_size, vpn_of
@@ -42,6 +43,7 @@ from mmu.x86.tlb import (
     NewEntry,
     first_level,
     flags_of,
+    number_of,
     rights_of,
     second_level,
     tlb_drop_page,
@@ -210,7 +212,16 @@ def _translate_exact(u: Unit, va: int, access: int, privilege: int) -> Translati
     if first is None:
         u.count(_STLB_HIT[access])
         tlb_fill(u, first_level(access), va, NewEntry.of(entry))
+        if u.c.check:
+            _tell_copied(u, va, access, entry)
     return answer
+
+
+def _tell_copied(u: Unit, va: int, access: int, source: Any) -> None:
+    """The checker follows an entry from the second level into the first."""
+    copy = tlb_find(u, va, first_level(access))
+    if copy is not None:
+        lib.check_copied(u.c, number_of(u, copy.entry), number_of(u, source))
 
 
 def _translate_miss(u: Unit, va: int, access: int, privilege: int, *, from_cr3: bool) -> Translation:

@@ -9,6 +9,7 @@ from mmu._native import ffi, lib
 from mmu.errors import MmuError
 from mmu.events import COUNTERS
 from mmu.x86 import control, invalidate, translate
+from mmu.x86.check import TlbCheck
 from mmu.x86.entries import PAGE_SHIFT
 from mmu.x86.geometry import Geometry, load_geometry
 from mmu.x86.registers import (
@@ -183,6 +184,8 @@ class Mmu(Unit):
     After reset paging is on, with CR3 = 0: write_cr3() gives it tables. The write_* methods execute the write as
     the processor does: GENERAL_PROTECTION, and no change, for an illegal value (control.py lists them).
 
+    ``check`` looks after stale translations: ``check.uses()`` tells them (mmu.x86.check).
+
     ``user`` says who makes an access: True a user access, False a supervisor one, Privilege.IMPLICIT an
     implicit supervisor one, as of descriptor tables.
     """
@@ -198,6 +201,7 @@ class Mmu(Unit):
         levels: int = 4,
         ring: EventRing | None = None,
         cpu: int = 0,
+        check: bool = False,
     ) -> None:
         """Make a processor's MMU over this RAM; MmuError for an unknown engine or an impossible width."""
         if engine not in _ENGINES:
@@ -211,6 +215,8 @@ class Mmu(Unit):
         self._reset(levels)
         _lay_out(self.c.tlb, self.geometry)
         self._engine: _Engine = _ENGINES[engine](self)
+        self.check = TlbCheck(self) if check else None
+        """The stale-translation checker, if there is one."""
 
     def _reset(self, levels: int) -> None:
         """Registers as after a firmware that turned long mode on, with what the processor has of RESET_*."""
@@ -257,7 +263,16 @@ class Mmu(Unit):
         In exact through the TLB, counted, with events. A page fault sets CR2, drops what is cached for the
         address (SDM 4.10.4.1) and is counted.
         """
-        return self._engine.translate(va & _U64, int(access), int(user))
+        if self.check is None:
+            return self._engine.translate(va & _U64, int(access), int(user))
+        return self._translate_checked(va & _U64, int(access), int(user))
+
+    def _translate_checked(self, va: int, access: int, privilege: int) -> Translation:
+        lib.check_before(self.c, va, access)
+        answer = self._engine.translate(va, access, privilege)
+        told = ffi.new("struct translation *", {"pa": answer.pa, "result": int(answer.result)})
+        lib.check_after(self.c, va, access, privilege, told)
+        return answer
 
     def refill(self, va: int, access: int, *, user: int = True) -> Translation:
         """What translate() would answer, for a consumer with a cache of its own; no counter, no event."""

@@ -420,6 +420,8 @@ def _read_entry(u: Unit, walk: Walk, table: int, mode: int) -> bool:
     entry = walk.entry[walk.level] = u.memory.read_u64(pa)
     if mode == WalkMode.HARDWARE:
         u.count(_PAGE_WALKER_LOADS)
+        if u.c.check:
+            lib.check_table(u.c, table, walk.level, walk.va)
         u.emit(_WALK_ENTRY, walk.va, pa, entry)
     if u.c.exact and mode != WalkMode.PROBE:
         u.memory.page(table >> 12).flags |= _PG_TABLE
@@ -434,6 +436,8 @@ def _set_accessed_dirty(u: Unit, walk: Walk, bits: int, mode: int) -> bool:
     if not compare_exchange(u.memory, pa, seen, seen | bits):
         return False
     walk.entry[walk.level] = seen | bits
+    if u.c.check:
+        lib.check_set_ad(u.c, pa, seen | bits)
     if mode == WalkMode.HARDWARE:
         u.emit(_WALK_SET_AD, walk.va, pa, seen | bits)
     return True

@@ -282,6 +282,8 @@ void free_pages(struct memory *m, u64 pfn, u32 order, bool zero)
 
 	emit(m->ring, page_free, pfn, order, 0);
 	m->frees += nr;
+	for (u64 i = 0; unlikely(m->nr_freed) && i < nr; i++)
+		m->nr_freed[index + i]++;
 	for (u64 i = 0; i < nr; i++)
 		nr_back += page_take_back(m, index + i, zero);
 	m->nr_free += nr_back;

@@ -66,6 +66,7 @@ struct memory {
 	u32 free_head[NR_PAGE_ORDERS];
 	u32 pcp_nr;
 	u32 pcp[PCP_MAX];
+	u32 *nr_freed;		/* by frame index, how often it was taken back; NULL: nobody asks */
 	u32 code_free;		/* list of freed PG_code frames that wait for memory_take_code() */
 	struct event_ring *ring;
 };

@@ -50,6 +50,8 @@ void psc_fill(struct mmu_unit *u, const struct walk *w, const struct walk_start 
 /* Drop the entries of a PCID or ANY_PCID; only_va: only those that a walk for va would use. */
 static void drop(struct mmu_unit *u, u64 va, bool only_va, s32 pcid)
 {
+	if (unlikely(u->check))
+		check_drop_tables(u, va, only_va, pcid == ANY_PCID ? 0 : pcid, pcid == ANY_PCID ? DROP_ANY_PCID : 0);
 	if (!u->tlb.clock)
 		return;		/* nothing was ever entered */
 	for (u32 i = 0; i < u->tlb.nr_arrays; i++) {

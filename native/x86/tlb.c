@@ -217,6 +217,8 @@ static void fill_array(struct mmu_unit *u, const struct tlb_array *a, const stru
 	e->array = a - tlb->array;
 	e->used = ++tlb->clock;
 	tlb_prefer(tlb, e);
+	if (unlikely(u->check))
+		check_filled(u, e - tlb->entry);
 	if (!table)
 		emit(u->ring, tlb_fill, e->vpn << PAGE_SHIFT, e->frame, e->array);
 }
@@ -299,6 +301,8 @@ void tlb_drop_page(struct mmu_unit *u, u64 va)
 {
 	struct tlb_entry *e;
 
+	if (unlikely(u->check))
+		check_drop_page(u, va, current_pcid(u), DROP_GLOBAL);
 	if (!u->tlb.clock)
 		return;		/* nothing was ever entered */
 	while ((e = tlb_find(u, va, TLB_TRANSLATIONS))) {
@@ -320,6 +324,8 @@ void tlb_drop_context(struct mmu_unit *u, u16 pcid, u32 what)
 {
 	struct tlb_entry *e, *end = u->tlb.entry + u->tlb.nr_entries;
 
+	if (unlikely(u->check))
+		check_drop_context(u, pcid, what);
 	if (!u->tlb.clock)
 		return;
 	for (e = u->tlb.entry; e < end; e++)
@@ -332,6 +338,8 @@ void tlb_drop_address(struct mmu_unit *u, u64 va, u16 pcid, u32 what)
 	const struct tlb_array *a, *end = arrays_end(&u->tlb);
 	struct tlb_entry *e;
 
+	if (unlikely(u->check))
+		check_drop_page(u, va, pcid, what);
 	if (!u->tlb.clock)
 		return;
 	for (a = u->tlb.array; a < end; a++) {

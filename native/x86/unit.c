@@ -173,6 +173,15 @@ static u32 translate_miss(struct mmu_unit *u, u64 va, u32 access, u32 privilege,
 	return answer_of_walk(u, &w, privilege, t);
 }
 
+/* The checker follows an entry from the second level into the first. */
+static void tell_copied(struct mmu_unit *u, u64 va, u32 access, const struct tlb_entry *from)
+{
+	struct tlb_entry *e = tlb_find(u, va, first_level(access));
+
+	if (e)
+		check_copied(u, e - u->tlb.entry, from - u->tlb.entry);
+}
+
 /* The access as the TLB model sees it: first level, second level, walk. */
 static u32 translate_exact(struct mmu_unit *u, u64 va, u32 access, u32 privilege, struct translation *t)
 {
@@ -200,6 +209,8 @@ static u32 translate_exact(struct mmu_unit *u, u64 va, u32 access, u32 privilege
 		u->counter[stlb_hit_counter[access]]++;
 		copy = *e;
 		tlb_fill(u, first_level(access), va, &copy);
+		if (unlikely(u->check))
+			tell_copied(u, va, access, e);
 	}
 	return answer_of_entry(u, e, va, privilege, t);
 }

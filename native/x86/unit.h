@@ -4,6 +4,7 @@
 #define UCMMU_X86_UNIT_H
 
 #include "mm/memory.h"
+#include "x86/check.h"
 #include "x86/paging.h"
 #include "x86/tlb.h"
 
@@ -34,6 +35,7 @@ struct mmu_unit {
 	u64 table_gen;		/* counts announced changes of table entries */
 	struct soft_flush soft;
 	struct event_ring *ring; /* may be NULL */
+	struct tlb_check *check; /* NULL: nobody checks for stale translations */
 	u64 counter[NR_COUNTERS];
 	struct tlb tlb;
 };

@@ -67,6 +67,8 @@ static bool set_accessed_dirty(struct mmu_unit *u, u32 level, u64 bits, u32 mode
 					 false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
 		return false;
 	w->entry[level] = seen | bits;
+	if (unlikely(u->check))
+		check_set_ad(u, w->entry_pa[level], seen | bits);
 	if (mode == WALK_HARDWARE)
 		emit(u->ring, walk_set_ad, w->va, w->entry_pa[level], w->entry[level]);
 	return true;
@@ -83,6 +85,8 @@ static bool read_entry(struct mmu_unit *u, u64 table, u32 mode, struct walk *w)
 	w->entry[level] = __atomic_load_n(entry_at(u->ram, w->entry_pa[level]), __ATOMIC_RELAXED);
 	if (mode == WALK_HARDWARE) {
 		u->counter[COUNTER_page_walker_loads]++;
+		if (unlikely(u->check))
+			check_table(u, table, level, w->va);
 		emit(u->ring, walk_entry, w->va, w->entry_pa[level], w->entry[level]);
 	}
 	if (u->exact && mode != WALK_PROBE)

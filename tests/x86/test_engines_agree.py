@@ -23,6 +23,17 @@ def test_any_sequence(script: tuple[int, list[Op]]) -> None:
         twins.close()
 
 
+@settings(max_examples=2 * settings().max_examples)
+@given(scripts)
+def test_any_sequence_with_five_levels(script: tuple[int, list[Op]]) -> None:
+    base, operations = script
+    twins = Twins(base, levels=5)
+    try:
+        twins.run(operations)
+    finally:
+        twins.close()
+
+
 @given(scripts)
 def test_any_sequence_on_skylake(script: tuple[int, list[Op]]) -> None:
     base, operations = script

@@ -11,7 +11,7 @@ import pytest
 from mmu.events import Event
 from mmu.x86 import Access, Mmu, Outcome
 from mmu.x86.entries import X86_G
-from mmu.x86.registers import CR4_PCIDE
+from mmu.x86.registers import CR4_PCIDE, Feature
 from tests.x86.tables import USER, VA, Tables
 
 pytestmark = pytest.mark.mmu(geometry="skylake")
@@ -83,7 +83,10 @@ def test_type_2_everything(resident: Resident, mmu: Mmu, recorded: Callable[[], 
     assert resident() == set()
     assert caches(mmu) == set()
     assert mmu.take_soft_flush() == (True, [])
-    assert [str(event) for event in recorded()] == ["tlb_flush_all global=0x1"]
+    assert [str(event) for event in recorded()] == [
+        "invpcid type=0x2 pcid=0x0 address=0x0",
+        "tlb_flush_all global=0x1",
+    ]
 
 
 def test_type_3_everything_but_global(
@@ -94,7 +97,10 @@ def test_type_3_everything_but_global(
     assert resident() == {(GLOBAL, 1)}
     assert caches(mmu) == set()
     assert mmu.take_soft_flush() == (True, [])
-    assert [str(event) for event in recorded()] == ["tlb_flush_all global=0x0"]
+    assert [str(event) for event in recorded()] == [
+        "invpcid type=0x3 pcid=0x0 address=0x0",
+        "tlb_flush_all global=0x0",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -138,3 +144,9 @@ def test_the_address_matters_to_type_0_only(
 ) -> None:
     with counted({"tlb_invalidations": 1}):
         assert mmu.invpcid(kind, 1, va) == Outcome.OK
+
+
+def test_without_the_feature(resident: Resident, mmu: Mmu) -> None:
+    mmu.c.features &= ~Feature.INVPCID
+    assert mmu.invpcid(2) == Outcome.INVALID_OPCODE
+    assert resident() == ALL

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Rule: changing CR4.PGE, clearing PCIDE or CR0.PG drops everything; changing PAE or setting SMEP drops the current
-PCID's entries; no other change drops any (SDM 4.10.4.1).
+PCID's entries; no other change drops any (SDM 4.10.4.1). On AMD PAE and PSE drop everything, and so does setting PG;
+SMEP drops nothing (APM vol. 2 5.5.3).
 """
 
 from __future__ import annotations
@@ -11,9 +12,20 @@ from contextlib import AbstractContextManager
 import pytest
 
 from mmu.events import Event
-from mmu.x86 import Access, Mmu
+from mmu.x86 import Access, Mmu, Outcome, Vendor
 from mmu.x86.entries import X86_G
-from mmu.x86.registers import CR0_PG, CR0_WP, CR4_PAE, CR4_PCIDE, CR4_PGE, CR4_SMAP, CR4_SMEP, CR4_TSD
+from mmu.x86.registers import (
+    CR0_PG,
+    CR0_WP,
+    CR4_PAE,
+    CR4_PCIDE,
+    CR4_PGE,
+    CR4_PSE,
+    CR4_SMAP,
+    CR4_SMEP,
+    CR4_TSD,
+    EFER_LMA,
+)
 from tests.x86.tables import USER, VA, Tables
 
 pytestmark = pytest.mark.mmu(geometry="skylake")
@@ -35,6 +47,7 @@ def fill(tables: Tables, mmu: Mmu) -> None:
 @pytest.mark.parametrize(
     ("bit", "before", "dropped"),
     [
+        (CR4_PSE, False, NONE),
         (CR4_PGE, True, ALL),
         (CR4_PGE, False, ALL),
         (CR4_PCIDE, True, ALL),
@@ -57,7 +70,7 @@ def test_cr4(
     dropped: str,
 ) -> None:
     fill(tables, mmu)
-    mmu.c.cr4 = mmu.c.cr4 & ~bit | (bit if before else 0)
+    prepare(mmu, bit, before)
     recorded()
     with counted({} if dropped == NONE else {"tlb_invalidations": 1}):
         mmu.write_cr4(mmu.c.cr4 ^ bit)
@@ -66,6 +79,35 @@ def test_cr4(
     assert {entry.pcid for entry in mmu.paging_structure_caches()} == left
     assert mmu.take_soft_flush() == (True, [])
     assert [event.name for event in recorded()] == (["tlb_flush_all"] if dropped == ALL else [])
+
+
+def prepare(mmu: Mmu, bit: int, before: bool) -> None:
+    """The bit as it is before the write, in a mode in which it may be written."""
+    mmu.c.cr4 = mmu.c.cr4 & ~bit | (bit if before else 0)
+    if bit == CR4_PAE:
+        mmu.c.efer &= ~EFER_LMA  # in long mode PAE may not be cleared
+
+
+@pytest.mark.parametrize(
+    ("bit", "before", "dropped"),
+    [
+        (CR4_PGE, True, ALL),
+        (CR4_PCIDE, True, ALL),
+        (CR4_PAE, True, ALL),
+        (CR4_PAE, False, ALL),
+        (CR4_PSE, False, ALL),
+        (CR4_PSE, True, ALL),
+        (CR4_SMEP, False, NONE),
+    ],
+)
+def test_cr4_on_amd(tables: Tables, mmu: Mmu, bit: int, before: bool, dropped: str) -> None:
+    mmu.c.vendor = Vendor.AMD
+    fill(tables, mmu)
+    prepare(mmu, bit, before)
+    assert mmu.write_cr4(mmu.c.cr4 ^ bit) == Outcome.OK
+    left = {ALL: set(), NONE: {1, 2}}[dropped]
+    assert {entry.pcid for entry in mmu.entries()} == left
+    assert {entry.pcid for entry in mmu.paging_structure_caches()} == left
 
 
 def test_setting_pcide_drops_nothing(tables: Tables, mmu: Mmu) -> None:
@@ -89,17 +131,20 @@ def test_writing_the_same_value_does_nothing(
 @pytest.mark.parametrize(("bit", "left"), [(CR0_PG, set()), (CR0_WP, {1, 2})])
 def test_cr0(tables: Tables, mmu: Mmu, bit: int, left: set[int]) -> None:
     fill(tables, mmu)
-    mmu.write_cr0(mmu.c.cr0 ^ bit)
+    mmu.c.cr4 &= ~CR4_PCIDE  # under which PG may not be cleared
+    assert mmu.write_cr0(mmu.c.cr0 ^ bit) == Outcome.OK
     assert {entry.pcid for entry in mmu.entries()} == left
     assert {entry.pcid for entry in mmu.paging_structure_caches()} == left
     assert mmu.take_soft_flush() == (True, [])
 
 
-def test_turning_paging_on_drops_nothing(tables: Tables, mmu: Mmu) -> None:
+@pytest.mark.parametrize(("vendor", "left"), [(Vendor.INTEL, {1, 2}), (Vendor.AMD, set())])
+def test_turning_paging_on(tables: Tables, mmu: Mmu, vendor: Vendor, left: set[int]) -> None:
+    mmu.c.vendor = vendor
     fill(tables, mmu)
     mmu.c.cr0 &= ~CR0_PG
-    mmu.write_cr0(mmu.c.cr0 | CR0_PG)
-    assert {entry.pcid for entry in mmu.entries()} == {1, 2}
+    assert mmu.write_cr0(mmu.c.cr0 | CR0_PG) == Outcome.OK
+    assert {entry.pcid for entry in mmu.entries()} == left
 
 
 def test_flush_all(

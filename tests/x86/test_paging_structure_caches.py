@@ -11,7 +11,7 @@ from collections.abc import Callable
 import pytest
 
 from mmu.events import Event
-from mmu.x86 import Access, Mmu, Outcome
+from mmu.x86 import Access, Mmu, Outcome, Vendor
 from mmu.x86.entries import X86_ADDR_MASK, X86_P, X86_RW, X86_US, X86_XD
 from mmu.x86.tlb import TLB_TABLE
 from tests.x86.tables import USER, VA, Tables
@@ -123,24 +123,43 @@ def test_a_stale_entry_leads_to_the_old_table(tables: Tables, mmu: Mmu) -> None:
     assert mmu.translate(VA + 4096, Access.READ).pa == new
 
 
-def test_a_fault_behind_a_stale_entry_is_checked_from_the_top(tables: Tables, mmu: Mmu) -> None:
-    """The old table has no entry, the tables in memory do: no fault, and the stale entries are gone."""
+def stale_table(tables: Tables, mmu: Mmu) -> int:
+    """The PDE cache leads to the old table, which has no entry for VA + 4096; the tables in memory do. Its frame."""
     tables.map(VA)
     mmu.translate(VA, Access.READ)
     tables.put(VA, 2, 0)
-    new = tables.map(VA + 4096)
+    return tables.map(VA + 4096)
+
+
+def test_on_amd_a_fault_behind_a_stale_entry_is_checked_from_the_top(tables: Tables, mmu: Mmu) -> None:
+    """No fault, and the stale entries are gone."""
+    mmu.c.vendor = Vendor.AMD
+    new = stale_table(tables, mmu)
     assert loads(mmu, VA + 4096) == 1 + 4
     assert mmu.resident(VA + 4096).pa == new  # type: ignore[union-attr]
     assert mmu.counters()["page_faults_hw"] == 0
 
 
-def test_stale_rights_do_not_fault(tables: Tables, mmu: Mmu) -> None:
+def test_on_intel_a_fault_behind_a_stale_entry_happens_once(tables: Tables, mmu: Mmu) -> None:
+    """The fault drops the entries that the walk used, so the next access finds the new table (SDM 4.10.4.1)."""
+    new = stale_table(tables, mmu)
+    assert mmu.refill(VA + 4096, Access.READ).result == Outcome.PAGE_FAULT
+    assert mmu.translate(VA + 4096, Access.READ).result == Outcome.PAGE_FAULT
+    assert mmu.translate(VA + 4096, Access.READ).pa == new
+    assert mmu.counters()["page_faults_hw"] == 1
+
+
+@pytest.mark.parametrize(("vendor", "faults"), [(Vendor.AMD, 0), (Vendor.INTEL, 1)])
+def test_stale_rights(tables: Tables, mmu: Mmu, vendor: Vendor, faults: int) -> None:
+    mmu.c.vendor = vendor
     tables.map(VA, table_flags=X86_P | X86_US)
     tables.map(VA + 4096)
     mmu.translate(VA, Access.READ)
     for level in (4, 3, 2):
         tables.change(VA, level, set=X86_RW)
-    assert mmu.translate(VA + 4096, Access.WRITE).ok
+    answers = [mmu.translate(VA + 4096, Access.WRITE).ok for _ in range(2)]
+    assert answers == [not faults, True]
+    assert mmu.counters()["page_faults_hw"] == faults
 
 
 def test_a_fault_drops_what_it_used(tables: Tables, mmu: Mmu) -> None:

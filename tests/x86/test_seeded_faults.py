@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from mmu._native import ffi
 from mmu.x86 import caches, invalidate, tlb, translate, unit, walk
 from mmu.x86.registers import CR3_NOFLUSH
+from mmu.x86.state import Unit
 from mmu.x86.tlb import TLB_DIRTY, TLB_VALID
 from tests.x86.twins import Mismatch, Twins, scripts, unit_bytes
 
@@ -73,12 +74,25 @@ def _most_recent(right: Any) -> Any:
     return lambda u, array, places: max(places, key=lambda n: int(u.c.tlb.entry[n].used))
 
 
-def _ignoring_user_bit(right: Any) -> Any:
-    return lambda u, rights, xd, user: right(u, rights | 4, xd, user)
+def _ignoring(**rights_as_if: Any) -> Callable[[Any], Any]:
+    """permissions() that sees other rights than the page's."""
+    return lambda right: lambda u, rights, privilege: right(u, rights._replace(**rights_as_if), privilege)
 
 
-def _ignoring_xd(right: Any) -> Any:
-    return lambda u, rights, xd, user: right(u, rights, False, user)
+def _explicit(right: Any) -> Any:
+    return lambda u, rights, privilege: right(u, rights, privilege & 1)
+
+
+def _write(register: str, wrong: Callable[[Any], Any]) -> Patch:
+    """Replace the C engine's write of one register."""
+
+    def patched(right: Any) -> Any:
+        def write(engine: Any, name: str, value: int) -> Any:
+            return wrong(right)(engine, name, value) if name == register else right(engine, name, value)
+
+        return write
+
+    return _c("write", patched)
 
 
 def _never_dirty(right: Any) -> Any:
@@ -88,14 +102,14 @@ def _never_dirty(right: Any) -> Any:
 def _keep_restart(right: Any) -> Any:
     """Faults found behind a paging-structure cache are believed."""
 
-    def wrong(u: Any, va: int, access: int, user: bool, from_cr3: bool) -> Any:
+    def wrong(u: Any, va: int, access: int, privilege: int, from_cr3: bool) -> Any:
         start, cached = (walk.start_at_cr3(u), None) if from_cr3 else caches.psc_start(u, va)
         if cached is None:
-            return right(u, va, access, user, from_cr3)
+            return right(u, va, access, privilege, from_cr3)
         u.count(translate._WALK_CACHE_HITS)
         tlb.tlb_touch(u, cached)
         u.emit(translate._WALK_CACHE_HIT, va, cached.level)
-        return walk.walk_from(u, va, access, user, walk.WalkMode.HARDWARE, start), start
+        return walk.walk_from(u, va, access, privilege, walk.WalkMode.HARDWARE, start), start
 
     return wrong
 
@@ -103,14 +117,20 @@ def _keep_restart(right: Any) -> Any:
 FAULTS: dict[str, Patch] = {
     "Python: the tag ignores the PCID": _python(tlb, "matches", _without_pcid),
     "Python: the most recently used entry goes": _python(tlb, "victim_of", _most_recent),
-    "Python: no bit is reserved": _python(walk, "reserved_bits", lambda right: lambda *args: 0),
-    "Python: U/S is ignored": _python(walk, "permissions", _ignoring_user_bit),
-    "Python: XD is ignored": _python(walk, "permissions", _ignoring_xd),
+    "Python: no bit is reserved": _python(walk, "reserved_bits", lambda right: lambda *args, **options: 0),
+    "Python: U/S is ignored": _python(walk, "permissions", _ignoring(user=True)),
+    "Python: XD is ignored": _python(walk, "permissions", _ignoring(xd=False)),
     "Python: the walk never sets D": _python(walk, "_set_accessed_dirty", _never_dirty),
     "Python: fetches are not told in the error code": _python(
         walk, "fetches_are_told", lambda right: lambda *args: False
     ),
-    "Python: every address is canonical": _python(translate, "is_canonical", lambda right: lambda va: True),
+    "Python: every address is canonical": _python(Unit, "canonical", lambda right: lambda unit, va: True),
+    "Python: keys are ignored": _python(walk, "denied_by_key", lambda right: lambda *args: 0),
+    "Python: no page is a shadow stack": _python(walk, "permissions", _ignoring(shadow_stack=False)),
+    "Python: implicit accesses heed AC": _python(walk, "permissions", _explicit),
+    "Python: Intel walks again before it faults": _python(
+        translate, "_fault_of_entry", lambda right: lambda *args: 0
+    ),
     "Python: no entry is ever stale": _python(tlb, "is_stale", lambda right: lambda *args: False),
     "Python: INVLPG keeps the paging-structure caches": _python(invalidate, "psc_drop_context", _nothing),
     "Python: INVPCID 0 keeps the paging-structure caches": _python(invalidate, "psc_drop_address", _nothing),
@@ -120,15 +140,20 @@ FAULTS: dict[str, Patch] = {
     "Python: a cached walk's fault is believed": _python(translate, "_walk_for_miss", _keep_restart),
     "Python: the soft-flush list loses pages": _python(tlb, "mmu_soft_flush", _nothing),
     "C: INVLPG does nothing": _c("invlpg", _nothing),
-    "C: MOV CR3 always keeps entries": _c(
-        "write_cr3", lambda right: lambda e, value: right(e, value | CR3_NOFLUSH)
+    "C: MOV CR3 always keeps entries": _write(
+        "cr3", lambda right: lambda e, name, value: right(e, name, value | CR3_NOFLUSH)
     ),
-    "C: MOV CR4 is forgotten": _c("write_cr4", _nothing),
+    "C: MOV CR4 is forgotten": _write("cr4", _nothing),
+    "C: WRPKRU is forgotten": _write("pkru", _nothing),
+    "C: WRMSR of EFER is forgotten": _write("efer", _nothing),
+    "C: WRMSR of IA32_PAT is forgotten": _write("pat", _nothing),
+    "C: WRMSR of IA32_PKRS is forgotten": _write("pkrs", _nothing),
+    "C: INVLPGB does nothing": _c("invlpgb", _nothing),
     "C: entries lose D": _c("translate", _after(_clear_dirty)),
     "C: one entry's age is off by one": _c("translate", _after(_swap_ages)),
     "C: an announced change is not counted": _c("tables_changed", _nothing),
     "C: supervisor accesses pass for the user's": _c(
-        "translate", lambda right: lambda e, va, access, user: right(e, va, access, True)
+        "translate", lambda right: lambda e, va, access, privilege: right(e, va, access, 1)
     ),
 }
 

@@ -22,12 +22,18 @@ NAMES = {
 }
 
 
-@pytest.mark.parametrize("access", Access)
+@pytest.mark.parametrize("access", NAMES)
 def test_miss_then_hit(tables: Tables, mmu: Mmu, counted: Counted, access: Access) -> None:
     pa = tables.map(VA)
     lookups, misses = NAMES[access]
     with counted(
-        {lookups: 1, f"{misses}.miss_causes_a_walk": 1, f"{misses}.walk_completed": 1, "page_walker_loads": 4}
+        {
+            lookups: 1,
+            f"{misses}.miss_causes_a_walk": 1,
+            f"{misses}.walk_completed": 1,
+            f"{misses}.walk_completed_4k": 1,
+            "page_walker_loads": 4,
+        }
     ):
         assert mmu.translate(VA + 5, access).pa == pa + 5
     with counted({lookups: 1}):

@@ -8,7 +8,7 @@ import pytest
 from mmu._native import lib
 from mmu.errors import MmuError
 from mmu.memory import Memory
-from mmu.x86 import Access, Mmu, Outcome, WalkMode, entries, faults, registers, tlb, walk
+from mmu.x86 import Access, Mmu, Outcome, Privilege, WalkMode, entries, faults, registers, tlb, walk
 
 
 def test_reset(memory: Memory) -> None:
@@ -53,6 +53,9 @@ def test_constants_are_those_of_c(module: object) -> None:
 
 
 def test_enumerations_are_those_of_c() -> None:
-    assert [*Access] == [lib.ACCESS_READ, lib.ACCESS_WRITE, lib.ACCESS_FETCH]
+    shadow_stack = lib.ACCESS_SHSTK_READ, lib.ACCESS_SHSTK_WRITE
+    assert [*Access] == [lib.ACCESS_READ, lib.ACCESS_WRITE, lib.ACCESS_FETCH, *shadow_stack]
+    assert [*Privilege] == [lib.PRIVILEGE_SUPERVISOR, lib.PRIVILEGE_USER, lib.PRIVILEGE_IMPLICIT]
     assert [*WalkMode] == [lib.WALK_PROBE, lib.WALK_QUIET, lib.WALK_HARDWARE]
-    assert [*Outcome] == [lib.XLATE_OK, lib.XLATE_GP, lib.XLATE_PF, lib.XLATE_BAD_TABLE]
+    architectural = lib.XLATE_OK, lib.XLATE_UD, lib.XLATE_GP, lib.XLATE_PF
+    assert [*Outcome] == [*architectural, lib.XLATE_BAD_TABLE, lib.XLATE_LEGACY]

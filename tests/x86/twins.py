@@ -3,11 +3,13 @@
 
 A world of 64 frames: two PML4 tables, two of each lower kind, the rest data. Addresses, table indexes
 and entries are drawn from few values, so that they meet: in sets of the ``tiny`` TLB, in PCIDs, in tables that
-refer to themselves or lie outside RAM. Before each access the soft-flush list is taken, as its consumer would.
+refer to themselves or lie outside RAM. With five levels two PML5 tables stand above. Before each access the
+soft-flush list is taken, as its consumer would.
 """
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 from hypothesis import strategies as st
@@ -15,27 +17,37 @@ from hypothesis import strategies as st
 from mmu._native import ffi
 from mmu.events import EventRing
 from mmu.memory import Memory
-from mmu.x86 import Mmu
+from mmu.x86 import Geometry, Mmu
 from mmu.x86.entries import X86_A, X86_D, X86_G, X86_P, X86_PS, X86_RW, X86_US, X86_XD, entry_offset
 from mmu.x86.registers import (
     CR0_PG,
     CR0_WP,
+    CR4_CET,
+    CR4_LA57,
     CR4_PAE,
     CR4_PCIDE,
     CR4_PGE,
+    CR4_PKE,
+    CR4_PKS,
+    CR4_PSE,
     CR4_SMAP,
     CR4_SMEP,
+    EFER_LME,
     EFER_NXE,
+    EFER_TCE,
     RESET_CR0,
     RESET_CR4,
     RESET_EFER,
+    RESET_PAT,
     RFLAGS_AC,
+    Feature,
+    Vendor,
 )
 
 FRAMES = 64
-ROOTS, PDPTS, PDS, PTS, DATA = (1, 2), (3, 4), (5, 6), (7, 8), (9, 10, 11, 12, 13)
+PML5S, ROOTS, PDPTS, PDS, PTS, DATA = (14, 15), (1, 2), (3, 4), (5, 6), (7, 8), (9, 10, 11, 12, 13)
 OUTSIDE = FRAMES + 7
-INDEXES = {4: (0, 255, 256), 3: (0, 1), 2: (0, 1, 2), 1: (0, 1, 2, 3, 4, 5)}
+INDEXES = {5: (0, 1, 511), 4: (0, 255, 256), 3: (0, 1), 2: (0, 1, 2), 1: (0, 1, 2, 3, 4, 5)}
 BASES = (0, 1 << 30)
 TABLE = X86_P | X86_RW | X86_US
 
@@ -46,11 +58,13 @@ class Mismatch(AssertionError):
     """The engines differ."""
 
 
-def _va(indexes: tuple[int, int, int, int], offset: int) -> int:
-    va = offset
-    for level, index in zip((4, 3, 2, 1), indexes, strict=True):
+def _va(indexes: tuple[int, ...], offset: int) -> int:
+    """The canonical address of four indexes, or of five, the first that of the PML5E."""
+    va, levels = offset, len(indexes)
+    for level, index in zip(range(levels, 0, -1), indexes, strict=True):
         va |= index << (12 + 9 * (level - 1))
-    return va | (0xFFFF << 48 if va >> 47 & 1 else 0)
+    unused = 64 - 12 - 9 * levels
+    return va | ((1 << unused) - 1 << 64 - unused if va >> 63 - unused & 1 else 0)
 
 
 def _weighted(*choices: tuple[int, st.SearchStrategy[Any]]) -> st.SearchStrategy[Any]:
@@ -67,20 +81,28 @@ near = st.builds(
     st.sampled_from((0, 8, 0xFFF)),
 )
 far = st.builds(_va, st.tuples(*(st.sampled_from(INDEXES[level]) for level in (4, 3, 2, 1))), st.just(0))
-illegal = st.sampled_from((1 << 47, 0xFFFF_7FFF_FFFF_F000, 1 << 63))
-vas = _weighted((15, near), (4, far), (1, illegal))
-accesses = st.sampled_from((0, 0, 1, 1, 2))
-users = st.sampled_from((True, True, True, False))
+wide = st.builds(_va, st.tuples(*(st.sampled_from(INDEXES[level]) for level in (5, 4, 3, 2, 1))), st.just(0))
+illegal = st.sampled_from((1 << 47, 0xFFFF_7FFF_FFFF_F000, 1 << 56, 1 << 63))
+vas = _weighted((15, near), (4, far), (2, wide), (1, illegal))
+accesses = st.sampled_from((0, 0, 0, 1, 1, 1, 2, 2, 3, 4))
+users = st.sampled_from((1, 1, 1, 1, 1, 0, 0, 2))
 flags = st.lists(
     st.sampled_from(
         (X86_P, X86_RW, X86_RW, X86_US, X86_US, X86_A, X86_D, X86_PS, X86_G, X86_G, X86_XD, X86_XD)
-        + (1 << 12, 1 << 20, 1 << 36, 1 << 51)
+        + (1 << 3, 1 << 4, 1 << 12, 1 << 20, 1 << 36, 1 << 51, 1 << 59, 1 << 59, *[X86_RW | X86_D] * 4)
     ),
     max_size=2,
     unique=True,
-).map(lambda bits: TABLE ^ sum(bits))
-cr4s = st.lists(st.sampled_from((CR4_PAE, CR4_PCIDE, CR4_PGE, CR4_SMEP, CR4_SMAP)), max_size=3).map(
-    lambda bits: RESET_CR4 ^ sum(set(bits))
+).map(lambda bits: TABLE ^ functools.reduce(int.__or__, bits, 0))
+cr4_bits = (
+    *(CR4_PAE, CR4_PCIDE, CR4_PGE, CR4_PSE, CR4_SMEP, CR4_SMAP, CR4_LA57),
+    *(CR4_PKE, CR4_PKE, CR4_PKS, CR4_CET, CR4_CET),
+)
+cr4s = st.lists(st.sampled_from(cr4_bits), max_size=3).map(lambda bits: RESET_CR4 ^ sum(set(bits)))
+keys = st.sampled_from((0, 0b0100, 0b1000, 0b0001, 0b0010, 1 << 32))
+pats = st.sampled_from((RESET_PAT, 0x0606_0606_0606_0606, 0x0105_0007_0406_0001, 2, 1 << 63))
+efers = st.sampled_from(
+    (RESET_EFER, RESET_EFER, RESET_EFER ^ EFER_NXE, RESET_EFER | EFER_TCE, RESET_EFER ^ EFER_LME)
 )
 
 
@@ -88,7 +110,7 @@ def _edit(level: int, which: int, index: int, frame: int, bits: int, announce: b
     return ("edit", level, which, index, frame, bits, announce)
 
 
-_TARGETS = {4: PDPTS, 3: PDS, 2: PTS, 1: DATA}
+_TARGETS = {5: ROOTS, 4: PDPTS, 3: PDS, 2: PTS, 1: DATA}
 
 
 def _edits(level: int) -> st.SearchStrategy[Op]:
@@ -110,19 +132,40 @@ def _op(name: str, *args: Any) -> st.SearchStrategy[Op]:
     )
 
 
-edits = _weighted((5, _edits(1)), (2, _edits(2)), (1, _edits(3)), (1, _edits(4)))
+edits = _weighted((5, _edits(1)), (2, _edits(2)), (1, _edits(3)), (1, _edits(4)), (1, _edits(5)))
 invalidating = _weighted(
     (3, _op("invlpg", vas)),
     (4, _op("invpcid", (0, 0, 0, 1, 2, 3, 4), (0, 0, 1, 1, 2, 2, 0x1000), vas)),
     (4, _op("cr3", ROOTS, (0, 1, 2), (False, True, True))),
-    (1, _op("write_cr4", cr4s)),
+    (2, _op("write_cr4", cr4s)),
+    (
+        2,
+        _op(
+            "invlpgb",
+            st.builds(int.__or__, vas.map(lambda va: va & -4096), st.integers(0, 63)),
+            (0, 1, 7, 8, 1 << 31),
+            (0, 1, 1 << 16, 2 << 16, 1 << 28),
+        ),
+    ),
     (1, _op("write_cr0", (RESET_CR0, RESET_CR0, RESET_CR0 ^ CR0_WP, RESET_CR0 ^ CR0_PG))),
     (1, _op("flush_all")),
 )
 rarely = _weighted(
     (3, _op("tables_changed")),
     (1, _op("soft_flush", vas, (1, 2, 20, 34))),
-    (1, _op("set", ("efer",), (RESET_EFER, RESET_EFER ^ EFER_NXE))),
+    (2, _op("write_efer", efers)),
+    (2, _op("write_pkru", keys)),
+    (2, _op("write_pkrs", keys)),
+    (1, _op("write_pat", pats)),
+    (1, _op("set", ("vendor",), tuple(map(int, Vendor)))),
+    (
+        1,
+        _op(
+            "set",
+            ("features",),
+            tuple(int(~Feature(0) & ~gone) for gone in (Feature(0), Feature(0), *Feature)),
+        ),
+    ),
     (1, _op("set", ("rflags",), (0, RFLAGS_AC))),
     (1, _op("set", ("maxphyaddr",), (36, 46, 52))),
     (1, _op("set", ("exact",), (0, 1, 1, 1))),
@@ -137,33 +180,51 @@ ops = _weighted(
     (10, invalidating),
     (5, rarely),
 )
-scripts = st.tuples(st.sampled_from(BASES), st.lists(ops, min_size=30, max_size=140))
+more = st.sampled_from((0, CR4_CET | CR4_SMAP, CR4_CET | CR4_PKE | CR4_PKS))
+starts = st.tuples(
+    _op("write_cr4", st.builds(int.__or__, cr4s, more)), _op("set", ("rflags",), (0, RFLAGS_AC))
+)
+scripts = st.tuples(
+    st.sampled_from(BASES),
+    st.builds(lambda start, rest: [*start, *rest], starts, st.lists(ops, min_size=30, max_size=140)),
+)
 
 
 class Twins:
     """One C and one Python engine in the same state."""
 
-    def __init__(self, base: int = 0, geometry: str = "tiny") -> None:
+    def __init__(self, base: int = 0, geometry: str | Geometry = "tiny", levels: int = 4) -> None:
         self.base = base
+        self.levels = levels
         self.mmus = [self._make(engine, geometry) for engine in ("c", "python")]
         self.check("start")
 
-    def _make(self, engine: str, geometry: str) -> Mmu:
+    def _make(self, engine: str, geometry: str | Geometry) -> Mmu:
         memory = Memory(FRAMES << 12, base=self.base)
         ring = EventRing(1 << 12)
         ring.enable()
-        mmu = Mmu(memory, geometry=geometry, engine=engine, exact=True, ring=ring)
-        for level, tables, targets in ((4, ROOTS, PDPTS), (3, PDPTS, PDS), (2, PDS, PTS), (1, PTS, DATA)):
+        mmu = Mmu(memory, geometry=geometry, engine=engine, exact=True, ring=ring, levels=self.levels)
+        for level, tables, targets in (
+            (5, PML5S, ROOTS),
+            (4, ROOTS, PDPTS),
+            (3, PDPTS, PDS),
+            (2, PDS, PTS),
+            (1, PTS, DATA),
+        ):
             for which in (0, 1):
                 for i, index in enumerate(INDEXES[level]):
                     hole = level <= 2 and index == INDEXES[level][-1]
                     entry = self.pa(targets[(which + i) % len(targets)]) | (0 if hole else TABLE)
                     memory.write_u64(self.pa(tables[which]) + index * 8, entry)
-        mmu.write_cr3(self.pa(ROOTS[0]))
+        mmu.write_cr3(self.pa(self._top(ROOTS[0])))
         return mmu
 
     def pa(self, frame: int) -> int:
         return self.base + (frame << 12)
+
+    def _top(self, root: int) -> int:
+        """The frame that CR3 names for one of ROOTS: itself, or its PML5."""
+        return root if self.levels == 4 else PML5S[ROOTS.index(root)]
 
     def close(self) -> None:
         for mmu in self.mmus:
@@ -192,7 +253,7 @@ class Twins:
             return self._edit(mmu, *args)
         if name == "cr3":
             root, pcid, keep = args
-            return mmu.write_cr3(self.pa(root) | pcid | (1 << 63 if keep else 0))
+            return mmu.write_cr3(self.pa(self._top(root)) | pcid | (1 << 63 if keep else 0))
         if name == "set":
             return setattr(mmu.c, *args)
         return getattr(mmu, name)(*args)
@@ -200,7 +261,7 @@ class Twins:
     def _edit(
         self, mmu: Mmu, level: int, which: int, index: int, frame: int, bits: int, announce: bool
     ) -> None:
-        table = {4: ROOTS, 3: PDPTS, 2: PDS, 1: PTS}[level][which]
+        table = {5: PML5S, 4: ROOTS, 3: PDPTS, 2: PDS, 1: PTS}[level][which]
         pa = self.pa(table) + entry_offset(index << (12 + 9 * (level - 1)), level)
         mmu.memory.write_u64(pa, self.pa(frame) | bits)
         if announce:

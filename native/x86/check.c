@@ -1,0 +1,605 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The stale-translation checker.
+ *
+ * It keeps a copy of each table that a walk has read.  Where memory differs from the copy, an entry was
+ * changed: if a processor may have cached the old one, and could do harm with it, its addresses become a
+ * stale range, until an invalidation that the manuals say is enough (SDM vol. 3A 4.10.4) takes it
+ * away.  So a range stands for whatever any processor may hold, speculative entries and
+ * entries of upper levels included, not only for what the model's few places happen to hold.
+ *
+ * An access to a stale range is told: as a use, if the model itself translated by the old entry; else
+ * as one that another processor, with more places or other luck, may have made.
+ *
+ * What needs no invalidation (SDM vol. 3A 4.10.4.3) makes no range: an entry that was not present,
+ * rights given, A cleared.  At worst such a change costs a spurious fault, or an A that is not set.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "x86/internal.h"
+
+#define NR_CHAINS 65536		/* a power of two */
+#define NONE 0xffffffff
+#define ENTRIES 512
+
+/* A table as it was when last looked at. */
+struct shadow {
+	struct shadow *next;		/* of its level */
+	struct shadow *alias;		/* the same frame, used at another place */
+	u64 pfn;
+	u64 va;				/* of its first entry */
+	u32 level;
+	u32 nr_freed;			/* how often its frame had been freed */
+	u32 only_global;		/* 1: of its translations processors have the global ones only */
+	u32 nr_pcids;
+	u16 pcid[CHECK_MAX_PCIDS];
+	u64 entry[ENTRIES];
+	u32 entry_nr_freed[ENTRIES];	/* how often what the entry leads to had been freed */
+};
+
+struct check_inside {
+	struct shadow *level[6];
+	struct shadow **by_frame;	/* by frame index */
+	u32 *nr_freed;			/* by frame index: struct memory.nr_freed */
+	u64 nr_frames;
+	u32 chain[NR_CHAINS];
+	u32 free;			/* first of the ranges not in use */
+	bool met;			/* the access under way is to a stale range: */
+	struct stale_range meets;
+	struct stale_range range[CHECK_MAX_RANGES];
+	struct check_where filled[TLB_MAX_ENTRIES];
+};
+
+static void *map_lazily(u64 size)
+{
+	void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	return p == MAP_FAILED ? NULL : p;
+}
+
+/* Put all ranges on the list of those not in use. */
+static void forget_ranges(struct tlb_check *check)
+{
+	struct check_inside *in = check->inside;
+
+	memset(in->chain, 0xff, sizeof(in->chain));
+	for (u32 i = 0; i < CHECK_MAX_RANGES; i++)
+		in->range[i].next = i + 1 < CHECK_MAX_RANGES ? i + 1 : NONE;
+	in->free = 0;
+	check->nr_ranges = 0;
+}
+
+int check_begin(struct mmu_unit *u)
+{
+	struct tlb_check *check = calloc(1, sizeof(*check));
+	struct check_inside *in = calloc(1, sizeof(*in));
+
+	if (!check || !in)
+		goto out;
+	check->inside = in;
+	in->nr_frames = u->ram->nr_pages;
+	in->by_frame = map_lazily(in->nr_frames * sizeof(*in->by_frame));
+	in->nr_freed = map_lazily(in->nr_frames * sizeof(*in->nr_freed));
+	if (!in->by_frame || !in->nr_freed)
+		goto out;
+	for (u32 i = 0; i < TLB_MAX_ENTRIES; i++)
+		in->filled[i].rip = in->filled[i].instruction = CHECK_NOWHERE;
+	check->now.rip = CHECK_NOWHERE;
+	check->now.instruction = CHECK_NOWHERE;
+	check->now.cpu = u->cpu;
+	check->every_access = 1;
+	forget_ranges(check);
+	u->ram->nr_freed = in->nr_freed;
+	u->check = check;
+	return 0;
+out:
+	if (in && in->by_frame)
+		munmap(in->by_frame, in->nr_frames * sizeof(*in->by_frame));
+	free(in);
+	free(check);
+	return -ENOMEM;
+}
+
+void check_end(struct mmu_unit *u)
+{
+	struct tlb_check *check = u->check;
+
+	if (!check)
+		return;
+	for (u32 level = 1; level <= 5; level++)
+		for (struct shadow *s = check->inside->level[level], *next; s; s = next) {
+			next = s->next;
+			free(s);
+		}
+	if (u->ram->nr_freed == check->inside->nr_freed)
+		u->ram->nr_freed = NULL;
+	munmap(check->inside->by_frame, check->inside->nr_frames * sizeof(*check->inside->by_frame));
+	munmap(check->inside->nr_freed, check->inside->nr_frames * sizeof(*check->inside->nr_freed));
+	free(check->inside);
+	free(check);
+	u->check = NULL;
+}
+
+/* ---- ranges ---- */
+
+static u32 nr_freed_of(const struct mmu_unit *u, u64 pa)
+{
+	return memory_holds(u->ram, pa) ? u->ram->nr_freed[MEMORY_PAGE_INDEX(u->ram, pa >> PAGE_SHIFT)] : 0;
+}
+
+/* The chain of ranges of level that va lies in. */
+static u32 *chain_of(struct check_inside *in, u64 va, u32 level, u32 table)
+{
+	u64 key = (va >> (12 + 9 * (level - 1))) * 16 + level * 2 + table;
+
+	return &in->chain[key * 0x9e3779b97f4a7c15 >> 48 & (NR_CHAINS - 1)];
+}
+
+static bool is_of(const struct stale_range *r, u64 va, u32 level, u32 table)
+{
+	return r->level == level && r->table == table && vpn_of(r->va, level) == vpn_of(va, level);
+}
+
+/* The range of just this kind for a PCID, or NULL. */
+static struct stale_range *find_range(struct tlb_check *check, u64 va, u32 level, u32 table, u16 pcid)
+{
+	struct check_inside *in = check->inside;
+
+	for (u32 i = *chain_of(in, va, level, table); i != NONE; i = in->range[i].next)
+		if (is_of(&in->range[i], va, level, table) && (in->range[i].pcid == pcid || in->range[i].global))
+			return &in->range[i];
+	return NULL;
+}
+
+/* Note *new; a range that is known keeps its first, older, translation. */
+static void add_range(struct mmu_unit *u, const struct stale_range *new)
+{
+	struct tlb_check *check = u->check;
+	struct check_inside *in = check->inside;
+	u32 *chain = chain_of(in, new->va, new->level, new->table), number = in->free;
+
+	if (find_range(check, new->va, new->level, new->table, new->pcid))
+		return;
+	if (number == NONE) {
+		check->lost++;
+		return;
+	}
+	in->free = in->range[number].next;
+	in->range[number] = *new;
+	in->range[number].next = *chain;
+	*chain = number;
+	check->nr_ranges++;
+}
+
+/* Which ranges an invalidation takes. */
+struct drop {
+	bool tables, pages;	/* kinds */
+	bool all;		/* else only those that va lies in */
+	u64 va;
+	u16 pcid;
+	u32 what;		/* DROP_* */
+};
+
+static bool falls(const struct stale_range *r, const struct drop *drop)
+{
+	if (!(r->table ? drop->tables : drop->pages))
+		return false;
+	if (!drop->all && !is_of(r, drop->va, r->level, r->table))
+		return false;
+	return r->global ? drop->what & DROP_GLOBAL : r->pcid == drop->pcid || drop->what & DROP_ANY_PCID;
+}
+
+static void drop_in_chain(struct tlb_check *check, u32 *link, const struct drop *drop)
+{
+	struct check_inside *in = check->inside;
+
+	while (*link != NONE) {
+		u32 number = *link;
+		struct stale_range *r = &in->range[number];
+
+		if (!falls(r, drop)) {
+			link = &r->next;
+			continue;
+		}
+		*link = r->next;
+		r->next = in->free;
+		in->free = number;
+		check->nr_ranges--;
+	}
+}
+
+static void drop_ranges(struct tlb_check *check, const struct drop *drop)
+{
+	struct check_inside *in = check->inside;
+
+	if (!check->nr_ranges)
+		return;
+	if (drop->all) {
+		for (u32 i = 0; i < NR_CHAINS; i++)
+			drop_in_chain(check, &in->chain[i], drop);
+		return;
+	}
+	for (u32 level = 1; level <= 5; level++)
+		for (u32 table = 0; table < 2; table++)
+			drop_in_chain(check, chain_of(in, drop->va, level, table), drop);
+}
+
+/* ---- tables ---- */
+
+static bool is_leaf(u64 entry, u32 level)
+{
+	return level == 1 || (level <= 3 && entry & X86_PS);
+}
+
+/* May a processor that goes on using old do what new does not say (SDM vol. 3A 4.10.4.2, 4.10.4.3)? */
+static bool needs_flush(u64 old, u64 new, u32 level)
+{
+	u64 differ = old ^ new, always = X86_ADDR_MASK | (level > 1 ? X86_PS : 0);
+
+	if (!(old & X86_P))
+		return false;
+	if (!(new & X86_P))
+		return true;
+	if (is_leaf(old, level))
+		always |= X86_G | X86_PCD | X86_PWT | 15ull << X86_PK_SHIFT | (level == 1 ? X86_PAT : 0);
+	if (differ & always || old & ~new & (X86_RW | X86_US) || new & ~old & X86_XD)
+		return true;
+	return is_leaf(old, level) && old & ~new & X86_D;
+}
+
+/* Where the entry was changed: by the guest's own store, if there was one. */
+static struct check_where where_changed(const struct tlb_check *check, u64 entry_pa)
+{
+	for (u32 i = 0; i < CHECK_NR_STORES && i < check->nr_stores; i++)
+		if (check->store[i].detail == entry_pa)
+			return check->store[i];
+	return check->now;
+}
+
+static struct shadow *shadow_of(struct mmu_unit *u, u64 table, u32 level, u64 va)
+{
+	struct shadow *s;
+
+	if (!memory_holds(u->ram, table))
+		return NULL;
+	s = u->check->inside->by_frame[MEMORY_PAGE_INDEX(u->ram, table >> PAGE_SHIFT)];
+	while (s && (s->level != level || s->va != va))
+		s = s->alias;
+	return s;
+}
+
+/* The table that an entry led to is out of the way: what processors have from it, they may keep. */
+static void orphan(struct mmu_unit *u, const struct stale_range *from, u64 table)
+{
+	struct shadow *s = shadow_of(u, table, from->level - 1, from->va);
+	struct stale_range range = *from;
+
+	if (!s)
+		return;
+	range.level = s->level;
+	for (u32 i = 0; i < ENTRIES; i++) {
+		u64 entry = s->entry[i];
+
+		if (!(entry & X86_P))
+			continue;
+		range.va = s->va + i * level_size(s->level);
+		range.old = entry;
+		range.nr_freed = s->entry_nr_freed[i];
+		range.table = !is_leaf(entry, s->level);
+		range.global = !range.table && entry & X86_G && u->cr4 & CR4_PGE;
+		add_range(u, &range);
+		if (range.table)
+			orphan(u, &range, entry & X86_ADDR_MASK);
+	}
+}
+
+/* Entry number i of *s has become new. */
+static void entry_changed(struct mmu_unit *u, const struct shadow *s, u32 i, u64 new)
+{
+	u64 old = s->entry[i], entry_pa = (s->pfn << PAGE_SHIFT) + i * 8;
+	struct stale_range range = {
+		.va = s->va + i * level_size(s->level),
+		.entry_pa = entry_pa,
+		.old = old,
+		.new = new,
+		.changed = where_changed(u->check, entry_pa),
+		.nr_freed = s->entry_nr_freed[i],
+		.level = s->level,
+		.table = !is_leaf(old, s->level),
+	};
+
+	range.global = !range.table && old & X86_G && u->cr4 & CR4_PGE;
+	if (!needs_flush(old, new, s->level) || (s->only_global && !range.global))
+		return;
+	for (u32 n = 0; n < s->nr_pcids; n++) {
+		range.pcid = s->pcid[n];
+		add_range(u, &range);
+		if (range.table)
+			orphan(u, &range, old & X86_ADDR_MASK);
+	}
+}
+
+/* Forget *s, whose frame was freed; *link points to it. */
+static void drop_shadow(struct mmu_unit *u, struct shadow **link)
+{
+	struct shadow *s = *link;
+	struct shadow **alias = &u->check->inside->by_frame[MEMORY_PAGE_INDEX(u->ram, s->pfn)];
+
+	while (*alias != s)
+		alias = &(*alias)->alias;
+	*alias = s->alias;
+	*link = s->next;
+	free(s);
+}
+
+/* Copy an entry, and how often what it leads to was freed so far. */
+static void copy_entry(struct mmu_unit *u, struct shadow *s, u32 i, u64 entry)
+{
+	s->entry[i] = entry;
+	if (entry & X86_P)
+		s->entry_nr_freed[i] = nr_freed_of(u, entry & X86_ADDR_MASK);
+}
+
+/* Compare tables with their copies: those above first, which decide what becomes of those below. */
+void check_sync(struct mmu_unit *u)
+{
+	struct check_inside *in = u->check->inside;
+
+	u->check->changed = 0;
+	for (u32 level = 5; level >= 1; level--)
+		for (struct shadow **link = &in->level[level]; *link;) {
+			struct shadow *s = *link;
+			const u64 *now = pa_to_host(u->ram, s->pfn << PAGE_SHIFT);
+
+			if (nr_freed_of(u, s->pfn << PAGE_SHIFT) != s->nr_freed) {
+				drop_shadow(u, link);
+				continue;
+			}
+			link = &s->next;
+			if (likely(!memcmp(now, s->entry, sizeof(s->entry))))
+				continue;
+			for (u32 i = 0; i < ENTRIES; i++) {
+				if (now[i] == s->entry[i])
+					continue;
+				entry_changed(u, s, i, now[i]);
+				if ((now[i] ^ s->entry[i]) & (X86_ADDR_MASK | X86_P))
+					copy_entry(u, s, i, now[i]);
+				else
+					s->entry[i] = now[i];
+			}
+		}
+}
+
+static void add_shadow(struct mmu_unit *u, u64 table, u32 level, u64 va, u16 pcid)
+{
+	struct check_inside *in = u->check->inside;
+	struct shadow **by_frame = &in->by_frame[MEMORY_PAGE_INDEX(u->ram, table >> PAGE_SHIFT)];
+	struct shadow *s = malloc(sizeof(*s));
+
+	if (!s) {
+		u->check->lost++;
+		return;
+	}
+	*s = (struct shadow){
+		.next = in->level[level], .alias = *by_frame, .pfn = table >> PAGE_SHIFT, .va = va, .level = level,
+		.nr_freed = nr_freed_of(u, table), .nr_pcids = 1, .pcid = { pcid },
+	};
+	for (u32 i = 0; i < ENTRIES; i++)
+		copy_entry(u, s, i, ((const u64 *)pa_to_host(u->ram, table))[i]);
+	in->level[level] = s;
+	*by_frame = s;
+}
+
+static bool has_global(const struct shadow *s)
+{
+	for (u32 i = 0; i < ENTRIES; i++)
+		if ((s->entry[i] & (X86_P | X86_G)) == (X86_P | X86_G) && is_leaf(s->entry[i], s->level))
+			return true;
+	return false;
+}
+
+/* A PCID's entries are all gone: nothing more of its tables is known until a walk reads them again. */
+static void forget_pcid(struct mmu_unit *u, u16 pcid, u32 what)
+{
+	struct check_inside *in = u->check->inside;
+
+	for (u32 level = 1; level <= 5; level++)
+		for (struct shadow **link = &in->level[level]; *link;) {
+			struct shadow *s = *link;
+
+			for (u32 i = 0; i < s->nr_pcids; i++)
+				if (s->pcid[i] == pcid || what & DROP_ANY_PCID)
+					s->pcid[i--] = s->pcid[--s->nr_pcids];
+			if (s->nr_pcids) {
+				link = &s->next;
+			} else if (!(what & DROP_GLOBAL) && u->cr4 & CR4_PGE && has_global(s)) {
+				s->only_global = 1;
+				s->pcid[s->nr_pcids++] = pcid;
+				link = &s->next;
+			} else {
+				drop_shadow(u, link);
+			}
+		}
+}
+
+void check_table(struct mmu_unit *u, u64 table, u32 level, u64 va)
+{
+	u64 first = va & ~(ENTRIES * level_size(level) - 1);
+	struct shadow *s = shadow_of(u, table, level, first);
+	u16 pcid = current_pcid(u);
+
+	if (!s || s->nr_freed != nr_freed_of(u, table)) {
+		add_shadow(u, table, level, first, pcid);
+		return;
+	}
+	s->only_global = 0;
+	for (u32 i = 0; i < s->nr_pcids; i++)
+		if (s->pcid[i] == pcid)
+			return;
+	if (s->nr_pcids < CHECK_MAX_PCIDS)
+		s->pcid[s->nr_pcids++] = pcid;
+	else
+		u->check->lost++;
+}
+
+void check_set_ad(struct mmu_unit *u, u64 entry_pa, u64 entry)
+{
+	struct shadow *s = u->check->inside->by_frame[MEMORY_PAGE_INDEX(u->ram, entry_pa >> PAGE_SHIFT)];
+
+	for (; s; s = s->alias)
+		if ((s->entry[entry_pa / 8 % ENTRIES] | X86_A | X86_D) == (entry | X86_A | X86_D))
+			s->entry[entry_pa / 8 % ENTRIES] = entry;
+}
+
+void check_store(struct mmu_unit *u, u64 pa)
+{
+	struct tlb_check *check = u->check;
+	struct check_where *store = &check->store[check->nr_stores++ % CHECK_NR_STORES];
+
+	*store = check->now;
+	store->by = CHECK_BY_STORE;
+	store->detail = pa & ~7ull;
+	check->changed = 1;
+}
+
+/* ---- what the TLB is told ---- */
+
+void check_filled(struct mmu_unit *u, u32 number)
+{
+	u->check->inside->filled[number] = u->check->now;
+}
+
+void check_copied(struct mmu_unit *u, u32 number, u32 from)
+{
+	u->check->inside->filled[number] = u->check->inside->filled[from];
+}
+
+void check_drop_page(struct mmu_unit *u, u64 va, u16 pcid, u32 what)
+{
+	const struct drop drop = { .pages = true, .va = va, .pcid = pcid, .what = what };
+
+	check_sync(u);
+	drop_ranges(u->check, &drop);
+}
+
+void check_drop_context(struct mmu_unit *u, u16 pcid, u32 what)
+{
+	const struct drop drop = { .tables = true, .pages = true, .all = true, .pcid = pcid, .what = what };
+
+	check_sync(u);
+	drop_ranges(u->check, &drop);
+	forget_pcid(u, pcid, what);
+}
+
+void check_drop_tables(struct mmu_unit *u, u64 va, u32 only_va, u16 pcid, u32 what)
+{
+	const struct drop drop = { .tables = true, .all = !only_va, .va = va, .pcid = pcid, .what = what };
+
+	check_sync(u);
+	drop_ranges(u->check, &drop);
+}
+
+/* ---- uses ---- */
+
+/* The stale range that an access to va may run into: a page's first, then those of the levels above. */
+static struct stale_range *range_at(struct tlb_check *check, u64 va, u16 pcid)
+{
+	struct stale_range *r;
+
+	for (u32 level = 1; level <= 3; level++)
+		if ((r = find_range(check, va, level, 0, pcid)))
+			return r;
+	for (u32 level = 2; level <= 5; level++)
+		if ((r = find_range(check, va, level, 1, pcid)))
+			return r;
+	return NULL;
+}
+
+void check_before(struct mmu_unit *u, u64 va, u32 access)
+{
+	struct tlb_check *check = u->check;
+	const struct stale_range *r;
+	struct tlb_entry *e;
+
+	if (check->every_access || check->changed)
+		check_sync(u);
+	r = check->nr_ranges ? range_at(check, va, current_pcid(u)) : NULL;
+	check->inside->met = r;
+	if (likely(!r))
+		return;
+	check->inside->meets = *r;	/* a page fault will drop it */
+	e = mmu_resident(u, va, access);
+	if (!e)
+		psc_start(u, va, &e);
+	check->served = e ? e - u->tlb.entry + 1 : 0;
+}
+
+/* Did, or might, the old translation give the access something that the tables do not? */
+static bool harms(const struct stale_range *r, u32 access, u64 pa, const struct walk *now)
+{
+	if (now->result != XLATE_OK || now->pa != pa)
+		return true;
+	return access == ACCESS_WRITE && !r->table && r->old & X86_D && !now->dirty;
+}
+
+/* Where the old translation leads, if that can be told. */
+static u64 old_address(const struct stale_range *r, u64 va)
+{
+	u64 offset = level_size(r->level) - 1;
+
+	return r->table ? CHECK_NOWHERE : (r->old & X86_ADDR_MASK & ~offset) | (va & offset);
+}
+
+/* Tell the first use of its kind of a range. */
+static void tell(struct mmu_unit *u, u64 va, u32 access, u32 privilege, u32 used)
+{
+	struct tlb_check *check = u->check;
+	const struct stale_range *r = &check->inside->meets;
+	struct stale_range *live = find_range(check, r->va, r->level, r->table, r->pcid);
+	struct stale_use *use = &check->use[check->nr_uses];
+
+	if (r->told >> used & 1 || check->nr_uses == CHECK_MAX_USES)
+		return;
+	if (live)
+		live->told |= 1 << used;
+	*use = (struct stale_use){
+		.range = *r, .at = check->now, .va = va, .access = access, .privilege = privilege, .used = used,
+		.freed = nr_freed_of(u, r->old & X86_ADDR_MASK) != r->nr_freed,
+	};
+	use->filled.rip = CHECK_NOWHERE;
+	use->filled.instruction = CHECK_NOWHERE;
+	if (used && check->served)
+		use->filled = check->inside->filled[check->served - 1];
+	check->nr_uses++;
+}
+
+void check_after(struct mmu_unit *u, u64 va, u32 access, u32 privilege, const struct translation *t)
+{
+	struct tlb_check *check = u->check;
+	const struct stale_range *r = &check->inside->meets;
+	struct walk now;
+
+	if (likely(!check->inside->met))
+		return;
+	mmu_walk(u, va, access, privilege, WALK_PROBE, &now);
+	if (t->result == XLATE_OK && harms(r, access, t->pa, &now)) {
+		check->nr_used++;
+		tell(u, va, access, privilege, 1);
+	} else if (harms(r, access, old_address(r, va), &now)) {
+		check->nr_may++;
+		tell(u, va, access, privilege, 0);
+	}
+}
+
+u32 mmu_translate_checked(struct mmu_unit *u, u64 va, u32 access, u32 privilege, struct translation *t)
+{
+	u32 result;
+
+	check_before(u, va, access);
+	result = mmu_translate(u, va, access, privilege, t);
+	check_after(u, va, access, privilege, t);
+	return result;
+}

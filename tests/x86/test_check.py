@@ -1,0 +1,381 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Rule: a changed entry that a processor may still use is told at its first use, until an invalidation the manuals
+call sufficient (SDM 4.10.4.2); changes that need none are never told (SDM 4.10.4.3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from mmu.memory import Memory
+from mmu.x86 import Access, Mmu, Outcome, Vendor
+from mmu.x86.check import ChangedBy, StaleUse
+from mmu.x86.entries import (
+    X86_A,
+    X86_ADDR_MASK,
+    X86_D,
+    X86_G,
+    X86_P,
+    X86_PK_SHIFT,
+    X86_PWT,
+    X86_RW,
+    X86_US,
+    X86_XD,
+)
+from mmu.x86.invalidate import INVLPGB_FINAL_ONLY, INVLPGB_VA
+from mmu.x86.registers import CR4_PGE, EFER_TCE
+from tests.x86.tables import USER, VA, Tables
+
+FAR = VA + (1 << 21)
+"""Under another PDE."""
+
+
+@pytest.fixture(params=["c", "python"])
+def mmu(request: pytest.FixtureRequest) -> Iterator[Mmu]:
+    memory = Memory(64 << 20)
+    mmu = Mmu(memory, geometry="tiny", engine=request.param, exact=True, check=True)
+    mmu.c.vendor = Vendor.AMD  # which makes no spurious faults
+    yield mmu
+    assert mmu.check is not None
+    assert mmu.check.lost == 0
+    mmu.check.close()
+    memory.close()
+
+
+def uses(mmu: Mmu) -> list[StaleUse]:
+    assert mmu.check is not None
+    return mmu.check.uses()
+
+
+def evict(tables: Tables, mmu: Mmu) -> None:
+    """Push whatever there is out of every array, the paging-structure caches included."""
+    for i in range(1, 12):
+        va = VA - (i << 39)
+        tables.map(va)
+        mmu.translate(va, Access.READ)
+        mmu.translate(va, Access.FETCH)
+    assert mmu.resident(VA) is None
+
+
+def test_nothing_changed_nothing_told(tables: Tables, mmu: Mmu) -> None:
+    for va in (VA, VA + 4096, FAR):
+        tables.map(va)
+        for access in (Access.READ, Access.WRITE, Access.FETCH):
+            mmu.translate(va, access)
+    assert uses(mmu) == []
+
+
+class TestUsed:
+    """The model itself translated by the old entry."""
+
+    def test_an_unmapped_page(self, tables: Tables, mmu: Mmu) -> None:
+        pa = tables.map(VA)
+        mmu.translate(VA, Access.READ)
+        old = tables.get(VA, 1)
+        tables.put(VA, 1, 0)
+        assert mmu.translate(VA + 8, Access.READ).pa == pa + 8
+        (use,) = uses(mmu)
+        assert use.used and use.va == VA + 8 and use.access == Access.READ
+        assert (use.level, use.table, use.old, use.new) == (1, False, old, 0)
+        assert use.entry_pa == tables.entry_pa(VA, 1)
+        assert not use.freed
+        assert use.missing.startswith(f"INVLPG {VA:#x}, or MOV CR3, for PCID 0x0 on CPU 0")
+
+    def test_a_remapped_page(self, tables: Tables, mmu: Mmu) -> None:
+        tables.map(VA)
+        mmu.translate(VA, Access.WRITE)
+        tables.map(VA)
+        mmu.translate(VA, Access.WRITE)
+        assert [use.used for use in uses(mmu)] == [True]
+
+    def test_a_page_made_read_only(self, tables: Tables, mmu: Mmu) -> None:
+        """The write is told; a read, which both allow, is not."""
+        tables.map(VA)
+        mmu.translate(VA, Access.WRITE)
+        tables.change(VA, 1, clear=X86_RW)
+        mmu.translate(VA, Access.READ)
+        assert uses(mmu) == []
+        mmu.translate(VA, Access.WRITE)
+        assert [use.access for use in uses(mmu)] == [Access.WRITE]
+
+    def test_a_cleared_dirty_bit(self, tables: Tables, mmu: Mmu) -> None:
+        """The write goes through the entry that has D, and memory is not told: the page's data will be lost."""
+        tables.map(VA)
+        mmu.translate(VA, Access.WRITE)
+        tables.change(VA, 1, clear=X86_D)
+        mmu.translate(VA, Access.WRITE)
+        assert not tables.get(VA, 1) & X86_D
+        assert [use.used for use in uses(mmu)] == [True]
+
+    def test_through_a_paging_structure_cache(self, tables: Tables, mmu: Mmu) -> None:
+        """The PDE leads elsewhere now; the cached one still leads to the old table."""
+        tables.map(VA)
+        old = tables.map(VA + 4096)
+        mmu.translate(VA, Access.READ)
+        tables.put(VA, 2, 0)
+        tables.map(VA + 4096)
+        assert mmu.translate(VA + 4096, Access.READ).pa == old
+        used = [use for use in uses(mmu) if use.used]
+        assert used, "the walk that began at the stale PDE"
+
+    def test_a_freed_frame(self, tables: Tables, mmu: Mmu) -> None:
+        pa = tables.map(VA)
+        mmu.translate(VA, Access.READ)
+        tables.put(VA, 1, 0)
+        mmu.memory.free_pages(pa >> 12)
+        mmu.translate(VA, Access.READ)
+        (use,) = uses(mmu)
+        assert use.used and use.freed
+        assert "whose frame was freed" in str(use)
+
+    def test_a_freed_table(self, tables: Tables, mmu: Mmu) -> None:
+        tables.map(VA)
+        mmu.translate(VA, Access.READ)
+        table = tables.get(VA, 2) & X86_ADDR_MASK
+        tables.put(VA, 2, 0)
+        mmu.memory.free_pages(table >> 12)
+        mmu.translate(VA + 4096, Access.READ)
+        assert [(use.table, use.freed) for use in uses(mmu)] == [(True, True)]
+
+    @pytest.mark.parametrize("level", [2, 3])
+    def test_large_pages(self, tables: Tables, mmu: Mmu, level: int) -> None:
+        tables.map(VA, level=level)
+        mmu.translate(VA, Access.READ)
+        tables.put(VA, level, 0)
+        mmu.translate(VA + 4096, Access.READ)
+        assert [(use.level, use.used) for use in uses(mmu)] == [(level, True)]
+
+
+class TestMay:
+    """The model walked, or had evicted its entry: another processor may not have."""
+
+    def test_an_evicted_entry(self, tables: Tables, mmu: Mmu) -> None:
+        tables.map(VA)
+        mmu.translate(VA, Access.READ)
+        evict(tables, mmu)
+        tables.map(VA)
+        mmu.translate(VA, Access.READ)
+        assert [use.used for use in uses(mmu)] == [False]
+        assert str(uses(mmu)[0]).startswith("stale translation may be used: read of")
+
+    def test_a_speculative_entry(self, tables: Tables, mmu: Mmu) -> None:
+        """Never accessed, but its table was walked: a processor may have filled it ahead (SDM 4.10.2.3)."""
+        tables.map(VA)
+        tables.map(VA + 4096)
+        mmu.translate(VA, Access.READ)
+        tables.map(VA + 4096)
+        mmu.translate(VA + 4096, Access.READ)
+        assert [(use.used, use.va) for use in uses(mmu)] == [(False, VA + 4096)]
+
+    def test_an_upper_entry(self, tables: Tables, mmu: Mmu) -> None:
+        """The PDE was cleared without a flush; the model keeps nothing of it any more."""
+        tables.map(VA)
+        mmu.translate(VA, Access.READ)
+        evict(tables, mmu)
+        tables.put(VA, 2, 0)
+        assert mmu.translate(VA + 4096, Access.READ).result == Outcome.PAGE_FAULT
+        assert [(use.used, use.level, use.table) for use in uses(mmu)] == [(False, 2, True)]
+        assert "paging-structure caches" in uses(mmu)[0].missing
+
+    def test_pages_below_an_upper_entry(self, tables: Tables, mmu: Mmu) -> None:
+        """INVLPG of one page drops the cached PDE, but not the other pages that were reached through it."""
+        for i in range(3):
+            tables.map(VA + (i << 12))
+        mmu.translate(VA, Access.READ)
+        tables.put(VA, 2, 0)
+        mmu.invlpg(VA)
+        mmu.translate(VA, Access.READ)
+        assert uses(mmu) == []
+        mmu.translate(VA + 8192, Access.READ)
+        assert [(use.level, use.va) for use in uses(mmu)] == [(1, VA + 8192)]
+
+
+class TestLegal:
+    """What needs no invalidation, or had one."""
+
+    @pytest.mark.parametrize("before", [0, X86_P])
+    def test_a_page_that_was_absent(self, tables: Tables, mmu: Mmu, before: int) -> None:
+        tables.map(VA + 4096)
+        mmu.translate(VA + 4096, Access.READ)
+        tables.put(VA, 1, X86_RW | X86_US if before else 0)
+        mmu.translate(VA, Access.READ)
+        tables.map(VA)
+        assert mmu.translate(VA, Access.READ).ok
+        assert uses(mmu) == []
+
+    @pytest.mark.parametrize(
+        ("flags", "set_", "clear"),
+        [
+            (X86_P | X86_US, X86_RW, 0),
+            (X86_P | X86_RW, X86_US, 0),
+            (USER | X86_XD, 0, X86_XD),
+            (USER, 0, X86_A),
+            (USER, 1 << 9, 0),
+            (USER, X86_D, 0),
+        ],
+    )
+    @pytest.mark.parametrize("level", [1, 2])
+    def test_rights_given(
+        self, tables: Tables, mmu: Mmu, flags: int, set_: int, clear: int, level: int
+    ) -> None:
+        """SDM 4.10.4.3; at worst a spurious fault, or an A that is not set."""
+        tables.map(VA, flags=flags, level=level)
+        mmu.translate(VA, Access.READ)
+        tables.change(VA, level, set=set_, clear=clear)
+        for access in (Access.READ, Access.WRITE, Access.FETCH):
+            mmu.translate(VA, access)
+        assert uses(mmu) == []
+
+    @pytest.mark.parametrize(
+        "flush",
+        [
+            lambda mmu: mmu.invlpg(VA + 0xFFF),
+            lambda mmu: mmu.invpcid(0, 0, VA),
+            lambda mmu: mmu.invpcid(1, 0),
+            lambda mmu: mmu.invpcid(2),
+            lambda mmu: mmu.invpcid(3),
+            lambda mmu: mmu.write_cr3(mmu.c.cr3),
+            lambda mmu: mmu.write_cr4(mmu.c.cr4 ^ CR4_PGE),
+            lambda mmu: mmu.invlpgb(VA | INVLPGB_VA | INVLPGB_FINAL_ONLY),
+            lambda mmu: mmu.page_fault(VA, 0),
+        ],
+    )
+    def test_flushed(self, tables: Tables, mmu: Mmu, flush: object) -> None:
+        tables.map(VA)
+        mmu.translate(VA, Access.WRITE)
+        tables.map(VA)
+        flush(mmu)  # type: ignore[operator]
+        mmu.translate(VA, Access.WRITE)
+        assert uses(mmu) == []
+
+    @pytest.mark.parametrize(
+        ("flush", "enough"),
+        [
+            (lambda mmu: mmu.invlpg(VA), True),
+            (lambda mmu: mmu.invlpg(FAR), True),
+            (lambda mmu: mmu.invpcid(0, 0, VA), True),
+            (lambda mmu: mmu.invpcid(0, 0, FAR), False),
+            (lambda mmu: mmu.write_cr3(mmu.c.cr3), True),
+            (lambda mmu: mmu.invlpgb(VA | INVLPGB_VA), True),
+            (lambda mmu: mmu.invlpgb(VA | INVLPGB_VA | INVLPGB_FINAL_ONLY), False),
+        ],
+    )
+    def test_an_upper_entry_flushed(self, tables: Tables, mmu: Mmu, flush: object, enough: bool) -> None:
+        """Its pages were none; INVLPG of any address drops all paging-structure caches (SDM 4.10.4.1)."""
+        tables.map(VA)
+        mmu.translate(VA, Access.READ)
+        tables.put(VA, 1, 0)
+        mmu.invlpg(VA)
+        tables.put(VA, 2, 0)
+        flush(mmu)  # type: ignore[operator]
+        mmu.translate(VA, Access.READ)
+        assert (uses(mmu) == []) == enough
+
+    def test_under_tce_the_address_matters(self, tables: Tables, mmu: Mmu) -> None:
+        mmu.write_efer(mmu.c.efer | EFER_TCE)
+        tables.map(VA)
+        mmu.translate(VA, Access.READ)
+        tables.put(VA, 1, 0)
+        mmu.invlpg(VA)
+        tables.put(VA, 2, 0)
+        mmu.invlpg(FAR)
+        mmu.translate(VA, Access.READ)
+        assert [(use.level, use.table) for use in uses(mmu)] == [(2, True)]
+
+
+class TestNotEnough:
+    """An invalidation that does not reach what was changed."""
+
+    def test_another_page(self, tables: Tables, mmu: Mmu) -> None:
+        tables.map(VA)
+        mmu.translate(VA, Access.READ)
+        tables.map(VA)
+        mmu.invlpg(VA + 4096)
+        mmu.translate(VA, Access.READ)
+        assert len(uses(mmu)) == 1
+
+    def test_another_pcid(self, tables: Tables, mmu: Mmu) -> None:
+        tables.load(1)
+        tables.map(VA)
+        mmu.translate(VA, Access.READ)
+        tables.map(VA)
+        mmu.invpcid(1, 2)
+        mmu.translate(VA, Access.READ)
+        assert [use.pcid for use in uses(mmu)] == [1]
+
+    def test_bit_63(self, tables: Tables, mmu: Mmu) -> None:
+        tables.load(1)
+        tables.map(VA)
+        mmu.translate(VA, Access.READ)
+        tables.map(VA)
+        tables.load(1, keep=True)
+        mmu.translate(VA, Access.READ)
+        assert len(uses(mmu)) == 1
+
+    @pytest.mark.parametrize("kind", [1, 3])
+    def test_a_global_page(self, tables: Tables, mmu: Mmu, kind: int) -> None:
+        tables.map(VA, flags=USER | X86_G)
+        mmu.translate(VA, Access.READ)
+        tables.map(VA, flags=USER | X86_G)
+        mmu.invpcid(kind, 0)
+        mmu.translate(VA, Access.READ)
+        (use,) = uses(mmu)
+        assert use.is_global
+        assert "MOV CR3 keeps global pages" in use.missing
+
+    @pytest.mark.parametrize("bit", [X86_PWT, 1 << X86_PK_SHIFT])
+    def test_memory_type_and_key(self, tables: Tables, mmu: Mmu, bit: int) -> None:
+        """They must be flushed too, but a use does this access no harm: it is not told."""
+        tables.map(VA)
+        mmu.translate(VA, Access.READ)
+        tables.change(VA, 1, set=bit)
+        mmu.translate(VA, Access.READ)
+        assert uses(mmu) == []
+        assert mmu.check is not None and mmu.check.c.nr_ranges == 1
+
+
+def test_another_address_space_is_left_alone(tables: Tables, mmu: Mmu) -> None:
+    """Tables that a MOV to CR3 left behind are nobody's: they change as they like."""
+    tables.map(VA)
+    mmu.translate(VA, Access.READ)
+    other = Tables(mmu)
+    other.map(VA)
+    other.load()
+    mmu.translate(VA, Access.READ)
+    tables.put(VA, 1, 0)
+    mmu.translate(VA, Access.READ)
+    tables.load()
+    mmu.translate(VA, Access.READ)
+    assert uses(mmu) == []
+
+
+def test_each_range_is_told_once(tables: Tables, mmu: Mmu) -> None:
+    tables.map(VA)
+    mmu.translate(VA, Access.READ)
+    tables.map(VA)
+    for _ in range(5):
+        mmu.translate(VA, Access.READ)
+    assert mmu.check is not None
+    assert (len(uses(mmu)), mmu.check.nr_used) == (1, 5)
+
+
+def test_where_and_by_whom(tables: Tables, mmu: Mmu) -> None:
+    """What whoever runs the guest said before each step; a copy into the first level keeps its origin."""
+    assert mmu.check is not None
+    now = mmu.check.c.now
+    tables.map(VA)
+    now.rip, now.instruction = 0x401000, 10
+    mmu.translate(VA, Access.READ)
+    now.rip, now.instruction = 0x401003, 11
+    mmu.translate(VA, Access.FETCH)
+    now.rip, now.instruction, now.by, now.detail = 0x401006, 12, ChangedBy.SYSCALL, 28
+    tables.map(VA)
+    assert mmu.check.c.nr_ranges == 0
+    mmu.translate(VA, Access.FETCH)
+    (use,) = uses(mmu)
+    assert (use.filled and use.filled.rip, use.filled and use.filled.instruction) == (0x401000, 10)
+    assert use.changed and use.changed.who() == "by system call 28 (ip 0x401006, instruction 12)"
+    assert "cached at ip 0x401000, instruction 10" in str(use)
+    assert use.as_dict()["changed"]["by"] == "syscall"
