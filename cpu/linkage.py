@@ -34,7 +34,7 @@ _UC_FUNCTIONS: Final = (
     "open", "close", "emu_start", "emu_stop", "hook_add", "hook_del", "ctl", "reg_read", "reg_write",
     "reg_read_batch", "reg_write_batch", "mem_map", "mem_read", "mem_write",
 )  # fmt: skip
-_PRIVATE_FUNCTIONS: Final = ("tlb_flush_page", "tlb_set_page")
+_PRIVATE_FUNCTIONS: Final = ("tlb_flush_page", "tlb_set_page", "cpu_restore_state")
 _MMU_FUNCTIONS: Final = {
     "refill": "mmu_refill",
     "translate": "mmu_translate",
@@ -97,7 +97,7 @@ def private_parts() -> int:
     api = uc_api()
     if os.environ.get("UCMMU_PRIVATE") == "0" or _version() != PRIVATE_VERSION:
         return 0
-    if not api.tlb_flush_page or not api.tlb_set_page:
+    if not all(getattr(api, name) for name in _PRIVATE_FUNCTIONS):
         return 0
     return int(lib.private_self_test(api, lib.PRIVATE_ALL))
 

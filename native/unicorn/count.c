@@ -28,6 +28,7 @@ static void learn(struct vcpu *v, struct block *b, u64 pc, u32 size)
 	b->insns = (u16)ask_insns(v, pc, size);
 	b->crossing = (u16)insn_crossing(v, pc, size);
 	b->control = (u16)(v->attached ? control_of_block(v, pc, size) : CONTROL_NONE);
+	b->rmw = RMW_UNKNOWN;
 	b->key = block_key(v, size);
 }
 

@@ -91,9 +91,15 @@ void forget_memos(struct vcpu *v)
 	v->translations++;
 }
 
+/* What Unicorn calls an access. */
+static inline u32 kind_of(u32 access)
+{
+	return access == ACCESS_RMW ? ACCESS_READ : access;
+}
+
 static inline struct memo *memo_of(struct vcpu *v, u64 page, u32 access)
 {
-	return &v->memo[access][(page >> PAGE_SHIFT) & (NR_MEMOS - 1)];
+	return &v->memo[kind_of(access)][(page >> PAGE_SHIFT) & (NR_MEMOS - 1)];
 }
 
 /* PCID, flags, sizes and keys of an entry, all at once. */
@@ -125,21 +131,28 @@ static inline void use(struct vcpu *v, struct tlb_entry *e, u32 access)
 
 /*
  * If a first-level entry translates va, use it, and remember that for page.  pa: where the consumer
- * goes, NO_ADDRESS if it does not say.  Never while events are wanted.
+ * goes, NO_ADDRESS if it does not say.  Never while events are wanted, or a checker.
  */
 static bool hit(struct vcpu *v, u64 va, u64 pa, u64 page, u32 access)
 {
 	struct memo *m = memo_of(v, page, access);
 	struct tlb_entry *e;
 
-	if (!v->mmu_api.hit || (v->ring && v->ring->enabled))
+	if (!v->mmu_api.hit || v->mmu->check || (v->ring && v->ring->enabled))
 		return false;
 	e = MMU(v, mmu_hit, hit)(v->mmu, va, access, v->user);
 	if (!e || (pa != NO_ADDRESS && (e->frame | (va & (level_size(e->level) - 1))) != pa))
 		return false;
 	use(v, e, access);
-	*m = (struct memo){ .page = page, .translations = v->translations, .entry = e, .vpn = e->vpn,
-			    .frame = e->frame, .rest = rest_of(e) };
+	*m = (struct memo){
+		.page = page,
+		.translations = v->translations,
+		.entry = e,
+		.writable = access != ACCESS_READ || MMU(v, mmu_hit, hit)(v->mmu, va, ACCESS_RMW, v->user),
+		.vpn = e->vpn,
+		.frame = e->frame,
+		.rest = rest_of(e),
+	};
 	return true;
 }
 
@@ -164,22 +177,29 @@ static void look_up(struct vcpu *v, u64 va, u64 pa, u32 access)
 		repair(v, va, &t);
 }
 
+static bool would_fault(struct vcpu *v, u64 va, u32 access, struct translation *t)
+{
+	return MMU(v, mmu_refill, refill)(v->mmu, va, access, v->user, t) != XLATE_OK;
+}
+
 /*
- * The access runs into a second page: if that faults, it does so before anything is counted, and
- * the fill that follows for it will end the instruction, as the fault of a first page does.
+ * The access, which Unicorn makes as one of kind asked, runs into a second page: if that faults, it
+ * does so before anything is counted, and the fill that follows for it will end the instruction, as
+ * the fault of a first page does.
  */
-static bool second_page_faults(struct vcpu *v, u64 va2, u32 access)
+static bool second_page_faults(struct vcpu *v, u64 va2, u32 access, u32 asked)
 {
 	struct translation t;
 
-	if (MMU(v, mmu_refill, refill)(v->mmu, va2, access, v->user, &t) == XLATE_OK)
+	if (!would_fault(v, va2, access, &t))
 		return false;
 	v->foretold.page = va2;
-	v->foretold.access = access;
+	v->foretold.access = asked;
 	v->foretold.stop = STOP_RETRY;
 	if (!resolve_fault(v, va2, access, &t)) {
 		deny(v, va2, access, &t);
 		v->shared.exit.exact = 1;
+		v->shared.exit.access = access == ACCESS_RMW ? ACCESS_WRITE : access;
 		v->stop = STOP_NONE;
 		v->foretold.stop = STOP_DENIED;
 	}
@@ -199,12 +219,73 @@ static bool is_table(struct vcpu *v, u64 pa)
 	return memory_holds(v->ram, pa) && pfn_to_page(v->ram, pa >> PAGE_SHIFT)->flags & PG_table;
 }
 
+/* RIP inside a load's hook. */
+static u64 load_rip(struct vcpu *v)
+{
+	return private_has(v, PRIVATE_LOAD_RIP) && *v->skip_pc ? private_rip(v) : reg_read(v, UC_X86_REG_RIP);
+}
+
+/* Is this load that of a read-modify-write?  A block is searched for one once. */
+static bool is_rmw_load(struct vcpu *v)
+{
+	struct block *b = v->block;
+
+	if (!v->careful)
+		return false;
+	if (b && b->rmw == RMW_UNKNOWN) {
+		b->rmw = is_rmw_at(v, insn_find(v, b->pc, b->size, insn_is_rmw)) ? RMW_SOME : RMW_NONE;
+		v->careful = b->rmw == RMW_SOME;
+	}
+	return v->careful && is_rmw_at(v, load_rip(v));
+}
+
+/*
+ * The load of a read-modify-write whose store will fault, although as a load it does not: nothing of
+ * it happens before that.
+ */
+static bool leave_to_store(struct vcpu *v, u64 va, u64 va2)
+{
+	struct translation t;
+
+	if (!would_fault(v, va, ACCESS_RMW, &t) &&
+	    (page_of(va) == va2 || would_fault(v, va2, ACCESS_READ, &t) || !would_fault(v, va2, ACCESS_RMW, &t)))
+		return false;
+	v->rmw_denied = va;
+	return true;
+}
+
+/* Is a store that faults, at va or on va's page, that of a read-modify-write left to it? */
+bool denied_rmw(struct vcpu *v, u64 va)
+{
+	bool is = v->rmw_denied != NO_ADDRESS && page_of(v->rmw_denied) == page_of(va);
+
+	v->rmw_denied = NO_ADDRESS;
+	return is;
+}
+
+/* An access of one kind to one page or two: false if its second page faults. */
+static bool look_up_pages(struct vcpu *v, u64 va, u64 pa, u64 va2, u32 access, u32 asked)
+{
+	bool crosses = va2 != page_of(va), to_table = access == ACCESS_WRITE && is_table(v, pa);
+
+	if (unlikely(crosses) && second_page_faults(v, va2, access, asked))
+		return false;
+	if (to_table || !hit(v, va, pa, page_of(pa), access))
+		look_up(v, va, pa, access);
+	if (unlikely(crosses))
+		look_up_second_page(v, va2, access);
+	/* Translations behind a table change now, but not those the model still holds. */
+	if (unlikely(to_table))
+		MMU(v, mmu_tables_changed, tables_changed)(v->mmu);
+	return true;
+}
+
 /* An access that no memo answers. */
 static void access_in_full(struct vcpu *v, u64 pa, u32 size, u32 access)
 {
 	u64 va = owner_address(v, pa);
 	u64 va2 = page_of(va + size - 1);
-	bool to_table;
+	u32 asked = access;
 
 	if (unlikely(v->undo))
 		return;
@@ -214,17 +295,14 @@ static void access_in_full(struct vcpu *v, u64 pa, u32 size, u32 access)
 	}
 	if (unlikely(v->stream.crossing != NO_ADDRESS))
 		fetch_catch_up(v, false);
-	if (unlikely(va2 != page_of(va)) && second_page_faults(v, va2, access))
-		return;
-	to_table = access == ACCESS_WRITE && is_table(v, pa);
-	if (to_table || !hit(v, va, pa, page_of(pa), access))
-		look_up(v, va, pa, access);
-	if (unlikely(va2 != page_of(va)))
-		look_up_second_page(v, va2, access);
-	/* Translations behind a table change now, but not those the model still holds. */
-	if (unlikely(to_table))
-		MMU(v, mmu_tables_changed, tables_changed)(v->mmu);
-	if (unlikely(v->mmu->soft.nr))
+	if (access == ACCESS_READ && is_rmw_load(v)) {
+		if (leave_to_store(v, va, va2))
+			return;
+		access = ACCESS_RMW;
+	} else if (unlikely(v->rmw_denied != NO_ADDRESS) && access == ACCESS_WRITE && denied_rmw(v, va)) {
+		access = ACCESS_RMW;
+	}
+	if (look_up_pages(v, va, pa, va2, access, asked) && unlikely(v->mmu->soft.nr))
 		soft_drain_evicted(v, va, va2);
 }
 
@@ -237,7 +315,7 @@ void on_memory(uc_engine *uc, uc_mem_type type, u64 pa, int size, s64 value, voi
 	(void)uc;
 	(void)value;
 	if (likely(stands(v, m, page_of(pa)) && (pa & ~PAGE_MASK) + (u32)size <= PAGE_SIZE &&
-		   v->stream.crossing == NO_ADDRESS))
+		   v->stream.crossing == NO_ADDRESS && (m->writable || !v->careful)))
 		use(v, m->entry, access);
 	else
 		access_in_full(v, pa, (u32)size, access);
@@ -347,6 +425,7 @@ void on_block_exact(uc_engine *uc, u64 pc, u32 size, void *arg)
 		return;
 	if (v->attached || !v->user)
 		look_at_privilege(v);
+	v->careful = v->block->rmw != RMW_NONE;
 	repeated = v->block->insns == 1 && pc + size == v->stream.next;
 	if (!fetch(v, pc, size, pc + v->block->crossing, repeated)) {
 		v->shared.count -= v->block->insns;

@@ -57,6 +57,13 @@ enum control {
 	CONTROL_MOV_CR,
 };
 
+/* Whether a block holds read-modify-write instructions, whose loads are of another kind. */
+enum rmw {
+	RMW_UNKNOWN,
+	RMW_NONE,
+	RMW_SOME,
+};
+
 /* What is known of the block [pc, pc + size). */
 struct block {
 	u64 pc;
@@ -67,7 +74,7 @@ struct block {
 	u16 control;		/* enum control: what its last instruction does to the MMU */
 	u16 cut;		/* where insns_before() last looked, as an offset; 0: nowhere */
 	u16 insns_before_cut;
-	u16 pad;
+	u16 rmw;		/* enum rmw */
 };
 
 /* What the next block must not begin without.  stop may be written by a signal handler. */
@@ -95,6 +102,7 @@ struct memo {
 	u64 page;		/* as the hook knows it: guest-physical, for fetches virtual */
 	u64 translations;
 	struct tlb_entry *entry;
+	bool writable;		/* a load may as well be that of a read-modify-write */
 	u64 vpn, frame, rest;	/* the entry's: all that a look-up and the rights depend on */
 };
 
@@ -124,6 +132,7 @@ struct fill_target {
 };
 
 struct vcpu {
+	u64 load_return;	/* private: see private_rip(); first, where the stub puts it */
 	struct vcpu_shared shared;
 	struct fill_target fill_target;
 	struct uc_api api;
@@ -147,6 +156,7 @@ struct vcpu {
 	enum stop stop;
 	u32 vector;
 	u32 retried;		/* STOP_RETRY: the access */
+	bool careful;		/* this block may hold the load of a read-modify-write */
 	bool undo;		/* the guest touched a port: the rest of the block is void, registers go back */
 	u64 port[NR_PORT_REGS];
 	u64 limit;
@@ -171,6 +181,7 @@ struct vcpu {
 	u32 nr_regions;
 	struct foretold foretold;
 	struct stream stream;
+	u64 rmw_denied;		/* where a read-modify-write loaded from what it may not write; NO_ADDRESS */
 	u64 translations;	/* grows when memos may be wrong although their entries stand */
 	struct memo memo[ACCESS_FETCH + 1][NR_MEMOS];
 
@@ -182,11 +193,14 @@ struct vcpu {
 void private_bind(struct vcpu *v, u32 allowed);
 void *private_fill_hook(u32 private);
 void private_flush_page(struct vcpu *v, u64 va);
+void *private_memory_hook(u32 private);
+u64 private_rip(struct vcpu *v);
 void private_set_page(struct vcpu *v, u64 va, u64 pa, u32 perms);
 
 /* fill.c: the soft TLB asks. */
 bool fill(void *arg, u64 page, u64 va, u32 access, uc_tlb_entry *entry);
 void deny(struct vcpu *v, u64 va, u32 access, const struct translation *t);
+bool is_rmw_at(struct vcpu *v, u64 rip);
 bool resolve_fault(struct vcpu *v, u64 va, u32 access, struct translation *t);
 u32 cpl(const struct vcpu *v);
 
@@ -213,6 +227,7 @@ u64 count_at(struct vcpu *v, u64 rip);
 
 /* exact.c: every access through the model. */
 void on_block_exact(uc_engine *uc, u64 pc, u32 size, void *arg);
+bool denied_rmw(struct vcpu *v, u64 va);
 void on_memory(uc_engine *uc, uc_mem_type type, u64 pa, int size, s64 value, void *arg);
 u64 owner_address(struct vcpu *v, u64 pa);
 bool fetch(struct vcpu *v, u64 pc, u32 size, u64 crossing, bool repeated);
@@ -266,6 +281,7 @@ struct insn {
 };
 void insn_read(struct vcpu *v, u64 rip, struct insn *insn);
 u8 insn_opcode(const struct insn *insn, u32 n);
+bool insn_is_rmw(const struct insn *insn);
 bool insn_is_rep(const struct insn *insn);
 u64 insn_memory_operand(struct vcpu *v, const struct insn *insn, u64 rip);
 bool probe(struct vcpu *v, u64 va, u64 *pa);

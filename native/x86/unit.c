@@ -10,17 +10,17 @@
 /* Where the counters of an access live, by ACCESS_*; shadow-stack accesses are loads and stores. */
 static const u8 stlb_hit_counter[] = {
 	COUNTER_dtlb_load_misses_stlb_hit, COUNTER_dtlb_store_misses_stlb_hit, COUNTER_itlb_misses_stlb_hit,
-	COUNTER_dtlb_load_misses_stlb_hit, COUNTER_dtlb_store_misses_stlb_hit,
+	COUNTER_dtlb_load_misses_stlb_hit, COUNTER_dtlb_store_misses_stlb_hit, COUNTER_dtlb_load_misses_stlb_hit,
 };
 static const u8 walk_counter[] = {
 	COUNTER_dtlb_load_misses_walk, COUNTER_dtlb_store_misses_walk, COUNTER_itlb_misses_walk,
-	COUNTER_dtlb_load_misses_walk, COUNTER_dtlb_store_misses_walk,
+	COUNTER_dtlb_load_misses_walk, COUNTER_dtlb_store_misses_walk, COUNTER_dtlb_load_misses_walk,
 };
 /* The four after it, in this order: all sizes, 4 KiB, 2 MiB, 1 GiB. */
 static const u8 completed_counter[] = {
 	COUNTER_dtlb_load_misses_walk_completed, COUNTER_dtlb_store_misses_walk_completed,
 	COUNTER_itlb_misses_walk_completed, COUNTER_dtlb_load_misses_walk_completed,
-	COUNTER_dtlb_store_misses_walk_completed,
+	COUNTER_dtlb_store_misses_walk_completed, COUNTER_dtlb_load_misses_walk_completed,
 };
 
 static u32 no_translation(u32 result, u32 error_code, struct translation *t)
@@ -266,7 +266,11 @@ static void forecast(struct mmu_unit *u, u64 va, u32 access, u32 privilege, stru
 /* PERM_* that the first-level arrays of an access answer for. */
 static u32 own_perms(const struct mmu_unit *u, u32 access)
 {
-	return access == ACCESS_FETCH ? PERM_X : u->tlb.split ? 1u << access : DATA_PERMS;
+	if (access == ACCESS_FETCH)
+		return PERM_X;
+	if (!u->tlb.split)
+		return DATA_PERMS;
+	return access == ACCESS_RMW ? PERM_R : 1u << access;
 }
 
 /*

@@ -115,7 +115,8 @@ void mmu_soft_flush(struct mmu_unit *u, u64 va, u64 nr_pages);
 static inline u32 translated_counter(u32 access)
 {
 	static const u8 counter[] = {
-		COUNTER_dtlb_loads, COUNTER_dtlb_stores, COUNTER_itlb_fetches, COUNTER_dtlb_loads, COUNTER_dtlb_stores,
+		COUNTER_dtlb_loads, COUNTER_dtlb_stores, COUNTER_itlb_fetches,
+		COUNTER_dtlb_loads, COUNTER_dtlb_stores, COUNTER_dtlb_loads,
 	};
 
 	return counter[access];
