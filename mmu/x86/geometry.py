@@ -42,7 +42,7 @@ for every array that holds 2M, where no other of its kind takes 1G.
 Further keys of an array, each a figure, all optional: ``index`` ("linear": the set is the page number modulo
 the number of sets, entries / ways; "xor": the page number's lowest bits xor the next ones), ``replacement``
 ("lru", "fifo", "random", "tree_plru", "mru_plru"; see mmu/x86/tlb.py) and ``pcids`` (how many PCIDs may have
-entries there at once). ``seed`` of the file begins the sequence of "random". Files that ship with us lie in
+entries there at once; 0: none survives a MOV to CR3, though bit 63 asks for it). ``seed`` of the file begins the sequence of "random". Files that ship with us lie in
 ``geometries/``.
 """
 
@@ -422,7 +422,7 @@ class _File:
             structures,
             self._option((*key, "index"), table, _INDEXES, "linear"),
             self._option((*key, "replacement"), table, _REPLACEMENTS, "lru"),
-            None if pcids is None else self._figure((*key, "pcids"), pcids, 1, lib.TLB_MAX_PCIDS),
+            None if pcids is None else self._figure((*key, "pcids"), pcids, 0, lib.TLB_MAX_PCIDS),
             tuple(self._smash((*key, "smash"), table.get("smash", {})).items()),
         )
         self._check_shape(key, array)
