@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Paging-structure caches: walks that need not begin at CR3 (SDM 4.10.3).
 
-An entry of level L stands for the table-referencing entries of the levels from the top to L on the way to an address. It
-keeps the address of the table that the walk reads next, and the combined rights so far::
+An entry of level L stands for the table-referencing entries from the top level down to L on the way to an
+address. It keeps the address of the table that the walk reads next, and the combined rights so far::
 
     level   SDM's name       tag            leads to        the walk then reads
       5     (with LA57)      va[56:48]      a PML4 table   PML4E, PDPTE, PDE, PTE

@@ -42,8 +42,8 @@ for every array that holds 2M, where no other of its kind takes 1G.
 Further keys of an array, each a figure, all optional: ``index`` ("linear": the set is the page number modulo
 the number of sets, entries / ways; "xor": the page number's lowest bits xor the next ones), ``replacement``
 ("lru", "fifo", "random", "tree_plru", "mru_plru"; see mmu/x86/tlb.py) and ``pcids`` (how many PCIDs may have
-entries there at once; 0: none survives a MOV to CR3, though bit 63 asks for it). ``seed`` of the file begins the sequence of "random". Files that ship with us lie in
-``geometries/``.
+entries there at once; 0: none survives a MOV to CR3, though bit 63 asks for it). ``seed`` of the file begins the
+sequence of "random". Files that ship with us lie in ``geometries/``.
 """
 
 from __future__ import annotations
@@ -281,7 +281,10 @@ class _File:
     def geometry(self) -> Geometry:
         data = self._parse()
         self._check_keys((), data, _FILE_KEYS, _FILE_OPTIONS)
-        name, description = self._text(("name",), data["name"]), self._text(("description",), data["description"])
+        name, description = (
+            self._text(("name",), data["name"]),
+            self._text(("description",), data["description"]),
+        )
         self._sources = self._read_sources(data["sources"])
         processor = self._processor(data["processor"]) if "processor" in data else EVERYTHING
         smash = self._smash(("smash",), data.get("smash", {}))
@@ -506,12 +509,12 @@ def _serve_alike(one: Array, other: Array) -> bool:
 
 
 def _smashed(arrays: tuple[Array, ...], smash: dict[int, int]) -> tuple[Array, ...]:
-    """The arrays with the file's own [smash], each where it has something to enter that no other takes."""
+    """The arrays with the file's own [smash], each where it takes the smaller size and no other the larger."""
     done = list(arrays)
-    for i, array in enumerate(arrays):
-        for level in sorted(smash, reverse=True):
+    for level in sorted(smash):
+        for i, array in enumerate(done):
             taken = any(_serve_alike(array, other) and other.enters[level] for other in done)
-            candidate = replace(done[i], smash=(*done[i].smash, *smash.items()))
-            if not taken and candidate.enters[level]:
-                done[i] = replace(done[i], smash=(*done[i].smash, (level, candidate.enters[level])))
+            into = array.enters[smash[level]]
+            if into and not taken:
+                done[i] = replace(array, smash=(*array.smash, (level, into)))
     return tuple(done)

@@ -337,7 +337,7 @@ def _next_random(u: Unit) -> int:
 
 def victim_of(u: Unit, array: Any, places: range) -> int:
     """Number of the entry that a full set gives away."""
-    tlb, ways = u.c.tlb, array.ways
+    tlb, ways = u.c.tlb, int(array.ways)
     state = tlb.set[array.first_set + (places.start - array.first) // ways]
     if array.policy == Policy.RANDOM:
         return places[_next_random(u) % ways]

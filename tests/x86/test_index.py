@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Rule: an address's set is its page number modulo the sets, or, with an XOR index, its lowest bits XOR the next ones."""
+"""Rule: a page's set is its number modulo the sets or, with an XOR index, its lowest bits XOR the next ones."""
 
 from __future__ import annotations
 
@@ -44,7 +44,8 @@ def test_linear_of_seven_sets(shaped: Mmu, va: int, level: int) -> None:
 
 @pytest.mark.parametrize("engine", ["c", "python"])
 @pytest.mark.parametrize(
-    ("sets", "index"), [(1, "linear"), (7, "linear"), (16, "linear"), (1, "xor"), (2, "xor"), (16, "xor"), (128, "xor")]
+    ("sets", "index"),
+    [(1, "linear"), (7, "linear"), (16, "linear"), (1, "xor"), (2, "xor"), (16, "xor"), (128, "xor")],
 )
 @pytest.mark.parametrize("level", [1, 2, 3])
 def test_where_a_page_goes(sets: int, index: str, level: int, engine: str) -> None:

@@ -108,9 +108,7 @@ def test_table_referencing_entries_go_too(tables: Tables, mmu: Mmu) -> None:
     assert mmu.paging_structure_caches() == []
 
 
-@given(
-    st.integers(1, 4), st.lists(st.integers(0, 6), max_size=30), st.sampled_from(["c", "python"])
-)
+@given(st.integers(1, 4), st.lists(st.integers(0, 6), max_size=30), st.sampled_from(["c", "python"]))
 def test_against_a_list(limit: int, loads: list[int], engine: str) -> None:
     """As measured: the PCIDs are in exact order of their last load (TLB;DR, USENIX Security 2022)."""
     memory = Memory(1 << 20)

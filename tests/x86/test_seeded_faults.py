@@ -193,7 +193,9 @@ ARRAY_FAULTS: dict[str, Patch] = {
     "a fragment has its page's frame": _python(tlb, "part_of", _first_part),
     "fragments stay": _python(tlb, "_fragments_around", lambda right: lambda *args: iter(())),
     "a page is as good as a table": _python(
-        tlb, "matches", lambda right: lambda e, vpn, level, pcid, table: right(e, vpn, level, pcid, e.flags & 0x80)
+        tlb,
+        "matches",
+        lambda right: lambda e, vpn, level, pcid, table: right(e, vpn, level, pcid, e.flags & 0x80),
     ),
     "PCIDs are unlimited": _python(invalidate, "tlb_switch_pcid", _nothing),
     "PCIDs go by first load": _python(tlb, "_make_live", _by_first_loaded),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Rule: under tree_plru a binary tree over the ways names the victim; a use turns each node on its path away from it."""
+"""Rule: under tree_plru a binary tree over the ways names the victim; a use turns the nodes on its path away."""
 
 from __future__ import annotations
 
