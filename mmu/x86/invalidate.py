@@ -149,7 +149,8 @@ def mmu_write_cr4(u: Unit, value: int) -> None:
     elif changed & CR4_PAE or changed & value & CR4_SMEP:
         u.count(_TLB_INVALIDATIONS)
         tlb_drop_context(u, pcid, DROP_GLOBAL)
-    tlb_switch_pcid(u, u.pcid)
+    if changed & CR4_PCIDE:
+        tlb_switch_pcid(u, u.pcid)
     if changed:
         _forget_everything(u)
 

@@ -33,6 +33,7 @@ from mmu.x86.registers import is_canonical
 from mmu.x86.state import Unit
 from mmu.x86.tlb import (
     TLB_DIRTY,
+    TLB_DTLB_STORE,
     TLB_GLOBAL,
     TLB_RW,
     TLB_US,
@@ -273,7 +274,9 @@ def _own_perms(u: Unit, access: int) -> int:
     """PERM_* that the first-level arrays of an access answer for."""
     if access == Access.FETCH:
         return PERM_X
-    return 1 << access if u.c.tlb.split else _DATA_PERMS
+    if not u.c.tlb.split:
+        return _DATA_PERMS
+    return PERM_W if first_level(access) == TLB_DTLB_STORE else PERM_R
 
 
 def _refill_exact(u: Unit, va: int, access: int, user: bool) -> Translation:

@@ -212,7 +212,11 @@ static void forecast(struct mmu_unit *u, u64 va, u32 access, u32 user, struct fo
 /* PERM_* that the first-level arrays of an access answer for. */
 static u32 own_perms(const struct mmu_unit *u, u32 access)
 {
-	return access == ACCESS_FETCH ? PERM_X : u->tlb.split ? 1u << access : DATA_PERMS;
+	if (access == ACCESS_FETCH)
+		return PERM_X;
+	if (!u->tlb.split)
+		return DATA_PERMS;
+	return first_level(access) == TLB_DTLB_STORE ? PERM_W : PERM_R;
 }
 
 /*
@@ -407,7 +411,8 @@ void mmu_write_cr4(struct mmu_unit *u, u64 value)
 		u->counter[COUNTER_tlb_invalidations]++;
 		tlb_drop_context(u, pcid, DROP_GLOBAL);
 	}
-	tlb_switch_pcid(u, current_pcid(u));
+	if (changed & CR4_PCIDE)
+		tlb_switch_pcid(u, current_pcid(u));
 	if (changed)
 		forget_everything(u);
 }
