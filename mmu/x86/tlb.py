@@ -559,10 +559,10 @@ def _falls_with_page(entry: Any, pcid: int, what: int) -> bool:
 
 
 def tlb_switch_pcid(u: Unit, pcid: int) -> None:
-    """MOV to CR3 loads a PCID, which may be in use already: in arrays that limit PCIDs it is live from now on.
+    """MOV to CR3, or a change of CR4.PCIDE, loads a PCID, which may be in use already.
 
-    If that is one too many, the one loaded longest ago loses its entries there, the global ones excepted. With a
-    limit of 0 even a PCID loaded again does.
+    In arrays that limit PCIDs it is live from now on. If that is one too many, the one loaded longest ago loses its
+    entries there, the global ones excepted. With a limit of 0 even a PCID loaded again does.
     """
     tlb = u.c.tlb
     for _, array in arrays_of(u, TRANSLATIONS | TLB_PSC):

@@ -37,6 +37,7 @@ from mmu.x86.registers import MemoryType
 from mmu.x86.state import Unit
 from mmu.x86.tlb import (
     TLB_DIRTY,
+    TLB_DTLB_STORE,
     TLB_GLOBAL,
     TLB_VALID,
     Hit,
@@ -90,7 +91,8 @@ _WALK_COMPLETED: Final = [
 ]
 """By Access: all sizes, then by level of the leaf."""
 
-_DATA_PERMS: Final = PERM_R | PERM_W
+_LOAD_PERMS: Final = PERM_R | 1 << Access.SHSTK_READ
+_STORE_PERMS: Final = PERM_W | 1 << Access.SHSTK_WRITE
 
 
 class Translation(NamedTuple):
@@ -323,7 +325,9 @@ def _own_perms(u: Unit, access: int) -> int:
     """PERM_* that the first-level arrays of an access answer for."""
     if access == Access.FETCH:
         return PERM_X
-    return 1 << access if u.c.tlb.split else _DATA_PERMS
+    if not u.c.tlb.split:
+        return _LOAD_PERMS | _STORE_PERMS
+    return _STORE_PERMS if first_level(access) == TLB_DTLB_STORE else _LOAD_PERMS
 
 
 def _refill_exact(u: Unit, va: int, access: int, privilege: int) -> Translation:

@@ -101,17 +101,29 @@ static inline u32 tree_victim(u64 tree, u32 ways)
 	return node - ways;
 }
 
+/* TLB_MRU_PLRU: the state after a use of a way of a group of four. */
+static inline u64 group_use(u64 state, u32 group, u32 way)
+{
+	u64 tree = tree_use(state >> 4 * group & 0xf, way, 4);
+
+	state &= ~(0xffull << 56 | 0xfull << 4 * group);
+	return state | (u64)group << 56 | tree << 4 * group;
+}
+
 void tlb_prefer(struct tlb *tlb, const struct tlb_entry *e)
 {
 	const struct tlb_array *a = &tlb->array[e->array];
-	u32 number = e - tlb->entry - a->first, way = number % a->ways, nibble = 4 * (way / 4);
-	u64 *state = &tlb->set[a->first_set + number / a->ways];
+	u32 number = e - tlb->entry - a->first, set, way;
+	u64 *state = &tlb->set[a->first_set];
 
-	if (a->policy == TLB_TREE_PLRU)
-		*state = tree_use(*state, way, a->ways);
-	else if (a->policy == TLB_MRU_PLRU)
-		*state = (*state & ~(0xffull << 56 | 0xfull << nibble)) | (u64)(way / 4) << 56 |
-			 tree_use(*state >> nibble & 0xf, way % 4, 4) << nibble;
+	if (a->policy == TLB_TREE_PLRU) {
+		set = number >> __builtin_ctz(a->ways);
+		state[set] = tree_use(state[set], number & (a->ways - 1), a->ways);
+	} else if (a->policy == TLB_MRU_PLRU) {
+		set = number / a->ways;
+		way = number - set * a->ways;
+		state[set] = group_use(state[set], way / 4, way % 4);
+	}
 }
 
 /*

@@ -5,7 +5,8 @@
 #include "x86/internal.h"
 #include "x86/warm.h"
 
-#define DATA_PERMS (PERM_R | PERM_W)
+#define LOAD_PERMS (PERM_R | 1 << ACCESS_SHSTK_READ)
+#define STORE_PERMS (PERM_W | 1 << ACCESS_SHSTK_WRITE)
 
 /* Where the counters of an access live, by ACCESS_*; shadow-stack accesses are loads and stores. */
 static const u8 translated_counter[] = {
@@ -269,7 +270,11 @@ static void forecast(struct mmu_unit *u, u64 va, u32 access, u32 privilege, stru
 /* PERM_* that the first-level arrays of an access answer for. */
 static u32 own_perms(const struct mmu_unit *u, u32 access)
 {
-	return access == ACCESS_FETCH ? PERM_X : u->tlb.split ? 1u << access : DATA_PERMS;
+	if (access == ACCESS_FETCH)
+		return PERM_X;
+	if (!u->tlb.split)
+		return LOAD_PERMS | STORE_PERMS;
+	return first_level(access) == TLB_DTLB_STORE ? STORE_PERMS : LOAD_PERMS;
 }
 
 /*

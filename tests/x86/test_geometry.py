@@ -154,7 +154,7 @@ def test_every_page_size_and_table_has_its_place(memory: Memory, name: str) -> N
     for level in (1, 2, 3):
         va = VA - (level << 39)
         tables.map(va, 0, level=level)
-        for access in Access:
+        for access in (Access.READ, Access.WRITE, Access.FETCH):
             assert mmu.translate(va + 0x123, access).ok
             before = mmu.counters()["page_walker_loads"]
             assert mmu.translate(va + 0x124, access).ok

@@ -15,7 +15,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from mmu._native import ffi
-from mmu.x86 import Geometry, caches, invalidate, tlb, translate, unit, walk
+from mmu.x86 import Geometry, caches, control, invalidate, tlb, translate, unit, walk
 from mmu.x86.registers import CR3_NOFLUSH
 from mmu.x86.state import Unit
 from mmu.x86.tlb import TLB_DIRTY, TLB_VALID
@@ -222,7 +222,7 @@ ARRAY_FAULTS: dict[str, Patch] = {
         "matches",
         lambda right: lambda e, vpn, level, pcid, table: right(e, vpn, level, pcid, e.flags & 0x80),
     ),
-    "PCIDs are unlimited": _python(invalidate, "tlb_switch_pcid", _nothing),
+    "PCIDs are unlimited": _python(control, "tlb_switch_pcid", _nothing),
     "PCIDs go by first load": _python(tlb, "_make_live", _by_first_loaded),
     "a repeated use ticks": _python(translate, "tlb_touch", _always_tick),
     "the first empty place, whatever the tree says": _python(tlb, "place_in", _first_empty),
