@@ -15,6 +15,7 @@ entry to entry: they must change no answer and stay as they are.
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -304,13 +305,15 @@ def _addresses(leaf: int, levels: int) -> Iterator[Slice]:
         yield Slice("addresses", leaf, states, uppers, parents, leaves, va=va)
 
 
-def slices() -> list[Slice]:
+@functools.cache
+def slices() -> tuple[Slice, ...]:
     """All that `make enumerate` runs."""
     subjects = (_leaf_and_parent, _reserved, _uppers, _addresses)
-    return [found for subject in subjects for leaf, levels in SHAPES for found in subject(leaf, levels)]
+    return tuple(found for subject in subjects for leaf, levels in SHAPES for found in subject(leaf, levels))
 
 
-def tlb_slices() -> list[Slice]:
+@functools.cache
+def tlb_slices() -> tuple[Slice, ...]:
     """What goes through an empty TLB and then hits: pairs of accesses, so fewer registers and entries."""
     found = []
     for leaf, levels in SHAPES:
@@ -325,4 +328,4 @@ def tlb_slices() -> list[Slice]:
             every = ORDINARY | SHADOW_STACK
             states = processors(base, cet=True)
             found.append(Slice("TLB hits", leaf, states, uppers, parents, leaves, kinds=every, cet=True))
-    return found
+    return tuple(found)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import functools
 import importlib.util
 import re
@@ -35,7 +36,9 @@ def load() -> Any:
         extra_compile_args=["-std=c11", "-O2", "-D_GNU_SOURCE=1"],
     )
     BUILD.mkdir(parents=True, exist_ok=True)
-    path = ffi.compile(tmpdir=str(BUILD))
+    with (BUILD / "lock").open("w") as lock:  # tests run in several processes
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        path = ffi.compile(tmpdir=str(BUILD))
     spec = importlib.util.spec_from_file_location("ucmmu_enumerate", path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)

@@ -195,7 +195,8 @@ static uint16_t code_of_access(const struct oracle_processor *p, int kind, int m
 	       (KINDS[kind].fetch && (p->smep || p->nxe) ? CODE_ID : 0) | (KINDS[kind].shadow_stack ? CODE_SS : 0);
 }
 
-static uint16_t judge_page(const struct oracle_processor *p, int class, int key, int kind, int mode)
+/* A page of a class and a key's rights, as in ORACLE_PAGE, for an access that needs that. */
+static uint16_t judge_page(const struct oracle_processor *p, int class, int key, int kind, int mode, uint8_t needs)
 {
 	int where = class & 1 ? USER_ADDRESS : SUPERVISOR_ADDRESS;
 	uint8_t offers = (class & 2 ? WRITABLE : 0) | (class & 4 ? 0 : EXECUTABLE) | (class & 8 ? SHADOW_STACK : 0);
@@ -203,7 +204,7 @@ static uint16_t judge_page(const struct oracle_processor *p, int class, int key,
 
 	offers |= key_forbids(p, key, 0, mode, where) ? 0 : KEY_READS;
 	offers |= key_forbids(p, key, 1, mode, where) ? 0 : KEY_WRITES;
-	if (needs_of(p, kind, mode, where) & ~offers)
+	if (needs & ~offers)
 		return ORACLE_PF | CODE_P | code_of_access(p, kind, mode) | (key_denies ? CODE_PK : 0);
 	return ORACLE_SET_A | (KINDS[kind].write ? ORACLE_SET_D : 0);
 }
@@ -239,6 +240,8 @@ void oracle_prepare(struct oracle *o, const struct oracle_processor *processor)
 		for (int mode = 0; mode < ORACLE_MODES; mode++) {
 			int column = kind * ORACLE_MODES + mode;
 			uint16_t code = code_of_access(p, kind, mode);
+			uint8_t needs[2] = { needs_of(p, kind, mode, SUPERVISOR_ADDRESS),
+					     needs_of(p, kind, mode, USER_ADDRESS) };
 
 			o->verdict[ORACLE_NOT_CANONICAL][column] = ORACLE_GP;
 			o->verdict[ORACLE_NOT_PRESENT][column] = ORACLE_PF | code;
@@ -246,7 +249,7 @@ void oracle_prepare(struct oracle *o, const struct oracle_processor *processor)
 			for (int class = 0; class < 16; class++)
 				for (int key = 0; key < 4; key++)
 					o->verdict[ORACLE_PAGE + 4 * class + key][column] =
-						judge_page(p, class, key, kind, mode);
+						judge_page(p, class, key, kind, mode, needs[class & 1]);
 		}
 	}
 }
