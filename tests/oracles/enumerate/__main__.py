@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.oracles.enumerate.cases import PAGE_NAMES, Slice, slices, tlb_slices
+from tests.oracles.enumerate.cases import PAGE_NAMES, slices, tlb_slices
 from tests.oracles.enumerate.pairs import Bench, sample
 from tests.oracles.enumerate.run import SHOWN, Tally, World, run_slice
 from ucmmu.terminal import Console
@@ -32,7 +32,9 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         " written from the Intel SDM and the AMD APM: fault or not, error code, A and D afterwards.",
         epilog="example: python -m tests.oracles.enumerate --every 100 --json enumeration.json",
     )
-    parser.add_argument("--every", type=int, default=1, metavar="N", help="take one row of N, not all (default 1)")
+    parser.add_argument(
+        "--every", type=int, default=1, metavar="N", help="take one row of N, not all (default 1)"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the table as JSON, too")
     options = parser.parse_args(arguments)
     if options.every < 1:
@@ -57,7 +59,9 @@ def progress_bar(total: int) -> Iterator[Advance]:
 def enumerate_all(every: int, advance: Advance) -> dict[Label, Tally]:
     """The C engine's walk on all slices, its TLB on a sample."""
     world, found = World(), dict[Label, Tally]()
-    jobs = [(what, every, False) for what in slices()] + [(what, TLB_STRIDE * every, True) for what in tlb_slices()]
+    jobs = [(what, every, False) for what in slices()] + [
+        (what, TLB_STRIDE * every, True) for what in tlb_slices()
+    ]
     for what, stride, through_tlb in jobs:
         tally = run_slice(world, what, stride=stride, through_tlb=through_tlb, step=8, progress=advance)
         found.setdefault(what.label, Tally()).__iadd__(tally)
@@ -76,7 +80,9 @@ def python_sample() -> dict[Label, Tally]:
                 tally.faults += judged.wanted[0] != 0
                 if judged.wanted != judged.got:
                     tally.mismatches += 1
-                    tally.shown.append(f"Python engine: {judged.what}\n  oracle {judged.wanted}\n  engine {judged.got}")
+                    tally.shown.append(
+                        f"Python engine: {judged.what}\n  oracle {judged.wanted}\n  engine {judged.got}"
+                    )
         tally.seconds = time.process_time() - started
         found[(f"Python, {len(pairs):,} pairs", page, 0, "both")] = tally
     return found
@@ -91,7 +97,7 @@ def as_json(found: dict[Label, Tally]) -> list[dict[str, Any]]:
             "levels": levels or None,
             "vendor": vendor,
             "cases": tally.cases,
-            "faults": tally.faults,
+            "page_faults": tally.faults,
             "mismatches": tally.mismatches,
             "seconds": round(tally.seconds, 3),
         }
@@ -104,7 +110,7 @@ def print_table(found: dict[Label, Tally]) -> None:
     from rich.table import Table
 
     table = Table("subject", "page", "levels", "vendor", box=None, pad_edge=False)
-    for name in ("cases", "faults", "M/minute", "mismatches"):
+    for name in ("cases", "page faults", "M/minute", "mismatches"):
         table.add_column(name, justify="right")
     total = sum_of(found)
     for (subject, page, levels, vendor), tally in found.items():

@@ -90,7 +90,9 @@ def key_rights(turn: int) -> tuple[int, int]:
     return pkru, pkrs
 
 
-def processors(base: Processor, *, cet: bool = False, few: bool = False, thin: bool = False) -> list[Processor]:
+def processors(
+    base: Processor, *, cet: bool = False, few: bool = False, thin: bool = False
+) -> list[Processor]:
     """Every combination of WP, SMEP, SMAP, PKE, PKS, NXE, AC and the keys' rights.
 
     Under CET, WP is 1. An AMD processor has no PKS. ``few``: PKS goes with PKE; ``thin``: SMEP with AC.
@@ -103,8 +105,8 @@ def processors(base: Processor, *, cet: bool = False, few: bool = False, thin: b
             continue
         for turn in range(4 if pke or pks else 1):
             pkru, pkrs = key_rights(turn)
-            registers = {"wp": wp, "smep": smep, "smap": smap, "pke": pke, "pks": pks, "nxe": nxe, "ac": ac}
-            found.append(replace(base, **registers, pkru=pkru, pkrs=pkrs))
+            keyed = replace(base, pke=pke, pks=pks, pkru=pkru, pkrs=pkrs)
+            found.append(replace(keyed, wp=wp, smep=smep, smap=smap, nxe=nxe, ac=ac))
     return found
 
 
@@ -262,7 +264,9 @@ def _reserved(leaf: int, levels: int) -> Iterator[Slice]:
     yield Slice(subject, leaf, wide, uppers, some_parents, with_address_bits(leaf, MAXPHYADDR, leaves))
     yield Slice(subject, leaf, wide, uppers, with_address_bits(leaf + 1, MAXPHYADDR, parents), some_leaves)
     for vendor, width in itertools.product((INTEL, AMD), (36, 39, 40, 48, 51, 52)):
-        states = [replace(base, vendor=vendor, maxphyaddr=width, nxe=nxe, wp=wp) for nxe in (0, 1) for wp in (0, 1)]
+        states = [
+            replace(base, vendor=vendor, maxphyaddr=width, nxe=nxe, wp=wp) for nxe in (0, 1) for wp in (0, 1)
+        ]
         # Below MAXPHYADDR these bits are good for a page's address; a table there would lie outside RAM.
         here = [(value | large) ^ bit for value in leaves[::3] for bit in address_bits(leaf, 36)]
         yield Slice(subject, leaf, states, uppers, some_parents, here)
@@ -301,7 +305,17 @@ def _addresses(leaf: int, levels: int) -> Iterator[Slice]:
     parents = [entry(leaf + 1, flags) for flags in (P | RW | US, 0)]
     uppers = [{level: entry(level, P | RW | US) for level in range(leaf + 2, levels + 1)}]
     states = processors(base, few=True)
-    for va in (0, half - 1, half, half + 0x1234_5678, top - half - 1, top - half, top - 1, top // 2, top // 2 - 1):
+    for va in (
+        0,
+        half - 1,
+        half,
+        half + 0x1234_5678,
+        top - half - 1,
+        top - half,
+        top - 1,
+        top // 2,
+        top // 2 - 1,
+    ):
         yield Slice("addresses", leaf, states, uppers, parents, leaves, va=va)
 
 

@@ -21,6 +21,11 @@ struct run {
 	struct oracle oracle;
 };
 
+uint64_t enum_sizeof(int which)
+{
+	return which == 0 ? sizeof(struct mmu_unit) : which == 1 ? sizeof(struct walk) : sizeof(struct translation);
+}
+
 void enum_load(void *unit, const struct oracle_processor *p, uint32_t cet, uint64_t cr3)
 {
 	struct mmu_unit *u = unit;
@@ -34,7 +39,7 @@ void enum_load(void *unit, const struct oracle_processor *p, uint32_t cet, uint6
 	u->pkru = p->pkru;
 	u->pkrs = p->pkrs;
 	u->vendor = p->amd ? VENDOR_AMD : VENDOR_INTEL;
-	u->features = p->page1gb ? FEATURE_ALL : FEATURE_ALL & ~FEATURE_PAGE1GB;
+	u->features = p->page1gb ? ~0u : ~(u32)FEATURE_PAGE1GB;
 	u->maxphyaddr = p->maxphyaddr;
 }
 
@@ -49,7 +54,8 @@ static u32 defective_walk(struct run *run, u32 kind, u32 mode, struct walk *w)
 {
 	const struct enum_plan *plan = run->plan;
 	struct mmu_unit *u = run->unit;
-	struct bent_registers kept = { u->cr0, u->cr4, u->efer, u->rflags, u->pkrs, u->vendor, u->features, u->maxphyaddr };
+	struct bent_registers kept = { u->cr0, u->cr4, u->efer, u->rflags,
+				       u->pkrs, u->vendor, u->features, u->maxphyaddr };
 	u32 bent = plan->defect == DEFECT_TOP_US ? run->levels : plan->leaf_level + 1;
 	u64 entry = *run->slot[bent], set = 0, clear = 0;
 

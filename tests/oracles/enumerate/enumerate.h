@@ -93,6 +93,8 @@ void enum_walks(const struct enum_plan *plan, uint64_t first, uint64_t nr, struc
  * access, which then hits. A pair is a case.
  */
 void enum_translations(const struct enum_plan *plan, uint64_t first, uint64_t nr, struct enum_result *r);
+/* Bytes of struct mmu_unit, struct walk, struct translation: 0, 1, 2; to be compared with the engine's own. */
+uint64_t enum_sizeof(int which);
 /* Put one state of the processor in the unit's registers. */
 void enum_load(void *unit, const struct oracle_processor *p, uint32_t cet, uint64_t cr3);
 /* cffi-end */

@@ -32,7 +32,9 @@ def load() -> Any:
         '#include "enumerate.h"',
         sources=[str(HERE / name) for name in SOURCES],
         include_dirs=[str(HERE), str(NATIVE)],
-        depends=[str(path) for path in (*HERE.glob("*.[ch]"), *NATIVE.glob("**/*.h"), *NATIVE.glob("**/*.def"))],
+        depends=[
+            str(path) for path in (*HERE.glob("*.[ch]"), *NATIVE.glob("**/*.h"), *NATIVE.glob("**/*.def"))
+        ],
         extra_compile_args=["-std=c11", "-O2", "-D_GNU_SOURCE=1"],
     )
     BUILD.mkdir(parents=True, exist_ok=True)

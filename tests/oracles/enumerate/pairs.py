@@ -111,7 +111,9 @@ def entries_of(row: Row, leaf: int, number: int) -> dict[int, int]:
     found = {level: entry(level, P | RW | US, number) for level in range(1, leaf)}
     for level in (leaf, leaf + 1):
         names = zip(BIT_NAMES, BITS, strict=True)
-        found[level] = entry(level, sum(bit for name, bit in names if row[f"{LEVEL_NAMES[level]}.{name}"]), number)
+        found[level] = entry(
+            level, sum(bit for name, bit in names if row[f"{LEVEL_NAMES[level]}.{name}"]), number
+        )
     for level in range(leaf + 2, row["levels"] + 1):
         found[level] = entry(level, UPPER_CLASSES[row[LEVEL_NAMES[level]]], number)
     level, bit = row.get("reserved", (leaf, 0))
@@ -164,7 +166,9 @@ class Bench:
         lib.oracle_follow(self._oracle, self._ram, root, va, path)
         verdict = self._oracle.verdict[path.row][kind * len(MODES) + mode]
         after = {level: value | (A if path.used >> level & 1 else 0) for level, value in entries.items()}
-        after[path.level] |= (A if verdict & lib.ORACLE_SET_A else 0) | (D if verdict & lib.ORACLE_SET_D else 0)
+        after[path.level] |= (A if verdict & lib.ORACLE_SET_A else 0) | (
+            D if verdict & lib.ORACLE_SET_D else 0
+        )
         in_order = tuple(after[level] for level in sorted(after))
         if verdict & lib.ORACLE_PF:
             return Outcome.PAGE_FAULT, verdict & lib.ORACLE_CODE, path.level, 0, in_order

@@ -17,6 +17,7 @@ from tests.oracles.enumerate.native import load
 
 SHOWN = 5
 """Mismatches of a run that are told in full."""
+NO_ACCESS = 0xFFFF_FFFF
 BIT_NAMES = ("P", "R/W", "U/S", "A", "D", "PS", "G", "XD")
 LEVEL_NAMES = {5: "PML5E", 4: "PML4E", 3: "PDPTE", 2: "PDE", 1: "PTE"}
 CODE_NAMES = ("P", "W/R", "U/S", "RSVD", "I/D", "PK", "SS")
@@ -30,6 +31,9 @@ class World:
         self.memory = Memory(RAM_SIZE)
         self.mmu = Mmu(self.memory, geometry="tiny", engine=engine)
         module = load()
+        for number, name in enumerate(("mmu_unit", "walk", "translation")):
+            built = module.lib.enum_sizeof(number)
+            assert built == mmu_ffi.sizeof(f"struct {name}"), "build the C extensions again"
         self.engine = module.ffi.new("struct enum_engine *")
         self.engine.unit = _pointer(module.ffi, "void *", self.mmu.c)
         for name, kind in (("walk", "walk"), ("translate", "translate"), ("flush_all", "flush")):
@@ -107,15 +111,20 @@ def describe(case: Any, leaf_level: int) -> str:
         f"{leaf_level}, MAXPHYADDR {p.maxphyaddr}{'' if p.page1gb else ', no 1-GiB pages'}",
         f"  registers: {' '.join(on) or 'none of WP … AC'}; PKRU {p.pkru:#010x} PKRS {p.pkrs:#010x}",
     ]
-    if case.first != 0xFFFF_FFFF:
-        lines.append(f"  after a {MODES[case.first % len(MODES)]} {KINDS[case.first // len(MODES)]} that filled the TLB")
+    if case.first != NO_ACCESS:
+        kind, mode = divmod(case.first, len(MODES))
+        lines.append(f"  after a {MODES[mode]} {KINDS[kind]} that filled the TLB")
     for level in range(p.levels, 0, -1):
         before, wanted, got = case.before[level], case.wanted[level], case.got[level]
         lines.append(f"  {LEVEL_NAMES[level]:5} {before:#018x} {flags(before)}")
         if wanted != got:
-            lines.append(f"        oracle leaves {wanted:#018x} {flags(wanted)}, engine {got:#018x} {flags(got)}")
+            lines.append(
+                f"        oracle leaves {wanted:#018x} {flags(wanted)}, engine {got:#018x} {flags(got)}"
+            )
     for who in ("wanted", "got"):
-        result, code, level, pa = (getattr(case, f"{who}_{what}") for what in ("result", "code", "level", "pa"))
+        result, code, level, pa = (
+            getattr(case, f"{who}_{what}") for what in ("result", "code", "level", "pa")
+        )
         name = "oracle" if who == "wanted" else "engine"
         told = f"error code {code:#x} {code_flags(code)}" if result == 14 else f"pa {pa:#x}"
         lines.append(f"  {name}: {_OUTCOMES.get(result, result)} at level {level}, {told}")
