@@ -5,6 +5,7 @@ PYTHON ?= python3
 CC ?= gcc
 ONLY ?=
 EXAMPLES ?= 1000
+EVERY ?= 1
 SANITIZE ?= address,undefined
 
 VENV := .venv
@@ -19,7 +20,7 @@ SANITIZED_TESTS := $(wildcard tests/trace tests/memory tests/x86 tests/linux)
 PYTEST := $(BIN)/pytest -n 2
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint bench fuzz stress sanitize build guests clean
+.PHONY: help run test lint bench fuzz enumerate stress sanitize build guests clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "make %-9s %s\n", $$1, $$2 }'
@@ -44,6 +45,9 @@ bench: build guests ## run the benchmarks [ONLY=NAME] into benchmarks/results/la
 
 fuzz: build $(VENV)/dev ## let Hypothesis look harder, from new seeds [EXAMPLES=1000 a test]
 	HYPOTHESIS_PROFILE=fuzz HYPOTHESIS_EXAMPLES=$(EXAMPLES) $(PYTEST) -m hypothesis
+
+enumerate: build $(VENV)/dev ## judge all 2 thousand million cases of the page walk, a minute or two [EVERY=1 row of so many]
+	$(BIN)/python -m tests.oracles.enumerate --every $(EVERY)
 
 stress: build guests $(VENV)/dev ## the long tests that `make test` leaves out
 	$(PYTEST) -m stress
