@@ -54,6 +54,7 @@ from mmu.x86.tlb import (
 )
 from mmu.x86.walk import (
     PERM_R,
+    PERM_SHSTK,
     PERM_W,
     PERM_X,
     Access,
@@ -143,9 +144,10 @@ def _rights_of_walk(walk: Walk) -> Rights:
 def _answer_of_walk(u: Unit, walk: Walk, privilege: int) -> Translation:
     if not walk.ok:
         return _no_translation(walk.result, walk.error_code)
+    if not walk.level:  # paging is off: nothing forbids, nothing says a type
+        return Translation(walk.pa, PERM_R | PERM_W | PERM_X | PERM_SHSTK, 1, Outcome.OK, 0)
     perms = _if_dirty(permissions(u, _rights_of_walk(walk), privilege), walk.dirty)
-    kind = memory_type(u, walk.pat_index) if walk.level else MemoryType.UC
-    return Translation(walk.pa, perms, walk.level or 1, Outcome.OK, 0, kind)
+    return Translation(walk.pa, perms, walk.level, Outcome.OK, 0, memory_type(u, walk.pat_index))
 
 
 def _entry_perms(u: Unit, entry: Any, privilege: int) -> int:

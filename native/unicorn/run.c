@@ -273,6 +273,8 @@ static void leave(struct vcpu *v, uc_err err)
 			v->pending.stop = 0;
 			if (err != UC_ERR_OK)
 				finish_fault(v, exit->rip, ACCESS_READ);
+			else if (v->fidelity == FIDELITY_EXACT)
+				fetch_catch_up(v, false);
 		}
 	}
 }

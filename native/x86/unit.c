@@ -45,11 +45,17 @@ static u32 answer_of_walk(const struct mmu_unit *u, const struct walk *w, u32 pr
 	if (w->result != XLATE_OK)
 		return no_translation(w->result, w->error_code, t);
 	t->pa = w->pa;
-	t->perms = perms_if_dirty(permissions(u, rights_of_walk(w), w->pkey, privilege), w->dirty);
-	t->level = w->level ? w->level : 1;
-	t->memory_type = w->level ? memory_type(u, pat_index_of(w->entry[w->level], w->level)) : MEMORY_UC;
 	t->result = XLATE_OK;
 	t->error_code = 0;
+	if (unlikely(!w->level)) {	/* paging is off: nothing forbids, nothing says a type */
+		t->perms = PERM_R | PERM_W | PERM_X | PERM_SHSTK;
+		t->level = 1;
+		t->memory_type = MEMORY_UC;
+		return XLATE_OK;
+	}
+	t->perms = perms_if_dirty(permissions(u, rights_of_walk(w), w->pkey, privilege), w->dirty);
+	t->level = w->level;
+	t->memory_type = memory_type(u, pat_index_of(w->entry[w->level], w->level));
 	return XLATE_OK;
 }
 
