@@ -211,6 +211,12 @@ class TlbCheck:
         """Stop checking; the uses so far are forgotten."""
         self._end()
 
+    def enter(self, by: ChangedBy, detail: int, rip: int, instruction: int | None) -> None:
+        """Say on whose behalf tables change from here on (as in ChangedBy), and where the guest is."""
+        now = self.c.now
+        now.by, now.detail, now.rip = by, detail, rip
+        now.instruction = NOWHERE if instruction is None else instruction
+
     def uses(self) -> list[StaleUse]:
         """What was found, in order; the first of its kind for each changed entry, at most 256."""
         return [StaleUse.from_c(self.c.use[i]) for i in range(self.c.nr_uses)]
