@@ -5,21 +5,22 @@ PYTHON ?= python3
 CC ?= gcc
 ONLY ?=
 EXAMPLES ?= 1000
+EVERY ?= 1
 SANITIZE ?= address,undefined
 
 VENV := .venv
 BIN := $(VENV)/bin
 NATIVE := $(wildcard native/*.h native/*.py native/*/*.[ch] native/*/*.def)
-LINTED_C := $(wildcard native/*/*.c benchmarks/*.c tests/oracles/*/*.c)
+LINTED_C := $(wildcard native/*/*.c benchmarks/*.c tests/oracles/*.c tests/oracles/*/*.c)
 UNICORN_INCLUDE = $$($(BIN)/python -c 'import unicorn, os; print(os.path.dirname(unicorn.__file__))')/include
-LINT_CFLAGS := -std=c11 -O2 -D_GNU_SOURCE=1 -Wall -Wextra -Werror -Inative -Ibenchmarks
+LINT_CFLAGS := -std=c11 -O2 -D_GNU_SOURCE=1 -Wall -Wextra -Werror -Inative -Ibenchmarks -Itests/oracles
 SANITIZED := build/sanitize
 # Left out below: a comparison with the width of the host's VmPeak, which AddressSanitizer makes 20 TiB.
 SANITIZED_TESTS := $(wildcard tests/trace tests/memory tests/x86 tests/linux)
 PYTEST := $(BIN)/pytest -n 2
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint bench fuzz stress sanitize build guests clean
+.PHONY: help run test lint bench fuzz enumerate stress sanitize build guests clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "make %-9s %s\n", $$1, $$2 }'
@@ -42,8 +43,11 @@ lint: build $(VENV)/dev ## ruff, strict mypy, and the C files with every warning
 bench: build guests ## run the benchmarks [ONLY=NAME] into benchmarks/results/latest.jsonl
 	$(BIN)/python -m benchmarks $(ONLY)
 
-fuzz: build $(VENV)/dev ## let Hypothesis look harder, from new seeds [EXAMPLES=1000 a test]
-	HYPOTHESIS_PROFILE=fuzz HYPOTHESIS_EXAMPLES=$(EXAMPLES) $(PYTEST) -m hypothesis
+fuzz: build $(VENV)/dev ## let random tests look harder, from new seeds [EXAMPLES=1000 a test]
+	HYPOTHESIS_PROFILE=fuzz HYPOTHESIS_EXAMPLES=$(EXAMPLES) $(PYTEST) -m "hypothesis or fuzz"
+
+enumerate: build $(VENV)/dev ## judge all 2 thousand million cases of the page walk, a minute or two [EVERY=1 row of so many]
+	$(BIN)/python -m tests.oracles.enumerate --every $(EVERY)
 
 stress: build guests $(VENV)/dev ## the long tests that `make test` leaves out
 	$(PYTEST) -m stress

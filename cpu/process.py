@@ -43,6 +43,7 @@ from mmu.linux.fault import BUS_ADRERR, SEGV_ACCERR, SEGV_MAPERR, OomKill, Segv
 from mmu.linux.filemap import MappedFile
 from mmu.linux.mm import MmStruct
 from mmu.x86 import Access
+from mmu.x86.check import ChangedBy, StaleUse
 
 U64 = (1 << 64) - 1
 PID = 1000
@@ -135,6 +136,8 @@ class RunResult:
     """What a user should know: signals that were not handled, and so on."""
     problems: list[str] = field(default_factory=list)
     """Checks that failed: empty, or ucmmu is wrong."""
+    stale_translations: list[StaleUse] | None = None
+    """What the stale-translation checker found; None if it was not asked."""
 
     def as_dict(self) -> dict[str, Any]:
         """The result as JSON takes it."""
@@ -157,6 +160,9 @@ class RunResult:
             "mm_counters": self.mm_counters,
             "notes": self.notes,
             "problems": self.problems,
+            "stale_translations": None
+            if self.stale_translations is None
+            else [{**use.as_dict(), "text": str(use)} for use in self.stale_translations],
         }
 
 
@@ -324,6 +330,7 @@ class LinuxProcess:
     def _syscall(self, exit_: Any) -> None:
         nr, arg = exit_.nr, exit_.arg
         self.nr_syscalls += 1
+        self._tell_checker(ChangedBy.SYSCALL, nr, exit_.rip - SYSCALL_LENGTH)
         if self.ring is not None:
             self.ring.emit(_SYS_ENTER, nr, arg[0], arg[1])
         if nr >= NR_SYSCALLS:
@@ -339,6 +346,12 @@ class LinuxProcess:
         self.vcpu.set_result(result & U64)
         if self.ring is not None:
             self.ring.emit(_SYS_EXIT, nr, result & U64)
+
+    def _tell_checker(self, by: ChangedBy, detail: int, rip: int) -> None:
+        """On whose behalf the kernel is at work from here on, if anyone watches its changes of tables."""
+        check = self.mm.mmu.check
+        if check is not None:
+            check.enter(by, detail, rip, self.vcpu.instructions)
 
     def _unknown_syscall(self, nr: int, rip: int) -> int:
         key = nr, rip - SYSCALL_LENGTH
@@ -364,6 +377,7 @@ class LinuxProcess:
 
     def _page_fault(self, exit_: Any) -> None:
         address, error_code = exit_.address, exit_.error_code
+        self._tell_checker(ChangedBy.FAULT, address, exit_.rip)
         try:
             segv = self.mm.handle_user_fault(address, error_code)
         except OomKill as error:
@@ -496,6 +510,7 @@ class LinuxProcess:
             mm_counters=counters,
             notes=[*self.notes, *self._unlisted(), *([str(end.report)] if end.report else [])],
             problems=mm.check_tables().problems,
+            stale_translations=None if mm.mmu.check is None else mm.mmu.check.uses(),
         )
 
     def _teardown(self, problems: list[str]) -> None:

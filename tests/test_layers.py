@@ -25,7 +25,15 @@ FORBIDDEN = {
     "cpu": ("ucmmu",),
 }
 SHARED = {
-    *("memory_init", "memory_destroy", "alloc_pages", "free_pages", "put_page", "memory_take_code", "memory_free_code"),
+    *(
+        "memory_init",
+        "memory_destroy",
+        "alloc_pages",
+        "free_pages",
+        "put_page",
+        "memory_take_code",
+        "memory_free_code",
+    ),
     *("memory_trim", "memory_release_if_zero"),
     *("find_vma", "vma_index_of", "vma_insert", "vma_remove"),
     *("ring_create", "ring_destroy", "ring_emit", "ring_read", "event_ring_full"),
@@ -61,7 +69,9 @@ def test_imports_run_one_way(package: str) -> None:
     for path in (ROOT / package).rglob("*.py"):
         for name in imports(path):
             for forbidden in FORBIDDEN[package]:
-                assert not (name + ".").startswith(forbidden + "."), f"{path.relative_to(ROOT)} imports {name}"
+                assert not (name + ".").startswith(forbidden + "."), (
+                    f"{path.relative_to(ROOT)} imports {name}"
+                )
 
 
 def test_the_python_engine_calls_no_c_of_its_twin() -> None:

@@ -168,8 +168,7 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--fidelity",
         choices=list(FIDELITIES),
-        default="fast",
-        help=f"{_choices(FIDELITIES)} (default: fast)",
+        help=f"{_choices(FIDELITIES)} (default: fast; with --check-tlb exact)",
     )
     parser.add_argument(
         "--engine", choices=list(ENGINES), default="c", help=f"{_choices(ENGINES)} (default: c)"
@@ -179,6 +178,11 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         default="skylake",
         help="TLB geometry: a name of `ucmmu list` or a file (default: skylake)",
+    )
+    parser.add_argument(
+        "--check-tlb",
+        action="store_true",
+        help="tell every use of a translation that memory no longer says, and which flush is missing",
     )
     _add_size(parser, "--ram", 16 << 30, "guest RAM; the host gives only what is touched")
     parser.add_argument(
@@ -248,14 +252,22 @@ def _run_options(arguments: argparse.Namespace) -> RunOptions:
     return RunOptions(
         program=program,
         args=tuple(args),
-        fidelity=arguments.fidelity,
+        fidelity=_fidelity(arguments),
         engine=arguments.engine,
         tlb=arguments.tlb,
+        check_tlb=arguments.check_tlb,
         ram=arguments.ram,
         count=not arguments.no_count,
         fast_faults=not arguments.no_fast_faults,
         allow=tuple(arguments.allow),
     )
+
+
+def _fidelity(arguments: argparse.Namespace) -> str:
+    fidelity: str | None = arguments.fidelity
+    if arguments.check_tlb and fidelity == "fast":
+        raise Failure(ExitCode.USAGE, "argument --check-tlb: fast has no TLB; use --fidelity exact or trace")
+    return fidelity or ("exact" if arguments.check_tlb else "fast")
 
 
 def _program(arguments: argparse.Namespace) -> list[str]:

@@ -22,6 +22,7 @@ class ExitCode(IntEnum):
     ENGINE_DIED = 71
     NO_OUTPUT = 73
     MEMORY_LIMIT = 75
+    STALE = 76
     TIMEOUT = 124
 
 
@@ -34,6 +35,7 @@ MEANING: dict[ExitCode, str] = {
     ExitCode.ENGINE_DIED: "the process that runs the engine died of a signal",
     ExitCode.NO_OUTPUT: "the report, JSON or trace cannot be written",
     ExitCode.MEMORY_LIMIT: "the run used more host memory than --memory-limit",
+    ExitCode.STALE: "--check-tlb: a stale translation was used, or may have been",
     ExitCode.TIMEOUT: "the run took longer than --timeout",
 }
 

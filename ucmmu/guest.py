@@ -17,6 +17,7 @@ from mmu.linux.mm import MmStruct
 from mmu.linux.pt_reclaim import FreeTables
 from mmu.memory import Memory
 from mmu.x86 import Geometry, Mmu, load_geometry
+from mmu.x86.check import StaleUse
 from ucmmu.exit_codes import ExitCode, Failure
 from ucmmu.options import RunOptions, find_program
 from ucmmu.supervise import Link, Message
@@ -50,7 +51,15 @@ def run_guest(options: RunOptions, link: Link, trace: IO[str] | None, *, progres
     if result.problems:
         report["exit_code"], report["ended"] = int(ExitCode.INTERNAL), "failed"
         report["error"] = f"internal error: a check failed: {'; '.join(result.problems)}"
+    elif result.stale_translations:
+        report["exit_code"] = int(ExitCode.STALE)
+        report["error"] = _stale(result.stale_translations)
     return report
+
+
+def _stale(uses: list[StaleUse]) -> str:
+    used = sum(use.used for use in uses)
+    return f"--check-tlb: {used} stale translations were used, {len(uses) - used} more may have been"
 
 
 def _executable(options: RunOptions) -> Executable:
@@ -96,6 +105,7 @@ class Machine:
             engine=options.engine,
             exact=fidelity is not Fidelity.FAST,
             ring=self.ring,
+            check=options.check_tlb,
         )
         self.mm = MmStruct(
             self.memory,

@@ -49,6 +49,8 @@ class RunOptions:
     """A geometry's name, or a path of its file."""
     ram: int = 16 << 30
     """Bytes of guest RAM."""
+    check_tlb: bool = False
+    """Look after stale translations; needs a fidelity with a TLB model."""
     count: bool = True
     """Count instructions; without, the time the guest sees moves by system call only."""
     fast_faults: bool = True

@@ -60,6 +60,8 @@ def print_run(report: Report, file: IO[str]) -> None:
     console.print(table)
     for line in _remarks(report):
         console.print(line, markup=False)
+    for use in report.get("stale_translations") or []:
+        console.print(use["text"], markup=False, soft_wrap=True)
 
 
 def print_compare(reports: Mapping[str, Report], file: IO[str] | None = None) -> None:

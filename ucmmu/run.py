@@ -92,6 +92,7 @@ def report_of(options: RunOptions, outcome: Outcome) -> dict[str, Any]:
         "fidelity": options.fidelity,
         "engine": options.engine,
         "tlb": options.tlb,
+        "check_tlb": options.check_tlb,
         "ram": options.ram,
         **dict.fromkeys(FIGURES),
         "signal": None,

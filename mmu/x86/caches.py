@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Paging-structure caches: walks that need not begin at CR3 (SDM 4.10.3).
 
-An entry of level L stands for the table-referencing entries from the top level to L on the way to an
+An entry of level L stands for the table-referencing entries from the top level down to L on the way to an
 address. It keeps the address of the table that the walk reads next, and the combined rights so far::
 
     level   SDM's name       tag            leads to        the walk then reads

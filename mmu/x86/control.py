@@ -168,7 +168,8 @@ def mmu_write_cr4(u: Unit, value: int) -> Outcome:
     elif not u.amd and (changed & CR4_PAE or changed & value & CR4_SMEP):
         u.count(_TLB_INVALIDATIONS)
         tlb_drop_context(u, pcid, DROP_GLOBAL)
-    tlb_switch_pcid(u, u.pcid)
+    if changed & CR4_PCIDE:
+        tlb_switch_pcid(u, u.pcid)
     if changed:
         forget_everything(u)
     return Outcome.OK

@@ -42,8 +42,8 @@ for every array that holds 2M, where no other of its kind takes 1G.
 Further keys of an array, each a figure, all optional: ``index`` ("linear": the set is the page number modulo
 the number of sets, entries / ways; "xor": the page number's lowest bits xor the next ones), ``replacement``
 ("lru", "fifo", "random", "tree_plru", "mru_plru"; see mmu/x86/tlb.py) and ``pcids`` (how many PCIDs may have
-entries there at once). ``seed`` of the file begins the sequence of "random". Files that ship with us lie in
-``geometries/``.
+entries there at once; 0: none survives a MOV to CR3, though bit 63 asks for it). ``seed`` of the file begins the
+sequence of "random". Files that ship with us lie in ``geometries/``.
 """
 
 from __future__ import annotations
@@ -425,7 +425,7 @@ class _File:
             structures,
             self._option((*key, "index"), table, _INDEXES, "linear"),
             self._option((*key, "replacement"), table, _REPLACEMENTS, "lru"),
-            None if pcids is None else self._figure((*key, "pcids"), pcids, 1, lib.TLB_MAX_PCIDS),
+            None if pcids is None else self._figure((*key, "pcids"), pcids, 0, lib.TLB_MAX_PCIDS),
             tuple(self._smash((*key, "smash"), table.get("smash", {})).items()),
         )
         self._check_shape(key, array)
@@ -509,12 +509,12 @@ def _serve_alike(one: Array, other: Array) -> bool:
 
 
 def _smashed(arrays: tuple[Array, ...], smash: dict[int, int]) -> tuple[Array, ...]:
-    """The arrays with the file's own [smash], each where it has something to enter that no other takes."""
+    """The arrays with the file's own [smash], each where it takes the smaller size and no other the larger."""
     done = list(arrays)
-    for i, array in enumerate(arrays):
-        for level in sorted(smash, reverse=True):
+    for level in sorted(smash):
+        for i, array in enumerate(done):
             taken = any(_serve_alike(array, other) and other.enters[level] for other in done)
-            candidate = replace(done[i], smash=(*done[i].smash, *smash.items()))
-            if not taken and candidate.enters[level]:
-                done[i] = replace(done[i], smash=(*done[i].smash, (level, candidate.enters[level])))
+            into = array.enters[smash[level]]
+            if into and not taken:
+                done[i] = replace(array, smash=(*array.smash, (level, into)))
     return tuple(done)

@@ -18,7 +18,8 @@ table-referencing entries, which serve walks (TLB_TABLE; caches.py). It serves f
 several of these. A page of a size that an array does not hold may be entered there as a smaller one: the
 fragment that the access lies in, with the frame of its own part (SDM 4.10.2.3).
 
-A fill takes an empty place if there is one; else the array's policy names the victim::
+A fill takes an empty place if there is one, of several the one that a tree points to (so it was measured: a
+flushed set fills in the order in which it evicts), else the first; in a full set the array's policy names the victim::
 
     lru        the least recently used
     fifo       the first that was entered
@@ -101,6 +102,7 @@ _TLB_FILL: Final = EVENT_ID["tlb_fill"]
 _TLB_EVICT: Final = EVENT_ID["tlb_evict"]
 _TLB_EVICTIONS: Final = COUNTER_ID["tlb_evictions"]
 _SOFT_FLUSH_MAX: Final[int] = lib.SOFT_FLUSH_MAX
+_ANY_PCIDS: Final[int] = lib.TLB_ANY_PCIDS
 _U64: Final = (1 << 64) - 1
 
 
@@ -356,7 +358,7 @@ def _next_random(u: Unit) -> int:
 
 def victim_of(u: Unit, array: Any, places: range) -> int:
     """Number of the entry that a full set gives away."""
-    tlb, ways = u.c.tlb, array.ways
+    tlb, ways = u.c.tlb, int(array.ways)
     state = tlb.set[array.first_set + (places.start - array.first) // ways]
     if array.policy == Policy.RANDOM:
         return places[_next_random(u) % int(ways)]
@@ -368,12 +370,18 @@ def victim_of(u: Unit, array: Any, places: range) -> int:
 
 
 def place_in(u: Unit, array: Any, vpn: int, level: int) -> int:
-    """Number of the entry to fill in the set that an address maps to: the first empty one, else the victim."""
+    """Number of the entry to fill in the set that an address maps to.
+
+    An empty place, if there is one, and of several the one that a tree points to, else the first; in a full set the
+    victim's.
+    """
+    entries = u.c.tlb.entry
     places = set_of(array, vpn, level)
-    for number in places:
-        if not u.c.tlb.entry[number].flags & TLB_VALID:
-            return number
-    return victim_of(u, array, places)
+    empty = [number for number in places if not entries[number].flags & TLB_VALID]
+    if empty and array.policy not in (Policy.TREE_PLRU, Policy.MRU_PLRU):
+        return empty[0]
+    pointed = victim_of(u, array, places)
+    return empty[0] if empty and pointed not in empty else pointed
 
 
 def part_of(page: NewEntry, va: int, level: int) -> NewEntry:
@@ -553,20 +561,21 @@ def _falls_with_page(entry: Any, pcid: int, what: int) -> bool:
 
 
 def tlb_switch_pcid(u: Unit, pcid: int) -> None:
-    """A PCID is loaded, which may be in use already: in arrays that limit PCIDs it is live from now on.
+    """MOV to CR3, or a change of CR4.PCIDE, loads a PCID, which may be in use already.
 
-    If that is one too many, the one loaded longest ago loses its entries there, the global ones excepted.
+    In arrays that limit PCIDs it is live from now on. If that is one too many, the one loaded longest ago loses its
+    entries there, the global ones excepted. With a limit of 0 even a PCID loaded again does.
     """
     tlb = u.c.tlb
     for _, array in arrays_of(u, TRANSLATIONS | TLB_PSC):
-        if not array.pcids:
+        if array.pcids == _ANY_PCIDS:
             continue
-        out = _make_live(array, pcid)
-        if out is None:
+        out = _make_live(array, pcid) if array.pcids else None
+        if array.pcids and out is None:
             continue
         for number in range(array.first, array.first + array.sets * array.ways):
             entry = tlb.entry[number]
-            if entry.pcid == out and not entry.flags & TLB_GLOBAL:
+            if not entry.flags & TLB_GLOBAL and (out is None or entry.pcid == out):
                 entry.flags = 0
 
 

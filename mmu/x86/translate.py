@@ -37,6 +37,7 @@ from mmu.x86.registers import MemoryType
 from mmu.x86.state import Unit
 from mmu.x86.tlb import (
     TLB_DIRTY,
+    TLB_DTLB_STORE,
     TLB_GLOBAL,
     TLB_VALID,
     Hit,
@@ -53,6 +54,7 @@ from mmu.x86.tlb import (
 )
 from mmu.x86.walk import (
     PERM_R,
+    PERM_SHSTK,
     PERM_W,
     PERM_X,
     Access,
@@ -90,7 +92,8 @@ _WALK_COMPLETED: Final = [
 ]
 """By Access: all sizes, then by level of the leaf."""
 
-_DATA_PERMS: Final = PERM_R | PERM_W
+_LOAD_PERMS: Final = PERM_R | 1 << Access.SHSTK_READ
+_STORE_PERMS: Final = PERM_W | 1 << Access.SHSTK_WRITE
 
 
 class Translation(NamedTuple):
@@ -141,9 +144,10 @@ def _rights_of_walk(walk: Walk) -> Rights:
 def _answer_of_walk(u: Unit, walk: Walk, privilege: int) -> Translation:
     if not walk.ok:
         return _no_translation(walk.result, walk.error_code)
+    if not walk.level:  # paging is off: nothing forbids, nothing says a type
+        return Translation(walk.pa, PERM_R | PERM_W | PERM_X | PERM_SHSTK, 1, Outcome.OK, 0)
     perms = _if_dirty(permissions(u, _rights_of_walk(walk), privilege), walk.dirty)
-    kind = memory_type(u, walk.pat_index) if walk.level else MemoryType.UC
-    return Translation(walk.pa, perms, walk.level or 1, Outcome.OK, 0, kind)
+    return Translation(walk.pa, perms, walk.level, Outcome.OK, 0, memory_type(u, walk.pat_index))
 
 
 def _entry_perms(u: Unit, entry: Any, privilege: int) -> int:
@@ -324,8 +328,8 @@ def _own_perms(u: Unit, access: int) -> int:
     if access == Access.FETCH:
         return PERM_X
     if not u.c.tlb.split:
-        return _DATA_PERMS
-    return PERM_R if access == Access.RMW else 1 << access
+        return _LOAD_PERMS | _STORE_PERMS
+    return _STORE_PERMS if first_level(access) == TLB_DTLB_STORE else _LOAD_PERMS
 
 
 def _refill_exact(u: Unit, va: int, access: int, privilege: int) -> Translation:

@@ -412,8 +412,8 @@ def _lay_out(tlb: Any, geometry: Geometry) -> None:
         c.kind, c.sizes, c.tables = array.kind_bits, array.sizes, array.tables
         c.sets, c.ways, c.first, c.first_set = array.sets, array.ways.value, tlb.nr_entries, nr_sets
         c.fold, c.policy, c.enters = array.fold, array.policy, array.enters
-        if array.pcids is not None:
-            c.pcids, c.nr_live = array.pcids.value, 1  # PCID 0, in use after reset
+        c.pcids = lib.TLB_ANY_PCIDS if array.pcids is None else array.pcids.value
+        c.nr_live = 1 if 0 < c.pcids <= lib.TLB_MAX_PCIDS else 0  # PCID 0, in use after reset
         tlb.split |= array.kind in ("dtlb_loads", "dtlb_stores")
         tlb.nr_entries += array.entries.value
         nr_sets += array.sets

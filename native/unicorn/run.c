@@ -66,13 +66,6 @@ static bool arm(struct vcpu *v)
 	return ok;
 }
 
-static void *map_lazily(u64 size)
-{
-	void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-
-	return p == MAP_FAILED ? NULL : p;
-}
-
 static int add_region(struct vcpu *v, u64 base, u64 size, bool code_flags)
 {
 	struct region *r = &v->region[v->nr_regions];
@@ -283,6 +276,8 @@ static void leave(struct vcpu *v, uc_err err)
 			v->pending.stop = 0;
 			if (err != UC_ERR_OK)
 				finish_fault(v, exit->rip, ACCESS_READ);
+			else if (v->fidelity == FIDELITY_EXACT)
+				fetch_catch_up(v, false);
 		}
 	}
 }

@@ -115,7 +115,8 @@ u32 mmu_write_cr4(struct mmu_unit *u, u64 value)
 		u->counter[COUNTER_tlb_invalidations]++;
 		tlb_drop_context(u, pcid, DROP_GLOBAL);
 	}
-	tlb_switch_pcid(u, current_pcid(u));
+	if (changed & CR4_PCIDE)
+		tlb_switch_pcid(u, current_pcid(u));
 	if (changed)
 		forget_everything(u);
 	return XLATE_OK;

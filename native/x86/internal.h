@@ -216,8 +216,9 @@ void tlb_fill(struct mmu_unit *u, u32 kind, u64 va, const struct tlb_entry *new)
 /* Enter a table-referencing entry (vpn and all but array, used) into the array for its level, if any. */
 void tlb_fill_table(struct mmu_unit *u, const struct tlb_entry *new);
 /*
- * A PCID is loaded, which may already be in use: where PCIDs are limited it is live from now on, and
- * if that is one too many, the one loaded longest ago loses its non-global entries there.
+ * MOV to CR3, or a change of CR4.PCIDE, loads a PCID, which may already be in use: where PCIDs are
+ * limited it is live from now on, and if that is one too many, the one loaded longest ago loses its
+ * non-global entries there.
  */
 void tlb_switch_pcid(struct mmu_unit *u, u16 pcid);
 /*

@@ -101,17 +101,29 @@ static inline u32 tree_victim(u64 tree, u32 ways)
 	return node - ways;
 }
 
+/* TLB_MRU_PLRU: the state after a use of a way of a group of four. */
+static inline u64 group_use(u64 state, u32 group, u32 way)
+{
+	u64 tree = tree_use(state >> 4 * group & 0xf, way, 4);
+
+	state &= ~(0xffull << 56 | 0xfull << 4 * group);
+	return state | (u64)group << 56 | tree << 4 * group;
+}
+
 void tlb_prefer(struct tlb *tlb, const struct tlb_entry *e)
 {
 	const struct tlb_array *a = &tlb->array[e->array];
-	u32 number = e - tlb->entry - a->first, way = number % a->ways, nibble = 4 * (way / 4);
-	u64 *state = &tlb->set[a->first_set + number / a->ways];
+	u32 number = e - tlb->entry - a->first, set, way;
+	u64 *state = &tlb->set[a->first_set];
 
-	if (a->policy == TLB_TREE_PLRU)
-		*state = tree_use(*state, way, a->ways);
-	else if (a->policy == TLB_MRU_PLRU)
-		*state = (*state & ~(0xffull << 56 | 0xfull << nibble)) | (u64)(way / 4) << 56 |
-			 tree_use(*state >> nibble & 0xf, way % 4, 4) << nibble;
+	if (a->policy == TLB_TREE_PLRU) {
+		set = number >> __builtin_ctz(a->ways);
+		state[set] = tree_use(state[set], number & (a->ways - 1), a->ways);
+	} else if (a->policy == TLB_MRU_PLRU) {
+		set = number / a->ways;
+		way = number - set * a->ways;
+		state[set] = group_use(state[set], way / 4, way % 4);
+	}
 }
 
 /*
@@ -181,16 +193,21 @@ static u32 victim_of(struct tlb *tlb, const struct tlb_array *a, u32 set)
 	}
 }
 
-/* The place to fill in the set that an address maps to: the first empty one, else the victim's. */
+/*
+ * The place to fill in the set that an address maps to: an empty one if there is one, and of several
+ * the one that a tree points to, else the first; in a full set the victim's.
+ */
 static struct tlb_entry *place_in(struct tlb *tlb, const struct tlb_array *a, u64 vpn, u32 level)
 {
-	u32 set = set_number(a, vpn, level);
-	struct tlb_entry *first = tlb->entry + a->first + set * a->ways;
+	u32 set = set_number(a, vpn, level), empty = 0;
+	struct tlb_entry *first = tlb->entry + a->first + set * a->ways, *pointed;
 
-	for (u32 way = 0; way < a->ways; way++)
-		if (!(first[way].flags & TLB_VALID))
-			return first + way;
-	return first + victim_of(tlb, a, set);
+	while (empty < a->ways && first[empty].flags & TLB_VALID)
+		empty++;
+	if (empty < a->ways && a->policy < TLB_TREE_PLRU)
+		return first + empty;
+	pointed = first + victim_of(tlb, a, set);
+	return empty < a->ways && pointed->flags & TLB_VALID ? first + empty : pointed;
 }
 
 /* A page's entry gives its place away. */
@@ -381,13 +398,16 @@ void tlb_switch_pcid(struct mmu_unit *u, u16 pcid)
 	struct tlb *tlb = &u->tlb;
 
 	for (struct tlb_array *a = tlb->array; a < arrays_end(tlb); a++) {
-		s32 out = a->pcids ? make_live(a, pcid) : -1;
 		struct tlb_entry *e = tlb->entry + a->first, *end = e + a->sets * a->ways;
+		s32 out;
 
+		if (a->pcids == TLB_ANY_PCIDS)
+			continue;
+		out = a->pcids ? make_live(a, pcid) : 0;
 		if (out < 0)
 			continue;
 		for (; e < end; e++)
-			if (falls(e, out, 0))
+			if (falls(e, out, a->pcids ? 0 : DROP_ANY_PCID))
 				e->flags = 0;
 	}
 }

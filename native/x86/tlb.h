@@ -11,6 +11,7 @@
 #define TLB_MAX_ENTRIES 8192
 #define TLB_MAX_SETS 2048	/* of all arrays together */
 #define TLB_MAX_PCIDS 16	/* that a limited array may hold at once */
+#define TLB_ANY_PCIDS 0xffffffff
 
 /* What an array serves: a set of these. */
 #define TLB_ITLB 0x1		/* first level, fetches */
@@ -20,7 +21,7 @@
 #define TLB_L2_DTLB 0x10	/* second level, loads and stores */
 #define TLB_PSC 0x20		/* walks: it holds table-referencing entries */
 
-/* Who gives a place away when a set is full.  In every policy an empty place goes first. */
+/* Who gives a place away when a set is full.  Empty places are filled first, a tree naming which. */
 #define TLB_LRU 0		/* the least recently used */
 #define TLB_FIFO 1		/* the first that was entered */
 #define TLB_RANDOM 2		/* any: xorshift64 of struct tlb.random */
@@ -67,9 +68,9 @@ struct tlb_array {
 	u32 first, first_set;	/* number of its first entry, of its first set */
 	u32 fold;		/* 0: set = page % sets; n: set = (page ^ page >> n) % sets, sets a power of two */
 	u32 policy;		/* TLB_LRU..TLB_MRU_PLRU */
-	u32 pcids;		/* how many PCIDs may have entries here at once; 0: any number */
+	u32 pcids;		/* how many PCIDs may have entries here at once, or TLB_ANY_PCIDS; 0: a PCID's go at any MOV to CR3 */
 	u32 nr_live;
-	u16 live[TLB_MAX_PCIDS]; /* if pcids: those that may, the last loaded first */
+	u16 live[TLB_MAX_PCIDS]; /* those PCIDs, the last loaded first */
 	u8 enters[4];		/* by level of a page: the level it is entered as here, 0 not at all */
 };
 

@@ -5,7 +5,8 @@
 #include "x86/internal.h"
 #include "x86/warm.h"
 
-#define DATA_PERMS (PERM_R | PERM_W)
+#define LOAD_PERMS (PERM_R | 1 << ACCESS_SHSTK_READ)
+#define STORE_PERMS (PERM_W | 1 << ACCESS_SHSTK_WRITE)
 
 /* Where the counters of an access live, by ACCESS_*; shadow-stack accesses are loads and stores. */
 static const u8 stlb_hit_counter[] = {
@@ -41,11 +42,17 @@ static u32 answer_of_walk(const struct mmu_unit *u, const struct walk *w, u32 pr
 	if (w->result != XLATE_OK)
 		return no_translation(w->result, w->error_code, t);
 	t->pa = w->pa;
-	t->perms = perms_if_dirty(permissions(u, rights_of_walk(w), w->pkey, privilege), w->dirty);
-	t->level = w->level ? w->level : 1;
-	t->memory_type = w->level ? memory_type(u, pat_index_of(w->entry[w->level], w->level)) : MEMORY_UC;
 	t->result = XLATE_OK;
 	t->error_code = 0;
+	if (unlikely(!w->level)) {	/* paging is off: nothing forbids, nothing says a type */
+		t->perms = PERM_R | PERM_W | PERM_X | PERM_SHSTK;
+		t->level = 1;
+		t->memory_type = MEMORY_UC;
+		return XLATE_OK;
+	}
+	t->perms = perms_if_dirty(permissions(u, rights_of_walk(w), w->pkey, privilege), w->dirty);
+	t->level = w->level;
+	t->memory_type = memory_type(u, pat_index_of(w->entry[w->level], w->level));
 	return XLATE_OK;
 }
 
@@ -269,8 +276,8 @@ static u32 own_perms(const struct mmu_unit *u, u32 access)
 	if (access == ACCESS_FETCH)
 		return PERM_X;
 	if (!u->tlb.split)
-		return DATA_PERMS;
-	return access == ACCESS_RMW ? PERM_R : 1u << access;
+		return LOAD_PERMS | STORE_PERMS;
+	return first_level(access) == TLB_DTLB_STORE ? STORE_PERMS : LOAD_PERMS;
 }
 
 /*

@@ -89,7 +89,11 @@ class AddressSpace(RuleBasedStateMachine):
             self.written.pop(n, None)
 
     @precondition(lambda self: self.prot)
-    @rule(data=st.data(), access=st.sampled_from((Access.READ, Access.WRITE, Access.FETCH)), value=st.integers(1, 255))
+    @rule(
+        data=st.data(),
+        access=st.sampled_from((Access.READ, Access.WRITE, Access.FETCH)),
+        value=st.integers(1, 255),
+    )
     def access(self, data: st.DataObject, access: Access, value: int) -> None:
         page = data.draw(st.sampled_from([*self.prot, PAGES + 8]))
         addr = BASE + page * PAGE

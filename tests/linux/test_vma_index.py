@@ -96,4 +96,3 @@ def test_many_vmas_all_over_the_address_space(pages: list[int], address: int) ->
     assert [mm.vmas.vma[i].vm_start >> 12 for i in range(len(pages))] == pages
     assert lib.vma_index_of(mm, address) == sum((page + 1) << 12 <= address for page in pages)
     lib.vma_remove(mm, 0, len(pages))
-

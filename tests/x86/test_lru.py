@@ -10,16 +10,12 @@ from hypothesis import strategies as st
 
 from mmu.memory import Memory
 from mmu.x86 import Access, Geometry, Mmu
-from mmu.x86.geometry import Array, Figure
+from tests.x86.arrays import array, geometry
 from tests.x86.tables import VA, Tables
 
 
 def one_array(entries: int, ways: int) -> Geometry:
-    return Geometry(
-        "one",
-        "one data array and nothing else",
-        (Array("only", "dtlb", (1,), Figure(entries, "", "chosen"), Figure(ways, "", "chosen")),),
-    )
+    return geometry(array("only", "dtlb", entries, ways))
 
 
 def test_a_hit_makes_young(tables: Tables, mmu: Mmu) -> None:
@@ -84,3 +80,17 @@ def test_each_use_has_its_own_time(tables: Tables, mmu: Mmu) -> None:
     times = [e.used for e in (*mmu.entries(), *mmu.paging_structure_caches())]
     assert len(set(times)) == len(times)
     assert max(times) == mmu.c.tlb.clock
+
+
+def test_a_repeated_use_changes_nothing(tables: Tables, mmu: Mmu) -> None:
+    """Of the entry used last, or entered last, of all: no tick, so no store."""
+    tables.map(VA)
+    tables.map(VA + 4096)
+    mmu.translate(VA, Access.READ)
+    mmu.translate(VA + 4096, Access.READ)
+    before = mmu.c.tlb.clock, mmu.entries()
+    mmu.translate(VA + 4096, Access.READ)
+    mmu.translate(VA + 4096 + 8, Access.READ)
+    assert (mmu.c.tlb.clock, mmu.entries()) == before
+    mmu.translate(VA, Access.READ)
+    assert mmu.c.tlb.clock == before[0] + 1

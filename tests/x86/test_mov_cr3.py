@@ -16,7 +16,7 @@ from mmu.x86.entries import X86_G
 from mmu.x86.registers import CR3_NOFLUSH, CR4_PCIDE
 from tests.x86.tables import USER, VA, Tables
 
-pytestmark = pytest.mark.mmu(geometry="skylake")
+pytestmark = pytest.mark.mmu(geometry="golden_cove")
 GLOBAL = VA + 4096
 
 

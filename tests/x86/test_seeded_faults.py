@@ -15,11 +15,11 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from mmu._native import ffi
-from mmu.x86 import caches, invalidate, tlb, translate, unit, walk
+from mmu.x86 import Geometry, caches, control, invalidate, tlb, translate, unit, walk
 from mmu.x86.registers import CR3_NOFLUSH
 from mmu.x86.state import Unit
 from mmu.x86.tlb import TLB_DIRTY, TLB_VALID
-from tests.x86.twins import Mismatch, Twins, scripts, unit_bytes
+from tests.x86.twins import TORTURE, Mismatch, Twins, scripts, unit_bytes
 
 Patch = Callable[[pytest.MonkeyPatch], None]
 
@@ -158,7 +158,81 @@ FAULTS: dict[str, Patch] = {
 }
 
 
-def _campaign() -> None:
+def _other_way(right: Any) -> Any:
+    return lambda tree, ways: right(tree, ways) ^ 1
+
+
+def _without_fold(right: Any) -> Any:
+    return lambda array, vpn, level: int((vpn >> 9 * (level - 1)) % array.sets)
+
+
+def _loads_are_stores(right: Any) -> Any:
+    return lambda access: right(1 if access == 0 else access)
+
+
+def _first_part(right: Any) -> Any:
+    return lambda page, va, level: right(page, va, level)._replace(frame=page.frame)
+
+
+def _by_first_loaded(right: Any) -> Any:
+    """A PCID loaded again keeps its place."""
+
+    def wrong(array: Any, pcid: int) -> int | None:
+        live = [int(array.live[i]) for i in range(array.nr_live)]
+        return None if pcid in live else right(array, pcid)
+
+    return wrong
+
+
+def _always_tick(right: Any) -> Any:
+    def wrong(u: Any, entry: Any) -> None:
+        if entry.used == u.c.tlb.clock:
+            tlb._tick(u, entry)
+        else:
+            right(u, entry)
+
+    return wrong
+
+
+def _first_empty(right: Any) -> Any:
+    def wrong(u: Any, array: Any, vpn: int, level: int) -> int:
+        places = tlb.set_of(array, vpn, level)
+        empty = [number for number in places if not u.c.tlb.entry[number].flags & TLB_VALID]
+        return empty[0] if empty else right(u, array, vpn, level)
+
+    return wrong
+
+
+ARRAY_FAULTS: dict[str, Patch] = {
+    "a tree points to the wrong leaf": _python(tlb, "tree_victim", _other_way),
+    "a use leaves the tree alone": _python(tlb, "tree_use", lambda right: lambda tree, way, ways: tree),
+    "the group used last gives its own away": _python(
+        tlb, "_mru_plru_victim", lambda right: lambda state, ways: right(state - (1 << 56), ways)
+    ),
+    "random draws nothing": _python(tlb, "_next_random", lambda right: lambda u: int(u.c.tlb.random)),
+    "an XOR index is linear": _python(tlb, "set_number", _without_fold),
+    "loads look among the stores": _python(translate, "first_level", _loads_are_stores),
+    "a fetch looks in the second level for data": _python(
+        translate, "second_level", lambda right: lambda access: right(0)
+    ),
+    "a fragment has its page's frame": _python(tlb, "part_of", _first_part),
+    "fragments stay": _python(tlb, "_fragments_around", lambda right: lambda *args: iter(())),
+    "a page is as good as a table": _python(
+        tlb,
+        "matches",
+        lambda right: lambda e, vpn, level, pcid, table: right(e, vpn, level, pcid, e.flags & 0x80),
+    ),
+    "PCIDs are unlimited": _python(control, "tlb_switch_pcid", _nothing),
+    "PCIDs go by first load": _python(tlb, "_make_live", _by_first_loaded),
+    "a repeated use ticks": _python(translate, "tlb_touch", _always_tick),
+    "the first empty place, whatever the tree says": _python(tlb, "place_in", _first_empty),
+    "one answer for loads and stores": _python(
+        translate, "_own_perms", lambda right: lambda u, access: 4 if access == 2 else 3
+    ),
+}
+
+
+def _campaign(geometry: str | Geometry = "tiny") -> None:
     """Look for a sequence that tells the engines apart; the first one raises Mismatch."""
 
     @settings(
@@ -167,7 +241,7 @@ def _campaign() -> None:
     @given(scripts)
     def campaign(script: Any) -> None:
         base, operations = script
-        twins = Twins(base)
+        twins = Twins(base, geometry)
         try:
             twins.run(operations)
         finally:
@@ -181,6 +255,13 @@ def test_caught(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
     FAULTS[fault](monkeypatch)
     with pytest.raises(Mismatch):
         _campaign()
+
+
+@pytest.mark.parametrize("fault", ARRAY_FAULTS)
+def test_caught_by_arrays_of_every_kind(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    ARRAY_FAULTS[fault](monkeypatch)
+    with pytest.raises(Mismatch):
+        _campaign(TORTURE)
 
 
 @given(st.data())

@@ -3,7 +3,8 @@
 
 A world of 64 frames: two PML4 tables, two of each lower kind, the rest data. Addresses, table indexes
 and entries are drawn from few values, so that they meet: in sets of the ``tiny`` TLB, in PCIDs, in tables that
-refer to themselves or lie outside RAM. With five levels two PML5 tables stand above. Before each access the
+refer to themselves or lie outside RAM. With five levels two PML5 tables stand above. ``TORTURE`` has small arrays
+of every kind, policy and index, with limits on PCIDs and pages smashed to fragments. Before each access the
 soft-flush list is taken, as its consumer would.
 """
 
@@ -43,6 +44,7 @@ from mmu.x86.registers import (
     Feature,
     Vendor,
 )
+from tests.x86.arrays import array, geometry
 
 FRAMES = 64
 PML5S, ROOTS, PDPTS, PDS, PTS, DATA = (14, 15), (1, 2), (3, 4), (5, 6), (7, 8), (9, 10, 11, 12, 13)
@@ -50,6 +52,26 @@ OUTSIDE = FRAMES + 7
 INDEXES = {5: (0, 1, 511), 4: (0, 255, 256), 3: (0, 1), 2: (0, 1, 2), 1: (0, 1, 2, 3, 4, 5)}
 BASES = (0, 1 << 30)
 TABLE = X86_P | X86_RW | X86_US
+
+TORTURE = geometry(
+    array("loads", "dtlb_loads", 8, 4, "4K 2M", index="xor", replacement="tree_plru", pcids=0),
+    array("stores", "dtlb_stores", 3, 3, "4K 2M 1G", replacement="fifo", pcids=2),
+    array("fetches", "itlb", 6, 3, replacement="random", smash=((3, 1), (2, 1))),
+    array(
+        "L2 data",
+        "l2_dtlb",
+        16,
+        8,
+        "4K 2M PDE",
+        index="xor",
+        replacement="mru_plru",
+        pcids=2,
+        smash=((3, 2),),
+    ),
+    array("L2 code", "l2_itlb", 6, 2, smash=((2, 1),)),
+    array("upper", "psc", 4, 4, "PDPTE PML4E PML5E", replacement="tree_plru", pcids=1),
+    seed=1,
+)
 
 Op = tuple[Any, ...]
 
@@ -132,7 +154,18 @@ def _op(name: str, *args: Any) -> st.SearchStrategy[Op]:
     )
 
 
-edits = _weighted((5, _edits(1)), (2, _edits(2)), (1, _edits(3)), (1, _edits(4)), (1, _edits(5)))
+large_pages = st.builds(
+    _edit,
+    st.sampled_from((2, 2, 3)),
+    st.integers(0, 1),
+    st.sampled_from((0, 0, 1)),
+    st.just(0),
+    flags.map(lambda bits: bits | X86_P | X86_PS),
+    st.booleans(),
+)
+edits = _weighted(
+    (10, _edits(1)), (4, _edits(2)), (2, _edits(3)), (2, _edits(4)), (1, _edits(5)), (3, large_pages)
+)
 invalidating = _weighted(
     (3, _op("invlpg", vas)),
     (4, _op("invpcid", (0, 0, 0, 1, 2, 3, 4), (0, 0, 1, 1, 2, 2, 0x1000), vas)),
