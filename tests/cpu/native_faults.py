@@ -14,50 +14,7 @@ from typing import NamedTuple
 import pytest
 
 NONCANONICAL = 0x8000000000000000
-_RUNNER = r"""
-#define _GNU_SOURCE
-#include <setjmp.h>
-#include <signal.h>
-#include <stdio.h>
-#include <sys/mman.h>
-#include <ucontext.h>
-
-static sigjmp_buf back;
-static volatile long signo, trap, code;
-
-static void handler(int number, siginfo_t *info, void *context)
-{
-	(void)info;
-	signo = number;
-	trap = ((ucontext_t *)context)->uc_mcontext.gregs[REG_TRAPNO];
-	code = ((ucontext_t *)context)->uc_mcontext.gregs[REG_ERR];
-	siglongjmp(back, 1);
-}
-
-static void run(void (*instruction)(void), unsigned long at)
-{
-	signo = 0;
-	if (!sigsetjmp(back, 1))
-		__asm__ volatile("mov %1, %%rdi; mov %%rdi, %%rsi; xor %%eax, %%eax; xor %%ecx, %%ecx; xor %%edx, %%edx; call *%0"
-				 : : "r"(instruction), "r"(at)
-				 : "rax", "rcx", "rdx", "rdi", "rsi", "r8", "r9", "r10", "r11", "r12", "r13", "memory");
-	printf("%ld %ld %ld\n", (long)signo, signo ? (long)trap : 0, signo ? (long)code : 0);
-}
-
-int main(void)
-{
-	static char room[65536];
-	stack_t other = { .ss_sp = room, .ss_size = sizeof(room) };
-	struct sigaction action = { .sa_sigaction = handler, .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER };
-	char *absent = mmap(0, 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	char *read_only = mmap(0, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
-	read_only[0] = 1;
-	mprotect(read_only, 4096, PROT_READ);
-	sigaltstack(&other, 0);
-	sigaction(SIGSEGV, &action, 0);
-	sigaction(SIGBUS, &action, 0);
-"""
+_RUNNER = Path(__file__).with_suffix(".c")
 
 
 class Fault(NamedTuple):
@@ -86,12 +43,16 @@ def run_natively(sources: tuple[str, ...]) -> dict[str, Natively]:
         f'void f{n}(void);\n__asm__("f{n}: .intel_syntax noprefix; {source}; ret; .att_syntax");\n'
         for n, source in enumerate(sources)
     )
-    targets = "(unsigned long)absent + 64", "(unsigned long)read_only + 64", f"{NONCANONICAL:#x}"
-    calls = "".join(f"\trun(f{n}, {target});\n" for n in range(len(sources)) for target in targets)
+    names = ", ".join(f"f{n}" for n in range(len(sources)))
+    table = f"void (*const instructions[])(void) = {{ {names} }};\n"
+    table += f"const unsigned long nr_instructions = {len(sources)};\n"
     with tempfile.TemporaryDirectory() as folder:
-        source, program = Path(folder, "natively.c"), Path(folder, "natively")
-        source.write_text(functions + _RUNNER + calls + "\treturn 0;\n}\n")
-        subprocess.run([compiler, "-O1", "-w", "-fno-pie", "-no-pie", "-o", program, source], check=True)
+        generated, program = Path(folder, "instructions.c"), Path(folder, "natively")
+        generated.write_text(functions + table)
+        subprocess.run(
+            [compiler, "-O1", "-mno-red-zone", "-fno-pie", "-no-pie", "-o", program, _RUNNER, generated],
+            check=True,
+        )
         lines = subprocess.run([program], check=True, capture_output=True, text=True).stdout.splitlines()
     faults = [Fault(*map(int, line.split())) for line in lines]
     return {source: Natively(*faults[3 * n : 3 * n + 3]) for n, source in enumerate(sources)}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Rule: a non-canonical address is #SS (12) where the stack segment is used, else #GP (13); to Linux SIGBUS, SIGSEGV."""
+"""Rule: a non-canonical address is #SS where the stack segment is used, else #GP; to Linux SIGBUS and SIGSEGV."""
 
 from __future__ import annotations
 
