@@ -35,7 +35,7 @@ def test_addresses_of_57_bits(memory: Memory, fidelity: Fidelity, engine: str) -
     """One frame, loaded from at two addresses in turn that only differ above bit 47."""
     mmu = Mmu(memory, engine=engine, geometry="tiny", levels=5)
     tables = Tables(mmu)
-    memory.write_bytes(tables.map(CODE), assemble("mov al, [rbx]; mov [rcx], al; mov al, [rbx]; syscall"))
+    memory.write(tables.map(CODE), assemble("mov al, [rbx]; mov [rcx], al; mov al, [rbx]; syscall"))
     frame = tables.map(PAGE)
     pml5 = tables.frame()
     for index in (0, 1):
