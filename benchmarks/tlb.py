@@ -133,6 +133,7 @@ class Translations:
         self.made = 0
 
     def __call__(self) -> float:
+        """Nanoseconds."""
         self.made += self._n
         return float(self._time(self._translate, *self._arguments))
 

@@ -31,7 +31,7 @@ from unicorn.x86_const import UC_X86_REG_CR0, UC_X86_REG_CR3, UC_X86_REG_CR4, UC
 from cpu._engine import lib
 from cpu.page_tables import LARGE_PAGE, PageTables, rights
 from cpu.vcpu import UC_TLB_VIRTUAL, EngineError, Fidelity, Processor, foreign_address
-from mmu.errors import GeneralProtection, MmuError, PageFault
+from mmu.errors import GeneralProtection, MmuError, PageFault, StackFault
 from mmu.events import EventRing
 from mmu.memory import Memory
 from mmu.x86 import Access, Geometry, Mmu, Outcome, TlbEntry, Translation, Walk
@@ -39,7 +39,7 @@ from mmu.x86.check import StaleUse
 from mmu.x86.entries import X86_US
 from mmu.x86.registers import CR0_PG, CR0_WP, CR4_PAE, CR4_PGE
 
-Fault = PageFault | GeneralProtection
+Fault = PageFault | GeneralProtection | StackFault
 FaultHandler = Callable[[Fault], bool]
 MemoryHook = Callable[[Uc, int, int, int, int, Any], object]
 
@@ -260,7 +260,7 @@ class Attached(Processor):
         """Run from begin until ``until``, ``timeout`` µs or ``count`` instructions, as Uc.emu_start() does.
 
         A fault goes to the handler; if that returns True the instruction is tried again, else the
-        fault is raised: PageFault or GeneralProtection with ``address`` and ``rip``. Nothing of a faulting
+        fault is raised: PageFault, GeneralProtection or StackFault with ``address`` and ``rip``. Nothing of a faulting
         instruction has happened. BadTable if a table lies outside our RAM; UcError for what
         Unicorn itself reports.
         """
@@ -287,6 +287,8 @@ class Attached(Processor):
             return PageFault(exit_.address, exit_.error_code, exit_.rip)
         if exit_.vector == GeneralProtection.vector:
             return GeneralProtection(exit_.address, exit_.rip)
+        if exit_.vector == StackFault.vector:
+            return StackFault(exit_.address, exit_.rip)
         raise UcError(unicorn.UC_ERR_INSN_INVALID)
 
     def _fault(self, result: Outcome, va: int, error_code: int) -> MmuError:

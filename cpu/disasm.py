@@ -18,6 +18,7 @@ U64: Final = (1 << 64) - 1
 PAGE_MASK: Final = U64 ^ 0xFFF
 MAX_INSTRUCTION: Final = 15
 _FETCH: Final = 2
+_STACK_BASES: Final = (x86.X86_REG_RSP, x86.X86_REG_RBP, x86.X86_REG_ESP, x86.X86_REG_EBP)
 _PUSHES: Final = frozenset({"push", "call", "pushfq", "pushf", "pushfw", "enter"})
 
 
@@ -26,6 +27,12 @@ class Operand(NamedTuple):
 
     address: int
     size: int
+    stack: bool = False
+    """Whether it is reached through the stack segment, SS."""
+
+    def holds(self, address: int) -> bool:
+        """Whether the address is one of its bytes'."""
+        return (address - self.address) & U64 < self.size
 
 
 @cache
@@ -63,12 +70,20 @@ def memory_operands(vcpu: Processor, rip: int) -> list[Operand]:
     """
     for insn in _decoder(True).disasm(vcpu.peek(rip), rip, 1):
         found = [
-            Operand(_effective_address(vcpu, insn, operand.mem), operand.size)
+            Operand(_effective_address(vcpu, insn, operand.mem), operand.size, _in_stack_segment(operand.mem))
             for operand in insn.operands
             if operand.type == x86.X86_OP_MEM and insn.id not in (x86.X86_INS_LEA, x86.X86_INS_NOP)
         ]
         return [*found, *_stack_operands(vcpu, insn)]
     return []
+
+
+def through_stack_segment(vcpu: Processor, rip: int, address: int) -> bool:
+    """Whether the instruction at rip touches address through SS: then #SS tells that it is not canonical."""
+    for operand in memory_operands(vcpu, rip):
+        if operand.holds(address):
+            return operand.stack
+    return False
 
 
 def accessed_address(vcpu: Processor, rip: int, page: int, access: int) -> int:
@@ -84,6 +99,11 @@ def accessed_address(vcpu: Processor, rip: int, page: int, access: int) -> int:
         if (operand.address + operand.size - 1) & PAGE_MASK == page:
             return page
     return page
+
+
+def _in_stack_segment(mem: Any) -> bool:
+    """SDM vol. 1 3.4.1, 3.7.4: SS is RSP's and RBP's as base; in 64-bit mode only FS and GS override it."""
+    return mem.base in _STACK_BASES and mem.segment not in (x86.X86_REG_FS, x86.X86_REG_GS)
 
 
 def _register(vcpu: Processor, insn: Any, reg: int) -> int:
@@ -112,9 +132,9 @@ def _stack_operands(vcpu: Processor, insn: Any) -> list[Operand]:
     rsp = vcpu.read_reg(uc_x86.UC_X86_REG_RSP)
     size = 2 if insn.prefix[2] == x86.X86_PREFIX_OPSIZE else 8
     if insn.mnemonic in _PUSHES:
-        return [Operand((rsp - size) & U64, size)]
+        return [Operand((rsp - size) & U64, size, stack=True)]
     if insn.mnemonic.startswith(("pop", "ret", "iret")) and not insn.mnemonic.startswith("popcnt"):
-        return [Operand(rsp, size)]
+        return [Operand(rsp, size, stack=True)]
     if insn.mnemonic == "leave":
-        return [Operand(vcpu.read_reg(uc_x86.UC_X86_REG_RBP), size)]
+        return [Operand(vcpu.read_reg(uc_x86.UC_X86_REG_RBP), size, stack=True)]
     return []

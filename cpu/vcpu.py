@@ -15,9 +15,9 @@ from unicorn import UC_ARCH_X86, UC_MODE_64, UC_PROT_ALL, Uc
 from unicorn.x86_const import UC_CPU_X86_WESTMERE, UC_X86_REG_FS_BASE, UC_X86_REG_GS_BASE, UC_X86_REG_RIP
 
 from cpu._engine import ffi, lib
-from cpu.disasm import accessed_address
+from cpu.disasm import accessed_address, through_stack_segment
 from cpu.linkage import foreign, mmu_api, private_parts, take_raised, uc_api
-from mmu.errors import BadTable, MmuError
+from mmu.errors import BadTable, MmuError, StackFault
 from mmu.x86 import Access
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class VmExit:
     PAGE_FAULT: Final[int] = lib.EXIT_PAGE_FAULT
     """``address`` (CR2), ``error_code``, ``access``; ``rip`` is the instruction's, nothing of it happened."""
     EXCEPTION: Final[int] = lib.EXIT_EXCEPTION
-    """``vector``; ``address`` if a #GP was about a non-canonical one."""
+    """``vector``; ``address`` if a #GP, or on the stack a #SS, was about a non-canonical one."""
     STOPPED: Final[int] = lib.EXIT_STOPPED
     """``stop()`` was called, or the guest executed HLT."""
 
@@ -129,14 +129,21 @@ class Processor:
             self._let_fault_happen(exit_)
             if exit_.access == Access.RMW:
                 exit_.access = Access.WRITE
-        elif reason == lib.EXIT_EXCEPTION and exit_.address and not exit_.exact:
-            exit_.address = self._exact_address(exit_)
+        elif reason == lib.EXIT_EXCEPTION and exit_.address:
+            self._settle_address(exit_)
         elif reason == lib.EXIT_BAD_TABLE:
             raise bad_table(self, exit_)
         elif reason == lib.EXIT_ABORTED:
             raise take_raised() or EngineError("a callback of the Python engine failed")
         elif reason == lib.EXIT_ENGINE:
             raise EngineError(f"Unicorn stopped at RIP {exit_.rip:#x}: {unicorn.UcError(exit_.uc_err)}")
+
+    def _settle_address(self, exit_: Any) -> None:
+        """An address that is not canonical is #GP, or, through the stack segment, #SS (SDM vol. 1 3.3.7.1)."""
+        if not exit_.exact:
+            exit_.address = self._exact_address(exit_)
+        if exit_.access != Access.FETCH and through_stack_segment(self, exit_.rip, exit_.address):
+            exit_.vector = StackFault.vector
 
     def _let_fault_happen(self, exit_: Any) -> None:
         """With the address known: in exact the model's part, which waited for it; else only CR2 is not right yet."""

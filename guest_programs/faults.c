@@ -45,6 +45,11 @@ static void noncanonical(void)
 	*(volatile char *)at = 1;
 }
 
+static void noncanonical_stack(void)
+{
+	__asm__ volatile("mov $0x8000000000000000, %%rax\n\txchg %%rax, %%rsp\n\tpush %%rax" : : : "rax", "memory");
+}
+
 static void kernel_read(void)
 {
 	volatile uint64_t at = 0xffff888000000000;
@@ -341,7 +346,8 @@ static const struct {
 	const char *name;
 	void (*run)(void);
 } modes[] = {
-	{ "nowhere", nowhere }, { "null", null_read }, { "noncanonical", noncanonical }, { "kernel", kernel_read },
+	{ "nowhere", nowhere }, { "null", null_read }, { "noncanonical", noncanonical },
+	{ "noncanonical_stack", noncanonical_stack }, { "kernel", kernel_read },
 	{ "stack", stack_overflow }, { "text", text_write }, { "data_jump", data_jump }, { "readonly", readonly_write },
 	{ "file_end", past_end_of_file }, { "div", divide }, { "ill", illegal }, { "hlt", privileged },
 	{ "int3", breakpoint }, { "abort", abort }, { "exit", exit_with }, { "cat", cat }, { "kill", kill_self },

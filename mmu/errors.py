@@ -65,6 +65,18 @@ class GeneralProtection(ProcessorException):
         self.rip = rip
 
 
+class StackFault(ProcessorException):
+    """#SS(0): a reference through the stack segment to a non-canonical ``address`` (SDM vol. 1 3.3.7.1)."""
+
+    vector = 12
+
+    def __init__(self, address: int, rip: int | None = None) -> None:
+        at = "" if rip is None else f" at RIP {rip:#x}"
+        super().__init__(f"stack fault on {address:#x}{at}")
+        self.address = address
+        self.rip = rip
+
+
 class LinuxError(MmuError):
     """A system call's failure: ``errno`` is the positive number Linux would return negated in rax."""
 

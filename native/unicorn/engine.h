@@ -75,12 +75,12 @@ struct vcpu_config {
 /* What ended a run.  Fields that a reason does not name hold rubbish. */
 struct vm_exit {
 	u32 reason;		/* EXIT_* */
-	u32 vector;		/* EXCEPTION */
+	u32 vector;		/* EXCEPTION; of an address not canonical always 13 here, Python tells #SS apart */
 	u32 error_code;		/* PAGE_FAULT: PF_* */
 	u32 access;		/* PAGE_FAULT, BAD_TABLE: ACCESS_*; RMW only if !exact */
 	u32 exact;		/* 0: address is only its page's, decode rip; in exact the fault is still to happen */
 	u32 uc_err;		/* ENGINE */
-	u64 address;		/* PAGE_FAULT, BAD_TABLE, EXCEPTION 13 of an address not canonical */
+	u64 address;		/* PAGE_FAULT, BAD_TABLE, EXCEPTION of an address not canonical */
 	u64 rip;		/* where the guest stands */
 	u64 nr;			/* SYSCALL: rax */
 	u64 arg[NR_SYSCALL_ARGS]; /* SYSCALL: rdi, rsi, rdx, r10, r8, r9 */

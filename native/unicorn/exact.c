@@ -7,17 +7,27 @@
  * time, a frame is open to loads and stores through one virtual page only: its owner.
  */
 #include <string.h>
+#include <sys/mman.h>
 
 #include "unicorn/vcpu.h"
 
-#define VPN_BITS 36		/* of a canonical 48-bit address */
+#define VPN_BITS 45		/* of a canonical 57-bit address */
 #define VPN_MASK ((1ull << VPN_BITS) - 1)
+#define OWNER_EPOCHS (1ull << (64 - VPN_BITS))
 
 static u64 *owner_slot(const struct region *r, u64 pa)
 {
 	return &r->owner[(pa - r->base) >> PAGE_SHIFT];
 }
 
+/*
+ * Whose a frame is, and since which epoch; an older epoch's owner is nobody.
+ *
+ *   63      45 44                                0
+ *  +----------+-----------------------------------+
+ *  |  epoch   | virtual page number (va[56:12])   |
+ *  +----------+-----------------------------------+
+ */
 static u64 owner_tag(const struct vcpu *v, u64 va)
 {
 	return (v->owner_epoch << VPN_BITS) | (va >> PAGE_SHIFT & VPN_MASK);
@@ -25,7 +35,7 @@ static u64 owner_tag(const struct vcpu *v, u64 va)
 
 static bool owned(const struct vcpu *v, u64 slot)
 {
-	return slot && slot >> VPN_BITS == (v->owner_epoch & (~0ull >> VPN_BITS));
+	return slot >> VPN_BITS == v->owner_epoch;
 }
 
 static u64 slot_address(u64 slot)
@@ -55,6 +65,20 @@ void own(struct vcpu *v, struct region *r, u64 pa, u64 va)
 		forget_memos(v);
 	}
 	*slot = owner_tag(v, va);
+}
+
+/* No frame is anybody's.  When the epochs are used up, tags of long ago must not seem to be of now. */
+void disown_all(struct vcpu *v)
+{
+	if (++v->owner_epoch < OWNER_EPOCHS)
+		return;
+	v->owner_epoch = 1;
+	for (u32 i = 0; i < v->nr_regions; i++) {
+		struct region *r = &v->region[i];
+
+		if (r->owner)
+			madvise(r->owner, (r->size >> PAGE_SHIFT) * sizeof(*r->owner), MADV_DONTNEED);
+	}
 }
 
 /* The virtual address of an access that a memory hook knows as pa; NO_ADDRESS if nobody owns it. */

@@ -6,7 +6,7 @@
 void soft_drop_all(struct vcpu *v)
 {
 	UC(v, ctl)(v->uc, UC_CTL_WRITE(UC_CTL_TLB_FLUSH, 0));
-	v->owner_epoch++;
+	disown_all(v);
 	v->epoch++;
 	forget_memos(v);
 }

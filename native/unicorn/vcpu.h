@@ -90,7 +90,7 @@ union pending {
 /* Guest-physical memory and, by frame, whose virtual page the soft TLB translates to it. */
 struct region {
 	u64 base, size;
-	u64 *owner;		/* if owning: epoch << 36 | virtual page number; 0 nobody's */
+	u64 *owner;		/* if owning: see owner_tag(); 0 nobody's */
 	u8 *code;		/* 1: instructions were fetched; NULL: struct page says it */
 };
 
@@ -236,6 +236,7 @@ void fetch_catch_up(struct vcpu *v, bool finished);
 void fetch_denied(struct vcpu *v, u64 rip, u32 access);
 void forget_memos(struct vcpu *v);
 void own(struct vcpu *v, struct region *r, u64 pa, u64 va);
+void disown_all(struct vcpu *v);
 bool owned_by(struct vcpu *v, const struct region *r, u64 pa, u64 va);
 
 /* trace.c: instruction by instruction. */

@@ -21,6 +21,8 @@ LEG = [
     "test_self_modifying.py",
     "test_page_crossing.py",
     "test_precise_faults.py",
+    "test_rmw_faults.py",
+    "test_stack_faults.py",
     "test_exceptions.py",
     "test_exact.py",
     "test_attach.py",

@@ -14,6 +14,7 @@ ENDS: dict[str, tuple[signal.Signals, str, list[str]]] = {
     "nowhere": (signal.SIGSEGV, "SEGV_MAPERR", ["address 0x10000", "RIP 0x10000", "fetch", "PDE"]),
     "null": (signal.SIGSEGV, "SEGV_MAPERR", ["address 0x0", "mov eax, dword ptr [rax]", "read", "page walk"]),
     "noncanonical": (signal.SIGSEGV, "SI_KERNEL", ["byte ptr", "general protection"]),
+    "noncanonical_stack": (signal.SIGBUS, "SI_KERNEL", ["push rax", "stack-segment fault"]),
     "kernel": (signal.SIGSEGV, "SEGV_MAPERR", ["address 0xffff888000000000", "read", "PML4E"]),
     "stack": (signal.SIGSEGV, "SEGV_MAPERR", ["address 0x7fffff7f", "write", "PTE"]),
     "text": (signal.SIGSEGV, "SEGV_ACCERR", ["write", "mov byte ptr [rip", "4 KiB page"]),
@@ -54,7 +55,7 @@ def test_the_host_sends_the_same_signal(mode: str) -> None:
 
 @pytest.mark.parametrize("engine", ["c", "python"])
 @pytest.mark.parametrize("fidelity", FIDELITIES)
-@pytest.mark.parametrize("mode", ["null", "text", "data_jump", "div", "noncanonical", "int3"])
+@pytest.mark.parametrize("mode", ["null", "text", "data_jump", "div", "noncanonical", "noncanonical_stack", "int3"])
 def test_every_way_reports_the_same(mode: str, fidelity: str, engine: str) -> None:
     assert run("faults", mode, fidelity=fidelity, engine=engine).figures == run("faults", mode).figures
 
