@@ -35,6 +35,7 @@ from mmu.errors import GeneralProtection, MmuError, PageFault, StackFault
 from mmu.events import EventRing
 from mmu.memory import Memory
 from mmu.x86 import Access, Geometry, Mmu, Outcome, TlbEntry, Translation, Walk
+from mmu.x86.check import StaleUse
 from mmu.x86.entries import X86_US
 from mmu.x86.registers import CR0_PG, CR0_WP, CR4_PAE, CR4_PGE
 
@@ -58,7 +59,8 @@ class Attached(Processor):
     ``identity`` maps each region it has at its own address, with its permissions; otherwise nothing is mapped
     until you map() it. ``ram`` bytes of RAM of ours, page tables included, start at ``base``, by default the
     lowest free 1 GiB-aligned address above your regions. ``fidelity`` is a Fidelity or its name;
-    ``engine``, ``geometry`` and ``ring`` as for Mmu. ``handler`` is told of each fault.
+    ``engine``, ``geometry`` and ``ring`` as for Mmu. ``handler`` is told of each fault. ``check_tlb`` looks after
+    stale translations, for guests that change their own tables: ``stale_translations()`` tells them.
 
     The guest owns its control registers: CR0.PG, CR0.WP, CR4.PAE, CR4.PGE and CR3 are set here, what it writes to
     them counts, and so does its INVLPG. EFER is taken as it is in long mode with NXE. Use the
@@ -77,8 +79,9 @@ class Attached(Processor):
         geometry: str | Geometry = "skylake",
         ring: EventRing | None = None,
         handler: FaultHandler | None = None,
+        check_tlb: bool = False,
     ) -> None:
-        """Attach; MmuError if the instance is not x86-64 or ``base`` is in use."""
+        """Attach; MmuError if the instance is not x86-64, ``base`` is in use, or check_tlb is asked of fast."""
         if uc.query(UC_QUERY_ARCH) != UC_ARCH_X86 or not uc.query(UC_QUERY_MODE) & UC_MODE_64:
             raise MmuError("only an x86-64 instance, Uc(UC_ARCH_X86, UC_MODE_64), can be attached to")
         self.uc = uc
@@ -86,11 +89,13 @@ class Attached(Processor):
         self.counting = True
         self.ring = ring
         self.fidelity = _fidelity(fidelity)
+        if check_tlb and self.fidelity is Fidelity.FAST:
+            raise MmuError("check_tlb needs fidelity exact or trace: fast has no TLB")
         self._hooks: list[int] = []
         self._until: int | None = None
         regions = list(uc.mem_regions())
         self.memory = Memory(ram, base=_place(regions, ram, base))
-        self.mmu = Mmu(self.memory, engine=engine, geometry=geometry, ring=ring)
+        self.mmu = Mmu(self.memory, engine=engine, geometry=geometry, ring=ring, check=check_tlb)
         self.tables = PageTables(self.memory)
         self._map_ram()
         self._take_control()
@@ -212,6 +217,10 @@ class Attached(Processor):
     def counters(self) -> dict[str, int]:
         """Every counter of the MMU by its name in events.def; TLB counters count in exact and trace."""
         return self.mmu.counters()
+
+    def stale_translations(self) -> list[StaleUse]:
+        """Accesses by translations that memory no longer says, one of a kind for each changed entry (check_tlb)."""
+        return [] if self.mmu.check is None else self.mmu.check.uses()
 
     def _sync_privilege(self) -> None:
         lib.vcpu_sync(self.c)

@@ -108,6 +108,8 @@ def mmu_api(mmu: Mmu, *, fast_faults: bool) -> Any:
     api = ffi.new("struct mmu_api *")
     for field, name in _MMU_FUNCTIONS.items():
         setattr(api, field, _native(name))
+    if mmu.check is not None:
+        api.translate = _native("mmu_translate_checked")
     if fast_faults:
         api.fast_fault = _native("mm_fast_fault")
     if mmu.engine == "python":

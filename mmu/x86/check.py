@@ -199,6 +199,7 @@ class TlbCheck:
         """Begin; MmuError if the host has no memory for it."""
         if lib.check_begin(u.c):
             raise MmuError("no host memory for the stale-translation checker")
+        self._u = u
         self.c: Any = u.c.check
         self._end = weakref.finalize(self, lib.check_end, u.c)
 
@@ -208,9 +209,10 @@ class TlbCheck:
 
     def enter(self, by: ChangedBy, detail: int, rip: int, instruction: int | None) -> None:
         """Say on whose behalf tables change from here on (as in ChangedBy), and where the guest is."""
-        now = self.c.now
-        now.by, now.detail, now.rip = by, detail, rip
-        now.instruction = NOWHERE if instruction is None else instruction
+        lib.check_sync(self._u.c)
+        kernel = self.c.kernel
+        kernel.by, kernel.detail, kernel.rip = by, detail, rip
+        kernel.instruction = NOWHERE if instruction is None else instruction
 
     def uses(self) -> list[StaleUse]:
         """What was found, in order; the first of its kind for each changed entry, at most 256."""

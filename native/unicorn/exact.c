@@ -153,16 +153,24 @@ static inline void use(struct vcpu *v, struct tlb_entry *e, u32 access)
 		MMU(v, mmu_touch, touch)(v->mmu, e);
 }
 
+/* While nothing is stale, and nothing may have become so, the checker need not look. */
+static bool checker_looks(const struct vcpu *v)
+{
+	const struct tlb_check *check = v->mmu->check;
+
+	return check && (check->nr_ranges || check->changed);
+}
+
 /*
  * If a first-level entry translates va, use it, and remember that for page.  pa: where the consumer
- * goes, NO_ADDRESS if it does not say.  Never while events are wanted, or a checker.
+ * goes, NO_ADDRESS if it does not say.  Never while events are wanted, or a checker looks at each access.
  */
 static bool hit(struct vcpu *v, u64 va, u64 pa, u64 page, u32 access)
 {
 	struct memo *m = memo_of(v, page, access);
 	struct tlb_entry *e;
 
-	if (!v->mmu_api.hit || v->mmu->check || (v->ring && v->ring->enabled))
+	if (!v->mmu_api.hit || checker_looks(v) || (v->ring && v->ring->enabled))
 		return false;
 	e = MMU(v, mmu_hit, hit)(v->mmu, va, access, v->user);
 	if (!e || (pa != NO_ADDRESS && (e->frame | (va & (level_size(e->level) - 1))) != pa))
@@ -180,11 +188,23 @@ static bool hit(struct vcpu *v, u64 va, u64 pa, u64 page, u32 access)
 	return true;
 }
 
+/* The checker wants to know where the guest is. */
+void tell_checker(struct vcpu *v)
+{
+	struct check_where *now = &v->mmu->check->now;
+
+	now->rip = reg_read(v, UC_X86_REG_RIP);
+	now->instruction = count_at(v, now->rip);
+}
+
 /* The model translates and counts an access, in full. */
 static u32 translate(struct vcpu *v, u64 va, u32 access, struct translation *t)
 {
-	u32 result = MMU(v, mmu_translate, translate)(v->mmu, va, access, v->user, t);
+	u32 result;
 
+	if (unlikely(v->mmu->check))
+		tell_checker(v);
+	result = MMU(v, mmu_translate, translate)(v->mmu, va, access, v->user, t);
 	if (unlikely(result == XLATE_OK && t->level > 1))
 		forget_memos(v);	/* an entry for more than their pages may have come before theirs */
 	return result;
@@ -299,8 +319,13 @@ static bool look_up_pages(struct vcpu *v, u64 va, u64 pa, u64 va2, u32 access, u
 	if (unlikely(crosses))
 		look_up_second_page(v, va2, access);
 	/* Translations behind a table change now, but not those the model still holds. */
-	if (unlikely(to_table))
+	if (unlikely(to_table)) {
 		MMU(v, mmu_tables_changed, tables_changed)(v->mmu);
+		if (v->mmu->check) {
+			check_store(v->mmu->check, pa);
+			forget_memos(v);
+		}
+	}
 	return true;
 }
 

@@ -44,6 +44,18 @@ void deny(struct vcpu *v, u64 va, u32 access, const struct translation *t)
 	v->stop = STOP_DENIED;
 }
 
+/* The kernel is entered for a fault at va: what it changes, the checker puts down to that. */
+static void tell_checker_of_fault(struct vcpu *v, u64 va)
+{
+	struct tlb_check *check = v->mmu->check;
+
+	check->kernel = check->now;
+	check->kernel.by = CHECK_BY_FAULT;
+	check->kernel.detail = va;
+	check->changed = 1;
+	forget_memos(v);
+}
+
 /*
  * The refill told *t, a fault at va: let it happen, and resolve it here if that is quick.
  * Returns whether *t translates now.
@@ -55,6 +67,8 @@ bool resolve_fault(struct vcpu *v, u64 va, u32 access, struct translation *t)
 	forget_memos(v);
 	if (v->ring && v->ring->enabled && v->fidelity != FIDELITY_TRACE)
 		v->ring->instruction = count_at(v, reg_read(v, UC_X86_REG_RIP));
+	if (v->mmu->check)
+		tell_checker(v);
 	if (v->fidelity == FIDELITY_FAST) {
 		if (t->result == XLATE_PF)
 			MMU(v, mmu_page_fault, page_fault)(v->mmu, va, t->error_code);
@@ -63,6 +77,8 @@ bool resolve_fault(struct vcpu *v, u64 va, u32 access, struct translation *t)
 	}
 	if (t->result != XLATE_PF || !v->mm || !v->mmu_api.fast_fault)
 		return false;
+	if (v->mmu->check)
+		tell_checker_of_fault(v, va);
 	if (!MMU(v, mm_fast_fault, fast_fault)(v->mm, va, t->error_code))
 		return false;
 	v->shared.fast_faults++;

@@ -160,7 +160,7 @@ struct vcpu *vcpu_create(const struct vcpu_config *config, const struct uc_api *
 	v->counting = config->count || config->fidelity != FIDELITY_FAST;
 	v->owning = config->fidelity != FIDELITY_FAST;
 	v->attached = config->attached;
-	v->keep_pc = config->attached;
+	v->keep_pc = config->attached || v->mmu->check;
 	v->fill_target = (struct fill_target){ .fill = fill, .self = v };
 	private_bind(v, usable_private(config->private));
 	reset(v);

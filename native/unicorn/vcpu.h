@@ -230,6 +230,7 @@ void on_block_exact(uc_engine *uc, u64 pc, u32 size, void *arg);
 bool denied_rmw(struct vcpu *v, u64 va);
 void on_memory(uc_engine *uc, uc_mem_type type, u64 pa, int size, s64 value, void *arg);
 u64 owner_address(struct vcpu *v, u64 pa);
+void tell_checker(struct vcpu *v);
 bool fetch(struct vcpu *v, u64 pc, u32 size, u64 crossing, bool repeated);
 void fetch_catch_up(struct vcpu *v, bool finished);
 void fetch_denied(struct vcpu *v, u64 rip, u32 access);

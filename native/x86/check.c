@@ -77,9 +77,8 @@ int check_begin(struct mmu_unit *u)
 		goto out;
 	for (u32 i = 0; i < TLB_MAX_ENTRIES; i++)
 		in->filled[i].rip = in->filled[i].instruction = CHECK_NOWHERE;
-	check->now.rip = CHECK_NOWHERE;
-	check->now.instruction = CHECK_NOWHERE;
-	check->now.cpu = u->cpu;
+	check->now = (struct check_where){ .rip = CHECK_NOWHERE, .instruction = CHECK_NOWHERE, .cpu = u->cpu };
+	check->kernel = check->now;
 	check->every_access = 1;
 	forget_ranges(check);
 	u->check = check;
@@ -242,7 +241,7 @@ static struct check_where where_changed(const struct tlb_check *check, u64 entry
 	for (u32 i = 0; i < CHECK_NR_STORES && i < check->nr_stores; i++)
 		if (check->store[i].detail == entry_pa)
 			return check->store[i];
-	return check->now;
+	return check->kernel;
 }
 
 static struct shadow *shadow_of(struct mmu_unit *u, u64 table, u32 level, u64 va)
@@ -438,17 +437,6 @@ void check_set_ad(struct mmu_unit *u, u64 entry_pa, u64 entry)
 	for (; s; s = s->alias)
 		if ((s->entry[entry_pa / 8 % ENTRIES] | X86_A | X86_D) == (entry | X86_A | X86_D))
 			s->entry[entry_pa / 8 % ENTRIES] = entry;
-}
-
-void check_store(struct mmu_unit *u, u64 pa)
-{
-	struct tlb_check *check = u->check;
-	struct check_where *store = &check->store[check->nr_stores++ % CHECK_NR_STORES];
-
-	*store = check->now;
-	store->by = CHECK_BY_STORE;
-	store->detail = pa & ~7ull;
-	check->changed = 1;
 }
 
 /* ---- what the TLB is told ---- */

@@ -59,7 +59,8 @@ struct stale_use {
 };
 
 struct tlb_check {
-	struct check_where now;	/* kept by whoever runs the guest */
+	struct check_where now;	/* where the guest is; kept by whoever runs it */
+	struct check_where kernel; /* on whose behalf tables change, where a store of the guest's does not say it */
 	struct check_where store[CHECK_NR_STORES]; /* the guest's last stores to tables, with the entry's address as detail */
 	u32 nr_stores;
 	u32 every_access;	/* 1: look for changed entries before each access */
@@ -79,8 +80,6 @@ int check_begin(struct mmu_unit *u);
 void check_end(struct mmu_unit *u);
 /* Find table entries that changed since the last time. */
 void check_sync(struct mmu_unit *u);
-/* The guest is about to store to pa, in a frame that holds a table. */
-void check_store(struct mmu_unit *u, u64 pa);
 /* Around mmu_translate() of an access: what is stale for it, and was it used? */
 void check_before(struct mmu_unit *u, u64 va, u32 access);
 void check_after(struct mmu_unit *u, u64 va, u32 access, u32 privilege, const struct translation *t);
@@ -101,5 +100,16 @@ void check_drop_page(struct mmu_unit *u, u64 va, u16 pcid, u32 what);
 void check_drop_context(struct mmu_unit *u, u16 pcid, u32 what);
 void check_drop_tables(struct mmu_unit *u, u64 va, u32 only_va, u16 pcid, u32 what);
 /* cffi-end */
+
+/* The guest is about to store to pa, in a frame that holds a table. */
+static inline void check_store(struct tlb_check *check, u64 pa)
+{
+	struct check_where *store = &check->store[check->nr_stores++ % CHECK_NR_STORES];
+
+	*store = check->now;
+	store->by = CHECK_BY_STORE;
+	store->detail = pa & ~7ull;
+	check->changed = 1;
+}
 
 #endif

@@ -65,6 +65,7 @@ def guest_process(
     count: bool = True,
     fast_faults: bool = True,
     ring: EventRing | None = None,
+    check_tlb: bool = False,
     **options: Any,
 ) -> Iterator[LinuxProcess]:
     """A process that is about to run a program; a bare name is a guest of ours."""
@@ -72,7 +73,7 @@ def guest_process(
     exe = read_executable(path)
     memory = Memory(ram)
     try:
-        mmu = Mmu(memory, engine=engine, exact=fidelity != "fast", ring=ring)
+        mmu = Mmu(memory, engine=engine, exact=fidelity != "fast", ring=ring, check=check_tlb)
         mm = MmStruct(memory, mmu, policy=FreeTables.from_label(policy), engine=engine, ring=ring)
         how = {"fidelity": Fidelity.from_label(fidelity), "engine": engine, "ring": ring}
         with VCpu(memory, mmu, mm, count=count, fast_faults=fast_faults, **how) as vcpu:

@@ -370,7 +370,7 @@ def test_where_and_by_whom(tables: Tables, mmu: Mmu) -> None:
     mmu.translate(VA, Access.READ)
     now.rip, now.instruction = 0x401003, 11
     mmu.translate(VA, Access.FETCH)
-    now.rip, now.instruction, now.by, now.detail = 0x401006, 12, ChangedBy.SYSCALL, 28
+    mmu.check.enter(ChangedBy.SYSCALL, 28, 0x401006, 12)
     tables.map(VA)
     assert mmu.check.c.nr_ranges == 0
     mmu.translate(VA, Access.FETCH)
