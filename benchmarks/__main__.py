@@ -10,16 +10,23 @@ import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from benchmarks import cpu_speed, dontneed, refcount, walk
-from benchmarks.measure import Result
+from benchmarks import cpu_speed, dontneed, exact, refcount, tlb, walk
+from benchmarks.measure import Outcome, Skipped
 
 RESULTS = Path(__file__).resolve().parent / "results" / "latest.jsonl"
 
-BENCHMARKS: dict[str, Callable[[], Iterable[Result]]] = {
+BENCHMARKS: dict[str, Callable[[], Iterable[Outcome]]] = {
     "fast_compute": cpu_speed.fast_compute,
     "fast_memory": cpu_speed.fast_memory,
+    "exact_memory": exact.exact_memory,
+    "exact_memory_private": exact.exact_memory_private,
+    "exact_cachegrind": exact.exact_cachegrind,
+    "exact_lackey": exact.exact_lackey,
     "walk_warm": walk.walk_warm,
     "walk_cold": walk.walk_cold,
+    "tlb_hit": tlb.tlb_hit,
+    "tlb_miss": tlb.tlb_miss,
+    "engines": tlb.engines,
     "refcount_pair": refcount.refcount_pair,
     "dontneed_loop_native": dontneed.dontneed_loop_native,
 }
@@ -28,7 +35,7 @@ BENCHMARKS: dict[str, Callable[[], Iterable[Result]]] = {
 def main() -> int:
     """Run the benchmarks that the command line names, all by default."""
     names = _names()
-    results: list[Result] = []
+    results: list[Outcome] = []
     for name in names:
         print(f"{name} …", file=sys.stderr)
         results += BENCHMARKS[name]()
@@ -47,14 +54,14 @@ def _names() -> list[str]:
     return arguments.names + arguments.only or list(BENCHMARKS)
 
 
-def _write(results: Iterable[Result]) -> None:
+def _write(results: Iterable[Outcome]) -> None:
     RESULTS.parent.mkdir(exist_ok=True)
     temporary = RESULTS.with_suffix(".tmp")
     temporary.write_text("".join(json.dumps(result.record()) + "\n" for result in results))
     os.replace(temporary, RESULTS)
 
 
-def _print(results: Iterable[Result]) -> None:
+def _print(results: Iterable[Outcome]) -> None:
     from rich import box
     from rich.table import Table
 
@@ -66,6 +73,9 @@ def _print(results: Iterable[Result]) -> None:
         table.add_column(column, justify="right")
     table.add_column("unit")
     for result in results:
+        if isinstance(result, Skipped):
+            table.add_row(result.name, "skipped", "", "", "", "", "", result.reason)
+            continue
         ratio = f"{result.ratio:.3f}"
         table.add_row(
             result.name,

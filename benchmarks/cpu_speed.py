@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The same machine code in ``fast`` and on bare Unicorn: plain memory, no hooks, paging off.
+"""The same machine code on our vCPU and on bare Unicorn: plain memory, no hooks, paging off.
 
 Both run warm: translated, and with every page touched.
 """
@@ -19,7 +19,7 @@ from unicorn import UC_ARCH_X86, UC_MODE_64, Uc
 from unicorn.x86_const import UC_X86_REG_RCX, UC_X86_REG_RDI, UC_X86_REG_RIP, UC_X86_REG_RSI
 
 from benchmarks.measure import Result, compare
-from cpu.vcpu import VCpu, VmExit
+from cpu.vcpu import Fidelity, VCpu, VmExit
 from mmu.linux.mm import MmStruct
 from mmu.linux.mman import MAP_ANONYMOUS, MAP_FIXED, MAP_PRIVATE
 from mmu.memory import Memory
@@ -58,16 +58,16 @@ def assemble(name: str) -> Loop:
 
 
 class Ours:
-    """A vCPU in ``fast`` over an mm, at CPL 3."""
+    """A vCPU over an mm, at CPL 3."""
 
-    def __init__(self, loop: Loop, *, count: bool) -> None:
+    def __init__(self, loop: Loop, *, count: bool = True, fidelity: Fidelity = Fidelity.FAST) -> None:
         memory = Memory(256 << 20)
         mmu = Mmu(memory)
         self.mm = MmStruct(memory, mmu)
         for address, size in ((CODE, 0x1000), (BUFFER, BUFFER_SIZE), (STACK, 0x1000)):
             self.mm.mmap(address, size, RWX, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED)
         self.mm.copy_to_user(CODE, loop.code)
-        self.vcpu = VCpu(memory, mmu, self.mm, count=count)
+        self.vcpu = VCpu(memory, mmu, self.mm, count=count, fidelity=fidelity)
         self.loop = loop
         self.vcpu.enter_user(CODE + loop.start, STACK)
 

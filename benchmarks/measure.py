@@ -3,6 +3,7 @@
 
 Ours and the peer run in turn, again and again, each round in the other order, so that whatever slows
 the machine slows both.  The figures are medians; the spread is that of the ratios of the rounds.
+What cannot run here is recorded as skipped, with the reason.
 """
 
 from __future__ import annotations
@@ -57,6 +58,21 @@ class Result:
             "note": self.note,
             **self.more,
         }
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A comparison that this host cannot make, and why."""
+
+    name: str
+    reason: str
+
+    def record(self) -> dict[str, Any]:
+        """The JSON object that says so."""
+        return {"name": self.name, "skipped": self.reason}
+
+
+Outcome = Result | Skipped
 
 
 def compare(

@@ -7,6 +7,7 @@
 
 #define ADDR_MASK 0x000ffffffffff000ull
 #define WALK_BYTES 512	/* at least sizeof(struct walk) */
+#define TRANSLATION_BYTES 64	/* at least sizeof(struct translation) */
 
 static double now_ns(void)
 {
@@ -55,6 +56,36 @@ double time_radix_walks(const uint8_t *ram, uint64_t cr3, const uint64_t *va, ui
 
 	for (uint64_t i = 0; i < n; i++) {
 		zero = zero_after(radix_walk(ram, cr3, va[at] + zero));
+		if (++at == nr_va)
+			at = 0;
+	}
+	return (now_ns() - start) / (double)n;
+}
+
+double time_translations(translate_fn translate, void *unit, const uint64_t *va, uint64_t nr_va, uint64_t n)
+{
+	_Alignas(64) uint64_t t[TRANSLATION_BYTES / 8];
+	uint64_t zero = 0, at = 0;
+	double start = now_ns();
+
+	for (uint64_t i = 0; i < n; i++) {
+		translate(unit, va[at] + zero, 0, 1, t);
+		zero = zero_after(t[0]);	/* struct translation.pa */
+		if (++at == nr_va)
+			at = 0;
+	}
+	return (now_ns() - start) / (double)n;
+}
+
+double time_array_lookups(const uint64_t *frame, uint64_t mask, const uint64_t *va, uint64_t nr_va, uint64_t n)
+{
+	uint64_t zero = 0, at = 0;
+	double start = now_ns();
+
+	for (uint64_t i = 0; i < n; i++) {
+		uint64_t address = va[at] + zero;
+
+		zero = zero_after(frame[address >> 12 & mask] | (address & 4095));
 		if (++at == nr_va)
 			at = 0;
 	}

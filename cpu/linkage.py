@@ -34,7 +34,7 @@ _UC_FUNCTIONS: Final = (
     "open", "close", "emu_start", "emu_stop", "hook_add", "hook_del", "ctl", "reg_read", "reg_write",
     "reg_read_batch", "reg_write_batch", "mem_map", "mem_read", "mem_write",
 )  # fmt: skip
-_PRIVATE_FUNCTIONS: Final = ("tlb_flush_page", "tlb_set_page")
+_PRIVATE_FUNCTIONS: Final = ("tlb_flush_page", "tlb_set_page", "cpu_restore_state")
 _MMU_FUNCTIONS: Final = {
     "refill": "mmu_refill",
     "translate": "mmu_translate",
@@ -45,6 +45,8 @@ _MMU_FUNCTIONS: Final = {
     "write_cr4": "mmu_write_cr4",
     "tables_changed": "mmu_tables_changed",
     "walk": "mmu_walk",
+    "hit": "mmu_hit",
+    "touch": "mmu_touch",
     "ring_emit": "ring_emit",
     "take_code": "memory_take_code",
     "free_code": "memory_free_code",
@@ -95,7 +97,7 @@ def private_parts() -> int:
     api = uc_api()
     if os.environ.get("UCMMU_PRIVATE") == "0" or _version() != PRIVATE_VERSION:
         return 0
-    if not api.tlb_flush_page or not api.tlb_set_page:
+    if not all(getattr(api, name) for name in _PRIVATE_FUNCTIONS):
         return 0
     return int(lib.private_self_test(api, lib.PRIVATE_ALL))
 
@@ -110,6 +112,7 @@ def mmu_api(mmu: Mmu, *, fast_faults: bool) -> Any:
         api.fast_fault = _native("mm_fast_fault")
     if mmu.engine == "python":
         _mmus[int(mmu_ffi.cast("uintptr_t", mmu.c))] = mmu
+        api.hit = api.touch = ffi.NULL
         for field in _PYTHON_FUNCTIONS:
             setattr(api, field, ffi.cast("void *", getattr(lib, f"python_{field}")))
     return api

@@ -18,6 +18,7 @@ from cpu._engine import ffi, lib
 from cpu.disasm import accessed_address
 from cpu.linkage import foreign, mmu_api, private_parts, take_raised, uc_api
 from mmu.errors import BadTable, MmuError
+from mmu.x86 import Access
 
 if TYPE_CHECKING:
     from mmu.events import EventRing
@@ -126,6 +127,8 @@ class Processor:
         if reason == lib.EXIT_PAGE_FAULT and not exit_.exact:
             exit_.address = self._exact_address(exit_)
             self._let_fault_happen(exit_)
+            if exit_.access == Access.RMW:
+                exit_.access = Access.WRITE
         elif reason == lib.EXIT_EXCEPTION and exit_.address and not exit_.exact:
             exit_.address = self._exact_address(exit_)
         elif reason == lib.EXIT_BAD_TABLE:

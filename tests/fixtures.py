@@ -56,6 +56,7 @@ class MachineConfig:
     ram: int
     exact: bool
     geometry: str
+    check: bool = False
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -74,7 +75,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     policies = wanted["policies"] if "mm" in metafunc.fixturenames else ["refcount"]
     machines = [
         MachineConfig(
-            engine, FreeTables.from_label(policy), wanted["ram"], wanted["exact"], wanted["geometry"]
+            engine,
+            FreeTables.from_label(policy),
+            wanted["ram"],
+            wanted["exact"],
+            wanted["geometry"],
+            check="mm" in metafunc.fixturenames and wanted["exact"],
         )
         for engine in wanted["engines"]
         for policy in policies
@@ -94,7 +100,11 @@ def mmu(machine_config: MachineConfig) -> Iterator[Mmu]:
     """One processor's MMU, freshly reset, on RAM of its own."""
     memory = Memory(machine_config.ram)
     yield Mmu(
-        memory, geometry=machine_config.geometry, engine=machine_config.engine, exact=machine_config.exact
+        memory,
+        geometry=machine_config.geometry,
+        engine=machine_config.engine,
+        exact=machine_config.exact,
+        check=machine_config.check,
     )
     memory.close()
 
@@ -107,6 +117,8 @@ def mm(mmu: Mmu, machine_config: MachineConfig) -> Iterator[MmStruct]:
     mm = MmStruct(memory, mmu, policy=machine_config.policy, engine=machine_config.engine)
     yield mm
     memory.c.fail_after = (1 << 64) - 1
+    if mmu.check is not None:
+        assert not mmu.check.uses(), "\n".join(map(str, mmu.check.uses()))
     if mm.c.pgd:
         check_mm(mm)
         mm.exit_mmap()

@@ -192,11 +192,6 @@ class StaleUse:
         }
 
 
-def _end(unit: Any, _ram: Any) -> None:
-    """check_end(), while the unit and the struct of its RAM are still there."""
-    lib.check_end(unit)
-
-
 class TlbCheck:
     """A checker over one unit's translations, from its making until close()."""
 
@@ -205,7 +200,7 @@ class TlbCheck:
         if lib.check_begin(u.c):
             raise MmuError("no host memory for the stale-translation checker")
         self.c: Any = u.c.check
-        self._end = weakref.finalize(self, _end, u.c, u.memory.c)
+        self._end = weakref.finalize(self, lib.check_end, u.c)
 
     def close(self) -> None:
         """Stop checking; the uses so far are forgotten."""

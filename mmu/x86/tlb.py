@@ -67,7 +67,9 @@ TLB_PSC: Final = 0x20
 TRANSLATIONS: Final = TLB_ITLB | TLB_DTLB_LOAD | TLB_DTLB_STORE | TLB_L2_ITLB | TLB_L2_DTLB
 """The kinds of array that serve accesses; TLB_PSC serves walks. An array may do both."""
 
-_FIRST_LEVEL: Final = (TLB_DTLB_LOAD, TLB_DTLB_STORE, TLB_ITLB, TLB_DTLB_LOAD, TLB_DTLB_STORE)
+_FIRST_LEVEL: Final = (
+    TLB_DTLB_LOAD, TLB_DTLB_STORE, TLB_ITLB, TLB_DTLB_LOAD, TLB_DTLB_STORE, TLB_DTLB_LOAD,
+)  # fmt: skip
 
 
 class Policy(IntEnum):

@@ -80,8 +80,8 @@ _PAGE_FAULT: Final = EVENT_ID["page_fault"]
 _WALK_CACHE_HITS: Final = COUNTER_ID["walk_cache_hits"]
 _PAGE_FAULTS_HW: Final = COUNTER_ID["page_faults_hw"]
 
-# By Access; shadow-stack accesses are loads and stores.
-_LIKE: Final = (0, 1, 2, 0, 1)
+# By Access; shadow-stack accesses are loads and stores, RMW is a load.
+_LIKE: Final = (0, 1, 2, 0, 1, 0)
 _MISSES: Final = ("dtlb_load_misses", "dtlb_store_misses", "itlb_misses")
 _TRANSLATED: Final = [COUNTER_ID[("dTLB-loads", "dTLB-stores", "iTLB-loads")[kind]] for kind in _LIKE]
 _STLB_HIT: Final = [COUNTER_ID[f"{_MISSES[kind]}.stlb_hit"] for kind in _LIKE]

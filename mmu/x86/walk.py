@@ -70,7 +70,7 @@ PERM_SHSTK: Final = 0x18
 
 
 class Access(IntEnum):
-    """What an access does; also its bit number among PERM_*."""
+    """What an access does; also its bit number among PERM_*, but for RMW."""
 
     READ = 0
     WRITE = 1
@@ -79,9 +79,13 @@ class Access(IntEnum):
     """A shadow-stack load: RET's, and the first half of others' (SDM vol. 1 ch. 17)."""
     SHSTK_WRITE = 4
     """A shadow-stack store: CALL's, WRSS's."""
+    RMW = 5
+    """The load of a read-modify-write instruction, which processors make as one that a store follows: it needs
+    the rights of a write, sets D, and has W/R = 1 in its error code; else it is a load."""
 
 
-WRITES: Final = (Access.WRITE, Access.SHSTK_WRITE)
+SETS_DIRTY: Final = (Access.WRITE, Access.RMW)
+WRITES: Final = (*SETS_DIRTY, Access.SHSTK_WRITE)
 
 
 class Privilege(IntEnum):
@@ -336,7 +340,7 @@ def error_code_of(u: Unit, access: int, privilege: int, why: int) -> int:
         write=access in WRITES,
         fetch=access == Access.FETCH and fetches_are_told(u.c.cr4, u.c.efer),
         user=privilege == Privilege.USER,
-        shadow_stack=access >= Access.SHSTK_READ,
+        shadow_stack=access in (Access.SHSTK_READ, Access.SHSTK_WRITE),
     )
 
 
@@ -347,7 +351,7 @@ def memory_type(u: Unit, pat_index: int) -> MemoryType:
 
 def allows(perms: int, access: int) -> bool:
     """Whether PERM_* permit the access."""
-    return bool(perms >> access & 1)
+    return bool(perms >> (Access.WRITE if access == Access.RMW else access) & 1)
 
 
 def compare_exchange(memory: Memory, pa: int, old: int, new: int) -> bool:
@@ -406,7 +410,7 @@ def _judge(u: Unit, walk: Walk, access: int, privilege: int, mode: int, rights: 
     """The leaf was read: does the page allow the access? None if the leaf changed under us."""
     if not allows(permissions(u, rights, privilege), access):
         return _fault(u, walk, access, privilege, why_denied(u, rights, access, privilege))
-    bits = X86_A | X86_D if access == Access.WRITE else X86_A
+    bits = X86_A | X86_D if access in SETS_DIRTY else X86_A
     if not _set_accessed_dirty(u, walk, bits, mode):
         return None
     return _translated(u, walk, rights, mode)

@@ -399,15 +399,6 @@ bool memory_release_if_zero(struct memory *m, u64 pfn)
 
 /* ---- set-up ---- */
 
-/* nr bytes of zeros that cost host memory only where they are written. NULL: the host refuses. */
-static void *map_lazily(u64 nr)
-{
-	void *p = mmap(NULL, nr, PROT_READ | PROT_WRITE,
-		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-
-	return p == MAP_FAILED ? NULL : p;
-}
-
 /* Take frame number frontier out of use for good. Returns its pfn. */
 static u64 reserve_frame(struct memory *m)
 {
@@ -455,8 +446,17 @@ int memory_init(struct memory *m, u64 size, u64 base)
 	return 0;
 }
 
+int memory_count_frees(struct memory *m)
+{
+	if (!m->nr_freed)
+		m->nr_freed = map_lazily(m->nr_pages * sizeof(*m->nr_freed));
+	return m->nr_freed ? 0 : -ENOMEM;
+}
+
 void memory_destroy(struct memory *m)
 {
+	if (m->nr_freed)
+		munmap(m->nr_freed, m->nr_pages * sizeof(*m->nr_freed));
 	if (m->ram)
 		munmap(m->ram, m->size);
 	if (m->pages)

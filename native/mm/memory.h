@@ -3,6 +3,8 @@
 #ifndef UCMMU_MM_MEMORY_H
 #define UCMMU_MM_MEMORY_H
 
+#include <sys/mman.h>
+
 #include "trace/ring.h"
 #include "types.h"
 
@@ -73,6 +75,8 @@ struct memory {
 
 /* Map size bytes of RAM (a multiple of 4096) at guest-physical base. 0, or a negative errno. */
 int memory_init(struct memory *m, u64 size, u64 base);
+/* Count in nr_freed from now on. 0, or -ENOMEM. */
+int memory_count_frees(struct memory *m);
 /* Unmap everything memory_init() mapped. */
 void memory_destroy(struct memory *m);
 /* Hand out 2^order frames with _refcount 1, zeroed if zero. Returns the pfn, 0 when RAM is out. */
@@ -90,6 +94,14 @@ u64 memory_trim(struct memory *m, u64 keep);
 /* If the frame, free or in use, is all 0, give its host memory back. Returns whether it did. */
 bool memory_release_if_zero(struct memory *m, u64 pfn);
 /* cffi-end */
+
+/* Zeroed host memory that takes none until it is touched; NULL: there is no room for it. */
+static inline void *map_lazily(u64 bytes)
+{
+	void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	return p == MAP_FAILED ? NULL : p;
+}
 
 #define MEMORY_PAGE_INDEX(m, pfn) ((pfn) - ((m)->base >> PAGE_SHIFT))
 

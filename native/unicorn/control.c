@@ -22,6 +22,16 @@ enum control control_of_block(struct vcpu *v, u64 pc, u32 size)
 	return CONTROL_NONE;
 }
 
+/* Bring RFLAGS over, of whose bits AC matters. */
+void sync_ac(struct vcpu *v)
+{
+	u64 rflags = reg_read(v, UC_X86_REG_EFLAGS);
+
+	if ((rflags ^ v->mmu->rflags) & RFLAGS_AC)
+		forget_memos(v);
+	v->mmu->rflags = rflags;
+}
+
 /* Bring CR0 and CR4 over: the bits in which Unicorn's changed since we last looked. */
 static void sync_cr0_cr4(struct vcpu *v)
 {
@@ -34,7 +44,7 @@ static void sync_cr0_cr4(struct vcpu *v)
 	v->seen_cr0 = cr0;
 	v->seen_cr4 = cr4;
 	if (v->mmu->cr4 & CR4_SMAP)
-		v->mmu->rflags = reg_read(v, UC_X86_REG_EFLAGS);
+		sync_ac(v);
 }
 
 /* At each fill: registers that the guest, or a script, wrote. */

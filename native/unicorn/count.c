@@ -28,6 +28,7 @@ static void learn(struct vcpu *v, struct block *b, u64 pc, u32 size)
 	b->insns = (u16)ask_insns(v, pc, size);
 	b->crossing = (u16)insn_crossing(v, pc, size);
 	b->control = (u16)(v->attached ? control_of_block(v, pc, size) : CONTROL_NONE);
+	b->rmw = RMW_UNKNOWN;
 	b->key = block_key(v, size);
 }
 
@@ -104,30 +105,11 @@ void attend(struct vcpu *v)
 	soft_drain(v);
 }
 
-/* Whether anything must be done before the next block. */
-static inline bool busy(const struct vcpu *v)
-{
-	const struct soft_flush *soft = &v->mmu->soft;
-
-	return soft->all | soft->nr | v->pending.any;
-}
-
 static void do_what_is_pending(struct vcpu *v, u64 pc, u32 size)
 {
 	if (v->pending.code_store)
 		recount_cut_block(v, pc, size);
 	attend(v);
-}
-
-/* The block goes into the count as a whole, if the limit allows it. */
-static inline bool enter(struct vcpu *v, struct block *b)
-{
-	if (unlikely(b->insns > v->limit - v->shared.count))
-		return false;
-	v->shared.count += b->insns;
-	v->block = b;
-	v->pending.control = b->control;
-	return true;
 }
 
 static void stop_before_block(struct vcpu *v, enum stop stop)
@@ -148,7 +130,7 @@ bool count_block(struct vcpu *v, u64 pc, u32 size)
 		stop_before_block(v, STOP_ASKED);
 		return false;
 	}
-	if (unlikely(b->pc != pc || b->key != block_key(v, size)))
+	if (unlikely(!is_known(v, b, pc, size)))
 		learn(v, b, pc, size);
 	if (likely(enter(v, b)))
 		return true;
@@ -163,6 +145,6 @@ void on_block_fast(uc_engine *uc, u64 pc, u32 size, void *arg)
 	struct block *b = block_slot(v, pc);
 
 	(void)uc;
-	if (unlikely(b->pc != pc || b->key != block_key(v, size) || busy(v) || !enter(v, b)))
+	if (unlikely(!is_known(v, b, pc, size) || busy(v) || !enter(v, b)))
 		count_block(v, pc, size);
 }

@@ -162,6 +162,57 @@ u8 insn_opcode(const struct insn *insn, u32 n)
 	return n < insn->nr ? insn->byte[n] : 0;
 }
 
+/* Of 0f xx: BTS, BTR, BTC, SHLD, SHRD, CMPXCHG, XADD, CMPXCHG8B and 16B. */
+static bool is_rmw_0f(u8 op, u8 reg)
+{
+	switch (op) {
+	case 0xa4: case 0xa5: case 0xab: case 0xac: case 0xad: case 0xb0: case 0xb1: case 0xb3: case 0xbb:
+	case 0xc0: case 0xc1:
+		return true;
+	case 0xba:
+		return reg >= 5;
+	case 0xc7:
+		return reg == 1;
+	default:
+		return false;
+	}
+}
+
+/*
+ * Does the instruction read its memory operand, change it and write it back (SDM vol. 2 A.3)?
+ *
+ *   7  6 5    3 2    0
+ *  +----+------+------+
+ *  |mod | reg  | r/m  |	modrm; mod 3 is a register operand, reg may choose the instruction
+ *  +----+------+------+
+ */
+bool insn_is_rmw(const struct insn *insn)
+{
+	u8 op = insn_opcode(insn, 0);
+	bool two = op == 0x0f;
+	u8 modrm = insn_opcode(insn, two ? 2 : 1), reg = modrm >> 3 & 7;
+
+	if (modrm >= 0xc0)
+		return false;
+	if (two)
+		return is_rmw_0f(insn_opcode(insn, 1), reg);
+	if (op < 0x38)
+		return (op & 7) <= 1;		/* ADD, OR, ADC, SBB, AND, SUB, XOR of r/m, r */
+	switch (op) {
+	case 0x80: case 0x81: case 0x83:	/* the same of r/m, imm; 7 is CMP */
+		return reg != 7;
+	case 0x86: case 0x87:			/* XCHG */
+	case 0xc0: case 0xc1: case 0xd0: case 0xd1: case 0xd2: case 0xd3: /* rotates and shifts */
+		return true;
+	case 0xf6: case 0xf7:			/* NOT, NEG */
+		return reg == 2 || reg == 3;
+	case 0xfe: case 0xff:			/* INC, DEC */
+		return reg <= 1;
+	default:
+		return false;
+	}
+}
+
 /* MOVS, CMPS, STOS, LODS, SCAS, INS or OUTS with a repeat prefix. */
 bool insn_is_rep(const struct insn *insn)
 {

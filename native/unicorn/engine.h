@@ -26,7 +26,8 @@
 #define PRIVATE_FLUSH_PAGE 0x4	/* one page of the soft TLB can be dropped */
 #define PRIVATE_SET_PAGE 0x8	/* an entry of the soft TLB can be replaced inside a hook */
 #define PRIVATE_SKIP_PC 0x10	/* memory hooks can leave RIP stale, and so be quicker */
-#define PRIVATE_ALL 0x1f
+#define PRIVATE_LOAD_RIP 0x20	/* ... and a load's hook can still find it out */
+#define PRIVATE_ALL 0x3f
 
 #define NR_SYSCALL_ARGS 6
 #define NO_LIMIT 0xffffffffffffffff
@@ -36,7 +37,7 @@ struct uc_api {
 	void *open, *close, *emu_start, *emu_stop, *hook_add, *hook_del, *ctl;
 	void *reg_read, *reg_write, *reg_read_batch, *reg_write_batch;
 	void *mem_map, *mem_read, *mem_write;
-	void *tlb_flush_page, *tlb_set_page;
+	void *tlb_flush_page, *tlb_set_page, *cpu_restore_state;
 	void *cs_disasm_iter;
 	size_t cs_handle;
 	void *cs_insn;		/* from cs_malloc(cs_handle) */
@@ -46,6 +47,7 @@ struct uc_api {
 struct mmu_api {
 	void *refill, *translate, *page_fault, *invlpg, *write_cr0, *write_cr3, *write_cr4, *tables_changed;
 	void *walk;
+	void *hit, *touch;	/* NULL: every access asks translate */
 	void *fast_fault;	/* NULL: no fault is resolved inside the fill hook */
 	void *ring_emit, *take_code, *free_code;
 };
@@ -75,7 +77,7 @@ struct vm_exit {
 	u32 reason;		/* EXIT_* */
 	u32 vector;		/* EXCEPTION */
 	u32 error_code;		/* PAGE_FAULT: PF_* */
-	u32 access;		/* PAGE_FAULT, BAD_TABLE: ACCESS_* */
+	u32 access;		/* PAGE_FAULT, BAD_TABLE: ACCESS_*; RMW only if !exact */
 	u32 exact;		/* 0: address is only its page's, decode rip; in exact the fault is still to happen */
 	u32 uc_err;		/* ENGINE */
 	u64 address;		/* PAGE_FAULT, BAD_TABLE, EXCEPTION 13 of an address not canonical */

@@ -6,6 +6,8 @@
  * Unicorn tells memory hooks guest-physical addresses.  The virtual one is known because, at any
  * time, a frame is open to loads and stores through one virtual page only: its owner.
  */
+#include <string.h>
+
 #include "unicorn/vcpu.h"
 
 #define VPN_BITS 36		/* of a canonical 48-bit address */
@@ -46,8 +48,12 @@ void own(struct vcpu *v, struct region *r, u64 pa, u64 va)
 {
 	u64 *slot = owner_slot(r, pa);
 
-	if (owned(v, *slot) && *slot != owner_tag(v, va))
+	if (*slot == owner_tag(v, va))
+		return;
+	if (owned(v, *slot)) {
 		soft_drop_page(v, slot_address(*slot));
+		forget_memos(v);
+	}
 	*slot = owner_tag(v, va);
 }
 
@@ -79,33 +85,121 @@ static void repair(struct vcpu *v, u64 va, const struct translation *t)
 	v->shared.repairs++;
 }
 
+/* Something happened on which answers of the model may rest. */
+void forget_memos(struct vcpu *v)
+{
+	v->translations++;
+}
+
+/* What Unicorn calls an access. */
+static inline u32 kind_of(u32 access)
+{
+	return access == ACCESS_RMW ? ACCESS_READ : access;
+}
+
+static inline struct memo *memo_of(struct vcpu *v, u64 page, u32 access)
+{
+	return &v->memo[kind_of(access)][(page >> PAGE_SHIFT) & (NR_MEMOS - 1)];
+}
+
+/* PCID, flags, sizes and keys of an entry, all at once. */
+static inline u64 rest_of(const struct tlb_entry *e)
+{
+	u64 rest;
+
+	_Static_assert(sizeof(*e) - offsetof(struct tlb_entry, pcid) == sizeof(rest), "struct tlb_entry changed");
+	memcpy(&rest, &e->pcid, sizeof(rest));
+	return rest;
+}
+
+/* Whether the model would still translate the page by the memo's entry, and do no more than use() does. */
+static inline bool stands(const struct vcpu *v, const struct memo *m, u64 page)
+{
+	const struct tlb_entry *e = m->entry;
+
+	return m->page == page && m->translations == v->translations && e->vpn == m->vpn &&
+	       e->frame == m->frame && rest_of(e) == m->rest;
+}
+
+/* What mmu_translate() does when e answers. */
+static inline void use(struct vcpu *v, struct tlb_entry *e, u32 access)
+{
+	v->mmu->counter[translated_counter(access)]++;
+	if (e->used != v->mmu->tlb.clock)
+		MMU(v, mmu_touch, touch)(v->mmu, e);
+}
+
+/*
+ * If a first-level entry translates va, use it, and remember that for page.  pa: where the consumer
+ * goes, NO_ADDRESS if it does not say.  Never while events are wanted, or a checker.
+ */
+static bool hit(struct vcpu *v, u64 va, u64 pa, u64 page, u32 access)
+{
+	struct memo *m = memo_of(v, page, access);
+	struct tlb_entry *e;
+
+	if (!v->mmu_api.hit || v->mmu->check || (v->ring && v->ring->enabled))
+		return false;
+	e = MMU(v, mmu_hit, hit)(v->mmu, va, access, v->user);
+	if (!e || (pa != NO_ADDRESS && (e->frame | (va & (level_size(e->level) - 1))) != pa))
+		return false;
+	use(v, e, access);
+	*m = (struct memo){
+		.page = page,
+		.translations = v->translations,
+		.entry = e,
+		.writable = access != ACCESS_READ || MMU(v, mmu_hit, hit)(v->mmu, va, ACCESS_RMW, v->user),
+		.vpn = e->vpn,
+		.frame = e->frame,
+		.rest = rest_of(e),
+	};
+	return true;
+}
+
+/* The model translates and counts an access, in full. */
+static u32 translate(struct vcpu *v, u64 va, u32 access, struct translation *t)
+{
+	u32 result = MMU(v, mmu_translate, translate)(v->mmu, va, access, v->user, t);
+
+	if (unlikely(result == XLATE_OK && t->level > 1))
+		forget_memos(v);	/* an entry for more than their pages may have come before theirs */
+	return result;
+}
+
 /* One page of one access: the model translates and counts it; Unicorn uses pa. */
 static void look_up(struct vcpu *v, u64 va, u64 pa, u32 access)
 {
 	struct translation t;
 
-	if (MMU(v, mmu_translate, translate)(v->mmu, va, access, v->user, &t) != XLATE_OK)
+	if (translate(v, va, access, &t) != XLATE_OK)
 		v->shared.broken++;
 	else if (unlikely(t.pa != pa))
 		repair(v, va, &t);
 }
 
+static bool would_fault(struct vcpu *v, u64 va, u32 access, struct translation *t)
+{
+	return MMU(v, mmu_refill, refill)(v->mmu, va, access, v->user, t) != XLATE_OK;
+}
+
 /*
- * The access runs into a second page: if that faults, it does so before anything is counted, and
- * the fill that follows for it will end the instruction, as the fault of a first page does.
+ * The access, which Unicorn makes as one of kind asked, runs into a second page: if that faults, it
+ * does so before anything is counted, and the fill that follows for it will end the instruction, as
+ * the fault of a first page does.
  */
-static bool second_page_faults(struct vcpu *v, u64 va2, u32 access)
+static bool second_page_faults(struct vcpu *v, u64 va2, u32 access, u32 asked)
 {
 	struct translation t;
 
-	if (MMU(v, mmu_refill, refill)(v->mmu, va2, access, v->user, &t) == XLATE_OK)
+	if (!would_fault(v, va2, access, &t))
 		return false;
 	v->foretold.page = va2;
-	v->foretold.access = access;
+	v->foretold.access = asked;
 	v->foretold.stop = STOP_RETRY;
 	if (!resolve_fault(v, va2, access, &t)) {
 		deny(v, va2, access, &t);
 		v->shared.exit.exact = 1;
+		v->shared.exit.access = access == ACCESS_RMW ? ACCESS_WRITE : access;
 		v->stop = STOP_NONE;
 		v->foretold.stop = STOP_DENIED;
 	}
@@ -116,26 +210,83 @@ static void look_up_second_page(struct vcpu *v, u64 va2, u32 access)
 {
 	struct translation t;
 
-	if (MMU(v, mmu_translate, translate)(v->mmu, va2, access, v->user, &t) != XLATE_OK)
+	if (translate(v, va2, access, &t) != XLATE_OK)
 		v->shared.broken++;
 }
 
-/* A store to a table: translations behind it change now, but not those the model still holds. */
-static void note_table_store(struct vcpu *v, u64 pa)
+static bool is_table(struct vcpu *v, u64 pa)
 {
-	if (memory_holds(v->ram, pa) && pfn_to_page(v->ram, pa >> PAGE_SHIFT)->flags & PG_table)
-		MMU(v, mmu_tables_changed, tables_changed)(v->mmu);
+	return memory_holds(v->ram, pa) && pfn_to_page(v->ram, pa >> PAGE_SHIFT)->flags & PG_table;
 }
 
-void on_memory(uc_engine *uc, uc_mem_type type, u64 pa, int size, s64 value, void *arg)
+/* RIP inside a load's hook. */
+static u64 load_rip(struct vcpu *v)
 {
-	struct vcpu *v = arg;
-	u32 access = type == UC_MEM_WRITE ? ACCESS_WRITE : ACCESS_READ;
-	u64 va = owner_address(v, pa);
-	u64 va2 = page_of(va + (u64)size - 1);
+	return private_has(v, PRIVATE_LOAD_RIP) && *v->skip_pc ? private_rip(v) : reg_read(v, UC_X86_REG_RIP);
+}
 
-	(void)uc;
-	(void)value;
+/* Is this load that of a read-modify-write?  A block is searched for one once. */
+static bool is_rmw_load(struct vcpu *v)
+{
+	struct block *b = v->block;
+
+	if (!v->careful)
+		return false;
+	if (b && b->rmw == RMW_UNKNOWN) {
+		b->rmw = is_rmw_at(v, insn_find(v, b->pc, b->size, insn_is_rmw)) ? RMW_SOME : RMW_NONE;
+		v->careful = b->rmw == RMW_SOME;
+	}
+	return v->careful && is_rmw_at(v, load_rip(v));
+}
+
+/*
+ * The load of a read-modify-write whose store will fault, although as a load it does not: nothing of
+ * it happens before that.
+ */
+static bool leave_to_store(struct vcpu *v, u64 va, u64 va2)
+{
+	struct translation t;
+
+	if (!would_fault(v, va, ACCESS_RMW, &t) &&
+	    (page_of(va) == va2 || would_fault(v, va2, ACCESS_READ, &t) || !would_fault(v, va2, ACCESS_RMW, &t)))
+		return false;
+	v->rmw_denied = va;
+	return true;
+}
+
+/* Is a store that faults, at va or on va's page, that of a read-modify-write left to it? */
+bool denied_rmw(struct vcpu *v, u64 va)
+{
+	bool is = v->rmw_denied != NO_ADDRESS && page_of(v->rmw_denied) == page_of(va);
+
+	v->rmw_denied = NO_ADDRESS;
+	return is;
+}
+
+/* An access of one kind to one page or two: false if its second page faults. */
+static bool look_up_pages(struct vcpu *v, u64 va, u64 pa, u64 va2, u32 access, u32 asked)
+{
+	bool crosses = va2 != page_of(va), to_table = access == ACCESS_WRITE && is_table(v, pa);
+
+	if (unlikely(crosses) && second_page_faults(v, va2, access, asked))
+		return false;
+	if (to_table || !hit(v, va, pa, page_of(pa), access))
+		look_up(v, va, pa, access);
+	if (unlikely(crosses))
+		look_up_second_page(v, va2, access);
+	/* Translations behind a table change now, but not those the model still holds. */
+	if (unlikely(to_table))
+		MMU(v, mmu_tables_changed, tables_changed)(v->mmu);
+	return true;
+}
+
+/* An access that no memo answers. */
+static void access_in_full(struct vcpu *v, u64 pa, u32 size, u32 access)
+{
+	u64 va = owner_address(v, pa);
+	u64 va2 = page_of(va + size - 1);
+	u32 asked = access;
+
 	if (unlikely(v->undo))
 		return;
 	if (unlikely(va == NO_ADDRESS)) {
@@ -144,23 +295,43 @@ void on_memory(uc_engine *uc, uc_mem_type type, u64 pa, int size, s64 value, voi
 	}
 	if (unlikely(v->stream.crossing != NO_ADDRESS))
 		fetch_catch_up(v, false);
-	if (unlikely(va2 != page_of(va)) && second_page_faults(v, va2, access))
-		return;
-	look_up(v, va, pa, access);
-	if (unlikely(va2 != page_of(va)))
-		look_up_second_page(v, va2, access);
-	if (access == ACCESS_WRITE)
-		note_table_store(v, pa);
-	if (unlikely(v->mmu->soft.nr))
+	if (access == ACCESS_READ && is_rmw_load(v)) {
+		if (leave_to_store(v, va, va2))
+			return;
+		access = ACCESS_RMW;
+	} else if (unlikely(v->rmw_denied != NO_ADDRESS) && access == ACCESS_WRITE && denied_rmw(v, va)) {
+		access = ACCESS_RMW;
+	}
+	if (look_up_pages(v, va, pa, va2, access, asked) && unlikely(v->mmu->soft.nr))
 		soft_drain_evicted(v, va, va2);
+}
+
+void on_memory(uc_engine *uc, uc_mem_type type, u64 pa, int size, s64 value, void *arg)
+{
+	struct vcpu *v = arg;
+	u32 access = type == UC_MEM_WRITE ? ACCESS_WRITE : ACCESS_READ;
+	struct memo *m = memo_of(v, pa, access);
+
+	(void)uc;
+	(void)value;
+	if (likely(stands(v, m, page_of(pa)) && (pa & ~PAGE_MASK) + (u32)size <= PAGE_SIZE &&
+		   v->stream.crossing == NO_ADDRESS && (m->writable || !v->careful)))
+		use(v, m->entry, access);
+	else
+		access_in_full(v, pa, (u32)size, access);
 }
 
 /* One instruction-TLB look-up.  False: the model says the page cannot be fetched from; stop there. */
 static bool fetch_page(struct vcpu *v, u64 va)
 {
+	struct memo *m = memo_of(v, va, ACCESS_FETCH);
 	struct translation t;
 
-	if (MMU(v, mmu_translate, translate)(v->mmu, va, ACCESS_FETCH, v->user, &t) == XLATE_OK)
+	if (likely(stands(v, m, page_of(va)))) {
+		use(v, m->entry, ACCESS_FETCH);
+		return true;
+	}
+	if (hit(v, va, NO_ADDRESS, page_of(va), ACCESS_FETCH) || translate(v, va, ACCESS_FETCH, &t) == XLATE_OK)
 		return true;
 	deny(v, va, ACCESS_FETCH, &t);
 	return false;
@@ -222,17 +393,39 @@ void fetch_denied(struct vcpu *v, u64 rip, u32 access)
 		s->crossed = NO_ADDRESS;
 }
 
-void on_block_exact(uc_engine *uc, u64 pc, u32 size, void *arg)
+/* Privilege as it is now.  Only who owns its control registers can change it without ending the run. */
+static void look_at_privilege(struct vcpu *v)
 {
-	struct vcpu *v = arg;
-	bool repeated;
+	u32 user = cpl(v) == 3;
 
+	if (user != v->user)
+		forget_memos(v);
+	v->user = user;
+	if (!user && v->attached && v->mmu->cr4 & CR4_SMAP)
+		sync_ac(v);
+}
+
+/* Count the block at pc, after what the one before left to be done; false: stop before it. */
+static bool begin_block(struct vcpu *v, u64 pc, u32 size)
+{
 	if (unlikely(v->pending.code_store))
 		recount_cut_block(v, pc, size);
 	fetch_catch_up(v, true);
-	if (!count_block(v, pc, size))
+	return count_block(v, pc, size);
+}
+
+void on_block_exact(uc_engine *uc, u64 pc, u32 size, void *arg)
+{
+	struct vcpu *v = arg;
+	struct block *b = block_slot(v, pc);
+	bool repeated;
+
+	if (unlikely(!is_known(v, b, pc, size) || busy(v) || v->stream.crossing != NO_ADDRESS || !enter(v, b)) &&
+	    !begin_block(v, pc, size))
 		return;
-	v->user = cpl(v) == 3;
+	if (v->attached || !v->user)
+		look_at_privilege(v);
+	v->careful = v->block->rmw != RMW_NONE;
 	repeated = v->block->insns == 1 && pc + size == v->stream.next;
 	if (!fetch(v, pc, size, pc + v->block->crossing, repeated)) {
 		v->shared.count -= v->block->insns;
@@ -240,5 +433,5 @@ void on_block_exact(uc_engine *uc, u64 pc, u32 size, void *arg)
 		UC(v, emu_stop)(uc);
 		return;
 	}
-	private_skip_pc(v, !v->keep_pc && v->stream.crossing == NO_ADDRESS);
+	skip_pc(v, !v->keep_pc && v->stream.crossing == NO_ADDRESS);
 }

@@ -23,7 +23,7 @@ void deny(struct vcpu *v, u64 va, u32 access, const struct translation *t)
 	struct vm_exit *exit = &v->shared.exit;
 
 	exit->address = va;
-	exit->access = access;
+	exit->access = access == ACCESS_RMW && private_has(v, PRIVATE_FILL_ADDRESS) ? ACCESS_WRITE : access;
 	exit->error_code = t->error_code;
 	exit->exact = access == ACCESS_FETCH || private_has(v, PRIVATE_FILL_ADDRESS);
 	exit->vector = VECTOR_GP;
@@ -52,6 +52,7 @@ bool resolve_fault(struct vcpu *v, u64 va, u32 access, struct translation *t)
 {
 	u32 user = cpl(v) == 3;
 
+	forget_memos(v);
 	if (v->ring && v->ring->enabled && v->fidelity != FIDELITY_TRACE)
 		v->ring->instruction = count_at(v, reg_read(v, UC_X86_REG_RIP));
 	if (v->fidelity == FIDELITY_FAST) {
@@ -131,6 +132,26 @@ static bool foretold(struct vcpu *v, u64 va, u32 access)
 	return true;
 }
 
+/* Is the instruction at rip a read-modify-write? */
+bool is_rmw_at(struct vcpu *v, u64 rip)
+{
+	struct insn insn;
+
+	insn_read(v, rip, &insn);
+	return insn_is_rmw(&insn);
+}
+
+/*
+ * A load or store that will fault: if it is of a read-modify-write, the fault is that of its load,
+ * with the error code of a store.  Unicorn asks for both in turn.
+ */
+static u32 faulting_access(struct vcpu *v, u64 va, u32 access)
+{
+	if (access == ACCESS_READ && is_rmw_at(v, reg_read(v, UC_X86_REG_RIP)))
+		return ACCESS_RMW;
+	return access == ACCESS_WRITE && denied_rmw(v, va) ? ACCESS_RMW : access;
+}
+
 /*
  * Where Unicorn tells only the page, a modelled fault waits for whoever decodes the instruction:
  * it must happen with its exact address.
@@ -150,6 +171,7 @@ bool fill(void *arg, u64 page, u64 va, u32 access, uc_tlb_entry *entry)
 {
 	struct vcpu *v = arg;
 	struct translation t;
+	u32 faulting = access;
 
 	if (unlikely(v->window))
 		return window_fill(page, entry);
@@ -159,6 +181,8 @@ bool fill(void *arg, u64 page, u64 va, u32 access, uc_tlb_entry *entry)
 		control_carry_out(v);
 	if (v->attached)
 		control_sync(v);
+	if (unlikely(v->mmu->soft.all))
+		forget_memos(v);
 	if (unlikely(foretold(v, va, access)))
 		return false;
 	if (MMU(v, mmu_refill, refill)(v->mmu, va, access, cpl(v) == 3, &t) == XLATE_OK)
@@ -172,15 +196,19 @@ bool fill(void *arg, u64 page, u64 va, u32 access, uc_tlb_entry *entry)
 			return false;
 		}
 		va = page_of(rip) == page ? rip : page;
+	} else if (t.result == XLATE_PF) {
+		faulting = faulting_access(v, va, access);
+		if (faulting != access)
+			MMU(v, mmu_refill, refill)(v->mmu, va, faulting, cpl(v) == 3, &t);
 	}
 	if (v->fidelity == FIDELITY_EXACT)
 		fetch_catch_up(v, access == ACCESS_FETCH);
 	if (unlikely(left_to_caller(v, access))) {
-		deny(v, page, access, &t);
+		deny(v, page, faulting, &t);
 		return false;
 	}
-	if (!resolve_fault(v, va, access, &t)) {
-		deny(v, va, access, &t);
+	if (!resolve_fault(v, va, faulting, &t)) {
+		deny(v, va, faulting, &t);
 		return false;
 	}
 	if (v->fidelity == FIDELITY_FAST)

@@ -59,17 +59,11 @@ static bool arm(struct vcpu *v)
 		     add_hook(v, UC_HOOK_BLOCK,
 			      v->fidelity == FIDELITY_EXACT ? (void *)on_block_exact : (void *)on_block_fast, 0);
 	if (v->fidelity != FIDELITY_FAST)
-		ok = ok && add_hook(v, UC_HOOK_MEM_READ | UC_HOOK_MEM_WRITE, (void *)on_memory, 0);
+		ok = ok && add_hook(v, UC_HOOK_MEM_READ | UC_HOOK_MEM_WRITE,
+				     private_memory_hook(v->shared.private), 0);
 	UC(v, ctl)(v->uc, UC_CTL_WRITE(UC_CTL_TB_FLUSH, 0));
 	v->armed = ok;
 	return ok;
-}
-
-static void *map_lazily(u64 size)
-{
-	void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-
-	return p == MAP_FAILED ? NULL : p;
 }
 
 static int add_region(struct vcpu *v, u64 base, u64 size, bool code_flags)
@@ -96,7 +90,7 @@ int vcpu_add_region(struct vcpu *v, u64 base, u64 size)
 int vcpu_serve_hooks(struct vcpu *v)
 {
 	v->keep_pc = true;
-	private_skip_pc(v, false);
+	skip_pc(v, false);
 	if (v->owning)
 		return 0;
 	for (u32 i = 0; i < v->nr_regions; i++) {
@@ -129,6 +123,7 @@ static void reset(struct vcpu *v)
 	v->until = NO_ADDRESS;
 	v->watched = NO_ADDRESS;
 	v->foretold.page = NO_ADDRESS;
+	v->rmw_denied = NO_ADDRESS;
 	v->stream = (struct stream){ .next = NO_ADDRESS, .crossing = NO_ADDRESS, .crossed = NO_ADDRESS,
 				     .insn = NO_ADDRESS, .denied = NO_ADDRESS,
 				     .flags_rip = NO_ADDRESS };
@@ -138,6 +133,14 @@ static void reset(struct vcpu *v)
 	v->seen_cr0 = reg_read(v, UC_X86_REG_CR0);
 	v->seen_cr3 = reg_read(v, UC_X86_REG_CR3);
 	v->seen_cr4 = reg_read(v, UC_X86_REG_CR4);
+}
+
+/* RIP may be stale in memory hooks only if those of loads can find it out. */
+static u32 usable_private(u32 private)
+{
+	u32 both = PRIVATE_SKIP_PC | PRIVATE_LOAD_RIP;
+
+	return (private & both) == both ? private : private & ~both;
 }
 
 struct vcpu *vcpu_create(const struct vcpu_config *config, const struct uc_api *uc, const struct mmu_api *mmu)
@@ -159,7 +162,7 @@ struct vcpu *vcpu_create(const struct vcpu_config *config, const struct uc_api *
 	v->attached = config->attached;
 	v->keep_pc = config->attached;
 	v->fill_target = (struct fill_target){ .fill = fill, .self = v };
-	private_bind(v, config->private);
+	private_bind(v, usable_private(config->private));
 	reset(v);
 	if (add_region(v, v->ram->base, v->ram->size, false) < 0 ||
 	    !add_hook(v, UC_HOOK_TLB_FILL, private_fill_hook(config->private), 0)) {
@@ -289,6 +292,8 @@ static bool prepare(struct vcpu *v)
 		reg_write(v, UC_X86_REG_RAX, v->shared.result);
 	}
 	vcpu_sync(v);
+	forget_memos(v);
+	v->user = cpl(v) == 3;
 	return true;
 }
 

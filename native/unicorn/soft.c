@@ -8,6 +8,7 @@ void soft_drop_all(struct vcpu *v)
 	UC(v, ctl)(v->uc, UC_CTL_WRITE(UC_CTL_TLB_FLUSH, 0));
 	v->owner_epoch++;
 	v->epoch++;
+	forget_memos(v);
 }
 
 /* Forget va's translation; from a memory hook only if the access is not to that page. */

@@ -80,6 +80,7 @@ void on_code(uc_engine *uc, u64 pc, u32 size, void *arg)
 		emit_insn(v, pc, size);
 	v->insn = (struct block){ .pc = pc, .size = size, .insns = 1 };
 	v->block = &v->insn;
+	v->careful = true;
 	v->shared.count++;
 	v->pending.control = v->attached ? control_of_block(v, pc, size) : CONTROL_NONE;
 	repeated = !again && pc == v->stream.insn && pc + size == v->stream.next;
@@ -91,5 +92,5 @@ void on_code(uc_engine *uc, u64 pc, u32 size, void *arg)
 		return;
 	}
 	fetch_catch_up(v, true);
-	private_skip_pc(v, !v->keep_pc);
+	skip_pc(v, !v->keep_pc);
 }

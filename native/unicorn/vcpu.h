@@ -21,6 +21,7 @@
 #define NR_REGIONS 64
 #define NR_PORT_REGS 18
 #define NR_BLOCKS 4096		/* a power of two */
+#define NR_MEMOS 128		/* a power of two, for each kind of access */
 #define MAX_INSN 15		/* bytes (SDM vol. 2 2.3.11) */
 #define RFLAGS_TF 0x100
 #define SYSCALL_SIZE 2
@@ -56,6 +57,13 @@ enum control {
 	CONTROL_MOV_CR,
 };
 
+/* Whether a block holds read-modify-write instructions, whose loads are of another kind. */
+enum rmw {
+	RMW_UNKNOWN,
+	RMW_NONE,
+	RMW_SOME,
+};
+
 /* What is known of the block [pc, pc + size). */
 struct block {
 	u64 pc;
@@ -66,7 +74,7 @@ struct block {
 	u16 control;		/* enum control: what its last instruction does to the MMU */
 	u16 cut;		/* where insns_before() last looked, as an offset; 0: nowhere */
 	u16 insns_before_cut;
-	u16 pad;
+	u16 rmw;		/* enum rmw */
 };
 
 /* What the next block must not begin without.  stop may be written by a signal handler. */
@@ -84,6 +92,18 @@ struct region {
 	u64 base, size;
 	u64 *owner;		/* if owning: epoch << 36 | virtual page number; 0 nobody's */
 	u8 *code;		/* 1: instructions were fetched; NULL: struct page says it */
+};
+
+/*
+ * A page that the model has just translated by a first-level entry, and would again: as long as
+ * nothing has happened that vcpu.translations counts, and the entry holds what it held.
+ */
+struct memo {
+	u64 page;		/* as the hook knows it: guest-physical, for fetches virtual */
+	u64 translations;
+	struct tlb_entry *entry;
+	bool writable;		/* a load may as well be that of a read-modify-write */
+	u64 vpn, frame, rest;	/* the entry's: all that a look-up and the rights depend on */
 };
 
 /* A page fault taken ahead of the fill that will be denied for it. */
@@ -112,6 +132,7 @@ struct fill_target {
 };
 
 struct vcpu {
+	u64 load_return;	/* private: see private_rip(); first, where the stub puts it */
 	struct vcpu_shared shared;
 	struct fill_target fill_target;
 	struct uc_api api;
@@ -123,7 +144,8 @@ struct vcpu {
 	struct event_ring *ring;
 	void *cpu;		/* private: CPUState */
 	const u32 *hflags;	/* private */
-	u8 *skip_pc;		/* private */
+	u8 *skip_pc;		/* private; elsewhere a byte of no meaning */
+	u8 no_skip_pc;
 	u32 fidelity;
 	bool counting, attached, armed, stepping, keep_pc;
 	bool guard_flags;	/* somebody else has CODE hooks: see restore_flags() */
@@ -134,6 +156,7 @@ struct vcpu {
 	enum stop stop;
 	u32 vector;
 	u32 retried;		/* STOP_RETRY: the access */
+	bool careful;		/* this block may hold the load of a read-modify-write */
 	bool undo;		/* the guest touched a port: the rest of the block is void, registers go back */
 	u64 port[NR_PORT_REGS];
 	u64 limit;
@@ -158,6 +181,9 @@ struct vcpu {
 	u32 nr_regions;
 	struct foretold foretold;
 	struct stream stream;
+	u64 rmw_denied;		/* where a read-modify-write loaded from what it may not write; NO_ADDRESS */
+	u64 translations;	/* grows when memos may be wrong although their entries stand */
+	struct memo memo[ACCESS_FETCH + 1][NR_MEMOS];
 
 	uc_hook hook[NR_HOOKS];
 	u32 nr_hooks;
@@ -167,12 +193,14 @@ struct vcpu {
 void private_bind(struct vcpu *v, u32 allowed);
 void *private_fill_hook(u32 private);
 void private_flush_page(struct vcpu *v, u64 va);
+void *private_memory_hook(u32 private);
+u64 private_rip(struct vcpu *v);
 void private_set_page(struct vcpu *v, u64 va, u64 pa, u32 perms);
-void private_skip_pc(struct vcpu *v, bool skip);
 
 /* fill.c: the soft TLB asks. */
 bool fill(void *arg, u64 page, u64 va, u32 access, uc_tlb_entry *entry);
 void deny(struct vcpu *v, u64 va, u32 access, const struct translation *t);
+bool is_rmw_at(struct vcpu *v, u64 rip);
 bool resolve_fault(struct vcpu *v, u64 va, u32 access, struct translation *t);
 u32 cpl(const struct vcpu *v);
 
@@ -199,11 +227,13 @@ u64 count_at(struct vcpu *v, u64 rip);
 
 /* exact.c: every access through the model. */
 void on_block_exact(uc_engine *uc, u64 pc, u32 size, void *arg);
+bool denied_rmw(struct vcpu *v, u64 va);
 void on_memory(uc_engine *uc, uc_mem_type type, u64 pa, int size, s64 value, void *arg);
 u64 owner_address(struct vcpu *v, u64 pa);
 bool fetch(struct vcpu *v, u64 pc, u32 size, u64 crossing, bool repeated);
 void fetch_catch_up(struct vcpu *v, bool finished);
 void fetch_denied(struct vcpu *v, u64 rip, u32 access);
+void forget_memos(struct vcpu *v);
 void own(struct vcpu *v, struct region *r, u64 pa, u64 va);
 bool owned_by(struct vcpu *v, const struct region *r, u64 pa, u64 va);
 
@@ -235,6 +265,7 @@ void finish_syscall(struct vcpu *v);
 
 /* control.c: control registers that a guest of its own changes. */
 void control_sync(struct vcpu *v);
+void sync_ac(struct vcpu *v);
 void control_carry_out(struct vcpu *v);
 enum control control_of_block(struct vcpu *v, u64 pc, u32 size);
 
@@ -250,6 +281,7 @@ struct insn {
 };
 void insn_read(struct vcpu *v, u64 rip, struct insn *insn);
 u8 insn_opcode(const struct insn *insn, u32 n);
+bool insn_is_rmw(const struct insn *insn);
 bool insn_is_rep(const struct insn *insn);
 u64 insn_memory_operand(struct vcpu *v, const struct insn *insn, u64 rip);
 bool probe(struct vcpu *v, u64 va, u64 *pa);
@@ -278,6 +310,12 @@ static inline bool private_has(const struct vcpu *v, u32 what)
 	return v->shared.private & what;
 }
 
+/* Until the next stop, memory hooks find RIP stale (or, again, exact); without effect where that is not known. */
+static inline void skip_pc(struct vcpu *v, bool skip)
+{
+	*v->skip_pc = skip;
+}
+
 static inline u64 block_key(const struct vcpu *v, u32 size)
 {
 	return v->epoch << 16 | size;
@@ -286,6 +324,31 @@ static inline u64 block_key(const struct vcpu *v, u32 size)
 static inline struct block *block_slot(struct vcpu *v, u64 pc)
 {
 	return &v->blocks[(pc ^ pc >> 12) & (NR_BLOCKS - 1)];
+}
+
+/* Is *b what is known of the block at pc? */
+static inline bool is_known(const struct vcpu *v, const struct block *b, u64 pc, u32 size)
+{
+	return b->pc == pc && b->key == block_key(v, size);
+}
+
+/* Whether anything must be done before the next block. */
+static inline bool busy(const struct vcpu *v)
+{
+	const struct soft_flush *soft = &v->mmu->soft;
+
+	return soft->all | soft->nr | v->pending.any;
+}
+
+/* The block goes into the count as a whole, if the limit allows it. */
+static inline bool enter(struct vcpu *v, struct block *b)
+{
+	if (unlikely(b->insns > v->limit - v->shared.count))
+		return false;
+	v->shared.count += b->insns;
+	v->block = b;
+	v->pending.control = b->control;
+	return true;
 }
 
 static inline u64 page_of(u64 va)

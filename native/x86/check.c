@@ -17,7 +17,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #include "x86/internal.h"
 
@@ -43,7 +42,6 @@ struct shadow {
 struct check_inside {
 	struct shadow *level[6];
 	struct shadow **by_frame;	/* by frame index */
-	u32 *nr_freed;			/* by frame index: struct memory.nr_freed */
 	u64 nr_frames;
 	u32 chain[NR_CHAINS];
 	u32 free;			/* first of the ranges not in use */
@@ -52,13 +50,6 @@ struct check_inside {
 	struct stale_range range[CHECK_MAX_RANGES];
 	struct check_where filled[TLB_MAX_ENTRIES];
 };
-
-static void *map_lazily(u64 size)
-{
-	void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-
-	return p == MAP_FAILED ? NULL : p;
-}
 
 /* Put all ranges on the list of those not in use. */
 static void forget_ranges(struct tlb_check *check)
@@ -82,8 +73,7 @@ int check_begin(struct mmu_unit *u)
 	check->inside = in;
 	in->nr_frames = u->ram->nr_pages;
 	in->by_frame = map_lazily(in->nr_frames * sizeof(*in->by_frame));
-	in->nr_freed = map_lazily(in->nr_frames * sizeof(*in->nr_freed));
-	if (!in->by_frame || !in->nr_freed)
+	if (!in->by_frame || memory_count_frees(u->ram))
 		goto out;
 	for (u32 i = 0; i < TLB_MAX_ENTRIES; i++)
 		in->filled[i].rip = in->filled[i].instruction = CHECK_NOWHERE;
@@ -92,7 +82,6 @@ int check_begin(struct mmu_unit *u)
 	check->now.cpu = u->cpu;
 	check->every_access = 1;
 	forget_ranges(check);
-	u->ram->nr_freed = in->nr_freed;
 	u->check = check;
 	return 0;
 out:
@@ -114,10 +103,7 @@ void check_end(struct mmu_unit *u)
 			next = s->next;
 			free(s);
 		}
-	if (u->ram->nr_freed == check->inside->nr_freed)
-		u->ram->nr_freed = NULL;
 	munmap(check->inside->by_frame, check->inside->nr_frames * sizeof(*check->inside->by_frame));
-	munmap(check->inside->nr_freed, check->inside->nr_frames * sizeof(*check->inside->nr_freed));
 	free(check->inside);
 	free(check);
 	u->check = NULL;
@@ -542,7 +528,7 @@ static bool harms(const struct stale_range *r, u32 access, u64 pa, const struct 
 {
 	if (now->result != XLATE_OK || now->pa != pa)
 		return true;
-	return access == ACCESS_WRITE && !r->table && r->old & X86_D && !now->dirty;
+	return (access == ACCESS_WRITE || access == ACCESS_RMW) && !r->table && r->old & X86_D && !now->dirty;
 }
 
 /* Where the old translation leads, if that can be told. */

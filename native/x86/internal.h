@@ -124,18 +124,29 @@ static inline u32 permissions(const struct mmu_unit *u, u32 rights, u32 pkey, u3
 	return perms;
 }
 
+/* Does the access set D (SDM vol. 3A 4.8)?  A shadow-stack page has it set. */
+static inline bool sets_dirty(u32 access)
+{
+	return access == ACCESS_WRITE || access == ACCESS_RMW;
+}
+
+static inline bool allows(u32 perms, u32 access)
+{
+	return perms >> (access == ACCESS_RMW ? ACCESS_WRITE : access) & 1;
+}
+
 /* The error code of a fault (SDM vol. 3A 4.7); why is 0, PF_P, PF_P | PF_PK or PF_P | PF_RSVD. */
 static inline u32 error_code_of(const struct mmu_unit *u, u32 access, u32 privilege, u32 why)
 {
 	u32 code = why;
 
-	if (access == ACCESS_WRITE || access == ACCESS_SHSTK_WRITE)
+	if (sets_dirty(access) || access == ACCESS_SHSTK_WRITE)
 		code |= PF_WR;
 	if (privilege == PRIVILEGE_USER)
 		code |= PF_US;
 	if (access == ACCESS_FETCH && (u->cr4 & CR4_SMEP || (u->cr4 & CR4_PAE && u->efer & EFER_NXE)))
 		code |= PF_ID;
-	if (access >= ACCESS_SHSTK_READ)
+	if (access == ACCESS_SHSTK_READ || access == ACCESS_SHSTK_WRITE)
 		code |= PF_SS;
 	return code;
 }
@@ -143,12 +154,7 @@ static inline u32 error_code_of(const struct mmu_unit *u, u32 access, u32 privil
 /* Why rights that do not allow an access forbid it: PF_PK where its key alone would. */
 static inline u32 why_denied(const struct mmu_unit *u, u32 rights, u32 pkey, u32 access, u32 privilege)
 {
-	return denied_by_key(u, rights, pkey, privilege) >> access & 1 ? PF_P | PF_PK : PF_P;
-}
-
-static inline bool allows(u32 perms, u32 access)
-{
-	return perms >> access & 1;
+	return allows(denied_by_key(u, rights, pkey, privilege), access) ? PF_P | PF_PK : PF_P;
 }
 
 /* What is left of perms for a cache that does not come back to have D set. */
@@ -182,7 +188,9 @@ u32 walk_from(struct mmu_unit *u, u64 va, u32 access, u32 privilege, u32 mode,
 /* The first-level kind of array that serves an access: a shadow-stack read is a load, a write a store. */
 static inline u32 first_level(u32 access)
 {
-	static const u8 kind[] = { TLB_DTLB_LOAD, TLB_DTLB_STORE, TLB_ITLB, TLB_DTLB_LOAD, TLB_DTLB_STORE };
+	static const u8 kind[] = {
+		TLB_DTLB_LOAD, TLB_DTLB_STORE, TLB_ITLB, TLB_DTLB_LOAD, TLB_DTLB_STORE, TLB_DTLB_LOAD,
+	};
 
 	return kind[access];
 }

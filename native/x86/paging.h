@@ -101,6 +101,11 @@
 #define ACCESS_FETCH 2
 #define ACCESS_SHSTK_READ 3	/* shadow-stack accesses (SDM vol. 1 ch. 17) */
 #define ACCESS_SHSTK_WRITE 4
+/*
+ * The load of a read-modify-write instruction, which processors make as one that a store follows: it
+ * needs the rights of a write, sets D, and has W/R = 1 in its error code; else it is a load.
+ */
+#define ACCESS_RMW 5
 
 /* The mode of an access (SDM vol. 3A 4.6): a CPL of 3 makes user accesses, but for implicit ones. */
 #define PRIVILEGE_SUPERVISOR 0

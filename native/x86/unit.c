@@ -9,22 +9,19 @@
 #define STORE_PERMS (PERM_W | 1 << ACCESS_SHSTK_WRITE)
 
 /* Where the counters of an access live, by ACCESS_*; shadow-stack accesses are loads and stores. */
-static const u8 translated_counter[] = {
-	COUNTER_dtlb_loads, COUNTER_dtlb_stores, COUNTER_itlb_fetches, COUNTER_dtlb_loads, COUNTER_dtlb_stores,
-};
 static const u8 stlb_hit_counter[] = {
 	COUNTER_dtlb_load_misses_stlb_hit, COUNTER_dtlb_store_misses_stlb_hit, COUNTER_itlb_misses_stlb_hit,
-	COUNTER_dtlb_load_misses_stlb_hit, COUNTER_dtlb_store_misses_stlb_hit,
+	COUNTER_dtlb_load_misses_stlb_hit, COUNTER_dtlb_store_misses_stlb_hit, COUNTER_dtlb_load_misses_stlb_hit,
 };
 static const u8 walk_counter[] = {
 	COUNTER_dtlb_load_misses_walk, COUNTER_dtlb_store_misses_walk, COUNTER_itlb_misses_walk,
-	COUNTER_dtlb_load_misses_walk, COUNTER_dtlb_store_misses_walk,
+	COUNTER_dtlb_load_misses_walk, COUNTER_dtlb_store_misses_walk, COUNTER_dtlb_load_misses_walk,
 };
 /* The four after it, in this order: all sizes, 4 KiB, 2 MiB, 1 GiB. */
 static const u8 completed_counter[] = {
 	COUNTER_dtlb_load_misses_walk_completed, COUNTER_dtlb_store_misses_walk_completed,
 	COUNTER_itlb_misses_walk_completed, COUNTER_dtlb_load_misses_walk_completed,
-	COUNTER_dtlb_store_misses_walk_completed,
+	COUNTER_dtlb_store_misses_walk_completed, COUNTER_dtlb_load_misses_walk_completed,
 };
 
 static u32 no_translation(u32 result, u32 error_code, struct translation *t)
@@ -199,7 +196,7 @@ static u32 translate_exact(struct mmu_unit *u, u64 va, u32 access, u32 privilege
 	u32 error_code;
 	bool second = !e;
 
-	u->counter[translated_counter[access]]++;
+	u->counter[translated_counter(access)]++;
 	if (second)
 		e = tlb_find(u, va, second_level(access));
 	if (!e)
@@ -347,6 +344,21 @@ u32 mmu_refill(struct mmu_unit *u, u64 va, u32 access, u32 privilege, struct tra
 		.result = XLATE_OK,
 	};
 	return XLATE_OK;
+}
+
+struct tlb_entry *mmu_hit(struct mmu_unit *u, u64 va, u32 access, u32 privilege)
+{
+	struct tlb_entry *e;
+
+	if (!u->exact || !(u->cr0 & CR0_PG) || !canonical(u, va))
+		return NULL;
+	e = tlb_find(u, va, first_level(access));
+	return e && usable(u, e, access, privilege) ? e : NULL;
+}
+
+void mmu_touch(struct mmu_unit *u, struct tlb_entry *e)
+{
+	tlb_touch(u, e);
 }
 
 struct tlb_entry *mmu_resident(struct mmu_unit *u, u64 va, u32 access)

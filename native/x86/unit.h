@@ -73,6 +73,16 @@ void mmu_page_fault(struct mmu_unit *u, u64 va, u32 error_code);
 /* The first- or second-level entry an access to va would find first, whatever its rights, or NULL. No side effects. */
 struct tlb_entry *mmu_resident(struct mmu_unit *u, u64 va, u32 access);
 
+/*
+ * For a consumer that asks again and again: the first-level entry by which mmu_translate() would answer
+ * an access to va and do nothing but count it (translated_counter()) and touch the entry; NULL if it
+ * would do more. No side effects. The answer holds while registers and the entry stay, and no page
+ * above 4 KiB is entered.
+ */
+struct tlb_entry *mmu_hit(struct mmu_unit *u, u64 va, u32 access, u32 privilege);
+/* Touch an entry as the use of it by mmu_translate() does. */
+void mmu_touch(struct mmu_unit *u, struct tlb_entry *e);
+
 /* INVLPG: va's entries of the current PCID, global ones of any, and its paging-structure caches (AMD's TCE: va's). */
 void mmu_invlpg(struct mmu_unit *u, u64 va);
 /* INVPCID type 0-3 (SDM vol. 2A INVPCID). XLATE_OK, XLATE_GP for an illegal descriptor, XLATE_UD without the feature. */
@@ -100,5 +110,16 @@ void mmu_tables_changed(struct mmu_unit *u);
 /* Name va (or everything, nr_pages > SOFT_FLUSH_MAX) in the list of pages a consumer must forget. */
 void mmu_soft_flush(struct mmu_unit *u, u64 va, u64 nr_pages);
 /* cffi-end */
+
+/* Where accesses of ACCESS_* are counted; shadow-stack accesses are loads and stores. */
+static inline u32 translated_counter(u32 access)
+{
+	static const u8 counter[] = {
+		COUNTER_dtlb_loads, COUNTER_dtlb_stores, COUNTER_itlb_fetches,
+		COUNTER_dtlb_loads, COUNTER_dtlb_stores, COUNTER_dtlb_loads,
+	};
+
+	return counter[access];
+}
 
 #endif

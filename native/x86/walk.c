@@ -114,7 +114,7 @@ static u32 translated(struct mmu_unit *u, u32 mode, u32 rights, struct walk *w)
 /* The leaf was read: judge the access by the rights above it, and its own. False if the leaf changed. */
 static bool judge(struct mmu_unit *u, u32 access, u32 privilege, u32 mode, u32 above, struct walk *w)
 {
-	u64 leaf = w->entry[w->level], bits = access == ACCESS_WRITE ? X86_A | X86_D : X86_A;
+	u64 leaf = w->entry[w->level], bits = sets_dirty(access) ? X86_A | X86_D : X86_A;
 	u32 rights = combine(above, leaf) | (is_shadow_stack(above, leaf) ? TLB_SHSTK : 0);
 
 	if (!allows(permissions(u, rights, pkey_of(leaf), privilege), access)) {

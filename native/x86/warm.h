@@ -78,7 +78,7 @@ static always_inline bool warm_to_pte(const struct mmu_unit *u, u64 va, u32 priv
 static always_inline bool pte_is_warm(const struct mmu_unit *u, u32 access, u32 privilege, const struct warm *e)
 {
 	const u64 outside = X86_ADDR_MASK & -warm_block(u->ram);
-	const u64 used = X86_P | X86_A | (privilege == PRIVILEGE_USER ? X86_US : 0) | (access == ACCESS_WRITE ? X86_D : 0);
+	const u64 used = X86_P | X86_A | (privilege == PRIVILEGE_USER ? X86_US : 0) | (sets_dirty(access) ? X86_D : 0);
 
 	return (e->pte & (outside | used)) == (u->ram->base | used);
 }

@@ -44,6 +44,7 @@ from cpu.attached import Attached
 from cpu.vcpu import Fidelity
 from mmu.errors import BadTable, GeneralProtection, MmuError, PageFault
 from mmu.x86 import Access
+from mmu.x86.faults import PF_WR
 from tests.cpu.assemble import assemble
 
 CODE = 0x1000000
@@ -189,7 +190,7 @@ def test_a_handler_that_fixes_faults(uc: Uc, fidelity: str, engine: str) -> None
 
     mmu = cpu.attach(uc, identity=True, fidelity=fidelity, engine=engine, handler=handler)
     mmu.emu_start(begin, until)
-    assert faults == [(VIRTUAL + 0xFFC, 0), (VIRTUAL + 0x1000, 0)]
+    assert faults == [(VIRTUAL + 0xFFC, PF_WR), (VIRTUAL + 0x1000, PF_WR)]
     assert uc.reg_read(UC_X86_REG_RBX) == 6
     assert mmu.instructions == 2 + 9 + 1
 

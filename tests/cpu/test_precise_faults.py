@@ -20,7 +20,7 @@ CASES = {
     "store": ("mov [rdi], al", ABSENT, WRITE, U | W),
     "store_read_only": ("mov [rdi], eax", READ_ONLY, WRITE, U | W | P),
     "load_no_access": ("mov al, [rdi]", NO_ACCESS, READ, U),
-    "read_modify_write": ("inc dword ptr [rdi]", ABSENT, READ, U),
+    "read_modify_write": ("inc dword ptr [rdi]", ABSENT, WRITE, U | W),
     "locked": ("lock xadd [rdi], eax", READ_ONLY, WRITE, U | W | P),
     "exchange": ("xchg [rdi], eax", READ_ONLY, WRITE, U | W | P),
     "push": ("mov rsp, rdi; push rax", ABSENT, WRITE, U | W),

@@ -16,6 +16,7 @@ SMALL = {
     "hello_pie": ("hello_pie",),
     "loop 2M": ("dontneed_loop", "4M", "2M"),
     "loop 1M": ("dontneed_loop", "4M", "1M"),
+    "memory_loop": ("memory_loop", "256K", "2", "64K"),
     "sparse": ("sparse", "16M"),
     "self-modifying": ("faults", "smc"),
     "sysabi": ("sysabi",),

@@ -8,6 +8,7 @@ import json
 import pytest
 
 from benchmarks import __main__ as command
+from benchmarks import exact, tlb
 from benchmarks.measure import Result, compare
 from benchmarks.refcount import refcount_pair
 
@@ -60,3 +61,29 @@ def test_results_are_one_object_a_line(tmp_path, monkeypatch, capsys):
     (line,) = (tmp_path / "results" / "latest.jsonl").read_text().splitlines()
     assert json.loads(line)["ratio"] == 0.5
     assert "0.500" in capsys.readouterr().out
+
+
+def test_what_cannot_run_here_is_recorded_with_the_reason(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(command, "RESULTS", tmp_path / "latest.jsonl")
+    monkeypatch.setattr(exact.shutil, "which", lambda _: None)
+    monkeypatch.setattr("sys.argv", ["benchmarks", "exact_lackey"])
+    assert command.main() == 0
+    (line,) = (tmp_path / "latest.jsonl").read_text().splitlines()
+    assert json.loads(line) == {"name": "exact_lackey", "skipped": "valgrind is not installed"}
+    assert "skipped" in capsys.readouterr().out
+
+
+def test_the_public_api_is_measured_without_private_parts(monkeypatch):
+    monkeypatch.setattr(exact, "compare", lambda name, ours, peer, **_: ours.__self__.vcpu)
+    vcpus = list(exact.exact_memory())
+    assert [vcpu.shared.private for vcpu in vcpus] == [0]
+
+
+def test_hits_hit_and_misses_miss(monkeypatch):
+    """The benchmarks of the TLB check their own counters: they raise if they measured something else."""
+    monkeypatch.setattr(tlb, "compare", lambda name, ours, peer, **_: (ours(), peer()))
+    (hit,), (miss,) = tlb.tlb_hit(), tlb.tlb_miss()
+    assert min(*hit, *miss) > 0
+    monkeypatch.setattr(tlb, "MISS_TABLES", 1)
+    with pytest.raises(AssertionError, match="walks, not"):
+        list(tlb.tlb_miss())

@@ -54,7 +54,7 @@ def test_constants_are_those_of_c(module: object) -> None:
 
 def test_enumerations_are_those_of_c() -> None:
     shadow_stack = lib.ACCESS_SHSTK_READ, lib.ACCESS_SHSTK_WRITE
-    assert [*Access] == [lib.ACCESS_READ, lib.ACCESS_WRITE, lib.ACCESS_FETCH, *shadow_stack]
+    assert [*Access] == [lib.ACCESS_READ, lib.ACCESS_WRITE, lib.ACCESS_FETCH, *shadow_stack, lib.ACCESS_RMW]
     assert [*Privilege] == [lib.PRIVILEGE_SUPERVISOR, lib.PRIVILEGE_USER, lib.PRIVILEGE_IMPLICIT]
     assert [*WalkMode] == [lib.WALK_PROBE, lib.WALK_QUIET, lib.WALK_HARDWARE]
     architectural = lib.XLATE_OK, lib.XLATE_UD, lib.XLATE_GP, lib.XLATE_PF
