@@ -87,7 +87,10 @@ def _geometry(geometry: Geometry) -> list[str]:
 def geometries() -> str:
     """Every figure of every processor that ships, with its confidence and its source."""
     letters = "; ".join(f"{word[0]} {word}: {meaning}" for word, meaning in CONFIDENCES.items())
-    lines = [f"A figure's letter is its confidence ({letters}); its number is the source below the table.", ""]
+    lines = [
+        f"A figure's letter is its confidence ({letters}); its number is the source below the table.",
+        "",
+    ]
     for name in list_geometries():
         lines += _geometry(load_geometry(name))
     return "\n".join(lines)
@@ -99,7 +102,21 @@ def counter_list() -> str:
     return "\n".join([*_table(("counter", "counts"), rows), ""])
 
 
-TABLES: dict[str, Callable[[], str]] = {"counters": counter_list, "geometries": geometries}
+def deviations() -> str:
+    """Where Unicorn's walker, Unicorn through our MMU, and kinds of KVM are known to do otherwise, and why."""
+    from tests.oracles.kvm.reference import Deviation
+    from tests.oracles.unicorn_walker import DEVIATIONS, WHO
+
+    rows = [(f"`{one.name}`", "; ".join(WHO[who] for who in one.who), one.reason) for one in DEVIATIONS]
+    rows += [(f"`{one.name}`", "KVM", one.reason) for one in Deviation]
+    return "\n".join([*_table(("deviation", "of", "what, and why"), rows), ""])
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "counters": counter_list,
+    "deviations": deviations,
+    "geometries": geometries,
+}
 
 
 def renew(text: str) -> str:
