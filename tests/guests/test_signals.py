@@ -55,7 +55,9 @@ def test_the_host_sends_the_same_signal(mode: str) -> None:
 
 @pytest.mark.parametrize("engine", ["c", "python"])
 @pytest.mark.parametrize("fidelity", FIDELITIES)
-@pytest.mark.parametrize("mode", ["null", "text", "data_jump", "div", "noncanonical", "noncanonical_stack", "int3"])
+@pytest.mark.parametrize(
+    "mode", ["null", "text", "data_jump", "div", "noncanonical", "noncanonical_stack", "int3"]
+)
 def test_every_way_reports_the_same(mode: str, fidelity: str, engine: str) -> None:
     assert run("faults", mode, fidelity=fidelity, engine=engine).figures == run("faults", mode).figures
 
