@@ -23,6 +23,7 @@ LEG = [
     "test_precise_faults.py",
     "test_rmw_faults.py",
     "test_stack_faults.py",
+    "test_wide_accesses.py",
     "test_exceptions.py",
     "test_exact.py",
     "test_attach.py",
