@@ -7,7 +7,7 @@ import pytest
 
 from cpu.disasm import accessed_address, disassemble, disassemble_one, instruction_length, memory_operands
 from tests.cpu.assemble import assemble
-from tests.cpu.world import DATA, TEXT, world
+from tests.cpu.world import DATA, SIZE, STACK_TOP, TEXT, world
 
 READ, WRITE, FETCH = 0, 1, 2
 
@@ -47,7 +47,10 @@ def test_length() -> None:
 def test_memory_operands(source: str, operands: list[tuple[int, int]]) -> None:
     with world(source, regs={"RDI": DATA, "RSI": 4}) as w:
         w.vcpu.fs_base = 0x10000
-        assert sorted(memory_operands(w.vcpu, TEXT)) == sorted(operands)
+        found = sorted(memory_operands(w.vcpu, TEXT))
+        assert [operand[:2] for operand in found] == sorted(operands)
+        on_stack = [STACK_TOP - SIZE <= operand.address < STACK_TOP for operand in found]
+        assert [operand.stack for operand in found] == on_stack
 
 
 def test_the_exact_address_in_a_known_page() -> None:
