@@ -172,7 +172,7 @@ def test_what_changed_is_read_again(
 
 @pytest.mark.parametrize("level", [4, 3, 2, 1])
 def test_without_a_change_one_pass_is_enough(
-    level: int, tables: Tables, mmu: Mmu, paths: Paths, monkeypatch: pytest.MonkeyPatch
+    level: int, mmu: Mmu, paths: Paths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The page was protected all the same: what springs a trap is the compare-exchange itself."""
     with other_agent(mmu, paths.trap(level, paths.before[VA, level]), monkeypatch):
@@ -181,7 +181,6 @@ def test_without_a_change_one_pass_is_enough(
 
 
 def test_the_access_is_counted_once(
-    tables: Tables,
     mmu: Mmu,
     paths: Paths,
     counted: Callable[..., AbstractContextManager[None]],
@@ -202,13 +201,13 @@ def test_the_access_is_counted_once(
 
 @pytest.mark.parametrize("level", [3, 2])
 def test_a_table_that_became_a_large_page(
-    level: int, tables: Tables, mmu: Mmu, paths: Paths, monkeypatch: pytest.MonkeyPatch
+    level: int, mmu: Mmu, paths: Paths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     large = USER | X86_PS
     with other_agent(mmu, paths.trap(level, large), monkeypatch):
         walk = mmu.walk(VA, Access.WRITE, mode=WalkMode.HARDWARE)
     assert (walk.result, walk.level, walk.pa) == (Outcome.OK, level, VA & (1 << 12 + 9 * (level - 1)) - 1)
-    assert tables.get(VA, level) == large | X86_A | X86_D
+    assert paths.now()[VA, level] == large | X86_A | X86_D
     assert mmu.counters()["page_walker_loads"] == 2 * (5 - level)
 
 
@@ -227,6 +226,16 @@ def test_an_upper_entry_that_changed_meanwhile_is_read_again_too(
     assert now[OTHER, 1] == before[OTHER, 1] | X86_A | X86_D
     assert now[VA, 2] == before[OTHER, 2] | X86_A
     assert mmu.counters()["page_walker_loads"] == 8
+
+
+def test_nothing_is_left_of_the_first_pass(mmu: Mmu, paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It came to the PTE; the second one ends at the PDE, and tells what a walk that began then would tell."""
+    traps = paths.trap(1, paths.before[VA, 1] | SOFTWARE)
+    traps[paths.at[VA, 1] & X86_ADDR_MASK][paths.at[VA, 2]] = 0
+    with other_agent(mmu, traps, monkeypatch):
+        walk = mmu.walk(VA, Access.WRITE, mode=WalkMode.HARDWARE)
+    assert (walk.level, walk.error_code, walk.entry[1], walk.entry_pa[1]) == (2, PF_WR | PF_US, 0, 0)
+    assert walk == mmu.walk(VA, Access.WRITE)
 
 
 def test_a_walk_starts_again_as_often_as_it_must(
@@ -256,20 +265,18 @@ def test_a_walk_from_a_cache_starts_again_there(
     with other_agent(mmu, paths.trap(1, new), monkeypatch):
         told = _translate(mmu)
     assert told.result == (Outcome.OK if change.why is None else Outcome.PAGE_FAULT)
-    assert tables.get(VA, 1) == (new | X86_A | X86_D if change.why is None else new)
+    assert paths.now()[VA, 1] == (new | X86_A | X86_D if change.why is None else new)
     assert mmu.counters()["page_walker_loads"] - loads == 2
 
 
-def test_a_write_that_lacks_d_only(
-    tables: Tables, mmu: Mmu, paths: Paths, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_write_that_lacks_d_only(mmu: Mmu, paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
     """The TLB has the page, clean; the walk that would set D finds it read-only by then."""
     assert mmu.translate(VA, Access.READ).ok
     read_only = (paths.before[VA, 1] | X86_A) & ~X86_RW
     with other_agent(mmu, paths.trap(1, read_only), monkeypatch):
         answer = mmu.translate(VA, Access.WRITE)
     assert (answer.result, answer.error_code) == (Outcome.PAGE_FAULT, PF_P | PF_WR | PF_US)
-    assert tables.get(VA, 1) == read_only
+    assert paths.now()[VA, 1] == read_only
 
 
 @pytest.mark.parametrize("engine", ["c", "python"])
