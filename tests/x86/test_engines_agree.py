@@ -86,7 +86,7 @@ def test_a_million_sequences(world: World, _chunk: int, capfd: pytest.CaptureFix
     """1000 sequences for each example that `make fuzz` asks for, all worlds together, from new seeds."""
     seed, begin = random.SystemRandom().getrandbits(31), time.perf_counter()
     sequences = -(-FUZZ_SEQUENCES * SHARES[world] // (1000 * FUZZ_CHUNKS))
-    hunt = Hunt(seed, *world, least=10, most=60)
+    hunt = Hunt(seed, *world, least=10, most=40)
     try:
         tally = hunt.run(sequences=sequences)
     finally:
