@@ -60,7 +60,11 @@ class Hunt:
         number = done = 0
         while done < operations or number < sequences:
             drawn = self.sequence(number)
-            if self._fails(number, drawn, EVERY):
+            try:
+                failed = self._fails(number, drawn, EVERY)
+            except Exception as error:
+                raise Mismatch(f"{self._text}, sequence {number}: an engine raises {error!r}") from error
+            if failed:
                 raise Mismatch(self.report(number))
             number += 1
             done += sum(map(pages, drawn))
