@@ -6,7 +6,7 @@ from __future__ import annotations
 import errno as errno_names
 import os
 
-_ERROR_CODE_BITS = ("P", "W/R", "U/S", "RSVD", "I/D")
+_ERROR_CODE_BITS = ("P", "W/R", "U/S", "RSVD", "I/D", "PK", "SS")
 
 
 class MmuError(Exception):

@@ -25,7 +25,14 @@ from mmu.x86.entries import LEVEL_NAMES, SIZE_NAMES, describe_entry
 from mmu.x86.state import Unit
 
 NOWHERE: Final[int] = lib.CHECK_NOWHERE
-_ACCESS_NAMES: Final = ("read", "write", "fetch", "shadow-stack read", "shadow-stack write")
+_ACCESS_NAMES: Final = (
+    "read",
+    "write",
+    "fetch",
+    "shadow-stack read",
+    "shadow-stack write",
+    "read-modify-write",
+)
 
 
 class ChangedBy(IntEnum):
@@ -148,8 +155,9 @@ class StaleUse:
         name = _ACCESS_NAMES[self.access]
         verb = "used" if self.used else "may be used"
         end = ", whose frame was freed" if self.freed else ""
+        place = f", at {self.at}" if self.at and self.at.rip is not None else ""
         lines = [
-            f"stale translation {verb}: {name} of {self.va:#x}" + (f", at {self.at}" if self.at else ""),
+            f"stale translation {verb}: {name} of {self.va:#x}{place}",
             f"  by the old {LEVEL_NAMES[self.level]} at {self.entry_pa:#x} to a {self.what}{end}",
             f"    was {describe_entry(self.old, self.level)}",
             f"    is  {describe_entry(self.new, self.level)}",

@@ -32,39 +32,72 @@ void sync_ac(struct vcpu *v)
 	v->mmu->rflags = rflags;
 }
 
-/* Bring CR0 and CR4 over: the bits in which Unicorn's changed since we last looked. */
-static void sync_cr0_cr4(struct vcpu *v)
+/* Tell the MMU of a control register that Unicorn has changed; the bits that differ from *seen, as it changed them. */
+static u32 bring_over(struct vcpu *v, int reg, u64 *seen, u64 ours, u32 (*write)(struct mmu_unit *, u64))
 {
-	u64 cr0 = reg_read(v, UC_X86_REG_CR0), cr4 = reg_read(v, UC_X86_REG_CR4);
+	u64 value = reg_read(v, reg);
+	u32 result;
 
-	if (cr0 != v->seen_cr0)
-		MMU(v, mmu_write_cr0, write_cr0)(v->mmu, v->mmu->cr0 ^ v->seen_cr0 ^ cr0);
-	if (cr4 != v->seen_cr4)
-		MMU(v, mmu_write_cr4, write_cr4)(v->mmu, v->mmu->cr4 ^ v->seen_cr4 ^ cr4);
-	v->seen_cr0 = cr0;
-	v->seen_cr4 = cr4;
-	if (v->mmu->cr4 & CR4_SMAP)
-		sync_ac(v);
+	if (value == *seen)
+		return XLATE_OK;
+	result = write(v->mmu, ours ^ *seen ^ value);
+	if (result == XLATE_OK)
+		*seen = value;
+	else
+		reg_write(v, reg, *seen);
+	return result;
 }
 
-/* At each fill: registers that the guest, or a script, wrote. */
+static u32 bring_cr0_cr4(struct vcpu *v)
+{
+	u32 cr0 = bring_over(v, UC_X86_REG_CR0, &v->seen_cr0, v->mmu->cr0, MMU(v, mmu_write_cr0, write_cr0));
+	u32 cr4 = bring_over(v, UC_X86_REG_CR4, &v->seen_cr4, v->mmu->cr4, MMU(v, mmu_write_cr4, write_cr4));
+
+	if (v->mmu->cr4 & CR4_SMAP)
+		sync_ac(v);
+	return cr0 != XLATE_OK ? cr0 : cr4;
+}
+
+/*
+ * At each fill: registers that a script wrote, CR3 first, whose PCID CR4.PCIDE may ask to be 0.  What
+ * no processor would hold is taken back.
+ */
 void control_sync(struct vcpu *v)
 {
 	u64 cr3 = reg_read(v, UC_X86_REG_CR3);
 
-	sync_cr0_cr4(v);
-	if (cr3 != v->seen_cr3)
-		MMU(v, mmu_write_cr3, write_cr3)(v->mmu, cr3);
-	v->seen_cr3 = cr3;
+	if (cr3 != v->seen_cr3 && MMU(v, mmu_write_cr3, write_cr3)(v->mmu, cr3) != XLATE_OK)
+		reg_write(v, UC_X86_REG_CR3, v->seen_cr3);
+	else
+		v->seen_cr3 = cr3;
+	bring_cr0_cr4(v);
 }
 
-static void carry_out_mov_cr(struct vcpu *v, const struct insn *insn)
+/* MOV to CR3, which counts even if the value is the same. */
+static u32 carry_out_mov_cr3(struct vcpu *v)
 {
-	sync_cr0_cr4(v);
-	if ((insn_opcode(insn, 2) >> 3 & 7) != 3)
-		return;
-	v->seen_cr3 = reg_read(v, UC_X86_REG_CR3);
-	MMU(v, mmu_write_cr3, write_cr3)(v->mmu, v->seen_cr3);
+	u64 value = reg_read(v, UC_X86_REG_CR3);
+	u32 result = MMU(v, mmu_write_cr3, write_cr3)(v->mmu, value);
+
+	if (result == XLATE_OK)
+		v->seen_cr3 = value;
+	else
+		reg_write(v, UC_X86_REG_CR3, v->seen_cr3);
+	return result;
+}
+
+static u32 carry_out_mov_cr(struct vcpu *v, const struct insn *insn)
+{
+	return (insn_opcode(insn, 2) >> 3 & 7) == 3 ? carry_out_mov_cr3(v) : bring_cr0_cr4(v);
+}
+
+/* The MOV to CR at rip was #GP (SDM vol. 2B MOV to CR), which Unicorn does not know: it has not happened. */
+static void refuse_mov_cr(struct vcpu *v, u64 rip)
+{
+	v->stop = STOP_INTERRUPT;
+	v->vector = VECTOR_GP;
+	v->refused = rip;
+	UC(v, emu_stop)(v->uc);
 }
 
 /* Do to the MMU what the instruction that ended the block did. */
@@ -81,6 +114,6 @@ void control_carry_out(struct vcpu *v)
 	insn_read(v, rip, &insn);
 	if (control == CONTROL_INVLPG)
 		MMU(v, mmu_invlpg, invlpg)(v->mmu, insn_memory_operand(v, &insn, rip));
-	else
-		carry_out_mov_cr(v, &insn);
+	else if (carry_out_mov_cr(v, &insn) != XLATE_OK)
+		refuse_mov_cr(v, rip);
 }

@@ -126,6 +126,8 @@ bool count_block(struct vcpu *v, u64 pc, u32 size)
 
 	if (unlikely(busy(v)))
 		do_what_is_pending(v, pc, size);
+	if (unlikely(v->refused != NO_ADDRESS))
+		return false;
 	if (unlikely(v->pending.stop)) {
 		stop_before_block(v, STOP_ASKED);
 		return false;

@@ -195,6 +195,8 @@ bool fill(void *arg, u64 page, u64 va, u32 access, uc_tlb_entry *entry)
 		return false;
 	if (v->pending.control && access == ACCESS_FETCH)
 		control_carry_out(v);
+	if (unlikely(v->refused != NO_ADDRESS))
+		return false;
 	if (v->attached)
 		control_sync(v);
 	if (unlikely(v->mmu->soft.all))

@@ -122,6 +122,7 @@ static void reset(struct vcpu *v)
 {
 	v->until = NO_ADDRESS;
 	v->watched = NO_ADDRESS;
+	v->refused = NO_ADDRESS;
 	v->foretold.page = NO_ADDRESS;
 	v->rmw_denied = NO_ADDRESS;
 	v->stream = (struct stream){ .next = NO_ADDRESS, .crossing = NO_ADDRESS, .crossed = NO_ADDRESS,
@@ -251,6 +252,11 @@ static void leave(struct vcpu *v, uc_err err)
 		finish_fault(v, exit->rip, exit->access);
 		break;
 	case STOP_INTERRUPT:
+		if (v->refused != NO_ADDRESS) {
+			exit->rip = v->refused;
+			reg_write(v, UC_X86_REG_RIP, exit->rip);
+			v->refused = NO_ADDRESS;
+		}
 		exit->reason = EXIT_EXCEPTION;
 		exit->vector = v->vector;
 		exit->address = 0;

@@ -174,6 +174,7 @@ struct vcpu {
 	u64 code_store_rip;
 	u64 code_store_rcx, code_store_rsp;
 
+	u64 refused;		/* the MOV to CR that stopped the run; NO_ADDRESS: none did */
 	u64 seen_cr0, seen_cr3, seen_cr4; /* attached: Unicorn's registers when last looked at */
 
 	u64 owner_epoch;

@@ -516,7 +516,7 @@ static bool harms(const struct stale_range *r, u32 access, u64 pa, const struct 
 {
 	if (now->result != XLATE_OK || now->pa != pa)
 		return true;
-	return (access == ACCESS_WRITE || access == ACCESS_RMW) && !r->table && r->old & X86_D && !now->dirty;
+	return sets_dirty(access) && !r->table && r->old & X86_D && !now->dirty;
 }
 
 /* Where the old translation leads, if that can be told. */

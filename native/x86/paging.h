@@ -14,7 +14,7 @@
  *  |XD| PK/ign | ignored|rsvd (0) | physical address   | ign |G|PS |D|A|PCD|PWT|U/S|R/W| P |
  *  +--+--------+--------+---------+--------------------+-----+-+---+-+-+---+---+---+---+---+
  *  M is MAXPHYADDR.  Bit 7 is PS in a PDPTE or PDE, PAT in a PTE, reserved in a PML4E or PML5E.
- *  PK, G and D are ignored where the entry refers to a table (AMD reserves bit 8 of a PML4E).
+ *  PK, G and D are ignored where the entry refers to a table (AMD reserves bit 8 of a PML4E or PML5E).
  */
 #define X86_P 0x1
 #define X86_RW 0x2

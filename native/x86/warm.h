@@ -45,7 +45,7 @@ static always_inline u64 warm_entry(uintptr_t bias, u64 table, u64 va, u32 level
  * One comparison an entry asks for P, A, no PS, U/S if user, and an address in the block: then no
  * bit that MAXPHYADDR reserves is set either, and under NXE no other bit is reserved.
  * In exact it declines, for the full walk marks tables there, and where CR4 has more to say than it knows.
- * AMD reserves bit 8 of a PML4E: the full walk looks into that.
+ * AMD reserves bit 8 of a PML4E or PML5E: the full walk looks into that.
  */
 static always_inline bool warm_to_pte(const struct mmu_unit *u, u64 va, u32 privilege, struct warm *e)
 {

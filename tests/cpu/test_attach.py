@@ -573,3 +573,34 @@ def test_types(uc: Uc) -> None:
     mmu = cpu.attach(uc)
     assert isinstance(mmu, Attached)
     assert UC_MEM_WRITE != UC_MEM_READ
+
+
+@pytest.mark.parametrize("fidelity", FIDELITIES)
+@pytest.mark.parametrize(
+    ("register", "flip"),
+    [
+        ("cr0", 1 << 29),
+        ("cr0", 1),
+        ("cr4", 1 << 15),
+        ("cr4", 1 << 5),
+        ("cr4", 1 << 12),
+        ("cr3", 1 << 50),
+    ],
+)
+def test_an_illegal_mov_to_cr_is_refused(uc: Uc, fidelity: str, register: str, flip: int) -> None:
+    """#GP with RIP at the MOV, the register and the count as before it: Unicorn itself would take the value.
+
+    Of CR0 it keeps 32 bits, so that a bit above them is not seen, and not refused.
+    """
+    with cpu.attach(uc, identity=True, fidelity=fidelity) as mmu:
+        begin, until = load(
+            uc, f"mov rax, {register}; mov rdx, {flip:#x}; xor rax, rdx; nop; mov {register}, rax; mov ebx, 1"
+        )
+        before = [uc.reg_read(reg) for reg in (UC_X86_REG_CR0, UC_X86_REG_CR3, UC_X86_REG_CR4)]
+        with pytest.raises(GeneralProtection) as caught:
+            mmu.emu_start(begin, until)
+        assert caught.value.rip == until - 5 - 3
+        assert uc.reg_read(UC_X86_REG_RIP) == caught.value.rip
+        assert mmu.instructions == 4
+        assert uc.reg_read(UC_X86_REG_RBX) == 0
+        assert [uc.reg_read(reg) for reg in (UC_X86_REG_CR0, UC_X86_REG_CR3, UC_X86_REG_CR4)] == before

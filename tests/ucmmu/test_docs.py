@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import doctest
 import json
 import re
 import subprocess
@@ -12,9 +13,18 @@ from pathlib import Path
 
 import pytest
 
+from docs import tables
+from tests.oracles.kvm.reference import Deviation
+from tests.oracles.unicorn_walker import DEVIATIONS
+
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
 ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text()
+PAGES = {path.name: path.read_text() for path in sorted((ROOT / "docs").glob("*.md"))}
+SUBJECTS = ("walk", "permissions", "tlb", "caches", "invalidation", "proof", "rules")
+EVERYTHING = README + "\n".join(PAGES.values())
+YET_TO_COME = {"mutants.md"}
+"""Pages that may be linked before they are there."""
 
 
 @cache
@@ -24,30 +34,52 @@ def source():
     return "\n".join(path.read_text() for path in files if path.suffix in {".py", ".c", ".h", ".def"})
 
 
-@pytest.mark.parametrize("name", sorted(set(re.findall(r"`(?:\w+\.)?(\w+)\(", ARCHITECTURE))))
-def test_every_function_the_architecture_names_exists(name):
-    assert re.search(rf"\b(def |\w[\w ]*[ *]){name}\(", source()), name
+def prose(text):
+    """A page without its indented blocks, in which readers meet Python's own functions too."""
+    return "\n".join(line for line in text.splitlines() if not line.startswith("    "))
 
 
-@pytest.mark.parametrize("path", sorted(set(re.findall(r"`((?:\w+/)+\w+\.\w+)`", README + ARCHITECTURE))))
+@pytest.mark.parametrize("name", sorted(set(re.findall(r"`(?:\w+\.)*(\w+)\(", prose(EVERYTHING)))))
+def test_every_function_that_is_named_exists(name):
+    assert re.search(rf"\b(def |class |\w[\w ]*[ *]){name}\b[(:]", source()), name
+
+
+@pytest.mark.parametrize(
+    "path",
+    sorted(
+        set(re.findall(r"`((?:\w+/)+\w+\.\w+)(?:::?[\w.:]+)?`", EVERYTHING))
+        - {"arch/x86/kvm/mmu/paging_tmpl.h"}
+    ),
+)
 def test_every_file_that_is_named_exists(path):
     assert (ROOT / path).exists()
 
 
-@pytest.mark.parametrize("target", sorted(set(re.findall(r"\]\(((?!https?:)[^)#]+)\)", README))))
-def test_every_link_leads_somewhere(target):
-    assert (ROOT / target).exists()
+def anchors(page):
+    """The anchors of a page's headings, as GitHub makes them."""
+    titles = re.findall(r"^#+ (.+)$", page, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
-@pytest.mark.parametrize("target", sorted(set(re.findall(r"`?make (\w+)", README))))
+@pytest.mark.parametrize("page", ["../README.md", *PAGES])
+def test_every_link_leads_somewhere(page):
+    here = ROOT / "docs" / page
+    for file, anchor in re.findall(r"\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)", here.read_text()):
+        target = here.parent / file if file else here
+        assert target.exists() or file in YET_TO_COME, file
+        if anchor:
+            assert anchor in anchors(target.read_text()), f"{file}#{anchor}"
+
+
+@pytest.mark.parametrize("target", sorted(set(re.findall(r"`make (\w+)", EVERYTHING))))
 def test_every_make_target_exists(target):
     assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
 
 
 @pytest.mark.parametrize(
-    "command", re.findall(r"^    \.venv/bin/ucmmu (.+?)(?: +#.*)?$", README, re.MULTILINE)
+    "command", re.findall(r"^    (?:\.venv/bin/)?ucmmu (.+?)(?: +#.*)?$", EVERYTHING, re.MULTILINE)
 )
-def test_the_commands_of_the_readme_run(command, tmp_path):
+def test_the_commands_run(command, tmp_path):
     program = ROOT / "guest_programs" / "build" / "hello"
     words = command.replace("./program args…", str(program)).replace("./program", str(program)).split()
     done = subprocess.run(
@@ -57,6 +89,55 @@ def test_the_commands_of_the_readme_run(command, tmp_path):
         env={"PYTHONPATH": str(ROOT)},
     )
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("page", [page for page, text in PAGES.items() if ">>> " in text])
+def test_what_a_page_shows_happens(page, tmp_path, monkeypatch):
+    """The session of a page, from its beginning to its end, in a directory of its own."""
+    monkeypatch.chdir(tmp_path)
+    told = []
+    test = doctest.DocTestParser().get_doctest(PAGES[page], {}, page, page, 0)
+    assert test.examples
+    doctest.DocTestRunner().run(test, out=told.append)
+    assert not told, "".join(told)
+
+
+def test_each_subject_has_its_page():
+    assert {f"{name}.md" for name in SUBJECTS} <= PAGES.keys()
+    for name in SUBJECTS:
+        assert f"docs/{name}.md" in README
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_tables_are_as_the_code_makes_them(page):
+    """If this fails: ``python -m docs.tables --write``."""
+    assert tables.renew(PAGES[page]) == PAGES[page]
+
+
+def test_every_table_is_in_a_page():
+    named = {
+        name
+        for text in PAGES.values()
+        for name in re.findall(r"<!-- made by: \S+ -m docs\.tables (\w+) -->", text)
+    }
+    assert named == tables.TABLES.keys()
+    assert all(one.name in PAGES["proof.md"] for one in [*DEVIATIONS, *Deviation])
+
+
+def test_the_command_prints_tables(capsys):
+    assert tables.main(["counters"]) == 0
+    assert "| `page_walker_loads` | paging-structure entries read" in capsys.readouterr().out
+
+
+def test_the_command_renews_pages(tmp_path, monkeypatch):
+    page = tmp_path / "page.md"
+    page.write_text("before\n<!-- made by: python -m docs.tables counters -->\nold\n<!-- end -->\nafter\n")
+    monkeypatch.setattr(tables, "PAGES", tmp_path)
+    assert tables.main(["--write"]) == 0
+    text = page.read_text()
+    assert (
+        "old" not in text and "iTLB-loads" in text and text.startswith("before") and text.endswith("after\n")
+    )
 
 
 def test_the_plugin_of_the_readme_runs(capsys):

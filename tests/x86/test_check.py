@@ -109,6 +109,14 @@ class TestUsed:
         assert not tables.get(VA, 1) & X86_D
         assert [use.used for use in uses(mmu)] == [True]
 
+    def test_a_read_modify_write_through_it(self, tables: Tables, mmu: Mmu) -> None:
+        tables.map(VA)
+        mmu.translate(VA, Access.RMW)
+        tables.change(VA, 1, clear=X86_D)
+        mmu.translate(VA, Access.RMW)
+        (use,) = uses(mmu)
+        assert use.used and str(use).startswith(f"stale translation used: read-modify-write of {VA:#x}\n")
+
     def test_through_a_paging_structure_cache(self, tables: Tables, mmu: Mmu) -> None:
         """The PDE leads elsewhere now; the cached one still leads to the old table."""
         tables.map(VA)
