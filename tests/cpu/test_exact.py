@@ -202,7 +202,7 @@ _STEP = st.one_of(
 
 @given(st.lists(_STEP, min_size=1, max_size=6), st.integers(1, 40))
 def test_random_programs(steps: list[str], slice_: int) -> None:
-    """Same state, memory, count and counters in every way of running them, whole or sliced."""
+    """Same state, memory, count, counters and TLB in every way of running them, whole or sliced."""
     source = "; ".join([*steps, "syscall"])
     states, tlb = [], []
     for how in [*ALL[:2], *MODELLED[:2], TRACE]:
@@ -215,6 +215,6 @@ def test_random_programs(steps: list[str], slice_: int) -> None:
                 states.append((w.state(), w.data(0x10000)))
                 w.check()
                 if how.fidelity:
-                    tlb.append(w.mmu.counters())
+                    tlb.append((w.mmu.counters(), w.mmu.entries(), w.mmu.c.tlb.clock))
     assert all(s == states[0] for s in states)
     assert all(t == tlb[0] for t in tlb)

@@ -20,6 +20,8 @@ LEG = [
     "test_slices.py",
     "test_self_modifying.py",
     "test_page_crossing.py",
+    "test_memos.py",
+    "test_owners.py",
     "test_precise_faults.py",
     "test_rmw_faults.py",
     "test_stack_faults.py",
