@@ -9,9 +9,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from mmu.errors import MmuError
 from mmu.memory import Memory
 from mmu.x86 import Access, Mmu, Outcome, Vendor
-from mmu.x86.check import ChangedBy, StaleUse
+from mmu.x86.check import ChangedBy, StaleUse, TlbCheck
 from mmu.x86.entries import (
     X86_A,
     X86_ADDR_MASK,
@@ -387,3 +388,21 @@ def test_where_and_by_whom(tables: Tables, mmu: Mmu) -> None:
     assert use.changed and use.changed.who() == "by system call 28 (ip 0x401006, instruction 12)"
     assert "cached at ip 0x401000, instruction 10" in str(use)
     assert use.as_dict()["changed"]["by"] == "syscall"
+
+
+def test_a_closed_checker_knows_nothing(tables: Tables, mmu: Mmu) -> None:
+    """Its memory is gone: translations go on without it, and another may begin."""
+    tables.map(VA)
+    mmu.translate(VA, Access.READ)
+    tables.put(VA, 1, 0)
+    mmu.translate(VA, Access.READ)
+    first = mmu.check
+    assert first is not None and len(first.uses()) == 1
+    with pytest.raises(MmuError, match="already"):
+        TlbCheck(mmu)
+    first.close()
+    assert mmu.translate(VA, Access.READ).ok
+    first.enter(ChangedBy.HOST, 0, 0, None)
+    assert (first.uses(), first.nr_used, first.nr_may, first.lost) == ([], 0, 0, 0)
+    mmu.check = TlbCheck(mmu)
+    assert mmu.check.uses() == []
