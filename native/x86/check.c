@@ -519,12 +519,31 @@ static bool harms(const struct stale_range *r, u32 access, u64 pa, const struct 
 	return sets_dirty(access) && !r->table && r->old & X86_D && !now->dirty;
 }
 
-/* Where the old translation leads, if that can be told. */
-static u64 old_address(const struct stale_range *r, u64 va)
+/* Where the old translation leads, if that can be told: by the same table as today, where that leads. */
+static u64 old_address(const struct stale_range *r, u64 va, const struct walk *now)
 {
 	u64 offset = level_size(r->level) - 1;
 
-	return r->table ? CHECK_NOWHERE : (r->old & X86_ADDR_MASK & ~offset) | (va & offset);
+	if (!r->table)
+		return (r->old & X86_ADDR_MASK & ~offset) | (va & offset);
+	if (now->result == XLATE_OK && !((r->old ^ now->entry[r->level]) & (X86_ADDR_MASK | X86_PS)))
+		return now->pa;
+	return CHECK_NOWHERE;
+}
+
+/*
+ * May the old entry let the access through?  Not if it alone forbids it (SDM vol. 3A 4.6.1); whether a
+ * page is a user page, on which SMAP, SMEP and keys depend, the entries above have a say in.
+ */
+static bool lets_through(const struct mmu_unit *u, const struct stale_range *r, u32 access, u32 privilege)
+{
+	if (privilege == PRIVILEGE_USER && !(r->old & X86_US))
+		return false;
+	if (access == ACCESS_FETCH)
+		return !(r->old & X86_XD && u->efer & EFER_NXE);
+	if (access == ACCESS_SHSTK_READ || access == ACCESS_SHSTK_WRITE)
+		return r->table ? r->old & X86_RW : is_shadow_stack(X86_RW, r->old);
+	return !sets_dirty(access) || r->old & X86_RW || (privilege != PRIVILEGE_USER && !(u->cr0 & CR0_WP));
 }
 
 /* Tell the first use of its kind of a range. */
@@ -562,7 +581,7 @@ void check_after(struct mmu_unit *u, u64 va, u32 access, u32 privilege, const st
 	if (t->result == XLATE_OK && harms(r, access, t->pa, &now)) {
 		check->nr_used++;
 		tell(u, va, access, privilege, 1);
-	} else if (harms(r, access, old_address(r, va), &now)) {
+	} else if (lets_through(u, r, access, privilege) && harms(r, access, old_address(r, va, &now), &now)) {
 		check->nr_may++;
 		tell(u, va, access, privilege, 0);
 	}
