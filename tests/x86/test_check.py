@@ -453,3 +453,36 @@ class TestForbiddenByTheOldEntryToo:
         assert uses(mmu) == []
         mmu.translate(VA + 4096, Access.WRITE)
         assert [(use.level, use.access) for use in uses(mmu)] == [(2, Access.WRITE)]
+
+
+class TestGlobalPagesUnderTablesThatChange:
+    """MOV to CR3 keeps global translations, so the tables that lead to them matter after it too."""
+
+    @pytest.mark.parametrize("level", [2, 3, 4])
+    def test_an_upper_entry_taken_away(self, tables: Tables, mmu: Mmu, level: int) -> None:
+        tables.map(VA, flags=USER | X86_G)
+        mmu.translate(VA, Access.READ)
+        tables.load()
+        tables.put(VA, level, 0)
+        assert mmu.translate(VA, Access.READ).ok
+        (use,) = uses(mmu)
+        assert use.used and use.is_global and use.level == 1
+
+    def test_pages_that_are_not_global_are_gone(self, tables: Tables, mmu: Mmu) -> None:
+        tables.map(VA, flags=USER | X86_G)
+        tables.map(VA + 4096)
+        mmu.translate(VA, Access.READ)
+        mmu.translate(VA + 4096, Access.READ)
+        tables.load()
+        tables.put(VA, 2, 0)
+        assert mmu.translate(VA + 4096, Access.READ).result == Outcome.PAGE_FAULT
+        assert uses(mmu) == []
+
+    def test_invlpg_is_enough(self, tables: Tables, mmu: Mmu) -> None:
+        tables.map(VA, flags=USER | X86_G)
+        mmu.translate(VA, Access.READ)
+        tables.load()
+        tables.put(VA, 2, 0)
+        mmu.invlpg(VA)
+        assert mmu.translate(VA, Access.READ).result == Outcome.PAGE_FAULT
+        assert uses(mmu) == []
