@@ -204,7 +204,9 @@ class TlbCheck:
     """A checker over one unit's translations, from its making until close()."""
 
     def __init__(self, u: Unit) -> None:
-        """Begin; MmuError if the host has no memory for it."""
+        """Begin; MmuError if the host has no memory for it, or the unit has a checker already."""
+        if u.c.check:
+            raise MmuError("the unit has a stale-translation checker already")
         if lib.check_begin(u.c):
             raise MmuError("no host memory for the stale-translation checker")
         self._u = u
@@ -217,6 +219,8 @@ class TlbCheck:
 
     def enter(self, by: ChangedBy, detail: int, rip: int, instruction: int | None) -> None:
         """Say on whose behalf tables change from here on (as in ChangedBy), and where the guest is."""
+        if not self._end.alive:
+            return
         lib.check_sync(self._u.c)
         kernel = self.c.kernel
         kernel.by, kernel.detail, kernel.rip = by, detail, rip
@@ -224,19 +228,23 @@ class TlbCheck:
 
     def uses(self) -> list[StaleUse]:
         """What was found, in order; the first of its kind for each changed entry, at most 256."""
-        return [StaleUse.from_c(self.c.use[i]) for i in range(self.c.nr_uses)]
+        return [StaleUse.from_c(self.c.use[i]) for i in range(self._number("nr_uses"))]
 
     @property
     def nr_used(self) -> int:
         """Accesses that the model translated by an entry which memory no longer says."""
-        return int(self.c.nr_used)
+        return self._number("nr_used")
 
     @property
     def nr_may(self) -> int:
         """Accesses that another processor may have."""
-        return int(self.c.nr_may)
+        return self._number("nr_may")
 
     @property
     def lost(self) -> int:
         """Changes that could not be followed for want of room: above 0, something may have been missed."""
-        return int(self.c.lost)
+        return self._number("lost")
+
+    def _number(self, name: str) -> int:
+        """A number of the checker's; 0 once it is closed, when its memory is gone."""
+        return int(getattr(self.c, name)) if self._end.alive else 0

@@ -263,7 +263,7 @@ class Mmu(Unit):
         In exact through the TLB, counted, with events. A page fault sets CR2, drops what is cached for the
         address (SDM 4.10.4.1) and is counted.
         """
-        if self.check is None:
+        if self.check is None or not self.c.check:
             return self._engine.translate(va & _U64, int(access), int(user))
         return self._translate_checked(va & _U64, int(access), int(user))
 

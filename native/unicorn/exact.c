@@ -458,7 +458,7 @@ void fetch_denied(struct vcpu *v, u64 rip, u32 access)
 }
 
 /* Privilege as it is now.  Only who owns its control registers can change it without ending the run. */
-static void look_at_privilege(struct vcpu *v)
+void look_at_privilege(struct vcpu *v)
 {
 	u32 user = cpl(v) == 3;
 

@@ -9,9 +9,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from mmu.errors import MmuError
 from mmu.memory import Memory
-from mmu.x86 import Access, Mmu, Outcome, Vendor
-from mmu.x86.check import ChangedBy, StaleUse
+from mmu.x86 import Access, Mmu, Outcome, Vendor, WalkMode
+from mmu.x86.check import ChangedBy, StaleUse, TlbCheck
 from mmu.x86.entries import (
     X86_A,
     X86_ADDR_MASK,
@@ -25,7 +26,7 @@ from mmu.x86.entries import (
     X86_XD,
 )
 from mmu.x86.invalidate import INVLPGB_FINAL_ONLY, INVLPGB_VA
-from mmu.x86.registers import CR4_PGE, EFER_TCE
+from mmu.x86.registers import CR0_WP, CR4_PGE, EFER_TCE
 from tests.x86.tables import USER, VA, Tables
 
 FAR = VA + (1 << 21)
@@ -387,3 +388,101 @@ def test_where_and_by_whom(tables: Tables, mmu: Mmu) -> None:
     assert use.changed and use.changed.who() == "by system call 28 (ip 0x401006, instruction 12)"
     assert "cached at ip 0x401000, instruction 10" in str(use)
     assert use.as_dict()["changed"]["by"] == "syscall"
+
+
+def test_a_closed_checker_knows_nothing(tables: Tables, mmu: Mmu) -> None:
+    """Its memory is gone: translations go on without it, and another may begin."""
+    tables.map(VA)
+    mmu.translate(VA, Access.READ)
+    tables.put(VA, 1, 0)
+    mmu.translate(VA, Access.READ)
+    first = mmu.check
+    assert first is not None and len(first.uses()) == 1
+    with pytest.raises(MmuError, match="already"):
+        TlbCheck(mmu)
+    first.close()
+    assert mmu.translate(VA, Access.READ).ok
+    first.enter(ChangedBy.HOST, 0, 0, None)
+    assert (first.uses(), first.nr_used, first.nr_may, first.lost) == ([], 0, 0, 0)
+    mmu.check = TlbCheck(mmu)
+    assert mmu.check.uses() == []
+
+
+class TestForbiddenByTheOldEntryToo:
+    """Nobody gets through by it, so nothing is told."""
+
+    @pytest.mark.parametrize(
+        ("flags", "access", "told"),
+        [
+            (USER & ~X86_US, Access.READ, False),
+            (USER & ~X86_RW, Access.WRITE, False),
+            (USER & ~X86_RW, Access.RMW, False),
+            (USER | X86_XD, Access.FETCH, False),
+            (USER, Access.SHSTK_READ, False),
+            (USER & ~X86_RW | X86_D, Access.SHSTK_READ, True),
+            (USER & ~X86_RW, Access.READ, True),
+            (USER, Access.WRITE, True),
+            (USER, Access.FETCH, True),
+        ],
+    )
+    @pytest.mark.parametrize("level", [1, 2])
+    def test_an_unmapped_page(
+        self, tables: Tables, mmu: Mmu, flags: int, access: Access, told: bool, level: int
+    ) -> None:
+        tables.map(VA, flags=flags, level=level)
+        mmu.walk(VA, mode=WalkMode.HARDWARE, user=False)
+        tables.put(VA, level, 0)
+        assert mmu.translate(VA, access).result == Outcome.PAGE_FAULT
+        assert [use.used for use in uses(mmu)] == [False] * told
+
+    def test_a_supervisor_write_without_wp(self, tables: Tables, mmu: Mmu) -> None:
+        mmu.write_cr0(mmu.c.cr0 & ~CR0_WP)
+        tables.map(VA, flags=X86_P)
+        mmu.walk(VA, mode=WalkMode.HARDWARE, user=False)
+        tables.put(VA, 1, 0)
+        mmu.translate(VA, Access.WRITE, user=False)
+        assert [use.used for use in uses(mmu)] == [False]
+
+    def test_rights_taken_above_a_page_that_came_later(self, tables: Tables, mmu: Mmu) -> None:
+        """The old PDE leads to the same table, hence a read to the same page; a write would pass by it."""
+        tables.map(VA)
+        mmu.translate(VA, Access.READ)
+        tables.change(VA, 2, clear=X86_RW)
+        tables.map(VA + 4096)
+        assert mmu.translate(VA + 4096, Access.READ).ok
+        assert uses(mmu) == []
+        mmu.translate(VA + 4096, Access.WRITE)
+        assert [(use.level, use.access) for use in uses(mmu)] == [(2, Access.WRITE)]
+
+
+class TestGlobalPagesUnderTablesThatChange:
+    """MOV to CR3 keeps global translations, so the tables that lead to them matter after it too."""
+
+    @pytest.mark.parametrize("level", [2, 3, 4])
+    def test_an_upper_entry_taken_away(self, tables: Tables, mmu: Mmu, level: int) -> None:
+        tables.map(VA, flags=USER | X86_G)
+        mmu.translate(VA, Access.READ)
+        tables.load()
+        tables.put(VA, level, 0)
+        assert mmu.translate(VA, Access.READ).ok
+        (use,) = uses(mmu)
+        assert use.used and use.is_global and use.level == 1
+
+    def test_pages_that_are_not_global_are_gone(self, tables: Tables, mmu: Mmu) -> None:
+        tables.map(VA, flags=USER | X86_G)
+        tables.map(VA + 4096)
+        mmu.translate(VA, Access.READ)
+        mmu.translate(VA + 4096, Access.READ)
+        tables.load()
+        tables.put(VA, 2, 0)
+        assert mmu.translate(VA + 4096, Access.READ).result == Outcome.PAGE_FAULT
+        assert uses(mmu) == []
+
+    def test_invlpg_is_enough(self, tables: Tables, mmu: Mmu) -> None:
+        tables.map(VA, flags=USER | X86_G)
+        mmu.translate(VA, Access.READ)
+        tables.load()
+        tables.put(VA, 2, 0)
+        mmu.invlpg(VA)
+        assert mmu.translate(VA, Access.READ).result == Outcome.PAGE_FAULT
+        assert uses(mmu) == []
