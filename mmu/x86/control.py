@@ -26,6 +26,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from mmu._native import lib
 from mmu.events import COUNTER_ID, EVENT_ID
 from mmu.x86.entries import X86_ADDR_MASK
 from mmu.x86.invalidate import drop_all, forget_everything, mmu_tables_changed
@@ -137,6 +138,8 @@ def mmu_write_cr3(u: Unit, value: int) -> Outcome:
     if (c.cr3 ^ value) & X86_ADDR_MASK:
         c.table_gen += 1  # entries that stay are of other tables
     c.cr3 = value & ~CR3_NOFLUSH
+    if c.check:
+        lib.check_load(c, c.cr3 & X86_ADDR_MASK, u.pcid, bool(value & CR3_NOFLUSH))
     if not value & CR3_NOFLUSH:
         u.count(_TLB_INVALIDATIONS)
         tlb_drop_context(u, u.pcid, 0)

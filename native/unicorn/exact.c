@@ -487,6 +487,8 @@ void on_block_exact(uc_engine *uc, u64 pc, u32 size, void *arg)
 	if (unlikely(!is_known(v, b, pc, size) || busy(v) || v->stream.crossing != NO_ADDRESS || !enter(v, b)) &&
 	    !begin_block(v, pc, size))
 		return;
+	if (unlikely(pc == v->until))
+		return;		/* the run ends here: nothing of the block is fetched */
 	if (v->attached || !v->user)
 		look_at_privilege(v);
 	v->careful = v->block->rmw != RMW_NONE;

@@ -44,6 +44,7 @@ struct check_inside {
 	struct shadow *level[6];
 	struct shadow **by_frame;	/* by frame index */
 	u64 nr_frames;
+	u64 root[CR3_PCID_MASK + 1];	/* by PCID: the table it was last loaded with; 0: none */
 	u32 chain[NR_CHAINS];
 	u32 free;			/* first of the ranges not in use */
 	bool met;			/* the access under way is to a stale range: */
@@ -452,6 +453,23 @@ void check_table(struct mmu_unit *u, u64 table, u32 level, u64 va)
 		s->pcid[s->nr_pcids++] = pcid;
 	else
 		u->check->lost++;
+}
+
+void check_load(struct mmu_unit *u, u64 root, u16 pcid, u32 kept)
+{
+	u64 before = u->check->inside->root[pcid];
+	struct stale_range range = {
+		.old = before, .new = root, .changed = u->check->kernel, .level = top_level(u) + 1, .pcid = pcid,
+	};
+
+	u->check->inside->root[pcid] = root;
+	if (!kept || !before || before == root)
+		return;
+	check_sync(u);
+	orphan(u, &range, before, false);
+	range.va = ~0ull << (12 + 9 * top_level(u));	/* the upper half has a copy of its own */
+	orphan(u, &range, before, false);
+	forget_pcid(u, pcid, 0);
 }
 
 void check_set_ad(struct mmu_unit *u, u64 entry_pa, u64 entry)

@@ -73,6 +73,8 @@ u32 mmu_write_cr3(struct mmu_unit *u, u64 value)
 	if ((u->cr3 ^ value) & X86_ADDR_MASK)
 		u->table_gen++;		/* entries that stay are of other tables */
 	u->cr3 = value & ~CR3_NOFLUSH;
+	if (unlikely(u->check))
+		check_load(u, u->cr3 & X86_ADDR_MASK, current_pcid(u), keep);
 	if (!keep) {
 		u->counter[COUNTER_tlb_invalidations]++;
 		tlb_drop_context(u, current_pcid(u), 0);

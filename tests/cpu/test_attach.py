@@ -652,3 +652,33 @@ def test_ac_counts_at_once(fidelity: str) -> None:
         if fidelity != "fast":
             assert mmu.counters()["dTLB-stores"] == 2
             assert mmu.resident(VIRTUAL + 0x2000) is None
+
+
+@pytest.mark.parametrize("fidelity", FIDELITIES)
+def test_the_end_address_need_not_be_mapped(uc: Uc, fidelity: str) -> None:
+    """A run that returns to a sentinel ends there, as Uc.emu_start()'s does: nothing of it is fetched."""
+    with cpu.attach(uc, identity=True, fidelity=fidelity) as mmu:
+        begin, _ = load(uc, "mov eax, 0x5000000; jmp rax")
+        mmu.emu_start(begin, 0x5000000)
+        assert uc.reg_read(UC_X86_REG_RIP) == 0x5000000
+        assert mmu.instructions == 2
+        assert mmu.counters()["page_faults_hw"] == 0
+
+
+def test_what_is_at_the_end_address_is_not_looked_up(uc: Uc) -> None:
+    """exact and trace count alike: the jump's target when it is executed, by the next run, and not before."""
+    seen = []
+    for fidelity in ("exact", "trace"):
+        with cpu.attach(uc, identity=True, fidelity=fidelity) as mmu:
+            begin, _ = load(uc, f"mov eax, {CODE + 0x2000:#x}; jmp rax")
+            load(uc, "nop; nop", CODE + 0x2000)
+            counts = []
+            for start, until in (
+                (begin, CODE + 0x2000),
+                (CODE + 0x2000,) * 2,
+                (CODE + 0x2000, CODE + 0x2001),
+            ):
+                mmu.emu_start(start, until)
+                counts.append((mmu.counters()["iTLB-loads"], mmu.instructions))
+            seen.append(counts)
+    assert seen == [[(1, 2), (1, 2), (2, 3)]] * 2

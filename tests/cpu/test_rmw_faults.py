@@ -130,7 +130,9 @@ def test_one_walk_sets_a_and_d(how: How) -> None:
 
 @pytest.mark.parametrize("how", MODELLED, ids=str)
 @pytest.mark.parametrize(
-    "address", [READ_ONLY, READ_ONLY - 4, READ_ONLY + 0xFFC], ids=["inside", "crossing", "into an absent page"]
+    "address",
+    [READ_ONLY, READ_ONLY - 4, READ_ONLY + 0xFFC],
+    ids=["inside", "crossing", "into an absent page"],
 )
 def test_a_fault_for_want_of_the_right_to_write_comes_first(how: How, address: int) -> None:
     """One look-up, of the load, in the first page that faults, and nothing before it, although a load would do."""

@@ -323,6 +323,32 @@ class TestNotEnough:
         mmu.translate(VA, Access.READ)
         assert len(uses(mmu)) == 1
 
+    @pytest.mark.parametrize("va", [VA, 0xFFFF_8000_0123_4000])
+    def test_a_pcid_given_to_other_tables_with_bit_63(self, tables: Tables, mmu: Mmu, va: int) -> None:
+        """What bit 63 keeps is of the tables that the PCID had before."""
+        tables.load(1)
+        tables.map(va)
+        mmu.translate(va, Access.READ)
+        other = Tables(mmu)
+        other.map(va)
+        other.load(1, keep=True)
+        mmu.translate(va, Access.READ)
+        (use,) = uses(mmu)
+        assert use.used and use.pcid == 1
+        assert f"CR3 was loaded with {other.root:#x} and bit 63 set" in str(use)
+
+    def test_a_pcid_that_comes_back_to_its_tables(self, tables: Tables, mmu: Mmu) -> None:
+        tables.load(1)
+        tables.map(VA)
+        mmu.translate(VA, Access.READ)
+        other = Tables(mmu)
+        other.map(VA)
+        other.load(2, keep=True)
+        mmu.translate(VA, Access.READ)
+        tables.load(1, keep=True)
+        mmu.translate(VA, Access.READ)
+        assert uses(mmu) == []
+
     @pytest.mark.parametrize("kind", [1, 3])
     def test_a_global_page(self, tables: Tables, mmu: Mmu, kind: int) -> None:
         tables.map(VA, flags=USER | X86_G)

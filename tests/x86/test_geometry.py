@@ -497,7 +497,11 @@ def test_an_unknown_name() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["seed = " + "9" * 5000, "name = " + "{a=" * 3000 + "1" + "}" * 3000, "name = " + "[" * 5000 + "]" * 5000],
+    [
+        "seed = " + "9" * 5000,
+        "name = " + "{a=" * 3000 + "1" + "}" * 3000,
+        "name = " + "[" * 5000 + "]" * 5000,
+    ],
     ids=["digits", "tables", "lists"],
 )
 def test_what_the_parser_itself_cannot_take(tmp_path: Path, text: str) -> None:
