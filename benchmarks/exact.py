@@ -77,7 +77,7 @@ def _against_bare(name: str, ours: Ours, *, goal: str, how: str) -> Result:
 def exact_cachegrind() -> Iterator[Outcome]:
     """A loop through 16 MiB that then stays in 128 KiB for a while, and one that scatters over all 16 MiB."""
     for name, arguments in (
-        ("exact_cachegrind", ("16M", "32")),
+        ("exact_cachegrind", ("16M", "64")),
         ("exact_cachegrind_scattered", ("16M", "6", "16M")),
     ):
         yield _against_valgrind(name, CACHEGRIND, arguments, goal="<= 2.5", rounds=3)

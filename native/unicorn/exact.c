@@ -345,7 +345,7 @@ static bool look_up_pages(struct vcpu *v, u64 va, u64 pa, u64 va2, u32 access, u
 }
 
 /* An access that no memo answers. */
-static void access_in_full(struct vcpu *v, u64 pa, u32 size, u32 access)
+static __attribute__((noinline)) void access_in_full(struct vcpu *v, u64 pa, u32 size, u32 access)
 {
 	u64 va = owner_address(v, pa);
 	u64 va2 = page_of(va + size - 1);
@@ -370,35 +370,49 @@ static void access_in_full(struct vcpu *v, u64 pa, u32 size, u32 access)
 		soft_drain_evicted(v, va, va2);
 }
 
-void on_memory(uc_engine *uc, uc_mem_type type, u64 pa, int size, s64 value, void *arg)
+static always_inline void access_once(struct vcpu *v, u64 pa, u32 size, u32 access)
 {
-	struct vcpu *v = arg;
-	u32 access = type == UC_MEM_WRITE ? ACCESS_WRITE : ACCESS_READ;
 	struct memo *m = memo_of(v, pa, access);
 
-	(void)uc;
-	(void)value;
-	if (likely(stands(v, m, page_of(pa)) && (pa & ~PAGE_MASK) + (u32)size <= PAGE_SIZE &&
-		   v->stream.crossing == NO_ADDRESS && (m->writable || !v->careful)))
+	if (likely(stands(v, m, page_of(pa)) && (pa & ~PAGE_MASK) + size <= PAGE_SIZE &&
+		   v->stream.crossing == NO_ADDRESS && (access == ACCESS_WRITE || m->writable || !v->careful)))
 		use(v, m->entry, access);
 	else
-		access_in_full(v, pa, (u32)size, access);
+		access_in_full(v, pa, size, access);
 }
 
-/* One instruction-TLB look-up.  False: the model says the page cannot be fetched from; stop there. */
-static bool fetch_page(struct vcpu *v, u64 va)
+void on_load(uc_engine *uc, uc_mem_type type, u64 pa, int size, s64 value, void *arg)
 {
-	struct memo *m = memo_of(v, va, ACCESS_FETCH);
+	(void)uc, (void)type, (void)value;
+	access_once(arg, pa, (u32)size, ACCESS_READ);
+}
+
+void on_store(uc_engine *uc, uc_mem_type type, u64 pa, int size, s64 value, void *arg)
+{
+	(void)uc, (void)type, (void)value;
+	access_once(arg, pa, (u32)size, ACCESS_WRITE);
+}
+
+/* One instruction-TLB look-up that no memo answers. */
+static __attribute__((noinline)) bool fetch_in_full(struct vcpu *v, u64 va)
+{
 	struct translation t;
 
-	if (likely(stands(v, m, page_of(va)))) {
-		use(v, m->entry, ACCESS_FETCH);
-		return true;
-	}
 	if (hit(v, va, NO_ADDRESS, page_of(va), ACCESS_FETCH) || translate(v, va, ACCESS_FETCH, &t) == XLATE_OK)
 		return true;
 	deny(v, va, ACCESS_FETCH, &t);
 	return false;
+}
+
+/* One instruction-TLB look-up.  False: the model says the page cannot be fetched from; stop there. */
+static inline bool fetch_page(struct vcpu *v, u64 va)
+{
+	struct memo *m = memo_of(v, va, ACCESS_FETCH);
+
+	if (unlikely(!stands(v, m, page_of(va))))
+		return fetch_in_full(v, va);
+	use(v, m->entry, ACCESS_FETCH);
+	return true;
 }
 
 /*
@@ -406,7 +420,7 @@ static bool fetch_page(struct vcpu *v, u64 va)
  * by a transfer or by running into it, once.  An instruction that repeats itself enters nothing.
  * crossing: the instruction that enters the second page, whose look-up waits until it is reached.
  */
-bool fetch(struct vcpu *v, u64 pc, u32 size, u64 crossing, bool repeated)
+static always_inline bool fetch_block(struct vcpu *v, u64 pc, u32 size, u64 crossing, bool repeated)
 {
 	struct stream *s = &v->stream;
 	u64 last = pc + size - 1;
@@ -424,6 +438,11 @@ bool fetch(struct vcpu *v, u64 pc, u32 size, u64 crossing, bool repeated)
 	}
 	s->crossed = NO_ADDRESS;
 	return true;
+}
+
+bool fetch(struct vcpu *v, u64 pc, u32 size, u64 crossing, bool repeated)
+{
+	return fetch_block(v, pc, size, crossing, repeated);
 }
 
 /* Look the block's second page up if the instruction that enters it was reached (or all were). */
@@ -493,7 +512,7 @@ void on_block_exact(uc_engine *uc, u64 pc, u32 size, void *arg)
 		look_at_privilege(v);
 	v->careful = v->block->rmw != RMW_NONE;
 	repeated = v->block->insns == 1 && pc + size == v->stream.next;
-	if (!fetch(v, pc, size, pc + v->block->crossing, repeated)) {
+	if (!fetch_block(v, pc, size, pc + v->block->crossing, repeated)) {
 		v->shared.count -= v->block->insns;
 		v->block = NULL;
 		UC(v, emu_stop)(uc);

@@ -137,7 +137,7 @@ static bool install(struct vcpu *v, u64 va, u32 access, const struct translation
 	return true;
 }
 
-/* The second page of an access that on_memory() has already let fault. */
+/* The second page of an access that access_in_full() has already let fault. */
 static bool foretold(struct vcpu *v, u64 va, u32 access)
 {
 	if (v->foretold.page != page_of(va) || v->foretold.access != access)

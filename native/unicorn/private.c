@@ -64,10 +64,9 @@ bool fill_hook_at(uc_engine *uc, u64 page, uc_mem_type type, uc_tlb_entry *entry
 
 /*
  * load_helper() keeps the address that its caller, translated code, goes on at in its frame, 0x18
- * above its stack pointer, which is 8 above ours: put it first into the user data.  For stores it is
- * nothing of use.
+ * above its stack pointer, which is 8 above ours: put it first into the user data.
  */
-#define MEMORY_STUB(name, target)							\
+#define LOAD_STUB(name, target)							\
 	__asm__(".text\n"								\
 		".hidden " #name "\n"							\
 		".globl " #name "\n"							\
@@ -78,18 +77,18 @@ bool fill_hook_at(uc_engine *uc, u64 page, uc_mem_type type, uc_tlb_entry *entry
 		"	jmp " #target "\n"						\
 		".size " #name ", . - " #name "\n")
 
-void on_memory_private(uc_engine *uc, uc_mem_type type, u64 pa, int size, s64 value, void *user)
+void on_load_private(uc_engine *uc, uc_mem_type type, u64 pa, int size, s64 value, void *user)
 	__attribute__((visibility("hidden")));
 void test_memory_private(uc_engine *uc, uc_mem_type type, u64 pa, int size, s64 value, void *user)
 	__attribute__((visibility("hidden")));
 void test_memory(uc_engine *uc, uc_mem_type type, u64 pa, int size, s64 value, void *user)
 	__attribute__((used, visibility("hidden")));
-MEMORY_STUB(on_memory_private, on_memory);
-MEMORY_STUB(test_memory_private, test_memory);
+LOAD_STUB(on_load_private, on_load);
+LOAD_STUB(test_memory_private, test_memory);
 _Static_assert(!offsetof(struct vcpu, load_return), "the stub puts it first");
 #else
 #define fill_hook_private fill_hook
-#define on_memory_private on_memory
+#define on_load_private on_load
 #define test_memory_private test_memory
 #endif
 
@@ -99,10 +98,10 @@ void *private_fill_hook(u32 private)
 	return (void *)(private & PRIVATE_FILL_ADDRESS ? fill_hook_private : fill_hook);
 }
 
-/* The memory hook to put on an instance; its user data is a struct vcpu. */
-void *private_memory_hook(u32 private)
+/* The hook for loads to put on an instance; its user data is a struct vcpu. */
+void *private_load_hook(u32 private)
 {
-	return (void *)(private & PRIVATE_LOAD_RIP ? on_memory_private : on_memory);
+	return (void *)(private & PRIVATE_LOAD_RIP ? on_load_private : on_load);
 }
 
 /* RIP inside the hook of a load, although memory hooks find it stale: do what Unicorn left out. */
@@ -315,7 +314,7 @@ static u32 run_tests(struct self_test *test, u32 wanted)
 
 u32 private_self_test(const struct uc_api *api, u32 wanted)
 {
-	struct vcpu *v = calloc(1, sizeof(*v));
+	struct vcpu *v = aligned_alloc(_Alignof(struct vcpu), sizeof(*v));
 	struct self_test test = { .v = v };
 	struct fill_target target = { .fill = test_fill, .self = &test };
 	uc_hook hook;
@@ -323,6 +322,7 @@ u32 private_self_test(const struct uc_api *api, u32 wanted)
 
 	if (!v)
 		return 0;
+	memset(v, 0, sizeof(*v));
 	v->api = *api;
 	if (!wanted || UC(v, open)(UC_ARCH_X86, UC_MODE_64, &v->uc) != UC_ERR_OK) {
 		free(v);

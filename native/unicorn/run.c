@@ -59,8 +59,8 @@ static bool arm(struct vcpu *v)
 		     add_hook(v, UC_HOOK_BLOCK,
 			      v->fidelity == FIDELITY_EXACT ? (void *)on_block_exact : (void *)on_block_fast, 0);
 	if (v->fidelity != FIDELITY_FAST)
-		ok = ok && add_hook(v, UC_HOOK_MEM_READ | UC_HOOK_MEM_WRITE,
-				     private_memory_hook(v->shared.private), 0);
+		ok = ok && add_hook(v, UC_HOOK_MEM_READ, private_load_hook(v->shared.private), 0) &&
+		     add_hook(v, UC_HOOK_MEM_WRITE, (void *)on_store, 0);
 	UC(v, ctl)(v->uc, UC_CTL_WRITE(UC_CTL_TB_FLUSH, 0));
 	v->armed = ok;
 	return ok;
@@ -146,10 +146,11 @@ static u32 usable_private(u32 private)
 
 struct vcpu *vcpu_create(const struct vcpu_config *config, const struct uc_api *uc, const struct mmu_api *mmu)
 {
-	struct vcpu *v = calloc(1, sizeof(*v));
+	struct vcpu *v = aligned_alloc(_Alignof(struct vcpu), sizeof(*v));
 
 	if (!v)
 		return NULL;
+	memset(v, 0, sizeof(*v));
 	v->api = *uc;
 	v->mmu_api = *mmu;
 	v->uc = config->uc;

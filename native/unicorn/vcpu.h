@@ -99,7 +99,7 @@ struct region {
  * nothing has happened that vcpu.translations counts, and the entry holds what it held.
  */
 struct memo {
-	u64 page;		/* as the hook knows it: guest-physical, for fetches virtual */
+	_Alignas(64) u64 page;	/* as the hook knows it: guest-physical, for fetches virtual */
 	u64 translations;
 	struct tlb_entry *entry;
 	bool writable;		/* a load may as well be that of a read-modify-write */
@@ -194,7 +194,7 @@ struct vcpu {
 void private_bind(struct vcpu *v, u32 allowed);
 void *private_fill_hook(u32 private);
 void private_flush_page(struct vcpu *v, u64 va);
-void *private_memory_hook(u32 private);
+void *private_load_hook(u32 private);
 u64 private_rip(struct vcpu *v);
 void private_set_page(struct vcpu *v, u64 va, u64 pa, u32 perms);
 
@@ -229,7 +229,8 @@ u64 count_at(struct vcpu *v, u64 rip);
 /* exact.c: every access through the model. */
 void on_block_exact(uc_engine *uc, u64 pc, u32 size, void *arg);
 bool denied_rmw(struct vcpu *v, u64 va);
-void on_memory(uc_engine *uc, uc_mem_type type, u64 pa, int size, s64 value, void *arg);
+void on_load(uc_engine *uc, uc_mem_type type, u64 pa, int size, s64 value, void *arg);
+void on_store(uc_engine *uc, uc_mem_type type, u64 pa, int size, s64 value, void *arg);
 u64 owner_address(struct vcpu *v, u64 pa);
 void tell_checker(struct vcpu *v);
 bool fetch(struct vcpu *v, u64 pc, u32 size, u64 crossing, bool repeated);

@@ -126,6 +126,11 @@ void tlb_prefer(struct tlb *tlb, const struct tlb_entry *e)
 	}
 }
 
+void mmu_touch(struct mmu_unit *u, struct tlb_entry *e)
+{
+	tlb_touch(u, e);
+}
+
 /*
  * Would a walk of today's tables give another answer?  An entry of another PCID is in no soft TLB
  * (MOV to CR3 empties it) and counts as fresh.  The probe's privilege is the page's own, so that

@@ -356,11 +356,6 @@ struct tlb_entry *mmu_hit(struct mmu_unit *u, u64 va, u32 access, u32 privilege)
 	return e && usable(u, e, access, privilege) ? e : NULL;
 }
 
-void mmu_touch(struct mmu_unit *u, struct tlb_entry *e)
-{
-	tlb_touch(u, e);
-}
-
 struct tlb_entry *mmu_resident(struct mmu_unit *u, u64 va, u32 access)
 {
 	struct tlb_entry *e = tlb_find(u, va, first_level(access));
