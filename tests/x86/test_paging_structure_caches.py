@@ -97,6 +97,21 @@ def test_rights_so_far_are_kept(tables: Tables, mmu: Mmu) -> None:
     assert mmu.translate(VA + 8192, Access.FETCH).result == Outcome.PAGE_FAULT
 
 
+def test_rights_pass_from_one_entry_to_the_next(tables: Tables, mmu: Mmu) -> None:
+    """A directory's entry that is made by a walk from a PDPTE's knows what that one, and those above, forbid."""
+    next_table = VA ^ (1 << 21)
+    for va in (VA, next_table, next_table + 4096):
+        tables.map(va)
+    tables.change(VA, 4, set=X86_XD)
+    tables.change(VA, 3, clear=X86_RW)
+    mmu.translate(VA, Access.READ)
+    assert loads(mmu, next_table) == 2
+    made = {entry.va: entry for entry in mmu.paging_structure_caches() if entry.level == 2}
+    entry = made[next_table & -(1 << 21)]
+    assert (entry.writable, entry.user, entry.xd) == (False, True, True)
+    assert mmu.translate(next_table + 4096, Access.READ).perms == 1
+
+
 def test_entries_are_tagged_with_the_pcid_and_never_global(tables: Tables, mmu: Mmu) -> None:
     tables.map(VA, flags=USER | 1 << 8)
     tables.load(pcid=1)
