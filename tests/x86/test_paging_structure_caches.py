@@ -118,8 +118,17 @@ def test_entries_are_tagged_with_the_pcid_and_never_global(tables: Tables, mmu: 
     mmu.translate(VA, Access.READ)
     assert {(e.pcid, e.is_global) for e in mmu.paging_structure_caches()} == {(1, False)}
     tables.map(VA + 4096)
+    tables.map(VA + 8192)
+    assert loads(mmu, VA + 8192) == 1
     tables.load(pcid=2)
     assert loads(mmu, VA + 4096) == 4
+
+
+def test_a_walk_from_the_top_enters_none_twice(tables: Tables, mmu: Mmu) -> None:
+    """A write that lacks D walks from CR3, past entries that are there already."""
+    tables.map(VA)
+    assert (loads(mmu, VA), loads(mmu, VA, Access.WRITE)) == (4, 4)
+    assert sorted(entry.level for entry in mmu.paging_structure_caches()) == [2, 3, 4]
 
 
 def test_a_stale_entry_leads_to_the_old_table(tables: Tables, mmu: Mmu) -> None:
@@ -162,6 +171,20 @@ def test_on_intel_a_fault_behind_a_stale_entry_happens_once(tables: Tables, mmu:
     assert mmu.translate(VA + 4096, Access.READ).result == Outcome.PAGE_FAULT
     assert mmu.translate(VA + 4096, Access.READ).pa == new
     assert mmu.counters()["page_faults_hw"] == 1
+
+
+@pytest.mark.parametrize("vendor", Vendor)
+def test_a_table_outside_ram_behind_a_stale_entry(tables: Tables, mmu: Mmu, vendor: Vendor) -> None:
+    """x86 does not say what happens there; so no vendor's rule makes it so, if the tables in memory lead elsewhere."""
+    mmu.c.vendor = vendor
+    tables.map(VA)
+    mmu.translate(VA, Access.READ)
+    drop(mmu, tables, 2)
+    tables.put(VA, 2, 1 << 40 | USER)
+    tables.put(VA, 3, 0)
+    new = tables.map(VA)
+    assert mmu.refill(VA, Access.READ).pa == new
+    assert mmu.translate(VA, Access.READ).pa == new
 
 
 @pytest.mark.parametrize(("vendor", "faults"), [(Vendor.AMD, 0), (Vendor.INTEL, 1)])
