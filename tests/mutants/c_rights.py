@@ -104,6 +104,7 @@ MUTANTS = [
     _rights("I/D is told always", "4.7", "if (access == ACCESS_FETCH && (u->cr4 & CR4_SMEP || (u->cr4 & CR4_PAE && u->efer & EFER_NXE)))", "if (access == ACCESS_FETCH)", "error_code"),
     _rights("I/D takes no notice of SMEP", "4.7", "(u->cr4 & CR4_SMEP || (u->cr4 & CR4_PAE && u->efer & EFER_NXE))", "(u->cr4 & CR4_PAE && u->efer & EFER_NXE)", "error_code"),
     _rights("I/D takes no notice of NXE", "4.7", "(u->cr4 & CR4_SMEP || (u->cr4 & CR4_PAE && u->efer & EFER_NXE))", "(u->cr4 & CR4_SMEP)", "error_code"),
+    _rights("I/D takes no notice of PAE", "4.7", "(u->cr4 & CR4_PAE && u->efer & EFER_NXE)", "(u->efer & EFER_NXE)", "error_code"),
     _rights("SS is not told", "4.7", "\t\tcode |= PF_SS;\n", "\t\t;\n", "shadow_stack", "error_code"),
     _rights("SS is told of writes only", "4.7", "if (access == ACCESS_SHSTK_READ || access == ACCESS_SHSTK_WRITE)", "if (access == ACCESS_SHSTK_WRITE)", "shadow_stack"),
     _rights("PK is not told", "4.7", "access) ? PF_P | PF_PK : PF_P;", "access) ? PF_P : PF_P;", "protection_keys"),

@@ -55,7 +55,7 @@ MUTANTS = [
     _state("NXE is always on", "table 4-19", "return bool(self.c.efer & EFER_NXE)", "return True", "reserved_bits"),
     _state("LA57 is ignored", "4.5", "return 5 if self.c.cr4 & CR4_LA57 else 4", "return 4", "five_levels"),
     _state("AMD's rules are Intel's", "none", "return bool(self.c.vendor == Vendor.AMD)", "return False", "stale_entries"),
-    _state("features are all there", "none", "return bool(self.c.features & feature)", "return True", "reserved_bits", "invpcid"),
+    _state("features are all there", "none", "return bool(self.c.features & feature.value)", "return True or bool(self.c.features & feature.value)", "reserved_bits", "invpcid"),
 
     _walk("a read-modify-write sets no D", "4.8", "SETS_DIRTY: Final = (Access.WRITE, Access.RMW)", "SETS_DIRTY: Final = (Access.WRITE,)", "accessed_dirty"),
     _walk("a read-modify-write needs the right to read only", "4.6", "(Access.WRITE if access == Access.RMW else access)", "(Access.READ if access == Access.RMW else access)", "permissions"),
