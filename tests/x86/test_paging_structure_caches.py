@@ -159,9 +159,20 @@ def test_on_amd_a_fault_behind_a_stale_entry_is_checked_from_the_top(tables: Tab
     """No fault, and the stale entries are gone."""
     mmu.c.vendor = Vendor.AMD
     new = stale_table(tables, mmu)
+    assert mmu.refill(VA + 4096, Access.READ).pa == new
     assert loads(mmu, VA + 4096) == 1 + 4
     assert mmu.resident(VA + 4096).pa == new  # type: ignore[union-attr]
     assert mmu.counters()["page_faults_hw"] == 0
+
+
+def test_on_amd_what_led_nowhere_is_dropped(tables: Tables, mmu: Mmu) -> None:
+    """Also where the second walk has no entry to put in its place: the table is a large page now."""
+    mmu.c.vendor = Vendor.AMD
+    tables.map(VA)
+    mmu.translate(VA, Access.READ)
+    tables.map(VA, 0, level=2)
+    assert mmu.translate(VA + 4096, Access.READ).level == 2
+    assert sorted(entry.level for entry in mmu.paging_structure_caches()) == [3, 4]
 
 
 def test_on_intel_a_fault_behind_a_stale_entry_happens_once(tables: Tables, mmu: Mmu) -> None:
@@ -180,7 +191,7 @@ def test_a_table_outside_ram_behind_a_stale_entry(tables: Tables, mmu: Mmu, vend
     tables.map(VA)
     mmu.translate(VA, Access.READ)
     drop(mmu, tables, 2)
-    tables.put(VA, 2, 1 << 40 | USER)
+    tables.put(VA, 2, 1 << 38 | USER)
     tables.put(VA, 3, 0)
     new = tables.map(VA)
     assert mmu.refill(VA, Access.READ).pa == new
@@ -217,3 +228,14 @@ def test_they_are_few(tables: Tables, mmu: Mmu) -> None:
         mmu.translate(va, Access.FETCH)
     reached = {entry.va for entry in mmu.paging_structure_caches() if entry.level == 2}
     assert reached == {va & -(1 << 21) for va in pages[1:]}
+
+
+@pytest.mark.mmu(geometry="tiny")
+def test_a_use_makes_young(tables: Tables, mmu: Mmu) -> None:
+    """A walk that begins at an entry uses it: of two, the other one goes."""
+    first, second, third = (VA + (i << 21) for i in range(3))
+    for va in (first, second, first + 4096, third):
+        tables.map(va)
+        mmu.translate(va, Access.FETCH)
+    reached = {entry.va for entry in mmu.paging_structure_caches() if entry.level == 2}
+    assert reached == {va & -(1 << 21) for va in (first, third)}
