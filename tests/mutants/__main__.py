@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 from pathlib import Path
 
@@ -77,6 +78,7 @@ def is_wrong(mutant: Mutant, verdict: Verdict) -> bool:
 def main(arguments: list[str] | None = None) -> int:
     """0: every mutant was caught; 1: one survived, or the list is out of date; 2: the tests fail by themselves."""
     options = parse(arguments)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that workers end, and their trees go
     try:
         check_up_to_date(MUTANTS, ROOT)
     except OutOfDate as error:

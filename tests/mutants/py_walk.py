@@ -57,7 +57,7 @@ MUTANTS = [
     _state("AMD's rules are Intel's", "none", "return bool(self.c.vendor == Vendor.AMD)", "return False", "stale_entries"),
     _state("features are all there", "none", "return bool(self.c.features & feature.value)", "return True or bool(self.c.features & feature.value)", "reserved_bits", "invpcid"),
 
-    _walk("a read-modify-write sets no D", "4.8", "SETS_DIRTY: Final = (Access.WRITE, Access.RMW)", "SETS_DIRTY: Final = (Access.WRITE,)", "accessed_dirty"),
+    _walk("a read-modify-write sets no D", "4.8", "SETS_DIRTY: Final = (Access.WRITE, Access.RMW)", "SETS_DIRTY: Final = (Access.WRITE,)", "read_modify_write"),
     _walk("a read-modify-write needs the right to read only", "4.6", "(Access.WRITE if access == Access.RMW else access)", "(Access.READ if access == Access.RMW else access)", "permissions"),
     _walk("a shadow-stack write is no write", "4.7", "WRITES: Final = (*SETS_DIRTY, Access.SHSTK_WRITE)", "WRITES: Final = SETS_DIRTY", "shadow_stack"),
     _rights("R/W combines by OR", "4.6.1", "self.writable and bool(entry & X86_RW),", "self.writable or bool(entry & X86_RW),"),

@@ -99,7 +99,10 @@ def try_all(mutants: list[Mutant], workers: int = WORKERS, *, check: bool = True
                 for trouble in pool.map(_check, sorted({mutant.engine for mutant in mutants})):
                     if trouble:
                         raise Broken(trouble)
-            for tried in as_completed([pool.submit(_try, mutant, compare) for mutant in mutants]):
-                yield tried.result()
+            try:
+                for tried in as_completed([pool.submit(_try, mutant, compare) for mutant in mutants]):
+                    yield tried.result()
+            finally:
+                pool.shutdown(cancel_futures=True)
     finally:
         shutil.rmtree(parent, ignore_errors=True)

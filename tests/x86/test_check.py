@@ -11,7 +11,7 @@ import pytest
 
 from mmu._native import lib
 from mmu.memory import Memory
-from mmu.x86 import Access, Mmu, Outcome, Vendor
+from mmu.x86 import Access, Mmu, Outcome, Vendor, WalkMode
 from mmu.x86.check import ChangedBy, StaleUse
 from mmu.x86.entries import (
     X86_A,
@@ -56,6 +56,7 @@ def uses(mmu: Mmu) -> list[StaleUse]:
 def ranges(mmu: Mmu) -> int:
     """How many stale ranges there are: what has changed and needs a flush that has not come."""
     assert mmu.check is not None
+    lib.check_sync(mmu.c)
     return int(mmu.check.c.nr_ranges)
 
 
@@ -162,8 +163,7 @@ class TestUsed:
         first = tables.get(VA, 1)
         for _ in range(2):
             tables.map(VA)
-            assert mmu.check is not None
-            lib.check_sync(mmu.c)
+            assert ranges(mmu) == 1
         mmu.translate(VA, Access.READ)
         assert [use.old for use in uses(mmu)] == [first]
 
@@ -282,6 +282,33 @@ class TestMay:
         assert [(use.level, use.is_global) for use in uses(mmu)] == [(1, True)]
 
 
+    def test_a_change_before_a_walk_sets_a_and_d(self, tables: Tables, mmu: Mmu) -> None:
+        """A walk that takes no notice of the TLB comes first, and marks the new page accessed."""
+        tables.map(VA)
+        mmu.translate(VA, Access.READ)
+        new = tables.map(VA)
+        assert mmu.walk(VA, Access.WRITE, mode=WalkMode.QUIET).pa == new
+        mmu.translate(VA, Access.READ)
+        assert [use.used for use in uses(mmu)] == [True]
+
+    def test_a_table_in_a_reused_frame(self, tables: Tables, mmu: Mmu) -> None:
+        """The same frame, level and address; it is followed as the new table that it is."""
+        tables.map(VA)
+        mmu.translate(VA, Access.READ)
+        pde = tables.get(VA, 2)
+        tables.put(VA, 2, 0)
+        mmu.invlpg(VA)
+        mmu.memory.free_pages((pde & X86_ADDR_MASK) >> 12)
+        while tables.frame() != pde & X86_ADDR_MASK:
+            pass
+        tables.put(VA, 2, pde)
+        tables.map(VA)
+        assert mmu.walk(VA, mode=WalkMode.HARDWARE).ok
+        tables.map(VA)
+        mmu.translate(VA, Access.READ)
+        assert [use.used for use in uses(mmu)] == [False]
+
+
 class TestLegal:
     """What needs no invalidation, or had one."""
 
@@ -314,10 +341,10 @@ class TestLegal:
         tables.map(VA, flags=flags, level=level)
         mmu.translate(VA, Access.READ)
         tables.change(VA, level, set=set_, clear=clear)
+        assert ranges(mmu) == 0
         for access in (Access.READ, Access.WRITE, Access.FETCH):
             mmu.translate(VA, access)
         assert uses(mmu) == []
-        assert ranges(mmu) == 0
 
     @pytest.mark.parametrize("bit", [X86_PWT, X86_PCD, X86_D, X86_G, 1 << X86_PK_SHIFT])
     @pytest.mark.parametrize("level", [4, 3, 2])
@@ -407,6 +434,28 @@ class TestLegal:
         mmu.translate(VA, Access.READ)
         mmu.invpcid(2)
         tables.map(VA, flags=USER | X86_G)
+        mmu.translate(VA, Access.READ)
+        assert uses(mmu) == []
+
+    @pytest.mark.parametrize("flush", [lambda mmu: mmu.invlpg(VA), lambda mmu: mmu.invpcid(2)])
+    def test_a_global_page_changed_and_flushed(self, tables: Tables, mmu: Mmu, flush: object) -> None:
+        tables.map(VA, flags=USER | X86_G)
+        mmu.translate(VA, Access.READ)
+        tables.map(VA, flags=USER | X86_G)
+        flush(mmu)  # type: ignore[operator]
+        mmu.translate(VA, Access.READ)
+        assert uses(mmu) == []
+        assert ranges(mmu) == 0
+
+    def test_an_upper_entry_of_every_pcid(self, tables: Tables, mmu: Mmu) -> None:
+        """INVLPGB that names no PCID is for all of them."""
+        tables.load(1)
+        tables.map(VA)
+        mmu.translate(VA, Access.READ)
+        tables.put(VA, 1, 0)
+        mmu.invlpg(VA)
+        tables.put(VA, 2, 0)
+        mmu.invlpgb(VA | INVLPGB_VA)
         mmu.translate(VA, Access.READ)
         assert uses(mmu) == []
 

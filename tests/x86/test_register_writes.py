@@ -145,6 +145,13 @@ class TestCr4:
         assert mmu.write_cr4(value) == Outcome.OK
         assert mmu.c.cr4 == value
 
+    def test_la57_needs_the_feature(self, mmu: Mmu) -> None:
+        off(mmu)
+        mmu.c.features &= ~Feature.LA57
+        refused(mmu, "cr4", mmu.c.cr4 | CR4_LA57)
+        mmu.c.features |= Feature.LA57
+        assert mmu.write_cr4(mmu.c.cr4 | CR4_LA57) == Outcome.OK
+
     def test_pcide_needs_pcid_0(self, tables: Tables, mmu: Mmu) -> None:
         mmu.write_cr4(mmu.c.cr4 & ~CR4_PCIDE)
         assert mmu.write_cr3(tables.root | 0x18) == Outcome.OK  # PCD and PWT, of which PCIDE makes a PCID
