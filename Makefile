@@ -20,7 +20,7 @@ SANITIZED_TESTS := $(wildcard tests/trace tests/memory tests/x86 tests/linux)
 PYTEST := $(BIN)/pytest -n 2
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint bench fuzz enumerate stress sanitize build guests clean
+.PHONY: help run test lint bench fuzz enumerate mutate stress sanitize build guests clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "make %-9s %s\n", $$1, $$2 }'
@@ -48,6 +48,9 @@ fuzz: build $(VENV)/dev ## let random tests look harder, from new seeds; a milli
 
 enumerate: build $(VENV)/dev ## judge all 2 thousand million cases of the page walk, a minute or two [EVERY=1 row of so many]
 	$(BIN)/python -m tests.oracles.enumerate --every $(EVERY)
+
+mutate: build $(VENV)/dev ## take out one rule of the MMU after another: a test must fail [ONLY=TEXT in file or name]
+	$(BIN)/python -m tests.mutants $(if $(ONLY),"$(ONLY)")
 
 stress: build guests $(VENV)/dev ## the long tests that `make test` leaves out
 	$(PYTEST) -m stress
