@@ -38,7 +38,7 @@ SHARED = {
     *("find_vma", "vma_index_of", "vma_insert", "vma_remove"),
     *("ring_create", "ring_destroy", "ring_emit", "ring_read", "event_ring_full"),
     *("check_begin", "check_end", "check_sync", "check_before", "check_after"),
-    *("check_table", "check_set_ad", "check_filled", "check_copied"),
+    *("check_load", "check_table", "check_set_ad", "check_filled", "check_copied"),
     *("check_drop_page", "check_drop_context", "check_drop_tables"),
     *("event_describe", "counter_describe", "mm_counter_describe"),
 }

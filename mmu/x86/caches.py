@@ -71,12 +71,12 @@ def psc_fill(u: Unit, walk: Walk, start: WalkStart) -> None:
 
 
 def _entries(u: Unit, pcid: int | None = None) -> list[Any]:
-    tlb = u.c.tlb
+    entries = u.c.tlb.entry
     return [
-        tlb.entry[number]
+        entries[number]
         for _, array in arrays_of(u, TLB_PSC)
         for number in range(array.first, array.first + array.sets * array.ways)
-        if tlb.entry[number].flags & TLB_TABLE and pcid in (None, tlb.entry[number].pcid)
+        if entries[number].flags & TLB_TABLE and pcid in (None, entries[number].pcid)
     ]
 
 

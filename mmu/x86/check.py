@@ -87,10 +87,10 @@ class StaleUse:
     """One access by a translation that memory no longer says.
 
     ``va`` is the address, ``access`` and ``privilege`` as for Mmu.translate(); ``used`` is True if the model
-    translated by the old entry, False if another processor may have. The entry at guest-physical ``entry_pa``,
-    of ``level`` (1 PTE to 5 PML5E; ``table`` if it led to a table), was changed from ``old`` to ``new``; ``freed`` if
-    the frame or table behind ``old`` has been freed since. ``filled`` is when the entry that served the access was
-    made, if that is known.
+    translated by the old entry, False if another processor may have. The entry at guest-physical ``entry_pa``, of
+    ``level`` (1 PTE to 5 PML5E; ``table`` if it led to a table), was changed from ``old`` to ``new``; with
+    ``entry_pa`` 0 it is of tables whose PCID was given to another root, ``new``, by bit 63. ``freed`` if the frame or
+    table behind ``old`` has been freed since. ``filled`` is when the entry that served the access was made, if known.
     """
 
     va: int
@@ -156,18 +156,26 @@ class StaleUse:
         verb = "used" if self.used else "may be used"
         end = ", whose frame was freed" if self.freed else ""
         place = f", at {self.at}" if self.at and self.at.rip is not None else ""
-        lines = [
-            f"stale translation {verb}: {name} of {self.va:#x}{place}",
-            f"  by the old {LEVEL_NAMES[self.level]} at {self.entry_pa:#x} to a {self.what}{end}",
-            f"    was {describe_entry(self.old, self.level)}",
-            f"    is  {describe_entry(self.new, self.level)}",
-        ]
+        lines = [f"stale translation {verb}: {name} of {self.va:#x}{place}", *self._entry_lines(end)]
         if self.filled:
             lines.append(f"  cached at {self.filled}")
         if self.changed:
             lines.append(f"  changed {self.changed.who()}")
         lines.append(f"  missing: {self.missing}")
         return "\n".join(lines)
+
+    def _entry_lines(self, end: str) -> list[str]:
+        if not self.entry_pa:
+            return [
+                f"  by the {LEVEL_NAMES[self.level]} to a {self.what}{end}, of tables that CR3 does not name any more",
+                f"    was {describe_entry(self.old, self.level)}",
+                f"    CR3 was loaded with {self.new:#x} and bit 63 set, for the same PCID",
+            ]
+        return [
+            f"  by the old {LEVEL_NAMES[self.level]} at {self.entry_pa:#x} to a {self.what}{end}",
+            f"    was {describe_entry(self.old, self.level)}",
+            f"    is  {describe_entry(self.new, self.level)}",
+        ]
 
     def as_dict(self) -> dict[str, Any]:
         """As JSON has it: numbers, and None where nothing is known."""
@@ -204,7 +212,9 @@ class TlbCheck:
     """A checker over one unit's translations, from its making until close()."""
 
     def __init__(self, u: Unit) -> None:
-        """Begin; MmuError if the host has no memory for it."""
+        """Begin; MmuError if the host has no memory for it, or the unit has a checker already."""
+        if u.c.check:
+            raise MmuError("the unit has a stale-translation checker already")
         if lib.check_begin(u.c):
             raise MmuError("no host memory for the stale-translation checker")
         self._u = u
@@ -217,6 +227,8 @@ class TlbCheck:
 
     def enter(self, by: ChangedBy, detail: int, rip: int, instruction: int | None) -> None:
         """Say on whose behalf tables change from here on (as in ChangedBy), and where the guest is."""
+        if not self._end.alive:
+            return
         lib.check_sync(self._u.c)
         kernel = self.c.kernel
         kernel.by, kernel.detail, kernel.rip = by, detail, rip
@@ -224,19 +236,23 @@ class TlbCheck:
 
     def uses(self) -> list[StaleUse]:
         """What was found, in order; the first of its kind for each changed entry, at most 256."""
-        return [StaleUse.from_c(self.c.use[i]) for i in range(self.c.nr_uses)]
+        return [StaleUse.from_c(self.c.use[i]) for i in range(self._number("nr_uses"))]
 
     @property
     def nr_used(self) -> int:
         """Accesses that the model translated by an entry which memory no longer says."""
-        return int(self.c.nr_used)
+        return self._number("nr_used")
 
     @property
     def nr_may(self) -> int:
         """Accesses that another processor may have."""
-        return int(self.c.nr_may)
+        return self._number("nr_may")
 
     @property
     def lost(self) -> int:
         """Changes that could not be followed for want of room: above 0, something may have been missed."""
-        return int(self.c.lost)
+        return self._number("lost")
+
+    def _number(self, name: str) -> int:
+        """A number of the checker's; 0 once it is closed, when its memory is gone."""
+        return int(getattr(self.c, name)) if self._end.alive else 0

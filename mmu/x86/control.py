@@ -26,8 +26,10 @@ from __future__ import annotations
 
 from typing import Final
 
+from mmu._native import lib
 from mmu.events import COUNTER_ID, EVENT_ID
-from mmu.x86.invalidate import drop_all, forget_everything
+from mmu.x86.entries import X86_ADDR_MASK
+from mmu.x86.invalidate import drop_all, forget_everything, mmu_tables_changed
 from mmu.x86.registers import (
     CR0_CD,
     CR0_NW,
@@ -133,7 +135,11 @@ def mmu_write_cr3(u: Unit, value: int) -> Outcome:
     if value & (reserved & ~CR3_NOFLUSH if pcide else reserved):
         return Outcome.GENERAL_PROTECTION
     u.emit(_MOV_CR3, value)
+    if (c.cr3 ^ value) & X86_ADDR_MASK:
+        c.table_gen += 1  # entries that stay are of other tables
     c.cr3 = value & ~CR3_NOFLUSH
+    if c.check:
+        lib.check_load(c, c.cr3 & X86_ADDR_MASK, u.pcid, bool(value & CR3_NOFLUSH))
     if not value & CR3_NOFLUSH:
         u.count(_TLB_INVALIDATIONS)
         tlb_drop_context(u, u.pcid, 0)
@@ -182,7 +188,7 @@ def mmu_write_efer(u: Unit, value: int) -> Outcome:
         return Outcome.GENERAL_PROTECTION
     value = value & ~EFER_LMA | c.efer & EFER_LMA
     if value != c.efer:
-        forget_everything(u)
+        mmu_tables_changed(u)  # NXE decides what XD means
     c.efer = value
     return Outcome.OK
 

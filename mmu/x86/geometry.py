@@ -305,6 +305,8 @@ class _File:
             raw = self._path.read_bytes()
         except OSError as error:
             raise MmuError(f"{self._path}: {(error.strerror or str(error)).lower()}") from None
+        except ValueError as error:
+            raise MmuError(f"{str(self._path)!r}: {error}") from None
         try:
             text = raw.decode("utf-8").replace("\r\n", "\n")
         except UnicodeDecodeError as error:
@@ -312,9 +314,13 @@ class _File:
             raise MmuError(f"{self._path}:{line}: is not UTF-8 text") from None
         try:
             parsed: dict[str, Any] = _toml.loads(text)
+            self._lines = key_lines(text)
         except _toml.TOMLDecodeError as error:
             raise self._syntax_error(text, str(error)) from None
-        self._lines = key_lines(text)
+        except RecursionError:
+            raise MmuError(f"{self._path}: has lists or tables too deep within each other") from None
+        except ValueError:  # Python's limit on the digits of an integer
+            raise MmuError(f"{self._path}: has a number of too many digits") from None
         return parsed
 
     def _syntax_error(self, text: str, reason: str) -> MmuError:

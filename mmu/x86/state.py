@@ -74,7 +74,7 @@ class Unit:
 
     def has(self, feature: Feature) -> bool:
         """Whether the processor has an optional feature."""
-        return bool(self.c.features & feature)
+        return bool(self.c.features & feature.value)  # an int's "&": a Feature's makes a Feature, slowly
 
     def canonical(self, va: int) -> bool:
         """Whether va is canonical in the present number of levels."""

@@ -37,7 +37,7 @@ from mmu.x86.tlb import (
     mmu_soft_flush,
 )
 from mmu.x86.translate import Translation
-from mmu.x86.walk import Access, Outcome, Walk, WalkMode, mmu_walk
+from mmu.x86.walk import Access, Outcome, Privilege, Walk, WalkMode, mmu_walk
 
 if TYPE_CHECKING:
     from mmu.events import EventRing
@@ -168,6 +168,17 @@ class _Python:
 _ENGINES: Final[dict[str, type[_C] | type[_Python]]] = {"c": _C, "python": _Python}
 
 
+def _kind(access: int, user: int) -> tuple[int, int]:
+    """Numbers of an access and its privilege, which C takes as they are. Raises MmuError."""
+    if not 0 <= access <= Access.RMW:
+        raise MmuError(
+            f"no access {access!r}: known are 0 to {int(Access.RMW)}, as mmu.x86.Access names them"
+        )
+    if not 0 <= user <= Privilege.IMPLICIT:
+        raise MmuError(f"no privilege {user!r}: known are False, True and Privilege.IMPLICIT")
+    return int(access), int(user)
+
+
 def _number_of(c: Any, entry: Any) -> int:
     return int(entry - ffi.addressof(c.tlb, "entry", 0))
 
@@ -255,17 +266,17 @@ class Mmu(Unit):
         mode: int = WalkMode.PROBE,
     ) -> Walk:
         """Walk the tables for va (SDM 4.5), past the TLB; by default only looking."""
-        return self._engine.walk(va & _U64, int(access), int(user), int(mode))
+        return self._engine.walk(va & _U64, *_kind(access, user), int(WalkMode(mode)))
 
     def translate(self, va: int, access: int, *, user: int = True) -> Translation:
-        """Translate one access as the processor would. Never raises: ``result`` tells.
+        """Translate one access as the processor would: ``result`` tells, no fault is raised.
 
         In exact through the TLB, counted, with events. A page fault sets CR2, drops what is cached for the
         address (SDM 4.10.4.1) and is counted.
         """
-        if self.check is None:
-            return self._engine.translate(va & _U64, int(access), int(user))
-        return self._translate_checked(va & _U64, int(access), int(user))
+        if self.check is None or not self.c.check:
+            return self._engine.translate(va & _U64, *_kind(access, user))
+        return self._translate_checked(va & _U64, *_kind(access, user))
 
     def _translate_checked(self, va: int, access: int, privilege: int) -> Translation:
         lib.check_before(self.c, va, access)
@@ -276,7 +287,7 @@ class Mmu(Unit):
 
     def refill(self, va: int, access: int, *, user: int = True) -> Translation:
         """What translate() would answer, for a consumer with a cache of its own; no counter, no event."""
-        return self._engine.refill(va & _U64, int(access), int(user))
+        return self._engine.refill(va & _U64, *_kind(access, user))
 
     def page_fault(self, va: int, error_code: int) -> None:
         """Have the page fault happen that refill() told: CR2, counter, event (SDM 4.7); not in exact."""
@@ -284,7 +295,7 @@ class Mmu(Unit):
 
     def resident(self, va: int, access: int = Access.READ) -> TlbEntry | None:
         """The TLB entry that an access to va would find first, whatever its rights; changes nothing."""
-        number = self._engine.resident(va & _U64, int(access))
+        number = self._engine.resident(va & _U64, _kind(access, True)[0])
         return None if number is None else self._entry(number)
 
     def entries(self) -> list[TlbEntry]:

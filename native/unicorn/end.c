@@ -22,6 +22,10 @@ static void on_end(uc_engine *uc, u64 pc, u32 size, void *arg)
 	(void)uc, (void)size;
 	if (pc != v->until || v->stop != STOP_NONE)
 		return;
+	if (v->fidelity == FIDELITY_TRACE && v->pending.control)
+		control_carry_out(v);	/* of the instruction before; elsewhere the block's begin saw to it */
+	if (v->stop != STOP_NONE)
+		return;
 	save_flags(v, pc);
 	stop_at_end(v);
 }

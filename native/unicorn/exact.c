@@ -227,26 +227,32 @@ static bool would_fault(struct vcpu *v, u64 va, u32 access, struct translation *
 }
 
 /*
- * The access, which Unicorn makes as one of kind asked, runs into a second page: if that faults, it
- * does so before anything is counted, and the fill that follows for it will end the instruction, as
- * the fault of a first page does.
+ * *t is a fault at va of an access that Unicorn makes as one of kind asked, and that runs into page
+ * va2: let it happen before anything is counted.  The fill that follows for va2 will end the
+ * instruction.
  */
+static void foretell(struct vcpu *v, u64 va, u64 va2, u32 access, u32 asked, struct translation *t)
+{
+	v->foretold.page = va2;
+	v->foretold.access = asked;
+	v->foretold.stop = STOP_RETRY;
+	if (!resolve_fault(v, va, access, t)) {
+		deny(v, va, access, t);
+		v->shared.exit.exact = 1;
+		v->shared.exit.access = access == ACCESS_RMW ? ACCESS_WRITE : access;
+		v->stop = STOP_NONE;
+		v->foretold.stop = STOP_DENIED;
+	}
+}
+
+/* An access that runs into a second page: if that faults, it does as the first page would have. */
 static bool second_page_faults(struct vcpu *v, u64 va2, u32 access, u32 asked)
 {
 	struct translation t;
 
 	if (!would_fault(v, va2, access, &t))
 		return false;
-	v->foretold.page = va2;
-	v->foretold.access = asked;
-	v->foretold.stop = STOP_RETRY;
-	if (!resolve_fault(v, va2, access, &t)) {
-		deny(v, va2, access, &t);
-		v->shared.exit.exact = 1;
-		v->shared.exit.access = access == ACCESS_RMW ? ACCESS_WRITE : access;
-		v->stop = STOP_NONE;
-		v->foretold.stop = STOP_DENIED;
-	}
+	foretell(v, va2, va2, access, asked, &t);
 	return true;
 }
 
@@ -285,14 +291,23 @@ static bool is_rmw_load(struct vcpu *v)
 
 /*
  * The load of a read-modify-write whose store will fault, although as a load it does not: nothing of
- * it happens before that.
+ * it happens before that.  If its second page cannot even be read, there will be no store, and the
+ * first page's fault, which comes first on processors, is foretold.
  */
 static bool leave_to_store(struct vcpu *v, u64 va, u64 va2)
 {
-	struct translation t;
+	bool unreadable, crosses = page_of(va) != va2;
+	struct translation t, t2;
 
-	if (!would_fault(v, va, ACCESS_RMW, &t) &&
-	    (page_of(va) == va2 || would_fault(v, va2, ACCESS_READ, &t) || !would_fault(v, va2, ACCESS_RMW, &t)))
+	unreadable = crosses && would_fault(v, va2, ACCESS_READ, &t2);
+	if (would_fault(v, va, ACCESS_RMW, &t)) {
+		if (unreadable)
+			foretell(v, va, va2, ACCESS_RMW, ACCESS_READ, &t);
+		else
+			v->rmw_denied = va;
+		return true;
+	}
+	if (!crosses || unreadable || !would_fault(v, va2, ACCESS_RMW, &t2))
 		return false;
 	v->rmw_denied = va;
 	return true;
@@ -462,7 +477,7 @@ void fetch_denied(struct vcpu *v, u64 rip, u32 access)
 }
 
 /* Privilege as it is now.  Only who owns its control registers can change it without ending the run. */
-static void look_at_privilege(struct vcpu *v)
+void look_at_privilege(struct vcpu *v)
 {
 	u32 user = cpl(v) == 3;
 
@@ -491,6 +506,8 @@ void on_block_exact(uc_engine *uc, u64 pc, u32 size, void *arg)
 	if (unlikely(!is_known(v, b, pc, size) || busy(v) || v->stream.crossing != NO_ADDRESS || !enter(v, b)) &&
 	    !begin_block(v, pc, size))
 		return;
+	if (unlikely(pc == v->until))
+		return;		/* the run ends here: nothing of the block is fetched */
 	if (v->attached || !v->user)
 		look_at_privilege(v);
 	v->careful = v->block->rmw != RMW_NONE;

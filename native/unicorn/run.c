@@ -228,6 +228,13 @@ static void cut_block(struct vcpu *v, u64 rip, u32 access)
 	fetch_denied(v, rip, access);
 }
 
+/* The run ended before the first instruction of the block under way: it is neither executed nor fetched. */
+static void leave_block_unbegun(struct vcpu *v)
+{
+	v->pending.control = CONTROL_NONE;
+	uncount_from(v, v->block->pc);
+}
+
 /* The instruction at rip did not complete. */
 static void finish_fault(struct vcpu *v, u64 rip, u32 access)
 {
@@ -269,7 +276,10 @@ static void leave(struct vcpu *v, uc_err err)
 		break;
 	case STOP_END:
 		exit->reason = EXIT_STOPPED;
-		cut_block(v, exit->rip, ACCESS_READ);
+		if (v->block && exit->rip == v->block->pc)
+			leave_block_unbegun(v);
+		else if (v->block && exit->rip - v->block->pc < v->block->size)
+			cut_block(v, exit->rip, ACCESS_READ);
 		break;
 	default:
 		if (err == UC_ERR_INSN_INVALID) {

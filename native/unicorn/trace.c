@@ -73,7 +73,7 @@ void on_code(uc_engine *uc, u64 pc, u32 size, void *arg)
 	}
 	again = pc == v->stream.denied;
 	v->stream.denied = NO_ADDRESS;
-	v->user = cpl(v) == 3;
+	look_at_privilege(v);
 	if (v->ring)
 		v->ring->instruction = v->shared.count;
 	if (!again)

@@ -237,6 +237,7 @@ bool fetch(struct vcpu *v, u64 pc, u32 size, u64 crossing, bool repeated);
 void fetch_catch_up(struct vcpu *v, bool finished);
 void fetch_denied(struct vcpu *v, u64 rip, u32 access);
 void forget_memos(struct vcpu *v);
+void look_at_privilege(struct vcpu *v);
 void own(struct vcpu *v, struct region *r, u64 pa, u64 va);
 void disown_all(struct vcpu *v);
 bool owned_by(struct vcpu *v, const struct region *r, u64 pa, u64 va);

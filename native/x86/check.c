@@ -33,6 +33,7 @@ struct shadow {
 	u32 level;
 	u32 nr_freed;			/* how often its frame had been freed */
 	u32 only_global;		/* 1: of its translations processors have the global ones only */
+	u32 has_global;			/* 1: there were some, here or below, when a PCID was last forgotten */
 	u32 nr_pcids;
 	u16 pcid[CHECK_MAX_PCIDS];
 	u64 entry[ENTRIES];
@@ -43,6 +44,7 @@ struct check_inside {
 	struct shadow *level[6];
 	struct shadow **by_frame;	/* by frame index */
 	u64 nr_frames;
+	u64 root[CR3_PCID_MASK + 1];	/* by PCID: the table it was last loaded with; 0: none */
 	u32 chain[NR_CHAINS];
 	u32 free;			/* first of the ranges not in use */
 	bool met;			/* the access under way is to a stale range: */
@@ -256,8 +258,11 @@ static struct shadow *shadow_of(struct mmu_unit *u, u64 table, u32 level, u64 va
 	return s;
 }
 
-/* The table that an entry led to is out of the way: what processors have from it, they may keep. */
-static void orphan(struct mmu_unit *u, const struct stale_range *from, u64 table)
+/*
+ * The table that an entry led to is out of the way: what processors have from it, they may keep;
+ * only_global: that is global translations.
+ */
+static void orphan(struct mmu_unit *u, const struct stale_range *from, u64 table, bool only_global)
 {
 	struct shadow *s = shadow_of(u, table, from->level - 1, from->va);
 	struct stale_range range = *from;
@@ -275,9 +280,10 @@ static void orphan(struct mmu_unit *u, const struct stale_range *from, u64 table
 		range.nr_freed = s->entry_nr_freed[i];
 		range.table = !is_leaf(entry, s->level);
 		range.global = !range.table && entry & X86_G && u->cr4 & CR4_PGE;
-		add_range(u, &range);
+		if (!only_global || range.global)
+			add_range(u, &range);
 		if (range.table)
-			orphan(u, &range, entry & X86_ADDR_MASK);
+			orphan(u, &range, entry & X86_ADDR_MASK, only_global);
 	}
 }
 
@@ -297,13 +303,14 @@ static void entry_changed(struct mmu_unit *u, const struct shadow *s, u32 i, u64
 	};
 
 	range.global = !range.table && old & X86_G && u->cr4 & CR4_PGE;
-	if (!needs_flush(old, new, s->level) || (s->only_global && !range.global))
+	if (!needs_flush(old, new, s->level))
 		return;
 	for (u32 n = 0; n < s->nr_pcids; n++) {
 		range.pcid = s->pcid[n];
-		add_range(u, &range);
+		if (!s->only_global || range.global)
+			add_range(u, &range);
 		if (range.table)
-			orphan(u, &range, old & X86_ADDR_MASK);
+			orphan(u, &range, old & X86_ADDR_MASK, s->only_global);
 	}
 }
 
@@ -378,29 +385,47 @@ static void add_shadow(struct mmu_unit *u, u64 table, u32 level, u64 va, u16 pci
 	*by_frame = s;
 }
 
-static bool has_global(const struct shadow *s)
+/* Does the table, or one below it of which that is known, hold global translations? */
+static bool has_global(struct mmu_unit *u, const struct shadow *s)
 {
-	for (u32 i = 0; i < ENTRIES; i++)
-		if ((s->entry[i] & (X86_P | X86_G)) == (X86_P | X86_G) && is_leaf(s->entry[i], s->level))
+	for (u32 i = 0; i < ENTRIES; i++) {
+		u64 entry = s->entry[i];
+		const struct shadow *below;
+
+		if (!(entry & X86_P))
+			continue;
+		if (is_leaf(entry, s->level)) {
+			if (entry & X86_G)
+				return true;
+			continue;
+		}
+		below = shadow_of(u, entry & X86_ADDR_MASK, s->level - 1, s->va + i * level_size(s->level));
+		if (below && below->has_global)
 			return true;
+	}
 	return false;
 }
 
-/* A PCID's entries are all gone: nothing more of its tables is known until a walk reads them again. */
+/*
+ * A PCID's entries are all gone: nothing more of its tables is known until a walk reads them again, but
+ * those with global translations, and the tables that lead to them.
+ */
 static void forget_pcid(struct mmu_unit *u, u16 pcid, u32 what)
 {
 	struct check_inside *in = u->check->inside;
+	bool globals_stay = !(what & DROP_GLOBAL) && u->cr4 & CR4_PGE;
 
 	for (u32 level = 1; level <= 5; level++)
 		for (struct shadow **link = &in->level[level]; *link;) {
 			struct shadow *s = *link;
 
+			s->has_global = globals_stay && has_global(u, s);
 			for (u32 i = 0; i < s->nr_pcids; i++)
 				if (s->pcid[i] == pcid || what & DROP_ANY_PCID)
 					s->pcid[i--] = s->pcid[--s->nr_pcids];
 			if (s->nr_pcids) {
 				link = &s->next;
-			} else if (!(what & DROP_GLOBAL) && u->cr4 & CR4_PGE && has_global(s)) {
+			} else if (s->has_global) {
 				s->only_global = 1;
 				s->pcid[s->nr_pcids++] = pcid;
 				link = &s->next;
@@ -428,6 +453,23 @@ void check_table(struct mmu_unit *u, u64 table, u32 level, u64 va)
 		s->pcid[s->nr_pcids++] = pcid;
 	else
 		u->check->lost++;
+}
+
+void check_load(struct mmu_unit *u, u64 root, u16 pcid, u32 kept)
+{
+	u64 before = u->check->inside->root[pcid];
+	struct stale_range range = {
+		.old = before, .new = root, .changed = u->check->kernel, .level = top_level(u) + 1, .pcid = pcid,
+	};
+
+	u->check->inside->root[pcid] = root;
+	if (!kept || !before || before == root)
+		return;
+	check_sync(u);
+	orphan(u, &range, before, false);
+	range.va = ~0ull << (12 + 9 * top_level(u));	/* the upper half has a copy of its own */
+	orphan(u, &range, before, false);
+	forget_pcid(u, pcid, 0);
 }
 
 void check_set_ad(struct mmu_unit *u, u64 entry_pa, u64 entry)
@@ -519,12 +561,31 @@ static bool harms(const struct stale_range *r, u32 access, u64 pa, const struct 
 	return sets_dirty(access) && !r->table && r->old & X86_D && !now->dirty;
 }
 
-/* Where the old translation leads, if that can be told. */
-static u64 old_address(const struct stale_range *r, u64 va)
+/* Where the old translation leads, if that can be told: by the same table as today, where that leads. */
+static u64 old_address(const struct stale_range *r, u64 va, const struct walk *now)
 {
 	u64 offset = level_size(r->level) - 1;
 
-	return r->table ? CHECK_NOWHERE : (r->old & X86_ADDR_MASK & ~offset) | (va & offset);
+	if (!r->table)
+		return (r->old & X86_ADDR_MASK & ~offset) | (va & offset);
+	if (now->result == XLATE_OK && !((r->old ^ now->entry[r->level]) & (X86_ADDR_MASK | X86_PS)))
+		return now->pa;
+	return CHECK_NOWHERE;
+}
+
+/*
+ * May the old entry let the access through?  Not if it alone forbids it (SDM vol. 3A 4.6.1); whether a
+ * page is a user page, on which SMAP, SMEP and keys depend, the entries above have a say in.
+ */
+static bool lets_through(const struct mmu_unit *u, const struct stale_range *r, u32 access, u32 privilege)
+{
+	if (privilege == PRIVILEGE_USER && !(r->old & X86_US))
+		return false;
+	if (access == ACCESS_FETCH)
+		return !(r->old & X86_XD && u->efer & EFER_NXE);
+	if (access == ACCESS_SHSTK_READ || access == ACCESS_SHSTK_WRITE)
+		return r->table ? r->old & X86_RW : is_shadow_stack(X86_RW, r->old);
+	return !sets_dirty(access) || r->old & X86_RW || (privilege != PRIVILEGE_USER && !(u->cr0 & CR0_WP));
 }
 
 /* Tell the first use of its kind of a range. */
@@ -562,7 +623,7 @@ void check_after(struct mmu_unit *u, u64 va, u32 access, u32 privilege, const st
 	if (t->result == XLATE_OK && harms(r, access, t->pa, &now)) {
 		check->nr_used++;
 		tell(u, va, access, privilege, 1);
-	} else if (harms(r, access, old_address(r, va), &now)) {
+	} else if (lets_through(u, r, access, privilege) && harms(r, access, old_address(r, va, &now), &now)) {
 		check->nr_may++;
 		tell(u, va, access, privilege, 0);
 	}

@@ -30,7 +30,7 @@ struct check_where {
 };
 
 /*
- * What a changed table entry leaves behind until it is flushed: addresses from va on, as many as
+ * What a changed table entry (or, with entry_pa 0, a new root) leaves behind until it is flushed: addresses from va on, as many as
  * an entry of level maps, which a processor may still translate by old.
  */
 struct stale_range {
@@ -85,6 +85,11 @@ void check_before(struct mmu_unit *u, u64 va, u32 access);
 void check_after(struct mmu_unit *u, u64 va, u32 access, u32 privilege, const struct translation *t);
 /* mmu_translate() with these around it. */
 u32 mmu_translate_checked(struct mmu_unit *u, u64 va, u32 access, u32 privilege, struct translation *t);
+/*
+ * CR3 is loaded with a root table for a PCID.  kept: with bit 63; then what is cached of other tables
+ * that the PCID had is stale.
+ */
+void check_load(struct mmu_unit *u, u64 root, u16 pcid, u32 kept);
 /* A walk reads va's entry of level in this table. */
 void check_table(struct mmu_unit *u, u64 table, u32 level, u64 va);
 /* A walk set A or D, or both, in the entry at entry_pa. */

@@ -70,7 +70,11 @@ u32 mmu_write_cr3(struct mmu_unit *u, u64 value)
 	if (value & (pcide ? reserved & ~CR3_NOFLUSH : reserved))
 		return XLATE_GP;
 	emit(u->ring, mov_cr3, value, 0, 0);
+	if ((u->cr3 ^ value) & X86_ADDR_MASK)
+		u->table_gen++;		/* entries that stay are of other tables */
 	u->cr3 = value & ~CR3_NOFLUSH;
+	if (unlikely(u->check))
+		check_load(u, u->cr3 & X86_ADDR_MASK, current_pcid(u), keep);
 	if (!keep) {
 		u->counter[COUNTER_tlb_invalidations]++;
 		tlb_drop_context(u, current_pcid(u), 0);
@@ -135,7 +139,7 @@ u32 mmu_write_efer(struct mmu_unit *u, u64 value)
 		return XLATE_GP;
 	value = (value & ~(u64)EFER_LMA) | (u->efer & EFER_LMA);
 	if (value != u->efer)
-		forget_everything(u);
+		mmu_tables_changed(u);	/* NXE decides what XD means */
 	u->efer = value;
 	return XLATE_OK;
 }

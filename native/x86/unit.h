@@ -32,7 +32,7 @@ struct mmu_unit {
 	u32 cpu;
 	u32 exact;		/* 1: mmu_translate() goes through the TLB model */
 	u32 large;		/* 1: a page above 4 KiB was handed out, so INVLPG names every page */
-	u64 table_gen;		/* counts announced changes of table entries */
+	u64 table_gen;		/* counts announced changes of table entries, and of tables */
 	struct soft_flush soft;
 	struct event_ring *ring; /* may be NULL */
 	struct tlb_check *check; /* NULL: nobody checks for stale translations */

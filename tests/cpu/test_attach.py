@@ -29,6 +29,7 @@ from unicorn import (
     UcError,
 )
 from unicorn.x86_const import (
+    UC_CPU_X86_BROADWELL,
     UC_X86_REG_CR0,
     UC_X86_REG_CR3,
     UC_X86_REG_CR4,
@@ -40,11 +41,12 @@ from unicorn.x86_const import (
 )
 
 import cpu
-from cpu.attached import Attached
+from cpu.attached import Attached, Fault
 from cpu.vcpu import Fidelity
 from mmu.errors import BadTable, GeneralProtection, MmuError, PageFault
 from mmu.x86 import Access
-from mmu.x86.faults import PF_WR
+from mmu.x86.faults import PF_P, PF_WR
+from mmu.x86.registers import CR4_PCIDE, CR4_SMAP
 from tests.cpu.assemble import assemble
 
 CODE = 0x1000000
@@ -604,3 +606,79 @@ def test_an_illegal_mov_to_cr_is_refused(uc: Uc, fidelity: str, register: str, f
         assert mmu.instructions == 4
         assert uc.reg_read(UC_X86_REG_RBX) == 0
         assert [uc.reg_read(reg) for reg in (UC_X86_REG_CR0, UC_X86_REG_CR3, UC_X86_REG_CR4)] == before
+
+
+@pytest.mark.parametrize("fidelity", FIDELITIES)
+def test_the_last_instruction_before_the_end_is_a_mov_to_cr(uc: Uc, fidelity: str) -> None:
+    """What it does to the MMU is done when the run is over, and an illegal one is refused."""
+    with cpu.attach(uc, identity=True, fidelity=fidelity) as mmu:
+        begin, until = load(uc, "nop; mov rax, cr4; xor eax, 0x20000; mov cr4, rax")
+        mmu.emu_start(begin, until)
+        assert mmu.mmu.c.cr4 & CR4_PCIDE
+        begin, until = load(uc, "nop; mov rax, cr0; xor eax, 0x20000000; mov cr0, rax", at=CODE + 0x1000)
+        with pytest.raises(GeneralProtection) as caught:
+            mmu.emu_start(begin, until)
+        assert caught.value.rip == until - 3
+
+
+@pytest.mark.parametrize("fidelity", FIDELITIES)
+def test_ac_counts_at_once(fidelity: str) -> None:
+    """After CLAC a store that begins on a supervisor page and runs into a user page happens on neither."""
+    uc = Uc(UC_ARCH_X86, UC_MODE_64)
+    uc.ctl_set_cpu_model(UC_CPU_X86_BROADWELL)  # the first that has SMAP
+    uc.mem_map(CODE, 2 << 20)
+    faults: list[tuple[int, int]] = []
+
+    def skip(fault: Fault) -> bool:
+        assert isinstance(fault, PageFault)
+        faults.append((fault.address, fault.error_code))
+        uc.reg_write(UC_X86_REG_RIP, uc.reg_read(UC_X86_REG_RIP) + 3)
+        return True
+
+    with cpu.attach(uc, identity=True, fidelity=fidelity, handler=skip) as mmu:
+        mmu.map(VIRTUAL, 0x1000)
+        mmu.map(VIRTUAL + 0x1000, 0x1000, user=False)
+        mmu.map(VIRTUAL + 0x2000, 0x1000)
+        uc.reg_write(UC_X86_REG_CR4, uc.reg_read(UC_X86_REG_CR4) | CR4_SMAP)
+        begin, until = load(
+            uc,
+            f"""
+            mov rdi, {VIRTUAL:#x}; mov rax, [rdi]; mov [rdi + 0x1008], rax
+            stac; clac; add rdi, 0x1ffc; mov [rdi], rax; nop
+            """,
+        )
+        mmu.emu_start(begin, until)
+        assert faults == [(VIRTUAL, PF_P), (VIRTUAL + 0x2000, PF_P | PF_WR)]
+        if fidelity != "fast":
+            assert mmu.counters()["dTLB-stores"] == 2
+            assert mmu.resident(VIRTUAL + 0x2000) is None
+
+
+@pytest.mark.parametrize("fidelity", FIDELITIES)
+def test_the_end_address_need_not_be_mapped(uc: Uc, fidelity: str) -> None:
+    """A run that returns to a sentinel ends there, as Uc.emu_start()'s does: nothing of it is fetched."""
+    with cpu.attach(uc, identity=True, fidelity=fidelity) as mmu:
+        begin, _ = load(uc, "mov eax, 0x5000000; jmp rax")
+        mmu.emu_start(begin, 0x5000000)
+        assert uc.reg_read(UC_X86_REG_RIP) == 0x5000000
+        assert mmu.instructions == 2
+        assert mmu.counters()["page_faults_hw"] == 0
+
+
+def test_what_is_at_the_end_address_is_not_looked_up(uc: Uc) -> None:
+    """exact and trace count alike: the jump's target when it is executed, by the next run, and not before."""
+    seen = []
+    for fidelity in ("exact", "trace"):
+        with cpu.attach(uc, identity=True, fidelity=fidelity) as mmu:
+            begin, _ = load(uc, f"mov eax, {CODE + 0x2000:#x}; jmp rax")
+            load(uc, "nop; nop", CODE + 0x2000)
+            counts = []
+            for start, until in (
+                (begin, CODE + 0x2000),
+                (CODE + 0x2000,) * 2,
+                (CODE + 0x2000, CODE + 0x2001),
+            ):
+                mmu.emu_start(start, until)
+                counts.append((mmu.counters()["iTLB-loads"], mmu.instructions))
+            seen.append(counts)
+    assert seen == [[(1, 2), (1, 2), (2, 3)]] * 2

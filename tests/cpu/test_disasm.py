@@ -47,10 +47,10 @@ def test_length() -> None:
 def test_memory_operands(source: str, operands: list[tuple[int, int]]) -> None:
     with world(source, regs={"RDI": DATA, "RSI": 4}) as w:
         w.vcpu.fs_base = 0x10000
-        found = sorted(memory_operands(w.vcpu, TEXT))
-        assert [operand[:2] for operand in found] == sorted(operands)
-        on_stack = [STACK_TOP - SIZE <= operand.address < STACK_TOP for operand in found]
-        assert [operand.stack for operand in found] == on_stack
+        found = memory_operands(w.vcpu, TEXT)
+        assert sorted(operand[:2] for operand in found) == sorted(operands)
+        for operand in found:
+            assert operand.stack is (STACK_TOP - SIZE <= operand.address < STACK_TOP)
 
 
 def test_the_exact_address_in_a_known_page() -> None:

@@ -129,9 +129,13 @@ def test_one_walk_sets_a_and_d(how: How) -> None:
 
 
 @pytest.mark.parametrize("how", MODELLED, ids=str)
-@pytest.mark.parametrize("address", [READ_ONLY, READ_ONLY - 4], ids=["inside", "crossing"])
+@pytest.mark.parametrize(
+    "address",
+    [READ_ONLY, READ_ONLY - 4, READ_ONLY + 0xFFC],
+    ids=["inside", "crossing", "into an absent page"],
+)
 def test_a_fault_for_want_of_the_right_to_write_comes_first(how: How, address: int) -> None:
-    """One look-up, of the load, in the page that faults, and nothing before it, although a load would do."""
+    """One look-up, of the load, in the first page that faults, and nothing before it, although a load would do."""
     with world("nop; add [rdi], rax; syscall", how, regs={"RDI": address}) as w:
         map_fixed(w.mm, READ_ONLY, 0x1000, RW)
         for page in (READ_ONLY - 0x1000, READ_ONLY):
@@ -139,7 +143,7 @@ def test_a_fault_for_want_of_the_right_to_write_comes_first(how: How, address: i
         w.mm.mprotect(READ_ONLY, 0x1000, PROT_READ)
         before = w.mmu.counters()
         exit_ = w.run()
-        assert (exit_.reason, exit_.address) == (VmExit.PAGE_FAULT, READ_ONLY)
+        assert (exit_.reason, exit_.address) == (VmExit.PAGE_FAULT, max(address, READ_ONLY))
         assert exit_.error_code == PF_US | PF_WR | PF_P
         seen = {name: value - before[name] for name, value in w.mmu.counters().items()}
         assert (seen["dTLB-loads"], seen["dTLB-stores"], seen["page_faults_hw"]) == (1, 0, 1)
@@ -161,4 +165,17 @@ def test_both_pages_of_a_crossing_one_are_loaded_for_the_store(how: How) -> None
         assert (seen["dTLB-loads"], seen["dTLB-stores"]) == (2, 2)
         assert seen["dtlb_load_misses.walk_completed"] == 2
         assert seen["dtlb_store_misses.miss_causes_a_walk"] == 0
+        w.check()
+
+
+@pytest.mark.parametrize("how", MODELLED, ids=str)
+def test_faults_of_both_pages_are_resolved_one_by_one(how: How) -> None:
+    """The zero page, to be copied, then a page that was never touched; and the sum is in both."""
+    source = "mov al, [0x600000]; mov ecx, 0x10001; add [0x600ffe], ecx; syscall"
+    with world(source, how) as w:
+        before = w.mmu.counters()
+        assert w.run().reason == VmExit.SYSCALL
+        seen = {name: value - before[name] for name, value in w.mmu.counters().items()}
+        assert w.mm.copy_from_user(DATA + 0xFFE, 4) == b"\1\0\1\0"
+        assert seen["page_faults_hw"] == 3
         w.check()

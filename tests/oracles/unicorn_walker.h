@@ -44,7 +44,8 @@
 #define DEVIATION_HUGE_ACCESSED 0x20
 #define DEVIATION_SECOND_FIRST 0x40
 #define DEVIATION_IMPLICIT_PLAIN 0x80
-#define NR_DEVIATIONS 8
+#define DEVIATION_RMW_ASKED_AS_LOAD 0x100
+#define NR_DEVIATIONS 9
 
 /* How a sequence makes the processor forget. */
 #define FLUSH_NONE 0
@@ -88,7 +89,6 @@ struct state {
 	u64 new_entry;
 	u64 reload;		/* sequence: what FLUSH_CR3 writes; CR3 but for bit 63 */
 	u32 defined;		/* sequence: the architecture leaves no choice */
-	u32 insist;		/* 1: run it through our MMU, though can_run() would leave it out */
 };
 
 /* What can be seen of an execution. */
@@ -101,7 +101,7 @@ struct outcome {
 };
 
 struct tally {
-	u64 states, walks[NR_WHO], not_run[NR_WHO], faults, completed;
+	u64 states, walks[NR_WHO], faults, completed;
 	u64 by_kind[NR_KINDS];
 	u64 by_code[256];	/* page faults by error code */
 	u64 gp;
@@ -125,6 +125,7 @@ struct unicorn_api {
 struct our_api {
 	void *walk, *translate, *refill, *flush_all, *invlpg, *write_cr3, *write_cr4;
 	void *vcpu_run_until, *vcpu_shared;
+	void *settle;		/* void (void *vcpu): what Python does to an exit about an address */
 };
 
 struct walker;

@@ -71,6 +71,7 @@
 #define VECTOR_SS 12
 #define STOPPED_NOWHERE 0xffffffff
 #define OUTSIDE_RAM 0x30000	/* not a vector: a translation to where nothing is */
+#define REGISTERS_REFUSED 0x40000	/* not a vector: our MMU has other control registers */
 
 enum table {
 	TABLE_5, TABLE_4A, TABLE_4B, TABLE_3A, TABLE_3B, TABLE_2A, TABLE_2B, TABLE_1A, TABLE_1B,

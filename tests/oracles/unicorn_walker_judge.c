@@ -165,12 +165,26 @@ static void store_at(struct walker *w, const struct trial *j, u64 va, u32 size, 
 		*byte_of(w, j, va, i) = (u8)(value >> 8 * i);
 }
 
+/* The load as fast asks for it: as a load, and again as what it is if it faults. */
+static bool load_to_modify(struct walker *w, struct trial *j, u64 va, u32 size, u32 privilege)
+{
+	u64 faulting = va;
+
+	if (touch(w, j, va, size, ACCESS_READ, privilege))
+		return true;
+	if (!would_fault(w, va, ACCESS_READ, privilege))
+		faulting = (va + size - 1) & PAGE_MASK;
+	return touch_part(w, j, faulting, ACCESS_RMW, privilege, &j->pa[0]);
+}
+
 /* A read-modify-write is a write throughout (SDM vol. 3A 4.7, W/R). */
 static bool touch_to_modify(struct walker *w, struct trial *j, u64 va, u32 size, u32 privilege)
 {
 	if (j->deviations & DEVIATION_RMW_READS_FIRST && !touch(w, j, va, size, ACCESS_READ, privilege))
 		return false;
-	return touch(w, j, va, size, ACCESS_WRITE, privilege);
+	if (j->deviations & DEVIATION_RMW_ASKED_AS_LOAD && !load_to_modify(w, j, va, size, privilege))
+		return false;
+	return touch(w, j, va, size, ACCESS_RMW, privilege);
 }
 
 static void judge_rep(struct walker *w, struct trial *j, u32 privilege)

@@ -277,6 +277,19 @@ static void run_walker(struct walker *w, struct instance *i, u64 rip, struct out
 		o->code = error_code(w, i);
 }
 
+/*
+ * CR4.PCIDE is set only while CR3[11:0] is 0 (SDM vol. 3A 4.10.1), and our MMU looks at the registers when
+ * something is fetched: let it see both with PCID 0.
+ */
+static void enable_pcids(struct walker *w, struct instance *i, const struct state *s)
+{
+	OURS(w, mmu_flush_all, flush_all)(i->unit);
+	set(w, i, UC_X86_REG_CR3, s->cr3 & ~(u64)CR3_PCID_MASK);
+	set(w, i, UC_X86_REG_RIP, stub_of(s) + INT3_AT);
+	OURS(w, vcpu_run_until, vcpu_run_until)(i->vcpu, NEVER, 0, NO_LIMIT);
+	set(w, i, UC_X86_REG_CR3, s->cr3);
+}
+
 static void load_vcpu(struct walker *w, struct instance *i, const struct state *s)
 {
 	struct mmu_unit *u = i->unit;
@@ -287,6 +300,8 @@ static void load_vcpu(struct walker *w, struct instance *i, const struct state *
 	u->maxphyaddr = MAXPHYADDR;
 	u->features = ALL_FEATURES;
 	u->pkru = s->pkru;
+	if (s->cr4 & CR4_PCIDE)
+		enable_pcids(w, i, s);
 	OURS(w, mmu_flush_all, flush_all)(u);
 }
 
@@ -305,6 +320,8 @@ static void run_vcpu(struct walker *w, struct instance *i, u64 rip, struct outco
 		o->code = exit->error_code;
 		break;
 	case EXIT_EXCEPTION:
+		if (exit->address)
+			((void (*)(void *))w->ours.settle)(i->vcpu);
 		o->vector = exit->vector;
 		break;
 	case EXIT_STOPPED:
@@ -315,7 +332,13 @@ static void run_vcpu(struct walker *w, struct instance *i, u64 rip, struct outco
 	}
 }
 
-static void run(struct walker *w, struct instance *i, u64 rip, struct outcome *o)
+/* Our MMU has the control registers of the state: none was refused. */
+static bool has_registers(const struct mmu_unit *u, const struct state *s)
+{
+	return u->cr0 == s->cr0 && u->cr3 == s->cr3 && u->cr4 == s->cr4;
+}
+
+static void run(struct walker *w, struct instance *i, const struct state *s, u64 rip, struct outcome *o)
 {
 	memset(o, 0, sizeof(*o));
 	if (i->vcpu)
@@ -330,6 +353,8 @@ static void run(struct walker *w, struct instance *i, u64 rip, struct outcome *o
 	o->rdi = get(w, i, UC_X86_REG_RDI);
 	if (o->vector == VECTOR_BP)
 		o->vector = 0;
+	if (i->vcpu && !has_registers(i->unit, s))
+		o->vector = REGISTERS_REFUSED;
 	look_at_cells(w, o);
 }
 
@@ -340,7 +365,7 @@ void execute(struct walker *w, struct instance *i, const struct state *s, struct
 	load_instance(w, i, s, s->va - 8);
 	if (i->vcpu)
 		load_vcpu(w, i, s);
-	run(w, i, s->cr4 & CR4_PKE ? stub : stub + SKIP_PKRU, o);
+	run(w, i, s, s->cr4 & CR4_PKE ? stub : stub + SKIP_PKRU, o);
 }
 
 static u64 sequence_stub(const struct state *s)
@@ -357,7 +382,7 @@ void execute_sequence(struct walker *w, struct instance *i, const struct state *
 		load_vcpu(w, i, s);
 	else
 		UC(w, context_save)(i->uc, i->loaded);
-	run(w, i, sequence_stub(s) + SKIP_PKRU, &o[0]);
+	run(w, i, s, sequence_stub(s) + SKIP_PKRU, &o[0]);
 	if (o[0].rip != fault || !o[0].vector) {
 		o[1] = o[0];
 		o[0].vector = 0;
@@ -367,7 +392,7 @@ void execute_sequence(struct walker *w, struct instance *i, const struct state *
 		i->unit->cr2 = CR2_BEFORE;
 	else
 		UC(w, context_restore)(i->uc, i->loaded);
-	run(w, i, fault + instruction[kind_of_step(s, 0)].n, &o[1]);
+	run(w, i, s, fault + instruction[kind_of_step(s, 0)].n, &o[1]);
 }
 
 /* Where a context of Unicorn's holds the error code: no version says so. */

@@ -12,7 +12,7 @@ from mmu.events import Event
 from mmu.x86 import Access, Mmu, Outcome, Walk
 from mmu.x86.entries import X86_P, X86_US
 from mmu.x86.faults import PF_ID, PF_P, PF_RSVD, PF_US, PF_WR, describe_error_code
-from mmu.x86.registers import CR4_SMEP, EFER_NXE
+from mmu.x86.registers import CR4_PAE, CR4_SMEP, EFER_NXE
 from tests.x86.tables import USER, VA, Tables
 
 AssertFault = Callable[..., Walk]
@@ -67,6 +67,12 @@ def test_when_fetches_are_told(
     mmu.write_cr4(mmu.c.cr4 & ~CR4_SMEP | (CR4_SMEP if smep else 0))
     mmu.c.efer = mmu.c.efer & ~EFER_NXE | (EFER_NXE if nxe else 0)
     assert_fault(VA, "fetch", error_code=PF_US | (PF_ID if told else 0))
+
+
+def test_nxe_tells_fetches_under_pae_only(tables: Tables, mmu: Mmu, assert_fault: AssertFault) -> None:
+    """A state that no legal write leads to with paging on; the rule names both bits."""
+    mmu.c.cr4 &= ~(CR4_SMEP | CR4_PAE)
+    assert_fault(VA, "fetch", error_code=PF_US)
 
 
 @pytest.mark.parametrize("exact", [False, True])

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager
 import pytest
 
 from mmu.x86 import Access, Mmu
-from mmu.x86.entries import X86_D, X86_G, X86_US
+from mmu.x86.entries import X86_D, X86_G, X86_P, X86_US
 from tests.x86.arrays import array, geometry
 from tests.x86.tables import USER, VA, Tables
 
@@ -155,6 +155,46 @@ def test_a_stale_piece_that_goes_is_to_be_forgotten(tables: Tables, mmu: Mmu) ->
     mmu.take_soft_flush()
     mmu.translate(base + (8 << 12), Access.READ)
     assert mmu.take_soft_flush() == (False, [base])
+
+
+def test_stale_pieces_that_a_better_entry_replaces_are_to_be_forgotten(tables: Tables, mmu: Mmu) -> None:
+    """A write lacks D: all the page's pieces go, and a consumer can have learned from each of them."""
+    base = VA & -M2
+    tables.map(VA, 0, level=2)
+    for va in (base, base + 0x5000):
+        mmu.translate(va, Access.READ)
+    tables.map(VA, M2, level=2)
+    mmu.tables_changed()
+    mmu.take_soft_flush()
+    assert mmu.translate(base + 0x5000, Access.WRITE).pa == M2 + 0x5000
+    everything, pages = mmu.take_soft_flush()
+    assert not everything and set(pages) == {base, base + 0x5000}
+    assert [va for va, *_ in pieces(mmu)] == [base + 0x5000]
+
+
+def test_invlpg_names_large_pages_once(tables: Tables, mmu: Mmu) -> None:
+    """It has everything forgotten, for a large page was handed out; not this and that stale piece."""
+    base = VA & -M2
+    tables.map(VA, 0, level=2)
+    mmu.translate(base, Access.READ)
+    tables.map(VA, M2, level=2)
+    mmu.tables_changed()
+    mmu.take_soft_flush()
+    mmu.c.large = 0
+    mmu.invlpg(base + 0x5000)
+    assert mmu.entries() == []
+    assert mmu.take_soft_flush() == (False, [base + 0x5000])
+
+
+def test_a_fault_drops_global_pieces(tables: Tables, mmu: Mmu) -> None:
+    """Under another PCID, and at an address that has no piece."""
+    base = VA & -M2
+    tables.map(VA, 0, X86_P | X86_US | X86_G, level=2)
+    tables.load(1)
+    mmu.translate(base, Access.READ)
+    tables.load(2)
+    assert not mmu.translate(base + 0x5000, Access.WRITE).ok
+    assert mmu.entries() == []
 
 
 def test_a_fresh_piece_leaves_quietly(tables: Tables, mmu: Mmu) -> None:

@@ -493,3 +493,24 @@ def test_an_unknown_name() -> None:
     known = ", ".join(list_geometries())
     with pytest.raises(MmuError, match=f"no TLB geometry 'zen9': known are {known}, or give a file's path"):
         load_geometry("zen9")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "seed = " + "9" * 5000,
+        "name = " + "{a=" * 3000 + "1" + "}" * 3000,
+        "name = " + "[" * 5000 + "]" * 5000,
+    ],
+    ids=["digits", "tables", "lists"],
+)
+def test_what_the_parser_itself_cannot_take(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "own.toml"
+    path.write_text(text)
+    with pytest.raises(MmuError, match=r"own\.toml: has .* too (many|deep)"):
+        load_geometry(str(path))
+
+
+def test_a_path_with_a_nul() -> None:
+    with pytest.raises(MmuError, match="null byte"):
+        load_geometry("a\0/b.toml")

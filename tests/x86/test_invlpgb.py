@@ -5,8 +5,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
 import pytest
 
+from mmu.events import Event
 from mmu.x86 import Access, Mmu, Outcome
 from mmu.x86.entries import X86_G
 from mmu.x86.invalidate import (
@@ -131,6 +135,43 @@ def test_illegal_operands(resident: Mmu, rax: int, ecx: int, edx: int, pcide: bo
         resident.c.cr4 &= ~CR4_PCIDE
     assert resident.invlpgb(rax, ecx, edx) == Outcome.GENERAL_PROTECTION
     assert entries(resident) == ALL
+
+
+def test_it_is_counted_and_told(
+    resident: Mmu,
+    counted: Callable[..., AbstractContextManager[None]],
+    recorded: Callable[[], list[Event]],
+) -> None:
+    recorded()
+    with counted({"tlb_invalidations": 1}):
+        resident.invlpgb(BASE | INVLPGB_VA, 1, 0)
+    assert [str(event) for event in recorded()] == [f"invlpgb rax={BASE | INVLPGB_VA:#x} ecx=0x1 edx=0x0"]
+
+
+def test_a_count_without_an_address(resident: Mmu) -> None:
+    """Means nothing, and is not looked at."""
+    assert resident.invlpgb(INVLPGB_GLOBAL, INVLPGB_COUNT_MAX + 1) == Outcome.OK
+    assert entries(resident) == set()
+
+
+def test_an_asid_that_was_not_asked_for(resident: Mmu) -> None:
+    assert resident.invlpgb(INVLPGB_GLOBAL, 0, 7) == Outcome.OK
+    assert entries(resident) == set()
+
+
+def test_an_address_that_is_not_canonical(resident: Mmu) -> None:
+    """Nothing can be cached for it; of several pages the others go."""
+    resident.invlpgb(1 << 47 | INVLPGB_VA)
+    assert entries(resident) == ALL
+    assert caches(resident) == {1, 2}
+    assert resident.take_soft_flush() == (False, [])
+
+
+@pytest.mark.parametrize(("rax", "named"), [(0, []), (INVLPGB_GLOBAL, [GLOBAL])])
+def test_a_global_page_under_another_pcid(resident: Mmu, rax: int, named: list[int]) -> None:
+    """Consumers hold what is of the current PCID, and what is of every one."""
+    resident.invlpgb(GLOBAL | INVLPGB_VA | INVLPGB_PCID | rax, 0, 1 << 16)
+    assert resident.take_soft_flush() == (False, named)
 
 
 def test_without_the_feature(resident: Mmu) -> None:

@@ -146,6 +146,13 @@ def test_the_address_matters_to_type_0_only(
         assert mmu.invpcid(kind, 1, va) == Outcome.OK
 
 
+@pytest.mark.parametrize(("kind", "pcid"), [(0, 0), (1, 0), (2, 1), (3, 1)])
+def test_without_pcide(resident: Resident, mmu: Mmu, kind: int, pcid: int) -> None:
+    """PCID 0 is always there; types 2 and 3 have no use for theirs."""
+    mmu.c.cr4 &= ~CR4_PCIDE
+    assert mmu.invpcid(kind, pcid, VA) == Outcome.OK
+
+
 def test_without_the_feature(resident: Resident, mmu: Mmu) -> None:
     mmu.c.features &= ~Feature.INVPCID
     assert mmu.invpcid(2) == Outcome.INVALID_OPCODE

@@ -30,6 +30,21 @@ def test_the_eight_of_reset(tables: Tables, mmu: Mmu, level: int, exact: bool) -
             assert mmu.translate(VA, Access.READ).memory_type == expected
 
 
+@pytest.mark.parametrize("level", [1, 2, 3])
+@pytest.mark.parametrize("exact", [False, True])
+def test_each_index(tables: Tables, mmu: Mmu, level: int, exact: bool) -> None:
+    """With a PAT none of whose entries is that of the index with another bit 2, 1 or 0."""
+    mmu.exact = exact
+    types = [MemoryType[name] for name in ("WB", "WT", "UC_MINUS", "UC", "WC", "WP", "WB", "WT")]
+    assert mmu.write_pat(sum(code << 8 * index for index, code in enumerate(types))) == Outcome.OK
+    pat = X86_PAT if level == 1 else X86_PAT_LARGE
+    for index, (high, pcd, pwt) in enumerate(itertools.product((0, pat), (0, X86_PCD), (0, X86_PWT))):
+        tables.map(VA, flags=USER | high | pcd | pwt, level=level)
+        mmu.flush_all()
+        answers = [ask(VA, Access.READ) for ask in (mmu.refill, mmu.translate, mmu.translate, mmu.refill)]
+        assert [answer.memory_type for answer in answers] == [types[index]] * 4
+
+
 def test_wrmsr_changes_what_an_index_means(tables: Tables, mmu: Mmu) -> None:
     """Also for translations that are cached: they keep the index."""
     tables.map(VA, flags=USER | X86_PWT)

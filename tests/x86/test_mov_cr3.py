@@ -97,3 +97,11 @@ def test_a_reused_pcid_with_bit_63_answers_from_the_old_tables(two: Tables, mmu:
     other.load(2, keep=True)
     assert mmu.translate(VA, Access.READ).pa == old
     assert mmu.walk(VA).pa == new
+
+
+@pytest.mark.parametrize("bit", range(12))
+def test_a_pcid_has_12_bits(tables: Tables, mmu: Mmu, bit: int) -> None:
+    tables.map(VA)
+    tables.load(1 << bit)
+    mmu.translate(VA, Access.READ)
+    assert {entry.pcid for entry in mmu.entries()} == {1 << bit}

@@ -97,14 +97,38 @@ def test_rights_so_far_are_kept(tables: Tables, mmu: Mmu) -> None:
     assert mmu.translate(VA + 8192, Access.FETCH).result == Outcome.PAGE_FAULT
 
 
+def test_rights_pass_from_one_entry_to_the_next(tables: Tables, mmu: Mmu) -> None:
+    """A directory's entry that is made by a walk from a PDPTE's knows what that one, and those above, forbid."""
+    next_table = VA ^ (1 << 21)
+    for va in (VA, next_table, next_table + 4096):
+        tables.map(va)
+    tables.change(VA, 4, set=X86_XD)
+    tables.change(VA, 3, clear=X86_RW)
+    mmu.translate(VA, Access.READ)
+    assert loads(mmu, next_table) == 2
+    made = {entry.va: entry for entry in mmu.paging_structure_caches() if entry.level == 2}
+    entry = made[next_table & -(1 << 21)]
+    assert (entry.writable, entry.user, entry.xd) == (False, True, True)
+    assert mmu.translate(next_table + 4096, Access.READ).perms == 1
+
+
 def test_entries_are_tagged_with_the_pcid_and_never_global(tables: Tables, mmu: Mmu) -> None:
     tables.map(VA, flags=USER | 1 << 8)
     tables.load(pcid=1)
     mmu.translate(VA, Access.READ)
     assert {(e.pcid, e.is_global) for e in mmu.paging_structure_caches()} == {(1, False)}
     tables.map(VA + 4096)
+    tables.map(VA + 8192)
+    assert loads(mmu, VA + 8192) == 1
     tables.load(pcid=2)
     assert loads(mmu, VA + 4096) == 4
+
+
+def test_a_walk_from_the_top_enters_none_twice(tables: Tables, mmu: Mmu) -> None:
+    """A write that lacks D walks from CR3, past entries that are there already."""
+    tables.map(VA)
+    assert (loads(mmu, VA), loads(mmu, VA, Access.WRITE)) == (4, 4)
+    assert sorted(entry.level for entry in mmu.paging_structure_caches()) == [2, 3, 4]
 
 
 def test_a_stale_entry_leads_to_the_old_table(tables: Tables, mmu: Mmu) -> None:
@@ -135,9 +159,20 @@ def test_on_amd_a_fault_behind_a_stale_entry_is_checked_from_the_top(tables: Tab
     """No fault, and the stale entries are gone."""
     mmu.c.vendor = Vendor.AMD
     new = stale_table(tables, mmu)
+    assert mmu.refill(VA + 4096, Access.READ).pa == new
     assert loads(mmu, VA + 4096) == 1 + 4
     assert mmu.resident(VA + 4096).pa == new  # type: ignore[union-attr]
     assert mmu.counters()["page_faults_hw"] == 0
+
+
+def test_on_amd_what_led_nowhere_is_dropped(tables: Tables, mmu: Mmu) -> None:
+    """Also where the second walk has no entry to put in its place: the table is a large page now."""
+    mmu.c.vendor = Vendor.AMD
+    tables.map(VA)
+    mmu.translate(VA, Access.READ)
+    tables.map(VA, 0, level=2)
+    assert mmu.translate(VA + 4096, Access.READ).level == 2
+    assert sorted(entry.level for entry in mmu.paging_structure_caches()) == [3, 4]
 
 
 def test_on_intel_a_fault_behind_a_stale_entry_happens_once(tables: Tables, mmu: Mmu) -> None:
@@ -147,6 +182,20 @@ def test_on_intel_a_fault_behind_a_stale_entry_happens_once(tables: Tables, mmu:
     assert mmu.translate(VA + 4096, Access.READ).result == Outcome.PAGE_FAULT
     assert mmu.translate(VA + 4096, Access.READ).pa == new
     assert mmu.counters()["page_faults_hw"] == 1
+
+
+@pytest.mark.parametrize("vendor", Vendor)
+def test_a_table_outside_ram_behind_a_stale_entry(tables: Tables, mmu: Mmu, vendor: Vendor) -> None:
+    """x86 does not say what happens there; so no vendor's rule makes it so, if the tables in memory lead elsewhere."""
+    mmu.c.vendor = vendor
+    tables.map(VA)
+    mmu.translate(VA, Access.READ)
+    drop(mmu, tables, 2)
+    tables.put(VA, 2, 1 << 38 | USER)
+    tables.put(VA, 3, 0)
+    new = tables.map(VA)
+    assert mmu.refill(VA, Access.READ).pa == new
+    assert mmu.translate(VA, Access.READ).pa == new
 
 
 @pytest.mark.parametrize(("vendor", "faults"), [(Vendor.AMD, 0), (Vendor.INTEL, 1)])
@@ -179,3 +228,14 @@ def test_they_are_few(tables: Tables, mmu: Mmu) -> None:
         mmu.translate(va, Access.FETCH)
     reached = {entry.va for entry in mmu.paging_structure_caches() if entry.level == 2}
     assert reached == {va & -(1 << 21) for va in pages[1:]}
+
+
+@pytest.mark.mmu(geometry="tiny")
+def test_a_use_makes_young(tables: Tables, mmu: Mmu) -> None:
+    """A walk that begins at an entry uses it: of two, the other one goes."""
+    first, second, third = (VA + (i << 21) for i in range(3))
+    for va in (first, second, first + 4096, third):
+        tables.map(va)
+        mmu.translate(va, Access.FETCH)
+    reached = {entry.va for entry in mmu.paging_structure_caches() if entry.level == 2}
+    assert reached == {va & -(1 << 21) for va in (first, third)}

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from mmu.memory import Memory
 from mmu.x86 import Access, Mmu
 from mmu.x86.entries import X86_G
-from mmu.x86.registers import CR4_PCIDE
+from mmu.x86.registers import CR4_PCIDE, CR4_TSD
 from tests.x86.arrays import array, geometry
 from tests.x86.tables import USER, VA, Tables
 
@@ -97,6 +97,17 @@ def test_without_pcide_all_is_pcid_0(tables: Tables, mmu: Mmu) -> None:
     tables.load(0x18)
     assert mmu.translate(VA, Access.READ).ok
     assert live(mmu) == {0}
+
+
+@pytest.mark.mmu(geometry=NONE)
+@pytest.mark.parametrize(("bit", "kept"), [(CR4_PCIDE, False), (CR4_TSD, True)])
+def test_setting_pcide_loads_a_pcid(tables: Tables, mmu: Mmu, bit: int, kept: bool) -> None:
+    """As MOV to CR3 does; other bits of CR4 load none."""
+    mmu.write_cr4(mmu.c.cr4 & ~CR4_PCIDE)
+    tables.map(VA)
+    assert mmu.translate(VA, Access.READ).ok
+    mmu.write_cr4(mmu.c.cr4 ^ bit)
+    assert {entry.array for entry in mmu.entries()} == {"L2"} | ({"L1"} if kept else set())
 
 
 @pytest.mark.mmu(geometry=geometry(array("L2", "l2_dtlb", 16, 16, "4K PDE", pcids=1)))

@@ -118,3 +118,13 @@ def test_large_leaves_have_keys_and_tables_have_none(tables: Tables, mmu: Mmu, l
     tables.put(VA, level, tables.get(VA, level) & ~(15 << X86_PK_SHIFT))
     tables.change(VA, 4, set=KEY << X86_PK_SHIFT)
     assert mmu.walk(VA).ok
+
+
+@pytest.mark.parametrize("rights", [0, WD, AD])
+def test_what_an_answer_grants(tables: Tables, mmu: Mmu, rights: int) -> None:
+    """Whether it comes of a walk, of an entry, or is foretold."""
+    set_up(tables, mmu, USER | X86_D, rights)
+    expected = {0: 7, WD: 5, AD: 4}[rights]
+    assert mmu.refill(VA, Access.FETCH).perms == expected
+    assert [mmu.translate(VA, Access.FETCH).perms for _ in range(2)] == [expected] * 2
+    assert mmu.refill(VA, Access.FETCH).perms == expected

@@ -104,6 +104,28 @@ def test_a_clean_entry_does_not_serve_a_write(tables: Tables, mmu: Mmu) -> None:
     assert mmu.translate(VA, Access.WRITE).pa == new
 
 
+def test_a_clean_entry_and_a_stale_table(tables: Tables, mmu: Mmu) -> None:
+    """That walk begins at CR3, not at the paging-structure cache entry of the old table."""
+    tables.map(VA)
+    mmu.translate(VA, Access.READ)
+    tables.put(VA, 2, 0)
+    new = tables.map(VA)
+    assert mmu.refill(VA, Access.WRITE).pa == new
+    assert mmu.translate(VA, Access.WRITE).pa == new
+
+
+def test_what_comes_through_an_old_cache_entry_does_not_last(tables: Tables, mmu: Mmu) -> None:
+    """A fetch would find the same page now; but nobody will say so when it no longer does."""
+    tables.map(VA)
+    tables.map(VA + 4096)
+    mmu.translate(VA, Access.READ)
+    assert mmu.refill(VA + 4096, Access.READ).perms == RX
+    mmu.tables_changed()
+    assert mmu.refill(VA + 4096, Access.READ).perms == R
+    mmu.flush_all()
+    assert mmu.refill(VA + 4096, Access.READ).perms == RX
+
+
 def test_the_other_side_may_hold_another_page(tables: Tables, mmu: Mmu) -> None:
     """No X for the old data page when a fetch would find the new one, and the other way round."""
     old = tables.map(VA, flags=USER | X86_D)

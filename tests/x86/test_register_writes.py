@@ -138,6 +138,20 @@ class TestCr4:
         refused(busy, "cr4", busy.c.cr4 & ~CR4_PAE)
         refused(busy, "cr4", busy.c.cr4 | CR4_LA57)
 
+    @pytest.mark.parametrize("bit", [*range(5), 6, 8, 9, 10, 11, 13, 14, 16, 18])
+    def test_bits_that_do_not_concern_paging(self, mmu: Mmu, bit: int) -> None:
+        """VME, PVI, TSD, DE, PSE, MCE, PCE, OSFXSR, OSXMMEXCPT, UMIP, VMXE, SMXE, FSGSBASE, OSXSAVE."""
+        value = mmu.c.cr4 ^ 1 << bit
+        assert mmu.write_cr4(value) == Outcome.OK
+        assert mmu.c.cr4 == value
+
+    def test_la57_needs_the_feature(self, mmu: Mmu) -> None:
+        off(mmu)
+        mmu.c.features &= ~Feature.LA57
+        refused(mmu, "cr4", mmu.c.cr4 | CR4_LA57)
+        mmu.c.features |= Feature.LA57
+        assert mmu.write_cr4(mmu.c.cr4 | CR4_LA57) == Outcome.OK
+
     def test_pcide_needs_pcid_0(self, tables: Tables, mmu: Mmu) -> None:
         mmu.write_cr4(mmu.c.cr4 & ~CR4_PCIDE)
         assert mmu.write_cr3(tables.root | 0x18) == Outcome.OK  # PCD and PWT, of which PCIDE makes a PCID
@@ -187,6 +201,21 @@ class TestKeys:
         assert busy.write_cr4(busy.c.cr4 | CR4_PKE) == Outcome.OK
         refused(busy, "pkru", 1 << 32)
         assert busy.write_pkru(0xFFFF_FFFF) == Outcome.OK
+
+
+@pytest.mark.parametrize(
+    ("register", "bit"), [("cr0", CR0_WP), ("cr4", CR4_SMAP), ("efer", EFER_NXE), ("pkru", 1), ("pkrs", 1)]
+)
+def test_consumers_hear_of_a_change(busy: Mmu, register: str, bit: int) -> None:
+    """What they learned may no longer hold (SDM 4.6); writing what was there already is no news."""
+    assert busy.write_cr4(busy.c.cr4 | CR4_PKE) == Outcome.OK
+    write = getattr(busy, f"write_{register}")
+    value = getattr(busy.c, register) ^ bit
+    busy.take_soft_flush()
+    for expected in (True, False):
+        assert write(value) == Outcome.OK
+        assert getattr(busy.c, register) == value
+        assert busy.take_soft_flush() == (expected, [])
 
 
 def off(mmu: Mmu) -> None:

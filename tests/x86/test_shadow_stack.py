@@ -62,11 +62,13 @@ def test_ordinary_loads_may_ordinary_stores_may_not(tables: Tables, mmu: Mmu) ->
     assert (answer.result, answer.error_code) == (Outcome.PAGE_FAULT, PF_P | PF_WR | PF_US)
 
 
-def test_without_cet_there_are_none(tables: Tables, mmu: Mmu) -> None:
-    tables.map(VA, flags=USER_STACK)
+@pytest.mark.parametrize(("leaf", "user"), [(USER_STACK, True), (SUPERVISOR_STACK, False)])
+def test_without_cet_there_are_none(tables: Tables, mmu: Mmu, leaf: int, user: bool) -> None:
+    tables.map(VA, flags=leaf)
+    assert mmu.refill(VA, Access.READ, user=user).perms & 0x18 == 0x18
     mmu.c.cr4 &= ~CR4_CET
-    assert not mmu.walk(VA, Access.SHSTK_READ).ok
-    assert mmu.refill(VA, Access.READ).perms & 0x18 == 0
+    assert not mmu.walk(VA, Access.SHSTK_READ, user=user).ok
+    assert mmu.refill(VA, Access.READ, user=user).perms & 0x18 == 0
 
 
 def test_ss_is_told_of_absent_pages_too(tables: Tables, mmu: Mmu) -> None:

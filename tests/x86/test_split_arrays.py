@@ -9,6 +9,9 @@ from contextlib import AbstractContextManager
 import pytest
 
 from mmu.x86 import Access, Mmu
+from mmu.x86.entries import X86_D, X86_P, X86_US
+from mmu.x86.invalidate import INVLPGB_FINAL_ONLY, INVLPGB_VA
+from mmu.x86.registers import CR4_CET, Feature
 from mmu.x86.tlb import (
     TLB_DTLB_LOAD,
     TLB_DTLB_STORE,
@@ -38,18 +41,20 @@ def where(mmu: Mmu, va: int = VA) -> set[str]:
 
 
 def test_kinds_by_access() -> None:
-    """A shadow-stack read is a load, a shadow-stack write a store."""
-    assert [first_level(access) for access in range(5)] == [
+    """A shadow-stack read is a load, a shadow-stack write a store; a read-modify-write begins with its load."""
+    assert [first_level(access) for access in Access] == [
         TLB_DTLB_LOAD,
         TLB_DTLB_STORE,
         TLB_ITLB,
         TLB_DTLB_LOAD,
         TLB_DTLB_STORE,
+        TLB_DTLB_LOAD,
     ]
-    assert [second_level(access) for access in range(5)] == [
+    assert [second_level(access) for access in Access] == [
         TLB_L2_DTLB,
         TLB_L2_DTLB,
         TLB_L2_ITLB,
+        TLB_L2_DTLB,
         TLB_L2_DTLB,
         TLB_L2_DTLB,
     ]
@@ -61,12 +66,39 @@ def test_kinds_by_access() -> None:
         (Access.READ, {"loads", "L2 data"}),
         (Access.WRITE, {"stores", "L2 data"}),
         (Access.FETCH, {"fetches", "L2 code"}),
+        (Access.RMW, {"loads", "L2 data"}),
     ],
 )
 def test_where_an_access_enters(tables: Tables, mmu: Mmu, access: Access, arrays: set[str]) -> None:
     tables.map(VA)
     mmu.translate(VA, access)
     assert where(mmu) == arrays
+
+
+@pytest.mark.parametrize(
+    ("access", "arrays"),
+    [(Access.SHSTK_READ, {"loads", "L2 data"}), (Access.SHSTK_WRITE, {"stores", "L2 data"})],
+)
+def test_where_a_shadow_stack_access_enters(
+    tables: Tables, mmu: Mmu, access: Access, arrays: set[str]
+) -> None:
+    mmu.c.cr4 |= CR4_CET
+    tables.map(VA, flags=X86_P | X86_US | X86_D)
+    assert mmu.translate(VA, access).ok
+    assert where(mmu) == arrays
+
+
+@pytest.mark.parametrize(
+    ("access", "loads", "stores"),
+    [(Access.READ, 1, 0), (Access.WRITE, 0, 1), (Access.RMW, 1, 0)],
+)
+def test_what_an_access_counts_as(
+    tables: Tables, mmu: Mmu, counted: Counted, access: Access, loads: int, stores: int
+) -> None:
+    tables.map(VA)
+    mmu.translate(VA, access)
+    with counted({"dTLB-loads": 1} if loads else {"dTLB-stores": stores}):
+        mmu.translate(VA, access)
 
 
 def test_a_store_misses_what_a_load_entered(tables: Tables, mmu: Mmu, counted: Counted) -> None:
@@ -151,6 +183,18 @@ def test_a_pde_and_a_page_of_one_address(tables: Tables, mmu: Mmu, level: int) -
     assert [(entry.level, entry.pa) for entry in mmu.entries()] == [(2, 0)]
     assert mmu.paging_structure_caches() == []
     assert mmu.translate(base + 8192, Access.READ).level == 2
+
+
+@pytest.mark.mmu(geometry=geometry(array("L2", "stlb", 4, 4, "4K 2M PDE")))
+def test_a_pde_is_not_dropped_as_a_page(tables: Tables, mmu: Mmu) -> None:
+    """What drops an address's translations and leaves the upper levels must tell the two apart."""
+    mmu.c.features |= Feature.INVLPGB
+    base = VA & -(1 << 21)
+    tables.map(base)
+    mmu.translate(base, Access.READ)
+    mmu.invlpgb(base | INVLPGB_VA | INVLPGB_FINAL_ONLY)
+    assert mmu.entries() == []
+    assert [entry.va for entry in mmu.paging_structure_caches()] == [base]
 
 
 @pytest.mark.mmu(geometry=geometry(array("L2", "l2_dtlb", 2, 2, "4K PDE")))

@@ -135,13 +135,17 @@ def test_what_comes_through_an_old_cache_entry_is_as_old(tables: Tables, mmu: Mm
     """A translation made after the change, but through a paging-structure cache entry made before, can be stale."""
     tables.map(VA)
     tables.map(VA + 4096)
+    tables.map(VA ^ 1 << 21)
+    before = mmu.c.table_gen
     mmu.translate(VA, Access.READ)
     mmu.tables_changed()
     mmu.translate(VA + 4096, Access.READ)
     entry = mmu.resident(VA + 4096)
-    assert entry is not None and entry.table_gen == 0
+    assert entry is not None and entry.table_gen == before
+    mmu.translate(VA ^ 1 << 21, Access.READ)
+    assert {entry.table_gen for entry in mmu.paging_structure_caches()} == {before}
     mmu.flush_all()
     mmu.translate(VA + 4096, Access.READ)
     entry = mmu.resident(VA + 4096)
-    assert entry is not None and entry.table_gen == 1
+    assert entry is not None and entry.table_gen == before + 1
     assert tables.get(VA, 1) & USER

@@ -3,11 +3,16 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
+
+import pytest
 
 from mmu.events import Event
 from mmu.x86 import Access, Mmu
-from tests.x86.tables import VA, Tables
+from mmu.x86.entries import X86_D, X86_G, X86_P, X86_PK_SHIFT, X86_PWT, X86_RW, X86_US, X86_XD
+from mmu.x86.registers import CR4_SMAP
+from tests.x86.tables import SUPERVISOR, USER, VA, Tables
 
 STEP = 2 << 12
 """Pages this far apart share a set of the first level of ``tiny``, which has two ways."""
@@ -81,6 +86,107 @@ def test_a_stale_entry_is_to_be_forgotten(tables: Tables, mmu: Mmu) -> None:
     tables.map(VA + 2 * STEP)
     mmu.translate(VA + 2 * STEP, Access.READ)
     assert mmu.take_soft_flush() == (False, [vas[0]])
+
+
+def evicted_after(tables: Tables, mmu: Mmu, change: Callable[[], None]) -> tuple[bool, list[int]]:
+    """What is to be forgotten when two more pages push VA's entry, older than the change, out of its set."""
+    mmu.translate(VA, Access.READ)
+    change()
+    mmu.tables_changed()
+    mmu.take_soft_flush()
+    for i in (1, 2):
+        tables.map(VA + i * STEP)
+        mmu.translate(VA + i * STEP, Access.READ)
+    assert VA not in in_array(mmu, "DTLB")
+    return mmu.take_soft_flush()
+
+
+@pytest.mark.parametrize(
+    ("level", "set", "clear"),
+    [
+        (1, 0, X86_P),
+        (1, 0, X86_RW),
+        (1, 0, X86_US),
+        (2, 0, X86_RW),
+        (2, X86_XD, 0),
+        (1, X86_XD, 0),
+        (1, 0, X86_D),
+        (1, 1 << X86_PK_SHIFT, 0),
+        (1, 1 << 20, 0),
+    ],
+)
+def test_each_change_that_makes_stale(tables: Tables, mmu: Mmu, level: int, set: int, clear: int) -> None:
+    tables.map(VA, 0, USER | X86_D)
+    change = functools.partial(tables.change, VA, level, set=set, clear=clear)
+    assert evicted_after(tables, mmu, change) == (False, [VA])
+
+
+@pytest.mark.parametrize("set", [X86_PWT, 0xE00])
+def test_a_change_that_does_not(tables: Tables, mmu: Mmu, set: int) -> None:
+    """Bits that are software's, or that a soft TLB has no use for."""
+    tables.map(VA)
+    assert evicted_after(tables, mmu, lambda: tables.change(VA, 1, set=set)) == (False, [])
+
+
+def test_d_set_makes_nothing_stale(tables: Tables, mmu: Mmu) -> None:
+    tables.map(VA)
+    assert evicted_after(tables, mmu, lambda: tables.change(VA, 1, set=X86_D)) == (False, [])
+
+
+def test_no_longer_a_shadow_stack(tables: Tables, mmu: Mmu) -> None:
+    """Which it was for the R/W of the levels above, and for no other reason."""
+    tables.map(VA, flags=X86_P | X86_US | X86_D)
+    assert evicted_after(tables, mmu, lambda: tables.change(VA, 2, clear=X86_RW)) == (False, [VA])
+
+
+def test_a_table_for_a_large_page(tables: Tables, mmu: Mmu) -> None:
+    """The same frames with the same rights, but one by one: what holds for one page does not for its neighbours."""
+    base = VA & -(2 << 20)
+    tables.map(base, 0, level=2)
+    mmu.translate(base, Access.READ)
+    tables.put(base, 2, 0)
+    tables.map(base, 0)
+    mmu.tables_changed()
+    mmu.take_soft_flush()
+    for i in (1, 2):
+        tables.map(base + i * (2 << 21), level=2)
+        mmu.translate(base + i * (2 << 21), Access.READ)
+    assert mmu.take_soft_flush() == (True, [])
+
+
+@pytest.mark.parametrize("flags", [USER, SUPERVISOR])
+def test_smap_makes_nothing_stale(tables: Tables, mmu: Mmu, flags: int) -> None:
+    """An entry is compared as its own page's owner sees it."""
+    tables.map(VA, flags=flags)
+    mmu.write_cr4(mmu.c.cr4 | CR4_SMAP)
+    assert mmu.translate(VA, Access.READ, user=flags == USER).ok
+    mmu.tables_changed()
+    mmu.take_soft_flush()
+    for i in (1, 2):
+        tables.map(VA + i * STEP)
+        mmu.translate(VA + i * STEP, Access.READ)
+    assert mmu.take_soft_flush() == (False, [])
+
+
+@pytest.mark.parametrize(("flags", "forgotten"), [(USER, []), (USER | X86_G, [VA])])
+def test_another_pcids_entry(tables: Tables, mmu: Mmu, flags: int, forgotten: list[int]) -> None:
+    """No soft TLB has one, unless it is global: it is every PCID's."""
+    tables.map(VA, 0, flags)
+
+    def change() -> None:
+        tables.map(VA, 1 << 20, flags)
+        tables.load(2, keep=True)
+
+    assert evicted_after(tables, mmu, change) == (False, forgotten)
+
+
+def test_a_change_that_is_not_announced(tables: Tables, mmu: Mmu) -> None:
+    """Who changes tables without a word has no consumer that could have learned from them."""
+    fill(tables, mmu, 2)
+    tables.map(VA)
+    mmu.take_soft_flush()
+    fill(tables, mmu, 4)
+    assert mmu.take_soft_flush() == (False, [])
 
 
 def test_a_stale_large_page_means_everything(tables: Tables, mmu: Mmu) -> None:

@@ -117,6 +117,17 @@ def test_a_lookup_tells_its_array(tables: Tables, mmu: Mmu, recorded: Callable[[
     assert told == [("tlb_hit", "DTLB"), ("tlb_hit", "STLB"), ("tlb_fill", "ITLB")]
 
 
+@pytest.mark.parametrize("access", [Access.READ, Access.WRITE, Access.FETCH])
+def test_a_miss_is_told(
+    tables: Tables, mmu: Mmu, recorded: Callable[[], list[Event]], access: Access
+) -> None:
+    tables.map(VA)
+    recorded()
+    mmu.translate(VA + 9, access)
+    told = [event.fields for event in recorded() if event.name == "tlb_miss"]
+    assert told == [{"address": VA + 9, "access": access}]
+
+
 def test_fast_has_no_tlb(tables: Tables, mmu: Mmu, counted: Counted) -> None:
     mmu.exact = False
     tables.map(VA)

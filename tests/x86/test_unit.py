@@ -59,3 +59,14 @@ def test_enumerations_are_those_of_c() -> None:
     assert [*WalkMode] == [lib.WALK_PROBE, lib.WALK_QUIET, lib.WALK_HARDWARE]
     architectural = lib.XLATE_OK, lib.XLATE_UD, lib.XLATE_GP, lib.XLATE_PF
     assert [*Outcome] == [*architectural, lib.XLATE_BAD_TABLE, lib.XLATE_LEGACY]
+
+
+@pytest.mark.parametrize("ask", ["walk", "translate", "refill"])
+def test_no_such_access(memory: Memory, ask: str) -> None:
+    """C would look them up in its tables."""
+    mmu = Mmu(memory)
+    for access in (-1, 6, 99):
+        with pytest.raises(MmuError, match=f"no access {access}: known are 0 to 5"):
+            getattr(mmu, ask)(0, access)
+    with pytest.raises(MmuError, match="no privilege 3"):
+        getattr(mmu, ask)(0, Access.READ, user=3)

@@ -120,7 +120,10 @@ def test_without_paging_the_address_is_physical(tables: Tables, mmu: Mmu) -> Non
     supervisor = mmu.refill(VA, Access.FETCH, user=False)  # to whom CR4.SMEP and SMAP mean nothing now
     for answer in (mmu.translate(VA, Access.WRITE), mmu.refill(VA, Access.FETCH), supervisor):
         assert (answer.pa, answer.perms, answer.result) == (VA, 0x1F, Outcome.OK)
-    assert mmu.walk(VA).pa == VA
+    for mode in WalkMode:
+        walk = mmu.walk(VA, Access.WRITE, mode=mode)
+        assert (walk.pa, walk.rights, walk.xd, walk.dirty) == (VA, X86_RW | X86_US, False, True)
+        assert (walk.level, walk.top_level, walk.entry) == (0, 0, [0] * 6)
     assert mmu.entries() == []
 
 

@@ -6,23 +6,24 @@ and entries are drawn from few values, so that they meet: in sets of the ``tiny`
 refer to themselves or lie outside RAM. With five levels two PML5 tables stand above. ``TORTURE`` has small arrays
 of every kind, policy and index, with limits on PCIDs and pages smashed to fragments. Before each access the
 soft-flush list is taken, as its consumer would.
+
+An operation is a tuple: its name and its arguments. ``scripts`` are lists of them.
 """
 
 from __future__ import annotations
 
-import functools
+from collections.abc import Iterable
 from typing import Any
 
-from hypothesis import strategies as st
-
-from mmu._native import ffi
-from mmu.events import EventRing
+from mmu._native import ffi, lib
+from mmu.events import EVENTS, EventRing
 from mmu.memory import Memory
 from mmu.x86 import Geometry, Mmu
-from mmu.x86.entries import X86_A, X86_D, X86_G, X86_P, X86_PS, X86_RW, X86_US, X86_XD, entry_offset
+from mmu.x86.entries import X86_A, X86_D, X86_G, X86_P, X86_PS, X86_RW, X86_US, X86_XD
 from mmu.x86.registers import (
     CR0_PG,
     CR0_WP,
+    CR3_NOFLUSH,
     CR4_CET,
     CR4_LA57,
     CR4_PAE,
@@ -37,7 +38,6 @@ from mmu.x86.registers import (
     EFER_NXE,
     EFER_TCE,
     RESET_CR0,
-    RESET_CR4,
     RESET_EFER,
     RESET_PAT,
     RFLAGS_AC,
@@ -45,9 +45,10 @@ from mmu.x86.registers import (
     Vendor,
 )
 from tests.x86.arrays import array, geometry
+from tests.x86.choices import Choice, build, integer, pick, sequence, several, weighted
 
 FRAMES = 64
-PML5S, ROOTS, PDPTS, PDS, PTS, DATA = (14, 15), (1, 2), (3, 4), (5, 6), (7, 8), (9, 10, 11, 12, 13)
+ROOTS, PDPTS, PDS, PTS, PML5S, DATA = (1, 2), (3, 4), (5, 6), (7, 8), (9, 10), (11, 12, 13, 14, 15)
 OUTSIDE = FRAMES + 7
 INDEXES = {5: (0, 1, 511), 4: (0, 255, 256), 3: (0, 1), 2: (0, 1, 2), 1: (0, 1, 2, 3, 4, 5)}
 BASES = (0, 1 << 30)
@@ -75,9 +76,17 @@ TORTURE = geometry(
 
 Op = tuple[Any, ...]
 
+_RING = 1 << 12
+_PARTS = ("the unit before its ring", "the unit after its ring", "RAM", "struct page", "events")
+_TABLES = {5: PML5S, 4: ROOTS, 3: PDPTS, 2: PDS, 1: PTS}
+
 
 class Mismatch(AssertionError):
-    """The engines differ."""
+    """The engines differ; ``number`` is that of the operation after which they were seen to, if it was one."""
+
+    def __init__(self, message: str, number: int | None = None) -> None:
+        super().__init__(message)
+        self.number = number
 
 
 def _va(indexes: tuple[int, ...], offset: int) -> int:
@@ -89,101 +98,81 @@ def _va(indexes: tuple[int, ...], offset: int) -> int:
     return va | ((1 << unused) - 1 << 64 - unused if va >> 63 - unused & 1 else 0)
 
 
-def _weighted(*choices: tuple[int, st.SearchStrategy[Any]]) -> st.SearchStrategy[Any]:
-    """One of several strategies, by weight; one_of() would give each of its innermost parts the same."""
-    tickets = [strategy for weight, strategy in choices for _ in range(weight)]
-    return st.integers(0, len(tickets) - 1).flatmap(lambda n: tickets[n])
+def _addresses(*indexes: tuple[int, ...], offsets: tuple[int, ...] = (0,)) -> Choice:
+    """Addresses of these indexes, topmost level first."""
+    return build(_va, build(lambda *chosen: chosen, *(pick(*some) for some in indexes)), pick(*offsets))
 
 
-near = st.builds(
-    _va,
-    st.tuples(
-        st.sampled_from((0, 0, 256)), st.just(0), st.sampled_from((0, 0, 1)), st.sampled_from(INDEXES[1])
-    ),
-    st.sampled_from((0, 8, 0xFFF)),
-)
-far = st.builds(_va, st.tuples(*(st.sampled_from(INDEXES[level]) for level in (4, 3, 2, 1))), st.just(0))
-wide = st.builds(_va, st.tuples(*(st.sampled_from(INDEXES[level]) for level in (5, 4, 3, 2, 1))), st.just(0))
-illegal = st.sampled_from((1 << 47, 0xFFFF_7FFF_FFFF_F000, 1 << 56, 1 << 63))
-vas = _weighted((15, near), (4, far), (2, wide), (1, illegal))
-accesses = st.sampled_from((0, 0, 0, 1, 1, 1, 2, 2, 3, 4))
-users = st.sampled_from((1, 1, 1, 1, 1, 0, 0, 2))
-flags = st.lists(
-    st.sampled_from(
+def _op(name: str, *args: Any) -> Choice:
+    """An operation of that name; each argument is a Choice, or a tuple to choose from."""
+    parts = (arg if isinstance(arg, Choice) else pick(*arg) for arg in args)
+    return build(lambda *chosen: (name, *chosen), *parts)
+
+
+def _toggled(start: int, bits: Iterable[int]) -> int:
+    for bit in bits:
+        start ^= bit
+    return start
+
+
+near = _addresses((0, 0, 256), (0,), (0, 0, 1), INDEXES[1], offsets=(0, 8, 0xFFF))
+far = _addresses(*(INDEXES[level] for level in (4, 3, 2, 1)))
+wide = _addresses(*(INDEXES[level] for level in (5, 4, 3, 2, 1)))
+illegal = pick(1 << 47, 0xFFFF_7FFF_FFFF_F000, 1 << 56, 1 << 63)
+vas = weighted((15, near), (4, far), (2, wide), (1, illegal))
+accesses = pick(0, 0, 0, 1, 1, 1, 2, 2, 3, 4)
+users = pick(1, 1, 1, 1, 1, 0, 0, 2)
+flags = build(
+    lambda bits: _toggled(TABLE, bits),
+    several(
         (X86_P, X86_RW, X86_RW, X86_US, X86_US, X86_A, X86_D, X86_PS, X86_G, X86_G, X86_XD, X86_XD)
-        + (1 << 3, 1 << 4, 1 << 12, 1 << 20, 1 << 36, 1 << 51, 1 << 59, 1 << 59, *[X86_RW | X86_D] * 4)
+        + (1 << 3, 1 << 4, 1 << 12, 1 << 20, 1 << 36, 1 << 51, 1 << 59, 1 << 59, *[X86_RW | X86_D] * 4),
+        most=2,
     ),
-    max_size=2,
-    unique=True,
-).map(lambda bits: TABLE ^ functools.reduce(int.__or__, bits, 0))
+)
 cr4_bits = (
     *(CR4_PAE, CR4_PCIDE, CR4_PGE, CR4_PSE, CR4_SMEP, CR4_SMAP, CR4_LA57),
     *(CR4_PKE, CR4_PKE, CR4_PKS, CR4_CET, CR4_CET),
 )
-cr4s = st.lists(st.sampled_from(cr4_bits), max_size=3).map(lambda bits: RESET_CR4 ^ sum(set(bits)))
-keys = st.sampled_from((0, 0b0100, 0b1000, 0b0001, 0b0010, 1 << 32))
-pats = st.sampled_from((RESET_PAT, 0x0606_0606_0606_0606, 0x0105_0007_0406_0001, 2, 1 << 63))
-efers = st.sampled_from(
-    (RESET_EFER, RESET_EFER, RESET_EFER ^ EFER_NXE, RESET_EFER | EFER_TCE, RESET_EFER ^ EFER_LME)
-)
-
-
-def _edit(level: int, which: int, index: int, frame: int, bits: int, announce: bool) -> Op:
-    return ("edit", level, which, index, frame, bits, announce)
-
+cr4s = build(lambda bits: _toggled(0, bits), several(cr4_bits, most=3))
+keys = pick(0, 0b0100, 0b1000, 0b0001, 0b0010, 1 << 32)
+pats = pick(RESET_PAT, 0x0606_0606_0606_0606, 0x0105_0007_0406_0001, 2, 1 << 63)
+efers = pick(RESET_EFER, RESET_EFER, RESET_EFER ^ EFER_NXE, RESET_EFER | EFER_TCE, RESET_EFER ^ EFER_LME)
 
 _TARGETS = {5: ROOTS, 4: PDPTS, 3: PDS, 2: PTS, 1: DATA}
 
 
-def _edits(level: int) -> st.SearchStrategy[Op]:
-    return st.builds(
-        _edit,
-        st.just(level),
-        st.integers(0, 1),
-        st.sampled_from((*INDEXES[level], 0, 0)),
-        st.sampled_from((*_TARGETS[level] * 4, *ROOTS, *DATA, OUTSIDE, 0)),
-        flags,
-        st.booleans(),
-    )
+def _edits(level: int) -> Choice:
+    targets = (*_TARGETS[level] * 4, *ROOTS, *DATA, OUTSIDE, 0)
+    return _op("edit", (level,), (0, 1), (*INDEXES[level], 0, 0), targets, flags, (False, True))
 
 
-def _op(name: str, *args: Any) -> st.SearchStrategy[Op]:
-    """An operation of that name; arguments are strategies, or a tuple to choose from."""
-    return st.tuples(
-        st.just(name), *(st.sampled_from(arg) if isinstance(arg, tuple) else arg for arg in args)
-    )
-
-
-large_pages = st.builds(
-    _edit,
-    st.sampled_from((2, 2, 3)),
-    st.integers(0, 1),
-    st.sampled_from((0, 0, 1)),
-    st.just(0),
-    flags.map(lambda bits: bits | X86_P | X86_PS),
-    st.booleans(),
-)
-edits = _weighted(
+large_flags = build(lambda bits: bits | X86_P | X86_PS, flags)
+large_pages = _op("edit", (2, 2, 3), (0, 1), (0, 0, 1), (0,), large_flags, (False, True))
+edits = weighted(
     (10, _edits(1)), (4, _edits(2)), (2, _edits(3)), (2, _edits(4)), (1, _edits(5)), (3, large_pages)
 )
-invalidating = _weighted(
+invalidating = weighted(
     (3, _op("invlpg", vas)),
     (4, _op("invpcid", (0, 0, 0, 1, 2, 3, 4), (0, 0, 1, 1, 2, 2, 0x1000), vas)),
-    (4, _op("cr3", ROOTS, (0, 1, 2), (False, True, True))),
-    (2, _op("write_cr4", cr4s)),
+    (4, _op("cr3", ROOTS, (0, 1, 2), (*(0, CR3_NOFLUSH, CR3_NOFLUSH) * 5, 1 << 51))),
+    (2, _op("cr4", cr4s)),
     (
         2,
         _op(
             "invlpgb",
-            st.builds(int.__or__, vas.map(lambda va: va & -4096), st.integers(0, 63)),
-            (0, 1, 7, 8, 1 << 31),
+            build(
+                lambda va, bits: va & -4096 | bits, vas, weighted((15, integer(0, 63)), (1, pick(64, 2048)))
+            ),
+            (0, 1, 7, 8, 1 << 31 | 1, 1 << 31 | 3),
             (0, 1, 1 << 16, 2 << 16, 1 << 28),
         ),
     ),
     (1, _op("write_cr0", (RESET_CR0, RESET_CR0, RESET_CR0 ^ CR0_WP, RESET_CR0 ^ CR0_PG))),
     (1, _op("flush_all")),
 )
-rarely = _weighted(
+_LACKING = tuple(int(~Feature(0) & ~gone) for gone in (Feature(0), Feature(0), *Feature))
+rarely = weighted(
     (3, _op("tables_changed")),
     (1, _op("soft_flush", vas, (1, 2, 20, 34))),
     (2, _op("write_efer", efers)),
@@ -191,19 +180,12 @@ rarely = _weighted(
     (2, _op("write_pkrs", keys)),
     (1, _op("write_pat", pats)),
     (1, _op("set", ("vendor",), tuple(map(int, Vendor)))),
-    (
-        1,
-        _op(
-            "set",
-            ("features",),
-            tuple(int(~Feature(0) & ~gone) for gone in (Feature(0), Feature(0), *Feature)),
-        ),
-    ),
+    (3, _op("set", ("features",), _LACKING)),
     (1, _op("set", ("rflags",), (0, RFLAGS_AC))),
     (1, _op("set", ("maxphyaddr",), (36, 46, 52))),
     (1, _op("set", ("exact",), (0, 1, 1, 1))),
 )
-ops = _weighted(
+ops = weighted(
     (30, _op("translate", vas, accesses, users)),
     (12, _op("sweep", near, accesses, (3, 5))),
     (10, _op("refill", vas, accesses, users)),
@@ -213,14 +195,39 @@ ops = _weighted(
     (10, invalidating),
     (5, rarely),
 )
-more = st.sampled_from((0, CR4_CET | CR4_SMAP, CR4_CET | CR4_PKE | CR4_PKS))
-starts = st.tuples(
-    _op("write_cr4", st.builds(int.__or__, cr4s, more)), _op("set", ("rflags",), (0, RFLAGS_AC))
+more = pick(0, 0, CR4_CET | CR4_SMAP, CR4_CET | CR4_PKE | CR4_PKS)
+starts = build(
+    lambda *start: list(start),
+    _op("set", ("vendor",), tuple(map(int, Vendor))),
+    _op("set", ("exact",), (*[1] * 7, 0)),
+    _op("set", ("rflags",), (0, RFLAGS_AC)),
+    _op("cr4", build(int.__or__, cr4s, more)),
+    _op("write_pkru", keys),
+    _op("write_pkrs", keys),
 )
-scripts = st.tuples(
-    st.sampled_from(BASES),
-    st.builds(lambda start, rest: [*start, *rest], starts, st.lists(ops, min_size=30, max_size=140)),
+paging_off = build(
+    lambda *start: list(start),
+    _op("set", ("vendor",), tuple(map(int, Vendor))),
+    _op("translate", vas, accesses, users),
+    _op("cr4", (CR4_PCIDE,)),
+    _op("write_cr0", (RESET_CR0 ^ CR0_PG,)),
+    _op("write_efer", (RESET_EFER, RESET_EFER ^ EFER_LME)),
+    _op("cr4", build(lambda bits: _toggled(CR4_PCIDE, bits), several(cr4_bits, most=2))),
+    _op("write_cr0", (RESET_CR0, RESET_CR0, RESET_CR0 ^ CR0_PG)),
 )
+
+
+def script(least: int, most: int) -> Choice:
+    """A start, then so many operations."""
+    return build(list.__add__, weighted((15, starts), (1, paging_off)), sequence(ops, least, most))
+
+
+scripts = build(lambda *parts: parts, pick(*BASES), script(30, 140)).strategy
+
+
+def pages(op: Op) -> int:
+    """Operations that one counts for: a sweep one for each page it translates."""
+    return int(op[3]) if op[0] == "sweep" else 1
 
 
 class Twins:
@@ -230,11 +237,13 @@ class Twins:
         self.base = base
         self.levels = levels
         self.mmus = [self._make(engine, geometry) for engine in ("c", "python")]
+        self.cr4 = int(self.mmus[0].c.cr4)
+        self._views = [_View(mmu) for mmu in self.mmus]
         self.check("start")
 
     def _make(self, engine: str, geometry: str | Geometry) -> Mmu:
         memory = Memory(FRAMES << 12, base=self.base)
-        ring = EventRing(1 << 12)
+        ring = EventRing(_RING)
         ring.enable()
         mmu = Mmu(memory, geometry=geometry, engine=engine, exact=True, ring=ring, levels=self.levels)
         for level, tables, targets in (
@@ -259,17 +268,25 @@ class Twins:
         """The frame that CR3 names for one of ROOTS: itself, or its PML5."""
         return root if self.levels == 4 else PML5S[ROOTS.index(root)]
 
+    def reset(self) -> None:
+        """Back to the start."""
+        for view in self._views:
+            view.restore()
+
     def close(self) -> None:
         for mmu in self.mmus:
             mmu.memory.close()
 
-    def run(self, script: list[Op]) -> None:
-        """Every operation on both, comparing after each; raises Mismatch."""
+    def run(self, script: list[Op], every: int = 1) -> None:
+        """Each operation on both, its answers compared at once, all the state after so many; raises Mismatch."""
+        c, python = self.mmus
         for number, op in enumerate(script):
-            results = [self.do(mmu, *op) for mmu in self.mmus]
-            if results[0] != results[1]:
-                raise Mismatch(f"op {number}, {op}: C answers {results[0]}, Python {results[1]}")
-            self.check(f"op {number}, {op}")
+            ours, theirs = self.do(c, *op), self.do(python, *op)
+            if ours != theirs:
+                raise Mismatch(f"C answers {ours}, Python {theirs}", number)
+            if number % every == every - 1:
+                self.check("afterwards", number)
+        self.check("at the end", len(script) - 1)
 
     def do(self, mmu: Mmu, name: str, *args: Any) -> Any:
         if name == "translate" or name == "refill":
@@ -285,8 +302,10 @@ class Twins:
         if name == "edit":
             return self._edit(mmu, *args)
         if name == "cr3":
-            root, pcid, keep = args
-            return mmu.write_cr3(self.pa(self._top(root)) | pcid | (1 << 63 if keep else 0))
+            root, pcid, more = args
+            return mmu.write_cr3(self.pa(self._top(root)) | pcid | more)
+        if name == "cr4":
+            return mmu.write_cr4(self.cr4 ^ args[0])
         if name == "set":
             return setattr(mmu.c, *args)
         return getattr(mmu, name)(*args)
@@ -294,18 +313,49 @@ class Twins:
     def _edit(
         self, mmu: Mmu, level: int, which: int, index: int, frame: int, bits: int, announce: bool
     ) -> None:
-        table = {5: PML5S, 4: ROOTS, 3: PDPTS, 2: PDS, 1: PTS}[level][which]
-        pa = self.pa(table) + entry_offset(index << (12 + 9 * (level - 1)), level)
+        pa = self.pa(_TABLES[level][which]) + index * 8
         mmu.memory.write_u64(pa, self.pa(frame) | bits)
         if announce:
             mmu.tables_changed()
 
-    def check(self, when: str) -> None:
-        for what, ours, theirs in zip(
-            ("unit", "RAM", "struct page", "events"), *map(_state, self.mmus), strict=True
-        ):
-            if ours != theirs:
-                raise Mismatch(f"{when}: {what} differs\n{_difference(ours, theirs)}")
+    def check(self, when: str, number: int | None = None) -> None:
+        """All that may differ and must not; raises Mismatch."""
+        ours, theirs = self._views
+        for what, at, other in zip(_PARTS, ours.parts(), theirs.parts(), strict=True):
+            if at != other:
+                raise Mismatch(f"{when} {what} differs: {_difference(what, at, other)}", number)
+
+
+class _View:
+    """The bytes of one engine's state, where they lie, but for what the world cannot reach and pointers."""
+
+    def __init__(self, mmu: Mmu) -> None:
+        self._mmu = mmu
+        memory, c = mmu.memory, mmu.c
+        ring_at, pointer = ffi.offsetof("struct mmu_unit", "ring"), ffi.sizeof("void *")
+        unit, start = ffi.cast("char *", c), len(unit_bytes(mmu))
+        after = ring_at + pointer
+        self._state = [
+            ffi.buffer(unit + pointer, ring_at - pointer),
+            ffi.buffer(unit + after, start - after),
+            ffi.buffer(memory.c.ram, DATA[0] << 12),
+            ffi.buffer(memory.c.pages, memory.c.nr_pages * ffi.sizeof("struct page")),
+        ]
+        self._events = ffi.new("struct event[]", _RING)
+        self._start = [bytes(part) for part in self._state]
+
+    def parts(self) -> list[Any]:
+        """In the order of _PARTS; the events are taken out of their ring."""
+        return [*self._state, self._new_events()]
+
+    def _new_events(self) -> Any:
+        count = lib.ring_read(self._mmu.ring.c, self._events, _RING) if self._mmu.ring else 0
+        return ffi.buffer(self._events, count * ffi.sizeof("struct event"))
+
+    def restore(self) -> None:
+        self._new_events()
+        for part, start in zip(self._state, self._start, strict=True):
+            part[:] = start
 
 
 def unit_bytes(mmu: Mmu) -> Any:
@@ -314,22 +364,14 @@ def unit_bytes(mmu: Mmu) -> Any:
     return ffi.buffer(mmu.c, size + mmu.c.tlb.nr_entries * ffi.sizeof("struct tlb_entry"))
 
 
-def _state(mmu: Mmu) -> tuple[Any, ...]:
-    """All that may differ, but for what the world cannot reach and what must differ: pointers."""
-    memory = mmu.memory
-    ring_at = ffi.offsetof("struct mmu_unit", "ring")
-    after_ring = ring_at + ffi.sizeof("void *")
-    unit = unit_bytes(mmu)
-    return (
-        unit[ffi.sizeof("void *") : ring_at] + unit[after_ring:],
-        ffi.buffer(memory.c.ram, DATA[0] << 12)[:],
-        ffi.buffer(memory.c.pages, memory.c.nr_pages * ffi.sizeof("struct page"))[:],
-        [str(event) for event in mmu.ring.read()] if mmu.ring else [],
-    )
+def _difference(what: str, ours: Any, theirs: Any) -> str:
+    if what == "events":
+        return f"\n    C      {_events(ours)}\n    Python {_events(theirs)}"
+    at = next(i for i, (a, b) in enumerate(zip(ours[:], theirs[:], strict=True)) if a != b)
+    return f"first at byte {at:#x}, C {ours[at].hex()}, Python {theirs[at].hex()}"
 
 
-def _difference(ours: Any, theirs: Any) -> str:
-    if isinstance(ours, list):
-        return f"C      {ours}\nPython {theirs}"
-    at = next(i for i, (a, b) in enumerate(zip(ours, theirs, strict=True)) if a != b)
-    return f"first at byte {at:#x}: C {ours[at]:#x}, Python {theirs[at]:#x}"
+def _events(raw: Any) -> list[str]:
+    size = ffi.sizeof("struct event")
+    records = ffi.from_buffer("struct event[]", raw[:]) if len(raw) >= size else []
+    return [f"{EVENTS[r.id].name} {r.a:#x} {r.b:#x} {r.c:#x}" for r in records]
