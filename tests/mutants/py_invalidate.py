@@ -46,6 +46,7 @@ MUTANTS = [
     _inv("INVPCID 0 takes non-canonical addresses", "vol. 2A INVPCID", "if kind == 0 and not u.canonical(va):", "if False:", "invpcid"),
     _inv("INVPCID 1 to 3 look at the address", "vol. 2A INVPCID", "if kind == 0 and not u.canonical(va):", "if not u.canonical(va):", "invpcid"),
     _inv("INVPCID is not told", "none", "    u.emit(_INVPCID, kind, pcid, va)\n", "", "invpcid"),
+    _inv("INVPCID 0 is not counted", "none", "    u.count(_TLB_INVALIDATIONS)\n    tlb_drop_address(u, va, pcid, 0)", "    tlb_drop_address(u, va, pcid, 0)", "invpcid"),
     _inv("INVPCID 0 drops no page", "vol. 2A INVPCID", "    tlb_drop_address(u, va, pcid, 0)\n", "", "invpcid"),
     _inv("INVPCID 0 drops global pages", "vol. 2A INVPCID", "tlb_drop_address(u, va, pcid, 0)", "tlb_drop_address(u, va, pcid, DROP_GLOBAL)", "invpcid"),
     _inv("INVPCID 0 drops the current PCID's page", "vol. 2A INVPCID", "tlb_drop_address(u, va, pcid, 0)", "tlb_drop_address(u, va, u.pcid, 0)", "invpcid"),

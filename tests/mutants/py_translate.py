@@ -86,5 +86,6 @@ MUTANTS = [
     _translate("a side's answer holds for all", "none", "(PERM_W if access == Access.WRITE else 0)) & told", "(PERM_W if access == Access.WRITE else 0))", "refill"),
     _translate("the other side joins whatever its page", "none", "if other.ok and other.pa == answer.pa and lasting:", "if other.ok and lasting:", "refill"),
     _translate("the other side joins though it will not last", "none", "if other.ok and other.pa == answer.pa and lasting:", "if other.ok and other.pa == answer.pa:", "refill"),
+    _translate("the other side grants what is not its own", "none", "perms |= other.perms & _own_perms(u, side)", "perms |= other.perms", "refill", "split_arrays"),
     _translate("the other sides are not asked", "none", "if other.ok and other.pa == answer.pa and lasting:", "if False:", "refill"),
 ]  # fmt: skip

@@ -35,7 +35,7 @@ def _cell(text: str) -> str:
 
 
 def _test(verdict: Verdict) -> str:
-    file, _, test = verdict.caught_by.removeprefix("tests/").partition("::")
+    file, _, test = verdict.caught_by.partition("::")
     name = f"`{file}` `{test.partition('[')[0]}`" if test else f"`{file}`"
     notes = [] if verdict.how == "failed" else [verdict.how]
     if verdict.only_compared:

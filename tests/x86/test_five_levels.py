@@ -7,11 +7,11 @@ import pytest
 
 from mmu.errors import MmuError
 from mmu.memory import Memory
-from mmu.x86 import Access, Mmu, Outcome, load_geometry
+from mmu.x86 import Access, Mmu, Outcome, WalkMode, load_geometry
 from mmu.x86.entries import X86_A, X86_ADDR_MASK, X86_P, X86_PS, X86_RW, X86_US, X86_XD, entry_offset
 from mmu.x86.faults import PF_P, PF_RSVD, PF_US, PF_WR
 from mmu.x86.registers import CR0_PG, CR4_LA57, CR4_PCIDE, Feature
-from tests.x86.tables import USER, Tables
+from tests.x86.tables import USER, VA, Tables
 
 WIDE = 0x00A5_7F12_3456_7000
 """An address that only 57 bits can hold, whose index differs at every level."""
@@ -105,6 +105,17 @@ def test_a_of_the_pml5e_is_set_even_if_a_lower_level_faults(five: FiveLevels, mm
     mmu.translate(WIDE, Access.READ)
     assert five.get(WIDE, 5) & X86_A
     assert not five.get(WIDE, 4) & X86_A
+
+
+@pytest.mark.parametrize("va", [WIDE, VA])
+def test_in_fast(five: FiveLevels, mmu: Mmu, va: int) -> None:
+    """Also where nothing is left to do for a walk, and an address that four levels could translate."""
+    mmu.exact = False
+    pa = five.map(va)
+    for _ in range(2):
+        assert mmu.refill(va, Access.WRITE).pa == pa
+        walk = mmu.walk(va, Access.WRITE, mode=WalkMode.QUIET)
+        assert (walk.pa, walk.top_level) == (pa, 5)
 
 
 def test_invlpg_knows_57_bits(five: FiveLevels, mmu: Mmu) -> None:

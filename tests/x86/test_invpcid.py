@@ -146,6 +146,14 @@ def test_the_address_matters_to_type_0_only(
         assert mmu.invpcid(kind, 1, va) == Outcome.OK
 
 
+@pytest.mark.parametrize("kind", range(4))
+def test_it_is_counted(
+    resident: Resident, mmu: Mmu, counted: Callable[..., AbstractContextManager[None]], kind: int
+) -> None:
+    with counted({"tlb_invalidations": 1}):
+        mmu.invpcid(kind, 1, VA)
+
+
 @pytest.mark.parametrize(("kind", "pcid"), [(0, 0), (1, 0), (2, 1), (3, 1)])
 def test_without_pcide(resident: Resident, mmu: Mmu, kind: int, pcid: int) -> None:
     """PCID 0 is always there; types 2 and 3 have no use for theirs."""

@@ -219,6 +219,16 @@ def test_a_fault_drops_what_it_used(tables: Tables, mmu: Mmu) -> None:
     assert mmu.resident(VA) is not None
 
 
+def test_a_fault_drops_no_more(tables: Tables, mmu: Mmu) -> None:
+    far = VA ^ 1 << 30
+    for va in (far, VA):
+        tables.map(va)
+        mmu.translate(va, Access.READ)
+    mmu.translate(VA + 4096, Access.READ)
+    left = {(entry.level, entry.va) for entry in mmu.paging_structure_caches()}
+    assert left == {(level, far & -REACH[level]) for level in (2, 3)}
+
+
 @pytest.mark.mmu(geometry="tiny")
 def test_they_are_few(tables: Tables, mmu: Mmu) -> None:
     """``tiny`` has two PDE entries: of three tables the least recently used is forgotten."""

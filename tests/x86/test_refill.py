@@ -89,10 +89,11 @@ def test_in_fast_it_sets_a_and_d(tables: Tables, mmu: Mmu, counted: Counted) -> 
 def test_a_resident_entry_decides(tables: Tables, mmu: Mmu) -> None:
     old = tables.map(VA)
     mmu.translate(VA, Access.WRITE)
-    tables.map(VA, flags=X86_P | X86_US)
-    mmu.tables_changed()
-    answer = mmu.refill(VA, Access.READ)
-    assert (answer.pa, answer.perms & RW) == (old, RW)
+    for flags in (X86_P | X86_US, USER | X86_A | X86_D):  # the second leaves a walk nothing to do
+        tables.map(VA, flags=flags)
+        mmu.tables_changed()
+        answer = mmu.refill(VA, Access.READ)
+        assert (answer.pa, answer.perms & RW) == (old, RW)
 
 
 def test_a_clean_entry_does_not_serve_a_write(tables: Tables, mmu: Mmu) -> None:
@@ -138,6 +139,19 @@ def test_the_other_side_may_hold_another_page(tables: Tables, mmu: Mmu) -> None:
     data, code = mmu.refill(VA, Access.READ), mmu.refill(VA, Access.FETCH)
     assert (data.pa, data.perms) == (old, RW)
     assert (code.pa, code.perms) == (new, PERM_X)
+
+
+def test_a_side_speaks_for_itself_only(tables: Tables, mmu: Mmu) -> None:
+    """The data side's entry lacks D; that a fetch's walk would find D set gives no W, only X."""
+    tables.map(VA)
+    mmu.translate(VA, Access.READ)
+    for i in (1, 2):  # the second level forgets the page
+        tables.map(VA + i * (3 << 12))
+        mmu.translate(VA + i * (3 << 12), Access.FETCH)
+    tables.change(VA, 1, set=X86_D)
+    assert mmu.resident(VA, Access.FETCH) is None
+    assert mmu.refill(VA, Access.READ).perms == RX
+    assert mmu.refill(VA, Access.FETCH).perms == RX
 
 
 @pytest.mark.parametrize("exact", [False, True])

@@ -121,6 +121,19 @@ def test_each_change_that_makes_stale(tables: Tables, mmu: Mmu, level: int, set:
     assert evicted_after(tables, mmu, change) == (False, [VA])
 
 
+def test_an_unmapped_page_without_rights(tables: Tables, mmu: Mmu) -> None:
+    """A supervisor's read-only page: a walk that ends in a fault tells no rights either, and is not the same."""
+    tables.map(VA, 0, X86_P)
+    assert mmu.translate(VA, Access.READ, user=False).ok
+    tables.put(VA, 1, 0)
+    mmu.tables_changed()
+    mmu.take_soft_flush()
+    for i in (1, 2):
+        tables.map(VA + i * STEP)
+        mmu.translate(VA + i * STEP, Access.READ)
+    assert mmu.take_soft_flush() == (False, [VA])
+
+
 @pytest.mark.parametrize("set", [X86_PWT, 0xE00])
 def test_a_change_that_does_not(tables: Tables, mmu: Mmu, set: int) -> None:
     """Bits that are software's, or that a soft TLB has no use for."""

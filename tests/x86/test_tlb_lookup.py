@@ -10,7 +10,7 @@ import pytest
 
 from mmu.events import Event
 from mmu.x86 import Access, Mmu
-from mmu.x86.entries import X86_G
+from mmu.x86.entries import X86_D, X86_G
 from mmu.x86.registers import CR4_PCIDE
 from tests.x86.tables import USER, VA, Tables
 
@@ -115,6 +115,13 @@ def test_a_lookup_tells_its_array(tables: Tables, mmu: Mmu, recorded: Callable[[
     names = [array.name for array in mmu.geometry.arrays]
     told = [(event.name, names[event["array"]]) for event in recorded()]
     assert told == [("tlb_hit", "DTLB"), ("tlb_hit", "STLB"), ("tlb_fill", "ITLB")]
+
+
+@pytest.mark.parametrize(("flags", "perms"), [(USER, 5), (USER | X86_D, 7)])
+def test_a_hit_grants_what_the_walk_did(tables: Tables, mmu: Mmu, flags: int, perms: int) -> None:
+    """No W before D is set, whoever asks first."""
+    tables.map(VA, flags=flags)
+    assert [mmu.translate(VA, Access.READ).perms for _ in range(2)] == [perms] * 2
 
 
 @pytest.mark.parametrize("access", [Access.READ, Access.WRITE, Access.FETCH])

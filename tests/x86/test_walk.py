@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 import pytest
 
 from mmu.events import Event
-from mmu.x86 import Access, Mmu, Outcome, Walk, WalkMode
+from mmu.x86 import Access, MemoryType, Mmu, Outcome, Walk, WalkMode
 from mmu.x86.entries import X86_A, X86_G, X86_P, X86_PS, X86_RW, X86_US, entry_offset, level_size
 from mmu.x86.registers import CR0_PG, CR4_PCIDE, CR4_PGE
 from tests.x86.tables import USER, VA, Tables
@@ -120,6 +120,7 @@ def test_without_paging_the_address_is_physical(tables: Tables, mmu: Mmu) -> Non
     supervisor = mmu.refill(VA, Access.FETCH, user=False)  # to whom CR4.SMEP and SMAP mean nothing now
     for answer in (mmu.translate(VA, Access.WRITE), mmu.refill(VA, Access.FETCH), supervisor):
         assert (answer.pa, answer.perms, answer.result) == (VA, 0x1F, Outcome.OK)
+        assert answer.memory_type == MemoryType.UC  # no entry says another
     for mode in WalkMode:
         walk = mmu.walk(VA, Access.WRITE, mode=mode)
         assert (walk.pa, walk.rights, walk.xd, walk.dirty) == (VA, X86_RW | X86_US, False, True)
