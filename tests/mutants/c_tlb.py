@@ -46,6 +46,7 @@ MUTANTS = [
     _tlb("the first empty place, whatever the tree says", "none", "if (empty < a->ways && a->policy < TLB_TREE_PLRU)", "if (empty < a->ways)", "tree_plru"),
     _tlb("the tree's place, though another is empty", "none", "return empty < a->ways && pointed->flags & TLB_VALID ? first + empty : pointed;", "return pointed;", "tree_plru"),
 
+    _tlb("a quick hit's touch does nothing", "none", "\ttlb_touch(u, e);\n}", "\t(void)u;\n\t(void)e;\n}", "quick_hit"),
     _tlb("no entry is ever stale", "4.10.4.2", "\tif (is_stale(u, e))\n", "\tif (0)\n", "tlb_evict", "soft_flush"),
     _tlb("every entry is stale", "4.10.4.2", "\tif (is_stale(u, e))\n", "", "tlb_evict", "soft_flush"),
     _tlb("unannounced changes are looked for too", "none", "\tif (e->table_gen == u->table_gen)\n\t\treturn false;\n", "", "tlb_evict"),

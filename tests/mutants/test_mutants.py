@@ -18,7 +18,7 @@ from tests.mutants.table import page
 from tests.mutants.tree import ROOT
 
 HANDFUL = (
-    "walk.py: P is not looked at",
+    "walk.py: D is never set",
     "control.py: MOV to CR3 keeps entries",
     "caches.py: a walk goes on at the entry's own level",
 )

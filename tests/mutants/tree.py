@@ -73,7 +73,8 @@ class Tree:
 
     def take_built(self) -> None:
         """Take the extension of the checkout: enough for mutants of the Python engine."""
-        shutil.copy2(ROOT / "mmu" / self._extension.name, self._extension)
+        for built in (ROOT / "mmu").glob("_native.*.so"):
+            shutil.copy2(built, self.path / "mmu")
 
     def _object_of(self, source: Path) -> Path:
         return self._objects / f"{source.parent.name}_{source.stem}.o"

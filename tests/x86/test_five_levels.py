@@ -107,14 +107,14 @@ def test_a_of_the_pml5e_is_set_even_if_a_lower_level_faults(five: FiveLevels, mm
     assert not five.get(WIDE, 4) & X86_A
 
 
-@pytest.mark.parametrize("va", [WIDE, VA])
+@pytest.mark.parametrize("va", [WIDE, VA, 0])
 def test_in_fast(five: FiveLevels, mmu: Mmu, va: int) -> None:
-    """Also where nothing is left to do for a walk, and an address that four levels could translate."""
+    """Also where nothing is left to do for a walk, and four levels from the PML5 on lead somewhere, too."""
     mmu.exact = False
     pa = five.map(va)
-    for _ in range(2):
-        assert mmu.refill(va, Access.WRITE).pa == pa
-        walk = mmu.walk(va, Access.WRITE, mode=WalkMode.QUIET)
+    for access in (Access.WRITE, Access.WRITE, Access.READ):
+        assert mmu.refill(va, access).pa == pa
+        walk = mmu.walk(va, access, mode=WalkMode.QUIET)
         assert (walk.pa, walk.top_level) == (pa, 5)
 
 
