@@ -15,7 +15,7 @@ from pathlib import Path
 from tests.mutants.mutant import Mutant
 
 ROOT = Path(__file__).resolve().parents[2]
-COPIED = ("mmu", "native", "tests", "pyproject.toml")
+COPIED = ("mmu", "native", "tests", "ucmmu", "pyproject.toml")
 """What the tests of the MMU need."""
 FOLDERS = ("trace", "mm", "x86")
 FLAGS = (
