@@ -12,7 +12,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 NATIVE := $(wildcard native/*.h native/*.py native/*/*.[ch] native/*/*.def)
 LINTED_C := $(wildcard native/*/*.c benchmarks/*.c tests/x86/*.c tests/oracles/*.c tests/oracles/*/*.c)
-UNICORN_INCLUDE = $$($(BIN)/python -c 'import unicorn, os; print(os.path.dirname(unicorn.__file__))')/include
+UNICORN_INCLUDE = $$($(BIN)/python -c "from native import cdef; print(cdef.unicorn_include())")
 LINT_CFLAGS := -std=c11 -O2 -D_GNU_SOURCE=1 -Wall -Wextra -Werror -Inative -Ibenchmarks -Itests/oracles -Itests/x86
 SANITIZED := build/sanitize
 # Left out below: a comparison with the width of the host's VmPeak, which AddressSanitizer makes 20 TiB.

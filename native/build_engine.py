@@ -7,23 +7,13 @@ function pointers that Python fills, and shares only the layouts of their struct
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 from pathlib import Path
 
 import cffi
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-import cdef
-
-
-def unicorn_include() -> str:
-    """The folder of the headers that the installed unicorn package carries."""
-    spec = importlib.util.find_spec("unicorn")
-    if spec is None or spec.origin is None:
-        raise SystemExit("building cpu._engine needs unicorn's headers: pip install unicorn==2.1.4")
-    return str(Path(spec.origin).parent / "include")
-
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from native import cdef
 
 CALLBACKS = """
 extern "Python" u32 python_refill(void *unit, u64 va, u32 access, u32 privilege, void *translation);
@@ -50,7 +40,7 @@ ffi.set_source(
     '#include "trace/ring.h"\n' + cdef.includes(_headers),
     sources=_sources,
     depends=cdef.inputs(),
-    include_dirs=["native", unicorn_include()],
+    include_dirs=["native", cdef.unicorn_include()],
     define_macros=cdef.MACROS,
     extra_compile_args=cdef.COMPILE_ARGS,
     extra_link_args=cdef.LINK_ARGS,

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import cffi
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-import cdef
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from native import cdef
 
 FOLDERS = ("trace", "mm", "x86")
 CALLBACKS = 'extern "Python" void event_ring_full(struct event_ring *ring, void *arg);\n'

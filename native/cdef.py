@@ -7,6 +7,7 @@ cffi compares every layout and constant with the compiled C when the module is b
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 from collections.abc import Iterable
@@ -33,6 +34,14 @@ LINK_ARGS: list[str] = []
 if sanitizers := os.environ.get("UCMMU_SANITIZE"):
     COMPILE_ARGS += [f"-fsanitize={sanitizers}", "-fno-omit-frame-pointer"]
     LINK_ARGS += [f"-fsanitize={sanitizers}"]
+
+
+def unicorn_include() -> str:
+    """The folder of the headers that the installed unicorn package carries."""
+    spec = importlib.util.find_spec("unicorn")
+    if spec is None or spec.origin is None:
+        raise SystemExit("building cpu._engine needs unicorn's headers: pip install unicorn==2.1.4")
+    return str(Path(spec.origin).parent / "include")
 
 
 def relative(paths: Iterable[Path]) -> list[str]:

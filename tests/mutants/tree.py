@@ -56,8 +56,12 @@ class Tree:
         self._objects.mkdir(parents=True)
         wrapper = self._objects / "_native.c"
         subprocess.run(
-            [sys.executable, "-c", f"import build_mmu; build_mmu.ffi.emit_c_code({str(wrapper)!r})"],
-            cwd=self.path / "native",
+            [
+                sys.executable,
+                "-c",
+                f"from native import build_mmu; build_mmu.ffi.emit_c_code({str(wrapper)!r})",
+            ],
+            cwd=self.path,
             check=True,
             stdout=subprocess.DEVNULL,
             env={**os.environ, "PYTHONPATH": "."},

@@ -23,18 +23,13 @@ To see one state again: ``python -m tests.oracles.unicorn_walker SEED INDEX``.
 from __future__ import annotations
 
 import ctypes
-import fcntl
 import functools
-import importlib.util
-import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
 
-import cffi
-import unicorn
 from unicorn import UC_ARCH_X86, UC_MODE_64, Uc
 from unicorn.unicorn_py3 import unicorn as binding
 from unicorn.x86_const import UC_CPU_X86_ICELAKE_SERVER, UC_X86_REG_CR0, UC_X86_REG_CR3, UC_X86_REG_CR4
@@ -47,12 +42,9 @@ from mmu._native import ffi as mmu_ffi
 from mmu._native import lib as mmu_lib
 from mmu.memory import Memory
 from mmu.x86 import Mmu
+from native import cdef, on_demand
 
 HERE: Final = Path(__file__).resolve().parent
-ROOT: Final = HERE.parents[1]
-NATIVE: Final = ROOT / "native"
-BUILD: Final = ROOT / "build" / "oracles"
-NAME: Final = "ucmmu_unicorn_walker"
 WALKER, FAST, EXACT, ENGINE = range(4)
 WHO: Final = ("Unicorn's walker", "our MMU, fast", "our MMU, exact", "the TLB model")
 MAXPHYADDR: Final = 40
@@ -166,35 +158,15 @@ CR3_BIT_63: Final = (
 )
 
 
-def _inputs() -> list[Path]:
-    return [*HERE.glob("unicorn_walker*.[ch]"), *NATIVE.glob("**/*.h"), *NATIVE.glob("**/*.def")]
-
-
 @functools.cache
 def load() -> Any:
-    """The compiled driver, with ``ffi`` and ``lib``; built when first asked for, once among processes."""
-    header = (HERE / "unicorn_walker.h").read_text()
-    types = "typedef uint8_t u8; typedef uint32_t u32; typedef uint64_t u64;"
-    declared = re.findall(r"/\* cffi-begin \*/(.*?)/\* cffi-end \*/", header, re.DOTALL)
-    ffi = cffi.FFI()
-    ffi.cdef(types + re.sub(r"/\*.*?\*/", "", "".join(declared), flags=re.DOTALL))
-    ffi.set_source(
-        NAME,
-        '#include "unicorn_walker.h"',
-        sources=[str(path) for path in sorted(HERE.glob("unicorn_walker*.c"))],
-        include_dirs=[str(HERE), str(NATIVE), str(Path(unicorn.__file__).parent / "include")],
-        depends=[str(path) for path in _inputs()],
-        extra_compile_args=["-std=c11", "-O2", "-g", "-D_GNU_SOURCE=1"],
+    """The compiled driver, with ``ffi`` and ``lib``."""
+    return on_demand.load(
+        "ucmmu_unicorn_walker",
+        [HERE / "unicorn_walker.h"],
+        sorted(HERE.glob("unicorn_walker*.c")),
+        [cdef.unicorn_include()],
     )
-    BUILD.mkdir(parents=True, exist_ok=True)
-    with open(BUILD / f"{NAME}.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        path = ffi.compile(tmpdir=str(BUILD))
-    spec = importlib.util.spec_from_file_location(NAME, path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 class Through(Processor):

@@ -6,25 +6,20 @@ In Python it acts before the engine's compare_exchange(), in C within a page fau
 
 from __future__ import annotations
 
-import fcntl
 import functools
-import importlib.util
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import cffi
 import pytest
 
 from mmu._native import ffi as _mmu_ffi
 from mmu.memory import Memory
 from mmu.x86 import Mmu, walk
+from native import on_demand
 
 HERE = Path(__file__).resolve().parent
-BUILD = HERE.parents[1] / "build" / "tests"
-NAME = "ucmmu_other_agent"
 
 Traps = dict[int, dict[int, int]]
 """By the guest-physical address of a table: what is written, before the first A or D is set there."""
@@ -74,26 +69,5 @@ def _in_c(memory: Memory, traps: Traps, _patch: pytest.MonkeyPatch) -> Iterator[
 
 @functools.cache
 def _load() -> Any:
-    """The compiled module; built when first asked for, once among processes."""
-    declarations = re.findall(
-        r"/\* cffi-begin \*/(.*?)/\* cffi-end \*/", (HERE / "other_agent.h").read_text(), re.DOTALL
-    )
-    ffi = cffi.FFI()
-    ffi.cdef("".join(declarations))
-    ffi.set_source(
-        NAME,
-        '#include "other_agent.h"',
-        sources=[str(HERE / "other_agent.c")],
-        include_dirs=[str(HERE)],
-        depends=[str(HERE / "other_agent.c"), str(HERE / "other_agent.h")],
-        extra_compile_args=["-std=c11", "-O2", "-D_GNU_SOURCE=1"],
-    )
-    BUILD.mkdir(parents=True, exist_ok=True)
-    with open(BUILD / f"{NAME}.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        path = ffi.compile(tmpdir=str(BUILD))
-    spec = importlib.util.spec_from_file_location(NAME, path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    """The compiled module."""
+    return on_demand.load("ucmmu_other_agent", [HERE / "other_agent.h"], [HERE / "other_agent.c"])
