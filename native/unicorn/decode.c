@@ -308,3 +308,12 @@ u64 insn_memory_operand(struct vcpu *v, const struct insn *insn, u64 rip)
 		address += reg_read(v, insn->segment == 0x64 ? UC_X86_REG_FS_BASE : UC_X86_REG_GS_BASE);
 	return address;
 }
+
+/* Is the instruction at rip a read-modify-write? */
+bool insn_is_rmw_at(struct vcpu *v, u64 rip)
+{
+	struct insn insn;
+
+	insn_read(v, rip, &insn);
+	return insn_is_rmw(&insn);
+}

@@ -283,10 +283,10 @@ static bool is_rmw_load(struct vcpu *v)
 	if (!v->careful)
 		return false;
 	if (b && b->rmw == RMW_UNKNOWN) {
-		b->rmw = is_rmw_at(v, insn_find(v, b->pc, b->size, insn_is_rmw)) ? RMW_SOME : RMW_NONE;
+		b->rmw = insn_is_rmw_at(v, insn_find(v, b->pc, b->size, insn_is_rmw)) ? RMW_SOME : RMW_NONE;
 		v->careful = b->rmw == RMW_SOME;
 	}
-	return v->careful && is_rmw_at(v, load_rip(v));
+	return v->careful && insn_is_rmw_at(v, load_rip(v));
 }
 
 /*

@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The fill hook: Unicorn's soft TLB has no entry for an access and asks our MMU. */
-#include <string.h>
-
 #include "unicorn/vcpu.h"
 
 /* Privilege level of the guest; without the private flags, what CS says. */
@@ -148,22 +146,13 @@ static bool foretold(struct vcpu *v, u64 va, u32 access)
 	return true;
 }
 
-/* Is the instruction at rip a read-modify-write? */
-bool is_rmw_at(struct vcpu *v, u64 rip)
-{
-	struct insn insn;
-
-	insn_read(v, rip, &insn);
-	return insn_is_rmw(&insn);
-}
-
 /*
  * A load or store that will fault: if it is of a read-modify-write, the fault is that of its load,
  * with the error code of a store.  Unicorn asks for both in turn.
  */
 static u32 faulting_access(struct vcpu *v, u64 va, u32 access)
 {
-	if (access == ACCESS_READ && is_rmw_at(v, reg_read(v, UC_X86_REG_RIP)))
+	if (access == ACCESS_READ && insn_is_rmw_at(v, reg_read(v, UC_X86_REG_RIP)))
 		return ACCESS_RMW;
 	return access == ACCESS_WRITE && denied_rmw(v, va) ? ACCESS_RMW : access;
 }

@@ -314,7 +314,7 @@ static u32 run_tests(struct self_test *test, u32 wanted)
 
 u32 private_self_test(const struct uc_api *api, u32 wanted)
 {
-	struct vcpu *v = aligned_alloc(_Alignof(struct vcpu), sizeof(*v));
+	struct vcpu *v = vcpu_alloc(api);
 	struct self_test test = { .v = v };
 	struct fill_target target = { .fill = test_fill, .self = &test };
 	uc_hook hook;
@@ -322,8 +322,6 @@ u32 private_self_test(const struct uc_api *api, u32 wanted)
 
 	if (!v)
 		return 0;
-	memset(v, 0, sizeof(*v));
-	v->api = *api;
 	if (!wanted || UC(v, open)(UC_ARCH_X86, UC_MODE_64, &v->uc) != UC_ERR_OK) {
 		free(v);
 		return 0;

@@ -144,14 +144,24 @@ static u32 usable_private(u32 private)
 	return (private & both) == both ? private : private & ~both;
 }
 
-struct vcpu *vcpu_create(const struct vcpu_config *config, const struct uc_api *uc, const struct mmu_api *mmu)
+/* A vcpu of zeros that can call Unicorn; NULL: no memory. */
+struct vcpu *vcpu_alloc(const struct uc_api *api)
 {
 	struct vcpu *v = aligned_alloc(_Alignof(struct vcpu), sizeof(*v));
 
 	if (!v)
 		return NULL;
 	memset(v, 0, sizeof(*v));
-	v->api = *uc;
+	v->api = *api;
+	return v;
+}
+
+struct vcpu *vcpu_create(const struct vcpu_config *config, const struct uc_api *uc, const struct mmu_api *mmu)
+{
+	struct vcpu *v = vcpu_alloc(uc);
+
+	if (!v)
+		return NULL;
 	v->mmu_api = *mmu;
 	v->uc = config->uc;
 	v->mmu = config->mmu;

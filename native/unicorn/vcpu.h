@@ -201,7 +201,6 @@ void private_set_page(struct vcpu *v, u64 va, u64 pa, u32 perms);
 /* fill.c: the soft TLB asks. */
 bool fill(void *arg, u64 page, u64 va, u32 access, uc_tlb_entry *entry);
 void deny(struct vcpu *v, u64 va, u32 access, const struct translation *t);
-bool is_rmw_at(struct vcpu *v, u64 rip);
 bool resolve_fault(struct vcpu *v, u64 va, u32 access, struct translation *t);
 u32 cpl(const struct vcpu *v);
 
@@ -256,6 +255,7 @@ void stop_at_end(struct vcpu *v);
 uc_err step(struct vcpu *v, u64 room);
 
 /* run.c: hooks on, Unicorn started. */
+struct vcpu *vcpu_alloc(const struct uc_api *api);
 bool add_hook(struct vcpu *v, int type, void *callback, int insn);
 uc_err start(struct vcpu *v, u64 timeout_us);
 
@@ -287,6 +287,7 @@ struct insn {
 void insn_read(struct vcpu *v, u64 rip, struct insn *insn);
 u8 insn_opcode(const struct insn *insn, u32 n);
 bool insn_is_rmw(const struct insn *insn);
+bool insn_is_rmw_at(struct vcpu *v, u64 rip);
 bool insn_is_rep(const struct insn *insn);
 u64 insn_memory_operand(struct vcpu *v, const struct insn *insn, u64 rip);
 bool probe(struct vcpu *v, u64 va, u64 *pa);

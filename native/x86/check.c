@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: GPL-2.0-or-later */
+// SPDX-License-Identifier: GPL-2.0-or-later
 /*
  * The stale-translation checker.
  *
@@ -216,11 +216,6 @@ static void drop_ranges(struct tlb_check *check, const struct drop *drop)
 
 /* ---- tables ---- */
 
-static bool is_leaf(u64 entry, u32 level)
-{
-	return level == 1 || (level <= 3 && entry & X86_PS);
-}
-
 /* May a processor that goes on using old do what new does not say (SDM vol. 3A 4.10.4.2, 4.10.4.3)? */
 static bool needs_flush(u64 old, u64 new, u32 level)
 {
@@ -335,6 +330,24 @@ static void copy_entry(struct mmu_unit *u, struct shadow *s, u32 i, u64 entry)
 		s->entry_nr_freed[i] = nr_freed_of(u, entry & X86_ADDR_MASK);
 }
 
+/* Compare a table with its copy. */
+static void sync_table(struct mmu_unit *u, struct shadow *s)
+{
+	const u64 *now = pa_to_host(u->ram, s->pfn << PAGE_SHIFT);
+
+	if (likely(!memcmp(now, s->entry, sizeof(s->entry))))
+		return;
+	for (u32 i = 0; i < ENTRIES; i++) {
+		if (now[i] == s->entry[i])
+			continue;
+		entry_changed(u, s, i, now[i]);
+		if ((now[i] ^ s->entry[i]) & (X86_ADDR_MASK | X86_P))
+			copy_entry(u, s, i, now[i]);
+		else
+			s->entry[i] = now[i];
+	}
+}
+
 /* Compare tables with their copies: those above first, which decide what becomes of those below. */
 void check_sync(struct mmu_unit *u)
 {
@@ -344,24 +357,13 @@ void check_sync(struct mmu_unit *u)
 	for (u32 level = 5; level >= 1; level--)
 		for (struct shadow **link = &in->level[level]; *link;) {
 			struct shadow *s = *link;
-			const u64 *now = pa_to_host(u->ram, s->pfn << PAGE_SHIFT);
 
 			if (nr_freed_of(u, s->pfn << PAGE_SHIFT) != s->nr_freed) {
 				drop_shadow(u, link);
 				continue;
 			}
 			link = &s->next;
-			if (likely(!memcmp(now, s->entry, sizeof(s->entry))))
-				continue;
-			for (u32 i = 0; i < ENTRIES; i++) {
-				if (now[i] == s->entry[i])
-					continue;
-				entry_changed(u, s, i, now[i]);
-				if ((now[i] ^ s->entry[i]) & (X86_ADDR_MASK | X86_P))
-					copy_entry(u, s, i, now[i]);
-				else
-					s->entry[i] = now[i];
-			}
+			sync_table(u, s);
 		}
 }
 

@@ -30,8 +30,8 @@ struct check_where {
 };
 
 /*
- * What a changed table entry (or, with entry_pa 0, a new root) leaves behind until it is flushed: addresses from va on, as many as
- * an entry of level maps, which a processor may still translate by old.
+ * What a changed table entry (or, with entry_pa 0, a new root) leaves behind until it is flushed:
+ * addresses from va on, as many as an entry of level maps, which a processor may still translate by old.
  */
 struct stale_range {
 	u64 va;

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: GPL-2.0-or-later */
+// SPDX-License-Identifier: GPL-2.0-or-later
 /* Writes of the registers that paging depends on: which values are illegal, and what a change invalidates. */
 #include "x86/internal.h"
 
@@ -64,7 +64,7 @@ u32 mmu_write_cr0(struct mmu_unit *u, u64 value)
 
 u32 mmu_write_cr3(struct mmu_unit *u, u64 value)
 {
-	bool pcide = u->cr4 & CR4_PCIDE, keep = pcide && value & CR3_NOFLUSH;
+	bool pcide = u->cr4 & CR4_PCIDE, keep = value & CR3_NOFLUSH;
 	u64 reserved = ~0ull << u->maxphyaddr;
 
 	if (value & (pcide ? reserved & ~CR3_NOFLUSH : reserved))

@@ -43,6 +43,12 @@ static inline u64 reserved_always(const struct mmu_unit *u)
 	return u->efer & EFER_NXE ? reserved : reserved | X86_XD;
 }
 
+/* Does a present entry map a page (SDM vol. 3A 4.5.4)?  PTEs do, PDEs and PDPTEs with PS. */
+static inline bool is_leaf(u64 entry, u32 level)
+{
+	return level == 1 || (level <= 3 && entry & X86_PS);
+}
+
 /* The protection key of a leaf: bits 62:59 (SDM vol. 3A 4.6.2). */
 static inline u32 pkey_of(u64 leaf)
 {

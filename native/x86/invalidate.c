@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: GPL-2.0-or-later */
+// SPDX-License-Identifier: GPL-2.0-or-later
 /*
  * INVLPG, INVPCID, INVLPGB (SDM vol. 3A 4.10.4.1, APM vol. 2 5.5), and what a consumer must forget.
  * What the processor may drop besides, it keeps here: the least that the manuals ask for.
@@ -124,6 +124,12 @@ u32 mmu_invpcid(struct mmu_unit *u, u32 type, u64 pcid, u64 va)
 	return XLATE_OK;
 }
 
+/* Whose TLB entries INVLPGB's rAX asks for, as DROP_*. */
+static u32 invlpgb_what(u64 rax)
+{
+	return (rax & INVLPGB_GLOBAL ? DROP_GLOBAL : 0) | (rax & INVLPGB_PCID ? 0 : DROP_ANY_PCID);
+}
+
 /* INVLPGB's paging-structure caches for the page at va. */
 static void invlpgb_upper(struct mmu_unit *u, u64 rax, u16 pcid, u64 va)
 {
@@ -136,11 +142,9 @@ static void invlpgb_upper(struct mmu_unit *u, u64 rax, u16 pcid, u64 va)
 /* INVLPGB's page at va: every PCID's translations, or those of pcid. */
 static void invlpgb_page(struct mmu_unit *u, u64 rax, u16 pcid, u64 va)
 {
-	u32 what = (rax & INVLPGB_GLOBAL ? DROP_GLOBAL : 0) | (rax & INVLPGB_PCID ? 0 : DROP_ANY_PCID);
-
 	if (!canonical(u, va))
 		return;
-	tlb_drop_address(u, va, pcid, what);
+	tlb_drop_address(u, va, pcid, invlpgb_what(rax));
 	if (!(rax & INVLPGB_FINAL_ONLY))
 		invlpgb_upper(u, rax, pcid, va);
 	if (!(rax & INVLPGB_PCID) || rax & INVLPGB_GLOBAL || pcid == current_pcid(u))
@@ -150,9 +154,7 @@ static void invlpgb_page(struct mmu_unit *u, u64 rax, u16 pcid, u64 va)
 /* INVLPGB without an address. */
 static void invlpgb_all(struct mmu_unit *u, u64 rax, u16 pcid)
 {
-	u32 what = (rax & INVLPGB_GLOBAL ? DROP_GLOBAL : 0) | (rax & INVLPGB_PCID ? 0 : DROP_ANY_PCID);
-
-	tlb_drop_context(u, pcid, what);
+	tlb_drop_context(u, pcid, invlpgb_what(rax));
 	forget_everything(u);
 }
 

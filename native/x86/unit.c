@@ -17,7 +17,11 @@ static const u8 walk_counter[] = {
 	COUNTER_dtlb_load_misses_walk, COUNTER_dtlb_store_misses_walk, COUNTER_itlb_misses_walk,
 	COUNTER_dtlb_load_misses_walk, COUNTER_dtlb_store_misses_walk, COUNTER_dtlb_load_misses_walk,
 };
-/* The four after it, in this order: all sizes, 4 KiB, 2 MiB, 1 GiB. */
+/* Of walks of all sizes; by level of the leaf, those of 4 KiB, 2 MiB and 1 GiB follow. */
+_Static_assert(COUNTER_dtlb_load_misses_walk_completed_1g == COUNTER_dtlb_load_misses_walk_completed + 3 &&
+	       COUNTER_dtlb_store_misses_walk_completed_1g == COUNTER_dtlb_store_misses_walk_completed + 3 &&
+	       COUNTER_itlb_misses_walk_completed_1g == COUNTER_itlb_misses_walk_completed + 3,
+	       "events.def has them one after the other");
 static const u8 completed_counter[] = {
 	COUNTER_dtlb_load_misses_walk_completed, COUNTER_dtlb_store_misses_walk_completed,
 	COUNTER_itlb_misses_walk_completed, COUNTER_dtlb_load_misses_walk_completed,

@@ -42,8 +42,8 @@ struct mmu_unit {
 
 /*
  * Walk the tables for va, for an access of ACCESS_* and PRIVILEGE_*.
- * Fills *w and returns w->result. WALK_QUIET and WALK_HARDWARE set A and D by
- * compare-and-exchange; WALK_HARDWARE counts page_walker_loads and emits walk_entry, walk_set_ad, walk_done; it does not touch the TLB.
+ * Fills *w and returns w->result. WALK_QUIET and WALK_HARDWARE set A and D by compare-and-exchange;
+ * WALK_HARDWARE counts page_walker_loads and emits walk_entry, walk_set_ad, walk_done. None touches the TLB.
  */
 u32 mmu_walk(struct mmu_unit *u, u64 va, u32 access, u32 privilege, u32 mode, struct walk *w);
 

@@ -23,11 +23,6 @@ static inline u64 *entry_at(const struct memory *ram, u64 pa)
 	return pa_to_host(ram, pa);
 }
 
-static bool is_leaf(u64 entry, u32 level)
-{
-	return level == 1 || (level <= 3 && entry & X86_PS);
-}
-
 /*
  * Bits that must be 0 in this present entry (SDM vol. 3A table 4-19), besides reserved_always(): PS in
  * a PML5E or PML4E, on AMD bit 8 too (APM vol. 2 5.3.3); PS in a PDPTE without 1-GiB pages; in a

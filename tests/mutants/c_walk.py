@@ -10,10 +10,6 @@ _short = in_file("native/x86/walk.c", "short_walk")
 _warm = in_file("native/x86/warm.h", "short_walk", "refill")
 
 MUTANTS = [
-    _walk("PS makes no leaf", "4.5", "return level == 1 || (level <= 3 && entry & X86_PS);", "return level == 1;"),
-    _walk("PS makes a leaf at level 4 too", "4.5", "(level <= 3 && entry & X86_PS)", "(level <= 4 && entry & X86_PS)", "reserved_bits",
-          equivalent="PS is reserved in a PML4E and a PML5E, which is looked at first"),
-    _walk("PS makes no leaf of a PDPTE", "4.5", "(level <= 3 && entry & X86_PS)", "(level <= 2 && entry & X86_PS)"),
     _walk("no bit is reserved at every level", "table 4-19", "u64 reserved = reserved_always(u);", "u64 reserved = 0;", "reserved_bits"),
     _walk("PS is not reserved in a PML4E and PML5E", "table 4-19", "return reserved | X86_PS | (u->vendor == VENDOR_AMD ? X86_G : 0);",
           "return reserved | (u->vendor == VENDOR_AMD ? X86_G : 0);", "reserved_bits"),
