@@ -48,16 +48,14 @@ static bool arm(struct vcpu *v)
 
 	if (!v->attached)
 		ok = add_hook(v, UC_HOOK_INTR, (void *)on_interrupt, 0) &&
-		     add_hook(v, UC_HOOK_INSN, (void *)on_syscall, UC_X86_INS_SYSCALL) &&
-		     add_hook(v, UC_HOOK_INSN, (void *)on_sysenter, UC_X86_INS_SYSENTER) &&
-		     add_hook(v, UC_HOOK_INSN, (void *)on_in, UC_X86_INS_IN) &&
-		     add_hook(v, UC_HOOK_INSN, (void *)on_out, UC_X86_INS_OUT);
+		     add_hook(v, UC_HOOK_INSN, (void *)on_syscall, UC_X86_INS_SYSCALL);
+	if (!v->attached || v->counting)
+		ok = ok && add_hook(v, UC_HOOK_EDGE_GENERATED, (void *)on_edge, 0);
 	if (v->fidelity == FIDELITY_TRACE)
 		ok = ok && add_hook(v, UC_HOOK_CODE, (void *)on_code, 0);
 	else if (v->counting)
-		ok = ok && add_hook(v, UC_HOOK_EDGE_GENERATED, (void *)on_edge, 0) &&
-		     add_hook(v, UC_HOOK_BLOCK,
-			      v->fidelity == FIDELITY_EXACT ? (void *)on_block_exact : (void *)on_block_fast, 0);
+		ok = ok && add_hook(v, UC_HOOK_BLOCK,
+				    v->fidelity == FIDELITY_EXACT ? (void *)on_block_exact : (void *)on_block_fast, 0);
 	if (v->fidelity != FIDELITY_FAST)
 		ok = ok && add_hook(v, UC_HOOK_MEM_READ, private_load_hook(v->shared.private), 0) &&
 		     add_hook(v, UC_HOOK_MEM_WRITE, (void *)on_store, 0);
@@ -194,7 +192,7 @@ void vcpu_unhook(struct vcpu *v)
 	while (v->nr_hooks)
 		UC(v, hook_del)(v->uc, v->hook[--v->nr_hooks]);
 	UC(v, ctl)(v->uc, UC_CTL_WRITE(UC_CTL_TLB_FLUSH, 0));
-	UC(v, ctl)(v->uc, UC_CTL_WRITE(UC_CTL_TB_FLUSH, 0));
+	unwatch_all(v);
 }
 
 void vcpu_free(struct vcpu *v)
@@ -222,8 +220,6 @@ uc_err start(struct vcpu *v, u64 timeout_us)
 	uc_err err = UC(v, emu_start)(v->uc, reg_read(v, UC_X86_REG_RIP), 0, timeout_us, 0);
 	if (v->stream.flags_rip != NO_ADDRESS)
 		restore_flags(v);
-	if (unlikely(v->undo))
-		undo_trap(v);
 	return err;
 }
 
@@ -260,6 +256,8 @@ static void leave(struct vcpu *v, uc_err err)
 	struct vm_exit *exit = &v->shared.exit;
 
 	exit->rip = reg_read(v, UC_X86_REG_RIP);
+	exit->insn = exit->rip;
+	exit->intercept = INTERCEPT_NONE;
 	exit->uc_err = err;
 	switch (v->stop) {
 	case STOP_SYSCALL:
@@ -271,7 +269,7 @@ static void leave(struct vcpu *v, uc_err err)
 		break;
 	case STOP_INTERRUPT:
 		if (v->refused != NO_ADDRESS) {
-			exit->rip = v->refused;
+			exit->rip = exit->insn = v->refused;
 			reg_write(v, UC_X86_REG_RIP, exit->rip);
 			v->refused = NO_ADDRESS;
 		}
@@ -280,6 +278,11 @@ static void leave(struct vcpu *v, uc_err err)
 		exit->address = 0;
 		finish_fault(v, exit->rip, ACCESS_READ);
 		v->stream.denied = NO_ADDRESS;
+		break;
+	case STOP_INTERCEPT:
+		finish_fault(v, exit->rip, ACCESS_READ);
+		v->stream.denied = NO_ADDRESS;
+		finish_intercept(v);
 		break;
 	case STOP_LIMIT:
 		exit->reason = EXIT_LIMIT;
@@ -340,6 +343,14 @@ static uc_err run_to_stop(struct vcpu *v, u64 timeout_us)
 		if (v->stop == STOP_AHEAD) {
 			err = step(v, v->limit - v->shared.count);
 			stepped = true;
+		}
+		if (unlikely(v->intercepts.nr_found)) {
+			uc_err watch_err = watch_found(v);
+
+			if (watch_err != UC_ERR_OK)
+				return watch_err;
+			if (v->stop == STOP_FOUND)
+				continue;
 		}
 		if (v->stop == STOP_LIMIT)
 			by_steps = true;

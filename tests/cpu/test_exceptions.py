@@ -18,7 +18,7 @@ CASES = {
     "int 3": ("int 3", BP, True),
     "ud2": ("ud2", UD, False),
     "rdtsc under TSD": ("rdtsc", GP, False),
-    "rdtscp, which the model lacks": ("rdtscp", UD, False),
+    "rdtscp under TSD": ("rdtscp", GP, False),
     "rdrand, which the model lacks": ("rdrand rax", UD, False),
     "hlt": ("hlt", GP, False),
     "cli": ("cli", GP, False),
