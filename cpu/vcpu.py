@@ -308,7 +308,10 @@ class VCpu(Processor):
         lib.vcpu_skip(self.c, length)
 
     def enter_user(self, rip: int, rsp: int) -> None:
-        """Go to CPL 3 at rip with this stack, by a SYSRETQ of the processor's own."""
+        """Begin a program: CPL 3 at rip with this stack, every other register as Linux's exec leaves it.
+
+        Source: start_thread() and fpu_flush_thread(), v6.18. By a SYSRETQ of the processor's own, with the MMU's CR0.
+        """
         stub = self.memory.alloc_pages()
         try:
             error = lib.vcpu_enter_user(self.c, stub << 12, rip, rsp)

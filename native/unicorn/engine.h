@@ -143,7 +143,7 @@ void vcpu_flush(struct vcpu *v);
 void vcpu_drop_code(struct vcpu *v, u64 pa);
 /* Instruction at RIP, length bytes long, was emulated: count it and step over it. */
 void vcpu_skip(struct vcpu *v, u32 length);
-/* Enter CPL 3 at rip with this stack, by SYSRETQ from a stub in frame stub_pa. Returns uc_err. */
+/* Begin a program at CPL 3, by SYSRETQ from a stub in frame stub_pa; registers as after exec. Returns uc_err. */
 u32 vcpu_enter_user(struct vcpu *v, u64 stub_pa, u64 rip, u64 rsp);
 /* Guest-physical memory outside our RAM that the instance has. 0, or -ENOMEM. */
 int vcpu_add_region(struct vcpu *v, u64 base, u64 size);

@@ -10,7 +10,6 @@
 #define MSR_EFER 0xc0000080
 #define MSR_STAR 0xc0000081
 #define STAR_SYSRET (0x23ull << 48)	/* SYSRETQ loads CS 0x33 and SS 0x2b, as Linux's */
-#define RFLAGS_USER 0x202	/* IF and the bit that is always 1 */
 #define CR4_USER (CR4_TSD | CR4_PAE | CR4_PGE | 0x600)	/* 0x600: OSFXSR, OSXMMEXCPT, which SSE needs */
 
 const char *layout_mismatch(const struct layout *native)
@@ -404,6 +403,7 @@ static void run_sysret(struct vcpu *v, u64 stub_pa, u64 rip)
 	write_msr(v, MSR_EFER, EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE);
 	write_msr(v, MSR_STAR, STAR_SYSRET);
 	reg_write(v, UC_X86_REG_CR4, reg_read(v, UC_X86_REG_CR4) | CR4_USER);
+	reg_write(v, UC_X86_REG_CR0, v->mmu->cr0);
 	reg_write(v, UC_X86_REG_RCX, rip);
 	reg_write(v, UC_X86_REG_R11, RFLAGS_USER);
 	soft_drop_all(v);
@@ -418,8 +418,7 @@ u32 vcpu_enter_user(struct vcpu *v, u64 stub_pa, u64 rip, u64 rsp)
 {
 	if (cpl(v) != 3)
 		run_sysret(v, stub_pa, rip);
-	reg_write(v, UC_X86_REG_RIP, rip);
-	reg_write(v, UC_X86_REG_RSP, rsp);
+	start_thread(v, rip, rsp);
 	v->stream.next = NO_ADDRESS;
 	return cpl(v) == 3 ? UC_ERR_OK : UC_ERR_EXCEPTION;
 }

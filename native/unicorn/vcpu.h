@@ -24,6 +24,7 @@
 #define NR_MEMOS 128		/* a power of two, for each kind of access */
 #define MAX_INSN 15		/* bytes (SDM vol. 2 2.3.11) */
 #define RFLAGS_TF 0x100
+#define RFLAGS_USER 0x202	/* IF and the bit that is always 1 */
 #define NO_ADDRESS 0xffffffffffffffff
 #define VECTOR_DB 1
 #define VECTOR_BP 3
@@ -275,6 +276,9 @@ uc_err step(struct vcpu *v, u64 room);
 struct vcpu *vcpu_alloc(const struct uc_api *api);
 bool add_hook(struct vcpu *v, int type, void *callback, int insn);
 uc_err start(struct vcpu *v, u64 timeout_us);
+
+/* start_thread.c: every register as a program finds it after exec. */
+void start_thread(struct vcpu *v, u64 rip, u64 rsp);
 
 /* traps.c: ways into the kernel. */
 void on_syscall(uc_engine *uc, void *arg);
