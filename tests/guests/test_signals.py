@@ -30,7 +30,7 @@ ENDS: dict[str, tuple[signal.Signals, str, list[str]]] = {
 
 CODE: dict[str, tuple[str, signal.Signals, str, int, list[str]]] = {
     # machine code: signal, si_code, RIP from its begin, words of the report
-    "int1": ("90 f1", signal.SIGTRAP, "TRAP_TRACE", 2, ["int1", "debug exception"]),
+    "int1": ("90 f1", signal.SIGTRAP, "TRAP_BRKPT", 2, ["int1", "debug exception"]),
     "int3": ("90 cc", signal.SIGTRAP, "SI_KERNEL", 2, ["int3", "breakpoint"]),
     "int 3": ("90 cd03", signal.SIGTRAP, "SI_KERNEL", 3, ["int 3", "breakpoint"]),
     "int 4": ("90 cd04", signal.SIGSEGV, "SI_KERNEL", 3, ["int 4", "overflow"]),
@@ -47,6 +47,16 @@ CODE: dict[str, tuple[str, signal.Signals, str, int, list[str]]] = {
     "sysenter": ("90 0f34", signal.SIGILL, "ILL_ILLOPN", 1, ["sysenter", "invalid opcode"]),
     "lock nop": ("90 f090", signal.SIGILL, "ILL_ILLOPN", 1, ["invalid opcode"]),
     "lock mov": ("90 f08907", signal.SIGILL, "ILL_ILLOPN", 1, ["invalid opcode"]),
+    "rdpmc": ("90 0f33", signal.SIGSEGV, "SI_KERNEL", 1, ["rdpmc", "general protection"]),
+    "mov to cr1": ("90 0f22c8", signal.SIGILL, "ILL_ILLOPN", 1, ["invalid opcode"]),
+    "mov from cr9": ("90 440f20c8", signal.SIGILL, "ILL_ILLOPN", 1, ["invalid opcode"]),
+    "mov to cr3": ("90 0f22d8", signal.SIGSEGV, "SI_KERNEL", 1, ["mov cr3, rax", "general protection"]),
+    "mov to dr8": ("90 440f23c0", signal.SIGILL, "ILL_ILLOPN", 1, ["invalid opcode"]),
+    "pxor with f2": ("90 f20fefc1", signal.SIGILL, "ILL_ILLOPN", 1, ["invalid opcode"]),
+    "paddd with 66 f3": ("90 66f30ffec1", signal.SIGILL, "ILL_ILLOPN", 1, ["invalid opcode"]),
+    "pshufb with f3": ("90 f30f3800c2", signal.SIGILL, "ILL_ILLOPN", 1, ["invalid opcode"]),
+    "palignr with f2": ("90 f20f3a0fc101", signal.SIGILL, "ILL_ILLOPN", 1, ["invalid opcode"]),
+    "ldmxcsr with f3": ("90 f30fae17", signal.SIGILL, "ILL_ILLOPN", 1, ["invalid opcode"]),
     "lock cmp": ("90 f03907", signal.SIGILL, "ILL_ILLOPN", 1, ["invalid opcode"]),
 }
 LACKING: dict[str, tuple[str, str]] = {
@@ -59,6 +69,18 @@ LACKING: dict[str, tuple[str, str]] = {
     "BMI1": ("c4e278f2c1", "andn eax, eax, ecx"),
     "XOP": ("8fe878c2c101", ""),
 }
+WRONG = ("66419f", "499e", "f3660f51da", "66f20f5afa", "66f3480fb8c1")
+"""LAHF and SAHF with REX, SQRTSS and CVTSD2SS with 66, a 64-bit POPCNT with 66."""
+
+
+@pytest.mark.parametrize("code", WRONG)
+def test_what_unicorn_would_get_wrong_is_not_executed(code: str) -> None:
+    """A limit, and a loud one: the host returns from it."""
+    report = run("faults", f"code:90{code}").result.report
+    assert report is not None
+    assert (report.signo, report.rip % 4096) == (signal.SIGILL, 1)
+    assert "Unicorn would with a wrong result" in report.line
+    assert native("faults", f"code:90{code}") == (0, "returned\n")
 
 
 @pytest.mark.parametrize("name", CODE)
