@@ -11,6 +11,8 @@
  * So a block that holds none costs nothing when it runs.  A guest that was attached to executes what its
  * own Unicorn does.
  */
+#include <string.h>
+
 #include "unicorn/vcpu.h"
 
 #define MAX_BLOCK (PAGE_SIZE + MAX_INSN)
@@ -118,7 +120,7 @@ static u32 intercept_of_0f(const struct insn *insn)
 }
 
 /* INTERCEPT_* of an instruction of which at least the opcode and its ModRM byte are there. */
-static u32 intercept_of(const struct insn *insn)
+u32 intercept_of(const struct insn *insn)
 {
 	u8 op = insn_opcode(insn, 0), next = insn_opcode(insn, 1);
 
@@ -135,6 +137,8 @@ static u32 intercept_of(const struct insn *insn)
 		return INTERCEPT_UD;
 	case 0x8f:			/* XOP (APM vol. 3 1.2.6); POP is /0 */
 		return next >> 3 & 7 ? INTERCEPT_UD : INTERCEPT_NONE;
+	case 0xcf:			/* IRET of 16 and 32 bits: Unicorn would enter virtual-8086 mode */
+		return insn->rex & 8 ? INTERCEPT_NONE : INTERCEPT_WRONG;
 	case 0x9e: case 0x9f:		/* SAHF, LAHF: with REX Unicorn takes SPL for AH */
 		return insn->rex ? INTERCEPT_WRONG : INTERCEPT_NONE;
 	case 0x6c: case 0x6d: case 0x6e: case 0x6f:	/* INS, OUTS */
@@ -150,6 +154,39 @@ static u32 intercept_of(const struct insn *insn)
 	default:
 		return INTERCEPT_NONE;
 	}
+}
+
+/* LOCK BT, BTS, BTR or BTC of a register: Unicorn's translator calls abort(). */
+static bool aborts(const struct insn *insn)
+{
+	u8 op = insn_opcode(insn, 1), modrm = insn_opcode(insn, 2);
+
+	if (insn_opcode(insn, 0) != 0x0f || modrm < 0xc0)
+		return false;
+	return op == 0xa3 || op == 0xab || op == 0xb3 || op == 0xbb || (op == 0xba && (modrm >> 3 & 4));
+}
+
+/*
+ * Do bytes of this page, at whatever address, make an instruction that must not even be translated?
+ * Such a page is executed step by step, so that each instruction is looked at first; bytes that do so
+ * by chance are met once in a million pages.
+ */
+bool is_unsafe_page(struct vcpu *v, u64 page)
+{
+	u8 code[MAX_INSN + PAGE_SIZE + MAX_INSN], *at = code, *end = code;
+
+	if (page)
+		end += vcpu_peek(v, page - MAX_INSN, code, MAX_INSN);
+	end += vcpu_peek(v, page, end, PAGE_SIZE + MAX_INSN);
+	while ((at = memchr(at, 0xf0, (size_t)(end - at)))) {
+		struct insn insn;
+
+		insn_parse(at, (u32)(end - at), &insn);
+		if (aborts(&insn))
+			return true;
+		at++;
+	}
+	return false;
 }
 
 /*
