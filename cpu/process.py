@@ -85,8 +85,9 @@ LIMIT_NOTES: dict[int, str] = {
         "the program has x87 instructions that are computed to about 53 of their 64 bits here"
         " (FSIN, FCOS, FPTAN, FPATAN, F2XM1, FYL2X, FPREM): results may differ from a processor's"
     ),
-    lib.LIMIT_MXCSR_FLAGS: (
-        "the program reads MXCSR, whose exception flags are never set here: fetestexcept() may find nothing"
+    lib.LIMIT_MXCSR: (
+        "the program reads or writes MXCSR, whose exception flags are never set here (fetestexcept() may find nothing)"
+        " and whose FZ, flush to zero, does nothing"
     ),
 }
 """What the report says of each limit of Unicorn's that a guest's code has met; docs/engine_limits.md has all."""

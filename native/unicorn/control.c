@@ -113,7 +113,7 @@ void control_carry_out(struct vcpu *v)
 	insn_count(v, v->block->pc, v->block->pc + v->block->size, &rip);
 	insn_read(v, rip, &insn);
 	if (control == CONTROL_INVLPG)
-		MMU(v, mmu_invlpg, invlpg)(v->mmu, insn_memory_operand(v, &insn, rip));
+		MMU(v, mmu_invlpg, invlpg)(v->mmu, insn_memory_operand(v, &insn, rip, 2, 0));
 	else if (carry_out_mov_cr(v, &insn) != XLATE_OK)
 		refuse_mov_cr(v, rip);
 }

@@ -118,6 +118,7 @@ static bool take_prefix(struct insn *insn, u8 byte)
 	switch (byte) {
 	case 0xf2:
 	case 0xf3:
+		insn->both_reps |= insn->rep && insn->rep != byte;
 		insn->rep = byte;
 		return true;
 	case 0x64:
@@ -137,6 +138,7 @@ static bool take_prefix(struct insn *insn, u8 byte)
 	case 0x2e:
 	case 0x36:
 	case 0x3e:
+		insn->segment_undone |= insn->segment != 0;
 		return true;
 	default:
 		return false;
@@ -283,14 +285,15 @@ static s32 displacement(const struct insn *insn, u32 at, u32 size)
 }
 
 /*
- * Linear address of the memory operand of a two-byte-opcode instruction (0f xx modrm) at rip, from
- * the registers as they are now (SDM vol. 2 2.1.5).
+ * Linear address of the memory operand of the instruction at rip, whose ModRM byte is modrm_at bytes
+ * behind the first of its opcode and which ends in imm bytes of immediate, from the registers as they
+ * are now (SDM vol. 2 2.1.5).
  */
-u64 insn_memory_operand(struct vcpu *v, const struct insn *insn, u64 rip)
+u64 insn_memory_operand(struct vcpu *v, const struct insn *insn, u64 rip, u32 modrm_at, u32 imm)
 {
-	u8 modrm = insn_opcode(insn, 2), mod = modrm >> 6, rm = modrm & 7;
+	u8 modrm = insn_opcode(insn, modrm_at), mod = modrm >> 6, rm = modrm & 7;
 	u8 rex_b = (insn->rex & 1) << 3, rex_x = (insn->rex & 2) << 2;
-	u32 at = 3, disp_size = mod == 1 ? 1 : mod == 2 ? 4 : 0;
+	u32 at = modrm_at + 1, disp_size = mod == 1 ? 1 : mod == 2 ? 4 : 0;
 	u64 address = 0;
 
 	if (rm == 4) {
@@ -304,7 +307,7 @@ u64 insn_memory_operand(struct vcpu *v, const struct insn *insn, u64 rip)
 			address += gpr(v, index) << (sib >> 6);
 	} else if (rm == 5 && mod == 0) {
 		disp_size = 4;
-		address = rip + insn->opcode_at + at + disp_size;
+		address = rip + insn->opcode_at + at + disp_size + imm;
 	} else {
 		address = gpr(v, rm | rex_b);
 	}

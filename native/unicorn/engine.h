@@ -39,10 +39,12 @@
 #define INTERCEPT_RDTSC 6	/* #GP because of CR4.TSD: the kernel may emulate it, length bytes long */
 #define INTERCEPT_RDTSCP 7
 #define INTERCEPT_WRONG 8	/* Unicorn would execute it wrongly: said so, and #UD, which is wrong too but seen */
+#define INTERCEPT_EMULATED 9	/* never an exit: carried out by us (emulate.c) */
+#define INTERCEPT_STORE_FIRST 10 /* never an exit: if its store will fault, it does so before all else */
 
 /* What Unicorn does otherwise than a processor, that the guest's code has met (docs/engine_limits.md). */
 #define LIMIT_X87_PRECISION 0x1	/* an x87 instruction computed to 53 bits */
-#define LIMIT_MXCSR_FLAGS 0x2	/* MXCSR was read, whose exception flags are never set */
+#define LIMIT_MXCSR 0x2		/* MXCSR was read or written: exception flags are never set, FZ and DAZ do little */
 
 #define NR_SYSCALL_ARGS 6
 #define NO_LIMIT 0xffffffffffffffff

@@ -94,6 +94,28 @@ static u32 intercept_of_mov_cr(const struct insn *insn)
 	return exists ? INTERCEPT_NONE : INTERCEPT_UD;
 }
 
+/* An MMX instruction of 0F38 or 0F3A with REX bits, which it ignores: Unicorn takes memory behind MM7 for a register. */
+static bool spoils_mmx(const struct insn *insn)
+{
+	bool reg_form = insn_opcode(insn, 3) >= 0xc0;
+
+	return !insn->operand16 && (insn->rex & 4 || (reg_form && insn->rex & 1));
+}
+
+static u32 intercept_of_0f38(const struct insn *insn)
+{
+	u8 op = insn_opcode(insn, 2);
+	bool mmx = op <= 0x0b || (op >= 0x1c && op <= 0x1e);
+
+	if (op >= 0xf0)			/* CRC32 and MOVBE go by F2 */
+		return INTERCEPT_NONE;
+	if (insn->rep)
+		return INTERCEPT_UD;
+	if (mmx && spoils_mmx(insn))
+		return INTERCEPT_WRONG;
+	return is_emulated(insn) ? INTERCEPT_EMULATED : INTERCEPT_NONE;
+}
+
 static u32 intercept_of_0f(const struct insn *insn)
 {
 	u8 op = insn_opcode(insn, 1), modrm = insn_opcode(insn, 2);
@@ -103,6 +125,8 @@ static u32 intercept_of_0f(const struct insn *insn)
 	switch (op) {
 	case 0x01:
 		return modrm == 0xf9 ? INTERCEPT_RDTSCP : INTERCEPT_NONE;
+	case 0x0f:			/* 3DNow!: Unicorn loads the operand, and takes the x87 registers, first */
+		return INTERCEPT_UD;
 	case 0x20: case 0x21: case 0x22: case 0x23:
 		return intercept_of_mov_cr(insn);
 	case 0x31:
@@ -111,21 +135,23 @@ static u32 intercept_of_0f(const struct insn *insn)
 		return INTERCEPT_GP;
 	case 0x34:			/* SYSENTER: for 32-bit code only, as on AMD (APM vol. 3) */
 		return INTERCEPT_UD;
-	case 0x38:			/* CRC32 and MOVBE go by F2 */
-		return modrm >= 0xf0 ? INTERCEPT_NONE : intercept_of_vector(insn, false);
-	case 0x3a:
-		return intercept_of_vector(insn, false);
+	case 0x38:
+		return intercept_of_0f38(insn);
+	case 0x3a:			/* PALIGNR of MMX registers */
+		return modrm == 0x0f && spoils_mmx(insn) ? INTERCEPT_WRONG : intercept_of_vector(insn, false);
 	case 0xae:			/* LDMXCSR, STMXCSR */
 		return modrm < 0xc0 && (modrm >> 3 & 6) == 2 ? intercept_of_vector(insn, false) : INTERCEPT_NONE;
 	case 0xb8:			/* POPCNT */
 		return insn->rep == 0xf3 && insn->operand16 && insn->rex & 8 ? INTERCEPT_WRONG : INTERCEPT_NONE;
+	case 0xba:			/* BT and its kin are /4 to /7 */
+		return modrm >> 3 & 4 ? INTERCEPT_NONE : INTERCEPT_UD;
 	default:
 		return INTERCEPT_NONE;
 	}
 }
 
 /* INTERCEPT_* of an instruction of which at least the opcode and its ModRM byte are there. */
-u32 intercept_of(const struct insn *insn)
+static u32 intercept_of(const struct insn *insn)
 {
 	u8 op = insn_opcode(insn, 0), next = insn_opcode(insn, 1);
 
@@ -133,6 +159,8 @@ u32 intercept_of(const struct insn *insn)
 		return INTERCEPT_NONE;
 	if (insn->lock && !is_lockable(insn))
 		return INTERCEPT_UD;
+	if (insn->both_reps || insn->segment_undone)
+		return INTERCEPT_WRONG;	/* Unicorn takes F2, and forgets FS and GS */
 	switch (op) {
 	case 0x0f:
 		return intercept_of_0f(insn);
@@ -150,6 +178,12 @@ u32 intercept_of(const struct insn *insn)
 	case 0xe4: case 0xe5: case 0xe6: case 0xe7:	/* IN, OUT: no I/O permission map (SDM vol. 1 19.5) */
 	case 0xec: case 0xed: case 0xee: case 0xef:
 		return INTERCEPT_GP;
+	case 0xc0: case 0xc1: case 0xd0: case 0xd1: case 0xd2: case 0xd3: /* RCL, RCR: CF is lost where the store faults */
+		return next < 0xc0 && (next >> 3 & 6) == 2 ? INTERCEPT_STORE_FIRST : INTERCEPT_NONE;
+	case 0xc2:			/* RET imm16, which Unicorn takes as signed */
+		return insn_opcode(insn, 2) & 0x80 ? INTERCEPT_WRONG : INTERCEPT_NONE;
+	case 0xc6: case 0xc7:		/* XABORT, XBEGIN */
+		return next == 0xf8 ? INTERCEPT_UD : INTERCEPT_NONE;
 	case 0xcc:
 		return INTERCEPT_INT3;
 	case 0xcd:
@@ -159,6 +193,14 @@ u32 intercept_of(const struct insn *insn)
 	default:
 		return INTERCEPT_NONE;
 	}
+}
+
+/* Whether a run stops before the instruction, always. */
+bool stops_before(const struct insn *insn)
+{
+	u32 intercept = intercept_of(insn);
+
+	return intercept != INTERCEPT_NONE && intercept != INTERCEPT_STORE_FIRST;
 }
 
 /* LOCK BT, BTS, BTR or BTC of a register: Unicorn's translator calls abort(). */
@@ -207,8 +249,8 @@ static u32 limit_of(const struct insn *insn)
 
 	if (is_imprecise_x87(op, insn_opcode(insn, 1)))
 		return LIMIT_X87_PRECISION;
-	if (op == 0x0f && insn_opcode(insn, 1) == 0xae && modrm < 0xc0 && (modrm >> 3 & 7) == 3)
-		return LIMIT_MXCSR_FLAGS;	/* STMXCSR */
+	if (op == 0x0f && insn_opcode(insn, 1) == 0xae && modrm < 0xc0 && (modrm >> 3 & 6) == 2)
+		return LIMIT_MXCSR;	/* LDMXCSR, STMXCSR */
 	return 0;
 }
 
@@ -217,14 +259,33 @@ static const u64 suspects[4] = {
 	0,
 	OP(0x62) | OP(0x6c) | OP(0x6d) | OP(0x6e) | OP(0x6f),
 	OP(0x8f) | OP(0x9e) | OP(0x9f),
-	OP(0xc4) | OP(0xc5) | OP(0xcc) | OP(0xcd) | OP(0xcf) | OP(0xe4) | OP(0xe5) | OP(0xe6) | OP(0xe7) | OP(0xec) |
+	OP(0xc2) | OP(0xc4) | OP(0xc5) | OP(0xcc) | OP(0xcd) | OP(0xcf) | OP(0xe4) | OP(0xe5) | OP(0xe6) | OP(0xe7) | OP(0xec) |
 		OP(0xed) | OP(0xee) | OP(0xef) | OP(0xf0) | OP(0xf1),
 };
 
 /* Opcodes of 0F xx that it, or limit_of(), looks at without a prefix F2 or F3. */
 static const u64 suspects_0f[4] = {
-	OP(0x01) | OP(0x20) | OP(0x21) | OP(0x22) | OP(0x23) | OP(0x31) | OP(0x33) | OP(0x34), 0, OP(0xae), 0,
+	OP(0x01) | OP(0x0f) | OP(0x20) | OP(0x21) | OP(0x22) | OP(0x23) | OP(0x31) | OP(0x33) | OP(0x34) | OP(0x38) |
+		OP(0x3a),
+	0, OP(0xae) | OP(0xb8) | OP(0xba), 0,
 };
+
+/* Two bytes that may begin what intercept_of() or limit_of() looks at. */
+static bool is_suspect_pair(u8 op, u8 next)
+{
+	switch (op) {
+	case 0x0f:
+		return is_in(suspects_0f, next);
+	case 0xc0: case 0xc1: case 0xd0: case 0xd1: case 0xd2: case 0xd3:
+		return next < 0xc0 && (next >> 3 & 6) == 2;
+	case 0xc6: case 0xc7:
+		return next == 0xf8;
+	case 0x64: case 0x65:		/* with another prefix behind */
+		return next == 0x26 || next == 0x2e || next == 0x36 || next == 0x3e || (next >= 0x64 && next <= 0x67);
+	default:
+		return is_imprecise_x87(op, next);
+	}
+}
 
 /* F2 or F3 at *p, in code that begins at begin: is it the prefix of an instruction of a common kind that is none of ours? */
 static bool is_common_rep(const u8 *p, const u8 *begin, const u8 *end)
@@ -256,7 +317,7 @@ static bool is_suspect(const u8 *code, u32 n)
 			return true;
 		if ((*p == 0xf2 || *p == 0xf3) && !is_common_rep(p, code, end))
 			return true;
-		if (p + 1 < end && ((*p == 0x0f && is_in(suspects_0f, p[1])) || is_imprecise_x87(*p, p[1])))
+		if (p + 1 < end && is_suspect_pair(*p, p[1]))
 			return true;
 	}
 	return false;
@@ -317,6 +378,44 @@ void on_edge(uc_engine *uc, uc_tb *now, uc_tb *before, void *arg)
 	UC(v, emu_stop)(uc);
 }
 
+/* Bytes of immediate behind a rotate's operand, and of the operand itself. */
+static u32 rotate_imm(const struct insn *insn)
+{
+	return insn_opcode(insn, 0) < 0xd0;
+}
+
+static u32 rotate_size(const struct insn *insn)
+{
+	if (!(insn_opcode(insn, 0) & 1))
+		return 1;
+	return insn->rex & 8 ? 8 : insn->operand16 ? 2 : 4;
+}
+
+/* If a store of this read-modify-write would fault, let it: false, and the run is to stop. */
+static bool store_may_begin(struct vcpu *v, u64 va)
+{
+	struct translation t;
+
+	if (MMU(v, mmu_refill, refill)(v->mmu, va, ACCESS_RMW, cpl(v) == 3, &t) == XLATE_OK ||
+	    resolve_fault(v, va, ACCESS_RMW, &t))
+		return true;
+	deny(v, va, ACCESS_RMW, &t);
+	v->shared.exit.exact = 1;
+	v->shared.exit.access = ACCESS_WRITE;
+	return false;
+}
+
+/* RCL or RCR of memory: it changes CF before its store, and could not begin anew behind a fault. */
+static void stop_if_store_faults(struct vcpu *v, const struct insn *insn, u64 pc)
+{
+	u64 va = insn_memory_operand(v, insn, pc, 1, rotate_imm(insn)), last = va + rotate_size(insn) - 1;
+
+	if (store_may_begin(v, va) && (page_of(last) == page_of(va) || store_may_begin(v, page_of(last))))
+		return;
+	save_flags(v, pc);
+	UC(v, emu_stop)(v->uc);
+}
+
 /* The guest is about to execute code that is watched. */
 static void on_watched(uc_engine *uc, u64 pc, u32 size, void *arg)
 {
@@ -327,11 +426,31 @@ static void on_watched(uc_engine *uc, u64 pc, u32 size, void *arg)
 	if (v->stop != STOP_NONE)
 		return;
 	insn_read(v, pc, &insn);
-	if (!intercept_of(&insn))
+	switch (intercept_of(&insn)) {
+	case INTERCEPT_NONE:
 		return;		/* the code is another now, or not all of the range is intercepted */
+	case INTERCEPT_STORE_FIRST:
+		stop_if_store_faults(v, &insn, pc);
+		return;
+	}
 	save_flags(v, pc);
 	v->stop = STOP_INTERCEPT;
 	UC(v, emu_stop)(uc);
+}
+
+/* The run stopped before an instruction that is carried out here: do so. False: it is to be told. */
+bool emulate_intercepted(struct vcpu *v)
+{
+	u64 rip = reg_read(v, UC_X86_REG_RIP);
+	struct insn insn;
+
+	insn_read(v, rip, &insn);
+	if (intercept_of(&insn) != INTERCEPT_EMULATED)
+		return false;
+	leave_intercepted(v, rip);
+	emulate(v, &insn);
+	vcpu_skip(v, insn_length(v, insn.byte, insn.nr));
+	return true;
 }
 
 /* Take every watch off; code translated with them would execute what it must not. */

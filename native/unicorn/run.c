@@ -250,6 +250,13 @@ static void finish_fault(struct vcpu *v, u64 rip, u32 access)
 	v->stream.denied = rip;
 }
 
+/* The instruction at rip is intercepted: what was begun of its block ends before it. */
+void leave_intercepted(struct vcpu *v, u64 rip)
+{
+	finish_fault(v, rip, ACCESS_READ);
+	v->stream.denied = NO_ADDRESS;
+}
+
 /* Tell Python why the run ended. */
 static void leave(struct vcpu *v, uc_err err)
 {
@@ -280,8 +287,7 @@ static void leave(struct vcpu *v, uc_err err)
 		v->stream.denied = NO_ADDRESS;
 		break;
 	case STOP_INTERCEPT:
-		finish_fault(v, exit->rip, ACCESS_READ);
-		v->stream.denied = NO_ADDRESS;
+		leave_intercepted(v, exit->rip);
 		finish_intercept(v);
 		break;
 	case STOP_LIMIT:
@@ -352,6 +358,8 @@ static uc_err run_to_stop(struct vcpu *v, u64 timeout_us)
 			if (v->stop == STOP_FOUND)
 				continue;
 		}
+		if (v->stop == STOP_INTERCEPT && emulate_intercepted(v))
+			continue;
 		if (v->stop == STOP_LIMIT)
 			by_steps = true;
 		else if (v->stop == STOP_RETRY)

@@ -107,7 +107,7 @@ uc_err step(struct vcpu *v, u64 room)
 	b.rcx = reg_read(v, UC_X86_REG_RCX);
 	b.rflags = reg_read(v, UC_X86_REG_EFLAGS);
 	insn_read(v, b.rip, &b.insn);
-	if (!v->attached && intercept_of(&b.insn)) {
+	if (!v->attached && stops_before(&b.insn)) {
 		v->stop = STOP_INTERCEPT;
 		return UC_ERR_OK;
 	}

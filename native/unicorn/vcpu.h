@@ -274,6 +274,7 @@ void stop_at_end(struct vcpu *v);
 uc_err step(struct vcpu *v, u64 room);
 
 /* run.c: hooks on, Unicorn started. */
+void leave_intercepted(struct vcpu *v, u64 rip);
 struct vcpu *vcpu_alloc(const struct uc_api *api);
 bool add_hook(struct vcpu *v, int type, void *callback, int insn);
 uc_err start(struct vcpu *v, u64 timeout_us);
@@ -289,11 +290,16 @@ void finish_syscall(struct vcpu *v);
 /* intercept.c: instructions that are stopped before they execute. */
 struct insn;
 void on_edge(uc_engine *uc, uc_tb *now, uc_tb *before, void *arg);
-u32 intercept_of(const struct insn *insn);
+bool stops_before(const struct insn *insn);
 bool is_unsafe_page(struct vcpu *v, u64 page);
 uc_err watch_found(struct vcpu *v);
 void unwatch_all(struct vcpu *v);
 void finish_intercept(struct vcpu *v);
+bool emulate_intercepted(struct vcpu *v);
+
+/* emulate.c: what Unicorn computes wrongly and is carried out here. */
+bool is_emulated(const struct insn *insn);
+void emulate(struct vcpu *v, const struct insn *insn);
 
 /* control.c: control registers that a guest of its own changes. */
 void control_sync(struct vcpu *v);
@@ -310,6 +316,8 @@ struct insn {
 	u8 rex;
 	u8 segment;		/* 0x64 FS, 0x65 GS, or 0 */
 	bool operand16, address32, lock;
+	bool both_reps;		/* F2 and F3: the last counts, and is rep */
+	bool segment_undone;	/* FS or GS, and then a segment that 64-bit mode ignores */
 };
 u32 insn_length(const struct vcpu *v, const u8 *code, u32 n);
 void insn_parse(const u8 *code, u32 n, struct insn *insn);
@@ -318,7 +326,7 @@ u8 insn_opcode(const struct insn *insn, u32 n);
 bool insn_is_rmw(const struct insn *insn);
 bool insn_is_rmw_at(struct vcpu *v, u64 rip);
 bool insn_is_rep(const struct insn *insn);
-u64 insn_memory_operand(struct vcpu *v, const struct insn *insn, u64 rip);
+u64 insn_memory_operand(struct vcpu *v, const struct insn *insn, u64 rip, u32 modrm_at, u32 imm);
 bool probe(struct vcpu *v, u64 va, u64 *pa);
 u32 insn_count(struct vcpu *v, u64 from, u64 to, u64 *last);
 u32 insn_crossing(struct vcpu *v, u64 pc, u32 size);

@@ -7,7 +7,10 @@ was executed, never by the bytes before RIP.
 
 from __future__ import annotations
 
+import struct
+
 import pytest
+from unicorn import x86_const as uc_x86
 
 from cpu.disasm import feature_of
 from cpu.vcpu import Intercept, VmExit
@@ -37,6 +40,9 @@ MISSING = {
     "lock shl": "f048d12425 00006000",
     "lock shld": "f00fa40425 0000600001",
     "sysenter": "0f34",
+    "bt group without an operation": "0fbac001",
+    "xabort": "c6f801",
+    "3dnow": "0f0fc19e",
 }
 CASES: dict[str, tuple[str, int, bool, int]] = {
     # name: code, vector, whether RIP is after it, INTERCEPT_*
@@ -216,6 +222,82 @@ def test_exceptions_one_after_the_other(how: How) -> None:
             assert w.run().vector == GP
 
 
+WORDS = [1, -2, 30000, 30000, -30000, -30000, 7, -7]
+
+
+def horizontal(op: str, words: list[int], bits: int) -> list[int]:
+    """PHADD and PHSUB of one register with itself (SDM vol. 2), bits a lane."""
+    low, high = -(1 << bits - 1), (1 << bits - 1) - 1
+    pairs = [(a + b if "add" in op else a - b) for a, b in zip(words[::2], words[1::2], strict=True)]
+    if op.endswith("sw"):
+        pairs = [min(max(value, low), high) for value in pairs]
+    return [value & (1 << bits) - 1 for value in pairs * 2]
+
+
+@pytest.mark.parametrize("how", ALL, ids=str)
+@pytest.mark.parametrize("op", ["phaddw", "phaddd", "phaddsw", "phsubw", "phsubd", "phsubsw"])
+def test_a_horizontal_sum_of_a_register_with_itself(op: str, how: How) -> None:
+    """Unicorn overwrites its operand; so it is carried out here, in XMM and MMX registers."""
+    bits = 32 if op.endswith("d") else 16
+    raw = struct.pack("<8h", *WORDS)
+    lanes = list(struct.unpack("<4i" if bits == 32 else "<8h", raw))
+    source = f"stc; {op} xmm9, xmm9; {op} mm3, mm3; {op} xmm1, xmm2; syscall"
+    with world(source, how) as w:
+        w.vcpu.uc.reg_write(uc_x86.UC_X86_REG_XMM9, int.from_bytes(raw, "little"))
+        w.vcpu.uc.reg_write(uc_x86.UC_X86_REG_FP3, (int.from_bytes(raw[:8], "little"), 0))
+        assert w.run().reason == VmExit.SYSCALL
+        xmm = w.vcpu.uc.reg_read(uc_x86.UC_X86_REG_XMM9)
+        mm, exponent = w.vcpu.uc.reg_read(uc_x86.UC_X86_REG_FP3)
+        assert exponent == 0xFFFF
+        mask = (1 << bits) - 1
+        assert [xmm >> bits * n & mask for n in range(128 // bits)] == horizontal(op, lanes, bits)
+        assert [mm >> bits * n & mask for n in range(64 // bits)] == horizontal(op, lanes[: 64 // bits], bits)
+        assert (w.vcpu.instructions, w.vcpu.read_reg(reg("R11")) & 1) == (5, 1)
+        w.check()
+
+
+def test_many_of_them_in_slices() -> None:
+    """A loop of 1,000, two instructions at a time: each is done once."""
+    with world("mov ecx, 1000; 1: paddd xmm1, xmm2; phaddd xmm1, xmm1; dec ecx; jnz 1b; syscall") as w:
+        while w.run((w.vcpu.instructions or 0) + 2).reason == VmExit.LIMIT:
+            pass
+        assert w.vcpu.instructions == 2 + 4000
+
+
+@pytest.mark.parametrize("how", ALL, ids=str)
+@pytest.mark.parametrize(
+    ("source", "result", "size"),
+    [
+        ("rcl dword ptr [rsi], 1", 1, 4),
+        ("rcr qword ptr [rsi], 1", 1 << 63, 8),
+        ("rcl byte ptr [rsi], 3", 4, 1),
+        ("rcr word ptr [rsi + 8], cl", 1 << 15, 2),
+        ("rcl dword ptr [rip + 0x200000], 2", 2, 4),
+        ("rcl qword ptr [rsi + 0xffc], 1", 1, 8),
+    ],
+)
+def test_a_rotate_through_carry_whose_store_faults(source: str, result: int, size: int, how: How) -> None:
+    """Unicorn changes CF before the store: the fault comes first, so that CF is still right when it begins anew."""
+    at = 0x600000 + (8 if "+ 8" in source else 0xFFC if "ffc" in source else 0)
+    load = "mov eax, [rsi]; mov eax, [rsi + 0x1000]"
+    text = f"mov esi, 0x600000; mov ecx, 1; {load}; stc; {source}; syscall"
+    with world(text, how) as w:
+        exit_ = w.run()
+        assert exit_.reason == VmExit.SYSCALL
+        at = exit_.insn + 0x200000 if "rip" in source else at
+        assert int.from_bytes(w.data(size, at), "little") == result
+        assert w.vcpu.read_reg(reg("R11")) & 1 == 0
+        w.check()
+
+
+def test_a_rotate_through_carry_where_nothing_may_be_written() -> None:
+    with world("stc; rcl dword ptr [rip], 1; syscall") as w:
+        exit_ = w.run()
+        assert (exit_.reason, exit_.rip, exit_.address) == (VmExit.PAGE_FAULT, TEXT + 1, TEXT + 7)
+        assert exit_.error_code & 2
+        assert w.vcpu.read_reg(reg("EFLAGS")) & 1
+
+
 ABORTS = ("f00fabe2", "f0480fb3c0", "f0660fbbd1", "66f00fbae807", "f00fbaf800")
 """LOCK BTS, BTR and BTC of a register: Unicorn's translator calls abort() on them."""
 
@@ -242,6 +324,27 @@ def test_what_must_not_be_translated_across_pages(how: How) -> None:
         exit_ = w.run()
         assert (exit_.vector, exit_.insn, w.vcpu.instructions) == (UD, TEXT + 0xFFE, 0xFFE)
         w.check()
+
+
+WRONG = {
+    "lahf with rex": "419f",
+    "66 before f3": "f3660f51da",
+    "iretd": "cf",
+    "ret imm16 of 32 KiB and more": "c20090",
+    "f2 and f3": "f2f3aa",
+    "fs, then ds": "643e8b03",
+    "mmx with rex.r": "450f3804c1",
+    "palignr with rex.b": "490f3a0fc101",
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+@pytest.mark.parametrize("how", FIDELITIES, ids=str)
+def test_what_unicorn_gets_wrong_does_not_execute(case: str, how: How) -> None:
+    with world(code_of(BEFORE, WRONG[case], AFTER), how) as w:
+        exit_ = w.run()
+        assert (exit_.vector, exit_.intercept, exit_.insn) == (UD, Intercept.WRONG, TEXT + 20)
+        assert w.vcpu.instructions == 3
 
 
 FEATURES = {
