@@ -211,7 +211,7 @@ bool fill(void *arg, u64 page, u64 va, u32 access, uc_tlb_entry *entry)
 		u64 rip = reg_read(v, UC_X86_REG_RIP);
 
 		v->block = NULL;
-		if (rip == v->until) {
+		if (v->attached && rip == v->until) {
 			v->stop = STOP_END;	/* nothing of what is there is executed */
 			return false;
 		}

@@ -139,6 +139,8 @@ static u32 intercept_of_0f(const struct insn *insn)
 		return intercept_of_0f38(insn);
 	case 0x3a:			/* PALIGNR of MMX registers */
 		return modrm == 0x0f && spoils_mmx(insn) ? INTERCEPT_WRONG : intercept_of_vector(insn, false);
+	case 0xa4: case 0xac:		/* SHLD, SHRD by an immediate: Unicorn's RIP-relative operand lies a byte too low */
+		return (modrm & 0xc7) == 0x05 ? INTERCEPT_WRONG : INTERCEPT_NONE;
 	case 0xae:			/* LDMXCSR, STMXCSR */
 		return modrm < 0xc0 && (modrm >> 3 & 6) == 2 ? intercept_of_vector(insn, false) : INTERCEPT_NONE;
 	case 0xb8:			/* POPCNT */
@@ -182,14 +184,16 @@ static u32 intercept_of(const struct insn *insn)
 		return next < 0xc0 && (next >> 3 & 6) == 2 ? INTERCEPT_STORE_FIRST : INTERCEPT_NONE;
 	case 0xc2:			/* RET imm16, which Unicorn takes as signed */
 		return insn_opcode(insn, 2) & 0x80 ? INTERCEPT_WRONG : INTERCEPT_NONE;
-	case 0xc6: case 0xc7:		/* XABORT, XBEGIN */
-		return next == 0xf8 ? INTERCEPT_UD : INTERCEPT_NONE;
+	case 0xc6: case 0xc7:		/* XABORT, XBEGIN; MOV is /0 */
+		return (next >> 3 & 7) == 7 ? INTERCEPT_UD : INTERCEPT_NONE;
 	case 0xcc:
 		return INTERCEPT_INT3;
 	case 0xcd:
 		return intercept_of_int(next);
 	case 0xf1:
 		return INTERCEPT_INT1;
+	case 0xf6: case 0xf7:		/* LOCK NEG, of whose flags Unicorn gets SF and PF wrong */
+		return insn->lock && (next >> 3 & 7) == 3 ? INTERCEPT_WRONG : INTERCEPT_NONE;
 	default:
 		return INTERCEPT_NONE;
 	}
@@ -267,7 +271,7 @@ static const u64 suspects[4] = {
 static const u64 suspects_0f[4] = {
 	OP(0x01) | OP(0x0f) | OP(0x20) | OP(0x21) | OP(0x22) | OP(0x23) | OP(0x31) | OP(0x33) | OP(0x34) | OP(0x38) |
 		OP(0x3a),
-	0, OP(0xae) | OP(0xb8) | OP(0xba), 0,
+	0, OP(0xa4) | OP(0xac) | OP(0xae) | OP(0xb8) | OP(0xba), 0,
 };
 
 /* Two bytes that may begin what intercept_of() or limit_of() looks at. */
@@ -279,7 +283,7 @@ static bool is_suspect_pair(u8 op, u8 next)
 	case 0xc0: case 0xc1: case 0xd0: case 0xd1: case 0xd2: case 0xd3:
 		return next < 0xc0 && (next >> 3 & 6) == 2;
 	case 0xc6: case 0xc7:
-		return next == 0xf8;
+		return (next >> 3 & 7) == 7;
 	case 0x64: case 0x65:		/* with another prefix behind */
 		return next == 0x26 || next == 0x2e || next == 0x36 || next == 0x3e || (next >= 0x64 && next <= 0x67);
 	default:

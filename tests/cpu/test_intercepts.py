@@ -42,6 +42,7 @@ MISSING = {
     "sysenter": "0f34",
     "bt group without an operation": "0fbac001",
     "xabort": "c6f801",
+    "c7 /7 of memory": "c7382500006000",
     "3dnow": "0f0fc19e",
 }
 CASES: dict[str, tuple[str, int, bool, int]] = {
@@ -298,6 +299,17 @@ def test_a_rotate_through_carry_where_nothing_may_be_written() -> None:
         assert w.vcpu.read_reg(reg("EFLAGS")) & 1
 
 
+@pytest.mark.parametrize("how", ALL, ids=str)
+@pytest.mark.parametrize("count", [True, False])
+def test_a_jump_to_the_last_address(how: How, count: bool) -> None:
+    """No address ends a run of ours: 0xffffffffffffffff is not mapped."""
+    if not count and how.fidelity:
+        pytest.skip("exact and trace always count")
+    with world("mov rax, -1; jmp rax", how, count=count) as w:
+        exit_ = w.run()
+        assert (exit_.reason, exit_.address, exit_.rip) == (VmExit.PAGE_FAULT, 2**64 - 1, 2**64 - 1)
+
+
 ABORTS = ("f00fabe2", "f0480fb3c0", "f0660fbbd1", "66f00fbae807", "f00fbaf800")
 """LOCK BTS, BTR and BTC of a register: Unicorn's translator calls abort() on them."""
 
@@ -335,6 +347,8 @@ WRONG = {
     "fs, then ds": "643e8b03",
     "mmx with rex.r": "450f3804c1",
     "palignr with rex.b": "490f3a0fc101",
+    "shld by an immediate, rip-relative": "0fa40500 00200001",
+    "lock neg": "f0f61c2500006000",
 }
 
 
