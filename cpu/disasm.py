@@ -50,6 +50,66 @@ def disassemble_one(code: bytes, rip: int) -> str:
     return f"(bad) {code[:MAX_INSTRUCTION].hex(' ')}".rstrip()
 
 
+_LEGACY_PREFIXES: Final = frozenset(b"\x26\x2e\x36\x3e\x64\x65\x66\x67\xf0\xf2\xf3")
+_ENCODINGS: Final = {0xC4: "AVX", 0xC5: "AVX", 0x62: "AVX-512", 0x8F: "XOP"}
+"""What an opcode byte that only begins a longer encoding stands for (SDM vol. 2 2.3, 2.7; APM vol. 3 1.2.6)."""
+_FEATURE_GROUPS: Final = {
+    x86.X86_GRP_AVX: "AVX",
+    x86.X86_GRP_AVX2: "AVX2",
+    x86.X86_GRP_AVX512: "AVX-512",
+    x86.X86_GRP_FMA: "FMA",
+    x86.X86_GRP_FMA4: "FMA4",
+    x86.X86_GRP_F16C: "F16C",
+    x86.X86_GRP_XOP: "XOP",
+    x86.X86_GRP_TBM: "TBM",
+    x86.X86_GRP_BMI: "BMI1",
+    x86.X86_GRP_BMI2: "BMI2",
+    x86.X86_GRP_ADX: "ADX",
+    x86.X86_GRP_SHA: "SHA",
+    x86.X86_GRP_RTM: "RTM",
+    x86.X86_GRP_HLE: "HLE",
+    x86.X86_GRP_SSE4A: "SSE4A",
+    x86.X86_GRP_3DNOW: "3DNow!",
+    x86.X86_GRP_FSGSBASE: "FSGSBASE",
+    x86.X86_GRP_SMAP: "SMAP",
+    x86.X86_GRP_SGX: "SGX",
+    x86.X86_GRP_VM: "VMX",
+}
+"""By capstone's group, most special last where an instruction has several."""
+_FMA_MNEMONICS: Final = ("vfmadd", "vfmsub", "vfnmadd", "vfnmsub")
+_FEATURE_NAMES: Final = {
+    "movbe": "MOVBE", "rdrand": "RDRAND", "rdseed": "RDSEED", "rdpid": "RDPID",
+    "rdfsbase": "FSGSBASE", "rdgsbase": "FSGSBASE", "wrfsbase": "FSGSBASE", "wrgsbase": "FSGSBASE",
+    "xgetbv": "XSAVE", "xsave": "XSAVE", "xsave64": "XSAVE", "xrstor": "XSAVE", "xrstor64": "XSAVE",
+    "xsavec": "XSAVE", "xsavec64": "XSAVE", "xsaveopt": "XSAVE", "xsaveopt64": "XSAVE",
+    "clflushopt": "CLFLUSHOPT", "clwb": "CLWB", "clzero": "CLZERO", "rdpkru": "PKU", "wrpkru": "PKU",
+    "monitorx": "MONITORX", "mwaitx": "MONITORX", "gf2p8mulb": "GFNI", "gf2p8affineqb": "GFNI",
+    "gf2p8affineinvqb": "GFNI", "invpcid": "INVPCID", "prefetchwt1": "PREFETCHWT1", "lzcnt": "LZCNT", "tzcnt": "BMI1",
+}  # fmt: skip
+
+
+def feature_of(code: bytes) -> str | None:
+    """The CPUID feature that the first instruction of code belongs to, if not every x86-64 processor has it.
+
+    None for an instruction of the common set, and for what is no instruction.
+    """
+    opcode = next((byte for byte in code if byte not in _LEGACY_PREFIXES and byte & 0xF0 != 0x40), 0)
+    encoding = _ENCODINGS.get(opcode)
+    if opcode == 0x8F and not _is_xop(code):
+        encoding = None
+    for insn in _decoder(True).disasm(code, 0, 1):
+        named = [name for group, name in _FEATURE_GROUPS.items() if group in insn.groups]
+        if insn.mnemonic.startswith(_FMA_MNEMONICS) and "FMA4" not in named:
+            return "FMA"
+        return _FEATURE_NAMES.get(insn.mnemonic) or (named[-1] if named else encoding)
+    return encoding
+
+
+def _is_xop(code: bytes) -> bool:
+    at = code.index(0x8F) + 1
+    return at < len(code) and code[at] & 0x1F >= 8
+
+
 def disassemble(code: bytes, rip: int) -> Iterator[tuple[int, int, str]]:
     """Address, length and text of each instruction of code, which lies at rip, up to the first invalid one."""
     for address, size, mnemonic, operands in _decoder(False).disasm_lite(code, rip):

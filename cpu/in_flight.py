@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Let a guest go on after an exception that we carried out for it.
+"""Let a guest go on after an exception.
 
 Unicorn remembers the last contributory exception (SDM vol. 3A table 6-5) until it is delivered through
 an IDT, which never happens here: the next one would come as a double fault (#DF), the one after that as

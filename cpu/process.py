@@ -28,14 +28,13 @@ from unicorn.x86_const import UC_X86_REG_RAX, UC_X86_REG_RCX, UC_X86_REG_RDX
 
 from cpu.binfmt_elf import Identity, load_elf_binary
 from cpu.clock import SYSCALL_NS, VirtualClock
-from cpu.disasm import disassemble_one
+from cpu.disasm import disassemble_one, feature_of
 from cpu.elf import Executable
 from cpu.files import FileSystem, FileTable, Stream
-from cpu.in_flight import forget_exception
 from cpu.samples import Sample, Samples
 from cpu.signals import Action, SignalReport, SignalState, default_action, sigmask, signal_name
 from cpu.syscalls import NR_SYSCALLS, TABLE, syscall_name
-from cpu.vcpu import Fidelity, VCpu, VmExit
+from cpu.vcpu import Fidelity, Intercept, VCpu, VmExit
 from mmu.errors import BadTable, LinuxError, MmuError
 from mmu.events import EVENT_ID
 from mmu.linux import procfs
@@ -51,16 +50,12 @@ UID = GID = 1000
 O_WRONLY = 1
 HWCAP = 0x78BFBFD
 """EDX of CPUID leaf 1 as the vCPU's model answers it."""
-SYSCALL_LENGTH = 2
 MAX_INSTRUCTION = 15
 """Bytes (SDM vol. 2 2.3.11)."""
 PGD_FRAMES = 1
 """Frames that an mm holds from its making on."""
-BREAKPOINT, OVERFLOW, INVALID_OPCODE, GENERAL_PROTECTION = 3, 4, 6, 13
+INVALID_OPCODE, GENERAL_PROTECTION = 6, 13
 _SYS_ENTER, _SYS_EXIT = EVENT_ID["sys_enter"], EVENT_ID["sys_exit"]
-
-RDTSC, RDTSCP = b"\x0f\x31", b"\x0f\x01\xf9"
-"""SDM vol. 2B: #GP at CPL 3 while CR4.TSD is set. The vCPU's model has no RDTSCP (#UD), but programs expect it."""
 
 EXCEPTION_SIGNALS: dict[int, tuple[int, str, str]] = {
     0: (signal.SIGFPE, "FPE_INTDIV", "divide error"),
@@ -78,8 +73,11 @@ EXCEPTION_SIGNALS: dict[int, tuple[int, str, str]] = {
     19: (signal.SIGFPE, "FPE_FLTINV", "SIMD floating-point error"),
 }
 """By vector: signal, si_code and name (arch/x86/kernel/traps.c)."""
-INT_LENGTH = 2
-"""Bytes of INT n (CD nn). User mode may use n = 3 and 4; any other is #GP (SDM vol. 2A INT n; Linux's IDT)."""
+MISSING_FEATURE = (
+    "{0}, which the processor modelled does not have, and CPUID says so (it is an x86-64-v2: up to SSE4.2);"
+    " build the program without it (gcc -march=x86-64-v2), or set what makes it choose code by CPUID"
+    " (under glibc GLIBC_TUNABLES=glibc.cpu.hwcaps=-AVX,-AVX2)"
+)
 MAX_UNKNOWN, MAX_NOTES = 256, 64
 """Different unknown system calls, and lines about a run, that are kept; of more only the number is told."""
 _WITH_RIP_AS_ADDRESS = frozenset({0, 6, 16, 19})
@@ -330,7 +328,7 @@ class LinuxProcess:
     def _syscall(self, exit_: Any) -> None:
         nr, arg = exit_.nr, exit_.arg
         self.nr_syscalls += 1
-        self._tell_checker(ChangedBy.SYSCALL, nr, exit_.rip - SYSCALL_LENGTH)
+        self._tell_checker(ChangedBy.SYSCALL, nr, exit_.insn)
         if self.ring is not None:
             self.ring.emit(_SYS_ENTER, nr, arg[0], arg[1])
         if nr >= NR_SYSCALLS:
@@ -338,7 +336,7 @@ class LinuxProcess:
         handler = TABLE[nr] if nr < NR_SYSCALLS else None
         try:
             if handler is None:
-                result = self._unknown_syscall(nr, exit_.rip)
+                result = self._unknown_syscall(nr, exit_.insn)
             else:
                 result = handler(self, arg[0], arg[1], arg[2], arg[3], arg[4], arg[5])
         except LinuxError as error:
@@ -354,7 +352,7 @@ class LinuxProcess:
             check.enter(by, detail, rip, self.vcpu.instructions)
 
     def _unknown_syscall(self, nr: int, rip: int) -> int:
-        key = nr, rip - SYSCALL_LENGTH
+        key = nr, rip
         if key not in self.unknown and len(self.unknown) >= MAX_UNKNOWN:
             self.unknown_unlisted += 1
         else:
@@ -396,36 +394,26 @@ class LinuxProcess:
         raise self._killed(self._report(segv.signal, code, reason.format(verb), segv.address, walk))
 
     def _exception(self, exit_: Any) -> None:
-        vector, rip = exit_.vector, exit_.rip
-        at = rip - 1 if vector == BREAKPOINT else rip
-        if self._is_software_interrupt(vector, rip):
-            at = rip = rip - INT_LENGTH
-            if vector not in (BREAKPOINT, OVERFLOW):
-                vector = GENERAL_PROTECTION
-        elif vector in (INVALID_OPCODE, GENERAL_PROTECTION) and self._emulate_tsc(rip):
+        if exit_.intercept in (Intercept.RDTSC, Intercept.RDTSCP):
+            self._emulate_tsc(exit_)
             return
+        vector = exit_.vector
         signo, code, reason = EXCEPTION_SIGNALS.get(vector, EXCEPTION_SIGNALS[GENERAL_PROTECTION])
-        address = rip if vector in _WITH_RIP_AS_ADDRESS else 0 if signo == signal.SIGSEGV else None
-        raise self._killed(self._report(signo, code, f"{reason} (vector {vector})", address, at=at))
+        reason = f"{reason} (vector {vector})"
+        feature = feature_of(self.vcpu.peek(exit_.insn)) if vector == INVALID_OPCODE else None
+        if feature is not None:
+            reason = f"{reason}: {MISSING_FEATURE.format(feature)}"
+        address = exit_.rip if vector in _WITH_RIP_AS_ADDRESS else 0 if signo == signal.SIGSEGV else None
+        raise self._killed(self._report(signo, code, reason, address, at=exit_.insn))
 
-    def _is_software_interrupt(self, vector: int, rip: int) -> bool:
-        """Whether the exception at rip came from INT n just before it: those leave RIP behind the instruction."""
-        return self.vcpu.peek(rip - INT_LENGTH, INT_LENGTH) == bytes((0xCD, vector & 0xFF))
-
-    def _emulate_tsc(self, rip: int) -> bool:
-        """Carry out RDTSC or RDTSCP, if that is what stands at rip."""
-        code = self.vcpu.peek(rip, len(RDTSCP))
-        length = len(RDTSC) if code.startswith(RDTSC) else len(RDTSCP) if code == RDTSCP else 0
-        if not length:
-            return False
+    def _emulate_tsc(self, exit_: Any) -> None:
+        """Carry out RDTSC or RDTSCP (SDM vol. 2B), whose processor is number 0."""
         stamp = self.clock.tsc()
         self.vcpu.write_reg(UC_X86_REG_RAX, stamp & 0xFFFFFFFF)
         self.vcpu.write_reg(UC_X86_REG_RDX, stamp >> 32)
-        if length == len(RDTSCP):
+        if exit_.intercept == Intercept.RDTSCP:
             self.vcpu.write_reg(UC_X86_REG_RCX, 0)
-        self.vcpu.skip(length)
-        forget_exception(self.vcpu.uc)
-        return True
+        self.vcpu.skip(exit_.length)
 
     def send_signal(self, signo: int) -> None:
         """Send a signal to the process: it is dropped, waits while blocked, or acts by default.

@@ -16,6 +16,7 @@ from unicorn.x86_const import UC_CPU_X86_WESTMERE, UC_X86_REG_FS_BASE, UC_X86_RE
 
 from cpu._engine import ffi, lib
 from cpu.disasm import accessed_address, through_stack_segment
+from cpu.in_flight import forget_exception
 from cpu.linkage import foreign, mmu_api, private_parts, take_raised, uc_api
 from mmu.errors import BadTable, MmuError, StackFault
 from mmu.x86 import Access
@@ -32,7 +33,7 @@ MAX_INSTRUCTION: Final = 15
 UC_TLB_VIRTUAL: Final = 1
 CPU_MODEL: Final = UC_CPU_X86_WESTMERE
 """x86-64-v2 without AVX and RDRAND: later models of Unicorn's answer RDRAND with the host's random numbers, which
-cannot be hooked. A VEX instruction, which CPUID denies, is executed as its SSE counterpart on any model."""
+cannot be hooked."""
 
 
 class EngineError(MmuError):
@@ -73,9 +74,28 @@ class VmExit:
     PAGE_FAULT: Final[int] = lib.EXIT_PAGE_FAULT
     """``address`` (CR2), ``error_code``, ``access``; ``rip`` is the instruction's, nothing of it happened."""
     EXCEPTION: Final[int] = lib.EXIT_EXCEPTION
-    """``vector``; ``address`` if a #GP, or on the stack a #SS, was about a non-canonical one."""
+    """``vector``; ``insn`` is the instruction that raised it, ``rip`` what the processor would push: ``insn`` too, or,
+    after a trap, the next one's; ``address`` if a #GP, or on the stack a #SS, was about a non-canonical one;
+    ``intercept`` and ``length`` of an instruction that never executes here (Intercept)."""
     STOPPED: Final[int] = lib.EXIT_STOPPED
     """``stop()`` was called, or the guest executed HLT."""
+
+
+class Intercept(IntEnum):
+    """Instructions before which a run stops: native/unicorn/intercept.c says which, and why."""
+
+    NONE = lib.INTERCEPT_NONE
+    UD = lib.INTERCEPT_UD
+    """#UD: the processor modelled does not have it, or it is no instruction."""
+    GP = lib.INTERCEPT_GP
+    """#GP: I/O, and INT n but for 3 and 4."""
+    INT1 = lib.INTERCEPT_INT1
+    INT3 = lib.INTERCEPT_INT3
+    INTO = lib.INTERCEPT_INTO
+    """INT 4."""
+    RDTSC = lib.INTERCEPT_RDTSC
+    """#GP, since CR4.TSD is set; the caller may emulate it, and skip() its ``length``."""
+    RDTSCP = lib.INTERCEPT_RDTSCP
 
 
 class Processor:
@@ -273,6 +293,8 @@ class VCpu(Processor):
         self._run(self.c, U64 if limit is None else limit)
         exit_ = self.exit
         if exit_.reason >= lib.EXIT_PAGE_FAULT:
+            if exit_.reason == lib.EXIT_EXCEPTION and not exit_.intercept:
+                forget_exception(self.uc)
             self._settle(exit_)
         return exit_
 
@@ -286,7 +308,10 @@ class VCpu(Processor):
         lib.vcpu_skip(self.c, length)
 
     def enter_user(self, rip: int, rsp: int) -> None:
-        """Go to CPL 3 at rip with this stack, by a SYSRETQ of the processor's own."""
+        """Begin a program: CPL 3 at rip with this stack, every other register as Linux's exec leaves it.
+
+        Source: start_thread() and fpu_flush_thread(), v6.18. By a SYSRETQ of the processor's own, with the MMU's CR0.
+        """
         stub = self.memory.alloc_pages()
         try:
             error = lib.vcpu_enter_user(self.c, stub << 12, rip, rsp)

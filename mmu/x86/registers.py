@@ -33,8 +33,13 @@ from typing import Final
 from mmu._native import lib
 
 CR0_PE: Final = 1 << 0
+CR0_MP: Final = 1 << 1
+CR0_ET: Final = 1 << 4
+CR0_NE: Final = 1 << 5
+"""An x87 exception is vector 16, and no interrupt from outside (SDM 2.5)."""
 CR0_WP: Final = 1 << 16
 """Supervisor writes respect R/W too (SDM 2.5)."""
+CR0_AM: Final = 1 << 18
 CR0_NW: Final = 1 << 29
 CR0_CD: Final = 1 << 30
 CR0_PG: Final = 1 << 31
@@ -71,7 +76,8 @@ EFER_TCE: Final = 1 << 15
 
 RFLAGS_AC: Final = 1 << 18
 
-RESET_CR0: Final = CR0_PE | CR0_WP | CR0_PG
+RESET_CR0: Final = CR0_PE | CR0_MP | CR0_ET | CR0_NE | CR0_WP | CR0_AM | CR0_PG
+"""Linux's CR0_STATE (arch/x86/include/uapi/asm/processor-flags.h)."""
 RESET_CR4: Final = CR4_PAE | CR4_PGE | CR4_PCIDE | CR4_SMEP | CR4_TSD
 RESET_EFER: Final = EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE
 RESET_PAT: Final = 0x0007_0406_0007_0406

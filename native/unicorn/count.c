@@ -32,14 +32,6 @@ static void learn(struct vcpu *v, struct block *b, u64 pc, u32 size)
 	b->key = block_key(v, size);
 }
 
-/* New code was translated: what is known may be about what stood there before. */
-void on_edge(uc_engine *uc, uc_tb *now, uc_tb *before, void *arg)
-{
-	(void)uc;
-	(void)before;
-	block_slot(arg, now->pc)->key = 0;
-}
-
 /* Instructions of the block under way before rip; all of them if rip is past its end. */
 static u32 insns_before(struct vcpu *v, u64 rip)
 {

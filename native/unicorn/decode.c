@@ -49,8 +49,8 @@ u32 vcpu_peek(struct vcpu *v, u64 va, void *out, u32 n)
 	return done;
 }
 
-/* Length of the instruction in code[0..n); 0 if it is not whole or not valid. */
-static u32 length(const struct vcpu *v, const u8 *code, u32 n)
+/* Length of the instruction in code[0..n), bytes; 0 if it is not whole, or capstone does not know it. */
+u32 insn_length(const struct vcpu *v, const u8 *code, u32 n)
 {
 	size_t size = n;
 	u64 address = 0;
@@ -67,7 +67,7 @@ u32 insn_count(struct vcpu *v, u64 from, u64 to, u64 *last)
 
 	while (from < to) {
 		u8 code[MAX_INSN];
-		u32 n = length(v, code, vcpu_peek(v, from, code, MAX_INSN));
+		u32 n = insn_length(v, code, vcpu_peek(v, from, code, MAX_INSN));
 
 		if (last)
 			*last = from;
@@ -90,7 +90,7 @@ u32 insn_crossing(struct vcpu *v, u64 pc, u32 size)
 		return 0;
 	while (at < boundary) {
 		u8 code[MAX_INSN];
-		u32 n = length(v, code, vcpu_peek(v, at, code, MAX_INSN));
+		u32 n = insn_length(v, code, vcpu_peek(v, at, code, MAX_INSN));
 
 		if (!n || at + n > boundary)
 			break;
@@ -109,10 +109,10 @@ bool insn_needs_page(struct vcpu *v, u64 rip, u64 page)
 		return true;
 	if (page != page_of(rip) + PAGE_SIZE || room >= MAX_INSN)
 		return false;
-	return length(v, code, vcpu_peek(v, rip, code, (u32)room)) == 0;
+	return insn_length(v, code, vcpu_peek(v, rip, code, (u32)room)) == 0;
 }
 
-/* One prefix byte, if it is one. */
+/* One legacy prefix byte, if it is one. */
 static bool take_prefix(struct insn *insn, u8 byte)
 {
 	switch (byte) {
@@ -130,29 +130,49 @@ static bool take_prefix(struct insn *insn, u8 byte)
 	case 0x67:
 		insn->address32 = true;
 		return true;
+	case 0xf0:
+		insn->lock = true;
+		return true;
 	case 0x26:
 	case 0x2e:
 	case 0x36:
 	case 0x3e:
-	case 0xf0:
 		return true;
 	default:
 		return false;
 	}
 }
 
-/* Read the instruction at rip and find its opcode (SDM vol. 2 2.1). */
-void insn_read(struct vcpu *v, u64 rip, struct insn *insn)
+/* Find the opcode of the instruction in insn->byte. A REX that a legacy prefix follows is none (SDM vol. 2 2.2.1). */
+static void find_opcode(struct insn *insn)
 {
 	u32 i = 0;
 
+	for (; i < insn->nr; i++) {
+		bool rex = (insn->byte[i] & 0xf0) == 0x40;
+
+		if (!rex && !take_prefix(insn, insn->byte[i]))
+			break;
+		insn->rex = rex ? insn->byte[i] : 0;
+	}
+	insn->opcode_at = i;
+}
+
+/* Take the instruction in code[0..n) apart as far as its opcode (SDM vol. 2 2.1). */
+void insn_parse(const u8 *code, u32 n, struct insn *insn)
+{
+	memset(insn, 0, sizeof(*insn));
+	insn->nr = n < MAX_INSN ? n : MAX_INSN;
+	memcpy(insn->byte, code, insn->nr);
+	find_opcode(insn);
+}
+
+/* The same for the instruction at rip; its bytes end where the first cannot be fetched. */
+void insn_read(struct vcpu *v, u64 rip, struct insn *insn)
+{
 	memset(insn, 0, sizeof(*insn));
 	insn->nr = vcpu_peek(v, rip, insn->byte, MAX_INSN);
-	while (i < insn->nr && take_prefix(insn, insn->byte[i]))
-		i++;
-	if (i < insn->nr && (insn->byte[i] & 0xf0) == 0x40)
-		insn->rex = insn->byte[i++];
-	insn->opcode_at = i;
+	find_opcode(insn);
 }
 
 /* Byte n of the opcode and what follows it; 0 past the bytes that could be read. */
@@ -221,19 +241,6 @@ bool insn_is_rep(const struct insn *insn)
 	return insn->rep && ((op >= 0xa4 && op <= 0xa7) || (op >= 0xaa && op <= 0xaf) || (op >= 0x6c && op <= 0x6f));
 }
 
-/* IN, OUT, INS, OUTS. */
-bool insn_is_port(const struct insn *insn)
-{
-	u8 op = insn_opcode(insn, 0);
-
-	return (op & 0xf4) == 0xe4 || (op & 0xfc) == 0x6c;
-}
-
-bool insn_is_sysenter(const struct insn *insn)
-{
-	return insn_opcode(insn, 0) == 0x0f && insn_opcode(insn, 1) == 0x34;
-}
-
 /* Where the first instruction of [pc, pc + size) that is one stands; pc if there is none. */
 u64 insn_find(struct vcpu *v, u64 pc, u32 size, bool (*is)(const struct insn *insn))
 {
@@ -244,7 +251,7 @@ u64 insn_find(struct vcpu *v, u64 pc, u32 size, bool (*is)(const struct insn *in
 		u32 n;
 
 		insn_read(v, at, &insn);
-		n = length(v, insn.byte, insn.nr);
+		n = insn_length(v, insn.byte, insn.nr);
 		if (is(&insn))
 			return at;
 		if (!n)

@@ -29,6 +29,16 @@
 #define PRIVATE_LOAD_RIP 0x20	/* ... and a load's hook can still find it out */
 #define PRIVATE_ALL 0x3f
 
+/* Instructions that never execute: the run stops before them (intercept.c says which and why). */
+#define INTERCEPT_NONE 0
+#define INTERCEPT_UD 1		/* #UD: the processor modelled does not have it, or it is no instruction */
+#define INTERCEPT_GP 2		/* #GP: not for user mode */
+#define INTERCEPT_INT1 3	/* #DB, a trap */
+#define INTERCEPT_INT3 4	/* #BP, a trap */
+#define INTERCEPT_INTO 5	/* INT 4: #OF, a trap */
+#define INTERCEPT_RDTSC 6	/* #GP because of CR4.TSD: the kernel may emulate it, length bytes long */
+#define INTERCEPT_RDTSCP 7
+
 #define NR_SYSCALL_ARGS 6
 #define NO_LIMIT 0xffffffffffffffff
 
@@ -80,8 +90,11 @@ struct vm_exit {
 	u32 access;		/* PAGE_FAULT, BAD_TABLE: ACCESS_*; RMW only if !exact */
 	u32 exact;		/* 0: address is only its page's, decode rip; in exact the fault is still to happen */
 	u32 uc_err;		/* ENGINE */
+	u32 intercept;		/* EXCEPTION: INTERCEPT_* if the instruction was intercepted, else 0 */
+	u32 length;		/* bytes, if intercept is not 0; 0: not known */
 	u64 address;		/* PAGE_FAULT, BAD_TABLE, EXCEPTION of an address not canonical */
 	u64 rip;		/* where the guest stands */
+	u64 insn;		/* SYSCALL, EXCEPTION: address of the instruction that raised it; rip, or before it */
 	u64 nr;			/* SYSCALL: rax */
 	u64 arg[NR_SYSCALL_ARGS]; /* SYSCALL: rdi, rsi, rdx, r10, r8, r9 */
 	u64 rsp;		/* SYSCALL */
@@ -130,7 +143,7 @@ void vcpu_flush(struct vcpu *v);
 void vcpu_drop_code(struct vcpu *v, u64 pa);
 /* Instruction at RIP, length bytes long, was emulated: count it and step over it. */
 void vcpu_skip(struct vcpu *v, u32 length);
-/* Enter CPL 3 at rip with this stack, by SYSRETQ from a stub in frame stub_pa. Returns uc_err. */
+/* Begin a program at CPL 3, by SYSRETQ from a stub in frame stub_pa; registers as after exec. Returns uc_err. */
 u32 vcpu_enter_user(struct vcpu *v, u64 stub_pa, u64 rip, u64 rsp);
 /* Guest-physical memory outside our RAM that the instance has. 0, or -ENOMEM. */
 int vcpu_add_region(struct vcpu *v, u64 base, u64 size);

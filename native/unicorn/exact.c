@@ -351,8 +351,6 @@ static __attribute__((noinline)) void access_in_full(struct vcpu *v, u64 pa, u32
 	u64 va2 = page_of(va + size - 1);
 	u32 asked = access;
 
-	if (unlikely(v->undo))
-		return;
 	if (unlikely(va == NO_ADDRESS)) {
 		v->shared.broken++;
 		return;

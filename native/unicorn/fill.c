@@ -180,8 +180,6 @@ bool fill(void *arg, u64 page, u64 va, u32 access, uc_tlb_entry *entry)
 
 	if (unlikely(v->window))
 		return window_fill(page, entry);
-	if (unlikely(v->undo))
-		return false;
 	if (v->pending.control && access == ACCESS_FETCH)
 		control_carry_out(v);
 	if (unlikely(v->refused != NO_ADDRESS))

@@ -10,7 +10,6 @@
 #define MSR_EFER 0xc0000080
 #define MSR_STAR 0xc0000081
 #define STAR_SYSRET (0x23ull << 48)	/* SYSRETQ loads CS 0x33 and SS 0x2b, as Linux's */
-#define RFLAGS_USER 0x202	/* IF and the bit that is always 1 */
 #define CR4_USER (CR4_TSD | CR4_PAE | CR4_PGE | 0x600)	/* 0x600: OSFXSR, OSXMMEXCPT, which SSE needs */
 
 const char *layout_mismatch(const struct layout *native)
@@ -48,16 +47,14 @@ static bool arm(struct vcpu *v)
 
 	if (!v->attached)
 		ok = add_hook(v, UC_HOOK_INTR, (void *)on_interrupt, 0) &&
-		     add_hook(v, UC_HOOK_INSN, (void *)on_syscall, UC_X86_INS_SYSCALL) &&
-		     add_hook(v, UC_HOOK_INSN, (void *)on_sysenter, UC_X86_INS_SYSENTER) &&
-		     add_hook(v, UC_HOOK_INSN, (void *)on_in, UC_X86_INS_IN) &&
-		     add_hook(v, UC_HOOK_INSN, (void *)on_out, UC_X86_INS_OUT);
+		     add_hook(v, UC_HOOK_INSN, (void *)on_syscall, UC_X86_INS_SYSCALL);
+	if (!v->attached || v->counting)
+		ok = ok && add_hook(v, UC_HOOK_EDGE_GENERATED, (void *)on_edge, 0);
 	if (v->fidelity == FIDELITY_TRACE)
 		ok = ok && add_hook(v, UC_HOOK_CODE, (void *)on_code, 0);
 	else if (v->counting)
-		ok = ok && add_hook(v, UC_HOOK_EDGE_GENERATED, (void *)on_edge, 0) &&
-		     add_hook(v, UC_HOOK_BLOCK,
-			      v->fidelity == FIDELITY_EXACT ? (void *)on_block_exact : (void *)on_block_fast, 0);
+		ok = ok && add_hook(v, UC_HOOK_BLOCK,
+				    v->fidelity == FIDELITY_EXACT ? (void *)on_block_exact : (void *)on_block_fast, 0);
 	if (v->fidelity != FIDELITY_FAST)
 		ok = ok && add_hook(v, UC_HOOK_MEM_READ, private_load_hook(v->shared.private), 0) &&
 		     add_hook(v, UC_HOOK_MEM_WRITE, (void *)on_store, 0);
@@ -194,7 +191,7 @@ void vcpu_unhook(struct vcpu *v)
 	while (v->nr_hooks)
 		UC(v, hook_del)(v->uc, v->hook[--v->nr_hooks]);
 	UC(v, ctl)(v->uc, UC_CTL_WRITE(UC_CTL_TLB_FLUSH, 0));
-	UC(v, ctl)(v->uc, UC_CTL_WRITE(UC_CTL_TB_FLUSH, 0));
+	unwatch_all(v);
 }
 
 void vcpu_free(struct vcpu *v)
@@ -222,8 +219,6 @@ uc_err start(struct vcpu *v, u64 timeout_us)
 	uc_err err = UC(v, emu_start)(v->uc, reg_read(v, UC_X86_REG_RIP), 0, timeout_us, 0);
 	if (v->stream.flags_rip != NO_ADDRESS)
 		restore_flags(v);
-	if (unlikely(v->undo))
-		undo_trap(v);
 	return err;
 }
 
@@ -260,6 +255,8 @@ static void leave(struct vcpu *v, uc_err err)
 	struct vm_exit *exit = &v->shared.exit;
 
 	exit->rip = reg_read(v, UC_X86_REG_RIP);
+	exit->insn = exit->rip;
+	exit->intercept = INTERCEPT_NONE;
 	exit->uc_err = err;
 	switch (v->stop) {
 	case STOP_SYSCALL:
@@ -271,7 +268,7 @@ static void leave(struct vcpu *v, uc_err err)
 		break;
 	case STOP_INTERRUPT:
 		if (v->refused != NO_ADDRESS) {
-			exit->rip = v->refused;
+			exit->rip = exit->insn = v->refused;
 			reg_write(v, UC_X86_REG_RIP, exit->rip);
 			v->refused = NO_ADDRESS;
 		}
@@ -280,6 +277,11 @@ static void leave(struct vcpu *v, uc_err err)
 		exit->address = 0;
 		finish_fault(v, exit->rip, ACCESS_READ);
 		v->stream.denied = NO_ADDRESS;
+		break;
+	case STOP_INTERCEPT:
+		finish_fault(v, exit->rip, ACCESS_READ);
+		v->stream.denied = NO_ADDRESS;
+		finish_intercept(v);
 		break;
 	case STOP_LIMIT:
 		exit->reason = EXIT_LIMIT;
@@ -341,6 +343,14 @@ static uc_err run_to_stop(struct vcpu *v, u64 timeout_us)
 			err = step(v, v->limit - v->shared.count);
 			stepped = true;
 		}
+		if (unlikely(v->intercepts.nr_found)) {
+			uc_err watch_err = watch_found(v);
+
+			if (watch_err != UC_ERR_OK)
+				return watch_err;
+			if (v->stop == STOP_FOUND)
+				continue;
+		}
 		if (v->stop == STOP_LIMIT)
 			by_steps = true;
 		else if (v->stop == STOP_RETRY)
@@ -393,6 +403,7 @@ static void run_sysret(struct vcpu *v, u64 stub_pa, u64 rip)
 	write_msr(v, MSR_EFER, EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE);
 	write_msr(v, MSR_STAR, STAR_SYSRET);
 	reg_write(v, UC_X86_REG_CR4, reg_read(v, UC_X86_REG_CR4) | CR4_USER);
+	reg_write(v, UC_X86_REG_CR0, v->mmu->cr0);
 	reg_write(v, UC_X86_REG_RCX, rip);
 	reg_write(v, UC_X86_REG_R11, RFLAGS_USER);
 	soft_drop_all(v);
@@ -407,8 +418,7 @@ u32 vcpu_enter_user(struct vcpu *v, u64 stub_pa, u64 rip, u64 rsp)
 {
 	if (cpl(v) != 3)
 		run_sysret(v, stub_pa, rip);
-	reg_write(v, UC_X86_REG_RIP, rip);
-	reg_write(v, UC_X86_REG_RSP, rsp);
+	start_thread(v, rip, rsp);
 	v->stream.next = NO_ADDRESS;
 	return cpl(v) == 3 ? UC_ERR_OK : UC_ERR_EXCEPTION;
 }

@@ -113,16 +113,22 @@ bool window_fill(u64 page, uc_tlb_entry *entry)
 	return true;
 }
 
-/* Drop code translated from pa's frame.  Never while the guest runs: it may be its own code. */
-void drop_code(struct vcpu *v, u64 pa)
+/* Drop code translated from any of [pa, pa + size), of one frame.  Never while the guest runs: it may be its own code. */
+void drop_code_range(struct vcpu *v, u64 pa, u64 size)
 {
-	u64 va = CODE_WINDOW | page_of(pa);
+	u64 va = CODE_WINDOW | pa;
 
 	v->window = true;
-	UC(v, ctl)(v->uc, UC_CTL_WRITE(UC_CTL_TB_REMOVE_CACHE, 2), va, va + PAGE_SIZE);
+	UC(v, ctl)(v->uc, UC_CTL_WRITE(UC_CTL_TB_REMOVE_CACHE, 2), va, va + size);
 	v->window = false;
 	soft_drop_page(v, va);
 	v->epoch++;
+}
+
+/* Drop code translated from pa's frame. */
+void drop_code(struct vcpu *v, u64 pa)
+{
+	drop_code_range(v, page_of(pa), PAGE_SIZE);
 }
 
 void vcpu_drop_code(struct vcpu *v, u64 pa)

@@ -25,7 +25,7 @@ void restore_flags(struct vcpu *v)
 	bool trapped = v->stop == STOP_INTERRUPT && v->vector == VECTOR_DB;
 
 	if (v->stop == STOP_SYSCALL)
-		rip -= SYSCALL_SIZE;
+		rip = v->syscall_at;
 	if (rip == v->stream.flags_rip && !trapped)
 		reg_write(v, UC_X86_REG_EFLAGS, v->stream.rflags);
 	v->stream.flags_rip = NO_ADDRESS;
@@ -50,8 +50,6 @@ void on_code(uc_engine *uc, u64 pc, u32 size, void *arg)
 	struct vcpu *v = arg;
 	bool repeated, again;
 
-	if (v->undo)
-		return;
 	if (size > MAX_INSN)
 		size = 1;
 	if (v->pending.code_store)

@@ -19,14 +19,16 @@
 
 #define NR_HOOKS 12
 #define NR_REGIONS 64
-#define NR_PORT_REGS 18
 #define NR_BLOCKS 4096		/* a power of two */
+#define NR_WATCHES 64
 #define NR_MEMOS 128		/* a power of two, for each kind of access */
 #define MAX_INSN 15		/* bytes (SDM vol. 2 2.3.11) */
 #define RFLAGS_TF 0x100
-#define SYSCALL_SIZE 2
+#define RFLAGS_USER 0x202	/* IF and the bit that is always 1 */
 #define NO_ADDRESS 0xffffffffffffffff
 #define VECTOR_DB 1
+#define VECTOR_BP 3
+#define VECTOR_OF 4
 #define VECTOR_UD 6
 #define VECTOR_GP 13
 
@@ -45,7 +47,9 @@ enum stop {
 	STOP_RETRY,		/* a fill was denied whose fault is resolved: the instruction starts anew */
 	STOP_AHEAD,		/* the block reaches into a page that its first instruction does not need */
 	STOP_SYSCALL,
-	STOP_INTERRUPT,		/* vector says which */
+	STOP_INTERRUPT,		/* an exception; vector says which */
+	STOP_INTERCEPT,		/* the instruction at RIP is intercepted */
+	STOP_FOUND,		/* translated code holds an instruction to intercept, in intercepts.found */
 	STOP_ASKED,
 	STOP_END,		/* attached: the end address is reached */
 };
@@ -125,6 +129,20 @@ struct stream {
 	u64 rflags;		/* before that instruction */
 };
 
+/* Code [begin, end] with a CODE hook of ours: it may hold instructions that are intercepted. */
+struct watch {
+	u64 begin, end;
+	uc_hook hook;
+};
+
+/* Instructions that are intercepted: see intercept.c. */
+struct intercepts {
+	struct watch watch[NR_WATCHES];
+	u32 nr;
+	u32 nr_found;		/* since the guest went on last */
+	struct watch found;	/* the last: to be watched before it goes on again */
+};
+
 /* Whom the fill hook serves: all of a fill hook's user data. */
 struct fill_target {
 	bool (*fill)(void *self, u64 page, u64 va, u32 access, uc_tlb_entry *entry);
@@ -157,8 +175,7 @@ struct vcpu {
 	u32 vector;
 	u32 retried;		/* STOP_RETRY: the access */
 	bool careful;		/* this block may hold the load of a read-modify-write */
-	bool undo;		/* the guest touched a port: the rest of the block is void, registers go back */
-	u64 port[NR_PORT_REGS];
+	u64 syscall_at;		/* STOP_SYSCALL: the instruction's address */
 	u64 limit;
 	u64 until;		/* attached: where vcpu_run_until() ends; NO_ADDRESS outside of it */
 	u64 watched;		/* the address that has the hook for it */
@@ -182,6 +199,7 @@ struct vcpu {
 	u32 nr_regions;
 	struct foretold foretold;
 	struct stream stream;
+	struct intercepts intercepts;
 	u64 rmw_denied;		/* where a read-modify-write loaded from what it may not write; NO_ADDRESS */
 	u64 translations;	/* grows when memos may be wrong although their entries stand */
 	struct memo memo[ACCESS_FETCH + 1][NR_MEMOS];
@@ -210,6 +228,7 @@ void soft_drop_page(struct vcpu *v, u64 va);
 void soft_drain(struct vcpu *v);
 void soft_drain_evicted(struct vcpu *v, u64 va, u64 va2);
 void drop_code(struct vcpu *v, u64 pa);
+void drop_code_range(struct vcpu *v, u64 pa, u64 size);
 bool window_fill(u64 page, uc_tlb_entry *entry);
 struct region *region_of(struct vcpu *v, u64 pa);
 bool holds_code(struct vcpu *v, const struct region *r, u64 pa);
@@ -221,7 +240,6 @@ void on_block_fast(uc_engine *uc, u64 pc, u32 size, void *arg);
 bool count_block(struct vcpu *v, u64 pc, u32 size);
 void attend(struct vcpu *v);
 void recount_cut_block(struct vcpu *v, u64 pc, u32 size);
-void on_edge(uc_engine *uc, uc_tb *now, uc_tb *before, void *arg);
 void uncount_from(struct vcpu *v, u64 rip);
 u64 count_at(struct vcpu *v, u64 rip);
 
@@ -259,14 +277,19 @@ struct vcpu *vcpu_alloc(const struct uc_api *api);
 bool add_hook(struct vcpu *v, int type, void *callback, int insn);
 uc_err start(struct vcpu *v, u64 timeout_us);
 
+/* start_thread.c: every register as a program finds it after exec. */
+void start_thread(struct vcpu *v, u64 rip, u64 rsp);
+
 /* traps.c: ways into the kernel. */
 void on_syscall(uc_engine *uc, void *arg);
-void on_sysenter(uc_engine *uc, void *arg);
 void on_interrupt(uc_engine *uc, u32 vector, void *arg);
-u32 on_in(uc_engine *uc, u32 port, int size, void *arg);
-void on_out(uc_engine *uc, u32 port, int size, u32 value, void *arg);
-void undo_trap(struct vcpu *v);
 void finish_syscall(struct vcpu *v);
+
+/* intercept.c: instructions that are stopped before they execute. */
+void on_edge(uc_engine *uc, uc_tb *now, uc_tb *before, void *arg);
+uc_err watch_found(struct vcpu *v);
+void unwatch_all(struct vcpu *v);
+void finish_intercept(struct vcpu *v);
 
 /* control.c: control registers that a guest of its own changes. */
 void control_sync(struct vcpu *v);
@@ -282,8 +305,10 @@ struct insn {
 	u8 rep;			/* 0xf2, 0xf3 or 0 */
 	u8 rex;
 	u8 segment;		/* 0x64 FS, 0x65 GS, or 0 */
-	bool operand16, address32;
+	bool operand16, address32, lock;
 };
+u32 insn_length(const struct vcpu *v, const u8 *code, u32 n);
+void insn_parse(const u8 *code, u32 n, struct insn *insn);
 void insn_read(struct vcpu *v, u64 rip, struct insn *insn);
 u8 insn_opcode(const struct insn *insn, u32 n);
 bool insn_is_rmw(const struct insn *insn);
@@ -293,8 +318,6 @@ u64 insn_memory_operand(struct vcpu *v, const struct insn *insn, u64 rip);
 bool probe(struct vcpu *v, u64 va, u64 *pa);
 u32 insn_count(struct vcpu *v, u64 from, u64 to, u64 *last);
 u32 insn_crossing(struct vcpu *v, u64 pc, u32 size);
-bool insn_is_port(const struct insn *insn);
-bool insn_is_sysenter(const struct insn *insn);
 u64 insn_find(struct vcpu *v, u64 pc, u32 size, bool (*is)(const struct insn *insn));
 bool insn_needs_page(struct vcpu *v, u64 rip, u64 page);
 

@@ -13,7 +13,7 @@ from mmu.x86 import Access, Mmu, Outcome, Privilege, WalkMode, entries, faults, 
 
 def test_reset(memory: Memory) -> None:
     c = Mmu(memory).c
-    assert c.cr0 == lib.CR0_PE | lib.CR0_WP | lib.CR0_PG
+    assert c.cr0 == registers.RESET_CR0 == 0x80050033, "CR0_STATE of Linux"
     assert c.cr4 == lib.CR4_PAE | lib.CR4_PGE | lib.CR4_PCIDE | lib.CR4_SMEP | lib.CR4_TSD
     assert c.efer == lib.EFER_SCE | lib.EFER_LME | lib.EFER_LMA | lib.EFER_NXE
     assert (c.cr2, c.cr3, c.rflags, c.maxphyaddr, c.exact, c.cpu) == (0, 0, 0, 39, 0, 0)

@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Instructions that never execute in a vCPU of ours: those that the processor modelled does not have
+ * and Unicorn executes all the same, or wrongly (VEX as the two-operand SSE form), and those that enter
+ * the kernel.  The run stops before them.
+ *
+ *   on_edge()      Unicorn has translated a block: look for them in it; if there is one, stop before the block
+ *   watch_found()  put a CODE hook on it, drop the block, go on: translated anew, the block calls the hook
+ *   on_watched()   the guest is about to execute it: stop
+ *
+ * So a block that holds none costs nothing when it runs.  A guest that was attached to executes what its
+ * own Unicorn does.
+ */
+#include "unicorn/vcpu.h"
+
+#define MAX_BLOCK (PAGE_SIZE + MAX_INSN)
+
+/* LOCK needs an instruction that changes its memory operand (SDM vol. 2 LOCK); shifts and rotates are none of these. */
+static bool is_lockable(const struct insn *insn)
+{
+	u8 op = insn_opcode(insn, 0), op2 = insn_opcode(insn, 1);
+
+	if (!insn_is_rmw(insn))
+		return false;
+	if (op == 0x0f)
+		return op2 != 0xa4 && op2 != 0xa5 && op2 != 0xac && op2 != 0xad;
+	return op != 0xc0 && op != 0xc1 && !(op >= 0xd0 && op <= 0xd3);
+}
+
+/* INT n: user mode may use the gates of #BP and #OF; any other is #GP (SDM vol. 2 INT n; Linux's IDT). */
+static u32 intercept_of_int(u8 n)
+{
+	return n == VECTOR_BP ? INTERCEPT_INT3 : n == VECTOR_OF ? INTERCEPT_INTO : INTERCEPT_GP;
+}
+
+static u32 intercept_of_0f(const struct insn *insn)
+{
+	switch (insn_opcode(insn, 1)) {
+	case 0x01:
+		return insn_opcode(insn, 2) == 0xf9 ? INTERCEPT_RDTSCP : INTERCEPT_NONE;
+	case 0x31:
+		return INTERCEPT_RDTSC;
+	case 0x34:			/* SYSENTER: for 32-bit code only, as on AMD (APM vol. 3) */
+		return INTERCEPT_UD;
+	default:
+		return INTERCEPT_NONE;
+	}
+}
+
+/* INTERCEPT_* of an instruction of which at least the opcode and its ModRM byte are there. */
+static u32 intercept_of(const struct insn *insn)
+{
+	u8 op = insn_opcode(insn, 0), next = insn_opcode(insn, 1);
+
+	if (insn->opcode_at == insn->nr)
+		return INTERCEPT_NONE;
+	if (insn->lock && !is_lockable(insn))
+		return INTERCEPT_UD;
+	switch (op) {
+	case 0x0f:
+		return intercept_of_0f(insn);
+	case 0x62:			/* EVEX (SDM vol. 2 2.7) */
+	case 0xc4:			/* VEX: LES and LDS do not exist in 64-bit mode (SDM vol. 2 2.3) */
+	case 0xc5:
+		return INTERCEPT_UD;
+	case 0x8f:			/* XOP (APM vol. 3 1.2.6); POP is /0 */
+		return next >> 3 & 7 ? INTERCEPT_UD : INTERCEPT_NONE;
+	case 0x6c: case 0x6d: case 0x6e: case 0x6f:	/* INS, OUTS */
+	case 0xe4: case 0xe5: case 0xe6: case 0xe7:	/* IN, OUT: no I/O permission map (SDM vol. 1 19.5) */
+	case 0xec: case 0xed: case 0xee: case 0xef:
+		return INTERCEPT_GP;
+	case 0xcc:
+		return INTERCEPT_INT3;
+	case 0xcd:
+		return intercept_of_int(next);
+	case 0xf1:
+		return INTERCEPT_INT1;
+	default:
+		return INTERCEPT_NONE;
+	}
+}
+
+/*
+ * The first of [pc, pc + size) that is intercepted, as a range to watch; false: there is none.  Of what
+ * follows an instruction that capstone does not know all is watched: Unicorn may know it.
+ */
+static bool find_in_block(struct vcpu *v, u64 pc, u32 size, struct watch *found)
+{
+	u8 code[MAX_BLOCK];
+	u32 n = vcpu_peek(v, pc, code, size < MAX_BLOCK ? size : MAX_BLOCK);
+	u32 at = 0;
+
+	while (at < n) {
+		u32 length = insn_length(v, code + at, n - at);
+		struct insn insn;
+
+		insn_parse(code + at, n - at, &insn);
+		if (intercept_of(&insn)) {
+			*found = (struct watch){ .begin = pc + at, .end = pc + at };
+			return true;
+		}
+		if (!length)
+			break;
+		at += length;
+	}
+	*found = (struct watch){ .begin = pc + at, .end = pc + size - 1 };
+	return at < size;
+}
+
+static bool is_watched(const struct vcpu *v, const struct watch *w)
+{
+	for (u32 i = 0; i < v->intercepts.nr; i++)
+		if (v->intercepts.watch[i].begin <= w->begin && w->end <= v->intercepts.watch[i].end)
+			return true;
+	return false;
+}
+
+/* New code was translated: what is known may be about what stood there before. */
+void on_edge(uc_engine *uc, uc_tb *now, uc_tb *before, void *arg)
+{
+	struct vcpu *v = arg;
+	struct watch found;
+
+	(void)before;
+	block_slot(v, now->pc)->key = 0;
+	if (v->attached || !find_in_block(v, now->pc, now->size, &found) || is_watched(v, &found))
+		return;
+	v->intercepts.found = found;
+	v->intercepts.nr_found++;
+	if (v->stop == STOP_NONE)
+		v->stop = STOP_FOUND;
+	UC(v, emu_stop)(uc);
+}
+
+/* The guest is about to execute code that is watched. */
+static void on_watched(uc_engine *uc, u64 pc, u32 size, void *arg)
+{
+	struct vcpu *v = arg;
+	struct insn insn;
+
+	(void)size;
+	if (v->stop != STOP_NONE)
+		return;
+	insn_read(v, pc, &insn);
+	if (!intercept_of(&insn))
+		return;		/* the code is another now, or not all of the range is intercepted */
+	save_flags(v, pc);
+	v->stop = STOP_INTERCEPT;
+	UC(v, emu_stop)(uc);
+}
+
+/* Take every watch off; code translated with them would execute what it must not. */
+void unwatch_all(struct vcpu *v)
+{
+	while (v->intercepts.nr)
+		UC(v, hook_del)(v->uc, v->intercepts.watch[--v->intercepts.nr].hook);
+	UC(v, ctl)(v->uc, UC_CTL_WRITE(UC_CTL_TB_FLUSH, 0));
+}
+
+/* Drop code translated from [begin, end]. */
+static void drop_watched(struct vcpu *v, u64 begin, u64 end)
+{
+	for (u64 va = begin, next; va <= end; va = next) {
+		u64 pa;
+
+		next = page_of(va) + PAGE_SIZE;
+		if (probe(v, va, &pa))
+			drop_code_range(v, pa, (next <= end ? next : end + 1) - va);
+	}
+}
+
+/* Watch what on_edge() found, and have its code translated anew. The guest stands still. */
+uc_err watch_found(struct vcpu *v)
+{
+	struct intercepts *all = &v->intercepts;
+	struct watch *w;
+	uc_err err;
+
+	if (all->nr == NR_WATCHES || all->nr_found > 1)
+		unwatch_all(v);		/* what was found before the last is found again */
+	all->nr_found = 0;
+	w = &all->watch[all->nr];
+	*w = all->found;
+	err = UC(v, hook_add)(v->uc, &w->hook, UC_HOOK_CODE, (void *)on_watched, v, w->begin, w->end);
+	if (err != UC_ERR_OK)
+		return err;
+	all->nr++;
+	drop_watched(v, w->begin, w->end);
+	return UC_ERR_OK;
+}
+
+static u32 vector_of(u32 intercept)
+{
+	switch (intercept) {
+	case INTERCEPT_UD:
+		return VECTOR_UD;
+	case INTERCEPT_INT1:
+		return VECTOR_DB;
+	case INTERCEPT_INT3:
+		return VECTOR_BP;
+	case INTERCEPT_INTO:
+		return VECTOR_OF;
+	default:
+		return VECTOR_GP;
+	}
+}
+
+/* The run ended before the instruction at RIP: say which exception it raises. A trap's RIP is behind it. */
+void finish_intercept(struct vcpu *v)
+{
+	struct vm_exit *exit = &v->shared.exit;
+	struct insn insn;
+
+	insn_read(v, exit->insn, &insn);
+	exit->reason = EXIT_EXCEPTION;
+	exit->intercept = intercept_of(&insn);
+	exit->length = insn_length(v, insn.byte, insn.nr);
+	exit->vector = vector_of(exit->intercept);
+	exit->address = 0;
+	if (exit->intercept < INTERCEPT_INT1 || exit->intercept > INTERCEPT_INTO)
+		return;
+	vcpu_skip(v, exit->length);
+	exit->rip += exit->length;
+}
