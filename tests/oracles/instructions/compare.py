@@ -41,6 +41,8 @@ def undefined_flags(insn: Any) -> int:
     """Flags that may be anything after the instruction."""
     if insn is None or x86.X86_GRP_FPU in insn.groups:
         return 0
+    if insn.id == x86.X86_INS_IMUL:
+        return SF | ZF | AF | PF
     return sum(flag for flag, bit in _UNDEFINED_BITS.items() if insn.eflags & bit)
 
 

@@ -14,9 +14,9 @@ from functools import cache
 from random import Random
 from typing import Any, Final
 
-import capstone
 from capstone import x86_const as x86
 
+from tests.oracles.instructions.encoding import Encoding, decoder
 from tests.oracles.instructions.state import (
     CODE,
     DATA,
@@ -64,7 +64,8 @@ LEFT_OUT: Final = {
     "a call of the hypervisor": _HYPERCALLS,
 }
 """What is not executed natively, by the bytes that it contains, and why."""
-_UNENCODED_WAIT: Final = "waits for an event"
+_WAIT: Final = "waits for an event"
+_ABORT: Final = "LOCK BT, BTS, BTR or BTC of a register, which ends the whole process in Unicorn's translator"
 _REPS: Final = (0xF2, 0xF3)
 _STRINGS: Final = frozenset("ins outs movs cmps scas stos lods".split())
 
@@ -79,21 +80,6 @@ class Coverage:
     decoded: int = 0
     undecoded: int = 0
     left_out: Counter[str] = field(default_factory=Counter)
-
-
-@cache
-def decoder() -> Any:
-    """A capstone handle with details."""
-    made = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)
-    made.detail = True
-    return made
-
-
-def decode(code: bytes) -> Any:
-    """The instruction that code is, where it stands; None if capstone knows none of exactly this length."""
-    for insn in decoder().disasm(code, CODE, 1):
-        return insn if insn.size == len(code) else None
-    return None
 
 
 class Generator:
@@ -148,7 +134,7 @@ class Generator:
             return None
         state = random_state(self.rng)
         if insn is not None:
-            code, state = _steer(self.rng, insn, code, state)
+            code, state = steer(self.rng, insn, code, state)
             if left_out(code):
                 return None
         return Case(code, state, name)
@@ -166,8 +152,8 @@ def left_out(code: bytes) -> str:
         if any(part in code for part in parts):
             return reason
     if any(wait in code for wait in _WAITS) and not code.endswith((b"\x0f\xae\xf0",)):
-        return _UNENCODED_WAIT
-    return ""
+        return _WAIT
+    return _ABORT if Encoding.of(code).aborts_unicorn else ""
 
 
 def random_state(rng: Random) -> State:
@@ -215,7 +201,7 @@ def _tail(rng: Random) -> bytes:
     return bytes((modrm,)) + rng.randbytes(14)
 
 
-def _steer(rng: Random, insn: Any, code: bytes, state: State) -> tuple[bytes, State]:
+def steer(rng: Random, insn: Any, code: bytes, state: State) -> tuple[bytes, State]:
     """Registers, or the displacement, such that memory operands lie in data; a REP's count small."""
     gpr, segment_bases = list(state.gpr), {x86.X86_REG_FS: state.fs_base, x86.X86_REG_GS: state.gs_base}
     if any(prefix in code[:4] for prefix in _REPS) and insn.mnemonic.split()[-1][:4] in _STRINGS:
@@ -264,3 +250,4 @@ def _gpr_names() -> dict[str, int]:
 
 def _gpr_number(insn: Any, reg: int) -> int | None:
     return _gpr_names().get(insn.reg_name(reg)) if reg else None
+

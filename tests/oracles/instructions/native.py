@@ -13,12 +13,14 @@ from types import TracebackType
 from typing import Any, Final
 
 from native import on_demand
+from tests.oracles.instructions.encoding import decode
 from tests.oracles.instructions.state import (
     DATA,
     DATA_SIZE,
     INT3,
     MEMORY_SIZE,
     READ_ONLY,
+    RSP,
     STACK,
     STACK_SIZE,
     TEXT,
@@ -28,6 +30,7 @@ from tests.oracles.instructions.state import (
     Outcome,
     State,
     address_of,
+    offset_of,
 )
 
 HERE = Path(__file__).resolve().parent
@@ -107,19 +110,33 @@ class NativeProcessor:
         error = lib.native_execute(self._c, given, found, len(cases))
         if error:
             raise Unavailable(f"the child cannot be traced any more: {os.strerror(-error)}")
-        return [self._outcome(found[at]) for at in range(len(cases))]
+        return [self._outcome(case, found[at]) for at, case in enumerate(cases)]
 
-    def _outcome(self, c: Any) -> Outcome:
+    def _outcome(self, case: Case, c: Any) -> Outcome:
         ffi, lib = self._module.ffi, self._module.lib
         after = _state(ffi, c.after)
         was = self._pristine[c.changed : c.changed + c.changed_length]
         now = bytes(ffi.buffer(c.bytes, c.changed_length))
+        if c.changed_length and _pushes_flags(case.code):
+            now = self._without_trap_flag(now, offset_of(after.gpr[RSP] + 1) - c.changed)
         memory = {address_of(c.changed + n): now[n] for n in range(len(was)) if was[n] != now[n]}
         if c.ended == lib.ENDED_SIGNAL:
             code = "SI_KERNEL" if c.code == SI_KERNEL else SI_CODES.get((c.signo, c.code), str(c.code))
             return Outcome("signal", after, (c.signo, code, c.address), memory)
         names = {lib.ENDED_DONE: "done", lib.ENDED_LOOP: "loop", lib.ENDED_DIED: "died"}
         return Outcome(names[c.ended], after, memory=memory)
+
+    @staticmethod
+    def _without_trap_flag(changed: bytes, at: int) -> bytes:
+        """PUSHF pushes the TF of single stepping, bit 0 of the byte at ``at``."""
+        if not 0 <= at < len(changed):
+            return changed
+        return changed[:at] + bytes((changed[at] & 0xFE,)) + changed[at + 1 :]
+
+
+def _pushes_flags(code: bytes) -> bool:
+    insn = decode(code)
+    return insn is not None and insn.mnemonic.startswith("pushf")
 
 
 def _put_state(ffi: Any, c: Any, state: State) -> None:

@@ -16,6 +16,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#define RFLAGS_ID (1 << 21)		/* ptrace can neither set nor clear it */
 #define USER_END 0x7ffffffff000
 #define LOWEST 0x10000			/* vm.mmap_min_addr */
 
@@ -299,14 +300,18 @@ int native_execute(struct native *n, const struct instruction *in, struct outcom
 
 	memcpy(n->live, n->memory, n->memory_size);
 	for (uint32_t i = 0; i < nr; i++) {
+		bool alive;
+
 		out[i] = (struct outcome){ 0 };
-		if (!execute(n, &in[i], &out[i])) {
+		alive = execute(n, &in[i], &out[i]);
+		if (!alive)
 			out[i].ended = ENDED_DIED;
-			reap(n);
-			if (!spawn(n, &stage))
-				return errno ? -errno : -ECHILD;
-		}
 		settle_memory(n, &out[i]);
+		if (alive && !(out[i].after.rflags & RFLAGS_ID))
+			continue;
+		reap(n);
+		if (!spawn(n, &stage))
+			return errno ? -errno : -ECHILD;
 	}
 	return 0;
 }

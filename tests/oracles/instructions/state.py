@@ -125,6 +125,11 @@ def address_of(offset: int) -> int:
     return DATA + offset if offset < DATA_SIZE else STACK + offset - DATA_SIZE
 
 
+def offset_of(address: int) -> int:
+    """Where the byte at an address of data or stack is among them."""
+    return address - DATA if DATA <= address < DATA + DATA_SIZE else address - STACK + DATA_SIZE
+
+
 def random_memory(rng: Random) -> bytes:
     """Data and stack, one after the other: random bytes, small integers, and floating-point numbers of all kinds."""
     chunks = []
