@@ -78,6 +78,7 @@ MISSING_FEATURE = (
     " build the program without it (gcc -march=x86-64-v2), or set what makes it choose code by CPUID"
     " (under glibc GLIBC_TUNABLES=glibc.cpu.hwcaps=-AVX,-AVX2)"
 )
+WRONG_IN_UNICORN = "a processor executes it, but Unicorn would with a wrong result (docs/engine_limits.md)"
 MAX_UNKNOWN, MAX_NOTES = 256, 64
 """Different unknown system calls, and lines about a run, that are kept; of more only the number is told."""
 _WITH_RIP_AS_ADDRESS = frozenset({0, 6, 16, 19})
@@ -400,8 +401,11 @@ class LinuxProcess:
         vector = exit_.vector
         signo, code, reason = EXCEPTION_SIGNALS.get(vector, EXCEPTION_SIGNALS[GENERAL_PROTECTION])
         reason = f"{reason} (vector {vector})"
-        feature = feature_of(self.vcpu.peek(exit_.insn)) if vector == INVALID_OPCODE else None
-        if feature is not None:
+        if exit_.intercept == Intercept.INT1:
+            code = "TRAP_BRKPT"
+        elif exit_.intercept == Intercept.WRONG:
+            reason = f"{reason}: {WRONG_IN_UNICORN}"
+        elif vector == INVALID_OPCODE and (feature := feature_of(self.vcpu.peek(exit_.insn))) is not None:
             reason = f"{reason}: {MISSING_FEATURE.format(feature)}"
         address = exit_.rip if vector in _WITH_RIP_AS_ADDRESS else 0 if signo == signal.SIGSEGV else None
         raise self._killed(self._report(signo, code, reason, address, at=exit_.insn))

@@ -96,6 +96,8 @@ class Intercept(IntEnum):
     RDTSC = lib.INTERCEPT_RDTSC
     """#GP, since CR4.TSD is set; the caller may emulate it, and skip() its ``length``."""
     RDTSCP = lib.INTERCEPT_RDTSCP
+    WRONG = lib.INTERCEPT_WRONG
+    """#UD, which a processor would not raise: Unicorn would execute it with a wrong result."""
 
 
 class Processor:

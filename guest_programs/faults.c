@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* faults MODE [NUMBER|FILE]: one way to fail, or to come close to it, for each mode. */
+/* faults MODE|code:HEX [NUMBER|FILE]: one way to fail, or to come close to it, for each mode. */
 #define _GNU_SOURCE
 #include <elf.h>
 #include <errno.h>
@@ -121,16 +121,6 @@ static void illegal(void)
 	__asm__ volatile("ud2");
 }
 
-static void privileged(void)
-{
-	__asm__ volatile("hlt");
-}
-
-static void breakpoint(void)
-{
-	__asm__ volatile("int3");
-}
-
 static void exit_with(void)
 {
 	_exit((int)number);
@@ -198,11 +188,6 @@ static void clocks(void)
 	       auxiliary(AT_HWCAP) == d);
 }
 
-static void rdrand(void)
-{
-	__asm__ volatile("rdrand %%rax" : : : "rax", "cc");
-}
-
 /* Code that changes under the processor, in place and by remapping. */
 static void self_modifying(void)
 {
@@ -264,20 +249,19 @@ static void out_of_memory(void)
 	}
 }
 
-static void sysenter(void)
+/* Machine code, "code:" and hexadecimal digits, that returns or does not. */
+static void machine_code(void)
 {
-	__asm__ volatile("mov $39, %%eax\n\tsysenter" ::: "rax", "rcx", "rdx", "memory");
-}
+	unsigned char *code = map(PAGE_BYTES, PROT_READ | PROT_WRITE | PROT_EXEC);
+	const char *digits = argument + strlen("code:");
+	size_t size = 0;
+	unsigned int byte;
 
-/* INT n that user mode may not use. */
-static void int0(void)
-{
-	__asm__ volatile("int $0");
-}
-
-static void int14(void)
-{
-	__asm__ volatile("int $14");
+	while (size < PAGE_BYTES - 1 && sscanf(digits + 2 * size, "%2x", &byte) == 1)
+		code[size++] = (unsigned char)byte;
+	code[size] = 0xc3;
+	((void (*)(void *))code)(code + PAGE_BYTES / 2);
+	puts("returned");
 }
 
 /* The longest sleep there is, twice, and the time after it. */
@@ -349,21 +333,26 @@ static const struct {
 	{ "nowhere", nowhere }, { "null", null_read }, { "noncanonical", noncanonical },
 	{ "noncanonical_stack", noncanonical_stack }, { "kernel", kernel_read },
 	{ "stack", stack_overflow }, { "text", text_write }, { "data_jump", data_jump }, { "readonly", readonly_write },
-	{ "file_end", past_end_of_file }, { "div", divide }, { "ill", illegal }, { "hlt", privileged },
-	{ "int3", breakpoint }, { "abort", abort }, { "exit", exit_with }, { "cat", cat }, { "kill", kill_self },
-	{ "syscall", unknown_syscall }, { "syscalls", syscalls }, { "clocks", clocks }, { "rdrand", rdrand }, { "smc", self_modifying },
+	{ "file_end", past_end_of_file }, { "div", divide }, { "ill", illegal },
+	{ "abort", abort }, { "exit", exit_with }, { "cat", cat }, { "kill", kill_self },
+	{ "syscall", unknown_syscall }, { "syscalls", syscalls }, { "clocks", clocks }, { "smc", self_modifying },
 	{ "handlers", handlers }, { "handled", handled_fault }, { "oom", out_of_memory }, { "spin", spin },
-	{ "sysenter", sysenter }, { "int0", int0 }, { "int14", int14 }, { "long_sleep", long_sleep }, { "flood", flood },
+	{ "long_sleep", long_sleep }, { "flood", flood },
 	{ "short_read", short_read }, { "pipe_read", pipe_read }, { "will_need", will_need },
 };
 
 int main(int argc, char **argv)
 {
 	if (argc < 2)
-		die("usage: faults MODE [NUMBER]");
+		die("usage: faults MODE|code:HEX [NUMBER]");
 	argument = argv[2];
 	if (argument && argument[0] >= '0' && argument[0] <= '9')
 		number = parse_size(argument);
+	if (!strncmp(argv[1], "code:", strlen("code:"))) {
+		argument = argv[1];
+		machine_code();
+		return 0;
+	}
 	for (size_t i = 0; i < sizeof(modes) / sizeof(modes[0]); i++)
 		if (!strcmp(modes[i].name, argv[1])) {
 			modes[i].run();

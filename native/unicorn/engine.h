@@ -38,6 +38,7 @@
 #define INTERCEPT_INTO 5	/* INT 4: #OF, a trap */
 #define INTERCEPT_RDTSC 6	/* #GP because of CR4.TSD: the kernel may emulate it, length bytes long */
 #define INTERCEPT_RDTSCP 7
+#define INTERCEPT_WRONG 8	/* Unicorn would execute it wrongly: said so, and #UD, which is wrong too but seen */
 
 #define NR_SYSCALL_ARGS 6
 #define NO_LIMIT 0xffffffffffffffff

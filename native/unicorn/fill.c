@@ -166,6 +166,18 @@ static bool left_to_caller(const struct vcpu *v, u32 access)
 	return v->fidelity != FIDELITY_FAST && access != ACCESS_FETCH && !private_has(v, PRIVATE_FILL_ADDRESS);
 }
 
+/* A fetch from a page that is executed step by step. */
+static bool fetch_unsafe(struct vcpu *v, u64 page)
+{
+	if (v->stepping) {
+		v->unsafe_page = page;
+		return true;
+	}
+	v->block = NULL;
+	v->stop = STOP_AHEAD;
+	return false;
+}
+
 /*
  * Answer Unicorn: page is what it asks for, va the exact address where known.  True: *entry is
  * filled; false: the access is denied and v->stop says why.  In exact and trace a faulting
@@ -190,8 +202,11 @@ bool fill(void *arg, u64 page, u64 va, u32 access, uc_tlb_entry *entry)
 		forget_memos(v);
 	if (unlikely(foretold(v, va, access)))
 		return false;
-	if (MMU(v, mmu_refill, refill)(v->mmu, va, access, cpl(v) == 3, &t) == XLATE_OK)
+	if (MMU(v, mmu_refill, refill)(v->mmu, va, access, cpl(v) == 3, &t) == XLATE_OK) {
+		if (access == ACCESS_FETCH && !v->attached && unlikely(is_unsafe_page(v, page)) && !fetch_unsafe(v, page))
+			return false;
 		return install(v, va, access, &t, entry);
+	}
 	if (access == ACCESS_FETCH) {
 		u64 rip = reg_read(v, UC_X86_REG_RIP);
 

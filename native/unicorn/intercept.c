@@ -11,6 +11,8 @@
  * So a block that holds none costs nothing when it runs.  A guest that was attached to executes what its
  * own Unicorn does.
  */
+#include <string.h>
+
 #include "unicorn/vcpu.h"
 
 #define MAX_BLOCK (PAGE_SIZE + MAX_INSN)
@@ -33,22 +35,92 @@ static u32 intercept_of_int(u8 n)
 	return n == VECTOR_BP ? INTERCEPT_INT3 : n == VECTOR_OF ? INTERCEPT_INTO : INTERCEPT_GP;
 }
 
+/* The opcode's bit in a set of four words. */
+#define OP(op) (1ull << ((op) & 63))
+
+/*
+ * Opcodes of 0F xx that have a form with F3, and with F2 (SDM vol. 2 A.3, up to SSE4.2); of the other
+ * vector opcodes, F2 and F3 make no instruction.
+ */
+static const u64 with_f3[4] = {
+	OP(0x10) | OP(0x11) | OP(0x12) | OP(0x16) | OP(0x2a) | OP(0x2c) | OP(0x2d),
+	OP(0x51) | OP(0x52) | OP(0x53) | OP(0x58) | OP(0x59) | OP(0x5a) | OP(0x5b) | OP(0x5c) | OP(0x5d) | OP(0x5e) |
+		OP(0x5f) | OP(0x6f) | OP(0x70) | OP(0x7e) | OP(0x7f),
+	0,
+	OP(0xc2) | OP(0xd6) | OP(0xe6),
+};
+static const u64 with_f2[4] = {
+	OP(0x10) | OP(0x11) | OP(0x12) | OP(0x2a) | OP(0x2c) | OP(0x2d),
+	OP(0x51) | OP(0x58) | OP(0x59) | OP(0x5a) | OP(0x5c) | OP(0x5d) | OP(0x5e) | OP(0x5f) | OP(0x70) | OP(0x7c) |
+		OP(0x7d),
+	0,
+	OP(0xc2) | OP(0xd0) | OP(0xd6) | OP(0xe6) | OP(0xf0),
+};
+
+static bool has_form(u8 op, u8 rep)
+{
+	return (rep == 0xf3 ? with_f3 : with_f2)[op >> 6] & OP(op);
+}
+
+/* Whether 0F op is an MMX or SSE instruction, whose prefixes 66, F2 and F3 choose the form. */
+static bool is_vector(u8 op)
+{
+	return (op >= 0x10 && op <= 0x17) || (op >= 0x28 && op <= 0x2f) || (op >= 0x50 && op <= 0x7f && op != 0x77) ||
+	       op == 0xc2 || (op >= 0xc4 && op <= 0xc6) || (op >= 0xd0 && op != 0xff);
+}
+
+/* A vector opcode with F2 or F3, which win over 66 (SDM vol. 2 2.1.2); Unicorn lets 66 win, and takes F2 and F3 for nothing. */
+static u32 intercept_of_vector(const struct insn *insn, bool exists)
+{
+	if (!insn->rep)
+		return INTERCEPT_NONE;
+	if (!exists)
+		return INTERCEPT_UD;
+	return insn->operand16 ? INTERCEPT_WRONG : INTERCEPT_NONE;
+}
+
+/* MOV to and from a control or debug register that does not exist is #UD, which comes before #GP (SDM vol. 2 MOV). */
+static u32 intercept_of_mov_cr(const struct insn *insn)
+{
+	u8 reg = (insn_opcode(insn, 2) >> 3 & 7) | (insn->rex & 4) << 1;
+	bool debug = insn_opcode(insn, 1) & 1, exists;
+
+	exists = debug ? reg < 8 : reg == 0 || (reg >= 2 && reg <= 4) || reg == 8;
+	return exists ? INTERCEPT_NONE : INTERCEPT_UD;
+}
+
 static u32 intercept_of_0f(const struct insn *insn)
 {
-	switch (insn_opcode(insn, 1)) {
+	u8 op = insn_opcode(insn, 1), modrm = insn_opcode(insn, 2);
+
+	if (is_vector(op))
+		return intercept_of_vector(insn, has_form(op, insn->rep));
+	switch (op) {
 	case 0x01:
-		return insn_opcode(insn, 2) == 0xf9 ? INTERCEPT_RDTSCP : INTERCEPT_NONE;
+		return modrm == 0xf9 ? INTERCEPT_RDTSCP : INTERCEPT_NONE;
+	case 0x20: case 0x21: case 0x22: case 0x23:
+		return intercept_of_mov_cr(insn);
 	case 0x31:
 		return INTERCEPT_RDTSC;
+	case 0x33:			/* RDPMC: CR4.PCE is 0 */
+		return INTERCEPT_GP;
 	case 0x34:			/* SYSENTER: for 32-bit code only, as on AMD (APM vol. 3) */
 		return INTERCEPT_UD;
+	case 0x38:			/* CRC32 and MOVBE go by F2 */
+		return modrm >= 0xf0 ? INTERCEPT_NONE : intercept_of_vector(insn, false);
+	case 0x3a:
+		return intercept_of_vector(insn, false);
+	case 0xae:			/* LDMXCSR, STMXCSR */
+		return modrm < 0xc0 && (modrm >> 3 & 6) == 2 ? intercept_of_vector(insn, false) : INTERCEPT_NONE;
+	case 0xb8:			/* POPCNT */
+		return insn->rep == 0xf3 && insn->operand16 && insn->rex & 8 ? INTERCEPT_WRONG : INTERCEPT_NONE;
 	default:
 		return INTERCEPT_NONE;
 	}
 }
 
 /* INTERCEPT_* of an instruction of which at least the opcode and its ModRM byte are there. */
-static u32 intercept_of(const struct insn *insn)
+u32 intercept_of(const struct insn *insn)
 {
 	u8 op = insn_opcode(insn, 0), next = insn_opcode(insn, 1);
 
@@ -65,6 +137,10 @@ static u32 intercept_of(const struct insn *insn)
 		return INTERCEPT_UD;
 	case 0x8f:			/* XOP (APM vol. 3 1.2.6); POP is /0 */
 		return next >> 3 & 7 ? INTERCEPT_UD : INTERCEPT_NONE;
+	case 0xcf:			/* IRET of 16 and 32 bits: Unicorn would enter virtual-8086 mode */
+		return insn->rex & 8 ? INTERCEPT_NONE : INTERCEPT_WRONG;
+	case 0x9e: case 0x9f:		/* SAHF, LAHF: with REX Unicorn takes SPL for AH */
+		return insn->rex ? INTERCEPT_WRONG : INTERCEPT_NONE;
 	case 0x6c: case 0x6d: case 0x6e: case 0x6f:	/* INS, OUTS */
 	case 0xe4: case 0xe5: case 0xe6: case 0xe7:	/* IN, OUT: no I/O permission map (SDM vol. 1 19.5) */
 	case 0xec: case 0xed: case 0xee: case 0xef:
@@ -78,6 +154,39 @@ static u32 intercept_of(const struct insn *insn)
 	default:
 		return INTERCEPT_NONE;
 	}
+}
+
+/* LOCK BT, BTS, BTR or BTC of a register: Unicorn's translator calls abort(). */
+static bool aborts(const struct insn *insn)
+{
+	u8 op = insn_opcode(insn, 1), modrm = insn_opcode(insn, 2);
+
+	if (insn_opcode(insn, 0) != 0x0f || modrm < 0xc0)
+		return false;
+	return op == 0xa3 || op == 0xab || op == 0xb3 || op == 0xbb || (op == 0xba && (modrm >> 3 & 4));
+}
+
+/*
+ * Do bytes of this page, at whatever address, make an instruction that must not even be translated?
+ * Such a page is executed step by step, so that each instruction is looked at first; bytes that do so
+ * by chance are met once in a million pages.
+ */
+bool is_unsafe_page(struct vcpu *v, u64 page)
+{
+	u8 code[MAX_INSN + PAGE_SIZE + MAX_INSN], *at = code, *end = code;
+
+	if (page)
+		end += vcpu_peek(v, page - MAX_INSN, code, MAX_INSN);
+	end += vcpu_peek(v, page, end, PAGE_SIZE + MAX_INSN);
+	while ((at = memchr(at, 0xf0, (size_t)(end - at)))) {
+		struct insn insn;
+
+		insn_parse(at, (u32)(end - at), &insn);
+		if (aborts(&insn))
+			return true;
+		at++;
+	}
+	return false;
 }
 
 /*
@@ -193,6 +302,7 @@ static u32 vector_of(u32 intercept)
 {
 	switch (intercept) {
 	case INTERCEPT_UD:
+	case INTERCEPT_WRONG:
 		return VECTOR_UD;
 	case INTERCEPT_INT1:
 		return VECTOR_DB;

@@ -120,6 +120,7 @@ static void reset(struct vcpu *v)
 	v->until = NO_ADDRESS;
 	v->watched = NO_ADDRESS;
 	v->refused = NO_ADDRESS;
+	v->unsafe_page = NO_ADDRESS;
 	v->foretold.page = NO_ADDRESS;
 	v->rmw_denied = NO_ADDRESS;
 	v->stream = (struct stream){ .next = NO_ADDRESS, .crossing = NO_ADDRESS, .crossed = NO_ADDRESS,

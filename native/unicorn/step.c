@@ -107,10 +107,18 @@ uc_err step(struct vcpu *v, u64 room)
 	b.rcx = reg_read(v, UC_X86_REG_RCX);
 	b.rflags = reg_read(v, UC_X86_REG_EFLAGS);
 	insn_read(v, b.rip, &b.insn);
+	if (!v->attached && intercept_of(&b.insn)) {
+		v->stop = STOP_INTERCEPT;
+		return UC_ERR_OK;
+	}
 	reg_write(v, UC_X86_REG_EFLAGS, b.rflags | RFLAGS_TF);
 	v->stepping = true;
 	err = start_trapping(v);
 	v->stepping = false;
+	if (v->unsafe_page != NO_ADDRESS) {
+		soft_drop_page(v, v->unsafe_page);
+		v->unsafe_page = NO_ADDRESS;
+	}
 	done = v->stop == STOP_INTERRUPT && v->vector == VECTOR_DB && insn_opcode(&b.insn, 0) != OP_INT1;
 	hide_trap_flag(v, &b, done);
 	if (!done)

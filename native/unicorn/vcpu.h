@@ -45,7 +45,7 @@ enum stop {
 	STOP_LIMIT,		/* the next block would overrun the limit */
 	STOP_DENIED,		/* a fill was denied; exit is filled in */
 	STOP_RETRY,		/* a fill was denied whose fault is resolved: the instruction starts anew */
-	STOP_AHEAD,		/* the block reaches into a page that its first instruction does not need */
+	STOP_AHEAD,		/* the block reaches into a page that its first instruction does not need, or an unsafe one */
 	STOP_SYSCALL,
 	STOP_INTERRUPT,		/* an exception; vector says which */
 	STOP_INTERCEPT,		/* the instruction at RIP is intercepted */
@@ -200,6 +200,7 @@ struct vcpu {
 	struct foretold foretold;
 	struct stream stream;
 	struct intercepts intercepts;
+	u64 unsafe_page;	/* fetched from for this step alone; NO_ADDRESS: none */
 	u64 rmw_denied;		/* where a read-modify-write loaded from what it may not write; NO_ADDRESS */
 	u64 translations;	/* grows when memos may be wrong although their entries stand */
 	struct memo memo[ACCESS_FETCH + 1][NR_MEMOS];
@@ -286,7 +287,10 @@ void on_interrupt(uc_engine *uc, u32 vector, void *arg);
 void finish_syscall(struct vcpu *v);
 
 /* intercept.c: instructions that are stopped before they execute. */
+struct insn;
 void on_edge(uc_engine *uc, uc_tb *now, uc_tb *before, void *arg);
+u32 intercept_of(const struct insn *insn);
+bool is_unsafe_page(struct vcpu *v, u64 page);
 uc_err watch_found(struct vcpu *v);
 void unwatch_all(struct vcpu *v);
 void finish_intercept(struct vcpu *v);

@@ -19,8 +19,6 @@ def states(source: str, regs: dict[str, int] | None = None) -> list[tuple[int, t
         uc.mem_map(base, SIZE)
     uc.mem_write(TEXT, assemble(source))
     uc.reg_write(reg("RSP"), STACK_TOP - 64)
-    uc.reg_write(reg("RCX"), TEXT)
-    uc.reg_write(reg("R11"), RFLAGS_USER)
     uc.reg_write(reg("EFLAGS"), RFLAGS_USER)
     for name, value in (regs or {}).items():
         uc.reg_write(reg(name), value)

@@ -216,6 +216,34 @@ def test_exceptions_one_after_the_other(how: How) -> None:
             assert w.run().vector == GP
 
 
+ABORTS = ("f00fabe2", "f0480fb3c0", "f0660fbbd1", "66f00fbae807", "f00fbaf800")
+"""LOCK BTS, BTR and BTC of a register: Unicorn's translator calls abort() on them."""
+
+
+@pytest.mark.parametrize("code", ABORTS)
+@pytest.mark.parametrize("how", [*ALL, None], ids=str)
+def test_what_must_not_be_translated(code: str, how: How | None) -> None:
+    """Nothing of the page is translated but instruction by instruction."""
+    before = "90535b48ffc0"
+    with world(code_of(before, code, AFTER), how or FAST, count=how is not None) as w:
+        exit_ = w.run()
+        assert (exit_.vector, exit_.intercept, exit_.insn) == (UD, Intercept.UD, TEXT + len(before) // 2)
+        if how is not None:
+            assert w.vcpu.instructions == 4
+            w.check()
+        w.vcpu.write_reg(reg("RIP"), TEXT + len(code_of(before, code)))
+        assert w.run().reason == VmExit.SYSCALL
+        assert w.data(8) == bytes(4) + b"\7" + bytes(3)
+
+
+@pytest.mark.parametrize("how", FIDELITIES, ids=str)
+def test_what_must_not_be_translated_across_pages(how: How) -> None:
+    with world(b"\x90" * 0xFFE + code_of("f00fabe2", AFTER), how) as w:
+        exit_ = w.run()
+        assert (exit_.vector, exit_.insn, w.vcpu.instructions) == (UD, TEXT + 0xFFE, 0xFFE)
+        w.check()
+
+
 FEATURES = {
     "vpaddd xmm0, xmm1, xmm2": "AVX",
     "vpaddd ymm0, ymm1, ymm2": "AVX2",

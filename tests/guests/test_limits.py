@@ -58,6 +58,6 @@ def test_shared_memory_is_not_brought_in_ahead() -> None:
 
 
 @pytest.mark.parametrize("fidelity", FIDELITIES)
-@pytest.mark.parametrize("mode", ["sysenter", "int0"])
+@pytest.mark.parametrize("mode", ["code:0f34", "code:cd00", "code:ec880555000000"])
 def test_forbidden_ways_into_the_kernel_in_every_fidelity(mode: str, fidelity: str) -> None:
     assert run("faults", mode, fidelity=fidelity).figures == run("faults", mode).figures
