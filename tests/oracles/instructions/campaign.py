@@ -83,7 +83,7 @@ def run_cases(
         if is_denied(encoding) and expected.signal[0] != signal.SIGILL:
             report.denied += 1
             expected = Outcome("signal", case.before, _UD)
-        parts = differences(expected, outcome, undefined_flags(encoding.insn))
+        parts = differences(expected, outcome, undefined_flags(encoding))
         if not parts:
             report.same += 1
             continue
@@ -108,12 +108,12 @@ def run(seed: int, nr: int, how: How = FAST, *, stepped: bool = False) -> Report
     return report
 
 
-def states_for(code: bytes, seed: int, nr: int) -> Iterable[Case]:
-    """The same encoding from ``nr`` random states."""
-    rng = Random(seed)
+def examples(limit: Limit, seed: int, nr: int) -> Iterable[Case]:
+    """A limit's example from ``nr`` random states that are prepared for it."""
+    rng, code = Random(seed), bytes.fromhex(limit.example)
     for _ in range(nr):
         insn = Encoding.of(code).insn
-        state = random_state(rng)
+        state = limit.prepare(random_state(rng))
         steered, state = steer(rng, insn, code, state) if insn is not None else (code, state)
         if not left_out(steered):
             yield Case(steered, state, "example")
@@ -122,6 +122,6 @@ def states_for(code: bytes, seed: int, nr: int) -> Iterable[Case]:
 def still_met(limits: Iterable[Limit], seed: int, nr: int) -> set[str]:
     """Names of the limits whose examples still differ in their way, in one of ``nr`` random states."""
     report = Report(seed)
-    cases = [case for limit in limits for case in states_for(bytes.fromhex(limit.example), seed, nr)]
+    cases = [case for limit in limits for case in examples(limit, seed, nr)]
     run_cases(report, random_memory(Random(seed)), cases)
     return set(report.explained)

@@ -100,7 +100,7 @@ class Encoding:
     @property
     def uses_mmx(self) -> bool:
         """An MMX register is an operand, or it is a 3DNow! encoding."""
-        if self.is_0f(0x0F, 0x77):
+        if self.is_0f(0x0F, 0x77) or (self.is_0f(0x2A, 0x2C, 0x2D) and not self.rep):
             return True
         if self.insn is None:
             return self.map.startswith("0f") and not self.has66 and not self.rep
@@ -135,6 +135,8 @@ def is_denied(encoding: Encoding) -> bool:
     """Whether CPUID of the processor modelled says that there is no such instruction: then it is #UD."""
     if encoding.map in ("vex", "evex"):
         return True
+    if encoding.map == "" and encoding.op in (0xC6, 0xC7) and encoding.modrm == 0xF8:
+        return True  # XABORT, XBEGIN
     if encoding.insn is None or encoding.mnemonic in _AS_BSF_BSR:
         return False
     return encoding.mnemonic in _DENIED or not _DENIED_GROUPS.isdisjoint(encoding.insn.groups)

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from capstone import x86_const as x86
 
 from tests.oracles.instructions.encoding import Encoding
-from tests.oracles.instructions.state import AC, CODE, Case, Outcome
+from tests.oracles.instructions.state import AC, CODE, Case, Outcome, State
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,14 @@ class Limit:
     example: str
     matches: Callable[[Difference], bool]
     parts: frozenset[str] | None = None
+    rflags: int = 0
+    mxcsr: int | None = None
+    """Set in the states of the example."""
+
+    def prepare(self, state: State) -> State:
+        """A random state in which the example may show the difference."""
+        fp = state.fp if self.mxcsr is None else replace(state.fp, mxcsr=self.mxcsr)
+        return replace(state, rflags=state.rflags | self.rflags, fp=fp)
 
 
 def _is_misaligned(d: Difference) -> bool:
@@ -84,7 +92,18 @@ def _is_mixed_prefix(d: Difference) -> bool:
 
 
 def _is_missing_form(d: Difference) -> bool:
-    return d.is_native_ud and _is_sse_opcode(d.encoding)
+    e = d.encoding
+    return d.is_native_ud and (_is_sse_opcode(e) or e.is_0f(0x0D, 0x0F) or (e.is_0f(0xBA) and e.reg < 4))
+
+
+def _adds_to_itself(d: Difference) -> bool:
+    e = d.encoding
+    same = e.is_register_form and e.modrm & 7 == e.reg
+    return e.map == "0f38" and e.op in (1, 2, 3, 5, 6, 7) and same
+
+
+def _is_rotate_through_carry(e: Encoding) -> bool:
+    return e.map == "" and e.op in (0xC0, 0xC1, 0xD0, 0xD1, 0xD2, 0xD3) and e.reg in (2, 3) and not e.is_register_form
 
 
 def _is_zero_source(d: Difference) -> bool:
@@ -178,7 +197,7 @@ LIMITS: Final = (
     ),
     Limit(
         "alignment check", "with RFLAGS.AC, #AC where an operand is not aligned", "done", "Unicorn does not look",
-        "480107", lambda d: bool(d.case.before.rflags & AC) and d.native.signal[1] == "BUS_ADRALN",
+        "480107", lambda d: bool(d.case.before.rflags & AC) and d.native.signal[1] == "BUS_ADRALN", rflags=AC,
     ),
     Limit(
         "IRETD to virtual-8086 mode", "#GP", "Unicorn enters it", "Unicorn believes EFLAGS.VM that was popped", "cf",
@@ -200,7 +219,39 @@ LIMITS: Final = (
     ),
     Limit(
         "#XM", "an SSE exception that is not masked is SIGFPE", "never raised", "Unicorn does not", "0f58c1",
-        lambda d: d.encoding.map.startswith("0f") and d.native.signal[0] == signal.SIGFPE,
+        lambda d: d.encoding.map.startswith("0f") and d.native.signal[0] == signal.SIGFPE, mxcsr=0,
+    ),
+    Limit(
+        "MXCSR.FZ and DAZ", "denormal results and operands are 0", "FZ changes nothing, DAZ not MAX and MIN",
+        "Unicorn sets FZ in the wrong place", "0f59c1",
+        lambda d: d.encoding.map.startswith("0f") and bool(d.case.before.fp.mxcsr & 0x8040),
+        frozenset({"xmm", "mxcsr"}), mxcsr=0x9FC0,
+    ),
+    Limit(
+        "PHADDW and its like on one register", "the sums of what the register held", "sums of sums",
+        "Unicorn writes the result over its operand", "660f3802c0", _adds_to_itself, _MMX_STATE | {"xmm"},
+    ),
+    Limit(
+        "RCL, RCR that fault", "flags as before", "CF is changed", "Unicorn rotates before it stores", "d010",
+        lambda d: _is_rotate_through_carry(d.encoding) and d.native.ended == "signal", frozenset({"CF", "OF"}),
+    ),
+    Limit(
+        "CMPXCHG of a 32-bit register, unequal", "AMD leaves the destination alone", "its upper half is cleared",
+        "another vendor", "0fb1f1", lambda d: d.encoding.is_0f(0xB1) and d.encoding.is_register_form,
+    ),
+    Limit(
+        "CMPS with two faults", "either operand may fault first", "the other", "the manual leaves it open", "a6",
+        lambda d: d.encoding.map == "" and d.encoding.op in (0xA6, 0xA7) and d.native.ended == "signal",
+        frozenset({"si_addr", "signal"}),
+    ),
+    Limit(
+        "LOCK MOV CR0", "AMD's MOV CR8: #GP", "#UD", "another vendor", "f00f20c0",
+        lambda d: d.encoding.is_0f(0x20, 0x22) and 0xF0 in d.encoding.prefixes,
+    ),
+    Limit(
+        "FXSAVE", "reserved bytes are written; MXCSR_MASK has AMD's bit 17", "they are not; it has not",
+        "another model; Unicorn leaves them", "0fae07", lambda d: d.encoding.is_0f(0xAE) and d.encoding.reg == 0,
+        frozenset({"memory"}),
     ),
     Limit(
         "x87", "flags, stack faults, results and unmasked exceptions by the manual",
