@@ -57,9 +57,14 @@ static const u64 with_f2[4] = {
 	OP(0xc2) | OP(0xd0) | OP(0xd6) | OP(0xe6) | OP(0xf0),
 };
 
+static bool is_in(const u64 *set, u8 op)
+{
+	return set[op >> 6] & OP(op);
+}
+
 static bool has_form(u8 op, u8 rep)
 {
-	return (rep == 0xf3 ? with_f3 : with_f2)[op >> 6] & OP(op);
+	return is_in(rep == 0xf3 ? with_f3 : with_f2, op);
 }
 
 /* Whether 0F op is an MMX or SSE instruction, whose prefixes 66, F2 and F3 choose the form. */
@@ -189,6 +194,56 @@ bool is_unsafe_page(struct vcpu *v, u64 page)
 	return false;
 }
 
+/* One-byte opcodes that intercept_of() looks at, and LOCK. */
+static const u64 suspects[4] = {
+	0,
+	OP(0x62) | OP(0x6c) | OP(0x6d) | OP(0x6e) | OP(0x6f),
+	OP(0x8f) | OP(0x9e) | OP(0x9f),
+	OP(0xc4) | OP(0xc5) | OP(0xcc) | OP(0xcd) | OP(0xcf) | OP(0xe4) | OP(0xe5) | OP(0xe6) | OP(0xe7) | OP(0xec) |
+		OP(0xed) | OP(0xee) | OP(0xef) | OP(0xf0) | OP(0xf1),
+};
+
+/* Opcodes of 0F xx that it looks at without a prefix F2 or F3. */
+static const u64 suspects_0f[4] = {
+	OP(0x01) | OP(0x20) | OP(0x21) | OP(0x22) | OP(0x23) | OP(0x31) | OP(0x33) | OP(0x34),
+};
+
+/* F2 or F3 at *p, in code that begins at begin: is it the prefix of an instruction of a common kind that is none of ours? */
+static bool is_common_rep(const u8 *p, const u8 *begin, const u8 *end)
+{
+	static const u8 prefixes[] = { 0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65, 0x66, 0x67, 0xf0, 0xf2, 0xf3 };
+	const u8 *op = p + 1;
+
+	if (p > begin && memchr(prefixes, p[-1], sizeof(prefixes)))
+		return false;
+	if (op < end && (*op & 0xf0) == 0x40)
+		op++;
+	if (end - op < 2)
+		return false;
+	if (*op == 0x0f)
+		return has_form(op[1], *p) || op[1] == 0x1e;	/* 1E: ENDBR64 */
+	return (*op >= 0xa4 && *op <= 0xaf) || *op == 0x90 || *op == 0xc3;
+}
+
+/*
+ * Whether code may hold an instruction that is intercepted: a byte like one's opcode, wherever it
+ * stands.  Most blocks hold none, and need no decoding.
+ */
+static bool is_suspect(const u8 *code, u32 n)
+{
+	const u8 *end = code + n;
+
+	for (const u8 *p = code; p < end; p++) {
+		if (is_in(suspects, *p))
+			return true;
+		if ((*p == 0xf2 || *p == 0xf3) && !is_common_rep(p, code, end))
+			return true;
+		if (*p == 0x0f && p + 1 < end && is_in(suspects_0f, p[1]))
+			return true;
+	}
+	return false;
+}
+
 /*
  * The first of [pc, pc + size) that is intercepted, as a range to watch; false: there is none.  Of what
  * follows an instruction that capstone does not know all is watched: Unicorn may know it.
@@ -199,6 +254,8 @@ static bool find_in_block(struct vcpu *v, u64 pc, u32 size, struct watch *found)
 	u32 n = vcpu_peek(v, pc, code, size < MAX_BLOCK ? size : MAX_BLOCK);
 	u32 at = 0;
 
+	if (n == size && !is_suspect(code, n))
+		return false;
 	while (at < n) {
 		u32 length = insn_length(v, code + at, n - at);
 		struct insn insn;

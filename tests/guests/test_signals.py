@@ -69,7 +69,7 @@ LACKING: dict[str, tuple[str, str]] = {
     "BMI1": ("c4e278f2c1", "andn eax, eax, ecx"),
     "XOP": ("8fe878c2c101", ""),
 }
-WRONG = ("66419f", "499e", "f3660f51da", "66f20f5afa", "66f3480fb8c1")
+WRONG = ("66419f", "499e", "f3660f51da", "66f20f5afa", "662ef30f58c1", "66f3480fb8c1")
 """LAHF and SAHF with REX, SQRTSS and CVTSD2SS with 66, a 64-bit POPCNT with 66."""
 
 
