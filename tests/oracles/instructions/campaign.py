@@ -114,7 +114,7 @@ def examples(limit: Limit, seed: int, nr: int) -> Iterable[Case]:
     for _ in range(nr):
         insn = Encoding.of(code).insn
         state = limit.prepare(random_state(rng))
-        steered, state = steer(rng, insn, code, state) if insn is not None else (code, state)
+        steered, state = steer(rng, insn, code, state) if insn is not None and limit.steered else (code, state)
         if not left_out(steered):
             yield Case(steered, state, "example")
 
