@@ -135,7 +135,7 @@ def is_denied(encoding: Encoding) -> bool:
     """Whether CPUID of the processor modelled says that there is no such instruction: then it is #UD."""
     if encoding.map in ("vex", "evex"):
         return True
-    if encoding.map == "" and encoding.op in (0xC6, 0xC7) and encoding.modrm == 0xF8:
+    if encoding.map == "" and encoding.op in (0xC6, 0xC7) and encoding.reg == 7:
         return True  # XABORT, XBEGIN
     if encoding.insn is None or encoding.mnemonic in _AS_BSF_BSR:
         return False

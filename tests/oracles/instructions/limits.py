@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from tests.oracles.instructions.encoding import Encoding
-from tests.oracles.instructions.state import AC, CODE, DATA, DATA_SIZE, Case, Outcome, State
+from tests.oracles.instructions.state import AC, CODE, DATA, DATA_SIZE, U64, Case, Outcome, State
 
 
 @dataclass(frozen=True)
@@ -315,6 +315,14 @@ LIMITS: Final = (
         "Unicorn uses x87's rule for SSE", "0f58c1", _differ_in_nans, frozenset({"xmm", "mxcsr"}), prepare=_with_nans,
     ),
     Limit(
+        "XBEGIN, XABORT", "#UD: CPUID denies RTM", "done", "Unicorn's decoder does not ask", "c6f810",
+        lambda d: d.encoding.map == "" and d.encoding.op in (0xC6, 0xC7) and d.encoding.reg == 7,
+    ),
+    Limit(
+        "a branch to the last address", "#GP there", "the run ends as if stopped", "the address means none to ucmmu",
+        "ffe0", lambda d: d.native.after.rip == U64, prepare=_with(gpr={0: U64}),
+    ),
+    Limit(
         "approximations", "RCP and RSQRT by the host's tables", "exact, rounded", "the manual bounds the error only",
         "0f53c1", lambda d: d.encoding.is_0f(0x52, 0x53), frozenset({"xmm"}),
     ),
@@ -338,7 +346,7 @@ LIMITS: Final = (
     Limit(
         "LOOPcc with F2 or F3", "this AMD processor takes ZF's value from the prefix; the manual: reserved",
         "the prefix is ignored", "reserved", "f2e110",
-        lambda d: d.encoding.map == "" and d.encoding.op in (0xE0, 0xE1) and d.encoding.rep != 0, frozenset({"rip"}),
+        lambda d: d.encoding.map == "" and d.encoding.op in (0xE0, 0xE1) and d.encoding.rep != 0,
     ),
     Limit(
         "RET imm16 of 32768 and more", "RSP grows by it", "it is taken for negative", "Unicorn's decoder", "c20090", _pops_sign,
