@@ -26,6 +26,7 @@ from typing import Any, NoReturn
 
 from unicorn.x86_const import UC_X86_REG_RAX, UC_X86_REG_RCX, UC_X86_REG_RDX
 
+from cpu._engine import lib
 from cpu.binfmt_elf import Identity, load_elf_binary
 from cpu.clock import SYSCALL_NS, VirtualClock
 from cpu.disasm import disassemble_one, feature_of
@@ -79,6 +80,16 @@ MISSING_FEATURE = (
     " (under glibc GLIBC_TUNABLES=glibc.cpu.hwcaps=-AVX,-AVX2)"
 )
 WRONG_IN_UNICORN = "a processor executes it, but Unicorn would with a wrong result (docs/engine_limits.md)"
+LIMIT_NOTES: dict[int, str] = {
+    lib.LIMIT_X87_PRECISION: (
+        "the program has x87 instructions that are computed to about 53 of their 64 bits here"
+        " (FSIN, FCOS, FPTAN, FPATAN, F2XM1, FYL2X, FPREM): results may differ from a processor's"
+    ),
+    lib.LIMIT_MXCSR_FLAGS: (
+        "the program reads MXCSR, whose exception flags are never set here: fetestexcept() may find nothing"
+    ),
+}
+"""What the report says of each limit of Unicorn's that a guest's code has met; docs/engine_limits.md has all."""
 MAX_UNKNOWN, MAX_NOTES = 256, 64
 """Different unknown system calls, and lines about a run, that are kept; of more only the number is told."""
 _WITH_RIP_AS_ADDRESS = frozenset({0, 6, 16, 19})
@@ -364,6 +375,9 @@ class LinuxProcess:
         nr = self.unknown_unlisted
         return [f"{nr} more unknown system calls, of other numbers or places: answered ENOSYS"] if nr else []
 
+    def _limits_met(self) -> list[str]:
+        return [note for limit, note in LIMIT_NOTES.items() if self.vcpu.shared.limits & limit]
+
     def exit(self, status: int) -> NoReturn:
         """End the process with this status, 0 to 255."""
         raise ProcessEnd(status, "exit")
@@ -500,7 +514,7 @@ class LinuxProcess:
             ],
             counters=mm.mmu.counters() if self.vcpu.fidelity is not Fidelity.FAST else {},
             mm_counters=counters,
-            notes=[*self.notes, *self._unlisted(), *([str(end.report)] if end.report else [])],
+            notes=[*self.notes, *self._limits_met(), *self._unlisted(), *([str(end.report)] if end.report else [])],
             problems=mm.check_tables().problems,
             stale_translations=None if mm.mmu.check is None else mm.mmu.check.uses(),
         )

@@ -40,6 +40,10 @@
 #define INTERCEPT_RDTSCP 7
 #define INTERCEPT_WRONG 8	/* Unicorn would execute it wrongly: said so, and #UD, which is wrong too but seen */
 
+/* What Unicorn does otherwise than a processor, that the guest's code has met (docs/engine_limits.md). */
+#define LIMIT_X87_PRECISION 0x1	/* an x87 instruction computed to 53 bits */
+#define LIMIT_MXCSR_FLAGS 0x2	/* MXCSR was read, whose exception flags are never set */
+
 #define NR_SYSCALL_ARGS 6
 #define NO_LIMIT 0xffffffffffffffff
 
@@ -113,6 +117,7 @@ struct vcpu_shared {
 	u64 miscounts;		/* cut blocks whose instructions could not be told apart */
 	u64 fills;		/* soft TLB fills: by the wall clock, not deterministic */
 	u64 fast_faults;	/* faults resolved inside the fill hook */
+	u64 limits;		/* LIMIT_* of the instructions translated; of a guest attached to, none */
 };
 
 struct vcpu;

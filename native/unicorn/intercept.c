@@ -194,6 +194,24 @@ bool is_unsafe_page(struct vcpu *v, u64 page)
 	return false;
 }
 
+/* x87 instructions that Unicorn computes to 53 bits: F2XM1 to FPATAN, FPREM1, FPREM, FYL2XP1, FSINCOS, FSIN, FCOS. */
+static bool is_imprecise_x87(u8 op, u8 modrm)
+{
+	return op == 0xd9 && modrm >= 0xf0 && 1u << (modrm - 0xf0) & 0xcb2f;
+}
+
+/* LIMIT_* that the instruction meets: Unicorn executes it, but not as a processor does. */
+static u32 limit_of(const struct insn *insn)
+{
+	u8 op = insn_opcode(insn, 0), modrm = insn_opcode(insn, 2);
+
+	if (is_imprecise_x87(op, insn_opcode(insn, 1)))
+		return LIMIT_X87_PRECISION;
+	if (op == 0x0f && insn_opcode(insn, 1) == 0xae && modrm < 0xc0 && (modrm >> 3 & 7) == 3)
+		return LIMIT_MXCSR_FLAGS;	/* STMXCSR */
+	return 0;
+}
+
 /* One-byte opcodes that intercept_of() looks at, and LOCK. */
 static const u64 suspects[4] = {
 	0,
@@ -203,9 +221,9 @@ static const u64 suspects[4] = {
 		OP(0xed) | OP(0xee) | OP(0xef) | OP(0xf0) | OP(0xf1),
 };
 
-/* Opcodes of 0F xx that it looks at without a prefix F2 or F3. */
+/* Opcodes of 0F xx that it, or limit_of(), looks at without a prefix F2 or F3. */
 static const u64 suspects_0f[4] = {
-	OP(0x01) | OP(0x20) | OP(0x21) | OP(0x22) | OP(0x23) | OP(0x31) | OP(0x33) | OP(0x34),
+	OP(0x01) | OP(0x20) | OP(0x21) | OP(0x22) | OP(0x23) | OP(0x31) | OP(0x33) | OP(0x34), 0, OP(0xae), 0,
 };
 
 /* F2 or F3 at *p, in code that begins at begin: is it the prefix of an instruction of a common kind that is none of ours? */
@@ -226,7 +244,7 @@ static bool is_common_rep(const u8 *p, const u8 *begin, const u8 *end)
 }
 
 /*
- * Whether code may hold an instruction that is intercepted: a byte like one's opcode, wherever it
+ * Whether code may hold an instruction that is intercepted, or meets a limit: a byte like one's opcode, wherever it
  * stands.  Most blocks hold none, and need no decoding.
  */
 static bool is_suspect(const u8 *code, u32 n)
@@ -238,7 +256,7 @@ static bool is_suspect(const u8 *code, u32 n)
 			return true;
 		if ((*p == 0xf2 || *p == 0xf3) && !is_common_rep(p, code, end))
 			return true;
-		if (*p == 0x0f && p + 1 < end && is_in(suspects_0f, p[1]))
+		if (p + 1 < end && ((*p == 0x0f && is_in(suspects_0f, p[1])) || is_imprecise_x87(*p, p[1])))
 			return true;
 	}
 	return false;
@@ -265,6 +283,7 @@ static bool find_in_block(struct vcpu *v, u64 pc, u32 size, struct watch *found)
 			*found = (struct watch){ .begin = pc + at, .end = pc + at };
 			return true;
 		}
+		v->shared.limits |= limit_of(&insn);
 		if (!length)
 			break;
 		at += length;

@@ -118,6 +118,17 @@ def test_every_way_stops_at_the_same_instruction(code: str, fidelity: str, engin
     assert run("faults", program, fidelity=fidelity, engine=engine).figures == run("faults", program).figures
 
 
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [("d9e8d9feddd8", "x87"), ("d9ebd9e8d9f8ddd8ddd8", "x87"), ("0fae1f", "MXCSR"), ("d9e8ddd8", ""), ("0fae2f", "")],
+)
+@pytest.mark.parametrize("fidelity", FIDELITIES)
+def test_a_limit_that_the_code_meets_is_noted(code: str, words: str, fidelity: str) -> None:
+    """FSIN and FPREM; STMXCSR. Not FLD1, nor XRSTOR's kin."""
+    notes = run("faults", f"code:{code}", fidelity=fidelity).result.notes
+    assert [words in note for note in notes if "here" in note] == ([True] if words else [])
+
+
 PREFIXED_TSC = ("0f31", "480f31", "660f31", "f30f31", "2e0f31", "0f01f9", "480f01f9", "f32e0f01f9")
 
 
