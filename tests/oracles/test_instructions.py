@@ -20,6 +20,7 @@ import pytest
 from tests.cpu.world import EXACT, FAST, TRACE, How
 from tests.oracles.instructions.campaign import Report, run, still_met
 from tests.oracles.instructions.compare import differences
+from tests.oracles.instructions.encoding import Encoding, is_denied
 from tests.oracles.instructions.encodings import MAPS, Generator, left_out
 from tests.oracles.instructions.limits import LIMITS
 from tests.oracles.instructions.native import NativeProcessor, Unavailable
@@ -88,7 +89,9 @@ def test_generator_covers_every_map_and_prefix() -> None:
     opcodes = Counter(name for name, _ in coverage.opcodes)
     assert opcodes["x87"] == 8
     assert opcodes["one byte"] > 200 and opcodes["0f"] > 230
-    assert {"66", "f2", "f3", "f0", "67", "64", "65", "2e", "36", "3e", "26", "rex", "none"} <= set(coverage.prefixes)
+    assert {"66", "f2", "f3", "f0", "67", "64", "65", "2e", "36", "3e", "26", "rex", "none"} <= set(
+        coverage.prefixes
+    )
     assert coverage.undecoded * 4 < coverage.decoded
 
 
@@ -106,10 +109,14 @@ def test_what_is_left_out(code: str) -> None:
 def test_native_processor_goes_on_after_everything() -> None:
     """A fault, a lost stack and segment loads of one instruction do not reach the next."""
     memory = random_memory(Random(SEED))
-    cases = list(islice(Generator(SEED), 300))
+    encodings = [(case, Encoding.of(case.code)) for case in islice(Generator(SEED), 600)]
+    cases = [
+        case for case, e in encodings if not is_denied(e) and e.mnemonic not in ("rdtsc", "rdtscp", "cpuid")
+    ]
     with NativeProcessor(memory) as native:
         first = native.execute(cases)
-        assert native.execute(cases[::-1])[::-1] == first
+        second = native.execute(cases[::-1])[::-1]
+    assert all(not differences(a, b) for a, b in zip(first, second, strict=True))
     assert {"done", "signal"} <= {outcome.ended for outcome in first}
 
 
@@ -138,7 +145,10 @@ def test_comparison_sees_each_part(part: str) -> None:
         (outcome,) = native.execute([Case(b"\x90", next(Generator(SEED)).before)])
     assert differences(outcome, outcome) == frozenset()
     assert differences(outcome, ALTERED[part](outcome)) == {part}
-    assert differences(outcome, _registers(outcome, rflags=outcome.after.rflags ^ OF), undefined=OF) == frozenset()
+    assert (
+        differences(outcome, _registers(outcome, rflags=outcome.after.rflags ^ OF), undefined=OF)
+        == frozenset()
+    )
 
 
 def _registers(outcome: Outcome, **changes: object) -> Outcome:
@@ -153,8 +163,9 @@ def _fp(outcome: Outcome, **changes: object) -> Outcome:
 def test_campaign_ends_as_on_the_host() -> None:
     """24,000 instructions from new seeds; the message names the seed that replays a difference."""
     first = SystemRandom().getrandbits(31)
-    for seed in range(first, first + CAMPAIGN // CHUNK):
-        check(run(seed, CHUNK))
+    reports = [run(seed, CHUNK) for seed in range(first, first + CAMPAIGN // CHUNK)]
+    assert sum(report.cases for report in reports) == CAMPAIGN
+    assert not any(report.unexplained for report in reports), "\n".join(report.tell() for report in reports)
 
 
 @pytest.mark.fuzz

@@ -20,9 +20,13 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         " same signal. Differences that tests/oracles/instructions/limits.py does not explain are printed.",
         epilog="example: python -m tests.oracles.instructions --seed 7 --cases 5000; exit code 1 if any is unexplained",
     )
-    parser.add_argument("--seed", type=int, default=1, metavar="N", help="the same seed, the same cases (default 1)")
+    parser.add_argument(
+        "--seed", type=int, default=1, metavar="N", help="the same seed, the same cases (default 1)"
+    )
     parser.add_argument("--cases", type=int, default=5000, metavar="N", help="how many (default 5000)")
-    parser.add_argument("--fidelity", choices=[f.label for f in Fidelity], default="fast", help="default fast")
+    parser.add_argument(
+        "--fidelity", choices=[f.label for f in Fidelity], default="fast", help="default fast"
+    )
     parser.add_argument("--engine", choices=["c", "python"], default="c", help="default c")
     parser.add_argument("--stepped", action="store_true", help="run each by a limit of one instruction")
     options = parser.parse_args(arguments)
@@ -33,7 +37,9 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
 
 def table(report: Report) -> str:
     """How many were the same, and which limit explains how many of the rest."""
-    lines = [f"{report.cases:,} instructions, {report.same:,} the same, {report.denied:,} of them denied by CPUID here"]
+    lines = [
+        f"{report.cases:,} instructions, {report.same:,} the same, {report.denied:,} of them denied by CPUID here"
+    ]
     lines += [f"{count:9,}  {name}" for name, count in report.explained.most_common()]
     return "\n".join(lines)
 

@@ -47,7 +47,9 @@ class Report:
         lines = [describe(d) for d in self.unexplained[:shown]]
         more = len(self.unexplained) - len(lines)
         tail = [f"... and {more} more"] if more > 0 else []
-        return "\n".join([f"seed {self.seed}: {len(self.unexplained)} of {self.cases} differ unexplained", *lines, *tail])
+        return "\n".join(
+            [f"seed {self.seed}: {len(self.unexplained)} of {self.cases} differ unexplained", *lines, *tail]
+        )
 
 
 def describe(d: Difference) -> str:
@@ -114,7 +116,9 @@ def examples(limit: Limit, seed: int, nr: int) -> Iterable[Case]:
     for _ in range(nr):
         insn = Encoding.of(code).insn
         state = limit.prepare(random_state(rng))
-        steered, state = steer(rng, insn, code, state) if insn is not None and limit.steered else (code, state)
+        steered, state = (
+            steer(rng, insn, code, state) if insn is not None and limit.steered else (code, state)
+        )
         if not left_out(steered):
             yield Case(steered, state, "example")
 

@@ -34,8 +34,21 @@ _UNDEFINED_BITS: Final = {
     OF: x86.X86_EFLAGS_UNDEFINED_OF,
 }
 _WITH_ADDRESS: Final = frozenset({signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE})
-_FSW_PARTS: Final = {"IE": 1, "DE": 2, "ZE": 4, "OE": 8, "UE": 16, "PE": 32, "SF": 64, "ES": 0x8080, "TOP": 0x3800,
-                     "C0": 0x100, "C1": 0x200, "C2": 0x400, "C3": 0x4000}
+_FSW_PARTS: Final = {
+    "IE": 1,
+    "DE": 2,
+    "ZE": 4,
+    "OE": 8,
+    "UE": 16,
+    "PE": 32,
+    "SF": 64,
+    "ES": 0x8080,
+    "TOP": 0x3800,
+    "C0": 0x100,
+    "C1": 0x200,
+    "C2": 0x400,
+    "C3": 0x4000,
+}
 
 
 def undefined_flags(encoding: Encoding) -> int:

@@ -121,12 +121,72 @@ class Encoding:
 
 _DENIED_GROUPS: Final = frozenset(
     getattr(x86, f"X86_GRP_{name}")
-    for name in "AVX AVX2 AVX512 FMA FMA4 F16C BMI BMI2 ADX SHA XOP TBM RTM FSGSBASE SSE4A 3DNOW SMAP SGX".split()
+    for name in [
+        "AVX",
+        "AVX2",
+        "AVX512",
+        "FMA",
+        "FMA4",
+        "F16C",
+        "BMI",
+        "BMI2",
+        "ADX",
+        "SHA",
+        "XOP",
+        "TBM",
+        "RTM",
+        "FSGSBASE",
+        "SSE4A",
+        "3DNOW",
+        "SMAP",
+        "SGX",
+    ]
 )
 _DENIED: Final = frozenset(
-    "movbe rdrand rdseed rdpid xgetbv xsetbv xsave xsave64 xsavec xsavec64 xsaveopt xsaveopt64 xsaves xsaves64 xrstor"
-    " xrstor64 xrstors xrstors64 clwb clflushopt clzero rdpru gf2p8mulb gf2p8affineqb gf2p8affineinvqb invlpga invpcid"
-    " skinit stgi clgi vmload vmsave vmrun vmmcall ptwrite movdiri movdir64b xend xtest xbegin xabort serialize".split()
+    [
+        "movbe",
+        "rdrand",
+        "rdseed",
+        "rdpid",
+        "xgetbv",
+        "xsetbv",
+        "xsave",
+        "xsave64",
+        "xsavec",
+        "xsavec64",
+        "xsaveopt",
+        "xsaveopt64",
+        "xsaves",
+        "xsaves64",
+        "xrstor",
+        "xrstor64",
+        "xrstors",
+        "xrstors64",
+        "clwb",
+        "clflushopt",
+        "clzero",
+        "rdpru",
+        "gf2p8mulb",
+        "gf2p8affineqb",
+        "gf2p8affineinvqb",
+        "invlpga",
+        "invpcid",
+        "skinit",
+        "stgi",
+        "clgi",
+        "vmload",
+        "vmsave",
+        "vmrun",
+        "vmmcall",
+        "ptwrite",
+        "movdiri",
+        "movdir64b",
+        "xend",
+        "xtest",
+        "xbegin",
+        "xabort",
+        "serialize",
+    ]
 )
 _AS_BSF_BSR: Final = frozenset({"tzcnt", "lzcnt"})
 

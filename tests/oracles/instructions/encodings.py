@@ -54,8 +54,26 @@ MAPS: Final = {
     "3dnow": 2,
 }
 """How often each opcode map is taken, of 100."""
-_LEGACY: Final = (b"",) * 9 + (b"\x66",) * 4 + (b"\xf3",) * 3 + (b"\xf2",) * 3 + (b"\xf0",) * 2 + (
-    b"\x67", b"\x64", b"\x65", b"\x2e", b"\x36", b"\x3e", b"\x26", b"\x66\xf3", b"\x66\xf2", b"\xf3\x66", b"\xf2\xf3")
+_LEGACY: Final = (
+    (b"",) * 9
+    + (b"\x66",) * 4
+    + (b"\xf3",) * 3
+    + (b"\xf2",) * 3
+    + (b"\xf0",) * 2
+    + (
+        b"\x67",
+        b"\x64",
+        b"\x65",
+        b"\x2e",
+        b"\x36",
+        b"\x3e",
+        b"\x26",
+        b"\x66\xf3",
+        b"\x66\xf2",
+        b"\xf3\x66",
+        b"\xf2\xf3",
+    )
+)
 _SYSCALLS: Final = (b"\x0f\x05", b"\x0f\x34", b"\xcd\x80")
 _HYPERCALLS: Final = (b"\x0f\x01\xc1", b"\x0f\x01\xd9")
 _WAITS: Final = (b"\x0f\x01\xfb", b"\x0f\x01\xfa", *(b"\x0f\xae" + bytes((0xF0 + n,)) for n in range(8)))
@@ -67,7 +85,7 @@ LEFT_OUT: Final = {
 _WAIT: Final = "waits for an event"
 _ABORT: Final = "LOCK BT, BTS, BTR or BTC of a register, which ends the whole process in Unicorn's translator"
 _REPS: Final = (0xF2, 0xF3)
-_STRINGS: Final = frozenset("ins outs movs cmps scas stos lods".split())
+_STRINGS: Final = frozenset(["ins", "outs", "movs", "cmps", "scas", "stos", "lods"])
 
 
 @dataclass
@@ -143,7 +161,9 @@ class Generator:
         self.coverage.maps[name] += 1
         self.coverage.opcodes.add((name, opcode))
         for prefix in prefixes or (0,):
-            self.coverage.prefixes["rex" if prefix & 0xF0 == 0x40 else f"{prefix:02x}" if prefix else "none"] += 1
+            self.coverage.prefixes[
+                "rex" if prefix & 0xF0 == 0x40 else f"{prefix:02x}" if prefix else "none"
+            ] += 1
 
 
 def left_out(code: bytes) -> str:
@@ -186,10 +206,27 @@ def _opcode_bytes(rng: Random, name: str, opcode: int) -> bytes:
     if name == "vex2":
         return bytes((0xC5, rng.randrange(2) << 7 | vvvv | rng.randrange(8), opcode))
     if name == "vex3":
-        return bytes((0xC4, rng.randrange(8) << 5 | rng.choice((1, 1, 2, 2, 3)), rng.randrange(2) << 7 | vvvv | rng.randrange(8), opcode))
+        return bytes(
+            (
+                0xC4,
+                rng.randrange(8) << 5 | rng.choice((1, 1, 2, 2, 3)),
+                rng.randrange(2) << 7 | vvvv | rng.randrange(8),
+                opcode,
+            )
+        )
     if name == "xop":
-        return bytes((0x8F, rng.randrange(8) << 5 | rng.choice((8, 9, 10)), rng.randrange(2) << 7 | vvvv | rng.randrange(8), opcode))
-    payload = (rng.randrange(16) << 4 | rng.choice((1, 2, 3)), rng.randrange(2) << 7 | vvvv | 4 | rng.randrange(4))
+        return bytes(
+            (
+                0x8F,
+                rng.randrange(8) << 5 | rng.choice((8, 9, 10)),
+                rng.randrange(2) << 7 | vvvv | rng.randrange(8),
+                opcode,
+            )
+        )
+    payload = (
+        rng.randrange(16) << 4 | rng.choice((1, 2, 3)),
+        rng.randrange(2) << 7 | vvvv | 4 | rng.randrange(4),
+    )
     return bytes((0x62, *payload, rng.choice((0x08, 0x28, 0x48, rng.randrange(256))), opcode))
 
 
@@ -250,4 +287,3 @@ def _gpr_names() -> dict[str, int]:
 
 def _gpr_number(insn: Any, reg: int) -> int | None:
     return _gpr_names().get(insn.reg_name(reg)) if reg else None
-

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
@@ -34,7 +33,6 @@ from tests.oracles.instructions.state import (
     STACK_SIZE,
     TEXT,
     TEXT_SIZE,
-    U64,
     Case,
     Fp,
     Outcome,
@@ -156,7 +154,11 @@ class OurProcessor:
     def _reached(self, exit_: Any, length: int) -> int | None:
         """Where the next instruction stands, if this exit says that ours was executed."""
         rip = int(exit_.rip)
-        if exit_.reason == VmExit.EXCEPTION and exit_.vector == BREAKPOINT and not CODE < rip <= CODE + length:
+        if (
+            exit_.reason == VmExit.EXCEPTION
+            and exit_.vector == BREAKPOINT
+            and not CODE < rip <= CODE + length
+        ):
             return rip - 1
         if rip == CODE:
             return None

@@ -43,8 +43,12 @@ SI_CODES: Final[dict[tuple[int, int], str]] = {
     (signal.SIGTRAP, 1): "TRAP_BRKPT",
     (signal.SIGTRAP, 2): "TRAP_TRACE",
     (signal.SIGILL, 2): "ILL_ILLOPN",
-    **{(signal.SIGFPE, n + 1): f"FPE_{name}" for n, name in enumerate(
-        ("INTDIV", "INTOVF", "FLTDIV", "FLTOVF", "FLTUND", "FLTRES", "FLTINV", "FLTSUB"))},
+    **{
+        (signal.SIGFPE, n + 1): f"FPE_{name}"
+        for n, name in enumerate(
+            ("INTDIV", "INTOVF", "FLTDIV", "FLTOVF", "FLTUND", "FLTRES", "FLTINV", "FLTSUB")
+        )
+    },
 }
 """include/uapi/asm-generic/siginfo.h."""
 SI_KERNEL: Final = 0x80
@@ -67,9 +71,7 @@ class NativeProcessor:
         self._pristine = memory
         ffi, lib = self._module.ffi, self._module.lib
         stage = ffi.new("const char **")
-        layout = ffi.new(
-            "struct layout *", (TEXT, TEXT_SIZE, DATA, DATA_SIZE, READ_ONLY, STACK, STACK_SIZE)
-        )
+        layout = ffi.new("struct layout *", (TEXT, TEXT_SIZE, DATA, DATA_SIZE, READ_ONLY, STACK, STACK_SIZE))
         self._c: Any = lib.native_open(layout, stage)
         if self._c == ffi.NULL:
             what = ffi.string(stage[0]).decode()
@@ -117,21 +119,21 @@ class NativeProcessor:
         after = _state(ffi, c.after)
         was = self._pristine[c.changed : c.changed + c.changed_length]
         now = bytes(ffi.buffer(c.bytes, c.changed_length))
-        if c.changed_length and _pushes_flags(case.code):
-            now = self._without_trap_flag(now, offset_of(after.gpr[RSP] + 1) - c.changed)
         memory = {address_of(c.changed + n): now[n] for n in range(len(was)) if was[n] != now[n]}
+        if c.ended == lib.ENDED_DONE and _pushes_flags(case.code):
+            self._clear_trap_flag(memory, after.gpr[RSP] + 1)
         if c.ended == lib.ENDED_SIGNAL:
             code = "SI_KERNEL" if c.code == SI_KERNEL else SI_CODES.get((c.signo, c.code), str(c.code))
             return Outcome("signal", after, (c.signo, code, c.address), memory)
         names = {lib.ENDED_DONE: "done", lib.ENDED_LOOP: "loop", lib.ENDED_DIED: "died"}
         return Outcome(names[c.ended], after, memory=memory)
 
-    @staticmethod
-    def _without_trap_flag(changed: bytes, at: int) -> bytes:
-        """PUSHF pushes the TF of single stepping, bit 0 of the byte at ``at``."""
-        if not 0 <= at < len(changed):
-            return changed
-        return changed[:at] + bytes((changed[at] & 0xFE,)) + changed[at + 1 :]
+    def _clear_trap_flag(self, memory: dict[int, int], address: int) -> None:
+        """PUSHF pushes the TF of single stepping, bit 0 of the byte at the address: not the instruction's own."""
+        was = self._pristine[offset_of(address)]
+        now = memory.pop(address, was) & 0xFE
+        if now != was:
+            memory[address] = now
 
 
 def _pushes_flags(code: bytes) -> bool:

@@ -30,7 +30,18 @@ RFLAGS_FIXED: Final = 0x202
 """IF, and the bit that is always 1."""
 CF, PF, AF, ZF, SF, TF, DF, OF = 1 << 0, 1 << 2, 1 << 4, 1 << 6, 1 << 7, 1 << 8, 1 << 10, 1 << 11
 NT, RF, AC, ID = 1 << 14, 1 << 16, 1 << 18, 1 << 21
-FLAG_NAMES: Final = {CF: "CF", PF: "PF", AF: "AF", ZF: "ZF", SF: "SF", DF: "DF", OF: "OF", NT: "NT", AC: "AC", ID: "ID"}
+FLAG_NAMES: Final = {
+    CF: "CF",
+    PF: "PF",
+    AF: "AF",
+    ZF: "ZF",
+    SF: "SF",
+    DF: "DF",
+    OF: "OF",
+    NT: "NT",
+    AC: "AC",
+    ID: "ID",
+}
 STATUS_FLAGS: Final = CF | PF | AF | ZF | SF | OF
 
 FCW_DEFAULT, MXCSR_DEFAULT = 0x37F, 0x1F80
@@ -146,7 +157,9 @@ def random_memory(rng: Random) -> bytes:
         elif kind == 6:
             chunks.append(struct.pack("<QH6x", *_extended(rng)))
         else:
-            chunks.append(struct.pack("<2Q", DATA + rng.randrange(DATA_SIZE), STACK + rng.randrange(STACK_SIZE)))
+            chunks.append(
+                struct.pack("<2Q", DATA + rng.randrange(DATA_SIZE), STACK + rng.randrange(STACK_SIZE))
+            )
     return b"".join(chunks)
 
 
@@ -158,7 +171,9 @@ def random_gpr(rng: Random) -> int:
     if kind < 6:
         return rng.randrange(-40, 80) & U64
     if kind == 6:
-        return rng.choice((0, 1, U64, 1 << 63, (1 << 63) - 1, 1 << 31, (1 << 31) - 1, 0xFFFFFFFF, 0x80, 0x7FFF, 0x8000))
+        return rng.choice(
+            (0, 1, U64, 1 << 63, (1 << 63) - 1, 1 << 31, (1 << 31) - 1, 0xFFFFFFFF, 0x80, 0x7FFF, 0x8000)
+        )
     return rng.getrandbits(rng.choice((8, 16, 32, 64, 64)))
 
 
@@ -196,7 +211,11 @@ def random_fp(rng: Random) -> Fp:
 def _double(rng: Random) -> float:
     kind = rng.randrange(6)
     if kind < 4:
-        return rng.choice((1.0, -1.0, 0.5, 3.0, 1e10)) * rng.uniform(0.5, 2.0) if kind else float(rng.randrange(-9, 99))
+        return (
+            rng.choice((1.0, -1.0, 0.5, 3.0, 1e10)) * rng.uniform(0.5, 2.0)
+            if kind
+            else float(rng.randrange(-9, 99))
+        )
     if kind == 4:
         return rng.choice((0.0, -0.0, float("inf"), float("-inf"), 1e308, 5e-324))
     return rng.uniform(-1.0, 1.0) * 10.0 ** rng.randrange(-30, 30)
