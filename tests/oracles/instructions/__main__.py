@@ -16,8 +16,8 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(
         prog="python -m tests.oracles.instructions",
-        description="Execute random instructions on the host's processor and here: same registers, flags, memory, or the"
-        " same signal. Differences that tests/oracles/instructions/limits.py does not explain are printed.",
+        description="Execute random instructions on the host's processor and here: same registers, flags, memory, or"
+        " the same signal. Differences that tests/oracles/instructions/limits.py does not explain are printed.",
         epilog="example: python -m tests.oracles.instructions --seed 7 --cases 5000; exit code 1 if any is unexplained",
     )
     parser.add_argument(

@@ -52,7 +52,7 @@ _FSW_PARTS: Final = {
 
 
 def undefined_flags(encoding: Encoding) -> int:
-    """Flags that may be anything after the instruction (SDM vol. 1 appendix A; capstone's table, where that is right)."""
+    """Flags that may be anything after the instruction (SDM vol. 1 appendix A, as capstone has it)."""
     insn = encoding.insn
     if encoding.is_0f(0xBC, 0xBD):
         return CF | PF | AF | SF | OF

@@ -41,6 +41,8 @@ class Encoding:
     map: str
     op: int
     modrm: int
+    rest: bytes
+    """What follows the opcode, ModRM first; zeros behind."""
     insn: Any
     """capstone's; None if it knows none."""
 
@@ -61,7 +63,7 @@ class Encoding:
             body = body[1 if name == "0f" else 2 :]
         else:
             name = ""
-        return cls(code, prefixes, rex, name, body[0], body[1], decode(code))
+        return cls(code, prefixes, rex, name, body[0], body[1], body[1:], decode(code))
 
     @property
     def mnemonic(self) -> str:
@@ -120,73 +122,55 @@ class Encoding:
 # The processor modelled: a Westmere.
 
 _DENIED_GROUPS: Final = frozenset(
-    getattr(x86, f"X86_GRP_{name}")
-    for name in [
-        "AVX",
-        "AVX2",
-        "AVX512",
-        "FMA",
-        "FMA4",
-        "F16C",
-        "BMI",
-        "BMI2",
-        "ADX",
-        "SHA",
-        "XOP",
-        "TBM",
-        "RTM",
-        "FSGSBASE",
-        "SSE4A",
-        "3DNOW",
-        "SMAP",
-        "SGX",
-    ]
+    {
+        x86.X86_GRP_3DNOW,
+        x86.X86_GRP_ADX,
+        x86.X86_GRP_AVX,
+        x86.X86_GRP_AVX2,
+        x86.X86_GRP_AVX512,
+        x86.X86_GRP_BMI,
+        x86.X86_GRP_BMI2,
+        x86.X86_GRP_F16C,
+        x86.X86_GRP_FMA,
+        x86.X86_GRP_FMA4,
+        x86.X86_GRP_FSGSBASE,
+        x86.X86_GRP_RTM,
+        x86.X86_GRP_SGX,
+        x86.X86_GRP_SHA,
+        x86.X86_GRP_SMAP,
+        x86.X86_GRP_SSE4A,
+        x86.X86_GRP_TBM,
+        x86.X86_GRP_XOP,
+    }
 )
 _DENIED: Final = frozenset(
-    [
-        "movbe",
-        "rdrand",
-        "rdseed",
-        "rdpid",
-        "xgetbv",
-        "xsetbv",
-        "xsave",
-        "xsave64",
-        "xsavec",
-        "xsavec64",
-        "xsaveopt",
-        "xsaveopt64",
-        "xsaves",
-        "xsaves64",
-        "xrstor",
-        "xrstor64",
-        "xrstors",
-        "xrstors64",
-        "clwb",
-        "clflushopt",
-        "clzero",
-        "rdpru",
-        "gf2p8mulb",
-        "gf2p8affineqb",
-        "gf2p8affineinvqb",
-        "invlpga",
-        "invpcid",
-        "skinit",
-        "stgi",
-        "clgi",
-        "vmload",
-        "vmsave",
-        "vmrun",
-        "vmmcall",
-        "ptwrite",
-        "movdiri",
-        "movdir64b",
-        "xend",
-        "xtest",
-        "xbegin",
-        "xabort",
-        "serialize",
-    ]
+    {
+        *(
+            "clflushopt",
+            "clgi",
+            "clwb",
+            "clzero",
+            "gf2p8affineinvqb",
+            "gf2p8affineqb",
+            "gf2p8mulb",
+            "invlpga",
+        ),
+        *(
+            "invpcid",
+            "movbe",
+            "movdir64b",
+            "movdiri",
+            "ptwrite",
+            "rdpid",
+            "rdpru",
+            "rdrand",
+            "rdseed",
+            "serialize",
+        ),
+        *("skinit", "stgi", "vmload", "vmmcall", "vmrun", "vmsave", "xabort", "xbegin", "xend", "xtest"),
+        *("xgetbv", "xsetbv", "xrstor", "xrstor64", "xrstors", "xrstors64", "xsave", "xsave64", "xsavec"),
+        *("xsavec64", "xsaveopt", "xsaveopt64", "xsaves", "xsaves64"),
+    }
 )
 _AS_BSF_BSR: Final = frozenset({"tzcnt", "lzcnt"})
 

@@ -181,7 +181,7 @@ def _has_dropped_segment(d: Difference) -> bool:
 
 def _pops_sign(d: Difference) -> bool:
     e = d.encoding
-    return e.map == "" and e.op == 0xC2 and bool(e.code[-1] & 0x80)
+    return e.map == "" and e.op == 0xC2 and bool(e.rest[1] & 0x80)
 
 
 _X87 = frozenset(
@@ -239,9 +239,7 @@ LIMITS: Final = (
         "#UD",
         "Unicorn's decoder knows /0 only",
         "f6c801",
-        lambda d: (
-            d.encoding.map == "" and d.encoding.op in (0xF6, 0xF7) and d.encoding.reg == 1 and d.is_ours_ud
-        ),
+        lambda d: d.encoding.map == "" and d.encoding.op in (0xF6, 0xF7) and d.encoding.reg == 1,
     ),
     Limit(
         "MOV C6, C7 with REX.R",
@@ -300,12 +298,12 @@ LIMITS: Final = (
         _MMX_STATE,
     ),
     Limit(
-        "MMX with REX in 0F 38",
+        "MMX with REX in 0F 38 and 0F 3A",
         "REX.R and REX.B are ignored",
         "another register is written: part of an XMM register",
         "Unicorn's decoder numbers MMX registers up to 15",
         "470f381ee8",
-        lambda d: d.encoding.map == "0f38" and d.encoding.uses_mmx and d.encoding.rex & 5 != 0,
+        lambda d: d.encoding.map in ("0f38", "0f3a") and d.encoding.uses_mmx and d.encoding.rex & 5 != 0,
         _MMX_STATE | {"xmm"},
     ),
     Limit(
@@ -502,6 +500,23 @@ LIMITS: Final = (
         "ffe0",
         lambda d: d.native.after.rip == U64,
         prepare=_with(gpr={0: U64}),
+    ),
+    Limit(
+        "LOCK NEG",
+        "SF and PF are the result's",
+        "another value's",
+        "Unicorn's decoder",
+        "f0f618",
+        lambda d: d.encoding.map == "" and d.encoding.op in (0xF6, 0xF7) and 0xF0 in d.encoding.prefixes,
+        frozenset({"SF", "PF"}),
+    ),
+    Limit(
+        "FXRSTOR",
+        "ES follows from the other bits, reserved bits are dropped",
+        "taken as they are in memory",
+        "Unicorn loads what it finds",
+        "0fae0f",
+        lambda d: d.encoding.is_0f(0xAE) and d.encoding.reg == 1,
     ),
     Limit(
         "approximations",
