@@ -156,7 +156,10 @@ class MappedFile:
 
     def _read_page(self, memory: Memory, pgoff: int) -> int:
         pfn = memory.alloc_pages()
-        memory.page(pfn).index = pgoff
+        page = memory.page(pfn)
+        page.index = pgoff
+        if self.shmem:
+            page.flags |= lib.PG_swapbacked
         data = self._data[pgoff << PAGE_SHIFT : (pgoff + 1) << PAGE_SHIFT]
         if data:
             memory.write(pfn << PAGE_SHIFT, bytes(data))

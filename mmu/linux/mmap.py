@@ -51,11 +51,13 @@ from mmu.linux.vma import (
     VM_MAYREAD,
     VM_MAYSHARE,
     VM_MAYWRITE,
+    VM_NOHUGEPAGE,
     VM_NORESERVE,
     VM_SHARED,
     VM_WIPEONFORK,
     accountable_mapping,
     calc_vm_prot_bits,
+    can_do_mlock,
     find_vma_intersection,
     may_expand_vm,
     mlock_future_ok,
@@ -88,7 +90,8 @@ def _round_hint_to_min(mm: MmStruct, hint: int) -> int:
 
 
 def _calc_vm_flag_bits(flags: int) -> int:
-    return (VM_GROWSDOWN if flags & MAP_GROWSDOWN else 0) | (VM_LOCKED if flags & MAP_LOCKED else 0)
+    bits = {MAP_GROWSDOWN: VM_GROWSDOWN, MAP_LOCKED: VM_LOCKED, MAP_STACK: VM_NOHUGEPAGE}
+    return sum(vm_flag for flag, vm_flag in bits.items() if flags & flag)
 
 
 def _file_flags(file: MappedFile, length: int, prot: int, flags: int, pgoff: int, vm_flags: int) -> int:
@@ -126,7 +129,7 @@ def _anonymous_flags(flags: int, vm_flags: int) -> int:
         raise LinuxError(errno.EINVAL)
     if kind == MAP_SHARED:
         return vm_flags | VM_SHARED | VM_MAYSHARE
-    if vm_flags & VM_LOCKED:
+    if flags & MAP_LOCKED:
         raise LinuxError(errno.EINVAL)
     return vm_flags | VM_DROPPABLE | VM_NORESERVE | VM_WIPEONFORK | VM_DONTDUMP
 
@@ -151,12 +154,13 @@ def do_mmap(
         raise LinuxError(errno.ENOMEM)
     if pgoff + (length >> PAGE_SHIFT) > U64:
         raise LinuxError(errno.EOVERFLOW)
-    vm_flags = calc_vm_prot_bits(prot) | _calc_vm_flag_bits(flags) | VM_MAYREAD | VM_MAYWRITE | VM_MAYEXEC
+    vm_flags = calc_vm_prot_bits(prot) | _calc_vm_flag_bits(flags) | mm.def_flags
+    vm_flags |= VM_MAYREAD | VM_MAYWRITE | VM_MAYEXEC
     shared_anonymous = file is None and flags & MAP_TYPE == MAP_SHARED
     addr = get_unmapped_area(mm, addr, length, flags, file, 0 if file is None else pgoff)
     if flags & MAP_FIXED_NOREPLACE and find_vma_intersection(mm, addr, addr + length) is not None:
         raise LinuxError(errno.EEXIST)
-    if flags & MAP_LOCKED and not mm.rlimit.memlock:
+    if flags & MAP_LOCKED and not can_do_mlock(mm):
         raise LinuxError(errno.EPERM)
     if not mlock_future_ok(mm, vm_flags, length >> PAGE_SHIFT):
         raise LinuxError(errno.EAGAIN)
@@ -293,7 +297,7 @@ def _unmap_region(mm: MmStruct, first: int, last: int, *, fullmm: bool = False) 
     tlb = engine.tlb_gather_mmu(mm, fullmm)
     try:
         for i in range(first, last):
-            engine.unmap_page_range(tlb, vma[i].vm_start, vma[i].vm_end, 0)
+            engine.unmap_page_range(tlb, vma[i].vm_start, vma[i].vm_end, lib.ZAP_DROP_MARKER)
         _free_pgtables(mm, tlb, first, last, floor, ceiling)
     finally:
         engine.tlb_finish_mmu(tlb)

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Advice on what memory is worth: MADV_FREE, MADV_COLD and MADV_PAGEOUT (mm/madvise.c, mm/rmap.c, v6.18).
+
+There is no swap and nothing here reclaims anonymous memory by itself, as on a Linux machine with memory to spare:
+
+- MADV_FREE makes a page lazily free: A and D of its PTE are cleared and its frame is no longer PG_swapbacked. It stays,
+  resident and unchanged.
+- MADV_COLD clears A.
+- MADV_PAGEOUT frees the lazily free pages that were not written since; a page that was is an ordinary one again. Other
+  anonymous pages have nowhere to go, and the guest does not own the files it maps.
+
+The loops over PTEs exist once, in Python; they change no count but those of the entries that MADV_PAGEOUT clears.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from mmu._native import lib
+from mmu.linux.mmu_gather import tlb_remove_tlb_entry
+from mmu.linux.pgtable import PAGE_SIZE, SPECIAL, A, D, P, entry_pfn, pte_present
+from mmu.linux.zap import each_pmd
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mmu.linux.mm import MmStruct
+    from mmu.linux.mmu_gather import Gather
+
+
+def madvise_free_range(mm: MmStruct, start: int, end: int) -> None:
+    """Make the pages of [start, end), a part of one anonymous VMA, lazily free; the mmap_lock is held."""
+    _change_pages(mm, start, end, _lazyfree)
+
+
+def madvise_cold_range(mm: MmStruct, start: int, end: int) -> None:
+    """Mark the pages of [start, end), a part of one VMA, as not used; the mmap_lock is held."""
+    _change_pages(mm, start, end, _cold)
+
+
+def madvise_pageout_range(mm: MmStruct, start: int, end: int) -> None:
+    """Free what of [start, end), a part of one VMA, is lazily free and clean; the mmap_lock is held."""
+    _change_pages(mm, start, end, _pageout)
+
+
+def _lazyfree(mm: MmStruct, value: int, page: Any) -> int:
+    """madvise_free_pte_range() for one page."""
+    if not page.flags & lib.PG_anon or page._refcount != 1:
+        return value
+    page.flags &= ~lib.PG_swapbacked
+    return value & ~(A | D)
+
+
+def _cold(mm: MmStruct, value: int, page: Any) -> int:
+    """madvise_cold_or_pageout_pte_range() for one page."""
+    return value & ~A
+
+
+def _pageout(mm: MmStruct, value: int, page: Any) -> int:
+    """try_to_unmap_one() for one page of reclaim_pages()."""
+    if not page.flags & lib.PG_anon or page.flags & lib.PG_swapbacked:
+        return value
+    if value & D:
+        page.flags |= lib.PG_swapbacked
+        return value
+    return 0
+
+
+def _change_pages(mm: MmStruct, start: int, end: int, change: Callable[[MmStruct, int, Any], int]) -> None:
+    tlb = mm.engine.tlb_gather_mmu(mm)
+    try:
+        for pmd, addr, following in each_pmd(mm, start, end):
+            _change_pte_range(tlb, pmd, addr, following, change)
+    finally:
+        mm.engine.tlb_finish_mmu(tlb)
+
+
+def _change_pte_range(
+    tlb: Gather, pmd: int, start: int, end: int, change: Callable[[MmStruct, int, Any], int]
+) -> None:
+    mm, engine, memory = tlb.mm, tlb.mm.engine, tlb.mm.memory
+    pte = engine.pte_tryget_map_lock(mm, pmd, start)
+    if pte is None:
+        return
+    cleared = []
+    for addr in range(start, end, PAGE_SIZE):
+        old = memory.read_u64(pte)
+        if pte_present(old) and not old & SPECIAL:
+            value = change(mm, old, memory.page(entry_pfn(old)))
+            if value != old:
+                engine.set_pte_at(mm, addr, pte, value)
+                if old & P:
+                    tlb_remove_tlb_entry(tlb, addr)
+                if not value:
+                    cleared.append(entry_pfn(old))
+        pte += 8
+    engine.add_mm_counter(mm, lib.MM_ANONPAGES, -len(cleared))
+    engine.pte_unlock(mm, pmd)
+    for pfn in cleared:
+        memory.page(pfn)._mapcount -= 1
+        if engine.tlb_remove_page(tlb, pfn):
+            engine.tlb_flush_mmu(tlb)
+    engine.pte_put_many_tlb(tlb, pmd, start, len(cleared))
+    engine.pte_put_tlb(tlb, pmd, start)
