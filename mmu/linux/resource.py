@@ -78,16 +78,20 @@ class Rlimits:
     may be set directly, beyond the hard limit too.
     """
 
-    def __init__(self, *, nofile: int = RLIM_INFINITY) -> None:
+    def __init__(self) -> None:
         self._limits = [
             _DEFAULTS.get(resource, Rlimit(RLIM_INFINITY, RLIM_INFINITY)) for resource in Resource
         ]
-        self._limits[Resource.NOFILE] = Rlimit(nofile, nofile)
-        self.nr_open = nofile
+        self._nr_open = RLIM_INFINITY
         self.stack = self[Resource.STACK].cur
         self.data = self[Resource.DATA].cur
         self.address_space = self[Resource.AS].cur
         self.memlock = self[Resource.MEMLOCK].cur
+
+    def set_nofile(self, nofile: int) -> None:
+        """No process may have more open files than this (sysctl nr_open), and this one starts with that limit."""
+        self._nr_open = nofile
+        self._limits[Resource.NOFILE] = Rlimit(nofile, nofile)
 
     def __getitem__(self, resource: Resource) -> Rlimit:
         """The limits in force."""
@@ -106,7 +110,7 @@ class Rlimits:
             return old
         if new.cur > new.max:
             raise LinuxError(errno.EINVAL)
-        if resource == Resource.NOFILE and new.max > self.nr_open:
+        if resource == Resource.NOFILE and new.max > self._nr_open:
             raise LinuxError(errno.EPERM)
         if new.max > old.max and not capable:
             raise LinuxError(errno.EPERM)
