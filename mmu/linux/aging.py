@@ -6,8 +6,9 @@ There is no swap and nothing here reclaims anonymous memory by itself, as on a L
 - MADV_FREE makes a page lazily free: A and D of its PTE are cleared and its frame is no longer PG_swapbacked. It stays,
   resident and unchanged.
 - MADV_COLD clears A.
-- MADV_PAGEOUT frees the lazily free pages that were not written since; a page that was is an ordinary one again. Other
-  anonymous pages have nowhere to go, and the guest does not own the files it maps.
+- MADV_PAGEOUT frees the lazily free pages that were not written since; a page that was is an ordinary one again. Pages
+  of shared memory stay in its page cache, but are no longer mapped. Other anonymous pages have nowhere to go, and the
+  guest does not own the files it maps.
 
 The loops over PTEs exist once, in Python; they change no count but those of the entries that MADV_PAGEOUT clears.
 """
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmu._native import lib
 from mmu.linux.mmu_gather import tlb_remove_tlb_entry
-from mmu.linux.pgtable import PAGE_SIZE, SPECIAL, A, D, P, entry_pfn, pte_present
+from mmu.linux.pgtable import PAGE_SIZE, SPECIAL, A, D, P, entry_pfn, mm_counter, pte_present
 from mmu.linux.zap import each_pmd
 
 if TYPE_CHECKING:
@@ -58,7 +59,9 @@ def _cold(mm: MmStruct, value: int, page: Any) -> int:
 
 def _pageout(mm: MmStruct, value: int, page: Any) -> int:
     """try_to_unmap_one() for one page of reclaim_pages()."""
-    if not page.flags & lib.PG_anon or page.flags & lib.PG_swapbacked:
+    if not page.flags & lib.PG_anon:
+        return 0 if page.flags & lib.PG_swapbacked and page._mapcount == 1 else value
+    if page.flags & lib.PG_swapbacked:
         return value
     if value & D:
         page.flags |= lib.PG_swapbacked
@@ -94,9 +97,9 @@ def _change_pte_range(
                 if not value:
                     cleared.append(entry_pfn(old))
         pte += 8
-    engine.add_mm_counter(mm, lib.MM_ANONPAGES, -len(cleared))
     engine.pte_unlock(mm, pmd)
     for pfn in cleared:
+        engine.add_mm_counter(mm, mm_counter(memory.page(pfn)), -1)
         memory.page(pfn)._mapcount -= 1
         if engine.tlb_remove_page(tlb, pfn):
             engine.tlb_flush_mmu(tlb)

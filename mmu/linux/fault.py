@@ -309,7 +309,10 @@ def _set_file_pte(mm: MmStruct, addr: int, pte: int, pfn: int, prot: int) -> Non
 
 
 def _do_read_fault(mm: MmStruct, vma: Any, file: MappedFile, addr: int, pgoff: int) -> int:
-    """Map page pgoff and what the cache holds of the 16 pages around, within VMA, table and file."""
+    """Map page pgoff and what the cache holds of the 16 pages around, within VMA, table and file.
+
+    As where the whole file is in the cache: what is missing of those 16 pages is read as well.
+    """
     result, pfn = filemap_fault(mm, file, pgoff)
     if result & VM_FAULT_ERROR:
         return result
@@ -317,11 +320,22 @@ def _do_read_fault(mm: MmStruct, vma: Any, file: MappedFile, addr: int, pgoff: i
     if locked is None:
         return VM_FAULT_OOM
     pmd, pte = locked
-    mapped = _fault_around(mm, vma, file, addr, pgoff, pte)
+    if file.special:
+        mapped = _map_if_none(mm, vma, addr, pte, pfn)
+    else:
+        mapped = _fault_around(mm, vma, file, addr, pgoff, pte)
     mm.engine.add_mm_counter(mm, mm_counter(mm.memory.page(pfn)), mapped)
     mm.engine.pte_entries_set(mm, pmd, mapped)
     _unlock_put(mm, pmd, addr)
     return result
+
+
+def _map_if_none(mm: MmStruct, vma: Any, addr: int, pte: int, pfn: int) -> int:
+    """finish_fault() for a page that is read: set the PTE unless another did; returns how many were set."""
+    if not pte_none(mm.memory.read_u64(pte)):
+        return 0
+    _set_file_pte(mm, addr, pte, pfn, vm_page_prot(vma.vm_flags))
+    return 1
 
 
 def _fault_around(mm: MmStruct, vma: Any, file: MappedFile, addr: int, pgoff: int, pte: int) -> int:
@@ -335,6 +349,7 @@ def _fault_around(mm: MmStruct, vma: Any, file: MappedFile, addr: int, pgoff: in
     )
     prot = vm_page_prot(vma.vm_flags)
     mapped = 0
+    file.read_ahead(mm.memory, pgoff + first - index, pgoff + end - index)
     for offset in range(first - index, end - index):
         pfn = file.cached(pgoff + offset)
         if pfn is not None and pte_none(mm.memory.read_u64(pte + offset * 8)):

@@ -195,8 +195,8 @@ def _madvise_flags(mm: MmStruct, start: int, end: int, behavior: int) -> None:
             return
         try:
             vma_modify_flags(mm, i, start, end, vm_flags)
-        except LinuxError:
-            raise LinuxError(errno.EAGAIN) from None
+        except LinuxError as error:
+            raise LinuxError(errno.EAGAIN if error.errno == errno.ENOMEM else error.errno) from None
 
     with mm.mmap_write_lock():
         _walk_vmas(mm, start, end, visit)

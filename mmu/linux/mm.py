@@ -20,7 +20,7 @@ from mmu.linux.filemap import MappedFile
 from mmu.linux.pt_reclaim import FreeTables
 from mmu.linux.resource import Rlimits
 from mmu.linux.tables import TablesReport
-from mmu.linux.unmapped_area import TASK_SIZE, UNKNOWN, Hole, mmap_base
+from mmu.linux.unmapped_area import TASK_SIZE, UNKNOWN, Hole, get_unmapped_area, mmap_base
 from mmu.linux.vma import OVERCOMMIT_ALWAYS, PAGE_SHIFT, VM_STACK_FLAGS, page_align
 
 if TYPE_CHECKING:
@@ -153,6 +153,15 @@ class MmStruct:
             _mmap.insert_vm_struct(self, stack_top - size, stack_top, vm_flags)
         self.c.start_stack = stack_top - arg_bytes
         return stack_top
+
+    def install_special_mapping(self, addr: int, length: int, vm_flags: int, file: MappedFile) -> None:
+        """Map pages of the kernel's, as the vDSO; see mmu.linux.mmap."""
+        with self.mmap_write_lock():
+            _mmap.install_special_mapping(self, addr, length, vm_flags, file)
+
+    def get_unmapped_area(self, length: int) -> int:
+        """Where a mapping of length bytes that may lie anywhere goes; ENOMEM if there is no room."""
+        return get_unmapped_area(self, 0, page_align(length), 0, MappedFile(b""), 0)
 
     def exit_mmap(self) -> None:
         """The end: unmap everything and check that nothing is left; see mmu.linux.mmap. Twice is once."""

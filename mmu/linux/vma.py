@@ -45,6 +45,7 @@ VM_DONTEXPAND: int = lib.VM_DONTEXPAND
 VM_LOCKONFAULT = 0x80000
 VM_ACCOUNT: int = lib.VM_ACCOUNT
 VM_NORESERVE: int = lib.VM_NORESERVE
+VM_SYNC = 0x800000
 VM_WIPEONFORK = 0x2000000
 VM_DONTDUMP = 0x4000000
 VM_MIXEDMAP = 0x10000000
@@ -285,10 +286,12 @@ def vma_merge_new_range(
 def split_vma(mm: MmStruct, i: int, address: int) -> None:
     """Cut VMA number i at address, which lies inside it: number i ends there, number i + 1 begins.
 
-    ENOMEM if the host is out of memory. Whether one more VMA is allowed is the caller's to ask
-    (__split_vma(), which munmap() uses to go one over the limit).
+    EINVAL if it is a special mapping, ENOMEM if the host is out of memory. Whether one more VMA is allowed is the
+    caller's to ask (__split_vma(), which munmap() uses to go one over the limit).
     """
     vma = mm.c.vmas.vma[i]
+    if vma.vm_file and mm.file(vma.vm_file).special:
+        raise LinuxError(errno.EINVAL)
     upper = ffi.new("struct vm_area_struct *", vma)
     _move_start(upper, address)
     old_end = vma.vm_end
@@ -309,8 +312,8 @@ def _split_vma_limited(mm: MmStruct, i: int, address: int) -> None:
 def vma_modify_flags(mm: MmStruct, i: int, start: int, end: int, vm_flags: int) -> int:
     """Give [start, end), a part of VMA number i, new flags: merge with neighbours where that fits, else split.
 
-    Returns the number of the VMA that then covers the range. ENOMEM at max_map_count; a first
-    split that succeeded stays, as in Linux.
+    Returns the number of the VMA that then covers the range. ENOMEM at max_map_count, EINVAL for a part of a special
+    mapping; a first split that succeeded stays, as in Linux.
     """
     merged = _vma_merge_existing_range(mm, i, start, end, vm_flags)
     if merged is not None:
