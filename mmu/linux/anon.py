@@ -119,7 +119,7 @@ def _resolve_locked(mm: MmStruct, vma: Any, pmd: int, pte: int, addr: int, write
 def _map_fresh(mm: MmStruct, vma: Any, pmd: int, pte: int, addr: int, write: bool) -> int:
     if write:
         anon_vma_prepare(mm, vma)
-        pfn = _alloc_anon_page(mm)
+        pfn = _alloc_anon_page(mm, vma)
         if pfn is None:
             return int(lib.VM_FAULT_OOM)
         value = mk_anon_pte(pfn, vma.vm_flags)
@@ -135,7 +135,7 @@ def _write_protect_fault(mm: MmStruct, vma: Any, pte: int, addr: int) -> int:
     value = mm.memory.read_u64(pte)
     if entry_pfn(value) == mm.memory.zero_pfn:
         anon_vma_prepare(mm, vma)
-        pfn = _alloc_anon_page(mm)
+        pfn = _alloc_anon_page(mm, vma)
         if pfn is None:
             return int(lib.VM_FAULT_OOM)
         add_mm_counter(mm, lib.MM_ANONPAGES, 1)
@@ -159,13 +159,13 @@ def is_exclusive(mm: MmStruct, pte: int) -> bool:
     return bool(page.flags & lib.PG_anon) and bool(page._refcount == 1)
 
 
-def _alloc_anon_page(mm: MmStruct) -> int | None:
+def _alloc_anon_page(mm: MmStruct, vma: Any) -> int | None:
     try:
         pfn = mm.memory.alloc_pages()
     except OutOfMemory:
         return None
     page = mm.memory.page(pfn)
-    page.flags |= lib.PG_anon | lib.PG_swapbacked
+    page.flags |= lib.PG_anon if vma.vm_flags & lib.VM_DROPPABLE else lib.PG_anon | lib.PG_swapbacked
     page._mapcount = 1
     return pfn
 

@@ -226,6 +226,8 @@ def handle_mm_fault(mm: MmStruct, vma: Any, address: int, write: bool) -> int:
     if not vma.vm_file:
         result = mm.engine.do_anonymous_fault(mm, addr, write)
     if result & VM_FAULT_FALLBACK:
+        if mm.engine.pmd_alloc(mm, addr) is None:
+            return VM_FAULT_OOM
         result = _handle_pte_fault(mm, vma, addr, write)
     if result & VM_FAULT_NOPAGE and write:
         mm.engine.flush_tlb_mm_range(mm, addr, addr + PAGE_SIZE, PAGE_SHIFT, 0)
@@ -309,10 +311,13 @@ def _set_file_pte(mm: MmStruct, addr: int, pte: int, pfn: int, prot: int) -> Non
 
 
 def _do_read_fault(mm: MmStruct, vma: Any, file: MappedFile, addr: int, pgoff: int) -> int:
-    """Map page pgoff and what the cache holds of the 16 pages around, within VMA, table and file.
-
-    As where the whole file is in the cache: what is missing of those 16 pages is read as well.
-    """
+    """Map what the cache holds of the 16 pages around, then page pgoff, if it was not among them."""
+    was_cached = file.cached(pgoff) is not None
+    if not file.special:
+        if not _do_fault_around(mm, vma, file, addr, pgoff):
+            return VM_FAULT_OOM
+        if file.cached(pgoff) is not None:
+            return 0 if was_cached else VM_FAULT_MAJOR
     result, pfn = filemap_fault(mm, file, pgoff)
     if result & VM_FAULT_ERROR:
         return result
@@ -320,26 +325,19 @@ def _do_read_fault(mm: MmStruct, vma: Any, file: MappedFile, addr: int, pgoff: i
     if locked is None:
         return VM_FAULT_OOM
     pmd, pte = locked
-    if file.special:
-        mapped = _map_if_none(mm, vma, addr, pte, pfn)
-    else:
-        mapped = _fault_around(mm, vma, file, addr, pgoff, pte)
-    mm.engine.add_mm_counter(mm, mm_counter(mm.memory.page(pfn)), mapped)
-    mm.engine.pte_entries_set(mm, pmd, mapped)
+    if pte_none(mm.memory.read_u64(pte)):
+        _set_file_pte(mm, addr, pte, pfn, vm_page_prot(vma.vm_flags))
+        mm.engine.add_mm_counter(mm, mm_counter(mm.memory.page(pfn)), 1)
+        mm.engine.pte_entries_set(mm, pmd, 1)
     _unlock_put(mm, pmd, addr)
     return result
 
 
-def _map_if_none(mm: MmStruct, vma: Any, addr: int, pte: int, pfn: int) -> int:
-    """finish_fault() for a page that is read: set the PTE unless another did; returns how many were set."""
-    if not pte_none(mm.memory.read_u64(pte)):
-        return 0
-    _set_file_pte(mm, addr, pte, pfn, vm_page_prot(vma.vm_flags))
-    return 1
+def _do_fault_around(mm: MmStruct, vma: Any, file: MappedFile, addr: int, pgoff: int) -> bool:
+    """Map the cached pages around, within VMA, table and file, where no PTE is set; False: out of memory.
 
-
-def _fault_around(mm: MmStruct, vma: Any, file: MappedFile, addr: int, pgoff: int, pte: int) -> int:
-    """do_fault_around(): set the PTEs that are none and whose pages are cached; returns how many."""
+    Pages of files are read first, as where the whole file is in the cache; those of shared memory are not made.
+    """
     index = addr >> PAGE_SHIFT & (_PTRS_PER_PTE - 1)
     in_vma = addr - vma.vm_start >> PAGE_SHIFT
     vma_pages = vma.vm_end - vma.vm_start >> PAGE_SHIFT
@@ -347,15 +345,24 @@ def _fault_around(mm: MmStruct, vma: Any, file: MappedFile, addr: int, pgoff: in
     end = min(
         first + FAULT_AROUND_PAGES, _PTRS_PER_PTE, index + vma_pages - in_vma, index + file.nr_pages - pgoff
     )
-    prot = vm_page_prot(vma.vm_flags)
-    mapped = 0
+    around = range(first - index, end - index)
     file.read_ahead(mm.memory, pgoff + first - index, pgoff + end - index)
-    for offset in range(first - index, end - index):
+    if not any(file.cached(pgoff + offset) is not None for offset in around):
+        return True
+    locked = _map_locked(mm, addr)
+    if locked is None:
+        return False
+    pmd, pte = locked
+    prot, mapped = vm_page_prot(vma.vm_flags), 0
+    for offset in around:
         pfn = file.cached(pgoff + offset)
         if pfn is not None and pte_none(mm.memory.read_u64(pte + offset * 8)):
             _set_file_pte(mm, addr + (offset << PAGE_SHIFT), pte + offset * 8, pfn, prot)
             mapped += 1
-    return mapped
+    mm.engine.add_mm_counter(mm, lib.MM_SHMEMPAGES if file.shmem else lib.MM_FILEPAGES, mapped)
+    mm.engine.pte_entries_set(mm, pmd, mapped)
+    _unlock_put(mm, pmd, addr)
+    return True
 
 
 def _do_shared_fault(mm: MmStruct, vma: Any, file: MappedFile, addr: int, pgoff: int) -> int:

@@ -215,7 +215,7 @@ def _madvise_free(mm: MmStruct, start: int, end: int, behavior: int) -> None:
     def visit(i: int, vma: Any, start: int, end: int) -> None:
         if vma.vm_file or vma.vm_flags & (VM_LOCKED | VM_PFNMAP):
             raise LinuxError(errno.EINVAL)
-        madvise_free_range(mm, start, end)
+        madvise_free_range(mm, vma, start, end)
 
     _walk_vmas(mm, start, end, visit)
 
@@ -224,7 +224,7 @@ def _madvise_cold(mm: MmStruct, start: int, end: int, behavior: int) -> None:
     def visit(i: int, vma: Any, start: int, end: int) -> None:
         if vma.vm_flags & (VM_LOCKED | VM_PFNMAP):
             raise LinuxError(errno.EINVAL)
-        (madvise_cold_range if behavior == MADV_COLD else madvise_pageout_range)(mm, start, end)
+        (madvise_cold_range if behavior == MADV_COLD else madvise_pageout_range)(mm, vma, start, end)
 
     _walk_vmas(mm, start, end, visit)
 

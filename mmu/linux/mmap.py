@@ -148,6 +148,9 @@ def _anonymous_flags(flags: int, vm_flags: int) -> int:
 # Huge pages: none are reserved.
 
 
+_HUGE_PAGES = MappedFile.shared_anonymous(0)
+
+
 def _huge_length(length: int, flags: int, file: MappedFile | None) -> int:
     """ksys_mmap_pgoff()'s share of MAP_HUGETLB: whole huge pages of 2 MiB, the one size there is; else EINVAL."""
     if file is not None or flags >> MAP_HUGE_SHIFT & MAP_HUGE_MASK not in (0, PMD_SHIFT):
@@ -160,8 +163,7 @@ def _map_huge(mm: MmStruct, addr: int, length: int, flags: int, vm_flags: int, p
 
     hugetlbfs_file_mmap() says so when what was mapped at a fixed address is already gone.
     """
-    if flags & MAP_TYPE not in (MAP_SHARED, MAP_SHARED_VALIDATE, MAP_PRIVATE) or vm_flags & VM_GROWSDOWN:
-        raise LinuxError(errno.EINVAL)
+    vm_flags = _file_flags(_HUGE_PAGES, length, vm_flags, flags, pgoff, vm_flags)
     with mm.mmap_write_lock():
         first, last = _gather_munmap_vmas(mm, addr, addr + length)
         unmapped = _nr_pages(mm, first, last)

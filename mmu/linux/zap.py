@@ -11,6 +11,7 @@ from mmu.linux.mmu_gather import Gather, tlb_flush_mmu, tlb_remove_page, tlb_rem
 from mmu.linux.pgtable import (
     PAGE_SIZE,
     SPECIAL,
+    D,
     P,
     add_mm_counter,
     addr_end,
@@ -139,5 +140,7 @@ def _zap_pte(tlb: Gather, pte: int, addr: int, rss: list[int]) -> bool:
         return False
     page = mm.memory.page(entry_pfn(old))
     page._mapcount -= 1
+    if old & D and not page.flags & lib.PG_anon:
+        page.flags |= lib.PG_dirty
     rss[mm_counter(page)] -= 1
     return tlb_remove_page(tlb, entry_pfn(old))

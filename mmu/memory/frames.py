@@ -28,6 +28,7 @@ class PageFlag(IntFlag):
     ANON = lib.PG_anon
     HOST = lib.PG_host
     SWAPBACKED = lib.PG_swapbacked
+    DIRTY = lib.PG_dirty
 
 
 def describe_page(page: Any) -> str:

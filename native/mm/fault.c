@@ -22,15 +22,15 @@ static bool is_exclusive(const struct mm_struct *mm, u64 pte)
 	return page->flags & PG_anon && page->_refcount == 1;
 }
 
-/* Hand out a zeroed page that one PTE is about to map. 0: out of memory. */
-static u64 alloc_anon_page(struct mm_struct *mm)
+/* Hand out a zeroed page that one PTE of the VMA is about to map. 0: out of memory. */
+static u64 alloc_anon_page(struct mm_struct *mm, const struct vm_area_struct *vma)
 {
 	u64 pfn = alloc_pages(mm->ram, 0, true);
 
 	if (likely(pfn)) {
 		struct page *page = pfn_to_page(mm->ram, pfn);
 
-		page->flags |= PG_anon | PG_swapbacked;
+		page->flags |= vma->vm_flags & VM_DROPPABLE ? PG_anon : PG_anon | PG_swapbacked;
 		page->_mapcount = 1;
 	}
 	return pfn;
@@ -51,7 +51,7 @@ static u32 map_fresh(struct mm_struct *mm, struct vm_area_struct *vma, pmd_t *pm
 		u64 pfn;
 
 		anon_vma_prepare(mm, vma);
-		pfn = alloc_anon_page(mm);
+		pfn = alloc_anon_page(mm, vma);
 		if (unlikely(!pfn))
 			return VM_FAULT_OOM;
 		value = mk_anon_pte(pfn, vma->vm_flags);
@@ -71,7 +71,7 @@ static u32 write_protect_fault(struct mm_struct *mm, struct vm_area_struct *vma,
 
 	if (is_zero_page(mm, value)) {
 		anon_vma_prepare(mm, vma);
-		pfn = alloc_anon_page(mm);
+		pfn = alloc_anon_page(mm, vma);
 		if (unlikely(!pfn))
 			return VM_FAULT_OOM;
 		add_mm_counter(mm, MM_ANONPAGES, 1);

@@ -21,6 +21,7 @@
 #define VM_DONTEXPAND 0x40000
 #define VM_ACCOUNT 0x100000
 #define VM_NORESERVE 0x200000
+#define VM_DROPPABLE 0x10000000000
 
 /*
  * Linux's use of the bits that the processor ignores or that mean something else while P is 0.

@@ -40,6 +40,8 @@ static bool zap_pte(struct mmu_gather *tlb, pte_t *pte, u64 addr, struct zap_str
 		return false;
 	page = pfn_to_page(mm->ram, entry_pfn(old));
 	page->_mapcount--;
+	if (old & X86_D && !(page->flags & PG_anon))
+		page->flags |= PG_dirty;
 	z->rss[mm_counter(page)]--;
 	return tlb_remove_page(tlb, entry_pfn(old));
 }
