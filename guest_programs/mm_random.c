@@ -343,7 +343,7 @@ static long make(const char *name, long nr, long a, long b, long c, long d, long
 static void taint(unsigned long start, unsigned long length, bool value)
 {
 	if (length > ARENA_PAGES * PAGE_BYTES)
-		return;
+		length = ARENA_PAGES * PAGE_BYTES;
 	for (unsigned long at = start & -PAGE_BYTES; at < start + length; at += PAGE_BYTES)
 		if (at - ARENA < ARENA_PAGES * PAGE_BYTES)
 			tainted[(at - ARENA) / PAGE_BYTES] = value;
@@ -412,8 +412,11 @@ static long do_munmap(void)
 	return ret;
 }
 
+/* A length for what goes on behind a hole: it must not come to the stack, nor far from where start is. */
 static unsigned long near(unsigned long start, unsigned long length)
 {
+	if (length == 1ul << 47)
+		length = 1ul << 36;
 	return start - ARENA >= ARENA_PAGES * PAGE_BYTES && length > 4 * PAGE_BYTES ? PAGE_BYTES : length;
 }
 

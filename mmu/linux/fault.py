@@ -312,12 +312,16 @@ def _set_file_pte(mm: MmStruct, addr: int, pte: int, pfn: int, prot: int) -> Non
 
 def _do_read_fault(mm: MmStruct, vma: Any, file: MappedFile, addr: int, pgoff: int) -> int:
     """Map what the cache holds of the 16 pages around, then page pgoff, if it was not among them."""
-    was_cached = file.cached(pgoff) is not None
+    result = 0
+    if not file.shmem and pgoff < file.nr_pages:
+        result, _ = filemap_fault(mm, file, pgoff)
+        if result & VM_FAULT_ERROR:
+            return result
     if not file.special:
         if not _do_fault_around(mm, vma, file, addr, pgoff):
             return VM_FAULT_OOM
         if file.cached(pgoff) is not None:
-            return 0 if was_cached else VM_FAULT_MAJOR
+            return result
     result, pfn = filemap_fault(mm, file, pgoff)
     if result & VM_FAULT_ERROR:
         return result

@@ -200,9 +200,12 @@ class MmStruct:
         """The kernel's counters (MM_COUNTER in events.def) by name."""
         return dict(zip(MM_COUNTERS, self.c.counter, strict=True))
 
-    def check_tables(self) -> TablesReport:
-        """Walk the tables from CR3 in RAM and compare them with every counter; see mmu.linux.tables."""
-        return tables.check_tables(self)
+    def check_tables(self, *, references: bool = False) -> TablesReport:
+        """Walk the tables from CR3 in RAM and compare them with every counter; see mmu.linux.tables.
+
+        With ``references`` the report has the reference count of each PTE table.
+        """
+        return tables.check_tables(self, references=references)
 
     # Locks, files, memory: for this package.
 

@@ -202,7 +202,7 @@ def do_mmap(
     vm_flags = calc_vm_prot_bits(prot) | _calc_vm_flag_bits(flags) | mm.def_flags
     vm_flags |= VM_MAYREAD | VM_MAYWRITE | VM_MAYEXEC
     shared_anonymous = file is None and flags & MAP_TYPE == MAP_SHARED
-    if flags & MAP_HUGETLB and flags & MAP_FIXED and addr & (PMD_SIZE - 1):
+    if flags & MAP_HUGETLB and flags & MAP_FIXED and addr & (PMD_SIZE - 1) and length <= TASK_SIZE:
         raise LinuxError(errno.EINVAL)
     addr = get_unmapped_area(mm, addr, length, flags, file, 0 if file is None else pgoff)
     if flags & MAP_FIXED_NOREPLACE and find_vma_intersection(mm, addr, addr + length) is not None:
