@@ -52,7 +52,7 @@ def _lazyfree(mm: MmStruct, vma: Any, value: int, page: Any) -> int:
     """madvise_free_pte_range() for one page."""
     if not page.flags & lib.PG_anon or page._refcount != 1:
         return value
-    page.flags &= ~lib.PG_swapbacked
+    page.flags &= ~(lib.PG_swapbacked | lib.PG_dirty)
     return value & ~(A | D)
 
 
@@ -67,7 +67,7 @@ def _pageout(mm: MmStruct, vma: Any, value: int, page: Any) -> int:
         return 0 if page.flags & lib.PG_swapbacked and page._mapcount == 1 else value
     if page.flags & lib.PG_swapbacked:
         return value
-    if value & D and not vma.vm_flags & VM_DROPPABLE:
+    if (value & D or page.flags & lib.PG_dirty) and not vma.vm_flags & VM_DROPPABLE:
         page.flags |= lib.PG_swapbacked
         return value
     return 0

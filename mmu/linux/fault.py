@@ -471,9 +471,14 @@ def _replace_page(mm: MmStruct, vma: Any, addr: int, pte: int, orig: int, copy: 
 
 
 def fault_in_page(mm: MmStruct, vma: Any, addr: int, write: bool) -> int:
-    """get_user_pages() for one page: a fault only if it is needed; VM_FAULT_* bits. The VMA allows the access."""
+    """get_user_pages() for one page: a fault only if it is needed; VM_FAULT_* bits. The VMA allows the access.
+
+    A page that is there and is to be written is dirty from now on, though its PTE does not say so (FOLL_TOUCH).
+    """
     pte = peek_pte(mm, addr)
     if pte & P and (not write or pte & RW):
+        if write and not pte & D:
+            mm.memory.page(entry_pfn(pte)).flags |= lib.PG_dirty
         return 0
     fault = handle_mm_fault(mm, vma, addr, write)
     if fault & VM_FAULT_OOM and mm.try_to_free_pages():

@@ -29,7 +29,7 @@
 #define PG_anon 0x20		/* mapped anonymously (counted in RssAnon) */
 #define PG_host 0x40		/* was handed out since its host memory was last given back */
 #define PG_swapbacked 0x80	/* anonymous or shared memory: its only other home would be swap */
-#define PG_dirty 0x100		/* page cache: written, as a PTE that is gone said by its D */
+#define PG_dirty 0x100		/* written, though no PTE that is left may say so by its D */
 #define PG_order_shift 24
 
 /* One guest frame; 32 bytes, so that one host page describes 512 KiB. */

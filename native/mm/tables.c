@@ -103,6 +103,20 @@ static const u64 *table_below(struct table_walk *w, u64 entry, u64 address, u32 
 	return pa_to_host(ram, pa);
 }
 
+/* Have what an entry refers to come nearer meanwhile: tables lie far apart, and each is looked at once. */
+static void prefetch_table(const struct memory *ram, u64 entry)
+{
+	u64 pa = entry & X86_ADDR_MASK;
+	const char *table;
+
+	if (!(entry & X86_P) || !memory_holds(ram, pa))
+		return;
+	table = pa_to_host(ram, pa);
+	__builtin_prefetch(pfn_to_page(ram, pa >> PAGE_SHIFT));
+	for (u32 line = 0; line < PAGE_SIZE; line += 64)
+		__builtin_prefetch(table + line);
+}
+
 /* All below the table of level, whose first entry is for address. */
 static void look_at_table(struct table_walk *w, const u64 *table, u64 address, u32 level)
 {
@@ -114,6 +128,8 @@ static void look_at_table(struct table_walk *w, const u64 *table, u64 address, u
 		if (!below)
 			continue;
 		if (level == 2) {
+			if (i + 1 < ENTRIES)
+				prefetch_table(w->mm->ram, table[i + 1]);
 			look_at_pte_table(w, below, address);
 			continue;
 		}
