@@ -34,6 +34,7 @@
 #define PLACED_MAX 6
 #define MAPS_MAX (1 << 20)
 #define MEMLOCK (4ul << 20)
+#define STACK_LIMIT (8ul << 20)
 #define ROWS_FLUSH (1 << 16)
 
 static const char *const KEYS[] = { "\nVmSize:", "\nVmPeak:", "\nVmData:", "\nVmStk:", "\nVmLck:",
@@ -584,7 +585,7 @@ static void touch_self(void)
 
 static void set_up(void)
 {
-	struct rlimit limit = { MEMLOCK, MEMLOCK };
+	struct rlimit limit = { MEMLOCK, MEMLOCK }, stack = { STACK_LIMIT, 8 * STACK_LIMIT };
 	uint64_t hash;
 	long n;
 
@@ -593,6 +594,8 @@ static void set_up(void)
 	prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0);
 	if (setrlimit(RLIMIT_MEMLOCK, &limit))
 		die("RLIMIT_MEMLOCK cannot be %lu", MEMLOCK);
+	if (setrlimit(RLIMIT_STACK, &stack))
+		die("RLIMIT_STACK cannot be %lu", STACK_LIMIT);
 	file_fd = call(SYS_open, (long)"/proc/self/exe", O_RDONLY, 0, 0, 0, 0);
 	if (file_fd < 0)
 		die("cannot open /proc/self/exe");
