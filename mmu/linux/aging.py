@@ -90,9 +90,7 @@ def _change_pages(mm: MmStruct, vma: Any, start: int, end: int, change: Change) 
         mm.engine.tlb_finish_mmu(tlb)
 
 
-def _change_pte_range(
-    tlb: Gather, vma: Any, pmd: int, start: int, end: int, change: Change
-) -> None:
+def _change_pte_range(tlb: Gather, vma: Any, pmd: int, start: int, end: int, change: Change) -> None:
     mm, engine, memory = tlb.mm, tlb.mm.engine, tlb.mm.memory
     pte = engine.pte_tryget_map_lock(mm, pmd, start)
     if pte is None:

@@ -217,8 +217,8 @@ def _may_grow_stack(mm: MmStruct, vma: Any, size: int, grow: int) -> bool:
 def handle_mm_fault(mm: MmStruct, vma: Any, address: int, write: bool) -> int:
     """Bring in the page of address in this VMA, which allows the access; counts pgfault and pgmajfault.
 
-    Returns VM_FAULT_* bits: OOM, SIGBUS and SIGSEGV (a guard marker) are failures, MAJOR says that file data was read, NOPAGE that nothing was
-    left to do. Takes and drops the PTE lock and a visitor reference.
+    Returns VM_FAULT_* bits: OOM, SIGBUS and SIGSEGV (a guard marker) are failures, MAJOR says that file data was read,
+    NOPAGE that nothing was left to do. Takes and drops the PTE lock and a visitor reference.
     """
     mm.c.counter[_PGFAULT] += 1
     addr = address & -PAGE_SIZE

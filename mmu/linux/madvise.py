@@ -7,8 +7,8 @@ reads file pages ahead, MADV_GUARD_INSTALL and _REMOVE set and take away guard m
 MADV_COLD and MADV_PAGEOUT say what pages are worth (mmu.linux.aging), and the advice that is a VMA flag (MADV_RANDOM,
 _DONTFORK, _HUGEPAGE ...) splits and merges VMAs as in Linux.
 
-Huge pages are off for every process (as by PR_SET_THP_DISABLE): MADV_COLLAPSE is EINVAL for whatever is mapped. Same-page
-merging does not run: MADV_MERGEABLE sets its flag. MADV_HWPOISON and MADV_SOFT_OFFLINE are EINVAL, as without
+Huge pages are off for every process (as by PR_SET_THP_DISABLE): MADV_COLLAPSE is EINVAL for whatever is mapped.
+Same-page merging does not run: MADV_MERGEABLE sets its flag. MADV_HWPOISON and MADV_SOFT_OFFLINE are EINVAL, as without
 CONFIG_MEMORY_FAILURE.
 """
 

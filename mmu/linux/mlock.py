@@ -8,6 +8,7 @@ counts in VmLck against RLIMIT_MEMLOCK, faults everything in at once, and forbid
 from __future__ import annotations
 
 import errno
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from mmu._native import lib
@@ -135,8 +136,6 @@ def _apply_mlockall_flags(mm: MmStruct, flags: int) -> None:
         while (i := int(lib.vma_index_of(mm.c, start))) < mm.c.vmas.nr:
             vma = mm.c.vmas.vma[i]
             start, end = int(vma.vm_start), int(vma.vm_end)
-            try:
+            with suppress(LinuxError):
                 _mlock_fixup(mm, i, start, end, (vma.vm_flags & ~VM_LOCKED_MASK) | to_add)
-            except LinuxError:
-                pass
             start = end

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """An independent look at an mm's page tables: walk them from CR3 in RAM and compare with what the kernel counted.
 
-The walk is in C (native/mm/tables.c), since it goes through every table at each exit. It uses neither engine and none of
-their functions, so it can judge both.
+The walk is in C (native/mm/tables.c), since it goes through every table at each exit. It uses neither engine and none
+of their functions, so it can judge both.
 """
 
 from __future__ import annotations
@@ -63,8 +63,8 @@ class TablesReport:
         """One line, and one for each disagreement."""
         head = (
             f"{self.pte_tables} PTE, {self.pmd_tables} PMD, {self.pud_tables} PUD tables, {self.vm_pte} kB;"
-            f" {self.entries} entries, {self.anon_pages} anonymous, {self.file_pages} file and {self.shmem_pages} shared"
-            " memory pages"
+            f" {self.entries} entries, {self.anon_pages} anonymous, {self.file_pages} file and"
+            f" {self.shmem_pages} shared memory pages"
         )
         return "\n".join([head, *self.problems])
 

@@ -30,7 +30,9 @@ def compare(seed: int, calls: int, engine: str, fidelity: str = "fast") -> None:
     """Both runs, row by row; the first difference says how to see it again."""
     program = with_small_folios("mm_random")
     theirs = native(program, str(seed), str(calls)).splitlines()
-    ours = run(program, str(seed), str(calls), policy="scan", engine=engine, fidelity=fidelity).text.splitlines()
+    ours = run(
+        program, str(seed), str(calls), policy="scan", engine=engine, fidelity=fidelity
+    ).text.splitlines()
     for nr, (native_row, our_row) in enumerate(zip(theirs, ours, strict=True)):
         before = theirs[nr - 1] if nr else ""
         assert our_row == native_row, (
