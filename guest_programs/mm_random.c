@@ -277,21 +277,25 @@ static void look_at_status(long *values)
 		values[i] = (long)status_kb(status, KEYS[i]);
 }
 
-/* Is an access to the page sure to be allowed? By the maps as they were after the last call. */
+/* Is an access to the page, which lies in the mapping, sure to be allowed? */
+static bool is_safe_in(const struct mapping *m, unsigned long address, bool write)
+{
+	if (address - ARENA >= ARENA_PAGES * PAGE_BYTES || tainted[(address - ARENA) / PAGE_BYTES])
+		return false;
+	if (m->file && (m->offset + (address - m->start)) / PAGE_BYTES >= file_pages)
+		return false;
+	return write ? m->perms[1] == 'w' : strncmp(m->perms, "---", 3) != 0;
+}
+
+/* The same, by the maps as they were after the last call. */
 static bool is_safe(unsigned long address, bool write)
 {
 	const char *at = maps;
 	struct mapping m;
 
-	if (address - ARENA >= ARENA_PAGES * PAGE_BYTES || tainted[(address - ARENA) / PAGE_BYTES])
-		return false;
-	while (next_mapping(&at, &m)) {
-		if (address < m.start || address >= m.end)
-			continue;
-		if (m.file && (m.offset + (address - m.start)) / PAGE_BYTES >= file_pages)
-			return false;
-		return write ? m.perms[1] == 'w' : strncmp(m.perms, "---", 3) != 0;
-	}
+	while (next_mapping(&at, &m))
+		if (address >= m.start && address < m.end)
+			return is_safe_in(&m, address, write);
 	return false;
 }
 
@@ -312,7 +316,7 @@ static uint64_t contents(void)
 		if (m.start < ARENA || m.end > ARENA + ARENA_PAGES * PAGE_BYTES)
 			continue;
 		for (unsigned long page = m.start; page < m.end; page += PAGE_BYTES) {
-			if (!is_safe(page, false) && probe_read(page) == -EFAULT)
+			if (!is_safe_in(&m, page, false) && probe_read(page) == -EFAULT)
 				continue;
 			for (unsigned int i = 0; i < NR_OFFSETS; i++)
 				hash = mix(hash, *(volatile uint64_t *)(page + OFFSETS[i]));

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Rule: VMAs become one only if their anon_vmas are the same, or one has none: a VMA gets one at its first private write."""
+"""Rule: VMAs become one only if their anon_vmas are the same, or one has none: the first private write gives one."""
 
 from __future__ import annotations
 
