@@ -43,7 +43,7 @@ lint: build $(VENV)/dev ## ruff, strict mypy, and the C files with every warning
 bench: build guests ## run the benchmarks [ONLY=NAME] into benchmarks/results/latest.jsonl
 	$(BIN)/python -m benchmarks $(ONLY)
 
-fuzz: build $(VENV)/dev ## let random tests look harder, from new seeds; a million MMU sequences alone take 25 minutes [EXAMPLES=1000 a test]
+fuzz: build guests $(VENV)/dev ## let random tests look harder, from new seeds; a million MMU sequences alone take 25 minutes [EXAMPLES=1000 a test]
 	HYPOTHESIS_PROFILE=fuzz HYPOTHESIS_EXAMPLES=$(EXAMPLES) $(PYTEST) -m "hypothesis or fuzz"
 
 enumerate: build $(VENV)/dev ## judge all 2 thousand million cases of the page walk, a minute or two [EVERY=1 row of so many]

@@ -23,8 +23,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from cpu.elf import PAGE_SIZE, PF_R, PF_W, PF_X, TASK_SIZE, ElfError, Executable
-from cpu.vdso import VDSO_PAGES, VVAR_PAGES, vdso_image
+from cpu.vdso import VCLOCK_PAGES, VDSO_PAGES, VVAR_PAGES, vdso_image
 from mmu.errors import LinuxError, OutOfMemory
+from mmu.linux import vma
 from mmu.linux.filemap import MappedFile
 from mmu.linux.mm import MmStruct
 
@@ -34,6 +35,8 @@ MAP_PRIVATE, MAP_FIXED, MAP_ANONYMOUS, MAP_FIXED_NOREPLACE = 0x2, 0x10, 0x20, 0x
 ELF_ET_DYN_BASE = 0x555555555000
 """Two thirds of the address space, page-aligned: the heap of a static-pie program starts here."""
 VM_EXEC = 0x4
+VVAR_FLAGS = vma.VM_READ | vma.VM_MAYREAD | vma.VM_IO | vma.VM_DONTDUMP | vma.VM_PFNMAP
+VDSO_FLAGS = vma.VM_READ | vma.VM_EXEC | vma.VM_MAYREAD | vma.VM_MAYWRITE | vma.VM_MAYEXEC
 MAX_ARG_STRLEN = 128 << 10
 """Bytes of the longest single argument (include/uapi/linux/binfmts.h)."""
 MAX_ARG_BYTES = 2 << 20
@@ -148,10 +151,17 @@ class _Loader:
 
     def map_vdso(self) -> int:
         """Map the vDSO with its data pages below it, which hold nothing: touching those is SIGBUS."""
-        data, code = VVAR_PAGES * PAGE_SIZE, VDSO_PAGES * PAGE_SIZE
-        start = self.mm.mmap(0, data + code, PROT_READ, MAP_PRIVATE, MappedFile(b"", path="[vvar]"))
-        image = MappedFile(vdso_image(), path="[vdso]")
-        return self.mm.mmap(start + data, code, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_FIXED, image)
+        pages = {
+            "[vvar]": (VVAR_PAGES, VVAR_FLAGS, b""),
+            "[vvar_vclock]": (VCLOCK_PAGES, VVAR_FLAGS, b""),
+            "[vdso]": (VDSO_PAGES, VDSO_FLAGS, vdso_image()),
+        }
+        end = self.mm.get_unmapped_area(sum(nr for nr, _, _ in pages.values()) * PAGE_SIZE)
+        for name, (nr, vm_flags, data) in pages.items():
+            start, end = end, end + nr * PAGE_SIZE
+            special = MappedFile.special_mapping(data, name)
+            self.mm.install_special_mapping(start, end - start, vm_flags, special)
+        return start
 
     def create_elf_tables(self, strings: _Strings, bias: int, vdso: int, identity: Identity) -> int:
         """Write auxv, envp, argv and argc below the strings; returns rsp."""

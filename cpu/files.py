@@ -235,10 +235,11 @@ class Descriptor:
 
 
 class FileTable:
-    """File descriptors by number."""
+    """File descriptors by number, below what ``nofile`` says just then: the soft RLIMIT_NOFILE."""
 
-    def __init__(self) -> None:
+    def __init__(self, nofile: Callable[[], int] = lambda: RLIMIT_NOFILE) -> None:
         self._table: dict[int, Descriptor] = {}
+        self._nofile = nofile
 
     def get(self, fd: int) -> OpenFile:
         """The open file; EBADF if there is none."""
@@ -253,9 +254,10 @@ class FileTable:
 
     def install(self, file: OpenFile, *, lowest: int = 0, cloexec: bool = False) -> int:
         """Give ``file`` the lowest free number from ``lowest`` on; EMFILE if all are taken."""
-        if not 0 <= lowest < RLIMIT_NOFILE:
+        limit = self._nofile()
+        if not 0 <= lowest < limit:
             raise LinuxError(errno.EINVAL)
-        fd = next((n for n in range(lowest, RLIMIT_NOFILE) if n not in self._table), None)
+        fd = next((n for n in range(lowest, limit) if n not in self._table), None)
         if fd is None:
             if not file.users:
                 file.close()
@@ -265,7 +267,7 @@ class FileTable:
 
     def replace(self, fd: int, file: OpenFile, *, cloexec: bool = False) -> int:
         """dup2(): make ``fd`` stand for ``file``, closing what it stood for."""
-        if not 0 <= fd < RLIMIT_NOFILE:
+        if not 0 <= fd < self._nofile():
             raise LinuxError(errno.EBADF)
         file.users += 1
         with suppress(LinuxError):

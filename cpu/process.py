@@ -31,7 +31,7 @@ from cpu.binfmt_elf import Identity, load_elf_binary
 from cpu.clock import SYSCALL_NS, VirtualClock
 from cpu.disasm import disassemble_one, feature_of
 from cpu.elf import Executable
-from cpu.files import FileSystem, FileTable, Stream
+from cpu.files import RLIMIT_NOFILE, FileSystem, FileTable, Stream
 from cpu.samples import Sample, Samples
 from cpu.signals import Action, SignalReport, SignalState, default_action, sigmask, signal_name
 from cpu.syscalls import NR_SYSCALLS, TABLE, syscall_name
@@ -42,6 +42,7 @@ from mmu.linux import procfs
 from mmu.linux.fault import BUS_ADRERR, SEGV_ACCERR, SEGV_MAPERR, OomKill, Segv
 from mmu.linux.filemap import MappedFile
 from mmu.linux.mm import MmStruct
+from mmu.linux.resource import Resource
 from mmu.x86 import Access
 from mmu.x86.check import ChangedBy, StaleUse
 
@@ -210,6 +211,9 @@ class LinuxProcess:
     ) -> None:
         self.vcpu = vcpu
         self.mm = mm
+        self.rlimits = mm.rlimit
+        self.rlimits.set_nofile(RLIMIT_NOFILE)
+        mm.fatal_signal_pending = lambda: self.stopping
         self.exe = exe
         self.argv = [exe.path, *args]
         self.env = dict(env or {})
@@ -231,7 +235,7 @@ class LinuxProcess:
         self._code_written = mm.code_written
         self.image = MappedFile(exe.data, path=exe.real_path)
         self.image.get()
-        self.files = FileTable()
+        self.files = FileTable(lambda: self.rlimits[Resource.NOFILE].cur)
         for fd, host_fd in enumerate(streams):
             self.files.install(Stream(host_fd, O_WRONLY if fd else 0, fd + 3, lambda: self.stopping))
         own = (exe.real_path, "/proc/self/exe", f"/proc/{PID}/exe")
@@ -283,6 +287,7 @@ class LinuxProcess:
             texts[f"/proc/{own}/status"] = lambda: procfs.status(mm, task)
             texts[f"/proc/{own}/maps"] = lambda: procfs.maps(mm)
             texts[f"/proc/{own}/statm"] = lambda: procfs.statm(mm)
+            texts[f"/proc/{own}/limits"] = self.rlimits.proc_limits
         return {path: _encoded(text) for path, text in texts.items()}
 
     # The loop.

@@ -15,8 +15,8 @@ import struct
 PAGE_SIZE = 4096
 VDSO_PAGES = 2
 """Pages of the image on x86-64 (v6.18)."""
-VVAR_PAGES = 6
-"""Pages of kernel data mapped below it: [vvar] and [vvar_vclock]."""
+VVAR_PAGES, VCLOCK_PAGES = 4, 2
+"""Pages of kernel data mapped below it: [vvar] and, between the two, [vvar_vclock]."""
 
 _DT_NULL, _DT_HASH, _DT_STRTAB, _DT_SYMTAB, _DT_STRSZ, _DT_SYMENT, _DT_SONAME = 0, 4, 5, 6, 10, 11, 14
 _PT_LOAD, _PT_DYNAMIC = 1, 2

@@ -198,7 +198,7 @@ def assert_refcounts(mm: MmStruct) -> Callable[..., None]:
         check_mm(mm)
         if expected is None or mm.policy is not FreeTables.REFCOUNT:
             return
-        counts = mm.check_tables().references
+        counts = mm.check_tables(references=True).references
         assert counts == {addr & -(1 << 21): n for addr, n in expected.items() if n}
 
     return assert_refcounts

@@ -40,6 +40,7 @@ SHARED = {
     *("check_begin", "check_end", "check_sync", "check_before", "check_after"),
     *("check_load", "check_table", "check_set_ad", "check_filled", "check_copied"),
     *("check_drop_page", "check_drop_context", "check_drop_tables"),
+    "walk_tables",
     *("event_describe", "counter_describe", "mm_counter_describe"),
 }
 SWITCHBOARDS = {"mmu/linux/engine.py", "mmu/x86/unit.py"}

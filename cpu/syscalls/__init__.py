@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from cpu.syscalls import clock, identity, io, memory, signals, task
+from cpu.syscalls import clock, identity, io, limits, memory, signals, task
 from cpu.syscalls.numbers import SYSCALL_NAMES, syscall_name
 from cpu.syscalls.registry import NR_SYSCALLS, TABLE
 
@@ -14,6 +14,7 @@ __all__ = [
     "clock",
     "identity",
     "io",
+    "limits",
     "memory",
     "signals",
     "syscall_name",

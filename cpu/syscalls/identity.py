@@ -3,21 +3,14 @@
 
 from __future__ import annotations
 
-import errno
 import struct
 from typing import TYPE_CHECKING
 
-from cpu.files import RLIMIT_NOFILE
-from cpu.syscalls.registry import s32, syscall
-from mmu.errors import LinuxError
+from cpu.syscalls.registry import syscall
 
 if TYPE_CHECKING:
     from cpu.process import LinuxProcess
 
-RLIM_INFINITY = (1 << 64) - 1
-NR_LIMITS = 16
-RLIMIT_STACK_NR, RLIMIT_CORE_NR, RLIMIT_NOFILE_NR = 3, 4, 7
-STACK_LIMIT = 8 << 20
 UTS_FIELDS = ("Linux", "ucmmu", "6.18.0", "#1 SMP PREEMPT_DYNAMIC", "x86_64", "(none)")
 
 
@@ -63,35 +56,3 @@ def sys_sysinfo(p: LinuxProcess, buffer: int, *_: int) -> int:
         struct.pack("<q3QQQQQQQHHxxxxQQI4x", uptime, 0, 0, 0, memory.size, free, 0, 0, 0, 0, 1, 0, 0, 0, 1),
     )
     return 0
-
-
-def _limit(resource: int) -> tuple[int, int]:
-    """Soft and hard limit."""
-    if not 0 <= s32(resource) < NR_LIMITS:
-        raise LinuxError(errno.EINVAL)
-    if s32(resource) == RLIMIT_STACK_NR:
-        return STACK_LIMIT, RLIM_INFINITY
-    if s32(resource) == RLIMIT_CORE_NR:
-        return 0, 0
-    if s32(resource) == RLIMIT_NOFILE_NR:
-        return RLIMIT_NOFILE, RLIMIT_NOFILE
-    return RLIM_INFINITY, RLIM_INFINITY
-
-
-@syscall("prlimit64")
-def sys_prlimit64(p: LinuxProcess, pid: int, resource: int, new: int, old: int, *_: int) -> int:
-    """prlimit(2): limits can be read; setting one to anything else is refused, for none could be kept."""
-    if s32(pid) not in (0, p.pid):
-        raise LinuxError(errno.ESRCH)
-    limit = _limit(resource)
-    if new and struct.unpack("<QQ", p.mm.copy_from_user(new, 16)) != limit:
-        raise LinuxError(errno.EPERM)
-    if old:
-        p.mm.copy_to_user(old, struct.pack("<QQ", *limit))
-    return 0
-
-
-@syscall("getrlimit")
-def sys_getrlimit(p: LinuxProcess, resource: int, old: int, *_: int) -> int:
-    """getrlimit(2)."""
-    return sys_prlimit64(p, 0, resource, 0, old)

@@ -50,3 +50,38 @@ def sys_madvise(p: LinuxProcess, addr: int, length: int, advice: int, *_: int) -
     """madvise(2)."""
     p.mm.madvise(addr, length, advice)
     return 0
+
+
+@syscall("mlock")
+def sys_mlock(p: LinuxProcess, addr: int, length: int, *_: int) -> int:
+    """mlock(2)."""
+    p.mm.mlock(addr, length)
+    return 0
+
+
+@syscall("mlock2")
+def sys_mlock2(p: LinuxProcess, addr: int, length: int, flags: int, *_: int) -> int:
+    """mlock2(2)."""
+    p.mm.mlock(addr, length, flags & 0xFFFFFFFF)
+    return 0
+
+
+@syscall("munlock")
+def sys_munlock(p: LinuxProcess, addr: int, length: int, *_: int) -> int:
+    """munlock(2)."""
+    p.mm.munlock(addr, length)
+    return 0
+
+
+@syscall("mlockall")
+def sys_mlockall(p: LinuxProcess, flags: int, *_: int) -> int:
+    """mlockall(2)."""
+    p.mm.mlockall(flags & 0xFFFFFFFF)
+    return 0
+
+
+@syscall("munlockall")
+def sys_munlockall(p: LinuxProcess, *_: int) -> int:
+    """munlockall(2)."""
+    p.mm.munlockall()
+    return 0

@@ -32,6 +32,7 @@ from mmu.linux.pgtable import (
     vm_page_prot,
 )
 from mmu.linux.pte_ref import PteAlloc, pte_alloc_get_map_lock, pte_entries_set, pte_put
+from mmu.linux.rmap import anon_vma_prepare
 from mmu.linux.tlbflush import flush_tlb_mm_range
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def do_anonymous_fault(mm: MmStruct, address: int, write: bool) -> int:
     vma = lib.find_vma(mm.c, address)
     if vma == ffi.NULL or address < vma.vm_start or vma.vm_file:
         return int(lib.VM_FAULT_FALLBACK)
-    return _anonymous_fault(mm, address & PAGE_MASK, vma.vm_flags, write)
+    return _anonymous_fault(mm, vma, address & PAGE_MASK, write)
 
 
 def mm_fast_fault(mm: MmStruct, address: int, error_code: int) -> bool:
@@ -78,7 +79,7 @@ def mm_fast_fault(mm: MmStruct, address: int, error_code: int) -> bool:
         return False
     mm.c.counter[_PGFAULT] += 1
     emit(mm, _PAGE_FAULT_USER, address, error_code)
-    result = _anonymous_fault(mm, address & PAGE_MASK, vma.vm_flags, write)
+    result = _anonymous_fault(mm, vma, address & PAGE_MASK, write)
     return not result & (lib.VM_FAULT_OOM | lib.VM_FAULT_FALLBACK)
 
 
@@ -91,52 +92,54 @@ def access_error(vm_flags: int, error_code: int) -> bool:
     return bool(error_code & lib.PF_P) or not vm_flags & (lib.VM_READ | lib.VM_WRITE | lib.VM_EXEC)
 
 
-def _anonymous_fault(mm: MmStruct, addr: int, vm_flags: int, write: bool) -> int:
+def _anonymous_fault(mm: MmStruct, vma: Any, addr: int, write: bool) -> int:
     pmd = pmd_alloc(mm, addr)
     if pmd is None:
         return int(lib.VM_FAULT_OOM)
     allocated, pte = pte_alloc_get_map_lock(mm, pmd, addr)
     if allocated != PteAlloc.OK:
         return int(lib.VM_FAULT_OOM if allocated == PteAlloc.OOM else lib.VM_FAULT_FALLBACK)
-    result = _resolve_locked(mm, pmd, pte, addr, vm_flags, write)
+    result = _resolve_locked(mm, vma, pmd, pte, addr, write)
     pte_unlock(mm, pmd)
     pte_put(mm, pmd, addr)
     return result
 
 
-def _resolve_locked(mm: MmStruct, pmd: int, pte: int, addr: int, vm_flags: int, write: bool) -> int:
+def _resolve_locked(mm: MmStruct, vma: Any, pmd: int, pte: int, addr: int, write: bool) -> int:
     value = mm.memory.read_u64(pte)
     if pte_none(value):
-        return _map_fresh(mm, pmd, pte, addr, vm_flags, write)
+        return _map_fresh(mm, vma, pmd, pte, addr, write)
     if not value & P:
         return int(lib.VM_FAULT_FALLBACK)
     if write and not value & RW:
-        return _write_protect_fault(mm, pte, addr, vm_flags)
+        return _write_protect_fault(mm, vma, pte, addr)
     return int(lib.VM_FAULT_NOPAGE)
 
 
-def _map_fresh(mm: MmStruct, pmd: int, pte: int, addr: int, vm_flags: int, write: bool) -> int:
+def _map_fresh(mm: MmStruct, vma: Any, pmd: int, pte: int, addr: int, write: bool) -> int:
     if write:
-        pfn = _alloc_anon_page(mm)
+        anon_vma_prepare(mm, vma)
+        pfn = _alloc_anon_page(mm, vma)
         if pfn is None:
             return int(lib.VM_FAULT_OOM)
-        value = mk_anon_pte(pfn, vm_flags)
+        value = mk_anon_pte(pfn, vma.vm_flags)
         add_mm_counter(mm, lib.MM_ANONPAGES, 1)
     else:
-        value = mm.memory.zero_pfn << PAGE_SHIFT | vm_page_prot(vm_flags) | SPECIAL
+        value = mm.memory.zero_pfn << PAGE_SHIFT | vm_page_prot(vma.vm_flags) | SPECIAL
     set_pte_at(mm, addr, pte, value)
     pte_entries_set(mm, pmd, 1)
     return 0
 
 
-def _write_protect_fault(mm: MmStruct, pte: int, addr: int, vm_flags: int) -> int:
+def _write_protect_fault(mm: MmStruct, vma: Any, pte: int, addr: int) -> int:
     value = mm.memory.read_u64(pte)
     if entry_pfn(value) == mm.memory.zero_pfn:
-        pfn = _alloc_anon_page(mm)
+        anon_vma_prepare(mm, vma)
+        pfn = _alloc_anon_page(mm, vma)
         if pfn is None:
             return int(lib.VM_FAULT_OOM)
         add_mm_counter(mm, lib.MM_ANONPAGES, 1)
-        set_pte_at(mm, addr, pte, mk_anon_pte(pfn, vm_flags))
+        set_pte_at(mm, addr, pte, mk_anon_pte(pfn, vma.vm_flags))
     elif is_exclusive(mm, value):
         set_pte_at(mm, addr, pte, value | RW | D | A)
     else:
@@ -156,13 +159,13 @@ def is_exclusive(mm: MmStruct, pte: int) -> bool:
     return bool(page.flags & lib.PG_anon) and bool(page._refcount == 1)
 
 
-def _alloc_anon_page(mm: MmStruct) -> int | None:
+def _alloc_anon_page(mm: MmStruct, vma: Any) -> int | None:
     try:
         pfn = mm.memory.alloc_pages()
     except OutOfMemory:
         return None
     page = mm.memory.page(pfn)
-    page.flags |= lib.PG_anon
+    page.flags |= lib.PG_anon if vma.vm_flags & lib.VM_DROPPABLE else lib.PG_anon | lib.PG_swapbacked
     page._mapcount = 1
     return pfn
 
@@ -177,5 +180,6 @@ def _is_common(mm: MmStruct, addr: int, write: bool) -> bool:
     value = mm.memory.read_u64(pte_offset(pmdval, addr))
     if pte_none(value):
         return True
-    zero_or_own = entry_pfn(value) == mm.memory.zero_pfn or is_exclusive(mm, value)
-    return write and value & (P | RW) == P and zero_or_own
+    if not write or value & (P | RW) != P:
+        return False
+    return entry_pfn(value) == mm.memory.zero_pfn or is_exclusive(mm, value)

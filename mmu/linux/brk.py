@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from mmu._native import lib
 from mmu.errors import LinuxError
+from mmu.linux.fault import mm_populate
 from mmu.linux.mman import MAP_FIXED
 from mmu.linux.mmap import unmap_range
 from mmu.linux.unmapped_area import get_unmapped_area
@@ -18,8 +19,10 @@ from mmu.linux.vma import (
     VM_ACCOUNT,
     VM_DATA_DEFAULT_FLAGS,
     VM_EXEC,
+    VM_LOCKED,
     find_vma_intersection,
     may_expand_vm,
+    mlock_future_ok,
     new_vma,
     page_align,
     vm_enough_memory,
@@ -38,8 +41,8 @@ _BRK_MAX = (1 << 64) - 2 * PAGE_SIZE - STACK_GUARD_GAP
 def do_brk(mm: MmStruct, brk: int) -> int:
     """sys_brk(): move the end of the heap to brk if that is possible; returns where it then is, bytes.
 
-    Never fails otherwise: a caller sees refusal by the old value. Refused: below start_brk, over RLIMIT_DATA or
-    RLIMIT_AS, into another mapping or a stack's guard gap, or more memory than there is.
+    Never fails otherwise: a caller sees refusal by the old value. Refused: below start_brk, over RLIMIT_DATA,
+    RLIMIT_AS or RLIMIT_MEMLOCK, into another mapping or a stack's guard gap, or more memory than there is.
     """
     c = mm.c
     if brk < c.start_brk or brk > _BRK_MAX or brk - c.start_brk + c.end_data - c.start_data > mm.rlimit.data:
@@ -54,6 +57,8 @@ def do_brk(mm: MmStruct, brk: int) -> int:
     except LinuxError:
         return int(c.brk)
     c.brk = brk
+    if newbrk > oldbrk and mm.def_flags & VM_LOCKED:
+        mm_populate(mm, oldbrk, newbrk)
     return brk
 
 
@@ -66,6 +71,8 @@ def _shrink(mm: MmStruct, newbrk: int, oldbrk: int) -> None:
 
 def _grow(mm: MmStruct, oldbrk: int, newbrk: int) -> None:
     get_unmapped_area(mm, oldbrk, newbrk - oldbrk, MAP_FIXED, None, 0)
+    if not mlock_future_ok(mm, mm.def_flags, newbrk - oldbrk >> PAGE_SHIFT):
+        raise LinuxError(errno.EAGAIN)
     vmas = mm.c.vmas
     i = int(lib.vma_index_of(mm.c, oldbrk))
     if i < vmas.nr and newbrk + PAGE_SIZE > vm_start_gap(vmas.vma[i]):
@@ -95,7 +102,7 @@ def do_brk_flags(mm: MmStruct, addr: int, length: int, vm_flags: int, *, lowest:
     [addr, addr + length) is page-aligned and free; the mmap_lock is held for writing. A VMA below lowest is
     not grown: that keeps heap and bss apart, as Linux does.
     """
-    vm_flags |= VM_DATA_DEFAULT_FLAGS | VM_ACCOUNT
+    vm_flags |= VM_DATA_DEFAULT_FLAGS | VM_ACCOUNT | mm.def_flags
     nr_pages = length >> PAGE_SHIFT
     vmas = mm.c.vmas
     if (
@@ -117,3 +124,5 @@ def do_brk_flags(mm: MmStruct, addr: int, length: int, vm_flags: int, *, lowest:
     else:
         vma_insert(mm, new_vma(addr, addr + length, vm_flags, addr >> PAGE_SHIFT))
     vm_stat_account(mm, vm_flags, nr_pages)
+    if vm_flags & VM_LOCKED:
+        mm.c.locked_vm += nr_pages

@@ -27,15 +27,31 @@ from mmu.errors import BadTable, LinuxError, MmuError, OutOfMemory
 from mmu.events import EVENT_ID, MM_COUNTER_ID
 from mmu.linux.anon import access_error, mk_anon_pte
 from mmu.linux.filemap import FAULT_AROUND_PAGES
-from mmu.linux.pgtable import RW, SPECIAL, A, D, P, entry_pfn, pmd_huge, pte_none, pte_offset, vm_page_prot
+from mmu.linux.pgtable import (
+    RW,
+    SPECIAL,
+    A,
+    D,
+    P,
+    entry_pfn,
+    is_guard_pte_marker,
+    mm_counter,
+    pmd_huge,
+    pte_none,
+    pte_offset,
+    vm_page_prot,
+)
 from mmu.linux.pte_ref import PteAlloc
+from mmu.linux.rmap import anon_vma_prepare
 from mmu.linux.vma import (
     PAGE_SHIFT,
     PAGE_SIZE,
     STACK_GUARD_GAP,
     VM_GROWSDOWN,
+    VM_IO,
     VM_LOCKED,
-    VM_READ,
+    VM_LOCKONFAULT,
+    VM_PFNMAP,
     VM_SHARED,
     VM_WRITE,
     may_expand_vm,
@@ -54,7 +70,8 @@ VM_FAULT_SIGBUS: Final[int] = lib.VM_FAULT_SIGBUS
 VM_FAULT_MAJOR: Final[int] = lib.VM_FAULT_MAJOR
 VM_FAULT_NOPAGE: Final[int] = lib.VM_FAULT_NOPAGE
 VM_FAULT_FALLBACK: Final[int] = lib.VM_FAULT_FALLBACK
-VM_FAULT_ERROR: Final = VM_FAULT_OOM | VM_FAULT_SIGBUS
+VM_FAULT_SIGSEGV: Final[int] = lib.VM_FAULT_SIGSEGV
+VM_FAULT_ERROR: Final = VM_FAULT_OOM | VM_FAULT_SIGBUS | VM_FAULT_SIGSEGV
 
 SIGBUS, SIGSEGV = 7, 11
 SEGV_MAPERR, SEGV_ACCERR, BUS_ADRERR = 1, 2, 2
@@ -133,6 +150,8 @@ def do_user_addr_fault(mm: MmStruct, address: int, error_code: int) -> Segv | No
         return OUT_OF_MEMORY
     if fault & VM_FAULT_SIGBUS:
         return Segv(SIGBUS, BUS_ADRERR, address)
+    if fault & VM_FAULT_SIGSEGV:
+        return Segv(SIGSEGV, SEGV_MAPERR, address)
     return None
 
 
@@ -171,6 +190,7 @@ def expand_downwards(mm: MmStruct, i: int, address: int) -> None:
         guarded = not below.vm_flags & VM_GROWSDOWN and vma_is_accessible(below.vm_flags)
         if guarded and address - below.vm_end < STACK_GUARD_GAP:
             raise LinuxError(errno.ENOMEM)
+    anon_vma_prepare(mm, vma)
     grow = vma.vm_start - address >> PAGE_SHIFT
     if grow > vma.vm_pgoff or not _may_grow_stack(mm, vma, vma.vm_end - address, grow):
         raise LinuxError(errno.ENOMEM)
@@ -197,8 +217,8 @@ def _may_grow_stack(mm: MmStruct, vma: Any, size: int, grow: int) -> bool:
 def handle_mm_fault(mm: MmStruct, vma: Any, address: int, write: bool) -> int:
     """Bring in the page of address in this VMA, which allows the access; counts pgfault and pgmajfault.
 
-    Returns VM_FAULT_* bits: OOM and SIGBUS are failures, MAJOR says that file data was read, NOPAGE that nothing was
-    left to do. Takes and drops the PTE lock and a visitor reference.
+    Returns VM_FAULT_* bits: OOM, SIGBUS and SIGSEGV (a guard marker) are failures, MAJOR says that file data was read,
+    NOPAGE that nothing was left to do. Takes and drops the PTE lock and a visitor reference.
     """
     mm.c.counter[_PGFAULT] += 1
     addr = address & -PAGE_SIZE
@@ -206,6 +226,8 @@ def handle_mm_fault(mm: MmStruct, vma: Any, address: int, write: bool) -> int:
     if not vma.vm_file:
         result = mm.engine.do_anonymous_fault(mm, addr, write)
     if result & VM_FAULT_FALLBACK:
+        if mm.engine.pmd_alloc(mm, addr) is None:
+            return VM_FAULT_OOM
         result = _handle_pte_fault(mm, vma, addr, write)
     if result & VM_FAULT_NOPAGE and write:
         mm.engine.flush_tlb_mm_range(mm, addr, addr + PAGE_SIZE, PAGE_SHIFT, 0)
@@ -229,6 +251,8 @@ def _handle_pte_fault(mm: MmStruct, vma: Any, addr: int, write: bool) -> int:
     pte = peek_pte(mm, addr)
     if pte_none(pte):
         return _do_fault(mm, vma, addr, write)
+    if is_guard_pte_marker(pte):
+        return VM_FAULT_SIGSEGV
     if write and not pte & RW:
         return _do_wp_page(mm, vma, addr, pte)
     return VM_FAULT_NOPAGE
@@ -287,23 +311,37 @@ def _set_file_pte(mm: MmStruct, addr: int, pte: int, pfn: int, prot: int) -> Non
 
 
 def _do_read_fault(mm: MmStruct, vma: Any, file: MappedFile, addr: int, pgoff: int) -> int:
-    """Map page pgoff and what the cache holds of the 16 pages around, within VMA, table and file."""
-    result, _ = filemap_fault(mm, file, pgoff)
+    """Map what the cache holds of the 16 pages around, then page pgoff, if it was not among them."""
+    result = 0
+    if not file.shmem and pgoff < file.nr_pages:
+        result, _ = filemap_fault(mm, file, pgoff)
+        if result & VM_FAULT_ERROR:
+            return result
+    if not file.special:
+        if not _do_fault_around(mm, vma, file, addr, pgoff):
+            return VM_FAULT_OOM
+        if file.cached(pgoff) is not None:
+            return result
+    result, pfn = filemap_fault(mm, file, pgoff)
     if result & VM_FAULT_ERROR:
         return result
     locked = _map_locked(mm, addr)
     if locked is None:
         return VM_FAULT_OOM
     pmd, pte = locked
-    mapped = _fault_around(mm, vma, file, addr, pgoff, pte)
-    mm.engine.add_mm_counter(mm, lib.MM_FILEPAGES, mapped)
-    mm.engine.pte_entries_set(mm, pmd, mapped)
+    if pte_none(mm.memory.read_u64(pte)):
+        _set_file_pte(mm, addr, pte, pfn, vm_page_prot(vma.vm_flags))
+        mm.engine.add_mm_counter(mm, mm_counter(mm.memory.page(pfn)), 1)
+        mm.engine.pte_entries_set(mm, pmd, 1)
     _unlock_put(mm, pmd, addr)
     return result
 
 
-def _fault_around(mm: MmStruct, vma: Any, file: MappedFile, addr: int, pgoff: int, pte: int) -> int:
-    """do_fault_around(): set the PTEs that are none and whose pages are cached; returns how many."""
+def _do_fault_around(mm: MmStruct, vma: Any, file: MappedFile, addr: int, pgoff: int) -> bool:
+    """Map the cached pages around, within VMA, table and file, where no PTE is set; False: out of memory.
+
+    Pages of files are read first, as where the whole file is in the cache; those of shared memory are not made.
+    """
     index = addr >> PAGE_SHIFT & (_PTRS_PER_PTE - 1)
     in_vma = addr - vma.vm_start >> PAGE_SHIFT
     vma_pages = vma.vm_end - vma.vm_start >> PAGE_SHIFT
@@ -311,14 +349,24 @@ def _fault_around(mm: MmStruct, vma: Any, file: MappedFile, addr: int, pgoff: in
     end = min(
         first + FAULT_AROUND_PAGES, _PTRS_PER_PTE, index + vma_pages - in_vma, index + file.nr_pages - pgoff
     )
-    prot = vm_page_prot(vma.vm_flags)
-    mapped = 0
-    for offset in range(first - index, end - index):
+    around = range(first - index, end - index)
+    file.read_ahead(mm.memory, pgoff + first - index, pgoff + end - index)
+    if not any(file.cached(pgoff + offset) is not None for offset in around):
+        return True
+    locked = _map_locked(mm, addr)
+    if locked is None:
+        return False
+    pmd, pte = locked
+    prot, mapped = vm_page_prot(vma.vm_flags), 0
+    for offset in around:
         pfn = file.cached(pgoff + offset)
         if pfn is not None and pte_none(mm.memory.read_u64(pte + offset * 8)):
             _set_file_pte(mm, addr + (offset << PAGE_SHIFT), pte + offset * 8, pfn, prot)
             mapped += 1
-    return mapped
+    mm.engine.add_mm_counter(mm, lib.MM_SHMEMPAGES if file.shmem else lib.MM_FILEPAGES, mapped)
+    mm.engine.pte_entries_set(mm, pmd, mapped)
+    _unlock_put(mm, pmd, addr)
+    return True
 
 
 def _do_shared_fault(mm: MmStruct, vma: Any, file: MappedFile, addr: int, pgoff: int) -> int:
@@ -331,7 +379,7 @@ def _do_shared_fault(mm: MmStruct, vma: Any, file: MappedFile, addr: int, pgoff:
     pmd, pte = locked
     if pte_none(mm.memory.read_u64(pte)):
         _set_file_pte(mm, addr, pte, pfn, vm_page_prot(vma.vm_flags) | RW | D)
-        mm.engine.add_mm_counter(mm, lib.MM_FILEPAGES, 1)
+        mm.engine.add_mm_counter(mm, mm_counter(mm.memory.page(pfn)), 1)
         mm.engine.pte_entries_set(mm, pmd, 1)
     _unlock_put(mm, pmd, addr)
     return result
@@ -345,7 +393,7 @@ def _alloc_copy(mm: MmStruct, pfn: int) -> int | None:
     except OutOfMemory:
         return None
     page = memory.page(copy)
-    page.flags |= lib.PG_anon
+    page.flags |= lib.PG_anon | lib.PG_swapbacked
     page._mapcount = 1
     ram, base = memory.c.ram, memory.base
     ffi.memmove(ram + ((copy << PAGE_SHIFT) - base), ram + ((pfn << PAGE_SHIFT) - base), PAGE_SIZE)
@@ -353,6 +401,7 @@ def _alloc_copy(mm: MmStruct, pfn: int) -> int | None:
 
 
 def _do_cow_fault(mm: MmStruct, vma: Any, file: MappedFile, addr: int, pgoff: int) -> int:
+    anon_vma_prepare(mm, vma)
     result, pfn = filemap_fault(mm, file, pgoff)
     if result & VM_FAULT_ERROR:
         return result
@@ -381,6 +430,7 @@ def _do_wp_page(mm: MmStruct, vma: Any, addr: int, orig: int) -> int:
     """A write where the VMA allows it and the PTE does not: the right for shared memory, else a private copy."""
     copy = None
     if not vma.vm_flags & VM_SHARED:
+        anon_vma_prepare(mm, vma)
         copy = _alloc_copy(mm, entry_pfn(orig))
         if copy is None:
             return VM_FAULT_OOM
@@ -413,7 +463,7 @@ def _replace_page(mm: MmStruct, vma: Any, addr: int, pte: int, orig: int, copy: 
     old = mm.memory.page(entry_pfn(orig))
     old._mapcount -= 1
     if not old.flags & lib.PG_anon:
-        mm.engine.add_mm_counter(mm, lib.MM_FILEPAGES, -1)
+        mm.engine.add_mm_counter(mm, mm_counter(old), -1)
         mm.engine.add_mm_counter(mm, lib.MM_ANONPAGES, 1)
 
 
@@ -421,9 +471,14 @@ def _replace_page(mm: MmStruct, vma: Any, addr: int, pte: int, orig: int, copy: 
 
 
 def fault_in_page(mm: MmStruct, vma: Any, addr: int, write: bool) -> int:
-    """get_user_pages() for one page: a fault only if it is needed; VM_FAULT_* bits. The VMA allows the access."""
+    """get_user_pages() for one page: a fault only if it is needed; VM_FAULT_* bits. The VMA allows the access.
+
+    A page that is there and is to be written is dirty from now on, though its PTE does not say so (FOLL_TOUCH).
+    """
     pte = peek_pte(mm, addr)
     if pte & P and (not write or pte & RW):
+        if write and not pte & D:
+            mm.memory.page(entry_pfn(pte)).flags |= lib.PG_dirty
         return 0
     fault = handle_mm_fault(mm, vma, addr, write)
     if fault & VM_FAULT_OOM and mm.try_to_free_pages():
@@ -431,21 +486,41 @@ def fault_in_page(mm: MmStruct, vma: Any, addr: int, write: bool) -> int:
     return fault
 
 
-def mm_populate(mm: MmStruct, start: int, end: int) -> None:
+def populate_vma_page_range(mm: MmStruct, vma: Any, start: int, end: int) -> int:
+    """Fault in [start, end), a part of the VMA: for writing where it is private and writable; 0, or why not.
+
+    EFAULT where no access is allowed, past a file's end and in a guard region, ENOMEM without a frame, EINTR when the
+    process is to end (fatal_signal_pending()). What VM_LOCKONFAULT says is brought in by accesses only, is not.
+    """
+    if vma.vm_flags & VM_LOCKONFAULT:
+        return 0
+    if not vma_is_accessible(vma.vm_flags):
+        return errno.EFAULT
+    write = vma.vm_flags & (VM_WRITE | VM_SHARED) == VM_WRITE
+    for page in range(start, end, PAGE_SIZE):
+        if mm.fatal_signal_pending():
+            return errno.EINTR
+        fault = fault_in_page(mm, vma, page, write)
+        if fault & VM_FAULT_ERROR:
+            return errno.ENOMEM if fault & VM_FAULT_OOM else errno.EFAULT
+    return 0
+
+
+def mm_populate(mm: MmStruct, start: int, end: int, *, ignore_errors: bool = True) -> int:
     """__mm_populate(): fault in what lies in [start, end), for writing where it is private and writable.
 
-    Goes on at the next VMA where one cannot be had; its errors are nobody's, as in mmap().
+    Goes on at the next VMA where one cannot be had, as mmap() wants it; without ``ignore_errors`` the first error ends
+    it and is returned, an errno of populate_vma_page_range(). Holes are passed.
     """
     addr = start
-    while addr < end:
+    while addr < end and not mm.fatal_signal_pending():
         i = int(lib.vma_index_of(mm.c, addr))
         if i >= mm.c.vmas.nr or mm.c.vmas.vma[i].vm_start >= end:
-            return
+            break
         vma = mm.c.vmas.vma[i]
-        write = vma.vm_flags & (VM_WRITE | VM_SHARED) == VM_WRITE
         first, last = max(addr, int(vma.vm_start)), min(end, int(vma.vm_end))
-        if vma.vm_flags & (VM_READ | VM_WRITE) or vma_is_accessible(vma.vm_flags):
-            for page in range(first, last, PAGE_SIZE):
-                if fault_in_page(mm, vma, page, write) & VM_FAULT_ERROR:
-                    break
+        error = 0 if vma.vm_flags & (VM_IO | VM_PFNMAP) else populate_vma_page_range(mm, vma, first, last)
+        if error and not ignore_errors:
+            return error
         addr = last
+    return 0

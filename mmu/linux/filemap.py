@@ -58,6 +58,7 @@ class MappedFile:
         self.device = device
         self.inode = inode
         self.shmem = False
+        self.special = False
         self.users = 0
         self._memory: Memory | None = None
         self._pages: dict[int, int] = {}
@@ -68,6 +69,13 @@ class MappedFile:
         file = cls(b"", path="/dev/zero (deleted)", writable=True, device=(0, 1))
         file.size = size
         file.shmem = True
+        return file
+
+    @classmethod
+    def special_mapping(cls, data: bytes, path: str) -> MappedFile:
+        """struct vm_special_mapping: pages of the kernel's, mapped one at a time, whose mapping cannot be split."""
+        file = cls(data, path=path)
+        file.special = True
         return file
 
     def __repr__(self) -> str:
@@ -156,7 +164,10 @@ class MappedFile:
 
     def _read_page(self, memory: Memory, pgoff: int) -> int:
         pfn = memory.alloc_pages()
-        memory.page(pfn).index = pgoff
+        page = memory.page(pfn)
+        page.index = pgoff
+        if self.shmem:
+            page.flags |= lib.PG_swapbacked
         data = self._data[pgoff << PAGE_SHIFT : (pgoff + 1) << PAGE_SHIFT]
         if data:
             memory.write(pfn << PAGE_SHIFT, bytes(data))

@@ -3,13 +3,13 @@
 
 MADV_DONTNEED and MADV_DONTNEED_LOCKED drop the pages now. What else does something visible:
 MADV_POPULATE_READ and _WRITE fault in, MADV_REMOVE punches a hole into shared anonymous memory, MADV_WILLNEED
-reads file pages ahead, and the advice that is a VMA flag (MADV_RANDOM, _DONTFORK, _HUGEPAGE ...) splits and merges
-VMAs as in Linux.
+reads file pages ahead, MADV_GUARD_INSTALL and _REMOVE set and take away guard markers (mmu.linux.guard), MADV_FREE,
+MADV_COLD and MADV_PAGEOUT say what pages are worth (mmu.linux.aging), and the advice that is a VMA flag (MADV_RANDOM,
+_DONTFORK, _HUGEPAGE ...) splits and merges VMAs as in Linux.
 
-MADV_FREE promises that a page may be dropped until it is written again. Nothing here reclaims anonymous
-memory, so all pages stay, resident and unchanged, as on a Linux machine without memory pressure: after its checks
-it does nothing. MADV_COLD and MADV_PAGEOUT are accepted in the same way. MADV_COLLAPSE (no huge pages),
-MADV_GUARD_INSTALL and _REMOVE (not before 6.13), MADV_HWPOISON and MADV_SOFT_OFFLINE are EINVAL.
+Huge pages are off for every process (as by PR_SET_THP_DISABLE): MADV_COLLAPSE is EINVAL for whatever is mapped.
+Same-page merging does not run: MADV_MERGEABLE sets its flag. MADV_HWPOISON and MADV_SOFT_OFFLINE are EINVAL, as without
+CONFIG_MEMORY_FAILURE.
 """
 
 from __future__ import annotations
@@ -19,9 +19,12 @@ from typing import TYPE_CHECKING, Any
 
 from mmu._native import lib
 from mmu.errors import LinuxError
-from mmu.linux.fault import VM_FAULT_OOM, VM_FAULT_SIGBUS, fault_in_page
+from mmu.linux.aging import madvise_cold_range, madvise_free_range, madvise_pageout_range
+from mmu.linux.fault import VM_FAULT_ERROR, VM_FAULT_OOM, fault_in_page
+from mmu.linux.guard import madvise_guard_install, madvise_guard_remove
 from mmu.linux.mman import (
     MADV_COLD,
+    MADV_COLLAPSE,
     MADV_DODUMP,
     MADV_DOFORK,
     MADV_DONTDUMP,
@@ -29,6 +32,8 @@ from mmu.linux.mman import (
     MADV_DONTNEED,
     MADV_DONTNEED_LOCKED,
     MADV_FREE,
+    MADV_GUARD_INSTALL,
+    MADV_GUARD_REMOVE,
     MADV_HUGEPAGE,
     MADV_KEEPONFORK,
     MADV_MERGEABLE,
@@ -54,6 +59,7 @@ from mmu.linux.vma import (
     VM_HUGEPAGE,
     VM_IO,
     VM_LOCKED,
+    VM_MAYSHARE,
     VM_MAYWRITE,
     VM_MERGEABLE,
     VM_NOHUGEPAGE,
@@ -75,6 +81,9 @@ if TYPE_CHECKING:
 
 
 _ZAP_RECLAIM_PT: int = lib.ZAP_RECLAIM_PT
+_ZAP_KEEP_COWS: int = lib.ZAP_KEEP_COWS
+# VMAs that same-page merging leaves alone: ksm_compatible().
+_KSM_INCOMPATIBLE = VM_SHARED | VM_MAYSHARE | VM_SPECIAL | VM_DROPPABLE
 _OFFSET = PAGE_SIZE - 1
 
 # The advice that is a VMA flag: what it sets, what it clears, and the flags of VMAs it is refused for.
@@ -179,13 +188,15 @@ def _madvise_flags(mm: MmStruct, start: int, end: int, behavior: int) -> None:
     def visit(i: int, vma: Any, start: int, end: int) -> None:
         if vma.vm_flags & refused or (behavior == MADV_WIPEONFORK and vma.vm_file):
             raise LinuxError(errno.EINVAL)
+        if behavior == MADV_MERGEABLE and vma.vm_flags & _KSM_INCOMPATIBLE:
+            return
         vm_flags = (vma.vm_flags & ~clear_flags) | set_flags
         if vm_flags == vma.vm_flags:
             return
         try:
             vma_modify_flags(mm, i, start, end, vm_flags)
-        except LinuxError:
-            raise LinuxError(errno.EAGAIN) from None
+        except LinuxError as error:
+            raise LinuxError(errno.EAGAIN if error.errno == errno.ENOMEM else error.errno) from None
 
     with mm.mmap_write_lock():
         _walk_vmas(mm, start, end, visit)
@@ -204,6 +215,7 @@ def _madvise_free(mm: MmStruct, start: int, end: int, behavior: int) -> None:
     def visit(i: int, vma: Any, start: int, end: int) -> None:
         if vma.vm_file or vma.vm_flags & (VM_LOCKED | VM_PFNMAP):
             raise LinuxError(errno.EINVAL)
+        madvise_free_range(mm, vma, start, end)
 
     _walk_vmas(mm, start, end, visit)
 
@@ -212,6 +224,7 @@ def _madvise_cold(mm: MmStruct, start: int, end: int, behavior: int) -> None:
     def visit(i: int, vma: Any, start: int, end: int) -> None:
         if vma.vm_flags & (VM_LOCKED | VM_PFNMAP):
             raise LinuxError(errno.EINVAL)
+        (madvise_cold_range if behavior == MADV_COLD else madvise_pageout_range)(mm, vma, start, end)
 
     _walk_vmas(mm, start, end, visit)
 
@@ -241,12 +254,27 @@ def _unmap_mapping_range(mm: MmStruct, file: int, first: int, last: int) -> None
             start = max(int(vma.vm_start), vma.vm_start + (first - vma.vm_pgoff << PAGE_SHIFT))
             end = min(int(vma.vm_end), vma.vm_start + (last - vma.vm_pgoff << PAGE_SHIFT))
             if start < end:
-                mm.engine.unmap_page_range(tlb, start, end, 0)
+                mm.engine.unmap_page_range(tlb, start, end, _ZAP_KEEP_COWS)
     mm.engine.tlb_finish_mmu(tlb)
 
 
+def _madvise_guard(mm: MmStruct, start: int, end: int, behavior: int) -> None:
+    act = madvise_guard_install if behavior == MADV_GUARD_INSTALL else madvise_guard_remove
+    _walk_vmas(mm, start, end, lambda _i, vma, start, end: act(mm, vma, start, end))
+
+
+def _madvise_collapse(mm: MmStruct, start: int, end: int, behavior: int) -> None:
+    def visit(i: int, vma: Any, start: int, end: int) -> None:
+        raise LinuxError(errno.EINVAL)
+
+    _walk_vmas(mm, start, end, visit)
+
+
 def _madvise_populate(mm: MmStruct, start: int, end: int, behavior: int) -> None:
-    """faultin_page_range(): EINVAL where the VMA forbids it, EFAULT past a file, ENOMEM for holes and no RAM."""
+    """faultin_page_range(): EINVAL where the VMA forbids it, EFAULT past a file and in a guard region.
+
+    ENOMEM for holes and no RAM, EINTR when the process is to end.
+    """
     write = behavior == MADV_POPULATE_WRITE
     while start < end:
         i = int(lib.vma_index_of(mm.c, start))
@@ -257,11 +285,11 @@ def _madvise_populate(mm: MmStruct, start: int, end: int, behavior: int) -> None
             raise LinuxError(errno.EINVAL)
         stop = min(int(vma.vm_end), end)
         for page in range(start, stop, PAGE_SIZE):
+            if mm.fatal_signal_pending():
+                raise LinuxError(errno.EINTR)
             fault = fault_in_page(mm, vma, page, write)
-            if fault & VM_FAULT_OOM:
-                raise LinuxError(errno.ENOMEM)
-            if fault & VM_FAULT_SIGBUS:
-                raise LinuxError(errno.EFAULT)
+            if fault & VM_FAULT_ERROR:
+                raise LinuxError(errno.ENOMEM if fault & VM_FAULT_OOM else errno.EFAULT)
         start = stop
 
 
@@ -272,6 +300,9 @@ _ADVICE: dict[int, Callable[[MmStruct, int, int, int], None]] = {
     MADV_REMOVE: _madvise_remove,
     MADV_COLD: _madvise_cold,
     MADV_PAGEOUT: _madvise_cold,
+    MADV_COLLAPSE: _madvise_collapse,
+    MADV_GUARD_INSTALL: _madvise_guard,
+    MADV_GUARD_REMOVE: _madvise_guard,
     MADV_POPULATE_READ: _madvise_populate,
     MADV_POPULATE_WRITE: _madvise_populate,
 }

@@ -3,24 +3,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mmu._native import ffi, lib
 from mmu.errors import MmuError
 from mmu.events import MM_COUNTERS
 from mmu.linux import brk as _brk
-from mmu.linux import fault, madvise, mprotect, procfs, tables, uaccess
+from mmu.linux import fault, madvise, mlock, mprotect, procfs, tables, uaccess
 from mmu.linux import mmap as _mmap
 from mmu.linux.bug import Bug, mm_bug
 from mmu.linux.engine import ENGINES, Engine
 from mmu.linux.fault import Segv
 from mmu.linux.filemap import MappedFile
 from mmu.linux.pt_reclaim import FreeTables
+from mmu.linux.resource import Rlimits
 from mmu.linux.tables import TablesReport
-from mmu.linux.unmapped_area import TASK_SIZE, UNKNOWN, Hole, mmap_base
+from mmu.linux.unmapped_area import TASK_SIZE, UNKNOWN, Hole, get_unmapped_area, mmap_base
 from mmu.linux.vma import OVERCOMMIT_ALWAYS, PAGE_SHIFT, VM_STACK_FLAGS, page_align
 
 if TYPE_CHECKING:
@@ -28,21 +28,10 @@ if TYPE_CHECKING:
     from mmu.memory import Memory
     from mmu.x86 import Mmu
 
-RLIM_INFINITY = (1 << 64) - 1
 DEFAULT_MAX_MAP_COUNT = 65530
 DEFAULT_MMAP_MIN_ADDR = 65536
 # What exec() makes of a new stack beyond its arguments: stack_expand of setup_arg_pages(), 128 KiB.
 STACK_EXPAND = 131072
-
-
-@dataclass(slots=True)
-class Rlimits:
-    """The resource limits that bind an address space, in bytes; Linux's defaults."""
-
-    stack: int = 8 << 20
-    data: int = RLIM_INFINITY
-    address_space: int = RLIM_INFINITY
-    memlock: int = 8 << 20
 
 
 class MmStruct:
@@ -51,6 +40,8 @@ class MmStruct:
     ``mmu`` is the processor whose CR3 it is loaded into, ``policy`` how empty PTE tables are freed, ``engine`` "c" or
     "python": which twin does the work on entries. ``c`` is the ``struct mm_struct`` that both work on. System calls
     raise LinuxError with the errno Linux would return. One CPU, one task: mmap_lock is never waited for.
+    ``rlimit`` are the limits that bind it, ``def_flags`` the VMA flags that every new mapping gets (mlockall()), and
+    ``fatal_signal_pending`` says whether the process is to end: long loops ask it and break off.
     ``overcommit_memory`` is the sysctl: 1 (all mappings are allowed) unless set to 0 (none may exceed all RAM).
     Raises OutOfMemory if RAM has no frame for the PGD.
     """
@@ -72,6 +63,8 @@ class MmStruct:
         self.engine: Engine = ENGINES[engine]
         self.ring = ring
         self.rlimit = Rlimits()
+        self.def_flags = 0
+        self.fatal_signal_pending: Callable[[], bool] = _never
         self.max_map_count = DEFAULT_MAX_MAP_COUNT
         self.mmap_min_addr = DEFAULT_MMAP_MIN_ADDR
         self.overcommit_memory = OVERCOMMIT_ALWAYS
@@ -130,6 +123,22 @@ class MmStruct:
         """madvise(2)."""
         madvise.do_madvise(self, addr, length, advice)
 
+    def mlock(self, addr: int, length: int, flags: int = 0) -> None:
+        """mlock(2), mlock2(2)."""
+        mlock.do_mlock(self, addr, length, flags)
+
+    def munlock(self, addr: int, length: int) -> None:
+        """munlock(2)."""
+        mlock.do_munlock(self, addr, length)
+
+    def mlockall(self, flags: int) -> None:
+        """mlockall(2)."""
+        mlock.do_mlockall(self, flags)
+
+    def munlockall(self) -> None:
+        """munlockall(2)."""
+        mlock.do_munlockall(self)
+
     def setup_arg_pages(self, arg_bytes: int, *, stack_top: int = TASK_SIZE, executable: bool = False) -> int:
         """exec()'s stack: room for arg_bytes of arguments below stack_top, and 128 KiB for growth; returns stack_top.
 
@@ -144,6 +153,15 @@ class MmStruct:
             _mmap.insert_vm_struct(self, stack_top - size, stack_top, vm_flags)
         self.c.start_stack = stack_top - arg_bytes
         return stack_top
+
+    def install_special_mapping(self, addr: int, length: int, vm_flags: int, file: MappedFile) -> None:
+        """Map pages of the kernel's, as the vDSO; see mmu.linux.mmap."""
+        with self.mmap_write_lock():
+            _mmap.install_special_mapping(self, addr, length, vm_flags, file)
+
+    def get_unmapped_area(self, length: int) -> int:
+        """Where a mapping of length bytes that may lie anywhere goes; ENOMEM if there is no room."""
+        return get_unmapped_area(self, 0, page_align(length), 0, MappedFile(b""), 0)
 
     def exit_mmap(self) -> None:
         """The end: unmap everything and check that nothing is left; see mmu.linux.mmap. Twice is once."""
@@ -182,9 +200,12 @@ class MmStruct:
         """The kernel's counters (MM_COUNTER in events.def) by name."""
         return dict(zip(MM_COUNTERS, self.c.counter, strict=True))
 
-    def check_tables(self) -> TablesReport:
-        """Walk the tables from CR3 in RAM and compare them with every counter; see mmu.linux.tables."""
-        return tables.check_tables(self)
+    def check_tables(self, *, references: bool = False) -> TablesReport:
+        """Walk the tables from CR3 in RAM and compare them with every counter; see mmu.linux.tables.
+
+        With ``references`` the report has the reference count of each PTE table.
+        """
+        return tables.check_tables(self, references=references)
 
     # Locks, files, memory: for this package.
 
@@ -241,6 +262,10 @@ class MmStruct:
             if file is not None:
                 file.drop_unmapped()
         return self.memory.free_frames - before
+
+
+def _never() -> bool:
+    return False
 
 
 def _free_vmas(c: Any) -> None:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """mmap(), munmap() and the end of an mm (mm/mmap.c, mm/vma.c, v6.18).
 
-What is not as in Linux: MAP_HUGETLB is ENOMEM, as where no huge pages are reserved; and a shared mapping of a
+What is not as in Linux: no huge pages are ever reserved, so MAP_HUGETLB fails in the end; and a shared mapping of a
 file that was opened for writing is EINVAL, as from generic_file_readonly_mmap(), since nothing would write it back.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import errno
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from mmu._native import lib
 from mmu.errors import LinuxError, MmuError
@@ -18,6 +18,7 @@ from mmu.linux.fault import mm_populate
 from mmu.linux.filemap import MAX_LFS_FILESIZE, MappedFile
 from mmu.linux.mman import (
     MAP_32BIT,
+    MAP_ABOVE4G,
     MAP_ANONYMOUS,
     MAP_DENYWRITE,
     MAP_DROPPABLE,
@@ -25,6 +26,8 @@ from mmu.linux.mman import (
     MAP_FIXED,
     MAP_FIXED_NOREPLACE,
     MAP_GROWSDOWN,
+    MAP_HUGE_MASK,
+    MAP_HUGE_SHIFT,
     MAP_HUGETLB,
     MAP_LOCKED,
     MAP_NONBLOCK,
@@ -34,8 +37,10 @@ from mmu.linux.mman import (
     MAP_SHARED,
     MAP_SHARED_VALIDATE,
     MAP_STACK,
+    MAP_SYNC,
     MAP_TYPE,
 )
+from mmu.linux.pgtable import PMD_SHIFT
 from mmu.linux.unmapped_area import PMD_SIZE, TASK_SIZE, get_unmapped_area
 from mmu.linux.vma import (
     PAGE_SHIFT,
@@ -43,19 +48,24 @@ from mmu.linux.vma import (
     U64,
     VM_ACCOUNT,
     VM_DONTDUMP,
+    VM_DONTEXPAND,
     VM_DROPPABLE,
     VM_EXEC,
     VM_GROWSDOWN,
     VM_LOCKED,
+    VM_LOCKED_MASK,
     VM_MAYEXEC,
     VM_MAYREAD,
     VM_MAYSHARE,
     VM_MAYWRITE,
+    VM_NOHUGEPAGE,
     VM_NORESERVE,
     VM_SHARED,
+    VM_SYNC,
     VM_WIPEONFORK,
     accountable_mapping,
     calc_vm_prot_bits,
+    can_do_mlock,
     find_vma_intersection,
     may_expand_vm,
     mlock_future_ok,
@@ -76,7 +86,8 @@ if TYPE_CHECKING:
 # What a file system without DAX accepts of MAP_SHARED_VALIDATE (LEGACY_MAP_MASK).
 LEGACY_MAP_MASK = (
     MAP_SHARED | MAP_PRIVATE | MAP_FIXED | MAP_ANONYMOUS | MAP_DENYWRITE | MAP_EXECUTABLE | MAP_GROWSDOWN
-    | MAP_LOCKED | MAP_NORESERVE | MAP_POPULATE | MAP_NONBLOCK | MAP_STACK | MAP_HUGETLB | MAP_32BIT
+    | MAP_LOCKED | MAP_NORESERVE | MAP_POPULATE | MAP_NONBLOCK | MAP_STACK | MAP_HUGETLB | MAP_32BIT | MAP_ABOVE4G
+    | PMD_SHIFT << MAP_HUGE_SHIFT | 30 << MAP_HUGE_SHIFT
 )  # fmt: skip
 
 # mmap().
@@ -88,7 +99,8 @@ def _round_hint_to_min(mm: MmStruct, hint: int) -> int:
 
 
 def _calc_vm_flag_bits(flags: int) -> int:
-    return (VM_GROWSDOWN if flags & MAP_GROWSDOWN else 0) | (VM_LOCKED if flags & MAP_LOCKED else 0)
+    bits = {MAP_GROWSDOWN: VM_GROWSDOWN, MAP_LOCKED: VM_LOCKED, MAP_STACK: VM_NOHUGEPAGE, MAP_SYNC: VM_SYNC}
+    return sum(vm_flag for flag, vm_flag in bits.items() if flags & flag)
 
 
 def _file_flags(file: MappedFile, length: int, prot: int, flags: int, pgoff: int, vm_flags: int) -> int:
@@ -114,6 +126,8 @@ def _file_flags(file: MappedFile, length: int, prot: int, flags: int, pgoff: int
         vm_flags &= ~VM_MAYEXEC
     if vm_flags & VM_GROWSDOWN or (vm_flags & VM_SHARED and not file.shmem):
         raise LinuxError(errno.EINVAL)
+    if vm_flags & VM_SYNC and not file.shmem:
+        raise LinuxError(errno.EOPNOTSUPP)
     return vm_flags
 
 
@@ -126,9 +140,43 @@ def _anonymous_flags(flags: int, vm_flags: int) -> int:
         raise LinuxError(errno.EINVAL)
     if kind == MAP_SHARED:
         return vm_flags | VM_SHARED | VM_MAYSHARE
-    if vm_flags & VM_LOCKED:
+    if flags & MAP_LOCKED:
         raise LinuxError(errno.EINVAL)
     return vm_flags | VM_DROPPABLE | VM_NORESERVE | VM_WIPEONFORK | VM_DONTDUMP
+
+
+# Huge pages: none are reserved.
+
+
+_HUGE_PAGES = MappedFile.shared_anonymous(0)
+
+
+def _huge_length(length: int, flags: int, file: MappedFile | None) -> int:
+    """ksys_mmap_pgoff()'s share of MAP_HUGETLB: whole huge pages of 2 MiB, the one size there is; else EINVAL."""
+    if file is not None or flags >> MAP_HUGE_SHIFT & MAP_HUGE_MASK not in (0, PMD_SHIFT):
+        raise LinuxError(errno.EINVAL)
+    return (length + PMD_SIZE - 1) & -PMD_SIZE & U64
+
+
+def _map_huge(mm: MmStruct, addr: int, length: int, flags: int, vm_flags: int, pgoff: int) -> NoReturn:
+    """The end of a MAP_HUGETLB mapping, which fails: ENOMEM, or EINVAL before.
+
+    hugetlbfs_file_mmap() says so when what was mapped at a fixed address is already gone.
+    """
+    vm_flags = _file_flags(_HUGE_PAGES, length, vm_flags, flags, pgoff, vm_flags)
+    with mm.mmap_write_lock():
+        first, last = _gather_munmap_vmas(mm, addr, addr + length)
+        unmapped = _nr_pages(mm, first, last)
+        if not may_expand_vm(mm, vm_flags, (length >> PAGE_SHIFT) - unmapped):
+            raise LinuxError(errno.ENOMEM)
+        _unmap_vmas(mm, first, last)
+    raise LinuxError(errno.EINVAL if pgoff & (PMD_SIZE - 1) >> PAGE_SHIFT else errno.ENOMEM)
+
+
+def _nr_pages(mm: MmStruct, first: int, last: int, vm_flags: int = 0) -> int:
+    """Pages of VMAs [first, last) that have all of these flags."""
+    vmas = mm.c.vmas.vma[first:last] if last > first else ()
+    return sum(vma.vm_end - vma.vm_start >> PAGE_SHIFT for vma in vmas if vma.vm_flags & vm_flags == vm_flags)
 
 
 def do_mmap(
@@ -139,7 +187,7 @@ def do_mmap(
     ``file`` None means MAP_ANONYMOUS; the caller has turned a descriptor into a file or EBADF.
     """
     if flags & MAP_HUGETLB:
-        raise LinuxError(errno.EINVAL if file is not None else errno.ENOMEM)
+        length = _huge_length(length, flags, file)
     if not length:
         raise LinuxError(errno.EINVAL)
     if flags & MAP_FIXED_NOREPLACE:
@@ -151,15 +199,20 @@ def do_mmap(
         raise LinuxError(errno.ENOMEM)
     if pgoff + (length >> PAGE_SHIFT) > U64:
         raise LinuxError(errno.EOVERFLOW)
-    vm_flags = calc_vm_prot_bits(prot) | _calc_vm_flag_bits(flags) | VM_MAYREAD | VM_MAYWRITE | VM_MAYEXEC
+    vm_flags = calc_vm_prot_bits(prot) | _calc_vm_flag_bits(flags) | mm.def_flags
+    vm_flags |= VM_MAYREAD | VM_MAYWRITE | VM_MAYEXEC
     shared_anonymous = file is None and flags & MAP_TYPE == MAP_SHARED
+    if flags & MAP_HUGETLB and flags & MAP_FIXED and addr & (PMD_SIZE - 1) and length <= TASK_SIZE:
+        raise LinuxError(errno.EINVAL)
     addr = get_unmapped_area(mm, addr, length, flags, file, 0 if file is None else pgoff)
     if flags & MAP_FIXED_NOREPLACE and find_vma_intersection(mm, addr, addr + length) is not None:
         raise LinuxError(errno.EEXIST)
-    if flags & MAP_LOCKED and not mm.rlimit.memlock:
+    if flags & MAP_LOCKED and not can_do_mlock(mm):
         raise LinuxError(errno.EPERM)
     if not mlock_future_ok(mm, vm_flags, length >> PAGE_SHIFT):
         raise LinuxError(errno.EAGAIN)
+    if flags & MAP_HUGETLB:
+        _map_huge(mm, addr, length, flags, vm_flags, pgoff)
     if file is None:
         vm_flags = _anonymous_flags(flags, vm_flags)
         pgoff = 0 if shared_anonymous else addr >> PAGE_SHIFT
@@ -181,17 +234,28 @@ def _user_of(file: MappedFile | None) -> AbstractContextManager[object]:
     return nullcontext() if file is None else file.user()
 
 
-def insert_vm_struct(mm: MmStruct, start: int, end: int, vm_flags: int) -> None:
-    """Map [start, end), page-aligned, anonymously where nothing is mapped; ENOMEM if something is, or for a limit.
+def install_special_mapping(mm: MmStruct, addr: int, length: int, vm_flags: int, file: MappedFile) -> None:
+    """_install_special_mapping(): map pages of the kernel's at addr, where nothing is mapped; ENOMEM for a limit.
 
-    The mmap_lock is held for writing.
+    ``file`` is a MappedFile.special_mapping(). The mmap_lock is held for writing.
+    """
+    insert_vm_struct(mm, addr, addr + length, vm_flags | VM_DONTEXPAND, mm.file_number(file), 0)
+
+
+def insert_vm_struct(
+    mm: MmStruct, start: int, end: int, vm_flags: int, file: int = 0, pgoff: int | None = None
+) -> None:
+    """Map [start, end), page-aligned, where nothing is mapped; ENOMEM if something is, or for a limit.
+
+    Anonymous memory, if no file is given. The mmap_lock is held for writing.
     """
     nr_pages = end - start >> PAGE_SHIFT
     if find_vma_intersection(mm, start, end) is not None or not may_expand_vm(mm, vm_flags, nr_pages):
         raise LinuxError(errno.ENOMEM)
     if vm_flags & VM_ACCOUNT and not vm_enough_memory(mm, nr_pages):
         raise LinuxError(errno.ENOMEM)
-    vma_insert(mm, new_vma(start, end, vm_flags, start >> PAGE_SHIFT))
+    pgoff = start >> PAGE_SHIFT if pgoff is None else pgoff
+    vma_insert(mm, new_vma(start, end, vm_flags, pgoff, file))
     vm_stat_account(mm, vm_flags, nr_pages)
 
 
@@ -204,23 +268,18 @@ def mmap_region(
     """
     end, nr_pages = addr + length, length >> PAGE_SHIFT
     first, last = _gather_munmap_vmas(mm, addr, end)
-    vmas = mm.c.vmas.vma
-    unmapped = sum(vmas[i].vm_end - vmas[i].vm_start >> PAGE_SHIFT for i in range(first, last))
-    accounted = sum(
-        vmas[i].vm_end - vmas[i].vm_start >> PAGE_SHIFT
-        for i in range(first, last)
-        if vmas[i].vm_flags & VM_ACCOUNT
-    )
-    if not may_expand_vm(mm, vm_flags, nr_pages - unmapped):
+    if not may_expand_vm(mm, vm_flags, nr_pages - _nr_pages(mm, first, last)):
         raise LinuxError(errno.ENOMEM)
     if accountable_mapping(vm_flags):
-        if not vm_enough_memory(mm, nr_pages - accounted):
+        if not vm_enough_memory(mm, nr_pages - _nr_pages(mm, first, last, VM_ACCOUNT)):
             raise LinuxError(errno.ENOMEM)
         vm_flags |= VM_ACCOUNT
     _unmap_vmas(mm, first, last)
-    vma_merge_new_range(mm, addr, end, vm_flags, pgoff, mm.file_number(file))
+    i = vma_merge_new_range(mm, addr, end, vm_flags, pgoff, mm.file_number(file))
     vm_stat_account(mm, vm_flags, nr_pages)
-    if vm_flags & VM_LOCKED:
+    if vm_flags & VM_LOCKED and vm_flags & VM_DROPPABLE:
+        mm.c.vmas.vma[i].vm_flags &= ~VM_LOCKED_MASK
+    elif vm_flags & VM_LOCKED:
         mm.c.locked_vm += nr_pages
 
 
@@ -293,7 +352,7 @@ def _unmap_region(mm: MmStruct, first: int, last: int, *, fullmm: bool = False) 
     tlb = engine.tlb_gather_mmu(mm, fullmm)
     try:
         for i in range(first, last):
-            engine.unmap_page_range(tlb, vma[i].vm_start, vma[i].vm_end, 0)
+            engine.unmap_page_range(tlb, vma[i].vm_start, vma[i].vm_end, lib.ZAP_DROP_MARKER)
         _free_pgtables(mm, tlb, first, last, floor, ceiling)
     finally:
         engine.tlb_finish_mmu(tlb)

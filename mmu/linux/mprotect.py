@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from mmu._native import lib
 from mmu.errors import LinuxError
+from mmu.linux.fault import populate_vma_page_range
 from mmu.linux.mman import PROT_EXEC, PROT_GROWSDOWN, PROT_GROWSUP, PROT_READ, PROT_SEM, PROT_WRITE
 from mmu.linux.mmu_gather import Gather
-from mmu.linux.pgtable import P, addr_end, pte_offset
 from mmu.linux.vma import (
     PAGE_SHIFT,
     PAGE_SIZE,
@@ -18,6 +18,7 @@ from mmu.linux.vma import (
     VM_ACCESS_FLAGS,
     VM_ACCOUNT,
     VM_GROWSDOWN,
+    VM_LOCKED,
     VM_NORESERVE,
     VM_SHARED,
     VM_WRITE,
@@ -95,21 +96,6 @@ def _mprotect_vmas(mm: MmStruct, tlb: Gather, i: int, start: int, end: int, acce
         i = int(lib.vma_index_of(mm.c, start))
 
 
-def _maps_anything(mm: MmStruct, start: int, end: int) -> bool:
-    """Whether any entry in [start, end) is not none: what stands here for vma->anon_vma, "was ever faulted in"."""
-    memory = mm.memory
-    while start < end:
-        pmd = mm.engine.pmd_offset_or_none(mm, start)
-        stop = addr_end(start, end, 3 if pmd is None else 2)
-        pmdval = 0 if pmd is None else memory.read_u64(pmd)
-        if pmdval & P:
-            first = (pte_offset(pmdval, start) - memory.base) >> 3
-            if any(memory.words[first : first + (stop - start >> PAGE_SHIFT)]):
-                return True
-        start = stop
-    return False
-
-
 def mprotect_fixup(mm: MmStruct, tlb: Gather, i: int, start: int, end: int, vm_flags: int) -> int:
     """Give [start, end), a part of VMA number i, these flags; returns the number of the VMA that then covers it.
 
@@ -127,12 +113,12 @@ def mprotect_fixup(mm: MmStruct, tlb: Gather, i: int, start: int, end: int, vm_f
             if not vm_enough_memory(mm, nr_pages):
                 raise LinuxError(errno.ENOMEM)
             vm_flags |= VM_ACCOUNT
-    elif (
-        old_flags & VM_ACCOUNT and vma_is_anonymous(vma) and not _maps_anything(mm, vma.vm_start, vma.vm_end)
-    ):
+    elif old_flags & VM_ACCOUNT and vma_is_anonymous(vma) and not vma.anon_vma:
         vm_flags &= ~VM_ACCOUNT
     i = vma_modify_flags(mm, i, start, end, vm_flags)
     mm.engine.change_protection(tlb, start, end, vm_flags)
+    if old_flags & (VM_WRITE | VM_SHARED | VM_LOCKED) == VM_LOCKED and vm_flags & VM_WRITE:
+        populate_vma_page_range(mm, mm.c.vmas.vma[i], start, end)
     vm_stat_account(mm, old_flags, -nr_pages)
     vm_stat_account(mm, vm_flags, nr_pages)
     return i

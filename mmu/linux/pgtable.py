@@ -16,6 +16,7 @@ P is 0::
 
     present:    ... | 9 SPECIAL (no struct page to count: the zero page) | ... | 0 P = 1
     PROT_NONE:  ... | 8 PROTNONE                                         | ... | 0 P = 0
+    guard:      PTE_GUARD_MARKER, the swap entry that MADV_GUARD_INSTALL sets
 """
 
 from __future__ import annotations
@@ -49,6 +50,7 @@ XD: Final[int] = lib.X86_XD
 PROTNONE: Final[int] = lib._PAGE_PROTNONE
 SPECIAL: Final[int] = lib._PAGE_SPECIAL
 TABLE: Final[int] = lib._PAGE_TABLE
+PTE_GUARD_MARKER: Final[int] = lib.PTE_GUARD_MARKER
 ADDR_MASK: Final[int] = lib.X86_ADDR_MASK
 
 _SET_PTE: Final = EVENT_ID["set_pte"]
@@ -72,6 +74,18 @@ def pte_none(value: int) -> bool:
 def pte_present(value: int) -> bool:
     """Whether a PTE maps a frame, if only for the kernel (PROT_NONE pages are present to Linux)."""
     return value & (P | PROTNONE) != 0
+
+
+def is_guard_pte_marker(value: int) -> bool:
+    """Whether a PTE is the marker of a guard region: an access there is SIGSEGV (mm/madvise.c)."""
+    return value == PTE_GUARD_MARKER
+
+
+def mm_counter(page: Any) -> int:
+    """The ``rss_stat`` member that a mapped page counts in: anonymous, shared memory or file (mm_counter_file())."""
+    if page.flags & lib.PG_anon:
+        return int(lib.MM_ANONPAGES)
+    return int(lib.MM_SHMEMPAGES if page.flags & lib.PG_swapbacked else lib.MM_FILEPAGES)
 
 
 def entry_pfn(value: int) -> int:

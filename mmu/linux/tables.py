@@ -1,35 +1,43 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """An independent look at an mm's page tables: walk them from CR3 in RAM and compare with what the kernel counted.
 
-Nothing here uses the engines, so it can judge both.
+The walk is in C (native/mm/tables.c), since it goes through every table at each exit. It uses neither engine and none
+of their functions, so it can judge both.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from mmu._native import lib
+from mmu._native import ffi, lib
 from mmu.events import MM_COUNTER_ID
-from mmu.linux.vma import PAGE_SHIFT, PAGE_SIZE
+from mmu.linux.vma import PAGE_SIZE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from mmu.linux.mm import MmStruct
 
-_P: int = lib.X86_P
-_PS: int = lib.X86_PS
-_PRESENT: int = lib.X86_P | lib._PAGE_PROTNONE
-_SPECIAL: int = lib._PAGE_SPECIAL
 _ADDR: int = lib.X86_ADDR_MASK
 _ALLOCATED = MM_COUNTER_ID["pte_tables_allocated"]
 _FREED = MM_COUNTER_ID["pte_tables_freed"]
 
+_WORDS = {
+    lib.TABLES_NO_TABLE: "the level-{level} entry of {address:#x} is {value:#x}: it refers to no table in RAM",
+    lib.TABLES_LARGE_PAGE: "the level-{level} entry of {address:#x} is {value:#x}: a large page",
+    lib.TABLES_NOT_A_TABLE: "the table of {address:#x} lies in frame {value:#x}, which is none",
+    lib.TABLES_REFERENCES: "the PTE table of {address:#x} has {value} entries and counts {other} references",
+    lib.TABLES_LOCKED: "the PTE table of {address:#x} is locked",
+    lib.TABLES_NO_PAGE: "the PTE of {address:#x} is {value:#x}: it maps what is not RAM",
+}
+
 
 @dataclass(slots=True)
 class TablesReport:
-    """What a walk of the tables found: tables of each level, resident pages, and every disagreement, in words."""
+    """What a walk of the tables found: tables of each level, resident pages, and disagreements, in words.
+
+    ``references`` are each PTE table's, by its first address, if they were asked for. Of many disagreements the first
+    are told, and how many more there are.
+    """
 
     pud_tables: int = 0
     pmd_tables: int = 0
@@ -37,6 +45,7 @@ class TablesReport:
     entries: int = 0
     anon_pages: int = 0
     file_pages: int = 0
+    shmem_pages: int = 0
     references: dict[int, int] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
 
@@ -54,73 +63,49 @@ class TablesReport:
         """One line, and one for each disagreement."""
         head = (
             f"{self.pte_tables} PTE, {self.pmd_tables} PMD, {self.pud_tables} PUD tables, {self.vm_pte} kB;"
-            f" {self.entries} entries, {self.anon_pages} anonymous and {self.file_pages} file pages"
+            f" {self.entries} entries, {self.anon_pages} anonymous, {self.file_pages} file and"
+            f" {self.shmem_pages} shared memory pages"
         )
         return "\n".join([head, *self.problems])
 
 
-def _entries(mm: MmStruct, table: int) -> list[int]:
-    first = table - mm.memory.base >> 3
-    return mm.memory.words[first : first + 512].tolist()
+def _words(problem: Any) -> str:
+    values = {name: getattr(problem, name) for name in ("level", "address", "value", "other")}
+    return _WORDS[problem.what].format(**values)
 
 
-def _tables_of(
-    mm: MmStruct, report: TablesReport, table: int, base: int, level: int
-) -> Iterator[tuple[int, int]]:
-    """(virtual address, guest-physical address) of each table that this one, of level, refers to."""
-    span = 1 << (12 + 9 * (level - 1))
-    say = report.problems.append
-    for index, entry in enumerate(_entries(mm, table)):
-        if not entry:
-            continue
-        address, below = base + index * span, entry & _ADDR
-        if not entry & _P or not mm.memory.holds(below, PAGE_SIZE):
-            say(f"the level-{level} entry of {address:#x} is {entry:#x}: it refers to no table in RAM")
-        elif entry & _PS:
-            say(f"the level-{level} entry of {address:#x} is {entry:#x}: a large page")
-        else:
-            if not mm.memory.page(below >> PAGE_SHIFT).flags & lib.PG_table:
-                say(f"the table of {address:#x} lies in frame {below >> PAGE_SHIFT:#x}, which is none")
-            yield address, below
-
-
-def _check_pte_table(mm: MmStruct, report: TablesReport, address: int, table: int) -> None:
-    entries = _entries(mm, table)
-    used = 512 - entries.count(0)
-    page = mm.memory.page(table >> PAGE_SHIFT)
-    report.pte_tables += 1
-    report.entries += used
-    report.references[address] = int(page.pte_refcount)
-    if mm.c.policy == lib.FREE_TABLES_REFCOUNT and page.pte_refcount != used:
-        report.problems.append(
-            f"the PTE table of {address:#x} has {used} entries and counts {page.pte_refcount} references"
-        )
-    if page.ptl:
-        report.problems.append(f"the PTE table of {address:#x} is locked")
-    for entry in filter(None, entries) if used else ():
-        if not entry & _PRESENT or entry & _SPECIAL:
-            continue
-        if mm.memory.page((entry & _ADDR) >> PAGE_SHIFT).flags & lib.PG_anon:
-            report.anon_pages += 1
-        else:
-            report.file_pages += 1
-
-
-def check_tables(mm: MmStruct) -> TablesReport:
-    """Walk all of user space from CR3; recompute VmPTE, RSS and, under refcount, every table's references."""
-    report = TablesReport()
+def check_tables(mm: MmStruct, *, references: bool = False) -> TablesReport:
+    """Walk all of user space from CR3; recompute VmPTE, RSS by kind and, under refcount, every table's references."""
+    problems = []
     root = int(mm.mmu.c.cr3) & _ADDR
     if root != mm.c.pgd:
-        report.problems.append(f"CR3 points to {root:#x}, the mm's PGD is at {mm.c.pgd:#x}")
+        problems.append(f"CR3 points to {root:#x}, the mm's PGD is at {mm.c.pgd:#x}")
         root = int(mm.c.pgd)
-    for pud_address, pud_table in _tables_of(mm, report, root, 0, 4):
-        report.pud_tables += 1
-        for pmd_address, pmd_table in _tables_of(mm, report, pud_table, pud_address, 3):
-            report.pmd_tables += 1
-            for address, table in _tables_of(mm, report, pmd_table, pmd_address, 2):
-                _check_pte_table(mm, report, address, table)
+    c = ffi.new("struct tables_report *")
+    lib.walk_tables(mm.c, root, c, ffi.NULL, ffi.NULL, 0)
+    problems += [_words(problem) for problem in c.problem[0 : min(c.nr_problems, lib.TABLES_PROBLEMS_MAX)]]
+    if c.nr_problems > lib.TABLES_PROBLEMS_MAX:
+        problems.append(f"and {c.nr_problems - lib.TABLES_PROBLEMS_MAX} more such disagreements")
+    report = TablesReport(
+        pud_tables=c.pud_tables,
+        pmd_tables=c.pmd_tables,
+        pte_tables=c.pte_tables,
+        entries=c.entries,
+        anon_pages=c.pages[lib.MM_ANONPAGES],
+        file_pages=c.pages[lib.MM_FILEPAGES],
+        shmem_pages=c.pages[lib.MM_SHMEMPAGES],
+        references=_references(mm, root, c.pte_tables) if references else {},
+        problems=problems,
+    )
     _compare(mm, report)
     return report
+
+
+def _references(mm: MmStruct, root: int, nr: int) -> dict[int, int]:
+    """The reference count of each of nr PTE tables."""
+    addresses, counts = ffi.new("u64[]", nr), ffi.new("u32[]", nr)
+    lib.walk_tables(mm.c, root, ffi.new("struct tables_report *"), addresses, counts, nr)
+    return dict(zip(addresses, counts, strict=True))
 
 
 def _compare(mm: MmStruct, report: TablesReport) -> None:
@@ -132,7 +117,8 @@ def _compare(mm: MmStruct, report: TablesReport) -> None:
             c.counter[_ALLOCATED] - c.counter[_FREED],
         ),
         "anonymous pages": (report.anon_pages, c.rss_stat[lib.MM_ANONPAGES]),
-        "file pages": (report.file_pages, c.rss_stat[lib.MM_FILEPAGES] + c.rss_stat[lib.MM_SHMEMPAGES]),
+        "file pages": (report.file_pages, c.rss_stat[lib.MM_FILEPAGES]),
+        "shared memory pages": (report.shmem_pages, c.rss_stat[lib.MM_SHMEMPAGES]),
     }
     for what, (walked, count) in counted.items():
         if walked != count:

@@ -68,28 +68,40 @@ def _bottom_up(mm: MmStruct, length: int, low: int, high: int) -> int | None:
     return addr if addr + length <= high else None
 
 
-def _top_down(mm: MmStruct, length: int, low: int, high: int) -> int | None:
-    """The highest address with length free bytes in [low, high); None if there is none."""
+def _top_down(mm: MmStruct, length: int, low: int, high: int) -> tuple[int | None, bool]:
+    """The highest address with length free bytes in [low, high), None if there is none; whether a guard gap counted.
+
+    unmapped_area_topdown(): a hole is looked for as if stacks had no guard gap. Where one is found just below a stack,
+    the search goes on below that stack's guard gap; smaller holes that lie in a guard gap are none to it.
+    """
     vma, above = mm.c.vmas.vma, int(lib.vma_index_of(mm.c, high - 1))
-    gap_end = min(high, vm_start_gap(vma[above])) if above < mm.c.vmas.nr else high
-    for i in range(above - 1, -1, -1):
-        below = vma[i]
-        if gap_end - max(low, below.vm_end) >= length:
-            return gap_end - length
-        gap_end = min(gap_end, vm_start_gap(below))
+    gap_end = min(high, int(vma[above].vm_start)) if above < mm.c.vmas.nr else high
+    guarded = False
+    for i in range(above, -1, -1):
+        gap_start = max(low, int(vma[i - 1].vm_end)) if i else low
+        if gap_end - gap_start >= length:
+            if i < mm.c.vmas.nr and vm_start_gap(vma[i]) < gap_end:
+                high, guarded = vm_start_gap(vma[i]), True
+                gap_end = high
+            if gap_end - gap_start >= length:
+                return gap_end - length, guarded
+        if not i:
+            break
+        gap_end = min(high, int(vma[i - 1].vm_start))
         if gap_end - low < length:
-            return None
-    return gap_end - length if gap_end - low >= length else None
+            break
+    return None, guarded
 
 
 def _top_down_from_hint(mm: MmStruct, length: int, low: int, high: int) -> int | None:
     """_top_down(), skipping what mm.hole says is full: above hole.below no gap has hole.length bytes."""
     hole = mm.hole
-    if length >= hole.length and hole.below <= high:
-        addr = _top_down(mm, length, low, hole.below) if hole.below > low else None
-    else:
-        addr = _top_down(mm, length, low, high)
-    if addr is not None and high == mm.c.mmap_base and length <= hole.length:
+    addr, guarded = None, False
+    if length < hole.length or hole.below > high:
+        addr, guarded = _top_down(mm, length, low, high)
+    elif hole.below > low:
+        addr, guarded = _top_down(mm, length, low, hole.below)
+    if addr is not None and high == mm.c.mmap_base and length <= hole.length and not guarded:
         hole.length, hole.below = length, addr + length
     return addr
 

@@ -4,19 +4,18 @@
 A VMA is a ``struct vm_area_struct`` of native/mm/mm.h, kept in one array in order of address;
 a VMA's *number* is its place in that array. Numbers and references to VMAs are good until the
 next insertion or removal, so the functions here take and give numbers.
-
-A difference from Linux: there is no ``anon_vma``, so two neighbours merge where Linux would keep them
-apart because each had been faulted in before they met.
 """
 
 from __future__ import annotations
 
 import errno
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mmu._native import ffi, lib
 from mmu.errors import LinuxError
 from mmu.linux.mman import PROT_EXEC, PROT_READ, PROT_WRITE
+from mmu.linux.resource import Resource
 
 if TYPE_CHECKING:
     from mmu.linux.mm import MmStruct
@@ -43,17 +42,20 @@ VM_SEQ_READ = 0x8000
 VM_RAND_READ = 0x10000
 VM_DONTCOPY = 0x20000
 VM_DONTEXPAND: int = lib.VM_DONTEXPAND
+VM_LOCKONFAULT = 0x80000
 VM_ACCOUNT: int = lib.VM_ACCOUNT
 VM_NORESERVE: int = lib.VM_NORESERVE
+VM_SYNC = 0x800000
 VM_WIPEONFORK = 0x2000000
 VM_DONTDUMP = 0x4000000
 VM_MIXEDMAP = 0x10000000
 VM_HUGEPAGE = 0x20000000
 VM_NOHUGEPAGE = 0x40000000
 VM_MERGEABLE = 0x80000000
-VM_DROPPABLE = 1 << 40
+VM_DROPPABLE: int = lib.VM_DROPPABLE
 
 VM_ACCESS_FLAGS = VM_READ | VM_WRITE | VM_EXEC
+VM_LOCKED_MASK = VM_LOCKED | VM_LOCKONFAULT
 VM_SPECIAL = VM_IO | VM_DONTEXPAND | VM_PFNMAP | VM_MIXEDMAP
 VM_DATA_DEFAULT_FLAGS = VM_READ | VM_WRITE | VM_MAYREAD | VM_MAYWRITE | VM_MAYEXEC
 VM_STACK_FLAGS = VM_GROWSDOWN | VM_DATA_DEFAULT_FLAGS | VM_ACCOUNT
@@ -152,11 +154,15 @@ def vm_stat_account(mm: MmStruct, vm_flags: int, nr_pages: int) -> None:
 
 
 def may_expand_vm(mm: MmStruct, vm_flags: int, nr_pages: int) -> bool:
-    """Whether nr_pages more of such memory keep within RLIMIT_AS and RLIMIT_DATA."""
+    """Whether nr_pages more of such memory keep within RLIMIT_AS and RLIMIT_DATA.
+
+    A soft RLIMIT_DATA of 0 does not bind, the hard one does: valgrind sets it so.
+    """
     c, rlimit = mm.c, mm.rlimit
     if c.total_vm + nr_pages > rlimit.address_space >> PAGE_SHIFT:
         return False
-    return not is_data_mapping(vm_flags) or c.data_vm + nr_pages <= rlimit.data >> PAGE_SHIFT
+    limit = rlimit.data or rlimit[Resource.DATA].max
+    return not is_data_mapping(vm_flags) or c.data_vm + nr_pages <= limit >> PAGE_SHIFT
 
 
 def accountable_mapping(vm_flags: int) -> bool:
@@ -169,6 +175,11 @@ def vm_enough_memory(mm: MmStruct, nr_pages: int) -> bool:
     return mm.overcommit_memory == OVERCOMMIT_ALWAYS or nr_pages <= mm.memory.size >> PAGE_SHIFT
 
 
+def can_do_mlock(mm: MmStruct) -> bool:
+    """Whether the process may lock memory at all: its RLIMIT_MEMLOCK is not 0."""
+    return bool(mm.rlimit.memlock)
+
+
 def mlock_future_ok(mm: MmStruct, vm_flags: int, nr_pages: int) -> bool:
     """Whether nr_pages more locked pages keep within RLIMIT_MEMLOCK."""
     return not vm_flags & VM_LOCKED or mm.c.locked_vm + nr_pages <= mm.rlimit.memlock >> PAGE_SHIFT
@@ -177,37 +188,71 @@ def mlock_future_ok(mm: MmStruct, vm_flags: int, nr_pages: int) -> bool:
 # Merging and splitting (mm/vma.c).
 
 
-def _is_mergeable(vma: Any, vm_flags: int, file: int, name: int) -> bool:
+def _is_mergeable_anon_vma(a: int, b: int) -> bool:
+    """Whether two VMAs with these anon_vmas may become one: they are the same, or one has none yet."""
+    return not a or not b or a == b
+
+
+def _is_mergeable(vma: Any, new: _NewVma) -> bool:
     return (
-        vma.vm_flags == vm_flags and vma.vm_file == file and vma.vm_name == name and not vm_flags & VM_SPECIAL
+        vma.vm_flags == new.vm_flags
+        and vma.vm_file == new.file
+        and vma.vm_name == new.name
+        and not new.vm_flags & VM_SPECIAL
+        and _is_mergeable_anon_vma(vma.anon_vma, new.anon_vma)
     )
 
 
-def _can_merge_after(
-    mm: MmStruct, i: int, start: int, vm_flags: int, pgoff: int, file: int, name: int
-) -> bool:
+@dataclass(frozen=True, slots=True)
+class _NewVma:
+    """What a range is to become, for neighbours to be held against: struct vma_merge_struct. pgoff in pages."""
+
+    start: int
+    end: int
+    vm_flags: int
+    pgoff: int
+    file: int
+    name: int
+    anon_vma: int = 0
+
+
+def _can_merge_left(mm: MmStruct, i: int, new: _NewVma) -> bool:
+    """Whether VMA number i can grow upwards over the range: can_vma_merge_left()."""
     if i < 0:
         return False
     vma = mm.c.vmas.vma[i]
     return (
-        vma.vm_end == start
-        and _is_mergeable(vma, vm_flags, file, name)
-        and vma.vm_pgoff + (vma.vm_end - vma.vm_start >> PAGE_SHIFT) == pgoff
+        vma.vm_end == new.start
+        and _is_mergeable(vma, new)
+        and vma.vm_pgoff + (vma.vm_end - vma.vm_start >> PAGE_SHIFT) == new.pgoff
     )
 
 
-def _can_merge_before(
-    mm: MmStruct, i: int, end: int, vm_flags: int, pgoff: int, file: int, name: int
-) -> bool:
+def _can_merge_right(mm: MmStruct, i: int, new: _NewVma, left: int | None) -> bool:
+    """Whether VMA number i can grow downwards over the range, and become one with number left, if that one grows too.
+
+    can_vma_merge_right(): what fits the range on either side need not fit together.
+    """
     if i >= mm.c.vmas.nr:
         return False
     vma = mm.c.vmas.vma[i]
-    return vma.vm_start == end and _is_mergeable(vma, vm_flags, file, name) and vma.vm_pgoff == pgoff
+    return (
+        vma.vm_start == new.end
+        and _is_mergeable(vma, new)
+        and vma.vm_pgoff == new.pgoff + (new.end - new.start >> PAGE_SHIFT)
+        and (left is None or _is_mergeable_anon_vma(mm.c.vmas.vma[left].anon_vma, vma.anon_vma))
+    )
 
 
 def _move_start(vma: Any, start: int) -> None:
     vma.vm_pgoff = vma.vm_pgoff + (start - vma.vm_start >> PAGE_SHIFT)
     vma.vm_start = start
+
+
+def _dup_anon_vma(vma: Any, *sources: Any) -> None:
+    """A VMA that takes others over takes their anon_vma over, if it has none."""
+    for source in sources:
+        vma.anon_vma = vma.anon_vma or source.anon_vma
 
 
 def vma_merge_new_range(
@@ -216,20 +261,23 @@ def vma_merge_new_range(
     """Cover the hole [start, end) by growing its neighbours if they fit, else by a new VMA; returns its number.
 
     Neighbours fit if flags, file and name are equal, offsets continue, and none is special
-    (can_vma_merge_before(), can_vma_merge_after()). ENOMEM if the host is out of memory.
+    (can_vma_merge_before(), can_vma_merge_after()); both grow into one only if their anon_vmas allow it, else the left
+    one grows. ENOMEM if the host is out of memory.
     """
     vmas = mm.c.vmas
     i = int(lib.vma_index_of(mm.c, start))
-    after = _can_merge_after(mm, i - 1, start, vm_flags, pgoff, file, name)
-    before = _can_merge_before(mm, i, end, vm_flags, pgoff + (end - start >> PAGE_SHIFT), file, name)
-    if after and before:
+    new = _NewVma(start, end, vm_flags, pgoff, file, name)
+    left = _can_merge_left(mm, i - 1, new)
+    right = _can_merge_right(mm, i, new, i - 1 if left else None)
+    if left and right:
+        _dup_anon_vma(vmas.vma[i - 1], vmas.vma[i])
         vmas.vma[i - 1].vm_end = vmas.vma[i].vm_end
         lib.vma_remove(mm.c, i, 1)
         return i - 1
-    if after:
+    if left:
         vmas.vma[i - 1].vm_end = end
         return i - 1
-    if before:
+    if right:
         _move_start(vmas.vma[i], start)
         return i
     return vma_insert(mm, new_vma(start, end, vm_flags, pgoff, file, name))
@@ -238,11 +286,13 @@ def vma_merge_new_range(
 def split_vma(mm: MmStruct, i: int, address: int) -> None:
     """Cut VMA number i at address, which lies inside it: number i ends there, number i + 1 begins.
 
-    ENOMEM if the host is out of memory. Whether one more VMA is allowed is the caller's to ask
-    (__split_vma(), which munmap() uses to go one over the limit).
+    EINVAL if it is a special mapping, ENOMEM if the host is out of memory. Whether one more VMA is allowed is the
+    caller's to ask (__split_vma(), which munmap() uses to go one over the limit).
     """
     vma = mm.c.vmas.vma[i]
-    upper = new_vma(vma.vm_start, vma.vm_end, vma.vm_flags, vma.vm_pgoff, vma.vm_file, vma.vm_name)
+    if vma.vm_file and mm.file(vma.vm_file).special:
+        raise LinuxError(errno.EINVAL)
+    upper = ffi.new("struct vm_area_struct *", vma)
     _move_start(upper, address)
     old_end = vma.vm_end
     vma.vm_end = address
@@ -262,39 +312,49 @@ def _split_vma_limited(mm: MmStruct, i: int, address: int) -> None:
 def vma_modify_flags(mm: MmStruct, i: int, start: int, end: int, vm_flags: int) -> int:
     """Give [start, end), a part of VMA number i, new flags: merge with neighbours where that fits, else split.
 
-    Returns the number of the VMA that then covers the range. ENOMEM at max_map_count; a first
-    split that succeeded stays, as in Linux.
+    Returns the number of the VMA that then covers the range. ENOMEM at max_map_count, EINVAL for a part of a special
+    mapping; a first split that succeeded stays, as in Linux.
     """
-    vmas = mm.c.vmas
-    vma = vmas.vma[i]
-    file, name = vma.vm_file, vma.vm_name
-    at_start, at_end = vma.vm_start == start, vma.vm_end == end
-    pgoff = vma.vm_pgoff + (start - vma.vm_start >> PAGE_SHIFT)
-    end_pgoff = pgoff + (end - start >> PAGE_SHIFT)
-    left = at_start and _can_merge_after(mm, i - 1, start, vm_flags, pgoff, file, name)
-    right = at_end and _can_merge_before(mm, i + 1, end, vm_flags, end_pgoff, file, name)
-    if left and right:
-        vmas.vma[i - 1].vm_end = vmas.vma[i + 1].vm_end
-        lib.vma_remove(mm.c, i, 2)
-        return i - 1
-    if left:
-        vmas.vma[i - 1].vm_end = end
-        if at_end:
-            lib.vma_remove(mm.c, i, 1)
-        else:
-            _move_start(vma, end)
-        return i - 1
-    if right:
-        _move_start(vmas.vma[i + 1], start)
-        if not at_start:
-            vma.vm_end = start
-            return i + 1
-        lib.vma_remove(mm.c, i, 1)
-        return i
-    if not at_start:
+    merged = _vma_merge_existing_range(mm, i, start, end, vm_flags)
+    if merged is not None:
+        return merged
+    if mm.c.vmas.vma[i].vm_start < start:
         _split_vma_limited(mm, i, start)
         i += 1
-    if not at_end:
+    if mm.c.vmas.vma[i].vm_end > end:
         _split_vma_limited(mm, i, end)
     mm.c.vmas.vma[i].vm_flags = vm_flags
     return i
+
+
+def _vma_merge_existing_range(mm: MmStruct, i: int, start: int, end: int, vm_flags: int) -> int | None:
+    """Let neighbours of [start, end), a part of VMA number i, take it over; the number of the one that did, or None."""
+    vma = mm.c.vmas.vma
+    middle = vma[i]
+    at_start, at_end = middle.vm_start == start, middle.vm_end == end
+    pgoff = middle.vm_pgoff + (start - middle.vm_start >> PAGE_SHIFT)
+    new = _NewVma(start, end, vm_flags, pgoff, middle.vm_file, middle.vm_name, middle.anon_vma)
+    left = at_start and _can_merge_left(mm, i - 1, new)
+    right = at_end and _can_merge_right(mm, i + 1, new, i - 1 if left else None)
+    if left and right:
+        _dup_anon_vma(vma[i - 1], vma[i + 1], middle)
+        vma[i - 1].vm_end = vma[i + 1].vm_end
+        lib.vma_remove(mm.c, i, 2)
+        return i - 1
+    if left:
+        _dup_anon_vma(vma[i - 1], middle)
+        vma[i - 1].vm_end = end
+        if at_end:
+            lib.vma_remove(mm.c, i, 1)
+        else:
+            _move_start(middle, end)
+        return i - 1
+    if right:
+        _dup_anon_vma(vma[i + 1], middle)
+        _move_start(vma[i + 1], start)
+        if not at_start:
+            middle.vm_end = start
+            return i + 1
+        lib.vma_remove(mm.c, i, 1)
+        return i
+    return None

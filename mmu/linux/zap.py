@@ -11,11 +11,14 @@ from mmu.linux.mmu_gather import Gather, tlb_flush_mmu, tlb_remove_page, tlb_rem
 from mmu.linux.pgtable import (
     PAGE_SIZE,
     SPECIAL,
+    D,
     P,
     add_mm_counter,
     addr_end,
     entry_offset,
     entry_pfn,
+    is_guard_pte_marker,
+    mm_counter,
     pmd_none,
     pmd_offset_or_none,
     pte_none,
@@ -55,7 +58,9 @@ def _hole_end(mm: MmStruct, addr: int, end: int) -> int:
 def unmap_page_range(tlb: Gather, start: int, end: int, details: int) -> None:
     """Clear what maps [start, end) of one VMA: bytes, page-aligned; mmap_lock is held, no page-table lock.
 
-    Frames go to the gather, entries and tables lose their references. details: ZAP_RECLAIM_PT if it is MADV_DONTNEED.
+    Frames go to the gather, entries and tables lose their references. details, struct zap_details: ZAP_RECLAIM_PT if it
+    is MADV_DONTNEED; ZAP_DROP_MARKER if guard markers go as well; ZAP_KEEP_COWS if private copies of a file's pages
+    stay.
     """
     for pmd, addr, following in each_pmd(tlb.mm, start, end):
         zap_pte_range(tlb, pmd, addr, following, details)
@@ -76,7 +81,8 @@ def zap_pte_range(tlb: Gather, pmd: int, start: int, end: int, details: int) -> 
     while addr < end:
         table = mm.memory.page(entry_pfn(mm.memory.read_u64(pmd)))
         lock_table(mm, table)
-        addr, cleared, full = _zap_stretch(tlb, pmd, addr, end)
+        addr, cleared, skipped, full = _zap_stretch(tlb, pmd, addr, end, details)
+        can_reclaim = can_reclaim and not skipped
         direct = direct and not full
         if can_reclaim and direct:
             pmdval = try_get_and_clear_pmd(mm, pmd)
@@ -93,14 +99,17 @@ def zap_pte_range(tlb: Gather, pmd: int, start: int, end: int, details: int) -> 
         pte_put_tlb(tlb, pmd, start)
 
 
-def _zap_stretch(tlb: Gather, pmd: int, addr: int, end: int) -> tuple[int, int, bool]:
-    """Clear under one hold of the PTE lock; where it ended, entries cleared, whether the gather is full."""
+def _zap_stretch(tlb: Gather, pmd: int, addr: int, end: int, details: int) -> tuple[int, int, int, bool]:
+    """Clear under one hold of the PTE lock; where it ended, entries cleared and left, whether the gather is full."""
     mm = tlb.mm
     pte = pte_offset(mm.memory.read_u64(pmd), addr)
     rss = [0] * lib.NR_MM_RSS
-    cleared, full = 0, False
+    cleared, skipped, full = 0, 0, False
     while addr < end and not full:
-        if not pte_none(mm.memory.read_u64(pte)):
+        value = mm.memory.read_u64(pte)
+        if not pte_none(value) and _zap_skips(mm, value, details):
+            skipped += 1
+        elif not pte_none(value):
             full = _zap_pte(tlb, pte, addr, rss)
             cleared += 1
         addr += PAGE_SIZE
@@ -108,7 +117,16 @@ def _zap_stretch(tlb: Gather, pmd: int, addr: int, end: int) -> tuple[int, int, 
     for member, nr in enumerate(rss):
         if nr:
             add_mm_counter(mm, member, nr)
-    return addr, cleared, full
+    return addr, cleared, skipped, full
+
+
+def _zap_skips(mm: MmStruct, value: int, details: int) -> bool:
+    """Whether this zap leaves the non-none entry alone: a guard marker, or a private copy of a file's page."""
+    if is_guard_pte_marker(value):
+        return not details & lib.ZAP_DROP_MARKER
+    if not details & lib.ZAP_KEEP_COWS or not pte_present(value) or value & SPECIAL:
+        return False
+    return bool(mm.memory.page(entry_pfn(value)).flags & lib.PG_anon)
 
 
 def _zap_pte(tlb: Gather, pte: int, addr: int, rss: list[int]) -> bool:
@@ -122,5 +140,7 @@ def _zap_pte(tlb: Gather, pte: int, addr: int, rss: list[int]) -> bool:
         return False
     page = mm.memory.page(entry_pfn(old))
     page._mapcount -= 1
-    rss[lib.MM_ANONPAGES if page.flags & lib.PG_anon else lib.MM_FILEPAGES] -= 1
+    if old & D and not page.flags & lib.PG_anon:
+        page.flags |= lib.PG_dirty
+    rss[mm_counter(page)] -= 1
     return tlb_remove_page(tlb, entry_pfn(old))

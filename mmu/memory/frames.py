@@ -27,6 +27,8 @@ class PageFlag(IntFlag):
     RESERVED = lib.PG_reserved
     ANON = lib.PG_anon
     HOST = lib.PG_host
+    SWAPBACKED = lib.PG_swapbacked
+    DIRTY = lib.PG_dirty
 
 
 def describe_page(page: Any) -> str:

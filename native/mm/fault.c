@@ -4,6 +4,7 @@
 #include "mm/mmu_gather.h"
 #include "mm/pgtable.h"
 #include "mm/pte_ref.h"
+#include "mm/rmap.h"
 
 /* Frames one fault can need: PUD, PMD and PTE table, and the page. */
 #define FAULT_FRAMES_MAX 4
@@ -21,15 +22,15 @@ static bool is_exclusive(const struct mm_struct *mm, u64 pte)
 	return page->flags & PG_anon && page->_refcount == 1;
 }
 
-/* Hand out a zeroed page that one PTE is about to map. 0: out of memory. */
-static u64 alloc_anon_page(struct mm_struct *mm)
+/* Hand out a zeroed page that one PTE of the VMA is about to map. 0: out of memory. */
+static u64 alloc_anon_page(struct mm_struct *mm, const struct vm_area_struct *vma)
 {
 	u64 pfn = alloc_pages(mm->ram, 0, true);
 
 	if (likely(pfn)) {
 		struct page *page = pfn_to_page(mm->ram, pfn);
 
-		page->flags |= PG_anon;
+		page->flags |= vma->vm_flags & VM_DROPPABLE ? PG_anon : PG_anon | PG_swapbacked;
 		page->_mapcount = 1;
 	}
 	return pfn;
@@ -41,19 +42,22 @@ static u64 mk_anon_pte(u64 pfn, u64 vm_flags)
 }
 
 /* First touch: the table is had, held and locked; *pte is none. */
-static u32 map_fresh(struct mm_struct *mm, pmd_t *pmd, pte_t *pte, u64 addr, u64 vm_flags, u32 write)
+static u32 map_fresh(struct mm_struct *mm, struct vm_area_struct *vma, pmd_t *pmd, pte_t *pte, u64 addr,
+		     u32 write)
 {
 	u64 value;
 
 	if (write) {
-		u64 pfn = alloc_anon_page(mm);
+		u64 pfn;
 
+		anon_vma_prepare(mm, vma);
+		pfn = alloc_anon_page(mm, vma);
 		if (unlikely(!pfn))
 			return VM_FAULT_OOM;
-		value = mk_anon_pte(pfn, vm_flags);
+		value = mk_anon_pte(pfn, vma->vm_flags);
 		add_mm_counter(mm, MM_ANONPAGES, 1);
 	} else {
-		value = mm->ram->zero_pfn << PAGE_SHIFT | vm_page_prot(vm_flags) | _PAGE_SPECIAL;
+		value = mm->ram->zero_pfn << PAGE_SHIFT | vm_page_prot(vma->vm_flags) | _PAGE_SPECIAL;
 	}
 	set_pte_at(mm, addr, pte, value);
 	pte_entries_set(mm, pmd, 1);
@@ -61,16 +65,17 @@ static u32 map_fresh(struct mm_struct *mm, pmd_t *pmd, pte_t *pte, u64 addr, u64
 }
 
 /* do_wp_page() for what an anonymous VMA can hold: copy the zero page, or reuse our own page. */
-static u32 write_protect_fault(struct mm_struct *mm, pte_t *pte, u64 addr, u64 vm_flags)
+static u32 write_protect_fault(struct mm_struct *mm, struct vm_area_struct *vma, pte_t *pte, u64 addr)
 {
 	u64 value = *pte, pfn;
 
 	if (is_zero_page(mm, value)) {
-		pfn = alloc_anon_page(mm);
+		anon_vma_prepare(mm, vma);
+		pfn = alloc_anon_page(mm, vma);
 		if (unlikely(!pfn))
 			return VM_FAULT_OOM;
 		add_mm_counter(mm, MM_ANONPAGES, 1);
-		set_pte_at(mm, addr, pte, mk_anon_pte(pfn, vm_flags));
+		set_pte_at(mm, addr, pte, mk_anon_pte(pfn, vma->vm_flags));
 	} else if (is_exclusive(mm, value)) {
 		set_pte_at(mm, addr, pte, value | X86_RW | X86_D | X86_A);
 	} else {
@@ -80,20 +85,21 @@ static u32 write_protect_fault(struct mm_struct *mm, pte_t *pte, u64 addr, u64 v
 	return 0;
 }
 
-static u32 resolve_locked(struct mm_struct *mm, pmd_t *pmd, pte_t *pte, u64 addr, u64 vm_flags, u32 write)
+static u32 resolve_locked(struct mm_struct *mm, struct vm_area_struct *vma, pmd_t *pmd, pte_t *pte, u64 addr,
+			  u32 write)
 {
 	u64 value = *pte;
 
 	if (pte_none(value))
-		return map_fresh(mm, pmd, pte, addr, vm_flags, write);
+		return map_fresh(mm, vma, pmd, pte, addr, write);
 	if (!(value & X86_P))
 		return VM_FAULT_FALLBACK;
 	if (write && !(value & X86_RW))
-		return write_protect_fault(mm, pte, addr, vm_flags);
+		return write_protect_fault(mm, vma, pte, addr);
 	return VM_FAULT_NOPAGE;
 }
 
-static u32 anonymous_fault(struct mm_struct *mm, u64 addr, u64 vm_flags, u32 write)
+static u32 anonymous_fault(struct mm_struct *mm, struct vm_area_struct *vma, u64 addr, u32 write)
 {
 	pmd_t *pmd = pmd_alloc(mm, addr);
 	pte_t *pte;
@@ -107,7 +113,7 @@ static u32 anonymous_fault(struct mm_struct *mm, u64 addr, u64 vm_flags, u32 wri
 	case PTE_ALLOC_HUGE_PMD:
 		return VM_FAULT_FALLBACK;
 	}
-	result = resolve_locked(mm, pmd, pte, addr, vm_flags, write);
+	result = resolve_locked(mm, vma, pmd, pte, addr, write);
 	pte_unlock(mm, pmd);
 	pte_put(mm, pmd, addr);
 	return result;
@@ -119,7 +125,7 @@ u32 do_anonymous_fault(struct mm_struct *mm, u64 address, u32 write)
 
 	if (!vma || address < vma->vm_start || vma->vm_file)
 		return VM_FAULT_FALLBACK;
-	return anonymous_fault(mm, address & PAGE_MASK, vma->vm_flags, write);
+	return anonymous_fault(mm, vma, address & PAGE_MASK, write);
 }
 
 /* access_error(): the VMA does not allow what was tried. */
@@ -163,6 +169,6 @@ bool mm_fast_fault(struct mm_struct *mm, u64 address, u32 error_code)
 		return false;
 	mm->counter[MM_COUNTER_pgfault]++;
 	emit(mm->ring, page_fault_user, address, error_code, 0);
-	return !(anonymous_fault(mm, address & PAGE_MASK, vma->vm_flags, write) &
+	return !(anonymous_fault(mm, vma, address & PAGE_MASK, write) &
 		 (VM_FAULT_OOM | VM_FAULT_FALLBACK));
 }

@@ -21,6 +21,7 @@
 #define VM_DONTEXPAND 0x40000
 #define VM_ACCOUNT 0x100000
 #define VM_NORESERVE 0x200000
+#define VM_DROPPABLE 0x10000000000
 
 /*
  * Linux's use of the bits that the processor ignores or that mean something else while P is 0.
@@ -29,6 +30,15 @@
 #define _PAGE_PROTNONE 0x100
 #define _PAGE_SPECIAL 0x200
 #define _PAGE_TABLE 0x67	/* P | RW | US | A | D */
+/*
+ * What MADV_GUARD_INSTALL sets: the swap entry make_pte_marker(PTE_MARKER_GUARD).
+ *
+ *    63    59 58                                    9 8                0
+ *   +--------+---------------------------------------+------------------+
+ *   |   31   |          ~4: the marker, inverted     | PROTNONE, P: 0   |
+ *   +--------+---------------------------------------+------------------+
+ */
+#define PTE_GUARD_MARKER 0xfffffffffffff600
 #define PTRS_PER_PTE 512
 #define PMD_SIZE 0x200000
 #define TLB_SINGLE_PAGE_FLUSH_CEILING 33
@@ -82,6 +92,7 @@ struct vm_area_struct {
 	u64 vm_pgoff;		/* pages: into the file, or vm_start >> 12 if anonymous */
 	u32 vm_file;		/* 0 anonymous, else a number the owner of the mm gives meaning to */
 	u32 vm_name;		/* what /proc/self/maps calls it; 0 nothing, else as vm_file */
+	u64 anon_vma;		/* number of its anon_vma, equal where pages may be shared; 0: none yet */
 };
 
 /* VMAs in order of address, none overlapping. */
@@ -117,6 +128,7 @@ struct mm_struct {
 	u64 start_brk, brk, start_stack, mmap_base, task_size;
 	u64 arg_start, arg_end, env_start, env_end;
 	u64 counter[NR_MM_COUNTERS];
+	u64 nr_anon_vmas;	/* anon_vma numbers given out */
 	u64 bug_address;
 	u32 bug;		/* BUG_* */
 	u32 policy;		/* FREE_TABLES_* */
@@ -144,6 +156,8 @@ struct mmu_gather {
 
 /* Whom a zap is for: struct zap_details, what of it we need. */
 #define ZAP_RECLAIM_PT 0x1	/* MADV_DONTNEED: CONFIG_PT_RECLAIM may free tables */
+#define ZAP_DROP_MARKER 0x2	/* munmap, exit: guard markers go as well */
+#define ZAP_KEEP_COWS 0x4	/* a hole in a file: private copies stay (!even_cows) */
 
 /* VMAs (vma.c). */
 /* The first VMA that ends above addr, or NULL. */

@@ -76,6 +76,14 @@ static inline void spin_unlock(struct mm_struct *mm, u32 *lock)
 	__atomic_store_n(lock, 0, __ATOMIC_RELEASE);
 }
 
+/* The rss_stat member that a mapped page counts in: mm_counter(), mm_counter_file(). */
+static inline u32 mm_counter(const struct page *page)
+{
+	if (page->flags & PG_anon)
+		return MM_ANONPAGES;
+	return page->flags & PG_swapbacked ? MM_SHMEMPAGES : MM_FILEPAGES;
+}
+
 /* Make a table frame, zero, counted in pgtables_bytes by the caller. 0: out of memory. */
 u64 table_alloc(struct mm_struct *mm);
 void mm_inc_pgtables(struct mm_struct *mm);

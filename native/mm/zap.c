@@ -11,8 +11,18 @@ struct zap_stretch {
 	u64 addr;		/* where it ended */
 	u32 cleared;		/* entries that became none */
 	u32 full;		/* it ended because the gather is full */
+	u32 skipped;		/* entries that stayed */
 	s64 rss[NR_MM_RSS];	/* pages to add, negative */
 };
+
+/* Does this zap leave the non-none entry alone: a guard marker, or a private copy of a file's page? */
+static bool zap_skips(struct mm_struct *mm, u64 pte, u32 details)
+{
+	if (pte == PTE_GUARD_MARKER)
+		return !(details & ZAP_DROP_MARKER);
+	return details & ZAP_KEEP_COWS && pte_present(pte) && !(pte & _PAGE_SPECIAL) &&
+	       pfn_to_page(mm->ram, entry_pfn(pte))->flags & PG_anon;
+}
 
 /* Clear one non-none PTE. Returns true if the gather is full now. */
 static bool zap_pte(struct mmu_gather *tlb, pte_t *pte, u64 addr, struct zap_stretch *z)
@@ -30,15 +40,21 @@ static bool zap_pte(struct mmu_gather *tlb, pte_t *pte, u64 addr, struct zap_str
 		return false;
 	page = pfn_to_page(mm->ram, entry_pfn(old));
 	page->_mapcount--;
-	z->rss[page->flags & PG_anon ? MM_ANONPAGES : MM_FILEPAGES]--;
+	if (old & X86_D && !(page->flags & PG_anon))
+		page->flags |= PG_dirty;
+	z->rss[mm_counter(page)]--;
 	return tlb_remove_page(tlb, entry_pfn(old));
 }
 
-static void zap_stretch(struct mmu_gather *tlb, pte_t *pte, u64 end, struct zap_stretch *z)
+static void zap_stretch(struct mmu_gather *tlb, pte_t *pte, u64 end, u32 details, struct zap_stretch *z)
 {
 	for (; z->addr < end; z->addr += PAGE_SIZE, pte++) {
 		if (pte_none(*pte))
 			continue;
+		if (unlikely(zap_skips(tlb->mm, *pte, details))) {
+			z->skipped++;
+			continue;
+		}
 		if (unlikely(zap_pte(tlb, pte, z->addr, z))) {
 			z->addr += PAGE_SIZE;
 			z->full = 1;
@@ -64,8 +80,9 @@ static void zap_pte_range(struct mmu_gather *tlb, pmd_t *pmd, u64 start, u64 end
 		struct page *table = pmd_page(mm, *pmd);
 
 		spin_lock(mm, &table->ptl);
-		zap_stretch(tlb, pte_offset(mm, *pmd, addr), end, &z);
+		zap_stretch(tlb, pte_offset(mm, *pmd, addr), end, details, &z);
 		addr = z.addr;
+		can_reclaim = can_reclaim && !z.skipped;
 		direct = direct && !z.full;
 		if (can_reclaim && direct)
 			direct = try_get_and_clear_pmd(mm, pmd, &pmdval);

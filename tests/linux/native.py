@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from mmu.errors import LinuxError
-from mmu.linux import procfs
+from mmu.linux import procfs, vma
 from mmu.linux.filemap import MappedFile
 from mmu.linux.mm import MmStruct
 from mmu.linux.mman import MAP_ANONYMOUS
@@ -96,8 +96,9 @@ def be_like_native(mm: MmStruct) -> MappedFile:
             mm.c.start_brk = mm.c.brk = mapping.start
             mm.brk(mapping.end)
         elif mapping.name.startswith("[v"):
-            special = MappedFile(bytes(length), path=mapping.name)
-            mm.mmap(mapping.start, length, prot, 0x12, special)
+            special = MappedFile.special_mapping(bytes(length), mapping.name)
+            kernel_only = vma.VM_IO | vma.VM_PFNMAP | vma.VM_DONTDUMP if "vvar" in mapping.name else 0x70
+            mm.install_special_mapping(mapping.start, length, prot | vma.VM_MAYREAD | kernel_only, special)
         else:
             mm.mmap(mapping.start, length, prot, 0x12, backing, mapping.offset >> 12)
     return file

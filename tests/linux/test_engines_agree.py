@@ -11,20 +11,34 @@ from hypothesis import strategies as st
 
 from mmu._native import lib
 from mmu.errors import LinuxError
-from mmu.linux import change_protection, mmu_gather, pte_ref, zap
+from mmu.linux import change_protection, mman, mmu_gather, pte_ref, zap
 from mmu.linux.bug import MmBug
+from mmu.linux.mman import MAP_ANONYMOUS, MAP_SHARED
 from mmu.linux.pgtable import PAGE_SIZE
 from mmu.linux.pt_reclaim import FreeTables
 from tests.linux.world import BASE, MAP_ANON, MAP_FIXED, World, assert_same, both
 
 SPAN = 3 * 512  # pages: three PTE tables
+ADVICE = [
+    mman.MADV_FREE,
+    mman.MADV_REMOVE,
+    mman.MADV_COLD,
+    mman.MADV_PAGEOUT,
+    mman.MADV_POPULATE_WRITE,
+    mman.MADV_GUARD_INSTALL,
+    mman.MADV_GUARD_REMOVE,
+]
 pages = st.integers(0, SPAN - 1)
 lengths = st.sampled_from([1, 2, 3, 60, 511, 512, 513, 1024, SPAN])
+few = st.sampled_from([1, 2, 3, 60, 513])
 operation = st.one_of(
     st.tuples(st.just("map"), pages, lengths),
     st.tuples(st.just("write"), pages, st.integers(1, 12)),
     st.tuples(st.just("read"), pages, st.integers(1, 12)),
+    st.tuples(st.just("map shared"), pages, lengths),
     st.tuples(st.just("dontneed"), pages, lengths),
+    st.tuples(st.just("madvise"), pages, st.tuples(few, st.sampled_from(ADVICE))),
+    st.tuples(st.just("mlock"), pages, few),
     st.tuples(st.just("munmap"), pages, lengths),
     st.tuples(st.just("mprotect"), pages, st.tuples(lengths, st.integers(0, 7))),
     st.tuples(st.just("fast fault"), pages, st.sampled_from([4, 6, 7, 0x14])),
@@ -40,6 +54,12 @@ def perform(world: World, what: str, page: int, argument: Any) -> object:
     try:
         if what == "map":
             return world.mm.mmap(addr, argument * PAGE_SIZE, 3, MAP_ANON | MAP_FIXED)
+        if what == "map shared":
+            return world.mm.mmap(addr, argument * PAGE_SIZE, 3, MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED)
+        if what == "madvise":
+            return world.mm.madvise(addr, argument[0] * PAGE_SIZE, argument[1])
+        if what == "mlock":
+            return world.mm.mlock(addr, argument * PAGE_SIZE)
         if what in ("write", "read"):
             return [access(world, addr + i * PAGE_SIZE, what == "write") for i in range(argument)]
         if what == "dontneed":

@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Guard regions: MADV_GUARD_INSTALL and MADV_GUARD_REMOVE (mm/madvise.c, v6.18).
+
+A guard marker is a PTE that is neither none nor present: an access there is SIGSEGV, and no memory stands behind it.
+It is an entry like any other to the table's reference count. MADV_DONTNEED and mprotect() leave it alone; munmap() and
+MADV_GUARD_REMOVE take it away.
+"""
+
+from __future__ import annotations
+
+import errno
+from typing import TYPE_CHECKING, Any, Final
+
+from mmu.errors import LinuxError
+from mmu.linux.pgtable import (
+    PAGE_SIZE,
+    PTE_GUARD_MARKER,
+    addr_end,
+    is_guard_pte_marker,
+    pte_none,
+)
+from mmu.linux.pte_ref import PteAlloc
+from mmu.linux.rmap import anon_vma_prepare
+from mmu.linux.vma import VM_LOCKED, VM_SPECIAL
+from mmu.linux.zap import each_pmd
+
+if TYPE_CHECKING:
+    from mmu.linux.mm import MmStruct
+
+_MAX_MADVISE_GUARD_RETRIES: Final = 3
+
+
+def madvise_guard_install(mm: MmStruct, vma: Any, start: int, end: int) -> None:
+    """Make [start, end), a part of the VMA, a guard region: what was mapped there goes.
+
+    EINVAL for a locked or special VMA, ENOMEM without a frame for a table. The mmap_lock is held; takes and drops PTE
+    locks and visitor references.
+    """
+    if vma.vm_flags & (VM_SPECIAL | VM_LOCKED):
+        raise LinuxError(errno.EINVAL)
+    anon_vma_prepare(mm, vma)
+    for _ in range(_MAX_MADVISE_GUARD_RETRIES):
+        if _install(mm, start, end):
+            return
+        tlb = mm.engine.tlb_gather_mmu(mm)
+        mm.engine.unmap_page_range(tlb, start, end, 0)
+        mm.engine.tlb_finish_mmu(tlb)
+
+
+def _install(mm: MmStruct, start: int, end: int) -> bool:
+    """Set a marker wherever nothing is; False at the first page that is in the way."""
+    engine, memory = mm.engine, mm.memory
+    while start < end:
+        pmd = engine.pmd_alloc(mm, start)
+        if pmd is None:
+            raise LinuxError(errno.ENOMEM)
+        allocated, pte = engine.pte_alloc_get_map_lock(mm, pmd, start)
+        if allocated != PteAlloc.OK:
+            raise LinuxError(errno.ENOMEM)
+        stop, nr_set, clear = addr_end(start, end, 2), 0, True
+        for addr in range(start, stop, PAGE_SIZE):
+            value = memory.read_u64(pte)
+            if pte_none(value):
+                engine.set_pte_at(mm, addr, pte, PTE_GUARD_MARKER)
+                nr_set += 1
+            elif not is_guard_pte_marker(value):
+                clear = False
+                break
+            pte += 8
+        engine.pte_entries_set(mm, pmd, nr_set)
+        engine.pte_unlock(mm, pmd)
+        engine.pte_put(mm, pmd, start)
+        if not clear:
+            return False
+        start = stop
+    return True
+
+
+def madvise_guard_remove(mm: MmStruct, vma: Any, start: int, end: int) -> None:
+    """Take the markers out of [start, end), a part of the VMA; pages stay. EINVAL for a special VMA.
+
+    The mmap_lock is held; takes and drops PTE locks and references.
+    """
+    if vma.vm_flags & VM_SPECIAL:
+        raise LinuxError(errno.EINVAL)
+    engine = mm.engine
+    for pmd, addr, following in each_pmd(mm, start, end):
+        pte = engine.pte_tryget_map_lock(mm, pmd, addr)
+        if pte is None:
+            continue
+        cleared = 0
+        for page in range(addr, following, PAGE_SIZE):
+            if is_guard_pte_marker(mm.memory.read_u64(pte)):
+                engine.set_pte_at(mm, page, pte, 0)
+                cleared += 1
+            pte += 8
+        engine.pte_unlock(mm, pmd)
+        engine.pte_put_many(mm, pmd, addr, cleared)
+        engine.pte_put(mm, pmd, addr)

@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Rule: the check of the tables finds what is wrong in any number of them, and takes a few microseconds for each."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from mmu._native import lib
+from mmu.linux.mman import MAP_ANONYMOUS, MAP_FIXED, MAP_NORESERVE, MAP_PRIVATE
+
+PAGE = 4096
+SLOT = 2 << 20
+BASE = 0x10_0000_0000
+ANON = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE
+NR = 20_000
+
+
+@pytest.mark.mmu(engines=["c"], policies=["refcount"], ram=512 << 20, exact=False)
+def test_many_tables_are_quick(mm):
+    mm.mmap(BASE, NR * SLOT, 3, ANON)
+    for slot in range(NR):
+        assert mm.engine.fast_fault(mm, BASE + slot * SLOT, lib.PF_WR | lib.PF_US)
+    started = time.process_time()
+    report = mm.check_tables()
+    spent = time.process_time() - started
+    assert report.ok
+    assert (report.pte_tables, report.anon_pages) == (NR, NR)
+    assert spent < NR * 10e-6
+    started = time.process_time()
+    mm.munmap(BASE, NR * SLOT)
+    assert time.process_time() - started < NR * 40e-6
+
+
+@pytest.mark.mmu(engines=["c"], policies=["refcount"])
+def test_of_many_problems_the_first_are_told(mm, touch):
+    nr = lib.TABLES_PROBLEMS_MAX + 3
+    mm.mmap(BASE, nr * SLOT, 3, ANON)
+    pages = []
+    for slot in range(nr):
+        touch(BASE + slot * SLOT)
+        pmd = mm.engine.pmd_offset_or_none(mm, BASE + slot * SLOT)
+        pages.append(mm.memory.page((mm.memory.read_u64(pmd) & lib.X86_ADDR_MASK) >> 12))
+    for page in pages:
+        page.pte_refcount += 1
+    problems = mm.check_tables().problems
+    for page in pages:
+        page.pte_refcount -= 1
+    assert len(problems) == lib.TABLES_PROBLEMS_MAX + 1
+    assert problems[0] == f"the PTE table of {BASE:#x} has 1 entries and counts 2 references"
+    assert problems[-1] == "and 3 more such disagreements"
+
+
+@pytest.mark.mmu(engines=["c"], policies=["refcount"])
+def test_a_pte_that_maps_no_ram(mm, touch, assert_walk):
+    mm.mmap(BASE, PAGE, 3, ANON)
+    touch(BASE)
+    pte = assert_walk(BASE).entry_pa[1]
+    good = mm.memory.read_u64(pte)
+    mm.memory.write_u64(pte, good | 0xF_0000_0000_0000)
+    assert "it maps what is not RAM" in str(mm.check_tables())
+    mm.memory.write_u64(pte, good)
