@@ -31,7 +31,6 @@ def one_line(capfd, argv, code):
 @pytest.mark.parametrize(
     "line",
     [
-        "",
         "frobnicate",
         "run",
         "run --",
