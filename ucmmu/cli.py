@@ -13,7 +13,7 @@ from typing import NoReturn
 
 from ucmmu import exit_codes
 from ucmmu.exit_codes import ExitCode, Failure
-from ucmmu.options import ENGINES, FIDELITIES, POLICIES, RunOptions, find_program
+from ucmmu.options import DEFAULT_TLB, ENGINES, FIDELITIES, POLICIES, RunOptions, find_program
 from ucmmu.options import STDERR as TO_STDERR
 from ucmmu.sizes import format_size, parse_size
 from ucmmu.streams import STDERR, STDOUT, open_missing_streams, say
@@ -167,10 +167,9 @@ def _check_command(word: str) -> None:
         )
         raise Failure(ExitCode.USAGE, f"unknown option {word!r}{hint} (`ucmmu --help` shows how)")
     hint = did_you_mean(word, [*_COMMANDS, "--version"])
-    if not hint:
-        with suppress(Failure):
-            find_program(word)
-            hint = f"; did you mean `ucmmu run {word}`?"
+    with suppress(Failure):
+        find_program(word)
+        hint = f"; did you mean `ucmmu run {word}`?"
     names = ", ".join(_COMMANDS)
     raise Failure(ExitCode.USAGE, f"no command {shortened(word)!r}: there are {names}{hint} (`ucmmu --help` shows how)")
 
@@ -289,7 +288,8 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--tlb",
         metavar="NAME",
-        help="TLB geometry: a name of `ucmmu list` or a file (default: skylake)",
+        default=DEFAULT_TLB,
+        help=f"TLB geometry: a name of `ucmmu list` or a file (default: {DEFAULT_TLB})",
     )
     parser.add_argument(
         "--check-tlb",
@@ -363,14 +363,12 @@ def _run_options(arguments: argparse.Namespace) -> RunOptions:
             "argument --no-count: exact and trace count every instruction; leave it out, or use --fidelity fast",
         )
     _hint_at_misplaced_options(arguments, args)
-    if arguments.tlb is not None and _fidelity(arguments) == "fast":
-        _hint("--tlb has no effect: fast has no TLB model; use --fidelity exact or trace")
     return RunOptions(
         program=program,
         args=tuple(args),
         fidelity=_fidelity(arguments),
         engine=arguments.engine,
-        tlb=arguments.tlb or "skylake",
+        tlb=arguments.tlb,
         check_tlb=arguments.check_tlb,
         ram=arguments.ram,
         count=not arguments.no_count,

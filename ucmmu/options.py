@@ -33,6 +33,7 @@ ENGINES: dict[str, str] = {
 }
 """Which of the two equal implementations runs, by the name that ``--engine`` takes."""
 
+DEFAULT_TLB = "skylake"
 STDERR = "stderr"
 """Where the trace goes unless ``--trace-out`` names a file."""
 
@@ -48,7 +49,7 @@ class RunOptions:
     free_tables: str = "refcount"
     fidelity: str = "fast"
     engine: str = "c"
-    tlb: str = "skylake"
+    tlb: str = DEFAULT_TLB
     """A geometry's name, or a path of its file."""
     ram: int = 16 << 30
     """Bytes of guest RAM."""
@@ -129,8 +130,8 @@ def _why_not_found(name: str, error: Exception) -> str:
         return f"no guest {shown}, and no such file here: {how_to_get_guests()}"
     near = did_you_mean(name, _names_in(where)) or did_you_mean(name, _names_in(Path()))
     return (
-        f"no guest {shown} in {where}{near or ''}: `ucmmu list` names them, {how_to_get_guests()},"
-        f" and a program of yours is a path ({printable('./' + shortened(name))})"
+        f"no guest {shown} in {where}: `ucmmu list` names them, {how_to_get_guests()},"
+        f" and a program of yours is a path ({printable('./' + shortened(name))}){near}"
     )
 
 

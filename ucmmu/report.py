@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from ucmmu.options import DEFAULT_TLB
 from ucmmu.sizes import format_kb
 from ucmmu.streams import STDERR
 from ucmmu.text import printable, shortened
@@ -132,6 +133,8 @@ def _remarks(report: Report) -> list[str]:
             f"unknown system call {call['nr']} ({call['name']}) at RIP {call['rip']:#x}:"
             f" answered ENOSYS, {times}"
         )
+    if report["fidelity"] == "fast" and report["tlb"] != DEFAULT_TLB:
+        remarks.append(f"--tlb {report['tlb']} had no effect: fast has no TLB model, exact and trace have")
     if report.get("check_tlb") and report.get("stale_translations") == []:
         remarks.append("--check-tlb: no stale translation was used, and none may have been")
     return remarks

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable
 from typing import IO, NoReturn
 
@@ -25,9 +26,23 @@ class Console(rich.console.Console):
         raise BrokenPipeError
 
 
+class _Paper(io.StringIO):
+    """What a stream would show, kept: it has the stream's encoding, and is a terminal if that is one."""
+
+    def __init__(self, stream: IO[str]) -> None:
+        super().__init__()
+        self._stream = stream
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        return self._stream.encoding or "utf-8"
+
+    def isatty(self) -> bool:
+        return self._stream.isatty()
+
+
 def rendered(fd: int, table: rich.console.RenderableType, lines: Iterable[str] = ()) -> str:
     """The text of a table, and of plain lines below it, as stdout or stderr shows it; nothing is written."""
-    console = Console(stream_of(fd))
-    with console.capture() as captured:
-        console.print(table)
-    return captured.get() + "".join(line + "\n" for line in lines)
+    paper = _Paper(stream_of(fd))
+    Console(paper).print(table)
+    return paper.getvalue() + "".join(line + "\n" for line in lines)

@@ -269,5 +269,6 @@ def examples():
 @pytest.mark.parametrize("example", list(examples()))
 def test_the_examples_of_help_run(example, tmp_path):
     shutil.copy(guests_directory() / "hello", tmp_path / "program")
+    (tmp_path / "data.txt").touch()
     done = ucmmu(*shlex.split(example), cwd=tmp_path)
     assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stderr
