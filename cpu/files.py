@@ -163,7 +163,7 @@ class Stream(OpenFile):
             raise LinuxError(error.errno or errno.EIO) from None
 
     def write(self, data: bytes) -> int:
-        """Write all of it, however often the host takes only a part; less if the run is to stop. EPIPE if nobody reads."""
+        """Write all of it, in as many parts as the host takes; less if the run is to stop. EPIPE if nobody reads."""
         if self.flags & O_ACCMODE == os.O_RDONLY:
             raise LinuxError(errno.EBADF)
         try:

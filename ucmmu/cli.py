@@ -159,7 +159,9 @@ def _check_command(word: str) -> None:
     if word in _COMMANDS or word in build_parser()._option_string_actions:
         return
     if word.startswith("-"):
-        owners = [name for name, parser in _command_parsers().items() if word.partition("=")[0] in parser.options()]
+        owners = [
+            name for name, parser in _command_parsers().items() if word.partition("=")[0] in parser.options()
+        ]
         hint = (
             f"; it is an option of a command: `ucmmu {owners[0]} {word}`"
             if owners
@@ -171,7 +173,9 @@ def _check_command(word: str) -> None:
         find_program(word)
         hint = f"; did you mean `ucmmu run {word}`?"
     names = ", ".join(_COMMANDS)
-    raise Failure(ExitCode.USAGE, f"no command {shortened(word)!r}: there are {names}{hint} (`ucmmu --help` shows how)")
+    raise Failure(
+        ExitCode.USAGE, f"no command {shortened(word)!r}: there are {names}{hint} (`ucmmu --help` shows how)"
+    )
 
 
 def _complain(line: str, code: int, *, patience: float | None = None) -> int:

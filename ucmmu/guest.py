@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import errno
-import io
 import os
 import threading
 from typing import TYPE_CHECKING
@@ -59,9 +58,9 @@ def run_guest(options: RunOptions, link: Link, trace: int | None, *, progress: b
     except ElfError as error:
         raise Failure(ExitCode.NO_PROGRAM, str(error)) from None
     report = _report(result)
-    trace = machine.close_trace(options)
-    if trace is not None and not result.problems:
-        report["exit_code"], report["ended"], report["error"] = int(ExitCode.NO_OUTPUT), "failed", trace
+    unwritten = machine.close_trace(options)
+    if unwritten is not None and not result.problems:
+        report["exit_code"], report["ended"], report["error"] = int(ExitCode.NO_OUTPUT), "failed", unwritten
     if machine.trace_cut_off:
         report["notes"].append("the trace is cut off: nobody read it when the run was stopped")
     return report
@@ -88,9 +87,7 @@ def _report(result: RunResult) -> Message:
 
 def _process(options: RunOptions, machine: Machine, exe: Executable) -> LinuxProcess:
     try:
-        return LinuxProcess(
-            machine.vcpu, machine.mm, exe, args=options.args, allow=options.allow, cwd=_cwd()
-        )
+        return LinuxProcess(machine.vcpu, machine.mm, exe, args=options.args, allow=options.allow, cwd=_cwd())
     except AllowError as error:
         raise Failure(ExitCode.USAGE, f"argument --allow: {error}") from None
 
@@ -200,16 +197,19 @@ class Machine:
         return self.vcpu.peek(address, size)
 
 
-class _TraceFile(io.TextIOBase):
+class _TraceFile:
     """A descriptor for a trace: what is written goes there at once, or InterruptedError if the run is to stop."""
 
     def __init__(self, fd: int, stopping: Callable[[], bool]) -> None:
         self._fd = fd
         self._stopping = stopping
 
-    def writelines(self, lines: Iterable[str]) -> None:  # type: ignore[override]
+    def writelines(self, lines: Iterable[str]) -> None:
         """Write them all in one piece."""
         self.write("".join(lines))
+
+    def flush(self) -> None:
+        """Nothing is kept back."""
 
     def write(self, text: str) -> int:
         """Write all of it. Raises OSError."""

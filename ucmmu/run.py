@@ -78,9 +78,9 @@ def show(report: dict[str, Any], output: JsonOutput) -> int:
             say(STDERR, f"ucmmu: {printable(report['error'])}\n", patience=patience)
     except Failure as failure:
         failures.append(failure)
-    for failure in failures:
-        if not isinstance(failure, Unread):
-            raise failure
+    for one in failures:
+        if not isinstance(one, Unread):
+            raise one
     return int(report["exit_code"])
 
 

@@ -35,7 +35,7 @@ class _Paper(io.StringIO):
 
     @property
     def encoding(self) -> str:  # type: ignore[override]
-        return self._stream.encoding or "utf-8"
+        return getattr(self._stream, "encoding", None) or "utf-8"
 
     def isatty(self) -> bool:
         return self._stream.isatty()

@@ -16,7 +16,7 @@ the events of entering a page stand above the page's first instruction.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import IO, Protocol
+from typing import Protocol
 
 from cpu.syscalls.numbers import syscall_name
 from mmu.events import Event, EventRing
@@ -41,6 +41,22 @@ class Disassemble(Protocol):
         ...
 
 
+class Out(Protocol):
+    """What a trace is written to; each method may raise OSError."""
+
+    def write(self, text: str, /) -> int:
+        """Write a piece."""
+        ...
+
+    def writelines(self, lines: Iterable[str], /) -> None:
+        """Write several pieces."""
+        ...
+
+    def flush(self) -> None:
+        """Keep nothing back."""
+        ...
+
+
 class TracePrinter:
     """Prints the events of a ring as text: make the ring with ``on_full=printer.drain``; close() it last.
 
@@ -53,7 +69,7 @@ class TracePrinter:
 
     def __init__(
         self,
-        out: IO[str],
+        out: Out,
         read_code: Callable[[int, int], bytes],
         disassemble: Disassemble,
         arrays: Iterable[str] = (),
