@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import os
 import stat
+import struct
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NoReturn
 
 from elftools.construct import ConstructError
@@ -34,15 +34,47 @@ _MAX_PHDRS = 65536 // _PHDR_SIZE
 
 PF_X, PF_W, PF_R = 1, 2, 4
 
+_BOOTED = (
+    "is a multiboot image: a kernel for a boot loader, not a Linux program",
+    "boot it on a whole machine (qemu-system -kernel), or attach() the MMU to a Unicorn instance that runs it",
+)
+_MULTIBOOT, _MULTIBOOT2 = 0x1BADB002, 0xE85250D6
+"""Magic numbers of the multiboot headers: in the first 8192 bytes at a multiple of 4, in 32768 at one of 8."""
+_FOREIGN = (
+    (b"MZ", "a program for Windows, DOS or EFI", "build it for x86-64 Linux"),
+    (b"\xcf\xfa\xed\xfe", "a program for macOS", "build it for x86-64 Linux"),
+    (b"\xca\xfe\xba\xbe", "a Java class or a macOS program", "build it for x86-64 Linux"),
+    (b"\0asm", "a WebAssembly module", "build it for x86-64 Linux"),
+    (b"!<arch>", "an archive of object files", "link it into an executable (gcc -static)"),
+    (b"\x1f\x8b", "compressed (gzip)", "unpack it first"),
+    (b"\xfd7zXZ", "compressed (xz)", "unpack it first"),
+    (b"\x28\xb5\x2f\xfd", "compressed (zstd)", "unpack it first"),
+    (b"PK\x03\x04", "a ZIP archive", "unpack it first"),
+)
+_MACHINES_32 = {
+    2: "EM_SPARC",
+    3: "EM_386",
+    8: "EM_MIPS",
+    20: "EM_PPC",
+    40: "EM_ARM",
+    62: "EM_X86_64",
+    243: "EM_RISCV",
+}
+
 
 class ElfError(MmuError):
     """A file that cannot be run as a program: what is wrong, in which file, and what to do."""
 
     def __init__(self, path: str, problem: str, advice: str) -> None:
-        super().__init__(f"{path}: {problem}: {advice}")
+        super().__init__(f"{_shown(path)}: {problem}: {advice}")
         self.path = path
         self.problem = problem
         self.advice = advice
+
+
+def _shown(path: str) -> str:
+    """The path with what a terminal would act on as text."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in path)
 
 
 @dataclass(frozen=True)
@@ -110,21 +142,25 @@ def read_executable(path: str) -> Executable:
 
 def _read_file(path: str) -> bytes:
     try:
-        info = os.stat(path)
-        if stat.S_ISDIR(info.st_mode):
-            raise ElfError(path, "is a directory", "give a program's file")
-        if not stat.S_ISREG(info.st_mode):
-            raise ElfError(path, "is no regular file", "give a program's file")
-        if info.st_size > MAX_FILE:
-            raise ElfError(
-                path, f"is {info.st_size} bytes long", f"programs up to {MAX_FILE} bytes are taken"
-            )
-        return Path(path).read_bytes()
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with open(fd, "rb") as file:
+            info = os.fstat(fd)
+            if stat.S_ISDIR(info.st_mode):
+                raise ElfError(path, "is a directory", "give a program's file")
+            if not stat.S_ISREG(info.st_mode):
+                raise ElfError(path, "is no regular file", "give a program's file")
+            data = file.read(MAX_FILE + 1) if info.st_size <= MAX_FILE else b""
     except FileNotFoundError:
         raise ElfError(path, "no such file", "check the path") from None
+    except IsADirectoryError:
+        raise ElfError(path, "is a directory", "give a program's file") from None
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or error
         raise ElfError(path, f"cannot be read ({why})", "check the path") from None
+    size = max(info.st_size, len(data))
+    if size > MAX_FILE:
+        raise ElfError(path, f"is {size} bytes long", f"programs up to {MAX_FILE} bytes are taken")
+    return data
 
 
 def parse(data: bytes, path: str = "program", real_path: str | None = None) -> Executable:
@@ -176,25 +212,71 @@ class _Parser:
         """The ELF header, if it is one of a 64-bit little-endian x86-64 executable."""
         ident = self.data[:16]
         if ident[:4] != b"\x7fELF":
-            if ident[:2] == b"#!":
-                self.refuse("is a script, not an ELF file", "run its interpreter on it")
-            self.refuse("is no ELF file", "give a static x86-64 Linux program")
+            self.refuse_foreign()
         if len(ident) < 16:
             self.refuse("is truncated: the ELF header is incomplete")
         if ident[4] == 1:
-            self.refuse("is a 32-bit program", "build it for x86-64 (gcc -m64)")
+            self.refuse_32_bit()
         if ident[4] != 2 or ident[6] != 1:
             self.refuse(f"has ELF class {ident[4]} and version {ident[6]}, which do not exist")
         if ident[5] != 1:
             self.refuse("is big-endian", "build it for x86-64")
         header = self.unpack(self.structs.Elf_Ehdr, 0, _EHDR_SIZE, "the ELF header")
         if header.e_machine != "EM_X86_64":
-            self.refuse(f"is for machine {header.e_machine}, not EM_X86_64", "build it for x86-64")
+            self.refuse(f"is for {_machine(header.e_machine)}, not EM_X86_64", "build it for x86-64")
+        if _multiboot(self.data):
+            self.refuse(*_BOOTED)
         if header.e_type not in ("ET_EXEC", "ET_DYN"):
-            self.refuse(
-                f"is no program but of type {header.e_type}", "link it into an executable (gcc -static)"
-            )
+            self.refuse(*self.other_type(header))
         return header
+
+    def other_type(self, header: Any) -> tuple[str, str]:
+        """What an ELF file that is no program is, and what to do with it."""
+        if header.e_type == "ET_CORE":
+            return (
+                "is a core dump (type ET_CORE)",
+                "give the program that dumped it; a debugger reads this file",
+            )
+        if header.e_type == "ET_REL":
+            if b".modinfo\0" in self.data:
+                return (
+                    "is a kernel module (type ET_REL)",
+                    "it runs in a kernel only: give a static x86-64 Linux program",
+                )
+            return (
+                "is an object file (type ET_REL), not yet linked",
+                "link it into an executable (gcc -static)",
+            )
+        return f"is no program but of type {header.e_type}", "link it into an executable (gcc -static)"
+
+    def refuse_foreign(self) -> NoReturn:
+        """Say what a file is that is no ELF file."""
+        data = self.data
+        if not data:
+            self.refuse("is empty, no ELF file", "give a static x86-64 Linux program")
+        if data[:2] == b"#!":
+            self.refuse("is a script, not an ELF file", "run its interpreter on it")
+        if data[0x202:0x206] == b"HdrS":
+            self.refuse("is a Linux kernel image, for a boot loader", "give a static x86-64 Linux program")
+        for magic, what, advice in _FOREIGN:
+            if data.startswith(magic):
+                self.refuse(f"is {what}, not an ELF file", advice)
+        if _multiboot(data):
+            self.refuse(*_BOOTED)
+        self.refuse("is no ELF file", "give a static x86-64 Linux program")
+
+    def refuse_32_bit(self) -> NoReturn:
+        """Say what a 32-bit ELF file is."""
+        order = "big" if self.data[5] == 2 else "little"
+        number = int.from_bytes(self.data[18:20], order)  # type: ignore[arg-type]
+        if _multiboot(self.data):
+            self.refuse(*_BOOTED)
+        machine = _machine(_MACHINES_32.get(number, number))
+        if machine == "EM_X86_64":
+            self.refuse("is an x32 program: x86-64 with 32-bit pointers", "build it with gcc -m64")
+        if machine == "EM_386":
+            self.refuse("is a 32-bit program for EM_386 (i386)", "build it for x86-64 (gcc -m64)")
+        self.refuse(f"is a 32-bit program for {machine}", "build it for x86-64")
 
     def program_headers(self, header: Any) -> list[Any]:
         count, size = header.e_phnum, header.e_phentsize
@@ -257,6 +339,11 @@ class _Parser:
     def check_placement(self, segments: tuple[Segment, ...], pie: bool) -> None:
         low, high = segments[0].vaddr & -PAGE_SIZE, segments[-1].end
         room = TASK_SIZE - STACK_GAP
+        if low >> 63:
+            self.refuse(
+                f"is a kernel: its segments reach {high:#x}, where user space has no room",
+                "give a static x86-64 Linux program",
+            )
         if high > room or (pie and high - low > room // 2):
             self.refuse(f"its segments reach {high:#x}, which leaves no room for the stack at {TASK_SIZE:#x}")
         if not pie and low < MMAP_MIN_ADDR:
@@ -268,6 +355,26 @@ class _Parser:
                 f"its entry point {entry:#x} lies in no executable segment",
                 "a shared library or a damaged file?",
             )
+
+
+def _machine(machine: str | int) -> str:
+    return machine if isinstance(machine, str) else f"machine {machine}"
+
+
+def _multiboot(data: bytes) -> bool:
+    """Whether a multiboot header whose checksum is right is where boot loaders look for one."""
+    return _has_header(data[:8192], 4, _MULTIBOOT, 3) or _has_header(data[:32768], 8, _MULTIBOOT2, 4)
+
+
+def _has_header(data: bytes, align: int, magic: int, words: int) -> bool:
+    """Whether words that begin with ``magic`` and add up to 0 lie at a multiple of ``align``."""
+    at = data.find(magic.to_bytes(4, "little"))
+    while at >= 0:
+        header = struct.unpack_from(f"<{words}I", data.ljust(at + 4 * words, b"\0"), at)
+        if at % align == 0 and sum(header) & 0xFFFFFFFF == 0:
+            return True
+        at = data.find(magic.to_bytes(4, "little"), at + 1)
+    return False
 
 
 def _file_address(offset: int, segments: tuple[Segment, ...]) -> int:

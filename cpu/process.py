@@ -130,7 +130,8 @@ class RunResult:
     """/proc/self/status's Vm and Rss lines, VmPTE_peak; kB."""
     pte_tables_allocated: int
     pte_tables_freed: int
-    """With those that went with the address space: as many as were allocated, or ``problems`` says so."""
+    """With those that went with the address space: as many as were allocated, or ``problems`` says so. Those freed
+    before, as long as ``checks_finished`` is not set."""
     pte_tables_freed_before_exit: int
     """Tables freed while the guest ran."""
     page_faults: int
@@ -150,6 +151,8 @@ class RunResult:
     """Checks that failed: empty, or ucmmu is wrong."""
     stale_translations: list[StaleUse] | None = None
     """What the stale-translation checker found; None if it was not asked."""
+    checks_finished: bool = False
+    """Whether the tables were walked and the address space given back, so that ``problems`` is all there is."""
 
     def as_dict(self) -> dict[str, Any]:
         """The result as JSON takes it."""
@@ -172,6 +175,7 @@ class RunResult:
             "mm_counters": self.mm_counters,
             "notes": self.notes,
             "problems": self.problems,
+            "checks_finished": self.checks_finished,
             "stale_translations": None
             if self.stale_translations is None
             else [{**use.as_dict(), "text": str(use)} for use in self.stale_translations],
@@ -228,6 +232,7 @@ class LinuxProcess:
         self.samples = Samples()
         self.on_sample = on_sample
         self.stopping = False
+        self._started = time.perf_counter()
         self.notes: list[str] = []
         self.ring = mm.ring
         self._rcu = mm.c.rcu
@@ -246,25 +251,36 @@ class LinuxProcess:
         """Whether the path is the link to the program."""
         return path in self._own_links
 
-    def run(self) -> RunResult:
-        """Run the program to its end and tear its address space down.
+    def run(self, on_figures: Callable[[RunResult], None] | None = None) -> RunResult:
+        """Run the program to its end, check the tables, and tear the address space down.
 
-        Raises ElfError if it cannot be loaded, and MmBug if the mm broke an invariant of its own; then, too,
-        nothing is left mapped.
+        ``on_figures`` gets the result before the checks, which take their time: all but ``problems`` and the tables
+        freed by the teardown. Raises ElfError if the program cannot be loaded, and MmBug if the mm broke an
+        invariant of its own; then, too, nothing is left mapped.
         """
-        started = time.perf_counter()
+        self._started = time.perf_counter()
         frames_before = self.mm.memory.free_frames
         problems: list[str] = []
         try:
             self._exec()
-            end = self._loop()
-            result = self._result(end)
+            result = self._result(self._loop())
+            if on_figures is not None:
+                on_figures(result)
+            result.problems += self.mm.check_tables().problems
         finally:
             self._teardown(problems)
         result.pte_tables_freed = self._check_teardown(problems, frames_before)
         result.problems += problems
-        result.seconds = time.perf_counter() - started
+        result.checks_finished = True
+        result.seconds = time.perf_counter() - self._started
         return result
+
+    def figures(self) -> RunResult:
+        """The figures of this moment, while the program runs; from any thread.
+
+        What the kernel is changing just then may be a step ahead of the rest.
+        """
+        return self._result(ProcessEnd(128 + signal.SIGINT, "stopped"))
 
     def stop(self) -> None:
         """Have the run end soon, with its figures; safe from any thread and from signal handlers."""
@@ -410,7 +426,7 @@ class LinuxProcess:
 
     def _fault_signal(self, segv: Segv, access: int) -> NoReturn:
         code, reason = _FAULT_REASONS[segv.signal, segv.code]
-        verb = ("read", "write", "fetch")[access]
+        verb = Access(access).verb
         walk = str(self.mm.mmu.walk(segv.address, Access(access)))
         raise self._killed(self._report(segv.signal, code, reason.format(verb), segv.address, walk))
 
@@ -508,20 +524,20 @@ class LinuxProcess:
             report=end.report,
             vm=mm.vm_stats(),
             pte_tables_allocated=counters["pte_tables_allocated"],
-            pte_tables_freed=0,
+            pte_tables_freed=counters["pte_tables_freed"],
             pte_tables_freed_before_exit=counters["pte_tables_freed"],
             page_faults=counters["pgfault"],
             instructions=count,
             syscalls=self.nr_syscalls,
-            seconds=0.0,
+            seconds=time.perf_counter() - self._started,
             samples=[] if count is None else self.samples.series(mm, count),
             unknown_syscalls=[
-                UnknownSyscall(nr, syscall_name(nr), rip, times) for (nr, rip), times in self.unknown.items()
+                UnknownSyscall(nr, syscall_name(nr), rip, times)
+                for (nr, rip), times in list(self.unknown.items())
             ],
             counters=mm.mmu.counters() if self.vcpu.fidelity is not Fidelity.FAST else {},
             mm_counters=counters,
             notes=[*self.notes, *self._limits_met(), *self._unlisted(), *([str(end.report)] if end.report else [])],
-            problems=mm.check_tables().problems,
             stale_translations=None if mm.mmu.check is None else mm.mmu.check.uses(),
         )
 
@@ -532,6 +548,7 @@ class LinuxProcess:
         except MmuError as error:
             problems.append(str(error))
         self.files.close_all()
+        self.fs.close()
         self.image.put()
 
     def _check_teardown(self, problems: list[str], frames_before: int) -> int:

@@ -325,7 +325,7 @@ class VCpu(Processor):
 
 def bad_table(vcpu: Any, exit_: Any) -> BadTable:
     """The error for an address whose walk, or whose page, leads out of guest memory."""
-    access = ("read", "write", "fetch")[exit_.access]
+    access = Access(exit_.access).verb
     return BadTable(
         f"{access} of {exit_.address:#x} at RIP {exit_.rip:#x} leads outside guest memory:"
         f" {vcpu.mmu.walk(exit_.address, exit_.access)}",

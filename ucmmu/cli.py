@@ -8,23 +8,34 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import NoReturn
 
 from ucmmu import exit_codes
 from ucmmu.exit_codes import ExitCode, Failure
-from ucmmu.options import ENGINES, FIDELITIES, POLICIES, STDERR, RunOptions
+from ucmmu.options import DEFAULT_TLB, ENGINES, FIDELITIES, POLICIES, RunOptions, find_program
+from ucmmu.options import STDERR as TO_STDERR
 from ucmmu.sizes import format_size, parse_size
+from ucmmu.streams import STDERR, STDOUT, open_missing_streams, say
 from ucmmu.supervise import Limits, internal_error
+from ucmmu.text import did_you_mean, printable, shortened
 
 _DESCRIPTION = """\
 Run real x86-64 Linux programs on Unicorn through a hardware-accurate MMU, and watch their page
 tables: how much memory they take, and how empty ones are freed."""
+
+_GUEST = """\
+the guest:
+  Its environment is empty, and its working directory is the one ucmmu is started in.  Of the host's
+  files it sees its own program and what --allow gives, read-only; stdin, stdout and stderr are yours.
+  Options of ucmmu come before PROGRAM: what follows it is the guest's.  After -- nothing is a hint."""
 
 _RUN_EXAMPLES = """\
 examples:
   ucmmu run hello
   ucmmu run --free-tables scan --json result.json dontneed_loop 1G 1M
   ucmmu run --fidelity trace --trace-out trace.txt hello
+  ucmmu run --allow data.txt ./program data.txt
   ucmmu run --timeout 60 -- ./program --its-own-option"""
 
 _COMPARE_EXAMPLES = """\
@@ -39,46 +50,138 @@ examples:
   ucmmu list --json -"""
 
 
+_COMMANDS = ("run", "compare", "list", "help")
+
+
 class _Parser(argparse.ArgumentParser):
-    """An argument parser whose errors are one line and exit with USAGE."""
+    """An argument parser whose errors are one line with a hint, exit with USAGE, and whose texts go out whole."""
 
     def error(self, message: str) -> NoReturn:
-        raise Failure(ExitCode.USAGE, f"{message} ({self.prog} --help shows how)")
+        raise Failure(ExitCode.USAGE, f"{message} (`{self.prog} --help` shows how)")
+
+    def _print_message(self, message: str, file: object = None) -> None:
+        say(STDOUT, message)
+
+    def _check_value(self, action: argparse.Action, value: object) -> None:
+        if action.choices is not None and value not in action.choices:
+            known = [str(choice) for choice in action.choices]
+            word = str(value)
+            hint = did_you_mean(word, known)
+            raise argparse.ArgumentError(action, f"{word!r} is none of {', '.join(known)}{hint}")
+
+
+class _CommandParser(_Parser):
+    """The parser of one command: what comes from PROGRAM on is the guest's, whatever it looks like."""
+
+    takes_program = False
+
+    def parse_known_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        """Split options from program, and parse the options."""
+        options, program = self._split(list(args or []))
+        parsed, rest = super().parse_known_args(options, namespace)
+        if self.takes_program:
+            parsed.program = program
+        elif program:
+            self.error(f"`{self.prog}` takes no {program[0]!r}")
+        return parsed, rest
+
+    def _split(self, words: list[str]) -> tuple[list[str], list[str]]:
+        at = 0
+        while at < len(words) and words[at].startswith("-") and words[at] not in ("-", "--"):
+            name, equals, _ = words[at].partition("=")
+            action = self._option_string_actions.get(name)
+            if action is None:
+                self.error(f"unknown option {name!r}{self._hint(name)}")
+            at += 1 if equals or action.nargs == 0 else 2
+        return words[:at], words[at:]
+
+    def _hint(self, name: str) -> str:
+        for other, parser in _command_parsers().items():
+            if name in parser._option_string_actions and parser.prog != self.prog:
+                return f", which is of `ucmmu {other}`"
+        return did_you_mean(name, self._option_string_actions)
+
+    def options(self) -> frozenset[str]:
+        """The names of all options."""
+        return frozenset(self._option_string_actions)
+
+
+def _command_parsers() -> dict[str, _CommandParser]:
+    for action in build_parser()._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            return dict(action.choices)
+    return {}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command that ``argv`` (default: the process's) names, and return its exit code."""
+    open_missing_streams()
     try:
-        return _main(argv)
+        return _main(sys.argv[1:] if argv is None else list(argv))
     except Failure as failure:
         return _complain(failure.line, failure.code)
-    except BrokenPipeError:
-        _abandon_stdout()
-        return _complain("stdout was closed before the report was written", ExitCode.NO_OUTPUT)
     except KeyboardInterrupt:
-        return _complain("interrupted", exit_codes.SIGNALLED + 2)
+        return _complain("interrupted", exit_codes.SIGNALLED + 2, patience=0.2)
     except Exception as error:
         if os.environ.get("UCMMU_DEBUG"):
             traceback.print_exc()
         return _complain(internal_error(error), ExitCode.INTERNAL)
 
 
-def _main(argv: Sequence[str] | None) -> int:
+def _main(argv: list[str]) -> int:
+    if not argv:
+        build_parser().print_help()
+        return 0
+    if argv[0] == "help":
+        return _help(argv[1:])
+    _check_command(argv[0])
     arguments = build_parser().parse_args(argv)
     command: Callable[[argparse.Namespace], int] = arguments.command
-    code = command(arguments)
-    sys.stdout.flush()
-    return code
+    return command(arguments)
 
 
-def _complain(line: str, code: int) -> int:
-    print(f"ucmmu: {line}", file=sys.stderr)
+def _help(words: list[str]) -> int:
+    """``ucmmu help [COMMAND]``."""
+    parsers = _command_parsers()
+    if not words or words == ["help"]:
+        build_parser().print_help()
+    elif words[0] in parsers and len(words) == 1:
+        parsers[words[0]].print_help()
+    else:
+        raise Failure(ExitCode.USAGE, f"no help on {' '.join(words)!r}{did_you_mean(words[0], parsers)}")
+    return 0
+
+
+def _check_command(word: str) -> None:
+    """Say what is wrong with the first word, if it is neither a command nor an option of ours. Raises Failure."""
+    if word in _COMMANDS or word in build_parser()._option_string_actions:
+        return
+    if word.startswith("-"):
+        owners = [
+            name for name, parser in _command_parsers().items() if word.partition("=")[0] in parser.options()
+        ]
+        hint = (
+            f"; it is an option of a command: `ucmmu {owners[0]} {word}`"
+            if owners
+            else did_you_mean(word, build_parser()._option_string_actions)
+        )
+        raise Failure(ExitCode.USAGE, f"unknown option {word!r}{hint} (`ucmmu --help` shows how)")
+    hint = did_you_mean(word, [*_COMMANDS, "--version"])
+    with suppress(Failure):
+        find_program(word)
+        hint = f"; did you mean `ucmmu run {word}`?"
+    names = ", ".join(_COMMANDS)
+    raise Failure(
+        ExitCode.USAGE, f"no command {shortened(word)!r}: there are {names}{hint} (`ucmmu --help` shows how)"
+    )
+
+
+def _complain(line: str, code: int, *, patience: float | None = None) -> int:
+    with suppress(Failure, KeyboardInterrupt):
+        say(STDERR, f"ucmmu: {line}\n", patience=patience)
     return int(code)
-
-
-def _abandon_stdout() -> None:
-    """Leave nothing in stdout that the interpreter would try to write at exit."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -90,10 +193,15 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--version", action=_Version)
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    parser.add_argument("-V", "--version", action=_Version)
+    commands = parser.add_subparsers(
+        title="commands", metavar="COMMAND", required=True, parser_class=_CommandParser
+    )
     program = "[option...] [--] PROGRAM [ARG...]"
-    run = _add_command(commands, "run", program, "run one program and report its page tables", _RUN_EXAMPLES)
+    run = _add_command(
+        commands, "run", program, "run one program and report its page tables", f"{_GUEST}\n\n{_RUN_EXAMPLES}"
+    )
+    run.takes_program = True
     _add_run_options(run)
     run.add_argument(
         "--free-tables",
@@ -108,8 +216,13 @@ def build_parser() -> argparse.ArgumentParser:
     )
     run.set_defaults(command=_run)
     compare = _add_command(
-        commands, "compare", program, "run one program under every policy, side by side", _COMPARE_EXAMPLES
+        commands,
+        "compare",
+        program,
+        "run one program under every policy, side by side",
+        f"{_GUEST}\n\n{_COMPARE_EXAMPLES}",
     )
+    compare.takes_program = True
     _add_run_options(compare)
     compare.add_argument("--show-output", action="store_true", help="show what the guest prints, on stderr")
     compare.set_defaults(command=_compare)
@@ -118,6 +231,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     _add_json(listing)
     listing.set_defaults(command=_list)
+    commands.add_parser("help", help="show this help, or `ucmmu help COMMAND`", add_help=False)
     return parser
 
 
@@ -140,13 +254,13 @@ class _Version(argparse.Action):
             text = version("ucmmu")
         except PackageNotFoundError:
             text = "(not installed)"
-        print(f"ucmmu {text}")
+        say(STDOUT, f"ucmmu {text}\n")
         parser.exit()
 
 
 def _add_command(
-    commands: argparse._SubParsersAction[_Parser], name: str, usage: str, summary: str, examples: str
-) -> argparse.ArgumentParser:
+    commands: argparse._SubParsersAction[_CommandParser], name: str, usage: str, summary: str, examples: str
+) -> _CommandParser:
     return commands.add_parser(
         name,
         usage=f"ucmmu {name} {usage}",
@@ -160,7 +274,9 @@ def _add_command(
 
 def _add_json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--json", metavar="FILE", help="write the result as JSON, - for stdout (whole or not at all)"
+        "--json",
+        metavar="FILE",
+        help="write the result as JSON, - for stdout; a file is written whole or left as it was",
     )
 
 
@@ -176,8 +292,8 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--tlb",
         metavar="NAME",
-        default="skylake",
-        help="TLB geometry: a name of `ucmmu list` or a file (default: skylake)",
+        default=DEFAULT_TLB,
+        help=f"TLB geometry: a name of `ucmmu list` or a file (default: {DEFAULT_TLB})",
     )
     parser.add_argument(
         "--check-tlb",
@@ -202,15 +318,11 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
         metavar="PATH",
         action="append",
         default=[],
-        help="let the guest open this file, or what lies under this directory; may be repeated",
+        help="let the guest open this file, or what lies under this directory, links beneath it included;"
+        " may be repeated",
     )
     _add_json(parser)
-    parser.add_argument(
-        "program",
-        metavar="PROGRAM [ARG...]",
-        nargs=argparse.REMAINDER,
-        help="a path, or a guest of `ucmmu list`, and its arguments",
-    )
+    parser.set_defaults(program=[])
 
 
 def _add_size(parser: argparse.ArgumentParser, name: str, default: int, text: str) -> None:
@@ -249,6 +361,12 @@ def _run_options(arguments: argparse.Namespace) -> RunOptions:
     program, *args = _program(arguments)
     if arguments.ram % 4096:
         raise Failure(ExitCode.USAGE, "argument --ram: guest RAM is made of whole pages of 4096 bytes")
+    if arguments.no_count and _fidelity(arguments) != "fast":
+        raise Failure(
+            ExitCode.USAGE,
+            "argument --no-count: exact and trace count every instruction; leave it out, or use --fidelity fast",
+        )
+    _hint_at_misplaced_options(arguments, args)
     return RunOptions(
         program=program,
         args=tuple(args),
@@ -276,9 +394,25 @@ def _program(arguments: argparse.Namespace) -> list[str]:
         words = words[1:]
     if not words:
         raise Failure(ExitCode.USAGE, "no PROGRAM given: `ucmmu list` names the guests")
-    if words[0].startswith("-") and arguments.program[0] != "--":
-        raise Failure(ExitCode.USAGE, f"unknown option {words[0]!r} (--help lists them)")
     return words
+
+
+def _hint_at_misplaced_options(arguments: argparse.Namespace, args: Sequence[str]) -> None:
+    """Say it if an option of ours stands behind the program, unless ``--`` says that this is meant."""
+    if arguments.program[0] == "--":
+        return
+    known = frozenset[str]().union(*(parser.options() for parser in _command_parsers().values()))
+    misplaced = [word for word in args if word.startswith("--") and word.partition("=")[0] in known]
+    if misplaced:
+        _hint(
+            f"{printable(shortened(misplaced[0]))} stands after PROGRAM and goes to the guest; options of ucmmu come"
+            " before it, and `--` before PROGRAM says that this is meant"
+        )
+
+
+def _hint(line: str) -> None:
+    with suppress(Failure):
+        say(STDERR, f"ucmmu: hint: {line}\n", patience=0.5)
 
 
 def _limits(arguments: argparse.Namespace) -> Limits:
@@ -292,14 +426,30 @@ def _run(arguments: argparse.Namespace) -> int:
 
     if arguments.trace_out is not None and arguments.fidelity != "trace":
         raise Failure(ExitCode.USAGE, "argument --trace-out: needs --fidelity trace")
-    if arguments.trace_out == "-" and arguments.json == "-":
-        raise Failure(ExitCode.USAGE, "--json - and --trace-out - cannot both have stdout")
+    if arguments.trace_out is not None and _same_place(arguments.trace_out, arguments.json):
+        raise Failure(ExitCode.USAGE, "--json and --trace-out cannot both have the same file or stdout")
     options = replace(
         _run_options(arguments),
         free_tables=arguments.free_tables,
-        trace_out=STDERR if arguments.trace_out is None else arguments.trace_out,
+        trace_out=TO_STDERR if arguments.trace_out is None else arguments.trace_out,
     )
     return run(options, _limits(arguments), json_target=arguments.json)
+
+
+def _same_place(one: str, other: str | None) -> bool:
+    """Whether two targets are one regular file, or stdout."""
+    from ucmmu.output import descriptor_named
+
+    if other is None:
+        return False
+    fds = [STDOUT if target == "-" else descriptor_named(target) for target in (one, other)]
+    if fds[0] is not None or fds[1] is not None:
+        return fds[0] == fds[1]
+    with suppress(OSError, ValueError):
+        return os.path.samefile(one, other) and os.path.isfile(one)
+    with suppress(OSError, ValueError):
+        return os.path.realpath(one) == os.path.realpath(other)
+    return False
 
 
 def _compare(arguments: argparse.Namespace) -> int:

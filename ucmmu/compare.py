@@ -4,16 +4,18 @@
 from __future__ import annotations
 
 import os
-import sys
 from dataclasses import replace
 from typing import Any
 
+from ucmmu.exit_codes import SIGNALLED
 from ucmmu.options import POLICIES, RunOptions, find_program
-from ucmmu.output import JsonOutput
+from ucmmu.output import JsonOutput, refuse_a_program
 from ucmmu.progress import Progress
-from ucmmu.report import print_compare
+from ucmmu.report import compare_text
 from ucmmu.run import ended_by_stop, supervised
-from ucmmu.supervise import Limits
+from ucmmu.streams import STDERR, STDOUT, glance, say
+from ucmmu.supervise import Limits, stops_noted
+from ucmmu.text import printable
 
 
 def compare(options: RunOptions, limits: Limits, *, json_target: str | None, show_output: bool) -> int:
@@ -22,19 +24,28 @@ def compare(options: RunOptions, limits: Limits, *, json_target: str | None, sho
     With ``--json -`` the table goes to stderr.  The guest's own output is shown, on stderr, only if
     asked for.  Returns the first exit code that is not 0; ^C leaves the policies that follow out.
     """
-    find_program(options.program)
+    program = find_program(options.program)
+    refuse_a_program("--json", json_target, program)
     reports: dict[str, dict[str, Any]] = {}
-    with JsonOutput(json_target) as output:
+    with JsonOutput(json_target) as output, stops_noted() as stops:
         for policy in POLICIES:
-            reports[policy] = _one(replace(options, free_tables=policy), limits, show_output)
-            if reports[policy]["error"]:
-                print(f"ucmmu: {policy}: {reports[policy]['error']}", file=sys.stderr)
-            if ended_by_stop(reports[policy]):
+            report = reports[policy] = _one(replace(options, free_tables=policy), limits, show_output)
+            if report["error"]:
+                glance(STDERR, f"ucmmu: {policy}: {printable(report['error'])}\n")
+            if ended_by_stop(report) or stops:
                 break
-        output.write(reports)
-        print_compare(reports, sys.stderr if output.to_stdout else sys.stdout)
-    codes = [int(report["exit_code"]) for report in reports.values()]
+        _show(reports, output)
+    codes = [*(int(report["exit_code"]) for report in reports.values()), *(SIGNALLED + n for n in stops)]
     return next((code for code in codes if code), 0)
+
+
+def _show(reports: dict[str, dict[str, Any]], output: JsonOutput) -> None:
+    """Write JSON and table; the one that can be written is, whatever becomes of the other."""
+    try:
+        output.write(reports)
+    finally:
+        fd = STDERR if output.to_stdout else STDOUT
+        say(fd, compare_text(reports, fd))
 
 
 def _one(options: RunOptions, limits: Limits, show_output: bool) -> dict[str, Any]:

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from enum import IntEnum
 
+from ucmmu.text import printable
+
 
 class ExitCode(IntEnum):
     """Why ucmmu itself ended a run, or never began one."""
@@ -30,17 +32,17 @@ MEANING: dict[ExitCode, str] = {
     ExitCode.OK: "done; the guest, if one ran, exited with 0",
     ExitCode.USAGE: "bad option, argument or size",
     ExitCode.NO_PROGRAM: "PROGRAM cannot be found, read, or run (not a static x86-64 Linux ELF)",
-    ExitCode.NO_RAM: "the host refused the guest's RAM (--ram)",
+    ExitCode.NO_RAM: "no such guest RAM (--ram): too little, too much, or more than the host gives",
     ExitCode.INTERNAL: "an error in ucmmu, or one of its own checks failed",
     ExitCode.ENGINE_DIED: "the process that runs the engine died of a signal",
-    ExitCode.NO_OUTPUT: "the report, JSON or trace cannot be written",
+    ExitCode.NO_OUTPUT: "the report, JSON or trace cannot be written: no reader, no room, no right",
     ExitCode.MEMORY_LIMIT: "the run used more host memory than --memory-limit",
     ExitCode.STALE: "--check-tlb: a stale translation was used, or may have been",
     ExitCode.TIMEOUT: "the run took longer than --timeout",
 }
 
 SIGNALLED = 128
-"""Added to a signal's number: the guest, or (SIGINT, SIGTERM, SIGHUP) the run, was ended by it."""
+"""Added to a signal's number: the guest, or (SIGINT, SIGTERM, SIGHUP, SIGQUIT) the run, was ended by it."""
 
 
 class Failure(Exception):
@@ -49,7 +51,7 @@ class Failure(Exception):
     def __init__(self, code: int, line: str) -> None:
         super().__init__(line)
         self.code = int(code)
-        self.line = " ".join(line.split())
+        self.line = printable(" ".join(line.split()))
 
 
 def help_text() -> str:

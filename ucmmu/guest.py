@@ -3,13 +3,15 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import threading
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 from cpu.disasm import disassemble_one
 from cpu.elf import ElfError, Executable, read_executable
-from cpu.files import Stream
-from cpu.process import LinuxProcess
+from cpu.files import AllowError, Stream, write_or_stop
+from cpu.process import LinuxProcess, RunResult
 from cpu.vcpu import Fidelity, VCpu
 from mmu.errors import MmuError
 from mmu.events import EventRing
@@ -18,35 +20,61 @@ from mmu.linux.pt_reclaim import FreeTables
 from mmu.memory import Memory
 from mmu.x86 import Geometry, Mmu, load_geometry
 from mmu.x86.check import StaleUse
+from mmu.x86.geometry import list_geometries
 from ucmmu.exit_codes import ExitCode, Failure
 from ucmmu.options import RunOptions, find_program
+from ucmmu.sizes import format_size
 from ucmmu.supervise import Link, Message
+from ucmmu.text import did_you_mean, printable
 from ucmmu.trace_text import RING_RECORDS, TracePrinter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
+MIN_RAM, MAX_RAM = 8 << 10, 16 << 40
+"""Bytes of guest RAM (mmu.memory): from MIN_RAM to below MAX_RAM."""
 PROGRESS_INTERVAL = 0.25
 """Seconds between progress messages."""
 
 
-def run_guest(options: RunOptions, link: Link, trace: IO[str] | None, *, progress: bool) -> Message:
+def run_guest(options: RunOptions, link: Link, trace: int | None, *, progress: bool) -> Message:
     """Run the guest that ``options`` name and return its report, as ``RunResult.as_dict()`` has it.
 
-    Raises Failure for what keeps it from starting (NO_PROGRAM, USAGE, NO_RAM) and for a trace that
-    cannot be written (NO_OUTPUT). A check of ours that failed makes the exit code INTERNAL.
+    ``trace`` is the descriptor that a trace goes to. The figures are sent as soon as the guest has ended, before
+    the checks. Raises Failure for what keeps it from starting (NO_PROGRAM, USAGE, NO_RAM). A check of ours that
+    failed makes the exit code INTERNAL, a trace that cannot be written ends the run with NO_OUTPUT.
     """
     exe = _executable(options)
     machine = Machine(options, _geometry(options), trace)
-    process = LinuxProcess(machine.vcpu, machine.mm, exe, args=options.args, allow=options.allow)
+    process = _process(options, machine, exe)
     if progress:
         _report_progress(link, machine, process)
+    machine.stopping = lambda: process.stopping
+    machine.stop = process.stop
+    link.on_look(lambda: _look(process))
     link.on_stop(process.stop)
     try:
-        result = process.run()
+        result = process.run(lambda result: link.figures(_report(result)))
     except ElfError as error:
         raise Failure(ExitCode.NO_PROGRAM, str(error)) from None
-    machine.close_trace(options)
+    report = _report(result)
+    unwritten = machine.close_trace(options)
+    if unwritten is not None and not result.problems:
+        report["exit_code"], report["ended"], report["error"] = int(ExitCode.NO_OUTPUT), "failed", unwritten
+    if machine.trace_cut_off:
+        report["notes"].append("the trace is cut off: nobody read it when the run was stopped")
+    return report
+
+
+def _look(process: LinuxProcess) -> Message:
+    """The figures of now, of a guest that goes on."""
+    report = process.figures().as_dict()
+    report["notes"].append("the guest did not end when it was stopped: these are the figures of then")
+    return report
+
+
+def _report(result: RunResult) -> Message:
+    """The result as it is reported, with ucmmu's own verdict on the run, if that is not the guest's."""
     report = result.as_dict()
     if result.problems:
         report["exit_code"], report["ended"] = int(ExitCode.INTERNAL), "failed"
@@ -55,6 +83,21 @@ def run_guest(options: RunOptions, link: Link, trace: IO[str] | None, *, progres
         report["exit_code"] = int(ExitCode.STALE)
         report["error"] = _stale(result.stale_translations)
     return report
+
+
+def _process(options: RunOptions, machine: Machine, exe: Executable) -> LinuxProcess:
+    try:
+        return LinuxProcess(machine.vcpu, machine.mm, exe, args=options.args, allow=options.allow, cwd=_cwd())
+    except AllowError as error:
+        raise Failure(ExitCode.USAGE, f"argument --allow: {error}") from None
+
+
+def _cwd() -> str:
+    """Where the guest's relative paths start: where ours do, or at the root if that is gone."""
+    try:
+        return os.getcwd()
+    except OSError:
+        return "/"
 
 
 def _stale(uses: list[StaleUse]) -> str:
@@ -73,22 +116,35 @@ def _geometry(options: RunOptions) -> Geometry:
     try:
         return load_geometry(options.tlb)
     except MmuError as error:
-        raise Failure(ExitCode.USAGE, f"--tlb {options.tlb}: {error}") from None
+        near = did_you_mean(options.tlb, list_geometries())
+        raise Failure(ExitCode.USAGE, f"--tlb {printable(options.tlb)}: {error}{near}") from None
+
+
+def _why_no_ram(size: int, error: MmuError) -> str:
+    if not MIN_RAM <= size < MAX_RAM:
+        return f"--ram: {format_size(size)} is not possible: guest RAM is at least 8K and less than 16T"
+    return f"--ram: {error}"
 
 
 class Machine:
     """Guest RAM, one processor and an empty address space, as ``options`` say."""
 
-    def __init__(self, options: RunOptions, geometry: Geometry, trace: IO[str] | None) -> None:
+    def __init__(self, options: RunOptions, geometry: Geometry, trace: int | None) -> None:
+        self.stopping: Callable[[], bool] = lambda: False
+        """Whether the run is to end; set once there is a process."""
+        self.stop: Callable[[], None] = lambda: None
+        """Ends the run."""
         try:
             self.memory = Memory(options.ram)
         except MmuError as error:
-            raise Failure(ExitCode.NO_RAM, f"--ram: {error}") from None
+            raise Failure(ExitCode.NO_RAM, _why_no_ram(options.ram, error)) from None
+        self.trace_cut_off = False
         self.printer: TracePrinter | None = None
         self.ring: EventRing | None = None
         if trace is not None:
             arrays = [array.name for array in geometry.arrays]
-            self.printer = TracePrinter(trace, self._read_code, disassemble_one, arrays)
+            out = _TraceFile(trace, lambda: self.stopping())
+            self.printer = TracePrinter(out, self._read_code, disassemble_one, arrays, lambda: self.stop())
             self.ring = EventRing(RING_RECORDS, on_full=self.printer.drain)
             self.ring.enable()
             self.memory.record(self.ring)
@@ -125,25 +181,52 @@ class Machine:
             ring=self.ring,
         )
 
-    def close_trace(self, options: RunOptions) -> None:
-        """Print what is left of the trace. Raises Failure (NO_OUTPUT)."""
+    def close_trace(self, options: RunOptions) -> str | None:
+        """Print what is left of the trace; returns the line to say if it could not be written."""
         if self.printer is None or self.ring is None:
-            return
+            return None
         try:
             self.printer.close(self.ring)
+        except InterruptedError:
+            self.trace_cut_off = True
         except OSError as error:
-            line = f"--trace-out {options.trace_out}: {error.strerror}"
-            raise Failure(ExitCode.NO_OUTPUT, line) from None
+            return f"--trace-out {options.trace_out}: {error.strerror}"
+        return None
 
     def _read_code(self, address: int, size: int) -> bytes:
         return self.vcpu.peek(address, size)
 
 
+class _TraceFile:
+    """A descriptor for a trace: what is written goes there at once, or InterruptedError if the run is to stop."""
+
+    def __init__(self, fd: int, stopping: Callable[[], bool]) -> None:
+        self._fd = fd
+        self._stopping = stopping
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        """Write them all in one piece."""
+        self.write("".join(lines))
+
+    def flush(self) -> None:
+        """Nothing is kept back."""
+
+    def write(self, text: str) -> int:
+        """Write all of it. Raises OSError."""
+        data = text.encode("utf-8", "backslashreplace")
+        while data:
+            written = write_or_stop(self._fd, data, self._stopping)
+            if written < len(data) and self._stopping():
+                raise InterruptedError(errno.EINTR, os.strerror(errno.EINTR))
+            data = data[written:]
+        return len(text)
+
+
 class _AnnouncedStream(Stream):
     """One of the guest's output streams, before whose first byte the progress line is taken away."""
 
-    def __init__(self, host_fd: int, hush: Callable[[], None]) -> None:
-        super().__init__(host_fd, flags=1, inode=host_fd + 3)
+    def __init__(self, host_fd: int, hush: Callable[[], None], stopping: Callable[[], bool]) -> None:
+        super().__init__(host_fd, 1, host_fd + 3, stopping)
         self._hush = hush
 
     def write(self, data: bytes) -> int:
@@ -155,7 +238,7 @@ class _AnnouncedStream(Stream):
 def _report_progress(link: Link, machine: Machine, process: LinuxProcess) -> None:
     """Send figures now and then, from a thread, and have them end when the guest begins to speak."""
     for fd in (1, 2):
-        process.files.replace(fd, _AnnouncedStream(fd, link.hush))
+        process.files.replace(fd, _AnnouncedStream(fd, link.hush, lambda: process.stopping))
 
     def send() -> None:
         c = machine.mm.c

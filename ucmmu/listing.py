@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 from typing import Any
 
-from ucmmu.options import POLICIES, guests_directory
+from ucmmu.options import POLICIES, guests_directory, how_to_get_guests
 from ucmmu.output import JsonOutput
+from ucmmu.streams import STDOUT, say
+from ucmmu.text import printable
 
 
 def guests() -> dict[str, str]:
@@ -41,21 +42,21 @@ def list_all(*, json_target: str | None) -> int:
     with JsonOutput(json_target) as output:
         output.write(names)
         if not output.to_stdout:
-            _print(names)
+            say(STDOUT, _text(names))
     return 0
 
 
-def _print(names: dict[str, dict[str, Any]]) -> None:
+def _text(names: dict[str, dict[str, Any]]) -> str:
     from rich.table import Table
     from rich.text import Text
 
-    from ucmmu.terminal import Console
+    from ucmmu.terminal import rendered
 
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     for kind, entries in names.items():
         table.add_row(Text(kind, style="bold"))
         for name, text in entries.items():
-            table.add_row(Text(f"  {name}"), Text(text))
+            table.add_row(Text(f"  {printable(name)}"), Text(printable(text)))
         if not entries:
-            table.add_row(Text("  none"), Text("`make guests` builds them"))
-    Console(sys.stdout).print(table)
+            table.add_row(Text("  none"), Text(how_to_get_guests()))
+    return rendered(STDOUT, table)

@@ -4,11 +4,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from ucmmu.exit_codes import ExitCode, Failure
+from ucmmu.text import did_you_mean, printable, shortened
 
 POLICIES: dict[str, str] = {
     "never": "no PTE table is freed before its address space is unmapped (Linux before 6.14)",
@@ -30,6 +33,7 @@ ENGINES: dict[str, str] = {
 }
 """Which of the two equal implementations runs, by the name that ``--engine`` takes."""
 
+DEFAULT_TLB = "skylake"
 STDERR = "stderr"
 """Where the trace goes unless ``--trace-out`` names a file."""
 
@@ -45,7 +49,7 @@ class RunOptions:
     free_tables: str = "refcount"
     fidelity: str = "fast"
     engine: str = "c"
-    tlb: str = "skylake"
+    tlb: str = DEFAULT_TLB
     """A geometry's name, or a path of its file."""
     ram: int = 16 << 30
     """Bytes of guest RAM."""
@@ -68,39 +72,75 @@ def guests_directory() -> Path:
     return own if own.is_dir() or not build.is_dir() else build.absolute()
 
 
+def how_to_get_guests() -> str:
+    """What makes the guests: a target of the checkout, which an installed package does not have."""
+    if any(path.is_file() for path in (Path("guest_programs", "Makefile"), _makefile())):
+        return "`make guests` builds them"
+    return "the guests are in ucmmu's source tree, where `make guests` builds them"
+
+
+def _makefile() -> Path:
+    return guests_directory().parent / "Makefile"
+
+
 def find_program(name: str) -> Path:
     """Return the file that PROGRAM names: a path if it holds a slash, else a guest, else a file here.
 
     Raises Failure (NO_PROGRAM) if there is no such regular, readable file.
     """
+    if not name:
+        raise Failure(ExitCode.NO_PROGRAM, "PROGRAM is empty: give a path, or a guest of `ucmmu list`")
     path = Path(name)
-    if "/" not in name:
-        guest = guests_directory() / name
-        if guest.is_file() or not path.exists():
-            path = guest
     try:
+        if "/" not in name:
+            guest = guests_directory() / name
+            if guest.is_file() or not path.exists():
+                path = guest
         mode = path.stat().st_mode
     except (OSError, ValueError) as error:
         raise Failure(ExitCode.NO_PROGRAM, _why_not_found(name, error)) from None
+    shown = printable(str(path))
     if stat.S_ISDIR(mode):
-        raise Failure(ExitCode.NO_PROGRAM, f"{path}: is a directory, not a program")
+        raise Failure(ExitCode.NO_PROGRAM, f"{shown}: is a directory, not a program")
     if not stat.S_ISREG(mode):
-        raise Failure(ExitCode.NO_PROGRAM, f"{path}: is no regular file")
+        raise Failure(ExitCode.NO_PROGRAM, f"{shown}: is no regular file but {_KINDS[stat.S_IFMT(mode)]}")
     if not os.access(path, os.R_OK):
-        raise Failure(ExitCode.NO_PROGRAM, f"{path}: cannot be read: permission denied")
+        raise Failure(ExitCode.NO_PROGRAM, f"{shown}: cannot be read: permission denied")
     return path
 
 
+_KINDS = {
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a character device",
+    stat.S_IFBLK: "a block device",
+}
+
+
 def _why_not_found(name: str, error: Exception) -> str:
-    if not name:
-        return "PROGRAM is empty"
+    shown = repr(shortened(name))
     if "/" in name or not isinstance(error, FileNotFoundError):
         text = error.strerror if isinstance(error, OSError) else str(error)
-        return f"{name!r}: {text or error}"
+        return f"{shown}: {text or error}{_near_file(name)}"
+    in_path = shutil.which(name)
+    if in_path is not None:
+        return f"no guest {shown}, and no such file here: give the program's path ({printable(in_path)})"
     where = guests_directory()
     if not where.is_dir():
-        return f"no guest {name!r}: the guests are not built yet; `make guests` builds them"
+        return f"no guest {shown}, and no such file here: {how_to_get_guests()}"
+    near = did_you_mean(name, _names_in(where)) or did_you_mean(name, _names_in(Path()))
     return (
-        f"no guest {name!r} in {where}: `ucmmu list` names them, `make guests` builds them,"
-        f" and a program of yours is a path (./{name})"
+        f"no guest {shown} in {where}: `ucmmu list` names them, {how_to_get_guests()},"
+        f" and a program of yours is a path ({printable('./' + shortened(name))}){near}"
     )
+
+
+def _near_file(name: str) -> str:
+    folder, _, base = name.rpartition("/")
+    return did_you_mean(base, _names_in(Path(folder or "/"))) if base else ""
+
+
+def _names_in(folder: Path) -> list[str]:
+    with suppress(OSError, ValueError):
+        return [entry.name for entry in os.scandir(folder) if entry.is_file()]
+    return []

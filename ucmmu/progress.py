@@ -3,29 +3,33 @@
 
 from __future__ import annotations
 
-import sys
+import os
 import time
+from contextlib import suppress
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from rich.status import Status
+from ucmmu.streams import STDERR, glance
+from ucmmu.text import printable, shortened
 
 PATIENCE = 0.5
 """Seconds a run may take before it is worth a line."""
+_CLEAR = "\r\x1b[2K"
+_MAX_TITLE = 40
 
 
 class Progress:
     """Shows a child's progress messages on stderr, if that is a terminal and ``wanted``.
 
-    Each message has ``instructions`` (None if not counted), ``VmRSS`` and ``VmPTE`` (kB).
+    Each message has ``instructions`` (None if not counted), ``VmRSS`` and ``VmPTE`` (kB).  A terminal
+    that takes nothing (^S, hung up) is not waited for.
     """
 
     def __init__(self, title: str, *, wanted: bool = True) -> None:
-        self._title = title
-        self._wanted = wanted and sys.stderr.isatty()
+        self._title = shortened(printable(title), _MAX_TITLE)
+        self._wanted = wanted and os.isatty(STDERR) and os.environ.get("TERM") != "dumb"
         self._started = time.monotonic()
-        self._status: Status | None = None
+        self._shown = False
 
     def __enter__(self) -> Progress:
         return self
@@ -40,8 +44,9 @@ class Progress:
 
     def _end(self) -> None:
         self._wanted = False
-        if self._status is not None:
-            self._status.stop()
+        if self._shown:
+            self._shown = False
+            glance(STDERR, _CLEAR)
 
     @property
     def wanted(self) -> bool:
@@ -53,20 +58,18 @@ class Progress:
         if message is None:
             self._end()
             return
-        if not self._wanted or time.monotonic() - self._started < PATIENCE:
+        seconds = time.monotonic() - self._started
+        if not self._wanted or seconds < PATIENCE:
             return
-        text = f"{self._title}: {describe(message)}, {time.monotonic() - self._started:.0f} s"
-        if self._status is None:
-            self._status = self._start(text)
-        else:
-            self._status.update(text)
+        text = f"{self._title}: {describe(message)}, {seconds:.0f} s"
+        self._shown = True
+        glance(STDERR, _CLEAR + shortened(text, _columns() - 1))
 
-    def _start(self, text: str) -> Status:
-        from rich.console import Console
 
-        status = Console(file=sys.stderr, markup=False).status(text)
-        status.start()
-        return status
+def _columns() -> int:
+    with suppress(OSError):
+        return max(20, os.get_terminal_size(STDERR).columns or 80)
+    return 80
 
 
 def describe(message: dict[str, Any]) -> str:

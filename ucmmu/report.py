@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Mapping
-from typing import IO, TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
+from ucmmu.options import DEFAULT_TLB
 from ucmmu.sizes import format_kb
+from ucmmu.streams import STDERR
+from ucmmu.text import printable, shortened
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -45,11 +47,10 @@ _TLB_ROWS: list[tuple[str, str, str]] = [
 ]
 
 
-def print_run(report: Report, file: IO[str]) -> None:
-    """Print the short table of one run, and what its user should know."""
-    from ucmmu.terminal import Console
+def run_text(report: Report) -> str:
+    """The short table of one run, and what its user should know, for stderr."""
+    from ucmmu.terminal import rendered
 
-    console = Console(file)
     table = _table(_title(report))
     table.add_column("figure")
     table.add_column(report["free_tables"], justify="right")
@@ -57,18 +58,19 @@ def print_run(report: Report, file: IO[str]) -> None:
         table.add_row(label, form(report.get(key)))
     for label, text in _tlb_lines(report):
         table.add_row(label, text)
-    console.print(table)
-    for line in _remarks(report):
-        console.print(line, markup=False)
-    for use in report.get("stale_translations") or []:
-        console.print(use["text"], markup=False, soft_wrap=True)
+    uses = (str(use["text"]) for use in report.get("stale_translations") or [])
+    return rendered(STDERR, table, [*map(printable, _remarks(report)), *_lines(uses)])
 
 
-def print_compare(reports: Mapping[str, Report], file: IO[str] | None = None) -> None:
-    """Print one table of several runs of one program, a column for each."""
-    from ucmmu.terminal import Console
+def _lines(texts: Iterator[str]) -> Iterator[str]:
+    for text in texts:
+        yield from map(printable, text.split("\n"))
 
-    console = Console(file or sys.stdout)
+
+def compare_text(reports: Mapping[str, Report], fd: int) -> str:
+    """One table of several runs of one program, a column for each, for the stream ``fd``."""
+    from ucmmu.terminal import rendered
+
     table = _table(_title(next(iter(reports.values()))))
     table.add_column("empty PTE tables are freed")
     for name in reports:
@@ -79,10 +81,8 @@ def print_compare(reports: Mapping[str, Report], file: IO[str] | None = None) ->
     for label in dict.fromkeys(label for lines in tlb for label in lines):
         table.add_row(label, *(lines.get(label, "–") for lines in tlb))
     table.add_row("ended", *(_ending(report) for report in reports.values()))
-    console.print(table)
-    for name, report in reports.items():
-        for line in _remarks(report):
-            console.print(f"{name}: {line}", markup=False)
+    remarks = [f"{name}: {line}" for name, report in reports.items() for line in _remarks(report)]
+    return rendered(fd, table, map(printable, remarks))
 
 
 def _table(title: str) -> Table:
@@ -94,8 +94,9 @@ def _table(title: str) -> Table:
 
 
 def _title(report: Report) -> str:
-    words = " ".join([report["program"], *report["args"]])
-    return f"{words} ({report['fidelity']}, engine {report['engine']})"
+    words = shortened(printable(" ".join([report["program"], *report["args"]])))
+    tlb = "" if report["fidelity"] == "fast" else f"TLB {shortened(printable(report['tlb']))}, "
+    return f"{words} ({report['fidelity']}, {tlb}engine {report['engine']})"
 
 
 def _ending(report: Report) -> str:
@@ -132,4 +133,8 @@ def _remarks(report: Report) -> list[str]:
             f"unknown system call {call['nr']} ({call['name']}) at RIP {call['rip']:#x}:"
             f" answered ENOSYS, {times}"
         )
+    if report["fidelity"] == "fast" and report["tlb"] != DEFAULT_TLB:
+        remarks.append(f"--tlb {report['tlb']} had no effect: fast has no TLB model, exact and trace have")
+    if report.get("check_tlb") and report.get("stale_translations") == []:
+        remarks.append("--check-tlb: no stale translation was used, and none may have been")
     return remarks

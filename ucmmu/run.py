@@ -3,16 +3,20 @@
 
 from __future__ import annotations
 
+import errno
 import os
-import sys
 from collections.abc import Mapping
-from typing import IO, Any
+from pathlib import Path
+from typing import Any
 
 from ucmmu.exit_codes import ExitCode, Failure
-from ucmmu.options import STDERR, RunOptions, find_program
-from ucmmu.output import JsonOutput
+from ucmmu.options import STDERR as TO_STDERR
+from ucmmu.options import RunOptions, find_program
+from ucmmu.output import JsonOutput, descriptor_named, refuse_a_program
 from ucmmu.progress import Progress
+from ucmmu.streams import STDERR, STDOUT, Unread, is_closed, say
 from ucmmu.supervise import Limits, Link, Message, Outcome, supervise
+from ucmmu.text import printable
 
 FIGURES = (
     "VmPeak",
@@ -30,6 +34,11 @@ FIGURES = (
 )
 """What every report has; null where the run could not say."""
 
+STOPPED = ("timeout", "memory", "interrupt")
+"""The ends that ucmmu itself ordered."""
+PATIENCE = 1.0
+"""Seconds that whoever reads our streams has after such an end."""
+
 
 def run(options: RunOptions, limits: Limits, *, json_target: str | None) -> int:
     """Run ``options``, print the short table on stderr, and return the exit code.
@@ -37,32 +46,66 @@ def run(options: RunOptions, limits: Limits, *, json_target: str | None) -> int:
     The guest has stdin, stdout and stderr to itself, but for ``--json -`` or a trace on stdout: then its
     stdout is our stderr, and with ``--json -`` there is no table.
     """
-    find_program(options.program)
+    program = find_program(options.program)
+    refuse_a_program("--json", json_target, program)
     with JsonOutput(json_target) as output:
-        stdout_is_ours = output.to_stdout or options.trace_out == "-"
-        trace = open_trace(options) if options.fidelity == "trace" else None
+        stdout_is_ours = output.to_stdout or _trace_fd(options) == STDOUT
+        trace = open_trace(options, program) if options.fidelity == "trace" else None
         with Progress(options.program, wanted=trace is None) as progress:
             redirect = {1: 2} if stdout_is_ours else {}
             report = supervised(options, limits, progress, redirect=redirect, trace=trace)
-        output.write(report)
-        if not output.to_stdout and report["VmSize"] is not None:
-            from ucmmu.report import print_run
+        return show(report, output)
 
-            print_run(report, sys.stderr)
+
+def show(report: dict[str, Any], output: JsonOutput) -> int:
+    """Write the report where it is wanted: as JSON, as a table, as a line; the exit code.
+
+    What one of them cannot say is still said by the others. Raises the Failure of the first that could not.
+    Where nobody reads the streams of a run that was stopped, they are not waited for.
+    """
+    patience = PATIENCE if report["ended"] in STOPPED else None
+    failures = []
+    try:
+        output.write(report, patience=patience)
+    except Failure as failure:
+        failures.append(failure)
+    try:
+        if report["VmSize"] is not None and (not output.to_stdout or failures):
+            from ucmmu.report import run_text
+
+            say(STDERR, run_text(report), patience=patience)
         if report["error"]:
-            print(f"ucmmu: {report['error']}", file=sys.stderr)
+            say(STDERR, f"ucmmu: {printable(report['error'])}\n", patience=patience)
+    except Failure as failure:
+        failures.append(failure)
+    for one in failures:
+        if not isinstance(one, Unread):
+            raise one
     return int(report["exit_code"])
 
 
-def open_trace(options: RunOptions) -> IO[str]:
+def _trace_fd(options: RunOptions) -> int | None:
+    """The descriptor that ``--trace-out`` names, if it names one."""
+    if options.trace_out == TO_STDERR:
+        return STDERR
+    return STDOUT if options.trace_out == "-" else descriptor_named(options.trace_out)
+
+
+def open_trace(options: RunOptions, program: Path) -> int:
     """Open what ``--trace-out`` names, for the child to write. Raises Failure (NO_OUTPUT)."""
+    fd = _trace_fd(options)
     try:
-        if options.trace_out in (STDERR, "-"):
-            return os.fdopen(os.dup(2 if options.trace_out == STDERR else 1), "w")
-        return open(options.trace_out, "w", encoding="utf-8")
+        if fd is not None:
+            if fd == STDOUT and is_closed(STDOUT):
+                raise OSError(errno.EBADF, "stdout is closed")
+            return os.dup(fd)
+        refuse_a_program("--trace-out", options.trace_out, program)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOCTTY | os.O_CLOEXEC
+        return os.open(options.trace_out, flags, 0o666)
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else str(error)
-        raise Failure(ExitCode.NO_OUTPUT, f"--trace-out {options.trace_out}: {why}") from None
+        line = f"--trace-out {printable(options.trace_out)}: {why}"
+        raise Failure(ExitCode.NO_OUTPUT, line) from None
 
 
 def supervised(
@@ -71,7 +114,7 @@ def supervised(
     progress: Progress,
     *,
     redirect: Mapping[int, int],
-    trace: IO[str] | None = None,
+    trace: int | None = None,
 ) -> dict[str, Any]:
     """Run ``options`` in a child and return its report, complete whatever happened."""
 
@@ -81,6 +124,9 @@ def supervised(
         return run_guest(options, link, trace, progress=progress.wanted)
 
     return report_of(options, supervise(job, limits, redirect=redirect, watch=progress))
+
+
+UNFINISHED = "ucmmu's own checks at the end were not finished: the run was ended before"
 
 
 def report_of(options: RunOptions, outcome: Outcome) -> dict[str, Any]:
@@ -97,11 +143,13 @@ def report_of(options: RunOptions, outcome: Outcome) -> dict[str, Any]:
         **dict.fromkeys(FIGURES),
         "signal": None,
         "error": None,
+        "checks_finished": False,
         **(outcome.result or {}),
         "exit_code": int(outcome.code),
         "host_rss_peak": outcome.host_rss_peak >> 10,
     }
     report["samples"] = report.pop("samples", [])
+    report["notes"] = [*report.get("notes", []), *([] if outcome.finished else [UNFINISHED])]
     if outcome.ended != "done":
         report["ended"] = outcome.ended
     if outcome.error is not None:

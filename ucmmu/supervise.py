@@ -5,12 +5,18 @@ The parent forks before anything heavy is imported, and then only watches: the c
 resident memory, the terminal's ^C, and a pipe on which the child sends JSON, one message a line::
 
     {"progress": {...}}                   any number of times
-    {"hush": true}                        asks for an end of what is shown of it, and waits for a byte
+    {"hush": true}                        asks for an end of what is shown of it, and waits for an order
+    {"signal": n}                         the child itself got a stop signal
+    {"figures": {...}}                    what the job would report now: the last one counts
     {"result": {...}}                     once; or
     {"failure": {"code": n, "line": s}}   once
 
-A stop (^C, SIGTERM, time-out, memory) is first asked for: the child gets SIGTERM, its job is told,
-ends at the next opportunity and still reports.  Who does not end within the grace is killed.
+Another pipe takes our orders, a byte each.  A stop (^C, SIGTERM, time-out, memory) is first ordered:
+the child's job is told, ends at the next opportunity and still reports.  Meanwhile a thread of the
+child sends figures, so that no figure is lost with a job that cannot end.  A child that has sent
+some is killed PROMPT seconds after the stop, one that has not after GRACE.
+
+Signals that are ignored when we start (nohup, a shell's background job) stay ignored.
 """
 
 from __future__ import annotations
@@ -26,8 +32,8 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any
@@ -35,10 +41,17 @@ from typing import Any
 from ucmmu.exit_codes import SIGNALLED, ExitCode, Failure
 from ucmmu.sizes import format_size
 
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 GRACE = 10.0
-"""Seconds between asking a child to stop and killing it."""
+"""Seconds between asking a child to stop and killing it, if it has sent no figures."""
+PROMPT = 1.0
+"""The same, if it has, or if the user asks a second time."""
+LOOK = 0.25
+"""Seconds between the figures that a child sends which was asked to stop and has not ended."""
+OVERSHOOT = 256 << 20
+"""Bytes, at least, by which a child may pass its memory limit while it stops."""
 _POLL = 0.05
+_HUSHED, _STOP = b"!", b"s"
 _PR_SET_PDEATHSIG = 1
 
 Message = dict[str, Any]
@@ -72,16 +85,21 @@ class Outcome:
     """"done", "failed", "died", "timeout", "memory", or "interrupt"."""
     host_rss_peak: int
     """The most host memory the child had resident, bytes."""
+    finished: bool = True
+    """Whether ``result`` is what the job returned; else it is the last figures that it sent."""
 
 
 class Link:
-    """The child's end: reports progress, and learns that it should stop."""
+    """The child's end: reports progress and figures, and learns that it should stop."""
 
-    def __init__(self, pipe: int, answers: int) -> None:
+    def __init__(self, pipe: int, orders: int) -> None:
         self._pipe = pipe
-        self._answers = answers
+        self._orders = orders
         self._sending = threading.Lock()
         self._callbacks: list[Callable[[], None]] = []
+        self._look: Callable[[], Message] | None = None
+        self._has_figures = False
+        self._quiet = threading.Event()
         self.stopped = False
         """Whether the parent asked us to end."""
         self.hushed = threading.Event()
@@ -96,7 +114,7 @@ class Link:
         if not self.hushed.is_set():
             self.hushed.set()
             self.send({"hush": True})
-            os.read(self._answers, 1)
+            self._quiet.wait()
 
     def on_stop(self, callback: Callable[[], None]) -> None:
         """Call ``callback``, from another thread, when the run shall end; at once if it shall already."""
@@ -104,28 +122,84 @@ class Link:
         if self.stopped:
             callback()
 
+    def on_look(self, look: Callable[[], Message]) -> None:
+        """Call ``look``, from another thread, for the figures of a job that was asked to stop and goes on."""
+        self._look = look
+
+    def figures(self, message: Message) -> None:
+        """Send what the job will report but for what it still has to do; nobody is asked to look any more."""
+        with self._sending:
+            self._has_figures = True
+            self._write({"figures": message})
+
     def send(self, message: Message) -> None:
         """Send one message, from any thread."""
-        data = json.dumps(message).encode() + b"\n"
         with self._sending:
-            while data:
-                data = data[os.write(self._pipe, data) :]
+            self._write(message)
+
+    def _write(self, message: Message) -> None:
+        data = json.dumps(message).encode() + b"\n"
+        while data:
+            data = data[os.write(self._pipe, data) :]
 
     def listen(self) -> None:
-        """Take stop signals on a thread, since no Python runs on the main one while it is inside Unicorn."""
+        """Follow orders, and tell of stop signals, from a thread that C code of the job cannot hold up."""
         reader, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        os.set_blocking(reader, True)
         signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
-        for number in STOP_SIGNALS:
+        for number in _heeded():
             signal.signal(number, lambda _number, _frame: None)
-        threading.Thread(target=self._wait_for_stop, args=(reader,), daemon=True).start()
+        threading.Thread(target=self._listen, args=(reader,), daemon=True).start()
 
-    def _wait_for_stop(self, reader: int) -> None:
-        while os.read(reader, 1)[0] not in STOP_SIGNALS:
-            pass
-        self.stopped = True
-        for callback in list(self._callbacks):
-            callback()
+    def _listen(self, signals: int) -> None:
+        while True:
+            looking = self.stopped and not self._has_figures
+            ready, _, _ = select.select([self._orders, signals], [], [], LOOK if looking else None)
+            if signals in ready:
+                for number in set(os.read(signals, 512)) & set(STOP_SIGNALS):
+                    self.send({"signal": int(number)})
+            if self._orders in ready and not self._follow(os.read(self._orders, 512)):
+                return
+            if self.stopped:
+                self._send_look()
+
+    def _follow(self, orders: bytes) -> bool:
+        """Do what the parent says; false if there is none any more."""
+        if _HUSHED in orders:
+            self._quiet.set()
+        if _STOP in orders and not self.stopped:
+            self.stopped = True
+            for callback in list(self._callbacks):
+                callback()
+        return bool(orders)
+
+    def _send_look(self) -> None:
+        """Send the figures of now; the job is at work on them, so a look may fail, and the next one will not."""
+        if self._look is None or self._has_figures:
+            return
+        with suppress(Exception):
+            message = self._look()
+            with self._sending:
+                if not self._has_figures:
+                    self._write({"figures": message})
+
+
+def _heeded() -> list[signal.Signals]:
+    """The stop signals that were not ignored when we started."""
+    return [number for number in STOP_SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+
+
+@contextmanager
+def stops_noted() -> Iterator[list[int]]:
+    """Note the stop signals that come between supervised jobs, in the list given, instead of ending at once."""
+    noted: list[int] = []
+    previous = {
+        number: signal.signal(number, lambda number, _frame: noted.append(number)) for number in _heeded()
+    }
+    try:
+        yield noted
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
 
 
 Job = Callable[[Link], Message]
@@ -145,19 +219,18 @@ def supervise(
     ``redirect`` maps descriptors of the child to ours that take their place.
     Call it on the main thread: it handles signals while the job runs.
     """
-    sys.stdout.flush()
-    sys.stderr.flush()
+    _flush()
     reader, writer = os.pipe2(os.O_CLOEXEC)
-    answers, answer = os.pipe2(os.O_CLOEXEC)
+    orders, order = os.pipe2(os.O_CLOEXEC)
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     parent = os.getpid()
     pid = os.fork()
     if pid == 0:
-        _child(job, Link(writer, answers), limits, redirect or {}, parent, blocked)
+        _child(job, Link(writer, orders), limits, redirect or {}, parent, blocked)
     os.close(writer)
-    os.close(answers)
-    child = _Child(pid, reader, answer, limits, watch)
-    previous = {number: signal.signal(number, child.interrupt) for number in STOP_SIGNALS}
+    os.close(orders)
+    child = _Child(pid, reader, order, limits, watch)
+    previous = {number: signal.signal(number, child.interrupt) for number in _heeded()}
     signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
     try:
         child.watch_over()
@@ -165,7 +238,7 @@ def supervise(
     finally:
         child.bury()
         os.close(reader)
-        os.close(answer)
+        os.close(order)
         for number, handler in previous.items():
             signal.signal(number, handler)
 
@@ -173,10 +246,10 @@ def supervise(
 class _Child:
     """The parent's view of one child."""
 
-    def __init__(self, pid: int, pipe: int, answer: int, limits: Limits, watch: Watch | None) -> None:
+    def __init__(self, pid: int, pipe: int, order: int, limits: Limits, watch: Watch | None) -> None:
         self._pid = pid
         self._pipe = pipe
-        self._answer = answer
+        self._order = order
         self._limits = limits
         self._watch = watch
         self._started = time.monotonic()
@@ -184,16 +257,24 @@ class _Child:
         self._rss_peak = 0
         self._reason: str | None = None
         self._signal = 0
-        self._kill_at: float | None = None
+        self._stopped_at = 0.0
+        self._figures_at: float | None = None
+        self._hurried_at: float | None = None
+        self._killed = False
         self._result: Message | None = None
+        self._figures: Message | None = None
         self._failure: Failure | None = None
 
     def interrupt(self, number: int, _frame: FrameType | None) -> None:
-        """Hand a stop signal of ours to the child; the second one kills it."""
-        if self._reason == "interrupt":
-            self._kill_at = 0.0
-        self._signal = number
-        self._stop("interrupt")
+        """Have the child stop on a signal of ours; with the second one it is not long waited for."""
+        if self._reason is not None and self._hurried_at is None:
+            self._hurried_at = time.monotonic()
+        self._interrupted(number)
+
+    def _interrupted(self, number: int) -> None:
+        if self._reason is None:
+            self._signal = number
+            self._stop("interrupt")
 
     def watch_over(self) -> None:
         """Read messages and hold the limits until the child has closed its end."""
@@ -213,35 +294,53 @@ class _Child:
         """Reap the child and say how it ended."""
         self.bury()
         code, error, ended = self._verdict()
-        return Outcome(self._result, code, error, ended, self._rss_peak)
+        finished = self._result is not None or self._figures is None
+        return Outcome(self._report, code, error, ended, self._rss_peak, finished)
+
+    @property
+    def _report(self) -> Message | None:
+        return self._figures if self._result is None else self._result
 
     def bury(self) -> None:
         """Leave no child behind, alive or dead."""
-        if self._status is not None:
-            return
-        deadline = time.monotonic() + GRACE
-        options = os.WNOHANG
+        deadline = time.monotonic() + PROMPT
         while self._status is None:
-            pid, status, usage = os.wait4(self._pid, options)
+            pid, status, usage = os.wait4(self._pid, 0 if self._killed else os.WNOHANG)
             if pid:
                 self._status, self._rss_peak = status, usage.ru_maxrss * 1024
-            elif time.monotonic() > deadline or self._kill_at == 0.0:
-                os.kill(self._pid, signal.SIGKILL)
-                options = 0
+            elif time.monotonic() > deadline:
+                self._kill()
             else:
                 time.sleep(0.002)
 
+    def _kill(self) -> None:
+        self._killed = True
+        with suppress(ProcessLookupError):
+            os.kill(self._pid, signal.SIGKILL)
+
     def _take(self, message: Message) -> None:
-        if "progress" in message and self._watch:
-            self._watch(message["progress"])
+        if "progress" in message:
+            self._show(message["progress"])
         elif "hush" in message:
-            if self._watch:
-                self._watch(None)
-            os.write(self._answer, b"!")
+            self._show(None)
+            self._send_order(_HUSHED)
+        elif "signal" in message:
+            self._interrupted(message["signal"])
+        elif "figures" in message:
+            self._figures = message["figures"]
+            self._figures_at = self._figures_at or time.monotonic()
         elif "result" in message:
             self._result = message["result"]
         elif "failure" in message:
             self._failure = Failure(message["failure"]["code"], message["failure"]["line"])
+
+    def _show(self, progress: Message | None) -> None:
+        if self._watch is not None:
+            self._watch(progress)
+
+    def _send_order(self, order: bytes) -> None:
+        with suppress(OSError):
+            os.write(self._order, order)
 
     def _check_limits(self) -> None:
         now = time.monotonic()
@@ -252,39 +351,45 @@ class _Child:
             used = _resident(self._pid)
             if used > memory:
                 self._stop("memory")
-            if used > memory + memory // 4:
-                self._kill_at = 0.0
-        if self._kill_at is not None and now > self._kill_at:
-            with suppress(ProcessLookupError):
-                os.kill(self._pid, signal.SIGKILL)
+            if used > memory + max(memory // 4, OVERSHOOT):
+                self._kill()
+        if self._reason is not None and now > self._last_moment():
+            self._kill()
+
+    def _last_moment(self) -> float:
+        """When a child that was asked to stop is killed."""
+        if self._figures_at is not None:
+            last = max(self._stopped_at, self._figures_at) + PROMPT
+        else:
+            last = self._stopped_at + GRACE
+        return last if self._hurried_at is None else min(last, self._hurried_at + PROMPT)
 
     def _stop(self, reason: str) -> None:
         if self._reason is None:
             self._reason = reason
-            self._kill_at = time.monotonic() + GRACE
-            with suppress(ProcessLookupError):
-                os.kill(self._pid, signal.SIGTERM)
+            self._stopped_at = time.monotonic()
+            self._send_order(_STOP)
 
     def _verdict(self) -> tuple[int, str | None, str]:
         """Exit code, line for the user, and kind of end."""
         assert self._status is not None
-        result = self._result
+        report = self._report
         died = os.WTERMSIG(self._status) if os.WIFSIGNALED(self._status) else 0
-        if self._reason and (result is None or result.get("ended") == "stopped"):
+        if self._reason and (report is None or report.get("ended") == "stopped"):
             return *self._stop_verdict(), self._reason
-        if died:
-            how = "its statistics are lost" if result is None else "after it had reported"
+        if died and not self._killed:
+            how = "its statistics are lost" if report is None else "after it had reported"
             line = f"the engine died: killed by {signal.Signals(died).name}, {how}"
             return ExitCode.ENGINE_DIED, line, "died"
         if self._failure:
             return self._failure.code, self._failure.line, "failed"
-        if result is None:
+        if report is None:
             line = "internal error: the run ended without a report"
             return ExitCode.INTERNAL, line, "failed"
-        return int(result["exit_code"]), None, "done"
+        return int(report["exit_code"]), None, "done"
 
     def _stop_verdict(self) -> tuple[int, str]:
-        lost = "; its statistics are lost" if self._result is None else ""
+        lost = "; its statistics are lost" if self._report is None else ""
         if self._reason == "timeout":
             line = f"stopped after {self._limits.timeout:g} s (--timeout){lost}"
             return ExitCode.TIMEOUT, line
@@ -326,17 +431,22 @@ def _child(
         signal.pthread_sigmask(signal.SIG_SETMASK, sigmask)
         link.send({"result": job(link)})
     except Failure as failure:
-        link.send({"failure": {"code": failure.code, "line": failure.line}})
+        with suppress(OSError):
+            link.send({"failure": {"code": failure.code, "line": failure.line}})
     except BaseException as error:
         if debug:
             traceback.print_exc()
-        link.send({"failure": {"code": int(ExitCode.INTERNAL), "line": internal_error(error)}})
+        with suppress(OSError):
+            link.send({"failure": {"code": int(ExitCode.INTERNAL), "line": internal_error(error)}})
     finally:
-        with suppress(OSError, ValueError):
-            sys.stdout.flush()
-        with suppress(OSError, ValueError):
-            sys.stderr.flush()
+        _flush()
         os._exit(0)
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError, AttributeError):
+            stream.flush()
 
 
 def internal_error(error: BaseException) -> str:

@@ -16,17 +16,19 @@ the events of entering a page stand above the page's first instruction.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import IO, Protocol
+from typing import Protocol
 
 from cpu.syscalls.numbers import syscall_name
 from mmu.events import Event, EventRing
+from mmu.linux.pte_ref import TryGet
+from mmu.x86 import Access
 from mmu.x86.faults import describe_error_code
 
 RING_RECORDS = 1 << 12
 """Capacity of the ring that feeds a printer: small, so that text follows execution closely."""
 
-_ACCESS = ("read", "write", "fetch")
-_TRYGET = ("succeeded", "zero", "none", "huge_pmd")
+_ACCESS = {int(access): access.label for access in Access}
+_TRYGET = {int(result): result.name.lower().removeprefix("failed_") for result in TryGet}
 _DECIMAL = frozenset({"nr", "count", "level", "order", "size", "global", "freed_tables", "array"})
 _INDENT = " " * 15
 
@@ -39,28 +41,46 @@ class Disassemble(Protocol):
         ...
 
 
+class Out(Protocol):
+    """What a trace is written to; each method may raise OSError."""
+
+    def write(self, text: str, /) -> int:
+        """Write a piece."""
+        ...
+
+    def writelines(self, lines: Iterable[str], /) -> None:
+        """Write several pieces."""
+        ...
+
+    def flush(self) -> None:
+        """Keep nothing back."""
+        ...
+
+
 class TracePrinter:
     """Prints the events of a ring as text: make the ring with ``on_full=printer.drain``; close() it last.
 
     ``read_code(address, size)`` gives the bytes of an instruction, fewer if they can no longer be
     read; it is asked when the ring is drained, up to :data:`RING_RECORDS` events after the fact, and
     must leave TLB, counters and A bits alone.  ``arrays`` names the TLB arrays by number.  An error
-    of ``out`` is kept in ``error``, ends the printing, and is left for the caller to raise: it cannot
-    pass through the C code that fills the ring.
+    of ``out`` is kept in ``error``, told to ``on_error`` once, ends the printing, and is left for the
+    caller to raise: it cannot pass through the C code that fills the ring.
     """
 
     def __init__(
         self,
-        out: IO[str],
+        out: Out,
         read_code: Callable[[int, int], bytes],
         disassemble: Disassemble,
         arrays: Iterable[str] = (),
+        on_error: Callable[[], object] | None = None,
     ) -> None:
         self._out = out
         self._read_code = read_code
         self._disassemble = disassemble
         self._arrays = tuple(arrays)
         self._decoded: dict[tuple[int, bytes], str] = {}
+        self._on_error = on_error
         self.error: OSError | None = None
 
     def drain(self, ring: EventRing) -> None:
@@ -72,6 +92,8 @@ class TracePrinter:
             self._out.writelines(self.line(event) + "\n" for event in events)
         except OSError as error:
             self.error = error
+            if self._on_error is not None:
+                self._on_error()
 
     def close(self, ring: EventRing) -> None:
         """Print what is left, and flush. Raises the OSError that stopped the printing, if one did."""
@@ -106,9 +128,9 @@ class TracePrinter:
             return syscall_name(value)
         if field == "error_code":
             return f"{value:#x} ({describe_error_code(value)})"
-        if field == "access" and value < len(_ACCESS):
+        if field == "access" and value in _ACCESS:
             return _ACCESS[value]
-        if field == "result" and value < len(_TRYGET):
+        if field == "result" and value in _TRYGET:
             return _TRYGET[value]
         if field == "array" and value < len(self._arrays):
             return self._arrays[value]

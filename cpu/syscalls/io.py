@@ -28,6 +28,7 @@ PIECE = 1 << 20
 """Bytes held on the host at a time."""
 
 AT_FDCWD = -100
+AT_SYMLINK_NOFOLLOW = 0x100
 AT_EMPTY_PATH = 0x1000
 F_DUPFD, F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_DUPFD_CLOEXEC = 0, 1, 2, 3, 4, 1030
 FD_CLOEXEC = 1
@@ -217,10 +218,17 @@ def sys_fstat(p: LinuxProcess, fd: int, buffer: int, *_: int) -> int:
     return 0
 
 
-@syscall("stat", "lstat")
+@syscall("stat")
 def sys_stat(p: LinuxProcess, path: int, buffer: int, *_: int) -> int:
-    """stat(2) and lstat(2): there are no links to follow but /proc/self/exe."""
+    """stat(2)."""
     p.mm.copy_to_user(buffer, p.fs.stat(_path(p, path)))
+    return 0
+
+
+@syscall("lstat")
+def sys_lstat(p: LinuxProcess, path: int, buffer: int, *_: int) -> int:
+    """lstat(2); /proc/self/exe is shown as the program."""
+    p.mm.copy_to_user(buffer, p.fs.stat(_path(p, path), follow=False))
     return 0
 
 
@@ -230,7 +238,7 @@ def sys_newfstatat(p: LinuxProcess, dirfd: int, path: int, buffer: int, flags: i
     name = _path_at(p, dirfd, path)
     if not name and flags & AT_EMPTY_PATH:
         return sys_fstat(p, dirfd, buffer)
-    p.mm.copy_to_user(buffer, p.fs.stat(name))
+    p.mm.copy_to_user(buffer, p.fs.stat(name, follow=not flags & AT_SYMLINK_NOFOLLOW))
     return 0
 
 
@@ -245,7 +253,7 @@ def sys_access(p: LinuxProcess, path: int, mode: int, *_: int) -> int:
 
 @syscall("readlink")
 def sys_readlink(p: LinuxProcess, path: int, buffer: int, size: int, *_: int) -> int:
-    """readlink(2); the only link is /proc/self/exe."""
+    """readlink(2): /proc/self/exe, and links in what the guest was given."""
     return _readlink(p, _path(p, path), buffer, size)
 
 
@@ -258,10 +266,8 @@ def sys_readlinkat(p: LinuxProcess, dirfd: int, path: int, buffer: int, size: in
 def _readlink(p: LinuxProcess, path: str, buffer: int, size: int) -> int:
     if s32(size) <= 0:
         raise LinuxError(errno.EINVAL)
-    if not p.is_own_link(p.fs.resolve(path)):
-        p.fs.stat(path)
-        raise LinuxError(errno.EINVAL)
-    target = p.exe.real_path.encode("utf-8", "surrogateescape")[: s32(size)]
+    text = p.exe.real_path if p.is_own_link(p.fs.resolve(path)) else p.fs.readlink(path)
+    target = text.encode("utf-8", "surrogateescape")[: s32(size)]
     p.mm.copy_to_user(buffer, target)
     return len(target)
 

@@ -83,6 +83,18 @@ class Access(IntEnum):
     """The load of a read-modify-write instruction, which processors make as one that a store follows: it needs
     the rights of a write, sets D, and has W/R = 1 in its error code; else it is a load."""
 
+    @property
+    def label(self) -> str:
+        """Its name in a trace."""
+        return self.name.lower()
+
+    @property
+    def verb(self) -> str:
+        """Its name in a sentence: what a page fault tells of it, W/R first."""
+        if self is Access.RMW:
+            return "write"
+        return self.name.lower().replace("shstk_", "shadow-stack ")
+
 
 SETS_DIRTY: Final = (Access.WRITE, Access.RMW)
 WRITES: Final = (*SETS_DIRTY, Access.SHSTK_WRITE)

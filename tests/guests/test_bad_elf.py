@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import struct
 from pathlib import Path
 
 import pytest
@@ -157,3 +158,37 @@ def test_changed_headers(changes: list[tuple[int, int]]) -> None:
         assert segment.filesz <= segment.memsz
         assert segment.end < TASK_SIZE
     assert any(s.flags & X and s.vaddr <= exe.entry < s.end for s in exe.segments)
+
+
+MULTIBOOT = struct.pack("<III", 0x1BADB002, 3, -(0x1BADB002 + 3) & 0xFFFFFFFF)
+MULTIBOOT2 = struct.pack("<IIII", 0xE85250D6, 0, 16, -(0xE85250D6 + 16) & 0xFFFFFFFF)
+
+
+def elf32(machine: int, more: bytes = b"") -> bytes:
+    """The start of a 32-bit little-endian executable."""
+    return (b"\x7fELF\x01\x01\x01" + bytes(9) + struct.pack("<HHI", 2, machine, 1)).ljust(0x1000, b"\0") + more
+
+
+@pytest.mark.parametrize(
+    ("data", "what", "advice"),
+    [
+        (elf32(3, MULTIBOOT), "multiboot image", "qemu-system"),
+        (elf32(3, MULTIBOOT2), "multiboot image", "qemu-system"),
+        (Elf([Load()]).build().ljust(0x1100, b"\0") + MULTIBOOT, "multiboot image", "qemu-system"),
+        (bytes(64) + MULTIBOOT, "multiboot image", "qemu-system"),
+        (elf32(3, MULTIBOOT[:8] + b"\1\2\3\4"), "EM_386", "gcc -m64"),
+        (elf32(3), "EM_386", "gcc -m64"),
+        (elf32(62), "x32", "gcc -m64"),
+        (elf32(40), "EM_ARM", "build it for x86-64"),
+        (elf32(4711), "machine 4711", "build it for x86-64"),
+        (b"MZ".ljust(0x202, b"\0") + b"HdrS", "kernel image", "static"),
+        (b"MZ" + bytes(100), "Windows", "Linux"),
+        (b"!<arch>\n", "archive", "link"),
+        (b"\x1f\x8b\x08", "gzip", "unpack"),
+        (Elf([Load(vaddr=0xFFFFFFFF80000000)], entry=0xFFFFFFFF80000800).build(), "is a kernel", "static"),
+    ],
+)
+def test_a_refusal_says_what_the_file_is(data: bytes, what: str, advice: str) -> None:
+    line = refusal(data)
+    assert what in line
+    assert advice in line

@@ -6,12 +6,25 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import stat
+import struct
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from cpu.files import O_CREAT, RLIMIT_NOFILE, DataFile, FileSystem, FileTable, HostFile, Stream
+from cpu.files import (
+    O_CREAT,
+    O_NOFOLLOW,
+    RLIMIT_NOFILE,
+    AllowError,
+    DataFile,
+    FileSystem,
+    FileTable,
+    HostFile,
+    Stream,
+)
 from mmu.errors import LinuxError
 from mmu.linux.filemap import MappedFile
 
@@ -150,5 +163,131 @@ def test_reading_ends_when_the_run_is_to_stop() -> None:
     reader, writer = os.pipe()
     with pytest.raises(LinuxError, match="EINTR"):
         Stream(reader, 0, 1, lambda: True).read(1)
+    os.close(reader)
+    os.close(writer)
+
+
+def linked(host: Path) -> Path:
+    """Links of every kind beside and inside the directory that is given."""
+    (host / "name").symlink_to("given")
+    (host / "given" / "up").symlink_to("../given/data")
+    (host / "given" / "out").symlink_to("../secret")
+    (host / "given" / "root").symlink_to("/")
+    (host / "given" / "loop").symlink_to("loop")
+    (host / "given" / "gone").symlink_to("nothing")
+    (host / "given" / "sub").mkdir()
+    (host / "given" / "sub" / "back").symlink_to("../data")
+    (host / "other").mkdir()
+    (host / "other" / "far").symlink_to(host / "given" / "data")
+    return host
+
+
+def test_a_link_that_is_given_leads_under_its_own_name_and_the_real_one(host: Path) -> None:
+    linked(host)
+    fs = file_system((str(host / "name"),))
+    assert fs.open(str(host / "name" / "data"), 0).read(2) == b"01"
+    assert fs.open(str(host / "given" / "data"), 0).read(2) == b"01"
+
+
+def test_a_relative_name_is_found_from_where_the_guest_is(host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(host / "given")
+    fs = file_system(("data", "../secret"), cwd=str(host / "given"))
+    assert fs.open("data", 0).read(2) == b"01"
+    assert fs.open("../secret", 0).read(6) == b"secret"
+    assert refused(fs, "inner") == errno.ENOENT
+
+
+def test_links_inside_are_followed_between_what_was_given(host: Path) -> None:
+    linked(host)
+    fs = file_system((str(host / "given"), str(host / "other")))
+    for path in ("given/up", "given/sub/back", "given/sub/../inner", "other/far"):
+        assert fs.open(str(host / path), 0).read(2) == b"01", path
+
+
+@pytest.mark.parametrize(
+    ("path", "error"),
+    [
+        ("given/out", errno.EACCES),
+        ("given/root/etc/passwd", errno.EACCES),
+        ("given/loop", errno.ELOOP),
+        ("given/gone", errno.ENOENT),
+        ("given/sub/../../secret", errno.ENOENT),
+        ("given/data/", errno.ENOTDIR),
+        ("given/data/.", errno.ENOTDIR),
+        ("given/data/x", errno.ENOTDIR),
+        ("other/far", errno.ENOENT),
+    ],
+)
+def test_no_link_leads_out(host: Path, path: str, error: int) -> None:
+    linked(host)
+    assert refused(file_system((str(host / "given"),)), str(host) + "/" + path) == error
+
+
+def test_magic_links_of_proc_lead_nowhere(host: Path) -> None:
+    fs = file_system(("/proc",))
+    with open(host / "secret", "rb") as secret:
+        for path in (f"fd/{secret.fileno()}", "root/etc/passwd", "cwd/pyproject.toml", "exe"):
+            assert refused(fs, f"/proc/{os.getpid()}/{path}") in (errno.EACCES, errno.ENOENT), path
+    assert fs.open("/proc/self/status", 0).read(5) == b"VmPTE"
+
+
+def test_a_directory_that_becomes_a_link_leads_nowhere(host: Path) -> None:
+    fs = file_system((str(host / "given"),))
+    (host / "given").rename(host / "moved")
+    (host / "given").symlink_to("/etc")
+    assert refused(fs, str(host / "given" / "passwd")) == errno.ENOENT
+    assert fs.open(str(host / "given" / "data"), 0).read(2) == b"01"
+
+
+def test_links_are_links_to_lstat_and_readlink(host: Path) -> None:
+    linked(host)
+    fs = file_system((str(host / "given"),))
+    link = str(host / "given" / "up")
+    assert fs.readlink(link) == "../given/data"
+    assert stat.S_ISLNK(mode_of(fs.stat(link, follow=False)))
+    assert stat.S_ISREG(mode_of(fs.stat(link)))
+    assert stat.S_ISDIR(mode_of(fs.stat(str(host))))
+    assert refused(fs, link, O_NOFOLLOW) == errno.ELOOP
+    with pytest.raises(LinuxError, match="EINVAL"):
+        fs.readlink(str(host / "given" / "data"))
+
+
+def mode_of(status: bytes) -> int:
+    return int(struct.unpack_from("<I", status, 24)[0])
+
+
+@pytest.mark.parametrize("path", ["", "nosuch", "/dev/null", "a\0b"])
+def test_what_is_not_there_cannot_be_given(path: str, host: Path) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    with pytest.raises(AllowError):
+        file_system((str(host / "given"), path))
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_walks_give_every_descriptor_back(host: Path) -> None:
+    linked(host)
+    before = len(os.listdir("/proc/self/fd"))
+    fs = file_system((str(host / "given"), str(host / "name"), str(host / "given")))
+    for path in ("given/up", "given/out", "given/loop", "given/sub/../data", "given/data/x"):
+        with suppress(LinuxError):
+            fs.open(str(host / path), 0).close()
+    fs.close()
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_write_ends_when_the_run_is_to_stop_and_nobody_reads() -> None:
+    reader, writer = os.pipe()
+    stop = threading.Event()
+    threading.Timer(0.2, stop.set).start()
+    written = Stream(writer, os.O_WRONLY, 1, stop.is_set).write(bytes(1 << 20))
+    assert 0 < written < 1 << 20
+    os.close(reader)
+    os.close(writer)
+
+
+def test_what_a_reader_still_takes_is_written_though_the_run_is_to_stop() -> None:
+    reader, writer = os.pipe()
+    assert Stream(writer, os.O_WRONLY, 1, lambda: True).write(b"last words") == 10
+    assert os.read(reader, 100) == b"last words"
     os.close(reader)
     os.close(writer)

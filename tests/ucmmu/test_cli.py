@@ -31,7 +31,6 @@ def one_line(capfd, argv, code):
 @pytest.mark.parametrize(
     "line",
     [
-        "",
         "frobnicate",
         "run",
         "run --",
@@ -172,3 +171,82 @@ def test_defaults_are_documented():
         16 << 30,
     )
     assert guests_directory().name == "build"
+
+
+@pytest.mark.parametrize(
+    ("line", "hint"),
+    [
+        ("rn hello", "did you mean 'run'?"),
+        ("lst", "did you mean 'list'?"),
+        ("hello", "did you mean `ucmmu run hello`?"),
+        ("version", "did you mean '--version'?"),
+        ("--fidelity exact run hello", "`ucmmu run --fidelity`"),
+        ("help rn", "did you mean 'run'?"),
+        ("run --fidelty exact hello", "did you mean '--fidelity'?"),
+        ("run --engine c --fidelty=exact hello", "did you mean '--fidelity'?"),
+        ("run --fidelity exat hello", "did you mean 'exact'?"),
+        ("run --fidelity EXACT hello", "did you mean 'exact'?"),
+        ("run --engine pyton hello", "did you mean 'python'?"),
+        ("run --free-tables refcnt hello", "did you mean 'refcount'?"),
+        ("compare --free-tables never hello", "which is of `ucmmu run`"),
+        ("run --show-output hello", "which is of `ucmmu compare`"),
+        ("list --jsn -", "did you mean '--json'?"),
+        ("run --no-count --fidelity exact hello", "leave it out"),
+        ("run --no-count --check-tlb hello", "leave it out"),
+        ("run --fidelity trace --json x --trace-out ./x hello", "cannot both"),
+    ],
+)
+def test_a_usage_error_says_what_was_meant(capfd, line, hint):
+    assert hint in one_line(capfd, shlex.split(line), ExitCode.USAGE)
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [("helo", "did you mean 'hello'?"), ("ls", "/ls)"), ("", "PROGRAM is empty"), ("/dev/null", "character device")],
+)
+def test_a_program_that_is_none_says_what_was_meant(capfd, name, hint):
+    assert hint in one_line(capfd, ["run", "--", name], ExitCode.NO_PROGRAM)
+
+
+def test_without_a_checkout_nobody_is_sent_to_make_guests(capfd, tmp_path, monkeypatch):
+    from ucmmu import options
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(options, "__file__", str(tmp_path / "site-packages" / "ucmmu" / "options.py"))
+    assert "in ucmmu's source tree" in one_line(capfd, ["run", "nosuch"], ExitCode.NO_PROGRAM)
+    assert main(["list"]) == 0
+    assert "in ucmmu's source tree" in capfd.readouterr().out
+
+
+@pytest.mark.parametrize("argv", [[], ["help"], ["help", "help"]])
+def test_asking_for_help_gives_it(capfd, argv):
+    assert main(argv) == 0
+    assert "exit codes:" in capfd.readouterr().out
+
+
+@pytest.mark.parametrize("command", ["run", "compare", "list"])
+def test_help_on_a_command_is_that_commands(capfd, command):
+    assert main(["help", command]) == 0
+    out = capfd.readouterr().out
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    assert out == capfd.readouterr().out
+    assert ("working directory" in out and "environment" in out) == (command != "list")
+
+
+@pytest.mark.parametrize("option", ["-V", "--version"])
+def test_version(capfd, option):
+    with pytest.raises(SystemExit) as done:
+        main([option])
+    assert done.value.code == 0
+    assert re.fullmatch(r"ucmmu \S+\n", capfd.readouterr().out)
+
+
+@pytest.mark.parametrize("name", ["a\x1b]0;title\x07", "a\nb", "./\x9b31m", "a\u202eb", "\udcff/x"])
+def test_names_cannot_steer_the_terminal(capfd, name):
+    err = one_line(capfd, ["run", "--", name], ExitCode.NO_PROGRAM)
+    assert err[:-1].isprintable()
+
+
+def test_a_huge_name_is_shown_short(capfd):
+    assert len(one_line(capfd, ["run", "x" * 100_000], ExitCode.NO_PROGRAM)) < 1000

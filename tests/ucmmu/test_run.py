@@ -269,5 +269,119 @@ def examples():
 @pytest.mark.parametrize("example", list(examples()))
 def test_the_examples_of_help_run(example, tmp_path):
     shutil.copy(guests_directory() / "hello", tmp_path / "program")
+    (tmp_path / "data.txt").touch()
     done = ucmmu(*shlex.split(example), cwd=tmp_path)
     assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stderr
+
+
+@pytest.fixture
+def slow_checks(monkeypatch):
+    """Checks of the tables that take for ever, as they did of hundreds of thousands."""
+    from mmu.linux.mm import MmStruct
+
+    monkeypatch.setattr(MmStruct, "check_tables", lambda mm: time.sleep(60))
+
+
+def test_checks_that_last_do_not_cost_the_figures(slow_checks, tmp_path, capfd):
+    started = time.monotonic()
+    assert (
+        main(["run", "--timeout", "1", "--json", str(tmp_path / "x"), "faults", "spin"]) == ExitCode.TIMEOUT
+    )
+    assert time.monotonic() - started < 6
+    report = json.loads((tmp_path / "x").read_text())
+    assert all(report[key] is not None for key in FIGURES)
+    assert (report["ended"], report["checks_finished"]) == ("timeout", False)
+    assert report["instructions"] > 1000
+    assert any("checks" in note for note in report["notes"])
+    assert "checks at the end were not finished" in capfd.readouterr().err
+
+
+def test_a_guest_in_a_call_that_does_not_end_is_reported(monkeypatch, tmp_path):
+    """Any system call of ours that looks at no stop, in Python or C."""
+    from cpu.syscalls import TABLE
+    from cpu.syscalls.numbers import syscall_name
+
+    number = next(nr for nr in range(len(TABLE)) if syscall_name(nr) == "write")
+    for_ever = [*TABLE[:number], lambda *_: time.sleep(60), *TABLE[number + 1 :]]
+    monkeypatch.setattr("cpu.process.TABLE", for_ever)
+    started = time.monotonic()
+    assert main(["run", "--timeout", "1", "--json", str(tmp_path / "x"), "hello"]) == ExitCode.TIMEOUT
+    assert time.monotonic() - started < 6
+    report = json.loads((tmp_path / "x").read_text())
+    assert report["instructions"] > 1000 and report["VmPTE"] > 0
+    assert any("did not end" in note for note in report["notes"])
+
+
+@pytest.mark.stress
+def test_64_tib_end_within_twelve_seconds_with_all_figures(tmp_path):
+    """One page touched in each 2 MiB: hundreds of thousands of tables in ten seconds."""
+    started = time.monotonic()
+    done = ucmmu("run", "--timeout", "10", "--json", str(tmp_path / "x"), "sparse", "64T")
+    assert time.monotonic() - started < 12
+    assert done.returncode == ExitCode.TIMEOUT
+    report = json.loads((tmp_path / "x").read_text())
+    assert all(report[key] is not None for key in FIGURES)
+    assert report["VmSize"] > 64 << 30 and report["pte_tables_allocated"] > 10_000
+
+
+def test_the_checker_says_that_it_found_nothing():
+    assert "no stale translation was used" in ucmmu("run", "--check-tlb", "hello").stderr
+
+
+def test_the_title_names_the_tlb():
+    assert (
+        "hello (exact, TLB tiny, engine c)"
+        in ucmmu("run", "--fidelity", "exact", "--tlb", "tiny", "hello").stderr
+    )
+    assert "had no effect" in ucmmu("run", "--tlb", "tiny", "hello").stderr
+
+
+@pytest.mark.parametrize("dashes", [[], ["--"]])
+def test_an_option_after_the_program_gets_a_hint_unless_it_is_meant(tmp_path, dashes):
+    done = ucmmu("run", *dashes, "hello", "--json", "x", cwd=tmp_path)
+    assert done.returncode == 0
+    assert ("ucmmu: hint: --json stands after PROGRAM" in done.stderr) == (not dashes)
+
+
+def test_ram_is_refused_by_its_limits():
+    done = ucmmu("run", "--ram", "100T", "hello")
+    assert done.stderr == "ucmmu: --ram: 100T is not possible: guest RAM is at least 8K and less than 16T\n"
+
+
+def test_escape_sequences_in_a_programs_name_are_text(tmp_path):
+    program = tmp_path / "a\x1b[31mb"
+    shutil.copy(guests_directory() / "hello", program)
+    done = ucmmu("run", str(program), "x\x1b]0;y\x07")
+    assert "\x1b" not in done.stderr and "\x07" not in done.stderr
+    assert r"a\x1b[31mb x\x1b]0;y\x07" in done.stderr
+
+
+@pytest.mark.parametrize("kind", ["pipe", "directory", "socket", "empty"])
+def test_a_program_of_another_kind_is_one_line(tmp_path, kind):
+    import socket
+
+    target = tmp_path / "program"
+    with socket.socket(socket.AF_UNIX) as server:
+        if kind == "pipe":
+            os.mkfifo(target)
+        elif kind == "directory":
+            target.mkdir()
+        elif kind == "socket":
+            server.bind(str(target))
+        else:
+            target.touch()
+        done = ucmmu("run", "./program", cwd=tmp_path, timeout=30)
+    assert (done.returncode, done.stderr.count("\n")) == (ExitCode.NO_PROGRAM, 1)
+
+
+def test_a_given_relative_name_is_the_guests_too(tmp_path):
+    (tmp_path / "data.txt").write_text("a line\n")
+    (tmp_path / "link").symlink_to("data.txt")
+    for name in ("data.txt", "link"):
+        done = ucmmu("run", "--allow", name, "faults", "cat", name, cwd=tmp_path)
+        assert (done.returncode, done.stdout) == (0, "a line\n")
+    done = ucmmu("run", "--allow", "nosuch", "hello", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (
+        ExitCode.USAGE,
+        "ucmmu: argument --allow: 'nosuch': No such file or directory\n",
+    )

@@ -13,7 +13,7 @@ import pytest
 
 from ucmmu import supervise as supervise_module
 from ucmmu.exit_codes import ExitCode, Failure
-from ucmmu.supervise import Limits, supervise
+from ucmmu.supervise import Limits, stops_noted, supervise
 
 
 def report(**more):
@@ -198,3 +198,81 @@ def test_hush_is_answered_before_the_job_goes_on(tmp_path):
     outcome = supervise(job, Limits(), watch=watch)
     assert seen == [{"number": 1}, None]
     assert outcome.result["order"] == "shown no more"
+
+
+def test_figures_count_where_the_checks_are_not_finished(monkeypatch):
+    monkeypatch.setattr(supervise_module, "PROMPT", 0.3)
+
+    def job(link):
+        stopped = threading.Event()
+        link.on_stop(stopped.set)
+        stopped.wait(60)
+        link.figures(report(ended="stopped", figure=42))
+        time.sleep(60)
+
+    started = time.monotonic()
+    outcome = supervise(job, Limits(timeout=0.2))
+    assert (outcome.code, outcome.error) == (ExitCode.TIMEOUT, "stopped after 0.2 s (--timeout)")
+    assert (outcome.result["figure"], outcome.finished) == (42, False)
+    assert time.monotonic() - started < 5
+    no_children()
+
+
+def test_a_job_that_cannot_end_is_looked_at(monkeypatch):
+    monkeypatch.setattr(supervise_module, "PROMPT", 0.5)
+    looks = []
+
+    def look():
+        looks.append(1)
+        if len(looks) == 1:
+            raise RuntimeError("the job was just changing it")
+        return report(ended="stopped", figure=len(looks))
+
+    def job(link):
+        link.on_look(look)
+        time.sleep(60)
+
+    outcome = supervise(job, Limits(timeout=0.2))
+    assert outcome.code == ExitCode.TIMEOUT
+    assert outcome.result["figure"] >= 2
+
+
+def test_a_guest_that_ended_keeps_its_code_though_its_checks_are_cut_short(monkeypatch):
+    monkeypatch.setattr(supervise_module, "PROMPT", 0.2)
+
+    def job(link):
+        link.figures(report(exit_code=7))
+        time.sleep(60)
+
+    outcome = supervise(job, Limits(timeout=0.3))
+    assert (outcome.code, outcome.ended, outcome.finished) == (7, "done", False)
+
+
+def test_a_signal_to_the_child_alone_is_a_stop_too():
+    outcome = supervise(until_stopped, Limits(), watch=lambda _: os.kill(_child(), signal.SIGTERM))
+    assert outcome.code == 128 + signal.SIGTERM
+    assert outcome.result["figure"] == 42
+
+
+def _child():
+    with open(f"/proc/self/task/{os.getpid()}/children") as children:
+        return int(children.read().split()[0])
+
+
+def test_two_signals_at_once_do_not_cost_the_figures():
+    """A closed terminal sends SIGHUP twice: the kernel's and the shell's."""
+
+    def twice(message):
+        os.kill(os.getpid(), signal.SIGHUP)
+        os.kill(os.getpid(), signal.SIGHUP)
+
+    outcome = supervise(until_stopped, Limits(), watch=twice)
+    assert (outcome.code, outcome.result["figure"]) == (128 + signal.SIGHUP, 42)
+
+
+def test_signals_between_two_jobs_are_noted():
+    with stops_noted() as stops:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.01)
+    assert stops == [signal.SIGTERM]
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL

@@ -8,6 +8,8 @@ import io
 import pytest
 
 from mmu.events import EVENT_ID, EventRing
+from mmu.linux.pte_ref import TryGet
+from mmu.x86 import Access
 from ucmmu.trace_text import TracePrinter
 
 CODE = {0x401000: b"\x48\x89\xe5"}
@@ -80,3 +82,31 @@ def test_a_full_disk_ends_the_printing_and_is_raised_at_the_end():
         emit(ring, "invlpg", number)
     with pytest.raises(OSError, match="No space"):
         text.close(ring)
+
+
+@pytest.mark.parametrize("access", Access)
+@pytest.mark.parametrize("event", [("tlb_hit", 0), ("tlb_miss",)])
+def test_every_kind_of_access_has_its_name(event, access):
+    name, *rest = event
+    (line,) = printed((name, 0x1000, int(access), *rest))
+    assert f"access={access.name.lower()}" in line
+
+
+def test_every_result_of_tryget_has_its_name():
+    for result in TryGet:
+        (line,) = printed(("pte_tryget", 7, int(result), 0))
+        assert f"result={result.name.lower().removeprefix('failed_')} " in line
+
+
+def test_an_error_is_told_when_it_comes():
+    class Full(io.StringIO):
+        def writelines(self, lines):
+            raise OSError(28, "No space left on device")
+
+    told = []
+    text = TracePrinter(Full(), lambda *_: b"", lambda *_: "", on_error=lambda: told.append(1))
+    ring = EventRing(16, on_full=text.drain)
+    ring.enable()
+    for number in range(100):
+        emit(ring, "invlpg", number)
+    assert told == [1]
