@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
+import subprocess
 
 import pytest
 
@@ -84,7 +84,8 @@ def test_status_has_the_hosts_form(program):
     """Each Vm and Rss line stands in the host's order and columns."""
     ours = procfs.status(program, TaskInfo(name="a-name-that-is-too-long", pid=42))
     memory = r"(?:Vm|Rss)\w+:\t *\d+ kB"
-    host = re.findall(memory, Path("/proc/self/status").read_text())
+    small = subprocess.run(["cat", "/proc/self/status"], capture_output=True, text=True, check=True).stdout
+    host = re.findall(memory, small)  # this process may have mapped more than eight digits of kB
     assert [re.sub(r" *\d+", "N", line) for line in re.findall(memory, ours)] == [
         re.sub(r" *\d+", "N", line) for line in host
     ]

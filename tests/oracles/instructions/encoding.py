@@ -111,13 +111,6 @@ class Encoding:
             for operand in self.insn.operands
         )
 
-    @property
-    def aborts_unicorn(self) -> bool:
-        """LOCK BT, BTS, BTR or BTC of a register: Unicorn's translator calls abort(), which nothing can catch."""
-        if 0xF0 not in self.prefixes or not self.is_register_form:
-            return False
-        return self.is_0f(0xA3, 0xAB, 0xB3, 0xBB) or (self.is_0f(0xBA) and self.reg >= 4)
-
 
 # The processor modelled: a Westmere.
 

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from capstone import x86_const as x86
 
-from tests.oracles.instructions.encoding import Encoding, decoder
+from tests.oracles.instructions.encoding import decoder
 from tests.oracles.instructions.state import (
     CODE,
     DATA,
@@ -83,7 +83,6 @@ LEFT_OUT: Final = {
 }
 """What is not executed natively, by the bytes that it contains, and why."""
 _WAIT: Final = "waits for an event"
-_ABORT: Final = "LOCK BT, BTS, BTR or BTC of a register, which ends the whole process in Unicorn's translator"
 _REPS: Final = (0xF2, 0xF3)
 _STRINGS: Final = frozenset(["ins", "outs", "movs", "cmps", "scas", "stos", "lods"])
 
@@ -173,7 +172,7 @@ def left_out(code: bytes) -> str:
             return reason
     if any(wait in code for wait in _WAITS) and not code.endswith((b"\x0f\xae\xf0",)):
         return _WAIT
-    return _ABORT if Encoding.of(code).aborts_unicorn else ""
+    return ""
 
 
 def random_state(rng: Random) -> State:
