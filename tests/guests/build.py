@@ -49,3 +49,8 @@ def run_natively(program: Path, *args: str, env: Mapping[str, str] | None = None
     command = ["setarch", "-R", str(program), *args]
     done = subprocess.run(command, env=dict(env or {}), cwd="/", capture_output=True, timeout=120, check=True)
     return done.stdout
+
+
+def signal_natively(program: Path) -> int:
+    """The signal that ends the program on the host; 0 if it exits."""
+    return max(-subprocess.run([program], capture_output=True, timeout=60, check=False).returncode, 0)
