@@ -24,7 +24,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
-from unicorn.x86_const import UC_X86_REG_RAX, UC_X86_REG_RCX, UC_X86_REG_RDX
+from unicorn.x86_const import (
+    UC_X86_REG_FPCW,
+    UC_X86_REG_FPSW,
+    UC_X86_REG_MXCSR,
+    UC_X86_REG_RAX,
+    UC_X86_REG_RCX,
+    UC_X86_REG_RDX,
+)
 
 from cpu._engine import lib
 from cpu.binfmt_elf import Identity, load_elf_binary
@@ -32,6 +39,7 @@ from cpu.clock import SYSCALL_NS, VirtualClock
 from cpu.disasm import disassemble_one, feature_of
 from cpu.elf import Executable
 from cpu.files import RLIMIT_NOFILE, FileSystem, FileTable, Stream
+from cpu.fpu import X86_TRAP_MF, X86_TRAP_XF, fpu_exception_code
 from cpu.samples import Sample, Samples
 from cpu.signals import Action, SignalReport, SignalState, default_action, sigmask, signal_name
 from cpu.syscalls import NR_SYSCALLS, TABLE, syscall_name
@@ -437,7 +445,9 @@ class LinuxProcess:
         vector = exit_.vector
         signo, code, reason = EXCEPTION_SIGNALS.get(vector, EXCEPTION_SIGNALS[GENERAL_PROTECTION])
         reason = f"{reason} (vector {vector})"
-        if exit_.intercept == Intercept.INT1:
+        if vector in (X86_TRAP_MF, X86_TRAP_XF):
+            code = self._fpu_exception_code(vector)
+        elif exit_.intercept == Intercept.INT1:
             code = "TRAP_BRKPT"
         elif exit_.intercept == Intercept.WRONG:
             reason = f"{reason}: {WRONG_IN_UNICORN}"
@@ -445,6 +455,10 @@ class LinuxProcess:
             reason = f"{reason}: {MISSING_FEATURE.format(feature)}"
         address = exit_.rip if vector in _WITH_RIP_AS_ADDRESS else 0 if signo == signal.SIGSEGV else None
         raise self._killed(self._report(signo, code, reason, address, at=exit_.insn))
+
+    def _fpu_exception_code(self, vector: int) -> str:
+        fcw, fsw, mxcsr = map(self.vcpu.read_reg, (UC_X86_REG_FPCW, UC_X86_REG_FPSW, UC_X86_REG_MXCSR))
+        return fpu_exception_code(vector, fcw, fsw, mxcsr)
 
     def _emulate_tsc(self, exit_: Any) -> None:
         """Carry out RDTSC or RDTSCP (SDM vol. 2B), whose processor is number 0."""
@@ -537,7 +551,12 @@ class LinuxProcess:
             ],
             counters=mm.mmu.counters() if self.vcpu.fidelity is not Fidelity.FAST else {},
             mm_counters=counters,
-            notes=[*self.notes, *self._limits_met(), *self._unlisted(), *([str(end.report)] if end.report else [])],
+            notes=[
+                *self.notes,
+                *self._limits_met(),
+                *self._unlisted(),
+                *([str(end.report)] if end.report else []),
+            ],
             stale_translations=None if mm.mmu.check is None else mm.mmu.check.uses(),
         )
 

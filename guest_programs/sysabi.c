@@ -183,6 +183,12 @@ static void process(void)
 	say("futex wait", syscall(SYS_futex, &word, FUTEX_WAIT, 4, NULL));
 	say("futex wake", syscall(SYS_futex, &word, FUTEX_WAKE, 1));
 	say("futex misaligned", syscall(SYS_futex, (char *)&word + 1, FUTEX_WAKE, 1));
+	say("futex wait for no bit", syscall(SYS_futex, &word, FUTEX_WAIT_BITSET, word, NULL, NULL, 0));
+	say("futex wake of no bit", syscall(SYS_futex, &word, FUTEX_WAKE_BITSET, 1, NULL, NULL, 0));
+	say("futex wake of a bit", syscall(SYS_futex, &word, FUTEX_WAKE_BITSET, 1, NULL, NULL, 4));
+	say("futex wait bad time", syscall(SYS_futex, &word, FUTEX_WAIT, word, BAD));
+	say("futex wake by realtime", syscall(SYS_futex, &word, FUTEX_WAKE | FUTEX_CLOCK_REALTIME, 1));
+	say("futex unknown", syscall(SYS_futex, &word, 99, 1));
 	say("arch_prctl", syscall(SYS_arch_prctl, 0x9999, 0));
 	say("kill nobody", kill(getpid(), 0));
 	say("kill signal", kill(getpid(), 99));

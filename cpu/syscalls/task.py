@@ -85,16 +85,21 @@ def sys_sched_getaffinity(p: LinuxProcess, pid: int, size: int, mask: int, *_: i
 
 
 @syscall("futex")
-def sys_futex(p: LinuxProcess, addr: int, op: int, value: int, timeout: int, *_: int) -> int:
+def sys_futex(p: LinuxProcess, addr: int, op: int, value: int, timeout: int, _addr2: int, bitset: int) -> int:
     """futex(2) with one thread: waking finds nobody, waiting ends by time-out or never."""
     command = op & ~(FUTEX_PRIVATE_FLAG | FUTEX_CLOCK_REALTIME)
     if command not in (FUTEX_WAIT, FUTEX_WAKE, FUTEX_WAIT_BITSET, FUTEX_WAKE_BITSET):
         raise LinuxError(errno.ENOSYS)
+    if op & FUTEX_CLOCK_REALTIME and command != FUTEX_WAIT_BITSET:
+        raise LinuxError(errno.ENOSYS)
+    waits = command in (FUTEX_WAIT, FUTEX_WAIT_BITSET)
+    limit = read_timespec(p, timeout) if waits and timeout else None
+    if command in (FUTEX_WAIT_BITSET, FUTEX_WAKE_BITSET) and not bitset & 0xFFFFFFFF:
+        raise LinuxError(errno.EINVAL)
     if addr % 4:
         raise LinuxError(errno.EINVAL)
-    if command in (FUTEX_WAKE, FUTEX_WAKE_BITSET):
+    if not waits:
         return 0
-    limit = read_timespec(p, timeout) if timeout else None
     if struct.unpack("<I", p.mm.copy_from_user(addr, 4))[0] != value & 0xFFFFFFFF:
         raise LinuxError(errno.EAGAIN)
     if limit is None:

@@ -106,7 +106,10 @@ def test_an_instruction_the_processor_lacks_says_so(name: str, count: bool) -> N
     report = ours.result.report
     assert report is not None
     assert (report.signo, report.code, report.rip % 4096) == (signal.SIGILL, "ILL_ILLOPN", 1)
-    assert f"{text}: invalid opcode (vector 6): {name}, which the processor modelled does not have" in report.line
+    assert (
+        f"{text}: invalid opcode (vector 6): {name}, which the processor modelled does not have"
+        in report.line
+    )
     assert "gcc -march=x86-64-v2" in report.line
 
 
@@ -120,7 +123,13 @@ def test_every_way_stops_at_the_same_instruction(code: str, fidelity: str, engin
 
 @pytest.mark.parametrize(
     ("code", "words"),
-    [("d9e8d9feddd8", "x87"), ("d9ebd9e8d9f8ddd8ddd8", "x87"), ("0fae1f", "MXCSR"), ("d9e8ddd8", ""), ("0fae2f", "")],
+    [
+        ("d9e8d9feddd8", "x87"),
+        ("d9ebd9e8d9f8ddd8ddd8", "x87"),
+        ("0fae1f", "MXCSR"),
+        ("d9e8ddd8", ""),
+        ("0fae2f", ""),
+    ],
 )
 @pytest.mark.parametrize("fidelity", FIDELITIES)
 def test_a_limit_that_the_code_meets_is_noted(code: str, words: str, fidelity: str) -> None:
@@ -159,9 +168,7 @@ def test_the_host_sends_the_same_signal(mode: str) -> None:
 
 @pytest.mark.parametrize("engine", ["c", "python"])
 @pytest.mark.parametrize("fidelity", FIDELITIES)
-@pytest.mark.parametrize(
-    "mode", ["null", "text", "data_jump", "div", "noncanonical", "noncanonical_stack"]
-)
+@pytest.mark.parametrize("mode", ["null", "text", "data_jump", "div", "noncanonical", "noncanonical_stack"])
 def test_every_way_reports_the_same(mode: str, fidelity: str, engine: str) -> None:
     assert run("faults", mode, fidelity=fidelity, engine=engine).figures == run("faults", mode).figures
 
