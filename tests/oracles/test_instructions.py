@@ -79,6 +79,12 @@ def test_each_limit_is_still_met() -> None:
     assert [limit.name for limit in LIMITS if limit.name not in met] == []
 
 
+def test_the_docs_list_each_limit() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "engine_limits.md").read_text()
+    for limit in LIMITS:
+        assert f"| {limit.name} | {limit.native} | {limit.here} | {limit.why} | `{limit.example}` |" in page
+
+
 def test_generator_covers_every_map_and_prefix() -> None:
     """A campaign's cases meet each opcode map, nearly each opcode of the large ones, and each legacy prefix."""
     generator = Generator(SEED)
