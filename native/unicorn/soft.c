@@ -135,8 +135,10 @@ void vcpu_drop_code(struct vcpu *v, u64 pa)
 {
 	struct region *r = region_of(v, pa);
 
-	if (r && holds_code(v, r, pa))
-		drop_code(v, pa);
+	if (!r || !holds_code(v, r, pa))
+		return;
+	drop_code(v, pa);
+	soft_drop_all(v);	/* the frame's pages are fetched from anew, and looked at: is_unsafe_page() */
 }
 
 void vcpu_flush(struct vcpu *v)

@@ -61,6 +61,10 @@ static void transcendental(void)
 	X87("FYL2XP1", 1.0L, 0.1L, "fyl2xp1");
 	X87("FPREM", 0.1L, 1e5L / 3, "fprem");
 	X87("FPREM1", 0.1L, 1e5L / 3, "fprem1");
+	X87("FYL2X-of-0", 1.0L, 0.0L, "fyl2x");
+	X87("FYL2X-of-minus-1", 1.0L, -1.0L, "fyl2x");
+	X87("F2XM1-of-minus-0", 0, -0.0L, "f2xm1");
+	X87("FXTRACT-of-infinity", 0, __builtin_infl(), "fxtract; fxch");
 	X87("FSQRT", 0, 0.7L, "fsqrt");
 	X87("FDIV", 3, 0.7L, "fdiv %%st(1), %%st");
 	X87("FSCALE", 3, 0.7L, "fscale");
