@@ -82,7 +82,8 @@ _FEATURE_NAMES: Final = {
     "rdfsbase": "FSGSBASE", "rdgsbase": "FSGSBASE", "wrfsbase": "FSGSBASE", "wrgsbase": "FSGSBASE",
     "xgetbv": "XSAVE", "xsave": "XSAVE", "xsave64": "XSAVE", "xrstor": "XSAVE", "xrstor64": "XSAVE",
     "xsavec": "XSAVE", "xsavec64": "XSAVE", "xsaveopt": "XSAVE", "xsaveopt64": "XSAVE",
-    "clflushopt": "CLFLUSHOPT", "clwb": "CLWB", "clzero": "CLZERO", "rdpkru": "PKU", "wrpkru": "PKU",
+    "vmmcall": "SVM", "vmrun": "SVM", "vmload": "SVM", "vmsave": "SVM", "stgi": "SVM", "clgi": "SVM", "skinit": "SVM",
+    "invlpga": "SVM", "clflushopt": "CLFLUSHOPT", "clwb": "CLWB", "clzero": "CLZERO", "rdpkru": "PKU", "wrpkru": "PKU",
     "monitorx": "MONITORX", "mwaitx": "MONITORX", "gf2p8mulb": "GFNI", "gf2p8affineqb": "GFNI",
     "gf2p8affineinvqb": "GFNI", "invpcid": "INVPCID", "prefetchwt1": "PREFETCHWT1", "lzcnt": "LZCNT", "tzcnt": "BMI1",
 }  # fmt: skip

@@ -85,9 +85,10 @@ EXCEPTION_SIGNALS: dict[int, tuple[int, str, str]] = {
 """By vector: signal, si_code and name (arch/x86/kernel/traps.c)."""
 MISSING_FEATURE = (
     "{0}, which the processor modelled does not have, and CPUID says so (it is an x86-64-v2: up to SSE4.2);"
-    " build the program without it (gcc -march=x86-64-v2), or set what makes it choose code by CPUID"
-    " (under glibc GLIBC_TUNABLES=glibc.cpu.hwcaps=-AVX,-AVX2)"
+    " build the program without it (gcc -march=x86-64-v2), or let it choose its code by CPUID"
 )
+_GLIBC_CHOOSES = frozenset({"AVX", "AVX2", "AVX-512", "FMA", "FMA4", "BMI1", "BMI2", "MOVBE"})
+TUNABLES = ", as glibc does (in other environments GLIBC_TUNABLES=glibc.cpu.hwcaps=-AVX,-AVX2 makes it choose the same)"
 WRONG_IN_UNICORN = "a processor executes it, but Unicorn would with a wrong result (docs/engine_limits.md)"
 LIMIT_NOTES: dict[int, str] = {
     lib.LIMIT_X87_PRECISION: (
@@ -452,7 +453,8 @@ class LinuxProcess:
         elif exit_.intercept == Intercept.WRONG:
             reason = f"{reason}: {WRONG_IN_UNICORN}"
         elif vector == INVALID_OPCODE and (feature := feature_of(self.vcpu.peek(exit_.insn))) is not None:
-            reason = f"{reason}: {MISSING_FEATURE.format(feature)}"
+            hint = TUNABLES if feature in _GLIBC_CHOOSES else ""
+            reason = f"{reason}: {MISSING_FEATURE.format(feature)}{hint}"
         address = exit_.rip if vector in _WITH_RIP_AS_ADDRESS else 0 if signo == signal.SIGSEGV else None
         raise self._killed(self._report(signo, code, reason, address, at=exit_.insn))
 

@@ -9,6 +9,7 @@
 
 #include "unicorn/vcpu.h"
 
+#define FSW_TOP 0x3800
 #define PHADDW 0x01
 #define PHADDD 0x02
 #define PHADDSW 0x03
@@ -56,6 +57,13 @@ static void horizontal_dwords(u8 op, const u32 *a, u32 *result, u32 n)
 	}
 }
 
+/* An MMX instruction makes TOP 0 and every x87 register valid (SDM vol. 1 9.5.1). */
+static void begin_mmx(struct vcpu *v)
+{
+	reg_write(v, UC_X86_REG_FPSW, reg_read(v, UC_X86_REG_FPSW) & ~(u64)FSW_TOP);
+	reg_write(v, UC_X86_REG_FPTAG, 0);
+}
+
 /* Carry out the instruction, which is_emulated(); RIP is the caller's to move. */
 void emulate(struct vcpu *v, const struct insn *insn)
 {
@@ -78,7 +86,9 @@ void emulate(struct vcpu *v, const struct insn *insn)
 		horizontal_words(op, a, result, bytes / 2);
 		memcpy(out, result, sizeof(result));
 	}
-	if (!insn->operand16)
+	if (!insn->operand16) {
 		memset(out + 8, 0xff, 2);	/* its sign and exponent (SDM vol. 1 9.5.1) */
+		begin_mmx(v);
+	}
 	UC(v, reg_write)(v->uc, reg, out);
 }

@@ -77,6 +77,10 @@ static bool is_vector(u8 op)
 /* A vector opcode with F2 or F3, which win over 66 (SDM vol. 2 2.1.2); Unicorn lets 66 win, and takes F2 and F3 for nothing. */
 static u32 intercept_of_vector(const struct insn *insn, bool exists)
 {
+	u8 op = insn_opcode(insn, 1);
+
+	if (op == 0x78 || op == 0x79)	/* SSE4A's EXTRQ and INSERTQ */
+		return INTERCEPT_UD;
 	if (!insn->rep)
 		return INTERCEPT_NONE;
 	if (!exists)
@@ -271,7 +275,7 @@ static const u64 suspects[4] = {
 static const u64 suspects_0f[4] = {
 	OP(0x01) | OP(0x0f) | OP(0x20) | OP(0x21) | OP(0x22) | OP(0x23) | OP(0x31) | OP(0x33) | OP(0x34) | OP(0x38) |
 		OP(0x3a),
-	0, OP(0xa4) | OP(0xac) | OP(0xae) | OP(0xb8) | OP(0xba), 0,
+	OP(0x78) | OP(0x79), OP(0xa4) | OP(0xac) | OP(0xae) | OP(0xb8) | OP(0xba), 0,
 };
 
 /* Two bytes that may begin what intercept_of() or limit_of() looks at. */
@@ -327,11 +331,20 @@ static bool is_suspect(const u8 *code, u32 n)
 	return false;
 }
 
+static bool is_watched(const struct vcpu *v, const struct watch *w)
+{
+	for (u32 i = 0; i < v->intercepts.nr; i++)
+		if (v->intercepts.watch[i].begin <= w->begin && w->end <= v->intercepts.watch[i].end)
+			return true;
+	return false;
+}
+
 /*
- * The first of [pc, pc + size) that is intercepted, as a range to watch; false: there is none.  Of what
- * follows an instruction that capstone does not know all is watched: Unicorn may know it.
+ * The first of [pc, pc + size) that is to be watched, and is not; false: there is none.  Behind an
+ * instruction before which a run always stops nothing of the block executes.  Of what follows an
+ * instruction that capstone does not know all is watched: Unicorn may know it.
  */
-static bool find_in_block(struct vcpu *v, u64 pc, u32 size, struct watch *found)
+static bool find_unwatched(struct vcpu *v, u64 pc, u32 size, struct watch *found)
 {
 	u8 code[MAX_BLOCK];
 	u32 n = vcpu_peek(v, pc, code, size < MAX_BLOCK ? size : MAX_BLOCK);
@@ -346,7 +359,10 @@ static bool find_in_block(struct vcpu *v, u64 pc, u32 size, struct watch *found)
 		insn_parse(code + at, n - at, &insn);
 		if (intercept_of(&insn)) {
 			*found = (struct watch){ .begin = pc + at, .end = pc + at };
-			return true;
+			if (!is_watched(v, found))
+				return true;
+			if (stops_before(&insn))
+				return false;
 		}
 		v->shared.limits |= limit_of(&insn);
 		if (!length)
@@ -354,15 +370,7 @@ static bool find_in_block(struct vcpu *v, u64 pc, u32 size, struct watch *found)
 		at += length;
 	}
 	*found = (struct watch){ .begin = pc + at, .end = pc + size - 1 };
-	return at < size;
-}
-
-static bool is_watched(const struct vcpu *v, const struct watch *w)
-{
-	for (u32 i = 0; i < v->intercepts.nr; i++)
-		if (v->intercepts.watch[i].begin <= w->begin && w->end <= v->intercepts.watch[i].end)
-			return true;
-	return false;
+	return at < size && !is_watched(v, found);
 }
 
 /* New code was translated: what is known may be about what stood there before. */
@@ -373,7 +381,7 @@ void on_edge(uc_engine *uc, uc_tb *now, uc_tb *before, void *arg)
 
 	(void)before;
 	block_slot(v, now->pc)->key = 0;
-	if (v->attached || !find_in_block(v, now->pc, now->size, &found) || is_watched(v, &found))
+	if (v->attached || !find_unwatched(v, now->pc, now->size, &found))
 		return;
 	v->intercepts.found = found;
 	v->intercepts.nr_found++;

@@ -44,6 +44,9 @@ MISSING = {
     "xabort": "c6f801",
     "c7 /7 of memory": "c7382500006000",
     "3dnow": "0f0fc19e",
+    "extrq": "660f78c00800",
+    "extrq of registers": "660f79c1",
+    "insertq": "f20f79c1",
 }
 CASES: dict[str, tuple[str, int, bool, int]] = {
     # name: code, vector, whether RIP is after it, INTERCEPT_*
@@ -221,6 +224,29 @@ def test_exceptions_one_after_the_other(how: How) -> None:
         w.vcpu.skip(2)
         for _ in range(3):
             assert w.run().vector == GP
+
+
+@pytest.mark.parametrize("case", [*CASES])
+@pytest.mark.parametrize("how", [*FIDELITIES, None], ids=str)
+def test_behind_an_instruction_that_is_watched_and_executes(case: str, how: How | None) -> None:
+    """RCL of memory has a hook of its own, and the block goes on: what is behind it stops all the same."""
+    code, vector, _trap, intercept = CASES[case]
+    rcl = "d11425 00006000"
+    before = code_of("90", rcl, rcl)
+    with world(before + code_of(code, AFTER), how or FAST, count=how is not None) as w:
+        for _ in range(2):
+            exit_ = w.run()
+            assert (exit_.vector, exit_.intercept, exit_.insn) == (vector, intercept, TEXT + len(before))
+            w.vcpu.write_reg(reg("RIP"), TEXT)
+
+
+def test_mmx_sums_leave_the_x87_registers_valid() -> None:
+    """TOP 0 and all tags valid, as after every MMX instruction (SDM vol. 1 9.5.1)."""
+    with world("fninit; fld1; fld1; phaddd mm0, mm0; fnstenv [0x600000]; syscall") as w:
+        w.run()
+        fsw, tags = struct.unpack("<4xH2xH", w.data(10))
+        assert fsw & 0x3800 == 0
+        assert [tags >> 2 * n & 3 != 3 for n in range(8)] == [True] * 8
 
 
 WORDS = [1, -2, 30000, 30000, -30000, -30000, 7, -7]
