@@ -93,7 +93,7 @@ WRONG_IN_UNICORN = "a processor executes it, but Unicorn would with a wrong resu
 LIMIT_NOTES: dict[int, str] = {
     lib.LIMIT_X87_PRECISION: (
         "the program has x87 instructions that are computed to about 53 of their 64 bits here"
-        " (FSIN, FCOS, FPTAN, FPATAN, F2XM1, FYL2X, FPREM): results may differ from a processor's"
+        " (FSIN, FCOS, FPTAN, FPATAN, F2XM1, FYL2X): results may differ from a processor's"
     ),
     lib.LIMIT_MXCSR: (
         "the program reads or writes MXCSR, whose exception flags are never set here (fetestexcept() may find nothing)"

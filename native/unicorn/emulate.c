@@ -3,13 +3,17 @@
  * Instructions that programs use, that Unicorn computes wrongly, and that are carried out here:
  *
  *   PHADDW, PHADDD, PHADDSW, PHSUBW, PHSUBD, PHSUBSW (SDM vol. 2 PHADDW, PHSUBW) of one register with itself,
- *   the common horizontal sum: Unicorn overwrites the second operand before it has read it.
+ *   the common horizontal sum: Unicorn overwrites the second operand before it has read it;
+ *   FPREM, FPREM1: Unicorn rounds to 53 bits (fprem.c).
  */
 #include <string.h>
 
 #include "unicorn/vcpu.h"
 
 #define FSW_TOP 0x3800
+#define OP_FPREM 0xd9		/* with the next two */
+#define FPREM1 0xf5
+#define FPREM 0xf8
 #define PHADDW 0x01
 #define PHADDD 0x02
 #define PHADDSW 0x03
@@ -22,14 +26,27 @@ static bool is_horizontal(u8 op)
 	return op >= PHADDW && op <= PHSUBSW && op != 0x04;
 }
 
-/* Whether the instruction is one of those; an MMX register is named without REX bits. */
-bool is_emulated(const struct insn *insn)
+static bool is_fprem(const struct insn *insn)
+{
+	u8 next = insn_opcode(insn, 1);
+
+	return insn_opcode(insn, 0) == OP_FPREM && (next == FPREM || next == FPREM1);
+}
+
+/* An MMX register is named without REX bits. */
+static bool is_sum_of_itself(const struct insn *insn)
 {
 	u8 modrm = insn_opcode(insn, 3);
 	u32 reg = (modrm >> 3 & 7) | (insn->rex & 4) << 1, rm = (modrm & 7) | (insn->rex & 1u) << 3;
 
 	return insn_opcode(insn, 0) == 0x0f && insn_opcode(insn, 1) == 0x38 && is_horizontal(insn_opcode(insn, 2)) &&
 	       modrm >= 0xc0 && reg == rm;
+}
+
+/* Whether the instruction is one of those above. */
+bool is_emulated(const struct insn *insn)
+{
+	return is_fprem(insn) || is_sum_of_itself(insn);
 }
 
 static int16_t saturate(s32 value)
@@ -64,8 +81,7 @@ static void begin_mmx(struct vcpu *v)
 	reg_write(v, UC_X86_REG_FPTAG, 0);
 }
 
-/* Carry out the instruction, which is_emulated(); RIP is the caller's to move. */
-void emulate(struct vcpu *v, const struct insn *insn)
+static void sum_of_itself(struct vcpu *v, const struct insn *insn)
 {
 	u8 op = insn_opcode(insn, 2), modrm = insn_opcode(insn, 3);
 	u32 bytes = insn->operand16 ? 16 : 8, nr = (modrm & 7) | (insn->rex & 1u) << 3;
@@ -91,4 +107,13 @@ void emulate(struct vcpu *v, const struct insn *insn)
 		begin_mmx(v);
 	}
 	UC(v, reg_write)(v->uc, reg, out);
+}
+
+/* Carry out the instruction, which is_emulated(); RIP is the caller's to move. */
+void emulate(struct vcpu *v, const struct insn *insn)
+{
+	if (is_fprem(insn))
+		fprem(v, insn_opcode(insn, 1) == FPREM1);
+	else
+		sum_of_itself(v, insn);
 }

@@ -194,6 +194,8 @@ static u32 intercept_of(const struct insn *insn)
 		return INTERCEPT_INT3;
 	case 0xcd:
 		return intercept_of_int(next);
+	case 0xd9:			/* FPREM, FPREM1 */
+		return is_emulated(insn) ? INTERCEPT_EMULATED : INTERCEPT_NONE;
 	case 0xf1:
 		return INTERCEPT_INT1;
 	case 0xf6: case 0xf7:		/* LOCK NEG, of whose flags Unicorn gets SF and PF wrong */
@@ -244,10 +246,10 @@ bool is_unsafe_page(struct vcpu *v, u64 page)
 	return false;
 }
 
-/* x87 instructions that Unicorn computes to 53 bits: F2XM1 to FPATAN, FPREM1, FPREM, FYL2XP1, FSINCOS, FSIN, FCOS. */
+/* x87 instructions that Unicorn computes to 53 bits: F2XM1 to FPATAN, FYL2XP1, FSINCOS, FSIN, FCOS. */
 static bool is_imprecise_x87(u8 op, u8 modrm)
 {
-	return op == 0xd9 && modrm >= 0xf0 && 1u << (modrm - 0xf0) & 0xcb2f;
+	return op == 0xd9 && modrm >= 0xf0 && 1u << (modrm - 0xf0) & 0xca0f;
 }
 
 /* LIMIT_* that the instruction meets: Unicorn executes it, but not as a processor does. */
@@ -290,8 +292,10 @@ static bool is_suspect_pair(u8 op, u8 next)
 		return (next >> 3 & 7) == 7;
 	case 0x64: case 0x65:		/* with another prefix behind */
 		return next == 0x26 || next == 0x2e || next == 0x36 || next == 0x3e || (next >= 0x64 && next <= 0x67);
+	case 0xd9:
+		return next >= 0xf0;
 	default:
-		return is_imprecise_x87(op, next);
+		return false;
 	}
 }
 

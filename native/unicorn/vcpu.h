@@ -301,6 +301,9 @@ bool emulate_intercepted(struct vcpu *v);
 bool is_emulated(const struct insn *insn);
 void emulate(struct vcpu *v, const struct insn *insn);
 
+/* fprem.c: the x87's remainder, exactly. */
+void fprem(struct vcpu *v, bool nearest);
+
 /* control.c: control registers that a guest of its own changes. */
 void control_sync(struct vcpu *v);
 void sync_ac(struct vcpu *v);
