@@ -12,6 +12,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 NATIVE := $(wildcard native/*.h native/*.py native/*/*.[ch] native/*/*.def)
 LINTED_C := $(wildcard native/*/*.c benchmarks/*.c tests/x86/*.c tests/oracles/*.c tests/oracles/*/*.c)
+FORMATTED_C := $(wildcard native/*.h native/*/*.[ch] benchmarks/*.[ch] guest_programs/*.[ch] tests/*/*.[ch] \
+	tests/oracles/*/*.[ch])
 UNICORN_INCLUDE = $$($(BIN)/python -c "from native import cdef; print(cdef.unicorn_include())")
 LINT_CFLAGS := -std=c11 -O2 -D_GNU_SOURCE=1 -Wall -Wextra -Werror -Inative -Ibenchmarks -Itests/oracles -Itests/x86
 SANITIZED := build/sanitize
@@ -20,7 +22,7 @@ SANITIZED_TESTS := $(wildcard tests/trace tests/memory tests/x86 tests/linux)
 PYTEST := $(BIN)/pytest -n 2
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint bench fuzz enumerate mutate stress sanitize build guests clean
+.PHONY: help run test lint format bench fuzz enumerate mutate stress sanitize build guests clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "make %-9s %s\n", $$1, $$2 }'
@@ -33,12 +35,18 @@ test: build guests $(VENV)/dev ## set up and run all tests (under 10 minutes on 
 	$(PYTEST)
 
 lint: build $(VENV)/dev ## ruff, strict mypy, and the C files with every warning an error
+	$(BIN)/ruff format --check .
+	$(BIN)/clang-format --dry-run -Werror $(FORMATTED_C)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	@for file in $(LINTED_C); do \
 		echo "$(CC) -Wall -Wextra -Werror $$file"; \
 		$(CC) $(LINT_CFLAGS) -isystem $(UNICORN_INCLUDE) -c -o /dev/null $$file || exit 1; \
 	done
+
+format: $(VENV)/dev ## write Python and C as `make lint` wants them
+	$(BIN)/ruff format .
+	$(BIN)/clang-format -i $(FORMATTED_C)
 
 bench: build guests ## run the benchmarks [ONLY=NAME] into benchmarks/results/latest.jsonl
 	$(BIN)/python -m benchmarks $(ONLY)

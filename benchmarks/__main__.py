@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""``python -m benchmarks [--only NAME | NAME...]``: measure, write results/latest.jsonl, print a table."""
+"""``python -m benchmarks [--only NAME | NAME...]``: measure, write results/latest.jsonl, print a
+table.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +51,9 @@ def _names() -> list[str]:
     parser.add_argument(
         "names", metavar="NAME", nargs="*", choices=[*BENCHMARKS, []], help=", ".join(BENCHMARKS)
     )
-    parser.add_argument("--only", metavar="NAME", action="append", default=[], choices=list(BENCHMARKS))
+    parser.add_argument(
+        "--only", metavar="NAME", action="append", default=[], choices=list(BENCHMARKS)
+    )
     arguments = parser.parse_args()
     return arguments.names + arguments.only or list(BENCHMARKS)
 

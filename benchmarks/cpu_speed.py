@@ -52,7 +52,8 @@ def assemble(name: str) -> Loop:
         subprocess.run(["gcc", "-c", "-o", str(target), str(source)], check=True)
         elf = ELFFile(io.BytesIO(target.read_bytes()))
     symbols = {
-        symbol.name: symbol["st_value"] for symbol in elf.get_section_by_name(".symtab").iter_symbols()
+        symbol.name: symbol["st_value"]
+        for symbol in elf.get_section_by_name(".symtab").iter_symbols()
     }
     return Loop(elf.get_section_by_name(".text").data(), symbols[name], symbols[f"{name}_end"])
 
@@ -60,7 +61,9 @@ def assemble(name: str) -> Loop:
 class Ours:
     """A vCPU over an mm, at CPL 3."""
 
-    def __init__(self, loop: Loop, *, count: bool = True, fidelity: Fidelity = Fidelity.FAST) -> None:
+    def __init__(
+        self, loop: Loop, *, count: bool = True, fidelity: Fidelity = Fidelity.FAST
+    ) -> None:
         memory = Memory(256 << 20)
         mmu = Mmu(memory)
         self.mm = MmStruct(memory, mmu)
@@ -126,7 +129,9 @@ def _compare(name: str, loop: Loop, *, count: bool, goal: str) -> Result:
 
 
 def fast_compute() -> Iterator[Result]:
-    """No memory access but fetches; ``light`` is the same on instructions that cost Unicorn next to nothing."""
+    """No memory access but fetches; ``light`` is the same on instructions that cost Unicorn next to
+    nothing.
+    """
     loop = assemble("loop_compute")
     yield _compare("fast_compute", loop, count=True, goal=">= 0.6")
     yield _compare("fast_compute_nocount", loop, count=False, goal=">= 0.9")

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The published loop, 50 GiB long, on our machine against the same binary run natively on this host.
+"""The published loop, 50 GiB long, on our machine against the same binary run natively on this
+host.
 
 ``BENCH_DONTNEED_SIZE=1G`` makes it short; ``BENCH_DONTNEED_ROUNDS`` sets the pairs (3).
 """
@@ -22,14 +23,25 @@ HOST_RSS_GOAL = 400 << 10
 
 
 def dontneed_loop_native() -> Iterator[Result]:
-    """Whole commands, from start to exit: ``ucmmu run`` with its supervision, and the program itself."""
+    """Whole commands, from start to exit: ``ucmmu run`` with its supervision, and the program
+    itself.
+    """
     size = os.environ.get("BENCH_DONTNEED_SIZE", "50G")
     rounds = int(os.environ.get("BENCH_DONTNEED_ROUNDS", "3"))
     program = str(find_program("dontneed_loop"))
     rss: list[int] = []
 
     def ours() -> float:
-        command = [sys.executable, "-m", "ucmmu", "run", "--free-tables", "refcount", "--fidelity", "fast"]
+        command = [
+            sys.executable,
+            "-m",
+            "ucmmu",
+            "run",
+            "--free-tables",
+            "refcount",
+            "--fidelity",
+            "fast",
+        ]
         seconds, output = _timed([*command, "--json", "-", program, size, CHUNK])
         rss.append(json.loads(output)["host_rss_peak"])
         return seconds
@@ -51,5 +63,7 @@ def dontneed_loop_native() -> Iterator[Result]:
 def _timed(command: list[str]) -> tuple[float, str]:
     """Seconds that a command took, and what it printed; it must succeed."""
     started = time.perf_counter()
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    done = subprocess.run(
+        command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
     return time.perf_counter() - started, done.stdout

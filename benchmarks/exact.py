@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""``exact`` against bare Unicorn, and against simulators that see every access of a program, as we do.
+"""``exact`` against bare Unicorn, and against simulators that see every access of a program, as we
+do.
 
-cachegrind simulates caches and lackey prints every access; both run on valgrind, which translates code to
-code and no addresses. All run whole commands, measured in CPU time; slow-downs are over the program run natively.
+cachegrind simulates caches and lackey prints every access; both run on valgrind, which translates
+code to code and no addresses. All run whole commands, measured in CPU time; slow-downs are over the
+program run natively.
 """
 
 from __future__ import annotations
@@ -57,7 +59,9 @@ def exact_memory_private() -> Iterator[Outcome]:
         yield Skipped("exact_memory_private", "this Unicorn has none of the private parts we know")
         return
     ours = Ours(assemble("loop_memory"), fidelity=Fidelity.EXACT)
-    yield _against_bare("exact_memory_private", ours, goal=">= 0.4", how="with private parts of Unicorn")
+    yield _against_bare(
+        "exact_memory_private", ours, goal=">= 0.4", how="with private parts of Unicorn"
+    )
 
 
 def _against_bare(name: str, ours: Ours, *, goal: str, how: str) -> Result:
@@ -75,7 +79,9 @@ def _against_bare(name: str, ours: Ours, *, goal: str, how: str) -> Result:
 
 
 def exact_cachegrind() -> Iterator[Outcome]:
-    """A loop through 16 MiB that then stays in 128 KiB for a while, and one that scatters over all 16 MiB."""
+    """A loop through 16 MiB that then stays in 128 KiB for a while, and one that scatters over all
+    16 MiB.
+    """
     for name, arguments in (
         ("exact_cachegrind", ("16M", "48")),
         ("exact_cachegrind_scattered", ("16M", "6", "16M")),

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """How two things are compared where the machine is shared and noisy.
 
-Ours and the peer run in turn, again and again, each round in the other order, so that whatever slows
-the machine slows both.  The figures are medians; the spread is that of the ratios of the rounds.
-What cannot run here is recorded as skipped, with the reason.
+Ours and the peer run in turn, again and again, each round in the other order, so that whatever
+slows the machine slows both.  The figures are medians; the spread is that of the ratios of the
+rounds. What cannot run here is recorded as skipped, with the reason.
 """
 
 from __future__ import annotations
@@ -86,7 +86,9 @@ def compare(
     rounds: int = 9,
     warm_up: bool = True,
 ) -> Result:
-    """Measure ``ours()`` and ``peer()``, which return a figure in ``unit``, in ``rounds`` alternated pairs."""
+    """Measure ``ours()`` and ``peer()``, which return a figure in ``unit``, in ``rounds``
+    alternated pairs.
+    """
     if warm_up:
         ours(), peer()
     pairs = [_pair(ours, peer, turn) for turn in range(rounds)]

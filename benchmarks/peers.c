@@ -6,8 +6,8 @@
 #include <time.h>
 
 #define ADDR_MASK 0x000ffffffffff000ull
-#define WALK_BYTES 512	/* at least sizeof(struct walk) */
-#define TRANSLATION_BYTES 64	/* at least sizeof(struct translation) */
+#define WALK_BYTES 512	     /* at least sizeof(struct walk) */
+#define TRANSLATION_BYTES 64 /* at least sizeof(struct translation) */
 
 static double now_ns(void)
 {
@@ -24,7 +24,8 @@ static inline uint64_t zero_after(uint64_t value)
 	return value;
 }
 
-double time_walks(walk_fn walk, void *unit, uint32_t mode, const uint64_t *va, uint64_t nr_va, uint64_t n)
+double time_walks(walk_fn walk, void *unit, uint32_t mode, const uint64_t *va, uint64_t nr_va,
+		  uint64_t n)
 {
 	_Alignas(64) uint64_t w[WALK_BYTES / 8];
 	uint64_t zero = 0, at = 0;
@@ -32,7 +33,7 @@ double time_walks(walk_fn walk, void *unit, uint32_t mode, const uint64_t *va, u
 
 	for (uint64_t i = 0; i < n; i++) {
 		walk(unit, va[at] + zero, 0, 1, mode, w);
-		zero = zero_after(w[1]);	/* struct walk.pa */
+		zero = zero_after(w[1]); /* struct walk.pa */
 		if (++at == nr_va)
 			at = 0;
 	}
@@ -49,7 +50,8 @@ static uint64_t radix_walk(const uint8_t *ram, uint64_t cr3, uint64_t va)
 	return (entry & ADDR_MASK) | (va & 4095);
 }
 
-double time_radix_walks(const uint8_t *ram, uint64_t cr3, const uint64_t *va, uint64_t nr_va, uint64_t n)
+double time_radix_walks(const uint8_t *ram, uint64_t cr3, const uint64_t *va, uint64_t nr_va,
+			uint64_t n)
 {
 	uint64_t zero = 0, at = 0;
 	double start = now_ns();
@@ -62,7 +64,8 @@ double time_radix_walks(const uint8_t *ram, uint64_t cr3, const uint64_t *va, ui
 	return (now_ns() - start) / (double)n;
 }
 
-double time_translations(translate_fn translate, void *unit, const uint64_t *va, uint64_t nr_va, uint64_t n)
+double time_translations(translate_fn translate, void *unit, const uint64_t *va, uint64_t nr_va,
+			 uint64_t n)
 {
 	_Alignas(64) uint64_t t[TRANSLATION_BYTES / 8];
 	uint64_t zero = 0, at = 0;
@@ -70,14 +73,15 @@ double time_translations(translate_fn translate, void *unit, const uint64_t *va,
 
 	for (uint64_t i = 0; i < n; i++) {
 		translate(unit, va[at] + zero, 0, 1, t);
-		zero = zero_after(t[0]);	/* struct translation.pa */
+		zero = zero_after(t[0]); /* struct translation.pa */
 		if (++at == nr_va)
 			at = 0;
 	}
 	return (now_ns() - start) / (double)n;
 }
 
-double time_array_lookups(const uint64_t *frame, uint64_t mask, const uint64_t *va, uint64_t nr_va, uint64_t n)
+double time_array_lookups(const uint64_t *frame, uint64_t mask, const uint64_t *va, uint64_t nr_va,
+			  uint64_t n)
 {
 	uint64_t zero = 0, at = 0;
 	double start = now_ns();
@@ -116,7 +120,8 @@ double time_atomic_pairs(uint32_t *count, uint64_t n)
 	return (now_ns() - start) / (double)n;
 }
 
-int radix_agrees(const uint8_t *ram, uint64_t cr3, const uint64_t *va, const uint64_t *pa, uint64_t nr)
+int radix_agrees(const uint8_t *ram, uint64_t cr3, const uint64_t *va, const uint64_t *pa,
+		 uint64_t nr)
 {
 	for (uint64_t i = 0; i < nr; i++)
 		if (radix_walk(ram, cr3, va[i]) != pa[i])

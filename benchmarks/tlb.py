@@ -41,7 +41,9 @@ def tlb_hit() -> Iterator[Result]:
 
 
 def tlb_miss() -> Iterator[Result]:
-    """A look-up in every array, a walk from a paging-structure cache, two fills; against the bare walk."""
+    """A look-up in every array, a walk from a paging-structure cache, two fills; against the bare
+    walk.
+    """
     module = peers.load()
     with address_space(MISS_TABLES) as space:
         va = _addresses(MISS_TABLES * 512, in_order=True)

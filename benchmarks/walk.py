@@ -79,12 +79,15 @@ def walk_cold() -> Iterator[Result]:
     yield _measure("walk_cold", COLD_TABLES, 1 << 18, walks=1 << 18, rounds=15, goal="<= 1.1")
 
 
-def _measure(name: str, nr_tables: int, nr_addresses: int, *, walks: int, rounds: int, goal: str) -> Result:
+def _measure(
+    name: str, nr_tables: int, nr_addresses: int, *, walks: int, rounds: int, goal: str
+) -> Result:
     chance = random.Random(1)
     module = peers.load()
     with address_space(nr_tables) as space:
         pages = [
-            chance.randrange(nr_tables * 512) << 12 | chance.randrange(4096) for _ in range(nr_addresses)
+            chance.randrange(nr_tables * 512) << 12 | chance.randrange(4096)
+            for _ in range(nr_addresses)
         ]
         va = module.ffi.new("uint64_t[]", pages)
         cr3 = int(space.mmu.c.cr3)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """This MMU for a Unicorn instance that somebody else made: ``cpu.attach(uc)``.
 
-The regions the instance has become guest-physical memory, each at its own address. RAM of ours, which holds
-the page tables, comes above them. From then on every address the guest uses is virtual.
+The regions the instance has become guest-physical memory, each at its own address. RAM of ours,
+which holds the page tables, comes above them. From then on every address the guest uses is virtual.
 """
 
 from __future__ import annotations
@@ -56,15 +56,17 @@ _NO_ADDRESS: Final = U64
 class Attached(Processor):
     """A Unicorn instance of yours, translating through this MMU until ``detach()``.
 
-    ``identity`` maps each region it has at its own address, with its permissions; otherwise nothing is mapped
-    until you map() it. ``ram`` bytes of RAM of ours, page tables included, start at ``base``, by default the
-    lowest free 1 GiB-aligned address above your regions. ``fidelity`` is a Fidelity or its name;
-    ``engine``, ``geometry`` and ``ring`` as for Mmu. ``handler`` is told of each fault. ``check_tlb`` looks after
-    stale translations, for guests that change their own tables: ``stale_translations()`` tells them.
+    ``identity`` maps each region it has at its own address, with its permissions; otherwise nothing
+    is mapped until you map() it. ``ram`` bytes of RAM of ours, page tables included, start at
+    ``base``, by default the lowest free 1 GiB-aligned address above your regions. ``fidelity`` is a
+    Fidelity or its name; ``engine``, ``geometry`` and ``ring`` as for Mmu. ``handler`` is told of
+    each fault. ``check_tlb`` looks after stale translations, for guests that change their own
+    tables: ``stale_translations()`` tells them.
 
-    The guest owns its control registers: CR0.PG, CR0.WP, CR4.PAE, CR4.PGE and CR3 are set here, what it writes to
-    them counts, and so does its INVLPG. EFER is taken as it is in long mode with NXE. Use the
-    instance's own ``emu_start`` and hooks if you like; only those given here translate and raise.
+    The guest owns its control registers: CR0.PG, CR0.WP, CR4.PAE, CR4.PGE and CR3 are set here,
+    what it writes to them counts, and so does its INVLPG. EFER is taken as it is in long mode with
+    NXE. Use the instance's own ``emu_start`` and hooks if you like; only those given here translate
+    and raise.
     """
 
     def __init__(
@@ -81,9 +83,13 @@ class Attached(Processor):
         handler: FaultHandler | None = None,
         check_tlb: bool = False,
     ) -> None:
-        """Attach; MmuError if the instance is not x86-64, ``base`` is in use, or check_tlb is asked of fast."""
+        """Attach; MmuError if the instance is not x86-64, ``base`` is in use, or check_tlb is asked
+        of fast.
+        """
         if uc.query(UC_QUERY_ARCH) != UC_ARCH_X86 or not uc.query(UC_QUERY_MODE) & UC_MODE_64:
-            raise MmuError("only an x86-64 instance, Uc(UC_ARCH_X86, UC_MODE_64), can be attached to")
+            raise MmuError(
+                "only an x86-64 instance, Uc(UC_ARCH_X86, UC_MODE_64), can be attached to"
+            )
         self.uc = uc
         self.handler = handler
         self.counting = True
@@ -108,7 +114,10 @@ class Attached(Processor):
         return self
 
     def __exit__(
-        self, _kind: type[BaseException] | None, _error: BaseException | None, _where: TracebackType | None
+        self,
+        _kind: type[BaseException] | None,
+        _error: BaseException | None,
+        _where: TracebackType | None,
     ) -> None:
         self.detach()
 
@@ -120,12 +129,16 @@ class Attached(Processor):
                 self.memory.base, self.memory.size, UC_PROT_ALL, foreign_address(self.memory.c.ram)
             )
         except UcError as error:
-            raise EngineError(f"our RAM cannot be mapped at {self.memory.base:#x}: {error}") from None
+            raise EngineError(
+                f"our RAM cannot be mapped at {self.memory.base:#x}: {error}"
+            ) from None
 
     def _take_control(self) -> None:
         """Switch to our translation, and let instance and MMU agree about the control registers."""
         uc, mmu = self.uc, self.mmu
-        self._saved = {reg: uc.reg_read(reg) for reg in (UC_X86_REG_CR0, UC_X86_REG_CR3, UC_X86_REG_CR4)}
+        self._saved = {
+            reg: uc.reg_read(reg) for reg in (UC_X86_REG_CR0, UC_X86_REG_CR3, UC_X86_REG_CR4)
+        }
         uc.ctl_set_tlb_mode(UC_TLB_VIRTUAL)
         uc.reg_write(UC_X86_REG_CR4, self._saved[UC_X86_REG_CR4] | CR4_PAE | CR4_PGE)
         uc.reg_write(UC_X86_REG_CR0, self._saved[UC_X86_REG_CR0] | CR0_PG | CR0_WP)
@@ -152,7 +165,9 @@ class Attached(Processor):
         return found
 
     def detach(self) -> None:
-        """Give the instance back: our hooks and RAM are gone, its registers and TLB mode as they were."""
+        """Give the instance back: our hooks and RAM are gone, its registers and TLB mode as they
+        were.
+        """
         if self.c is None:
             return
         for handle in self._hooks:
@@ -176,9 +191,11 @@ class Attached(Processor):
         pa: int | None = None,
         user: bool = True,
     ) -> None:
-        """Map virtual [va, va + size) with UC_PROT_* permissions to guest-physical ``pa`` on, or to new zeroed pages.
+        """Map virtual [va, va + size) with UC_PROT_* permissions to guest-physical ``pa`` on, or to
+        new zeroed pages.
 
-        ``user`` lets CPL 3 in. MmuError if part of the range is mapped already, or perms lack UC_PROT_READ.
+        ``user`` lets CPL 3 in. MmuError if part of the range is mapped already, or perms lack
+        UC_PROT_READ.
         """
         self.tables.map(va, size, rights(perms) | (X86_US if user else 0), pa)
         self._changed(va, size)
@@ -215,11 +232,15 @@ class Attached(Processor):
         return self.mmu.resident(va, access)
 
     def counters(self) -> dict[str, int]:
-        """Every counter of the MMU by its name in events.def; TLB counters count in exact and trace."""
+        """Every counter of the MMU by its name in events.def; TLB counters count in exact and
+        trace.
+        """
         return self.mmu.counters()
 
     def stale_translations(self) -> list[StaleUse]:
-        """Accesses by translations that memory no longer says, one of a kind for each changed entry (check_tlb)."""
+        """Accesses by translations that memory no longer says, one of a kind for each changed entry
+        (check_tlb).
+        """
         return [] if self.mmu.check is None else self.mmu.check.uses()
 
     def _sync_privilege(self) -> None:
@@ -228,11 +249,14 @@ class Attached(Processor):
     # Data by virtual address.
 
     def read(self, va: int, size: int) -> bytes:
-        """Copy out of virtual memory, with the rights of a read at the present privilege level; no side effects.
+        """Copy out of virtual memory, with the rights of a read at the present privilege level; no
+        side effects.
 
         PageFault or GeneralProtection if it may not be read; nothing is counted.
         """
-        return b"".join(bytes(self.uc.mem_read(pa, n)) for pa, n in self._pieces(va, size, Access.READ))
+        return b"".join(
+            bytes(self.uc.mem_read(pa, n)) for pa, n in self._pieces(va, size, Access.READ)
+        )
 
     def write(self, va: int, data: bytes) -> None:
         """Copy into virtual memory, past W: as a debugger does. Code translated from it is dropped."""
@@ -257,12 +281,13 @@ class Attached(Processor):
     # Running.
 
     def emu_start(self, begin: int, until: int, timeout: int = 0, count: int = 0) -> None:
-        """Run from begin until ``until``, ``timeout`` µs or ``count`` instructions, as Uc.emu_start() does.
+        """Run from begin until ``until``, ``timeout`` µs or ``count`` instructions, as
+        Uc.emu_start() does.
 
         A fault goes to the handler; if that returns True the instruction is tried again, else the
-        fault is raised: PageFault, GeneralProtection or StackFault with ``address`` and ``rip``. Nothing of a faulting
-        instruction has happened. BadTable if a table lies outside our RAM; UcError for what
-        Unicorn itself reports.
+        fault is raised: PageFault, GeneralProtection or StackFault with ``address`` and ``rip``.
+        Nothing of a faulting instruction has happened. BadTable if a table lies outside our RAM;
+        UcError for what Unicorn itself reports.
         """
         self.uc.reg_write(UC_X86_REG_RIP, begin)
         self._until = until
@@ -321,12 +346,16 @@ class Attached(Processor):
         end: int = 0,
         *args: int,
     ) -> int:
-        """Uc.hook_add(), but memory hooks, and their range, speak of virtual addresses; hook_del() takes the handle.
+        """Uc.hook_add(), but memory hooks, and their range, speak of virtual addresses; hook_del()
+        takes the handle.
 
-        Faults are not told to UC_HOOK_MEM_*_UNMAPPED or _PROT hooks, which are refused: give a ``handler``.
+        Faults are not told to UC_HOOK_MEM_*_UNMAPPED or _PROT hooks, which are refused: give a
+        ``handler``.
         """
         if htype & _FAULT_HOOKS:
-            raise MmuError("with an MMU, accesses that may not be made are page faults: give a fault handler")
+            raise MmuError(
+                "with an MMU, accesses that may not be made are page faults: give a fault handler"
+            )
         if htype & UC_HOOK_MEM_ACCESS:
             if htype & ~UC_HOOK_MEM_ACCESS:
                 raise MmuError("add memory hooks and other hooks one by one")
@@ -352,7 +381,9 @@ class Attached(Processor):
             raise EngineError("no host memory to keep track of virtual addresses for hooks")
 
     def _translating(self, callback: MemoryHook, begin: int, end: int) -> MemoryHook:
-        def with_virtual_address(uc: Uc, access: int, pa: int, size: int, value: int, data: Any) -> None:
+        def with_virtual_address(
+            uc: Uc, access: int, pa: int, size: int, value: int, data: Any
+        ) -> None:
             va = int(lib.vcpu_hook_address(self.c, pa))
             address = pa if va == _NO_ADDRESS else va
             if begin > end or begin <= address <= end:
@@ -381,5 +412,7 @@ def _place(regions: list[tuple[int, int, int]], size: int, base: int | None) -> 
         return -(-max(top, 1) // GIB) * GIB
     for begin, end, _ in regions:
         if base <= end and begin < base + size:
-            raise MmuError(f"base {base:#x}: the instance has a region at [{begin:#x}, {end + 1:#x})")
+            raise MmuError(
+                f"base {base:#x}: the instance has a region at [{begin:#x}, {end + 1:#x})"
+            )
     return base

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Lay a checked program out in an mm as Linux's load_elf_binary() does with address randomisation off.
+"""Lay a checked program out in an mm as Linux's load_elf_binary() does with address randomisation
+off.
 
-Source: fs/binfmt_elf.c and fs/exec.c, v6.18, as under ``setarch -R``. Every byte that the kernel writes
-goes through the mm, faults included, so page tables and their counts come out as on Linux.
+Source: fs/binfmt_elf.c and fs/exec.c, v6.18, as under ``setarch -R``. Every byte that the kernel
+writes goes through the mm, faults included, so page tables and their counts come out as on Linux.
 
     0x7ffffffff000  +------------------+  TASK_SIZE
                     | 8 zero bytes     |
@@ -42,11 +43,31 @@ MAX_ARG_STRLEN = 128 << 10
 MAX_ARG_BYTES = 2 << 20
 """Bytes of all arguments and environment: a quarter of the 8 MiB stack limit."""
 
-AT_NULL, AT_PHDR, AT_PHENT, AT_PHNUM, AT_PAGESZ, AT_BASE, AT_FLAGS, AT_ENTRY = 0, 3, 4, 5, 6, 7, 8, 9
-AT_UID, AT_EUID, AT_GID, AT_EGID, AT_PLATFORM, AT_HWCAP, AT_CLKTCK, AT_SECURE = 11, 12, 13, 14, 15, 16, 17, 23
+AT_NULL, AT_PHDR, AT_PHENT, AT_PHNUM, AT_PAGESZ, AT_BASE, AT_FLAGS, AT_ENTRY = (
+    0,
+    3,
+    4,
+    5,
+    6,
+    7,
+    8,
+    9,
+)
+AT_UID, AT_EUID, AT_GID, AT_EGID, AT_PLATFORM, AT_HWCAP, AT_CLKTCK, AT_SECURE = (
+    11,
+    12,
+    13,
+    14,
+    15,
+    16,
+    17,
+    23,
+)
 AT_RANDOM, AT_HWCAP2, AT_EXECFN, AT_SYSINFO_EHDR, AT_MINSIGSTKSZ = 25, 26, 31, 33, 51
 MINSIGSTKSZ = 2048
-"""Bytes of a signal frame on a processor without AVX, rounded up (arch/x86/include/uapi/asm/signal.h)."""
+"""Bytes of a signal frame on a processor without AVX, rounded up
+(arch/x86/include/uapi/asm/signal.h).
+"""
 
 
 @dataclass(frozen=True)
@@ -77,14 +98,18 @@ def load_elf_binary(
     env: Mapping[str, str],
     identity: Identity,
 ) -> StartState:
-    """Map ``exe``, its stack, heap and vDSO into the empty ``mm`` and write what a new program finds on its stack.
+    """Map ``exe``, its stack, heap and vDSO into the empty ``mm`` and write what a new program
+    finds on its stack.
 
-    ``image`` is the program's file as mapped. Raises ElfError if guest RAM is too small or the arguments are too long.
+    ``image`` is the program's file as mapped. Raises ElfError if guest RAM is too small or the
+    arguments are too long.
     """
     try:
         return _Loader(mm, exe, image).load(argv, env, identity)
     except (LinuxError, OutOfMemory) as error:
-        raise ElfError(exe.path, f"cannot be loaded ({error})", "give the guest more RAM") from error
+        raise ElfError(
+            exe.path, f"cannot be loaded ({error})", "give the guest more RAM"
+        ) from error
 
 
 class _Loader:
@@ -116,7 +141,9 @@ class _Loader:
             file_end = segment.vaddr + bias + segment.filesz
             if segment.filesz:
                 offset = segment.offset - segment.vaddr % PAGE_SIZE
-                self.mm.mmap(start, _page_up(file_end) - start, prot, flags, self.image, offset // PAGE_SIZE)
+                self.mm.mmap(
+                    start, _page_up(file_end) - start, prot, flags, self.image, offset // PAGE_SIZE
+                )
             else:
                 file_end = start
             if segment.memsz > segment.filesz:
@@ -220,7 +247,9 @@ class _Strings:
         self.data = b"".join((*arguments, *environment, name, bytes(8)))
         if len(self.data) > MAX_ARG_BYTES:
             raise ElfError(
-                exe.path, f"is given {len(self.data)} bytes of arguments", f"Linux takes {MAX_ARG_BYTES}"
+                exe.path,
+                f"is given {len(self.data)} bytes of arguments",
+                f"Linux takes {MAX_ARG_BYTES}",
             )
         self.bottom = TASK_SIZE - len(self.data)
         self.argv = self._addresses(arguments, self.bottom)

@@ -13,11 +13,15 @@ EPOCH_NS = 1_735_689_600 * 10**9
 SYSCALL_NS = 1000
 """What a system call takes where instructions are not counted."""
 LATEST_NS = (1 << 62) - 1
-"""Where the clocks stand still: 146 years on, so that every time fits its 64 bits (the kernel has KTIME_MAX)."""
+"""Where the clocks stand still: 146 years on, so that every time fits its 64 bits (the kernel has
+KTIME_MAX).
+"""
 
 
 class VirtualClock:
-    """The clocks and the time-stamp counter of a guest; ``elapsed_ns`` tells what it executed, as time."""
+    """The clocks and the time-stamp counter of a guest; ``elapsed_ns`` tells what it executed, as
+    time.
+    """
 
     def __init__(self, elapsed_ns: Callable[[], int]) -> None:
         self._elapsed_ns = elapsed_ns

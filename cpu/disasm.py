@@ -52,7 +52,9 @@ def disassemble_one(code: bytes, rip: int) -> str:
 
 _LEGACY_PREFIXES: Final = frozenset(b"\x26\x2e\x36\x3e\x64\x65\x66\x67\xf0\xf2\xf3")
 _ENCODINGS: Final = {0xC4: "AVX", 0xC5: "AVX", 0x62: "AVX-512", 0x8F: "XOP"}
-"""What an opcode byte that only begins a longer encoding stands for (SDM vol. 2 2.3, 2.7; APM vol. 3 1.2.6)."""
+"""What an opcode byte that only begins a longer encoding stands for (SDM vol. 2 2.3, 2.7; APM vol.
+3 1.2.6).
+"""
 _FEATURE_GROUPS: Final = {
     x86.X86_GRP_AVX: "AVX",
     x86.X86_GRP_AVX2: "AVX2",
@@ -90,11 +92,14 @@ _FEATURE_NAMES: Final = {
 
 
 def feature_of(code: bytes) -> str | None:
-    """The CPUID feature that the first instruction of code belongs to, if not every x86-64 processor has it.
+    """The CPUID feature that the first instruction of code belongs to, if not every x86-64
+    processor has it.
 
     None for an instruction of the common set, and for what is no instruction.
     """
-    opcode = next((byte for byte in code if byte not in _LEGACY_PREFIXES and byte & 0xF0 != 0x40), 0)
+    opcode = next(
+        (byte for byte in code if byte not in _LEGACY_PREFIXES and byte & 0xF0 != 0x40), 0
+    )
     encoding = _ENCODINGS.get(opcode)
     if opcode == 0x8F and not _is_xop(code):
         encoding = None
@@ -112,7 +117,9 @@ def _is_xop(code: bytes) -> bool:
 
 
 def disassemble(code: bytes, rip: int) -> Iterator[tuple[int, int, str]]:
-    """Address, length and text of each instruction of code, which lies at rip, up to the first invalid one."""
+    """Address, length and text of each instruction of code, which lies at rip, up to the first
+    invalid one.
+    """
     for address, size, mnemonic, operands in _decoder(False).disasm_lite(code, rip):
         yield address, size, f"{mnemonic} {operands}".rstrip()
 
@@ -131,7 +138,11 @@ def memory_operands(vcpu: Processor, rip: int) -> list[Operand]:
     """
     for insn in _decoder(True).disasm(vcpu.peek(rip), rip, 1):
         found = [
-            Operand(_effective_address(vcpu, insn, operand.mem), operand.size, _in_stack_segment(operand.mem))
+            Operand(
+                _effective_address(vcpu, insn, operand.mem),
+                operand.size,
+                _in_stack_segment(operand.mem),
+            )
             for operand in insn.operands
             if operand.type == x86.X86_OP_MEM and insn.id not in (x86.X86_INS_LEA, x86.X86_INS_NOP)
         ]
@@ -140,7 +151,9 @@ def memory_operands(vcpu: Processor, rip: int) -> list[Operand]:
 
 
 def through_stack_segment(vcpu: Processor, rip: int, address: int) -> bool:
-    """Whether the instruction at rip touches address through SS: then #SS tells that it is not canonical."""
+    """Whether the instruction at rip touches address through SS: then #SS tells that it is not
+    canonical.
+    """
     for operand in memory_operands(vcpu, rip):
         if operand.holds(address):
             return operand.stack
@@ -163,7 +176,9 @@ def accessed_address(vcpu: Processor, rip: int, page: int, access: int) -> int:
 
 
 def _in_stack_segment(mem: Any) -> bool:
-    """SDM vol. 1 3.4.1, 3.7.4: SS is RSP's and RBP's as base; in 64-bit mode only FS and GS override it."""
+    """SDM vol. 1 3.4.1, 3.7.4: SS is RSP's and RBP's as base; in 64-bit mode only FS and GS
+    override it.
+    """
     return mem.base in _STACK_BASES and mem.segment not in (x86.X86_REG_FS, x86.X86_REG_GS)
 
 

@@ -39,7 +39,9 @@ _BOOTED = (
     "boot it on a whole machine (qemu-system -kernel), or attach() the MMU to a Unicorn instance that runs it",
 )
 _MULTIBOOT, _MULTIBOOT2 = 0x1BADB002, 0xE85250D6
-"""Magic numbers of the multiboot headers: in the first 8192 bytes at a multiple of 4, in 32768 at one of 8."""
+"""Magic numbers of the multiboot headers: in the first 8192 bytes at a multiple of 4, in 32768 at
+one of 8.
+"""
 _FOREIGN = (
     (b"MZ", "a program for Windows, DOS or EFI", "build it for x86-64 Linux"),
     (b"\xcf\xfa\xed\xfe", "a program for macOS", "build it for x86-64 Linux"),
@@ -79,7 +81,8 @@ def _shown(path: str) -> str:
 
 @dataclass(frozen=True)
 class Segment:
-    """One PT_LOAD header: file bytes ``[offset, offset + filesz)`` appear at ``vaddr``, zeros follow up to ``memsz``.
+    """One PT_LOAD header: file bytes ``[offset, offset + filesz)`` appear at ``vaddr``, zeros
+    follow up to ``memsz``.
 
     All sizes in bytes; ``flags`` are PF_R, PF_W, PF_X.
     """
@@ -130,13 +133,17 @@ class Executable:
 
     @property
     def max_align(self) -> int:
-        """The largest alignment a segment asks for, at least a page; what is no power of 2 does not count."""
+        """The largest alignment a segment asks for, at least a page; what is no power of 2 does not
+        count.
+        """
         wanted = [s.align for s in self.segments if s.align and s.align & (s.align - 1) == 0]
         return max([PAGE_SIZE, *wanted])
 
 
 def read_executable(path: str) -> Executable:
-    """Read and check the program at ``path``; raises ElfError, and nothing else, for all that is wrong with it."""
+    """Read and check the program at ``path``; raises ElfError, and nothing else, for all that is
+    wrong with it.
+    """
     return parse(_read_file(path), path, os.path.realpath(path))
 
 
@@ -176,7 +183,9 @@ class _Parser:
         self.structs.create_basic_structs()
         self.structs.create_advanced_structs()
 
-    def refuse(self, problem: str, advice: str = "the file is damaged; build or copy it again") -> NoReturn:
+    def refuse(
+        self, problem: str, advice: str = "the file is damaged; build or copy it again"
+    ) -> NoReturn:
         raise ElfError(self.path, problem, advice)
 
     def executable(self, real_path: str) -> Executable:
@@ -202,7 +211,9 @@ class _Parser:
 
     def unpack(self, layout: Any, start: int, size: int, what: str) -> Any:
         if start + size > len(self.data):
-            self.refuse(f"is truncated: {what} would end at byte {start + size} of {len(self.data)}")
+            self.refuse(
+                f"is truncated: {what} would end at byte {start + size} of {len(self.data)}"
+            )
         try:
             return layout.parse(self.data[start : start + size])
         except (ConstructError, ValueError, KeyError, TypeError, OverflowError) as error:
@@ -223,7 +234,9 @@ class _Parser:
             self.refuse("is big-endian", "build it for x86-64")
         header = self.unpack(self.structs.Elf_Ehdr, 0, _EHDR_SIZE, "the ELF header")
         if header.e_machine != "EM_X86_64":
-            self.refuse(f"is for {_machine(header.e_machine)}, not EM_X86_64", "build it for x86-64")
+            self.refuse(
+                f"is for {_machine(header.e_machine)}, not EM_X86_64", "build it for x86-64"
+            )
         if _multiboot(self.data):
             self.refuse(*_BOOTED)
         if header.e_type not in ("ET_EXEC", "ET_DYN"):
@@ -247,7 +260,10 @@ class _Parser:
                 "is an object file (type ET_REL), not yet linked",
                 "link it into an executable (gcc -static)",
             )
-        return f"is no program but of type {header.e_type}", "link it into an executable (gcc -static)"
+        return (
+            f"is no program but of type {header.e_type}",
+            "link it into an executable (gcc -static)",
+        )
 
     def refuse_foreign(self) -> NoReturn:
         """Say what a file is that is no ELF file."""
@@ -257,7 +273,9 @@ class _Parser:
         if data[:2] == b"#!":
             self.refuse("is a script, not an ELF file", "run its interpreter on it")
         if data[0x202:0x206] == b"HdrS":
-            self.refuse("is a Linux kernel image, for a boot loader", "give a static x86-64 Linux program")
+            self.refuse(
+                "is a Linux kernel image, for a boot loader", "give a static x86-64 Linux program"
+            )
         for magic, what, advice in _FOREIGN:
             if data.startswith(magic):
                 self.refuse(f"is {what}, not an ELF file", advice)
@@ -296,10 +314,15 @@ class _Parser:
                 continue
             start, size = header.p_offset, header.p_filesz
             if not 2 <= size <= PAGE_SIZE or start + size > len(self.data):
-                self.refuse(f"its interpreter's name, {size} bytes at byte {start}, is not in the file")
-            name = self.data[start : start + size].split(b"\0")[0].decode("utf-8", "backslashreplace")
+                self.refuse(
+                    f"its interpreter's name, {size} bytes at byte {start}, is not in the file"
+                )
+            name = (
+                self.data[start : start + size].split(b"\0")[0].decode("utf-8", "backslashreplace")
+            )
             self.refuse(
-                f"is dynamic and asks for the interpreter {name!r}", "link it statically (gcc -static)"
+                f"is dynamic and asks for the interpreter {name!r}",
+                "link it statically (gcc -static)",
             )
 
     def load_segments(self, headers: list[Any]) -> tuple[Segment, ...]:
@@ -328,13 +351,17 @@ class _Parser:
     def check_segment(self, number: int, segment: Segment) -> None:
         where = f"segment {number} at {segment.vaddr:#x}"
         if segment.filesz > segment.memsz:
-            self.refuse(f"{where} has {segment.filesz} bytes in the file but {segment.memsz} in memory")
+            self.refuse(
+                f"{where} has {segment.filesz} bytes in the file but {segment.memsz} in memory"
+            )
         if segment.offset + segment.filesz > len(self.data):
             self.refuse(
                 f"is truncated: {where} would end at byte {segment.offset + segment.filesz} of {len(self.data)}"
             )
         if segment.filesz and (segment.vaddr - segment.offset) % PAGE_SIZE:
-            self.refuse(f"{where} is not at the same place in its page as byte {segment.offset} of the file")
+            self.refuse(
+                f"{where} is not at the same place in its page as byte {segment.offset} of the file"
+            )
 
     def check_placement(self, segments: tuple[Segment, ...], pie: bool) -> None:
         low, high = segments[0].vaddr & -PAGE_SIZE, segments[-1].end
@@ -345,9 +372,14 @@ class _Parser:
                 "give a static x86-64 Linux program",
             )
         if high > room or (pie and high - low > room // 2):
-            self.refuse(f"its segments reach {high:#x}, which leaves no room for the stack at {TASK_SIZE:#x}")
+            self.refuse(
+                f"its segments reach {high:#x}, which leaves no room for the stack at {TASK_SIZE:#x}"
+            )
         if not pie and low < MMAP_MIN_ADDR:
-            self.refuse(f"its first segment lies at {low:#x}", f"Linux maps nothing below {MMAP_MIN_ADDR:#x}")
+            self.refuse(
+                f"its first segment lies at {low:#x}",
+                f"Linux maps nothing below {MMAP_MIN_ADDR:#x}",
+            )
 
     def check_entry(self, entry: int, segments: tuple[Segment, ...]) -> None:
         if not any(s.flags & PF_X and s.vaddr <= entry < s.end for s in segments):
@@ -363,7 +395,9 @@ def _machine(machine: str | int) -> str:
 
 def _multiboot(data: bytes) -> bool:
     """Whether a multiboot header whose checksum is right is where boot loaders look for one."""
-    return _has_header(data[:8192], 4, _MULTIBOOT, 3) or _has_header(data[:32768], 8, _MULTIBOOT2, 4)
+    return _has_header(data[:8192], 4, _MULTIBOOT, 3) or _has_header(
+        data[:32768], 8, _MULTIBOOT2, 4
+    )
 
 
 def _has_header(data: bytes, align: int, magic: int, words: int) -> bool:

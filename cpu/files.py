@@ -40,7 +40,14 @@ MAX_MAPPED = 1 << 30
 MAX_LINKS = 40
 """Symbolic links that one path may lead through (include/linux/namei.h, MAXSYMLINKS)."""
 
-O_ACCMODE, O_WRONLY, O_CREAT, O_TRUNC, O_DIRECTORY, O_CLOEXEC = 0x3, 0x1, 0x40, 0x200, 0x10000, 0x80000
+O_ACCMODE, O_WRONLY, O_CREAT, O_TRUNC, O_DIRECTORY, O_CLOEXEC = (
+    0x3,
+    0x1,
+    0x40,
+    0x200,
+    0x10000,
+    0x80000,
+)
 O_NOFOLLOW = 0x20000
 SEEK_SET, SEEK_CUR, SEEK_END = 0, 1, 2
 _STAT = struct.Struct("<QQQIIIIQqqqqqqqqq24x")
@@ -57,9 +64,10 @@ class AllowError(MmuError):
 def write_or_stop(fd: int, data: bytes, stopping: Callable[[], bool]) -> int:
     """Write ``data`` to a host descriptor, waiting for room as long as the run is not to stop.
 
-    Only as much is written at a time as a pipe with room takes without waiting, so a reader that does not read
-    holds up nothing but the guest. Returns the bytes written: fewer than all if nobody has read them STOP_PATIENCE
-    seconds after the stop, or if an error came after the first of them. Raises OSError.
+    Only as much is written at a time as a pipe with room takes without waiting, so a reader that
+    does not read holds up nothing but the guest. Returns the bytes written: fewer than all if
+    nobody has read them STOP_PATIENCE seconds after the stop, or if an error came after the first
+    of them. Raises OSError.
     """
     regular = stat.S_ISREG(os.fstat(fd).st_mode)
     room = select.poll()
@@ -130,7 +138,9 @@ class OpenFile:
 
 
 def _stat(mode: int, inode: int, size: int) -> bytes:
-    return _STAT.pack(1, inode, 1, mode, _UID, _UID, 0, 0, size, PIPE_BUF, -(-size // 512), *([0] * 6))
+    return _STAT.pack(
+        1, inode, 1, mode, _UID, _UID, 0, 0, size, PIPE_BUF, -(-size // 512), *([0] * 6)
+    )
 
 
 class Stream(OpenFile):
@@ -151,7 +161,9 @@ class Stream(OpenFile):
         self.inode = inode
 
     def read(self, count: int) -> bytes:
-        """Wait for input and return what there is, at most ``count`` bytes; EINTR if the run is to stop."""
+        """Wait for input and return what there is, at most ``count`` bytes; EINTR if the run is to
+        stop.
+        """
         if self.flags & O_ACCMODE == O_WRONLY:
             raise LinuxError(errno.EBADF)
         try:
@@ -163,7 +175,9 @@ class Stream(OpenFile):
             raise LinuxError(error.errno or errno.EIO) from None
 
     def write(self, data: bytes) -> int:
-        """Write all of it, in as many parts as the host takes; less if the run is to stop. EPIPE if nobody reads."""
+        """Write all of it, in as many parts as the host takes; less if the run is to stop. EPIPE if
+        nobody reads.
+        """
         if self.flags & O_ACCMODE == os.O_RDONLY:
             raise LinuxError(errno.EBADF)
         try:
@@ -188,7 +202,9 @@ class SeekableFile(OpenFile):
         return data
 
     def seek(self, offset: int, whence: int) -> int:
-        """Move the position; EINVAL if that would be before the start, or ``whence`` is none of the three."""
+        """Move the position; EINVAL if that would be before the start, or ``whence`` is none of the
+        three.
+        """
         base = {SEEK_SET: 0, SEEK_CUR: self.position, SEEK_END: self.size}.get(whence)
         if base is None or not 0 <= base + offset < 1 << 63:
             raise LinuxError(errno.EINVAL)
@@ -233,7 +249,9 @@ class HostFile(SeekableFile):
     """A host file the guest was given, read as it asks."""
 
     def __init__(self, path: str, place: int | None = None) -> None:
-        """Open the file that ``place``, an O_PATH descriptor, stands for; without one, the file at ``path``."""
+        """Open the file that ``place``, an O_PATH descriptor, stands for; without one, the file at
+        ``path``.
+        """
         super().__init__()
         name, nofollow = (path, os.O_NOFOLLOW) if place is None else (f"/proc/self/fd/{place}", 0)
         try:
@@ -398,7 +416,9 @@ class FileSystem:
         except AllowError:
             self.close()
             raise
-        self._above = _directories_above([*made_up, *program_paths, *self._given, os.path.join(cwd, ".")])
+        self._above = _directories_above(
+            [*made_up, *program_paths, *self._given, os.path.join(cwd, ".")]
+        )
 
     def close(self) -> None:
         """Give the host's descriptors back."""
@@ -476,7 +496,9 @@ class FileSystem:
         if node.path in self._made_up:
             return DataFile(self._made_up[node.path]())
         if node.ours:
-            return DataFile(self._program_data, mode=stat.S_IFREG | 0o555, inode=2, map_as=self._program)
+            return DataFile(
+                self._program_data, mode=stat.S_IFREG | 0o555, inode=2, map_as=self._program
+            )
         if node.fd is None:
             raise LinuxError(errno.ENOENT)
         kind = node.kind
@@ -490,7 +512,9 @@ class FileSystem:
 
     @contextmanager
     def _walk(self, path: str, *, follow: bool) -> Iterator[_Node]:
-        """Where ``path`` leads, held open meanwhile; a link at its end is followed only if ``follow``."""
+        """Where ``path`` leads, held open meanwhile; a link at its end is followed only if
+        ``follow``.
+        """
         if not path:
             raise LinuxError(errno.ENOENT)
         trail: list[_Node] = [self._root()]
@@ -505,7 +529,9 @@ class FileSystem:
                 node.close()
 
     def _follow(self, path: str, follow: bool, trail: list[_Node]) -> None:
-        """Walk ``path`` from the root on; ``trail`` holds the directories passed and ends where it leads."""
+        """Walk ``path`` from the root on; ``trail`` holds the directories passed and ends where it
+        leads.
+        """
         names = deque(path.split("/"))
         links = 0
         while names:
@@ -535,7 +561,8 @@ class FileSystem:
         return _Node("/", None if fd is None else os.dup(fd))
 
     def _child(self, parent: _Node, name: str, *, followed: bool) -> _Node:
-        """The entry ``name`` of a directory: what is ours comes before what was given, and that before the host's.
+        """The entry ``name`` of a directory: what is ours comes before what was given, and that
+        before the host's.
 
         ENOENT if the guest may not see it, but EACCES if it was a link that led there.
         """

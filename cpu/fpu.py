@@ -27,7 +27,8 @@ _CODES: Final = (
 
 
 def fpu_exception_code(vector: int, fcw: int, fsw: int, mxcsr: int) -> str:
-    """si_code's name for vector 16 (x87) or 19 (SSE); "" if no exception is both flagged and unmasked.
+    """si_code's name for vector 16 (x87) or 19 (SSE); "" if no exception is both flagged and
+    unmasked.
 
     Source: fpu__exception_code(), arch/x86/kernel/fpu/core.c, v6.18; which then sends no signal.
     """

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Let a guest go on after an exception.
 
-Unicorn remembers the last contributory exception (SDM vol. 3A table 6-5) until it is delivered through
-an IDT, which never happens here: the next one would come as a double fault (#DF), the one after that as
-a shutdown. No register holds what it remembers, but a saved context does; where, is found out by
-provoking exceptions in an instance of our own and looking what changed from "none" to their vectors.
+Unicorn remembers the last contributory exception (SDM vol. 3A table 6-5) until it is delivered
+through an IDT, which never happens here: the next one would come as a double fault (#DF), the one
+after that as a shutdown. No register holds what it remembers, but a saved context does; where, is
+found out by provoking exceptions in an instance of our own and looking what changed from "none" to
+their vectors.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ _PROVOKE = {
 
 
 def forget_exception(uc: Uc) -> None:
-    """Make Unicorn forget the exception in flight; everything else stays. Call it while the guest stands still."""
+    """Make Unicorn forget the exception in flight; everything else stays. Call it while the guest
+    stands still.
+    """
     place = _place()
     if place is None:
         return
@@ -36,7 +39,9 @@ def forget_exception(uc: Uc) -> None:
 
 @cache
 def _place() -> int | None:
-    """Number of the 32-bit word of a context that holds the vector in flight; None if no word surely does."""
+    """Number of the 32-bit word of a context that holds the vector in flight; None if no word
+    surely does.
+    """
     candidates = [_changed(vector, code) for vector, code in _PROVOKE.items()]
     common = set.intersection(*candidates)
     return common.pop() if len(common) == 1 else None

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""How ``cpu._engine`` reaches libunicorn, libcapstone and ``mmu._native``: tables of function addresses.
+"""How ``cpu._engine`` reaches libunicorn, libcapstone and ``mmu._native``: tables of function
+addresses.
 
-The engine is linked with none of them. Unicorn's and capstone's functions come from the libraries their
-Python packages loaded; the MMU's come from ``mmu._native``, or, with the Python engine, from the callbacks
-below, which answer from the ``Mmu`` that owns the unit.
+The engine is linked with none of them. Unicorn's and capstone's functions come from the libraries
+their Python packages loaded; the MMU's come from ``mmu._native``, or, with the Python engine, from
+the callbacks below, which answer from the ``Mmu`` that owns the unit.
 """
 
 from __future__ import annotations
@@ -65,7 +66,9 @@ def _version() -> int:
 
 @cache
 def _decoder() -> tuple[Any, int, int]:
-    """A capstone decoder for 64-bit code, kept for the process: itself, its handle, room for an instruction."""
+    """A capstone decoder for 64-bit code, kept for the process: itself, its handle, room for an
+    instruction.
+    """
     decoder = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)
     malloc = _CAPSTONE.cs_malloc
     malloc.restype = ctypes.c_void_p
@@ -93,7 +96,9 @@ def uc_api() -> Any:
 
 @cache
 def private_parts() -> int:
-    """PRIVATE_* bits that may be used: none with UCMMU_PRIVATE=0 or another Unicorn, else those that work."""
+    """PRIVATE_* bits that may be used: none with UCMMU_PRIVATE=0 or another Unicorn, else those
+    that work.
+    """
     api = uc_api()
     if os.environ.get("UCMMU_PRIVATE") == "0" or _version() != PRIVATE_VERSION:
         return 0
@@ -103,7 +108,9 @@ def private_parts() -> int:
 
 
 def mmu_api(mmu: Mmu, *, fast_faults: bool) -> Any:
-    """The ``struct mmu_api`` for this MMU's engine; with fast_faults, faults are resolved in the fill hook."""
+    """The ``struct mmu_api`` for this MMU's engine; with fast_faults, faults are resolved in the
+    fill hook.
+    """
     _check_layouts()
     api = ffi.new("struct mmu_api *")
     for field, name in _MMU_FUNCTIONS.items():

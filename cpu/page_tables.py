@@ -45,8 +45,9 @@ class PageTables:
     def map(self, va: int, size: int, entry_bits: int, pa: int | None = None) -> None:
         """Map [va, va + size) to guest-physical pa on, or, without pa, to fresh zeroed frames.
 
-        ``entry_bits`` go into every leaf. Where va, pa and size allow, 2 MiB pages are used. Raises MmuError if
-        a page in the range is mapped already, OutOfMemory with what was mapped so far in place.
+        ``entry_bits`` go into every leaf. Where va, pa and size allow, 2 MiB pages are used. Raises
+        MmuError if a page in the range is mapped already, OutOfMemory with what was mapped so far
+        in place.
         """
         _check_range(va, size)
         for page in self._leaves(va, size):
@@ -67,7 +68,9 @@ class PageTables:
             pa = None if pa is None else pa + step
 
     def unmap(self, va: int, size: int) -> None:
-        """Take every page out of [va, va + size) and free those that map() allocated; holes are no error."""
+        """Take every page out of [va, va + size) and free those that map() allocated; holes are no
+        error.
+        """
         _check_range(va, size)
         for page in self._leaves(va, size):
             entry = self._read(page.entry_pa)
@@ -91,7 +94,9 @@ class PageTables:
             self._write(page.entry_pa, self._read(page.entry_pa) & ~_RIGHTS | bits)
 
     def _leaves(self, va: int, size: int) -> Iterator[_Leaf]:
-        """The leaf entries that exist for [va, va + size); a large page that sticks out is split first."""
+        """The leaf entries that exist for [va, va + size); a large page that sticks out is split
+        first.
+        """
         end = va + size
         while va < end:
             level, entry_pa = self._lowest(va)
@@ -118,7 +123,9 @@ class PageTables:
         raise AssertionError
 
     def _entry(self, va: int, target: int) -> int:
-        """Place of va's entry of that level; missing tables above it are made, a large page is split."""
+        """Place of va's entry of that level; missing tables above it are made, a large page is
+        split.
+        """
         table = self.root
         for level in range(_TOP_LEVEL, target, -1):
             entry_pa = table + _offset(va, level)

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A Linux process on a vCPU: exec, the loop between guest and kernel, signals, exit and its accounts.
+"""A Linux process on a vCPU: exec, the loop between guest and kernel, signals, exit and its
+accounts.
 
 ::
 
@@ -89,7 +90,9 @@ MISSING_FEATURE = (
 )
 _GLIBC_CHOOSES = frozenset({"AVX", "AVX2", "AVX-512", "FMA", "FMA4", "BMI1", "BMI2", "MOVBE"})
 TUNABLES = ", as glibc does (in other environments GLIBC_TUNABLES=glibc.cpu.hwcaps=-AVX,-AVX2 makes it choose the same)"
-WRONG_IN_UNICORN = "a processor executes it, but Unicorn would with a wrong result (docs/engine_limits.md)"
+WRONG_IN_UNICORN = (
+    "a processor executes it, but Unicorn would with a wrong result (docs/engine_limits.md)"
+)
 LIMIT_NOTES: dict[int, str] = {
     lib.LIMIT_X87_PRECISION: (
         "the program has x87 instructions that are computed to about 53 of their 64 bits here"
@@ -100,9 +103,13 @@ LIMIT_NOTES: dict[int, str] = {
         " and whose FZ, flush to zero, does nothing"
     ),
 }
-"""What the report says of each limit of Unicorn's that a guest's code has met; docs/engine_limits.md has all."""
+"""What the report says of each limit of Unicorn's that a guest's code has met;
+docs/engine_limits.md has all.
+"""
 MAX_UNKNOWN, MAX_NOTES = 256, 64
-"""Different unknown system calls, and lines about a run, that are kept; of more only the number is told."""
+"""Different unknown system calls, and lines about a run, that are kept; of more only the number is
+told.
+"""
 _WITH_RIP_AS_ADDRESS = frozenset({0, 6, 16, 19})
 _FAULT_REASONS: dict[tuple[int, int], tuple[str, str]] = {
     (signal.SIGSEGV, SEGV_MAPERR): ("SEGV_MAPERR", "{} where nothing is mapped"),
@@ -139,8 +146,8 @@ class RunResult:
     """/proc/self/status's Vm and Rss lines, VmPTE_peak; kB."""
     pte_tables_allocated: int
     pte_tables_freed: int
-    """With those that went with the address space: as many as were allocated, or ``problems`` says so. Those freed
-    before, as long as ``checks_finished`` is not set."""
+    """With those that went with the address space: as many as were allocated, or ``problems`` says
+    so. Those freed before, as long as ``checks_finished`` is not set."""
     pte_tables_freed_before_exit: int
     """Tables freed while the guest ran."""
     page_faults: int
@@ -161,7 +168,9 @@ class RunResult:
     stale_translations: list[StaleUse] | None = None
     """What the stale-translation checker found; None if it was not asked."""
     checks_finished: bool = False
-    """Whether the tables were walked and the address space given back, so that ``problems`` is all there is."""
+    """Whether the tables were walked and the address space given back, so that ``problems`` is all
+    there is.
+    """
 
     def as_dict(self) -> dict[str, Any]:
         """The result as JSON takes it."""
@@ -204,8 +213,9 @@ class ProcessEnd(Exception):
 class LinuxProcess:
     """One program, one thread, from exec to the last page of its address space.
 
-    The mm must be fresh; ``streams`` are the host descriptors behind 0, 1 and 2; ``allow`` lists host
-    paths the guest may read; ``seed`` gives all its random numbers; ``on_sample`` hears of each sample.
+    The mm must be fresh; ``streams`` are the host descriptors behind 0, 1 and 2; ``allow`` lists
+    host paths the guest may read; ``seed`` gives all its random numbers; ``on_sample`` hears of
+    each sample.
     """
 
     def __init__(
@@ -251,7 +261,9 @@ class LinuxProcess:
         self.image.get()
         self.files = FileTable(lambda: self.rlimits[Resource.NOFILE].cur)
         for fd, host_fd in enumerate(streams):
-            self.files.install(Stream(host_fd, O_WRONLY if fd else 0, fd + 3, lambda: self.stopping))
+            self.files.install(
+                Stream(host_fd, O_WRONLY if fd else 0, fd + 3, lambda: self.stopping)
+            )
         own = (exe.real_path, "/proc/self/exe", f"/proc/{PID}/exe")
         self._own_links = frozenset(own[1:])
         self.fs = FileSystem(self._made_up_files(), own, self.image, exe.data, allow=allow, cwd=cwd)
@@ -263,9 +275,10 @@ class LinuxProcess:
     def run(self, on_figures: Callable[[RunResult], None] | None = None) -> RunResult:
         """Run the program to its end, check the tables, and tear the address space down.
 
-        ``on_figures`` gets the result before the checks, which take their time: all but ``problems`` and the tables
-        freed by the teardown. Raises ElfError if the program cannot be loaded, and MmBug if the mm broke an
-        invariant of its own; then, too, nothing is left mapped.
+        ``on_figures`` gets the result before the checks, which take their time: all but
+        ``problems`` and the tables freed by the teardown. Raises ElfError if the program cannot be
+        loaded, and MmBug if the mm broke an invariant of its own; then, too, nothing is left
+        mapped.
         """
         self._started = time.perf_counter()
         frames_before = self.mm.memory.free_frames
@@ -300,7 +313,11 @@ class LinuxProcess:
         """The files of /proc and /sys that the guest may see, by path."""
         mm = self.mm
         task = procfs.TaskInfo(
-            name=self.comm.decode("utf-8", "replace"), pid=self.pid, ppid=1, uid=self.uid, gid=self.gid
+            name=self.comm.decode("utf-8", "replace"),
+            pid=self.pid,
+            ppid=1,
+            uid=self.uid,
+            gid=self.gid,
         )
         texts: dict[str, Callable[[], str]] = {
             "/proc/meminfo": lambda: _meminfo(mm),
@@ -389,7 +406,9 @@ class LinuxProcess:
             self.ring.emit(_SYS_EXIT, nr, result & U64)
 
     def _tell_checker(self, by: ChangedBy, detail: int, rip: int) -> None:
-        """On whose behalf the kernel is at work from here on, if anyone watches its changes of tables."""
+        """On whose behalf the kernel is at work from here on, if anyone watches its changes of
+        tables.
+        """
         check = self.mm.mmu.check
         if check is not None:
             check.enter(by, detail, rip, self.vcpu.instructions)
@@ -404,7 +423,11 @@ class LinuxProcess:
 
     def _unlisted(self) -> list[str]:
         nr = self.unknown_unlisted
-        return [f"{nr} more unknown system calls, of other numbers or places: answered ENOSYS"] if nr else []
+        return (
+            [f"{nr} more unknown system calls, of other numbers or places: answered ENOSYS"]
+            if nr
+            else []
+        )
 
     def _limits_met(self) -> list[str]:
         return [note for limit, note in LIMIT_NOTES.items() if self.vcpu.shared.limits & limit]
@@ -425,7 +448,9 @@ class LinuxProcess:
         try:
             segv = self.mm.handle_user_fault(address, error_code)
         except OomKill as error:
-            raise self._killed(self._report(signal.SIGKILL, "SI_KERNEL", f"out of memory: {error}")) from None
+            raise self._killed(
+                self._report(signal.SIGKILL, "SI_KERNEL", f"out of memory: {error}")
+            ) from None
         except BadTable as error:
             raise self._killed(
                 self._report(signal.SIGKILL, "SI_KERNEL", f"bad page table: {error}")
@@ -452,14 +477,21 @@ class LinuxProcess:
             code = "TRAP_BRKPT"
         elif exit_.intercept == Intercept.WRONG:
             reason = f"{reason}: {WRONG_IN_UNICORN}"
-        elif vector == INVALID_OPCODE and (feature := feature_of(self.vcpu.peek(exit_.insn))) is not None:
+        elif (
+            vector == INVALID_OPCODE
+            and (feature := feature_of(self.vcpu.peek(exit_.insn))) is not None
+        ):
             hint = TUNABLES if feature in _GLIBC_CHOOSES else ""
             reason = f"{reason}: {MISSING_FEATURE.format(feature)}{hint}"
-        address = exit_.rip if vector in _WITH_RIP_AS_ADDRESS else 0 if signo == signal.SIGSEGV else None
+        address = (
+            exit_.rip if vector in _WITH_RIP_AS_ADDRESS else 0 if signo == signal.SIGSEGV else None
+        )
         raise self._killed(self._report(signo, code, reason, address, at=exit_.insn))
 
     def _fpu_exception_code(self, vector: int) -> str:
-        fcw, fsw, mxcsr = map(self.vcpu.read_reg, (UC_X86_REG_FPCW, UC_X86_REG_FPSW, UC_X86_REG_MXCSR))
+        fcw, fsw, mxcsr = map(
+            self.vcpu.read_reg, (UC_X86_REG_FPCW, UC_X86_REG_FPSW, UC_X86_REG_MXCSR)
+        )
         return fpu_exception_code(vector, fcw, fsw, mxcsr)
 
     def _emulate_tsc(self, exit_: Any) -> None:
@@ -573,7 +605,9 @@ class LinuxProcess:
         self.image.put()
 
     def _check_teardown(self, problems: list[str], frames_before: int) -> int:
-        """Every table that was made is freed, and every frame is free again; returns how many tables were freed."""
+        """Every table that was made is freed, and every frame is free again; returns how many
+        tables were freed.
+        """
         self.vcpu.sync()
         counters = self.mm.counters()
         made, freed = counters["pte_tables_allocated"], counters["pte_tables_freed"]

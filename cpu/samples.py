@@ -23,7 +23,8 @@ class Sample(NamedTuple):
 
 
 class Samples:
-    """A series of samples at multiples of ``interval`` instructions; when it is full, every other one goes.
+    """A series of samples at multiples of ``interval`` instructions; when it is full, every other
+    one goes.
 
     What it holds depends on the guest alone, not on when or how it ran.
     """

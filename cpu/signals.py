@@ -47,7 +47,9 @@ def signal_name(signo: int) -> str:
 
 @dataclass(frozen=True)
 class SigAction:
-    """struct kernel_sigaction: ``handler`` is an address, SIG_DFL or SIG_IGN; ``mask`` one bit per signal."""
+    """struct kernel_sigaction: ``handler`` is an address, SIG_DFL or SIG_IGN; ``mask`` one bit per
+    signal.
+    """
 
     handler: int = SIG_DFL
     flags: int = 0
@@ -79,13 +81,17 @@ class SignalReport:
         """The report in one line."""
         at = "" if self.address is None else f", address {self.address:#x}"
         what = f": {self.instruction}" if self.instruction else ""
-        return f"{signal_name(self.signo)} ({self.code}){at}, RIP {self.rip:#x}{what}: {self.reason}"
+        return (
+            f"{signal_name(self.signo)} ({self.code}){at}, RIP {self.rip:#x}{what}: {self.reason}"
+        )
 
     def __str__(self) -> str:
         """The line, what the guest had asked for, and the walk."""
         lines = [self.line]
         if self.handler not in (SIG_DFL, SIG_IGN):
-            lines.append(f"  its handler at {self.handler:#x} was not run: signals act by default here")
+            lines.append(
+                f"  its handler at {self.handler:#x} was not run: signals act by default here"
+            )
         if self.walk:
             lines.append("  page walk of the address:")
             lines.extend(f"    {line}" for line in self.walk.splitlines())

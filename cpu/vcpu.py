@@ -12,7 +12,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import unicorn
 from unicorn import UC_ARCH_X86, UC_MODE_64, UC_PROT_ALL, Uc
-from unicorn.x86_const import UC_CPU_X86_WESTMERE, UC_X86_REG_FS_BASE, UC_X86_REG_GS_BASE, UC_X86_REG_RIP
+from unicorn.x86_const import (
+    UC_CPU_X86_WESTMERE,
+    UC_X86_REG_FS_BASE,
+    UC_X86_REG_GS_BASE,
+    UC_X86_REG_RIP,
+)
 
 from cpu._engine import ffi, lib
 from cpu.disasm import accessed_address, through_stack_segment
@@ -32,8 +37,8 @@ MAX_INSTRUCTION: Final = 15
 """Bytes (SDM vol. 2 2.3.11)."""
 UC_TLB_VIRTUAL: Final = 1
 CPU_MODEL: Final = UC_CPU_X86_WESTMERE
-"""x86-64-v2 without AVX and RDRAND: later models of Unicorn's answer RDRAND with the host's random numbers, which
-cannot be hooked."""
+"""x86-64-v2 without AVX and RDRAND: later models of Unicorn's answer RDRAND with the host's random
+numbers, which cannot be hooked."""
 
 
 class EngineError(MmuError):
@@ -56,7 +61,9 @@ class Fidelity(IntEnum):
         try:
             return cls[label.upper()]
         except KeyError:
-            raise MmuError(f"no fidelity {label!r}: known are {', '.join(f.label for f in cls)}") from None
+            raise MmuError(
+                f"no fidelity {label!r}: known are {', '.join(f.label for f in cls)}"
+            ) from None
 
     @property
     def label(self) -> str:
@@ -65,18 +72,23 @@ class Fidelity(IntEnum):
 
 
 class VmExit:
-    """Why ``VCpu.run()`` came back; the fields are those of ``struct vm_exit`` (native/unicorn/engine.h)."""
+    """Why ``VCpu.run()`` came back; the fields are those of ``struct vm_exit``
+    (native/unicorn/engine.h).
+    """
 
     LIMIT: Final[int] = lib.EXIT_LIMIT
     """``instructions`` has reached the limit, exactly."""
     SYSCALL: Final[int] = lib.EXIT_SYSCALL
     """``nr`` and ``arg``; ``rip`` is after the instruction, rcx and r11 are set."""
     PAGE_FAULT: Final[int] = lib.EXIT_PAGE_FAULT
-    """``address`` (CR2), ``error_code``, ``access``; ``rip`` is the instruction's, nothing of it happened."""
+    """``address`` (CR2), ``error_code``, ``access``; ``rip`` is the instruction's, nothing of it
+    happened.
+    """
     EXCEPTION: Final[int] = lib.EXIT_EXCEPTION
-    """``vector``; ``insn`` is the instruction that raised it, ``rip`` what the processor would push: ``insn`` too, or,
-    after a trap, the next one's; ``address`` if a #GP, or on the stack a #SS, was about a non-canonical one;
-    ``intercept`` and ``length`` of an instruction that never executes here (Intercept)."""
+    """``vector``; ``insn`` is the instruction that raised it, ``rip`` what the processor would
+    push: ``insn`` too, or, after a trap, the next one's; ``address`` if a #GP, or on the stack a
+    #SS, was about a non-canonical one; ``intercept`` and ``length`` of an instruction that never
+    executes here (Intercept)."""
     STOPPED: Final[int] = lib.EXIT_STOPPED
     """``stop()`` was called, or the guest executed HLT."""
 
@@ -113,7 +125,12 @@ class Processor:
     exit: Any
 
     def _hook(
-        self, *, mm: MmStruct | None, ring: EventRing | None, fast_faults: bool, attached: bool = False
+        self,
+        *,
+        mm: MmStruct | None,
+        ring: EventRing | None,
+        fast_faults: bool,
+        attached: bool = False,
     ) -> None:
         """Make the ``struct vcpu`` and put its hooks on the instance."""
         config = ffi.new(
@@ -144,7 +161,9 @@ class Processor:
             self.c = None
 
     def _settle(self, exit_: Any) -> None:
-        """What C leaves to Python: errors, and the exact address of a fault where only its page is known."""
+        """What C leaves to Python: errors, and the exact address of a fault where only its page is
+        known.
+        """
         reason = exit_.reason
         if reason == lib.EXIT_PAGE_FAULT and not exit_.exact:
             exit_.address = self._exact_address(exit_)
@@ -158,27 +177,37 @@ class Processor:
         elif reason == lib.EXIT_ABORTED:
             raise take_raised() or EngineError("a callback of the Python engine failed")
         elif reason == lib.EXIT_ENGINE:
-            raise EngineError(f"Unicorn stopped at RIP {exit_.rip:#x}: {unicorn.UcError(exit_.uc_err)}")
+            raise EngineError(
+                f"Unicorn stopped at RIP {exit_.rip:#x}: {unicorn.UcError(exit_.uc_err)}"
+            )
 
     def _settle_address(self, exit_: Any) -> None:
-        """An address that is not canonical is #GP, or, through the stack segment, #SS (SDM vol. 1 3.3.7.1)."""
+        """An address that is not canonical is #GP, or, through the stack segment, #SS (SDM vol. 1
+        3.3.7.1).
+        """
         if not exit_.exact:
             exit_.address = self._exact_address(exit_)
         if exit_.access != Access.FETCH and through_stack_segment(self, exit_.rip, exit_.address):
             exit_.vector = StackFault.vector
 
     def _let_fault_happen(self, exit_: Any) -> None:
-        """With the address known: in exact the model's part, which waited for it; else only CR2 is not right yet."""
+        """With the address known: in exact the model's part, which waited for it; else only CR2 is
+        not right yet.
+        """
         if self.fidelity is Fidelity.FAST:
             self.mmu.c.cr2 = exit_.address
             return
-        exit_.error_code = self.mmu.translate(exit_.address, exit_.access, user=self.cpl == 3).error_code
+        exit_.error_code = self.mmu.translate(
+            exit_.address, exit_.access, user=self.cpl == 3
+        ).error_code
 
     def _exact_address(self, exit_: Any) -> int:
         return accessed_address(self, exit_.rip, exit_.address, exit_.access)
 
     def stop(self) -> None:
-        """End the run that is under way, or the next one, at its next block. Safe in a signal handler."""
+        """End the run that is under way, or the next one, at its next block. Safe in a signal
+        handler.
+        """
         if self.c is not None:
             lib.vcpu_stop(self.c)
 
@@ -194,7 +223,9 @@ class Processor:
 
     @property
     def instructions(self) -> int | None:
-        """Instructions executed: each element of a rep counts, and each rep's end. None if not counted."""
+        """Instructions executed: each element of a rep counts, and each rep's end. None if not
+        counted.
+        """
         return int(self.shared.count) if self.counting else None
 
     @property
@@ -240,11 +271,13 @@ class Processor:
 
 
 class VCpu(Processor):
-    """A processor over ``memory``, translating through ``mmu``; ``mm`` is whose faults may be resolved at once.
+    """A processor over ``memory``, translating through ``mmu``; ``mm`` is whose faults may be
+    resolved at once.
 
-    ``fidelity`` as in Fidelity; ``engine`` is the MMU's: the Python engine takes every fill and fault to
-    Python. ``count=False`` (fast only) leaves instructions uncounted. ``fast_faults=False`` brings every page
-    fault to the caller. ``ring`` gets the events of ``trace``. EngineError if Unicorn refuses.
+    ``fidelity`` as in Fidelity; ``engine`` is the MMU's: the Python engine takes every fill and
+    fault to Python. ``count=False`` (fast only) leaves instructions uncounted.
+    ``fast_faults=False`` brings every page fault to the caller. ``ring`` gets the events of
+    ``trace``. EngineError if Unicorn refuses.
 
     Use as a context manager, or close() it: the instance holds host memory.
     """
@@ -278,7 +311,10 @@ class VCpu(Processor):
         return self
 
     def __exit__(
-        self, _kind: type[BaseException] | None, _error: BaseException | None, _where: TracebackType | None
+        self,
+        _kind: type[BaseException] | None,
+        _error: BaseException | None,
+        _where: TracebackType | None,
     ) -> None:
         self.close()
 
@@ -287,10 +323,11 @@ class VCpu(Processor):
         self._unhook()
 
     def run(self, limit: int | None = None) -> Any:
-        """Run until something of VmExit, at the latest when ``instructions`` is ``limit``; returns the exit.
+        """Run until something of VmExit, at the latest when ``instructions`` is ``limit``; returns
+        the exit.
 
-        The exit is one struct, overwritten by the next run. Raises BadTable if a paging structure lies outside
-        guest RAM, EngineError if Unicorn failed, and what a callback raised.
+        The exit is one struct, overwritten by the next run. Raises BadTable if a paging structure
+        lies outside guest RAM, EngineError if Unicorn failed, and what a callback raised.
         """
         self._run(self.c, U64 if limit is None else limit)
         exit_ = self.exit
@@ -306,13 +343,17 @@ class VCpu(Processor):
         self.shared.has_result = 1
 
     def skip(self, length: int) -> None:
-        """Step over the instruction at RIP, ``length`` bytes long, which was emulated: it counts as executed."""
+        """Step over the instruction at RIP, ``length`` bytes long, which was emulated: it counts as
+        executed.
+        """
         lib.vcpu_skip(self.c, length)
 
     def enter_user(self, rip: int, rsp: int) -> None:
-        """Begin a program: CPL 3 at rip with this stack, every other register as Linux's exec leaves it.
+        """Begin a program: CPL 3 at rip with this stack, every other register as Linux's exec
+        leaves it.
 
-        Source: start_thread() and fpu_flush_thread(), v6.18. By a SYSRETQ of the processor's own, with the MMU's CR0.
+        Source: start_thread() and fpu_flush_thread(), v6.18. By a SYSRETQ of the processor's own,
+        with the MMU's CR0.
         """
         stub = self.memory.alloc_pages()
         try:
@@ -334,7 +375,9 @@ def bad_table(vcpu: Any, exit_: Any) -> BadTable:
 
 
 def _new_instance(memory: Memory) -> Uc:
-    """A Unicorn instance that has guest RAM at its guest-physical place and asks hooks for translations."""
+    """A Unicorn instance that has guest RAM at its guest-physical place and asks hooks for
+    translations.
+    """
     try:
         uc = Uc(UC_ARCH_X86, UC_MODE_64)
         uc.ctl_set_cpu_model(CPU_MODEL)

@@ -18,7 +18,15 @@ VDSO_PAGES = 2
 VVAR_PAGES, VCLOCK_PAGES = 4, 2
 """Pages of kernel data mapped below it: [vvar] and, between the two, [vvar_vclock]."""
 
-_DT_NULL, _DT_HASH, _DT_STRTAB, _DT_SYMTAB, _DT_STRSZ, _DT_SYMENT, _DT_SONAME = 0, 4, 5, 6, 10, 11, 14
+_DT_NULL, _DT_HASH, _DT_STRTAB, _DT_SYMTAB, _DT_STRSZ, _DT_SYMENT, _DT_SONAME = (
+    0,
+    4,
+    5,
+    6,
+    10,
+    11,
+    14,
+)
 _PT_LOAD, _PT_DYNAMIC = 1, 2
 _PF_X, _PF_R = 1, 4
 _ET_DYN, _EM_X86_64 = 3, 62
@@ -53,10 +61,32 @@ def vdso_image() -> bytes:
     image = b"".join(
         (
             _EHDR.pack(
-                ident, _ET_DYN, _EM_X86_64, 1, 0, _EHDR.size, 0, 0, _EHDR.size, _PHDR.size, 2, 64, 0, 0
+                ident,
+                _ET_DYN,
+                _EM_X86_64,
+                1,
+                0,
+                _EHDR.size,
+                0,
+                0,
+                _EHDR.size,
+                _PHDR.size,
+                2,
+                64,
+                0,
+                0,
             ),
             _PHDR.pack(_PT_LOAD, _PF_R | _PF_X, 0, 0, 0, size, size, PAGE_SIZE),
-            _PHDR.pack(_PT_DYNAMIC, _PF_R, dynamic_at, dynamic_at, dynamic_at, dynamic_size, dynamic_size, 8),
+            _PHDR.pack(
+                _PT_DYNAMIC,
+                _PF_R,
+                dynamic_at,
+                dynamic_at,
+                dynamic_at,
+                dynamic_size,
+                dynamic_size,
+                8,
+            ),
             *(_DYN.pack(tag, value) for tag, value in entries),
             hash_table,
             bytes(_SYM),

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The tables in these pages that are made from the code: ``python -m docs.tables [NAME]`` prints them.
+"""The tables in these pages that are made from the code: ``python -m docs.tables [NAME]`` prints
+them.
 
-With ``--write`` they go into the pages, each between the comment that names it and the next ``<!-- end -->``.
-The tests compare.
+With ``--write`` they go into the pages, each between the comment that names it and the next ``<!--
+end -->``. The tests compare.
 """
 
 from __future__ import annotations
@@ -14,10 +15,20 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from mmu.events import COUNTER_DESCS
-from mmu.x86.geometry import CONFIDENCES, Array, Choice, Figure, Geometry, list_geometries, load_geometry
+from mmu.x86.geometry import (
+    CONFIDENCES,
+    Array,
+    Choice,
+    Figure,
+    Geometry,
+    list_geometries,
+    load_geometry,
+)
 
 PAGES = Path(__file__).resolve().parent
-_MADE = re.compile(r"(<!-- made by: python -m docs\.tables (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+_MADE = re.compile(
+    r"(<!-- made by: python -m docs\.tables (\w+) -->\n).*?(<!-- end -->)", re.DOTALL
+)
 
 
 class _Sources:
@@ -103,11 +114,15 @@ def counter_list() -> str:
 
 
 def deviations() -> str:
-    """Where Unicorn's walker, Unicorn through our MMU, and kinds of KVM are known to do otherwise, and why."""
+    """Where Unicorn's walker, Unicorn through our MMU, and kinds of KVM are known to do otherwise,
+    and why.
+    """
     from tests.oracles.kvm.reference import Deviation
     from tests.oracles.unicorn_walker import DEVIATIONS, WHO
 
-    rows = [(f"`{one.name}`", "; ".join(WHO[who] for who in one.who), one.reason) for one in DEVIATIONS]
+    rows = [
+        (f"`{one.name}`", "; ".join(WHO[who] for who in one.who), one.reason) for one in DEVIATIONS
+    ]
     rows += [(f"`{one.name}`", "KVM", one.reason) for one in Deviation]
     return "\n".join([*_table(("deviation", "of", "what, and why"), rows), ""])
 
@@ -126,9 +141,15 @@ def renew(text: str) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     """Exit status 0."""
-    parser = argparse.ArgumentParser(prog="python -m docs.tables", description="Make tables for the pages.")
-    parser.add_argument("name", nargs="*", choices=[*TABLES, []], help="which; all if none is named")
-    parser.add_argument("--write", action="store_true", help="put them into the pages instead of printing")
+    parser = argparse.ArgumentParser(
+        prog="python -m docs.tables", description="Make tables for the pages."
+    )
+    parser.add_argument(
+        "name", nargs="*", choices=[*TABLES, []], help="which; all if none is named"
+    )
+    parser.add_argument(
+        "--write", action="store_true", help="put them into the pages instead of printing"
+    )
     options = parser.parse_args(arguments)
     if not options.write:
         print("\n".join(TABLES[name]() for name in options.name or TABLES))

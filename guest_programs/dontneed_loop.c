@@ -7,7 +7,7 @@
 
 #include "guest.h"
 
-#define SAMPLE_EVERY 512	/* blocks between looks at purged memory */
+#define SAMPLE_EVERY 512 /* blocks between looks at purged memory */
 
 /* Map size bytes at a multiple of 2 MiB, which Linux does by itself since 6.7. */
 static volatile unsigned char *map_aligned(size_t size)
@@ -62,7 +62,8 @@ int main(int argc, char **argv)
 
 		for (size_t page = 0; page < block; page += PAGE_BYTES)
 			base[at + page] = value_of((at + page) / PAGE_BYTES);
-		if (base[at] != value_of(at / PAGE_BYTES) || base[at + last] != value_of((at + last) / PAGE_BYTES))
+		if (base[at] != value_of(at / PAGE_BYTES) ||
+		    base[at + last] != value_of((at + last) / PAGE_BYTES))
 			die("wrong data in the block at %#zx", at);
 		purge(base + at, block, chunk);
 		if (nr % SAMPLE_EVERY)

@@ -13,8 +13,8 @@
 
 #include "guest.h"
 
-static const char *argument;	/* the second argument */
-static unsigned long number;	/* its value, if it starts with a digit */
+static const char *argument; /* the second argument */
+static unsigned long number; /* its value, if it starts with a digit */
 
 static void *map(size_t size, int prot)
 {
@@ -47,7 +47,10 @@ static void noncanonical(void)
 
 static void noncanonical_stack(void)
 {
-	__asm__ volatile("mov $0x8000000000000000, %%rax\n\txchg %%rax, %%rsp\n\tpush %%rax" : : : "rax", "memory");
+	__asm__ volatile("mov $0x8000000000000000, %%rax\n\txchg %%rax, %%rsp\n\tpush %%rax"
+			 :
+			 :
+			 : "rax", "memory");
 }
 
 static void kernel_read(void)
@@ -162,7 +165,8 @@ static void syscalls(void)
 			die("getppid failed");
 }
 
-/* What the kernel put on the stack behind the environment; the C library keeps a value of its own for some. */
+/* What the kernel put on the stack behind the environment; the C library keeps a value of its own
+ * for some. */
 static unsigned long auxiliary(unsigned long type)
 {
 	unsigned long *word = (unsigned long *)environ;
@@ -217,13 +221,15 @@ static void handlers(void)
 	struct sigaction new = { .sa_handler = on_signal }, old;
 	sigset_t mask, was;
 
-	if (sigaction(SIGUSR1, &new, NULL) || sigaction(SIGUSR1, NULL, &old) || old.sa_handler != on_signal)
+	if (sigaction(SIGUSR1, &new, NULL) || sigaction(SIGUSR1, NULL, &old) ||
+	    old.sa_handler != on_signal)
 		die("sigaction does not remember");
 	if (sigaction(SIGKILL, &new, NULL) != -1 || errno != EINVAL)
 		die("SIGKILL took a handler");
 	sigemptyset(&mask);
 	sigaddset(&mask, SIGUSR2);
-	if (sigprocmask(SIG_BLOCK, &mask, NULL) || sigprocmask(SIG_BLOCK, NULL, &was) || !sigismember(&was, SIGUSR2))
+	if (sigprocmask(SIG_BLOCK, &mask, NULL) || sigprocmask(SIG_BLOCK, NULL, &was) ||
+	    !sigismember(&was, SIGUSR2))
 		die("sigprocmask does not remember");
 	signal(SIGTERM, SIG_IGN);
 	raise(SIGTERM);
@@ -272,7 +278,8 @@ static void long_sleep(void)
 
 	nanosleep(&longest, NULL);
 	nanosleep(&longest, NULL);
-	if (clock_gettime(CLOCK_REALTIME, &now) || clock_gettime(CLOCK_MONOTONIC, &now) || gettimeofday(&tv, NULL))
+	if (clock_gettime(CLOCK_REALTIME, &now) || clock_gettime(CLOCK_MONOTONIC, &now) ||
+	    gettimeofday(&tv, NULL))
 		die("no time after a long sleep");
 	puts("slept");
 }
@@ -330,15 +337,35 @@ static const struct {
 	const char *name;
 	void (*run)(void);
 } modes[] = {
-	{ "nowhere", nowhere }, { "null", null_read }, { "noncanonical", noncanonical },
-	{ "noncanonical_stack", noncanonical_stack }, { "kernel", kernel_read },
-	{ "stack", stack_overflow }, { "text", text_write }, { "data_jump", data_jump }, { "readonly", readonly_write },
-	{ "file_end", past_end_of_file }, { "div", divide }, { "ill", illegal },
-	{ "abort", abort }, { "exit", exit_with }, { "cat", cat }, { "kill", kill_self },
-	{ "syscall", unknown_syscall }, { "syscalls", syscalls }, { "clocks", clocks }, { "smc", self_modifying },
-	{ "handlers", handlers }, { "handled", handled_fault }, { "oom", out_of_memory }, { "spin", spin },
-	{ "long_sleep", long_sleep }, { "flood", flood },
-	{ "short_read", short_read }, { "pipe_read", pipe_read }, { "will_need", will_need },
+	{ "nowhere", nowhere },
+	{ "null", null_read },
+	{ "noncanonical", noncanonical },
+	{ "noncanonical_stack", noncanonical_stack },
+	{ "kernel", kernel_read },
+	{ "stack", stack_overflow },
+	{ "text", text_write },
+	{ "data_jump", data_jump },
+	{ "readonly", readonly_write },
+	{ "file_end", past_end_of_file },
+	{ "div", divide },
+	{ "ill", illegal },
+	{ "abort", abort },
+	{ "exit", exit_with },
+	{ "cat", cat },
+	{ "kill", kill_self },
+	{ "syscall", unknown_syscall },
+	{ "syscalls", syscalls },
+	{ "clocks", clocks },
+	{ "smc", self_modifying },
+	{ "handlers", handlers },
+	{ "handled", handled_fault },
+	{ "oom", out_of_memory },
+	{ "spin", spin },
+	{ "long_sleep", long_sleep },
+	{ "flood", flood },
+	{ "short_read", short_read },
+	{ "pipe_read", pipe_read },
+	{ "will_need", will_need },
 };
 
 int main(int argc, char **argv)

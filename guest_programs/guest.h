@@ -12,11 +12,10 @@
 #include <unistd.h>
 
 #define PAGE_BYTES 4096ul
-#define TABLE_SPAN (2ul << 20)	/* what one PTE table maps */
+#define TABLE_SPAN (2ul << 20) /* what one PTE table maps */
 
 /* Say what went wrong and end with status 1. */
-__attribute__((noreturn, format(printf, 1, 2)))
-static inline void die(const char *format, ...)
+__attribute__((noreturn, format(printf, 1, 2))) static inline void die(const char *format, ...)
 {
 	va_list args;
 
@@ -70,12 +69,14 @@ static inline void print_vm(const char *label)
 
 	if (fd < 0)
 		die("cannot open /proc/self/status");
-	while (have < sizeof(text) - 1 && (got = read(fd, text + have, sizeof(text) - 1 - have)) > 0)
+	while (have < sizeof(text) - 1 &&
+	       (got = read(fd, text + have, sizeof(text) - 1 - have)) > 0)
 		have += (size_t)got;
 	close(fd);
 	text[have] = 0;
 	printf("%s: VmSize %lu kB, VmRSS %lu kB, VmPTE %lu kB\n", label,
-	       status_kb(text, "\nVmSize:"), status_kb(text, "\nVmRSS:"), status_kb(text, "\nVmPTE:"));
+	       status_kb(text, "\nVmSize:"), status_kb(text, "\nVmRSS:"),
+	       status_kb(text, "\nVmPTE:"));
 }
 
 #endif

@@ -17,14 +17,15 @@
 #define SWAPS_PER_ROUND 32
 #define KEEP_EVERY 16
 
-const char *malloc_conf = "narenas:1,background_thread:false,retain:true,dirty_decay_ms:0,muzzy_decay_ms:0";
+const char *malloc_conf =
+	"narenas:1,background_thread:false,retain:true,dirty_decay_ms:0,muzzy_decay_ms:0";
 
 int mallctl(const char *name, void *oldp, size_t *oldlenp, void *newp, size_t newlen);
 
 static struct block {
 	unsigned char *data;
-	size_t size;	/* bytes */
-	uint64_t seed;	/* of the pattern */
+	size_t size;   /* bytes */
+	uint64_t seed; /* of the pattern */
 } blocks[SLOTS];
 
 static uint64_t random_state;

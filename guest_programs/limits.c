@@ -22,7 +22,8 @@ static void *const BAD = (void *)0x1000;
 
 static long say(const char *what, long result)
 {
-	printf("%s: %ld%s%s\n", what, result, result == -1 ? " " : "", result == -1 ? strerrorname_np(errno) : "");
+	printf("%s: %ld%s%s\n", what, result, result == -1 ? " " : "",
+	       result == -1 ? strerrorname_np(errno) : "");
 	return result;
 }
 
@@ -149,7 +150,8 @@ static void stack(void)
 
 static void memlock(void)
 {
-	char *at = map(64 << 10, PROT_READ | PROT_WRITE, 0), *hole = map(8 * PAGE_BYTES, PROT_NONE, 0);
+	char *at = map(64 << 10, PROT_READ | PROT_WRITE, 0),
+	     *hole = map(8 * PAGE_BYTES, PROT_NONE, 0);
 
 	set(RLIMIT_MEMLOCK, 32 << 10, 1 << 20);
 	say("MEMLOCK: 32 KiB", mlock(at, 32 << 10));
@@ -183,7 +185,8 @@ static void memlock(void)
 static void nofile(void)
 {
 	static char text[8192];
-	int first = open("/proc/self/status", O_RDONLY), second = open("/proc/self/status", O_RDONLY), fd;
+	int first = open("/proc/self/status", O_RDONLY),
+	    second = open("/proc/self/status", O_RDONLY), fd;
 	ssize_t got;
 	char *line;
 
@@ -206,7 +209,8 @@ int main(int argc, char **argv)
 	if (argc > 2) {
 		size_t size = parse_size(argv[2]);
 		bool advise = !strcmp(argv[1], "advise");
-		void *at = map(size, PROT_READ | PROT_WRITE, MAP_NORESERVE | (advise ? 0 : MAP_POPULATE));
+		void *at = map(size, PROT_READ | PROT_WRITE,
+			       MAP_NORESERVE | (advise ? 0 : MAP_POPULATE));
 
 		if (at == MAP_FAILED || (advise && madvise(at, size, MADV_POPULATE_WRITE)))
 			die("%s failed", argv[1]);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
  * ROUNDS (4) times over SIZE (16M): visit each line in order, then as many places that a linear
- * congruential generator picks, from a window of WINDOW (128K) that moves on by itself after itself.
- * Two loads and a store a step, and a checksum at the end.
+ * congruential generator picks, from a window of WINDOW (128K) that moves on by itself after
+ * itself. Two loads and a store a step, and a checksum at the end.
  */
 #include <stdint.h>
 #include <stdlib.h>

@@ -4,14 +4,16 @@
  * what came of it: its result, and how sizes, tables, rights and mappings of this process have
  * changed since the start. Run natively and here, the rows must be the same.
  *
- *	NR CALL(ARGUMENTS) = RESULT | VmSize VmPeak VmData VmStk VmLck RssAnon RssFile RssShmem VmPTE | MAPPINGS HASH [CONTENTS]
+ *	NR CALL(ARGUMENTS) = RESULT | VmSize VmPeak VmData VmStk VmLck RssAnon RssFile RssShmem
+ * VmPTE | MAPPINGS HASH [CONTENTS]
  *
- * Numbers are hexadecimal but NR and the sizes, kB more than at the start. HASH is of every mapping's
- * extent and rights, CONTENTS of what can be read. From row FIRST on the mappings are shown too.
+ * Numbers are hexadecimal but NR and the sizes, kB more than at the start. HASH is of every
+ * mapping's extent and rights, CONTENTS of what can be read. From row FIRST on the mappings are
+ * shown too.
  *
- * All happens in an arena of 8 MiB at a fixed address, in the heap, and where the kernel puts mappings.
- * Accesses that may end in a signal are made by system calls, which then return EFAULT; those that
- * are known to be allowed are made directly.
+ * All happens in an arena of 8 MiB at a fixed address, in the heap, and where the kernel puts
+ * mappings. Accesses that may end in a signal are made by system calls, which then return EFAULT;
+ * those that are known to be allowed are made directly.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -37,8 +39,9 @@
 #define STACK_LIMIT (8ul << 20)
 #define ROWS_FLUSH (1 << 16)
 
-static const char *const KEYS[] = { "\nVmSize:", "\nVmPeak:", "\nVmData:", "\nVmStk:", "\nVmLck:",
-				    "\nRssAnon:", "\nRssFile:", "\nRssShmem:", "\nVmPTE:" };
+static const char *const KEYS[] = { "\nVmSize:",  "\nVmPeak:",	 "\nVmData:",
+				    "\nVmStk:",	  "\nVmLck:",	 "\nRssAnon:",
+				    "\nRssFile:", "\nRssShmem:", "\nVmPTE:" };
 #define NR_KEYS (sizeof(KEYS) / sizeof(KEYS[0]))
 
 /* A place to read and write in each page that is hashed. */
@@ -56,7 +59,7 @@ static long file_fd;
 static unsigned long file_pages;
 static char maps[MAPS_MAX], status[8192], rows[ROWS_FLUSH + 32768 + MAPS_MAX];
 static size_t rows_used;
-static bool tainted[ARENA_PAGES];	/* may hold a guard marker: touched by system calls only */
+static bool tainted[ARENA_PAGES]; /* may hold a guard marker: touched by system calls only */
 static struct placed placed[PLACED_MAX];
 static unsigned int placed_next;
 
@@ -65,7 +68,9 @@ static long call(long nr, long a, long b, long c, long d, long e, long f)
 	register long r10 __asm__("r10") = d, r8 __asm__("r8") = e, r9 __asm__("r9") = f;
 	long ret;
 
-	__asm__ volatile("syscall" : "=a"(ret) : "a"(nr), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
+	__asm__ volatile("syscall"
+			 : "=a"(ret)
+			 : "a"(nr), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
 			 : "rcx", "r11", "memory");
 	return ret;
 }
@@ -176,8 +181,13 @@ static unsigned long crooked(unsigned long address)
 
 static int pick_prot(void)
 {
-	static const int usual[] = { PROT_NONE, PROT_READ, PROT_READ, PROT_READ | PROT_WRITE,
-				     PROT_READ | PROT_WRITE, PROT_READ | PROT_WRITE, PROT_READ | PROT_EXEC };
+	static const int usual[] = { PROT_NONE,
+				     PROT_READ,
+				     PROT_READ,
+				     PROT_READ | PROT_WRITE,
+				     PROT_READ | PROT_WRITE,
+				     PROT_READ | PROT_WRITE,
+				     PROT_READ | PROT_EXEC };
 
 	return one_in(4) ? (int)below(8) : usual[below(7)];
 }
@@ -201,7 +211,7 @@ static size_t read_whole(const char *path, char *into, size_t size)
 struct mapping {
 	unsigned long start, end, offset;
 	char perms[5];
-	bool own, file;		/* the stack and what the kernel maps; a file, not shared memory */
+	bool own, file; /* the stack and what the kernel maps; a file, not shared memory */
 };
 
 static unsigned long hex(const char **at)
@@ -356,11 +366,18 @@ static void taint(unsigned long start, unsigned long length, bool value)
 
 static long pick_flags(void)
 {
-	static const long kinds[] = { MAP_PRIVATE, MAP_PRIVATE, MAP_PRIVATE, MAP_PRIVATE, MAP_PRIVATE, MAP_SHARED,
-				      MAP_SHARED, MAP_SHARED_VALIDATE, 0, 8 };
-	static const long more[] = { MAP_NORESERVE, MAP_NORESERVE, MAP_POPULATE, MAP_POPULATE, MAP_LOCKED, MAP_GROWSDOWN,
-				     MAP_GROWSDOWN, MAP_STACK, MAP_32BIT, MAP_NONBLOCK | MAP_POPULATE, MAP_HUGETLB,
-				     MAP_DENYWRITE, MAP_EXECUTABLE, MAP_SYNC, 0x10000000, 0x80 };
+	static const long kinds[] = {
+		MAP_PRIVATE, MAP_PRIVATE, MAP_PRIVATE,	       MAP_PRIVATE, MAP_PRIVATE,
+		MAP_SHARED,  MAP_SHARED,  MAP_SHARED_VALIDATE, 0,	    8
+	};
+	static const long more[] = { MAP_NORESERVE,  MAP_NORESERVE,
+				     MAP_POPULATE,   MAP_POPULATE,
+				     MAP_LOCKED,     MAP_GROWSDOWN,
+				     MAP_GROWSDOWN,  MAP_STACK,
+				     MAP_32BIT,	     MAP_NONBLOCK | MAP_POPULATE,
+				     MAP_HUGETLB,    MAP_DENYWRITE,
+				     MAP_EXECUTABLE, MAP_SYNC,
+				     0x10000000,     0x80 };
 	long flags = one_in(3) ? kinds[below(10)] : MAP_PRIVATE;
 
 	if (!one_in(5))
@@ -374,12 +391,15 @@ static long pick_flags(void)
 
 static long do_mmap(bool fixed)
 {
-	static const unsigned long hints[] = { 0, 0, 0, 1, 0x10000, ARENA, ARENA + 5, 0x7fff00000000, 1ul << 47 };
-	unsigned long start = crooked(pick_start()), length = pick_any_length(), offset = below(file_pages + 4) * PAGE_BYTES;
+	static const unsigned long hints[] = { 0,	 0,	0,	   1,
+					       0x10000,	 ARENA, ARENA + 5, 0x7fff00000000,
+					       1ul << 47 };
+	unsigned long start = crooked(pick_start()), length = pick_any_length(),
+		      offset = below(file_pages + 4) * PAGE_BYTES;
 	long flags = pick_flags(), prot = pick_prot(), fd = one_in(30) ? 99 : file_fd, ret;
 
 	if (!(flags & MAP_ANONYMOUS))
-		flags &= ~MAP_SYNC;	/* depends on the file system */
+		flags &= ~MAP_SYNC; /* depends on the file system */
 	if (fixed)
 		flags |= one_in(8) ? MAP_FIXED_NOREPLACE : MAP_FIXED;
 	else
@@ -417,30 +437,39 @@ static long do_munmap(void)
 	return ret;
 }
 
-/* A length for what goes on behind a hole: it must not come to the stack, nor far from where start is. */
+/* A length for what goes on behind a hole: it must not come to the stack, nor far from where start
+ * is. */
 static unsigned long near(unsigned long start, unsigned long length)
 {
 	if (length == 1ul << 47)
 		length = 1ul << 36;
-	return start - ARENA >= ARENA_PAGES * PAGE_BYTES && length > 4 * PAGE_BYTES ? PAGE_BYTES : length;
+	return start - ARENA >= ARENA_PAGES * PAGE_BYTES && length > 4 * PAGE_BYTES ? PAGE_BYTES
+										    : length;
 }
 
 static long do_mprotect(void)
 {
-	static const int odd[] = { 8, 0x10, PROT_GROWSDOWN | PROT_READ, PROT_GROWSUP, PROT_GROWSDOWN | PROT_GROWSUP, -1 };
+	static const int odd[] = {
+		8, 0x10, PROT_GROWSDOWN | PROT_READ, PROT_GROWSUP, PROT_GROWSDOWN | PROT_GROWSUP, -1
+	};
 	unsigned long start = pick_start(), length = near(start, pick_any_length());
 
-	return make("mprotect", SYS_mprotect, (long)crooked(start), (long)length, one_in(12) ? odd[below(6)] : pick_prot(),
-		    0, 0, 0);
+	return make("mprotect", SYS_mprotect, (long)crooked(start), (long)length,
+		    one_in(12) ? odd[below(6)] : pick_prot(), 0, 0, 0);
 }
 
 static long do_madvise(void)
 {
-	static const int usual[] = { MADV_DONTNEED, MADV_DONTNEED, MADV_FREE, MADV_GUARD_INSTALL, MADV_GUARD_INSTALL + 1,
-				     MADV_POPULATE_READ, MADV_POPULATE_WRITE, MADV_DONTNEED_LOCKED, MADV_REMOVE,
-				     MADV_PAGEOUT };
+	static const int usual[] = {
+		MADV_DONTNEED,	     MADV_DONTNEED,	     MADV_FREE,
+		MADV_GUARD_INSTALL,  MADV_GUARD_INSTALL + 1, MADV_POPULATE_READ,
+		MADV_POPULATE_WRITE, MADV_DONTNEED_LOCKED,   MADV_REMOVE,
+		MADV_PAGEOUT
+	};
 	unsigned long start = pick_start(), length = near(start, pick_any_length());
-	int advice = one_in(2) ? usual[below(10)] : one_in(6) ? 100 + (int)below(4) : (int)below(31);
+	int advice = one_in(2)	 ? usual[below(10)]
+		     : one_in(6) ? 100 + (int)below(4)
+				 : (int)below(31);
 
 	if (advice == MADV_GUARD_INSTALL)
 		taint(start, length, true);
@@ -449,7 +478,8 @@ static long do_madvise(void)
 
 static long do_brk(void)
 {
-	unsigned long to = now_brk + (below(9) - 4) * PAGE_BYTES + (one_in(4) ? below(PAGE_BYTES) : 0);
+	unsigned long to =
+		now_brk + (below(9) - 4) * PAGE_BYTES + (one_in(4) ? below(PAGE_BYTES) : 0);
 	long ret;
 
 	if (one_in(20))
@@ -466,12 +496,14 @@ static long do_lock(void)
 	unsigned long start = pick_start(), length = near(start, pick_any_length());
 
 	if (one_in(16))
-		return make("mlockall", SYS_mlockall, one_in(6) ? (long)below(9) : MCL_FUTURE, 0, 0, 0, 0, 0);
+		return make("mlockall", SYS_mlockall, one_in(6) ? (long)below(9) : MCL_FUTURE, 0, 0,
+			    0, 0, 0);
 	if (one_in(5))
 		return make("munlockall", SYS_munlockall, 0, 0, 0, 0, 0, 0);
 	switch (below(4)) {
 	case 0:
-		return make("mlock2", SYS_mlock2, (long)crooked(start), (long)length, (long)below(3), 0, 0, 0);
+		return make("mlock2", SYS_mlock2, (long)crooked(start), (long)length,
+			    (long)below(3), 0, 0, 0);
 	case 1:
 		return make("mlock", SYS_mlock, (long)crooked(start), (long)length, 0, 0, 0, 0);
 	}
@@ -486,9 +518,14 @@ static long do_limit(void)
 	long used, values[NR_KEYS];
 
 	if (one_in(10))
-		return make("prlimit", SYS_prlimit64, (long)below(3) * 99999, (long)below(18), 0, (long)&old, 0, 0);
+		return make("prlimit", SYS_prlimit64, (long)below(3) * 99999, (long)below(18), 0,
+			    (long)&old, 0, 0);
 	look_at_status(values);
-	used = values[resource == RLIMIT_AS ? 0 : resource == RLIMIT_DATA ? 2 : resource == RLIMIT_STACK ? 3 : 4] << 10;
+	used = values[resource == RLIMIT_AS	 ? 0
+		      : resource == RLIMIT_DATA	 ? 2
+		      : resource == RLIMIT_STACK ? 3
+						 : 4]
+	       << 10;
 	call(SYS_prlimit64, 0, resource, 0, (long)&old, 0, 0);
 	new = old;
 	new.rlim_cur = one_in(3) ? (unsigned long)used + below(40) * PAGE_BYTES : old.rlim_max;
@@ -603,7 +640,8 @@ static void set_up(void)
 	file_fd = call(SYS_open, (long)"/proc/self/exe", O_RDONLY, 0, 0, 0, 0);
 	if (file_fd < 0)
 		die("cannot open /proc/self/exe");
-	while ((n = call(SYS_pread64, file_fd, (long)maps, PAGE_BYTES, (long)(file_pages * PAGE_BYTES), 0, 0)) > 0)
+	while ((n = call(SYS_pread64, file_fd, (long)maps, PAGE_BYTES,
+			 (long)(file_pages * PAGE_BYTES), 0, 0)) > 0)
 		file_pages++;
 	touch_self();
 	first_brk = now_brk = (unsigned long)call(SYS_brk, 0, 0, 0, 0, 0, 0);

@@ -13,7 +13,8 @@ int main(int argc, char **argv)
 	volatile size_t *word;
 	char *base;
 
-	base = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	base = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+		    -1, 0);
 	if (base == MAP_FAILED)
 		die("cannot map %zu bytes", size);
 	madvise(base, size, MADV_NOHUGEPAGE);

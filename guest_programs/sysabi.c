@@ -28,7 +28,8 @@
 /* Print one result, with errno's name if it is an error. */
 static long say(const char *what, long result)
 {
-	printf("%s: %ld%s%s\n", what, result, result == -1 ? " " : "", result == -1 ? strerrorname_np(errno) : "");
+	printf("%s: %ld%s%s\n", what, result, result == -1 ? " " : "",
+	       result == -1 ? strerrorname_np(errno) : "");
 	return result;
 }
 
@@ -103,7 +104,8 @@ static void output(void)
 /* A write that runs into the unmapped second page ends there, or before. */
 static void short_write(void)
 {
-	char *two = mmap(NULL, 2 * PAGE_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	char *two = mmap(NULL, 2 * PAGE_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+			 -1, 0);
 
 	memset(two, 'x', PAGE_BYTES);
 	two[PAGE_BYTES - 1] = '\n';
@@ -115,7 +117,8 @@ static void short_write(void)
 
 static void memory(void)
 {
-	char *at = mmap(NULL, 4 * PAGE_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	char *at = mmap(NULL, 4 * PAGE_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+			-1, 0);
 	char *end = sbrk(0);
 
 	at[0] = 1;
@@ -134,10 +137,11 @@ static void memory(void)
 	say("mmap nothing", (long)mmap(NULL, 0, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
 	say("mmap no type", (long)mmap(NULL, 4096, PROT_READ, MAP_ANONYMOUS, -1, 0));
 	say("mmap closed fd", (long)mmap(NULL, 4096, PROT_READ, MAP_PRIVATE, 77, 0));
-	say("mmap too much", (long)mmap(NULL, 1ul << 60, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+	say("mmap too much",
+	    (long)mmap(NULL, 1ul << 60, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
 	say("mmap misaligned offset", syscall(SYS_mmap, NULL, 4096, PROT_READ, MAP_PRIVATE, 0, 1));
 	say("noreplace", (long)mmap((void *)((size_t)end & ~4095ul) - 4096, 4096, PROT_READ,
-				     MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0));
+				    MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0));
 	say("brk grows", sbrk(10000) == end);
 	memset(end, 1, 10000);
 	say("brk shrinks", sbrk(-10000) == end + 10000);
@@ -183,11 +187,13 @@ static void process(void)
 	say("futex wait", syscall(SYS_futex, &word, FUTEX_WAIT, 4, NULL));
 	say("futex wake", syscall(SYS_futex, &word, FUTEX_WAKE, 1));
 	say("futex misaligned", syscall(SYS_futex, (char *)&word + 1, FUTEX_WAKE, 1));
-	say("futex wait for no bit", syscall(SYS_futex, &word, FUTEX_WAIT_BITSET, word, NULL, NULL, 0));
+	say("futex wait for no bit",
+	    syscall(SYS_futex, &word, FUTEX_WAIT_BITSET, word, NULL, NULL, 0));
 	say("futex wake of no bit", syscall(SYS_futex, &word, FUTEX_WAKE_BITSET, 1, NULL, NULL, 0));
 	say("futex wake of a bit", syscall(SYS_futex, &word, FUTEX_WAKE_BITSET, 1, NULL, NULL, 4));
 	say("futex wait bad time", syscall(SYS_futex, &word, FUTEX_WAIT, word, BAD));
-	say("futex wake by realtime", syscall(SYS_futex, &word, FUTEX_WAKE | FUTEX_CLOCK_REALTIME, 1));
+	say("futex wake by realtime",
+	    syscall(SYS_futex, &word, FUTEX_WAKE | FUTEX_CLOCK_REALTIME, 1));
 	say("futex unknown", syscall(SYS_futex, &word, 99, 1));
 	say("arch_prctl", syscall(SYS_arch_prctl, 0x9999, 0));
 	say("kill nobody", kill(getpid(), 0));
@@ -207,7 +213,8 @@ static void clocks(void)
 	say("clock", clock_gettime(CLOCK_MONOTONIC, &first));
 	say("nanosleep", nanosleep(&pause, NULL));
 	clock_gettime(CLOCK_MONOTONIC, &second);
-	say("slept", (second.tv_sec - first.tv_sec) * 1000000000 + second.tv_nsec - first.tv_nsec >= 2000000);
+	say("slept", (second.tv_sec - first.tv_sec) * 1000000000 + second.tv_nsec - first.tv_nsec >=
+			     2000000);
 	pause.tv_nsec = 1000000000;
 	say("nanosleep bad", nanosleep(&pause, NULL));
 	say("clock bad", clock_gettime(99, &first));

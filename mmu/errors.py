@@ -30,7 +30,9 @@ class BadTable(MmuError):
 
 
 class ProcessorException(MmuError):
-    """An exception that an x86 processor would raise; ``vector`` is its number (SDM vol. 3A table 6-1)."""
+    """An exception that an x86 processor would raise; ``vector`` is its number (SDM vol. 3A table
+    6-1).
+    """
 
     vector: int
 
@@ -45,7 +47,10 @@ class PageFault(ProcessorException):
     vector = 14
 
     def __init__(self, address: int, error_code: int, rip: int | None = None) -> None:
-        bits = "|".join(name for bit, name in enumerate(_ERROR_CODE_BITS) if error_code >> bit & 1) or "none"
+        bits = (
+            "|".join(name for bit, name in enumerate(_ERROR_CODE_BITS) if error_code >> bit & 1)
+            or "none"
+        )
         at = "" if rip is None else f" at RIP {rip:#x}"
         super().__init__(f"page fault on {address:#x}{at}, error code {error_code:#x} ({bits})")
         self.address = address
@@ -54,7 +59,9 @@ class PageFault(ProcessorException):
 
 
 class GeneralProtection(ProcessorException):
-    """#GP(0): here, an access to a non-canonical ``address`` (SDM vol. 1 3.3.7.1) or an illegal operand."""
+    """#GP(0): here, an access to a non-canonical ``address`` (SDM vol. 1 3.3.7.1) or an illegal
+    operand.
+    """
 
     vector = 13
 
@@ -66,7 +73,9 @@ class GeneralProtection(ProcessorException):
 
 
 class StackFault(ProcessorException):
-    """#SS(0): a reference through the stack segment to a non-canonical ``address`` (SDM vol. 1 3.3.7.1)."""
+    """#SS(0): a reference through the stack segment to a non-canonical ``address`` (SDM vol. 1
+    3.3.7.1).
+    """
 
     vector = 12
 

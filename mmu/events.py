@@ -93,7 +93,9 @@ COUNTER_DESCS: list[CounterDesc] = list(_counter_descs(lib.counter_describe, lib
 COUNTERS: list[str] = [desc.name for desc in COUNTER_DESCS]
 COUNTER_ID: dict[str, int] = {desc.name: desc.id for desc in COUNTER_DESCS}
 
-MM_COUNTER_DESCS: list[CounterDesc] = list(_counter_descs(lib.mm_counter_describe, lib.NR_MM_COUNTERS))
+MM_COUNTER_DESCS: list[CounterDesc] = list(
+    _counter_descs(lib.mm_counter_describe, lib.NR_MM_COUNTERS)
+)
 MM_COUNTERS: list[str] = [desc.name for desc in MM_COUNTER_DESCS]
 MM_COUNTER_ID: dict[str, int] = {desc.name: desc.id for desc in MM_COUNTER_DESCS}
 
@@ -111,8 +113,9 @@ def event_ring_full(c_ring: Any, _arg: Any) -> None:
 class EventRing:
     """A ring of ``capacity`` event records (a power of two), written by C and by the Python engine.
 
-    When it is full, ``on_full(ring)`` is called to drain it by read(); without it, or if it reads nothing,
-    the newest record is lost and counted in ``lost``. It starts disabled: records are dropped unseen.
+    When it is full, ``on_full(ring)`` is called to drain it by read(); without it, or if it reads
+    nothing, the newest record is lost and counted in ``lost``. It starts disabled: records are
+    dropped unseen.
     """
 
     def __init__(

@@ -26,7 +26,8 @@ _TABLE = re.compile(r"^(EVENT|COUNTER|MM_COUNTER)\(", re.MULTILINE)
 
 COMPILE_ARGS = [
     *("-std=c11", "-O2", "-g", "-fvisibility=hidden", "-fno-strict-aliasing"),
-    "-mmemset-strategy=libcall:-1:noalign",  # zeroing a frame: libc's memset beats an inline rep stos
+    # zeroing a frame: libc's memset beats an inline rep stos
+    "-mmemset-strategy=libcall:-1:noalign",
 ]
 MACROS = [("_GNU_SOURCE", "1")]
 LINK_ARGS: list[str] = []
@@ -56,7 +57,9 @@ def sources(*folders: str) -> list[str]:
 
 def inputs() -> list[str]:
     """What of native/ a rebuild depends on besides the C files themselves."""
-    return relative(path for pattern in ("**/*.h", "**/*.def", "*.py") for path in NATIVE.glob(pattern))
+    return relative(
+        path for pattern in ("**/*.h", "**/*.def", "*.py") for path in NATIVE.glob(pattern)
+    )
 
 
 def in_include_order(folders: Iterable[str]) -> list[Path]:
@@ -113,7 +116,9 @@ def require_defined(cdef: str, files: Iterable[str]) -> None:
     """
     text = "\n".join((ROOT / file).read_text() for file in files)
     missing = [
-        name for name in functions(cdef) if not re.search(rf"^\w[\w \t*]*\b{name}\(", text, re.MULTILINE)
+        name
+        for name in functions(cdef)
+        if not re.search(rf"^\w[\w \t*]*\b{name}\(", text, re.MULTILINE)
     ]
     if missing:
         raise SystemExit(f"declared in a header but defined in no C file: {', '.join(missing)}")

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Build C helpers of the tests and the benchmarks when they are first asked for, below build/on_demand.
+"""Build C helpers of the tests and the benchmarks when they are first asked for, below
+build/on_demand.
 
-Their headers give Python what stands between ``/* cffi-begin */`` and ``/* cffi-end */``, as those of native/ do.
+Their headers give Python what stands between ``/* cffi-begin */`` and ``/* cffi-end */``, as those
+of native/ do.
 """
 
 from __future__ import annotations
@@ -23,10 +25,12 @@ COMPILE_ARGS = ["-std=c11", "-O2", "-g"]
 def load(
     name: str, headers: Sequence[Path], sources: Sequence[Path], include_dirs: Sequence[str] = ()
 ) -> Any:
-    """The compiled module, with ``ffi`` and ``lib``; built anew if a header or a source has changed.
+    """The compiled module, with ``ffi`` and ``lib``; built anew if a header or a source has
+    changed.
 
-    ``headers`` stand in the order in which they include each other, all in one folder; the last is included.
-    ``include_dirs`` are folders besides this one and native/. One process builds, others wait for it.
+    ``headers`` stand in the order in which they include each other, all in one folder; the last is
+    included. ``include_dirs`` are folders besides this one and native/. One process builds, others
+    wait for it.
     """
     folder = headers[-1].parent
     ffi = cffi.FFI()

@@ -14,11 +14,16 @@ from mmu.memory import Memory
 
 pytest_plugins = ["tests.fixtures"]
 
-_COMMON = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow, HealthCheck.data_too_large]}
+_COMMON = {
+    "deadline": None,
+    "suppress_health_check": [HealthCheck.too_slow, HealthCheck.data_too_large],
+}
 
 _EXAMPLES = int(os.environ.get("HYPOTHESIS_EXAMPLES", "1000"))
 
-settings.register_profile("default", max_examples=40, stateful_step_count=30, derandomize=True, **_COMMON)
+settings.register_profile(
+    "default", max_examples=40, stateful_step_count=30, derandomize=True, **_COMMON
+)
 settings.register_profile("fuzz", max_examples=_EXAMPLES, stateful_step_count=100, **_COMMON)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 

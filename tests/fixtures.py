@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """A pytest plugin for unit tests of MMU and mm operations.
 
-Fixtures: ``mmu``, a processor's MMU; ``mm``, an address space on it; ``assert_walk``, ``assert_fault`` and
-``assert_refcounts``, what a test says of them; ``touch``, an access as the processor makes it.
+Fixtures: ``mmu``, a processor's MMU; ``mm``, an address space on it; ``assert_walk``,
+``assert_fault`` and ``assert_refcounts``, what a test says of them; ``touch``, an access as the
+processor makes it.
 
-A test that asks for ``mm`` or ``mmu`` runs on both engines, and with ``mm`` under each policy of freeing tables; the
-marker ``mmu`` narrows that and sizes the machine::
+A test that asks for ``mm`` or ``mmu`` runs on both engines, and with ``mm`` under each policy of
+freeing tables; the marker ``mmu`` narrows that and sizes the machine::
 
     @pytest.mark.mmu(engines=["c"], policies=["refcount"], ram=16 << 20, exact=True)
     def test_a_written_page(mm, touch, assert_walk, assert_refcounts):
@@ -35,9 +36,7 @@ from mmu.memory import Memory
 from mmu.x86 import Access, Mmu, Outcome, Walk
 
 ACCESS = {"read": Access.READ, "write": Access.WRITE, "fetch": Access.FETCH}
-_MARKER = (
-    "mmu(engines, policies, ram, exact, geometry): which machines a test of an MMU or mm operation runs on"
-)
+_MARKER = "mmu(engines, policies, ram, exact, geometry): which machines a test of an MMU or mm operation runs on"
 _DEFAULTS = {
     "engines": ["c", "python"],
     "policies": [policy.label for policy in FreeTables],
@@ -85,13 +84,17 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         for engine in wanted["engines"]
         for policy in policies
     ]
-    metafunc.parametrize("machine_config", machines, ids=[f"{m.engine}-{m.policy.label}" for m in machines])
+    metafunc.parametrize(
+        "machine_config", machines, ids=[f"{m.engine}-{m.policy.label}" for m in machines]
+    )
 
 
 def make_mm(config: MachineConfig, ring: EventRing | None = None) -> MmStruct:
     """An mm on a machine of its own, for tests that need more than one."""
     memory = Memory(config.ram)
-    unit = Mmu(memory, geometry=config.geometry, engine=config.engine, exact=config.exact, ring=ring)
+    unit = Mmu(
+        memory, geometry=config.geometry, engine=config.engine, exact=config.exact, ring=ring
+    )
     return MmStruct(memory, unit, policy=config.policy, engine=config.engine, ring=ring)
 
 
@@ -111,7 +114,9 @@ def mmu(machine_config: MachineConfig) -> Iterator[Mmu]:
 
 @pytest.fixture
 def mm(mmu: Mmu, machine_config: MachineConfig) -> Iterator[MmStruct]:
-    """An empty address space loaded into ``mmu``; after the test its tables are checked and it is torn down."""
+    """An empty address space loaded into ``mmu``; after the test its tables are checked and it is
+    torn down.
+    """
     memory = mmu.memory
     before = memory.frames_in_use
     mm = MmStruct(memory, mmu, policy=machine_config.policy, engine=machine_config.engine)
@@ -160,13 +165,17 @@ def touch(mm: MmStruct) -> Callable[..., Segv | None]:
 
 @pytest.fixture
 def assert_walk(mmu: Mmu) -> Callable[..., Walk]:
-    """assert_walk(va, access, user=True, pa=…, level=…, dirty=…, xd=…): the walk of va allows it, and is like that."""
+    """assert_walk(va, access, user=True, pa=…, level=…, dirty=…, xd=…): the walk of va allows it,
+    and is like that.
+    """
 
     def assert_walk(va: int, access: str = "read", *, user: bool = True, **expected: Any) -> Walk:
         walk = mmu.walk(va, ACCESS[access], user=user)
         assert walk.result == Outcome.OK, str(walk)
         for name, value in expected.items():
-            assert getattr(walk, name) == value, f"{name} is {getattr(walk, name)!r}, not {value!r}\n{walk}"
+            assert getattr(walk, name) == value, (
+                f"{name} is {getattr(walk, name)!r}, not {value!r}\n{walk}"
+            )
         return walk
 
     return assert_walk
@@ -174,13 +183,17 @@ def assert_walk(mmu: Mmu) -> Callable[..., Walk]:
 
 @pytest.fixture
 def assert_fault(mmu: Mmu) -> Callable[..., Walk]:
-    """assert_fault(va, access, user=True, error_code=…, level=…): the walk of va ends in a page fault like that."""
+    """assert_fault(va, access, user=True, error_code=…, level=…): the walk of va ends in a page
+    fault like that.
+    """
 
     def assert_fault(va: int, access: str = "read", *, user: bool = True, **expected: Any) -> Walk:
         walk = mmu.walk(va, ACCESS[access], user=user)
         assert walk.result == Outcome.PAGE_FAULT, str(walk)
         for name, value in expected.items():
-            assert getattr(walk, name) == value, f"{name} is {getattr(walk, name)!r}, not {value!r}\n{walk}"
+            assert getattr(walk, name) == value, (
+                f"{name} is {getattr(walk, name)!r}, not {value!r}\n{walk}"
+            )
         return walk
 
     return assert_fault
@@ -188,10 +201,11 @@ def assert_fault(mmu: Mmu) -> Callable[..., Walk]:
 
 @pytest.fixture
 def assert_refcounts(mm: MmStruct) -> Callable[..., None]:
-    """assert_refcounts({addr: n, …}): every table's count is its entries, and these tables, and only these, have n.
+    """assert_refcounts({addr: n, …}): every table's count is its entries, and these tables, and
+    only these, have n.
 
-    Without an argument, or under a policy that does not count, only the first half, and entries instead of counts.
-    0 means that addr has no table.
+    Without an argument, or under a policy that does not count, only the first half, and entries
+    instead of counts. 0 means that addr has no table.
     """
 
     def assert_refcounts(expected: dict[int, int] | None = None) -> None:

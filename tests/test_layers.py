@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Rule: imports run one way, and the Python engine stands on its own.
 
-``mmu._native`` <- ``mmu.x86`` <- ``mmu.memory``, ``mmu.linux`` <- ``cpu`` <- ``ucmmu``; the Python engine calls no C
-of ours but what exists only once: the frame allocator, the index of VMAs, the event ring, the checker.
+``mmu._native`` <- ``mmu.x86`` <- ``mmu.memory``, ``mmu.linux`` <- ``cpu`` <- ``ucmmu``; the Python
+engine calls no C of ours but what exists only once: the frame allocator, the index of VMAs, the
+event ring, the checker.
 """
 
 from __future__ import annotations
@@ -60,7 +61,9 @@ def native_calls(path: Path) -> set[str]:
     names = {
         node.attr
         for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "lib"
+        if isinstance(node, ast.Attribute)
+        and isinstance(node.value, ast.Name)
+        and node.value.id == "lib"
     }
     return {name for name in names if callable(getattr(lib, name, None))}
 
@@ -76,7 +79,9 @@ def test_imports_run_one_way(package: str) -> None:
 
 
 def test_the_python_engine_calls_no_c_of_its_twin() -> None:
-    files = [path for part in ("x86", "linux", "memory") for path in (ROOT / "mmu" / part).glob("*.py")]
+    files = [
+        path for part in ("x86", "linux", "memory") for path in (ROOT / "mmu" / part).glob("*.py")
+    ]
     assert len(files) > 20
     for path in files:
         if str(path.relative_to(ROOT)) not in SWITCHBOARDS:

@@ -54,7 +54,9 @@ _COMMANDS = ("run", "compare", "list", "help")
 
 
 class _Parser(argparse.ArgumentParser):
-    """An argument parser whose errors are one line with a hint, exit with USAGE, and whose texts go out whole."""
+    """An argument parser whose errors are one line with a hint, exit with USAGE, and whose texts go
+    out whole.
+    """
 
     def error(self, message: str) -> NoReturn:
         raise Failure(ExitCode.USAGE, f"{message} (`{self.prog} --help` shows how)")
@@ -150,17 +152,23 @@ def _help(words: list[str]) -> int:
     elif words[0] in parsers and len(words) == 1:
         parsers[words[0]].print_help()
     else:
-        raise Failure(ExitCode.USAGE, f"no help on {' '.join(words)!r}{did_you_mean(words[0], parsers)}")
+        raise Failure(
+            ExitCode.USAGE, f"no help on {' '.join(words)!r}{did_you_mean(words[0], parsers)}"
+        )
     return 0
 
 
 def _check_command(word: str) -> None:
-    """Say what is wrong with the first word, if it is neither a command nor an option of ours. Raises Failure."""
+    """Say what is wrong with the first word, if it is neither a command nor an option of ours.
+    Raises Failure.
+    """
     if word in _COMMANDS or word in build_parser()._option_string_actions:
         return
     if word.startswith("-"):
         owners = [
-            name for name, parser in _command_parsers().items() if word.partition("=")[0] in parser.options()
+            name
+            for name, parser in _command_parsers().items()
+            if word.partition("=")[0] in parser.options()
         ]
         hint = (
             f"; it is an option of a command: `ucmmu {owners[0]} {word}`"
@@ -174,7 +182,8 @@ def _check_command(word: str) -> None:
         hint = f"; did you mean `ucmmu run {word}`?"
     names = ", ".join(_COMMANDS)
     raise Failure(
-        ExitCode.USAGE, f"no command {shortened(word)!r}: there are {names}{hint} (`ucmmu --help` shows how)"
+        ExitCode.USAGE,
+        f"no command {shortened(word)!r}: there are {names}{hint} (`ucmmu --help` shows how)",
     )
 
 
@@ -199,7 +208,11 @@ def build_parser() -> argparse.ArgumentParser:
     )
     program = "[option...] [--] PROGRAM [ARG...]"
     run = _add_command(
-        commands, "run", program, "run one program and report its page tables", f"{_GUEST}\n\n{_RUN_EXAMPLES}"
+        commands,
+        "run",
+        program,
+        "run one program and report its page tables",
+        f"{_GUEST}\n\n{_RUN_EXAMPLES}",
     )
     run.takes_program = True
     _add_run_options(run)
@@ -224,10 +237,16 @@ def build_parser() -> argparse.ArgumentParser:
     )
     compare.takes_program = True
     _add_run_options(compare)
-    compare.add_argument("--show-output", action="store_true", help="show what the guest prints, on stderr")
+    compare.add_argument(
+        "--show-output", action="store_true", help="show what the guest prints, on stderr"
+    )
     compare.set_defaults(command=_compare)
     listing = _add_command(
-        commands, "list", "[option...]", "name the guests, TLB geometries and policies", _LIST_EXAMPLES
+        commands,
+        "list",
+        "[option...]",
+        "name the guests, TLB geometries and policies",
+        _LIST_EXAMPLES,
     )
     _add_json(listing)
     listing.set_defaults(command=_list)
@@ -259,7 +278,11 @@ class _Version(argparse.Action):
 
 
 def _add_command(
-    commands: argparse._SubParsersAction[_CommandParser], name: str, usage: str, summary: str, examples: str
+    commands: argparse._SubParsersAction[_CommandParser],
+    name: str,
+    usage: str,
+    summary: str,
+    examples: str,
 ) -> _CommandParser:
     return commands.add_parser(
         name,
@@ -360,7 +383,9 @@ def _run_options(arguments: argparse.Namespace) -> RunOptions:
     """Gather what both commands ask for. Raises Failure (USAGE)."""
     program, *args = _program(arguments)
     if arguments.ram % 4096:
-        raise Failure(ExitCode.USAGE, "argument --ram: guest RAM is made of whole pages of 4096 bytes")
+        raise Failure(
+            ExitCode.USAGE, "argument --ram: guest RAM is made of whole pages of 4096 bytes"
+        )
     if arguments.no_count and _fidelity(arguments) != "fast":
         raise Failure(
             ExitCode.USAGE,
@@ -384,7 +409,9 @@ def _run_options(arguments: argparse.Namespace) -> RunOptions:
 def _fidelity(arguments: argparse.Namespace) -> str:
     fidelity: str | None = arguments.fidelity
     if arguments.check_tlb and fidelity == "fast":
-        raise Failure(ExitCode.USAGE, "argument --check-tlb: fast has no TLB; use --fidelity exact or trace")
+        raise Failure(
+            ExitCode.USAGE, "argument --check-tlb: fast has no TLB; use --fidelity exact or trace"
+        )
     return fidelity or ("exact" if arguments.check_tlb else "fast")
 
 
@@ -427,7 +454,9 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.trace_out is not None and arguments.fidelity != "trace":
         raise Failure(ExitCode.USAGE, "argument --trace-out: needs --fidelity trace")
     if arguments.trace_out is not None and _same_place(arguments.trace_out, arguments.json):
-        raise Failure(ExitCode.USAGE, "--json and --trace-out cannot both have the same file or stdout")
+        raise Failure(
+            ExitCode.USAGE, "--json and --trace-out cannot both have the same file or stdout"
+        )
     options = replace(
         _run_options(arguments),
         free_tables=arguments.free_tables,

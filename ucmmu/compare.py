@@ -18,7 +18,9 @@ from ucmmu.supervise import Limits, stops_noted
 from ucmmu.text import printable
 
 
-def compare(options: RunOptions, limits: Limits, *, json_target: str | None, show_output: bool) -> int:
+def compare(
+    options: RunOptions, limits: Limits, *, json_target: str | None, show_output: bool
+) -> int:
     """Run ``options`` under each policy in turn and print one table on stdout.
 
     With ``--json -`` the table goes to stderr.  The guest's own output is shown, on stderr, only if
@@ -29,13 +31,18 @@ def compare(options: RunOptions, limits: Limits, *, json_target: str | None, sho
     reports: dict[str, dict[str, Any]] = {}
     with JsonOutput(json_target) as output, stops_noted() as stops:
         for policy in POLICIES:
-            report = reports[policy] = _one(replace(options, free_tables=policy), limits, show_output)
+            report = reports[policy] = _one(
+                replace(options, free_tables=policy), limits, show_output
+            )
             if report["error"]:
                 glance(STDERR, f"ucmmu: {policy}: {printable(report['error'])}\n")
             if ended_by_stop(report) or stops:
                 break
         _show(reports, output)
-    codes = [*(int(report["exit_code"]) for report in reports.values()), *(SIGNALLED + n for n in stops)]
+    codes = [
+        *(int(report["exit_code"]) for report in reports.values()),
+        *(SIGNALLED + n for n in stops),
+    ]
     return next((code for code in codes if code), 0)
 
 
@@ -52,7 +59,9 @@ def _one(options: RunOptions, limits: Limits, show_output: bool) -> dict[str, An
     nothing = os.open(os.devnull, os.O_WRONLY)
     try:
         redirect = {1: 2} if show_output else {1: nothing, 2: nothing}
-        with Progress(f"{options.program} ({options.free_tables})", wanted=not show_output) as progress:
+        with Progress(
+            f"{options.program} ({options.free_tables})", wanted=not show_output
+        ) as progress:
             return supervised(options, limits, progress, redirect=redirect)
     finally:
         os.close(nothing)

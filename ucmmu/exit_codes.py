@@ -42,7 +42,9 @@ MEANING: dict[ExitCode, str] = {
 }
 
 SIGNALLED = 128
-"""Added to a signal's number: the guest, or (SIGINT, SIGTERM, SIGHUP, SIGQUIT) the run, was ended by it."""
+"""Added to a signal's number: the guest, or (SIGINT, SIGTERM, SIGHUP, SIGQUIT) the run, was ended
+by it.
+"""
 
 
 class Failure(Exception):

@@ -40,9 +40,10 @@ PROGRESS_INTERVAL = 0.25
 def run_guest(options: RunOptions, link: Link, trace: int | None, *, progress: bool) -> Message:
     """Run the guest that ``options`` name and return its report, as ``RunResult.as_dict()`` has it.
 
-    ``trace`` is the descriptor that a trace goes to. The figures are sent as soon as the guest has ended, before
-    the checks. Raises Failure for what keeps it from starting (NO_PROGRAM, USAGE, NO_RAM). A check of ours that
-    failed makes the exit code INTERNAL, a trace that cannot be written ends the run with NO_OUTPUT.
+    ``trace`` is the descriptor that a trace goes to. The figures are sent as soon as the guest has
+    ended, before the checks. Raises Failure for what keeps it from starting (NO_PROGRAM, USAGE,
+    NO_RAM). A check of ours that failed makes the exit code INTERNAL, a trace that cannot be
+    written ends the run with NO_OUTPUT.
     """
     exe = _executable(options)
     machine = Machine(options, _geometry(options), trace)
@@ -60,7 +61,11 @@ def run_guest(options: RunOptions, link: Link, trace: int | None, *, progress: b
     report = _report(result)
     unwritten = machine.close_trace(options)
     if unwritten is not None and not result.problems:
-        report["exit_code"], report["ended"], report["error"] = int(ExitCode.NO_OUTPUT), "failed", unwritten
+        report["exit_code"], report["ended"], report["error"] = (
+            int(ExitCode.NO_OUTPUT),
+            "failed",
+            unwritten,
+        )
     if machine.trace_cut_off:
         report["notes"].append("the trace is cut off: nobody read it when the run was stopped")
     return report
@@ -69,12 +74,16 @@ def run_guest(options: RunOptions, link: Link, trace: int | None, *, progress: b
 def _look(process: LinuxProcess) -> Message:
     """The figures of now, of a guest that goes on."""
     report = process.figures().as_dict()
-    report["notes"].append("the guest did not end when it was stopped: these are the figures of then")
+    report["notes"].append(
+        "the guest did not end when it was stopped: these are the figures of then"
+    )
     return report
 
 
 def _report(result: RunResult) -> Message:
-    """The result as it is reported, with ucmmu's own verdict on the run, if that is not the guest's."""
+    """The result as it is reported, with ucmmu's own verdict on the run, if that is not the
+    guest's.
+    """
     report = result.as_dict()
     if result.problems:
         report["exit_code"], report["ended"] = int(ExitCode.INTERNAL), "failed"
@@ -87,7 +96,9 @@ def _report(result: RunResult) -> Message:
 
 def _process(options: RunOptions, machine: Machine, exe: Executable) -> LinuxProcess:
     try:
-        return LinuxProcess(machine.vcpu, machine.mm, exe, args=options.args, allow=options.allow, cwd=_cwd())
+        return LinuxProcess(
+            machine.vcpu, machine.mm, exe, args=options.args, allow=options.allow, cwd=_cwd()
+        )
     except AllowError as error:
         raise Failure(ExitCode.USAGE, f"argument --allow: {error}") from None
 
@@ -102,7 +113,9 @@ def _cwd() -> str:
 
 def _stale(uses: list[StaleUse]) -> str:
     used = sum(use.used for use in uses)
-    return f"--check-tlb: {used} stale translations were used, {len(uses) - used} more may have been"
+    return (
+        f"--check-tlb: {used} stale translations were used, {len(uses) - used} more may have been"
+    )
 
 
 def _executable(options: RunOptions) -> Executable:
@@ -144,7 +157,9 @@ class Machine:
         if trace is not None:
             arrays = [array.name for array in geometry.arrays]
             out = _TraceFile(trace, lambda: self.stopping())
-            self.printer = TracePrinter(out, self._read_code, disassemble_one, arrays, lambda: self.stop())
+            self.printer = TracePrinter(
+                out, self._read_code, disassemble_one, arrays, lambda: self.stop()
+            )
             self.ring = EventRing(RING_RECORDS, on_full=self.printer.drain)
             self.ring.enable()
             self.memory.record(self.ring)
@@ -198,7 +213,9 @@ class Machine:
 
 
 class _TraceFile:
-    """A descriptor for a trace: what is written goes there at once, or InterruptedError if the run is to stop."""
+    """A descriptor for a trace: what is written goes there at once, or InterruptedError if the run
+    is to stop.
+    """
 
     def __init__(self, fd: int, stopping: Callable[[], bool]) -> None:
         self._fd = fd
@@ -225,7 +242,9 @@ class _TraceFile:
 class _AnnouncedStream(Stream):
     """One of the guest's output streams, before whose first byte the progress line is taken away."""
 
-    def __init__(self, host_fd: int, hush: Callable[[], None], stopping: Callable[[], bool]) -> None:
+    def __init__(
+        self, host_fd: int, hush: Callable[[], None], stopping: Callable[[], bool]
+    ) -> None:
         super().__init__(host_fd, 1, host_fd + 3, stopping)
         self._hush = hush
 

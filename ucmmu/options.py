@@ -66,7 +66,9 @@ class RunOptions:
 
 
 def guests_directory() -> Path:
-    """Where ``make guests`` puts its programs: in this package's checkout, or in the one we stand in."""
+    """Where ``make guests`` puts its programs: in this package's checkout, or in the one we stand
+    in.
+    """
     build = Path("guest_programs", "build")
     own = Path(__file__).resolve().parent.parent / build
     return own if own.is_dir() or not build.is_dir() else build.absolute()
@@ -84,12 +86,15 @@ def _makefile() -> Path:
 
 
 def find_program(name: str) -> Path:
-    """Return the file that PROGRAM names: a path if it holds a slash, else a guest, else a file here.
+    """Return the file that PROGRAM names: a path if it holds a slash, else a guest, else a file
+    here.
 
     Raises Failure (NO_PROGRAM) if there is no such regular, readable file.
     """
     if not name:
-        raise Failure(ExitCode.NO_PROGRAM, "PROGRAM is empty: give a path, or a guest of `ucmmu list`")
+        raise Failure(
+            ExitCode.NO_PROGRAM, "PROGRAM is empty: give a path, or a guest of `ucmmu list`"
+        )
     path = Path(name)
     try:
         if "/" not in name:
@@ -103,7 +108,9 @@ def find_program(name: str) -> Path:
     if stat.S_ISDIR(mode):
         raise Failure(ExitCode.NO_PROGRAM, f"{shown}: is a directory, not a program")
     if not stat.S_ISREG(mode):
-        raise Failure(ExitCode.NO_PROGRAM, f"{shown}: is no regular file but {_KINDS[stat.S_IFMT(mode)]}")
+        raise Failure(
+            ExitCode.NO_PROGRAM, f"{shown}: is no regular file but {_KINDS[stat.S_IFMT(mode)]}"
+        )
     if not os.access(path, os.R_OK):
         raise Failure(ExitCode.NO_PROGRAM, f"{shown}: cannot be read: permission denied")
     return path

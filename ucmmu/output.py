@@ -22,7 +22,8 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def descriptor_named(path: str) -> int | None:
-    """The descriptor of ours that ``path`` is a name of (``/dev/stdout``, ``/dev/fd/3``), if it is of one.
+    """The descriptor of ours that ``path`` is a name of (``/dev/stdout``, ``/dev/fd/3``), if it is
+    of one.
 
     Opening such a name would open the file behind it a second time, at its beginning.
     """
@@ -40,7 +41,9 @@ def descriptor_named(path: str) -> int | None:
 
 
 def refuse_a_program(option: str, target: str | None, program: str | os.PathLike[str]) -> None:
-    """Raise Failure (NO_OUTPUT) if ``target`` is an existing program: somebody forgot the option's FILE."""
+    """Raise Failure (NO_OUTPUT) if ``target`` is an existing program: somebody forgot the option's
+    FILE.
+    """
     if target is None or target == "-":
         return
     with suppress(OSError, ValueError):
@@ -56,12 +59,13 @@ def refuse_a_program(option: str, target: str | None, program: str | os.PathLike
 class JsonOutput:
     """The target of ``--json``: a file, ``-`` for stdout, or None for nowhere.
 
-    A link's target is written, with its own mode, owner and names.  A regular file is replaced by one
-    written beside it, so a reader never sees half of it; where that would take something from it (other
-    names, its owner, its attributes, a place in a directory that cannot be changed), it is written in
-    place, room for all of it taken first, and put back as it was if that fails.  Anything else that
-    exists (a pipe, a device, a descriptor's name) is written directly.  The place is tried on entry, so
-    a long run does not end in a report that cannot be written.  Raises Failure (NO_OUTPUT).
+    A link's target is written, with its own mode, owner and names.  A regular file is replaced by
+    one written beside it, so a reader never sees half of it; where that would take something from
+    it (other names, its owner, its attributes, a place in a directory that cannot be changed), it
+    is written in place, room for all of it taken first, and put back as it was if that fails.
+    Anything else that exists (a pipe, a device, a descriptor's name) is written directly.  The
+    place is tried on entry, so a long run does not end in a report that cannot be written.  Raises
+    Failure (NO_OUTPUT).
     """
 
     def __init__(self, target: str | None) -> None:
@@ -95,7 +99,9 @@ class JsonOutput:
         pass
 
     def write(self, value: Any, *, patience: float | None = None) -> None:
-        """Write ``value`` as JSON, indented, and put it in its place; see ``say()`` for ``patience`` on stdout."""
+        """Write ``value`` as JSON, indented, and put it in its place; see ``say()`` for
+        ``patience`` on stdout.
+        """
         if self.target is None:
             return
         text = json.dumps(value, indent=2) + "\n"
@@ -112,7 +118,9 @@ class JsonOutput:
 
     def _failure(self, error: Exception) -> Failure:
         text = error.strerror if isinstance(error, OSError) else str(error)
-        return Failure(ExitCode.NO_OUTPUT, f"--json {printable(self.target or '')}: {text or error}")
+        return Failure(
+            ExitCode.NO_OUTPUT, f"--json {printable(self.target or '')}: {text or error}"
+        )
 
 
 def _must_be_writable(fd: int) -> None:
@@ -169,10 +177,14 @@ class _NotBeside(Exception):
 
 
 def _write_beside(place: str, data: bytes, old: os.stat_result | None) -> None:
-    """Write a new file in the same directory and rename it. Raises OSError if there is no room, else _NotBeside."""
+    """Write a new file in the same directory and rename it. Raises OSError if there is no room,
+    else _NotBeside.
+    """
     beside = os.path.join(os.path.dirname(place), f".ucmmu-{secrets.token_hex(8)}.tmp")
     try:
-        fd = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600 if old else 0o666)
+        fd = os.open(
+            beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600 if old else 0o666
+        )
     except OSError as error:
         raise _no_room_or_not_beside(error) from None
     try:

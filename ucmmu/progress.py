@@ -21,8 +21,8 @@ _MAX_TITLE = 40
 class Progress:
     """Shows a child's progress messages on stderr, if that is a terminal and ``wanted``.
 
-    Each message has ``instructions`` (None if not counted), ``VmRSS`` and ``VmPTE`` (kB).  A terminal
-    that takes nothing (^S, hung up) is not waited for.
+    Each message has ``instructions`` (None if not counted), ``VmRSS`` and ``VmPTE`` (kB).  A
+    terminal that takes nothing (^S, hung up) is not waited for.
     """
 
     def __init__(self, title: str, *, wanted: bool = True) -> None:

@@ -134,7 +134,9 @@ def _remarks(report: Report) -> list[str]:
             f" answered ENOSYS, {times}"
         )
     if report["fidelity"] == "fast" and report["tlb"] != DEFAULT_TLB:
-        remarks.append(f"--tlb {report['tlb']} had no effect: fast has no TLB model, exact and trace have")
+        remarks.append(
+            f"--tlb {report['tlb']} had no effect: fast has no TLB model, exact and trace have"
+        )
     if report.get("check_tlb") and report.get("stale_translations") == []:
         remarks.append("--check-tlb: no stale translation was used, and none may have been")
     return remarks

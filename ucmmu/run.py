@@ -43,8 +43,8 @@ PATIENCE = 1.0
 def run(options: RunOptions, limits: Limits, *, json_target: str | None) -> int:
     """Run ``options``, print the short table on stderr, and return the exit code.
 
-    The guest has stdin, stdout and stderr to itself, but for ``--json -`` or a trace on stdout: then its
-    stdout is our stderr, and with ``--json -`` there is no table.
+    The guest has stdin, stdout and stderr to itself, but for ``--json -`` or a trace on stdout:
+    then its stdout is our stderr, and with ``--json -`` there is no table.
     """
     program = find_program(options.program)
     refuse_a_program("--json", json_target, program)
@@ -60,8 +60,8 @@ def run(options: RunOptions, limits: Limits, *, json_target: str | None) -> int:
 def show(report: dict[str, Any], output: JsonOutput) -> int:
     """Write the report where it is wanted: as JSON, as a table, as a line; the exit code.
 
-    What one of them cannot say is still said by the others. Raises the Failure of the first that could not.
-    Where nobody reads the streams of a run that was stopped, they are not waited for.
+    What one of them cannot say is still said by the others. Raises the Failure of the first that
+    could not. Where nobody reads the streams of a run that was stopped, they are not waited for.
     """
     patience = PATIENCE if report["ended"] in STOPPED else None
     failures = []

@@ -6,19 +6,23 @@ from __future__ import annotations
 import re
 
 _UNITS = "KMGTPE"
-_SIZE = re.compile(r"(\d{1,20})(?:\.(\d{1,20}))?(?:([KMGTPE])(?:i?B)?|B)?", re.IGNORECASE | re.ASCII)
+_SIZE = re.compile(
+    r"(\d{1,20})(?:\.(\d{1,20}))?(?:([KMGTPE])(?:i?B)?|B)?", re.IGNORECASE | re.ASCII
+)
 _MAX = 1 << 63
 
 
 def parse_size(text: str) -> int:
     """Return the bytes that ``text`` names; ``K`` is 1024, ``M`` 1024 K, up to ``E``.
 
-    Raises ValueError, in words for the user, for anything else, for 0, for a fraction of a byte, and
-    from 2**63 on.
+    Raises ValueError, in words for the user, for anything else, for 0, for a fraction of a byte,
+    and from 2**63 on.
     """
     match = _SIZE.fullmatch(text.strip())
     if match is None:
-        raise ValueError(f"{text!r} is no size: write bytes, or a number with K, M, G or T, as in 16G")
+        raise ValueError(
+            f"{text!r} is no size: write bytes, or a number with K, M, G or T, as in 16G"
+        )
     whole, fraction, unit = match.groups()
     scale = 1 << 10 * (_UNITS.index(unit.upper()) + 1) if unit else 1
     fraction = fraction or ""

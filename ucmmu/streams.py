@@ -27,7 +27,9 @@ class Unread(Failure):
 
 
 def open_missing_streams() -> None:
-    """Put /dev/null where stdin, stdout or stderr is closed, lest a file or pipe of ours takes its number."""
+    """Put /dev/null where stdin, stdout or stderr is closed, lest a file or pipe of ours takes its
+    number.
+    """
     with suppress(OSError):
         fd = os.open(os.devnull, os.O_RDWR)
         while fd <= STDERR:
@@ -42,7 +44,9 @@ def is_closed(fd: int) -> bool:
 
 
 def say(fd: int, text: str, *, patience: float | None = None) -> None:
-    """Write ``text`` to stdout or stderr. Raises Failure (NO_OUTPUT), Unread if it is not taken in so many seconds."""
+    """Write ``text`` to stdout or stderr. Raises Failure (NO_OUTPUT), Unread if it is not taken in
+    so many seconds.
+    """
     stream = sys.stdout if fd == STDOUT else sys.stderr
     encoding = getattr(stream, "encoding", None) or "utf-8"
     try:
@@ -57,7 +61,9 @@ def say(fd: int, text: str, *, patience: float | None = None) -> None:
 
 
 def write_all(fd: int, data: bytes, *, patience: float | None = None) -> None:
-    """Write all of ``data``. Raises OSError; TimeoutError if it is not taken in ``patience`` seconds."""
+    """Write all of ``data``. Raises OSError; TimeoutError if it is not taken in ``patience``
+    seconds.
+    """
     deadline = None if patience is None else time.monotonic() + patience
     rest = memoryview(data)
     while rest:
@@ -83,7 +89,9 @@ def glance(fd: int, text: str) -> None:
 
 
 def stream_of(fd: int) -> IO[str]:
-    """The interpreter's own file for stdout or stderr: to ask for its encoding, and whether it is a terminal."""
+    """The interpreter's own file for stdout or stderr: to ask for its encoding, and whether it is a
+    terminal.
+    """
     stream = sys.stdout if fd == STDOUT else sys.stderr
     if stream is None:
         return open(os.devnull, "w", encoding="utf-8")

@@ -11,10 +11,10 @@ resident memory, the terminal's ^C, and a pipe on which the child sends JSON, on
     {"result": {...}}                     once; or
     {"failure": {"code": n, "line": s}}   once
 
-Another pipe takes our orders, a byte each.  A stop (^C, SIGTERM, time-out, memory) is first ordered:
-the child's job is told, ends at the next opportunity and still reports.  Meanwhile a thread of the
-child sends figures, so that no figure is lost with a job that cannot end.  A child that has sent
-some is killed PROMPT seconds after the stop, one that has not after GRACE.
+Another pipe takes our orders, a byte each.  A stop (^C, SIGTERM, time-out, memory) is first
+ordered: the child's job is told, ends at the next opportunity and still reports.  Meanwhile a
+thread of the child sends figures, so that no figure is lost with a job that cannot end.  A child
+that has sent some is killed PROMPT seconds after the stop, one that has not after GRACE.
 
 Signals that are ignored when we start (nohup, a shell's background job) stay ignored.
 """
@@ -117,17 +117,23 @@ class Link:
             self._quiet.wait()
 
     def on_stop(self, callback: Callable[[], None]) -> None:
-        """Call ``callback``, from another thread, when the run shall end; at once if it shall already."""
+        """Call ``callback``, from another thread, when the run shall end; at once if it shall
+        already.
+        """
         self._callbacks.append(callback)
         if self.stopped:
             callback()
 
     def on_look(self, look: Callable[[], Message]) -> None:
-        """Call ``look``, from another thread, for the figures of a job that was asked to stop and goes on."""
+        """Call ``look``, from another thread, for the figures of a job that was asked to stop and
+        goes on.
+        """
         self._look = look
 
     def figures(self, message: Message) -> None:
-        """Send what the job will report but for what it still has to do; nobody is asked to look any more."""
+        """Send what the job will report but for what it still has to do; nobody is asked to look
+        any more.
+        """
         with self._sending:
             self._has_figures = True
             self._write({"figures": message})
@@ -143,7 +149,9 @@ class Link:
             data = data[os.write(self._pipe, data) :]
 
     def listen(self) -> None:
-        """Follow orders, and tell of stop signals, from a thread that C code of the job cannot hold up."""
+        """Follow orders, and tell of stop signals, from a thread that C code of the job cannot hold
+        up.
+        """
         reader, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
         for number in _heeded():
@@ -173,7 +181,9 @@ class Link:
         return bool(orders)
 
     def _send_look(self) -> None:
-        """Send the figures of now; the job is at work on them, so a look may fail, and the next one will not."""
+        """Send the figures of now; the job is at work on them, so a look may fail, and the next one
+        will not.
+        """
         if self._look is None or self._has_figures:
             return
         with suppress(Exception):
@@ -190,10 +200,13 @@ def _heeded() -> list[signal.Signals]:
 
 @contextmanager
 def stops_noted() -> Iterator[list[int]]:
-    """Note the stop signals that come between supervised jobs, in the list given, instead of ending at once."""
+    """Note the stop signals that come between supervised jobs, in the list given, instead of ending
+    at once.
+    """
     noted: list[int] = []
     previous = {
-        number: signal.signal(number, lambda number, _frame: noted.append(number)) for number in _heeded()
+        number: signal.signal(number, lambda number, _frame: noted.append(number))
+        for number in _heeded()
     }
     try:
         yield noted
@@ -246,7 +259,9 @@ def supervise(
 class _Child:
     """The parent's view of one child."""
 
-    def __init__(self, pid: int, pipe: int, order: int, limits: Limits, watch: Watch | None) -> None:
+    def __init__(
+        self, pid: int, pipe: int, order: int, limits: Limits, watch: Watch | None
+    ) -> None:
         self._pid = pid
         self._pipe = pipe
         self._order = order

@@ -16,10 +16,14 @@ WIDTH = 120
 
 
 class Console(rich.console.Console):
-    """Plain where there is no terminal, never folding a line; a closed pipe is an error, not an exit."""
+    """Plain where there is no terminal, never folding a line; a closed pipe is an error, not an
+    exit.
+    """
 
     def __init__(self, file: IO[str]) -> None:
-        super().__init__(file=file, highlight=False, soft_wrap=True, width=None if file.isatty() else WIDTH)
+        super().__init__(
+            file=file, highlight=False, soft_wrap=True, width=None if file.isatty() else WIDTH
+        )
 
     def on_broken_pipe(self) -> NoReturn:
         """Raise what rich would turn into exit code 1."""
@@ -27,7 +31,9 @@ class Console(rich.console.Console):
 
 
 class _Paper(io.StringIO):
-    """What a stream would show, kept: it has the stream's encoding, and is a terminal if that is one."""
+    """What a stream would show, kept: it has the stream's encoding, and is a terminal if that is
+    one.
+    """
 
     def __init__(self, stream: IO[str]) -> None:
         super().__init__()
@@ -42,7 +48,9 @@ class _Paper(io.StringIO):
 
 
 def rendered(fd: int, table: rich.console.RenderableType, lines: Iterable[str] = ()) -> str:
-    """The text of a table, and of plain lines below it, as stdout or stderr shows it; nothing is written."""
+    """The text of a table, and of plain lines below it, as stdout or stderr shows it; nothing is
+    written.
+    """
     paper = _Paper(stream_of(fd))
     Console(paper).print(table)
     return paper.getvalue() + "".join(line + "\n" for line in lines)

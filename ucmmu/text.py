@@ -15,7 +15,9 @@ def printable(text: str) -> str:
 
     Bytes of a file's name that are no UTF-8 are shown as bytes: ``\xff``.
     """
-    return "".join(character if character.isprintable() else _escaped(character) for character in text)
+    return "".join(
+        character if character.isprintable() else _escaped(character) for character in text
+    )
 
 
 def _escaped(character: str) -> str:

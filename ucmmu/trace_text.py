@@ -58,13 +58,14 @@ class Out(Protocol):
 
 
 class TracePrinter:
-    """Prints the events of a ring as text: make the ring with ``on_full=printer.drain``; close() it last.
+    """Prints the events of a ring as text: make the ring with ``on_full=printer.drain``; close() it
+    last.
 
     ``read_code(address, size)`` gives the bytes of an instruction, fewer if they can no longer be
-    read; it is asked when the ring is drained, up to :data:`RING_RECORDS` events after the fact, and
-    must leave TLB, counters and A bits alone.  ``arrays`` names the TLB arrays by number.  An error
-    of ``out`` is kept in ``error``, told to ``on_error`` once, ends the printing, and is left for the
-    caller to raise: it cannot pass through the C code that fills the ring.
+    read; it is asked when the ring is drained, up to :data:`RING_RECORDS` events after the fact,
+    and must leave TLB, counters and A bits alone.  ``arrays`` names the TLB arrays by number.  An
+    error of ``out`` is kept in ``error``, told to ``on_error`` once, ends the printing, and is left
+    for the caller to raise: it cannot pass through the C code that fills the ring.
     """
 
     def __init__(
@@ -109,7 +110,9 @@ class TracePrinter:
         """The text of one event."""
         if event.name == "insn":
             return self._instruction(event)
-        fields = " ".join(f"{name}={self._value(event, name, value)}" for name, value in event.fields.items())
+        fields = " ".join(
+            f"{name}={self._value(event, name, value)}" for name, value in event.fields.items()
+        )
         return f"{_INDENT}{event.name:<19} {fields}".rstrip()
 
     def _instruction(self, event: Event) -> str:

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 REALTIME_CLOCKS = frozenset({0, 5, 8, 11})
 """CLOCK_REALTIME, its coarse and alarm forms, CLOCK_TAI."""
 OTHER_CLOCKS = frozenset({1, 2, 3, 4, 6, 7, 9})
-"""Monotonic, boot-time and CPU-time clocks: all the same with one thread that never sleeps for real."""
+"""Monotonic, boot-time and CPU-time clocks: all the same with one thread that never sleeps for
+real.
+"""
 TIMER_ABSTIME = 1
 GRND_FLAGS = 0x7
 PIECE = 1 << 16
@@ -34,7 +36,9 @@ def _clock_ns(p: LinuxProcess, clock: int) -> int:
 
 
 def read_timespec(p: LinuxProcess, addr: int) -> int:
-    """Nanoseconds of the struct timespec at ``addr``; EINVAL if it is no valid time, EFAULT if it cannot be read."""
+    """Nanoseconds of the struct timespec at ``addr``; EINVAL if it is no valid time, EFAULT if it
+    cannot be read.
+    """
     seconds, nanoseconds = struct.unpack("<qq", p.mm.copy_from_user(addr, 16))
     if seconds < 0 or not 0 <= nanoseconds < SECOND:
         raise LinuxError(errno.EINVAL)

@@ -53,6 +53,8 @@ def sys_sysinfo(p: LinuxProcess, buffer: int, *_: int) -> int:
     free = int(memory.c.nr_free) * 4096
     p.mm.copy_to_user(
         buffer,
-        struct.pack("<q3QQQQQQQHHxxxxQQI4x", uptime, 0, 0, 0, memory.size, free, 0, 0, 0, 0, 1, 0, 0, 0, 1),
+        struct.pack(
+            "<q3QQQQQQQHHxxxxQQI4x", uptime, 0, 0, 0, memory.size, free, 0, 0, 0, 0, 1, 0, 0, 0, 1
+        ),
     )
     return 0

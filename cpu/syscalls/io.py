@@ -83,8 +83,8 @@ def _write(p: LinuxProcess, file: OpenFile, addr: int, count: int) -> int:
 def _read(p: LinuxProcess, file: OpenFile, addr: int, count: int, offset: int | None = None) -> int:
     """Read into user memory what the source has now; with an offset as pread does.
 
-    A stream is asked once, for its next answer may be long in coming. Where the user's memory ends the read ends
-    too: what found no place there stays in a file, and is lost from a stream.
+    A stream is asked once, for its next answer may be long in coming. Where the user's memory ends
+    the read ends too: what found no place there stays in a file, and is lost from a stream.
     """
     done, regular = 0, stat.S_ISREG(file.mode)
     for at, size in _pieces(addr, count):
@@ -118,11 +118,16 @@ def _iovecs(p: LinuxProcess, addr: int, count: int) -> list[tuple[int, int]]:
 
 
 def _vectored(
-    p: LinuxProcess, vectors: list[tuple[int, int]], move: Callable[[int, int], int], *, once: bool = False
+    p: LinuxProcess,
+    vectors: list[tuple[int, int]],
+    move: Callable[[int, int], int],
+    *,
+    once: bool = False,
 ) -> int:
     """Move each vector until one comes out short; an error counts only if nothing was moved before.
 
-    MAX_RW_COUNT bytes in all; with ``once`` a single vector that is not empty; short if the run is to stop.
+    MAX_RW_COUNT bytes in all; with ``once`` a single vector that is not empty; short if the run is
+    to stop.
     """
     done = 0
     for base, wanted in vectors:
@@ -167,7 +172,9 @@ def sys_readv(p: LinuxProcess, fd: int, addr: int, count: int, *_: int) -> int:
     """readv(2)."""
     file = p.files.get(s32(fd))
     once = not stat.S_ISREG(file.mode)
-    return _vectored(p, _iovecs(p, addr, count), lambda base, length: _read(p, file, base, length), once=once)
+    return _vectored(
+        p, _iovecs(p, addr, count), lambda base, length: _read(p, file, base, length), once=once
+    )
 
 
 @syscall("pread64")
@@ -187,7 +194,9 @@ def sys_open(p: LinuxProcess, path: int, flags: int, *_: int) -> int:
 @syscall("openat")
 def sys_openat(p: LinuxProcess, dirfd: int, path: int, flags: int, *_: int) -> int:
     """openat(2); no descriptor of ours is a directory."""
-    return p.files.install(p.fs.open(_path_at(p, dirfd, path), flags), cloexec=bool(flags & O_CLOEXEC))
+    return p.files.install(
+        p.fs.open(_path_at(p, dirfd, path), flags), cloexec=bool(flags & O_CLOEXEC)
+    )
 
 
 def _path_at(p: LinuxProcess, dirfd: int, path: int) -> str:

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Resource limits: getrlimit(), setrlimit(), prlimit(). docs/architecture.md says which of them bind, and where."""
+"""Resource limits: getrlimit(), setrlimit(), prlimit(). docs/architecture.md says which of them
+bind, and where.
+"""
 
 from __future__ import annotations
 

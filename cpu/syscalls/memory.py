@@ -17,7 +17,9 @@ PAGE_SHIFT, PAGE_SIZE = 12, 4096
 
 
 @syscall("mmap")
-def sys_mmap(p: LinuxProcess, addr: int, length: int, prot: int, flags: int, fd: int, offset: int) -> int:
+def sys_mmap(
+    p: LinuxProcess, addr: int, length: int, prot: int, flags: int, fd: int, offset: int
+) -> int:
     """mmap(2)."""
     if offset % PAGE_SIZE:
         raise LinuxError(errno.EINVAL)

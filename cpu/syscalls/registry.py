@@ -8,7 +8,9 @@ from collections.abc import Callable
 from cpu.syscalls.numbers import SYSCALL_NAMES
 
 Handler = Callable[..., int]
-"""Takes the LinuxProcess and six arguments (u64 each); returns what goes into rax, or raises LinuxError for -errno."""
+"""Takes the LinuxProcess and six arguments (u64 each); returns what goes into rax, or raises
+LinuxError for -errno.
+"""
 
 NR_SYSCALLS = 512
 """Numbers the table covers; all above are unknown."""

@@ -85,7 +85,9 @@ def sys_sched_getaffinity(p: LinuxProcess, pid: int, size: int, mask: int, *_: i
 
 
 @syscall("futex")
-def sys_futex(p: LinuxProcess, addr: int, op: int, value: int, timeout: int, _addr2: int, bitset: int) -> int:
+def sys_futex(
+    p: LinuxProcess, addr: int, op: int, value: int, timeout: int, _addr2: int, bitset: int
+) -> int:
     """futex(2) with one thread: waking finds nobody, waiting ends by time-out or never."""
     command = op & ~(FUTEX_PRIVATE_FLAG | FUTEX_CLOCK_REALTIME)
     if command not in (FUTEX_WAIT, FUTEX_WAKE, FUTEX_WAIT_BITSET, FUTEX_WAKE_BITSET):

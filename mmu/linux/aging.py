@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Advice on what memory is worth: MADV_FREE, MADV_COLD and MADV_PAGEOUT (mm/madvise.c, mm/rmap.c, v6.18).
+"""Advice on what memory is worth: MADV_FREE, MADV_COLD and MADV_PAGEOUT (mm/madvise.c, mm/rmap.c,
+v6.18).
 
-There is no swap and nothing here reclaims anonymous memory by itself, as on a Linux machine with memory to spare:
+There is no swap and nothing here reclaims anonymous memory by itself, as on a Linux machine with
+memory to spare:
 
 - MADV_FREE makes a page lazily free: A and D of its PTE are cleared and its frame is no longer PG_swapbacked. It stays,
   resident and unchanged.
@@ -11,7 +13,8 @@ There is no swap and nothing here reclaims anonymous memory by itself, as on a L
   cache if they were never written. Other anonymous pages have nowhere to go, and the guest does not own the files it
   maps.
 
-The loops over PTEs exist once, in Python; they change no count but those of the entries that MADV_PAGEOUT clears.
+The loops over PTEs exist once, in Python; they change no count but those of the entries that
+MADV_PAGEOUT clears.
 """
 
 from __future__ import annotations
@@ -34,7 +37,9 @@ if TYPE_CHECKING:
 
 
 def madvise_free_range(mm: MmStruct, vma: Any, start: int, end: int) -> None:
-    """Make the pages of [start, end), a part of one anonymous VMA, lazily free; the mmap_lock is held."""
+    """Make the pages of [start, end), a part of one anonymous VMA, lazily free; the mmap_lock is
+    held.
+    """
     _change_pages(mm, vma, start, end, _lazyfree)
 
 
@@ -44,7 +49,9 @@ def madvise_cold_range(mm: MmStruct, vma: Any, start: int, end: int) -> None:
 
 
 def madvise_pageout_range(mm: MmStruct, vma: Any, start: int, end: int) -> None:
-    """Free what of [start, end), a part of one VMA, is lazily free and clean; the mmap_lock is held."""
+    """Free what of [start, end), a part of one VMA, is lazily free and clean; the mmap_lock is
+    held.
+    """
     _change_pages(mm, vma, start, end, _pageout)
 
 
@@ -74,7 +81,9 @@ def _pageout(mm: MmStruct, vma: Any, value: int, page: Any) -> int:
 
 
 def _reclaim_shmem(mm: MmStruct, vma: Any, page: Any, dirty: bool) -> None:
-    """shrink_folio_list() for a page of shared memory that was unmapped: only what is all zero may go."""
+    """shrink_folio_list() for a page of shared memory that was unmapped: only what is all zero may
+    go.
+    """
     if dirty:
         page.flags |= lib.PG_dirty
     if not page.flags & lib.PG_dirty:
@@ -90,7 +99,9 @@ def _change_pages(mm: MmStruct, vma: Any, start: int, end: int, change: Change) 
         mm.engine.tlb_finish_mmu(tlb)
 
 
-def _change_pte_range(tlb: Gather, vma: Any, pmd: int, start: int, end: int, change: Change) -> None:
+def _change_pte_range(
+    tlb: Gather, vma: Any, pmd: int, start: int, end: int, change: Change
+) -> None:
     mm, engine, memory = tlb.mm, tlb.mm.engine, tlb.mm.memory
     pte = engine.pte_tryget_map_lock(mm, pmd, start)
     if pte is None:

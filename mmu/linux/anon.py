@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Faults on anonymous private memory: do_anonymous_page() and what of do_wp_page() it needs (mm/memory.c, v6.18)."""
+"""Faults on anonymous private memory: do_anonymous_page() and what of do_wp_page() it needs
+(mm/memory.c, v6.18).
+"""
 
 from __future__ import annotations
 
@@ -47,10 +49,10 @@ _FAULT_FRAMES_MAX: Final = 4  # PUD, PMD and PTE table, and the page
 def do_anonymous_fault(mm: MmStruct, address: int, write: bool) -> int:
     """Resolve a fault of an anonymous private VMA at address, which exists and allows the access.
 
-    First touch gives a fresh zeroed page, or for a read the zero page; a write to the zero page gives a fresh
-    one; a write to a page of this mm alone that lost W gets it back. Returns VM_FAULT_* bits: 0 done, OOM, NOPAGE
-    (nothing was left to do), FALLBACK (another case; nothing was changed). Takes and drops the PTE lock and a
-    visitor reference.
+    First touch gives a fresh zeroed page, or for a read the zero page; a write to the zero page
+    gives a fresh one; a write to a page of this mm alone that lost W gets it back. Returns
+    VM_FAULT_* bits: 0 done, OOM, NOPAGE (nothing was left to do), FALLBACK (another case; nothing
+    was changed). Takes and drops the PTE lock and a visitor reference.
     """
     vma = lib.find_vma(mm.c, address)
     if vma == ffi.NULL or address < vma.vm_start or vma.vm_file:
@@ -59,10 +61,11 @@ def do_anonymous_fault(mm: MmStruct, address: int, write: bool) -> int:
 
 
 def mm_fast_fault(mm: MmStruct, address: int, error_code: int) -> bool:
-    """If the fault is one of do_anonymous_fault()'s and sure to succeed, count and resolve it; else change nothing.
+    """If the fault is one of do_anonymous_fault()'s and sure to succeed, count and resolve it; else
+    change nothing.
 
-    What the CPU's fill hook calls before it gives up and lets the long way (handle_user_fault()) run. The mmap_lock is
-    only looked at: held, it means no.
+    What the CPU's fill hook calls before it gives up and lets the long way (handle_user_fault())
+    run. The mmap_lock is only looked at: held, it means no.
     """
     write = bool(error_code & lib.PF_WR)
     memory = mm.memory.c
@@ -84,7 +87,9 @@ def mm_fast_fault(mm: MmStruct, address: int, error_code: int) -> bool:
 
 
 def access_error(vm_flags: int, error_code: int) -> bool:
-    """Whether a VMA of these flags forbids what the page fault's error code says was tried (arch/x86/mm/fault.c)."""
+    """Whether a VMA of these flags forbids what the page fault's error code says was tried
+    (arch/x86/mm/fault.c).
+    """
     if error_code & lib.PF_WR:
         return not vm_flags & lib.VM_WRITE
     if error_code & lib.PF_ID:
@@ -154,7 +159,9 @@ def mk_anon_pte(pfn: int, vm_flags: int) -> int:
 
 
 def is_exclusive(mm: MmStruct, pte: int) -> bool:
-    """Whether a present PTE's page is this mm's alone: anonymous, and nobody else's reference (PageAnonExclusive)."""
+    """Whether a present PTE's page is this mm's alone: anonymous, and nobody else's reference
+    (PageAnonExclusive).
+    """
     page: Any = mm.memory.page(entry_pfn(pte & ADDR_MASK))
     return bool(page.flags & lib.PG_anon) and bool(page._refcount == 1)
 
@@ -165,7 +172,9 @@ def _alloc_anon_page(mm: MmStruct, vma: Any) -> int | None:
     except OutOfMemory:
         return None
     page = mm.memory.page(pfn)
-    page.flags |= lib.PG_anon if vma.vm_flags & lib.VM_DROPPABLE else lib.PG_anon | lib.PG_swapbacked
+    page.flags |= (
+        lib.PG_anon if vma.vm_flags & lib.VM_DROPPABLE else lib.PG_anon | lib.PG_swapbacked
+    )
     page._mapcount = 1
     return pfn
 

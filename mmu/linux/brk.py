@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""brk() and the anonymous memory an ELF loader puts behind a file's data (mm/mmap.c, mm/vma.c, v6.18)."""
+"""brk() and the anonymous memory an ELF loader puts behind a file's data (mm/mmap.c, mm/vma.c,
+v6.18).
+"""
 
 from __future__ import annotations
 
@@ -39,13 +41,19 @@ _BRK_MAX = (1 << 64) - 2 * PAGE_SIZE - STACK_GUARD_GAP
 
 
 def do_brk(mm: MmStruct, brk: int) -> int:
-    """sys_brk(): move the end of the heap to brk if that is possible; returns where it then is, bytes.
+    """sys_brk(): move the end of the heap to brk if that is possible; returns where it then is,
+    bytes.
 
-    Never fails otherwise: a caller sees refusal by the old value. Refused: below start_brk, over RLIMIT_DATA,
-    RLIMIT_AS or RLIMIT_MEMLOCK, into another mapping or a stack's guard gap, or more memory than there is.
+    Never fails otherwise: a caller sees refusal by the old value. Refused: below start_brk, over
+    RLIMIT_DATA, RLIMIT_AS or RLIMIT_MEMLOCK, into another mapping or a stack's guard gap, or more
+    memory than there is.
     """
     c = mm.c
-    if brk < c.start_brk or brk > _BRK_MAX or brk - c.start_brk + c.end_data - c.start_data > mm.rlimit.data:
+    if (
+        brk < c.start_brk
+        or brk > _BRK_MAX
+        or brk - c.start_brk + c.end_data - c.start_data > mm.rlimit.data
+    ):
         return int(c.brk)
     newbrk, oldbrk = page_align(brk), page_align(c.brk)
     try:
@@ -81,7 +89,8 @@ def _grow(mm: MmStruct, oldbrk: int, newbrk: int) -> None:
 
 
 def vm_brk_flags(mm: MmStruct, addr: int, length: int, vm_flags: int) -> None:
-    """Map length bytes of zeros from addr on, replacing what was there: an ELF file's bss. vm_flags: 0 or VM_EXEC.
+    """Map length bytes of zeros from addr on, replacing what was there: an ELF file's bss.
+    vm_flags: 0 or VM_EXEC.
 
     EINVAL for other flags or an unaligned addr, ENOMEM as do_brk_flags().
     """
@@ -97,10 +106,11 @@ def vm_brk_flags(mm: MmStruct, addr: int, length: int, vm_flags: int) -> None:
 
 
 def do_brk_flags(mm: MmStruct, addr: int, length: int, vm_flags: int, *, lowest: int) -> None:
-    """Grow the anonymous VMA that ends at addr and reaches to lowest or above it, or make one. ENOMEM for every limit.
+    """Grow the anonymous VMA that ends at addr and reaches to lowest or above it, or make one.
+    ENOMEM for every limit.
 
-    [addr, addr + length) is page-aligned and free; the mmap_lock is held for writing. A VMA below lowest is
-    not grown: that keeps heap and bss apart, as Linux does.
+    [addr, addr + length) is page-aligned and free; the mmap_lock is held for writing. A VMA below
+    lowest is not grown: that keeps heap and bss apart, as Linux does.
     """
     vm_flags |= VM_DATA_DEFAULT_FLAGS | VM_ACCOUNT | mm.def_flags
     nr_pages = length >> PAGE_SHIFT

@@ -32,9 +32,11 @@ if TYPE_CHECKING:
 
 
 def change_protection(tlb: Gather, start: int, end: int, vm_flags: int) -> None:
-    """Give the PTEs of [start, end), pages of one private VMA, the rights of vm_flags; mmap_lock is held.
+    """Give the PTEs of [start, end), pages of one private VMA, the rights of vm_flags; mmap_lock is
+    held.
 
-    No entry becomes none or non-none, so no reference of an entry changes; the loop itself visits each table.
+    No entry becomes none or non-none, so no reference of an entry changes; the loop itself visits
+    each table.
     """
     for pmd, addr, following in each_pmd(tlb.mm, start, end):
         change_pte_range(tlb, pmd, addr, following, vm_flags)
@@ -77,6 +79,8 @@ def pte_modify(mm: MmStruct, pte: int, vm_flags: int) -> int:
 
 
 def pte_needs_flush(old: int, new: int) -> bool:
-    """Whether a TLB may hold what is true no more: P or D cleared, or rights changed (asm/tlbflush.h)."""
+    """Whether a TLB may hold what is true no more: P or D cleared, or rights changed
+    (asm/tlbflush.h).
+    """
     diff = old ^ new
     return bool(old & P) and bool(diff & old & (P | D) or diff & (RW | US | G | XD))

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The two engines of the mm: the readable one in Python, the fast one in C, with one set of names.
 
-Both work on the same bytes (RAM, ``struct page``, ``mm_struct``, ``mmu_gather``) and give the same answers,
-counters and events; ``tests/linux/test_engines_agree.py`` holds them together. ``mm.engine`` is the one in force.
-What each function means is said where the Python engine defines it. A broken invariant raises MmBug from the call
-that met it.
+Both work on the same bytes (RAM, ``struct page``, ``mm_struct``, ``mmu_gather``) and give the same
+answers, counters and events; ``tests/linux/test_engines_agree.py`` holds them together.
+``mm.engine`` is the one in force. What each function means is said where the Python engine defines
+it. A broken invariant raises MmBug from the call that met it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 from mmu._native import ffi, lib
-from mmu.linux import anon, free_pgtables, locks, mmu_gather, pgalloc, pgtable, pte_ref, rcu, tlbflush, zap
+from mmu.linux import (
+    anon,
+    free_pgtables,
+    locks,
+    mmu_gather,
+    pgalloc,
+    pgtable,
+    pte_ref,
+    rcu,
+    tlbflush,
+    zap,
+)
 from mmu.linux import change_protection as protection
 from mmu.linux.bug import check_bug
 from mmu.linux.mmu_gather import Gather
@@ -23,7 +34,9 @@ if TYPE_CHECKING:
 
 
 class Engine(Protocol):
-    """What faults, system calls and tests ask of an engine; pmd and pte are guest-physical addresses of entries."""
+    """What faults, system calls and tests ask of an engine; pmd and pte are guest-physical
+    addresses of entries.
+    """
 
     name: str
 
@@ -377,7 +390,9 @@ class CEngine:
 
     def pte_put_vmf(self, vmf: VmFault) -> None:
         """See mmu.linux.pte_ref."""
-        c = ffi.new("struct vm_fault *", [vmf.mm.c, vmf.address, _entry(vmf.mm, vmf.pmd), vmf.has_ref])
+        c = ffi.new(
+            "struct vm_fault *", [vmf.mm.c, vmf.address, _entry(vmf.mm, vmf.pmd), vmf.has_ref]
+        )
         lib.pte_put_vmf(c)
         vmf.has_ref = bool(c.has_ref)
         check_bug(vmf.mm)

@@ -12,8 +12,8 @@
         do_shared_fault()            shared memory, a write
         do_wp_page()                 a write to a read-only PTE: a copy, or the right itself
 
-What sets a PTE here holds a reference of the table (pte_alloc_get_map_lock()) until it is done, and adds one
-for each entry that was none.
+What sets a PTE here holds a reference of the table (pte_alloc_get_map_lock()) until it is done, and
+adds one for each entry that was none.
 """
 
 from __future__ import annotations
@@ -84,7 +84,9 @@ _PTRS_PER_PTE: Final[int] = lib.PTRS_PER_PTE
 
 
 class OomKill(MmuError):
-    """Guest RAM is out and nothing can be given back: the process is killed, as by the OOM killer (SIGKILL)."""
+    """Guest RAM is out and nothing can be given back: the process is killed, as by the OOM killer
+    (SIGKILL).
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,9 +101,7 @@ class Segv:
         """``SIGSEGV (SEGV_MAPERR) at 0x...``."""
         if self.signal == SIGBUS:
             return f"SIGBUS (BUS_ADRERR) at {self.address:#x}"
-        return (
-            f"SIGSEGV ({'SEGV_ACCERR' if self.code == SEGV_ACCERR else 'SEGV_MAPERR'}) at {self.address:#x}"
-        )
+        return f"SIGSEGV ({'SEGV_ACCERR' if self.code == SEGV_ACCERR else 'SEGV_MAPERR'}) at {self.address:#x}"
 
 
 # From the error code to a signal.
@@ -110,8 +110,9 @@ class Segv:
 def handle_user_fault(mm: MmStruct, address: int, error_code: int) -> Segv | None:
     """exc_page_fault() for an access at CPL 3: None if it may be tried again, else the signal.
 
-    error_code is the processor's (SDM vol. 3A figure 4-12). Takes no lock that a caller holds. Raises OomKill when
-    no memory is left, BadTable for a reserved bit set in a table entry (the kernel would say "Bad pagetable").
+    error_code is the processor's (SDM vol. 3A figure 4-12). Takes no lock that a caller holds.
+    Raises OomKill when no memory is left, BadTable for a reserved bit set in a table entry (the
+    kernel would say "Bad pagetable").
     """
     if mm.ring is not None:
         mm.ring.emit(_PAGE_FAULT_USER, address, error_code)
@@ -159,7 +160,9 @@ def do_user_addr_fault(mm: MmStruct, address: int, error_code: int) -> Segv | No
 
 
 def find_vma_or_expand_stack(mm: MmStruct, address: int) -> Any | None:
-    """lock_mm_and_find_vma(): the VMA that holds address, after growing a stack down to it if it must; or None."""
+    """lock_mm_and_find_vma(): the VMA that holds address, after growing a stack down to it if it
+    must; or None.
+    """
     i = int(lib.vma_index_of(mm.c, address))
     if i >= mm.c.vmas.nr:
         return None
@@ -176,8 +179,9 @@ def find_vma_or_expand_stack(mm: MmStruct, address: int) -> Any | None:
 def expand_downwards(mm: MmStruct, i: int, address: int) -> None:
     """Grow VMA number i, a stack, down to the page of address.
 
-    EFAULT if it does not grow, EPERM below mmap_min_addr, ENOMEM if less than 1 MiB (stack_guard_gap) would stay free
-    above an accessible mapping, or RLIMIT_STACK, RLIMIT_AS, RLIMIT_MEMLOCK or RAM forbids it.
+    EFAULT if it does not grow, EPERM below mmap_min_addr, ENOMEM if less than 1 MiB
+    (stack_guard_gap) would stay free above an accessible mapping, or RLIMIT_STACK, RLIMIT_AS,
+    RLIMIT_MEMLOCK or RAM forbids it.
     """
     vma = mm.c.vmas.vma[i]
     address &= -PAGE_SIZE
@@ -215,10 +219,12 @@ def _may_grow_stack(mm: MmStruct, vma: Any, size: int, grow: int) -> bool:
 
 
 def handle_mm_fault(mm: MmStruct, vma: Any, address: int, write: bool) -> int:
-    """Bring in the page of address in this VMA, which allows the access; counts pgfault and pgmajfault.
+    """Bring in the page of address in this VMA, which allows the access; counts pgfault and
+    pgmajfault.
 
-    Returns VM_FAULT_* bits: OOM, SIGBUS and SIGSEGV (a guard marker) are failures, MAJOR says that file data was read,
-    NOPAGE that nothing was left to do. Takes and drops the PTE lock and a visitor reference.
+    Returns VM_FAULT_* bits: OOM, SIGBUS and SIGSEGV (a guard marker) are failures, MAJOR says that
+    file data was read, NOPAGE that nothing was left to do. Takes and drops the PTE lock and a
+    visitor reference.
     """
     mm.c.counter[_PGFAULT] += 1
     addr = address & -PAGE_SIZE
@@ -237,7 +243,9 @@ def handle_mm_fault(mm: MmStruct, vma: Any, address: int, write: bool) -> int:
 
 
 def peek_pte(mm: MmStruct, addr: int) -> int:
-    """ptep_get_lockless(): the PTE of addr as it is now, 0 where there is no table. Whoever acts on it checks again."""
+    """ptep_get_lockless(): the PTE of addr as it is now, 0 where there is no table. Whoever acts on
+    it checks again.
+    """
     pmd = mm.engine.pmd_offset_or_none(mm, addr)
     if pmd is None:
         return 0
@@ -297,7 +305,9 @@ def _map_locked(mm: MmStruct, addr: int) -> tuple[int, int] | None:
 
 
 def _unlock_put(mm: MmStruct, pmd: int, addr: int) -> None:
-    """What every path that had _map_locked() ends with: the PTE lock, then the visitor's reference (D10)."""
+    """What every path that had _map_locked() ends with: the PTE lock, then the visitor's reference
+    (D10).
+    """
     mm.engine.pte_unlock(mm, pmd)
     mm.engine.pte_put(mm, pmd, addr)
 
@@ -338,16 +348,21 @@ def _do_read_fault(mm: MmStruct, vma: Any, file: MappedFile, addr: int, pgoff: i
 
 
 def _do_fault_around(mm: MmStruct, vma: Any, file: MappedFile, addr: int, pgoff: int) -> bool:
-    """Map the cached pages around, within VMA, table and file, where no PTE is set; False: out of memory.
+    """Map the cached pages around, within VMA, table and file, where no PTE is set; False: out of
+    memory.
 
-    Pages of files are read first, as where the whole file is in the cache; those of shared memory are not made.
+    Pages of files are read first, as where the whole file is in the cache; those of shared memory
+    are not made.
     """
     index = addr >> PAGE_SHIFT & (_PTRS_PER_PTE - 1)
     in_vma = addr - vma.vm_start >> PAGE_SHIFT
     vma_pages = vma.vm_end - vma.vm_start >> PAGE_SHIFT
     first = max(index & -FAULT_AROUND_PAGES, index - min(index, in_vma))
     end = min(
-        first + FAULT_AROUND_PAGES, _PTRS_PER_PTE, index + vma_pages - in_vma, index + file.nr_pages - pgoff
+        first + FAULT_AROUND_PAGES,
+        _PTRS_PER_PTE,
+        index + vma_pages - in_vma,
+        index + file.nr_pages - pgoff,
     )
     around = range(first - index, end - index)
     file.read_ahead(mm.memory, pgoff + first - index, pgoff + end - index)
@@ -386,7 +401,9 @@ def _do_shared_fault(mm: MmStruct, vma: Any, file: MappedFile, addr: int, pgoff:
 
 
 def _alloc_copy(mm: MmStruct, pfn: int) -> int | None:
-    """An anonymous page with the bytes of frame pfn, about to be mapped by one PTE; None: out of memory."""
+    """An anonymous page with the bytes of frame pfn, about to be mapped by one PTE; None: out of
+    memory.
+    """
     memory = mm.memory
     try:
         copy = memory.alloc_pages(zero=False)
@@ -427,7 +444,9 @@ def _do_cow_fault(mm: MmStruct, vma: Any, file: MappedFile, addr: int, pgoff: in
 
 
 def _do_wp_page(mm: MmStruct, vma: Any, addr: int, orig: int) -> int:
-    """A write where the VMA allows it and the PTE does not: the right for shared memory, else a private copy."""
+    """A write where the VMA allows it and the PTE does not: the right for shared memory, else a
+    private copy.
+    """
     copy = None
     if not vma.vm_flags & VM_SHARED:
         anon_vma_prepare(mm, vma)
@@ -471,9 +490,11 @@ def _replace_page(mm: MmStruct, vma: Any, addr: int, pte: int, orig: int, copy: 
 
 
 def fault_in_page(mm: MmStruct, vma: Any, addr: int, write: bool) -> int:
-    """get_user_pages() for one page: a fault only if it is needed; VM_FAULT_* bits. The VMA allows the access.
+    """get_user_pages() for one page: a fault only if it is needed; VM_FAULT_* bits. The VMA allows
+    the access.
 
-    A page that is there and is to be written is dirty from now on, though its PTE does not say so (FOLL_TOUCH).
+    A page that is there and is to be written is dirty from now on, though its PTE does not say so
+    (FOLL_TOUCH).
     """
     pte = peek_pte(mm, addr)
     if pte & P and (not write or pte & RW):
@@ -487,10 +508,12 @@ def fault_in_page(mm: MmStruct, vma: Any, addr: int, write: bool) -> int:
 
 
 def populate_vma_page_range(mm: MmStruct, vma: Any, start: int, end: int) -> int:
-    """Fault in [start, end), a part of the VMA: for writing where it is private and writable; 0, or why not.
+    """Fault in [start, end), a part of the VMA: for writing where it is private and writable; 0, or
+    why not.
 
-    EFAULT where no access is allowed, past a file's end and in a guard region, ENOMEM without a frame, EINTR when the
-    process is to end (fatal_signal_pending()). What VM_LOCKONFAULT says is brought in by accesses only, is not.
+    EFAULT where no access is allowed, past a file's end and in a guard region, ENOMEM without a
+    frame, EINTR when the process is to end (fatal_signal_pending()). What VM_LOCKONFAULT says is
+    brought in by accesses only, is not.
     """
     if vma.vm_flags & VM_LOCKONFAULT:
         return 0
@@ -507,10 +530,12 @@ def populate_vma_page_range(mm: MmStruct, vma: Any, start: int, end: int) -> int
 
 
 def mm_populate(mm: MmStruct, start: int, end: int, *, ignore_errors: bool = True) -> int:
-    """__mm_populate(): fault in what lies in [start, end), for writing where it is private and writable.
+    """__mm_populate(): fault in what lies in [start, end), for writing where it is private and
+    writable.
 
-    Goes on at the next VMA where one cannot be had, as mmap() wants it; without ``ignore_errors`` the first error ends
-    it and is returned, an errno of populate_vma_page_range(). Holes are passed.
+    Goes on at the next VMA where one cannot be had, as mmap() wants it; without ``ignore_errors``
+    the first error ends it and is returned, an errno of populate_vma_page_range(). Holes are
+    passed.
     """
     addr = start
     while addr < end and not mm.fatal_signal_pending():
@@ -519,7 +544,11 @@ def mm_populate(mm: MmStruct, start: int, end: int, *, ignore_errors: bool = Tru
             break
         vma = mm.c.vmas.vma[i]
         first, last = max(addr, int(vma.vm_start)), min(end, int(vma.vm_end))
-        error = 0 if vma.vm_flags & (VM_IO | VM_PFNMAP) else populate_vma_page_range(mm, vma, first, last)
+        error = (
+            0
+            if vma.vm_flags & (VM_IO | VM_PFNMAP)
+            else populate_vma_page_range(mm, vma, first, last)
+        )
         if error and not ignore_errors:
             return error
         addr = last

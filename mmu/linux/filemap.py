@@ -65,7 +65,9 @@ class MappedFile:
 
     @classmethod
     def shared_anonymous(cls, size: int) -> MappedFile:
-        """shmem_zero_setup(): the nameless file of ``size`` zero bytes behind MAP_SHARED | MAP_ANONYMOUS."""
+        """shmem_zero_setup(): the nameless file of ``size`` zero bytes behind MAP_SHARED |
+        MAP_ANONYMOUS.
+        """
         file = cls(b"", path="/dev/zero (deleted)", writable=True, device=(0, 1))
         file.size = size
         file.shmem = True
@@ -73,7 +75,9 @@ class MappedFile:
 
     @classmethod
     def special_mapping(cls, data: bytes, path: str) -> MappedFile:
-        """struct vm_special_mapping: pages of the kernel's, mapped one at a time, whose mapping cannot be split."""
+        """struct vm_special_mapping: pages of the kernel's, mapped one at a time, whose mapping
+        cannot be split.
+        """
         file = cls(data, path=path)
         file.special = True
         return file
@@ -84,7 +88,9 @@ class MappedFile:
 
     @property
     def nr_pages(self) -> int:
-        """Pages up to end of file, the last one perhaps partial: what can be touched without SIGBUS."""
+        """Pages up to end of file, the last one perhaps partial: what can be touched without
+        SIGBUS.
+        """
         return (self.size + PAGE_SIZE - 1) >> PAGE_SHIFT
 
     @property
@@ -109,7 +115,9 @@ class MappedFile:
         return pfn
 
     def read_ahead(self, memory: Memory, first: int, end: int) -> None:
-        """Bring pages [first, end) in as far as the file and free RAM go; shared memory has nothing to bring."""
+        """Bring pages [first, end) in as far as the file and free RAM go; shared memory has nothing
+        to bring.
+        """
         if self.shmem:
             return
         self._use(memory)
@@ -121,7 +129,9 @@ class MappedFile:
             return
 
     def drop_unmapped(self) -> int:
-        """Free the cached frames that no PTE maps and whose data can be read again; returns how many."""
+        """Free the cached frames that no PTE maps and whose data can be read again; returns how
+        many.
+        """
         if self._memory is None or self.shmem:
             return 0
         page = self._memory.page
@@ -131,7 +141,9 @@ class MappedFile:
         return len(idle)
 
     def truncate_range(self, first: int, end: int) -> None:
-        """Drop pages [first, end) from the cache; the caller has unmapped them. They read as zero again."""
+        """Drop pages [first, end) from the cache; the caller has unmapped them. They read as zero
+        again.
+        """
         for pgoff in [pgoff for pgoff in self._pages if first <= pgoff < end]:
             if self._memory is not None:
                 self._memory.put_page(self._pages.pop(pgoff))

@@ -27,10 +27,11 @@ _U64: Final = (1 << 64) - 1
 
 
 def free_pgd_range(tlb: Gather, addr: int, end: int, floor: int, ceiling: int) -> None:
-    """Free the tables of [addr, end), already unmapped, that map nothing outside [floor, ceiling); ceiling 0: no limit.
+    """Free the tables of [addr, end), already unmapped, that map nothing outside [floor, ceiling);
+    ceiling 0: no limit.
 
-    floor and ceiling are the end of the VMA before and the start of the one after. Under refcount no PTE table is
-    left to be met: one that is, is the bug PTE_TABLE_LEAKED.
+    floor and ceiling are the end of the VMA before and the start of the one after. Under refcount
+    no PTE table is left to be met: one that is, is the bug PTE_TABLE_LEAKED.
     """
     addr &= PMD_MASK
     if addr < floor:
@@ -46,8 +47,12 @@ def free_pgd_range(tlb: Gather, addr: int, end: int, floor: int, ceiling: int) -
     _free_level(tlb, tlb.mm.c.pgd, addr, end, floor, ceiling, 4)
 
 
-def _free_level(tlb: Gather, table: int, addr: int, end: int, floor: int, ceiling: int, level: int) -> None:
-    """Free below level's entries of ``table`` for [addr, end), then the tables that those entries refer to."""
+def _free_level(
+    tlb: Gather, table: int, addr: int, end: int, floor: int, ceiling: int, level: int
+) -> None:
+    """Free below level's entries of ``table`` for [addr, end), then the tables that those entries
+    refer to.
+    """
     mm = tlb.mm
     while addr < end:
         entry = table + entry_offset(addr, level)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Guard regions: MADV_GUARD_INSTALL and MADV_GUARD_REMOVE (mm/madvise.c, v6.18).
 
-A guard marker is a PTE that is neither none nor present: an access there is SIGSEGV, and no memory stands behind it.
-It is an entry like any other to the table's reference count. MADV_DONTNEED and mprotect() leave it alone; munmap() and
-MADV_GUARD_REMOVE take it away.
+A guard marker is a PTE that is neither none nor present: an access there is SIGSEGV, and no memory
+stands behind it. It is an entry like any other to the table's reference count. MADV_DONTNEED and
+mprotect() leave it alone; munmap() and MADV_GUARD_REMOVE take it away.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ _MAX_MADVISE_GUARD_RETRIES: Final = 3
 def madvise_guard_install(mm: MmStruct, vma: Any, start: int, end: int) -> None:
     """Make [start, end), a part of the VMA, a guard region: what was mapped there goes.
 
-    EINVAL for a locked or special VMA, ENOMEM without a frame for a table. The mmap_lock is held; takes and drops PTE
-    locks and visitor references.
+    EINVAL for a locked or special VMA, ENOMEM without a frame for a table. The mmap_lock is held;
+    takes and drops PTE locks and visitor references.
     """
     if vma.vm_flags & (VM_SPECIAL | VM_LOCKED):
         raise LinuxError(errno.EINVAL)
@@ -77,7 +77,8 @@ def _install(mm: MmStruct, start: int, end: int) -> bool:
 
 
 def madvise_guard_remove(mm: MmStruct, vma: Any, start: int, end: int) -> None:
-    """Take the markers out of [start, end), a part of the VMA; pages stay. EINVAL for a special VMA.
+    """Take the markers out of [start, end), a part of the VMA; pages stay. EINVAL for a special
+    VMA.
 
     The mmap_lock is held; takes and drops PTE locks and references.
     """

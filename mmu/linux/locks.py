@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Locks of page tables, in their one-CPU form: a word that is 0 or 1.
 
-The lock of a table lives in its frame's ``struct page`` (Linux's split page-table locks): the PTE lock
-in the PTE table's, the PMD lock in that of the PMD table that the entry lies in. The page_table_lock of
-the mm guards PML4 and PDPT entries. On one CPU nobody can be waited for, so a lock that is found taken
-is a defect, told as one.
+The lock of a table lives in its frame's ``struct page`` (Linux's split page-table locks): the PTE
+lock in the PTE table's, the PMD lock in that of the PMD table that the entry lies in. The
+page_table_lock of the mm guards PML4 and PDPT entries. On one CPU nobody can be waited for, so a
+lock that is found taken is a defect, told as one.
 
-Order: mmap_lock, PTE lock, PMD lock only by trylock inside the PTE lock, else PMD lock then PTE lock.
+Order: mmap_lock, PTE lock, PMD lock only by trylock inside the PTE lock, else PMD lock then PTE
+lock.
 """
 
 from __future__ import annotations

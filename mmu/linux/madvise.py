@@ -2,14 +2,15 @@
 """madvise() (mm/madvise.c, v6.18).
 
 MADV_DONTNEED and MADV_DONTNEED_LOCKED drop the pages now. What else does something visible:
-MADV_POPULATE_READ and _WRITE fault in, MADV_REMOVE punches a hole into shared anonymous memory, MADV_WILLNEED
-reads file pages ahead, MADV_GUARD_INSTALL and _REMOVE set and take away guard markers (mmu.linux.guard), MADV_FREE,
-MADV_COLD and MADV_PAGEOUT say what pages are worth (mmu.linux.aging), and the advice that is a VMA flag (MADV_RANDOM,
-_DONTFORK, _HUGEPAGE ...) splits and merges VMAs as in Linux.
+MADV_POPULATE_READ and _WRITE fault in, MADV_REMOVE punches a hole into shared anonymous memory,
+MADV_WILLNEED reads file pages ahead, MADV_GUARD_INSTALL and _REMOVE set and take away guard markers
+(mmu.linux.guard), MADV_FREE, MADV_COLD and MADV_PAGEOUT say what pages are worth (mmu.linux.aging),
+and the advice that is a VMA flag (MADV_RANDOM, _DONTFORK, _HUGEPAGE ...) splits and merges VMAs as
+in Linux.
 
-Huge pages are off for every process (as by PR_SET_THP_DISABLE): MADV_COLLAPSE is EINVAL for whatever is mapped.
-Same-page merging does not run: MADV_MERGEABLE sets its flag. MADV_HWPOISON and MADV_SOFT_OFFLINE are EINVAL, as without
-CONFIG_MEMORY_FAILURE.
+Huge pages are off for every process (as by PR_SET_THP_DISABLE): MADV_COLLAPSE is EINVAL for
+whatever is mapped. Same-page merging does not run: MADV_MERGEABLE sets its flag. MADV_HWPOISON and
+MADV_SOFT_OFFLINE are EINVAL, as without CONFIG_MEMORY_FAILURE.
 """
 
 from __future__ import annotations
@@ -86,7 +87,8 @@ _ZAP_KEEP_COWS: int = lib.ZAP_KEEP_COWS
 _KSM_INCOMPATIBLE = VM_SHARED | VM_MAYSHARE | VM_SPECIAL | VM_DROPPABLE
 _OFFSET = PAGE_SIZE - 1
 
-# The advice that is a VMA flag: what it sets, what it clears, and the flags of VMAs it is refused for.
+# The advice that is a VMA flag: what it sets, what it clears, and the flags of VMAs it is refused
+# for.
 _FLAG_ADVICE = {
     MADV_NORMAL: (0, VM_RAND_READ | VM_SEQ_READ, 0),
     MADV_SEQUENTIAL: (VM_SEQ_READ, VM_RAND_READ, 0),
@@ -107,9 +109,9 @@ _FLAG_ADVICE = {
 def do_madvise(mm: MmStruct, start: int, length: int, behavior: int) -> None:
     """Advise on [start, start + length), VMA by VMA.
 
-    Errors: EINVAL (unknown advice, unaligned or impossible range, advice that a VMA cannot take), ENOMEM (a hole in the
-    range: everything mapped in it is advised all the same), EAGAIN (too many VMAs), and those of MADV_REMOVE
-    (EACCES) and MADV_POPULATE_* (EFAULT, EINVAL, ENOMEM).
+    Errors: EINVAL (unknown advice, unaligned or impossible range, advice that a VMA cannot take),
+    ENOMEM (a hole in the range: everything mapped in it is advised all the same), EAGAIN (too many
+    VMAs), and those of MADV_REMOVE (EACCES) and MADV_POPULATE_* (EFAULT, EINVAL, ENOMEM).
     """
     size = (length + _OFFSET) & ~_OFFSET & U64
     end = start + size
@@ -117,7 +119,9 @@ def do_madvise(mm: MmStruct, start: int, length: int, behavior: int) -> None:
         raise LinuxError(errno.EINVAL)
     if behavior in (MADV_DONTNEED, MADV_DONTNEED_LOCKED):
         if size:
-            _madvise_dontneed(mm, start, end, VM_PFNMAP | (VM_LOCKED if behavior == MADV_DONTNEED else 0))
+            _madvise_dontneed(
+                mm, start, end, VM_PFNMAP | (VM_LOCKED if behavior == MADV_DONTNEED else 0)
+            )
         return
     advise = _ADVICE.get(behavior)
     if advise is None:
@@ -127,7 +131,9 @@ def do_madvise(mm: MmStruct, start: int, length: int, behavior: int) -> None:
 
 
 def _madvise_dontneed(mm: MmStruct, start: int, end: int, forbidden: int) -> None:
-    """Zap what lies in [start, end), with one flush for all; a VMA with a forbidden flag ends it with EINVAL."""
+    """Zap what lies in [start, end), with one flush for all; a VMA with a forbidden flag ends it
+    with EINVAL.
+    """
     c, engine = mm.c, mm.engine
     vmas = c.vmas
     nr = vmas.nr
@@ -158,8 +164,11 @@ def _madvise_dontneed(mm: MmStruct, start: int, end: int, forbidden: int) -> Non
         raise LinuxError(error)
 
 
-def _walk_vmas(mm: MmStruct, start: int, end: int, visit: Callable[[int, Any, int, int], None]) -> None:
-    """madvise_walk_vmas(): visit(number, VMA, start, end) for each part of [start, end); ENOMEM at last for holes.
+def _walk_vmas(
+    mm: MmStruct, start: int, end: int, visit: Callable[[int, Any, int, int], None]
+) -> None:
+    """madvise_walk_vmas(): visit(number, VMA, start, end) for each part of [start, end); ENOMEM at
+    last for holes.
 
     visit may split and merge VMAs at the range it is given.
     """
@@ -224,7 +233,9 @@ def _madvise_cold(mm: MmStruct, start: int, end: int, behavior: int) -> None:
     def visit(i: int, vma: Any, start: int, end: int) -> None:
         if vma.vm_flags & (VM_LOCKED | VM_PFNMAP):
             raise LinuxError(errno.EINVAL)
-        (madvise_cold_range if behavior == MADV_COLD else madvise_pageout_range)(mm, vma, start, end)
+        (madvise_cold_range if behavior == MADV_COLD else madvise_pageout_range)(
+            mm, vma, start, end
+        )
 
     _walk_vmas(mm, start, end, visit)
 
@@ -271,7 +282,8 @@ def _madvise_collapse(mm: MmStruct, start: int, end: int, behavior: int) -> None
 
 
 def _madvise_populate(mm: MmStruct, start: int, end: int, behavior: int) -> None:
-    """faultin_page_range(): EINVAL where the VMA forbids it, EFAULT past a file and in a guard region.
+    """faultin_page_range(): EINVAL where the VMA forbids it, EFAULT past a file and in a guard
+    region.
 
     ENOMEM for holes and no RAM, EINTR when the process is to end.
     """
@@ -281,7 +293,9 @@ def _madvise_populate(mm: MmStruct, start: int, end: int, behavior: int) -> None
         if i >= mm.c.vmas.nr or mm.c.vmas.vma[i].vm_start > start:
             raise LinuxError(errno.ENOMEM)
         vma = mm.c.vmas.vma[i]
-        if vma.vm_flags & (VM_IO | VM_PFNMAP) or not vma.vm_flags & (VM_WRITE if write else VM_READ):
+        if vma.vm_flags & (VM_IO | VM_PFNMAP) or not vma.vm_flags & (
+            VM_WRITE if write else VM_READ
+        ):
             raise LinuxError(errno.EINVAL)
         stop = min(int(vma.vm_end), end)
         for page in range(start, stop, PAGE_SIZE):

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """mlock(), mlock2(), munlock(), mlockall() and munlockall() (mm/mlock.c, v6.18).
 
-Nothing here reclaims locked or other memory, so a lock is what it is to the mm: a flag that splits and merges VMAs,
-counts in VmLck against RLIMIT_MEMLOCK, faults everything in at once, and forbids MADV_DONTNEED.
+Nothing here reclaims locked or other memory, so a lock is what it is to the mm: a flag that splits
+and merges VMAs, counts in VmLck against RLIMIT_MEMLOCK, faults everything in at once, and forbids
+MADV_DONTNEED.
 """
 
 from __future__ import annotations
@@ -35,10 +36,12 @@ if TYPE_CHECKING:
 
 
 def do_mlock(mm: MmStruct, start: int, length: int, flags: int = 0) -> None:
-    """sys_mlock(), sys_mlock2(): lock the pages that [start, start + length) touches, and fault them in.
+    """sys_mlock(), sys_mlock2(): lock the pages that [start, start + length) touches, and fault
+    them in.
 
-    Errors: EINVAL (unknown flags, a range that wraps), EPERM (RLIMIT_MEMLOCK is 0), ENOMEM (over RLIMIT_MEMLOCK; a hole
-    in the range; a page that cannot be had, as one of a PROT_NONE mapping: what lies before stays locked).
+    Errors: EINVAL (unknown flags, a range that wraps), EPERM (RLIMIT_MEMLOCK is 0), ENOMEM (over
+    RLIMIT_MEMLOCK; a hole in the range; a page that cannot be had, as one of a PROT_NONE mapping:
+    what lies before stays locked).
     """
     if flags & ~MLOCK_ONFAULT:
         raise LinuxError(errno.EINVAL)
@@ -61,7 +64,9 @@ def do_mlock(mm: MmStruct, start: int, length: int, flags: int = 0) -> None:
 
 
 def do_munlock(mm: MmStruct, start: int, length: int) -> None:
-    """sys_munlock(): unlock the pages that [start, start + length) touches. EINVAL and ENOMEM as do_mlock()."""
+    """sys_munlock(): unlock the pages that [start, start + length) touches. EINVAL and ENOMEM as
+    do_mlock().
+    """
     length = page_align(length + start % PAGE_SIZE)
     with mm.mmap_write_lock():
         _apply_vma_lock_flags(mm, start & -PAGE_SIZE, length, 0)
@@ -70,7 +75,8 @@ def do_munlock(mm: MmStruct, start: int, length: int) -> None:
 def do_mlockall(mm: MmStruct, flags: int) -> None:
     """sys_mlockall(): lock what is mapped (MCL_CURRENT), what will be (MCL_FUTURE), or both.
 
-    Errors: EINVAL (no or unknown flags, MCL_ONFAULT alone), EPERM (RLIMIT_MEMLOCK is 0), ENOMEM (over RLIMIT_MEMLOCK).
+    Errors: EINVAL (no or unknown flags, MCL_ONFAULT alone), EPERM (RLIMIT_MEMLOCK is 0), ENOMEM
+    (over RLIMIT_MEMLOCK).
     """
     if not flags or flags & ~(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) or flags == MCL_ONFAULT:
         raise LinuxError(errno.EINVAL)
@@ -116,7 +122,9 @@ def _apply_vma_lock_flags(mm: MmStruct, start: int, length: int, flags: int) -> 
 
 
 def _mlock_fixup(mm: MmStruct, i: int, start: int, end: int, vm_flags: int) -> None:
-    """mlock_fixup(): give [start, end), a part of VMA number i, these flags, and count; special VMAs are left."""
+    """mlock_fixup(): give [start, end), a part of VMA number i, these flags, and count; special
+    VMAs are left.
+    """
     old_flags = mm.c.vmas.vma[i].vm_flags
     if vm_flags == old_flags or old_flags & (VM_SPECIAL | VM_DROPPABLE):
         return

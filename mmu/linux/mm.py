@@ -35,15 +35,17 @@ STACK_EXPAND = 131072
 
 
 class MmStruct:
-    """An mm_struct: page tables in guest RAM, VMAs, counters; and the system calls that act on them.
+    """An mm_struct: page tables in guest RAM, VMAs, counters; and the system calls that act on
+    them.
 
-    ``mmu`` is the processor whose CR3 it is loaded into, ``policy`` how empty PTE tables are freed, ``engine`` "c" or
-    "python": which twin does the work on entries. ``c`` is the ``struct mm_struct`` that both work on. System calls
-    raise LinuxError with the errno Linux would return. One CPU, one task: mmap_lock is never waited for.
-    ``rlimit`` are the limits that bind it, ``def_flags`` the VMA flags that every new mapping gets (mlockall()), and
+    ``mmu`` is the processor whose CR3 it is loaded into, ``policy`` how empty PTE tables are freed,
+    ``engine`` "c" or "python": which twin does the work on entries. ``c`` is the ``struct
+    mm_struct`` that both work on. System calls raise LinuxError with the errno Linux would return.
+    One CPU, one task: mmap_lock is never waited for. ``rlimit`` are the limits that bind it,
+    ``def_flags`` the VMA flags that every new mapping gets (mlockall()), and
     ``fatal_signal_pending`` says whether the process is to end: long loops ask it and break off.
-    ``overcommit_memory`` is the sysctl: 1 (all mappings are allowed) unless set to 0 (none may exceed all RAM).
-    Raises OutOfMemory if RAM has no frame for the PGD.
+    ``overcommit_memory`` is the sysctl: 1 (all mappings are allowed) unless set to 0 (none may
+    exceed all RAM). Raises OutOfMemory if RAM has no frame for the PGD.
     """
 
     def __init__(
@@ -91,14 +93,18 @@ class MmStruct:
 
     def __repr__(self) -> str:
         """Sizes and policy, for people."""
-        return (
-            f"<MmStruct {self.c.total_vm << 2} kB in {self.c.vmas.nr} VMAs, free tables: {self.policy.label}>"
-        )
+        return f"<MmStruct {self.c.total_vm << 2} kB in {self.c.vmas.nr} VMAs, free tables: {self.policy.label}>"
 
     # System calls.
 
     def mmap(
-        self, addr: int, length: int, prot: int, flags: int, file: MappedFile | None = None, pgoff: int = 0
+        self,
+        addr: int,
+        length: int,
+        prot: int,
+        flags: int,
+        file: MappedFile | None = None,
+        pgoff: int = 0,
     ) -> int:
         """mmap(2); returns the address. Without a file it is MAP_ANONYMOUS; pgoff in pages."""
         return _mmap.do_mmap(self, addr, length, prot, flags, file, pgoff)
@@ -112,7 +118,9 @@ class MmStruct:
         mprotect.do_mprotect(self, addr, length, prot)
 
     def brk(self, addr: int) -> int:
-        """brk(2) as the kernel answers it: where the heap ends then, the old end if it could not be moved."""
+        """brk(2) as the kernel answers it: where the heap ends then, the old end if it could not be
+        moved.
+        """
         return _brk.do_brk(self, addr)
 
     def vm_brk_flags(self, addr: int, length: int, vm_flags: int = 0) -> None:
@@ -139,12 +147,16 @@ class MmStruct:
         """munlockall(2)."""
         mlock.do_munlockall(self)
 
-    def setup_arg_pages(self, arg_bytes: int, *, stack_top: int = TASK_SIZE, executable: bool = False) -> int:
-        """exec()'s stack: room for arg_bytes of arguments below stack_top, and 128 KiB for growth; returns stack_top.
+    def setup_arg_pages(
+        self, arg_bytes: int, *, stack_top: int = TASK_SIZE, executable: bool = False
+    ) -> int:
+        """exec()'s stack: room for arg_bytes of arguments below stack_top, and 128 KiB for growth;
+        returns stack_top.
 
-        The first access further down grows it, as far as RLIMIT_STACK goes. The stack's size is set up at once, as
-        fs/exec.c does; start_stack, which names "[stack]" in maps, is the caller's to set to the final stack pointer,
-        and is stack_top - arg_bytes until then. ENOMEM if the arguments exceed the limit.
+        The first access further down grows it, as far as RLIMIT_STACK goes. The stack's size is set
+        up at once, as fs/exec.c does; start_stack, which names "[stack]" in maps, is the caller's
+        to set to the final stack pointer, and is stack_top - arg_bytes until then. ENOMEM if the
+        arguments exceed the limit.
         """
         arg_pages = page_align(max(arg_bytes, 1))
         size = min(arg_pages + STACK_EXPAND, max(self.rlimit.stack & -(1 << PAGE_SHIFT), arg_pages))
@@ -154,7 +166,9 @@ class MmStruct:
         self.c.start_stack = stack_top - arg_bytes
         return stack_top
 
-    def install_special_mapping(self, addr: int, length: int, vm_flags: int, file: MappedFile) -> None:
+    def install_special_mapping(
+        self, addr: int, length: int, vm_flags: int, file: MappedFile
+    ) -> None:
         """Map pages of the kernel's, as the vDSO; see mmu.linux.mmap."""
         with self.mmap_write_lock():
             _mmap.install_special_mapping(self, addr, length, vm_flags, file)
@@ -164,13 +178,17 @@ class MmStruct:
         return get_unmapped_area(self, 0, page_align(length), 0, MappedFile(b""), 0)
 
     def exit_mmap(self) -> None:
-        """The end: unmap everything and check that nothing is left; see mmu.linux.mmap. Twice is once."""
+        """The end: unmap everything and check that nothing is left; see mmu.linux.mmap. Twice is
+        once.
+        """
         _mmap.exit_mmap(self)
 
     # Faults, and the kernel's own accesses.
 
     def handle_user_fault(self, address: int, error_code: int) -> Segv | None:
-        """The page-fault handler's long way: None if the access may be tried again, else the signal; or OomKill."""
+        """The page-fault handler's long way: None if the access may be tried again, else the
+        signal; or OomKill.
+        """
         return fault.handle_user_fault(self, address, error_code)
 
     def copy_from_user(self, addr: int, n: int) -> bytes:
@@ -201,7 +219,8 @@ class MmStruct:
         return dict(zip(MM_COUNTERS, self.c.counter, strict=True))
 
     def check_tables(self, *, references: bool = False) -> TablesReport:
-        """Walk the tables from CR3 in RAM and compare them with every counter; see mmu.linux.tables.
+        """Walk the tables from CR3 in RAM and compare them with every counter; see
+        mmu.linux.tables.
 
         With ``references`` the report has the reference count of each PTE table.
         """
@@ -228,7 +247,9 @@ class MmStruct:
         return file
 
     def file_number(self, file: MappedFile | None) -> int:
-        """The vm_file of a file, given to it now if need be (the mm is then one of its users); 0 for None."""
+        """The vm_file of a file, given to it now if need be (the mm is then one of its users); 0
+        for None.
+        """
         if file is None:
             return 0
         for number, known in enumerate(self._files):
@@ -245,17 +266,25 @@ class MmStruct:
 
     def put_unused_files(self, numbers: set[int]) -> None:
         """Let go of those of these files that no VMA maps any more."""
-        used = {vma.vm_file for vma in self.c.vmas.vma[0 : self.c.vmas.nr]} if numbers - {0} else numbers
+        used = (
+            {vma.vm_file for vma in self.c.vmas.vma[0 : self.c.vmas.nr]}
+            if numbers - {0}
+            else numbers
+        )
         for number in numbers - used - {0}:
             self.file(number).put()
             self._files[number] = None
 
     def put_all_files(self) -> None:
         """Let go of every file."""
-        self.put_unused_files({number for number, file in enumerate(self._files) if file is not None})
+        self.put_unused_files(
+            {number for number, file in enumerate(self._files) if file is not None}
+        )
 
     def try_to_free_pages(self) -> int:
-        """Direct reclaim: end a grace period, drop page-cache pages that nobody maps; returns frames freed."""
+        """Direct reclaim: end a grace period, drop page-cache pages that nobody maps; returns
+        frames freed.
+        """
         before = self.memory.free_frames
         self.engine.rcu_process_callbacks(self)
         for file in self._files:

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """mmap(), munmap() and the end of an mm (mm/mmap.c, mm/vma.c, v6.18).
 
-What is not as in Linux: no huge pages are ever reserved, so MAP_HUGETLB fails in the end; and a shared mapping of a
-file that was opened for writing is EINVAL, as from generic_file_readonly_mmap(), since nothing would write it back.
+What is not as in Linux: no huge pages are ever reserved, so MAP_HUGETLB fails in the end; and a
+shared mapping of a file that was opened for writing is EINVAL, as from
+generic_file_readonly_mmap(), since nothing would write it back.
 """
 
 from __future__ import annotations
@@ -99,12 +100,21 @@ def _round_hint_to_min(mm: MmStruct, hint: int) -> int:
 
 
 def _calc_vm_flag_bits(flags: int) -> int:
-    bits = {MAP_GROWSDOWN: VM_GROWSDOWN, MAP_LOCKED: VM_LOCKED, MAP_STACK: VM_NOHUGEPAGE, MAP_SYNC: VM_SYNC}
+    bits = {
+        MAP_GROWSDOWN: VM_GROWSDOWN,
+        MAP_LOCKED: VM_LOCKED,
+        MAP_STACK: VM_NOHUGEPAGE,
+        MAP_SYNC: VM_SYNC,
+    }
     return sum(vm_flag for flag, vm_flag in bits.items() if flags & flag)
 
 
-def _file_flags(file: MappedFile, length: int, prot: int, flags: int, pgoff: int, vm_flags: int) -> int:
-    """do_mmap()'s rules for a file: the VMA's flags, or EOVERFLOW, EOPNOTSUPP, EACCES, EPERM, EINVAL."""
+def _file_flags(
+    file: MappedFile, length: int, prot: int, flags: int, pgoff: int, vm_flags: int
+) -> int:
+    """do_mmap()'s rules for a file: the VMA's flags, or EOVERFLOW, EOPNOTSUPP, EACCES, EPERM,
+    EINVAL.
+    """
     if length > MAX_LFS_FILESIZE or pgoff > MAX_LFS_FILESIZE - length >> PAGE_SHIFT:
         raise LinuxError(errno.EOVERFLOW)
     kind = flags & MAP_TYPE
@@ -152,13 +162,17 @@ _HUGE_PAGES = MappedFile.shared_anonymous(0)
 
 
 def _huge_length(length: int, flags: int, file: MappedFile | None) -> int:
-    """ksys_mmap_pgoff()'s share of MAP_HUGETLB: whole huge pages of 2 MiB, the one size there is; else EINVAL."""
+    """ksys_mmap_pgoff()'s share of MAP_HUGETLB: whole huge pages of 2 MiB, the one size there is;
+    else EINVAL.
+    """
     if file is not None or flags >> MAP_HUGE_SHIFT & MAP_HUGE_MASK not in (0, PMD_SHIFT):
         raise LinuxError(errno.EINVAL)
     return (length + PMD_SIZE - 1) & -PMD_SIZE & U64
 
 
-def _map_huge(mm: MmStruct, addr: int, length: int, flags: int, vm_flags: int, pgoff: int) -> NoReturn:
+def _map_huge(
+    mm: MmStruct, addr: int, length: int, flags: int, vm_flags: int, pgoff: int
+) -> NoReturn:
     """The end of a MAP_HUGETLB mapping, which fails: ENOMEM, or EINVAL before.
 
     hugetlbfs_file_mmap() says so when what was mapped at a fixed address is already gone.
@@ -176,7 +190,11 @@ def _map_huge(mm: MmStruct, addr: int, length: int, flags: int, vm_flags: int, p
 def _nr_pages(mm: MmStruct, first: int, last: int, vm_flags: int = 0) -> int:
     """Pages of VMAs [first, last) that have all of these flags."""
     vmas = mm.c.vmas.vma[first:last] if last > first else ()
-    return sum(vma.vm_end - vma.vm_start >> PAGE_SHIFT for vma in vmas if vma.vm_flags & vm_flags == vm_flags)
+    return sum(
+        vma.vm_end - vma.vm_start >> PAGE_SHIFT
+        for vma in vmas
+        if vma.vm_flags & vm_flags == vm_flags
+    )
 
 
 def do_mmap(
@@ -234,8 +252,11 @@ def _user_of(file: MappedFile | None) -> AbstractContextManager[object]:
     return nullcontext() if file is None else file.user()
 
 
-def install_special_mapping(mm: MmStruct, addr: int, length: int, vm_flags: int, file: MappedFile) -> None:
-    """_install_special_mapping(): map pages of the kernel's at addr, where nothing is mapped; ENOMEM for a limit.
+def install_special_mapping(
+    mm: MmStruct, addr: int, length: int, vm_flags: int, file: MappedFile
+) -> None:
+    """_install_special_mapping(): map pages of the kernel's at addr, where nothing is mapped;
+    ENOMEM for a limit.
 
     ``file`` is a MappedFile.special_mapping(). The mmap_lock is held for writing.
     """
@@ -245,12 +266,15 @@ def install_special_mapping(mm: MmStruct, addr: int, length: int, vm_flags: int,
 def insert_vm_struct(
     mm: MmStruct, start: int, end: int, vm_flags: int, file: int = 0, pgoff: int | None = None
 ) -> None:
-    """Map [start, end), page-aligned, where nothing is mapped; ENOMEM if something is, or for a limit.
+    """Map [start, end), page-aligned, where nothing is mapped; ENOMEM if something is, or for a
+    limit.
 
     Anonymous memory, if no file is given. The mmap_lock is held for writing.
     """
     nr_pages = end - start >> PAGE_SHIFT
-    if find_vma_intersection(mm, start, end) is not None or not may_expand_vm(mm, vm_flags, nr_pages):
+    if find_vma_intersection(mm, start, end) is not None or not may_expand_vm(
+        mm, vm_flags, nr_pages
+    ):
         raise LinuxError(errno.ENOMEM)
     if vm_flags & VM_ACCOUNT and not vm_enough_memory(mm, nr_pages):
         raise LinuxError(errno.ENOMEM)
@@ -264,7 +288,8 @@ def mmap_region(
 ) -> None:
     """Unmap what lies in [addr, addr + length) and map it anew; the mmap_lock is held for writing.
 
-    ENOMEM for the limits on address space, memory and number of VMAs; what was mapped is then left as it was.
+    ENOMEM for the limits on address space, memory and number of VMAs; what was mapped is then left
+    as it was.
     """
     end, nr_pages = addr + length, length >> PAGE_SHIFT
     first, last = _gather_munmap_vmas(mm, addr, end)
@@ -287,7 +312,8 @@ def mmap_region(
 
 
 def do_munmap(mm: MmStruct, start: int, length: int) -> None:
-    """do_vmi_munmap(): EINVAL for an unaligned or impossible range, ENOMEM where a split would exceed max_map_count.
+    """do_vmi_munmap(): EINVAL for an unaligned or impossible range, ENOMEM where a split would
+    exceed max_map_count.
 
     A range that holds no mapping is no error.
     """
@@ -299,7 +325,9 @@ def do_munmap(mm: MmStruct, start: int, length: int) -> None:
 
 
 def unmap_range(mm: MmStruct, start: int, end: int) -> None:
-    """do_vmi_align_munmap(): take [start, end), page-aligned, out; the mmap_lock is held for writing."""
+    """do_vmi_align_munmap(): take [start, end), page-aligned, out; the mmap_lock is held for
+    writing.
+    """
     first, last = _gather_munmap_vmas(mm, start, end)
     _unmap_vmas(mm, first, last)
 
@@ -325,7 +353,9 @@ def _gather_munmap_vmas(mm: MmStruct, start: int, end: int) -> tuple[int, int]:
 
 
 def _unmap_vmas(mm: MmStruct, first: int, last: int) -> None:
-    """vms_complete_munmap_vmas(): clear what VMAs [first, last) map, free their tables, forget them."""
+    """vms_complete_munmap_vmas(): clear what VMAs [first, last) map, free their tables, forget
+    them.
+    """
     if first == last:
         return
     _unmap_region(mm, first, last)
@@ -358,7 +388,9 @@ def _unmap_region(mm: MmStruct, first: int, last: int, *, fullmm: bool = False) 
         engine.tlb_finish_mmu(tlb)
 
 
-def _free_pgtables(mm: MmStruct, tlb: Gather, first: int, last: int, floor: int, ceiling: int) -> None:
+def _free_pgtables(
+    mm: MmStruct, tlb: Gather, first: int, last: int, floor: int, ceiling: int
+) -> None:
     """free_pgtables(): one free_pgd_range() for each run of VMAs less than 2 MiB apart."""
     vma = mm.c.vmas.vma
     i = first
@@ -375,7 +407,8 @@ def _free_pgtables(mm: MmStruct, tlb: Gather, first: int, last: int, floor: int,
 
 
 def exit_mmap(mm: MmStruct) -> None:
-    """Unmap everything, wait for a grace period, free the PGD; then check_mm(): nothing may be left.
+    """Unmap everything, wait for a grace period, free the PGD; then check_mm(): nothing may be
+    left.
 
     Raises MmBug for an invariant that broke on the way, MmuError if pages or tables remain counted.
     A second call does nothing.

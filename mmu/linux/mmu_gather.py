@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""mmu_gather: unmap first, flush the TLB once, free after (mm/mmu_gather.c, asm-generic/tlb.h, v6.18).
+"""mmu_gather: unmap first, flush the TLB once, free after (mm/mmu_gather.c, asm-generic/tlb.h,
+v6.18).
 
-The order is what makes freeing safe: no frame goes back to the allocator, and no table to RCU, while a TLB
-may still hold a way to it.
+The order is what makes freeing safe: no frame goes back to the allocator, and no table to RCU,
+while a TLB may still hold a way to it.
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ _FREED = MM_COUNTER_ID["pte_tables_freed"]
 
 @dataclass(slots=True)
 class Gather:
-    """One mmu_gather in progress for ``mm``; ``c`` is its ``struct mmu_gather *``, which both engines share."""
+    """One mmu_gather in progress for ``mm``; ``c`` is its ``struct mmu_gather *``, which both
+    engines share.
+    """
 
     mm: MmStruct
     c: Any
@@ -76,10 +79,11 @@ def tlb_flush_mmu(tlb: Gather) -> None:
 
 
 def tlb_remove_page(tlb: Gather, pfn: int) -> bool:
-    """Gather a data frame, with the reference that its PTE held. True: full, to be flushed before the next.
+    """Gather a data frame, with the reference that its PTE held. True: full, to be flushed before
+    the next.
 
-    The gather itself has room for MMU_GATHER_BUNDLE frames and takes many more once it could get a batch; with no
-    memory for one it goes on with the few.
+    The gather itself has room for MMU_GATHER_BUNDLE frames and takes many more once it could get a
+    batch; with no memory for one it goes on with the few.
     """
     c = tlb.c
     c.pfn[c.nr] = pfn
@@ -97,8 +101,8 @@ def tlb_remove_tlb_entry(tlb: Gather, addr: int) -> None:
 def table_free_tlb(tlb: Gather, pfn: int, addr: int, level: int) -> None:
     """Gather a table (level 1 PTE, 2 PMD, 3 PUD) that was taken out of the entry for addr.
 
-    One page at the start of its reach stands for all that was cached through it: any INVLPG drops the
-    paging-structure caches (``__pte_free_tlb()``, arch/x86/mm/pgtable.c).
+    One page at the start of its reach stands for all that was cached through it: any INVLPG drops
+    the paging-structure caches (``__pte_free_tlb()``, arch/x86/mm/pgtable.c).
     """
     c = tlb.c
     shift = PAGE_SHIFT + 9 * level

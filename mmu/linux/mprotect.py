@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""mprotect(): the VMAs' half (mm/mprotect.c, v6.18); the entries' half is engine.change_protection()."""
+"""mprotect(): the VMAs' half (mm/mprotect.c, v6.18); the entries' half is
+engine.change_protection().
+"""
 
 from __future__ import annotations
 
@@ -39,9 +41,9 @@ if TYPE_CHECKING:
 def do_mprotect(mm: MmStruct, start: int, length: int, prot: int) -> None:
     """do_mprotect_pkey() without a key: give [start, start + length) the rights prot.
 
-    Errors: EINVAL (unaligned, unknown bits, PROT_GROWSDOWN on what does not grow down), ENOMEM (a hole in the range:
-    what lies before it is changed; too many VMAs; too much memory becoming writable), EACCES (a right that the file's
-    mode forbids: again what lies before is changed).
+    Errors: EINVAL (unaligned, unknown bits, PROT_GROWSDOWN on what does not grow down), ENOMEM (a
+    hole in the range: what lies before it is changed; too many VMAs; too much memory becoming
+    writable), EACCES (a right that the file's mode forbids: again what lies before is changed).
     """
     grows = prot & (PROT_GROWSDOWN | PROT_GROWSUP)
     prot &= ~grows
@@ -97,7 +99,8 @@ def _mprotect_vmas(mm: MmStruct, tlb: Gather, i: int, start: int, end: int, acce
 
 
 def mprotect_fixup(mm: MmStruct, tlb: Gather, i: int, start: int, end: int, vm_flags: int) -> int:
-    """Give [start, end), a part of VMA number i, these flags; returns the number of the VMA that then covers it.
+    """Give [start, end), a part of VMA number i, these flags; returns the number of the VMA that
+    then covers it.
 
     ENOMEM where it becomes memory that RLIMIT_DATA, RAM or max_map_count do not allow.
     """

@@ -38,7 +38,9 @@ def mm_dec_pgtables(mm: MmStruct) -> None:
 
 
 def pmd_alloc(mm: MmStruct, addr: int) -> int | None:
-    """Address of addr's PMD entry, missing PUD and PMD tables made; None: out of memory. No lock held."""
+    """Address of addr's PMD entry, missing PUD and PMD tables made; None: out of memory. No lock
+    held.
+    """
     table = int(mm.c.pgd)
     for level in (4, 3):
         entry = table + entry_offset(addr, level)

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Reaching, making and changing entries of an mm's page tables (arch/x86/include/asm/pgtable*.h, v6.18).
+"""Reaching, making and changing entries of an mm's page tables (arch/x86/include/asm/pgtable*.h,
+v6.18).
 
 A virtual address of 4-level paging names one entry in each of four tables::
 
@@ -11,8 +12,8 @@ A virtual address of 4-level paging names one entry in each of four tables::
 
 Pointers to entries (``pmd_t *``, ``pte_t *``) are ints here: the entry's guest-physical address.
 
-What Linux makes of the bits that the processor leaves to software, or that mean something else while
-P is 0::
+What Linux makes of the bits that the processor leaves to software, or that mean something else
+while P is 0::
 
     present:    ... | 9 SPECIAL (no struct page to count: the zero page) | ... | 0 P = 1
     PROT_NONE:  ... | 8 PROTNONE                                         | ... | 0 P = 0
@@ -67,7 +68,9 @@ def pmd_huge(value: int) -> bool:
 
 
 def pte_none(value: int) -> bool:
-    """Whether a PTE holds nothing at all: no page, no swap entry, no marker. It then counts no reference."""
+    """Whether a PTE holds nothing at all: no page, no swap entry, no marker. It then counts no
+    reference.
+    """
     return value == 0
 
 
@@ -82,7 +85,9 @@ def is_guard_pte_marker(value: int) -> bool:
 
 
 def mm_counter(page: Any) -> int:
-    """The ``rss_stat`` member that a mapped page counts in: anonymous, shared memory or file (mm_counter_file())."""
+    """The ``rss_stat`` member that a mapped page counts in: anonymous, shared memory or file
+    (mm_counter_file()).
+    """
     if page.flags & lib.PG_anon:
         return int(lib.MM_ANONPAGES)
     return int(lib.MM_SHMEMPAGES if page.flags & lib.PG_swapbacked else lib.MM_FILEPAGES)
@@ -99,7 +104,9 @@ def entry_offset(addr: int, level: int) -> int:
 
 
 def addr_end(addr: int, end: int, level: int) -> int:
-    """The end of the reach of level's entry for addr, or end if that is nearer (pmd_addr_end() and kin)."""
+    """The end of the reach of level's entry for addr, or end if that is nearer (pmd_addr_end() and
+    kin).
+    """
     size = 1 << (12 + 9 * (level - 1))
     return min((addr + size) & -size, end)
 
@@ -144,13 +151,16 @@ def pmd_offset_or_none(mm: MmStruct, addr: int) -> int | None:
 
 
 def set_pte_at(mm: MmStruct, addr: int, pte: int, value: int) -> None:
-    """Write the PTE of addr that lies at pte. The PTE lock is held; counts are the caller's to keep."""
+    """Write the PTE of addr that lies at pte. The PTE lock is held; counts are the caller's to
+    keep.
+    """
     emit(mm, _SET_PTE, addr & PAGE_MASK, mm.memory.read_u64(pte), value)
     mm.memory.write_u64(pte, value)
 
 
 def vm_page_prot(vm_flags: int) -> int:
-    """The PTE bits of a present page in a VMA of these flags, without W for private ones, without D.
+    """The PTE bits of a present page in a VMA of these flags, without W for private ones, without
+    D.
 
     protection_map[] of arch/x86/mm/pgprot.c: A is set at once, XD unless VM_EXEC.
     """

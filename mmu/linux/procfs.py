@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""/proc/self/status, maps and statm, in Linux's formats (fs/proc/task_mmu.c, fs/proc/array.c, v6.18)."""
+"""/proc/self/status, maps and statm, in Linux's formats (fs/proc/task_mmu.c, fs/proc/array.c,
+v6.18).
+"""
 
 from __future__ import annotations
 
@@ -71,7 +73,9 @@ def vm_stats(mm: MmStruct) -> dict[str, int]:
 
 def task_mem(mm: MmStruct) -> str:
     """The lines VmPeak to VmSwap of status."""
-    lines = [f"{name}:\t{value:8} kB\n" for name, value in vm_stats(mm).items() if name != "VmPTE_peak"]
+    lines = [
+        f"{name}:\t{value:8} kB\n" for name, value in vm_stats(mm).items() if name != "VmPTE_peak"
+    ]
     return "".join(lines)
 
 
@@ -119,7 +123,9 @@ def show_map_vma(mm: MmStruct, vma: Any) -> str:
     if vma.vm_file:
         file = mm.file(vma.vm_file)
         offset, (major, minor), inode = vma.vm_pgoff << PAGE_SHIFT, file.device, file.inode
-    line = f"{vma.vm_start:08x}-{vma.vm_end:08x} {perms} {offset:08x} {major:02x}:{minor:02x} {inode} "
+    line = (
+        f"{vma.vm_start:08x}-{vma.vm_end:08x} {perms} {offset:08x} {major:02x}:{minor:02x} {inode} "
+    )
     name = _name(mm, vma)
     return f"{line.ljust(_NAME_COLUMN)} {name}\n" if name else f"{line}\n"
 

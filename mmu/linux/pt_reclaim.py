@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """When empty PTE tables are freed: the policies, behind the questions that the other code asks.
 
-Faults and range loops never name a policy. They take and drop references through ``mmu.linux.pte_ref``, which
-counts if ``pte_ref_is_enabled()``, and a zap asks ``reclaim_pt_is_enabled()`` whether it may look for an
-empty table afterwards.
+Faults and range loops never name a policy. They take and drop references through
+``mmu.linux.pte_ref``, which counts if ``pte_ref_is_enabled()``, and a zap asks
+``reclaim_pt_is_enabled()`` whether it may look for an empty table afterwards.
 """
 
 from __future__ import annotations
@@ -26,13 +26,21 @@ _PTE_FREE: Final = EVENT_ID["pte_free"]
 class FreeTables(Enum):
     """A policy: its name on the command line, its number in ``mm_struct.policy``, what it does."""
 
-    NEVER = ("never", lib.FREE_TABLES_NEVER, "when the addresses around are unmapped (Linux before 6.14)")
+    NEVER = (
+        "never",
+        lib.FREE_TABLES_NEVER,
+        "when the addresses around are unmapped (Linux before 6.14)",
+    )
     SCAN = (
         "scan",
         lib.FREE_TABLES_SCAN,
         "also when one MADV_DONTNEED clears all 2 MiB (CONFIG_PT_RECLAIM, Linux 6.14)",
     )
-    REFCOUNT = ("refcount", lib.FREE_TABLES_REFCOUNT, "when the last entry becomes none, whatever cleared it")
+    REFCOUNT = (
+        "refcount",
+        lib.FREE_TABLES_REFCOUNT,
+        "when the last entry becomes none, whatever cleared it",
+    )
 
     def __init__(self, label: str, number: int, meaning: str) -> None:
         """Name the three parts of the value."""
@@ -57,12 +65,14 @@ def reclaim_pt_is_enabled(mm: MmStruct, start: int, end: int, details: int) -> b
     CONFIG_PT_RECLAIM's conditions (mm/memory.c, v6.14): MADV_DONTNEED, and all 2 MiB in one go.
     """
     return (
-        bool(mm.c.policy == lib.FREE_TABLES_SCAN and details & lib.ZAP_RECLAIM_PT) and end - start >= PMD_SIZE
+        bool(mm.c.policy == lib.FREE_TABLES_SCAN and details & lib.ZAP_RECLAIM_PT)
+        and end - start >= PMD_SIZE
     )
 
 
 def try_get_and_clear_pmd(mm: MmStruct, pmd: int) -> int | None:
-    """Take the table out of pmd if the PMD lock is free; the PMD's value, or None (mm/pt_reclaim.c, v6.14).
+    """Take the table out of pmd if the PMD lock is free; the PMD's value, or None (mm/pt_reclaim.c,
+    v6.14).
 
     Every entry was cleared under the PTE lock, which is still held: nobody can have refilled it.
     """
@@ -81,7 +91,8 @@ def free_pte(tlb: Gather, pmdval: int, addr: int) -> None:
 
 
 def try_to_free_pte(tlb: Gather, pmd: int, addr: int) -> None:
-    """Free the table under pmd if, under both locks, all its entries are none (mm/pt_reclaim.c, v6.14).
+    """Free the table under pmd if, under both locks, all its entries are none (mm/pt_reclaim.c,
+    v6.14).
 
     For a zap that let the PTE lock go midway: another may have refilled what it cleared.
     """

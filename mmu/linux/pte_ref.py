@@ -16,13 +16,14 @@ So at rest the count is the number of non-none entries. The life of one table::
        PMD lock · PMD exchanged with none · all 512 none? · TLB and paging-structure caches flushed ·
        unlock · VmPTE less one table · grace period · frame freed
 
-The count lives in ``struct page.pte_refcount``, the back pointer to the PMD entry in ``struct page.pmd``.
-``pte_get_unless_zero`` stands in an RCU read section on a copy of the PMD's value, so a table that is
-being freed can be looked at, and is refused. Under the policies that do not count, "get" means "find" and
-"put" does nothing. From Qi Zheng's series "Free user PTE page table pages" (2021, 2022), its defects
-mended; tests/linux/test_defects.py names each.
+The count lives in ``struct page.pte_refcount``, the back pointer to the PMD entry in ``struct
+page.pmd``. ``pte_get_unless_zero`` stands in an RCU read section on a copy of the PMD's value, so a
+table that is being freed can be looked at, and is refused. Under the policies that do not count,
+"get" means "find" and "put" does nothing. From Qi Zheng's series "Free user PTE page table pages"
+(2021, 2022), its defects mended; tests/linux/test_defects.py names each.
 
-``pmd`` is the guest-physical address of the PMD entry, ``addr`` any virtual address of the table's 2 MiB.
+``pmd`` is the guest-physical address of the PMD entry, ``addr`` any virtual address of the table's
+2 MiB.
 """
 
 from __future__ import annotations
@@ -88,7 +89,9 @@ class PteAlloc(IntEnum):
 
 @dataclass(slots=True)
 class VmFault:
-    """What a fault holds while it runs: ``has_ref`` if that is a visitor reference on the table under ``pmd``."""
+    """What a fault holds while it runs: ``has_ref`` if that is a visitor reference on the table
+    under ``pmd``.
+    """
 
     mm: MmStruct
     address: int
@@ -97,10 +100,11 @@ class VmFault:
 
 
 def pte_ref_init(mm: MmStruct, table: int, pmd: int, count: int) -> None:
-    """Set back pointer and count of the table in frame ``table``, **before** pmd_install() publishes it (D1).
+    """Set back pointer and count of the table in frame ``table``, **before** pmd_install()
+    publishes it (D1).
 
-    The count is 1 for a table about to be installed (the installer's), 512 for a deposited one withdrawn to
-    split a huge page.
+    The count is 1 for a table about to be installed (the installer's), 512 for a deposited one
+    withdrawn to split a huge page.
     """
     page = mm.memory.page(table)
     page.pmd = pmd
@@ -115,8 +119,9 @@ def pte_get(mm: MmStruct, pmd: int) -> None:
 def pte_get_many(mm: MmStruct, pmd: int, nr: int) -> None:
     """Take nr more references; 0 does nothing.
 
-    The caller holds a reference already, or the PTE lock and a non-none entry; no PMD lock is needed. Taking from 0 is
-    the bug PTE_REF_FROM_ZERO. Relaxed: who may increment sees the table anyway.
+    The caller holds a reference already, or the PTE lock and a non-none entry; no PMD lock is
+    needed. Taking from 0 is the bug PTE_REF_FROM_ZERO. Relaxed: who may increment sees the table
+    anyway.
     """
     if not nr or not pte_ref_is_enabled(mm):
         return
@@ -131,12 +136,16 @@ def pte_get_many(mm: MmStruct, pmd: int, nr: int) -> None:
 
 
 def pte_entries_set(mm: MmStruct, pmd: int, nr: int) -> None:
-    """Count nr entries that became non-none, after they were set. The caller holds a visitor reference (D12)."""
+    """Count nr entries that became non-none, after they were set. The caller holds a visitor
+    reference (D12).
+    """
     pte_get_many(mm, pmd, nr)
 
 
 def pte_get_unless_zero(mm: MmStruct, pmd: int) -> bool:
-    """Take a reference unless the count is 0; whether it did. Under the PMD lock, or in an RCU read section."""
+    """Take a reference unless the count is 0; whether it did. Under the PMD lock, or in an RCU read
+    section.
+    """
     return not pte_ref_is_enabled(mm) or _page_get_unless_zero(mm, mm.memory.read_u64(pmd))
 
 
@@ -150,10 +159,12 @@ def _page_get_unless_zero(mm: MmStruct, pmdval: int) -> bool:
 
 
 def pte_try_get(mm: MmStruct, pmd: int) -> TryGet:
-    """Take a reference on whatever table pmd refers to now. Nothing is held on failure, RCU neither (D6).
+    """Take a reference on whatever table pmd refers to now. Nothing is held on failure, RCU neither
+    (D6).
 
-    After success the PMD is read again: if another table, or none, stands there now (ABA), the reference
-    is dropped from the table that was held, not from the one that the PMD names now (D11).
+    After success the PMD is read again: if another table, or none, stands there now (ABA), the
+    reference is dropped from the table that was held, not from the one that the PMD names now
+    (D11).
     """
     rcu_read_lock(mm)
     pmdval = mm.memory.read_u64(pmd)
@@ -183,9 +194,11 @@ def _try_get(mm: MmStruct, pmd: int, pmdval: int) -> TryGet:
 
 
 def pte_tryget_map(mm: MmStruct, pmd: int, addr: int) -> int | None:
-    """pte_try_get(), and the address of addr's PTE. None: nothing is held, and there is nothing to visit.
+    """pte_try_get(), and the address of addr's PTE. None: nothing is held, and there is nothing to
+    visit.
 
-    Read-only walkers take None for a hole; a fault goes on to pte_alloc_get_map(): it never ends in a signal (D9).
+    Read-only walkers take None for a hole; a fault goes on to pte_alloc_get_map(): it never ends in
+    a signal (D9).
     """
     if pte_try_get(mm, pmd) != TryGet.SUCCEEDED:
         return None
@@ -193,7 +206,9 @@ def pte_tryget_map(mm: MmStruct, pmd: int, addr: int) -> int | None:
 
 
 def pte_tryget_map_lock(mm: MmStruct, pmd: int, addr: int) -> int | None:
-    """pte_tryget_map() with the PTE lock taken. None: no reference, no lock, no RCU section is held."""
+    """pte_tryget_map() with the PTE lock taken. None: no reference, no lock, no RCU section is
+    held.
+    """
     pte = pte_tryget_map(mm, pmd, addr)
     if pte is not None:
         pte_lock(mm, pmd)
@@ -201,11 +216,13 @@ def pte_tryget_map_lock(mm: MmStruct, pmd: int, addr: int) -> int | None:
 
 
 def pmd_install(mm: MmStruct, pmd: int, addr: int, table: int) -> bool:
-    """Publish the frame ``table``, whose count is 1, in pmd, under the PMD lock; VmPTE grows by one table.
+    """Publish the frame ``table``, whose count is 1, in pmd, under the PMD lock; VmPTE grows by one
+    table.
 
-    A gathered table whose flush is still to come must not leave its translations to the new one: that flush is
-    completed first (D4). The loser of an install race frees its own table and takes a reference on the winner's.
-    Returns whether a reference is held: False if the winner's table is being freed already.
+    A gathered table whose flush is still to come must not leave its translations to the new one:
+    that flush is completed first (D4). The loser of an install race frees its own table and takes a
+    reference on the winner's. Returns whether a reference is held: False if the winner's table is
+    being freed already.
     """
     if mm.c.gather and mm.c.gather.freed_tables:
         tlb_flush_mmu_tlbonly(Gather(mm, mm.c.gather))
@@ -226,10 +243,11 @@ def pmd_install(mm: MmStruct, pmd: int, addr: int, table: int) -> bool:
 
 
 def pte_alloc_get(mm: MmStruct, pmd: int, addr: int) -> PteAlloc:
-    """Find or install the table of addr and take a reference, the caller's to put on every path (D10).
+    """Find or install the table of addr and take a reference, the caller's to put on every path
+    (D10).
 
-    A table whose count is 0 and that still stands in its PMD has a freer who has not come that far: its work is
-    done here, not waited for, so nobody can be kept waiting by a preempted freer (D2).
+    A table whose count is 0 and that still stands in its PMD has a freer who has not come that far:
+    its work is done here, not waited for, so nobody can be kept waiting by a preempted freer (D2).
     """
     while True:
         result = pte_try_get(mm, pmd)
@@ -268,10 +286,11 @@ def pte_put(mm: MmStruct, pmd: int, addr: int) -> None:
 
 
 def pte_put_many(mm: MmStruct, pmd: int, addr: int, nr: int) -> None:
-    """Drop nr references of the table under pmd, which the caller holds; the last one frees it and flushes at once.
+    """Drop nr references of the table under pmd, which the caller holds; the last one frees it and
+    flushes at once.
 
-    No PTE lock and no PMD lock is held. Dropping more than there are is the bug PTE_REF_UNDERFLOW (D7).
-    Acquire-release: who frees sees every entry that others cleared.
+    No PTE lock and no PMD lock is held. Dropping more than there are is the bug PTE_REF_UNDERFLOW
+    (D7). Acquire-release: who frees sees every entry that others cleared.
     """
     if nr and pte_ref_is_enabled(mm) and _table_put(mm, mm.memory.read_u64(pmd), nr):
         free_pte_table(mm, pmd, addr)
@@ -308,10 +327,12 @@ def _table_put(mm: MmStruct, pmdval: int, nr: int) -> bool:
 
 
 def free_pte_table(mm: MmStruct, pmd: int, addr: int) -> None:
-    """Free the table under pmd if its count is 0: exactly once, whoever asks and however often. No lock is held.
+    """Free the table under pmd if its count is 0: exactly once, whoever asks and however often. No
+    lock is held.
 
-    One table's flush is one INVLPG, which drops the paging-structure caches with it, and it comes before the
-    PMD lock is dropped, so that no new table can be installed beside old translations (D3, D4).
+    One table's flush is one INVLPG, which drops the paging-structure caches with it, and it comes
+    before the PMD lock is dropped, so that no new table can be installed beside old translations
+    (D3, D4).
     """
     pmd_lock(mm, pmd)
     table = _detach_pte_table(mm, pmd, addr)
@@ -336,7 +357,9 @@ def free_pte_table_tlb(tlb: Gather, pmd: int, addr: int) -> None:
 
 
 def _detach_pte_table(mm: MmStruct, pmd: int, addr: int) -> int | None:
-    """Take the dead table out of pmd; its frame, or None if another did, or it lives. The PMD lock is held."""
+    """Take the dead table out of pmd; its frame, or None if another did, or it lives. The PMD lock
+    is held.
+    """
     pmdval = mm.memory.read_u64(pmd)
     if pmd_none(pmdval) or pmd_huge(pmdval) or mm.memory.page(entry_pfn(pmdval)).pte_refcount:
         return None

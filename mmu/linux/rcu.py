@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """RCU of one CPU: a grace period is over when no read section is open (kernel/rcu/, v6.18).
 
-Only frames of page tables wait here. They are a list through ``struct page.next``, so that nothing need
-be allocated to free something.
+Only frames of page tables wait here. They are a list through ``struct page.next``, so that nothing
+need be allocated to free something.
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ _RCU_CALLBACK: Final = EVENT_ID["rcu_invoke_callback"]
 
 
 def rcu_read_lock(mm: MmStruct) -> None:
-    """Enter a read section: no table frame queued from now on is freed before it is left. They nest."""
+    """Enter a read section: no table frame queued from now on is freed before it is left. They
+    nest.
+    """
     mm.c.rcu.nesting += 1
 
 
@@ -48,7 +50,9 @@ def call_rcu(mm: MmStruct, pfn: int) -> None:
 
 
 def rcu_process_callbacks(mm: MmStruct) -> int:
-    """If no read section is open, end a grace period and free what waits. Returns the number of frames freed."""
+    """If no read section is open, end a grace period and free what waits. Returns the number of
+    frames freed.
+    """
     rcu = mm.c.rcu
     index, freed = rcu.head, int(rcu.nr_pending)
     if rcu.nesting or index == lib.PAGE_NONE:

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Resource limits of a process: getrlimit(), setrlimit(), prlimit() (kernel/sys.c, asm-generic/resource.h, v6.18)."""
+"""Resource limits of a process: getrlimit(), setrlimit(), prlimit() (kernel/sys.c,
+asm-generic/resource.h, v6.18).
+"""
 
 from __future__ import annotations
 
@@ -60,7 +62,8 @@ _LINES: Final = (
     ("Max realtime timeout", "us"),
 )
 
-# What a process starts with, where that is not RLIM_INFINITY: INIT_RLIMITS, and what distributions make of it.
+# What a process starts with, where that is not RLIM_INFINITY: INIT_RLIMITS, and what distributions
+# make of it.
 _DEFAULTS: Final = {
     Resource.STACK: Rlimit(8 << 20, RLIM_INFINITY),
     Resource.CORE: Rlimit(0, 0),
@@ -74,8 +77,8 @@ _DEFAULTS: Final = {
 class Rlimits:
     """The limits of one process; bytes, or what the resource counts.
 
-    Those of memory bind in the mm: ``address_space``, ``data``, ``stack`` and ``memlock`` are their soft limits, which
-    may be set directly, beyond the hard limit too.
+    Those of memory bind in the mm: ``address_space``, ``data``, ``stack`` and ``memlock`` are their
+    soft limits, which may be set directly, beyond the hard limit too.
     """
 
     def __init__(self) -> None:
@@ -89,7 +92,9 @@ class Rlimits:
         self.memlock = self[Resource.MEMLOCK].cur
 
     def set_nofile(self, nofile: int) -> None:
-        """No process may have more open files than this (sysctl nr_open), and this one starts with that limit."""
+        """No process may have more open files than this (sysctl nr_open), and this one starts with
+        that limit.
+        """
         self._nr_open = nofile
         self._limits[Resource.NOFILE] = Rlimit(nofile, nofile)
 
@@ -100,8 +105,9 @@ class Rlimits:
     def do_prlimit(self, resource: int, new: Rlimit | None, *, capable: bool = False) -> Rlimit:
         """Set the limits of a resource, if new ones are given; returns the old ones.
 
-        ``capable``: the caller has CAP_SYS_RESOURCE. Errors: EINVAL (no such resource, soft above hard), EPERM (a hard
-        limit raised by an unprivileged process, or more open files than any process may have).
+        ``capable``: the caller has CAP_SYS_RESOURCE. Errors: EINVAL (no such resource, soft above
+        hard), EPERM (a hard limit raised by an unprivileged process, or more open files than any
+        process may have).
         """
         if not 0 <= resource < len(self._limits):
             raise LinuxError(errno.EINVAL)

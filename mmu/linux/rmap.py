@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Which VMAs may share anonymous pages: their anon_vma (mm/rmap.c, mm/vma.c, v6.18).
 
-A VMA gets an anon_vma at its first private write, and keeps it when it is split. Two VMAs whose anon_vmas differ
-never become one, because each page names the one anon_vma that leads to all PTEs that may map it. So neighbours
-that could be joined but for their rights are given the same one from the start.
+A VMA gets an anon_vma at its first private write, and keeps it when it is split. Two VMAs whose
+anon_vmas differ never become one, because each page names the one anon_vma that leads to all PTEs
+that may map it. So neighbours that could be joined but for their rights are given the same one from
+the start.
 
-Here an anon_vma is its number (``vm_area_struct.anon_vma``, 0 for none), counted from 1 in each mm. What Linux keeps
-besides, the chain of the anon_vmas of parents, is that number alone until there is fork().
+Here an anon_vma is its number (``vm_area_struct.anon_vma``, 0 for none), counted from 1 in each mm.
+What Linux keeps besides, the chain of the anon_vmas of parents, is that number alone until there is
+fork().
 """
 
 from __future__ import annotations
@@ -23,9 +25,11 @@ _VM_ACCESS_FLAGS: Final[int] = lib.VM_READ | lib.VM_WRITE | lib.VM_EXEC
 
 
 def anon_vma_prepare(mm: MmStruct, vma: Any) -> None:
-    """Give the VMA, by reference into mm's index, an anon_vma if it has none: a neighbour's if they fit, or a new one.
+    """Give the VMA, by reference into mm's index, an anon_vma if it has none: a neighbour's if they
+    fit, or a new one.
 
-    __anon_vma_prepare(). Called before a page of its own is mapped; the mmap_lock is held or nobody else runs.
+    __anon_vma_prepare(). Called before a page of its own is mapped; the mmap_lock is held or nobody
+    else runs.
     """
     if vma.anon_vma:
         return
@@ -37,9 +41,15 @@ def anon_vma_prepare(mm: MmStruct, vma: Any) -> None:
 
 
 def _find_mergeable_anon_vma(mm: MmStruct, vma: Any) -> int:
-    """The anon_vma of the next VMA, or else of the one before, if the VMA may use it; 0 for neither."""
+    """The anon_vma of the next VMA, or else of the one before, if the VMA may use it; 0 for
+    neither.
+    """
     vmas = mm.c.vmas
-    i = int(ffi.addressof(vma) - vmas.vma) if ffi.typeof(vma).kind == "struct" else int(vma - vmas.vma)
+    i = (
+        int(ffi.addressof(vma) - vmas.vma)
+        if ffi.typeof(vma).kind == "struct"
+        else int(vma - vmas.vma)
+    )
     if i + 1 < vmas.nr and vmas.vma[i + 1].anon_vma and _anon_vma_compatible(vma, vmas.vma[i + 1]):
         return int(vmas.vma[i + 1].anon_vma)
     if i and vmas.vma[i - 1].anon_vma and _anon_vma_compatible(vmas.vma[i - 1], vma):

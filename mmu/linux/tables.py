@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""An independent look at an mm's page tables: walk them from CR3 in RAM and compare with what the kernel counted.
+"""An independent look at an mm's page tables: walk them from CR3 in RAM and compare with what the
+kernel counted.
 
-The walk is in C (native/mm/tables.c), since it goes through every table at each exit. It uses neither engine and none
-of their functions, so it can judge both.
+The walk is in C (native/mm/tables.c), since it goes through every table at each exit. It uses
+neither engine and none of their functions, so it can judge both.
 """
 
 from __future__ import annotations
@@ -33,10 +34,11 @@ _WORDS = {
 
 @dataclass(slots=True)
 class TablesReport:
-    """What a walk of the tables found: tables of each level, resident pages, and disagreements, in words.
+    """What a walk of the tables found: tables of each level, resident pages, and disagreements, in
+    words.
 
-    ``references`` are each PTE table's, by its first address, if they were asked for. Of many disagreements the first
-    are told, and how many more there are.
+    ``references`` are each PTE table's, by its first address, if they were asked for. Of many
+    disagreements the first are told, and how many more there are.
     """
 
     pud_tables: int = 0
@@ -75,7 +77,9 @@ def _words(problem: Any) -> str:
 
 
 def check_tables(mm: MmStruct, *, references: bool = False) -> TablesReport:
-    """Walk all of user space from CR3; recompute VmPTE, RSS by kind and, under refcount, every table's references."""
+    """Walk all of user space from CR3; recompute VmPTE, RSS by kind and, under refcount, every
+    table's references.
+    """
     problems = []
     root = int(mm.mmu.c.cr3) & _ADDR
     if root != mm.c.pgd:
@@ -83,7 +87,9 @@ def check_tables(mm: MmStruct, *, references: bool = False) -> TablesReport:
         root = int(mm.c.pgd)
     c = ffi.new("struct tables_report *")
     lib.walk_tables(mm.c, root, c, ffi.NULL, ffi.NULL, 0)
-    problems += [_words(problem) for problem in c.problem[0 : min(c.nr_problems, lib.TABLES_PROBLEMS_MAX)]]
+    problems += [
+        _words(problem) for problem in c.problem[0 : min(c.nr_problems, lib.TABLES_PROBLEMS_MAX)]
+    ]
     if c.nr_problems > lib.TABLES_PROBLEMS_MAX:
         problems.append(f"and {c.nr_problems - lib.TABLES_PROBLEMS_MAX} more such disagreements")
     report = TablesReport(
@@ -122,4 +128,6 @@ def _compare(mm: MmStruct, report: TablesReport) -> None:
     }
     for what, (walked, count) in counted.items():
         if walked != count:
-            report.problems.append(f"{what}: the walk from CR3 finds {walked}, the counter says {count}")
+            report.problems.append(
+                f"{what}: the walk from CR3 finds {walked}, the counter says {count}"
+            )

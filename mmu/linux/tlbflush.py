@@ -20,12 +20,15 @@ tlb_single_page_flush_ceiling: Final[int] = lib.TLB_SINGLE_PAGE_FLUSH_CEILING
 """Pages; a flush of more of them is one of the whole address space."""
 
 
-def flush_tlb_mm_range(mm: MmStruct, start: int, end: int, stride_shift: int, freed_tables: int) -> None:
+def flush_tlb_mm_range(
+    mm: MmStruct, start: int, end: int, stride_shift: int, freed_tables: int
+) -> None:
     """Drop the translations of [start, end), in steps of ``1 << stride_shift`` bytes.
 
-    Up to tlb_single_page_flush_ceiling steps, one INVLPG each; above, or with end TLB_FLUSH_ALL, a MOV to CR3
-    that drops the whole address space. Either drops every paging-structure-cache entry of the address
-    space; freed_tables (0 or 1) says that tables were freed, so that CPUs with a lazy TLB may not be spared.
+    Up to tlb_single_page_flush_ceiling steps, one INVLPG each; above, or with end TLB_FLUSH_ALL, a
+    MOV to CR3 that drops the whole address space. Either drops every paging-structure-cache entry
+    of the address space; freed_tables (0 or 1) says that tables were freed, so that CPUs with a
+    lazy TLB may not be spared.
     """
     if end == TLB_FLUSH_ALL or (end - start) >> stride_shift > tlb_single_page_flush_ceiling:
         emit(mm, _TLB_FLUSH, 0, TLB_FLUSH_ALL, freed_tables)

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The kernel's own accesses to user memory (include/linux/uaccess.h, arch/x86/include/asm/uaccess_64.h, v6.18).
+"""The kernel's own accesses to user memory (include/linux/uaccess.h,
+arch/x86/include/asm/uaccess_64.h, v6.18).
 
-They are supervisor accesses through the same tables and the same TLB model as the guest's, with RFLAGS.AC set
-meanwhile (STAC, CLAC: SDM vol. 3A 4.6.1), and fault in what they touch. Nothing reads or writes guest memory past them.
+They are supervisor accesses through the same tables and the same TLB model as the guest's, with
+RFLAGS.AC set meanwhile (STAC, CLAC: SDM vol. 3A 4.6.1), and fault in what they touch. Nothing reads
+or writes guest memory past them.
 
-A frame that instructions were fetched from and that is written here is noted in ``mm.code_written`` (guest-physical
-page addresses): whoever keeps translated code of it drains that list.
+A frame that instructions were fetched from and that is written here is noted in ``mm.code_written``
+(guest-physical page addresses): whoever keeps translated code of it drains that list.
 """
 
 from __future__ import annotations
@@ -46,7 +48,9 @@ def _translate(mm: MmStruct, addr: int, access: Access) -> int | None:
         if answer.result == _OK:
             return int(answer.pa)
         if answer.result not in (_PF, _GP):
-            raise BadTable(f"a table entry for address {addr:#x} refers to what is not guest RAM", addr)
+            raise BadTable(
+                f"a table entry for address {addr:#x} refers to what is not guest RAM", addr
+            )
         if answer.result == _GP or do_user_addr_fault(mm, addr, answer.error_code) is not None:
             return None
 
@@ -67,7 +71,9 @@ def raw_copy_from_user(mm: MmStruct, addr: int, n: int) -> bytes:
 
 
 def raw_copy_to_user(mm: MmStruct, addr: int, data: bytes | bytearray | memoryview) -> int:
-    """Write data to user address addr on; returns how many bytes were written before one could not be."""
+    """Write data to user address addr on; returns how many bytes were written before one could not
+    be.
+    """
     view = memoryview(data).cast("B")
     n = len(view)
     if not n or not access_ok(addr, n):
@@ -95,13 +101,17 @@ def copy_from_user(mm: MmStruct, addr: int, n: int) -> bytes:
 
 
 def copy_to_user(mm: MmStruct, addr: int, data: bytes | bytearray | memoryview) -> None:
-    """Write data to user address addr on; EFAULT if any of it cannot be (what lies before is written)."""
+    """Write data to user address addr on; EFAULT if any of it cannot be (what lies before is
+    written).
+    """
     if raw_copy_to_user(mm, addr, data) != memoryview(data).nbytes:
         raise LinuxError(errno.EFAULT)
 
 
 def strncpy_from_user(mm: MmStruct, addr: int, limit: int) -> bytes:
-    """The string at user address addr without its NUL, at most limit bytes of it; EFAULT if it cannot be read."""
+    """The string at user address addr without its NUL, at most limit bytes of it; EFAULT if it
+    cannot be read.
+    """
     parts: list[bytes] = []
     while limit > 0:
         size = min(limit, PAGE_SIZE - (addr & (PAGE_SIZE - 1)))

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Where a new mapping goes (mm/vma.c, mm/mmap.c, arch/x86/kernel/sys_x86_64.c, mm/huge_memory.c, v6.18).
+"""Where a new mapping goes (mm/vma.c, mm/mmap.c, arch/x86/kernel/sys_x86_64.c, mm/huge_memory.c,
+v6.18).
 
 Top-down below ``mmap_base``, as Linux places mappings with address-space randomisation off::
 
     0        TASK_UNMAPPED_BASE                     mmap_base    stack      TASK_SIZE
     |   text, data, brk |  (bottom-up, if the rest is full) <--- | gap |  <-- |
 
-Private anonymous mappings of whole 2 MiB are placed at multiples of 2 MiB, as with CONFIG_TRANSPARENT_HUGEPAGE.
+Private anonymous mappings of whole 2 MiB are placed at multiples of 2 MiB, as with
+CONFIG_TRANSPARENT_HUGEPAGE.
 """
 
 from __future__ import annotations
@@ -36,9 +38,11 @@ _MMAP_GAP_MAX = TASK_SIZE // 6 * 5
 
 
 def mmap_base(stack_limit: int) -> int:
-    """Where the top-down search begins, in bytes, for an RLIMIT_STACK of that many bytes (arch/x86/mm/mmap.c).
+    """Where the top-down search begins, in bytes, for an RLIMIT_STACK of that many bytes
+    (arch/x86/mm/mmap.c).
 
-    The stack is left its limit and a guard gap of 1 MiB, but at least 128 MiB and at most 5/6 of the address space.
+    The stack is left its limit and a guard gap of 1 MiB, but at least 128 MiB and at most 5/6 of
+    the address space.
     """
     gap = stack_limit + (256 << PAGE_SHIFT)
     return page_align(TASK_SIZE - min(max(gap, _MMAP_GAP_MIN), _MMAP_GAP_MAX))
@@ -52,7 +56,9 @@ class Hole:
     below: int
 
     def forget_below(self, end: int, mmap_base: int) -> None:
-        """Something that ended at ``end`` was unmapped: if that is above, nothing is known any more."""
+        """Something that ended at ``end`` was unmapped: if that is above, nothing is known any
+        more.
+        """
         if end > self.below:
             self.length, self.below = UNKNOWN, mmap_base
 
@@ -69,10 +75,12 @@ def _bottom_up(mm: MmStruct, length: int, low: int, high: int) -> int | None:
 
 
 def _top_down(mm: MmStruct, length: int, low: int, high: int) -> tuple[int | None, bool]:
-    """The highest address with length free bytes in [low, high), None if there is none; whether a guard gap counted.
+    """The highest address with length free bytes in [low, high), None if there is none; whether a
+    guard gap counted.
 
-    unmapped_area_topdown(): a hole is looked for as if stacks had no guard gap. Where one is found just below a stack,
-    the search goes on below that stack's guard gap; smaller holes that lie in a guard gap are none to it.
+    unmapped_area_topdown(): a hole is looked for as if stacks had no guard gap. Where one is found
+    just below a stack, the search goes on below that stack's guard gap; smaller holes that lie in a
+    guard gap are none to it.
     """
     vma, above = mm.c.vmas.vma, int(lib.vma_index_of(mm.c, high - 1))
     gap_end = min(high, int(vma[above].vm_start)) if above < mm.c.vmas.nr else high
@@ -94,7 +102,9 @@ def _top_down(mm: MmStruct, length: int, low: int, high: int) -> tuple[int | Non
 
 
 def _top_down_from_hint(mm: MmStruct, length: int, low: int, high: int) -> int | None:
-    """_top_down(), skipping what mm.hole says is full: above hole.below no gap has hole.length bytes."""
+    """_top_down(), skipping what mm.hole says is full: above hole.below no gap has hole.length
+    bytes.
+    """
     hole = mm.hole
     addr, guarded = None, False
     if length < hole.length or hole.below > high:
@@ -118,7 +128,9 @@ def _hint_is_free(mm: MmStruct, addr: int, length: int) -> bool:
 
 
 def _unmapped_area_bottomup(mm: MmStruct, addr: int, length: int, flags: int) -> int:
-    """arch_get_unmapped_area(): the lowest free place from TASK_UNMAPPED_BASE on, or in 1 to 2 GiB for MAP_32BIT."""
+    """arch_get_unmapped_area(): the lowest free place from TASK_UNMAPPED_BASE on, or in 1 to 2 GiB
+    for MAP_32BIT.
+    """
     begin, end = (0x40000000, 0x80000000) if flags & MAP_32BIT else (TASK_UNMAPPED_BASE, TASK_SIZE)
     if length > end:
         raise LinuxError(errno.ENOMEM)
@@ -131,7 +143,9 @@ def _unmapped_area_bottomup(mm: MmStruct, addr: int, length: int, flags: int) ->
 
 
 def _unmapped_area(mm: MmStruct, addr: int, length: int, flags: int) -> int:
-    """arch_get_unmapped_area_topdown(): the wanted place if it is free, else the highest below mmap_base."""
+    """arch_get_unmapped_area_topdown(): the wanted place if it is free, else the highest below
+    mmap_base.
+    """
     if length > TASK_SIZE:
         raise LinuxError(errno.ENOMEM)
     if not flags & MAP_32BIT:
@@ -145,7 +159,9 @@ def _unmapped_area(mm: MmStruct, addr: int, length: int, flags: int) -> int:
 
 
 def _thp_unmapped_area(mm: MmStruct, addr: int, length: int, offset: int, flags: int) -> int | None:
-    """thp_get_unmapped_area(): a place as far from a 2 MiB boundary as offset bytes are; None if that is moot."""
+    """thp_get_unmapped_area(): a place as far from a 2 MiB boundary as offset bytes are; None if
+    that is moot.
+    """
     aligned = (offset + PMD_SIZE - 1) & -PMD_SIZE
     end, padded = offset + length, length + PMD_SIZE
     if end <= aligned or end - aligned < PMD_SIZE or padded > TASK_SIZE:
@@ -165,8 +181,8 @@ def get_unmapped_area(
 ) -> int:
     """__get_unmapped_area(): where a mapping of length bytes (whole pages) goes. pgoff in pages.
 
-    Errors: ENOMEM (no room, or beyond TASK_SIZE), EINVAL (a fixed address that is not page-aligned), EPERM
-    (below mmap_min_addr).
+    Errors: ENOMEM (no room, or beyond TASK_SIZE), EINVAL (a fixed address that is not
+    page-aligned), EPERM (below mmap_min_addr).
     """
     if length > TASK_SIZE:
         raise LinuxError(errno.ENOMEM)
@@ -174,7 +190,12 @@ def get_unmapped_area(
         found = None
         if file is not None and not file.shmem:
             found = _thp_unmapped_area(mm, addr, length, pgoff << PAGE_SHIFT, flags)
-        elif file is None and not addr and not length & (PMD_SIZE - 1) and flags & MAP_TYPE != MAP_SHARED:
+        elif (
+            file is None
+            and not addr
+            and not length & (PMD_SIZE - 1)
+            and flags & MAP_TYPE != MAP_SHARED
+        ):
             found = _thp_unmapped_area(mm, addr, length, 0, flags)
         addr = _unmapped_area(mm, addr, length, flags) if found is None else found
     if addr > TASK_SIZE - length:

@@ -67,7 +67,9 @@ OVERCOMMIT_GUESS, OVERCOMMIT_ALWAYS = 0, 1
 
 
 def page_align(length: int) -> int:
-    """PAGE_ALIGN(): ``length`` bytes rounded up to whole pages, wrapping at 2^64 as the kernel's does."""
+    """PAGE_ALIGN(): ``length`` bytes rounded up to whole pages, wrapping at 2^64 as the kernel's
+    does.
+    """
     return (length + PAGE_SIZE - 1) & PAGE_MASK & U64
 
 
@@ -87,7 +89,9 @@ def vma_is_accessible(vm_flags: int) -> bool:
 
 
 def vm_start_gap(vma: Any) -> int:
-    """The lowest address that new mappings must end at or below: a stack wants its guard gap kept free."""
+    """The lowest address that new mappings must end at or below: a stack wants its guard gap kept
+    free.
+    """
     start = int(vma.vm_start)
     if vma.vm_flags & VM_GROWSDOWN:
         return max(start - STACK_GUARD_GAP, 0)
@@ -117,7 +121,9 @@ def new_vma(start: int, end: int, vm_flags: int, pgoff: int, file: int = 0, name
 
 
 def vma_insert(mm: MmStruct, vma: Any) -> int:
-    """Put a VMA into the index without merging; returns its number. ENOMEM if the host is out of memory."""
+    """Put a VMA into the index without merging; returns its number. ENOMEM if the host is out of
+    memory.
+    """
     if lib.vma_insert(mm.c, vma):
         raise LinuxError(errno.ENOMEM)
     return int(lib.vma_index_of(mm.c, vma.vm_start))
@@ -171,7 +177,9 @@ def accountable_mapping(vm_flags: int) -> bool:
 
 
 def vm_enough_memory(mm: MmStruct, nr_pages: int) -> bool:
-    """__vm_enough_memory(): under overcommit_memory 0 one call may not ask for more than all RAM; 1 allows all."""
+    """__vm_enough_memory(): under overcommit_memory 0 one call may not ask for more than all RAM; 1
+    allows all.
+    """
     return mm.overcommit_memory == OVERCOMMIT_ALWAYS or nr_pages <= mm.memory.size >> PAGE_SHIFT
 
 
@@ -205,7 +213,9 @@ def _is_mergeable(vma: Any, new: _NewVma) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _NewVma:
-    """What a range is to become, for neighbours to be held against: struct vma_merge_struct. pgoff in pages."""
+    """What a range is to become, for neighbours to be held against: struct vma_merge_struct. pgoff
+    in pages.
+    """
 
     start: int
     end: int
@@ -229,7 +239,8 @@ def _can_merge_left(mm: MmStruct, i: int, new: _NewVma) -> bool:
 
 
 def _can_merge_right(mm: MmStruct, i: int, new: _NewVma, left: int | None) -> bool:
-    """Whether VMA number i can grow downwards over the range, and become one with number left, if that one grows too.
+    """Whether VMA number i can grow downwards over the range, and become one with number left, if
+    that one grows too.
 
     can_vma_merge_right(): what fits the range on either side need not fit together.
     """
@@ -258,11 +269,12 @@ def _dup_anon_vma(vma: Any, *sources: Any) -> None:
 def vma_merge_new_range(
     mm: MmStruct, start: int, end: int, vm_flags: int, pgoff: int, file: int = 0, name: int = 0
 ) -> int:
-    """Cover the hole [start, end) by growing its neighbours if they fit, else by a new VMA; returns its number.
+    """Cover the hole [start, end) by growing its neighbours if they fit, else by a new VMA; returns
+    its number.
 
     Neighbours fit if flags, file and name are equal, offsets continue, and none is special
-    (can_vma_merge_before(), can_vma_merge_after()); both grow into one only if their anon_vmas allow it, else the left
-    one grows. ENOMEM if the host is out of memory.
+    (can_vma_merge_before(), can_vma_merge_after()); both grow into one only if their anon_vmas
+    allow it, else the left one grows. ENOMEM if the host is out of memory.
     """
     vmas = mm.c.vmas
     i = int(lib.vma_index_of(mm.c, start))
@@ -286,8 +298,8 @@ def vma_merge_new_range(
 def split_vma(mm: MmStruct, i: int, address: int) -> None:
     """Cut VMA number i at address, which lies inside it: number i ends there, number i + 1 begins.
 
-    EINVAL if it is a special mapping, ENOMEM if the host is out of memory. Whether one more VMA is allowed is the
-    caller's to ask (__split_vma(), which munmap() uses to go one over the limit).
+    EINVAL if it is a special mapping, ENOMEM if the host is out of memory. Whether one more VMA is
+    allowed is the caller's to ask (__split_vma(), which munmap() uses to go one over the limit).
     """
     vma = mm.c.vmas.vma[i]
     if vma.vm_file and mm.file(vma.vm_file).special:
@@ -310,10 +322,11 @@ def _split_vma_limited(mm: MmStruct, i: int, address: int) -> None:
 
 
 def vma_modify_flags(mm: MmStruct, i: int, start: int, end: int, vm_flags: int) -> int:
-    """Give [start, end), a part of VMA number i, new flags: merge with neighbours where that fits, else split.
+    """Give [start, end), a part of VMA number i, new flags: merge with neighbours where that fits,
+    else split.
 
-    Returns the number of the VMA that then covers the range. ENOMEM at max_map_count, EINVAL for a part of a special
-    mapping; a first split that succeeded stays, as in Linux.
+    Returns the number of the VMA that then covers the range. ENOMEM at max_map_count, EINVAL for a
+    part of a special mapping; a first split that succeeded stays, as in Linux.
     """
     merged = _vma_merge_existing_range(mm, i, start, end, vm_flags)
     if merged is not None:
@@ -327,8 +340,12 @@ def vma_modify_flags(mm: MmStruct, i: int, start: int, end: int, vm_flags: int) 
     return i
 
 
-def _vma_merge_existing_range(mm: MmStruct, i: int, start: int, end: int, vm_flags: int) -> int | None:
-    """Let neighbours of [start, end), a part of VMA number i, take it over; the number of the one that did, or None."""
+def _vma_merge_existing_range(
+    mm: MmStruct, i: int, start: int, end: int, vm_flags: int
+) -> int | None:
+    """Let neighbours of [start, end), a part of VMA number i, take it over; the number of the one
+    that did, or None.
+    """
     vma = mm.c.vmas.vma
     middle = vma[i]
     at_start, at_end = middle.vm_start == start, middle.vm_end == end

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Unmapping a range: clear PTEs, gather frames, free tables as the policy says (mm/memory.c, v6.18)."""
+"""Unmapping a range: clear PTEs, gather frames, free tables as the policy says (mm/memory.c,
+v6.18).
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,12 @@ from mmu.linux.pgtable import (
     pte_present,
     set_pte_at,
 )
-from mmu.linux.pt_reclaim import free_pte, reclaim_pt_is_enabled, try_get_and_clear_pmd, try_to_free_pte
+from mmu.linux.pt_reclaim import (
+    free_pte,
+    reclaim_pt_is_enabled,
+    try_get_and_clear_pmd,
+    try_to_free_pte,
+)
 from mmu.linux.pte_ref import TryGet, pte_put_many_tlb, pte_put_tlb, pte_try_get
 
 if TYPE_CHECKING:
@@ -56,11 +63,12 @@ def _hole_end(mm: MmStruct, addr: int, end: int) -> int:
 
 
 def unmap_page_range(tlb: Gather, start: int, end: int, details: int) -> None:
-    """Clear what maps [start, end) of one VMA: bytes, page-aligned; mmap_lock is held, no page-table lock.
+    """Clear what maps [start, end) of one VMA: bytes, page-aligned; mmap_lock is held, no
+    page-table lock.
 
-    Frames go to the gather, entries and tables lose their references. details, struct zap_details: ZAP_RECLAIM_PT if it
-    is MADV_DONTNEED; ZAP_DROP_MARKER if guard markers go as well; ZAP_KEEP_COWS if private copies of a file's pages
-    stay.
+    Frames go to the gather, entries and tables lose their references. details, struct zap_details:
+    ZAP_RECLAIM_PT if it is MADV_DONTNEED; ZAP_DROP_MARKER if guard markers go as well;
+    ZAP_KEEP_COWS if private copies of a file's pages stay.
     """
     for pmd, addr, following in each_pmd(tlb.mm, start, end):
         zap_pte_range(tlb, pmd, addr, following, details)
@@ -69,8 +77,9 @@ def unmap_page_range(tlb: Gather, start: int, end: int, details: int) -> None:
 def zap_pte_range(tlb: Gather, pmd: int, start: int, end: int, details: int) -> None:
     """Clear the PTEs of [start, end), all in the table under pmd.
 
-    The zap visits: it holds one reference, and drops those of the entries it cleared in one go once the PTE lock
-    is dropped. When the gather is full the lock is dropped midway and all is flushed and freed before it goes on.
+    The zap visits: it holds one reference, and drops those of the entries it cleared in one go once
+    the PTE lock is dropped. When the gather is full the lock is dropped midway and all is flushed
+    and freed before it goes on.
     """
     mm = tlb.mm
     can_reclaim = reclaim_pt_is_enabled(mm, start, end, details)
@@ -99,8 +108,12 @@ def zap_pte_range(tlb: Gather, pmd: int, start: int, end: int, details: int) -> 
         pte_put_tlb(tlb, pmd, start)
 
 
-def _zap_stretch(tlb: Gather, pmd: int, addr: int, end: int, details: int) -> tuple[int, int, int, bool]:
-    """Clear under one hold of the PTE lock; where it ended, entries cleared and left, whether the gather is full."""
+def _zap_stretch(
+    tlb: Gather, pmd: int, addr: int, end: int, details: int
+) -> tuple[int, int, int, bool]:
+    """Clear under one hold of the PTE lock; where it ended, entries cleared and left, whether the
+    gather is full.
+    """
     mm = tlb.mm
     pte = pte_offset(mm.memory.read_u64(pmd), addr)
     rss = [0] * lib.NR_MM_RSS
@@ -121,7 +134,9 @@ def _zap_stretch(tlb: Gather, pmd: int, addr: int, end: int, details: int) -> tu
 
 
 def _zap_skips(mm: MmStruct, value: int, details: int) -> bool:
-    """Whether this zap leaves the non-none entry alone: a guard marker, or a private copy of a file's page."""
+    """Whether this zap leaves the non-none entry alone: a guard marker, or a private copy of a
+    file's page.
+    """
     if is_guard_pte_marker(value):
         return not details & lib.ZAP_DROP_MARKER
     if not details & lib.ZAP_KEEP_COWS or not pte_present(value) or value & SPECIAL:

@@ -37,9 +37,9 @@ def _size_text(size: int) -> str:
 class Memory:
     """``size`` bytes of guest RAM from guest-physical ``base`` on, with their frame allocator.
 
-    Both are multiples of 4096; pfn 0 and the zero page are never handed out. The host maps all of it at
-    once and backs what is written, so 1 TiB costs nothing until it is used. Raises MmuError when the
-    host refuses the mapping or the numbers are impossible.
+    Both are multiples of 4096; pfn 0 and the zero page are never handed out. The host maps all of
+    it at once and backs what is written, so 1 TiB costs nothing until it is used. Raises MmuError
+    when the host refuses the mapping or the numbers are impossible.
     """
 
     def __init__(self, size: int = 16 << 30, *, base: int = 0) -> None:
@@ -52,7 +52,9 @@ class Memory:
                 f" below physical address 2^52: not {_size_text(size)} at {base:#x}"
             )
         if error:
-            raise MmuError(f"the host cannot map {_size_text(size)} of guest RAM: {os.strerror(-error)}")
+            raise MmuError(
+                f"the host cannot map {_size_text(size)} of guest RAM: {os.strerror(-error)}"
+            )
         self.c: Any = ffi.gc(c, lib.memory_destroy)
         self.size = size
         self.base = base
@@ -69,7 +71,9 @@ class Memory:
 
     @property
     def free_frames(self) -> int:
-        """Frames that can still be handed out; those waiting for memory_take_code() are not among them."""
+        """Frames that can still be handed out; those waiting for memory_take_code() are not among
+        them.
+        """
         return int(self.c.nr_free)
 
     @property
@@ -78,7 +82,9 @@ class Memory:
         return int(self.c.allocs - self.c.frees)
 
     def close(self) -> None:
-        """Unmap everything now. No pointer into this RAM, and nothing built on it, may be used afterwards."""
+        """Unmap everything now. No pointer into this RAM, and nothing built on it, may be used
+        afterwards.
+        """
         self.words.release()
         ffi.release(self.c)
 
@@ -105,8 +111,8 @@ class Memory:
     def alloc_pages(self, order: int = 0, *, zero: bool = True) -> int:
         """Take 2^order frames, naturally aligned, each with one owner; returns the first one's pfn.
 
-        With zero their bytes are 0, else whatever they held. Raises OutOfMemory when no such block is free,
-        MmuError for an order above 10 (Linux's MAX_PAGE_ORDER).
+        With zero their bytes are 0, else whatever they held. Raises OutOfMemory when no such block
+        is free, MmuError for an order above 10 (Linux's MAX_PAGE_ORDER).
         """
         if not 0 <= order <= MAX_ORDER:
             raise MmuError(f"frames come in blocks of 2^0 to 2^{MAX_ORDER}, not 2^{order}")
@@ -117,10 +123,11 @@ class Memory:
         return pfn
 
     def free_pages(self, pfn: int, order: int = 0, *, zero: bool = False) -> None:
-        """Give back 2^order frames that alloc_pages() handed out together and that have one owner each.
+        """Give back 2^order frames that alloc_pages() handed out together and that have one owner
+        each.
 
-        With zero the caller knows that their bytes are all 0, which spares the clearing later. Raises
-        MmuError, and changes nothing, if one of them is free, shared or reserved.
+        With zero the caller knows that their bytes are all 0, which spares the clearing later.
+        Raises MmuError, and changes nothing, if one of them is free, shared or reserved.
         """
         for frame in range(pfn, pfn + (1 << order)):
             page = self.page(frame)
@@ -147,7 +154,9 @@ class Memory:
         self.c.ring = ring.c
 
     def trim(self, keep: int = 0) -> int:
-        """Give host memory of free frames back until at most ``keep`` such frames are left; returns bytes."""
+        """Give host memory of free frames back until at most ``keep`` such frames are left; returns
+        bytes.
+        """
         return int(lib.memory_trim(self.c, keep))
 
     def release_if_zero(self, pfn: int) -> bool:

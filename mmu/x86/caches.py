@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Paging-structure caches: walks that need not begin at CR3 (SDM 4.10.3).
 
-An entry of level L stands for the table-referencing entries from the top level down to L on the way to an
-address. It keeps the address of the table that the walk reads next, and the combined rights so far::
+An entry of level L stands for the table-referencing entries from the top level down to L on the way
+to an address. It keeps the address of the table that the walk reads next, and the combined rights
+so far::
 
     level   SDM's name       tag            leads to        the walk then reads
       5     (with LA57)      va[56:48]      a PML4 table   PML4E, PDPTE, PDE, PTE
@@ -10,10 +11,10 @@ address. It keeps the address of the table that the walk reads next, and the com
       3     PDPTE cache      va[47:30]      a page directory     PDE, PTE
       2     PDE cache        va[47:21]      a page table              PTE
 
-The deepest hit wins. Entries are made only from entries with P and A set and no reserved bit, are tagged with
-the PCID and are never global. An array may hold nothing else, or pages too (AMD keeps PDEs in its second-level
-data TLB). They outlive a change of the tables as TLB entries do, and an entry to a
-table that was freed leads the walk into whatever its frame holds by then.
+The deepest hit wins. Entries are made only from entries with P and A set and no reserved bit, are
+tagged with the PCID and are never global. An array may hold nothing else, or pages too (AMD keeps
+PDEs in its second-level data TLB). They outlive a change of the tables as TLB entries do, and an
+entry to a table that was freed leads the walk into whatever its frame holds by then.
 
 native/x86/caches.c is the same in C.
 """
@@ -43,7 +44,9 @@ from mmu.x86.walk import Rights, Walk, WalkStart, start_at_cr3
 
 
 def psc_start(u: Unit, va: int) -> tuple[WalkStart, Any | None]:
-    """Where a walk for va may begin, and the cache entry that this rests on (None: it begins at CR3)."""
+    """Where a walk for va may begin, and the cache entry that this rests on (None: it begins at
+    CR3).
+    """
     for level in range(2, u.top_level + 1):
         entry = tlb_find_table(u, va, level)
         if entry is not None:
@@ -98,7 +101,9 @@ def psc_drop_context(u: Unit, pcid: int) -> None:
 
 
 def psc_drop_any(u: Unit, va: int, only_va: bool) -> None:
-    """Drop the entries of every PCID; only those that a walk for va would use, if that is all (INVLPGB)."""
+    """Drop the entries of every PCID; only those that a walk for va would use, if that is all
+    (INVLPGB).
+    """
     if u.c.check:
         lib.check_drop_tables(u.c, va, only_va, 0, DROP_ANY_PCID)
     for entry in _entries(u):

@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The stale-translation checker: who used, or may have used, what memory no longer says.
 
-A table entry that changes leaves a *stale range* behind: addresses that a processor may go on translating by the
-old entry until an invalidation that the manuals call sufficient (SDM 4.10.4). Changes that need none are no
-fault and make no range: an entry that was not present, rights given, A cleared (SDM 4.10.4.3).
+A table entry that changes leaves a *stale range* behind: addresses that a processor may go on
+translating by the old entry until an invalidation that the manuals call sufficient (SDM 4.10.4).
+Changes that need none are no fault and make no range: an entry that was not present, rights given,
+A cleared (SDM 4.10.4.3).
 
-The first access to a range is told once as USED, if the model itself translated by the old entry, and once as MAY,
-if only another processor may have: one with more places in its TLB, or that filled an entry speculatively, or
-kept one of an upper level. Both mean the same: an invalidation is missing.
+The first access to a range is told once as USED, if the model itself translated by the old entry,
+and once as MAY, if only another processor may have: one with more places in its TLB, or that filled
+an entry speculatively, or kept one of an upper level. Both mean the same: an invalidation is
+missing.
 
 native/x86/check.c does the work, for both engines; this module says it in words.
 """
@@ -50,7 +52,9 @@ class ChangedBy(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Where:
-    """A moment of the run: RIP and the number of the instruction (None: no guest executes), and for whom."""
+    """A moment of the run: RIP and the number of the instruction (None: no guest executes), and for
+    whom.
+    """
 
     rip: int | None
     instruction: int | None
@@ -86,11 +90,12 @@ class Where:
 class StaleUse:
     """One access by a translation that memory no longer says.
 
-    ``va`` is the address, ``access`` and ``privilege`` as for Mmu.translate(); ``used`` is True if the model
-    translated by the old entry, False if another processor may have. The entry at guest-physical ``entry_pa``, of
-    ``level`` (1 PTE to 5 PML5E; ``table`` if it led to a table), was changed from ``old`` to ``new``; with
-    ``entry_pa`` 0 it is of tables whose PCID was given to another root, ``new``, by bit 63. ``freed`` if the frame or
-    table behind ``old`` has been freed since. ``filled`` is when the entry that served the access was made, if known.
+    ``va`` is the address, ``access`` and ``privilege`` as for Mmu.translate(); ``used`` is True if
+    the model translated by the old entry, False if another processor may have. The entry at
+    guest-physical ``entry_pa``, of ``level`` (1 PTE to 5 PML5E; ``table`` if it led to a table),
+    was changed from ``old`` to ``new``; with ``entry_pa`` 0 it is of tables whose PCID was given to
+    another root, ``new``, by bit 63. ``freed`` if the frame or table behind ``old`` has been freed
+    since. ``filled`` is when the entry that served the access was made, if known.
     """
 
     va: int
@@ -148,7 +153,9 @@ class StaleUse:
             flush = f"INVLPG of any address in {self.range_va:#x} (it drops paging-structure caches: freed_tables)"
         else:
             flush = f"INVLPG {self.range_va:#x}"
-        others = "or CR4.PGE changed (MOV CR3 keeps global pages)" if self.is_global else "or MOV CR3"
+        others = (
+            "or CR4.PGE changed (MOV CR3 keeps global pages)" if self.is_global else "or MOV CR3"
+        )
         return f"{flush}, {others}, for PCID {self.pcid:#x} on CPU {cpu}, after the change"
 
     def __str__(self) -> str:
@@ -156,7 +163,10 @@ class StaleUse:
         verb = "used" if self.used else "may be used"
         end = ", whose frame was freed" if self.freed else ""
         place = f", at {self.at}" if self.at and self.at.rip is not None else ""
-        lines = [f"stale translation {verb}: {name} of {self.va:#x}{place}", *self._entry_lines(end)]
+        lines = [
+            f"stale translation {verb}: {name} of {self.va:#x}{place}",
+            *self._entry_lines(end),
+        ]
         if self.filled:
             lines.append(f"  cached at {self.filled}")
         if self.changed:
@@ -250,7 +260,9 @@ class TlbCheck:
 
     @property
     def lost(self) -> int:
-        """Changes that could not be followed for want of room: above 0, something may have been missed."""
+        """Changes that could not be followed for want of room: above 0, something may have been
+        missed.
+        """
         return self._number("lost")
 
     def _number(self, name: str) -> int:

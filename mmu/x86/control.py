@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Writes of the registers that paging depends on: which values are illegal, and what a change invalidates.
+"""Writes of the registers that paging depends on: which values are illegal, and what a change
+invalidates.
 
 =============== ======================================================================== =======================
 write           #GP, and nothing is changed                                              source
@@ -17,8 +18,8 @@ WRMSR PKRS      a bit of 63:32; no such register without PKS                    
 WRPKRU          EDX not 0; #UD without CR4.PKE                                           SDM vol. 2D
 =============== ======================================================================== =======================
 
-What the mode of the processor or its CPL forbids besides (MOV to CR at CPL 3, PG cleared in 64-bit code) is for
-whoever executes instructions. Invalidations are those of the table in invalidate.py.
+What the mode of the processor or its CPL forbids besides (MOV to CR at CPL 3, PG cleared in 64-bit
+code) is for whoever executes instructions. Invalidations are those of the table in invalidate.py.
 native/x86/control.c is the same in C.
 """
 
@@ -66,7 +67,9 @@ _TLB_INVALIDATIONS: Final = COUNTER_ID["tlb_invalidations"]
 _CR0_DEFINED: Final = 0xE005_003F
 """The bits of CR0; those of 31:0 that are none are ignored (SDM 2.5)."""
 _CR4_OTHERS: Final = 0x5_6F7F
-"""Bits of CR4 that every processor here has: VME to PCE but PGE, OSFXSR to UMIP, VMXE, SMXE, FSGSBASE, OSXSAVE."""
+"""Bits of CR4 that every processor here has: VME to PCE but PGE, OSFXSR to UMIP, VMXE, SMXE,
+FSGSBASE, OSXSAVE.
+"""
 _CR4_OPTIONAL: Final = {
     CR4_PGE: Feature.PGE,
     CR4_PCIDE: Feature.PCID,
@@ -97,7 +100,11 @@ def efer_legal(features: Feature) -> int:
 
 def _check_cr0(u: Unit, value: int) -> Outcome:
     c = u.c
-    if value >> 32 or (value & CR0_NW and not value & CR0_CD) or (value & CR0_PG and not value & CR0_PE):
+    if (
+        value >> 32
+        or (value & CR0_NW and not value & CR0_CD)
+        or (value & CR0_PG and not value & CR0_PE)
+    ):
         return Outcome.GENERAL_PROTECTION
     if c.cr4 & CR4_CET and not value & CR0_WP:
         return Outcome.GENERAL_PROTECTION
@@ -111,7 +118,9 @@ def _check_cr0(u: Unit, value: int) -> Outcome:
 
 
 def mmu_write_cr0(u: Unit, value: int) -> Outcome:
-    """MOV to CR0; sets EFER.LMA with PG, for EFER.LME must be set. LEGACY, and no change, if it is not."""
+    """MOV to CR0; sets EFER.LMA with PG, for EFER.LME must be set. LEGACY, and no change, if it is
+    not.
+    """
     result = _check_cr0(u, value)
     if result != Outcome.OK:
         return result

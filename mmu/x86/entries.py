@@ -72,7 +72,9 @@ def level_size(level: int) -> int:
 
 
 def vpn_of(va: int, level: int) -> int:
-    """The number (in units of 4 KiB) of the first page that va's entry of that level maps or leads to."""
+    """The number (in units of 4 KiB) of the first page that va's entry of that level maps or leads
+    to.
+    """
     shift = 9 * (level - 1)
     return va >> PAGE_SHIFT >> shift << shift
 
@@ -83,7 +85,9 @@ def is_leaf(entry: int, level: int) -> bool:
 
 
 def reserved_always(maxphyaddr: int, nxe: bool) -> int:
-    """Bits that must be 0 in a present entry of any level (SDM table 4-19): 51:M, and XD without EFER.NXE."""
+    """Bits that must be 0 in a present entry of any level (SDM table 4-19): 51:M, and XD without
+    EFER.NXE.
+    """
     reserved = X86_ADDR_MASK & -(1 << maxphyaddr)
     return reserved if nxe else reserved | X86_XD
 
@@ -93,8 +97,9 @@ def reserved_bits(
 ) -> int:
     """Bits that must be 0 in this present entry (SDM table 4-19).
 
-    Besides those of every level: PS in a PML5E or PML4E, on AMD bit 8 too (APM vol. 2 5.3.3); PS in a PDPTE of a
-    processor without 1-GiB pages; in a large leaf the address bits below its size, except bit 12, its PAT.
+    Besides those of every level: PS in a PML5E or PML4E, on AMD bit 8 too (APM vol. 2 5.3.3); PS in
+    a PDPTE of a processor without 1-GiB pages; in a large leaf the address bits below its size,
+    except bit 12, its PAT.
     """
     reserved = reserved_always(maxphyaddr, nxe)
     if level >= 4:

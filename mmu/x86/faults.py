@@ -37,7 +37,9 @@ def fetches_are_told(cr4: int, efer: int) -> bool:
     return bool(cr4 & CR4_SMEP) or bool(cr4 & CR4_PAE and efer & EFER_NXE)
 
 
-def error_code(why: int, *, write: bool, fetch: bool, user: bool, shadow_stack: bool = False) -> int:
+def error_code(
+    why: int, *, write: bool, fetch: bool, user: bool, shadow_stack: bool = False
+) -> int:
     """The error code of a fault.
 
     why is 0, PF_P, PF_P | PF_PK or PF_P | PF_RSVD; fetch already counts fetches_are_told().

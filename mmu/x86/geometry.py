@@ -34,16 +34,18 @@ l2_dtlb         second level: loads and stores
 psc             walks: a paging-structure cache
 =============== ===========================================================================================
 
-``holds`` names page sizes (4K, 2M, 1G) and, in a psc or a second level, entries that refer to tables (PDE, PDPTE,
-PML4E, PML5E). A page of a size that no array of a kind holds is not cached there, unless it is smashed:
-``smash = { "1G" = "2M" }`` in an array enters a 1 GiB page as 2 MiB fragments, a table ``[smash]`` of the file says so
-for every array that holds 2M, where no other of its kind takes 1G.
+``holds`` names page sizes (4K, 2M, 1G) and, in a psc or a second level, entries that refer to
+tables (PDE, PDPTE, PML4E, PML5E). A page of a size that no array of a kind holds is not cached
+there, unless it is smashed: ``smash = { "1G" = "2M" }`` in an array enters a 1 GiB page as 2 MiB
+fragments, a table ``[smash]`` of the file says so for every array that holds 2M, where no other of
+its kind takes 1G.
 
-Further keys of an array, each a figure, all optional: ``index`` ("linear": the set is the page number modulo
-the number of sets, entries / ways; "xor": the page number's lowest bits xor the next ones), ``replacement``
-("lru", "fifo", "random", "tree_plru", "mru_plru"; see mmu/x86/tlb.py) and ``pcids`` (how many PCIDs may have
-entries there at once; 0: none survives a MOV to CR3, though bit 63 asks for it). ``seed`` of the file begins the
-sequence of "random". Files that ship with us lie in ``geometries/``.
+Further keys of an array, each a figure, all optional: ``index`` ("linear": the set is the page
+number modulo the number of sets, entries / ways; "xor": the page number's lowest bits xor the next
+ones), ``replacement`` ("lru", "fifo", "random", "tree_plru", "mru_plru"; see mmu/x86/tlb.py) and
+``pcids`` (how many PCIDs may have entries there at once; 0: none survives a MOV to CR3, though bit
+63 asks for it). ``seed`` of the file begins the sequence of "random". Files that ship with us lie
+in ``geometries/``.
 """
 
 from __future__ import annotations
@@ -117,7 +119,9 @@ _WHERE: Final = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One number of a geometry: where it comes from, in full, and how sure it is (a key of CONFIDENCES)."""
+    """One number of a geometry: where it comes from, in full, and how sure it is (a key of
+    CONFIDENCES).
+    """
 
     value: int
     source: str
@@ -137,9 +141,9 @@ class Choice:
 class Array:
     """One array.
 
-    ``kind`` is a word of the table above, ``levels`` the page sizes it holds (1 4 KiB, 2 2 MiB, 3 1 GiB),
-    ``structures`` the levels of the table-referencing entries it holds. ``index`` and ``replacement`` are as in
-    a file. ``smash`` pairs a size with the size it is entered as instead.
+    ``kind`` is a word of the table above, ``levels`` the page sizes it holds (1 4 KiB, 2 2 MiB, 3 1
+    GiB), ``structures`` the levels of the table-referencing entries it holds. ``index`` and
+    ``replacement`` are as in a file. ``smash`` pairs a size with the size it is entered as instead.
     """
 
     name: str
@@ -185,7 +189,9 @@ class Array:
 
     @property
     def enters(self) -> tuple[int, int, int, int]:
-        """``struct tlb_array.enters``: by level of a page, the level it is entered as here; 0 not at all."""
+        """``struct tlb_array.enters``: by level of a page, the level it is entered as here; 0 not
+        at all.
+        """
         return (0, self._enters(1), self._enters(2), self._enters(3))
 
     def _enters(self, level: int) -> int:
@@ -210,7 +216,9 @@ class Array:
 
 @dataclass(frozen=True, slots=True)
 class Processor:
-    """What the processor around the TLB is: a word of VENDORS, a set of FEATURES, MAXPHYADDR (SDM 4.1.4)."""
+    """What the processor around the TLB is: a word of VENDORS, a set of FEATURES, MAXPHYADDR (SDM
+    4.1.4).
+    """
 
     vendor: str
     features: frozenset[str]
@@ -252,7 +260,8 @@ def list_geometries() -> list[str]:
 
 
 def load_geometry(name_or_path: str) -> Geometry:
-    """A shipped geometry by its name, or any by its file's path (a name with a slash or ending in .toml).
+    """A shipped geometry by its name, or any by its file's path (a name with a slash or ending in
+    .toml).
 
     Raises MmuError: one line with the file, the line in it, the key and the reason.
     """
@@ -260,7 +269,9 @@ def load_geometry(name_or_path: str) -> Geometry:
         return _File(Path(name_or_path)).geometry()
     if name_or_path not in list_geometries():
         known = ", ".join(list_geometries())
-        raise MmuError(f"no TLB geometry {name_or_path!r}: known are {known}, or give a file's path")
+        raise MmuError(
+            f"no TLB geometry {name_or_path!r}: known are {known}, or give a file's path"
+        )
     return _File(_SHIPPED / f"{name_or_path}.toml").geometry()
 
 
@@ -318,7 +329,9 @@ class _File:
         except _toml.TOMLDecodeError as error:
             raise self._syntax_error(text, str(error)) from None
         except RecursionError:
-            raise MmuError(f"{self._path}: has lists or tables too deep within each other") from None
+            raise MmuError(
+                f"{self._path}: has lists or tables too deep within each other"
+            ) from None
         except ValueError:  # Python's limit on the digits of an integer
             raise MmuError(f"{self._path}: has a number of too many digits") from None
         return parsed
@@ -327,11 +340,15 @@ class _File:
         """The parser's complaint with the line in its place."""
         where = _WHERE.search(reason)
         line = where[1] if where and where[1] else len(text.splitlines()) or 1
-        column = f" (column {where[2]})" if where and where[2] else " (end of file)" if where else ""
+        column = (
+            f" (column {where[2]})" if where and where[2] else " (end of file)" if where else ""
+        )
         reason = _WHERE.sub("", reason).replace("\n", " ")
         return MmuError(f"{self._path}:{line}: is not valid TOML: {reason}{column}")
 
-    def _check_keys(self, where: Key, table: dict[str, Any], needed: set[str], more: set[str]) -> None:
+    def _check_keys(
+        self, where: Key, table: dict[str, Any], needed: set[str], more: set[str]
+    ) -> None:
         for name in sorted(needed - table.keys()):
             raise self._error((*where, name), "is missing")
         for name in sorted(table.keys() - needed - more):
@@ -450,18 +467,22 @@ class _File:
         if not words:
             raise self._error(key, f"must be a list of some of {', '.join(names)}")
         levels = sorted(_PAGE_SIZES[word] for word in words if word in _PAGE_SIZES)
-        return tuple(levels), tuple(sorted(_STRUCTURES[word] for word in words if word in _STRUCTURES))
+        return tuple(levels), tuple(
+            sorted(_STRUCTURES[word] for word in words if word in _STRUCTURES)
+        )
 
     def _check_shape(self, key: Key, array: Array) -> None:
         """Entries, ways, index and replacement must fit together."""
         entries, ways = array.entries.value, array.ways.value
         if entries % ways:
             raise self._error(
-                (*key, "ways"), f"{entries} entries cannot be split into {ways} ways; give a divisor"
+                (*key, "ways"),
+                f"{entries} entries cannot be split into {ways} ways; give a divisor",
             )
         if array.index.value == "xor" and array.sets & (array.sets - 1):
             raise self._error(
-                (*key, "index"), f"xor takes a power of two of sets, and {entries} / {ways} is {array.sets}"
+                (*key, "index"),
+                f"xor takes a power of two of sets, and {entries} / {ways} is {array.sets}",
             )
         if array.policy == Policy.TREE_PLRU and (ways & (ways - 1) or ways > _TREE_WAYS):
             raise self._error(
@@ -470,7 +491,8 @@ class _File:
         most = _GROUP * lib.TLB_MRU_GROUPS
         if array.policy == Policy.MRU_PLRU and (ways % _GROUP or ways > most):
             raise self._error(
-                (*key, "replacement"), f"mru_plru takes a multiple of {_GROUP} up to {most} ways, not {ways}"
+                (*key, "replacement"),
+                f"mru_plru takes a multiple of {_GROUP} up to {most} ways, not {ways}",
             )
 
     def _check_smash(self, key: Key, array: Array) -> None:
@@ -503,7 +525,9 @@ class _File:
             for name, level in _PAGE_SIZES.items():
                 if _serve_alike(array, other) and array.enters[level] and other.enters[level]:
                     where = "holds" if level in array.levels else "smash"
-                    raise self._error((*key, where), f"{other.name!r} already is the {other.kind} for {name}")
+                    raise self._error(
+                        (*key, where), f"{other.name!r} already is the {other.kind} for {name}"
+                    )
             for name, level in _STRUCTURES.items():
                 if level in array.structures and level in other.structures:
                     raise self._error((*key, "holds"), f"{other.name!r} already holds {name}")
@@ -515,7 +539,9 @@ def _serve_alike(one: Array, other: Array) -> bool:
 
 
 def _smashed(arrays: tuple[Array, ...], smash: dict[int, int]) -> tuple[Array, ...]:
-    """The arrays with the file's own [smash], each where it takes the smaller size and no other the larger."""
+    """The arrays with the file's own [smash], each where it takes the smaller size and no other the
+    larger.
+    """
     done = list(arrays)
     for level in sorted(smash):
         for i, array in enumerate(done):

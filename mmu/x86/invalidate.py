@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What invalidates translations: INVLPG, INVPCID, INVLPGB, and writes of registers (SDM 4.10.4.1, APM vol. 2 5.5).
+"""What invalidates translations: INVLPG, INVPCID, INVLPGB, and writes of registers (SDM 4.10.4.1,
+APM vol. 2 5.5).
 
 ======================== ============================== ========================== ===================
 operation                TLB entries                    global ones                paging-structure
@@ -24,8 +25,9 @@ CR0.PG 1 to 0            all                            yes                     
 CR0.PG 0 to 1, AMD       all                            yes                        all
 ======================== ============================== ========================== ===================
 
-Each also names, in the soft-flush list, what a consumer of our answers must forget: it holds those of
-the current PCID only. The register writes themselves are in control.py. native/x86/invalidate.c is the same in C.
+Each also names, in the soft-flush list, what a consumer of our answers must forget: it holds those
+of the current PCID only. The register writes themselves are in control.py. native/x86/invalidate.c
+is the same in C.
 """
 
 from __future__ import annotations
@@ -38,7 +40,13 @@ from mmu.x86.caches import psc_drop_address, psc_drop_any, psc_drop_context
 from mmu.x86.entries import level_size
 from mmu.x86.registers import CR3_PCID_MASK, CR4_PCIDE, EFER_TCE, Feature
 from mmu.x86.state import Unit
-from mmu.x86.tlb import DROP_ANY_PCID, DROP_GLOBAL, mmu_soft_flush, tlb_drop_address, tlb_drop_context
+from mmu.x86.tlb import (
+    DROP_ANY_PCID,
+    DROP_GLOBAL,
+    mmu_soft_flush,
+    tlb_drop_address,
+    tlb_drop_context,
+)
 from mmu.x86.walk import Outcome
 
 _INVLPG: Final = EVENT_ID["invlpg"]
@@ -49,7 +57,9 @@ _TLB_INVALIDATIONS: Final = COUNTER_ID["tlb_invalidations"]
 _EVERYTHING: Final[int] = lib.SOFT_FLUSH_MAX + 1
 
 INVLPGB_VA: Final = 1 << 0
-"""rAX: bits 63:12 hold an address; else everything of the PCID goes (APM vol. 3 INVLPGB, for all of these)."""
+"""rAX: bits 63:12 hold an address; else everything of the PCID goes (APM vol. 3 INVLPGB, for all of
+these).
+"""
 INVLPGB_PCID: Final = 1 << 1
 """rAX: only the PCID in EDX[27:16]; else any."""
 INVLPGB_ASID: Final = 1 << 2
@@ -63,7 +73,9 @@ INVLPGB_NESTED: Final = 1 << 5
 INVLPGB_STRIDE_2M: Final = 1 << 31
 """ECX: the pages are 2 MiB apart instead of 4 KiB."""
 INVLPGB_COUNT_MAX: Final = 7
-"""The most that ECX[15:0], the number of pages after the first, may be: CPUID Fn8000_0008_EDX[15:0] of Zen 3."""
+"""The most that ECX[15:0], the number of pages after the first, may be: CPUID Fn8000_0008_EDX[15:0]
+of Zen 3.
+"""
 _INVLPGB_RESERVED: Final = 0xFC0
 
 
@@ -89,7 +101,9 @@ def drop_all(u: Unit, what: int) -> None:
 
 
 def _drop_upper(u: Unit, va: int, pcid: int) -> None:
-    """The paging-structure caches that an invalidation of va's page drops: all of the PCID's, or with TCE va's."""
+    """The paging-structure caches that an invalidation of va's page drops: all of the PCID's, or
+    with TCE va's.
+    """
     if u.c.efer & EFER_TCE:
         psc_drop_address(u, va, pcid)
     else:
@@ -111,9 +125,9 @@ def mmu_invlpg(u: Unit, va: int) -> None:
 def mmu_invpcid(u: Unit, kind: int, pcid: int, va: int) -> Outcome:
     """INVPCID of type ``kind`` (SDM vol. 2A, INVPCID); ``pcid`` is the descriptor's low quadword.
 
-    GENERAL_PROTECTION, and nothing else, for an unknown type, a set bit among the descriptor's 63:12, a
-    PCID other than 0 in types 0 and 1 without CR4.PCIDE, or a non-canonical address in type 0. INVALID_OPCODE
-    on a processor without INVPCID.
+    GENERAL_PROTECTION, and nothing else, for an unknown type, a set bit among the descriptor's
+    63:12, a PCID other than 0 in types 0 and 1 without CR4.PCIDE, or a non-canonical address in
+    type 0. INVALID_OPCODE on a processor without INVPCID.
     """
     if not u.has(Feature.INVPCID):
         return Outcome.INVALID_OPCODE
@@ -185,7 +199,9 @@ def mmu_invlpgb(u: Unit, rax: int, ecx: int, edx: int) -> Outcome:
 
 
 def _invlpgb_what(rax: int) -> int:
-    return (DROP_GLOBAL if rax & INVLPGB_GLOBAL else 0) | (0 if rax & INVLPGB_PCID else DROP_ANY_PCID)
+    return (DROP_GLOBAL if rax & INVLPGB_GLOBAL else 0) | (
+        0 if rax & INVLPGB_PCID else DROP_ANY_PCID
+    )
 
 
 def _invlpgb_page(u: Unit, rax: int, pcid: int, va: int) -> None:
@@ -207,6 +223,8 @@ def mmu_flush_all(u: Unit) -> None:
 
 
 def mmu_tables_changed(u: Unit) -> None:
-    """Entries of tables changed without a flush: consumers must ask again, the model keeps what it has."""
+    """Entries of tables changed without a flush: consumers must ask again, the model keeps what it
+    has.
+    """
     u.c.table_gen += 1
     forget_everything(u)

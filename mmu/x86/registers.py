@@ -72,7 +72,9 @@ EFER_LMA: Final = 1 << 10
 EFER_NXE: Final = 1 << 11
 """Bit 63 of an entry is XD; without it the bit is reserved (SDM table 4-19)."""
 EFER_TCE: Final = 1 << 15
-"""AMD: invalidating an address drops only the upper-level entries that lead to it (APM vol. 2 3.1.7)."""
+"""AMD: invalidating an address drops only the upper-level entries that lead to it (APM vol. 2
+3.1.7).
+"""
 
 RFLAGS_AC: Final = 1 << 18
 
@@ -126,6 +128,8 @@ class MemoryType(IntEnum):
 
 
 def is_canonical(va: int, levels: int = 4) -> bool:
-    """Whether bits 63:47, with 5 levels 63:56, of a 64-bit linear address are all equal (SDM vol. 1 3.3.7.1)."""
+    """Whether bits 63:47, with 5 levels 63:56, of a 64-bit linear address are all equal (SDM vol. 1
+    3.3.7.1).
+    """
     unused = 7 if levels == 5 else 16
     return va >> 63 - unused in (0, (1 << unused + 1) - 1)

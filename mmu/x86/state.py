@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 class Unit:
     """One processor's MMU as bytes, with the few questions that every rule asks.
 
-    ``c`` is the ``struct mmu_unit *`` of native/x86/unit.h; its fields are the registers, the TLB and
-    the counters, and nothing about translation is kept anywhere else.
+    ``c`` is the ``struct mmu_unit *`` of native/x86/unit.h; its fields are the registers, the TLB
+    and the counters, and nothing about translation is kept anywhere else.
     """
 
     def __init__(self, memory: Memory, ring: EventRing | None = None) -> None:
@@ -64,7 +64,9 @@ class Unit:
 
     @property
     def top_level(self) -> int:
-        """The level of the table that CR3 names: 4, the PML4, or under CR4.LA57 5, the PML5 (SDM 4.5)."""
+        """The level of the table that CR3 names: 4, the PML4, or under CR4.LA57 5, the PML5 (SDM
+        4.5).
+        """
         return 5 if self.c.cr4 & CR4_LA57 else 4
 
     @property
@@ -74,7 +76,9 @@ class Unit:
 
     def has(self, feature: Feature) -> bool:
         """Whether the processor has an optional feature."""
-        return bool(self.c.features & feature.value)  # an int's "&": a Feature's makes a Feature, slowly
+        return bool(
+            self.c.features & feature.value
+        )  # an int's "&": a Feature's makes a Feature, slowly
 
     def canonical(self, va: int) -> bool:
         """Whether va is canonical in the present number of levels."""

@@ -13,13 +13,14 @@ An array of S sets and W ways keeps the translation of a page in one of the W pl
       ...                                        global or tagged with the PCID in use.
     set S-1  | entry | entry | ... | entry |
 
-An array may hold pages of several sizes; a lookup then asks for each, smallest first. It may also hold
-table-referencing entries, which serve walks (TLB_TABLE; caches.py). It serves fetches, loads, stores, or
-several of these. A page of a size that an array does not hold may be entered there as a smaller one: the
-fragment that the access lies in, with the frame of its own part (SDM 4.10.2.3).
+An array may hold pages of several sizes; a lookup then asks for each, smallest first. It may also
+hold table-referencing entries, which serve walks (TLB_TABLE; caches.py). It serves fetches, loads,
+stores, or several of these. A page of a size that an array does not hold may be entered there as a
+smaller one: the fragment that the access lies in, with the frame of its own part (SDM 4.10.2.3).
 
-A fill takes an empty place if there is one, of several the one that a tree points to (so it was measured: a
-flushed set fills in the order in which it evicts), else the first; in a full set the array's policy names the victim::
+A fill takes an empty place if there is one, of several the one that a tree points to (so it was
+measured: a flushed set fills in the order in which it evicts), else the first; in a full set the
+array's policy names the victim::
 
     lru        the least recently used
     fifo       the first that was entered
@@ -29,8 +30,8 @@ flushed set fills in the order in which it evicts), else the first; in a full se
 
 A use of the entry used last, or entered last, of all changes nothing, under any policy.
 
-An entry keeps the *combined* rights of all levels, and D. It says what the tables said when it was made;
-nothing but an invalidation, an eviction or a page fault takes it away (SDM 4.10.2.2).
+An entry keeps the *combined* rights of all levels, and D. It says what the tables said when it was
+made; nothing but an invalidation, an eviction or a page fault takes it away (SDM 4.10.2.2).
 
 An array may have room for the entries of so many PCIDs only: loading one more takes away those of
 the PCID that was loaded longest ago, global entries excepted.
@@ -114,7 +115,9 @@ class Hit(NamedTuple):
 
 
 class NewEntry(NamedTuple):
-    """What a fill enters; the fields are those of ``struct tlb_entry``. ``page_level`` 0 stands for ``level``."""
+    """What a fill enters; the fields are those of ``struct tlb_entry``. ``page_level`` 0 stands for
+    ``level``.
+    """
 
     vpn: int
     frame: int
@@ -137,8 +140,9 @@ class TlbEntry:
     """A copy of one valid entry, for people.
 
     ``va`` and ``pa`` are where its page begins; in a paging-structure cache, where the reach of the
-    entry begins and the table it leads to. ``level`` is the size it maps (1 4 KiB, 2 2 MiB, 3 1 GiB), or the
-    level the cache entry stands for; ``page_level`` is above it in a fragment of a page of that size.
+    entry begins and the table it leads to. ``level`` is the size it maps (1 4 KiB, 2 2 MiB, 3 1
+    GiB), or the level the cache entry stands for; ``page_level`` is above it in a fragment of a
+    page of that size.
     """
 
     array: str
@@ -192,12 +196,18 @@ def rights_of(entry: Any) -> Rights:
     """What a ``struct tlb_entry`` says of its page's rights."""
     flags = entry.flags
     return Rights(
-        bool(flags & TLB_RW), bool(flags & TLB_US), bool(flags & TLB_XD), bool(flags & TLB_SHSTK), entry.pkey
+        bool(flags & TLB_RW),
+        bool(flags & TLB_US),
+        bool(flags & TLB_XD),
+        bool(flags & TLB_SHSTK),
+        entry.pkey,
     )
 
 
 def first_level(access: int) -> int:
-    """The first-level kind of array that serves an access: a shadow-stack read is a load, a write a store."""
+    """The first-level kind of array that serves an access: a shadow-stack read is a load, a write a
+    store.
+    """
     return _FIRST_LEVEL[access]
 
 
@@ -226,7 +236,9 @@ def set_of(array: Any, vpn: int, level: int) -> range:
 
 
 def matches(entry: Any, vpn: int, level: int, pcid: int, table: int) -> bool:
-    """Whether an entry's tag is that of the page, or of the table-referencing entry (SDM 4.10.2.1, 4.10.2.4)."""
+    """Whether an entry's tag is that of the page, or of the table-referencing entry (SDM 4.10.2.1,
+    4.10.2.4).
+    """
     flags = entry.flags
     return bool(
         flags & (TLB_VALID | TLB_TABLE) == TLB_VALID | table
@@ -279,7 +291,8 @@ def tlb_find_table(u: Unit, va: int, level: int) -> Any | None:
 
 
 def tree_use(tree: int, way: int, ways: int) -> int:
-    """The tree after a use of way: bit n is node n, whose children are 2n and 2n + 1; 1 points to the right.
+    """The tree after a use of way: bit n is node n, whose children are 2n and 2n + 1; 1 points to
+    the right.
 
     Every node on the path points away from it. Node ``ways + way`` would be the way itself.
     """
@@ -372,8 +385,8 @@ def victim_of(u: Unit, array: Any, places: range) -> int:
 def place_in(u: Unit, array: Any, vpn: int, level: int) -> int:
     """Number of the entry to fill in the set that an address maps to.
 
-    An empty place, if there is one, and of several the one that a tree points to, else the first; in a full set the
-    victim's.
+    An empty place, if there is one, and of several the one that a tree points to, else the first;
+    in a full set the victim's.
     """
     entries = u.c.tlb.entry
     places = set_of(array, vpn, level)
@@ -393,10 +406,12 @@ def part_of(page: NewEntry, va: int, level: int) -> NewEntry:
 
 
 def tlb_fill(u: Unit, kind: int, va: int, new: NewEntry) -> None:
-    """Enter va's translation into the array of that kind that takes its page size; if none does, nowhere.
+    """Enter va's translation into the array of that kind that takes its page size; if none does,
+    nowhere.
 
-    ``new`` may be a fragment of the page that another array holds: this one enters what it would enter of the page.
-    It goes over an entry with its own tag, if there is one, so that a set never holds the tag twice.
+    ``new`` may be a fragment of the page that another array holds: this one enters what it would
+    enter of the page. It goes over an entry with its own tag, if there is one, so that a set never
+    holds the tag twice.
     """
     page = new if new.page_level else new._replace(page_level=new.level)
     for number, array in arrays_of(u, kind):
@@ -444,9 +459,9 @@ def _evict(u: Unit, entry: Any) -> None:
 def is_stale(u: Unit, entry: Any) -> bool:
     """Whether a walk of today's tables would give another answer than this entry.
 
-    Tables that were not announced as changed since (table_gen) need no walk. An entry of another PCID
-    is in no soft TLB, which MOV to CR3 empties, and counts as fresh. The probe's privilege is the
-    page's own, so that SMAP does not stand in its way.
+    Tables that were not announced as changed since (table_gen) need no walk. An entry of another
+    PCID is in no soft TLB, which MOV to CR3 empties, and counts as fresh. The probe's privilege is
+    the page's own, so that SMAP does not stand in its way.
     """
     flags = entry.flags
     if entry.table_gen == u.c.table_gen:
@@ -467,13 +482,17 @@ def is_stale(u: Unit, entry: Any) -> bool:
 
 
 def _forget_if_stale(u: Unit, entry: Any) -> None:
-    """An entry is about to go: whoever learned it from us must forget it if the tables say otherwise now."""
+    """An entry is about to go: whoever learned it from us must forget it if the tables say
+    otherwise now.
+    """
     if is_stale(u, entry):
         mmu_soft_flush(u, entry.vpn << PAGE_SHIFT, level_size(entry.level) >> PAGE_SHIFT)
 
 
 def mmu_soft_flush(u: Unit, va: int, nr_pages: int) -> None:
-    """Name pages whose translations a consumer of ours must forget; everything, when they are too many."""
+    """Name pages whose translations a consumer of ours must forget; everything, when they are too
+    many.
+    """
     c = u.c
     soft = c.soft
     if soft.all:
@@ -488,7 +507,9 @@ def mmu_soft_flush(u: Unit, va: int, nr_pages: int) -> None:
 
 
 def tlb_drop_page(u: Unit, va: int) -> None:
-    """Drop whatever lookups for va would find, in every array, and every fragment of va's page (SDM 4.10.2.3)."""
+    """Drop whatever lookups for va would find, in every array, and every fragment of va's page (SDM
+    4.10.2.3).
+    """
     if u.c.check:
         lib.check_drop_page(u.c, va, u.pcid, DROP_GLOBAL)
     while (hit := tlb_find(u, va, TRANSLATIONS)) is not None:
@@ -500,7 +521,9 @@ def tlb_drop_page(u: Unit, va: int) -> None:
 
 
 def _fragments_around(u: Unit, va: int, pcid: int, what: int) -> Iterator[Any]:
-    """The fragments, wherever they are, of the page of their size that va lies in; global ones with DROP_GLOBAL."""
+    """The fragments, wherever they are, of the page of their size that va lies in; global ones with
+    DROP_GLOBAL.
+    """
     tlb = u.c.tlb
     if not tlb.fragments:
         return
@@ -533,10 +556,12 @@ def tlb_drop_context(u: Unit, pcid: int, what: int) -> None:
 
 
 def tlb_drop_address(u: Unit, va: int, pcid: int, what: int) -> None:
-    """Drop the translations of va's page that a PCID would use; with DROP_GLOBAL the global ones too.
+    """Drop the translations of va's page that a PCID would use; with DROP_GLOBAL the global ones
+    too.
 
-    With DROP_ANY_PCID those of any PCID. Pages of every size are looked for: INVLPG of any address in a large page
-    drops it whole (SDM 4.10.4.1), and all the fragments it was entered as (4.10.2.3).
+    With DROP_ANY_PCID those of any PCID. Pages of every size are looked for: INVLPG of any address
+    in a large page drops it whole (SDM 4.10.4.1), and all the fragments it was entered as
+    (4.10.2.3).
     """
     if u.c.check:
         lib.check_drop_page(u.c, va, pcid, what)
@@ -563,8 +588,9 @@ def _falls_with_page(entry: Any, pcid: int, what: int) -> bool:
 def tlb_switch_pcid(u: Unit, pcid: int) -> None:
     """MOV to CR3, or a change of CR4.PCIDE, loads a PCID, which may be in use already.
 
-    In arrays that limit PCIDs it is live from now on. If that is one too many, the one loaded longest ago loses its
-    entries there, the global ones excepted. With a limit of 0 even a PCID loaded again does.
+    In arrays that limit PCIDs it is live from now on. If that is one too many, the one loaded
+    longest ago loses its entries there, the global ones excepted. With a limit of 0 even a PCID
+    loaded again does.
     """
     tlb = u.c.tlb
     for _, array in arrays_of(u, TRANSLATIONS | TLB_PSC):

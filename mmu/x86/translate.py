@@ -83,7 +83,9 @@ _PAGE_FAULTS_HW: Final = COUNTER_ID["page_faults_hw"]
 # By Access; shadow-stack accesses are loads and stores, RMW is a load.
 _LIKE: Final = (0, 1, 2, 0, 1, 0)
 _MISSES: Final = ("dtlb_load_misses", "dtlb_store_misses", "itlb_misses")
-_TRANSLATED: Final = [COUNTER_ID[("dTLB-loads", "dTLB-stores", "iTLB-loads")[kind]] for kind in _LIKE]
+_TRANSLATED: Final = [
+    COUNTER_ID[("dTLB-loads", "dTLB-stores", "iTLB-loads")[kind]] for kind in _LIKE
+]
 _STLB_HIT: Final = [COUNTER_ID[f"{_MISSES[kind]}.stlb_hit"] for kind in _LIKE]
 _CAUSES_A_WALK: Final = [COUNTER_ID[f"{_MISSES[kind]}.miss_causes_a_walk"] for kind in _LIKE]
 _WALK_COMPLETED: Final = [
@@ -99,10 +101,10 @@ _STORE_PERMS: Final = PERM_W | 1 << Access.SHSTK_WRITE
 class Translation(NamedTuple):
     """The answer to one access.
 
-    With Outcome.OK: ``pa`` of the address asked for, ``level`` of the page (1 4 KiB, 2 2 MiB, 3 1 GiB), and
-    ``perms``, PERM_* that later accesses may rely on without asking again (W only once D is set), and
-    ``memory_type``, what the leaf's PAT, PCD and PWT choose in IA32_PAT (MTRRs are not looked at).
-    With Outcome.PAGE_FAULT: ``error_code``.
+    With Outcome.OK: ``pa`` of the address asked for, ``level`` of the page (1 4 KiB, 2 2 MiB, 3 1
+    GiB), and ``perms``, PERM_* that later accesses may rely on without asking again (W only once D
+    is set), and ``memory_type``, what the leaf's PAT, PCD and PWT choose in IA32_PAT (MTRRs are not
+    looked at). With Outcome.PAGE_FAULT: ``error_code``.
     """
 
     pa: int
@@ -137,7 +139,11 @@ def _if_dirty(perms: int, dirty: bool) -> int:
 
 def _rights_of_walk(walk: Walk) -> Rights:
     return Rights(
-        bool(walk.rights & X86_RW), bool(walk.rights & X86_US), walk.xd, walk.shadow_stack, walk.pkey
+        bool(walk.rights & X86_RW),
+        bool(walk.rights & X86_US),
+        walk.xd,
+        walk.shadow_stack,
+        walk.pkey,
     )
 
 
@@ -155,7 +161,9 @@ def _entry_perms(u: Unit, entry: Any, privilege: int) -> int:
 
 
 def _usable(u: Unit, entry: Any, access: int, privilege: int) -> bool:
-    """May the access use the entry as it stands? A write with D clear may not: a walk must set D first."""
+    """May the access use the entry as it stands? A write with D clear may not: a walk must set D
+    first.
+    """
     return allows(_entry_perms(u, entry, privilege), access)
 
 
@@ -228,7 +236,9 @@ def _tell_copied(u: Unit, va: int, access: int, source: Any) -> None:
         lib.check_copied(u.c, number_of(u, copy.entry), number_of(u, source))
 
 
-def _translate_miss(u: Unit, va: int, access: int, privilege: int, *, from_cr3: bool) -> Translation:
+def _translate_miss(
+    u: Unit, va: int, access: int, privilege: int, *, from_cr3: bool
+) -> Translation:
     """No usable entry: walk, and enter what the walk found, outermost cache first."""
     u.count(_CAUSES_A_WALK[access])
     u.emit(_TLB_MISS, va, access)
@@ -245,7 +255,9 @@ def _translate_miss(u: Unit, va: int, access: int, privilege: int, *, from_cr3: 
     return _answer_of_walk(u, walk, privilege)
 
 
-def _walk_for_miss(u: Unit, va: int, access: int, privilege: int, from_cr3: bool) -> tuple[Walk, WalkStart]:
+def _walk_for_miss(
+    u: Unit, va: int, access: int, privilege: int, from_cr3: bool
+) -> tuple[Walk, WalkStart]:
     """The walk that counts, and where it began."""
     start, cached = (start_at_cr3(u), None) if from_cr3 else psc_start(u, va)
     if cached is not None:
@@ -291,7 +303,8 @@ def mmu_resident(u: Unit, va: int, access: int) -> Hit | None:
 
 
 def _forecast(u: Unit, va: int, access: int, privilege: int) -> tuple[Translation, bool]:
-    """What mmu_translate() would answer now; and whether it would go on doing so until told otherwise.
+    """What mmu_translate() would answer now; and whether it would go on doing so until told
+    otherwise.
 
     It would if the answer rests on a resident entry, whose end is announced, or on a walk with no
     possibly stale cache entry in it.
@@ -312,8 +325,8 @@ def _forecast(u: Unit, va: int, access: int, privilege: int) -> tuple[Translatio
 def mmu_refill(u: Unit, va: int, access: int, privilege: int) -> Translation:
     """The answer for a consumer that keeps it (Unicorn's soft TLB), at times of its own choosing.
 
-    No counter, no event, no change to the model. Not in exact, it sets A and D as the access would. A
-    fault is only told: the consumer calls mmu_translate() to have it happen.
+    No counter, no event, no change to the model. Not in exact, it sets A and D as the access would.
+    A fault is only told: the consumer calls mmu_translate() to have it happen.
     """
     if not u.canonical(va):
         return _no_translation(Outcome.GENERAL_PROTECTION)
@@ -333,10 +346,11 @@ def _own_perms(u: Unit, access: int) -> int:
 
 
 def _refill_exact(u: Unit, va: int, access: int, privilege: int) -> Translation:
-    """Data and instruction side, or loads, stores and fetches, may hold different translations of one page.
+    """Data and instruction side, or loads, stores and fetches, may hold different translations of
+    one page.
 
-    The answer is that of the side asked for; another side's rights join it only where it would go on
-    saying the same. A write's own D is set by the access that follows.
+    The answer is that of the side asked for; another side's rights join it only where it would go
+    on saying the same. A write's own D is set by the access that follows.
     """
     told = _own_perms(u, access)
     answer, _ = _forecast(u, va, access, privilege)

@@ -186,19 +186,20 @@ def _number_of(c: Any, entry: Any) -> int:
 class Mmu(Unit):
     """The MMU of one processor: registers, page walk, TLB, counters.
 
-    ``engine`` is "c" or "python": same answers, counters, events and bytes of state. ``exact`` sends every
-    translate() through the TLB model; without it each access walks, and the TLB stays empty.
-    ``geometry`` is a shipped geometry's name, a file's path, or a Geometry. ``maxphyaddr`` is the width
-    of physical addresses in bits (SDM 4.1.4): the processor's, or what RAM needs. ``levels`` is 4, or 5 for CR4.LA57.
-    Addresses and register values are 64 bits.
+    ``engine`` is "c" or "python": same answers, counters, events and bytes of state. ``exact``
+    sends every translate() through the TLB model; without it each access walks, and the TLB stays
+    empty. ``geometry`` is a shipped geometry's name, a file's path, or a Geometry. ``maxphyaddr``
+    is the width of physical addresses in bits (SDM 4.1.4): the processor's, or what RAM needs.
+    ``levels`` is 4, or 5 for CR4.LA57. Addresses and register values are 64 bits.
 
-    After reset paging is on, with CR3 = 0: write_cr3() gives it tables. The write_* methods execute the write as
-    the processor does: GENERAL_PROTECTION, and no change, for an illegal value (control.py lists them).
+    After reset paging is on, with CR3 = 0: write_cr3() gives it tables. The write_* methods execute
+    the write as the processor does: GENERAL_PROTECTION, and no change, for an illegal value
+    (control.py lists them).
 
     ``check`` looks after stale translations: ``check.uses()`` tells them (mmu.x86.check).
 
-    ``user`` says who makes an access: True a user access, False a supervisor one, Privilege.IMPLICIT an
-    implicit supervisor one, as of descriptor tables.
+    ``user`` says who makes an access: True a user access, False a supervisor one,
+    Privilege.IMPLICIT an implicit supervisor one, as of descriptor tables.
     """
 
     def __init__(
@@ -214,13 +215,17 @@ class Mmu(Unit):
         cpu: int = 0,
         check: bool = False,
     ) -> None:
-        """Make a processor's MMU over this RAM; MmuError for an unknown engine or an impossible width."""
+        """Make a processor's MMU over this RAM; MmuError for an unknown engine or an impossible
+        width.
+        """
         if engine not in _ENGINES:
             raise MmuError(f"no MMU engine {engine!r}: known are {', '.join(_ENGINES)}")
         super().__init__(memory, ring)
         self.engine = engine
         self.geometry = load_geometry(geometry) if isinstance(geometry, str) else geometry
-        self.c.maxphyaddr = _maxphyaddr(memory, maxphyaddr, self.geometry.processor.maxphyaddr.value)
+        self.c.maxphyaddr = _maxphyaddr(
+            memory, maxphyaddr, self.geometry.processor.maxphyaddr.value
+        )
         self.c.cpu = cpu
         self.c.exact = exact
         self._reset(levels)
@@ -230,7 +235,9 @@ class Mmu(Unit):
         """The stale-translation checker, if there is one."""
 
     def _reset(self, levels: int) -> None:
-        """Registers as after a firmware that turned long mode on, with what the processor has of RESET_*."""
+        """Registers as after a firmware that turned long mode on, with what the processor has of
+        RESET_*.
+        """
         c, processor = self.c, self.geometry.processor
         features = Feature(0)
         for name in processor.features:
@@ -271,8 +278,8 @@ class Mmu(Unit):
     def translate(self, va: int, access: int, *, user: int = True) -> Translation:
         """Translate one access as the processor would: ``result`` tells, no fault is raised.
 
-        In exact through the TLB, counted, with events. A page fault sets CR2, drops what is cached for the
-        address (SDM 4.10.4.1) and is counted.
+        In exact through the TLB, counted, with events. A page fault sets CR2, drops what is cached
+        for the address (SDM 4.10.4.1) and is counted.
         """
         if self.check is None or not self.c.check:
             return self._engine.translate(va & _U64, *_kind(access, user))
@@ -286,15 +293,21 @@ class Mmu(Unit):
         return answer
 
     def refill(self, va: int, access: int, *, user: int = True) -> Translation:
-        """What translate() would answer, for a consumer with a cache of its own; no counter, no event."""
+        """What translate() would answer, for a consumer with a cache of its own; no counter, no
+        event.
+        """
         return self._engine.refill(va & _U64, *_kind(access, user))
 
     def page_fault(self, va: int, error_code: int) -> None:
-        """Have the page fault happen that refill() told: CR2, counter, event (SDM 4.7); not in exact."""
+        """Have the page fault happen that refill() told: CR2, counter, event (SDM 4.7); not in
+        exact.
+        """
         self._engine.page_fault(va & _U64, error_code)
 
     def resident(self, va: int, access: int = Access.READ) -> TlbEntry | None:
-        """The TLB entry that an access to va would find first, whatever its rights; changes nothing."""
+        """The TLB entry that an access to va would find first, whatever its rights; changes
+        nothing.
+        """
         number = self._engine.resident(va & _U64, _kind(access, True)[0])
         return None if number is None else self._entry(number)
 
@@ -307,7 +320,9 @@ class Mmu(Unit):
         return self._valid(TLB_VALID | TLB_TABLE)
 
     def invlpg(self, va: int) -> None:
-        """INVLPG: va's entries of the current PCID, global ones of any, all its paging-structure caches."""
+        """INVLPG: va's entries of the current PCID, global ones of any, all its paging-structure
+        caches.
+        """
         self._engine.invlpg(va & _U64)
 
     def invpcid(self, kind: int, pcid: int = 0, va: int = 0) -> Outcome:
@@ -315,11 +330,15 @@ class Mmu(Unit):
         return self._engine.invpcid(kind, pcid & _U64, va & _U64)
 
     def invlpgb(self, rax: int, ecx: int = 0, edx: int = 0) -> Outcome:
-        """INVLPGB with these operands (APM vol. 3; INVLPGB_* of mmu.x86.invalidate): its effect on this processor."""
+        """INVLPGB with these operands (APM vol. 3; INVLPGB_* of mmu.x86.invalidate): its effect on
+        this processor.
+        """
         return self._engine.invlpgb(rax & _U64, ecx & _U32, edx & _U32)
 
     def write_cr3(self, value: int) -> Outcome:
-        """MOV to CR3: new tables; unless bit 63 is set under PCIDE, drops the PCID's non-global entries."""
+        """MOV to CR3: new tables; unless bit 63 is set under PCIDE, drops the PCID's non-global
+        entries.
+        """
         return self._engine.write("cr3", value & _U64)
 
     def write_cr4(self, value: int) -> Outcome:
@@ -351,7 +370,9 @@ class Mmu(Unit):
         self._engine.flush_all()
 
     def tables_changed(self) -> None:
-        """Entries of tables changed without a flush: consumers must ask again, the TLB keeps what it has."""
+        """Entries of tables changed without a flush: consumers must ask again, the TLB keeps what
+        it has.
+        """
         self._engine.tables_changed()
 
     def soft_flush(self, va: int, nr_pages: int) -> None:
@@ -359,7 +380,9 @@ class Mmu(Unit):
         self._engine.soft_flush(va & _U64, nr_pages)
 
     def take_soft_flush(self) -> tuple[bool, list[int]]:
-        """What a consumer must forget since the last call: everything?, else these pages' addresses."""
+        """What a consumer must forget since the last call: everything?, else these pages'
+        addresses.
+        """
         soft = self.c.soft
         taken = bool(soft.all), [int(soft.page[i]) for i in range(soft.nr)]
         soft.all = soft.nr = 0

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The page walk of 4-level and 5-level paging: from a linear address and CR3 to a page or a fault (SDM 4.5).
+"""The page walk of 4-level and 5-level paging: from a linear address and CR3 to a page or a fault
+(SDM 4.5).
 
-Rights are not judged on the way. The walk ANDs R/W and U/S of all levels and ORs XD (SDM 4.6); an entry
-that is not present, or has a reserved bit set, ends it; and only where it reaches a leaf are the
-combined rights held against the access. So a missing PTE under a forbidding PDE is a fault with P = 0.
+Rights are not judged on the way. The walk ANDs R/W and U/S of all levels and ORs XD (SDM 4.6); an
+entry that is not present, or has a reserved bit set, ends it; and only where it reaches a leaf are
+the combined rights held against the access. So a missing PTE under a forbidding PDE is a fault with
+P = 0.
 
-A of a table-referencing entry is set when the walk uses it, even if a lower level then faults; A and D
-of the leaf only if nothing faults (SDM 4.8 leaves the first open).
+A of a table-referencing entry is set when the walk uses it, even if a lower level then faults; A
+and D of the leaf only if nothing faults (SDM 4.8 leaves the first open).
 
 native/x86/walk.c is the same walk in C.
 """
@@ -80,8 +82,9 @@ class Access(IntEnum):
     SHSTK_WRITE = 4
     """A shadow-stack store: CALL's, WRSS's."""
     RMW = 5
-    """The load of a read-modify-write instruction, which processors make as one that a store follows: it needs
-    the rights of a write, sets D, and has W/R = 1 in its error code; else it is a load."""
+    """The load of a read-modify-write instruction, which processors make as one that a store
+    follows: it needs the rights of a write, sets D, and has W/R = 1 in its error code; else it is a
+    load."""
 
     @property
     def label(self) -> str:
@@ -106,13 +109,15 @@ class Privilege(IntEnum):
     SUPERVISOR = 0
     USER = 1
     IMPLICIT = 2
-    """A supervisor access made by the processor, whatever the CPL: of descriptor tables, the TSS."""
+    """A supervisor access made by the processor, whatever the CPL: of descriptor tables, the TSS.
+    """
 
 
 class WalkMode(IntEnum):
     """What a walk may do to the tables.
 
-    PROBE only looks. QUIET sets A and D as the processor does, HARDWARE too, and counts and emits events.
+    PROBE only looks. QUIET sets A and D as the processor does, HARDWARE too, and counts and emits
+    events.
     """
 
     PROBE = 0
@@ -138,11 +143,12 @@ class Outcome(IntEnum):
 class Walk:
     """One page walk, step by step.
 
-    ``entry`` and ``entry_pa`` are indexed by level (5 PML5E, 4 PML4E, 3 PDPTE, 2 PDE, 1 PTE): the entry as the
-    walk left it, and where it lies, guest-physical; 0 where the walk did not come. ``level`` is where it
-    ended, ``top_level`` where it began (below CR3's after a paging-structure cache hit). ``pa`` (of va
-    itself), ``rights`` (X86_RW | X86_US), ``xd``, ``dirty``, ``is_global``, ``shadow_stack`` and ``pkey`` hold
-    for Outcome.OK only, ``error_code`` for Outcome.PAGE_FAULT.
+    ``entry`` and ``entry_pa`` are indexed by level (5 PML5E, 4 PML4E, 3 PDPTE, 2 PDE, 1 PTE): the
+    entry as the walk left it, and where it lies, guest-physical; 0 where the walk did not come.
+    ``level`` is where it ended, ``top_level`` where it began (below CR3's after a paging-structure
+    cache hit). ``pa`` (of va itself), ``rights`` (X86_RW | X86_US), ``xd``, ``dirty``,
+    ``is_global``, ``shadow_stack`` and ``pkey`` hold for Outcome.OK only, ``error_code`` for
+    Outcome.PAGE_FAULT.
     """
 
     va: int
@@ -206,9 +212,7 @@ class Walk:
             return f"the table of this {LEVEL_NAMES[self.level]} lies outside guest RAM"
         if self.result == Outcome.PAGE_FAULT:
             at = LEVEL_NAMES[self.level]
-            return (
-                f"#PF, error code {self.error_code:#x} ({describe_error_code(self.error_code)}), at the {at}"
-            )
+            return f"#PF, error code {self.error_code:#x} ({describe_error_code(self.error_code)}), at the {at}"
         if not self.level:
             return f"{self.pa:#x}, paging is off"
         who = "user" if self.rights & X86_US else "supervisor"
@@ -299,8 +303,8 @@ def permissions(u: Unit, rights: Rights, privilege: int) -> int:
                  (which implicit accesses do not heed)                       SMEP                stack
     ============ ===================================== ===================== =================== ===================
 
-    Less what denied_by_key() says. Bit number Access.X of the result is the answer for that access. XD counts
-    only under EFER.NXE, shadow stacks exist only under CR4.CET.
+    Less what denied_by_key() says. Bit number Access.X of the result is the answer for that access.
+    XD counts only under EFER.NXE, shadow stacks exist only under CR4.CET.
     """
     if privilege == Privilege.USER:
         perms = _user_permissions(u, rights)
@@ -341,7 +345,9 @@ def _supervisor_permissions(u: Unit, rights: Rights, *, heeds_ac: bool) -> int:
 
 
 def why_denied(u: Unit, rights: Rights, access: int, privilege: int) -> int:
-    """Why rights that do not allow an access forbid it: PF_P, and PF_PK where the key alone would (SDM 4.7)."""
+    """Why rights that do not allow an access forbid it: PF_P, and PF_PK where the key alone would
+    (SDM 4.7).
+    """
     return PF_P | PF_PK if allows(denied_by_key(u, rights, privilege), access) else PF_P
 
 
@@ -367,7 +373,9 @@ def allows(perms: int, access: int) -> bool:
 
 
 def compare_exchange(memory: Memory, pa: int, old: int, new: int) -> bool:
-    """LOCK CMPXCHG of the word at pa: set it to new if it is old. One step: nothing runs in between here."""
+    """LOCK CMPXCHG of the word at pa: set it to new if it is old. One step: nothing runs in between
+    here.
+    """
     if memory.read_u64(pa) != old:
         return False
     memory.write_u64(pa, new)
@@ -375,7 +383,9 @@ def compare_exchange(memory: Memory, pa: int, old: int, new: int) -> bool:
 
 
 def mmu_walk(u: Unit, va: int, access: int, privilege: int, mode: int) -> Walk:
-    """Walk the tables for va. Sets A and D unless it is a probe; never looks at, or changes, the TLB."""
+    """Walk the tables for va. Sets A and D unless it is a probe; never looks at, or changes, the
+    TLB.
+    """
     if not u.canonical(va):
         return Walk(va, top_level=0, result=Outcome.GENERAL_PROTECTION)
     if not u.paging:
@@ -394,7 +404,9 @@ def walk_from(u: Unit, va: int, access: int, privilege: int, mode: int, start: W
     return walk
 
 
-def _walk_once(u: Unit, va: int, access: int, privilege: int, mode: int, start: WalkStart) -> Walk | None:
+def _walk_once(
+    u: Unit, va: int, access: int, privilege: int, mode: int, start: WalkStart
+) -> Walk | None:
     walk = Walk(va, top_level=start.level)
     table, rights = start.table, start.rights
     for level in range(start.level, 0, -1):
@@ -418,7 +430,9 @@ def _walk_once(u: Unit, va: int, access: int, privilege: int, mode: int, start: 
     return _judge(u, walk, access, privilege, mode, rights.of_leaf(entry))
 
 
-def _judge(u: Unit, walk: Walk, access: int, privilege: int, mode: int, rights: Rights) -> Walk | None:
+def _judge(
+    u: Unit, walk: Walk, access: int, privilege: int, mode: int, rights: Rights
+) -> Walk | None:
     """The leaf was read: does the page allow the access? None if the leaf changed under us."""
     if not allows(permissions(u, rights, privilege), access):
         return _fault(u, walk, access, privilege, why_denied(u, rights, access, privilege))

@@ -42,8 +42,8 @@ static u64 mk_anon_pte(u64 pfn, u64 vm_flags)
 }
 
 /* First touch: the table is had, held and locked; *pte is none. */
-static u32 map_fresh(struct mm_struct *mm, struct vm_area_struct *vma, pmd_t *pmd, pte_t *pte, u64 addr,
-		     u32 write)
+static u32 map_fresh(struct mm_struct *mm, struct vm_area_struct *vma, pmd_t *pmd, pte_t *pte,
+		     u64 addr, u32 write)
 {
 	u64 value;
 
@@ -57,7 +57,8 @@ static u32 map_fresh(struct mm_struct *mm, struct vm_area_struct *vma, pmd_t *pm
 		value = mk_anon_pte(pfn, vma->vm_flags);
 		add_mm_counter(mm, MM_ANONPAGES, 1);
 	} else {
-		value = mm->ram->zero_pfn << PAGE_SHIFT | vm_page_prot(vma->vm_flags) | _PAGE_SPECIAL;
+		value = mm->ram->zero_pfn << PAGE_SHIFT | vm_page_prot(vma->vm_flags) |
+			_PAGE_SPECIAL;
 	}
 	set_pte_at(mm, addr, pte, value);
 	pte_entries_set(mm, pmd, 1);
@@ -65,7 +66,8 @@ static u32 map_fresh(struct mm_struct *mm, struct vm_area_struct *vma, pmd_t *pm
 }
 
 /* do_wp_page() for what an anonymous VMA can hold: copy the zero page, or reuse our own page. */
-static u32 write_protect_fault(struct mm_struct *mm, struct vm_area_struct *vma, pte_t *pte, u64 addr)
+static u32 write_protect_fault(struct mm_struct *mm, struct vm_area_struct *vma, pte_t *pte,
+			       u64 addr)
 {
 	u64 value = *pte, pfn;
 
@@ -85,8 +87,8 @@ static u32 write_protect_fault(struct mm_struct *mm, struct vm_area_struct *vma,
 	return 0;
 }
 
-static u32 resolve_locked(struct mm_struct *mm, struct vm_area_struct *vma, pmd_t *pmd, pte_t *pte, u64 addr,
-			  u32 write)
+static u32 resolve_locked(struct mm_struct *mm, struct vm_area_struct *vma, pmd_t *pmd, pte_t *pte,
+			  u64 addr, u32 write)
 {
 	u64 value = *pte;
 

@@ -35,8 +35,8 @@ static bool inside(u64 start, u64 end, u64 floor, u64 ceiling, u32 level)
 }
 
 /* Free below the entries of level in table, for [addr, end), then the tables themselves. */
-static void free_level(struct mmu_gather *tlb, u64 *table, u64 addr, u64 end, u64 floor, u64 ceiling,
-		       u32 level)
+static void free_level(struct mmu_gather *tlb, u64 *table, u64 addr, u64 end, u64 floor,
+		       u64 ceiling, u32 level)
 {
 	struct mm_struct *mm = tlb->mm;
 	u64 next;

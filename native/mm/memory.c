@@ -17,10 +17,10 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#define PCP_BATCH_ORDER 6		/* the largest block split to fill pcp[] at once */
+#define PCP_BATCH_ORDER 6 /* the largest block split to fill pcp[] at once */
 #define PCP_BATCH (1u << PCP_BATCH_ORDER)
-#define PCP_DRAIN (PCP_MAX / 4)		/* frames, the longest kept first, that make room */
-#define KEEP_DIRTY_DEFAULT 32768	/* frames: 128 MiB */
+#define PCP_DRAIN (PCP_MAX / 4)	 /* frames, the longest kept first, that make room */
+#define KEEP_DIRTY_DEFAULT 32768 /* frames: 128 MiB */
 #define FAIL_NEVER (~(u64)0)
 #define PHYSICAL_BITS 52
 
@@ -88,8 +88,7 @@ static void buddy_free(struct memory *m, u32 index, u32 order)
 {
 	u32 buddy;
 
-	while (order + 1 < NR_PAGE_ORDERS &&
-	       (buddy = free_buddy(m, index, order)) != PAGE_NONE) {
+	while (order + 1 < NR_PAGE_ORDERS && (buddy = free_buddy(m, index, order)) != PAGE_NONE) {
 		list_del(m, buddy, order);
 		if (buddy < index)
 			index = buddy;
@@ -375,7 +374,8 @@ u64 memory_trim(struct memory *m, u64 keep)
 	return bytes;
 }
 
-/* Whether all 4096 bytes are 0. Reading them costs the host no memory: absent pages read its zero page. */
+/* Whether all 4096 bytes are 0. Reading them costs the host no memory: absent pages read its zero
+ * page. */
 static bool frame_is_zero(const u8 *frame)
 {
 	return !frame[0] && !memcmp(frame, frame + 1, PAGE_SIZE - 1);

@@ -9,9 +9,9 @@
 #include "types.h"
 
 /* cffi-begin */
-#define NR_PAGE_ORDERS 11	/* blocks of 2^0 .. 2^10 frames, as Linux's MAX_PAGE_ORDER */
-#define PCP_MAX 1024		/* single frames kept back from merging, last freed first */
-#define PAGE_NONE 0xffffffff	/* "no frame" in links of struct page */
+#define NR_PAGE_ORDERS 11    /* blocks of 2^0 .. 2^10 frames, as Linux's MAX_PAGE_ORDER */
+#define PCP_MAX 1024	     /* single frames kept back from merging, last freed first */
+#define PAGE_NONE 0xffffffff /* "no frame" in links of struct page */
 
 /*
  * struct page.flags
@@ -21,30 +21,30 @@
  *   |   order   |          0           |DTY|SWB|HST|ANO|RSV|COD|TBL|BUD|ZER|
  *   +-----------+----------------------+---+---+---+---+---+---+---+---+---+
  */
-#define PG_zero 0x1		/* free, and every byte is known to be 0 */
-#define PG_buddy 0x2		/* first frame of a free block of 2^order frames */
-#define PG_table 0x4		/* holds a paging structure */
-#define PG_code 0x8		/* instructions were fetched from it since it was handed out */
-#define PG_reserved 0x10	/* never freed: the zero page */
-#define PG_anon 0x20		/* mapped anonymously (counted in RssAnon) */
-#define PG_host 0x40		/* was handed out since its host memory was last given back */
-#define PG_swapbacked 0x80	/* anonymous or shared memory: its only other home would be swap */
-#define PG_dirty 0x100		/* written, though no PTE that is left may say so by its D */
+#define PG_zero 0x1	   /* free, and every byte is known to be 0 */
+#define PG_buddy 0x2	   /* first frame of a free block of 2^order frames */
+#define PG_table 0x4	   /* holds a paging structure */
+#define PG_code 0x8	   /* instructions were fetched from it since it was handed out */
+#define PG_reserved 0x10   /* never freed: the zero page */
+#define PG_anon 0x20	   /* mapped anonymously (counted in RssAnon) */
+#define PG_host 0x40	   /* was handed out since its host memory was last given back */
+#define PG_swapbacked 0x80 /* anonymous or shared memory: its only other home would be swap */
+#define PG_dirty 0x100	   /* written, though no PTE that is left may say so by its D */
 #define PG_order_shift 24
 
 /* One guest frame; 32 bytes, so that one host page describes 512 KiB. */
 struct page {
 	u32 flags;
-	u32 _refcount;		/* owners; 0 means free */
+	u32 _refcount; /* owners; 0 means free */
 	union {
-		u32 _mapcount;	/* data frames: PTEs that map it */
-		u32 ptl;	/* tables: the table's lock word, 0 or 1 */
+		u32 _mapcount; /* data frames: PTEs that map it */
+		u32 ptl;       /* tables: the table's lock word, 0 or 1 */
 	};
-	u32 pte_refcount;	/* PTE tables under refcount: entries + visitors */
-	u32 next, prev;		/* links of a free list or a callback list: frame indexes */
+	u32 pte_refcount; /* PTE tables under refcount: entries + visitors */
+	u32 next, prev;	  /* links of a free list or a callback list: frame indexes */
 	union {
-		u64 pmd;	/* PTE tables: guest-physical address of the PMD entry */
-		u64 index;	/* page-cache frames: page offset in the file */
+		u64 pmd;   /* PTE tables: guest-physical address of the PMD entry */
+		u64 index; /* page-cache frames: page offset in the file */
 	};
 };
 
@@ -54,24 +54,24 @@ struct page {
  * Frames at and above frontier were never handed out: they are free, zero and untouched.
  */
 struct memory {
-	u8 *ram;		/* host address of guest-physical address base */
+	u8 *ram; /* host address of guest-physical address base */
 	struct page *pages;
-	u64 base;		/* guest-physical, bytes, page-aligned */
-	u64 size;		/* bytes */
+	u64 base; /* guest-physical, bytes, page-aligned */
+	u64 size; /* bytes */
 	u64 nr_pages;
-	u64 frontier;		/* frame index */
-	u64 nr_free;		/* frames, those above frontier included */
-	u64 nr_free_min;	/* the lowest nr_free has been */
-	u64 nr_dirty_free;	/* free frames that hold host memory */
-	u64 keep_dirty;		/* memory_trim() is worth calling above this */
-	u64 zero_pfn;		/* the zero page */
-	u64 allocs, frees;	/* frames handed out and taken back, ever */
-	u64 fail_after;		/* fault injection: allocations left before one fails; ~0 never */
+	u64 frontier;	   /* frame index */
+	u64 nr_free;	   /* frames, those above frontier included */
+	u64 nr_free_min;   /* the lowest nr_free has been */
+	u64 nr_dirty_free; /* free frames that hold host memory */
+	u64 keep_dirty;	   /* memory_trim() is worth calling above this */
+	u64 zero_pfn;	   /* the zero page */
+	u64 allocs, frees; /* frames handed out and taken back, ever */
+	u64 fail_after;	   /* fault injection: allocations left before one fails; ~0 never */
 	u32 free_head[NR_PAGE_ORDERS];
 	u32 pcp_nr;
 	u32 pcp[PCP_MAX];
-	u32 *nr_freed;		/* by frame index, how often it was taken back; NULL: nobody asks */
-	u32 code_free;		/* list of freed PG_code frames that wait for memory_take_code() */
+	u32 *nr_freed; /* by frame index, how often it was taken back; NULL: nobody asks */
+	u32 code_free; /* list of freed PG_code frames that wait for memory_take_code() */
 	struct event_ring *ring;
 };
 
@@ -91,7 +91,8 @@ void put_page(struct memory *m, u64 pfn);
 u64 memory_take_code(struct memory *m);
 /* Take a frame from memory_take_code() back for good. */
 void memory_free_code(struct memory *m, u64 pfn);
-/* Give the host memory of free frames back until keep frames of it are left. Returns bytes given. */
+/* Give the host memory of free frames back until keep frames of it are left. Returns bytes given.
+ */
 u64 memory_trim(struct memory *m, u64 keep);
 /* If the frame, free or in use, is all 0, give its host memory back. Returns whether it did. */
 bool memory_release_if_zero(struct memory *m, u64 pfn);
@@ -100,7 +101,8 @@ bool memory_release_if_zero(struct memory *m, u64 pfn);
 /* Zeroed host memory that takes none until it is touched; NULL: there is no room for it. */
 static inline void *map_lazily(u64 bytes)
 {
-	void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
 	return p == MAP_FAILED ? NULL : p;
 }

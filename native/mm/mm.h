@@ -29,7 +29,7 @@
  */
 #define _PAGE_PROTNONE 0x100
 #define _PAGE_SPECIAL 0x200
-#define _PAGE_TABLE 0x67	/* P | RW | US | A | D */
+#define _PAGE_TABLE 0x67 /* P | RW | US | A | D */
 /*
  * What MADV_GUARD_INSTALL sets: the swap entry make_pte_marker(PTE_MARKER_GUARD).
  *
@@ -61,7 +61,7 @@
 #define VM_FAULT_MAJOR 0x4
 #define VM_FAULT_SIGSEGV 0x40
 #define VM_FAULT_NOPAGE 0x100
-#define VM_FAULT_FALLBACK 0x800	/* ours: not a case the C path takes; nothing was changed */
+#define VM_FAULT_FALLBACK 0x800 /* ours: not a case the C path takes; nothing was changed */
 
 /* Broken invariants; the first one found is kept in mm_struct.bug. */
 #define BUG_NONE 0
@@ -72,7 +72,7 @@
 #define BUG_LOCK_HELD 5
 #define BUG_LOCK_NOT_HELD 6
 #define BUG_RSS_NEGATIVE 7
-#define BUG_PTE_TABLE_LEAKED 8	/* refcount: tearing down met a PTE table */
+#define BUG_PTE_TABLE_LEAKED 8 /* refcount: tearing down met a PTE table */
 #define BUG_GATHER_NESTED 9
 #define BUG_RCU_UNBALANCED 10
 
@@ -87,77 +87,77 @@ typedef u64 pmd_t;
 typedef u64 pte_t;
 
 struct vm_area_struct {
-	u64 vm_start, vm_end;	/* [vm_start, vm_end), page-aligned */
+	u64 vm_start, vm_end; /* [vm_start, vm_end), page-aligned */
 	u64 vm_flags;
-	u64 vm_pgoff;		/* pages: into the file, or vm_start >> 12 if anonymous */
-	u32 vm_file;		/* 0 anonymous, else a number the owner of the mm gives meaning to */
-	u32 vm_name;		/* what /proc/self/maps calls it; 0 nothing, else as vm_file */
-	u64 anon_vma;		/* number of its anon_vma, equal where pages may be shared; 0: none yet */
+	u64 vm_pgoff; /* pages: into the file, or vm_start >> 12 if anonymous */
+	u32 vm_file;  /* 0 anonymous, else a number the owner of the mm gives meaning to */
+	u32 vm_name;  /* what /proc/self/maps calls it; 0 nothing, else as vm_file */
+	u64 anon_vma; /* number of its anon_vma, equal where pages may be shared; 0: none yet */
 };
 
 /* VMAs in order of address, none overlapping. */
 struct vma_index {
 	struct vm_area_struct *vma;
 	u32 nr, max;
-	u32 hint;		/* where the last find ended */
+	u32 hint; /* where the last find ended */
 	u32 pad;
 };
 
 /* Table frames that wait for a grace period: a list through struct page.next, oldest first. */
 struct rcu_state {
-	u32 nesting;		/* rcu_read_lock() depth */
-	u32 head, tail;		/* frame indexes, PAGE_NONE when empty */
-	u32 nr_pending;		/* frames */
-	u64 gp_seq;		/* grace periods ended */
+	u32 nesting;	/* rcu_read_lock() depth */
+	u32 head, tail; /* frame indexes, PAGE_NONE when empty */
+	u32 nr_pending; /* frames */
+	u64 gp_seq;	/* grace periods ended */
 };
 
 struct mmu_gather;
 
 struct mm_struct {
 	struct memory *ram;
-	struct mmu_unit *mmu;	/* the CPU it runs on */
+	struct mmu_unit *mmu; /* the CPU it runs on */
 	struct event_ring *ring;
 	struct rcu_state *rcu;
-	u64 pgd;		/* guest-physical address of the PML4 table */
-	u64 pgtables_bytes;	/* PTE, PMD and PUD tables: VmPTE * 1024 */
-	u64 hiwater_pgtables;	/* bytes */
+	u64 pgd;		 /* guest-physical address of the PML4 table */
+	u64 pgtables_bytes;	 /* PTE, PMD and PUD tables: VmPTE * 1024 */
+	u64 hiwater_pgtables;	 /* bytes */
 	s64 rss_stat[NR_MM_RSS]; /* pages */
-	u64 hiwater_rss;	/* pages */
+	u64 hiwater_rss;	 /* pages */
 	u64 total_vm, hiwater_vm, locked_vm, data_vm, exec_vm, stack_vm; /* pages */
 	u64 start_code, end_code, start_data, end_data;
 	u64 start_brk, brk, start_stack, mmap_base, task_size;
 	u64 arg_start, arg_end, env_start, env_end;
 	u64 counter[NR_MM_COUNTERS];
-	u64 nr_anon_vmas;	/* anon_vma numbers given out */
+	u64 nr_anon_vmas; /* anon_vma numbers given out */
 	u64 bug_address;
-	u32 bug;		/* BUG_* */
-	u32 policy;		/* FREE_TABLES_* */
-	u32 mmap_lock;		/* 0 free, 1 held for writing */
-	u32 page_table_lock;	/* guards PML4 and PDPT entries */
+	u32 bug;		   /* BUG_* */
+	u32 policy;		   /* FREE_TABLES_* */
+	u32 mmap_lock;		   /* 0 free, 1 held for writing */
+	u32 page_table_lock;	   /* guards PML4 and PDPT entries */
 	struct mmu_gather *gather; /* the one in progress, or NULL */
 	struct vma_index vmas;
 };
 
-#define MMU_GATHER_BUNDLE 8	/* frames held without memory for a batch */
-#define MMU_GATHER_MAX 514	/* and 506 more with a batch */
+#define MMU_GATHER_BUNDLE 8 /* frames held without memory for a batch */
+#define MMU_GATHER_MAX 514  /* and 506 more with a batch */
 
 /* One mmu_gather: what was unmapped, to be flushed first and freed after. */
 struct mmu_gather {
 	struct mm_struct *mm;
-	u64 start, end;		/* bytes of address space to flush; start > end: nothing yet */
+	u64 start, end; /* bytes of address space to flush; start > end: nothing yet */
 	u32 freed_tables;
-	u32 fullmm;		/* the whole mm goes: flush everything */
-	u32 stride_shift;	/* log2 of the smallest reach of a cleared entry, bytes; 0: none yet */
-	u32 nr, max;		/* frames in pfn[]; how many it may take */
-	u32 nr_tables;		/* frames in table[] */
+	u32 fullmm;	  /* the whole mm goes: flush everything */
+	u32 stride_shift; /* log2 of the smallest reach of a cleared entry, bytes; 0: none yet */
+	u32 nr, max;	  /* frames in pfn[]; how many it may take */
+	u32 nr_tables;	  /* frames in table[] */
 	u64 pfn[MMU_GATHER_MAX];
 	u64 table[MMU_GATHER_MAX];
 };
 
 /* Whom a zap is for: struct zap_details, what of it we need. */
-#define ZAP_RECLAIM_PT 0x1	/* MADV_DONTNEED: CONFIG_PT_RECLAIM may free tables */
-#define ZAP_DROP_MARKER 0x2	/* munmap, exit: guard markers go as well */
-#define ZAP_KEEP_COWS 0x4	/* a hole in a file: private copies stay (!even_cows) */
+#define ZAP_RECLAIM_PT 0x1  /* MADV_DONTNEED: CONFIG_PT_RECLAIM may free tables */
+#define ZAP_DROP_MARKER 0x2 /* munmap, exit: guard markers go as well */
+#define ZAP_KEEP_COWS 0x4   /* a hole in a file: private copies stay (!even_cows) */
 
 /* VMAs (vma.c). */
 /* The first VMA that ends above addr, or NULL. */

@@ -49,7 +49,8 @@ void tlb_flush_mmu_tlbonly(struct mmu_gather *tlb)
 	if (tlb->fullmm)
 		flush_tlb_mm_range(tlb->mm, 0, TLB_FLUSH_ALL, PAGE_SHIFT, tlb->freed_tables);
 	else
-		flush_tlb_mm_range(tlb->mm, tlb->start, tlb->end, tlb->stride_shift, tlb->freed_tables);
+		flush_tlb_mm_range(tlb->mm, tlb->start, tlb->end, tlb->stride_shift,
+				   tlb->freed_tables);
 	reset_range(tlb);
 }
 
@@ -64,7 +65,8 @@ void tlb_flush_mmu(struct mmu_gather *tlb)
 	tlb->nr_tables = 0;
 }
 
-/* With a frame to spare for a batch, hold many; without, go on with what the gather itself holds. */
+/* With a frame to spare for a batch, hold many; without, go on with what the gather itself holds.
+ */
 static void next_batch(struct mmu_gather *tlb)
 {
 	if (tlb->mm->ram->nr_free && tlb->mm->ram->fail_after)
@@ -106,7 +108,8 @@ void mm_dec_nr_ptes(struct mm_struct *mm)
 	mm->counter[MM_COUNTER_pte_tables_freed]++;
 }
 
-void flush_tlb_mm_range(struct mm_struct *mm, u64 start, u64 end, u32 stride_shift, u32 freed_tables)
+void flush_tlb_mm_range(struct mm_struct *mm, u64 start, u64 end, u32 stride_shift,
+			u32 freed_tables)
 {
 	if (end == TLB_FLUSH_ALL || (end - start) >> stride_shift > TLB_SINGLE_PAGE_FLUSH_CEILING) {
 		emit(mm->ring, tlb_flush, 0, TLB_FLUSH_ALL, freed_tables);

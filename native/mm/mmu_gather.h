@@ -18,7 +18,8 @@ void tlb_flush_mmu(struct mmu_gather *tlb);
 bool tlb_remove_page(struct mmu_gather *tlb, u64 pfn);
 /* The PTE of addr was cleared or changed: its translation must be flushed. */
 void tlb_remove_tlb_entry(struct mmu_gather *tlb, u64 addr);
-/* Gather a table of level (1 PTE, 2 PMD, 3 PUD) taken out of the entry for addr. Flushes when full. */
+/* Gather a table of level (1 PTE, 2 PMD, 3 PUD) taken out of the entry for addr. Flushes when full.
+ */
 void table_free_tlb(struct mmu_gather *tlb, u64 pfn, u64 addr, u32 level);
 /* Gather a PTE table taken out of addr's PMD. */
 void pte_free_tlb(struct mmu_gather *tlb, u64 pfn, u64 addr);
@@ -28,7 +29,8 @@ void mm_dec_nr_ptes(struct mm_struct *mm);
  * Drop [start, end) from the TLB, page by page of 1 << stride_shift bytes up to
  * TLB_SINGLE_PAGE_FLUSH_CEILING pages, else the whole address space (end TLB_FLUSH_ALL too).
  */
-void flush_tlb_mm_range(struct mm_struct *mm, u64 start, u64 end, u32 stride_shift, u32 freed_tables);
+void flush_tlb_mm_range(struct mm_struct *mm, u64 start, u64 end, u32 stride_shift,
+			u32 freed_tables);
 /* cffi-end */
 
 #endif

@@ -17,14 +17,16 @@ static inline bool pte_ref_is_enabled(const struct mm_struct *mm)
 }
 
 /* May this zap of [start, end), part of one table, free the table after a look at it? */
-static inline bool reclaim_pt_is_enabled(const struct mm_struct *mm, u64 start, u64 end, u32 details)
+static inline bool reclaim_pt_is_enabled(const struct mm_struct *mm, u64 start, u64 end,
+					 u32 details)
 {
-	return mm->policy == FREE_TABLES_SCAN && details & ZAP_RECLAIM_PT && end - start >= PMD_SIZE;
+	return mm->policy == FREE_TABLES_SCAN && details & ZAP_RECLAIM_PT &&
+	       end - start >= PMD_SIZE;
 }
 
 /*
- * The fast way: every entry was cleared under the PTE lock that is still held; take the table out of
- * its PMD if the PMD lock is free. Returns whether it did, and what the PMD was.
+ * The fast way: every entry was cleared under the PTE lock that is still held; take the table out
+ * of its PMD if the PMD lock is free. Returns whether it did, and what the PMD was.
  */
 bool try_get_and_clear_pmd(struct mm_struct *mm, pmd_t *pmd, u64 *pmdval);
 /* Gather the table that pmdval named, already out of its PMD. */

@@ -16,7 +16,8 @@ void pte_ref_init(struct mm_struct *mm, u64 pfn, pmd_t *pmd, u32 count)
 	__atomic_store_n(&page->pte_refcount, count, __ATOMIC_RELAXED);
 }
 
-/* pte_get_many(), inlined where nr is known: one atomic of the hottest kind should cost little more. */
+/* pte_get_many(), inlined where nr is known: one atomic of the hottest kind should cost little
+ * more. */
 static always_inline void table_get(struct mm_struct *mm, pmd_t *pmd, u32 nr)
 {
 	u64 pmdval = *pmd;
@@ -108,8 +109,8 @@ u32 pte_try_get(struct mm_struct *mm, pmd_t *pmd)
 	}
 	rcu_read_unlock(mm);
 	if (pte_ref_is_enabled(mm))
-		emit(mm->ring, pte_tryget, result == TRYGET_FAILED_NONE ? 0 : entry_pfn(pmdval), result,
-		     result > TRYGET_FAILED_ZERO ? 0 : pmd_page(mm, pmdval)->pte_refcount);
+		emit(mm->ring, pte_tryget, result == TRYGET_FAILED_NONE ? 0 : entry_pfn(pmdval),
+		     result, result > TRYGET_FAILED_ZERO ? 0 : pmd_page(mm, pmdval)->pte_refcount);
 	return result;
 }
 
@@ -192,7 +193,8 @@ u32 pte_alloc_get_map_lock(struct mm_struct *mm, pmd_t *pmd, u64 addr, pte_t **p
 	return result;
 }
 
-/* Take the dead table out of pmd. Returns its frame, 0 if another did or it lives. PMD lock held. */
+/* Take the dead table out of pmd. Returns its frame, 0 if another did or it lives. PMD lock held.
+ */
 static u64 detach_pte_table(struct mm_struct *mm, pmd_t *pmd, u64 addr)
 {
 	u64 pmdval = *pmd;
@@ -217,7 +219,8 @@ void free_pte_table(struct mm_struct *mm, pmd_t *pmd, u64 addr)
 	pmd_lock(mm, pmd);
 	pfn = detach_pte_table(mm, pmd, addr);
 	if (pfn)
-		flush_tlb_mm_range(mm, addr & PMD_MASK, (addr & PMD_MASK) + PAGE_SIZE, PAGE_SHIFT, 1);
+		flush_tlb_mm_range(mm, addr & PMD_MASK, (addr & PMD_MASK) + PAGE_SIZE, PAGE_SHIFT,
+				   1);
 	pmd_unlock(mm, pmd);
 	if (pfn) {
 		mm_dec_nr_ptes(mm);

@@ -53,7 +53,7 @@ struct vm_fault {
 	struct mm_struct *mm;
 	u64 address;
 	pmd_t *pmd;
-	u32 has_ref;		/* 1: holds a visitor reference on the table under pmd */
+	u32 has_ref; /* 1: holds a visitor reference on the table under pmd */
 	u32 pad;
 };
 /* Drop the fault's reference, if it holds one; before mmap_lock is dropped. */

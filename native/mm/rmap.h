@@ -7,8 +7,9 @@
 
 /* cffi-begin */
 /*
- * Give the VMA, which lies in mm's index, an anon_vma if it has none: that of a neighbour it could be
- * joined with but for its rights, else a new one.  __anon_vma_prepare(); the mmap_lock is held or nobody else runs.
+ * Give the VMA, which lies in mm's index, an anon_vma if it has none: that of a neighbour it could
+ * be joined with but for its rights, else a new one.  __anon_vma_prepare(); the mmap_lock is held
+ * or nobody else runs.
  */
 void __anon_vma_prepare(struct mm_struct *mm, struct vm_area_struct *vma);
 /* cffi-end */

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #define ENTRIES 512
-#define STRETCH 8		/* entries of a cache line, looked at together */
+#define STRETCH 8 /* entries of a cache line, looked at together */
 
 struct table_walk {
 	struct mm_struct *mm;
@@ -103,7 +103,8 @@ static const u64 *table_below(struct table_walk *w, u64 entry, u64 address, u32 
 	return pa_to_host(ram, pa);
 }
 
-/* Have what an entry refers to come nearer meanwhile: tables lie far apart, and each is looked at once. */
+/* Have what an entry refers to come nearer meanwhile: tables lie far apart, and each is looked at
+ * once. */
 static void prefetch_table(const struct memory *ram, u64 entry)
 {
 	u64 pa = entry & X86_ADDR_MASK;
@@ -141,8 +142,8 @@ static void look_at_table(struct table_walk *w, const u64 *table, u64 address, u
 	}
 }
 
-void walk_tables(struct mm_struct *mm, u64 root, struct tables_report *report, u64 *address, u32 *count,
-		 u64 max)
+void walk_tables(struct mm_struct *mm, u64 root, struct tables_report *report, u64 *address,
+		 u32 *count, u64 max)
 {
 	struct table_walk w = { mm, report, address, count, max };
 

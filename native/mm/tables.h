@@ -6,37 +6,40 @@
 #include "mm/mm.h"
 
 /* cffi-begin */
-#define TABLES_PROBLEMS_MAX 64	/* disagreements that are kept; more are only counted */
+#define TABLES_PROBLEMS_MAX 64 /* disagreements that are kept; more are only counted */
 
 /* What is wrong with an entry or a table (mmu/linux/tables.py has the words). */
-#define TABLES_NO_TABLE 0	/* value: the entry of level for address, which refers to no table in RAM */
-#define TABLES_LARGE_PAGE 1	/* value: that entry, which maps a large page */
-#define TABLES_NOT_A_TABLE 2	/* value: the frame that it refers to, which is no table */
-#define TABLES_REFERENCES 3	/* value: entries of the PTE table of address, other: what its count says */
-#define TABLES_LOCKED 4		/* the PTE table of address */
-#define TABLES_NO_PAGE 5	/* value: the PTE of address, which maps what is not RAM */
+/* value: the entry of level for address, which refers to no table in RAM */
+#define TABLES_NO_TABLE 0
+#define TABLES_LARGE_PAGE 1  /* value: that entry, which maps a large page */
+#define TABLES_NOT_A_TABLE 2 /* value: the frame that it refers to, which is no table */
+/* value: entries of the PTE table of address, other: what its count says */
+#define TABLES_REFERENCES 3
+#define TABLES_LOCKED 4	 /* the PTE table of address */
+#define TABLES_NO_PAGE 5 /* value: the PTE of address, which maps what is not RAM */
 
 struct tables_problem {
-	u32 what;		/* TABLES_* */
+	u32 what; /* TABLES_* */
 	u32 level;
 	u64 address, value, other;
 };
 
 struct tables_report {
 	u64 pud_tables, pmd_tables, pte_tables;
-	u64 entries;		/* of PTE tables, not none */
-	u64 pages[NR_MM_RSS];	/* mapped by them, by kind */
+	u64 entries;	      /* of PTE tables, not none */
+	u64 pages[NR_MM_RSS]; /* mapped by them, by kind */
 	u64 nr_problems;
 	struct tables_problem problem[TABLES_PROBLEMS_MAX];
 };
 
 /*
- * Walk all tables of user space from the PGD at guest-physical root, and fill the report.  Reads memory
- * and struct page only: no lock is needed, none taken.  If address is not NULL, the first address and
- * the reference count of each of at most max PTE tables go to address[] and count[], in order.
+ * Walk all tables of user space from the PGD at guest-physical root, and fill the report.  Reads
+ * memory and struct page only: no lock is needed, none taken.  If address is not NULL, the first
+ * address and the reference count of each of at most max PTE tables go to address[] and count[], in
+ * order.
  */
-void walk_tables(struct mm_struct *mm, u64 root, struct tables_report *report, u64 *address, u32 *count,
-		 u64 max);
+void walk_tables(struct mm_struct *mm, u64 root, struct tables_report *report, u64 *address,
+		 u32 *count, u64 max);
 /* cffi-end */
 
 #endif

@@ -8,14 +8,15 @@
 
 /* One stretch of zap_pte_range() under one hold of the PTE lock. */
 struct zap_stretch {
-	u64 addr;		/* where it ended */
-	u32 cleared;		/* entries that became none */
-	u32 full;		/* it ended because the gather is full */
-	u32 skipped;		/* entries that stayed */
-	s64 rss[NR_MM_RSS];	/* pages to add, negative */
+	u64 addr;	    /* where it ended */
+	u32 cleared;	    /* entries that became none */
+	u32 full;	    /* it ended because the gather is full */
+	u32 skipped;	    /* entries that stayed */
+	s64 rss[NR_MM_RSS]; /* pages to add, negative */
 };
 
-/* Does this zap leave the non-none entry alone: a guard marker, or a private copy of a file's page? */
+/* Does this zap leave the non-none entry alone: a guard marker, or a private copy of a file's page?
+ */
 static bool zap_skips(struct mm_struct *mm, u64 pte, u32 details)
 {
 	if (pte == PTE_GUARD_MARKER)
@@ -46,7 +47,8 @@ static bool zap_pte(struct mmu_gather *tlb, pte_t *pte, u64 addr, struct zap_str
 	return tlb_remove_page(tlb, entry_pfn(old));
 }
 
-static void zap_stretch(struct mmu_gather *tlb, pte_t *pte, u64 end, u32 details, struct zap_stretch *z)
+static void zap_stretch(struct mmu_gather *tlb, pte_t *pte, u64 end, u32 details,
+			struct zap_stretch *z)
 {
 	for (; z->addr < end; z->addr += PAGE_SIZE, pte++) {
 		if (pte_none(*pte))

@@ -41,10 +41,10 @@ enum mm_counter_id {
 /* cffi-begin */
 
 struct event {
-	u32 id;		/* enum event_id */
-	u32 cpu;	/* number of the vCPU */
+	u32 id;		 /* enum event_id */
+	u32 cpu;	 /* number of the vCPU */
 	u64 instruction; /* instructions executed before this event, where counted */
-	u64 a, b, c;	/* fields, as events.def names them */
+	u64 a, b, c;	 /* fields, as events.def names them */
 };
 
 struct event_desc {
@@ -63,11 +63,11 @@ struct counter_desc {
  * is called to drain it; without it the newest record is lost and counted.
  */
 struct event_ring {
-	u32 enabled;	/* 0: emit() does nothing */
-	u32 cpu;	/* stamped on each record */
+	u32 enabled;	 /* 0: emit() does nothing */
+	u32 cpu;	 /* stamped on each record */
 	u64 instruction; /* stamped on each record; kept by the CPU's hooks */
-	u64 head, tail;	/* records written, records read */
-	u64 capacity;	/* a power of two */
+	u64 head, tail;	 /* records written, records read */
+	u64 capacity;	 /* a power of two */
 	u64 lost;
 	struct event *records;
 	void (*full)(struct event_ring *ring, void *arg);
@@ -89,11 +89,11 @@ const struct counter_desc *mm_counter_describe(u32 id);
 /* cffi-end */
 
 /* Emit from C: one test of a flag when tracing is off; ring may be NULL. */
-#define emit(ring, ident, a, b, c)                                        \
-	do {                                                              \
-		struct event_ring *ring_ = (ring);                        \
-		if (unlikely(ring_ && ring_->enabled))                    \
-			ring_emit(ring_, EVENT_##ident, (a), (b), (c));   \
+#define emit(ring, ident, a, b, c)                                      \
+	do {                                                            \
+		struct event_ring *ring_ = (ring);                      \
+		if (unlikely(ring_ && ring_->enabled))                  \
+			ring_emit(ring_, EVENT_##ident, (a), (b), (c)); \
 	} while (0)
 
 #endif

@@ -17,7 +17,8 @@ enum control control_of_block(struct vcpu *v, u64 pc, u32 size)
 		return CONTROL_NONE;
 	if (insn_opcode(&insn, 1) == 0x22)
 		return CONTROL_MOV_CR;
-	if (insn_opcode(&insn, 1) == 0x01 && insn_opcode(&insn, 2) < 0xc0 && (insn_opcode(&insn, 2) >> 3 & 7) == 7)
+	if (insn_opcode(&insn, 1) == 0x01 && insn_opcode(&insn, 2) < 0xc0 &&
+	    (insn_opcode(&insn, 2) >> 3 & 7) == 7)
 		return CONTROL_INVLPG;
 	return CONTROL_NONE;
 }
@@ -32,8 +33,10 @@ void sync_ac(struct vcpu *v)
 	v->mmu->rflags = rflags;
 }
 
-/* Tell the MMU of a control register that Unicorn has changed; the bits that differ from *seen, as it changed them. */
-static u32 bring_over(struct vcpu *v, int reg, u64 *seen, u64 ours, u32 (*write)(struct mmu_unit *, u64))
+/* Tell the MMU of a control register that Unicorn has changed; the bits that differ from *seen, as
+ * it changed them. */
+static u32 bring_over(struct vcpu *v, int reg, u64 *seen, u64 ours,
+		      u32 (*write)(struct mmu_unit *, u64))
 {
 	u64 value = reg_read(v, reg);
 	u32 result;
@@ -50,8 +53,10 @@ static u32 bring_over(struct vcpu *v, int reg, u64 *seen, u64 ours, u32 (*write)
 
 static u32 bring_cr0_cr4(struct vcpu *v)
 {
-	u32 cr0 = bring_over(v, UC_X86_REG_CR0, &v->seen_cr0, v->mmu->cr0, MMU(v, mmu_write_cr0, write_cr0));
-	u32 cr4 = bring_over(v, UC_X86_REG_CR4, &v->seen_cr4, v->mmu->cr4, MMU(v, mmu_write_cr4, write_cr4));
+	u32 cr0 = bring_over(v, UC_X86_REG_CR0, &v->seen_cr0, v->mmu->cr0,
+			     MMU(v, mmu_write_cr0, write_cr0));
+	u32 cr4 = bring_over(v, UC_X86_REG_CR4, &v->seen_cr4, v->mmu->cr4,
+			     MMU(v, mmu_write_cr4, write_cr4));
 
 	if (v->mmu->cr4 & CR4_SMAP)
 		sync_ac(v);
@@ -59,8 +64,8 @@ static u32 bring_cr0_cr4(struct vcpu *v)
 }
 
 /*
- * At each fill: registers that a script wrote, CR3 first, whose PCID CR4.PCIDE may ask to be 0.  What
- * no processor would hold is taken back.
+ * At each fill: registers that a script wrote, CR3 first, whose PCID CR4.PCIDE may ask to be 0.
+ * What no processor would hold is taken back.
  */
 void control_sync(struct vcpu *v)
 {
@@ -91,7 +96,8 @@ static u32 carry_out_mov_cr(struct vcpu *v, const struct insn *insn)
 	return (insn_opcode(insn, 2) >> 3 & 7) == 3 ? carry_out_mov_cr3(v) : bring_cr0_cr4(v);
 }
 
-/* The MOV to CR at rip was #GP (SDM vol. 2B MOV to CR), which Unicorn does not know: it has not happened. */
+/* The MOV to CR at rip was #GP (SDM vol. 2B MOV to CR), which Unicorn does not know: it has not
+ * happened. */
 static void refuse_mov_cr(struct vcpu *v, u64 rip)
 {
 	v->stop = STOP_INTERRUPT;

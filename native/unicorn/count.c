@@ -13,7 +13,8 @@ static u32 ask_insns(struct vcpu *v, u64 pc, u32 size)
 	uc_tb tb;
 
 	memset(&tb, 0, sizeof(tb));
-	if (UC(v, ctl)(v->uc, UC_CTL_READ_WRITE(UC_CTL_TB_REQUEST_CACHE, 2), pc, &tb) == UC_ERR_OK &&
+	if (UC(v, ctl)(v->uc, UC_CTL_READ_WRITE(UC_CTL_TB_REQUEST_CACHE, 2), pc, &tb) ==
+		    UC_ERR_OK &&
 	    tb.pc == pc && tb.size == size)
 		return tb.icount;
 	return insn_count(v, pc, pc + size, NULL);

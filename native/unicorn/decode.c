@@ -4,9 +4,11 @@
 
 #include "unicorn/vcpu.h"
 
-typedef bool (*cs_disasm_iter_fn)(size_t handle, const u8 **code, size_t *size, u64 *address, void *insn);
+typedef bool (*cs_disasm_iter_fn)(size_t handle, const u8 **code, size_t *size, u64 *address,
+				  void *insn);
 
-/* Guest-physical address that a fetch at va would use; no side effects.  False if it would fault. */
+/* Guest-physical address that a fetch at va would use; no side effects.  False if it would fault.
+ */
 bool probe(struct vcpu *v, u64 va, u64 *pa)
 {
 	u32 user = cpl(v) == 3;
@@ -49,13 +51,15 @@ u32 vcpu_peek(struct vcpu *v, u64 va, void *out, u32 n)
 	return done;
 }
 
-/* Length of the instruction in code[0..n), bytes; 0 if it is not whole, or capstone does not know it. */
+/* Length of the instruction in code[0..n), bytes; 0 if it is not whole, or capstone does not know
+ * it. */
 u32 insn_length(const struct vcpu *v, const u8 *code, u32 n)
 {
 	size_t size = n;
 	u64 address = 0;
 
-	if (!((cs_disasm_iter_fn)v->api.cs_disasm_iter)(v->api.cs_handle, &code, &size, &address, v->api.cs_insn))
+	if (!((cs_disasm_iter_fn)v->api.cs_disasm_iter)(v->api.cs_handle, &code, &size, &address,
+							v->api.cs_insn))
 		return 0;
 	return (u32)address;
 }
@@ -145,7 +149,8 @@ static bool take_prefix(struct insn *insn, u8 byte)
 	}
 }
 
-/* Find the opcode of the instruction in insn->byte. A REX that a legacy prefix follows is none (SDM vol. 2 2.2.1). */
+/* Find the opcode of the instruction in insn->byte. A REX that a legacy prefix follows is none (SDM
+ * vol. 2 2.2.1). */
 static void find_opcode(struct insn *insn)
 {
 	u32 i = 0;
@@ -188,8 +193,17 @@ u8 insn_opcode(const struct insn *insn, u32 n)
 static bool is_rmw_0f(u8 op, u8 reg)
 {
 	switch (op) {
-	case 0xa4: case 0xa5: case 0xab: case 0xac: case 0xad: case 0xb0: case 0xb1: case 0xb3: case 0xbb:
-	case 0xc0: case 0xc1:
+	case 0xa4:
+	case 0xa5:
+	case 0xab:
+	case 0xac:
+	case 0xad:
+	case 0xb0:
+	case 0xb1:
+	case 0xb3:
+	case 0xbb:
+	case 0xc0:
+	case 0xc1:
 		return true;
 	case 0xba:
 		return reg >= 5;
@@ -219,16 +233,26 @@ bool insn_is_rmw(const struct insn *insn)
 	if (two)
 		return is_rmw_0f(insn_opcode(insn, 1), reg);
 	if (op < 0x38)
-		return (op & 7) <= 1;		/* ADD, OR, ADC, SBB, AND, SUB, XOR of r/m, r */
+		return (op & 7) <= 1; /* ADD, OR, ADC, SBB, AND, SUB, XOR of r/m, r */
 	switch (op) {
-	case 0x80: case 0x81: case 0x83:	/* the same of r/m, imm; 7 is CMP */
+	case 0x80:
+	case 0x81:
+	case 0x83: /* the same of r/m, imm; 7 is CMP */
 		return reg != 7;
-	case 0x86: case 0x87:			/* XCHG */
-	case 0xc0: case 0xc1: case 0xd0: case 0xd1: case 0xd2: case 0xd3: /* rotates and shifts */
+	case 0x86:
+	case 0x87: /* XCHG */
+	case 0xc0:
+	case 0xc1:
+	case 0xd0:
+	case 0xd1:
+	case 0xd2:
+	case 0xd3: /* rotates and shifts */
 		return true;
-	case 0xf6: case 0xf7:			/* NOT, NEG */
+	case 0xf6:
+	case 0xf7: /* NOT, NEG */
 		return reg == 2 || reg == 3;
-	case 0xfe: case 0xff:			/* INC, DEC */
+	case 0xfe:
+	case 0xff: /* INC, DEC */
 		return reg <= 1;
 	default:
 		return false;
@@ -240,7 +264,8 @@ bool insn_is_rep(const struct insn *insn)
 {
 	u8 op = insn_opcode(insn, 0);
 
-	return insn->rep && ((op >= 0xa4 && op <= 0xa7) || (op >= 0xaa && op <= 0xaf) || (op >= 0x6c && op <= 0x6f));
+	return insn->rep && ((op >= 0xa4 && op <= 0xa7) || (op >= 0xaa && op <= 0xaf) ||
+			     (op >= 0x6c && op <= 0x6f));
 }
 
 /* Where the first instruction of [pc, pc + size) that is one stands; pc if there is none. */
@@ -268,7 +293,7 @@ static u64 gpr(const struct vcpu *v, u32 nr)
 	static const int reg[16] = {
 		UC_X86_REG_RAX, UC_X86_REG_RCX, UC_X86_REG_RDX, UC_X86_REG_RBX,
 		UC_X86_REG_RSP, UC_X86_REG_RBP, UC_X86_REG_RSI, UC_X86_REG_RDI,
-		UC_X86_REG_R8, UC_X86_REG_R9, UC_X86_REG_R10, UC_X86_REG_R11,
+		UC_X86_REG_R8,	UC_X86_REG_R9,	UC_X86_REG_R10, UC_X86_REG_R11,
 		UC_X86_REG_R12, UC_X86_REG_R13, UC_X86_REG_R14, UC_X86_REG_R15,
 	};
 
@@ -285,9 +310,9 @@ static s32 displacement(const struct insn *insn, u32 at, u32 size)
 }
 
 /*
- * Linear address of the memory operand of the instruction at rip, whose ModRM byte is modrm_at bytes
- * behind the first of its opcode and which ends in imm bytes of immediate, from the registers as they
- * are now (SDM vol. 2 2.1.5).
+ * Linear address of the memory operand of the instruction at rip, whose ModRM byte is modrm_at
+ * bytes behind the first of its opcode and which ends in imm bytes of immediate, from the registers
+ * as they are now (SDM vol. 2 2.1.5).
  */
 u64 insn_memory_operand(struct vcpu *v, const struct insn *insn, u64 rip, u32 modrm_at, u32 imm)
 {
@@ -315,7 +340,8 @@ u64 insn_memory_operand(struct vcpu *v, const struct insn *insn, u64 rip, u32 mo
 	if (insn->address32)
 		address = (u32)address;
 	if (insn->segment)
-		address += reg_read(v, insn->segment == 0x64 ? UC_X86_REG_FS_BASE : UC_X86_REG_GS_BASE);
+		address += reg_read(v, insn->segment == 0x64 ? UC_X86_REG_FS_BASE
+							     : UC_X86_REG_GS_BASE);
 	return address;
 }
 

@@ -2,16 +2,16 @@
 /*
  * Instructions that programs use, that Unicorn computes wrongly, and that are carried out here:
  *
- *   PHADDW, PHADDD, PHADDSW, PHSUBW, PHSUBD, PHSUBSW (SDM vol. 2 PHADDW, PHSUBW) of one register with itself,
- *   the common horizontal sum: Unicorn overwrites the second operand before it has read it;
- *   FPREM, FPREM1: Unicorn rounds to 53 bits (fprem.c).
+ *   PHADDW, PHADDD, PHADDSW, PHSUBW, PHSUBD, PHSUBSW (SDM vol. 2 PHADDW, PHSUBW) of one register
+ * with itself, the common horizontal sum: Unicorn overwrites the second operand before it has read
+ * it; FPREM, FPREM1: Unicorn rounds to 53 bits (fprem.c).
  */
 #include <string.h>
 
 #include "unicorn/vcpu.h"
 
 #define FSW_TOP 0x3800
-#define OP_FPREM 0xd9		/* with the next two */
+#define OP_FPREM 0xd9 /* with the next two */
 #define FPREM1 0xf5
 #define FPREM 0xf8
 #define PHADDW 0x01
@@ -39,8 +39,8 @@ static bool is_sum_of_itself(const struct insn *insn)
 	u8 modrm = insn_opcode(insn, 3);
 	u32 reg = (modrm >> 3 & 7) | (insn->rex & 4) << 1, rm = (modrm & 7) | (insn->rex & 1u) << 3;
 
-	return insn_opcode(insn, 0) == 0x0f && insn_opcode(insn, 1) == 0x38 && is_horizontal(insn_opcode(insn, 2)) &&
-	       modrm >= 0xc0 && reg == rm;
+	return insn_opcode(insn, 0) == 0x0f && insn_opcode(insn, 1) == 0x38 &&
+	       is_horizontal(insn_opcode(insn, 2)) && modrm >= 0xc0 && reg == rm;
 }
 
 /* Whether the instruction is one of those above. */
@@ -54,7 +54,8 @@ static int16_t saturate(s32 value)
 	return (int16_t)(value > INT16_MAX ? INT16_MAX : value < INT16_MIN ? INT16_MIN : value);
 }
 
-/* Each pair of words, n in all, of operand a into one half of the result; the other half is the second operand's, a again. */
+/* Each pair of words, n in all, of operand a into one half of the result; the other half is the
+ * second operand's, a again. */
 static void horizontal_words(u8 op, const int16_t *a, int16_t *result, u32 n)
 {
 	for (u32 i = 0; i < n / 2; i++) {
@@ -85,7 +86,9 @@ static void sum_of_itself(struct vcpu *v, const struct insn *insn)
 {
 	u8 op = insn_opcode(insn, 2), modrm = insn_opcode(insn, 3);
 	u32 bytes = insn->operand16 ? 16 : 8, nr = (modrm & 7) | (insn->rex & 1u) << 3;
-	int reg = (int)nr + (insn->operand16 ? UC_X86_REG_XMM0 : UC_X86_REG_FP0); /* MMn is the mantissa of x87 register n */
+	int reg = (int)nr + (insn->operand16
+				     ? UC_X86_REG_XMM0
+				     : UC_X86_REG_FP0); /* MMn is the mantissa of x87 register n */
 	u8 in[16] = { 0 }, out[16] = { 0 };
 
 	UC(v, reg_read)(v->uc, reg, in);
@@ -103,7 +106,7 @@ static void sum_of_itself(struct vcpu *v, const struct insn *insn)
 		memcpy(out, result, sizeof(result));
 	}
 	if (!insn->operand16) {
-		memset(out + 8, 0xff, 2);	/* its sign and exponent (SDM vol. 1 9.5.1) */
+		memset(out + 8, 0xff, 2); /* its sign and exponent (SDM vol. 1 9.5.1) */
 		begin_mmx(v);
 	}
 	UC(v, reg_write)(v->uc, reg, out);

@@ -3,8 +3,8 @@
  * The end address of a run in an instance that was attached to.
  *
  * Unicorn's own looks up, after each run, where the address and the byte before it lie, through the
- * fill hook, at a time when nothing of the guest's happens: faults of nobody.  So Unicorn is told of
- * no end; a CODE hook on that one address stops before it.
+ * fill hook, at a time when nothing of the guest's happens: faults of nobody.  So Unicorn is told
+ * of no end; a CODE hook on that one address stops before it.
  */
 #include "unicorn/vcpu.h"
 
@@ -23,7 +23,8 @@ static void on_end(uc_engine *uc, u64 pc, u32 size, void *arg)
 	if (pc != v->until || v->stop != STOP_NONE)
 		return;
 	if (v->fidelity == FIDELITY_TRACE && v->pending.control)
-		control_carry_out(v);	/* of the instruction before; elsewhere the block's begin saw to it */
+		control_carry_out(
+			v); /* of the instruction before; elsewhere the block's begin saw to it */
 	if (v->stop != STOP_NONE)
 		return;
 	save_flags(v, pc);

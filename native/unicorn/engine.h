@@ -6,45 +6,50 @@
 #include "types.h"
 
 /* cffi-begin */
-#define FIDELITY_FAST 0		/* architecture exact: translations, A and D, faults, counts */
-#define FIDELITY_EXACT 1	/* every fetch, load and store passes through the TLB model */
-#define FIDELITY_TRACE 2	/* exact, and each instruction's events go to the ring */
+#define FIDELITY_FAST 0	 /* architecture exact: translations, A and D, faults, counts */
+#define FIDELITY_EXACT 1 /* every fetch, load and store passes through the TLB model */
+#define FIDELITY_TRACE 2 /* exact, and each instruction's events go to the ring */
 
 /* Why vcpu_run() returned. */
-#define EXIT_LIMIT 0		/* count reached the limit, exactly */
-#define EXIT_SYSCALL 1		/* SYSCALL executed: rcx, r11 and rip are set as it sets them */
-#define EXIT_PAGE_FAULT 2	/* #PF at rip: address, error_code, access; CR2 is set */
-#define EXIT_EXCEPTION 3	/* vector; rip as the processor would push it */
-#define EXIT_BAD_TABLE 4	/* address needs memory that is neither guest RAM nor a region */
-#define EXIT_STOPPED 5		/* vcpu_stop(), a user's hook or the end address stopped it */
-#define EXIT_ABORTED 6		/* a callback into Python raised */
-#define EXIT_ENGINE 7		/* uc_emu_start() failed with uc_err */
+#define EXIT_LIMIT 0	  /* count reached the limit, exactly */
+#define EXIT_SYSCALL 1	  /* SYSCALL executed: rcx, r11 and rip are set as it sets them */
+#define EXIT_PAGE_FAULT 2 /* #PF at rip: address, error_code, access; CR2 is set */
+#define EXIT_EXCEPTION 3  /* vector; rip as the processor would push it */
+#define EXIT_BAD_TABLE 4  /* address needs memory that is neither guest RAM nor a region */
+#define EXIT_STOPPED 5	  /* vcpu_stop(), a user's hook or the end address stopped it */
+#define EXIT_ABORTED 6	  /* a callback into Python raised */
+#define EXIT_ENGINE 7	  /* uc_emu_start() failed with uc_err */
 
 /* Private symbols and offsets of Unicorn that passed their self-test. */
 #define PRIVATE_FILL_ADDRESS 0x1 /* the fill hook learns the exact address */
-#define PRIVATE_CPL 0x2		/* hflags tell the privilege level */
-#define PRIVATE_FLUSH_PAGE 0x4	/* one page of the soft TLB can be dropped */
-#define PRIVATE_SET_PAGE 0x8	/* an entry of the soft TLB can be replaced inside a hook */
-#define PRIVATE_SKIP_PC 0x10	/* memory hooks can leave RIP stale, and so be quicker */
-#define PRIVATE_LOAD_RIP 0x20	/* ... and a load's hook can still find it out */
+#define PRIVATE_CPL 0x2		 /* hflags tell the privilege level */
+#define PRIVATE_FLUSH_PAGE 0x4	 /* one page of the soft TLB can be dropped */
+#define PRIVATE_SET_PAGE 0x8	 /* an entry of the soft TLB can be replaced inside a hook */
+#define PRIVATE_SKIP_PC 0x10	 /* memory hooks can leave RIP stale, and so be quicker */
+#define PRIVATE_LOAD_RIP 0x20	 /* ... and a load's hook can still find it out */
 #define PRIVATE_ALL 0x3f
 
 /* Instructions that never execute: the run stops before them (intercept.c says which and why). */
 #define INTERCEPT_NONE 0
-#define INTERCEPT_UD 1		/* #UD: the processor modelled does not have it, or it is no instruction */
-#define INTERCEPT_GP 2		/* #GP: not for user mode */
-#define INTERCEPT_INT1 3	/* #DB, a trap */
-#define INTERCEPT_INT3 4	/* #BP, a trap */
-#define INTERCEPT_INTO 5	/* INT 4: #OF, a trap */
-#define INTERCEPT_RDTSC 6	/* #GP because of CR4.TSD: the kernel may emulate it, length bytes long */
+#define INTERCEPT_UD 1	 /* #UD: the processor modelled does not have it, or it is no instruction */
+#define INTERCEPT_GP 2	 /* #GP: not for user mode */
+#define INTERCEPT_INT1 3 /* #DB, a trap */
+#define INTERCEPT_INT3 4 /* #BP, a trap */
+#define INTERCEPT_INTO 5 /* INT 4: #OF, a trap */
+/* #GP because of CR4.TSD: the kernel may emulate it, length bytes long */
+#define INTERCEPT_RDTSC 6
 #define INTERCEPT_RDTSCP 7
-#define INTERCEPT_WRONG 8	/* Unicorn would execute it wrongly: said so, and #UD, which is wrong too but seen */
-#define INTERCEPT_EMULATED 9	/* never an exit: carried out by us (emulate.c) */
-#define INTERCEPT_STORE_FIRST 10 /* never an exit: if its store will fault, it does so before all else */
+/* Unicorn would execute it wrongly: said so, and #UD, which is wrong too but seen */
+#define INTERCEPT_WRONG 8
+#define INTERCEPT_EMULATED 9 /* never an exit: carried out by us (emulate.c) */
+/* never an exit: if its store will fault, it does so before all else */
+#define INTERCEPT_STORE_FIRST 10
 
-/* What Unicorn does otherwise than a processor, that the guest's code has met (docs/engine_limits.md). */
-#define LIMIT_X87_PRECISION 0x1	/* an x87 instruction computed to 53 bits */
-#define LIMIT_MXCSR 0x2		/* MXCSR was read or written: exception flags are never set, FZ and DAZ do little */
+/* What Unicorn does otherwise than a processor, that the guest's code has met
+ * (docs/engine_limits.md). */
+#define LIMIT_X87_PRECISION 0x1 /* an x87 instruction computed to 53 bits */
+/* MXCSR was read or written: exception flags are never set, FZ and DAZ do little */
+#define LIMIT_MXCSR 0x2
 
 #define NR_SYSCALL_ARGS 6
 #define NO_LIMIT 0xffffffffffffffff
@@ -57,15 +62,16 @@ struct uc_api {
 	void *tlb_flush_page, *tlb_set_page, *cpu_restore_state;
 	void *cs_disasm_iter;
 	size_t cs_handle;
-	void *cs_insn;		/* from cs_malloc(cs_handle) */
+	void *cs_insn; /* from cs_malloc(cs_handle) */
 };
 
 /* Addresses of mmu._native's functions, or of Python's in their place. */
 struct mmu_api {
-	void *refill, *translate, *page_fault, *invlpg, *write_cr0, *write_cr3, *write_cr4, *tables_changed;
+	void *refill, *translate, *page_fault, *invlpg, *write_cr0, *write_cr3, *write_cr4,
+		*tables_changed;
 	void *walk;
-	void *hit, *touch;	/* NULL: every access asks translate */
-	void *fast_fault;	/* NULL: no fault is resolved inside the fill hook */
+	void *hit, *touch; /* NULL: every access asks translate */
+	void *fast_fault;  /* NULL: no fault is resolved inside the fill hook */
 	void *ring_emit, *take_code, *free_code;
 };
 
@@ -79,47 +85,50 @@ struct layout {
 };
 
 struct vcpu_config {
-	void *uc;		/* uc_engine */
-	void *mmu;		/* struct mmu_unit */
-	void *mm;		/* struct mm_struct, or NULL */
-	void *ring;		/* struct event_ring, or NULL */
-	u32 fidelity;		/* FIDELITY_* */
-	u32 count;		/* count instructions (in exact and trace always) */
-	u32 private;		/* PRIVATE_* that may be used */
-	u32 attached;		/* somebody else's instance: its guest owns the control registers */
+	void *uc;     /* uc_engine */
+	void *mmu;    /* struct mmu_unit */
+	void *mm;     /* struct mm_struct, or NULL */
+	void *ring;   /* struct event_ring, or NULL */
+	u32 fidelity; /* FIDELITY_* */
+	u32 count;    /* count instructions (in exact and trace always) */
+	u32 private;  /* PRIVATE_* that may be used */
+	u32 attached; /* somebody else's instance: its guest owns the control registers */
 };
 
 /* What ended a run.  Fields that a reason does not name hold rubbish. */
 struct vm_exit {
-	u32 reason;		/* EXIT_* */
-	u32 vector;		/* EXCEPTION; of an address not canonical always 13 here, Python tells #SS apart */
-	u32 error_code;		/* PAGE_FAULT: PF_* */
-	u32 access;		/* PAGE_FAULT, BAD_TABLE: ACCESS_*; RMW only if !exact */
-	u32 exact;		/* 0: address is only its page's, decode rip; in exact the fault is still to happen */
-	u32 uc_err;		/* ENGINE */
-	u32 intercept;		/* EXCEPTION: INTERCEPT_* if the instruction was intercepted, else 0 */
-	u32 length;		/* bytes, if intercept is not 0; 0: not known */
-	u64 address;		/* PAGE_FAULT, BAD_TABLE, EXCEPTION of an address not canonical */
-	u64 rip;		/* where the guest stands */
-	u64 insn;		/* SYSCALL, EXCEPTION: address of the instruction that raised it; rip, or before it */
-	u64 nr;			/* SYSCALL: rax */
+	u32 reason; /* EXIT_* */
+	u32 vector; /* EXCEPTION; of an address not canonical always 13 here, Python tells #SS apart
+		     */
+	u32 error_code; /* PAGE_FAULT: PF_* */
+	u32 access;	/* PAGE_FAULT, BAD_TABLE: ACCESS_*; RMW only if !exact */
+	u32 exact;	/* 0: address is only its page's, decode rip; in exact the fault is still to
+			   happen */
+	u32 uc_err;	/* ENGINE */
+	u32 intercept;	/* EXCEPTION: INTERCEPT_* if the instruction was intercepted, else 0 */
+	u32 length;	/* bytes, if intercept is not 0; 0: not known */
+	u64 address;	/* PAGE_FAULT, BAD_TABLE, EXCEPTION of an address not canonical */
+	u64 rip;	/* where the guest stands */
+	u64 insn; /* SYSCALL, EXCEPTION: address of the instruction that raised it; rip, or before
+		     it */
+	u64 nr;	  /* SYSCALL: rax */
 	u64 arg[NR_SYSCALL_ARGS]; /* SYSCALL: rdi, rsi, rdx, r10, r8, r9 */
-	u64 rsp;		/* SYSCALL */
+	u64 rsp;		  /* SYSCALL */
 };
 
 /* What Python and the hooks share of a vCPU. */
 struct vcpu_shared {
 	struct vm_exit exit;
-	u64 count;		/* instructions executed */
-	u64 result;		/* written to rax at the next start, if has_result */
+	u64 count;  /* instructions executed */
+	u64 result; /* written to rax at the next start, if has_result */
 	u32 has_result;
-	u32 private;		/* PRIVATE_* in use */
-	u64 repairs;		/* soft TLB entries corrected in the very access that met them */
-	u64 broken;		/* accesses that Unicorn did by another translation than the model's */
-	u64 miscounts;		/* cut blocks whose instructions could not be told apart */
-	u64 fills;		/* soft TLB fills: by the wall clock, not deterministic */
-	u64 fast_faults;	/* faults resolved inside the fill hook */
-	u64 limits;		/* LIMIT_* of the instructions translated; of a guest attached to, none */
+	u32 private;	 /* PRIVATE_* in use */
+	u64 repairs;	 /* soft TLB entries corrected in the very access that met them */
+	u64 broken;	 /* accesses that Unicorn did by another translation than the model's */
+	u64 miscounts;	 /* cut blocks whose instructions could not be told apart */
+	u64 fills;	 /* soft TLB fills: by the wall clock, not deterministic */
+	u64 fast_faults; /* faults resolved inside the fill hook */
+	u64 limits;	 /* LIMIT_* of the instructions translated; of a guest attached to, none */
 };
 
 struct vcpu;
@@ -129,8 +138,10 @@ const char *layout_mismatch(const struct layout *native);
 /* Which of the PRIVATE_* in wanted work with this library, each tried on an instance of its own. */
 u32 private_self_test(const struct uc_api *api, u32 wanted);
 
-/* Put hooks on an instance whose TLB mode is UC_TLB_VIRTUAL. NULL: out of memory, or a hook was refused. */
-struct vcpu *vcpu_create(const struct vcpu_config *config, const struct uc_api *uc, const struct mmu_api *mmu);
+/* Put hooks on an instance whose TLB mode is UC_TLB_VIRTUAL. NULL: out of memory, or a hook was
+ * refused. */
+struct vcpu *vcpu_create(const struct vcpu_config *config, const struct uc_api *uc,
+			 const struct mmu_api *mmu);
 /* Take the hooks off; the instance stays, and the vCPU is good for nothing but vcpu_free(). */
 void vcpu_unhook(struct vcpu *v);
 /* Free the vCPU, whose instance has no hooks of it any more or is closed. */
@@ -151,7 +162,8 @@ void vcpu_flush(struct vcpu *v);
 void vcpu_drop_code(struct vcpu *v, u64 pa);
 /* Instruction at RIP, length bytes long, was emulated: count it and step over it. */
 void vcpu_skip(struct vcpu *v, u32 length);
-/* Begin a program at CPL 3, by SYSRETQ from a stub in frame stub_pa; registers as after exec. Returns uc_err. */
+/* Begin a program at CPL 3, by SYSRETQ from a stub in frame stub_pa; registers as after exec.
+ * Returns uc_err. */
 u32 vcpu_enter_user(struct vcpu *v, u64 stub_pa, u64 rip, u64 rsp);
 /* Guest-physical memory outside our RAM that the instance has. 0, or -ENOMEM. */
 int vcpu_add_region(struct vcpu *v, u64 base, u64 size);
@@ -161,7 +173,8 @@ int vcpu_serve_hooks(struct vcpu *v);
 int vcpu_guard_flags(struct vcpu *v);
 /* The virtual address behind the guest-physical one a memory hook was given; valid inside it. */
 u64 vcpu_hook_address(struct vcpu *v, u64 pa);
-/* Copy up to n bytes at va as the processor would fetch them, without side effects. Returns how many. */
+/* Copy up to n bytes at va as the processor would fetch them, without side effects. Returns how
+ * many. */
 u32 vcpu_peek(struct vcpu *v, u64 va, void *out, u32 n);
 u64 vcpu_reg_read(struct vcpu *v, int reg);
 void vcpu_reg_write(struct vcpu *v, int reg, u64 value);

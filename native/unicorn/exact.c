@@ -11,7 +11,7 @@
 
 #include "unicorn/vcpu.h"
 
-#define VPN_BITS 45		/* of a canonical 57-bit address */
+#define VPN_BITS 45 /* of a canonical 57-bit address */
 #define VPN_MASK ((1ull << VPN_BITS) - 1)
 #define OWNER_EPOCHS (1ull << (64 - VPN_BITS))
 
@@ -43,7 +43,8 @@ static u64 slot_address(u64 slot)
 	return (u64)((s64)(slot << (64 - VPN_BITS)) >> (64 - VPN_BITS)) << PAGE_SHIFT;
 }
 
-/* Whether pa's frame may be read and written through va's page; a frame nobody owns becomes va's. */
+/* Whether pa's frame may be read and written through va's page; a frame nobody owns becomes va's.
+ */
 bool owned_by(struct vcpu *v, const struct region *r, u64 pa, u64 va)
 {
 	u64 *slot = owner_slot(r, pa);
@@ -67,7 +68,8 @@ void own(struct vcpu *v, struct region *r, u64 pa, u64 va)
 	*slot = owner_tag(v, va);
 }
 
-/* No frame is anybody's.  When the epochs are used up, tags of long ago must not seem to be of now. */
+/* No frame is anybody's.  When the epochs are used up, tags of long ago must not seem to be of now.
+ */
 void disown_all(struct vcpu *v)
 {
 	if (++v->owner_epoch < OWNER_EPOCHS)
@@ -77,7 +79,8 @@ void disown_all(struct vcpu *v)
 		struct region *r = &v->region[i];
 
 		if (r->owner)
-			madvise(r->owner, (r->size >> PAGE_SHIFT) * sizeof(*r->owner), MADV_DONTNEED);
+			madvise(r->owner, (r->size >> PAGE_SHIFT) * sizeof(*r->owner),
+				MADV_DONTNEED);
 	}
 }
 
@@ -131,12 +134,14 @@ static inline u64 rest_of(const struct tlb_entry *e)
 {
 	u64 rest;
 
-	_Static_assert(sizeof(*e) - offsetof(struct tlb_entry, pcid) == sizeof(rest), "struct tlb_entry changed");
+	_Static_assert(sizeof(*e) - offsetof(struct tlb_entry, pcid) == sizeof(rest),
+		       "struct tlb_entry changed");
 	memcpy(&rest, &e->pcid, sizeof(rest));
 	return rest;
 }
 
-/* Whether the model would still translate the page by the memo's entry, and do no more than use() does. */
+/* Whether the model would still translate the page by the memo's entry, and do no more than use()
+ * does. */
 static inline bool stands(const struct vcpu *v, const struct memo *m, u64 page)
 {
 	const struct tlb_entry *e = m->entry;
@@ -163,7 +168,8 @@ static bool checker_looks(const struct vcpu *v)
 
 /*
  * If a first-level entry translates va, use it, and remember that for page.  pa: where the consumer
- * goes, NO_ADDRESS if it does not say.  Never while events are wanted, or a checker looks at each access.
+ * goes, NO_ADDRESS if it does not say.  Never while events are wanted, or a checker looks at each
+ * access.
  */
 static bool hit(struct vcpu *v, u64 va, u64 pa, u64 page, u32 access)
 {
@@ -180,7 +186,8 @@ static bool hit(struct vcpu *v, u64 va, u64 pa, u64 page, u32 access)
 		.page = page,
 		.translations = v->translations,
 		.entry = e,
-		.writable = access != ACCESS_READ || MMU(v, mmu_hit, hit)(v->mmu, va, ACCESS_RMW, v->user),
+		.writable = access != ACCESS_READ ||
+			    MMU(v, mmu_hit, hit)(v->mmu, va, ACCESS_RMW, v->user),
 		.vpn = e->vpn,
 		.frame = e->frame,
 		.rest = rest_of(e),
@@ -206,7 +213,8 @@ static u32 translate(struct vcpu *v, u64 va, u32 access, struct translation *t)
 		tell_checker(v);
 	result = MMU(v, mmu_translate, translate)(v->mmu, va, access, v->user, t);
 	if (unlikely(result == XLATE_OK && t->level > 1))
-		forget_memos(v);	/* an entry for more than their pages may have come before theirs */
+		forget_memos(
+			v); /* an entry for more than their pages may have come before theirs */
 	return result;
 }
 
@@ -272,7 +280,8 @@ static bool is_table(struct vcpu *v, u64 pa)
 /* RIP inside a load's hook. */
 static u64 load_rip(struct vcpu *v)
 {
-	return private_has(v, PRIVATE_LOAD_RIP) && *v->skip_pc ? private_rip(v) : reg_read(v, UC_X86_REG_RIP);
+	return private_has(v, PRIVATE_LOAD_RIP) && *v->skip_pc ? private_rip(v)
+							       : reg_read(v, UC_X86_REG_RIP);
 }
 
 /* Is this load that of a read-modify-write?  A block is searched for one once. */
@@ -283,16 +292,17 @@ static bool is_rmw_load(struct vcpu *v)
 	if (!v->careful)
 		return false;
 	if (b && b->rmw == RMW_UNKNOWN) {
-		b->rmw = insn_is_rmw_at(v, insn_find(v, b->pc, b->size, insn_is_rmw)) ? RMW_SOME : RMW_NONE;
+		b->rmw = insn_is_rmw_at(v, insn_find(v, b->pc, b->size, insn_is_rmw)) ? RMW_SOME
+										      : RMW_NONE;
 		v->careful = b->rmw == RMW_SOME;
 	}
 	return v->careful && insn_is_rmw_at(v, load_rip(v));
 }
 
 /*
- * The load of a read-modify-write whose store will fault, although as a load it does not: nothing of
- * it happens before that.  If its second page cannot even be read, there will be no store, and the
- * first page's fault, which comes first on processors, is foretold.
+ * The load of a read-modify-write whose store will fault, although as a load it does not: nothing
+ * of it happens before that.  If its second page cannot even be read, there will be no store, and
+ * the first page's fault, which comes first on processors, is foretold.
  */
 static bool leave_to_store(struct vcpu *v, u64 va, u64 va2)
 {
@@ -361,7 +371,8 @@ static __attribute__((noinline)) void access_in_full(struct vcpu *v, u64 pa, u32
 		if (leave_to_store(v, va, va2))
 			return;
 		access = ACCESS_RMW;
-	} else if (unlikely(v->rmw_denied != NO_ADDRESS) && access == ACCESS_WRITE && denied_rmw(v, va)) {
+	} else if (unlikely(v->rmw_denied != NO_ADDRESS) && access == ACCESS_WRITE &&
+		   denied_rmw(v, va)) {
 		access = ACCESS_RMW;
 	}
 	if (look_up_pages(v, va, pa, va2, access, asked) && unlikely(v->mmu->soft.nr))
@@ -373,7 +384,8 @@ static always_inline void access_once(struct vcpu *v, u64 pa, u32 size, u32 acce
 	struct memo *m = memo_of(v, pa, access);
 
 	if (likely(stands(v, m, page_of(pa)) && (pa & ~PAGE_MASK) + size <= PAGE_SIZE &&
-		   v->stream.crossing == NO_ADDRESS && (access == ACCESS_WRITE || m->writable || !v->careful)))
+		   v->stream.crossing == NO_ADDRESS &&
+		   (access == ACCESS_WRITE || m->writable || !v->careful)))
 		use(v, m->entry, access);
 	else
 		access_in_full(v, pa, size, access);
@@ -396,13 +408,15 @@ static __attribute__((noinline)) bool fetch_in_full(struct vcpu *v, u64 va)
 {
 	struct translation t;
 
-	if (hit(v, va, NO_ADDRESS, page_of(va), ACCESS_FETCH) || translate(v, va, ACCESS_FETCH, &t) == XLATE_OK)
+	if (hit(v, va, NO_ADDRESS, page_of(va), ACCESS_FETCH) ||
+	    translate(v, va, ACCESS_FETCH, &t) == XLATE_OK)
 		return true;
 	deny(v, va, ACCESS_FETCH, &t);
 	return false;
 }
 
-/* One instruction-TLB look-up.  False: the model says the page cannot be fetched from; stop there. */
+/* One instruction-TLB look-up.  False: the model says the page cannot be fetched from; stop there.
+ */
 static inline bool fetch_page(struct vcpu *v, u64 va)
 {
 	struct memo *m = memo_of(v, va, ACCESS_FETCH);
@@ -460,7 +474,8 @@ void fetch_catch_up(struct vcpu *v, bool finished)
 	}
 }
 
-/* The instruction at rip was denied and will be executed again: it is fetched already, unless that is what was denied. */
+/* The instruction at rip was denied and will be executed again: it is fetched already, unless that
+ * is what was denied. */
 void fetch_denied(struct vcpu *v, u64 rip, u32 access)
 {
 	struct stream *s = &v->stream;
@@ -474,7 +489,8 @@ void fetch_denied(struct vcpu *v, u64 rip, u32 access)
 		s->crossed = NO_ADDRESS;
 }
 
-/* Privilege as it is now.  Only who owns its control registers can change it without ending the run. */
+/* Privilege as it is now.  Only who owns its control registers can change it without ending the
+ * run. */
 void look_at_privilege(struct vcpu *v)
 {
 	u32 user = cpl(v) == 3;
@@ -501,11 +517,12 @@ void on_block_exact(uc_engine *uc, u64 pc, u32 size, void *arg)
 	struct block *b = block_slot(v, pc);
 	bool repeated;
 
-	if (unlikely(!is_known(v, b, pc, size) || busy(v) || v->stream.crossing != NO_ADDRESS || !enter(v, b)) &&
+	if (unlikely(!is_known(v, b, pc, size) || busy(v) || v->stream.crossing != NO_ADDRESS ||
+		     !enter(v, b)) &&
 	    !begin_block(v, pc, size))
 		return;
 	if (unlikely(pc == v->until))
-		return;		/* the run ends here: nothing of the block is fetched */
+		return; /* the run ends here: nothing of the block is fetched */
 	if (v->attached || !v->user)
 		look_at_privilege(v);
 	v->careful = v->block->rmw != RMW_NONE;

@@ -21,7 +21,8 @@ void deny(struct vcpu *v, u64 va, u32 access, const struct translation *t)
 	struct vm_exit *exit = &v->shared.exit;
 
 	exit->address = va;
-	exit->access = access == ACCESS_RMW && private_has(v, PRIVATE_FILL_ADDRESS) ? ACCESS_WRITE : access;
+	exit->access = access == ACCESS_RMW && private_has(v, PRIVATE_FILL_ADDRESS) ? ACCESS_WRITE
+										    : access;
 	exit->error_code = t->error_code;
 	exit->exact = access == ACCESS_FETCH || private_has(v, PRIVATE_FILL_ADDRESS);
 	exit->vector = VECTOR_GP;
@@ -113,7 +114,8 @@ static u32 code_perms(struct vcpu *v, struct region *r, u64 pa, u64 va, u32 acce
 }
 
 /* Answer the fill with *t.  False if there is no memory at its address. */
-static bool install(struct vcpu *v, u64 va, u32 access, const struct translation *t, uc_tlb_entry *entry)
+static bool install(struct vcpu *v, u64 va, u32 access, const struct translation *t,
+		    uc_tlb_entry *entry)
 {
 	static const u32 needs[] = { PERM_R, PERM_W, PERM_X };
 	u64 pa = page_of(t->pa);
@@ -163,7 +165,8 @@ static u32 faulting_access(struct vcpu *v, u64 va, u32 access)
  */
 static bool left_to_caller(const struct vcpu *v, u32 access)
 {
-	return v->fidelity != FIDELITY_FAST && access != ACCESS_FETCH && !private_has(v, PRIVATE_FILL_ADDRESS);
+	return v->fidelity != FIDELITY_FAST && access != ACCESS_FETCH &&
+	       !private_has(v, PRIVATE_FILL_ADDRESS);
 }
 
 /* A fetch from a page that is executed step by step. */
@@ -203,7 +206,8 @@ bool fill(void *arg, u64 page, u64 va, u32 access, uc_tlb_entry *entry)
 	if (unlikely(foretold(v, va, access)))
 		return false;
 	if (MMU(v, mmu_refill, refill)(v->mmu, va, access, cpl(v) == 3, &t) == XLATE_OK) {
-		if (access == ACCESS_FETCH && !v->attached && unlikely(is_unsafe_page(v, page)) && !fetch_unsafe(v, page))
+		if (access == ACCESS_FETCH && !v->attached && unlikely(is_unsafe_page(v, page)) &&
+		    !fetch_unsafe(v, page))
 			return false;
 		return install(v, va, access, &t, entry);
 	}
@@ -212,7 +216,7 @@ bool fill(void *arg, u64 page, u64 va, u32 access, uc_tlb_entry *entry)
 
 		v->block = NULL;
 		if (v->attached && rip == v->until) {
-			v->stop = STOP_END;	/* nothing of what is there is executed */
+			v->stop = STOP_END; /* nothing of what is there is executed */
 			return false;
 		}
 		if (!v->stepping && !insn_needs_page(v, rip, page)) {

@@ -9,10 +9,10 @@
 
 #include "unicorn/vcpu.h"
 
-#define UC_CPU 0x1b8		/* struct uc_struct: CPUState *cpu */
-#define UC_SKIP_PC 0x3a32	/* struct uc_struct: leave RIP stale in memory hooks */
-#define CPU_ENV 0x128		/* CPUState: CPUX86State *env_ptr */
-#define ENV_HFLAGS 176		/* CPUX86State: u32 hflags, its low bits the privilege level */
+#define UC_CPU 0x1b8	  /* struct uc_struct: CPUState *cpu */
+#define UC_SKIP_PC 0x3a32 /* struct uc_struct: leave RIP stale in memory hooks */
+#define CPU_ENV 0x128	  /* CPUState: CPUX86State *env_ptr */
+#define ENV_HFLAGS 176	  /* CPUX86State: u32 hflags, its low bits the privilege level */
 #define MMU_KSMAP_IDX 0
 #define MMU_USER_IDX 1
 #define MMU_KNOSMAP_IDX 2
@@ -23,7 +23,9 @@ typedef void (*tlb_set_page_fn)(void *cpu, u64 va, u64 pa, int prot, int mmu_idx
 
 static u32 access_of(uc_mem_type type)
 {
-	return type == UC_MEM_WRITE ? ACCESS_WRITE : type == UC_MEM_FETCH ? ACCESS_FETCH : ACCESS_READ;
+	return type == UC_MEM_WRITE   ? ACCESS_WRITE
+	       : type == UC_MEM_FETCH ? ACCESS_FETCH
+				      : ACCESS_READ;
 }
 
 /* The public fill hook: the address is its page's. */
@@ -36,8 +38,8 @@ static bool fill_hook(uc_engine *uc, u64 page, uc_mem_type type, uc_tlb_entry *e
 }
 
 #ifdef __x86_64__
-bool fill_hook_at(uc_engine *uc, u64 page, uc_mem_type type, uc_tlb_entry *entry, void *user, u64 va)
-	__attribute__((used, visibility("hidden")));
+bool fill_hook_at(uc_engine *uc, u64 page, uc_mem_type type, uc_tlb_entry *entry, void *user,
+		  u64 va) __attribute__((used, visibility("hidden")));
 bool fill_hook_private(uc_engine *uc, u64 page, uc_mem_type type, uc_tlb_entry *entry, void *user)
 	__attribute__((visibility("hidden")));
 
@@ -54,27 +56,28 @@ __asm__(".text\n"
 	"	jmp fill_hook_at\n"
 	".size fill_hook_private, . - fill_hook_private\n");
 
-bool fill_hook_at(uc_engine *uc, u64 page, uc_mem_type type, uc_tlb_entry *entry, void *user, u64 va)
+bool fill_hook_at(uc_engine *uc, u64 page, uc_mem_type type, uc_tlb_entry *entry, void *user,
+		  u64 va)
 {
 	struct fill_target *target = user;
 
 	(void)uc;
-	return target->fill(target->self, page, page_of(va) == page ? va : page, access_of(type), entry);
+	return target->fill(target->self, page, page_of(va) == page ? va : page, access_of(type),
+			    entry);
 }
 
 /*
  * load_helper() keeps the address that its caller, translated code, goes on at in its frame, 0x18
  * above its stack pointer, which is 8 above ours: put it first into the user data.
  */
-#define LOAD_STUB(name, target)							\
-	__asm__(".text\n"								\
-		".hidden " #name "\n"							\
-		".globl " #name "\n"							\
-		".type " #name ", @function\n"						\
-		#name ":\n"								\
-		"	movq 0x20(%rsp), %rax\n"					\
-		"	movq %rax, (%r9)\n"						\
-		"	jmp " #target "\n"						\
+#define LOAD_STUB(name, target)                            \
+	__asm__(".text\n"                                  \
+		".hidden " #name "\n"                      \
+		".globl " #name "\n"                       \
+		".type " #name ", @function\n" #name ":\n" \
+		"	movq 0x20(%rsp), %rax\n"                 \
+		"	movq %rax, (%r9)\n"                      \
+		"	jmp " #target "\n"                 \
 		".size " #name ", . - " #name "\n")
 
 void on_load_private(uc_engine *uc, uc_mem_type type, u64 pa, int size, s64 value, void *user)
@@ -117,7 +120,8 @@ void private_bind(struct vcpu *v, u32 allowed)
 	u8 *uc = (u8 *)v->uc;
 
 	v->shared.private = allowed;
-	v->skip_pc = allowed & (PRIVATE_SKIP_PC | PRIVATE_LOAD_RIP) ? uc + UC_SKIP_PC : &v->no_skip_pc;
+	v->skip_pc = allowed & (PRIVATE_SKIP_PC | PRIVATE_LOAD_RIP) ? uc + UC_SKIP_PC
+								    : &v->no_skip_pc;
 	if (!allowed)
 		return;
 	v->cpu = *(void **)(uc + UC_CPU);
@@ -137,7 +141,8 @@ void private_set_page(struct vcpu *v, u64 va, u64 pa, u32 perms)
 	bool smap = v->mmu && (v->mmu->cr4 & CR4_SMAP) && !(v->mmu->rflags & RFLAGS_AC);
 	int index = v->user ? MMU_USER_IDX : smap ? MMU_KSMAP_IDX : MMU_KNOSMAP_IDX;
 
-	((tlb_set_page_fn)v->api.tlb_set_page)(v->cpu, page_of(va), page_of(pa), (int)perms, index, PAGE_SIZE);
+	((tlb_set_page_fn)v->api.tlb_set_page)(v->cpu, page_of(va), page_of(pa), (int)perms, index,
+					       PAGE_SIZE);
 }
 
 /*
@@ -158,22 +163,22 @@ void private_set_page(struct vcpu *v, u64 va, u64 pa, u32 perms)
 #define TEST_DENIED_RIP (TEST_CODE + 22)
 
 static const u8 test_code[] = {
-	0x90,						/* nop */
-	0x8a, 0x04, 0x25, 0x23, 0x31, 0x00, 0x00,	/* mov al, [TEST_LOAD] */
-	0x8a, 0x04, 0x25, 0x23, 0x31, 0x00, 0x00,	/* mov al, [TEST_LOAD] */
-	0x88, 0x04, 0x25, 0x67, 0x45, 0x00, 0x00,	/* mov [TEST_STORE], al */
-	0x88, 0x04, 0x25, 0x78, 0x96, 0x00, 0x00,	/* mov [TEST_ABSENT], al */
+	0x90,					  /* nop */
+	0x8a, 0x04, 0x25, 0x23, 0x31, 0x00, 0x00, /* mov al, [TEST_LOAD] */
+	0x8a, 0x04, 0x25, 0x23, 0x31, 0x00, 0x00, /* mov al, [TEST_LOAD] */
+	0x88, 0x04, 0x25, 0x67, 0x45, 0x00, 0x00, /* mov [TEST_STORE], al */
+	0x88, 0x04, 0x25, 0x78, 0x96, 0x00, 0x00, /* mov [TEST_ABSENT], al */
 };
-static const u8 test_stub[] = { 0x48, 0x0f, 0x07 };	/* sysretq */
+static const u8 test_stub[] = { 0x48, 0x0f, 0x07 }; /* sysretq */
 
 struct self_test {
-	u64 load_return;	/* as in struct vcpu */
-	struct vcpu *v;		/* only what UC() and the functions above use */
-	u64 address[3];		/* by access: the last fill's */
-	u32 fills[3];		/* by access */
+	u64 load_return;	 /* as in struct vcpu */
+	struct vcpu *v;		 /* only what UC() and the functions above use */
+	u64 address[3];		 /* by access: the last fill's */
+	u32 fills[3];		 /* by access */
 	u64 load_rip, store_rip; /* RIP as the memory hooks saw it last */
-	u64 fill_rip[3];	/* by access: RIP as the last fill saw it */
-	bool skip, find, set;	/* what the memory hook tries */
+	u64 fill_rip[3];	 /* by access: RIP as the last fill saw it */
+	bool skip, find, set;	 /* what the memory hook tries */
 };
 
 static bool test_fill(void *self, u64 page, u64 va, u32 access, uc_tlb_entry *entry)
@@ -221,7 +226,8 @@ static bool test_run(struct self_test *test)
 static bool test_fill_address(struct self_test *test)
 {
 	return test_run(test) && test->address[ACCESS_READ] == TEST_LOAD &&
-	       test->address[ACCESS_WRITE] == TEST_ABSENT && test->address[ACCESS_FETCH] == TEST_CODE;
+	       test->address[ACCESS_WRITE] == TEST_ABSENT &&
+	       test->address[ACCESS_FETCH] == TEST_CODE;
 }
 
 static bool test_flush_page(struct self_test *test)
@@ -253,7 +259,8 @@ static bool test_load_rip(struct self_test *test)
 	stale = test_run(test) && test->load_rip != TEST_LOAD_RIP;
 	test->find = true;
 	private_flush_page(test->v, TEST_LOAD);
-	found = test_run(test) && test->load_rip == TEST_LOAD_RIP && test->fill_rip[ACCESS_READ] == TEST_FILL_RIP &&
+	found = test_run(test) && test->load_rip == TEST_LOAD_RIP &&
+		test->fill_rip[ACCESS_READ] == TEST_FILL_RIP &&
 		test->fill_rip[ACCESS_WRITE] == TEST_DENIED_RIP;
 	test->find = false;
 	test->skip = false;
@@ -330,10 +337,10 @@ u32 private_self_test(const struct uc_api *api, u32 wanted)
 	    UC(v, ctl)(v->uc, UC_CTL_WRITE(UC_CTL_TLB_TYPE, 1), UC_TLB_VIRTUAL) == UC_ERR_OK &&
 	    UC(v, mem_write)(v->uc, TEST_CODE, test_code, sizeof(test_code)) == UC_ERR_OK &&
 	    UC(v, mem_write)(v->uc, TEST_STUB, test_stub, sizeof(test_stub)) == UC_ERR_OK &&
-	    UC(v, hook_add)(v->uc, &hook, UC_HOOK_TLB_FILL, private_fill_hook(wanted), &target, (u64)1, (u64)0) ==
-		    UC_ERR_OK &&
-	    UC(v, hook_add)(v->uc, &hook, UC_HOOK_MEM_READ | UC_HOOK_MEM_WRITE, (void *)test_memory_private, &test, (u64)1,
-			    (u64)0) == UC_ERR_OK) {
+	    UC(v, hook_add)(v->uc, &hook, UC_HOOK_TLB_FILL, private_fill_hook(wanted), &target,
+			    (u64)1, (u64)0) == UC_ERR_OK &&
+	    UC(v, hook_add)(v->uc, &hook, UC_HOOK_MEM_READ | UC_HOOK_MEM_WRITE,
+			    (void *)test_memory_private, &test, (u64)1, (u64)0) == UC_ERR_OK) {
 		private_bind(v, wanted);
 		works = run_tests(&test, wanted);
 	}

@@ -9,18 +9,23 @@
 
 #define MSR_EFER 0xc0000080
 #define MSR_STAR 0xc0000081
-#define STAR_SYSRET (0x23ull << 48)	/* SYSRETQ loads CS 0x33 and SS 0x2b, as Linux's */
-#define CR4_USER (CR4_TSD | CR4_PAE | CR4_PGE | 0x600)	/* 0x600: OSFXSR, OSXMMEXCPT, which SSE needs */
+#define STAR_SYSRET (0x23ull << 48) /* SYSRETQ loads CS 0x33 and SS 0x2b, as Linux's */
+/* 0x600: OSFXSR, OSXMMEXCPT, which SSE needs */
+#define CR4_USER (CR4_TSD | CR4_PAE | CR4_PGE | 0x600)
 
 const char *layout_mismatch(const struct layout *native)
 {
-	if (native->memory_size != sizeof(struct memory) || native->memory_ring != offsetof(struct memory, ring))
+	if (native->memory_size != sizeof(struct memory) ||
+	    native->memory_ring != offsetof(struct memory, ring))
 		return "struct memory";
-	if (native->unit_size != sizeof(struct mmu_unit) || native->unit_tlb != offsetof(struct mmu_unit, tlb))
+	if (native->unit_size != sizeof(struct mmu_unit) ||
+	    native->unit_tlb != offsetof(struct mmu_unit, tlb))
 		return "struct mmu_unit";
-	if (native->ring_size != sizeof(struct event_ring) || native->ring_arg != offsetof(struct event_ring, arg))
+	if (native->ring_size != sizeof(struct event_ring) ||
+	    native->ring_arg != offsetof(struct event_ring, arg))
 		return "struct event_ring";
-	if (native->mm_size != sizeof(struct mm_struct) || native->mm_vmas != offsetof(struct mm_struct, vmas))
+	if (native->mm_size != sizeof(struct mm_struct) ||
+	    native->mm_vmas != offsetof(struct mm_struct, vmas))
 		return "struct mm_struct";
 	if (native->translation_size != sizeof(struct translation) ||
 	    native->translation_error_code != offsetof(struct translation, error_code))
@@ -33,8 +38,8 @@ bool add_hook(struct vcpu *v, int type, void *callback, int insn)
 {
 	void *user = type == UC_HOOK_TLB_FILL ? (void *)&v->fill_target : (void *)v;
 
-	if (v->nr_hooks == NR_HOOKS ||
-	    UC(v, hook_add)(v->uc, &v->hook[v->nr_hooks], type, callback, user, (u64)1, (u64)0, insn) != UC_ERR_OK)
+	if (v->nr_hooks == NR_HOOKS || UC(v, hook_add)(v->uc, &v->hook[v->nr_hooks], type, callback,
+						       user, (u64)1, (u64)0, insn) != UC_ERR_OK)
 		return false;
 	v->nr_hooks++;
 	return true;
@@ -54,7 +59,9 @@ static bool arm(struct vcpu *v)
 		ok = ok && add_hook(v, UC_HOOK_CODE, (void *)on_code, 0);
 	else if (v->counting)
 		ok = ok && add_hook(v, UC_HOOK_BLOCK,
-				    v->fidelity == FIDELITY_EXACT ? (void *)on_block_exact : (void *)on_block_fast, 0);
+				    v->fidelity == FIDELITY_EXACT ? (void *)on_block_exact
+								  : (void *)on_block_fast,
+				    0);
 	if (v->fidelity != FIDELITY_FAST)
 		ok = ok && add_hook(v, UC_HOOK_MEM_READ, private_load_hook(v->shared.private), 0) &&
 		     add_hook(v, UC_HOOK_MEM_WRITE, (void *)on_store, 0);
@@ -123,8 +130,11 @@ static void reset(struct vcpu *v)
 	v->unsafe_page = NO_ADDRESS;
 	v->foretold.page = NO_ADDRESS;
 	v->rmw_denied = NO_ADDRESS;
-	v->stream = (struct stream){ .next = NO_ADDRESS, .crossing = NO_ADDRESS, .crossed = NO_ADDRESS,
-				     .insn = NO_ADDRESS, .denied = NO_ADDRESS,
+	v->stream = (struct stream){ .next = NO_ADDRESS,
+				     .crossing = NO_ADDRESS,
+				     .crossed = NO_ADDRESS,
+				     .insn = NO_ADDRESS,
+				     .denied = NO_ADDRESS,
 				     .flags_rip = NO_ADDRESS };
 	v->owner_epoch = 1;
 	v->epoch = 1;
@@ -154,7 +164,8 @@ struct vcpu *vcpu_alloc(const struct uc_api *api)
 	return v;
 }
 
-struct vcpu *vcpu_create(const struct vcpu_config *config, const struct uc_api *uc, const struct mmu_api *mmu)
+struct vcpu *vcpu_create(const struct vcpu_config *config, const struct uc_api *uc,
+			 const struct mmu_api *mmu)
 {
 	struct vcpu *v = vcpu_alloc(uc);
 
@@ -234,7 +245,8 @@ static void cut_block(struct vcpu *v, u64 rip, u32 access)
 	fetch_denied(v, rip, access);
 }
 
-/* The run ended before the first instruction of the block under way: it is neither executed nor fetched. */
+/* The run ended before the first instruction of the block under way: it is neither executed nor
+ * fetched. */
 static void leave_block_unbegun(struct vcpu *v)
 {
 	v->pending.control = CONTROL_NONE;
@@ -403,7 +415,8 @@ static void write_msr(struct vcpu *v, u32 nr, u64 value)
 	UC(v, reg_write)(v->uc, UC_X86_REG_MSR, &msr);
 }
 
-/* Run SYSRETQ from the stub frame: nothing but the stub is mapped, so the guest's first fetch ends it. */
+/* Run SYSRETQ from the stub frame: nothing but the stub is mapped, so the guest's first fetch ends
+ * it. */
 static void run_sysret(struct vcpu *v, u64 stub_pa, u64 rip)
 {
 	static const u8 sysretq[] = { 0x48, 0x0f, 0x07 };

@@ -113,7 +113,8 @@ bool window_fill(u64 page, uc_tlb_entry *entry)
 	return true;
 }
 
-/* Drop code translated from any of [pa, pa + size), of one frame.  Never while the guest runs: it may be its own code. */
+/* Drop code translated from any of [pa, pa + size), of one frame.  Never while the guest runs: it
+ * may be its own code. */
 void drop_code_range(struct vcpu *v, u64 pa, u64 size)
 {
 	u64 va = CODE_WINDOW | pa;
@@ -138,7 +139,8 @@ void vcpu_drop_code(struct vcpu *v, u64 pa)
 	if (!r || !holds_code(v, r, pa))
 		return;
 	drop_code(v, pa);
-	soft_drop_all(v);	/* the frame's pages are fetched from anew, and looked at: is_unsafe_page() */
+	soft_drop_all(
+		v); /* the frame's pages are fetched from anew, and looked at: is_unsafe_page() */
 }
 
 void vcpu_flush(struct vcpu *v)

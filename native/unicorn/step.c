@@ -29,11 +29,11 @@ static void hide_pushed_flag(struct vcpu *v)
 	if (MMU(v, mmu_refill, refill)(v->mmu, va, ACCESS_WRITE, cpl(v) == 3, &t) != XLATE_OK)
 		return;
 	if (memory_holds(v->ram, t.pa)) {
-		*(u8 *)pa_to_host(v->ram, t.pa) &= (u8)~(RFLAGS_TF >> 8);
+		*(u8 *)pa_to_host(v->ram, t.pa) &= (u8) ~(RFLAGS_TF >> 8);
 		return;
 	}
 	UC(v, mem_read)(v->uc, t.pa, &byte, 1);
-	byte &= (u8)~(RFLAGS_TF >> 8);
+	byte &= (u8) ~(RFLAGS_TF >> 8);
 	UC(v, mem_write)(v->uc, t.pa, &byte, 1);
 }
 
@@ -51,7 +51,8 @@ static void hide_trap_flag(struct vcpu *v, const struct before *b, bool done)
 		hide_pushed_flag(v);
 }
 
-/* Whether this step was a REP's last element, ended by the count (not by ZF, as CMPS and SCAS may be). */
+/* Whether this step was a REP's last element, ended by the count (not by ZF, as CMPS and SCAS may
+ * be). */
 static bool rep_ran_out(struct vcpu *v, const struct before *b)
 {
 	u8 op = insn_opcode(&b->insn, 0);
@@ -96,7 +97,8 @@ static uc_err start_trapping(struct vcpu *v)
 	return err;
 }
 
-/* Execute the instruction at RIP; v->stop is STOP_NONE if nothing but that happened. room: how many may be counted. */
+/* Execute the instruction at RIP; v->stop is STOP_NONE if nothing but that happened. room: how many
+ * may be counted. */
 uc_err step(struct vcpu *v, u64 room)
 {
 	struct before b;
@@ -119,7 +121,8 @@ uc_err step(struct vcpu *v, u64 room)
 		soft_drop_page(v, v->unsafe_page);
 		v->unsafe_page = NO_ADDRESS;
 	}
-	done = v->stop == STOP_INTERRUPT && v->vector == VECTOR_DB && insn_opcode(&b.insn, 0) != OP_INT1;
+	done = v->stop == STOP_INTERRUPT && v->vector == VECTOR_DB &&
+	       insn_opcode(&b.insn, 0) != OP_INT1;
 	hide_trap_flag(v, &b, done);
 	if (!done)
 		return err;

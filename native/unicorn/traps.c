@@ -15,7 +15,8 @@ void on_syscall(uc_engine *uc, void *arg)
 	UC(v, emu_stop)(uc);
 }
 
-/* An exception of the instruction at RIP.  What comes after a stop, like the trap behind a step, does not count. */
+/* An exception of the instruction at RIP.  What comes after a stop, like the trap behind a step,
+ * does not count. */
 void on_interrupt(uc_engine *uc, u32 vector, void *arg)
 {
 	struct vcpu *v = arg;
@@ -30,12 +31,14 @@ void on_interrupt(uc_engine *uc, u32 vector, void *arg)
 /* SYSCALL's own work (SDM vol. 2 SYSCALL), and what the kernel will want to read. */
 void finish_syscall(struct vcpu *v)
 {
-	static const int args[] = { UC_X86_REG_RAX, UC_X86_REG_RDI, UC_X86_REG_RSI, UC_X86_REG_RDX, UC_X86_REG_R10,
-				    UC_X86_REG_R8, UC_X86_REG_R9, UC_X86_REG_RSP, UC_X86_REG_EFLAGS };
+	static const int args[] = { UC_X86_REG_RAX, UC_X86_REG_RDI, UC_X86_REG_RSI,
+				    UC_X86_REG_RDX, UC_X86_REG_R10, UC_X86_REG_R8,
+				    UC_X86_REG_R9,  UC_X86_REG_RSP, UC_X86_REG_EFLAGS };
 	struct vm_exit *exit = &v->shared.exit;
 	u64 rflags = 0;
-	void *values[] = { &exit->nr, &exit->arg[0], &exit->arg[1], &exit->arg[2], &exit->arg[3],
-			   &exit->arg[4], &exit->arg[5], &exit->rsp, &rflags };
+	void *values[] = { &exit->nr,	  &exit->arg[0], &exit->arg[1],
+			   &exit->arg[2], &exit->arg[3], &exit->arg[4],
+			   &exit->arg[5], &exit->rsp,	 &rflags };
 
 	UC(v, reg_read_batch)(v->uc, (int *)args, values, 9);
 	exit->insn = v->syscall_at;

@@ -19,12 +19,12 @@
 
 #define NR_HOOKS 12
 #define NR_REGIONS 64
-#define NR_BLOCKS 4096		/* a power of two */
+#define NR_BLOCKS 4096 /* a power of two */
 #define NR_WATCHES 64
-#define NR_MEMOS 128		/* a power of two, for each kind of access */
-#define MAX_INSN 15		/* bytes (SDM vol. 2 2.3.11) */
+#define NR_MEMOS 128 /* a power of two, for each kind of access */
+#define MAX_INSN 15  /* bytes (SDM vol. 2 2.3.11) */
 #define RFLAGS_TF 0x100
-#define RFLAGS_USER 0x202	/* IF and the bit that is always 1 */
+#define RFLAGS_USER 0x202 /* IF and the bit that is always 1 */
 #define NO_ADDRESS 0xffffffffffffffff
 #define VECTOR_DB 1
 #define VECTOR_BP 3
@@ -41,17 +41,18 @@
 
 /* What the hooks have to say to vcpu_run(). */
 enum stop {
-	STOP_NONE,		/* Unicorn ended by itself */
-	STOP_LIMIT,		/* the next block would overrun the limit */
-	STOP_DENIED,		/* a fill was denied; exit is filled in */
-	STOP_RETRY,		/* a fill was denied whose fault is resolved: the instruction starts anew */
-	STOP_AHEAD,		/* the block reaches into a page that its first instruction does not need, or an unsafe one */
+	STOP_NONE,   /* Unicorn ended by itself */
+	STOP_LIMIT,  /* the next block would overrun the limit */
+	STOP_DENIED, /* a fill was denied; exit is filled in */
+	STOP_RETRY,  /* a fill was denied whose fault is resolved: the instruction starts anew */
+	STOP_AHEAD, /* the block reaches into a page that its first instruction does not need, or an
+		       unsafe one */
 	STOP_SYSCALL,
-	STOP_INTERRUPT,		/* an exception; vector says which */
-	STOP_INTERCEPT,		/* the instruction at RIP is intercepted */
-	STOP_FOUND,		/* translated code holds an instruction to intercept, in intercepts.found */
+	STOP_INTERRUPT, /* an exception; vector says which */
+	STOP_INTERCEPT, /* the instruction at RIP is intercepted */
+	STOP_FOUND,	/* translated code holds an instruction to intercept, in intercepts.found */
 	STOP_ASKED,
-	STOP_END,		/* attached: the end address is reached */
+	STOP_END, /* attached: the end address is reached */
 };
 
 /* What an instruction that ends a block does to the MMU (found when a block is first seen). */
@@ -71,21 +72,21 @@ enum rmw {
 /* What is known of the block [pc, pc + size). */
 struct block {
 	u64 pc;
-	u64 key;		/* block_key() while what follows is right */
+	u64 key; /* block_key() while what follows is right */
 	u32 size;
 	u16 insns;
-	u16 crossing;		/* offset of the instruction that enters its second page; 0: none does */
-	u16 control;		/* enum control: what its last instruction does to the MMU */
-	u16 cut;		/* where insns_before() last looked, as an offset; 0: nowhere */
+	u16 crossing; /* offset of the instruction that enters its second page; 0: none does */
+	u16 control;  /* enum control: what its last instruction does to the MMU */
+	u16 cut;      /* where insns_before() last looked, as an offset; 0: nowhere */
 	u16 insns_before_cut;
-	u16 rmw;		/* enum rmw */
+	u16 rmw; /* enum rmw */
 };
 
 /* What the next block must not begin without.  stop may be written by a signal handler. */
 union pending {
 	struct {
 		u16 control;	/* enum control, of the block before */
-		u16 code_store;	/* 1: it made a store to a frame of code */
+		u16 code_store; /* 1: it made a store to a frame of code */
 		volatile u32 stop;
 	};
 	u64 any;
@@ -94,8 +95,8 @@ union pending {
 /* Guest-physical memory and, by frame, whose virtual page the soft TLB translates to it. */
 struct region {
 	u64 base, size;
-	u64 *owner;		/* if owning: see owner_tag(); 0 nobody's */
-	u8 *code;		/* 1: instructions were fetched; NULL: struct page says it */
+	u64 *owner; /* if owning: see owner_tag(); 0 nobody's */
+	u8 *code;   /* 1: instructions were fetched; NULL: struct page says it */
 };
 
 /*
@@ -103,30 +104,30 @@ struct region {
  * nothing has happened that vcpu.translations counts, and the entry holds what it held.
  */
 struct memo {
-	_Alignas(64) u64 page;	/* as the hook knows it: guest-physical, for fetches virtual */
+	_Alignas(64) u64 page; /* as the hook knows it: guest-physical, for fetches virtual */
 	u64 translations;
 	struct tlb_entry *entry;
-	bool writable;		/* a load may as well be that of a read-modify-write */
-	u64 vpn, frame, rest;	/* the entry's: all that a look-up and the rights depend on */
+	bool writable;	      /* a load may as well be that of a read-modify-write */
+	u64 vpn, frame, rest; /* the entry's: all that a look-up and the rights depend on */
 };
 
 /* A page fault taken ahead of the fill that will be denied for it. */
 struct foretold {
 	u64 page;
 	u32 access;
-	enum stop stop;		/* STOP_DENIED, or STOP_RETRY if it is resolved */
+	enum stop stop; /* STOP_DENIED, or STOP_RETRY if it is resolved */
 };
 
 /* The instruction stream, as the instruction TLB sees it (exact and trace). */
 struct stream {
-	u64 next;		/* address after the last instruction; NO_ADDRESS: control comes from elsewhere */
-	u64 page;		/* of the last byte fetched */
-	u64 crossing;		/* this instruction enters a page not looked up yet; NO_ADDRESS: none */
-	u64 crossed;		/* this denied instruction's second page is looked up already */
-	u64 insn;		/* trace: the last instruction */
-	u64 denied;		/* trace: the instruction that is about to be executed again */
-	u64 flags_rip;		/* the last instruction with a CODE hook in this start; NO_ADDRESS: none */
-	u64 rflags;		/* before that instruction */
+	u64 next; /* address after the last instruction; NO_ADDRESS: control comes from elsewhere */
+	u64 page; /* of the last byte fetched */
+	u64 crossing;  /* this instruction enters a page not looked up yet; NO_ADDRESS: none */
+	u64 crossed;   /* this denied instruction's second page is looked up already */
+	u64 insn;      /* trace: the last instruction */
+	u64 denied;    /* trace: the instruction that is about to be executed again */
+	u64 flags_rip; /* the last instruction with a CODE hook in this start; NO_ADDRESS: none */
+	u64 rflags;    /* before that instruction */
 };
 
 /* Code [begin, end] with a CODE hook of ours: it may hold instructions that are intercepted. */
@@ -139,8 +140,8 @@ struct watch {
 struct intercepts {
 	struct watch watch[NR_WATCHES];
 	u32 nr;
-	u32 nr_found;		/* since the guest went on last */
-	struct watch found;	/* the last: to be watched before it goes on again */
+	u32 nr_found;	    /* since the guest went on last */
+	struct watch found; /* the last: to be watched before it goes on again */
 };
 
 /* Whom the fill hook serves: all of a fill hook's user data. */
@@ -150,7 +151,7 @@ struct fill_target {
 };
 
 struct vcpu {
-	u64 load_return;	/* private: see private_rip(); first, where the stub puts it */
+	u64 load_return; /* private: see private_rip(); first, where the stub puts it */
 	struct vcpu_shared shared;
 	struct fill_target fill_target;
 	struct uc_api api;
@@ -160,38 +161,38 @@ struct vcpu {
 	struct mm_struct *mm;
 	struct memory *ram;
 	struct event_ring *ring;
-	void *cpu;		/* private: CPUState */
-	const u32 *hflags;	/* private */
-	u8 *skip_pc;		/* private; elsewhere a byte of no meaning */
+	void *cpu;	   /* private: CPUState */
+	const u32 *hflags; /* private */
+	u8 *skip_pc;	   /* private; elsewhere a byte of no meaning */
 	u8 no_skip_pc;
 	u32 fidelity;
 	bool counting, attached, armed, stepping, keep_pc;
-	bool guard_flags;	/* somebody else has CODE hooks: see restore_flags() */
-	bool owning;		/* each frame is open to loads and stores through one virtual page only */
-	bool window;		/* fills are about CODE_WINDOW, and only about it */
-	u32 user;		/* 1 at CPL 3; kept by the block hooks */
+	bool guard_flags; /* somebody else has CODE hooks: see restore_flags() */
+	bool owning;	  /* each frame is open to loads and stores through one virtual page only */
+	bool window;	  /* fills are about CODE_WINDOW, and only about it */
+	u32 user;	  /* 1 at CPL 3; kept by the block hooks */
 
 	enum stop stop;
 	u32 vector;
-	u32 retried;		/* STOP_RETRY: the access */
-	bool careful;		/* this block may hold the load of a read-modify-write */
-	u64 syscall_at;		/* STOP_SYSCALL: the instruction's address */
+	u32 retried;	/* STOP_RETRY: the access */
+	bool careful;	/* this block may hold the load of a read-modify-write */
+	u64 syscall_at; /* STOP_SYSCALL: the instruction's address */
 	u64 limit;
-	u64 until;		/* attached: where vcpu_run_until() ends; NO_ADDRESS outside of it */
-	u64 watched;		/* the address that has the hook for it */
+	u64 until;   /* attached: where vcpu_run_until() ends; NO_ADDRESS outside of it */
+	u64 watched; /* the address that has the hook for it */
 	uc_hook end_hook;
 
-	struct block *block;	/* under way, and in shared.count already; NULL: none is */
-	u64 epoch;		/* grows when code may have changed under blocks */
+	struct block *block; /* under way, and in shared.count already; NULL: none is */
+	u64 epoch;	     /* grows when code may have changed under blocks */
 	union pending pending;
 	struct block blocks[NR_BLOCKS];
-	struct block insn;	/* trace: the instruction under way, as a block */
+	struct block insn; /* trace: the instruction under way, as a block */
 
-	u64 code_store;		/* pending.code_store: its page */
+	u64 code_store; /* pending.code_store: its page */
 	u64 code_store_rip;
 	u64 code_store_rcx, code_store_rsp;
 
-	u64 refused;		/* the MOV to CR that stopped the run; NO_ADDRESS: none did */
+	u64 refused; /* the MOV to CR that stopped the run; NO_ADDRESS: none did */
 	u64 seen_cr0, seen_cr3, seen_cr4; /* attached: Unicorn's registers when last looked at */
 
 	u64 owner_epoch;
@@ -200,9 +201,10 @@ struct vcpu {
 	struct foretold foretold;
 	struct stream stream;
 	struct intercepts intercepts;
-	u64 unsafe_page;	/* fetched from for this step alone; NO_ADDRESS: none */
-	u64 rmw_denied;		/* where a read-modify-write loaded from what it may not write; NO_ADDRESS */
-	u64 translations;	/* grows when memos may be wrong although their entries stand */
+	u64 unsafe_page;  /* fetched from for this step alone; NO_ADDRESS: none */
+	u64 rmw_denied;	  /* where a read-modify-write loaded from what it may not write; NO_ADDRESS
+			   */
+	u64 translations; /* grows when memos may be wrong although their entries stand */
 	struct memo memo[ACCESS_FETCH + 1][NR_MEMOS];
 
 	uc_hook hook[NR_HOOKS];
@@ -313,14 +315,14 @@ enum control control_of_block(struct vcpu *v, u64 pc, u32 size);
 /* decode.c: as little of the instruction set as the hooks need. */
 struct insn {
 	u8 byte[MAX_INSN];
-	u32 nr;			/* bytes that could be read */
-	u32 opcode_at;		/* number of the first opcode byte: after the prefixes */
-	u8 rep;			/* 0xf2, 0xf3 or 0 */
+	u32 nr;	       /* bytes that could be read */
+	u32 opcode_at; /* number of the first opcode byte: after the prefixes */
+	u8 rep;	       /* 0xf2, 0xf3 or 0 */
 	u8 rex;
-	u8 segment;		/* 0x64 FS, 0x65 GS, or 0 */
+	u8 segment; /* 0x64 FS, 0x65 GS, or 0 */
 	bool operand16, address32, lock;
-	bool both_reps;		/* F2 and F3: the last counts, and is rep */
-	bool segment_undone;	/* FS or GS, and then a segment that 64-bit mode ignores */
+	bool both_reps;	     /* F2 and F3: the last counts, and is rep */
+	bool segment_undone; /* FS or GS, and then a segment that 64-bit mode ignores */
 };
 u32 insn_length(const struct vcpu *v, const u8 *code, u32 n);
 void insn_parse(const u8 *code, u32 n, struct insn *insn);
@@ -354,7 +356,8 @@ static inline bool private_has(const struct vcpu *v, u32 what)
 	return v->shared.private & what;
 }
 
-/* Until the next stop, memory hooks find RIP stale (or, again, exact); without effect where that is not known. */
+/* Until the next stop, memory hooks find RIP stale (or, again, exact); without effect where that is
+ * not known. */
 static inline void skip_pc(struct vcpu *v, bool skip)
 {
 	*v->skip_pc = skip;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Paging-structure caches (SDM vol. 3A 4.10.3): an entry of level L stands for the table-referencing
- * entries from the top level down to L and names the table that the walk reads next, at level L - 1.
- * Never global; tagged with the PCID.
+ * Paging-structure caches (SDM vol. 3A 4.10.3): an entry of level L stands for the
+ * table-referencing entries from the top level down to L and names the table that the walk reads
+ * next, at level L - 1. Never global; tagged with the PCID.
  */
 #include "x86/internal.h"
 
@@ -51,9 +51,10 @@ void psc_fill(struct mmu_unit *u, const struct walk *w, const struct walk_start 
 static void drop(struct mmu_unit *u, u64 va, bool only_va, s32 pcid)
 {
 	if (unlikely(u->check))
-		check_drop_tables(u, va, only_va, pcid == ANY_PCID ? 0 : pcid, pcid == ANY_PCID ? DROP_ANY_PCID : 0);
+		check_drop_tables(u, va, only_va, pcid == ANY_PCID ? 0 : pcid,
+				  pcid == ANY_PCID ? DROP_ANY_PCID : 0);
 	if (!u->tlb.clock)
-		return;		/* nothing was ever entered */
+		return; /* nothing was ever entered */
 	for (u32 i = 0; i < u->tlb.nr_arrays; i++) {
 		const struct tlb_array *a = &u->tlb.array[i];
 		struct tlb_entry *e = &u->tlb.entry[a->first], *end = e + a->sets * a->ways;

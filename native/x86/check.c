@@ -2,14 +2,14 @@
 /*
  * The stale-translation checker.
  *
- * It keeps a copy of each table that a walk has read.  Where memory differs from the copy, an entry was
- * changed: if a processor may have cached the old one, and could do harm with it, its addresses become a
- * stale range, until an invalidation that the manuals say is enough (SDM vol. 3A 4.10.4) takes it
- * away.  So a range stands for whatever any processor may hold, speculative entries and
+ * It keeps a copy of each table that a walk has read.  Where memory differs from the copy, an entry
+ * was changed: if a processor may have cached the old one, and could do harm with it, its addresses
+ * become a stale range, until an invalidation that the manuals say is enough (SDM vol. 3A 4.10.4)
+ * takes it away.  So a range stands for whatever any processor may hold, speculative entries and
  * entries of upper levels included, not only for what the model's few places happen to hold.
  *
- * An access to a stale range is told: as a use, if the model itself translated by the old entry; else
- * as one that another processor, with more places or other luck, may have made.
+ * An access to a stale range is told: as a use, if the model itself translated by the old entry;
+ * else as one that another processor, with more places or other luck, may have made.
  *
  * What needs no invalidation (SDM vol. 3A 4.10.4.3) makes no range: an entry that was not present,
  * rights given, A cleared.  At worst such a change costs a spurious fault, or an A that is not set.
@@ -20,34 +20,34 @@
 
 #include "x86/internal.h"
 
-#define NR_CHAINS 65536		/* a power of two */
+#define NR_CHAINS 65536 /* a power of two */
 #define NONE 0xffffffff
 #define ENTRIES 512
 
 /* A table as it was when last looked at. */
 struct shadow {
-	struct shadow *next;		/* of its level */
-	struct shadow *alias;		/* the same frame, used at another place */
+	struct shadow *next;  /* of its level */
+	struct shadow *alias; /* the same frame, used at another place */
 	u64 pfn;
-	u64 va;				/* of its first entry */
+	u64 va; /* of its first entry */
 	u32 level;
-	u32 nr_freed;			/* how often its frame had been freed */
-	u32 only_global;		/* 1: of its translations processors have the global ones only */
-	u32 has_global;			/* 1: there were some, here or below, when a PCID was last forgotten */
+	u32 nr_freed;	 /* how often its frame had been freed */
+	u32 only_global; /* 1: of its translations processors have the global ones only */
+	u32 has_global;	 /* 1: there were some, here or below, when a PCID was last forgotten */
 	u32 nr_pcids;
 	u16 pcid[CHECK_MAX_PCIDS];
 	u64 entry[ENTRIES];
-	u32 entry_nr_freed[ENTRIES];	/* how often what the entry leads to had been freed */
+	u32 entry_nr_freed[ENTRIES]; /* how often what the entry leads to had been freed */
 };
 
 struct check_inside {
 	struct shadow *level[6];
-	struct shadow **by_frame;	/* by frame index */
+	struct shadow **by_frame; /* by frame index */
 	u64 nr_frames;
-	u64 root[CR3_PCID_MASK + 1];	/* by PCID: the table it was last loaded with; 0: none */
+	u64 root[CR3_PCID_MASK + 1]; /* by PCID: the table it was last loaded with; 0: none */
 	u32 chain[NR_CHAINS];
-	u32 free;			/* first of the ranges not in use */
-	bool met;			/* the access under way is to a stale range: */
+	u32 free; /* first of the ranges not in use */
+	bool met; /* the access under way is to a stale range: */
 	struct stale_range meets;
 	struct stale_range range[CHECK_MAX_RANGES];
 	struct check_where filled[TLB_MAX_ENTRIES];
@@ -79,7 +79,9 @@ int check_begin(struct mmu_unit *u)
 		goto out;
 	for (u32 i = 0; i < TLB_MAX_ENTRIES; i++)
 		in->filled[i].rip = in->filled[i].instruction = CHECK_NOWHERE;
-	check->now = (struct check_where){ .rip = CHECK_NOWHERE, .instruction = CHECK_NOWHERE, .cpu = u->cpu };
+	check->now = (struct check_where){ .rip = CHECK_NOWHERE,
+					   .instruction = CHECK_NOWHERE,
+					   .cpu = u->cpu };
 	check->kernel = check->now;
 	check->every_access = 1;
 	forget_ranges(check);
@@ -104,7 +106,8 @@ void check_end(struct mmu_unit *u)
 			next = s->next;
 			free(s);
 		}
-	munmap(check->inside->by_frame, check->inside->nr_frames * sizeof(*check->inside->by_frame));
+	munmap(check->inside->by_frame,
+	       check->inside->nr_frames * sizeof(*check->inside->by_frame));
 	free(check->inside);
 	free(check);
 	u->check = NULL;
@@ -114,7 +117,9 @@ void check_end(struct mmu_unit *u)
 
 static u32 nr_freed_of(const struct mmu_unit *u, u64 pa)
 {
-	return memory_holds(u->ram, pa) ? u->ram->nr_freed[MEMORY_PAGE_INDEX(u->ram, pa >> PAGE_SHIFT)] : 0;
+	return memory_holds(u->ram, pa)
+		       ? u->ram->nr_freed[MEMORY_PAGE_INDEX(u->ram, pa >> PAGE_SHIFT)]
+		       : 0;
 }
 
 /* The chain of ranges of level that va lies in. */
@@ -131,12 +136,14 @@ static bool is_of(const struct stale_range *r, u64 va, u32 level, u32 table)
 }
 
 /* The range of just this kind for a PCID, or NULL. */
-static struct stale_range *find_range(struct tlb_check *check, u64 va, u32 level, u32 table, u16 pcid)
+static struct stale_range *find_range(struct tlb_check *check, u64 va, u32 level, u32 table,
+				      u16 pcid)
 {
 	struct check_inside *in = check->inside;
 
 	for (u32 i = *chain_of(in, va, level, table); i != NONE; i = in->range[i].next)
-		if (is_of(&in->range[i], va, level, table) && (in->range[i].pcid == pcid || in->range[i].global))
+		if (is_of(&in->range[i], va, level, table) &&
+		    (in->range[i].pcid == pcid || in->range[i].global))
 			return &in->range[i];
 	return NULL;
 }
@@ -163,11 +170,11 @@ static void add_range(struct mmu_unit *u, const struct stale_range *new)
 
 /* Which ranges an invalidation takes. */
 struct drop {
-	bool tables, pages;	/* kinds */
-	bool all;		/* else only those that va lies in */
+	bool tables, pages; /* kinds */
+	bool all;	    /* else only those that va lies in */
 	u64 va;
 	u16 pcid;
-	u32 what;		/* DROP_* */
+	u32 what; /* DROP_* */
 };
 
 static bool falls(const struct stale_range *r, const struct drop *drop)
@@ -176,7 +183,8 @@ static bool falls(const struct stale_range *r, const struct drop *drop)
 		return false;
 	if (!drop->all && !is_of(r, drop->va, r->level, r->table))
 		return false;
-	return r->global ? drop->what & DROP_GLOBAL : r->pcid == drop->pcid || drop->what & DROP_ANY_PCID;
+	return r->global ? drop->what & DROP_GLOBAL
+			 : r->pcid == drop->pcid || drop->what & DROP_ANY_PCID;
 }
 
 static void drop_in_chain(struct tlb_check *check, u32 *link, const struct drop *drop)
@@ -216,7 +224,8 @@ static void drop_ranges(struct tlb_check *check, const struct drop *drop)
 
 /* ---- tables ---- */
 
-/* May a processor that goes on using old do what new does not say (SDM vol. 3A 4.10.4.2, 4.10.4.3)? */
+/* May a processor that goes on using old do what new does not say (SDM vol. 3A 4.10.4.2, 4.10.4.3)?
+ */
 static bool needs_flush(u64 old, u64 new, u32 level)
 {
 	u64 differ = old ^ new, always = X86_ADDR_MASK | (level > 1 ? X86_PS : 0);
@@ -226,7 +235,8 @@ static bool needs_flush(u64 old, u64 new, u32 level)
 	if (!(new & X86_P))
 		return true;
 	if (is_leaf(old, level))
-		always |= X86_G | X86_PCD | X86_PWT | 15ull << X86_PK_SHIFT | (level == 1 ? X86_PAT : 0);
+		always |= X86_G | X86_PCD | X86_PWT | 15ull << X86_PK_SHIFT |
+			  (level == 1 ? X86_PAT : 0);
 	if (differ & always || old & ~new & (X86_RW | X86_US) || new & ~old & X86_XD)
 		return true;
 	return is_leaf(old, level) && old & ~new & X86_D;
@@ -378,8 +388,14 @@ static void add_shadow(struct mmu_unit *u, u64 table, u32 level, u64 va, u16 pci
 		return;
 	}
 	*s = (struct shadow){
-		.next = in->level[level], .alias = *by_frame, .pfn = table >> PAGE_SHIFT, .va = va, .level = level,
-		.nr_freed = nr_freed_of(u, table), .nr_pcids = 1, .pcid = { pcid },
+		.next = in->level[level],
+		.alias = *by_frame,
+		.pfn = table >> PAGE_SHIFT,
+		.va = va,
+		.level = level,
+		.nr_freed = nr_freed_of(u, table),
+		.nr_pcids = 1,
+		.pcid = { pcid },
 	};
 	for (u32 i = 0; i < ENTRIES; i++)
 		copy_entry(u, s, i, ((const u64 *)pa_to_host(u->ram, table))[i]);
@@ -401,7 +417,8 @@ static bool has_global(struct mmu_unit *u, const struct shadow *s)
 				return true;
 			continue;
 		}
-		below = shadow_of(u, entry & X86_ADDR_MASK, s->level - 1, s->va + i * level_size(s->level));
+		below = shadow_of(u, entry & X86_ADDR_MASK, s->level - 1,
+				  s->va + i * level_size(s->level));
 		if (below && below->has_global)
 			return true;
 	}
@@ -409,8 +426,8 @@ static bool has_global(struct mmu_unit *u, const struct shadow *s)
 }
 
 /*
- * A PCID's entries are all gone: nothing more of its tables is known until a walk reads them again, but
- * those with global translations, and the tables that lead to them.
+ * A PCID's entries are all gone: nothing more of its tables is known until a walk reads them again,
+ * but those with global translations, and the tables that lead to them.
  */
 static void forget_pcid(struct mmu_unit *u, u16 pcid, u32 what)
 {
@@ -461,7 +478,11 @@ void check_load(struct mmu_unit *u, u64 root, u16 pcid, u32 kept)
 {
 	u64 before = u->check->inside->root[pcid];
 	struct stale_range range = {
-		.old = before, .new = root, .changed = u->check->kernel, .level = top_level(u) + 1, .pcid = pcid,
+		.old = before,
+		.new = root,
+		.changed = u->check->kernel,
+		.level = top_level(u) + 1,
+		.pcid = pcid,
 	};
 
 	u->check->inside->root[pcid] = root;
@@ -469,14 +490,15 @@ void check_load(struct mmu_unit *u, u64 root, u16 pcid, u32 kept)
 		return;
 	check_sync(u);
 	orphan(u, &range, before, false);
-	range.va = ~0ull << (12 + 9 * top_level(u));	/* the upper half has a copy of its own */
+	range.va = ~0ull << (12 + 9 * top_level(u)); /* the upper half has a copy of its own */
 	orphan(u, &range, before, false);
 	forget_pcid(u, pcid, 0);
 }
 
 void check_set_ad(struct mmu_unit *u, u64 entry_pa, u64 entry)
 {
-	struct shadow *s = u->check->inside->by_frame[MEMORY_PAGE_INDEX(u->ram, entry_pa >> PAGE_SHIFT)];
+	struct shadow *s =
+		u->check->inside->by_frame[MEMORY_PAGE_INDEX(u->ram, entry_pa >> PAGE_SHIFT)];
 
 	for (; s; s = s->alias)
 		if ((s->entry[entry_pa / 8 % ENTRIES] | X86_A | X86_D) == (entry | X86_A | X86_D))
@@ -505,7 +527,9 @@ void check_drop_page(struct mmu_unit *u, u64 va, u16 pcid, u32 what)
 
 void check_drop_context(struct mmu_unit *u, u16 pcid, u32 what)
 {
-	const struct drop drop = { .tables = true, .pages = true, .all = true, .pcid = pcid, .what = what };
+	const struct drop drop = {
+		.tables = true, .pages = true, .all = true, .pcid = pcid, .what = what
+	};
 
 	check_sync(u);
 	drop_ranges(u->check, &drop);
@@ -514,7 +538,9 @@ void check_drop_context(struct mmu_unit *u, u16 pcid, u32 what)
 
 void check_drop_tables(struct mmu_unit *u, u64 va, u32 only_va, u16 pcid, u32 what)
 {
-	const struct drop drop = { .tables = true, .all = !only_va, .va = va, .pcid = pcid, .what = what };
+	const struct drop drop = {
+		.tables = true, .all = !only_va, .va = va, .pcid = pcid, .what = what
+	};
 
 	check_sync(u);
 	drop_ranges(u->check, &drop);
@@ -522,7 +548,8 @@ void check_drop_tables(struct mmu_unit *u, u64 va, u32 only_va, u16 pcid, u32 wh
 
 /* ---- uses ---- */
 
-/* The stale range that an access to va may run into: a page's first, then those of the levels above. */
+/* The stale range that an access to va may run into: a page's first, then those of the levels
+ * above. */
 static struct stale_range *range_at(struct tlb_check *check, u64 va, u16 pcid)
 {
 	struct stale_range *r;
@@ -548,7 +575,7 @@ void check_before(struct mmu_unit *u, u64 va, u32 access)
 	check->inside->met = r;
 	if (likely(!r))
 		return;
-	check->inside->meets = *r;	/* a page fault will drop it */
+	check->inside->meets = *r; /* a page fault will drop it */
 	e = mmu_resident(u, va, access);
 	if (!e)
 		psc_start(u, va, &e);
@@ -563,23 +590,27 @@ static bool harms(const struct stale_range *r, u32 access, u64 pa, const struct 
 	return sets_dirty(access) && !r->table && r->old & X86_D && !now->dirty;
 }
 
-/* Where the old translation leads, if that can be told: by the same table as today, where that leads. */
+/* Where the old translation leads, if that can be told: by the same table as today, where that
+ * leads. */
 static u64 old_address(const struct stale_range *r, u64 va, const struct walk *now)
 {
 	u64 offset = level_size(r->level) - 1;
 
 	if (!r->table)
 		return (r->old & X86_ADDR_MASK & ~offset) | (va & offset);
-	if (now->result == XLATE_OK && !((r->old ^ now->entry[r->level]) & (X86_ADDR_MASK | X86_PS)))
+	if (now->result == XLATE_OK &&
+	    !((r->old ^ now->entry[r->level]) & (X86_ADDR_MASK | X86_PS)))
 		return now->pa;
 	return CHECK_NOWHERE;
 }
 
 /*
- * May the old entry let the access through?  Not if it alone forbids it (SDM vol. 3A 4.6.1); whether a
- * page is a user page, on which SMAP, SMEP and keys depend, the entries above have a say in.
+ * May the old entry let the access through?  Not if it alone forbids it (SDM vol. 3A 4.6.1);
+ * whether a page is a user page, on which SMAP, SMEP and keys depend, the entries above have a say
+ * in.
  */
-static bool lets_through(const struct mmu_unit *u, const struct stale_range *r, u32 access, u32 privilege)
+static bool lets_through(const struct mmu_unit *u, const struct stale_range *r, u32 access,
+			 u32 privilege)
 {
 	if (privilege == PRIVILEGE_USER && !(r->old & X86_US))
 		return false;
@@ -587,7 +618,8 @@ static bool lets_through(const struct mmu_unit *u, const struct stale_range *r, 
 		return !(r->old & X86_XD && u->efer & EFER_NXE);
 	if (access == ACCESS_SHSTK_READ || access == ACCESS_SHSTK_WRITE)
 		return r->table ? r->old & X86_RW : is_shadow_stack(X86_RW, r->old);
-	return !sets_dirty(access) || r->old & X86_RW || (privilege != PRIVILEGE_USER && !(u->cr0 & CR0_WP));
+	return !sets_dirty(access) || r->old & X86_RW ||
+	       (privilege != PRIVILEGE_USER && !(u->cr0 & CR0_WP));
 }
 
 /* Tell the first use of its kind of a range. */
@@ -603,7 +635,12 @@ static void tell(struct mmu_unit *u, u64 va, u32 access, u32 privilege, u32 used
 	if (live)
 		live->told |= 1 << used;
 	*use = (struct stale_use){
-		.range = *r, .at = check->now, .va = va, .access = access, .privilege = privilege, .used = used,
+		.range = *r,
+		.at = check->now,
+		.va = va,
+		.access = access,
+		.privilege = privilege,
+		.used = used,
 		.freed = nr_freed_of(u, r->old & X86_ADDR_MASK) != r->nr_freed,
 	};
 	use->filled.rip = CHECK_NOWHERE;
@@ -625,13 +662,15 @@ void check_after(struct mmu_unit *u, u64 va, u32 access, u32 privilege, const st
 	if (t->result == XLATE_OK && harms(r, access, t->pa, &now)) {
 		check->nr_used++;
 		tell(u, va, access, privilege, 1);
-	} else if (lets_through(u, r, access, privilege) && harms(r, access, old_address(r, va, &now), &now)) {
+	} else if (lets_through(u, r, access, privilege) &&
+		   harms(r, access, old_address(r, va, &now), &now)) {
 		check->nr_may++;
 		tell(u, va, access, privilege, 0);
 	}
 }
 
-u32 mmu_translate_checked(struct mmu_unit *u, u64 va, u32 access, u32 privilege, struct translation *t)
+u32 mmu_translate_checked(struct mmu_unit *u, u64 va, u32 access, u32 privilege,
+			  struct translation *t)
 {
 	u32 result;
 

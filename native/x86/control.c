@@ -1,18 +1,24 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* Writes of the registers that paging depends on: which values are illegal, and what a change invalidates. */
+/* Writes of the registers that paging depends on: which values are illegal, and what a change
+ * invalidates. */
 #include "x86/internal.h"
 
 /* CR0's bits; those of 31:0 that are none are ignored (SDM vol. 3A 2.5). */
 #define CR0_DEFINED 0xe005003full
-/* CR4's bits that do not concern paging: VME to PCE but PGE, OSFXSR to UMIP, VMXE, SMXE, FSGSBASE, OSXSAVE. */
+/* CR4's bits that do not concern paging: VME to PCE but PGE, OSFXSR to UMIP, VMXE, SMXE, FSGSBASE,
+ * OSXSAVE. */
 #define CR4_OTHERS 0x56f7full
 
 /* The bits that may be set in CR4, given what the processor has. */
 static u64 cr4_legal(const struct mmu_unit *u)
 {
-	static const struct { u32 feature; u64 bit; } optional[] = {
-		{ FEATURE_PGE, CR4_PGE }, { FEATURE_PCID, CR4_PCIDE }, { FEATURE_SMEP, CR4_SMEP },
-		{ FEATURE_SMAP, CR4_SMAP }, { FEATURE_PKU, CR4_PKE }, { FEATURE_PKS, CR4_PKS },
+	static const struct {
+		u32 feature;
+		u64 bit;
+	} optional[] = {
+		{ FEATURE_PGE, CR4_PGE },    { FEATURE_PCID, CR4_PCIDE },
+		{ FEATURE_SMEP, CR4_SMEP },  { FEATURE_SMAP, CR4_SMAP },
+		{ FEATURE_PKU, CR4_PKE },    { FEATURE_PKS, CR4_PKS },
 		{ FEATURE_CET_SS, CR4_CET }, { FEATURE_LA57, CR4_LA57 },
 	};
 	u64 legal = CR4_OTHERS;
@@ -28,7 +34,8 @@ static u32 check_cr0(const struct mmu_unit *u, u64 value)
 {
 	u64 changed = u->cr0 ^ value;
 
-	if (value >> 32 || (value & CR0_NW && !(value & CR0_CD)) || (value & CR0_PG && !(value & CR0_PE)))
+	if (value >> 32 || (value & CR0_NW && !(value & CR0_CD)) ||
+	    (value & CR0_PG && !(value & CR0_PE)))
 		return XLATE_GP;
 	if (u->cr4 & CR4_CET && !(value & CR0_WP))
 		return XLATE_GP;
@@ -71,7 +78,7 @@ u32 mmu_write_cr3(struct mmu_unit *u, u64 value)
 		return XLATE_GP;
 	emit(u->ring, mov_cr3, value, 0, 0);
 	if ((u->cr3 ^ value) & X86_ADDR_MASK)
-		u->table_gen++;		/* entries that stay are of other tables */
+		u->table_gen++; /* entries that stay are of other tables */
 	u->cr3 = value & ~CR3_NOFLUSH;
 	if (unlikely(u->check))
 		check_load(u, u->cr3 & X86_ADDR_MASK, current_pcid(u), keep);
@@ -84,7 +91,8 @@ u32 mmu_write_cr3(struct mmu_unit *u, u64 value)
 	return XLATE_OK;
 }
 
-/* Why MOV to CR4 of value is illegal (SDM vol. 2B MOV to CR, vol. 3A 2.5 and 4.10.1), or XLATE_OK. */
+/* Why MOV to CR4 of value is illegal (SDM vol. 2B MOV to CR, vol. 3A 2.5 and 4.10.1), or XLATE_OK.
+ */
 static u32 check_cr4(const struct mmu_unit *u, u64 value)
 {
 	u64 changed = u->cr4 ^ value, set = changed & value;
@@ -99,7 +107,8 @@ static u32 check_cr4(const struct mmu_unit *u, u64 value)
 	return XLATE_OK;
 }
 
-/* Bits of CR4 whose change drops everything, and whose setting drops the current PCID's entries, global ones too. */
+/* Bits of CR4 whose change drops everything, and whose setting drops the current PCID's entries,
+ * global ones too. */
 static u64 cr4_drops_all(const struct mmu_unit *u)
 {
 	return u->vendor == VENDOR_AMD ? CR4_PSE | CR4_PAE | CR4_PGE : CR4_PGE;
@@ -126,7 +135,8 @@ u32 mmu_write_cr4(struct mmu_unit *u, u64 value)
 	return XLATE_OK;
 }
 
-/* WRMSR of EFER (SDM vol. 4, APM vol. 2 3.1.7): reserved bits, and LME while paging is on, are #GP; LMA stays. */
+/* WRMSR of EFER (SDM vol. 4, APM vol. 2 3.1.7): reserved bits, and LME while paging is on, are #GP;
+ * LMA stays. */
 u32 mmu_write_efer(struct mmu_unit *u, u64 value)
 {
 	u64 legal = EFER_SCE | EFER_LME | EFER_LMA;
@@ -139,16 +149,17 @@ u32 mmu_write_efer(struct mmu_unit *u, u64 value)
 		return XLATE_GP;
 	value = (value & ~(u64)EFER_LMA) | (u->efer & EFER_LMA);
 	if (value != u->efer)
-		mmu_tables_changed(u);	/* NXE decides what XD means */
+		mmu_tables_changed(u); /* NXE decides what XD means */
 	u->efer = value;
 	return XLATE_OK;
 }
 
-/* WRMSR of IA32_PAT: eight bytes, each a memory type (SDM vol. 3A 12.12.2); 2, 3 and the rest are reserved. */
+/* WRMSR of IA32_PAT: eight bytes, each a memory type (SDM vol. 3A 12.12.2); 2, 3 and the rest are
+ * reserved. */
 u32 mmu_write_pat(struct mmu_unit *u, u64 value)
 {
-	static const u8 legal = 1 << MEMORY_UC | 1 << MEMORY_WC | 1 << MEMORY_WT | 1 << MEMORY_WP | 1 << MEMORY_WB |
-				1 << MEMORY_UC_MINUS;
+	static const u8 legal = 1 << MEMORY_UC | 1 << MEMORY_WC | 1 << MEMORY_WT | 1 << MEMORY_WP |
+				1 << MEMORY_WB | 1 << MEMORY_UC_MINUS;
 
 	for (u32 i = 0; i < 64; i += 8)
 		if ((value >> i & 0xff) > MEMORY_UC_MINUS || !(legal >> (value >> i & 7) & 1))
@@ -170,7 +181,8 @@ u32 mmu_write_pkru(struct mmu_unit *u, u64 value)
 	return XLATE_OK;
 }
 
-/* WRMSR of IA32_PKRS (SDM vol. 3A 4.6.2): bits 63:32 are reserved, and without PKS there is no such register. */
+/* WRMSR of IA32_PKRS (SDM vol. 3A 4.6.2): bits 63:32 are reserved, and without PKS there is no such
+ * register. */
 u32 mmu_write_pkrs(struct mmu_unit *u, u64 value)
 {
 	if (value >> 32 || !has_feature(u, FEATURE_PKS))

@@ -5,7 +5,8 @@
 
 #include "x86/unit.h"
 
-/* Levels of tables, and the level of the table that CR3 names (SDM vol. 3A 4.5): 4, or 5 under CR4.LA57. */
+/* Levels of tables, and the level of the table that CR3 names (SDM vol. 3A 4.5): 4, or 5 under
+ * CR4.LA57. */
 static inline u32 top_level(const struct mmu_unit *u)
 {
 	return u->cr4 & CR4_LA57 ? 5 : 4;
@@ -23,10 +24,10 @@ static inline bool has_feature(const struct mmu_unit *u, u32 feature)
 
 /* Where a walk begins: the table to read first, and what the levels above it have said. */
 struct walk_start {
-	u64 table;		/* guest-physical */
-	u64 table_gen;		/* of the oldest entry above table */
-	u32 level;		/* of table's entries */
-	u32 rights;		/* TLB_RW | TLB_US, ANDed, and TLB_XD, ORed */
+	u64 table;     /* guest-physical */
+	u64 table_gen; /* of the oldest entry above table */
+	u32 level;     /* of table's entries */
+	u32 rights;    /* TLB_RW | TLB_US, ANDed, and TLB_XD, ORed */
 };
 
 /* PCID in use (SDM vol. 3A 4.10.1): CR3[11:0] under CR4.PCIDE, else 0. */
@@ -35,7 +36,8 @@ static inline u16 current_pcid(const struct mmu_unit *u)
 	return u->cr4 & CR4_PCIDE ? u->cr3 & CR3_PCID_MASK : 0;
 }
 
-/* Bits that must be 0 in a present entry of any level (SDM vol. 3A table 4-19): 51:M, XD without NXE. */
+/* Bits that must be 0 in a present entry of any level (SDM vol. 3A table 4-19): 51:M, XD without
+ * NXE. */
 static inline u64 reserved_always(const struct mmu_unit *u)
 {
 	u64 reserved = X86_ADDR_MASK & (~0ull << u->maxphyaddr);
@@ -60,7 +62,7 @@ static inline u32 pat_index_of(u64 leaf, u32 level)
 {
 	u32 pat = level == 1 ? leaf >> 7 & 1 : leaf >> 12 & 1;
 
-	return pat << 2 | (leaf >> 3 & 3);	/* PCD is bit 4, PWT bit 3 */
+	return pat << 2 | (leaf >> 3 & 3); /* PCD is bit 4, PWT bit 3 */
 }
 
 /* The memory type at that index of IA32_PAT (SDM vol. 3A 12.12.2). */
@@ -75,7 +77,8 @@ static inline u32 combine(u32 rights, u64 entry)
 	return (rights & (entry | TLB_XD)) | (entry >> 63) * TLB_XD;
 }
 
-/* Is a page of these rights a shadow-stack page: R/W only missing in the leaf, whose D is set (SDM vol. 3A 4.6.1)? */
+/* Is a page of these rights a shadow-stack page: R/W only missing in the leaf, whose D is set (SDM
+ * vol. 3A 4.6.1)? */
 static inline bool is_shadow_stack(u32 above, u64 leaf)
 {
 	return above & X86_RW && (leaf & (X86_RW | X86_D)) == X86_D;
@@ -99,7 +102,8 @@ static inline u32 denied_by_key(const struct mmu_unit *u, u32 rights, u32 pkey, 
 
 /*
  * PERM_* that combined rights (TLB_RW, US, XD, SHSTK) and a protection key give to one privilege
- * (SDM vol. 3A 4.6), D not considered.  Bit number ACCESS_* of the result is the answer for that access.
+ * (SDM vol. 3A 4.6), D not considered.  Bit number ACCESS_* of the result is the answer for that
+ * access.
  */
 static inline u32 permissions(const struct mmu_unit *u, u32 rights, u32 pkey, u32 privilege)
 {
@@ -150,7 +154,8 @@ static inline u32 error_code_of(const struct mmu_unit *u, u32 access, u32 privil
 		code |= PF_WR;
 	if (privilege == PRIVILEGE_USER)
 		code |= PF_US;
-	if (access == ACCESS_FETCH && (u->cr4 & CR4_SMEP || (u->cr4 & CR4_PAE && u->efer & EFER_NXE)))
+	if (access == ACCESS_FETCH &&
+	    (u->cr4 & CR4_SMEP || (u->cr4 & CR4_PAE && u->efer & EFER_NXE)))
 		code |= PF_ID;
 	if (access == ACCESS_SHSTK_READ || access == ACCESS_SHSTK_WRITE)
 		code |= PF_SS;
@@ -158,7 +163,8 @@ static inline u32 error_code_of(const struct mmu_unit *u, u32 access, u32 privil
 }
 
 /* Why rights that do not allow an access forbid it: PF_PK where its key alone would. */
-static inline u32 why_denied(const struct mmu_unit *u, u32 rights, u32 pkey, u32 access, u32 privilege)
+static inline u32 why_denied(const struct mmu_unit *u, u32 rights, u32 pkey, u32 access,
+			     u32 privilege)
 {
 	return allows(denied_by_key(u, rights, pkey, privilege), access) ? PF_P | PF_PK : PF_P;
 }
@@ -191,11 +197,13 @@ static inline struct walk_start start_at_cr3(const struct mmu_unit *u)
 u32 walk_from(struct mmu_unit *u, u64 va, u32 access, u32 privilege, u32 mode,
 	      const struct walk_start *from, struct walk *w);
 
-/* The first-level kind of array that serves an access: a shadow-stack read is a load, a write a store. */
+/* The first-level kind of array that serves an access: a shadow-stack read is a load, a write a
+ * store. */
 static inline u32 first_level(u32 access)
 {
 	static const u8 kind[] = {
-		TLB_DTLB_LOAD, TLB_DTLB_STORE, TLB_ITLB, TLB_DTLB_LOAD, TLB_DTLB_STORE, TLB_DTLB_LOAD,
+		TLB_DTLB_LOAD, TLB_DTLB_STORE, TLB_ITLB,
+		TLB_DTLB_LOAD, TLB_DTLB_STORE, TLB_DTLB_LOAD,
 	};
 
 	return kind[access];
@@ -215,11 +223,13 @@ struct tlb_entry *tlb_find_table(struct mmu_unit *u, u64 va, u32 level);
 /* The part of tlb_touch() that is not of TLB_LRU: e is now the last used of its set. */
 void tlb_prefer(struct tlb *tlb, const struct tlb_entry *e);
 /*
- * Enter *new (flags, level and page_level, frame: any address in the page, pcid, table_gen, pkey, pat) into
- * the array of kind that takes its page size, if any: the whole page, or the fragment of it that va lies in.
+ * Enter *new (flags, level and page_level, frame: any address in the page, pcid, table_gen, pkey,
+ * pat) into the array of kind that takes its page size, if any: the whole page, or the fragment of
+ * it that va lies in.
  */
 void tlb_fill(struct mmu_unit *u, u32 kind, u64 va, const struct tlb_entry *new);
-/* Enter a table-referencing entry (vpn and all but array, used) into the array for its level, if any. */
+/* Enter a table-referencing entry (vpn and all but array, used) into the array for its level, if
+ * any. */
 void tlb_fill_table(struct mmu_unit *u, const struct tlb_entry *new);
 /*
  * MOV to CR3, or a change of CR4.PCIDE, loads a PCID, which may already be in use: where PCIDs are
@@ -228,8 +238,8 @@ void tlb_fill_table(struct mmu_unit *u, const struct tlb_entry *new);
  */
 void tlb_switch_pcid(struct mmu_unit *u, u16 pcid);
 /*
- * Drop what lookups for va would find, in every TLB array, and every fragment of va's page (SDM vol. 3A
- * 4.10.2.3); stale pages go into the soft-flush list.
+ * Drop what lookups for va would find, in every TLB array, and every fragment of va's page (SDM
+ * vol. 3A 4.10.2.3); stale pages go into the soft-flush list.
  */
 void tlb_drop_page(struct mmu_unit *u, u64 va);
 
@@ -260,11 +270,12 @@ static inline void tlb_touch(struct mmu_unit *u, struct tlb_entry *e)
 }
 
 /* Which entries an invalidation takes (SDM vol. 3A 4.10.4.1). */
-#define DROP_GLOBAL 0x1		/* global entries too */
-#define DROP_ANY_PCID 0x2	/* whatever the PCID */
+#define DROP_GLOBAL 0x1	  /* global entries too */
+#define DROP_ANY_PCID 0x2 /* whatever the PCID */
 /* Drop by PCID, in TLB arrays and paging-structure caches. */
 void tlb_drop_context(struct mmu_unit *u, u16 pcid, u32 what);
-/* Drop the entries and fragments of va's pages of every size, of a PCID; DROP_GLOBAL: global ones of any PCID too. */
+/* Drop the entries and fragments of va's pages of every size, of a PCID; DROP_GLOBAL: global ones
+ * of any PCID too. */
 void tlb_drop_address(struct mmu_unit *u, u64 va, u16 pcid, u32 what);
 
 /* invalidate.c */

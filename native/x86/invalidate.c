@@ -14,7 +14,7 @@
 #define INVLPGB_NESTED 0x20
 #define INVLPGB_RESERVED 0xfc0
 #define INVLPGB_STRIDE_2M 0x80000000
-#define INVLPGB_COUNT_MAX 7	/* CPUID Fn8000_0008_EDX[15:0] of Zen 3 */
+#define INVLPGB_COUNT_MAX 7 /* CPUID Fn8000_0008_EDX[15:0] of Zen 3 */
 
 void mmu_soft_flush(struct mmu_unit *u, u64 va, u64 nr_pages)
 {
@@ -47,8 +47,8 @@ static void forget_page_of(struct mmu_unit *u, u64 va)
 }
 
 /*
- * The paging-structure caches that an invalidation of va's page drops: all of the PCID's (SDM vol. 3A
- * 4.10.4.1), under AMD's EFER.TCE only those that lead to va (APM vol. 2 3.1.7).
+ * The paging-structure caches that an invalidation of va's page drops: all of the PCID's (SDM vol.
+ * 3A 4.10.4.1), under AMD's EFER.TCE only those that lead to va (APM vol. 2 3.1.7).
  */
 static void drop_upper(struct mmu_unit *u, u64 va, u16 pcid)
 {
@@ -63,7 +63,7 @@ void mmu_invlpg(struct mmu_unit *u, u64 va)
 	u16 pcid = current_pcid(u);
 
 	if (!canonical(u, va))
-		return;		/* a NOP (SDM vol. 2A, INVLPG) */
+		return; /* a NOP (SDM vol. 2A, INVLPG) */
 	emit(u->ring, invlpg, va, 0, 0);
 	u->counter[COUNTER_tlb_invalidations]++;
 	tlb_drop_address(u, va, pcid, DROP_GLOBAL);
@@ -165,13 +165,14 @@ u32 mmu_invlpgb(struct mmu_unit *u, u64 rax, u32 ecx, u32 edx)
 
 	if (!has_feature(u, FEATURE_INVLPGB))
 		return XLATE_UD;
-	if (rax & INVLPGB_RESERVED || pcid > CR3_PCID_MASK || (rax & INVLPGB_VA && count > INVLPGB_COUNT_MAX))
+	if (rax & INVLPGB_RESERVED || pcid > CR3_PCID_MASK ||
+	    (rax & INVLPGB_VA && count > INVLPGB_COUNT_MAX))
 		return XLATE_GP;
 	if (rax & INVLPGB_PCID && pcid && !(u->cr4 & CR4_PCIDE))
 		return XLATE_GP;
 	emit(u->ring, invlpgb, rax, ecx, edx);
 	if (rax & INVLPGB_ASID && asid)
-		return XLATE_OK;	/* a guest's: nothing of it is here */
+		return XLATE_OK; /* a guest's: nothing of it is here */
 	u->counter[COUNTER_tlb_invalidations]++;
 	if (!(rax & INVLPGB_VA))
 		invlpgb_all(u, rax, pcid);

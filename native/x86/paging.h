@@ -14,7 +14,8 @@
  *  |XD| PK/ign | ignored|rsvd (0) | physical address   | ign |G|PS |D|A|PCD|PWT|U/S|R/W| P |
  *  +--+--------+--------+---------+--------------------+-----+-+---+-+-+---+---+---+---+---+
  *  M is MAXPHYADDR.  Bit 7 is PS in a PDPTE or PDE, PAT in a PTE, reserved in a PML4E or PML5E.
- *  PK, G and D are ignored where the entry refers to a table (AMD reserves bit 8 of a PML4E or PML5E).
+ *  PK, G and D are ignored where the entry refers to a table (AMD reserves bit 8 of a PML4E or
+ * PML5E).
  */
 #define X86_P 0x1
 #define X86_RW 0x2
@@ -57,8 +58,8 @@
 #define RFLAGS_AC 0x40000
 
 /* A key's two bits in PKRU and IA32_PKRS (SDM vol. 3A 4.6.2): key i has bits 2i + 1 and 2i. */
-#define PKR_AD 0x1		/* no data access */
-#define PKR_WD 0x2		/* no write */
+#define PKR_AD 0x1 /* no data access */
+#define PKR_WD 0x2 /* no write */
 
 /* Whose rules, where the manuals differ. */
 #define VENDOR_INTEL 0
@@ -99,32 +100,34 @@
 #define ACCESS_READ 0
 #define ACCESS_WRITE 1
 #define ACCESS_FETCH 2
-#define ACCESS_SHSTK_READ 3	/* shadow-stack accesses (SDM vol. 1 ch. 17) */
+#define ACCESS_SHSTK_READ 3 /* shadow-stack accesses (SDM vol. 1 ch. 17) */
 #define ACCESS_SHSTK_WRITE 4
 /*
- * The load of a read-modify-write instruction, which processors make as one that a store follows: it
- * needs the rights of a write, sets D, and has W/R = 1 in its error code; else it is a load.
+ * The load of a read-modify-write instruction, which processors make as one that a store follows:
+ * it needs the rights of a write, sets D, and has W/R = 1 in its error code; else it is a load.
  */
 #define ACCESS_RMW 5
 
-/* The mode of an access (SDM vol. 3A 4.6): a CPL of 3 makes user accesses, but for implicit ones. */
+/* The mode of an access (SDM vol. 3A 4.6): a CPL of 3 makes user accesses, but for implicit ones.
+ */
 #define PRIVILEGE_SUPERVISOR 0
 #define PRIVILEGE_USER 1
-#define PRIVILEGE_IMPLICIT 2	/* supervisor, of descriptor tables and the like: SMAP heeds no AC */
+#define PRIVILEGE_IMPLICIT 2 /* supervisor, of descriptor tables and the like: SMAP heeds no AC */
 
 /* What a translation, or an attempt at one, ended in. */
 #define XLATE_OK 0
-#define XLATE_UD 6		/* #UD: the processor has no such instruction */
-#define XLATE_GP 13		/* #GP: the address is not canonical, the value not legal */
-#define XLATE_PF 14		/* #PF: error_code says why */
-#define XLATE_BAD_TABLE 64	/* a paging structure lies outside guest RAM: nothing x86 defines */
-#define XLATE_LEGACY 66		/* 32-bit or PAE paging, which is not modelled; nothing was changed */
+#define XLATE_UD 6	   /* #UD: the processor has no such instruction */
+#define XLATE_GP 13	   /* #GP: the address is not canonical, the value not legal */
+#define XLATE_PF 14	   /* #PF: error_code says why */
+#define XLATE_BAD_TABLE 64 /* a paging structure lies outside guest RAM: nothing x86 defines */
+#define XLATE_LEGACY 66	   /* 32-bit or PAE paging, which is not modelled; nothing was changed */
 
 /* Rights of a translation, for one privilege level. */
 #define PERM_R 0x1
 #define PERM_W 0x2
 #define PERM_X 0x4
-#define PERM_SHSTK 0x18		/* shadow-stack reads and writes; they go together, but for a protection key's WD */
+/* shadow-stack reads and writes; they go together, but for a protection key's WD */
+#define PERM_SHSTK 0x18
 
 /* Memory types, by their encodings (SDM vol. 3A table 12-2). */
 #define MEMORY_UC 0
@@ -132,46 +135,48 @@
 #define MEMORY_WT 4
 #define MEMORY_WP 5
 #define MEMORY_WB 6
-#define MEMORY_UC_MINUS 7	/* in IA32_PAT only: UC that an MTRR may make WC */
+#define MEMORY_UC_MINUS 7 /* in IA32_PAT only: UC that an MTRR may make WC */
 
 /* What mmu_walk() may do to the tables. */
-#define WALK_PROBE 0		/* look only: no A, no D, no events, no counters */
-#define WALK_QUIET 1		/* set A of used entries, and D for a write, as the processor does */
-#define WALK_HARDWARE 2		/* the same, with events and counters */
+#define WALK_PROBE 0	/* look only: no A, no D, no events, no counters */
+#define WALK_QUIET 1	/* set A of used entries, and D for a write, as the processor does */
+#define WALK_HARDWARE 2 /* the same, with events and counters */
 
 /*
- * One page walk, step by step.  Level 5 is the PML5E, 4 the PML4E, 3 the PDPTE, 2 the PDE, 1 the PTE;
- * entries above top_level (skipped through a paging-structure cache) are 0.
+ * One page walk, step by step.  Level 5 is the PML5E, 4 the PML4E, 3 the PDPTE, 2 the PDE, 1 the
+ * PTE; entries above top_level (skipped through a paging-structure cache) are 0.
  */
 struct walk {
 	u64 va;
-	u64 pa;			/* of va itself, if XLATE_OK */
-	u64 entry[6];		/* by level: the entry as the walk left it */
-	u64 entry_pa[6];	/* by level: where it lies, guest-physical */
-	u32 level;		/* where the walk ended: leaf, or the entry that faulted */
-	u32 top_level;		/* where the walk began: 4 or 5 unless a paging-structure cache hit */
-	u32 result;		/* XLATE_* */
-	u32 error_code;		/* PF_*, if XLATE_PF */
-	u32 rights;		/* X86_RW | X86_US, ANDed over the levels, if XLATE_OK */
-	u32 xd;			/* 1 if any level says XD */
-	u32 dirty;		/* 1 if D of the leaf is set */
-	u32 global;		/* 1 if G of the leaf is set and CR4.PGE is on */
-	u32 shstk;		/* 1 if the page is a shadow-stack page: R/W 0 and D 1 in the leaf, R/W 1 above */
-	u32 pkey;		/* protection key of the leaf, if XLATE_OK */
+	u64 pa;		 /* of va itself, if XLATE_OK */
+	u64 entry[6];	 /* by level: the entry as the walk left it */
+	u64 entry_pa[6]; /* by level: where it lies, guest-physical */
+	u32 level;	 /* where the walk ended: leaf, or the entry that faulted */
+	u32 top_level;	 /* where the walk began: 4 or 5 unless a paging-structure cache hit */
+	u32 result;	 /* XLATE_* */
+	u32 error_code;	 /* PF_*, if XLATE_PF */
+	u32 rights;	 /* X86_RW | X86_US, ANDed over the levels, if XLATE_OK */
+	u32 xd;		 /* 1 if any level says XD */
+	u32 dirty;	 /* 1 if D of the leaf is set */
+	u32 global;	 /* 1 if G of the leaf is set and CR4.PGE is on */
+	u32 shstk; /* 1 if the page is a shadow-stack page: R/W 0 and D 1 in the leaf, R/W 1 above
+		    */
+	u32 pkey;  /* protection key of the leaf, if XLATE_OK */
 };
 
 /* What an access may do next without asking again: what a soft TLB may keep. */
 struct translation {
-	u64 pa;			/* of the address asked for */
-	u32 perms;		/* PERM_*; W only once D is set */
-	u32 level;		/* page size: 1 4 KiB, 2 2 MiB, 3 1 GiB */
-	u32 memory_type;	/* MEMORY_*, as the leaf and IA32_PAT say */
-	u32 result;		/* XLATE_* */
+	u64 pa;		 /* of the address asked for */
+	u32 perms;	 /* PERM_*; W only once D is set */
+	u32 level;	 /* page size: 1 4 KiB, 2 2 MiB, 3 1 GiB */
+	u32 memory_type; /* MEMORY_*, as the leaf and IA32_PAT say */
+	u32 result;	 /* XLATE_* */
 	u32 error_code;
 };
 /* cffi-end */
 
-/* Whether bits 63:47 (63:56 with 5 levels) of a linear address are all equal (SDM vol. 1 3.3.7.1). */
+/* Whether bits 63:47 (63:56 with 5 levels) of a linear address are all equal (SDM vol. 1 3.3.7.1).
+ */
 static inline bool va_is_canonical(u64 va, u32 levels)
 {
 	u32 unused = levels == 5 ? 7 : 16;

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Set-associative arrays of translations: lookup, fill, eviction, invalidation (SDM vol. 3A 4.10.2).
- * The paging-structure caches are arrays too and share the code below; caches.c gives them meaning.
+ * Set-associative arrays of translations: lookup, fill, eviction, invalidation (SDM vol.
+ * 3A 4.10.2). The paging-structure caches are arrays too and share the code below; caches.c gives
+ * them meaning.
  */
 #include "x86/internal.h"
 
@@ -15,7 +16,8 @@ static inline u32 set_number(const struct tlb_array *a, u64 vpn, u32 level)
 	return a->sets & (a->sets - 1) ? page % a->sets : page & (a->sets - 1);
 }
 
-static inline struct tlb_entry *set_of(struct tlb *tlb, const struct tlb_array *a, u64 vpn, u32 level)
+static inline struct tlb_entry *set_of(struct tlb *tlb, const struct tlb_array *a, u64 vpn,
+				       u32 level)
 {
 	return tlb->entry + a->first + set_number(a, vpn, level) * a->ways;
 }
@@ -28,8 +30,8 @@ static inline bool matches(const struct tlb_entry *e, u64 vpn, u32 level, u16 pc
 	       (e->pcid == pcid || e->flags & TLB_GLOBAL);
 }
 
-static inline struct tlb_entry *find_in(struct tlb *tlb, const struct tlb_array *a, u64 va, u32 level,
-					u16 pcid, u32 table)
+static inline struct tlb_entry *find_in(struct tlb *tlb, const struct tlb_array *a, u64 va,
+					u32 level, u16 pcid, u32 table)
 {
 	u64 vpn = vpn_of(va, level);
 	struct tlb_entry *e = set_of(tlb, a, vpn, level), *end = e + a->ways;
@@ -54,7 +56,8 @@ struct tlb_entry *tlb_find(struct mmu_unit *u, u64 va, u32 kinds)
 		if (!(a->kind & kinds))
 			continue;
 		for (u32 sizes = a->sizes; sizes; sizes &= sizes - 1) {
-			struct tlb_entry *e = find_in(&u->tlb, a, va, __builtin_ctz(sizes), pcid, 0);
+			struct tlb_entry *e =
+				find_in(&u->tlb, a, va, __builtin_ctz(sizes), pcid, 0);
 
 			if (e)
 				return e;
@@ -146,12 +149,14 @@ static bool is_stale(struct mmu_unit *u, const struct tlb_entry *e)
 	if (e->pcid != current_pcid(u) && !(e->flags & TLB_GLOBAL))
 		return false;
 	return mmu_walk(u, va, ACCESS_READ, !!(e->flags & TLB_US), WALK_PROBE, &w) != XLATE_OK ||
-	       w.pa != e->frame || w.level != e->page_level || w.rights != (e->flags & (TLB_RW | TLB_US)) ||
-	       w.xd != !!(e->flags & TLB_XD) || (e->flags & TLB_DIRTY && !w.dirty) || w.pkey != e->pkey ||
+	       w.pa != e->frame || w.level != e->page_level ||
+	       w.rights != (e->flags & (TLB_RW | TLB_US)) || w.xd != !!(e->flags & TLB_XD) ||
+	       (e->flags & TLB_DIRTY && !w.dirty) || w.pkey != e->pkey ||
 	       w.shstk != !!(e->flags & TLB_SHSTK);
 }
 
-/* e is about to go: a consumer that learned it from us must forget it if the tables say otherwise now. */
+/* e is about to go: a consumer that learned it from us must forget it if the tables say otherwise
+ * now. */
 static void forget_if_stale(struct mmu_unit *u, const struct tlb_entry *e)
 {
 	if (is_stale(u, e))
@@ -199,8 +204,8 @@ static u32 victim_of(struct tlb *tlb, const struct tlb_array *a, u32 set)
 }
 
 /*
- * The place to fill in the set that an address maps to: an empty one if there is one, and of several
- * the one that a tree points to, else the first; in a full set the victim's.
+ * The place to fill in the set that an address maps to: an empty one if there is one, and of
+ * several the one that a tree points to, else the first; in a full set the victim's.
  */
 static struct tlb_entry *place_in(struct tlb *tlb, const struct tlb_array *a, u64 vpn, u32 level)
 {
@@ -326,7 +331,7 @@ void tlb_drop_page(struct mmu_unit *u, u64 va)
 	if (unlikely(u->check))
 		check_drop_page(u, va, current_pcid(u), DROP_GLOBAL);
 	if (!u->tlb.clock)
-		return;		/* nothing was ever entered */
+		return; /* nothing was ever entered */
 	while ((e = tlb_find(u, va, TLB_TRANSLATIONS))) {
 		forget_if_stale(u, e);
 		e->flags = 0;

@@ -9,25 +9,26 @@
 /* cffi-begin */
 #define TLB_MAX_ARRAYS 16
 #define TLB_MAX_ENTRIES 8192
-#define TLB_MAX_SETS 2048	/* of all arrays together */
-#define TLB_MAX_PCIDS 16	/* that a limited array may hold at once */
+#define TLB_MAX_SETS 2048 /* of all arrays together */
+#define TLB_MAX_PCIDS 16  /* that a limited array may hold at once */
 #define TLB_ANY_PCIDS 0xffffffff
 
 /* What an array serves: a set of these. */
-#define TLB_ITLB 0x1		/* first level, fetches */
-#define TLB_DTLB_LOAD 0x2	/* first level, loads */
-#define TLB_DTLB_STORE 0x4	/* first level, stores */
-#define TLB_L2_ITLB 0x8		/* second level, fetches */
-#define TLB_L2_DTLB 0x10	/* second level, loads and stores */
-#define TLB_PSC 0x20		/* walks: it holds table-referencing entries */
+#define TLB_ITLB 0x1	   /* first level, fetches */
+#define TLB_DTLB_LOAD 0x2  /* first level, loads */
+#define TLB_DTLB_STORE 0x4 /* first level, stores */
+#define TLB_L2_ITLB 0x8	   /* second level, fetches */
+#define TLB_L2_DTLB 0x10   /* second level, loads and stores */
+#define TLB_PSC 0x20	   /* walks: it holds table-referencing entries */
 
-/* Who gives a place away when a set is full.  Empty places are filled first, a tree naming which. */
-#define TLB_LRU 0		/* the least recently used */
-#define TLB_FIFO 1		/* the first that was entered */
-#define TLB_RANDOM 2		/* any: xorshift64 of struct tlb.random */
-#define TLB_TREE_PLRU 3		/* where a binary tree points; 2^n ways, at most 64 */
-#define TLB_MRU_PLRU 4		/* (MRU + 1) % groups, tree-PLRU of 4 in the group; 4 * groups ways */
-#define TLB_MRU_GROUPS 14	/* at most: a nibble each, and one byte for the number of the group */
+/* Who gives a place away when a set is full.  Empty places are filled first, a tree naming which.
+ */
+#define TLB_LRU 0	  /* the least recently used */
+#define TLB_FIFO 1	  /* the first that was entered */
+#define TLB_RANDOM 2	  /* any: xorshift64 of struct tlb.random */
+#define TLB_TREE_PLRU 3	  /* where a binary tree points; 2^n ways, at most 64 */
+#define TLB_MRU_PLRU 4	  /* (MRU + 1) % groups, tree-PLRU of 4 in the group; 4 * groups ways */
+#define TLB_MRU_GROUPS 14 /* at most: a nibble each, and one byte for the number of the group */
 
 /* struct tlb_entry.flags; X86_RW and X86_US keep their places, they are the combined rights. */
 #define TLB_VALID 0x1
@@ -36,9 +37,10 @@
 #define TLB_XD 0x8
 #define TLB_DIRTY 0x10
 #define TLB_GLOBAL 0x20
-#define TLB_SHSTK 0x40		/* shadow-stack page: R/W = 1 in all upper levels, R/W = 0 and D = 1 in the leaf */
-#define TLB_TABLE 0x80		/* stands for a table-referencing entry: paging-structure-cache content */
-#define TLB_RIGHTS 0x4e		/* what permissions() asks for: RW, US, XD, SHSTK */
+/* shadow-stack page: R/W = 1 in all upper levels, R/W = 0 and D = 1 in the leaf */
+#define TLB_SHSTK 0x40
+#define TLB_TABLE 0x80	/* stands for a table-referencing entry: paging-structure-cache content */
+#define TLB_RIGHTS 0x4e /* what permissions() asks for: RW, US, XD, SHSTK */
 
 /*
  * One entry.  Of a page: vpn = va >> 12, its low bits cleared to the entry's size, maps to frame
@@ -48,30 +50,35 @@
 struct tlb_entry {
 	u64 vpn;
 	u64 frame;
-	u64 used;		/* clock of the last use (TLB_FIFO, TLB_RANDOM: of the fill): the smallest is the least recent */
-	u64 table_gen;		/* struct mmu_unit.table_gen when the oldest table entry behind it was read */
+	u64 used; /* clock of the last use (TLB_FIFO, TLB_RANDOM: of the fill): the smallest is the
+		     least recent */
+	u64 table_gen; /* struct mmu_unit.table_gen when the oldest table entry behind it was read
+			*/
 	u16 pcid;
-	u8 flags;		/* TLB_* */
-	u8 level;		/* size that the entry maps, or the level of the table-referencing entry */
-	u8 pkey;		/* protection key of the leaf */
-	u8 pat;			/* PAT:PCD:PWT of the leaf, an index into IA32_PAT */
-	u8 page_level;		/* size of the page in the tables: above level, where the entry is a fragment of it */
-	u8 array;		/* number of the array it lies in */
+	u8 flags;      /* TLB_* */
+	u8 level;      /* size that the entry maps, or the level of the table-referencing entry */
+	u8 pkey;       /* protection key of the leaf */
+	u8 pat;	       /* PAT:PCD:PWT of the leaf, an index into IA32_PAT */
+	u8 page_level; /* size of the page in the tables: above level, where the entry is a fragment
+			  of it */
+	u8 array;      /* number of the array it lies in */
 };
 
 /* sets * ways entries from number first on; set s holds [first + s * ways, + ways). */
 struct tlb_array {
-	u32 kind;		/* a set of TLB_ITLB..TLB_PSC */
-	u32 sizes;		/* bit L set: holds entries that map pages of level L */
-	u32 tables;		/* bit L set: holds table-referencing entries of level L */
+	u32 kind;   /* a set of TLB_ITLB..TLB_PSC */
+	u32 sizes;  /* bit L set: holds entries that map pages of level L */
+	u32 tables; /* bit L set: holds table-referencing entries of level L */
 	u32 sets, ways;
-	u32 first, first_set;	/* number of its first entry, of its first set */
-	u32 fold;		/* 0: set = page % sets; n: set = (page ^ page >> n) % sets, sets a power of two */
-	u32 policy;		/* TLB_LRU..TLB_MRU_PLRU */
-	u32 pcids;		/* how many PCIDs may have entries here at once, or TLB_ANY_PCIDS; 0: a PCID's go at any MOV to CR3 */
+	u32 first, first_set; /* number of its first entry, of its first set */
+	u32 fold;   /* 0: set = page % sets; n: set = (page ^ page >> n) % sets, sets a power of two
+		     */
+	u32 policy; /* TLB_LRU..TLB_MRU_PLRU */
+	u32 pcids; /* how many PCIDs may have entries here at once, or TLB_ANY_PCIDS; 0: a PCID's go
+		      at any MOV to CR3 */
 	u32 nr_live;
 	u16 live[TLB_MAX_PCIDS]; /* those PCIDs, the last loaded first */
-	u8 enters[4];		/* by level of a page: the level it is entered as here, 0 not at all */
+	u8 enters[4]; /* by level of a page: the level it is entered as here, 0 not at all */
 };
 
 /*
@@ -93,12 +100,12 @@ struct tlb_array {
  *  +-------+---------------------+-------+-------+
  */
 struct tlb {
-	u32 nr_arrays;		/* 0: no TLB, every access walks */
+	u32 nr_arrays; /* 0: no TLB, every access walks */
 	u32 nr_entries;
-	u64 clock;		/* of the last fill, or of the last use that was not of the entry used last */
-	u64 random;		/* state of TLB_RANDOM, never 0 */
-	u32 fragments;		/* 1: a fragment of a page was entered at some time */
-	u32 split;		/* 1: loads and stores have first-level arrays of their own */
+	u64 clock;  /* of the last fill, or of the last use that was not of the entry used last */
+	u64 random; /* state of TLB_RANDOM, never 0 */
+	u32 fragments; /* 1: a fragment of a page was entered at some time */
+	u32 split;     /* 1: loads and stores have first-level arrays of their own */
 	struct tlb_array array[TLB_MAX_ARRAYS];
 	u64 set[TLB_MAX_SETS];
 	struct tlb_entry entry[TLB_MAX_ENTRIES];

@@ -10,21 +10,26 @@
 
 /* Where the counters of an access live, by ACCESS_*; shadow-stack accesses are loads and stores. */
 static const u8 stlb_hit_counter[] = {
-	COUNTER_dtlb_load_misses_stlb_hit, COUNTER_dtlb_store_misses_stlb_hit, COUNTER_itlb_misses_stlb_hit,
-	COUNTER_dtlb_load_misses_stlb_hit, COUNTER_dtlb_store_misses_stlb_hit, COUNTER_dtlb_load_misses_stlb_hit,
+	COUNTER_dtlb_load_misses_stlb_hit,  COUNTER_dtlb_store_misses_stlb_hit,
+	COUNTER_itlb_misses_stlb_hit,	    COUNTER_dtlb_load_misses_stlb_hit,
+	COUNTER_dtlb_store_misses_stlb_hit, COUNTER_dtlb_load_misses_stlb_hit,
 };
 static const u8 walk_counter[] = {
-	COUNTER_dtlb_load_misses_walk, COUNTER_dtlb_store_misses_walk, COUNTER_itlb_misses_walk,
-	COUNTER_dtlb_load_misses_walk, COUNTER_dtlb_store_misses_walk, COUNTER_dtlb_load_misses_walk,
+	COUNTER_dtlb_load_misses_walk,	COUNTER_dtlb_store_misses_walk,
+	COUNTER_itlb_misses_walk,	COUNTER_dtlb_load_misses_walk,
+	COUNTER_dtlb_store_misses_walk, COUNTER_dtlb_load_misses_walk,
 };
 /* Of walks of all sizes; by level of the leaf, those of 4 KiB, 2 MiB and 1 GiB follow. */
-_Static_assert(COUNTER_dtlb_load_misses_walk_completed_1g == COUNTER_dtlb_load_misses_walk_completed + 3 &&
-	       COUNTER_dtlb_store_misses_walk_completed_1g == COUNTER_dtlb_store_misses_walk_completed + 3 &&
-	       COUNTER_itlb_misses_walk_completed_1g == COUNTER_itlb_misses_walk_completed + 3,
+_Static_assert(COUNTER_dtlb_load_misses_walk_completed_1g ==
+			       COUNTER_dtlb_load_misses_walk_completed + 3 &&
+		       COUNTER_dtlb_store_misses_walk_completed_1g ==
+			       COUNTER_dtlb_store_misses_walk_completed + 3 &&
+		       COUNTER_itlb_misses_walk_completed_1g ==
+			       COUNTER_itlb_misses_walk_completed + 3,
 	       "events.def has them one after the other");
 static const u8 completed_counter[] = {
-	COUNTER_dtlb_load_misses_walk_completed, COUNTER_dtlb_store_misses_walk_completed,
-	COUNTER_itlb_misses_walk_completed, COUNTER_dtlb_load_misses_walk_completed,
+	COUNTER_dtlb_load_misses_walk_completed,  COUNTER_dtlb_store_misses_walk_completed,
+	COUNTER_itlb_misses_walk_completed,	  COUNTER_dtlb_load_misses_walk_completed,
 	COUNTER_dtlb_store_misses_walk_completed, COUNTER_dtlb_load_misses_walk_completed,
 };
 
@@ -41,14 +46,15 @@ static inline u32 rights_of_walk(const struct walk *w)
 }
 
 /* A walk that ended: its answer, and what a consumer may keep of it. */
-static u32 answer_of_walk(const struct mmu_unit *u, const struct walk *w, u32 privilege, struct translation *t)
+static u32 answer_of_walk(const struct mmu_unit *u, const struct walk *w, u32 privilege,
+			  struct translation *t)
 {
 	if (w->result != XLATE_OK)
 		return no_translation(w->result, w->error_code, t);
 	t->pa = w->pa;
 	t->result = XLATE_OK;
 	t->error_code = 0;
-	if (unlikely(!w->level)) {	/* paging is off: nothing forbids, nothing says a type */
+	if (unlikely(!w->level)) { /* paging is off: nothing forbids, nothing says a type */
 		t->perms = PERM_R | PERM_W | PERM_X | PERM_SHSTK;
 		t->level = 1;
 		t->memory_type = MEMORY_UC;
@@ -66,33 +72,37 @@ static inline u32 entry_perms(const struct mmu_unit *u, const struct tlb_entry *
 }
 
 /* May the access use e as it stands?  A write with D clear may not: a walk must set D first. */
-static inline bool usable(const struct mmu_unit *u, const struct tlb_entry *e, u32 access, u32 privilege)
+static inline bool usable(const struct mmu_unit *u, const struct tlb_entry *e, u32 access,
+			  u32 privilege)
 {
 	return allows(perms_if_dirty(entry_perms(u, e, privilege), e->flags & TLB_DIRTY), access);
 }
 
 /*
- * Does e, which is not usable, make a page fault by itself?  Intel's processors may believe an entry
- * whose rights do not suffice (SDM vol. 3A 4.10.4.3, "spurious"); AMD's walk again before they fault.
- * The error code, or 0.
+ * Does e, which is not usable, make a page fault by itself?  Intel's processors may believe an
+ * entry whose rights do not suffice (SDM vol. 3A 4.10.4.3, "spurious"); AMD's walk again before
+ * they fault. The error code, or 0.
  */
-static u32 fault_of_entry(const struct mmu_unit *u, const struct tlb_entry *e, u32 access, u32 privilege)
+static u32 fault_of_entry(const struct mmu_unit *u, const struct tlb_entry *e, u32 access,
+			  u32 privilege)
 {
 	u32 rights = e->flags & TLB_RIGHTS;
 
 	if (u->vendor == VENDOR_AMD || allows(entry_perms(u, e, privilege), access))
 		return 0;
-	return error_code_of(u, access, privilege, why_denied(u, rights, e->pkey, access, privilege));
+	return error_code_of(u, access, privilege,
+			     why_denied(u, rights, e->pkey, access, privilege));
 }
 
-/* Must a walk that rested on a paging-structure cache, and failed, be made again from CR3 (likewise)? */
+/* Must a walk that rested on a paging-structure cache, and failed, be made again from CR3
+ * (likewise)? */
 static inline bool must_retry(const struct mmu_unit *u, const struct walk *w)
 {
 	return u->vendor == VENDOR_AMD || w->result != XLATE_PF;
 }
 
-static u32 answer_of_entry(const struct mmu_unit *u, const struct tlb_entry *e, u64 va, u32 privilege,
-			   struct translation *t)
+static u32 answer_of_entry(const struct mmu_unit *u, const struct tlb_entry *e, u64 va,
+			   u32 privilege, struct translation *t)
 {
 	t->pa = e->frame | (va & (level_size(e->level) - 1));
 	t->perms = perms_if_dirty(entry_perms(u, e, privilege), e->flags & TLB_DIRTY);
@@ -139,9 +149,9 @@ void mmu_page_fault(struct mmu_unit *u, u64 va, u32 error_code)
 }
 
 /*
- * Walk for an access that missed.  On AMD a walk that a paging-structure cache shortened and that ends in
- * no translation is made again from CR3 without those entries, as it may be at any time (SDM vol. 3A
- * 4.10.4.4): there every fault is one that the tables in memory justify.
+ * Walk for an access that missed.  On AMD a walk that a paging-structure cache shortened and that
+ * ends in no translation is made again from CR3 without those entries, as it may be at any time
+ * (SDM vol. 3A 4.10.4.4): there every fault is one that the tables in memory justify.
  */
 static u32 walk_for_miss(struct mmu_unit *u, u64 va, u32 access, u32 privilege, bool from_cr3,
 			 struct walk_start *from, struct walk *w)
@@ -153,7 +163,8 @@ static u32 walk_for_miss(struct mmu_unit *u, u64 va, u32 access, u32 privilege, 
 		u->counter[COUNTER_walk_cache_hits]++;
 		tlb_touch(u, hit);
 		emit(u->ring, walk_cache_hit, va, hit->level, 0);
-		if (walk_from(u, va, access, privilege, WALK_HARDWARE, from, w) == XLATE_OK || !must_retry(u, w))
+		if (walk_from(u, va, access, privilege, WALK_HARDWARE, from, w) == XLATE_OK ||
+		    !must_retry(u, w))
 			return w->result;
 		psc_drop_address(u, va, current_pcid(u));
 		*from = start_at_cr3(u);
@@ -194,7 +205,8 @@ static void tell_copied(struct mmu_unit *u, u64 va, u32 access, const struct tlb
 }
 
 /* The access as the TLB model sees it: first level, second level, walk. */
-static u32 translate_exact(struct mmu_unit *u, u64 va, u32 access, u32 privilege, struct translation *t)
+static u32 translate_exact(struct mmu_unit *u, u64 va, u32 access, u32 privilege,
+			   struct translation *t)
 {
 	struct tlb_entry *e = tlb_find(u, va, first_level(access)), copy;
 	u32 error_code;
@@ -245,7 +257,7 @@ u32 mmu_translate(struct mmu_unit *u, u64 va, u32 access, u32 privilege, struct 
 /* What mmu_translate() would answer now, and what the answer rests on. */
 struct forecast {
 	struct translation t;
-	bool lasting;	/* a resident entry, or a walk with no stale cache entry in it */
+	bool lasting; /* a resident entry, or a walk with no stale cache entry in it */
 };
 
 static void forecast(struct mmu_unit *u, u64 va, u32 access, u32 privilege, struct forecast *f)
@@ -289,7 +301,8 @@ static u32 own_perms(const struct mmu_unit *u, u32 access)
  * page.  The answer is that of the side asked for; another side's rights join it only where it
  * would go on saying the same.
  */
-static u32 refill_exact(struct mmu_unit *u, u64 va, u32 access, u32 privilege, struct translation *t)
+static u32 refill_exact(struct mmu_unit *u, u64 va, u32 access, u32 privilege,
+			struct translation *t)
 {
 	u32 told = own_perms(u, access);
 	struct forecast mine, other;
@@ -299,7 +312,7 @@ static u32 refill_exact(struct mmu_unit *u, u64 va, u32 access, u32 privilege, s
 	if (t->result != XLATE_OK)
 		return t->result;
 	if (access == ACCESS_WRITE)
-		t->perms |= PERM_W;	/* the access that follows sets D */
+		t->perms |= PERM_W; /* the access that follows sets D */
 	t->perms &= told;
 	for (u32 side = ACCESS_READ; side <= ACCESS_FETCH; side++) {
 		if (told >> side & 1)
@@ -312,8 +325,8 @@ static u32 refill_exact(struct mmu_unit *u, u64 va, u32 access, u32 privilege, s
 	return XLATE_OK;
 }
 
-static __attribute__((noinline)) u32 refill_in_full(struct mmu_unit *u, u64 va, u32 access, u32 privilege,
-						    struct translation *t)
+static __attribute__((noinline)) u32 refill_in_full(struct mmu_unit *u, u64 va, u32 access,
+						    u32 privilege, struct translation *t)
 {
 	struct walk w;
 

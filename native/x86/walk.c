@@ -24,8 +24,8 @@ static inline u64 *entry_at(const struct memory *ram, u64 pa)
 }
 
 /*
- * Bits that must be 0 in this present entry (SDM vol. 3A table 4-19), besides reserved_always(): PS in
- * a PML5E or PML4E, on AMD bit 8 too (APM vol. 2 5.3.3); PS in a PDPTE without 1-GiB pages; in a
+ * Bits that must be 0 in this present entry (SDM vol. 3A table 4-19), besides reserved_always(): PS
+ * in a PML5E or PML4E, on AMD bit 8 too (APM vol. 2 5.3.3); PS in a PDPTE without 1-GiB pages; in a
  * large leaf the address bits below its size, but for bit 12, its PAT.
  */
 static u64 reserved_bits(const struct mmu_unit *u, u64 entry, u32 level)
@@ -106,14 +106,17 @@ static u32 translated(struct mmu_unit *u, u32 mode, u32 rights, struct walk *w)
 	return w->result = XLATE_OK;
 }
 
-/* The leaf was read: judge the access by the rights above it, and its own. False if the leaf changed. */
-static bool judge(struct mmu_unit *u, u32 access, u32 privilege, u32 mode, u32 above, struct walk *w)
+/* The leaf was read: judge the access by the rights above it, and its own. False if the leaf
+ * changed. */
+static bool judge(struct mmu_unit *u, u32 access, u32 privilege, u32 mode, u32 above,
+		  struct walk *w)
 {
 	u64 leaf = w->entry[w->level], bits = sets_dirty(access) ? X86_A | X86_D : X86_A;
 	u32 rights = combine(above, leaf) | (is_shadow_stack(above, leaf) ? TLB_SHSTK : 0);
 
 	if (!allows(permissions(u, rights, pkey_of(leaf), privilege), access)) {
-		fault(u, access, privilege, why_denied(u, rights, pkey_of(leaf), access, privilege), w);
+		fault(u, access, privilege, why_denied(u, rights, pkey_of(leaf), access, privilege),
+		      w);
 		return true;
 	}
 	if (!set_accessed_dirty(u, w->level, bits, mode, w))
@@ -177,8 +180,8 @@ static u32 walk_nothing(u64 va, u32 result, struct walk *w)
 	return result;
 }
 
-static __attribute__((noinline)) u32 walk_in_full(struct mmu_unit *u, u64 va, u32 access, u32 privilege,
-						  u32 mode, struct walk *w)
+static __attribute__((noinline)) u32 walk_in_full(struct mmu_unit *u, u64 va, u32 access,
+						  u32 privilege, u32 mode, struct walk *w)
 {
 	struct walk_start from = start_at_cr3(u);
 
@@ -189,8 +192,10 @@ static __attribute__((noinline)) u32 walk_in_full(struct mmu_unit *u, u64 va, u3
 	return walk_from(u, va, access, privilege, mode, &from, w);
 }
 
-/* What the full walk of these entries leaves in *w, field by field: clearing *w first costs as much as the walk. */
-static always_inline void tell_warm(const struct mmu_unit *u, u64 va, const struct warm *e, struct walk *w)
+/* What the full walk of these entries leaves in *w, field by field: clearing *w first costs as much
+ * as the walk. */
+static always_inline void tell_warm(const struct mmu_unit *u, u64 va, const struct warm *e,
+				    struct walk *w)
 {
 	w->va = va;
 	w->pa = warm_pa(e, va);

@@ -29,8 +29,8 @@ static always_inline u64 warm_block(const struct memory *ram)
 }
 
 /*
- * Read the entry of va in a table known to lie in guest RAM.  Each load waits for the one before, so
- * all that does not depend on table is added up first; left to itself the compiler adds it last.
+ * Read the entry of va in a table known to lie in guest RAM.  Each load waits for the one before,
+ * so all that does not depend on table is added up first; left to itself the compiler adds it last.
  */
 static always_inline u64 warm_entry(uintptr_t bias, u64 table, u64 va, u32 level)
 {
@@ -44,10 +44,11 @@ static always_inline u64 warm_entry(uintptr_t bias, u64 table, u64 va, u32 level
  * Read the four entries of va; false if one above the PTE is not as the full walk would leave it.
  * One comparison an entry asks for P, A, no PS, U/S if user, and an address in the block: then no
  * bit that MAXPHYADDR reserves is set either, and under NXE no other bit is reserved.
- * In exact it declines, for the full walk marks tables there, and where CR4 has more to say than it knows.
- * AMD reserves bit 8 of a PML4E or PML5E: the full walk looks into that.
+ * In exact it declines, for the full walk marks tables there, and where CR4 has more to say than it
+ * knows. AMD reserves bit 8 of a PML4E or PML5E: the full walk looks into that.
  */
-static always_inline bool warm_to_pte(const struct mmu_unit *u, u64 va, u32 privilege, struct warm *e)
+static always_inline bool warm_to_pte(const struct mmu_unit *u, u64 va, u32 privilege,
+				      struct warm *e)
 {
 	const struct memory *ram = u->ram;
 	const uintptr_t bias = (uintptr_t)ram->ram - ram->base;
@@ -55,7 +56,8 @@ static always_inline bool warm_to_pte(const struct mmu_unit *u, u64 va, u32 priv
 	const u64 used = X86_P | X86_A | (privilege == PRIVILEGE_USER ? X86_US : 0);
 	const u64 mask = outside | used | X86_PS, want = ram->base | used;
 
-	if (unlikely(!va_is_canonical(va, 4) || u->exact || !(u->cr0 & CR0_PG) || !(u->efer & EFER_NXE)))
+	if (unlikely(!va_is_canonical(va, 4) || u->exact || !(u->cr0 & CR0_PG) ||
+		     !(u->efer & EFER_NXE)))
 		return false;
 	if (unlikely(u->cr4 & (CR4_LA57 | CR4_PKE | CR4_CET | CR4_PKS)))
 		return false;
@@ -75,16 +77,19 @@ static always_inline bool warm_to_pte(const struct mmu_unit *u, u64 va, u32 priv
 }
 
 /* Is the PTE as the full walk would leave it too? */
-static always_inline bool pte_is_warm(const struct mmu_unit *u, u32 access, u32 privilege, const struct warm *e)
+static always_inline bool pte_is_warm(const struct mmu_unit *u, u32 access, u32 privilege,
+				      const struct warm *e)
 {
 	const u64 outside = X86_ADDR_MASK & -warm_block(u->ram);
-	const u64 used = X86_P | X86_A | (privilege == PRIVILEGE_USER ? X86_US : 0) | (sets_dirty(access) ? X86_D : 0);
+	const u64 used = X86_P | X86_A | (privilege == PRIVILEGE_USER ? X86_US : 0) |
+			 (sets_dirty(access) ? X86_D : 0);
 
 	return (e->pte & (outside | used)) == (u->ram->base | used);
 }
 
 /* Read the four entries of va; false if one is not as the full walk would leave it. */
-static always_inline bool walk_warm(const struct mmu_unit *u, u64 va, u32 access, u32 privilege, struct warm *e)
+static always_inline bool walk_warm(const struct mmu_unit *u, u64 va, u32 access, u32 privilege,
+				    struct warm *e)
 {
 	return warm_to_pte(u, va, privilege, e) && likely(pte_is_warm(u, access, privilege, e));
 }
@@ -107,7 +112,8 @@ static always_inline u64 warm_pa(const struct warm *e, u64 va)
 _Static_assert(PERM_W == X86_RW && X86_D == X86_RW << 5, "one shift lays D over R/W, and R/W is W");
 
 /* permissions() of a warm walk, W only if D is set. */
-static always_inline u32 warm_permissions(const struct mmu_unit *u, const struct warm *e, u32 privilege)
+static always_inline u32 warm_permissions(const struct mmu_unit *u, const struct warm *e,
+					  u32 privilege)
 {
 	u32 rights = warm_rights(e) | warm_xd(e) * TLB_XD;
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The oracle of native_faults.py: each instruction, given an address in RDI and RSI, on a page that is
- * absent, on a read-only one, and on an address that is not canonical.  A line for each: signal, vector, error code.
+ * The oracle of native_faults.py: each instruction, given an address in RDI and RSI, on a page that
+ * is absent, on a read-only one, and on an address that is not canonical.  A line for each: signal,
+ * vector, error code.
  */
 #define _GNU_SOURCE
 #include <setjmp.h>
@@ -34,8 +35,10 @@ static void run(void (*instruction)(void), unsigned long at)
 		__asm__ volatile("mov %1, %%rdi; mov %%rdi, %%rsi\n\t"
 				 "xor %%eax, %%eax; xor %%ecx, %%ecx; xor %%edx, %%edx\n\t"
 				 "push %%rbp; call *%0; pop %%rbp"
-				 : : "r"(instruction), "r"(at)
-				 : "rax", "rcx", "rdx", "rdi", "rsi", "r8", "r9", "r10", "r11", "r12", "r13", "memory");
+				 :
+				 : "r"(instruction), "r"(at)
+				 : "rax", "rcx", "rdx", "rdi", "rsi", "r8", "r9", "r10", "r11",
+				   "r12", "r13", "memory");
 	printf("%ld %ld %ld\n", signo, signo ? trap : 0, signo ? code : 0);
 }
 
@@ -43,7 +46,8 @@ int main(void)
 {
 	static char room[65536];
 	stack_t other = { .ss_sp = room, .ss_size = sizeof(room) };
-	struct sigaction action = { .sa_sigaction = handler, .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER };
+	struct sigaction action = { .sa_sigaction = handler,
+				    .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER };
 	char *absent = mmap(0, 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	char *read_only = mmap(0, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The host's processor and kernel as an oracle: instructions run natively, and the exceptions they raise."""
+"""The host's processor and kernel as an oracle: instructions run natively, and the exceptions they
+raise.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ class Fault(NamedTuple):
 
 
 class Natively(NamedTuple):
-    """The same instruction on a page that is absent, on a read-only one, and on a non-canonical address."""
+    """The same instruction on a page that is absent, on a read-only one, and on a non-canonical
+    address.
+    """
 
     absent: Fault
     read_only: Fault
@@ -35,7 +39,9 @@ class Natively(NamedTuple):
 
 @functools.cache
 def run_natively(sources: tuple[str, ...]) -> dict[str, Natively]:
-    """Run each of the instructions, whose operand RDI points to; skips the test where that cannot be."""
+    """Run each of the instructions, whose operand RDI points to; skips the test where that cannot
+    be.
+    """
     compiler = shutil.which("gcc")
     if compiler is None or platform.machine() != "x86_64":
         pytest.skip("the native oracle needs gcc on x86-64")
@@ -50,9 +56,21 @@ def run_natively(sources: tuple[str, ...]) -> dict[str, Natively]:
         generated, program = Path(folder, "instructions.c"), Path(folder, "natively")
         generated.write_text(functions + table)
         subprocess.run(
-            [compiler, "-O1", "-mno-red-zone", "-fno-pie", "-no-pie", "-o", program, _RUNNER, generated],
+            [
+                compiler,
+                "-O1",
+                "-mno-red-zone",
+                "-fno-pie",
+                "-no-pie",
+                "-o",
+                program,
+                _RUNNER,
+                generated,
+            ],
             check=True,
         )
-        lines = subprocess.run([program], check=True, capture_output=True, text=True).stdout.splitlines()
+        lines = subprocess.run(
+            [program], check=True, capture_output=True, text=True
+        ).stdout.splitlines()
     faults = [Fault(*map(int, line.split())) for line in lines]
     return {source: Natively(*faults[3 * n : 3 * n + 3]) for n, source in enumerate(sources)}

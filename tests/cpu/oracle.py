@@ -13,7 +13,9 @@ RFLAGS_USER = 0x202
 
 
 def states(source: str, regs: dict[str, int] | None = None) -> list[tuple[int, tuple[int, ...]]]:
-    """RIP and registers before each instruction (each element of a rep, and its end), the SYSCALL last."""
+    """RIP and registers before each instruction (each element of a rep, and its end), the SYSCALL
+    last.
+    """
     uc = Uc(UC_ARCH_X86, UC_MODE_64)
     for base in (TEXT, DATA, STACK_TOP - SIZE):
         uc.mem_map(base, SIZE)

@@ -86,7 +86,9 @@ def sample(uc: Uc, target: Any) -> tuple[list[tuple[int, int, int]], list[int]]:
     """What the sample's memory hook saw, and its registers at the end."""
     seen = []
 
-    def hook_mem(uc: Uc, access: int, address: int, size: int, value: int, user_data: object) -> None:
+    def hook_mem(
+        uc: Uc, access: int, address: int, size: int, value: int, user_data: object
+    ) -> None:
         seen.append((access, address, size))
 
     uc.mem_write(CODE, SAMPLE)
@@ -130,13 +132,15 @@ def test_three_lines(uc: Uc) -> None:
 def test_one_memory_at_two_addresses(uc: Uc, fidelity: str) -> None:
     """Hooks are told the address the guest used."""
     begin, until = load(
-        uc, f"mov rax, {VIRTUAL:#x}; mov byte ptr [rax + 5], 7; mov bl, [{DATA + 5:#x}]; mov cl, [rax + 5]"
+        uc,
+        f"mov rax, {VIRTUAL:#x}; mov byte ptr [rax + 5], 7; mov bl, [{DATA + 5:#x}]; mov cl, [rax + 5]",
     )
     seen: list[int] = []
     with cpu.attach(uc, identity=True, fidelity=fidelity) as mmu:
         mmu.map(VIRTUAL, 0x1000, pa=DATA)
         mmu.hook_add(
-            UC_HOOK_MEM_READ | UC_HOOK_MEM_WRITE, lambda _uc, _access, address, *_: seen.append(address)
+            UC_HOOK_MEM_READ | UC_HOOK_MEM_WRITE,
+            lambda _uc, _access, address, *_: seen.append(address),
         )
         mmu.emu_start(begin, until)
         assert seen == [VIRTUAL + 5, DATA + 5, VIRTUAL + 5]
@@ -181,7 +185,8 @@ def test_a_fault_is_an_exception(uc: Uc, fidelity: str, engine: str) -> None:
 @pytest.mark.parametrize(("fidelity", "engine"), WAYS)
 def test_a_handler_that_fixes_faults(uc: Uc, fidelity: str, engine: str) -> None:
     begin, until = load(
-        uc, f"mov rax, {VIRTUAL + 0xFFC:#x}; mov ecx, 3; 1: add [rax], rcx; dec ecx; jnz 1b; mov rbx, [rax]"
+        uc,
+        f"mov rax, {VIRTUAL + 0xFFC:#x}; mov ecx, 3; 1: add [rax], rcx; dec ecx; jnz 1b; mov rbx, [rax]",
     )
     faults: list[tuple[int, int]] = []
 
@@ -206,7 +211,9 @@ def test_a_handler_that_gives_up(uc: Uc) -> None:
 
 @pytest.mark.parametrize("fidelity", FIDELITIES)
 def test_rights(uc: Uc, fidelity: str) -> None:
-    """Read-only and no-execute hold at CPL 0 too (CR0.WP, EFER.NXE); protect() takes effect at once."""
+    """Read-only and no-execute hold at CPL 0 too (CR0.WP, EFER.NXE); protect() takes effect at
+    once.
+    """
     begin, until = load(uc, f"mov rax, {VIRTUAL:#x}; mov byte ptr [rax], 0xc3; call rax")
     mmu = cpu.attach(uc, identity=True, fidelity=fidelity)
     mmu.map(VIRTUAL, 0x1000, UC_PROT_READ)
@@ -257,7 +264,8 @@ def test_interrupt_hooks_of_the_script(uc: Uc) -> None:
 def test_flags_survive_a_fault_under_a_code_hook(uc: Uc, fidelity: str) -> None:
     """Unicorn alone forgets how to compute them."""
     begin, until = load(
-        uc, f"mov rbx, {VIRTUAL:#x}; mov ecx, 0x400000; add [{DATA:#x}], rcx; mov [rbx], rcx; pushfq; pop rax"
+        uc,
+        f"mov rbx, {VIRTUAL:#x}; mov ecx, 0x400000; add [{DATA:#x}], rcx; mov [rbx], rcx; pushfq; pop rax",
     )
 
     def handler(fault: PageFault | GeneralProtection) -> bool:
@@ -288,7 +296,9 @@ def test_count(uc: Uc, fidelity: str, count: int) -> None:
 def test_emu_stop_in_a_hook(uc: Uc) -> None:
     begin, until = load(uc, "nop; nop; nop; nop")
     mmu = cpu.attach(uc, identity=True)
-    mmu.hook_add(UC_HOOK_CODE, lambda uc, ip, _size, _data: uc.emu_stop() if ip == CODE + 2 else None)
+    mmu.hook_add(
+        UC_HOOK_CODE, lambda uc, ip, _size, _data: uc.emu_stop() if ip == CODE + 2 else None
+    )
     mmu.emu_start(begin, until)
     assert uc.reg_read(UC_X86_REG_RIP) == CODE + 2
 
@@ -306,7 +316,9 @@ def test_an_end_that_is_not_mapped(uc: Uc) -> None:
 
 @pytest.mark.parametrize("engine", ["c", "python"])
 def test_exact_means_it(uc: Uc, engine: str) -> None:
-    """The guest rewrites its own PTE without INVLPG and reads the old page, as the model's entry says; then INVLPG."""
+    """The guest rewrites its own PTE without INVLPG and reads the old page, as the model's entry
+    says; then INVLPG.
+    """
     with cpu.attach(uc, identity=True, fidelity="exact", engine=engine) as mmu:
         mmu.map(VIRTUAL, 0x2000)
         mmu.write(VIRTUAL, b"A")
@@ -389,7 +401,8 @@ def test_another_address_space(uc: Uc, fidelity: str) -> None:
         mmu.memory.write(second, mmu.memory.read(first, 4096))
         mmu.memory.write_u64(second + (VIRTUAL >> 39 & 511) * 8, 0)
         begin, until = load(
-            uc, f"mov rdi, {VIRTUAL:#x}; mov al, [rdi]; mov rdx, {second:#x}; mov cr3, rdx; mov al, [rdi]"
+            uc,
+            f"mov rdi, {VIRTUAL:#x}; mov al, [rdi]; mov rdx, {second:#x}; mov cr3, rdx; mov al, [rdi]",
         )
         with pytest.raises(PageFault) as caught:
             mmu.emu_start(begin, until)
@@ -441,7 +454,9 @@ def test_a_base_that_is_in_use(uc: Uc, base: int) -> None:
         cpu.attach(uc, base=base)
 
 
-@pytest.mark.parametrize(("arch", "mode"), [(UC_ARCH_X86, UC_MODE_32), (UC_ARCH_ARM64, UC_MODE_ARM)])
+@pytest.mark.parametrize(
+    ("arch", "mode"), [(UC_ARCH_X86, UC_MODE_32), (UC_ARCH_ARM64, UC_MODE_ARM)]
+)
 def test_only_x86_64(arch: int, mode: int) -> None:
     with pytest.raises(MmuError, match="x86-64"):
         cpu.attach(Uc(arch, mode))
@@ -459,7 +474,9 @@ def test_nothing_is_mapped_unless_asked(uc: Uc) -> None:
 
 @pytest.mark.parametrize("fidelity", FIDELITIES)
 def test_detach(uc: Uc, fidelity: str) -> None:
-    """Hooks, RAM, registers and TLB mode: the instance is as it was, and code runs at its own addresses."""
+    """Hooks, RAM, registers and TLB mode: the instance is as it was, and code runs at its own
+    addresses.
+    """
     regions = list(uc.mem_regions())
     registers = [uc.reg_read(reg) for reg in (UC_X86_REG_CR0, UC_X86_REG_CR3, UC_X86_REG_CR4)]
     begin, until = load(uc, f"mov qword ptr [{DATA:#x}], 5; mov rax, [{DATA:#x}]")
@@ -473,7 +490,9 @@ def test_detach(uc: Uc, fidelity: str) -> None:
     mmu.detach()
     mmu.detach()
     assert list(uc.mem_regions()) == regions
-    assert [uc.reg_read(reg) for reg in (UC_X86_REG_CR0, UC_X86_REG_CR3, UC_X86_REG_CR4)] == registers
+    assert [
+        uc.reg_read(reg) for reg in (UC_X86_REG_CR0, UC_X86_REG_CR3, UC_X86_REG_CR4)
+    ] == registers
     uc.emu_start(begin, until)
     assert uc.mem_read(DATA, 1) == b"\x05"
     assert seen == [DATA]
@@ -509,7 +528,8 @@ def test_large_pages_and_their_splitting(uc: Uc) -> None:
         assert not mmu.translate(0x4001000, Access.WRITE).ok
         assert mmu.translate(0x4002000, Access.WRITE).pa == 0x4002000
         begin, until = load(
-            uc, "mov byte ptr [0x4000000], 1; mov byte ptr [0x4200008], 2; mov byte ptr [0x4001000], 3"
+            uc,
+            "mov byte ptr [0x4000000], 1; mov byte ptr [0x4200008], 2; mov byte ptr [0x4001000], 3",
         )
         with pytest.raises(PageFault) as caught:
             mmu.emu_start(begin, until)
@@ -590,13 +610,15 @@ def test_types(uc: Uc) -> None:
     ],
 )
 def test_an_illegal_mov_to_cr_is_refused(uc: Uc, fidelity: str, register: str, flip: int) -> None:
-    """#GP with RIP at the MOV, the register and the count as before it: Unicorn itself would take the value.
+    """#GP with RIP at the MOV, the register and the count as before it: Unicorn itself would take
+    the value.
 
     Of CR0 it keeps 32 bits, so that a bit above them is not seen, and not refused.
     """
     with cpu.attach(uc, identity=True, fidelity=fidelity) as mmu:
         begin, until = load(
-            uc, f"mov rax, {register}; mov rdx, {flip:#x}; xor rax, rdx; nop; mov {register}, rax; mov ebx, 1"
+            uc,
+            f"mov rax, {register}; mov rdx, {flip:#x}; xor rax, rdx; nop; mov {register}, rax; mov ebx, 1",
         )
         before = [uc.reg_read(reg) for reg in (UC_X86_REG_CR0, UC_X86_REG_CR3, UC_X86_REG_CR4)]
         with pytest.raises(GeneralProtection) as caught:
@@ -605,7 +627,9 @@ def test_an_illegal_mov_to_cr_is_refused(uc: Uc, fidelity: str, register: str, f
         assert uc.reg_read(UC_X86_REG_RIP) == caught.value.rip
         assert mmu.instructions == 4
         assert uc.reg_read(UC_X86_REG_RBX) == 0
-        assert [uc.reg_read(reg) for reg in (UC_X86_REG_CR0, UC_X86_REG_CR3, UC_X86_REG_CR4)] == before
+        assert [
+            uc.reg_read(reg) for reg in (UC_X86_REG_CR0, UC_X86_REG_CR3, UC_X86_REG_CR4)
+        ] == before
 
 
 @pytest.mark.parametrize("fidelity", FIDELITIES)
@@ -615,7 +639,9 @@ def test_the_last_instruction_before_the_end_is_a_mov_to_cr(uc: Uc, fidelity: st
         begin, until = load(uc, "nop; mov rax, cr4; xor eax, 0x20000; mov cr4, rax")
         mmu.emu_start(begin, until)
         assert mmu.mmu.c.cr4 & CR4_PCIDE
-        begin, until = load(uc, "nop; mov rax, cr0; xor eax, 0x20000000; mov cr0, rax", at=CODE + 0x1000)
+        begin, until = load(
+            uc, "nop; mov rax, cr0; xor eax, 0x20000000; mov cr0, rax", at=CODE + 0x1000
+        )
         with pytest.raises(GeneralProtection) as caught:
             mmu.emu_start(begin, until)
         assert caught.value.rip == until - 3
@@ -623,7 +649,9 @@ def test_the_last_instruction_before_the_end_is_a_mov_to_cr(uc: Uc, fidelity: st
 
 @pytest.mark.parametrize("fidelity", FIDELITIES)
 def test_ac_counts_at_once(fidelity: str) -> None:
-    """After CLAC a store that begins on a supervisor page and runs into a user page happens on neither."""
+    """After CLAC a store that begins on a supervisor page and runs into a user page happens on
+    neither.
+    """
     uc = Uc(UC_ARCH_X86, UC_MODE_64)
     uc.ctl_set_cpu_model(UC_CPU_X86_BROADWELL)  # the first that has SMAP
     uc.mem_map(CODE, 2 << 20)
@@ -656,7 +684,9 @@ def test_ac_counts_at_once(fidelity: str) -> None:
 
 @pytest.mark.parametrize("fidelity", FIDELITIES)
 def test_the_end_address_need_not_be_mapped(uc: Uc, fidelity: str) -> None:
-    """A run that returns to a sentinel ends there, as Uc.emu_start()'s does: nothing of it is fetched."""
+    """A run that returns to a sentinel ends there, as Uc.emu_start()'s does: nothing of it is
+    fetched.
+    """
     with cpu.attach(uc, identity=True, fidelity=fidelity) as mmu:
         begin, _ = load(uc, "mov eax, 0x5000000; jmp rax")
         mmu.emu_start(begin, 0x5000000)
@@ -666,7 +696,9 @@ def test_the_end_address_need_not_be_mapped(uc: Uc, fidelity: str) -> None:
 
 
 def test_what_is_at_the_end_address_is_not_looked_up(uc: Uc) -> None:
-    """exact and trace count alike: the jump's target when it is executed, by the next run, and not before."""
+    """exact and trace count alike: the jump's target when it is executed, by the next run, and not
+    before.
+    """
     seen = []
     for fidelity in ("exact", "trace"):
         with cpu.attach(uc, identity=True, fidelity=fidelity) as mmu:

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Rule: the checker tells where a guest used what memory no longer says: instruction, filling, change, missing flush.
+"""Rule: the checker tells where a guest used what memory no longer says: instruction, filling,
+change, missing flush.
 
-A guest of its own tables that forgets a flush is told on; with the flush nothing is; and programs on our kernel
-never are, under any policy.
+A guest of its own tables that forgets a flush is told on; with the flush nothing is; and programs
+on our kernel never are, under any policy.
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ FIDELITIES = ["exact", "trace"]
 
 
 def guest(flush: str, fidelity: str, *, engine: str = "c") -> tuple[Attached, int]:
-    """Run a guest that reads a page, stores to its PTE, perhaps flushes, and reads again; its code's length too."""
+    """Run a guest that reads a page, stores to its PTE, perhaps flushes, and reads again; its
+    code's length too.
+    """
     uc = Uc(UC_ARCH_X86, UC_MODE_64)
     uc.mem_map(CODE, 0x10000, UC_PROT_ALL)
     machine = cpu.attach(uc, identity=True, fidelity=fidelity, engine=engine, check_tlb=True)
@@ -71,7 +74,8 @@ def test_a_guest_that_forgets_invlpg(fidelity: str, engine: str) -> None:
 
 @pytest.mark.parametrize("fidelity", FIDELITIES)
 @pytest.mark.parametrize(
-    "flush", ["invlpg [rdi]", "mov rax, cr3; mov cr3, rax", "mov rax, cr4; xor rax, 0x80; mov cr4, rax"]
+    "flush",
+    ["invlpg [rdi]", "mov rax, cr3; mov cr3, rax", "mov rax, cr4; xor rax, 0x80; mov cr4, rax"],
 )
 def test_a_guest_that_flushes(fidelity: str, flush: str) -> None:
     machine, _ = guest(flush, fidelity)
@@ -93,7 +97,9 @@ def test_fast_has_nothing_to_check() -> None:
 
 @pytest.mark.parametrize("forgets", [True, False])
 def test_a_kernel_that_forgets(monkeypatch: pytest.MonkeyPatch, forgets: bool) -> None:
-    """madvise(MADV_DONTNEED) as a system call, whose flush is not made: the guest's next store is use after free."""
+    """madvise(MADV_DONTNEED) as a system call, whose flush is not made: the guest's next store is
+    use after free.
+    """
     if forgets:
         monkeypatch.setattr(mmu_gather, "flush_tlb_mm_range", lambda *_: None)
     memory = Memory(64 << 20)
@@ -101,7 +107,9 @@ def test_a_kernel_that_forgets(monkeypatch: pytest.MonkeyPatch, forgets: bool) -
     mm = MmStruct(memory, mmu, engine="python")
     assert mmu.check is not None
     map_fixed(mm, TEXT, SIZE, RWX)
-    mm.copy_to_user(TEXT, assemble(f"mov edi, {DATA:#x}; mov [rdi], al; syscall; mov [rdi], al; syscall"))
+    mm.copy_to_user(
+        TEXT, assemble(f"mov edi, {DATA:#x}; mov [rdi], al; syscall; mov [rdi], al; syscall")
+    )
     map_fixed(mm, DATA, SIZE, RW)
     map_fixed(mm, STACK_TOP - SIZE, SIZE, RW)
     with VCpu(memory, mmu, mm, fidelity=Fidelity.EXACT) as vcpu:
@@ -119,4 +127,6 @@ def test_a_kernel_that_forgets(monkeypatch: pytest.MonkeyPatch, forgets: bool) -
     use = found[0]
     assert use.used and use.freed and use.va == DATA
     assert use.at and use.at.rip == TEXT + 9
-    assert use.changed and use.changed.who() == f"by system call 28 (ip {TEXT + 7:#x}, instruction 3)"
+    assert (
+        use.changed and use.changed.who() == f"by system call 28 (ip {TEXT + 7:#x}, instruction 3)"
+    )

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""``instructions`` counts each instruction once, each element of a rep, and each rep's end, however it is run."""
+"""``instructions`` counts each instruction once, each element of a rep, and each rep's end, however
+it is run.
+"""
 
 from __future__ import annotations
 

@@ -5,7 +5,13 @@ from __future__ import annotations
 
 import pytest
 
-from cpu.disasm import accessed_address, disassemble, disassemble_one, instruction_length, memory_operands
+from cpu.disasm import (
+    accessed_address,
+    disassemble,
+    disassemble_one,
+    instruction_length,
+    memory_operands,
+)
 from tests.cpu.assemble import assemble
 from tests.cpu.world import DATA, SIZE, STACK_TOP, TEXT, world
 
@@ -15,7 +21,10 @@ READ, WRITE, FETCH = 0, 1, 2
 def test_text() -> None:
     code = assemble("mov eax, [rip + 0x10]; ret")
     assert disassemble_one(code, TEXT) == "mov eax, dword ptr [rip + 0x10]"
-    assert [line for _, _, line in disassemble(code, TEXT)] == ["mov eax, dword ptr [rip + 0x10]", "ret"]
+    assert [line for _, _, line in disassemble(code, TEXT)] == [
+        "mov eax, dword ptr [rip + 0x10]",
+        "ret",
+    ]
     assert disassemble_one(b"\x06\x07", TEXT) == "(bad) 06 07"
     assert disassemble_one(b"", TEXT) == "(bad)"
 

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""exact and trace: every load, store and fetch passes through the TLB model, once, wherever Unicorn keeps it."""
+"""exact and trace: every load, store and fetch passes through the TLB model, once, wherever Unicorn
+keeps it.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +54,9 @@ def test_every_access_is_counted_once(how: How) -> None:
 
 @pytest.mark.parametrize("name", programs.ALL)
 def test_counters_and_tlb_are_alike(name: str) -> None:
-    """exact and trace, C and Python, fast faults and none: same counters, and the same TLB, entry by entry."""
+    """exact and trace, C and Python, fast faults and none: same counters, and the same TLB, entry
+    by entry.
+    """
     seen = []
     for how in MODELLED:
         with world(programs.ALL[name], how) as w:
@@ -63,7 +67,9 @@ def test_counters_and_tlb_are_alike(name: str) -> None:
 
 
 def test_a_loop_over_many_pages_misses_as_the_model_says() -> None:
-    """Sixteen pages, more than the tiny geometry's first level holds, read round and round in order."""
+    """Sixteen pages, more than the tiny geometry's first level holds, read round and round in
+    order.
+    """
     source = """
         mov edx, 20
     1:  mov edi, 0x600000
@@ -100,7 +106,9 @@ def test_two_addresses_of_one_frame(how: How) -> None:
 
 @pytest.mark.parametrize("how", [EXACT, TRACE], ids=str)
 def test_a_stale_entry_is_used_until_it_is_invalidated(how: How) -> None:
-    """The kernel changes an entry without a flush: the guest reads the old page, as the model's entry says."""
+    """The kernel changes an entry without a flush: the guest reads the old page, as the model's
+    entry says.
+    """
     with world("1: mov al, [0x600000]; syscall; jmp 1b", how) as w:
         w.mm.copy_to_user(DATA, b"A")
         w.mm.copy_to_user(DATA + 0x1000, b"B")
@@ -124,14 +132,16 @@ def test_a_stale_entry_is_used_until_it_is_invalidated(how: How) -> None:
         w.mmu.invlpg(DATA)
 
 
-@pytest.mark.skipif(os.environ.get("UCMMU_PRIVATE") == "0", reason="drops a page of Unicorn's inside a block")
+@pytest.mark.skipif(
+    os.environ.get("UCMMU_PRIVATE") == "0", reason="drops a page of Unicorn's inside a block"
+)
 @pytest.mark.parametrize("how", [EXACT, TRACE], ids=str)
 def test_an_evicted_stale_entry_is_no_longer_used(how: How) -> None:
-    """Within one block: the old page while its entry lives, the new page once others have pushed it out."""
+    """Within one block: the old page while its entry lives, the new page once others have pushed it
+    out.
+    """
     others = "; ".join(f"mov al, [{DATA + n * 0x1000:#x}]" for n in range(2, 16))
-    source = (
-        f"mov al, [0x600000]; syscall; mov bl, [0x600000]; {others}; {others}; mov dl, [0x600000]; syscall"
-    )
+    source = f"mov al, [0x600000]; syscall; mov bl, [0x600000]; {others}; {others}; mov dl, [0x600000]; syscall"
     with world(source, how, regs={"RBX": 0, "RDX": 0}) as w:
         for n in range(16):
             w.mm.copy_to_user(DATA + n * 0x1000, bytes([n + 1]))

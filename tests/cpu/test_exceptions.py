@@ -72,7 +72,9 @@ def test_an_emulated_instruction_counts_as_executed(how: How) -> None:
 
 @pytest.mark.parametrize("how", FIDELITIES, ids=str)
 def test_syscall(how: How) -> None:
-    """RCX gets the next instruction's address and R11 the flags (SDM vol. 2 SYSCALL); the result goes to RAX."""
+    """RCX gets the next instruction's address and R11 the flags (SDM vol. 2 SYSCALL); the result
+    goes to RAX.
+    """
     arguments = "mov edi, 1; mov esi, 2; mov edx, 3; mov r10d, 4; mov r8d, 5; mov r9d, 6"
     source = f"mov eax, 39; {arguments}; stc; syscall; mov rbx, rax; syscall"
     with world(source, how) as w:
@@ -123,7 +125,9 @@ def test_nothing_of_the_program_before_is_left() -> None:
         w.run()
         spoilt = w.state()[2]
         assert w.data(512) == fresh
-        assert [a for a, b in zip(registers, spoilt, strict=True) if a != b] == [registers[GPRS.index("RCX")]]
+        assert [a for a, b in zip(registers, spoilt, strict=True) if a != b] == [
+            registers[GPRS.index("RCX")]
+        ]
         assert (w.vcpu.fs_base, w.vcpu.gs_base) == (0, 0)
 
 

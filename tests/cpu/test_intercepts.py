@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Rule: what the processor does not have, or user mode may not do, stops before it executes, wherever it stands.
+"""Rule: what the processor does not have, or user mode may not do, stops before it executes,
+wherever it stands.
 
-What Unicorn would do instead is said beside each case. Which exception it was is decided by the instruction that
-was executed, never by the bytes before RIP.
+What Unicorn would do instead is said beside each case. Which exception it was is decided by the
+instruction that was executed, never by the bytes before RIP.
 """
 
 from __future__ import annotations
@@ -91,7 +92,11 @@ def test_it_stops_before_it_executes(case: str, how: How, where: str) -> None:
     with world(code_of(before, code, AFTER), how, regs={"RSI": 0x600000, "RDI": 0x600000}) as w:
         exit_ = w.run()
         at = TEXT + len(code_of(before))
-        assert (exit_.reason, exit_.vector, exit_.intercept) == (VmExit.EXCEPTION, vector, intercept)
+        assert (exit_.reason, exit_.vector, exit_.intercept) == (
+            VmExit.EXCEPTION,
+            vector,
+            intercept,
+        )
         assert exit_.insn == at
         assert vector == UD or exit_.length == length
         assert exit_.rip == w.vcpu.rip == at + (length if trap else 0)
@@ -125,7 +130,11 @@ def test_without_counting(case: str) -> None:
     with world(code_of(BEFORE, code, AFTER), FAST, count=False) as w:
         for _ in range(2):
             exit_ = w.run()
-            assert (exit_.reason, exit_.vector, exit_.intercept) == (VmExit.EXCEPTION, vector, intercept)
+            assert (exit_.reason, exit_.vector, exit_.intercept) == (
+                VmExit.EXCEPTION,
+                vector,
+                intercept,
+            )
             assert exit_.insn == TEXT + 20
             w.vcpu.write_reg(reg("RIP"), TEXT)
 
@@ -157,14 +166,18 @@ def test_flags_survive(how: How) -> None:
 def test_after_bytes_that_capstone_does_not_know(how: How) -> None:
     """Unicorn decodes on where capstone cannot: all of the rest of such a block is watched."""
     for unknown in ("0f0d18", "0f1ae0", "660f1cc0", "0f1dc0"):  # reserved NOPs
-        with world(code_of("90", unknown, "90", "c5f1fec2", AFTER), how, regs={"RAX": 0x600000}) as w:
+        with world(
+            code_of("90", unknown, "90", "c5f1fec2", AFTER), how, regs={"RAX": 0x600000}
+        ) as w:
             exit_ = w.run()
             assert (exit_.vector, exit_.insn) == (UD, TEXT + 2 + len(unknown) // 2)
 
 
 @pytest.mark.parametrize("how", [*FIDELITIES, How(FAST.fidelity, "python", False)], ids=str)
 def test_code_that_becomes_another(how: How) -> None:
-    """A watched instruction that is overwritten executes, and one that is written over others is found."""
+    """A watched instruction that is overwritten executes, and one that is written over others is
+    found.
+    """
     # A loop: executes what stands at `here`, then overwrites it.
     source = """
         mov ecx, 3
@@ -229,14 +242,20 @@ def test_exceptions_one_after_the_other(how: How) -> None:
 @pytest.mark.parametrize("case", [*CASES])
 @pytest.mark.parametrize("how", [*FIDELITIES, None], ids=str)
 def test_behind_an_instruction_that_is_watched_and_executes(case: str, how: How | None) -> None:
-    """RCL of memory has a hook of its own, and the block goes on: what is behind it stops all the same."""
+    """RCL of memory has a hook of its own, and the block goes on: what is behind it stops all the
+    same.
+    """
     code, vector, _trap, intercept = CASES[case]
     rcl = "d11425 00006000"
     before = code_of("90", rcl, rcl)
     with world(before + code_of(code, AFTER), how or FAST, count=how is not None) as w:
         for _ in range(2):
             exit_ = w.run()
-            assert (exit_.vector, exit_.intercept, exit_.insn) == (vector, intercept, TEXT + len(before))
+            assert (exit_.vector, exit_.intercept, exit_.insn) == (
+                vector,
+                intercept,
+                TEXT + len(before),
+            )
             w.vcpu.write_reg(reg("RIP"), TEXT)
 
 
@@ -255,7 +274,9 @@ WORDS = [1, -2, 30000, 30000, -30000, -30000, 7, -7]
 def horizontal(op: str, words: list[int], bits: int) -> list[int]:
     """PHADD and PHSUB of one register with itself (SDM vol. 2), bits a lane."""
     low, high = -(1 << bits - 1), (1 << bits - 1) - 1
-    pairs = [(a + b if "add" in op else a - b) for a, b in zip(words[::2], words[1::2], strict=True)]
+    pairs = [
+        (a + b if "add" in op else a - b) for a, b in zip(words[::2], words[1::2], strict=True)
+    ]
     if op.endswith("sw"):
         pairs = [min(max(value, low), high) for value in pairs]
     return [value & (1 << bits) - 1 for value in pairs * 2]
@@ -278,14 +299,18 @@ def test_a_horizontal_sum_of_a_register_with_itself(op: str, how: How) -> None:
         assert exponent == 0xFFFF
         mask = (1 << bits) - 1
         assert [xmm >> bits * n & mask for n in range(128 // bits)] == horizontal(op, lanes, bits)
-        assert [mm >> bits * n & mask for n in range(64 // bits)] == horizontal(op, lanes[: 64 // bits], bits)
+        assert [mm >> bits * n & mask for n in range(64 // bits)] == horizontal(
+            op, lanes[: 64 // bits], bits
+        )
         assert (w.vcpu.instructions, w.vcpu.read_reg(reg("R11")) & 1) == (5, 1)
         w.check()
 
 
 def test_many_of_them_in_slices() -> None:
     """A loop of 1,000, two instructions at a time: each is done once."""
-    with world("mov ecx, 1000; 1: paddd xmm1, xmm2; phaddd xmm1, xmm1; dec ecx; jnz 1b; syscall") as w:
+    with world(
+        "mov ecx, 1000; 1: paddd xmm1, xmm2; phaddd xmm1, xmm1; dec ecx; jnz 1b; syscall"
+    ) as w:
         while w.run((w.vcpu.instructions or 0) + 2).reason == VmExit.LIMIT:
             pass
         assert w.vcpu.instructions == 2 + 4000
@@ -303,8 +328,12 @@ def test_many_of_them_in_slices() -> None:
         ("rcl qword ptr [rsi + 0xffc], 1", 1, 8),
     ],
 )
-def test_a_rotate_through_carry_whose_store_faults(source: str, result: int, size: int, how: How) -> None:
-    """Unicorn changes CF before the store: the fault comes first, so that CF is still right when it begins anew."""
+def test_a_rotate_through_carry_whose_store_faults(
+    source: str, result: int, size: int, how: How
+) -> None:
+    """Unicorn changes CF before the store: the fault comes first, so that CF is still right when it
+    begins anew.
+    """
     at = 0x600000 + (8 if "+ 8" in source else 0xFFC if "ffc" in source else 0)
     load = "mov eax, [rsi]; mov eax, [rsi + 0x1000]"
     text = f"mov esi, 0x600000; mov ecx, 1; {load}; stc; {source}; syscall"
@@ -347,7 +376,11 @@ def test_what_must_not_be_translated(code: str, how: How | None) -> None:
     before = "90535b48ffc0"
     with world(code_of(before, code, AFTER), how or FAST, count=how is not None) as w:
         exit_ = w.run()
-        assert (exit_.vector, exit_.intercept, exit_.insn) == (UD, Intercept.UD, TEXT + len(before) // 2)
+        assert (exit_.vector, exit_.intercept, exit_.insn) == (
+            UD,
+            Intercept.UD,
+            TEXT + len(before) // 2,
+        )
         if how is not None:
             assert w.vcpu.instructions == 4
             w.check()

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Rule: where exact answers an access from memory, the model would have said and done just that.
 
-The Python engine asks the model each time: counters, entries and their recency must come out the same.
+The Python engine asks the model each time: counters, entries and their recency must come out the
+same.
 """
 
 from __future__ import annotations

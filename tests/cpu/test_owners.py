@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Rule: of each access the virtual page is known, although Unicorn tells its frame: in 57 bits, and for ever."""
+"""Rule: of each access the virtual page is known, although Unicorn tells its frame: in 57 bits, and
+for ever.
+"""
 
 from __future__ import annotations
 

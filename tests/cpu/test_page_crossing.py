@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Accesses and instructions that run into a second page: two look-ups, a fault of either page, exact addresses."""
+"""Accesses and instructions that run into a second page: two look-ups, a fault of either page,
+exact addresses.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ LAST = DATA + SIZE
 @pytest.mark.parametrize("offset", [0xFFF, 0xFFD, 0xFF9])
 def test_both_pages_are_faulted_in(how: How, offset: int) -> None:
     with world(
-        "mov [rdi], rax; mov rbx, [rdi]; syscall", how, regs={"RDI": DATA + offset, "RAX": 0x0123456789ABCDEF}
+        "mov [rdi], rax; mov rbx, [rdi]; syscall",
+        how,
+        regs={"RDI": DATA + offset, "RAX": 0x0123456789ABCDEF},
     ) as w:
         assert w.run().reason == VmExit.SYSCALL
         assert w.vcpu.read_reg(reg("RBX")) == 0x0123456789ABCDEF
@@ -28,11 +32,14 @@ def test_both_pages_are_faulted_in(how: How, offset: int) -> None:
 
 @pytest.mark.parametrize("how", ALL, ids=str)
 @pytest.mark.parametrize(
-    "access", ["mov [rdi], rax", "mov rax, [rdi]", "push [rdi]", "add [rdi], rax", "movdqu xmm0, [rdi]"]
+    "access",
+    ["mov [rdi], rax", "mov rax, [rdi]", "push [rdi]", "add [rdi], rax", "movdqu xmm0, [rdi]"],
 )
 def test_the_second_page_is_absent(how: How, access: str) -> None:
     """The fault is on the second page's first byte, and nothing is stored to the first page."""
-    with world(f"nop; {access}; syscall", how, regs={"RDI": LAST - 3, "RAX": 0xFFFFFFFFFFFFFFFF}) as w:
+    with world(
+        f"nop; {access}; syscall", how, regs={"RDI": LAST - 3, "RAX": 0xFFFFFFFFFFFFFFFF}
+    ) as w:
         exit_ = w.run()
         assert (exit_.reason, exit_.address, exit_.rip) == (VmExit.PAGE_FAULT, LAST, TEXT + 1)
         assert w.mmu.c.cr2 == LAST
@@ -43,7 +50,9 @@ def test_the_second_page_is_absent(how: How, access: str) -> None:
 
 @pytest.mark.parametrize("how", FIDELITIES, ids=str)
 def test_the_first_page_is_absent(how: How) -> None:
-    with world("mov [rdi], rax; syscall", how, regs={"RDI": DATA - 3, "RAX": 0xFFFFFFFFFFFFFFFF}) as w:
+    with world(
+        "mov [rdi], rax; syscall", how, regs={"RDI": DATA - 3, "RAX": 0xFFFFFFFFFFFFFFFF}
+    ) as w:
         exit_ = w.run()
         assert (exit_.reason, exit_.address) == (VmExit.PAGE_FAULT, DATA - 3)
         assert w.data(8) == bytes(8)
@@ -109,7 +118,9 @@ def test_instruction_look_ups_across_pages(offset: int) -> None:
 
 @pytest.mark.parametrize("how", ALL, ids=str)
 def test_a_block_that_never_reaches_its_second_page(how: How) -> None:
-    """The page behind the SYSCALL is absent: no fault of it may be seen, though the block would run into it."""
+    """The page behind the SYSCALL is absent: no fault of it may be seen, though the block would run
+    into it.
+    """
     code = assemble("nop; nop; mov al, [0x10]; nop; nop")
     at = TEXT + SIZE - len(code)
     with world(code, how, at=at) as w:
@@ -121,7 +132,9 @@ def test_a_block_that_never_reaches_its_second_page(how: How) -> None:
 
 
 @pytest.mark.parametrize("how", ALL, ids=str)
-@pytest.mark.parametrize("code", ["nop; nop; nop", "nop; nop; .byte 0x48, 0xb8", "inc eax; .byte 0x0f"])
+@pytest.mark.parametrize(
+    "code", ["nop; nop; nop", "nop; nop; .byte 0x48, 0xb8", "inc eax; .byte 0x0f"]
+)
 def test_running_off_the_end(how: How, code: str) -> None:
     """The fetch that faults is the page's first byte, at the first instruction that needs it."""
     binary = assemble(code)
@@ -136,7 +149,9 @@ def test_running_off_the_end(how: How, code: str) -> None:
 
 @pytest.mark.parametrize("how", FIDELITIES, ids=str)
 def test_a_string_across_pages_stops_in_the_middle(how: How) -> None:
-    """rep movsb into an absent page: done up to its edge, registers exact, and it goes on from there."""
+    """rep movsb into an absent page: done up to its edge, registers exact, and it goes on from
+    there.
+    """
     with world("rep stosb; syscall", how, regs={"RDI": LAST - 10, "RCX": 20, "RAX": 0x55}) as w:
         exit_ = w.run()
         assert (exit_.reason, exit_.address, exit_.rip) == (VmExit.PAGE_FAULT, LAST, TEXT)

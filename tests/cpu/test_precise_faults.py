@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A page fault leaves the processor as it was before the instruction, and says the exact address (SDM vol. 3A 6.15)."""
+"""A page fault leaves the processor as it was before the instruction, and says the exact address
+(SDM vol. 3A 6.15).
+"""
 
 from __future__ import annotations
 
@@ -65,7 +67,9 @@ def test_faults(case: str, how: How) -> None:
 
 @pytest.mark.parametrize("how", ALL, ids=str)
 def test_nothing_of_the_instruction_happens(how: How) -> None:
-    """Registers, flags and memory are those before; after the page appears, the instruction is done once."""
+    """Registers, flags and memory are those before; after the page appears, the instruction is done
+    once.
+    """
     source = "mov eax, 5; stc; adc [rdi], eax; pushfq; pop rbx; syscall"
     with world(source, how, regs={"RDI": ABSENT}) as w:
         w.run()
@@ -83,7 +87,9 @@ def test_nothing_of_the_instruction_happens(how: How) -> None:
 @pytest.mark.parametrize("how", ALL, ids=str)
 def test_a_locked_add_is_done_once(how: How) -> None:
     """Also where its first try found the page absent, or the zero page."""
-    source = "mov al, [0x600000]; lock inc dword ptr [0x600000]; lock inc dword ptr [0x601000]; syscall"
+    source = (
+        "mov al, [0x600000]; lock inc dword ptr [0x600000]; lock inc dword ptr [0x601000]; syscall"
+    )
     with world(source, how) as w:
         w.run()
         assert w.data(4) == w.data(4, DATA + 0x1000) == bytes([1, 0, 0, 0])

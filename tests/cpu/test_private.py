@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Unicorn's private parts are tried before use, and everything works without them (UCMMU_PRIVATE=0)."""
+"""Unicorn's private parts are tried before use, and everything works without them
+(UCMMU_PRIVATE=0).
+"""
 
 from __future__ import annotations
 

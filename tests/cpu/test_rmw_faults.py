@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Rule: an instruction that reads, changes and writes its operand loads it as one that a store follows.
+"""Rule: an instruction that reads, changes and writes its operand loads it as one that a store
+follows.
 
 So it faults at the load, with W/R = 1, where it may not write; and one walk sets A and D.
 """
@@ -20,8 +21,14 @@ from tests.cpu.test_exact import MODELLED
 from tests.cpu.world import ALL, DATA, RW, TEXT, How, map_fixed, reg, world
 
 RMW = (
-    *(f"{op} [rdi], eax" for op in ("add", "or", "adc", "sbb", "and", "sub", "xor", "xchg", "xadd")),
-    *(f"{op} byte ptr [rdi], 3" for op in ("add", "or", "adc", "sbb", "and", "sub", "xor", "rol", "sar")),
+    *(
+        f"{op} [rdi], eax"
+        for op in ("add", "or", "adc", "sbb", "and", "sub", "xor", "xchg", "xadd")
+    ),
+    *(
+        f"{op} byte ptr [rdi], 3"
+        for op in ("add", "or", "adc", "sbb", "and", "sub", "xor", "rol", "sar")
+    ),
     *(f"{op} qword ptr [rdi]" for op in ("inc", "dec", "not", "neg", "shl")),
     *(f"{op} word ptr [rdi], cl" for op in ("ror", "rcl", "rcr", "shl", "shr")),
     *(f"{op} [rdi], rax" for op in ("bts", "btr", "btc")),
@@ -135,7 +142,9 @@ def test_one_walk_sets_a_and_d(how: How) -> None:
     ids=["inside", "crossing", "into an absent page"],
 )
 def test_a_fault_for_want_of_the_right_to_write_comes_first(how: How, address: int) -> None:
-    """One look-up, of the load, in the first page that faults, and nothing before it, although a load would do."""
+    """One look-up, of the load, in the first page that faults, and nothing before it, although a
+    load would do.
+    """
     with world("nop; add [rdi], rax; syscall", how, regs={"RDI": address}) as w:
         map_fixed(w.mm, READ_ONLY, 0x1000, RW)
         for page in (READ_ONLY - 0x1000, READ_ONLY):

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A store to code takes effect with the next instruction (SDM vol. 3A 9.1.3), and such code is counted right."""
+"""A store to code takes effect with the next instruction (SDM vol. 3A 9.1.3), and such code is
+counted right.
+"""
 
 from __future__ import annotations
 

@@ -9,7 +9,9 @@ from cpu.vcpu import VmExit
 from tests.cpu import oracle, programs
 from tests.cpu.world import FIDELITIES, TRACE, How, world
 
-SLICED = {name: source for name, source in programs.ALL.items() if name not in ("long", "across_pages")}
+SLICED = {
+    name: source for name, source in programs.ALL.items() if name not in ("long", "across_pages")
+}
 
 
 @pytest.mark.parametrize("name", SLICED)
@@ -56,7 +58,9 @@ def test_slices_of_long_blocks(name: str, how: How) -> None:
 def test_tlb_counters_do_not_depend_on_slices(name: str) -> None:
     source = programs.ALL[name]
     counters = []
-    for how, slice_ in [(How(f), n) for f in (FIDELITIES[1].fidelity, TRACE.fidelity) for n in (None, 7, 61)]:
+    for how, slice_ in [
+        (How(f), n) for f in (FIDELITIES[1].fidelity, TRACE.fidelity) for n in (None, 7, 61)
+    ]:
         with world(source, how) as w:
             limit = slice_
             while w.run(limit).reason == VmExit.LIMIT:

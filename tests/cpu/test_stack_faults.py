@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Rule: a non-canonical address is #SS where the stack segment is used, else #GP; to Linux SIGBUS and SIGSEGV."""
+"""Rule: a non-canonical address is #SS where the stack segment is used, else #GP; to Linux SIGBUS
+and SIGSEGV.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +56,9 @@ def test_vectors_and_signals_are_those_of_this_host(how: How) -> None:
             exit_ = w.run()
             assert exit_.reason == VmExit.EXCEPTION, source
             assert exit_.vector == host.noncanonical.vector, source
-            assert exit_.rip == TEXT + (3 if source.startswith("mov r") and ";" in source else 0), source
+            assert exit_.rip == TEXT + (3 if source.startswith("mov r") and ";" in source else 0), (
+                source
+            )
             assert EXCEPTION_SIGNALS[exit_.vector][0] == host.noncanonical.signo
 
 
@@ -67,7 +71,11 @@ def test_the_hosts_are_as_the_rule_says() -> None:
 @pytest.mark.parametrize("fidelity", ["fast", "exact", "trace"])
 @pytest.mark.parametrize(
     ("source", "kind"),
-    [("push rax", StackFault), ("mov rbx, [rsp]", StackFault), ("mov [rax], bl", GeneralProtection)],
+    [
+        ("push rax", StackFault),
+        ("mov rbx, [rsp]", StackFault),
+        ("mov [rax], bl", GeneralProtection),
+    ],
 )
 def test_attached_instances_raise_it(
     fidelity: str, source: str, kind: type[StackFault | GeneralProtection]

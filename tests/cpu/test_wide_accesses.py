@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Rule: FXSAVE and FXRSTOR are as many stores and loads as they have fields; a fault among them is precise.
+"""Rule: FXSAVE and FXRSTOR are as many stores and loads as they have fields; a fault among them is
+precise.
 
-A processor may look at the whole area first (those of this project's hosts do, and report its last byte). Here
-the field that faults is reported, and those before it are stored: that is done again after the fault.
+A processor may look at the whole area first (those of this project's hosts do, and report its last
+byte). Here the field that faults is reported, and those before it are stored: that is done again
+after the fault.
 """
 
 from __future__ import annotations

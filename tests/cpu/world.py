@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A small program in user mode: text, data and stack in an mm, a vCPU, and a kernel that only resolves faults."""
+"""A small program in user mode: text, data and stack in an mm, a vCPU, and a kernel that only
+resolves faults.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,18 @@ RWX = PROT_READ | PROT_WRITE | PROT_EXEC
 RW = PROT_READ | PROT_WRITE
 RX = PROT_READ | PROT_EXEC
 
-GPRS = ("RAX", "RBX", "RCX", "RDX", "RSI", "RDI", "RBP", "RSP", *(f"R{n}" for n in range(8, 16)), "EFLAGS")
+GPRS = (
+    "RAX",
+    "RBX",
+    "RCX",
+    "RDX",
+    "RSI",
+    "RDI",
+    "RBP",
+    "RSP",
+    *(f"R{n}" for n in range(8, 16)),
+    "EFLAGS",
+)
 
 
 class How(NamedTuple):
@@ -68,7 +81,9 @@ class World:
     faults: int = 0
 
     def run(self, limit: int | None = None) -> Any:
-        """Run on, resolving faults; returns the first exit that is none, or a fault that is a signal."""
+        """Run on, resolving faults; returns the first exit that is none, or a fault that is a
+        signal.
+        """
         while True:
             exit_ = self.vcpu.run(limit)
             if exit_.reason != VmExit.PAGE_FAULT:
@@ -79,14 +94,20 @@ class World:
 
     def state(self) -> tuple[int | None, int, tuple[int, ...]]:
         """Count, RIP and registers."""
-        return self.vcpu.instructions, self.vcpu.rip, tuple(self.vcpu.read_reg(reg(name)) for name in GPRS)
+        return (
+            self.vcpu.instructions,
+            self.vcpu.rip,
+            tuple(self.vcpu.read_reg(reg(name)) for name in GPRS),
+        )
 
     def data(self, n: int = 256, at: int = DATA) -> bytes:
         """Bytes of user memory."""
         return self.mm.copy_from_user(at, n)
 
     def check(self) -> None:
-        """Unicorn never used a translation that was not the model's, and every cut block was understood."""
+        """Unicorn never used a translation that was not the model's, and every cut block was
+        understood.
+        """
         assert self.vcpu.shared.broken == 0
         assert self.vcpu.shared.miscounts == 0
 
@@ -107,7 +128,9 @@ def world(
     count: bool = True,
     at: int = TEXT,
 ) -> Iterator[World]:
-    """Load ``source`` (assembly or bytes) at ``at`` with data and stack, in user mode at its first byte."""
+    """Load ``source`` (assembly or bytes) at ``at`` with data and stack, in user mode at its first
+    byte.
+    """
     code = assemble(source) if isinstance(source, str) else source
     memory = Memory(64 << 20)
     mmu = Mmu(memory, engine=how.engine, geometry="tiny", ring=ring)

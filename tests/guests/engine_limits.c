@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * One line for each thing that Unicorn may do otherwise than a processor: its name, and what came out, as
- * hexadecimal numbers.  Natively, and here: test_engine_limits.py knows which lines must differ, and how.
+ * One line for each thing that Unicorn may do otherwise than a processor: its name, and what came
+ * out, as hexadecimal numbers.  Natively, and here: test_engine_limits.py knows which lines must
+ * differ, and how.
  */
 #define _GNU_SOURCE
 #include <setjmp.h>
@@ -20,33 +21,39 @@ static void handler(int signo)
 }
 
 /* Say which signal, or none, a statement ends in. */
-#define SIGNAL_OF(name, ...) do {						\
-		int signo = sigsetjmp(back, 1);					\
-		if (!signo)							\
-			__asm__ volatile(__VA_ARGS__);				\
-		printf("%s %x\n", name, signo);					\
+#define SIGNAL_OF(name, ...)                           \
+	do {                                           \
+		int signo = sigsetjmp(back, 1);        \
+		if (!signo)                            \
+			__asm__ volatile(__VA_ARGS__); \
+		printf("%s %x\n", name, signo);        \
 	} while (0)
 
 /* Say ST(0) after x87 instructions that begin with y in ST(1) and x in ST(0). */
-#define X87(name, y, x, code) do {						\
-		volatile long double a = (y), b = (x);				\
-		long double st;							\
-		unsigned char raw[16];						\
-		unsigned short exponent;					\
-		uint64_t significand;						\
+#define X87(name, y, x, code)                                                           \
+	do {                                                                            \
+		volatile long double a = (y), b = (x);                                  \
+		long double st;                                                         \
+		unsigned char raw[16];                                                  \
+		unsigned short exponent;                                                \
+		uint64_t significand;                                                   \
 		__asm__ volatile("fninit; fldt %1; fldt %2; " code "; fstpt %0; fninit" \
-				 : "=m"(st) : "m"(a), "m"(b));			\
-		memcpy(raw, &st, 10);						\
-		memcpy(&significand, raw, 8);					\
-		memcpy(&exponent, raw + 8, 2);					\
-		printf("%s %x %lx\n", name, exponent, significand);		\
+				 : "=m"(st)                                             \
+				 : "m"(a), "m"(b));                                     \
+		memcpy(raw, &st, 10);                                                   \
+		memcpy(&significand, raw, 8);                                           \
+		memcpy(&exponent, raw + 8, 2);                                          \
+		printf("%s %x %lx\n", name, exponent, significand);                     \
 	} while (0)
 
 /* Say FSW after x87 instructions, without C0, C2 and C3, which some leave undefined. */
-#define FSW(name, code) do {							\
-		unsigned short fsw;						\
-		__asm__ volatile("fninit; " code "; fnstsw %0; fninit" : "=m"(fsw), "=m"(scratch) : "m"(big), "m"(third)); \
-		printf("%s %x\n", name, fsw & 0x3aff);				\
+#define FSW(name, code)                                                \
+	do {                                                           \
+		unsigned short fsw;                                    \
+		__asm__ volatile("fninit; " code "; fnstsw %0; fninit" \
+				 : "=m"(fsw), "=m"(scratch)            \
+				 : "m"(big), "m"(third));              \
+		printf("%s %x\n", name, fsw & 0x3aff);                 \
 	} while (0)
 
 static void transcendental(void)
@@ -75,9 +82,12 @@ static void transcendental(void)
 
 static void precision_and_rounding(void)
 {
-	static const struct { const char *name; unsigned short fcw; } modes[] = {
-		{ "FCW-single", 0x7f }, { "FCW-double", 0x27f }, { "FCW-down", 0x77f }, { "FCW-up", 0xb7f },
-		{ "FCW-chop", 0xf7f },
+	static const struct {
+		const char *name;
+		unsigned short fcw;
+	} modes[] = {
+		{ "FCW-single", 0x7f }, { "FCW-double", 0x27f }, { "FCW-down", 0x77f },
+		{ "FCW-up", 0xb7f },	{ "FCW-chop", 0xf7f },
 	};
 	static const short three = 3;
 
@@ -86,10 +96,13 @@ static void precision_and_rounding(void)
 		uint64_t significand;
 
 		__asm__ volatile("fninit; fldcw %1; fld1; fidivs %2; fstpt %0; fninit"
-				 : "=m"(st) : "m"(modes[i].fcw), "m"(three));
+				 : "=m"(st)
+				 : "m"(modes[i].fcw), "m"(three));
 		memcpy(&significand, &st, 8);
 		printf("%s %lx\n", modes[i].name, significand);
-		__asm__ volatile("fninit; fldcw %1; fldpi; fstpt %0; fninit" : "=m"(st) : "m"(modes[i].fcw));
+		__asm__ volatile("fninit; fldcw %1; fldpi; fstpt %0; fninit"
+				 : "=m"(st)
+				 : "m"(modes[i].fcw));
 		memcpy(&significand, &st, 8);
 		printf("%s-FLDPI %lx\n", modes[i].name, significand);
 	}
@@ -121,21 +134,30 @@ static void flags(void)
 	printf("MMX-exponent %x\n", image[32 + 8] | image[32 + 9] << 8);
 
 	word = 0x1f80;
-	__asm__ volatile("ldmxcsr %0; movss %1, %%xmm0; divss %%xmm0, %%xmm0; cvtsi2sd %2, %%xmm1; movsd %3, %%xmm2;"
-			 "divsd %%xmm1, %%xmm2; stmxcsr %0"
-			 : "+m"(word) : "m"(third), "r"(3), "m"(big) : "xmm0", "xmm1", "xmm2");
+	__asm__ volatile(
+		"ldmxcsr %0; movss %1, %%xmm0; divss %%xmm0, %%xmm0; cvtsi2sd %2, %%xmm1; movsd %3, %%xmm2;"
+		"divsd %%xmm1, %%xmm2; stmxcsr %0"
+		: "+m"(word)
+		: "m"(third), "r"(3), "m"(big)
+		: "xmm0", "xmm1", "xmm2");
 	printf("MXCSR-PE %x\n", word & 0x20);
 	word = 0x1f80;
-	__asm__ volatile("ldmxcsr %0; xorpd %%xmm0, %%xmm0; divsd %%xmm0, %%xmm0; stmxcsr %0" : "+m"(word) : : "xmm0");
+	__asm__ volatile("ldmxcsr %0; xorpd %%xmm0, %%xmm0; divsd %%xmm0, %%xmm0; stmxcsr %0"
+			 : "+m"(word)
+			 :
+			 : "xmm0");
 	printf("MXCSR-IE %x\n", word & 0x1);
 	word = 0x1f80 | 0x8040;
 	__asm__ volatile("ldmxcsr %0" : : "m"(word));
 	{
 		unsigned long sum, product;
 
-		__asm__ volatile("movq %2, %%xmm0; addsd %%xmm0, %%xmm0; movq %%xmm0, %0; movq %3, %%xmm1;"
-				 "mulsd %%xmm1, %%xmm1; movq %%xmm1, %1"
-				 : "=r"(sum), "=r"(product) : "m"(denormal), "m"(tiny) : "xmm0", "xmm1");
+		__asm__ volatile(
+			"movq %2, %%xmm0; addsd %%xmm0, %%xmm0; movq %%xmm0, %0; movq %3, %%xmm1;"
+			"mulsd %%xmm1, %%xmm1; movq %%xmm1, %1"
+			: "=r"(sum), "=r"(product)
+			: "m"(denormal), "m"(tiny)
+			: "xmm0", "xmm1");
 		printf("DAZ %lx\nFTZ %lx\n", sum, product);
 	}
 	word = 0x1f80;
@@ -161,12 +183,16 @@ static void exceptions(void)
 	signal(SIGFPE, handler);
 	signal(SIGSEGV, handler);
 	signal(SIGBUS, handler);
-	SIGNAL_OF("SIMD-exception", "ldmxcsr %0; mov $1, %%eax; cvtsi2sd %%eax, %%xmm0; xorpd %%xmm1, %%xmm1;"
-		  "divsd %%xmm1, %%xmm0" : : "m"(unmasked) : "eax", "xmm0", "xmm1");
+	SIGNAL_OF("SIMD-exception",
+		  "ldmxcsr %0; mov $1, %%eax; cvtsi2sd %%eax, %%xmm0; xorpd %%xmm1, %%xmm1;"
+		  "divsd %%xmm1, %%xmm0" : : "m"(unmasked) : "eax",
+		  "xmm0", "xmm1");
 	__asm__ volatile("ldmxcsr %0" : : "m"(masked));
 	SIGNAL_OF("misaligned-MOVAPS", "movaps 4(%0), %%xmm0" : : "r"(room) : "xmm0");
 	SIGNAL_OF("misaligned-PADDD", "paddd 4(%0), %%xmm0" : : "r"(room) : "xmm0");
-	SIGNAL_OF("alignment-check", "pushfq; orl $0x40000, (%%rsp); popfq; mov 1(%0), %%eax" : : "r"(room) : "eax", "cc");
+	SIGNAL_OF("alignment-check",
+		  "pushfq; orl $0x40000, (%%rsp); popfq; mov 1(%0), %%eax" : : "r"(room) : "eax",
+		  "cc");
 	__asm__ volatile("pushfq; andl $~0x40000, (%%rsp); popfq" : : : "cc");
 }
 

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* FPREM and FPREM1 of special, random and denormal operands, looped until C2 is clear: a line each. */
+/* FPREM and FPREM1 of special, random and denormal operands, looped until C2 is clear: a line each.
+ */
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 
 #define INTEGER_BIT (1ull << 63)
-#define CODES 0x4741	/* C3, C2, C1, C0, SF, IE */
+#define CODES 0x4741 /* C3, C2, C1, C0, SF, IE */
 
 struct floatx80 {
 	uint64_t significand;
@@ -42,17 +43,29 @@ static void one(struct floatx80 a, struct floatx80 b, int nearest)
 	__asm__ volatile("fstpt %0" : "=m"(first));
 	memcpy(&result.significand, first, 8);
 	memcpy(&result.high, first + 8, 2);
-	printf("%d %04x%016lx %04x%016lx: %04x%016lx %04x\n", nearest, a.high, a.significand, b.high, b.significand,
-	       result.high, result.significand, status & CODES);
+	printf("%d %04x%016lx %04x%016lx: %04x%016lx %04x\n", nearest, a.high, a.significand,
+	       b.high, b.significand, result.high, result.significand, status & CODES);
 }
 
 /* Zeros, infinities, NaNs, denormals, what is unsupported, and small numbers, each with each. */
 static void specials(void)
 {
 	static const struct floatx80 special[] = {
-		{ 0, 0 }, { 0, 0x8000 }, { INTEGER_BIT, 0x7fff }, { INTEGER_BIT, 0xffff }, { 3ull << 62, 0x7fff },
-		{ 5ull << 61, 0x7fff }, { 1, 0 }, { 1ull << 62, 0 }, { 1ull << 62, 0x4000 }, { INTEGER_BIT, 0x3fff },
-		{ INTEGER_BIT, 0x4000 }, { 3ull << 62, 0x3fff }, { ~0ull, 0x7ffe }, { INTEGER_BIT, 1 }, { 123, 0x7fff },
+		{ 0, 0 },
+		{ 0, 0x8000 },
+		{ INTEGER_BIT, 0x7fff },
+		{ INTEGER_BIT, 0xffff },
+		{ 3ull << 62, 0x7fff },
+		{ 5ull << 61, 0x7fff },
+		{ 1, 0 },
+		{ 1ull << 62, 0 },
+		{ 1ull << 62, 0x4000 },
+		{ INTEGER_BIT, 0x3fff },
+		{ INTEGER_BIT, 0x4000 },
+		{ 3ull << 62, 0x3fff },
+		{ ~0ull, 0x7ffe },
+		{ INTEGER_BIT, 1 },
+		{ 123, 0x7fff },
 		{ INTEGER_BIT, 0xbfff },
 	};
 	int nr = sizeof(special) / sizeof(*special);
@@ -86,7 +99,8 @@ int main(void)
 		one(a, b, i & 1);
 	}
 	for (int i = 0; i < 1000; i++) {
-		struct floatx80 a = { draw() >> (1 + draw() % 63), 0 }, b = { draw() >> (1 + draw() % 63), 0 };
+		struct floatx80 a = { draw() >> (1 + draw() % 63), 0 },
+				b = { draw() >> (1 + draw() % 63), 0 };
 
 		one(a, b, i & 1);
 	}

@@ -84,7 +84,11 @@ def guest_process(
 
 def run(program: str | Path, *args: str, stdin: bytes = b"", **options: Any) -> Run:
     """Run a program to its end and check that nothing of ucmmu's own went wrong."""
-    with tempfile.TemporaryFile() as inp, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+    with (
+        tempfile.TemporaryFile() as inp,
+        tempfile.TemporaryFile() as out,
+        tempfile.TemporaryFile() as err,
+    ):
         inp.write(stdin)
         inp.seek(0)
         streams = (inp.fileno(), out.fileno(), err.fileno())

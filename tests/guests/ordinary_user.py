@@ -21,7 +21,9 @@ COLD = Path(__file__).resolve().parents[2] / "build" / "small_folios"
 
 
 def require_linux_6_18() -> None:
-    """Skip where the host is no oracle for what is compared: another kernel, or swap to page out to."""
+    """Skip where the host is no oracle for what is compared: another kernel, or swap to page out
+    to.
+    """
     version = tuple(map(int, re.findall(r"\d+", os.uname().release)[:2]))
     if version != KERNEL:
         pytest.skip(f"Linux {KERNEL[0]}.{KERNEL[1]} is modelled, the host has {os.uname().release}")
@@ -31,7 +33,9 @@ def require_linux_6_18() -> None:
 
 @cache
 def with_small_folios(name: str) -> Path:
-    """A copy of a guest whose page cache is in single pages: of larger folios a fault maps more than 16 pages."""
+    """A copy of a guest whose page cache is in single pages: of larger folios a fault maps more
+    than 16 pages.
+    """
     COLD.mkdir(parents=True, exist_ok=True)
     path = COLD / f"{name}.{os.getpid()}"
     shutil.copy(BUILD / name, path)
@@ -49,16 +53,26 @@ def with_small_folios(name: str) -> Path:
 
 
 def native(program: Path, *args: str) -> str:
-    """What it prints, run without address randomisation by a user who owns neither files nor capabilities.
+    """What it prints, run without address randomisation by a user who owns neither files nor
+    capabilities.
 
     It is started through an open descriptor, since that user may have no way to its folder.
     """
     fd = os.open(program, os.O_RDONLY)
-    as_user: dict[str, Any] = {"user": UID, "group": UID, "extra_groups": []} if os.geteuid() == 0 else {}
+    as_user: dict[str, Any] = (
+        {"user": UID, "group": UID, "extra_groups": []} if os.geteuid() == 0 else {}
+    )
     command = ["setarch", "-R", f"/proc/self/fd/{fd}", *args]
     try:
         done = subprocess.run(
-            command, env={}, cwd="/", capture_output=True, text=True, timeout=120, pass_fds=[fd], **as_user
+            command,
+            env={},
+            cwd="/",
+            capture_output=True,
+            text=True,
+            timeout=120,
+            pass_fds=[fd],
+            **as_user,
         )
     finally:
         os.close(fd)

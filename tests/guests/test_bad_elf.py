@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Rule: a file that cannot run is refused by one ElfError that says what, where and what to do; never otherwise."""
+"""Rule: a file that cannot run is refused by one ElfError that says what, where and what to do;
+never otherwise.
+"""
 
 from __future__ import annotations
 
@@ -43,13 +45,22 @@ BAD: dict[str, tuple[bytes, str]] = {
     "offset wraps": (Elf([Load(offset=(1 << 64) - 0x1000)]).build(), "truncated"),
     "more in file than in memory": (Elf([Load(memsz=0x10)]).build(), "in the file but"),
     "misaligned": (Elf([Load(vaddr=BASE + 0x10)]).build(), "same place in its page"),
-    "overlap": (Elf([Load(), Load(vaddr=BASE + 0x800, offset=0x800, filesz=8)]).build(), "overlaps"),
+    "overlap": (
+        Elf([Load(), Load(vaddr=BASE + 0x800, offset=0x800, filesz=8)]).build(),
+        "overlaps",
+    ),
     "out of order": (Elf([Load(), Load(vaddr=BASE - 0x10000)]).build(), "order"),
     "too low": (Elf([Load(vaddr=0)], entry=0x800).build(), "nothing below"),
-    "kernel address": (Elf([Load(vaddr=0xFFFFFFFF80000000)], entry=0xFFFFFFFF80000800).build(), "no room"),
+    "kernel address": (
+        Elf([Load(vaddr=0xFFFFFFFF80000000)], entry=0xFFFFFFFF80000800).build(),
+        "no room",
+    ),
     "address wraps": (Elf([Load(), Load(vaddr=(1 << 64) - 0x1000)]).build(), "no room"),
     "onto the stack": (Elf([Load(), Load(vaddr=TASK_SIZE - 0x2000)]).build(), "no room"),
-    "huge": (Elf([Load(), Load(vaddr=0x500000, filesz=0, memsz=1 << 47, flags=R | W)]).build(), "no room"),
+    "huge": (
+        Elf([Load(), Load(vaddr=0x500000, filesz=0, memsz=1 << 47, flags=R | W)]).build(),
+        "no room",
+    ),
     "huge pie": (Elf([Load(vaddr=0, memsz=1 << 46)], kind=ET_DYN, entry=0x800).build(), "no room"),
     "entry nowhere": (Elf(entry=0).build(), "entry point"),
     "entry past the segment": (Elf(entry=BASE + 0x1000).build(), "entry point"),
@@ -58,7 +69,10 @@ BAD: dict[str, tuple[bytes, str]] = {
         Elf([Load(), Load(kind=PT_INTERP, offset=0xFFF, filesz=99)]).build(),
         "interpreter's name",
     ),
-    "interpreter empty": (Elf([Load(), Load(kind=PT_INTERP, filesz=0)]).build(), "interpreter's name"),
+    "interpreter empty": (
+        Elf([Load(), Load(kind=PT_INTERP, filesz=0)]).build(),
+        "interpreter's name",
+    ),
 }
 
 
@@ -86,7 +100,9 @@ def test_the_small_program_itself_is_good() -> None:
 def test_dynamic_program_is_refused_by_the_name_of_its_interpreter() -> None:
     name = b"/lib64/ld-linux-x86-64.so.2\0"
     header = Load(kind=PT_INTERP, offset=0x900, filesz=len(name))
-    assert "'/lib64/ld-linux-x86-64.so.2'" in refusal(Elf([Load(), header], extra={0x900: name}).build())
+    assert "'/lib64/ld-linux-x86-64.so.2'" in refusal(
+        Elf([Load(), header], extra={0x900: name}).build()
+    )
 
 
 def test_every_truncation_of_a_real_program() -> None:
@@ -144,10 +160,16 @@ def test_random_bytes_behind_a_good_start(data: bytes) -> None:
     parses_or_refuses(Elf().build()[:16] + data)
 
 
-@given(st.lists(st.tuples(st.integers(0, 64 + 2 * 56 - 1), st.integers(0, 255)), min_size=1, max_size=8))
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 64 + 2 * 56 - 1), st.integers(0, 255)), min_size=1, max_size=8
+    )
+)
 def test_changed_headers(changes: list[tuple[int, int]]) -> None:
     """Whatever the headers say, what is accepted is sound."""
-    data = bytearray(Elf([Load(), Load(vaddr=0x500000, flags=R | W, filesz=0, memsz=0x3000)]).build())
+    data = bytearray(
+        Elf([Load(), Load(vaddr=0x500000, flags=R | W, filesz=0, memsz=0x3000)]).build()
+    )
     for place, value in changes:
         data[place] = value
     exe = parses_or_refuses(bytes(data))
@@ -166,7 +188,9 @@ MULTIBOOT2 = struct.pack("<IIII", 0xE85250D6, 0, 16, -(0xE85250D6 + 16) & 0xFFFF
 
 def elf32(machine: int, more: bytes = b"") -> bytes:
     """The start of a 32-bit little-endian executable."""
-    return (b"\x7fELF\x01\x01\x01" + bytes(9) + struct.pack("<HHI", 2, machine, 1)).ljust(0x1000, b"\0") + more
+    return (b"\x7fELF\x01\x01\x01" + bytes(9) + struct.pack("<HHI", 2, machine, 1)).ljust(
+        0x1000, b"\0"
+    ) + more
 
 
 @pytest.mark.parametrize(
@@ -185,7 +209,11 @@ def elf32(machine: int, more: bytes = b"") -> bytes:
         (b"MZ" + bytes(100), "Windows", "Linux"),
         (b"!<arch>\n", "archive", "link"),
         (b"\x1f\x8b\x08", "gzip", "unpack"),
-        (Elf([Load(vaddr=0xFFFFFFFF80000000)], entry=0xFFFFFFFF80000800).build(), "is a kernel", "static"),
+        (
+            Elf([Load(vaddr=0xFFFFFFFF80000000)], entry=0xFFFFFFFF80000800).build(),
+            "is a kernel",
+            "static",
+        ),
     ],
 )
 def test_a_refusal_says_what_the_file_is(data: bytes, what: str, advice: str) -> None:

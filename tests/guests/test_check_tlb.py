@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Rule: our kernel forgets no flush: no guest, under any policy, meets a stale translation, or might have.
+"""Rule: our kernel forgets no flush: no guest, under any policy, meets a stale translation, or
+might have.
 
-And where a flush is taken away, `ucmmu run --check-tlb` says so, in words, in JSON and by its exit code.
+And where a flush is taken away, `ucmmu run --check-tlb` says so, in words, in JSON and by its exit
+code.
 """
 
 from __future__ import annotations
@@ -38,14 +40,17 @@ def test_no_flush_is_forgotten(guest: str, policy: str, fidelity: str) -> None:
 
 
 def test_nor_by_the_python_engine() -> None:
-    result = run("dontneed_loop", "4M", "1M", fidelity="exact", engine="python", check_tlb=True).result
+    result = run(
+        "dontneed_loop", "4M", "1M", fidelity="exact", engine="python", check_tlb=True
+    ).result
     assert result.stale_translations == []
 
 
 def test_checking_changes_nothing(policy: str = "refcount") -> None:
     """Counters and figures are those of a run that is not checked."""
     plain, checked = (
-        run("sparse", "16M", policy=policy, fidelity="exact", check_tlb=check) for check in (False, True)
+        run("sparse", "16M", policy=policy, fidelity="exact", check_tlb=check)
+        for check in (False, True)
     )
     assert checked.result.counters == plain.result.counters
     assert {**checked.figures, "stale_translations": None} == plain.figures
@@ -70,7 +75,10 @@ def use_after_free(tmp_path: Path) -> str:
 
 
 def test_a_forgotten_flush_is_told(
-    use_after_free: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
+    use_after_free: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    tmp_path: Path,
 ) -> None:
     monkeypatch.setattr(mmu_gather, "flush_tlb_mm_range", lambda *_: None)
     out = tmp_path / "out.json"
@@ -84,7 +92,9 @@ def test_a_forgotten_flush_is_told(
     report = json.loads(out.read_text())
     (use,) = report["stale_translations"]
     assert (use["kind"], use["freed"], use["changed"]["by"]) == ("used", True, "syscall")
-    assert report["ended"] == "exit" and report["fidelity"] == "exact" and report["check_tlb"] is True
+    assert (
+        report["ended"] == "exit" and report["fidelity"] == "exact" and report["check_tlb"] is True
+    )
 
 
 def test_with_its_flush_the_program_is_clean(use_after_free: str, tmp_path: Path) -> None:
@@ -95,7 +105,10 @@ def test_with_its_flush_the_program_is_clean(use_after_free: str, tmp_path: Path
 
 def test_fast_has_no_tlb(capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["run", "--check-tlb", "--fidelity", "fast", "hello"]) == ExitCode.USAGE
-    assert "argument --check-tlb: fast has no TLB; use --fidelity exact or trace" in capfd.readouterr().err
+    assert (
+        "argument --check-tlb: fast has no TLB; use --fidelity exact or trace"
+        in capfd.readouterr().err
+    )
 
 
 def test_unchecked_runs_say_nothing(tmp_path: Path) -> None:

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Rule: what docs/engine_limits.md lists differs from a processor here as the list says, and nothing beside it does.
+"""Rule: what docs/engine_limits.md lists differs from a processor here as the list says, and
+nothing beside it does.
 
-engine_limits.c runs on the host and here. A limit that is mended fails this test: then its row goes.
+engine_limits.c runs on the host and here. A limit that is mended fails this test: then its row
+goes.
 """
 
 from __future__ import annotations
@@ -59,7 +61,10 @@ def test_only_what_is_listed_differs(fidelity: str) -> None:
 @pytest.mark.parametrize("name", IMPRECISE)
 def test_x87_is_right_to_about_53_bits(name: str) -> None:
     """Neither better, which would end the limit, nor much worse."""
-    (exponent, significand), (our_exponent, ours) = _native()[name], _values(_ours("fast").text)[name]
+    (exponent, significand), (our_exponent, ours) = (
+        _native()[name],
+        _values(_ours("fast").text)[name],
+    )
     assert exponent == our_exponent
     assert ours % (1 << X87_BITS_LOST) == 0
     assert 16 < abs(ours - significand) < 1 << 14

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Rule: a guest sees its program, what we make up, and what it was given, read-only; nothing else of the host."""
+"""Rule: a guest sees its program, what we make up, and what it was given, read-only; nothing else
+of the host.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,9 @@ from mmu.linux.filemap import MappedFile
 def file_system(allow: tuple[str, ...] = (), cwd: str = "/") -> FileSystem:
     program = MappedFile(b"program", path="/bin/program")
     made_up = {"/proc/self/status": lambda: b"VmPTE:\t4 kB\n"}
-    return FileSystem(made_up, ("/bin/program", "/proc/self/exe"), program, b"program", allow=allow, cwd=cwd)
+    return FileSystem(
+        made_up, ("/bin/program", "/proc/self/exe"), program, b"program", allow=allow, cwd=cwd
+    )
 
 
 def refused(fs: FileSystem, path: str, flags: int = 0) -> int:
@@ -189,7 +193,9 @@ def test_a_link_that_is_given_leads_under_its_own_name_and_the_real_one(host: Pa
     assert fs.open(str(host / "given" / "data"), 0).read(2) == b"01"
 
 
-def test_a_relative_name_is_found_from_where_the_guest_is(host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_relative_name_is_found_from_where_the_guest_is(
+    host: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(host / "given")
     fs = file_system(("data", "../secret"), cwd=str(host / "given"))
     assert fs.open("data", 0).read(2) == b"01"

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Rule: floating-point results are those of a native run, bit by bit, but for the functions that a limit touches.
+"""Rule: floating-point results are those of a native run, bit by bit, but for the functions that a
+limit touches.
 
-The limits are docs/engine_limits.md's: long double functions made of x87 instructions of 53 bits, and
-glibc's fma() (flags of MXCSR). The native side is told to leave AVX and FMA alone, so that glibc chooses the same
-variants of its functions on both sides: those with FMA round otherwise, rightly. Without musl-gcc its half is skipped.
+The limits are docs/engine_limits.md's: long double functions made of x87 instructions of 53 bits,
+and glibc's fma() (flags of MXCSR). The native side is told to leave AVX and FMA alone, so that
+glibc chooses the same variants of its functions on both sides: those with FMA round otherwise,
+rightly. Without musl-gcc its half is skipped.
 """
 
 from __future__ import annotations
@@ -81,7 +83,9 @@ def test_fma_is_off_in_the_last_bit_only() -> None:
 
 
 @pytest.mark.parametrize("compiler", ["gcc", "musl-gcc"])
-@pytest.mark.parametrize("how", [{"fidelity": "exact"}, {"engine": "python"}], ids=["exact", "python"])
+@pytest.mark.parametrize(
+    "how", [{"fidelity": "exact"}, {"engine": "python"}], ids=["exact", "python"]
+)
 def test_fidelity_and_engine_do_not_matter(compiler: str, how: dict[str, str]) -> None:
     """A smaller set of vectors: the same lines as in fast."""
     assert run(_program(compiler), "small", **how).text == run(_program(compiler), "small").text

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Rule: FPREM and FPREM1 are exact, with the condition codes and flags of a processor: native/unicorn/fprem.c."""
+"""Rule: FPREM and FPREM1 are exact, with the condition codes and flags of a processor:
+native/unicorn/fprem.c.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,10 @@ def program() -> Path:
 @pytest.mark.parametrize("count", [True, False])
 def test_every_line_is_native(count: bool) -> None:
     """Of 9,512 pairs of operands: result, C0 to C3, SF and IE."""
-    ours, theirs = run(program(), count=count).text.splitlines(), run_natively(program()).decode().splitlines()
+    ours, theirs = (
+        run(program(), count=count).text.splitlines(),
+        run_natively(program()).decode().splitlines(),
+    )
     assert len(theirs) == 9512
     assert [pair for pair in zip(theirs, ours, strict=True) if pair[0] != pair[1]] == []
 

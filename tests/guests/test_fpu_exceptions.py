@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Rule: an unmasked x87 exception is SIGFPE at the next waiting instruction, with the si_code of the exception."""
+"""Rule: an unmasked x87 exception is SIGFPE at the next waiting instruction, with the si_code of
+the exception.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Rule: a guest ends alike under every fidelity, on both engines, with fast paths or without; its tables by policy."""
+"""Rule: a guest ends alike under every fidelity, on both engines, with fast paths or without; its
+tables by policy.
+"""
 
 from __future__ import annotations
 
@@ -27,9 +29,13 @@ if HAS_JEMALLOC:
 WAYS = [
     (guest, policy, fidelity, engine)
     for guest, policy, fidelity, engine in product(SMALL, POLICIES, FIDELITIES, ("c", "python"))
-    if not (guest == "jemalloc" and engine == "python" and fidelity != "fast" and policy != "refcount")
+    if not (
+        guest == "jemalloc" and engine == "python" and fidelity != "fast" and policy != "refcount"
+    )
 ]
-"""All ways to run every guest; but of jemalloc's, which take seconds in Python, one policy stands for all there."""
+"""All ways to run every guest; but of jemalloc's, which take seconds in Python, one policy stands
+for all there.
+"""
 
 
 @cache
@@ -52,7 +58,10 @@ def test_every_way_gives_the_same(guest: str, policy: str, fidelity: str, engine
 @pytest.mark.parametrize("policy", POLICIES)
 @pytest.mark.parametrize("guest", SMALL)
 def test_without_fast_paths(guest: str, policy: str) -> None:
-    assert run(*SMALL[guest], policy=policy, fast_faults=False).figures == reference(guest, policy).figures
+    assert (
+        run(*SMALL[guest], policy=policy, fast_faults=False).figures
+        == reference(guest, policy).figures
+    )
 
 
 @pytest.mark.parametrize("guest", SMALL)
@@ -71,8 +80,12 @@ def test_events_are_those_of_both_engines(guest: str) -> None:
         ring.enable()
         run(*SMALL[guest], fidelity="trace", engine=engine, ring=ring)
         assert ring.lost == 0
-        traces.append([(event.name, *event.fields.values(), event.instruction) for event in ring.read()])
-    first = next((i for i, pair in enumerate(zip(*traces, strict=False)) if pair[0] != pair[1]), None)
+        traces.append(
+            [(event.name, *event.fields.values(), event.instruction) for event in ring.read()]
+        )
+    first = next(
+        (i for i, pair in enumerate(zip(*traces, strict=False)) if pair[0] != pair[1]), None
+    )
     assert first is None, (traces[0][first], traces[1][first])
     assert len(traces[0]) == len(traces[1]) > 20_000
 

@@ -10,7 +10,9 @@ from tests.guests.machine import guest_process
 
 
 def test_freed_frames_give_their_host_memory_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The loop frees 512 frames a turn; with room for 128 kept, each turn ends with half of that at most."""
+    """The loop frees 512 frames a turn; with room for 128 kept, each turn ends with half of that at
+    most.
+    """
     with guest_process("dontneed_loop", "16M", "2M") as process:
         memory = process.mm.memory
         memory.c.keep_dirty = 128

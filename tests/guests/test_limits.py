@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Rule: no argument of a guest's makes the host keep more, wait longer or count further than it can."""
+"""Rule: no argument of a guest's makes the host keep more, wait longer or count further than it
+can.
+"""
 
 from __future__ import annotations
 
@@ -35,14 +37,18 @@ def test_a_read_ends_where_the_memory_does() -> None:
 
 
 def test_a_pipe_is_asked_once(tmp_path: Path) -> None:
-    """What it holds is the answer, also where the buffer straddles two pieces; the writer keeps it open."""
+    """What it holds is the answer, also where the buffer straddles two pieces; the writer keeps it
+    open.
+    """
     reader, writer = os.pipe()
     os.write(writer, b"abcd")
     late = threading.Timer(20, os.close, [writer])
     late.start()
     started = time.monotonic()
     with (tmp_path / "out").open("w+b") as out:
-        with guest_process("faults", "pipe_read", streams=(reader, out.fileno(), out.fileno())) as process:
+        with guest_process(
+            "faults", "pipe_read", streams=(reader, out.fileno(), out.fileno())
+        ) as process:
             process.run()
         out.seek(0)
         assert out.read() == b"read 4\n"

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Rule: random memory system calls and accesses leave a process here as they leave it on the host's kernel.
+"""Rule: random memory system calls and accesses leave a process here as they leave it on the host's
+kernel.
 
-After each call its result, VmSize, VmPeak, VmData, VmStk, VmLck, each Rss, VmPTE, and every mapping's extent and rights
-are compared, and now and then what can be read. The host's kernel is 6.18 with CONFIG_PT_RECLAIM: policy scan.
+After each call its result, VmSize, VmPeak, VmData, VmStk, VmLck, each Rss, VmPTE, and every
+mapping's extent and rights are compared, and now and then what can be read. The host's kernel is
+6.18 with CONFIG_PT_RECLAIM: policy scan.
 """
 
 from __future__ import annotations
@@ -53,7 +55,9 @@ def test_a_sample_through_the_tlb_model() -> None:
 
 
 def test_a_difference_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The comparison is worth something: without anon_vmas in the test of neighbours, a row differs."""
+    """The comparison is worth something: without anon_vmas in the test of neighbours, a row
+    differs.
+    """
     from mmu.linux import vma
 
     monkeypatch.setattr(vma, "_is_mergeable_anon_vma", lambda a, b: True)

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Rule: the same binary ends with the tables that the host's kernel gives it, and gets the same answers from it.
+"""Rule: the same binary ends with the tables that the host's kernel gives it, and gets the same
+answers from it.
 
-The host's kernel frees tables by a scan where it has CONFIG_PT_RECLAIM (6.14 on), and never where it has not.
+The host's kernel frees tables by a scan where it has CONFIG_PT_RECLAIM (6.14 on), and never where
+it has not.
 """
 
 from __future__ import annotations

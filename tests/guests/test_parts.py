@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Rules of the small parts: the vDSO is an ELF file, samples are bounded, clocks go forward, signals wait in order."""
+"""Rules of the small parts: the vDSO is an ELF file, samples are bounded, clocks go forward,
+signals wait in order.
+"""
 
 from __future__ import annotations
 
@@ -70,7 +72,9 @@ def test_signals_wait_while_blocked_and_lowest_goes_first() -> None:
 
 
 def test_ignored_signals() -> None:
-    state = SignalState(actions={signal.SIGTERM: SigAction(SIG_IGN), signal.SIGCHLD: SigAction(0x401000)})
+    state = SignalState(
+        actions={signal.SIGTERM: SigAction(SIG_IGN), signal.SIGCHLD: SigAction(0x401000)}
+    )
     assert state.ignores(signal.SIGTERM)
     assert state.ignores(signal.SIGURG)
     assert not state.ignores(signal.SIGCHLD)
@@ -97,7 +101,11 @@ def test_report_reads_well() -> None:
 
 
 def test_names_of_system_calls() -> None:
-    assert (syscall_name(28), syscall_name(231), syscall_name(462)) == ("madvise", "exit_group", "mseal")
+    assert (syscall_name(28), syscall_name(231), syscall_name(462)) == (
+        "madvise",
+        "exit_group",
+        "mseal",
+    )
     assert syscall_name(9999) == "syscall 9999"
     assert len(SYSCALL_NAMES) == len(set(SYSCALL_NAMES.values()))
     assert TABLE[28].__name__ == "sys_madvise"

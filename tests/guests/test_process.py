@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Rules of a process's surroundings: streams, arguments, files it is given, being stopped, too little memory."""
+"""Rules of a process's surroundings: streams, arguments, files it is given, being stopped, too
+little memory.
+"""
 
 from __future__ import annotations
 
@@ -135,7 +137,9 @@ def test_stop_ends_a_wait_for_input() -> None:
 
 def test_samples_are_told_as_they_are_taken() -> None:
     heard: list[int] = []
-    with guest_process("dontneed_loop", "8M", streams=(0, os.open(os.devnull, os.O_WRONLY), 2)) as process:
+    with guest_process(
+        "dontneed_loop", "8M", streams=(0, os.open(os.devnull, os.O_WRONLY), 2)
+    ) as process:
         process.on_sample = lambda sample: heard.append(sample.instructions)
         result = process.run()
     assert heard == [sample.instructions for sample in result.samples[:-1]]

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Rule: a guest that does what it must not ends by Linux's signal, with a report that says where and why."""
+"""Rule: a guest that does what it must not ends by Linux's signal, with a report that says where
+and why.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,11 @@ from tests.guests.machine import FIDELITIES, native, run
 ENDS: dict[str, tuple[signal.Signals, str, list[str]]] = {
     # mode: signal, si_code, words of the report
     "nowhere": (signal.SIGSEGV, "SEGV_MAPERR", ["address 0x10000", "RIP 0x10000", "fetch", "PDE"]),
-    "null": (signal.SIGSEGV, "SEGV_MAPERR", ["address 0x0", "mov eax, dword ptr [rax]", "read", "page walk"]),
+    "null": (
+        signal.SIGSEGV,
+        "SEGV_MAPERR",
+        ["address 0x0", "mov eax, dword ptr [rax]", "read", "page walk"],
+    ),
     "noncanonical": (signal.SIGSEGV, "SI_KERNEL", ["byte ptr", "general protection"]),
     "noncanonical_stack": (signal.SIGBUS, "SI_KERNEL", ["push rax", "stack-segment fault"]),
     "kernel": (signal.SIGSEGV, "SEGV_MAPERR", ["address 0xffff888000000000", "read", "PML4E"]),
@@ -39,7 +45,13 @@ CODE: dict[str, tuple[str, signal.Signals, str, int, list[str]]] = {
     "int 14": ("90 cd0e", signal.SIGSEGV, "SI_KERNEL", 1, ["int 0xe", "general protection"]),
     "int 6 in an immediate, then ud2": ("b83412cd06 0f0b", signal.SIGILL, "ILL_ILLOPN", 5, ["ud2"]),
     "int 13 in an immediate, then hlt": ("b83412cd0d f4", signal.SIGSEGV, "SI_KERNEL", 5, ["hlt"]),
-    "int 0 in an immediate, then div": ("31c9 b83412cd00 f7f1", signal.SIGFPE, "FPE_INTDIV", 7, ["div ecx"]),
+    "int 0 in an immediate, then div": (
+        "31c9 b83412cd00 f7f1",
+        signal.SIGFPE,
+        "FPE_INTDIV",
+        7,
+        ["div ecx"],
+    ),
     "hlt": ("f4", signal.SIGSEGV, "SI_KERNEL", 0, ["hlt", "general protection"]),
     "cli": ("fa", signal.SIGSEGV, "SI_KERNEL", 0, ["cli", "general protection"]),
     "in": ("90 e460", signal.SIGSEGV, "SI_KERNEL", 1, ["in al, 0x60", "general protection"]),
@@ -50,7 +62,13 @@ CODE: dict[str, tuple[str, signal.Signals, str, int, list[str]]] = {
     "rdpmc": ("90 0f33", signal.SIGSEGV, "SI_KERNEL", 1, ["rdpmc", "general protection"]),
     "mov to cr1": ("90 0f22c8", signal.SIGILL, "ILL_ILLOPN", 1, ["invalid opcode"]),
     "mov from cr9": ("90 440f20c8", signal.SIGILL, "ILL_ILLOPN", 1, ["invalid opcode"]),
-    "mov to cr3": ("90 0f22d8", signal.SIGSEGV, "SI_KERNEL", 1, ["mov cr3, rax", "general protection"]),
+    "mov to cr3": (
+        "90 0f22d8",
+        signal.SIGSEGV,
+        "SI_KERNEL",
+        1,
+        ["mov cr3, rax", "general protection"],
+    ),
     "mov to dr8": ("90 440f23c0", signal.SIGILL, "ILL_ILLOPN", 1, ["invalid opcode"]),
     "pxor with f2": ("90 f20fefc1", signal.SIGILL, "ILL_ILLOPN", 1, ["invalid opcode"]),
     "paddd with 66 f3": ("90 66f30ffec1", signal.SIGILL, "ILL_ILLOPN", 1, ["invalid opcode"]),
@@ -85,7 +103,9 @@ def test_what_unicorn_would_get_wrong_is_not_executed(code: str) -> None:
 
 @pytest.mark.parametrize("name", CODE)
 def test_instruction_by_its_own_bytes(name: str) -> None:
-    """Which exception it was is decided by the instruction that was executed; the host sends the same signal."""
+    """Which exception it was is decided by the instruction that was executed; the host sends the
+    same signal.
+    """
     code, signo, si_code, rip, words = CODE[name]
     program = f"code:{code.replace(' ', '')}"
     ours = run("faults", program)
@@ -100,7 +120,9 @@ def test_instruction_by_its_own_bytes(name: str) -> None:
 @pytest.mark.parametrize("name", LACKING)
 @pytest.mark.parametrize("count", [True, False])
 def test_an_instruction_the_processor_lacks_says_so(name: str, count: bool) -> None:
-    """CPUID denies it, so it is #UD, whatever Unicorn would do; the report names it and says what to do."""
+    """CPUID denies it, so it is #UD, whatever Unicorn would do; the report names it and says what
+    to do.
+    """
     code, text = LACKING[name]
     ours = run("faults", f"code:90{code}", count=count)
     report = ours.result.report
@@ -118,14 +140,18 @@ def test_an_instruction_the_processor_lacks_says_so(name: str, count: bool) -> N
 @pytest.mark.parametrize("code", ["90c5f9fec2", "90cd06", "90f1", "b83412cd060f0b"])
 def test_every_way_stops_at_the_same_instruction(code: str, fidelity: str, engine: str) -> None:
     program = f"code:{code}"
-    assert run("faults", program, fidelity=fidelity, engine=engine).figures == run("faults", program).figures
+    assert (
+        run("faults", program, fidelity=fidelity, engine=engine).figures
+        == run("faults", program).figures
+    )
 
 
 @pytest.mark.parametrize(
     ("code", "words"),
     [
         ("d9e8d9feddd8", "x87"),
-        ("d9ebd9e8d9f3ddd8", "x87"), ("d9ebd9e8d9f8ddd8ddd8", ""),
+        ("d9ebd9e8d9f3ddd8", "x87"),
+        ("d9ebd9e8d9f8ddd8ddd8", ""),
         ("0fae1f", "MXCSR"),
         ("d9e8ddd8", ""),
         ("0fae2f", ""),
@@ -168,9 +194,13 @@ def test_the_host_sends_the_same_signal(mode: str) -> None:
 
 @pytest.mark.parametrize("engine", ["c", "python"])
 @pytest.mark.parametrize("fidelity", FIDELITIES)
-@pytest.mark.parametrize("mode", ["null", "text", "data_jump", "div", "noncanonical", "noncanonical_stack"])
+@pytest.mark.parametrize(
+    "mode", ["null", "text", "data_jump", "div", "noncanonical", "noncanonical_stack"]
+)
 def test_every_way_reports_the_same(mode: str, fidelity: str, engine: str) -> None:
-    assert run("faults", mode, fidelity=fidelity, engine=engine).figures == run("faults", mode).figures
+    assert (
+        run("faults", mode, fidelity=fidelity, engine=engine).figures == run("faults", mode).figures
+    )
 
 
 def test_stack_grows_to_its_limit_first() -> None:
@@ -217,7 +247,8 @@ def test_unknown_system_calls_are_listed_once_with_their_count() -> None:
 @pytest.mark.parametrize("fidelity", ["fast"])
 def test_time_stamps_and_features(fidelity: str, count: bool) -> None:
     assert (
-        run("faults", "clocks", fidelity=fidelity, count=count).text == "avx 0, rdrand 0, sse2 1, hwcap 1\n"
+        run("faults", "clocks", fidelity=fidelity, count=count).text
+        == "avx 0, rdrand 0, sse2 1, hwcap 1\n"
     )
 
 

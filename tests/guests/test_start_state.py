@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Rule: a program's first instruction finds every register as a native process does.
 
-start_state.S stores them all before it changes one; the same file runs on the host's kernel and here. What is not
-compared, and why: RSP's value (the host's auxiliary vector has more entries, and its strings differ: its alignment
-is compared, and what it points to), FXSAVE's MXCSR_MASK (what the processor has, not what the kernel set), and its
-bytes from 464 on, which no processor writes; of FNSTENV's words the upper halves (docs/engine_limits.md).
+start_state.S stores them all before it changes one; the same file runs on the host's kernel and
+here. What is not compared, and why: RSP's value (the host's auxiliary vector has more entries, and
+its strings differ: its alignment is compared, and what it points to), FXSAVE's MXCSR_MASK (what the
+processor has, not what the kernel set), and its bytes from 464 on, which no processor writes; of
+FNSTENV's words the upper halves (docs/engine_limits.md).
 """
 
 from __future__ import annotations
@@ -32,7 +33,9 @@ CR0_STATE = 0x80050033
 
 def decode(dump: bytes) -> dict[str, Any]:
     """start_state.S's dump by name."""
-    state: dict[str, Any] = dict(zip(QWORDS, struct.unpack_from(f"<{len(QWORDS)}Q", dump), strict=True))
+    state: dict[str, Any] = dict(
+        zip(QWORDS, struct.unpack_from(f"<{len(QWORDS)}Q", dump), strict=True)
+    )
     state.update(zip(FXSAVE, struct.unpack_from("<HHHHQQII", dump, 256), strict=True))
     for n in range(8):
         state[f"st{n}"] = dump[256 + 32 + 16 * n :][:16]
@@ -58,7 +61,9 @@ def test_every_register_is_the_native_one(flags: tuple[str, ...], fidelity: str)
 
 
 def test_they_are_those_of_linux_s_source() -> None:
-    """Besides the host's word: 0 but for what ELF_PLAT_INIT(), start_thread() and fpu_flush_thread() set."""
+    """Besides the host's word: 0 but for what ELF_PLAT_INIT(), start_thread() and
+    fpu_flush_thread() set.
+    """
     state = decode(run(build("start_state.S", *STATIC)).stdout)
     values = {name: value for name, value in state.items() if value not in (0, bytes(16))}
     del values["rsp"], values["rip"], values["mxcsr_mask"]

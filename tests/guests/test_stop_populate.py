@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Rule: a run that is to stop breaks a long MAP_POPULATE or MADV_POPULATE off, and reports its figures."""
+"""Rule: a run that is to stop breaks a long MAP_POPULATE or MADV_POPULATE off, and reports its
+figures.
+"""
 
 from __future__ import annotations
 

@@ -47,7 +47,9 @@ def parse_maps(text: str) -> list[Mapping]:
 
 @functools.cache
 def native_program() -> Path:
-    """The oracle's program, built once; without a compiler or on another machine the test is skipped."""
+    """The oracle's program, built once; without a compiler or on another machine the test is
+    skipped.
+    """
     compiler = shutil.which("gcc") or shutil.which("cc")
     if compiler is None or platform.machine() != "x86_64":
         pytest.skip("the native oracle needs gcc on x86-64")
@@ -61,7 +63,9 @@ def native_program() -> Path:
 
 
 def kernel_is_like_ours() -> bool:
-    """Whether the host places and merges as Linux 6.18 does, which ours follows (6.13 changed the placing)."""
+    """Whether the host places and merges as Linux 6.18 does, which ours follows (6.13 changed the
+    placing).
+    """
     version = tuple(map(int, re.findall(r"\d+", os.uname().release)[:2]))
     return version >= (6, 13)
 
@@ -70,9 +74,13 @@ def run_native(calls: list[Call]) -> tuple[list[int], list[Mapping]]:
     """What the host's kernel returns for each call, and its maps afterwards."""
     program = native_program()
     text = "".join(f"{name} {' '.join(f'{n:x}' for n in args)}\n" for name, *args in calls)
-    done = subprocess.run([program], input=text, capture_output=True, text=True, timeout=30, check=True)
+    done = subprocess.run(
+        [program], input=text, capture_output=True, text=True, timeout=30, check=True
+    )
     lines = done.stdout.splitlines()
-    return [int(line, 16) for line in lines[: len(calls)]], parse_maps("\n".join(lines[len(calls) :]))
+    return [int(line, 16) for line in lines[: len(calls)]], parse_maps(
+        "\n".join(lines[len(calls) :])
+    )
 
 
 @functools.cache
@@ -82,12 +90,16 @@ def initial_maps() -> list[Mapping]:
 
 
 def be_like_native(mm: MmStruct) -> MappedFile:
-    """Give an empty mm what the program's address space holds at its start; returns the program's file."""
+    """Give an empty mm what the program's address space holds at its start; returns the program's
+    file.
+    """
     file = MappedFile(native_program().read_bytes(), path=str(native_program()))
     for mapping in initial_maps():
         if mapping.name == "[vsyscall]":
             continue
-        prot = sum(bit for letter, bit in zip("rwx", (1, 2, 4), strict=True) if letter in mapping.perms)
+        prot = sum(
+            bit for letter, bit in zip("rwx", (1, 2, 4), strict=True) if letter in mapping.perms
+        )
         backing = file if mapping.name == file.path else None
         length = mapping.end - mapping.start
         if mapping.name == "[stack]":
@@ -97,8 +109,12 @@ def be_like_native(mm: MmStruct) -> MappedFile:
             mm.brk(mapping.end)
         elif mapping.name.startswith("[v"):
             special = MappedFile.special_mapping(bytes(length), mapping.name)
-            kernel_only = vma.VM_IO | vma.VM_PFNMAP | vma.VM_DONTDUMP if "vvar" in mapping.name else 0x70
-            mm.install_special_mapping(mapping.start, length, prot | vma.VM_MAYREAD | kernel_only, special)
+            kernel_only = (
+                vma.VM_IO | vma.VM_PFNMAP | vma.VM_DONTDUMP if "vvar" in mapping.name else 0x70
+            )
+            mm.install_special_mapping(
+                mapping.start, length, prot | vma.VM_MAYREAD | kernel_only, special
+            )
         else:
             mm.mmap(mapping.start, length, prot, 0x12, backing, mapping.offset >> 12)
     return file
@@ -118,7 +134,9 @@ def _call(mm: MmStruct, file: MappedFile, first_brk: int, name: str, *args: int)
             addr, length, prot, flags, offset, with_file = args
             if not with_file and not flags & MAP_ANONYMOUS:
                 return -errno.EBADF
-            return mm.mmap(addr, length, prot, flags, None if flags & MAP_ANONYMOUS else file, offset >> 12)
+            return mm.mmap(
+                addr, length, prot, flags, None if flags & MAP_ANONYMOUS else file, offset >> 12
+            )
         if name == "brk":
             return mm.brk((first_brk + args[0]) & (1 << 64) - 1) - first_brk
         if name == "touch":
@@ -136,5 +154,11 @@ def shape(maps: list[Mapping]) -> list[tuple[int, int, str]]:
 
 
 def pages(maps: list[Mapping], low: int, high: int) -> dict[int, str]:
-    """Rights by page number in [low, high): what stays comparable where VMAs may be cut differently."""
-    return {page: m.perms for m in maps for page in range(max(m.start, low) >> 12, min(m.end, high) >> 12)}
+    """Rights by page number in [low, high): what stays comparable where VMAs may be cut
+    differently.
+    """
+    return {
+        page: m.perms
+        for m in maps
+        for page in range(max(m.start, low) >> 12, min(m.end, high) >> 12)
+    }

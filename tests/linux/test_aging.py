@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Rule: MADV_FREE makes pages lazily free, MADV_COLD clears A, MADV_PAGEOUT drops what is clean and lazily free."""
+"""Rule: MADV_FREE makes pages lazily free, MADV_COLD clears A, MADV_PAGEOUT drops what is clean and
+lazily free.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,9 @@ def test_free_keeps_the_page_and_clears_a_and_d(mm, assert_walk, assert_refcount
 
 
 def test_the_processor_sets_d_again(mm, touch, assert_walk):
-    """The flush that goes with it: a cached translation with D would write without setting D in memory."""
+    """The flush that goes with it: a cached translation with D would write without setting D in
+    memory.
+    """
     written(mm)
     mm.madvise(BASE, PAGE, MADV_FREE)
     touch(BASE, "write")
@@ -61,7 +65,9 @@ def test_pageout_drops_what_is_lazily_free_and_clean(mm, touch, assert_fault, as
     mm.madvise(BASE, 4 * PAGE, MADV_PAGEOUT)
     assert mm.vm_stats()["RssAnon"] == 8
     assert_refcounts({BASE: 2})
-    assert mm.copy_from_user(BASE, 4 * PAGE) == bytes(PAGE) + b"x" * PAGE + bytes(PAGE) + b"x" * PAGE
+    assert (
+        mm.copy_from_user(BASE, 4 * PAGE) == bytes(PAGE) + b"x" * PAGE + bytes(PAGE) + b"x" * PAGE
+    )
     mm.madvise(BASE, 4 * PAGE, MADV_PAGEOUT)
     assert mm.vm_stats()["RssAnon"] == 8
 

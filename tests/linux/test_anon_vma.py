@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Rule: VMAs become one only if their anon_vmas are the same, or one has none: the first private write gives one."""
+"""Rule: VMAs become one only if their anon_vmas are the same, or one has none: the first private
+write gives one.
+"""
 
 from __future__ import annotations
 
@@ -93,7 +95,9 @@ def test_mprotect_over_what_was_written_does_not(mm, touch):
 
 
 def test_what_gives_a_vma_its_anon_vma(mm, touch, assert_walk):
-    """A write to the zero page, a private write to a file, a guard region; not a write to shared memory."""
+    """A write to the zero page, a private write to a file, a guard region; not a write to shared
+    memory.
+    """
     file = MappedFile(bytes(4 * PAGE))
     mm.mmap(BASE, PAGE, 3, ANON)
     mm.mmap(BASE + 2 * PAGE, PAGE, 3, MAP_PRIVATE | MAP_FIXED, file)

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Rule: the first touch of anonymous memory brings a zeroed page (or, read, the zero page) and costs what it costs."""
+"""Rule: the first touch of anonymous memory brings a zeroed page (or, read, the zero page) and
+costs what it costs.
+"""
 
 from __future__ import annotations
 
@@ -97,7 +99,9 @@ def test_a_reserved_bit_is_a_bad_table(mm, touch, assert_walk):
 
 @pytest.mark.mmu(policies=["refcount"])
 def test_a_fault_that_is_no_more_is_no_error(mm, touch):
-    """The entry allows the access by the time the handler looks: it flushes and lets it be tried again."""
+    """The entry allows the access by the time the handler looks: it flushes and lets it be tried
+    again.
+    """
     mm.mmap(BASE, PAGE, 3, ANON)
     touch(BASE)
     assert mm.handle_user_fault(BASE, 7) is None

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Rule: mprotect changes the rights of what is mapped, counts nothing, and flushes what a TLB may hold wrongly."""
+"""Rule: mprotect changes the rights of what is mapped, counts nothing, and flushes what a TLB may
+hold wrongly.
+"""
 
 from __future__ import annotations
 
@@ -63,7 +65,12 @@ def test_only_the_range_changes(world: World) -> None:
     for page in range(4):
         world.touch(BASE + page * PAGE_SIZE)
     world.mm.mprotect(BASE + PAGE_SIZE, 2 * PAGE_SIZE, 1)
-    assert [bool(pte(world, BASE + page * PAGE_SIZE) & RW) for page in range(4)] == [True, False, False, True]
+    assert [bool(pte(world, BASE + page * PAGE_SIZE) & RW) for page in range(4)] == [
+        True,
+        False,
+        False,
+        True,
+    ]
 
 
 def test_no_stale_right_is_left_in_the_tlb(world: World) -> None:

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Rule: the check of the tables finds what is wrong in any number of them, and takes a few microseconds for each."""
+"""Rule: the check of the tables finds what is wrong in any number of them, and takes a few
+microseconds for each.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Rule: a kernel that forgets a flush is told on, at the access that meets the stale translation, with what was freed.
+"""Rule: a kernel that forgets a flush is told on, at the access that meets the stale translation,
+with what was freed.
 
-That the mm as it is forgets none is checked at the end of every test that uses the fixture ``mm`` in exact.
+That the mm as it is forgets none is checked at the end of every test that uses the fixture ``mm``
+in exact.
 """
 
 from __future__ import annotations
@@ -74,7 +76,9 @@ def test_a_page_made_read_only_without_a_flush(careless: MmStruct) -> None:
     assert use.used and not use.freed and use.access == Access.WRITE
 
 
-def test_with_the_flush_nothing_is_told(monkeypatch: pytest.MonkeyPatch, careless: MmStruct) -> None:
+def test_with_the_flush_nothing_is_told(
+    monkeypatch: pytest.MonkeyPatch, careless: MmStruct
+) -> None:
     monkeypatch.undo()
     addr = mapped(careless)
     careless.madvise(addr, PAGE, MADV_DONTNEED)

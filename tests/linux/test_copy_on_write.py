@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Rule: a write to a private page of a file goes to a copy; the file, and everybody else, keeps the original."""
+"""Rule: a write to a private page of a file goes to a copy; the file, and everybody else, keeps the
+original.
+"""
 
 from __future__ import annotations
 

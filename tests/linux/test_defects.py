@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Rule: each defect of the published reference-counting series shows in its historical variant, and not in ours.
+"""Rule: each defect of the published reference-counting series shows in its historical variant, and
+not in ours.
 
-A variant is the defective code, written here and put in the Python engine's place; where a defect needs another CPU
-between two steps, the test does what that CPU would, between them.
+A variant is the defective code, written here and put in the Python engine's place; where a defect
+needs another CPU between two steps, the test does what that CPU would, between them.
 """
 
 from __future__ import annotations
@@ -61,7 +62,9 @@ def test_d1_a_table_published_before_its_count_is_set(world: World, historical: 
 
 
 def test_d2_the_wait_on_a_dying_table_is_bounded(world: World) -> None:
-    """The freer is preempted after the count reached 0: the historical loop spins, ours completes the free."""
+    """The freer is preempted after the count reached 0: the historical loop spins, ours completes
+    the free.
+    """
     pmd = held(world)
     world.table().pte_refcount = 0
     spins = 0
@@ -89,7 +92,9 @@ def free_pte_table_historical(
 
 
 def test_d3_the_flush_says_that_tables_were_freed(world: World) -> None:
-    """Without it CPUs with a lazy TLB would be spared, and keep paging-structure-cache entries to the freed table."""
+    """Without it CPUs with a lazy TLB would be spared, and keep paging-structure-cache entries to
+    the freed table.
+    """
     for form in ("direct", "gathered"):
         pmd = held(world)
         world.events()
@@ -104,7 +109,9 @@ def test_d3_the_flush_says_that_tables_were_freed(world: World) -> None:
 
 @pytest.mark.parametrize("historical", [True, False])
 def test_d4_a_new_table_beside_old_translations(world: World, historical: bool) -> None:
-    """Flushed after the PMD lock is dropped, the old translation lives beside the table installed meanwhile."""
+    """Flushed after the PMD lock is dropped, the old translation lives beside the table installed
+    meanwhile.
+    """
     world.map()
     world.touch(BASE)
     pmd = world.pmd()
@@ -114,13 +121,17 @@ def test_d4_a_new_table_beside_old_translations(world: World, historical: bool) 
         pte_ref.pte_alloc_get(world.mm, pmd, BASE)
         seen.append(world.mmu.resident(BASE) is not None)
 
-    world.memory.write_u64((world.memory.read_u64(pmd) & lib.X86_ADDR_MASK), 0)  # the last entry, cleared
+    world.memory.write_u64(
+        (world.memory.read_u64(pmd) & lib.X86_ADDR_MASK), 0
+    )  # the last entry, cleared
     free_pte_table_historical(world, pmd, flush_locked=not historical, between=another_cpu_faults)
     assert seen == [historical]
 
 
 def test_d5_the_lock_lives_as_long_as_the_frame(world: World) -> None:
-    """A reader with an old PMD value may still take the lock: it is in struct page, freed by RCU with the frame."""
+    """A reader with an old PMD value may still take the lock: it is in struct page, freed by RCU
+    with the frame.
+    """
     pmd = held(world)
     page = world.table()
     rcu.rcu_read_lock(world.mm)
@@ -207,7 +218,9 @@ def test_d10_an_error_path_that_loses_its_put_leaks(
 
 
 @pytest.mark.parametrize("historical", [True, False])
-def test_d11_a_put_that_reads_the_pmd_again_hits_another_table(world: World, historical: bool) -> None:
+def test_d11_a_put_that_reads_the_pmd_again_hits_another_table(
+    world: World, historical: bool
+) -> None:
     """mremap moved the table while its reference was held, and another stands in its old place."""
     pmd, other = held(world), world.pmd(BASE + (2 << 20))
     pte_ref.pte_alloc_get(world.mm, other, BASE + (2 << 20))
@@ -226,7 +239,9 @@ def test_d11_a_put_that_reads_the_pmd_again_hits_another_table(world: World, his
 
 @pytest.mark.parametrize("visiting", [True, False])
 def test_d12_entries_counted_in_bulk_need_a_visitor(world: World, visiting: bool) -> None:
-    """Set first and counted after, with a zap in between: safe only while the visitor's reference is held."""
+    """Set first and counted after, with a zap in between: safe only while the visitor's reference
+    is held.
+    """
     pmd = held(world)
     page = world.memory.alloc_pages()
     table = world.memory.read_u64(pmd) & lib.X86_ADDR_MASK
@@ -256,7 +271,9 @@ def test_a_fault_puts_what_it_holds_once(engine: str) -> None:
 
 
 def test_scan_must_look_again_after_it_let_the_lock_go(world: World) -> None:
-    """CONFIG_PT_RECLAIM: entries refilled while the PTE lock was dropped keep the table (try_to_free_pte)."""
+    """CONFIG_PT_RECLAIM: entries refilled while the PTE lock was dropped keep the table
+    (try_to_free_pte).
+    """
     from mmu.linux import zap
     from mmu.linux.pt_reclaim import FreeTables
 
@@ -274,7 +291,9 @@ def test_scan_must_look_again_after_it_let_the_lock_go(world: World) -> None:
     world.memory.c.fail_after = 0  # no batch: the lock is let go every 8 frames
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            zap, "tlb_flush_mmu", lambda tlb: (setattr(world.memory.c, "fail_after", 100), refill(tlb))
+            zap,
+            "tlb_flush_mmu",
+            lambda tlb: (setattr(world.memory.c, "fail_after", 100), refill(tlb)),
         )
         tlb = world.mm.engine.tlb_gather_mmu(world.mm)
         world.mm.engine.unmap_page_range(tlb, BASE, BASE + (2 << 20), lib.ZAP_RECLAIM_PT)

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Rule: the C and the Python engine agree on every state and event of an mm, whatever is done to it."""
+"""Rule: the C and the Python engine agree on every state and event of an mm, whatever is done to
+it.
+"""
 
 from __future__ import annotations
 
@@ -55,7 +57,9 @@ def perform(world: World, what: str, page: int, argument: Any) -> object:
         if what == "map":
             return world.mm.mmap(addr, argument * PAGE_SIZE, 3, MAP_ANON | MAP_FIXED)
         if what == "map shared":
-            return world.mm.mmap(addr, argument * PAGE_SIZE, 3, MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED)
+            return world.mm.mmap(
+                addr, argument * PAGE_SIZE, 3, MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED
+            )
         if what == "madvise":
             return world.mm.madvise(addr, argument[0] * PAGE_SIZE, argument[1])
         if what == "mlock":
@@ -88,7 +92,9 @@ def access(world: World, addr: int, write: bool) -> object:
 
 
 def set_marker(world: World, addr: int) -> object:
-    """An entry that is neither none nor present, in a table that exists: as a swap entry or a marker is."""
+    """An entry that is neither none nor present, in a table that exists: as a swap entry or a
+    marker is.
+    """
     mm, engine = world.mm, world.mm.engine
     pmd = engine.pmd_offset_or_none(mm, addr)
     if pmd is None or (pte := engine.pte_tryget_map_lock(mm, pmd, addr)) is None:

@@ -71,7 +71,9 @@ def test_a_wrong_counter_is_told(mm):
 
 
 def test_check_tables_sees_each_disagreement(busy, assert_walk):
-    """The independent walk finds a wrong count, a wrong VmPTE, a wrong RSS and a table that is none."""
+    """The independent walk finds a wrong count, a wrong VmPTE, a wrong RSS and a table that is
+    none.
+    """
     page = busy.memory.page((assert_walk(BASE).entry[2] & 0xFFFFFFFFFF000) >> 12)
     assert busy.check_tables().ok
     page.ptl = 1
@@ -80,7 +82,10 @@ def test_check_tables_sees_each_disagreement(busy, assert_walk):
     busy.c.pgtables_bytes += PAGE
     busy.c.rss_stat[1] -= 1
     report = busy.check_tables()
-    assert [problem.split(":")[0] for problem in report.problems] == ["VmPTE, kB", "anonymous pages"]
+    assert [problem.split(":")[0] for problem in report.problems] == [
+        "VmPTE, kB",
+        "anonymous pages",
+    ]
     busy.c.pgtables_bytes -= PAGE
     busy.c.rss_stat[1] += 1
     pdpte = assert_walk(BASE).entry_pa[3]

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Rule: a mapped file is read through the page cache: zeros after its end within the page, SIGBUS beyond."""
+"""Rule: a mapped file is read through the page cache: zeros after its end within the page, SIGBUS
+beyond.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Rule: an assertion of the plugin fails when what it asserts is false, and its marker narrows the machines."""
+"""Rule: an assertion of the plugin fails when what it asserts is false, and its marker narrows the
+machines.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Rule: unmapping frees the tables that map nothing of a neighbour, and those only (free_pgd_range())."""
+"""Rule: unmapping frees the tables that map nothing of a neighbour, and those only
+(free_pgd_range()).
+"""
 
 from __future__ import annotations
 
@@ -40,8 +42,9 @@ places = st.builds(
 def test_tables_follow_their_vmas(
     engine: str, policy: FreeTables, pages: set[int], data: st.DataObject
 ) -> None:
-    """One-page VMAs, each touched, unmapped in any order: a table stays while a VMA that is left lies in its reach,
-    and goes with the last one (an upper table that only a hole still needs is gone, as in Linux).
+    """One-page VMAs, each touched, unmapped in any order: a table stays while a VMA that is left
+    lies in its reach, and goes with the last one (an upper table that only a hole still needs is
+    gone, as in Linux).
     """
     world = World(engine, policy, exact=False)
     for page in pages:
@@ -59,7 +62,9 @@ def test_tables_follow_their_vmas(
 
 @pytest.mark.parametrize("engine", ["c", "python"])
 def test_a_shared_table_stays_with_the_neighbour(engine: str) -> None:
-    """Under never and scan the PTE table of a touched and unmapped half stays while the other half is mapped."""
+    """Under never and scan the PTE table of a touched and unmapped half stays while the other half
+    is mapped.
+    """
     for policy in (FreeTables.NEVER, FreeTables.SCAN):
         world = World(engine, policy)
         world.map(SLOT, 256)

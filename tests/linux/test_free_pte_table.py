@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Rule: a table is freed exactly once, empty, flushed before its PMD is unlocked, after a grace period (F8 to F15)."""
+"""Rule: a table is freed exactly once, empty, flushed before its PMD is unlocked, after a grace
+period (F8 to F15).
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,8 @@ def test_the_steps_come_in_order(world: World) -> None:
     world.events()
     world.dontneed(BASE, 1)
     names = [
-        (event.name, event.values) for event in world.events("pte_free", "tlb_flush", "rcu_invoke_callback")
+        (event.name, event.values)
+        for event in world.events("pte_free", "tlb_flush", "rcu_invoke_callback")
     ]
     assert [name for name, _ in names] == ["pte_free", "tlb_flush", "rcu_invoke_callback"]
     assert names[0][1] == (BASE, table_pfn)
@@ -67,7 +70,9 @@ def test_no_translation_through_it_is_left(world: World) -> None:
     frame = world.memory.read_u64(world.pmd()) & lib.X86_ADDR_MASK
     entries = world.mmu.c.tlb
     caches = [entries.entry[i] for i in range(entries.nr_entries)]
-    assert any(entry.flags & lib.TLB_VALID and entry.frame == frame for entry in caches), "it was cached"
+    assert any(entry.flags & lib.TLB_VALID and entry.frame == frame for entry in caches), (
+        "it was cached"
+    )
     world.dontneed(BASE, 1)
     assert not any(entry.flags & lib.TLB_VALID and entry.frame == frame for entry in caches)
     assert world.mmu.resident(BASE) is None
@@ -150,7 +155,10 @@ def test_a_new_table_waits_for_the_gathered_flush(world: World) -> None:
     engine.pte_put_tlb(tlb, pmd, BASE)
     world.events()
     engine.pte_alloc_get(mm, pmd, BASE)
-    assert [event.name for event in world.events("tlb_flush", "pte_alloc")] == ["tlb_flush", "pte_alloc"]
+    assert [event.name for event in world.events("tlb_flush", "pte_alloc")] == [
+        "tlb_flush",
+        "pte_alloc",
+    ]
     engine.tlb_finish_mmu(tlb)
     assert not world.events("tlb_flush")
     engine.pte_put(mm, pmd, BASE)

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Rule: MADV_GUARD_INSTALL makes every access SIGSEGV without memory behind it, until MADV_GUARD_REMOVE or munmap()."""
+"""Rule: MADV_GUARD_INSTALL makes every access SIGSEGV without memory behind it, until
+MADV_GUARD_REMOVE or munmap().
+"""
 
 from __future__ import annotations
 
@@ -125,7 +127,9 @@ def test_populate_is_efault(mm, raises_errno):
 
 
 def test_errors(mm, raises_errno):
-    """EINVAL for what is locked, but not to remove; ENOMEM for a hole, what is mapped guarded all the same."""
+    """EINVAL for what is locked, but not to remove; ENOMEM for a hole, what is mapped guarded all
+    the same.
+    """
     mm.mmap(BASE, PAGE, 3, ANON | MAP_LOCKED)
     with raises_errno(errno.EINVAL):
         mm.madvise(BASE, PAGE, MADV_GUARD_INSTALL)

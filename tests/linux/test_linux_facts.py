@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Rule: each policy frees what Linux 6.18 (scan) and reference counting free, case by case.
 
-Figures are PTE, PMD and PUD tables of a range in an empty PGD slot, as VmPTE counts them; those of scan were
-measured on a 6.18 kernel with CONFIG_PT_RECLAIM.
+Figures are PTE, PMD and PUD tables of a range in an empty PGD slot, as VmPTE counts them; those of
+scan were measured on a 6.18 kernel with CONFIG_PT_RECLAIM.
 """
 
 from __future__ import annotations
@@ -48,7 +48,9 @@ def one(start: int, size: int) -> Callable[[World], None]:
 
 
 def sixteen_mib_in_turn(world: World) -> None:
-    """2 MiB aligned, 4 MiB aligned, 2 MiB at +7 MiB, 4 MiB at +9 MiB: the last two together empty [8, 10) MiB."""
+    """2 MiB aligned, 4 MiB aligned, 2 MiB at +7 MiB, 4 MiB at +9 MiB: the last two together empty
+    [8, 10) MiB.
+    """
     touched(world, 16 * M, step=512 * K)
     for start, size in ((0, 2 * M), (2 * M, 4 * M), (7 * M, 2 * M), (9 * M, 4 * M)):
         dontneed(world, start, size)
@@ -132,8 +134,12 @@ CASES: list[tuple[str, Callable[[World], None], int, int]] = [
 ]
 
 
-@pytest.mark.parametrize(("name", "scenario", "scan", "refcount"), CASES, ids=[case[0] for case in CASES])
-def test_tables_left(name: str, scenario: Callable[[World], None], scan: int, refcount: int) -> None:
+@pytest.mark.parametrize(
+    ("name", "scenario", "scan", "refcount"), CASES, ids=[case[0] for case in CASES]
+)
+def test_tables_left(
+    name: str, scenario: Callable[[World], None], scan: int, refcount: int
+) -> None:
     for policy, expected in ((FreeTables.SCAN, scan), (FreeTables.REFCOUNT, refcount)):
         world = World("c", policy, ram=128 << 20, exact=False)
         before = world.tables()

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Rule: mlock() and its kin set a flag, count in VmLck against RLIMIT_MEMLOCK, and bring every page in."""
+"""Rule: mlock() and its kin set a flag, count in VmLck against RLIMIT_MEMLOCK, and bring every page
+in.
+"""
 
 from __future__ import annotations
 

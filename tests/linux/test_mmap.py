@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Rule: mmap() maps what was asked for, where it was asked for, or fails as Linux does and changes nothing."""
+"""Rule: mmap() maps what was asked for, where it was asked for, or fails as Linux does and changes
+nothing.
+"""
 
 from __future__ import annotations
 
@@ -203,13 +205,17 @@ def test_max_map_count(mm, raises_errno):
 
 
 def test_shared_anonymous_memory(mm, touch, assert_refcounts):
-    """What one mapping writes the other reads: here, one of a merged pair, since there is no fork yet."""
+    """What one mapping writes the other reads: here, one of a merged pair, since there is no fork
+    yet.
+    """
     addr = mm.mmap(0, 4 * PAGE, RW, MAP_SHARED | MAP_ANONYMOUS)
     mm.copy_to_user(addr + PAGE - 2, b"over")
     assert touch(addr + 2 * PAGE, "read") is None
     assert touch(addr + 2 * PAGE, "write") is None
     mm.madvise(addr, 4 * PAGE, 4)
-    assert mm.copy_from_user(addr + PAGE - 2, 4) == b"over"  # DONTNEED drops the mapping, not the memory
+    assert (
+        mm.copy_from_user(addr + PAGE - 2, 4) == b"over"
+    )  # DONTNEED drops the mapping, not the memory
     assert "/dev/zero (deleted)" in procfs.maps(mm)
     assert_refcounts()
     mm.munmap(addr, 4 * PAGE)
@@ -231,7 +237,9 @@ def test_file_mappings_merge_if_offsets_continue(mm):
     mm.mmap(BASE + PAGE, PAGE, PROT_READ, MAP_PRIVATE | MAP_FIXED, file, 1)
     assert mm.c.vmas.nr == 1
     mm.mmap(BASE + 2 * PAGE, PAGE, PROT_READ, MAP_PRIVATE | MAP_FIXED, file, 3)
-    mm.mmap(BASE + 3 * PAGE, PAGE, PROT_READ, MAP_PRIVATE | MAP_FIXED, MappedFile(bytes(9 * PAGE)), 4)
+    mm.mmap(
+        BASE + 3 * PAGE, PAGE, PROT_READ, MAP_PRIVATE | MAP_FIXED, MappedFile(bytes(9 * PAGE)), 4
+    )
     assert mm.c.vmas.nr == 3
 
 

@@ -66,7 +66,9 @@ def test_a_gathered_table_is_one_page_of_flush(world: World) -> None:
         engine.pte_alloc_get(mm, world.pmd(BASE + slot * PMD_SIZE), BASE)
     tlb = engine.tlb_gather_mmu(mm)
     for slot in range(3):
-        engine.pte_put_tlb(tlb, world.pmd(BASE + slot * PMD_SIZE), BASE + slot * PMD_SIZE + 5 * PAGE_SIZE)
+        engine.pte_put_tlb(
+            tlb, world.pmd(BASE + slot * PMD_SIZE), BASE + slot * PMD_SIZE + 5 * PAGE_SIZE
+        )
     world.events()
     engine.tlb_finish_mmu(tlb)
     assert [event["address"] for event in world.events("invlpg")] == [

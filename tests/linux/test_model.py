@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Rule: after any sequence of operations each page has the rights and the contents that a page-by-page model says."""
+"""Rule: after any sequence of operations each page has the rights and the contents that a
+page-by-page model says.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,9 @@ class AddressSpace(RuleBasedStateMachine):
     """An mm beside dicts: page number to rights, to file page or None, to the byte last written."""
 
     @initialize(
-        engine=st.sampled_from(["c", "python"]), policy=st.sampled_from(list(FreeTables)), exact=st.booleans()
+        engine=st.sampled_from(["c", "python"]),
+        policy=st.sampled_from(list(FreeTables)),
+        exact=st.booleans(),
     )
     def start(self, engine: str, policy: FreeTables, exact: bool) -> None:
         self.mm = make_mm(MachineConfig(engine, policy, 16 << 20, exact, "tiny"))
@@ -47,14 +51,18 @@ class AddressSpace(RuleBasedStateMachine):
 
     @rule(page=pages, count=counts, prot=prots)
     def map_anonymous(self, page: int, count: int, prot: int) -> None:
-        self.mm.mmap(BASE + page * PAGE, count * PAGE, prot, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED)
+        self.mm.mmap(
+            BASE + page * PAGE, count * PAGE, prot, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED
+        )
         self.forget(page, page + count)
         for n in range(page, page + count):
             self.prot[n], self.source[n] = prot, None
 
     @rule(page=pages, count=counts, prot=prots, offset=st.integers(0, 8))
     def map_file(self, page: int, count: int, prot: int, offset: int) -> None:
-        self.mm.mmap(BASE + page * PAGE, count * PAGE, prot, MAP_PRIVATE | MAP_FIXED, self.file, offset)
+        self.mm.mmap(
+            BASE + page * PAGE, count * PAGE, prot, MAP_PRIVATE | MAP_FIXED, self.file, offset
+        )
         self.forget(page, page + count)
         for n in range(page, page + count):
             self.prot[n], self.source[n] = prot, offset + n - page
@@ -122,7 +130,9 @@ class AddressSpace(RuleBasedStateMachine):
         source = self.source[page]
         before = 0 if source is None else source + 1
         addr = BASE + page * PAGE
-        assert self.mm.copy_from_user(addr + 99, 3) == bytes([before, self.written.get(page, before), before])
+        assert self.mm.copy_from_user(addr + 99, 3) == bytes(
+            [before, self.written.get(page, before), before]
+        )
 
     @rule()
     def end_a_grace_period(self) -> None:

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Rule: mprotect() gives exactly the range its rights, in VMAs and in entries, or fails as Linux does."""
+"""Rule: mprotect() gives exactly the range its rights, in VMAs and in entries, or fails as Linux
+does.
+"""
 
 from __future__ import annotations
 
@@ -145,7 +147,13 @@ def test_a_read_only_shared_file_never_becomes_writable(mm, raises_errno):
     with raises_errno(errno.EACCES):
         mm.mprotect(BASE, PAGE, RW)
     with raises_errno(errno.EACCES):
-        mm.mmap(BASE + PAGE, PAGE, PROT_READ, MAP_PRIVATE | MAP_FIXED, MappedFile(bytes(PAGE), noexec=True))
+        mm.mmap(
+            BASE + PAGE,
+            PAGE,
+            PROT_READ,
+            MAP_PRIVATE | MAP_FIXED,
+            MappedFile(bytes(PAGE), noexec=True),
+        )
         mm.mprotect(BASE + PAGE, PAGE, PROT_READ | PROT_EXEC)
 
 

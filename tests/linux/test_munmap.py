@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Rule: munmap() takes out exactly the range: VMAs are split, pages freed, tables of empty spans freed."""
+"""Rule: munmap() takes out exactly the range: VMAs are split, pages freed, tables of empty spans
+freed.
+"""
 
 from __future__ import annotations
 
@@ -67,7 +69,9 @@ def test_several_vmas_and_holes_at_once(mm, touch):
 
 
 def test_tables_go_with_the_last_neighbour(mm, touch):
-    """PTE, PMD and PUD tables of a span that maps nothing are freed, under every policy; not a neighbour's."""
+    """PTE, PMD and PUD tables of a span that maps nothing are freed, under every policy; not a
+    neighbour's.
+    """
     mm.mmap(BASE, 4 << 20, 3, ANON)
     touch(BASE)
     touch(BASE + (2 << 20))

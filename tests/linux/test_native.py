@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Rule: the same memory system calls end as on the host's kernel: results, errors, placing, merging, rights."""
+"""Rule: the same memory system calls end as on the host's kernel: results, errors, placing,
+merging, rights.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,15 @@ from hypothesis import strategies as st
 from mmu.linux.mm import MmStruct
 from mmu.linux.pt_reclaim import FreeTables
 from tests.fixtures import MachineConfig, check_mm, make_mm
-from tests.linux.native import Call, kernel_is_like_ours, native_program, pages, run_native, run_ours, shape
+from tests.linux.native import (
+    Call,
+    kernel_is_like_ours,
+    native_program,
+    pages,
+    run_native,
+    run_ours,
+    shape,
+)
 
 ANON = 0x22
 FIXED = 0x10
@@ -24,12 +34,16 @@ length = st.one_of(
     st.integers(1, PAGES).map(lambda n: n * 4096),
     st.sampled_from([0, 1, 4095, 4097, 1 << 47, (1 << 64) - 1]),
 )
-short = st.one_of(st.integers(0, PAGES).map(lambda n: n * 4096), st.sampled_from([1, 4097, (1 << 64) - 1]))
+short = st.one_of(
+    st.integers(0, PAGES).map(lambda n: n * 4096), st.sampled_from([1, 4097, (1 << 64) - 1])
+)
 prot = st.sampled_from([0, 1, 2, 3, 5, 7])
 
 fixed_calls = st.one_of(
     st.tuples(st.just("mmap"), page, length, prot, st.just(ANON | FIXED), st.just(0), st.just(0)),
-    st.tuples(st.just("mmap"), page, length, prot, st.just(ANON | 0x100000), st.just(0), st.just(0)),
+    st.tuples(
+        st.just("mmap"), page, length, prot, st.just(ANON | 0x100000), st.just(0), st.just(0)
+    ),
     st.tuples(
         st.just("mmap"),
         page,
@@ -41,9 +55,14 @@ fixed_calls = st.one_of(
     ),
     st.tuples(st.just("munmap"), page, length),
     st.tuples(
-        st.just("mprotect"), page, length, st.sampled_from([0, 1, 3, 5, 7, 8, 0x10, 0x1000001, 0x2000001])
+        st.just("mprotect"),
+        page,
+        length,
+        st.sampled_from([0, 1, 3, 5, 7, 8, 0x10, 0x1000001, 0x2000001]),
     ),
-    st.tuples(st.just("madvise"), page, short, st.sampled_from([*range(11), *range(14, 22), 24, 26, 50])),
+    st.tuples(
+        st.just("madvise"), page, short, st.sampled_from([*range(11), *range(14, 22), 24, 26, 50])
+    ),
     st.tuples(st.just("munmap"), page.map(lambda addr: addr + 1), length),
     st.tuples(st.just("mprotect"), page.map(lambda addr: addr + 8), length, prot),
 )
@@ -51,15 +70,31 @@ searching_calls = st.one_of(
     st.tuples(
         st.just("mmap"),
         st.sampled_from([0, 0, 0, 0, 1, BASE, BASE + 5, 0x7FFF_0000_0000, 1 << 47]),
-        st.sampled_from([1, 4096, 8192, 65536, 1 << 20, 2 << 20, (2 << 20) + 4096, 6 << 20, 5 << 30]),
+        st.sampled_from(
+            [1, 4096, 8192, 65536, 1 << 20, 2 << 20, (2 << 20) + 4096, 6 << 20, 5 << 30]
+        ),
         prot,
         st.sampled_from(
-            [ANON, ANON, ANON | 0x100, ANON | 0x40, ANON | 0x4000, ANON | 0x20000, 0x21, 0x2, 0x3, 0x20, 0x28]
+            [
+                ANON,
+                ANON,
+                ANON | 0x100,
+                ANON | 0x40,
+                ANON | 0x4000,
+                ANON | 0x20000,
+                0x21,
+                0x2,
+                0x3,
+                0x20,
+                0x28,
+            ]
         ),
         st.just(0),
         st.sampled_from([0, 0, 1]),
     ),
-    st.tuples(st.just("brk"), st.sampled_from([0, 1, 4096, 1 << 20, (1 << 64) - 1 << 12 & (1 << 64) - 1])),
+    st.tuples(
+        st.just("brk"), st.sampled_from([0, 1, 4096, 1 << 20, (1 << 64) - 1 << 12 & (1 << 64) - 1])
+    ),
 )
 
 
@@ -108,12 +143,15 @@ def test_touched_memory(calls: list[Call], data: st.DataObject) -> None:
     """With pages faulted in between: equal results and rights, page by page."""
     mapped = [("mmap", BASE, PAGES * 4096, 3, ANON | FIXED, 0, 0)]
     compare(
-        mapped + [call for call in calls if call[0] != "touch"][:8] + remap_touches(calls), whole_maps=False
+        mapped + [call for call in calls if call[0] != "touch"][:8] + remap_touches(calls),
+        whole_maps=False,
     )
 
 
 def remap_touches(calls: list[Call]) -> list[Call]:
-    """Each touch on a page just made writable, so that the oracle survives it; its rights then differ again."""
+    """Each touch on a page just made writable, so that the oracle survives it; its rights then
+    differ again.
+    """
     result: list[Call] = []
     for call in calls:
         if call[0] == "touch":

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Rule: when an allocation fails, at whichever it is, the operation fails cleanly: nothing leaks, a retry succeeds."""
+"""Rule: when an allocation fails, at whichever it is, the operation fails cleanly: nothing leaks, a
+retry succeeds.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +51,10 @@ def shared(mm: MmStruct) -> None:
 OPERATIONS: dict[str, Callable[[MmStruct], object]] = {
     "anonymous write": lambda mm: anonymous(mm, "write"),
     "anonymous read": lambda mm: anonymous(mm, "read"),
-    "zero page, then write": lambda mm: (anonymous(mm, "read"), access_once(mm, BASE, ACCESS["write"])),
+    "zero page, then write": lambda mm: (
+        anonymous(mm, "read"),
+        access_once(mm, BASE, ACCESS["write"]),
+    ),
     "file read": lambda mm: file(mm, "read"),
     "file write": lambda mm: file(mm, "write"),
     "file read, then write": lambda mm: file(mm, "read write"),
@@ -59,7 +64,10 @@ OPERATIONS: dict[str, Callable[[MmStruct], object]] = {
         mm.mmap(BASE, 8 * PAGE, 3, ANON),
         mm.madvise(BASE, 8 * PAGE, MADV_POPULATE_WRITE),
     ),
-    "copy_to_user": lambda mm: (mm.mmap(BASE, 8 * PAGE, 3, ANON), mm.copy_to_user(BASE, bytes(8 * PAGE))),
+    "copy_to_user": lambda mm: (
+        mm.mmap(BASE, 8 * PAGE, 3, ANON),
+        mm.copy_to_user(BASE, bytes(8 * PAGE)),
+    ),
 }
 
 
@@ -91,7 +99,9 @@ def test_each_allocation_fails_once(mm, name):
 
 
 def test_ram_runs_out_for_good(mm, touch):
-    """A guest that wants more than there is ends in OomKill with the figures; what it has goes back at exit."""
+    """A guest that wants more than there is ends in OomKill with the figures; what it has goes back
+    at exit.
+    """
     mm.mmap(BASE, 1 << 30, 3, ANON)
     with pytest.raises(OomKill, match="guest RAM is out at address 0x"):
         touch(BASE, "write", 1 << 18)

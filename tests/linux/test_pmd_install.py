@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Rule: of two installers one wins; the loser frees its table and takes a reference on the winner's."""
+"""Rule: of two installers one wins; the loser frees its table and takes a reference on the
+winner's.
+"""
 
 from __future__ import annotations
 

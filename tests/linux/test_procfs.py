@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Rule: status, maps and statm are what Linux prints, byte for byte in their form, true in their figures."""
+"""Rule: status, maps and statm are what Linux prints, byte for byte in their form, true in their
+figures.
+"""
 
 from __future__ import annotations
 
@@ -84,12 +86,17 @@ def test_status_has_the_hosts_form(program):
     """Each Vm and Rss line stands in the host's order and columns."""
     ours = procfs.status(program, TaskInfo(name="a-name-that-is-too-long", pid=42))
     memory = r"(?:Vm|Rss)\w+:\t *\d+ kB"
-    small = subprocess.run(["cat", "/proc/self/status"], capture_output=True, text=True, check=True).stdout
+    small = subprocess.run(
+        ["cat", "/proc/self/status"], capture_output=True, text=True, check=True
+    ).stdout
     host = re.findall(memory, small)  # this process may have mapped more than eight digits of kB
     assert [re.sub(r" *\d+", "N", line) for line in re.findall(memory, ours)] == [
         re.sub(r" *\d+", "N", line) for line in host
     ]
-    assert all(len(line) == len(theirs) for line, theirs in zip(re.findall(memory, ours), host, strict=True))
+    assert all(
+        len(line) == len(theirs)
+        for line, theirs in zip(re.findall(memory, ours), host, strict=True)
+    )
     assert ours.startswith("Name:\ta-name-that-is-\nUmask:\t0022\nState:\tR (running)\nTgid:\t42\n")
 
 

@@ -22,7 +22,11 @@ def test_install_counts_one_for_the_installer_and_one_table(world: World) -> Non
     engine, mm, pmd = world.mm.engine, world.mm, world.pmd()
     before = world.tables()
     assert engine.pte_alloc_get(mm, pmd, BASE) == PteAlloc.OK
-    assert (world.count(), world.tables() - before, world.counter("pte_tables_allocated")) == (1, 1, 1)
+    assert (world.count(), world.tables() - before, world.counter("pte_tables_allocated")) == (
+        1,
+        1,
+        1,
+    )
     assert world.table().pmd == pmd
     engine.pte_put(mm, pmd, BASE)
     assert (world.table(), world.tables(), world.counter("pte_tables_freed")) == (None, before, 1)
@@ -86,7 +90,9 @@ def test_bulk_equals_singles() -> None:
         (0x7FFF_FFF0, True, 0x10, Bug.PTE_REF_OVERFLOW),
     ],
 )
-def test_misuse_is_caught_and_changes_nothing(world: World, start: int, get: bool, nr: int, bug: Bug) -> None:
+def test_misuse_is_caught_and_changes_nothing(
+    world: World, start: int, get: bool, nr: int, bug: Bug
+) -> None:
     """F6"""
     engine, mm, pmd = world.mm.engine, world.mm, world.pmd()
     engine.pte_alloc_get(mm, pmd, BASE)

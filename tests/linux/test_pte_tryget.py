@@ -44,7 +44,9 @@ STATES = [
 ]
 
 
-@pytest.mark.parametrize(("arrange", "expected"), STATES, ids=lambda value: getattr(value, "__name__", value))
+@pytest.mark.parametrize(
+    ("arrange", "expected"), STATES, ids=lambda value: getattr(value, "__name__", value)
+)
 def test_each_result(world: World, arrange: Callable[[World], None], expected: TryGet) -> None:
     """F17"""
     arrange(world)
@@ -55,7 +57,9 @@ def test_each_result(world: World, arrange: Callable[[World], None], expected: T
 @pytest.mark.parametrize(
     ("arrange", "expected"), STATES[:3], ids=lambda value: getattr(value, "__name__", value)
 )
-def test_none_means_nothing_is_held(world: World, arrange: Callable[[World], None], expected: TryGet) -> None:
+def test_none_means_nothing_is_held(
+    world: World, arrange: Callable[[World], None], expected: TryGet
+) -> None:
     """F18, D6: no reference, no lock, no RCU section."""
     arrange(world)
     table = world.table() if arrange is zero else None
@@ -89,7 +93,9 @@ def test_get_unless_zero(world: World) -> None:
 
 
 def test_a_dying_table_is_a_hole_to_walkers_and_no_obstacle_to_faults(world: World) -> None:
-    """F19, F20, D2, D9: the freer stopped between count 0 and the PMD; mprotect passes, a fault completes its work."""
+    """F19, F20, D2, D9: the freer stopped between count 0 and the PMD; mprotect passes, a fault
+    completes its work.
+    """
     world.map()
     zero(world)
     old = world.memory.read_u64(world.pmd())
@@ -115,7 +121,9 @@ def test_alloc_get_tells_huge_pmd_and_out_of_memory_apart(world: World) -> None:
 
 
 def test_aba_drops_the_reference_of_the_table_held(monkeypatch: pytest.MonkeyPatch) -> None:
-    """D11, ABA: the table leaves its slot between the PMD's reading and the increment, another comes in."""
+    """D11, ABA: the table leaves its slot between the PMD's reading and the increment, another
+    comes in.
+    """
     world = World("python")
     engine, mm, pmd = world.mm.engine, world.mm, world.pmd()
     other_pmd = world.pmd(BASE + (2 << 20))

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Rule: a queued table frame is freed after a grace period, and a grace period does not end inside a read section."""
+"""Rule: a queued table frame is freed after a grace period, and a grace period does not end inside
+a read section.
+"""
 
 from __future__ import annotations
 
@@ -55,7 +57,9 @@ def test_an_unlock_too_many_is_told(world: World) -> None:
 
 
 def test_a_dirty_table_frame_is_not_taken_for_zero(world: World) -> None:
-    """Only what was looked at counts as known zero: the next owner must not see what the table held."""
+    """Only what was looked at counts as known zero: the next owner must not see what the table
+    held.
+    """
     (frame,) = queued(world, 1)
     world.memory.write_u64((frame << 12) + 8, 0xABC)
     world.quiesce()

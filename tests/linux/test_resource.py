@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Rule: a limit may be lowered, its soft part raised up to the hard one; the soft limits of memory bind the mm."""
+"""Rule: a limit may be lowered, its soft part raised up to the hard one; the soft limits of memory
+bind the mm.
+"""
 
 from __future__ import annotations
 

@@ -1,12 +1,21 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Rule: a resident page counts in RssAnon, RssFile or RssShmem by what it is, and out of the same one when it goes."""
+"""Rule: a resident page counts in RssAnon, RssFile or RssShmem by what it is, and out of the same
+one when it goes.
+"""
 
 from __future__ import annotations
 
 import pytest
 
 from mmu.linux.filemap import MappedFile
-from mmu.linux.mman import MADV_DONTNEED, MADV_REMOVE, MAP_ANONYMOUS, MAP_FIXED, MAP_PRIVATE, MAP_SHARED
+from mmu.linux.mman import (
+    MADV_DONTNEED,
+    MADV_REMOVE,
+    MAP_ANONYMOUS,
+    MAP_FIXED,
+    MAP_PRIVATE,
+    MAP_SHARED,
+)
 
 PAGE = 4096
 BASE = 0x10_0000_0000

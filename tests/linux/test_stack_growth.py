@@ -21,7 +21,10 @@ pytestmark = pytest.mark.mmu(engines=["c"])
 
 def test_exec_leaves_132_kb_for_one_page_of_arguments(mm):
     assert mm.setup_arg_pages(100) == TASK_SIZE
-    assert procfs.maps(mm) == "7ffffffde000-7ffffffff000 rw-p 00000000 00:00 0 ".ljust(73) + "[stack]\n"
+    assert (
+        procfs.maps(mm)
+        == "7ffffffde000-7ffffffff000 rw-p 00000000 00:00 0 ".ljust(73) + "[stack]\n"
+    )
     assert mm.vm_stats()["VmStk"] == 132
 
 

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Rule: flush_tlb_mm_range drops page by page up to 33 pages, the whole address space above; freed_tables is told."""
+"""Rule: flush_tlb_mm_range drops page by page up to 33 pages, the whole address space above;
+freed_tables is told.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,10 @@ def test_up_to_the_ceiling_one_invlpg_a_page(world: World, pages: int) -> None:
     world.mm.engine.flush_tlb_mm_range(world.mm, BASE, BASE + pages * PAGE_SIZE, 12, 0)
     expected = [BASE + i * PAGE_SIZE for i in range(pages)]
     assert [event["address"] for event in world.events("invlpg", "mov_cr3")] == expected
-    assert (world.counter("nr_tlb_local_flush_one"), world.counter("nr_tlb_local_flush_all")) == (pages, 0)
+    assert (world.counter("nr_tlb_local_flush_one"), world.counter("nr_tlb_local_flush_all")) == (
+        pages,
+        0,
+    )
 
 
 @pytest.mark.parametrize("end", [BASE + 34 * PAGE_SIZE, TLB_FLUSH_ALL])
@@ -30,7 +35,10 @@ def test_above_the_ceiling_one_mov_to_cr3(world: World, end: int) -> None:
     flush, mov = world.events("tlb_flush", "invlpg", "mov_cr3")
     assert (flush.name, flush.values) == ("tlb_flush", (0, TLB_FLUSH_ALL, 1))
     assert (mov.name, mov.values) == ("mov_cr3", (world.mm.c.pgd,))
-    assert (world.counter("nr_tlb_local_flush_one"), world.counter("nr_tlb_local_flush_all")) == (0, 1)
+    assert (world.counter("nr_tlb_local_flush_one"), world.counter("nr_tlb_local_flush_all")) == (
+        0,
+        1,
+    )
 
 
 def test_the_stride_is_counted_not_the_bytes(world: World) -> None:

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Rule: the kernel reads and writes user memory through the tables, faults it in, and says EFAULT, never more."""
+"""Rule: the kernel reads and writes user memory through the tables, faults it in, and says EFAULT,
+never more.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +48,8 @@ def test_efault_and_how_far_it_came(mm, raises_errno):
 
 
 @pytest.mark.parametrize(
-    "addr", [0, BASE, 0x7FFFFFFFEFFF, 0x7FFFFFFFF000, 1 << 47, 0xFFFF_8000_0000_0000, (1 << 64) - 8, -8]
+    "addr",
+    [0, BASE, 0x7FFFFFFFEFFF, 0x7FFFFFFFF000, 1 << 47, 0xFFFF_8000_0000_0000, (1 << 64) - 8, -8],
 )
 @pytest.mark.mmu(policies=["refcount"])
 def test_addresses_that_are_not_the_users(mm, raises_errno, addr):
@@ -112,7 +115,9 @@ def test_writes_to_frames_that_held_code_are_told(mm, touch, assert_walk):
 
 @pytest.mark.mmu(policies=["refcount"])
 def test_out_of_memory_is_efault(mm, raises_errno):
-    """For the kernel's own access the shortage is the system call's failure; no process is killed for it."""
+    """For the kernel's own access the shortage is the system call's failure; no process is killed
+    for it.
+    """
     mm.mmap(BASE, PAGE, 3, ANON)
     mm.memory.c.fail_after = 0
     with raises_errno(errno.EFAULT):

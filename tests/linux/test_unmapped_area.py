@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Rule: without a usable hint a mapping goes to the highest free place below mmap_base that keeps stacks' gaps free."""
+"""Rule: without a usable hint a mapping goes to the highest free place below mmap_base that keeps
+stacks' gaps free.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmu.linux.mman import MAP_32BIT, MAP_ABOVE4G, MAP_ANONYMOUS, MAP_FIXED, MAP_GROWSDOWN, MAP_PRIVATE
+from mmu.linux.mman import (
+    MAP_32BIT,
+    MAP_ABOVE4G,
+    MAP_ANONYMOUS,
+    MAP_FIXED,
+    MAP_GROWSDOWN,
+    MAP_PRIVATE,
+)
 from mmu.linux.pt_reclaim import FreeTables
 from mmu.linux.unmapped_area import TASK_UNMAPPED_BASE, mmap_base
 from tests.fixtures import MachineConfig, make_mm
@@ -23,7 +32,9 @@ pytestmark = pytest.mark.mmu(engines=["c"], policies=["refcount"])
 
 
 def test_mmap_base_follows_the_stack_limit():
-    """Values of arch/x86/mm/mmap.c: at least 128 MiB, at most 5/6 of the address space, else limit + 1 MiB."""
+    """Values of arch/x86/mm/mmap.c: at least 128 MiB, at most 5/6 of the address space, else limit
+    + 1 MiB.
+    """
     assert mmap_base(8 * MIB) == TOP
     assert mmap_base(0) == TOP
     assert mmap_base(1 << 30) == 0x7FFFFFFFF000 - (1 << 30) - MIB

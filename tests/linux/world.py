@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A small machine with one mm, for tests of the mm's operations: a guest's RAM, an MMU, an mm, an event ring."""
+"""A small machine with one mm, for tests of the mm's operations: a guest's RAM, an MMU, an mm, an
+event ring.
+"""
 
 from __future__ import annotations
 
@@ -39,8 +41,12 @@ class World:
         self.memory = Memory(self.ram)
         self.ring = EventRing(1 << 20)
         self.memory.record(self.ring)
-        self.mmu = Mmu(self.memory, geometry="tiny", engine=self.engine, exact=self.exact, ring=self.ring)
-        self.mm = MmStruct(self.memory, self.mmu, policy=self.policy, engine=self.engine, ring=self.ring)
+        self.mmu = Mmu(
+            self.memory, geometry="tiny", engine=self.engine, exact=self.exact, ring=self.ring
+        )
+        self.mm = MmStruct(
+            self.memory, self.mmu, policy=self.policy, engine=self.engine, ring=self.ring
+        )
         self.mm.overcommit_memory = OVERCOMMIT_ALWAYS
         self.ring.enable()
 
@@ -126,10 +132,13 @@ def plain(struct: Any) -> Any:
         return plain(struct[0])
     if kind.kind == "struct":
         members = {
-            name: getattr(struct, name) for name, member in kind.fields if member.type.kind != "pointer"
+            name: getattr(struct, name)
+            for name, member in kind.fields
+            if member.type.kind != "pointer"
         }
         return {
-            name: plain(value) if isinstance(value, ffi.CData) else value for name, value in members.items()
+            name: plain(value) if isinstance(value, ffi.CData) else value
+            for name, value in members.items()
         }
     return [plain(item) if isinstance(item, ffi.CData) else item for item in struct]
 

@@ -41,8 +41,12 @@ def stacked(memory: Memory) -> list[int]:
     return [first_pfn(memory) + memory.c.pcp[i] for i in range(memory.c.pcp_nr)]
 
 
-def check_allocator(memory: Memory, in_use: set[int], waiting: frozenset[int] = frozenset()) -> None:
-    """Every frame is exactly one of: in use, free, waiting for take_code(), reserved, beyond the frontier."""
+def check_allocator(
+    memory: Memory, in_use: set[int], waiting: frozenset[int] = frozenset()
+) -> None:
+    """Every frame is exactly one of: in use, free, waiting for take_code(), reserved, beyond the
+    frontier.
+    """
     blocks, singles, c = free_blocks(memory), stacked(memory), memory.c
     in_blocks = [frame for pfn, order in blocks for frame in range(pfn, pfn + (1 << order))]
     beyond = set(range(first_pfn(memory) + c.frontier, first_pfn(memory) + c.nr_pages))

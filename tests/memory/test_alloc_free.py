@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""alloc_pages, free_pages and put_page hand frames out with one owner and take them back when it goes."""
+"""alloc_pages, free_pages and put_page hand frames out with one owner and take them back when it
+goes.
+"""
 
 from __future__ import annotations
 

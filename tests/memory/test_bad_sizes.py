@@ -46,7 +46,9 @@ def little_address_space() -> Iterator[None]:
 
 
 def test_what_the_host_refuses_is_named(little_address_space: None) -> None:
-    with pytest.raises(MmuError, match="the host cannot map 1 TiB of guest RAM: Cannot allocate memory"):
+    with pytest.raises(
+        MmuError, match="the host cannot map 1 TiB of guest RAM: Cannot allocate memory"
+    ):
         Memory(1 << 40)
 
 

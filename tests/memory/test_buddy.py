@@ -8,7 +8,15 @@ however blocks were split and merged before; and a frame asked for as zero reads
 from __future__ import annotations
 
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, multiple, rule
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    consumes,
+    initialize,
+    invariant,
+    multiple,
+    rule,
+)
 
 from mmu.errors import OutOfMemory
 from mmu.memory import MAX_ORDER, PAGE_SIZE, Memory
@@ -23,7 +31,9 @@ class Buddy(RuleBasedStateMachine):
 
     blocks = Bundle("blocks")
 
-    @initialize(frames=st.integers(2, 3000), base=st.sampled_from([0, 4096, 5 << 12, 4 << 20, 1 << 40]))
+    @initialize(
+        frames=st.integers(2, 3000), base=st.sampled_from([0, 4096, 5 << 12, 4 << 20, 1 << 40])
+    )
     def start(self, frames: int, base: int) -> None:
         self.memory = Memory(frames * PAGE_SIZE, base=base)
         first = first_pfn(self.memory)
@@ -33,7 +43,9 @@ class Buddy(RuleBasedStateMachine):
     def _possible(self, order: int) -> bool:
         size = 1 << order
         starts = {frame - frame % size for frame in self.free}
-        return any(all(frame in self.free for frame in range(start, start + size)) for start in starts)
+        return any(
+            all(frame in self.free for frame in range(start, start + size)) for start in starts
+        )
 
     @rule(target=blocks, order=st.integers(0, MAX_ORDER), zero=st.booleans(), dirty=st.booleans())
     def alloc(self, order: int, zero: bool, dirty: bool) -> object:

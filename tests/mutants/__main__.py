@@ -27,11 +27,17 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         epilog="example: python -m tests.mutants 'invalidate.c: INVLPG' --json mutants.json",
     )
     parser.add_argument(
-        "only", nargs="*", metavar="TEXT", help="only mutants whose file and name has this text in it"
+        "only",
+        nargs="*",
+        metavar="TEXT",
+        help="only mutants whose file and name has this text in it",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the verdicts as JSON, too")
     parser.add_argument(
-        "--doc", type=Path, metavar="FILE", help="write the table as Markdown: all mutants must be tried"
+        "--doc",
+        type=Path,
+        metavar="FILE",
+        help="write the table as Markdown: all mutants must be tried",
     )
     parser.add_argument(
         "--resume",
@@ -41,9 +47,13 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--workers", type=int, default=WORKERS, metavar="N", help=f"processes (default {WORKERS})"
     )
-    parser.add_argument("--no-check", action="store_true", help="do not try the tests without a mutant first")
     parser.add_argument(
-        "--no-compare", action="store_true", help="leave out the tests that only compare the engines"
+        "--no-check", action="store_true", help="do not try the tests without a mutant first"
+    )
+    parser.add_argument(
+        "--no-compare",
+        action="store_true",
+        help="leave out the tests that only compare the engines",
     )
     return parser.parse_args(arguments)
 
@@ -78,7 +88,8 @@ def tell(mutant: Mutant, verdict: Verdict, done: int, total: int) -> None:
     else:
         what = "equivalent" if mutant.equivalent else "SURVIVED"
     print(
-        f"[{done}/{total}] {mutant.key}: {what} ({verdict.tests} tests, {verdict.seconds:.1f} s)", flush=True
+        f"[{done}/{total}] {mutant.key}: {what} ({verdict.tests} tests, {verdict.seconds:.1f} s)",
+        flush=True,
     )
 
 
@@ -88,9 +99,13 @@ def is_wrong(mutant: Mutant, verdict: Verdict) -> bool:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """0: every mutant was caught; 1: one survived, or the list is out of date; 2: the tests fail by themselves."""
+    """0: every mutant was caught; 1: one survived, or the list is out of date; 2: the tests fail by
+    themselves.
+    """
     options = parse(arguments)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that workers end, and their trees go
+    signal.signal(
+        signal.SIGTERM, signal.default_int_handler
+    )  # so that workers end, and their trees go
     try:
         check_up_to_date(MUTANTS, ROOT)
     except OutOfDate as error:
@@ -99,7 +114,11 @@ def main(arguments: list[str] | None = None) -> int:
     mutants = chosen(options.only)
     by_key = {mutant.key: mutant for mutant in mutants}
     verdicts = kept()
-    known = {key for key, verdict in verdicts.items() if key in by_key and not is_wrong(by_key[key], verdict)}
+    known = {
+        key
+        for key, verdict in verdicts.items()
+        if key in by_key and not is_wrong(by_key[key], verdict)
+    }
     todo = [mutant for mutant in mutants if not (options.resume and mutant.key in known)]
     try:
         checks = {"check": not options.no_check, "compare": not options.no_compare}

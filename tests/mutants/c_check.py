@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The stale-translation checker: what needs a flush, which flush is enough, what is told (check.c, for both engines)."""
+"""The stale-translation checker: what needs a flush, which flush is enough, what is told (check.c,
+for both engines).
+"""
 
 from __future__ import annotations
 

@@ -9,9 +9,7 @@ _inv = in_file("native/x86/invalidate.c", "invlpg", "invpcid")
 _control = in_file("native/x86/control.c", "register_writes", "mov_cr4_cr0", "mov_cr3")
 
 _PCIDE = "if (type <= 1 && pcid && !(u->cr4 & CR4_PCIDE))"
-_MBZ = (
-    "if (rax & INVLPGB_RESERVED || pcid > CR3_PCID_MASK || (rax & INVLPGB_VA && count > INVLPGB_COUNT_MAX))"
-)
+_MBZ = "if (rax & INVLPGB_RESERVED || pcid > CR3_PCID_MASK || (rax & INVLPGB_VA && count > INVLPGB_COUNT_MAX))"
 _CR0 = "if (value >> 32 || (value & CR0_NW && !(value & CR0_CD)) || (value & CR0_PG && !(value & CR0_PE)))"
 _CR4 = "if (value & ~cr4_legal(u) || (value & CR4_CET && !(u->cr0 & CR0_WP)))"
 _LONG = "if (lma && (!(value & CR4_PAE) || changed & CR4_LA57))"

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The C engine's rights: permissions, keys, error code, canonical addresses, memory types (internal.h, paging.h)."""
+"""The C engine's rights: permissions, keys, error code, canonical addresses, memory types
+(internal.h, paging.h).
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The C engine's TLB: tags, index, fills, evictions, policies, fragments, drops, PCID limits; and the walk's caches."""
+"""The C engine's TLB: tags, index, fills, evictions, policies, fragments, drops, PCID limits; and
+the walk's caches.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The C engine's walk: levels, reserved bits, A and D, what a walk tells; and its short way (warm.h)."""
+"""The C engine's walk: levels, reserved bits, A and D, what a walk tells; and its short way
+(warm.h).
+"""
 
 from __future__ import annotations
 

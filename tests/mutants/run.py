@@ -38,7 +38,9 @@ class Verdict:
 
     @property
     def caught(self) -> bool:
-        """Whether a test failed, crashed or never ended. A mutant that cannot be built or imported shows nothing."""
+        """Whether a test failed, crashed or never ended. A mutant that cannot be built or imported
+        shows nothing.
+        """
         return self.how in ("failed", "crashed", "timed out")
 
     @property
@@ -102,14 +104,20 @@ def try_all(
     build = any(mutant.engine == "c" for mutant in mutants)
     parent = tempfile.mkdtemp(prefix="ucmmu-mutants-")
     try:
-        spawn = multiprocessing.get_context("spawn")  # so that a worker has imported nothing that is tested
-        with ProcessPoolExecutor(min(workers, len(mutants)), spawn, _begin, (parent, build)) as pool:
+        spawn = multiprocessing.get_context(
+            "spawn"
+        )  # so that a worker has imported nothing that is tested
+        with ProcessPoolExecutor(
+            min(workers, len(mutants)), spawn, _begin, (parent, build)
+        ) as pool:
             if check:
                 for trouble in pool.map(_check, sorted({mutant.engine for mutant in mutants})):
                     if trouble:
                         raise Broken(trouble)
             try:
-                for tried in as_completed([pool.submit(_try, mutant, compare) for mutant in mutants]):
+                for tried in as_completed(
+                    [pool.submit(_try, mutant, compare) for mutant in mutants]
+                ):
                     yield tried.result()
             finally:
                 pool.shutdown(cancel_futures=True)

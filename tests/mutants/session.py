@@ -22,7 +22,9 @@ QUIET_FOR = 150
 ORACLE = "tests/oracles/test_enumeration.py"
 FILES = ("tests/x86", ORACLE)
 COMPARED = ("tests/x86/test_engines_agree.py", "test_the_next_access_agrees")
-"""Tests that find out only that the engines differ: tried last, and it is said if only they caught a mutant."""
+"""Tests that find out only that the engines differ: tried last, and it is said if only they caught
+a mutant.
+"""
 LEFT_OUT = (
     "tests/x86/test_seeded_faults.py",
     "wrong",
@@ -36,7 +38,9 @@ LEFT_OUT = (
 
 @dataclass(slots=True)
 class Ended:
-    """How a run ended. ``caught_by``: the node id of the test that failed, or which was running at a crash."""
+    """How a run ended. ``caught_by``: the node id of the test that failed, or which was running at
+    a crash.
+    """
 
     caught_by: str = ""
     how: str = ""
@@ -52,10 +56,20 @@ class Ended:
 
 
 class Recorder:
-    """A pytest plugin: which tests run in which order, and what became of them, a line of JSON each."""
+    """A pytest plugin: which tests run in which order, and what became of them, a line of JSON
+    each.
+    """
 
-    def __init__(self, out: int, engine: str, done: tuple[str, ...], compare: bool, tree: Path) -> None:
-        self._out, self._engine, self._done, self._compare, self._tree = out, engine, done, compare, tree
+    def __init__(
+        self, out: int, engine: str, done: tuple[str, ...], compare: bool, tree: Path
+    ) -> None:
+        self._out, self._engine, self._done, self._compare, self._tree = (
+            out,
+            engine,
+            done,
+            compare,
+            tree,
+        )
 
     def _tell(self, *words: str) -> None:
         os.write(self._out, json.dumps(words).encode() + b"\n")
@@ -68,11 +82,14 @@ class Recorder:
 
     def _is_wanted(self, item: pytest.Item) -> bool:
         if any(
-            word in item.nodeid for word in (*LEFT_OUT, *self._done, *(() if self._compare else COMPARED))
+            word in item.nodeid
+            for word in (*LEFT_OUT, *self._done, *(() if self._compare else COMPARED))
         ):
             return False
         parameters: dict[str, Any] = item.callspec.params if hasattr(item, "callspec") else {}
-        engines = {getattr(value, "engine", value) for value in parameters.values() if _is_engine(value)}
+        engines = {
+            getattr(value, "engine", value) for value in parameters.values() if _is_engine(value)
+        }
         return not engines or self._engine in engines
 
     @staticmethod
@@ -89,7 +106,9 @@ class Recorder:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.failed:
             crash = getattr(report.longrepr, "reprcrash", None)
-            self._tell("failed", report.nodeid, getattr(crash, "message", str(report.longrepr))[:2000])
+            self._tell(
+                "failed", report.nodeid, getattr(crash, "message", str(report.longrepr))[:2000]
+            )
 
 
 def _is_engine(value: Any) -> bool:
@@ -161,7 +180,9 @@ def run_tests(tree: Path, engine: str, first: tuple[str, ...], *, compare: bool 
 
     Without ``compare`` not those which only compare the engines.
     """
-    files = tuple(ORACLE if name == "enumeration" else f"tests/x86/test_{name}.py" for name in first)
+    files = tuple(
+        ORACLE if name == "enumeration" else f"tests/x86/test_{name}.py" for name in first
+    )
     ended = _run(tree, files, engine, (), compare=False) if files else Ended()
     if ended.how:
         return ended
@@ -171,7 +192,9 @@ def run_tests(tree: Path, engine: str, first: tuple[str, ...], *, compare: bool 
     return others
 
 
-def _run(tree: Path, files: tuple[str, ...], engine: str, done: tuple[str, ...], *, compare: bool) -> Ended:
+def _run(
+    tree: Path, files: tuple[str, ...], engine: str, done: tuple[str, ...], *, compare: bool
+) -> Ended:
     """Fork, run them there, and listen."""
     came, out = os.pipe()
     began = time.monotonic()
@@ -180,10 +203,14 @@ def _run(tree: Path, files: tuple[str, ...], engine: str, done: tuple[str, ...],
         status = 99
         try:
             os.close(came)
-            status = _child(tree, out, files, Recorder(out, engine, _without_compared(done), compare, tree))
+            status = _child(
+                tree, out, files, Recorder(out, engine, _without_compared(done), compare, tree)
+            )
         except BaseException:
             os.write(
-                out, json.dumps(("not imported", "the run itself", traceback.format_exc())).encode() + b"\n"
+                out,
+                json.dumps(("not imported", "the run itself", traceback.format_exc())).encode()
+                + b"\n",
             )
         finally:
             os._exit(status)

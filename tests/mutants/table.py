@@ -53,7 +53,9 @@ def figures(mutants: list[Mutant], verdicts: dict[str, Verdict]) -> str:
         equivalent = sum(bool(mutant.equivalent) for mutant in ours)
         compared = sum(verdict.only_compared for verdict in caught)
         timed = sum(verdict.how == "timed out" for verdict in caught)
-        left = [m for m in ours if m.key in verdicts and not verdicts[m.key].caught and not m.equivalent]
+        left = [
+            m for m in ours if m.key in verdicts and not verdicts[m.key].caught and not m.equivalent
+        ]
         name = "C" if engine == "c" else "Python"
         lines.append(
             f"- {name} engine: {len(tried)} mutants, {len(caught)} caught ({compared} of them only by comparing"
@@ -65,7 +67,9 @@ def figures(mutants: list[Mutant], verdicts: dict[str, Verdict]) -> str:
 def page(mutants: list[Mutant], verdicts: dict[str, Verdict], command: str) -> str:
     """The whole page."""
     out = [HEAD.format(figures=figures(mutants, verdicts), command=command)]
-    for file, group in groupby((mutant for mutant in mutants if not mutant.equivalent), key=lambda m: m.file):
+    for file, group in groupby(
+        (mutant for mutant in mutants if not mutant.equivalent), key=lambda m: m.file
+    ):
         out.append(f"\n## {file}\n\n| mutant | section | caught by |\n|---|---|---|\n")
         for mutant in group:
             verdict = verdicts[mutant.key]

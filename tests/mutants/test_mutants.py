@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Rule: take one rule out of an engine, and a test fails. All of them is `make mutate`; here the list, and a handful."""
+"""Rule: take one rule out of an engine, and a test fails. All of them is `make mutate`; here the
+list, and a handful.
+"""
 
 from __future__ import annotations
 

@@ -68,7 +68,9 @@ class Tree:
         )
         sources = [wrapper]
         sources += [
-            source for name in FOLDERS for source in sorted((self.path / "native" / name).glob("*.c"))
+            source
+            for name in FOLDERS
+            for source in sorted((self.path / "native" / name).glob("*.c"))
         ]
         for source in sources:
             self._compile(source, self._object_of(source))
@@ -86,14 +88,19 @@ class Tree:
     def _compile(self, source: Path, output: Path) -> None:
         command = [os.environ.get("CC", "gcc"), *FLAGS, *PYTHON, "-c"]
         done = subprocess.run(
-            [*command, str(source), "-o", str(output)], cwd=self.path, capture_output=True, text=True
+            [*command, str(source), "-o", str(output)],
+            cwd=self.path,
+            capture_output=True,
+            text=True,
         )
         if done.returncode:
             raise NotBuilt(done.stderr)
 
     def _included_by(self, source: Path) -> set[str]:
         command = [os.environ.get("CC", "gcc"), *FLAGS, *PYTHON, "-MM", str(source)]
-        listed = subprocess.run(command, cwd=self.path, capture_output=True, text=True, check=True).stdout
+        listed = subprocess.run(
+            command, cwd=self.path, capture_output=True, text=True, check=True
+        ).stdout
         names = {Path(word) for word in listed.replace("\\\n", " ").split()[1:]}
         return {str(name.relative_to(self.path) if name.is_absolute() else name) for name in names}
 
@@ -101,7 +108,13 @@ class Tree:
         objects = [instead.get(source, self._object_of(source)) for source in self._needs]
         self._extension.unlink(missing_ok=True)  # a process may have the old one mapped
         subprocess.run(
-            [os.environ.get("CC", "gcc"), "-shared", *map(str, objects), "-o", str(self._extension)],
+            [
+                os.environ.get("CC", "gcc"),
+                "-shared",
+                *map(str, objects),
+                "-o",
+                str(self._extension),
+            ],
             check=True,
         )
 

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Rule: the walk does what the manuals' tables say, whatever bits its entries and the registers have (SDM 4.5-4.8).
+"""Rule: the walk does what the manuals' tables say, whatever bits its entries and the registers
+have (SDM 4.5-4.8).
 
-A fixed sample of what `make enumerate` runs in full: more than ten million cases of the C engine, every pair of
-bits for the Python engine, judged by an oracle that shares nothing with them. The harness itself is tried on
-engines made wrong in one rule each.
+A fixed sample of what `make enumerate` runs in full: more than ten million cases of the C engine,
+every pair of bits for the Python engine, judged by an oracle that shares nothing with them. The
+harness itself is tried on engines made wrong in one rule each.
 """
 
 from __future__ import annotations
@@ -80,25 +81,34 @@ def test_an_engine_with_one_rule_wrong_is_found_out(name: str) -> None:
 
 
 def _differs(what: Slice, defect: int) -> bool:
-    tally = run_slice(world(), what, stride=DEFECT_STRIDE if what.rows > 10_000 else 7, defect=defect)
+    tally = run_slice(
+        world(), what, stride=DEFECT_STRIDE if what.rows > 10_000 else 7, defect=defect
+    )
     assert bool(tally.mismatches) == bool(tally.shown)
     return tally.mismatches > 0
 
 
 def test_a_mismatch_is_told_in_words() -> None:
     lib = load().lib
-    found = (run_slice(world(), what, stride=DEFECT_STRIDE, defect=lib.DEFECT_WP_ALWAYS) for what in slices())
+    found = (
+        run_slice(world(), what, stride=DEFECT_STRIDE, defect=lib.DEFECT_WP_ALWAYS)
+        for what in slices()
+    )
     text = next(tally.shown[0] for tally in found if tally.shown)
     assert "supervisor write" in text and "oracle: allowed" in text and "engine: #PF" in text, text
 
 
-def test_the_command_prints_and_writes_its_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_prints_and_writes_its_table(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     file = tmp_path / "enumeration.json"
     assert command.main(["--every", "20011", "--json", str(file)]) == 0
     rows = json.loads(file.read_text())
     printed = capsys.readouterr().out
     assert {row["mismatches"] for row in rows} == {0}
-    assert f"{sum(row['cases'] for row in rows):,}" in printed and "million cases a minute" in printed
+    assert (
+        f"{sum(row['cases'] for row in rows):,}" in printed and "million cases a minute" in printed
+    )
 
 
 def test_the_command_fails_on_a_mismatch(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Rule: an instruction ends here as on the host's processor: registers, flags and memory, or the signal.
+"""Rule: an instruction ends here as on the host's processor: registers, flags and memory, or the
+signal.
 
-Random encodings of every opcode map and prefix are executed under ptrace and on a VCpu from the same random state
-(instructions/). Flags that an instruction leaves undefined do not count; instructions that CPUID here denies must be
-#UD. Every other difference stands in instructions/limits.py with its reason, and is still met.
+Random encodings of every opcode map and prefix are executed under ptrace and on a VCpu from the
+same random state (instructions/). Flags that an instruction leaves undefined do not count;
+instructions that CPUID here denies must be #UD. Every other difference stands in
+instructions/limits.py with its reason, and is still met.
 """
 
 from __future__ import annotations
@@ -46,7 +48,9 @@ def _host() -> None:
     except (Unavailable, OSError) as error:
         pytest.skip(f"no instruction can be executed natively: {error}")
     if "AuthenticAMD" not in cpuinfo:
-        pytest.skip("instructions/limits.py tells what an AMD processor does; this host has another")
+        pytest.skip(
+            "instructions/limits.py tells what an AMD processor does; this host has another"
+        )
 
 
 def check(report: Report) -> None:
@@ -65,7 +69,13 @@ def test_sample_ends_as_on_the_host() -> None:
 
 @pytest.mark.parametrize(
     ("how", "stepped"),
-    [(FAST, True), (EXACT, False), (TRACE, False), (How(EXACT.fidelity, "python"), False), (TRACE, True)],
+    [
+        (FAST, True),
+        (EXACT, False),
+        (TRACE, False),
+        (How(EXACT.fidelity, "python"), False),
+        (TRACE, True),
+    ],
     ids=["fast-stepped", "exact", "trace", "exact-python", "trace-stepped"],
 )
 def test_sample_in_other_ways_to_run(how: How, stepped: bool) -> None:
@@ -82,11 +92,16 @@ def test_each_limit_is_still_met() -> None:
 def test_the_docs_list_each_limit() -> None:
     page = (Path(__file__).parents[2] / "docs" / "engine_limits.md").read_text()
     for limit in LIMITS:
-        assert f"| {limit.name} | {limit.native} | {limit.here} | {limit.why} | `{limit.example}` |" in page
+        assert (
+            f"| {limit.name} | {limit.native} | {limit.here} | {limit.why} | `{limit.example}` |"
+            in page
+        )
 
 
 def test_generator_covers_every_map_and_prefix() -> None:
-    """A campaign's cases meet each opcode map, nearly each opcode of the large ones, and each legacy prefix."""
+    """A campaign's cases meet each opcode map, nearly each opcode of the large ones, and each
+    legacy prefix.
+    """
     generator = Generator(SEED)
     for _ in islice(generator, 6000):
         pass
@@ -117,7 +132,9 @@ def test_native_processor_goes_on_after_everything() -> None:
     memory = random_memory(Random(SEED))
     encodings = [(case, Encoding.of(case.code)) for case in islice(Generator(SEED), 600)]
     cases = [
-        case for case, e in encodings if not is_denied(e) and e.mnemonic not in ("rdtsc", "rdtscp", "cpuid")
+        case
+        for case, e in encodings
+        if not is_denied(e) and e.mnemonic not in ("rdtsc", "rdtscp", "cpuid")
     ]
     with NativeProcessor(memory) as native:
         first = native.execute(cases)
@@ -171,12 +188,16 @@ def test_campaign_ends_as_on_the_host() -> None:
     first = SystemRandom().getrandbits(31)
     reports = [run(seed, CHUNK) for seed in range(first, first + CAMPAIGN // CHUNK)]
     assert sum(report.cases for report in reports) == CAMPAIGN
-    assert not any(report.unexplained for report in reports), "\n".join(report.tell() for report in reports)
+    assert not any(report.unexplained for report in reports), "\n".join(
+        report.tell() for report in reports
+    )
 
 
 @pytest.mark.fuzz
 @pytest.mark.parametrize(
-    ("how", "stepped"), [(FAST, True), (EXACT, False), (TRACE, False)], ids=["fast-stepped", "exact", "trace"]
+    ("how", "stepped"),
+    [(FAST, True), (EXACT, False), (TRACE, False)],
+    ids=["fast-stepped", "exact", "trace"],
 )
 def test_campaign_in_other_ways_to_run(how: How, stepped: bool) -> None:
     """The same from new seeds, 3,000 in each way."""

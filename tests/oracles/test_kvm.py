@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Rule: an access ends as in a virtual machine: verdict, error code, CR2, A and D of every entry.
 
-A virtual machine under /dev/kvm executes one instruction over tables and registers of the test's making (kvm/). What
-the manual says of each rule is written here, and held against both the machine and our MMU; random states are held
-against each other. Where a kind of KVM is known to be different, kvm/reference.py lists how and why, and a test here
-makes sure that it still is.
+A virtual machine under /dev/kvm executes one instruction over tables and registers of the test's
+making (kvm/). What the manual says of each rule is written here, and held against both the machine
+and our MMU; random states are held against each other. Where a kind of KVM is known to be
+different, kvm/reference.py lists how and why, and a test here makes sure that it still is.
 """
 
 from __future__ import annotations
@@ -64,7 +64,9 @@ PROCESSORS = {
     "intel": Processor(Feature.SMEP | Feature.SMAP, Vendor.INTEL, 40),
     "amd": Processor(Feature.SMEP | Feature.SMAP, Vendor.AMD, 44),
 }
-"""As KVM offers it; and, where software walks the guest's tables, others that it obeys but does not offer."""
+"""As KVM offers it; and, where software walks the guest's tables, others that it obeys but does not
+offer.
+"""
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,9 @@ def pair(request: pytest.FixtureRequest) -> Iterator[Pair]:
         optional = CR4_SMEP | CR4_SMAP if request.param != "offered" else 0
         verdict = machine.execute(State(bits={1: SUPERVISOR}, cr4=State().cr4 | optional))[1]
         if optional and verdict.text:
-            pytest.skip(f"{machine.kind}: {verdict} with CR4.SMEP and SMAP, which it does not offer")
+            pytest.skip(
+                f"{machine.kind}: {verdict} with CR4.SMEP and SMAP, which it does not offer"
+            )
         yield pair
     finally:
         _close(pair)
@@ -189,17 +193,25 @@ def _rules_of_level(level: int) -> Iterator[Rule]:
         )
         denied = PF_P | PF_US if cpl else None
         yield Rule(f"supervisor {at}, read", State(READ, cpl, bits=supervisor), denied)
-        yield Rule(f"supervisor {at}, fetch", State(FETCH, cpl, bits=supervisor), denied and denied | PF_ID)
+        yield Rule(
+            f"supervisor {at}, fetch", State(FETCH, cpl, bits=supervisor), denied and denied | PF_ID
+        )
         yield Rule(f"XD {at}, read", State(READ, cpl, bits=xd), None)
         yield Rule(f"XD {at}, fetch", State(FETCH, cpl, bits=xd), PF_P | PF_ID | who)
-        yield Rule(f"XD {at} without NXE", State(READ, cpl, bits=xd, efer=NO_NXE), PF_P | PF_RSVD | who)
         yield Rule(
-            f"XD {at} without NXE, fetch", State(FETCH, cpl, bits=xd, efer=NO_NXE), PF_P | PF_RSVD | who
+            f"XD {at} without NXE", State(READ, cpl, bits=xd, efer=NO_NXE), PF_P | PF_RSVD | who
+        )
+        yield Rule(
+            f"XD {at} without NXE, fetch",
+            State(FETCH, cpl, bits=xd, efer=NO_NXE),
+            PF_P | PF_RSVD | who,
         )
     marks = 0xE00 | 0x7FF << 52
     yield Rule(f"software's bits at level {level}", State(WRITE, bits={level: USER | marks}), None)
     if level > 1:
-        yield Rule(f"D in a table's entry at level {level}", State(WRITE, bits={level: USER | X86_D}), None)
+        yield Rule(
+            f"D in a table's entry at level {level}", State(WRITE, bits={level: USER | X86_D}), None
+        )
     if level == 4:
         yield Rule("PS in a PML4E", State(READ, bits={4: USER | X86_PS}), PF_P | PF_RSVD)
     else:
@@ -207,7 +219,9 @@ def _rules_of_level(level: int) -> Iterator[Rule]:
 
 
 def _rules_of_large_page(leaf: int) -> Iterator[Rule]:
-    """Pages of 2 MiB and 1 GiB: PAT in bit 12, and each reserved bit below the page's address (SDM table 4-19)."""
+    """Pages of 2 MiB and 1 GiB: PAT in bit 12, and each reserved bit below the page's address (SDM
+    table 4-19).
+    """
     needs = Feature.PAGE1GB if leaf == 3 else NOTHING
     page = State(leaf=leaf, bits={leaf: USER | X86_PS})
     yield Rule(f"large page at level {leaf}, read", page, None, needs)
@@ -216,7 +230,12 @@ def _rules_of_large_page(leaf: int) -> Iterator[Rule]:
     yield Rule(f"large page at level {leaf}, PAT", page.with_bits(leaf, set=1 << 12), None, needs)
     for bit in range(13, 12 + 9 * (leaf - 1)):
         state = replace(page.with_bits(leaf, set=1 << bit), instruction=WRITE, cpl=3)
-        yield Rule(f"bit {bit} of a large page at level {leaf}", state, PF_P | PF_RSVD | PF_WR | PF_US, needs)
+        yield Rule(
+            f"bit {bit} of a large page at level {leaf}",
+            state,
+            PF_P | PF_RSVD | PF_WR | PF_US,
+            needs,
+        )
 
 
 def _rules_of_registers() -> Iterator[Rule]:
@@ -224,16 +243,23 @@ def _rules_of_registers() -> Iterator[Rule]:
     fetch, read = State(FETCH), State(READ)
     yield Rule("fetch of a user page at CPL 0", fetch, None)
     yield Rule("the same under SMEP", replace(fetch, cr4=SMEP), PF_P | PF_ID, Feature.SMEP)
-    yield Rule("the same without NXE", replace(fetch, cr4=SMEP, efer=NO_NXE), PF_P | PF_ID, Feature.SMEP)
+    yield Rule(
+        "the same without NXE", replace(fetch, cr4=SMEP, efer=NO_NXE), PF_P | PF_ID, Feature.SMEP
+    )
     yield Rule("user's fetch under SMEP", replace(fetch, cr4=SMEP, cpl=3), None, Feature.SMEP)
     yield Rule("SMEP and a read", replace(read, cr4=SMEP), None, Feature.SMEP)
     for level in (4, 3, 2, 1):
         state = replace(fetch, cr4=SMEP, bits={level: SUPERVISOR})
-        yield Rule(f"SMEP and a page that level {level} makes a supervisor's", state, None, Feature.SMEP)
+        yield Rule(
+            f"SMEP and a page that level {level} makes a supervisor's", state, None, Feature.SMEP
+        )
     absent = replace(fetch, bits=NOT_PRESENT[1])
     yield Rule("absent fetch without NXE", replace(absent, efer=NO_NXE), 0)
     yield Rule(
-        "absent fetch without NXE, with SMEP", replace(absent, efer=NO_NXE, cr4=SMEP), PF_ID, Feature.SMEP
+        "absent fetch without NXE, with SMEP",
+        replace(absent, efer=NO_NXE, cr4=SMEP),
+        PF_ID,
+        Feature.SMEP,
     )
 
 
@@ -244,9 +270,16 @@ def _rules_of_smap() -> Iterator[Rule]:
         text = instruction.text
         yield Rule(f"SMAP: {text}", state, PF_P | write, Feature.SMAP)
         yield Rule(f"SMAP with AC: {text}", replace(state, rflags=RFLAGS_AC), None, Feature.SMAP)
-        yield Rule(f"SMAP without WP: {text}", replace(state, cr0=NO_WP), PF_P | write, Feature.SMAP)
+        yield Rule(
+            f"SMAP without WP: {text}", replace(state, cr0=NO_WP), PF_P | write, Feature.SMAP
+        )
         yield Rule(f"SMAP at CPL 3: {text}", replace(state, cpl=3), None, Feature.SMAP)
-        yield Rule(f"SMAP, supervisor page: {text}", replace(state, bits={3: SUPERVISOR}), None, Feature.SMAP)
+        yield Rule(
+            f"SMAP, supervisor page: {text}",
+            replace(state, bits={3: SUPERVISOR}),
+            None,
+            Feature.SMAP,
+        )
     yield Rule("SMAP and a fetch", State(FETCH, cr4=SMAP), None, Feature.SMAP)
     for cpl in (0, 3):
         for ac in (0, RFLAGS_AC):
@@ -254,7 +287,9 @@ def _rules_of_smap() -> Iterator[Rule]:
             yield Rule(f"SMAP, implicit, CPL {cpl}, AC {bool(ac)}", state, PF_P, Feature.SMAP)
         implicit = State(LDT_READ, cpl)
         yield Rule(f"implicit, CPL {cpl}", implicit, None)
-        yield Rule(f"implicit, supervisor page, CPL {cpl}", replace(implicit, bits={1: SUPERVISOR}), None)
+        yield Rule(
+            f"implicit, supervisor page, CPL {cpl}", replace(implicit, bits={1: SUPERVISOR}), None
+        )
         yield Rule(f"implicit, absent, CPL {cpl}", replace(implicit, bits=NOT_PRESENT[1]), 0)
 
 
@@ -267,14 +302,21 @@ def _rules_of_keys() -> Iterator[Rule]:
         denied = PF_P | PF_PK | who
         needs = Feature.PKU
         yield Rule(
-            f"another key denied, CPL {cpl}", replace(write, pkru=~(3 << 6) & 0xFFFF_FFFF), None, needs
+            f"another key denied, CPL {cpl}",
+            replace(write, pkru=~(3 << 6) & 0xFFFF_FFFF),
+            None,
+            needs,
         )
         yield Rule(f"AD, read, CPL {cpl}", replace(read, pkru=PKR_AD << 6), denied, needs)
-        yield Rule(f"AD, fetch, CPL {cpl}", replace(read, instruction=FETCH, pkru=PKR_AD << 6), None, needs)
+        yield Rule(
+            f"AD, fetch, CPL {cpl}", replace(read, instruction=FETCH, pkru=PKR_AD << 6), None, needs
+        )
         yield Rule(f"WD, read, CPL {cpl}", replace(read, pkru=PKR_WD << 6), None, needs)
         yield Rule(f"WD, write, CPL {cpl}", replace(write, pkru=PKR_WD << 6), denied | PF_WR, needs)
         no_wp = replace(write, pkru=PKR_WD << 6, cr0=NO_WP)
-        yield Rule(f"WD, write without WP, CPL {cpl}", no_wp, denied | PF_WR if cpl else None, needs)
+        yield Rule(
+            f"WD, write without WP, CPL {cpl}", no_wp, denied | PF_WR if cpl else None, needs
+        )
         read_only = replace(write, pkru=PKR_WD << 6, bits={1: KEY_3 | USER & ~X86_RW})
         yield Rule(f"WD, read-only page, CPL {cpl}", read_only, denied | PF_WR, needs)
 
@@ -289,9 +331,11 @@ def test_the_manuals_rule(pair: Pair, rule: Rule) -> None:
     if rule.error_code is None:
         assert (verdict.vector, verdict.text) == (None, ""), verdict
     else:
-        assert (verdict.vector, verdict.error_code, verdict.cr2) == (14, rule.error_code, rule.state.va), (
-            verdict
-        )
+        assert (verdict.vector, verdict.error_code, verdict.cr2) == (
+            14,
+            rule.error_code,
+            rule.state.va,
+        ), verdict
     pair.check(rule.state)
 
 
@@ -322,7 +366,9 @@ def test_ps_in_a_pdpte_without_pages_of_1_gib(pair: Pair) -> None:
 
 
 def test_bit_8_of_a_pml4e(pair: Pair) -> None:
-    """Ignored on Intel (SDM table 4-15), reserved on AMD (APM vol. 2 5.3.3); so of no other table's entry."""
+    """Ignored on Intel (SDM table 4-15), reserved on AMD (APM vol. 2 5.3.3); so of no other table's
+    entry.
+    """
     state = State(bits={4: USER | X86_G})
     _, verdict = pair.machine.execute(state)
     if pair.machine.vendor == Vendor.AMD:
@@ -338,16 +384,22 @@ def test_five_levels(pair: Pair) -> None:
     for level in (5, 4, 3, 2, 1):
         for bits in (USER, USER & ~X86_P, USER & ~X86_RW, USER | X86_XD, USER | 1 << 51):
             for instruction in (READ, WRITE, FETCH):
-                pair.check(State(instruction, va=va, bits={level: bits}, cr4=State().cr4 | CR4_LA57))
+                pair.check(
+                    State(instruction, va=va, bits={level: bits}, cr4=State().cr4 | CR4_LA57)
+                )
 
 
 # Addresses and instructions.
 
 
-@pytest.mark.parametrize("va", [0x0000_8000_0000_0000, 0x1234_5678_9ABC_D000, 0xFFFF_7FFF_FFFF_FFF8])
+@pytest.mark.parametrize(
+    "va", [0x0000_8000_0000_0000, 0x1234_5678_9ABC_D000, 0xFFFF_7FFF_FFFF_FFF8]
+)
 @pytest.mark.parametrize("cpl", [0, 3])
 @pytest.mark.parametrize("instruction", [READ, WRITE, FETCH, PUSH, POP], ids=lambda each: each.text)
-def test_addresses_that_are_not_canonical(pair: Pair, va: int, cpl: int, instruction: Instruction) -> None:
+def test_addresses_that_are_not_canonical(
+    pair: Pair, va: int, cpl: int, instruction: Instruction
+) -> None:
     """#GP, of the stack #SS, and no table is read (SDM vol. 1 3.3.7.1)."""
     state = State(instruction, cpl, va)
     _, verdict = pair.machine.execute(state)
@@ -366,7 +418,9 @@ CROSSINGS = {
 
 @pytest.mark.parametrize("which", CROSSINGS)
 @pytest.mark.parametrize("cpl", [0, 3])
-@pytest.mark.parametrize("instruction", [READ8, WRITE8, PUSH, CALL, POP], ids=lambda each: each.text)
+@pytest.mark.parametrize(
+    "instruction", [READ8, WRITE8, PUSH, CALL, POP], ids=lambda each: each.text
+)
 def test_cr2_of_an_access_that_crosses_into_the_next_page(
     pair: Pair, which: str, cpl: int, instruction: Instruction
 ) -> None:
@@ -382,7 +436,9 @@ def test_cr2_of_an_access_that_crosses_into_the_next_page(
 @pytest.mark.parametrize("cpl", [0, 3])
 @pytest.mark.parametrize("instruction", READ_MODIFY_WRITE, ids=lambda each: each.text)
 def test_a_read_modify_write_is_a_write(pair: Pair, cpl: int, instruction: Instruction) -> None:
-    """W/R is set even where the page is absent, and where the instruction would write nothing new (SDM 4.7)."""
+    """W/R is set even where the page is absent, and where the instruction would write nothing new
+    (SDM 4.7).
+    """
     who = PF_US if cpl else 0
     for bits, why in ((USER & ~X86_P, 0), (USER & ~X86_RW, PF_P)):
         state = State(instruction, cpl, bits={1: bits})
@@ -419,7 +475,9 @@ def test_accessed_and_dirty(pair: Pair, instruction: Instruction) -> None:
     _, verdict = pair.machine.execute(State(instruction))
     dirty = X86_D if instruction is WRITE else 0
     assert verdict.accessed_dirty == (X86_A, X86_A, X86_A, X86_A | dirty), verdict
-    _, verdict = pair.machine.execute(State(instruction, bits=dict.fromkeys((4, 3, 2, 1), USER | X86_D)))
+    _, verdict = pair.machine.execute(
+        State(instruction, bits=dict.fromkeys((4, 3, 2, 1), USER | X86_D))
+    )
     assert verdict.accessed_dirty == (X86_A | X86_D,) * 4, verdict
 
 

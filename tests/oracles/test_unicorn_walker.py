@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Rule: Unicorn's own walker and our MMU do the same with the same code over the same tables (SDM vol. 3A ch. 4)."""
+"""Rule: Unicorn's own walker and our MMU do the same with the same code over the same tables (SDM
+vol. 3A ch. 4).
+"""
 
 from __future__ import annotations
 
@@ -171,13 +173,17 @@ def test_replay(walker: Walker) -> None:
     for index in (0, 7, 4321):
         one, other = walker.state(SEED, index), walker.state(SEED, index)
         assert bytes(walker.ffi.buffer(one)) == bytes(walker.ffi.buffer(other))
-    assert bytes(walker.ffi.buffer(walker.state(1, 2))) != bytes(walker.ffi.buffer(walker.state(2, 2)))
+    assert bytes(walker.ffi.buffer(walker.state(1, 2))) != bytes(
+        walker.ffi.buffer(walker.state(2, 2))
+    )
 
 
 def test_list_is_complete(walker: Walker) -> None:
     """The deviations of the C side, in its order, each with a state that shows it."""
     bits = walker.names("DEVIATION_")
-    assert [bits[deviation.name] for deviation in DEVIATIONS] == [1 << n for n in range(len(DEVIATIONS))]
+    assert [bits[deviation.name] for deviation in DEVIATIONS] == [
+        1 << n for n in range(len(DEVIATIONS))
+    ]
     assert len(DEVIATIONS) == walker.lib.NR_DEVIATIONS == len(bits)
     assert WITNESSES.keys() == bits.keys()
 
@@ -208,14 +214,20 @@ CHOSEN: dict[str, Callable[[Walker], Given]] = {
         "LOAD8", cpl=0, cr4=CR4_PGE, flags=SUPERVISOR | X86_G, more=sequence(walker)
     ),
     "pcid": lambda walker: Given(
-        "LOAD8", cpl=0, cr4=CR4_PCIDE, flags=SUPERVISOR, more=sequence(walker, reload=TABLES[4] | CR3_NOFLUSH)
+        "LOAD8",
+        cpl=0,
+        cr4=CR4_PCIDE,
+        flags=SUPERVISOR,
+        more=sequence(walker, reload=TABLES[4] | CR3_NOFLUSH),
     ),
 }
 
 
 @pytest.mark.parametrize("name", [choice.name for choice in CHOICES])
 def test_choice(walker: Walker, name: str) -> None:
-    """The TLB model keeps the translation, which it may; Unicorn's walker has dropped it, which it may too."""
+    """The TLB model keeps the translation, which it may; Unicorn's walker has dropped it, which it
+    may too.
+    """
     tally = walker.attempt(CHOSEN[name](walker).make(walker))
     check(walker, tally)
     assert (tally.answered_old[ENGINE], tally.answered_new[ENGINE]) == (1, 0)
@@ -224,7 +236,9 @@ def test_choice(walker: Walker, name: str) -> None:
 
 def test_without_the_choice(walker: Walker) -> None:
     """Neither global nor kept by bit 63: MOV CR3 leaves no choice."""
-    tally = walker.attempt(Given("LOAD8", cpl=0, flags=SUPERVISOR, more=sequence(walker)).make(walker))
+    tally = walker.attempt(
+        Given("LOAD8", cpl=0, flags=SUPERVISOR, more=sequence(walker)).make(walker)
+    )
     check(walker, tally)
     assert tally.defined == 1
 
@@ -278,7 +292,9 @@ def test_many_random_states(walker: Walker, capfd: pytest.CaptureFixture[str]) -
     seed = random.SystemRandom().getrandbits(48)
     begin, through = time.perf_counter(), [0, 0, 0]
     for first in range(0, FUZZ_STATES, BATCH):
-        tally = walker.run(seed, min(BATCH, FUZZ_STATES - first), first=first, vcpu_every=VCPU_EVERY)
+        tally = walker.run(
+            seed, min(BATCH, FUZZ_STATES - first), first=first, vcpu_every=VCPU_EVERY
+        )
         check(walker, tally)
         through = [total + n for total, n in zip(through, tally.walks, strict=True)]
         for (name, who), share in shares(tally).items():
@@ -286,4 +302,6 @@ def test_many_random_states(walker: Walker, capfd: pytest.CaptureFixture[str]) -
     rate = FUZZ_STATES / (time.perf_counter() - begin)
     with capfd.disabled():
         line = f"\nUnicorn's walker: {through[WALKER]} states of seed {seed} agree, {rate:.0f} a second;"
-        os.write(2, f"{line} through our MMU {through[FAST]} fast, {through[EXACT]} exact\n".encode())
+        os.write(
+            2, f"{line} through our MMU {through[FAST]} fast, {through[EXACT]} exact\n".encode()
+        )

@@ -4,8 +4,8 @@
 
 #include "unicorn_walker_inside.h"
 
-static void fail(struct tally *t, const struct state *s, u32 who, u32 step, const struct outcome *expected,
-		 const struct outcome *found)
+static void fail(struct tally *t, const struct state *s, u32 who, u32 step,
+		 const struct outcome *expected, const struct outcome *found)
 {
 	if (!t->failures++) {
 		t->failed = *s;
@@ -18,16 +18,18 @@ static void fail(struct tally *t, const struct state *s, u32 who, u32 step, cons
 
 /* Which deviations each may show. */
 static const u32 deviations_of[NR_WHO] = {
-	[WHO_WALKER] = DEVIATION_RMW_READS_FIRST | DEVIATION_CANONICAL_LATE | DEVIATION_STACK_IS_GP |
-		       DEVIATION_JUMP_ARRIVES | DEVIATION_IMPLICIT_AC | DEVIATION_HUGE_ACCESSED,
-	[WHO_FAST] = DEVIATION_RMW_ASKED_AS_LOAD | DEVIATION_CANONICAL_LATE | DEVIATION_JUMP_ARRIVES |
-		     DEVIATION_IMPLICIT_PLAIN,
+	[WHO_WALKER] = DEVIATION_RMW_READS_FIRST | DEVIATION_CANONICAL_LATE |
+		       DEVIATION_STACK_IS_GP | DEVIATION_JUMP_ARRIVES | DEVIATION_IMPLICIT_AC |
+		       DEVIATION_HUGE_ACCESSED,
+	[WHO_FAST] = DEVIATION_RMW_ASKED_AS_LOAD | DEVIATION_CANONICAL_LATE |
+		     DEVIATION_JUMP_ARRIVES | DEVIATION_IMPLICIT_PLAIN,
 	[WHO_EXACT] = DEVIATION_CANONICAL_LATE | DEVIATION_JUMP_ARRIVES | DEVIATION_IMPLICIT_PLAIN |
 		      DEVIATION_SECOND_FIRST,
 };
 
 /* Look for the fewest deviations that explain found; false if none do. */
-static bool excuse(struct walker *w, const struct state *s, u32 who, const struct outcome *found, struct tally *t)
+static bool excuse(struct walker *w, const struct state *s, u32 who, const struct outcome *found,
+		   struct tally *t)
 {
 	struct outcome expected;
 
@@ -63,8 +65,8 @@ static void count(struct tally *t, const struct state *s, const struct outcome *
 	}
 }
 
-static void compare_single(struct walker *w, const struct state *s, u32 who, const struct outcome *expected,
-			   struct tally *t)
+static void compare_single(struct walker *w, const struct state *s, u32 who,
+			   const struct outcome *expected, struct tally *t)
 {
 	struct instance *i = &w->of[who][!!(s->cr4 & CR4_LA57)][s->cpl == 3];
 	struct outcome found;
@@ -129,7 +131,8 @@ static bool is_defined(const struct state *s)
 static bool same_result(const struct state *s, const struct outcome *a, const struct outcome *b)
 {
 	return !memcmp(a, b, offsetof(struct outcome, cell)) &&
-	       !memcmp(a->cell[s->nr_entries], b->cell[s->nr_entries], (NR_CELLS - s->nr_entries) * CELL_BYTES);
+	       !memcmp(a->cell[s->nr_entries], b->cell[s->nr_entries],
+		       (NR_CELLS - s->nr_entries) * CELL_BYTES);
 }
 
 /* The second access's outcome is one that the architecture allows. */
@@ -141,15 +144,17 @@ static bool allowed(const struct state *s, const struct expected *e, const struc
 }
 
 /* Which access is not as expected: 1 or 2; 0: both are. */
-static u32 wrong_step(const struct state *s, const struct expected *e, const struct outcome found[2])
+static u32 wrong_step(const struct state *s, const struct expected *e,
+		      const struct outcome found[2])
 {
-	if (e->first.vector != found[0].vector || (found[0].vector && memcmp(&e->first, &found[0], sizeof(found[0]))))
+	if (e->first.vector != found[0].vector ||
+	    (found[0].vector && memcmp(&e->first, &found[0], sizeof(found[0]))))
 		return 1;
 	return allowed(s, e, &found[1]) ? 0 : 2;
 }
 
-static bool excuse_sequence(struct walker *w, const struct state *s, u32 who, const struct outcome found[2],
-			    struct tally *t)
+static bool excuse_sequence(struct walker *w, const struct state *s, u32 who,
+			    const struct outcome found[2], struct tally *t)
 {
 	struct expected e;
 
@@ -185,8 +190,8 @@ static void count_choice(struct tally *t, const struct state *s, u32 who, const 
 		t->answered_old[who]++;
 }
 
-static void compare_sequence(struct walker *w, const struct state *s, u32 who, const struct expected *e,
-			     struct tally *t)
+static void compare_sequence(struct walker *w, const struct state *s, u32 who,
+			     const struct expected *e, struct tally *t)
 {
 	struct instance *i = &w->of[who][!!(s->cr4 & CR4_LA57)][0];
 	struct outcome found[2];

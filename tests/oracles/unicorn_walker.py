@@ -1,19 +1,21 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Unicorn's own page walker against our MMU, on random states.
 
-A state is control registers, paging structures with random flags, and one instruction at CPL 0 or 3. Unicorn executes
-it with its built-in walker (``UC_TLB_CPU``); what had to happen is told by our engine, asked for each page that the
-instruction touches. Registers, vector, error code, CR2, RIP, the data, and every table entry with its A and D must
-be equal. Part of the states are also executed by Unicorn through our MMU, in fast and in exact. Some states are
-sequences: an access, a store to a table entry, INVLPG, MOV CR3, two MOV CR4 or nothing, and another access. Where
-the architecture leaves a choice (SDM 4.10.4.3), the old or the new translation is right, and nothing else.
+A state is control registers, paging structures with random flags, and one instruction at CPL 0 or
+3. Unicorn executes it with its built-in walker (``UC_TLB_CPU``); what had to happen is told by our
+engine, asked for each page that the instruction touches. Registers, vector, error code, CR2, RIP,
+the data, and every table entry with its A and D must be equal. Part of the states are also executed
+by Unicorn through our MMU, in fast and in exact. Some states are sequences: an access, a store to a
+table entry, INVLPG, MOV CR3, two MOV CR4 or nothing, and another access. Where the architecture
+leaves a choice (SDM 4.10.4.3), the old or the new translation is right, and nothing else.
 
-The work is done in C (unicorn_walker.c). The error code is not public: it is looked for in what ``uc_context_save()``
-writes, as the one word that holds the right code after each of several faults about which there is no doubt.
+The work is done in C (unicorn_walker.c). The error code is not public: it is looked for in what
+``uc_context_save()`` writes, as the one word that holds the right code after each of several faults
+about which there is no doubt.
 
-DEVIATIONS lists every way to differ. A state that differs is excused only if it did just what these deviations, and
-as few of them as possible, make of it: the judge is asked again with them on. How many states each may excuse is
-bounded, and each has a test of its own that it still occurs.
+DEVIATIONS lists every way to differ. A state that differs is excused only if it did just what these
+deviations, and as few of them as possible, make of it: the judge is asked again with them on. How
+many states each may excuse is bounded, and each has a test of its own that it still occurs.
 
 CHOICES lists where both are right but Unicorn's walker always chooses the same.
 
@@ -32,7 +34,12 @@ from typing import Any, Final
 
 from unicorn import UC_ARCH_X86, UC_MODE_64, Uc
 from unicorn.unicorn_py3 import unicorn as binding
-from unicorn.x86_const import UC_CPU_X86_ICELAKE_SERVER, UC_X86_REG_CR0, UC_X86_REG_CR3, UC_X86_REG_CR4
+from unicorn.x86_const import (
+    UC_CPU_X86_ICELAKE_SERVER,
+    UC_X86_REG_CR0,
+    UC_X86_REG_CR3,
+    UC_X86_REG_CR4,
+)
 
 from cpu._engine import ffi as engine_ffi
 from cpu._engine import lib as engine_lib
@@ -148,7 +155,9 @@ class Choice:
 
 
 CHOICES: Final = (
-    Choice("global", "MOV CR3 keeps global translations (SDM 4.10.4.1); Unicorn's walker drops them."),
+    Choice(
+        "global", "MOV CR3 keeps global translations (SDM 4.10.4.1); Unicorn's walker drops them."
+    ),
     Choice("pcid", "Unicorn's walker has no PCIDs: MOV CR3 drops everything, bit 63 set or not."),
 )
 
@@ -192,7 +201,9 @@ class Walker:
         self.unit = self._mmu()
         self._kept: list[Uc] = []
         self._through: dict[int, Through] = {}
-        self.c = self.lib.walker_create(self._unicorn(), self._ours(), self._foreign(mmu_ffi, self.unit.c))
+        self.c = self.lib.walker_create(
+            self._unicorn(), self._ours(), self._foreign(mmu_ffi, self.unit.c)
+        )
         assert self.c != self.ffi.NULL
         for five in (0, 1):
             for cpl in (0, 3):
@@ -204,7 +215,10 @@ class Walker:
         return self
 
     def __exit__(
-        self, _kind: type[BaseException] | None, _error: BaseException | None, _where: TracebackType | None
+        self,
+        _kind: type[BaseException] | None,
+        _error: BaseException | None,
+        _where: TracebackType | None,
     ) -> None:
         self.close()
 
@@ -270,7 +284,9 @@ class Walker:
         return state
 
     def run(self, seed: int, states: int, *, first: int = 0, vcpu_every: int = 0) -> Any:
-        """Run that many states; the tally. Our MMU only with Unicorn's private parts, which tell it exact addresses."""
+        """Run that many states; the tally. Our MMU only with Unicorn's private parts, which tell it
+        exact addresses.
+        """
         tally = self.ffi.new("struct tally *")
         every = vcpu_every if private_parts() == engine_lib.PRIVATE_ALL else 0
         self.lib.walker_run(self.c, seed, first, states, every, tally)
@@ -324,10 +340,14 @@ def _difference(expected: Any, found: Any, nr_entries: int) -> list[str]:
         for name in registers
         if getattr(found, name) != getattr(expected, name)
     ]
-    for i, (right, wrong) in enumerate(zip(map(bytes, expected.cell), map(bytes, found.cell), strict=True)):
+    for i, (right, wrong) in enumerate(
+        zip(map(bytes, expected.cell), map(bytes, found.cell), strict=True)
+    ):
         if right != wrong:
             what = f"entry [{i}]" if i < nr_entries else f"data {i - nr_entries}"
-            lines.append(f"  {what}: {wrong[::-1].hex()}, not {right[::-1].hex()} (highest byte first)")
+            lines.append(
+                f"  {what}: {wrong[::-1].hex()}, not {right[::-1].hex()} (highest byte first)"
+            )
     return lines
 
 

@@ -3,8 +3,9 @@
  * Unicorn's own walker against our MMU.
  *
  * A state is: control registers, tables, and one instruction.  Unicorn executes it with its own
- * walker (UC_TLB_CPU).  What had to happen is told by judge(), which knows the instruction, and asks our
- * engine for each page it touches.  Both start from the same bytes of RAM and must leave the same.
+ * walker (UC_TLB_CPU).  What had to happen is told by judge(), which knows the instruction, and
+ * asks our engine for each page it touches.  Both start from the same bytes of RAM and must leave
+ * the same.
  *
  * Guest-physical memory:
  *
@@ -36,15 +37,16 @@
 #define CR0_ALWAYS (CR0_PE | CR0_PG)
 #define CR4_ALWAYS (CR4_PAE | 0x600)
 #define BASE_CR4(la57) (CR4_ALWAYS | ((la57) ? CR4_LA57 : 0))
-#define MAXPHYADDR 40	/* of Unicorn's walker, whatever the model */
-#define ALL_FEATURES (FEATURE_NX | FEATURE_PAGE1GB | FEATURE_PGE | FEATURE_PCID | FEATURE_SMEP | FEATURE_SMAP | \
-		      FEATURE_PKU | FEATURE_LA57)
+#define MAXPHYADDR 40 /* of Unicorn's walker, whatever the model */
+#define ALL_FEATURES                                                                               \
+	(FEATURE_NX | FEATURE_PAGE1GB | FEATURE_PGE | FEATURE_PCID | FEATURE_SMEP | FEATURE_SMAP | \
+	 FEATURE_PKU | FEATURE_LA57)
 
 #define STUB 0xfffffe8000000000
 #define USER_STUB (STUB + 0x1000)
 #define STUB_DATA (STUB + 0x2000)
 #define TABLE_WINDOW (STUB + 0x200000)
-#define NEVER (STUB + 0xff0)	/* an address that nothing executes */
+#define NEVER (STUB + 0xff0) /* an address that nothing executes */
 #define STUB_PML4 509
 #define CODE_PA 0x110000
 #define DATA_PA 0x112000
@@ -55,27 +57,38 @@
 #define NR_LARGE 2
 #define RAM_SIZE 0xc0000000
 
-#define STUB_SIZE 32		/* bytes of code for one kind */
-#define SKIP_PKRU 3		/* a stub begins with WRPKRU */
-#define SEQUENCE_AT 0x400	/* stubs of sequences, after those of kinds */
+#define STUB_SIZE 32	  /* bytes of code for one kind */
+#define SKIP_PKRU 3	  /* a stub begins with WRPKRU */
+#define SEQUENCE_AT 0x400 /* stubs of sequences, after those of kinds */
 #define SEQUENCE_SIZE 64
 #define NR_SEQUENCE_KINDS 2
-#define ENTER_AT 0xf00		/* SYSRETQ */
+#define ENTER_AT 0xf00 /* SYSRETQ */
 #define INT3_AT 0xf10
 #define INT3 0xcc
 #define REP_BYTES 16
 #define CR2_BEFORE 0x123456789abc
-#define CROSSING_INSN 5		/* bytes of MOV EAX, imm32 */
+#define CROSSING_INSN 5 /* bytes of MOV EAX, imm32 */
 #define CROSSING_IMM 0x44332211
 #define VECTOR_BP 3
 #define VECTOR_SS 12
 #define STOPPED_NOWHERE 0xffffffff
-#define OUTSIDE_RAM 0x30000	/* not a vector: a translation to where nothing is */
-#define REGISTERS_REFUSED 0x40000	/* not a vector: our MMU has other control registers */
+#define OUTSIDE_RAM 0x30000	  /* not a vector: a translation to where nothing is */
+#define REGISTERS_REFUSED 0x40000 /* not a vector: our MMU has other control registers */
 
 enum table {
-	TABLE_5, TABLE_4A, TABLE_4B, TABLE_3A, TABLE_3B, TABLE_2A, TABLE_2B, TABLE_1A, TABLE_1B,
-	TABLE_STUB_4, TABLE_STUB_3, TABLE_STUB_2, TABLE_STUB_1,
+	TABLE_5,
+	TABLE_4A,
+	TABLE_4B,
+	TABLE_3A,
+	TABLE_3B,
+	TABLE_2A,
+	TABLE_2B,
+	TABLE_1A,
+	TABLE_1B,
+	TABLE_STUB_4,
+	TABLE_STUB_3,
+	TABLE_STUB_2,
+	TABLE_STUB_1,
 };
 
 /* An instance, and a context of it as prepared. */
@@ -83,8 +96,8 @@ struct instance {
 	uc_engine *uc;
 	uc_context *base, *loaded, *now;
 	struct vcpu *vcpu;
-	struct mmu_unit *unit;	/* of vcpu */
-	u32 vector;		/* of the last exception; STOPPED_NOWHERE: none */
+	struct mmu_unit *unit; /* of vcpu */
+	u32 vector;	       /* of the last exception; STOPPED_NOWHERE: none */
 	struct walker *walker;
 };
 
@@ -99,9 +112,9 @@ struct walker {
 	struct our_api ours;
 	struct mmu_unit *unit;
 	u8 *ram;
-	struct instance of[NR_WHO][2][2];	/* by who, la57, cpl */
+	struct instance of[NR_WHO][2][2]; /* by who, la57, cpl */
 	struct instance preparing;
-	u32 error_code_at;	/* offset in a context */
+	u32 error_code_at; /* offset in a context */
 	u32 stub_insn[NR_KINDS], sequence_insn[NR_SEQUENCE_KINDS][NR_FLUSHES][NR_SEQUENCE_KINDS][2];
 	u32 wrong, wrong_bit;
 	u32 nr_cells;
@@ -183,7 +196,8 @@ static inline u32 kind_of_step(const struct state *s, u32 step)
 /* Where the instruction of an access of a sequence stands. */
 static inline u64 insn_of_step(const struct walker *w, const struct state *s, u32 step)
 {
-	return STUB + w->sequence_insn[s->way / NR_SEQUENCE_KINDS][s->flush][s->way % NR_SEQUENCE_KINDS][step];
+	return STUB + w->sequence_insn[s->way / NR_SEQUENCE_KINDS][s->flush]
+				      [s->way % NR_SEQUENCE_KINDS][step];
 }
 
 /* unicorn_walker_states.c */
@@ -204,16 +218,17 @@ void outcome_before(const struct state *s, struct outcome *o);
 /* Execute a state that is no sequence. */
 void execute(struct walker *w, struct instance *i, const struct state *s, struct outcome *o);
 /*
- * Execute a sequence; if its first access faults, a second run goes on at the edit.  What Unicorn has
- * cached stays; a restored context only makes it forget that an exception is under way.
+ * Execute a sequence; if its first access faults, a second run goes on at the edit.  What Unicorn
+ * has cached stays; a restored context only makes it forget that an exception is under way.
  */
-void execute_sequence(struct walker *w, struct instance *i, const struct state *s, struct outcome o[2]);
+void execute_sequence(struct walker *w, struct instance *i, const struct state *s,
+		      struct outcome o[2]);
 
 /* What a sequence's accesses had to do. */
 struct expected {
 	struct outcome first;
-	struct outcome exact;	/* of the second one: by our TLB model */
-	struct outcome new, old;	/* by the tables alone, edited and not */
+	struct outcome exact;	 /* of the second one: by our TLB model */
+	struct outcome new, old; /* by the tables alone, edited and not */
 };
 
 /* unicorn_walker_judge.c */

@@ -10,7 +10,7 @@ struct trial {
 	u32 deviations;
 	u32 kind, way;
 	u64 insn;
-	u64 pa[2];		/* of the access's parts, as the last touch() found them */
+	u64 pa[2]; /* of the access's parts, as the last touch() found them */
 };
 
 static u32 plant_code(const struct walker *w, u32 code)
@@ -28,8 +28,8 @@ static void plant_entries(struct walker *w, const struct state *s, const u64 *be
 			*e = (*e & ~(u64)X86_A) | (before[i] & X86_A);
 		if (w->wrong == WRONG_NO_DIRTY)
 			*e = (*e & ~(u64)X86_D) | (before[i] & X86_D);
-		if (w->wrong == WRONG_ALWAYS_DIRTY && access == ACCESS_READ && is_leaf(*e, s->entry_level[i]) &&
-		    *e != before[i])
+		if (w->wrong == WRONG_ALWAYS_DIRTY && access == ACCESS_READ &&
+		    is_leaf(*e, s->entry_level[i]) && *e != before[i])
 			*e |= X86_D;
 	}
 }
@@ -75,7 +75,8 @@ static void access_huge(struct walker *w, const struct state *s, u64 va, u32 acc
 }
 
 /* Translate one part of an access; a fault goes into the outcome. */
-static bool touch_part(struct walker *w, struct trial *j, u64 va, u32 access, u32 privilege, u64 *pa)
+static bool touch_part(struct walker *w, struct trial *j, u64 va, u32 access, u32 privilege,
+		       u64 *pa)
 {
 	u64 before[NR_ENTRIES];
 	u32 code, result;
@@ -93,7 +94,8 @@ static bool touch_part(struct walker *w, struct trial *j, u64 va, u32 access, u3
 			code = privilege ? PF_US : 0;
 			result = XLATE_PF;
 		}
-		if (w->wrong == WRONG_ALLOW && result == XLATE_PF && code & PF_P && !(code & PF_RSVD)) {
+		if (w->wrong == WRONG_ALLOW && result == XLATE_PF && code & PF_P &&
+		    !(code & PF_RSVD)) {
 			*pa = SMALL_PA;
 			w->unit->cr2 = CR2_BEFORE;
 			result = XLATE_OK;
@@ -114,7 +116,8 @@ static bool would_fault(struct walker *w, u64 va, u32 access, u32 privilege)
 {
 	struct walk walk;
 
-	return OURS(w, mmu_walk, walk)(w->unit, va, access, privilege, WALK_PROBE, &walk) != XLATE_OK;
+	return OURS(w, mmu_walk, walk)(w->unit, va, access, privilege, WALK_PROBE, &walk) !=
+	       XLATE_OK;
 }
 
 static bool only_second_faults(struct walker *w, u64 va, u64 second, u32 access, u32 privilege)
@@ -129,9 +132,11 @@ static bool touch(struct walker *w, struct trial *j, u64 va, u32 size, u32 acces
 
 	if (second == (va & PAGE_MASK))
 		return touch_part(w, j, va, access, privilege, &j->pa[0]);
-	if (access != ACCESS_FETCH && !canonical(j->s, second) && !(j->deviations & DEVIATION_CANONICAL_LATE))
+	if (access != ACCESS_FETCH && !canonical(j->s, second) &&
+	    !(j->deviations & DEVIATION_CANONICAL_LATE))
 		return touch_part(w, j, second, access, privilege, &j->pa[1]);
-	if (j->deviations & DEVIATION_SECOND_FIRST && only_second_faults(w, va, second, access, privilege))
+	if (j->deviations & DEVIATION_SECOND_FIRST &&
+	    only_second_faults(w, va, second, access, privilege))
 		return touch_part(w, j, second, access, privilege, &j->pa[1]);
 	if (!touch_part(w, j, va, access, privilege, &j->pa[0]))
 		return false;
@@ -180,9 +185,11 @@ static bool load_to_modify(struct walker *w, struct trial *j, u64 va, u32 size, 
 /* A read-modify-write is a write throughout (SDM vol. 3A 4.7, W/R). */
 static bool touch_to_modify(struct walker *w, struct trial *j, u64 va, u32 size, u32 privilege)
 {
-	if (j->deviations & DEVIATION_RMW_READS_FIRST && !touch(w, j, va, size, ACCESS_READ, privilege))
+	if (j->deviations & DEVIATION_RMW_READS_FIRST &&
+	    !touch(w, j, va, size, ACCESS_READ, privilege))
 		return false;
-	if (j->deviations & DEVIATION_RMW_ASKED_AS_LOAD && !load_to_modify(w, j, va, size, privilege))
+	if (j->deviations & DEVIATION_RMW_ASKED_AS_LOAD &&
+	    !load_to_modify(w, j, va, size, privilege))
 		return false;
 	return touch(w, j, va, size, ACCESS_RMW, privilege);
 }
@@ -218,7 +225,7 @@ static void judge_fetch(struct walker *w, struct trial *j, u32 privilege)
 	j->insn = j->s->va;
 	if (!touch(w, j, j->s->va, j->s->size, ACCESS_FETCH, privilege))
 		return;
-	o->rip = j->s->va + 1;	/* past the INT3 that is there */
+	o->rip = j->s->va + 1; /* past the INT3 that is there */
 	if (j->s->second) {
 		o->rax = CROSSING_IMM;
 		o->rip += CROSSING_INSN;
@@ -228,7 +235,8 @@ static void judge_fetch(struct walker *w, struct trial *j, u32 privilege)
 	}
 }
 
-/* A descriptor is read, and its accessed bit set, by the supervisor whatever CPL is (SDM vol. 3A 4.6). */
+/* A descriptor is read, and its accessed bit set, by the supervisor whatever CPL is (SDM vol.
+ * 3A 4.6). */
 static void judge_descriptor(struct walker *w, struct trial *j)
 {
 	u32 privilege = PRIVILEGE_IMPLICIT;
@@ -322,7 +330,12 @@ static void load_unit(struct walker *w, const struct state *s, bool exact)
 void judge(struct walker *w, const struct state *s, u32 deviations, struct outcome *o)
 {
 	u64 insn = stub_of(s) + w->stub_insn[s->kind];
-	struct trial j = { .s = s, .o = o, .deviations = deviations, .kind = s->kind, .way = s->way, .insn = insn };
+	struct trial j = { .s = s,
+			   .o = o,
+			   .deviations = deviations,
+			   .kind = s->kind,
+			   .way = s->way,
+			   .insn = insn };
 
 	outcome_before(s, o);
 	load_unit(w, s, s->way == ENGINE_EXACT);
@@ -340,7 +353,9 @@ static void judge_step(struct walker *w, const struct state *s, u32 step, u32 wa
 {
 	u64 insn = insn_of_step(w, s, step);
 	u32 kind = kind_of_step(s, step);
-	struct trial j = { .s = s, .o = o, .deviations = deviations, .kind = kind, .way = way, .insn = insn };
+	struct trial j = {
+		.s = s, .o = o, .deviations = deviations, .kind = kind, .way = way, .insn = insn
+	};
 
 	outcome_before(s, o);
 	w->unit->cr2 = CR2_BEFORE;

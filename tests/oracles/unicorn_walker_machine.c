@@ -29,12 +29,14 @@ const struct code instruction[NR_KINDS] = {
 	[KIND_DESCRIPTOR_A] = { { 0x41, 0x8e, 0xe2 }, 3 },
 };
 static const struct code set_pkru = { { 0x0f, 0x01, 0xef }, 3 };
-static const struct code set_registers = { { 0x4c, 0x89, 0xc0, 0x4c, 0x89, 0xc9 }, 6 };	/* RAX = R8, RCX = R9 */
-static const struct code edit = { { 0x4d, 0x89, 0x23 }, 3 };				/* [R11] = R12 */
+static const struct code set_registers = { { 0x4c, 0x89, 0xc0, 0x4c, 0x89, 0xc9 },
+					   6 };		     /* RAX = R8, RCX = R9 */
+static const struct code edit = { { 0x4d, 0x89, 0x23 }, 3 }; /* [R11] = R12 */
 static const struct code flush[NR_FLUSHES] = {
-	[FLUSH_INVLPG] = { { 0x0f, 0x01, 0x3b }, 3 },					/* INVLPG [RBX] */
-	[FLUSH_CR3] = { { 0x41, 0x0f, 0x22, 0xdd }, 4 },				/* CR3 = R13 */
-	[FLUSH_PGE] = { { 0x41, 0x0f, 0x22, 0xe6, 0x41, 0x0f, 0x22, 0xe7 }, 8 },	/* CR4 = R14, then R15 */
+	[FLUSH_INVLPG] = { { 0x0f, 0x01, 0x3b }, 3 },	 /* INVLPG [RBX] */
+	[FLUSH_CR3] = { { 0x41, 0x0f, 0x22, 0xdd }, 4 }, /* CR3 = R13 */
+	[FLUSH_PGE] = { { 0x41, 0x0f, 0x22, 0xe6, 0x41, 0x0f, 0x22, 0xe7 },
+			8 }, /* CR4 = R14, then R15 */
 };
 
 static u32 put(u8 *page, u32 at, const struct code *code)
@@ -45,7 +47,8 @@ static u32 put(u8 *page, u32 at, const struct code *code)
 
 static u32 sequence_at(u32 first, u32 how, u32 second)
 {
-	return SEQUENCE_AT + ((first * NR_FLUSHES + how) * NR_SEQUENCE_KINDS + second) * SEQUENCE_SIZE;
+	return SEQUENCE_AT +
+	       ((first * NR_FLUSHES + how) * NR_SEQUENCE_KINDS + second) * SEQUENCE_SIZE;
 }
 
 static void write_sequence(struct walker *w, u8 *page, u32 first, u32 how, u32 second)
@@ -197,23 +200,28 @@ const char *walker_prepare(struct walker *w, void *uc, u32 la57, u32 cpl)
 	*i = (struct instance){ .uc = uc, .walker = w };
 	if (UC(w, mem_map_ptr)(uc, 0, RAM_SIZE, UC_PROT_ALL, w->ram) != UC_ERR_OK)
 		return "guest RAM cannot be mapped";
-	if (UC(w, hook_add)(uc, &hook, UC_HOOK_INTR, (void *)on_interrupt, i, (u64)1, (u64)0) != UC_ERR_OK)
+	if (UC(w, hook_add)(uc, &hook, UC_HOOK_INTR, (void *)on_interrupt, i, (u64)1, (u64)0) !=
+	    UC_ERR_OK)
 		return "the interrupt hook is refused";
 	error = prepare(w, i, la57, cpl);
 	UC(w, hook_del)(uc, hook);
 	return error;
 }
 
-const char *walker_add(struct walker *w, u32 who, u32 la57, u32 cpl, void *uc, void *vcpu, void *unit)
+const char *walker_add(struct walker *w, u32 who, u32 la57, u32 cpl, void *uc, void *vcpu,
+		       void *unit)
 {
 	struct instance *i = &w->of[who][la57][cpl == 3];
 	uc_hook hook;
 
 	*i = (struct instance){ .uc = uc, .vcpu = vcpu, .unit = unit, .walker = w };
-	if (UC(w, hook_add)(uc, &hook, UC_HOOK_INTR, (void *)on_interrupt, i, (u64)1, (u64)0) != UC_ERR_OK)
+	if (UC(w, hook_add)(uc, &hook, UC_HOOK_INTR, (void *)on_interrupt, i, (u64)1, (u64)0) !=
+	    UC_ERR_OK)
 		return "the interrupt hook is refused";
-	if (UC(w, context_alloc)(uc, &i->base) != UC_ERR_OK || UC(w, context_alloc)(uc, &i->now) != UC_ERR_OK ||
-	    UC(w, context_alloc)(uc, &i->loaded) != UC_ERR_OK || UC(w, context_save)(uc, i->base) != UC_ERR_OK)
+	if (UC(w, context_alloc)(uc, &i->base) != UC_ERR_OK ||
+	    UC(w, context_alloc)(uc, &i->now) != UC_ERR_OK ||
+	    UC(w, context_alloc)(uc, &i->loaded) != UC_ERR_OK ||
+	    UC(w, context_save)(uc, i->base) != UC_ERR_OK)
 		return "no context";
 	return NULL;
 }
@@ -231,7 +239,8 @@ static u32 error_code(struct walker *w, struct instance *i)
 }
 
 /* All registers of a state. */
-static void load_instance(struct walker *w, struct instance *i, const struct state *s, u64 descriptor_table)
+static void load_instance(struct walker *w, struct instance *i, const struct state *s,
+			  u64 descriptor_table)
 {
 	uc_x86_mmr gdtr = { .base = descriptor_table, .limit = 0xf };
 	struct outcome before;
@@ -278,8 +287,8 @@ static void run_walker(struct walker *w, struct instance *i, u64 rip, struct out
 }
 
 /*
- * CR4.PCIDE is set only while CR3[11:0] is 0 (SDM vol. 3A 4.10.1), and our MMU looks at the registers when
- * something is fetched: let it see both with PCID 0.
+ * CR4.PCIDE is set only while CR3[11:0] is 0 (SDM vol. 3A 4.10.1), and our MMU looks at the
+ * registers when something is fetched: let it see both with PCID 0.
  */
 static void enable_pcids(struct walker *w, struct instance *i, const struct state *s)
 {
@@ -338,7 +347,8 @@ static bool has_registers(const struct mmu_unit *u, const struct state *s)
 	return u->cr0 == s->cr0 && u->cr3 == s->cr3 && u->cr4 == s->cr4;
 }
 
-static void run(struct walker *w, struct instance *i, const struct state *s, u64 rip, struct outcome *o)
+static void run(struct walker *w, struct instance *i, const struct state *s, u64 rip,
+		struct outcome *o)
 {
 	memset(o, 0, sizeof(*o));
 	if (i->vcpu)
@@ -373,7 +383,8 @@ static u64 sequence_stub(const struct state *s)
 	return STUB + sequence_at(s->way / NR_SEQUENCE_KINDS, s->flush, s->way % NR_SEQUENCE_KINDS);
 }
 
-void execute_sequence(struct walker *w, struct instance *i, const struct state *s, struct outcome o[2])
+void execute_sequence(struct walker *w, struct instance *i, const struct state *s,
+		      struct outcome o[2])
 {
 	u64 fault = insn_of_step(w, s, 0);
 
@@ -400,7 +411,7 @@ void execute_sequence(struct walker *w, struct instance *i, const struct state *
 /* A page fault of which nobody doubts the error code. */
 struct plain_fault {
 	u32 cpl, kind;
-	u64 flags;	/* of the PTE */
+	u64 flags; /* of the PTE */
 	u32 code;
 };
 
@@ -420,9 +431,16 @@ static const struct plain_fault plain[] = {
 static struct state plain_state(const struct plain_fault *f)
 {
 	struct state s = {
-		.kind = f->kind, .size = f->kind == KIND_FETCH ? 1 : 8, .cpl = f->cpl, .cr0 = CR0_ALWAYS | CR0_WP,
-		.cr3 = table_pa(TABLE_4A), .cr4 = BASE_CR4(false), .efer = EFER_ALWAYS | EFER_NXE, .rflags = 2,
-		.va = 0x400000, .nr_entries = 4,
+		.kind = f->kind,
+		.size = f->kind == KIND_FETCH ? 1 : 8,
+		.cpl = f->cpl,
+		.cr0 = CR0_ALWAYS | CR0_WP,
+		.cr3 = table_pa(TABLE_4A),
+		.cr4 = BASE_CR4(false),
+		.efer = EFER_ALWAYS | EFER_NXE,
+		.rflags = 2,
+		.va = 0x400000,
+		.nr_entries = 4,
 	};
 
 	for (u32 level = 4; level; level--) {
@@ -430,7 +448,8 @@ static struct state plain_state(const struct plain_fault *f)
 
 		s.entry_level[i] = level;
 		s.entry[i] = X86_P | X86_RW | X86_US | table_pa(TABLE_3A + 2 * i);
-		s.entry_pa[i] = (i ? table_pa(TABLE_3A + 2 * (i - 1)) : s.cr3) + entry_offset(s.va, level);
+		s.entry_pa[i] =
+			(i ? table_pa(TABLE_3A + 2 * (i - 1)) : s.cr3) + entry_offset(s.va, level);
 	}
 	s.entry[3] = f->flags | SMALL_PA;
 	return s;

@@ -24,19 +24,21 @@ static u64 random_flags(struct walker *w, bool wide)
 static u64 random_entry(struct walker *w, u32 level, u32 chain, bool wide)
 {
 	static const u16 large[] = { [2] = 250, [3] = 150, [4] = 15, [5] = 15 };
-	static const enum table below_a[] = { [2] = TABLE_1A, [3] = TABLE_2A, [4] = TABLE_3A, [5] = TABLE_4A };
+	static const enum table below_a[] = {
+		[2] = TABLE_1A, [3] = TABLE_2A, [4] = TABLE_3A, [5] = TABLE_4A
+	};
 	u64 e = random_flags(w, wide);
 
 	if (level == 1)
 		e |= (SMALL_PA + below(w, NR_SMALL) * 0x1000ull) | (permille(w, 300) ? X86_PAT : 0);
 	else if (permille(w, large[level]))
-		e |= X86_PS | (level == 2 ? BIG_PA + below(w, NR_LARGE) * level_size(2) :
-			       level == 3 ? HUGE_PA + below(w, NR_LARGE) * level_size(3) :
-			       table_pa(below_a[level] + chain));
+		e |= X86_PS | (level == 2   ? BIG_PA + below(w, NR_LARGE) * level_size(2)
+			       : level == 3 ? HUGE_PA + below(w, NR_LARGE) * level_size(3)
+					    : table_pa(below_a[level] + chain));
 	else
 		e |= table_pa(below_a[level] + chain);
 	if ((level == 2 || level == 3) && e & X86_PS) {
-		e |= permille(w, 300) ? 1u << 12 : 0;	/* PAT */
+		e |= permille(w, 300) ? 1u << 12 : 0; /* PAT */
 		if (permille(w, 40))
 			e |= 1ull << (13 + below(w, 9 * (level - 1) - 1));
 	}
@@ -58,7 +60,9 @@ static u32 entry_number(const struct state *s, u64 pa)
 /* Draw the entries that translate va, but for those that are there. */
 static void random_chain(struct walker *w, struct state *s, u64 va, u32 chain, bool wide)
 {
-	static const enum table tables[] = { [1] = TABLE_1A, [2] = TABLE_2A, [3] = TABLE_3A, [4] = TABLE_4A };
+	static const enum table tables[] = {
+		[1] = TABLE_1A, [2] = TABLE_2A, [3] = TABLE_3A, [4] = TABLE_4A
+	};
 	u64 table = s->cr3 & X86_ADDR_MASK;
 
 	for (u32 level = s->cr4 & CR4_LA57 ? 5 : 4; level; level--) {
@@ -166,10 +170,12 @@ static void random_address(struct walker *w, struct state *s)
 		s->va ^= 1ull << ((la57 ? 57 : 47) + below(w, la57 ? 7 : 17));
 }
 
-/* A flag to change in an entry, that leaves where it points to: to a page, or to a table of ours. */
+/* A flag to change in an entry, that leaves where it points to: to a page, or to a table of ours.
+ */
 static u64 random_bit(struct walker *w, u64 e, u32 level)
 {
-	static const u64 bit[] = { X86_P, X86_RW, X86_US, X86_A, X86_D, X86_G, X86_XD, 1ull << MAXPHYADDR };
+	static const u64 bit[] = { X86_P, X86_RW, X86_US, X86_A,
+				   X86_D, X86_G,  X86_XD, 1ull << MAXPHYADDR };
 
 	return is_leaf(e, level) && level == 1 && permille(w, 100) ? X86_PAT : bit[below(w, 8)];
 }
@@ -189,12 +195,14 @@ static void random_sequence(struct walker *w, struct state *s)
 	random_chain(w, s, s->va, 0, true);
 	s->flush = below(w, NR_FLUSHES);
 	s->reload = s->cr3;
-	if ((s->cr4 & (CR4_PCIDE | CR4_LA57)) == CR4_PCIDE && permille(w, 500))	/* with LA57: see DEVIATIONS */
+	if ((s->cr4 & (CR4_PCIDE | CR4_LA57)) == CR4_PCIDE &&
+	    permille(w, 500)) /* with LA57: see DEVIATIONS */
 		s->reload |= CR3_NOFLUSH;
 	s->edited = below(w, s->nr_entries);
 	s->new_entry = random_entry(w, s->entry_level[s->edited], 0, true);
 	if (permille(w, 500))
-		s->new_entry = s->entry[s->edited] ^ random_bit(w, s->entry[s->edited], s->entry_level[s->edited]);
+		s->new_entry = s->entry[s->edited] ^
+			       random_bit(w, s->entry[s->edited], s->entry_level[s->edited]);
 }
 
 void random_state(struct walker *w, u64 seed, u64 index, struct state *s)
@@ -324,5 +332,6 @@ void outcome_before(const struct state *s, struct outcome *o)
 	o->rcx = s->rcx;
 	o->rsp = s->va + s->size;
 	o->rsi = s->kind == KIND_REP_LOAD ? s->va : (s->cpl == 3 ? STUB_DATA + 0x1000 : STUB_DATA);
-	o->rdi = s->kind == KIND_REP_LOAD ? (s->cpl == 3 ? STUB_DATA + 0x1800 : STUB_DATA + 0x800) : s->va;
+	o->rdi = s->kind == KIND_REP_LOAD ? (s->cpl == 3 ? STUB_DATA + 0x1800 : STUB_DATA + 0x800)
+					  : s->va;
 }

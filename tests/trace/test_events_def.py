@@ -36,7 +36,11 @@ def test_python_knows_exactly_what_is_listed_in_order() -> None:
 
 
 def test_numbers_are_positions() -> None:
-    for ids, names in ((EVENT_ID, listed("EVENT")), (COUNTER_ID, COUNTERS), (MM_COUNTER_ID, MM_COUNTERS)):
+    for ids, names in (
+        (EVENT_ID, listed("EVENT")),
+        (COUNTER_ID, COUNTERS),
+        (MM_COUNTER_ID, MM_COUNTERS),
+    ):
         assert [ids[name] for name in names] == list(range(len(names)))
 
 
@@ -63,7 +67,9 @@ def test_each_field_of_an_event_is_named_once_and_explained_or_plain(event: obje
 
 
 def test_unused_fields_come_last() -> None:
-    for fields in re.findall(r'^EVENT\(\w+, "[^"]+", "([^"]*)", "([^"]*)", "([^"]*)"', TEXT, re.MULTILINE):
+    for fields in re.findall(
+        r'^EVENT\(\w+, "[^"]+", "([^"]*)", "([^"]*)", "([^"]*)"', TEXT, re.MULTILINE
+    ):
         used = [bool(field) for field in fields]
         assert used == sorted(used, reverse=True)
 

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Rule: a benchmark's record says what it compared, and its ratio is ours / peer; ours and peer take turns."""
+"""Rule: a benchmark's record says what it compared, and its ratio is ours / peer; ours and peer
+take turns.
+"""
 
 from __future__ import annotations
 
@@ -55,7 +57,9 @@ def test_one_that_is_run_gives_a_record_of_json():
 
 def test_results_are_one_object_a_line(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(command, "RESULTS", tmp_path / "results" / "latest.jsonl")
-    monkeypatch.setattr(command, "BENCHMARKS", {"first": lambda: [result(1, 2, "<= 1")], "second": list})
+    monkeypatch.setattr(
+        command, "BENCHMARKS", {"first": lambda: [result(1, 2, "<= 1")], "second": list}
+    )
     monkeypatch.setattr("sys.argv", ["benchmarks", "first"])
     assert command.main() == 0
     (line,) = (tmp_path / "results" / "latest.jsonl").read_text().splitlines()
@@ -80,7 +84,9 @@ def test_the_public_api_is_measured_without_private_parts(monkeypatch):
 
 
 def test_hits_hit_and_misses_miss(monkeypatch):
-    """The benchmarks of the TLB check their own counters: they raise if they measured something else."""
+    """The benchmarks of the TLB check their own counters: they raise if they measured something
+    else.
+    """
     monkeypatch.setattr(tlb, "compare", lambda name, ours, peer, **_: (ours(), peer()))
     (hit,), (miss,) = tlb.tlb_hit(), tlb.tlb_miss()
     assert min(*hit, *miss) > 0

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Rule: whatever is asked wrongly gives one clear line on stderr, nothing on stdout, and its own code."""
+"""Rule: whatever is asked wrongly gives one clear line on stderr, nothing on stdout, and its own
+code.
+"""
 
 from __future__ import annotations
 
@@ -119,7 +121,9 @@ def test_a_closed_stdout_is_one_line():
     assert done.stderr == "ucmmu: stdout was closed before the report was written\n"
 
 
-@pytest.mark.parametrize("argv", [["--help"], ["run", "--help"], ["compare", "--help"], ["list", "--help"]])
+@pytest.mark.parametrize(
+    "argv", [["--help"], ["run", "--help"], ["compare", "--help"], ["list", "--help"]]
+)
 def test_every_help_has_an_example_that_parses(capfd, argv):
     with pytest.raises(SystemExit) as done:
         main(argv)
@@ -145,7 +149,9 @@ def test_help_loads_nothing_heavy():
         "import sys; from ucmmu.cli import build_parser; build_parser().format_help();"
         "print(*{'rich', 'cffi', 'unicorn', 'mmu', 'cpu', 'elftools', 'capstone'} & set(sys.modules))"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
     assert done.stdout == "\n"
 
 
@@ -202,7 +208,12 @@ def test_a_usage_error_says_what_was_meant(capfd, line, hint):
 
 @pytest.mark.parametrize(
     ("name", "hint"),
-    [("helo", "did you mean 'hello'?"), ("ls", "/ls)"), ("", "PROGRAM is empty"), ("/dev/null", "character device")],
+    [
+        ("helo", "did you mean 'hello'?"),
+        ("ls", "/ls)"),
+        ("", "PROGRAM is empty"),
+        ("/dev/null", "character device"),
+    ],
 )
 def test_a_program_that_is_none_says_what_was_meant(capfd, name, hint):
     assert hint in one_line(capfd, ["run", "--", name], ExitCode.NO_PROGRAM)
@@ -212,7 +223,9 @@ def test_without_a_checkout_nobody_is_sent_to_make_guests(capfd, tmp_path, monke
     from ucmmu import options
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(options, "__file__", str(tmp_path / "site-packages" / "ucmmu" / "options.py"))
+    monkeypatch.setattr(
+        options, "__file__", str(tmp_path / "site-packages" / "ucmmu" / "options.py")
+    )
     assert "in ucmmu's source tree" in one_line(capfd, ["run", "nosuch"], ExitCode.NO_PROGRAM)
     assert main(["list"]) == 0
     assert "in ucmmu's source tree" in capfd.readouterr().out

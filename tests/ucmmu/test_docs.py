@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Rule: what README and docs name exists, what they show runs, and every field of a report is described."""
+"""Rule: what README and docs name exists, what they show runs, and every field of a report is
+described.
+"""
 
 from __future__ import annotations
 
@@ -28,8 +30,12 @@ EVERYTHING = README + "\n".join(PAGES.values())
 @cache
 def source():
     """All text of the code."""
-    files = [path for part in ("mmu", "cpu", "ucmmu", "native") for path in (ROOT / part).rglob("*")]
-    return "\n".join(path.read_text() for path in files if path.suffix in {".py", ".c", ".h", ".def"})
+    files = [
+        path for part in ("mmu", "cpu", "ucmmu", "native") for path in (ROOT / part).rglob("*")
+    ]
+    return "\n".join(
+        path.read_text() for path in files if path.suffix in {".py", ".c", ".h", ".def"}
+    )
 
 
 def prose(text):
@@ -79,7 +85,9 @@ def test_every_make_target_exists(target):
 )
 def test_the_commands_run(command, tmp_path):
     program = ROOT / "guest_programs" / "build" / "hello"
-    words = command.replace("./program args…", str(program)).replace("./program", str(program)).split()
+    words = (
+        command.replace("./program args…", str(program)).replace("./program", str(program)).split()
+    )
     done = subprocess.run(
         [sys.executable, "-m", "ucmmu", *words],
         cwd=tmp_path,
@@ -129,12 +137,17 @@ def test_the_command_prints_tables(capsys):
 
 def test_the_command_renews_pages(tmp_path, monkeypatch):
     page = tmp_path / "page.md"
-    page.write_text("before\n<!-- made by: python -m docs.tables counters -->\nold\n<!-- end -->\nafter\n")
+    page.write_text(
+        "before\n<!-- made by: python -m docs.tables counters -->\nold\n<!-- end -->\nafter\n"
+    )
     monkeypatch.setattr(tables, "PAGES", tmp_path)
     assert tables.main(["--write"]) == 0
     text = page.read_text()
     assert (
-        "old" not in text and "iTLB-loads" in text and text.startswith("before") and text.endswith("after\n")
+        "old" not in text
+        and "iTLB-loads" in text
+        and text.startswith("before")
+        and text.endswith("after\n")
     )
 
 
@@ -161,7 +174,9 @@ def test_every_field_of_a_report_is_described():
         cwd=ROOT,
         check=True,
     )
-    described = set(re.findall(r"`(\w+)`", ARCHITECTURE[ARCHITECTURE.index("## What a run reports") :]))
+    described = set(
+        re.findall(r"`(\w+)`", ARCHITECTURE[ARCHITECTURE.index("## What a run reports") :])
+    )
     undescribed = {key for key in json.loads(done.stdout) if key not in described}
     assert {key for key in undescribed if not key.startswith(("Vm", "Rss"))} == set()
 

@@ -76,7 +76,11 @@ def test_a_links_target_is_written_and_the_link_stays(tmp_path):
         with JsonOutput(str(tmp_path / name)) as output:
             output.write({"a": 1})
         assert (tmp_path / name).is_symlink()
-    assert json.loads((tmp_path / "target").read_text()) == json.loads((tmp_path / "new").read_text()) == {"a": 1}
+    assert (
+        json.loads((tmp_path / "target").read_text())
+        == json.loads((tmp_path / "new").read_text())
+        == {"a": 1}
+    )
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o640, 0o755])
@@ -144,7 +148,11 @@ def test_a_descriptors_name_is_the_descriptor(tmp_path):
         out.write("before\n")
         out.flush()
         (tmp_path / "link").symlink_to(f"/dev/fd/{out.fileno()}")
-        for name in (f"/dev/fd/{out.fileno()}", f"/proc/self/fd/{out.fileno()}", str(tmp_path / "link")):
+        for name in (
+            f"/dev/fd/{out.fileno()}",
+            f"/proc/self/fd/{out.fileno()}",
+            str(tmp_path / "link"),
+        ):
             with JsonOutput(name) as output:
                 output.write(1)
     assert (tmp_path / "out").read_text() == "before\n1\n1\n1\n"
@@ -153,7 +161,9 @@ def test_a_descriptors_name_is_the_descriptor(tmp_path):
 def test_dev_stdout_is_stdout_and_stays_a_link(tmp_path):
     before = os.readlink("/dev/stdout")
     with open(tmp_path / "out", "wb") as out:
-        subprocess.run([sys.executable, "-m", "ucmmu", "list", "--json", "/dev/stdout"], stdout=out, check=True)
+        subprocess.run(
+            [sys.executable, "-m", "ucmmu", "list", "--json", "/dev/stdout"], stdout=out, check=True
+        )
     assert "policies" in json.loads((tmp_path / "out").read_text())
     assert os.readlink("/dev/stdout") == before
 

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Rule: long work shows a line on a terminal, which is gone before the guest's first byte; elsewhere there is none."""
+"""Rule: long work shows a line on a terminal, which is gone before the guest's first byte;
+elsewhere there is none.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ UCMMU = [sys.executable, "-m", "ucmmu"]
 def on_a_terminal(*args):
     """Run the command with a terminal for all streams; its exit code and what the terminal got."""
     leader, follower = pty.openpty()
-    with subprocess.Popen([*UCMMU, *args], stdin=follower, stdout=follower, stderr=follower) as process:
+    with subprocess.Popen(
+        [*UCMMU, *args], stdin=follower, stdout=follower, stderr=follower
+    ) as process:
         os.close(follower)
         shown = bytearray()
         while select.select([leader], [], [], 60)[0]:
@@ -31,7 +35,9 @@ def on_a_terminal(*args):
 def test_an_endless_run_shows_how_far_it_is():
     code, shown = on_a_terminal("run", "--timeout", "3", "faults", "spin")
     assert code == 124
-    assert re.search(r"faults: [\d,]+ M instructions, VmRSS [\d,]+ kB, VmPTE [\d,]+ kB, \d s", shown)
+    assert re.search(
+        r"faults: [\d,]+ M instructions, VmRSS [\d,]+ kB, VmPTE [\d,]+ kB, \d s", shown
+    )
     assert shown.endswith("ucmmu: stopped after 3 s (--timeout)\r\n")
 
 
@@ -51,5 +57,7 @@ def test_a_comparison_names_the_policy_under_way():
 
 
 def test_a_pipe_gets_no_line():
-    done = subprocess.run([*UCMMU, "run", "--timeout", "2", "faults", "spin"], capture_output=True, text=True)
+    done = subprocess.run(
+        [*UCMMU, "run", "--timeout", "2", "faults", "spin"], capture_output=True, text=True
+    )
     assert "M instructions" not in done.stderr

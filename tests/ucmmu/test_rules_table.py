@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Rule: docs/rules.md names every rule that is tested, and only files, functions and tests that exist."""
+"""Rule: docs/rules.md names every rule that is tested, and only files, functions and tests that
+exist.
+"""
 
 from __future__ import annotations
 
@@ -60,14 +62,18 @@ def _defined(path: Path) -> set[str]:
             if isinstance(node, ast.ClassDef):
                 names |= of(node.body, f"{within}{node.name}.")
             if isinstance(node, ast.Assign):
-                names |= {within + target.id for target in node.targets if isinstance(target, ast.Name)}
+                names |= {
+                    within + target.id for target in node.targets if isinstance(target, ast.Name)
+                }
         return names
 
     return of(ast.parse(path.read_text()).body, "")
 
 
 def test_the_table_is_read_whole() -> None:
-    assert len(rows()) == sum(line.startswith("| ") for line in TEXT.splitlines()) - TEXT.count("\n## ")
+    assert len(rows()) == sum(line.startswith("| ") for line in TEXT.splitlines()) - TEXT.count(
+        "\n## "
+    )
     assert all(row.rule and row.manual and row.tests for row in rows())
     assert len({row.rule for row in rows()}) == len(rows())
 
@@ -110,7 +116,9 @@ def _files_with_a_rule() -> dict[str, str]:
     return found
 
 
-@pytest.mark.parametrize(("file", "docstring"), _files_with_a_rule().items(), ids=_files_with_a_rule())
+@pytest.mark.parametrize(
+    ("file", "docstring"), _files_with_a_rule().items(), ids=_files_with_a_rule()
+)
 def test_every_tested_rule_is_in_the_table(file: str, docstring: str) -> None:
     """Each file of tests/x86 has its rule in a row, which cites the sections that the rule cites."""
     assert docstring.startswith("Rule: ")

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Rule: a run gives the guest's output and exit code, one table, one JSON object; or one line that says why not."""
+"""Rule: a run gives the guest's output and exit code, one table, one JSON object; or one line that
+says why not.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,13 @@ def ucmmu(*args, cwd=None, **options):
     """Run the command as a user does."""
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     return subprocess.run(
-        [*UCMMU, *args], capture_output=True, text=True, stdin=subprocess.DEVNULL, cwd=cwd, env=env, **options
+        [*UCMMU, *args],
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        cwd=cwd,
+        env=env,
+        **options,
     )
 
 
@@ -69,7 +77,9 @@ def test_json_on_stdout_is_pure_and_complete():
         None,
         None,
     )
-    assert report["samples"][-1] == {key: report[key] for key in ("instructions", "VmSize", "VmRSS", "VmPTE")}
+    assert report["samples"][-1] == {
+        key: report[key] for key in ("instructions", "VmSize", "VmRSS", "VmPTE")
+    }
 
 
 def test_json_in_a_file(tmp_path):
@@ -85,7 +95,9 @@ def test_without_counting_there_is_no_count():
     assert report["samples"] == []
 
 
-@pytest.mark.parametrize(("args", "code"), [("exit 77", 77), ("exit 0", 0), ("kill 15", 143), ("null", 139)])
+@pytest.mark.parametrize(
+    ("args", "code"), [("exit 77", 77), ("exit 0", 0), ("kill 15", 143), ("null", 139)]
+)
 def test_the_guests_end_is_ours(args, code):
     assert ucmmu("run", "faults", *args.split()).returncode == code
 
@@ -139,7 +151,10 @@ def test_a_timeout_ends_the_run_with_its_figures(tmp_path):
 
 
 def test_without_counting_a_timeout_ends_it_too():
-    assert ucmmu("run", "--timeout", "1", "--no-count", "faults", "spin").returncode == ExitCode.TIMEOUT
+    assert (
+        ucmmu("run", "--timeout", "1", "--no-count", "faults", "spin").returncode
+        == ExitCode.TIMEOUT
+    )
 
 
 def test_host_memory_is_limited():
@@ -149,9 +164,14 @@ def test_host_memory_is_limited():
 
 
 def start_spinning(*options):
-    """Start an endless guest; returns the process and its supervised child's pid once that has its engine."""
+    """Start an endless guest; returns the process and its supervised child's pid once that has its
+    engine.
+    """
     process = subprocess.Popen(
-        [*UCMMU, "run", *options, "faults", "spin"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*UCMMU, "run", *options, "faults", "spin"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
     for _ in range(1000):
@@ -169,7 +189,10 @@ def test_a_dead_engine_is_one_line(number):
     os.kill(child, number)
     out, err = process.communicate(timeout=60)
     assert process.returncode == ExitCode.ENGINE_DIED
-    assert (out, err) == ("", f"ucmmu: the engine died: killed by {number.name}, its statistics are lost\n")
+    assert (out, err) == (
+        "",
+        f"ucmmu: the engine died: killed by {number.name}, its statistics are lost\n",
+    )
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -197,7 +220,9 @@ def test_a_broken_check_is_an_internal_error(monkeypatch, capfd):
     from mmu.linux.mm import MmStruct
     from mmu.linux.tables import TablesReport
 
-    monkeypatch.setattr(MmStruct, "check_tables", lambda mm: TablesReport(problems=["one table too many"]))
+    monkeypatch.setattr(
+        MmStruct, "check_tables", lambda mm: TablesReport(problems=["one table too many"])
+    )
     assert main(["run", "hello"]) == ExitCode.INTERNAL
     assert "ucmmu: internal error: a check failed: one table too many" in capfd.readouterr().err
 
@@ -262,7 +287,9 @@ def test_compare_ends_with_the_first_code_that_is_not_zero():
 
 def examples():
     for command in ("run", "compare", "list"):
-        text = subprocess.run([*UCMMU, command, "--help"], capture_output=True, text=True, check=True).stdout
+        text = subprocess.run(
+            [*UCMMU, command, "--help"], capture_output=True, text=True, check=True
+        ).stdout
         yield from re.findall(r"^  ucmmu (.+)$", text.partition("examples:")[2], re.MULTILINE)
 
 
@@ -285,7 +312,8 @@ def slow_checks(monkeypatch):
 def test_checks_that_last_do_not_cost_the_figures(slow_checks, tmp_path, capfd):
     started = time.monotonic()
     assert (
-        main(["run", "--timeout", "1", "--json", str(tmp_path / "x"), "faults", "spin"]) == ExitCode.TIMEOUT
+        main(["run", "--timeout", "1", "--json", str(tmp_path / "x"), "faults", "spin"])
+        == ExitCode.TIMEOUT
     )
     assert time.monotonic() - started < 6
     report = json.loads((tmp_path / "x").read_text())
@@ -305,7 +333,9 @@ def test_a_guest_in_a_call_that_does_not_end_is_reported(monkeypatch, tmp_path):
     for_ever = [*TABLE[:number], lambda *_: time.sleep(60), *TABLE[number + 1 :]]
     monkeypatch.setattr("cpu.process.TABLE", for_ever)
     started = time.monotonic()
-    assert main(["run", "--timeout", "1", "--json", str(tmp_path / "x"), "hello"]) == ExitCode.TIMEOUT
+    assert (
+        main(["run", "--timeout", "1", "--json", str(tmp_path / "x"), "hello"]) == ExitCode.TIMEOUT
+    )
     assert time.monotonic() - started < 6
     report = json.loads((tmp_path / "x").read_text())
     assert report["instructions"] > 1000 and report["VmPTE"] > 0
@@ -345,7 +375,10 @@ def test_an_option_after_the_program_gets_a_hint_unless_it_is_meant(tmp_path, da
 
 def test_ram_is_refused_by_its_limits():
     done = ucmmu("run", "--ram", "100T", "hello")
-    assert done.stderr == "ucmmu: --ram: 100T is not possible: guest RAM is at least 8K and less than 16T\n"
+    assert (
+        done.stderr
+        == "ucmmu: --ram: 100T is not possible: guest RAM is at least 8K and less than 16T\n"
+    )
 
 
 def test_escape_sequences_in_a_programs_name_are_text(tmp_path):

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Rule: a size is read as people write it, in powers of 1024, and anything else is refused in words."""
+"""Rule: a size is read as people write it, in powers of 1024, and anything else is refused in
+words.
+"""
 
 from __future__ import annotations
 

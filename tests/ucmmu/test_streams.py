@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Rule: closed, full and broken streams end each command with its documented code and one line, never a traceback."""
+"""Rule: closed, full and broken streams end each command with its documented code and one line,
+never a traceback.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,9 @@ ON_STDERR = ["run hello", "run --fidelity trace hello", "compare --json - hello"
 def shell(command, **options):
     """Run a line of sh in which UCMMU stands for the command."""
     env = {**os.environ, "UCMMU": " ".join(UCMMU)}
-    return subprocess.run(["sh", "-c", command], capture_output=True, text=True, env=env, timeout=60, **options)
+    return subprocess.run(
+        ["sh", "-c", command], capture_output=True, text=True, env=env, timeout=60, **options
+    )
 
 
 def broken_pipe():
@@ -63,7 +67,9 @@ def test_stderr_that_takes_nothing(line, kind):
 
 def test_a_table_that_cannot_be_shown_does_not_cost_the_json(tmp_path):
     err = os.open("/dev/full", os.O_WRONLY)
-    done = subprocess.run([*UCMMU, "run", "--json", str(tmp_path / "x"), "hello"], stdout=err, stderr=err)
+    done = subprocess.run(
+        [*UCMMU, "run", "--json", str(tmp_path / "x"), "hello"], stdout=err, stderr=err
+    )
     os.close(err)
     assert done.returncode == ExitCode.NO_OUTPUT
     assert json.loads((tmp_path / "x").read_text())["VmPTE"] > 0
@@ -97,7 +103,10 @@ def test_closed_streams_are_as_dev_null(line, out, err):
 
 def test_what_is_asked_for_on_a_closed_stdout_cannot_be_given():
     done = shell("$UCMMU run --json - hello >&-")
-    assert (done.returncode, done.stderr) == (ExitCode.NO_OUTPUT, "ucmmu: --json -: stdout is closed\n")
+    assert (done.returncode, done.stderr) == (
+        ExitCode.NO_OUTPUT,
+        "ucmmu: --json -: stdout is closed\n",
+    )
 
 
 def test_a_guest_without_stdin_reads_an_end_and_none_of_our_pipes():
@@ -128,7 +137,9 @@ def test_an_unread_text_is_told_from_a_lost_one(monkeypatch):
 
 @pytest.mark.parametrize("both", [False, True])
 def test_a_guest_that_waits_for_a_reader_is_stopped_with_its_figures(tmp_path, both):
-    """A pipe that nobody reads, filled before the guest writes to it; with ``both``, our own stderr too."""
+    """A pipe that nobody reads, filled before the guest writes to it; with ``both``, our own stderr
+    too.
+    """
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
     with pytest.raises(BlockingIOError):
@@ -138,7 +149,9 @@ def test_a_guest_that_waits_for_a_reader_is_stopped_with_its_figures(tmp_path, b
     started = time.monotonic()
     target = tmp_path / "x.json"
     command = [*UCMMU, "run", "--timeout", "1", "--json", str(target), "hello"]
-    done = subprocess.run(command, stdout=writer, stderr=writer if both else subprocess.PIPE, timeout=30)
+    done = subprocess.run(
+        command, stdout=writer, stderr=writer if both else subprocess.PIPE, timeout=30
+    )
     os.close(reader)
     os.close(writer)
     report = json.loads(target.read_text())
@@ -150,7 +163,9 @@ def test_a_guest_that_waits_for_a_reader_is_stopped_with_its_figures(tmp_path, b
 def test_a_trace_that_nobody_reads_is_cut_off_and_says_so(tmp_path):
     target = tmp_path / "x.json"
     options = ["--fidelity", "trace", "--trace-out", "-", "--timeout", "1", "--json", str(target)]
-    process = subprocess.Popen([*UCMMU, "run", *options, "hello"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        [*UCMMU, "run", *options, "hello"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
     assert process.wait(timeout=30) == ExitCode.TIMEOUT
     process.communicate()
     report = json.loads(target.read_text())
@@ -178,7 +193,9 @@ def test_signals_ignored_at_the_start_stay_ignored(number):
 
 
 def test_sigquit_ends_the_run_with_its_figures():
-    with subprocess.Popen([*UCMMU, "run", "faults", "spin"], stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        [*UCMMU, "run", "faults", "spin"], stderr=subprocess.PIPE, text=True
+    ) as process:
         time.sleep(1)
         process.send_signal(signal.SIGQUIT)
         _, err = process.communicate(timeout=30)

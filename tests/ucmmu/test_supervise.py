@@ -160,11 +160,17 @@ def test_a_run_that_ends_by_itself_as_the_stop_comes_is_not_called_stopped():
 def test_limits_hold_in_the_child_only():
     def job(link):
         names = ["RLIMIT_CORE", "RLIMIT_NOFILE", "RLIMIT_FSIZE"]
-        return report(limits={name: resource.getrlimit(getattr(resource, name))[0] for name in names})
+        return report(
+            limits={name: resource.getrlimit(getattr(resource, name))[0] for name in names}
+        )
 
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     outcome = supervise(job, Limits(descriptors=100, file_size=1 << 20))
-    assert outcome.result["limits"] == {"RLIMIT_CORE": 0, "RLIMIT_NOFILE": 100, "RLIMIT_FSIZE": 1 << 20}
+    assert outcome.result["limits"] == {
+        "RLIMIT_CORE": 0,
+        "RLIMIT_NOFILE": 100,
+        "RLIMIT_FSIZE": 1 << 20,
+    }
     assert resource.getrlimit(resource.RLIMIT_NOFILE) == before
 
 

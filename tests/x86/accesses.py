@@ -58,8 +58,8 @@ def pages_on(geometry: Geometry, engine: str) -> Iterator[Pages]:
 class Permutations:
     """A policy told as published measurements tell it: a list of pages, the next victim last.
 
-    A miss puts the new page first and drops the last; a hit at place i rearranges the list: the page at place
-    vectors[i][j] goes to place j.
+    A miss puts the new page first and drops the last; a hit at place i rearranges the list: the
+    page at place vectors[i][j] goes to place j.
     """
 
     def __init__(self, vectors: list[list[int]], pages: list[int]) -> None:

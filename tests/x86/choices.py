@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What a random test may choose, written once, to be drawn from a seed or by Hypothesis.
 
-A seed makes a million draws in the time that Hypothesis takes for some ten thousand; Hypothesis finds the
-smallest example. Both read the same ``Choice``.
+A seed makes a million draws in the time that Hypothesis takes for some ten thousand; Hypothesis
+finds the smallest example. Both read the same ``Choice``.
 """
 
 from __future__ import annotations

@@ -24,14 +24,18 @@ def tables(mmu: Mmu) -> Tables:
 
 @pytest.fixture
 def counted(mmu: Mmu) -> Callable[..., AbstractContextManager[None]]:
-    """with counted({"dTLB-loads": 1}): inside, these counters grow by so much, and no other changes."""
+    """with counted({"dTLB-loads": 1}): inside, these counters grow by so much, and no other
+    changes.
+    """
 
     @contextmanager
     def counted(expected: dict[str, int]) -> Iterator[None]:
         before = mmu.counters()
         yield
         grown = {
-            name: value - before[name] for name, value in mmu.counters().items() if value != before[name]
+            name: value - before[name]
+            for name, value in mmu.counters().items()
+            if value != before[name]
         }
         assert grown == expected
 

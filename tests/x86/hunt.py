@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Random sequences by the million, each from a seed of its own, and what to tell of one that parts the engines.
+"""Random sequences by the million, each from a seed of its own, and what to tell of one that parts
+the engines.
 
-A sequence starts from the same state of its world and compares every answer at once, all the state now and then.
-One that fails is replayed with a comparison after each operation, which names the first wrong one; then operations
-are left out as long as what remains still fails.
+A sequence starts from the same state of its world and compares every answer at once, all the state
+now and then. One that fails is replayed with a comparison after each operation, which names the
+first wrong one; then operations are left out as long as what remains still fails.
 """
 
 from __future__ import annotations
@@ -56,14 +57,18 @@ class Hunt:
         return drawn
 
     def run(self, *, operations: int = 0, sequences: int = 0) -> Tally:
-        """At least so many operations and sequences; raises Mismatch, with a short script that shows it."""
+        """At least so many operations and sequences; raises Mismatch, with a short script that
+        shows it.
+        """
         number = done = 0
         while done < operations or number < sequences:
             drawn = self.sequence(number)
             try:
                 failed = self._fails(number, drawn, EVERY)
             except Exception as error:
-                raise Mismatch(f"{self._text}, sequence {number}: an engine raises {error!r}") from error
+                raise Mismatch(
+                    f"{self._text}, sequence {number}: an engine raises {error!r}"
+                ) from error
             if failed:
                 raise Mismatch(self.report(number))
             number += 1
@@ -109,7 +114,9 @@ class Hunt:
         )
 
     def _shrink(self, number: int, failing: list[Op]) -> list[Op]:
-        """Leave out runs of operations, ever shorter ones, while the rest fails (ddmin), for some seconds at most."""
+        """Leave out runs of operations, ever shorter ones, while the rest fails (ddmin), for some
+        seconds at most.
+        """
         end = time.monotonic() + SHRINK_SECONDS
         size = len(failing) // 2
         while size and time.monotonic() < end:

@@ -16,7 +16,7 @@ static struct trap {
 	uint8_t *page;
 	struct agent_write write[MAX_WRITES];
 	uint32_t nr;
-	int sprung;	/* 1 by a LOCK CMPXCHG, -1 by anything else */
+	int sprung; /* 1 by a LOCK CMPXCHG, -1 by anything else */
 } traps[MAX_TRAPS];
 static uint32_t nr_traps;
 static struct sigaction before;
@@ -36,10 +36,12 @@ static void spring(struct trap *trap, const ucontext_t *context)
 	mprotect(trap->page, PAGE_BYTES, PROT_READ | PROT_WRITE);
 	for (uint32_t i = 0; i < trap->nr; i++)
 		*trap->write[i].word = trap->write[i].value;
-	trap->sprung = is_lock_cmpxchg((const uint8_t *)context->uc_mcontext.gregs[REG_RIP]) ? 1 : -1;
+	trap->sprung = is_lock_cmpxchg((const uint8_t *)context->uc_mcontext.gregs[REG_RIP]) ? 1
+											     : -1;
 }
 
-/* A fault that is no trap's goes to whoever had the signal before, when the instruction is tried again. */
+/* A fault that is no trap's goes to whoever had the signal before, when the instruction is tried
+ * again. */
 static void on_fault(int signal, siginfo_t *info, void *context)
 {
 	uintptr_t page = (uintptr_t)info->si_addr & -PAGE_BYTES;

@@ -14,13 +14,15 @@
 
 /* cffi-begin */
 struct agent_write {
-	uint64_t *word;		/* in a page that no trap protects, or in the trap's own */
+	uint64_t *word; /* in a page that no trap protects, or in the trap's own */
 	uint64_t value;
 };
 
-/* Protect a host page; the first write to it makes these writes first. 0, or -1 for too many or no memory. */
+/* Protect a host page; the first write to it makes these writes first. 0, or -1 for too many or no
+ * memory. */
 int agent_trap(void *page, const struct agent_write *writes, uint32_t nr);
-/* Take all traps away. How many were sprung by a LOCK CMPXCHG; minus 1 for each that other code sprang. */
+/* Take all traps away. How many were sprung by a LOCK CMPXCHG; minus 1 for each that other code
+ * sprang. */
 int agent_release(void);
 /* cffi-end */
 

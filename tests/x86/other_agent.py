@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Another agent that changes table entries at the worst moment: when a walk is about to set A or D in one.
+"""Another agent that changes table entries at the worst moment: when a walk is about to set A or D
+in one.
 
-In Python it acts before the engine's compare_exchange(), in C within a page fault of its LOCK CMPXCHG (other_agent.h).
+In Python it acts before the engine's compare_exchange(), in C within a page fault of its LOCK
+CMPXCHG (other_agent.h).
 """
 
 from __future__ import annotations
@@ -22,7 +24,8 @@ from native import on_demand
 HERE = Path(__file__).resolve().parent
 
 Traps = dict[int, dict[int, int]]
-"""By the guest-physical address of a table: what is written, before the first A or D is set there."""
+"""By the guest-physical address of a table: what is written, before the first A or D is set there.
+"""
 
 
 @contextmanager

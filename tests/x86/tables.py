@@ -49,7 +49,13 @@ class Tables:
         self.put(va, level, self.get(va, level) & ~clear | set)
 
     def map(
-        self, va: int, pa: int | None = None, flags: int = USER, *, level: int = 1, table_flags: int = USER
+        self,
+        va: int,
+        pa: int | None = None,
+        flags: int = USER,
+        *,
+        level: int = 1,
+        table_flags: int = USER,
     ) -> int:
         """Map va's page to pa, by default a fresh frame (for a large page: physical 0); returns pa."""
         if pa is None:

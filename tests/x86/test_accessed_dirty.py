@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Rule: a walk sets A of each entry it uses, D of the leaf for a write, atomically, and never clears them (SDM 4.8).
+"""Rule: a walk sets A of each entry it uses, D of the leaf for a write, atomically, and never
+clears them (SDM 4.8).
 
-A of an upper entry is set when the entry is used, even if a lower level then faults; the leaf is touched only
-when nothing faults.
+A of an upper entry is set when the entry is used, even if a lower level then faults; the leaf is
+touched only when nothing faults.
 """
 
 from __future__ import annotations
@@ -33,7 +34,9 @@ def test_reads_and_fetches_set_a(tables: Tables, mmu: Mmu, access: Access, mode:
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("level", [1, 2, 3])
-def test_a_write_sets_d_of_the_leaf_only(tables: Tables, mmu: Mmu, level: int, mode: WalkMode) -> None:
+def test_a_write_sets_d_of_the_leaf_only(
+    tables: Tables, mmu: Mmu, level: int, mode: WalkMode
+) -> None:
     tables.map(VA, level=level)
     mmu.walk(VA, Access.WRITE, mode=mode)
     assert bits(tables, level) == [X86_A] * (4 - level) + [X86_A | X86_D]
@@ -97,10 +100,11 @@ def test_a_cleared_d_is_not_seen_until_the_entry_goes(tables: Tables, mmu: Mmu) 
 
 
 def change_after_reading(tables: Tables, level: int, value: int) -> None:
-    """Be another agent: set VA's entry of a level just after a walk has read it, before it sets A or D there.
+    """Be another agent: set VA's entry of a level just after a walk has read it, before it sets A
+    or D there.
 
-    The ring holds one record, so it calls on_full at every event. Those of a first walk are, from level 4
-    down, walk_entry and walk_set_ad; the entry has been read when its walk_entry is told.
+    The ring holds one record, so it calls on_full at every event. Those of a first walk are, from
+    level 4 down, walk_entry and walk_set_ad; the entry has been read when its walk_entry is told.
     """
     pa = tables.entry_pa(VA, level)
     events = iter(range(100))
@@ -118,7 +122,9 @@ def change_after_reading(tables: Tables, level: int, value: int) -> None:
 
 @pytest.mark.parametrize("level", [4, 3, 2, 1])
 def test_an_entry_that_changes_under_the_walk(tables: Tables, mmu: Mmu, level: int) -> None:
-    """The walk begins again and believes only what it reads then; nothing is written to the entry it gave up."""
+    """The walk begins again and believes only what it reads then; nothing is written to the entry
+    it gave up.
+    """
     tables.map(VA)
     change_after_reading(tables, level, 0)
     walk = mmu.walk(VA, Access.WRITE, mode=WalkMode.HARDWARE)

@@ -24,7 +24,11 @@ GOOD = [0, (1 << 47) - 1, 0xFFFF_8000_0000_0000, (1 << 64) - 1]
 @pytest.mark.parametrize("va", BAD)
 @pytest.mark.parametrize("exact", [False, True])
 def test_general_protection(
-    tables: Tables, mmu: Mmu, counted: Callable[..., AbstractContextManager[None]], va: int, exact: bool
+    tables: Tables,
+    mmu: Mmu,
+    counted: Callable[..., AbstractContextManager[None]],
+    va: int,
+    exact: bool,
 ) -> None:
     mmu.exact = exact
     with counted({}):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Rule: a changed entry that a processor may still use is told at its first use, until an invalidation the manuals
-call sufficient (SDM 4.10.4.2); changes that need none are never told (SDM 4.10.4.3).
+"""Rule: a changed entry that a processor may still use is told at its first use, until an
+invalidation the manuals call sufficient (SDM 4.10.4.2); changes that need none are never told (SDM
+4.10.4.3).
 """
 
 from __future__ import annotations
@@ -113,7 +114,9 @@ class TestUsed:
         assert [use.access for use in uses(mmu)] == [Access.WRITE]
 
     def test_a_cleared_dirty_bit(self, tables: Tables, mmu: Mmu) -> None:
-        """The write goes through the entry that has D, and memory is not told: the page's data will be lost."""
+        """The write goes through the entry that has D, and memory is not told: the page's data will
+        be lost.
+        """
         tables.map(VA)
         mmu.translate(VA, Access.WRITE)
         tables.change(VA, 1, clear=X86_D)
@@ -127,7 +130,9 @@ class TestUsed:
         tables.change(VA, 1, clear=X86_D)
         mmu.translate(VA, Access.RMW)
         (use,) = uses(mmu)
-        assert use.used and str(use).startswith(f"stale translation used: read-modify-write of {VA:#x}\n")
+        assert use.used and str(use).startswith(
+            f"stale translation used: read-modify-write of {VA:#x}\n"
+        )
 
     def test_a_cleared_dirty_bit_and_a_read_modify_write(self, tables: Tables, mmu: Mmu) -> None:
         tables.map(VA)
@@ -158,7 +163,9 @@ class TestUsed:
         assert [(use.used, use.table) for use in uses(mmu)] == [(True, False)]
 
     def test_the_oldest_translation_is_told(self, tables: Tables, mmu: Mmu) -> None:
-        """Changed twice without a flush: what was there before the first change may still be in use."""
+        """Changed twice without a flush: what was there before the first change may still be in
+        use.
+        """
         tables.map(VA)
         mmu.translate(VA, Access.READ)
         first = tables.get(VA, 1)
@@ -220,7 +227,9 @@ class TestMay:
         assert str(uses(mmu)[0]).startswith("stale translation may be used: read of")
 
     def test_a_speculative_entry(self, tables: Tables, mmu: Mmu) -> None:
-        """Never accessed, but its table was walked: a processor may have filled it ahead (SDM 4.10.2.3)."""
+        """Never accessed, but its table was walked: a processor may have filled it ahead (SDM
+        4.10.2.3).
+        """
         tables.map(VA)
         tables.map(VA + 4096)
         mmu.translate(VA, Access.READ)
@@ -239,7 +248,9 @@ class TestMay:
         assert "paging-structure caches" in uses(mmu)[0].missing
 
     def test_pages_below_an_upper_entry(self, tables: Tables, mmu: Mmu) -> None:
-        """INVLPG of one page drops the cached PDE, but not the other pages that were reached through it."""
+        """INVLPG of one page drops the cached PDE, but not the other pages that were reached
+        through it.
+        """
         for i in range(3):
             tables.map(VA + (i << 12))
         mmu.translate(VA, Access.READ)
@@ -347,8 +358,12 @@ class TestLegal:
 
     @pytest.mark.parametrize("bit", [X86_PWT, X86_PCD, X86_D, X86_G, 1 << X86_PK_SHIFT])
     @pytest.mark.parametrize("level", [4, 3, 2])
-    def test_what_an_upper_entry_ignores(self, tables: Tables, mmu: Mmu, level: int, bit: int) -> None:
-        """Where an entry refers to a table D, G and a key mean nothing; PWT and PCD are of the table's own memory."""
+    def test_what_an_upper_entry_ignores(
+        self, tables: Tables, mmu: Mmu, level: int, bit: int
+    ) -> None:
+        """Where an entry refers to a table D, G and a key mean nothing; PWT and PCD are of the
+        table's own memory.
+        """
         tables.map(VA)
         tables.change(VA, level, set=bit)
         mmu.translate(VA, Access.READ)
@@ -437,7 +452,9 @@ class TestLegal:
         assert uses(mmu) == []
 
     @pytest.mark.parametrize("flush", [lambda mmu: mmu.invlpg(VA), lambda mmu: mmu.invpcid(2)])
-    def test_a_global_page_changed_and_flushed(self, tables: Tables, mmu: Mmu, flush: object) -> None:
+    def test_a_global_page_changed_and_flushed(
+        self, tables: Tables, mmu: Mmu, flush: object
+    ) -> None:
         tables.map(VA, flags=USER | X86_G)
         mmu.translate(VA, Access.READ)
         tables.map(VA, flags=USER | X86_G)
@@ -473,7 +490,9 @@ class TestLegal:
         assert uses(mmu) == []
 
     def test_beside_a_global_page(self, tables: Tables, mmu: Mmu) -> None:
-        """MOV to CR3 left the table's global pages; its others may change until a walk comes by again."""
+        """MOV to CR3 left the table's global pages; its others may change until a walk comes by
+        again.
+        """
         tables.map(VA, flags=USER | X86_G)
         tables.map(VA + 4096)
         for va in (VA, VA + 4096):
@@ -533,8 +552,12 @@ class TestLegal:
             (lambda mmu: mmu.invlpgb(VA | INVLPGB_VA | INVLPGB_FINAL_ONLY), False),
         ],
     )
-    def test_an_upper_entry_flushed(self, tables: Tables, mmu: Mmu, flush: object, enough: bool) -> None:
-        """Its pages were none; INVLPG of any address drops all paging-structure caches (SDM 4.10.4.1)."""
+    def test_an_upper_entry_flushed(
+        self, tables: Tables, mmu: Mmu, flush: object, enough: bool
+    ) -> None:
+        """Its pages were none; INVLPG of any address drops all paging-structure caches (SDM
+        4.10.4.1).
+        """
         tables.map(VA)
         mmu.translate(VA, Access.READ)
         tables.put(VA, 1, 0)
@@ -586,7 +609,9 @@ class TestNotEnough:
         assert len(uses(mmu)) == 1
 
     @pytest.mark.parametrize("va", [VA, 0xFFFF_8000_0123_4000])
-    def test_a_pcid_given_to_other_tables_with_bit_63(self, tables: Tables, mmu: Mmu, va: int) -> None:
+    def test_a_pcid_given_to_other_tables_with_bit_63(
+        self, tables: Tables, mmu: Mmu, va: int
+    ) -> None:
         """What bit 63 keeps is of the tables that the PCID had before."""
         tables.load(1)
         tables.map(va)
@@ -698,7 +723,9 @@ def test_each_range_is_told_once(tables: Tables, mmu: Mmu) -> None:
 
 
 def test_changed_by_a_store_of_the_guests(tables: Tables, mmu: Mmu) -> None:
-    """What whoever runs the guest said of its stores to tables; another entry's store is not this one's."""
+    """What whoever runs the guest said of its stores to tables; another entry's store is not this
+    one's.
+    """
     assert mmu.check is not None
     tables.map(VA)
     tables.map(VA + 4096)
@@ -715,11 +742,16 @@ def test_changed_by_a_store_of_the_guests(tables: Tables, mmu: Mmu) -> None:
     for va in (VA, VA + 4096):
         tables.map(va)
         mmu.translate(va, Access.READ)
-    assert [use.changed and use.changed.by for use in uses(mmu)] == [ChangedBy.STORE, ChangedBy.HOST]
+    assert [use.changed and use.changed.by for use in uses(mmu)] == [
+        ChangedBy.STORE,
+        ChangedBy.HOST,
+    ]
 
 
 def test_where_and_by_whom(tables: Tables, mmu: Mmu) -> None:
-    """What whoever runs the guest said before each step; a copy into the first level keeps its origin."""
+    """What whoever runs the guest said before each step; a copy into the first level keeps its
+    origin.
+    """
     assert mmu.check is not None
     now = mmu.check.c.now
     tables.map(VA)
@@ -792,7 +824,9 @@ class TestForbiddenByTheOldEntryToo:
         assert [use.used for use in uses(mmu)] == [False]
 
     def test_rights_taken_above_a_page_that_came_later(self, tables: Tables, mmu: Mmu) -> None:
-        """The old PDE leads to the same table, hence a read to the same page; a write would pass by it."""
+        """The old PDE leads to the same table, hence a read to the same page; a write would pass by
+        it.
+        """
         tables.map(VA)
         mmu.translate(VA, Access.READ)
         tables.change(VA, 2, clear=X86_RW)

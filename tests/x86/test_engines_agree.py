@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Rule: the C and the Python engine are one machine.
 
-Whatever the tables hold and whatever is asked, in any order: same answers, counters and events, and the
-same bytes of ``struct mmu_unit``, guest RAM and ``struct page``. A million operations here, a million sequences by
-``make fuzz``; Hypothesis, which compares the bytes after every operation, adds what it thinks of.
+Whatever the tables hold and whatever is asked, in any order: same answers, counters and events, and
+the same bytes of ``struct mmu_unit``, guest RAM and ``struct page``. A million operations here, a
+million sequences by ``make fuzz``; Hypothesis, which compares the bytes after every operation, adds
+what it thinks of.
 """
 
 from __future__ import annotations
@@ -37,7 +38,9 @@ SHARES: dict[World, int] = {
     ("zen4", 4): 4,
     ("zen4", 5): 4,
 }
-"""Of every 1000. Real processors get few: two first levels of 64 ways and a second of thousands take Python long."""
+"""Of every 1000. Real processors get few: two first levels of 64 ways and a second of thousands
+take Python long.
+"""
 OPERATIONS = 1_000_000
 CHUNK = 50_000
 FUZZ_SEQUENCES = 1000 * int(os.environ.get("HYPOTHESIS_EXAMPLES", "1000"))
@@ -69,7 +72,8 @@ def test_a_million_in_all() -> None:
 
 
 @pytest.mark.parametrize(
-    ("world", "seed", "operations"), [pytest.param(*c, id=f"{_name(c[0])}-{c[1]}") for c in _chunks()]
+    ("world", "seed", "operations"),
+    [pytest.param(*c, id=f"{_name(c[0])}-{c[1]}") for c in _chunks()],
 )
 def test_a_million_operations(world: World, seed: int, operations: int) -> None:
     hunt = Hunt(seed, *world)
@@ -83,7 +87,9 @@ def test_a_million_operations(world: World, seed: int, operations: int) -> None:
 @pytest.mark.parametrize("world", SHARES, ids=_name)
 @pytest.mark.parametrize("_chunk", range(FUZZ_CHUNKS))
 def test_a_million_sequences(world: World, _chunk: int, capfd: pytest.CaptureFixture[str]) -> None:
-    """1000 sequences for each example that `make fuzz` asks for, all worlds together, from new seeds."""
+    """1000 sequences for each example that `make fuzz` asks for, all worlds together, from new
+    seeds.
+    """
     seed, begin = random.SystemRandom().getrandbits(31), time.perf_counter()
     sequences = -(-FUZZ_SEQUENCES * SHARES[world] // (1000 * FUZZ_CHUNKS))
     hunt = Hunt(seed, *world, least=10, most=40)
@@ -98,7 +104,9 @@ def test_a_million_sequences(world: World, _chunk: int, capfd: pytest.CaptureFix
 
 
 def test_sequences_reach_everything() -> None:
-    """Each outcome, bit of the error code, event and counter of the MMU occurs: agreement on nothing is none."""
+    """Each outcome, bit of the error code, event and counter of the MMU occurs: agreement on
+    nothing is none.
+    """
     outcomes: set[Outcome] = set()
     events: set[str] = set()
     grown: set[str] = set()
@@ -112,7 +120,9 @@ def test_sequences_reach_everything() -> None:
             for op in hunt.sequence(number):
                 answer = twins.do(mmu, *op)
                 for told in answer if isinstance(answer, (list, tuple)) else [answer]:
-                    outcomes.add(told if isinstance(told, Outcome) else getattr(told, "result", Outcome.OK))
+                    outcomes.add(
+                        told if isinstance(told, Outcome) else getattr(told, "result", Outcome.OK)
+                    )
                     codes |= getattr(told, "error_code", 0)
                 events |= {event.name for event in mmu.ring.read()}
             grown |= {name for name, value in mmu.counters().items() if value}
@@ -120,7 +130,9 @@ def test_sequences_reach_everything() -> None:
         twins.close()
     assert outcomes == set(Outcome)
     assert codes == PF_P | PF_WR | PF_US | PF_RSVD | PF_ID | PF_PK | PF_SS
-    assert events == {desc.name for desc in EVENTS[EVENT_ID["tlb_hit"] : EVENT_ID["page_fault_user"]]}
+    assert events == {
+        desc.name for desc in EVENTS[EVENT_ID["tlb_hit"] : EVENT_ID["page_fault_user"]]
+    }
     assert grown == set(COUNTERS)
 
 
@@ -133,7 +145,9 @@ def _run(script: Script, geometry: str | Geometry, levels: int = 4) -> None:
         twins.close()
 
 
-_as_it_comes = settings(phases=[Phase.explicit, Phase.reuse, Phase.generate], report_multiple_bugs=False)
+_as_it_comes = settings(
+    phases=[Phase.explicit, Phase.reuse, Phase.generate], report_multiple_bugs=False
+)
 """Hypothesis would shrink a sequence for minutes; a seed's is shrunk in seconds."""
 
 

@@ -21,15 +21,21 @@ ACCESS_BITS = {"read": 0, "write": PF_WR, "fetch": PF_ID}
 
 @pytest.mark.parametrize("level", [4, 3, 2, 1])
 @pytest.mark.parametrize(("access", "user"), list(product(ACCESS_BITS, (False, True))))
-def test_not_present(tables: Tables, assert_fault: AssertFault, level: int, access: str, user: bool) -> None:
+def test_not_present(
+    tables: Tables, assert_fault: AssertFault, level: int, access: str, user: bool
+) -> None:
     tables.map(VA)
     tables.put(VA, level, tables.get(VA, level) & ~X86_P)
-    assert_fault(VA, access, user=user, level=level, error_code=ACCESS_BITS[access] | (PF_US if user else 0))
+    assert_fault(
+        VA, access, user=user, level=level, error_code=ACCESS_BITS[access] | (PF_US if user else 0)
+    )
 
 
 @pytest.mark.parametrize("level", [4, 3, 2, 1])
 @pytest.mark.parametrize(("access", "user"), list(product(ACCESS_BITS, (False, True))))
-def test_reserved(tables: Tables, assert_fault: AssertFault, level: int, access: str, user: bool) -> None:
+def test_reserved(
+    tables: Tables, assert_fault: AssertFault, level: int, access: str, user: bool
+) -> None:
     tables.map(VA)
     tables.change(VA, level, set=1 << 51)
     code = PF_P | PF_RSVD | ACCESS_BITS[access] | (PF_US if user else 0)
@@ -69,19 +75,27 @@ def test_when_fetches_are_told(
     assert_fault(VA, "fetch", error_code=PF_US | (PF_ID if told else 0))
 
 
-def test_nxe_tells_fetches_under_pae_only(tables: Tables, mmu: Mmu, assert_fault: AssertFault) -> None:
+def test_nxe_tells_fetches_under_pae_only(
+    tables: Tables, mmu: Mmu, assert_fault: AssertFault
+) -> None:
     """A state that no legal write leads to with paging on; the rule names both bits."""
     mmu.c.cr4 &= ~(CR4_SMEP | CR4_PAE)
     assert_fault(VA, "fetch", error_code=PF_US)
 
 
 @pytest.mark.parametrize("exact", [False, True])
-def test_a_fault_happens(tables: Tables, mmu: Mmu, recorded: Callable[[], list[Event]], exact: bool) -> None:
+def test_a_fault_happens(
+    tables: Tables, mmu: Mmu, recorded: Callable[[], list[Event]], exact: bool
+) -> None:
     """CR2 holds the exact address; it is counted and told once."""
     mmu.exact = exact
     recorded()
     answer = mmu.translate(VA + 0x678, Access.WRITE)
-    assert (answer.result, answer.error_code, answer.perms) == (Outcome.PAGE_FAULT, PF_US | PF_WR, 0)
+    assert (answer.result, answer.error_code, answer.perms) == (
+        Outcome.PAGE_FAULT,
+        PF_US | PF_WR,
+        0,
+    )
     assert mmu.c.cr2 == VA + 0x678
     assert mmu.counters()["page_faults_hw"] == 1
     told = [event.fields for event in recorded() if event.name == "page_fault"]
@@ -100,4 +114,7 @@ def test_in_words(tables: Tables, mmu: Mmu) -> None:
     assert describe_error_code(PF_ID) == "supervisor fetch: not-present page"
     assert describe_error_code(PF_P | PF_RSVD) == "supervisor read: reserved bit set"
     tables.map(VA, flags=USER)
-    assert str(mmu.refill(VA + 4096, Access.READ)) == "#PF, error code 0x4 (user read: not-present page)"
+    assert (
+        str(mmu.refill(VA + 4096, Access.READ))
+        == "#PF, error code 0x4 (user read: not-present page)"
+    )

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Rule: under fifo the entry that came first goes, under random any, by a seeded sequence; hits count in neither."""
+"""Rule: under fifo the entry that came first goes, under random any, by a seeded sequence; hits
+count in neither.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ from tests.x86.tables import VA
 
 
 def xorshift64(seed: int) -> Iterator[int]:
-    """Marsaglia, Xorshift RNGs (2003), the triple 13, 7, 17; each step on a list of 64 bits, lowest first."""
+    """Marsaglia, Xorshift RNGs (2003), the triple 13, 7, 17; each step on a list of 64 bits, lowest
+    first.
+    """
     bits = [seed >> i & 1 for i in range(64)]
     while True:
         for shift in (13, -7, 17):
@@ -29,7 +33,11 @@ def test_the_reference_sequence() -> None:
     assert next(xorshift64(1)) == 1 ^ 1 << 13 ^ 1 << 6 ^ (1 ^ 1 << 13 ^ 1 << 6) << 17
 
 
-@given(st.sampled_from([1, 2, 3, 8]), st.lists(st.integers(0, 9), max_size=60), st.sampled_from(ENGINES))
+@given(
+    st.sampled_from([1, 2, 3, 8]),
+    st.lists(st.integers(0, 9), max_size=60),
+    st.sampled_from(ENGINES),
+)
 def test_fifo_against_a_queue(ways: int, accesses: list[int], engine: str) -> None:
     queue: deque[int] = deque()
     with pages_on(one_set(ways, "fifo"), engine) as pages:

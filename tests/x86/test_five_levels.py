@@ -8,7 +8,16 @@ import pytest
 from mmu.errors import MmuError
 from mmu.memory import Memory
 from mmu.x86 import Access, Mmu, Outcome, WalkMode, load_geometry
-from mmu.x86.entries import X86_A, X86_ADDR_MASK, X86_P, X86_PS, X86_RW, X86_US, X86_XD, entry_offset
+from mmu.x86.entries import (
+    X86_A,
+    X86_ADDR_MASK,
+    X86_P,
+    X86_PS,
+    X86_RW,
+    X86_US,
+    X86_XD,
+    entry_offset,
+)
 from mmu.x86.faults import PF_P, PF_RSVD, PF_US, PF_WR
 from mmu.x86.registers import CR0_PG, CR4_LA57, CR4_PCIDE, Feature
 from tests.x86.tables import USER, VA, Tables
@@ -68,7 +77,9 @@ def test_five_entries_are_read(five: FiveLevels, mmu: Mmu) -> None:
         (1 << 63, False),
     ],
 )
-def test_canonical_addresses_have_57_bits(five: FiveLevels, mmu: Mmu, va: int, canonical: bool) -> None:
+def test_canonical_addresses_have_57_bits(
+    five: FiveLevels, mmu: Mmu, va: int, canonical: bool
+) -> None:
     expected = Outcome.PAGE_FAULT if canonical else Outcome.GENERAL_PROTECTION
     assert mmu.walk(va).result == expected
     assert mmu.translate(va, Access.READ).result == expected
@@ -109,7 +120,9 @@ def test_a_of_the_pml5e_is_set_even_if_a_lower_level_faults(five: FiveLevels, mm
 
 @pytest.mark.parametrize("va", [WIDE, VA, 0])
 def test_in_fast(five: FiveLevels, mmu: Mmu, va: int) -> None:
-    """Also where nothing is left to do for a walk, and four levels from the PML5 on lead somewhere, too."""
+    """Also where nothing is left to do for a walk, and four levels from the PML5 on lead somewhere,
+    too.
+    """
     mmu.exact = False
     pa = five.map(va)
     for access in (Access.WRITE, Access.WRITE, Access.READ):
@@ -144,7 +157,9 @@ def test_reset_with_five(memory: Memory) -> None:
 
 def test_a_processor_without_la57(memory: Memory, mmu: Mmu) -> None:
     assert "la57" not in load_geometry("skylake").processor.features
-    with pytest.raises(MmuError, match="levels of paging must be 4, for this processor has no LA57, not 5"):
+    with pytest.raises(
+        MmuError, match="levels of paging must be 4, for this processor has no LA57, not 5"
+    ):
         Mmu(memory, geometry="skylake", levels=5)
     mmu.c.features &= ~Feature.LA57
     mmu.c.cr0 &= ~CR0_PG

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Rule: a large page may be entered as fragments, each with its own frame; what drops the page drops them all
-(SDM 4.10.2.3, 4.10.4.1).
+"""Rule: a large page may be entered as fragments, each with its own frame; what drops the page
+drops them all (SDM 4.10.2.3, 4.10.4.1).
 """
 
 from __future__ import annotations
@@ -71,7 +71,9 @@ def test_a_reload_restores_the_page(tables: Tables, mmu: Mmu) -> None:
     mmu.translate(base + 5 * M2, Access.READ)
     mmu.translate(base + 9 * M2, Access.READ)
     assert pieces(mmu) == [(base, G1, 3, 3)]
-    assert pieces(mmu, "L2") == [(base + 5 * M2, G1 + 5 * M2, 2, 3)]  # the second read hit the whole page
+    assert pieces(mmu, "L2") == [
+        (base + 5 * M2, G1 + 5 * M2, 2, 3)
+    ]  # the second read hit the whole page
     for i in range(4):
         tables.map(VA + G1 + (i << 12))
         mmu.translate(VA + G1 + (i << 12), Access.READ)
@@ -132,7 +134,9 @@ def test_global_pieces(tables: Tables, mmu: Mmu) -> None:
 
 @pytest.mark.mmu(geometry=geometry(array("L1", "dtlb", 8, 8, "4K 2M", smash=((3, 2),))))
 def test_the_page_and_what_was_there_before(tables: Tables, mmu: Mmu) -> None:
-    """The tables mapped 4 KiB first and 1 GiB now, without a flush in between: INVLPG drops entries of every size."""
+    """The tables mapped 4 KiB first and 1 GiB now, without a flush in between: INVLPG drops entries
+    of every size.
+    """
     base = VA & -G1
     tables.map(VA)
     mmu.translate(VA, Access.READ)
@@ -145,7 +149,9 @@ def test_the_page_and_what_was_there_before(tables: Tables, mmu: Mmu) -> None:
 
 
 def test_a_stale_piece_that_goes_is_to_be_forgotten(tables: Tables, mmu: Mmu) -> None:
-    """The page is stale as a whole, but a consumer can have learned from each piece its own part only."""
+    """The page is stale as a whole, but a consumer can have learned from each piece its own part
+    only.
+    """
     base = VA & -M2
     tables.map(VA, 0, level=2)
     for i in range(8):
@@ -157,7 +163,9 @@ def test_a_stale_piece_that_goes_is_to_be_forgotten(tables: Tables, mmu: Mmu) ->
     assert mmu.take_soft_flush() == (False, [base])
 
 
-def test_stale_pieces_that_a_better_entry_replaces_are_to_be_forgotten(tables: Tables, mmu: Mmu) -> None:
+def test_stale_pieces_that_a_better_entry_replaces_are_to_be_forgotten(
+    tables: Tables, mmu: Mmu
+) -> None:
     """A write lacks D: all the page's pieces go, and a consumer can have learned from each of them."""
     base = VA & -M2
     tables.map(VA, 0, level=2)

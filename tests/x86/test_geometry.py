@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Rule: a geometry file gives each figure a source and a confidence; a bad one is one line: file, line, key, reason."""
+"""Rule: a geometry file gives each figure a source and a confidence; a bad one is one line: file,
+line, key, reason.
+"""
 
 from __future__ import annotations
 
@@ -74,9 +76,9 @@ def test_skylakes_published_figures() -> None:
     arrays = {array.name: array for array in load_geometry("skylake").arrays}
     stlb = arrays["STLB"]
     assert (stlb.sets, stlb.fold, stlb.policy) == (128, 7, Policy.MRU_PLRU)
-    assert [array.policy for name, array in arrays.items() if name[1:4] == "TLB" and name[0] != "S"] == [
-        Policy.TREE_PLRU
-    ] * 5
+    assert [
+        array.policy for name, array in arrays.items() if name[1:4] == "TLB" and name[0] != "S"
+    ] == [Policy.TREE_PLRU] * 5
     limits = {name: array.pcids.value for name, array in arrays.items() if array.pcids is not None}
     assert (limits["STLB"], limits["ITLB 4K"], limits["DTLB 4K"]) == (4, 1, 0)
 
@@ -147,7 +149,9 @@ def test_arrays_lie_side_by_side(memory: Memory, name: str) -> None:
 
 @pytest.mark.parametrize("name", list_geometries())
 def test_every_page_size_and_table_has_its_place(memory: Memory, name: str) -> None:
-    """Pages of each size are translated for each kind of access, and again from the TLB where it holds them."""
+    """Pages of each size are translated for each kind of access, and again from the TLB where it
+    holds them.
+    """
     mmu = Mmu(memory, geometry=name, exact=True)
     tables = Tables(mmu)
     tables.load()
@@ -160,7 +164,9 @@ def test_every_page_size_and_table_has_its_place(memory: Memory, name: str) -> N
             assert mmu.translate(va + 0x124, access).ok
             again = mmu.counters()["page_walker_loads"] - before
             assert not again or (name == "tiny" and level == 3)
-    assert {entry.level for entry in mmu.paging_structure_caches()} >= ({2, 3} if name != "tiny" else {2})
+    assert {entry.level for entry in mmu.paging_structure_caches()} >= (
+        {2, 3} if name != "tiny" else {2}
+    )
 
 
 def test_a_file_of_ones_own(tmp_path: Path, memory: Memory) -> None:
@@ -235,7 +241,12 @@ def test_what_a_file_leaves_out(tmp_path: Path) -> None:
     path.write_text(GOOD)
     geometry = load_geometry(str(path))
     array = geometry.arrays[0]
-    assert (array.fold, array.policy, array.pcids, array.enters) == (0, Policy.LRU, None, (0, 1, 0, 0))
+    assert (array.fold, array.policy, array.pcids, array.enters) == (
+        0,
+        Policy.LRU,
+        None,
+        (0, 1, 0, 0),
+    )
     assert geometry.processor.features == set(FEATURES)
 
 
@@ -253,7 +264,9 @@ def test_what_a_file_leaves_out(tmp_path: Path) -> None:
 def test_the_files_own_smash(
     tmp_path: Path, arrays: list[tuple[str, list[str]]], enters: list[tuple[int, ...]] | None
 ) -> None:
-    """It applies where an array holds the smaller size, and no other of its kind takes the larger one."""
+    """It applies where an array holds the smaller size, and no other of its kind takes the larger
+    one.
+    """
     text = GOOD[: GOOD.index("[[array]]")] + '[smash]\n"1G" = "2M"\n"2M" = "4K"\n'
     for i, (kind, holds) in enumerate(arrays):
         words = ", ".join(f'"{word}"' for word in holds)
@@ -323,9 +336,19 @@ NUMBER = "must be a whole number from "
             "array[0].entries.source",
             "'web' is not listed",
         ),
-        ('"documented"', '"sure"', "array[0].entries.confidence", "must be one of documented, measured"),
+        (
+            '"documented"',
+            '"sure"',
+            "array[0].entries.confidence",
+            "must be one of documented, measured",
+        ),
         (', confidence = "chosen"', "", "array[0].ways.confidence", "is missing"),
-        ('{ value = 2, source = "book", confidence = "chosen" }', "2", "array[0].ways", "must be a table"),
+        (
+            '{ value = 2, source = "book", confidence = "chosen" }',
+            "2",
+            "array[0].ways",
+            "must be a table",
+        ),
     ],
 )
 def test_a_bad_file(tmp_path: Path, old: str, new: str, key: str, reason: str) -> None:
@@ -350,9 +373,19 @@ def test_a_bad_file(tmp_path: Path, old: str, new: str, key: str, reason: str) -
         ('"1G" = "2M"', '"1G" = 2', "smash.1G", "must be one line of text"),
         ('"amd"', '"via"', "processor.vendor", "must be one of intel, amd, not 'via'"),
         ('vendor = "amd"', 'vendor = "amd"\nmodel = 3', "processor.model", "is unknown"),
-        ('["nx", "tce"]', '["nx", "sse"]', "processor.features.value[1]", "'sse' is none of nx, page1gb"),
+        (
+            '["nx", "tce"]',
+            '["nx", "sse"]',
+            "processor.features.value[1]",
+            "'sse' is none of nx, page1gb",
+        ),
         ('["nx", "tce"]', '["nx", "nx"]', "processor.features.value[1]", "'nx' is there twice"),
-        ('["nx", "tce"]', '"nx"', "processor.features.value", "must be a list of some of nx, page1gb"),
+        (
+            '["nx", "tce"]',
+            '"nx"',
+            "processor.features.value",
+            "must be a list of some of nx, page1gb",
+        ),
         ("value = 48", "value = 53", "processor.maxphyaddr.value", NUMBER + "32 to 52"),
         ('"measured"', '"rumoured"', "processor.maxphyaddr.confidence", "must be one of"),
         ('"xor"', '"modulo"', "array[0].index.value", "must be one of linear, xor, not 'modulo'"),
@@ -364,7 +397,12 @@ def test_a_bad_file(tmp_path: Path, old: str, new: str, key: str, reason: str) -
         ),
         ("value = 3", "value = 17", "array[0].pcids.value", NUMBER + "0 to 16"),
         ('"2M" = "4K"', '"4K" = "4K"', "array[0].smash.4K", "'4K' is not smaller than '4K'"),
-        ('"2M" = "4K"', '"1G" = "2M"', "array[0].smash.1G", "leads to no size that the array holds"),
+        (
+            '"2M" = "4K"',
+            '"1G" = "2M"',
+            "array[0].smash.1G",
+            "leads to no size that the array holds",
+        ),
         ('smash = { "2M" = "4K" }', "smash = 2", "array[0].smash", "must be a table of page sizes"),
     ],
 )
@@ -397,7 +435,10 @@ def test_what_does_not_fit_the_ways(
 
 def test_a_size_held_and_smashed(tmp_path: Path) -> None:
     text = GOOD.replace('["4K"]', '["4K", "2M"]') + 'smash = { "2M" = "4K" }\n'
-    assert complaint(tmp_path, text) == f"{text.count(chr(10))}: array[0].smash.2M: the array holds 2M whole"
+    assert (
+        complaint(tmp_path, text)
+        == f"{text.count(chr(10))}: array[0].smash.2M: the array holds 2M whole"
+    )
 
 
 @pytest.mark.parametrize(
@@ -455,7 +496,11 @@ def test_what_is_missing_is_missing_from_its_table(
             6,
             "array: 4096 sets in all are more than 2048",
         ),
-        ("".join(SECOND.replace("L1", f"A{i}") for i in range(16)), 6, "array: 17 arrays are more than 16"),
+        (
+            "".join(SECOND.replace("L1", f"A{i}") for i in range(16)),
+            6,
+            "array: 17 arrays are more than 16",
+        ),
     ],
 )
 def test_arrays_that_do_not_fit_together(tmp_path: Path, more: str, line: int, reason: str) -> None:
@@ -491,7 +536,9 @@ def test_a_directory(tmp_path: Path) -> None:
 
 def test_an_unknown_name() -> None:
     known = ", ".join(list_geometries())
-    with pytest.raises(MmuError, match=f"no TLB geometry 'zen9': known are {known}, or give a file's path"):
+    with pytest.raises(
+        MmuError, match=f"no TLB geometry 'zen9': known are {known}, or give a file's path"
+    ):
         load_geometry("zen9")
 
 

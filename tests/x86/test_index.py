@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Rule: a page's set is its number modulo the sets or, with an XOR index, its lowest bits XOR the next ones."""
+"""Rule: a page's set is its number modulo the sets or, with an XOR index, its lowest bits XOR the
+next ones.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ from mmu.x86.tlb import set_number
 from tests.x86.arrays import array, geometry
 from tests.x86.tables import VA, Tables
 
-canonical = st.one_of(st.integers(0, (1 << 47) - 1), st.integers(0xFFFF_8000_0000_0000, (1 << 64) - 1))
+canonical = st.one_of(
+    st.integers(0, (1 << 47) - 1), st.integers(0xFFFF_8000_0000_0000, (1 << 64) - 1)
+)
 
 
 def xor_by_bits(va: int, level: int, bits: int) -> int:
@@ -39,13 +43,23 @@ def test_xor_7_of_128_sets(shaped: Mmu, va: int, level: int) -> None:
 
 @given(va=canonical, level=st.sampled_from([1, 2, 3]))
 def test_linear_of_seven_sets(shaped: Mmu, va: int, level: int) -> None:
-    assert set_number(shaped.c.tlb.array[1], va >> 12, level) == (va // (4096 << 9 * (level - 1))) % 7
+    assert (
+        set_number(shaped.c.tlb.array[1], va >> 12, level) == (va // (4096 << 9 * (level - 1))) % 7
+    )
 
 
 @pytest.mark.parametrize("engine", ["c", "python"])
 @pytest.mark.parametrize(
     ("sets", "index"),
-    [(1, "linear"), (7, "linear"), (16, "linear"), (1, "xor"), (2, "xor"), (16, "xor"), (128, "xor")],
+    [
+        (1, "linear"),
+        (7, "linear"),
+        (16, "linear"),
+        (1, "xor"),
+        (2, "xor"),
+        (16, "xor"),
+        (128, "xor"),
+    ],
 )
 @pytest.mark.parametrize("level", [1, 2, 3])
 def test_where_a_page_goes(sets: int, index: str, level: int, engine: str) -> None:

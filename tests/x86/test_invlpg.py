@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Rule: INVLPG drops the page's entries of the current PCID, its global ones of any, and all that PCID's
-paging-structure cache entries (SDM 4.10.4.1).
+"""Rule: INVLPG drops the page's entries of the current PCID, its global ones of any, and all that
+PCID's paging-structure cache entries (SDM 4.10.4.1).
 """
 
 from __future__ import annotations
@@ -96,7 +96,9 @@ def test_a_consumer_must_forget_the_page(tables: Tables, mmu: Mmu, exact: bool) 
 
 @pytest.mark.parametrize("exact", [False, True])
 def test_after_large_pages_everything(tables: Tables, mmu: Mmu, exact: bool) -> None:
-    """A consumer may hold any 4 KiB piece of a large page, and the tables may no longer say that it was one."""
+    """A consumer may hold any 4 KiB piece of a large page, and the tables may no longer say that it
+    was one.
+    """
     mmu.exact = exact
     tables.map(VA, level=2)
     mmu.refill(VA, Access.READ)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Rule: INVLPGB drops by address or all, of a PCID or any, global ones if asked, upper levels unless told not to
-(APM vol. 3 INVLPGB); here what it does to the processor that executes it.
+"""Rule: INVLPGB drops by address or all, of a PCID or any, global ones if asked, upper levels
+unless told not to (APM vol. 3 INVLPGB); here what it does to the processor that executes it.
 """
 
 from __future__ import annotations
@@ -97,7 +97,9 @@ def test_final_only_keeps_the_upper_levels(resident: Mmu) -> None:
 def test_under_tce_only_upper_levels_that_lead_to_the_page(resident: Mmu, rax: int) -> None:
     assert resident.write_efer(resident.c.efer | EFER_TCE) == Outcome.OK
     resident.invlpgb(BASE | rax, 0, 2 << 16 if rax & INVLPGB_PCID else 0)
-    left = {(entry.va, entry.pcid) for entry in resident.paging_structure_caches() if entry.level == 2}
+    left = {
+        (entry.va, entry.pcid) for entry in resident.paging_structure_caches() if entry.level == 2
+    }
     assert left == {(FAR, 1), (FAR, 2)} | ({(BASE, 1)} if rax & INVLPGB_PCID else set())
 
 
@@ -145,7 +147,9 @@ def test_it_is_counted_and_told(
     recorded()
     with counted({"tlb_invalidations": 1}):
         resident.invlpgb(BASE | INVLPGB_VA, 1, 0)
-    assert [str(event) for event in recorded()] == [f"invlpgb rax={BASE | INVLPGB_VA:#x} ecx=0x1 edx=0x0"]
+    assert [str(event) for event in recorded()] == [
+        f"invlpgb rax={BASE | INVLPGB_VA:#x} ecx=0x1 edx=0x0"
+    ]
 
 
 def test_a_count_without_an_address(resident: Mmu) -> None:

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Rule: INVPCID drops by address (0), by PCID (1), everything with (2) or without (3) global entries (SDM vol. 2A)."""
+"""Rule: INVPCID drops by address (0), by PCID (1), everything with (2) or without (3) global
+entries (SDM vol. 2A).
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ NEXT, GLOBAL = VA + 4096, VA + 8192
 
 @pytest.fixture
 def resident(tables: Tables, mmu: Mmu) -> Callable[[], set[tuple[int, int]]]:
-    """Two pages and a global one read under PCIDs 1 and 2, 2 current; calling it tells who is left: (page, PCID)."""
+    """Two pages and a global one read under PCIDs 1 and 2, 2 current; calling it tells who is left:
+    (page, PCID).
+    """
     tables.map(VA)
     tables.map(NEXT)
     tables.map(GLOBAL, flags=USER | X86_G)
@@ -77,7 +81,9 @@ def test_type_1_the_pcid(resident: Resident, mmu: Mmu, pcid: int) -> None:
     assert mmu.take_soft_flush() == (pcid == 2, [])
 
 
-def test_type_2_everything(resident: Resident, mmu: Mmu, recorded: Callable[[], list[Event]]) -> None:
+def test_type_2_everything(
+    resident: Resident, mmu: Mmu, recorded: Callable[[], list[Event]]
+) -> None:
     recorded()
     mmu.invpcid(2)
     assert resident() == set()

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Rule: the place given away is the least recently used one; a hit, a fill and a refill of the first level are uses."""
+"""Rule: the place given away is the least recently used one; a hit, a fill and a refill of the
+first level are uses.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +46,9 @@ def test_a_second_level_hit_makes_young_there(tables: Tables, mmu: Mmu) -> None:
     st.lists(st.integers(0, 11), min_size=10, max_size=60),
     st.sampled_from(["c", "python"]),
 )
-def test_against_an_ordered_dictionary(shape: tuple[int, int], accesses: list[int], engine: str) -> None:
+def test_against_an_ordered_dictionary(
+    shape: tuple[int, int], accesses: list[int], engine: str
+) -> None:
     entries, ways = shape
     memory = Memory(1 << 20)
     mmu = Mmu(memory, geometry=one_array(entries, ways), engine=engine, exact=True)

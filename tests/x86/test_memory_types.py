@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Rule: PAT, PCD and PWT of the leaf choose one of eight memory types in IA32_PAT (SDM 4.9.2, 12.12.3)."""
+"""Rule: PAT, PCD and PWT of the leaf choose one of eight memory types in IA32_PAT (SDM 4.9.2,
+12.12.3).
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ POWER_ON = ["WB", "WT", "UC_MINUS", "UC"] * 2
 def test_the_eight_of_reset(tables: Tables, mmu: Mmu, level: int, exact: bool) -> None:
     mmu.exact = exact
     pat = X86_PAT if level == 1 else X86_PAT_LARGE
-    for index, (high, pcd, pwt) in enumerate(itertools.product((0, pat), (0, X86_PCD), (0, X86_PWT))):
+    for index, (high, pcd, pwt) in enumerate(
+        itertools.product((0, pat), (0, X86_PCD), (0, X86_PWT))
+    ):
         tables.map(VA, flags=USER | high | pcd | pwt, level=level)
         mmu.flush_all()
         expected = MemoryType[POWER_ON[index]]
@@ -38,10 +42,14 @@ def test_each_index(tables: Tables, mmu: Mmu, level: int, exact: bool) -> None:
     types = [MemoryType[name] for name in ("WB", "WT", "UC_MINUS", "UC", "WC", "WP", "WB", "WT")]
     assert mmu.write_pat(sum(code << 8 * index for index, code in enumerate(types))) == Outcome.OK
     pat = X86_PAT if level == 1 else X86_PAT_LARGE
-    for index, (high, pcd, pwt) in enumerate(itertools.product((0, pat), (0, X86_PCD), (0, X86_PWT))):
+    for index, (high, pcd, pwt) in enumerate(
+        itertools.product((0, pat), (0, X86_PCD), (0, X86_PWT))
+    ):
         tables.map(VA, flags=USER | high | pcd | pwt, level=level)
         mmu.flush_all()
-        answers = [ask(VA, Access.READ) for ask in (mmu.refill, mmu.translate, mmu.translate, mmu.refill)]
+        answers = [
+            ask(VA, Access.READ) for ask in (mmu.refill, mmu.translate, mmu.translate, mmu.refill)
+        ]
         assert [answer.memory_type for answer in answers] == [types[index]] * 4
 
 

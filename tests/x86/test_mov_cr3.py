@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Rule: MOV to CR3 drops the new PCID's non-global entries and paging-structure caches, unless bit 63 keeps them
-(SDM 4.10.4.1).
+"""Rule: MOV to CR3 drops the new PCID's non-global entries and paging-structure caches, unless bit
+63 keeps them (SDM 4.10.4.1).
 """
 
 from __future__ import annotations
@@ -90,7 +90,9 @@ def test_new_tables_answer(two: Tables, mmu: Mmu) -> None:
 
 
 def test_a_reused_pcid_with_bit_63_answers_from_the_old_tables(two: Tables, mmu: Mmu) -> None:
-    """Which is what bit 63 promises not to do by mistake: the kernel must not set it for another mm's PCID."""
+    """Which is what bit 63 promises not to do by mistake: the kernel must not set it for another
+    mm's PCID.
+    """
     old = mmu.walk(VA).pa
     other = Tables(mmu)
     new = other.map(VA)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Rule: changing CR4.PGE, clearing PCIDE or CR0.PG drops everything; changing PAE or setting SMEP drops the current
-PCID's entries; no other change drops any (SDM 4.10.4.1). On AMD PAE and PSE drop everything, and so does setting PG;
-SMEP drops nothing (APM vol. 2 5.5.3).
+"""Rule: changing CR4.PGE, clearing PCIDE or CR0.PG drops everything; changing PAE or setting SMEP
+drops the current PCID's entries; no other change drops any (SDM 4.10.4.1). On AMD PAE and PSE drop
+everything, and so does setting PG; SMEP drops nothing (APM vol. 2 5.5.3).
 """
 
 from __future__ import annotations

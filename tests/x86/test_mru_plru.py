@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Rule: under mru_plru the victim is in group (group used last + 1) mod groups of four ways, where its tree points."""
+"""Rule: under mru_plru the victim is in group (group used last + 1) mod groups of four ways, where
+its tree points.
+"""
 
 from __future__ import annotations
 
@@ -24,23 +26,34 @@ MRU3_PLRU4 = [
     [10, 2, 0, 1, 5, 3, 4, 8, 6, 7, 11, 9],
     [11, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10],
 ]
-"""Permutation vectors as measured on Intel's second-level TLB (TLB;DR, USENIX Security 2022): 99.9 % agreement."""
+"""Permutation vectors as measured on Intel's second-level TLB (TLB;DR, USENIX Security 2022): 99.9
+% agreement.
+"""
 
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_by_hand(engine: str) -> None:
-    """Twelve ways. A set fills group by group, so pages 0, 3, 6, 9 share one group, 1, 4, 7, 10 the next."""
+    """Twelve ways. A set fills group by group, so pages 0, 3, 6, 9 share one group, 1, 4, 7, 10 the
+    next.
+    """
     with pages_on(one_set(12, "mru_plru"), engine) as pages:
         pages.read(*range(12))
-        groups = [{page for way, page in pages.resident().items() if way // 4 == group} for group in range(3)]
+        groups = [
+            {page for way, page in pages.resident().items() if way // 4 == group}
+            for group in range(3)
+        ]
         assert sorted(map(sorted, groups)) == [[0, 3, 6, 9], [1, 4, 7, 10], [2, 5, 8, 11]]
-        assert pages.read_and_tell(12) == 0  # page 11 was last: its group's successor is that of page 0
+        assert (
+            pages.read_and_tell(12) == 0
+        )  # page 11 was last: its group's successor is that of page 0
         pages.read(2)  # a use of the third group: the first one is next, where page 3 is the oldest
         assert pages.read_and_tell(13) == 3
         pages.read(6)  # the first: the second is next, untouched so far
         assert pages.read_and_tell(14) == 1
         assert pages.read_and_tell(15) == 5  # the third, where a hit has spared page 2
-        pages.read(4)  # the second: the third again, whose tree points back to page 2's half: 2 and 8
+        pages.read(
+            4
+        )  # the second: the third again, whose tree points back to page 2's half: 2 and 8
         assert pages.read_and_tell(16) == 8
 
 
@@ -75,8 +88,12 @@ def test_one_group_is_a_tree(accesses: list[int], engine: str) -> None:
     st.lists(st.tuples(st.booleans(), st.integers(0, 99)), max_size=60),
     st.sampled_from(ENGINES),
 )
-def test_the_group_used_last_is_spared(ways: int, accesses: list[tuple[bool, int]], engine: str) -> None:
-    """Whatever was read before: the victim is never in the group of the last use, but in the one after it."""
+def test_the_group_used_last_is_spared(
+    ways: int, accesses: list[tuple[bool, int]], engine: str
+) -> None:
+    """Whatever was read before: the victim is never in the group of the last use, but in the one
+    after it.
+    """
     with pages_on(one_set(ways, "mru_plru"), engine) as pages:
         pages.read(*range(ways))
         fresh = ways

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Rule: a walk may begin below CR3, at the deepest paging-structure cache entry of its address (SDM 4.10.3).
+"""Rule: a walk may begin below CR3, at the deepest paging-structure cache entry of its address (SDM
+4.10.3).
 
-Levels are easily off by one: each is tested for which addresses it serves, and how many entries the walk then reads.
+Levels are easily off by one: each is tested for which addresses it serves, and how many entries the
+walk then reads.
 """
 
 from __future__ import annotations
@@ -28,7 +30,9 @@ def loads(mmu: Mmu, va: int, access: Access = Access.READ, *, user: bool = True)
 
 
 def drop(mmu: Mmu, tables: Tables, *levels: int) -> None:
-    """Take the paging-structure cache entries of these levels, and all TLB entries, out of the model."""
+    """Take the paging-structure cache entries of these levels, and all TLB entries, out of the
+    model.
+    """
     tlb = mmu.c.tlb
     for n in range(tlb.nr_entries):
         if not tlb.entry[n].flags & TLB_TABLE or tlb.entry[n].level in levels:
@@ -52,9 +56,13 @@ def test_a_leaf_is_no_table(tables: Tables, mmu: Mmu, leaf: int) -> None:
     assert [entry.level for entry in mmu.paging_structure_caches()] == list(range(leaf + 1, 5))
 
 
-@pytest.mark.parametrize(("distance", "reads"), [(4096, 1), (1 << 21, 2), (1 << 30, 3), (1 << 39, 4)])
+@pytest.mark.parametrize(
+    ("distance", "reads"), [(4096, 1), (1 << 21, 2), (1 << 30, 3), (1 << 39, 4)]
+)
 def test_how_far_each_level_reaches(tables: Tables, mmu: Mmu, distance: int, reads: int) -> None:
-    """A neighbour in the same page table needs its PTE only, one in the same directory its PDE too, and so on."""
+    """A neighbour in the same page table needs its PTE only, one in the same directory its PDE too,
+    and so on.
+    """
     tables.map(VA)
     neighbour = VA ^ distance
     tables.map(neighbour)
@@ -65,7 +73,9 @@ def test_how_far_each_level_reaches(tables: Tables, mmu: Mmu, distance: int, rea
 @pytest.mark.parametrize(
     ("levels", "reads"), [((), 1), ((2,), 2), ((2, 3), 3), ((2, 3, 4), 4), ((3,), 1), ((3, 4), 1)]
 )
-def test_the_deepest_hit_wins(tables: Tables, mmu: Mmu, levels: tuple[int, ...], reads: int) -> None:
+def test_the_deepest_hit_wins(
+    tables: Tables, mmu: Mmu, levels: tuple[int, ...], reads: int
+) -> None:
     pa = tables.map(VA)
     mmu.translate(VA, Access.READ)
     drop(mmu, tables, *levels)
@@ -98,7 +108,9 @@ def test_rights_so_far_are_kept(tables: Tables, mmu: Mmu) -> None:
 
 
 def test_rights_pass_from_one_entry_to_the_next(tables: Tables, mmu: Mmu) -> None:
-    """A directory's entry that is made by a walk from a PDPTE's knows what that one, and those above, forbid."""
+    """A directory's entry that is made by a walk from a PDPTE's knows what that one, and those
+    above, forbid.
+    """
     next_table = VA ^ (1 << 21)
     for va in (VA, next_table, next_table + 4096):
         tables.map(va)
@@ -148,14 +160,18 @@ def test_a_stale_entry_leads_to_the_old_table(tables: Tables, mmu: Mmu) -> None:
 
 
 def stale_table(tables: Tables, mmu: Mmu) -> int:
-    """The PDE cache leads to the old table, which has no entry for VA + 4096; the tables in memory do. Its frame."""
+    """The PDE cache leads to the old table, which has no entry for VA + 4096; the tables in memory
+    do. Its frame.
+    """
     tables.map(VA)
     mmu.translate(VA, Access.READ)
     tables.put(VA, 2, 0)
     return tables.map(VA + 4096)
 
 
-def test_on_amd_a_fault_behind_a_stale_entry_is_checked_from_the_top(tables: Tables, mmu: Mmu) -> None:
+def test_on_amd_a_fault_behind_a_stale_entry_is_checked_from_the_top(
+    tables: Tables, mmu: Mmu
+) -> None:
     """No fault, and the stale entries are gone."""
     mmu.c.vendor = Vendor.AMD
     new = stale_table(tables, mmu)
@@ -176,7 +192,9 @@ def test_on_amd_what_led_nowhere_is_dropped(tables: Tables, mmu: Mmu) -> None:
 
 
 def test_on_intel_a_fault_behind_a_stale_entry_happens_once(tables: Tables, mmu: Mmu) -> None:
-    """The fault drops the entries that the walk used, so the next access finds the new table (SDM 4.10.4.1)."""
+    """The fault drops the entries that the walk used, so the next access finds the new table (SDM
+    4.10.4.1).
+    """
     new = stale_table(tables, mmu)
     assert mmu.refill(VA + 4096, Access.READ).result == Outcome.PAGE_FAULT
     assert mmu.translate(VA + 4096, Access.READ).result == Outcome.PAGE_FAULT
@@ -186,7 +204,9 @@ def test_on_intel_a_fault_behind_a_stale_entry_happens_once(tables: Tables, mmu:
 
 @pytest.mark.parametrize("vendor", Vendor)
 def test_a_table_outside_ram_behind_a_stale_entry(tables: Tables, mmu: Mmu, vendor: Vendor) -> None:
-    """x86 does not say what happens there; so no vendor's rule makes it so, if the tables in memory lead elsewhere."""
+    """x86 does not say what happens there; so no vendor's rule makes it so, if the tables in memory
+    lead elsewhere.
+    """
     mmu.c.vendor = vendor
     tables.map(VA)
     mmu.translate(VA, Access.READ)

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Rule: an array may have room for N PCIDs; loading one more takes the entries of the PCID loaded longest ago there."""
+"""Rule: an array may have room for N PCIDs; loading one more takes the entries of the PCID loaded
+longest ago there.
+"""
 
 from __future__ import annotations
 
@@ -119,7 +121,9 @@ def test_table_referencing_entries_go_too(tables: Tables, mmu: Mmu) -> None:
     assert mmu.paging_structure_caches() == []
 
 
-@given(st.integers(1, 4), st.lists(st.integers(0, 6), max_size=30), st.sampled_from(["c", "python"]))
+@given(
+    st.integers(1, 4), st.lists(st.integers(0, 6), max_size=30), st.sampled_from(["c", "python"])
+)
 def test_against_a_list(limit: int, loads: list[int], engine: str) -> None:
     """As measured: the PCIDs are in exact order of their last load (TLB;DR, USENIX Security 2022)."""
     memory = Memory(1 << 20)

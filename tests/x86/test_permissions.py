@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Rule: an access is allowed by the combined rights, its privilege, and CR0.WP, CR4.SMEP, SMAP, EFER.NXE, AC (SDM 4.6).
+"""Rule: an access is allowed by the combined rights, its privilege, and CR0.WP, CR4.SMEP, SMAP,
+EFER.NXE, AC (SDM 4.6).
 
 Every combination is tried against an oracle that reads like the SDM's list.
 """
@@ -25,7 +26,16 @@ def subsets(*bits: int) -> list[int]:
 
 
 def allowed(
-    rw: bool, us: bool, xd: bool, access: Access, user: bool, *, wp: bool, smep: bool, smap: bool, ac: bool
+    rw: bool,
+    us: bool,
+    xd: bool,
+    access: Access,
+    user: bool,
+    *,
+    wp: bool,
+    smep: bool,
+    smap: bool,
+    ac: bool,
 ) -> bool:
     """SDM 4.6.1, NXE on."""
     if user:
@@ -41,7 +51,9 @@ def allowed(
 
 def set_registers(mmu: Mmu, *, wp: bool, smep: bool, smap: bool, ac: bool) -> None:
     mmu.write_cr0(mmu.c.cr0 & ~CR0_WP | (CR0_WP if wp else 0))
-    mmu.write_cr4(mmu.c.cr4 & ~(CR4_SMEP | CR4_SMAP) | (CR4_SMEP if smep else 0) | (CR4_SMAP if smap else 0))
+    mmu.write_cr4(
+        mmu.c.cr4 & ~(CR4_SMEP | CR4_SMAP) | (CR4_SMEP if smep else 0) | (CR4_SMAP if smap else 0)
+    )
     mmu.c.rflags = RFLAGS_AC if ac else 0
 
 
@@ -62,7 +74,11 @@ def test_every_combination(tables: Tables, mmu: Mmu, level: int) -> None:
             tables.put(VA, level, entry)
             rights = bool(flags & X86_RW), bool(flags & X86_US), bool(flags & X86_XD)
             for access, user in itertools.product(ORDINARY, (False, True)):
-                expected = Outcome.OK if allowed(*rights, access, user, **registers) else Outcome.PAGE_FAULT
+                expected = (
+                    Outcome.OK
+                    if allowed(*rights, access, user, **registers)
+                    else Outcome.PAGE_FAULT
+                )
                 walk = mmu.walk(VA, access, user=user)
                 assert walk.result == expected, f"{registers} {access!r} user={user}\n{walk}"
 
@@ -75,13 +91,17 @@ def test_the_tlb_judges_as_the_walk_does(tables: Tables, mmu: Mmu, vendor: Vendo
         tables.map(VA, tables.root, X86_P | flags)
         for registers in REGISTERS:
             set_registers(mmu, **registers)
-            for first, second in itertools.product(itertools.product(ORDINARY, (False, True)), repeat=2):
+            for first, second in itertools.product(
+                itertools.product(ORDINARY, (False, True)), repeat=2
+            ):
                 mmu.flush_all()
                 mmu.translate(VA, first[0], user=first[1])
                 asked = mmu.refill(VA, second[0], user=second[1]).result
                 answer = mmu.translate(VA, second[0], user=second[1])
                 expected = mmu.walk(VA, second[0], user=second[1])
-                assert asked == answer.result == expected.result, f"{registers} {first} {second}\n{expected}"
+                assert asked == answer.result == expected.result, (
+                    f"{registers} {first} {second}\n{expected}"
+                )
 
 
 def test_rights_combine_over_the_levels(tables: Tables, mmu: Mmu) -> None:
@@ -95,7 +115,9 @@ def test_rights_combine_over_the_levels(tables: Tables, mmu: Mmu) -> None:
 
 
 def test_xd_means_nothing_to_an_entry_cached_under_nxe(tables: Tables, mmu: Mmu) -> None:
-    """With EFER.NXE off, a cached XD forbids no fetch (SDM 4.6.1); read from a table, the bit is reserved."""
+    """With EFER.NXE off, a cached XD forbids no fetch (SDM 4.6.1); read from a table, the bit is
+    reserved.
+    """
     tables.map(VA, flags=USER | X86_XD)
     mmu.translate(VA, Access.READ)
     mmu.c.efer &= ~EFER_NXE

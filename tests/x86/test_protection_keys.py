@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Rule: PKRU under CR4.PKE, IA32_PKRS under CR4.PKS, take data accesses away by the leaf's key (SDM 4.6.2)."""
+"""Rule: PKRU under CR4.PKE, IA32_PKRS under CR4.PKS, take data accesses away by the leaf's key (SDM
+4.6.2).
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ AD, WD = 1, 2
 KEY = 5
 
 
-def set_up(tables: Tables, mmu: Mmu, flags: int, rights: int, *, key: int = KEY, wp: bool = True) -> None:
+def set_up(
+    tables: Tables, mmu: Mmu, flags: int, rights: int, *, key: int = KEY, wp: bool = True
+) -> None:
     """A page of that key, whose two bits are ``rights`` in PKRU and PKRS both; both are on."""
     tables.map(VA, flags=flags | key << X86_PK_SHIFT, table_flags=USER)
     mmu.c.cr4 = (mmu.c.cr4 | CR4_PKE | CR4_PKS) & ~CR4_SMEP

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Rule: mmu_hit() names the entry by which an access would only be counted and touch it; for any other it is silent.
+"""Rule: mmu_hit() names the entry by which an access would only be counted and touch it; for any
+other it is silent.
 
 Only the C engine offers it, to a consumer that asks again and again.
 """
@@ -41,7 +42,9 @@ def test_it_is_the_first_levels_entry(read: Tables, mmu: Mmu) -> None:
     entry, resident = hit(mmu), mmu.resident(VA)
     assert entry is not None and resident is not None
     assert (entry.frame, entry.array, entry.used) == (resident.pa, 0, resident.used)
-    assert hit(mmu, access=Access.FETCH) is None  # which would be entered there from the second level
+    assert (
+        hit(mmu, access=Access.FETCH) is None
+    )  # which would be entered there from the second level
 
 
 def test_a_write_that_must_set_d(read: Tables, mmu: Mmu) -> None:
@@ -51,8 +54,12 @@ def test_a_write_that_must_set_d(read: Tables, mmu: Mmu) -> None:
     assert hit(mmu, access=Access.WRITE) is not None
 
 
-@pytest.mark.parametrize(("flags", "access", "user"), [(USER, 0, 0), (X86_P, 0, 1), (X86_P | X86_US, 1, 1)])
-def test_an_access_that_faults(tables: Tables, mmu: Mmu, flags: int, access: int, user: int) -> None:
+@pytest.mark.parametrize(
+    ("flags", "access", "user"), [(USER, 0, 0), (X86_P, 0, 1), (X86_P | X86_US, 1, 1)]
+)
+def test_an_access_that_faults(
+    tables: Tables, mmu: Mmu, flags: int, access: int, user: int
+) -> None:
     """Under SMAP, of a supervisor page, of a read-only one."""
     mmu.write_cr4(mmu.c.cr4 | 1 << 21)
     tables.map(VA, flags=flags)

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Rule: the load of a read-modify-write needs the rights of a write, sets D, and says W/R; else it is a load."""
+"""Rule: the load of a read-modify-write needs the rights of a write, sets D, and says W/R; else it
+is a load.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,11 @@ def test_it_may_what_a_write_may(
     tables.map(VA, 0, flags | key << X86_PK_SHIFT, table_flags=USER)
     for ask in (mmu.walk, mmu.refill, mmu.translate):
         write, modify = ask(VA, Access.WRITE, user=user), ask(VA, Access.RMW, user=user)
-        assert (modify.result, modify.error_code, modify.pa) == (write.result, write.error_code, write.pa)
+        assert (modify.result, modify.error_code, modify.pa) == (
+            write.result,
+            write.error_code,
+            write.pa,
+        )
 
 
 @pytest.mark.parametrize("exact", [True, False])

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Rule: a refill tells what the next access would be told, keeps no trace of itself, and grants no right too many.
+"""Rule: a refill tells what the next access would be told, keeps no trace of itself, and grants no
+right too many.
 
-W only once D is set, or where the write that asks sets it; a right of the other side only where that side would
-say the same.
+W only once D is set, or where the write that asks sets it; a right of the other side only where
+that side would say the same.
 """
 
 from __future__ import annotations
@@ -180,7 +181,11 @@ def test_the_next_access_agrees(script: tuple[int, list[Op]]) -> None:
                 _, va, access, user = op
                 told = mmu.refill(va, access, user=user)
                 came = mmu.translate(va, access, user=user)
-                assert (told.result, told.error_code, told.pa) == (came.result, came.error_code, came.pa)
+                assert (told.result, told.error_code, told.pa) == (
+                    came.result,
+                    came.error_code,
+                    came.pa,
+                )
                 assert not told.ok or told.perms >> access & 1
             else:
                 twins.do(mmu, *op)

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Rule: an illegal write of a control register or MSR is #GP and changes nothing (SDM vol. 2B MOV to CR, 2.5)."""
+"""Rule: an illegal write of a control register or MSR is #GP and changes nothing (SDM vol. 2B MOV
+to CR, 2.5).
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,9 @@ def registers(mmu: Mmu) -> list[int]:
     return [int(getattr(mmu.c, name)) for name in REGISTERS]
 
 
-def refused(mmu: Mmu, register: str, value: int, outcome: Outcome = Outcome.GENERAL_PROTECTION) -> None:
+def refused(
+    mmu: Mmu, register: str, value: int, outcome: Outcome = Outcome.GENERAL_PROTECTION
+) -> None:
     """The write is refused; registers, TLB and the soft-flush list stay as they are."""
     before = registers(mmu), mmu.entries(), mmu.counters()
     mmu.take_soft_flush()
@@ -127,7 +131,9 @@ class TestCr4:
             (Feature.CET_SS, CR4_CET),
         ],
     )
-    def test_what_the_processor_lacks_is_reserved(self, busy: Mmu, feature: Feature, bit: int) -> None:
+    def test_what_the_processor_lacks_is_reserved(
+        self, busy: Mmu, feature: Feature, bit: int
+    ) -> None:
         busy.c.cr4 &= ~bit
         busy.c.features &= ~feature
         refused(busy, "cr4", busy.c.cr4 | bit)
@@ -140,7 +146,9 @@ class TestCr4:
 
     @pytest.mark.parametrize("bit", [*range(5), 6, 8, 9, 10, 11, 13, 14, 16, 18])
     def test_bits_that_do_not_concern_paging(self, mmu: Mmu, bit: int) -> None:
-        """VME, PVI, TSD, DE, PSE, MCE, PCE, OSFXSR, OSXMMEXCPT, UMIP, VMXE, SMXE, FSGSBASE, OSXSAVE."""
+        """VME, PVI, TSD, DE, PSE, MCE, PCE, OSFXSR, OSXMMEXCPT, UMIP, VMXE, SMXE, FSGSBASE,
+        OSXSAVE.
+        """
         value = mmu.c.cr4 ^ 1 << bit
         assert mmu.write_cr4(value) == Outcome.OK
         assert mmu.c.cr4 == value
@@ -154,7 +162,9 @@ class TestCr4:
 
     def test_pcide_needs_pcid_0(self, tables: Tables, mmu: Mmu) -> None:
         mmu.write_cr4(mmu.c.cr4 & ~CR4_PCIDE)
-        assert mmu.write_cr3(tables.root | 0x18) == Outcome.OK  # PCD and PWT, of which PCIDE makes a PCID
+        assert (
+            mmu.write_cr3(tables.root | 0x18) == Outcome.OK
+        )  # PCD and PWT, of which PCIDE makes a PCID
         refused(mmu, "cr4", mmu.c.cr4 | CR4_PCIDE)
         mmu.write_cr3(tables.root)
         assert mmu.write_cr4(mmu.c.cr4 | CR4_PCIDE) == Outcome.OK
@@ -174,7 +184,9 @@ class TestEfer:
         refused(busy, "efer", busy.c.efer | 1 << bit)
 
     @pytest.mark.parametrize(("feature", "bit"), [(Feature.NX, EFER_NXE), (Feature.TCE, EFER_TCE)])
-    def test_what_the_processor_lacks_is_reserved(self, busy: Mmu, feature: Feature, bit: int) -> None:
+    def test_what_the_processor_lacks_is_reserved(
+        self, busy: Mmu, feature: Feature, bit: int
+    ) -> None:
         busy.c.efer &= ~bit
         busy.c.features &= ~feature
         refused(busy, "efer", busy.c.efer | bit)
@@ -204,7 +216,8 @@ class TestKeys:
 
 
 @pytest.mark.parametrize(
-    ("register", "bit"), [("cr0", CR0_WP), ("cr4", CR4_SMAP), ("efer", EFER_NXE), ("pkru", 1), ("pkrs", 1)]
+    ("register", "bit"),
+    [("cr0", CR0_WP), ("cr4", CR4_SMAP), ("efer", EFER_NXE), ("pkru", 1), ("pkrs", 1)],
 )
 def test_consumers_hear_of_a_change(busy: Mmu, register: str, bit: int) -> None:
     """What they learned may no longer hold (SDM 4.6); writing what was there already is no news."""

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Rule: a present entry with a reserved bit set faults with RSVD (SDM 4.7, table 4-19).
 
-Reserved are address bits from MAXPHYADDR up, XD without EFER.NXE, PS in a PML5E or PML4E, on AMD bit 8 there too,
-and in a large leaf the address bits below its size but for bit 12. Each of the 64 bits is tried at each level.
+Reserved are address bits from MAXPHYADDR up, XD without EFER.NXE, PS in a PML5E or PML4E, on AMD
+bit 8 there too, and in a large leaf the address bits below its size but for bit 12. Each of the 64
+bits is tried at each level.
 """
 
 from __future__ import annotations
@@ -44,7 +45,9 @@ def test_each_bit_of_each_level(
                 continue
             tables.memory.write_u64(mmu.walk(VA).entry_pa[level], right | 1 << bit)
             faults = bool(mmu.walk(VA, mode=WalkMode.QUIET).error_code & PF_RSVD)
-            assert faults == reserved(bit, level, leaf_level, maxphyaddr, nxe), f"bit {bit} of level {level}"
+            assert faults == reserved(bit, level, leaf_level, maxphyaddr, nxe), (
+                f"bit {bit} of level {level}"
+            )
             assert bool(mmu.refill(VA, Access.READ).error_code & PF_RSVD) == faults
             tables.memory.write_u64(mmu.walk(VA).entry_pa[level], right)
 
@@ -52,7 +55,9 @@ def test_each_bit_of_each_level(
 @pytest.mark.parametrize("vendor", Vendor)
 @pytest.mark.parametrize("level", [5, 4, 3, 2])
 def test_bit_8_of_an_upper_entry(tables: Tables, mmu: Mmu, level: int, vendor: Vendor) -> None:
-    """AMD reserves it in a PML4E and a PML5E (APM vol. 2 5.3.3); elsewhere G means nothing where a table follows."""
+    """AMD reserves it in a PML4E and a PML5E (APM vol. 2 5.3.3); elsewhere G means nothing where a
+    table follows.
+    """
     mmu.c.vendor = vendor
     tables.map(VA)
     tables.change(VA, min(level, 4), set=X86_G if level < 5 else 0)

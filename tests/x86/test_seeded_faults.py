@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Rule: a fault in either engine is caught by the comparison of test_engines_agree.
 
-Each test breaks one rule, in Python by replacing a function or a constant, in C by changing what it is given or
-what it left behind, and expects the random sequences of the first seed to tell the engines apart, in far fewer
-operations than test_engines_agree has. Without a fault they do not.
+Each test breaks one rule, in Python by replacing a function or a constant, in C by changing what it
+is given or what it left behind, and expects the random sequences of the first seed to tell the
+engines apart, in far fewer operations than test_engines_agree has. Without a fault they do not.
 """
 
 from __future__ import annotations
@@ -89,7 +89,9 @@ def _most_recent(right: Any) -> Any:
 
 def _ignoring(**rights_as_if: Any) -> Callable[[Any], Any]:
     """permissions() that sees other rights than the page's."""
-    return lambda right: lambda u, rights, privilege: right(u, rights._replace(**rights_as_if), privilege)
+    return lambda right: (
+        lambda u, rights, privilege: right(u, rights._replace(**rights_as_if), privilege)
+    )
 
 
 def _explicit(right: Any) -> Any:
@@ -101,7 +103,11 @@ def _write(register: str, wrong: Callable[[Any], Any]) -> Patch:
 
     def patched(right: Any) -> Any:
         def write(engine: Any, name: str, value: int) -> Any:
-            return wrong(right)(engine, name, value) if name == register else right(engine, name, value)
+            return (
+                wrong(right)(engine, name, value)
+                if name == register
+                else right(engine, name, value)
+            )
 
         return write
 
@@ -163,8 +169,12 @@ FAULTS: dict[str, Patch] = {
     "Python: XD is ignored": _python(walk, "permissions", _ignoring(xd=False)),
     "Python: the walk never sets D": _python(walk, "_set_accessed_dirty", _never_dirty),
     "Python: AMD reserves no bit 8": _python(walk, "reserved_bits", _with_option(amd=False)),
-    "Python: every processor has 1-GiB pages": _python(walk, "reserved_bits", _with_option(page1gb=True)),
-    "Python: fetches are not told in the error code": _python(walk, "fetches_are_told", _always(False)),
+    "Python: every processor has 1-GiB pages": _python(
+        walk, "reserved_bits", _with_option(page1gb=True)
+    ),
+    "Python: fetches are not told in the error code": _python(
+        walk, "fetches_are_told", _always(False)
+    ),
     "Python: shadow-stack writes are not told as writes": _python(walk, "WRITES", _as((1,))),
     "Python: a key's fault is not told as such": _python(walk, "why_denied", _always(1)),
     "Python: every address is canonical": _python(Unit, "canonical", _always(True)),
@@ -173,7 +183,9 @@ FAULTS: dict[str, Patch] = {
     "Python: IA32_PKRS is ignored": _python(walk, "CR4_PKS", _as(0)),
     "Python: no page is global": _python(walk, "X86_G", _as(0)),
     "Python: every processor has everything": _python(Unit, "has", _always(True)),
-    "Python: no page is a shadow stack": _python(walk, "permissions", _ignoring(shadow_stack=False)),
+    "Python: no page is a shadow stack": _python(
+        walk, "permissions", _ignoring(shadow_stack=False)
+    ),
     "Python: implicit accesses heed AC": _python(walk, "permissions", _explicit),
     "Python: Intel walks again before it faults": _python(translate, "_fault_of_entry", _always(0)),
     "Python: no entry is ever stale": _python(tlb, "is_stale", _always(False)),
@@ -185,12 +197,20 @@ FAULTS: dict[str, Patch] = {
     "Python: a walk's cache hit is not counted": _python(
         translate, "_WALK_CACHE_HITS", _as(translate._PAGE_FAULTS_HW)
     ),
-    "Python: INVLPG keeps the paging-structure caches": _python(invalidate, "psc_drop_context", _nothing),
-    "Python: INVPCID 0 keeps the paging-structure caches": _python(invalidate, "psc_drop_address", _nothing),
+    "Python: INVLPG keeps the paging-structure caches": _python(
+        invalidate, "psc_drop_context", _nothing
+    ),
+    "Python: INVPCID 0 keeps the paging-structure caches": _python(
+        invalidate, "psc_drop_address", _nothing
+    ),
     "Python: a page fault keeps TLB entries": _python(translate, "tlb_drop_page", _nothing),
-    "Python: a page fault keeps paging-structure caches": _python(translate, "psc_drop_address", _nothing),
+    "Python: a page fault keeps paging-structure caches": _python(
+        translate, "psc_drop_address", _nothing
+    ),
     "Python: walks never fill the caches": _python(translate, "psc_fill", _nothing),
-    "Python: a cached walk's fault is believed": _python(translate, "_walk_for_miss", _keep_restart),
+    "Python: a cached walk's fault is believed": _python(
+        translate, "_walk_for_miss", _keep_restart
+    ),
     "Python: the soft-flush list loses pages": _python(tlb, "mmu_soft_flush", _nothing),
     "Python: TCE is ignored": _python(invalidate, "EFER_TCE", _as(0)),
     "Python: INVLPG forgets no large page's parts": _python(
@@ -200,9 +220,13 @@ FAULTS: dict[str, Patch] = {
         invalidate, "tlb_drop_context", lambda right: lambda u, pcid, what: right(u, pcid, what | 1)
     ),
     "Python: INVPCID heeds no PCIDE": _python(invalidate, "CR4_PCIDE", _as(-1)),
-    "Python: INVLPGB takes any number of pages": _python(invalidate, "INVLPGB_COUNT_MAX", _as(1 << 16)),
+    "Python: INVLPGB takes any number of pages": _python(
+        invalidate, "INVLPGB_COUNT_MAX", _as(1 << 16)
+    ),
     "Python: INVLPGB takes any bit": _python(invalidate, "_INVLPGB_RESERVED", _as(0)),
-    "Python: INVLPGB always takes the upper levels": _python(invalidate, "INVLPGB_FINAL_ONLY", _as(0)),
+    "Python: INVLPGB always takes the upper levels": _python(
+        invalidate, "INVLPGB_FINAL_ONLY", _as(0)
+    ),
     "Python: INVLPGB heeds no ASID": _python(invalidate, "INVLPGB_ASID", _as(0)),
     "Python: INVLPGB strides by 4 KiB only": _python(invalidate, "INVLPGB_STRIDE_2M", _as(0)),
     "Python: CR0 takes any value": _python(control, "_check_cr0", _always(Outcome.OK)),
@@ -294,11 +318,15 @@ def _first_empty(right: Any) -> Any:
 
 ARRAY_FAULTS: dict[str, Patch] = {
     "a tree points to the wrong leaf": _python(tlb, "tree_victim", _other_way),
-    "a use leaves the tree alone": _python(tlb, "tree_use", lambda right: lambda tree, way, ways: tree),
+    "a use leaves the tree alone": _python(
+        tlb, "tree_use", lambda right: lambda tree, way, ways: tree
+    ),
     "the group used last gives its own away": _python(
         tlb, "_mru_plru_victim", lambda right: lambda state, ways: right(state - (1 << 56), ways)
     ),
-    "random draws nothing": _python(tlb, "_next_random", lambda right: lambda u: int(u.c.tlb.random)),
+    "random draws nothing": _python(
+        tlb, "_next_random", lambda right: lambda u: int(u.c.tlb.random)
+    ),
     "an XOR index is linear": _python(tlb, "set_number", _without_fold),
     "loads look among the stores": _python(translate, "first_level", _loads_are_stores),
     "a fetch looks in the second level for data": _python(
@@ -323,7 +351,9 @@ ARRAY_FAULTS: dict[str, Patch] = {
 
 FIVE_LEVEL_FAULTS: dict[str, Patch] = {
     "the walk begins at the PML4": _python(Unit, "top_level", _as(property(lambda u: 4))),
-    "addresses have 48 bits": _python(state, "is_canonical", lambda right: lambda va, levels: right(va, 4)),
+    "addresses have 48 bits": _python(
+        state, "is_canonical", lambda right: lambda va, levels: right(va, 4)
+    ),
     "a PML5E is found by the PML4 index": _python(walk, "entry_offset", _at_every_level),
     "a PML5E may have PS": _python(walk, "reserved_bits", _without_ps),
     "no cache of PML5Es": _python(
@@ -352,22 +382,31 @@ def hunts() -> Iterator[dict[str, Hunt]]:
 
 
 @pytest.mark.parametrize(
-    ("world", "fault"), [(world, fault) for world, (_, _, faults) in WORLDS.items() for fault in faults]
+    ("world", "fault"),
+    [(world, fault) for world, (_, _, faults) in WORLDS.items() for fault in faults],
 )
-def test_caught(world: str, fault: str, hunts: dict[str, Hunt], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_caught(
+    world: str, fault: str, hunts: dict[str, Hunt], monkeypatch: pytest.MonkeyPatch
+) -> None:
     WORLDS[world][2][fault](monkeypatch)
     assert hunts[world].first_failing(LOOK) is not None
 
 
-def test_a_failure_tells_how_little_it_takes(hunts: dict[str, Hunt], monkeypatch: pytest.MonkeyPatch) -> None:
-    """The report names seed and sequence, the first wrong operation, and a script that shows the fault by itself."""
+def test_a_failure_tells_how_little_it_takes(
+    hunts: dict[str, Hunt], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The report names seed and sequence, the first wrong operation, and a script that shows the
+    fault by itself.
+    """
     FAULTS["Python: CR4.SMEP keeps entries"](monkeypatch)
     number = hunts["tiny"].first_failing(LOOK)
     assert number is not None
     report = hunts["tiny"].report(number)
     assert f"Hunt(0, 'tiny', 4, least=30, most=140).report({number})" in report
     script = [
-        ast.literal_eval(line.strip().rstrip(",")) for line in report.splitlines() if line[:5] == "    ("
+        ast.literal_eval(line.strip().rstrip(","))
+        for line in report.splitlines()
+        if line[:5] == "    ("
     ]
     assert 0 < len(script) <= 8 and script[-1][0] == "cr4"
     twins = Twins(BASES[number % len(BASES)])
@@ -388,7 +427,9 @@ def test_one_flipped_bit(data: st.DataObject) -> None:
     twins = Twins()
     try:
         raw = unit_bytes(twins.mmus[0])
-        spared = {ffi.offsetof("struct mmu_unit", name) + i for name in ("ram", "ring") for i in range(8)}
+        spared = {
+            ffi.offsetof("struct mmu_unit", name) + i for name in ("ram", "ring") for i in range(8)
+        }
         at = data.draw(st.integers(0, len(raw) - 1).filter(lambda at: at not in spared))
         raw[at] = bytes([raw[at][0] ^ 1 << data.draw(st.integers(0, 7))])
         with pytest.raises(Mismatch):

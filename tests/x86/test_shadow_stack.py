@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Rule: a shadow-stack access needs a shadow-stack page of its own mode: R/W 0 and D 1 in the leaf, R/W 1 above, under
-CR4.CET; ordinary stores never reach one (SDM 4.6.1).
+"""Rule: a shadow-stack access needs a shadow-stack page of its own mode: R/W 0 and D 1 in the leaf,
+R/W 1 above, under CR4.CET; ordinary stores never reach one (SDM 4.6.1).
 """
 
 from __future__ import annotations
@@ -44,7 +44,9 @@ def test_which_pages_are_shadow_stacks(
     if ok:
         assert walk.shadow_stack
     else:
-        code = PF_P | PF_SS | (PF_US if user else 0) | (PF_WR if access == Access.SHSTK_WRITE else 0)
+        code = (
+            PF_P | PF_SS | (PF_US if user else 0) | (PF_WR if access == Access.SHSTK_WRITE else 0)
+        )
         assert walk.error_code == code
 
 

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Rule: where a walk finds nothing to do there is a shorter way, which says and does what the full walk does.
+"""Rule: where a walk finds nothing to do there is a shorter way, which says and does what the full
+walk does.
 
-The full walk counts its loads (WALK_HARDWARE, translate()); the short one does not (WALK_QUIET, refill()). Each bit of
-each entry is turned over by itself, under registers of which the short way knows, and some of which it does not.
-The Python engine has the full walk only.
+The full walk counts its loads (WALK_HARDWARE, translate()); the short one does not (WALK_QUIET,
+refill()). Each bit of each entry is turned over by itself, under registers of which the short way
+knows, and some of which it does not. The Python engine has the full walk only.
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ from tests.x86.tables import VA, Tables
 
 pytestmark = pytest.mark.mmu(engines=["c"])
 LEVELS = (4, 3, 2, 1)
-ACCESSES = [(access, user) for access in (Access.READ, Access.WRITE, Access.FETCH) for user in Privilege]
+ACCESSES = [
+    (access, user) for access in (Access.READ, Access.WRITE, Access.FETCH) for user in Privilege
+]
 
 REGISTERS: dict[str, Callable[[Any], None]] = {
     "as after reset": lambda c: None,
@@ -79,7 +82,9 @@ def differences(tables: Tables, mmu: Mmu, va: int = VA + 0xABC) -> list[str]:
         refilled = then(mmu.refill(va, access, user=user))
         translated = then(mmu.translate(va, access, user=user))
         if quiet != hardware or refilled != translated:
-            found.append(f"{access.name} {user.name}: {quiet}, {hardware}; {refilled}, {translated}")
+            found.append(
+                f"{access.name} {user.name}: {quiet}, {hardware}; {refilled}, {translated}"
+            )
     return found
 
 

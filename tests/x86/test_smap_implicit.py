@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Rule: under CR4.SMAP RFLAGS.AC opens user pages to explicit supervisor accesses, not to implicit ones (SDM 4.6.1)."""
+"""Rule: under CR4.SMAP RFLAGS.AC opens user pages to explicit supervisor accesses, not to implicit
+ones (SDM 4.6.1).
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,10 @@ from tests.x86.tables import SUPERVISOR, USER, VA, Tables
 @pytest.mark.parametrize("access", [Access.READ, Access.WRITE])
 def test_every_combination(tables: Tables, mmu: Mmu, access: Access) -> None:
     for flags, smap, ac, privilege in itertools.product(
-        (USER, SUPERVISOR), (0, CR4_SMAP), (0, RFLAGS_AC), (Privilege.SUPERVISOR, Privilege.IMPLICIT)
+        (USER, SUPERVISOR),
+        (0, CR4_SMAP),
+        (0, RFLAGS_AC),
+        (Privilege.SUPERVISOR, Privilege.IMPLICIT),
     ):
         tables.map(VA, flags=flags)
         mmu.c.cr4 = mmu.c.cr4 & ~CR4_SMAP | smap

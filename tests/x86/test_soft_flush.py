@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Rule: the soft-flush list names the pages a consumer must forget, and everything when they are more than 33."""
+"""Rule: the soft-flush list names the pages a consumer must forget, and everything when they are
+more than 33.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,8 @@ def test_pages_in_order(tables: Tables, mmu: Mmu) -> None:
 
 
 @pytest.mark.parametrize(
-    ("first", "second", "all_"), [(MAX, 0, False), (MAX, 1, True), (MAX + 1, 0, True), (30, 4, True)]
+    ("first", "second", "all_"),
+    [(MAX, 0, False), (MAX, 1, True), (MAX + 1, 0, True), (30, 4, True)],
 )
 def test_too_many(tables: Tables, mmu: Mmu, first: int, second: int, all_: bool) -> None:
     mmu.soft_flush(VA, first)
@@ -63,7 +66,9 @@ def test_an_entry_dropped_for_a_better_one_is_forgotten_if_stale(tables: Tables,
 
 @pytest.mark.parametrize("kept_as", ["pcid", "global"])
 def test_an_entry_of_the_tables_before_is_stale(tables: Tables, mmu: Mmu, kept_as: str) -> None:
-    """MOV to CR3 keeps entries that the new tables contradict; when such a one goes, consumers hear of it."""
+    """MOV to CR3 keeps entries that the new tables contradict; when such a one goes, consumers hear
+    of it.
+    """
     pcid = 1 if kept_as == "pcid" else 0
     tables.load(pcid)
     tables.map(VA, flags=USER | (X86_G if kept_as == "global" else 0))

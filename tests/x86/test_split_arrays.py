@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Rule: an array serves what its kind says: fetches, loads, stores, first or second level; one may hold tables too."""
+"""Rule: an array serves what its kind says: fetches, loads, stores, first or second level; one may
+hold tables too.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,9 @@ def where(mmu: Mmu, va: int = VA) -> set[str]:
 
 
 def test_kinds_by_access() -> None:
-    """A shadow-stack read is a load, a shadow-stack write a store; a read-modify-write begins with its load."""
+    """A shadow-stack read is a load, a shadow-stack write a store; a read-modify-write begins with
+    its load.
+    """
     assert [first_level(access) for access in Access] == [
         TLB_DTLB_LOAD,
         TLB_DTLB_STORE,
@@ -131,7 +135,9 @@ def test_a_fetch_does_not_find_the_data_side(tables: Tables, mmu: Mmu, counted: 
 
 
 def test_loads_and_stores_may_disagree(tables: Tables, mmu: Mmu) -> None:
-    """A stale store entry beside a fresh load entry: each access, and each refill, gets its own side's answer."""
+    """A stale store entry beside a fresh load entry: each access, and each refill, gets its own
+    side's answer.
+    """
     old = tables.map(VA)
     mmu.translate(VA, Access.WRITE)
     new = tables.map(VA)

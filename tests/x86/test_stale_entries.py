@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Rule: an entry goes on saying what the tables said when it was made, until something takes it away (SDM 4.10.2.2).
+"""Rule: an entry goes on saying what the tables said when it was made, until something takes it
+away (SDM 4.10.2.2).
 
-A page fault takes it away (SDM 4.10.4.1), so nothing faults for ever; and on AMD no fault comes from a stale entry.
+A page fault takes it away (SDM 4.10.4.1), so nothing faults for ever; and on AMD no fault comes
+from a stale entry.
 """
 
 from __future__ import annotations
@@ -47,7 +49,9 @@ def test_a_page_made_read_only_can_still_be_written(tables: Tables, mmu: Mmu) ->
 
 @pytest.mark.parametrize(("vendor", "faults"), [(Vendor.AMD, 0), (Vendor.INTEL, 1)])
 def test_more_rights_need_no_flush(tables: Tables, mmu: Mmu, vendor: Vendor, faults: int) -> None:
-    """AMD walks before it faults; Intel believes the entry, and the fault drops it: "spurious" (SDM 4.10.4.3)."""
+    """AMD walks before it faults; Intel believes the entry, and the fault drops it: "spurious" (SDM
+    4.10.4.3).
+    """
     mmu.c.vendor = vendor
     pa = tables.map(VA, flags=X86_P | X86_US)
     mmu.translate(VA, Access.READ)
@@ -107,7 +111,9 @@ def test_a_fault_leaves_other_pages_and_pcids(tables: Tables, mmu: Mmu) -> None:
 
 
 def test_a_4k_and_a_2m_translation_of_one_address(tables: Tables, mmu: Mmu) -> None:
-    """Replacing a table by a large page without a flush leaves both; the smaller page is looked for first."""
+    """Replacing a table by a large page without a flush leaves both; the smaller page is looked for
+    first.
+    """
     small = tables.map(VA)
     mmu.translate(VA, Access.READ)
     table = tables.get(VA, 2)
@@ -132,7 +138,9 @@ def test_an_announced_change_tells_consumers_only(tables: Tables, mmu: Mmu) -> N
 
 
 def test_what_comes_through_an_old_cache_entry_is_as_old(tables: Tables, mmu: Mmu) -> None:
-    """A translation made after the change, but through a paging-structure cache entry made before, can be stale."""
+    """A translation made after the change, but through a paging-structure cache entry made before,
+    can be stale.
+    """
     tables.map(VA)
     tables.map(VA + 4096)
     tables.map(VA ^ 1 << 21)

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Rule: a full set gives one place away, counted and told; a stale entry that goes is to be forgotten by consumers."""
+"""Rule: a full set gives one place away, counted and told; a stale entry that goes is to be
+forgotten by consumers.
+"""
 
 from __future__ import annotations
 
@@ -89,7 +91,9 @@ def test_a_stale_entry_is_to_be_forgotten(tables: Tables, mmu: Mmu) -> None:
 
 
 def evicted_after(tables: Tables, mmu: Mmu, change: Callable[[], None]) -> tuple[bool, list[int]]:
-    """What is to be forgotten when two more pages push VA's entry, older than the change, out of its set."""
+    """What is to be forgotten when two more pages push VA's entry, older than the change, out of
+    its set.
+    """
     mmu.translate(VA, Access.READ)
     change()
     mmu.tables_changed()
@@ -115,14 +119,18 @@ def evicted_after(tables: Tables, mmu: Mmu, change: Callable[[], None]) -> tuple
         (1, 1 << 20, 0),
     ],
 )
-def test_each_change_that_makes_stale(tables: Tables, mmu: Mmu, level: int, set: int, clear: int) -> None:
+def test_each_change_that_makes_stale(
+    tables: Tables, mmu: Mmu, level: int, set: int, clear: int
+) -> None:
     tables.map(VA, 0, USER | X86_D)
     change = functools.partial(tables.change, VA, level, set=set, clear=clear)
     assert evicted_after(tables, mmu, change) == (False, [VA])
 
 
 def test_an_unmapped_page_without_rights(tables: Tables, mmu: Mmu) -> None:
-    """A supervisor's read-only page: a walk that ends in a fault tells no rights either, and is not the same."""
+    """A supervisor's read-only page: a walk that ends in a fault tells no rights either, and is not
+    the same.
+    """
     tables.map(VA, 0, X86_P)
     assert mmu.translate(VA, Access.READ, user=False).ok
     tables.put(VA, 1, 0)
@@ -153,7 +161,9 @@ def test_no_longer_a_shadow_stack(tables: Tables, mmu: Mmu) -> None:
 
 
 def test_a_table_for_a_large_page(tables: Tables, mmu: Mmu) -> None:
-    """The same frames with the same rights, but one by one: what holds for one page does not for its neighbours."""
+    """The same frames with the same rights, but one by one: what holds for one page does not for
+    its neighbours.
+    """
     base = VA & -(2 << 20)
     tables.map(base, 0, level=2)
     mmu.translate(base, Access.READ)

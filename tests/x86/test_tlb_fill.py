@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Rule: a walk's result, with combined rights, enters the second level and the side's first level (SDM 4.10.2.2)."""
+"""Rule: a walk's result, with combined rights, enters the second level and the side's first level
+(SDM 4.10.2.2).
+"""
 
 from __future__ import annotations
 
@@ -51,7 +53,10 @@ def test_what_an_entry_keeps(tables: Tables, mmu: Mmu) -> None:
         True,
         True,
     )
-    assert str(entry) == f"{entry.array}[{entry.set}][{entry.way}]: {VA:#x} -> {pa:#x} 4 KiB -u-dg pcid 0x7"
+    assert (
+        str(entry)
+        == f"{entry.array}[{entry.set}][{entry.way}]: {VA:#x} -> {pa:#x} 4 KiB -u-dg pcid 0x7"
+    )
 
 
 def test_a_set_is_the_page_number_modulo_the_sets(tables: Tables, mmu: Mmu) -> None:
@@ -71,7 +76,9 @@ def test_a_large_page_is_indexed_by_its_own_number(tables: Tables, mmu: Mmu) -> 
 
 
 def test_a_set_never_holds_one_tag_twice(tables: Tables, mmu: Mmu) -> None:
-    """A write to a clean page walks again: the new entry takes the old one's place, not a second one."""
+    """A write to a clean page walks again: the new entry takes the old one's place, not a second
+    one.
+    """
     tables.map(VA)
     mmu.translate(VA, Access.FETCH)
     mmu.translate(VA, Access.READ)

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Rule: a TLB entry serves an access by page number and size, under its PCID or if global, on its side (SDM 4.10.2)."""
+"""Rule: a TLB entry serves an access by page number and size, under its PCID or if global, on its
+side (SDM 4.10.2).
+"""
 
 from __future__ import annotations
 
@@ -40,7 +42,9 @@ def test_miss_then_hit(tables: Tables, mmu: Mmu, counted: Counted, access: Acces
         assert mmu.translate(VA + 6, access).pa == pa + 6
 
 
-@pytest.mark.parametrize(("first", "second"), [(Access.READ, Access.FETCH), (Access.FETCH, Access.READ)])
+@pytest.mark.parametrize(
+    ("first", "second"), [(Access.READ, Access.FETCH), (Access.FETCH, Access.READ)]
+)
 def test_the_second_level_serves_both_sides(
     tables: Tables, mmu: Mmu, counted: Counted, first: Access, second: Access
 ) -> None:
@@ -106,7 +110,9 @@ def test_global_entries_serve_every_pcid(tables: Tables, mmu: Mmu, counted: Coun
         assert mmu.translate(VA, Access.READ).pa == pa
 
 
-def test_a_lookup_tells_its_array(tables: Tables, mmu: Mmu, recorded: Callable[[], list[Event]]) -> None:
+def test_a_lookup_tells_its_array(
+    tables: Tables, mmu: Mmu, recorded: Callable[[], list[Event]]
+) -> None:
     tables.map(VA)
     mmu.translate(VA, Access.READ)
     recorded()

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Rule: under tree_plru a binary tree over the ways names the victim; a use turns the nodes on its path away."""
+"""Rule: under tree_plru a binary tree over the ways names the victim; a use turns the nodes on its
+path away.
+"""
 
 from __future__ import annotations
 
@@ -73,7 +75,9 @@ def test_by_hand(engine: str) -> None:
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("ways", [1, 2, 4, 8, 16, 32, 64])
 def test_misses_alone_go_round(engine: str, ways: int) -> None:
-    """The next to go is the one entered longest ago, in a set that fills and then overflows without a hit."""
+    """The next to go is the one entered longest ago, in a set that fills and then overflows without
+    a hit.
+    """
     with pages_on(one_set(ways, "tree_plru"), engine) as pages:
         gone = [pages.read_and_tell(page) for page in range(3 * ways)]
     assert gone == [None] * ways + list(range(2 * ways))
@@ -101,8 +105,14 @@ def test_against_a_tree_of_objects(ways: int, accesses: list[int], engine: str) 
         assert pages.resident() == places
 
 
-@given(st.sampled_from([PLRU4, PLRU8]), st.lists(st.integers(0, 11), max_size=60), st.sampled_from(ENGINES))
-def test_against_measured_permutations(vectors: list[list[int]], accesses: list[int], engine: str) -> None:
+@given(
+    st.sampled_from([PLRU4, PLRU8]),
+    st.lists(st.integers(0, 11), max_size=60),
+    st.sampled_from(ENGINES),
+)
+def test_against_measured_permutations(
+    vectors: list[list[int]], accesses: list[int], engine: str
+) -> None:
     ways = len(vectors)
     measured = Permutations(vectors, list(reversed(range(ways))))
     with pages_on(one_set(ways, "tree_plru"), engine) as pages:

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Rule: a unit comes out of reset with paging on, its registers as documented, and refuses what cannot be."""
+"""Rule: a unit comes out of reset with paging on, its registers as documented, and refuses what
+cannot be.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +56,13 @@ def test_constants_are_those_of_c(module: object) -> None:
 
 def test_enumerations_are_those_of_c() -> None:
     shadow_stack = lib.ACCESS_SHSTK_READ, lib.ACCESS_SHSTK_WRITE
-    assert [*Access] == [lib.ACCESS_READ, lib.ACCESS_WRITE, lib.ACCESS_FETCH, *shadow_stack, lib.ACCESS_RMW]
+    assert [*Access] == [
+        lib.ACCESS_READ,
+        lib.ACCESS_WRITE,
+        lib.ACCESS_FETCH,
+        *shadow_stack,
+        lib.ACCESS_RMW,
+    ]
     assert [*Privilege] == [lib.PRIVILEGE_SUPERVISOR, lib.PRIVILEGE_USER, lib.PRIVILEGE_IMPLICIT]
     assert [*WalkMode] == [lib.WALK_PROBE, lib.WALK_QUIET, lib.WALK_HARDWARE]
     architectural = lib.XLATE_OK, lib.XLATE_UD, lib.XLATE_GP, lib.XLATE_PF

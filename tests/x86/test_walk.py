@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Rule: four levels lead from CR3 to a page of 4 KiB, 2 MiB or 1 GiB, each indexed by nine bits (SDM 4.5.4)."""
+"""Rule: four levels lead from CR3 to a page of 4 KiB, 2 MiB or 1 GiB, each indexed by nine bits
+(SDM 4.5.4).
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ AssertWalk = Callable[..., Walk]
 
 
 @pytest.mark.parametrize(("level", "size"), [(1, 4 << 10), (2, 2 << 20), (3, 1 << 30)])
-def test_a_leaf_of_each_size(tables: Tables, assert_walk: AssertWalk, level: int, size: int) -> None:
+def test_a_leaf_of_each_size(
+    tables: Tables, assert_walk: AssertWalk, level: int, size: int
+) -> None:
     frame = 3 * size
     tables.map(VA, frame, level=level)
     walk = assert_walk(VA + 0x123, level=level, pa=frame + (VA + 0x123) % size)
@@ -56,7 +60,9 @@ def test_bits_of_cr3_that_are_no_address(tables: Tables, assert_walk: AssertWalk
 
 
 def test_ignored_bits_mean_nothing(tables: Tables, assert_walk: AssertWalk) -> None:
-    """Bits 11:9 and 62:52 are software's in every entry, G and D where it refers to a table (SDM table 4-19)."""
+    """Bits 11:9 and 62:52 are software's in every entry, G and D where it refers to a table (SDM
+    table 4-19).
+    """
     pa = tables.map(VA)
     for level in (4, 3, 2, 1):
         tables.change(VA, level, set=0xE00 | 0x7FF << 52)
@@ -82,7 +88,9 @@ def test_global_needs_pge(tables: Tables, mmu: Mmu, assert_walk: AssertWalk) -> 
     assert_walk(VA, is_global=False)
 
 
-def test_a_page_outside_ram_is_a_translation(tables: Tables, mmu: Mmu, assert_walk: AssertWalk) -> None:
+def test_a_page_outside_ram_is_a_translation(
+    tables: Tables, mmu: Mmu, assert_walk: AssertWalk
+) -> None:
     """Only tables must lie in RAM; what a page is backed by is not the walk's affair."""
     tables.map(VA, 1 << 40)
     assert_walk(VA, pa=1 << 40)
@@ -117,7 +125,9 @@ def test_tables_that_refer_to_themselves(tables: Tables, assert_walk: AssertWalk
 def test_without_paging_the_address_is_physical(tables: Tables, mmu: Mmu) -> None:
     mmu.write_cr4(mmu.c.cr4 & ~CR4_PCIDE)  # under which PG may not be cleared
     mmu.write_cr0(mmu.c.cr0 & ~CR0_PG)
-    supervisor = mmu.refill(VA, Access.FETCH, user=False)  # to whom CR4.SMEP and SMAP mean nothing now
+    supervisor = mmu.refill(
+        VA, Access.FETCH, user=False
+    )  # to whom CR4.SMEP and SMAP mean nothing now
     for answer in (mmu.translate(VA, Access.WRITE), mmu.refill(VA, Access.FETCH), supervisor):
         assert (answer.pa, answer.perms, answer.result) == (VA, 0x1F, Outcome.OK)
         assert answer.memory_type == MemoryType.UC  # no entry says another

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Rule: A and D are set by compare-exchange; an entry that changed under the walk starts it anew (SDM 4.8).
+"""Rule: A and D are set by compare-exchange; an entry that changed under the walk starts it anew
+(SDM 4.8).
 
-Another agent changes entries just before the walk sets A or D in one (other_agent.py). The walk must then read
-again, judge what it finds, and never write A or D into an entry that no longer says what it read.
+Another agent changes entries just before the walk sets A or D in one (other_agent.py). The walk
+must then read again, judge what it finds, and never write A or D into an entry that no longer says
+what it read.
 """
 
 from __future__ import annotations
@@ -22,7 +24,9 @@ from tests.x86.other_agent import Traps, other_agent
 from tests.x86.tables import USER, VA, Tables
 
 OTHER = VA ^ 1 << 39
-"""Of the same indexes as VA but for the PML4E's: what lies at a level on its way can take the place of VA's."""
+"""Of the same indexes as VA but for the PML4E's: what lies at a level on its way can take the place
+of VA's.
+"""
 SOFTWARE = 1 << 9
 """A bit that the processor ignores."""
 PAGE = 0x345
@@ -34,7 +38,9 @@ Key = tuple[int, int]
 
 @dataclass(frozen=True)
 class Change:
-    """What becomes of an entry (given: it, OTHER's), and the walk's verdict: None, or P and RSVD of its fault."""
+    """What becomes of an entry (given: it, OTHER's), and the walk's verdict: None, or P and RSVD of
+    its fault.
+    """
 
     make: Callable[[int, int], int]
     why: int | None = None
@@ -90,13 +96,17 @@ WAYS: dict[str, tuple[Callable[[Mmu], Told], bool, bool]] = {
 
 
 class Paths:
-    """The entries of VA and OTHER, each mapped to a frame of its own, with no A set: where they lie, what they said."""
+    """The entries of VA and OTHER, each mapped to a frame of its own, with no A set: where they
+    lie, what they said.
+    """
 
     def __init__(self, tables: Tables) -> None:
         self._memory = tables.memory
         for va in (VA, OTHER):
             tables.map(va)
-        self.at = {(va, level): tables.entry_pa(va, level) for va in (VA, OTHER) for level in (4, 3, 2, 1)}
+        self.at = {
+            (va, level): tables.entry_pa(va, level) for va in (VA, OTHER) for level in (4, 3, 2, 1)
+        }
         self.before = self.now()
 
     def now(self) -> dict[Key, int]:
@@ -157,7 +167,9 @@ def test_what_changed_is_read_again(
         told = act(mmu)
 
     if change.why is None:
-        assert told == Told(Outcome.OK, 0, paths.frame(OTHER if name == "led elsewhere" else VA) + PAGE)
+        assert told == Told(
+            Outcome.OK, 0, paths.frame(OTHER if name == "led elsewhere" else VA) + PAGE
+        )
     else:
         assert told == Told(Outcome.PAGE_FAULT, change.why | PF_WR | PF_US, 0)
     assert paths.now() == expected
@@ -206,7 +218,11 @@ def test_a_table_that_became_a_large_page(
     large = USER | X86_PS
     with other_agent(mmu, paths.trap(level, large), monkeypatch):
         walk = mmu.walk(VA, Access.WRITE, mode=WalkMode.HARDWARE)
-    assert (walk.result, walk.level, walk.pa) == (Outcome.OK, level, VA & (1 << 12 + 9 * (level - 1)) - 1)
+    assert (walk.result, walk.level, walk.pa) == (
+        Outcome.OK,
+        level,
+        VA & (1 << 12 + 9 * (level - 1)) - 1,
+    )
     assert paths.now()[VA, level] == large | X86_A | X86_D
     assert mmu.counters()["page_walker_loads"] == 2 * (5 - level)
 
@@ -214,7 +230,9 @@ def test_a_table_that_became_a_large_page(
 def test_an_upper_entry_that_changed_meanwhile_is_read_again_too(
     mmu: Mmu, paths: Paths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The PTE changed, so the walk begins anew, and finds that the PDE leads to another table by now."""
+    """The PTE changed, so the walk begins anew, and finds that the PDE leads to another table by
+    now.
+    """
     before = paths.before
     traps = paths.trap(1, before[VA, 1] | SOFTWARE)
     traps[paths.at[VA, 1] & X86_ADDR_MASK][paths.at[VA, 2]] = before[OTHER, 2]
@@ -228,13 +246,22 @@ def test_an_upper_entry_that_changed_meanwhile_is_read_again_too(
     assert mmu.counters()["page_walker_loads"] == 8
 
 
-def test_nothing_is_left_of_the_first_pass(mmu: Mmu, paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It came to the PTE; the second one ends at the PDE, and tells what a walk that began then would tell."""
+def test_nothing_is_left_of_the_first_pass(
+    mmu: Mmu, paths: Paths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It came to the PTE; the second one ends at the PDE, and tells what a walk that began then
+    would tell.
+    """
     traps = paths.trap(1, paths.before[VA, 1] | SOFTWARE)
     traps[paths.at[VA, 1] & X86_ADDR_MASK][paths.at[VA, 2]] = 0
     with other_agent(mmu, traps, monkeypatch):
         walk = mmu.walk(VA, Access.WRITE, mode=WalkMode.HARDWARE)
-    assert (walk.level, walk.error_code, walk.entry[1], walk.entry_pa[1]) == (2, PF_WR | PF_US, 0, 0)
+    assert (walk.level, walk.error_code, walk.entry[1], walk.entry_pa[1]) == (
+        2,
+        PF_WR | PF_US,
+        0,
+        0,
+    )
     assert walk == mmu.walk(VA, Access.WRITE)
 
 
@@ -248,7 +275,9 @@ def test_a_walk_starts_again_as_often_as_it_must(
         assert mmu.walk(VA, Access.WRITE, mode=WalkMode.HARDWARE).ok
     assert mmu.counters()["page_walker_loads"] == 1 + 2 + 3 + 4 + 4
     now = paths.now()
-    assert [now[VA, level] ^ paths.before[VA, level] for level in (4, 3, 2)] == [SOFTWARE | X86_A] * 3
+    assert [now[VA, level] ^ paths.before[VA, level] for level in (4, 3, 2)] == [
+        SOFTWARE | X86_A
+    ] * 3
     assert now[VA, 1] ^ paths.before[VA, 1] == SOFTWARE | X86_A | X86_D
 
 

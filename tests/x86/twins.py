@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The same operation on both engines, each over RAM of its own, and a comparison of all there is to compare.
+"""The same operation on both engines, each over RAM of its own, and a comparison of all there is to
+compare.
 
-A world of 64 frames: two PML4 tables, two of each lower kind, the rest data. Addresses, table indexes
-and entries are drawn from few values, so that they meet: in sets of the ``tiny`` TLB, in PCIDs, in tables that
-refer to themselves or lie outside RAM. With five levels two PML5 tables stand above. ``TORTURE`` has small arrays
-of every kind, policy and index, with limits on PCIDs and pages smashed to fragments. Before each access the
-soft-flush list is taken, as its consumer would.
+A world of 64 frames: two PML4 tables, two of each lower kind, the rest data. Addresses, table
+indexes and entries are drawn from few values, so that they meet: in sets of the ``tiny`` TLB, in
+PCIDs, in tables that refer to themselves or lie outside RAM. With five levels two PML5 tables stand
+above. ``TORTURE`` has small arrays of every kind, policy and index, with limits on PCIDs and pages
+smashed to fragments. Before each access the soft-flush list is taken, as its consumer would.
 
 An operation is a tuple: its name and its arguments. ``scripts`` are lists of them.
 """
@@ -82,7 +83,9 @@ _TABLES = {5: PML5S, 4: ROOTS, 3: PDPTS, 2: PDS, 1: PTS}
 
 
 class Mismatch(AssertionError):
-    """The engines differ; ``number`` is that of the operation after which they were seen to, if it was one."""
+    """The engines differ; ``number`` is that of the operation after which they were seen to, if it
+    was one.
+    """
 
     def __init__(self, message: str, number: int | None = None) -> None:
         super().__init__(message)
@@ -100,7 +103,9 @@ def _va(indexes: tuple[int, ...], offset: int) -> int:
 
 def _addresses(*indexes: tuple[int, ...], offsets: tuple[int, ...] = (0,)) -> Choice:
     """Addresses of these indexes, topmost level first."""
-    return build(_va, build(lambda *chosen: chosen, *(pick(*some) for some in indexes)), pick(*offsets))
+    return build(
+        _va, build(lambda *chosen: chosen, *(pick(*some) for some in indexes)), pick(*offsets)
+    )
 
 
 def _op(name: str, *args: Any) -> Choice:
@@ -126,7 +131,17 @@ flags = build(
     lambda bits: _toggled(TABLE, bits),
     several(
         (X86_P, X86_RW, X86_RW, X86_US, X86_US, X86_A, X86_D, X86_PS, X86_G, X86_G, X86_XD, X86_XD)
-        + (1 << 3, 1 << 4, 1 << 12, 1 << 20, 1 << 36, 1 << 51, 1 << 59, 1 << 59, *[X86_RW | X86_D] * 4),
+        + (
+            1 << 3,
+            1 << 4,
+            1 << 12,
+            1 << 20,
+            1 << 36,
+            1 << 51,
+            1 << 59,
+            1 << 59,
+            *[X86_RW | X86_D] * 4,
+        ),
         most=2,
     ),
 )
@@ -137,7 +152,9 @@ cr4_bits = (
 cr4s = build(lambda bits: _toggled(0, bits), several(cr4_bits, most=3))
 keys = pick(0, 0b0100, 0b1000, 0b0001, 0b0010, 1 << 32)
 pats = pick(RESET_PAT, 0x0606_0606_0606_0606, 0x0105_0007_0406_0001, 2, 1 << 63)
-efers = pick(RESET_EFER, RESET_EFER, RESET_EFER ^ EFER_NXE, RESET_EFER | EFER_TCE, RESET_EFER ^ EFER_LME)
+efers = pick(
+    RESET_EFER, RESET_EFER, RESET_EFER ^ EFER_NXE, RESET_EFER | EFER_TCE, RESET_EFER ^ EFER_LME
+)
 
 _TARGETS = {5: ROOTS, 4: PDPTS, 3: PDS, 2: PTS, 1: DATA}
 
@@ -150,7 +167,12 @@ def _edits(level: int) -> Choice:
 large_flags = build(lambda bits: bits | X86_P | X86_PS, flags)
 large_pages = _op("edit", (2, 2, 3), (0, 1), (0, 0, 1), (0,), large_flags, (False, True))
 edits = weighted(
-    (10, _edits(1)), (4, _edits(2)), (2, _edits(3)), (2, _edits(4)), (1, _edits(5)), (3, large_pages)
+    (10, _edits(1)),
+    (4, _edits(2)),
+    (2, _edits(3)),
+    (2, _edits(4)),
+    (1, _edits(5)),
+    (3, large_pages),
 )
 invalidating = weighted(
     (3, _op("invlpg", vas)),
@@ -162,7 +184,9 @@ invalidating = weighted(
         _op(
             "invlpgb",
             build(
-                lambda va, bits: va & -4096 | bits, vas, weighted((15, integer(0, 63)), (1, pick(64, 2048)))
+                lambda va, bits: va & -4096 | bits,
+                vas,
+                weighted((15, integer(0, 63)), (1, pick(64, 2048))),
             ),
             (0, 1, 7, 8, 1 << 31 | 1, 1 << 31 | 3),
             (0, 1, 1 << 16, 2 << 16, 1 << 28),
@@ -245,7 +269,9 @@ class Twins:
         memory = Memory(FRAMES << 12, base=self.base)
         ring = EventRing(_RING)
         ring.enable()
-        mmu = Mmu(memory, geometry=geometry, engine=engine, exact=True, ring=ring, levels=self.levels)
+        mmu = Mmu(
+            memory, geometry=geometry, engine=engine, exact=True, ring=ring, levels=self.levels
+        )
         for level, tables, targets in (
             (5, PML5S, ROOTS),
             (4, ROOTS, PDPTS),
@@ -278,7 +304,9 @@ class Twins:
             mmu.memory.close()
 
     def run(self, script: list[Op], every: int = 1) -> None:
-        """Each operation on both, its answers compared at once, all the state after so many; raises Mismatch."""
+        """Each operation on both, its answers compared at once, all the state after so many; raises
+        Mismatch.
+        """
         c, python = self.mmus
         for number, op in enumerate(script):
             ours, theirs = self.do(c, *op), self.do(python, *op)
@@ -327,7 +355,9 @@ class Twins:
 
 
 class _View:
-    """The bytes of one engine's state, where they lie, but for what the world cannot reach and pointers."""
+    """The bytes of one engine's state, where they lie, but for what the world cannot reach and
+    pointers.
+    """
 
     def __init__(self, mmu: Mmu) -> None:
         self._mmu = mmu

@@ -18,7 +18,9 @@ from tests.oracles.enumerate.run import SHOWN, Tally, World, run_slice
 from ucmmu.terminal import Console
 
 TLB_STRIDE = 499
-"""Of the rows that go through a TLB, one of so many: a prime, so that it meets every parent and every state."""
+"""Of the rows that go through a TLB, one of so many: a prime, so that it meets every parent and
+every state.
+"""
 
 Label = tuple[str, str, int, str]
 Advance = Callable[[int], None]
@@ -63,7 +65,9 @@ def enumerate_all(every: int, advance: Advance) -> dict[Label, Tally]:
         (what, TLB_STRIDE * every, True) for what in tlb_slices()
     ]
     for what, stride, through_tlb in jobs:
-        tally = run_slice(world, what, stride=stride, through_tlb=through_tlb, step=8, progress=advance)
+        tally = run_slice(
+            world, what, stride=stride, through_tlb=through_tlb, step=8, progress=advance
+        )
         found.setdefault(what.label, Tally()).__iadd__(tally)
     return found
 
@@ -144,7 +148,10 @@ def main(arguments: list[str] | None = None) -> int:
     found |= python_sample()
     print_table(found)
     rate = walks.cases / walks.seconds * 60 / 1e6
-    print(f"{rate:,.0f} million cases a minute of one core's time, oracle and comparison included;", end=" ")
+    print(
+        f"{rate:,.0f} million cases a minute of one core's time, oracle and comparison included;",
+        end=" ",
+    )
     print(f"{time.monotonic() - started:.0f} s in all")
     if options.json:
         options.json.write_text(json.dumps(as_json(found), indent=1) + "\n")

@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Which registers, entries and accesses are combined: plans for the loops in enumerate.c.
 
-The tables of one address, in a RAM that is nearly all untouched; a large page's address is also that of the
-next table, so that an entry leads somewhere whether or not PS is set::
+The tables of one address, in a RAM that is nearly all untouched; a large page's address is also
+that of the next table, so that an entry leads somewhere whether or not PS is set::
 
     0x1000      0x2000     0x3000     0x40000000    0x600000
     PML5 table  PML4 table PDPT       page          page table
                                       directory        │
        └───────────┴──────────┴──────────┴─────────────┴── 0x12345000, a page
 
-Bits that mean nothing (PWT, PCD, 11:9, 58:52, and the key of an entry that refers to a table) differ from
-entry to entry: they must change no answer and stay as they are.
+Bits that mean nothing (PWT, PCD, 11:9, 58:52, and the key of an entry that refers to a table)
+differ from entry to entry: they must change no answer and stay as they are.
 """
 
 from __future__ import annotations
@@ -81,7 +81,8 @@ class Processor:
 
 
 def key_rights(turn: int) -> tuple[int, int]:
-    """PKRU and IA32_PKRS in which, as turn goes from 0 to 3, every key comes to each of its four rights.
+    """PKRU and IA32_PKRS in which, as turn goes from 0 to 3, every key comes to each of its four
+    rights.
 
     Neighbouring keys differ, and for three of four keys so do the two registers.
     """
@@ -95,7 +96,8 @@ def processors(
 ) -> list[Processor]:
     """Every combination of WP, SMEP, SMAP, PKE, PKS, NXE, AC and the keys' rights.
 
-    Under CET, WP is 1. An AMD processor has no PKS. ``few``: PKS goes with PKE; ``thin``: SMEP with AC.
+    Under CET, WP is 1. An AMD processor has no PKS. ``few``: PKS goes with PKE; ``thin``: SMEP with
+    AC.
     """
     found = []
     for wp, smep, smap, pke, pks, nxe, ac in itertools.product((0, 1), repeat=7):
@@ -129,7 +131,9 @@ def combinations(level: int, bits: Sequence[int] = BITS, fixed: int = 0) -> list
 
 
 def address_bits(level: int, maxphyaddr: int) -> list[int]:
-    """Bits that are reserved in some entry of that level, and that are not among BITS; PAT of a large page."""
+    """Bits that are reserved in some entry of that level, and that are not among BITS; PAT of a
+    large page.
+    """
     bits = list(range(maxphyaddr, 52))
     if level in (2, 3):
         bits += range(12, 21 if level == 2 else 30)
@@ -143,11 +147,15 @@ def with_address_bits(level: int, maxphyaddr: int, entries: Iterable[int]) -> li
 
 
 def upper_rows(processor: Processor, leaf_level: int, *, reserved: bool) -> list[dict[int, int]]:
-    """Entries above the leaf's parent: every combination of classes; then each reserved bit, one at a time."""
+    """Entries above the leaf's parent: every combination of classes; then each reserved bit, one at
+    a time.
+    """
     levels = range(leaf_level + 2, processor.levels + 1)
     rows = [
         {level: entry(level, flags, number) for level, flags in zip(levels, chosen, strict=True)}
-        for number, chosen in enumerate(itertools.product(UPPER_CLASSES.values(), repeat=len(levels)))
+        for number, chosen in enumerate(
+            itertools.product(UPPER_CLASSES.values(), repeat=len(levels))
+        )
     ]
     if reserved:
         plain = {level: entry(level, UPPER_CLASSES["not accessed"]) for level in levels}
@@ -246,14 +254,18 @@ def _leaf_and_parent(leaf: int, levels: int) -> Iterator[Slice]:
     yield Slice("leaf × parent", leaf, processors(amd), uppers, entries[0], few)
     states = processors(base, cet=True, thin=True)
     leaves = combinations(leaf, (P, RW, US, A, D, PS, XD))
-    yield Slice("shadow stack", leaf, states, uppers, entries[0], leaves, kinds=SHADOW_STACK, cet=True)
+    yield Slice(
+        "shadow stack", leaf, states, uppers, entries[0], leaves, kinds=SHADOW_STACK, cet=True
+    )
     states = processors(amd, cet=True, thin=True)
     few = combinations(leaf, (P, RW, US, D, PS), A)
     yield Slice("shadow stack", leaf, states, uppers, entries[0], few, kinds=SHADOW_STACK, cet=True)
 
 
 def _reserved(leaf: int, levels: int) -> Iterator[Slice]:
-    """Each reserved bit of the leaf and of its parent, with every combination of the entry's other bits."""
+    """Each reserved bit of the leaf and of its parent, with every combination of the entry's other
+    bits.
+    """
     base = Processor(levels=levels)
     uppers = plain_uppers(base, leaf)
     leaves, parents = combinations(leaf), combinations(leaf + 1)
@@ -261,13 +273,20 @@ def _reserved(leaf: int, levels: int) -> Iterator[Slice]:
     some_parents = [entry(leaf + 1, flags) for flags in (P | RW | US, P | A | XD)]
     wide = processors(base, few=True)
     subject, large = "reserved bits", PS if leaf > 1 else 0
-    yield Slice(subject, leaf, wide, uppers, some_parents, with_address_bits(leaf, MAXPHYADDR, leaves))
-    yield Slice(subject, leaf, wide, uppers, with_address_bits(leaf + 1, MAXPHYADDR, parents), some_leaves)
+    yield Slice(
+        subject, leaf, wide, uppers, some_parents, with_address_bits(leaf, MAXPHYADDR, leaves)
+    )
+    yield Slice(
+        subject, leaf, wide, uppers, with_address_bits(leaf + 1, MAXPHYADDR, parents), some_leaves
+    )
     for vendor, width in itertools.product((INTEL, AMD), (36, 39, 40, 48, 51, 52)):
         states = [
-            replace(base, vendor=vendor, maxphyaddr=width, nxe=nxe, wp=wp) for nxe in (0, 1) for wp in (0, 1)
+            replace(base, vendor=vendor, maxphyaddr=width, nxe=nxe, wp=wp)
+            for nxe in (0, 1)
+            for wp in (0, 1)
         ]
-        # Below MAXPHYADDR these bits are good for a page's address; a table there would lie outside RAM.
+        # Below MAXPHYADDR these bits are good for a page's address; a table there would lie outside
+        # RAM.
         here = [(value | large) ^ bit for value in leaves[::3] for bit in address_bits(leaf, 36)]
         yield Slice(subject, leaf, states, uppers, some_parents, here)
         here = with_address_bits(leaf + 1, width, parents[::3])
@@ -296,7 +315,9 @@ def _uppers(leaf: int, levels: int) -> Iterator[Slice]:
 
 
 def _addresses(leaf: int, levels: int) -> Iterator[Slice]:
-    """The first and last addresses of both canonical halves, and their neighbours that are not canonical."""
+    """The first and last addresses of both canonical halves, and their neighbours that are not
+    canonical.
+    """
     half = 1 << (12 + 9 * levels - 1)
     top = 1 << 64
     base = Processor(levels=levels)
@@ -323,12 +344,16 @@ def _addresses(leaf: int, levels: int) -> Iterator[Slice]:
 def slices() -> tuple[Slice, ...]:
     """All that `make enumerate` runs."""
     subjects = (_leaf_and_parent, _reserved, _uppers, _addresses)
-    return tuple(found for subject in subjects for leaf, levels in SHAPES for found in subject(leaf, levels))
+    return tuple(
+        found for subject in subjects for leaf, levels in SHAPES for found in subject(leaf, levels)
+    )
 
 
 @functools.cache
 def tlb_slices() -> tuple[Slice, ...]:
-    """What goes through an empty TLB and then hits: pairs of accesses, so fewer registers and entries."""
+    """What goes through an empty TLB and then hits: pairs of accesses, so fewer registers and
+    entries.
+    """
     found = []
     for leaf, levels in SHAPES:
         large = PS if leaf > 1 else 0
@@ -341,5 +366,7 @@ def tlb_slices() -> tuple[Slice, ...]:
             found.append(Slice("TLB hits", leaf, states, uppers, parents, leaves))
             every = ORDINARY | SHADOW_STACK
             states = processors(base, cet=True)
-            found.append(Slice("TLB hits", leaf, states, uppers, parents, leaves, kinds=every, cet=True))
+            found.append(
+                Slice("TLB hits", leaf, states, uppers, parents, leaves, kinds=every, cet=True)
+            )
     return tuple(found)

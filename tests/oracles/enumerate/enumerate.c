@@ -14,16 +14,19 @@ struct run {
 	struct mmu_unit *unit;
 	u8 *ram;
 	u64 cr3;
-	u64 *home[6];		/* by level: va's entry in the plan's tables */
-	u64 *slot[6];		/* the same, but where the oracle's path went, if a large page's bits led elsewhere */
-	u64 before[6];		/* what is in slot before an access */
+	u64 *home[6];  /* by level: va's entry in the plan's tables */
+	u64 *slot[6];  /* the same, but where the oracle's path went, if a large page's bits led
+			  elsewhere */
+	u64 before[6]; /* what is in slot before an access */
 	u32 levels;
 	struct oracle oracle;
 };
 
 uint64_t enum_sizeof(int which)
 {
-	return which == 0 ? sizeof(struct mmu_unit) : which == 1 ? sizeof(struct walk) : sizeof(struct translation);
+	return which == 0   ? sizeof(struct mmu_unit)
+	       : which == 1 ? sizeof(struct walk)
+			    : sizeof(struct translation);
 }
 
 void enum_load(void *unit, const struct oracle_processor *p, uint32_t cet, uint64_t cr3)
@@ -33,7 +36,8 @@ void enum_load(void *unit, const struct oracle_processor *p, uint32_t cet, uint6
 	u->cr0 = CR0_PG | CR0_PE | (p->wp ? CR0_WP : 0);
 	u->cr3 = cr3;
 	u->cr4 = CR4_PAE | CR4_PGE | (p->levels == 5 ? CR4_LA57 : 0) | (p->smep ? CR4_SMEP : 0) |
-		 (p->smap ? CR4_SMAP : 0) | (p->pke ? CR4_PKE : 0) | (p->pks ? CR4_PKS : 0) | (cet ? CR4_CET : 0);
+		 (p->smap ? CR4_SMAP : 0) | (p->pke ? CR4_PKE : 0) | (p->pks ? CR4_PKS : 0) |
+		 (cet ? CR4_CET : 0);
 	u->efer = EFER_LME | EFER_LMA | (p->nxe ? EFER_NXE : 0);
 	u->rflags = p->ac ? RFLAGS_AC : 0;
 	u->pkru = p->pkru;
@@ -54,40 +58,81 @@ static u32 defective_walk(struct run *run, u32 kind, u32 mode, struct walk *w)
 {
 	const struct enum_plan *plan = run->plan;
 	struct mmu_unit *u = run->unit;
-	struct bent_registers kept = { u->cr0, u->cr4, u->efer, u->rflags,
+	struct bent_registers kept = { u->cr0,	u->cr4,	   u->efer,	u->rflags,
 				       u->pkrs, u->vendor, u->features, u->maxphyaddr };
 	u32 bent = plan->defect == DEFECT_TOP_US ? run->levels : plan->leaf_level + 1;
 	u64 entry = *run->slot[bent], set = 0, clear = 0;
 
 	switch (plan->defect) {
-	case DEFECT_WP_ALWAYS: u->cr0 |= CR0_WP; break;
-	case DEFECT_SMEP_NEVER: u->cr4 &= ~(u64)CR4_SMEP; break;
-	case DEFECT_SMAP_NEVER: u->cr4 &= ~(u64)CR4_SMAP; break;
-	case DEFECT_AC_HEEDED: mode = mode == PRIVILEGE_IMPLICIT ? PRIVILEGE_SUPERVISOR : mode; break;
-	case DEFECT_AC_IGNORED: u->rflags &= ~(u64)RFLAGS_AC; break;
-	case DEFECT_PKE_NEVER: u->cr4 &= ~(u64)CR4_PKE; break;
-	case DEFECT_PKS_NEVER: u->cr4 &= ~(u64)CR4_PKS; break;
-	case DEFECT_PKRU_FOR_ALL: u->pkrs = u->pkru; break;
+	case DEFECT_WP_ALWAYS:
+		u->cr0 |= CR0_WP;
+		break;
+	case DEFECT_SMEP_NEVER:
+		u->cr4 &= ~(u64)CR4_SMEP;
+		break;
+	case DEFECT_SMAP_NEVER:
+		u->cr4 &= ~(u64)CR4_SMAP;
+		break;
+	case DEFECT_AC_HEEDED:
+		mode = mode == PRIVILEGE_IMPLICIT ? PRIVILEGE_SUPERVISOR : mode;
+		break;
+	case DEFECT_AC_IGNORED:
+		u->rflags &= ~(u64)RFLAGS_AC;
+		break;
+	case DEFECT_PKE_NEVER:
+		u->cr4 &= ~(u64)CR4_PKE;
+		break;
+	case DEFECT_PKS_NEVER:
+		u->cr4 &= ~(u64)CR4_PKS;
+		break;
+	case DEFECT_PKRU_FOR_ALL:
+		u->pkrs = u->pkru;
+		break;
 	case DEFECT_UPPER_US:
-	case DEFECT_TOP_US: set = X86_US; break;
-	case DEFECT_UPPER_RW: set = X86_RW; break;
-	case DEFECT_UPPER_XD: clear = X86_XD; break;
-	case DEFECT_NXE_ALWAYS: u->efer |= EFER_NXE; break;
-	case DEFECT_INTEL_ONLY: u->vendor = VENDOR_INTEL; break;
-	case DEFECT_MAXPHYADDR: u->maxphyaddr += u->maxphyaddr < 52; break;
-	case DEFECT_PAGE1GB: u->features |= FEATURE_PAGE1GB; break;
-	default: break;
+	case DEFECT_TOP_US:
+		set = X86_US;
+		break;
+	case DEFECT_UPPER_RW:
+		set = X86_RW;
+		break;
+	case DEFECT_UPPER_XD:
+		clear = X86_XD;
+		break;
+	case DEFECT_NXE_ALWAYS:
+		u->efer |= EFER_NXE;
+		break;
+	case DEFECT_INTEL_ONLY:
+		u->vendor = VENDOR_INTEL;
+		break;
+	case DEFECT_MAXPHYADDR:
+		u->maxphyaddr += u->maxphyaddr < 52;
+		break;
+	case DEFECT_PAGE1GB:
+		u->features |= FEATURE_PAGE1GB;
+		break;
+	default:
+		break;
 	}
 	*run->slot[bent] = (entry | set) & ~clear;
 	plan->engine.walk(u, plan->va, kind, mode, WALK_QUIET, w);
-	w->entry[bent] = *run->slot[bent] = (*run->slot[bent] & ~(set | clear)) | (entry & (set | clear));
+	w->entry[bent] = *run->slot[bent] = (*run->slot[bent] & ~(set | clear)) |
+					    (entry & (set | clear));
 	u->cr0 = kept.cr0, u->cr4 = kept.cr4, u->efer = kept.efer, u->rflags = kept.rflags;
-	u->pkrs = kept.pkrs, u->vendor = kept.vendor, u->features = kept.features, u->maxphyaddr = kept.maxphyaddr;
+	u->pkrs = kept.pkrs, u->vendor = kept.vendor, u->features = kept.features,
+	u->maxphyaddr = kept.maxphyaddr;
 	switch (plan->defect) {
-	case DEFECT_CODE_PK: w->error_code &= ~(u32)PF_PK; break;
-	case DEFECT_CODE_ID: w->error_code &= ~(u32)PF_ID; break;
-	case DEFECT_CODE_SS: w->error_code &= ~(u32)PF_SS; break;
-	case DEFECT_CODE_RSVD: w->error_code &= ~(u32)PF_RSVD; break;
+	case DEFECT_CODE_PK:
+		w->error_code &= ~(u32)PF_PK;
+		break;
+	case DEFECT_CODE_ID:
+		w->error_code &= ~(u32)PF_ID;
+		break;
+	case DEFECT_CODE_SS:
+		w->error_code &= ~(u32)PF_SS;
+		break;
+	case DEFECT_CODE_RSVD:
+		w->error_code &= ~(u32)PF_RSVD;
+		break;
 	case DEFECT_FAULT_SETS_A:
 		if (w->result == XLATE_PF && w->error_code & PF_P && !(w->error_code & PF_RSVD))
 			w->entry[w->level] = *run->slot[w->level] |= X86_A;
@@ -104,7 +149,8 @@ static u32 defective_walk(struct run *run, u32 kind, u32 mode, struct walk *w)
 	case DEFECT_PA:
 		w->pa &= ~0xff000ull;
 		break;
-	default: break;
+	default:
+		break;
 	}
 	return w->result;
 }
@@ -124,8 +170,9 @@ static u32 result_of(u32 verdict)
 }
 
 /* Describe a case for people; what was got is in RAM and in the arguments. */
-static void describe(struct run *run, u32 kind, u32 mode, u32 verdict, const struct oracle_path *path, u64 pa,
-		     u32 result, u32 code, u32 level, const u64 *wanted, struct enum_case *c)
+static void describe(struct run *run, u32 kind, u32 mode, u32 verdict,
+		     const struct oracle_path *path, u64 pa, u32 result, u32 code, u32 level,
+		     const u64 *wanted, struct enum_case *c)
 {
 	memset(c, 0, sizeof(*c));
 	c->processor = run->oracle.processor;
@@ -149,23 +196,27 @@ static void describe(struct run *run, u32 kind, u32 mode, u32 verdict, const str
 }
 
 /* The entries after an access: A in those used, A and D in the leaf as the verdict says. */
-static inline void expect(const struct run *run, const struct oracle_path *path, u32 verdict, u64 *wanted)
+static inline void expect(const struct run *run, const struct oracle_path *path, u32 verdict,
+			  u64 *wanted)
 {
 	for (u32 level = 1; level <= run->levels; level++)
 		wanted[level] = run->before[level] | (path->used >> level & 1 ? X86_A : 0);
-	wanted[path->level] |= (verdict & ORACLE_SET_A ? X86_A : 0) | (verdict & ORACLE_SET_D ? X86_D : 0);
+	wanted[path->level] |= (verdict & ORACLE_SET_A ? X86_A : 0) |
+			       (verdict & ORACLE_SET_D ? X86_D : 0);
 }
 
-/* Whether RAM is as wanted, and so is what the walk says of the entries it read: from level last up. */
-static inline bool entries_right(const struct run *run, const struct walk *w, u32 last, const u64 *wanted,
-				 const struct oracle_path *path)
+/* Whether RAM is as wanted, and so is what the walk says of the entries it read: from level last
+ * up. */
+static inline bool entries_right(const struct run *run, const struct walk *w, u32 last,
+				 const u64 *wanted, const struct oracle_path *path)
 {
 	u64 wrong = 0;
 
 	for (u32 level = 1; level <= run->levels; level++) {
 		wrong |= *run->slot[level] ^ wanted[level];
 		if (level >= last)
-			wrong |= (w->entry[level] ^ wanted[level]) | (w->entry_pa[level] ^ path->entry_pa[level]);
+			wrong |= (w->entry[level] ^ wanted[level]) |
+				 (w->entry_pa[level] ^ path->entry_pa[level]);
 	}
 	return !wrong;
 }
@@ -191,10 +242,12 @@ static inline void restore(struct run *run)
 }
 
 /* Whether the walk ended as the verdict says. */
-static inline bool walk_right(u32 verdict, const struct oracle_path *path, u32 result, const struct walk *w)
+static inline bool walk_right(u32 verdict, const struct oracle_path *path, u32 result,
+			      const struct walk *w)
 {
 	if (verdict & ORACLE_PF)
-		return result == XLATE_PF && w->error_code == (verdict & ORACLE_CODE) && w->level == path->level;
+		return result == XLATE_PF && w->error_code == (verdict & ORACLE_CODE) &&
+		       w->level == path->level;
 	if (verdict & ORACLE_GP)
 		return result == XLATE_GP;
 	return result == XLATE_OK && w->pa == path->pa && w->level == path->level;
@@ -226,13 +279,16 @@ static void walk_accesses(struct run *run)
 			if (unlikely(plan->defect))
 				result = defective_walk(run, kind, mode, &w);
 			else
-				result = plan->engine.walk(run->unit, plan->va, kind, mode, WALK_QUIET, &w);
+				result = plan->engine.walk(run->unit, plan->va, kind, mode,
+							   WALK_QUIET, &w);
 			r->cases++;
 			r->faults += verdict >> 15;
-			if (unlikely(!walk_right(verdict, &path, result, &w) || !entries_right(run, &w, last, wanted, &path))) {
+			if (unlikely(!walk_right(verdict, &path, result, &w) ||
+				     !entries_right(run, &w, last, wanted, &path))) {
 				struct enum_case c;
 
-				describe(run, kind, mode, verdict, &path, w.pa, result, w.error_code, w.level, wanted, &c);
+				describe(run, kind, mode, verdict, &path, w.pa, result,
+					 w.error_code, w.level, wanted, &c);
 				note_mismatch(run, &c);
 			}
 			restore(run);
@@ -266,7 +322,8 @@ static bool translate_one(struct run *run, u32 kind, u32 mode, u32 first, bool *
 	if (!right) {
 		struct enum_case c;
 
-		describe(run, kind, mode, verdict, &path, t.pa, result, t.error_code, path.level, wanted, &c);
+		describe(run, kind, mode, verdict, &path, t.pa, result, t.error_code, path.level,
+			 wanted, &c);
 		c.first = first;
 		note_mismatch(run, &c);
 	}
@@ -290,8 +347,11 @@ static void translate_accesses(struct run *run)
 			if (!(plan->kinds >> then / ORACLE_MODES & 1))
 				continue;
 			plan->engine.flush_all(run->unit);
-			if (translate_one(run, first / ORACLE_MODES, first % ORACLE_MODES, ~0u, &allowed) && allowed)
-				translate_one(run, then / ORACLE_MODES, then % ORACLE_MODES, first, &ignored);
+			if (translate_one(run, first / ORACLE_MODES, first % ORACLE_MODES, ~0u,
+					  &allowed) &&
+			    allowed)
+				translate_one(run, then / ORACLE_MODES, then % ORACLE_MODES, first,
+					      &ignored);
 			for (u32 level = 1; level <= run->levels; level++)
 				*run->home[level] = first_before[level];
 			if (!allowed)
@@ -310,7 +370,8 @@ static void enumerate(const struct enum_plan *plan, u64 first, u64 nr, struct en
 	run.levels = plan->registers[first].levels;
 	run.cr3 = plan->table[run.levels];
 	for (u32 level = 1; level <= run.levels; level++)
-		run.home[level] = (u64 *)(run.ram + plan->table[level] + (plan->va >> (12 + 9 * (level - 1)) & 511) * 8);
+		run.home[level] = (u64 *)(run.ram + plan->table[level] +
+					  (plan->va >> (12 + 9 * (level - 1)) & 511) * 8);
 	for (u64 i = first; i < first + nr; i++) {
 		const struct oracle_processor *p = &plan->registers[i];
 
@@ -337,7 +398,8 @@ void enum_walks(const struct enum_plan *plan, uint64_t first, uint64_t nr, struc
 	enumerate(plan, first, nr, r, walk_accesses);
 }
 
-void enum_translations(const struct enum_plan *plan, uint64_t first, uint64_t nr, struct enum_result *r)
+void enum_translations(const struct enum_plan *plan, uint64_t first, uint64_t nr,
+		       struct enum_result *r)
 {
 	struct mmu_unit *u = plan->engine.unit;
 

@@ -6,8 +6,8 @@
 #include "paging_oracle.h"
 
 /* cffi-begin */
-typedef uint32_t (*enum_walk_fn)(void *unit, uint64_t va, uint32_t access, uint32_t privilege, uint32_t mode,
-				 void *walk);
+typedef uint32_t (*enum_walk_fn)(void *unit, uint64_t va, uint32_t access, uint32_t privilege,
+				 uint32_t mode, void *walk);
 typedef uint32_t (*enum_translate_fn)(void *unit, uint64_t va, uint32_t access, uint32_t privilege,
 				      void *translation);
 typedef void (*enum_flush_fn)(void *unit);
@@ -23,44 +23,45 @@ struct enum_engine {
 /* Ways to be wrong, put between the engine and the comparison to see that it notices. */
 enum enum_defect {
 	DEFECT_NONE,
-	DEFECT_WP_ALWAYS,	/* CR0.WP taken for 1 */
+	DEFECT_WP_ALWAYS, /* CR0.WP taken for 1 */
 	DEFECT_SMEP_NEVER,
 	DEFECT_SMAP_NEVER,
-	DEFECT_AC_HEEDED,	/* by implicit accesses, too */
+	DEFECT_AC_HEEDED, /* by implicit accesses, too */
 	DEFECT_AC_IGNORED,
 	DEFECT_PKE_NEVER,
 	DEFECT_PKS_NEVER,
-	DEFECT_PKRU_FOR_ALL,	/* PKRU rules supervisor-mode addresses */
-	DEFECT_UPPER_US,	/* U/S of the leaf's parent taken for 1 */
+	DEFECT_PKRU_FOR_ALL, /* PKRU rules supervisor-mode addresses */
+	DEFECT_UPPER_US,     /* U/S of the leaf's parent taken for 1 */
 	DEFECT_UPPER_RW,
-	DEFECT_UPPER_XD,	/* XD of the leaf's parent taken for 0 */
-	DEFECT_TOP_US,		/* U/S of the first entry taken for 1 */
+	DEFECT_UPPER_XD, /* XD of the leaf's parent taken for 0 */
+	DEFECT_TOP_US,	 /* U/S of the first entry taken for 1 */
 	DEFECT_NXE_ALWAYS,
-	DEFECT_INTEL_ONLY,	/* bit 8 of a PML4E not reserved on AMD */
-	DEFECT_MAXPHYADDR,	/* one bit too wide */
-	DEFECT_PAGE1GB,		/* 1-GByte pages without the feature */
-	DEFECT_CODE_PK,		/* PK missing from the error code */
+	DEFECT_INTEL_ONLY, /* bit 8 of a PML4E not reserved on AMD */
+	DEFECT_MAXPHYADDR, /* one bit too wide */
+	DEFECT_PAGE1GB,	   /* 1-GByte pages without the feature */
+	DEFECT_CODE_PK,	   /* PK missing from the error code */
 	DEFECT_CODE_ID,
 	DEFECT_CODE_SS,
 	DEFECT_CODE_RSVD,
-	DEFECT_FAULT_SETS_A,	/* of the leaf */
+	DEFECT_FAULT_SETS_A, /* of the leaf */
 	DEFECT_READ_SETS_D,
-	DEFECT_FAULT_KEEPS_A,	/* of upper entries when a lower level faults */
-	DEFECT_PA,		/* the offset in a large page cut to 12 bits */
+	DEFECT_FAULT_KEEPS_A, /* of upper entries when a lower level faults */
+	DEFECT_PA,	      /* the offset in a large page cut to 12 bits */
 	NR_DEFECTS
 };
 
 /*
- * The cases: registers x upper x parent x leaf x the accesses of the mask x three modes. upper holds six
- * entries a row, by level. Of the rows of registers x upper x parent every stride-th is taken, from phase.
+ * The cases: registers x upper x parent x leaf x the accesses of the mask x three modes. upper
+ * holds six entries a row, by level. Of the rows of registers x upper x parent every stride-th is
+ * taken, from phase.
  */
 struct enum_plan {
 	struct enum_engine engine;
 	uint64_t va;
-	uint64_t table[6];	/* by level: physical address of the table that holds va's entry */
+	uint64_t table[6]; /* by level: physical address of the table that holds va's entry */
 	uint32_t leaf_level;
-	uint32_t kinds;		/* bit n: ORACLE_* access n */
-	uint32_t cet;		/* CR4.CET */
+	uint32_t kinds; /* bit n: ORACLE_* access n */
+	uint32_t cet;	/* CR4.CET */
 	uint32_t defect;
 	uint64_t stride, phase;
 	const struct oracle_processor *registers;
@@ -74,7 +75,8 @@ struct enum_case {
 	uint64_t va;
 	uint64_t before[6], wanted[6], got[6];
 	uint64_t wanted_pa, got_pa;
-	uint32_t kind, mode, first; /* first: the access that filled the TLB, in kinds * modes; ~0 none */
+	uint32_t kind, mode,
+		first; /* first: the access that filled the TLB, in kinds * modes; ~0 none */
 	uint32_t wanted_result, got_result; /* XLATE_* */
 	uint32_t wanted_code, got_code, wanted_level, got_level;
 };
@@ -92,8 +94,10 @@ void enum_walks(const struct enum_plan *plan, uint64_t first, uint64_t nr, struc
  * The same through an empty TLB in exact: each access, and after one that was allowed each other
  * access, which then hits. A pair is a case.
  */
-void enum_translations(const struct enum_plan *plan, uint64_t first, uint64_t nr, struct enum_result *r);
-/* Bytes of struct mmu_unit, struct walk, struct translation: 0, 1, 2; to be compared with the engine's own. */
+void enum_translations(const struct enum_plan *plan, uint64_t first, uint64_t nr,
+		       struct enum_result *r);
+/* Bytes of struct mmu_unit, struct walk, struct translation: 0, 1, 2; to be compared with the
+ * engine's own. */
 uint64_t enum_sizeof(int which);
 /* Put one state of the processor in the unit's registers. */
 void enum_load(void *unit, const struct oracle_processor *p, uint32_t cet, uint64_t cr3);

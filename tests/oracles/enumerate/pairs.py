@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """A sample in which every two values of two factors meet: for the Python engine, which is slow.
 
-A factor is a register bit, a bit of an entry, the one reserved bit that is set, the class of an upper entry.
-Every row is tried with all kinds and modes of access, so that these meet everything.
+A factor is a register bit, a bit of an entry, the one reserved bit that is set, the class of an
+upper entry. Every row is tried with all kinds and modes of access, so that these meet everything.
 """
 
 from __future__ import annotations
@@ -54,7 +54,8 @@ Pair = tuple[str, Any, str, Any]
 def factors(leaf: int, *, reach: bool) -> dict[str, list[Any]]:
     """Each factor and its values. ``reach``: only those that let the walk come to the leaf."""
     found: dict[str, list[Any]] = {"levels": [4, 5]}
-    # Two bits in one factor where not every combination can be: PKS is Intel's, CR4.CET wants CR0.WP.
+    # Two bits in one factor where not every combination can be: PKS is Intel's, CR4.CET wants
+    # CR0.WP.
     found["vendor, pks"] = [(INTEL, 0), (INTEL, 1), (AMD, 0)]
     found["wp, cet"] = [(0, 0), (1, 0), (1, 1)]
     found |= {name: [0, 1] for name in _REGISTERS}
@@ -66,7 +67,9 @@ def factors(leaf: int, *, reach: bool) -> dict[str, list[Any]]:
         for name in BIT_NAMES:
             found[f"{LEVEL_NAMES[level]}.{name}"] = [fixed[name]] if name in fixed else [0, 1]
     if not reach:
-        bits = [(level, bit) for level in (leaf + 1, leaf) for bit in address_bits(level, MAXPHYADDR)]
+        bits = [
+            (level, bit) for level in (leaf + 1, leaf) for bit in address_bits(level, MAXPHYADDR)
+        ]
         found["reserved"] = [(leaf, 0), *bits]
     classes = [name for name in UPPER_CLASSES if not (reach and name == "absent")]
     found |= {LEVEL_NAMES[level]: classes for level in range(leaf + 2, 6)}
@@ -103,11 +106,15 @@ def state_of(row: Row) -> Processor:
     vendor, pks = row["vendor, pks"]
     pkru, pkrs = key_rights(row["keys"])
     bits = {name: row[name] for name in _REGISTERS}
-    return Processor(row["levels"], vendor, wp=row["wp, cet"][0], pks=pks, pkru=pkru, pkrs=pkrs, **bits)
+    return Processor(
+        row["levels"], vendor, wp=row["wp, cet"][0], pks=pks, pkru=pkru, pkrs=pkrs, **bits
+    )
 
 
 def entries_of(row: Row, leaf: int, number: int) -> dict[int, int]:
-    """The entries of a row by level, those below the leaf too (for a leaf that PS does not make one)."""
+    """The entries of a row by level, those below the leaf too (for a leaf that PS does not make
+    one).
+    """
     found = {level: entry(level, P | RW | US, number) for level in range(1, leaf)}
     for level in (leaf, leaf + 1):
         names = zip(BIT_NAMES, BITS, strict=True)
@@ -150,7 +157,9 @@ class Bench:
         self._lib.oracle_prepare(self._oracle, processor)
         self._lib.enum_load(self._unit, processor, row["wp, cet"][1], root)
         allowed = ORDINARY | (SHADOW_STACK if row["wp, cet"][1] else 0)
-        where = {level: TABLES[level] + 8 * (va >> (12 + 9 * (level - 1)) & 511) for level in entries}
+        where = {
+            level: TABLES[level] + 8 * (va >> (12 + 9 * (level - 1)) & 511) for level in entries
+        }
         for kind, mode in itertools.product(range(len(KINDS)), range(len(MODES))):
             if allowed >> kind & 1:
                 for level, value in entries.items():
@@ -160,12 +169,16 @@ class Bench:
                 after = tuple(self._memory.read_u64(where[level]) for level in sorted(entries))
                 yield Judgement(f"{MODES[mode]} {KINDS[kind]} of {row}", wanted, (*got, after))
 
-    def _wanted(self, va: int, root: int, entries: dict[int, int], kind: int, mode: int) -> tuple[Any, ...]:
+    def _wanted(
+        self, va: int, root: int, entries: dict[int, int], kind: int, mode: int
+    ) -> tuple[Any, ...]:
         """Outcome, code, level, address and entries afterwards, by the oracle."""
         path, lib = self._path, self._lib
         lib.oracle_follow(self._oracle, self._ram, root, va, path)
         verdict = self._oracle.verdict[path.row][kind * len(MODES) + mode]
-        after = {level: value | (A if path.used >> level & 1 else 0) for level, value in entries.items()}
+        after = {
+            level: value | (A if path.used >> level & 1 else 0) for level, value in entries.items()
+        }
         after[path.level] |= (A if verdict & lib.ORACLE_SET_A else 0) | (
             D if verdict & lib.ORACLE_SET_D else 0
         )

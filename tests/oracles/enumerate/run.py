@@ -12,7 +12,18 @@ from mmu._native import ffi as mmu_ffi
 from mmu._native import lib as mmu_lib
 from mmu.memory import Memory
 from mmu.x86 import Mmu
-from tests.oracles.enumerate.cases import BITS, KINDS, MODES, RAM_SIZE, RW, TABLES, US, P, Slice, entry
+from tests.oracles.enumerate.cases import (
+    BITS,
+    KINDS,
+    MODES,
+    RAM_SIZE,
+    RW,
+    TABLES,
+    US,
+    P,
+    Slice,
+    entry,
+)
 from tests.oracles.enumerate.native import load
 
 SHOWN = 5
@@ -104,7 +115,11 @@ def run_slice(
 def describe(case: Any, leaf_level: int) -> str:
     """One mismatch in words: registers, entries, access, and what each says."""
     p = case.processor
-    on = [name.upper() for name in ("wp", "smep", "smap", "pke", "pks", "nxe", "ac") if getattr(p, name)]
+    on = [
+        name.upper()
+        for name in ("wp", "smep", "smap", "pke", "pks", "nxe", "ac")
+        if getattr(p, name)
+    ]
     vendor = "AMD" if p.amd else "Intel"
     lines = [
         f"{MODES[case.mode]} {KINDS[case.kind]} of {case.va:#018x}, {vendor}, {p.levels} levels, leaf of level "

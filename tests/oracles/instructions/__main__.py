@@ -23,12 +23,16 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--seed", type=int, default=1, metavar="N", help="the same seed, the same cases (default 1)"
     )
-    parser.add_argument("--cases", type=int, default=5000, metavar="N", help="how many (default 5000)")
+    parser.add_argument(
+        "--cases", type=int, default=5000, metavar="N", help="how many (default 5000)"
+    )
     parser.add_argument(
         "--fidelity", choices=[f.label for f in Fidelity], default="fast", help="default fast"
     )
     parser.add_argument("--engine", choices=["c", "python"], default="c", help="default c")
-    parser.add_argument("--stepped", action="store_true", help="run each by a limit of one instruction")
+    parser.add_argument(
+        "--stepped", action="store_true", help="run each by a limit of one instruction"
+    )
     options = parser.parse_args(arguments)
     if options.cases < 1:
         parser.error("--cases takes 1 or more")

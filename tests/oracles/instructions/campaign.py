@@ -48,7 +48,11 @@ class Report:
         more = len(self.unexplained) - len(lines)
         tail = [f"... and {more} more"] if more > 0 else []
         return "\n".join(
-            [f"seed {self.seed}: {len(self.unexplained)} of {self.cases} differ unexplained", *lines, *tail]
+            [
+                f"seed {self.seed}: {len(self.unexplained)} of {self.cases} differ unexplained",
+                *lines,
+                *tail,
+            ]
         )
 
 
@@ -106,7 +110,9 @@ def run(seed: int, nr: int, how: How = FAST, *, stepped: bool = False) -> Report
     """``nr`` random cases of a seed."""
     generator = Generator(seed)
     report = Report(seed, coverage=generator.coverage)
-    run_cases(report, random_memory(Random(seed)), list(islice(generator, nr)), how, stepped=stepped)
+    run_cases(
+        report, random_memory(Random(seed)), list(islice(generator, nr)), how, stepped=stepped
+    )
     return report
 
 

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What two outcomes of one instruction differ in, by parts with names, but for flags that it leaves undefined."""
+"""What two outcomes of one instruction differ in, by parts with names, but for flags that it leaves
+undefined.
+"""
 
 from __future__ import annotations
 
@@ -64,7 +66,9 @@ def undefined_flags(encoding: Encoding) -> int:
 
 
 def differences(native: Outcome, ours: Outcome, undefined: int = 0) -> frozenset[str]:
-    """Names of the parts that differ: a register's, "CF", "memory", "signal"; empty if the outcomes are the same."""
+    """Names of the parts that differ: a register's, "CF", "memory", "signal"; empty if the outcomes
+    are the same.
+    """
     if native.ended != ours.ended:
         return frozenset({"ended"})
     if native.ended == "loop":
@@ -78,7 +82,9 @@ def differences(native: Outcome, ours: Outcome, undefined: int = 0) -> frozenset
     if a.rip != b.rip:
         found.add("rip")
     found |= {name for name, x, y in zip(GPR_NAMES, a.gpr, b.gpr, strict=True) if x != y}
-    found |= {name for name, x, y in zip(SEGMENT_NAMES, a.segments, b.segments, strict=True) if x != y}
+    found |= {
+        name for name, x, y in zip(SEGMENT_NAMES, a.segments, b.segments, strict=True) if x != y
+    }
     flags = (a.rflags ^ b.rflags) & ~(RF | TF | undefined)
     found |= {name for flag, name in FLAG_NAMES.items() if flags & flag}
     if flags & ~sum(FLAG_NAMES):

@@ -25,7 +25,9 @@ def decoder() -> Any:
 
 
 def decode(code: bytes) -> Any:
-    """The instruction that code is, where it stands; None if capstone knows none of exactly this length."""
+    """The instruction that code is, where it stands; None if capstone knows none of exactly this
+    length.
+    """
     for insn in decoder().disasm(code, CODE, 1):
         return insn if insn.size == len(code) else None
     return None
@@ -33,7 +35,9 @@ def decode(code: bytes) -> Any:
 
 @dataclass(frozen=True)
 class Encoding:
-    """Prefixes, map, opcode and ModRM of an instruction; ``map`` is "", "0f", "0f38", "0f3a", "vex" or "evex"."""
+    """Prefixes, map, opcode and ModRM of an instruction; ``map`` is "", "0f", "0f38", "0f3a", "vex"
+    or "evex".
+    """
 
     code: bytes
     prefixes: bytes
@@ -160,8 +164,29 @@ _DENIED: Final = frozenset(
             "rdseed",
             "serialize",
         ),
-        *("skinit", "stgi", "vmload", "vmmcall", "vmrun", "vmsave", "xabort", "xbegin", "xend", "xtest"),
-        *("xgetbv", "xsetbv", "xrstor", "xrstor64", "xrstors", "xrstors64", "xsave", "xsave64", "xsavec"),
+        *(
+            "skinit",
+            "stgi",
+            "vmload",
+            "vmmcall",
+            "vmrun",
+            "vmsave",
+            "xabort",
+            "xbegin",
+            "xend",
+            "xtest",
+        ),
+        *(
+            "xgetbv",
+            "xsetbv",
+            "xrstor",
+            "xrstor64",
+            "xrstors",
+            "xrstors64",
+            "xsave",
+            "xsave64",
+            "xsavec",
+        ),
         *("xsavec64", "xsaveopt", "xsaveopt64", "xsaves", "xsaves64"),
     }
 )
@@ -169,7 +194,9 @@ _AS_BSF_BSR: Final = frozenset({"tzcnt", "lzcnt"})
 
 
 def is_denied(encoding: Encoding) -> bool:
-    """Whether CPUID of the processor modelled says that there is no such instruction: then it is #UD."""
+    """Whether CPUID of the processor modelled says that there is no such instruction: then it is
+    #UD.
+    """
     if encoding.map in ("vex", "evex"):
         return True
     if encoding.map == "" and encoding.op in (0xC6, 0xC7) and encoding.reg == 7:
@@ -180,7 +207,9 @@ def is_denied(encoding: Encoding) -> bool:
 
 
 def for_host(encoding: Encoding) -> bytes:
-    """What the host must execute: TZCNT and LZCNT are BSF and BSR to a processor without them, which ignores the F3."""
+    """What the host must execute: TZCNT and LZCNT are BSF and BSR to a processor without them,
+    which ignores the F3.
+    """
     if encoding.is_0f(0xBC, 0xBD) and encoding.rep == 0xF3:
         opcode = encoding.code.index(0x0F)
         return encoding.code[:opcode].replace(b"\xf3", b"\x3e") + encoding.code[opcode:]

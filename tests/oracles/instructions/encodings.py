@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Encodings at random, every opcode map and prefix among them, each with a state that lets it do something.
+"""Encodings at random, every opcode map and prefix among them, each with a state that lets it do
+something.
 
-The opcodes of each map come in shuffled rounds, so that a few thousand cases meet every one. What capstone decodes is
-cut to its length; of the rest a share is kept as it is, up to 15 bytes.
+The opcodes of each map come in shuffled rounds, so that a few thousand cases meet every one. What
+capstone decodes is cut to its length; of the rest a share is kept as it is, up to 15 bytes.
 """
 
 from __future__ import annotations
@@ -76,7 +77,11 @@ _LEGACY: Final = (
 )
 _SYSCALLS: Final = (b"\x0f\x05", b"\x0f\x34", b"\xcd\x80")
 _HYPERCALLS: Final = (b"\x0f\x01\xc1", b"\x0f\x01\xd9")
-_WAITS: Final = (b"\x0f\x01\xfb", b"\x0f\x01\xfa", *(b"\x0f\xae" + bytes((0xF0 + n,)) for n in range(8)))
+_WAITS: Final = (
+    b"\x0f\x01\xfb",
+    b"\x0f\x01\xfa",
+    *(b"\x0f\xae" + bytes((0xF0 + n,)) for n in range(8)),
+)
 LEFT_OUT: Final = {
     "a system call": _SYSCALLS,
     "a call of the hypervisor": _HYPERCALLS,
@@ -239,7 +244,10 @@ def _tail(rng: Random) -> bytes:
 
 def steer(rng: Random, insn: Any, code: bytes, state: State) -> tuple[bytes, State]:
     """Registers, or the displacement, such that memory operands lie in data; a REP's count small."""
-    gpr, segment_bases = list(state.gpr), {x86.X86_REG_FS: state.fs_base, x86.X86_REG_GS: state.gs_base}
+    gpr, segment_bases = (
+        list(state.gpr),
+        {x86.X86_REG_FS: state.fs_base, x86.X86_REG_GS: state.gs_base},
+    )
     if any(prefix in code[:4] for prefix in _REPS) and insn.mnemonic.split()[-1][:4] in _STRINGS:
         gpr[1] = rng.randrange(20)
     for operand in insn.operands:
@@ -258,7 +266,9 @@ def _target(rng: Random, size: int) -> int:
     return at if kind < 4 else at & -64 if size > 16 else at & -16
 
 
-def _steer_operand(rng: Random, insn: Any, mem: Any, target: int, code: bytes, gpr: list[int]) -> bytes:
+def _steer_operand(
+    rng: Random, insn: Any, mem: Any, target: int, code: bytes, gpr: list[int]
+) -> bytes:
     base, index = _gpr_number(insn, mem.base), _gpr_number(insn, mem.index)
     if index is not None and index != base and index != RSP:
         gpr[index] = rng.randrange(24)

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Our processor: the same instruction on a VCpu over the same memory, and the signal that LinuxProcess makes of it."""
+"""Our processor: the same instruction on a VCpu over the same memory, and the signal that
+LinuxProcess makes of it.
+"""
 
 from __future__ import annotations
 
@@ -59,10 +61,11 @@ _FPCW, _FPSW, _FPTAG, _MXCSR = _reg("fpcw"), _reg("fpsw"), _reg("fptag"), _reg("
 
 
 class OurProcessor:
-    """A VCpu with text, data and stack as ``state`` says. ``memory`` is what every instruction finds in data and stack.
+    """A VCpu with text, data and stack as ``state`` says. ``memory`` is what every instruction
+    finds in data and stack.
 
-    ``how`` is fidelity and engine. ``stepped``: the instruction is run by a limit of one, not to the INT3 behind it; so
-    is always what capstone does not know, whose length is not known.
+    ``how`` is fidelity and engine. ``stepped``: the instruction is run by a limit of one, not to
+    the INT3 behind it; so is always what capstone does not know, whose length is not known.
     """
 
     def __init__(self, memory: bytes, how: How, *, stepped: bool = False) -> None:
@@ -91,9 +94,13 @@ class OurProcessor:
         self._mm.copy_to_user(DATA, self._pristine[:DATA_SIZE])
         self._mm.copy_to_user(STACK, self._pristine[DATA_SIZE:])
         self._mm.mprotect(DATA + DATA_SIZE - READ_ONLY, READ_ONLY, PROT_READ)
-        self._frames = [self._mmu.walk(address_of(at), Access.READ).pa for at in range(0, MEMORY_SIZE, PAGE)]
+        self._frames = [
+            self._mmu.walk(address_of(at), Access.READ).pa for at in range(0, MEMORY_SIZE, PAGE)
+        ]
         self._code_pa = self._mmu.walk(CODE, Access.READ).pa
-        self._vcpu = VCpu(self._ram, self._mmu, self._mm, fidelity=how.fidelity, fast_faults=how.fast_faults)
+        self._vcpu = VCpu(
+            self._ram, self._mmu, self._mm, fidelity=how.fidelity, fast_faults=how.fast_faults
+        )
         self._vcpu.enter_user(CODE, STACK + PAGE)
         exe = Executable("instruction", "/instruction", b"", False, CODE, 0, 0, (), False)
         self._process = LinuxProcess(self._vcpu, self._mm, exe)
@@ -245,7 +252,8 @@ class OurProcessor:
 
 
 def _leads_into_itself(code: bytes) -> bool:
-    """Whether INT3 may not be what follows: it branches into its own bytes, or its length is not known.
+    """Whether INT3 may not be what follows: it branches into its own bytes, or its length is not
+    known.
 
     A relative branch with 66 is shorter to AMD and to Unicorn than to Intel and to capstone.
     """

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Every way in which an instruction is known to end differently here and on the host, with its reason.
+"""Every way in which an instruction is known to end differently here and on the host, with its
+reason.
 
 A difference that no entry explains fails a test, and so does an entry that explains none any more.
 """
@@ -62,7 +63,8 @@ def _with(
 class Limit:
     """One kind of difference: the processor does ``native``, ucmmu ``here``, ``why``.
 
-    ``parts`` is what it explains, None for everything; ``example`` an encoding that shows it in some random state.
+    ``parts`` is what it explains, None for everything; ``example`` an encoding that shows it in
+    some random state.
     """
 
     name: str
@@ -130,9 +132,9 @@ def _is_crossing(d: Difference) -> bool:
 
 def _is_nan(bits: int, width: int) -> bool:
     mantissa = 23 if width == 32 else 52
-    return bits >> mantissa & (1 << width - 1 - mantissa) - 1 == (1 << width - 1 - mantissa) - 1 and bool(
-        bits & (1 << mantissa) - 1
-    )
+    return bits >> mantissa & (1 << width - 1 - mantissa) - 1 == (
+        1 << width - 1 - mantissa
+    ) - 1 and bool(bits & (1 << mantissa) - 1)
 
 
 def _lanes_are_nans(a: int, b: int, width: int) -> bool:
@@ -145,12 +147,18 @@ def _lanes_are_nans(a: int, b: int, width: int) -> bool:
 
 
 def _differ_in_nans(d: Difference) -> bool:
-    pairs = [(a, b) for a, b in zip(d.native.after.fp.xmm, d.ours.after.fp.xmm, strict=True) if a != b]
-    return bool(pairs) and any(all(_lanes_are_nans(a, b, width) for a, b in pairs) for width in (32, 64))
+    pairs = [
+        (a, b) for a, b in zip(d.native.after.fp.xmm, d.ours.after.fp.xmm, strict=True) if a != b
+    ]
+    return bool(pairs) and any(
+        all(_lanes_are_nans(a, b, width) for a, b in pairs) for width in (32, 64)
+    )
 
 
 def _with_nans(state: State) -> State:
-    first, second = (int.from_bytes(nan * 4, "little") for nan in (b"\x01\0\xc0\x7f", b"\x02\0\xc0\x7f"))
+    first, second = (
+        int.from_bytes(nan * 4, "little") for nan in (b"\x01\0\xc0\x7f", b"\x02\0\xc0\x7f")
+    )
     return replace(state, fp=replace(state.fp, xmm=(first, second, *state.fp.xmm[2:])))
 
 
@@ -370,7 +378,9 @@ LIMITS: Final = (
         "the other",
         "the manual leaves it open",
         "f3a6",
-        lambda d: d.encoding.map == "" and d.encoding.op in (0xA6, 0xA7) and d.native.ended == "signal",
+        lambda d: (
+            d.encoding.map == "" and d.encoding.op in (0xA6, 0xA7) and d.native.ended == "signal"
+        ),
         frozenset({"si_addr", "signal"}),
         steered=False,
     ),
@@ -575,14 +585,17 @@ LIMITS: Final = (
         "the address is found from the operand, without the bit offset",
         "480fab4424f8",
         lambda d: (
-            d.encoding.is_0f(0xA3, 0xAB, 0xB3, 0xBB) and d.native.signal[:2] == (signal.SIGBUS, "SI_KERNEL")
+            d.encoding.is_0f(0xA3, 0xAB, 0xB3, 0xBB)
+            and d.native.signal[:2] == (signal.SIGBUS, "SI_KERNEL")
         ),
     ),
 )
 
 
 def explain(d: Difference) -> list[Limit]:
-    """The entries that explain the difference between them; empty if they leave a part of it unexplained."""
+    """The entries that explain the difference between them; empty if they leave a part of it
+    unexplained.
+    """
     found = [limit for limit in LIMITS if limit.matches(d)]
     whole = [limit for limit in found if limit.parts is None]
     if whole:

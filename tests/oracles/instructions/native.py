@@ -61,7 +61,9 @@ class Unavailable(Exception):
 
 
 class NativeProcessor:
-    """The host's processor. ``memory`` is what every instruction finds in data and stack. Close it: it is a process."""
+    """The host's processor. ``memory`` is what every instruction finds in data and stack. Close it:
+    it is a process.
+    """
 
     def __init__(self, memory: bytes) -> None:
         """Fork the child; Unavailable where that, or ptrace, is not possible."""
@@ -71,7 +73,9 @@ class NativeProcessor:
         self._pristine = memory
         ffi, lib = self._module.ffi, self._module.lib
         stage = ffi.new("const char **")
-        layout = ffi.new("struct layout *", (TEXT, TEXT_SIZE, DATA, DATA_SIZE, READ_ONLY, STACK, STACK_SIZE))
+        layout = ffi.new(
+            "struct layout *", (TEXT, TEXT_SIZE, DATA, DATA_SIZE, READ_ONLY, STACK, STACK_SIZE)
+        )
         self._c: Any = lib.native_open(layout, stage)
         if self._c == ffi.NULL:
             what = ffi.string(stage[0]).decode()
@@ -83,7 +87,10 @@ class NativeProcessor:
         return self
 
     def __exit__(
-        self, _kind: type[BaseException] | None, _error: BaseException | None, _where: TracebackType | None
+        self,
+        _kind: type[BaseException] | None,
+        _error: BaseException | None,
+        _where: TracebackType | None,
     ) -> None:
         self.close()
 
@@ -94,7 +101,9 @@ class NativeProcessor:
             self._c = None
 
     def execute(self, cases: Sequence[Case]) -> list[Outcome]:
-        """Each case's instruction, from its state; Unavailable if the child cannot be traced any more."""
+        """Each case's instruction, from its state; Unavailable if the child cannot be traced any
+        more.
+        """
         return [
             outcome
             for at in range(0, len(cases), _BATCH)
@@ -123,13 +132,17 @@ class NativeProcessor:
         if c.ended == lib.ENDED_DONE and _pushes_flags(case.code):
             self._clear_trap_flag(memory, after.gpr[RSP] + 1)
         if c.ended == lib.ENDED_SIGNAL:
-            code = "SI_KERNEL" if c.code == SI_KERNEL else SI_CODES.get((c.signo, c.code), str(c.code))
+            code = (
+                "SI_KERNEL" if c.code == SI_KERNEL else SI_CODES.get((c.signo, c.code), str(c.code))
+            )
             return Outcome("signal", after, (c.signo, code, c.address), memory)
         names = {lib.ENDED_DONE: "done", lib.ENDED_LOOP: "loop", lib.ENDED_DIED: "died"}
         return Outcome(names[c.ended], after, memory=memory)
 
     def _clear_trap_flag(self, memory: dict[int, int], address: int) -> None:
-        """PUSHF pushes the TF of single stepping, bit 0 of the byte at the address: not the instruction's own."""
+        """PUSHF pushes the TF of single stepping, bit 0 of the byte at the address: not the
+        instruction's own.
+        """
         was = self._pristine[offset_of(address)]
         now = memory.pop(address, was) & 0xFE
         if now != was:

@@ -16,14 +16,15 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define RFLAGS_ID (1 << 21)		/* ptrace can neither set nor clear it */
+#define RFLAGS_ID (1 << 21) /* ptrace can neither set nor clear it */
 #define USER_END 0x7ffffffff000
-#define LOWEST 0x10000			/* vm.mmap_min_addr */
+#define LOWEST 0x10000 /* vm.mmap_min_addr */
 
 struct native {
 	struct layout layout;
 	int text_fd, memory_fd;
-	uint8_t *text, *memory, *live;	/* memory: as instructions find it; live: as the child sees it */
+	uint8_t *text, *memory,
+		*live; /* memory: as instructions find it; live: as the child sees it */
 	size_t memory_size;
 	pid_t child;
 };
@@ -38,7 +39,8 @@ static bool map_fixed(uint64_t at, uint64_t size, int prot, int fd, uint64_t off
 	return mmap(want, size, prot, MAP_SHARED | MAP_FIXED, fd, (off_t)offset) == want;
 }
 
-/* The child: its memory at its places, then it waits to be traced. Calls nothing that needs more than its stack. */
+/* The child: its memory at its places, then it waits to be traced. Calls nothing that needs more
+ * than its stack. */
 static void become_child(const struct native *n)
 {
 	const struct layout *l = &n->layout;
@@ -48,7 +50,8 @@ static void become_child(const struct native *n)
 	if (!map_fixed(l->text, l->text_size, PROT_READ | PROT_EXEC, n->text_fd, 0) ||
 	    !map_fixed(l->data, writable, PROT_READ | PROT_WRITE, n->memory_fd, 0) ||
 	    !map_fixed(l->data + writable, l->read_only, PROT_READ, n->memory_fd, writable) ||
-	    !map_fixed(l->stack, l->stack_size, PROT_READ | PROT_WRITE, n->memory_fd, l->data_size) ||
+	    !map_fixed(l->stack, l->stack_size, PROT_READ | PROT_WRITE, n->memory_fd,
+		       l->data_size) ||
 	    ptrace(PTRACE_TRACEME, 0, 0, 0))
 		_exit(1);
 	raise(SIGSTOP);
@@ -59,7 +62,8 @@ static bool stopped_by(pid_t child, int signo)
 {
 	int status;
 
-	return waitpid(child, &status, __WALL) == child && WIFSTOPPED(status) && WSTOPSIG(status) == signo;
+	return waitpid(child, &status, __WALL) == child && WIFSTOPPED(status) &&
+	       WSTOPSIG(status) == signo;
 }
 
 /* Have the child make a system call. False if it did not come back from it. */
@@ -74,16 +78,22 @@ static bool inject(const struct native *n, uint64_t nr, uint64_t a, uint64_t b)
 	regs.orig_rax = (uint64_t)-1;
 	regs.rdi = a;
 	regs.rsi = b;
-	return !ptrace(PTRACE_SETREGS, n->child, 0, &regs) && !ptrace(PTRACE_CONT, n->child, 0, 0) &&
-	       stopped_by(n->child, SIGTRAP);
+	return !ptrace(PTRACE_SETREGS, n->child, 0, &regs) &&
+	       !ptrace(PTRACE_CONT, n->child, 0, 0) && stopped_by(n->child, SIGTRAP);
 }
 
 /* Take away all of the child's memory but text, data and stack, which are in this order. */
 static bool strip(const struct native *n)
 {
 	const struct layout *l = &n->layout;
-	const uint64_t kept[] = { LOWEST, l->text, l->text + l->text_size, l->data, l->data + l->data_size,
-				  l->stack, l->stack + l->stack_size, USER_END };
+	const uint64_t kept[] = { LOWEST,
+				  l->text,
+				  l->text + l->text_size,
+				  l->data,
+				  l->data + l->data_size,
+				  l->stack,
+				  l->stack + l->stack_size,
+				  USER_END };
 	uint8_t head[sizeof(syscall_int3)];
 	bool ok = true;
 
@@ -104,7 +114,8 @@ static void reap(struct native *n)
 	n->child = 0;
 }
 
-/* rseq would have the kernel write to memory that the child has no longer: forget it where it is registered. */
+/* rseq would have the kernel write to memory that the child has no longer: forget it where it is
+ * registered. */
 static void forget_rseq(void)
 {
 #ifdef SYS_rseq
@@ -216,7 +227,8 @@ static bool load(const struct native *n, const struct cpu_state *s)
 	r.fs_base = s->fs_base, r.gs_base = s->gs_base;
 	r.orig_rax = (uint64_t)-1;
 	memcpy(&fp, s->fx, sizeof(fp));
-	return !ptrace(PTRACE_SETREGS, n->child, 0, &r) && !ptrace(PTRACE_SETFPREGS, n->child, 0, &fp);
+	return !ptrace(PTRACE_SETREGS, n->child, 0, &r) &&
+	       !ptrace(PTRACE_SETFPREGS, n->child, 0, &fp);
 }
 
 static bool save(const struct native *n, struct cpu_state *s)
@@ -227,10 +239,18 @@ static bool save(const struct native *n, struct cpu_state *s)
 	if (ptrace(PTRACE_GETREGS, n->child, 0, &r) || ptrace(PTRACE_GETFPREGS, n->child, 0, &fp))
 		return false;
 	*s = (struct cpu_state){
-		.gpr = { r.rax, r.rcx, r.rdx, r.rbx, r.rsp, r.rbp, r.rsi, r.rdi,
-			 r.r8, r.r9, r.r10, r.r11, r.r12, r.r13, r.r14, r.r15 },
-		.rip = r.rip, .rflags = r.eflags, .fs_base = r.fs_base, .gs_base = r.gs_base,
-		.cs = r.cs, .ss = r.ss, .ds = r.ds, .es = r.es, .fs = r.fs, .gs = r.gs,
+		.gpr = { r.rax, r.rcx, r.rdx, r.rbx, r.rsp, r.rbp, r.rsi, r.rdi, r.r8, r.r9, r.r10,
+			 r.r11, r.r12, r.r13, r.r14, r.r15 },
+		.rip = r.rip,
+		.rflags = r.eflags,
+		.fs_base = r.fs_base,
+		.gs_base = r.gs_base,
+		.cs = r.cs,
+		.ss = r.ss,
+		.ds = r.ds,
+		.es = r.es,
+		.fs = r.fs,
+		.gs = r.gs,
 	};
 	memcpy(s->fx, &fp, sizeof(s->fx));
 	return true;
@@ -259,8 +279,9 @@ static bool step(const struct native *n, struct outcome *out, int *signo)
 	int status;
 	siginfo_t info;
 
-	if (ptrace(PTRACE_SINGLESTEP, n->child, 0, 0) || waitpid(n->child, &status, __WALL) != n->child ||
-	    !WIFSTOPPED(status) || ptrace(PTRACE_GETSIGINFO, n->child, 0, &info))
+	if (ptrace(PTRACE_SINGLESTEP, n->child, 0, 0) ||
+	    waitpid(n->child, &status, __WALL) != n->child || !WIFSTOPPED(status) ||
+	    ptrace(PTRACE_GETSIGINFO, n->child, 0, &info))
 		return false;
 	*signo = WSTOPSIG(status);
 	out->signo = (uint32_t)*signo;

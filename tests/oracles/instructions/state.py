@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What user mode sees of a processor, as a value; where text, data and stack lie; states made at random."""
+"""What user mode sees of a processor, as a value; where text, data and stack lie; states made at
+random.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,17 @@ CODE: Final = TEXT + 0x1000 - 64
 INT3: Final = 0xCC
 U64: Final = (1 << 64) - 1
 
-GPR_NAMES: Final = ("rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", *(f"r{n}" for n in range(8, 16)))
+GPR_NAMES: Final = (
+    "rax",
+    "rcx",
+    "rdx",
+    "rbx",
+    "rsp",
+    "rbp",
+    "rsi",
+    "rdi",
+    *(f"r{n}" for n in range(8, 16)),
+)
 RSP: Final = 4
 SEGMENT_NAMES: Final = ("cs", "ss", "ds", "es", "fs", "gs")
 USER_CS, USER_SS = 0x33, 0x2B
@@ -58,12 +70,16 @@ _INTERESTING_80 = (
     (0x0000000000000123, 0),
     (0xFFFFFFFFFFFFFFFF, 0x43FF),
 )
-"""Mantissa and sign with exponent: ±1, ±0, ±∞, quiet and signalling NaN, π, a denormal, one too large for a double."""
+"""Mantissa and sign with exponent: ±1, ±0, ±∞, quiet and signalling NaN, π, a denormal, one too
+large for a double.
+"""
 
 
 @dataclass(frozen=True)
 class Fp:
-    """x87 and SSE state: ``st`` by place on the stack, mantissa and sign with exponent; one tag bit a register."""
+    """x87 and SSE state: ``st`` by place on the stack, mantissa and sign with exponent; one tag bit
+    a register.
+    """
 
     fcw: int
     fsw: int
@@ -120,7 +136,9 @@ class Case:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How an instruction ended: executed, or with a signal, of which rip and registers are as its handler sees them."""
+    """How an instruction ended: executed, or with a signal, of which rip and registers are as its
+    handler sees them.
+    """
 
     ended: str
     """"done", "signal", "loop", "died", or a word of the machine's own for what must never be."""
@@ -142,7 +160,9 @@ def offset_of(address: int) -> int:
 
 
 def random_memory(rng: Random) -> bytes:
-    """Data and stack, one after the other: random bytes, small integers, and floating-point numbers of all kinds."""
+    """Data and stack, one after the other: random bytes, small integers, and floating-point numbers
+    of all kinds.
+    """
     chunks = []
     for _ in range(MEMORY_SIZE // 16):
         kind = rng.randrange(8)
@@ -158,7 +178,9 @@ def random_memory(rng: Random) -> bytes:
             chunks.append(struct.pack("<QH6x", *_extended(rng)))
         else:
             chunks.append(
-                struct.pack("<2Q", DATA + rng.randrange(DATA_SIZE), STACK + rng.randrange(STACK_SIZE))
+                struct.pack(
+                    "<2Q", DATA + rng.randrange(DATA_SIZE), STACK + rng.randrange(STACK_SIZE)
+                )
             )
     return b"".join(chunks)
 
@@ -172,7 +194,19 @@ def random_gpr(rng: Random) -> int:
         return rng.randrange(-40, 80) & U64
     if kind == 6:
         return rng.choice(
-            (0, 1, U64, 1 << 63, (1 << 63) - 1, 1 << 31, (1 << 31) - 1, 0xFFFFFFFF, 0x80, 0x7FFF, 0x8000)
+            (
+                0,
+                1,
+                U64,
+                1 << 63,
+                (1 << 63) - 1,
+                1 << 31,
+                (1 << 31) - 1,
+                0xFFFFFFFF,
+                0x80,
+                0x7FFF,
+                0x8000,
+            )
         )
     return rng.getrandbits(rng.choice((8, 16, 32, 64, 64)))
 
@@ -234,7 +268,9 @@ def _extended(rng: Random) -> tuple[int, int]:
     if kind == 1:
         return mantissa, sign | rng.randrange(0x7FFF)
     if kind == 2:
-        return mantissa & ~((1 << rng.randrange(64)) - 1) | 1 << 63, sign | 0x3FFF + rng.randrange(-4, 40)
+        return mantissa & ~((1 << rng.randrange(64)) - 1) | 1 << 63, sign | 0x3FFF + rng.randrange(
+            -4, 40
+        )
     return mantissa, sign | 0x3FFF + rng.randrange(-70, 70)
 
 
@@ -247,5 +283,7 @@ def _xmm(rng: Random) -> int:
     elif kind == 3:
         data = struct.pack("<4f", *(_single(rng) for _ in range(4)))
     else:
-        data = struct.pack("<8h", *(rng.choice((0, 1, -1, 5, 127, -128, 32767, -32768)) for _ in range(8)))
+        data = struct.pack(
+            "<8h", *(rng.choice((0, 1, -1, 5, 127, -128, 32767, -32768)) for _ in range(8))
+        )
     return int.from_bytes(data, "little")

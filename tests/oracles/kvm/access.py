@@ -26,7 +26,9 @@ USER: Final = X86_P | X86_RW | X86_US
 SUPERVISOR: Final = X86_P | X86_RW
 
 VA: Final = 0x7F12_0020_5128
-"""An address whose index differs at every level; that of the PDE is 1, as a 1-GiB leaf needs (layout.py)."""
+"""An address whose index differs at every level; that of the PDE is 1, as a 1-GiB leaf needs
+(layout.py).
+"""
 
 
 class Pointer(Enum):
@@ -41,8 +43,8 @@ class Pointer(Enum):
 class Instruction:
     """One instruction that accesses memory once at an address.
 
-    ``access`` is what our MMU is asked for it. One that ``pushes`` has its data at the address; one that
-    ``modifies`` reads, then writes.
+    ``access`` is what our MMU is asked for it. One that ``pushes`` has its data at the address; one
+    that ``modifies`` reads, then writes.
     """
 
     text: str
@@ -55,7 +57,9 @@ class Instruction:
     modifies: bool = False
 
 
-def _instruction(text: str, code: str, access: Access, size: int = 1, **more: object) -> Instruction:
+def _instruction(
+    text: str, code: str, access: Access, size: int = 1, **more: object
+) -> Instruction:
     return Instruction(text, bytes.fromhex(code), access, size, **more)  # type: ignore[arg-type]
 
 
@@ -68,10 +72,14 @@ READ8: Final = _instruction("mov rax, [rsi]", "488b06", Access.READ, 8)
 WRITE: Final = _instruction("mov [rsi], al", "8806", Access.WRITE)
 WRITE8: Final = _instruction("mov [rsi], rax", "488906", Access.WRITE, 8)
 FETCH: Final = _instruction("jmp rsi", "ffe6", Access.FETCH)
-LDT_READ: Final = _instruction("mov fs, eax", "8ee0", Access.READ, 8, pointer=Pointer.LDTR, implicit=True)
+LDT_READ: Final = _instruction(
+    "mov fs, eax", "8ee0", Access.READ, 8, pointer=Pointer.LDTR, implicit=True
+)
 """Reads the descriptor at the address: an implicit supervisor access (SDM 4.6)."""
 PUSH: Final = _instruction("push rax", "50", Access.WRITE, 8, pointer=Pointer.RSP, pushes=True)
-CALL: Final = _instruction("call $+5", "e800000000", Access.WRITE, 8, pointer=Pointer.RSP, pushes=True)
+CALL: Final = _instruction(
+    "call $+5", "e800000000", Access.WRITE, 8, pointer=Pointer.RSP, pushes=True
+)
 POP: Final = _instruction("pop rax", "58", Access.READ, 8, pointer=Pointer.RSP)
 
 READ_MODIFY_WRITE: Final = (
@@ -85,7 +93,9 @@ READ_MODIFY_WRITE: Final = (
     _modifies("and dword [rsi], -1", "8326ff", 4),
     _modifies("shl dword [rsi], 0", "c12600", 4),
 )
-"""They read, and some of them then do not change what they read: to the MMU each is a write from the start."""
+"""They read, and some of them then do not change what they read: to the MMU each is a write from
+the start.
+"""
 READ_ONLY_ARITHMETIC: Final = (
     _instruction("cmp [rsi], ecx", "390e", Access.READ, 4),
     _instruction("bt dword [rsi], 1", "0fba2601", Access.READ, 4),
@@ -100,9 +110,9 @@ ALL: Final = (
 class State:
     """Everything that decides one access.
 
-    ``bits`` gives, by level, the bits of the address's entry besides the address of the table or page that it
-    leads to, which is added. ``leaf`` is the level where tables end; what lies below is not made. ``next_bits``
-    are those of the following page's PTE, if that is to exist.
+    ``bits`` gives, by level, the bits of the address's entry besides the address of the table or
+    page that it leads to, which is added. ``leaf`` is the level where tables end; what lies below
+    is not made. ``next_bits`` are those of the following page's PTE, if that is to exist.
     """
 
     instruction: Instruction = READ
@@ -167,8 +177,9 @@ class State:
 class Verdict:
     """How an access ended, in a virtual machine or in our MMU.
 
-    ``vector`` is None where the access was made, 13 #GP, 12 #SS, 14 #PF. ``accessed_dirty`` are A and D of every
-    entry afterwards, topmost first, the next page's last. ``text`` explains an ending that is none of these.
+    ``vector`` is None where the access was made, 13 #GP, 12 #SS, 14 #PF. ``accessed_dirty`` are A
+    and D of every entry afterwards, topmost first, the next page's last. ``text`` explains an
+    ending that is none of these.
     """
 
     vector: int | None
@@ -179,7 +190,8 @@ class Verdict:
 
     def __str__(self) -> str:
         bits = " ".join(
-            ("A" if entry & X86_A else "-") + ("D" if entry & X86_D else "-") for entry in self.accessed_dirty
+            ("A" if entry & X86_A else "-") + ("D" if entry & X86_D else "-")
+            for entry in self.accessed_dirty
         )
         if self.text:
             return f"{self.text}; {bits}"

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Which KVM this host has, and whether a guest's own tables or shadows of them are what the processor walks."""
+"""Which KVM this host has, and whether a guest's own tables or shadows of them are what the
+processor walks.
+"""
 
 from __future__ import annotations
 
@@ -15,15 +17,20 @@ _TWO_LEVEL = {"kvm_intel": "ept", "kvm_amd": "npt"}
 class Kind:
     """A module of KVM.
 
-    ``shadow``: the processor walks tables of KVM's making, so that KVM's software (arch/x86/kvm/mmu/paging_tmpl.h in
-    Linux) walks the guest's. Else the processor walks the guest's tables.
+    ``shadow``: the processor walks tables of KVM's making, so that KVM's software
+    (arch/x86/kvm/mmu/paging_tmpl.h in Linux) walks the guest's. Else the processor walks the
+    guest's tables.
     """
 
     module: str
     shadow: bool
 
     def __str__(self) -> str:
-        how = "shadow page tables: the guest's are walked in software" if self.shadow else "two-level paging"
+        how = (
+            "shadow page tables: the guest's are walked in software"
+            if self.shadow
+            else "two-level paging"
+        )
         return f"{self.module} ({how})"
 
 

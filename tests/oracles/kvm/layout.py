@@ -7,10 +7,11 @@ Guest-physical memory::
     0x0000_2000  GDT, TSS     0x0000_6000  stack (below)     0x0040_0000  windows of 32 KiB: one state's tables each,
     0x0000_3000  code of CPL 0             0x0000_7000  tables of what is left           up to the end
 
-The lowest pages are mapped, at CODE on, by tables of their own below one entry of the PML4 (or PML5) table that the
-address under test does not use: nothing of a state touches them.
+The lowest pages are mapped, at CODE on, by tables of their own below one entry of the PML4 (or
+PML5) table that the address under test does not use: nothing of a state touches them.
 
-A leaf of any size leads to the same byte of data: DATA + va[20:0], which wants va[29:21] = 1 of a 1-GiB leaf.
+A leaf of any size leads to the same byte of data: DATA + va[20:0], which wants va[29:21] = 1 of a
+1-GiB leaf.
 """
 
 from __future__ import annotations
@@ -20,7 +21,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from mmu.x86.entries import X86_A, X86_D, X86_P, X86_PS, X86_RW, X86_US, entry_offset, is_leaf, level_size
+from mmu.x86.entries import (
+    X86_A,
+    X86_D,
+    X86_P,
+    X86_PS,
+    X86_RW,
+    X86_US,
+    entry_offset,
+    is_leaf,
+    level_size,
+)
 from tests.oracles.kvm.access import State
 
 RAM: Final = 24 << 20
@@ -56,7 +67,10 @@ _ACCESSED: Final = X86_P | X86_RW | X86_A | X86_D
 def fixed_bytes() -> Iterator[tuple[int, bytes]]:
     """What lies in memory before any state: (guest-physical address, bytes)."""
     yield IDT, b"".join(_gate(CODE + HANDLERS + 16 * vector) for vector in range(_VECTORS))
-    yield GDT, struct.pack("<4Q", 0, 0x00AF_9B00_0000_FFFF, 0x00CF_F300_0000_FFFF, 0x00AF_FB00_0000_FFFF)
+    yield (
+        GDT,
+        struct.pack("<4Q", 0, 0x00AF_9B00_0000_FFFF, 0x00CF_F300_0000_FFFF, 0x00AF_FB00_0000_FFFF),
+    )
     yield TSS, struct.pack("<I4Q", 0, CODE + STACK, 0, 0, 0) + struct.pack("<Q", CODE + STACK)
     yield HANDLERS, bytes([HLT]) * (_VECTORS * 16)
     yield DATA, bytes([HLT]) * (2 << 20)
@@ -90,7 +104,9 @@ def data_of(va: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """A state's tables, at some window: ``entries`` are (address, value), topmost first, then the next page's PTE."""
+    """A state's tables, at some window: ``entries`` are (address, value), topmost first, then the
+    next page's PTE.
+    """
 
     cr3: int
     entries: tuple[tuple[int, int], ...]
@@ -118,7 +134,9 @@ def place(state: State, window: int) -> Placed:
             "the next page has another table"
         )
         va = state.va + 0x1000
-        entries.append((table - 0x1000 + entry_offset(va, 1), data_of(va) & ~0xFFF | state.next_bits))
+        entries.append(
+            (table - 0x1000 + entry_offset(va, 1), data_of(va) & ~0xFFF | state.next_bits)
+        )
     code = _TABLES[top - 1] | _ACCESSED | X86_US
     return Placed(window, tuple(entries), (window + entry_offset(CODE, top), code))
 

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A virtual machine that executes one access in a given state of tables and registers, and what it is."""
+"""A virtual machine that executes one access in a given state of tables and registers, and what it
+is.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +45,9 @@ class Unavailable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Processor:
-    """What CPUID is to say to the guest that KVM did not offer: more features, a vendor, a width of addresses."""
+    """What CPUID is to say to the guest that KVM did not offer: more features, a vendor, a width of
+    addresses.
+    """
 
     extra: Feature = NOTHING
     vendor: Vendor | None = None
@@ -100,15 +104,22 @@ class Machine:
         self.offered = _features(by_function)
         """The features that KVM says it supports."""
         _adapt(by_function, processor)
-        if processor.maxphyaddr and self._lib.machine_extension(self._c, _CAP_SMALLER_MAXPHYADDR) != 1:
-            raise Unavailable(f"{self.kind.module} has no guest with fewer physical addresses than its host")
+        if (
+            processor.maxphyaddr
+            and self._lib.machine_extension(self._c, _CAP_SMALLER_MAXPHYADDR) != 1
+        ):
+            raise Unavailable(
+                f"{self.kind.module} has no guest with fewer physical addresses than its host"
+            )
         error = self._lib.machine_set_cpuid(self._c, leaves, nr)
         if error:
             raise Unavailable(f"{self.kind.module}: KVM_SET_CPUID2: {os.strerror(-error)}")
         self.features = _features(by_function)
         self.maxphyaddr = int(by_function[0x8000_0008].eax & 0xFF)
         self.vendor = (
-            Vendor.AMD if _vendor_word(by_function[0]) != _VENDOR_WORDS[Vendor.INTEL] else Vendor.INTEL
+            Vendor.AMD
+            if _vendor_word(by_function[0]) != _VENDOR_WORDS[Vendor.INTEL]
+            else Vendor.INTEL
         )
 
     def execute(

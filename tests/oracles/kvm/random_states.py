@@ -6,7 +6,18 @@ from __future__ import annotations
 from random import Random
 from typing import Final
 
-from mmu.x86.entries import X86_A, X86_D, X86_G, X86_P, X86_PCD, X86_PS, X86_PWT, X86_RW, X86_US, X86_XD
+from mmu.x86.entries import (
+    X86_A,
+    X86_D,
+    X86_G,
+    X86_P,
+    X86_PCD,
+    X86_PS,
+    X86_PWT,
+    X86_RW,
+    X86_US,
+    X86_XD,
+)
 from mmu.x86.registers import (
     CR0_WP,
     CR4_PGE,
@@ -65,7 +76,9 @@ def _random_bits(random: Random, level: int, maxphyaddr: int) -> int:
 
 
 def _random_address(random: Random, size: int, pointer: Pointer) -> int:
-    """Anywhere but where the guest's own code is mapped; one in eight crosses into the following page."""
+    """Anywhere but where the guest's own code is mapped; one in eight crosses into the following
+    page.
+    """
     slot = random.choice([slot for slot in range(512) if slot != layout.CODE_SLOT])
     page = slot << 39 | random.getrandbits(9) << 30 | 1 << 21 | random.randrange(511) << 12
     offset = random.randrange(0x1000 - 16)

@@ -68,7 +68,9 @@ _EXAMPLES: Final = {
 class Reference:
     """Our MMU as a processor with these features, with the same memory as a virtual machine's."""
 
-    def __init__(self, features: Feature, vendor: Vendor, maxphyaddr: int, engine: str = "c") -> None:
+    def __init__(
+        self, features: Feature, vendor: Vendor, maxphyaddr: int, engine: str = "c"
+    ) -> None:
         self.memory = Memory(layout.RAM)
         self.mmu = Mmu(self.memory, engine=engine, maxphyaddr=maxphyaddr)
         self.mmu.c.features, self.mmu.c.vendor = int(features), int(vendor)
@@ -76,7 +78,9 @@ class Reference:
     def close(self) -> None:
         self.memory.close()
 
-    def verdict(self, state: State, placed: Placed, deviations: Collection[Deviation] = ()) -> Verdict:
+    def verdict(
+        self, state: State, placed: Placed, deviations: Collection[Deviation] = ()
+    ) -> Verdict:
         """How the access ends by our walk, in a processor that deviates like this."""
         for pa, word in placed.words():
             self.memory.write_u64(pa, word)
@@ -113,8 +117,8 @@ class Reference:
 def agree(kind: Kind, placed: Placed, theirs: Verdict, ours: Verdict) -> bool:
     """Whether a machine of this kind and our MMU say the same.
 
-    What a processor has done to A and D by the time of a fault, the manual leaves open (SDM 4.8): where one walks
-    itself, each entry may then be as it was, or as we left it.
+    What a processor has done to A and D by the time of a fault, the manual leaves open (SDM 4.8):
+    where one walks itself, each entry may then be as it was, or as we left it.
     """
     if kind.shadow or ours.vector is None:
         return theirs == ours
@@ -129,7 +133,9 @@ def _before_paging(state: State, deviations: Collection[Deviation]) -> Verdict |
     instruction, stack = state.instruction, state.instruction.pointer is Pointer.RSP
     if not state.canonical:
         return Verdict(12 if stack else 13)
-    user_data = state.cpl == 3 and not instruction.implicit and instruction.access is not Access.FETCH
+    user_data = (
+        state.cpl == 3 and not instruction.implicit and instruction.access is not Access.FETCH
+    )
     unaligned = user_data and state.rflags & RFLAGS_AC and state.va % instruction.size
     if Deviation.HOSTS_ALIGNMENT_MASK in deviations and unaligned:
         return Verdict(ALIGNMENT_CHECK)

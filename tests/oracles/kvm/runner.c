@@ -28,7 +28,8 @@
 #define LDT_LIMIT 0x1f
 #define IDT_LIMIT 0xfff
 
-/* A 64-bit TSS needs no memory of KVM's own but on old Intel parts: three pages out of RAM's way. */
+/* A 64-bit TSS needs no memory of KVM's own but on old Intel parts: three pages out of RAM's way.
+ */
 #define KVM_TSS_ADDRESS 0xfffbd000
 
 /* The timer's signal: whatever KVM_RUN does, it returns, and so does one that has not begun. */
@@ -51,7 +52,8 @@ static int make_timer(struct kvm_machine *m)
 
 	event.sigev_value.sival_ptr = m->run;
 	event.sigev_notify_thread_id = (pid_t)syscall(SYS_gettid);
-	if (sigaction(event.sigev_signo, &action, NULL) || timer_create(CLOCK_MONOTONIC, &event, &timer))
+	if (sigaction(event.sigev_signo, &action, NULL) ||
+	    timer_create(CLOCK_MONOTONIC, &event, &timer))
 		return -errno;
 	m->timer = timer;
 	return 0;
@@ -118,7 +120,8 @@ int machine_open(struct kvm_machine *m, uint64_t ram_size, const char **stage)
 	if (ioctl(m->vm, KVM_SET_TSS_ADDR, KVM_TSS_ADDRESS))
 		return -errno;
 	*stage = "mmap of RAM";
-	m->ram = mmap(NULL, ram_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	m->ram = mmap(NULL, ram_size, PROT_READ | PROT_WRITE,
+		      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (m->ram == MAP_FAILED) {
 		m->ram = NULL;
 		return -errno;
@@ -214,8 +217,13 @@ int machine_set_cpuid(struct kvm_machine *m, const struct kvm_cpuid_leaf *leaves
 		const struct kvm_cpuid_leaf *l = &leaves[i];
 
 		cpuid->entries[i] = (struct kvm_cpuid_entry2){
-			.function = l->function, .index = l->index, .flags = l->flags,
-			.eax = l->eax, .ebx = l->ebx, .ecx = l->ecx, .edx = l->edx,
+			.function = l->function,
+			.index = l->index,
+			.flags = l->flags,
+			.eax = l->eax,
+			.ebx = l->ebx,
+			.ecx = l->ecx,
+			.edx = l->edx,
 		};
 	}
 	error = ioctl(m->vcpu, KVM_SET_CPUID2, cpuid) ? -errno : 0;
@@ -227,15 +235,27 @@ int machine_set_cpuid(struct kvm_machine *m, const struct kvm_cpuid_leaf *leaves
 static struct kvm_segment flat_segment(uint16_t selector, uint8_t type, uint8_t dpl, bool code)
 {
 	return (struct kvm_segment){
-		.limit = 0xffffffff, .selector = selector | dpl, .type = type, .present = 1, .dpl = dpl,
-		.db = !code, .s = 1, .l = code, .g = 1,
+		.limit = 0xffffffff,
+		.selector = selector | dpl,
+		.type = type,
+		.present = 1,
+		.dpl = dpl,
+		.db = !code,
+		.s = 1,
+		.l = code,
+		.g = 1,
 	};
 }
 
-static struct kvm_segment system_segment(uint16_t selector, uint64_t base, uint32_t limit, uint8_t type)
+static struct kvm_segment system_segment(uint16_t selector, uint64_t base, uint32_t limit,
+					 uint8_t type)
 {
 	return (struct kvm_segment){
-		.base = base, .limit = limit, .selector = selector, .type = type, .present = 1,
+		.base = base,
+		.limit = limit,
+		.selector = selector,
+		.type = type,
+		.present = 1,
 	};
 }
 
@@ -245,17 +265,29 @@ static int set_registers(struct kvm_machine *m, const struct kvm_state *s)
 	struct kvm_segment data = flat_segment(0x10, 3, cpl, false);
 	struct kvm_sregs sregs = {
 		.cs = flat_segment(cpl ? 0x18 : 0x8, 11, cpl, true),
-		.ds = data, .es = data, .fs = data, .gs = data, .ss = data,
+		.ds = data,
+		.es = data,
+		.fs = data,
+		.gs = data,
+		.ss = data,
 		.tr = system_segment(0x20, s->tss_base, TSS_LIMIT, 11),
 		.ldt = system_segment(0x30, s->ldt_base, LDT_LIMIT, 2),
 		.gdt = { .base = s->gdt_base, .limit = 0xffff },
 		.idt = { .base = s->idt_base, .limit = IDT_LIMIT },
-		.cr0 = s->cr0, .cr3 = s->cr3, .cr4 = s->cr4, .efer = s->efer,
+		.cr0 = s->cr0,
+		.cr3 = s->cr3,
+		.cr4 = s->cr4,
+		.efer = s->efer,
 		.apic_base = 0xfee00900,
 	};
 	struct kvm_regs regs = {
-		.rip = s->rip, .rsp = s->rsp, .rflags = s->rflags | 2,
-		.rax = s->rax, .rcx = s->rcx, .rdx = s->rdx, .rsi = s->rsi,
+		.rip = s->rip,
+		.rsp = s->rsp,
+		.rflags = s->rflags | 2,
+		.rax = s->rax,
+		.rcx = s->rcx,
+		.rdx = s->rdx,
+		.rsi = s->rsi,
 	};
 	struct kvm_vcpu_events events = { 0 };
 
@@ -287,14 +319,16 @@ static uint32_t run(struct kvm_machine *m, uint32_t milliseconds, uint32_t *reas
 		return ENDED_HLT;
 	if (*reason == KVM_EXIT_SHUTDOWN)
 		return ENDED_SHUTDOWN;
-	/* What we were to complete must not meet the next state: KVM completes it here, and runs nothing. */
+	/* What we were to complete must not meet the next state: KVM completes it here, and runs
+	 * nothing. */
 	run->immediate_exit = 1;
 	ioctl(m->vcpu, KVM_RUN, 0);
 	return ENDED_OTHER;
 }
 
 /* Execute from state s on, for so many milliseconds at most. */
-void machine_execute(struct kvm_machine *m, const struct kvm_state *s, uint32_t milliseconds, struct kvm_ending *e)
+void machine_execute(struct kvm_machine *m, const struct kvm_state *s, uint32_t milliseconds,
+		     struct kvm_ending *e)
 {
 	struct kvm_regs regs;
 	struct kvm_sregs sregs;
