@@ -18,7 +18,7 @@ from mmu._native import lib
 
 
 class PageFlag(IntFlag):
-    """Bits of ``struct page.flags``; native/mm/memory.h says what each means."""
+    """Bits of ``struct page.flags``; native/memory/frames.h says what each means."""
 
     ZERO = lib.PG_zero
     BUDDY = lib.PG_buddy
