@@ -36,10 +36,12 @@ void note_code_store(struct vcpu *v, u64 va)
 }
 
 /* While the window is open its addresses are frames, and there is nothing else. */
-bool window_fill(u64 page, uc_tlb_entry *entry)
+bool window_fill(struct vcpu *v, u64 page, uc_tlb_entry *entry)
 {
 	if ((page & CODE_WINDOW_MASK) != CODE_WINDOW)
 		return false;
+	if (private_has(v, PRIVATE_ASKER))
+		v->window_asker = private_asker(v);
 	entry->paddr = page & ~CODE_WINDOW_MASK;
 	entry->perms = UC_PROT_EXEC;
 	return true;

@@ -184,7 +184,9 @@ bool fill(void *arg, u64 page, u64 va, u32 access, uc_tlb_entry *entry)
 	struct translation t;
 
 	if (unlikely(v->window))
-		return window_fill(page, entry);
+		return window_fill(v, page, entry);
+	if (unlikely(!guest_asks(v, page, access)))
+		return answer_unicorn(v, va, access, entry);
 	if (v->pending.control && access == ACCESS_FETCH && !control_carry_out(v))
 		return false;
 	if (v->attached)

@@ -4,10 +4,15 @@
  * else in this project.  Each is tried on an instance of its own before it is used, and each has a
  * fallback on the public API where it is used.
  */
+#include <setjmp.h>
+
 #include "unicorn/vcpu.h"
 
 #define UC_CPU 0x1b8	  /* struct uc_struct: CPUState *cpu */
 #define UC_SKIP_PC 0x3a32 /* struct uc_struct: leave RIP stale in memory hooks */
+#define UC_JMP_BUFS 0x7f8 /* struct uc_struct: jmp_buf jmp_bufs[], one for each level */
+#define UC_LEVEL 0x39f8	  /* struct uc_struct: int nested_level, 0 while Unicorn stands still */
+#define JMP_BUF_PC 0x38	  /* jmp_buf of glibc: where longjmp() goes on, mangled */
 #define CPU_ENV 0x128	  /* CPUState: CPUX86State *env_ptr */
 #define ENV_HFLAGS 176	  /* CPUX86State: u32 hflags, its low bits the privilege level */
 #define MMU_KSMAP_IDX 0
@@ -36,13 +41,14 @@ static bool fill_hook(uc_engine *uc, u64 page, uc_mem_type type, uc_tlb_entry *e
 
 #ifdef __x86_64__
 bool fill_hook_at(uc_engine *uc, u64 page, uc_mem_type type, uc_tlb_entry *entry, void *user,
-		  u64 va) __attribute__((used, visibility("hidden")));
+		  u64 va, void *cpu, u64 probe) __attribute__((used, visibility("hidden")));
 bool fill_hook_private(uc_engine *uc, u64 page, uc_mem_type type, uc_tlb_entry *entry, void *user)
 	__attribute__((visibility("hidden")));
 
 /*
- * unicorn_fill_tlb() passes the page, and has the exact address in rbp when it calls a hook: take
- * it as a sixth argument.
+ * unicorn_fill_tlb() passes the page. When it calls a hook it has the exact address in rbp: take
+ * that as a sixth argument. At its stack pointer it keeps CPUState and, 8 above, whether it only
+ * probes, as for uc_vmem_read(): that is where a seventh and an eighth argument stand.
  */
 __asm__(".text\n"
 	".hidden fill_hook_private\n"
@@ -54,11 +60,12 @@ __asm__(".text\n"
 	".size fill_hook_private, . - fill_hook_private\n");
 
 bool fill_hook_at(uc_engine *uc, u64 page, uc_mem_type type, uc_tlb_entry *entry, void *user,
-		  u64 va)
+		  u64 va, void *cpu, u64 probe)
 {
 	struct fill_target *target = user;
 
-	(void)uc;
+	(void)uc, (void)cpu;
+	target->probe = (u8)probe;
 	return target->fill(target->self, page, page_of(va) == page ? va : page, access_of(type),
 			    entry);
 }
@@ -121,6 +128,19 @@ void private_bind(struct vcpu *v, u32 allowed)
 	v->cpu = *(void **)(uc + UC_CPU);
 	if (allowed & PRIVATE_CPL)
 		v->hflags = (const u32 *)(*(u8 **)((u8 *)v->cpu + CPU_ENV) + ENV_HFLAGS);
+}
+
+/*
+ * The place in Unicorn's code that catches the fault if this fill is denied, as a number without
+ * further meaning; 0: none does. Running the guest and invalidating code each have their own.
+ */
+u64 private_asker(const struct vcpu *v)
+{
+	const u8 *uc = (const u8 *)v->uc;
+	s32 level = *(const s32 *)(uc + UC_LEVEL);
+	const u8 *jmp_buf_of_level = uc + UC_JMP_BUFS + (level - 1) * (s64)sizeof(jmp_buf);
+
+	return level > 0 ? *(const u64 *)(jmp_buf_of_level + JMP_BUF_PC) : 0;
 }
 
 /* Forget one page of the soft TLB. */

@@ -33,11 +33,13 @@ static const u8 test_stub[] = { 0x48, 0x0f, 0x07 }; /* sysretq */
 
 struct self_test {
 	struct load_target load; /* first, as in struct vcpu */
+	struct fill_target *target;
 	struct vcpu *v;		 /* only what UC() and the functions above use */
 	u64 address[3];		 /* by access: the last fill's */
 	u32 fills[3];		 /* by access */
 	u64 load_rip, store_rip; /* RIP as the memory hooks saw it last */
 	u64 fill_rip[3];	 /* by access: RIP as the last fill saw it */
+	u64 asker;		 /* of the last fill */
 	bool skip, find, set;	 /* what the memory hook tries */
 };
 
@@ -47,6 +49,7 @@ static bool test_fill(void *self, u64 page, u64 va, u32 access, uc_tlb_entry *en
 
 	test->address[access] = va;
 	test->fills[access]++;
+	test->asker = private_asker(test->v);
 	test->fill_rip[access] = reg_read(test->v, UC_X86_REG_RIP);
 	*test->v->skip_pc = test->skip;
 	if (page == page_of(TEST_ABSENT) || page == TEST_USER)
@@ -159,6 +162,25 @@ static bool test_cpl(struct self_test *test)
 	return kernel && reg_read(v, UC_X86_REG_RIP) == TEST_USER && (*v->hflags & 3) == 3;
 }
 
+/* The guest, a host that invalidates code, and nobody: three answers. */
+static bool test_asker(struct self_test *test)
+{
+	struct vcpu *v = test->v;
+	u64 guest, invalidator, pa;
+	bool nobody = !private_asker(v), probes;
+
+	if (!test_run(test))
+		return false;
+	guest = test->asker;
+	UC(v, ctl)(v->uc, UC_CTL_WRITE(UC_CTL_TB_REMOVE_CACHE, 2), (u64)TEST_USER,
+		   TEST_USER + 1ull);
+	invalidator = test->asker;
+	probes = !test->target->probe;
+	UC(v, vmem_translate)(v->uc, TEST_USER, UC_PROT_READ, &pa);
+	probes &= test->target->probe && !test->asker;
+	return nobody && guest && invalidator && guest != invalidator && probes;
+}
+
 /* Try what is wanted, one after the other, on the prepared instance. */
 static u32 run_tests(struct self_test *test, u32 wanted)
 {
@@ -174,6 +196,8 @@ static u32 run_tests(struct self_test *test, u32 wanted)
 		works |= PRIVATE_LOAD_RIP;
 	if ((wanted & PRIVATE_SET_PAGE) && (works & PRIVATE_FLUSH_PAGE) && test_set_page(test))
 		works |= PRIVATE_SET_PAGE;
+	if ((wanted & PRIVATE_ASKER) && (works & PRIVATE_FILL_ADDRESS) && test_asker(test))
+		works |= PRIVATE_ASKER;
 	if ((wanted & PRIVATE_CPL) && test_cpl(test))
 		works |= PRIVATE_CPL;
 	return works;
@@ -189,6 +213,7 @@ u32 private_self_test(const struct uc_api *api, u32 wanted)
 
 	if (!v)
 		return 0;
+	test.target = &target;
 	if (!wanted || UC(v, open)(UC_ARCH_X86, UC_MODE_64, &v->uc) != UC_ERR_OK) {
 		free(v);
 		return 0;

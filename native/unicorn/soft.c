@@ -22,6 +22,17 @@ void soft_drop_page(struct vcpu *v, u64 va)
 		soft_drop_all(v);
 }
 
+/* Forget va's translation before the next block. */
+void soft_drop_later(struct vcpu *v, u64 va)
+{
+	struct soft_flush *soft = &v->mmu->soft;
+
+	if (soft->nr < SOFT_FLUSH_MAX)
+		soft->page[soft->nr++] = page_of(va);
+	else
+		soft->all = 1;
+}
+
 /* Forget what the MMU listed, and empty the list. */
 void soft_drain(struct vcpu *v)
 {

@@ -174,6 +174,7 @@ struct intercepts {
 struct fill_target {
 	bool (*fill)(void *self, u64 page, u64 va, u32 access, uc_tlb_entry *entry);
 	void *self;
+	u8 probe; /* private: Unicorn only probes, for whoever called uc_vmem_read() or its kin */
 };
 
 /* State of one run: clear_run() clears it. */
@@ -232,6 +233,8 @@ struct vcpu {
 	bool counting, attached, armed, keep_pc;
 	bool guard_flags; /* somebody else has CODE hooks: see restore_flags() */
 	bool owning;	  /* each frame is open to loads and stores through one virtual page only */
+	u64 window_asker; /* private: who asked last while window was set */
+	u64 invalidator;  /* private: who asks when Unicorn invalidates code; 0: not known */
 	bool window;	  /* fills are about CODE_WINDOW, and only about it */
 	u32 user;	  /* 1 at CPL 3; kept by the block hooks */
 

@@ -30,7 +30,7 @@ static void drop_code_around(struct vcpu *v, u64 va)
 {
 	u64 pa;
 
-	if (probe(v, va, &pa))
+	if (probe(v, va, ACCESS_FETCH, &pa))
 		drop_code(v, pa);
 	else
 		UC(v, ctl)(v->uc, UC_CTL_WRITE(UC_CTL_TB_FLUSH, 0));

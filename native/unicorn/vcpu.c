@@ -88,7 +88,9 @@ struct vcpu *vcpu_create(const struct vcpu_config *config, const struct uc_api *
 		vcpu_free(v);
 		return NULL;
 	}
-	if (!v->attached)
+	if (v->attached)
+		learn_invalidator(v);
+	else
 		UC(v, ctl)(v->uc, UC_CTL_WRITE(UC_CTL_UC_USE_EXITS, 1), 1);
 	return v;
 }

@@ -35,12 +35,13 @@ u32 cpl(const struct vcpu *v);
 void private_bind(struct vcpu *v, u32 allowed);
 void *private_fill_hook(u32 private);
 void *private_load_hook(u32 private, const struct load_target *target);
+u64 private_asker(const struct vcpu *v);
 void private_flush_page(struct vcpu *v, u64 va);
 u64 private_rip(struct vcpu *v);
 void private_set_page(struct vcpu *v, u64 va, u64 pa, u32 perms);
 
 /* code.c, operand.c */
-bool probe(struct vcpu *v, u64 va, u64 *pa);
+bool probe(struct vcpu *v, u64 va, u32 access, u64 *pa);
 void insn_read(struct vcpu *v, u64 rip, struct insn *insn);
 u32 insn_count(struct vcpu *v, u64 from, u64 to, u64 *last);
 u32 insn_crossing(struct vcpu *v, u64 pc, u32 size);
@@ -62,12 +63,13 @@ void disown_all(struct vcpu *v);
 u64 owner_address(struct vcpu *v, u64 pa);
 void soft_drop_all(struct vcpu *v);
 void soft_drop_page(struct vcpu *v, u64 va);
+void soft_drop_later(struct vcpu *v, u64 va);
 void soft_drain(struct vcpu *v);
 void soft_drain_evicted(struct vcpu *v, u64 va, u64 va2);
 void give_frame(struct vcpu *v, const struct region *r, u64 pa, u64 va);
 void note_code(struct vcpu *v, struct region *r, u64 pa);
 void note_code_store(struct vcpu *v, u64 va);
-bool window_fill(u64 page, uc_tlb_entry *entry);
+bool window_fill(struct vcpu *v, u64 page, uc_tlb_entry *entry);
 void drop_code(struct vcpu *v, u64 pa);
 void drop_code_range(struct vcpu *v, u64 pa, u64 size);
 
@@ -109,6 +111,11 @@ void look_at_privilege(struct vcpu *v);
 uc_err begin_until(struct vcpu *v, u64 until);
 void end_until(struct vcpu *v);
 void unwatch_until(struct vcpu *v);
+
+/* asker.c: fills that are not the guest's. */
+void learn_invalidator(struct vcpu *v);
+bool guest_asks(const struct vcpu *v, u64 page, u32 access);
+bool answer_unicorn(struct vcpu *v, u64 va, u32 access, uc_tlb_entry *entry);
 
 /* access.c, fill.c, block.c, trace.c, traps.c: the hooks. */
 void on_load(uc_engine *uc, uc_mem_type type, u64 pa, int size, s64 value, void *arg);

@@ -185,7 +185,7 @@ static void drop_watched(struct vcpu *v, u64 begin, u64 end)
 		u64 pa;
 
 		next = page_of(va) + PAGE_SIZE;
-		if (probe(v, va, &pa))
+		if (probe(v, va, ACCESS_FETCH, &pa))
 			drop_code_range(v, pa, (next <= end ? next : end + 1) - va);
 	}
 }
