@@ -99,7 +99,8 @@ def geometries() -> str:
     """Every figure of every processor that ships, with its confidence and its source."""
     letters = "; ".join(f"{word[0]} {word}: {meaning}" for word, meaning in CONFIDENCES.items())
     lines = [
-        f"A figure's letter is its confidence ({letters}); its number is the source below the table.",
+        f"A figure's letter is its confidence ({letters}); its number is the source below the"
+        " table.",
         "",
     ]
     for name in list_geometries():
