@@ -38,6 +38,7 @@ lint: build $(VENV)/dev ## ruff, strict mypy, and the C files with every warning
 	$(BIN)/ruff format --check .
 	$(BIN)/clang-format --dry-run -Werror $(FORMATTED_C)
 	$(BIN)/ruff check .
+	$(BIN)/python -m native.stubs --check
 	$(BIN)/mypy
 	@for file in $(LINTED_C); do \
 		echo "$(CC) -Wall -Wextra -Werror $$file"; \
@@ -90,6 +91,7 @@ $(VENV)/installed: requirements.txt pyproject.toml setup.py
 $(VENV)/built: $(VENV)/installed $(NATIVE)
 	@echo "building the C extensions"
 	@$(BIN)/python setup.py -q build_ext --inplace
+	@$(BIN)/python -m native.stubs
 	@touch $@
 
 $(VENV)/dev: requirements-dev.txt $(VENV)/installed
