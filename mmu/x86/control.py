@@ -126,7 +126,7 @@ def mmu_write_cr0(u: Unit, value: int) -> Outcome:
         return result
     c = u.c
     value &= _CR0_DEFINED
-    changed = int(c.cr0) ^ value
+    changed = c.cr0 ^ value
     c.cr0 = value
     c.efer = c.efer | EFER_LMA if value & CR0_PG else c.efer & ~EFER_LMA
     if changed & CR0_PG and (not value & CR0_PG or u.amd):
@@ -174,7 +174,7 @@ def mmu_write_cr4(u: Unit, value: int) -> Outcome:
     if _check_cr4(u, value) != Outcome.OK:
         return Outcome.GENERAL_PROTECTION
     c = u.c
-    old, pcid = int(c.cr4), u.pcid
+    old, pcid = c.cr4, u.pcid
     changed = old ^ value
     c.cr4 = value
     drops_all = CR4_PSE | CR4_PAE | CR4_PGE if u.amd else CR4_PGE

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mmu._native import ffi
 from mmu.x86.registers import (
@@ -31,7 +31,7 @@ class Unit:
 
     def __init__(self, memory: Memory, ring: EventRing | None = None) -> None:
         """Take a zeroed struct over this RAM."""
-        self.c: Any = ffi.new("struct mmu_unit *")
+        self.c = ffi.new("struct mmu_unit *")
         self.memory = memory
         self.c.ram = memory.c
         self.ring = ring

@@ -26,7 +26,7 @@ In ``fast`` there is no TLB: each access walks. native/x86/unit.c is the same in
 
 from __future__ import annotations
 
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from mmu._native import lib
 from mmu.events import COUNTER_ID, EVENT_ID
@@ -72,6 +72,9 @@ from mmu.x86.walk import (
     walk_from,
     why_denied,
 )
+
+if TYPE_CHECKING:
+    from mmu._native import struct_tlb_entry
 
 _TLB_HIT: Final = EVENT_ID["tlb_hit"]
 _TLB_MISS: Final = EVENT_ID["tlb_miss"]
@@ -156,18 +159,18 @@ def _answer_of_walk(u: Unit, walk: Walk, privilege: int) -> Translation:
     return Translation(walk.pa, perms, walk.level, Outcome.OK, 0, memory_type(u, walk.pat_index))
 
 
-def _entry_perms(u: Unit, entry: Any, privilege: int) -> int:
+def _entry_perms(u: Unit, entry: struct_tlb_entry, privilege: int) -> int:
     return _if_dirty(permissions(u, rights_of(entry), privilege), bool(entry.flags & TLB_DIRTY))
 
 
-def _usable(u: Unit, entry: Any, access: int, privilege: int) -> bool:
+def _usable(u: Unit, entry: struct_tlb_entry, access: int, privilege: int) -> bool:
     """May the access use the entry as it stands? A write with D clear may not: a walk must set D
     first.
     """
     return allows(_entry_perms(u, entry, privilege), access)
 
 
-def _fault_of_entry(u: Unit, entry: Any, access: int, privilege: int) -> int:
+def _fault_of_entry(u: Unit, entry: struct_tlb_entry, access: int, privilege: int) -> int:
     """The error code of the fault that an entry which is not usable makes by itself, or 0."""
     rights = rights_of(entry)
     if u.amd or allows(permissions(u, rights, privilege), access):
@@ -180,7 +183,7 @@ def _must_retry(u: Unit, walk: Walk) -> bool:
     return u.amd or walk.result != Outcome.PAGE_FAULT
 
 
-def _answer_of_entry(u: Unit, entry: Any, va: int, privilege: int) -> Translation:
+def _answer_of_entry(u: Unit, entry: struct_tlb_entry, va: int, privilege: int) -> Translation:
     pa = entry.frame | va & (level_size(entry.level) - 1)
     perms = _entry_perms(u, entry, privilege)
     return Translation(pa, perms, entry.page_level, Outcome.OK, 0, memory_type(u, entry.pat))
@@ -229,7 +232,7 @@ def _translate_exact(u: Unit, va: int, access: int, privilege: int) -> Translati
     return answer
 
 
-def _tell_copied(u: Unit, va: int, access: int, source: Any) -> None:
+def _tell_copied(u: Unit, va: int, access: int, source: struct_tlb_entry) -> None:
     """The checker follows an entry from the second level into the first."""
     copy = tlb_find(u, va, first_level(access))
     if copy is not None:

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from mmu._native import lib
 from mmu.events import COUNTER_ID, EVENT_ID
@@ -57,6 +57,9 @@ from mmu.x86.registers import (
     MemoryType,
 )
 from mmu.x86.state import Unit
+
+if TYPE_CHECKING:
+    from mmu._native import struct_walk
 
 _WALK_ENTRY: Final = EVENT_ID["walk_entry"]
 _WALK_SET_AD: Final = EVENT_ID["walk_set_ad"]
@@ -167,7 +170,7 @@ class Walk:
     entry_pa: list[int] = field(default_factory=lambda: [0] * 6)
 
     @classmethod
-    def from_c(cls, w: Any) -> Walk:
+    def from_c(cls, w: struct_walk) -> Walk:
         """The walk that a ``struct walk`` tells."""
         return cls(
             va=w.va,
