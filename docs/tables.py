@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import re
 import sys
+import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
@@ -105,7 +106,17 @@ def geometries() -> str:
     ]
     for name in list_geometries():
         lines += _geometry(load_geometry(name))
-    return "\n".join(lines)
+    return "\n".join(wrapped for line in lines for wrapped in _wrapped(line))
+
+
+def _wrapped(line: str) -> list[str]:
+    """Prose, or an item of a numbered list, in lines of 100 columns; a row of a table as it is."""
+    if not line or line.startswith("|"):
+        return [line]
+    indent = " " * len(match[0]) if (match := re.match(r"\d+\. ", line)) else ""
+    return textwrap.wrap(
+        line, 100, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    )
 
 
 def counter_list() -> str:
