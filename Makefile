@@ -34,7 +34,7 @@ run: build guests ## set up, then compare the policies on dontneed_loop: purging
 test: build guests $(VENV)/dev ## set up and run all tests (under 10 minutes on 2 cores)
 	$(PYTEST)
 
-lint: build $(VENV)/dev ## ruff, strict mypy, and the C files with every warning an error
+lint: build $(VENV)/dev ## formats, ruff, stubs, strict mypy, and the C files with every warning an error
 	$(BIN)/ruff format --check .
 	$(BIN)/clang-format --dry-run -Werror $(FORMATTED_C)
 	$(BIN)/ruff check .
@@ -70,7 +70,7 @@ sanitize: build $(VENV)/dev ## the tests of the C code under AddressSanitizer an
 		ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 UBSAN_OPTIONS=halt_on_error=1 \
 		$(PYTEST) -o pythonpath="$(SANITIZED)/lib ." -k "not hosts_form" $(SANITIZED_TESTS)
 
-build: $(VENV)/built ## make .venv and build the C extensions in place
+build: $(VENV)/built ## make .venv, build the C extensions in place and write their type stubs
 
 guests: $(VENV)/installed ## build the guest programs
 	@$(MAKE) --no-print-directory -s -C guest_programs
