@@ -28,8 +28,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from mmu._native import lib
+from mmu._native import ffi, lib
 from mmu.events import COUNTER_ID, EVENT_ID
+from mmu.twin import CPointer
 from mmu.x86.caches import psc_drop_address, psc_fill, psc_start
 from mmu.x86.entries import SIZE_NAMES, X86_RW, X86_US, level_size, vpn_of
 from mmu.x86.faults import describe_error_code
@@ -101,6 +102,10 @@ _LOAD_PERMS: Final = PERM_R | 1 << Access.SHSTK_READ
 _STORE_PERMS: Final = PERM_W | 1 << Access.SHSTK_WRITE
 
 
+_OUTCOMES: Final = {int(outcome): outcome for outcome in Outcome}
+_MEMORY_TYPES: Final = {int(kind): kind for kind in MemoryType}
+
+
 class Translation(NamedTuple):
     """The answer to one access.
 
@@ -116,6 +121,12 @@ class Translation(NamedTuple):
     result: Outcome
     error_code: int
     memory_type: MemoryType = MemoryType.UC
+
+    @classmethod
+    def from_c(cls, c: Any) -> Translation:
+        """The answer that a ``struct translation`` holds."""
+        result, memory_type = _OUTCOMES[c.result], _MEMORY_TYPES[c.memory_type]
+        return cls(c.pa, c.perms, c.level, result, c.error_code, memory_type)
 
     @property
     def ok(self) -> bool:
@@ -300,8 +311,15 @@ def mmu_page_fault(u: Unit, va: int, error_code: int) -> None:
     u.emit(_PAGE_FAULT, va, error_code)
 
 
-def mmu_resident(u: Unit, va: int, access: int) -> Hit | None:
-    """The first- or second-level entry that an access to va would find first, whatever its rights."""
+def mmu_resident(u: Unit, va: int, access: int) -> CPointer | None:
+    """The ``struct tlb_entry *`` of the first- or second-level entry that an access to va would
+    find first, whatever its rights. Changes nothing.
+    """
+    hit = _resident(u, va, access)
+    return None if hit is None else CPointer(ffi.addressof(hit.entry))
+
+
+def _resident(u: Unit, va: int, access: int) -> Hit | None:
     return tlb_find(u, va, first_level(access)) or tlb_find(u, va, second_level(access))
 
 
@@ -312,7 +330,7 @@ def _forecast(u: Unit, va: int, access: int, privilege: int) -> tuple[Translatio
     It would if the answer rests on a resident entry, whose end is announced, or on a walk with no
     possibly stale cache entry in it.
     """
-    hit = mmu_resident(u, va, access)
+    hit = _resident(u, va, access)
     if hit is not None and _usable(u, hit.entry, access, privilege):
         return _answer_of_entry(u, hit.entry, va, privilege), True
     if hit is not None and (code := _fault_of_entry(u, hit.entry, access, privilege)):
