@@ -51,6 +51,8 @@ class CType:
     item: CType
     length: int | None
     fields: list[tuple[str, Any]]
+    args: list[CType]
+    result: CType
 
 _CData = CData
 Integers = Literal[

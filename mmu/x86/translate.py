@@ -75,7 +75,7 @@ from mmu.x86.walk import (
 )
 
 if TYPE_CHECKING:
-    from mmu._native import struct_tlb_entry
+    from mmu._native import struct_tlb_entry, struct_translation
 
 _TLB_HIT: Final = EVENT_ID["tlb_hit"]
 _TLB_MISS: Final = EVENT_ID["tlb_miss"]
@@ -123,7 +123,7 @@ class Translation(NamedTuple):
     memory_type: MemoryType = MemoryType.UC
 
     @classmethod
-    def from_c(cls, c: Any) -> Translation:
+    def from_c(cls, c: struct_translation) -> Translation:
         """The answer that a ``struct translation`` holds."""
         result, memory_type = _OUTCOMES[c.result], _MEMORY_TYPES[c.memory_type]
         return cls(c.pa, c.perms, c.level, result, c.error_code, memory_type)

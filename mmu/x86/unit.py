@@ -38,6 +38,7 @@ from mmu.x86.translate import Translation
 from mmu.x86.walk import Access, Outcome, Privilege, Walk, WalkMode
 
 if TYPE_CHECKING:
+    from mmu._native import struct_tlb
     from mmu.events import EventRing
     from mmu.memory import Memory
 
@@ -264,7 +265,7 @@ class Mmu(Unit):
         addresses.
         """
         soft = self.c.soft
-        taken = bool(soft.all), [int(soft.page[i]) for i in range(soft.nr)]
+        taken = bool(soft.all), list(soft.page[0 : soft.nr])
         soft.all = soft.nr = 0
         return taken
 
@@ -317,7 +318,7 @@ def _maxphyaddr(memory: Memory, wanted: int | None, usual: int) -> int:
     return wanted
 
 
-def _lay_out(tlb: Any, geometry: Geometry) -> None:
+def _lay_out(tlb: struct_tlb, geometry: Geometry) -> None:
     """Give each array its place among the entries, in the geometry's order."""
     tlb.random = geometry.seed
     nr_sets = 0
