@@ -153,7 +153,10 @@ class StaleUse:
         """The invalidation that should have come between the change and the access."""
         cpu = self.at.cpu if self.at else 0
         if self.table:
-            flush = f"INVLPG of any address in {self.range_va:#x} (it drops paging-structure caches: freed_tables)"
+            flush = (
+                f"INVLPG of any address in {self.range_va:#x}"
+                " (it drops paging-structure caches: freed_tables)"
+            )
         else:
             flush = f"INVLPG {self.range_va:#x}"
         others = (
@@ -180,7 +183,8 @@ class StaleUse:
     def _entry_lines(self, end: str) -> list[str]:
         if not self.entry_pa:
             return [
-                f"  by the {LEVEL_NAMES[self.level]} to a {self.what}{end}, of tables that CR3 does not name any more",
+                f"  by the {LEVEL_NAMES[self.level]} to a {self.what}{end},"
+                " of tables that CR3 does not name any more",
                 f"    was {describe_entry(self.old, self.level)}",
                 f"    CR3 was loaded with {self.new:#x} and bit 63 set, for the same PCID",
             ]
@@ -239,7 +243,7 @@ class TlbCheck:
         self._end()
 
     def enter(self, by: ChangedBy, detail: int, rip: int, instruction: int | None) -> None:
-        """Say on whose behalf tables change from here on (as in ChangedBy), and where the guest is."""
+        """Say who changes tables from here on (as in ChangedBy), and where the guest is."""
         if not self._end.alive:
             return
         lib.check_sync(self._u.c)

@@ -25,8 +25,9 @@ array's policy names the victim::
     lru        the least recently used
     fifo       the first that was entered
     random     any
-    tree_plru  where a binary tree over the ways points; a use turns each node on its path away from it
-    mru_plru   ways in groups of four: in group (group used last + 1) mod groups, where its tree points
+    tree_plru  where a binary tree over the ways points; a use turns each node on its path away
+    mru_plru   ways in groups of four: where the tree of group (group used last + 1) mod groups
+               points
 
 A use of the entry used last, or entered last, of all changes nothing, under any policy.
 
@@ -111,7 +112,7 @@ _U64: Final = (1 << 64) - 1
 
 
 class Hit(NamedTuple):
-    """A resident entry: ``entry`` is a ``struct tlb_entry &``, ``array`` the number of its array."""
+    """A resident entry, a ``struct tlb_entry`` by reference, and the number of its array."""
 
     array: int
     entry: struct_tlb_entry
@@ -350,7 +351,7 @@ def _tick(u: Unit, entry: struct_tlb_entry) -> None:
 
 
 def tlb_touch(u: Unit, entry: struct_tlb_entry) -> None:
-    """A use of an entry, which counts unless it was the last one used, or entered, of all anyway."""
+    """A use of an entry, which counts unless that was the last one used, or entered, of all."""
     tlb = u.c.tlb
     array = tlb.array[entry.array]
     if entry.used == tlb.clock or array.policy in (Policy.FIFO, Policy.RANDOM):

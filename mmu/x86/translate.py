@@ -15,11 +15,12 @@ The life of an access in ``exact``::
         | fails
     page fault: drop what is cached for the address; CR2, error code
 
-What fails is where vendors differ. AMD's processors walk the tables again before they fault: an entry that
-does not allow the access is dropped first, and so is a paging-structure cache entry behind which the walk
-ended in no translation; every fault is justified by the tables as they are. Intel's believe what they have
-cached: a stale entry can make a fault that the tables do not justify, once, since the fault drops it (SDM
-4.10.4.3: "spurious"). A write that only lacks D is no fault: either walks from CR3 to set it.
+Vendors differ in what fails. AMD's processors walk the tables again before they fault: an entry
+that does not allow the access is dropped first, and so is a paging-structure cache entry from which
+the walk ended in no translation; every fault is justified by the tables as they are. Intel's use
+what they have cached: a stale entry can cause a fault that the tables do not justify, once, since
+the fault drops it (SDM 4.10.4.3: "spurious"). A write that only lacks D is no fault: either walks
+from CR3 to set it.
 
 In ``fast`` there is no TLB: each access walks. native/x86/unit.c is the same in C.
 """
@@ -190,7 +191,7 @@ def _fault_of_entry(u: Unit, entry: struct_tlb_entry, access: int, privilege: in
 
 
 def _must_retry(u: Unit, walk: Walk) -> bool:
-    """Whether a walk that rested on a paging-structure cache, and failed, is made again from CR3."""
+    """Whether a walk that began at a paging-structure cache, and failed, is repeated from CR3."""
     return u.amd or walk.result != Outcome.PAGE_FAULT
 
 
@@ -201,7 +202,7 @@ def _answer_of_entry(u: Unit, entry: struct_tlb_entry, va: int, privilege: int) 
 
 
 def _hand_out(u: Unit, answer: Translation) -> Translation:
-    """An answer leaves the house: remember whether a consumer may hold parts of a large page."""
+    """Remember, of a translation that is returned, whether it may be a part of a large page."""
     if answer.level > 1:
         u.c.large = 1
     return answer

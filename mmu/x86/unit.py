@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""One processor's MMU, as the rest of the house uses it: one face, two engines over the same bytes."""
+"""One processor's MMU: one interface, two engines over the same bytes."""
 
 from __future__ import annotations
 
@@ -207,7 +207,7 @@ class Mmu(Unit):
         engine.mmu_invlpg(self, va & _U64)
 
     def invpcid(self, kind: int, pcid: int = 0, va: int = 0) -> Outcome:
-        """INVPCID of type kind 0 to 3 (SDM vol. 2A); GENERAL_PROTECTION for an illegal descriptor."""
+        """INVPCID of type kind 0 to 3 (SDM vol. 2A); GENERAL_PROTECTION: illegal descriptor."""
         return engine.mmu_invpcid(self, kind, pcid & _U64, va & _U64)
 
     def invlpgb(self, rax: int, ecx: int = 0, edx: int = 0) -> Outcome:
@@ -313,7 +313,8 @@ def _maxphyaddr(memory: Memory, wanted: int | None, usual: int) -> int:
         wanted = max(needed, usual)
     if not needed <= wanted <= ARCHITECTURAL_MAXPHYADDR:
         raise MmuError(
-            f"MAXPHYADDR must be {needed} (what guest RAM needs) to {ARCHITECTURAL_MAXPHYADDR} bits, not {wanted}"
+            f"MAXPHYADDR must be {needed} (what guest RAM needs) to {ARCHITECTURAL_MAXPHYADDR}"
+            f" bits, not {wanted}"
         )
     return wanted
 
