@@ -28,7 +28,7 @@ from mmu.x86 import Access
 
 if TYPE_CHECKING:
     from mmu.events import EventRing
-    from mmu.linux.mm import MmStruct
+    from mmu.linux.mm import Mm
     from mmu.memory import Memory
     from mmu.x86 import Mmu
 
@@ -127,7 +127,7 @@ class Processor:
     def _hook(
         self,
         *,
-        mm: MmStruct | None,
+        mm: Mm | None,
         ring: EventRing | None,
         fast_faults: bool,
         attached: bool = False,
@@ -286,7 +286,7 @@ class VCpu(Processor):
         self,
         memory: Memory,
         mmu: Mmu,
-        mm: MmStruct | None = None,
+        mm: Mm | None = None,
         *,
         fidelity: Fidelity = Fidelity.FAST,
         engine: str | None = None,

@@ -379,7 +379,6 @@ class struct_vma_index(Struct[struct_vma_index_ptr]):
 class struct_vma_index_ptr(struct_vma_index, Ptr[struct_vma_index]): ...
 
 class struct_rcu_state(Struct[struct_rcu_state_ptr]):
-    nesting: int
     head: int
     tail: int
     nr_pending: int
@@ -389,6 +388,7 @@ class struct_rcu_state_ptr(struct_rcu_state, Ptr[struct_rcu_state]): ...
 
 class struct_mmu_gather(Struct[struct_mmu_gather_ptr]):
     mm: struct_mm_struct_ptr
+    cpu: struct_cpu_ptr
     start: int
     end: int
     freed_tables: int
@@ -402,11 +402,24 @@ class struct_mmu_gather(Struct[struct_mmu_gather_ptr]):
 
 class struct_mmu_gather_ptr(struct_mmu_gather, Ptr[struct_mmu_gather]): ...
 
-class struct_mm_struct(Struct[struct_mm_struct_ptr]):
+class struct_kernel(Struct[struct_kernel_ptr]):
     ram: struct_memory_ptr
-    mmu: struct_mmu_unit_ptr
     ring: struct_event_ring_ptr
-    rcu: struct_rcu_state_ptr
+    this_cpu: struct_cpu_ptr
+    policy: int
+    bug: int
+    bug_address: int
+    rcu: struct_rcu_state
+    nr_cpus: int
+    pad: int
+    cpu: Array[struct_cpu_ptr]
+
+class struct_kernel_ptr(struct_kernel, Ptr[struct_kernel]): ...
+
+class struct_mm_struct(Struct[struct_mm_struct_ptr]):
+    kernel: struct_kernel_ptr
+    ram: struct_memory_ptr
+    cpu_bitmap: int
     pgd: int
     pgtables_bytes: int
     hiwater_pgtables: int
@@ -433,15 +446,29 @@ class struct_mm_struct(Struct[struct_mm_struct_ptr]):
     env_end: int
     counter: Array[int]
     nr_anon_vmas: int
-    bug_address: int
-    bug: int
-    policy: int
     mmap_lock: int
     page_table_lock: int
-    gather: struct_mmu_gather_ptr
     vmas: struct_vma_index
 
 class struct_mm_struct_ptr(struct_mm_struct, Ptr[struct_mm_struct]): ...
+
+class struct_code_written(Struct[struct_code_written_ptr]):
+    all: int
+    nr: int
+    page: Array[int]
+
+class struct_code_written_ptr(struct_code_written, Ptr[struct_code_written]): ...
+
+class struct_cpu(Struct[struct_cpu_ptr]):
+    kernel: struct_kernel_ptr
+    mmu: struct_mmu_unit_ptr
+    loaded_mm: struct_mm_struct_ptr
+    gather: struct_mmu_gather_ptr
+    id: int
+    rcu_nesting: int
+    code_written: struct_code_written
+
+class struct_cpu_ptr(struct_cpu, Ptr[struct_cpu]): ...
 
 class struct_vm_fault(Struct[struct_vm_fault_ptr]):
     mm: struct_mm_struct_ptr
@@ -548,9 +575,17 @@ class FFI(BaseFFI):
         self, cdecl: Literal["struct mmu_gather *"], init: object = ...
     ) -> struct_mmu_gather_ptr: ...
     @overload
+    def new(self, cdecl: Literal["struct kernel *"], init: object = ...) -> struct_kernel_ptr: ...
+    @overload
     def new(
         self, cdecl: Literal["struct mm_struct *"], init: object = ...
     ) -> struct_mm_struct_ptr: ...
+    @overload
+    def new(
+        self, cdecl: Literal["struct code_written *"], init: object = ...
+    ) -> struct_code_written_ptr: ...
+    @overload
+    def new(self, cdecl: Literal["struct cpu *"], init: object = ...) -> struct_cpu_ptr: ...
     @overload
     def new(
         self, cdecl: Literal["struct vm_fault *"], init: object = ...
@@ -641,8 +676,18 @@ class FFI(BaseFFI):
     ) -> Array[struct_mmu_gather]: ...
     @overload
     def new(
+        self, cdecl: Literal["struct kernel[]"], init: object = ...
+    ) -> Array[struct_kernel]: ...
+    @overload
+    def new(
         self, cdecl: Literal["struct mm_struct[]"], init: object = ...
     ) -> Array[struct_mm_struct]: ...
+    @overload
+    def new(
+        self, cdecl: Literal["struct code_written[]"], init: object = ...
+    ) -> Array[struct_code_written]: ...
+    @overload
+    def new(self, cdecl: Literal["struct cpu[]"], init: object = ...) -> Array[struct_cpu]: ...
     @overload
     def new(
         self, cdecl: Literal["struct vm_fault[]"], init: object = ...
@@ -726,7 +771,15 @@ class FFI(BaseFFI):
         self, cdecl: Literal["struct mmu_gather *"], value: object
     ) -> struct_mmu_gather_ptr: ...
     @overload
+    def cast(self, cdecl: Literal["struct kernel *"], value: object) -> struct_kernel_ptr: ...
+    @overload
     def cast(self, cdecl: Literal["struct mm_struct *"], value: object) -> struct_mm_struct_ptr: ...
+    @overload
+    def cast(
+        self, cdecl: Literal["struct code_written *"], value: object
+    ) -> struct_code_written_ptr: ...
+    @overload
+    def cast(self, cdecl: Literal["struct cpu *"], value: object) -> struct_cpu_ptr: ...
     @overload
     def cast(self, cdecl: Literal["struct vm_fault *"], value: object) -> struct_vm_fault_ptr: ...
     @overload
@@ -939,6 +992,8 @@ class Lib:
     TRYGET_FAILED_ZERO: Final[int]
     TRYGET_FAILED_NONE: Final[int]
     TRYGET_FAILED_HUGE_PMD: Final[int]
+    NR_CPUS: Final[int]
+    CODE_WRITTEN_MAX: Final[int]
     MMU_GATHER_BUNDLE: Final[int]
     MMU_GATHER_MAX: Final[int]
     ZAP_RECLAIM_PT: Final[int]
@@ -1130,6 +1185,21 @@ class Lib:
     def mmu_soft_flush(
         self, u: struct_mmu_unit_ptr | Array[struct_mmu_unit], va: int, nr_pages: int, /
     ) -> None: ...
+    def set_this_cpu(
+        self,
+        kernel: struct_kernel_ptr | Array[struct_kernel],
+        cpu: struct_cpu_ptr | Array[struct_cpu],
+        /,
+    ) -> None: ...
+    def note_code_written(
+        self, kernel: struct_kernel_ptr | Array[struct_kernel], pa: int, /
+    ) -> None: ...
+    def take_freed_code(
+        self,
+        m: struct_memory_ptr | Array[struct_memory],
+        kernel: struct_kernel_ptr | Array[struct_kernel],
+        /,
+    ) -> int: ...
     def find_vma(
         self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], addr: int, /
     ) -> struct_vm_area_struct_ptr: ...
@@ -1151,6 +1221,15 @@ class Lib:
     def mm_fast_fault(
         self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], address: int, error_code: int, /
     ) -> bool: ...
+    def flush_tlb_mm_range(
+        self,
+        mm: struct_mm_struct_ptr | Array[struct_mm_struct],
+        start: int,
+        end: int,
+        stride_shift: int,
+        freed_tables: int,
+        /,
+    ) -> None: ...
     def tlb_gather_mmu(
         self,
         tlb: struct_mmu_gather_ptr | Array[struct_mmu_gather],
@@ -1181,16 +1260,8 @@ class Lib:
         self, tlb: struct_mmu_gather_ptr | Array[struct_mmu_gather], pfn: int, addr: int, /
     ) -> None: ...
     def mm_dec_nr_ptes(self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], /) -> None: ...
-    def flush_tlb_mm_range(
-        self,
-        mm: struct_mm_struct_ptr | Array[struct_mm_struct],
-        start: int,
-        end: int,
-        stride_shift: int,
-        freed_tables: int,
-        /,
-    ) -> None: ...
-    def pmd_offset_or_null(
+    def flush_freed_tables(self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], /) -> None: ...
+    def mm_find_pmd(
         self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], addr: int, /
     ) -> Ptr[int]: ...
     def pmd_alloc(
@@ -1308,12 +1379,10 @@ class Lib:
         self, tlb: struct_mmu_gather_ptr | Array[struct_mmu_gather], pmd: Ptr[int], addr: int, /
     ) -> None: ...
     def pte_put_vmf(self, vmf: struct_vm_fault_ptr | Array[struct_vm_fault], /) -> None: ...
-    def rcu_read_lock(self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], /) -> None: ...
-    def rcu_read_unlock(self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], /) -> None: ...
-    def call_rcu(self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], pfn: int, /) -> None: ...
-    def rcu_process_callbacks(
-        self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], /
-    ) -> int: ...
+    def rcu_read_lock(self, kernel: struct_kernel_ptr | Array[struct_kernel], /) -> None: ...
+    def rcu_read_unlock(self, kernel: struct_kernel_ptr | Array[struct_kernel], /) -> None: ...
+    def call_rcu(self, kernel: struct_kernel_ptr | Array[struct_kernel], pfn: int, /) -> None: ...
+    def rcu_process_callbacks(self, kernel: struct_kernel_ptr | Array[struct_kernel], /) -> int: ...
     def __anon_vma_prepare(
         self,
         mm: struct_mm_struct_ptr | Array[struct_mm_struct],

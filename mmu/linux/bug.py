@@ -4,17 +4,13 @@
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import TYPE_CHECKING
 
 from mmu._native import lib
 from mmu.errors import MmuError
 
-if TYPE_CHECKING:
-    from mmu.linux.mm import MmStruct
-
 
 class Bug(IntEnum):
-    """Which invariant broke (``mm_struct.bug``)."""
+    """Which invariant broke (``kernel.bug``)."""
 
     PTE_REF_UNDERFLOW = lib.BUG_PTE_REF_UNDERFLOW
     PTE_REF_OVERFLOW = lib.BUG_PTE_REF_OVERFLOW
@@ -50,18 +46,3 @@ class MmBug(MmuError):
         super().__init__(f"{bug.name}: {_SENTENCES[bug].format(address)}")
         self.bug = bug
         self.address = address
-
-
-def mm_bug(mm: MmStruct, bug: Bug, address: int = 0) -> None:
-    """Keep the first broken invariant, for check_bug() to raise."""
-    if not mm.c.bug:
-        mm.c.bug = bug
-        mm.c.bug_address = address
-
-
-def check_bug(mm: MmStruct) -> None:
-    """Raise MmBug if an invariant broke since the last check, and forget it."""
-    if mm.c.bug:
-        bug, address = Bug(mm.c.bug), mm.c.bug_address
-        mm.c.bug = lib.BUG_NONE
-        raise MmBug(bug, address)

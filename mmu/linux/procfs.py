@@ -6,21 +6,13 @@ v6.18).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mmu._native import lib
-from mmu.linux.vma import (
-    PAGE_SHIFT,
-    PAGE_SIZE,
-    VM_EXEC,
-    VM_MAYSHARE,
-    VM_READ,
-    VM_WRITE,
-    page_align,
-)
-
-if TYPE_CHECKING:
-    from mmu.linux.mm import MmStruct
+from mmu.linux.layout import page_align
+from mmu.linux.state import MmStruct
+from mmu.linux.vma import VM_EXEC, VM_MAYSHARE, VM_READ, VM_WRITE
+from mmu.units import PAGE_SHIFT, PAGE_SIZE
 
 _PERMS = (("r", VM_READ), ("w", VM_WRITE), ("x", VM_EXEC))
 # Column of a mapping's name: 25 + 6 * sizeof(void *) - 1.

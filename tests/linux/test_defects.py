@@ -13,12 +13,13 @@ from collections.abc import Callable
 import pytest
 
 from mmu._native import lib
-from mmu.linux import anon, pgalloc, pte_ref, rcu
+from mmu.linux import anon, engine, pgalloc, pte_ref, rcu
 from mmu.linux.bug import Bug, MmBug
 from mmu.linux.locks import pmd_lock, pmd_unlock
 from mmu.linux.mmu_gather import mm_dec_nr_ptes
-from mmu.linux.pgtable import PAGE_SHIFT, PAGE_SIZE, TABLE, set_pte_at, xchg
+from mmu.linux.pgtable import TABLE, set_pte_at, xchg
 from mmu.linux.pte_ref import PteAlloc, TryGet, VmFault
+from mmu.units import PAGE_SHIFT, PAGE_SIZE
 from tests.linux.world import BASE, World
 
 
@@ -29,7 +30,7 @@ def world() -> World:
 
 def held(world: World) -> int:
     """A table of BASE with the caller's reference; returns its PMD."""
-    assert world.mm.engine.pte_alloc_get(world.mm, world.pmd(), BASE) == PteAlloc.OK
+    assert engine.pte_alloc_get(world.mm, world.pmd(), BASE) == PteAlloc.OK
     return world.pmd()
 
 
@@ -101,9 +102,9 @@ def test_d3_the_flush_says_that_tables_were_freed(world: World) -> None:
         if form == "direct":
             pte_ref.pte_put(world.mm, pmd, BASE)
         else:
-            tlb = world.mm.engine.tlb_gather_mmu(world.mm)
+            tlb = engine.tlb_gather_mmu(world.mm)
             pte_ref.pte_put_tlb(tlb, pmd, BASE)
-            world.mm.engine.tlb_finish_mmu(tlb)
+            engine.tlb_finish_mmu(tlb)
         assert [event["freed_tables"] for event in world.events("tlb_flush")] == [1], form
 
 
@@ -157,8 +158,8 @@ def test_d6_an_early_way_out_leaves_a_read_section_open(
 
     for tryget, nesting in ((pte_ref.pte_try_get, 0), (historical, 1)):
         tryget(world.mm, world.pmd())
-        assert world.mm.c.rcu.nesting == nesting
-    world.mm.c.rcu.nesting = 0
+        assert world.mm.kernel.c.this_cpu.rcu_nesting == nesting
+    world.mm.kernel.c.this_cpu.rcu_nesting = 0
 
 
 def test_d7_an_unpaired_put_after_a_failed_try_get_is_told(world: World) -> None:
@@ -166,7 +167,7 @@ def test_d7_an_unpaired_put_after_a_failed_try_get_is_told(world: World) -> None
     world.table().pte_refcount = 0
     assert pte_ref.pte_try_get(world.mm, pmd) == TryGet.FAILED_ZERO
     with pytest.raises(MmBug) as caught:
-        world.mm.engine.pte_put(world.mm, pmd, BASE)
+        engine.pte_put(world.mm, pmd, BASE)
     assert caught.value.bug == Bug.PTE_REF_UNDERFLOW
 
 
@@ -212,7 +213,7 @@ def test_d10_an_error_path_that_loses_its_put_leaks(
     world.map()
     world.pmd()
     world.memory.c.fail_after = 1
-    assert world.mm.engine.do_anonymous_fault(world.mm, BASE, True) == lib.VM_FAULT_OOM
+    assert engine.do_anonymous_fault(world.mm, BASE, True) == lib.VM_FAULT_OOM
     world.memory.c.fail_after = (1 << 64) - 1
     assert (world.table() is None) is not historical
 
@@ -255,7 +256,7 @@ def test_d12_entries_counted_in_bulk_need_a_visitor(world: World, visiting: bool
         assert world.count() == 1
     else:
         with pytest.raises(MmBug) as caught:
-            world.mm.engine.pte_entries_set(world.mm, pmd, 1)
+            engine.pte_entries_set(world.mm, pmd, 1)
         assert caught.value.bug == Bug.PTE_REF_FROM_ZERO
 
 
@@ -266,7 +267,7 @@ def test_a_fault_puts_what_it_holds_once(engine: str) -> None:
     vmf = VmFault(world.mm, BASE, held(world), has_ref=True)
     pte_ref.pte_get(world.mm, vmf.pmd)
     for _ in range(2):
-        world.mm.engine.pte_put_vmf(vmf)
+        engine.pte_put_vmf(vmf)
     assert (world.count(), vmf.has_ref) == (1, False)
 
 
@@ -286,7 +287,7 @@ def test_scan_must_look_again_after_it_let_the_lock_go(world: World) -> None:
     def refill(tlb: object) -> None:
         real(tlb)
         if not refilled:
-            refilled.append(world.mm.engine.do_anonymous_fault(world.mm, BASE, True))
+            refilled.append(engine.do_anonymous_fault(world.mm, BASE, True))
 
     world.memory.c.fail_after = 0  # no batch: the lock is let go every 8 frames
     with pytest.MonkeyPatch.context() as patch:
@@ -295,9 +296,9 @@ def test_scan_must_look_again_after_it_let_the_lock_go(world: World) -> None:
             "tlb_flush_mmu",
             lambda tlb: (setattr(world.memory.c, "fail_after", 100), refill(tlb)),
         )
-        tlb = world.mm.engine.tlb_gather_mmu(world.mm)
-        world.mm.engine.unmap_page_range(tlb, BASE, BASE + (2 << 20), lib.ZAP_RECLAIM_PT)
-        world.mm.engine.tlb_finish_mmu(tlb)
+        tlb = engine.tlb_gather_mmu(world.mm)
+        engine.unmap_page_range(tlb, BASE, BASE + (2 << 20), lib.ZAP_RECLAIM_PT)
+        engine.tlb_finish_mmu(tlb)
     assert refilled == [0]
     assert world.entries() == 1
 
@@ -310,7 +311,7 @@ def test_scan_gives_way_when_the_pmd_lock_is_taken(engine: str) -> None:
     world = World(engine, FreeTables.SCAN)
     world.map()
     world.touch(BASE)
-    world.mm.engine.pmd_lock(world.mm, world.pmd())
+    engine.pmd_lock(world.mm, world.pmd())
     with pytest.raises(MmBug) as caught:  # on one CPU nobody will ever release it
         world.mm.madvise(BASE, 2 << 20, 4)
     assert caught.value.bug == Bug.LOCK_HELD

@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmu._native import lib
+from mmu.linux import engine
 from mmu.linux.bug import Bug, MmBug
-from mmu.linux.pgtable import PAGE_SIZE
-from mmu.linux.pt_reclaim import FreeTables
+from mmu.linux.policy import FreeTables
+from mmu.units import PAGE_SIZE
 from tests.linux.world import BASE, PMD_SIZE, World
 
 
@@ -83,7 +84,7 @@ def test_a_table_with_entries_is_not_freed(world: World) -> None:
     world.map()
     world.touch(BASE)
     with pytest.raises(MmBug) as caught:
-        world.mm.engine.pte_put(world.mm, world.pmd(), BASE)
+        engine.pte_put(world.mm, world.pmd(), BASE)
     assert caught.value.bug == Bug.PTE_TABLE_NOT_EMPTY
     assert world.entries() == 1
 

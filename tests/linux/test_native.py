@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmu.linux.mm import MmStruct
-from mmu.linux.pt_reclaim import FreeTables
+from mmu.linux.mm import Mm
+from mmu.linux.policy import FreeTables
 from tests.fixtures import MachineConfig, check_mm, make_mm
 from tests.linux.native import (
     Call,
@@ -103,13 +103,13 @@ def program() -> None:
     native_program()
 
 
-def fresh() -> MmStruct:
+def fresh() -> Mm:
     return make_mm(CONFIG)
 
 
 def compare(calls: list[Call], *, whole_maps: bool = True) -> None:
     mm = fresh()
-    mm.overcommit_memory = 1  # how much memory the host has decides nothing here
+    mm.kernel.overcommit_memory = 1  # how much memory the host has decides nothing here
     native, native_maps = run_native(calls)
     ours, our_maps = run_ours(mm, calls)
     differing = [

@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 
 from mmu._native import lib
-from mmu.linux import pgalloc
+from mmu.linux import engine, pgalloc
 from tests.linux.world import BASE, World
 
 
@@ -20,7 +20,7 @@ def world(request: pytest.FixtureRequest) -> World:
 def new_table(world: World) -> int:
     pfn = pgalloc.table_alloc(world.mm)
     assert pfn is not None
-    world.mm.engine.pte_ref_init(world.mm, pfn, world.pmd(), 1)
+    engine.pte_ref_init(world.mm, pfn, world.pmd(), 1)
     return pfn
 
 
@@ -29,7 +29,7 @@ def test_the_count_is_there_before_the_table_is_seen(world: World) -> None:
     pfn = new_table(world)
     page = world.memory.page(pfn)
     assert (page.pte_refcount, page.pmd, world.memory.read_u64(world.pmd())) == (1, world.pmd(), 0)
-    assert world.mm.engine.pmd_install(world.mm, world.pmd(), BASE, pfn)
+    assert engine.pmd_install(world.mm, world.pmd(), BASE, pfn)
     assert world.memory.read_u64(world.pmd()) == pfn << 12 | lib._PAGE_TABLE
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import pytest
 
+from mmu.linux import engine
 from mmu.linux.bug import Bug, MmBug
-from mmu.linux.pgtable import PAGE_SIZE
-from mmu.linux.pt_reclaim import FreeTables
+from mmu.linux.policy import FreeTables
 from mmu.linux.pte_ref import PteAlloc
+from mmu.units import PAGE_SIZE
 from tests.linux.world import BASE, World, both
 
 
@@ -69,16 +70,16 @@ def test_bulk_equals_singles() -> None:
     """F5"""
     one, many = both()
     for world in (one, many):
-        world.mm.engine.pte_alloc_get(world.mm, world.pmd(), BASE)
+        engine.pte_alloc_get(world.mm, world.pmd(), BASE)
     for _ in range(7):
-        one.mm.engine.pte_get(one.mm, one.pmd())
-    many.mm.engine.pte_get_many(many.mm, many.pmd(), 7)
+        engine.pte_get(one.mm, one.pmd())
+    engine.pte_get_many(many.mm, many.pmd(), 7)
     assert one.count() == many.count() == 8
     for _ in range(3):
-        one.mm.engine.pte_put(one.mm, one.pmd(), BASE)
-    many.mm.engine.pte_put_many(many.mm, many.pmd(), BASE, 3)
-    many.mm.engine.pte_put_many(many.mm, many.pmd(), BASE, 0)
-    many.mm.engine.pte_get_many(many.mm, many.pmd(), 0)
+        engine.pte_put(one.mm, one.pmd(), BASE)
+    engine.pte_put_many(many.mm, many.pmd(), BASE, 3)
+    engine.pte_put_many(many.mm, many.pmd(), BASE, 0)
+    engine.pte_get_many(many.mm, many.pmd(), 0)
     assert one.count() == many.count() == 5
 
 
@@ -127,7 +128,7 @@ def test_a_leaked_reference_shows_at_exit(world: World) -> None:
     """F7: with counting on, tearing down meets no PTE table; one reference too many and it does."""
     world.map()
     world.touch(BASE)
-    world.mm.engine.pte_get(world.mm, world.pmd())
+    engine.pte_get(world.mm, world.pmd())
     with pytest.raises(MmBug) as caught:
         world.mm.exit_mmap()
     assert caught.value.bug == Bug.PTE_TABLE_LEAKED
