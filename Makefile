@@ -17,7 +17,7 @@ FORMATTED_C := $(wildcard native/*.h native/*/*.[ch] benchmarks/*.[ch] guest_pro
 UNICORN_INCLUDE = $$($(BIN)/python -c "from native import cdef; print(cdef.unicorn_include())")
 LINT_CFLAGS := -std=c11 -O2 -D_GNU_SOURCE=1 -Wall -Wextra -Werror -Inative -Ibenchmarks -Itests/oracles -Itests/x86
 SANITIZED := build/sanitize
-# Left out below: a comparison with the width of the host's VmPeak, which AddressSanitizer makes 20 TiB.
+# -k below leaves out a comparison with the host's VmPeak, which AddressSanitizer raises to 20 TiB.
 SANITIZED_TESTS := $(wildcard tests/trace tests/memory tests/x86 tests/linux)
 PYTEST := $(BIN)/pytest -n 2
 
@@ -52,10 +52,10 @@ format: $(VENV)/dev ## write Python and C as `make lint` wants them
 bench: build guests ## run the benchmarks [ONLY=NAME] into benchmarks/results/latest.jsonl
 	$(BIN)/python -m benchmarks $(ONLY)
 
-fuzz: build guests $(VENV)/dev ## let random tests look harder, from new seeds; a million MMU sequences alone take 25 minutes [EXAMPLES=1000 a test]
+fuzz: build guests $(VENV)/dev ## run the random tests with more examples, from new seeds; a million MMU sequences alone take 25 minutes [EXAMPLES=1000 a test]
 	HYPOTHESIS_PROFILE=fuzz HYPOTHESIS_EXAMPLES=$(EXAMPLES) $(PYTEST) -m "hypothesis or fuzz"
 
-enumerate: build $(VENV)/dev ## judge all 2 thousand million cases of the page walk, a minute or two [EVERY=1 row of so many]
+enumerate: build $(VENV)/dev ## check the page walk in all 2 thousand million cases, a minute or two [EVERY=1 row of so many]
 	$(BIN)/python -m tests.oracles.enumerate --every $(EVERY)
 
 mutate: build $(VENV)/dev ## take out one rule of the MMU after another: a test must fail [ONLY=TEXT in file or name]
