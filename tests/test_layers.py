@@ -93,7 +93,10 @@ def test_the_list_of_shared_functions_is_true() -> None:
 
 
 def test_mmu_loads_without_unicorn() -> None:
-    script = "import mmu.linux.mm, mmu.x86, sys; assert not {'unicorn', 'capstone', 'cpu'} & set(sys.modules)"
+    script = (
+        "import mmu.linux.mm, mmu.x86, sys;"
+        " assert not {'unicorn', 'capstone', 'cpu'} & set(sys.modules)"
+    )
     subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True)
 
 

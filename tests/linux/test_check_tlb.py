@@ -29,7 +29,7 @@ def _forget(*_: object) -> None:
 
 @pytest.fixture
 def careless(monkeypatch: pytest.MonkeyPatch) -> Mm:
-    """An mm in the engine that can be broken, whose gathered flushes do nothing; and its checker."""
+    """An mm whose gathered flushes do nothing, and its checker."""
     monkeypatch.setattr(mmu_gather, "flush_tlb_mm_range", _forget)
     memory = Memory(16 << 20)
     mmu = Mmu(memory, geometry="tiny", engine="python", exact=True, check=True)

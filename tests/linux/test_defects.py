@@ -192,7 +192,7 @@ def test_d8_an_entry_set_again_is_counted_once(
 
 
 def test_d9_a_failed_try_get_in_a_fault_is_no_signal(world: World) -> None:
-    """In each failing state but out of memory, the fault installs a table of its own and succeeds."""
+    """In each failing state but out of memory, the fault installs its own table and succeeds."""
     world.map()
     for count in (None, 0):
         if count is not None:
@@ -305,7 +305,7 @@ def test_scan_must_look_again_after_it_let_the_lock_go(world: World) -> None:
 
 @pytest.mark.parametrize("name", ["c", "python"])
 def test_scan_gives_way_when_the_pmd_lock_is_taken(name: str) -> None:
-    """CONFIG_PT_RECLAIM only tries the PMD lock inside the PTE lock; the slow way takes it outside."""
+    """CONFIG_PT_RECLAIM only tries the PMD lock inside the PTE lock; the slow path waits for it."""
     from mmu.linux.policy import FreeTables
 
     world = World(name, FreeTables.SCAN)
