@@ -5,8 +5,8 @@
 
 #include <unicorn/unicorn.h>
 
-#include "mm/fault.h"
-#include "mm/memory.h"
+#include "mm/anon.h"
+#include "memory/ram.h"
 #include "mm/mm.h"
 #include "trace/ring.h"
 #include "types.h"
