@@ -49,7 +49,7 @@ _MMU_FUNCTIONS: Final = {
     "hit": "mmu_hit",
     "touch": "mmu_touch",
     "ring_emit": "ring_emit",
-    "take_code": "memory_take_code",
+    "take_code": "take_freed_code",
     "free_code": "memory_free_code",
 }
 _CAPSTONE: Any = capstone._cs
