@@ -5,13 +5,13 @@ v6.18).
 There is no swap and nothing here reclaims anonymous memory by itself, as on a Linux machine with
 memory to spare:
 
-- MADV_FREE makes a page lazily free: A and D of its PTE are cleared and its frame is no longer PG_swapbacked. It stays,
-  resident and unchanged.
+- MADV_FREE makes a page lazily free: A and D of its PTE are cleared and its frame is no longer
+  PG_swapbacked. It stays, resident and unchanged.
 - MADV_COLD clears A.
-- MADV_PAGEOUT frees the lazily free pages that were not written since, and all of a MAP_DROPPABLE mapping; a lazily
-  free page that was written is an ordinary one again. Pages of shared memory are no longer mapped, and leave the page
-  cache if they were never written. Other anonymous pages have nowhere to go, and the guest does not own the files it
-  maps.
+- MADV_PAGEOUT frees the lazily free pages that were not written since, and all of a MAP_DROPPABLE
+  mapping; a lazily free page that was written is an ordinary one again. Pages of shared memory are
+  no longer mapped, and leave the page cache if they were never written. Other anonymous pages have
+  nowhere to go, and the guest does not own the files it maps.
 
 The loops over PTEs exist once, in Python; they change no count but those of the entries that
 MADV_PAGEOUT clears.

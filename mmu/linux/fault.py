@@ -91,7 +91,8 @@ class Segv:
         """``SIGSEGV (SEGV_MAPERR) at 0x...``."""
         if self.signal == SIGBUS:
             return f"SIGBUS (BUS_ADRERR) at {self.address:#x}"
-        return f"SIGSEGV ({'SEGV_ACCERR' if self.code == SEGV_ACCERR else 'SEGV_MAPERR'}) at {self.address:#x}"
+        code = "SEGV_ACCERR" if self.code == SEGV_ACCERR else "SEGV_MAPERR"
+        return f"SIGSEGV ({code}) at {self.address:#x}"
 
 
 # From the error code to a signal.
@@ -227,7 +228,7 @@ def filemap_fault(mm: MmStruct, file: MappedFile, pgoff: int) -> tuple[int, int]
 
 
 def _map_locked(mm: MmStruct, addr: int) -> tuple[EntryPa, EntryPa] | None:
-    """The PMD and PTE entries of addr, table made if missing, held and locked; None: out of memory."""
+    """The PMD and PTE entries of addr, their table made, held and locked; None without memory."""
     pmd = engine.pmd_alloc(mm, addr)
     if pmd is None:
         return None
@@ -252,7 +253,7 @@ def _set_file_pte(mm: MmStruct, addr: int, pte: EntryPa, pfn: int, prot: int) ->
 
 
 def _do_read_fault(mm: MmStruct, vma: Any, file: MappedFile, addr: int, pgoff: int) -> int:
-    """Map what the cache holds of the 16 pages around, then page pgoff, if it was not among them."""
+    """Map what the cache holds of the 16 pages around; then page pgoff if it was not among them."""
     result = 0
     if not file.shmem and pgoff < file.nr_pages:
         result, _ = filemap_fault(mm, file, pgoff)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Faulting pages in ahead of their use: MAP_POPULATE, MADV_POPULATE_*, mlock() (mm/gup.c, v6.18)."""
+"""Faulting pages in before their use: MAP_POPULATE, MADV_POPULATE_*, mlock() (mm/gup.c, v6.18)."""
 
 from __future__ import annotations
 

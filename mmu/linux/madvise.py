@@ -240,7 +240,7 @@ def _madvise_cold(mm: MmStruct, start: int, end: int, behavior: int) -> None:
 
 
 def _madvise_remove(mm: MmStruct, start: int, end: int, behavior: int) -> None:
-    """Punch a hole into shared anonymous memory, in this mapping and every other of it in this mm."""
+    """Punch a hole into shared anonymous memory, in every mapping of it in this mm."""
 
     def visit(i: int, vma: Any, start: int, end: int) -> None:
         if vma.vm_flags & VM_LOCKED or not vma.vm_file:

@@ -13,8 +13,8 @@ So at rest the count is the number of non-none entries. The life of one table::
        entry set: pte_get ... entry cleared: pte_put  │   n entries + visitors
                                                       │
     pte_put of the last ── free_pte_table ────────────┘
-       PMD lock · PMD exchanged with none · all 512 none? · TLB and paging-structure caches flushed ·
-       unlock · VmPTE less one table · grace period · frame freed
+       PMD lock · PMD exchanged with none · all 512 none? · TLB and paging-structure caches
+       flushed · unlock · VmPTE less one table · grace period · frame freed
 
 The count lives in ``struct page.pte_refcount``, the back pointer to the PMD entry in ``struct
 page.pmd``. ``pte_get_unless_zero`` stands in an RCU read section on a copy of the PMD's value, so a

@@ -92,6 +92,13 @@ class Kernel:
             self.this_cpu = cpu
         return cpu
 
+    def cpu_of(self, mmu: Mmu) -> Cpu:
+        """Return the CPU with this MMU. Raises MmuError if there is none."""
+        for cpu in self.cpus:
+            if cpu.mmu is mmu:
+                return cpu
+        raise MmuError("no CPU of this kernel has this MMU: add_cpu() gives it one")
+
     @property
     def this_cpu(self) -> Cpu:
         """The CPU that kernel code runs on. Setting it also stamps later events with its number."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Which mm a CPU has loaded, and dropping an mm's translations from TLBs (arch/x86/mm/tlb.c, v6.18)."""
+"""Which mm a CPU has loaded, and flushing an mm from the TLBs (arch/x86/mm/tlb.c, v6.18)."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ def access_ok(addr: int, n: int) -> bool:
 
 
 def _translate(mm: MmStruct, addr: int, access: Access) -> int | None:
-    """The guest-physical address of addr for this access, faulted in if it must be; None is EFAULT."""
+    """The guest-physical address of addr for this access, faulted in if needed; None is EFAULT."""
     unit = mm.kernel.this_cpu.mmu
     flags = unit.c.rflags
     while True:

@@ -182,7 +182,7 @@ def mlock_future_ok(mm: MmStruct, vm_flags: int, nr_pages: int) -> bool:
 
 
 def _is_mergeable_anon_vma(a: int, b: int) -> bool:
-    """Whether two VMAs with these anon_vmas may become one: they are the same, or one has none yet."""
+    """Whether VMAs with these anon_vmas may become one: they are equal, or one has none yet."""
     return not a or not b or a == b
 
 
