@@ -63,7 +63,7 @@ def test_the_gather_grows_only_with_memory(world: World, memory: bool) -> None:
 
 
 def test_a_gathered_table_is_one_page_of_flush(world: World) -> None:
-    engine, mm = world.mm.engine, world.mm
+    mm = world.mm
     for slot in range(3):
         engine.pte_alloc_get(mm, world.pmd(BASE + slot * PMD_SIZE), BASE)
     tlb = engine.tlb_gather_mmu(mm)
@@ -104,7 +104,7 @@ def test_one_at_a_time(world: World) -> None:
     with pytest.raises(MmBug) as caught:
         engine.tlb_gather_mmu(world.mm)
     assert caught.value.bug == Bug.GATHER_NESTED
-    world.mm.c.gather = tlb.c
+    world.mm.kernel.c.this_cpu.gather = tlb.c
     engine.tlb_finish_mmu(tlb)
-    assert world.mm.c.gather == ffi.NULL
+    assert world.mm.kernel.c.this_cpu.gather == ffi.NULL
     assert lib.MMU_GATHER_BUNDLE == 8
