@@ -20,6 +20,7 @@ class struct_uc_api(Struct[struct_uc_api_ptr]):
     mem_map: CData
     mem_read: CData
     mem_write: CData
+    vmem_translate: CData
     tlb_flush_page: CData
     tlb_set_page: CData
     cpu_restore_state: CData
@@ -204,6 +205,7 @@ class Lib:
     PRIVATE_SET_PAGE: Final[int]
     PRIVATE_SKIP_PC: Final[int]
     PRIVATE_LOAD_RIP: Final[int]
+    PRIVATE_ASKER: Final[int]
     PRIVATE_ALL: Final[int]
     INTERCEPT_NONE: Final[int]
     INTERCEPT_UD: Final[int]
