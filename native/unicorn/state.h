@@ -5,8 +5,9 @@
 
 #include <unicorn/unicorn.h>
 
-#include "mm/anon.h"
+#include "memory/page_alloc.h"
 #include "memory/ram.h"
+#include "mm/anon.h"
 #include "mm/mm.h"
 #include "trace/ring.h"
 #include "types.h"
