@@ -20,7 +20,7 @@ from unicorn.x86_const import UC_X86_REG_RCX, UC_X86_REG_RDI, UC_X86_REG_RIP, UC
 
 from benchmarks.measure import Result, compare
 from cpu.vcpu import Fidelity, VCpu, VmExit
-from mmu.linux.mm import MmStruct
+from mmu.linux.mm import boot
 from mmu.linux.mman import MAP_ANONYMOUS, MAP_FIXED, MAP_PRIVATE
 from mmu.memory import Memory
 from mmu.x86 import Mmu
@@ -66,7 +66,7 @@ class Ours:
     ) -> None:
         memory = Memory(256 << 20)
         mmu = Mmu(memory)
-        self.mm = MmStruct(memory, mmu)
+        self.mm = boot(memory, mmu)
         for address, size in ((CODE, 0x1000), (BUFFER, BUFFER_SIZE), (STACK, 0x1000)):
             self.mm.mmap(address, size, RWX, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED)
         self.mm.copy_to_user(CODE, loop.code)
@@ -124,7 +124,8 @@ def _compare(name: str, loop: Loop, *, count: bool, goal: str) -> Result:
         Bare(loop).rate,
         unit="MIPS",
         goal=goal,
-        note=f"15 instructions a turn, fast, {counting}, against bare Unicorn without hooks or paging",
+        note=f"15 instructions a turn, fast, {counting}, against bare Unicorn without hooks or"
+        " paging",
     )
 
 

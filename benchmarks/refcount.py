@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from benchmarks import peers
 from benchmarks.measure import Result, compare
 from mmu import _native
-from mmu.linux.mm import MmStruct
+from mmu.linux import engine
+from mmu.linux.mm import boot
 from mmu.memory import Memory
 from mmu.x86 import Mmu
 
@@ -20,10 +21,10 @@ def refcount_pair() -> Iterator[Result]:
     """One table with one entry set, visited again and again; the ring of events is off."""
     module = peers.load()
     memory = Memory(64 << 20)
-    mm = MmStruct(memory, Mmu(memory))
-    pmd = mm.engine.pmd_alloc(mm, ADDRESS)
+    mm = boot(memory, Mmu(memory))
+    pmd = engine.pmd_alloc(mm, ADDRESS)
     assert pmd is not None
-    mm.engine.pte_alloc_get(mm, pmd, ADDRESS)
+    engine.pte_alloc_get(mm, pmd, ADDRESS)
     get = module.ffi.cast("get_fn", peers.address_of(_native.ffi, _native.lib, "pte_get"))
     put = module.ffi.cast("put_fn", peers.address_of(_native.ffi, _native.lib, "pte_put"))
     c_mm = module.ffi.cast("void *", int(_native.ffi.cast("uintptr_t", mm.c)))
@@ -37,7 +38,8 @@ def refcount_pair() -> Iterator[Result]:
         unit="ns",
         goal="<= 1.2",
         rounds=41,
-        note="pte_get and pte_put of a table held by an entry, one CPU, against fetch_add and fetch_sub",
+        note="pte_get and pte_put of a table held by an entry, one CPU, against fetch_add and"
+        " fetch_sub",
     )
-    if mm.c.bug or count[0] != 1:
+    if mm.kernel.c.bug or count[0] != 1:
         raise AssertionError("the pairs did not balance")

@@ -28,7 +28,7 @@ from cpu.vdso import VCLOCK_PAGES, VDSO_PAGES, VVAR_PAGES, vdso_image
 from mmu.errors import LinuxError, OutOfMemory
 from mmu.linux import vma
 from mmu.linux.filemap import MappedFile
-from mmu.linux.mm import MmStruct
+from mmu.linux.mm import Mm
 
 PROT_READ, PROT_WRITE, PROT_EXEC = 1, 2, 4
 MAP_PRIVATE, MAP_FIXED, MAP_ANONYMOUS, MAP_FIXED_NOREPLACE = 0x2, 0x10, 0x20, 0x100000
@@ -91,7 +91,7 @@ class Identity:
 
 
 def load_elf_binary(
-    mm: MmStruct,
+    mm: Mm,
     exe: Executable,
     image: MappedFile,
     argv: Sequence[str],
@@ -113,7 +113,7 @@ def load_elf_binary(
 
 
 class _Loader:
-    def __init__(self, mm: MmStruct, exe: Executable, image: MappedFile) -> None:
+    def __init__(self, mm: Mm, exe: Executable, image: MappedFile) -> None:
         self.mm = mm
         self.exe = exe
         self.image = image

@@ -47,10 +47,10 @@ from cpu.syscalls import NR_SYSCALLS, TABLE, syscall_name
 from cpu.vcpu import Fidelity, Intercept, VCpu, VmExit
 from mmu.errors import BadTable, LinuxError, MmuError
 from mmu.events import EVENT_ID
-from mmu.linux import procfs
+from mmu.linux import engine, procfs
 from mmu.linux.fault import BUS_ADRERR, SEGV_ACCERR, SEGV_MAPERR, OomKill, Segv
 from mmu.linux.filemap import MappedFile
-from mmu.linux.mm import MmStruct
+from mmu.linux.mm import Mm
 from mmu.linux.resource import Resource
 from mmu.x86 import Access
 from mmu.x86.check import ChangedBy, StaleUse
@@ -221,7 +221,7 @@ class LinuxProcess:
     def __init__(
         self,
         vcpu: VCpu,
-        mm: MmStruct,
+        mm: Mm,
         exe: Executable,
         *,
         args: Sequence[str] = (),
@@ -253,10 +253,9 @@ class LinuxProcess:
         self.stopping = False
         self._started = time.perf_counter()
         self.notes: list[str] = []
-        self.ring = mm.ring
-        self._rcu = mm.c.rcu
+        self.ring = mm.kernel.ring
+        self._rcu = mm.kernel.c.rcu
         self._ram = mm.memory.c
-        self._code_written = mm.code_written
         self.image = MappedFile(exe.data, path=exe.real_path)
         self.image.get()
         self.files = FileTable(lambda: self.rlimits[Resource.NOFILE].cur)
@@ -321,7 +320,7 @@ class LinuxProcess:
         )
         texts: dict[str, Callable[[], str]] = {
             "/proc/meminfo": lambda: _meminfo(mm),
-            "/proc/sys/vm/overcommit_memory": lambda: f"{mm.overcommit_memory}\n",
+            "/proc/sys/vm/overcommit_memory": lambda: f"{mm.kernel.overcommit_memory}\n",
             "/sys/devices/system/cpu/online": lambda: "0\n",
             "/sys/kernel/mm/transparent_hugepage/enabled": lambda: "always madvise [never]\n",
         }
@@ -362,17 +361,9 @@ class LinuxProcess:
         elif reason == VmExit.STOPPED:
             raise ProcessEnd(128 + signal.SIGINT, "stopped")
         if self._rcu.nr_pending:
-            self.mm.engine.rcu_process_callbacks(self.mm)
-        if self._code_written:
-            self._drop_written_code()
+            engine.rcu_process_callbacks(self.mm.kernel)
         if self._ram.nr_dirty_free > self._ram.keep_dirty:
             self.mm.memory.trim(self._ram.keep_dirty // 2)
-
-    def _drop_written_code(self) -> None:
-        """Have the vCPU translate code again that the kernel wrote to."""
-        for pa in self._code_written:
-            self.vcpu.drop_code(pa)
-        self._code_written.clear()
 
     def _sample(self) -> None:
         sample = self.samples.take(self.mm, self.vcpu.instructions or 0)
@@ -409,7 +400,7 @@ class LinuxProcess:
         """On whose behalf the kernel is at work from here on, if anyone watches its changes of
         tables.
         """
-        check = self.mm.mmu.check
+        check = self.mm.kernel.this_cpu.mmu.check
         if check is not None:
             check.enter(by, detail, rip, self.vcpu.instructions)
 
@@ -461,7 +452,7 @@ class LinuxProcess:
     def _fault_signal(self, segv: Segv, access: int) -> NoReturn:
         code, reason = _FAULT_REASONS[segv.signal, segv.code]
         verb = Access(access).verb
-        walk = str(self.mm.mmu.walk(segv.address, Access(access)))
+        walk = str(self.mm.kernel.this_cpu.mmu.walk(segv.address, Access(access)))
         raise self._killed(self._report(segv.signal, code, reason.format(verb), segv.address, walk))
 
     def _exception(self, exit_: Any) -> None:
@@ -583,7 +574,9 @@ class LinuxProcess:
                 UnknownSyscall(nr, syscall_name(nr), rip, times)
                 for (nr, rip), times in list(self.unknown.items())
             ],
-            counters=mm.mmu.counters() if self.vcpu.fidelity is not Fidelity.FAST else {},
+            counters=mm.kernel.this_cpu.mmu.counters()
+            if self.vcpu.fidelity is not Fidelity.FAST
+            else {},
             mm_counters=counters,
             notes=[
                 *self.notes,
@@ -591,7 +584,9 @@ class LinuxProcess:
                 *self._unlisted(),
                 *([str(end.report)] if end.report else []),
             ],
-            stale_translations=None if mm.mmu.check is None else mm.mmu.check.uses(),
+            stale_translations=None
+            if mm.kernel.this_cpu.mmu.check is None
+            else mm.kernel.this_cpu.mmu.check.uses(),
         )
 
     def _teardown(self, problems: list[str]) -> None:
@@ -619,7 +614,7 @@ class LinuxProcess:
         return freed
 
 
-def _meminfo(mm: MmStruct) -> str:
+def _meminfo(mm: Mm) -> str:
     """/proc/meminfo's lines that have a meaning here, kB."""
     total, free = mm.memory.size >> 10, mm.memory.free_frames << 2
     lines = {

@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from mmu.linux.mm import MmStruct
+    from mmu.linux.mm import Mm
 
 MAX_SAMPLES = 512
 FIRST_INTERVAL = 1 << 14
@@ -35,7 +35,7 @@ class Samples:
         """The instruction count at which to take the next sample."""
         self._taken: list[Sample] = []
 
-    def take(self, mm: MmStruct, instructions: int) -> Sample:
+    def take(self, mm: Mm, instructions: int) -> Sample:
         """Take the sample that is due now."""
         sample = sample_of(mm, instructions)
         self._taken.append(sample)
@@ -45,12 +45,12 @@ class Samples:
         self.due = instructions + self.interval
         return sample
 
-    def series(self, mm: MmStruct, instructions: int) -> list[Sample]:
+    def series(self, mm: Mm, instructions: int) -> list[Sample]:
         """All samples, with one of now at the end."""
         return [*self._taken, sample_of(mm, instructions)]
 
 
-def sample_of(mm: MmStruct, instructions: int) -> Sample:
+def sample_of(mm: Mm, instructions: int) -> Sample:
     """The sizes as they are now."""
     c = mm.c
     rss = sum(c.rss_stat)

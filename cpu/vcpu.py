@@ -28,7 +28,8 @@ from mmu.x86 import Access
 
 if TYPE_CHECKING:
     from mmu.events import EventRing
-    from mmu.linux.mm import MmStruct
+    from mmu.linux.mm import Mm
+    from mmu.linux.state import Cpu
     from mmu.memory import Memory
     from mmu.x86 import Mmu
 
@@ -127,7 +128,7 @@ class Processor:
     def _hook(
         self,
         *,
-        mm: MmStruct | None,
+        mm: Mm | None,
         ring: EventRing | None,
         fast_faults: bool,
         attached: bool = False,
@@ -286,7 +287,7 @@ class VCpu(Processor):
         self,
         memory: Memory,
         mmu: Mmu,
-        mm: MmStruct | None = None,
+        mm: Mm | None = None,
         *,
         fidelity: Fidelity = Fidelity.FAST,
         engine: str | None = None,
@@ -306,6 +307,8 @@ class VCpu(Processor):
         self.uc = _new_instance(memory)
         self._hook(mm=mm, ring=self.ring, fast_faults=fast_faults and mmu.engine == "c")
         self._run = lib.vcpu_run
+        self.cpu = None if mm is None else mm.kernel.cpu_of(mmu)
+        """The kernel's CPU that this is, if it runs under one."""
 
     def __enter__(self) -> VCpu:
         return self
@@ -329,6 +332,8 @@ class VCpu(Processor):
         The exit is one struct, overwritten by the next run. Raises BadTable if a paging structure
         lies outside guest RAM, EngineError if Unicorn failed, and what a callback raised.
         """
+        if self.cpu is not None:
+            self._enter_cpu(self.cpu)
         self._run(self.c, U64 if limit is None else limit)
         exit_ = self.exit
         if exit_.reason >= lib.EXIT_PAGE_FAULT:
@@ -336,6 +341,17 @@ class VCpu(Processor):
                 forget_exception(self.uc)
             self._settle(exit_)
         return exit_
+
+    def _enter_cpu(self, cpu: Cpu) -> None:
+        """Make it the kernel's this_cpu, and drop the code that was written since it ran last."""
+        cpu.kernel.this_cpu = cpu
+        if not cpu.c.code_written.nr:
+            return
+        everything, pages = cpu.take_code_written()
+        if everything:
+            self.uc.ctl_flush_tb()
+        for pa in pages:
+            self.drop_code(pa)
 
     def set_result(self, value: int) -> None:
         """The next run begins with this in rax: a system call's result, 64 bits."""

@@ -30,13 +30,16 @@ import pytest
 from mmu.errors import LinuxError
 from mmu.events import EventRing
 from mmu.linux.fault import Segv
-from mmu.linux.mm import MmStruct
-from mmu.linux.pt_reclaim import FreeTables
+from mmu.linux.mm import Mm, boot
+from mmu.linux.policy import FreeTables
 from mmu.memory import Memory
 from mmu.x86 import Access, Mmu, Outcome, Walk
 
 ACCESS = {"read": Access.READ, "write": Access.WRITE, "fetch": Access.FETCH}
-_MARKER = "mmu(engines, policies, ram, exact, geometry): which machines a test of an MMU or mm operation runs on"
+_MARKER = (
+    "mmu(engines, policies, ram, exact, geometry): which machines a test of an MMU or mm operation"
+    " runs on"
+)
 _DEFAULTS = {
     "engines": ["c", "python"],
     "policies": [policy.label for policy in FreeTables],
@@ -89,13 +92,13 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     )
 
 
-def make_mm(config: MachineConfig, ring: EventRing | None = None) -> MmStruct:
+def make_mm(config: MachineConfig, ring: EventRing | None = None) -> Mm:
     """An mm on a machine of its own, for tests that need more than one."""
     memory = Memory(config.ram)
     unit = Mmu(
         memory, geometry=config.geometry, engine=config.engine, exact=config.exact, ring=ring
     )
-    return MmStruct(memory, unit, policy=config.policy, engine=config.engine, ring=ring)
+    return boot(memory, unit, policy=config.policy, engine=config.engine, ring=ring)
 
 
 @pytest.fixture
@@ -113,13 +116,13 @@ def mmu(machine_config: MachineConfig) -> Iterator[Mmu]:
 
 
 @pytest.fixture
-def mm(mmu: Mmu, machine_config: MachineConfig) -> Iterator[MmStruct]:
+def mm(mmu: Mmu, machine_config: MachineConfig) -> Iterator[Mm]:
     """An empty address space loaded into ``mmu``; after the test its tables are checked and it is
     torn down.
     """
     memory = mmu.memory
     before = memory.frames_in_use
-    mm = MmStruct(memory, mmu, policy=machine_config.policy, engine=machine_config.engine)
+    mm = boot(memory, mmu, policy=machine_config.policy, engine=machine_config.engine)
     yield mm
     memory.c.fail_after = (1 << 64) - 1
     if mmu.check is not None:
@@ -130,16 +133,16 @@ def mm(mmu: Mmu, machine_config: MachineConfig) -> Iterator[MmStruct]:
     assert memory.frames_in_use == before, f"{memory.frames_in_use - before} frames leaked"
 
 
-def check_mm(mm: MmStruct) -> None:
+def check_mm(mm: Mm) -> None:
     """Everything the tables say agrees with every counter."""
     report = mm.check_tables()
     assert report.ok, str(report)
 
 
-def access_once(mm: MmStruct, addr: int, access: Access) -> Segv | None:
-    """Make one access as the processor and the kernel do together; the signal it ends in, if any."""
+def access_once(mm: Mm, addr: int, access: Access) -> Segv | None:
+    """Make one access, its faults handled; return the signal it ends in, if any."""
     for _ in range(4):
-        answer = mm.mmu.translate(addr, access)
+        answer = mm.kernel.this_cpu.mmu.translate(addr, access)
         if answer.result == Outcome.OK:
             return None
         assert answer.result == Outcome.PAGE_FAULT, f"{addr:#x}: {answer.result!r}"
@@ -150,8 +153,8 @@ def access_once(mm: MmStruct, addr: int, access: Access) -> Segv | None:
 
 
 @pytest.fixture
-def touch(mm: MmStruct) -> Callable[..., Segv | None]:
-    """touch(addr, "read" | "write" | "fetch", pages=1): access each page; the first signal, if any."""
+def touch(mm: Mm) -> Callable[..., Segv | None]:
+    """touch(addr, "read" | "write" | "fetch", pages=1): access pages; return the first signal."""
 
     def touch(addr: int, access: str = "write", pages: int = 1) -> Segv | None:
         for page in range(addr, addr + (pages << 12), 1 << 12):
@@ -200,7 +203,7 @@ def assert_fault(mmu: Mmu) -> Callable[..., Walk]:
 
 
 @pytest.fixture
-def assert_refcounts(mm: MmStruct) -> Callable[..., None]:
+def assert_refcounts(mm: Mm) -> Callable[..., None]:
     """assert_refcounts({addr: n, …}): every table's count is its entries, and these tables, and
     only these, have n.
 
@@ -210,7 +213,7 @@ def assert_refcounts(mm: MmStruct) -> Callable[..., None]:
 
     def assert_refcounts(expected: dict[int, int] | None = None) -> None:
         check_mm(mm)
-        if expected is None or mm.policy is not FreeTables.REFCOUNT:
+        if expected is None or mm.kernel.policy is not FreeTables.REFCOUNT:
             return
         counts = mm.check_tables(references=True).references
         assert counts == {addr & -(1 << 21): n for addr, n in expected.items() if n}

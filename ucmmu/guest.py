@@ -15,8 +15,8 @@ from cpu.process import LinuxProcess, RunResult
 from cpu.vcpu import Fidelity, VCpu
 from mmu.errors import MmuError
 from mmu.events import EventRing
-from mmu.linux.mm import MmStruct
-from mmu.linux.pt_reclaim import FreeTables
+from mmu.linux.mm import boot
+from mmu.linux.policy import FreeTables
 from mmu.memory import Memory
 from mmu.x86 import Geometry, Mmu, load_geometry
 from mmu.x86.check import StaleUse
@@ -178,7 +178,7 @@ class Machine:
             ring=self.ring,
             check=options.check_tlb,
         )
-        self.mm = MmStruct(
+        self.mm = boot(
             self.memory,
             self.mmu,
             policy=FreeTables.from_label(options.free_tables),

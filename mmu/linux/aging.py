@@ -5,13 +5,13 @@ v6.18).
 There is no swap and nothing here reclaims anonymous memory by itself, as on a Linux machine with
 memory to spare:
 
-- MADV_FREE makes a page lazily free: A and D of its PTE are cleared and its frame is no longer PG_swapbacked. It stays,
-  resident and unchanged.
+- MADV_FREE makes a page lazily free: A and D of its PTE are cleared and its frame is no longer
+  PG_swapbacked. It stays, resident and unchanged.
 - MADV_COLD clears A.
-- MADV_PAGEOUT frees the lazily free pages that were not written since, and all of a MAP_DROPPABLE mapping; a lazily
-  free page that was written is an ordinary one again. Pages of shared memory are no longer mapped, and leave the page
-  cache if they were never written. Other anonymous pages have nowhere to go, and the guest does not own the files it
-  maps.
+- MADV_PAGEOUT frees the lazily free pages that were not written since, and all of a MAP_DROPPABLE
+  mapping; a lazily free page that was written is an ordinary one again. Pages of shared memory are
+  no longer mapped, and leave the page cache if they were never written. Other anonymous pages have
+  nowhere to go, and the guest does not own the files it maps.
 
 The loops over PTEs exist once, in Python; they change no count but those of the entries that
 MADV_PAGEOUT clears.
@@ -22,15 +22,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from mmu._native import lib
+from mmu.linux import engine
 from mmu.linux.mmu_gather import tlb_remove_tlb_entry
-from mmu.linux.pgtable import PAGE_SIZE, SPECIAL, A, D, P, entry_pfn, mm_counter, pte_present
+from mmu.linux.pgtable import SPECIAL, A, D, P, entry_pfn, mm_counter, pte_present
+from mmu.linux.state import MmStruct
 from mmu.linux.vma import VM_DROPPABLE
 from mmu.linux.zap import each_pmd
+from mmu.twin import EntryPa
+from mmu.units import PAGE_SIZE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from mmu.linux.mm import MmStruct
     from mmu.linux.mmu_gather import Gather
 
     Change = Callable[[MmStruct, Any, int, Any], int]
@@ -91,18 +94,18 @@ def _reclaim_shmem(mm: MmStruct, vma: Any, page: Any, dirty: bool) -> None:
 
 
 def _change_pages(mm: MmStruct, vma: Any, start: int, end: int, change: Change) -> None:
-    tlb = mm.engine.tlb_gather_mmu(mm)
+    tlb = engine.tlb_gather_mmu(mm)
     try:
         for pmd, addr, following in each_pmd(mm, start, end):
             _change_pte_range(tlb, vma, pmd, addr, following, change)
     finally:
-        mm.engine.tlb_finish_mmu(tlb)
+        engine.tlb_finish_mmu(tlb)
 
 
 def _change_pte_range(
-    tlb: Gather, vma: Any, pmd: int, start: int, end: int, change: Change
+    tlb: Gather, vma: Any, pmd: EntryPa, start: int, end: int, change: Change
 ) -> None:
-    mm, engine, memory = tlb.mm, tlb.mm.engine, tlb.mm.memory
+    mm, memory = tlb.mm, tlb.mm.memory
     pte = engine.pte_tryget_map_lock(mm, pmd, start)
     if pte is None:
         return
@@ -117,7 +120,7 @@ def _change_pte_range(
                     tlb_remove_tlb_entry(tlb, addr)
                 if not value:
                     cleared.append((entry_pfn(old), bool(old & D)))
-        pte += 8
+        pte = EntryPa(pte + 8)
     engine.pte_unlock(mm, pmd)
     for pfn, dirty in cleared:
         engine.add_mm_counter(mm, mm_counter(memory.page(pfn)), -1)

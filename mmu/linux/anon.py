@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from mmu._native import ffi, lib
 from mmu.errors import OutOfMemory
@@ -14,9 +14,6 @@ from mmu.linux.locks import pte_unlock
 from mmu.linux.pgalloc import pmd_alloc
 from mmu.linux.pgtable import (
     ADDR_MASK,
-    PAGE_MASK,
-    PAGE_SHIFT,
-    PAGE_SIZE,
     RW,
     SPECIAL,
     A,
@@ -25,9 +22,9 @@ from mmu.linux.pgtable import (
     add_mm_counter,
     emit,
     entry_pfn,
+    mm_find_pmd,
     pmd_huge,
     pmd_none,
-    pmd_offset_or_none,
     pte_none,
     pte_offset,
     set_pte_at,
@@ -35,10 +32,10 @@ from mmu.linux.pgtable import (
 )
 from mmu.linux.pte_ref import PteAlloc, pte_alloc_get_map_lock, pte_entries_set, pte_put
 from mmu.linux.rmap import anon_vma_prepare
+from mmu.linux.state import MmStruct
 from mmu.linux.tlbflush import flush_tlb_mm_range
-
-if TYPE_CHECKING:
-    from mmu.linux.mm import MmStruct
+from mmu.twin import EntryPa
+from mmu.units import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE
 
 _PAGE_FAULT_USER: Final = EVENT_ID["page_fault_user"]
 _PGFAULT: Final = MM_COUNTER_ID["pgfault"]
@@ -81,7 +78,7 @@ def mm_fast_fault(mm: MmStruct, address: int, error_code: int) -> bool:
     ):
         return False
     mm.c.counter[_PGFAULT] += 1
-    emit(mm, _PAGE_FAULT_USER, address, error_code)
+    emit(mm.kernel, _PAGE_FAULT_USER, address, error_code)
     result = _anonymous_fault(mm, vma, address & PAGE_MASK, write)
     return not result & (lib.VM_FAULT_OOM | lib.VM_FAULT_FALLBACK)
 
@@ -110,7 +107,9 @@ def _anonymous_fault(mm: MmStruct, vma: Any, addr: int, write: bool) -> int:
     return result
 
 
-def _resolve_locked(mm: MmStruct, vma: Any, pmd: int, pte: int, addr: int, write: bool) -> int:
+def _resolve_locked(
+    mm: MmStruct, vma: Any, pmd: EntryPa, pte: EntryPa, addr: int, write: bool
+) -> int:
     value = mm.memory.read_u64(pte)
     if pte_none(value):
         return _map_fresh(mm, vma, pmd, pte, addr, write)
@@ -121,7 +120,7 @@ def _resolve_locked(mm: MmStruct, vma: Any, pmd: int, pte: int, addr: int, write
     return int(lib.VM_FAULT_NOPAGE)
 
 
-def _map_fresh(mm: MmStruct, vma: Any, pmd: int, pte: int, addr: int, write: bool) -> int:
+def _map_fresh(mm: MmStruct, vma: Any, pmd: EntryPa, pte: EntryPa, addr: int, write: bool) -> int:
     if write:
         anon_vma_prepare(mm, vma)
         pfn = _alloc_anon_page(mm, vma)
@@ -136,7 +135,7 @@ def _map_fresh(mm: MmStruct, vma: Any, pmd: int, pte: int, addr: int, write: boo
     return 0
 
 
-def _write_protect_fault(mm: MmStruct, vma: Any, pte: int, addr: int) -> int:
+def _write_protect_fault(mm: MmStruct, vma: Any, pte: EntryPa, addr: int) -> int:
     value = mm.memory.read_u64(pte)
     if entry_pfn(value) == mm.memory.zero_pfn:
         anon_vma_prepare(mm, vma)
@@ -180,7 +179,7 @@ def _alloc_anon_page(mm: MmStruct, vma: Any) -> int | None:
 
 
 def _is_common(mm: MmStruct, addr: int, write: bool) -> bool:
-    pmd = pmd_offset_or_none(mm, addr)
+    pmd = mm_find_pmd(mm, addr)
     pmdval = 0 if pmd is None else mm.memory.read_u64(pmd)
     if pmd_none(pmdval):
         return True

@@ -6,18 +6,16 @@ v6.18).
 from __future__ import annotations
 
 import errno
-from typing import TYPE_CHECKING
 
 from mmu._native import lib
 from mmu.errors import LinuxError
-from mmu.linux.fault import mm_populate
+from mmu.linux.gup import mm_populate
+from mmu.linux.layout import STACK_GUARD_GAP, page_align
 from mmu.linux.mman import MAP_FIXED
 from mmu.linux.mmap import unmap_range
+from mmu.linux.state import MmStruct
 from mmu.linux.unmapped_area import get_unmapped_area
 from mmu.linux.vma import (
-    PAGE_SHIFT,
-    PAGE_SIZE,
-    STACK_GUARD_GAP,
     VM_ACCOUNT,
     VM_DATA_DEFAULT_FLAGS,
     VM_EXEC,
@@ -26,15 +24,12 @@ from mmu.linux.vma import (
     may_expand_vm,
     mlock_future_ok,
     new_vma,
-    page_align,
     vm_enough_memory,
     vm_start_gap,
     vm_stat_account,
     vma_insert,
 )
-
-if TYPE_CHECKING:
-    from mmu.linux.mm import MmStruct
+from mmu.units import PAGE_SHIFT, PAGE_SIZE
 
 # An end of heap with a page and a guard gap behind it: no brk() above can succeed.
 _BRK_MAX = (1 << 64) - 2 * PAGE_SIZE - STACK_GUARD_GAP
@@ -117,7 +112,7 @@ def do_brk_flags(mm: MmStruct, addr: int, length: int, vm_flags: int, *, lowest:
     vmas = mm.c.vmas
     if (
         not may_expand_vm(mm, vm_flags, nr_pages)
-        or vmas.nr > mm.max_map_count
+        or vmas.nr > mm.kernel.max_map_count
         or not vm_enough_memory(mm, nr_pages)
     ):
         raise LinuxError(errno.ENOMEM)

@@ -4,17 +4,13 @@
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import TYPE_CHECKING
 
 from mmu._native import lib
 from mmu.errors import MmuError
 
-if TYPE_CHECKING:
-    from mmu.linux.mm import MmStruct
-
 
 class Bug(IntEnum):
-    """Which invariant broke (``mm_struct.bug``)."""
+    """Which invariant broke (``kernel.bug``)."""
 
     PTE_REF_UNDERFLOW = lib.BUG_PTE_REF_UNDERFLOW
     PTE_REF_OVERFLOW = lib.BUG_PTE_REF_OVERFLOW
@@ -29,9 +25,13 @@ class Bug(IntEnum):
 
 
 _SENTENCES = {
-    Bug.PTE_REF_UNDERFLOW: "more references of a PTE table were dropped than were held (PMD value {:#x})",
+    Bug.PTE_REF_UNDERFLOW: (
+        "more references of a PTE table were dropped than were held (PMD value {:#x})"
+    ),
     Bug.PTE_REF_OVERFLOW: "the reference count of a PTE table overflowed (PMD value {:#x})",
-    Bug.PTE_REF_FROM_ZERO: "a reference was taken on a PTE table whose count is 0 (PMD value {:#x})",
+    Bug.PTE_REF_FROM_ZERO: (
+        "a reference was taken on a PTE table whose count is 0 (PMD value {:#x})"
+    ),
     Bug.PTE_TABLE_NOT_EMPTY: "the count of the PTE table of {:#x} reached 0 while entries were set",
     Bug.LOCK_HELD: "a lock was taken that its only possible holder holds",
     Bug.LOCK_NOT_HELD: "a lock was released that nobody held",
@@ -50,18 +50,3 @@ class MmBug(MmuError):
         super().__init__(f"{bug.name}: {_SENTENCES[bug].format(address)}")
         self.bug = bug
         self.address = address
-
-
-def mm_bug(mm: MmStruct, bug: Bug, address: int = 0) -> None:
-    """Keep the first broken invariant, for check_bug() to raise."""
-    if not mm.c.bug:
-        mm.c.bug = bug
-        mm.c.bug_address = address
-
-
-def check_bug(mm: MmStruct) -> None:
-    """Raise MmBug if an invariant broke since the last check, and forget it."""
-    if mm.c.bug:
-        bug, address = Bug(mm.c.bug), mm.c.bug_address
-        mm.c.bug = lib.BUG_NONE
-        raise MmBug(bug, address)

@@ -3,15 +3,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from mmu._native import lib
 from mmu.linux.anon import is_exclusive
 from mmu.linux.locks import pte_unlock
 from mmu.linux.mmu_gather import Gather, tlb_remove_tlb_entry
 from mmu.linux.pgtable import (
     ADDR_MASK,
-    PAGE_SIZE,
     RW,
     SPECIAL,
     US,
@@ -25,10 +22,10 @@ from mmu.linux.pgtable import (
     vm_page_prot,
 )
 from mmu.linux.pte_ref import pte_put_tlb, pte_tryget_map_lock
+from mmu.linux.state import MmStruct
 from mmu.linux.zap import each_pmd
-
-if TYPE_CHECKING:
-    from mmu.linux.mm import MmStruct
+from mmu.twin import EntryPa
+from mmu.units import PAGE_SIZE
 
 
 def change_protection(tlb: Gather, start: int, end: int, vm_flags: int) -> None:
@@ -42,19 +39,19 @@ def change_protection(tlb: Gather, start: int, end: int, vm_flags: int) -> None:
         change_pte_range(tlb, pmd, addr, following, vm_flags)
 
 
-def change_pte_range(tlb: Gather, pmd: int, start: int, end: int, vm_flags: int) -> None:
+def change_pte_range(tlb: Gather, pmd: EntryPa, start: int, end: int, vm_flags: int) -> None:
     """The same for the part that lies in the table under pmd."""
     mm = tlb.mm
     pte = pte_tryget_map_lock(mm, pmd, start)
     if pte is None:
         return
     for addr in range(start, end, PAGE_SIZE):
-        _change_pte(tlb, addr, pte + (addr - start) // PAGE_SIZE * 8, vm_flags)
+        _change_pte(tlb, addr, EntryPa(pte + (addr - start) // PAGE_SIZE * 8), vm_flags)
     pte_unlock(mm, pmd)
     pte_put_tlb(tlb, pmd, start)
 
 
-def _change_pte(tlb: Gather, addr: int, pte: int, vm_flags: int) -> None:
+def _change_pte(tlb: Gather, addr: int, pte: EntryPa, vm_flags: int) -> None:
     old = tlb.mm.memory.read_u64(pte)
     if not pte_present(old):
         return

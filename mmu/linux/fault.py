@@ -4,7 +4,7 @@
 ::
 
     handle_user_fault()          CR2 and the error code come in, a signal or nothing goes out
-      expand_stack()             the address lies just below a stack
+      find_vma_or_expand_stack()   the address lies just below a stack
       handle_mm_fault()          counts; by kind of VMA:
         engine.do_anonymous_fault()  anonymous memory, the zero page, write rights that came back
         do_read_fault()              file: map the page cache, 16 pages around at once
@@ -18,15 +18,16 @@ adds one for each entry that was none.
 
 from __future__ import annotations
 
-import errno
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from mmu._native import ffi, lib
-from mmu.errors import BadTable, LinuxError, MmuError, OutOfMemory
+from mmu.errors import BadTable, MmuError, OutOfMemory
 from mmu.events import EVENT_ID, MM_COUNTER_ID
+from mmu.linux import engine
 from mmu.linux.anon import access_error, mk_anon_pte
 from mmu.linux.filemap import FAULT_AROUND_PAGES
+from mmu.linux.layout import TASK_SIZE
 from mmu.linux.pgtable import (
     RW,
     SPECIAL,
@@ -43,27 +44,17 @@ from mmu.linux.pgtable import (
 )
 from mmu.linux.pte_ref import PteAlloc
 from mmu.linux.rmap import anon_vma_prepare
+from mmu.linux.stack_growth import find_vma_or_expand_stack
+from mmu.linux.state import MmStruct
 from mmu.linux.vma import (
-    PAGE_SHIFT,
-    PAGE_SIZE,
-    STACK_GUARD_GAP,
-    VM_GROWSDOWN,
-    VM_IO,
-    VM_LOCKED,
-    VM_LOCKONFAULT,
-    VM_PFNMAP,
     VM_SHARED,
-    VM_WRITE,
-    may_expand_vm,
-    mlock_future_ok,
-    vm_enough_memory,
-    vm_stat_account,
-    vma_is_accessible,
 )
+from mmu.linux.vmscan import try_to_free_pages
+from mmu.twin import EntryPa
+from mmu.units import PAGE_SHIFT, PAGE_SIZE
 
 if TYPE_CHECKING:
     from mmu.linux.filemap import MappedFile
-    from mmu.linux.mm import MmStruct
 
 VM_FAULT_OOM: Final[int] = lib.VM_FAULT_OOM
 VM_FAULT_SIGBUS: Final[int] = lib.VM_FAULT_SIGBUS
@@ -79,7 +70,6 @@ SEGV_MAPERR, SEGV_ACCERR, BUS_ADRERR = 1, 2, 2
 _PAGE_FAULT_USER: Final = EVENT_ID["page_fault_user"]
 _PGFAULT: Final = MM_COUNTER_ID["pgfault"]
 _PGMAJFAULT: Final = MM_COUNTER_ID["pgmajfault"]
-_TASK_SIZE_MAX: Final = 0x7FFFFFFFF000
 _PTRS_PER_PTE: Final[int] = lib.PTRS_PER_PTE
 
 
@@ -101,7 +91,8 @@ class Segv:
         """``SIGSEGV (SEGV_MAPERR) at 0x...``."""
         if self.signal == SIGBUS:
             return f"SIGBUS (BUS_ADRERR) at {self.address:#x}"
-        return f"SIGSEGV ({'SEGV_ACCERR' if self.code == SEGV_ACCERR else 'SEGV_MAPERR'}) at {self.address:#x}"
+        code = "SEGV_ACCERR" if self.code == SEGV_ACCERR else "SEGV_MAPERR"
+        return f"SIGSEGV ({code}) at {self.address:#x}"
 
 
 # From the error code to a signal.
@@ -114,8 +105,8 @@ def handle_user_fault(mm: MmStruct, address: int, error_code: int) -> Segv | Non
     Raises OomKill when no memory is left, BadTable for a reserved bit set in a table entry (the
     kernel would say "Bad pagetable").
     """
-    if mm.ring is not None:
-        mm.ring.emit(_PAGE_FAULT_USER, address, error_code)
+    if mm.kernel.ring is not None:
+        mm.kernel.ring.emit(_PAGE_FAULT_USER, address, error_code)
     segv = do_user_addr_fault(mm, address, error_code)
     if segv is OUT_OF_MEMORY:
         raise OomKill(
@@ -136,7 +127,7 @@ def do_user_addr_fault(mm: MmStruct, address: int, error_code: int) -> Segv | No
     """
     if error_code & lib.PF_RSVD:
         raise BadTable(f"a table entry for address {address:#x} has a reserved bit set", address)
-    if address >= _TASK_SIZE_MAX:
+    if address >= TASK_SIZE:
         return Segv(SIGSEGV, SEGV_MAPERR, address)
     vma = find_vma_or_expand_stack(mm, address)
     if vma is None:
@@ -145,7 +136,7 @@ def do_user_addr_fault(mm: MmStruct, address: int, error_code: int) -> Segv | No
         return Segv(SIGSEGV, SEGV_ACCERR, address)
     write = error_code & lib.PF_WR != 0
     fault = handle_mm_fault(mm, vma, address, write)
-    if fault & VM_FAULT_OOM and mm.try_to_free_pages():
+    if fault & VM_FAULT_OOM and try_to_free_pages(mm):
         fault = handle_mm_fault(mm, vma, address, write)
     if fault & VM_FAULT_OOM:
         return OUT_OF_MEMORY
@@ -154,65 +145,6 @@ def do_user_addr_fault(mm: MmStruct, address: int, error_code: int) -> Segv | No
     if fault & VM_FAULT_SIGSEGV:
         return Segv(SIGSEGV, SEGV_MAPERR, address)
     return None
-
-
-# Stacks.
-
-
-def find_vma_or_expand_stack(mm: MmStruct, address: int) -> Any | None:
-    """lock_mm_and_find_vma(): the VMA that holds address, after growing a stack down to it if it
-    must; or None.
-    """
-    i = int(lib.vma_index_of(mm.c, address))
-    if i >= mm.c.vmas.nr:
-        return None
-    vma = mm.c.vmas.vma[i]
-    if vma.vm_start <= address:
-        return vma
-    try:
-        expand_downwards(mm, i, address)
-    except LinuxError:
-        return None
-    return vma
-
-
-def expand_downwards(mm: MmStruct, i: int, address: int) -> None:
-    """Grow VMA number i, a stack, down to the page of address.
-
-    EFAULT if it does not grow, EPERM below mmap_min_addr, ENOMEM if less than 1 MiB
-    (stack_guard_gap) would stay free above an accessible mapping, or RLIMIT_STACK, RLIMIT_AS,
-    RLIMIT_MEMLOCK or RAM forbids it.
-    """
-    vma = mm.c.vmas.vma[i]
-    address &= -PAGE_SIZE
-    if not vma.vm_flags & VM_GROWSDOWN:
-        raise LinuxError(errno.EFAULT)
-    if address < mm.mmap_min_addr:
-        raise LinuxError(errno.EPERM)
-    if i:
-        below = mm.c.vmas.vma[i - 1]
-        guarded = not below.vm_flags & VM_GROWSDOWN and vma_is_accessible(below.vm_flags)
-        if guarded and address - below.vm_end < STACK_GUARD_GAP:
-            raise LinuxError(errno.ENOMEM)
-    anon_vma_prepare(mm, vma)
-    grow = vma.vm_start - address >> PAGE_SHIFT
-    if grow > vma.vm_pgoff or not _may_grow_stack(mm, vma, vma.vm_end - address, grow):
-        raise LinuxError(errno.ENOMEM)
-    if vma.vm_flags & VM_LOCKED:
-        mm.c.locked_vm += grow
-    vm_stat_account(mm, vma.vm_flags, grow)
-    vma.vm_start = address
-    vma.vm_pgoff -= grow
-
-
-def _may_grow_stack(mm: MmStruct, vma: Any, size: int, grow: int) -> bool:
-    """acct_stack_growth()."""
-    return (
-        may_expand_vm(mm, vma.vm_flags, grow)
-        and size <= mm.rlimit.stack
-        and mlock_future_ok(mm, vma.vm_flags, grow)
-        and vm_enough_memory(mm, grow)
-    )
 
 
 # From a VMA to the kind of fault.
@@ -230,13 +162,13 @@ def handle_mm_fault(mm: MmStruct, vma: Any, address: int, write: bool) -> int:
     addr = address & -PAGE_SIZE
     result = VM_FAULT_FALLBACK
     if not vma.vm_file:
-        result = mm.engine.do_anonymous_fault(mm, addr, write)
+        result = engine.do_anonymous_fault(mm, addr, write)
     if result & VM_FAULT_FALLBACK:
-        if mm.engine.pmd_alloc(mm, addr) is None:
+        if engine.pmd_alloc(mm, addr) is None:
             return VM_FAULT_OOM
         result = _handle_pte_fault(mm, vma, addr, write)
     if result & VM_FAULT_NOPAGE and write:
-        mm.engine.flush_tlb_mm_range(mm, addr, addr + PAGE_SIZE, PAGE_SHIFT, 0)
+        engine.flush_tlb_mm_range(mm, addr, addr + PAGE_SIZE, PAGE_SHIFT, 0)
     if result & VM_FAULT_MAJOR:
         mm.c.counter[_PGMAJFAULT] += 1
     return result
@@ -246,7 +178,7 @@ def peek_pte(mm: MmStruct, addr: int) -> int:
     """ptep_get_lockless(): the PTE of addr as it is now, 0 where there is no table. Whoever acts on
     it checks again.
     """
-    pmd = mm.engine.pmd_offset_or_none(mm, addr)
+    pmd = engine.mm_find_pmd(mm, addr)
     if pmd is None:
         return 0
     pmdval = mm.memory.read_u64(pmd)
@@ -295,33 +227,33 @@ def filemap_fault(mm: MmStruct, file: MappedFile, pgoff: int) -> tuple[int, int]
         return VM_FAULT_OOM, 0
 
 
-def _map_locked(mm: MmStruct, addr: int) -> tuple[int, int] | None:
-    """The PMD and PTE entries of addr, table made if missing, held and locked; None: out of memory."""
-    pmd = mm.engine.pmd_alloc(mm, addr)
+def _map_locked(mm: MmStruct, addr: int) -> tuple[EntryPa, EntryPa] | None:
+    """The PMD and PTE entries of addr, their table made, held and locked; None without memory."""
+    pmd = engine.pmd_alloc(mm, addr)
     if pmd is None:
         return None
-    allocated, pte = mm.engine.pte_alloc_get_map_lock(mm, pmd, addr)
+    allocated, pte = engine.pte_alloc_get_map_lock(mm, pmd, addr)
     return (pmd, pte) if allocated == PteAlloc.OK else None
 
 
-def _unlock_put(mm: MmStruct, pmd: int, addr: int) -> None:
+def _unlock_put(mm: MmStruct, pmd: EntryPa, addr: int) -> None:
     """What every path that had _map_locked() ends with: the PTE lock, then the visitor's reference
     (D10).
     """
-    mm.engine.pte_unlock(mm, pmd)
-    mm.engine.pte_put(mm, pmd, addr)
+    engine.pte_unlock(mm, pmd)
+    engine.pte_put(mm, pmd, addr)
 
 
-def _set_file_pte(mm: MmStruct, addr: int, pte: int, pfn: int, prot: int) -> None:
+def _set_file_pte(mm: MmStruct, addr: int, pte: EntryPa, pfn: int, prot: int) -> None:
     """set_pte_range() for one page-cache page: one more owner, one more PTE."""
     page = mm.memory.page(pfn)
     page._refcount += 1
     page._mapcount += 1
-    mm.engine.set_pte_at(mm, addr, pte, pfn << PAGE_SHIFT | prot)
+    engine.set_pte_at(mm, addr, pte, pfn << PAGE_SHIFT | prot)
 
 
 def _do_read_fault(mm: MmStruct, vma: Any, file: MappedFile, addr: int, pgoff: int) -> int:
-    """Map what the cache holds of the 16 pages around, then page pgoff, if it was not among them."""
+    """Map what the cache holds of the 16 pages around; then page pgoff if it was not among them."""
     result = 0
     if not file.shmem and pgoff < file.nr_pages:
         result, _ = filemap_fault(mm, file, pgoff)
@@ -341,8 +273,8 @@ def _do_read_fault(mm: MmStruct, vma: Any, file: MappedFile, addr: int, pgoff: i
     pmd, pte = locked
     if pte_none(mm.memory.read_u64(pte)):
         _set_file_pte(mm, addr, pte, pfn, vm_page_prot(vma.vm_flags))
-        mm.engine.add_mm_counter(mm, mm_counter(mm.memory.page(pfn)), 1)
-        mm.engine.pte_entries_set(mm, pmd, 1)
+        engine.add_mm_counter(mm, mm_counter(mm.memory.page(pfn)), 1)
+        engine.pte_entries_set(mm, pmd, 1)
     _unlock_put(mm, pmd, addr)
     return result
 
@@ -376,10 +308,10 @@ def _do_fault_around(mm: MmStruct, vma: Any, file: MappedFile, addr: int, pgoff:
     for offset in around:
         pfn = file.cached(pgoff + offset)
         if pfn is not None and pte_none(mm.memory.read_u64(pte + offset * 8)):
-            _set_file_pte(mm, addr + (offset << PAGE_SHIFT), pte + offset * 8, pfn, prot)
+            _set_file_pte(mm, addr + (offset << PAGE_SHIFT), EntryPa(pte + offset * 8), pfn, prot)
             mapped += 1
-    mm.engine.add_mm_counter(mm, lib.MM_SHMEMPAGES if file.shmem else lib.MM_FILEPAGES, mapped)
-    mm.engine.pte_entries_set(mm, pmd, mapped)
+    engine.add_mm_counter(mm, lib.MM_SHMEMPAGES if file.shmem else lib.MM_FILEPAGES, mapped)
+    engine.pte_entries_set(mm, pmd, mapped)
     _unlock_put(mm, pmd, addr)
     return True
 
@@ -394,8 +326,8 @@ def _do_shared_fault(mm: MmStruct, vma: Any, file: MappedFile, addr: int, pgoff:
     pmd, pte = locked
     if pte_none(mm.memory.read_u64(pte)):
         _set_file_pte(mm, addr, pte, pfn, vm_page_prot(vma.vm_flags) | RW | D)
-        mm.engine.add_mm_counter(mm, mm_counter(mm.memory.page(pfn)), 1)
-        mm.engine.pte_entries_set(mm, pmd, 1)
+        engine.add_mm_counter(mm, mm_counter(mm.memory.page(pfn)), 1)
+        engine.pte_entries_set(mm, pmd, 1)
     _unlock_put(mm, pmd, addr)
     return result
 
@@ -431,9 +363,9 @@ def _do_cow_fault(mm: MmStruct, vma: Any, file: MappedFile, addr: int, pgoff: in
         return VM_FAULT_OOM
     pmd, pte = locked
     if pte_none(mm.memory.read_u64(pte)):
-        mm.engine.set_pte_at(mm, addr, pte, mk_anon_pte(copy, vma.vm_flags))
-        mm.engine.add_mm_counter(mm, lib.MM_ANONPAGES, 1)
-        mm.engine.pte_entries_set(mm, pmd, 1)
+        engine.set_pte_at(mm, addr, pte, mk_anon_pte(copy, vma.vm_flags))
+        engine.add_mm_counter(mm, lib.MM_ANONPAGES, 1)
+        engine.pte_entries_set(mm, pmd, 1)
     else:
         mm.memory.put_page(copy)
     _unlock_put(mm, pmd, addr)
@@ -461,10 +393,10 @@ def _do_wp_page(mm: MmStruct, vma: Any, addr: int, orig: int) -> int:
     pmd, pte = locked
     if mm.memory.read_u64(pte) == orig:
         if copy is None:
-            mm.engine.set_pte_at(mm, addr, pte, orig | RW | D | A)
+            engine.set_pte_at(mm, addr, pte, orig | RW | D | A)
         else:
             _replace_page(mm, vma, addr, pte, orig, copy)
-        mm.engine.flush_tlb_mm_range(mm, addr, addr + PAGE_SIZE, PAGE_SHIFT, 0)
+        engine.flush_tlb_mm_range(mm, addr, addr + PAGE_SIZE, PAGE_SHIFT, 0)
         if copy is not None and not orig & SPECIAL:
             mm.memory.put_page(entry_pfn(orig))
     elif copy is not None:
@@ -473,83 +405,14 @@ def _do_wp_page(mm: MmStruct, vma: Any, addr: int, orig: int) -> int:
     return 0
 
 
-def _replace_page(mm: MmStruct, vma: Any, addr: int, pte: int, orig: int, copy: int) -> None:
+def _replace_page(mm: MmStruct, vma: Any, addr: int, pte: EntryPa, orig: int, copy: int) -> None:
     """wp_page_copy()'s exchange; the old page's owner is dropped by the caller, after the flush."""
-    mm.engine.set_pte_at(mm, addr, pte, mk_anon_pte(copy, vma.vm_flags))
+    engine.set_pte_at(mm, addr, pte, mk_anon_pte(copy, vma.vm_flags))
     if orig & SPECIAL:
-        mm.engine.add_mm_counter(mm, lib.MM_ANONPAGES, 1)
+        engine.add_mm_counter(mm, lib.MM_ANONPAGES, 1)
         return
     old = mm.memory.page(entry_pfn(orig))
     old._mapcount -= 1
     if not old.flags & lib.PG_anon:
-        mm.engine.add_mm_counter(mm, mm_counter(old), -1)
-        mm.engine.add_mm_counter(mm, lib.MM_ANONPAGES, 1)
-
-
-# Faults that nobody took: MAP_POPULATE, MADV_POPULATE_*.
-
-
-def fault_in_page(mm: MmStruct, vma: Any, addr: int, write: bool) -> int:
-    """get_user_pages() for one page: a fault only if it is needed; VM_FAULT_* bits. The VMA allows
-    the access.
-
-    A page that is there and is to be written is dirty from now on, though its PTE does not say so
-    (FOLL_TOUCH).
-    """
-    pte = peek_pte(mm, addr)
-    if pte & P and (not write or pte & RW):
-        if write and not pte & D:
-            mm.memory.page(entry_pfn(pte)).flags |= lib.PG_dirty
-        return 0
-    fault = handle_mm_fault(mm, vma, addr, write)
-    if fault & VM_FAULT_OOM and mm.try_to_free_pages():
-        fault = handle_mm_fault(mm, vma, addr, write)
-    return fault
-
-
-def populate_vma_page_range(mm: MmStruct, vma: Any, start: int, end: int) -> int:
-    """Fault in [start, end), a part of the VMA: for writing where it is private and writable; 0, or
-    why not.
-
-    EFAULT where no access is allowed, past a file's end and in a guard region, ENOMEM without a
-    frame, EINTR when the process is to end (fatal_signal_pending()). What VM_LOCKONFAULT says is
-    brought in by accesses only, is not.
-    """
-    if vma.vm_flags & VM_LOCKONFAULT:
-        return 0
-    if not vma_is_accessible(vma.vm_flags):
-        return errno.EFAULT
-    write = vma.vm_flags & (VM_WRITE | VM_SHARED) == VM_WRITE
-    for page in range(start, end, PAGE_SIZE):
-        if mm.fatal_signal_pending():
-            return errno.EINTR
-        fault = fault_in_page(mm, vma, page, write)
-        if fault & VM_FAULT_ERROR:
-            return errno.ENOMEM if fault & VM_FAULT_OOM else errno.EFAULT
-    return 0
-
-
-def mm_populate(mm: MmStruct, start: int, end: int, *, ignore_errors: bool = True) -> int:
-    """__mm_populate(): fault in what lies in [start, end), for writing where it is private and
-    writable.
-
-    Goes on at the next VMA where one cannot be had, as mmap() wants it; without ``ignore_errors``
-    the first error ends it and is returned, an errno of populate_vma_page_range(). Holes are
-    passed.
-    """
-    addr = start
-    while addr < end and not mm.fatal_signal_pending():
-        i = int(lib.vma_index_of(mm.c, addr))
-        if i >= mm.c.vmas.nr or mm.c.vmas.vma[i].vm_start >= end:
-            break
-        vma = mm.c.vmas.vma[i]
-        first, last = max(addr, int(vma.vm_start)), min(end, int(vma.vm_end))
-        error = (
-            0
-            if vma.vm_flags & (VM_IO | VM_PFNMAP)
-            else populate_vma_page_range(mm, vma, first, last)
-        )
-        if error and not ignore_errors:
-            return error
-        addr = last
-    return 0
+        engine.add_mm_counter(mm, mm_counter(old), -1)
+        engine.add_mm_counter(mm, lib.MM_ANONPAGES, 1)

@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Final
 
 from mmu.events import EVENT_ID
-from mmu.linux.bug import Bug, mm_bug
+from mmu.linux.bug import Bug
 from mmu.linux.mmu_gather import Gather, mm_dec_nr_ptes, pte_free_tlb, table_free_tlb
 from mmu.linux.pgalloc import mm_dec_pgtables
 from mmu.linux.pgtable import (
@@ -85,7 +85,7 @@ def _inside(start: int, end: int, floor: int, ceiling: int, level: int) -> bool:
 
 def _free_pte_range(tlb: Gather, pfn: int, addr: int) -> None:
     if pte_ref_is_enabled(tlb.mm):
-        mm_bug(tlb.mm, Bug.PTE_TABLE_LEAKED, addr)
-    emit(tlb.mm, _PTE_FREE, addr & PMD_MASK, pfn)
+        tlb.mm.kernel.bug(Bug.PTE_TABLE_LEAKED, addr)
+    emit(tlb.mm.kernel, _PTE_FREE, addr & PMD_MASK, pfn)
     pte_free_tlb(tlb, pfn, addr)
     mm_dec_nr_ptes(tlb.mm)

@@ -9,23 +9,18 @@ mprotect() leave it alone; munmap() and MADV_GUARD_REMOVE take it away.
 from __future__ import annotations
 
 import errno
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from mmu.errors import LinuxError
-from mmu.linux.pgtable import (
-    PAGE_SIZE,
-    PTE_GUARD_MARKER,
-    addr_end,
-    is_guard_pte_marker,
-    pte_none,
-)
+from mmu.linux import engine
+from mmu.linux.pgtable import PTE_GUARD_MARKER, addr_end, is_guard_pte_marker, pte_none
 from mmu.linux.pte_ref import PteAlloc
 from mmu.linux.rmap import anon_vma_prepare
+from mmu.linux.state import MmStruct
 from mmu.linux.vma import VM_LOCKED, VM_SPECIAL
 from mmu.linux.zap import each_pmd
-
-if TYPE_CHECKING:
-    from mmu.linux.mm import MmStruct
+from mmu.twin import EntryPa
+from mmu.units import PAGE_SIZE
 
 _MAX_MADVISE_GUARD_RETRIES: Final = 3
 
@@ -42,14 +37,14 @@ def madvise_guard_install(mm: MmStruct, vma: Any, start: int, end: int) -> None:
     for _ in range(_MAX_MADVISE_GUARD_RETRIES):
         if _install(mm, start, end):
             return
-        tlb = mm.engine.tlb_gather_mmu(mm)
-        mm.engine.unmap_page_range(tlb, start, end, 0)
-        mm.engine.tlb_finish_mmu(tlb)
+        tlb = engine.tlb_gather_mmu(mm)
+        engine.unmap_page_range(tlb, start, end, 0)
+        engine.tlb_finish_mmu(tlb)
 
 
 def _install(mm: MmStruct, start: int, end: int) -> bool:
     """Set a marker wherever nothing is; False at the first page that is in the way."""
-    engine, memory = mm.engine, mm.memory
+    memory = mm.memory
     while start < end:
         pmd = engine.pmd_alloc(mm, start)
         if pmd is None:
@@ -66,7 +61,7 @@ def _install(mm: MmStruct, start: int, end: int) -> bool:
             elif not is_guard_pte_marker(value):
                 clear = False
                 break
-            pte += 8
+            pte = EntryPa(pte + 8)
         engine.pte_entries_set(mm, pmd, nr_set)
         engine.pte_unlock(mm, pmd)
         engine.pte_put(mm, pmd, start)
@@ -84,7 +79,6 @@ def madvise_guard_remove(mm: MmStruct, vma: Any, start: int, end: int) -> None:
     """
     if vma.vm_flags & VM_SPECIAL:
         raise LinuxError(errno.EINVAL)
-    engine = mm.engine
     for pmd, addr, following in each_pmd(mm, start, end):
         pte = engine.pte_tryget_map_lock(mm, pmd, addr)
         if pte is None:
@@ -94,7 +88,7 @@ def madvise_guard_remove(mm: MmStruct, vma: Any, start: int, end: int) -> None:
             if is_guard_pte_marker(mm.memory.read_u64(pte)):
                 engine.set_pte_at(mm, page, pte, 0)
                 cleared += 1
-            pte += 8
+            pte = EntryPa(pte + 8)
         engine.pte_unlock(mm, pmd)
         engine.pte_put_many(mm, pmd, addr, cleared)
         engine.pte_put(mm, pmd, addr)

@@ -12,45 +12,44 @@ lock.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from mmu.linux.bug import Bug, mm_bug
+from mmu.linux.bug import Bug
 from mmu.linux.pgtable import entry_pfn, table_page
-
-if TYPE_CHECKING:
-    from mmu.linux.mm import MmStruct
+from mmu.linux.state import MmStruct
+from mmu.twin import EntryPa
 
 
 def lock_table(mm: MmStruct, page: Any) -> None:
     """Take the lock of the table whose ``struct page`` this is."""
     if page.ptl:
-        mm_bug(mm, Bug.LOCK_HELD)
+        mm.kernel.bug(Bug.LOCK_HELD)
     page.ptl = 1
 
 
 def unlock_table(mm: MmStruct, page: Any) -> None:
     """Drop the lock of the table whose ``struct page`` this is."""
     if not page.ptl:
-        mm_bug(mm, Bug.LOCK_NOT_HELD)
+        mm.kernel.bug(Bug.LOCK_NOT_HELD)
     page.ptl = 0
 
 
-def pte_lock(mm: MmStruct, pmd: int) -> None:
+def pte_lock(mm: MmStruct, pmd: EntryPa) -> None:
     """Take the lock of the PTE table under pmd, a guest-physical address (pte_lockptr(), mm.h)."""
     lock_table(mm, mm.memory.page(entry_pfn(mm.memory.read_u64(pmd))))
 
 
-def pte_unlock(mm: MmStruct, pmd: int) -> None:
+def pte_unlock(mm: MmStruct, pmd: EntryPa) -> None:
     """Drop the lock of the PTE table under pmd."""
     unlock_table(mm, mm.memory.page(entry_pfn(mm.memory.read_u64(pmd))))
 
 
-def pmd_lock(mm: MmStruct, pmd: int) -> None:
+def pmd_lock(mm: MmStruct, pmd: EntryPa) -> None:
     """Take the lock of the PMD table that pmd lies in (pmd_lock(), mm.h)."""
     lock_table(mm, table_page(mm, pmd))
 
 
-def pmd_trylock(mm: MmStruct, pmd: int) -> bool:
+def pmd_trylock(mm: MmStruct, pmd: EntryPa) -> bool:
     """Take the PMD lock if it is free; whether it was."""
     page = table_page(mm, pmd)
     if page.ptl:
@@ -59,7 +58,7 @@ def pmd_trylock(mm: MmStruct, pmd: int) -> bool:
     return True
 
 
-def pmd_unlock(mm: MmStruct, pmd: int) -> None:
+def pmd_unlock(mm: MmStruct, pmd: EntryPa) -> None:
     """Drop the PMD lock."""
     unlock_table(mm, table_page(mm, pmd))
 
@@ -67,12 +66,12 @@ def pmd_unlock(mm: MmStruct, pmd: int) -> None:
 def page_table_lock(mm: MmStruct) -> None:
     """Take the mm's own page_table_lock."""
     if mm.c.page_table_lock:
-        mm_bug(mm, Bug.LOCK_HELD)
+        mm.kernel.bug(Bug.LOCK_HELD)
     mm.c.page_table_lock = 1
 
 
 def page_table_unlock(mm: MmStruct) -> None:
     """Drop the mm's own page_table_lock."""
     if not mm.c.page_table_lock:
-        mm_bug(mm, Bug.LOCK_NOT_HELD)
+        mm.kernel.bug(Bug.LOCK_NOT_HELD)
     mm.c.page_table_lock = 0

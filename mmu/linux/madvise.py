@@ -20,9 +20,11 @@ from typing import TYPE_CHECKING, Any
 
 from mmu._native import lib
 from mmu.errors import LinuxError
+from mmu.linux import engine
 from mmu.linux.aging import madvise_cold_range, madvise_free_range, madvise_pageout_range
-from mmu.linux.fault import VM_FAULT_ERROR, VM_FAULT_OOM, fault_in_page
+from mmu.linux.fault import VM_FAULT_ERROR, VM_FAULT_OOM
 from mmu.linux.guard import madvise_guard_install, madvise_guard_remove
+from mmu.linux.gup import fault_in_page
 from mmu.linux.mman import (
     MADV_COLD,
     MADV_COLLAPSE,
@@ -50,10 +52,8 @@ from mmu.linux.mman import (
     MADV_WILLNEED,
     MADV_WIPEONFORK,
 )
+from mmu.linux.state import MmStruct
 from mmu.linux.vma import (
-    PAGE_SHIFT,
-    PAGE_SIZE,
-    U64,
     VM_DONTCOPY,
     VM_DONTDUMP,
     VM_DROPPABLE,
@@ -74,11 +74,10 @@ from mmu.linux.vma import (
     VM_WRITE,
     vma_modify_flags,
 )
+from mmu.units import PAGE_SHIFT, PAGE_SIZE, U64
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from mmu.linux.mm import MmStruct
 
 
 _ZAP_RECLAIM_PT: int = lib.ZAP_RECLAIM_PT
@@ -134,7 +133,7 @@ def _madvise_dontneed(mm: MmStruct, start: int, end: int, forbidden: int) -> Non
     """Zap what lies in [start, end), with one flush for all; a VMA with a forbidden flag ends it
     with EINVAL.
     """
-    c, engine = mm.c, mm.engine
+    c = mm.c
     vmas = c.vmas
     nr = vmas.nr
     i = lib.vma_index_of(c, start)
@@ -241,7 +240,7 @@ def _madvise_cold(mm: MmStruct, start: int, end: int, behavior: int) -> None:
 
 
 def _madvise_remove(mm: MmStruct, start: int, end: int, behavior: int) -> None:
-    """Punch a hole into shared anonymous memory, in this mapping and every other of it in this mm."""
+    """Punch a hole into shared anonymous memory, in every mapping of it in this mm."""
 
     def visit(i: int, vma: Any, start: int, end: int) -> None:
         if vma.vm_flags & VM_LOCKED or not vma.vm_file:
@@ -258,15 +257,15 @@ def _madvise_remove(mm: MmStruct, start: int, end: int, behavior: int) -> None:
 
 def _unmap_mapping_range(mm: MmStruct, file: int, first: int, last: int) -> None:
     """unmap_mapping_pages(): zap pages [first, last) of a file wherever they are mapped."""
-    tlb = mm.engine.tlb_gather_mmu(mm)
+    tlb = engine.tlb_gather_mmu(mm)
     for i in range(mm.c.vmas.nr):
         vma = mm.c.vmas.vma[i]
         if vma.vm_file == file:
             start = max(int(vma.vm_start), vma.vm_start + (first - vma.vm_pgoff << PAGE_SHIFT))
             end = min(int(vma.vm_end), vma.vm_start + (last - vma.vm_pgoff << PAGE_SHIFT))
             if start < end:
-                mm.engine.unmap_page_range(tlb, start, end, _ZAP_KEEP_COWS)
-    mm.engine.tlb_finish_mmu(tlb)
+                engine.unmap_page_range(tlb, start, end, _ZAP_KEEP_COWS)
+    engine.tlb_finish_mmu(tlb)
 
 
 def _madvise_guard(mm: MmStruct, start: int, end: int, behavior: int) -> None:

@@ -10,29 +10,23 @@ from __future__ import annotations
 
 import errno
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
 from mmu._native import lib
 from mmu.errors import LinuxError
-from mmu.linux.fault import mm_populate
+from mmu.linux.gup import mm_populate
+from mmu.linux.layout import TASK_SIZE, page_align
 from mmu.linux.mman import MCL_CURRENT, MCL_FUTURE, MCL_ONFAULT, MLOCK_ONFAULT
-from mmu.linux.unmapped_area import TASK_SIZE
+from mmu.linux.state import MmStruct
 from mmu.linux.vma import (
-    PAGE_SHIFT,
-    PAGE_SIZE,
-    U64,
     VM_DROPPABLE,
     VM_LOCKED,
     VM_LOCKED_MASK,
     VM_LOCKONFAULT,
     VM_SPECIAL,
     can_do_mlock,
-    page_align,
     vma_modify_flags,
 )
-
-if TYPE_CHECKING:
-    from mmu.linux.mm import MmStruct
+from mmu.units import PAGE_SHIFT, PAGE_SIZE, U64
 
 
 def do_mlock(mm: MmStruct, start: int, length: int, flags: int = 0) -> None:

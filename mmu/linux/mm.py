@@ -1,99 +1,41 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""One process's address space: mm_struct and what the system calls and faults do to it."""
+"""One process's address space, as its users see it: what system calls and faults do to it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from mmu._native import ffi, lib
-from mmu.errors import MmuError
+from mmu._native import lib
 from mmu.events import MM_COUNTERS
 from mmu.linux import brk as _brk
 from mmu.linux import fault, madvise, mlock, mprotect, procfs, tables, uaccess
 from mmu.linux import mmap as _mmap
-from mmu.linux.bug import Bug, mm_bug
-from mmu.linux.engine import ENGINES, Engine
 from mmu.linux.fault import Segv
 from mmu.linux.filemap import MappedFile
-from mmu.linux.pt_reclaim import FreeTables
-from mmu.linux.resource import Rlimits
+from mmu.linux.layout import TASK_SIZE, page_align
+from mmu.linux.policy import FreeTables
+from mmu.linux.state import Kernel, MmStruct
 from mmu.linux.tables import TablesReport
-from mmu.linux.unmapped_area import TASK_SIZE, UNKNOWN, Hole, get_unmapped_area, mmap_base
-from mmu.linux.vma import OVERCOMMIT_ALWAYS, PAGE_SHIFT, VM_STACK_FLAGS, page_align
+from mmu.linux.tlbflush import switch_mm
+from mmu.linux.unmapped_area import get_unmapped_area
+from mmu.linux.vma import VM_STACK_FLAGS
+from mmu.units import PAGE_MASK
 
 if TYPE_CHECKING:
     from mmu.events import EventRing
     from mmu.memory import Memory
     from mmu.x86 import Mmu
 
-DEFAULT_MAX_MAP_COUNT = 65530
-DEFAULT_MMAP_MIN_ADDR = 65536
 # What exec() makes of a new stack beyond its arguments: stack_expand of setup_arg_pages(), 128 KiB.
 STACK_EXPAND = 131072
 
 
-class MmStruct:
-    """An mm_struct: page tables in guest RAM, VMAs, counters; and the system calls that act on
-    them.
+class Mm(MmStruct):
+    """An address space as its users see it: the system calls and faults that act on it.
 
-    ``mmu`` is the processor whose CR3 it is loaded into, ``policy`` how empty PTE tables are freed,
-    ``engine`` "c" or "python": which twin does the work on entries. ``c`` is the ``struct
-    mm_struct`` that both work on. System calls raise LinuxError with the errno Linux would return.
-    One CPU, one task: mmap_lock is never waited for. ``rlimit`` are the limits that bind it,
-    ``def_flags`` the VMA flags that every new mapping gets (mlockall()), and
-    ``fatal_signal_pending`` says whether the process is to end: long loops ask it and break off.
-    ``overcommit_memory`` is the sysctl: 1 (all mappings are allowed) unless set to 0 (none may
-    exceed all RAM). Raises OutOfMemory if RAM has no frame for the PGD.
+    ``kernel`` is what it lives in; ``switch_mm(kernel, mm)`` loads it into the CPU that runs.
+    System calls raise LinuxError with the errno Linux would return. MmStruct has its state.
     """
-
-    def __init__(
-        self,
-        memory: Memory,
-        mmu: Mmu,
-        *,
-        policy: FreeTables = FreeTables.REFCOUNT,
-        engine: str = "c",
-        ring: EventRing | None = None,
-    ) -> None:
-        if engine not in ENGINES:
-            raise MmuError(f"there is no engine {engine!r}: choose one of {', '.join(ENGINES)}")
-        self.memory = memory
-        self.mmu = mmu
-        self.policy = policy
-        self.engine: Engine = ENGINES[engine]
-        self.ring = ring
-        self.rlimit = Rlimits()
-        self.def_flags = 0
-        self.fatal_signal_pending: Callable[[], bool] = _never
-        self.max_map_count = DEFAULT_MAX_MAP_COUNT
-        self.mmap_min_addr = DEFAULT_MMAP_MIN_ADDR
-        self.overcommit_memory = OVERCOMMIT_ALWAYS
-        self.code_written: list[int] = []
-        self._files: list[MappedFile | None] = [None]
-        self._rcu = ffi.new("struct rcu_state *", {"head": lib.PAGE_NONE, "tail": lib.PAGE_NONE})
-        self.c: Any = ffi.gc(ffi.new("struct mm_struct *"), _free_vmas)
-        self._init_struct()
-        self.hole = Hole(UNKNOWN, int(self.c.mmap_base))
-
-    def _init_struct(self) -> None:
-        c = self.c
-        c.ram = self.memory.c
-        c.mmu = self.mmu.c
-        c.ring = ffi.NULL if self.ring is None else self.ring.c
-        c.rcu = self._rcu
-        c.policy = self.policy.number
-        c.task_size = TASK_SIZE
-        c.mmap_base = mmap_base(self.rlimit.stack)
-        pgd = self.memory.alloc_pages()
-        self.memory.page(pgd).flags |= lib.PG_table
-        c.pgd = pgd << PAGE_SHIFT
-        self.mmu.write_cr3(c.pgd)
-
-    def __repr__(self) -> str:
-        """Sizes and policy, for people."""
-        return f"<MmStruct {self.c.total_vm << 2} kB in {self.c.vmas.nr} VMAs, free tables: {self.policy.label}>"
 
     # System calls.
 
@@ -159,7 +101,7 @@ class MmStruct:
         arguments exceed the limit.
         """
         arg_pages = page_align(max(arg_bytes, 1))
-        size = min(arg_pages + STACK_EXPAND, max(self.rlimit.stack & -(1 << PAGE_SHIFT), arg_pages))
+        size = min(arg_pages + STACK_EXPAND, max(self.rlimit.stack & PAGE_MASK, arg_pages))
         vm_flags = VM_STACK_FLAGS | (lib.VM_EXEC if executable else 0)
         with self.mmap_write_lock():
             _mmap.insert_vm_struct(self, stack_top - size, stack_top, vm_flags)
@@ -174,7 +116,7 @@ class MmStruct:
             _mmap.install_special_mapping(self, addr, length, vm_flags, file)
 
     def get_unmapped_area(self, length: int) -> int:
-        """Where a mapping of length bytes that may lie anywhere goes; ENOMEM if there is no room."""
+        """Where a mapping of length bytes goes that may lie anywhere; ENOMEM without room."""
         return get_unmapped_area(self, 0, page_align(length), 0, MappedFile(b""), 0)
 
     def exit_mmap(self) -> None:
@@ -205,11 +147,6 @@ class MmStruct:
 
     # What it says of itself.
 
-    def rss(self) -> int:
-        """Resident pages: get_mm_rss()."""
-        rss = self.c.rss_stat
-        return int(rss[lib.MM_FILEPAGES] + rss[lib.MM_ANONPAGES] + rss[lib.MM_SHMEMPAGES])
-
     def vm_stats(self) -> dict[str, int]:
         """The Vm* and Rss* figures of /proc/self/status, kB, and VmPTE_peak."""
         return procfs.vm_stats(self)
@@ -226,76 +163,22 @@ class MmStruct:
         """
         return tables.check_tables(self, references=references)
 
-    # Locks, files, memory: for this package.
 
-    @contextmanager
-    def mmap_write_lock(self) -> Iterator[None]:
-        """Hold mmap_lock for writing: no fault is resolved by a fast path meanwhile."""
-        if self.c.mmap_lock:
-            mm_bug(self, Bug.LOCK_HELD)
-        self.c.mmap_lock = 1
-        try:
-            yield
-        finally:
-            self.c.mmap_lock = 0
+def boot(
+    memory: Memory,
+    mmu: Mmu,
+    *,
+    policy: FreeTables = FreeTables.REFCOUNT,
+    engine: str = "c",
+    ring: EventRing | None = None,
+) -> Mm:
+    """Return an empty address space loaded into the one CPU of a new kernel, whose MMU is ``mmu``.
 
-    def file(self, number: int) -> MappedFile:
-        """The file that vm_file stands for."""
-        file = self._files[number]
-        if file is None:
-            raise MmuError(f"no file has number {number} in this mm")
-        return file
-
-    def file_number(self, file: MappedFile | None) -> int:
-        """The vm_file of a file, given to it now if need be (the mm is then one of its users); 0
-        for None.
-        """
-        if file is None:
-            return 0
-        for number, known in enumerate(self._files):
-            if known is file:
-                return number
-        file.get()
-        if None in self._files[1:]:
-            number = self._files.index(None, 1)
-            self._files[number] = file
-        else:
-            number = len(self._files)
-            self._files.append(file)
-        return number
-
-    def put_unused_files(self, numbers: set[int]) -> None:
-        """Let go of those of these files that no VMA maps any more."""
-        used = (
-            {vma.vm_file for vma in self.c.vmas.vma[0 : self.c.vmas.nr]}
-            if numbers - {0}
-            else numbers
-        )
-        for number in numbers - used - {0}:
-            self.file(number).put()
-            self._files[number] = None
-
-    def put_all_files(self) -> None:
-        """Let go of every file."""
-        self.put_unused_files(
-            {number for number, file in enumerate(self._files) if file is not None}
-        )
-
-    def try_to_free_pages(self) -> int:
-        """Direct reclaim: end a grace period, drop page-cache pages that nobody maps; returns
-        frames freed.
-        """
-        before = self.memory.free_frames
-        self.engine.rcu_process_callbacks(self)
-        for file in self._files:
-            if file is not None:
-                file.drop_unmapped()
-        return self.memory.free_frames - before
-
-
-def _never() -> bool:
-    return False
-
-
-def _free_vmas(c: Any) -> None:
-    lib.vma_remove(c, 0, c.vmas.nr)
+    The other arguments are Kernel's, and so are the errors. Raises OutOfMemory if RAM has no frame
+    for the PGD.
+    """
+    kernel = Kernel(memory, policy=policy, engine=engine, ring=ring)
+    kernel.add_cpu(mmu)
+    mm = Mm(kernel)
+    switch_mm(kernel, mm)
+    return mm

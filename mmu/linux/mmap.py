@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import errno
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
-from mmu._native import lib
+from mmu._native import ffi, lib
 from mmu.errors import LinuxError, MmuError
-from mmu.linux.bug import check_bug
-from mmu.linux.fault import mm_populate
+from mmu.linux import engine
 from mmu.linux.filemap import MAX_LFS_FILESIZE, MappedFile
+from mmu.linux.gup import mm_populate
+from mmu.linux.layout import TASK_SIZE, page_align
 from mmu.linux.mman import (
     MAP_32BIT,
     MAP_ABOVE4G,
@@ -41,12 +42,11 @@ from mmu.linux.mman import (
     MAP_SYNC,
     MAP_TYPE,
 )
-from mmu.linux.pgtable import PMD_SHIFT
-from mmu.linux.unmapped_area import PMD_SIZE, TASK_SIZE, get_unmapped_area
+from mmu.linux.mmu_gather import Gather
+from mmu.linux.pgtable import PMD_SHIFT, PMD_SIZE
+from mmu.linux.state import MmStruct
+from mmu.linux.unmapped_area import get_unmapped_area
 from mmu.linux.vma import (
-    PAGE_SHIFT,
-    PAGE_SIZE,
-    U64,
     VM_ACCOUNT,
     VM_DONTDUMP,
     VM_DONTEXPAND,
@@ -71,23 +71,19 @@ from mmu.linux.vma import (
     may_expand_vm,
     mlock_future_ok,
     new_vma,
-    page_align,
     split_vma,
     vm_enough_memory,
     vm_stat_account,
     vma_insert,
     vma_merge_new_range,
 )
-
-if TYPE_CHECKING:
-    from mmu.linux.mm import MmStruct
-    from mmu.linux.mmu_gather import Gather
-
+from mmu.units import PAGE_SHIFT, PAGE_SIZE, U64
 
 # What a file system without DAX accepts of MAP_SHARED_VALIDATE (LEGACY_MAP_MASK).
 LEGACY_MAP_MASK = (
-    MAP_SHARED | MAP_PRIVATE | MAP_FIXED | MAP_ANONYMOUS | MAP_DENYWRITE | MAP_EXECUTABLE | MAP_GROWSDOWN
-    | MAP_LOCKED | MAP_NORESERVE | MAP_POPULATE | MAP_NONBLOCK | MAP_STACK | MAP_HUGETLB | MAP_32BIT | MAP_ABOVE4G
+    MAP_SHARED | MAP_PRIVATE | MAP_FIXED | MAP_ANONYMOUS | MAP_DENYWRITE | MAP_EXECUTABLE
+    | MAP_GROWSDOWN | MAP_LOCKED | MAP_NORESERVE | MAP_POPULATE | MAP_NONBLOCK | MAP_STACK
+    | MAP_HUGETLB | MAP_32BIT | MAP_ABOVE4G
     | PMD_SHIFT << MAP_HUGE_SHIFT | 30 << MAP_HUGE_SHIFT
 )  # fmt: skip
 
@@ -96,7 +92,7 @@ LEGACY_MAP_MASK = (
 
 def _round_hint_to_min(mm: MmStruct, hint: int) -> int:
     hint &= -PAGE_SIZE
-    return page_align(mm.mmap_min_addr) if 0 < hint < mm.mmap_min_addr else hint
+    return page_align(mm.kernel.mmap_min_addr) if 0 < hint < mm.kernel.mmap_min_addr else hint
 
 
 def _calc_vm_flag_bits(flags: int) -> int:
@@ -213,7 +209,7 @@ def do_mmap(
     if not flags & MAP_FIXED:
         addr = _round_hint_to_min(mm, addr)
     length = page_align(length)
-    if not length or mm.c.vmas.nr > mm.max_map_count:
+    if not length or mm.c.vmas.nr > mm.kernel.max_map_count:
         raise LinuxError(errno.ENOMEM)
     if pgoff + (length >> PAGE_SHIFT) > U64:
         raise LinuxError(errno.EOVERFLOW)
@@ -333,14 +329,14 @@ def unmap_range(mm: MmStruct, start: int, end: int) -> None:
 
 
 def _gather_munmap_vmas(mm: MmStruct, start: int, end: int) -> tuple[int, int]:
-    """Split what crosses start or end; the numbers [first, last) of the VMAs that are then inside."""
+    """Split what crosses start or end; return the numbers [first, last) of the VMAs inside."""
     first = find_vma_intersection(mm, start, end)
     if first is None:
         i = int(lib.vma_index_of(mm.c, start))
         return i, i
     vma = mm.c.vmas.vma[first]
     if vma.vm_start < start:
-        if end < vma.vm_end and mm.c.vmas.nr >= mm.max_map_count:
+        if end < vma.vm_end and mm.c.vmas.nr >= mm.kernel.max_map_count:
             raise LinuxError(errno.ENOMEM)
         split_vma(mm, first, start)
         first += 1
@@ -375,7 +371,7 @@ def _unmap_vmas(mm: MmStruct, first: int, last: int) -> None:
 
 def _unmap_region(mm: MmStruct, first: int, last: int, *, fullmm: bool = False) -> None:
     """unmap_region(): zap VMAs [first, last) and free the tables that then map nothing."""
-    engine, vmas = mm.engine, mm.c.vmas
+    vmas = mm.c.vmas
     vma = vmas.vma
     floor = int(vma[first - 1].vm_end) if first else 0
     ceiling = int(vma[last].vm_start) if last < vmas.nr else 0
@@ -399,7 +395,7 @@ def _free_pgtables(
         while i + 1 < last and vma[i + 1].vm_start <= vma[i].vm_end + PMD_SIZE:
             i += 1
         limit = vma[i + 1].vm_start if i + 1 < last else ceiling
-        mm.engine.free_pgd_range(tlb, start, vma[i].vm_end, floor, limit)
+        engine.free_pgd_range(tlb, start, vma[i].vm_end, floor, limit)
         i += 1
 
 
@@ -421,13 +417,17 @@ def exit_mmap(mm: MmStruct) -> None:
             c.hiwater_vm = max(c.hiwater_vm, c.total_vm)
             _unmap_region(mm, 0, c.vmas.nr, fullmm=True)
             lib.vma_remove(c, 0, c.vmas.nr)
-    mm.engine.rcu_process_callbacks(mm)
+    engine.rcu_process_callbacks(mm.kernel)
     mm.put_all_files()
     c.total_vm = c.data_vm = c.exec_vm = c.stack_vm = c.locked_vm = 0
     mm.memory.free_pages(c.pgd >> PAGE_SHIFT)
+    for cpu in mm.cpus:
+        cpu.loaded_mm, cpu.c.loaded_mm = None, ffi.NULL
+    c.cpu_bitmap = 0
     c.pgd = 0
-    check_bug(mm)
+    mm.check()
     if c.pgtables_bytes or any(c.rss_stat):
         raise MmuError(
-            f"after exit {c.pgtables_bytes} bytes of tables and {list(c.rss_stat)} pages are still counted"
+            f"after exit {c.pgtables_bytes} bytes of tables and {list(c.rss_stat)} pages are still"
+            " counted"
         )

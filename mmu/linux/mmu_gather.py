@@ -8,51 +8,67 @@ while a TLB may still hold a way to it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mmu._native import ffi, lib
 from mmu.events import MM_COUNTER_ID
-from mmu.linux.bug import Bug, mm_bug
+from mmu.linux.bug import Bug
 from mmu.linux.pgalloc import mm_dec_pgtables
-from mmu.linux.pgtable import PAGE_SHIFT, PAGE_SIZE, TLB_FLUSH_ALL
+from mmu.linux.pgtable import TLB_FLUSH_ALL
 from mmu.linux.rcu import call_rcu
+from mmu.linux.state import MmStruct
 from mmu.linux.tlbflush import flush_tlb_mm_range
-
-if TYPE_CHECKING:
-    from mmu.linux.mm import MmStruct
+from mmu.units import PAGE_SHIFT, PAGE_SIZE
 
 _FREED = MM_COUNTER_ID["pte_tables_freed"]
 
 
-@dataclass(slots=True)
 class Gather:
     """One mmu_gather in progress for ``mm``; ``c`` is its ``struct mmu_gather *``, which both
-    engines share.
+    engines share. It belongs to the CPU that gathers.
     """
 
-    mm: MmStruct
-    c: Any
+    __slots__ = ("c", "memory", "mm", "native")
+
+    def __init__(self, mm: MmStruct, c: Any) -> None:
+        self.mm = mm
+        self.memory = mm.memory
+        self.native = mm.native
+        self.c = c
+
+    @classmethod
+    def make_c(cls, mm: MmStruct) -> Gather:
+        """A gather that tlb_gather_mmu() has yet to fill in."""
+        return cls(mm, ffi.new("struct mmu_gather *"))
+
+    def check(self) -> None:
+        """See MmStruct.check()."""
+        self.mm.check()
 
 
 def tlb_gather_mmu(mm: MmStruct, fullmm: bool = False) -> Gather:
-    """Begin to gather what is unmapped from mm, whose mmap_lock is held; fullmm: all of it goes."""
+    """Begin to gather, on this CPU, what is unmapped from mm, whose mmap_lock is held.
+
+    fullmm: all of it goes. A second gather of the same CPU is the bug GATHER_NESTED.
+    """
     c = ffi.new("struct mmu_gather *")
-    if mm.c.gather:
-        mm_bug(mm, Bug.GATHER_NESTED)
+    cpu = mm.kernel.c.this_cpu
+    if cpu.gather:
+        mm.kernel.bug(Bug.GATHER_NESTED)
     c.mm = mm.c
     c.fullmm = fullmm
     c.nr = c.nr_tables = 0
     c.max = lib.MMU_GATHER_BUNDLE
     _reset_range(c)
-    mm.c.gather = c
+    c.cpu = cpu
+    cpu.gather = c
     return Gather(mm, c)
 
 
 def tlb_finish_mmu(tlb: Gather) -> None:
     """Flush what is to be flushed, free what was gathered, end."""
     tlb_flush_mmu(tlb)
-    tlb.mm.c.gather = ffi.NULL
+    tlb.c.cpu.gather = ffi.NULL
 
 
 def tlb_flush_mmu_tlbonly(tlb: Gather) -> None:
@@ -67,12 +83,20 @@ def tlb_flush_mmu_tlbonly(tlb: Gather) -> None:
     _reset_range(c)
 
 
+def flush_freed_tables(mm: MmStruct) -> None:
+    """Flush what gathers of mm in progress, on any CPU, owe for freed tables (D4)."""
+    for cpu in mm.kernel.cpus:
+        c = cpu.c.gather
+        if c and c.mm == mm.c and c.freed_tables:
+            tlb_flush_mmu_tlbonly(Gather(mm, c))
+
+
 def tlb_flush_mmu(tlb: Gather) -> None:
     """Flush, then hand the gathered tables to RCU and drop the gathered frames' references."""
     tlb_flush_mmu_tlbonly(tlb)
     c = tlb.c
     for i in range(c.nr_tables):
-        call_rcu(tlb.mm, c.table[i])
+        call_rcu(tlb.mm.kernel, c.table[i])
     for i in range(c.nr):
         tlb.mm.memory.put_page(c.pfn[i])
     c.nr = c.nr_tables = 0

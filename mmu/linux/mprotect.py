@@ -6,17 +6,16 @@ engine.change_protection().
 from __future__ import annotations
 
 import errno
-from typing import TYPE_CHECKING
 
 from mmu._native import lib
 from mmu.errors import LinuxError
-from mmu.linux.fault import populate_vma_page_range
+from mmu.linux import engine
+from mmu.linux.gup import populate_vma_page_range
+from mmu.linux.layout import page_align
 from mmu.linux.mman import PROT_EXEC, PROT_GROWSDOWN, PROT_GROWSUP, PROT_READ, PROT_SEM, PROT_WRITE
 from mmu.linux.mmu_gather import Gather
+from mmu.linux.state import MmStruct
 from mmu.linux.vma import (
-    PAGE_SHIFT,
-    PAGE_SIZE,
-    U64,
     VM_ACCESS_FLAGS,
     VM_ACCOUNT,
     VM_GROWSDOWN,
@@ -27,15 +26,12 @@ from mmu.linux.vma import (
     calc_vm_prot_bits,
     find_vma_intersection,
     may_expand_vm,
-    page_align,
     vm_enough_memory,
     vm_stat_account,
     vma_is_anonymous,
     vma_modify_flags,
 )
-
-if TYPE_CHECKING:
-    from mmu.linux.mm import MmStruct
+from mmu.units import PAGE_SHIFT, PAGE_SIZE, U64
 
 
 def do_mprotect(mm: MmStruct, start: int, length: int, prot: int) -> None:
@@ -58,11 +54,11 @@ def do_mprotect(mm: MmStruct, start: int, length: int, prot: int) -> None:
         raise LinuxError(errno.EINVAL)
     with mm.mmap_write_lock():
         i, start = _first_vma(mm, start, end, grows)
-        tlb = mm.engine.tlb_gather_mmu(mm)
+        tlb = engine.tlb_gather_mmu(mm)
         try:
             _mprotect_vmas(mm, tlb, i, start, end, calc_vm_prot_bits(prot))
         finally:
-            mm.engine.tlb_finish_mmu(tlb)
+            engine.tlb_finish_mmu(tlb)
 
 
 def _first_vma(mm: MmStruct, start: int, end: int, grows: int) -> tuple[int, int]:
@@ -119,7 +115,7 @@ def mprotect_fixup(mm: MmStruct, tlb: Gather, i: int, start: int, end: int, vm_f
     elif old_flags & VM_ACCOUNT and vma_is_anonymous(vma) and not vma.anon_vma:
         vm_flags &= ~VM_ACCOUNT
     i = vma_modify_flags(mm, i, start, end, vm_flags)
-    mm.engine.change_protection(tlb, start, end, vm_flags)
+    engine.change_protection(tlb, start, end, vm_flags)
     if old_flags & (VM_WRITE | VM_SHARED | VM_LOCKED) == VM_LOCKED and vm_flags & VM_WRITE:
         populate_vma_page_range(mm, mm.c.vmas.vma[i], start, end)
     vm_stat_account(mm, old_flags, -nr_pages)

@@ -3,15 +3,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from mmu._native import lib
 from mmu.errors import OutOfMemory
 from mmu.linux.locks import page_table_lock, page_table_unlock
-from mmu.linux.pgtable import ADDR_MASK, PAGE_SHIFT, PAGE_SIZE, TABLE, P, entry_offset
-
-if TYPE_CHECKING:
-    from mmu.linux.mm import MmStruct
+from mmu.linux.pgtable import ADDR_MASK, TABLE, P, entry_offset
+from mmu.linux.state import MmStruct
+from mmu.twin import EntryPa
+from mmu.units import PAGE_SHIFT, PAGE_SIZE
 
 
 def table_alloc(mm: MmStruct) -> int | None:
@@ -37,7 +35,7 @@ def mm_dec_pgtables(mm: MmStruct) -> None:
     mm.c.pgtables_bytes -= PAGE_SIZE
 
 
-def pmd_alloc(mm: MmStruct, addr: int) -> int | None:
+def pmd_alloc(mm: MmStruct, addr: int) -> EntryPa | None:
     """Address of addr's PMD entry, missing PUD and PMD tables made; None: out of memory. No lock
     held.
     """
@@ -52,4 +50,4 @@ def pmd_alloc(mm: MmStruct, addr: int) -> int | None:
             mm_inc_pgtables(mm)
             page_table_unlock(mm)
         table = mm.memory.read_u64(entry) & ADDR_MASK
-    return table + entry_offset(addr, 2)
+    return EntryPa(table + entry_offset(addr, 2))

@@ -10,7 +10,7 @@ A virtual address of 4-level paging names one entry in each of four tables::
     +------------+---------+---------+---------+---------+------------+
                    level 4   level 3   level 2   level 1
 
-Pointers to entries (``pmd_t *``, ``pte_t *``) are ints here: the entry's guest-physical address.
+Pointers to entries (``pmd_t *``, ``pte_t *``) are guest-physical addresses here: EntryPa.
 
 What Linux makes of the bits that the processor leaves to software, or that mean something else
 while P is 0::
@@ -26,14 +26,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from mmu._native import lib
 from mmu.events import EVENT_ID
-from mmu.linux.bug import Bug, mm_bug
+from mmu.linux.bug import Bug
+from mmu.linux.state import Kernel, MmStruct
+from mmu.twin import EntryPa
+from mmu.units import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE
 
 if TYPE_CHECKING:
-    from mmu.linux.mm import MmStruct
+    from mmu.memory import Memory
 
-PAGE_SHIFT: Final[int] = lib.PAGE_SHIFT
-PAGE_SIZE: Final[int] = lib.PAGE_SIZE
-PAGE_MASK: Final[int] = ~(PAGE_SIZE - 1)
 PMD_SHIFT: Final = 21
 PMD_SIZE: Final[int] = lib.PMD_SIZE
 PMD_MASK: Final[int] = ~(PMD_SIZE - 1)
@@ -116,9 +116,9 @@ def table_page(mm: MmStruct, entry: int) -> Any:
     return mm.memory.page(entry >> PAGE_SHIFT)
 
 
-def pte_offset(pmdval: int, addr: int) -> int:
+def pte_offset(pmdval: int, addr: int) -> EntryPa:
     """Address of addr's PTE in the table that the PMD value refers to (pte_offset_map())."""
-    return (pmdval & ADDR_MASK) + entry_offset(addr, 1)
+    return EntryPa((pmdval & ADDR_MASK) + entry_offset(addr, 1))
 
 
 def xchg(mm: MmStruct, entry: int, value: int) -> int:
@@ -128,33 +128,33 @@ def xchg(mm: MmStruct, entry: int, value: int) -> int:
     return old
 
 
-def emit(mm: MmStruct, event: int, a: int = 0, b: int = 0, c: int = 0) -> None:
-    """Write an event of the mm to its ring, if it has one."""
-    if mm.ring is not None:
-        mm.ring.emit(event, a, b, c)
+def emit(kernel: Kernel, event: int, a: int = 0, b: int = 0, c: int = 0) -> None:
+    """Write an event to the kernel's ring, if it has one."""
+    if kernel.ring is not None:
+        kernel.ring.emit(event, a, b, c)
 
 
-def table_is_empty(mm: MmStruct, table: int) -> bool:
+def table_is_empty(memory: Memory, table: int) -> bool:
     """Whether all 512 entries of the table at this guest-physical address are none."""
-    return not any(mm.memory.read(table, PAGE_SIZE))
+    return not any(memory.read(table, PAGE_SIZE))
 
 
-def pmd_offset_or_none(mm: MmStruct, addr: int) -> int | None:
-    """Address of addr's PMD entry; None where its PUD or PMD table is missing."""
+def mm_find_pmd(mm: MmStruct, addr: int) -> EntryPa | None:
+    """Return the address of addr's PMD entry; None where its PUD or PMD table is missing."""
     table = int(mm.c.pgd)
     for level in (4, 3):
         entry = mm.memory.read_u64(table + entry_offset(addr, level))
         if not entry & P:
             return None
         table = entry & ADDR_MASK
-    return table + entry_offset(addr, 2)
+    return EntryPa(table + entry_offset(addr, 2))
 
 
-def set_pte_at(mm: MmStruct, addr: int, pte: int, value: int) -> None:
+def set_pte_at(mm: MmStruct, addr: int, pte: EntryPa, value: int) -> None:
     """Write the PTE of addr that lies at pte. The PTE lock is held; counts are the caller's to
     keep.
     """
-    emit(mm, _SET_PTE, addr & PAGE_MASK, mm.memory.read_u64(pte), value)
+    emit(mm.kernel, _SET_PTE, addr & PAGE_MASK, mm.memory.read_u64(pte), value)
     mm.memory.write_u64(pte, value)
 
 
@@ -177,7 +177,7 @@ def add_mm_counter(mm: MmStruct, member: int, nr: int) -> None:
     rss_stat = mm.c.rss_stat
     rss_stat[member] += nr
     if rss_stat[member] < 0:
-        mm_bug(mm, Bug.RSS_NEGATIVE)
+        mm.kernel.bug(Bug.RSS_NEGATIVE)
     rss = rss_stat[lib.MM_FILEPAGES] + rss_stat[lib.MM_ANONPAGES] + rss_stat[lib.MM_SHMEMPAGES]
     if nr > 0 and rss > mm.c.hiwater_rss:
         mm.c.hiwater_rss = rss

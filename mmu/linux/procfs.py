@@ -6,21 +6,13 @@ v6.18).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mmu._native import lib
-from mmu.linux.vma import (
-    PAGE_SHIFT,
-    PAGE_SIZE,
-    VM_EXEC,
-    VM_MAYSHARE,
-    VM_READ,
-    VM_WRITE,
-    page_align,
-)
-
-if TYPE_CHECKING:
-    from mmu.linux.mm import MmStruct
+from mmu.linux.layout import page_align
+from mmu.linux.state import MmStruct
+from mmu.linux.vma import VM_EXEC, VM_MAYSHARE, VM_READ, VM_WRITE
+from mmu.units import PAGE_SHIFT, PAGE_SIZE
 
 _PERMS = (("r", VM_READ), ("w", VM_WRITE), ("x", VM_EXEC))
 # Column of a mapping's name: 25 + 6 * sizeof(void *) - 1.
@@ -46,7 +38,7 @@ def _text_pages(mm: MmStruct) -> int:
 
 
 def vm_stats(mm: MmStruct) -> dict[str, int]:
-    """What task_mem() prints, in kB and in its order, and VmPTE_peak: the most that VmPTE has been."""
+    """What task_mem() prints, in kB and in its order, and VmPTE_peak, the highest VmPTE so far."""
     c = mm.c
     rss = mm.rss()
     text = min(_text_pages(mm), c.exec_vm)
@@ -83,12 +75,14 @@ def status(mm: MmStruct, task: TaskInfo | None = None) -> str:
     """/proc/self/status."""
     t = task or TaskInfo()
     return (
-        f"Name:\t{t.name[:15]}\nUmask:\t0022\nState:\tR (running)\nTgid:\t{t.pid}\nNgid:\t0\nPid:\t{t.pid}\n"
+        f"Name:\t{t.name[:15]}\nUmask:\t0022\nState:\tR (running)\n"
+        f"Tgid:\t{t.pid}\nNgid:\t0\nPid:\t{t.pid}\n"
         f"PPid:\t{t.ppid}\nTracerPid:\t0\nUid:\t{t.uid}\t{t.uid}\t{t.uid}\t{t.uid}\n"
         f"Gid:\t{t.gid}\t{t.gid}\t{t.gid}\t{t.gid}\nFDSize:\t{t.fd_size}\nGroups:\t \n"
         f"NStgid:\t{t.pid}\nNSpid:\t{t.pid}\nNSpgid:\t{t.pid}\nNSsid:\t{t.pid}\nKthread:\t0\n"
         f"{task_mem(mm)}"
-        f"HugetlbPages:\t{0:8} kB\nCoreDumping:\t0\nTHP_enabled:\t0\nuntag_mask:\t0xffffffffffffffff\n"
+        f"HugetlbPages:\t{0:8} kB\nCoreDumping:\t0\nTHP_enabled:\t0\n"
+        f"untag_mask:\t0xffffffffffffffff\n"
         f"Threads:\t{t.threads}\nSigQ:\t0/0\nSigPnd:\t{0:016x}\nShdPnd:\t{0:016x}\nSigBlk:\t{0:016x}\n"
         f"SigIgn:\t{0:016x}\nSigCgt:\t{0:016x}\nNoNewPrivs:\t0\nSeccomp:\t0\nSeccomp_filters:\t0\n"
         "Cpus_allowed:\t1\nCpus_allowed_list:\t0\nMems_allowed:\t1\nMems_allowed_list:\t0\n"

@@ -8,55 +8,22 @@ Faults and range loops never name a policy. They take and drop references throug
 
 from __future__ import annotations
 
-from enum import Enum
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from mmu._native import lib
 from mmu.events import EVENT_ID
 from mmu.linux.locks import pmd_lock, pmd_trylock, pmd_unlock, pte_lock, pte_unlock
 from mmu.linux.mmu_gather import Gather, mm_dec_nr_ptes, pte_free_tlb
 from mmu.linux.pgtable import ADDR_MASK, PMD_MASK, PMD_SIZE, emit, entry_pfn, table_is_empty, xchg
-
-if TYPE_CHECKING:
-    from mmu.linux.mm import MmStruct
+from mmu.linux.state import MmStruct
+from mmu.twin import EntryPa
 
 _PTE_FREE: Final = EVENT_ID["pte_free"]
 
 
-class FreeTables(Enum):
-    """A policy: its name on the command line, its number in ``mm_struct.policy``, what it does."""
-
-    NEVER = (
-        "never",
-        lib.FREE_TABLES_NEVER,
-        "when the addresses around are unmapped (Linux before 6.14)",
-    )
-    SCAN = (
-        "scan",
-        lib.FREE_TABLES_SCAN,
-        "also when one MADV_DONTNEED clears all 2 MiB (CONFIG_PT_RECLAIM, Linux 6.14)",
-    )
-    REFCOUNT = (
-        "refcount",
-        lib.FREE_TABLES_REFCOUNT,
-        "when the last entry becomes none, whatever cleared it",
-    )
-
-    def __init__(self, label: str, number: int, meaning: str) -> None:
-        """Name the three parts of the value."""
-        self.label = label
-        self.number = number
-        self.meaning = meaning
-
-    @classmethod
-    def from_label(cls, label: str) -> FreeTables:
-        """The policy of this name; KeyError if there is none."""
-        return {policy.label: policy for policy in cls}[label]
-
-
 def pte_ref_is_enabled(mm: MmStruct) -> bool:
     """Whether references of PTE tables are counted."""
-    return bool(mm.c.policy == lib.FREE_TABLES_REFCOUNT)
+    return bool(mm.kernel.c.policy == lib.FREE_TABLES_REFCOUNT)
 
 
 def reclaim_pt_is_enabled(mm: MmStruct, start: int, end: int, details: int) -> bool:
@@ -65,12 +32,12 @@ def reclaim_pt_is_enabled(mm: MmStruct, start: int, end: int, details: int) -> b
     CONFIG_PT_RECLAIM's conditions (mm/memory.c, v6.14): MADV_DONTNEED, and all 2 MiB in one go.
     """
     return (
-        bool(mm.c.policy == lib.FREE_TABLES_SCAN and details & lib.ZAP_RECLAIM_PT)
+        bool(mm.kernel.c.policy == lib.FREE_TABLES_SCAN and details & lib.ZAP_RECLAIM_PT)
         and end - start >= PMD_SIZE
     )
 
 
-def try_get_and_clear_pmd(mm: MmStruct, pmd: int) -> int | None:
+def try_get_and_clear_pmd(mm: MmStruct, pmd: EntryPa) -> int | None:
     """Take the table out of pmd if the PMD lock is free; the PMD's value, or None (mm/pt_reclaim.c,
     v6.14).
 
@@ -85,12 +52,12 @@ def try_get_and_clear_pmd(mm: MmStruct, pmd: int) -> int | None:
 
 def free_pte(tlb: Gather, pmdval: int, addr: int) -> None:
     """Gather the table that pmdval named, already out of its PMD (mm/pt_reclaim.c, v6.14)."""
-    emit(tlb.mm, _PTE_FREE, addr & PMD_MASK, entry_pfn(pmdval))
+    emit(tlb.mm.kernel, _PTE_FREE, addr & PMD_MASK, entry_pfn(pmdval))
     pte_free_tlb(tlb, entry_pfn(pmdval), addr)
     mm_dec_nr_ptes(tlb.mm)
 
 
-def try_to_free_pte(tlb: Gather, pmd: int, addr: int) -> None:
+def try_to_free_pte(tlb: Gather, pmd: EntryPa, addr: int) -> None:
     """Free the table under pmd if, under both locks, all its entries are none (mm/pt_reclaim.c,
     v6.14).
 
@@ -100,7 +67,7 @@ def try_to_free_pte(tlb: Gather, pmd: int, addr: int) -> None:
     pmd_lock(mm, pmd)
     pte_lock(mm, pmd)
     pmdval = mm.memory.read_u64(pmd)
-    empty = table_is_empty(mm, pmdval & ADDR_MASK)
+    empty = table_is_empty(mm.memory, pmdval & ADDR_MASK)
     pte_unlock(mm, pmd)
     if empty:
         xchg(mm, pmd, 0)

@@ -13,8 +13,8 @@ So at rest the count is the number of non-none entries. The life of one table::
        entry set: pte_get ... entry cleared: pte_put  │   n entries + visitors
                                                       │
     pte_put of the last ── free_pte_table ────────────┘
-       PMD lock · PMD exchanged with none · all 512 none? · TLB and paging-structure caches flushed ·
-       unlock · VmPTE less one table · grace period · frame freed
+       PMD lock · PMD exchanged with none · all 512 none? · TLB and paging-structure caches
+       flushed · unlock · VmPTE less one table · grace period · frame freed
 
 The count lives in ``struct page.pte_refcount``, the back pointer to the PMD entry in ``struct
 page.pmd``. ``pte_get_unless_zero`` stands in an RCU read section on a copy of the PMD's value, so a
@@ -28,20 +28,22 @@ table that is being freed can be looked at, and is refused. Under the policies t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import IntEnum
-from typing import TYPE_CHECKING, Final
+from typing import Any, Final
 
-from mmu._native import lib
+from mmu._native import ffi, lib
 from mmu.events import EVENT_ID, MM_COUNTER_ID
-from mmu.linux.bug import Bug, mm_bug
+from mmu.linux.bug import Bug
 from mmu.linux.locks import pmd_lock, pmd_unlock, pte_lock
-from mmu.linux.mmu_gather import Gather, mm_dec_nr_ptes, pte_free_tlb, tlb_flush_mmu_tlbonly
+from mmu.linux.mmu_gather import (
+    Gather,
+    flush_freed_tables,
+    mm_dec_nr_ptes,
+    pte_free_tlb,
+)
 from mmu.linux.pgalloc import mm_inc_pgtables, table_alloc
 from mmu.linux.pgtable import (
     ADDR_MASK,
-    PAGE_SHIFT,
-    PAGE_SIZE,
     PMD_MASK,
     TABLE,
     emit,
@@ -54,10 +56,10 @@ from mmu.linux.pgtable import (
 )
 from mmu.linux.pt_reclaim import pte_ref_is_enabled
 from mmu.linux.rcu import call_rcu, rcu_read_lock, rcu_read_unlock
+from mmu.linux.state import MmStruct
 from mmu.linux.tlbflush import flush_tlb_mm_range
-
-if TYPE_CHECKING:
-    from mmu.linux.mm import MmStruct
+from mmu.twin import EntryPa
+from mmu.units import PAGE_SHIFT, PAGE_SIZE
 
 PTE_REF_MAX: Final = 0x7FFF_FFFF
 """A count above this is an overflow."""
@@ -87,19 +89,27 @@ class PteAlloc(IntEnum):
     HUGE_PMD = lib.PTE_ALLOC_HUGE_PMD
 
 
-@dataclass(slots=True)
 class VmFault:
     """What a fault holds while it runs: ``has_ref`` if that is a visitor reference on the table
-    under ``pmd``.
+    under ``pmd``. ``c`` is its ``struct vm_fault *``.
     """
 
-    mm: MmStruct
-    address: int
-    pmd: int
-    has_ref: bool = False
+    def __init__(self, mm: MmStruct, address: int, pmd: EntryPa, has_ref: bool = False) -> None:
+        self.mm = mm
+        self.memory = mm.memory
+        self.native = mm.native
+        self.check = mm.check
+        self.pmd = pmd
+        entry = ffi.cast("pmd_t *", mm.memory.c.ram + (pmd - mm.memory.base))
+        self.c: Any = ffi.new("struct vm_fault *", [mm.c, address, entry, has_ref])
+
+    @property
+    def has_ref(self) -> bool:
+        """Whether a reference is held."""
+        return bool(self.c.has_ref)
 
 
-def pte_ref_init(mm: MmStruct, table: int, pmd: int, count: int) -> None:
+def pte_ref_init(mm: MmStruct, table: int, pmd: EntryPa, count: int) -> None:
     """Set back pointer and count of the table in frame ``table``, **before** pmd_install()
     publishes it (D1).
 
@@ -111,12 +121,12 @@ def pte_ref_init(mm: MmStruct, table: int, pmd: int, count: int) -> None:
     page.pte_refcount = count
 
 
-def pte_get(mm: MmStruct, pmd: int) -> None:
+def pte_get(mm: MmStruct, pmd: EntryPa) -> None:
     """Take one more reference: pte_get_many() of one."""
     pte_get_many(mm, pmd, 1)
 
 
-def pte_get_many(mm: MmStruct, pmd: int, nr: int) -> None:
+def pte_get_many(mm: MmStruct, pmd: EntryPa, nr: int) -> None:
     """Take nr more references; 0 does nothing.
 
     The caller holds a reference already, or the PTE lock and a non-none entry; no PMD lock is
@@ -129,20 +139,22 @@ def pte_get_many(mm: MmStruct, pmd: int, nr: int) -> None:
     page = mm.memory.page(pfn)
     old = page.pte_refcount
     if old == 0 or old + nr > PTE_REF_MAX:
-        mm_bug(mm, Bug.PTE_REF_OVERFLOW if old else Bug.PTE_REF_FROM_ZERO, mm.memory.read_u64(pmd))
+        mm.kernel.bug(
+            Bug.PTE_REF_OVERFLOW if old else Bug.PTE_REF_FROM_ZERO, mm.memory.read_u64(pmd)
+        )
         return
     page.pte_refcount = old + nr
-    emit(mm, _PTE_GET, pfn, nr, old + nr)
+    emit(mm.kernel, _PTE_GET, pfn, nr, old + nr)
 
 
-def pte_entries_set(mm: MmStruct, pmd: int, nr: int) -> None:
+def pte_entries_set(mm: MmStruct, pmd: EntryPa, nr: int) -> None:
     """Count nr entries that became non-none, after they were set. The caller holds a visitor
     reference (D12).
     """
     pte_get_many(mm, pmd, nr)
 
 
-def pte_get_unless_zero(mm: MmStruct, pmd: int) -> bool:
+def pte_get_unless_zero(mm: MmStruct, pmd: EntryPa) -> bool:
     """Take a reference unless the count is 0; whether it did. Under the PMD lock, or in an RCU read
     section.
     """
@@ -154,11 +166,11 @@ def _page_get_unless_zero(mm: MmStruct, pmdval: int) -> bool:
     if page.pte_refcount == 0:
         return False
     page.pte_refcount += 1
-    emit(mm, _PTE_GET, entry_pfn(pmdval), 1, page.pte_refcount)
+    emit(mm.kernel, _PTE_GET, entry_pfn(pmdval), 1, page.pte_refcount)
     return True
 
 
-def pte_try_get(mm: MmStruct, pmd: int) -> TryGet:
+def pte_try_get(mm: MmStruct, pmd: EntryPa) -> TryGet:
     """Take a reference on whatever table pmd refers to now. Nothing is held on failure, RCU neither
     (D6).
 
@@ -166,18 +178,24 @@ def pte_try_get(mm: MmStruct, pmd: int) -> TryGet:
     reference is dropped from the table that was held, not from the one that the PMD names now
     (D11).
     """
-    rcu_read_lock(mm)
+    rcu_read_lock(mm.kernel)
     pmdval = mm.memory.read_u64(pmd)
     result = _try_get(mm, pmd, pmdval)
-    rcu_read_unlock(mm)
+    rcu_read_unlock(mm.kernel)
     if pte_ref_is_enabled(mm):
         pfn = 0 if result == TryGet.FAILED_NONE else entry_pfn(pmdval)
         has_count = result in (TryGet.SUCCEEDED, TryGet.FAILED_ZERO)
-        emit(mm, _PTE_TRYGET, pfn, result, mm.memory.page(pfn).pte_refcount if has_count else 0)
+        emit(
+            mm.kernel,
+            _PTE_TRYGET,
+            pfn,
+            result,
+            mm.memory.page(pfn).pte_refcount if has_count else 0,
+        )
     return result
 
 
-def _try_get(mm: MmStruct, pmd: int, pmdval: int) -> TryGet:
+def _try_get(mm: MmStruct, pmd: EntryPa, pmdval: int) -> TryGet:
     if pmd_none(pmdval):
         return TryGet.FAILED_NONE
     if pmd_huge(pmdval):
@@ -188,12 +206,12 @@ def _try_get(mm: MmStruct, pmd: int, pmdval: int) -> TryGet:
         return TryGet.FAILED_ZERO
     if mm.memory.read_u64(pmd) != pmdval:
         if _table_put(mm, pmdval, 1):
-            free_pte_table(mm, mm.memory.page(entry_pfn(pmdval)).pmd, 0)
+            free_pte_table(mm, EntryPa(mm.memory.page(entry_pfn(pmdval)).pmd), 0)
         return TryGet.FAILED_NONE
     return TryGet.SUCCEEDED
 
 
-def pte_tryget_map(mm: MmStruct, pmd: int, addr: int) -> int | None:
+def pte_tryget_map(mm: MmStruct, pmd: EntryPa, addr: int) -> EntryPa | None:
     """pte_try_get(), and the address of addr's PTE. None: nothing is held, and there is nothing to
     visit.
 
@@ -205,7 +223,7 @@ def pte_tryget_map(mm: MmStruct, pmd: int, addr: int) -> int | None:
     return pte_offset(mm.memory.read_u64(pmd), addr)
 
 
-def pte_tryget_map_lock(mm: MmStruct, pmd: int, addr: int) -> int | None:
+def pte_tryget_map_lock(mm: MmStruct, pmd: EntryPa, addr: int) -> EntryPa | None:
     """pte_tryget_map() with the PTE lock taken. None: no reference, no lock, no RCU section is
     held.
     """
@@ -215,7 +233,7 @@ def pte_tryget_map_lock(mm: MmStruct, pmd: int, addr: int) -> int | None:
     return pte
 
 
-def pmd_install(mm: MmStruct, pmd: int, addr: int, table: int) -> bool:
+def pmd_install(mm: MmStruct, pmd: EntryPa, addr: int, table: int) -> bool:
     """Publish the frame ``table``, whose count is 1, in pmd, under the PMD lock; VmPTE grows by one
     table.
 
@@ -224,8 +242,7 @@ def pmd_install(mm: MmStruct, pmd: int, addr: int, table: int) -> bool:
     reference on the winner's. Returns whether a reference is held: False if the winner's table is
     being freed already.
     """
-    if mm.c.gather and mm.c.gather.freed_tables:
-        tlb_flush_mmu_tlbonly(Gather(mm, mm.c.gather))
+    flush_freed_tables(mm)
     pmd_lock(mm, pmd)
     pmdval = mm.memory.read_u64(pmd)
     won = pmd_none(pmdval)
@@ -233,7 +250,7 @@ def pmd_install(mm: MmStruct, pmd: int, addr: int, table: int) -> bool:
         mm.memory.write_u64(pmd, table << PAGE_SHIFT | TABLE)
         mm_inc_pgtables(mm)
         mm.c.counter[_ALLOCATED] += 1
-        emit(mm, _PTE_ALLOC, addr & PMD_MASK, table)
+        emit(mm.kernel, _PTE_ALLOC, addr & PMD_MASK, table)
     held = won or (not pmd_huge(pmdval) and pte_get_unless_zero(mm, pmd))
     pmd_unlock(mm, pmd)
     if not won:
@@ -242,7 +259,7 @@ def pmd_install(mm: MmStruct, pmd: int, addr: int, table: int) -> bool:
     return held
 
 
-def pte_alloc_get(mm: MmStruct, pmd: int, addr: int) -> PteAlloc:
+def pte_alloc_get(mm: MmStruct, pmd: EntryPa, addr: int) -> PteAlloc:
     """Find or install the table of addr and take a reference, the caller's to put on every path
     (D10).
 
@@ -266,13 +283,15 @@ def pte_alloc_get(mm: MmStruct, pmd: int, addr: int) -> PteAlloc:
             return PteAlloc.OK
 
 
-def pte_alloc_get_map(mm: MmStruct, pmd: int, addr: int) -> tuple[PteAlloc, int]:
+def pte_alloc_get_map(mm: MmStruct, pmd: EntryPa, addr: int) -> tuple[PteAlloc, EntryPa]:
     """pte_alloc_get(), and the address of addr's PTE (0 unless OK)."""
     result = pte_alloc_get(mm, pmd, addr)
-    return result, pte_offset(mm.memory.read_u64(pmd), addr) if result == PteAlloc.OK else 0
+    if result != PteAlloc.OK:
+        return result, EntryPa(0)
+    return result, pte_offset(mm.memory.read_u64(pmd), addr)
 
 
-def pte_alloc_get_map_lock(mm: MmStruct, pmd: int, addr: int) -> tuple[PteAlloc, int]:
+def pte_alloc_get_map_lock(mm: MmStruct, pmd: EntryPa, addr: int) -> tuple[PteAlloc, EntryPa]:
     """pte_alloc_get_map() with the PTE lock taken if it is OK."""
     result, pte = pte_alloc_get_map(mm, pmd, addr)
     if result == PteAlloc.OK:
@@ -280,12 +299,12 @@ def pte_alloc_get_map_lock(mm: MmStruct, pmd: int, addr: int) -> tuple[PteAlloc,
     return result, pte
 
 
-def pte_put(mm: MmStruct, pmd: int, addr: int) -> None:
+def pte_put(mm: MmStruct, pmd: EntryPa, addr: int) -> None:
     """Drop one reference: pte_put_many() of one."""
     pte_put_many(mm, pmd, addr, 1)
 
 
-def pte_put_many(mm: MmStruct, pmd: int, addr: int, nr: int) -> None:
+def pte_put_many(mm: MmStruct, pmd: EntryPa, addr: int, nr: int) -> None:
     """Drop nr references of the table under pmd, which the caller holds; the last one frees it and
     flushes at once.
 
@@ -296,12 +315,12 @@ def pte_put_many(mm: MmStruct, pmd: int, addr: int, nr: int) -> None:
         free_pte_table(mm, pmd, addr)
 
 
-def pte_put_tlb(tlb: Gather, pmd: int, addr: int) -> None:
+def pte_put_tlb(tlb: Gather, pmd: EntryPa, addr: int) -> None:
     """pte_put_many_tlb() of one."""
     pte_put_many_tlb(tlb, pmd, addr, 1)
 
 
-def pte_put_many_tlb(tlb: Gather, pmd: int, addr: int, nr: int) -> None:
+def pte_put_many_tlb(tlb: Gather, pmd: EntryPa, addr: int, nr: int) -> None:
     """pte_put_many() whose flush, and whose frame, are left to the gather."""
     if nr and pte_ref_is_enabled(tlb.mm) and _table_put(tlb.mm, tlb.mm.memory.read_u64(pmd), nr):
         free_pte_table_tlb(tlb, pmd, addr)
@@ -309,9 +328,9 @@ def pte_put_many_tlb(tlb: Gather, pmd: int, addr: int, nr: int) -> None:
 
 def pte_put_vmf(vmf: VmFault) -> None:
     """Drop the fault's reference, if it holds one; before mmap_lock is dropped."""
-    if vmf.has_ref:
-        vmf.has_ref = False
-        pte_put(vmf.mm, vmf.pmd, vmf.address)
+    if vmf.c.has_ref:
+        vmf.c.has_ref = 0
+        pte_put(vmf.mm, vmf.pmd, vmf.c.address)
 
 
 def _table_put(mm: MmStruct, pmdval: int, nr: int) -> bool:
@@ -319,14 +338,14 @@ def _table_put(mm: MmStruct, pmdval: int, nr: int) -> bool:
     page = mm.memory.page(entry_pfn(pmdval))
     old = page.pte_refcount
     if old < nr:
-        mm_bug(mm, Bug.PTE_REF_UNDERFLOW, pmdval)
+        mm.kernel.bug(Bug.PTE_REF_UNDERFLOW, pmdval)
         return False
     page.pte_refcount = old - nr
-    emit(mm, _PTE_PUT, entry_pfn(pmdval), nr, old - nr)
+    emit(mm.kernel, _PTE_PUT, entry_pfn(pmdval), nr, old - nr)
     return bool(old == nr)
 
 
-def free_pte_table(mm: MmStruct, pmd: int, addr: int) -> None:
+def free_pte_table(mm: MmStruct, pmd: EntryPa, addr: int) -> None:
     """Free the table under pmd if its count is 0: exactly once, whoever asks and however often. No
     lock is held.
 
@@ -342,10 +361,10 @@ def free_pte_table(mm: MmStruct, pmd: int, addr: int) -> None:
     pmd_unlock(mm, pmd)
     if table is not None:
         mm_dec_nr_ptes(mm)
-        call_rcu(mm, table)
+        call_rcu(mm.kernel, table)
 
 
-def free_pte_table_tlb(tlb: Gather, pmd: int, addr: int) -> None:
+def free_pte_table_tlb(tlb: Gather, pmd: EntryPa, addr: int) -> None:
     """free_pte_table() whose flush and whose frame are the gather's."""
     pmd_lock(tlb.mm, pmd)
     table = _detach_pte_table(tlb.mm, pmd, addr)
@@ -356,7 +375,7 @@ def free_pte_table_tlb(tlb: Gather, pmd: int, addr: int) -> None:
         mm_dec_nr_ptes(tlb.mm)
 
 
-def _detach_pte_table(mm: MmStruct, pmd: int, addr: int) -> int | None:
+def _detach_pte_table(mm: MmStruct, pmd: EntryPa, addr: int) -> int | None:
     """Take the dead table out of pmd; its frame, or None if another did, or it lives. The PMD lock
     is held.
     """
@@ -364,9 +383,9 @@ def _detach_pte_table(mm: MmStruct, pmd: int, addr: int) -> int | None:
     if pmd_none(pmdval) or pmd_huge(pmdval) or mm.memory.page(entry_pfn(pmdval)).pte_refcount:
         return None
     xchg(mm, pmd, 0)
-    if not table_is_empty(mm, pmdval & ADDR_MASK):
-        mm_bug(mm, Bug.PTE_TABLE_NOT_EMPTY, addr)
+    if not table_is_empty(mm.memory, pmdval & ADDR_MASK):
+        mm.kernel.bug(Bug.PTE_TABLE_NOT_EMPTY, addr)
         mm.memory.write_u64(pmd, pmdval)
         return None
-    emit(mm, _PTE_FREE, addr & PMD_MASK, entry_pfn(pmdval))
+    emit(mm.kernel, _PTE_FREE, addr & PMD_MASK, entry_pfn(pmdval))
     return entry_pfn(pmdval)

@@ -13,12 +13,10 @@ fork().
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from mmu._native import ffi, lib
-
-if TYPE_CHECKING:
-    from mmu.linux.mm import MmStruct
+from mmu.linux.state import MmStruct
 
 _PAGE_SHIFT: Final[int] = lib.PAGE_SHIFT
 _VM_ACCESS_FLAGS: Final[int] = lib.VM_READ | lib.VM_WRITE | lib.VM_EXEC

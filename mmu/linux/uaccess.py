@@ -6,26 +6,23 @@ They are supervisor accesses through the same tables and the same TLB model as t
 RFLAGS.AC set meanwhile (STAC, CLAC: SDM vol. 3A 4.6.1), and fault in what they touch. Nothing reads
 or writes guest memory past them.
 
-A frame that instructions were fetched from and that is written here is noted in ``mm.code_written``
-(guest-physical page addresses): whoever keeps translated code of it drains that list.
+A frame that instructions were fetched from and that is written here is noted with every CPU
+(Cpu.take_code_written()), which drops the code it translated from it.
 """
 
 from __future__ import annotations
 
 import errno
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from mmu._native import ffi, lib
 from mmu.errors import BadTable, LinuxError
 from mmu.linux.fault import do_user_addr_fault
+from mmu.linux.layout import TASK_SIZE
+from mmu.linux.state import MmStruct
+from mmu.units import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE
 from mmu.x86 import Access
 
-if TYPE_CHECKING:
-    from mmu.linux.mm import MmStruct
-
-PAGE_SIZE: Final[int] = lib.PAGE_SIZE
-_PAGE_SHIFT: Final[int] = lib.PAGE_SHIFT
-_TASK_SIZE_MAX: Final = 0x7FFFFFFFF000
 _AC: Final[int] = lib.RFLAGS_AC
 _OK: Final[int] = lib.XLATE_OK
 _PF: Final[int] = lib.XLATE_PF
@@ -34,12 +31,12 @@ _GP: Final[int] = lib.XLATE_GP
 
 def access_ok(addr: int, n: int) -> bool:
     """Whether all n bytes from addr on are user addresses."""
-    return 0 <= addr <= _TASK_SIZE_MAX - n
+    return 0 <= addr <= TASK_SIZE - n
 
 
 def _translate(mm: MmStruct, addr: int, access: Access) -> int | None:
-    """The guest-physical address of addr for this access, faulted in if it must be; None is EFAULT."""
-    unit = mm.mmu
+    """The guest-physical address of addr for this access, faulted in if needed; None is EFAULT."""
+    unit = mm.kernel.this_cpu.mmu
     flags = unit.c.rflags
     while True:
         unit.c.rflags = flags | _AC
@@ -85,8 +82,8 @@ def raw_copy_to_user(mm: MmStruct, addr: int, data: bytes | bytearray | memoryvi
         if pa is None:
             break
         size = min(n - done, PAGE_SIZE - (pa & (PAGE_SIZE - 1)))
-        if memory.page(pa >> _PAGE_SHIFT).flags & lib.PG_code:
-            mm.code_written.append(pa & -PAGE_SIZE)
+        if memory.page(pa >> PAGE_SHIFT).flags & lib.PG_code:
+            mm.kernel.note_code_written(pa & PAGE_MASK)
         ffi.memmove(ram + (pa - base), view[done : done + size], size)
         done += size
     return done

@@ -2,11 +2,8 @@
 """Where a new mapping goes (mm/vma.c, mm/mmap.c, arch/x86/kernel/sys_x86_64.c, mm/huge_memory.c,
 v6.18).
 
-Top-down below ``mmap_base``, as Linux places mappings with address-space randomisation off::
-
-    0        TASK_UNMAPPED_BASE                     mmap_base    stack      TASK_SIZE
-    |   text, data, brk |  (bottom-up, if the rest is full) <--- | gap |  <-- |
-
+Top-down below ``mmap_base`` (mmu.linux.layout has the picture), as Linux places mappings with
+address-space randomisation off.
 Private anonymous mappings of whole 2 MiB are placed at multiples of 2 MiB, as with
 CONFIG_TRANSPARENT_HUGEPAGE.
 """
@@ -14,53 +11,19 @@ CONFIG_TRANSPARENT_HUGEPAGE.
 from __future__ import annotations
 
 import errno
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mmu._native import lib
 from mmu.errors import LinuxError
+from mmu.linux.layout import TASK_SIZE, TASK_UNMAPPED_BASE
 from mmu.linux.mman import MAP_32BIT, MAP_ABOVE4G, MAP_FIXED, MAP_SHARED, MAP_TYPE
-from mmu.linux.vma import PAGE_SHIFT, PAGE_SIZE, page_align, vm_start_gap
+from mmu.linux.pgtable import PMD_SIZE
+from mmu.linux.state import MmStruct
+from mmu.linux.vma import vm_start_gap
+from mmu.units import PAGE_SHIFT, PAGE_SIZE
 
 if TYPE_CHECKING:
     from mmu.linux.filemap import MappedFile
-    from mmu.linux.mm import MmStruct
-
-TASK_SIZE = 0x7FFFFFFFF000
-TASK_UNMAPPED_BASE = page_align(TASK_SIZE // 3)
-PMD_SIZE: int = lib.PMD_SIZE
-
-# Hole.length when nothing is known.
-UNKNOWN = (1 << 64) - 1
-
-_MMAP_GAP_MIN = 128 << 20
-_MMAP_GAP_MAX = TASK_SIZE // 6 * 5
-
-
-def mmap_base(stack_limit: int) -> int:
-    """Where the top-down search begins, in bytes, for an RLIMIT_STACK of that many bytes
-    (arch/x86/mm/mmap.c).
-
-    The stack is left its limit and a guard gap of 1 MiB, but at least 128 MiB and at most 5/6 of
-    the address space.
-    """
-    gap = stack_limit + (256 << PAGE_SHIFT)
-    return page_align(TASK_SIZE - min(max(gap, _MMAP_GAP_MIN), _MMAP_GAP_MAX))
-
-
-@dataclass(slots=True)
-class Hole:
-    """What the last top-down search learnt: no gap in [below, mmap_base) has length bytes or more."""
-
-    length: int
-    below: int
-
-    def forget_below(self, end: int, mmap_base: int) -> None:
-        """Something that ended at ``end`` was unmapped: if that is above, nothing is known any
-        more.
-        """
-        if end > self.below:
-            self.length, self.below = UNKNOWN, mmap_base
 
 
 def _bottom_up(mm: MmStruct, length: int, low: int, high: int) -> int | None:
@@ -151,7 +114,7 @@ def _unmapped_area(mm: MmStruct, addr: int, length: int, flags: int) -> int:
     if not flags & MAP_32BIT:
         if addr and mmap_address_hint_valid(addr, length) and _hint_is_free(mm, addr, length):
             return addr
-        low = max(mm.mmap_min_addr, (4 << 30) if flags & MAP_ABOVE4G else PAGE_SIZE)
+        low = max(mm.kernel.mmap_min_addr, (4 << 30) if flags & MAP_ABOVE4G else PAGE_SIZE)
         found = _top_down_from_hint(mm, length, low, int(mm.c.mmap_base))
         if found is not None:
             return found
@@ -202,6 +165,6 @@ def get_unmapped_area(
         raise LinuxError(errno.ENOMEM)
     if addr & (PAGE_SIZE - 1):
         raise LinuxError(errno.EINVAL)
-    if addr < mm.mmap_min_addr:
+    if addr < mm.kernel.mmap_min_addr:
         raise LinuxError(errno.EPERM)
     return addr

@@ -10,20 +10,15 @@ from __future__ import annotations
 
 import errno
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mmu._native import ffi, lib
 from mmu.errors import LinuxError
+from mmu.linux.layout import STACK_GUARD_GAP
 from mmu.linux.mman import PROT_EXEC, PROT_READ, PROT_WRITE
 from mmu.linux.resource import Resource
-
-if TYPE_CHECKING:
-    from mmu.linux.mm import MmStruct
-
-PAGE_SHIFT: int = lib.PAGE_SHIFT
-PAGE_SIZE: int = lib.PAGE_SIZE
-PAGE_MASK = ~(PAGE_SIZE - 1)
-U64 = (1 << 64) - 1
+from mmu.linux.state import OVERCOMMIT_ALWAYS, MmStruct
+from mmu.units import PAGE_SHIFT
 
 # vm_flags: the kernel's values (include/linux/mm.h, v6.18); those that C needs come from mm.h.
 VM_READ: int = lib.VM_READ
@@ -59,18 +54,6 @@ VM_LOCKED_MASK = VM_LOCKED | VM_LOCKONFAULT
 VM_SPECIAL = VM_IO | VM_DONTEXPAND | VM_PFNMAP | VM_MIXEDMAP
 VM_DATA_DEFAULT_FLAGS = VM_READ | VM_WRITE | VM_MAYREAD | VM_MAYWRITE | VM_MAYEXEC
 VM_STACK_FLAGS = VM_GROWSDOWN | VM_DATA_DEFAULT_FLAGS | VM_ACCOUNT
-
-# Bytes kept free below a stack: sysctl stack_guard_gap, 256 pages.
-STACK_GUARD_GAP = 256 * PAGE_SIZE
-
-OVERCOMMIT_GUESS, OVERCOMMIT_ALWAYS = 0, 1
-
-
-def page_align(length: int) -> int:
-    """PAGE_ALIGN(): ``length`` bytes rounded up to whole pages, wrapping at 2^64 as the kernel's
-    does.
-    """
-    return (length + PAGE_SIZE - 1) & PAGE_MASK & U64
 
 
 def calc_vm_prot_bits(prot: int) -> int:
@@ -180,7 +163,9 @@ def vm_enough_memory(mm: MmStruct, nr_pages: int) -> bool:
     """__vm_enough_memory(): under overcommit_memory 0 one call may not ask for more than all RAM; 1
     allows all.
     """
-    return mm.overcommit_memory == OVERCOMMIT_ALWAYS or nr_pages <= mm.memory.size >> PAGE_SHIFT
+    return (
+        mm.kernel.overcommit_memory == OVERCOMMIT_ALWAYS or nr_pages <= mm.memory.size >> PAGE_SHIFT
+    )
 
 
 def can_do_mlock(mm: MmStruct) -> bool:
@@ -197,7 +182,7 @@ def mlock_future_ok(mm: MmStruct, vm_flags: int, nr_pages: int) -> bool:
 
 
 def _is_mergeable_anon_vma(a: int, b: int) -> bool:
-    """Whether two VMAs with these anon_vmas may become one: they are the same, or one has none yet."""
+    """Whether VMAs with these anon_vmas may become one: they are equal, or one has none yet."""
     return not a or not b or a == b
 
 
@@ -316,7 +301,7 @@ def split_vma(mm: MmStruct, i: int, address: int) -> None:
 
 
 def _split_vma_limited(mm: MmStruct, i: int, address: int) -> None:
-    if mm.c.vmas.nr >= mm.max_map_count:
+    if mm.c.vmas.nr >= mm.kernel.max_map_count:
         raise LinuxError(errno.ENOMEM)
     split_vma(mm, i, address)
 

@@ -11,7 +11,6 @@ from mmu._native import lib
 from mmu.linux.locks import lock_table, unlock_table
 from mmu.linux.mmu_gather import Gather, tlb_flush_mmu, tlb_remove_page, tlb_remove_tlb_entry
 from mmu.linux.pgtable import (
-    PAGE_SIZE,
     SPECIAL,
     D,
     P,
@@ -21,8 +20,8 @@ from mmu.linux.pgtable import (
     entry_pfn,
     is_guard_pte_marker,
     mm_counter,
+    mm_find_pmd,
     pmd_none,
-    pmd_offset_or_none,
     pte_none,
     pte_offset,
     pte_present,
@@ -35,14 +34,15 @@ from mmu.linux.pt_reclaim import (
     try_to_free_pte,
 )
 from mmu.linux.pte_ref import TryGet, pte_put_many_tlb, pte_put_tlb, pte_try_get
+from mmu.linux.state import MmStruct
+from mmu.twin import EntryPa
+from mmu.units import PAGE_SIZE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from mmu.linux.mm import MmStruct
 
-
-def each_pmd(mm: MmStruct, start: int, end: int) -> Iterator[tuple[int, int, int]]:
+def each_pmd(mm: MmStruct, start: int, end: int) -> Iterator[tuple[EntryPa, int, int]]:
     """(pmd, addr, next) of each 2 MiB slot of [start, end) whose PMD is not none.
 
     Holes are passed by their upper entry. The next slot is looked up when it is asked for,
@@ -50,7 +50,7 @@ def each_pmd(mm: MmStruct, start: int, end: int) -> Iterator[tuple[int, int, int
     """
     addr = start
     while addr < end:
-        pmd = pmd_offset_or_none(mm, addr)
+        pmd = mm_find_pmd(mm, addr)
         following = addr_end(addr, end, 2) if pmd is not None else _hole_end(mm, addr, end)
         if pmd is not None and not pmd_none(mm.memory.read_u64(pmd)):
             yield pmd, addr, following
@@ -74,7 +74,7 @@ def unmap_page_range(tlb: Gather, start: int, end: int, details: int) -> None:
         zap_pte_range(tlb, pmd, addr, following, details)
 
 
-def zap_pte_range(tlb: Gather, pmd: int, start: int, end: int, details: int) -> None:
+def zap_pte_range(tlb: Gather, pmd: EntryPa, start: int, end: int, details: int) -> None:
     """Clear the PTEs of [start, end), all in the table under pmd.
 
     The zap visits: it holds one reference, and drops those of the entries it cleared in one go once
@@ -109,13 +109,13 @@ def zap_pte_range(tlb: Gather, pmd: int, start: int, end: int, details: int) -> 
 
 
 def _zap_stretch(
-    tlb: Gather, pmd: int, addr: int, end: int, details: int
+    tlb: Gather, pmd: EntryPa, addr: int, end: int, details: int
 ) -> tuple[int, int, int, bool]:
     """Clear under one hold of the PTE lock; where it ended, entries cleared and left, whether the
     gather is full.
     """
     mm = tlb.mm
-    pte = pte_offset(mm.memory.read_u64(pmd), addr)
+    pte: int = pte_offset(mm.memory.read_u64(pmd), addr)
     rss = [0] * lib.NR_MM_RSS
     cleared, skipped, full = 0, 0, False
     while addr < end and not full:
@@ -123,7 +123,7 @@ def _zap_stretch(
         if not pte_none(value) and _zap_skips(mm, value, details):
             skipped += 1
         elif not pte_none(value):
-            full = _zap_pte(tlb, pte, addr, rss)
+            full = _zap_pte(tlb, EntryPa(pte), addr, rss)
             cleared += 1
         addr += PAGE_SIZE
         pte += 8
@@ -144,7 +144,7 @@ def _zap_skips(mm: MmStruct, value: int, details: int) -> bool:
     return bool(mm.memory.page(entry_pfn(value)).flags & lib.PG_anon)
 
 
-def _zap_pte(tlb: Gather, pte: int, addr: int, rss: list[int]) -> bool:
+def _zap_pte(tlb: Gather, pte: EntryPa, addr: int, rss: list[int]) -> bool:
     mm = tlb.mm
     old = mm.memory.read_u64(pte)
     set_pte_at(mm, addr, pte, 0)

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""One processor's MMU, as the rest of the house uses it: one face, two engines over the same bytes."""
+"""One processor's MMU: one interface, two engines over the same bytes."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 from mmu._native import ffi, lib
 from mmu.errors import MmuError
 from mmu.events import COUNTERS
-from mmu.x86 import control, invalidate, translate
+from mmu.x86 import control, engine
 from mmu.x86.check import TlbCheck
 from mmu.x86.entries import PAGE_SHIFT
 from mmu.x86.geometry import Geometry, load_geometry
@@ -20,7 +20,6 @@ from mmu.x86.registers import (
     RESET_EFER,
     RESET_PAT,
     Feature,
-    MemoryType,
     Vendor,
 )
 from mmu.x86.state import Unit
@@ -34,138 +33,20 @@ from mmu.x86.tlb import (
     TLB_VALID,
     TLB_XD,
     TlbEntry,
-    mmu_soft_flush,
 )
 from mmu.x86.translate import Translation
-from mmu.x86.walk import Access, Outcome, Privilege, Walk, WalkMode, mmu_walk
+from mmu.x86.walk import Access, Outcome, Privilege, Walk, WalkMode
 
 if TYPE_CHECKING:
+    from mmu._native import struct_tlb
     from mmu.events import EventRing
     from mmu.memory import Memory
 
 _U32: Final = (1 << 32) - 1
 _U64: Final = (1 << 64) - 1
-_OUTCOMES: Final = {int(outcome): outcome for outcome in Outcome}
 
 
-class _Engine(Protocol):
-    """What a twin answers for one unit: the functions of native/x86/unit.h."""
-
-    def walk(self, va: int, access: int, privilege: int, mode: int) -> Walk: ...
-    def translate(self, va: int, access: int, privilege: int) -> Translation: ...
-    def refill(self, va: int, access: int, privilege: int) -> Translation: ...
-    def page_fault(self, va: int, error_code: int) -> None: ...
-    def resident(self, va: int, access: int) -> int | None: ...
-    def invlpg(self, va: int) -> None: ...
-    def invpcid(self, kind: int, pcid: int, va: int) -> Outcome: ...
-    def invlpgb(self, rax: int, ecx: int, edx: int) -> Outcome: ...
-    def write(self, register: str, value: int) -> Outcome: ...
-    def flush_all(self) -> None: ...
-    def tables_changed(self) -> None: ...
-    def soft_flush(self, va: int, nr_pages: int) -> None: ...
-
-
-class _C:
-    """The engine of native/x86."""
-
-    def __init__(self, u: Unit) -> None:
-        self._c = u.c
-        self._walk = ffi.new("struct walk *")
-        self._answer = ffi.new("struct translation *")
-
-    def _translation(self) -> Translation:
-        t = self._answer
-        return Translation(
-            t.pa, t.perms, t.level, _OUTCOMES[t.result], t.error_code, MemoryType(t.memory_type)
-        )
-
-    def walk(self, va: int, access: int, privilege: int, mode: int) -> Walk:
-        lib.mmu_walk(self._c, va, access, privilege, mode, self._walk)
-        return Walk.from_c(self._walk)
-
-    def translate(self, va: int, access: int, privilege: int) -> Translation:
-        lib.mmu_translate(self._c, va, access, privilege, self._answer)
-        return self._translation()
-
-    def refill(self, va: int, access: int, privilege: int) -> Translation:
-        lib.mmu_refill(self._c, va, access, privilege, self._answer)
-        return self._translation()
-
-    def page_fault(self, va: int, error_code: int) -> None:
-        lib.mmu_page_fault(self._c, va, error_code)
-
-    def resident(self, va: int, access: int) -> int | None:
-        entry = lib.mmu_resident(self._c, va, access)
-        return None if entry == ffi.NULL else _number_of(self._c, entry)
-
-    def invlpg(self, va: int) -> None:
-        lib.mmu_invlpg(self._c, va)
-
-    def invpcid(self, kind: int, pcid: int, va: int) -> Outcome:
-        return _OUTCOMES[lib.mmu_invpcid(self._c, kind, pcid, va)]
-
-    def invlpgb(self, rax: int, ecx: int, edx: int) -> Outcome:
-        return _OUTCOMES[lib.mmu_invlpgb(self._c, rax, ecx, edx)]
-
-    def write(self, register: str, value: int) -> Outcome:
-        return _OUTCOMES[getattr(lib, f"mmu_write_{register}")(self._c, value)]
-
-    def flush_all(self) -> None:
-        lib.mmu_flush_all(self._c)
-
-    def tables_changed(self) -> None:
-        lib.mmu_tables_changed(self._c)
-
-    def soft_flush(self, va: int, nr_pages: int) -> None:
-        lib.mmu_soft_flush(self._c, va, nr_pages)
-
-
-class _Python:
-    """The engine of this package."""
-
-    def __init__(self, u: Unit) -> None:
-        self._u = u
-
-    def walk(self, va: int, access: int, privilege: int, mode: int) -> Walk:
-        return mmu_walk(self._u, va, access, privilege, mode)
-
-    def translate(self, va: int, access: int, privilege: int) -> Translation:
-        return translate.mmu_translate(self._u, va, access, privilege)
-
-    def refill(self, va: int, access: int, privilege: int) -> Translation:
-        return translate.mmu_refill(self._u, va, access, privilege)
-
-    def page_fault(self, va: int, error_code: int) -> None:
-        translate.mmu_page_fault(self._u, va, error_code)
-
-    def resident(self, va: int, access: int) -> int | None:
-        hit = translate.mmu_resident(self._u, va, access)
-        return None if hit is None else _number_of(self._u.c, ffi.addressof(hit.entry))
-
-    def invlpg(self, va: int) -> None:
-        invalidate.mmu_invlpg(self._u, va)
-
-    def invpcid(self, kind: int, pcid: int, va: int) -> Outcome:
-        return invalidate.mmu_invpcid(self._u, kind, pcid, va)
-
-    def invlpgb(self, rax: int, ecx: int, edx: int) -> Outcome:
-        return invalidate.mmu_invlpgb(self._u, rax, ecx, edx)
-
-    def write(self, register: str, value: int) -> Outcome:
-        outcome: Outcome = getattr(control, f"mmu_write_{register}")(self._u, value)
-        return outcome
-
-    def flush_all(self) -> None:
-        invalidate.mmu_flush_all(self._u)
-
-    def tables_changed(self) -> None:
-        invalidate.mmu_tables_changed(self._u)
-
-    def soft_flush(self, va: int, nr_pages: int) -> None:
-        mmu_soft_flush(self._u, va, nr_pages)
-
-
-_ENGINES: Final[dict[str, type[_C] | type[_Python]]] = {"c": _C, "python": _Python}
+_ENGINES: Final = ("c", "python")
 
 
 def _kind(access: int, user: int) -> tuple[int, int]:
@@ -222,6 +103,7 @@ class Mmu(Unit):
             raise MmuError(f"no MMU engine {engine!r}: known are {', '.join(_ENGINES)}")
         super().__init__(memory, ring)
         self.engine = engine
+        self.native = engine == "c"
         self.geometry = load_geometry(geometry) if isinstance(geometry, str) else geometry
         self.c.maxphyaddr = _maxphyaddr(
             memory, maxphyaddr, self.geometry.processor.maxphyaddr.value
@@ -230,7 +112,6 @@ class Mmu(Unit):
         self.c.exact = exact
         self._reset(levels)
         _lay_out(self.c.tlb, self.geometry)
-        self._engine: _Engine = _ENGINES[engine](self)
         self.check = TlbCheck(self) if check else None
         """The stale-translation checker, if there is one."""
 
@@ -273,7 +154,7 @@ class Mmu(Unit):
         mode: int = WalkMode.PROBE,
     ) -> Walk:
         """Walk the tables for va (SDM 4.5), past the TLB; by default only looking."""
-        return self._engine.walk(va & _U64, *_kind(access, user), int(WalkMode(mode)))
+        return engine.mmu_walk(self, va & _U64, *_kind(access, user), int(WalkMode(mode)))
 
     def translate(self, va: int, access: int, *, user: int = True) -> Translation:
         """Translate one access as the processor would: ``result`` tells, no fault is raised.
@@ -282,12 +163,12 @@ class Mmu(Unit):
         for the address (SDM 4.10.4.1) and is counted.
         """
         if self.check is None or not self.c.check:
-            return self._engine.translate(va & _U64, *_kind(access, user))
+            return engine.mmu_translate(self, va & _U64, *_kind(access, user))
         return self._translate_checked(va & _U64, *_kind(access, user))
 
     def _translate_checked(self, va: int, access: int, privilege: int) -> Translation:
         lib.check_before(self.c, va, access)
-        answer = self._engine.translate(va, access, privilege)
+        answer = engine.mmu_translate(self, va, access, privilege)
         told = ffi.new("struct translation *", {"pa": answer.pa, "result": int(answer.result)})
         lib.check_after(self.c, va, access, privilege, told)
         return answer
@@ -296,20 +177,20 @@ class Mmu(Unit):
         """What translate() would answer, for a consumer with a cache of its own; no counter, no
         event.
         """
-        return self._engine.refill(va & _U64, *_kind(access, user))
+        return engine.mmu_refill(self, va & _U64, *_kind(access, user))
 
     def page_fault(self, va: int, error_code: int) -> None:
         """Have the page fault happen that refill() told: CR2, counter, event (SDM 4.7); not in
         exact.
         """
-        self._engine.page_fault(va & _U64, error_code)
+        engine.mmu_page_fault(self, va & _U64, error_code)
 
     def resident(self, va: int, access: int = Access.READ) -> TlbEntry | None:
         """The TLB entry that an access to va would find first, whatever its rights; changes
         nothing.
         """
-        number = self._engine.resident(va & _U64, _kind(access, True)[0])
-        return None if number is None else self._entry(number)
+        entry = engine.mmu_resident(self, va & _U64, _kind(access, True)[0])
+        return None if entry is None else self._entry(_number_of(self.c, entry))
 
     def entries(self) -> list[TlbEntry]:
         """Every valid TLB entry, in order of array, set and way."""
@@ -323,68 +204,68 @@ class Mmu(Unit):
         """INVLPG: va's entries of the current PCID, global ones of any, all its paging-structure
         caches.
         """
-        self._engine.invlpg(va & _U64)
+        engine.mmu_invlpg(self, va & _U64)
 
     def invpcid(self, kind: int, pcid: int = 0, va: int = 0) -> Outcome:
-        """INVPCID of type kind 0 to 3 (SDM vol. 2A); GENERAL_PROTECTION for an illegal descriptor."""
-        return self._engine.invpcid(kind, pcid & _U64, va & _U64)
+        """INVPCID of type kind 0 to 3 (SDM vol. 2A); GENERAL_PROTECTION: illegal descriptor."""
+        return engine.mmu_invpcid(self, kind, pcid & _U64, va & _U64)
 
     def invlpgb(self, rax: int, ecx: int = 0, edx: int = 0) -> Outcome:
         """INVLPGB with these operands (APM vol. 3; INVLPGB_* of mmu.x86.invalidate): its effect on
         this processor.
         """
-        return self._engine.invlpgb(rax & _U64, ecx & _U32, edx & _U32)
+        return engine.mmu_invlpgb(self, rax & _U64, ecx & _U32, edx & _U32)
 
     def write_cr3(self, value: int) -> Outcome:
         """MOV to CR3: new tables; unless bit 63 is set under PCIDE, drops the PCID's non-global
         entries.
         """
-        return self._engine.write("cr3", value & _U64)
+        return engine.mmu_write_cr3(self, value & _U64)
 
     def write_cr4(self, value: int) -> Outcome:
         """MOV to CR4, with what the changed bits invalidate (SDM 4.10.4.1)."""
-        return self._engine.write("cr4", value & _U64)
+        return engine.mmu_write_cr4(self, value & _U64)
 
     def write_cr0(self, value: int) -> Outcome:
         """MOV to CR0; turning PG off drops everything. LEGACY if PG is set without EFER.LME."""
-        return self._engine.write("cr0", value & _U64)
+        return engine.mmu_write_cr0(self, value & _U64)
 
     def write_efer(self, value: int) -> Outcome:
         """WRMSR of EFER; LMA is the processor's own and stays."""
-        return self._engine.write("efer", value & _U64)
+        return engine.mmu_write_efer(self, value & _U64)
 
     def write_pat(self, value: int) -> Outcome:
         """WRMSR of IA32_PAT: eight memory types, a byte each."""
-        return self._engine.write("pat", value & _U64)
+        return engine.mmu_write_pat(self, value & _U64)
 
     def write_pkru(self, value: int) -> Outcome:
         """WRPKRU with EDX:EAX = value; INVALID_OPCODE without CR4.PKE."""
-        return self._engine.write("pkru", value & _U64)
+        return engine.mmu_write_pkru(self, value & _U64)
 
     def write_pkrs(self, value: int) -> Outcome:
         """WRMSR of IA32_PKRS."""
-        return self._engine.write("pkrs", value & _U64)
+        return engine.mmu_write_pkrs(self, value & _U64)
 
     def flush_all(self) -> None:
         """Drop every entry of every PCID, global ones too."""
-        self._engine.flush_all()
+        engine.mmu_flush_all(self)
 
     def tables_changed(self) -> None:
         """Entries of tables changed without a flush: consumers must ask again, the TLB keeps what
         it has.
         """
-        self._engine.tables_changed()
+        engine.mmu_tables_changed(self)
 
     def soft_flush(self, va: int, nr_pages: int) -> None:
         """Name pages of 4 KiB that a consumer of our answers must forget."""
-        self._engine.soft_flush(va & _U64, nr_pages)
+        engine.mmu_soft_flush(self, va & _U64, nr_pages)
 
     def take_soft_flush(self) -> tuple[bool, list[int]]:
         """What a consumer must forget since the last call: everything?, else these pages'
         addresses.
         """
         soft = self.c.soft
-        taken = bool(soft.all), [int(soft.page[i]) for i in range(soft.nr)]
+        taken = bool(soft.all), list(soft.page[0 : soft.nr])
         soft.all = soft.nr = 0
         return taken
 
@@ -432,12 +313,13 @@ def _maxphyaddr(memory: Memory, wanted: int | None, usual: int) -> int:
         wanted = max(needed, usual)
     if not needed <= wanted <= ARCHITECTURAL_MAXPHYADDR:
         raise MmuError(
-            f"MAXPHYADDR must be {needed} (what guest RAM needs) to {ARCHITECTURAL_MAXPHYADDR} bits, not {wanted}"
+            f"MAXPHYADDR must be {needed} (what guest RAM needs) to {ARCHITECTURAL_MAXPHYADDR}"
+            f" bits, not {wanted}"
         )
     return wanted
 
 
-def _lay_out(tlb: Any, geometry: Geometry) -> None:
+def _lay_out(tlb: struct_tlb, geometry: Geometry) -> None:
     """Give each array its place among the entries, in the geometry's order."""
     tlb.random = geometry.seed
     nr_sets = 0
@@ -445,7 +327,8 @@ def _lay_out(tlb: Any, geometry: Geometry) -> None:
         c = tlb.array[number]
         c.kind, c.sizes, c.tables = array.kind_bits, array.sizes, array.tables
         c.sets, c.ways, c.first, c.first_set = array.sets, array.ways.value, tlb.nr_entries, nr_sets
-        c.fold, c.policy, c.enters = array.fold, array.policy, array.enters
+        c.fold, c.policy = array.fold, array.policy
+        c.enters[0 : len(array.enters)] = array.enters
         c.pcids = lib.TLB_ANY_PCIDS if array.pcids is None else array.pcids.value
         c.nr_live = 1 if 0 < c.pcids <= lib.TLB_MAX_PCIDS else 0  # PCID 0, in use after reset
         tlb.split |= array.kind in ("dtlb_loads", "dtlb_stores")

@@ -143,7 +143,7 @@ static bool access_error(u64 vm_flags, u32 error_code)
 /* Would resolve_locked() take it? Looks only. */
 static bool is_common(struct mm_struct *mm, u64 addr, u32 write)
 {
-	pmd_t *pmd = pmd_offset_or_null(mm, addr);
+	pmd_t *pmd = mm_find_pmd(mm, addr);
 	u64 value;
 
 	if (!pmd || pmd_none(*pmd))
@@ -170,7 +170,7 @@ bool mm_fast_fault(struct mm_struct *mm, u64 address, u32 error_code)
 		     access_error(vma->vm_flags, error_code) || !is_common(mm, address, write)))
 		return false;
 	mm->counter[MM_COUNTER_pgfault]++;
-	emit(mm->ring, page_fault_user, address, error_code, 0);
+	emit(mm->kernel->ring, page_fault_user, address, error_code, 0);
 	return !(anonymous_fault(mm, vma, address & PAGE_MASK, write) &
 		 (VM_FAULT_OOM | VM_FAULT_FALLBACK));
 }

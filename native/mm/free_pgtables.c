@@ -11,7 +11,7 @@ static void free_pte_range(struct mmu_gather *tlb, u64 pfn, u64 addr)
 
 	if (pte_ref_is_enabled(mm))
 		mm_bug(mm, BUG_PTE_TABLE_LEAKED, addr);
-	emit(mm->ring, pte_free, addr & PMD_MASK, pfn, 0);
+	emit(mm->kernel->ring, pte_free, addr & PMD_MASK, pfn, 0);
 	pte_free_tlb(tlb, pfn, addr);
 	mm_dec_nr_ptes(mm);
 }

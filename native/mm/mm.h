@@ -105,19 +105,55 @@ struct vma_index {
 
 /* Table frames that wait for a grace period: a list through struct page.next, oldest first. */
 struct rcu_state {
-	u32 nesting;	/* rcu_read_lock() depth */
 	u32 head, tail; /* frame indexes, PAGE_NONE when empty */
 	u32 nr_pending; /* frames */
 	u64 gp_seq;	/* grace periods ended */
 };
 
 struct mmu_gather;
+struct kernel;
+struct mm_struct;
 
-struct mm_struct {
+#define NR_CPUS 64
+#define CODE_WRITTEN_MAX 64 /* pages listed singly before all code is named */
+
+/* What code translated from guest RAM a CPU must drop before it executes again. */
+struct code_written {
+	u32 all;		    /* 1: all of it */
+	u32 nr;			    /* pages listed */
+	u64 page[CODE_WRITTEN_MAX]; /* guest-physical addresses */
+};
+
+/* One CPU's own state: what Linux keeps in per-CPU variables. */
+struct cpu {
+	struct kernel *kernel;
+	struct mmu_unit *mmu;
+	struct mm_struct *loaded_mm; /* whose tables CR3 names, or NULL */
+	struct mmu_gather *gather;   /* the one in progress here, or NULL */
+	u32 id;
+	u32 rcu_nesting; /* rcu_read_lock() depth */
+	struct code_written code_written;
+};
+
+/* What Linux keeps in global variables. */
+struct kernel {
 	struct memory *ram;
-	struct mmu_unit *mmu; /* the CPU it runs on */
 	struct event_ring *ring;
-	struct rcu_state *rcu;
+	struct cpu *this_cpu; /* the one that kernel code runs on; set_this_cpu() sets it */
+	u32 policy;	      /* FREE_TABLES_* */
+	u32 bug;	      /* BUG_*: the first broken invariant since it was last asked for */
+	u64 bug_address;
+	struct rcu_state rcu;
+	u32 nr_cpus;
+	u32 pad;
+	struct cpu *cpu[NR_CPUS];
+};
+
+/* An address space.  It names no CPU: cpu_bitmap has a bit for each that has it loaded. */
+struct mm_struct {
+	struct kernel *kernel;
+	struct memory *ram;	 /* the kernel's */
+	u64 cpu_bitmap;		 /* mm_cpumask() */
 	u64 pgd;		 /* guest-physical address of the PML4 table */
 	u64 pgtables_bytes;	 /* PTE, PMD and PUD tables: VmPTE * 1024 */
 	u64 hiwater_pgtables;	 /* bytes */
@@ -128,13 +164,9 @@ struct mm_struct {
 	u64 start_brk, brk, start_stack, mmap_base, task_size;
 	u64 arg_start, arg_end, env_start, env_end;
 	u64 counter[NR_MM_COUNTERS];
-	u64 nr_anon_vmas; /* anon_vma numbers given out */
-	u64 bug_address;
-	u32 bug;		   /* BUG_* */
-	u32 policy;		   /* FREE_TABLES_* */
-	u32 mmap_lock;		   /* 0 free, 1 held for writing */
-	u32 page_table_lock;	   /* guards PML4 and PDPT entries */
-	struct mmu_gather *gather; /* the one in progress, or NULL */
+	u64 nr_anon_vmas;    /* anon_vma numbers given out */
+	u32 mmap_lock;	     /* 0 free, 1 held for writing */
+	u32 page_table_lock; /* guards PML4 and PDPT entries */
 	struct vma_index vmas;
 };
 
@@ -144,7 +176,8 @@ struct mm_struct {
 /* One mmu_gather: what was unmapped, to be flushed first and freed after. */
 struct mmu_gather {
 	struct mm_struct *mm;
-	u64 start, end; /* bytes of address space to flush; start > end: nothing yet */
+	struct cpu *cpu; /* who gathers */
+	u64 start, end;	 /* bytes of address space to flush; start > end: nothing yet */
 	u32 freed_tables;
 	u32 fullmm;	  /* the whole mm goes: flush everything */
 	u32 stride_shift; /* log2 of the smallest reach of a cleared entry, bytes; 0: none yet */
@@ -158,6 +191,17 @@ struct mmu_gather {
 #define ZAP_RECLAIM_PT 0x1  /* MADV_DONTNEED: CONFIG_PT_RECLAIM may free tables */
 #define ZAP_DROP_MARKER 0x2 /* munmap, exit: guard markers go as well */
 #define ZAP_KEEP_COWS 0x4   /* a hole in a file: private copies stay (!even_cows) */
+
+/* The kernel and its CPUs (kernel.c). */
+/* Run kernel code on cpu from now on; events carry its number. */
+void set_this_cpu(struct kernel *kernel, struct cpu *cpu);
+/* The frame of pa held code and was written: every CPU drops what it translated from it. */
+void note_code_written(struct kernel *kernel, u64 pa);
+/*
+ * The next freed frame that held code, 0 if none: this CPU drops its code and hands the frame to
+ * memory_free_code(); the kernel's other CPUs are told.  kernel may be NULL: there are none.
+ */
+u64 take_freed_code(struct memory *m, struct kernel *kernel);
 
 /* VMAs (vma.c). */
 /* The first VMA that ends above addr, or NULL. */

@@ -25,21 +25,24 @@ static void adjust_range(struct mmu_gather *tlb, u64 addr, u32 shift)
 
 void tlb_gather_mmu(struct mmu_gather *tlb, struct mm_struct *mm, u32 fullmm)
 {
-	if (mm->gather)
+	struct cpu *cpu = mm->kernel->this_cpu;
+
+	if (cpu->gather)
 		mm_bug(mm, BUG_GATHER_NESTED, 0);
 	tlb->mm = mm;
+	tlb->cpu = cpu;
 	tlb->fullmm = fullmm;
 	tlb->nr = 0;
 	tlb->nr_tables = 0;
 	tlb->max = MMU_GATHER_BUNDLE;
 	reset_range(tlb);
-	mm->gather = tlb;
+	cpu->gather = tlb;
 }
 
 void tlb_finish_mmu(struct mmu_gather *tlb)
 {
 	tlb_flush_mmu(tlb);
-	tlb->mm->gather = NULL;
+	tlb->cpu->gather = NULL;
 }
 
 void tlb_flush_mmu_tlbonly(struct mmu_gather *tlb)
@@ -58,7 +61,7 @@ void tlb_flush_mmu(struct mmu_gather *tlb)
 {
 	tlb_flush_mmu_tlbonly(tlb);
 	for (u32 i = 0; i < tlb->nr_tables; i++)
-		call_rcu(tlb->mm, tlb->table[i]);
+		call_rcu(tlb->mm->kernel, tlb->table[i]);
 	for (u32 i = 0; i < tlb->nr; i++)
 		put_page(tlb->mm->ram, tlb->pfn[i]);
 	tlb->nr = 0;
@@ -108,18 +111,14 @@ void mm_dec_nr_ptes(struct mm_struct *mm)
 	mm->counter[MM_COUNTER_pte_tables_freed]++;
 }
 
-void flush_tlb_mm_range(struct mm_struct *mm, u64 start, u64 end, u32 stride_shift,
-			u32 freed_tables)
+void flush_freed_tables(struct mm_struct *mm)
 {
-	if (end == TLB_FLUSH_ALL || (end - start) >> stride_shift > TLB_SINGLE_PAGE_FLUSH_CEILING) {
-		emit(mm->ring, tlb_flush, 0, TLB_FLUSH_ALL, freed_tables);
-		mm->counter[MM_COUNTER_nr_tlb_local_flush_all]++;
-		mmu_write_cr3(mm->mmu, mm->mmu->cr3 & ~CR3_NOFLUSH);
-		return;
-	}
-	emit(mm->ring, tlb_flush, start, end, freed_tables);
-	for (u64 addr = start; addr < end; addr += 1ull << stride_shift) {
-		mm->counter[MM_COUNTER_nr_tlb_local_flush_one]++;
-		mmu_invlpg(mm->mmu, addr);
+	struct kernel *kernel = mm->kernel;
+
+	for (u32 i = 0; i < kernel->nr_cpus; i++) {
+		struct mmu_gather *tlb = kernel->cpu[i]->gather;
+
+		if (tlb && tlb->mm == mm && tlb->freed_tables)
+			tlb_flush_mmu_tlbonly(tlb);
 	}
 }

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* mmu_gather: unmap first, flush once, free after; and the flush itself. */
+/* mmu_gather: unmap first, flush once, free after. */
 #ifndef UCMMU_MM_MMU_GATHER_H
 #define UCMMU_MM_MMU_GATHER_H
 
 #include "mm/mm.h"
+#include "mm/tlbflush.h"
 
 /* cffi-begin */
 /* Begin to gather for mm; fullmm: the whole mm goes. One at a time. */
@@ -25,12 +26,8 @@ void table_free_tlb(struct mmu_gather *tlb, u64 pfn, u64 addr, u32 level);
 void pte_free_tlb(struct mmu_gather *tlb, u64 pfn, u64 addr);
 /* Count a PTE table that left the mm. */
 void mm_dec_nr_ptes(struct mm_struct *mm);
-/*
- * Drop [start, end) from the TLB, page by page of 1 << stride_shift bytes up to
- * TLB_SINGLE_PAGE_FLUSH_CEILING pages, else the whole address space (end TLB_FLUSH_ALL too).
- */
-void flush_tlb_mm_range(struct mm_struct *mm, u64 start, u64 end, u32 stride_shift,
-			u32 freed_tables);
+/* Flush what gathers of mm in progress, on any CPU, owe for freed tables. */
+void flush_freed_tables(struct mm_struct *mm);
 /* cffi-end */
 
 #endif

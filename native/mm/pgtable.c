@@ -37,7 +37,7 @@ bool table_is_empty(const u64 *table)
 	return any == 0;
 }
 
-pmd_t *pmd_offset_or_null(struct mm_struct *mm, u64 addr)
+pmd_t *mm_find_pmd(struct mm_struct *mm, u64 addr)
 {
 	u64 table = mm->pgd;
 
@@ -75,7 +75,7 @@ pmd_t *pmd_alloc(struct mm_struct *mm, u64 addr)
 
 void set_pte_at(struct mm_struct *mm, u64 addr, pte_t *pte, u64 value)
 {
-	emit(mm->ring, set_pte, addr & PAGE_MASK, *pte, value);
+	emit(mm->kernel->ring, set_pte, addr & PAGE_MASK, *pte, value);
 	__atomic_store_n(pte, value, __ATOMIC_RELAXED);
 }
 

@@ -7,7 +7,7 @@
 
 /* cffi-begin */
 /* The PMD entry of addr, or NULL where a PUD or PMD table is missing. */
-pmd_t *pmd_offset_or_null(struct mm_struct *mm, u64 addr);
+pmd_t *mm_find_pmd(struct mm_struct *mm, u64 addr);
 /* The PMD entry of addr, missing PUD and PMD tables made. NULL: out of memory. */
 pmd_t *pmd_alloc(struct mm_struct *mm, u64 addr);
 /* Write a PTE, telling the ring. The PTE lock is held. */
@@ -32,12 +32,17 @@ void add_mm_counter(struct mm_struct *mm, u32 member, s64 nr);
 #define entry_pfn(value) (((value) & X86_ADDR_MASK) >> PAGE_SHIFT)
 
 /* Keep the first broken invariant, for the caller to raise. */
+static inline void kernel_bug(struct kernel *kernel, u32 bug, u64 address)
+{
+	if (kernel->bug == BUG_NONE) {
+		kernel->bug = bug;
+		kernel->bug_address = address;
+	}
+}
+
 static inline void mm_bug(struct mm_struct *mm, u32 bug, u64 address)
 {
-	if (mm->bug == BUG_NONE) {
-		mm->bug = bug;
-		mm->bug_address = address;
-	}
+	kernel_bug(mm->kernel, bug, address);
 }
 
 static inline u64 *table_of(const struct mm_struct *mm, u64 entry)

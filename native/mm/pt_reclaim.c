@@ -15,7 +15,7 @@ bool try_get_and_clear_pmd(struct mm_struct *mm, pmd_t *pmd, u64 *pmdval)
 
 void free_pte(struct mmu_gather *tlb, u64 pmdval, u64 addr)
 {
-	emit(tlb->mm->ring, pte_free, addr & PMD_MASK, entry_pfn(pmdval), 0);
+	emit(tlb->mm->kernel->ring, pte_free, addr & PMD_MASK, entry_pfn(pmdval), 0);
 	pte_free_tlb(tlb, entry_pfn(pmdval), addr);
 	mm_dec_nr_ptes(tlb->mm);
 }

@@ -13,14 +13,14 @@
 /* Are references of PTE tables counted? */
 static inline bool pte_ref_is_enabled(const struct mm_struct *mm)
 {
-	return mm->policy == FREE_TABLES_REFCOUNT;
+	return mm->kernel->policy == FREE_TABLES_REFCOUNT;
 }
 
 /* May this zap of [start, end), part of one table, free the table after a look at it? */
 static inline bool reclaim_pt_is_enabled(const struct mm_struct *mm, u64 start, u64 end,
 					 u32 details)
 {
-	return mm->policy == FREE_TABLES_SCAN && details & ZAP_RECLAIM_PT &&
+	return mm->kernel->policy == FREE_TABLES_SCAN && details & ZAP_RECLAIM_PT &&
 	       end - start >= PMD_SIZE;
 }
 

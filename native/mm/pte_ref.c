@@ -32,7 +32,7 @@ static always_inline void table_get(struct mm_struct *mm, pmd_t *pmd, u32 nr)
 		__atomic_fetch_sub(&page->pte_refcount, nr, __ATOMIC_RELAXED);
 		return;
 	}
-	emit(mm->ring, pte_get, entry_pfn(pmdval), nr, old + nr);
+	emit(mm->kernel->ring, pte_get, entry_pfn(pmdval), nr, old + nr);
 }
 
 void pte_get(struct mm_struct *mm, pmd_t *pmd)
@@ -60,7 +60,7 @@ static bool page_get_unless_zero(struct mm_struct *mm, u64 pmdval)
 			return false;
 	} while (!__atomic_compare_exchange_n(&page->pte_refcount, &old, old + 1, true,
 					      __ATOMIC_ACQUIRE, __ATOMIC_RELAXED));
-	emit(mm->ring, pte_get, entry_pfn(pmdval), 1, old + 1);
+	emit(mm->kernel->ring, pte_get, entry_pfn(pmdval), 1, old + 1);
 	return true;
 }
 
@@ -80,7 +80,7 @@ static always_inline bool table_put(struct mm_struct *mm, u64 pmdval, u32 nr)
 		__atomic_fetch_add(&page->pte_refcount, nr, __ATOMIC_RELAXED);
 		return false;
 	}
-	emit(mm->ring, pte_put, entry_pfn(pmdval), nr, old - nr);
+	emit(mm->kernel->ring, pte_put, entry_pfn(pmdval), nr, old - nr);
 	return old == nr;
 }
 
@@ -89,7 +89,7 @@ u32 pte_try_get(struct mm_struct *mm, pmd_t *pmd)
 	u64 pmdval;
 	u32 result;
 
-	rcu_read_lock(mm);
+	rcu_read_lock(mm->kernel);
 	pmdval = __atomic_load_n(pmd, __ATOMIC_ACQUIRE);
 	if (pmd_none(pmdval)) {
 		result = TRYGET_FAILED_NONE;
@@ -107,10 +107,11 @@ u32 pte_try_get(struct mm_struct *mm, pmd_t *pmd)
 	} else {
 		result = TRYGET_SUCCEEDED;
 	}
-	rcu_read_unlock(mm);
+	rcu_read_unlock(mm->kernel);
 	if (pte_ref_is_enabled(mm))
-		emit(mm->ring, pte_tryget, result == TRYGET_FAILED_NONE ? 0 : entry_pfn(pmdval),
-		     result, result > TRYGET_FAILED_ZERO ? 0 : pmd_page(mm, pmdval)->pte_refcount);
+		emit(mm->kernel->ring, pte_tryget,
+		     result == TRYGET_FAILED_NONE ? 0 : entry_pfn(pmdval), result,
+		     result > TRYGET_FAILED_ZERO ? 0 : pmd_page(mm, pmdval)->pte_refcount);
 	return result;
 }
 
@@ -132,14 +133,13 @@ bool pmd_install(struct mm_struct *mm, pmd_t *pmd, u64 addr, u64 pfn)
 {
 	bool held = true;
 
-	if (mm->gather && mm->gather->freed_tables)
-		tlb_flush_mmu_tlbonly(mm->gather);
+	flush_freed_tables(mm);
 	pmd_lock(mm, pmd);
 	if (likely(pmd_none(*pmd))) {
 		__atomic_store_n(pmd, pfn << PAGE_SHIFT | _PAGE_TABLE, __ATOMIC_RELEASE);
 		mm_inc_pgtables(mm);
 		mm->counter[MM_COUNTER_pte_tables_allocated]++;
-		emit(mm->ring, pte_alloc, addr & PMD_MASK, pfn, 0);
+		emit(mm->kernel->ring, pte_alloc, addr & PMD_MASK, pfn, 0);
 		pfn = 0;
 	} else {
 		held = !pmd_huge(*pmd) && pte_get_unless_zero(mm, pmd);
@@ -208,7 +208,7 @@ static u64 detach_pte_table(struct mm_struct *mm, pmd_t *pmd, u64 addr)
 		__atomic_store_n(pmd, pmdval, __ATOMIC_RELEASE);
 		return 0;
 	}
-	emit(mm->ring, pte_free, addr & PMD_MASK, entry_pfn(pmdval), 0);
+	emit(mm->kernel->ring, pte_free, addr & PMD_MASK, entry_pfn(pmdval), 0);
 	return entry_pfn(pmdval);
 }
 
@@ -224,7 +224,7 @@ void free_pte_table(struct mm_struct *mm, pmd_t *pmd, u64 addr)
 	pmd_unlock(mm, pmd);
 	if (pfn) {
 		mm_dec_nr_ptes(mm);
-		call_rcu(mm, pfn);
+		call_rcu(mm->kernel, pfn);
 	}
 }
 

@@ -3,62 +3,74 @@
 
 #include "mm/pgtable.h"
 
-void rcu_read_lock(struct mm_struct *mm)
+void rcu_read_lock(struct kernel *kernel)
 {
-	mm->rcu->nesting++;
+	kernel->this_cpu->rcu_nesting++;
 }
 
-void rcu_read_unlock(struct mm_struct *mm)
+void rcu_read_unlock(struct kernel *kernel)
 {
-	if (unlikely(!mm->rcu->nesting)) {
-		mm_bug(mm, BUG_RCU_UNBALANCED, 0);
+	if (unlikely(!kernel->this_cpu->rcu_nesting)) {
+		kernel_bug(kernel, BUG_RCU_UNBALANCED, 0);
 		return;
 	}
-	mm->rcu->nesting--;
+	kernel->this_cpu->rcu_nesting--;
 }
 
-void call_rcu(struct mm_struct *mm, u64 pfn)
+void call_rcu(struct kernel *kernel, u64 pfn)
 {
-	struct rcu_state *rcu = mm->rcu;
-	u32 index = MEMORY_PAGE_INDEX(mm->ram, pfn);
+	struct rcu_state *rcu = &kernel->rcu;
+	struct memory *ram = kernel->ram;
+	u32 index = MEMORY_PAGE_INDEX(ram, pfn);
 
-	mm->ram->pages[index].next = PAGE_NONE;
+	ram->pages[index].next = PAGE_NONE;
 	if (rcu->head == PAGE_NONE)
 		rcu->head = index;
 	else
-		mm->ram->pages[rcu->tail].next = index;
+		ram->pages[rcu->tail].next = index;
 	rcu->tail = index;
 	rcu->nr_pending++;
 }
 
 /* Free one table frame; its lock dies with it. */
-static void free_table_frame(struct mm_struct *mm, u32 index)
+static void free_table_frame(struct kernel *kernel, u32 index)
 {
-	struct page *page = &mm->ram->pages[index];
-	u64 pfn = index + (mm->ram->base >> PAGE_SHIFT);
+	struct memory *ram = kernel->ram;
+	struct page *page = &ram->pages[index];
+	u64 pfn = index + (ram->base >> PAGE_SHIFT);
 
-	emit(mm->ring, rcu_callback, pfn, 0, 0);
+	emit(kernel->ring, rcu_callback, pfn, 0, 0);
 	page->flags &= ~PG_table;
 	page->ptl = 0;
 	page->pte_refcount = 0;
 	page->pmd = 0;
-	free_pages(mm->ram, pfn, 0, table_is_empty(pa_to_host(mm->ram, pfn << PAGE_SHIFT)));
+	free_pages(ram, pfn, 0, table_is_empty(pa_to_host(ram, pfn << PAGE_SHIFT)));
 }
 
-u32 rcu_process_callbacks(struct mm_struct *mm)
+/* Whether every CPU is in a quiescent state. */
+static bool all_quiescent(const struct kernel *kernel)
 {
-	struct rcu_state *rcu = mm->rcu;
+	for (u32 i = 0; i < kernel->nr_cpus; i++) {
+		if (kernel->cpu[i]->rcu_nesting)
+			return false;
+	}
+	return true;
+}
+
+u32 rcu_process_callbacks(struct kernel *kernel)
+{
+	struct rcu_state *rcu = &kernel->rcu;
 	u32 index = rcu->head, freed = rcu->nr_pending;
 
-	if (rcu->nesting || index == PAGE_NONE)
+	if (index == PAGE_NONE || !all_quiescent(kernel))
 		return 0;
 	rcu->gp_seq++;
 	rcu->head = rcu->tail = PAGE_NONE;
 	rcu->nr_pending = 0;
 	while (index != PAGE_NONE) {
-		u32 next = mm->ram->pages[index].next;
+		u32 next = kernel->ram->pages[index].next;
 
-		free_table_frame(mm, index);
+		free_table_frame(kernel, index);
 		index = next;
 	}
 	return freed;

@@ -114,7 +114,7 @@ void unmap_page_range(struct mmu_gather *tlb, u64 start, u64 end, u32 details)
 	u64 next;
 
 	for (u64 addr = start; addr < end; addr = next) {
-		pmd_t *pmd = pmd_offset_or_null(tlb->mm, addr);
+		pmd_t *pmd = mm_find_pmd(tlb->mm, addr);
 
 		next = pmd ? addr_end(addr, end, 2) : hole_end(tlb->mm, addr, end);
 		if (pmd && !pmd_none(*pmd))
@@ -179,7 +179,7 @@ void change_protection(struct mmu_gather *tlb, u64 start, u64 end, u64 vm_flags)
 	u64 next;
 
 	for (u64 addr = start; addr < end; addr = next) {
-		pmd_t *pmd = pmd_offset_or_null(tlb->mm, addr);
+		pmd_t *pmd = mm_find_pmd(tlb->mm, addr);
 
 		next = pmd ? addr_end(addr, end, 2) : hole_end(tlb->mm, addr, end);
 		if (pmd && !pmd_none(*pmd))

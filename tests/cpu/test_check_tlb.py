@@ -16,7 +16,7 @@ from cpu.attached import Attached
 from cpu.vcpu import Fidelity, VCpu, VmExit
 from mmu.errors import MmuError
 from mmu.linux import mmu_gather
-from mmu.linux.mm import MmStruct
+from mmu.linux.mm import boot
 from mmu.linux.mman import MADV_DONTNEED
 from mmu.memory import Memory
 from mmu.x86 import Mmu
@@ -104,7 +104,7 @@ def test_a_kernel_that_forgets(monkeypatch: pytest.MonkeyPatch, forgets: bool) -
         monkeypatch.setattr(mmu_gather, "flush_tlb_mm_range", lambda *_: None)
     memory = Memory(64 << 20)
     mmu = Mmu(memory, engine="python", geometry="tiny", exact=True, check=True)
-    mm = MmStruct(memory, mmu, engine="python")
+    mm = boot(memory, mmu, engine="python")
     assert mmu.check is not None
     map_fixed(mm, TEXT, SIZE, RWX)
     mm.copy_to_user(

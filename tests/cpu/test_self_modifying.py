@@ -8,6 +8,7 @@ from __future__ import annotations
 import pytest
 
 from cpu.vcpu import VmExit
+from mmu.linux import engine
 from tests.cpu.world import ALL, DATA, FIDELITIES, RWX, TEXT, How, map_fixed, reg, world
 
 OWN_BLOCK = """
@@ -155,4 +156,4 @@ def test_a_freed_frame_of_code_runs_no_old_code(how: How) -> None:
             assert w.run().reason == VmExit.SYSCALL
             assert w.vcpu.read_reg(reg("RAX")) & 0xFF == expected
             w.mm.munmap(0x500000, 0x1000)
-            w.mm.engine.rcu_process_callbacks(w.mm)
+            engine.rcu_process_callbacks(w.mm.kernel)

@@ -14,7 +14,7 @@ from unicorn import x86_const as uc_x86
 
 from cpu.vcpu import Fidelity, VCpu, VmExit
 from mmu.events import EventRing
-from mmu.linux.mm import MmStruct
+from mmu.linux.mm import Mm, boot
 from mmu.linux.mman import MAP_ANONYMOUS, MAP_FIXED, MAP_PRIVATE, PROT_EXEC, PROT_READ, PROT_WRITE
 from mmu.memory import Memory
 from mmu.x86 import Mmu
@@ -76,7 +76,7 @@ class World:
 
     memory: Memory
     mmu: Mmu
-    mm: MmStruct
+    mm: Mm
     vcpu: VCpu
     faults: int = 0
 
@@ -112,7 +112,7 @@ class World:
         assert self.vcpu.shared.miscounts == 0
 
 
-def map_fixed(mm: MmStruct, at: int, size: int, prot: int) -> None:
+def map_fixed(mm: Mm, at: int, size: int, prot: int) -> None:
     """A private anonymous mapping."""
     mm.mmap(at, size, prot, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED)
 
@@ -134,7 +134,7 @@ def world(
     code = assemble(source) if isinstance(source, str) else source
     memory = Memory(64 << 20)
     mmu = Mmu(memory, engine=how.engine, geometry="tiny", ring=ring)
-    mm = MmStruct(memory, mmu, engine=how.engine, ring=ring)
+    mm = boot(memory, mmu, engine=how.engine, ring=ring)
     map_fixed(mm, TEXT, SIZE, RWX)
     mm.copy_to_user(at, code)
     mm.mprotect(TEXT, SIZE, text_prot)

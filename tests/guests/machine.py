@@ -15,8 +15,8 @@ from cpu.elf import read_executable
 from cpu.process import LinuxProcess, RunResult
 from cpu.vcpu import Fidelity, VCpu
 from mmu.events import EventRing
-from mmu.linux.mm import MmStruct
-from mmu.linux.pt_reclaim import FreeTables
+from mmu.linux.mm import boot
+from mmu.linux.policy import FreeTables
 from mmu.memory import Memory
 from mmu.x86 import Mmu
 
@@ -74,7 +74,7 @@ def guest_process(
     memory = Memory(ram)
     try:
         mmu = Mmu(memory, engine=engine, exact=fidelity != "fast", ring=ring, check=check_tlb)
-        mm = MmStruct(memory, mmu, policy=FreeTables.from_label(policy), engine=engine, ring=ring)
+        mm = boot(memory, mmu, policy=FreeTables.from_label(policy), engine=engine, ring=ring)
         how = {"fidelity": Fidelity.from_label(fidelity), "engine": engine, "ring": ring}
         with VCpu(memory, mmu, mm, count=count, fast_faults=fast_faults, **how) as vcpu:
             yield LinuxProcess(vcpu, mm, exe, args=args, **options)

@@ -20,7 +20,7 @@ import pytest
 from mmu.errors import LinuxError
 from mmu.linux import procfs, vma
 from mmu.linux.filemap import MappedFile
-from mmu.linux.mm import MmStruct
+from mmu.linux.mm import Mm
 from mmu.linux.mman import MAP_ANONYMOUS
 
 SOURCE = Path(__file__).with_name("native_mm.c")
@@ -89,7 +89,7 @@ def initial_maps() -> list[Mapping]:
     return run_native([])[1]
 
 
-def be_like_native(mm: MmStruct) -> MappedFile:
+def be_like_native(mm: Mm) -> MappedFile:
     """Give an empty mm what the program's address space holds at its start; returns the program's
     file.
     """
@@ -120,7 +120,7 @@ def be_like_native(mm: MmStruct) -> MappedFile:
     return file
 
 
-def run_ours(mm: MmStruct, calls: list[Call]) -> tuple[list[int], list[Mapping]]:
+def run_ours(mm: Mm, calls: list[Call]) -> tuple[list[int], list[Mapping]]:
     """The same on our mm."""
     file = be_like_native(mm)
     first_brk = int(mm.c.brk)
@@ -128,7 +128,7 @@ def run_ours(mm: MmStruct, calls: list[Call]) -> tuple[list[int], list[Mapping]]
     return results, parse_maps(procfs.maps(mm))
 
 
-def _call(mm: MmStruct, file: MappedFile, first_brk: int, name: str, *args: int) -> int:
+def _call(mm: Mm, file: MappedFile, first_brk: int, name: str, *args: int) -> int:
     try:
         if name == "mmap":
             addr, length, prot, flags, offset, with_file = args

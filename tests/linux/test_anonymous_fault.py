@@ -91,7 +91,7 @@ def test_a_reserved_bit_is_a_bad_table(mm, touch, assert_walk):
     touch(BASE)
     pte = assert_walk(BASE).entry_pa[1]
     mm.memory.write_u64(pte, mm.memory.read_u64(pte) | 1 << 51)
-    mm.mmu.flush_all()
+    mm.kernel.this_cpu.mmu.flush_all()
     with pytest.raises(BadTable):
         touch(BASE)
     mm.memory.write_u64(pte, mm.memory.read_u64(pte) & ~(1 << 51))

@@ -82,7 +82,7 @@ def test_limits(heap):
     heap.rlimit.address_space = 3 * PAGE
     assert heap.brk(HEAP + 4 * PAGE) == HEAP + 2 * PAGE
     heap.rlimit.address_space = 1 << 60
-    heap.overcommit_memory = 0
+    heap.kernel.overcommit_memory = 0
     assert heap.brk(HEAP + heap.memory.size + (1 << 20)) == HEAP + 2 * PAGE
 
 

@@ -9,7 +9,8 @@ import pytest
 
 from mmu._native import lib
 from mmu.linux.change_protection import pte_needs_flush
-from mmu.linux.pgtable import PAGE_SIZE, PROTNONE, RW, XD, A, D, P
+from mmu.linux.pgtable import PROTNONE, RW, XD, A, D, P
+from mmu.units import PAGE_SIZE
 from tests.linux.world import BASE, World
 
 

@@ -10,6 +10,7 @@ import time
 import pytest
 
 from mmu._native import lib
+from mmu.linux import engine
 from mmu.linux.mman import MAP_ANONYMOUS, MAP_FIXED, MAP_NORESERVE, MAP_PRIVATE
 
 PAGE = 4096
@@ -23,7 +24,7 @@ NR = 20_000
 def test_many_tables_are_quick(mm):
     mm.mmap(BASE, NR * SLOT, 3, ANON)
     for slot in range(NR):
-        assert mm.engine.fast_fault(mm, BASE + slot * SLOT, lib.PF_WR | lib.PF_US)
+        assert engine.mm_fast_fault(mm, BASE + slot * SLOT, lib.PF_WR | lib.PF_US)
     started = time.process_time()
     report = mm.check_tables()
     spent = time.process_time() - started
@@ -42,7 +43,7 @@ def test_of_many_problems_the_first_are_told(mm, touch):
     pages = []
     for slot in range(nr):
         touch(BASE + slot * SLOT)
-        pmd = mm.engine.pmd_offset_or_none(mm, BASE + slot * SLOT)
+        pmd = engine.mm_find_pmd(mm, BASE + slot * SLOT)
         pages.append(mm.memory.page((mm.memory.read_u64(pmd) & lib.X86_ADDR_MASK) >> 12))
     for page in pages:
         page.pte_refcount += 1

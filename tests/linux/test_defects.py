@@ -13,12 +13,13 @@ from collections.abc import Callable
 import pytest
 
 from mmu._native import lib
-from mmu.linux import anon, pgalloc, pte_ref, rcu
+from mmu.linux import anon, engine, pgalloc, pte_ref, rcu
 from mmu.linux.bug import Bug, MmBug
 from mmu.linux.locks import pmd_lock, pmd_unlock
 from mmu.linux.mmu_gather import mm_dec_nr_ptes
-from mmu.linux.pgtable import PAGE_SHIFT, PAGE_SIZE, TABLE, set_pte_at, xchg
+from mmu.linux.pgtable import TABLE, set_pte_at, xchg
 from mmu.linux.pte_ref import PteAlloc, TryGet, VmFault
+from mmu.units import PAGE_SHIFT, PAGE_SIZE
 from tests.linux.world import BASE, World
 
 
@@ -29,7 +30,7 @@ def world() -> World:
 
 def held(world: World) -> int:
     """A table of BASE with the caller's reference; returns its PMD."""
-    assert world.mm.engine.pte_alloc_get(world.mm, world.pmd(), BASE) == PteAlloc.OK
+    assert engine.pte_alloc_get(world.mm, world.pmd(), BASE) == PteAlloc.OK
     return world.pmd()
 
 
@@ -88,7 +89,7 @@ def free_pte_table_historical(
     if not flush_locked:
         world.mmu.invlpg(BASE)
     mm_dec_nr_ptes(mm)
-    rcu.call_rcu(mm, table)
+    rcu.call_rcu(mm.kernel, table)
 
 
 def test_d3_the_flush_says_that_tables_were_freed(world: World) -> None:
@@ -101,9 +102,9 @@ def test_d3_the_flush_says_that_tables_were_freed(world: World) -> None:
         if form == "direct":
             pte_ref.pte_put(world.mm, pmd, BASE)
         else:
-            tlb = world.mm.engine.tlb_gather_mmu(world.mm)
+            tlb = engine.tlb_gather_mmu(world.mm)
             pte_ref.pte_put_tlb(tlb, pmd, BASE)
-            world.mm.engine.tlb_finish_mmu(tlb)
+            engine.tlb_finish_mmu(tlb)
         assert [event["freed_tables"] for event in world.events("tlb_flush")] == [1], form
 
 
@@ -134,13 +135,13 @@ def test_d5_the_lock_lives_as_long_as_the_frame(world: World) -> None:
     """
     pmd = held(world)
     page = world.table()
-    rcu.rcu_read_lock(world.mm)
+    rcu.rcu_read_lock(world.mm.kernel)
     pte_ref.pte_put(world.mm, pmd, BASE)
     page.ptl = 1  # the reader takes it
     world.quiesce()
     assert (page.ptl, page._refcount) == (1, 1)
     page.ptl = 0
-    rcu.rcu_read_unlock(world.mm)
+    rcu.rcu_read_unlock(world.mm.kernel)
     world.quiesce()
     assert page._refcount == 0
 
@@ -149,16 +150,16 @@ def test_d6_an_early_way_out_leaves_a_read_section_open(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def historical(mm: object, pmd: int) -> TryGet:
-        rcu.rcu_read_lock(world.mm)
+        rcu.rcu_read_lock(world.mm.kernel)
         if world.memory.read_u64(pmd) == 0:
             return TryGet.FAILED_NONE
-        rcu.rcu_read_unlock(world.mm)
+        rcu.rcu_read_unlock(world.mm.kernel)
         return TryGet.SUCCEEDED
 
     for tryget, nesting in ((pte_ref.pte_try_get, 0), (historical, 1)):
         tryget(world.mm, world.pmd())
-        assert world.mm.c.rcu.nesting == nesting
-    world.mm.c.rcu.nesting = 0
+        assert world.mm.kernel.c.this_cpu.rcu_nesting == nesting
+    world.mm.kernel.c.this_cpu.rcu_nesting = 0
 
 
 def test_d7_an_unpaired_put_after_a_failed_try_get_is_told(world: World) -> None:
@@ -166,7 +167,7 @@ def test_d7_an_unpaired_put_after_a_failed_try_get_is_told(world: World) -> None
     world.table().pte_refcount = 0
     assert pte_ref.pte_try_get(world.mm, pmd) == TryGet.FAILED_ZERO
     with pytest.raises(MmBug) as caught:
-        world.mm.engine.pte_put(world.mm, pmd, BASE)
+        engine.pte_put(world.mm, pmd, BASE)
     assert caught.value.bug == Bug.PTE_REF_UNDERFLOW
 
 
@@ -191,7 +192,7 @@ def test_d8_an_entry_set_again_is_counted_once(
 
 
 def test_d9_a_failed_try_get_in_a_fault_is_no_signal(world: World) -> None:
-    """In each failing state but out of memory, the fault installs a table of its own and succeeds."""
+    """In each failing state but out of memory, the fault installs its own table and succeeds."""
     world.map()
     for count in (None, 0):
         if count is not None:
@@ -212,7 +213,7 @@ def test_d10_an_error_path_that_loses_its_put_leaks(
     world.map()
     world.pmd()
     world.memory.c.fail_after = 1
-    assert world.mm.engine.do_anonymous_fault(world.mm, BASE, True) == lib.VM_FAULT_OOM
+    assert engine.do_anonymous_fault(world.mm, BASE, True) == lib.VM_FAULT_OOM
     world.memory.c.fail_after = (1 << 64) - 1
     assert (world.table() is None) is not historical
 
@@ -255,18 +256,18 @@ def test_d12_entries_counted_in_bulk_need_a_visitor(world: World, visiting: bool
         assert world.count() == 1
     else:
         with pytest.raises(MmBug) as caught:
-            world.mm.engine.pte_entries_set(world.mm, pmd, 1)
+            engine.pte_entries_set(world.mm, pmd, 1)
         assert caught.value.bug == Bug.PTE_REF_FROM_ZERO
 
 
-@pytest.mark.parametrize("engine", ["c", "python"])
-def test_a_fault_puts_what_it_holds_once(engine: str) -> None:
+@pytest.mark.parametrize("name", ["c", "python"])
+def test_a_fault_puts_what_it_holds_once(name: str) -> None:
     """pte_put_vmf(): before mmap_lock is dropped, and not again after."""
-    world = World(engine)
+    world = World(name)
     vmf = VmFault(world.mm, BASE, held(world), has_ref=True)
     pte_ref.pte_get(world.mm, vmf.pmd)
     for _ in range(2):
-        world.mm.engine.pte_put_vmf(vmf)
+        engine.pte_put_vmf(vmf)
     assert (world.count(), vmf.has_ref) == (1, False)
 
 
@@ -275,7 +276,7 @@ def test_scan_must_look_again_after_it_let_the_lock_go(world: World) -> None:
     (try_to_free_pte).
     """
     from mmu.linux import zap
-    from mmu.linux.pt_reclaim import FreeTables
+    from mmu.linux.policy import FreeTables
 
     world = World("python", FreeTables.SCAN)
     world.map()
@@ -286,7 +287,7 @@ def test_scan_must_look_again_after_it_let_the_lock_go(world: World) -> None:
     def refill(tlb: object) -> None:
         real(tlb)
         if not refilled:
-            refilled.append(world.mm.engine.do_anonymous_fault(world.mm, BASE, True))
+            refilled.append(engine.do_anonymous_fault(world.mm, BASE, True))
 
     world.memory.c.fail_after = 0  # no batch: the lock is let go every 8 frames
     with pytest.MonkeyPatch.context() as patch:
@@ -295,22 +296,22 @@ def test_scan_must_look_again_after_it_let_the_lock_go(world: World) -> None:
             "tlb_flush_mmu",
             lambda tlb: (setattr(world.memory.c, "fail_after", 100), refill(tlb)),
         )
-        tlb = world.mm.engine.tlb_gather_mmu(world.mm)
-        world.mm.engine.unmap_page_range(tlb, BASE, BASE + (2 << 20), lib.ZAP_RECLAIM_PT)
-        world.mm.engine.tlb_finish_mmu(tlb)
+        tlb = engine.tlb_gather_mmu(world.mm)
+        engine.unmap_page_range(tlb, BASE, BASE + (2 << 20), lib.ZAP_RECLAIM_PT)
+        engine.tlb_finish_mmu(tlb)
     assert refilled == [0]
     assert world.entries() == 1
 
 
-@pytest.mark.parametrize("engine", ["c", "python"])
-def test_scan_gives_way_when_the_pmd_lock_is_taken(engine: str) -> None:
-    """CONFIG_PT_RECLAIM only tries the PMD lock inside the PTE lock; the slow way takes it outside."""
-    from mmu.linux.pt_reclaim import FreeTables
+@pytest.mark.parametrize("name", ["c", "python"])
+def test_scan_gives_way_when_the_pmd_lock_is_taken(name: str) -> None:
+    """CONFIG_PT_RECLAIM only tries the PMD lock inside the PTE lock; the slow path waits for it."""
+    from mmu.linux.policy import FreeTables
 
-    world = World(engine, FreeTables.SCAN)
+    world = World(name, FreeTables.SCAN)
     world.map()
     world.touch(BASE)
-    world.mm.engine.pmd_lock(world.mm, world.pmd())
+    engine.pmd_lock(world.mm, world.pmd())
     with pytest.raises(MmBug) as caught:  # on one CPU nobody will ever release it
         world.mm.madvise(BASE, 2 << 20, 4)
     assert caught.value.bug == Bug.LOCK_HELD

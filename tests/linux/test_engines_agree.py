@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 
 from mmu._native import lib
 from mmu.errors import LinuxError
-from mmu.linux import change_protection, mman, mmu_gather, pte_ref, zap
+from mmu.linux import change_protection, engine, mman, mmu_gather, pte_ref, zap
 from mmu.linux.bug import MmBug
 from mmu.linux.mman import MAP_ANONYMOUS, MAP_SHARED
-from mmu.linux.pgtable import PAGE_SIZE
-from mmu.linux.pt_reclaim import FreeTables
+from mmu.linux.policy import FreeTables
+from mmu.units import PAGE_SIZE
 from tests.linux.world import BASE, MAP_ANON, MAP_FIXED, World, assert_same, both
 
 SPAN = 3 * 512  # pages: three PTE tables
@@ -73,7 +73,7 @@ def perform(world: World, what: str, page: int, argument: Any) -> object:
         if what == "mprotect":
             return world.mm.mprotect(addr, argument[0] * PAGE_SIZE, argument[1])
         if what == "fast fault":
-            return bool(world.mm.engine.fast_fault(world.mm, addr, argument))
+            return bool(engine.mm_fast_fault(world.mm, addr, argument))
         if what == "marker":
             return set_marker(world, addr)
         if what == "no memory":
@@ -95,8 +95,8 @@ def set_marker(world: World, addr: int) -> object:
     """An entry that is neither none nor present, in a table that exists: as a swap entry or a
     marker is.
     """
-    mm, engine = world.mm, world.mm.engine
-    pmd = engine.pmd_offset_or_none(mm, addr)
+    mm = world.mm
+    pmd = engine.mm_find_pmd(mm, addr)
     if pmd is None or (pte := engine.pte_tryget_map_lock(mm, pmd, addr)) is None:
         return None
     if not world.memory.read_u64(pte):
@@ -111,7 +111,7 @@ def starved(world: World, addr: int, allocations: int) -> object:
     """A write that may run out of memory at any of its allocations."""
     world.memory.c.fail_after = allocations
     try:
-        return int(world.mm.engine.do_anonymous_fault(world.mm, addr, True))
+        return int(engine.do_anonymous_fault(world.mm, addr, True))
     finally:
         world.memory.c.fail_after = (1 << 64) - 1
 

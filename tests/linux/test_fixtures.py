@@ -10,7 +10,7 @@ import errno
 import pytest
 
 from mmu.linux.mman import MAP_ANONYMOUS, MAP_FIXED, MAP_PRIVATE
-from mmu.linux.pt_reclaim import FreeTables
+from mmu.linux.policy import FreeTables
 
 PAGE = 4096
 BASE = 0x10_0000_0000
@@ -70,8 +70,8 @@ def test_raises_errno(mapped, raises_errno):
 
 
 def test_the_marker_narrows(mm, mmu, machine_config):
-    assert (mmu.engine, mm.policy) == ("c", FreeTables.REFCOUNT)
-    assert mm.mmu is mmu
+    assert (mmu.engine, mm.kernel.policy) == ("c", FreeTables.REFCOUNT)
+    assert mm.kernel.this_cpu.mmu is mmu
 
 
 @pytest.mark.mmu(ram=2 << 20, exact=False)

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmu.linux.pgtable import PAGE_SIZE
-from mmu.linux.pt_reclaim import FreeTables
+from mmu.linux.policy import FreeTables
+from mmu.units import PAGE_SIZE
 from tests.linux.world import World
 
 SLOT = 0x3000_0000_0000

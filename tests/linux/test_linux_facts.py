@@ -11,8 +11,8 @@ from collections.abc import Callable
 
 import pytest
 
-from mmu.linux.pgtable import PAGE_SIZE
-from mmu.linux.pt_reclaim import FreeTables
+from mmu.linux.policy import FreeTables
+from mmu.units import PAGE_SIZE
 from tests.linux.world import World
 
 SLOT = 0x2000_0000_0000  # an empty PGD slot

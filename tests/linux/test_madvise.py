@@ -166,7 +166,7 @@ def test_flag_advice_splits_and_merges(mm):
 @once
 def test_flag_advice_is_eagain_at_max_map_count(mm, raises_errno):
     mm.mmap(BASE, 8 * PAGE, 3, ANON)
-    mm.max_map_count = 1
+    mm.kernel.max_map_count = 1
     with raises_errno(errno.EAGAIN):
         mm.madvise(BASE + PAGE, PAGE, MADV_DONTFORK)
 

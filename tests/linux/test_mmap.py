@@ -12,6 +12,7 @@ import pytest
 from mmu.errors import LinuxError
 from mmu.linux import procfs
 from mmu.linux.filemap import MappedFile
+from mmu.linux.layout import TASK_SIZE
 from mmu.linux.mman import (
     MAP_ANONYMOUS,
     MAP_DROPPABLE,
@@ -32,7 +33,6 @@ from mmu.linux.mman import (
     PROT_READ,
     PROT_WRITE,
 )
-from mmu.linux.unmapped_area import TASK_SIZE
 from mmu.linux.vma import VM_GROWSDOWN, VM_NORESERVE
 
 PAGE = 4096
@@ -179,7 +179,7 @@ def test_limits_on_address_space_and_data(mm, raises_errno):
 def test_overcommit(mm, raises_errno):
     more_than_ram = mm.memory.size + PAGE
     mm.mmap(0, more_than_ram, RW, ANON)
-    mm.overcommit_memory = 0
+    mm.kernel.overcommit_memory = 0
     with raises_errno(errno.ENOMEM):
         mm.mmap(0, more_than_ram, RW, ANON)
     mm.mmap(0, more_than_ram, RW, ANON | MAP_NORESERVE)
@@ -197,7 +197,7 @@ def test_a_refused_mapping_leaves_what_it_would_have_replaced(mm, touch):
 
 
 def test_max_map_count(mm, raises_errno):
-    mm.max_map_count = 4
+    mm.kernel.max_map_count = 4
     for i in range(5):
         mm.mmap(BASE + 2 * i * PAGE, PAGE, RW, ANON | MAP_FIXED)
     with raises_errno(errno.ENOMEM):
@@ -245,7 +245,7 @@ def test_file_mappings_merge_if_offsets_continue(mm):
 
 def test_an_mm_names_a_wrong_engine(mmu):
     from mmu.errors import MmuError
-    from mmu.linux.mm import MmStruct
+    from mmu.linux.mm import boot
 
     with pytest.raises(MmuError, match="no engine 'rust'"):
-        MmStruct(mmu.memory, mmu, engine="rust")
+        boot(mmu.memory, mmu, engine="rust")

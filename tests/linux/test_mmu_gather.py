@@ -6,9 +6,11 @@ from __future__ import annotations
 import pytest
 
 from mmu._native import ffi, lib
+from mmu.linux import engine
 from mmu.linux.bug import Bug, MmBug
-from mmu.linux.pgtable import PAGE_SIZE, PMD_SIZE, TLB_FLUSH_ALL
-from mmu.linux.pt_reclaim import FreeTables
+from mmu.linux.pgtable import PMD_SIZE, TLB_FLUSH_ALL
+from mmu.linux.policy import FreeTables
+from mmu.units import PAGE_SIZE
 from tests.linux.world import BASE, World
 
 
@@ -49,7 +51,7 @@ def test_nothing_unmapped_nothing_flushed(world: World) -> None:
 @pytest.mark.parametrize("memory", [True, False])
 def test_the_gather_grows_only_with_memory(world: World, memory: bool) -> None:
     """8 frames in itself; with a batch 514. Without memory for one it says "full" at 8 (F15)."""
-    engine, tlb = world.mm.engine, world.mm.engine.tlb_gather_mmu(world.mm)
+    tlb = engine.tlb_gather_mmu(world.mm)
     frames = [world.memory.alloc_pages() for _ in range(514)]
     if not memory:
         world.memory.c.fail_after = 0
@@ -61,7 +63,7 @@ def test_the_gather_grows_only_with_memory(world: World, memory: bool) -> None:
 
 
 def test_a_gathered_table_is_one_page_of_flush(world: World) -> None:
-    engine, mm = world.mm.engine, world.mm
+    mm = world.mm
     for slot in range(3):
         engine.pte_alloc_get(mm, world.pmd(BASE + slot * PMD_SIZE), BASE)
     tlb = engine.tlb_gather_mmu(mm)
@@ -86,23 +88,23 @@ def test_a_whole_mm_is_flushed_whole(world: World) -> None:
 
 def test_full_of_tables_flushes_too() -> None:
     """A gather of tables alone has its limit as well: 514, then they go to RCU."""
-    for engine in ("c", "python"):
-        world = World(engine, FreeTables.NEVER, exact=False)
+    for name in ("c", "python"):
+        world = World(name, FreeTables.NEVER, exact=False)
         world.map(BASE, 520 * 512)
         for slot in range(520):
             world.touch(BASE + slot * PMD_SIZE)
         world.events()
         world.mm.munmap(BASE, 520 * PMD_SIZE)
-        assert world.mm.c.rcu.nr_pending >= 520
+        assert world.mm.kernel.c.rcu.nr_pending >= 520
         world.exit()
 
 
 def test_one_at_a_time(world: World) -> None:
-    tlb = world.mm.engine.tlb_gather_mmu(world.mm)
+    tlb = engine.tlb_gather_mmu(world.mm)
     with pytest.raises(MmBug) as caught:
-        world.mm.engine.tlb_gather_mmu(world.mm)
+        engine.tlb_gather_mmu(world.mm)
     assert caught.value.bug == Bug.GATHER_NESTED
-    world.mm.c.gather = tlb.c
-    world.mm.engine.tlb_finish_mmu(tlb)
-    assert world.mm.c.gather == ffi.NULL
+    world.mm.kernel.c.this_cpu.gather = tlb.c
+    engine.tlb_finish_mmu(tlb)
+    assert world.mm.kernel.c.this_cpu.gather == ffi.NULL
     assert lib.MMU_GATHER_BUNDLE == 8

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from mmu.errors import LinuxError
-from mmu.linux import procfs
+from mmu.linux import engine, procfs
 from mmu.linux.filemap import MappedFile
 from mmu.linux.mman import MADV_DONTNEED, MAP_ANONYMOUS, MAP_FIXED, MAP_PRIVATE
-from mmu.linux.pt_reclaim import FreeTables
+from mmu.linux.policy import FreeTables
 from mmu.x86 import Access
 from tests.fixtures import MachineConfig, access_once, check_mm, make_mm
 
@@ -136,7 +136,7 @@ class AddressSpace(RuleBasedStateMachine):
 
     @rule()
     def end_a_grace_period(self) -> None:
-        self.mm.engine.rcu_process_callbacks(self.mm)
+        engine.rcu_process_callbacks(self.mm.kernel)
 
     @invariant()
     def tables_and_counters_agree(self) -> None:

@@ -160,15 +160,15 @@ def test_a_read_only_shared_file_never_becomes_writable(mm, raises_errno):
 @pytest.mark.mmu(engines=["c"], policies=["refcount"])
 def test_limits(mm, raises_errno):
     mm.mmap(BASE, 4 * PAGE, PROT_READ, ANON)
-    mm.max_map_count = 1
+    mm.kernel.max_map_count = 1
     with raises_errno(errno.ENOMEM):
         mm.mprotect(BASE + PAGE, PAGE, RW)
-    mm.max_map_count = 10
+    mm.kernel.max_map_count = 10
     mm.rlimit.data = PAGE
     with raises_errno(errno.ENOMEM):
         mm.mprotect(BASE, 2 * PAGE, RW)
     mm.rlimit.data = 1 << 40
-    mm.overcommit_memory = 0
+    mm.kernel.overcommit_memory = 0
     huge = mm.mmap(0, mm.memory.size + PAGE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS)
     with raises_errno(errno.ENOMEM):
         mm.mprotect(huge, mm.memory.size + PAGE, RW)

@@ -10,8 +10,8 @@ import errno
 import pytest
 
 from mmu.linux import procfs
+from mmu.linux.layout import TASK_SIZE
 from mmu.linux.mman import MAP_ANONYMOUS, MAP_FIXED, MAP_PRIVATE
-from mmu.linux.unmapped_area import TASK_SIZE
 
 PAGE = 4096
 BASE = 0x10_0000_0000
@@ -115,7 +115,7 @@ def test_impossible_ranges_are_einval(mm, raises_errno, addr, length):
 def test_a_split_over_max_map_count_is_enomem(mm, raises_errno):
     """A hole in the middle needs one VMA more; cutting off an end does not."""
     mm.mmap(BASE, 8 * PAGE, 3, ANON)
-    mm.max_map_count = 1
+    mm.kernel.max_map_count = 1
     with raises_errno(errno.ENOMEM):
         mm.munmap(BASE + 2 * PAGE, PAGE)
     assert extents(mm) == [(0, 8)]

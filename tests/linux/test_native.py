@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmu.linux.mm import MmStruct
-from mmu.linux.pt_reclaim import FreeTables
+from mmu.linux.mm import Mm
+from mmu.linux.policy import FreeTables
 from tests.fixtures import MachineConfig, check_mm, make_mm
 from tests.linux.native import (
     Call,
@@ -103,13 +103,13 @@ def program() -> None:
     native_program()
 
 
-def fresh() -> MmStruct:
+def fresh() -> Mm:
     return make_mm(CONFIG)
 
 
 def compare(calls: list[Call], *, whole_maps: bool = True) -> None:
     mm = fresh()
-    mm.overcommit_memory = 1  # how much memory the host has decides nothing here
+    mm.kernel.overcommit_memory = 1  # how much memory the host has decides nothing here
     native, native_maps = run_native(calls)
     ours, our_maps = run_ours(mm, calls)
     differing = [
@@ -134,7 +134,7 @@ def test_the_empty_program() -> None:
 
 @given(st.lists(fixed_calls, max_size=24))
 def test_fixed_addresses(calls: list[Call]) -> None:
-    """Overlapping mmap, munmap, mprotect, madvise: equal results, and VMAs split and merged alike."""
+    """Overlapping mmap, munmap, mprotect, madvise: equal results, VMAs split and merged alike."""
     compare(calls, whole_maps=kernel_is_like_ours())
 
 

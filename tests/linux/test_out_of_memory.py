@@ -10,9 +10,10 @@ from collections.abc import Callable
 import pytest
 
 from mmu.errors import LinuxError, OutOfMemory
+from mmu.linux import engine
 from mmu.linux.fault import OomKill
 from mmu.linux.filemap import MappedFile
-from mmu.linux.mm import MmStruct
+from mmu.linux.mm import Mm, boot
 from mmu.linux.mman import (
     MADV_POPULATE_WRITE,
     MAP_ANONYMOUS,
@@ -31,24 +32,24 @@ ANON = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED
 NEVER = (1 << 64) - 1
 
 
-def anonymous(mm: MmStruct, access: str) -> None:
+def anonymous(mm: Mm, access: str) -> None:
     mm.mmap(BASE, PAGE, 3, ANON)
     access_once(mm, BASE, ACCESS[access])
 
 
-def file(mm: MmStruct, accesses: str) -> None:
+def file(mm: Mm, accesses: str) -> None:
     mm.mmap(BASE, 4 * PAGE, 3, MAP_PRIVATE | MAP_FIXED, MappedFile(b"data" * PAGE))
     for access in accesses.split():
         access_once(mm, BASE, ACCESS[access])
 
 
-def shared(mm: MmStruct) -> None:
+def shared(mm: Mm) -> None:
     mm.mmap(BASE, 2 * PAGE, 3, MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED)
     access_once(mm, BASE, ACCESS["write"])
     access_once(mm, BASE + PAGE, ACCESS["read"])
 
 
-OPERATIONS: dict[str, Callable[[MmStruct], object]] = {
+OPERATIONS: dict[str, Callable[[Mm], object]] = {
     "anonymous write": lambda mm: anonymous(mm, "write"),
     "anonymous read": lambda mm: anonymous(mm, "read"),
     "zero page, then write": lambda mm: (
@@ -88,7 +89,7 @@ def test_each_allocation_fails_once(mm, name):
         operation(mm)
         check_mm(mm)
         mm.munmap(BASE, 8 * PAGE)
-        mm.engine.rcu_process_callbacks(mm)
+        engine.rcu_process_callbacks(mm.kernel)
         assert mm.vm_stats()["VmPTE"] == 0
         assert mm.memory.frames_in_use == 1, "something leaked"
         if unused != NEVER:
@@ -108,7 +109,7 @@ def test_ram_runs_out_for_good(mm, touch):
     assert mm.memory.free_frames < 8
     check_mm(mm)
     mm.munmap(BASE, 1 << 30)
-    mm.engine.rcu_process_callbacks(mm)
+    engine.rcu_process_callbacks(mm.kernel)
     assert mm.memory.frames_in_use == 1
 
 
@@ -132,4 +133,4 @@ def test_no_frame_for_the_pgd():
     unit = Mmu(memory)
     memory.c.fail_after = 0
     with pytest.raises(OutOfMemory):
-        MmStruct(memory, unit)
+        boot(memory, unit)

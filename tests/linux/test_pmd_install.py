@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 
 from mmu._native import lib
-from mmu.linux import pgalloc
+from mmu.linux import engine, pgalloc
 from tests.linux.world import BASE, World
 
 
@@ -20,7 +20,7 @@ def world(request: pytest.FixtureRequest) -> World:
 def new_table(world: World) -> int:
     pfn = pgalloc.table_alloc(world.mm)
     assert pfn is not None
-    world.mm.engine.pte_ref_init(world.mm, pfn, world.pmd(), 1)
+    engine.pte_ref_init(world.mm, pfn, world.pmd(), 1)
     return pfn
 
 
@@ -29,12 +29,12 @@ def test_the_count_is_there_before_the_table_is_seen(world: World) -> None:
     pfn = new_table(world)
     page = world.memory.page(pfn)
     assert (page.pte_refcount, page.pmd, world.memory.read_u64(world.pmd())) == (1, world.pmd(), 0)
-    assert world.mm.engine.pmd_install(world.mm, world.pmd(), BASE, pfn)
+    assert engine.pmd_install(world.mm, world.pmd(), BASE, pfn)
     assert world.memory.read_u64(world.pmd()) == pfn << 12 | lib._PAGE_TABLE
 
 
 def test_the_loser_joins_the_winner(world: World) -> None:
-    engine, mm, pmd = world.mm.engine, world.mm, world.pmd()
+    mm, pmd = world.mm, world.pmd()
     winner, loser = new_table(world), new_table(world)
     assert engine.pmd_install(mm, pmd, BASE, winner)
     tables = world.tables()
@@ -44,7 +44,7 @@ def test_the_loser_joins_the_winner(world: World) -> None:
 
 
 def test_the_loser_cannot_join_a_dying_winner(world: World) -> None:
-    engine, mm, pmd = world.mm.engine, world.mm, world.pmd()
+    mm, pmd = world.mm, world.pmd()
     winner, loser = new_table(world), new_table(world)
     engine.pmd_install(mm, pmd, BASE, winner)
     world.table().pte_refcount = 0
@@ -54,7 +54,7 @@ def test_the_loser_cannot_join_a_dying_winner(world: World) -> None:
 
 
 def test_the_locks_are_free_afterwards(world: World) -> None:
-    engine, mm, pmd = world.mm.engine, world.mm, world.pmd()
+    mm, pmd = world.mm, world.pmd()
     engine.pmd_install(mm, pmd, BASE, new_table(world))
     engine.pmd_lock(mm, pmd)
     engine.pmd_unlock(mm, pmd)

@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import pytest
 
+from mmu.linux import engine
 from mmu.linux.bug import Bug, MmBug
-from mmu.linux.pgtable import PAGE_SIZE
-from mmu.linux.pt_reclaim import FreeTables
+from mmu.linux.policy import FreeTables
 from mmu.linux.pte_ref import PteAlloc
+from mmu.units import PAGE_SIZE
 from tests.linux.world import BASE, World, both
 
 
@@ -19,7 +20,7 @@ def world(request: pytest.FixtureRequest) -> World:
 
 def test_install_counts_one_for_the_installer_and_one_table(world: World) -> None:
     """F1"""
-    engine, mm, pmd = world.mm.engine, world.mm, world.pmd()
+    mm, pmd = world.mm, world.pmd()
     before = world.tables()
     assert engine.pte_alloc_get(mm, pmd, BASE) == PteAlloc.OK
     assert (world.count(), world.tables() - before, world.counter("pte_tables_allocated")) == (
@@ -56,7 +57,7 @@ def test_visitors_count_beside_entries(world: World) -> None:
     """F4"""
     world.map()
     world.touch(BASE)
-    engine, mm, pmd = world.mm.engine, world.mm, world.pmd()
+    mm, pmd = world.mm, world.pmd()
     assert engine.pte_tryget_map(mm, pmd, BASE) is not None
     assert (world.count(), world.entries()) == (2, 1)
     world.dontneed(BASE, 512)
@@ -69,16 +70,16 @@ def test_bulk_equals_singles() -> None:
     """F5"""
     one, many = both()
     for world in (one, many):
-        world.mm.engine.pte_alloc_get(world.mm, world.pmd(), BASE)
+        engine.pte_alloc_get(world.mm, world.pmd(), BASE)
     for _ in range(7):
-        one.mm.engine.pte_get(one.mm, one.pmd())
-    many.mm.engine.pte_get_many(many.mm, many.pmd(), 7)
+        engine.pte_get(one.mm, one.pmd())
+    engine.pte_get_many(many.mm, many.pmd(), 7)
     assert one.count() == many.count() == 8
     for _ in range(3):
-        one.mm.engine.pte_put(one.mm, one.pmd(), BASE)
-    many.mm.engine.pte_put_many(many.mm, many.pmd(), BASE, 3)
-    many.mm.engine.pte_put_many(many.mm, many.pmd(), BASE, 0)
-    many.mm.engine.pte_get_many(many.mm, many.pmd(), 0)
+        engine.pte_put(one.mm, one.pmd(), BASE)
+    engine.pte_put_many(many.mm, many.pmd(), BASE, 3)
+    engine.pte_put_many(many.mm, many.pmd(), BASE, 0)
+    engine.pte_get_many(many.mm, many.pmd(), 0)
     assert one.count() == many.count() == 5
 
 
@@ -94,7 +95,7 @@ def test_misuse_is_caught_and_changes_nothing(
     world: World, start: int, get: bool, nr: int, bug: Bug
 ) -> None:
     """F6"""
-    engine, mm, pmd = world.mm.engine, world.mm, world.pmd()
+    mm, pmd = world.mm, world.pmd()
     engine.pte_alloc_get(mm, pmd, BASE)
     world.table().pte_refcount = start
     with pytest.raises(MmBug) as caught:
@@ -105,7 +106,7 @@ def test_misuse_is_caught_and_changes_nothing(
 
 def test_the_highest_count_is_allowed(world: World) -> None:
     """F6, the other side of the limit."""
-    engine, mm, pmd = world.mm.engine, world.mm, world.pmd()
+    mm, pmd = world.mm, world.pmd()
     engine.pte_alloc_get(mm, pmd, BASE)
     world.table().pte_refcount = 0x7FFF_FFF0
     engine.pte_get_many(mm, pmd, 0xF)
@@ -127,7 +128,7 @@ def test_a_leaked_reference_shows_at_exit(world: World) -> None:
     """F7: with counting on, tearing down meets no PTE table; one reference too many and it does."""
     world.map()
     world.touch(BASE)
-    world.mm.engine.pte_get(world.mm, world.pmd())
+    engine.pte_get(world.mm, world.pmd())
     with pytest.raises(MmBug) as caught:
         world.mm.exit_mmap()
     assert caught.value.bug == Bug.PTE_TABLE_LEAKED

@@ -8,9 +8,10 @@ from collections.abc import Callable
 import pytest
 
 from mmu._native import lib
-from mmu.linux import pte_ref
-from mmu.linux.pgtable import PAGE_SIZE, TABLE
+from mmu.linux import engine, pte_ref
+from mmu.linux.pgtable import TABLE
 from mmu.linux.pte_ref import PteAlloc, TryGet
+from mmu.units import PAGE_SIZE
 from tests.linux.world import BASE, World
 
 
@@ -24,7 +25,7 @@ def none(world: World) -> None:
 
 
 def zero(world: World) -> None:
-    world.mm.engine.pte_alloc_get(world.mm, world.pmd(), BASE)
+    engine.pte_alloc_get(world.mm, world.pmd(), BASE)
     world.table().pte_refcount = 0
 
 
@@ -33,7 +34,7 @@ def huge(world: World) -> None:
 
 
 def live(world: World) -> None:
-    world.mm.engine.pte_alloc_get(world.mm, world.pmd(), BASE)
+    engine.pte_alloc_get(world.mm, world.pmd(), BASE)
 
 
 STATES = [
@@ -50,8 +51,8 @@ STATES = [
 def test_each_result(world: World, arrange: Callable[[World], None], expected: TryGet) -> None:
     """F17"""
     arrange(world)
-    assert world.mm.engine.pte_try_get(world.mm, world.pmd()) == expected
-    assert world.mm.c.rcu.nesting == 0
+    assert engine.pte_try_get(world.mm, world.pmd()) == expected
+    assert world.mm.kernel.c.this_cpu.rcu_nesting == 0
 
 
 @pytest.mark.parametrize(
@@ -63,15 +64,15 @@ def test_none_means_nothing_is_held(
     """F18, D6: no reference, no lock, no RCU section."""
     arrange(world)
     table = world.table() if arrange is zero else None
-    for tryget in (world.mm.engine.pte_tryget_map, world.mm.engine.pte_tryget_map_lock):
+    for tryget in (engine.pte_tryget_map, engine.pte_tryget_map_lock):
         assert tryget(world.mm, world.pmd(), BASE) is None
-        assert world.mm.c.rcu.nesting == 0
+        assert world.mm.kernel.c.this_cpu.rcu_nesting == 0
         assert table is None or (table.pte_refcount, table.ptl) == (0, 0)
 
 
 def test_success_holds_a_reference_and_with_lock_the_lock(world: World) -> None:
     live(world)
-    engine, mm, pmd = world.mm.engine, world.mm, world.pmd()
+    mm, pmd = world.mm, world.pmd()
     addr = BASE + 5 * PAGE_SIZE
     table = world.memory.read_u64(pmd) & lib.X86_ADDR_MASK
     assert engine.pte_tryget_map(mm, pmd, addr) == table + 5 * 8
@@ -85,10 +86,10 @@ def test_success_holds_a_reference_and_with_lock_the_lock(world: World) -> None:
 
 def test_get_unless_zero(world: World) -> None:
     live(world)
-    assert world.mm.engine.pte_get_unless_zero(world.mm, world.pmd())
+    assert engine.pte_get_unless_zero(world.mm, world.pmd())
     assert world.count() == 2
     world.table().pte_refcount = 0
-    assert not world.mm.engine.pte_get_unless_zero(world.mm, world.pmd())
+    assert not engine.pte_get_unless_zero(world.mm, world.pmd())
     assert world.count() == 0
 
 
@@ -105,19 +106,19 @@ def test_a_dying_table_is_a_hole_to_walkers_and_no_obstacle_to_faults(world: Wor
     assert world.memory.read_u64(world.pmd()) != old
     assert world.count() == world.entries() == 1
     assert world.counter("pte_tables_freed") == 1
-    world.mm.engine.free_pte_table(world.mm, world.pmd(), BASE)
+    engine.free_pte_table(world.mm, world.pmd(), BASE)
     assert world.counter("pte_tables_freed") == 1, "the late freer finds nothing to free"
 
 
 def test_alloc_get_tells_huge_pmd_and_out_of_memory_apart(world: World) -> None:
-    engine, mm, pmd = world.mm.engine, world.mm, world.pmd()
+    mm, pmd = world.mm, world.pmd()
     world.memory.c.fail_after = 0
     assert engine.pte_alloc_get(mm, pmd, BASE) == PteAlloc.OOM
     world.memory.c.fail_after = 0
     assert engine.pte_alloc_get_map(mm, pmd, BASE) == (PteAlloc.OOM, 0)
     huge(world)
     assert engine.pte_alloc_get_map_lock(mm, pmd, BASE) == (PteAlloc.HUGE_PMD, 0)
-    assert mm.c.rcu.nesting == 0
+    assert mm.kernel.c.this_cpu.rcu_nesting == 0
 
 
 def test_aba_drops_the_reference_of_the_table_held(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,7 +126,7 @@ def test_aba_drops_the_reference_of_the_table_held(monkeypatch: pytest.MonkeyPat
     comes in.
     """
     world = World("python")
-    engine, mm, pmd = world.mm.engine, world.mm, world.pmd()
+    mm, pmd = world.mm, world.pmd()
     other_pmd = world.pmd(BASE + (2 << 20))
     engine.pte_alloc_get(mm, pmd, BASE)
     engine.pte_alloc_get(mm, other_pmd, BASE + (2 << 20))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 
-from mmu.linux import pgalloc
+from mmu.linux import engine, pgalloc
 from mmu.linux.bug import Bug, MmBug
 from tests.linux.world import World
 
@@ -22,7 +22,7 @@ def queued(world: World, nr: int) -> list[int]:
     for _ in range(nr):
         frame = pgalloc.table_alloc(world.mm)
         assert frame is not None
-        world.mm.engine.call_rcu(world.mm, frame)
+        engine.call_rcu(world.mm.kernel, frame)
         frames.append(frame)
     return frames
 
@@ -30,29 +30,29 @@ def queued(world: World, nr: int) -> list[int]:
 def test_freed_in_the_order_queued(world: World) -> None:
     frames = queued(world, 3)
     world.events()
-    assert world.mm.engine.rcu_process_callbacks(world.mm) == 3
+    assert engine.rcu_process_callbacks(world.mm.kernel) == 3
     assert [event["pfn"] for event in world.events("rcu_invoke_callback")] == frames
-    assert (world.mm.c.rcu.gp_seq, world.mm.c.rcu.nr_pending) == (1, 0)
-    assert world.mm.engine.rcu_process_callbacks(world.mm) == 0
-    assert world.mm.c.rcu.gp_seq == 1, "nothing waits, nothing ends"
+    assert (world.mm.kernel.c.rcu.gp_seq, world.mm.kernel.c.rcu.nr_pending) == (1, 0)
+    assert engine.rcu_process_callbacks(world.mm.kernel) == 0
+    assert world.mm.kernel.c.rcu.gp_seq == 1, "nothing waits, nothing ends"
 
 
 def test_a_read_section_holds_the_grace_period_back(world: World) -> None:
-    engine, mm = world.mm.engine, world.mm
-    engine.rcu_read_lock(mm)
-    engine.rcu_read_lock(mm)
+    mm = world.mm
+    engine.rcu_read_lock(mm.kernel)
+    engine.rcu_read_lock(mm.kernel)
     (frame,) = queued(world, 1)
-    engine.rcu_read_unlock(mm)
-    assert engine.rcu_process_callbacks(mm) == 0
+    engine.rcu_read_unlock(mm.kernel)
+    assert engine.rcu_process_callbacks(mm.kernel) == 0
     assert world.memory.page(frame)._refcount == 1
-    engine.rcu_read_unlock(mm)
-    assert engine.rcu_process_callbacks(mm) == 1
+    engine.rcu_read_unlock(mm.kernel)
+    assert engine.rcu_process_callbacks(mm.kernel) == 1
     assert world.memory.page(frame)._refcount == 0
 
 
 def test_an_unlock_too_many_is_told(world: World) -> None:
     with pytest.raises(MmBug) as caught:
-        world.mm.engine.rcu_read_unlock(world.mm)
+        engine.rcu_read_unlock(world.mm.kernel)
     assert caught.value.bug == Bug.RCU_UNBALANCED
 
 

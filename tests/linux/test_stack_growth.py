@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Rule: an access just below a stack grows it, within RLIMIT_STACK and with 1 MiB kept free below."""
+"""Rule: an access just below a stack grows it, within RLIMIT_STACK and 1 MiB above the next VMA."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import errno
 import pytest
 
 from mmu.linux import procfs
+from mmu.linux.layout import TASK_SIZE
 from mmu.linux.mman import MAP_ANONYMOUS, MAP_FIXED, MAP_GROWSDOWN, MAP_LOCKED, MAP_PRIVATE
-from mmu.linux.unmapped_area import TASK_SIZE
 
 PAGE = 4096
 BASE = 0x10_0000_0000
@@ -68,14 +68,14 @@ def test_growth_counts_against_every_limit(mm, touch):
     assert touch(BASE - PAGE) is None
     assert touch(BASE - 2 * PAGE).code == 1
     mm.rlimit.address_space = 1 << 60
-    mm.overcommit_memory = 0
+    mm.kernel.overcommit_memory = 0
     mm.rlimit.stack = 1 << 40
     assert touch(BASE - mm.memory.size - MIB).code == 1
 
 
 def test_growth_stops_at_mmap_min_addr(mm, touch):
-    mm.mmap(mm.mmap_min_addr, PAGE, 3, ANON | MAP_GROWSDOWN)
-    assert touch(mm.mmap_min_addr - 1).code == 1
+    mm.mmap(mm.kernel.mmap_min_addr, PAGE, 3, ANON | MAP_GROWSDOWN)
+    assert touch(mm.kernel.mmap_min_addr - 1).code == 1
 
 
 def test_a_locked_stack_counts_what_it_grows(mm, touch):

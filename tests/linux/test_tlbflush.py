@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import pytest
 
-from mmu.linux.pgtable import PAGE_SIZE, PMD_SIZE, TLB_FLUSH_ALL
+from mmu.linux import engine
+from mmu.linux.pgtable import PMD_SIZE, TLB_FLUSH_ALL
+from mmu.units import PAGE_SIZE
 from tests.linux.world import BASE, World
 
 
@@ -19,7 +21,7 @@ def world(request: pytest.FixtureRequest) -> World:
 @pytest.mark.parametrize("pages", [1, 2, 33])
 def test_up_to_the_ceiling_one_invlpg_a_page(world: World, pages: int) -> None:
     world.events()
-    world.mm.engine.flush_tlb_mm_range(world.mm, BASE, BASE + pages * PAGE_SIZE, 12, 0)
+    engine.flush_tlb_mm_range(world.mm, BASE, BASE + pages * PAGE_SIZE, 12, 0)
     expected = [BASE + i * PAGE_SIZE for i in range(pages)]
     assert [event["address"] for event in world.events("invlpg", "mov_cr3")] == expected
     assert (world.counter("nr_tlb_local_flush_one"), world.counter("nr_tlb_local_flush_all")) == (
@@ -31,7 +33,7 @@ def test_up_to_the_ceiling_one_invlpg_a_page(world: World, pages: int) -> None:
 @pytest.mark.parametrize("end", [BASE + 34 * PAGE_SIZE, TLB_FLUSH_ALL])
 def test_above_the_ceiling_one_mov_to_cr3(world: World, end: int) -> None:
     world.events()
-    world.mm.engine.flush_tlb_mm_range(world.mm, BASE, end, 12, 1)
+    engine.flush_tlb_mm_range(world.mm, BASE, end, 12, 1)
     flush, mov = world.events("tlb_flush", "invlpg", "mov_cr3")
     assert (flush.name, flush.values) == ("tlb_flush", (0, TLB_FLUSH_ALL, 1))
     assert (mov.name, mov.values) == ("mov_cr3", (world.mm.c.pgd,))
@@ -43,7 +45,7 @@ def test_above_the_ceiling_one_mov_to_cr3(world: World, end: int) -> None:
 
 def test_the_stride_is_counted_not_the_bytes(world: World) -> None:
     world.events()
-    world.mm.engine.flush_tlb_mm_range(world.mm, BASE, BASE + 33 * PMD_SIZE, 21, 1)
+    engine.flush_tlb_mm_range(world.mm, BASE, BASE + 33 * PMD_SIZE, 21, 1)
     assert len(world.events("invlpg")) == 33
 
 
@@ -51,6 +53,6 @@ def test_what_was_translated_is_gone(world: World) -> None:
     world.map()
     for page in range(2):
         world.touch(BASE + page * PAGE_SIZE)
-    world.mm.engine.flush_tlb_mm_range(world.mm, BASE, BASE + PAGE_SIZE, 12, 0)
+    engine.flush_tlb_mm_range(world.mm, BASE, BASE + PAGE_SIZE, 12, 0)
     assert world.mmu.resident(BASE) is None
     assert world.mmu.resident(BASE + PAGE_SIZE) is not None

@@ -103,13 +103,14 @@ def test_strings(mm, raises_errno):
 
 def test_writes_to_frames_that_held_code_are_told(mm, touch, assert_walk):
     mm.mmap(BASE, 2 * PAGE, 3, ANON)
+    cpu = mm.kernel.this_cpu
     touch(BASE, pages=2)
     pa = assert_walk(BASE).pa
     mm.memory.page(pa >> 12).flags |= lib.PG_code
     mm.copy_to_user(BASE + PAGE, b"x")
-    assert mm.code_written == []
+    assert cpu.take_code_written() == (False, [])
     mm.copy_to_user(BASE + 100, b"x")
-    assert mm.code_written == [pa]
+    assert cpu.take_code_written() == (False, [pa])
     mm.memory.page(pa >> 12).flags &= ~lib.PG_code
 
 
@@ -131,8 +132,8 @@ def test_a_table_outside_ram(mm, assert_walk, touch):
     pde = assert_walk(BASE).entry_pa[2]
     good = mm.memory.read_u64(pde)
     mm.memory.write_u64(pde, 0x3F_FFFF_F000 | 0x67)
-    mm.mmu.flush_all()
+    mm.kernel.this_cpu.mmu.flush_all()
     with pytest.raises(BadTable):
         mm.copy_from_user(BASE, 1)
     mm.memory.write_u64(pde, good)
-    mm.mmu.flush_all()
+    mm.kernel.this_cpu.mmu.flush_all()

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mmu.linux.layout import TASK_UNMAPPED_BASE, mmap_base
 from mmu.linux.mman import (
     MAP_32BIT,
     MAP_ABOVE4G,
@@ -19,8 +20,7 @@ from mmu.linux.mman import (
     MAP_GROWSDOWN,
     MAP_PRIVATE,
 )
-from mmu.linux.pt_reclaim import FreeTables
-from mmu.linux.unmapped_area import TASK_UNMAPPED_BASE, mmap_base
+from mmu.linux.policy import FreeTables
 from tests.fixtures import MachineConfig, make_mm
 
 PAGE = 4096
@@ -65,7 +65,7 @@ def test_whole_2_mib_are_aligned(mm):
 def test_a_free_hint_is_taken_at_its_page(mm):
     assert mm.mmap(0x1234567, PAGE, 3, ANON) == 0x1234000
     assert mm.mmap(0x1234567, PAGE, 3, ANON) == TOP - PAGE
-    assert mm.mmap(PAGE, PAGE, 3, ANON) == mm.mmap_min_addr
+    assert mm.mmap(PAGE, PAGE, 3, ANON) == mm.kernel.mmap_min_addr
     assert mm.mmap(1, PAGE, 3, ANON) == TOP - 2 * PAGE
     assert mm.mmap(1 << 47, PAGE, 3, ANON) == TOP - 3 * PAGE
     assert mm.mmap(0x7FFFFFFFE000, 2 * PAGE, 3, ANON) == TOP - 5 * PAGE
@@ -86,7 +86,7 @@ def test_map_32bit_and_above4g(mm):
 
 def test_when_the_rest_is_full_it_goes_above_mmap_base(mm, raises_errno):
     """The fallback searches bottom-up from a third of the address space, and past mmap_base."""
-    mm.mmap(mm.mmap_min_addr, TOP - mm.mmap_min_addr, 0, ANON | MAP_FIXED)
+    mm.mmap(mm.kernel.mmap_min_addr, TOP - mm.kernel.mmap_min_addr, 0, ANON | MAP_FIXED)
     assert mm.mmap(0, PAGE, 3, ANON) == TOP
     mm.munmap(TASK_UNMAPPED_BASE, 2 * PAGE)
     assert mm.mmap(0, 2 * PAGE, 3, ANON) == TASK_UNMAPPED_BASE

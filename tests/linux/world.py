@@ -10,11 +10,13 @@ from typing import Any
 
 from mmu._native import ffi, lib
 from mmu.events import MM_COUNTER_ID, Event, EventRing
-from mmu.linux.mm import MmStruct
-from mmu.linux.pgtable import PAGE_SIZE, PMD_SIZE, PTRS_PER_PTE, pmd_none
-from mmu.linux.pt_reclaim import FreeTables
-from mmu.linux.vma import OVERCOMMIT_ALWAYS
+from mmu.linux import engine
+from mmu.linux.mm import Mm, boot
+from mmu.linux.pgtable import PMD_SIZE, PTRS_PER_PTE, pmd_none
+from mmu.linux.policy import FreeTables
+from mmu.linux.state import OVERCOMMIT_ALWAYS
 from mmu.memory import Memory
+from mmu.units import PAGE_SIZE
 from mmu.x86.unit import Mmu
 
 PROT_RW = 3
@@ -35,7 +37,7 @@ class World:
     memory: Memory = field(init=False)
     ring: EventRing = field(init=False)
     mmu: Mmu = field(init=False)
-    mm: MmStruct = field(init=False)
+    mm: Mm = field(init=False)
 
     def __post_init__(self) -> None:
         self.memory = Memory(self.ram)
@@ -44,10 +46,10 @@ class World:
         self.mmu = Mmu(
             self.memory, geometry="tiny", engine=self.engine, exact=self.exact, ring=self.ring
         )
-        self.mm = MmStruct(
+        self.mm = boot(
             self.memory, self.mmu, policy=self.policy, engine=self.engine, ring=self.ring
         )
-        self.mm.overcommit_memory = OVERCOMMIT_ALWAYS
+        self.mm.kernel.overcommit_memory = OVERCOMMIT_ALWAYS
         self.ring.enable()
 
     def map(self, start: int = BASE, pages: int = 512) -> int:
@@ -72,17 +74,17 @@ class World:
 
     def quiesce(self) -> None:
         """End a grace period."""
-        self.mm.engine.rcu_process_callbacks(self.mm)
+        engine.rcu_process_callbacks(self.mm.kernel)
 
     def pmd(self, addr: int = BASE) -> int:
         """The PMD entry of addr, upper tables made."""
-        pmd = self.mm.engine.pmd_alloc(self.mm, addr)
+        pmd = engine.pmd_alloc(self.mm, addr)
         assert pmd is not None
         return pmd
 
     def table(self, addr: int = BASE) -> Any:
         """``struct page`` of the PTE table that maps addr, None without one."""
-        pmd = self.mm.engine.pmd_offset_or_none(self.mm, addr)
+        pmd = engine.mm_find_pmd(self.mm, addr)
         value = 0 if pmd is None else self.memory.read_u64(pmd)
         return None if pmd_none(value) else self.memory.page((value & lib.X86_ADDR_MASK) >> 12)
 
@@ -93,7 +95,7 @@ class World:
 
     def entries(self, addr: int = BASE) -> int:
         """Non-none entries of addr's PTE table, counted."""
-        pmd = self.mm.engine.pmd_offset_or_none(self.mm, addr)
+        pmd = engine.mm_find_pmd(self.mm, addr)
         value = 0 if pmd is None else self.memory.read_u64(pmd)
         if pmd_none(value):
             return 0
@@ -152,7 +154,7 @@ def state(world: World) -> dict[str, Any]:
         "struct page": bytes(ffi.buffer(memory.pages, frames * ffi.sizeof("struct page"))),
         "memory": {k: v for k, v in plain(memory).items() if k != "ram"},
         "mm": plain(world.mm.c),
-        "rcu": plain(world.mm.c.rcu),
+        "rcu": plain(world.mm.kernel.c.rcu),
         "vmas": [plain(world.mm.c.vmas.vma[i]) for i in range(world.mm.c.vmas.nr)],
         "mmu": {k: v for k, v in plain(world.mmu.c).items() if k not in ("tlb",)},
         "tlb": bytes(ffi.buffer(ffi.addressof(world.mmu.c, "tlb"))),

@@ -217,11 +217,11 @@ def test_a_dead_parent_takes_its_child_along():
 
 
 def test_a_broken_check_is_an_internal_error(monkeypatch, capfd):
-    from mmu.linux.mm import MmStruct
+    from mmu.linux.mm import Mm
     from mmu.linux.tables import TablesReport
 
     monkeypatch.setattr(
-        MmStruct, "check_tables", lambda mm: TablesReport(problems=["one table too many"])
+        Mm, "check_tables", lambda mm: TablesReport(problems=["one table too many"])
     )
     assert main(["run", "hello"]) == ExitCode.INTERNAL
     assert "ucmmu: internal error: a check failed: one table too many" in capfd.readouterr().err
@@ -304,9 +304,9 @@ def test_the_examples_of_help_run(example, tmp_path):
 @pytest.fixture
 def slow_checks(monkeypatch):
     """Checks of the tables that take for ever, as they did of hundreds of thousands."""
-    from mmu.linux.mm import MmStruct
+    from mmu.linux.mm import Mm
 
-    monkeypatch.setattr(MmStruct, "check_tables", lambda mm: time.sleep(60))
+    monkeypatch.setattr(Mm, "check_tables", lambda mm: time.sleep(60))
 
 
 def test_checks_that_last_do_not_cost_the_figures(slow_checks, tmp_path, capfd):

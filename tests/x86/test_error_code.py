@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Rule: the error code tells P, W/R, U/S, RSVD and I/D of a page fault, CR2 its address (SDM 4.7)."""
+"""Rule: the error code has P, W/R, U/S, RSVD and I/D of a page fault, CR2 its address (SDM 4.7)."""
 
 from __future__ import annotations
 

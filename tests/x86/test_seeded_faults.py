@@ -17,7 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmu._native import ffi
-from mmu.x86 import Geometry, caches, control, invalidate, state, tlb, translate, unit, walk
+from mmu.twin import TWINS
+from mmu.x86 import Geometry, caches, control, engine, invalidate, state, tlb, translate, walk
 from mmu.x86.registers import CR3_NOFLUSH, CR4_PCIDE, EFER_LME
 from mmu.x86.state import Unit
 from mmu.x86.tlb import TLB_DIRTY, TLB_VALID
@@ -30,12 +31,28 @@ Patch = Callable[[pytest.MonkeyPatch], None]
 
 def _python(module: Any, name: str, wrong: Callable[[Any], Any]) -> Patch:
     """Replace a function of the Python engine by wrong(the right one)."""
-    return lambda patch: patch.setattr(module, name, wrong(getattr(module, name)))
+
+    def patch(patch: pytest.MonkeyPatch) -> None:
+        patch.setattr(module, name, wrong(getattr(module, name)))
+        if name in TWINS:
+            _replace_twin(patch, name, wrong, native=False)
+
+    return patch
 
 
 def _c(name: str, wrong: Callable[[Any], Any]) -> Patch:
-    """Replace a call of the C engine by wrong(the right one)."""
-    return lambda patch: patch.setattr(unit._C, name, wrong(getattr(unit._C, name)))
+    """Replace a function of the C engine by wrong(the right one)."""
+    return lambda patch: _replace_twin(patch, name, wrong, native=True)
+
+
+def _replace_twin(
+    patch: pytest.MonkeyPatch, name: str, wrong: Callable[[Any], Any], *, native: bool
+) -> None:
+    right = getattr(engine, name)
+    wronged = wrong(right)
+    patch.setattr(
+        engine, name, lambda u, *args: (wronged if u.native is native else right)(u, *args)
+    )
 
 
 def _nothing(_right: Any) -> Any:
@@ -55,9 +72,9 @@ def _after(do: Callable[[Any], None]) -> Callable[[Any], Any]:
     """Let the right function run, then do something to its engine's state."""
 
     def wrong(right: Any) -> Any:
-        def call(engine: Any, *args: Any) -> Any:
-            answer = right(engine, *args)
-            do(engine._c)
+        def call(u: Unit, *args: Any) -> Any:
+            answer = right(u, *args)
+            do(u.c)
             return answer
 
         return call
@@ -96,22 +113,6 @@ def _ignoring(**rights_as_if: Any) -> Callable[[Any], Any]:
 
 def _explicit(right: Any) -> Any:
     return lambda u, rights, privilege: right(u, rights, privilege & 1)
-
-
-def _write(register: str, wrong: Callable[[Any], Any]) -> Patch:
-    """Replace the C engine's write of one register."""
-
-    def patched(right: Any) -> Any:
-        def write(engine: Any, name: str, value: int) -> Any:
-            return (
-                wrong(right)(engine, name, value)
-                if name == register
-                else right(engine, name, value)
-            )
-
-        return write
-
-    return _c("write", patched)
 
 
 def _never_dirty(right: Any) -> Any:
@@ -252,21 +253,21 @@ FAULTS: dict[str, Patch] = {
     "Python: PAT takes any byte": _python(control, "_MEMORY_TYPES", _as(frozenset(range(256)))),
     "Python: PKRU without CR4.PKE": _python(control, "CR4_PKE", _as(-1)),
     "Python: register writes reach no consumer": _python(control, "forget_everything", _nothing),
-    "C: INVLPG does nothing": _c("invlpg", _nothing),
-    "C: MOV CR3 always keeps entries": _write(
-        "cr3", lambda right: lambda e, name, value: right(e, name, value | CR3_NOFLUSH)
+    "C: INVLPG does nothing": _c("mmu_invlpg", _nothing),
+    "C: MOV CR3 always keeps entries": _c(
+        "mmu_write_cr3", lambda right: lambda u, value: right(u, value | CR3_NOFLUSH)
     ),
-    "C: MOV CR4 is forgotten": _write("cr4", _nothing),
-    "C: WRPKRU is forgotten": _write("pkru", _nothing),
-    "C: WRMSR of EFER is forgotten": _write("efer", _nothing),
-    "C: WRMSR of IA32_PAT is forgotten": _write("pat", _nothing),
-    "C: WRMSR of IA32_PKRS is forgotten": _write("pkrs", _nothing),
-    "C: INVLPGB does nothing": _c("invlpgb", _nothing),
-    "C: entries lose D": _c("translate", _after(_clear_dirty)),
-    "C: one entry's age is off by one": _c("translate", _after(_swap_ages)),
-    "C: an announced change is not counted": _c("tables_changed", _nothing),
+    "C: MOV CR4 is forgotten": _c("mmu_write_cr4", _nothing),
+    "C: WRPKRU is forgotten": _c("mmu_write_pkru", _nothing),
+    "C: WRMSR of EFER is forgotten": _c("mmu_write_efer", _nothing),
+    "C: WRMSR of IA32_PAT is forgotten": _c("mmu_write_pat", _nothing),
+    "C: WRMSR of IA32_PKRS is forgotten": _c("mmu_write_pkrs", _nothing),
+    "C: INVLPGB does nothing": _c("mmu_invlpgb", _nothing),
+    "C: entries lose D": _c("mmu_translate", _after(_clear_dirty)),
+    "C: one entry's age is off by one": _c("mmu_translate", _after(_swap_ages)),
+    "C: an announced change is not counted": _c("mmu_tables_changed", _nothing),
     "C: supervisor accesses pass for the user's": _c(
-        "translate", lambda right: lambda e, va, access, privilege: right(e, va, access, 1)
+        "mmu_translate", lambda right: lambda u, va, access, privilege: right(u, va, access, 1)
     ),
 }
 

@@ -16,7 +16,7 @@ from cpu.elf import Executable
 from cpu.in_flight import forget_exception
 from cpu.process import LinuxProcess, ProcessEnd
 from cpu.vcpu import EngineError, VCpu, VmExit
-from mmu.linux.mm import MmStruct
+from mmu.linux.mm import boot
 from mmu.linux.mman import PROT_EXEC, PROT_READ, PROT_WRITE
 from mmu.memory import Memory
 from mmu.x86 import Access, Mmu
@@ -85,7 +85,7 @@ class OurProcessor:
         how = self.how
         self._ram = Memory(RAM)
         self._mmu = Mmu(self._ram, engine=how.engine, geometry="tiny")
-        self._mm = MmStruct(self._ram, self._mmu, engine=how.engine)
+        self._mm = boot(self._ram, self._mmu, engine=how.engine)
         map_fixed(self._mm, TEXT, TEXT_SIZE, PROT_READ | PROT_WRITE)
         self._mm.copy_to_user(TEXT, bytes((INT3,)) * TEXT_SIZE)
         self._mm.mprotect(TEXT, TEXT_SIZE, PROT_READ | PROT_EXEC)

@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The policies by which empty PTE tables are freed; mmu.linux.pt_reclaim does what each says."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from mmu._native import lib
+
+
+class FreeTables(Enum):
+    """A policy: its name on the command line, its number in ``struct kernel``, what it does."""
+
+    NEVER = (
+        "never",
+        lib.FREE_TABLES_NEVER,
+        "when the addresses around are unmapped (Linux before 6.14)",
+    )
+    SCAN = (
+        "scan",
+        lib.FREE_TABLES_SCAN,
+        "also when one MADV_DONTNEED clears all 2 MiB (CONFIG_PT_RECLAIM, Linux 6.14)",
+    )
+    REFCOUNT = (
+        "refcount",
+        lib.FREE_TABLES_REFCOUNT,
+        "when the last entry becomes none, whatever cleared it",
+    )
+
+    def __init__(self, label: str, number: int, meaning: str) -> None:
+        """Name the three parts of the value."""
+        self.label = label
+        self.number = number
+        self.meaning = meaning
+
+    @classmethod
+    def from_label(cls, label: str) -> FreeTables:
+        """Return the policy of this name; KeyError if there is none."""
+        return {policy.label: policy for policy in cls}[label]

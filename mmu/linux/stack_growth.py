@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Stacks that grow: an access below a VM_GROWSDOWN VMA extends it (mm/vma.c, mm/mmap.c, v6.18)."""
+
+from __future__ import annotations
+
+import errno
+from typing import Any
+
+from mmu._native import lib
+from mmu.errors import LinuxError
+from mmu.linux.layout import STACK_GUARD_GAP
+from mmu.linux.rmap import anon_vma_prepare
+from mmu.linux.state import MmStruct
+from mmu.linux.vma import (
+    VM_GROWSDOWN,
+    VM_LOCKED,
+    may_expand_vm,
+    mlock_future_ok,
+    vm_enough_memory,
+    vm_stat_account,
+    vma_is_accessible,
+)
+from mmu.units import PAGE_SHIFT, PAGE_SIZE
+
+
+def find_vma_or_expand_stack(mm: MmStruct, address: int) -> Any | None:
+    """lock_mm_and_find_vma(): the VMA that holds address, after growing a stack down to it if it
+    must; or None.
+    """
+    i = int(lib.vma_index_of(mm.c, address))
+    if i >= mm.c.vmas.nr:
+        return None
+    vma = mm.c.vmas.vma[i]
+    if vma.vm_start <= address:
+        return vma
+    try:
+        expand_downwards(mm, i, address)
+    except LinuxError:
+        return None
+    return vma
+
+
+def expand_downwards(mm: MmStruct, i: int, address: int) -> None:
+    """Grow VMA number i, a stack, down to the page of address.
+
+    EFAULT if it does not grow, EPERM below mmap_min_addr, ENOMEM if less than 1 MiB
+    (stack_guard_gap) would stay free above an accessible mapping, or RLIMIT_STACK, RLIMIT_AS,
+    RLIMIT_MEMLOCK or RAM forbids it.
+    """
+    vma = mm.c.vmas.vma[i]
+    address &= -PAGE_SIZE
+    if not vma.vm_flags & VM_GROWSDOWN:
+        raise LinuxError(errno.EFAULT)
+    if address < mm.kernel.mmap_min_addr:
+        raise LinuxError(errno.EPERM)
+    if i:
+        below = mm.c.vmas.vma[i - 1]
+        guarded = not below.vm_flags & VM_GROWSDOWN and vma_is_accessible(below.vm_flags)
+        if guarded and address - below.vm_end < STACK_GUARD_GAP:
+            raise LinuxError(errno.ENOMEM)
+    anon_vma_prepare(mm, vma)
+    grow = vma.vm_start - address >> PAGE_SHIFT
+    if grow > vma.vm_pgoff or not _may_grow_stack(mm, vma, vma.vm_end - address, grow):
+        raise LinuxError(errno.ENOMEM)
+    if vma.vm_flags & VM_LOCKED:
+        mm.c.locked_vm += grow
+    vm_stat_account(mm, vma.vm_flags, grow)
+    vma.vm_start = address
+    vma.vm_pgoff -= grow
+
+
+def _may_grow_stack(mm: MmStruct, vma: Any, size: int, grow: int) -> bool:
+    """acct_stack_growth()."""
+    return (
+        may_expand_vm(mm, vma.vm_flags, grow)
+        and size <= mm.rlimit.stack
+        and mlock_future_ok(mm, vma.vm_flags, grow)
+        and vm_enough_memory(mm, grow)
+    )

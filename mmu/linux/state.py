@@ -1,0 +1,279 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What everything in this package works on: the kernel, its CPUs, and address spaces.
+
+::
+
+    Kernel ── memory, event ring, policy, RCU, sysctls     what Linux keeps in global variables
+      │
+      ├── Cpu 0, 1, …  mmu, loaded mm, RCU nesting, the gather in progress    per-CPU variables
+      │
+      └── MmStruct     page tables, VMAs, counters; the CPUs that have it loaded (mm_cpumask)
+
+An MmStruct names no CPU. Code that runs on a CPU finds it as ``kernel.this_cpu``, which whoever
+makes a CPU run has set. Making an MmStruct loads nothing: ``switch_mm()`` does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+from mmu._native import ffi, lib
+from mmu.errors import MmuError
+from mmu.linux.bug import Bug, MmBug
+from mmu.linux.filemap import MappedFile
+from mmu.linux.layout import TASK_SIZE, UNKNOWN, Hole, mmap_base
+from mmu.linux.policy import FreeTables
+from mmu.linux.resource import Rlimits
+from mmu.units import PAGE_SHIFT
+
+if TYPE_CHECKING:
+    from mmu.events import EventRing
+    from mmu.memory import Memory
+    from mmu.x86 import Mmu
+
+DEFAULT_MAX_MAP_COUNT: Final = 65530
+DEFAULT_MMAP_MIN_ADDR: Final = 65536
+OVERCOMMIT_GUESS: Final = 0
+OVERCOMMIT_ALWAYS: Final = 1
+
+ENGINES: Final = ("c", "python")
+"""Which twin does the work on entries: the functions of native/mm, or those of this package."""
+
+
+class Kernel:
+    """What Linux keeps in global variables: memory, CPUs, RCU, how tables are freed, sysctls.
+
+    ``policy`` says when empty PTE tables are freed, ``engine`` which twins are called (``native``
+    is True for "c"). ``ring`` takes the events, None records nothing. ``c`` is the
+    ``struct kernel *`` of native/mm that both engines work on. ``max_map_count``,
+    ``mmap_min_addr`` and ``overcommit_memory`` are the sysctls of those names (vm.*).
+    Raises MmuError for an unknown engine.
+    """
+
+    def __init__(
+        self,
+        memory: Memory,
+        *,
+        policy: FreeTables = FreeTables.REFCOUNT,
+        engine: str = "c",
+        ring: EventRing | None = None,
+    ) -> None:
+        if engine not in ENGINES:
+            raise MmuError(f"there is no engine {engine!r}: choose one of {', '.join(ENGINES)}")
+        self.memory = memory
+        self.policy = policy
+        self.engine = engine
+        self.native = engine == "c"
+        self.ring = ring
+        self.max_map_count = DEFAULT_MAX_MAP_COUNT
+        self.mmap_min_addr = DEFAULT_MMAP_MIN_ADDR
+        self.overcommit_memory = OVERCOMMIT_ALWAYS
+        self.cpus: list[Cpu] = []
+        self.c: Any = ffi.new("struct kernel *")
+        self.c.ram = memory.c
+        self.c.ring = ffi.NULL if ring is None else ring.c
+        self.c.policy = policy.number
+        self.c.rcu.head = self.c.rcu.tail = lib.PAGE_NONE
+
+    def add_cpu(self, mmu: Mmu) -> Cpu:
+        """Bring up a CPU with this MMU, and return it. The first one is ``this_cpu``.
+
+        Raises MmuError beyond NR_CPUS.
+        """
+        if len(self.cpus) == lib.NR_CPUS:
+            raise MmuError(f"a kernel has at most {lib.NR_CPUS} CPUs")
+        cpu = Cpu(self, len(self.cpus), mmu)
+        self.cpus.append(cpu)
+        self.c.cpu[cpu.id] = cpu.c
+        self.c.nr_cpus = len(self.cpus)
+        if cpu.id == 0:
+            self.this_cpu = cpu
+        return cpu
+
+    def cpu_of(self, mmu: Mmu) -> Cpu:
+        """Return the CPU with this MMU. Raises MmuError if there is none."""
+        for cpu in self.cpus:
+            if cpu.mmu is mmu:
+                return cpu
+        raise MmuError("no CPU of this kernel has this MMU: add_cpu() gives it one")
+
+    @property
+    def this_cpu(self) -> Cpu:
+        """The CPU that kernel code runs on. Setting it also stamps later events with its number."""
+        return self.cpus[int(self.c.this_cpu.id)]
+
+    @this_cpu.setter
+    def this_cpu(self, cpu: Cpu) -> None:
+        lib.set_this_cpu(self.c, cpu.c)
+
+    def note_code_written(self, pa: int) -> None:
+        """The kernel wrote to the frame at guest-physical pa, which instructions were fetched from:
+        every CPU must drop what it translated from it.
+        """
+        lib.note_code_written(self.c, pa)
+
+    def bug(self, bug: Bug, address: int = 0) -> None:
+        """Keep the first broken invariant, for check() to raise."""
+        if not self.c.bug:
+            self.c.bug = bug
+            self.c.bug_address = address
+
+    def check(self) -> None:
+        """Raise MmBug if an invariant broke since the last check, and forget it."""
+        if self.c.bug:
+            bug, address = Bug(self.c.bug), self.c.bug_address
+            self.c.bug = lib.BUG_NONE
+            raise MmBug(bug, address)
+
+
+class Cpu:
+    """One CPU's own state: what Linux keeps in per-CPU variables.
+
+    ``mmu`` is its MMU, ``loaded_mm`` the mm whose tables its CR3 names. ``c`` is the
+    ``struct cpu *`` of native/mm.
+    """
+
+    def __init__(self, kernel: Kernel, number: int, mmu: Mmu) -> None:
+        self.kernel = kernel
+        self.id = number
+        self.mmu = mmu
+        self.loaded_mm: MmStruct | None = None
+        self.c: Any = ffi.new("struct cpu *")
+        self.c.kernel = kernel.c
+        self.c.mmu = mmu.c
+        self.c.id = mmu.c.cpu = number
+
+    def __repr__(self) -> str:
+        """Number and mm, for people."""
+        return f"<Cpu {self.id}, loaded: {self.loaded_mm!r}>"
+
+    def take_code_written(self) -> tuple[bool, list[int]]:
+        """Return what translated code this CPU must drop since the last call: everything?, else
+        the guest-physical addresses of these pages.
+        """
+        drop = self.c.code_written
+        taken = bool(drop.all), [int(drop.page[i]) for i in range(drop.nr)]
+        drop.all = drop.nr = 0
+        return taken
+
+
+class MmStruct:
+    """An mm_struct: page tables in guest RAM, VMAs, counters.
+
+    ``c`` is the ``struct mm_struct *`` that both engines work on. ``rlimit`` are the limits that
+    bind it, ``def_flags`` the VMA flags that every new mapping gets (mlockall()), and
+    ``fatal_signal_pending`` says whether the process is to end: long loops ask it and break off.
+    One task uses it: mmap_lock is never waited for. Raises OutOfMemory if RAM has no frame for the
+    PGD.
+    """
+
+    def __init__(self, kernel: Kernel) -> None:
+        self.kernel = kernel
+        self.memory = kernel.memory
+        self.native = kernel.native
+        self.rlimit = Rlimits()
+        self.def_flags = 0
+        self.fatal_signal_pending: Callable[[], bool] = _never
+        self._files: list[MappedFile | None] = [None]
+        self.c: Any = ffi.gc(ffi.new("struct mm_struct *"), _free_vmas)
+        self.c.kernel = kernel.c
+        self.c.ram = kernel.memory.c
+        self.c.task_size = TASK_SIZE
+        self.c.mmap_base = mmap_base(self.rlimit.stack)
+        pgd = self.memory.alloc_pages()
+        self.memory.page(pgd).flags |= lib.PG_table
+        self.c.pgd = pgd << PAGE_SHIFT
+        self.hole = Hole(UNKNOWN, int(self.c.mmap_base))
+
+    def __repr__(self) -> str:
+        """Sizes and policy, for people."""
+        return (
+            f"<mm {self.c.total_vm << 2} kB in {self.c.vmas.nr} VMAs,"
+            f" free tables: {self.kernel.policy.label}>"
+        )
+
+    def check(self) -> None:
+        """Raise MmBug if an invariant broke since the last check; see Kernel.check()."""
+        if self.kernel.c.bug:
+            self.kernel.check()
+
+    @property
+    def cpus(self) -> list[Cpu]:
+        """mm_cpumask(): the CPUs that have it loaded."""
+        mask = int(self.c.cpu_bitmap)
+        return [cpu for cpu in self.kernel.cpus if mask >> cpu.id & 1]
+
+    def rss(self) -> int:
+        """Resident pages: get_mm_rss()."""
+        rss = self.c.rss_stat
+        return int(rss[lib.MM_FILEPAGES] + rss[lib.MM_ANONPAGES] + rss[lib.MM_SHMEMPAGES])
+
+    # Locks.
+
+    @contextmanager
+    def mmap_write_lock(self) -> Iterator[None]:
+        """Hold mmap_lock for writing: no fault is resolved by a fast path meanwhile."""
+        if self.c.mmap_lock:
+            self.kernel.bug(Bug.LOCK_HELD)
+        self.c.mmap_lock = 1
+        try:
+            yield
+        finally:
+            self.c.mmap_lock = 0
+
+    # Files.
+
+    def file(self, number: int) -> MappedFile:
+        """Return the file that vm_file stands for."""
+        file = self._files[number]
+        if file is None:
+            raise MmuError(f"no file has number {number} in this mm")
+        return file
+
+    @property
+    def files(self) -> list[MappedFile]:
+        """Every file that a VMA maps, or may map again."""
+        return [file for file in self._files if file is not None]
+
+    def file_number(self, file: MappedFile | None) -> int:
+        """Return the vm_file of a file, 0 for None; a file not yet known gets one, and the mm
+        becomes one of its users.
+        """
+        if file is None:
+            return 0
+        for number, known in enumerate(self._files):
+            if known is file:
+                return number
+        file.get()
+        if None in self._files[1:]:
+            number = self._files.index(None, 1)
+            self._files[number] = file
+        else:
+            number = len(self._files)
+            self._files.append(file)
+        return number
+
+    def put_unused_files(self, numbers: set[int]) -> None:
+        """Let go of those of these files that no VMA maps any more."""
+        used = (
+            {vma.vm_file for vma in self.c.vmas.vma[0 : self.c.vmas.nr]}
+            if numbers - {0}
+            else numbers
+        )
+        for number in numbers - used - {0}:
+            self.file(number).put()
+            self._files[number] = None
+
+    def put_all_files(self) -> None:
+        """Let go of every file."""
+        self.put_unused_files({number for number, file in enumerate(self._files) if file})
+
+
+def _never() -> bool:
+    return False
+
+
+def _free_vmas(c: Any) -> None:
+    lib.vma_remove(c, 0, c.vmas.nr)

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The kernel and its CPUs: which one runs, and what all of them must hear of. */
+#include "mm/mm.h"
+
+void set_this_cpu(struct kernel *kernel, struct cpu *cpu)
+{
+	kernel->this_cpu = cpu;
+	if (kernel->ring)
+		kernel->ring->cpu = cpu->id;
+}
+
+/* Note the page with one CPU. */
+static void note_code(struct cpu *cpu, u64 page)
+{
+	struct code_written *drop = &cpu->code_written;
+
+	if (drop->nr && drop->page[drop->nr - 1] == page)
+		return;
+	if (drop->nr == CODE_WRITTEN_MAX)
+		drop->all = 1;
+	else
+		drop->page[drop->nr++] = page;
+}
+
+void note_code_written(struct kernel *kernel, u64 pa)
+{
+	for (u32 i = 0; i < kernel->nr_cpus; i++)
+		note_code(kernel->cpu[i], pa & ~(u64)(PAGE_SIZE - 1));
+}
+
+u64 take_freed_code(struct memory *m, struct kernel *kernel)
+{
+	u64 pfn = memory_take_code(m);
+
+	if (!pfn || !kernel)
+		return pfn;
+	for (u32 i = 0; i < kernel->nr_cpus; i++) {
+		if (kernel->cpu[i] != kernel->this_cpu)
+			note_code(kernel->cpu[i], pfn << PAGE_SHIFT);
+	}
+	return pfn;
+}
