@@ -149,7 +149,7 @@ def tasks(
     """Each mutant with its tests."""
     usual, made = reach.seconds, []
     for mutant in mutants:
-        tests = reach.tests_of(mutant, sources[mutant.file])
+        tests = reach.tests_of(mutant, sources)
         made.append(Task(mutant, tests, {name: usual[name] for name in tests}, budget))
     return made
 

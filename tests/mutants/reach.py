@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
@@ -97,17 +98,21 @@ class Reach:
         """Tests that fail as it is."""
         return [name for file in self.files.values() for name in file.failed]
 
-    def tests_of(self, mutant: Mutant, source: Source) -> list[str]:
+    def tests_of(self, mutant: Mutant, sources: dict[str, Source]) -> list[str]:
         """The tests that run the mutant's block, the likeliest to fail soon first.
 
         Quick tests that run little else come first, of each function one parameter before the
         others; comparisons of two engines come last, so that it shows if only they notice.
-        Outside functions: all tests that run anything of the file; if none does, all.
+        Outside functions: the tests of blocks that name the constant; if none does, all tests that
+        run anything of the file; else all.
         """
+        names: Iterable[str]
         if mutant.block is not None:
-            names: Iterable[str] = self._by_block.get(name_of(source, mutant.block), ())
+            names = self._by_block.get(name_of(sources[mutant.file], mutant.block), ())
         else:
-            names = self._by_source.get(mutant.file) or self._weight
+            named = blocks_naming(mutant.function.split(".")[-1], sources)
+            names = {name for block in named for name in self._by_block.get(block, ())}
+            names = names or self._by_source.get(mutant.file) or self._weight
         seen: dict[str, int] = {}
         ranks: dict[str, tuple[bool, int, float]] = {}
         for name in sorted(names, key=lambda name: (self._weight[name], name)):
@@ -126,6 +131,16 @@ def name_of(source: Source, block: int) -> str:
     """The name of a block, which does not change with other functions."""
     found = source.blocks[block]
     return f"{source.file}:{found.function}#{found.number}"
+
+
+def blocks_naming(word: str, sources: dict[str, Source]) -> Iterator[str]:
+    """Names of the blocks in which a name stands."""
+    found = re.compile(rf"\b{re.escape(word)}\b".encode())
+    for source in sources.values():
+        for hit in found.finditer(source.text):
+            for number, block in enumerate(source.blocks):
+                if block.at <= hit.start() < block.end:
+                    yield name_of(source, number)
 
 
 def all_blocks(sources: dict[str, Source]) -> list[str]:

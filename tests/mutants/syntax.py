@@ -21,7 +21,7 @@ from tests.mutants.operators import OPERATORS, Context, Edit, constant_key, fiel
 SOURCES = ("native/**/*.[ch]", "mmu/**/*.py")
 """What is mutated unless the command line says otherwise."""
 OUTSIDE = "(file)"
-"""The function of a mutant that stands in none: a constant, a table."""
+"""The function of a mutant that stands in none, nor in what is given a name."""
 _LEFT_OUT = {
     *("comment", "string", "string_literal", "char_literal", "preproc_include", "type"),
     *("assert_statement", "decorator", "import_statement", "import_from_statement"),
@@ -29,6 +29,10 @@ _LEFT_OUT = {
     *("gnu_asm_expression", "preproc_if", "preproc_elif"),
 }
 """Nodes with nothing to mutate below: types, imports, what only a compiler or a reader sees."""
+_DECLARING = {"assignment", "init_declarator", "enumerator", "type_definition"}
+"""What gives a mutant outside functions its name."""
+_STATEMENTS = {"expression_statement"}
+"""Of Python, mutated in functions only: without a declaration a module cannot be imported."""
 _DECLARED = re.compile(rb"/\* cffi-begin \*/.*?/\* cffi-end \*/", re.DOTALL)
 
 
@@ -45,6 +49,8 @@ class Block:
     """Among those of its function."""
     at: int
     """Byte before which its first statement stands."""
+    end: int
+    """Byte after the block."""
     lead: str
     """What parts a statement put there from the first: white space."""
 
@@ -59,6 +65,7 @@ class Mutant:
 
     file: str
     function: str
+    """Or the constant, the table, the macro."""
     operator: str
     number: int
     line: int
@@ -142,11 +149,13 @@ class _Finder:
             return
         if node.type in ("function_definition", "class_definition"):
             function = self._name_of(node, function)
+        elif node.type in _DECLARING and block is None:
+            function = self._declared_name(node, function)
         elif node.type in ("compound_statement", "block") and function:
             block = self._block(node, function, block)
         if node.type in ("preproc_def", "preproc_function_def"):
             self._define(node)
-        if function or not self._context.python or node.type in ("integer", "identifier"):
+        if block is not None or not self._context.python or node.type not in _STATEMENTS:
             for operator, edits in OPERATORS.items():
                 for edit in edits(node, self._context):
                     self._found(operator, edit, function, block)
@@ -170,6 +179,12 @@ class _Finder:
             declarator = declarator.child_by_field_name("declarator")
         return text_of(declarator) if declarator is not None else outer
 
+    def _declared_name(self, node: Node, outer: str) -> str:
+        name = node.child_by_field_name("left")
+        if name is not None:
+            return f"{outer}.{text_of(name)}".lstrip(".") if name.type == "identifier" else outer
+        return self._name_of(node, outer) if not self._context.python else outer
+
     def _block(self, node: Node, function: str, outer: int | None) -> int | None:
         """Number a block; the body of a switch or a class counts as what is around it."""
         owner = node.parent
@@ -188,7 +203,7 @@ class _Finder:
             begin = self._text.rindex(b"\n", 0, at) + 1
             before = self._text[begin:at].decode()
             lead = "; " if before.strip() else "\n" + before
-        self.blocks.append(Block(function, self._numbers[function], at, lead))
+        self.blocks.append(Block(function, self._numbers[function], at, node.end_byte, lead))
         self._numbers[function] += 1
         return len(self.blocks) - 1
 

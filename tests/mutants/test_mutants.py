@@ -175,7 +175,7 @@ def test_the_name_of_a_mutant() -> None:
     assert len(set(names)) == len(names)
     assert "a.c:f:drop-operand:3" in names and "a.c:LIMIT:swap-constant:1" in names
     names = [mutant.id for mutant in parse("a.py", PYTHON).mutants]
-    assert "a.py:A.f:drop-not:1" in names and "a.py:(file):swap-constant:0" in names
+    assert "a.py:A.f:drop-not:1" in names and "a.py:LOW_BIT:swap-constant:0" in names
 
 
 def test_lines_of_c_stay_where_they_are() -> None:
@@ -212,12 +212,15 @@ def test_who_is_tried_first() -> None:
     }
     seconds = {name: 1.0 if "slow" in name else 0.0 for name in blocks}
     reach = Reach({"t": Reached("", {}, seconds, blocks, [], [])})
-    source = parse("a.c", C)
+    source = parse("a.c", C + b"int g(void)\n{\n\treturn LIMIT;\n}\n")
+    sources = {"a.c": source}
     inside = next(mutant for mutant in source.mutants if mutant.block == 0)
     order = ["t::test_quick", "t::test_slow[1]", "t::test_slow[2]", "t::test_agree"]
-    assert reach.tests_of(inside, source) == order
-    outside = next(mutant for mutant in source.mutants if mutant.block is None)
-    assert set(reach.tests_of(outside, source)) == set(blocks)
+    assert reach.tests_of(inside, sources) == order
+    macro = next(mutant for mutant in source.mutants if mutant.function == "LIMIT")
+    assert reach.tests_of(macro, sources) == ["t::other"]
+    other = next(mutant for mutant in parse("a.c", C).mutants if mutant.function == "LIMIT")
+    assert set(reach.tests_of(other, {"a.c": parse("a.c", C)})) == set(blocks)
 
 
 def test_a_sample_takes_of_every_file() -> None:
