@@ -204,12 +204,8 @@ def test_a_change_shows_in_the_digest_of_its_function_only() -> None:
 
 
 def test_who_is_tried_first() -> None:
-    blocks = {"t::test_agree": ["a.c:f#0"], "t::test_slow[1]": ["a.c:f#0"]}
-    blocks |= {
-        "t::test_slow[2]": ["a.c:f#0"],
-        "t::test_quick": ["a.c:f#0"],
-        "t::other": ["a.c:f#1"],
-    }
+    of_f = ("t::test_agree", "t::test_slow[1]", "t::test_slow[2]", "t::test_quick")
+    blocks = {**dict.fromkeys(of_f, ["a.c:f#0"]), "t::other": ["a.c:g#0"]}
     seconds = {name: 1.0 if "slow" in name else 0.0 for name in blocks}
     reach = Reach({"t": Reached("", {}, seconds, blocks, [], [])})
     source = parse("a.c", C + b"int g(void)\n{\n\treturn LIMIT;\n}\n")
