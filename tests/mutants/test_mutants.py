@@ -205,7 +205,7 @@ def test_a_change_shows_in_the_digest_of_its_function_only() -> None:
 
 def test_who_is_tried_first() -> None:
     of_f = ("t::test_agree", "t::test_slow[1]", "t::test_slow[2]", "t::test_quick")
-    blocks = {**dict.fromkeys(of_f, ["a.c:f#0"]), "t::other": ["a.c:g#0"]}
+    blocks = {**{name: ["a.c:f#0"] for name in of_f}, "t::other": ["a.c:g#0"]}
     seconds = {name: 1.0 if "slow" in name else 0.0 for name in blocks}
     reach = Reach({"t": Reached("", {}, seconds, blocks, [], [])})
     source = parse("a.c", C + b"int g(void)\n{\n\treturn LIMIT;\n}\n")
