@@ -11,6 +11,7 @@ import pytest
 
 from mmu._native import lib
 from mmu.errors import MmuError
+from mmu.events import EventRing
 from mmu.memory import Memory
 from mmu.x86 import Access, Mmu, Outcome, Privilege, WalkMode, entries, faults, registers, tlb, walk
 from tests import c_constants
@@ -38,6 +39,16 @@ def test_physical_addresses_are_as_wide_as_ram_needs() -> None:
 def test_an_unknown_engine(memory: Memory) -> None:
     with pytest.raises(MmuError, match="no MMU engine 'rust': known are c, python"):
         Mmu(memory, engine="rust")
+
+
+@pytest.mark.parametrize("engine", ["c", "python"])
+def test_the_ring_of_events_can_be_asked_for(memory: Memory, ring: EventRing, engine: str) -> None:
+    mmu = Mmu(memory, engine=engine)
+    assert mmu.ring is None
+    mmu.ring = ring
+    assert mmu.ring is ring
+    mmu.ring = None
+    assert mmu.ring is None and not mmu.c.ring
 
 
 @pytest.mark.parametrize("engine", ["c", "python"])
