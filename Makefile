@@ -4,6 +4,7 @@
 PYTHON ?= python3
 CC ?= gcc
 ONLY ?=
+SAMPLE ?=
 EXAMPLES ?= 1000
 EVERY ?= 1
 SANITIZE ?= address,undefined
@@ -17,7 +18,7 @@ FORMATTED_C := $(wildcard native/*.h native/*/*.[ch] benchmarks/*.[ch] guest_pro
 UNICORN_INCLUDE = $$($(BIN)/python -c "from native import cdef; print(cdef.unicorn_include())")
 LINT_CFLAGS := -std=c11 -O2 -D_GNU_SOURCE=1 -Wall -Wextra -Werror -Inative -Ibenchmarks -Itests/oracles -Itests/x86
 SANITIZED := build/sanitize
-# Left out below: a comparison with the width of the host's VmPeak, which AddressSanitizer makes 20 TiB.
+# -k below leaves out a comparison with the host's VmPeak, which AddressSanitizer raises to 20 TiB.
 SANITIZED_TESTS := $(wildcard tests/trace tests/memory tests/x86 tests/linux)
 PYTEST := $(BIN)/pytest -n 2
 
@@ -34,10 +35,11 @@ run: build guests ## set up, then compare the policies on dontneed_loop: purging
 test: build guests $(VENV)/dev ## set up and run all tests (under 10 minutes on 2 cores)
 	$(PYTEST)
 
-lint: build $(VENV)/dev ## ruff, strict mypy, and the C files with every warning an error
+lint: build $(VENV)/dev ## formats, ruff, stubs, strict mypy, and the C files with every warning an error
 	$(BIN)/ruff format --check .
 	$(BIN)/clang-format --dry-run -Werror $(FORMATTED_C)
 	$(BIN)/ruff check .
+	$(BIN)/python -m native.stubs --check
 	$(BIN)/mypy
 	@for file in $(LINTED_C); do \
 		echo "$(CC) -Wall -Wextra -Werror $$file"; \
@@ -51,14 +53,14 @@ format: $(VENV)/dev ## write Python and C as `make lint` wants them
 bench: build guests ## run the benchmarks [ONLY=NAME] into benchmarks/results/latest.jsonl
 	$(BIN)/python -m benchmarks $(ONLY)
 
-fuzz: build guests $(VENV)/dev ## let random tests look harder, from new seeds; a million MMU sequences alone take 25 minutes [EXAMPLES=1000 a test]
+fuzz: build guests $(VENV)/dev ## run the random tests with more examples, from new seeds; a million MMU sequences alone take 25 minutes [EXAMPLES=1000 a test]
 	HYPOTHESIS_PROFILE=fuzz HYPOTHESIS_EXAMPLES=$(EXAMPLES) $(PYTEST) -m "hypothesis or fuzz"
 
-enumerate: build $(VENV)/dev ## judge all 2 thousand million cases of the page walk, a minute or two [EVERY=1 row of so many]
+enumerate: build $(VENV)/dev ## check the page walk in all 2 thousand million cases, a minute or two [EVERY=1 row of so many]
 	$(BIN)/python -m tests.oracles.enumerate --every $(EVERY)
 
-mutate: build $(VENV)/dev ## take out one rule of the MMU after another: a test must fail [ONLY=TEXT in file or name]
-	$(BIN)/python -m tests.mutants $(if $(ONLY),"$(ONLY)")
+mutate: build guests $(VENV)/dev ## change one thing in the sources after another: a test must fail [ONLY=TEXT in the name] [SAMPLE=NUMBER]
+	$(BIN)/python -m tests.mutants $(if $(SAMPLE),--sample $(SAMPLE)) $(if $(ONLY),"$(ONLY)")
 
 stress: build guests $(VENV)/dev ## the long tests that `make test` leaves out
 	$(PYTEST) -m stress
@@ -69,7 +71,7 @@ sanitize: build $(VENV)/dev ## the tests of the C code under AddressSanitizer an
 		ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 UBSAN_OPTIONS=halt_on_error=1 \
 		$(PYTEST) -o pythonpath="$(SANITIZED)/lib ." -k "not hosts_form" $(SANITIZED_TESTS)
 
-build: $(VENV)/built ## make .venv and build the C extensions in place
+build: $(VENV)/built ## make .venv, build the C extensions in place and write their type stubs
 
 guests: $(VENV)/installed ## build the guest programs
 	@$(MAKE) --no-print-directory -s -C guest_programs
@@ -90,6 +92,7 @@ $(VENV)/installed: requirements.txt pyproject.toml setup.py
 $(VENV)/built: $(VENV)/installed $(NATIVE)
 	@echo "building the C extensions"
 	@$(BIN)/python setup.py -q build_ext --inplace
+	@$(BIN)/python -m native.stubs
 	@touch $@
 
 $(VENV)/dev: requirements-dev.txt $(VENV)/installed

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Side-by-side measurements: ours and a peer that does less, paired and alternated on one machine."""
+"""Side-by-side measurements: ours and a peer that does less, alternated on one machine."""

@@ -124,7 +124,8 @@ def _compare(name: str, loop: Loop, *, count: bool, goal: str) -> Result:
         Bare(loop).rate,
         unit="MIPS",
         goal=goal,
-        note=f"15 instructions a turn, fast, {counting}, against bare Unicorn without hooks or paging",
+        note=f"15 instructions a turn, fast, {counting}, against bare Unicorn without hooks or"
+        " paging",
     )
 
 

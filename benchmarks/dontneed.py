@@ -52,7 +52,8 @@ def dontneed_loop_native() -> Iterator[Result]:
         lambda: _timed([program, size, CHUNK])[0],
         unit="s",
         goal="<= 0.2",
-        note=f"dontneed_loop {size} {CHUNK}, refcount, fast, counting; wall clock of the whole command",
+        note=f"dontneed_loop {size} {CHUNK}, refcount, fast, counting; wall clock of the whole"
+        " command",
         rounds=rounds,
         warm_up=False,
     )

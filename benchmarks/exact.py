@@ -71,7 +71,8 @@ def _against_bare(name: str, ours: Ours, *, goal: str, how: str) -> Result:
         Bare(ours.loop).rate,
         unit="MIPS",
         goal=goal,
-        note=f"15 instructions, 3 accesses a turn, exact, {how}, against bare Unicorn without hooks or paging",
+        note=f"15 instructions, 3 accesses a turn, exact, {how}, against bare Unicorn without"
+        " hooks or paging",
     )
     if ours.vcpu.shared.broken:
         raise AssertionError("Unicorn used a translation that was not the model's")
@@ -113,7 +114,8 @@ def _against_valgrind(
         slowdown(valgrind, *tool, *program),
         unit="times native",
         goal=goal,
-        note=f"{' '.join(['memory_loop', *arguments])}, exact, CPU time of whole commands, against valgrind {tool[0]}",
+        note=f"{' '.join(['memory_loop', *arguments])}, exact, CPU time of whole commands, against"
+        f" valgrind {tool[0]}",
         rounds=rounds,
         warm_up=False,
     )
@@ -123,7 +125,7 @@ def _against_valgrind(
 
 
 def _seconds(*command: str, **environment: str) -> float:
-    """CPU time of a command and its children, which must succeed: what others run does not count."""
+    """CPU seconds of a command and its children, which must succeed."""
     started = _children()
     subprocess.run(
         command,

@@ -38,7 +38,8 @@ def refcount_pair() -> Iterator[Result]:
         unit="ns",
         goal="<= 1.2",
         rounds=41,
-        note="pte_get and pte_put of a table held by an entry, one CPU, against fetch_add and fetch_sub",
+        note="pte_get and pte_put of a table held by an entry, one CPU, against fetch_add and"
+        " fetch_sub",
     )
     if mm.kernel.c.bug or count[0] != 1:
         raise AssertionError("the pairs did not balance")

@@ -35,7 +35,8 @@ def tlb_hit() -> Iterator[Result]:
             unit="ns",
             goal="<= 10",
             rounds=21,
-            note="mmu_translate of a resident 4 KiB page, counted and touched, against frame[va >> 12]; dependent",
+            note="mmu_translate of a resident 4 KiB page, counted and touched, against frame[va >>"
+            " 12]; dependent",
         )
         _expect_walks(space.mmu, HIT_PAGES)
 
@@ -61,7 +62,8 @@ def tlb_miss() -> Iterator[Result]:
             unit="ns",
             goal="<= 10",
             rounds=21,
-            note="mmu_translate that misses every TLB level, with walk and fills, against mmu_walk (WALK_QUIET)",
+            note="mmu_translate that misses every TLB level, with walk and fills, against mmu_walk"
+            " (WALK_QUIET)",
         )
         _expect_walks(space.mmu, translations.made)
 
@@ -76,7 +78,8 @@ def engines() -> Iterator[Result]:
         unit="translations/s",
         goal=">= 10",
         rounds=5,
-        note="Mmu.translate() in exact, three hits and a miss, called from Python: C engine against Python engine",
+        note="Mmu.translate() in exact, three hits and a miss, called from Python: C engine"
+        " against Python engine",
     )
 
 
@@ -121,7 +124,7 @@ def _unit(mmu: Mmu) -> object:
 
 
 class Translations:
-    """n translations in exact, of nr_va addresses in turn; called, it tells the nanoseconds of one."""
+    """n translations in exact of nr_va addresses in turn; a call returns nanoseconds each."""
 
     def __init__(self, mmu: Mmu, va: object, nr_va: int, n: int) -> None:
         mmu.exact = True

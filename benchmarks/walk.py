@@ -44,7 +44,7 @@ def address_space(nr_tables: int) -> Iterator[AddressSpace]:
     upper: dict[tuple[int, int], int] = {}
 
     def table_at(level: int, index: int) -> int:
-        """The table of ``level`` (3 PDPT, 2 PD, 1 PT) that maps entry ``index`` of the level above."""
+        """The table of ``level`` (3 PDPT, 2 PD, 1 PT) below entry ``index`` of the level above."""
         if (level, index) not in upper:
             upper[level, index] = table = memory.alloc_pages() << 12
             parent = cr3 if level == 3 else table_at(level + 1, index >> 9)
@@ -103,7 +103,8 @@ def _measure(
             unit="ns",
             goal=goal,
             rounds=rounds,
-            note=f"mmu_walk (WALK_QUIET) against four bare loads; {nr_tables} PTE tables, dependent walks",
+            note=f"mmu_walk (WALK_QUIET) against four bare loads; {nr_tables} PTE tables,"
+            " dependent walks",
         )
 
 

@@ -1,16 +1,276 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The C extension built by native/build_engine.py; native/unicorn/*.h say what it declares."""
+"""Types of cpu._engine; written by native/stubs.py from the headers: do not edit."""
 
-from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, Final, Literal, overload
 
-_Function = TypeVar("_Function", bound=Callable[..., Any])
+from mmu._native import Array, BaseFFI, CData, IntegerPtr, Integers, Ptr, Struct
 
-class _FFI:
-    def def_extern(
-        self, name: str = ..., error: Any = ..., onerror: Callable[..., Any] | None = ...
-    ) -> Callable[[_Function], _Function]: ...
-    def __getattr__(self, name: str) -> Any: ...
+class struct_uc_api(Struct[struct_uc_api_ptr]):
+    open: CData
+    close: CData
+    emu_start: CData
+    emu_stop: CData
+    hook_add: CData
+    hook_del: CData
+    ctl: CData
+    reg_read: CData
+    reg_write: CData
+    reg_read_batch: CData
+    reg_write_batch: CData
+    mem_map: CData
+    mem_read: CData
+    mem_write: CData
+    vmem_translate: CData
+    tlb_flush_page: CData
+    tlb_set_page: CData
+    cpu_restore_state: CData
+    cs_disasm_iter: CData
+    cs_handle: int
+    cs_insn: CData
 
-ffi: _FFI
-lib: Any
+class struct_uc_api_ptr(struct_uc_api, Ptr[struct_uc_api]): ...
+
+class struct_mmu_api(Struct[struct_mmu_api_ptr]):
+    refill: CData
+    translate: CData
+    page_fault: CData
+    invlpg: CData
+    write_cr0: CData
+    write_cr3: CData
+    write_cr4: CData
+    tables_changed: CData
+    walk: CData
+    hit: CData
+    touch: CData
+    fast_fault: CData
+    ring_emit: CData
+    take_code: CData
+    free_code: CData
+
+class struct_mmu_api_ptr(struct_mmu_api, Ptr[struct_mmu_api]): ...
+
+class struct_layout(Struct[struct_layout_ptr]):
+    memory_size: int
+    memory_ring: int
+    unit_size: int
+    unit_tlb: int
+    ring_size: int
+    ring_arg: int
+    mm_size: int
+    mm_vmas: int
+    translation_size: int
+    translation_error_code: int
+
+class struct_layout_ptr(struct_layout, Ptr[struct_layout]): ...
+
+class struct_vcpu_config(Struct[struct_vcpu_config_ptr]):
+    uc: CData
+    mmu: CData
+    mm: CData
+    ring: CData
+    fidelity: int
+    count: int
+    private: int
+    attached: int
+
+class struct_vcpu_config_ptr(struct_vcpu_config, Ptr[struct_vcpu_config]): ...
+
+class struct_vm_exit(Struct[struct_vm_exit_ptr]):
+    reason: int
+    vector: int
+    error_code: int
+    access: int
+    exact: int
+    uc_err: int
+    intercept: int
+    length: int
+    address: int
+    rip: int
+    insn: int
+    nr: int
+    arg: Array[int]
+    rsp: int
+
+class struct_vm_exit_ptr(struct_vm_exit, Ptr[struct_vm_exit]): ...
+
+class struct_vcpu_shared(Struct[struct_vcpu_shared_ptr]):
+    exit: struct_vm_exit
+    count: int
+    result: int
+    has_result: int
+    private: int
+    repairs: int
+    broken: int
+    miscounts: int
+    fills: int
+    fast_faults: int
+    limits: int
+
+class struct_vcpu_shared_ptr(struct_vcpu_shared, Ptr[struct_vcpu_shared]): ...
+class struct_vcpu(Struct[struct_vcpu_ptr]): ...
+class struct_vcpu_ptr(struct_vcpu, Ptr[struct_vcpu]): ...
+
+class FFI(BaseFFI):
+    @overload
+    def new(self, cdecl: Literal["struct uc_api *"], init: object = ...) -> struct_uc_api_ptr: ...
+    @overload
+    def new(self, cdecl: Literal["struct mmu_api *"], init: object = ...) -> struct_mmu_api_ptr: ...
+    @overload
+    def new(self, cdecl: Literal["struct layout *"], init: object = ...) -> struct_layout_ptr: ...
+    @overload
+    def new(
+        self, cdecl: Literal["struct vcpu_config *"], init: object = ...
+    ) -> struct_vcpu_config_ptr: ...
+    @overload
+    def new(self, cdecl: Literal["struct vm_exit *"], init: object = ...) -> struct_vm_exit_ptr: ...
+    @overload
+    def new(
+        self, cdecl: Literal["struct vcpu_shared *"], init: object = ...
+    ) -> struct_vcpu_shared_ptr: ...
+    @overload
+    def new(
+        self, cdecl: Literal["struct uc_api[]"], init: object = ...
+    ) -> Array[struct_uc_api]: ...
+    @overload
+    def new(
+        self, cdecl: Literal["struct mmu_api[]"], init: object = ...
+    ) -> Array[struct_mmu_api]: ...
+    @overload
+    def new(
+        self, cdecl: Literal["struct layout[]"], init: object = ...
+    ) -> Array[struct_layout]: ...
+    @overload
+    def new(
+        self, cdecl: Literal["struct vcpu_config[]"], init: object = ...
+    ) -> Array[struct_vcpu_config]: ...
+    @overload
+    def new(
+        self, cdecl: Literal["struct vm_exit[]"], init: object = ...
+    ) -> Array[struct_vm_exit]: ...
+    @overload
+    def new(
+        self, cdecl: Literal["struct vcpu_shared[]"], init: object = ...
+    ) -> Array[struct_vcpu_shared]: ...
+    @overload
+    def new(self, cdecl: Integers, init: object = ...) -> Array[int]: ...
+    @overload
+    def new(self, cdecl: IntegerPtr, init: object = ...) -> Ptr[int]: ...
+    @overload
+    def new(self, cdecl: str, init: object = ...) -> Any: ...
+    @overload
+    def cast(self, cdecl: Literal["struct uc_api *"], value: object) -> struct_uc_api_ptr: ...
+    @overload
+    def cast(self, cdecl: Literal["struct mmu_api *"], value: object) -> struct_mmu_api_ptr: ...
+    @overload
+    def cast(self, cdecl: Literal["struct layout *"], value: object) -> struct_layout_ptr: ...
+    @overload
+    def cast(
+        self, cdecl: Literal["struct vcpu_config *"], value: object
+    ) -> struct_vcpu_config_ptr: ...
+    @overload
+    def cast(self, cdecl: Literal["struct vm_exit *"], value: object) -> struct_vm_exit_ptr: ...
+    @overload
+    def cast(
+        self, cdecl: Literal["struct vcpu_shared *"], value: object
+    ) -> struct_vcpu_shared_ptr: ...
+    @overload
+    def cast(self, cdecl: Literal["struct vcpu *"], value: object) -> struct_vcpu_ptr: ...
+    @overload
+    def cast(self, cdecl: IntegerPtr, value: object) -> Ptr[int]: ...
+    @overload
+    def cast(self, cdecl: Literal["char *"], value: object) -> Ptr[bytes]: ...
+    @overload
+    def cast(self, cdecl: str, value: object) -> CData: ...
+
+class Lib:
+    NR_EVENTS: Final[int]
+    NR_COUNTERS: Final[int]
+    NR_MM_COUNTERS: Final[int]
+    PAGE_SHIFT: Final[int]
+    PAGE_SIZE: Final[int]
+    FIDELITY_FAST: Final[int]
+    FIDELITY_EXACT: Final[int]
+    FIDELITY_TRACE: Final[int]
+    EXIT_LIMIT: Final[int]
+    EXIT_SYSCALL: Final[int]
+    EXIT_PAGE_FAULT: Final[int]
+    EXIT_EXCEPTION: Final[int]
+    EXIT_BAD_TABLE: Final[int]
+    EXIT_STOPPED: Final[int]
+    EXIT_ABORTED: Final[int]
+    EXIT_ENGINE: Final[int]
+    PRIVATE_FILL_ADDRESS: Final[int]
+    PRIVATE_CPL: Final[int]
+    PRIVATE_FLUSH_PAGE: Final[int]
+    PRIVATE_SET_PAGE: Final[int]
+    PRIVATE_SKIP_PC: Final[int]
+    PRIVATE_LOAD_RIP: Final[int]
+    PRIVATE_ASKER: Final[int]
+    PRIVATE_ALL: Final[int]
+    INTERCEPT_NONE: Final[int]
+    INTERCEPT_UD: Final[int]
+    INTERCEPT_GP: Final[int]
+    INTERCEPT_INT1: Final[int]
+    INTERCEPT_INT3: Final[int]
+    INTERCEPT_INTO: Final[int]
+    INTERCEPT_RDTSC: Final[int]
+    INTERCEPT_RDTSCP: Final[int]
+    INTERCEPT_WRONG: Final[int]
+    INTERCEPT_EMULATED: Final[int]
+    INTERCEPT_STORE_FIRST: Final[int]
+    LIMIT_X87_PRECISION: Final[int]
+    LIMIT_MXCSR: Final[int]
+    NR_SYSCALL_ARGS: Final[int]
+    NO_LIMIT: Final[int]
+    def layout_mismatch(
+        self, native: struct_layout_ptr | Array[struct_layout], /
+    ) -> Ptr[bytes]: ...
+    def private_self_test(
+        self, api: struct_uc_api_ptr | Array[struct_uc_api], wanted: int, /
+    ) -> int: ...
+    def vcpu_create(
+        self,
+        config: struct_vcpu_config_ptr | Array[struct_vcpu_config],
+        uc: struct_uc_api_ptr | Array[struct_uc_api],
+        mmu: struct_mmu_api_ptr | Array[struct_mmu_api],
+        /,
+    ) -> struct_vcpu_ptr: ...
+    def vcpu_unhook(self, v: struct_vcpu_ptr, /) -> None: ...
+    def vcpu_free(self, v: struct_vcpu_ptr, /) -> None: ...
+    def vcpu_shared(self, v: struct_vcpu_ptr, /) -> struct_vcpu_shared_ptr: ...
+    def vcpu_run(self, v: struct_vcpu_ptr, limit: int, /) -> None: ...
+    def vcpu_run_until(
+        self, v: struct_vcpu_ptr, until: int, timeout_us: int, limit: int, /
+    ) -> None: ...
+    def vcpu_stop(self, v: struct_vcpu_ptr, /) -> None: ...
+    def vcpu_sync(self, v: struct_vcpu_ptr, /) -> None: ...
+    def vcpu_flush(self, v: struct_vcpu_ptr, /) -> None: ...
+    def vcpu_drop_code(self, v: struct_vcpu_ptr, pa: int, /) -> None: ...
+    def vcpu_skip(self, v: struct_vcpu_ptr, length: int, /) -> None: ...
+    def vcpu_enter_user(self, v: struct_vcpu_ptr, stub_pa: int, rip: int, rsp: int, /) -> int: ...
+    def vcpu_add_region(self, v: struct_vcpu_ptr, base: int, size: int, /) -> int: ...
+    def vcpu_serve_hooks(self, v: struct_vcpu_ptr, /) -> int: ...
+    def vcpu_guard_flags(self, v: struct_vcpu_ptr, /) -> int: ...
+    def vcpu_hook_address(self, v: struct_vcpu_ptr, pa: int, /) -> int: ...
+    def vcpu_peek(self, v: struct_vcpu_ptr, va: int, out: CData, n: int, /) -> int: ...
+    def vcpu_reg_read(self, v: struct_vcpu_ptr, reg: int, /) -> int: ...
+    def vcpu_reg_write(self, v: struct_vcpu_ptr, reg: int, value: int, /) -> None: ...
+    def vcpu_cpl(self, v: struct_vcpu_ptr, /) -> int: ...
+    def python_refill(
+        self, unit: CData, va: int, access: int, privilege: int, translation: CData, /
+    ) -> int: ...
+    def python_translate(
+        self, unit: CData, va: int, access: int, privilege: int, translation: CData, /
+    ) -> int: ...
+    def python_page_fault(self, unit: CData, va: int, error_code: int, /) -> None: ...
+    def python_walk(
+        self, unit: CData, va: int, access: int, privilege: int, mode: int, walk: CData, /
+    ) -> int: ...
+    def python_invlpg(self, unit: CData, va: int, /) -> None: ...
+    def python_write_cr0(self, unit: CData, value: int, /) -> int: ...
+    def python_write_cr3(self, unit: CData, value: int, /) -> int: ...
+    def python_write_cr4(self, unit: CData, value: int, /) -> int: ...
+    def python_tables_changed(self, unit: CData, /) -> None: ...
+
+ffi: FFI
+lib: Lib

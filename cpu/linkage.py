@@ -84,6 +84,7 @@ def uc_api() -> Any:
     for name in _UC_FUNCTIONS:
         setattr(api, name, _address(getattr(_UNICORN, f"uc_{name}")))
     if _version() == PRIVATE_VERSION:
+        api.vmem_translate = _address(_UNICORN.uc_vmem_translate)  # for the self-test
         for name in _PRIVATE_FUNCTIONS:
             function = getattr(_UNICORN, f"{name}_x86_64", None)
             if function is not None:

@@ -20,21 +20,20 @@ from unicorn.x86_const import (
 )
 
 from cpu._engine import ffi, lib
-from cpu.disasm import accessed_address, through_stack_segment
+from cpu.disasm import MAX_INSTRUCTION, accessed_address, through_stack_segment
 from cpu.in_flight import forget_exception
 from cpu.linkage import foreign, mmu_api, private_parts, take_raised, uc_api
 from mmu.errors import BadTable, MmuError, StackFault
+from mmu.units import U64
 from mmu.x86 import Access
 
 if TYPE_CHECKING:
     from mmu.events import EventRing
     from mmu.linux.mm import Mm
+    from mmu.linux.state import Cpu
     from mmu.memory import Memory
     from mmu.x86 import Mmu
 
-U64: Final = (1 << 64) - 1
-MAX_INSTRUCTION: Final = 15
-"""Bytes (SDM vol. 2 2.3.11)."""
 UC_TLB_VIRTUAL: Final = 1
 CPU_MODEL: Final = UC_CPU_X86_WESTMERE
 """x86-64-v2 without AVX and RDRAND: later models of Unicorn's answer RDRAND with the host's random
@@ -113,7 +112,9 @@ class Intercept(IntEnum):
 
 
 class Processor:
-    """A Unicorn instance with our hooks on it: what a vCPU and an attached instance have in common."""
+    """A Unicorn instance with our hooks on it: what a vCPU and an attached instance have in
+    common.
+    """
 
     uc: Uc
     memory: Memory
@@ -265,7 +266,9 @@ class Processor:
         lib.vcpu_reg_write(self.c, reg, value & U64)
 
     def peek(self, va: int, length: int = MAX_INSTRUCTION) -> bytes:
-        """Up to ``length`` bytes of code at va, as the processor would fetch them; no side effects."""
+        """Up to ``length`` bytes of code at va, as the processor would fetch them; no side
+        effects.
+        """
         buffer = ffi.new("u8[]", length)
         return bytes(ffi.buffer(buffer, lib.vcpu_peek(self.c, va, buffer, length)))
 
@@ -306,6 +309,8 @@ class VCpu(Processor):
         self.uc = _new_instance(memory)
         self._hook(mm=mm, ring=self.ring, fast_faults=fast_faults and mmu.engine == "c")
         self._run = lib.vcpu_run
+        self.cpu = None if mm is None else mm.kernel.cpu_of(mmu)
+        """The kernel's CPU that this is, if it runs under one."""
 
     def __enter__(self) -> VCpu:
         return self
@@ -329,6 +334,8 @@ class VCpu(Processor):
         The exit is one struct, overwritten by the next run. Raises BadTable if a paging structure
         lies outside guest RAM, EngineError if Unicorn failed, and what a callback raised.
         """
+        if self.cpu is not None:
+            self._enter_cpu(self.cpu)
         self._run(self.c, U64 if limit is None else limit)
         exit_ = self.exit
         if exit_.reason >= lib.EXIT_PAGE_FAULT:
@@ -336,6 +343,17 @@ class VCpu(Processor):
                 forget_exception(self.uc)
             self._settle(exit_)
         return exit_
+
+    def _enter_cpu(self, cpu: Cpu) -> None:
+        """Make it the kernel's this_cpu, and drop the code that was written since it ran last."""
+        cpu.kernel.this_cpu = cpu
+        if not cpu.c.code_written.nr:
+            return
+        everything, pages = cpu.take_code_written()
+        if everything:
+            self.uc.ctl_flush_tb()
+        for pa in pages:
+            self.drop_code(pa)
 
     def set_result(self, value: int) -> None:
         """The next run begins with this in rax: a system call's result, 64 bits."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import re
 import sys
+import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
@@ -99,12 +100,23 @@ def geometries() -> str:
     """Every figure of every processor that ships, with its confidence and its source."""
     letters = "; ".join(f"{word[0]} {word}: {meaning}" for word, meaning in CONFIDENCES.items())
     lines = [
-        f"A figure's letter is its confidence ({letters}); its number is the source below the table.",
+        f"A figure's letter is its confidence ({letters}); its number is the source below the"
+        " table.",
         "",
     ]
     for name in list_geometries():
         lines += _geometry(load_geometry(name))
-    return "\n".join(lines)
+    return "\n".join(wrapped for line in lines for wrapped in _wrapped(line))
+
+
+def _wrapped(line: str) -> list[str]:
+    """Prose, or an item of a numbered list, in lines of 100 columns; a row of a table as it is."""
+    if not line or line.startswith("|"):
+        return [line]
+    indent = " " * len(match[0]) if (match := re.match(r"\d+\. ", line)) else ""
+    return textwrap.wrap(
+        line, 100, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    )
 
 
 def counter_list() -> str:

@@ -1,16 +1,1432 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The C extension built by native/build_mmu.py; native/*/*.h say what it declares."""
+"""Types of mmu._native; written by native/stubs.py from the headers: do not edit."""
 
-from collections.abc import Callable
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterator
+from typing import Any, Final, Generic, Literal, TypeVar, overload
 
-_Function = TypeVar("_Function", bound=Callable[..., Any])
+from typing_extensions import Self
 
-class _FFI:
+_T = TypeVar("_T")
+_P = TypeVar("_P")
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+class CData:
+    def __bool__(self) -> bool: ...
+    def __int__(self) -> int: ...
+    def __enter__(self) -> Self: ...
+    def __exit__(self, *_: object) -> None: ...
+
+class Struct(CData, Generic[_P]): ...
+
+class Ptr(CData, Generic[_T]):
+    @overload
+    def __getitem__(self, index: int, /) -> _T: ...
+    @overload
+    def __getitem__(self, index: slice, /) -> Array[_T]: ...
+    @overload
+    def __setitem__(self, index: int, value: _T, /) -> None: ...
+    @overload
+    def __setitem__(self, index: slice, value: object, /) -> None: ...
+    def __add__(self, n: int, /) -> Ptr[_T]: ...
+    @overload
+    def __sub__(self, other: int, /) -> Ptr[_T]: ...
+    @overload
+    def __sub__(self, other: Ptr[_T], /) -> int: ...
+    def __lt__(self, other: Ptr[_T], /) -> bool: ...
+    def __le__(self, other: Ptr[_T], /) -> bool: ...
+
+class Array(Ptr[_T]):
+    def __len__(self) -> int: ...
+    def __iter__(self) -> Iterator[_T]: ...
+
+class Buffer:
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: int | slice, /) -> bytes: ...
+    def __setitem__(self, index: int | slice, value: Any, /) -> None: ...
+    def __buffer__(self, flags: int, /) -> memoryview: ...
+
+class CType:
+    cname: str
+    kind: str
+    item: CType
+    length: int | None
+    fields: list[tuple[str, Any]]
+    args: list[CType]
+    result: CType
+
+_CData = CData
+Integers = Literal[
+    "u8[]",
+    "u16[]",
+    "u32[]",
+    "u64[]",
+    "s8[]",
+    "s16[]",
+    "s32[]",
+    "s64[]",
+    "uint8_t[]",
+    "uint16_t[]",
+    "uint32_t[]",
+    "uint64_t[]",
+    "int8_t[]",
+    "int16_t[]",
+    "int32_t[]",
+    "int64_t[]",
+]
+IntegerPtr = Literal[
+    "u8 *",
+    "u16 *",
+    "u32 *",
+    "u64 *",
+    "s8 *",
+    "s16 *",
+    "s32 *",
+    "s64 *",
+    "uint8_t *",
+    "uint16_t *",
+    "uint32_t *",
+    "uint64_t *",
+    "int8_t *",
+    "int16_t *",
+    "int32_t *",
+    "int64_t *",
+]
+
+class BaseFFI:
+    CData: type[_CData]
+    NULL: Any
+    errno: int
+    def gc(self, cdata: _T, destructor: Callable[[_T], object] | None, size: int = ...) -> _T: ...
+    def release(self, cdata: _CData, /) -> None: ...
+    def string(self, cdata: _CData, maxlen: int = ...) -> bytes: ...
+    def buffer(self, cdata: _CData, size: int = ...) -> Buffer: ...
+    def memmove(self, dest: Any, src: Any, n: int) -> None: ...
+    def sizeof(self, cdecl: str | _CData | CType, /) -> int: ...
+    def offsetof(self, cdecl: str | CType, /, *fields: str | int) -> int: ...
+    def typeof(self, cdecl: str | _CData, /) -> CType: ...
+    def unpack(self, cdata: Ptr[_T], length: int) -> list[_T]: ...
+    def new_handle(self, value: object, /) -> _CData: ...
+    def from_handle(self, handle: _CData, /) -> Any: ...
+    def from_buffer(self, cdecl: str, source: Any, require_writable: bool = ...) -> Any: ...
+    def callback(self, cdecl: str, function: Callable[..., Any] = ...) -> Any: ...
+    @overload
+    def addressof(self, cdata: Struct[_P], /) -> _P: ...
+    @overload
+    def addressof(self, cdata: _CData, /, *fields: str | int) -> Any: ...
+    @overload
+    def addressof(self, library: object, name: str, /) -> Any: ...
     def def_extern(
-        self, name: str = ..., error: Any = ..., onerror: Callable[..., Any] | None = ...
-    ) -> Callable[[_Function], _Function]: ...
-    def __getattr__(self, name: str) -> Any: ...
+        self,
+        name: str = ...,
+        error: Any = ...,
+        onerror: Callable[..., Any] | None = ...,
+    ) -> Callable[[_F], _F]: ...
 
-ffi: _FFI
-lib: Any
+class struct_event(Struct[struct_event_ptr]):
+    id: int
+    cpu: int
+    instruction: int
+    a: int
+    b: int
+    c: int
+
+class struct_event_ptr(struct_event, Ptr[struct_event]): ...
+
+class struct_event_desc(Struct[struct_event_desc_ptr]):
+    name: Ptr[bytes]
+    field: Array[Ptr[bytes]]
+    meaning: Ptr[bytes]
+
+class struct_event_desc_ptr(struct_event_desc, Ptr[struct_event_desc]): ...
+
+class struct_counter_desc(Struct[struct_counter_desc_ptr]):
+    name: Ptr[bytes]
+    meaning: Ptr[bytes]
+
+class struct_counter_desc_ptr(struct_counter_desc, Ptr[struct_counter_desc]): ...
+
+class struct_event_ring(Struct[struct_event_ring_ptr]):
+    enabled: int
+    cpu: int
+    instruction: int
+    head: int
+    tail: int
+    capacity: int
+    lost: int
+    records: struct_event_ptr
+    full: Callable[[struct_event_ring_ptr | Array[struct_event_ring], CData], None]
+    arg: CData
+
+class struct_event_ring_ptr(struct_event_ring, Ptr[struct_event_ring]): ...
+
+class struct_page(Struct[struct_page_ptr]):
+    flags: int
+    _refcount: int
+    _mapcount: int
+    ptl: int
+    pte_refcount: int
+    next: int
+    prev: int
+    pmd: int
+    index: int
+
+class struct_page_ptr(struct_page, Ptr[struct_page]): ...
+
+class struct_memory(Struct[struct_memory_ptr]):
+    ram: Ptr[int]
+    pages: struct_page_ptr
+    base: int
+    size: int
+    nr_pages: int
+    frontier: int
+    nr_free: int
+    nr_free_min: int
+    nr_dirty_free: int
+    keep_dirty: int
+    zero_pfn: int
+    allocs: int
+    frees: int
+    fail_after: int
+    free_head: Array[int]
+    pcp_nr: int
+    pcp: Array[int]
+    nr_freed: Ptr[int]
+    code_free: int
+    ring: struct_event_ring_ptr
+
+class struct_memory_ptr(struct_memory, Ptr[struct_memory]): ...
+
+class struct_walk(Struct[struct_walk_ptr]):
+    va: int
+    pa: int
+    entry: Array[int]
+    entry_pa: Array[int]
+    level: int
+    top_level: int
+    result: int
+    error_code: int
+    rights: int
+    xd: int
+    dirty: int
+    shstk: int
+    pkey: int
+
+class struct_walk_ptr(struct_walk, Ptr[struct_walk]): ...
+
+class struct_translation(Struct[struct_translation_ptr]):
+    pa: int
+    perms: int
+    level: int
+    memory_type: int
+    result: int
+    error_code: int
+
+class struct_translation_ptr(struct_translation, Ptr[struct_translation]): ...
+
+class struct_check_where(Struct[struct_check_where_ptr]):
+    rip: int
+    instruction: int
+    detail: int
+    by: int
+    cpu: int
+
+class struct_check_where_ptr(struct_check_where, Ptr[struct_check_where]): ...
+
+class struct_stale_range(Struct[struct_stale_range_ptr]):
+    va: int
+    entry_pa: int
+    old: int
+    new: int
+    changed: struct_check_where
+    nr_freed: int
+    next: int
+    pcid: int
+    level: int
+    table: int
+    told: int
+    pad: Array[int]
+
+class struct_stale_range_ptr(struct_stale_range, Ptr[struct_stale_range]): ...
+
+class struct_stale_use(Struct[struct_stale_use_ptr]):
+    range: struct_stale_range
+    at: struct_check_where
+    filled: struct_check_where
+    va: int
+    access: int
+    privilege: int
+    used: int
+    freed: int
+
+class struct_stale_use_ptr(struct_stale_use, Ptr[struct_stale_use]): ...
+
+class struct_tlb_check(Struct[struct_tlb_check_ptr]):
+    now: struct_check_where
+    kernel: struct_check_where
+    store: Array[struct_check_where]
+    nr_stores: int
+    every_access: int
+    changed: int
+    nr_ranges: int
+    nr_uses: int
+    served: int
+    nr_used: int
+    nr_may: int
+    lost: int
+    use: Array[struct_stale_use]
+    inside: struct_check_inside_ptr
+
+class struct_tlb_check_ptr(struct_tlb_check, Ptr[struct_tlb_check]): ...
+class struct_check_inside(Struct[struct_check_inside_ptr]): ...
+class struct_check_inside_ptr(struct_check_inside, Ptr[struct_check_inside]): ...
+
+class struct_mmu_unit(Struct[struct_mmu_unit_ptr]):
+    ram: struct_memory_ptr
+    cr0: int
+    cr2: int
+    cr3: int
+    cr4: int
+    efer: int
+    rflags: int
+    pat: int
+    pkru: int
+    pkrs: int
+    vendor: int
+    features: int
+    maxphyaddr: int
+    cpu: int
+    exact: int
+    large: int
+    table_gen: int
+    soft: struct_soft_flush
+    ring: struct_event_ring_ptr
+    check: struct_tlb_check_ptr
+    counter: Array[int]
+    tlb: struct_tlb
+
+class struct_mmu_unit_ptr(struct_mmu_unit, Ptr[struct_mmu_unit]): ...
+
+class struct_tlb_entry(Struct[struct_tlb_entry_ptr]):
+    vpn: int
+    frame: int
+    used: int
+    table_gen: int
+    pcid: int
+    flags: int
+    level: int
+    pkey: int
+    pat: int
+    page_level: int
+    array: int
+
+class struct_tlb_entry_ptr(struct_tlb_entry, Ptr[struct_tlb_entry]): ...
+
+class struct_tlb_array(Struct[struct_tlb_array_ptr]):
+    kind: int
+    sizes: int
+    tables: int
+    sets: int
+    ways: int
+    first: int
+    first_set: int
+    fold: int
+    policy: int
+    pcids: int
+    nr_live: int
+    live: Array[int]
+    enters: Array[int]
+
+class struct_tlb_array_ptr(struct_tlb_array, Ptr[struct_tlb_array]): ...
+
+class struct_tlb(Struct[struct_tlb_ptr]):
+    nr_arrays: int
+    nr_entries: int
+    clock: int
+    random: int
+    fragments: int
+    split: int
+    array: Array[struct_tlb_array]
+    set: Array[int]
+    entry: Array[struct_tlb_entry]
+
+class struct_tlb_ptr(struct_tlb, Ptr[struct_tlb]): ...
+
+class struct_soft_flush(Struct[struct_soft_flush_ptr]):
+    all: int
+    nr: int
+    page: Array[int]
+
+class struct_soft_flush_ptr(struct_soft_flush, Ptr[struct_soft_flush]): ...
+
+class struct_vm_area_struct(Struct[struct_vm_area_struct_ptr]):
+    vm_start: int
+    vm_end: int
+    vm_flags: int
+    vm_pgoff: int
+    vm_file: int
+    vm_name: int
+    anon_vma: int
+
+class struct_vm_area_struct_ptr(struct_vm_area_struct, Ptr[struct_vm_area_struct]): ...
+
+class struct_vma_index(Struct[struct_vma_index_ptr]):
+    vma: struct_vm_area_struct_ptr
+    nr: int
+    max: int
+    hint: int
+    pad: int
+
+class struct_vma_index_ptr(struct_vma_index, Ptr[struct_vma_index]): ...
+
+class struct_rcu_state(Struct[struct_rcu_state_ptr]):
+    head: int
+    tail: int
+    nr_pending: int
+    gp_seq: int
+
+class struct_rcu_state_ptr(struct_rcu_state, Ptr[struct_rcu_state]): ...
+
+class struct_mmu_gather(Struct[struct_mmu_gather_ptr]):
+    mm: struct_mm_struct_ptr
+    cpu: struct_cpu_ptr
+    start: int
+    end: int
+    freed_tables: int
+    fullmm: int
+    stride_shift: int
+    nr: int
+    max: int
+    nr_tables: int
+    pfn: Array[int]
+    table: Array[int]
+
+class struct_mmu_gather_ptr(struct_mmu_gather, Ptr[struct_mmu_gather]): ...
+
+class struct_kernel(Struct[struct_kernel_ptr]):
+    ram: struct_memory_ptr
+    ring: struct_event_ring_ptr
+    this_cpu: struct_cpu_ptr
+    policy: int
+    bug: int
+    bug_address: int
+    rcu: struct_rcu_state
+    nr_cpus: int
+    pad: int
+    cpu: Array[struct_cpu_ptr]
+
+class struct_kernel_ptr(struct_kernel, Ptr[struct_kernel]): ...
+
+class struct_mm_struct(Struct[struct_mm_struct_ptr]):
+    kernel: struct_kernel_ptr
+    ram: struct_memory_ptr
+    cpu_bitmap: int
+    pgd: int
+    pgtables_bytes: int
+    hiwater_pgtables: int
+    rss_stat: Array[int]
+    hiwater_rss: int
+    total_vm: int
+    hiwater_vm: int
+    locked_vm: int
+    data_vm: int
+    exec_vm: int
+    stack_vm: int
+    start_code: int
+    end_code: int
+    start_data: int
+    end_data: int
+    start_brk: int
+    brk: int
+    start_stack: int
+    mmap_base: int
+    task_size: int
+    arg_start: int
+    arg_end: int
+    env_start: int
+    env_end: int
+    counter: Array[int]
+    nr_anon_vmas: int
+    mmap_lock: int
+    page_table_lock: int
+    vmas: struct_vma_index
+
+class struct_mm_struct_ptr(struct_mm_struct, Ptr[struct_mm_struct]): ...
+
+class struct_code_written(Struct[struct_code_written_ptr]):
+    all: int
+    nr: int
+    page: Array[int]
+
+class struct_code_written_ptr(struct_code_written, Ptr[struct_code_written]): ...
+
+class struct_cpu(Struct[struct_cpu_ptr]):
+    kernel: struct_kernel_ptr
+    mmu: struct_mmu_unit_ptr
+    loaded_mm: struct_mm_struct_ptr
+    gather: struct_mmu_gather_ptr
+    id: int
+    rcu_nesting: int
+    code_written: struct_code_written
+
+class struct_cpu_ptr(struct_cpu, Ptr[struct_cpu]): ...
+
+class struct_vm_fault(Struct[struct_vm_fault_ptr]):
+    mm: struct_mm_struct_ptr
+    address: int
+    pmd: Ptr[int]
+    has_ref: int
+    pad: int
+
+class struct_vm_fault_ptr(struct_vm_fault, Ptr[struct_vm_fault]): ...
+
+class struct_tables_problem(Struct[struct_tables_problem_ptr]):
+    what: int
+    level: int
+    address: int
+    value: int
+    other: int
+
+class struct_tables_problem_ptr(struct_tables_problem, Ptr[struct_tables_problem]): ...
+
+class struct_tables_report(Struct[struct_tables_report_ptr]):
+    pud_tables: int
+    pmd_tables: int
+    pte_tables: int
+    entries: int
+    pages: Array[int]
+    nr_problems: int
+    problem: Array[struct_tables_problem]
+
+class struct_tables_report_ptr(struct_tables_report, Ptr[struct_tables_report]): ...
+
+class FFI(BaseFFI):
+    @overload
+    def new(self, cdecl: Literal["struct event *"], init: object = ...) -> struct_event_ptr: ...
+    @overload
+    def new(
+        self, cdecl: Literal["struct event_desc *"], init: object = ...
+    ) -> struct_event_desc_ptr: ...
+    @overload
+    def new(
+        self, cdecl: Literal["struct counter_desc *"], init: object = ...
+    ) -> struct_counter_desc_ptr: ...
+    @overload
+    def new(
+        self, cdecl: Literal["struct event_ring *"], init: object = ...
+    ) -> struct_event_ring_ptr: ...
+    @overload
+    def new(self, cdecl: Literal["struct page *"], init: object = ...) -> struct_page_ptr: ...
+    @overload
+    def new(self, cdecl: Literal["struct memory *"], init: object = ...) -> struct_memory_ptr: ...
+    @overload
+    def new(self, cdecl: Literal["struct walk *"], init: object = ...) -> struct_walk_ptr: ...
+    @overload
+    def new(
+        self, cdecl: Literal["struct translation *"], init: object = ...
+    ) -> struct_translation_ptr: ...
+    @overload
+    def new(
+        self, cdecl: Literal["struct check_where *"], init: object = ...
+    ) -> struct_check_where_ptr: ...
+    @overload
+    def new(
+        self, cdecl: Literal["struct stale_range *"], init: object = ...
+    ) -> struct_stale_range_ptr: ...
+    @overload
+    def new(
+        self, cdecl: Literal["struct stale_use *"], init: object = ...
+    ) -> struct_stale_use_ptr: ...
+    @overload
+    def new(
+        self, cdecl: Literal["struct tlb_check *"], init: object = ...
+    ) -> struct_tlb_check_ptr: ...
+    @overload
+    def new(
+        self, cdecl: Literal["struct mmu_unit *"], init: object = ...
+    ) -> struct_mmu_unit_ptr: ...
+    @overload
+    def new(
+        self, cdecl: Literal["struct tlb_entry *"], init: object = ...
+    ) -> struct_tlb_entry_ptr: ...
+    @overload
+    def new(
+        self, cdecl: Literal["struct tlb_array *"], init: object = ...
+    ) -> struct_tlb_array_ptr: ...
+    @overload
+    def new(self, cdecl: Literal["struct tlb *"], init: object = ...) -> struct_tlb_ptr: ...
+    @overload
+    def new(
+        self, cdecl: Literal["struct soft_flush *"], init: object = ...
+    ) -> struct_soft_flush_ptr: ...
+    @overload
+    def new(
+        self, cdecl: Literal["struct vm_area_struct *"], init: object = ...
+    ) -> struct_vm_area_struct_ptr: ...
+    @overload
+    def new(
+        self, cdecl: Literal["struct vma_index *"], init: object = ...
+    ) -> struct_vma_index_ptr: ...
+    @overload
+    def new(
+        self, cdecl: Literal["struct rcu_state *"], init: object = ...
+    ) -> struct_rcu_state_ptr: ...
+    @overload
+    def new(
+        self, cdecl: Literal["struct mmu_gather *"], init: object = ...
+    ) -> struct_mmu_gather_ptr: ...
+    @overload
+    def new(self, cdecl: Literal["struct kernel *"], init: object = ...) -> struct_kernel_ptr: ...
+    @overload
+    def new(
+        self, cdecl: Literal["struct mm_struct *"], init: object = ...
+    ) -> struct_mm_struct_ptr: ...
+    @overload
+    def new(
+        self, cdecl: Literal["struct code_written *"], init: object = ...
+    ) -> struct_code_written_ptr: ...
+    @overload
+    def new(self, cdecl: Literal["struct cpu *"], init: object = ...) -> struct_cpu_ptr: ...
+    @overload
+    def new(
+        self, cdecl: Literal["struct vm_fault *"], init: object = ...
+    ) -> struct_vm_fault_ptr: ...
+    @overload
+    def new(
+        self, cdecl: Literal["struct tables_problem *"], init: object = ...
+    ) -> struct_tables_problem_ptr: ...
+    @overload
+    def new(
+        self, cdecl: Literal["struct tables_report *"], init: object = ...
+    ) -> struct_tables_report_ptr: ...
+    @overload
+    def new(self, cdecl: Literal["struct event[]"], init: object = ...) -> Array[struct_event]: ...
+    @overload
+    def new(
+        self, cdecl: Literal["struct event_desc[]"], init: object = ...
+    ) -> Array[struct_event_desc]: ...
+    @overload
+    def new(
+        self, cdecl: Literal["struct counter_desc[]"], init: object = ...
+    ) -> Array[struct_counter_desc]: ...
+    @overload
+    def new(
+        self, cdecl: Literal["struct event_ring[]"], init: object = ...
+    ) -> Array[struct_event_ring]: ...
+    @overload
+    def new(self, cdecl: Literal["struct page[]"], init: object = ...) -> Array[struct_page]: ...
+    @overload
+    def new(
+        self, cdecl: Literal["struct memory[]"], init: object = ...
+    ) -> Array[struct_memory]: ...
+    @overload
+    def new(self, cdecl: Literal["struct walk[]"], init: object = ...) -> Array[struct_walk]: ...
+    @overload
+    def new(
+        self, cdecl: Literal["struct translation[]"], init: object = ...
+    ) -> Array[struct_translation]: ...
+    @overload
+    def new(
+        self, cdecl: Literal["struct check_where[]"], init: object = ...
+    ) -> Array[struct_check_where]: ...
+    @overload
+    def new(
+        self, cdecl: Literal["struct stale_range[]"], init: object = ...
+    ) -> Array[struct_stale_range]: ...
+    @overload
+    def new(
+        self, cdecl: Literal["struct stale_use[]"], init: object = ...
+    ) -> Array[struct_stale_use]: ...
+    @overload
+    def new(
+        self, cdecl: Literal["struct tlb_check[]"], init: object = ...
+    ) -> Array[struct_tlb_check]: ...
+    @overload
+    def new(
+        self, cdecl: Literal["struct mmu_unit[]"], init: object = ...
+    ) -> Array[struct_mmu_unit]: ...
+    @overload
+    def new(
+        self, cdecl: Literal["struct tlb_entry[]"], init: object = ...
+    ) -> Array[struct_tlb_entry]: ...
+    @overload
+    def new(
+        self, cdecl: Literal["struct tlb_array[]"], init: object = ...
+    ) -> Array[struct_tlb_array]: ...
+    @overload
+    def new(self, cdecl: Literal["struct tlb[]"], init: object = ...) -> Array[struct_tlb]: ...
+    @overload
+    def new(
+        self, cdecl: Literal["struct soft_flush[]"], init: object = ...
+    ) -> Array[struct_soft_flush]: ...
+    @overload
+    def new(
+        self, cdecl: Literal["struct vm_area_struct[]"], init: object = ...
+    ) -> Array[struct_vm_area_struct]: ...
+    @overload
+    def new(
+        self, cdecl: Literal["struct vma_index[]"], init: object = ...
+    ) -> Array[struct_vma_index]: ...
+    @overload
+    def new(
+        self, cdecl: Literal["struct rcu_state[]"], init: object = ...
+    ) -> Array[struct_rcu_state]: ...
+    @overload
+    def new(
+        self, cdecl: Literal["struct mmu_gather[]"], init: object = ...
+    ) -> Array[struct_mmu_gather]: ...
+    @overload
+    def new(
+        self, cdecl: Literal["struct kernel[]"], init: object = ...
+    ) -> Array[struct_kernel]: ...
+    @overload
+    def new(
+        self, cdecl: Literal["struct mm_struct[]"], init: object = ...
+    ) -> Array[struct_mm_struct]: ...
+    @overload
+    def new(
+        self, cdecl: Literal["struct code_written[]"], init: object = ...
+    ) -> Array[struct_code_written]: ...
+    @overload
+    def new(self, cdecl: Literal["struct cpu[]"], init: object = ...) -> Array[struct_cpu]: ...
+    @overload
+    def new(
+        self, cdecl: Literal["struct vm_fault[]"], init: object = ...
+    ) -> Array[struct_vm_fault]: ...
+    @overload
+    def new(
+        self, cdecl: Literal["struct tables_problem[]"], init: object = ...
+    ) -> Array[struct_tables_problem]: ...
+    @overload
+    def new(
+        self, cdecl: Literal["struct tables_report[]"], init: object = ...
+    ) -> Array[struct_tables_report]: ...
+    @overload
+    def new(self, cdecl: Integers, init: object = ...) -> Array[int]: ...
+    @overload
+    def new(self, cdecl: IntegerPtr, init: object = ...) -> Ptr[int]: ...
+    @overload
+    def new(self, cdecl: str, init: object = ...) -> Any: ...
+    @overload
+    def cast(self, cdecl: Literal["struct event *"], value: object) -> struct_event_ptr: ...
+    @overload
+    def cast(
+        self, cdecl: Literal["struct event_desc *"], value: object
+    ) -> struct_event_desc_ptr: ...
+    @overload
+    def cast(
+        self, cdecl: Literal["struct counter_desc *"], value: object
+    ) -> struct_counter_desc_ptr: ...
+    @overload
+    def cast(
+        self, cdecl: Literal["struct event_ring *"], value: object
+    ) -> struct_event_ring_ptr: ...
+    @overload
+    def cast(self, cdecl: Literal["struct page *"], value: object) -> struct_page_ptr: ...
+    @overload
+    def cast(self, cdecl: Literal["struct memory *"], value: object) -> struct_memory_ptr: ...
+    @overload
+    def cast(self, cdecl: Literal["struct walk *"], value: object) -> struct_walk_ptr: ...
+    @overload
+    def cast(
+        self, cdecl: Literal["struct translation *"], value: object
+    ) -> struct_translation_ptr: ...
+    @overload
+    def cast(
+        self, cdecl: Literal["struct check_where *"], value: object
+    ) -> struct_check_where_ptr: ...
+    @overload
+    def cast(
+        self, cdecl: Literal["struct stale_range *"], value: object
+    ) -> struct_stale_range_ptr: ...
+    @overload
+    def cast(self, cdecl: Literal["struct stale_use *"], value: object) -> struct_stale_use_ptr: ...
+    @overload
+    def cast(self, cdecl: Literal["struct tlb_check *"], value: object) -> struct_tlb_check_ptr: ...
+    @overload
+    def cast(
+        self, cdecl: Literal["struct check_inside *"], value: object
+    ) -> struct_check_inside_ptr: ...
+    @overload
+    def cast(self, cdecl: Literal["struct mmu_unit *"], value: object) -> struct_mmu_unit_ptr: ...
+    @overload
+    def cast(self, cdecl: Literal["struct tlb_entry *"], value: object) -> struct_tlb_entry_ptr: ...
+    @overload
+    def cast(self, cdecl: Literal["struct tlb_array *"], value: object) -> struct_tlb_array_ptr: ...
+    @overload
+    def cast(self, cdecl: Literal["struct tlb *"], value: object) -> struct_tlb_ptr: ...
+    @overload
+    def cast(
+        self, cdecl: Literal["struct soft_flush *"], value: object
+    ) -> struct_soft_flush_ptr: ...
+    @overload
+    def cast(
+        self, cdecl: Literal["struct vm_area_struct *"], value: object
+    ) -> struct_vm_area_struct_ptr: ...
+    @overload
+    def cast(self, cdecl: Literal["struct vma_index *"], value: object) -> struct_vma_index_ptr: ...
+    @overload
+    def cast(self, cdecl: Literal["struct rcu_state *"], value: object) -> struct_rcu_state_ptr: ...
+    @overload
+    def cast(
+        self, cdecl: Literal["struct mmu_gather *"], value: object
+    ) -> struct_mmu_gather_ptr: ...
+    @overload
+    def cast(self, cdecl: Literal["struct kernel *"], value: object) -> struct_kernel_ptr: ...
+    @overload
+    def cast(self, cdecl: Literal["struct mm_struct *"], value: object) -> struct_mm_struct_ptr: ...
+    @overload
+    def cast(
+        self, cdecl: Literal["struct code_written *"], value: object
+    ) -> struct_code_written_ptr: ...
+    @overload
+    def cast(self, cdecl: Literal["struct cpu *"], value: object) -> struct_cpu_ptr: ...
+    @overload
+    def cast(self, cdecl: Literal["struct vm_fault *"], value: object) -> struct_vm_fault_ptr: ...
+    @overload
+    def cast(
+        self, cdecl: Literal["struct tables_problem *"], value: object
+    ) -> struct_tables_problem_ptr: ...
+    @overload
+    def cast(
+        self, cdecl: Literal["struct tables_report *"], value: object
+    ) -> struct_tables_report_ptr: ...
+    @overload
+    def cast(self, cdecl: IntegerPtr, value: object) -> Ptr[int]: ...
+    @overload
+    def cast(self, cdecl: Literal["char *"], value: object) -> Ptr[bytes]: ...
+    @overload
+    def cast(self, cdecl: str, value: object) -> CData: ...
+
+class Lib:
+    NR_EVENTS: Final[int]
+    NR_COUNTERS: Final[int]
+    NR_MM_COUNTERS: Final[int]
+    PAGE_SHIFT: Final[int]
+    PAGE_SIZE: Final[int]
+    PAGE_NONE: Final[int]
+    PG_zero: Final[int]
+    PG_buddy: Final[int]
+    PG_table: Final[int]
+    PG_code: Final[int]
+    PG_reserved: Final[int]
+    PG_anon: Final[int]
+    PG_host: Final[int]
+    PG_swapbacked: Final[int]
+    PG_dirty: Final[int]
+    PG_order_shift: Final[int]
+    NR_PAGE_ORDERS: Final[int]
+    PCP_MAX: Final[int]
+    X86_P: Final[int]
+    X86_RW: Final[int]
+    X86_US: Final[int]
+    X86_PWT: Final[int]
+    X86_PCD: Final[int]
+    X86_A: Final[int]
+    X86_D: Final[int]
+    X86_PS: Final[int]
+    X86_PAT: Final[int]
+    X86_G: Final[int]
+    X86_PK_SHIFT: Final[int]
+    X86_XD: Final[int]
+    X86_ADDR_MASK: Final[int]
+    CR0_PE: Final[int]
+    CR0_WP: Final[int]
+    CR0_NW: Final[int]
+    CR0_CD: Final[int]
+    CR0_PG: Final[int]
+    CR3_NOFLUSH: Final[int]
+    CR3_PCID_MASK: Final[int]
+    CR4_TSD: Final[int]
+    CR4_PSE: Final[int]
+    CR4_PAE: Final[int]
+    CR4_PGE: Final[int]
+    CR4_LA57: Final[int]
+    CR4_PCIDE: Final[int]
+    CR4_SMEP: Final[int]
+    CR4_SMAP: Final[int]
+    CR4_PKE: Final[int]
+    CR4_CET: Final[int]
+    CR4_PKS: Final[int]
+    EFER_SCE: Final[int]
+    EFER_LME: Final[int]
+    EFER_LMA: Final[int]
+    EFER_NXE: Final[int]
+    EFER_TCE: Final[int]
+    RFLAGS_AC: Final[int]
+    PKR_AD: Final[int]
+    PKR_WD: Final[int]
+    VENDOR_INTEL: Final[int]
+    VENDOR_AMD: Final[int]
+    FEATURE_NX: Final[int]
+    FEATURE_PAGE1GB: Final[int]
+    FEATURE_PGE: Final[int]
+    FEATURE_PCID: Final[int]
+    FEATURE_INVPCID: Final[int]
+    FEATURE_SMEP: Final[int]
+    FEATURE_SMAP: Final[int]
+    FEATURE_PKU: Final[int]
+    FEATURE_PKS: Final[int]
+    FEATURE_CET_SS: Final[int]
+    FEATURE_LA57: Final[int]
+    FEATURE_INVLPGB: Final[int]
+    FEATURE_TCE: Final[int]
+    PF_P: Final[int]
+    PF_WR: Final[int]
+    PF_US: Final[int]
+    PF_RSVD: Final[int]
+    PF_ID: Final[int]
+    PF_PK: Final[int]
+    PF_SS: Final[int]
+    ACCESS_READ: Final[int]
+    ACCESS_WRITE: Final[int]
+    ACCESS_FETCH: Final[int]
+    ACCESS_SHSTK_READ: Final[int]
+    ACCESS_SHSTK_WRITE: Final[int]
+    ACCESS_RMW: Final[int]
+    PRIVILEGE_SUPERVISOR: Final[int]
+    PRIVILEGE_USER: Final[int]
+    PRIVILEGE_IMPLICIT: Final[int]
+    XLATE_OK: Final[int]
+    XLATE_UD: Final[int]
+    XLATE_GP: Final[int]
+    XLATE_PF: Final[int]
+    XLATE_BAD_TABLE: Final[int]
+    XLATE_LEGACY: Final[int]
+    PERM_R: Final[int]
+    PERM_W: Final[int]
+    PERM_X: Final[int]
+    PERM_SHSTK: Final[int]
+    MEMORY_UC: Final[int]
+    MEMORY_WC: Final[int]
+    MEMORY_WT: Final[int]
+    MEMORY_WP: Final[int]
+    MEMORY_WB: Final[int]
+    MEMORY_UC_MINUS: Final[int]
+    WALK_PROBE: Final[int]
+    WALK_QUIET: Final[int]
+    WALK_HARDWARE: Final[int]
+    CHECK_MAX_RANGES: Final[int]
+    CHECK_MAX_USES: Final[int]
+    CHECK_MAX_PCIDS: Final[int]
+    CHECK_NR_STORES: Final[int]
+    CHECK_NOWHERE: Final[int]
+    CHECK_BY_HOST: Final[int]
+    CHECK_BY_STORE: Final[int]
+    CHECK_BY_SYSCALL: Final[int]
+    CHECK_BY_FAULT: Final[int]
+    TLB_MAX_ARRAYS: Final[int]
+    TLB_MAX_ENTRIES: Final[int]
+    TLB_MAX_SETS: Final[int]
+    TLB_MAX_PCIDS: Final[int]
+    TLB_ANY_PCIDS: Final[int]
+    TLB_ITLB: Final[int]
+    TLB_DTLB_LOAD: Final[int]
+    TLB_DTLB_STORE: Final[int]
+    TLB_L2_ITLB: Final[int]
+    TLB_L2_DTLB: Final[int]
+    TLB_PSC: Final[int]
+    TLB_LRU: Final[int]
+    TLB_FIFO: Final[int]
+    TLB_RANDOM: Final[int]
+    TLB_TREE_PLRU: Final[int]
+    TLB_MRU_PLRU: Final[int]
+    TLB_MRU_GROUPS: Final[int]
+    TLB_VALID: Final[int]
+    TLB_RW: Final[int]
+    TLB_US: Final[int]
+    TLB_XD: Final[int]
+    TLB_DIRTY: Final[int]
+    TLB_GLOBAL: Final[int]
+    TLB_SHSTK: Final[int]
+    TLB_TABLE: Final[int]
+    TLB_RIGHTS: Final[int]
+    SOFT_FLUSH_MAX: Final[int]
+    VM_READ: Final[int]
+    VM_WRITE: Final[int]
+    VM_EXEC: Final[int]
+    VM_SHARED: Final[int]
+    VM_MAYREAD: Final[int]
+    VM_MAYWRITE: Final[int]
+    VM_MAYEXEC: Final[int]
+    VM_GROWSDOWN: Final[int]
+    VM_PFNMAP: Final[int]
+    VM_LOCKED: Final[int]
+    VM_DONTEXPAND: Final[int]
+    VM_ACCOUNT: Final[int]
+    VM_NORESERVE: Final[int]
+    VM_DROPPABLE: Final[int]
+    _PAGE_PROTNONE: Final[int]
+    _PAGE_SPECIAL: Final[int]
+    _PAGE_TABLE: Final[int]
+    PTE_GUARD_MARKER: Final[int]
+    PTRS_PER_PTE: Final[int]
+    PMD_SIZE: Final[int]
+    TLB_SINGLE_PAGE_FLUSH_CEILING: Final[int]
+    TLB_FLUSH_ALL: Final[int]
+    FREE_TABLES_NEVER: Final[int]
+    FREE_TABLES_SCAN: Final[int]
+    FREE_TABLES_REFCOUNT: Final[int]
+    MM_FILEPAGES: Final[int]
+    MM_ANONPAGES: Final[int]
+    MM_SWAPENTS: Final[int]
+    MM_SHMEMPAGES: Final[int]
+    NR_MM_RSS: Final[int]
+    VM_FAULT_OOM: Final[int]
+    VM_FAULT_SIGBUS: Final[int]
+    VM_FAULT_MAJOR: Final[int]
+    VM_FAULT_SIGSEGV: Final[int]
+    VM_FAULT_NOPAGE: Final[int]
+    VM_FAULT_FALLBACK: Final[int]
+    BUG_NONE: Final[int]
+    BUG_PTE_REF_UNDERFLOW: Final[int]
+    BUG_PTE_REF_OVERFLOW: Final[int]
+    BUG_PTE_REF_FROM_ZERO: Final[int]
+    BUG_PTE_TABLE_NOT_EMPTY: Final[int]
+    BUG_LOCK_HELD: Final[int]
+    BUG_LOCK_NOT_HELD: Final[int]
+    BUG_RSS_NEGATIVE: Final[int]
+    BUG_PTE_TABLE_LEAKED: Final[int]
+    BUG_GATHER_NESTED: Final[int]
+    BUG_RCU_UNBALANCED: Final[int]
+    TRYGET_SUCCEEDED: Final[int]
+    TRYGET_FAILED_ZERO: Final[int]
+    TRYGET_FAILED_NONE: Final[int]
+    TRYGET_FAILED_HUGE_PMD: Final[int]
+    NR_CPUS: Final[int]
+    CODE_WRITTEN_MAX: Final[int]
+    MMU_GATHER_BUNDLE: Final[int]
+    MMU_GATHER_MAX: Final[int]
+    ZAP_RECLAIM_PT: Final[int]
+    ZAP_DROP_MARKER: Final[int]
+    ZAP_KEEP_COWS: Final[int]
+    PTE_ALLOC_OK: Final[int]
+    PTE_ALLOC_OOM: Final[int]
+    PTE_ALLOC_HUGE_PMD: Final[int]
+    TABLES_PROBLEMS_MAX: Final[int]
+    TABLES_NO_TABLE: Final[int]
+    TABLES_LARGE_PAGE: Final[int]
+    TABLES_NOT_A_TABLE: Final[int]
+    TABLES_REFERENCES: Final[int]
+    TABLES_LOCKED: Final[int]
+    TABLES_NO_PAGE: Final[int]
+    def ring_create(self, capacity: int, /) -> struct_event_ring_ptr: ...
+    def ring_destroy(self, ring: struct_event_ring_ptr | Array[struct_event_ring], /) -> None: ...
+    def ring_emit(
+        self,
+        ring: struct_event_ring_ptr | Array[struct_event_ring],
+        id: int,
+        a: int,
+        b: int,
+        c: int,
+        /,
+    ) -> None: ...
+    def ring_read(
+        self,
+        ring: struct_event_ring_ptr | Array[struct_event_ring],
+        out: struct_event_ptr | Array[struct_event],
+        max: int,
+        /,
+    ) -> int: ...
+    def event_describe(self, id: int, /) -> struct_event_desc_ptr: ...
+    def counter_describe(self, id: int, /) -> struct_counter_desc_ptr: ...
+    def mm_counter_describe(self, id: int, /) -> struct_counter_desc_ptr: ...
+    def memory_init(
+        self, m: struct_memory_ptr | Array[struct_memory], size: int, base: int, /
+    ) -> int: ...
+    def memory_count_frees(self, m: struct_memory_ptr | Array[struct_memory], /) -> int: ...
+    def memory_destroy(self, m: struct_memory_ptr | Array[struct_memory], /) -> None: ...
+    def alloc_pages(
+        self, m: struct_memory_ptr | Array[struct_memory], order: int, zero: bool, /
+    ) -> int: ...
+    def free_pages(
+        self, m: struct_memory_ptr | Array[struct_memory], pfn: int, order: int, zero: bool, /
+    ) -> None: ...
+    def put_page(self, m: struct_memory_ptr | Array[struct_memory], pfn: int, /) -> None: ...
+    def memory_take_code(self, m: struct_memory_ptr | Array[struct_memory], /) -> int: ...
+    def memory_free_code(
+        self, m: struct_memory_ptr | Array[struct_memory], pfn: int, /
+    ) -> None: ...
+    def memory_trim(self, m: struct_memory_ptr | Array[struct_memory], keep: int, /) -> int: ...
+    def memory_release_if_zero(
+        self, m: struct_memory_ptr | Array[struct_memory], pfn: int, /
+    ) -> bool: ...
+    def check_begin(self, u: struct_mmu_unit_ptr | Array[struct_mmu_unit], /) -> int: ...
+    def check_end(self, u: struct_mmu_unit_ptr | Array[struct_mmu_unit], /) -> None: ...
+    def check_sync(self, u: struct_mmu_unit_ptr | Array[struct_mmu_unit], /) -> None: ...
+    def check_before(
+        self, u: struct_mmu_unit_ptr | Array[struct_mmu_unit], va: int, access: int, /
+    ) -> None: ...
+    def check_after(
+        self,
+        u: struct_mmu_unit_ptr | Array[struct_mmu_unit],
+        va: int,
+        access: int,
+        privilege: int,
+        t: struct_translation_ptr | Array[struct_translation],
+        /,
+    ) -> None: ...
+    def mmu_translate_checked(
+        self,
+        u: struct_mmu_unit_ptr | Array[struct_mmu_unit],
+        va: int,
+        access: int,
+        privilege: int,
+        t: struct_translation_ptr | Array[struct_translation],
+        /,
+    ) -> int: ...
+    def check_load(
+        self, u: struct_mmu_unit_ptr | Array[struct_mmu_unit], root: int, pcid: int, kept: int, /
+    ) -> None: ...
+    def check_table(
+        self, u: struct_mmu_unit_ptr | Array[struct_mmu_unit], table: int, level: int, va: int, /
+    ) -> None: ...
+    def check_set_ad(
+        self, u: struct_mmu_unit_ptr | Array[struct_mmu_unit], entry_pa: int, entry: int, /
+    ) -> None: ...
+    def check_filled(
+        self, u: struct_mmu_unit_ptr | Array[struct_mmu_unit], number: int, /
+    ) -> None: ...
+    def check_copied(
+        self, u: struct_mmu_unit_ptr | Array[struct_mmu_unit], number: int, from_: int, /
+    ) -> None: ...
+    def check_drop_page(
+        self, u: struct_mmu_unit_ptr | Array[struct_mmu_unit], va: int, pcid: int, what: int, /
+    ) -> None: ...
+    def check_drop_context(
+        self, u: struct_mmu_unit_ptr | Array[struct_mmu_unit], pcid: int, what: int, /
+    ) -> None: ...
+    def check_drop_tables(
+        self,
+        u: struct_mmu_unit_ptr | Array[struct_mmu_unit],
+        va: int,
+        only_va: int,
+        pcid: int,
+        what: int,
+        /,
+    ) -> None: ...
+    def mmu_walk(
+        self,
+        u: struct_mmu_unit_ptr | Array[struct_mmu_unit],
+        va: int,
+        access: int,
+        privilege: int,
+        mode: int,
+        w: struct_walk_ptr | Array[struct_walk],
+        /,
+    ) -> int: ...
+    def mmu_translate(
+        self,
+        u: struct_mmu_unit_ptr | Array[struct_mmu_unit],
+        va: int,
+        access: int,
+        privilege: int,
+        t: struct_translation_ptr | Array[struct_translation],
+        /,
+    ) -> int: ...
+    def mmu_refill(
+        self,
+        u: struct_mmu_unit_ptr | Array[struct_mmu_unit],
+        va: int,
+        access: int,
+        privilege: int,
+        t: struct_translation_ptr | Array[struct_translation],
+        /,
+    ) -> int: ...
+    def mmu_page_fault(
+        self, u: struct_mmu_unit_ptr | Array[struct_mmu_unit], va: int, error_code: int, /
+    ) -> None: ...
+    def mmu_resident(
+        self, u: struct_mmu_unit_ptr | Array[struct_mmu_unit], va: int, access: int, /
+    ) -> struct_tlb_entry_ptr: ...
+    def mmu_hit(
+        self,
+        u: struct_mmu_unit_ptr | Array[struct_mmu_unit],
+        va: int,
+        access: int,
+        privilege: int,
+        /,
+    ) -> struct_tlb_entry_ptr: ...
+    def mmu_touch(
+        self,
+        u: struct_mmu_unit_ptr | Array[struct_mmu_unit],
+        e: struct_tlb_entry_ptr | Array[struct_tlb_entry],
+        /,
+    ) -> None: ...
+    def mmu_invlpg(self, u: struct_mmu_unit_ptr | Array[struct_mmu_unit], va: int, /) -> None: ...
+    def mmu_invpcid(
+        self, u: struct_mmu_unit_ptr | Array[struct_mmu_unit], type: int, pcid: int, va: int, /
+    ) -> int: ...
+    def mmu_invlpgb(
+        self, u: struct_mmu_unit_ptr | Array[struct_mmu_unit], rax: int, ecx: int, edx: int, /
+    ) -> int: ...
+    def mmu_write_cr3(
+        self, u: struct_mmu_unit_ptr | Array[struct_mmu_unit], value: int, /
+    ) -> int: ...
+    def mmu_write_cr4(
+        self, u: struct_mmu_unit_ptr | Array[struct_mmu_unit], value: int, /
+    ) -> int: ...
+    def mmu_write_cr0(
+        self, u: struct_mmu_unit_ptr | Array[struct_mmu_unit], value: int, /
+    ) -> int: ...
+    def mmu_write_efer(
+        self, u: struct_mmu_unit_ptr | Array[struct_mmu_unit], value: int, /
+    ) -> int: ...
+    def mmu_write_pat(
+        self, u: struct_mmu_unit_ptr | Array[struct_mmu_unit], value: int, /
+    ) -> int: ...
+    def mmu_write_pkrs(
+        self, u: struct_mmu_unit_ptr | Array[struct_mmu_unit], value: int, /
+    ) -> int: ...
+    def mmu_write_pkru(
+        self, u: struct_mmu_unit_ptr | Array[struct_mmu_unit], value: int, /
+    ) -> int: ...
+    def mmu_flush_all(self, u: struct_mmu_unit_ptr | Array[struct_mmu_unit], /) -> None: ...
+    def mmu_tables_changed(self, u: struct_mmu_unit_ptr | Array[struct_mmu_unit], /) -> None: ...
+    def mmu_soft_flush(
+        self, u: struct_mmu_unit_ptr | Array[struct_mmu_unit], va: int, nr_pages: int, /
+    ) -> None: ...
+    def set_this_cpu(
+        self,
+        kernel: struct_kernel_ptr | Array[struct_kernel],
+        cpu: struct_cpu_ptr | Array[struct_cpu],
+        /,
+    ) -> None: ...
+    def note_code_written(
+        self, kernel: struct_kernel_ptr | Array[struct_kernel], pa: int, /
+    ) -> None: ...
+    def take_freed_code(
+        self,
+        m: struct_memory_ptr | Array[struct_memory],
+        kernel: struct_kernel_ptr | Array[struct_kernel],
+        /,
+    ) -> int: ...
+    def find_vma(
+        self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], addr: int, /
+    ) -> struct_vm_area_struct_ptr: ...
+    def vma_index_of(
+        self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], addr: int, /
+    ) -> int: ...
+    def vma_insert(
+        self,
+        mm: struct_mm_struct_ptr | Array[struct_mm_struct],
+        vma: struct_vm_area_struct_ptr | Array[struct_vm_area_struct],
+        /,
+    ) -> int: ...
+    def vma_remove(
+        self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], first: int, nr: int, /
+    ) -> None: ...
+    def do_anonymous_fault(
+        self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], address: int, write: int, /
+    ) -> int: ...
+    def mm_fast_fault(
+        self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], address: int, error_code: int, /
+    ) -> bool: ...
+    def change_protection(
+        self,
+        tlb: struct_mmu_gather_ptr | Array[struct_mmu_gather],
+        start: int,
+        end: int,
+        vm_flags: int,
+        /,
+    ) -> None: ...
+    def free_pgd_range(
+        self,
+        tlb: struct_mmu_gather_ptr | Array[struct_mmu_gather],
+        addr: int,
+        end: int,
+        floor: int,
+        ceiling: int,
+        /,
+    ) -> None: ...
+    def mm_find_pmd(
+        self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], addr: int, /
+    ) -> Ptr[int]: ...
+    def set_pte_at(
+        self,
+        mm: struct_mm_struct_ptr | Array[struct_mm_struct],
+        addr: int,
+        pte: Ptr[int],
+        value: int,
+        /,
+    ) -> None: ...
+    def vm_page_prot(self, vm_flags: int, /) -> int: ...
+    def add_mm_counter(
+        self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], member: int, nr: int, /
+    ) -> None: ...
+    def pte_lock(
+        self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], pmd: Ptr[int], /
+    ) -> None: ...
+    def pte_unlock(
+        self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], pmd: Ptr[int], /
+    ) -> None: ...
+    def pmd_lock(
+        self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], pmd: Ptr[int], /
+    ) -> None: ...
+    def pmd_trylock(
+        self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], pmd: Ptr[int], /
+    ) -> bool: ...
+    def pmd_unlock(
+        self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], pmd: Ptr[int], /
+    ) -> None: ...
+    def flush_tlb_mm_range(
+        self,
+        mm: struct_mm_struct_ptr | Array[struct_mm_struct],
+        start: int,
+        end: int,
+        stride_shift: int,
+        freed_tables: int,
+        /,
+    ) -> None: ...
+    def tlb_gather_mmu(
+        self,
+        tlb: struct_mmu_gather_ptr | Array[struct_mmu_gather],
+        mm: struct_mm_struct_ptr | Array[struct_mm_struct],
+        fullmm: int,
+        /,
+    ) -> None: ...
+    def tlb_finish_mmu(self, tlb: struct_mmu_gather_ptr | Array[struct_mmu_gather], /) -> None: ...
+    def tlb_flush_mmu_tlbonly(
+        self, tlb: struct_mmu_gather_ptr | Array[struct_mmu_gather], /
+    ) -> None: ...
+    def tlb_flush_mmu(self, tlb: struct_mmu_gather_ptr | Array[struct_mmu_gather], /) -> None: ...
+    def tlb_remove_page(
+        self, tlb: struct_mmu_gather_ptr | Array[struct_mmu_gather], pfn: int, /
+    ) -> bool: ...
+    def tlb_remove_tlb_entry(
+        self, tlb: struct_mmu_gather_ptr | Array[struct_mmu_gather], addr: int, /
+    ) -> None: ...
+    def table_free_tlb(
+        self,
+        tlb: struct_mmu_gather_ptr | Array[struct_mmu_gather],
+        pfn: int,
+        addr: int,
+        level: int,
+        /,
+    ) -> None: ...
+    def pte_free_tlb(
+        self, tlb: struct_mmu_gather_ptr | Array[struct_mmu_gather], pfn: int, addr: int, /
+    ) -> None: ...
+    def mm_dec_nr_ptes(self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], /) -> None: ...
+    def flush_freed_tables(self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], /) -> None: ...
+    def pmd_alloc(
+        self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], addr: int, /
+    ) -> Ptr[int]: ...
+    def pte_ref_init(
+        self,
+        mm: struct_mm_struct_ptr | Array[struct_mm_struct],
+        pfn: int,
+        pmd: Ptr[int],
+        count: int,
+        /,
+    ) -> None: ...
+    def pte_get(
+        self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], pmd: Ptr[int], /
+    ) -> None: ...
+    def pte_get_many(
+        self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], pmd: Ptr[int], nr: int, /
+    ) -> None: ...
+    def pte_get_unless_zero(
+        self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], pmd: Ptr[int], /
+    ) -> bool: ...
+    def pte_try_get(
+        self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], pmd: Ptr[int], /
+    ) -> int: ...
+    def pte_tryget_map(
+        self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], pmd: Ptr[int], addr: int, /
+    ) -> Ptr[int]: ...
+    def pte_tryget_map_lock(
+        self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], pmd: Ptr[int], addr: int, /
+    ) -> Ptr[int]: ...
+    def pte_alloc_get(
+        self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], pmd: Ptr[int], addr: int, /
+    ) -> int: ...
+    def pte_alloc_get_map(
+        self,
+        mm: struct_mm_struct_ptr | Array[struct_mm_struct],
+        pmd: Ptr[int],
+        addr: int,
+        pte: Ptr[Ptr[int]],
+        /,
+    ) -> int: ...
+    def pte_alloc_get_map_lock(
+        self,
+        mm: struct_mm_struct_ptr | Array[struct_mm_struct],
+        pmd: Ptr[int],
+        addr: int,
+        pte: Ptr[Ptr[int]],
+        /,
+    ) -> int: ...
+    def pmd_install(
+        self,
+        mm: struct_mm_struct_ptr | Array[struct_mm_struct],
+        pmd: Ptr[int],
+        addr: int,
+        pfn: int,
+        /,
+    ) -> bool: ...
+    def pte_entries_set(
+        self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], pmd: Ptr[int], nr: int, /
+    ) -> None: ...
+    def pte_put(
+        self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], pmd: Ptr[int], addr: int, /
+    ) -> None: ...
+    def pte_put_many(
+        self,
+        mm: struct_mm_struct_ptr | Array[struct_mm_struct],
+        pmd: Ptr[int],
+        addr: int,
+        nr: int,
+        /,
+    ) -> None: ...
+    def pte_put_tlb(
+        self, tlb: struct_mmu_gather_ptr | Array[struct_mmu_gather], pmd: Ptr[int], addr: int, /
+    ) -> None: ...
+    def pte_put_many_tlb(
+        self,
+        tlb: struct_mmu_gather_ptr | Array[struct_mmu_gather],
+        pmd: Ptr[int],
+        addr: int,
+        nr: int,
+        /,
+    ) -> None: ...
+    def free_pte_table(
+        self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], pmd: Ptr[int], addr: int, /
+    ) -> None: ...
+    def free_pte_table_tlb(
+        self, tlb: struct_mmu_gather_ptr | Array[struct_mmu_gather], pmd: Ptr[int], addr: int, /
+    ) -> None: ...
+    def pte_put_vmf(self, vmf: struct_vm_fault_ptr | Array[struct_vm_fault], /) -> None: ...
+    def rcu_read_lock(self, kernel: struct_kernel_ptr | Array[struct_kernel], /) -> None: ...
+    def rcu_read_unlock(self, kernel: struct_kernel_ptr | Array[struct_kernel], /) -> None: ...
+    def call_rcu(self, kernel: struct_kernel_ptr | Array[struct_kernel], pfn: int, /) -> None: ...
+    def rcu_process_callbacks(self, kernel: struct_kernel_ptr | Array[struct_kernel], /) -> int: ...
+    def __anon_vma_prepare(
+        self,
+        mm: struct_mm_struct_ptr | Array[struct_mm_struct],
+        vma: struct_vm_area_struct_ptr | Array[struct_vm_area_struct],
+        /,
+    ) -> None: ...
+    def walk_tables(
+        self,
+        mm: struct_mm_struct_ptr | Array[struct_mm_struct],
+        root: int,
+        report: struct_tables_report_ptr | Array[struct_tables_report],
+        address: Ptr[int],
+        count: Ptr[int],
+        max: int,
+        /,
+    ) -> None: ...
+    def unmap_page_range(
+        self,
+        tlb: struct_mmu_gather_ptr | Array[struct_mmu_gather],
+        start: int,
+        end: int,
+        details: int,
+        /,
+    ) -> None: ...
+    def event_ring_full(
+        self, ring: struct_event_ring_ptr | Array[struct_event_ring], arg: CData, /
+    ) -> None: ...
+
+ffi: FFI
+lib: Lib

@@ -87,7 +87,7 @@ class StackFault(ProcessorException):
 
 
 class LinuxError(MmuError):
-    """A system call's failure: ``errno`` is the positive number Linux would return negated in rax."""
+    """A system call's failure: ``errno`` is the number that Linux returns negated in rax."""
 
     def __init__(self, errno: int) -> None:
         super().__init__(f"{errno_names.errorcode.get(errno, errno)}: {os.strerror(errno)}")

@@ -10,21 +10,30 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 from mmu._native import ffi, lib
 from mmu.errors import MmuError
 
+if TYPE_CHECKING:
+    from mmu._native import (
+        CData,
+        Ptr,
+        struct_counter_desc_ptr,
+        struct_event,
+        struct_event_ring_ptr,
+    )
+
 _CHUNK = 4096
 
 
-def _text(c_string: Any) -> str:
-    return str(ffi.string(c_string).decode())
+def _text(c_string: Ptr[bytes]) -> str:
+    return ffi.string(c_string).decode()
 
 
 @dataclass(frozen=True, slots=True)
 class EventDesc:
-    """One kind of event: its number, its name, the names of its fields a, b, c, and what it says."""
+    """One kind of event: its number, its name, the names of its fields a, b, c, and its meaning."""
 
     id: int
     name: str
@@ -80,7 +89,9 @@ def _event_descs() -> Iterator[EventDesc]:
         yield EventDesc(number, _text(desc.name), fields, _text(desc.meaning))
 
 
-def _counter_descs(describe: Callable[[int], Any], count: int) -> Iterator[CounterDesc]:
+def _counter_descs(
+    describe: Callable[[int], struct_counter_desc_ptr], count: int
+) -> Iterator[CounterDesc]:
     for number in range(count):
         desc = describe(number)
         yield CounterDesc(number, _text(desc.name), _text(desc.meaning))
@@ -103,7 +114,7 @@ _rings: weakref.WeakValueDictionary[int, EventRing] = weakref.WeakValueDictionar
 
 
 @ffi.def_extern()
-def event_ring_full(c_ring: Any, _arg: Any) -> None:
+def event_ring_full(c_ring: struct_event_ring_ptr, _arg: CData) -> None:
     """Let the ring's owner drain it; called from C when a record finds no room."""
     ring = _rings[int(ffi.cast("uintptr_t", c_ring))]
     if ring.on_full is not None:
@@ -127,9 +138,9 @@ class EventRing:
         ring = lib.ring_create(capacity)
         if ring == ffi.NULL:
             raise MmuError(f"no host memory for an event ring of {capacity} records")
-        self.c: Any = ffi.gc(ring, lib.ring_destroy)
+        self.c = ffi.gc(ring, lib.ring_destroy)
         self.on_full = on_full
-        self._chunk: Any = ffi.new("struct event[]", min(capacity, _CHUNK))
+        self._chunk = ffi.new("struct event[]", min(capacity, _CHUNK))
         _rings[int(ffi.cast("uintptr_t", ring))] = self
         if on_full is not None:
             self.c.full = lib.event_ring_full
@@ -137,7 +148,7 @@ class EventRing:
     @property
     def lost(self) -> int:
         """Records lost so far because the ring was full."""
-        return int(self.c.lost)
+        return self.c.lost
 
     def enable(self, on: bool = True) -> None:
         """Record events from now on, or stop recording."""
@@ -156,7 +167,7 @@ class EventRing:
         return events
 
 
-def _event(record: Any) -> Event:
+def _event(record: struct_event) -> Event:
     desc = EVENTS[record.id]
     values = (record.a, record.b, record.c)[: len(desc.fields)]
     return Event(desc, values, record.instruction, record.cpu)

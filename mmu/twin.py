@@ -100,8 +100,8 @@ TWINS: dict[str, Callable[..., Any]] = {}
 def Twin(python: Callable[P, R]) -> Callable[P, R]:
     """Return the function that is ``python`` or its C namesake.
 
-    Raises TwinError if there is no C function of that name, or an annotation is none of the table
-    above.
+    Raises TwinError if there is no C function of that name, if it takes another number of
+    arguments, or if an annotation is none of the table above.
     """
     name = python.__name__
     native = getattr(lib, name, None)
@@ -113,6 +113,9 @@ def Twin(python: Callable[P, R]) -> Callable[P, R]:
     first = next(iter(parameters))
     arguments = [f"{first}.c", *(_argument(first, p, hints[p]) for p in parameters if p != first)]
     prepare, arguments, value = _call(name, first, arguments, result)
+    wanted = len(ffi.typeof(native).args)
+    if len(arguments) != wanted:
+        raise TwinError(f"{name}() takes {wanted} arguments in C, {len(arguments)} by its twin")
     native_call = f"_native({', '.join(arguments)})"
     lines = [
         f"def {name}({', '.join(_declared(p) for p in parameters.values())}):",

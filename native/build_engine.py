@@ -16,10 +16,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from native import cdef
 
 CALLBACKS = """
-extern "Python" u32 python_refill(void *unit, u64 va, u32 access, u32 privilege, void *translation);
-extern "Python" u32 python_translate(void *unit, u64 va, u32 access, u32 privilege, void *translation);
+extern "Python" u32 python_refill(void *unit, u64 va, u32 access, u32 privilege,
+                                  void *translation);
+extern "Python" u32 python_translate(void *unit, u64 va, u32 access, u32 privilege,
+                                     void *translation);
 extern "Python" void python_page_fault(void *unit, u64 va, u32 error_code);
-extern "Python" u32 python_walk(void *unit, u64 va, u32 access, u32 privilege, u32 mode, void *walk);
+extern "Python" u32 python_walk(void *unit, u64 va, u32 access, u32 privilege, u32 mode,
+                                void *walk);
 extern "Python" void python_invlpg(void *unit, u64 va);
 extern "Python" u32 python_write_cr0(void *unit, u64 value);
 extern "Python" u32 python_write_cr3(void *unit, u64 value);

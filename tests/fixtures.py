@@ -36,7 +36,10 @@ from mmu.memory import Memory
 from mmu.x86 import Access, Mmu, Outcome, Walk
 
 ACCESS = {"read": Access.READ, "write": Access.WRITE, "fetch": Access.FETCH}
-_MARKER = "mmu(engines, policies, ram, exact, geometry): which machines a test of an MMU or mm operation runs on"
+_MARKER = (
+    "mmu(engines, policies, ram, exact, geometry): which machines a test of an MMU or mm operation"
+    " runs on"
+)
 _DEFAULTS = {
     "engines": ["c", "python"],
     "policies": [policy.label for policy in FreeTables],
@@ -137,7 +140,7 @@ def check_mm(mm: Mm) -> None:
 
 
 def access_once(mm: Mm, addr: int, access: Access) -> Segv | None:
-    """Make one access as the processor and the kernel do together; the signal it ends in, if any."""
+    """Make one access, its faults handled; return the signal it ends in, if any."""
     for _ in range(4):
         answer = mm.kernel.this_cpu.mmu.translate(addr, access)
         if answer.result == Outcome.OK:
@@ -151,7 +154,7 @@ def access_once(mm: Mm, addr: int, access: Access) -> Segv | None:
 
 @pytest.fixture
 def touch(mm: Mm) -> Callable[..., Segv | None]:
-    """touch(addr, "read" | "write" | "fetch", pages=1): access each page; the first signal, if any."""
+    """touch(addr, "read" | "write" | "fetch", pages=1): access pages; return the first signal."""
 
     def touch(addr: int, access: str = "write", pages: int = 1) -> Segv | None:
         for page in range(addr, addr + (pages << 12), 1 << 12):

@@ -66,19 +66,21 @@ class RunOptions:
 
 
 def guests_directory() -> Path:
-    """Where ``make guests`` puts its programs: in this package's checkout, or in the one we stand
-    in.
+    """Where the guest programs are: those of this package's checkout, of the installed wheel, or of
+    the checkout that is the working directory.
     """
-    build = Path("guest_programs", "build")
-    own = Path(__file__).resolve().parent.parent / build
-    return own if own.is_dir() or not build.is_dir() else build.absolute()
+    build, package = Path("guest_programs", "build"), Path(__file__).resolve().parent
+    for own in (package.parent / build, package / "guests"):
+        if own.is_dir():
+            return own
+    return build.absolute() if build.is_dir() else package.parent / build
 
 
 def how_to_get_guests() -> str:
     """What makes the guests: a target of the checkout, which an installed package does not have."""
     if any(path.is_file() for path in (Path("guest_programs", "Makefile"), _makefile())):
         return "`make guests` builds them"
-    return "the guests are in ucmmu's source tree, where `make guests` builds them"
+    return "all guests are in ucmmu's source tree, where `make guests` builds them"
 
 
 def _makefile() -> Path:

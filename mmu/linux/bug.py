@@ -25,9 +25,13 @@ class Bug(IntEnum):
 
 
 _SENTENCES = {
-    Bug.PTE_REF_UNDERFLOW: "more references of a PTE table were dropped than were held (PMD value {:#x})",
+    Bug.PTE_REF_UNDERFLOW: (
+        "more references of a PTE table were dropped than were held (PMD value {:#x})"
+    ),
     Bug.PTE_REF_OVERFLOW: "the reference count of a PTE table overflowed (PMD value {:#x})",
-    Bug.PTE_REF_FROM_ZERO: "a reference was taken on a PTE table whose count is 0 (PMD value {:#x})",
+    Bug.PTE_REF_FROM_ZERO: (
+        "a reference was taken on a PTE table whose count is 0 (PMD value {:#x})"
+    ),
     Bug.PTE_TABLE_NOT_EMPTY: "the count of the PTE table of {:#x} reached 0 while entries were set",
     Bug.LOCK_HELD: "a lock was taken that its only possible holder holds",
     Bug.LOCK_NOT_HELD: "a lock was released that nobody held",

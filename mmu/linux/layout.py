@@ -49,7 +49,7 @@ UNKNOWN: Final = U64
 
 @dataclass(slots=True)
 class Hole:
-    """What the last top-down search found: no gap in [below, mmap_base) has length bytes or more."""
+    """What the last top-down search found: no gap of length bytes or more in [below, mmap_base)."""
 
     length: int
     below: int

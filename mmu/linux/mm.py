@@ -116,7 +116,7 @@ class Mm(MmStruct):
             _mmap.install_special_mapping(self, addr, length, vm_flags, file)
 
     def get_unmapped_area(self, length: int) -> int:
-        """Where a mapping of length bytes that may lie anywhere goes; ENOMEM if there is no room."""
+        """Where a mapping of length bytes goes that may lie anywhere; ENOMEM without room."""
         return get_unmapped_area(self, 0, page_align(length), 0, MappedFile(b""), 0)
 
     def exit_mmap(self) -> None:

@@ -81,8 +81,9 @@ from mmu.units import PAGE_SHIFT, PAGE_SIZE, U64
 
 # What a file system without DAX accepts of MAP_SHARED_VALIDATE (LEGACY_MAP_MASK).
 LEGACY_MAP_MASK = (
-    MAP_SHARED | MAP_PRIVATE | MAP_FIXED | MAP_ANONYMOUS | MAP_DENYWRITE | MAP_EXECUTABLE | MAP_GROWSDOWN
-    | MAP_LOCKED | MAP_NORESERVE | MAP_POPULATE | MAP_NONBLOCK | MAP_STACK | MAP_HUGETLB | MAP_32BIT | MAP_ABOVE4G
+    MAP_SHARED | MAP_PRIVATE | MAP_FIXED | MAP_ANONYMOUS | MAP_DENYWRITE | MAP_EXECUTABLE
+    | MAP_GROWSDOWN | MAP_LOCKED | MAP_NORESERVE | MAP_POPULATE | MAP_NONBLOCK | MAP_STACK
+    | MAP_HUGETLB | MAP_32BIT | MAP_ABOVE4G
     | PMD_SHIFT << MAP_HUGE_SHIFT | 30 << MAP_HUGE_SHIFT
 )  # fmt: skip
 
@@ -328,10 +329,10 @@ def unmap_range(mm: MmStruct, start: int, end: int) -> None:
 
 
 def _gather_munmap_vmas(mm: MmStruct, start: int, end: int) -> tuple[int, int]:
-    """Split what crosses start or end; the numbers [first, last) of the VMAs that are then inside."""
+    """Split what crosses start or end; return the numbers [first, last) of the VMAs inside."""
     first = find_vma_intersection(mm, start, end)
     if first is None:
-        i = int(lib.vma_index_of(mm.c, start))
+        i = lib.vma_index_of(mm.c, start)
         return i, i
     vma = mm.c.vmas.vma[first]
     if vma.vm_start < start:
@@ -339,7 +340,7 @@ def _gather_munmap_vmas(mm: MmStruct, start: int, end: int) -> tuple[int, int]:
             raise LinuxError(errno.ENOMEM)
         split_vma(mm, first, start)
         first += 1
-    last = int(lib.vma_index_of(mm.c, end - 1))
+    last = lib.vma_index_of(mm.c, end - 1)
     if last < mm.c.vmas.nr and mm.c.vmas.vma[last].vm_start < end:
         if mm.c.vmas.vma[last].vm_end > end:
             split_vma(mm, last, end)
@@ -372,8 +373,8 @@ def _unmap_region(mm: MmStruct, first: int, last: int, *, fullmm: bool = False) 
     """unmap_region(): zap VMAs [first, last) and free the tables that then map nothing."""
     vmas = mm.c.vmas
     vma = vmas.vma
-    floor = int(vma[first - 1].vm_end) if first else 0
-    ceiling = int(vma[last].vm_start) if last < vmas.nr else 0
+    floor = vma[first - 1].vm_end if first else 0
+    ceiling = vma[last].vm_start if last < vmas.nr else 0
     tlb = engine.tlb_gather_mmu(mm, fullmm)
     try:
         for i in range(first, last):
@@ -427,5 +428,6 @@ def exit_mmap(mm: MmStruct) -> None:
     mm.check()
     if c.pgtables_bytes or any(c.rss_stat):
         raise MmuError(
-            f"after exit {c.pgtables_bytes} bytes of tables and {list(c.rss_stat)} pages are still counted"
+            f"after exit {c.pgtables_bytes} bytes of tables and {list(c.rss_stat)} pages are still"
+            " counted"
         )

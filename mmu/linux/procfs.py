@@ -6,13 +6,16 @@ v6.18).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 from mmu._native import lib
 from mmu.linux.layout import page_align
 from mmu.linux.state import MmStruct
 from mmu.linux.vma import VM_EXEC, VM_MAYSHARE, VM_READ, VM_WRITE
 from mmu.units import PAGE_SHIFT, PAGE_SIZE
+
+if TYPE_CHECKING:
+    from mmu._native import struct_vm_area_struct
 
 _PERMS = (("r", VM_READ), ("w", VM_WRITE), ("x", VM_EXEC))
 # Column of a mapping's name: 25 + 6 * sizeof(void *) - 1.
@@ -38,7 +41,7 @@ def _text_pages(mm: MmStruct) -> int:
 
 
 def vm_stats(mm: MmStruct) -> dict[str, int]:
-    """What task_mem() prints, in kB and in its order, and VmPTE_peak: the most that VmPTE has been."""
+    """What task_mem() prints, in kB and in its order, and VmPTE_peak, the highest VmPTE so far."""
     c = mm.c
     rss = mm.rss()
     text = min(_text_pages(mm), c.exec_vm)
@@ -75,12 +78,14 @@ def status(mm: MmStruct, task: TaskInfo | None = None) -> str:
     """/proc/self/status."""
     t = task or TaskInfo()
     return (
-        f"Name:\t{t.name[:15]}\nUmask:\t0022\nState:\tR (running)\nTgid:\t{t.pid}\nNgid:\t0\nPid:\t{t.pid}\n"
+        f"Name:\t{t.name[:15]}\nUmask:\t0022\nState:\tR (running)\n"
+        f"Tgid:\t{t.pid}\nNgid:\t0\nPid:\t{t.pid}\n"
         f"PPid:\t{t.ppid}\nTracerPid:\t0\nUid:\t{t.uid}\t{t.uid}\t{t.uid}\t{t.uid}\n"
         f"Gid:\t{t.gid}\t{t.gid}\t{t.gid}\t{t.gid}\nFDSize:\t{t.fd_size}\nGroups:\t \n"
         f"NStgid:\t{t.pid}\nNSpid:\t{t.pid}\nNSpgid:\t{t.pid}\nNSsid:\t{t.pid}\nKthread:\t0\n"
         f"{task_mem(mm)}"
-        f"HugetlbPages:\t{0:8} kB\nCoreDumping:\t0\nTHP_enabled:\t0\nuntag_mask:\t0xffffffffffffffff\n"
+        f"HugetlbPages:\t{0:8} kB\nCoreDumping:\t0\nTHP_enabled:\t0\n"
+        f"untag_mask:\t0xffffffffffffffff\n"
         f"Threads:\t{t.threads}\nSigQ:\t0/0\nSigPnd:\t{0:016x}\nShdPnd:\t{0:016x}\nSigBlk:\t{0:016x}\n"
         f"SigIgn:\t{0:016x}\nSigCgt:\t{0:016x}\nNoNewPrivs:\t0\nSeccomp:\t0\nSeccomp_filters:\t0\n"
         "Cpus_allowed:\t1\nCpus_allowed_list:\t0\nMems_allowed:\t1\nMems_allowed_list:\t0\n"
@@ -95,7 +100,7 @@ def statm(mm: MmStruct) -> str:
     return f"{c.total_vm} {mm.rss()} {shared} {_text_pages(mm)} 0 {c.data_vm + c.stack_vm} 0\n"
 
 
-def _name(mm: MmStruct, vma: Any) -> str:
+def _name(mm: MmStruct, vma: struct_vm_area_struct) -> str:
     c = mm.c
     if vma.vm_file:
         return mm.file(vma.vm_file).path
@@ -106,7 +111,7 @@ def _name(mm: MmStruct, vma: Any) -> str:
     return ""
 
 
-def show_map_vma(mm: MmStruct, vma: Any) -> str:
+def show_map_vma(mm: MmStruct, vma: struct_vm_area_struct) -> str:
     """One line of maps."""
     flags = vma.vm_flags
     perms = "".join(letter if flags & bit else "-" for letter, bit in _PERMS)

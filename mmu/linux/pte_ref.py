@@ -13,8 +13,8 @@ So at rest the count is the number of non-none entries. The life of one table::
        entry set: pte_get ... entry cleared: pte_put  │   n entries + visitors
                                                       │
     pte_put of the last ── free_pte_table ────────────┘
-       PMD lock · PMD exchanged with none · all 512 none? · TLB and paging-structure caches flushed ·
-       unlock · VmPTE less one table · grace period · frame freed
+       PMD lock · PMD exchanged with none · all 512 none? · TLB and paging-structure caches
+       flushed · unlock · VmPTE less one table · grace period · frame freed
 
 The count lives in ``struct page.pte_refcount``, the back pointer to the PMD entry in ``struct
 page.pmd``. ``pte_get_unless_zero`` stands in an RCU read section on a copy of the PMD's value, so a
@@ -29,7 +29,7 @@ table that is being freed can be looked at, and is refused. Under the policies t
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import Any, Final
+from typing import Final
 
 from mmu._native import ffi, lib
 from mmu.events import EVENT_ID, MM_COUNTER_ID
@@ -101,7 +101,7 @@ class VmFault:
         self.check = mm.check
         self.pmd = pmd
         entry = ffi.cast("pmd_t *", mm.memory.c.ram + (pmd - mm.memory.base))
-        self.c: Any = ffi.new("struct vm_fault *", [mm.c, address, entry, has_ref])
+        self.c = ffi.new("struct vm_fault *", [mm.c, address, entry, has_ref])
 
     @property
     def has_ref(self) -> bool:

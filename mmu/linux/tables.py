@@ -9,22 +9,26 @@ neither engine and none of their functions, so it can judge both.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Final
 
 from mmu._native import ffi, lib
 from mmu.events import MM_COUNTER_ID
 from mmu.linux.state import MmStruct
 from mmu.units import PAGE_SIZE
 
-_ADDR: int = lib.X86_ADDR_MASK
+_ADDR: Final = lib.X86_ADDR_MASK
 _ALLOCATED = MM_COUNTER_ID["pte_tables_allocated"]
 _FREED = MM_COUNTER_ID["pte_tables_freed"]
 
 _WORDS = {
-    lib.TABLES_NO_TABLE: "the level-{level} entry of {address:#x} is {value:#x}: it refers to no table in RAM",
+    lib.TABLES_NO_TABLE: (
+        "the level-{level} entry of {address:#x} is {value:#x}: it refers to no table in RAM"
+    ),
     lib.TABLES_LARGE_PAGE: "the level-{level} entry of {address:#x} is {value:#x}: a large page",
     lib.TABLES_NOT_A_TABLE: "the table of {address:#x} lies in frame {value:#x}, which is none",
-    lib.TABLES_REFERENCES: "the PTE table of {address:#x} has {value} entries and counts {other} references",
+    lib.TABLES_REFERENCES: (
+        "the PTE table of {address:#x} has {value} entries and counts {other} references"
+    ),
     lib.TABLES_LOCKED: "the PTE table of {address:#x} is locked",
     lib.TABLES_NO_PAGE: "the PTE of {address:#x} is {value:#x}: it maps what is not RAM",
 }
@@ -62,24 +66,28 @@ class TablesReport:
     def __str__(self) -> str:
         """One line, and one for each disagreement."""
         head = (
-            f"{self.pte_tables} PTE, {self.pmd_tables} PMD, {self.pud_tables} PUD tables, {self.vm_pte} kB;"
-            f" {self.entries} entries, {self.anon_pages} anonymous, {self.file_pages} file and"
-            f" {self.shmem_pages} shared memory pages"
+            f"{self.pte_tables} PTE, {self.pmd_tables} PMD, {self.pud_tables} PUD tables,"
+            f" {self.vm_pte} kB; {self.entries} entries, {self.anon_pages} anonymous,"
+            f" {self.file_pages} file and {self.shmem_pages} shared memory pages"
         )
         return "\n".join([head, *self.problems])
 
 
-def _words(problem: Any) -> str:
+if TYPE_CHECKING:
+    from mmu._native import struct_tables_problem
+
+
+def _words(problem: struct_tables_problem) -> str:
     values = {name: getattr(problem, name) for name in ("level", "address", "value", "other")}
     return _WORDS[problem.what].format(**values)
 
 
 def check_tables(mm: MmStruct, *, references: bool = False) -> TablesReport:
-    """Walk all of user space from the PGD, which CR3 must name where the mm is loaded; recompute VmPTE, RSS by kind and, under refcount, every
-    table's references.
+    """Walk all of user space from the PGD, which CR3 must name where the mm is loaded; recompute
+    VmPTE, RSS by kind and, under refcount, every table's references.
     """
     problems = []
-    root = int(mm.c.pgd)
+    root = mm.c.pgd
     for cpu in mm.cpus:
         if int(cpu.mmu.c.cr3) & _ADDR != root:
             problems.append(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Which mm a CPU has loaded, and dropping an mm's translations from TLBs (arch/x86/mm/tlb.c, v6.18)."""
+"""Which mm a CPU has loaded, and flushing an mm from the TLBs (arch/x86/mm/tlb.c, v6.18)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _LOCAL_ONE: Final = MM_COUNTER_ID["nr_tlb_local_flush_one"]
 _REMOTE: Final = MM_COUNTER_ID["nr_tlb_remote_flush"]
 _RECEIVED: Final = MM_COUNTER_ID["nr_tlb_remote_flush_received"]
 
-tlb_single_page_flush_ceiling: Final[int] = lib.TLB_SINGLE_PAGE_FLUSH_CEILING
+tlb_single_page_flush_ceiling: Final = lib.TLB_SINGLE_PAGE_FLUSH_CEILING
 """Pages; a flush of more of them is one of the whole address space."""
 
 

@@ -12,9 +12,12 @@
 from __future__ import annotations
 
 from enum import IntFlag
-from typing import Any
+from typing import TYPE_CHECKING
 
 from mmu._native import lib
+
+if TYPE_CHECKING:
+    from mmu._native import struct_page
 
 
 class PageFlag(IntFlag):
@@ -31,7 +34,7 @@ class PageFlag(IntFlag):
     DIRTY = lib.PG_dirty
 
 
-def describe_page(page: Any) -> str:
+def describe_page(page: struct_page) -> str:
     """One line about a ``struct page``: owners, flags, and the order of a free block."""
     flags = PageFlag(page.flags & ((1 << lib.PG_order_shift) - 1))
     names = "|".join(str(flag.name).lower() for flag in PageFlag if flag in flags)

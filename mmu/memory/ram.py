@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mmu._native import ffi, lib
 from mmu.errors import MmuError, OutOfMemory
 from mmu.memory.frames import describe_page
 
 if TYPE_CHECKING:
+    from mmu._native import struct_page
     from mmu.events import EventRing
 
 PAGE_SHIFT: int = lib.PAGE_SHIFT
@@ -55,7 +56,7 @@ class Memory:
             raise MmuError(
                 f"the host cannot map {_size_text(size)} of guest RAM: {os.strerror(-error)}"
             )
-        self.c: Any = ffi.gc(c, lib.memory_destroy)
+        self.c = ffi.gc(c, lib.memory_destroy)
         self.size = size
         self.base = base
         self.words: memoryview = memoryview(ffi.buffer(self.c.ram, size)).cast("Q")
@@ -67,19 +68,19 @@ class Memory:
     @property
     def zero_pfn(self) -> int:
         """The frame that is always zero and never freed (the kernel's ZERO_PAGE)."""
-        return int(self.c.zero_pfn)
+        return self.c.zero_pfn
 
     @property
     def free_frames(self) -> int:
         """Frames that can still be handed out; those waiting for memory_take_code() are not among
         them.
         """
-        return int(self.c.nr_free)
+        return self.c.nr_free
 
     @property
     def frames_in_use(self) -> int:
         """Frames handed out and not yet freed."""
-        return int(self.c.allocs - self.c.frees)
+        return self.c.allocs - self.c.frees
 
     def close(self) -> None:
         """Unmap everything now. No pointer into this RAM, and nothing built on it, may be used
@@ -94,7 +95,7 @@ class Memory:
 
     def read_u64(self, pa: int) -> int:
         """The aligned 64-bit word at guest-physical pa."""
-        return int(self.words[self._word(pa)])
+        return self.words[self._word(pa)]
 
     def write_u64(self, pa: int, value: int) -> None:
         """Set the aligned 64-bit word at guest-physical pa."""
@@ -116,7 +117,7 @@ class Memory:
         """
         if not 0 <= order <= MAX_ORDER:
             raise MmuError(f"frames come in blocks of 2^0 to 2^{MAX_ORDER}, not 2^{order}")
-        pfn = int(lib.alloc_pages(self.c, order, zero))
+        pfn = lib.alloc_pages(self.c, order, zero)
         if not pfn:
             frames = "frame" if order == 0 else f"block of {1 << order} frames"
             raise OutOfMemory(f"guest RAM of {_size_text(self.size)} is out: no free {frames} left")
@@ -141,7 +142,7 @@ class Memory:
             raise MmuError(f"frame {pfn:#x} has no owner to drop")
         lib.put_page(self.c, pfn)
 
-    def page(self, pfn: int) -> Any:
+    def page(self, pfn: int) -> struct_page:
         """The ``struct page`` of a frame, by reference; MmuError if the frame is not RAM."""
         index = pfn - (self.base >> PAGE_SHIFT)
         if not 0 <= index < self.c.nr_pages:
@@ -157,16 +158,16 @@ class Memory:
         """Give host memory of free frames back until at most ``keep`` such frames are left; returns
         bytes.
         """
-        return int(lib.memory_trim(self.c, keep))
+        return lib.memory_trim(self.c, keep)
 
     def release_if_zero(self, pfn: int) -> bool:
         """If all bytes of the frame are 0, give its host memory back; it goes on reading as 0."""
         self.page(pfn)
-        return bool(lib.memory_release_if_zero(self.c, pfn))
+        return lib.memory_release_if_zero(self.c, pfn)
 
     def take_code(self) -> int | None:
-        """The next freed frame whose translated code must be dropped before free_code(), or None."""
-        return int(lib.memory_take_code(self.c)) or None
+        """The next freed frame whose code must go before free_code(); None if there is none."""
+        return lib.memory_take_code(self.c) or None
 
     def free_code(self, pfn: int) -> None:
         """Make a frame from take_code() free for good."""

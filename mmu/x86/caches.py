@@ -21,7 +21,7 @@ native/x86/caches.c is the same in C.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from mmu._native import lib
 from mmu.x86.entries import X86_ADDR_MASK, vpn_of
@@ -42,8 +42,11 @@ from mmu.x86.tlb import (
 )
 from mmu.x86.walk import Rights, Walk, WalkStart, start_at_cr3
 
+if TYPE_CHECKING:
+    from mmu._native import struct_tlb_entry
 
-def psc_start(u: Unit, va: int) -> tuple[WalkStart, Any | None]:
+
+def psc_start(u: Unit, va: int) -> tuple[WalkStart, struct_tlb_entry | None]:
     """Where a walk for va may begin, and the cache entry that this rests on (None: it begins at
     CR3).
     """
@@ -73,7 +76,7 @@ def psc_fill(u: Unit, walk: Walk, start: WalkStart) -> None:
         tlb_fill_table(u, new)
 
 
-def _entries(u: Unit, pcid: int | None = None) -> list[Any]:
+def _entries(u: Unit, pcid: int | None = None) -> list[struct_tlb_entry]:
     entries = u.c.tlb.entry
     return [
         entries[number]

@@ -20,12 +20,15 @@ from __future__ import annotations
 import weakref
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from mmu._native import lib
 from mmu.errors import MmuError
 from mmu.x86.entries import LEVEL_NAMES, SIZE_NAMES, describe_entry
 from mmu.x86.state import Unit
+
+if TYPE_CHECKING:
+    from mmu._native import struct_check_where, struct_stale_use
 
 NOWHERE: Final[int] = lib.CHECK_NOWHERE
 _ACCESS_NAMES: Final = (
@@ -64,11 +67,11 @@ class Where:
     cpu: int
 
     @classmethod
-    def from_c(cls, where: Any) -> Where | None:
+    def from_c(cls, where: struct_check_where) -> Where | None:
         """What a ``struct check_where`` says; None for nowhere known."""
-        rip = None if where.rip == NOWHERE else int(where.rip)
-        instruction = None if where.instruction == NOWHERE else int(where.instruction)
-        return cls(rip, instruction, ChangedBy(where.by), int(where.detail), int(where.cpu))
+        rip = None if where.rip == NOWHERE else where.rip
+        instruction = None if where.instruction == NOWHERE else where.instruction
+        return cls(rip, instruction, ChangedBy(where.by), where.detail, where.cpu)
 
     def __str__(self) -> str:
         place = [] if self.rip is None else [f"ip {self.rip:#x}"]
@@ -117,27 +120,27 @@ class StaleUse:
     freed: bool
 
     @classmethod
-    def from_c(cls, use: Any) -> StaleUse:
+    def from_c(cls, use: struct_stale_use) -> StaleUse:
         """What a ``struct stale_use`` says."""
         r = use.range
         filled = Where.from_c(use.filled)
         known = filled is not None and (filled.rip is not None or filled.instruction is not None)
         return cls(
-            va=int(use.va),
-            access=int(use.access),
-            privilege=int(use.privilege),
+            va=use.va,
+            access=use.access,
+            privilege=use.privilege,
             used=bool(use.used),
             at=Where.from_c(use.at),
             filled=filled if known else None,
             changed=Where.from_c(r.changed),
-            range_va=int(r.va),
-            entry_pa=int(r.entry_pa),
-            old=int(r.old),
-            new=int(r.new),
-            level=int(r.level),
+            range_va=r.va,
+            entry_pa=r.entry_pa,
+            old=r.old,
+            new=r.new,
+            level=r.level,
             table=bool(r.table),
             is_global=bool(getattr(r, "global")),
-            pcid=int(r.pcid),
+            pcid=r.pcid,
             freed=bool(use.freed),
         )
 
@@ -151,7 +154,10 @@ class StaleUse:
         """The invalidation that should have come between the change and the access."""
         cpu = self.at.cpu if self.at else 0
         if self.table:
-            flush = f"INVLPG of any address in {self.range_va:#x} (it drops paging-structure caches: freed_tables)"
+            flush = (
+                f"INVLPG of any address in {self.range_va:#x}"
+                " (it drops paging-structure caches: freed_tables)"
+            )
         else:
             flush = f"INVLPG {self.range_va:#x}"
         others = (
@@ -178,7 +184,8 @@ class StaleUse:
     def _entry_lines(self, end: str) -> list[str]:
         if not self.entry_pa:
             return [
-                f"  by the {LEVEL_NAMES[self.level]} to a {self.what}{end}, of tables that CR3 does not name any more",
+                f"  by the {LEVEL_NAMES[self.level]} to a {self.what}{end},"
+                " of tables that CR3 does not name any more",
                 f"    was {describe_entry(self.old, self.level)}",
                 f"    CR3 was loaded with {self.new:#x} and bit 63 set, for the same PCID",
             ]
@@ -229,7 +236,7 @@ class TlbCheck:
         if lib.check_begin(u.c):
             raise MmuError("no host memory for the stale-translation checker")
         self._u = u
-        self.c: Any = u.c.check
+        self.c = u.c.check
         self._end = weakref.finalize(self, lib.check_end, u.c)
 
     def close(self) -> None:
@@ -237,7 +244,7 @@ class TlbCheck:
         self._end()
 
     def enter(self, by: ChangedBy, detail: int, rip: int, instruction: int | None) -> None:
-        """Say on whose behalf tables change from here on (as in ChangedBy), and where the guest is."""
+        """Say who changes tables from here on (as in ChangedBy), and where the guest is."""
         if not self._end.alive:
             return
         lib.check_sync(self._u.c)

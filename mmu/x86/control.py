@@ -2,25 +2,25 @@
 """Writes of the registers that paging depends on: which values are illegal, and what a change
 invalidates.
 
-=============== ======================================================================== =======================
-write           #GP, and nothing is changed                                              source
-=============== ======================================================================== =======================
-MOV to CR0      a bit of 63:32; NW without CD; PG without PE; PG set while CR4.PAE is    SDM vol. 2B MOV to CR,
-                clear; PG cleared while CR4.PCIDE is set; WP cleared while CR4.CET is    4.1.2, 4.10.1
-                set
-MOV to CR3      a bit of 62:MAXPHYADDR; bit 63 without CR4.PCIDE                         SDM vol. 2B, 4.5
-MOV to CR4      a bit that is reserved or whose feature the processor lacks; in long     SDM vol. 2B, 2.5,
-                mode PAE cleared, or LA57 changed; PCIDE set outside long mode or with   4.10.1
-                CR3[11:0] not 0; CET with CR0.WP clear
-WRMSR EFER      a reserved bit; LME changed while CR0.PG is set                          SDM vol. 4, APM 3.1.7
-WRMSR PAT       a byte that is no memory type                                            SDM 12.12.4
-WRMSR PKRS      a bit of 63:32; no such register without PKS                             SDM 4.6.2
-WRPKRU          EDX not 0; #UD without CR4.PKE                                           SDM vol. 2D
-=============== ======================================================================== =======================
+============ ============================================================ =======================
+write        #GP, and nothing is changed                                  source
+============ ============================================================ =======================
+MOV to CR0   a bit of 63:32; NW without CD; PG without PE; PG set while   SDM vol. 2B MOV to CR,
+             CR4.PAE is clear; PG cleared while CR4.PCIDE is set; WP      4.1.2, 4.10.1
+             cleared while CR4.CET is set
+MOV to CR3   a bit of 62:MAXPHYADDR; bit 63 without CR4.PCIDE             SDM vol. 2B, 4.5
+MOV to CR4   a bit that is reserved or whose feature the processor lacks; SDM vol. 2B, 2.5,
+             in long mode PAE cleared, or LA57 changed; PCIDE set outside 4.10.1
+             long mode or with CR3[11:0] not 0; CET with CR0.WP clear
+WRMSR EFER   a reserved bit; LME changed while CR0.PG is set              SDM vol. 4, APM 3.1.7
+WRMSR PAT    a byte that is no memory type                                SDM 12.12.4
+WRMSR PKRS   a bit of 63:32; no such register without PKS                 SDM 4.6.2
+WRPKRU       EDX not 0; #UD without CR4.PKE                               SDM vol. 2D
+============ ============================================================ =======================
 
 What the mode of the processor or its CPL forbids besides (MOV to CR at CPL 3, PG cleared in 64-bit
-code) is for whoever executes instructions. Invalidations are those of the table in invalidate.py.
-native/x86/control.c is the same in C.
+code) is checked by the caller, which executes the instruction. Invalidations are those of the table
+in invalidate.py. native/x86/control.c is the same in C.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ def mmu_write_cr0(u: Unit, value: int) -> Outcome:
         return result
     c = u.c
     value &= _CR0_DEFINED
-    changed = int(c.cr0) ^ value
+    changed = c.cr0 ^ value
     c.cr0 = value
     c.efer = c.efer | EFER_LMA if value & CR0_PG else c.efer & ~EFER_LMA
     if changed & CR0_PG and (not value & CR0_PG or u.amd):
@@ -174,7 +174,7 @@ def mmu_write_cr4(u: Unit, value: int) -> Outcome:
     if _check_cr4(u, value) != Outcome.OK:
         return Outcome.GENERAL_PROTECTION
     c = u.c
-    old, pcid = int(c.cr4), u.pcid
+    old, pcid = c.cr4, u.pcid
     changed = old ^ value
     c.cr4 = value
     drops_all = CR4_PSE | CR4_PAE | CR4_PGE if u.amd else CR4_PGE

@@ -8,8 +8,8 @@ The entry of every level (SDM figure 4-11)::
     |XD| PK/ign | ignored|rsvd (0) | physical address   | ign |G|PS |D|A|PCD|PWT|U/S|R/W| P |
     +--+--------+--------+---------+--------------------+-----+-+---+-+-+---+---+---+---+---+
     M is MAXPHYADDR.  Bit 7 is PS in a PDPTE or PDE, PAT in a PTE, reserved in a PML4E or PML5E.
-    PK, G and D are ignored where the entry refers to a table (AMD reserves bit 8 of a PML4E and PML5E).
-    With P = 0 no other bit means anything.
+    PK, G and D are ignored where the entry refers to a table (AMD reserves bit 8 of a PML4E and
+    PML5E). With P = 0 no other bit has a meaning.
 
 The linear address that selects one entry in each of the tables (SDM figures 4-8 and 4-11)::
 

@@ -21,9 +21,9 @@ A file names its sources once and cites one, with a confidence, beside every fig
     entries = { value = 1536, source = "manual", confidence = "documented" }
     ways = { value = 12, source = "manual", confidence = "documented" }
 
-=============== ===========================================================================================
+=============== ================================================================================
 kind            what the array serves
-=============== ===========================================================================================
+=============== ================================================================================
 itlb            first level: fetches
 dtlb            first level: loads and stores
 dtlb_loads      first level: loads
@@ -32,7 +32,7 @@ stlb            second level: everything
 l2_itlb         second level: fetches
 l2_dtlb         second level: loads and stores
 psc             walks: a paging-structure cache
-=============== ===========================================================================================
+=============== ================================================================================
 
 ``holds`` names page sizes (4K, 2M, 1G) and, in a psc or a second level, entries that refer to
 tables (PDE, PDPTE, PML4E, PML5E). A page of a size that no array of a kind holds is not cached
@@ -235,7 +235,7 @@ EVERYTHING: Final = Processor(
 
 @dataclass(frozen=True, slots=True)
 class Geometry:
-    """A TLB and its paging-structure caches, as a file describes them; ``description`` is one line."""
+    """A TLB and its paging-structure caches, as a file has them; ``description`` is one line."""
 
     name: str
     description: str
@@ -248,8 +248,8 @@ class Geometry:
         for array in self.arrays:
             shape = f"{array.entries.value} entries, {array.sets} x {array.ways.value}"
             lines.append(
-                f"  {array.name:10} {array.kind:11} {shape:24} {array.holds:17} {array.index.value:6}"
-                f" {array.replacement.value:9} ({array.entries.confidence})"
+                f"  {array.name:10} {array.kind:11} {shape:24} {array.holds:17}"
+                f" {array.index.value:6} {array.replacement.value:9} ({array.entries.confidence})"
             )
         return "\n".join(lines)
 

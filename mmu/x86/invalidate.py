@@ -2,31 +2,32 @@
 """What invalidates translations: INVLPG, INVPCID, INVLPGB, and writes of registers (SDM 4.10.4.1,
 APM vol. 2 5.5).
 
-======================== ============================== ========================== ===================
-operation                TLB entries                    global ones                paging-structure
-                                                                                   cache entries
-======================== ============================== ========================== ===================
-INVLPG                   the page's, current PCID       the page's, any PCID       all of current PCID
-with EFER.TCE (AMD)      the same                       the same                   the address's, current PCID
-INVPCID 0                the page's, PCID named         no                         the address's
-INVPCID 1                all of the PCID named          no                         all of the PCID
-INVPCID 2                all                            yes                        all
-INVPCID 3                all                            no                         all
-INVLPGB                  by its operands: the pages', or all; of a PCID, or any; global ones too, or not; the
-                         paging-structure caches as INVLPG, unless "final translation only"
-MOV CR3, bit 63 clear    all of the new PCID            no                         all of the PCID
-MOV CR3, bit 63 set      none (only under CR4.PCIDE)    no                         none
-CR4.PGE changes          all                            yes                        all
-CR4.PCIDE 1 to 0         all                            yes                        all
-CR4.PAE changes, Intel   all of the current PCID        of the current PCID        all of the PCID
-CR4.SMEP 0 to 1, Intel   all of the current PCID        of the current PCID        all of the PCID
-CR4.PAE or PSE, AMD      all                            yes                        all
-CR0.PG 1 to 0            all                            yes                        all
-CR0.PG 0 to 1, AMD       all                            yes                        all
-======================== ============================== ========================== ===================
+====================== =========================== ===================== =========================
+operation              TLB entries                 global ones           paging-structure cache
+                                                                         entries
+====================== =========================== ===================== =========================
+INVLPG                 the page's, current PCID    the page's, any PCID  all of current PCID
+with EFER.TCE (AMD)    the same                    the same              the address's,
+                                                                         current PCID
+INVPCID 0              the page's, PCID named      no                    the address's
+INVPCID 1              all of the PCID named       no                    all of the PCID
+INVPCID 2              all                         yes                   all
+INVPCID 3              all                         no                    all
+INVLPGB                by its operands: the pages', or all; of a PCID, or any; global ones too, or
+                       not; the paging-structure caches as INVLPG, unless "final translation only"
+MOV CR3, bit 63 clear  all of the new PCID         no                    all of the PCID
+MOV CR3, bit 63 set    none (only under CR4.PCIDE) no                    none
+CR4.PGE changes        all                         yes                   all
+CR4.PCIDE 1 to 0       all                         yes                   all
+CR4.PAE changes, Intel all of the current PCID     of the current PCID   all of the PCID
+CR4.SMEP 0 to 1, Intel all of the current PCID     of the current PCID   all of the PCID
+CR4.PAE or PSE, AMD    all                         yes                   all
+CR0.PG 1 to 0          all                         yes                   all
+CR0.PG 0 to 1, AMD     all                         yes                   all
+====================== =========================== ===================== =========================
 
-Each also names, in the soft-flush list, what a consumer of our answers must forget: it holds those
-of the current PCID only. The register writes themselves are in control.py. native/x86/invalidate.c
+Each also puts on the soft-flush list what a consumer of translations must drop: it holds those of
+the current PCID only. The register writes themselves are in control.py. native/x86/invalidate.c
 is the same in C.
 """
 

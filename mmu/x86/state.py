@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mmu._native import ffi
 from mmu.x86.registers import (
@@ -31,7 +31,7 @@ class Unit:
 
     def __init__(self, memory: Memory, ring: EventRing | None = None) -> None:
         """Take a zeroed struct over this RAM."""
-        self.c: Any = ffi.new("struct mmu_unit *")
+        self.c = ffi.new("struct mmu_unit *")
         self.memory = memory
         self.c.ram = memory.c
         self.ring = ring
@@ -50,7 +50,7 @@ class Unit:
     def pcid(self) -> int:
         """The PCID in use (SDM 4.10.1): CR3[11:0] under CR4.PCIDE, else 0."""
         c = self.c
-        return int(c.cr3) & CR3_PCID_MASK if c.cr4 & CR4_PCIDE else 0
+        return c.cr3 & CR3_PCID_MASK if c.cr4 & CR4_PCIDE else 0
 
     @property
     def paging(self) -> bool:
@@ -72,7 +72,7 @@ class Unit:
     @property
     def amd(self) -> bool:
         """Whether AMD's rules hold where the manuals differ."""
-        return bool(self.c.vendor == Vendor.AMD)
+        return self.c.vendor == Vendor.AMD
 
     def has(self, feature: Feature) -> bool:
         """Whether the processor has an optional feature."""

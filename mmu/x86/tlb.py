@@ -25,8 +25,9 @@ array's policy names the victim::
     lru        the least recently used
     fifo       the first that was entered
     random     any
-    tree_plru  where a binary tree over the ways points; a use turns each node on its path away from it
-    mru_plru   ways in groups of four: in group (group used last + 1) mod groups, where its tree points
+    tree_plru  where a binary tree over the ways points; a use turns each node on its path away
+    mru_plru   ways in groups of four: where the tree of group (group used last + 1) mod groups
+               points
 
 A use of the entry used last, or entered last, of all changes nothing, under any policy.
 
@@ -44,7 +45,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from mmu._native import ffi, lib
 from mmu.events import COUNTER_ID, EVENT_ID
@@ -58,6 +59,9 @@ from mmu.x86.entries import (
 )
 from mmu.x86.state import Unit
 from mmu.x86.walk import Access, Rights, WalkMode, mmu_walk
+
+if TYPE_CHECKING:
+    from mmu._native import struct_tlb_array, struct_tlb_entry
 
 TLB_ITLB: Final = 0x1
 TLB_DTLB_LOAD: Final = 0x2
@@ -108,10 +112,10 @@ _U64: Final = (1 << 64) - 1
 
 
 class Hit(NamedTuple):
-    """A resident entry: ``entry`` is a ``struct tlb_entry &``, ``array`` the number of its array."""
+    """A resident entry, a ``struct tlb_entry`` by reference, and the number of its array."""
 
     array: int
-    entry: Any
+    entry: struct_tlb_entry
 
 
 class NewEntry(NamedTuple):
@@ -130,7 +134,7 @@ class NewEntry(NamedTuple):
     page_level: int = 0
 
     @classmethod
-    def of(cls, entry: Any) -> NewEntry:
+    def of(cls, entry: struct_tlb_entry) -> NewEntry:
         """The same as an entry that is resident."""
         return cls(*(getattr(entry, name) for name in cls._fields))
 
@@ -192,7 +196,7 @@ def flags_of(rights: Rights) -> int:
     )
 
 
-def rights_of(entry: Any) -> Rights:
+def rights_of(entry: struct_tlb_entry) -> Rights:
     """What a ``struct tlb_entry`` says of its page's rights."""
     flags = entry.flags
     return Rights(
@@ -216,26 +220,26 @@ def second_level(access: int) -> int:
     return TLB_L2_ITLB if access == Access.FETCH else TLB_L2_DTLB
 
 
-def levels_of(array: Any) -> Iterator[int]:
+def levels_of(array: struct_tlb_array) -> Iterator[int]:
     """The sizes that an array maps, as levels, smallest first (a ``struct tlb_array``)."""
     return (level for level in (1, 2, 3) if array.sizes >> level & 1)
 
 
-def set_number(array: Any, vpn: int, level: int) -> int:
+def set_number(array: struct_tlb_array, vpn: int, level: int) -> int:
     """Number, within its array, of the set that an address maps to."""
     page = vpn >> 9 * (level - 1)
     if array.fold:
         page ^= page >> array.fold
-    return int(page % array.sets)
+    return page % array.sets
 
 
-def set_of(array: Any, vpn: int, level: int) -> range:
+def set_of(array: struct_tlb_array, vpn: int, level: int) -> range:
     """Numbers of the entries in the set that an address maps to."""
     first = array.first + set_number(array, vpn, level) * array.ways
     return range(first, first + array.ways)
 
 
-def matches(entry: Any, vpn: int, level: int, pcid: int, table: int) -> bool:
+def matches(entry: struct_tlb_entry, vpn: int, level: int, pcid: int, table: int) -> bool:
     """Whether an entry's tag is that of the page, or of the table-referencing entry (SDM 4.10.2.1,
     4.10.2.4).
     """
@@ -248,7 +252,9 @@ def matches(entry: Any, vpn: int, level: int, pcid: int, table: int) -> bool:
     )
 
 
-def _find_in(u: Unit, array: Any, va: int, level: int, pcid: int, table: int) -> Any | None:
+def _find_in(
+    u: Unit, array: struct_tlb_array, va: int, level: int, pcid: int, table: int
+) -> struct_tlb_entry | None:
     entries, vpn = u.c.tlb.entry, vpn_of(va, level)
     for number in set_of(array, vpn, level):
         entry = entries[number]
@@ -257,7 +263,7 @@ def _find_in(u: Unit, array: Any, va: int, level: int, pcid: int, table: int) ->
     return None
 
 
-def arrays_of(u: Unit, kinds: int) -> Iterator[tuple[int, Any]]:
+def arrays_of(u: Unit, kinds: int) -> Iterator[tuple[int, struct_tlb_array]]:
     """Arrays of those kinds with their numbers, in order."""
     tlb = u.c.tlb
     for number in range(tlb.nr_arrays):
@@ -266,7 +272,7 @@ def arrays_of(u: Unit, kinds: int) -> Iterator[tuple[int, Any]]:
             yield number, array
 
 
-def _arrays_for_tables(u: Unit, level: int) -> Iterator[Any]:
+def _arrays_for_tables(u: Unit, level: int) -> Iterator[struct_tlb_array]:
     return (array for _, array in arrays_of(u, TLB_PSC) if array.tables >> level & 1)
 
 
@@ -281,7 +287,7 @@ def tlb_find(u: Unit, va: int, kinds: int) -> Hit | None:
     return None
 
 
-def tlb_find_table(u: Unit, va: int, level: int) -> Any | None:
+def tlb_find_table(u: Unit, va: int, level: int) -> struct_tlb_entry | None:
     """The first table-referencing entry of that level that leads to va."""
     for array in _arrays_for_tables(u, level):
         entry = _find_in(u, array, va, level, u.pcid, TLB_TABLE)
@@ -327,7 +333,7 @@ def _mru_plru_victim(state: int, ways: int) -> int:
     return 4 * group + tree_victim(state >> 4 * group & 0xF, 4)
 
 
-def _prefer(u: Unit, number: int, array: Any) -> None:
+def _prefer(u: Unit, number: int, array: struct_tlb_array) -> None:
     """Entry number is the last used of its set: tell the trees."""
     states = u.c.tlb.set
     at, way = divmod(number - array.first, array.ways)
@@ -338,14 +344,14 @@ def _prefer(u: Unit, number: int, array: Any) -> None:
         states[at] = _mru_plru_use(states[at], way)
 
 
-def _tick(u: Unit, entry: Any) -> None:
+def _tick(u: Unit, entry: struct_tlb_entry) -> None:
     tlb = u.c.tlb
     tlb.clock += 1
     entry.used = tlb.clock
 
 
-def tlb_touch(u: Unit, entry: Any) -> None:
-    """A use of an entry, which counts unless it was the last one used, or entered, of all anyway."""
+def tlb_touch(u: Unit, entry: struct_tlb_entry) -> None:
+    """A use of an entry, which counts unless that was the last one used, or entered, of all."""
     tlb = u.c.tlb
     array = tlb.array[entry.array]
     if entry.used == tlb.clock or array.policy in (Policy.FIFO, Policy.RANDOM):
@@ -354,35 +360,35 @@ def tlb_touch(u: Unit, entry: Any) -> None:
     _tick(u, entry)
 
 
-def number_of(u: Unit, entry: Any) -> int:
+def number_of(u: Unit, entry: struct_tlb_entry) -> int:
     """The number of an entry among all of ``struct tlb``."""
-    return int(ffi.addressof(entry) - ffi.addressof(u.c.tlb, "entry", 0))
+    return ffi.addressof(entry) - u.c.tlb.entry
 
 
 def _next_random(u: Unit) -> int:
     """xorshift64 (Marsaglia): the next of a sequence of all values but 0."""
-    x = int(u.c.tlb.random)
+    x = u.c.tlb.random
     x ^= x << 13 & _U64
     x ^= x >> 7
     x ^= x << 17 & _U64
     u.c.tlb.random = x
-    return int(x)
+    return x
 
 
-def victim_of(u: Unit, array: Any, places: range) -> int:
+def victim_of(u: Unit, array: struct_tlb_array, places: range) -> int:
     """Number of the entry that a full set gives away."""
-    tlb, ways = u.c.tlb, int(array.ways)
+    tlb, ways = u.c.tlb, array.ways
     state = tlb.set[array.first_set + (places.start - array.first) // ways]
     if array.policy == Policy.RANDOM:
-        return places[_next_random(u) % int(ways)]
+        return places[_next_random(u) % ways]
     if array.policy == Policy.TREE_PLRU:
         return places[tree_victim(state, ways)]
     if array.policy == Policy.MRU_PLRU:
         return places[_mru_plru_victim(state, ways)]
-    return min(places, key=lambda number: int(tlb.entry[number].used))
+    return min(places, key=lambda number: tlb.entry[number].used)
 
 
-def place_in(u: Unit, array: Any, vpn: int, level: int) -> int:
+def place_in(u: Unit, array: struct_tlb_array, vpn: int, level: int) -> int:
     """Number of the entry to fill in the set that an address maps to.
 
     An empty place, if there is one, and of several the one that a tree points to, else the first;
@@ -431,7 +437,7 @@ def tlb_fill_table(u: Unit, new: NewEntry) -> None:
             return
 
 
-def _fill_array(u: Unit, number: int, array: Any, new: NewEntry) -> None:
+def _fill_array(u: Unit, number: int, array: struct_tlb_array, new: NewEntry) -> None:
     table = new.flags & TLB_TABLE
     entry = _find_in(u, array, new.vpn << PAGE_SHIFT, new.level, new.pcid, table)
     if entry is None:
@@ -449,14 +455,14 @@ def _fill_array(u: Unit, number: int, array: Any, new: NewEntry) -> None:
         u.emit(_TLB_FILL, new.vpn << PAGE_SHIFT, new.frame, number)
 
 
-def _evict(u: Unit, entry: Any) -> None:
+def _evict(u: Unit, entry: struct_tlb_entry) -> None:
     """A page's entry gives its place away."""
     u.emit(_TLB_EVICT, entry.vpn << PAGE_SHIFT, entry.frame, entry.array)
     u.count(_TLB_EVICTIONS)
     _forget_if_stale(u, entry)
 
 
-def is_stale(u: Unit, entry: Any) -> bool:
+def is_stale(u: Unit, entry: struct_tlb_entry) -> bool:
     """Whether a walk of today's tables would give another answer than this entry.
 
     Tables that were not announced as changed since (table_gen) need no walk. An entry of another
@@ -481,7 +487,7 @@ def is_stale(u: Unit, entry: Any) -> bool:
     )
 
 
-def _forget_if_stale(u: Unit, entry: Any) -> None:
+def _forget_if_stale(u: Unit, entry: struct_tlb_entry) -> None:
     """An entry is about to go: whoever learned it from us must forget it if the tables say
     otherwise now.
     """
@@ -520,7 +526,7 @@ def tlb_drop_page(u: Unit, va: int) -> None:
         entry.flags = 0
 
 
-def _fragments_around(u: Unit, va: int, pcid: int, what: int) -> Iterator[Any]:
+def _fragments_around(u: Unit, va: int, pcid: int, what: int) -> Iterator[struct_tlb_entry]:
     """The fragments, wherever they are, of the page of their size that va lies in; global ones with
     DROP_GLOBAL.
     """
@@ -578,7 +584,7 @@ def tlb_drop_address(u: Unit, va: int, pcid: int, what: int) -> None:
         entry.flags = 0
 
 
-def _falls_with_page(entry: Any, pcid: int, what: int) -> bool:
+def _falls_with_page(entry: struct_tlb_entry, pcid: int, what: int) -> bool:
     """Does an invalidation of its page take the entry? A global one is every PCID's."""
     if entry.flags & TLB_GLOBAL:
         return bool(what & DROP_GLOBAL)
@@ -605,9 +611,9 @@ def tlb_switch_pcid(u: Unit, pcid: int) -> None:
                 entry.flags = 0
 
 
-def _make_live(array: Any, pcid: int) -> int | None:
+def _make_live(array: struct_tlb_array, pcid: int) -> int | None:
     """Put the PCID at the front of the live ones; the one that this pushes out, if any."""
-    live = [int(array.live[i]) for i in range(array.nr_live)]
+    live = [array.live[i] for i in range(array.nr_live)]
     if pcid in live:
         live.remove(pcid)
     live.insert(0, pcid)

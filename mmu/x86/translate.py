@@ -15,18 +15,19 @@ The life of an access in ``exact``::
         | fails
     page fault: drop what is cached for the address; CR2, error code
 
-What fails is where vendors differ. AMD's processors walk the tables again before they fault: an entry that
-does not allow the access is dropped first, and so is a paging-structure cache entry behind which the walk
-ended in no translation; every fault is justified by the tables as they are. Intel's believe what they have
-cached: a stale entry can make a fault that the tables do not justify, once, since the fault drops it (SDM
-4.10.4.3: "spurious"). A write that only lacks D is no fault: either walks from CR3 to set it.
+Vendors differ in what fails. AMD's processors walk the tables again before they fault: an entry
+that does not allow the access is dropped first, and so is a paging-structure cache entry from which
+the walk ended in no translation; every fault is justified by the tables as they are. Intel's use
+what they have cached: a stale entry can cause a fault that the tables do not justify, once, since
+the fault drops it (SDM 4.10.4.3: "spurious"). A write that only lacks D is no fault: either walks
+from CR3 to set it.
 
 In ``fast`` there is no TLB: each access walks. native/x86/translate.c is the same in C.
 """
 
 from __future__ import annotations
 
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from mmu._native import ffi, lib
 from mmu.events import COUNTER_ID, EVENT_ID
@@ -74,6 +75,9 @@ from mmu.x86.walk import (
     why_denied,
 )
 
+if TYPE_CHECKING:
+    from mmu._native import struct_tlb_entry, struct_translation
+
 _TLB_HIT: Final = EVENT_ID["tlb_hit"]
 _TLB_MISS: Final = EVENT_ID["tlb_miss"]
 _WALK_CACHE_HIT: Final = EVENT_ID["walk_cache_hit"]
@@ -120,7 +124,7 @@ class Translation(NamedTuple):
     memory_type: MemoryType = MemoryType.UC
 
     @classmethod
-    def from_c(cls, c: Any) -> Translation:
+    def from_c(cls, c: struct_translation) -> Translation:
         """The answer that a ``struct translation`` holds."""
         result, memory_type = _OUTCOMES[c.result], _MEMORY_TYPES[c.memory_type]
         return cls(c.pa, c.perms, c.level, result, c.error_code, memory_type)
@@ -167,18 +171,18 @@ def _answer_of_walk(u: Unit, walk: Walk, privilege: int) -> Translation:
     return Translation(walk.pa, perms, walk.level, Outcome.OK, 0, memory_type(u, walk.pat_index))
 
 
-def _entry_perms(u: Unit, entry: Any, privilege: int) -> int:
+def _entry_perms(u: Unit, entry: struct_tlb_entry, privilege: int) -> int:
     return _if_dirty(permissions(u, rights_of(entry), privilege), bool(entry.flags & TLB_DIRTY))
 
 
-def _usable(u: Unit, entry: Any, access: int, privilege: int) -> bool:
+def _usable(u: Unit, entry: struct_tlb_entry, access: int, privilege: int) -> bool:
     """May the access use the entry as it stands? A write with D clear may not: a walk must set D
     first.
     """
     return allows(_entry_perms(u, entry, privilege), access)
 
 
-def _fault_of_entry(u: Unit, entry: Any, access: int, privilege: int) -> int:
+def _fault_of_entry(u: Unit, entry: struct_tlb_entry, access: int, privilege: int) -> int:
     """The error code of the fault that an entry which is not usable makes by itself, or 0."""
     rights = rights_of(entry)
     if u.amd or allows(permissions(u, rights, privilege), access):
@@ -187,18 +191,18 @@ def _fault_of_entry(u: Unit, entry: Any, access: int, privilege: int) -> int:
 
 
 def _must_retry(u: Unit, walk: Walk) -> bool:
-    """Whether a walk that rested on a paging-structure cache, and failed, is made again from CR3."""
+    """Whether a walk that began at a paging-structure cache, and failed, is repeated from CR3."""
     return u.amd or walk.result != Outcome.PAGE_FAULT
 
 
-def _answer_of_entry(u: Unit, entry: Any, va: int, privilege: int) -> Translation:
+def _answer_of_entry(u: Unit, entry: struct_tlb_entry, va: int, privilege: int) -> Translation:
     pa = entry.frame | va & (level_size(entry.level) - 1)
     perms = _entry_perms(u, entry, privilege)
     return Translation(pa, perms, entry.page_level, Outcome.OK, 0, memory_type(u, entry.pat))
 
 
 def _hand_out(u: Unit, answer: Translation) -> Translation:
-    """An answer leaves the house: remember whether a consumer may hold parts of a large page."""
+    """Remember, of a translation that is returned, whether it may be a part of a large page."""
     if answer.level > 1:
         u.c.large = 1
     return answer
@@ -240,7 +244,7 @@ def _translate_exact(u: Unit, va: int, access: int, privilege: int) -> Translati
     return answer
 
 
-def _tell_copied(u: Unit, va: int, access: int, source: Any) -> None:
+def _tell_copied(u: Unit, va: int, access: int, source: struct_tlb_entry) -> None:
     """The checker follows an entry from the second level into the first."""
     copy = tlb_find(u, va, first_level(access))
     if copy is not None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""One processor's MMU, as the rest of the house uses it: one face, two engines over the same bytes."""
+"""One processor's MMU: one interface, two engines over the same bytes."""
 
 from __future__ import annotations
 
@@ -38,6 +38,7 @@ from mmu.x86.translate import Translation
 from mmu.x86.walk import Access, Outcome, Privilege, Walk, WalkMode
 
 if TYPE_CHECKING:
+    from mmu._native import struct_tlb
     from mmu.events import EventRing
     from mmu.memory import Memory
 
@@ -206,7 +207,7 @@ class Mmu(Unit):
         engine.mmu_invlpg(self, va & _U64)
 
     def invpcid(self, kind: int, pcid: int = 0, va: int = 0) -> Outcome:
-        """INVPCID of type kind 0 to 3 (SDM vol. 2A); GENERAL_PROTECTION for an illegal descriptor."""
+        """INVPCID of type kind 0 to 3 (SDM vol. 2A); GENERAL_PROTECTION: illegal descriptor."""
         return engine.mmu_invpcid(self, kind, pcid & _U64, va & _U64)
 
     def invlpgb(self, rax: int, ecx: int = 0, edx: int = 0) -> Outcome:
@@ -264,7 +265,7 @@ class Mmu(Unit):
         addresses.
         """
         soft = self.c.soft
-        taken = bool(soft.all), [int(soft.page[i]) for i in range(soft.nr)]
+        taken = bool(soft.all), list(soft.page[0 : soft.nr])
         soft.all = soft.nr = 0
         return taken
 
@@ -312,12 +313,13 @@ def _maxphyaddr(memory: Memory, wanted: int | None, usual: int) -> int:
         wanted = max(needed, usual)
     if not needed <= wanted <= ARCHITECTURAL_MAXPHYADDR:
         raise MmuError(
-            f"MAXPHYADDR must be {needed} (what guest RAM needs) to {ARCHITECTURAL_MAXPHYADDR} bits, not {wanted}"
+            f"MAXPHYADDR must be {needed} (what guest RAM needs) to {ARCHITECTURAL_MAXPHYADDR}"
+            f" bits, not {wanted}"
         )
     return wanted
 
 
-def _lay_out(tlb: Any, geometry: Geometry) -> None:
+def _lay_out(tlb: struct_tlb, geometry: Geometry) -> None:
     """Give each array its place among the entries, in the geometry's order."""
     tlb.random = geometry.seed
     nr_sets = 0
@@ -325,7 +327,8 @@ def _lay_out(tlb: Any, geometry: Geometry) -> None:
         c = tlb.array[number]
         c.kind, c.sizes, c.tables = array.kind_bits, array.sizes, array.tables
         c.sets, c.ways, c.first, c.first_set = array.sets, array.ways.value, tlb.nr_entries, nr_sets
-        c.fold, c.policy, c.enters = array.fold, array.policy, array.enters
+        c.fold, c.policy = array.fold, array.policy
+        c.enters[0 : len(array.enters)] = array.enters
         c.pcids = lib.TLB_ANY_PCIDS if array.pcids is None else array.pcids.value
         c.nr_live = 1 if 0 < c.pcids <= lib.TLB_MAX_PCIDS else 0  # PCID 0, in use after reset
         tlb.split |= array.kind in ("dtlb_loads", "dtlb_stores")

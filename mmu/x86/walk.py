@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from mmu._native import lib
 from mmu.events import COUNTER_ID, EVENT_ID
@@ -57,6 +57,9 @@ from mmu.x86.registers import (
     MemoryType,
 )
 from mmu.x86.state import Unit
+
+if TYPE_CHECKING:
+    from mmu._native import struct_walk
 
 _WALK_ENTRY: Final = EVENT_ID["walk_entry"]
 _WALK_SET_AD: Final = EVENT_ID["walk_set_ad"]
@@ -167,7 +170,7 @@ class Walk:
     entry_pa: list[int] = field(default_factory=lambda: [0] * 6)
 
     @classmethod
-    def from_c(cls, w: Any) -> Walk:
+    def from_c(cls, w: struct_walk) -> Walk:
         """The walk that a ``struct walk`` tells."""
         return cls(
             va=w.va,
@@ -199,7 +202,8 @@ class Walk:
     def __str__(self) -> str:
         lines = [f"walk of {self.va:#x}"]
         lines += [
-            f"  {LEVEL_NAMES[level]:5} at {self.entry_pa[level]:#x}: {describe_entry(self.entry[level], level)}"
+            f"  {LEVEL_NAMES[level]:5} at {self.entry_pa[level]:#x}:"
+            f" {describe_entry(self.entry[level], level)}"
             for level in range(self.top_level, max(self.level, 1) - 1, -1)
             if self.entry_pa[level]
         ]
@@ -212,7 +216,8 @@ class Walk:
             return f"the table of this {LEVEL_NAMES[self.level]} lies outside guest RAM"
         if self.result == Outcome.PAGE_FAULT:
             at = LEVEL_NAMES[self.level]
-            return f"#PF, error code {self.error_code:#x} ({describe_error_code(self.error_code)}), at the {at}"
+            reason = describe_error_code(self.error_code)
+            return f"#PF, error code {self.error_code:#x} ({reason}), at the {at}"
         if not self.level:
             return f"{self.pa:#x}, paging is off"
         who = "user" if self.rights & X86_US else "supervisor"
@@ -225,8 +230,8 @@ class Walk:
 class Rights(NamedTuple):
     """What the entries of a walk give together (SDM 4.6): R/W and U/S by AND, XD by OR.
 
-    Of a whole walk also ``shadow_stack``: the page is one (R/W only missing in the leaf, whose D is set; SDM
-    4.6.1), and ``pkey``: the leaf's protection key.
+    Of a whole walk also ``shadow_stack``: the page is one (R/W only missing in the leaf, whose D is
+    set; SDM 4.6.1), and ``pkey``: the leaf's protection key.
     """
 
     writable: bool
@@ -270,14 +275,14 @@ def start_at_cr3(u: Unit) -> WalkStart:
 def denied_by_key(u: Unit, rights: Rights, privilege: int) -> int:
     """PERM_* that the page's protection key takes away (SDM 4.6.2).
 
-    ========================== ============ ======================= =====================================
+    ========================== ============ ======================= =============================
     page                       register     AD: no data access of   WD: no write of
-    ========================== ============ ======================= =====================================
+    ========================== ============ ======================= =============================
     user, under CR4.PKE        PKRU         anyone                  user; supervisor under CR0.WP
     supervisor, under CR4.PKS  IA32_PKRS    anyone                  anyone under CR0.WP
-    ========================== ============ ======================= =====================================
+    ========================== ============ ======================= =============================
 
-    Never fetches. Shadow-stack accesses are data accesses.
+    Fetches are never restricted. Shadow-stack accesses are data accesses.
     """
     c = u.c
     if not c.cr4 & (CR4_PKE if rights.user else CR4_PKS):
@@ -293,15 +298,16 @@ def denied_by_key(u: Unit, rights: Rights, privilege: int) -> int:
 def permissions(u: Unit, rights: Rights, privilege: int) -> int:
     """PERM_* that a page's rights give to one privilege (SDM 4.6), D not considered.
 
-    ============ ===================================== ===================== =================== ===================
-    access       read                                  write                 fetch               shadow stack
-    ============ ===================================== ===================== =================== ===================
-    user         user page                             user page, R/W        user page, no XD    user page that is
-                                                                                                 a shadow stack
-    supervisor   supervisor page; or user page         as read, and R/W or   no XD, and not a    supervisor page
-                 without SMAP or with RFLAGS.AC        CR0.WP = 0            user page under     that is a shadow
-                 (which implicit accesses do not heed)                       SMEP                stack
-    ============ ===================================== ===================== =================== ===================
+    ========== =========================== ================== ================== =================
+    access     read                        write              fetch              shadow stack
+    ========== =========================== ================== ================== =================
+    user       user page                   user page, R/W     user page, no XD   user page that is
+                                                                                 a shadow stack
+    supervisor supervisor page; or user    as read, and R/W   no XD, and not a   supervisor page
+               page without SMAP or with   or CR0.WP = 0      user page under    that is a shadow
+               RFLAGS.AC (which implicit                      SMEP               stack
+               accesses ignore)
+    ========== =========================== ================== ================== =================
 
     Less what denied_by_key() says. Bit number Access.X of the result is the answer for that access.
     XD counts only under EFER.NXE, shadow stacks exist only under CR4.CET.

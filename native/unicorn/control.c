@@ -1,27 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * A guest that owns its control registers (an instance that was attached to).  Unicorn has no hook
+ * A guest that owns its control registers (an instance that was attached to). Unicorn has no hook
  * for INVLPG and MOV to CRn; both end a block, so what they do to the MMU is done before the next.
  */
 #include "unicorn/vcpu.h"
-
-/* Which control instruction, if any, is the block's last. */
-enum control control_of_block(struct vcpu *v, u64 pc, u32 size)
-{
-	struct insn insn;
-	u64 last = pc;
-
-	insn_count(v, pc, pc + size, &last);
-	insn_read(v, last, &insn);
-	if (insn_opcode(&insn, 0) != 0x0f)
-		return CONTROL_NONE;
-	if (insn_opcode(&insn, 1) == 0x22)
-		return CONTROL_MOV_CR;
-	if (insn_opcode(&insn, 1) == 0x01 && insn_opcode(&insn, 2) < 0xc0 &&
-	    (insn_opcode(&insn, 2) >> 3 & 7) == 7)
-		return CONTROL_INVLPG;
-	return CONTROL_NONE;
-}
 
 /* Bring RFLAGS over, of whose bits AC matters. */
 void sync_ac(struct vcpu *v)
@@ -96,30 +78,40 @@ static u32 carry_out_mov_cr(struct vcpu *v, const struct insn *insn)
 	return (insn_opcode(insn, 2) >> 3 & 7) == 3 ? carry_out_mov_cr3(v) : bring_cr0_cr4(v);
 }
 
-/* The MOV to CR at rip was #GP (SDM vol. 2B MOV to CR), which Unicorn does not know: it has not
- * happened. */
-static void refuse_mov_cr(struct vcpu *v, u64 rip)
-{
-	v->stop = STOP_INTERRUPT;
-	v->vector = VECTOR_GP;
-	v->refused = rip;
-	UC(v, emu_stop)(v->uc);
-}
-
-/* Do to the MMU what the instruction that ended the block did. */
-void control_carry_out(struct vcpu *v)
+/*
+ * Do to the MMU what the instruction that ended the block did. False: it was not allowed, and the
+ * run ends.
+ */
+bool control_carry_out(struct vcpu *v)
 {
 	u32 control = v->pending.control;
 	u64 rip = 0;
 	struct insn insn;
 
 	v->pending.control = CONTROL_NONE;
-	if (!v->block)
-		return;
-	insn_count(v, v->block->pc, v->block->pc + v->block->size, &rip);
+	if (!v->block.known)
+		return true;
+	insn_count(v, v->block.known->pc, v->block.known->pc + v->block.known->size, &rip);
 	insn_read(v, rip, &insn);
 	if (control == CONTROL_INVLPG)
 		MMU(v, mmu_invlpg, invlpg)(v->mmu, insn_memory_operand(v, &insn, rip, 2, 0));
-	else if (carry_out_mov_cr(v, &insn) != XLATE_OK)
-		refuse_mov_cr(v, rip);
+	else if (carry_out_mov_cr(v, &insn) != XLATE_OK) {
+		/* SDM vol. 2B MOV to CR: #GP, which Unicorn does not know */
+		end(v, STOP_REFUSED, rip, FETCHED, AGAIN_NO);
+		return false;
+	}
+	return true;
+}
+
+/* Privilege as it is now.  Only who owns its control registers can change it without ending the
+ * run. */
+void look_at_privilege(struct vcpu *v)
+{
+	u32 user = cpl(v) == 3;
+
+	if (user != v->user)
+		forget_memos(v);
+	v->user = user;
+	if (!user && v->attached && v->mmu->cr4 & CR4_SMAP)
+		sync_ac(v);
 }

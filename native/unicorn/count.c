@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Instructions are counted block by block, when a block begins; what a cut block did not do is
- * taken back.  So shared.count is right whenever vcpu_run() returns.
+ * taken back. So shared.count is right whenever vcpu_run() returns.
  */
 #include <string.h>
 
@@ -21,14 +21,14 @@ static u32 ask_insns(struct vcpu *v, u64 pc, u32 size)
 }
 
 /* Find out about the block that begins at pc. */
-static void learn(struct vcpu *v, struct block *b, u64 pc, u32 size)
+void learn(struct vcpu *v, struct block *b, u64 pc, u32 size)
 {
 	b->pc = pc;
 	b->size = size;
 	b->cut = 0;
 	b->insns = (u16)ask_insns(v, pc, size);
 	b->crossing = (u16)insn_crossing(v, pc, size);
-	b->control = (u16)(v->attached ? control_of_block(v, pc, size) : CONTROL_NONE);
+	b->control = (u16)(v->guest->control_of_block(v, pc, size));
 	b->rmw = RMW_UNKNOWN;
 	b->key = block_key(v, size);
 }
@@ -36,7 +36,7 @@ static void learn(struct vcpu *v, struct block *b, u64 pc, u32 size)
 /* Instructions of the block under way before rip; all of them if rip is past its end. */
 static u32 insns_before(struct vcpu *v, u64 rip)
 {
-	struct block *b = v->block;
+	struct block *b = v->block.known;
 
 	if (rip == b->pc)
 		return 0;
@@ -56,90 +56,16 @@ static u32 insns_before(struct vcpu *v, u64 rip)
 /* The block under way was cut: the instruction at rip and those after it did not happen. */
 void uncount_from(struct vcpu *v, u64 rip)
 {
-	if (!v->block)
+	if (!v->block.known)
 		return;
-	v->shared.count -= v->block->insns - insns_before(v, rip);
-	v->block = NULL;
+	v->shared.count -= v->block.known->insns - insns_before(v, rip);
+	clear_block(v);
 }
 
 /* Instructions executed before the one at rip, which is in the block under way. */
 u64 count_at(struct vcpu *v, u64 rip)
 {
-	if (!v->block)
+	if (!v->block.known)
 		return v->shared.count;
-	return v->shared.count - v->block->insns + insns_before(v, rip);
-}
-
-/*
- * After a store to a frame of code: if it met its own block, Unicorn undid it and begins again with
- * that instruction as a block of its own.  Its registers then still are as they were.
- */
-void recount_cut_block(struct vcpu *v, u64 pc, u32 size)
-{
-	bool cut = pc == v->code_store_rip && reg_read(v, UC_X86_REG_RCX) == v->code_store_rcx &&
-		   reg_read(v, UC_X86_REG_RSP) == v->code_store_rsp &&
-		   (v->fidelity == FIDELITY_TRACE || insn_count(v, pc, pc + size, NULL) == 1);
-
-	soft_drop_page(v, v->code_store);
-	v->pending.code_store = 0;
-	if (!cut)
-		return;
-	uncount_from(v, pc);
-	v->stream.next = pc;
-	v->stream.crossing = NO_ADDRESS;
-	v->stream.denied = pc;
-}
-
-/* Rarely needed work at a block's (trace: an instruction's) begin. */
-void attend(struct vcpu *v)
-{
-	if (v->pending.control)
-		control_carry_out(v);
-	soft_drain(v);
-}
-
-static void do_what_is_pending(struct vcpu *v, u64 pc, u32 size)
-{
-	if (v->pending.code_store)
-		recount_cut_block(v, pc, size);
-	attend(v);
-}
-
-static void stop_before_block(struct vcpu *v, enum stop stop)
-{
-	v->stop = stop;
-	v->block = NULL;
-	UC(v, emu_stop)(v->uc);
-}
-
-/* Count the block that begins at pc, or stop before it if it is too long for the limit. */
-bool count_block(struct vcpu *v, u64 pc, u32 size)
-{
-	struct block *b = block_slot(v, pc);
-
-	if (unlikely(busy(v)))
-		do_what_is_pending(v, pc, size);
-	if (unlikely(v->refused != NO_ADDRESS))
-		return false;
-	if (unlikely(v->pending.stop)) {
-		stop_before_block(v, STOP_ASKED);
-		return false;
-	}
-	if (unlikely(!is_known(v, b, pc, size)))
-		learn(v, b, pc, size);
-	if (likely(enter(v, b)))
-		return true;
-	stop_before_block(v, STOP_LIMIT);
-	return false;
-}
-
-/* The hot path: a block that is known, with nothing to do before it. */
-void on_block_fast(uc_engine *uc, u64 pc, u32 size, void *arg)
-{
-	struct vcpu *v = arg;
-	struct block *b = block_slot(v, pc);
-
-	(void)uc;
-	if (unlikely(!is_known(v, b, pc, size) || busy(v) || !enter(v, b)))
-		count_block(v, pc, size);
+	return v->shared.count - v->block.known->insns + insns_before(v, rip);
 }

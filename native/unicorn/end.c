@@ -1,75 +1,95 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The end address of a run in an instance that was attached to.
- *
- * Unicorn's own looks up, after each run, where the address and the byte before it lie, through the
- * fill hook, at a time when nothing of the guest's happens: faults of nobody.  So Unicorn is told
- * of no end; a CODE hook on that one address stops before it.
+ * One end of a run: the only place that says why Unicorn left the guest, and that makes it leave.
+ * docs/hooks.md draws the machine.
  */
 #include "unicorn/vcpu.h"
 
-/* The guest is about to execute the instruction at the end address. */
-void stop_at_end(struct vcpu *v)
+static void leave_guest(struct vcpu *v)
 {
-	v->stop = STOP_END;
 	UC(v, emu_stop)(v->uc);
 }
 
-static void on_end(uc_engine *uc, u64 pc, u32 size, void *arg)
+void vcpu_stop(struct vcpu *v)
 {
-	struct vcpu *v = arg;
-
-	(void)uc, (void)size;
-	if (pc != v->until || v->stop != STOP_NONE)
-		return;
-	if (v->fidelity == FIDELITY_TRACE && v->pending.control)
-		control_carry_out(
-			v); /* of the instruction before; elsewhere the block's begin saw to it */
-	if (v->stop != STOP_NONE)
-		return;
-	save_flags(v, pc);
-	stop_at_end(v);
+	v->pending.stop = 1;
+	leave_guest(v);
 }
 
-/* Code translated before the hook was there does not call it: drop that. */
-static void drop_code_around(struct vcpu *v, u64 va)
+/* Unicorn is about to be started: nobody has ended that yet. */
+void begin(struct vcpu *v)
 {
-	u64 pa;
+	v->end = (struct ending){ .reason = STOP_NONE };
+	clear_insn(v);
+}
 
-	if (probe(v, va, &pa))
-		drop_code(v, pa);
+/*
+ * Unicorn leaves the guest for this reason, with the instruction at rip so far; again: what
+ * run_to_end() does next. Only the first end of a start counts.
+ */
+void end(struct vcpu *v, enum stop reason, u64 rip, enum progress progress, enum again again)
+{
+	if (v->end.reason == STOP_NONE)
+		v->end = (struct ending){ reason, progress, again, rip };
+	leave_guest(v);
+}
+
+/* A fault that shared.exit describes: Python is to see it. */
+void end_by_fault(struct vcpu *v, u64 rip, u32 access)
+{
+	end(v, STOP_FAULT, rip, access == ACCESS_FETCH ? NOT_BEGUN : FETCHED, AGAIN_NO);
+}
+
+/* An exception with this vector of the instruction at rip. */
+void end_by_exception(struct vcpu *v, u32 vector, u64 rip, enum progress progress)
+{
+	if (v->end.reason == STOP_NONE)
+		v->shared.exit.vector = vector;
+	end(v, STOP_EXCEPTION, rip, progress, AGAIN_NO);
+}
+
+/* Whether rip is inside the block under way, behind its first instruction. */
+static bool is_inside_block(const struct vcpu *v, u64 rip)
+{
+	const struct block *b = v->block.known;
+
+	return b && rip > b->pc && rip < b->pc + b->size;
+}
+
+/* Unicorn returned err, and nobody of ours had ended it. */
+void end_from_outside(struct vcpu *v, uc_err err)
+{
+	u64 rip = reg_read(v, UC_X86_REG_RIP);
+	enum stop reason = v->pending.stop ? STOP_ASKED : STOP_OUTSIDE;
+
+	v->run.err = err;
+	if (err == UC_ERR_INSN_INVALID)
+		end_by_exception(v, VECTOR_UD, rip, FETCHED);
+	else if (err != UC_ERR_OK)
+		end(v, STOP_ENGINE, rip, FETCHED, AGAIN_NO);
 	else
-		UC(v, ctl)(v->uc, UC_CTL_WRITE(UC_CTL_TB_FLUSH, 0));
+		end(v, reason, rip, is_inside_block(v, rip) ? NOT_BEGUN : DONE, AGAIN_NO);
 }
 
-static void unwatch(struct vcpu *v)
+/* Give back what was counted, fetched and left pending of instructions that did not happen. */
+void settle(struct vcpu *v)
 {
-	if (v->watched != NO_ADDRESS)
-		UC(v, hook_del)(v->uc, v->end_hook);
-	v->watched = NO_ADDRESS;
-}
+	const struct ending *e = &v->end;
 
-/* Have the run that begins now end before the instruction at until. */
-uc_err begin_run(struct vcpu *v, u64 until)
-{
-	uc_err err;
-
-	v->until = until;
-	UC(v, ctl)(v->uc, UC_CTL_WRITE(UC_CTL_UC_USE_EXITS, 1), 1);
-	if (v->watched == until)
-		return UC_ERR_OK;
-	unwatch(v);
-	err = UC(v, hook_add)(v->uc, &v->end_hook, UC_HOOK_CODE, (void *)on_end, v, until, until);
-	if (err != UC_ERR_OK)
-		return err;
-	v->watched = until;
-	drop_code_around(v, until);
-	return UC_ERR_OK;
-}
-
-/* Give the instance's own end address its meaning back. */
-void end_run(struct vcpu *v)
-{
-	v->until = NO_ADDRESS;
-	UC(v, ctl)(v->uc, UC_CTL_WRITE(UC_CTL_UC_USE_EXITS, 1), 0);
+	switch (e->progress) {
+	case NOT_BEGUN:
+		if (is_inside_block(v, e->rip))
+			fetch_cut_before(v, e->rip);
+		uncount_from(v, e->rip);
+		break;
+	case FETCHED:
+		fetch_again_at(v, e->rip);
+		uncount_from(v, e->rip);
+		v->stream.denied =
+			e->reason == STOP_FAULT || e->reason == STOP_RESOLVED ? e->rip : NO_ADDRESS;
+		break;
+	case DONE:
+		fetch_reached(v, NO_ADDRESS);
+		break;
+	}
 }

@@ -27,7 +27,8 @@
 #define PRIVATE_SET_PAGE 0x8	 /* an entry of the soft TLB can be replaced inside a hook */
 #define PRIVATE_SKIP_PC 0x10	 /* memory hooks can leave RIP stale, and so be quicker */
 #define PRIVATE_LOAD_RIP 0x20	 /* ... and a load's hook can still find it out */
-#define PRIVATE_ALL 0x3f
+#define PRIVATE_ASKER 0x40	 /* who asks for a fill can be told */
+#define PRIVATE_ALL 0x7f
 
 /* Instructions that never execute: the run stops before them (intercept.c says which and why). */
 #define INTERCEPT_NONE 0
@@ -58,7 +59,7 @@
 struct uc_api {
 	void *open, *close, *emu_start, *emu_stop, *hook_add, *hook_del, *ctl;
 	void *reg_read, *reg_write, *reg_read_batch, *reg_write_batch;
-	void *mem_map, *mem_read, *mem_write;
+	void *mem_map, *mem_read, *mem_write, *vmem_translate;
 	void *tlb_flush_page, *tlb_set_page, *cpu_restore_state;
 	void *cs_disasm_iter;
 	size_t cs_handle;

@@ -1,100 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The fill hook: Unicorn's soft TLB has no entry for an access and asks our MMU. */
-#include "unicorn/vcpu.h"
-
-/* Privilege level of the guest; without the private flags, what CS says. */
-u32 cpl(const struct vcpu *v)
-{
-	if (v->hflags)
-		return *v->hflags & 3;
-	return (u32)reg_read(v, UC_X86_REG_CS) & 3;
-}
-
-u32 vcpu_cpl(struct vcpu *v)
-{
-	return cpl(v);
-}
-
-/* Write down why the access is denied; the guest stops at RIP. */
-void deny(struct vcpu *v, u64 va, u32 access, const struct translation *t)
-{
-	struct vm_exit *exit = &v->shared.exit;
-
-	exit->address = va;
-	exit->access = access == ACCESS_RMW && private_has(v, PRIVATE_FILL_ADDRESS) ? ACCESS_WRITE
-										    : access;
-	exit->error_code = t->error_code;
-	exit->exact = access == ACCESS_FETCH || private_has(v, PRIVATE_FILL_ADDRESS);
-	exit->vector = VECTOR_GP;
-	switch (t->result) {
-	case XLATE_PF:
-		exit->reason = EXIT_PAGE_FAULT;
-		break;
-	case XLATE_GP:
-		exit->reason = EXIT_EXCEPTION;
-		break;
-	case XLATE_OK:
-	case XLATE_BAD_TABLE:
-		exit->reason = EXIT_BAD_TABLE;
-		break;
-	default:
-		exit->reason = EXIT_ABORTED;
-	}
-	v->stop = STOP_DENIED;
-}
-
-/* The kernel is entered for a fault at va: what it changes, the checker puts down to that. */
-static void tell_checker_of_fault(struct vcpu *v, u64 va)
-{
-	struct tlb_check *check = v->mmu->check;
-
-	check->kernel = check->now;
-	check->kernel.by = CHECK_BY_FAULT;
-	check->kernel.detail = va;
-	check->changed = 1;
-	forget_memos(v);
-}
-
 /*
- * The refill told *t, a fault at va: let it happen, and resolve it here if that is quick.
- * Returns whether *t translates now.
+ * The fill hook: Unicorn's soft TLB has no entry for an access and asks our MMU.
  */
-bool resolve_fault(struct vcpu *v, u64 va, u32 access, struct translation *t)
-{
-	u32 user = cpl(v) == 3;
-
-	forget_memos(v);
-	if (v->ring && v->ring->enabled && v->fidelity != FIDELITY_TRACE)
-		v->ring->instruction = count_at(v, reg_read(v, UC_X86_REG_RIP));
-	if (v->mmu->check)
-		tell_checker(v);
-	if (v->fidelity == FIDELITY_FAST) {
-		if (t->result == XLATE_PF)
-			MMU(v, mmu_page_fault, page_fault)(v->mmu, va, t->error_code);
-	} else if (MMU(v, mmu_translate, translate)(v->mmu, va, access, user, t) == XLATE_OK) {
-		return MMU(v, mmu_refill, refill)(v->mmu, va, access, user, t) == XLATE_OK;
-	}
-	if (t->result != XLATE_PF || !v->mm || !v->mmu_api.fast_fault)
-		return false;
-	if (v->mmu->check)
-		tell_checker_of_fault(v, va);
-	if (!MMU(v, mm_fast_fault, fast_fault)(v->mm, va, t->error_code))
-		return false;
-	v->shared.fast_faults++;
-	u32 error_code = t->error_code;
-	if (MMU(v, mmu_refill, refill)(v->mmu, va, access, user, t) == XLATE_OK)
-		return true;
-	t->result = XLATE_PF;
-	t->error_code = error_code;
-	return false;
-}
+#include "unicorn/vcpu.h"
 
 /* R and W only for the one virtual page that memory hooks will be told about. */
 static u32 owner_perms(struct vcpu *v, struct region *r, u64 pa, u64 va, u32 access, u32 perms)
 {
 	if (access != ACCESS_FETCH)
-		own(v, r, pa, va);
-	else if (!owned_by(v, r, pa, va))
+		give_frame(v, r, pa, va);
+	else if (!claim(v, r, pa, va))
 		perms &= PERM_X;
 	return perms;
 }
@@ -123,7 +38,8 @@ static bool install(struct vcpu *v, u64 va, u32 access, const struct translation
 	u32 perms = (t->perms & (PERM_R | PERM_W | PERM_X)) | needs[access];
 
 	if (!r) {
-		deny(v, t->pa, access, t);
+		describe_fault(v, t->pa, access, t);
+		end_by_fault(v, reg_read(v, UC_X86_REG_RIP), access);
 		return false;
 	}
 	if (access == ACCESS_FETCH)
@@ -137,15 +53,26 @@ static bool install(struct vcpu *v, u64 va, u32 access, const struct translation
 	return true;
 }
 
-/* The second page of an access that access_in_full() has already let fault. */
-static bool foretold(struct vcpu *v, u64 va, u32 access)
+/* A fault that is resolved: the instruction starts anew. */
+static void end_resolved(struct vcpu *v, u64 rip, u32 access)
 {
-	if (v->foretold.page != page_of(va) || v->foretold.access != access)
-		return false;
-	v->foretold.page = NO_ADDRESS;
-	v->stop = v->foretold.stop;
-	v->retried = access;
-	return true;
+	end(v, STOP_RESOLVED, rip, access == ACCESS_FETCH ? NOT_BEGUN : FETCHED, AGAIN_START);
+}
+
+/* The second page of an access that foretell() has already let fault. */
+static bool is_foretold(const struct vcpu *v, u64 va, u32 access)
+{
+	return v->insn.foretold.page == page_of(va) && v->insn.foretold.access == access;
+}
+
+static void end_foretold(struct vcpu *v, u32 access)
+{
+	u64 rip = reg_read(v, UC_X86_REG_RIP);
+
+	if (v->insn.foretold.resolved)
+		end_resolved(v, rip, access);
+	else
+		end_by_fault(v, rip, access);
 }
 
 /*
@@ -156,7 +83,7 @@ static u32 faulting_access(struct vcpu *v, u64 va, u32 access)
 {
 	if (access == ACCESS_READ && insn_is_rmw_at(v, reg_read(v, UC_X86_REG_RIP)))
 		return ACCESS_RMW;
-	return access == ACCESS_WRITE && denied_rmw(v, va) ? ACCESS_RMW : access;
+	return access == ACCESS_WRITE && is_denied_rmw(v, va) ? ACCESS_RMW : access;
 }
 
 /*
@@ -165,83 +92,126 @@ static u32 faulting_access(struct vcpu *v, u64 va, u32 access)
  */
 static bool left_to_caller(const struct vcpu *v, u32 access)
 {
-	return v->fidelity != FIDELITY_FAST && access != ACCESS_FETCH &&
+	return v->fidelity->modelled && access != ACCESS_FETCH &&
 	       !private_has(v, PRIVATE_FILL_ADDRESS);
 }
 
-/* A fetch from a page that is executed step by step. */
-static bool fetch_unsafe(struct vcpu *v, u64 page)
+/* The block reaches into a page it may never need: execute its first instruction by itself. */
+static void end_ahead(struct vcpu *v, u64 rip)
 {
-	if (v->stepping) {
-		v->unsafe_page = page;
-		return true;
+	clear_block(v);
+	end(v, STOP_AHEAD, rip, NOT_BEGUN, AGAIN_STEP);
+}
+
+/* A fetch that may be made; false: not from this page, but in a step. */
+static bool install_fetch(struct vcpu *v, u64 page, const struct translation *t,
+			  uc_tlb_entry *entry)
+{
+	if (unlikely(v->guest->is_unsafe_page(v, page))) {
+		if (!v->run.stepping) {
+			end_ahead(v, reg_read(v, UC_X86_REG_RIP));
+			return false;
+		}
+		v->insn.unsafe_page = page;
 	}
-	v->block = NULL;
-	v->stop = STOP_AHEAD;
-	return false;
+	return install(v, page, ACCESS_FETCH, t, entry);
 }
 
 /*
- * Answer Unicorn: page is what it asks for, va the exact address where known.  True: *entry is
- * filled; false: the access is denied and v->stop says why.  In exact and trace a faulting
- * instruction starts anew even if its fault is resolved here, as it would if the kernel had been
- * entered: what it loaded before the fault is loaded, and counted, again.
+ * The access faults: let that happen. In exact and trace the instruction starts anew even if the
+ * fault is resolved here, as it would if the kernel had been entered: what it loaded before the
+ * fault is loaded, and counted, again.
+ */
+static bool take_fault(struct vcpu *v, u64 va, u32 access, u32 faulting, struct translation *t,
+		       uc_tlb_entry *entry)
+{
+	if (resolve_fault(v, va, faulting, t)) {
+		if (!v->fidelity->modelled)
+			return install(v, va, access, t, entry);
+		end_resolved(v, reg_read(v, UC_X86_REG_RIP), access);
+		return false;
+	}
+	describe_fault(v, va, faulting, t);
+	end_by_fault(v, reg_read(v, UC_X86_REG_RIP), access);
+	return false;
+}
+
+/* A fetch that faults: control has left the block under way. */
+static bool fault_fetch(struct vcpu *v, u64 page, struct translation *t, uc_tlb_entry *entry)
+{
+	u64 rip = reg_read(v, UC_X86_REG_RIP);
+
+	if (v->attached && rip == v->run.until) {
+		clear_block(v);
+		end(v, STOP_UNTIL, rip, NOT_BEGUN, AGAIN_NO);
+		return false;
+	}
+	if (!v->run.stepping && !insn_needs_page(v, rip, page)) {
+		end_ahead(v, rip);
+		return false;
+	}
+	clear_block(v);
+	fetch_reached(v, NO_ADDRESS);
+	return take_fault(v, page_of(rip) == page ? rip : page, ACCESS_FETCH, ACCESS_FETCH, t,
+			  entry);
+}
+
+/* A load or store that faults. */
+static bool fault_data(struct vcpu *v, u64 page, u64 va, u32 access, struct translation *t,
+		       uc_tlb_entry *entry)
+{
+	u32 faulting = t->result == XLATE_PF ? faulting_access(v, va, access) : access;
+
+	if (faulting != access)
+		MMU(v, mmu_refill, refill)(v->mmu, va, faulting, cpl(v) == 3, t);
+	if (unlikely(v->stream.crossing != NO_ADDRESS))
+		fetch_reached(v, reg_read(v, UC_X86_REG_RIP));
+	if (unlikely(left_to_caller(v, access))) {
+		describe_fault(v, page, faulting, t);
+		end_by_fault(v, reg_read(v, UC_X86_REG_RIP), access);
+		return false;
+	}
+	return take_fault(v, va, access, faulting, t, entry);
+}
+
+/*
+ * Answer Unicorn: page is what it asks for, va the exact address where known. True: *entry is
+ * filled; false: the access is denied and v->end says why.
  */
 bool fill(void *arg, u64 page, u64 va, u32 access, uc_tlb_entry *entry)
 {
 	struct vcpu *v = arg;
 	struct translation t;
-	u32 faulting = access;
 
 	if (unlikely(v->window))
-		return window_fill(page, entry);
-	if (v->pending.control && access == ACCESS_FETCH)
-		control_carry_out(v);
-	if (unlikely(v->refused != NO_ADDRESS))
-		return false;
-	if (v->attached)
-		control_sync(v);
+		return window_fill(v, page, entry);
 	if (unlikely(v->mmu->soft.all))
 		forget_memos(v);
-	if (unlikely(foretold(v, va, access)))
+	if (unlikely(is_foretold(v, va, access))) {
+		end_foretold(v, access);
 		return false;
-	if (MMU(v, mmu_refill, refill)(v->mmu, va, access, cpl(v) == 3, &t) == XLATE_OK) {
-		if (access == ACCESS_FETCH && !v->attached && unlikely(is_unsafe_page(v, page)) &&
-		    !fetch_unsafe(v, page))
-			return false;
-		return install(v, va, access, &t, entry);
 	}
-	if (access == ACCESS_FETCH) {
-		u64 rip = reg_read(v, UC_X86_REG_RIP);
+	if (MMU(v, mmu_refill, refill)(v->mmu, va, access, cpl(v) == 3, &t) == XLATE_OK)
+		return access == ACCESS_FETCH ? install_fetch(v, page, &t, entry)
+					      : install(v, va, access, &t, entry);
+	return access == ACCESS_FETCH ? fault_fetch(v, page, &t, entry)
+				      : fault_data(v, page, va, access, &t, entry);
+}
 
-		v->block = NULL;
-		if (v->attached && rip == v->until) {
-			v->stop = STOP_END; /* nothing of what is there is executed */
-			return false;
-		}
-		if (!v->stepping && !insn_needs_page(v, rip, page)) {
-			v->stop = STOP_AHEAD;
-			return false;
-		}
-		va = page_of(rip) == page ? rip : page;
-	} else if (t.result == XLATE_PF) {
-		faulting = faulting_access(v, va, access);
-		if (faulting != access)
-			MMU(v, mmu_refill, refill)(v->mmu, va, faulting, cpl(v) == 3, &t);
-	}
-	if (v->fidelity == FIDELITY_EXACT)
-		fetch_catch_up(v, access == ACCESS_FETCH);
-	if (unlikely(left_to_caller(v, access))) {
-		deny(v, page, faulting, &t);
+/*
+ * The same for an instance that was attached to: fills that are not the guest's come first, and
+ * then what the guest or its owner did to the control registers.
+ */
+bool fill_attached(void *arg, u64 page, u64 va, u32 access, uc_tlb_entry *entry)
+{
+	struct vcpu *v = arg;
+
+	if (unlikely(v->window))
+		return window_fill(v, page, entry);
+	if (unlikely(!guest_asks(v, page, access)))
+		return answer_unicorn(v, va, access, entry);
+	if (v->pending.control && access == ACCESS_FETCH && !control_carry_out(v))
 		return false;
-	}
-	if (!resolve_fault(v, va, faulting, &t)) {
-		deny(v, va, faulting, &t);
-		return false;
-	}
-	if (v->fidelity == FIDELITY_FAST)
-		return install(v, va, access, &t, entry);
-	v->stop = STOP_RETRY;
-	v->retried = access;
-	return false;
+	control_sync(v);
+	return fill(arg, page, va, access, entry);
 }

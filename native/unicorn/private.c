@@ -4,13 +4,15 @@
  * else in this project.  Each is tried on an instance of its own before it is used, and each has a
  * fallback on the public API where it is used.
  */
-#include <stdlib.h>
-#include <string.h>
+#include <setjmp.h>
 
 #include "unicorn/vcpu.h"
 
 #define UC_CPU 0x1b8	  /* struct uc_struct: CPUState *cpu */
 #define UC_SKIP_PC 0x3a32 /* struct uc_struct: leave RIP stale in memory hooks */
+#define UC_JMP_BUFS 0x7f8 /* struct uc_struct: jmp_buf jmp_bufs[], one for each level */
+#define UC_LEVEL 0x39f8	  /* struct uc_struct: int nested_level, 0 while Unicorn stands still */
+#define JMP_BUF_PC 0x38	  /* jmp_buf of glibc: where longjmp() goes on, mangled */
 #define CPU_ENV 0x128	  /* CPUState: CPUX86State *env_ptr */
 #define ENV_HFLAGS 176	  /* CPUX86State: u32 hflags, its low bits the privilege level */
 #define MMU_KSMAP_IDX 0
@@ -39,13 +41,14 @@ static bool fill_hook(uc_engine *uc, u64 page, uc_mem_type type, uc_tlb_entry *e
 
 #ifdef __x86_64__
 bool fill_hook_at(uc_engine *uc, u64 page, uc_mem_type type, uc_tlb_entry *entry, void *user,
-		  u64 va) __attribute__((used, visibility("hidden")));
+		  u64 va, void *cpu, u64 probe) __attribute__((used, visibility("hidden")));
 bool fill_hook_private(uc_engine *uc, u64 page, uc_mem_type type, uc_tlb_entry *entry, void *user)
 	__attribute__((visibility("hidden")));
 
 /*
- * unicorn_fill_tlb() passes the page, and has the exact address in rbp when it calls a hook: take
- * it as a sixth argument.
+ * unicorn_fill_tlb() passes the page. When it calls a hook it has the exact address in rbp: take
+ * that as a sixth argument. At its stack pointer it keeps CPUState and, 8 above, whether it only
+ * probes, as for uc_vmem_read(): that is where a seventh and an eighth argument stand.
  */
 __asm__(".text\n"
 	".hidden fill_hook_private\n"
@@ -57,42 +60,36 @@ __asm__(".text\n"
 	".size fill_hook_private, . - fill_hook_private\n");
 
 bool fill_hook_at(uc_engine *uc, u64 page, uc_mem_type type, uc_tlb_entry *entry, void *user,
-		  u64 va)
+		  u64 va, void *cpu, u64 probe)
 {
 	struct fill_target *target = user;
 
-	(void)uc;
+	(void)uc, (void)cpu;
+	target->probe = (u8)probe;
 	return target->fill(target->self, page, page_of(va) == page ? va : page, access_of(type),
 			    entry);
 }
 
 /*
  * load_helper() keeps the address that its caller, translated code, goes on at in its frame, 0x18
- * above its stack pointer, which is 8 above ours: put it first into the user data.
+ * above its stack pointer, which is 8 above ours: put it into the user data, a struct load_target.
  */
-#define LOAD_STUB(name, target)                            \
-	__asm__(".text\n"                                  \
-		".hidden " #name "\n"                      \
-		".globl " #name "\n"                       \
-		".type " #name ", @function\n" #name ":\n" \
-		"	movq 0x20(%rsp), %rax\n"                 \
-		"	movq %rax, (%r9)\n"                      \
-		"	jmp " #target "\n"                 \
-		".size " #name ", . - " #name "\n")
-
-void on_load_private(uc_engine *uc, uc_mem_type type, u64 pa, int size, s64 value, void *user)
+void load_hook_private(uc_engine *uc, uc_mem_type type, u64 pa, int size, s64 value, void *user)
 	__attribute__((visibility("hidden")));
-void test_memory_private(uc_engine *uc, uc_mem_type type, u64 pa, int size, s64 value, void *user)
-	__attribute__((visibility("hidden")));
-void test_memory(uc_engine *uc, uc_mem_type type, u64 pa, int size, s64 value, void *user)
-	__attribute__((used, visibility("hidden")));
-LOAD_STUB(on_load_private, on_load);
-LOAD_STUB(test_memory_private, test_memory);
-_Static_assert(!offsetof(struct vcpu, load_return), "the stub puts it first");
+__asm__(".text\n"
+	".hidden load_hook_private\n"
+	".globl load_hook_private\n"
+	".type load_hook_private, @function\n"
+	"load_hook_private:\n"
+	"	movq 0x20(%rsp), %rax\n"
+	"	movq %rax, (%r9)\n"
+	"	jmp *8(%r9)\n"
+	".size load_hook_private, . - load_hook_private\n");
+_Static_assert(offsetof(struct load_target, return_address) == 0 &&
+		       offsetof(struct load_target, hook) == 8 && !offsetof(struct vcpu, load),
+	       "load_hook_private() counts on it");
 #else
 #define fill_hook_private fill_hook
-#define on_load_private on_load
-#define test_memory_private test_memory
 #endif
 
 /* The fill hook to put on an instance; its user data is a struct fill_target. */
@@ -101,16 +98,20 @@ void *private_fill_hook(u32 private)
 	return (void *)(private & PRIVATE_FILL_ADDRESS ? fill_hook_private : fill_hook);
 }
 
-/* The hook for loads to put on an instance; its user data is a struct vcpu. */
-void *private_load_hook(u32 private)
+/* The hook for loads to put on an instance; its user data begins with *target. */
+void *private_load_hook(u32 private, const struct load_target *target)
 {
-	return (void *)(private & PRIVATE_LOAD_RIP ? on_load_private : on_load);
+#ifdef __x86_64__
+	if (private & PRIVATE_LOAD_RIP)
+		return (void *)load_hook_private;
+#endif
+	return (void *)target->hook;
 }
 
 /* RIP inside the hook of a load, although memory hooks find it stale: do what Unicorn left out. */
 u64 private_rip(struct vcpu *v)
 {
-	((cpu_restore_state_fn)v->api.cpu_restore_state)(v->cpu, v->load_return, false);
+	((cpu_restore_state_fn)v->api.cpu_restore_state)(v->cpu, v->load.return_address, false);
 	return reg_read(v, UC_X86_REG_RIP);
 }
 
@@ -129,6 +130,19 @@ void private_bind(struct vcpu *v, u32 allowed)
 		v->hflags = (const u32 *)(*(u8 **)((u8 *)v->cpu + CPU_ENV) + ENV_HFLAGS);
 }
 
+/*
+ * The place in Unicorn's code that catches the fault if this fill is denied, as a number without
+ * further meaning; 0: none does. Running the guest and invalidating code each have their own.
+ */
+u64 private_asker(const struct vcpu *v)
+{
+	const u8 *uc = (const u8 *)v->uc;
+	s32 level = *(const s32 *)(uc + UC_LEVEL);
+	const u8 *jmp_buf_of_level = uc + UC_JMP_BUFS + (level - 1) * (s64)sizeof(jmp_buf);
+
+	return level > 0 ? *(const u64 *)(jmp_buf_of_level + JMP_BUF_PC) : 0;
+}
+
 /* Forget one page of the soft TLB. */
 void private_flush_page(struct vcpu *v, u64 va)
 {
@@ -143,208 +157,4 @@ void private_set_page(struct vcpu *v, u64 va, u64 pa, u32 perms)
 
 	((tlb_set_page_fn)v->api.tlb_set_page)(v->cpu, page_of(va), page_of(pa), (int)perms, index,
 					       PAGE_SIZE);
-}
-
-/*
- * The self-test: an instance whose virtual addresses are its physical ones, but for one page that
- * is absent, runs two loads, a store and a denied store, instructions of one block.
- */
-#define TEST_CODE 0x1000
-#define TEST_STUB 0x2000
-#define TEST_LOAD 0x3123
-#define TEST_STORE 0x4567
-#define TEST_ABSENT 0x9678
-#define TEST_OTHER 0x5000
-#define TEST_USER 0xa000
-#define TEST_SIZE 0x10000
-#define TEST_FILL_RIP (TEST_CODE + 1)
-#define TEST_LOAD_RIP (TEST_CODE + 8)
-#define TEST_STORE_RIP (TEST_CODE + 15)
-#define TEST_DENIED_RIP (TEST_CODE + 22)
-
-static const u8 test_code[] = {
-	0x90,					  /* nop */
-	0x8a, 0x04, 0x25, 0x23, 0x31, 0x00, 0x00, /* mov al, [TEST_LOAD] */
-	0x8a, 0x04, 0x25, 0x23, 0x31, 0x00, 0x00, /* mov al, [TEST_LOAD] */
-	0x88, 0x04, 0x25, 0x67, 0x45, 0x00, 0x00, /* mov [TEST_STORE], al */
-	0x88, 0x04, 0x25, 0x78, 0x96, 0x00, 0x00, /* mov [TEST_ABSENT], al */
-};
-static const u8 test_stub[] = { 0x48, 0x0f, 0x07 }; /* sysretq */
-
-struct self_test {
-	u64 load_return;	 /* as in struct vcpu */
-	struct vcpu *v;		 /* only what UC() and the functions above use */
-	u64 address[3];		 /* by access: the last fill's */
-	u32 fills[3];		 /* by access */
-	u64 load_rip, store_rip; /* RIP as the memory hooks saw it last */
-	u64 fill_rip[3];	 /* by access: RIP as the last fill saw it */
-	bool skip, find, set;	 /* what the memory hook tries */
-};
-
-static bool test_fill(void *self, u64 page, u64 va, u32 access, uc_tlb_entry *entry)
-{
-	struct self_test *test = self;
-
-	test->address[access] = va;
-	test->fills[access]++;
-	test->fill_rip[access] = reg_read(test->v, UC_X86_REG_RIP);
-	*test->v->skip_pc = test->skip;
-	if (page == page_of(TEST_ABSENT) || page == TEST_USER)
-		return false;
-	entry->paddr = page;
-	entry->perms = UC_PROT_ALL;
-	return true;
-}
-
-void test_memory(uc_engine *uc, uc_mem_type type, u64 pa, int size, s64 value, void *user)
-{
-	struct self_test *test = user;
-
-	(void)uc, (void)pa, (void)size, (void)value;
-	*test->v->skip_pc = test->skip;
-	if (type == UC_MEM_WRITE) {
-		test->store_rip = reg_read(test->v, UC_X86_REG_RIP);
-		return;
-	}
-	test->v->load_return = test->load_return;
-	test->load_rip = test->find ? private_rip(test->v) : reg_read(test->v, UC_X86_REG_RIP);
-	if (test->set)
-		private_set_page(test->v, TEST_LOAD, TEST_OTHER, PERM_R);
-}
-
-/* Run the test's three instructions; true if they ended as they must. */
-static bool test_run(struct self_test *test)
-{
-	struct vcpu *v = test->v;
-
-	memset(test->fills, 0, sizeof(test->fills));
-	memset(test->address, 0, sizeof(test->address));
-	return UC(v, emu_start)(v->uc, TEST_CODE, 0, 0, 0) == UC_ERR_EXCEPTION &&
-	       reg_read(v, UC_X86_REG_RIP) == TEST_DENIED_RIP;
-}
-
-static bool test_fill_address(struct self_test *test)
-{
-	return test_run(test) && test->address[ACCESS_READ] == TEST_LOAD &&
-	       test->address[ACCESS_WRITE] == TEST_ABSENT &&
-	       test->address[ACCESS_FETCH] == TEST_CODE;
-}
-
-static bool test_flush_page(struct self_test *test)
-{
-	if (!test_run(test))
-		return false;
-	private_flush_page(test->v, TEST_LOAD);
-	return test_run(test) && test->fills[ACCESS_READ] == 1 && test->fills[ACCESS_WRITE] == 1;
-}
-
-static bool test_skip_pc(struct self_test *test)
-{
-	bool exact, stale;
-
-	exact = test_run(test) && test->store_rip == TEST_STORE_RIP;
-	test->skip = true;
-	stale = test_run(test) && test->store_rip != TEST_STORE_RIP;
-	test->skip = false;
-	return exact && stale;
-}
-
-/* RIP of a load where hooks find it stale, and of fills, which find it right. */
-static bool test_load_rip(struct self_test *test)
-{
-	bool stale, found;
-
-	test->skip = true;
-	private_flush_page(test->v, TEST_LOAD);
-	stale = test_run(test) && test->load_rip != TEST_LOAD_RIP;
-	test->find = true;
-	private_flush_page(test->v, TEST_LOAD);
-	found = test_run(test) && test->load_rip == TEST_LOAD_RIP &&
-		test->fill_rip[ACCESS_READ] == TEST_FILL_RIP &&
-		test->fill_rip[ACCESS_WRITE] == TEST_DENIED_RIP;
-	test->find = false;
-	test->skip = false;
-	return stale && found;
-}
-
-static bool test_set_page(struct self_test *test)
-{
-	struct vcpu *v = test->v;
-	u8 old = 1, new = 2, al;
-
-	UC(v, mem_write)(v->uc, TEST_LOAD, &old, 1);
-	UC(v, mem_write)(v->uc, TEST_OTHER | (TEST_LOAD & ~PAGE_MASK), &new, 1);
-	test->set = true;
-	if (!test_run(test))
-		return false;
-	test->set = false;
-	al = (u8)reg_read(v, UC_X86_REG_RAX);
-	private_flush_page(v, TEST_LOAD);
-	return al == new;
-}
-
-/* Privilege 0 before, 3 after a SYSRETQ whose target is absent. */
-static bool test_cpl(struct self_test *test)
-{
-	struct vcpu *v = test->v;
-	uc_x86_msr star = { .rid = 0xc0000081, .value = 0x23ull << 48 };
-	uc_x86_msr efer = { .rid = 0xc0000080, .value = EFER_SCE | EFER_LME | EFER_LMA };
-	bool kernel = (*v->hflags & 3) == 0;
-
-	UC(v, reg_write)(v->uc, UC_X86_REG_MSR, &star);
-	UC(v, reg_write)(v->uc, UC_X86_REG_MSR, &efer);
-	reg_write(v, UC_X86_REG_RCX, TEST_USER);
-	reg_write(v, UC_X86_REG_R11, 2);
-	UC(v, emu_start)(v->uc, TEST_STUB, 0, 0, 0);
-	return kernel && reg_read(v, UC_X86_REG_RIP) == TEST_USER && (*v->hflags & 3) == 3;
-}
-
-/* Try what is wanted, one after the other, on the prepared instance. */
-static u32 run_tests(struct self_test *test, u32 wanted)
-{
-	u32 works = 0;
-
-	if ((wanted & PRIVATE_FILL_ADDRESS) && test_fill_address(test))
-		works |= PRIVATE_FILL_ADDRESS;
-	if ((wanted & PRIVATE_FLUSH_PAGE) && test_flush_page(test))
-		works |= PRIVATE_FLUSH_PAGE;
-	if ((wanted & PRIVATE_SKIP_PC) && test_skip_pc(test))
-		works |= PRIVATE_SKIP_PC;
-	if ((wanted & PRIVATE_LOAD_RIP) && (works & PRIVATE_FLUSH_PAGE) && test_load_rip(test))
-		works |= PRIVATE_LOAD_RIP;
-	if ((wanted & PRIVATE_SET_PAGE) && (works & PRIVATE_FLUSH_PAGE) && test_set_page(test))
-		works |= PRIVATE_SET_PAGE;
-	if ((wanted & PRIVATE_CPL) && test_cpl(test))
-		works |= PRIVATE_CPL;
-	return works;
-}
-
-u32 private_self_test(const struct uc_api *api, u32 wanted)
-{
-	struct vcpu *v = vcpu_alloc(api);
-	struct self_test test = { .v = v };
-	struct fill_target target = { .fill = test_fill, .self = &test };
-	uc_hook hook;
-	u32 works = 0;
-
-	if (!v)
-		return 0;
-	if (!wanted || UC(v, open)(UC_ARCH_X86, UC_MODE_64, &v->uc) != UC_ERR_OK) {
-		free(v);
-		return 0;
-	}
-	if (UC(v, mem_map)(v->uc, 0, TEST_SIZE, UC_PROT_ALL) == UC_ERR_OK &&
-	    UC(v, ctl)(v->uc, UC_CTL_WRITE(UC_CTL_TLB_TYPE, 1), UC_TLB_VIRTUAL) == UC_ERR_OK &&
-	    UC(v, mem_write)(v->uc, TEST_CODE, test_code, sizeof(test_code)) == UC_ERR_OK &&
-	    UC(v, mem_write)(v->uc, TEST_STUB, test_stub, sizeof(test_stub)) == UC_ERR_OK &&
-	    UC(v, hook_add)(v->uc, &hook, UC_HOOK_TLB_FILL, private_fill_hook(wanted), &target,
-			    (u64)1, (u64)0) == UC_ERR_OK &&
-	    UC(v, hook_add)(v->uc, &hook, UC_HOOK_MEM_READ | UC_HOOK_MEM_WRITE,
-			    (void *)test_memory_private, &test, (u64)1, (u64)0) == UC_ERR_OK) {
-		private_bind(v, wanted);
-		works = run_tests(&test, wanted);
-	}
-	UC(v, close)(v->uc);
-	free(v);
-	return works;
 }

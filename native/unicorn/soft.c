@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What Unicorn caches and must forget: soft TLB entries, and code of frames that changed. */
+/*
+ * Unicorn's soft TLB: what it must forget.
+ */
 #include "unicorn/vcpu.h"
 
 /* Forget every translation.  Never from a memory hook: Unicorn still holds pointers there. */
@@ -18,6 +20,17 @@ void soft_drop_page(struct vcpu *v, u64 va)
 		private_flush_page(v, va);
 	else
 		soft_drop_all(v);
+}
+
+/* Forget va's translation before the next block. */
+void soft_drop_later(struct vcpu *v, u64 va)
+{
+	struct soft_flush *soft = &v->mmu->soft;
+
+	if (soft->nr < SOFT_FLUSH_MAX)
+		soft->page[soft->nr++] = page_of(va);
+	else
+		soft->all = 1;
 }
 
 /* Forget what the MMU listed, and empty the list. */
@@ -56,107 +69,19 @@ void soft_drain_evicted(struct vcpu *v, u64 va, u64 va2)
 	soft->nr = kept;
 }
 
-/* The region that holds pa, or NULL. */
-struct region *region_of(struct vcpu *v, u64 pa)
+/* Make va's page the owner of pa's frame: whoever was it asks again. */
+void give_frame(struct vcpu *v, const struct region *r, u64 pa, u64 va)
 {
-	for (u32 i = 0; i < v->nr_regions; i++)
-		if (pa - v->region[i].base < v->region[i].size)
-			return &v->region[i];
-	return NULL;
-}
+	u64 other = other_owner(v, r, pa, va);
 
-bool holds_code(struct vcpu *v, const struct region *r, u64 pa)
-{
-	if (r->code)
-		return r->code[(pa - r->base) >> PAGE_SHIFT];
-	return pfn_to_page(v->ram, pa >> PAGE_SHIFT)->flags & PG_code;
-}
-
-/*
- * Instructions are fetched from pa's frame: from now on a store to it is seen when it is made.
- * The first time, translations that may still allow silent stores are taken away.
- */
-void note_code(struct vcpu *v, struct region *r, u64 pa)
-{
-	if (holds_code(v, r, pa))
-		return;
-	if (r->code)
-		r->code[(pa - r->base) >> PAGE_SHIFT] = 1;
-	else
-		pfn_to_page(v->ram, pa >> PAGE_SHIFT)->flags |= PG_code;
-	soft_drop_all(v);
-}
-
-/*
- * The instruction at RIP is about to store to a frame of code.  Its page loses W again at the next
- * block, and count.c needs its registers to tell whether Unicorn cut the block to start it anew.
- */
-void note_code_store(struct vcpu *v, u64 va)
-{
-	v->epoch++;
-	if (!v->counting)
-		return;
-	v->pending.code_store = 1;
-	v->code_store = page_of(va);
-	v->code_store_rip = reg_read(v, UC_X86_REG_RIP);
-	v->code_store_rcx = reg_read(v, UC_X86_REG_RCX);
-	v->code_store_rsp = reg_read(v, UC_X86_REG_RSP);
-}
-
-/* While the window is open its addresses are frames, and there is nothing else. */
-bool window_fill(u64 page, uc_tlb_entry *entry)
-{
-	if ((page & CODE_WINDOW_MASK) != CODE_WINDOW)
-		return false;
-	entry->paddr = page & ~CODE_WINDOW_MASK;
-	entry->perms = UC_PROT_EXEC;
-	return true;
-}
-
-/* Drop code translated from any of [pa, pa + size), of one frame.  Never while the guest runs: it
- * may be its own code. */
-void drop_code_range(struct vcpu *v, u64 pa, u64 size)
-{
-	u64 va = CODE_WINDOW | pa;
-
-	v->window = true;
-	UC(v, ctl)(v->uc, UC_CTL_WRITE(UC_CTL_TB_REMOVE_CACHE, 2), va, va + size);
-	v->window = false;
-	soft_drop_page(v, va);
-	v->epoch++;
-}
-
-/* Drop code translated from pa's frame. */
-void drop_code(struct vcpu *v, u64 pa)
-{
-	drop_code_range(v, page_of(pa), PAGE_SIZE);
-}
-
-void vcpu_drop_code(struct vcpu *v, u64 pa)
-{
-	struct region *r = region_of(v, pa);
-
-	if (!r || !holds_code(v, r, pa))
-		return;
-	drop_code(v, pa);
-	soft_drop_all(
-		v); /* the frame's pages are fetched from anew, and looked at: is_unsafe_page() */
+	if (other != NO_ADDRESS) {
+		soft_drop_page(v, other);
+		forget_memos(v);
+	}
+	set_owner(v, r, pa, va);
 }
 
 void vcpu_flush(struct vcpu *v)
 {
 	soft_drop_all(v);
-}
-
-void vcpu_sync(struct vcpu *v)
-{
-	u64 pfn;
-
-	soft_drain(v);
-	if (v->ram->code_free == PAGE_NONE)
-		return;
-	while ((pfn = MMU(v, take_freed_code, take_code)(v->ram, v->mm ? v->mm->kernel : NULL))) {
-		drop_code(v, pfn << PAGE_SHIFT);
-		MMU(v, memory_free_code, free_code)(v->ram, pfn);
-	}
 }

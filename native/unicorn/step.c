@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* One instruction by RFLAGS.TF (SDM vol. 3B 18.3.1.4), which the guest never sees. */
+/*
+ * One instruction by RFLAGS.TF (SDM vol. 3B 18.3.1.4), which the guest never sees.
+ */
 #include "unicorn/vcpu.h"
 
 #define RFLAGS_ZF 0x40
@@ -80,54 +82,61 @@ static void settle_rep_end(struct vcpu *v, const struct before *b, u64 room)
 		reg_write(v, UC_X86_REG_RIP, b->rip);
 }
 
-/*
- * Start with the trap caught.  In an instance that was attached to, only now: a hook on interrupts
- * changes what happens to those that nobody handles.
- */
-static uc_err start_trapping(struct vcpu *v)
+/* Start with the trap caught. */
+void start_trapping(struct vcpu *v)
 {
-	uc_err err;
-
-	if (!v->attached)
-		return start(v, 0);
-	if (!add_hook(v, UC_HOOK_INTR, (void *)on_interrupt, 0))
-		return UC_ERR_HOOK;
-	err = start(v, 0);
-	UC(v, hook_del)(v->uc, v->hook[--v->nr_hooks]);
-	return err;
+	start(v, 0);
 }
 
-/* Execute the instruction at RIP; v->stop is STOP_NONE if nothing but that happened. room: how many
- * may be counted. */
-uc_err step(struct vcpu *v, u64 room)
+/*
+ * The same in an instance that was attached to: a hook on interrupts changes what happens to those
+ * that nobody handles, so it is there only now.
+ */
+void start_trapping_attached(struct vcpu *v)
 {
+	if (!add_hook(v, UC_HOOK_INTR, (void *)on_interrupt, 0)) {
+		end_from_outside(v, UC_ERR_HOOK);
+		return;
+	}
+	start(v, 0);
+	del_last_hook(v);
+}
+
+/* Forget a page that was fetched from for this step alone. */
+static void drop_unsafe_page(struct vcpu *v)
+{
+	if (v->insn.unsafe_page != NO_ADDRESS)
+		soft_drop_page(v, v->insn.unsafe_page);
+}
+
+/* Execute the instruction at RIP; v->end.reason is STOP_STEPPED if nothing but that happened. */
+void step(struct vcpu *v)
+{
+	u64 room = v->run.limit - v->shared.count;
+	bool own_trap, done;
 	struct before b;
-	bool done;
-	uc_err err;
 
 	b.rip = reg_read(v, UC_X86_REG_RIP);
 	b.rcx = reg_read(v, UC_X86_REG_RCX);
 	b.rflags = reg_read(v, UC_X86_REG_EFLAGS);
 	insn_read(v, b.rip, &b.insn);
-	if (!v->attached && stops_before(&b.insn)) {
-		v->stop = STOP_INTERCEPT;
-		return UC_ERR_OK;
+	if (v->guest->stops_before(&b.insn)) {
+		clear_block(v);
+		end_by_intercept(v, &b.insn, b.rip, NOT_BEGUN);
+		return;
 	}
+	own_trap = b.rflags & RFLAGS_TF || insn_opcode(&b.insn, 0) == OP_INT1;
+	v->run.trap = own_trap ? STOP_EXCEPTION : STOP_STEPPED;
+	v->run.stepping = true;
 	reg_write(v, UC_X86_REG_EFLAGS, b.rflags | RFLAGS_TF);
-	v->stepping = true;
-	err = start_trapping(v);
-	v->stepping = false;
-	if (v->unsafe_page != NO_ADDRESS) {
-		soft_drop_page(v, v->unsafe_page);
-		v->unsafe_page = NO_ADDRESS;
-	}
-	done = v->stop == STOP_INTERRUPT && v->vector == VECTOR_DB &&
-	       insn_opcode(&b.insn, 0) != OP_INT1;
+	v->guest->start_trapping(v);
+	v->run.stepping = false;
+	v->run.trap = STOP_EXCEPTION;
+	drop_unsafe_page(v);
+	done = v->end.reason == STOP_STEPPED ||
+	       (v->end.reason == STOP_EXCEPTION && v->end.progress == DONE &&
+		insn_opcode(&b.insn, 0) != OP_INT1);
 	hide_trap_flag(v, &b, done);
-	if (!done)
-		return err;
-	settle_rep_end(v, &b, room);
-	if (!(b.rflags & RFLAGS_TF))
-		v->stop = STOP_NONE;
-	return UC_ERR_OK;
+	if (done)
+		settle_rep_end(v, &b, room);
 }

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Ways from user mode into the kernel that Unicorn tells by hooks: SYSCALL and exceptions. */
+/*
+ * Ways from user mode into the kernel that Unicorn reports by hooks: SYSCALL and exceptions.
+ */
 #include "unicorn/vcpu.h"
 
 #define RFLAGS_RF 0x10000
@@ -8,24 +10,22 @@ void on_syscall(uc_engine *uc, void *arg)
 {
 	struct vcpu *v = arg;
 
-	if (v->stop != STOP_NONE)
-		return;
-	v->stop = STOP_SYSCALL;
-	v->syscall_at = reg_read(v, UC_X86_REG_RIP);
-	UC(v, emu_stop)(uc);
+	(void)uc;
+	end(v, STOP_SYSCALL, reg_read(v, UC_X86_REG_RIP), DONE, AGAIN_NO);
 }
 
-/* An exception of the instruction at RIP.  What comes after a stop, like the trap behind a step,
- * does not count. */
+/* #DB is a trap here: only debug registers, which no guest of ours sets, make it a fault. */
 void on_interrupt(uc_engine *uc, u32 vector, void *arg)
 {
 	struct vcpu *v = arg;
 
-	if (v->stop != STOP_NONE)
-		return;
-	v->stop = STOP_INTERRUPT;
-	v->vector = vector;
-	UC(v, emu_stop)(uc);
+	(void)uc;
+	if (vector != VECTOR_DB)
+		end_by_exception(v, vector, reg_read(v, UC_X86_REG_RIP), FETCHED);
+	else if (v->run.trap == STOP_STEPPED)
+		end(v, STOP_STEPPED, NO_ADDRESS, DONE, AGAIN_START);
+	else
+		end_by_exception(v, vector, NO_ADDRESS, DONE);
 }
 
 /* SYSCALL's own work (SDM vol. 2 SYSCALL), and what the kernel will want to read. */
@@ -41,9 +41,7 @@ void finish_syscall(struct vcpu *v)
 			   &exit->arg[5], &exit->rsp,	 &rflags };
 
 	UC(v, reg_read_batch)(v->uc, (int *)args, values, 9);
-	exit->insn = v->syscall_at;
 	reg_write(v, UC_X86_REG_RCX, exit->rip);
 	reg_write(v, UC_X86_REG_R11, rflags & ~(u64)RFLAGS_RF);
-	fetch_catch_up(v, true);
 	v->stream.next = NO_ADDRESS;
 }

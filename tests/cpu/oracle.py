@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Another opinion: the same program on plain Unicorn, instruction by instruction, without any MMU."""
+"""The same program on plain Unicorn, instruction by instruction, without any MMU."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""cpu.attach(): the MMU for an instance that a script made, and the instance given back as it was."""
+"""cpu.attach(): the MMU for a script's own instance, and the instance given back as it was."""
 
 from __future__ import annotations
 
@@ -133,7 +133,8 @@ def test_one_memory_at_two_addresses(uc: Uc, fidelity: str) -> None:
     """Hooks are told the address the guest used."""
     begin, until = load(
         uc,
-        f"mov rax, {VIRTUAL:#x}; mov byte ptr [rax + 5], 7; mov bl, [{DATA + 5:#x}]; mov cl, [rax + 5]",
+        f"mov rax, {VIRTUAL:#x}; mov byte ptr [rax + 5], 7; mov bl, [{DATA + 5:#x}]; "
+        "mov cl, [rax + 5]",
     )
     seen: list[int] = []
     with cpu.attach(uc, identity=True, fidelity=fidelity) as mmu:
@@ -157,8 +158,13 @@ def test_a_hooks_range_is_virtual(uc: Uc, fidelity: str) -> None:
     mmu = cpu.attach(uc, identity=True, fidelity=fidelity)
     mmu.map(VIRTUAL, 0x3000)
     seen: list[int] = []
-    handle = mmu.hook_add(UC_HOOK_MEM_READ, lambda _uc, _access, address, *_: seen.append(address), None,
-                          VIRTUAL + 0x1000, VIRTUAL + 0x1FFF)  # fmt: skip
+    handle = mmu.hook_add(
+        UC_HOOK_MEM_READ,
+        lambda _uc, _access, address, *_: seen.append(address),
+        None,
+        VIRTUAL + 0x1000,
+        VIRTUAL + 0x1FFF,
+    )
     mmu.emu_start(begin, until)
     assert seen == [VIRTUAL + 0x1000]
     mmu.hook_del(handle)
@@ -186,7 +192,8 @@ def test_a_fault_is_an_exception(uc: Uc, fidelity: str, engine: str) -> None:
 def test_a_handler_that_fixes_faults(uc: Uc, fidelity: str, engine: str) -> None:
     begin, until = load(
         uc,
-        f"mov rax, {VIRTUAL + 0xFFC:#x}; mov ecx, 3; 1: add [rax], rcx; dec ecx; jnz 1b; mov rbx, [rax]",
+        f"mov rax, {VIRTUAL + 0xFFC:#x}; mov ecx, 3; 1: add [rax], rcx; "
+        "dec ecx; jnz 1b; mov rbx, [rax]",
     )
     faults: list[tuple[int, int]] = []
 
@@ -265,7 +272,8 @@ def test_flags_survive_a_fault_under_a_code_hook(uc: Uc, fidelity: str) -> None:
     """Unicorn alone forgets how to compute them."""
     begin, until = load(
         uc,
-        f"mov rbx, {VIRTUAL:#x}; mov ecx, 0x400000; add [{DATA:#x}], rcx; mov [rbx], rcx; pushfq; pop rax",
+        f"mov rbx, {VIRTUAL:#x}; mov ecx, 0x400000; add [{DATA:#x}], rcx; mov [rbx], rcx; "
+        "pushfq; pop rax",
     )
 
     def handler(fault: PageFault | GeneralProtection) -> bool:
@@ -402,7 +410,8 @@ def test_another_address_space(uc: Uc, fidelity: str) -> None:
         mmu.memory.write_u64(second + (VIRTUAL >> 39 & 511) * 8, 0)
         begin, until = load(
             uc,
-            f"mov rdi, {VIRTUAL:#x}; mov al, [rdi]; mov rdx, {second:#x}; mov cr3, rdx; mov al, [rdi]",
+            f"mov rdi, {VIRTUAL:#x}; mov al, [rdi]; mov rdx, {second:#x}; "
+            "mov cr3, rdx; mov al, [rdi]",
         )
         with pytest.raises(PageFault) as caught:
             mmu.emu_start(begin, until)
@@ -618,7 +627,8 @@ def test_an_illegal_mov_to_cr_is_refused(uc: Uc, fidelity: str, register: str, f
     with cpu.attach(uc, identity=True, fidelity=fidelity) as mmu:
         begin, until = load(
             uc,
-            f"mov rax, {register}; mov rdx, {flip:#x}; xor rax, rdx; nop; mov {register}, rax; mov ebx, 1",
+            f"mov rax, {register}; mov rdx, {flip:#x}; xor rax, rdx; nop; "
+            f"mov {register}, rax; mov ebx, 1",
         )
         before = [uc.reg_read(reg) for reg in (UC_X86_REG_CR0, UC_X86_REG_CR3, UC_X86_REG_CR4)]
         with pytest.raises(GeneralProtection) as caught:

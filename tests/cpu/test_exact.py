@@ -29,7 +29,7 @@ def counters(source: str, how: How, regs: dict[str, int] | None = None) -> dict[
 
 @pytest.mark.parametrize("how", MODELLED, ids=str)
 def test_every_access_is_counted_once(how: How) -> None:
-    """1,000 loads and 500 stores of one page, by instructions of every kind; faults add their own."""
+    """1,000 loads and 500 stores of one page, by instructions of every kind, and the faults'."""
     source = """
         mov [0x600000], al          # faults once
         mov ecx, 100
@@ -141,7 +141,8 @@ def test_an_evicted_stale_entry_is_no_longer_used(how: How) -> None:
     out.
     """
     others = "; ".join(f"mov al, [{DATA + n * 0x1000:#x}]" for n in range(2, 16))
-    source = f"mov al, [0x600000]; syscall; mov bl, [0x600000]; {others}; {others}; mov dl, [0x600000]; syscall"
+    load = "[0x600000]"
+    source = f"mov al, {load}; syscall; mov bl, {load}; {others}; {others}; mov dl, {load}; syscall"
     with world(source, how, regs={"RBX": 0, "RDX": 0}) as w:
         for n in range(16):
             w.mm.copy_to_user(DATA + n * 0x1000, bytes([n + 1]))
@@ -162,7 +163,7 @@ def test_an_evicted_stale_entry_is_no_longer_used(how: How) -> None:
 
 
 def test_trace_tells_each_instruction_and_what_it_caused() -> None:
-    """insn events in order, each with its number; the accesses that follow carry the same number."""
+    """insn events in order, each with its number; the accesses after it carry the same number."""
     ring = EventRing(1 << 12)
     ring.enable()
     with world("nop; mov [0x600000], al; mov bl, [0x600000]; syscall", TRACE, ring=ring) as w:
@@ -203,11 +204,15 @@ _STEP = st.one_of(
     st.builds("mov [{:#x}], rbx".format, _OFFSETS.map(lambda n: DATA + n)),
     st.builds("add [{:#x}], rcx".format, _OFFSETS.map(lambda n: DATA + n)),
     st.builds("push [{:#x}]; pop rdx".format, _OFFSETS.map(lambda n: DATA + n)),
-    st.builds("mov esi, {:#x}; mov edi, {:#x}; mov ecx, {}; rep movsb".format,
-              _OFFSETS.map(lambda n: DATA + n), _OFFSETS.map(lambda n: DATA + 0x8000 + n - 0x100), st.integers(0, 20)),
+    st.builds(
+        "mov esi, {:#x}; mov edi, {:#x}; mov ecx, {}; rep movsb".format,
+        _OFFSETS.map(lambda n: DATA + n),
+        _OFFSETS.map(lambda n: DATA + 0x8000 + n - 0x100),
+        st.integers(0, 20),
+    ),
     st.just("call 9f; jmp 8f; .skip 4090, 0x90; 9: ret; 8: nop"),
     st.just("inc rbx; lea rcx, [rcx + rbx*2 + 5]"),
-)  # fmt: skip
+)
 
 
 @given(st.lists(_STEP, min_size=1, max_size=6), st.integers(1, 40))

@@ -90,7 +90,7 @@ def test_syscall(how: How) -> None:
 
 @pytest.mark.parametrize("how", FIDELITIES, ids=str)
 def test_stop(how: How) -> None:
-    """stop() before a run ends it before its first instruction; from a callback, at the next block."""
+    """stop() before a run: no instruction is executed; from a callback: up to the next block."""
     with world("mov ecx, 1000; 1: dec ecx; jnz 1b; syscall", how) as w:
         w.vcpu.stop()
         assert w.run().reason == VmExit.STOPPED
@@ -109,10 +109,11 @@ def test_enter_user_twice() -> None:
 
 
 def test_nothing_of_the_program_before_is_left() -> None:
-    """A second program finds every register as the first did: start_thread(), fpu_flush_thread()."""
+    """A second program starts with the registers of the first (start_thread, fpu_flush_thread)."""
     spoil = """
         mov rax, -1; mov rcx, rax; mov r11, rax; mov r15, rax; std
-        push 0x0f7f; fldcw [rsp]; fldpi; fld1; push 0x7fc0; ldmxcsr [rsp]; movq xmm3, rax; movq xmm15, rax; syscall
+        push 0x0f7f; fldcw [rsp]; fldpi; fld1; push 0x7fc0; ldmxcsr [rsp]
+        movq xmm3, rax; movq xmm15, rax; syscall
     """
     look = "fxsave [0x600000]; pushfq; pop rax; syscall"
     with world(look) as w:

@@ -84,9 +84,12 @@ LOADS = "mov [rbx], al; mov al, [rbx]; mov al, [rbx + 8]; mov al, [rbx + 16]"
 CHANGES = {
     "invlpg": f"mov ebx, 0x601000; {LOADS}; invlpg [rbx]; mov al, [rbx + 8]; {LOADS}",
     "mov_cr3": f"mov ebx, 0x601000; {LOADS}; mov rax, cr3; mov cr3, rax; {LOADS}",
-    "write_protect": f"mov ebx, 0x601000; {LOADS}; mov rax, cr0; btr rax, 16; mov cr0, rax; {LOADS}",
-    "dirty": f"mov ebx, 0x601000; {LOADS}; mov [rbx], al; mov [rbx + 8], al; {LOADS}; inc byte ptr [rbx]",
-    "new_code": f"jmp 1f; .skip 4096, 0x90; 1: mov ebx, 0x601000; {LOADS}; lea rcx, [rip]; invlpg [rcx]; {LOADS}",
+    "write_protect": f"mov ebx, 0x601000; {LOADS}; mov rax, cr0; btr rax, 16; mov cr0, rax;"
+    f" {LOADS}",
+    "dirty": f"mov ebx, 0x601000; {LOADS}; mov [rbx], al; mov [rbx + 8], al; {LOADS};"
+    " inc byte ptr [rbx]",
+    "new_code": f"jmp 1f; .skip 4096, 0x90; 1: mov ebx, 0x601000; {LOADS}; lea rcx, [rip];"
+    f" invlpg [rcx]; {LOADS}",
 }
 
 

@@ -109,7 +109,10 @@ def test_addresses_that_are_not_canonical(how: How, access: str, address: int) -
 @pytest.mark.parametrize("how", FIDELITIES, ids=str)
 def test_a_fault_in_the_middle_of_a_block(how: How) -> None:
     """The instructions before it are done, those after it are not."""
-    source = "mov eax, 1; mov ebx, 2; mov rcx, 3; mov [0x600000], rcx; mov dl, [0x10]; mov eax, 9; syscall"
+    source = (
+        "mov eax, 1; mov ebx, 2; mov rcx, 3; mov [0x600000], rcx;"
+        " mov dl, [0x10]; mov eax, 9; syscall"
+    )
     with world(source, how) as w:
         exit_ = w.run()
         assert (exit_.reason, exit_.address) == (VmExit.PAGE_FAULT, 0x10)

@@ -17,6 +17,11 @@ from cpu.linkage import PRIVATE_VERSION, private_parts, uc_api
 
 ROOT = Path(__file__).resolve().parents[2]
 PARTS = [name for name in dir(lib) if name.startswith("PRIVATE_") and name != "PRIVATE_ALL"]
+NEEDS = {
+    "PRIVATE_SET_PAGE": lib.PRIVATE_FLUSH_PAGE,
+    "PRIVATE_LOAD_RIP": lib.PRIVATE_FLUSH_PAGE,
+    "PRIVATE_ASKER": lib.PRIVATE_FILL_ADDRESS,
+}
 LEG = [
     "test_counting.py",
     "test_slices.py",
@@ -31,12 +36,13 @@ LEG = [
     "test_exceptions.py",
     "test_exact.py",
     "test_attach.py",
+    "test_own_lookups.py",
 ]
 
 
 @pytest.mark.parametrize("name", PARTS)
 def test_each_part_passes_its_self_test_alone(name: str) -> None:
-    needs = lib.PRIVATE_FLUSH_PAGE if name in ("PRIVATE_SET_PAGE", "PRIVATE_LOAD_RIP") else 0
+    needs = NEEDS.get(name, 0)
     wanted = getattr(lib, name) | needs
     assert lib.private_self_test(uc_api(), wanted) == wanted
 

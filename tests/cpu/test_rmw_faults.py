@@ -116,7 +116,8 @@ def test_one_walk_sets_a_and_d(how: How) -> None:
     """On a page that was only read; in a block of its own and among other loads."""
     source = """
         mov al, [0x600000]; mov bl, [0x601000]; jmp 1f
-    1:  mov cl, [0x600008]; inc qword ptr [0x600000]; mov cl, [0x601008]; lock xadd [0x601010], rax; syscall
+    1:  mov cl, [0x600008]; inc qword ptr [0x600000]; mov cl, [0x601008]
+        lock xadd [0x601010], rax; syscall
     """
     with world(source, how) as w:
         for page in (DATA, DATA + 0x1000):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A run ends at exactly its limit, with the same state whatever ran it and however it was sliced."""
+"""A run ends at exactly its limit, with the same state in every fidelity, sliced or not."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_the_guest_never_sees_the_trap_flag(how: How) -> None:
 
 @pytest.mark.parametrize("how", FIDELITIES, ids=str)
 def test_a_guest_that_traps_itself(how: How) -> None:
-    """TF that the guest set by POPF is the guest's: #DB after the next instruction, sliced or not."""
+    """TF set by the guest's POPF is the guest's: #DB after the next instruction, sliced or not."""
     source = "pushfq; or qword ptr [rsp], 0x100; popfq; nop; nop; syscall"
     for limit in (None, 4):
         with world(source, how) as w:

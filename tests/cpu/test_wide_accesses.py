@@ -48,7 +48,7 @@ def test_one_access_a_field(how: How, address: int) -> None:
     ids=["save_absent", "save_read_only", "restore_absent"],
 )
 def test_a_fault_on_the_second_page(how: How, source: str, protection: int, code: int) -> None:
-    """Registers are those before; when the page is there, the instruction is done once, and whole."""
+    """Registers are those before; once the page is there, the instruction completes once."""
     program = f"mov eax, 1; cvtsi2sd xmm6, eax; {source}; syscall"
     with world(program, how, regs={"RDI": SECOND - FIELDS_256}) as w:
         map_fixed(w.mm, SECOND, 0x1000, RW)

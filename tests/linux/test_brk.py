@@ -67,6 +67,7 @@ def test_another_mapping_or_a_stacks_gap_in_the_way(heap):
     heap.mmap(HEAP + 4 * PAGE, PAGE, 3, ANON)
     assert heap.brk(HEAP + 5 * PAGE) == HEAP
     assert heap.brk(HEAP + 4 * PAGE) == HEAP
+    assert heap.brk(HEAP + 3 * PAGE + 1) == HEAP
     assert heap.brk(HEAP + 3 * PAGE) == HEAP + 3 * PAGE
     heap.munmap(HEAP + 4 * PAGE, PAGE)
     heap.mmap(HEAP + (1 << 20) + 6 * PAGE, PAGE, 3, ANON | MAP_GROWSDOWN)

@@ -29,7 +29,7 @@ def _forget(*_: object) -> None:
 
 @pytest.fixture
 def careless(monkeypatch: pytest.MonkeyPatch) -> Mm:
-    """An mm in the engine that can be broken, whose gathered flushes do nothing; and its checker."""
+    """An mm whose gathered flushes do nothing, and its checker."""
     monkeypatch.setattr(mmu_gather, "flush_tlb_mm_range", _forget)
     memory = Memory(16 << 20)
     mmu = Mmu(memory, geometry="tiny", engine="python", exact=True, check=True)
@@ -52,7 +52,7 @@ def test_a_page_given_back_without_a_flush(careless: Mm) -> None:
     """The guest goes on writing to a frame that is free: use after free."""
     addr = mapped(careless)
     careless.madvise(addr, PAGE, MADV_DONTNEED)
-    assert careless.mmu.translate(addr, Access.WRITE).result == Outcome.OK
+    assert careless.kernel.this_cpu.mmu.translate(addr, Access.WRITE).result == Outcome.OK
     (use,) = uses(careless)
     assert use.used and use.freed and not use.table
     assert "whose frame was freed" in str(use)
@@ -62,16 +62,16 @@ def test_a_table_freed_without_a_flush(careless: Mm) -> None:
     """Its entries, and the way to it, may still be cached somewhere."""
     addr = mapped(careless)
     careless.munmap(addr, 4 * PAGE)
-    careless.mmu.translate(addr, Access.READ)
+    careless.kernel.this_cpu.mmu.translate(addr, Access.READ)
     assert any(use.used and use.freed for use in uses(careless))
 
 
 def test_a_page_made_read_only_without_a_flush(careless: Mm) -> None:
     addr = mapped(careless)
     careless.mprotect(addr, PAGE, PROT_READ)
-    assert careless.mmu.translate(addr, Access.READ).result == Outcome.OK
+    assert careless.kernel.this_cpu.mmu.translate(addr, Access.READ).result == Outcome.OK
     assert uses(careless) == []
-    assert careless.mmu.translate(addr, Access.WRITE).result == Outcome.OK
+    assert careless.kernel.this_cpu.mmu.translate(addr, Access.WRITE).result == Outcome.OK
     (use,) = uses(careless)
     assert use.used and not use.freed and use.access == Access.WRITE
 
@@ -82,5 +82,5 @@ def test_with_the_flush_nothing_is_told(monkeypatch: pytest.MonkeyPatch, careles
     careless.madvise(addr, PAGE, MADV_DONTNEED)
     assert access_once(careless, addr, Access.WRITE) is None
     careless.munmap(addr, 4 * PAGE)
-    careless.mmu.translate(addr, Access.READ)
+    careless.kernel.this_cpu.mmu.translate(addr, Access.READ)
     assert uses(careless) == []

@@ -89,7 +89,7 @@ def free_pte_table_historical(
     if not flush_locked:
         world.mmu.invlpg(BASE)
     mm_dec_nr_ptes(mm)
-    rcu.call_rcu(mm, table)
+    rcu.call_rcu(mm.kernel, table)
 
 
 def test_d3_the_flush_says_that_tables_were_freed(world: World) -> None:
@@ -135,13 +135,13 @@ def test_d5_the_lock_lives_as_long_as_the_frame(world: World) -> None:
     """
     pmd = held(world)
     page = world.table()
-    rcu.rcu_read_lock(world.mm)
+    rcu.rcu_read_lock(world.mm.kernel)
     pte_ref.pte_put(world.mm, pmd, BASE)
     page.ptl = 1  # the reader takes it
     world.quiesce()
     assert (page.ptl, page._refcount) == (1, 1)
     page.ptl = 0
-    rcu.rcu_read_unlock(world.mm)
+    rcu.rcu_read_unlock(world.mm.kernel)
     world.quiesce()
     assert page._refcount == 0
 
@@ -150,10 +150,10 @@ def test_d6_an_early_way_out_leaves_a_read_section_open(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def historical(mm: object, pmd: int) -> TryGet:
-        rcu.rcu_read_lock(world.mm)
+        rcu.rcu_read_lock(world.mm.kernel)
         if world.memory.read_u64(pmd) == 0:
             return TryGet.FAILED_NONE
-        rcu.rcu_read_unlock(world.mm)
+        rcu.rcu_read_unlock(world.mm.kernel)
         return TryGet.SUCCEEDED
 
     for tryget, nesting in ((pte_ref.pte_try_get, 0), (historical, 1)):
@@ -192,7 +192,7 @@ def test_d8_an_entry_set_again_is_counted_once(
 
 
 def test_d9_a_failed_try_get_in_a_fault_is_no_signal(world: World) -> None:
-    """In each failing state but out of memory, the fault installs a table of its own and succeeds."""
+    """In each failing state but out of memory, the fault installs its own table and succeeds."""
     world.map()
     for count in (None, 0):
         if count is not None:
@@ -260,10 +260,10 @@ def test_d12_entries_counted_in_bulk_need_a_visitor(world: World, visiting: bool
         assert caught.value.bug == Bug.PTE_REF_FROM_ZERO
 
 
-@pytest.mark.parametrize("engine", ["c", "python"])
-def test_a_fault_puts_what_it_holds_once(engine: str) -> None:
+@pytest.mark.parametrize("name", ["c", "python"])
+def test_a_fault_puts_what_it_holds_once(name: str) -> None:
     """pte_put_vmf(): before mmap_lock is dropped, and not again after."""
-    world = World(engine)
+    world = World(name)
     vmf = VmFault(world.mm, BASE, held(world), has_ref=True)
     pte_ref.pte_get(world.mm, vmf.pmd)
     for _ in range(2):
@@ -276,7 +276,7 @@ def test_scan_must_look_again_after_it_let_the_lock_go(world: World) -> None:
     (try_to_free_pte).
     """
     from mmu.linux import zap
-    from mmu.linux.pt_reclaim import FreeTables
+    from mmu.linux.policy import FreeTables
 
     world = World("python", FreeTables.SCAN)
     world.map()
@@ -303,12 +303,12 @@ def test_scan_must_look_again_after_it_let_the_lock_go(world: World) -> None:
     assert world.entries() == 1
 
 
-@pytest.mark.parametrize("engine", ["c", "python"])
-def test_scan_gives_way_when_the_pmd_lock_is_taken(engine: str) -> None:
-    """CONFIG_PT_RECLAIM only tries the PMD lock inside the PTE lock; the slow way takes it outside."""
-    from mmu.linux.pt_reclaim import FreeTables
+@pytest.mark.parametrize("name", ["c", "python"])
+def test_scan_gives_way_when_the_pmd_lock_is_taken(name: str) -> None:
+    """CONFIG_PT_RECLAIM only tries the PMD lock inside the PTE lock; the slow path waits for it."""
+    from mmu.linux.policy import FreeTables
 
-    world = World(engine, FreeTables.SCAN)
+    world = World(name, FreeTables.SCAN)
     world.map()
     world.touch(BASE)
     engine.pmd_lock(world.mm, world.pmd())

@@ -95,8 +95,8 @@ def set_marker(world: World, addr: int) -> object:
     """An entry that is neither none nor present, in a table that exists: as a swap entry or a
     marker is.
     """
-    mm, engine = world.mm, world.mm.engine
-    pmd = engine.pmd_offset_or_none(mm, addr)
+    mm = world.mm
+    pmd = engine.mm_find_pmd(mm, addr)
     if pmd is None or (pte := engine.pte_tryget_map_lock(mm, pmd, addr)) is None:
         return None
     if not world.memory.read_u64(pte):

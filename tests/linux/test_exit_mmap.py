@@ -104,5 +104,5 @@ def test_check_tables_sees_each_disagreement(busy, assert_walk):
 @pytest.mark.mmu(engines=["c"], policies=["refcount"])
 def test_check_tables_looks_at_cr3(mm, mmu):
     mmu.write_cr3(0x5000)
-    assert "CR3 points to 0x5000" in str(mm.check_tables())
+    assert "CR3 of CPU 0 points to 0x5000" in str(mm.check_tables())
     mmu.write_cr3(mm.c.pgd)

@@ -10,6 +10,7 @@ import pytest
 from mmu.errors import MmuError
 from mmu.linux.filemap import MappedFile
 from mmu.linux.mman import MAP_FIXED, MAP_PRIVATE, MAP_SHARED
+from mmu.linux.vmscan import try_to_free_pages
 from mmu.memory import Memory
 
 PAGE = 4096
@@ -109,7 +110,7 @@ def test_reclaim_drops_only_what_nobody_maps(mm, touch):
     mm.mmap(BASE, 40 * PAGE, 1, FILE, file)
     touch(BASE, "read")
     assert file.nr_cached == 32
-    assert mm.try_to_free_pages() == 16
+    assert try_to_free_pages(mm) == 16
     assert file.nr_cached == 16
     assert mm.copy_from_user(BASE, 40 * PAGE) == pattern(40 * PAGE)
 

@@ -40,7 +40,7 @@ def test_the_steps_come_in_order(world: World) -> None:
 
 
 def test_the_direct_form_is_one_invlpg(world: World) -> None:
-    engine, mm, pmd = world.mm.engine, world.mm, world.pmd()
+    mm, pmd = world.mm, world.pmd()
     engine.pte_alloc_get(mm, pmd, BASE)
     world.events()
     engine.pte_put(mm, pmd, BASE + 7 * PAGE_SIZE)
@@ -49,17 +49,17 @@ def test_the_direct_form_is_one_invlpg(world: World) -> None:
 
 def test_the_frame_waits_for_readers(world: World) -> None:
     """F14, D5: neither frame nor lock goes while a reader may hold the old PMD value."""
-    engine, mm, pmd = world.mm.engine, world.mm, world.pmd()
+    mm, pmd = world.mm, world.pmd()
     engine.pte_alloc_get(mm, pmd, BASE)
     pfn = (world.memory.read_u64(pmd) & lib.X86_ADDR_MASK) >> 12
-    engine.rcu_read_lock(mm)
+    engine.rcu_read_lock(mm.kernel)
     engine.pte_put(mm, pmd, BASE)
     world.quiesce()
     page = world.memory.page(pfn)
     assert page._refcount == 1
     assert page.flags & lib.PG_table
     assert page.pte_refcount == 0, "a reader that still sees it is refused"
-    engine.rcu_read_unlock(mm)
+    engine.rcu_read_unlock(mm.kernel)
     world.quiesce()
     assert page._refcount == 0
 
@@ -91,7 +91,7 @@ def test_a_table_with_entries_is_not_freed(world: World) -> None:
 
 def test_asking_again_frees_nothing(world: World) -> None:
     """F8: who comes late finds the PMD none, or a living table."""
-    engine, mm, pmd = world.mm.engine, world.mm, world.pmd()
+    mm, pmd = world.mm, world.pmd()
     engine.pte_alloc_get(mm, pmd, BASE)
     engine.pte_put(mm, pmd, BASE)
     engine.free_pte_table(mm, pmd, BASE)
@@ -150,7 +150,7 @@ def test_gathered_and_direct_forms_agree(world: World, starve: bool) -> None:
 
 def test_a_new_table_waits_for_the_gathered_flush(world: World) -> None:
     """D4: pmd_install into a slot whose flush is pending completes that flush first."""
-    engine, mm, pmd = world.mm.engine, world.mm, world.pmd()
+    mm, pmd = world.mm, world.pmd()
     engine.pte_alloc_get(mm, pmd, BASE)
     tlb = engine.tlb_gather_mmu(mm)
     engine.pte_put_tlb(tlb, pmd, BASE)

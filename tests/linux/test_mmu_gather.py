@@ -63,7 +63,7 @@ def test_the_gather_grows_only_with_memory(world: World, memory: bool) -> None:
 
 
 def test_a_gathered_table_is_one_page_of_flush(world: World) -> None:
-    engine, mm = world.mm.engine, world.mm
+    mm = world.mm
     for slot in range(3):
         engine.pte_alloc_get(mm, world.pmd(BASE + slot * PMD_SIZE), BASE)
     tlb = engine.tlb_gather_mmu(mm)
@@ -76,6 +76,19 @@ def test_a_gathered_table_is_one_page_of_flush(world: World) -> None:
     assert [event["address"] for event in world.events("invlpg")] == [
         BASE + slot * PMD_SIZE for slot in range(3)
     ]
+
+
+def test_an_upper_table_is_flushed_in_all_its_reach(world: World) -> None:
+    """A PMD table maps 1 GiB: more pages than are flushed one by one."""
+    world.map(pages=1)
+    world.touch(BASE)
+    world.dontneed(BASE, 1)
+    assert world.tables() == 2
+    world.events()
+    world.mm.munmap(BASE, PAGE_SIZE)
+    assert world.tables() == 0
+    (flush,) = world.events("tlb_flush")
+    assert flush.values == (0, TLB_FLUSH_ALL, 1)
 
 
 def test_a_whole_mm_is_flushed_whole(world: World) -> None:
@@ -104,7 +117,7 @@ def test_one_at_a_time(world: World) -> None:
     with pytest.raises(MmBug) as caught:
         engine.tlb_gather_mmu(world.mm)
     assert caught.value.bug == Bug.GATHER_NESTED
-    world.mm.c.gather = tlb.c
+    world.mm.kernel.c.this_cpu.gather = tlb.c
     engine.tlb_finish_mmu(tlb)
-    assert world.mm.c.gather == ffi.NULL
+    assert world.mm.kernel.c.this_cpu.gather == ffi.NULL
     assert lib.MMU_GATHER_BUNDLE == 8

@@ -134,7 +134,7 @@ def test_the_empty_program() -> None:
 
 @given(st.lists(fixed_calls, max_size=24))
 def test_fixed_addresses(calls: list[Call]) -> None:
-    """Overlapping mmap, munmap, mprotect, madvise: equal results, and VMAs split and merged alike."""
+    """Overlapping mmap, munmap, mprotect, madvise: equal results, VMAs split and merged alike."""
     compare(calls, whole_maps=kernel_is_like_ours())
 
 

@@ -34,7 +34,7 @@ def test_the_count_is_there_before_the_table_is_seen(world: World) -> None:
 
 
 def test_the_loser_joins_the_winner(world: World) -> None:
-    engine, mm, pmd = world.mm.engine, world.mm, world.pmd()
+    mm, pmd = world.mm, world.pmd()
     winner, loser = new_table(world), new_table(world)
     assert engine.pmd_install(mm, pmd, BASE, winner)
     tables = world.tables()
@@ -44,7 +44,7 @@ def test_the_loser_joins_the_winner(world: World) -> None:
 
 
 def test_the_loser_cannot_join_a_dying_winner(world: World) -> None:
-    engine, mm, pmd = world.mm.engine, world.mm, world.pmd()
+    mm, pmd = world.mm, world.pmd()
     winner, loser = new_table(world), new_table(world)
     engine.pmd_install(mm, pmd, BASE, winner)
     world.table().pte_refcount = 0
@@ -54,7 +54,7 @@ def test_the_loser_cannot_join_a_dying_winner(world: World) -> None:
 
 
 def test_the_locks_are_free_afterwards(world: World) -> None:
-    engine, mm, pmd = world.mm.engine, world.mm, world.pmd()
+    mm, pmd = world.mm, world.pmd()
     engine.pmd_install(mm, pmd, BASE, new_table(world))
     engine.pmd_lock(mm, pmd)
     engine.pmd_unlock(mm, pmd)

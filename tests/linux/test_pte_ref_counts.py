@@ -20,7 +20,7 @@ def world(request: pytest.FixtureRequest) -> World:
 
 def test_install_counts_one_for_the_installer_and_one_table(world: World) -> None:
     """F1"""
-    engine, mm, pmd = world.mm.engine, world.mm, world.pmd()
+    mm, pmd = world.mm, world.pmd()
     before = world.tables()
     assert engine.pte_alloc_get(mm, pmd, BASE) == PteAlloc.OK
     assert (world.count(), world.tables() - before, world.counter("pte_tables_allocated")) == (
@@ -57,7 +57,7 @@ def test_visitors_count_beside_entries(world: World) -> None:
     """F4"""
     world.map()
     world.touch(BASE)
-    engine, mm, pmd = world.mm.engine, world.mm, world.pmd()
+    mm, pmd = world.mm, world.pmd()
     assert engine.pte_tryget_map(mm, pmd, BASE) is not None
     assert (world.count(), world.entries()) == (2, 1)
     world.dontneed(BASE, 512)
@@ -95,7 +95,7 @@ def test_misuse_is_caught_and_changes_nothing(
     world: World, start: int, get: bool, nr: int, bug: Bug
 ) -> None:
     """F6"""
-    engine, mm, pmd = world.mm.engine, world.mm, world.pmd()
+    mm, pmd = world.mm, world.pmd()
     engine.pte_alloc_get(mm, pmd, BASE)
     world.table().pte_refcount = start
     with pytest.raises(MmBug) as caught:
@@ -106,7 +106,7 @@ def test_misuse_is_caught_and_changes_nothing(
 
 def test_the_highest_count_is_allowed(world: World) -> None:
     """F6, the other side of the limit."""
-    engine, mm, pmd = world.mm.engine, world.mm, world.pmd()
+    mm, pmd = world.mm, world.pmd()
     engine.pte_alloc_get(mm, pmd, BASE)
     world.table().pte_refcount = 0x7FFF_FFF0
     engine.pte_get_many(mm, pmd, 0xF)

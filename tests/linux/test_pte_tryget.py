@@ -72,7 +72,7 @@ def test_none_means_nothing_is_held(
 
 def test_success_holds_a_reference_and_with_lock_the_lock(world: World) -> None:
     live(world)
-    engine, mm, pmd = world.mm.engine, world.mm, world.pmd()
+    mm, pmd = world.mm, world.pmd()
     addr = BASE + 5 * PAGE_SIZE
     table = world.memory.read_u64(pmd) & lib.X86_ADDR_MASK
     assert engine.pte_tryget_map(mm, pmd, addr) == table + 5 * 8
@@ -111,7 +111,7 @@ def test_a_dying_table_is_a_hole_to_walkers_and_no_obstacle_to_faults(world: Wor
 
 
 def test_alloc_get_tells_huge_pmd_and_out_of_memory_apart(world: World) -> None:
-    engine, mm, pmd = world.mm.engine, world.mm, world.pmd()
+    mm, pmd = world.mm, world.pmd()
     world.memory.c.fail_after = 0
     assert engine.pte_alloc_get(mm, pmd, BASE) == PteAlloc.OOM
     world.memory.c.fail_after = 0
@@ -126,7 +126,7 @@ def test_aba_drops_the_reference_of_the_table_held(monkeypatch: pytest.MonkeyPat
     comes in.
     """
     world = World("python")
-    engine, mm, pmd = world.mm.engine, world.mm, world.pmd()
+    mm, pmd = world.mm, world.pmd()
     other_pmd = world.pmd(BASE + (2 << 20))
     engine.pte_alloc_get(mm, pmd, BASE)
     engine.pte_alloc_get(mm, other_pmd, BASE + (2 << 20))

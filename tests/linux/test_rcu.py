@@ -38,15 +38,15 @@ def test_freed_in_the_order_queued(world: World) -> None:
 
 
 def test_a_read_section_holds_the_grace_period_back(world: World) -> None:
-    engine, mm = world.mm.engine, world.mm
-    engine.rcu_read_lock(mm)
-    engine.rcu_read_lock(mm)
+    mm = world.mm
+    engine.rcu_read_lock(mm.kernel)
+    engine.rcu_read_lock(mm.kernel)
     (frame,) = queued(world, 1)
-    engine.rcu_read_unlock(mm)
-    assert engine.rcu_process_callbacks(mm) == 0
+    engine.rcu_read_unlock(mm.kernel)
+    assert engine.rcu_process_callbacks(mm.kernel) == 0
     assert world.memory.page(frame)._refcount == 1
-    engine.rcu_read_unlock(mm)
-    assert engine.rcu_process_callbacks(mm) == 1
+    engine.rcu_read_unlock(mm.kernel)
+    assert engine.rcu_process_callbacks(mm.kernel) == 1
     assert world.memory.page(frame)._refcount == 0
 
 
@@ -54,6 +54,7 @@ def test_an_unlock_too_many_is_told(world: World) -> None:
     with pytest.raises(MmBug) as caught:
         engine.rcu_read_unlock(world.mm.kernel)
     assert caught.value.bug == Bug.RCU_UNBALANCED
+    assert caught.value.address == 0
 
 
 def test_a_dirty_table_frame_is_not_taken_for_zero(world: World) -> None:

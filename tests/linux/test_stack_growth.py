@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Rule: an access just below a stack grows it, within RLIMIT_STACK and with 1 MiB kept free below."""
+"""Rule: an access just below a stack grows it, within RLIMIT_STACK and 1 MiB above the next VMA."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ def new_vma(start: int, end: int) -> Any:
 
 
 class VmaIndex(RuleBasedStateMachine):
-    """Random inserts, removals and look-ups; the model is a sorted list of (start, end) in pages."""
+    """Random inserts, removals, look-ups; the model is a sorted list of (start, end) in pages."""
 
     def __init__(self) -> None:
         super().__init__()

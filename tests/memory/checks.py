@@ -21,7 +21,7 @@ def flags(memory: Memory, pfn: int) -> PageFlag:
 
 
 def free_blocks(memory: Memory) -> list[tuple[int, int]]:
-    """(pfn, order) of each block in the free lists, whose links and flags are checked on the way."""
+    """(pfn, order) of each block in the free lists; their links and flags are checked too."""
     base, blocks = first_pfn(memory), []
     for order in range(MAX_ORDER + 1):
         before, index = PAGE_NONE, memory.c.free_head[order]
@@ -37,7 +37,7 @@ def free_blocks(memory: Memory) -> list[tuple[int, int]]:
 
 
 def stacked(memory: Memory) -> list[int]:
-    """The pfns of the single frames kept in front of the free lists, the next one to go out last."""
+    """The pfns of the frames kept in front of the free lists; the last is allocated first."""
     return [first_pfn(memory) + memory.c.pcp[i] for i in range(memory.c.pcp_nr)]
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""RAM costs the host what is written to it: a tebibyte is set up in milliseconds and a few pages."""
+"""RAM costs the host what is written to it: a tebibyte takes milliseconds and a few pages."""
 
 from __future__ import annotations
 

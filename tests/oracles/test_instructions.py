@@ -41,7 +41,7 @@ EXAMPLES = 40
 
 @pytest.fixture(scope="module", autouse=True)
 def _host() -> None:
-    """The host must be what the limits were found on; otherwise there is nothing to compare with."""
+    """Skip unless the host is what the limits were found on."""
     try:
         cpuinfo = Path("/proc/cpuinfo").read_text()
         NativeProcessor(random_memory(Random(0))).close()

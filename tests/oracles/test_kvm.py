@@ -341,7 +341,7 @@ def test_the_manuals_rule(pair: Pair, rule: Rule) -> None:
 
 @pytest.mark.parametrize("level", [4, 3, 2, 1])
 def test_bits_of_an_address_that_is_too_wide(pair: Pair, level: int) -> None:
-    """Bits 51:MAXPHYADDR are reserved, each of them; the bits from 52 on are not (SDM table 4-19)."""
+    """Each of bits 51:MAXPHYADDR is reserved; the bits from 52 on are not (SDM table 4-19)."""
     width = pair.machine.maxphyaddr
     if width >= 52:
         pytest.skip(f"no such bits with MAXPHYADDR {width}: {pair.machine}")

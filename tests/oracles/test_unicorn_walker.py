@@ -68,7 +68,7 @@ def _without_faults(walker: Walker) -> Iterator[None]:
 
 @dataclass
 class Given:
-    """A state made by hand: one access at va, whose page, if ``level``, is mapped with ``flags``."""
+    """A state made by hand: one access at va; if ``level``, its page is mapped with ``flags``."""
 
     kind: str
     va: int = VA
@@ -301,7 +301,9 @@ def test_many_random_states(walker: Walker, capfd: pytest.CaptureFixture[str]) -
             assert share <= LIMIT[name], (name, who, share)
     rate = FUZZ_STATES / (time.perf_counter() - begin)
     with capfd.disabled():
-        line = f"\nUnicorn's walker: {through[WALKER]} states of seed {seed} agree, {rate:.0f} a second;"
-        os.write(
-            2, f"{line} through our MMU {through[FAST]} fast, {through[EXACT]} exact\n".encode()
+        line = (
+            f"\nUnicorn's walker: {through[WALKER]} states of seed {seed} agree,"
+            f" {rate:.0f} a second;"
+            f" through our MMU {through[FAST]} fast, {through[EXACT]} exact\n"
         )
+        os.write(2, line.encode())

@@ -83,65 +83,70 @@ DEVIATIONS: Final = (
         "RMW_READS_FIRST",
         (WALKER,),
         0.15,
-        "Unicorn's walker translates a read-modify-write as a load and then a store. So a fault of its first half has"
-        " W/R 0, and A may be set where only the store faults. On a processor it is a write (SDM 4.7).",
+        "Unicorn's walker translates a read-modify-write as a load and then a store. So a fault of"
+        " its first half has W/R 0, and A may be set where only the store faults. On a processor"
+        " it is a write (SDM 4.7).",
     ),
     Deviation(
         "CANONICAL_LATE",
         (WALKER, FAST, EXACT),
         0.01,
-        "An access whose second page is not canonical: Unicorn translates the first page, with its A and D or its page"
-        " fault, before it looks at the second one's address (in exact only the fault is left of that). Whether an"
-        " operand is canonical comes before paging (SDM vol. 1 3.3.7.1).",
+        "An access whose second page is not canonical: Unicorn translates the first page, with its"
+        " A and D or its page fault, before it looks at the second one's address (in exact only"
+        " the fault is left of that). Whether an operand is canonical comes before paging (SDM"
+        " vol. 1 3.3.7.1).",
     ),
     Deviation(
         "STACK_IS_GP",
         (WALKER,),
         0.005,
-        "A push to an address that is not canonical is #SS (SDM vol. 1 3.3.7.1). Unicorn's walker raises #GP: it is"
-        " not told which segment is used. Our vCPU decodes the instruction.",
+        "A push to an address that is not canonical is #SS (SDM vol. 1 3.3.7.1). Unicorn's walker"
+        " raises #GP: it is not told which segment is used. Our vCPU decodes the instruction.",
     ),
     Deviation(
         "JUMP_ARRIVES",
         (WALKER, FAST, EXACT),
         0.005,
-        "A near jump to an address that is not canonical is #GP of the jump (SDM vol. 2 JMP). Unicorn jumps, and raises"
-        " it when it fetches there: RIP is the target.",
+        "A near jump to an address that is not canonical is #GP of the jump (SDM vol. 2 JMP)."
+        " Unicorn jumps, and raises it when it fetches there: RIP is the target.",
     ),
     Deviation(
         "IMPLICIT_AC",
         (WALKER,),
         0.02,
-        "SMAP takes no heed of AC for implicit supervisor accesses (SDM 4.6.1). Unicorn's walker does at CPL 0.",
+        "SMAP takes no heed of AC for implicit supervisor accesses (SDM 4.6.1). Unicorn's walker"
+        " does at CPL 0.",
     ),
     Deviation(
         "HUGE_ACCESSED",
         (WALKER,),
         0.05,
-        "Unicorn's walker sets A of a 1 GiB page's entry before it checks rights and bits 29:13, so also if the"
-        " access faults. Of pages of 4 KiB and 2 MiB it does not, as our engine.",
+        "Unicorn's walker sets A of a 1 GiB page's entry before it checks rights and bits 29:13,"
+        " so also if the access faults. Of pages of 4 KiB and 2 MiB it does not, as our engine.",
     ),
     Deviation(
         "SECOND_FIRST",
         (EXACT,),
         0.03,
-        "In exact an access to two pages of which only the second faults leaves A and D of the first as they were: the"
-        " fault comes before anything is counted. The architecture has no order of the two pages.",
+        "In exact an access to two pages of which only the second faults leaves A and D of the"
+        " first as they were: the fault comes before anything is counted. The architecture has no"
+        " order of the two pages.",
     ),
     Deviation(
         "IMPLICIT_PLAIN",
         (FAST, EXACT),
         0.08,
-        "Unicorn does not tell a fill hook that an access is implicit: a descriptor is read as if the"
-        " instruction itself did, at CPL 3 as a user.",
+        "Unicorn does not tell a fill hook that an access is implicit: a descriptor is read as if"
+        " the instruction itself did, at CPL 3 as a user.",
     ),
     Deviation(
         "RMW_ASKED_AS_LOAD",
         (FAST,),
         0.05,
-        "In fast Unicorn asks for the load of a read-modify-write as for any load, and only if that faults it is told"
-        " as the store's. So A may be set where only the store faults; and if of two pages the first cannot be written"
-        " and the second not be read, the second faults, where processors have been seen to let the first.",
+        "In fast Unicorn asks for the load of a read-modify-write as for any load, and only if"
+        " that faults it is told as the store's. So A may be set where only the store faults; and"
+        " if of two pages the first cannot be written and the second not be read, the second"
+        " faults, where processors have been seen to let the first.",
     ),
 )
 
@@ -162,8 +167,9 @@ CHOICES: Final = (
 )
 
 CR3_BIT_63: Final = (
-    "Unicorn leaves bit 63 in CR3, and with five levels takes it for part of the PML5 table's address: the next walk"
-    " goes astray. So no random state sets it with CR4.LA57; test_bit_63_of_cr3_with_five_levels shows it."
+    "Unicorn leaves bit 63 in CR3, and with five levels takes it for part of the PML5 table's"
+    " address: the next walk goes astray. So no random state sets it with CR4.LA57;"
+    " test_bit_63_of_cr3_with_five_levels shows it."
 )
 
 
@@ -319,14 +325,14 @@ def describe_state(walker: Walker, s: Any) -> str:
     names = {value: name for name, value in walker.names("KIND_").items()}
     fields = ["cr0", "cr3", "cr4", "efer", "rflags", "pkru", "va", "rax", "rcx"]
     lines = [
-        f"seed {s.seed} index {s.index}: {names[s.kind]} of {s.size} bytes ({s.second} in a second page)"
-        f" at CPL {s.cpl}, engine way {s.way}",
+        f"seed {s.seed} index {s.index}: {names[s.kind]} of {s.size} bytes ({s.second} in a second"
+        f" page) at CPL {s.cpl}, engine way {s.way}",
         " ".join(f"{name}={getattr(s, name):#x}" for name in fields),
     ]
     if s.sequence:
         lines.append(
-            f"sequence: entry {s.edited} becomes {s.new_entry:#x}, flush {s.flush}, reload {s.reload:#x},"
-            f" {'defined' if s.defined else 'undefined'}"
+            f"sequence: entry {s.edited} becomes {s.new_entry:#x}, flush {s.flush}, reload"
+            f" {s.reload:#x}, {'defined' if s.defined else 'undefined'}"
         )
     for i in range(s.nr_entries):
         lines.append(f"  [{i}] level {s.entry_level[i]} at {s.entry_pa[i]:#x}: {s.entry[i]:#018x}")
@@ -357,7 +363,8 @@ def describe_failure(walker: Walker, tally: Any) -> str:
     step = f", access {tally.failed_step}" if tally.failed_step else ""
     return "\n".join(
         [
-            f"{tally.failures} of {tally.states} states differ; the first, {WHO[tally.failed_who]}{step}:",
+            f"{tally.failures} of {tally.states} states differ; the first,"
+            f" {WHO[tally.failed_who]}{step}:",
             describe_state(walker, s),
             *_difference(tally.expected, tally.found, s.nr_entries),
             f"see it again: python -m tests.oracles.unicorn_walker {s.seed} {s.index}",

@@ -162,7 +162,7 @@ def test_the_guests_arguments_are_its_own():
 
 
 def test_names_are_those_of_the_mm():
-    from mmu.linux.pt_reclaim import FreeTables
+    from mmu.linux.policy import FreeTables
     from ucmmu.options import POLICIES
 
     assert list(POLICIES) == [policy.name.lower() for policy in FreeTables]

@@ -38,7 +38,7 @@ def integer(low: int, high: int) -> Choice:
 
 
 def weighted(*choices: tuple[int, Choice]) -> Choice:
-    """One of several choices, by weight; one_of() would give each of its innermost parts the same."""
+    """One of several choices, by weight; one_of() would weigh each of its innermost parts alike."""
     tickets = [choice for weight, choice in choices for _ in range(weight)]
     draws, count = [choice.draw for choice in tickets], len(tickets)
     return Choice(

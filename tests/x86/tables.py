@@ -57,7 +57,7 @@ class Tables:
         level: int = 1,
         table_flags: int = USER,
     ) -> int:
-        """Map va's page to pa, by default a fresh frame (for a large page: physical 0); returns pa."""
+        """Map va's page to pa, by default a fresh frame (a large page: physical 0); return pa."""
         if pa is None:
             pa = self.frame() if level == 1 else 0
         pa &= -level_size(level)

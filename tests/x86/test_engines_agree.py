@@ -65,7 +65,7 @@ def _chunks() -> list[tuple[World, int, int]]:
 
 
 def test_a_million_in_all() -> None:
-    """The shares are of a thousand, every shipped geometry has one, and the chunks are all of it."""
+    """The shares sum to 1,000, every shipped geometry has one, and the chunks cover all of it."""
     assert sum(SHARES.values()) == 1000
     assert {name for name, _ in SHARES if isinstance(name, str)} == set(list_geometries())
     assert sum(operations for _, _, operations in _chunks()) == OPERATIONS
@@ -98,7 +98,10 @@ def test_a_million_sequences(world: World, _chunk: int, capfd: pytest.CaptureFix
     finally:
         hunt.close()
     seconds = time.perf_counter() - begin
-    told = f"{tally.sequences} sequences, {tally.operations} operations of seed {seed} in {seconds:.0f} s"
+    told = (
+        f"{tally.sequences} sequences, {tally.operations} operations of seed {seed}"
+        f" in {seconds:.0f} s"
+    )
     with capfd.disabled():
         os.write(2, f"\nC and Python agree on {_name(world)}: {told}\n".encode())
 

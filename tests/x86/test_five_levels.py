@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Rule: under CR4.LA57 the walk begins at a PML5 table and addresses have 57 bits (SDM 4.5, 4.5.4)."""
+"""Rule: under CR4.LA57 the walk begins at a PML5 table; addresses have 57 bits (SDM 4.5, 4.5.4)."""
 
 from __future__ import annotations
 

@@ -166,7 +166,7 @@ def test_a_stale_piece_that_goes_is_to_be_forgotten(tables: Tables, mmu: Mmu) ->
 def test_stale_pieces_that_a_better_entry_replaces_are_to_be_forgotten(
     tables: Tables, mmu: Mmu
 ) -> None:
-    """A write lacks D: all the page's pieces go, and a consumer can have learned from each of them."""
+    """A write lacks D: all the page's pieces go; a consumer may have cached any of them."""
     base = VA & -M2
     tables.map(VA, 0, level=2)
     for va in (base, base + 0x5000):
@@ -181,7 +181,7 @@ def test_stale_pieces_that_a_better_entry_replaces_are_to_be_forgotten(
 
 
 def test_invlpg_names_large_pages_once(tables: Tables, mmu: Mmu) -> None:
-    """It has everything forgotten, for a large page was handed out; not this and that stale piece."""
+    """INVLPG drops everything, for a large page was handed out; not single stale pieces."""
     base = VA & -M2
     tables.map(VA, 0, level=2)
     mmu.translate(base, Access.READ)

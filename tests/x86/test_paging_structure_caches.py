@@ -144,7 +144,7 @@ def test_a_walk_from_the_top_enters_none_twice(tables: Tables, mmu: Mmu) -> None
 
 
 def test_a_stale_entry_leads_to_the_old_table(tables: Tables, mmu: Mmu) -> None:
-    """The table was taken out of its PDE without a flush: its frame still decides (SDM 4.10.3.1)."""
+    """A table removed from its PDE without a flush: its frame still decides (SDM 4.10.3.1)."""
     tables.map(VA)
     old = tables.map(VA + 4096)
     mmu.translate(VA, Access.READ)
@@ -182,7 +182,7 @@ def test_on_amd_a_fault_behind_a_stale_entry_is_checked_from_the_top(
 
 
 def test_on_amd_what_led_nowhere_is_dropped(tables: Tables, mmu: Mmu) -> None:
-    """Also where the second walk has no entry to put in its place: the table is a large page now."""
+    """Also where the second walk has no entry to replace it with: the table is a large page now."""
     mmu.c.vendor = Vendor.AMD
     tables.map(VA)
     mmu.translate(VA, Access.READ)

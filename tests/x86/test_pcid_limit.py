@@ -125,7 +125,7 @@ def test_table_referencing_entries_go_too(tables: Tables, mmu: Mmu) -> None:
     st.integers(1, 4), st.lists(st.integers(0, 6), max_size=30), st.sampled_from(["c", "python"])
 )
 def test_against_a_list(limit: int, loads: list[int], engine: str) -> None:
-    """As measured: the PCIDs are in exact order of their last load (TLB;DR, USENIX Security 2022)."""
+    """As measured: PCIDs are in exact order of their last load (TLB;DR, USENIX Security 2022)."""
     memory = Memory(1 << 20)
     shape = geometry(array("L1", "dtlb", 16, 16, pcids=limit), array("L2", "stlb", 16, 16))
     mmu = Mmu(memory, geometry=shape, engine=engine, exact=True)

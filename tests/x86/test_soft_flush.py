@@ -52,7 +52,7 @@ def test_the_last_page_of_all(tables: Tables, mmu: Mmu) -> None:
 
 
 def test_an_entry_dropped_for_a_better_one_is_forgotten_if_stale(tables: Tables, mmu: Mmu) -> None:
-    """A write through a clean entry of the old frame: other consumers' reads must not go on there."""
+    """A write through a clean entry of the old frame: other consumers must stop reading there."""
     tables.map(VA)
     mmu.translate(VA, Access.READ)
     tables.map(VA)

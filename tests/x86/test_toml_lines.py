@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Rule: every key of a TOML file is found on the line where it stands, however the file is written."""
+"""Rule: each key of a TOML file is found on its line, however the file is written."""
 
 from __future__ import annotations
 

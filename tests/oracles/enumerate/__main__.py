@@ -30,8 +30,9 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(
         prog="make enumerate, or python -m tests.oracles.enumerate",
-        description="Judge the page walk on every combination of entry bits, register bits and accesses, by tables"
-        " written from the Intel SDM and the AMD APM: fault or not, error code, A and D afterwards.",
+        description="Judge the page walk on every combination of entry bits, register bits and"
+        " accesses, by tables written from the Intel SDM and the AMD APM: fault or not, error"
+        " code, A and D afterwards.",
         epilog="example: python -m tests.oracles.enumerate --every 100 --json enumeration.json",
     )
     parser.add_argument(
@@ -85,7 +86,8 @@ def python_sample() -> dict[Label, Tally]:
                 if judged.wanted != judged.got:
                     tally.mismatches += 1
                     tally.shown.append(
-                        f"Python engine: {judged.what}\n  oracle {judged.wanted}\n  engine {judged.got}"
+                        f"Python engine: {judged.what}\n  oracle {judged.wanted}\n"
+                        f"  engine {judged.got}"
                     )
         tally.seconds = time.process_time() - started
         found[(f"Python, {len(pairs):,} pairs", page, 0, "both")] = tally

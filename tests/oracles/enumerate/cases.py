@@ -298,7 +298,7 @@ def _reserved(leaf: int, levels: int) -> Iterator[Slice]:
 
 
 def _uppers(leaf: int, levels: int) -> Iterator[Slice]:
-    """Every class at each level above the leaf's parent, against representative leaves and parents."""
+    """Each class at each level above the leaf's parent, with representative leaves and parents."""
     if leaf + 1 == levels:
         return
     large = PS if leaf > 1 else 0

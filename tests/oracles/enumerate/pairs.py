@@ -138,7 +138,7 @@ class Judgement:
 
 
 class Bench:
-    """Puts a row into the RAM and the registers of one MMU, and walks it with every kind and mode."""
+    """Puts a row into RAM and registers of one MMU, and walks it with every kind and mode."""
 
     def __init__(self, world: World) -> None:
         self._memory, self._mmu = world.memory, world.mmu

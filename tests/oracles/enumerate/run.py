@@ -93,7 +93,7 @@ def run_slice(
     step: int = 0,
     progress: Callable[[int], None] = lambda cases: None,
 ) -> Tally:
-    """Run a slice, or every stride-th row of it, step processor states at a time (0: all at once)."""
+    """Run a slice, or each stride-th row of it, step processor states at a time (0: all)."""
     module = load()
     plan = what.plan(world.engine[0], stride=stride, phase=phase, defect=defect)
     result = module.ffi.new("struct enum_result *")
@@ -122,9 +122,11 @@ def describe(case: Any, leaf_level: int) -> str:
     ]
     vendor = "AMD" if p.amd else "Intel"
     lines = [
-        f"{MODES[case.mode]} {KINDS[case.kind]} of {case.va:#018x}, {vendor}, {p.levels} levels, leaf of level "
-        f"{leaf_level}, MAXPHYADDR {p.maxphyaddr}{'' if p.page1gb else ', no 1-GiB pages'}",
-        f"  registers: {' '.join(on) or 'none of WP … AC'}; PKRU {p.pkru:#010x} PKRS {p.pkrs:#010x}",
+        f"{MODES[case.mode]} {KINDS[case.kind]} of {case.va:#018x}, {vendor}, {p.levels} levels,"
+        f" leaf of level {leaf_level},"
+        f" MAXPHYADDR {p.maxphyaddr}{'' if p.page1gb else ', no 1-GiB pages'}",
+        f"  registers: {' '.join(on) or 'none of WP … AC'}; PKRU {p.pkru:#010x}"
+        f" PKRS {p.pkrs:#010x}",
     ]
     if case.first != NO_ACCESS:
         kind, mode = divmod(case.first, len(MODES))
@@ -134,7 +136,8 @@ def describe(case: Any, leaf_level: int) -> str:
         lines.append(f"  {LEVEL_NAMES[level]:5} {before:#018x} {flags(before)}")
         if wanted != got:
             lines.append(
-                f"        oracle leaves {wanted:#018x} {flags(wanted)}, engine {got:#018x} {flags(got)}"
+                f"        oracle leaves {wanted:#018x} {flags(wanted)}, engine {got:#018x}"
+                f" {flags(got)}"
             )
     for who in ("wanted", "got"):
         result, code, level, pa = (

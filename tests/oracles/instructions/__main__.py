@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Execute random instructions natively and here, and print what came of it; replays a test's seed."""
+"""Execute random instructions natively and here, and print the result; replays a test's seed."""
 
 from __future__ import annotations
 
@@ -16,9 +16,11 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(
         prog="python -m tests.oracles.instructions",
-        description="Execute random instructions on the host's processor and here: same registers, flags, memory, or"
-        " the same signal. Differences that tests/oracles/instructions/limits.py does not explain are printed.",
-        epilog="example: python -m tests.oracles.instructions --seed 7 --cases 5000; exit code 1 if any is unexplained",
+        description="Execute random instructions on the host's processor and here: same registers,"
+        " flags, memory, or the same signal. Differences that tests/oracles/instructions/limits.py"
+        " does not explain are printed.",
+        epilog="example: python -m tests.oracles.instructions --seed 7 --cases 5000; exit code 1"
+        " if any is unexplained",
     )
     parser.add_argument(
         "--seed", type=int, default=1, metavar="N", help="the same seed, the same cases (default 1)"
@@ -42,7 +44,8 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
 def table(report: Report) -> str:
     """How many were the same, and which limit explains how many of the rest."""
     lines = [
-        f"{report.cases:,} instructions, {report.same:,} the same, {report.denied:,} of them denied by CPUID here"
+        f"{report.cases:,} instructions, {report.same:,} the same, {report.denied:,} of them"
+        " denied by CPUID here"
     ]
     lines += [f"{count:9,}  {name}" for name, count in report.explained.most_common()]
     return "\n".join(lines)

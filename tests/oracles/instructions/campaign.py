@@ -130,7 +130,7 @@ def examples(limit: Limit, seed: int, nr: int) -> Iterable[Case]:
 
 
 def still_met(limits: Iterable[Limit], seed: int, nr: int) -> set[str]:
-    """Names of the limits whose examples still differ in their way, in one of ``nr`` random states."""
+    """Names of the limits whose examples still differ in one of ``nr`` random states."""
     report = Report(seed)
     cases = [case for limit in limits for case in examples(limit, seed, nr)]
     run_cases(report, random_memory(Random(seed)), cases)

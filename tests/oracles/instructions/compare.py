@@ -54,7 +54,7 @@ _FSW_PARTS: Final = {
 
 
 def undefined_flags(encoding: Encoding) -> int:
-    """Flags that may be anything after the instruction (SDM vol. 1 appendix A, as capstone has it)."""
+    """Flags undefined after the instruction (SDM vol. 1 appendix A, as capstone has it)."""
     insn = encoding.insn
     if encoding.is_0f(0xBC, 0xBD):
         return CF | PF | AF | SF | OF

@@ -243,7 +243,7 @@ def _tail(rng: Random) -> bytes:
 
 
 def steer(rng: Random, insn: Any, code: bytes, state: State) -> tuple[bytes, State]:
-    """Registers, or the displacement, such that memory operands lie in data; a REP's count small."""
+    """Registers, or the displacement, so that memory operands lie in data; a REP's count small."""
     gpr, segment_bases = (
         list(state.gpr),
         {x86.X86_REG_FS: state.fs_base, x86.X86_REG_GS: state.gs_base},

@@ -33,7 +33,7 @@ class Difference:
 
     @property
     def is_native_gp(self) -> bool:
-        """The host raises #GP, or another exception that Linux tells as SIGSEGV without an address."""
+        """The host raises #GP, or another exception that is SIGSEGV without an address."""
         return self.native.signal[:2] == (signal.SIGSEGV, "SI_KERNEL")
 
     @property

@@ -102,7 +102,8 @@ READ_ONLY_ARITHMETIC: Final = (
 )
 
 ALL: Final = (
-    READ, READ8, WRITE, WRITE8, FETCH, LDT_READ, PUSH, CALL, POP, *READ_MODIFY_WRITE, *READ_ONLY_ARITHMETIC,
+    READ, READ8, WRITE, WRITE8, FETCH, LDT_READ, PUSH, CALL, POP,
+    *READ_MODIFY_WRITE, *READ_ONLY_ARITHMETIC,
 )  # fmt: skip
 
 
@@ -155,7 +156,7 @@ class State:
         return Privilege.USER if self.cpl == 3 else Privilege.SUPERVISOR
 
     def bits_of(self, level: int) -> int:
-        """The bits of the entry of that level: present and with every right, unless said otherwise."""
+        """The bits of the entry of that level: by default present and with every right."""
         return self.bits.get(level, USER)
 
     def with_bits(self, level: int, *, set: int = 0, clear: int = 0) -> State:
@@ -168,8 +169,9 @@ class State:
         )
         more = "" if self.next_bits is None else f", next page {self.next_bits:#x}"
         return (
-            f"{self.instruction.text} at {self.va:#x}, CPL {self.cpl}, bits by level {{{entries}}}{more},"
-            f" cr0={self.cr0:#x} cr4={self.cr4:#x} efer={self.efer:#x} rflags={self.rflags:#x} pkru={self.pkru:#x}"
+            f"{self.instruction.text} at {self.va:#x}, CPL {self.cpl}, bits by level"
+            f" {{{entries}}}{more}, cr0={self.cr0:#x} cr4={self.cr4:#x} efer={self.efer:#x}"
+            f" rflags={self.rflags:#x} pkru={self.pkru:#x}"
         )
 
 

@@ -3,9 +3,14 @@
 
 Guest-physical memory::
 
-    0x0000_1000  IDT          0x0000_4000  code of CPL 3     0x0020_0000  2 MiB of data, where leaves lead to
-    0x0000_2000  GDT, TSS     0x0000_6000  stack (below)     0x0040_0000  windows of 32 KiB: one state's tables each,
-    0x0000_3000  code of CPL 0             0x0000_7000  tables of what is left           up to the end
+    0x0000_1000  IDT
+    0x0000_2000  GDT, TSS
+    0x0000_3000  code of CPL 0
+    0x0000_4000  code of CPL 3
+    0x0000_6000  end of the stack, which grows down
+    0x0000_7000  page tables that map the pages above
+    0x0020_0000  2 MiB of data: each leaf points here
+    0x0040_0000  windows of 32 KiB up to the end of memory, each with one state's tables
 
 The lowest pages are mapped, at CODE on, by tables of their own below one entry of the PML4 (or
 PML5) table that the address under test does not use: nothing of a state touches them.

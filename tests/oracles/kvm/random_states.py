@@ -32,7 +32,8 @@ from tests.oracles.kvm import access, layout
 from tests.oracles.kvm.access import Pointer, State
 
 _CHANCES: Final = {
-    X86_P: 0.95, X86_RW: 0.8, X86_US: 0.8, X86_PWT: 0.2, X86_PCD: 0.1, X86_A: 0.5, X86_D: 0.5, X86_G: 0.08,
+    X86_P: 0.95, X86_RW: 0.8, X86_US: 0.8, X86_PWT: 0.2, X86_PCD: 0.1,
+    X86_A: 0.5, X86_D: 0.5, X86_G: 0.08,
     1 << 9: 0.2, 1 << 10: 0.2, 1 << 11: 0.2, X86_XD: 0.1,
 }  # fmt: skip
 _PS_CHANCES: Final = {4: 0.02, 3: 0.05, 2: 0.25, 1: 0.3}

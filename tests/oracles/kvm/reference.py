@@ -26,20 +26,22 @@ class Deviation(Enum):
     """What some kinds of KVM do otherwise than our MMU, and why that may be: the whole list."""
 
     ACCESSED_LATE = (
-        "KVM's software walker sets A and D once a walk has ended in a translation, and nothing where it faults; ours"
-        " sets A of an upper entry when it is used. SDM 4.8 leaves it open."
+        "KVM's software walker sets A and D once a walk has ended in a translation, and nothing"
+        " where it faults; ours sets A of an upper entry when it is used. SDM 4.8 leaves it open."
     )
     READ_BEFORE_WRITE = (
-        "kvm_pvm interprets code of CPL 0, and its interpreter translates for the read of a read-modify-write before"
-        " it does for the write: where only the write is forbidden, the read has set A of every entry, the leaf's too."
+        "kvm_pvm interprets code of CPL 0, and its interpreter translates for the read of a"
+        " read-modify-write before it does for the write: where only the write is forbidden, the"
+        " read has set A of every entry, the leaf's too."
     )
     GUARD_HOLE = (
-        "under kvm_pvm guests of CPL 3 have no access to the first PML4 entry of the upper half, where the host has its"
-        " guard hole: any is told as not present, and a fetch as one even without NXE and SMEP, for NXE is the host's."
+        "under kvm_pvm guests of CPL 3 have no access to the first PML4 entry of the upper half,"
+        " where the host has its guard hole: any is told as not present, and a fetch as one even"
+        " without NXE and SMEP, for NXE is the host's."
     )
     HOSTS_ALIGNMENT_MASK = (
-        "under kvm_pvm code of CPL 3 runs with the host's CR0.AM, which is set: with RFLAGS.AC an unaligned access is"
-        " #AC, which the processor raises before any #PF."
+        "under kvm_pvm code of CPL 3 runs with the host's CR0.AM, which is set: with RFLAGS.AC an"
+        " unaligned access is #AC, which the processor raises before any #PF."
     )
 
     @property

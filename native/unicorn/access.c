@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Every load and store asks the model. Unicorn's soft TLB only repeats what the model (or the walk)
+ * would say, so the data comes from where the model says it does.
+ */
+#include "unicorn/memo.h"
+
+/* Unicorn is about to use another translation than the model's: correct its entry in place. */
+static void repair(struct vcpu *v, u64 va, const struct translation *t)
+{
+	struct region *r = region_of(v, t->pa);
+
+	if (!r || !private_has(v, PRIVATE_SET_PAGE)) {
+		v->shared.broken++;
+		return;
+	}
+	give_frame(v, r, page_of(t->pa), va);
+	private_set_page(v, va, t->pa, t->perms & ~PERM_X);
+	v->shared.repairs++;
+}
+
+/* One page of one access: the model translates and counts it; Unicorn uses pa. */
+static void look_up(struct vcpu *v, u64 va, u64 pa, u32 access)
+{
+	struct translation t;
+
+	if (translate(v, va, access, &t) != XLATE_OK)
+		v->shared.broken++;
+	else if (unlikely(t.pa != pa))
+		repair(v, va, &t);
+}
+
+static bool would_fault(struct vcpu *v, u64 va, u32 access, struct translation *t)
+{
+	return MMU(v, mmu_refill, refill)(v->mmu, va, access, v->user, t) != XLATE_OK;
+}
+
+/*
+ * *t is a fault at va of an access that Unicorn makes as one of kind asked, and that runs into page
+ * va2: let it happen before anything is counted.  The fill that follows for va2 will end the
+ * instruction.
+ */
+static void foretell(struct vcpu *v, u64 va, u64 va2, u32 access, u32 asked, struct translation *t)
+{
+	v->insn.foretold = (struct foretold){ .page = va2, .access = asked };
+	v->insn.foretold.resolved = resolve_fault(v, va, access, t);
+	if (v->insn.foretold.resolved)
+		return;
+	describe_fault(v, va, access, t);
+	v->shared.exit.exact = 1;
+	v->shared.exit.access = access == ACCESS_RMW ? ACCESS_WRITE : access;
+}
+
+/* If the access faults on its second page, foretell that; returns whether it does. */
+static bool foretell_second_page(struct vcpu *v, u64 va2, u32 access, u32 asked)
+{
+	struct translation t;
+
+	if (!would_fault(v, va2, access, &t))
+		return false;
+	foretell(v, va2, va2, access, asked, &t);
+	return true;
+}
+
+static void look_up_second_page(struct vcpu *v, u64 va2, u32 access)
+{
+	struct translation t;
+
+	if (translate(v, va2, access, &t) != XLATE_OK)
+		v->shared.broken++;
+}
+
+static bool is_table(struct vcpu *v, u64 pa)
+{
+	return memory_holds(v->ram, pa) && pfn_to_page(v->ram, pa >> PAGE_SHIFT)->flags & PG_table;
+}
+
+/* RIP inside a load's hook. */
+static u64 load_rip(struct vcpu *v)
+{
+	return private_has(v, PRIVATE_LOAD_RIP) && *v->skip_pc ? private_rip(v)
+							       : reg_read(v, UC_X86_REG_RIP);
+}
+
+/* A block is searched for read-modify-writes once. */
+static void learn_rmw(struct vcpu *v, struct block *b)
+{
+	u64 rip = insn_find(v, b->pc, b->size, insn_is_rmw);
+
+	b->rmw = insn_is_rmw_at(v, rip) ? RMW_SOME : RMW_NONE;
+	v->block.careful = b->rmw == RMW_SOME;
+}
+
+/* Whether this load is that of a read-modify-write. */
+static bool is_rmw_load(struct vcpu *v)
+{
+	return v->block.careful && insn_is_rmw_at(v, load_rip(v));
+}
+
+/*
+ * The load of a read-modify-write whose store will fault, although as a load it does not: nothing
+ * of it happens before that.  If its second page cannot even be read, there will be no store, and
+ * the first page's fault, which comes first on processors, is foretold.
+ */
+static bool leave_to_store(struct vcpu *v, u64 va, u64 va2)
+{
+	bool unreadable, crosses = page_of(va) != va2;
+	struct translation t, t2;
+
+	unreadable = crosses && would_fault(v, va2, ACCESS_READ, &t2);
+	if (would_fault(v, va, ACCESS_RMW, &t)) {
+		if (unreadable)
+			foretell(v, va, va2, ACCESS_RMW, ACCESS_READ, &t);
+		else
+			v->insn.rmw_denied = va;
+		return true;
+	}
+	if (!crosses || unreadable || !would_fault(v, va2, ACCESS_RMW, &t2))
+		return false;
+	v->insn.rmw_denied = va;
+	return true;
+}
+
+/* An access of one kind to one page or two: false if its second page faults. */
+static bool look_up_pages(struct vcpu *v, u64 va, u64 pa, u64 va2, u32 access, u32 asked)
+{
+	bool crosses = va2 != page_of(va), to_table = access == ACCESS_WRITE && is_table(v, pa);
+
+	if (unlikely(crosses) && foretell_second_page(v, va2, access, asked))
+		return false;
+	if (to_table || !hit(v, va, pa, page_of(pa), access))
+		look_up(v, va, pa, access);
+	if (unlikely(crosses))
+		look_up_second_page(v, va2, access);
+	/* Translations behind a table change now, but not those the model still holds. */
+	if (unlikely(to_table)) {
+		MMU(v, mmu_tables_changed, tables_changed)(v->mmu);
+		if (v->mmu->check) {
+			check_store(v->mmu->check, pa);
+			forget_memos(v);
+		}
+	}
+	return true;
+}
+
+/* An access that no memo answers. */
+static __attribute__((noinline)) void access_in_full(struct vcpu *v, u64 pa, u32 size, u32 access)
+{
+	u64 va = owner_address(v, pa);
+	u64 va2 = page_of(va + size - 1);
+	u32 asked = access;
+
+	if (unlikely(va == NO_ADDRESS)) {
+		v->shared.broken++;
+		return;
+	}
+	if (unlikely(v->stream.crossing != NO_ADDRESS))
+		fetch_reached(v, reg_read(v, UC_X86_REG_RIP));
+	if (v->block.careful && v->block.known && v->block.known->rmw == RMW_UNKNOWN)
+		learn_rmw(v, v->block.known);
+	if (access == ACCESS_READ && is_rmw_load(v)) {
+		if (leave_to_store(v, va, va2))
+			return;
+		access = ACCESS_RMW;
+	} else if (access == ACCESS_WRITE && unlikely(is_denied_rmw(v, va))) {
+		v->insn.rmw_denied = NO_ADDRESS;
+		access = ACCESS_RMW;
+	}
+	if (look_up_pages(v, va, pa, va2, access, asked) && unlikely(v->mmu->soft.nr))
+		soft_drain_evicted(v, va, va2);
+}
+
+static always_inline void access_once(struct vcpu *v, u64 pa, u32 size, u32 access)
+{
+	struct memo *m = memo_of(v, pa, access);
+
+	if (likely(stands(v, m, page_of(pa)) && (pa & ~PAGE_MASK) + size <= PAGE_SIZE &&
+		   v->stream.crossing == NO_ADDRESS &&
+		   (access == ACCESS_WRITE || m->writable || !v->block.careful)))
+		use(v, m->entry, access);
+	else
+		access_in_full(v, pa, size, access);
+}
+
+void on_load(uc_engine *uc, uc_mem_type type, u64 pa, int size, s64 value, void *arg)
+{
+	(void)uc, (void)type, (void)value;
+	access_once(arg, pa, (u32)size, ACCESS_READ);
+}
+
+void on_store(uc_engine *uc, uc_mem_type type, u64 pa, int size, s64 value, void *arg)
+{
+	(void)uc, (void)type, (void)value;
+	access_once(arg, pa, (u32)size, ACCESS_WRITE);
+}

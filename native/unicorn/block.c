@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The BLOCK hooks: before each block, what the one before left to be done, the count, the fetch.
+ */
+#include "unicorn/fetch.h"
+
+/*
+ * After a store to a frame of code: if it met its own block, Unicorn undid it and begins again with
+ * that instruction as a block of its own.  Its registers then still are as they were.
+ */
+void recount_cut_block(struct vcpu *v, u64 pc, u32 size)
+{
+	bool cut = pc == v->code_store.rip && reg_read(v, UC_X86_REG_RCX) == v->code_store.rcx &&
+		   reg_read(v, UC_X86_REG_RSP) == v->code_store.rsp &&
+		   insn_count(v, pc, pc + size, NULL) == 1;
+
+	soft_drop_page(v, v->code_store.page);
+	v->pending.code_store = 0;
+	if (!cut)
+		return;
+	uncount_from(v, pc);
+	v->stream.next = pc;
+	v->stream.crossing = NO_ADDRESS;
+	v->stream.denied = pc;
+}
+
+/* Rarely needed work at a block's (trace: an instruction's) begin. False: the run ends. */
+bool attend(struct vcpu *v, u64 pc, u32 size)
+{
+	if (v->pending.code_store)
+		recount_cut_block(v, pc, size);
+	if (v->pending.control && !control_carry_out(v))
+		return false;
+	soft_drain(v);
+	return true;
+}
+
+/* Control is at pc, the begin of a block or, in trace, an instruction, and goes no further. */
+void end_before(struct vcpu *v, u64 pc)
+{
+	clear_block(v);
+	if (v->pending.stop)
+		end(v, STOP_ASKED, pc, NOT_BEGUN, AGAIN_NO);
+	else
+		end(v, STOP_LIMIT, pc, NOT_BEGUN, AGAIN_STEPS);
+}
+
+/* Count the block that begins at pc, or stop before it if it is too long for the limit. */
+static bool count_block(struct vcpu *v, u64 pc, u32 size)
+{
+	struct block *b = block_slot(v, pc);
+
+	if (unlikely(busy(v)) && !attend(v, pc, size))
+		return false;
+	if (likely(!v->pending.stop)) {
+		if (unlikely(!is_known(v, b, pc, size)))
+			learn(v, b, pc, size);
+		if (likely(enter(v, b)))
+			return true;
+	}
+	end_before(v, pc);
+	return false;
+}
+
+/* The hot path: a block that is known, with nothing to do before it. */
+void on_block_fast(uc_engine *uc, u64 pc, u32 size, void *arg)
+{
+	struct vcpu *v = arg;
+	struct block *b = block_slot(v, pc);
+
+	(void)uc;
+	if (unlikely(!is_known(v, b, pc, size) || busy(v) || !enter(v, b)))
+		count_block(v, pc, size);
+}
+
+/* Count the block at pc, after what the one before left to be done; false: stop before it. */
+static bool begin_block(struct vcpu *v, u64 pc, u32 size)
+{
+	if (unlikely(v->pending.code_store))
+		recount_cut_block(v, pc, size);
+	fetch_reached(v, NO_ADDRESS);
+	return count_block(v, pc, size);
+}
+
+void on_block_exact(uc_engine *uc, u64 pc, u32 size, void *arg)
+{
+	struct vcpu *v = arg;
+	struct block *b = block_slot(v, pc);
+	struct translation t;
+	bool repeated;
+
+	(void)uc;
+	if (unlikely(!is_known(v, b, pc, size) || busy(v) || v->stream.crossing != NO_ADDRESS ||
+		     !enter(v, b)) &&
+	    !begin_block(v, pc, size))
+		return;
+	if (unlikely(pc == v->run.until))
+		return; /* the run ends here: nothing of the block is fetched */
+	if (v->attached || !v->user)
+		look_at_privilege(v);
+	v->block.careful = v->block.known->rmw != RMW_NONE;
+	repeated = v->block.known->insns == 1 && pc + size == v->stream.next;
+	if (!fetch_block(v, pc, size, pc + v->block.known->crossing, repeated, &t)) {
+		describe_fault(v, pc, ACCESS_FETCH, &t);
+		end_by_fault(v, pc, ACCESS_FETCH);
+		return;
+	}
+	skip_pc(v, !v->keep_pc && v->stream.crossing == NO_ADDRESS);
+}

@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Code that is no more: frames that hold code, and stores to them.
+ */
+#include "unicorn/vcpu.h"
+
+/*
+ * Instructions are fetched from pa's frame: from now on a store to it is seen when it is made.
+ * The first time, translations that may still allow silent stores are taken away.
+ */
+void note_code(struct vcpu *v, struct region *r, u64 pa)
+{
+	if (holds_code(v, r, pa))
+		return;
+	if (r->code)
+		r->code[(pa - r->base) >> PAGE_SHIFT] = 1;
+	else
+		pfn_to_page(v->ram, pa >> PAGE_SHIFT)->flags |= PG_code;
+	soft_drop_all(v);
+}
+
+/*
+ * The instruction at RIP is about to store to a frame of code.  Its page loses W again at the next
+ * block, and count.c needs its registers to tell whether Unicorn cut the block to start it anew.
+ */
+void note_code_store(struct vcpu *v, u64 va)
+{
+	v->epoch++;
+	if (!v->counting)
+		return;
+	v->pending.code_store = 1;
+	v->code_store.page = page_of(va);
+	v->code_store.rip = reg_read(v, UC_X86_REG_RIP);
+	v->code_store.rcx = reg_read(v, UC_X86_REG_RCX);
+	v->code_store.rsp = reg_read(v, UC_X86_REG_RSP);
+}
+
+/* While the window is open its addresses are frames, and there is nothing else. */
+bool window_fill(struct vcpu *v, u64 page, uc_tlb_entry *entry)
+{
+	if ((page & CODE_WINDOW_MASK) != CODE_WINDOW)
+		return false;
+	if (private_has(v, PRIVATE_ASKER))
+		v->window_asker = private_asker(v);
+	entry->paddr = page & ~CODE_WINDOW_MASK;
+	entry->perms = UC_PROT_EXEC;
+	return true;
+}
+
+/* Drop code translated from any of [pa, pa + size), of one frame.  Never while the guest runs: it
+ * may be its own code. */
+void drop_code_range(struct vcpu *v, u64 pa, u64 size)
+{
+	u64 va = CODE_WINDOW | pa;
+
+	v->window = true;
+	UC(v, ctl)(v->uc, UC_CTL_WRITE(UC_CTL_TB_REMOVE_CACHE, 2), va, va + size);
+	v->window = false;
+	soft_drop_page(v, va);
+	v->epoch++;
+}
+
+/* Drop code translated from pa's frame. */
+void drop_code(struct vcpu *v, u64 pa)
+{
+	drop_code_range(v, page_of(pa), PAGE_SIZE);
+}
+
+void vcpu_drop_code(struct vcpu *v, u64 pa)
+{
+	struct region *r = region_of(v, pa);
+
+	if (!r || !holds_code(v, r, pa))
+		return;
+	drop_code(v, pa);
+	soft_drop_all(
+		v); /* the frame's pages are fetched from anew, and looked at: is_unsafe_page() */
+}
+
+void vcpu_sync(struct vcpu *v)
+{
+	u64 pfn;
+
+	soft_drain(v);
+	if (v->ram->code_free == PAGE_NONE)
+		return;
+	while ((pfn = MMU(v, take_freed_code, take_code)(v->ram, v->mm ? v->mm->kernel : NULL))) {
+		drop_code(v, pfn << PAGE_SHIFT);
+		MMU(v, memory_free_code, free_code)(v->ram, pfn);
+	}
+}

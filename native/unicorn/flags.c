@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Arithmetic flags around CODE hooks. Left before or inside an instruction that has one, Unicorn
+ * may have lost how to compute the flags: they are those its hook found.
+ */
+#include "unicorn/vcpu.h"
+
+/* Unicorn has left the guest before or inside the instruction at rip. */
+void restore_flags(struct vcpu *v, u64 rip)
+{
+	if (rip == v->insn.flags_rip)
+		reg_write(v, UC_X86_REG_EFLAGS, v->insn.rflags);
+}
+
+static void guard_flags(uc_engine *uc, u64 pc, u32 size, void *arg)
+{
+	(void)uc, (void)size;
+	save_flags(arg, pc);
+}
+
+int vcpu_guard_flags(struct vcpu *v)
+{
+	if (v->guard_flags || v->fidelity->on_code)
+		return 0;
+	v->guard_flags = add_hook(v, UC_HOOK_CODE, (void *)guard_flags, 0);
+	return v->guard_flags ? 0 : -1;
+}

@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * One access, looked up in the TLB model: by an entry that is known, or in full.
+ */
+#include "unicorn/memo.h"
+
+/* While nothing is stale, and nothing may have become so, the checker need not look. */
+static bool checker_looks(const struct vcpu *v)
+{
+	const struct tlb_check *check = v->mmu->check;
+
+	return check && (check->nr_ranges || check->changed);
+}
+
+/*
+ * If a first-level entry translates va, use it, and remember that for page.  pa: where the consumer
+ * goes, NO_ADDRESS if it does not say.  Never while events are wanted, or a checker looks at each
+ * access.
+ */
+bool hit(struct vcpu *v, u64 va, u64 pa, u64 page, u32 access)
+{
+	struct memo *m = memo_of(v, page, access);
+	struct tlb_entry *e;
+
+	if (!v->mmu_api.hit || checker_looks(v) || (v->ring && v->ring->enabled))
+		return false;
+	e = MMU(v, mmu_hit, hit)(v->mmu, va, access, v->user);
+	if (!e || (pa != NO_ADDRESS && (e->frame | (va & (level_size(e->level) - 1))) != pa))
+		return false;
+	use(v, e, access);
+	*m = (struct memo){
+		.page = page,
+		.translations = v->translations,
+		.entry = e,
+		.writable = access != ACCESS_READ ||
+			    MMU(v, mmu_hit, hit)(v->mmu, va, ACCESS_RMW, v->user),
+		.vpn = e->vpn,
+		.frame = e->frame,
+		.rest = rest_of(e),
+	};
+	return true;
+}
+
+/* The checker wants to know where the guest is. */
+void tell_checker(struct vcpu *v)
+{
+	struct check_where *now = &v->mmu->check->now;
+
+	now->rip = reg_read(v, UC_X86_REG_RIP);
+	now->instruction = count_at(v, now->rip);
+}
+
+/* The model translates and counts an access, in full. */
+u32 translate(struct vcpu *v, u64 va, u32 access, struct translation *t)
+{
+	u32 result;
+
+	if (unlikely(v->mmu->check))
+		tell_checker(v);
+	result = MMU(v, mmu_translate, translate)(v->mmu, va, access, v->user, t);
+	if (unlikely(result == XLATE_OK && t->level > 1))
+		forget_memos(
+			v); /* an entry for more than their pages may have come before theirs */
+	return result;
+}

@@ -1,0 +1,236 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The self-test of the private parts: an instance whose virtual addresses are its physical ones,
+ * but for one page that is absent, runs two loads, a store and a denied store, instructions of one
+ * block.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "unicorn/vcpu.h"
+
+#define TEST_CODE 0x1000
+#define TEST_STUB 0x2000
+#define TEST_LOAD 0x3123
+#define TEST_STORE 0x4567
+#define TEST_ABSENT 0x9678
+#define TEST_OTHER 0x5000
+#define TEST_USER 0xa000
+#define TEST_SIZE 0x10000
+#define TEST_FILL_RIP (TEST_CODE + 1)
+#define TEST_LOAD_RIP (TEST_CODE + 8)
+#define TEST_STORE_RIP (TEST_CODE + 15)
+#define TEST_DENIED_RIP (TEST_CODE + 22)
+
+static const u8 test_code[] = {
+	0x90,					  /* nop */
+	0x8a, 0x04, 0x25, 0x23, 0x31, 0x00, 0x00, /* mov al, [TEST_LOAD] */
+	0x8a, 0x04, 0x25, 0x23, 0x31, 0x00, 0x00, /* mov al, [TEST_LOAD] */
+	0x88, 0x04, 0x25, 0x67, 0x45, 0x00, 0x00, /* mov [TEST_STORE], al */
+	0x88, 0x04, 0x25, 0x78, 0x96, 0x00, 0x00, /* mov [TEST_ABSENT], al */
+};
+static const u8 test_stub[] = { 0x48, 0x0f, 0x07 }; /* sysretq */
+
+struct self_test {
+	struct load_target load; /* first, as in struct vcpu */
+	struct fill_target *target;
+	struct vcpu *v;		 /* only what UC() and the functions above use */
+	u64 address[3];		 /* by access: the last fill's */
+	u32 fills[3];		 /* by access */
+	u64 load_rip, store_rip; /* RIP as the memory hooks saw it last */
+	u64 fill_rip[3];	 /* by access: RIP as the last fill saw it */
+	u64 asker;		 /* of the last fill */
+	bool skip, find, set;	 /* what the memory hook tries */
+};
+
+static bool test_fill(void *self, u64 page, u64 va, u32 access, uc_tlb_entry *entry)
+{
+	struct self_test *test = self;
+
+	test->address[access] = va;
+	test->fills[access]++;
+	test->asker = private_asker(test->v);
+	test->fill_rip[access] = reg_read(test->v, UC_X86_REG_RIP);
+	*test->v->skip_pc = test->skip;
+	if (page == page_of(TEST_ABSENT) || page == TEST_USER)
+		return false;
+	entry->paddr = page;
+	entry->perms = UC_PROT_ALL;
+	return true;
+}
+
+static void test_memory(uc_engine *uc, uc_mem_type type, u64 pa, int size, s64 value, void *user)
+{
+	struct self_test *test = user;
+
+	(void)uc, (void)pa, (void)size, (void)value;
+	*test->v->skip_pc = test->skip;
+	if (type == UC_MEM_WRITE) {
+		test->store_rip = reg_read(test->v, UC_X86_REG_RIP);
+		return;
+	}
+	test->v->load = test->load;
+	test->load_rip = test->find ? private_rip(test->v) : reg_read(test->v, UC_X86_REG_RIP);
+	if (test->set)
+		private_set_page(test->v, TEST_LOAD, TEST_OTHER, PERM_R);
+}
+
+/* Run the test's three instructions; true if they ended as they must. */
+static bool test_run(struct self_test *test)
+{
+	struct vcpu *v = test->v;
+
+	memset(test->fills, 0, sizeof(test->fills));
+	memset(test->address, 0, sizeof(test->address));
+	return UC(v, emu_start)(v->uc, TEST_CODE, 0, 0, 0) == UC_ERR_EXCEPTION &&
+	       reg_read(v, UC_X86_REG_RIP) == TEST_DENIED_RIP;
+}
+
+static bool test_fill_address(struct self_test *test)
+{
+	return test_run(test) && test->address[ACCESS_READ] == TEST_LOAD &&
+	       test->address[ACCESS_WRITE] == TEST_ABSENT &&
+	       test->address[ACCESS_FETCH] == TEST_CODE;
+}
+
+static bool test_flush_page(struct self_test *test)
+{
+	if (!test_run(test))
+		return false;
+	private_flush_page(test->v, TEST_LOAD);
+	return test_run(test) && test->fills[ACCESS_READ] == 1 && test->fills[ACCESS_WRITE] == 1;
+}
+
+static bool test_skip_pc(struct self_test *test)
+{
+	bool exact, stale;
+
+	exact = test_run(test) && test->store_rip == TEST_STORE_RIP;
+	test->skip = true;
+	stale = test_run(test) && test->store_rip != TEST_STORE_RIP;
+	test->skip = false;
+	return exact && stale;
+}
+
+/* RIP of a load where hooks find it stale, and of fills, which find it right. */
+static bool test_load_rip(struct self_test *test)
+{
+	bool stale, found;
+
+	test->skip = true;
+	private_flush_page(test->v, TEST_LOAD);
+	stale = test_run(test) && test->load_rip != TEST_LOAD_RIP;
+	test->find = true;
+	private_flush_page(test->v, TEST_LOAD);
+	found = test_run(test) && test->load_rip == TEST_LOAD_RIP &&
+		test->fill_rip[ACCESS_READ] == TEST_FILL_RIP &&
+		test->fill_rip[ACCESS_WRITE] == TEST_DENIED_RIP;
+	test->find = false;
+	test->skip = false;
+	return stale && found;
+}
+
+static bool test_set_page(struct self_test *test)
+{
+	struct vcpu *v = test->v;
+	u8 old = 1, new = 2, al;
+
+	UC(v, mem_write)(v->uc, TEST_LOAD, &old, 1);
+	UC(v, mem_write)(v->uc, TEST_OTHER | (TEST_LOAD & ~PAGE_MASK), &new, 1);
+	test->set = true;
+	if (!test_run(test))
+		return false;
+	test->set = false;
+	al = (u8)reg_read(v, UC_X86_REG_RAX);
+	private_flush_page(v, TEST_LOAD);
+	return al == new;
+}
+
+/* Privilege 0 before, 3 after a SYSRETQ whose target is absent. */
+static bool test_cpl(struct self_test *test)
+{
+	struct vcpu *v = test->v;
+	uc_x86_msr star = { .rid = 0xc0000081, .value = 0x23ull << 48 };
+	uc_x86_msr efer = { .rid = 0xc0000080, .value = EFER_SCE | EFER_LME | EFER_LMA };
+	bool kernel = (*v->hflags & 3) == 0;
+
+	UC(v, reg_write)(v->uc, UC_X86_REG_MSR, &star);
+	UC(v, reg_write)(v->uc, UC_X86_REG_MSR, &efer);
+	reg_write(v, UC_X86_REG_RCX, TEST_USER);
+	reg_write(v, UC_X86_REG_R11, 2);
+	UC(v, emu_start)(v->uc, TEST_STUB, 0, 0, 0);
+	return kernel && reg_read(v, UC_X86_REG_RIP) == TEST_USER && (*v->hflags & 3) == 3;
+}
+
+/* The guest, a host that invalidates code, and nobody: three answers. */
+static bool test_asker(struct self_test *test)
+{
+	struct vcpu *v = test->v;
+	u64 guest, invalidator, pa;
+	bool nobody = !private_asker(v), probes;
+
+	if (!test_run(test))
+		return false;
+	guest = test->asker;
+	UC(v, ctl)(v->uc, UC_CTL_WRITE(UC_CTL_TB_REMOVE_CACHE, 2), (u64)TEST_USER,
+		   TEST_USER + 1ull);
+	invalidator = test->asker;
+	probes = !test->target->probe;
+	UC(v, vmem_translate)(v->uc, TEST_USER, UC_PROT_READ, &pa);
+	probes &= test->target->probe && !test->asker;
+	return nobody && guest && invalidator && guest != invalidator && probes;
+}
+
+/* Try what is wanted, one after the other, on the prepared instance. */
+static u32 run_tests(struct self_test *test, u32 wanted)
+{
+	u32 works = 0;
+
+	if ((wanted & PRIVATE_FILL_ADDRESS) && test_fill_address(test))
+		works |= PRIVATE_FILL_ADDRESS;
+	if ((wanted & PRIVATE_FLUSH_PAGE) && test_flush_page(test))
+		works |= PRIVATE_FLUSH_PAGE;
+	if ((wanted & PRIVATE_SKIP_PC) && test_skip_pc(test))
+		works |= PRIVATE_SKIP_PC;
+	if ((wanted & PRIVATE_LOAD_RIP) && (works & PRIVATE_FLUSH_PAGE) && test_load_rip(test))
+		works |= PRIVATE_LOAD_RIP;
+	if ((wanted & PRIVATE_SET_PAGE) && (works & PRIVATE_FLUSH_PAGE) && test_set_page(test))
+		works |= PRIVATE_SET_PAGE;
+	if ((wanted & PRIVATE_ASKER) && (works & PRIVATE_FILL_ADDRESS) && test_asker(test))
+		works |= PRIVATE_ASKER;
+	if ((wanted & PRIVATE_CPL) && test_cpl(test))
+		works |= PRIVATE_CPL;
+	return works;
+}
+
+u32 private_self_test(const struct uc_api *api, u32 wanted)
+{
+	struct vcpu *v = vcpu_alloc(api);
+	struct self_test test = { .load.hook = test_memory, .v = v };
+	struct fill_target target = { .fill = test_fill, .self = &test };
+	uc_hook hook;
+	u32 works = 0;
+
+	if (!v)
+		return 0;
+	test.target = &target;
+	if (!wanted || UC(v, open)(UC_ARCH_X86, UC_MODE_64, &v->uc) != UC_ERR_OK) {
+		free(v);
+		return 0;
+	}
+	if (UC(v, mem_map)(v->uc, 0, TEST_SIZE, UC_PROT_ALL) == UC_ERR_OK &&
+	    UC(v, ctl)(v->uc, UC_CTL_WRITE(UC_CTL_TLB_TYPE, 1), UC_TLB_VIRTUAL) == UC_ERR_OK &&
+	    UC(v, mem_write)(v->uc, TEST_CODE, test_code, sizeof(test_code)) == UC_ERR_OK &&
+	    UC(v, mem_write)(v->uc, TEST_STUB, test_stub, sizeof(test_stub)) == UC_ERR_OK &&
+	    UC(v, hook_add)(v->uc, &hook, UC_HOOK_TLB_FILL, private_fill_hook(wanted), &target,
+			    (u64)1, (u64)0) == UC_ERR_OK &&
+	    UC(v, hook_add)(v->uc, &hook, UC_HOOK_MEM_READ | UC_HOOK_MEM_WRITE,
+			    private_load_hook(wanted, &test.load), &test, (u64)1,
+			    (u64)0) == UC_ERR_OK) {
+		private_bind(v, wanted);
+		works = run_tests(&test, wanted);
+	}
+	UC(v, close)(v->uc);
+	free(v);
+	return works;
+}

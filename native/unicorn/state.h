@@ -1,0 +1,295 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The inside of a vCPU: what the hooks keep, by lifetime. */
+#ifndef UCMMU_UNICORN_STATE_H
+#define UCMMU_UNICORN_STATE_H
+
+#include <unicorn/unicorn.h>
+
+#include "memory/page_alloc.h"
+#include "memory/ram.h"
+#include "mm/anon.h"
+#include "mm/mm.h"
+#include "trace/ring.h"
+#include "types.h"
+#include "unicorn/engine.h"
+#include "x86/unit.h"
+
+/* Call libunicorn, and the MMU, through their tables: UC(v, emu_stop)(v->uc). */
+#define UC(v, name) ((__typeof__(&uc_##name))(v)->api.name)
+#define MMU(v, type, name) ((__typeof__(&type))(v)->mmu_api.name)
+
+#define NR_HOOKS 12
+#define NR_REGIONS 64
+#define NR_BLOCKS 4096 /* a power of two */
+#define NR_WATCHES 64
+#define NR_MEMOS 128 /* a power of two, for each kind of access */
+#define MAX_INSN 15  /* bytes (SDM vol. 2 2.3.11) */
+#define RFLAGS_TF 0x100
+#define RFLAGS_USER 0x202 /* IF and the bit that is always 1 */
+#define NO_ADDRESS 0xffffffffffffffff
+#define VECTOR_DB 1
+#define VECTOR_BP 3
+#define VECTOR_OF 4
+#define VECTOR_UD 6
+#define VECTOR_GP 13
+
+/*
+ * Virtual addresses no guest can use (bits 63:52 are not canonical): a frame's code is named to
+ * Unicorn, which asks for virtual addresses, as CODE_WINDOW | guest-physical address.
+ */
+#define CODE_WINDOW 0x4000000000000000
+#define CODE_WINDOW_MASK 0xfff0000000000000
+
+struct vcpu;
+struct insn;
+
+/* Why Unicorn left the guest; docs/hooks.md has the table. */
+enum stop {
+	STOP_NONE,	/* it has not, or nobody has said why yet */
+	STOP_OUTSIDE,	/* HLT, a timeout, or emu_stop() called by somebody else */
+	STOP_ENGINE,	/* Unicorn failed; run.err says how */
+	STOP_ASKED,	/* vcpu_stop() */
+	STOP_LIMIT,	/* the next block or instruction would overrun the limit */
+	STOP_UNTIL,	/* attached: the end address is reached */
+	STOP_FOUND,	/* translated code holds an instruction to intercept, in intercepts.found */
+	STOP_AHEAD,	/* the block reaches into a page that its first instruction does not need,
+			   or into an unsafe one */
+	STOP_RESOLVED,	/* a fill was denied whose fault is resolved */
+	STOP_FAULT,	/* a fill was denied; shared.exit describes the fault */
+	STOP_SYSCALL,	/* SYSCALL */
+	STOP_EXCEPTION, /* an exception; shared.exit.vector says which */
+	STOP_REFUSED,	/* attached: a MOV to CR that is #GP, which Unicorn has executed */
+	STOP_INTERCEPT, /* the instruction at RIP is intercepted */
+	STOP_EMULATED,	/* the instruction at RIP is intercepted, and carried out here */
+	STOP_STEPPED,	/* step(): the instruction is done */
+};
+
+/* How far the instruction at end.rip has come. */
+enum progress {
+	NOT_BEGUN, /* neither fetched nor executed */
+	FETCHED,   /* looked up in the instruction TLB; nothing else of it happened */
+	DONE,	   /* executed */
+};
+
+/* What run_to_end() does after an end. */
+enum again {
+	AGAIN_NO,    /* return to Python */
+	AGAIN_START, /* start Unicorn at RIP */
+	AGAIN_STEP,  /* execute one instruction by itself, then start */
+	AGAIN_STEPS, /* execute one instruction at a time until the run is over */
+};
+
+/* The end of one start of Unicorn. Written by end() only. */
+struct ending {
+	enum stop reason;
+	enum progress progress;
+	enum again again;
+	u64 rip; /* the instruction that progress speaks of; NO_ADDRESS: not known */
+};
+
+/* What an instruction that ends a block does to the MMU (found when a block is first seen). */
+enum control {
+	CONTROL_NONE,
+	CONTROL_INVLPG,
+	CONTROL_MOV_CR,
+};
+
+/* Whether a block holds read-modify-write instructions, whose loads are of another kind. */
+enum rmw {
+	RMW_UNKNOWN,
+	RMW_NONE,
+	RMW_SOME,
+};
+
+/* What is known of the block [pc, pc + size). */
+struct block {
+	u64 pc;
+	u64 key; /* block_key() while what follows is right */
+	u32 size;
+	u16 insns;
+	u16 crossing; /* offset of the instruction that enters its second page; 0: none does */
+	u16 control;  /* enum control: what its last instruction does to the MMU */
+	u16 cut;      /* where insns_before() last looked, as an offset; 0: nowhere */
+	u16 insns_before_cut;
+	u16 rmw; /* enum rmw */
+};
+
+/* What the next block must not begin without.  stop may be written by a signal handler. */
+union pending {
+	struct {
+		u16 control;	/* enum control, of the block before */
+		u16 code_store; /* 1: it made a store to a frame of code */
+		volatile u32 stop;
+	};
+	u64 any;
+};
+
+/* Guest-physical memory and, by frame, whose virtual page the soft TLB translates to it. */
+struct region {
+	u64 base, size;
+	u64 *owner; /* if owning: see owner_tag(); 0 nobody's */
+	u8 *code;   /* 1: instructions were fetched; NULL: struct page says it */
+};
+
+/*
+ * A page that the model has just translated by a first-level entry, and would again: as long as
+ * nothing has happened that vcpu.translations counts, and the entry holds what it held.
+ */
+struct memo {
+	_Alignas(64) u64 page; /* as the hook knows it: guest-physical, for fetches virtual */
+	u64 translations;
+	struct tlb_entry *entry;
+	bool writable;	      /* a load may as well be that of a read-modify-write */
+	u64 vpn, frame, rest; /* the entry's: all that a look-up and the rights depend on */
+};
+
+/* A page fault taken ahead of the fill that will be denied for it. */
+struct foretold {
+	u64 page; /* NO_ADDRESS: none */
+	u32 access;
+	bool resolved;
+};
+
+/* The instruction stream, as the instruction TLB sees it (exact and trace). */
+struct stream {
+	u64 next; /* address after the last instruction; NO_ADDRESS: control comes from elsewhere */
+	u64 page; /* of the last byte fetched */
+	u64 crossing; /* this instruction enters a page not looked up yet; NO_ADDRESS: none */
+	u64 crossed;  /* this denied instruction's second page is looked up already */
+	u64 insn;     /* trace: the last instruction */
+	u64 denied;   /* trace: the instruction that is about to be executed again */
+};
+
+/* Code [begin, end] with a CODE hook of ours: it may hold instructions that are intercepted. */
+struct watch {
+	u64 begin, end;
+	uc_hook hook;
+};
+
+/* Instructions that are intercepted: see intercept.c. */
+struct intercepts {
+	struct watch watch[NR_WATCHES];
+	u32 nr;
+	u32 nr_found;	    /* since the guest went on last */
+	struct watch found; /* the last: to be watched before it goes on again */
+};
+
+/* Whom the fill hook serves: all of a fill hook's user data. */
+struct fill_target {
+	bool (*fill)(void *self, u64 page, u64 va, u32 access, uc_tlb_entry *entry);
+	void *self;
+	u8 probe; /* private: Unicorn only probes, for whoever called uc_vmem_read() or its kin */
+};
+
+/* State of one run: clear_run() clears it. */
+struct run {
+	u64 limit;    /* of shared.count */
+	u64 until;    /* attached: where the run ends; NO_ADDRESS: nowhere */
+	uc_err err;   /* STOP_ENGINE: what Unicorn returned */
+	bool started; /* Unicorn executes the guest for us: uc_emu_start() has not returned */
+	bool stepping;
+	enum stop trap; /* what a #DB is: STOP_EXCEPTION, or STOP_STEPPED if it is only step()'s */
+};
+
+/* State of the block under way: clear_block() clears it, the next BLOCK hook fills it. */
+struct block_state {
+	struct block *known; /* in shared.count already; NULL: none is under way */
+	bool careful;	     /* it may hold the load of a read-modify-write */
+};
+
+/* State of the instruction under way: clear_insn() clears it before each start of Unicorn. */
+struct insn_state {
+	struct foretold foretold;
+	u64 rmw_denied;	 /* where a read-modify-write loaded from what it may not write;
+			    NO_ADDRESS: nowhere */
+	u64 unsafe_page; /* fetched from for this step alone; NO_ADDRESS: none */
+	u64 flags_rip;	 /* the last instruction with a CODE hook; NO_ADDRESS: none */
+	u64 rflags;	 /* before that instruction */
+};
+
+/* pending.code_store: the store, and the registers before its instruction. */
+struct code_store {
+	u64 page, rip, rcx, rsp;
+};
+
+/* What fast, exact and trace do differently; vcpu.c has the three. */
+struct fidelity {
+	void *on_block, *on_code, *on_store; /* hooks; NULL: none */
+	void (*on_load)(uc_engine *uc, uc_mem_type type, u64 pa, int size, s64 value, void *arg);
+	bool modelled; /* a fault happens in the model, with its exact address */
+	bool (*probe)(struct vcpu *v, u64 va, u32 access, u64 *pa);
+	bool (*let_fault)(struct vcpu *v, u64 va, u32 access, struct translation *t);
+};
+
+/*
+ * What differs with whose the instance is: our own, whose guest is a program at CPL 3, or one that
+ * was attached to, whose guest owns its control registers and executes what its own Unicorn does.
+ */
+struct guest {
+	bool (*fill)(void *self, u64 page, u64 va, u32 access, uc_tlb_entry *entry);
+	void *on_edge;
+	enum control (*control_of_block)(struct vcpu *v, u64 pc, u32 size);
+	bool (*is_unsafe_page)(struct vcpu *v, u64 page);
+	bool (*stops_before)(const struct insn *insn);
+	void (*start_trapping)(struct vcpu *v);
+};
+
+/* Whom the hook for loads serves: the beginning of its user data. */
+struct load_target {
+	u64 return_address; /* private: see private_rip() */
+	void (*hook)(uc_engine *uc, uc_mem_type type, u64 pa, int size, s64 value, void *arg);
+};
+
+struct vcpu {
+	struct load_target load; /* first */
+	struct vcpu_shared shared;
+	struct fill_target fill_target;
+	struct uc_api api;
+	struct mmu_api mmu_api;
+	uc_engine *uc;
+	struct mmu_unit *mmu;
+	struct mm_struct *mm;
+	struct memory *ram;
+	struct event_ring *ring;
+	void *cpu;	   /* private: CPUState */
+	const u32 *hflags; /* private */
+	u8 *skip_pc;	   /* private; elsewhere a byte of no meaning */
+	u8 no_skip_pc;
+	const struct fidelity *fidelity;
+	const struct guest *guest;
+	bool counting, attached, armed, keep_pc;
+	bool guard_flags; /* somebody else has CODE hooks: see restore_flags() */
+	bool owning;	  /* each frame is open to loads and stores through one virtual page only */
+	u64 window_asker; /* private: who asked last while window was set */
+	u64 invalidator;  /* private: who asks when Unicorn invalidates code; 0: not known */
+	bool window;	  /* fills are about CODE_WINDOW, and only about it */
+	u32 user;	  /* 1 at CPL 3; kept by the block hooks */
+
+	struct run run;
+	struct ending end; /* of the last start of Unicorn */
+	struct block_state block;
+	struct insn_state insn;
+	struct stream stream;
+	union pending pending;
+	struct code_store code_store;
+
+	u64 epoch; /* grows when code may have changed under blocks */
+	struct block blocks[NR_BLOCKS];
+	struct block traced; /* trace: the instruction under way, as a block */
+
+	u64 watched; /* the address that has the hook for run.until; NO_ADDRESS: none */
+	uc_hook end_hook;
+	u64 seen_cr0, seen_cr3, seen_cr4; /* attached: Unicorn's registers when last looked at */
+
+	u64 owner_epoch;
+	struct region region[NR_REGIONS];
+	u32 nr_regions;
+	struct intercepts intercepts;
+	u64 translations; /* grows when memos may be wrong although their entries stand */
+	struct memo memo[ACCESS_FETCH + 1][NR_MEMOS];
+
+	uc_hook hook[NR_HOOKS];
+	u32 nr_hooks;
+};
+
+#endif

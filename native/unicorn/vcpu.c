@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * A vCPU: made, armed, taken down.
+ */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "unicorn/vcpu.h"
+
+static const struct fidelity fidelities[] = {
+	[FIDELITY_FAST] = { .on_block = (void *)on_block_fast,
+			    .probe = probe_by_walk,
+			    .let_fault = let_fault_fast },
+	[FIDELITY_EXACT] = { .on_block = (void *)on_block_exact,
+			     .on_load = on_load,
+			     .on_store = (void *)on_store,
+			     .modelled = true,
+			     .probe = probe_by_model,
+			     .let_fault = let_fault_modelled },
+	[FIDELITY_TRACE] = { .on_code = (void *)on_code,
+			     .on_load = on_load,
+			     .on_store = (void *)on_store,
+			     .modelled = true,
+			     .probe = probe_by_model,
+			     .let_fault = let_fault_modelled },
+};
+
+static enum control no_control(struct vcpu *v, u64 pc, u32 size)
+{
+	(void)v, (void)pc, (void)size;
+	return CONTROL_NONE;
+}
+
+static bool no_unsafe_page(struct vcpu *v, u64 page)
+{
+	(void)v, (void)page;
+	return false;
+}
+
+static bool no_intercept(const struct insn *insn)
+{
+	(void)insn;
+	return false;
+}
+
+static const struct guest program = {
+	.fill = fill,
+	.on_edge = (void *)on_edge,
+	.control_of_block = no_control,
+	.is_unsafe_page = is_unsafe_page,
+	.stops_before = stops_before,
+	.start_trapping = start_trapping,
+};
+
+static const struct guest attached = {
+	.fill = fill_attached,
+	.on_edge = (void *)on_edge_attached,
+	.control_of_block = control_of_block,
+	.is_unsafe_page = no_unsafe_page,
+	.stops_before = no_intercept,
+	.start_trapping = start_trapping_attached,
+};
+
+/* Hooks that see the guest execute; blocks translated before them would not call them. */
+bool arm(struct vcpu *v)
+{
+	const struct fidelity *f = v->fidelity;
+	bool ok = true;
+
+	if (!v->attached)
+		ok = add_hook(v, UC_HOOK_INTR, (void *)on_interrupt, 0) &&
+		     add_hook(v, UC_HOOK_INSN, (void *)on_syscall, UC_X86_INS_SYSCALL);
+	if (!v->attached || v->counting)
+		ok = ok && add_hook(v, UC_HOOK_EDGE_GENERATED, v->guest->on_edge, 0);
+	if (f->on_code)
+		ok = ok && add_hook(v, UC_HOOK_CODE, f->on_code, 0);
+	if (f->on_block && v->counting)
+		ok = ok && add_hook(v, UC_HOOK_BLOCK, f->on_block, 0);
+	if (f->on_load)
+		ok = ok &&
+		     add_hook(v, UC_HOOK_MEM_READ, private_load_hook(v->shared.private, &v->load),
+			      0) &&
+		     add_hook(v, UC_HOOK_MEM_WRITE, f->on_store, 0);
+	UC(v, ctl)(v->uc, UC_CTL_WRITE(UC_CTL_TB_FLUSH, 0));
+	v->armed = ok;
+	return ok;
+}
+
+int vcpu_serve_hooks(struct vcpu *v)
+{
+	v->keep_pc = true;
+	skip_pc(v, false);
+	if (v->owning)
+		return 0;
+	for (u32 i = 0; i < v->nr_regions; i++) {
+		struct region *r = &v->region[i];
+
+		r->owner = map_lazily((r->size >> PAGE_SHIFT) * sizeof(*r->owner));
+		if (!r->owner)
+			return -ENOMEM;
+	}
+	v->owning = true;
+	soft_drop_all(v);
+	return 0;
+}
+
+/* RIP may be stale in memory hooks only if those of loads can find it out. */
+static u32 usable_private(u32 private)
+{
+	u32 both = PRIVATE_SKIP_PC | PRIVATE_LOAD_RIP;
+
+	return (private & both) == both ? private : private & ~both;
+}
+
+struct vcpu *vcpu_create(const struct vcpu_config *config, const struct uc_api *uc,
+			 const struct mmu_api *mmu)
+{
+	struct vcpu *v = vcpu_alloc(uc);
+
+	if (!v)
+		return NULL;
+	v->mmu_api = *mmu;
+	v->uc = config->uc;
+	v->mmu = config->mmu;
+	v->mm = config->mm;
+	v->ring = config->ring;
+	v->ram = v->mmu->ram;
+	v->fidelity = &fidelities[config->fidelity];
+	v->guest = config->attached ? &attached : &program;
+	v->counting = config->count || config->fidelity != FIDELITY_FAST;
+	v->owning = config->fidelity != FIDELITY_FAST;
+	v->attached = config->attached;
+	v->keep_pc = config->attached || v->mmu->check;
+	v->load.hook = v->fidelity->on_load;
+	v->fill_target = (struct fill_target){ .fill = v->guest->fill, .self = v };
+	private_bind(v, usable_private(config->private));
+	clear_vcpu(v);
+	if (add_region(v, v->ram->base, v->ram->size, false) < 0 ||
+	    !add_hook(v, UC_HOOK_TLB_FILL, private_fill_hook(config->private), 0)) {
+		vcpu_unhook(v);
+		vcpu_free(v);
+		return NULL;
+	}
+	if (v->attached)
+		learn_invalidator(v);
+	else
+		UC(v, ctl)(v->uc, UC_CTL_WRITE(UC_CTL_UC_USE_EXITS, 1), 1);
+	return v;
+}
+
+void vcpu_unhook(struct vcpu *v)
+{
+	unwatch_until(v);
+	while (v->nr_hooks)
+		del_last_hook(v);
+	UC(v, ctl)(v->uc, UC_CTL_WRITE(UC_CTL_TLB_FLUSH, 0));
+	unwatch_all(v);
+}
+
+void vcpu_free(struct vcpu *v)
+{
+	free_regions(v);
+	free(v);
+}
