@@ -1,14 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Who needs whom among the files of one folder, in Python and in C, and whether that is a circle.
-
-A file is named by its stem: ``tlb`` is ``tlb.c`` with ``tlb.h``, or ``tlb.py``. A folder within the
-folder counts as one file.
-"""
+"""Which files of a folder need which, in Python and in C, and whether that is a circle."""
 
 from __future__ import annotations
 
 import ast
 import graphlib
+import itertools
 import re
 import subprocess
 import sysconfig
@@ -26,7 +23,7 @@ def circle(graph: Mapping[str, Mapping[str, str]]) -> str | None:
         graphlib.TopologicalSorter(graph).prepare()
     except graphlib.CycleError as error:
         files = error.args[1][::-1]  # graphlib names each file before the one that needs it
-        steps = zip(files, files[1:], strict=False)
+        steps = itertools.pairwise(files)
         return "\n".join(f"{one} -> {other}: {graph[one][other]}" for one, other in steps)
     return None
 
@@ -48,21 +45,19 @@ def imported(path: Path, package: str) -> Iterator[tuple[str, int]]:
 def python_graph(root: Path, folder: str) -> Graph:
     """The Python files of ``root/folder`` by their imports of each other."""
     package = folder.replace("/", ".")
-    entries = [*(root / folder).glob("*.py"), *(root / folder).glob("*/__init__.py")]
-    names = {path.parent.name if path.parent.name != (root / folder).name else path.stem: path
-             for path in entries}
-    graph: Graph = {name: {} for name in names}
-    for name, path in names.items():
-        files = [path] if path.parent == root / folder else sorted(path.parent.rglob("*.py"))
-        for file in files:
-            inside = ".".join(file.relative_to(root).parent.parts)
-            for module, line in imported(file, inside):
-                if module != package and not module.startswith(package + "."):
-                    continue
-                other = module[len(package) + 1 :].split(".")[0]
-                other = other if other in names else "__init__"
-                if other != name:
-                    graph[name].setdefault(other, f"{file.name}:{line} imports {module}")
+    files = {path.stem: path for path in (root / folder).glob("*.py")}
+    graph: Graph = {path.name: {} for path in files.values()}
+    for path in files.values():
+        for module, line in imported(path, package):
+            if not (module + ".").startswith(package + "."):
+                continue
+            name, *more = module[len(package) + 1 :].split(".")
+            inside = [*(root / folder).glob(name or "-"), *(root / folder).glob(f"{name}.*")]
+            if name not in files and (more or inside):
+                continue  # a package or an extension within
+            other = files.get(name, files.get("__init__", path))
+            if other != path:
+                graph[path.name].setdefault(other.name, f"line {line} imports {module}")
     return graph
 
 
@@ -74,7 +69,7 @@ CFLAGS = ["-std=c11", "-O0", "-D_GNU_SOURCE=1", "-w", "-fcallgraph-info", "-c"]
 
 
 class Objects:
-    """Object files of C files, with who calls whom.
+    """C files, compiled, and which calls which.
 
     At -O0 a call of a header's inline function, and that function's own calls, are still there;
     ``gcc -fcallgraph-info`` says where each call stands in the source, so that the calls of an
@@ -120,27 +115,22 @@ class Objects:
             for target, file, line in CALL.findall(text):
                 other = inline.get(target) or self.defined.get(target)
                 if other:
-                    yield Path(file), other, f"{Path(file).name}:{line} calls {target.split(':')[-1]}"
+                    yield Path(file), other, f"line {line} calls {target.split(':')[-1]}"
             for kind, name in self._nm[path]:
                 if kind == "U" and name in self.defined:
-                    yield path, self.defined[name], f"{path.name} names {name}"
+                    yield path, self.defined[name], f"names {name}"
 
     def graph(self, folder: str) -> Graph:
-        """The C files of ``root/folder`` by their calls of each other."""
+        """The C files and headers of ``root/folder`` by their calls of each other.
+
+        A header that calls its own C file is no step: ``nm`` tells of that call as one of whoever
+        calls the header.
+        """
         top = self.root / folder
-
-        def name_of(path: Path) -> str | None:
-            if not path.is_relative_to(top):
-                return None
-            first = path.relative_to(top).parts[0]
-            return Path(first).stem
-
-        graph: Graph = {}
-        for file in self.files:
-            if name := name_of(file):
-                graph.setdefault(name, {})
+        graph: Graph = {path.name: {} for path in self.files if path.parent == top}
         for path, other, why in self.calls():
-            one, two = name_of(path), name_of(other)
-            if one and two and one != two:
-                graph.setdefault(one, {}).setdefault(two, why)
+            if path.parent != top or other.parent != top or path == other:
+                continue
+            if path.suffix != ".h" or path.stem != other.stem:
+                graph.setdefault(path.name, {}).setdefault(other.name, why)
         return graph
