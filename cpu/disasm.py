@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Instructions as text, and the addresses they touch, by capstone."""
+"""Instructions as text, and the addresses they touch, by capstone.
+
+Importing capstone takes time, and most runs need none of this: import this module where it is used.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +14,9 @@ import capstone
 from capstone import x86_const as x86
 from unicorn import x86_const as uc_x86
 
-from mmu.units import PAGE_MASK, U32, U64
+from mmu.units import MAX_INSTRUCTION, PAGE_MASK, U32, U64
 from mmu.x86 import Access
 
-MAX_INSTRUCTION: Final = 15
-"""Bytes of the longest instruction (SDM vol. 2 2.3.11)."""
 _STACK_BASES: Final = (x86.X86_REG_RSP, x86.X86_REG_RBP, x86.X86_REG_ESP, x86.X86_REG_EBP)
 _PUSHES: Final = frozenset({"push", "call", "pushfq", "pushf", "pushfw", "enter"})
 

@@ -8,7 +8,6 @@ import os
 import threading
 from typing import TYPE_CHECKING
 
-from cpu.disasm import disassemble_one
 from cpu.elf import ElfError, Executable, read_executable
 from cpu.files import AllowError, Stream, write_or_stop
 from cpu.process import LinuxProcess
@@ -156,6 +155,8 @@ class Machine:
         self.printer: TracePrinter | None = None
         self.ring: EventRing | None = None
         if trace is not None:
+            from cpu.disasm import disassemble_one
+
             arrays = [array.name for array in geometry.arrays]
             out = _TraceFile(trace, lambda: self.stopping())
             self.printer = TracePrinter(
