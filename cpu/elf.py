@@ -52,7 +52,8 @@ _MAX_PHDRS = 65536 // PHDR.size
 
 _BOOTED = (
     "is a multiboot image: a kernel for a boot loader, not a Linux program",
-    "boot it on a whole machine (qemu-system -kernel), or attach() the MMU to a Unicorn instance that runs it",
+    "boot it on a whole machine (qemu-system -kernel), or attach() the MMU to a Unicorn instance"
+    " that runs it",
 )
 _MULTIBOOT, _MULTIBOOT2 = 0x1BADB002, 0xE85250D6
 """Magic numbers of the multiboot headers: in the first 8192 bytes at a multiple of 4, in 32768 at
@@ -359,9 +360,8 @@ class _Parser:
                 f"{where} has {segment.filesz} bytes in the file but {segment.memsz} in memory"
             )
         if segment.offset + segment.filesz > len(self.data):
-            self.refuse(
-                f"is truncated: {where} would end at byte {segment.offset + segment.filesz} of {len(self.data)}"
-            )
+            end = segment.offset + segment.filesz
+            self.refuse(f"is truncated: {where} would end at byte {end} of {len(self.data)}")
         if segment.filesz and (segment.vaddr - segment.offset) % PAGE_SIZE:
             self.refuse(
                 f"{where} is not at the same place in its page as byte {segment.offset} of the file"
@@ -377,7 +377,8 @@ class _Parser:
             )
         if high > room or (pie and high - low > room // 2):
             self.refuse(
-                f"its segments reach {high:#x}, which leaves no room for the stack at {TASK_SIZE:#x}"
+                f"its segments reach {high:#x}, which leaves no room for the stack at"
+                f" {TASK_SIZE:#x}"
             )
         if not pie and low < MMAP_MIN_ADDR:
             self.refuse(

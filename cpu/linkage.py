@@ -32,8 +32,8 @@ _ABORTED: Final = 65
 """A result of no XLATE_* value: the callback raised."""
 
 _UC_FUNCTIONS: Final = (
-    "open", "close", "emu_start", "emu_stop", "hook_add", "hook_del", "ctl", "reg_read", "reg_write",
-    "reg_read_batch", "reg_write_batch", "mem_map", "mem_read", "mem_write",
+    "open", "close", "emu_start", "emu_stop", "hook_add", "hook_del", "ctl", "reg_read",
+    "reg_write", "reg_read_batch", "reg_write_batch", "mem_map", "mem_read", "mem_write",
 )  # fmt: skip
 _PRIVATE_FUNCTIONS: Final = ("tlb_flush_page", "tlb_set_page", "cpu_restore_state")
 _MMU_FUNCTIONS: Final = {
@@ -173,14 +173,16 @@ def _check_layouts() -> None:
     mismatch = lib.layout_mismatch(layout)
     if mismatch != ffi.NULL:
         raise MmuError(
-            f"cpu._engine and mmu._native disagree about {ffi.string(mismatch).decode()}: rebuild both"
+            f"cpu._engine and mmu._native disagree about {ffi.string(mismatch).decode()}:"
+            " rebuild both"
         )
 
 
 # The Python engine's side.
 
 _PYTHON_FUNCTIONS: Final = (
-    "refill", "translate", "page_fault", "invlpg", "write_cr0", "write_cr3", "write_cr4", "tables_changed", "walk",
+    "refill", "translate", "page_fault", "invlpg", "write_cr0", "write_cr3", "write_cr4",
+    "tables_changed", "walk",
 )  # fmt: skip
 _mmus: weakref.WeakValueDictionary[int, Mmu] = weakref.WeakValueDictionary()
 _raised: list[BaseException] = []

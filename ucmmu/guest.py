@@ -135,7 +135,10 @@ def _geometry(options: RunOptions) -> Geometry:
 
 def _why_no_ram(size: int, error: MmuError) -> str:
     if not MIN_RAM <= size < MAX_RAM:
-        return f"--ram: {format_size(size)} is not possible: guest RAM is at least 8K and less than 16T"
+        return (
+            f"--ram: {format_size(size)} is not possible: guest RAM is at least"
+            f" {format_size(MIN_RAM)} and less than {format_size(MAX_RAM)}"
+        )
     return f"--ram: {error}"
 
 
@@ -242,7 +245,9 @@ class _TraceFile:
 
 
 class _AnnouncedStream(Stream):
-    """One of the guest's output streams, before whose first byte the progress line is taken away."""
+    """One of the guest's output streams, before whose first byte the progress line is taken
+    away.
+    """
 
     def __init__(
         self, host_fd: int, hush: Callable[[], None], stopping: Callable[[], bool]
@@ -257,7 +262,9 @@ class _AnnouncedStream(Stream):
 
 
 def _report_progress(link: Link, machine: Machine, process: LinuxProcess) -> None:
-    """Send figures now and then, from a thread, and have them end when the guest begins to speak."""
+    """Send figures now and then, from a thread, and have them end when the guest begins to
+    speak.
+    """
     for fd in (1, 2):
         process.task.files.replace(
             fd, _AnnouncedStream(fd, link.hush, lambda: process.system.stopping)
