@@ -20,11 +20,10 @@ from unicorn.x86_const import (
 )
 
 from cpu._engine import ffi, lib
-from cpu.disasm import MAX_INSTRUCTION, accessed_address, through_stack_segment
 from cpu.in_flight import forget_exception
 from cpu.linkage import foreign, mmu_api, private_parts, take_raised, uc_api
 from mmu.errors import BadTable, MmuError, StackFault
-from mmu.units import U64
+from mmu.units import MAX_INSTRUCTION, U64
 from mmu.x86 import Access
 
 if TYPE_CHECKING:
@@ -186,6 +185,8 @@ class Processor:
         """
         if not exit_.exact:
             exit_.address = self._exact_address(exit_)
+        from cpu.disasm import through_stack_segment
+
         if exit_.access != Access.FETCH and through_stack_segment(self, exit_.rip, exit_.address):
             exit_.vector = StackFault.vector
 
@@ -201,6 +202,8 @@ class Processor:
         ).error_code
 
     def _exact_address(self, exit_: Any) -> int:
+        from cpu.disasm import accessed_address
+
         return accessed_address(self, exit_.rip, exit_.address, exit_.access)
 
     def stop(self) -> None:
