@@ -34,6 +34,7 @@ from cpu.vcpu import UC_TLB_VIRTUAL, EngineError, Fidelity, Processor, foreign_a
 from mmu.errors import GeneralProtection, MmuError, PageFault, StackFault
 from mmu.events import EventRing
 from mmu.memory import Memory
+from mmu.units import PAGE_SIZE, U64
 from mmu.x86 import Access, Geometry, Mmu, Outcome, TlbEntry, Translation, Walk
 from mmu.x86.check import StaleUse
 from mmu.x86.entries import X86_US
@@ -48,7 +49,6 @@ UC_HOOK_MEM_ACCESS: Final = UC_HOOK_MEM_READ | UC_HOOK_MEM_WRITE | UC_HOOK_MEM_R
 _FAULT_HOOKS: Final = 0x3F0
 """UC_HOOK_MEM_*_UNMAPPED and _PROT: with paging on, those are page faults."""
 GIB: Final = 1 << 30
-U64: Final = (1 << 64) - 1
 DEFAULT_RAM: Final = 64 << 20
 _NO_ADDRESS: Final = U64
 
@@ -215,7 +215,7 @@ class Attached(Processor):
         if size > LARGE_PAGE:
             self.mmu.flush_all()
             return
-        for page in range(va, va + size, 4096):
+        for page in range(va, va + size, PAGE_SIZE):
             self.mmu.invlpg(page)
 
     def translate(self, va: int, access: int = Access.READ) -> Translation:
@@ -273,7 +273,7 @@ class Attached(Processor):
             translation = self.translate(va, access)
             if not translation.ok:
                 raise self._fault(translation.result, va, translation.error_code)
-            n = min(end - va, 4096 - (va & 4095))
+            n = min(end - va, PAGE_SIZE - va % PAGE_SIZE)
             pieces.append((translation.pa, n))
             va += n
         return pieces

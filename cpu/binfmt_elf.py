@@ -23,19 +23,27 @@ import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from cpu.elf import PAGE_SIZE, PF_R, PF_W, PF_X, TASK_SIZE, ElfError, Executable
+from cpu.elf import PF_R, PF_W, PF_X, ElfError, Executable
+from cpu.signals import MINSIGSTKSZ
 from cpu.vdso import VCLOCK_PAGES, VDSO_PAGES, VVAR_PAGES, vdso_image
 from mmu.errors import LinuxError, OutOfMemory
 from mmu.linux import vma
 from mmu.linux.filemap import MappedFile
+from mmu.linux.layout import TASK_SIZE, page_align
 from mmu.linux.mm import Mm
-
-PROT_READ, PROT_WRITE, PROT_EXEC = 1, 2, 4
-MAP_PRIVATE, MAP_FIXED, MAP_ANONYMOUS, MAP_FIXED_NOREPLACE = 0x2, 0x10, 0x20, 0x100000
+from mmu.linux.mman import (
+    MAP_ANONYMOUS,
+    MAP_FIXED,
+    MAP_FIXED_NOREPLACE,
+    MAP_PRIVATE,
+    PROT_EXEC,
+    PROT_READ,
+    PROT_WRITE,
+)
+from mmu.units import PAGE_SIZE
 
 ELF_ET_DYN_BASE = 0x555555555000
 """Two thirds of the address space, page-aligned: the heap of a static-pie program starts here."""
-VM_EXEC = 0x4
 VVAR_FLAGS = vma.VM_READ | vma.VM_MAYREAD | vma.VM_IO | vma.VM_DONTDUMP | vma.VM_PFNMAP
 VDSO_FLAGS = vma.VM_READ | vma.VM_EXEC | vma.VM_MAYREAD | vma.VM_MAYWRITE | vma.VM_MAYEXEC
 MAX_ARG_STRLEN = 128 << 10
@@ -43,31 +51,11 @@ MAX_ARG_STRLEN = 128 << 10
 MAX_ARG_BYTES = 2 << 20
 """Bytes of all arguments and environment: a quarter of the 8 MiB stack limit."""
 
-AT_NULL, AT_PHDR, AT_PHENT, AT_PHNUM, AT_PAGESZ, AT_BASE, AT_FLAGS, AT_ENTRY = (
-    0,
-    3,
-    4,
-    5,
-    6,
-    7,
-    8,
-    9,
-)
-AT_UID, AT_EUID, AT_GID, AT_EGID, AT_PLATFORM, AT_HWCAP, AT_CLKTCK, AT_SECURE = (
-    11,
-    12,
-    13,
-    14,
-    15,
-    16,
-    17,
-    23,
-)
+AT_NULL, AT_PHDR, AT_PHENT, AT_PHNUM, AT_PAGESZ = 0, 3, 4, 5, 6
+AT_BASE, AT_FLAGS, AT_ENTRY = 7, 8, 9
+AT_UID, AT_EUID, AT_GID, AT_EGID = 11, 12, 13, 14
+AT_PLATFORM, AT_HWCAP, AT_CLKTCK, AT_SECURE = 15, 16, 17, 23
 AT_RANDOM, AT_HWCAP2, AT_EXECFN, AT_SYSINFO_EHDR, AT_MINSIGSTKSZ = 25, 26, 31, 33, 51
-MINSIGSTKSZ = 2048
-"""Bytes of a signal frame on a processor without AVX, rounded up
-(arch/x86/include/uapi/asm/signal.h).
-"""
 
 
 @dataclass(frozen=True)
@@ -142,7 +130,12 @@ class _Loader:
             if segment.filesz:
                 offset = segment.offset - segment.vaddr % PAGE_SIZE
                 self.mm.mmap(
-                    start, _page_up(file_end) - start, prot, flags, self.image, offset // PAGE_SIZE
+                    start,
+                    page_align(file_end) - start,
+                    prot,
+                    flags,
+                    self.image,
+                    offset // PAGE_SIZE,
                 )
             else:
                 file_end = start
@@ -152,18 +145,20 @@ class _Loader:
 
     def place(self) -> int:
         """A free range for a static-pie program, from the top of the mmap area down."""
-        size = _page_up(self.exe.total_size)
+        size = page_align(self.exe.total_size)
         found = self.mm.mmap(0, size, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS)
         self.mm.munmap(found, size)
         return (found & -self.exe.max_align) - self.exe.low
 
     def map_bss(self, start: int, end: int, prot: int) -> None:
-        """Zeros from ``start`` on: the rest of its page in place, whole pages as anonymous memory."""
+        """Zeros from ``start`` on: the rest of its page in place, whole pages as anonymous
+        memory.
+        """
         if start % PAGE_SIZE and prot & PROT_WRITE:
             self.mm.copy_to_user(start, bytes(-start % PAGE_SIZE))
-        first, last = _page_up(start), _page_up(end)
+        first, last = page_align(start), page_align(end)
         if last > first:
-            self.mm.vm_brk_flags(first, last - first, VM_EXEC if prot & PROT_EXEC else 0)
+            self.mm.vm_brk_flags(first, last - first, vma.VM_EXEC if prot & PROT_EXEC else 0)
 
     def set_layout(self, bias: int) -> None:
         """Code, data and heap bounds as /proc and brk() know them."""
@@ -173,11 +168,13 @@ class _Loader:
         c.end_code = max(s.vaddr + s.filesz for s in code) + bias
         c.start_data = max(s.vaddr for s in segments) + bias
         c.end_data = max(s.vaddr + s.filesz for s in segments) + bias
-        heap = ELF_ET_DYN_BASE if self.exe.pie else _page_up(segments[-1].end)
+        heap = ELF_ET_DYN_BASE if self.exe.pie else page_align(segments[-1].end)
         c.start_brk = c.brk = heap
 
     def map_vdso(self) -> int:
-        """Map the vDSO with its data pages below it, which hold nothing: touching those is SIGBUS."""
+        """Map the vDSO with its data pages below it, which hold nothing: touching those is
+        SIGBUS.
+        """
         pages = {
             "[vvar]": (VVAR_PAGES, VVAR_FLAGS, b""),
             "[vvar_vclock]": (VCLOCK_PAGES, VVAR_FLAGS, b""),
@@ -238,7 +235,9 @@ class _Loader:
 
 
 class _Strings:
-    """The strings at the top of the stack: where each will lie, and their bytes from ``bottom`` up."""
+    """The strings at the top of the stack: where each will lie, and their bytes from ``bottom``
+    up.
+    """
 
     def __init__(self, exe: Executable, argv: Sequence[str], env: Mapping[str, str]) -> None:
         arguments = [self._encode(exe, text) for text in argv]
@@ -284,7 +283,3 @@ def _prot(flags: int) -> int:
         | (PROT_WRITE if flags & PF_W else 0)
         | (PROT_EXEC if flags & PF_X else 0)
     )
-
-
-def _page_up(address: int) -> int:
-    return (address + PAGE_SIZE - 1) & -PAGE_SIZE

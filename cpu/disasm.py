@@ -5,21 +5,37 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cache
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 
 import capstone
 from capstone import x86_const as x86
 from unicorn import x86_const as uc_x86
 
-if TYPE_CHECKING:
-    from cpu.vcpu import Processor
+from mmu.units import PAGE_MASK, U32, U64
+from mmu.x86 import Access
 
-U64: Final = (1 << 64) - 1
-PAGE_MASK: Final = U64 ^ 0xFFF
 MAX_INSTRUCTION: Final = 15
-_FETCH: Final = 2
+"""Bytes of the longest instruction (SDM vol. 2 2.3.11)."""
 _STACK_BASES: Final = (x86.X86_REG_RSP, x86.X86_REG_RBP, x86.X86_REG_ESP, x86.X86_REG_EBP)
 _PUSHES: Final = frozenset({"push", "call", "pushfq", "pushf", "pushfw", "enter"})
+
+
+class Registers(Protocol):
+    """What an instruction's addresses are made of: a processor's registers, and its code."""
+
+    @property
+    def fs_base(self) -> int:
+        """Base of FS."""
+
+    @property
+    def gs_base(self) -> int:
+        """Base of GS."""
+
+    def read_reg(self, reg: int, /) -> int:
+        """Return a register of at most 64 bits, by its UC_X86_REG_* number."""
+
+    def peek(self, va: int, /) -> bytes:
+        """Return up to MAX_INSTRUCTION bytes of code at va, without side effects."""
 
 
 class Operand(NamedTuple):
@@ -131,43 +147,43 @@ def instruction_length(code: bytes) -> int:
     return 0
 
 
-def memory_operands(vcpu: Processor, rip: int) -> list[Operand]:
+def memory_operands(cpu: Registers, rip: int) -> list[Operand]:
     """What the instruction at rip touches in memory, from the registers as they are now.
 
     Operands come in the instruction's order; then the stack of a PUSH, CALL, POP or RET.
     """
-    for insn in _decoder(True).disasm(vcpu.peek(rip), rip, 1):
+    for insn in _decoder(True).disasm(cpu.peek(rip), rip, 1):
         found = [
             Operand(
-                _effective_address(vcpu, insn, operand.mem),
+                _effective_address(cpu, insn, operand.mem),
                 operand.size,
                 _in_stack_segment(operand.mem),
             )
             for operand in insn.operands
             if operand.type == x86.X86_OP_MEM and insn.id not in (x86.X86_INS_LEA, x86.X86_INS_NOP)
         ]
-        return [*found, *_stack_operands(vcpu, insn)]
+        return [*found, *_stack_operands(cpu, insn)]
     return []
 
 
-def through_stack_segment(vcpu: Processor, rip: int, address: int) -> bool:
+def through_stack_segment(cpu: Registers, rip: int, address: int) -> bool:
     """Whether the instruction at rip touches address through SS: then #SS tells that it is not
     canonical.
     """
-    for operand in memory_operands(vcpu, rip):
+    for operand in memory_operands(cpu, rip):
         if operand.holds(address):
             return operand.stack
     return False
 
 
-def accessed_address(vcpu: Processor, rip: int, page: int, access: int) -> int:
+def accessed_address(cpu: Registers, rip: int, page: int, access: int) -> int:
     """The exact address of an access by the instruction at rip that is known only to be in page.
 
     An operand that runs into the page from the one before touches it at its first byte.
     """
-    if access == _FETCH:
+    if access == Access.FETCH:
         return rip if rip & PAGE_MASK == page else page
-    for operand in memory_operands(vcpu, rip):
+    for operand in memory_operands(cpu, rip):
         if operand.address & PAGE_MASK == page:
             return operand.address
         if (operand.address + operand.size - 1) & PAGE_MASK == page:
@@ -182,35 +198,35 @@ def _in_stack_segment(mem: Any) -> bool:
     return mem.base in _STACK_BASES and mem.segment not in (x86.X86_REG_FS, x86.X86_REG_GS)
 
 
-def _register(vcpu: Processor, insn: Any, reg: int) -> int:
+def _register(cpu: Registers, insn: Any, reg: int) -> int:
     name = insn.reg_name(reg).upper()
     if name in ("RIP", "EIP"):
         return int(insn.address + insn.size)
-    return vcpu.read_reg(getattr(uc_x86, f"UC_X86_REG_{name}"))
+    return cpu.read_reg(getattr(uc_x86, f"UC_X86_REG_{name}"))
 
 
-def _effective_address(vcpu: Processor, insn: Any, mem: Any) -> int:
+def _effective_address(cpu: Registers, insn: Any, mem: Any) -> int:
     """SDM vol. 1 3.7.5: segment base + base + index * scale + displacement."""
     address = mem.disp
     if mem.base != x86.X86_REG_INVALID:
-        address += _register(vcpu, insn, mem.base)
+        address += _register(cpu, insn, mem.base)
     if mem.index not in (x86.X86_REG_INVALID, x86.X86_REG_RIZ, x86.X86_REG_EIZ):
-        address += _register(vcpu, insn, mem.index) * mem.scale
-    address &= U64 if insn.addr_size == 8 else 0xFFFFFFFF
+        address += _register(cpu, insn, mem.index) * mem.scale
+    address &= U64 if insn.addr_size == 8 else U32
     if mem.segment == x86.X86_REG_FS:
-        address += vcpu.fs_base
+        address += cpu.fs_base
     elif mem.segment == x86.X86_REG_GS:
-        address += vcpu.gs_base
+        address += cpu.gs_base
     return int(address & U64)
 
 
-def _stack_operands(vcpu: Processor, insn: Any) -> list[Operand]:
-    rsp = vcpu.read_reg(uc_x86.UC_X86_REG_RSP)
+def _stack_operands(cpu: Registers, insn: Any) -> list[Operand]:
+    rsp = cpu.read_reg(uc_x86.UC_X86_REG_RSP)
     size = 2 if insn.prefix[2] == x86.X86_PREFIX_OPSIZE else 8
     if insn.mnemonic in _PUSHES:
         return [Operand((rsp - size) & U64, size, stack=True)]
     if insn.mnemonic.startswith(("pop", "ret", "iret")) and not insn.mnemonic.startswith("popcnt"):
         return [Operand(rsp, size, stack=True)]
     if insn.mnemonic == "leave":
-        return [Operand(vcpu.read_reg(uc_x86.UC_X86_REG_RBP), size, stack=True)]
+        return [Operand(cpu.read_reg(uc_x86.UC_X86_REG_RBP), size, stack=True)]
     return []

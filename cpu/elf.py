@@ -17,10 +17,9 @@ from elftools.construct import ConstructError
 from elftools.elf.structs import ELFStructs
 
 from mmu.errors import MmuError
+from mmu.linux.layout import TASK_SIZE
+from mmu.units import PAGE_SIZE, U32
 
-PAGE_SIZE = 4096
-TASK_SIZE = 0x7FFFFFFFF000
-"""End of user address space with 4-level paging (Linux's TASK_SIZE_MAX)."""
 STACK_GAP = 128 << 20
 """Bytes below TASK_SIZE that Linux keeps free for the stack (mmap_base()'s MIN_GAP)."""
 MMAP_MIN_ADDR = 0x10000
@@ -405,7 +404,7 @@ def _has_header(data: bytes, align: int, magic: int, words: int) -> bool:
     at = data.find(magic.to_bytes(4, "little"))
     while at >= 0:
         header = struct.unpack_from(f"<{words}I", data.ljust(at + 4 * words, b"\0"), at)
-        if at % align == 0 and sum(header) & 0xFFFFFFFF == 0:
+        if at % align == 0 and sum(header) & U32 == 0:
             return True
         at = data.find(magic.to_bytes(4, "little"), at + 1)
     return False

@@ -40,18 +40,12 @@ MAX_MAPPED = 1 << 30
 MAX_LINKS = 40
 """Symbolic links that one path may lead through (include/linux/namei.h, MAXSYMLINKS)."""
 
-O_ACCMODE, O_WRONLY, O_CREAT, O_TRUNC, O_DIRECTORY, O_CLOEXEC = (
-    0x3,
-    0x1,
-    0x40,
-    0x200,
-    0x10000,
-    0x80000,
-)
-O_NOFOLLOW = 0x20000
+O_RDONLY, O_WRONLY, O_ACCMODE = 0x0, 0x1, 0x3
+O_CREAT, O_TRUNC, O_DIRECTORY, O_NOFOLLOW, O_CLOEXEC = 0x40, 0x200, 0x10000, 0x20000, 0x80000
 SEEK_SET, SEEK_CUR, SEEK_END = 0, 1, 2
 _STAT = struct.Struct("<QQQIIIIQqqqqqqqqq24x")
-_UID = 1000
+UID = GID = 1000
+"""Whom a guest runs as, and who owns every file it sees."""
 
 
 class AllowError(MmuError):
@@ -139,7 +133,7 @@ class OpenFile:
 
 def _stat(mode: int, inode: int, size: int) -> bytes:
     return _STAT.pack(
-        1, inode, 1, mode, _UID, _UID, 0, 0, size, PIPE_BUF, -(-size // 512), *([0] * 6)
+        1, inode, 1, mode, UID, GID, 0, 0, size, PIPE_BUF, -(-size // 512), *([0] * 6)
     )
 
 

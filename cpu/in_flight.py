@@ -16,7 +16,9 @@ from typing import Any
 
 from unicorn import UC_ARCH_X86, UC_HOOK_INTR, UC_MODE_64, Uc, UcError
 
-_NONE = 0xFFFFFFFF
+from mmu.units import U32
+
+_NONE = U32
 _CODE = 0x1000
 _CODE_SIZE = 0x1000
 _PROVOKE = {

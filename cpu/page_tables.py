@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Final
 from unicorn import UC_PROT_EXEC, UC_PROT_READ, UC_PROT_WRITE
 
 from mmu.errors import MmuError
+from mmu.units import PAGE_SHIFT, PAGE_SIZE
 from mmu.x86.entries import X86_ADDR_MASK, X86_P, X86_PS, X86_RW, X86_US, X86_XD
 from mmu.x86.registers import is_canonical
 
 if TYPE_CHECKING:
     from mmu.memory import Memory
 
-PAGE_SIZE: Final = 4096
 LARGE_PAGE: Final = 2 << 20
 X86_OURS: Final = 1 << 9
 """Software bit: the page was allocated by map(), and unmap() frees it."""
@@ -40,7 +40,7 @@ class PageTables:
     def __init__(self, memory: Memory) -> None:
         """Take an empty PML4."""
         self.memory = memory
-        self.root = memory.alloc_pages() << 12
+        self.root = memory.alloc_pages() << PAGE_SHIFT
 
     def map(self, va: int, size: int, entry_bits: int, pa: int | None = None) -> None:
         """Map [va, va + size) to guest-physical pa on, or, without pa, to fresh zeroed frames.
@@ -61,7 +61,9 @@ class PageTables:
                 self._write(self._entry(va, 2), pa | entry_bits | X86_PS | X86_P)
                 step = LARGE_PAGE
             else:
-                frame = pa if pa is not None else (self.memory.alloc_pages() << 12) | X86_OURS
+                frame = (
+                    pa if pa is not None else (self.memory.alloc_pages() << PAGE_SHIFT) | X86_OURS
+                )
                 self._write(self._entry(va, 1), frame | entry_bits | X86_P)
                 step = PAGE_SIZE
             va += step
@@ -131,7 +133,7 @@ class PageTables:
             entry_pa = table + _offset(va, level)
             entry = self._read(entry_pa)
             if not entry & X86_P:
-                entry = self.memory.alloc_pages() << 12 | _TABLE
+                entry = self.memory.alloc_pages() << PAGE_SHIFT | _TABLE
                 self._write(entry_pa, entry)
             elif entry & X86_PS:
                 self._split(entry_pa)
@@ -142,7 +144,7 @@ class PageTables:
     def _split(self, entry_pa: int) -> None:
         """Replace a 2 MiB leaf by a table of 512 pages that translate alike."""
         leaf = self._read(entry_pa)
-        table = self.memory.alloc_pages() << 12
+        table = self.memory.alloc_pages() << PAGE_SHIFT
         small = leaf & ~X86_PS
         for i in range(512):
             self._write(table + 8 * i, small + i * PAGE_SIZE)

@@ -16,6 +16,10 @@ NSIG = 64
 SIG_DFL, SIG_IGN = 0, 1
 SIG_BLOCK, SIG_UNBLOCK, SIG_SETMASK = 0, 1, 2
 SIGRTMIN = 32
+MINSIGSTKSZ = 2048
+"""Bytes of a signal frame on a processor without AVX, rounded up
+(arch/x86/include/uapi/asm/signal.h).
+"""
 
 _IGNORED = frozenset({signal.SIGCHLD, signal.SIGCONT, signal.SIGURG, signal.SIGWINCH})
 _STOPPING = frozenset({signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU})
@@ -119,7 +123,7 @@ class SignalState:
         return handler == SIG_IGN or (handler == SIG_DFL and default_action(signo) is Action.IGNORE)
 
     def take_deliverable(self) -> int | None:
-        """The lowest pending signal that is not blocked, no longer pending; None if there is none."""
+        """Take the lowest pending signal that is not blocked; None if there is none."""
         ready = self.pending & ~self.blocked
         if not ready:
             return None

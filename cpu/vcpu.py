@@ -20,10 +20,11 @@ from unicorn.x86_const import (
 )
 
 from cpu._engine import ffi, lib
-from cpu.disasm import accessed_address, through_stack_segment
+from cpu.disasm import MAX_INSTRUCTION, accessed_address, through_stack_segment
 from cpu.in_flight import forget_exception
 from cpu.linkage import foreign, mmu_api, private_parts, take_raised, uc_api
 from mmu.errors import BadTable, MmuError, StackFault
+from mmu.units import U64
 from mmu.x86 import Access
 
 if TYPE_CHECKING:
@@ -33,9 +34,6 @@ if TYPE_CHECKING:
     from mmu.memory import Memory
     from mmu.x86 import Mmu
 
-U64: Final = (1 << 64) - 1
-MAX_INSTRUCTION: Final = 15
-"""Bytes (SDM vol. 2 2.3.11)."""
 UC_TLB_VIRTUAL: Final = 1
 CPU_MODEL: Final = UC_CPU_X86_WESTMERE
 """x86-64-v2 without AVX and RDRAND: later models of Unicorn's answer RDRAND with the host's random
@@ -114,7 +112,9 @@ class Intercept(IntEnum):
 
 
 class Processor:
-    """A Unicorn instance with our hooks on it: what a vCPU and an attached instance have in common."""
+    """A Unicorn instance with our hooks on it: what a vCPU and an attached instance have in
+    common.
+    """
 
     uc: Uc
     memory: Memory
@@ -266,7 +266,9 @@ class Processor:
         lib.vcpu_reg_write(self.c, reg, value & U64)
 
     def peek(self, va: int, length: int = MAX_INSTRUCTION) -> bytes:
-        """Up to ``length`` bytes of code at va, as the processor would fetch them; no side effects."""
+        """Up to ``length`` bytes of code at va, as the processor would fetch them; no side
+        effects.
+        """
         buffer = ffi.new("u8[]", length)
         return bytes(ffi.buffer(buffer, lib.vcpu_peek(self.c, va, buffer, length)))
 

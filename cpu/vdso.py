@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import struct
 
-PAGE_SIZE = 4096
+from mmu.units import PAGE_SIZE
+
 VDSO_PAGES = 2
 """Pages of the image on x86-64 (v6.18)."""
 VVAR_PAGES, VCLOCK_PAGES = 4, 2

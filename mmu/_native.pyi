@@ -803,8 +803,6 @@ class Lib:
     NR_MM_COUNTERS: Final[int]
     PAGE_SHIFT: Final[int]
     PAGE_SIZE: Final[int]
-    NR_PAGE_ORDERS: Final[int]
-    PCP_MAX: Final[int]
     PAGE_NONE: Final[int]
     PG_zero: Final[int]
     PG_buddy: Final[int]
@@ -816,6 +814,8 @@ class Lib:
     PG_swapbacked: Final[int]
     PG_dirty: Final[int]
     PG_order_shift: Final[int]
+    NR_PAGE_ORDERS: Final[int]
+    PCP_MAX: Final[int]
     X86_P: Final[int]
     X86_RW: Final[int]
     X86_US: Final[int]
@@ -1221,6 +1221,53 @@ class Lib:
     def mm_fast_fault(
         self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], address: int, error_code: int, /
     ) -> bool: ...
+    def change_protection(
+        self,
+        tlb: struct_mmu_gather_ptr | Array[struct_mmu_gather],
+        start: int,
+        end: int,
+        vm_flags: int,
+        /,
+    ) -> None: ...
+    def free_pgd_range(
+        self,
+        tlb: struct_mmu_gather_ptr | Array[struct_mmu_gather],
+        addr: int,
+        end: int,
+        floor: int,
+        ceiling: int,
+        /,
+    ) -> None: ...
+    def mm_find_pmd(
+        self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], addr: int, /
+    ) -> Ptr[int]: ...
+    def set_pte_at(
+        self,
+        mm: struct_mm_struct_ptr | Array[struct_mm_struct],
+        addr: int,
+        pte: Ptr[int],
+        value: int,
+        /,
+    ) -> None: ...
+    def vm_page_prot(self, vm_flags: int, /) -> int: ...
+    def add_mm_counter(
+        self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], member: int, nr: int, /
+    ) -> None: ...
+    def pte_lock(
+        self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], pmd: Ptr[int], /
+    ) -> None: ...
+    def pte_unlock(
+        self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], pmd: Ptr[int], /
+    ) -> None: ...
+    def pmd_lock(
+        self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], pmd: Ptr[int], /
+    ) -> None: ...
+    def pmd_trylock(
+        self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], pmd: Ptr[int], /
+    ) -> bool: ...
+    def pmd_unlock(
+        self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], pmd: Ptr[int], /
+    ) -> None: ...
     def flush_tlb_mm_range(
         self,
         mm: struct_mm_struct_ptr | Array[struct_mm_struct],
@@ -1261,39 +1308,9 @@ class Lib:
     ) -> None: ...
     def mm_dec_nr_ptes(self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], /) -> None: ...
     def flush_freed_tables(self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], /) -> None: ...
-    def mm_find_pmd(
-        self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], addr: int, /
-    ) -> Ptr[int]: ...
     def pmd_alloc(
         self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], addr: int, /
     ) -> Ptr[int]: ...
-    def set_pte_at(
-        self,
-        mm: struct_mm_struct_ptr | Array[struct_mm_struct],
-        addr: int,
-        pte: Ptr[int],
-        value: int,
-        /,
-    ) -> None: ...
-    def vm_page_prot(self, vm_flags: int, /) -> int: ...
-    def pte_lock(
-        self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], pmd: Ptr[int], /
-    ) -> None: ...
-    def pte_unlock(
-        self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], pmd: Ptr[int], /
-    ) -> None: ...
-    def pmd_lock(
-        self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], pmd: Ptr[int], /
-    ) -> None: ...
-    def pmd_trylock(
-        self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], pmd: Ptr[int], /
-    ) -> bool: ...
-    def pmd_unlock(
-        self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], pmd: Ptr[int], /
-    ) -> None: ...
-    def add_mm_counter(
-        self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], member: int, nr: int, /
-    ) -> None: ...
     def pte_ref_init(
         self,
         mm: struct_mm_struct_ptr | Array[struct_mm_struct],
@@ -1405,23 +1422,6 @@ class Lib:
         start: int,
         end: int,
         details: int,
-        /,
-    ) -> None: ...
-    def change_protection(
-        self,
-        tlb: struct_mmu_gather_ptr | Array[struct_mmu_gather],
-        start: int,
-        end: int,
-        vm_flags: int,
-        /,
-    ) -> None: ...
-    def free_pgd_range(
-        self,
-        tlb: struct_mmu_gather_ptr | Array[struct_mmu_gather],
-        addr: int,
-        end: int,
-        floor: int,
-        ceiling: int,
         /,
     ) -> None: ...
     def event_ring_full(

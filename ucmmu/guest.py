@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from cpu.disasm import disassemble_one
 from cpu.elf import ElfError, Executable, read_executable
 from cpu.files import AllowError, Stream, write_or_stop
-from cpu.process import LinuxProcess, RunResult
+from cpu.process import LinuxProcess
+from cpu.result import RunResult
 from cpu.vcpu import Fidelity, VCpu
 from mmu.errors import MmuError
 from mmu.events import EventRing
@@ -50,7 +51,7 @@ def run_guest(options: RunOptions, link: Link, trace: int | None, *, progress: b
     process = _process(options, machine, exe)
     if progress:
         _report_progress(link, machine, process)
-    machine.stopping = lambda: process.stopping
+    machine.stopping = lambda: process.system.stopping
     machine.stop = process.stop
     link.on_look(lambda: _look(process))
     link.on_stop(process.stop)
@@ -257,7 +258,9 @@ class _AnnouncedStream(Stream):
 def _report_progress(link: Link, machine: Machine, process: LinuxProcess) -> None:
     """Send figures now and then, from a thread, and have them end when the guest begins to speak."""
     for fd in (1, 2):
-        process.files.replace(fd, _AnnouncedStream(fd, link.hush, lambda: process.stopping))
+        process.task.files.replace(
+            fd, _AnnouncedStream(fd, link.hush, lambda: process.system.stopping)
+        )
 
     def send() -> None:
         c = machine.mm.c

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 from cpu.syscalls.registry import s32, syscall
 from mmu.errors import LinuxError
+from mmu.units import U32
 
 if TYPE_CHECKING:
-    from cpu.process import LinuxProcess
+    from cpu.task import Task
 
 REALTIME_CLOCKS = frozenset({0, 5, 8, 11})
 """CLOCK_REALTIME, its coarse and alarm forms, CLOCK_TAI."""
@@ -27,89 +28,89 @@ MAX_RANDOM = 33_554_431
 SECOND = 10**9
 
 
-def _clock_ns(p: LinuxProcess, clock: int) -> int:
+def _clock_ns(task: Task, clock: int) -> int:
     if s32(clock) in REALTIME_CLOCKS:
-        return p.clock.realtime_ns()
+        return task.system.clock.realtime_ns()
     if s32(clock) in OTHER_CLOCKS:
-        return p.clock.now_ns()
+        return task.system.clock.now_ns()
     raise LinuxError(errno.EINVAL)
 
 
-def read_timespec(p: LinuxProcess, addr: int) -> int:
+def read_timespec(task: Task, addr: int) -> int:
     """Nanoseconds of the struct timespec at ``addr``; EINVAL if it is no valid time, EFAULT if it
     cannot be read.
     """
-    seconds, nanoseconds = struct.unpack("<qq", p.mm.copy_from_user(addr, 16))
+    seconds, nanoseconds = struct.unpack("<qq", task.mm.copy_from_user(addr, 16))
     if seconds < 0 or not 0 <= nanoseconds < SECOND:
         raise LinuxError(errno.EINVAL)
     return int(seconds * SECOND + nanoseconds)
 
 
 @syscall("clock_gettime")
-def sys_clock_gettime(p: LinuxProcess, clock: int, result: int, *_: int) -> int:
+def sys_clock_gettime(task: Task, clock: int, result: int, *_: int) -> int:
     """clock_gettime(2)."""
-    p.mm.copy_to_user(result, struct.pack("<qq", *divmod(_clock_ns(p, clock), SECOND)))
+    task.mm.copy_to_user(result, struct.pack("<qq", *divmod(_clock_ns(task, clock), SECOND)))
     return 0
 
 
 @syscall("clock_getres")
-def sys_clock_getres(p: LinuxProcess, clock: int, result: int, *_: int) -> int:
+def sys_clock_getres(task: Task, clock: int, result: int, *_: int) -> int:
     """clock_getres(2): a nanosecond."""
-    _clock_ns(p, clock)
+    _clock_ns(task, clock)
     if result:
-        p.mm.copy_to_user(result, struct.pack("<qq", 0, 1))
+        task.mm.copy_to_user(result, struct.pack("<qq", 0, 1))
     return 0
 
 
 @syscall("gettimeofday")
-def sys_gettimeofday(p: LinuxProcess, result: int, zone: int, *_: int) -> int:
+def sys_gettimeofday(task: Task, result: int, zone: int, *_: int) -> int:
     """gettimeofday(2), in UTC."""
     if result:
-        seconds, nanoseconds = divmod(p.clock.realtime_ns(), SECOND)
-        p.mm.copy_to_user(result, struct.pack("<qq", seconds, nanoseconds // 1000))
+        seconds, nanoseconds = divmod(task.system.clock.realtime_ns(), SECOND)
+        task.mm.copy_to_user(result, struct.pack("<qq", seconds, nanoseconds // 1000))
     if zone:
-        p.mm.copy_to_user(zone, struct.pack("<ii", 0, 0))
+        task.mm.copy_to_user(zone, struct.pack("<ii", 0, 0))
     return 0
 
 
 @syscall("time")
-def sys_time(p: LinuxProcess, result: int, *_: int) -> int:
+def sys_time(task: Task, result: int, *_: int) -> int:
     """time(2)."""
-    seconds = p.clock.realtime_ns() // SECOND
+    seconds = task.system.clock.realtime_ns() // SECOND
     if result:
-        p.mm.copy_to_user(result, struct.pack("<q", seconds))
+        task.mm.copy_to_user(result, struct.pack("<q", seconds))
     return seconds
 
 
 @syscall("nanosleep")
-def sys_nanosleep(p: LinuxProcess, request: int, *_: int) -> int:
+def sys_nanosleep(task: Task, request: int, *_: int) -> int:
     """nanosleep(2): the clock moves, nobody waits."""
-    p.clock.sleep(read_timespec(p, request))
+    task.system.clock.sleep(read_timespec(task, request))
     return 0
 
 
 @syscall("clock_nanosleep")
-def sys_clock_nanosleep(p: LinuxProcess, clock: int, flags: int, request: int, *_: int) -> int:
+def sys_clock_nanosleep(task: Task, clock: int, flags: int, request: int, *_: int) -> int:
     """clock_nanosleep(2)."""
-    _clock_ns(p, clock)
-    wanted = read_timespec(p, request)
+    _clock_ns(task, clock)
+    wanted = read_timespec(task, request)
     if flags & TIMER_ABSTIME:
-        p.clock.sleep_until(wanted, realtime=s32(clock) in REALTIME_CLOCKS)
+        task.system.clock.sleep_until(wanted, realtime=s32(clock) in REALTIME_CLOCKS)
     else:
-        p.clock.sleep(wanted)
+        task.system.clock.sleep(wanted)
     return 0
 
 
 @syscall("getrandom")
-def sys_getrandom(p: LinuxProcess, buffer: int, size: int, flags: int, *_: int) -> int:
+def sys_getrandom(task: Task, buffer: int, size: int, flags: int, *_: int) -> int:
     """getrandom(2), from the run's seed."""
-    if flags & 0xFFFFFFFF & ~GRND_FLAGS:
+    if flags & U32 & ~GRND_FLAGS:
         raise LinuxError(errno.EINVAL)
     done, size = 0, min(size, MAX_RANDOM)
-    while done < size and not p.stopping:
+    while done < size and not task.system.stopping:
         step = min(size - done, PIECE)
         try:
-            p.mm.copy_to_user(buffer + done, p.random.randbytes(step))
+            task.mm.copy_to_user(buffer + done, task.system.random.randbytes(step))
         except LinuxError:
             if done:
                 break

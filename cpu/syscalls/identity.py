@@ -7,51 +7,52 @@ import struct
 from typing import TYPE_CHECKING
 
 from cpu.syscalls.registry import syscall
+from mmu.units import PAGE_SIZE
 
 if TYPE_CHECKING:
-    from cpu.process import LinuxProcess
+    from cpu.task import Task
 
 UTS_FIELDS = ("Linux", "ucmmu", "6.18.0", "#1 SMP PREEMPT_DYNAMIC", "x86_64", "(none)")
 
 
 @syscall("getpid", "gettid", "getpgrp")
-def sys_getpid(p: LinuxProcess, *_: int) -> int:
+def sys_getpid(task: Task, *_: int) -> int:
     """getpid(2), gettid(2), getpgrp(2): one thread, alone in its group."""
-    return p.pid
+    return task.pid
 
 
 @syscall("getppid")
-def sys_getppid(_p: LinuxProcess, *_: int) -> int:
+def sys_getppid(_task: Task, *_: int) -> int:
     """getppid(2): init's child."""
     return 1
 
 
 @syscall("getuid", "geteuid")
-def sys_getuid(p: LinuxProcess, *_: int) -> int:
+def sys_getuid(task: Task, *_: int) -> int:
     """getuid(2), geteuid(2)."""
-    return p.uid
+    return task.uid
 
 
 @syscall("getgid", "getegid")
-def sys_getgid(p: LinuxProcess, *_: int) -> int:
+def sys_getgid(task: Task, *_: int) -> int:
     """getgid(2), getegid(2)."""
-    return p.gid
+    return task.gid
 
 
 @syscall("uname")
-def sys_uname(p: LinuxProcess, buffer: int, *_: int) -> int:
+def sys_uname(task: Task, buffer: int, *_: int) -> int:
     """uname(2)."""
-    p.mm.copy_to_user(buffer, b"".join(field.encode().ljust(65, b"\0") for field in UTS_FIELDS))
+    task.mm.copy_to_user(buffer, b"".join(field.encode().ljust(65, b"\0") for field in UTS_FIELDS))
     return 0
 
 
 @syscall("sysinfo")
-def sys_sysinfo(p: LinuxProcess, buffer: int, *_: int) -> int:
+def sys_sysinfo(task: Task, buffer: int, *_: int) -> int:
     """sysinfo(2)."""
-    memory = p.mm.memory
-    uptime = p.clock.now_ns() // 10**9
-    free = int(memory.c.nr_free) * 4096
-    p.mm.copy_to_user(
+    memory = task.mm.memory
+    uptime = task.system.clock.now_ns() // 10**9
+    free = int(memory.c.nr_free) * PAGE_SIZE
+    task.mm.copy_to_user(
         buffer,
         struct.pack(
             "<q3QQQQQQQHHxxxxQQI4x", uptime, 0, 0, 0, memory.size, free, 0, 0, 0, 0, 1, 0, 0, 0, 1

@@ -12,39 +12,40 @@ from typing import TYPE_CHECKING
 from cpu.syscalls.registry import s32, syscall
 from mmu.errors import LinuxError
 from mmu.linux.resource import Rlimit
+from mmu.units import U32
 
 if TYPE_CHECKING:
-    from cpu.process import LinuxProcess
+    from cpu.task import Task
 
 _RLIMIT = struct.Struct("<QQ")
 
 
-def _read_rlimit(p: LinuxProcess, addr: int) -> Rlimit:
-    return Rlimit(*_RLIMIT.unpack(p.mm.copy_from_user(addr, _RLIMIT.size)))
+def _read_rlimit(task: Task, addr: int) -> Rlimit:
+    return Rlimit(*_RLIMIT.unpack(task.mm.copy_from_user(addr, _RLIMIT.size)))
 
 
 @syscall("prlimit64")
-def sys_prlimit64(p: LinuxProcess, pid: int, resource: int, new: int, old: int, *_: int) -> int:
+def sys_prlimit64(task: Task, pid: int, resource: int, new: int, old: int, *_: int) -> int:
     """prlimit(2), of the process itself: there is no other."""
-    wanted = _read_rlimit(p, new) if new else None
-    if s32(pid) not in (0, p.pid):
+    wanted = _read_rlimit(task, new) if new else None
+    if s32(pid) not in (0, task.pid):
         raise LinuxError(errno.ESRCH)
-    was = p.rlimits.do_prlimit(resource & 0xFFFFFFFF, wanted)
+    was = task.rlimits.do_prlimit(resource & U32, wanted)
     if old:
-        p.mm.copy_to_user(old, _RLIMIT.pack(*was))
+        task.mm.copy_to_user(old, _RLIMIT.pack(*was))
     return 0
 
 
 @syscall("getrlimit")
-def sys_getrlimit(p: LinuxProcess, resource: int, old: int, *_: int) -> int:
+def sys_getrlimit(task: Task, resource: int, old: int, *_: int) -> int:
     """getrlimit(2)."""
-    was = p.rlimits.do_prlimit(resource & 0xFFFFFFFF, None)
-    p.mm.copy_to_user(old, _RLIMIT.pack(*was))
+    was = task.rlimits.do_prlimit(resource & U32, None)
+    task.mm.copy_to_user(old, _RLIMIT.pack(*was))
     return 0
 
 
 @syscall("setrlimit")
-def sys_setrlimit(p: LinuxProcess, resource: int, new: int, *_: int) -> int:
+def sys_setrlimit(task: Task, resource: int, new: int, *_: int) -> int:
     """setrlimit(2)."""
-    p.rlimits.do_prlimit(resource & 0xFFFFFFFF, _read_rlimit(p, new))
+    task.rlimits.do_prlimit(resource & U32, _read_rlimit(task, new))
     return 0

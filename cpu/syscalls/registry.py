@@ -6,9 +6,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from cpu.syscalls.numbers import SYSCALL_NAMES
+from mmu.units import U32
 
 Handler = Callable[..., int]
-"""Takes the LinuxProcess and six arguments (u64 each); returns what goes into rax, or raises
+"""Takes the Task and six arguments (u64 each); returns what goes into rax, or raises
 LinuxError for -errno.
 """
 
@@ -34,7 +35,7 @@ def syscall(*names: str) -> Callable[[Handler], Handler]:
 
 def s32(value: int) -> int:
     """The C int in the low half of a register."""
-    value &= 0xFFFFFFFF
+    value &= U32
     return value - (1 << 32) if value >> 31 else value
 
 

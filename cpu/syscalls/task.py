@@ -5,56 +5,54 @@ from __future__ import annotations
 
 import errno
 import struct
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
-from cpu.elf import TASK_SIZE
 from cpu.syscalls.clock import read_timespec
 from cpu.syscalls.registry import s32, syscall
+from cpu.task import TASK_COMM_LEN, Task
 from mmu.errors import LinuxError
-
-if TYPE_CHECKING:
-    from cpu.process import LinuxProcess
+from mmu.linux.layout import TASK_SIZE
+from mmu.units import U32
 
 ARCH_SET_GS, ARCH_SET_FS, ARCH_GET_FS, ARCH_GET_GS = 0x1001, 0x1002, 0x1003, 0x1004
 FUTEX_WAIT, FUTEX_WAKE, FUTEX_WAIT_BITSET, FUTEX_WAKE_BITSET = 0, 1, 9, 10
 FUTEX_PRIVATE_FLAG, FUTEX_CLOCK_REALTIME = 0x80, 0x100
 ROBUST_LIST_HEAD_SIZE = 24
 PR_SET_NAME, PR_GET_NAME = 15, 16
-TASK_COMM_LEN = 16
 
 
 @syscall("exit", "exit_group")
-def sys_exit(p: LinuxProcess, status: int, *_: int) -> NoReturn:
+def sys_exit(task: Task, status: int, *_: int) -> NoReturn:
     """exit(2), exit_group(2): there is one thread."""
-    p.exit(status & 0xFF)
+    task.exit(status & 0xFF)
 
 
 @syscall("arch_prctl")
-def sys_arch_prctl(p: LinuxProcess, code: int, addr: int, *_: int) -> int:
+def sys_arch_prctl(task: Task, code: int, addr: int, *_: int) -> int:
     """arch_prctl(2): the bases of FS and GS."""
     if code in (ARCH_SET_FS, ARCH_SET_GS):
         if addr >= TASK_SIZE:
             raise LinuxError(errno.EPERM)
         if code == ARCH_SET_FS:
-            p.vcpu.fs_base = addr
+            task.vcpu.fs_base = addr
         else:
-            p.vcpu.gs_base = addr
+            task.vcpu.gs_base = addr
         return 0
     if code in (ARCH_GET_FS, ARCH_GET_GS):
-        base = p.vcpu.fs_base if code == ARCH_GET_FS else p.vcpu.gs_base
-        p.mm.copy_to_user(addr, struct.pack("<Q", base))
+        base = task.vcpu.fs_base if code == ARCH_GET_FS else task.vcpu.gs_base
+        task.mm.copy_to_user(addr, struct.pack("<Q", base))
         return 0
     raise LinuxError(errno.EINVAL)
 
 
 @syscall("set_tid_address")
-def sys_set_tid_address(p: LinuxProcess, *_: int) -> int:
+def sys_set_tid_address(task: Task, *_: int) -> int:
     """set_tid_address(2): nobody waits for the only thread, so the address is never used."""
-    return p.pid
+    return task.pid
 
 
 @syscall("set_robust_list")
-def sys_set_robust_list(_p: LinuxProcess, _head: int, size: int, *_: int) -> int:
+def sys_set_robust_list(_task: Task, _head: int, size: int, *_: int) -> int:
     """set_robust_list(2): nobody shares the only thread's locks."""
     if size != ROBUST_LIST_HEAD_SIZE:
         raise LinuxError(errno.EINVAL)
@@ -62,31 +60,31 @@ def sys_set_robust_list(_p: LinuxProcess, _head: int, size: int, *_: int) -> int
 
 
 @syscall("rseq")
-def sys_rseq(_p: LinuxProcess, *_: int) -> int:
+def sys_rseq(_task: Task, *_: int) -> int:
     """rseq(2), as a kernel without CONFIG_RSEQ."""
     raise LinuxError(errno.ENOSYS)
 
 
 @syscall("sched_yield")
-def sys_sched_yield(_p: LinuxProcess, *_: int) -> int:
+def sys_sched_yield(_task: Task, *_: int) -> int:
     """sched_yield(2): nobody else to run."""
     return 0
 
 
 @syscall("sched_getaffinity")
-def sys_sched_getaffinity(p: LinuxProcess, pid: int, size: int, mask: int, *_: int) -> int:
+def sys_sched_getaffinity(task: Task, pid: int, size: int, mask: int, *_: int) -> int:
     """sched_getaffinity(2): one CPU."""
-    if s32(pid) not in (0, p.pid):
+    if s32(pid) not in (0, task.pid):
         raise LinuxError(errno.ESRCH)
     if size < 8 or size % 8:
         raise LinuxError(errno.EINVAL)
-    p.mm.copy_to_user(mask, struct.pack("<Q", 1))
+    task.mm.copy_to_user(mask, struct.pack("<Q", 1))
     return 8
 
 
 @syscall("futex")
 def sys_futex(
-    p: LinuxProcess, addr: int, op: int, value: int, timeout: int, _addr2: int, bitset: int
+    task: Task, addr: int, op: int, value: int, timeout: int, _addr2: int, bitset: int
 ) -> int:
     """futex(2) with one thread: waking finds nobody, waiting ends by time-out or never."""
     command = op & ~(FUTEX_PRIVATE_FLAG | FUTEX_CLOCK_REALTIME)
@@ -95,31 +93,31 @@ def sys_futex(
     if op & FUTEX_CLOCK_REALTIME and command != FUTEX_WAIT_BITSET:
         raise LinuxError(errno.ENOSYS)
     waits = command in (FUTEX_WAIT, FUTEX_WAIT_BITSET)
-    limit = read_timespec(p, timeout) if waits and timeout else None
-    if command in (FUTEX_WAIT_BITSET, FUTEX_WAKE_BITSET) and not bitset & 0xFFFFFFFF:
+    limit = read_timespec(task, timeout) if waits and timeout else None
+    if command in (FUTEX_WAIT_BITSET, FUTEX_WAKE_BITSET) and not bitset & U32:
         raise LinuxError(errno.EINVAL)
     if addr % 4:
         raise LinuxError(errno.EINVAL)
     if not waits:
         return 0
-    if struct.unpack("<I", p.mm.copy_from_user(addr, 4))[0] != value & 0xFFFFFFFF:
+    if struct.unpack("<I", task.mm.copy_from_user(addr, 4))[0] != value & U32:
         raise LinuxError(errno.EAGAIN)
     if limit is None:
-        p.deadlock(f"futex wait on {addr:#x} that no other thread can end")
+        task.deadlock(f"futex wait on {addr:#x} that no other thread can end")
     if command == FUTEX_WAIT:
-        p.clock.sleep(limit)
+        task.system.clock.sleep(limit)
     else:
-        p.clock.sleep_until(limit, realtime=bool(op & FUTEX_CLOCK_REALTIME))
+        task.system.clock.sleep_until(limit, realtime=bool(op & FUTEX_CLOCK_REALTIME))
     raise LinuxError(errno.ETIMEDOUT)
 
 
 @syscall("prctl")
-def sys_prctl(p: LinuxProcess, option: int, argument: int, *_: int) -> int:
+def sys_prctl(task: Task, option: int, argument: int, *_: int) -> int:
     """prctl(2): the thread's name, and nothing else."""
     if option == PR_SET_NAME:
-        p.comm = p.mm.strncpy_from_user(argument, TASK_COMM_LEN)[: TASK_COMM_LEN - 1]
+        task.comm = task.mm.strncpy_from_user(argument, TASK_COMM_LEN)[: TASK_COMM_LEN - 1]
         return 0
     if option == PR_GET_NAME:
-        p.mm.copy_to_user(argument, p.comm.ljust(TASK_COMM_LEN, b"\0"))
+        task.mm.copy_to_user(argument, task.comm.ljust(TASK_COMM_LEN, b"\0"))
         return 0
     raise LinuxError(errno.EINVAL)

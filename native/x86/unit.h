@@ -4,7 +4,7 @@
 #ifndef UCMMU_X86_UNIT_H
 #define UCMMU_X86_UNIT_H
 
-#include "mm/memory.h"
+#include "memory/ram.h"
 #include "x86/check.h"
 #include "x86/paging.h"
 #include "x86/tlb.h"

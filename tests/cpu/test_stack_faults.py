@@ -11,7 +11,7 @@ from unicorn import UC_ARCH_X86, UC_MODE_64, Uc
 from unicorn.x86_const import UC_X86_REG_RSP
 
 import cpu
-from cpu.process import EXCEPTION_SIGNALS
+from cpu.exceptions import EXCEPTION_SIGNALS
 from cpu.vcpu import VmExit
 from mmu.errors import GeneralProtection, StackFault
 from tests.cpu.assemble import assemble

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from cpu.elf import read_executable
-from cpu.process import LinuxProcess, RunResult
+from cpu.process import LinuxProcess
+from cpu.result import RunResult
 from cpu.vcpu import Fidelity, VCpu
 from mmu.events import EventRing
 from mmu.linux.mm import boot

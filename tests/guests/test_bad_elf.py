@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cpu.elf import TASK_SIZE, ElfError, Executable, parse, read_executable
+from cpu.elf import ElfError, Executable, parse, read_executable
+from mmu.linux.layout import TASK_SIZE
 from tests.guests.elf_builder import ET_CORE, ET_DYN, ET_REL, PT_INTERP, PT_NOTE, Elf, Load, R, W, X
 
 BUILD = Path(__file__).resolve().parents[2] / "guest_programs" / "build"

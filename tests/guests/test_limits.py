@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from cpu.process import MAX_NOTES, MAX_UNKNOWN
+from cpu.notes import MAX_NOTES, MAX_UNKNOWN
 from tests.guests.machine import FIDELITIES, guest_process, native, run
 
 

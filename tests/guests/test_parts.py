@@ -18,7 +18,8 @@ from elftools.elf.elffile import ELFFile
 from cpu.clock import VirtualClock
 from cpu.samples import FIRST_INTERVAL, MAX_SAMPLES, Samples
 from cpu.signals import SIG_IGN, SigAction, SignalReport, SignalState, sigmask, signal_name
-from cpu.syscalls import SYSCALL_NAMES, TABLE, syscall_name
+from cpu.syscalls.numbers import SYSCALL_NAMES, syscall_name
+from cpu.syscalls.table import TABLE
 from cpu.vdso import VDSO_PAGES, vdso_image
 
 

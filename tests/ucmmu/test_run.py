@@ -326,8 +326,8 @@ def test_checks_that_last_do_not_cost_the_figures(slow_checks, tmp_path, capfd):
 
 def test_a_guest_in_a_call_that_does_not_end_is_reported(monkeypatch, tmp_path):
     """Any system call of ours that looks at no stop, in Python or C."""
-    from cpu.syscalls import TABLE
     from cpu.syscalls.numbers import syscall_name
+    from cpu.syscalls.table import TABLE
 
     number = next(nr for nr in range(len(TABLE)) if syscall_name(nr) == "write")
     for_ever = [*TABLE[:number], lambda *_: time.sleep(60), *TABLE[number + 1 :]]

@@ -13,8 +13,10 @@ from capstone import x86_const as x86
 from unicorn import x86_const as uc_x86
 
 from cpu.elf import Executable
+from cpu.exceptions import handle_exception, handle_page_fault
 from cpu.in_flight import forget_exception
-from cpu.process import LinuxProcess, ProcessEnd
+from cpu.process import LinuxProcess
+from cpu.task import TaskEnd
 from cpu.vcpu import EngineError, VCpu, VmExit
 from mmu.linux.mm import boot
 from mmu.linux.mman import PROT_EXEC, PROT_READ, PROT_WRITE
@@ -103,7 +105,7 @@ class OurProcessor:
         )
         self._vcpu.enter_user(CODE, STACK + PAGE)
         exe = Executable("instruction", "/instruction", b"", False, CODE, 0, 0, (), False)
-        self._process = LinuxProcess(self._vcpu, self._mm, exe)
+        self._task = LinuxProcess(self._vcpu, self._mm, exe).task
         self._segments = self._read_segments()
 
     def execute(self, case: Case) -> Outcome:
@@ -177,12 +179,12 @@ class OurProcessor:
         """The signal that the process gets; None if it goes on."""
         try:
             if exit_.reason == VmExit.PAGE_FAULT:
-                self._process._page_fault(exit_)
+                handle_page_fault(self._task, exit_)
             elif exit_.reason == VmExit.EXCEPTION:
-                self._process._exception(exit_)
+                handle_exception(self._task, exit_)
             else:
                 return (0, f"exit reason {exit_.reason}", None)
-        except ProcessEnd as end:
+        except TaskEnd as end:
             report = end.report
             assert report is not None
             return (report.signo, report.code, report.address)

@@ -1,0 +1,19 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The table of system calls by number, filled by importing every module that defines some."""
+
+from __future__ import annotations
+
+from cpu.syscalls import clock, identity, io, limits, memory, signals, task
+from cpu.syscalls.registry import NR_SYSCALLS, TABLE
+
+__all__ = [
+    "NR_SYSCALLS",
+    "TABLE",
+    "clock",
+    "identity",
+    "io",
+    "limits",
+    "memory",
+    "signals",
+    "task",
+]
