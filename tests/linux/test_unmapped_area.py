@@ -67,7 +67,7 @@ def test_whole_2_mib_are_aligned(mm):
 def test_a_file_lies_as_its_offset_does(mm, page):
     """So that huge pages of the file would fit: address and offset are congruent modulo 2 MiB."""
     file = MappedFile(bytes(8 * MIB))
-    addr = mm.mmap(0, 4 * MIB, 1, MAP_PRIVATE, file, page * PAGE)
+    addr = mm.mmap(0, 4 * MIB, 1, MAP_PRIVATE, file, page)
     assert (addr - page * PAGE) % (2 * MIB) == 0
     assert TOP - 4 * MIB >= addr > TOP - 8 * MIB
 
