@@ -48,8 +48,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from mmu._native import ffi, lib
 from mmu.events import COUNTER_ID, EVENT_ID
+from mmu.units import PAGE_SHIFT
 from mmu.x86.entries import (
-    PAGE_SHIFT,
     SIZE_NAMES,
     X86_RW,
     X86_US,

@@ -85,6 +85,10 @@ def test_limits(heap):
     heap.rlimit.address_space = 1 << 60
     heap.kernel.overcommit_memory = 0
     assert heap.brk(HEAP + heap.memory.size + (1 << 20)) == HEAP + 2 * PAGE
+    heap.kernel.max_map_count = 0
+    assert heap.brk(HEAP + 3 * PAGE) == HEAP + 2 * PAGE
+    heap.kernel.max_map_count = 1
+    assert heap.brk(HEAP + 3 * PAGE) == HEAP + 3 * PAGE
 
 
 def test_vm_brk_flags_replaces(mm, raises_errno):

@@ -80,18 +80,23 @@ def counts(
             counted["mutants"] += 1
             counted[what] += 1
             counted["by comparison only"] += verdict.only_compared
+            counted["time up"] += what == "survived" and not verdict.whole
             counted["not reached"] += what == "survived" and verdict.how == "not reached"
     return dict(sorted(found.items(), key=lambda row: (row[0] == "all", row[0])))
 
 
 _HEADS = (
     *("mutants", "killed", "by comparison only", "survived"),
-    *("not reached", "equivalent", "not compiled"),
+    *("not reached", "time up", "equivalent", "not compiled"),
 )
 
 
 def markdown(counted: dict[str, Counter[str]], verdicts: Iterable[Verdict]) -> str:
-    """A table of counts, and a list of ``verdicts``: those that are not as they should be."""
+    """A table of counts, and a list of ``verdicts``: those that are not as they should be.
+
+    Of those that survived, some are not reached by any test, and of some not all tests ran that
+    reach them, because the time was up.
+    """
     lines = [f"| folder | {' | '.join(_HEADS)} |", f"|---|{'---:|' * len(_HEADS)}"]
     for folder, row in counted.items():
         lines.append(f"| {folder} | {' | '.join(str(row[head]) for head in _HEADS)} |")

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import builtins
+import faulthandler
 import importlib
 import json
 import mmap
@@ -134,6 +135,7 @@ def _child(
     tree: Path, out: int, files: Sequence[str], order: Sequence[str], rest: bool, reach: Path | None
 ) -> int:
     os.setsid()
+    faulthandler.disable()  # a crash is told by the wait status
     with suppress(OSError):  # a mutant that fills the memory is the first to go
         Path("/proc/self/oom_score_adj").write_text("1000")
     os.chdir(tree)
@@ -203,7 +205,8 @@ def run_tests(
         os.killpg(pid, signal.SIGKILL)
     ended.seconds = time.monotonic() - began
     if not ended.how and not spent and status and reach is None:
-        ended.how, ended.detail = "crashed", f"wait status {status}"
+        ended.how = "crashed" if ended.tests else "not imported"
+        ended.detail = f"wait status {status}"
     if not ended.how:
         ended.killed_by = ""
     return ended

@@ -289,7 +289,7 @@ def test_a_survivor_is_reported(project: Tree) -> None:
     assert verdict.survived and verdict.tests == 2 and verdict.whole
     counted = report.counts([verdict], {verdict.id: "native"}, {})
     text = report.markdown(counted, [verdict])
-    assert "| native | 1 | 0 | 0 | 1 | 0 | 0 | 0 |" in text
+    assert "| native | 1 | 0 | 0 | 1 | 0 | 0 | 0 | 0 |" in text
     assert f"- `{verdict.id}`, line 5: survived 2 tests\n  `if (a < [-0-]{{+1+}})`" in text
     assert report.as_json(counted, [verdict], {})["mutants"][0]["verdict"] == "survived"
 
@@ -315,6 +315,20 @@ def test_what_does_not_compile_is_not_killed(project: Tree) -> None:
     )
     verdict = attempt(project, Task(unknown, TESTS, {}, 60))
     assert verdict.how == "not imported" and report.column(verdict, {}) == "not compiled"
+
+
+def test_a_crash_is_a_kill_once_tests_run(project: Tree) -> None:
+    conftest = project.path / "conftest.py"
+    crash = ("twice.py", "twice", "by-hand", 0, 1, "")
+    mutant = parse("twice.py", (project.path / "twice.py").read_bytes()).mutants[0]
+    text = b"def twice(a):\n    import os\n    os.abort()\n"
+    dead = type(mutant)(*crash, type(mutant.edit)(0, 1 << 10, text.decode()), 0)
+    verdict = attempt(project, Task(dead, TESTS[1:], {}, 60))
+    assert (verdict.how, verdict.killed_by) == ("crashed", TESTS[1])
+    conftest.write_text("import twice\ntwice.twice(1)\n")
+    verdict = attempt(project, Task(dead, TESTS[1:], {}, 60))
+    conftest.unlink()
+    assert (verdict.how, verdict.tests) == ("not imported", 0)
 
 
 def test_a_mutant_that_no_test_runs(project: Tree) -> None:

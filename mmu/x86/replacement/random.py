@@ -3,23 +3,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from mmu._native import lib
+from mmu.units import U64
 from mmu.x86.replacement.policy import Replacement
 
 if TYPE_CHECKING:
     from mmu._native import struct_tlb
 
-_U64: Final = (1 << 64) - 1
-
 
 def next_random(tlb: struct_tlb) -> int:
     """xorshift64 (Marsaglia): the next of a sequence of all values but 0."""
     x = tlb.random
-    x ^= x << 13 & _U64
+    x ^= x << 13 & U64
     x ^= x >> 7
-    x ^= x << 17 & _U64
+    x ^= x << 17 & U64
     tlb.random = x
     return x
 
