@@ -234,6 +234,8 @@ class struct_tlb(Struct[struct_tlb_ptr]):
     clock: int
     random: int
     fragments: int
+    entered: int
+    pad: int
     split: int
     array: Array[struct_tlb_array]
     set: Array[int]

@@ -380,6 +380,7 @@ def _fill_array(u: Unit, number: int, array: struct_tlb_array, new: NewEntry) ->
     if u.c.check:
         lib.check_filled(u.c, number_of(u, entry))
     if not table:
+        u.c.tlb.entered |= 1 << new.level
         u.emit(_TLB_FILL, new.vpn << PAGE_SHIFT, new.frame, number)
 
 

@@ -85,7 +85,9 @@ struct tlb {
 	u64 clock;  /* of the last fill, or of the last use that was not of the entry used last */
 	u64 random; /* state of TLB_RANDOM, never 0 */
 	u32 fragments; /* 1: a fragment of a page was entered at some time */
-	u32 split;     /* 1: loads and stores have first-level arrays of their own */
+	u32 entered;   /* bit L set: a page's entry of level L was entered at some time */
+	u32 pad;
+	u32 split; /* 1: loads and stores have first-level arrays of their own */
 	struct tlb_array array[TLB_MAX_ARRAYS];
 	u64 set[TLB_MAX_SETS]; /* state of each set, which its policy gives a meaning; 0 at first */
 	struct tlb_entry entry[TLB_MAX_ENTRIES];

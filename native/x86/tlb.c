@@ -33,16 +33,22 @@ static inline bool matches(const struct tlb_entry *e, u64 vpn, u32 level, u16 pc
 	       (e->pcid == pcid || e->flags & TLB_GLOBAL);
 }
 
+/* The first entry of that tag in a set of so many ways, or NULL. */
+static inline struct tlb_entry *find_way(struct tlb_entry *e, u32 ways, u64 vpn, u32 level,
+					 u16 pcid, u32 table)
+{
+	for (struct tlb_entry *end = e + ways; e < end; e++)
+		if (matches(e, vpn, level, pcid, table))
+			return e;
+	return NULL;
+}
+
 static inline struct tlb_entry *find_in(struct tlb *tlb, const struct tlb_array *a, u64 va,
 					u32 level, u16 pcid, u32 table)
 {
 	u64 vpn = vpn_of(va, level);
-	struct tlb_entry *e = set_of(tlb, a, vpn, level), *end = e + a->ways;
 
-	for (; e < end; e++)
-		if (matches(e, vpn, level, pcid, table))
-			return e;
-	return NULL;
+	return find_way(set_of(tlb, a, vpn, level), a->ways, vpn, level, pcid, table);
 }
 
 static inline const struct tlb_array *arrays_end(const struct tlb *tlb)
@@ -58,7 +64,7 @@ struct tlb_entry *tlb_find(struct mmu_unit *u, u64 va, u32 kinds)
 	for (a = u->tlb.array; a < end; a++) {
 		if (!(a->kind & kinds))
 			continue;
-		for (u32 sizes = a->sizes; sizes; sizes &= sizes - 1) {
+		for (u32 sizes = a->sizes & u->tlb.entered; sizes; sizes &= sizes - 1) {
 			struct tlb_entry *e =
 				find_in(&u->tlb, a, va, __builtin_ctz(sizes), pcid, 0);
 
@@ -148,14 +154,15 @@ static void forget_if_stale(struct mmu_unit *u, const struct tlb_entry *e)
 }
 
 /*
- * The place to fill in the set that an address maps to: an empty one if there is one, and of
+ * The place to fill in a set, whose first entry is given: an empty one if there is one, and of
  * several the one that a tree points to, else the first; in a full set the victim's.
  */
-static struct tlb_entry *place_in(struct tlb *tlb, const struct tlb_array *a, u64 vpn, u32 level)
+static struct tlb_entry *place_in(struct tlb *tlb, const struct tlb_array *a, u32 set,
+				  struct tlb_entry *first)
 {
 	const struct replacement *policy = replacement_of(a);
-	u32 set = set_number(a, vpn, level), empty = 0;
-	struct tlb_entry *first = tlb->entry + a->first + set * a->ways, *pointed;
+	struct tlb_entry *pointed;
+	u32 empty = 0;
 
 	while (empty < a->ways && first[empty].flags & TLB_VALID)
 		empty++;
@@ -177,11 +184,12 @@ static void evict(struct mmu_unit *u, const struct tlb_entry *e)
 static void fill_array(struct mmu_unit *u, const struct tlb_array *a, const struct tlb_entry *new)
 {
 	struct tlb *tlb = &u->tlb;
-	u32 table = new->flags & TLB_TABLE;
-	struct tlb_entry *e = find_in(tlb, a, new->vpn << PAGE_SHIFT, new->level, new->pcid, table);
+	u32 table = new->flags & TLB_TABLE, set = set_number(a, new->vpn, new->level);
+	struct tlb_entry *first = tlb->entry + a->first + set * a->ways;
+	struct tlb_entry *e = find_way(first, a->ways, new->vpn, new->level, new->pcid, table);
 
 	if (!e) {
-		e = place_in(tlb, a, new->vpn, new->level);
+		e = place_in(tlb, a, set, first);
 		if ((e->flags & (TLB_VALID | TLB_TABLE)) == TLB_VALID)
 			evict(u, e);
 	}
@@ -191,8 +199,10 @@ static void fill_array(struct mmu_unit *u, const struct tlb_array *a, const stru
 	tlb_prefer(tlb, e);
 	if (unlikely(u->check))
 		check_filled(u, e - tlb->entry);
-	if (!table)
-		emit(u->ring, tlb_fill, e->vpn << PAGE_SHIFT, e->frame, e->array);
+	if (table)
+		return;
+	tlb->entered |= 1u << e->level;
+	emit(u->ring, tlb_fill, e->vpn << PAGE_SHIFT, e->frame, e->array);
 }
 
 /* *page as an entry of level: the whole of it, or the fragment that va lies in. */

@@ -74,11 +74,13 @@ static inline u32 entry_perms(const struct mmu_unit *u, const struct tlb_entry *
 	return permissions(u, e->flags & TLB_RIGHTS, e->pkey, privilege);
 }
 
-/* May the access use e as it stands?  A write with D clear may not: a walk must set D first. */
-static inline bool usable(const struct mmu_unit *u, const struct tlb_entry *e, u32 access,
-			  u32 privilege)
+/*
+ * PERM_* of an access that uses e as it stands.  A write with D clear may not: a walk must set D
+ * first.
+ */
+static inline u32 usable_perms(const struct mmu_unit *u, const struct tlb_entry *e, u32 privilege)
 {
-	return allows(perms_if_dirty(entry_perms(u, e, privilege), e->flags & TLB_DIRTY), access);
+	return perms_if_dirty(entry_perms(u, e, privilege), e->flags & TLB_DIRTY);
 }
 
 /*
@@ -104,11 +106,11 @@ static inline bool must_retry(const struct mmu_unit *u, const struct walk *w)
 	return u->vendor == VENDOR_AMD || w->result != XLATE_PF;
 }
 
-static u32 answer_of_entry(const struct mmu_unit *u, const struct tlb_entry *e, u64 va,
-			   u32 privilege, struct translation *t)
+static inline u32 answer_of_entry(const struct mmu_unit *u, const struct tlb_entry *e, u64 va,
+				  u32 perms, struct translation *t)
 {
 	t->pa = e->frame | (va & (level_size(e->level) - 1));
-	t->perms = perms_if_dirty(entry_perms(u, e, privilege), e->flags & TLB_DIRTY);
+	t->perms = perms;
 	t->level = e->page_level;
 	t->memory_type = memory_type(u, e->pat);
 	t->result = XLATE_OK;
@@ -212,7 +214,7 @@ static u32 translate_exact(struct mmu_unit *u, u64 va, u32 access, u32 privilege
 			   struct translation *t)
 {
 	struct tlb_entry *e = tlb_find(u, va, first_level(access)), copy;
-	u32 error_code;
+	u32 error_code, perms;
 	bool second = !e;
 
 	u->counter[translated_counter(access)]++;
@@ -220,7 +222,8 @@ static u32 translate_exact(struct mmu_unit *u, u64 va, u32 access, u32 privilege
 		e = tlb_find(u, va, second_level(access));
 	if (!e)
 		return translate_miss(u, va, access, privilege, false, t);
-	if (unlikely(!usable(u, e, access, privilege))) {
+	perms = usable_perms(u, e, privilege);
+	if (unlikely(!allows(perms, access))) {
 		error_code = fault_of_entry(u, e, access, privilege);
 		if (error_code) {
 			mmu_page_fault(u, va, error_code);
@@ -238,7 +241,7 @@ static u32 translate_exact(struct mmu_unit *u, u64 va, u32 access, u32 privilege
 		if (unlikely(u->check))
 			tell_copied(u, va, access, e);
 	}
-	return answer_of_entry(u, e, va, privilege, t);
+	return answer_of_entry(u, e, va, perms, t);
 }
 
 u32 mmu_translate(struct mmu_unit *u, u64 va, u32 access, u32 privilege, struct translation *t)
@@ -267,12 +270,13 @@ static void forecast(struct mmu_unit *u, u64 va, u32 access, u32 privilege, stru
 {
 	struct tlb_entry *e = mmu_resident(u, va, access), *hit = NULL;
 	u32 error_code = e ? fault_of_entry(u, e, access, privilege) : 0;
+	u32 perms = e ? usable_perms(u, e, privilege) : 0;
 	struct walk_start from;
 	struct walk w;
 
 	f->lasting = true;
-	if (e && usable(u, e, access, privilege)) {
-		answer_of_entry(u, e, va, privilege, &f->t);
+	if (allows(perms, access)) {
+		answer_of_entry(u, e, va, perms, &f->t);
 		return;
 	}
 	if (error_code) {
@@ -373,7 +377,7 @@ struct tlb_entry *mmu_hit(struct mmu_unit *u, u64 va, u32 access, u32 privilege)
 	if (!u->exact || !(u->cr0 & CR0_PG) || !canonical(u, va))
 		return NULL;
 	e = tlb_find(u, va, first_level(access));
-	return e && usable(u, e, access, privilege) ? e : NULL;
+	return e && allows(usable_perms(u, e, privilege), access) ? e : NULL;
 }
 
 struct tlb_entry *mmu_resident(struct mmu_unit *u, u64 va, u32 access)

@@ -3,6 +3,19 @@
 #include "x86/replacement.h"
 #include "x86/replacement/tree.h"
 
+/* tree_use(), unrolled for the numbers of ways that there are most of. */
+static u64 use(u64 state, u32 way, u32 ways)
+{
+	switch (ways) {
+	case 4:
+		return tree_use(state, way, 4);
+	case 8:
+		return tree_use(state, way, 8);
+	default:
+		return tree_use(state, way, ways);
+	}
+}
+
 static u32 victim(struct tlb *tlb, const struct tlb_entry *set, u64 state, u32 ways)
 {
 	(void)tlb;
@@ -13,6 +26,6 @@ static u32 victim(struct tlb *tlb, const struct tlb_entry *set, u64 state, u32 w
 const struct replacement tree_plru = {
 	.by_use = true,
 	.names_empty = true,
-	.use = tree_use,
+	.use = use,
 	.victim = victim,
 };
