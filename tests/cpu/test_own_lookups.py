@@ -83,7 +83,8 @@ HOOKS = {
     "write": UC_HOOK_MEM_WRITE,
 }
 CRASHES = {("mem_protect", "read"), ("mem_protect", "write")}
-"""Plain Unicorn crashes when mappings change in a memory hook, so these are not tried."""
+"""Not tried: mappings changed in a memory-write hook crash plain Unicorn; in a memory-read hook they
+crash an attached instance only."""
 WAYS = [(name, where) for name in LOOKUPS for where in HOOKS if (name, where) not in CRASHES]
 
 
