@@ -270,12 +270,15 @@ def learn(
         names = all_blocks(sources)
         spawn = get_context("spawn")  # so that a worker has imported nothing that is tested
         with ProcessPoolExecutor(workers, spawn, _begin, (tree.path, folder)) as pool:
-            runs = [pool.submit(_run, name, max(len(names), 1)) for name in todo]
-            for done, run in enumerate(as_completed(runs), 1):
-                name, found = run.result()
-                known[name] = _test_file(digests[name], functions, names, found)
-                tell(name, done, len(todo))
-                _write(kept, known)
+            try:
+                runs = [pool.submit(_run, name, max(len(names), 1)) for name in todo]
+                for done, run in enumerate(as_completed(runs), 1):
+                    name, found = run.result()
+                    known[name] = _test_file(digests[name], functions, names, found)
+                    tell(name, done, len(todo))
+                    _write(kept, known)
+            finally:
+                pool.shutdown(cancel_futures=True)
     return Reach({name: known[name] for name in files})
 
 
