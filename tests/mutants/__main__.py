@@ -170,7 +170,7 @@ def try_them(
         def learnt(name: str, done: int, total: int) -> None:
             screen.step("which test runs what", done, total, name, always=False)
 
-        kept, trees = options.kept / "reach.json", Path(folder)
+        kept, trees = options.kept / "reach", Path(folder)
         reach = learn(sources, files, kept, trees, options.workers, learnt)
         for name in reach.failed:
             print(f"left out, fails without a mutant: {name}", file=sys.stderr)
