@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from benchmarks import cpu_speed, dontneed, exact, refcount, tlb, walk
+from benchmarks import cpu_speed, dontneed, exact, refcount, startup, tlb, walk
 from benchmarks.measure import Outcome, Skipped
 
 RESULTS = Path(__file__).resolve().parent / "results" / "latest.jsonl"
@@ -31,6 +31,7 @@ BENCHMARKS: dict[str, Callable[[], Iterable[Outcome]]] = {
     "engines": tlb.engines,
     "refcount_pair": refcount.refcount_pair,
     "dontneed_loop_native": dontneed.dontneed_loop_native,
+    "startup": startup.startup,
 }
 
 

@@ -23,7 +23,8 @@ import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from cpu.elf import PF_R, PF_W, PF_X, ElfError, Executable
+from cpu.elf import ElfError, Executable
+from cpu.elf_layout import PF_R, PF_W, PF_X, PHDR
 from cpu.signals import MINSIGSTKSZ
 from cpu.vdso import VCLOCK_PAGES, VDSO_PAGES, VVAR_PAGES, vdso_image
 from mmu.errors import LinuxError, OutOfMemory
@@ -201,7 +202,7 @@ class _Loader:
             (AT_PAGESZ, PAGE_SIZE),
             (AT_CLKTCK, 100),
             (AT_PHDR, exe.phdr_addr + bias if exe.phdr_addr else 0),
-            (AT_PHENT, 56),
+            (AT_PHENT, PHDR.size),
             (AT_PHNUM, exe.phnum),
             (AT_BASE, 0),
             (AT_FLAGS, 0),

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Instructions as text, and the addresses they touch, by capstone."""
+"""Instructions as text, and the addresses they touch, by capstone.
+
+Importing capstone takes time, and most runs need none of this: import this module where it is used.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +14,9 @@ import capstone
 from capstone import x86_const as x86
 from unicorn import x86_const as uc_x86
 
-from mmu.units import PAGE_MASK, U32, U64
+from mmu.units import MAX_INSTRUCTION, PAGE_MASK, U32, U64
 from mmu.x86 import Access
 
-MAX_INSTRUCTION: Final = 15
-"""Bytes of the longest instruction (SDM vol. 2 2.3.11)."""
 _STACK_BASES: Final = (x86.X86_REG_RSP, x86.X86_REG_RBP, x86.X86_REG_ESP, x86.X86_REG_EBP)
 _PUSHES: Final = frozenset({"push", "call", "pushfq", "pushf", "pushfw", "enter"})
 
@@ -95,16 +96,30 @@ _FEATURE_GROUPS: Final = {
 }
 """By capstone's group, most special last where an instruction has several."""
 _FMA_MNEMONICS: Final = ("vfmadd", "vfmsub", "vfnmadd", "vfnmsub")
+_FEATURE_MNEMONICS: Final = {
+    "MOVBE": "movbe",
+    "RDRAND": "rdrand",
+    "RDSEED": "rdseed",
+    "RDPID": "rdpid",
+    "FSGSBASE": "rdfsbase rdgsbase wrfsbase wrgsbase",
+    "XSAVE": "xgetbv xsave xsave64 xrstor xrstor64 xsavec xsavec64 xsaveopt xsaveopt64",
+    "SVM": "vmmcall vmrun vmload vmsave stgi clgi skinit invlpga",
+    "CLFLUSHOPT": "clflushopt",
+    "CLWB": "clwb",
+    "CLZERO": "clzero",
+    "PKU": "rdpkru wrpkru",
+    "MONITORX": "monitorx mwaitx",
+    "GFNI": "gf2p8mulb gf2p8affineqb gf2p8affineinvqb",
+    "INVPCID": "invpcid",
+    "PREFETCHWT1": "prefetchwt1",
+    "LZCNT": "lzcnt",
+    "BMI1": "tzcnt",
+}
 _FEATURE_NAMES: Final = {
-    "movbe": "MOVBE", "rdrand": "RDRAND", "rdseed": "RDSEED", "rdpid": "RDPID",
-    "rdfsbase": "FSGSBASE", "rdgsbase": "FSGSBASE", "wrfsbase": "FSGSBASE", "wrgsbase": "FSGSBASE",
-    "xgetbv": "XSAVE", "xsave": "XSAVE", "xsave64": "XSAVE", "xrstor": "XSAVE", "xrstor64": "XSAVE",
-    "xsavec": "XSAVE", "xsavec64": "XSAVE", "xsaveopt": "XSAVE", "xsaveopt64": "XSAVE",
-    "vmmcall": "SVM", "vmrun": "SVM", "vmload": "SVM", "vmsave": "SVM", "stgi": "SVM", "clgi": "SVM", "skinit": "SVM",
-    "invlpga": "SVM", "clflushopt": "CLFLUSHOPT", "clwb": "CLWB", "clzero": "CLZERO", "rdpkru": "PKU", "wrpkru": "PKU",
-    "monitorx": "MONITORX", "mwaitx": "MONITORX", "gf2p8mulb": "GFNI", "gf2p8affineqb": "GFNI",
-    "gf2p8affineinvqb": "GFNI", "invpcid": "INVPCID", "prefetchwt1": "PREFETCHWT1", "lzcnt": "LZCNT", "tzcnt": "BMI1",
-}  # fmt: skip
+    mnemonic: feature
+    for feature, mnemonics in _FEATURE_MNEMONICS.items()
+    for mnemonic in mnemonics.split()
+}
 
 
 def feature_of(code: bytes) -> str | None:

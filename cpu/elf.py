@@ -2,7 +2,7 @@
 """Read an ELF executable and refuse, in one clear line, whatever cannot run.
 
 Only the file header and the program headers count, as for the kernel; section headers are
-never looked at. Layouts: System V gABI, chapters 4 and 5; parsing itself is pyelftools'.
+never looked at. pyelftools names what is refused.
 """
 
 from __future__ import annotations
@@ -13,9 +13,30 @@ import struct
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from elftools.construct import ConstructError
-from elftools.elf.structs import ELFStructs
-
+from cpu.elf_layout import (
+    EHDR,
+    EI_CLASS,
+    EI_DATA,
+    EI_NIDENT,
+    EI_VERSION,
+    ELFCLASS32,
+    ELFCLASS64,
+    ELFDATA2LSB,
+    ELFDATA2MSB,
+    EM_X86_64,
+    ET_CORE,
+    ET_DYN,
+    ET_EXEC,
+    ET_REL,
+    EV_CURRENT,
+    PF_X,
+    PHDR,
+    PT_GNU_STACK,
+    PT_INTERP,
+    PT_LOAD,
+    Ehdr,
+    Phdr,
+)
 from mmu.errors import MmuError
 from mmu.linux.layout import TASK_SIZE
 from mmu.units import PAGE_SIZE, U32
@@ -27,15 +48,12 @@ MMAP_MIN_ADDR = 0x10000
 MAX_FILE = 1 << 30
 """Bytes of the largest program file taken."""
 
-_EHDR_SIZE = 64
-_PHDR_SIZE = 56
-_MAX_PHDRS = 65536 // _PHDR_SIZE
-
-PF_X, PF_W, PF_R = 1, 2, 4
+_MAX_PHDRS = 65536 // PHDR.size
 
 _BOOTED = (
     "is a multiboot image: a kernel for a boot loader, not a Linux program",
-    "boot it on a whole machine (qemu-system -kernel), or attach() the MMU to a Unicorn instance that runs it",
+    "boot it on a whole machine (qemu-system -kernel), or attach() the MMU to a Unicorn instance"
+    " that runs it",
 )
 _MULTIBOOT, _MULTIBOOT2 = 0x1BADB002, 0xE85250D6
 """Magic numbers of the multiboot headers: in the first 8192 bytes at a multiple of 4, in 32768 at
@@ -52,15 +70,8 @@ _FOREIGN = (
     (b"\x28\xb5\x2f\xfd", "compressed (zstd)", "unpack it first"),
     (b"PK\x03\x04", "a ZIP archive", "unpack it first"),
 )
-_MACHINES_32 = {
-    2: "EM_SPARC",
-    3: "EM_386",
-    8: "EM_MIPS",
-    20: "EM_PPC",
-    40: "EM_ARM",
-    62: "EM_X86_64",
-    243: "EM_RISCV",
-}
+_MACHINES_32 = frozenset({2, 3, 8, 20, 40, 62, 243})
+"""The machines that are named where a 32-bit program is refused."""
 
 
 class ElfError(MmuError):
@@ -178,9 +189,6 @@ class _Parser:
     def __init__(self, data: bytes, path: str) -> None:
         self.data = data
         self.path = path
-        self.structs: Any = ELFStructs(little_endian=True, elfclass=64)
-        self.structs.create_basic_structs()
-        self.structs.create_advanced_structs()
 
     def refuse(
         self, problem: str, advice: str = "the file is damaged; build or copy it again"
@@ -192,10 +200,10 @@ class _Parser:
         headers = self.program_headers(header)
         self.refuse_interpreter(headers)
         segments = self.load_segments(headers)
-        pie = header.e_type == "ET_DYN"
+        pie = header.e_type == ET_DYN
         self.check_placement(segments, pie)
         self.check_entry(header.e_entry, segments)
-        stack_flags = [h.p_flags for h in headers if h.p_type == "PT_GNU_STACK"]
+        stack_flags = [h.p_flags for h in headers if h.p_type == PT_GNU_STACK]
         return Executable(
             path=self.path,
             real_path=real_path,
@@ -208,48 +216,47 @@ class _Parser:
             stack_executable=bool(stack_flags and stack_flags[-1] & PF_X),
         )
 
-    def unpack(self, layout: Any, start: int, size: int, what: str) -> Any:
-        if start + size > len(self.data):
-            self.refuse(
-                f"is truncated: {what} would end at byte {start + size} of {len(self.data)}"
-            )
-        try:
-            return layout.parse(self.data[start : start + size])
-        except (ConstructError, ValueError, KeyError, TypeError, OverflowError) as error:
-            self.refuse(f"{what} cannot be decoded ({error})")
+    def unpack(self, layout: struct.Struct, start: int, what: str) -> tuple[Any, ...]:
+        end = start + layout.size
+        if end > len(self.data):
+            self.refuse(f"is truncated: {what} would end at byte {end} of {len(self.data)}")
+        return layout.unpack_from(self.data, start)
 
-    def file_header(self) -> Any:
+    def file_header(self) -> Ehdr:
         """The ELF header, if it is one of a 64-bit little-endian x86-64 executable."""
-        ident = self.data[:16]
+        ident = self.data[:EI_NIDENT]
         if ident[:4] != b"\x7fELF":
             self.refuse_foreign()
-        if len(ident) < 16:
+        if len(ident) < EI_NIDENT:
             self.refuse("is truncated: the ELF header is incomplete")
-        if ident[4] == 1:
+        if ident[EI_CLASS] == ELFCLASS32:
             self.refuse_32_bit()
-        if ident[4] != 2 or ident[6] != 1:
-            self.refuse(f"has ELF class {ident[4]} and version {ident[6]}, which do not exist")
-        if ident[5] != 1:
+        if ident[EI_CLASS] != ELFCLASS64 or ident[EI_VERSION] != EV_CURRENT:
+            self.refuse(
+                f"has ELF class {ident[EI_CLASS]} and version {ident[EI_VERSION]},"
+                " which do not exist"
+            )
+        if ident[EI_DATA] != ELFDATA2LSB:
             self.refuse("is big-endian", "build it for x86-64")
-        header = self.unpack(self.structs.Elf_Ehdr, 0, _EHDR_SIZE, "the ELF header")
-        if header.e_machine != "EM_X86_64":
+        header = Ehdr(*self.unpack(EHDR, 0, "the ELF header"))
+        if header.e_machine != EM_X86_64:
             self.refuse(
                 f"is for {_machine(header.e_machine)}, not EM_X86_64", "build it for x86-64"
             )
         if _multiboot(self.data):
             self.refuse(*_BOOTED)
-        if header.e_type not in ("ET_EXEC", "ET_DYN"):
+        if header.e_type not in (ET_EXEC, ET_DYN):
             self.refuse(*self.other_type(header))
         return header
 
-    def other_type(self, header: Any) -> tuple[str, str]:
+    def other_type(self, header: Ehdr) -> tuple[str, str]:
         """What an ELF file that is no program is, and what to do with it."""
-        if header.e_type == "ET_CORE":
+        if header.e_type == ET_CORE:
             return (
                 "is a core dump (type ET_CORE)",
                 "give the program that dumped it; a debugger reads this file",
             )
-        if header.e_type == "ET_REL":
+        if header.e_type == ET_REL:
             if b".modinfo\0" in self.data:
                 return (
                     "is a kernel module (type ET_REL)",
@@ -260,7 +267,7 @@ class _Parser:
                 "link it into an executable (gcc -static)",
             )
         return (
-            f"is no program but of type {header.e_type}",
+            f"is no program but of type {_type(header.e_type)}",
             "link it into an executable (gcc -static)",
         )
 
@@ -284,32 +291,31 @@ class _Parser:
 
     def refuse_32_bit(self) -> NoReturn:
         """Say what a 32-bit ELF file is."""
-        order = "big" if self.data[5] == 2 else "little"
+        order = "big" if self.data[EI_DATA] == ELFDATA2MSB else "little"
         number = int.from_bytes(self.data[18:20], order)  # type: ignore[arg-type]
         if _multiboot(self.data):
             self.refuse(*_BOOTED)
-        machine = _machine(_MACHINES_32.get(number, number))
+        machine = _machine(number) if number in _MACHINES_32 else f"machine {number}"
         if machine == "EM_X86_64":
             self.refuse("is an x32 program: x86-64 with 32-bit pointers", "build it with gcc -m64")
         if machine == "EM_386":
             self.refuse("is a 32-bit program for EM_386 (i386)", "build it for x86-64 (gcc -m64)")
         self.refuse(f"is a 32-bit program for {machine}", "build it for x86-64")
 
-    def program_headers(self, header: Any) -> list[Any]:
+    def program_headers(self, header: Ehdr) -> list[Phdr]:
         count, size = header.e_phnum, header.e_phentsize
-        if size != _PHDR_SIZE:
-            self.refuse(f"says a program header has {size} bytes, not {_PHDR_SIZE}")
+        if size != PHDR.size:
+            self.refuse(f"says a program header has {size} bytes, not {PHDR.size}")
         if not 1 <= count <= _MAX_PHDRS:
             self.refuse(f"says it has {count} program headers, where Linux takes 1 to {_MAX_PHDRS}")
         start = header.e_phoff
         return [
-            self.unpack(self.structs.Elf_Phdr, start + i * size, size, f"program header {i}")
-            for i in range(count)
+            Phdr(*self.unpack(PHDR, start + i * size, f"program header {i}")) for i in range(count)
         ]
 
-    def refuse_interpreter(self, headers: list[Any]) -> None:
+    def refuse_interpreter(self, headers: list[Phdr]) -> None:
         for header in headers:
-            if header.p_type != "PT_INTERP":
+            if header.p_type != PT_INTERP:
                 continue
             start, size = header.p_offset, header.p_filesz
             if not 2 <= size <= PAGE_SIZE or start + size > len(self.data):
@@ -324,10 +330,10 @@ class _Parser:
                 "link it statically (gcc -static)",
             )
 
-    def load_segments(self, headers: list[Any]) -> tuple[Segment, ...]:
+    def load_segments(self, headers: list[Phdr]) -> tuple[Segment, ...]:
         segments: list[Segment] = []
         for number, header in enumerate(headers):
-            if header.p_type != "PT_LOAD" or header.p_memsz == 0:
+            if header.p_type != PT_LOAD or header.p_memsz == 0:
                 continue
             segment = Segment(
                 offset=header.p_offset,
@@ -354,9 +360,8 @@ class _Parser:
                 f"{where} has {segment.filesz} bytes in the file but {segment.memsz} in memory"
             )
         if segment.offset + segment.filesz > len(self.data):
-            self.refuse(
-                f"is truncated: {where} would end at byte {segment.offset + segment.filesz} of {len(self.data)}"
-            )
+            end = segment.offset + segment.filesz
+            self.refuse(f"is truncated: {where} would end at byte {end} of {len(self.data)}")
         if segment.filesz and (segment.vaddr - segment.offset) % PAGE_SIZE:
             self.refuse(
                 f"{where} is not at the same place in its page as byte {segment.offset} of the file"
@@ -372,7 +377,8 @@ class _Parser:
             )
         if high > room or (pie and high - low > room // 2):
             self.refuse(
-                f"its segments reach {high:#x}, which leaves no room for the stack at {TASK_SIZE:#x}"
+                f"its segments reach {high:#x}, which leaves no room for the stack at"
+                f" {TASK_SIZE:#x}"
             )
         if not pie and low < MMAP_MIN_ADDR:
             self.refuse(
@@ -388,8 +394,22 @@ class _Parser:
             )
 
 
-def _machine(machine: str | int) -> str:
-    return machine if isinstance(machine, str) else f"machine {machine}"
+def _machine(number: int) -> str:
+    from elftools.elf.enums import ENUM_E_MACHINE
+
+    return _name_in(ENUM_E_MACHINE, number) or f"machine {number}"
+
+
+def _type(number: int) -> str:
+    from elftools.elf.enums import ENUM_E_TYPE
+
+    return _name_in(ENUM_E_TYPE, number) or str(number)
+
+
+def _name_in(names: dict[str, Any], number: int) -> str | None:
+    """The last name that pyelftools lists for a number."""
+    found = [name for name, value in names.items() if value == number]
+    return found[-1] if found else None
 
 
 def _multiboot(data: bytes) -> bool:

@@ -20,7 +20,6 @@ from unicorn.x86_const import (
     UC_X86_REG_RDX,
 )
 
-from cpu.disasm import feature_of
 from cpu.fpu import X86_TRAP_MF, X86_TRAP_XF, fpu_exception_code
 from cpu.task import Task
 from cpu.vcpu import Intercept
@@ -126,6 +125,8 @@ def handle_exception(task: Task, exit_: Any) -> None:
 
 def _missing_feature(task: Task, insn: int) -> str:
     """What to say of the instruction at insn if it is one that other processors have."""
+    from cpu.disasm import feature_of
+
     feature = feature_of(task.vcpu.peek(insn))
     if feature is None:
         return ""

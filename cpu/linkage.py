@@ -10,12 +10,12 @@ the callbacks below, which answer from the ``Mmu`` that owns the unit.
 from __future__ import annotations
 
 import ctypes
+import importlib.util
 import os
 import weakref
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
-import capstone
 from unicorn.unicorn_py3 import unicorn as unicorn_binding
 
 from cpu._engine import ffi, lib
@@ -32,8 +32,8 @@ _ABORTED: Final = 65
 """A result of no XLATE_* value: the callback raised."""
 
 _UC_FUNCTIONS: Final = (
-    "open", "close", "emu_start", "emu_stop", "hook_add", "hook_del", "ctl", "reg_read", "reg_write",
-    "reg_read_batch", "reg_write_batch", "mem_map", "mem_read", "mem_write",
+    "open", "close", "emu_start", "emu_stop", "hook_add", "hook_del", "ctl", "reg_read",
+    "reg_write", "reg_read_batch", "reg_write_batch", "mem_map", "mem_read", "mem_write",
 )  # fmt: skip
 _PRIVATE_FUNCTIONS: Final = ("tlb_flush_page", "tlb_set_page", "cpu_restore_state")
 _MMU_FUNCTIONS: Final = {
@@ -52,7 +52,9 @@ _MMU_FUNCTIONS: Final = {
     "take_code": "take_freed_code",
     "free_code": "memory_free_code",
 }
-_CAPSTONE: Any = capstone._cs
+_CS_ARCH_X86: Final = 3
+_CS_MODE_64: Final = 1 << 3
+"""Of capstone.h, 5.0."""
 _UNICORN: Any = unicorn_binding.uclib
 
 
@@ -64,17 +66,36 @@ def _version() -> int:
     return int(_UNICORN.uc_version(None, None))
 
 
+def _libcapstone() -> Any:
+    """The library, from where capstone's Python package would load it.
+
+    The package itself takes longer to import than a short guest runs, so it is asked only where its
+    library is not in the place that its wheels have it.
+    """
+    spec = importlib.util.find_spec("capstone")
+    if spec is not None and spec.origin and "LIBCAPSTONE_PATH" not in os.environ:
+        path = os.path.join(os.path.dirname(spec.origin), "lib", "libcapstone.so")
+        if os.path.exists(path):
+            return ctypes.CDLL(path)
+    import capstone
+
+    return capstone._cs
+
+
 @cache
 def _decoder() -> tuple[Any, int, int]:
-    """A capstone decoder for 64-bit code, kept for the process: itself, its handle, room for an
-    instruction.
+    """Capstone's cs_disasm_iter(), a handle for 64-bit code that is kept for the process, and room
+    for one instruction. Raises MmuError.
     """
-    decoder = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)
-    malloc = _CAPSTONE.cs_malloc
+    library = _libcapstone()
+    handle = ctypes.c_size_t()
+    error = library.cs_open(_CS_ARCH_X86, _CS_MODE_64, ctypes.byref(handle))
+    if error:
+        raise MmuError(f"capstone cannot decode x86-64 code: cs_open() returns {error}")
+    malloc = library.cs_malloc
     malloc.restype = ctypes.c_void_p
     malloc.argtypes = [ctypes.c_size_t]
-    handle = int(decoder.csh.value)
-    return decoder, handle, int(malloc(handle))
+    return library.cs_disasm_iter, handle.value, int(malloc(handle))
 
 
 @cache
@@ -89,8 +110,8 @@ def uc_api() -> Any:
             function = getattr(_UNICORN, f"{name}_x86_64", None)
             if function is not None:
                 setattr(api, name, _address(function))
-    _, api.cs_handle, insn = _decoder()
-    api.cs_disasm_iter = _address(_CAPSTONE.cs_disasm_iter)
+    disasm_iter, api.cs_handle, insn = _decoder()
+    api.cs_disasm_iter = _address(disasm_iter)
     api.cs_insn = ffi.cast("void *", insn)
     return api
 
@@ -152,14 +173,16 @@ def _check_layouts() -> None:
     mismatch = lib.layout_mismatch(layout)
     if mismatch != ffi.NULL:
         raise MmuError(
-            f"cpu._engine and mmu._native disagree about {ffi.string(mismatch).decode()}: rebuild both"
+            f"cpu._engine and mmu._native disagree about {ffi.string(mismatch).decode()}:"
+            " rebuild both"
         )
 
 
 # The Python engine's side.
 
 _PYTHON_FUNCTIONS: Final = (
-    "refill", "translate", "page_fault", "invlpg", "write_cr0", "write_cr3", "write_cr4", "tables_changed", "walk",
+    "refill", "translate", "page_fault", "invlpg", "write_cr0", "write_cr3", "write_cr4",
+    "tables_changed", "walk",
 )  # fmt: skip
 _mmus: weakref.WeakValueDictionary[int, Mmu] = weakref.WeakValueDictionary()
 _raised: list[BaseException] = []

@@ -81,7 +81,9 @@ class PageTables:
                 self.memory.put_page((entry & X86_ADDR_MASK) >> 12)
 
     def protect(self, va: int, size: int, perms: int) -> None:
-        """Give the mapped pages of [va, va + size) these UC_PROT_* permissions; MmuError at a hole."""
+        """Give the mapped pages of [va, va + size) these UC_PROT_* permissions; MmuError at a
+        hole.
+        """
         _check_range(va, size)
         bits = rights(perms)
         covered = va

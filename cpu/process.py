@@ -143,7 +143,9 @@ class LinuxProcess:
         return self._result(_stopped())
 
     def stop(self) -> None:
-        """Have the run end soon, with its figures; safe from any thread and from signal handlers."""
+        """Have the run end soon, with its figures; safe from any thread and from signal
+        handlers.
+        """
         self.system.stop()
 
     def _result(self, end: TaskEnd) -> RunResult:

@@ -17,7 +17,9 @@ from mmu.x86.check import StaleUse
 
 @dataclass
 class RunResult:
-    """What a run leaves: figures as they were when the guest ended, before its address space went."""
+    """What a run leaves: figures as they were when the guest ended, before its address space
+    went.
+    """
 
     exit_code: int
     """As a shell shows it: the status, or 128 + the signal's number."""

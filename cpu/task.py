@@ -12,7 +12,6 @@ from __future__ import annotations
 import signal
 from typing import Final, NoReturn
 
-from cpu.disasm import disassemble_one
 from cpu.elf import Executable
 from cpu.files import GID, UID, FileSystem, FileTable
 from cpu.signals import (
@@ -127,6 +126,8 @@ class Task:
         self.kill(signal.SIGKILL, "SI_KERNEL", what)
 
     def _disassemble(self, rip: int) -> str:
+        from cpu.disasm import disassemble_one
+
         code = self.vcpu.peek(rip)
         return disassemble_one(code, rip) if code else ""
 

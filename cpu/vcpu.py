@@ -20,11 +20,10 @@ from unicorn.x86_const import (
 )
 
 from cpu._engine import ffi, lib
-from cpu.disasm import MAX_INSTRUCTION, accessed_address, through_stack_segment
 from cpu.in_flight import forget_exception
 from cpu.linkage import foreign, mmu_api, private_parts, take_raised, uc_api
 from mmu.errors import BadTable, MmuError, StackFault
-from mmu.units import U64
+from mmu.units import MAX_INSTRUCTION, U64
 from mmu.x86 import Access
 
 if TYPE_CHECKING:
@@ -112,9 +111,7 @@ class Intercept(IntEnum):
 
 
 class Processor:
-    """A Unicorn instance with our hooks on it: what a vCPU and an attached instance have in
-    common.
-    """
+    """A Unicorn instance with our hooks on it: what a vCPU and an attached one have in common."""
 
     uc: Uc
     memory: Memory
@@ -188,6 +185,8 @@ class Processor:
         """
         if not exit_.exact:
             exit_.address = self._exact_address(exit_)
+        from cpu.disasm import through_stack_segment
+
         if exit_.access != Access.FETCH and through_stack_segment(self, exit_.rip, exit_.address):
             exit_.vector = StackFault.vector
 
@@ -203,6 +202,8 @@ class Processor:
         ).error_code
 
     def _exact_address(self, exit_: Any) -> int:
+        from cpu.disasm import accessed_address
+
         return accessed_address(self, exit_.rip, exit_.address, exit_.access)
 
     def stop(self) -> None:
@@ -266,9 +267,7 @@ class Processor:
         lib.vcpu_reg_write(self.c, reg, value & U64)
 
     def peek(self, va: int, length: int = MAX_INSTRUCTION) -> bytes:
-        """Up to ``length`` bytes of code at va, as the processor would fetch them; no side
-        effects.
-        """
+        """Up to ``length`` bytes of code at va, as a fetch would read them; no side effects."""
         buffer = ffi.new("u8[]", length)
         return bytes(ffi.buffer(buffer, lib.vcpu_peek(self.c, va, buffer, length)))
 

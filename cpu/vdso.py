@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The vDSO: the shared object that Linux maps into every process and names in AT_SYSINFO_EHDR.
+"""The vDSO: the shared object that Linux maps into every process and names in AT_SYSINFOEHDR.
 
 Ours defines no function, so a C library asks by system call for what it would else read there,
 and gets virtual time. It is still mapped and read as on Linux, which keeps addresses and
@@ -12,6 +12,21 @@ from __future__ import annotations
 
 import struct
 
+from cpu.elf_layout import (
+    EHDR,
+    ELFCLASS64,
+    ELFDATA2LSB,
+    EM_X86_64,
+    ET_DYN,
+    EV_CURRENT,
+    PF_R,
+    PF_X,
+    PHDR,
+    PT_DYNAMIC,
+    PT_LOAD,
+    Ehdr,
+    Phdr,
+)
 from mmu.units import PAGE_SIZE
 
 VDSO_PAGES = 2
@@ -19,31 +34,18 @@ VDSO_PAGES = 2
 VVAR_PAGES, VCLOCK_PAGES = 4, 2
 """Pages of kernel data mapped below it: [vvar] and, between the two, [vvar_vclock]."""
 
-_DT_NULL, _DT_HASH, _DT_STRTAB, _DT_SYMTAB, _DT_STRSZ, _DT_SYMENT, _DT_SONAME = (
-    0,
-    4,
-    5,
-    6,
-    10,
-    11,
-    14,
-)
-_PT_LOAD, _PT_DYNAMIC = 1, 2
-_PF_X, _PF_R = 1, 4
-_ET_DYN, _EM_X86_64 = 3, 62
-_EHDR, _PHDR, _DYN, _SYM = (
-    struct.Struct("<16sHHIQQQIHHHHHH"),
-    struct.Struct("<IIQQQQQQ"),
-    struct.Struct("<qQ"),
-    24,
-)
+_DT_NULL, _DT_HASH, _DT_STRTAB, _DT_SYMTAB = 0, 4, 5, 6
+_DT_STRSZ, _DT_SYMENT, _DT_SONAME = 10, 11, 14
+_DYN = struct.Struct("<qQ")
+_SYM = 24
+"""Bytes of an Elf64_Sym."""
 
 
 def vdso_image() -> bytes:
     """The image, VDSO_PAGES pages long."""
     strings = b"\0linux-vdso.so.1\0"
     hash_table = struct.pack("<4I", 1, 1, 0, 0)
-    dynamic_at = _EHDR.size + 2 * _PHDR.size
+    dynamic_at = EHDR.size + 2 * PHDR.size
     dynamic_size = 7 * _DYN.size
     hash_at = dynamic_at + dynamic_size
     symbols_at = hash_at + len(hash_table)
@@ -58,36 +60,31 @@ def vdso_image() -> bytes:
         (_DT_SONAME, 1),
         (_DT_NULL, 0),
     )
-    ident = b"\x7fELF" + bytes((2, 1, 1)) + bytes(9)
+    ident = b"\x7fELF" + bytes((ELFCLASS64, ELFDATA2LSB, EV_CURRENT)) + bytes(9)
+    header = Ehdr(
+        e_ident=ident,
+        e_type=ET_DYN,
+        e_machine=EM_X86_64,
+        e_version=EV_CURRENT,
+        e_entry=0,
+        e_phoff=EHDR.size,
+        e_shoff=0,
+        e_flags=0,
+        e_ehsize=EHDR.size,
+        e_phentsize=PHDR.size,
+        e_phnum=2,
+        e_shentsize=64,
+        e_shnum=0,
+        e_shstrndx=0,
+    )
+    load = Phdr(PT_LOAD, PF_R | PF_X, 0, 0, 0, size, size, PAGE_SIZE)
+    where = (dynamic_at,) * 3
+    dynamic = Phdr(PT_DYNAMIC, PF_R, *where, dynamic_size, dynamic_size, 8)
     image = b"".join(
         (
-            _EHDR.pack(
-                ident,
-                _ET_DYN,
-                _EM_X86_64,
-                1,
-                0,
-                _EHDR.size,
-                0,
-                0,
-                _EHDR.size,
-                _PHDR.size,
-                2,
-                64,
-                0,
-                0,
-            ),
-            _PHDR.pack(_PT_LOAD, _PF_R | _PF_X, 0, 0, 0, size, size, PAGE_SIZE),
-            _PHDR.pack(
-                _PT_DYNAMIC,
-                _PF_R,
-                dynamic_at,
-                dynamic_at,
-                dynamic_at,
-                dynamic_size,
-                dynamic_size,
-                8,
-            ),
+            EHDR.pack(*header),
+            PHDR.pack(*load),
+            PHDR.pack(*dynamic),
             *(_DYN.pack(tag, value) for tag, value in entries),
             hash_table,
             bytes(_SYM),

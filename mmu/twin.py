@@ -22,8 +22,8 @@ The Python function's annotations say how the C function is called::
     a Result                    comes through a last argument, a struct
     a State                     made by ``make_c()``, and the C function's first argument
 
-The call is written out as source and compiled once, as dataclasses do it, for it stands between
-every caller and a function of a microsecond::
+The call is written out as source and compiled at the first call, as dataclasses do it, for it
+stands between every caller and a function of a microsecond::
 
     def pte_try_get(first, pmd):
         if first.native:
@@ -42,9 +42,11 @@ from __future__ import annotations
 
 import inspect
 import linecache
+import sys
 from collections.abc import Callable
 from enum import IntEnum
-from types import NoneType, UnionType
+from functools import cache
+from types import FunctionType, NoneType, UnionType
 from typing import (
     Any,
     NewType,
@@ -55,7 +57,6 @@ from typing import (
     cast,
     get_args,
     get_origin,
-    get_type_hints,
 )
 
 from mmu._native import ffi, lib
@@ -107,7 +108,7 @@ def Twin(python: Callable[P, R]) -> Callable[P, R]:
     native = getattr(lib, name, None)
     if native is None:
         raise TwinError(f"mmu._native has no function {name}() for its twin in Python")
-    hints = get_type_hints(python)
+    hints = {p: _type(text, python.__module__) for p, text in python.__annotations__.items()}
     result = hints.pop("return", NoneType)
     parameters = inspect.signature(python).parameters
     first = next(iter(parameters))
@@ -139,13 +140,44 @@ def Twin(python: Callable[P, R]) -> Callable[P, R]:
         **_members(result),
         **{f"_default_{p}": d.default for p, d in parameters.items()},
     }
-    source, filename = "\n".join(lines), f"<twin {name}>"
-    linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
-    exec(compile(source, filename, "exec"), names)
-    twin = names[name]
-    twin.__doc__, twin.__module__ = python.__doc__, python.__module__
     TWINS[name] = python
-    return cast("Callable[P, R]", twin)
+    return cast("Callable[P, R]", _compiled_when_called(python, "\n".join(lines), names))
+
+
+def _compiled_when_called(
+    python: Callable[..., Any], source: str, names: dict[str, Any]
+) -> FunctionType:
+    """The function that ``source`` defines with ``names`` as its globals.
+
+    Its code is compiled by its first call, for most programs call few of the twins.
+    """
+    name = python.__name__
+
+    def compile_source() -> FunctionType:
+        filename = f"<twin {name}>"
+        linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
+        exec(compile(source, filename, "exec"), names)
+        made = names[name]
+        twin.__defaults__, twin.__code__ = made.__defaults__, made.__code__
+        return twin
+
+    names["_compile"] = compile_source
+    twin = FunctionType(_first_call.__code__, names, name)
+    twin.__doc__, twin.__module__ = python.__doc__, python.__module__
+    twin.__wrapped__ = python  # type: ignore[attr-defined]
+    return twin
+
+
+def _first_call(*arguments: Any, **by_name: Any) -> Any:
+    """What every twin is at first."""
+    return _compile()(*arguments, **by_name)  # type: ignore[name-defined]  # noqa: F821
+
+
+@cache
+def _type(text: Any, module: str) -> Any:
+    """The type that an annotation in ``module`` names: get_type_hints(), but once for each text."""
+    kind = eval(text, vars(sys.modules[module])) if isinstance(text, str) else text
+    return NoneType if kind is None else kind
 
 
 def entry_pa(memory: Any, entry: Any) -> EntryPa | None:

@@ -6,7 +6,6 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-import traceback
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import NoReturn
@@ -26,9 +25,10 @@ tables: how much memory they take, and how empty ones are freed."""
 
 _GUEST = """\
 the guest:
-  Its environment is empty, and its working directory is the one ucmmu is started in.  Of the host's
-  files it sees its own program and what --allow gives, read-only; stdin, stdout and stderr are yours.
-  Options of ucmmu come before PROGRAM: what follows it is the guest's.  After -- nothing is a hint."""
+  Its environment is empty, and its working directory is the one ucmmu is started in.  Of the
+  host's files it sees its own program and what --allow gives, read-only; stdin, stdout and stderr
+  are yours.  Options of ucmmu come before PROGRAM: what follows it is the guest's.  After --
+  nothing is a hint."""
 
 _RUN_EXAMPLES = """\
 examples:
@@ -73,7 +73,9 @@ class _Parser(argparse.ArgumentParser):
 
 
 class _CommandParser(_Parser):
-    """The parser of one command: what comes from PROGRAM on is the guest's, whatever it looks like."""
+    """The parser of one command: what comes from PROGRAM on is the guest's, whatever it looks
+    like.
+    """
 
     takes_program = False
 
@@ -128,6 +130,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _complain("interrupted", exit_codes.SIGNALLED + 2, patience=0.2)
     except Exception as error:
         if os.environ.get("UCMMU_DEBUG"):
+            import traceback
+
             traceback.print_exc()
         return _complain(internal_error(error), ExitCode.INTERNAL)
 
@@ -321,7 +325,8 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--check-tlb",
         action="store_true",
-        help="tell every use of a translation that memory no longer says, and which flush is missing",
+        help="tell every use of a translation that memory no longer says, and which flush is"
+        " missing",
     )
     _add_size(parser, "--ram", 16 << 30, "guest RAM; the host gives only what is touched")
     parser.add_argument(
@@ -341,8 +346,8 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
         metavar="PATH",
         action="append",
         default=[],
-        help="let the guest open this file, or what lies under this directory, links beneath it included;"
-        " may be repeated",
+        help="let the guest open this file, or what lies under this directory, links beneath it"
+        " included; may be repeated",
     )
     _add_json(parser)
     parser.set_defaults(program=[])
@@ -389,7 +394,8 @@ def _run_options(arguments: argparse.Namespace) -> RunOptions:
     if arguments.no_count and _fidelity(arguments) != "fast":
         raise Failure(
             ExitCode.USAGE,
-            "argument --no-count: exact and trace count every instruction; leave it out, or use --fidelity fast",
+            "argument --no-count: exact and trace count every instruction; leave it out, or use"
+            " --fidelity fast",
         )
     _hint_at_misplaced_options(arguments, args)
     return RunOptions(
@@ -425,15 +431,17 @@ def _program(arguments: argparse.Namespace) -> list[str]:
 
 
 def _hint_at_misplaced_options(arguments: argparse.Namespace, args: Sequence[str]) -> None:
-    """Say it if an option of ours stands behind the program, unless ``--`` says that this is meant."""
+    """Say it if an option of ours stands behind the program, unless ``--`` says that this is
+    meant.
+    """
     if arguments.program[0] == "--":
         return
     known = frozenset[str]().union(*(parser.options() for parser in _command_parsers().values()))
     misplaced = [word for word in args if word.startswith("--") and word.partition("=")[0] in known]
     if misplaced:
         _hint(
-            f"{printable(shortened(misplaced[0]))} stands after PROGRAM and goes to the guest; options of ucmmu come"
-            " before it, and `--` before PROGRAM says that this is meant"
+            f"{printable(shortened(misplaced[0]))} stands after PROGRAM and goes to the guest; options"
+            " of ucmmu come before it, and `--` before PROGRAM says that this is meant"
         )
 
 

@@ -8,7 +8,6 @@ import os
 import threading
 from typing import TYPE_CHECKING
 
-from cpu.disasm import disassemble_one
 from cpu.elf import ElfError, Executable, read_executable
 from cpu.files import AllowError, Stream, write_or_stop
 from cpu.process import LinuxProcess
@@ -136,7 +135,10 @@ def _geometry(options: RunOptions) -> Geometry:
 
 def _why_no_ram(size: int, error: MmuError) -> str:
     if not MIN_RAM <= size < MAX_RAM:
-        return f"--ram: {format_size(size)} is not possible: guest RAM is at least 8K and less than 16T"
+        return (
+            f"--ram: {format_size(size)} is not possible: guest RAM is at least"
+            f" {format_size(MIN_RAM)} and less than {format_size(MAX_RAM)}"
+        )
     return f"--ram: {error}"
 
 
@@ -156,6 +158,8 @@ class Machine:
         self.printer: TracePrinter | None = None
         self.ring: EventRing | None = None
         if trace is not None:
+            from cpu.disasm import disassemble_one
+
             arrays = [array.name for array in geometry.arrays]
             out = _TraceFile(trace, lambda: self.stopping())
             self.printer = TracePrinter(
@@ -241,7 +245,9 @@ class _TraceFile:
 
 
 class _AnnouncedStream(Stream):
-    """One of the guest's output streams, before whose first byte the progress line is taken away."""
+    """One of the guest's output streams, before whose first byte the progress line is taken
+    away.
+    """
 
     def __init__(
         self, host_fd: int, hush: Callable[[], None], stopping: Callable[[], bool]
@@ -256,7 +262,9 @@ class _AnnouncedStream(Stream):
 
 
 def _report_progress(link: Link, machine: Machine, process: LinuxProcess) -> None:
-    """Send figures now and then, from a thread, and have them end when the guest begins to speak."""
+    """Send figures now and then, from a thread, and have them end when the guest begins to
+    speak.
+    """
     for fd in (1, 2):
         process.task.files.replace(
             fd, _AnnouncedStream(fd, link.hush, lambda: process.system.stopping)

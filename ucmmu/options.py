@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import stat
 from contextlib import suppress
 from dataclasses import dataclass
@@ -131,9 +130,14 @@ def _why_not_found(name: str, error: Exception) -> str:
     if "/" in name or not isinstance(error, FileNotFoundError):
         text = error.strerror if isinstance(error, OSError) else str(error)
         return f"{shown}: {text or error}{_near_file(name)}"
-    in_path = shutil.which(name)
+    from shutil import which
+
+    in_path = which(name)
     if in_path is not None:
-        return f"no guest {shown}, and no such file here: give the program's path ({printable(in_path)})"
+        return (
+            f"no guest {shown}, and no such file here: give the program's path"
+            f" ({printable(in_path)})"
+        )
     where = guests_directory()
     if not where.is_dir():
         return f"no guest {shown}, and no such file here: {how_to_get_guests()}"

@@ -7,7 +7,6 @@ import errno
 import fcntl
 import json
 import os
-import secrets
 import stat
 from contextlib import suppress
 from types import TracebackType
@@ -180,7 +179,7 @@ def _write_beside(place: str, data: bytes, old: os.stat_result | None) -> None:
     """Write a new file in the same directory and rename it. Raises OSError if there is no room,
     else _NotBeside.
     """
-    beside = os.path.join(os.path.dirname(place), f".ucmmu-{secrets.token_hex(8)}.tmp")
+    beside = os.path.join(os.path.dirname(place), f".ucmmu-{os.urandom(8).hex()}.tmp")
     try:
         fd = os.open(
             beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600 if old else 0o666

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from ucmmu.options import DEFAULT_TLB
@@ -45,6 +46,12 @@ _TLB_ROWS: list[tuple[str, str, str]] = [
     ("stores", "dTLB-stores", "dtlb_store_misses"),
     ("fetches", "iTLB-loads", "itlb_misses"),
 ]
+
+
+def load() -> None:
+    """Import what tables are drawn with, which takes a moment."""
+    for module in ("rich.box", "rich.table", "rich.text", "ucmmu.terminal"):
+        import_module(module)
 
 
 def run_text(report: Report) -> str:

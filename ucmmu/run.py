@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +53,14 @@ def run(options: RunOptions, limits: Limits, *, json_target: str | None) -> int:
         trace = open_trace(options, program) if options.fidelity == "trace" else None
         with Progress(options.program, wanted=trace is None) as progress:
             redirect = {1: 2} if stdout_is_ours else {}
-            report = supervised(options, limits, progress, redirect=redirect, trace=trace)
+            report = supervised(
+                options,
+                limits,
+                progress,
+                redirect=redirect,
+                trace=trace,
+                meanwhile=None if output.to_stdout else load_report,
+            )
         return show(report, output)
 
 
@@ -82,6 +89,13 @@ def show(report: dict[str, Any], output: JsonOutput) -> int:
         if not isinstance(one, Unread):
             raise one
     return int(report["exit_code"])
+
+
+def load_report() -> None:
+    """Import what the short table needs."""
+    from ucmmu.report import load
+
+    load()
 
 
 def _trace_fd(options: RunOptions) -> int | None:
@@ -115,15 +129,20 @@ def supervised(
     *,
     redirect: Mapping[int, int],
     trace: int | None = None,
+    meanwhile: Callable[[], None] | None = None,
 ) -> dict[str, Any]:
-    """Run ``options`` in a child and return its report, complete whatever happened."""
+    """Run ``options`` in a child and return its report, complete whatever happened.
+
+    ``meanwhile`` as for supervise().
+    """
 
     def job(link: Link) -> Message:
         from ucmmu.guest import run_guest
 
         return run_guest(options, link, trace, progress=progress.wanted)
 
-    return report_of(options, supervise(job, limits, redirect=redirect, watch=progress))
+    outcome = supervise(job, limits, redirect=redirect, watch=progress, meanwhile=meanwhile)
+    return report_of(options, outcome)
 
 
 UNFINISHED = "ucmmu's own checks at the end were not finished: the run was ended before"

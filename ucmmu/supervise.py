@@ -5,7 +5,7 @@ The parent forks before anything heavy is imported, and then only watches: the c
 resident memory, the terminal's ^C, and a pipe on which the child sends JSON, one message a line::
 
     {"progress": {...}}                   any number of times
-    {"hush": true}                        asks for an end of what is shown of it, and waits for an order
+    {"hush": true}                        asks to show no more of it, and waits for an order
     {"signal": n}                         the child itself got a stop signal
     {"figures": {...}}                    what the job would report now: the last one counts
     {"result": {...}}                     once; or
@@ -21,7 +21,6 @@ Signals that are ignored when we start (nohup, a shell's background job) stay ig
 
 from __future__ import annotations
 
-import ctypes
 import faulthandler
 import json
 import os
@@ -31,7 +30,6 @@ import signal
 import sys
 import threading
 import time
-import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -226,10 +224,12 @@ def supervise(
     *,
     redirect: Mapping[int, int] | None = None,
     watch: Watch | None = None,
+    meanwhile: Callable[[], None] | None = None,
 ) -> Outcome:
     """Run ``job`` in a forked child under ``limits`` and return what came of it.
 
-    ``redirect`` maps descriptors of the child to ours that take their place.
+    ``redirect`` maps descriptors of the child to ours that take their place. ``meanwhile`` is
+    called while the child starts: a moment's work that will be needed when it has ended.
     Call it on the main thread: it handles signals while the job runs.
     """
     _flush()
@@ -246,6 +246,8 @@ def supervise(
     previous = {number: signal.signal(number, child.interrupt) for number in _heeded()}
     signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
     try:
+        if meanwhile is not None:
+            meanwhile()
         child.watch_over()
         return child.outcome()
     finally:
@@ -281,7 +283,9 @@ class _Child:
         self._failure: Failure | None = None
 
     def interrupt(self, number: int, _frame: FrameType | None) -> None:
-        """Have the child stop on a signal of ours; with the second one it is not long waited for."""
+        """Have the child stop on a signal of ours; with the second one it is not long waited
+        for.
+        """
         if self._reason is not None and self._hurried_at is None:
             self._hurried_at = time.monotonic()
         self._interrupted(number)
@@ -450,6 +454,8 @@ def _child(
             link.send({"failure": {"code": failure.code, "line": failure.line}})
     except BaseException as error:
         if debug:
+            import traceback
+
             traceback.print_exc()
         with suppress(OSError):
             link.send({"failure": {"code": int(ExitCode.INTERNAL), "line": internal_error(error)}})
@@ -472,6 +478,8 @@ def internal_error(error: BaseException) -> str:
 
 def _die_with(parent: int) -> None:
     """Have the kernel kill us when the parent ends, however it ends."""
+    import ctypes
+
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:
         os._exit(0)

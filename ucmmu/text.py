@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 
 MAX_NAME = 160
@@ -11,7 +10,8 @@ MAX_NAME = 160
 
 
 def printable(text: str) -> str:
-    r"""``text`` with whatever a terminal would act on, or could not show, written as in Python: ``\x1b``, ``\n``.
+    r"""Return ``text`` with whatever a terminal would act on, or could not show, written as in
+    Python: ``\x1b``, ``\n``.
 
     Bytes of a file's name that are no UTF-8 are shown as bytes: ``\xff``.
     """
@@ -34,6 +34,8 @@ def shortened(text: str, width: int = MAX_NAME) -> str:
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """``; did you mean 'exact'?`` if one of the known words is near, else nothing."""
+    import difflib
+
     by_lower = {name.lower(): name for name in known}
     near = difflib.get_close_matches(word.lower(), by_lower, n=1, cutoff=0.6)
     return f"; did you mean {by_lower[near[0]]!r}?" if near else ""

@@ -3,11 +3,11 @@
 
 ::
 
-          25 0x402a01  48 89 3d 18 b8 0a 00     mov qword ptr [rip + 0xab818], rdi
-                   tlb_miss            address=0x4ae220 access=write
-                   walk_entry          address=0x4ae220 entry_pa=0x68570 entry=0x0
-                   page_fault          address=0x4ae220 error_code=0x6 (user write: not-present page)
-                   pte_get             pfn=0x68 nr=1 count=18
+      25 0x402a01  48 89 3d 18 b8 0a 00     mov qword ptr [rip + 0xab818], rdi
+               tlb_miss            address=0x4ae220 access=write
+               walk_entry          address=0x4ae220 entry_pa=0x68570 entry=0x0
+               page_fault          address=0x4ae220 error_code=0x6 (user write: not-present page)
+               pte_get             pfn=0x68 nr=1 count=18
 
 Events come in the order of the ring.  A fetch is translated before its instruction is executed, so
 the events of entering a page stand above the page's first instruction.
@@ -97,7 +97,9 @@ class TracePrinter:
                 self._on_error()
 
     def close(self, ring: EventRing) -> None:
-        """Print what is left, and flush. Raises the OSError that stopped the printing, if one did."""
+        """Print what is left, and flush. Raises the OSError that stopped the printing, if one
+        did.
+        """
         self.drain(ring)
         if self.error is None:
             if ring.lost:

@@ -35,7 +35,7 @@ from mmu.linux.rmap import anon_vma_prepare
 from mmu.linux.state import MmStruct
 from mmu.linux.tlbflush import flush_tlb_mm_range
 from mmu.twin import EntryPa
-from mmu.units import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE
+from mmu.units import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, U64
 
 if TYPE_CHECKING:
     from mmu._native import struct_page, struct_vm_area_struct
@@ -69,7 +69,7 @@ def mm_fast_fault(mm: MmStruct, address: int, error_code: int) -> bool:
     """
     write = bool(error_code & lib.PF_WR)
     memory = mm.memory.c
-    if mm.c.mmap_lock or memory.nr_free < _FAULT_FRAMES_MAX or memory.fail_after != (1 << 64) - 1:
+    if mm.c.mmap_lock or memory.nr_free < _FAULT_FRAMES_MAX or memory.fail_after != U64:
         return False
     vma = lib.find_vma(mm.c, address)
     if error_code & lib.PF_RSVD or vma == ffi.NULL or address < vma.vm_start or vma.vm_file:

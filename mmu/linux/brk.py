@@ -29,10 +29,10 @@ from mmu.linux.vma import (
     vm_stat_account,
     vma_insert,
 )
-from mmu.units import PAGE_SHIFT, PAGE_SIZE
+from mmu.units import PAGE_SHIFT, PAGE_SIZE, U64
 
 # An end of heap with a page and a guard gap behind it: no brk() above can succeed.
-_BRK_MAX = (1 << 64) - 2 * PAGE_SIZE - STACK_GUARD_GAP
+_BRK_MAX = U64 + 1 - 2 * PAGE_SIZE - STACK_GUARD_GAP
 
 
 def do_brk(mm: MmStruct, brk: int) -> int:

@@ -10,16 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from mmu._native import lib
 from mmu.errors import MmuError, OutOfMemory
+from mmu.units import PAGE_SHIFT, PAGE_SIZE
 
 if TYPE_CHECKING:
     from mmu.memory import Memory
 
-PAGE_SHIFT: Final = lib.PAGE_SHIFT
-PAGE_SIZE: Final = lib.PAGE_SIZE
 
 # Pages that one miss of a mapped file reads: the default read-ahead window, 128 KiB.
 RA_PAGES = 32

@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Final
 
 from mmu._native import lib
 from mmu.linux.state import MmStruct
+from mmu.units import PAGE_SHIFT
 
 if TYPE_CHECKING:
     from mmu._native import struct_vm_area_struct
 
-_PAGE_SHIFT: Final = lib.PAGE_SHIFT
 _VM_ACCESS_FLAGS: Final = lib.VM_READ | lib.VM_WRITE | lib.VM_EXEC
 
 
@@ -60,5 +60,5 @@ def _anon_vma_compatible(a: struct_vm_area_struct, b: struct_vm_area_struct) -> 
         a.vm_end == b.vm_start
         and a.vm_file == b.vm_file
         and not (a.vm_flags ^ b.vm_flags) & ~_VM_ACCESS_FLAGS
-        and b.vm_pgoff == a.vm_pgoff + (b.vm_start - a.vm_start >> _PAGE_SHIFT)
+        and b.vm_pgoff == a.vm_pgoff + (b.vm_start - a.vm_start >> PAGE_SHIFT)
     )

@@ -55,12 +55,15 @@ import sys
 from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from mmu._native import lib
 from mmu.errors import MmuError
+from mmu.units import U64
 from mmu.x86.tlb import Policy
-from mmu.x86.toml_lines import Key, key_lines, line_of
+
+if TYPE_CHECKING:
+    from mmu.x86.toml_lines import Key
 
 _toml: Any = import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
 
@@ -114,7 +117,7 @@ _ARRAY_KEYS: Final = {"name", "kind", "holds", "entries", "ways"}
 _ARRAY_OPTIONS: Final = {"index", "replacement", "pcids", "smash"}
 _PROCESSOR_KEYS: Final = {"vendor", "features", "maxphyaddr"}
 _FIGURE_KEYS: Final = {"value", "source", "confidence"}
-_WHERE: Final = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)")
+_WHERE: Final = r" \(at (?:line (\d+), column (\d+)|end of document)\)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,7 +289,7 @@ class _File:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._lines: dict[Key, int] = {}
+        self._toml = ""
         self._sources: dict[str, str] = {}
 
     def geometry(self) -> Geometry:
@@ -299,7 +302,7 @@ class _File:
         self._sources = self._read_sources(data["sources"])
         processor = self._processor(data["processor"]) if "processor" in data else EVERYTHING
         smash = self._smash(("smash",), data.get("smash", {}))
-        seed = self._number(("seed",), data.get("seed", DEFAULT_SEED), 1, (1 << 64) - 1)
+        seed = self._number(("seed",), data.get("seed", DEFAULT_SEED), 1, U64)
         tables = data["array"]
         if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
             raise self._error(("array",), "must be a list of tables, each headed [[array]]")
@@ -308,7 +311,9 @@ class _File:
         return Geometry(name, description, _smashed(arrays, smash), processor, seed)
 
     def _error(self, key: Key, reason: str) -> MmuError:
-        where = f"{self._path}:{line_of(self._lines, key)}"
+        from mmu.x86.toml_lines import key_lines, line_of
+
+        where = f"{self._path}:{line_of(key_lines(self._toml), key)}"
         return MmuError(f"{where}: {_spell(key)}: {reason}")
 
     def _parse(self) -> dict[str, Any]:
@@ -325,7 +330,7 @@ class _File:
             raise MmuError(f"{self._path}:{line}: is not UTF-8 text") from None
         try:
             parsed: dict[str, Any] = _toml.loads(text)
-            self._lines = key_lines(text)
+            self._toml = text
         except _toml.TOMLDecodeError as error:
             raise self._syntax_error(text, str(error)) from None
         except RecursionError:
@@ -338,12 +343,12 @@ class _File:
 
     def _syntax_error(self, text: str, reason: str) -> MmuError:
         """The parser's complaint with the line in its place."""
-        where = _WHERE.search(reason)
+        where = re.search(_WHERE, reason)
         line = where[1] if where and where[1] else len(text.splitlines()) or 1
         column = (
             f" (column {where[2]})" if where and where[2] else " (end of file)" if where else ""
         )
-        reason = _WHERE.sub("", reason).replace("\n", " ")
+        reason = re.sub(_WHERE, "", reason).replace("\n", " ")
         return MmuError(f"{self._path}:{line}: is not valid TOML: {reason}{column}")
 
     def _check_keys(

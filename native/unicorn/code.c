@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/*
- * The guest's code, read where the processor would fetch it, without side effects.
- */
+/* The guest's code, read where the processor would fetch it, without side effects. */
 #include <string.h>
 
 #include "unicorn/vcpu.h"

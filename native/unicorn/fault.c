@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/*
- * A fault of the guest's: let it happen, resolve it on the spot, or describe it for Python.
- */
+/* A fault of the guest's: let it happen, resolve it on the spot, or describe it for Python. */
 #include "unicorn/vcpu.h"
 
 /* Write the fault *t of an access at va into shared.exit; the run goes on until end(). */

@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/*
- * The fill hook: Unicorn's soft TLB has no entry for an access and asks our MMU.
- */
+/* The fill hook: Unicorn's soft TLB has no entry for an access and asks our MMU. */
 #include "unicorn/vcpu.h"
 
 /* R and W only for the one virtual page that memory hooks will be told about. */

@@ -183,10 +183,9 @@ struct fill_target {
 
 /* State of one run: clear_run() clears it. */
 struct run {
-	u64 limit;    /* of shared.count */
-	u64 until;    /* attached: where the run ends; NO_ADDRESS: nowhere */
-	uc_err err;   /* STOP_ENGINE: what Unicorn returned */
-	bool started; /* Unicorn executes the guest for us: uc_emu_start() has not returned */
+	u64 limit;  /* of shared.count */
+	u64 until;  /* attached: where the run ends; NO_ADDRESS: nowhere */
+	uc_err err; /* STOP_ENGINE: what Unicorn returned */
 	bool stepping;
 	enum stop trap; /* what a #DB is: STOP_EXCEPTION, or STOP_STEPPED if it is only step()'s */
 };

@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/*
- * One instruction by RFLAGS.TF (SDM vol. 3B 18.3.1.4), which the guest never sees.
- */
+/* One instruction by RFLAGS.TF (SDM vol. 3B 18.3.1.4), which the guest never sees. */
 #include "unicorn/vcpu.h"
 
 #define RFLAGS_ZF 0x40

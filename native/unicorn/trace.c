@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/*
- * Instruction by instruction: each is an event, and stamps the events it causes.
- */
+/* Instruction by instruction: each is an event, and stamps the events it causes. */
 #include "unicorn/fetch.h"
 
 static void emit_insn(struct vcpu *v, u64 pc, u32 size)

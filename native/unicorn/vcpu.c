@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/*
- * A vCPU: made, armed, taken down.
- */
+/* A vCPU: made, armed, taken down. */
 #include <errno.h>
 #include <stdlib.h>
 

@@ -61,7 +61,8 @@ def use_after_free(tmp_path: Path) -> str:
     """A program that writes to a page, gives it back by MADV_DONTNEED, and writes again."""
     code = assemble(
         """
-        mov eax, 9; xor edi, edi; mov esi, 0x1000; mov edx, 3; mov r10d, 0x22; mov r8, -1; xor r9d, r9d; syscall
+        mov eax, 9; xor edi, edi; mov esi, 0x1000; mov edx, 3; mov r10d, 0x22; mov r8, -1
+        xor r9d, r9d; syscall
         mov rdi, rax; mov [rdi], al
         mov eax, 28; mov esi, 0x1000; mov edx, 4; syscall
         mov [rdi], al

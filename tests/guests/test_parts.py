@@ -94,7 +94,8 @@ def test_report_reads_well() -> None:
         handler=0x402000,
     )
     assert report.line == (
-        "SIGSEGV (SEGV_MAPERR), address 0x10, RIP 0x401000: mov eax, [0x10]: nothing is mapped there"
+        "SIGSEGV (SEGV_MAPERR), address 0x10, RIP 0x401000: mov eax, [0x10]: nothing is mapped"
+        " there"
     )
     assert "handler at 0x402000 was not run" in str(report)
     assert str(report).endswith("PML4E ...")

@@ -22,7 +22,8 @@ STATIC = ("-nostdlib", "-static", "-no-pie")
 STATIC_PIE = ("-nostdlib", "-static-pie", "-fPIE")
 
 QWORDS = (
-    "rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "rsp", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15",
+    "rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "rsp", "r8", "r9", "r10", "r11", "r12", "r13",
+    "r14", "r15",
     "rflags", "rip", "cs", "ss", "ds", "es", "fs", "gs", "argc", "cr0", "fs_base", "gs_base",
 )  # fmt: skip
 FXSAVE = ("fcw", "fsw", "ftw", "fop", "fip", "fdp", "mxcsr", "mxcsr_mask")

@@ -10,7 +10,8 @@ import pytest
 
 from mmu._native import ffi
 from mmu.errors import MmuError
-from mmu.memory import PAGE_SIZE, Memory, PageFlag
+from mmu.memory import Memory, PageFlag
+from mmu.units import PAGE_SIZE
 from tests.memory.checks import check_allocator, flags
 
 DIRT = b"\xff" * PAGE_SIZE

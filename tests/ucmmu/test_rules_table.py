@@ -52,7 +52,9 @@ def _of_rows(field: str) -> list[str]:
 
 @cache
 def _defined(path: Path) -> set[str]:
-    """What a Python file defines at its top, and in its classes: functions, classes, class.member."""
+    """What a Python file defines at its top, and in its classes: functions, classes,
+    class.member.
+    """
 
     def of(body: list[ast.stmt], within: str) -> set[str]:
         names: set[str] = set()
@@ -120,7 +122,9 @@ def _files_with_a_rule() -> dict[str, str]:
     ("file", "docstring"), _files_with_a_rule().items(), ids=_files_with_a_rule()
 )
 def test_every_tested_rule_is_in_the_table(file: str, docstring: str) -> None:
-    """Each file of tests/x86 has its rule in a row, which cites the sections that the rule cites."""
+    """Each file of tests/x86 has its rule in a row, which cites the sections that the rule
+    cites.
+    """
     assert docstring.startswith("Rule: ")
     cited = defaultdict(set)
     for row in rows():

@@ -185,8 +185,8 @@ def test_signals_ignored_at_the_start_stay_ignored(number):
     """What nohup does, and a shell that starts a job in the background."""
     name = number.name.removeprefix("SIG")
     done = shell(
-        f"trap '' {name}; $UCMMU run --timeout 2 faults spin & sleep 1; trap - {name}; kill -{name} $!;"
-        " wait $!; exit $?"
+        f"trap '' {name}; $UCMMU run --timeout 2 faults spin & sleep 1; trap - {name};"
+        f" kill -{name} $!; wait $!; exit $?"
     )
     assert done.returncode == ExitCode.TIMEOUT, done.stderr
     assert "VmPTE at the end" in done.stderr

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Rule: whatever happens to the child, the parent lives, knows why, and leaves no process behind."""
+"""Rule: whatever happens to the child, the parent lives, knows why, and leaves no process
+behind.
+"""
 
 from __future__ import annotations
 

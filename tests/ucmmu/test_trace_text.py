@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Rule: the printed trace shows each event of the ring once, in order, in words where it has words."""
+"""Rule: the printed trace shows each event of the ring once, in order, in words where it has
+words.
+"""
 
 from __future__ import annotations
 
