@@ -8,7 +8,7 @@ import errno
 import pytest
 
 from mmu.linux import procfs
-from mmu.linux.mman import MAP_ANONYMOUS, MAP_FIXED, MAP_GROWSDOWN, MAP_PRIVATE
+from mmu.linux.mman import MAP_ANONYMOUS, MAP_FIXED, MAP_GROWSDOWN, MAP_PRIVATE, MCL_FUTURE
 
 PAGE = 4096
 HEAP = 0x60_0000
@@ -48,6 +48,20 @@ def test_growing_grows_one_vma(heap):
         heap.brk(HEAP + pages * PAGE)
     assert heap.c.vmas.nr == 1
     assert heap.vm_stats()["VmData"] == 16
+
+
+def test_a_locked_heap_is_brought_in(heap):
+    heap.mlockall(MCL_FUTURE)
+    assert heap.brk(HEAP + 2 * PAGE) == HEAP + 2 * PAGE
+    assert (heap.vm_stats()["VmLck"], heap.vm_stats()["RssAnon"]) == (8, 8)
+    heap.rlimit.memlock = 3 * PAGE
+    assert heap.brk(HEAP + 4 * PAGE) == HEAP + 2 * PAGE
+    assert heap.brk(HEAP + 3 * PAGE) == HEAP + 3 * PAGE
+
+
+def test_without_a_lock_nothing_is_locked(heap):
+    heap.brk(HEAP + 2 * PAGE)
+    assert (heap.vm_stats()["VmLck"], heap.vm_stats()["RssAnon"]) == (0, 0)
 
 
 def test_heap_and_bss_stay_apart(mm):

@@ -19,6 +19,7 @@ from mmu.linux.mman import (
     MAP_FIXED,
     MAP_FIXED_NOREPLACE,
     MAP_GROWSDOWN,
+    MAP_HUGE_SHIFT,
     MAP_HUGETLB,
     MAP_LOCKED,
     MAP_NORESERVE,
@@ -202,6 +203,22 @@ def test_huge_pages_are_whole_ones(mm, raises_errno):
     with raises_errno(errno.ENOMEM):
         mm.mmap(BASE, PAGE, RW, ANON | MAP_FIXED | MAP_HUGETLB)
     assert layout(mm) == [[f"{BASE + 512 * PAGE:x}-{BASE + 513 * PAGE:x}", "rw-p"]]
+    with raises_errno(errno.ENOMEM):
+        mm.mmap(BASE - 512 * PAGE, 512 * PAGE, RW, ANON | MAP_FIXED | MAP_HUGETLB)
+    assert len(layout(mm)) == 1
+    with raises_errno(errno.ENOMEM):
+        mm.mmap(BASE, 513 * PAGE, RW, ANON | MAP_FIXED | MAP_HUGETLB)
+    assert layout(mm) == []
+
+
+@pytest.mark.parametrize(
+    ("size", "error"),
+    [(0, errno.ENOMEM), (21, errno.ENOMEM), (30, errno.EINVAL), (1, errno.EINVAL)],
+)
+def test_huge_pages_of_a_size_there_is_not(mm, raises_errno, size, error):
+    """MAP_HUGE_2MB is the one size; the flags below the size's bits have no part in it."""
+    with raises_errno(error):
+        mm.mmap(0, PAGE, RW, ANON | MAP_HUGETLB | MAP_NORESERVE | size << MAP_HUGE_SHIFT)
 
 
 def test_max_map_count(mm, raises_errno):

@@ -36,7 +36,8 @@ A mutant has a name, FILE:FUNCTION:OPERATOR:NUMBER, and a diff of one line. The 
 which test runs which block (the time of the whole test suite); what it learnt is kept in
 build/mutants and made anew only for tests that changed, or that run what changed.
 
-exit status: 0 all killed or equivalent, 1 a mutant survived, 2 wrong usage or a list out of date
+exit status: 0 all killed or equivalent, 1 a mutant survived, 2 wrong usage or a list out of date,
+130 interrupted
 """
 
 
@@ -169,7 +170,7 @@ def try_them(
         def learnt(name: str, done: int, total: int) -> None:
             screen.step("which test runs what", done, total, name, always=False)
 
-        kept, trees = options.kept / "reach.json", Path(folder)
+        kept, trees = options.kept / "reach", Path(folder)
         reach = learn(sources, files, kept, trees, options.workers, learnt)
         for name in reach.failed:
             print(f"left out, fails without a mutant: {name}", file=sys.stderr)
@@ -207,6 +208,9 @@ def main(arguments: list[str] | None = None) -> int:
     except (Unknown, report.OutOfDate, NotBuilt) as error:
         print(f"tests.mutants: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("tests.mutants: interrupted; --resume keeps what was tried", file=sys.stderr)
+        return 130
     return tell(mutants, verdicts, reasons, options.json)
 
 

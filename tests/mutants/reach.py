@@ -64,9 +64,11 @@ class TestFile:
     """Digest of each function that was reached, and of the rest of its file."""
     seconds: dict[str, float]
     """How long each test took, by its name."""
-    blocks: dict[str, list[str]]
+    names: list[str]
+    """Blocks that any of them reached; below they are numbers, by place in this list."""
+    blocks: dict[str, list[int]]
     """Blocks of each test, by its name."""
-    at_import: list[str]
+    at_import: list[int]
     failed: list[str]
     """Tests that fail without a mutant: they say nothing."""
 
@@ -84,7 +86,7 @@ class Reach:
         for file in self.files.values():
             for name, blocks in file.blocks.items():
                 self._weight[name] = (0.05 + file.seconds[name]) * (50 + len(blocks))
-                for block in {*blocks, *file.at_import}:
+                for block in {file.names[number] for number in (*blocks, *file.at_import)}:
                     self._by_block.setdefault(block, []).append(name)
                     self._by_source.setdefault(block.split(":")[0], set()).add(name)
 
@@ -257,7 +259,9 @@ def learn(
     workers: int,
     tell: Callable[[str, int, int], None],
 ) -> Reach:
-    """Take from ``kept`` what still holds, and run the other test files. ``folder``: for trees."""
+    """Take from the folder ``kept`` what still holds, and run the other test files. ``folder``: for
+    trees.
+    """
     digests = test_digests(files)
     functions: dict[str, str] = {}
     for source in sources.values():
@@ -270,26 +274,30 @@ def learn(
         names = all_blocks(sources)
         spawn = get_context("spawn")  # so that a worker has imported nothing that is tested
         with ProcessPoolExecutor(workers, spawn, _begin, (tree.path, folder)) as pool:
-            runs = [pool.submit(_run, name, max(len(names), 1)) for name in todo]
-            for done, run in enumerate(as_completed(runs), 1):
-                name, found = run.result()
-                known[name] = _test_file(digests[name], functions, names, found)
-                tell(name, done, len(todo))
-                _write(kept, known)
+            try:
+                runs = [pool.submit(_run, name, max(len(names), 1)) for name in todo]
+                for done, run in enumerate(as_completed(runs), 1):
+                    name, found = run.result()
+                    known[name] = _test_file(digests[name], functions, names, found)
+                    tell(name, done, len(todo))
+                    _write(kept, name, known[name])
+            finally:
+                pool.shutdown(cancel_futures=True)
     return Reach({name: known[name] for name in files})
 
 
 def _test_file(
     digest: str, functions: dict[str, str], names: list[str], found: dict[str, Any]
 ) -> TestFile:
-    blocks = {
-        test: [names[number] for number in numbers] for test, numbers in found["blocks"].items()
-    }
-    at_import = [names[number] for number in found["at_import"]]
-    reached = {name.split("#")[0] for named in (*blocks.values(), at_import) for name in named}
+    every = sorted({*found["at_import"], *(n for one in found["blocks"].values() for n in one)})
+    place = {number: i for i, number in enumerate(every)}
+    blocks = {test: [place[n] for n in numbers] for test, numbers in found["blocks"].items()}
+    at_import = [place[number] for number in found["at_import"]]
+    own = [names[number] for number in every]
+    reached = {name.split("#")[0] for name in own}
     reached |= {name.split(":")[0] for name in reached}
     kept = {name: functions[name] for name in sorted(reached) if name in functions}
-    return TestFile(digest, kept, found["seconds"], blocks, at_import, found["failed"])
+    return TestFile(digest, kept, found["seconds"], own, blocks, at_import, found["failed"])
 
 
 def _holds(file: TestFile, digest: str | None, functions: dict[str, str]) -> bool:
@@ -299,15 +307,12 @@ def _holds(file: TestFile, digest: str | None, functions: dict[str, str]) -> boo
 
 
 def _read(kept: Path) -> Iterator[tuple[str, TestFile]]:
-    if kept.exists():
-        for name, row in json.loads(kept.read_text()).items():
-            yield name, TestFile(**row)
+    for path in sorted(kept.glob("*.json")):
+        row = json.loads(path.read_text())
+        yield row.pop("file"), TestFile(**row)
 
 
-def _write(kept: Path, files: dict[str, TestFile]) -> None:
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    rows = {
-        name: {field: getattr(file, field) for field in TestFile.__slots__}
-        for name, file in files.items()
-    }
-    kept.write_text(json.dumps(rows))
+def _write(kept: Path, name: str, file: TestFile) -> None:
+    kept.mkdir(parents=True, exist_ok=True)
+    row = {"file": name, **{field: getattr(file, field) for field in TestFile.__slots__}}
+    (kept / f"{name.replace('/', '_')}.json").write_text(json.dumps(row))

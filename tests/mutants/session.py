@@ -195,14 +195,16 @@ def run_tests(
             os._exit(status)
     os.close(out)
     ended = Ended()
-    spent = _listen(came, ended, usual, began + budget, reach is not None)
-    os.close(came)
-    if spent or ended.how == "timed out":
-        with suppress(ProcessLookupError):
-            os.killpg(pid, signal.SIGKILL)
-    _, status = os.waitpid(pid, 0)
-    with suppress(ProcessLookupError):  # what it left behind
-        os.killpg(pid, signal.SIGKILL)
+    finished = False
+    try:
+        spent = _listen(came, ended, usual, began + budget, reach is not None)
+        finished = not spent and ended.how != "timed out"
+    finally:
+        os.close(came)
+        if not finished:
+            _kill_all(pid)
+        _, status = os.waitpid(pid, 0)
+        _kill_all(pid)  # what it left behind
     ended.seconds = time.monotonic() - began
     if not ended.how and not spent and status and reach is None:
         ended.how = "crashed" if ended.tests else "not imported"
@@ -210,6 +212,11 @@ def run_tests(
     if not ended.how:
         ended.killed_by = ""
     return ended
+
+
+def _kill_all(group: int) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(group, signal.SIGKILL)
 
 
 def _listen(

@@ -205,9 +205,9 @@ def test_a_change_shows_in_the_digest_of_its_function_only() -> None:
 
 def test_who_is_tried_first() -> None:
     of_f = ("t::test_agree", "t::test_slow[1]", "t::test_slow[2]", "t::test_quick")
-    blocks = {**{name: ["a.c:f#0"] for name in of_f}, "t::other": ["a.c:g#0"]}
+    blocks = {**{name: [0] for name in of_f}, "t::other": [1]}
     seconds = {name: 1.0 if "slow" in name else 0.0 for name in blocks}
-    reach = Reach({"t": Reached("", {}, seconds, blocks, [], [])})
+    reach = Reach({"t": Reached("", {}, seconds, ["a.c:f#0", "a.c:g#0"], blocks, [], [])})
     source = parse("a.c", C + b"int g(void)\n{\n\treturn LIMIT;\n}\n")
     sources = {"a.c": source}
     inside = next(mutant for mutant in source.mutants if mutant.block == 0)

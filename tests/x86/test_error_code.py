@@ -121,6 +121,8 @@ def test_the_text_of_the_exception() -> None:
         "page fault on 0x1000 at RIP 0x42, error code 0x9 (P|RSVD)"
     )
     assert str(PageFault(0x1000, 0)).endswith("error code 0x0 (none)")
+    fault = PageFault(0x1000, PF_P, 0x42)
+    assert (fault.vector, fault.address, fault.error_code, fault.rip) == (14, 0x1000, PF_P, 0x42)
 
 
 def test_in_words(tables: Tables, mmu: Mmu) -> None:
