@@ -4,6 +4,7 @@
 PYTHON ?= python3
 CC ?= gcc
 ONLY ?=
+SAMPLE ?=
 EXAMPLES ?= 1000
 EVERY ?= 1
 SANITIZE ?= address,undefined
@@ -58,8 +59,8 @@ fuzz: build guests $(VENV)/dev ## run the random tests with more examples, from 
 enumerate: build $(VENV)/dev ## check the page walk in all 2 thousand million cases, a minute or two [EVERY=1 row of so many]
 	$(BIN)/python -m tests.oracles.enumerate --every $(EVERY)
 
-mutate: build $(VENV)/dev ## take out one rule of the MMU after another: a test must fail [ONLY=TEXT in file or name]
-	$(BIN)/python -m tests.mutants $(if $(ONLY),"$(ONLY)")
+mutate: build guests $(VENV)/dev ## change one thing in the sources after another: a test must fail [ONLY=TEXT in the name] [SAMPLE=NUMBER]
+	$(BIN)/python -m tests.mutants $(if $(SAMPLE),--sample $(SAMPLE)) $(if $(ONLY),"$(ONLY)")
 
 stress: build guests $(VENV)/dev ## the long tests that `make test` leaves out
 	$(PYTEST) -m stress

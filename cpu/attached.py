@@ -259,9 +259,7 @@ class Attached(Processor):
         )
 
     def write(self, va: int, data: bytes) -> None:
-        """Copy into virtual memory, past W: as a debugger does. Code translated from it is
-        dropped.
-        """
+        """Copy into virtual memory, past W, as a debugger does; drop code translated from it."""
         at = 0
         for pa, n in self._pieces(va, len(data), Access.READ):
             self.uc.mem_write(pa, data[at : at + n])

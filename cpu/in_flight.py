@@ -50,9 +50,7 @@ def _place() -> int | None:
 
 
 def _changed(vector: int, code: bytes) -> set[int]:
-    """The words that were "none" before the code raised its exception, and its vector
-    afterwards.
-    """
+    """The words that were "none" before the code raised its exception, and then its vector."""
     uc = Uc(UC_ARCH_X86, UC_MODE_64)
     uc.mem_map(_CODE, _CODE_SIZE)
     uc.mem_write(_CODE, code)

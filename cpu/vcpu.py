@@ -111,9 +111,7 @@ class Intercept(IntEnum):
 
 
 class Processor:
-    """A Unicorn instance with our hooks on it: what a vCPU and an attached instance have in
-    common.
-    """
+    """A Unicorn instance with our hooks on it: what a vCPU and an attached one have in common."""
 
     uc: Uc
     memory: Memory
@@ -269,9 +267,7 @@ class Processor:
         lib.vcpu_reg_write(self.c, reg, value & U64)
 
     def peek(self, va: int, length: int = MAX_INSTRUCTION) -> bytes:
-        """Up to ``length`` bytes of code at va, as the processor would fetch them; no side
-        effects.
-        """
+        """Up to ``length`` bytes of code at va, as a fetch would read them; no side effects."""
         buffer = ffi.new("u8[]", length)
         return bytes(ffi.buffer(buffer, lib.vcpu_peek(self.c, va, buffer, length)))
 

@@ -196,6 +196,102 @@ class struct_memory(Struct[struct_memory_ptr]):
 
 class struct_memory_ptr(struct_memory, Ptr[struct_memory]): ...
 
+class struct_tlb_entry(Struct[struct_tlb_entry_ptr]):
+    vpn: int
+    frame: int
+    used: int
+    table_gen: int
+    pcid: int
+    flags: int
+    level: int
+    pkey: int
+    pat: int
+    page_level: int
+    array: int
+
+class struct_tlb_entry_ptr(struct_tlb_entry, Ptr[struct_tlb_entry]): ...
+
+class struct_tlb_array(Struct[struct_tlb_array_ptr]):
+    kind: int
+    sizes: int
+    tables: int
+    sets: int
+    ways: int
+    first: int
+    first_set: int
+    fold: int
+    policy: int
+    pcids: int
+    nr_live: int
+    live: Array[int]
+    enters: Array[int]
+
+class struct_tlb_array_ptr(struct_tlb_array, Ptr[struct_tlb_array]): ...
+
+class struct_tlb(Struct[struct_tlb_ptr]):
+    nr_arrays: int
+    nr_entries: int
+    clock: int
+    random: int
+    fragments: int
+    split: int
+    array: Array[struct_tlb_array]
+    set: Array[int]
+    entry: Array[struct_tlb_entry]
+
+class struct_tlb_ptr(struct_tlb, Ptr[struct_tlb]): ...
+
+class struct_soft_flush(Struct[struct_soft_flush_ptr]):
+    all: int
+    nr: int
+    page: Array[int]
+
+class struct_soft_flush_ptr(struct_soft_flush, Ptr[struct_soft_flush]): ...
+
+class struct_mmu_unit(Struct[struct_mmu_unit_ptr]):
+    ram: struct_memory_ptr
+    cr0: int
+    cr2: int
+    cr3: int
+    cr4: int
+    efer: int
+    rflags: int
+    pat: int
+    pkru: int
+    pkrs: int
+    vendor: int
+    features: int
+    maxphyaddr: int
+    cpu: int
+    exact: int
+    large: int
+    table_gen: int
+    soft: struct_soft_flush
+    ring: struct_event_ring_ptr
+    check: struct_tlb_check_ptr
+    counter: Array[int]
+    tlb: struct_tlb
+
+class struct_mmu_unit_ptr(struct_mmu_unit, Ptr[struct_mmu_unit]): ...
+
+class struct_tlb_check(Struct[struct_tlb_check_ptr]):
+    now: struct_check_where
+    kernel: struct_check_where
+    store: Array[struct_check_where]
+    nr_stores: int
+    every_access: int
+    changed: int
+    nr_ranges: int
+    nr_uses: int
+    served: int
+    nr_used: int
+    nr_may: int
+    lost: int
+    use: Array[struct_stale_use]
+    inside: struct_check_inside_ptr
+
+class struct_tlb_check_ptr(struct_tlb_check, Ptr[struct_tlb_check]): ...
+
 class struct_walk(Struct[struct_walk_ptr]):
     va: int
     pa: int
@@ -259,104 +355,8 @@ class struct_stale_use(Struct[struct_stale_use_ptr]):
     freed: int
 
 class struct_stale_use_ptr(struct_stale_use, Ptr[struct_stale_use]): ...
-
-class struct_tlb_check(Struct[struct_tlb_check_ptr]):
-    now: struct_check_where
-    kernel: struct_check_where
-    store: Array[struct_check_where]
-    nr_stores: int
-    every_access: int
-    changed: int
-    nr_ranges: int
-    nr_uses: int
-    served: int
-    nr_used: int
-    nr_may: int
-    lost: int
-    use: Array[struct_stale_use]
-    inside: struct_check_inside_ptr
-
-class struct_tlb_check_ptr(struct_tlb_check, Ptr[struct_tlb_check]): ...
 class struct_check_inside(Struct[struct_check_inside_ptr]): ...
 class struct_check_inside_ptr(struct_check_inside, Ptr[struct_check_inside]): ...
-
-class struct_mmu_unit(Struct[struct_mmu_unit_ptr]):
-    ram: struct_memory_ptr
-    cr0: int
-    cr2: int
-    cr3: int
-    cr4: int
-    efer: int
-    rflags: int
-    pat: int
-    pkru: int
-    pkrs: int
-    vendor: int
-    features: int
-    maxphyaddr: int
-    cpu: int
-    exact: int
-    large: int
-    table_gen: int
-    soft: struct_soft_flush
-    ring: struct_event_ring_ptr
-    check: struct_tlb_check_ptr
-    counter: Array[int]
-    tlb: struct_tlb
-
-class struct_mmu_unit_ptr(struct_mmu_unit, Ptr[struct_mmu_unit]): ...
-
-class struct_tlb_entry(Struct[struct_tlb_entry_ptr]):
-    vpn: int
-    frame: int
-    used: int
-    table_gen: int
-    pcid: int
-    flags: int
-    level: int
-    pkey: int
-    pat: int
-    page_level: int
-    array: int
-
-class struct_tlb_entry_ptr(struct_tlb_entry, Ptr[struct_tlb_entry]): ...
-
-class struct_tlb_array(Struct[struct_tlb_array_ptr]):
-    kind: int
-    sizes: int
-    tables: int
-    sets: int
-    ways: int
-    first: int
-    first_set: int
-    fold: int
-    policy: int
-    pcids: int
-    nr_live: int
-    live: Array[int]
-    enters: Array[int]
-
-class struct_tlb_array_ptr(struct_tlb_array, Ptr[struct_tlb_array]): ...
-
-class struct_tlb(Struct[struct_tlb_ptr]):
-    nr_arrays: int
-    nr_entries: int
-    clock: int
-    random: int
-    fragments: int
-    split: int
-    array: Array[struct_tlb_array]
-    set: Array[int]
-    entry: Array[struct_tlb_entry]
-
-class struct_tlb_ptr(struct_tlb, Ptr[struct_tlb]): ...
-
-class struct_soft_flush(Struct[struct_soft_flush_ptr]):
-    all: int
-    nr: int
-    page: Array[int]
-
-class struct_soft_flush_ptr(struct_soft_flush, Ptr[struct_soft_flush]): ...
 
 class struct_vm_area_struct(Struct[struct_vm_area_struct_ptr]):
     vm_start: int
@@ -519,6 +519,28 @@ class FFI(BaseFFI):
     @overload
     def new(self, cdecl: Literal["struct memory *"], init: object = ...) -> struct_memory_ptr: ...
     @overload
+    def new(
+        self, cdecl: Literal["struct tlb_entry *"], init: object = ...
+    ) -> struct_tlb_entry_ptr: ...
+    @overload
+    def new(
+        self, cdecl: Literal["struct tlb_array *"], init: object = ...
+    ) -> struct_tlb_array_ptr: ...
+    @overload
+    def new(self, cdecl: Literal["struct tlb *"], init: object = ...) -> struct_tlb_ptr: ...
+    @overload
+    def new(
+        self, cdecl: Literal["struct soft_flush *"], init: object = ...
+    ) -> struct_soft_flush_ptr: ...
+    @overload
+    def new(
+        self, cdecl: Literal["struct mmu_unit *"], init: object = ...
+    ) -> struct_mmu_unit_ptr: ...
+    @overload
+    def new(
+        self, cdecl: Literal["struct tlb_check *"], init: object = ...
+    ) -> struct_tlb_check_ptr: ...
+    @overload
     def new(self, cdecl: Literal["struct walk *"], init: object = ...) -> struct_walk_ptr: ...
     @overload
     def new(
@@ -536,28 +558,6 @@ class FFI(BaseFFI):
     def new(
         self, cdecl: Literal["struct stale_use *"], init: object = ...
     ) -> struct_stale_use_ptr: ...
-    @overload
-    def new(
-        self, cdecl: Literal["struct tlb_check *"], init: object = ...
-    ) -> struct_tlb_check_ptr: ...
-    @overload
-    def new(
-        self, cdecl: Literal["struct mmu_unit *"], init: object = ...
-    ) -> struct_mmu_unit_ptr: ...
-    @overload
-    def new(
-        self, cdecl: Literal["struct tlb_entry *"], init: object = ...
-    ) -> struct_tlb_entry_ptr: ...
-    @overload
-    def new(
-        self, cdecl: Literal["struct tlb_array *"], init: object = ...
-    ) -> struct_tlb_array_ptr: ...
-    @overload
-    def new(self, cdecl: Literal["struct tlb *"], init: object = ...) -> struct_tlb_ptr: ...
-    @overload
-    def new(
-        self, cdecl: Literal["struct soft_flush *"], init: object = ...
-    ) -> struct_soft_flush_ptr: ...
     @overload
     def new(
         self, cdecl: Literal["struct vm_area_struct *"], init: object = ...
@@ -619,6 +619,28 @@ class FFI(BaseFFI):
         self, cdecl: Literal["struct memory[]"], init: object = ...
     ) -> Array[struct_memory]: ...
     @overload
+    def new(
+        self, cdecl: Literal["struct tlb_entry[]"], init: object = ...
+    ) -> Array[struct_tlb_entry]: ...
+    @overload
+    def new(
+        self, cdecl: Literal["struct tlb_array[]"], init: object = ...
+    ) -> Array[struct_tlb_array]: ...
+    @overload
+    def new(self, cdecl: Literal["struct tlb[]"], init: object = ...) -> Array[struct_tlb]: ...
+    @overload
+    def new(
+        self, cdecl: Literal["struct soft_flush[]"], init: object = ...
+    ) -> Array[struct_soft_flush]: ...
+    @overload
+    def new(
+        self, cdecl: Literal["struct mmu_unit[]"], init: object = ...
+    ) -> Array[struct_mmu_unit]: ...
+    @overload
+    def new(
+        self, cdecl: Literal["struct tlb_check[]"], init: object = ...
+    ) -> Array[struct_tlb_check]: ...
+    @overload
     def new(self, cdecl: Literal["struct walk[]"], init: object = ...) -> Array[struct_walk]: ...
     @overload
     def new(
@@ -636,28 +658,6 @@ class FFI(BaseFFI):
     def new(
         self, cdecl: Literal["struct stale_use[]"], init: object = ...
     ) -> Array[struct_stale_use]: ...
-    @overload
-    def new(
-        self, cdecl: Literal["struct tlb_check[]"], init: object = ...
-    ) -> Array[struct_tlb_check]: ...
-    @overload
-    def new(
-        self, cdecl: Literal["struct mmu_unit[]"], init: object = ...
-    ) -> Array[struct_mmu_unit]: ...
-    @overload
-    def new(
-        self, cdecl: Literal["struct tlb_entry[]"], init: object = ...
-    ) -> Array[struct_tlb_entry]: ...
-    @overload
-    def new(
-        self, cdecl: Literal["struct tlb_array[]"], init: object = ...
-    ) -> Array[struct_tlb_array]: ...
-    @overload
-    def new(self, cdecl: Literal["struct tlb[]"], init: object = ...) -> Array[struct_tlb]: ...
-    @overload
-    def new(
-        self, cdecl: Literal["struct soft_flush[]"], init: object = ...
-    ) -> Array[struct_soft_flush]: ...
     @overload
     def new(
         self, cdecl: Literal["struct vm_area_struct[]"], init: object = ...
@@ -725,6 +725,20 @@ class FFI(BaseFFI):
     @overload
     def cast(self, cdecl: Literal["struct memory *"], value: object) -> struct_memory_ptr: ...
     @overload
+    def cast(self, cdecl: Literal["struct tlb_entry *"], value: object) -> struct_tlb_entry_ptr: ...
+    @overload
+    def cast(self, cdecl: Literal["struct tlb_array *"], value: object) -> struct_tlb_array_ptr: ...
+    @overload
+    def cast(self, cdecl: Literal["struct tlb *"], value: object) -> struct_tlb_ptr: ...
+    @overload
+    def cast(
+        self, cdecl: Literal["struct soft_flush *"], value: object
+    ) -> struct_soft_flush_ptr: ...
+    @overload
+    def cast(self, cdecl: Literal["struct mmu_unit *"], value: object) -> struct_mmu_unit_ptr: ...
+    @overload
+    def cast(self, cdecl: Literal["struct tlb_check *"], value: object) -> struct_tlb_check_ptr: ...
+    @overload
     def cast(self, cdecl: Literal["struct walk *"], value: object) -> struct_walk_ptr: ...
     @overload
     def cast(
@@ -741,23 +755,9 @@ class FFI(BaseFFI):
     @overload
     def cast(self, cdecl: Literal["struct stale_use *"], value: object) -> struct_stale_use_ptr: ...
     @overload
-    def cast(self, cdecl: Literal["struct tlb_check *"], value: object) -> struct_tlb_check_ptr: ...
-    @overload
     def cast(
         self, cdecl: Literal["struct check_inside *"], value: object
     ) -> struct_check_inside_ptr: ...
-    @overload
-    def cast(self, cdecl: Literal["struct mmu_unit *"], value: object) -> struct_mmu_unit_ptr: ...
-    @overload
-    def cast(self, cdecl: Literal["struct tlb_entry *"], value: object) -> struct_tlb_entry_ptr: ...
-    @overload
-    def cast(self, cdecl: Literal["struct tlb_array *"], value: object) -> struct_tlb_array_ptr: ...
-    @overload
-    def cast(self, cdecl: Literal["struct tlb *"], value: object) -> struct_tlb_ptr: ...
-    @overload
-    def cast(
-        self, cdecl: Literal["struct soft_flush *"], value: object
-    ) -> struct_soft_flush_ptr: ...
     @overload
     def cast(
         self, cdecl: Literal["struct vm_area_struct *"], value: object
@@ -803,8 +803,6 @@ class Lib:
     NR_MM_COUNTERS: Final[int]
     PAGE_SHIFT: Final[int]
     PAGE_SIZE: Final[int]
-    NR_PAGE_ORDERS: Final[int]
-    PCP_MAX: Final[int]
     PAGE_NONE: Final[int]
     PG_zero: Final[int]
     PG_buddy: Final[int]
@@ -816,6 +814,15 @@ class Lib:
     PG_swapbacked: Final[int]
     PG_dirty: Final[int]
     PG_order_shift: Final[int]
+    NR_PAGE_ORDERS: Final[int]
+    PCP_MAX: Final[int]
+    PF_P: Final[int]
+    PF_WR: Final[int]
+    PF_US: Final[int]
+    PF_RSVD: Final[int]
+    PF_ID: Final[int]
+    PF_PK: Final[int]
+    PF_SS: Final[int]
     X86_P: Final[int]
     X86_RW: Final[int]
     X86_US: Final[int]
@@ -870,50 +877,12 @@ class Lib:
     FEATURE_LA57: Final[int]
     FEATURE_INVLPGB: Final[int]
     FEATURE_TCE: Final[int]
-    PF_P: Final[int]
-    PF_WR: Final[int]
-    PF_US: Final[int]
-    PF_RSVD: Final[int]
-    PF_ID: Final[int]
-    PF_PK: Final[int]
-    PF_SS: Final[int]
-    ACCESS_READ: Final[int]
-    ACCESS_WRITE: Final[int]
-    ACCESS_FETCH: Final[int]
-    ACCESS_SHSTK_READ: Final[int]
-    ACCESS_SHSTK_WRITE: Final[int]
-    ACCESS_RMW: Final[int]
-    PRIVILEGE_SUPERVISOR: Final[int]
-    PRIVILEGE_USER: Final[int]
-    PRIVILEGE_IMPLICIT: Final[int]
-    XLATE_OK: Final[int]
-    XLATE_UD: Final[int]
-    XLATE_GP: Final[int]
-    XLATE_PF: Final[int]
-    XLATE_BAD_TABLE: Final[int]
-    XLATE_LEGACY: Final[int]
-    PERM_R: Final[int]
-    PERM_W: Final[int]
-    PERM_X: Final[int]
-    PERM_SHSTK: Final[int]
     MEMORY_UC: Final[int]
     MEMORY_WC: Final[int]
     MEMORY_WT: Final[int]
     MEMORY_WP: Final[int]
     MEMORY_WB: Final[int]
     MEMORY_UC_MINUS: Final[int]
-    WALK_PROBE: Final[int]
-    WALK_QUIET: Final[int]
-    WALK_HARDWARE: Final[int]
-    CHECK_MAX_RANGES: Final[int]
-    CHECK_MAX_USES: Final[int]
-    CHECK_MAX_PCIDS: Final[int]
-    CHECK_NR_STORES: Final[int]
-    CHECK_NOWHERE: Final[int]
-    CHECK_BY_HOST: Final[int]
-    CHECK_BY_STORE: Final[int]
-    CHECK_BY_SYSCALL: Final[int]
-    CHECK_BY_FAULT: Final[int]
     TLB_MAX_ARRAYS: Final[int]
     TLB_MAX_ENTRIES: Final[int]
     TLB_MAX_SETS: Final[int]
@@ -941,6 +910,37 @@ class Lib:
     TLB_TABLE: Final[int]
     TLB_RIGHTS: Final[int]
     SOFT_FLUSH_MAX: Final[int]
+    ACCESS_READ: Final[int]
+    ACCESS_WRITE: Final[int]
+    ACCESS_FETCH: Final[int]
+    ACCESS_SHSTK_READ: Final[int]
+    ACCESS_SHSTK_WRITE: Final[int]
+    ACCESS_RMW: Final[int]
+    PRIVILEGE_SUPERVISOR: Final[int]
+    PRIVILEGE_USER: Final[int]
+    PRIVILEGE_IMPLICIT: Final[int]
+    XLATE_OK: Final[int]
+    XLATE_UD: Final[int]
+    XLATE_GP: Final[int]
+    XLATE_PF: Final[int]
+    XLATE_BAD_TABLE: Final[int]
+    XLATE_LEGACY: Final[int]
+    PERM_R: Final[int]
+    PERM_W: Final[int]
+    PERM_X: Final[int]
+    PERM_SHSTK: Final[int]
+    WALK_PROBE: Final[int]
+    WALK_QUIET: Final[int]
+    WALK_HARDWARE: Final[int]
+    CHECK_MAX_RANGES: Final[int]
+    CHECK_MAX_USES: Final[int]
+    CHECK_MAX_PCIDS: Final[int]
+    CHECK_NR_STORES: Final[int]
+    CHECK_NOWHERE: Final[int]
+    CHECK_BY_HOST: Final[int]
+    CHECK_BY_STORE: Final[int]
+    CHECK_BY_SYSCALL: Final[int]
+    CHECK_BY_FAULT: Final[int]
     VM_READ: Final[int]
     VM_WRITE: Final[int]
     VM_EXEC: Final[int]
@@ -1050,6 +1050,48 @@ class Lib:
     def memory_release_if_zero(
         self, m: struct_memory_ptr | Array[struct_memory], pfn: int, /
     ) -> bool: ...
+    def mmu_walk(
+        self,
+        u: struct_mmu_unit_ptr | Array[struct_mmu_unit],
+        va: int,
+        access: int,
+        privilege: int,
+        mode: int,
+        w: struct_walk_ptr | Array[struct_walk],
+        /,
+    ) -> int: ...
+    def mmu_translate(
+        self,
+        u: struct_mmu_unit_ptr | Array[struct_mmu_unit],
+        va: int,
+        access: int,
+        privilege: int,
+        t: struct_translation_ptr | Array[struct_translation],
+        /,
+    ) -> int: ...
+    def mmu_refill(
+        self,
+        u: struct_mmu_unit_ptr | Array[struct_mmu_unit],
+        va: int,
+        access: int,
+        privilege: int,
+        t: struct_translation_ptr | Array[struct_translation],
+        /,
+    ) -> int: ...
+    def mmu_page_fault(
+        self, u: struct_mmu_unit_ptr | Array[struct_mmu_unit], va: int, error_code: int, /
+    ) -> None: ...
+    def mmu_resident(
+        self, u: struct_mmu_unit_ptr | Array[struct_mmu_unit], va: int, access: int, /
+    ) -> struct_tlb_entry_ptr: ...
+    def mmu_hit(
+        self,
+        u: struct_mmu_unit_ptr | Array[struct_mmu_unit],
+        va: int,
+        access: int,
+        privilege: int,
+        /,
+    ) -> struct_tlb_entry_ptr: ...
     def check_begin(self, u: struct_mmu_unit_ptr | Array[struct_mmu_unit], /) -> int: ...
     def check_end(self, u: struct_mmu_unit_ptr | Array[struct_mmu_unit], /) -> None: ...
     def check_sync(self, u: struct_mmu_unit_ptr | Array[struct_mmu_unit], /) -> None: ...
@@ -1104,61 +1146,6 @@ class Lib:
         what: int,
         /,
     ) -> None: ...
-    def mmu_walk(
-        self,
-        u: struct_mmu_unit_ptr | Array[struct_mmu_unit],
-        va: int,
-        access: int,
-        privilege: int,
-        mode: int,
-        w: struct_walk_ptr | Array[struct_walk],
-        /,
-    ) -> int: ...
-    def mmu_translate(
-        self,
-        u: struct_mmu_unit_ptr | Array[struct_mmu_unit],
-        va: int,
-        access: int,
-        privilege: int,
-        t: struct_translation_ptr | Array[struct_translation],
-        /,
-    ) -> int: ...
-    def mmu_refill(
-        self,
-        u: struct_mmu_unit_ptr | Array[struct_mmu_unit],
-        va: int,
-        access: int,
-        privilege: int,
-        t: struct_translation_ptr | Array[struct_translation],
-        /,
-    ) -> int: ...
-    def mmu_page_fault(
-        self, u: struct_mmu_unit_ptr | Array[struct_mmu_unit], va: int, error_code: int, /
-    ) -> None: ...
-    def mmu_resident(
-        self, u: struct_mmu_unit_ptr | Array[struct_mmu_unit], va: int, access: int, /
-    ) -> struct_tlb_entry_ptr: ...
-    def mmu_hit(
-        self,
-        u: struct_mmu_unit_ptr | Array[struct_mmu_unit],
-        va: int,
-        access: int,
-        privilege: int,
-        /,
-    ) -> struct_tlb_entry_ptr: ...
-    def mmu_touch(
-        self,
-        u: struct_mmu_unit_ptr | Array[struct_mmu_unit],
-        e: struct_tlb_entry_ptr | Array[struct_tlb_entry],
-        /,
-    ) -> None: ...
-    def mmu_invlpg(self, u: struct_mmu_unit_ptr | Array[struct_mmu_unit], va: int, /) -> None: ...
-    def mmu_invpcid(
-        self, u: struct_mmu_unit_ptr | Array[struct_mmu_unit], type: int, pcid: int, va: int, /
-    ) -> int: ...
-    def mmu_invlpgb(
-        self, u: struct_mmu_unit_ptr | Array[struct_mmu_unit], rax: int, ecx: int, edx: int, /
-    ) -> int: ...
     def mmu_write_cr3(
         self, u: struct_mmu_unit_ptr | Array[struct_mmu_unit], value: int, /
     ) -> int: ...
@@ -1180,8 +1167,21 @@ class Lib:
     def mmu_write_pkru(
         self, u: struct_mmu_unit_ptr | Array[struct_mmu_unit], value: int, /
     ) -> int: ...
+    def mmu_invlpg(self, u: struct_mmu_unit_ptr | Array[struct_mmu_unit], va: int, /) -> None: ...
+    def mmu_invpcid(
+        self, u: struct_mmu_unit_ptr | Array[struct_mmu_unit], type: int, pcid: int, va: int, /
+    ) -> int: ...
+    def mmu_invlpgb(
+        self, u: struct_mmu_unit_ptr | Array[struct_mmu_unit], rax: int, ecx: int, edx: int, /
+    ) -> int: ...
     def mmu_flush_all(self, u: struct_mmu_unit_ptr | Array[struct_mmu_unit], /) -> None: ...
     def mmu_tables_changed(self, u: struct_mmu_unit_ptr | Array[struct_mmu_unit], /) -> None: ...
+    def mmu_touch(
+        self,
+        u: struct_mmu_unit_ptr | Array[struct_mmu_unit],
+        e: struct_tlb_entry_ptr | Array[struct_tlb_entry],
+        /,
+    ) -> None: ...
     def mmu_soft_flush(
         self, u: struct_mmu_unit_ptr | Array[struct_mmu_unit], va: int, nr_pages: int, /
     ) -> None: ...
@@ -1221,6 +1221,53 @@ class Lib:
     def mm_fast_fault(
         self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], address: int, error_code: int, /
     ) -> bool: ...
+    def change_protection(
+        self,
+        tlb: struct_mmu_gather_ptr | Array[struct_mmu_gather],
+        start: int,
+        end: int,
+        vm_flags: int,
+        /,
+    ) -> None: ...
+    def free_pgd_range(
+        self,
+        tlb: struct_mmu_gather_ptr | Array[struct_mmu_gather],
+        addr: int,
+        end: int,
+        floor: int,
+        ceiling: int,
+        /,
+    ) -> None: ...
+    def mm_find_pmd(
+        self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], addr: int, /
+    ) -> Ptr[int]: ...
+    def set_pte_at(
+        self,
+        mm: struct_mm_struct_ptr | Array[struct_mm_struct],
+        addr: int,
+        pte: Ptr[int],
+        value: int,
+        /,
+    ) -> None: ...
+    def vm_page_prot(self, vm_flags: int, /) -> int: ...
+    def add_mm_counter(
+        self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], member: int, nr: int, /
+    ) -> None: ...
+    def pte_lock(
+        self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], pmd: Ptr[int], /
+    ) -> None: ...
+    def pte_unlock(
+        self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], pmd: Ptr[int], /
+    ) -> None: ...
+    def pmd_lock(
+        self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], pmd: Ptr[int], /
+    ) -> None: ...
+    def pmd_trylock(
+        self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], pmd: Ptr[int], /
+    ) -> bool: ...
+    def pmd_unlock(
+        self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], pmd: Ptr[int], /
+    ) -> None: ...
     def flush_tlb_mm_range(
         self,
         mm: struct_mm_struct_ptr | Array[struct_mm_struct],
@@ -1261,39 +1308,9 @@ class Lib:
     ) -> None: ...
     def mm_dec_nr_ptes(self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], /) -> None: ...
     def flush_freed_tables(self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], /) -> None: ...
-    def mm_find_pmd(
-        self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], addr: int, /
-    ) -> Ptr[int]: ...
     def pmd_alloc(
         self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], addr: int, /
     ) -> Ptr[int]: ...
-    def set_pte_at(
-        self,
-        mm: struct_mm_struct_ptr | Array[struct_mm_struct],
-        addr: int,
-        pte: Ptr[int],
-        value: int,
-        /,
-    ) -> None: ...
-    def vm_page_prot(self, vm_flags: int, /) -> int: ...
-    def pte_lock(
-        self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], pmd: Ptr[int], /
-    ) -> None: ...
-    def pte_unlock(
-        self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], pmd: Ptr[int], /
-    ) -> None: ...
-    def pmd_lock(
-        self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], pmd: Ptr[int], /
-    ) -> None: ...
-    def pmd_trylock(
-        self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], pmd: Ptr[int], /
-    ) -> bool: ...
-    def pmd_unlock(
-        self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], pmd: Ptr[int], /
-    ) -> None: ...
-    def add_mm_counter(
-        self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], member: int, nr: int, /
-    ) -> None: ...
     def pte_ref_init(
         self,
         mm: struct_mm_struct_ptr | Array[struct_mm_struct],
@@ -1405,23 +1422,6 @@ class Lib:
         start: int,
         end: int,
         details: int,
-        /,
-    ) -> None: ...
-    def change_protection(
-        self,
-        tlb: struct_mmu_gather_ptr | Array[struct_mmu_gather],
-        start: int,
-        end: int,
-        vm_flags: int,
-        /,
-    ) -> None: ...
-    def free_pgd_range(
-        self,
-        tlb: struct_mmu_gather_ptr | Array[struct_mmu_gather],
-        addr: int,
-        end: int,
-        floor: int,
-        ceiling: int,
         /,
     ) -> None: ...
     def event_ring_full(

@@ -11,7 +11,7 @@ import cffi
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from native import cdef
 
-FOLDERS = ("trace", "mm", "x86")
+FOLDERS = ("trace", "memory", "x86", "mm")
 CALLBACKS = 'extern "Python" void event_ring_full(struct event_ring *ring, void *arg);\n'
 
 _headers = cdef.in_include_order(FOLDERS)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Rule: imports run one way, and the Python engine stands on its own.
+"""Rule: imports and calls run one way, and the Python engine stands on its own.
 
 ``mmu._native`` <- ``mmu.x86`` <- ``mmu.memory``, ``mmu.linux`` <- ``cpu`` <- ``ucmmu``; the Python
 engine calls no C of ours but what exists only once: the frame allocator, the index of VMAs, the
@@ -9,6 +9,7 @@ event ring, the checker.
 from __future__ import annotations
 
 import ast
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,6 +18,8 @@ from pathlib import Path
 import pytest
 
 from mmu._native import ffi, lib
+from native import cdef
+from tests.circles import Objects, circle, python_graph
 
 ROOT = Path(__file__).resolve().parent.parent
 FORBIDDEN = {
@@ -46,6 +49,9 @@ SHARED = {
     *("event_describe", "counter_describe", "mm_counter_describe"),
 }
 
+PYTHON_FOLDERS = ["mmu", "mmu/linux", "mmu/memory", "mmu/x86", "cpu", "cpu/syscalls", "ucmmu"]
+C_FOLDERS = ["native/trace", "native/memory", "native/x86", "native/mm", "native/unicorn"]
+
 
 def imports(path: Path) -> Iterator[str]:
     for node in ast.walk(ast.parse(path.read_text())):
@@ -65,6 +71,100 @@ def native_calls(path: Path) -> set[str]:
         and node.value.id == "lib"
     }
     return {name for name in names if callable(getattr(lib, name, None))}
+
+
+@pytest.fixture(scope="session")
+def objects(tmp_path_factory: pytest.TempPathFactory) -> Objects:
+    """All of native/, compiled."""
+    files = (ROOT / "native").glob("*/*.c")
+    return Objects(ROOT, files, tmp_path_factory.mktemp("objects"), [cdef.unicorn_include()])
+
+
+@pytest.mark.parametrize("folder", PYTHON_FOLDERS)
+def test_no_circle_among_the_python_files_of_a_folder(folder: str) -> None:
+    graph = python_graph(ROOT, folder)
+    assert any(graph.values())
+    assert not (found := circle(graph)), f"a circle in {folder}:\n{found}"
+
+
+@pytest.mark.parametrize("folder", C_FOLDERS)
+def test_no_circle_among_the_c_files_of_a_folder(objects: Objects, folder: str) -> None:
+    graph = objects.graph(folder)
+    assert graph
+    assert not (found := circle(graph)), f"a circle in {folder}:\n{found}"
+
+
+def test_c_calls_run_one_way(objects: Objects) -> None:
+    """trace <- memory <- x86 <- mm, and the hooks of Unicorn call the rest by tables only."""
+    order = ["trace", "memory", "x86", "mm", "unicorn"]
+    seen = set()
+    for path, other, why in objects.calls():
+        one, two = path.parent.name, other.parent.name
+        if path.is_relative_to(ROOT) and one in order and two in order:
+            seen.add((one, two))
+            assert order.index(two) <= order.index(one), f"{path} -> {other}: {why}"
+            assert one == two or one != "unicorn" or other.suffix == ".h", f"{path}: {why}"
+    assert ("mm", "x86") in seen
+
+
+def test_a_circle_of_python_files_is_found(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "mmu/x86", tmp_path / "mmu/x86")
+    assert not circle(python_graph(tmp_path, "mmu/x86"))
+    entries = tmp_path / "mmu/x86/entries.py"
+    entries.write_text(f"{entries.read_text()}\nif TYPE_CHECKING:\n    from mmu.x86 import unit\n")
+    found = circle(python_graph(tmp_path, "mmu/x86"))
+    assert found and "entries.py -> unit.py: line " in found
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        "from mmu.x86.b import name",
+        "import mmu.x86.b",
+        "from mmu.x86 import b",
+        "from . import b",
+        "from .b import name",
+        "def f():\n    from ..x86 import b",
+    ],
+)
+def test_each_way_to_import_is_a_step(tmp_path: Path, step: str) -> None:
+    folder = tmp_path / "mmu/x86"
+    folder.mkdir(parents=True)
+    (folder / "a.py").write_text(step)
+    (folder / "b.py").write_text("import mmu.x86.a")
+    assert circle(python_graph(tmp_path, "mmu/x86"))
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        "void one(void) { two(); }",
+        "void *one(void) { return (void *)two; }",  # only pointed to
+        '#include "x/three.h"\nvoid one(void) { three(); }',  # by an inline function of a header
+    ],
+)
+def test_a_circle_of_c_files_is_found(tmp_path: Path, step: str) -> None:
+    folder = tmp_path / "native/x"
+    folder.mkdir(parents=True)
+    (folder / "three.h").write_text("void two(void);\nstatic inline void three(void) { two(); }\n")
+    (folder / "one.c").write_text(f"void two(void);\n{step}\n")
+    (folder / "two.c").write_text("void one(void);\nvoid two(void) { one(); }\n")
+    files = list(folder.glob("*.c"))
+    (tmp_path / "out").mkdir()
+    found = circle(Objects(tmp_path, files, tmp_path / "out", []).graph("native/x"))
+    assert found and "two.c -> one.c: line 2 calls one" in found
+
+
+def test_a_header_that_calls_its_user_is_a_circle(tmp_path: Path) -> None:
+    folder = tmp_path / "native/x"
+    folder.mkdir(parents=True)
+    (folder / "one.h").write_text("void two(void);\nstatic inline void one(void) { two(); }\n")
+    (folder / "two.c").write_text(
+        '#include "x/one.h"\nvoid two(void) {}\nvoid f(void) { one(); }\n'
+    )
+    (tmp_path / "out").mkdir()
+    found = circle(Objects(tmp_path, [folder / "two.c"], tmp_path / "out", []).graph("native/x"))
+    assert found and "one.h -> two.c: line 2 calls two" in found
 
 
 @pytest.mark.parametrize("package", FORBIDDEN)

@@ -19,7 +19,7 @@ MADV_PAGEOUT clears.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mmu._native import lib
 from mmu.linux import engine
@@ -34,31 +34,32 @@ from mmu.units import PAGE_SIZE
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from mmu._native import struct_page, struct_vm_area_struct
     from mmu.linux.mmu_gather import Gather
 
-    Change = Callable[[MmStruct, Any, int, Any], int]
+    Change = Callable[[MmStruct, struct_vm_area_struct, int, struct_page], int]
 
 
-def madvise_free_range(mm: MmStruct, vma: Any, start: int, end: int) -> None:
+def madvise_free_range(mm: MmStruct, vma: struct_vm_area_struct, start: int, end: int) -> None:
     """Make the pages of [start, end), a part of one anonymous VMA, lazily free; the mmap_lock is
     held.
     """
     _change_pages(mm, vma, start, end, _lazyfree)
 
 
-def madvise_cold_range(mm: MmStruct, vma: Any, start: int, end: int) -> None:
+def madvise_cold_range(mm: MmStruct, vma: struct_vm_area_struct, start: int, end: int) -> None:
     """Mark the pages of [start, end), a part of one VMA, as not used; the mmap_lock is held."""
     _change_pages(mm, vma, start, end, _cold)
 
 
-def madvise_pageout_range(mm: MmStruct, vma: Any, start: int, end: int) -> None:
+def madvise_pageout_range(mm: MmStruct, vma: struct_vm_area_struct, start: int, end: int) -> None:
     """Free what of [start, end), a part of one VMA, is lazily free and clean; the mmap_lock is
     held.
     """
     _change_pages(mm, vma, start, end, _pageout)
 
 
-def _lazyfree(mm: MmStruct, vma: Any, value: int, page: Any) -> int:
+def _lazyfree(mm: MmStruct, vma: struct_vm_area_struct, value: int, page: struct_page) -> int:
     """madvise_free_pte_range() for one page."""
     if not page.flags & lib.PG_anon or page._refcount != 1:
         return value
@@ -66,12 +67,12 @@ def _lazyfree(mm: MmStruct, vma: Any, value: int, page: Any) -> int:
     return value & ~(A | D)
 
 
-def _cold(mm: MmStruct, vma: Any, value: int, page: Any) -> int:
+def _cold(mm: MmStruct, vma: struct_vm_area_struct, value: int, page: struct_page) -> int:
     """madvise_cold_or_pageout_pte_range() for one page."""
     return value & ~A
 
 
-def _pageout(mm: MmStruct, vma: Any, value: int, page: Any) -> int:
+def _pageout(mm: MmStruct, vma: struct_vm_area_struct, value: int, page: struct_page) -> int:
     """try_to_unmap_one() for one page of reclaim_pages()."""
     if not page.flags & lib.PG_anon:
         return 0 if page.flags & lib.PG_swapbacked and page._mapcount == 1 else value
@@ -83,7 +84,9 @@ def _pageout(mm: MmStruct, vma: Any, value: int, page: Any) -> int:
     return 0
 
 
-def _reclaim_shmem(mm: MmStruct, vma: Any, page: Any, dirty: bool) -> None:
+def _reclaim_shmem(
+    mm: MmStruct, vma: struct_vm_area_struct, page: struct_page, dirty: bool
+) -> None:
     """shrink_folio_list() for a page of shared memory that was unmapped: only what is all zero may
     go.
     """
@@ -93,7 +96,9 @@ def _reclaim_shmem(mm: MmStruct, vma: Any, page: Any, dirty: bool) -> None:
         mm.file(vma.vm_file).truncate_range(page.index, page.index + 1)
 
 
-def _change_pages(mm: MmStruct, vma: Any, start: int, end: int, change: Change) -> None:
+def _change_pages(
+    mm: MmStruct, vma: struct_vm_area_struct, start: int, end: int, change: Change
+) -> None:
     tlb = engine.tlb_gather_mmu(mm)
     try:
         for pmd, addr, following in each_pmd(mm, start, end):
@@ -103,7 +108,7 @@ def _change_pages(mm: MmStruct, vma: Any, start: int, end: int, change: Change) 
 
 
 def _change_pte_range(
-    tlb: Gather, vma: Any, pmd: EntryPa, start: int, end: int, change: Change
+    tlb: Gather, vma: struct_vm_area_struct, pmd: EntryPa, start: int, end: int, change: Change
 ) -> None:
     mm, memory = tlb.mm, tlb.mm.memory
     pte = engine.pte_tryget_map_lock(mm, pmd, start)

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final
 
 from mmu._native import ffi, lib
 from mmu.errors import OutOfMemory
@@ -35,7 +35,10 @@ from mmu.linux.rmap import anon_vma_prepare
 from mmu.linux.state import MmStruct
 from mmu.linux.tlbflush import flush_tlb_mm_range
 from mmu.twin import EntryPa
-from mmu.units import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE
+from mmu.units import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, U64
+
+if TYPE_CHECKING:
+    from mmu._native import struct_page, struct_vm_area_struct
 
 _PAGE_FAULT_USER: Final = EVENT_ID["page_fault_user"]
 _PGFAULT: Final = MM_COUNTER_ID["pgfault"]
@@ -53,7 +56,7 @@ def do_anonymous_fault(mm: MmStruct, address: int, write: bool) -> int:
     """
     vma = lib.find_vma(mm.c, address)
     if vma == ffi.NULL or address < vma.vm_start or vma.vm_file:
-        return int(lib.VM_FAULT_FALLBACK)
+        return lib.VM_FAULT_FALLBACK
     return _anonymous_fault(mm, vma, address & PAGE_MASK, write)
 
 
@@ -66,7 +69,7 @@ def mm_fast_fault(mm: MmStruct, address: int, error_code: int) -> bool:
     """
     write = bool(error_code & lib.PF_WR)
     memory = mm.memory.c
-    if mm.c.mmap_lock or memory.nr_free < _FAULT_FRAMES_MAX or memory.fail_after != (1 << 64) - 1:
+    if mm.c.mmap_lock or memory.nr_free < _FAULT_FRAMES_MAX or memory.fail_after != U64:
         return False
     vma = lib.find_vma(mm.c, address)
     if error_code & lib.PF_RSVD or vma == ffi.NULL or address < vma.vm_start or vma.vm_file:
@@ -94,13 +97,13 @@ def access_error(vm_flags: int, error_code: int) -> bool:
     return bool(error_code & lib.PF_P) or not vm_flags & (lib.VM_READ | lib.VM_WRITE | lib.VM_EXEC)
 
 
-def _anonymous_fault(mm: MmStruct, vma: Any, addr: int, write: bool) -> int:
+def _anonymous_fault(mm: MmStruct, vma: struct_vm_area_struct, addr: int, write: bool) -> int:
     pmd = pmd_alloc(mm, addr)
     if pmd is None:
-        return int(lib.VM_FAULT_OOM)
+        return lib.VM_FAULT_OOM
     allocated, pte = pte_alloc_get_map_lock(mm, pmd, addr)
     if allocated != PteAlloc.OK:
-        return int(lib.VM_FAULT_OOM if allocated == PteAlloc.OOM else lib.VM_FAULT_FALLBACK)
+        return lib.VM_FAULT_OOM if allocated == PteAlloc.OOM else lib.VM_FAULT_FALLBACK
     result = _resolve_locked(mm, vma, pmd, pte, addr, write)
     pte_unlock(mm, pmd)
     pte_put(mm, pmd, addr)
@@ -108,24 +111,26 @@ def _anonymous_fault(mm: MmStruct, vma: Any, addr: int, write: bool) -> int:
 
 
 def _resolve_locked(
-    mm: MmStruct, vma: Any, pmd: EntryPa, pte: EntryPa, addr: int, write: bool
+    mm: MmStruct, vma: struct_vm_area_struct, pmd: EntryPa, pte: EntryPa, addr: int, write: bool
 ) -> int:
     value = mm.memory.read_u64(pte)
     if pte_none(value):
         return _map_fresh(mm, vma, pmd, pte, addr, write)
     if not value & P:
-        return int(lib.VM_FAULT_FALLBACK)
+        return lib.VM_FAULT_FALLBACK
     if write and not value & RW:
         return _write_protect_fault(mm, vma, pte, addr)
-    return int(lib.VM_FAULT_NOPAGE)
+    return lib.VM_FAULT_NOPAGE
 
 
-def _map_fresh(mm: MmStruct, vma: Any, pmd: EntryPa, pte: EntryPa, addr: int, write: bool) -> int:
+def _map_fresh(
+    mm: MmStruct, vma: struct_vm_area_struct, pmd: EntryPa, pte: EntryPa, addr: int, write: bool
+) -> int:
     if write:
         anon_vma_prepare(mm, vma)
         pfn = _alloc_anon_page(mm, vma)
         if pfn is None:
-            return int(lib.VM_FAULT_OOM)
+            return lib.VM_FAULT_OOM
         value = mk_anon_pte(pfn, vma.vm_flags)
         add_mm_counter(mm, lib.MM_ANONPAGES, 1)
     else:
@@ -135,19 +140,19 @@ def _map_fresh(mm: MmStruct, vma: Any, pmd: EntryPa, pte: EntryPa, addr: int, wr
     return 0
 
 
-def _write_protect_fault(mm: MmStruct, vma: Any, pte: EntryPa, addr: int) -> int:
+def _write_protect_fault(mm: MmStruct, vma: struct_vm_area_struct, pte: EntryPa, addr: int) -> int:
     value = mm.memory.read_u64(pte)
     if entry_pfn(value) == mm.memory.zero_pfn:
         anon_vma_prepare(mm, vma)
         pfn = _alloc_anon_page(mm, vma)
         if pfn is None:
-            return int(lib.VM_FAULT_OOM)
+            return lib.VM_FAULT_OOM
         add_mm_counter(mm, lib.MM_ANONPAGES, 1)
         set_pte_at(mm, addr, pte, mk_anon_pte(pfn, vma.vm_flags))
     elif is_exclusive(mm, value):
         set_pte_at(mm, addr, pte, value | RW | D | A)
     else:
-        return int(lib.VM_FAULT_FALLBACK)
+        return lib.VM_FAULT_FALLBACK
     flush_tlb_mm_range(mm, addr, addr + PAGE_SIZE, PAGE_SHIFT, 0)
     return 0
 
@@ -161,11 +166,11 @@ def is_exclusive(mm: MmStruct, pte: int) -> bool:
     """Whether a present PTE's page is this mm's alone: anonymous, and nobody else's reference
     (PageAnonExclusive).
     """
-    page: Any = mm.memory.page(entry_pfn(pte & ADDR_MASK))
+    page: struct_page = mm.memory.page(entry_pfn(pte & ADDR_MASK))
     return bool(page.flags & lib.PG_anon) and bool(page._refcount == 1)
 
 
-def _alloc_anon_page(mm: MmStruct, vma: Any) -> int | None:
+def _alloc_anon_page(mm: MmStruct, vma: struct_vm_area_struct) -> int | None:
     try:
         pfn = mm.memory.alloc_pages()
     except OutOfMemory:

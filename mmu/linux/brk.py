@@ -29,10 +29,10 @@ from mmu.linux.vma import (
     vm_stat_account,
     vma_insert,
 )
-from mmu.units import PAGE_SHIFT, PAGE_SIZE
+from mmu.units import PAGE_SHIFT, PAGE_SIZE, U64
 
 # An end of heap with a page and a guard gap behind it: no brk() above can succeed.
-_BRK_MAX = (1 << 64) - 2 * PAGE_SIZE - STACK_GUARD_GAP
+_BRK_MAX = U64 + 1 - 2 * PAGE_SIZE - STACK_GUARD_GAP
 
 
 def do_brk(mm: MmStruct, brk: int) -> int:
@@ -49,7 +49,7 @@ def do_brk(mm: MmStruct, brk: int) -> int:
         or brk > _BRK_MAX
         or brk - c.start_brk + c.end_data - c.start_data > mm.rlimit.data
     ):
-        return int(c.brk)
+        return c.brk
     newbrk, oldbrk = page_align(brk), page_align(c.brk)
     try:
         with mm.mmap_write_lock():
@@ -58,7 +58,7 @@ def do_brk(mm: MmStruct, brk: int) -> int:
             elif newbrk > oldbrk:
                 _grow(mm, oldbrk, newbrk)
     except LinuxError:
-        return int(c.brk)
+        return c.brk
     c.brk = brk
     if newbrk > oldbrk and mm.def_flags & VM_LOCKED:
         mm_populate(mm, oldbrk, newbrk)
@@ -77,10 +77,10 @@ def _grow(mm: MmStruct, oldbrk: int, newbrk: int) -> None:
     if not mlock_future_ok(mm, mm.def_flags, newbrk - oldbrk >> PAGE_SHIFT):
         raise LinuxError(errno.EAGAIN)
     vmas = mm.c.vmas
-    i = int(lib.vma_index_of(mm.c, oldbrk))
+    i = lib.vma_index_of(mm.c, oldbrk)
     if i < vmas.nr and newbrk + PAGE_SIZE > vm_start_gap(vmas.vma[i]):
         raise LinuxError(errno.ENOMEM)
-    do_brk_flags(mm, oldbrk, newbrk - oldbrk, 0, lowest=int(mm.c.start_brk))
+    do_brk_flags(mm, oldbrk, newbrk - oldbrk, 0, lowest=mm.c.start_brk)
 
 
 def vm_brk_flags(mm: MmStruct, addr: int, length: int, vm_flags: int) -> None:
@@ -116,7 +116,7 @@ def do_brk_flags(mm: MmStruct, addr: int, length: int, vm_flags: int, *, lowest:
         or not vm_enough_memory(mm, nr_pages)
     ):
         raise LinuxError(errno.ENOMEM)
-    i = int(lib.vma_index_of(mm.c, addr)) - 1
+    i = lib.vma_index_of(mm.c, addr) - 1
     below = vmas.vma[i] if i >= 0 else None
     if (
         below is not None

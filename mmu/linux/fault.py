@@ -19,7 +19,7 @@ adds one for each entry that was none.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from mmu._native import ffi, lib
 from mmu.errors import BadTable, MmuError, OutOfMemory
@@ -54,14 +54,15 @@ from mmu.twin import EntryPa
 from mmu.units import PAGE_SHIFT, PAGE_SIZE
 
 if TYPE_CHECKING:
+    from mmu._native import struct_vm_area_struct
     from mmu.linux.filemap import MappedFile
 
-VM_FAULT_OOM: Final[int] = lib.VM_FAULT_OOM
-VM_FAULT_SIGBUS: Final[int] = lib.VM_FAULT_SIGBUS
-VM_FAULT_MAJOR: Final[int] = lib.VM_FAULT_MAJOR
-VM_FAULT_NOPAGE: Final[int] = lib.VM_FAULT_NOPAGE
-VM_FAULT_FALLBACK: Final[int] = lib.VM_FAULT_FALLBACK
-VM_FAULT_SIGSEGV: Final[int] = lib.VM_FAULT_SIGSEGV
+VM_FAULT_OOM: Final = lib.VM_FAULT_OOM
+VM_FAULT_SIGBUS: Final = lib.VM_FAULT_SIGBUS
+VM_FAULT_MAJOR: Final = lib.VM_FAULT_MAJOR
+VM_FAULT_NOPAGE: Final = lib.VM_FAULT_NOPAGE
+VM_FAULT_FALLBACK: Final = lib.VM_FAULT_FALLBACK
+VM_FAULT_SIGSEGV: Final = lib.VM_FAULT_SIGSEGV
 VM_FAULT_ERROR: Final = VM_FAULT_OOM | VM_FAULT_SIGBUS | VM_FAULT_SIGSEGV
 
 SIGBUS, SIGSEGV = 7, 11
@@ -70,7 +71,7 @@ SEGV_MAPERR, SEGV_ACCERR, BUS_ADRERR = 1, 2, 2
 _PAGE_FAULT_USER: Final = EVENT_ID["page_fault_user"]
 _PGFAULT: Final = MM_COUNTER_ID["pgfault"]
 _PGMAJFAULT: Final = MM_COUNTER_ID["pgmajfault"]
-_PTRS_PER_PTE: Final[int] = lib.PTRS_PER_PTE
+_PTRS_PER_PTE: Final = lib.PTRS_PER_PTE
 
 
 class OomKill(MmuError):
@@ -150,7 +151,7 @@ def do_user_addr_fault(mm: MmStruct, address: int, error_code: int) -> Segv | No
 # From a VMA to the kind of fault.
 
 
-def handle_mm_fault(mm: MmStruct, vma: Any, address: int, write: bool) -> int:
+def handle_mm_fault(mm: MmStruct, vma: struct_vm_area_struct, address: int, write: bool) -> int:
     """Bring in the page of address in this VMA, which allows the access; counts pgfault and
     pgmajfault.
 
@@ -187,7 +188,7 @@ def peek_pte(mm: MmStruct, addr: int) -> int:
     return mm.memory.read_u64(pte_offset(pmdval, addr))
 
 
-def _handle_pte_fault(mm: MmStruct, vma: Any, addr: int, write: bool) -> int:
+def _handle_pte_fault(mm: MmStruct, vma: struct_vm_area_struct, addr: int, write: bool) -> int:
     pte = peek_pte(mm, addr)
     if pte_none(pte):
         return _do_fault(mm, vma, addr, write)
@@ -198,7 +199,7 @@ def _handle_pte_fault(mm: MmStruct, vma: Any, addr: int, write: bool) -> int:
     return VM_FAULT_NOPAGE
 
 
-def _do_fault(mm: MmStruct, vma: Any, addr: int, write: bool) -> int:
+def _do_fault(mm: MmStruct, vma: struct_vm_area_struct, addr: int, write: bool) -> int:
     file = mm.file(vma.vm_file)
     pgoff = vma.vm_pgoff + (addr - vma.vm_start >> PAGE_SHIFT)
     if not write:
@@ -252,7 +253,9 @@ def _set_file_pte(mm: MmStruct, addr: int, pte: EntryPa, pfn: int, prot: int) ->
     engine.set_pte_at(mm, addr, pte, pfn << PAGE_SHIFT | prot)
 
 
-def _do_read_fault(mm: MmStruct, vma: Any, file: MappedFile, addr: int, pgoff: int) -> int:
+def _do_read_fault(
+    mm: MmStruct, vma: struct_vm_area_struct, file: MappedFile, addr: int, pgoff: int
+) -> int:
     """Map what the cache holds of the 16 pages around; then page pgoff if it was not among them."""
     result = 0
     if not file.shmem and pgoff < file.nr_pages:
@@ -279,7 +282,9 @@ def _do_read_fault(mm: MmStruct, vma: Any, file: MappedFile, addr: int, pgoff: i
     return result
 
 
-def _do_fault_around(mm: MmStruct, vma: Any, file: MappedFile, addr: int, pgoff: int) -> bool:
+def _do_fault_around(
+    mm: MmStruct, vma: struct_vm_area_struct, file: MappedFile, addr: int, pgoff: int
+) -> bool:
     """Map the cached pages around, within VMA, table and file, where no PTE is set; False: out of
     memory.
 
@@ -316,7 +321,9 @@ def _do_fault_around(mm: MmStruct, vma: Any, file: MappedFile, addr: int, pgoff:
     return True
 
 
-def _do_shared_fault(mm: MmStruct, vma: Any, file: MappedFile, addr: int, pgoff: int) -> int:
+def _do_shared_fault(
+    mm: MmStruct, vma: struct_vm_area_struct, file: MappedFile, addr: int, pgoff: int
+) -> int:
     result, pfn = filemap_fault(mm, file, pgoff)
     if result & VM_FAULT_ERROR:
         return result
@@ -349,7 +356,9 @@ def _alloc_copy(mm: MmStruct, pfn: int) -> int | None:
     return copy
 
 
-def _do_cow_fault(mm: MmStruct, vma: Any, file: MappedFile, addr: int, pgoff: int) -> int:
+def _do_cow_fault(
+    mm: MmStruct, vma: struct_vm_area_struct, file: MappedFile, addr: int, pgoff: int
+) -> int:
     anon_vma_prepare(mm, vma)
     result, pfn = filemap_fault(mm, file, pgoff)
     if result & VM_FAULT_ERROR:
@@ -375,7 +384,7 @@ def _do_cow_fault(mm: MmStruct, vma: Any, file: MappedFile, addr: int, pgoff: in
 # Writes to read-only PTEs.
 
 
-def _do_wp_page(mm: MmStruct, vma: Any, addr: int, orig: int) -> int:
+def _do_wp_page(mm: MmStruct, vma: struct_vm_area_struct, addr: int, orig: int) -> int:
     """A write where the VMA allows it and the PTE does not: the right for shared memory, else a
     private copy.
     """
@@ -405,7 +414,9 @@ def _do_wp_page(mm: MmStruct, vma: Any, addr: int, orig: int) -> int:
     return 0
 
 
-def _replace_page(mm: MmStruct, vma: Any, addr: int, pte: EntryPa, orig: int, copy: int) -> None:
+def _replace_page(
+    mm: MmStruct, vma: struct_vm_area_struct, addr: int, pte: EntryPa, orig: int, copy: int
+) -> None:
     """wp_page_copy()'s exchange; the old page's owner is dropped by the caller, after the flush."""
     engine.set_pte_at(mm, addr, pte, mk_anon_pte(copy, vma.vm_flags))
     if orig & SPECIAL:

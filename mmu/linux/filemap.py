@@ -14,12 +14,11 @@ from typing import TYPE_CHECKING
 
 from mmu._native import lib
 from mmu.errors import MmuError, OutOfMemory
+from mmu.units import PAGE_SHIFT, PAGE_SIZE
 
 if TYPE_CHECKING:
     from mmu.memory import Memory
 
-PAGE_SHIFT: int = lib.PAGE_SHIFT
-PAGE_SIZE: int = lib.PAGE_SIZE
 
 # Pages that one miss of a mapped file reads: the default read-ahead window, 128 KiB.
 RA_PAGES = 32

@@ -21,9 +21,9 @@ from mmu.linux.pgtable import (
     pmd_huge,
 )
 from mmu.linux.pt_reclaim import pte_ref_is_enabled
+from mmu.units import U64
 
 _PTE_FREE: Final = EVENT_ID["pte_free"]
-_U64: Final = (1 << 64) - 1
 
 
 def free_pgd_range(tlb: Gather, addr: int, end: int, floor: int, ceiling: int) -> None:
@@ -40,7 +40,7 @@ def free_pgd_range(tlb: Gather, addr: int, end: int, floor: int, ceiling: int) -
         ceiling &= PMD_MASK
         if not ceiling:
             return
-    if end - 1 > (ceiling - 1) & _U64:
+    if end - 1 > (ceiling - 1) & U64:
         end -= PMD_SIZE
     if addr > end - 1:
         return
@@ -80,7 +80,7 @@ def _inside(start: int, end: int, floor: int, ceiling: int, level: int) -> bool:
         ceiling &= mask
         if not ceiling:
             return False
-    return end - 1 <= (ceiling - 1) & _U64
+    return end - 1 <= (ceiling - 1) & U64
 
 
 def _free_pte_range(tlb: Gather, pfn: int, addr: int) -> None:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import errno
-from typing import Any
+from typing import TYPE_CHECKING
 
 from mmu._native import lib
 from mmu.linux.fault import VM_FAULT_ERROR, VM_FAULT_OOM, handle_mm_fault, peek_pte
@@ -14,8 +14,11 @@ from mmu.linux.vma import VM_IO, VM_LOCKONFAULT, VM_PFNMAP, VM_SHARED, VM_WRITE,
 from mmu.linux.vmscan import try_to_free_pages
 from mmu.units import PAGE_SIZE
 
+if TYPE_CHECKING:
+    from mmu._native import struct_vm_area_struct
 
-def fault_in_page(mm: MmStruct, vma: Any, addr: int, write: bool) -> int:
+
+def fault_in_page(mm: MmStruct, vma: struct_vm_area_struct, addr: int, write: bool) -> int:
     """get_user_pages() for one page: a fault only if it is needed; VM_FAULT_* bits. The VMA allows
     the access.
 
@@ -33,7 +36,7 @@ def fault_in_page(mm: MmStruct, vma: Any, addr: int, write: bool) -> int:
     return fault
 
 
-def populate_vma_page_range(mm: MmStruct, vma: Any, start: int, end: int) -> int:
+def populate_vma_page_range(mm: MmStruct, vma: struct_vm_area_struct, start: int, end: int) -> int:
     """Fault in [start, end), a part of the VMA: for writing where it is private and writable; 0, or
     why not.
 
@@ -65,11 +68,11 @@ def mm_populate(mm: MmStruct, start: int, end: int, *, ignore_errors: bool = Tru
     """
     addr = start
     while addr < end and not mm.fatal_signal_pending():
-        i = int(lib.vma_index_of(mm.c, addr))
+        i = lib.vma_index_of(mm.c, addr)
         if i >= mm.c.vmas.nr or mm.c.vmas.vma[i].vm_start >= end:
             break
         vma = mm.c.vmas.vma[i]
-        first, last = max(addr, int(vma.vm_start)), min(end, int(vma.vm_end))
+        first, last = max(addr, vma.vm_start), min(end, vma.vm_end)
         error = (
             0
             if vma.vm_flags & (VM_IO | VM_PFNMAP)

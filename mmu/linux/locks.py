@@ -12,22 +12,25 @@ lock.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from mmu.linux.bug import Bug
 from mmu.linux.pgtable import entry_pfn, table_page
 from mmu.linux.state import MmStruct
 from mmu.twin import EntryPa
 
+if TYPE_CHECKING:
+    from mmu._native import struct_page
 
-def lock_table(mm: MmStruct, page: Any) -> None:
+
+def lock_table(mm: MmStruct, page: struct_page) -> None:
     """Take the lock of the table whose ``struct page`` this is."""
     if page.ptl:
         mm.kernel.bug(Bug.LOCK_HELD)
     page.ptl = 1
 
 
-def unlock_table(mm: MmStruct, page: Any) -> None:
+def unlock_table(mm: MmStruct, page: struct_page) -> None:
     """Drop the lock of the table whose ``struct page`` this is."""
     if not page.ptl:
         mm.kernel.bug(Bug.LOCK_NOT_HELD)

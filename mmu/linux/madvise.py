@@ -16,7 +16,7 @@ MADV_SOFT_OFFLINE are EINVAL, as without CONFIG_MEMORY_FAILURE.
 from __future__ import annotations
 
 import errno
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Final
 
 from mmu._native import lib
 from mmu.errors import LinuxError
@@ -79,9 +79,11 @@ from mmu.units import PAGE_SHIFT, PAGE_SIZE, U64
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from mmu._native import struct_vm_area_struct
 
-_ZAP_RECLAIM_PT: int = lib.ZAP_RECLAIM_PT
-_ZAP_KEEP_COWS: int = lib.ZAP_KEEP_COWS
+
+_ZAP_RECLAIM_PT: Final = lib.ZAP_RECLAIM_PT
+_ZAP_KEEP_COWS: Final = lib.ZAP_KEEP_COWS
 # VMAs that same-page merging leaves alone: ksm_compatible().
 _KSM_INCOMPATIBLE = VM_SHARED | VM_MAYSHARE | VM_SPECIAL | VM_DROPPABLE
 _OFFSET = PAGE_SIZE - 1
@@ -164,7 +166,10 @@ def _madvise_dontneed(mm: MmStruct, start: int, end: int, forbidden: int) -> Non
 
 
 def _walk_vmas(
-    mm: MmStruct, start: int, end: int, visit: Callable[[int, Any, int, int], None]
+    mm: MmStruct,
+    start: int,
+    end: int,
+    visit: Callable[[int, struct_vm_area_struct, int, int], None],
 ) -> None:
     """madvise_walk_vmas(): visit(number, VMA, start, end) for each part of [start, end); ENOMEM at
     last for holes.
@@ -173,16 +178,16 @@ def _walk_vmas(
     """
     unmapped = False
     while start < end:
-        i = int(lib.vma_index_of(mm.c, start))
+        i = lib.vma_index_of(mm.c, start)
         if i >= mm.c.vmas.nr:
             raise LinuxError(errno.ENOMEM)
         vma = mm.c.vmas.vma[i]
         if start < vma.vm_start:
             unmapped = True
-            start = int(vma.vm_start)
+            start = vma.vm_start
             if start >= end:
                 break
-        stop = min(int(vma.vm_end), end)
+        stop = min(vma.vm_end, end)
         visit(i, vma, start, stop)
         start = stop
     if unmapped:
@@ -193,7 +198,7 @@ def _madvise_flags(mm: MmStruct, start: int, end: int, behavior: int) -> None:
     """Set and clear VMA flags: madvise_vma_behavior(), madvise_update_vma()."""
     set_flags, clear_flags, refused = _FLAG_ADVICE[behavior]
 
-    def visit(i: int, vma: Any, start: int, end: int) -> None:
+    def visit(i: int, vma: struct_vm_area_struct, start: int, end: int) -> None:
         if vma.vm_flags & refused or (behavior == MADV_WIPEONFORK and vma.vm_file):
             raise LinuxError(errno.EINVAL)
         if behavior == MADV_MERGEABLE and vma.vm_flags & _KSM_INCOMPATIBLE:
@@ -211,7 +216,7 @@ def _madvise_flags(mm: MmStruct, start: int, end: int, behavior: int) -> None:
 
 
 def _madvise_willneed(mm: MmStruct, start: int, end: int, behavior: int) -> None:
-    def visit(i: int, vma: Any, start: int, end: int) -> None:
+    def visit(i: int, vma: struct_vm_area_struct, start: int, end: int) -> None:
         if vma.vm_file:
             first = vma.vm_pgoff + (start - vma.vm_start >> PAGE_SHIFT)
             mm.file(vma.vm_file).read_ahead(mm.memory, first, first + (end - start >> PAGE_SHIFT))
@@ -220,7 +225,7 @@ def _madvise_willneed(mm: MmStruct, start: int, end: int, behavior: int) -> None
 
 
 def _madvise_free(mm: MmStruct, start: int, end: int, behavior: int) -> None:
-    def visit(i: int, vma: Any, start: int, end: int) -> None:
+    def visit(i: int, vma: struct_vm_area_struct, start: int, end: int) -> None:
         if vma.vm_file or vma.vm_flags & (VM_LOCKED | VM_PFNMAP):
             raise LinuxError(errno.EINVAL)
         madvise_free_range(mm, vma, start, end)
@@ -229,7 +234,7 @@ def _madvise_free(mm: MmStruct, start: int, end: int, behavior: int) -> None:
 
 
 def _madvise_cold(mm: MmStruct, start: int, end: int, behavior: int) -> None:
-    def visit(i: int, vma: Any, start: int, end: int) -> None:
+    def visit(i: int, vma: struct_vm_area_struct, start: int, end: int) -> None:
         if vma.vm_flags & (VM_LOCKED | VM_PFNMAP):
             raise LinuxError(errno.EINVAL)
         (madvise_cold_range if behavior == MADV_COLD else madvise_pageout_range)(
@@ -242,7 +247,7 @@ def _madvise_cold(mm: MmStruct, start: int, end: int, behavior: int) -> None:
 def _madvise_remove(mm: MmStruct, start: int, end: int, behavior: int) -> None:
     """Punch a hole into shared anonymous memory, in every mapping of it in this mm."""
 
-    def visit(i: int, vma: Any, start: int, end: int) -> None:
+    def visit(i: int, vma: struct_vm_area_struct, start: int, end: int) -> None:
         if vma.vm_flags & VM_LOCKED or not vma.vm_file:
             raise LinuxError(errno.EINVAL)
         if vma.vm_flags & (VM_SHARED | VM_MAYWRITE) != VM_SHARED | VM_MAYWRITE:
@@ -261,8 +266,8 @@ def _unmap_mapping_range(mm: MmStruct, file: int, first: int, last: int) -> None
     for i in range(mm.c.vmas.nr):
         vma = mm.c.vmas.vma[i]
         if vma.vm_file == file:
-            start = max(int(vma.vm_start), vma.vm_start + (first - vma.vm_pgoff << PAGE_SHIFT))
-            end = min(int(vma.vm_end), vma.vm_start + (last - vma.vm_pgoff << PAGE_SHIFT))
+            start = max(vma.vm_start, vma.vm_start + (first - vma.vm_pgoff << PAGE_SHIFT))
+            end = min(vma.vm_end, vma.vm_start + (last - vma.vm_pgoff << PAGE_SHIFT))
             if start < end:
                 engine.unmap_page_range(tlb, start, end, _ZAP_KEEP_COWS)
     engine.tlb_finish_mmu(tlb)
@@ -274,7 +279,7 @@ def _madvise_guard(mm: MmStruct, start: int, end: int, behavior: int) -> None:
 
 
 def _madvise_collapse(mm: MmStruct, start: int, end: int, behavior: int) -> None:
-    def visit(i: int, vma: Any, start: int, end: int) -> None:
+    def visit(i: int, vma: struct_vm_area_struct, start: int, end: int) -> None:
         raise LinuxError(errno.EINVAL)
 
     _walk_vmas(mm, start, end, visit)
@@ -288,7 +293,7 @@ def _madvise_populate(mm: MmStruct, start: int, end: int, behavior: int) -> None
     """
     write = behavior == MADV_POPULATE_WRITE
     while start < end:
-        i = int(lib.vma_index_of(mm.c, start))
+        i = lib.vma_index_of(mm.c, start)
         if i >= mm.c.vmas.nr or mm.c.vmas.vma[i].vm_start > start:
             raise LinuxError(errno.ENOMEM)
         vma = mm.c.vmas.vma[i]
@@ -296,7 +301,7 @@ def _madvise_populate(mm: MmStruct, start: int, end: int, behavior: int) -> None
             VM_WRITE if write else VM_READ
         ):
             raise LinuxError(errno.EINVAL)
-        stop = min(int(vma.vm_end), end)
+        stop = min(vma.vm_end, end)
         for page in range(start, stop, PAGE_SIZE):
             if mm.fatal_signal_pending():
                 raise LinuxError(errno.EINTR)

@@ -97,7 +97,7 @@ def _count_mlocked(mm: MmStruct, start: int, length: int) -> int:
         if vma.vm_start >= end:
             break
         if vma.vm_flags & VM_LOCKED:
-            count += min(int(vma.vm_end), end) - max(int(vma.vm_start), start)
+            count += min(vma.vm_end, end) - max(vma.vm_start, start)
     return count >> PAGE_SHIFT
 
 
@@ -106,11 +106,11 @@ def _apply_vma_lock_flags(mm: MmStruct, start: int, length: int, flags: int) -> 
     if end > U64:
         raise LinuxError(errno.EINVAL)
     while start < end:
-        i = int(lib.vma_index_of(mm.c, start))
+        i = lib.vma_index_of(mm.c, start)
         if i >= mm.c.vmas.nr or mm.c.vmas.vma[i].vm_start > start:
             raise LinuxError(errno.ENOMEM)
         vma = mm.c.vmas.vma[i]
-        stop = min(int(vma.vm_end), end)
+        stop = min(vma.vm_end, end)
         _mlock_fixup(mm, i, start, stop, (vma.vm_flags & ~VM_LOCKED_MASK) | flags)
         start = stop
 
@@ -135,9 +135,9 @@ def _apply_mlockall_flags(mm: MmStruct, flags: int) -> None:
     to_add = VM_LOCKED | onfault if flags & MCL_CURRENT else 0
     with mm.mmap_write_lock():
         start = 0
-        while (i := int(lib.vma_index_of(mm.c, start))) < mm.c.vmas.nr:
+        while (i := lib.vma_index_of(mm.c, start)) < mm.c.vmas.nr:
             vma = mm.c.vmas.vma[i]
-            start, end = int(vma.vm_start), int(vma.vm_end)
+            start, end = vma.vm_start, vma.vm_end
             with suppress(LinuxError):
                 _mlock_fixup(mm, i, start, end, (vma.vm_flags & ~VM_LOCKED_MASK) | to_add)
             start = end

@@ -332,7 +332,7 @@ def _gather_munmap_vmas(mm: MmStruct, start: int, end: int) -> tuple[int, int]:
     """Split what crosses start or end; return the numbers [first, last) of the VMAs inside."""
     first = find_vma_intersection(mm, start, end)
     if first is None:
-        i = int(lib.vma_index_of(mm.c, start))
+        i = lib.vma_index_of(mm.c, start)
         return i, i
     vma = mm.c.vmas.vma[first]
     if vma.vm_start < start:
@@ -340,7 +340,7 @@ def _gather_munmap_vmas(mm: MmStruct, start: int, end: int) -> tuple[int, int]:
             raise LinuxError(errno.ENOMEM)
         split_vma(mm, first, start)
         first += 1
-    last = int(lib.vma_index_of(mm.c, end - 1))
+    last = lib.vma_index_of(mm.c, end - 1)
     if last < mm.c.vmas.nr and mm.c.vmas.vma[last].vm_start < end:
         if mm.c.vmas.vma[last].vm_end > end:
             split_vma(mm, last, end)
@@ -373,8 +373,8 @@ def _unmap_region(mm: MmStruct, first: int, last: int, *, fullmm: bool = False) 
     """unmap_region(): zap VMAs [first, last) and free the tables that then map nothing."""
     vmas = mm.c.vmas
     vma = vmas.vma
-    floor = int(vma[first - 1].vm_end) if first else 0
-    ceiling = int(vma[last].vm_start) if last < vmas.nr else 0
+    floor = vma[first - 1].vm_end if first else 0
+    ceiling = vma[last].vm_start if last < vmas.nr else 0
     tlb = engine.tlb_gather_mmu(mm, fullmm)
     try:
         for i in range(first, last):

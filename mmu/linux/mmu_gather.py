@@ -8,7 +8,7 @@ while a TLB may still hold a way to it.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from mmu._native import ffi, lib
 from mmu.events import MM_COUNTER_ID
@@ -20,6 +20,9 @@ from mmu.linux.state import MmStruct
 from mmu.linux.tlbflush import flush_tlb_mm_range
 from mmu.units import PAGE_SHIFT, PAGE_SIZE
 
+if TYPE_CHECKING:
+    from mmu._native import struct_mmu_gather_ptr
+
 _FREED = MM_COUNTER_ID["pte_tables_freed"]
 
 
@@ -30,7 +33,7 @@ class Gather:
 
     __slots__ = ("c", "memory", "mm", "native")
 
-    def __init__(self, mm: MmStruct, c: Any) -> None:
+    def __init__(self, mm: MmStruct, c: struct_mmu_gather_ptr) -> None:
         self.mm = mm
         self.memory = mm.memory
         self.native = mm.native
@@ -114,7 +117,7 @@ def tlb_remove_page(tlb: Gather, pfn: int) -> bool:
     c.nr += 1
     if c.nr == c.max and tlb.mm.memory.c.nr_free and tlb.mm.memory.c.fail_after:
         c.max = lib.MMU_GATHER_MAX
-    return bool(c.nr == c.max)
+    return c.nr == c.max
 
 
 def tlb_remove_tlb_entry(tlb: Gather, addr: int) -> None:
@@ -149,12 +152,12 @@ def mm_dec_nr_ptes(mm: MmStruct) -> None:
     mm.c.counter[_FREED] += 1
 
 
-def _reset_range(c: Any) -> None:
+def _reset_range(c: struct_mmu_gather_ptr) -> None:
     c.start, c.end = TLB_FLUSH_ALL, 0
     c.freed_tables = c.stride_shift = 0
 
 
-def _adjust_range(c: Any, addr: int, shift: int) -> None:
+def _adjust_range(c: struct_mmu_gather_ptr, addr: int, shift: int) -> None:
     c.start = min(c.start, addr)
     c.end = max(c.end, addr + PAGE_SIZE)
     if not c.stride_shift or shift < c.stride_shift:

@@ -70,7 +70,7 @@ def _first_vma(mm: MmStruct, start: int, end: int, grows: int) -> tuple[int, int
     if grows & PROT_GROWSDOWN:
         if not vma.vm_flags & VM_GROWSDOWN:
             raise LinuxError(errno.EINVAL)
-        return i, int(vma.vm_start)
+        return i, vma.vm_start
     if vma.vm_start > start:
         raise LinuxError(errno.ENOMEM)
     if grows & PROT_GROWSUP:
@@ -86,12 +86,12 @@ def _mprotect_vmas(mm: MmStruct, tlb: Gather, i: int, start: int, end: int, acce
         vm_flags = access | (vma.vm_flags & ~VM_ACCESS_FLAGS)
         if vm_flags & ~(vm_flags >> 4) & VM_ACCESS_FLAGS:
             raise LinuxError(errno.EACCES)
-        stop = min(int(vma.vm_end), end)
+        stop = min(vma.vm_end, end)
         i = mprotect_fixup(mm, tlb, i, start, stop, vm_flags)
         if stop == end:
             return
         start = stop
-        i = int(lib.vma_index_of(mm.c, start))
+        i = lib.vma_index_of(mm.c, start)
 
 
 def mprotect_fixup(mm: MmStruct, tlb: Gather, i: int, start: int, end: int, vm_flags: int) -> int:
@@ -101,7 +101,7 @@ def mprotect_fixup(mm: MmStruct, tlb: Gather, i: int, start: int, end: int, vm_f
     ENOMEM where it becomes memory that RLIMIT_DATA, RAM or max_map_count do not allow.
     """
     vma = mm.c.vmas.vma[i]
-    old_flags = int(vma.vm_flags)
+    old_flags = vma.vm_flags
     if vm_flags == old_flags:
         return i
     nr_pages = end - start >> PAGE_SHIFT

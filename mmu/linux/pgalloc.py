@@ -39,7 +39,7 @@ def pmd_alloc(mm: MmStruct, addr: int) -> EntryPa | None:
     """Address of addr's PMD entry, missing PUD and PMD tables made; None: out of memory. No lock
     held.
     """
-    table = int(mm.c.pgd)
+    table = mm.c.pgd
     for level in (4, 3):
         entry = table + entry_offset(addr, level)
         if not mm.memory.read_u64(entry) & P:

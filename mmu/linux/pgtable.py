@@ -22,7 +22,7 @@ while P is 0::
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from mmu._native import lib
 from mmu.events import EVENT_ID
@@ -32,27 +32,28 @@ from mmu.twin import EntryPa
 from mmu.units import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE
 
 if TYPE_CHECKING:
+    from mmu._native import struct_page
     from mmu.memory import Memory
 
 PMD_SHIFT: Final = 21
-PMD_SIZE: Final[int] = lib.PMD_SIZE
+PMD_SIZE: Final = lib.PMD_SIZE
 PMD_MASK: Final[int] = ~(PMD_SIZE - 1)
-PTRS_PER_PTE: Final[int] = lib.PTRS_PER_PTE
-TLB_FLUSH_ALL: Final[int] = lib.TLB_FLUSH_ALL
+PTRS_PER_PTE: Final = lib.PTRS_PER_PTE
+TLB_FLUSH_ALL: Final = lib.TLB_FLUSH_ALL
 
-P: Final[int] = lib.X86_P
-RW: Final[int] = lib.X86_RW
-US: Final[int] = lib.X86_US
-A: Final[int] = lib.X86_A
-D: Final[int] = lib.X86_D
-PS: Final[int] = lib.X86_PS
-G: Final[int] = lib.X86_G
-XD: Final[int] = lib.X86_XD
-PROTNONE: Final[int] = lib._PAGE_PROTNONE
-SPECIAL: Final[int] = lib._PAGE_SPECIAL
-TABLE: Final[int] = lib._PAGE_TABLE
-PTE_GUARD_MARKER: Final[int] = lib.PTE_GUARD_MARKER
-ADDR_MASK: Final[int] = lib.X86_ADDR_MASK
+P: Final = lib.X86_P
+RW: Final = lib.X86_RW
+US: Final = lib.X86_US
+A: Final = lib.X86_A
+D: Final = lib.X86_D
+PS: Final = lib.X86_PS
+G: Final = lib.X86_G
+XD: Final = lib.X86_XD
+PROTNONE: Final = lib._PAGE_PROTNONE
+SPECIAL: Final = lib._PAGE_SPECIAL
+TABLE: Final = lib._PAGE_TABLE
+PTE_GUARD_MARKER: Final = lib.PTE_GUARD_MARKER
+ADDR_MASK: Final = lib.X86_ADDR_MASK
 
 _SET_PTE: Final = EVENT_ID["set_pte"]
 
@@ -84,13 +85,13 @@ def is_guard_pte_marker(value: int) -> bool:
     return value == PTE_GUARD_MARKER
 
 
-def mm_counter(page: Any) -> int:
+def mm_counter(page: struct_page) -> int:
     """The ``rss_stat`` member that a mapped page counts in: anonymous, shared memory or file
     (mm_counter_file()).
     """
     if page.flags & lib.PG_anon:
-        return int(lib.MM_ANONPAGES)
-    return int(lib.MM_SHMEMPAGES if page.flags & lib.PG_swapbacked else lib.MM_FILEPAGES)
+        return lib.MM_ANONPAGES
+    return lib.MM_SHMEMPAGES if page.flags & lib.PG_swapbacked else lib.MM_FILEPAGES
 
 
 def entry_pfn(value: int) -> int:
@@ -111,7 +112,7 @@ def addr_end(addr: int, end: int, level: int) -> int:
     return min((addr + size) & -size, end)
 
 
-def table_page(mm: MmStruct, entry: int) -> Any:
+def table_page(mm: MmStruct, entry: int) -> struct_page:
     """The ``struct page`` of the table in which the entry at this address lies."""
     return mm.memory.page(entry >> PAGE_SHIFT)
 
@@ -141,7 +142,7 @@ def table_is_empty(memory: Memory, table: int) -> bool:
 
 def mm_find_pmd(mm: MmStruct, addr: int) -> EntryPa | None:
     """Return the address of addr's PMD entry; None where its PUD or PMD table is missing."""
-    table = int(mm.c.pgd)
+    table = mm.c.pgd
     for level in (4, 3):
         entry = mm.memory.read_u64(table + entry_offset(addr, level))
         if not entry & P:

@@ -6,13 +6,16 @@ v6.18).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 from mmu._native import lib
 from mmu.linux.layout import page_align
 from mmu.linux.state import MmStruct
 from mmu.linux.vma import VM_EXEC, VM_MAYSHARE, VM_READ, VM_WRITE
 from mmu.units import PAGE_SHIFT, PAGE_SIZE
+
+if TYPE_CHECKING:
+    from mmu._native import struct_vm_area_struct
 
 _PERMS = (("r", VM_READ), ("w", VM_WRITE), ("x", VM_EXEC))
 # Column of a mapping's name: 25 + 6 * sizeof(void *) - 1.
@@ -97,7 +100,7 @@ def statm(mm: MmStruct) -> str:
     return f"{c.total_vm} {mm.rss()} {shared} {_text_pages(mm)} 0 {c.data_vm + c.stack_vm} 0\n"
 
 
-def _name(mm: MmStruct, vma: Any) -> str:
+def _name(mm: MmStruct, vma: struct_vm_area_struct) -> str:
     c = mm.c
     if vma.vm_file:
         return mm.file(vma.vm_file).path
@@ -108,7 +111,7 @@ def _name(mm: MmStruct, vma: Any) -> str:
     return ""
 
 
-def show_map_vma(mm: MmStruct, vma: Any) -> str:
+def show_map_vma(mm: MmStruct, vma: struct_vm_area_struct) -> str:
     """One line of maps."""
     flags = vma.vm_flags
     perms = "".join(letter if flags & bit else "-" for letter, bit in _PERMS)

@@ -23,7 +23,7 @@ _PTE_FREE: Final = EVENT_ID["pte_free"]
 
 def pte_ref_is_enabled(mm: MmStruct) -> bool:
     """Whether references of PTE tables are counted."""
-    return bool(mm.kernel.c.policy == lib.FREE_TABLES_REFCOUNT)
+    return mm.kernel.c.policy == lib.FREE_TABLES_REFCOUNT
 
 
 def reclaim_pt_is_enabled(mm: MmStruct, start: int, end: int, details: int) -> bool:

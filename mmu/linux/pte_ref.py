@@ -29,7 +29,7 @@ table that is being freed can be looked at, and is refused. Under the policies t
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import Any, Final
+from typing import Final
 
 from mmu._native import ffi, lib
 from mmu.events import EVENT_ID, MM_COUNTER_ID
@@ -101,7 +101,7 @@ class VmFault:
         self.check = mm.check
         self.pmd = pmd
         entry = ffi.cast("pmd_t *", mm.memory.c.ram + (pmd - mm.memory.base))
-        self.c: Any = ffi.new("struct vm_fault *", [mm.c, address, entry, has_ref])
+        self.c = ffi.new("struct vm_fault *", [mm.c, address, entry, has_ref])
 
     @property
     def has_ref(self) -> bool:

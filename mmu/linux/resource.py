@@ -10,8 +10,9 @@ from enum import IntEnum
 from typing import Final, NamedTuple
 
 from mmu.errors import LinuxError
+from mmu.units import U64
 
-RLIM_INFINITY: Final = (1 << 64) - 1
+RLIM_INFINITY: Final = U64
 
 
 class Rlimit(NamedTuple):

@@ -13,16 +13,19 @@ fork().
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final
 
-from mmu._native import ffi, lib
+from mmu._native import lib
 from mmu.linux.state import MmStruct
+from mmu.units import PAGE_SHIFT
 
-_PAGE_SHIFT: Final[int] = lib.PAGE_SHIFT
-_VM_ACCESS_FLAGS: Final[int] = lib.VM_READ | lib.VM_WRITE | lib.VM_EXEC
+if TYPE_CHECKING:
+    from mmu._native import struct_vm_area_struct
+
+_VM_ACCESS_FLAGS: Final = lib.VM_READ | lib.VM_WRITE | lib.VM_EXEC
 
 
-def anon_vma_prepare(mm: MmStruct, vma: Any) -> None:
+def anon_vma_prepare(mm: MmStruct, vma: struct_vm_area_struct) -> None:
     """Give the VMA, by reference into mm's index, an anon_vma if it has none: a neighbour's if they
     fit, or a new one.
 
@@ -38,28 +41,24 @@ def anon_vma_prepare(mm: MmStruct, vma: Any) -> None:
     vma.anon_vma = anon_vma
 
 
-def _find_mergeable_anon_vma(mm: MmStruct, vma: Any) -> int:
+def _find_mergeable_anon_vma(mm: MmStruct, vma: struct_vm_area_struct) -> int:
     """The anon_vma of the next VMA, or else of the one before, if the VMA may use it; 0 for
     neither.
     """
     vmas = mm.c.vmas
-    i = (
-        int(ffi.addressof(vma) - vmas.vma)
-        if ffi.typeof(vma).kind == "struct"
-        else int(vma - vmas.vma)
-    )
+    i = lib.vma_index_of(mm.c, vma.vm_start)
     if i + 1 < vmas.nr and vmas.vma[i + 1].anon_vma and _anon_vma_compatible(vma, vmas.vma[i + 1]):
-        return int(vmas.vma[i + 1].anon_vma)
+        return vmas.vma[i + 1].anon_vma
     if i and vmas.vma[i - 1].anon_vma and _anon_vma_compatible(vmas.vma[i - 1], vma):
-        return int(vmas.vma[i - 1].anon_vma)
+        return vmas.vma[i - 1].anon_vma
     return 0
 
 
-def _anon_vma_compatible(a: Any, b: Any) -> bool:
+def _anon_vma_compatible(a: struct_vm_area_struct, b: struct_vm_area_struct) -> bool:
     """Whether a and b, in this order, could become one VMA if their rights were the same."""
     return bool(
         a.vm_end == b.vm_start
         and a.vm_file == b.vm_file
         and not (a.vm_flags ^ b.vm_flags) & ~_VM_ACCESS_FLAGS
-        and b.vm_pgoff == a.vm_pgoff + (b.vm_start - a.vm_start >> _PAGE_SHIFT)
+        and b.vm_pgoff == a.vm_pgoff + (b.vm_start - a.vm_start >> PAGE_SHIFT)
     )

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import errno
-from typing import Any
+from typing import TYPE_CHECKING
 
 from mmu._native import lib
 from mmu.errors import LinuxError
@@ -22,12 +22,15 @@ from mmu.linux.vma import (
 )
 from mmu.units import PAGE_SHIFT, PAGE_SIZE
 
+if TYPE_CHECKING:
+    from mmu._native import struct_vm_area_struct
 
-def find_vma_or_expand_stack(mm: MmStruct, address: int) -> Any | None:
+
+def find_vma_or_expand_stack(mm: MmStruct, address: int) -> struct_vm_area_struct | None:
     """lock_mm_and_find_vma(): the VMA that holds address, after growing a stack down to it if it
     must; or None.
     """
-    i = int(lib.vma_index_of(mm.c, address))
+    i = lib.vma_index_of(mm.c, address)
     if i >= mm.c.vmas.nr:
         return None
     vma = mm.c.vmas.vma[i]
@@ -69,7 +72,7 @@ def expand_downwards(mm: MmStruct, i: int, address: int) -> None:
     vma.vm_pgoff -= grow
 
 
-def _may_grow_stack(mm: MmStruct, vma: Any, size: int, grow: int) -> bool:
+def _may_grow_stack(mm: MmStruct, vma: struct_vm_area_struct, size: int, grow: int) -> bool:
     """acct_stack_growth()."""
     return (
         may_expand_vm(mm, vma.vm_flags, grow)

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from mmu._native import ffi, lib
 from mmu.errors import MmuError
@@ -29,6 +29,7 @@ from mmu.linux.resource import Rlimits
 from mmu.units import PAGE_SHIFT
 
 if TYPE_CHECKING:
+    from mmu._native import struct_mm_struct_ptr
     from mmu.events import EventRing
     from mmu.memory import Memory
     from mmu.x86 import Mmu
@@ -71,7 +72,7 @@ class Kernel:
         self.mmap_min_addr = DEFAULT_MMAP_MIN_ADDR
         self.overcommit_memory = OVERCOMMIT_ALWAYS
         self.cpus: list[Cpu] = []
-        self.c: Any = ffi.new("struct kernel *")
+        self.c = ffi.new("struct kernel *")
         self.c.ram = memory.c
         self.c.ring = ffi.NULL if ring is None else ring.c
         self.c.policy = policy.number
@@ -140,7 +141,7 @@ class Cpu:
         self.id = number
         self.mmu = mmu
         self.loaded_mm: MmStruct | None = None
-        self.c: Any = ffi.new("struct cpu *")
+        self.c = ffi.new("struct cpu *")
         self.c.kernel = kernel.c
         self.c.mmu = mmu.c
         self.c.id = mmu.c.cpu = number
@@ -177,7 +178,7 @@ class MmStruct:
         self.def_flags = 0
         self.fatal_signal_pending: Callable[[], bool] = _never
         self._files: list[MappedFile | None] = [None]
-        self.c: Any = ffi.gc(ffi.new("struct mm_struct *"), _free_vmas)
+        self.c = ffi.gc(ffi.new("struct mm_struct *"), _free_vmas)
         self.c.kernel = kernel.c
         self.c.ram = kernel.memory.c
         self.c.task_size = TASK_SIZE
@@ -185,7 +186,7 @@ class MmStruct:
         pgd = self.memory.alloc_pages()
         self.memory.page(pgd).flags |= lib.PG_table
         self.c.pgd = pgd << PAGE_SHIFT
-        self.hole = Hole(UNKNOWN, int(self.c.mmap_base))
+        self.hole = Hole(UNKNOWN, self.c.mmap_base)
 
     def __repr__(self) -> str:
         """Sizes and policy, for people."""
@@ -202,13 +203,13 @@ class MmStruct:
     @property
     def cpus(self) -> list[Cpu]:
         """mm_cpumask(): the CPUs that have it loaded."""
-        mask = int(self.c.cpu_bitmap)
+        mask = self.c.cpu_bitmap
         return [cpu for cpu in self.kernel.cpus if mask >> cpu.id & 1]
 
     def rss(self) -> int:
         """Resident pages: get_mm_rss()."""
         rss = self.c.rss_stat
-        return int(rss[lib.MM_FILEPAGES] + rss[lib.MM_ANONPAGES] + rss[lib.MM_SHMEMPAGES])
+        return rss[lib.MM_FILEPAGES] + rss[lib.MM_ANONPAGES] + rss[lib.MM_SHMEMPAGES]
 
     # Locks.
 
@@ -275,5 +276,5 @@ def _never() -> bool:
     return False
 
 
-def _free_vmas(c: Any) -> None:
+def _free_vmas(c: struct_mm_struct_ptr) -> None:
     lib.vma_remove(c, 0, c.vmas.nr)

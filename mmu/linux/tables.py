@@ -9,14 +9,14 @@ neither engine and none of their functions, so it can judge both.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Final
 
 from mmu._native import ffi, lib
 from mmu.events import MM_COUNTER_ID
 from mmu.linux.state import MmStruct
 from mmu.units import PAGE_SIZE
 
-_ADDR: int = lib.X86_ADDR_MASK
+_ADDR: Final = lib.X86_ADDR_MASK
 _ALLOCATED = MM_COUNTER_ID["pte_tables_allocated"]
 _FREED = MM_COUNTER_ID["pte_tables_freed"]
 
@@ -73,7 +73,11 @@ class TablesReport:
         return "\n".join([head, *self.problems])
 
 
-def _words(problem: Any) -> str:
+if TYPE_CHECKING:
+    from mmu._native import struct_tables_problem
+
+
+def _words(problem: struct_tables_problem) -> str:
     values = {name: getattr(problem, name) for name in ("level", "address", "value", "other")}
     return _WORDS[problem.what].format(**values)
 
@@ -83,7 +87,7 @@ def check_tables(mm: MmStruct, *, references: bool = False) -> TablesReport:
     VmPTE, RSS by kind and, under refcount, every table's references.
     """
     problems = []
-    root = int(mm.c.pgd)
+    root = mm.c.pgd
     for cpu in mm.cpus:
         if int(cpu.mmu.c.cr3) & _ADDR != root:
             problems.append(

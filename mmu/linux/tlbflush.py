@@ -17,7 +17,7 @@ _LOCAL_ONE: Final = MM_COUNTER_ID["nr_tlb_local_flush_one"]
 _REMOTE: Final = MM_COUNTER_ID["nr_tlb_remote_flush"]
 _RECEIVED: Final = MM_COUNTER_ID["nr_tlb_remote_flush_received"]
 
-tlb_single_page_flush_ceiling: Final[int] = lib.TLB_SINGLE_PAGE_FLUSH_CEILING
+tlb_single_page_flush_ceiling: Final = lib.TLB_SINGLE_PAGE_FLUSH_CEILING
 """Pages; a flush of more of them is one of the whole address space."""
 
 

@@ -23,10 +23,10 @@ from mmu.linux.state import MmStruct
 from mmu.units import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE
 from mmu.x86 import Access
 
-_AC: Final[int] = lib.RFLAGS_AC
-_OK: Final[int] = lib.XLATE_OK
-_PF: Final[int] = lib.XLATE_PF
-_GP: Final[int] = lib.XLATE_GP
+_AC: Final = lib.RFLAGS_AC
+_OK: Final = lib.XLATE_OK
+_PF: Final = lib.XLATE_PF
+_GP: Final = lib.XLATE_GP
 
 
 def access_ok(addr: int, n: int) -> bool:
@@ -43,7 +43,7 @@ def _translate(mm: MmStruct, addr: int, access: Access) -> int | None:
         answer = unit.translate(addr, access, user=False)
         unit.c.rflags = flags
         if answer.result == _OK:
-            return int(answer.pa)
+            return answer.pa
         if answer.result not in (_PF, _GP):
             raise BadTable(
                 f"a table entry for address {addr:#x} refers to what is not guest RAM", addr

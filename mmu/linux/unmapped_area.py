@@ -45,11 +45,11 @@ def _top_down(mm: MmStruct, length: int, low: int, high: int) -> tuple[int | Non
     just below a stack, the search goes on below that stack's guard gap; smaller holes that lie in a
     guard gap are none to it.
     """
-    vma, above = mm.c.vmas.vma, int(lib.vma_index_of(mm.c, high - 1))
-    gap_end = min(high, int(vma[above].vm_start)) if above < mm.c.vmas.nr else high
+    vma, above = mm.c.vmas.vma, lib.vma_index_of(mm.c, high - 1)
+    gap_end = min(high, vma[above].vm_start) if above < mm.c.vmas.nr else high
     guarded = False
     for i in range(above, -1, -1):
-        gap_start = max(low, int(vma[i - 1].vm_end)) if i else low
+        gap_start = max(low, vma[i - 1].vm_end) if i else low
         if gap_end - gap_start >= length:
             if i < mm.c.vmas.nr and vm_start_gap(vma[i]) < gap_end:
                 high, guarded = vm_start_gap(vma[i]), True
@@ -58,7 +58,7 @@ def _top_down(mm: MmStruct, length: int, low: int, high: int) -> tuple[int | Non
                 return gap_end - length, guarded
         if not i:
             break
-        gap_end = min(high, int(vma[i - 1].vm_start))
+        gap_end = min(high, vma[i - 1].vm_start)
         if gap_end - low < length:
             break
     return None, guarded
@@ -86,7 +86,7 @@ def mmap_address_hint_valid(addr: int, length: int) -> bool:
 
 def _hint_is_free(mm: MmStruct, addr: int, length: int) -> bool:
     vmas = mm.c.vmas
-    i = int(lib.vma_index_of(mm.c, addr))
+    i = lib.vma_index_of(mm.c, addr)
     return i >= vmas.nr or addr + length <= vm_start_gap(vmas.vma[i])
 
 
@@ -115,7 +115,7 @@ def _unmapped_area(mm: MmStruct, addr: int, length: int, flags: int) -> int:
         if addr and mmap_address_hint_valid(addr, length) and _hint_is_free(mm, addr, length):
             return addr
         low = max(mm.kernel.mmap_min_addr, (4 << 30) if flags & MAP_ABOVE4G else PAGE_SIZE)
-        found = _top_down_from_hint(mm, length, low, int(mm.c.mmap_base))
+        found = _top_down_from_hint(mm, length, low, mm.c.mmap_base)
         if found is not None:
             return found
     return _unmapped_area_bottomup(mm, addr, length, flags)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import errno
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Final
 
 from mmu._native import ffi, lib
 from mmu.errors import LinuxError
@@ -20,26 +20,29 @@ from mmu.linux.resource import Resource
 from mmu.linux.state import OVERCOMMIT_ALWAYS, MmStruct
 from mmu.units import PAGE_SHIFT
 
+if TYPE_CHECKING:
+    from mmu._native import struct_vm_area_struct, struct_vm_area_struct_ptr
+
 # vm_flags: the kernel's values (include/linux/mm.h, v6.18); those that C needs come from mm.h.
-VM_READ: int = lib.VM_READ
-VM_WRITE: int = lib.VM_WRITE
-VM_EXEC: int = lib.VM_EXEC
-VM_SHARED: int = lib.VM_SHARED
-VM_MAYREAD: int = lib.VM_MAYREAD
-VM_MAYWRITE: int = lib.VM_MAYWRITE
-VM_MAYEXEC: int = lib.VM_MAYEXEC
+VM_READ: Final = lib.VM_READ
+VM_WRITE: Final = lib.VM_WRITE
+VM_EXEC: Final = lib.VM_EXEC
+VM_SHARED: Final = lib.VM_SHARED
+VM_MAYREAD: Final = lib.VM_MAYREAD
+VM_MAYWRITE: Final = lib.VM_MAYWRITE
+VM_MAYEXEC: Final = lib.VM_MAYEXEC
 VM_MAYSHARE = 0x80
-VM_GROWSDOWN: int = lib.VM_GROWSDOWN
-VM_PFNMAP: int = lib.VM_PFNMAP
-VM_LOCKED: int = lib.VM_LOCKED
+VM_GROWSDOWN: Final = lib.VM_GROWSDOWN
+VM_PFNMAP: Final = lib.VM_PFNMAP
+VM_LOCKED: Final = lib.VM_LOCKED
 VM_IO = 0x4000
 VM_SEQ_READ = 0x8000
 VM_RAND_READ = 0x10000
 VM_DONTCOPY = 0x20000
-VM_DONTEXPAND: int = lib.VM_DONTEXPAND
+VM_DONTEXPAND: Final = lib.VM_DONTEXPAND
 VM_LOCKONFAULT = 0x80000
-VM_ACCOUNT: int = lib.VM_ACCOUNT
-VM_NORESERVE: int = lib.VM_NORESERVE
+VM_ACCOUNT: Final = lib.VM_ACCOUNT
+VM_NORESERVE: Final = lib.VM_NORESERVE
 VM_SYNC = 0x800000
 VM_WIPEONFORK = 0x2000000
 VM_DONTDUMP = 0x4000000
@@ -47,7 +50,7 @@ VM_MIXEDMAP = 0x10000000
 VM_HUGEPAGE = 0x20000000
 VM_NOHUGEPAGE = 0x40000000
 VM_MERGEABLE = 0x80000000
-VM_DROPPABLE: int = lib.VM_DROPPABLE
+VM_DROPPABLE: Final = lib.VM_DROPPABLE
 
 VM_ACCESS_FLAGS = VM_READ | VM_WRITE | VM_EXEC
 VM_LOCKED_MASK = VM_LOCKED | VM_LOCKONFAULT
@@ -61,7 +64,7 @@ def calc_vm_prot_bits(prot: int) -> int:
     return prot & (PROT_READ | PROT_WRITE | PROT_EXEC)
 
 
-def vma_is_anonymous(vma: Any) -> bool:
+def vma_is_anonymous(vma: struct_vm_area_struct) -> bool:
     """Whether the VMA's pages have no file behind them (vma->vm_ops is NULL)."""
     return not vma.vm_file
 
@@ -71,11 +74,11 @@ def vma_is_accessible(vm_flags: int) -> bool:
     return vm_flags & VM_ACCESS_FLAGS != 0
 
 
-def vm_start_gap(vma: Any) -> int:
+def vm_start_gap(vma: struct_vm_area_struct) -> int:
     """The lowest address that new mappings must end at or below: a stack wants its guard gap kept
     free.
     """
-    start = int(vma.vm_start)
+    start = vma.vm_start
     if vma.vm_flags & VM_GROWSDOWN:
         return max(start - STACK_GUARD_GAP, 0)
     return start
@@ -84,11 +87,13 @@ def vm_start_gap(vma: Any) -> int:
 def find_vma_intersection(mm: MmStruct, start: int, end: int) -> int | None:
     """The number of the first VMA that overlaps [start, end), or None."""
     vmas = mm.c.vmas
-    i = int(lib.vma_index_of(mm.c, start))
+    i = lib.vma_index_of(mm.c, start)
     return i if i < vmas.nr and vmas.vma[i].vm_start < end else None
 
 
-def new_vma(start: int, end: int, vm_flags: int, pgoff: int, file: int = 0, name: int = 0) -> Any:
+def new_vma(
+    start: int, end: int, vm_flags: int, pgoff: int, file: int = 0, name: int = 0
+) -> struct_vm_area_struct_ptr:
     """A ``struct vm_area_struct`` by value, not yet in any index. pgoff in pages."""
     return ffi.new(
         "struct vm_area_struct *",
@@ -103,13 +108,13 @@ def new_vma(start: int, end: int, vm_flags: int, pgoff: int, file: int = 0, name
     )
 
 
-def vma_insert(mm: MmStruct, vma: Any) -> int:
+def vma_insert(mm: MmStruct, vma: struct_vm_area_struct_ptr) -> int:
     """Put a VMA into the index without merging; returns its number. ENOMEM if the host is out of
     memory.
     """
     if lib.vma_insert(mm.c, vma):
         raise LinuxError(errno.ENOMEM)
-    return int(lib.vma_index_of(mm.c, vma.vm_start))
+    return lib.vma_index_of(mm.c, vma.vm_start)
 
 
 # Accounting (mm/mmap.c, mm/internal.h).
@@ -186,7 +191,7 @@ def _is_mergeable_anon_vma(a: int, b: int) -> bool:
     return not a or not b or a == b
 
 
-def _is_mergeable(vma: Any, new: _NewVma) -> bool:
+def _is_mergeable(vma: struct_vm_area_struct, new: _NewVma) -> bool:
     return (
         vma.vm_flags == new.vm_flags
         and vma.vm_file == new.file
@@ -240,12 +245,12 @@ def _can_merge_right(mm: MmStruct, i: int, new: _NewVma, left: int | None) -> bo
     )
 
 
-def _move_start(vma: Any, start: int) -> None:
+def _move_start(vma: struct_vm_area_struct, start: int) -> None:
     vma.vm_pgoff = vma.vm_pgoff + (start - vma.vm_start >> PAGE_SHIFT)
     vma.vm_start = start
 
 
-def _dup_anon_vma(vma: Any, *sources: Any) -> None:
+def _dup_anon_vma(vma: struct_vm_area_struct, *sources: struct_vm_area_struct) -> None:
     """A VMA that takes others over takes their anon_vma over, if it has none."""
     for source in sources:
         vma.anon_vma = vma.anon_vma or source.anon_vma
@@ -262,7 +267,7 @@ def vma_merge_new_range(
     allow it, else the left one grows. ENOMEM if the host is out of memory.
     """
     vmas = mm.c.vmas
-    i = int(lib.vma_index_of(mm.c, start))
+    i = lib.vma_index_of(mm.c, start)
     new = _NewVma(start, end, vm_flags, pgoff, file, name)
     left = _can_merge_left(mm, i - 1, new)
     right = _can_merge_right(mm, i, new, i - 1 if left else None)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class PageFlag(IntFlag):
-    """Bits of ``struct page.flags``; native/mm/memory.h says what each means."""
+    """Bits of ``struct page.flags``; native/memory/frames.h says what each means."""
 
     ZERO = lib.PG_zero
     BUDDY = lib.PG_buddy

@@ -14,16 +14,14 @@ from typing import TYPE_CHECKING
 from mmu._native import ffi, lib
 from mmu.errors import MmuError, OutOfMemory
 from mmu.memory.frames import describe_page
+from mmu.units import PAGE_SHIFT, U64
 
 if TYPE_CHECKING:
     from mmu._native import struct_page
     from mmu.events import EventRing
 
-PAGE_SHIFT: int = lib.PAGE_SHIFT
-PAGE_SIZE: int = lib.PAGE_SIZE
 MAX_ORDER: int = lib.NR_PAGE_ORDERS - 1
 
-_U64 = (1 << 64) - 1
 _UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 
 
@@ -186,4 +184,4 @@ class Memory:
 
 
 def _fit(*numbers: int) -> bool:
-    return all(0 <= number <= _U64 for number in numbers)
+    return all(0 <= number <= U64 for number in numbers)

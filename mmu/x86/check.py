@@ -11,7 +11,8 @@ and once as MAY, if only another processor may have: one with more places in its
 an entry speculatively, or kept one of an upper level. Both mean the same: an invalidation is
 missing.
 
-native/x86/check.c does the work, for both engines; this module says it in words.
+native/x86/check.c, with stale_range.c and stale_use.c, does the work for both engines; this module
+says it in words.
 """
 
 from __future__ import annotations

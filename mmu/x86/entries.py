@@ -27,6 +27,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from mmu.units import PAGE_SHIFT
+
 X86_P: Final = 1 << 0
 X86_RW: Final = 1 << 1
 X86_US: Final = 1 << 2
@@ -44,7 +46,6 @@ X86_PK_SHIFT: Final = 59
 X86_XD: Final = 1 << 63
 X86_ADDR_MASK: Final = 0x000F_FFFF_FFFF_F000
 
-PAGE_SHIFT: Final = 12
 LEVEL_NAMES: Final = {5: "PML5E", 4: "PML4E", 3: "PDPTE", 2: "PDE", 1: "PTE"}
 SIZE_NAMES: Final = {1: "4 KiB", 2: "2 MiB", 3: "1 GiB"}
 

@@ -59,6 +59,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from mmu._native import lib
 from mmu.errors import MmuError
+from mmu.units import U64
 from mmu.x86.tlb import Policy
 
 if TYPE_CHECKING:
@@ -301,7 +302,7 @@ class _File:
         self._sources = self._read_sources(data["sources"])
         processor = self._processor(data["processor"]) if "processor" in data else EVERYTHING
         smash = self._smash(("smash",), data.get("smash", {}))
-        seed = self._number(("seed",), data.get("seed", DEFAULT_SEED), 1, (1 << 64) - 1)
+        seed = self._number(("seed",), data.get("seed", DEFAULT_SEED), 1, U64)
         tables = data["array"]
         if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
             raise self._error(("array",), "must be a list of tables, each headed [[array]]")

@@ -37,6 +37,7 @@ from typing import Final
 
 from mmu._native import lib
 from mmu.events import COUNTER_ID, EVENT_ID
+from mmu.units import U64
 from mmu.x86.caches import psc_drop_address, psc_drop_any, psc_drop_context
 from mmu.x86.entries import level_size
 from mmu.x86.registers import CR3_PCID_MASK, CR4_PCIDE, EFER_TCE, Feature
@@ -195,7 +196,7 @@ def mmu_invlpgb(u: Unit, rax: int, ecx: int, edx: int) -> Outcome:
         return Outcome.OK
     stride = level_size(2 if ecx & INVLPGB_STRIDE_2M else 1)
     for i in range(count + 1):
-        _invlpgb_page(u, rax, pcid, (rax & -4096) + i * stride & (1 << 64) - 1)
+        _invlpgb_page(u, rax, pcid, (rax & -4096) + i * stride & U64)
     return Outcome.OK
 
 

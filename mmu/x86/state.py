@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 class Unit:
     """One processor's MMU as bytes, with the few questions that every rule asks.
 
-    ``c`` is the ``struct mmu_unit *`` of native/x86/unit.h; its fields are the registers, the TLB
+    ``c`` is the ``struct mmu_unit *`` of native/x86/state.h; its fields are the registers, the TLB
     and the counters, and nothing about translation is kept anywhere else.
     """
 

@@ -49,8 +49,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from mmu._native import ffi, lib
 from mmu.events import COUNTER_ID, EVENT_ID
+from mmu.units import PAGE_SHIFT, U64
 from mmu.x86.entries import (
-    PAGE_SHIFT,
     SIZE_NAMES,
     X86_RW,
     X86_US,
@@ -108,7 +108,6 @@ _TLB_EVICT: Final = EVENT_ID["tlb_evict"]
 _TLB_EVICTIONS: Final = COUNTER_ID["tlb_evictions"]
 _SOFT_FLUSH_MAX: Final[int] = lib.SOFT_FLUSH_MAX
 _ANY_PCIDS: Final[int] = lib.TLB_ANY_PCIDS
-_U64: Final = (1 << 64) - 1
 
 
 class Hit(NamedTuple):
@@ -368,9 +367,9 @@ def number_of(u: Unit, entry: struct_tlb_entry) -> int:
 def _next_random(u: Unit) -> int:
     """xorshift64 (Marsaglia): the next of a sequence of all values but 0."""
     x = u.c.tlb.random
-    x ^= x << 13 & _U64
+    x ^= x << 13 & U64
     x ^= x >> 7
-    x ^= x << 17 & _U64
+    x ^= x << 17 & U64
     u.c.tlb.random = x
     return x
 

@@ -22,7 +22,7 @@ what they have cached: a stale entry can cause a fault that the tables do not ju
 the fault drops it (SDM 4.10.4.3: "spurious"). A write that only lacks D is no fault: either walks
 from CR3 to set it.
 
-In ``fast`` there is no TLB: each access walks. native/x86/unit.c is the same in C.
+In ``fast`` there is no TLB: each access walks. native/x86/translate.c is the same in C.
 """
 
 from __future__ import annotations

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, Final
 from mmu._native import ffi, lib
 from mmu.errors import MmuError
 from mmu.events import COUNTERS
+from mmu.units import PAGE_SHIFT, U32, U64
 from mmu.x86 import control, engine
 from mmu.x86.check import TlbCheck
-from mmu.x86.entries import PAGE_SHIFT
 from mmu.x86.geometry import Geometry, load_geometry
 from mmu.x86.registers import (
     ARCHITECTURAL_MAXPHYADDR,
@@ -41,9 +41,6 @@ if TYPE_CHECKING:
     from mmu._native import struct_tlb
     from mmu.events import EventRing
     from mmu.memory import Memory
-
-_U32: Final = (1 << 32) - 1
-_U64: Final = (1 << 64) - 1
 
 
 _ENGINES: Final = ("c", "python")
@@ -154,7 +151,7 @@ class Mmu(Unit):
         mode: int = WalkMode.PROBE,
     ) -> Walk:
         """Walk the tables for va (SDM 4.5), past the TLB; by default only looking."""
-        return engine.mmu_walk(self, va & _U64, *_kind(access, user), int(WalkMode(mode)))
+        return engine.mmu_walk(self, va & U64, *_kind(access, user), int(WalkMode(mode)))
 
     def translate(self, va: int, access: int, *, user: int = True) -> Translation:
         """Translate one access as the processor would: ``result`` tells, no fault is raised.
@@ -163,8 +160,8 @@ class Mmu(Unit):
         for the address (SDM 4.10.4.1) and is counted.
         """
         if self.check is None or not self.c.check:
-            return engine.mmu_translate(self, va & _U64, *_kind(access, user))
-        return self._translate_checked(va & _U64, *_kind(access, user))
+            return engine.mmu_translate(self, va & U64, *_kind(access, user))
+        return self._translate_checked(va & U64, *_kind(access, user))
 
     def _translate_checked(self, va: int, access: int, privilege: int) -> Translation:
         lib.check_before(self.c, va, access)
@@ -177,19 +174,19 @@ class Mmu(Unit):
         """What translate() would answer, for a consumer with a cache of its own; no counter, no
         event.
         """
-        return engine.mmu_refill(self, va & _U64, *_kind(access, user))
+        return engine.mmu_refill(self, va & U64, *_kind(access, user))
 
     def page_fault(self, va: int, error_code: int) -> None:
         """Have the page fault happen that refill() told: CR2, counter, event (SDM 4.7); not in
         exact.
         """
-        engine.mmu_page_fault(self, va & _U64, error_code)
+        engine.mmu_page_fault(self, va & U64, error_code)
 
     def resident(self, va: int, access: int = Access.READ) -> TlbEntry | None:
         """The TLB entry that an access to va would find first, whatever its rights; changes
         nothing.
         """
-        entry = engine.mmu_resident(self, va & _U64, _kind(access, True)[0])
+        entry = engine.mmu_resident(self, va & U64, _kind(access, True)[0])
         return None if entry is None else self._entry(_number_of(self.c, entry))
 
     def entries(self) -> list[TlbEntry]:
@@ -204,47 +201,47 @@ class Mmu(Unit):
         """INVLPG: va's entries of the current PCID, global ones of any, all its paging-structure
         caches.
         """
-        engine.mmu_invlpg(self, va & _U64)
+        engine.mmu_invlpg(self, va & U64)
 
     def invpcid(self, kind: int, pcid: int = 0, va: int = 0) -> Outcome:
         """INVPCID of type kind 0 to 3 (SDM vol. 2A); GENERAL_PROTECTION: illegal descriptor."""
-        return engine.mmu_invpcid(self, kind, pcid & _U64, va & _U64)
+        return engine.mmu_invpcid(self, kind, pcid & U64, va & U64)
 
     def invlpgb(self, rax: int, ecx: int = 0, edx: int = 0) -> Outcome:
         """INVLPGB with these operands (APM vol. 3; INVLPGB_* of mmu.x86.invalidate): its effect on
         this processor.
         """
-        return engine.mmu_invlpgb(self, rax & _U64, ecx & _U32, edx & _U32)
+        return engine.mmu_invlpgb(self, rax & U64, ecx & U32, edx & U32)
 
     def write_cr3(self, value: int) -> Outcome:
         """MOV to CR3: new tables; unless bit 63 is set under PCIDE, drops the PCID's non-global
         entries.
         """
-        return engine.mmu_write_cr3(self, value & _U64)
+        return engine.mmu_write_cr3(self, value & U64)
 
     def write_cr4(self, value: int) -> Outcome:
         """MOV to CR4, with what the changed bits invalidate (SDM 4.10.4.1)."""
-        return engine.mmu_write_cr4(self, value & _U64)
+        return engine.mmu_write_cr4(self, value & U64)
 
     def write_cr0(self, value: int) -> Outcome:
         """MOV to CR0; turning PG off drops everything. LEGACY if PG is set without EFER.LME."""
-        return engine.mmu_write_cr0(self, value & _U64)
+        return engine.mmu_write_cr0(self, value & U64)
 
     def write_efer(self, value: int) -> Outcome:
         """WRMSR of EFER; LMA is the processor's own and stays."""
-        return engine.mmu_write_efer(self, value & _U64)
+        return engine.mmu_write_efer(self, value & U64)
 
     def write_pat(self, value: int) -> Outcome:
         """WRMSR of IA32_PAT: eight memory types, a byte each."""
-        return engine.mmu_write_pat(self, value & _U64)
+        return engine.mmu_write_pat(self, value & U64)
 
     def write_pkru(self, value: int) -> Outcome:
         """WRPKRU with EDX:EAX = value; INVALID_OPCODE without CR4.PKE."""
-        return engine.mmu_write_pkru(self, value & _U64)
+        return engine.mmu_write_pkru(self, value & U64)
 
     def write_pkrs(self, value: int) -> Outcome:
         """WRMSR of IA32_PKRS."""
-        return engine.mmu_write_pkrs(self, value & _U64)
+        return engine.mmu_write_pkrs(self, value & U64)
 
     def flush_all(self) -> None:
         """Drop every entry of every PCID, global ones too."""
@@ -258,7 +255,7 @@ class Mmu(Unit):
 
     def soft_flush(self, va: int, nr_pages: int) -> None:
         """Name pages of 4 KiB that a consumer of our answers must forget."""
-        engine.mmu_soft_flush(self, va & _U64, nr_pages)
+        engine.mmu_soft_flush(self, va & U64, nr_pages)
 
     def take_soft_flush(self) -> tuple[bool, list[int]]:
         """What a consumer must forget since the last call: everything?, else these pages'

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "mm/free_pgtables.h"
+
 #include "mm/mmu_gather.h"
+#include "mm/pgalloc.h"
 #include "mm/pgtable.h"
 #include "mm/pt_reclaim.h"
-#include "mm/zap.h"
 
 /* A PTE table still in its PMD: what tearing down is for, but under refcount a leaked reference. */
 static void free_pte_range(struct mmu_gather *tlb, u64 pfn, u64 addr)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The kernel and its CPUs: which one runs, and what all of them must hear of. */
+#include "memory/page_alloc.h"
 #include "mm/mm.h"
 
 void set_this_cpu(struct kernel *kernel, struct cpu *cpu)

@@ -3,7 +3,7 @@
 #ifndef UCMMU_MM_MM_H
 #define UCMMU_MM_MM_H
 
-#include "mm/memory.h"
+#include "memory/ram.h"
 #include "x86/unit.h"
 
 /* cffi-begin */

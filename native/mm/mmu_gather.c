@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "mm/mmu_gather.h"
 
+#include "memory/page_alloc.h"
+#include "mm/pgalloc.h"
 #include "mm/pgtable.h"
 #include "mm/rcu.h"
 

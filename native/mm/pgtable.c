@@ -1,33 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "mm/pgtable.h"
 
-u64 table_alloc(struct mm_struct *mm)
-{
-	u64 pfn = alloc_pages(mm->ram, 0, true);
-
-	if (pfn) {
-		struct page *page = pfn_to_page(mm->ram, pfn);
-
-		page->flags |= PG_table;
-		page->ptl = 0;
-		page->pte_refcount = 0;
-		page->pmd = 0;
-	}
-	return pfn;
-}
-
-void mm_inc_pgtables(struct mm_struct *mm)
-{
-	mm->pgtables_bytes += PAGE_SIZE;
-	if (mm->pgtables_bytes > mm->hiwater_pgtables)
-		mm->hiwater_pgtables = mm->pgtables_bytes;
-}
-
-void mm_dec_pgtables(struct mm_struct *mm)
-{
-	mm->pgtables_bytes -= PAGE_SIZE;
-}
-
 bool table_is_empty(const u64 *table)
 {
 	u64 any = 0;
@@ -51,28 +24,6 @@ pmd_t *mm_find_pmd(struct mm_struct *mm, u64 addr)
 	return pa_to_host(mm->ram, table + entry_offset(addr, 2));
 }
 
-pmd_t *pmd_alloc(struct mm_struct *mm, u64 addr)
-{
-	u64 table = mm->pgd;
-
-	for (u32 level = 4; level > 2; level--) {
-		u64 *entry = pa_to_host(mm->ram, table + entry_offset(addr, level));
-
-		if (unlikely(!(*entry & X86_P))) {
-			u64 pfn = table_alloc(mm);
-
-			if (!pfn)
-				return NULL;
-			spin_lock(mm, &mm->page_table_lock);
-			__atomic_store_n(entry, pfn << PAGE_SHIFT | _PAGE_TABLE, __ATOMIC_RELEASE);
-			mm_inc_pgtables(mm);
-			spin_unlock(mm, &mm->page_table_lock);
-		}
-		table = *entry & X86_ADDR_MASK;
-	}
-	return pa_to_host(mm->ram, table + entry_offset(addr, 2));
-}
-
 void set_pte_at(struct mm_struct *mm, u64 addr, pte_t *pte, u64 value)
 {
 	emit(mm->kernel->ring, set_pte, addr & PAGE_MASK, *pte, value);
@@ -89,36 +40,6 @@ u64 vm_page_prot(u64 vm_flags)
 	if ((vm_flags & (VM_WRITE | VM_SHARED)) == (VM_WRITE | VM_SHARED))
 		prot |= X86_RW;
 	return vm_flags & VM_EXEC ? prot : prot | X86_XD;
-}
-
-void pte_lock(struct mm_struct *mm, pmd_t *pmd)
-{
-	spin_lock(mm, &pmd_page(mm, *pmd)->ptl);
-}
-
-void pte_unlock(struct mm_struct *mm, pmd_t *pmd)
-{
-	spin_unlock(mm, &pmd_page(mm, *pmd)->ptl);
-}
-
-void pmd_lock(struct mm_struct *mm, pmd_t *pmd)
-{
-	spin_lock(mm, &table_page(mm, pmd)->ptl);
-}
-
-bool pmd_trylock(struct mm_struct *mm, pmd_t *pmd)
-{
-	u32 *lock = &table_page(mm, pmd)->ptl;
-
-	if (*lock)
-		return false;
-	__atomic_store_n(lock, 1, __ATOMIC_RELAXED);
-	return true;
-}
-
-void pmd_unlock(struct mm_struct *mm, pmd_t *pmd)
-{
-	spin_unlock(mm, &table_page(mm, pmd)->ptl);
 }
 
 void add_mm_counter(struct mm_struct *mm, u32 member, s64 nr)

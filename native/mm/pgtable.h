@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Reaching, making, locking and changing entries of an mm's tables. */
+/* Reaching and changing entries of an mm's tables. */
 #ifndef UCMMU_MM_PGTABLE_H
 #define UCMMU_MM_PGTABLE_H
 
@@ -8,18 +8,10 @@
 /* cffi-begin */
 /* The PMD entry of addr, or NULL where a PUD or PMD table is missing. */
 pmd_t *mm_find_pmd(struct mm_struct *mm, u64 addr);
-/* The PMD entry of addr, missing PUD and PMD tables made. NULL: out of memory. */
-pmd_t *pmd_alloc(struct mm_struct *mm, u64 addr);
 /* Write a PTE, telling the ring. The PTE lock is held. */
 void set_pte_at(struct mm_struct *mm, u64 addr, pte_t *pte, u64 value);
 /* The PTE that a present page of this VMA gets, without W and D: vm_get_page_prot(). */
 u64 vm_page_prot(u64 vm_flags);
-/* Take or drop the lock of the PTE table under pmd, of the PMD table that holds pmd. */
-void pte_lock(struct mm_struct *mm, pmd_t *pmd);
-void pte_unlock(struct mm_struct *mm, pmd_t *pmd);
-void pmd_lock(struct mm_struct *mm, pmd_t *pmd);
-bool pmd_trylock(struct mm_struct *mm, pmd_t *pmd);
-void pmd_unlock(struct mm_struct *mm, pmd_t *pmd);
 /* Add nr pages (or drop, nr < 0) to an rss_stat member; keeps hiwater_rss. */
 void add_mm_counter(struct mm_struct *mm, u32 member, s64 nr);
 /* cffi-end */
@@ -66,21 +58,6 @@ static inline struct page *table_page(const struct mm_struct *mm, const u64 *ent
 	return pfn_to_page(mm->ram, host_to_pa(mm->ram, entry) >> PAGE_SHIFT);
 }
 
-/* One CPU: a lock that is held here can never become free. */
-static inline void spin_lock(struct mm_struct *mm, u32 *lock)
-{
-	if (unlikely(*lock))
-		mm_bug(mm, BUG_LOCK_HELD, 0);
-	__atomic_store_n(lock, 1, __ATOMIC_RELAXED);
-}
-
-static inline void spin_unlock(struct mm_struct *mm, u32 *lock)
-{
-	if (unlikely(!*lock))
-		mm_bug(mm, BUG_LOCK_NOT_HELD, 0);
-	__atomic_store_n(lock, 0, __ATOMIC_RELEASE);
-}
-
 /* The rss_stat member that a mapped page counts in: mm_counter(), mm_counter_file(). */
 static inline u32 mm_counter(const struct page *page)
 {
@@ -89,10 +66,22 @@ static inline u32 mm_counter(const struct page *page)
 	return page->flags & PG_swapbacked ? MM_SHMEMPAGES : MM_FILEPAGES;
 }
 
-/* Make a table frame, zero, counted in pgtables_bytes by the caller. 0: out of memory. */
-u64 table_alloc(struct mm_struct *mm);
-void mm_inc_pgtables(struct mm_struct *mm);
-void mm_dec_pgtables(struct mm_struct *mm);
+/* The end of the entry of level that addr lies in, or end if that is nearer. */
+static inline u64 addr_end(u64 addr, u64 end, u32 level)
+{
+	u64 size = level_size(level), next = (addr + size) & ~(size - 1);
+
+	return next - 1 < end - 1 ? next : end;
+}
+
+/* The end of the span below which addr has no PMD table: the missing entry's reach. */
+static inline u64 hole_end(struct mm_struct *mm, u64 addr, u64 end)
+{
+	u64 *pml4e = pa_to_host(mm->ram, mm->pgd + entry_offset(addr, 4));
+
+	return addr_end(addr, end, *pml4e & X86_P ? 3 : 4);
+}
+
 /* Are all 512 entries of the table none? */
 bool table_is_empty(const u64 *table);
 

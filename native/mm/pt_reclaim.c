@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "mm/pt_reclaim.h"
 
+#include "mm/locks.h"
 #include "mm/mmu_gather.h"
 #include "mm/pgtable.h"
 

@@ -1,10 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "mm/pte_ref.h"
 
+#include "memory/page_alloc.h"
+#include "mm/locks.h"
 #include "mm/mmu_gather.h"
+#include "mm/pgalloc.h"
 #include "mm/pgtable.h"
 #include "mm/pt_reclaim.h"
 #include "mm/rcu.h"
+#include "mm/tlbflush.h"
 
 #define PTE_REF_MAX 0x7fffffffu
 

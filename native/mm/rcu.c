@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "mm/rcu.h"
 
+#include "memory/page_alloc.h"
 #include "mm/pgtable.h"
 
 void rcu_read_lock(struct kernel *kernel)

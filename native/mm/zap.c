@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "mm/zap.h"
 
+#include "mm/locks.h"
 #include "mm/mmu_gather.h"
 #include "mm/pgtable.h"
 #include "mm/pt_reclaim.h"
@@ -101,14 +102,6 @@ static void zap_pte_range(struct mmu_gather *tlb, pmd_t *pmd, u64 start, u64 end
 		pte_put_tlb(tlb, pmd, start);
 }
 
-/* The end of the span below which addr has no PMD table: the missing entry's reach. */
-static u64 hole_end(struct mm_struct *mm, u64 addr, u64 end)
-{
-	u64 *pml4e = pa_to_host(mm->ram, mm->pgd + entry_offset(addr, 4));
-
-	return addr_end(addr, end, *pml4e & X86_P ? 3 : 4);
-}
-
 void unmap_page_range(struct mmu_gather *tlb, u64 start, u64 end, u32 details)
 {
 	u64 next;
@@ -119,70 +112,5 @@ void unmap_page_range(struct mmu_gather *tlb, u64 start, u64 end, u32 details)
 		next = pmd ? addr_end(addr, end, 2) : hole_end(tlb->mm, addr, end);
 		if (pmd && !pmd_none(*pmd))
 			zap_pte_range(tlb, pmd, addr, next, details);
-	}
-}
-
-/*
- * The new value of a present PTE.  A write right comes back at once only where no copy can be due
- * (can_change_pte_writable(), mm/mprotect.c): on a page of this mm alone.
- */
-static u64 pte_modify(struct mm_struct *mm, u64 pte, u64 vm_flags)
-{
-	u64 keep = X86_ADDR_MASK | X86_A | X86_D | _PAGE_SPECIAL;
-	u64 value = (pte & keep) | vm_page_prot(vm_flags);
-
-	if (vm_flags & VM_WRITE && !(pte & _PAGE_SPECIAL)) {
-		const struct page *page = pfn_to_page(mm->ram, entry_pfn(pte));
-
-		if (page->flags & PG_anon && page->_refcount == 1)
-			value |= X86_RW;
-	}
-	return value;
-}
-
-/* pte_needs_flush(), arch/x86/include/asm/tlbflush.h: P, A or D cleared, or rights changed. */
-static bool pte_needs_flush(u64 old, u64 value)
-{
-	u64 diff = old ^ value;
-
-	if (!(old & X86_P))
-		return false;
-	return (diff & old & (X86_P | X86_D)) || (diff & (X86_RW | X86_US | X86_G | X86_XD));
-}
-
-static void change_pte_range(struct mmu_gather *tlb, pmd_t *pmd, u64 addr, u64 end, u64 vm_flags)
-{
-	struct mm_struct *mm = tlb->mm;
-	u64 start = addr;
-	pte_t *pte = pte_tryget_map_lock(mm, pmd, addr);
-
-	if (!pte)
-		return;
-	for (; addr < end; addr += PAGE_SIZE, pte++) {
-		u64 old = *pte, value;
-
-		if (!pte_present(old))
-			continue;
-		value = pte_modify(mm, old, vm_flags);
-		if (value == old)
-			continue;
-		set_pte_at(mm, addr, pte, value);
-		if (pte_needs_flush(old, value))
-			tlb_remove_tlb_entry(tlb, addr);
-	}
-	pte_unlock(mm, pmd);
-	pte_put_tlb(tlb, pmd, start);
-}
-
-void change_protection(struct mmu_gather *tlb, u64 start, u64 end, u64 vm_flags)
-{
-	u64 next;
-
-	for (u64 addr = start; addr < end; addr = next) {
-		pmd_t *pmd = mm_find_pmd(tlb->mm, addr);
-
-		next = pmd ? addr_end(addr, end, 2) : hole_end(tlb->mm, addr, end);
-		if (pmd && !pmd_none(*pmd))
-			change_pte_range(tlb, pmd, addr, next, vm_flags);
 	}
 }

@@ -37,8 +37,6 @@ bool guest_asks(const struct vcpu *v, u64 page, u32 access)
 {
 	u64 at;
 
-	if (!v->attached)
-		return true; /* nobody but us calls Unicorn: see window_fill() */
 	if (private_has(v, PRIVATE_ASKER) &&
 	    (v->fill_target.probe || invalidates(v) || !private_asker(v)))
 		return false;
@@ -64,7 +62,7 @@ bool answer_unicorn(struct vcpu *v, u64 va, u32 access, uc_tlb_entry *entry)
 	struct region *r;
 	u64 pa;
 
-	if (!probe(v, va, access, &pa) || !(r = region_of(v, pa)))
+	if (!v->fidelity->probe(v, va, access, &pa) || !(r = region_of(v, pa)))
 		return access == ACCESS_FETCH && answer(entry, NOWHERE, PERM_X);
 	soft_drop_later(v, va);
 	if (access != ACCESS_FETCH)

@@ -1,14 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/*
- * The BLOCK hooks: before each block, what the one before left to be done, the count, the fetch.
- */
+/* The BLOCK hooks: before each block, what the one before left to be done, the count, the fetch. */
 #include "unicorn/fetch.h"
 
 /*
  * After a store to a frame of code: if it met its own block, Unicorn undid it and begins again with
  * that instruction as a block of its own.  Its registers then still are as they were.
  */
-void recount_cut_block(struct vcpu *v, u64 pc, u32 size)
+static void recount_cut_block(struct vcpu *v, u64 pc, u32 size)
 {
 	bool cut = pc == v->code_store.rip && reg_read(v, UC_X86_REG_RCX) == v->code_store.rcx &&
 		   reg_read(v, UC_X86_REG_RSP) == v->code_store.rsp &&

@@ -1,27 +1,31 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/*
- * The guest's code, read where the processor would fetch it, without side effects.
- */
+/* The guest's code, read where the processor would fetch it, without side effects. */
 #include <string.h>
 
 #include "unicorn/vcpu.h"
 
-/* Guest-physical address that an access to va would use; no side effects. False: it would fault. */
-bool probe(struct vcpu *v, u64 va, u32 access, u64 *pa)
+/*
+ * Guest-physical address that an access to va would use; no side effects. False: it would fault.
+ * By a walk of the tables, for a fidelity without a TLB.
+ */
+bool probe_by_walk(struct vcpu *v, u64 va, u32 access, u64 *pa)
 {
-	u32 user = cpl(v) == 3;
-	struct translation t;
 	struct walk w;
 
-	if (v->fidelity != FIDELITY_FAST) {
-		if (MMU(v, mmu_refill, refill)(v->mmu, va, access, user, &t) != XLATE_OK)
-			return false;
-		*pa = t.pa;
-		return true;
-	}
-	if (MMU(v, mmu_walk, walk)(v->mmu, va, access, user, WALK_PROBE, &w) != XLATE_OK)
+	if (MMU(v, mmu_walk, walk)(v->mmu, va, access, cpl(v) == 3, WALK_PROBE, &w) != XLATE_OK)
 		return false;
 	*pa = w.pa;
+	return true;
+}
+
+/* The same by the TLB model, which a stale entry may decide. */
+bool probe_by_model(struct vcpu *v, u64 va, u32 access, u64 *pa)
+{
+	struct translation t;
+
+	if (MMU(v, mmu_refill, refill)(v->mmu, va, access, cpl(v) == 3, &t) != XLATE_OK)
+		return false;
+	*pa = t.pa;
 	return true;
 }
 
@@ -42,7 +46,7 @@ u32 vcpu_peek(struct vcpu *v, u64 va, void *out, u32 n)
 		u32 part = n - done < room ? n - done : room;
 		u64 pa;
 
-		if (!probe(v, va + done, ACCESS_FETCH, &pa) ||
+		if (!v->fidelity->probe(v, va + done, ACCESS_FETCH, &pa) ||
 		    !read_physical(v, pa, (u8 *)out + done, part))
 			break;
 		done += part;

@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/*
- * Code that is no more: frames that hold code, and stores to them.
- */
+/* Code that is no more: frames that hold code, and stores to them. */
 #include "unicorn/vcpu.h"
 
 /*

@@ -6,7 +6,7 @@
 #include "unicorn/vcpu.h"
 
 /* Bring RFLAGS over, of whose bits AC matters. */
-void sync_ac(struct vcpu *v)
+static void sync_ac(struct vcpu *v)
 {
 	u64 rflags = reg_read(v, UC_X86_REG_EFLAGS);
 

@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/*
- * As little of the instruction set as the hooks need; lengths come from capstone.
- */
+/* As little of the instruction set as the hooks need; lengths come from capstone. */
 #include <string.h>
 
 #include "unicorn/vcpu.h"

@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/*
- * A fault of the guest's: let it happen, resolve it on the spot, or describe it for Python.
- */
+/* A fault of the guest's: let it happen, resolve it on the spot, or describe it for Python. */
 #include "unicorn/vcpu.h"
 
 /* Write the fault *t of an access at va into shared.exit; the run goes on until end(). */
@@ -43,6 +41,24 @@ static void tell_checker_of_fault(struct vcpu *v, u64 va)
 	forget_memos(v);
 }
 
+/* A fault at va happens: CR2, counters, events. False: it does not translate now either. */
+bool let_fault_fast(struct vcpu *v, u64 va, u32 access, struct translation *t)
+{
+	(void)access;
+	if (t->result == XLATE_PF)
+		MMU(v, mmu_page_fault, page_fault)(v->mmu, va, t->error_code);
+	return false;
+}
+
+/* The same, with the look-up in the TLB model that leads to it and may find a translation. */
+bool let_fault_modelled(struct vcpu *v, u64 va, u32 access, struct translation *t)
+{
+	u32 user = cpl(v) == 3;
+
+	return MMU(v, mmu_translate, translate)(v->mmu, va, access, user, t) == XLATE_OK &&
+	       MMU(v, mmu_refill, refill)(v->mmu, va, access, user, t) == XLATE_OK;
+}
+
 /*
  * The refill reported *t, a fault at va: let it happen, and resolve it here if that is quick.
  * Returns whether *t translates now.
@@ -52,16 +68,12 @@ bool resolve_fault(struct vcpu *v, u64 va, u32 access, struct translation *t)
 	u32 user = cpl(v) == 3;
 
 	forget_memos(v);
-	if (v->ring && v->ring->enabled && v->fidelity != FIDELITY_TRACE)
+	if (v->ring && v->ring->enabled && !v->fidelity->on_code)
 		v->ring->instruction = count_at(v, reg_read(v, UC_X86_REG_RIP));
 	if (v->mmu->check)
 		tell_checker(v);
-	if (v->fidelity == FIDELITY_FAST) {
-		if (t->result == XLATE_PF)
-			MMU(v, mmu_page_fault, page_fault)(v->mmu, va, t->error_code);
-	} else if (MMU(v, mmu_translate, translate)(v->mmu, va, access, user, t) == XLATE_OK) {
-		return MMU(v, mmu_refill, refill)(v->mmu, va, access, user, t) == XLATE_OK;
-	}
+	if (v->fidelity->let_fault(v, va, access, t))
+		return true;
 	if (t->result != XLATE_PF || !v->mm || !v->mmu_api.fast_fault)
 		return false;
 	if (v->mmu->check)

@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/*
- * The instruction stream: what is not needed at each block.
- */
+/* The instruction stream: what is not needed at each block. */
 #include "unicorn/fetch.h"
 
 /* One instruction-TLB look-up that no memo answers. False: it faults; *t says how. */

@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/*
- * The fill hook: Unicorn's soft TLB has no entry for an access and asks our MMU.
- */
+/* The fill hook: Unicorn's soft TLB has no entry for an access and asks our MMU. */
 #include "unicorn/vcpu.h"
 
 /* R and W only for the one virtual page that memory hooks will be told about. */
@@ -92,7 +90,7 @@ static u32 faulting_access(struct vcpu *v, u64 va, u32 access)
  */
 static bool left_to_caller(const struct vcpu *v, u32 access)
 {
-	return v->fidelity != FIDELITY_FAST && access != ACCESS_FETCH &&
+	return v->fidelity->modelled && access != ACCESS_FETCH &&
 	       !private_has(v, PRIVATE_FILL_ADDRESS);
 }
 
@@ -107,7 +105,7 @@ static void end_ahead(struct vcpu *v, u64 rip)
 static bool install_fetch(struct vcpu *v, u64 page, const struct translation *t,
 			  uc_tlb_entry *entry)
 {
-	if (!v->attached && unlikely(is_unsafe_page(v, page))) {
+	if (unlikely(v->guest->is_unsafe_page(v, page))) {
 		if (!v->run.stepping) {
 			end_ahead(v, reg_read(v, UC_X86_REG_RIP));
 			return false;
@@ -126,7 +124,7 @@ static bool take_fault(struct vcpu *v, u64 va, u32 access, u32 faulting, struct 
 		       uc_tlb_entry *entry)
 {
 	if (resolve_fault(v, va, faulting, t)) {
-		if (v->fidelity == FIDELITY_FAST)
+		if (!v->fidelity->modelled)
 			return install(v, va, access, t, entry);
 		end_resolved(v, reg_read(v, UC_X86_REG_RIP), access);
 		return false;
@@ -185,12 +183,6 @@ bool fill(void *arg, u64 page, u64 va, u32 access, uc_tlb_entry *entry)
 
 	if (unlikely(v->window))
 		return window_fill(v, page, entry);
-	if (unlikely(!guest_asks(v, page, access)))
-		return answer_unicorn(v, va, access, entry);
-	if (v->pending.control && access == ACCESS_FETCH && !control_carry_out(v))
-		return false;
-	if (v->attached)
-		control_sync(v);
 	if (unlikely(v->mmu->soft.all))
 		forget_memos(v);
 	if (unlikely(is_foretold(v, va, access))) {
@@ -202,4 +194,22 @@ bool fill(void *arg, u64 page, u64 va, u32 access, uc_tlb_entry *entry)
 					      : install(v, va, access, &t, entry);
 	return access == ACCESS_FETCH ? fault_fetch(v, page, &t, entry)
 				      : fault_data(v, page, va, access, &t, entry);
+}
+
+/*
+ * The same for an instance that was attached to: fills that are not the guest's come first, and
+ * then what the guest or its owner did to the control registers.
+ */
+bool fill_attached(void *arg, u64 page, u64 va, u32 access, uc_tlb_entry *entry)
+{
+	struct vcpu *v = arg;
+
+	if (unlikely(v->window))
+		return window_fill(v, page, entry);
+	if (unlikely(!guest_asks(v, page, access)))
+		return answer_unicorn(v, va, access, entry);
+	if (v->pending.control && access == ACCESS_FETCH && !control_carry_out(v))
+		return false;
+	control_sync(v);
+	return fill(arg, page, va, access, entry);
 }

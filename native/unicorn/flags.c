@@ -5,13 +5,6 @@
  */
 #include "unicorn/vcpu.h"
 
-/* A CODE hook is about to return to the instruction at pc: see restore_flags(). */
-void save_flags(struct vcpu *v, u64 pc)
-{
-	v->insn.flags_rip = pc;
-	v->insn.rflags = reg_read(v, UC_X86_REG_EFLAGS);
-}
-
 /* Unicorn has left the guest before or inside the instruction at rip. */
 void restore_flags(struct vcpu *v, u64 rip)
 {
@@ -27,7 +20,7 @@ static void guard_flags(uc_engine *uc, u64 pc, u32 size, void *arg)
 
 int vcpu_guard_flags(struct vcpu *v)
 {
-	if (v->guard_flags || v->fidelity == FIDELITY_TRACE)
+	if (v->guard_flags || v->fidelity->on_code)
 		return 0;
 	v->guard_flags = add_hook(v, UC_HOOK_CODE, (void *)guard_flags, 0);
 	return v->guard_flags ? 0 : -1;

@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/*
- * Both C modules must have been built with the same structs.
- */
+/* Both C modules must have been built with the same structs. */
 #include "unicorn/vcpu.h"
 
 const char *layout_mismatch(const struct layout *native)

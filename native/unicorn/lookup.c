@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/*
- * One access, looked up in the TLB model: by an entry that is known, or in full.
- */
+/* One access, looked up in the TLB model: by an entry that is known, or in full. */
 #include "unicorn/memo.h"
 
 /* While nothing is stale, and nothing may have become so, the checker need not look. */

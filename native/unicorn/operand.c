@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/*
- * Where an instruction's memory operand lies.
- */
+/* Where an instruction's memory operand lies. */
 #include "unicorn/vcpu.h"
 
 static u64 gpr(const struct vcpu *v, u32 nr)

@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/*
- * Guest-physical memory, by region.
- */
+/* Guest-physical memory, by region. */
 #include <errno.h>
 #include <sys/mman.h>
 

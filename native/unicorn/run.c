@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/*
- * A run: Unicorn is started until it is over, and Python told why.
- */
+/* A run: Unicorn is started until it is over, and Python told why. */
 #include "unicorn/vcpu.h"
 
 /* What Python left to be done before the guest goes on. */
@@ -20,7 +18,7 @@ static bool prepare(struct vcpu *v)
 }
 
 /* Before each start of Unicorn: false if there is to be none. */
-static bool may_start(struct vcpu *v)
+static bool get_ready(struct vcpu *v)
 {
 	if (unlikely(v->intercepts.nr_found))
 		v->run.err = watch_found(v);
@@ -40,7 +38,7 @@ static void run_to_end(struct vcpu *v, u64 timeout_us)
 
 	while (again != AGAIN_NO) {
 		begin(v);
-		if (may_start(v)) {
+		if (get_ready(v)) {
 			if (again == AGAIN_START)
 				start(v, timeout_us);
 			else

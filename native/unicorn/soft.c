@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/*
- * Unicorn's soft TLB: what it must forget.
- */
+/* Unicorn's soft TLB: what it must forget. */
 #include "unicorn/vcpu.h"
 
 /* Forget every translation.  Never from a memory hook: Unicorn still holds pointers there. */

@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/*
- * A vCPU's state: made, cleared, and the registers.
- */
+/* A vCPU's state: made, cleared, and the registers. */
 #include <stdlib.h>
 #include <string.h>
 

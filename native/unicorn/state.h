@@ -5,8 +5,9 @@
 
 #include <unicorn/unicorn.h>
 
-#include "mm/fault.h"
-#include "mm/memory.h"
+#include "memory/page_alloc.h"
+#include "memory/ram.h"
+#include "mm/anon.h"
 #include "mm/mm.h"
 #include "trace/ring.h"
 #include "types.h"
@@ -38,6 +39,9 @@
  */
 #define CODE_WINDOW 0x4000000000000000
 #define CODE_WINDOW_MASK 0xfff0000000000000
+
+struct vcpu;
+struct insn;
 
 /* Why Unicorn left the guest; docs/hooks.md has the table. */
 enum stop {
@@ -179,10 +183,9 @@ struct fill_target {
 
 /* State of one run: clear_run() clears it. */
 struct run {
-	u64 limit;    /* of shared.count */
-	u64 until;    /* attached: where the run ends; NO_ADDRESS: nowhere */
-	uc_err err;   /* STOP_ENGINE: what Unicorn returned */
-	bool started; /* Unicorn executes the guest for us: uc_emu_start() has not returned */
+	u64 limit;  /* of shared.count */
+	u64 until;  /* attached: where the run ends; NO_ADDRESS: nowhere */
+	uc_err err; /* STOP_ENGINE: what Unicorn returned */
 	bool stepping;
 	enum stop trap; /* what a #DB is: STOP_EXCEPTION, or STOP_STEPPED if it is only step()'s */
 };
@@ -208,6 +211,28 @@ struct code_store {
 	u64 page, rip, rcx, rsp;
 };
 
+/* What fast, exact and trace do differently; vcpu.c has the three. */
+struct fidelity {
+	void *on_block, *on_code, *on_store; /* hooks; NULL: none */
+	void (*on_load)(uc_engine *uc, uc_mem_type type, u64 pa, int size, s64 value, void *arg);
+	bool modelled; /* a fault happens in the model, with its exact address */
+	bool (*probe)(struct vcpu *v, u64 va, u32 access, u64 *pa);
+	bool (*let_fault)(struct vcpu *v, u64 va, u32 access, struct translation *t);
+};
+
+/*
+ * What differs with whose the instance is: our own, whose guest is a program at CPL 3, or one that
+ * was attached to, whose guest owns its control registers and executes what its own Unicorn does.
+ */
+struct guest {
+	bool (*fill)(void *self, u64 page, u64 va, u32 access, uc_tlb_entry *entry);
+	void *on_edge;
+	enum control (*control_of_block)(struct vcpu *v, u64 pc, u32 size);
+	bool (*is_unsafe_page)(struct vcpu *v, u64 page);
+	bool (*stops_before)(const struct insn *insn);
+	void (*start_trapping)(struct vcpu *v);
+};
+
 /* Whom the hook for loads serves: the beginning of its user data. */
 struct load_target {
 	u64 return_address; /* private: see private_rip() */
@@ -229,7 +254,8 @@ struct vcpu {
 	const u32 *hflags; /* private */
 	u8 *skip_pc;	   /* private; elsewhere a byte of no meaning */
 	u8 no_skip_pc;
-	u32 fidelity;
+	const struct fidelity *fidelity;
+	const struct guest *guest;
 	bool counting, attached, armed, keep_pc;
 	bool guard_flags; /* somebody else has CODE hooks: see restore_flags() */
 	bool owning;	  /* each frame is open to loads and stores through one virtual page only */

@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/*
- * One instruction by RFLAGS.TF (SDM vol. 3B 18.3.1.4), which the guest never sees.
- */
+/* One instruction by RFLAGS.TF (SDM vol. 3B 18.3.1.4), which the guest never sees. */
 #include "unicorn/vcpu.h"
 
 #define RFLAGS_ZF 0x40
@@ -82,19 +80,24 @@ static void settle_rep_end(struct vcpu *v, const struct before *b, u64 room)
 		reg_write(v, UC_X86_REG_RIP, b->rip);
 }
 
-/*
- * Start with the trap caught. In an instance that was attached to, only now: a hook on interrupts
- * changes what happens to those that nobody handles.
- */
-static void start_trapping(struct vcpu *v)
+/* Start with the trap caught. */
+void start_trapping(struct vcpu *v)
 {
-	if (v->attached && !add_hook(v, UC_HOOK_INTR, (void *)on_interrupt, 0)) {
+	start(v, 0);
+}
+
+/*
+ * The same in an instance that was attached to: a hook on interrupts changes what happens to those
+ * that nobody handles, so it is there only now.
+ */
+void start_trapping_attached(struct vcpu *v)
+{
+	if (!add_hook(v, UC_HOOK_INTR, (void *)on_interrupt, 0)) {
 		end_from_outside(v, UC_ERR_HOOK);
 		return;
 	}
 	start(v, 0);
-	if (v->attached)
-		del_last_hook(v);
+	del_last_hook(v);
 }
 
 /* Forget a page that was fetched from for this step alone. */
@@ -115,7 +118,7 @@ void step(struct vcpu *v)
 	b.rcx = reg_read(v, UC_X86_REG_RCX);
 	b.rflags = reg_read(v, UC_X86_REG_EFLAGS);
 	insn_read(v, b.rip, &b.insn);
-	if (!v->attached && stops_before(&b.insn)) {
+	if (v->guest->stops_before(&b.insn)) {
 		clear_block(v);
 		end_by_intercept(v, &b.insn, b.rip, NOT_BEGUN);
 		return;
@@ -124,7 +127,7 @@ void step(struct vcpu *v)
 	v->run.trap = own_trap ? STOP_EXCEPTION : STOP_STEPPED;
 	v->run.stepping = true;
 	reg_write(v, UC_X86_REG_EFLAGS, b.rflags | RFLAGS_TF);
-	start_trapping(v);
+	v->guest->start_trapping(v);
 	v->run.stepping = false;
 	v->run.trap = STOP_EXCEPTION;
 	drop_unsafe_page(v);

@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/*
- * Code that need not be decoded: no byte of it looks like an instruction that is intercepted.
- */
+/* Code that need not be decoded: no byte of it looks like an instruction that is intercepted. */
 #include <string.h>
 
 #include "unicorn/opcode_set.h"

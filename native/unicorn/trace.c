@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/*
- * Instruction by instruction: each is an event, and stamps the events it causes.
- */
+/* Instruction by instruction: each is an event, and stamps the events it causes. */
 #include "unicorn/fetch.h"
 
 static void emit_insn(struct vcpu *v, u64 pc, u32 size)
@@ -41,7 +39,7 @@ void on_code(uc_engine *uc, u64 pc, u32 size, void *arg)
 	v->traced = (struct block){ .pc = pc, .size = size, .insns = 1 };
 	v->block = (struct block_state){ .known = &v->traced, .careful = true };
 	v->shared.count++;
-	v->pending.control = v->attached ? control_of_block(v, pc, size) : CONTROL_NONE;
+	v->pending.control = v->guest->control_of_block(v, pc, size);
 	repeated = !again && pc == v->stream.insn && pc + size == v->stream.next;
 	v->stream.insn = pc;
 	if (!fetch_block(v, pc, size, pc, repeated, &t)) {

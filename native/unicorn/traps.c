@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/*
- * Ways from user mode into the kernel that Unicorn reports by hooks: SYSCALL and exceptions.
- */
+/* Ways from user mode into the kernel that Unicorn reports by hooks: SYSCALL and exceptions. */
 #include "unicorn/vcpu.h"
 
 #define RFLAGS_RF 0x10000

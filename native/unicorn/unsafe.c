@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/*
- * Code that must not even be translated.
- */
+/* Code that must not even be translated. */
 #include <string.h>
 
 #include "unicorn/vcpu.h"

@@ -15,7 +15,7 @@ static void on_until(uc_engine *uc, u64 pc, u32 size, void *arg)
 	(void)uc, (void)size;
 	if (pc != v->run.until || v->end.reason != STOP_NONE)
 		return;
-	if (v->fidelity == FIDELITY_TRACE) {
+	if (v->fidelity->on_code) {
 		/* elsewhere the BLOCK hook has done this */
 		if (v->pending.control && !control_carry_out(v))
 			return;
@@ -30,7 +30,7 @@ static void drop_code_around(struct vcpu *v, u64 va)
 {
 	u64 pa;
 
-	if (probe(v, va, ACCESS_FETCH, &pa))
+	if (v->fidelity->probe(v, va, ACCESS_FETCH, &pa))
 		drop_code(v, pa);
 	else
 		UC(v, ctl)(v->uc, UC_CTL_WRITE(UC_CTL_TB_FLUSH, 0));

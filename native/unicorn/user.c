@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/*
- * A program begins: the privilege of user mode, by SYSRETQ.
- */
+/* A program begins: the privilege of user mode, by SYSRETQ. */
 #include <string.h>
 
 #include "unicorn/vcpu.h"

@@ -1,34 +1,84 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/*
- * A vCPU: made, armed, taken down.
- */
+/* A vCPU: made, armed, taken down. */
 #include <errno.h>
 #include <stdlib.h>
 
 #include "unicorn/vcpu.h"
 
+static const struct fidelity fidelities[] = {
+	[FIDELITY_FAST] = { .on_block = (void *)on_block_fast,
+			    .probe = probe_by_walk,
+			    .let_fault = let_fault_fast },
+	[FIDELITY_EXACT] = { .on_block = (void *)on_block_exact,
+			     .on_load = on_load,
+			     .on_store = (void *)on_store,
+			     .modelled = true,
+			     .probe = probe_by_model,
+			     .let_fault = let_fault_modelled },
+	[FIDELITY_TRACE] = { .on_code = (void *)on_code,
+			     .on_load = on_load,
+			     .on_store = (void *)on_store,
+			     .modelled = true,
+			     .probe = probe_by_model,
+			     .let_fault = let_fault_modelled },
+};
+
+static enum control no_control(struct vcpu *v, u64 pc, u32 size)
+{
+	(void)v, (void)pc, (void)size;
+	return CONTROL_NONE;
+}
+
+static bool no_unsafe_page(struct vcpu *v, u64 page)
+{
+	(void)v, (void)page;
+	return false;
+}
+
+static bool no_intercept(const struct insn *insn)
+{
+	(void)insn;
+	return false;
+}
+
+static const struct guest program = {
+	.fill = fill,
+	.on_edge = (void *)on_edge,
+	.control_of_block = no_control,
+	.is_unsafe_page = is_unsafe_page,
+	.stops_before = stops_before,
+	.start_trapping = start_trapping,
+};
+
+static const struct guest attached = {
+	.fill = fill_attached,
+	.on_edge = (void *)on_edge_attached,
+	.control_of_block = control_of_block,
+	.is_unsafe_page = no_unsafe_page,
+	.stops_before = no_intercept,
+	.start_trapping = start_trapping_attached,
+};
+
 /* Hooks that see the guest execute; blocks translated before them would not call them. */
 bool arm(struct vcpu *v)
 {
+	const struct fidelity *f = v->fidelity;
 	bool ok = true;
 
 	if (!v->attached)
 		ok = add_hook(v, UC_HOOK_INTR, (void *)on_interrupt, 0) &&
 		     add_hook(v, UC_HOOK_INSN, (void *)on_syscall, UC_X86_INS_SYSCALL);
 	if (!v->attached || v->counting)
-		ok = ok && add_hook(v, UC_HOOK_EDGE_GENERATED, (void *)on_edge, 0);
-	if (v->fidelity == FIDELITY_TRACE)
-		ok = ok && add_hook(v, UC_HOOK_CODE, (void *)on_code, 0);
-	else if (v->counting)
-		ok = ok && add_hook(v, UC_HOOK_BLOCK,
-				    v->fidelity == FIDELITY_EXACT ? (void *)on_block_exact
-								  : (void *)on_block_fast,
-				    0);
-	if (v->fidelity != FIDELITY_FAST)
+		ok = ok && add_hook(v, UC_HOOK_EDGE_GENERATED, v->guest->on_edge, 0);
+	if (f->on_code)
+		ok = ok && add_hook(v, UC_HOOK_CODE, f->on_code, 0);
+	if (f->on_block && v->counting)
+		ok = ok && add_hook(v, UC_HOOK_BLOCK, f->on_block, 0);
+	if (f->on_load)
 		ok = ok &&
 		     add_hook(v, UC_HOOK_MEM_READ, private_load_hook(v->shared.private, &v->load),
 			      0) &&
-		     add_hook(v, UC_HOOK_MEM_WRITE, (void *)on_store, 0);
+		     add_hook(v, UC_HOOK_MEM_WRITE, f->on_store, 0);
 	UC(v, ctl)(v->uc, UC_CTL_WRITE(UC_CTL_TB_FLUSH, 0));
 	v->armed = ok;
 	return ok;
@@ -73,13 +123,14 @@ struct vcpu *vcpu_create(const struct vcpu_config *config, const struct uc_api *
 	v->mm = config->mm;
 	v->ring = config->ring;
 	v->ram = v->mmu->ram;
-	v->fidelity = config->fidelity;
+	v->fidelity = &fidelities[config->fidelity];
+	v->guest = config->attached ? &attached : &program;
 	v->counting = config->count || config->fidelity != FIDELITY_FAST;
 	v->owning = config->fidelity != FIDELITY_FAST;
 	v->attached = config->attached;
 	v->keep_pc = config->attached || v->mmu->check;
-	v->load.hook = on_load;
-	v->fill_target = (struct fill_target){ .fill = fill, .self = v };
+	v->load.hook = v->fidelity->on_load;
+	v->fill_target = (struct fill_target){ .fill = v->guest->fill, .self = v };
 	private_bind(v, usable_private(config->private));
 	clear_vcpu(v);
 	if (add_region(v, v->ram->base, v->ram->size, false) < 0 ||

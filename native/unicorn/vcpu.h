@@ -41,7 +41,8 @@ u64 private_rip(struct vcpu *v);
 void private_set_page(struct vcpu *v, u64 va, u64 pa, u32 perms);
 
 /* code.c, operand.c */
-bool probe(struct vcpu *v, u64 va, u32 access, u64 *pa);
+bool probe_by_walk(struct vcpu *v, u64 va, u32 access, u64 *pa);
+bool probe_by_model(struct vcpu *v, u64 va, u32 access, u64 *pa);
 void insn_read(struct vcpu *v, u64 rip, struct insn *insn);
 u32 insn_count(struct vcpu *v, u64 from, u64 to, u64 *last);
 u32 insn_crossing(struct vcpu *v, u64 pc, u32 size);
@@ -87,12 +88,13 @@ void fetch_reached(struct vcpu *v, u64 rip);
 void fetch_again_at(struct vcpu *v, u64 rip);
 void fetch_cut_before(struct vcpu *v, u64 rip);
 void describe_fault(struct vcpu *v, u64 va, u32 access, const struct translation *t);
+bool let_fault_fast(struct vcpu *v, u64 va, u32 access, struct translation *t);
+bool let_fault_modelled(struct vcpu *v, u64 va, u32 access, struct translation *t);
 bool resolve_fault(struct vcpu *v, u64 va, u32 access, struct translation *t);
 
 /* hook.c, flags.c, end.c, start.c */
 bool add_hook(struct vcpu *v, int type, void *callback, int insn);
 void del_last_hook(struct vcpu *v);
-void save_flags(struct vcpu *v, u64 pc);
 void restore_flags(struct vcpu *v, u64 rip);
 void begin(struct vcpu *v);
 void end(struct vcpu *v, enum stop reason, u64 rip, enum progress progress, enum again again);
@@ -121,6 +123,7 @@ bool answer_unicorn(struct vcpu *v, u64 va, u32 access, uc_tlb_entry *entry);
 void on_load(uc_engine *uc, uc_mem_type type, u64 pa, int size, s64 value, void *arg);
 void on_store(uc_engine *uc, uc_mem_type type, u64 pa, int size, s64 value, void *arg);
 bool fill(void *arg, u64 page, u64 va, u32 access, uc_tlb_entry *entry);
+bool fill_attached(void *arg, u64 page, u64 va, u32 access, uc_tlb_entry *entry);
 bool attend(struct vcpu *v, u64 pc, u32 size);
 void end_before(struct vcpu *v, u64 pc);
 void on_block_fast(uc_engine *uc, u64 pc, u32 size, void *arg);
@@ -141,6 +144,7 @@ bool is_emulated(const struct insn *insn);
 void emulate(struct vcpu *v, const struct insn *insn);
 void fprem(struct vcpu *v, bool nearest);
 void on_edge(uc_engine *uc, uc_tb *now, uc_tb *before, void *arg);
+void on_edge_attached(uc_engine *uc, uc_tb *now, uc_tb *before, void *arg);
 void end_by_intercept(struct vcpu *v, const struct insn *insn, u64 rip, enum progress progress);
 uc_err watch_found(struct vcpu *v);
 void unwatch_all(struct vcpu *v);
@@ -148,6 +152,8 @@ void finish_intercept(struct vcpu *v);
 void finish_emulated(struct vcpu *v);
 
 /* step.c, vcpu.c, start_thread.c */
+void start_trapping(struct vcpu *v);
+void start_trapping_attached(struct vcpu *v);
 void step(struct vcpu *v);
 bool arm(struct vcpu *v);
 void start_thread(struct vcpu *v, u64 rip, u64 rsp);
@@ -222,6 +228,13 @@ static inline void clear_block(struct vcpu *v)
 static inline u64 page_of(u64 va)
 {
 	return va & PAGE_MASK;
+}
+
+/* A CODE hook is about to return to the instruction at pc: see restore_flags(). */
+static inline void save_flags(struct vcpu *v, u64 pc)
+{
+	v->insn.flags_rip = pc;
+	v->insn.rflags = reg_read(v, UC_X86_REG_EFLAGS);
 }
 
 /* Whether a store at va is that of a read-modify-write whose load was left to it. */

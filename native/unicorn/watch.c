@@ -76,14 +76,22 @@ static bool find_unwatched(struct vcpu *v, u64 pc, u32 size, struct watch *found
 }
 
 /* New code was translated: what is known may be about what stood there before. */
+void on_edge_attached(uc_engine *uc, uc_tb *now, uc_tb *before, void *arg)
+{
+	struct vcpu *v = arg;
+
+	(void)uc, (void)before;
+	block_slot(v, now->pc)->key = 0;
+}
+
+/* The same, and the code may hold what must be intercepted. */
 void on_edge(uc_engine *uc, uc_tb *now, uc_tb *before, void *arg)
 {
 	struct vcpu *v = arg;
 	struct watch found;
 
-	(void)uc, (void)before;
-	block_slot(v, now->pc)->key = 0;
-	if (v->attached || !find_unwatched(v, now->pc, now->size, &found))
+	on_edge_attached(uc, now, before, arg);
+	if (!find_unwatched(v, now->pc, now->size, &found))
 		return;
 	v->intercepts.found = found;
 	v->intercepts.nr_found++;
@@ -185,7 +193,7 @@ static void drop_watched(struct vcpu *v, u64 begin, u64 end)
 		u64 pa;
 
 		next = page_of(va) + PAGE_SIZE;
-		if (probe(v, va, ACCESS_FETCH, &pa))
+		if (v->fidelity->probe(v, va, ACCESS_FETCH, &pa))
 			drop_code_range(v, pa, (next <= end ? next : end + 1) - va);
 	}
 }

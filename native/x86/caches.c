@@ -4,7 +4,11 @@
  * table-referencing entries from the top level down to L and names the table that the walk reads
  * next, at level L - 1. Never global; tagged with the PCID.
  */
-#include "x86/internal.h"
+#include "x86/caches.h"
+
+#include "x86/check.h"
+#include "x86/rights.h"
+#include "x86/tlb.h"
 
 struct walk_start psc_start(struct mmu_unit *u, u64 va, struct tlb_entry **hit)
 {

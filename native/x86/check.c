@@ -14,14 +14,14 @@
  * What needs no invalidation (SDM vol. 3A 4.10.4.3) makes no range: an entry that was not present,
  * rights given, A cleared.  At worst such a change costs a spurious fault, or an A that is not set.
  */
+#include "x86/check.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "x86/internal.h"
+#include "x86/stale_range.h"
 
-#define NR_CHAINS 65536 /* a power of two */
-#define NONE 0xffffffff
 #define ENTRIES 512
 
 /* A table as it was when last looked at. */
@@ -39,31 +39,6 @@ struct shadow {
 	u64 entry[ENTRIES];
 	u32 entry_nr_freed[ENTRIES]; /* how often what the entry leads to had been freed */
 };
-
-struct check_inside {
-	struct shadow *level[6];
-	struct shadow **by_frame; /* by frame index */
-	u64 nr_frames;
-	u64 root[CR3_PCID_MASK + 1]; /* by PCID: the table it was last loaded with; 0: none */
-	u32 chain[NR_CHAINS];
-	u32 free; /* first of the ranges not in use */
-	bool met; /* the access under way is to a stale range: */
-	struct stale_range meets;
-	struct stale_range range[CHECK_MAX_RANGES];
-	struct check_where filled[TLB_MAX_ENTRIES];
-};
-
-/* Put all ranges on the list of those not in use. */
-static void forget_ranges(struct tlb_check *check)
-{
-	struct check_inside *in = check->inside;
-
-	memset(in->chain, 0xff, sizeof(in->chain));
-	for (u32 i = 0; i < CHECK_MAX_RANGES; i++)
-		in->range[i].next = i + 1 < CHECK_MAX_RANGES ? i + 1 : NONE;
-	in->free = 0;
-	check->nr_ranges = 0;
-}
 
 int check_begin(struct mmu_unit *u)
 {
@@ -111,115 +86,6 @@ void check_end(struct mmu_unit *u)
 	free(check->inside);
 	free(check);
 	u->check = NULL;
-}
-
-/* ---- ranges ---- */
-
-static u32 nr_freed_of(const struct mmu_unit *u, u64 pa)
-{
-	return memory_holds(u->ram, pa)
-		       ? u->ram->nr_freed[MEMORY_PAGE_INDEX(u->ram, pa >> PAGE_SHIFT)]
-		       : 0;
-}
-
-/* The chain of ranges of level that va lies in. */
-static u32 *chain_of(struct check_inside *in, u64 va, u32 level, u32 table)
-{
-	u64 key = (va >> (12 + 9 * (level - 1))) * 16 + level * 2 + table;
-
-	return &in->chain[key * 0x9e3779b97f4a7c15 >> 48 & (NR_CHAINS - 1)];
-}
-
-static bool is_of(const struct stale_range *r, u64 va, u32 level, u32 table)
-{
-	return r->level == level && r->table == table && vpn_of(r->va, level) == vpn_of(va, level);
-}
-
-/* The range of just this kind for a PCID, or NULL. */
-static struct stale_range *find_range(struct tlb_check *check, u64 va, u32 level, u32 table,
-				      u16 pcid)
-{
-	struct check_inside *in = check->inside;
-
-	for (u32 i = *chain_of(in, va, level, table); i != NONE; i = in->range[i].next)
-		if (is_of(&in->range[i], va, level, table) &&
-		    (in->range[i].pcid == pcid || in->range[i].global))
-			return &in->range[i];
-	return NULL;
-}
-
-/* Note *new; a range that is known keeps its first, older, translation. */
-static void add_range(struct mmu_unit *u, const struct stale_range *new)
-{
-	struct tlb_check *check = u->check;
-	struct check_inside *in = check->inside;
-	u32 *chain = chain_of(in, new->va, new->level, new->table), number = in->free;
-
-	if (find_range(check, new->va, new->level, new->table, new->pcid))
-		return;
-	if (number == NONE) {
-		check->lost++;
-		return;
-	}
-	in->free = in->range[number].next;
-	in->range[number] = *new;
-	in->range[number].next = *chain;
-	*chain = number;
-	check->nr_ranges++;
-}
-
-/* Which ranges an invalidation takes. */
-struct drop {
-	bool tables, pages; /* kinds */
-	bool all;	    /* else only those that va lies in */
-	u64 va;
-	u16 pcid;
-	u32 what; /* DROP_* */
-};
-
-static bool falls(const struct stale_range *r, const struct drop *drop)
-{
-	if (!(r->table ? drop->tables : drop->pages))
-		return false;
-	if (!drop->all && !is_of(r, drop->va, r->level, r->table))
-		return false;
-	return r->global ? drop->what & DROP_GLOBAL
-			 : r->pcid == drop->pcid || drop->what & DROP_ANY_PCID;
-}
-
-static void drop_in_chain(struct tlb_check *check, u32 *link, const struct drop *drop)
-{
-	struct check_inside *in = check->inside;
-
-	while (*link != NONE) {
-		u32 number = *link;
-		struct stale_range *r = &in->range[number];
-
-		if (!falls(r, drop)) {
-			link = &r->next;
-			continue;
-		}
-		*link = r->next;
-		r->next = in->free;
-		in->free = number;
-		check->nr_ranges--;
-	}
-}
-
-static void drop_ranges(struct tlb_check *check, const struct drop *drop)
-{
-	struct check_inside *in = check->inside;
-
-	if (!check->nr_ranges)
-		return;
-	if (drop->all) {
-		for (u32 i = 0; i < NR_CHAINS; i++)
-			drop_in_chain(check, &in->chain[i], drop);
-		return;
-	}
-	for (u32 level = 1; level <= 5; level++)
-		for (u32 table = 0; table < 2; table++)
-			drop_in_chain(check, chain_of(in, drop->va, level, table), drop);
 }
 
 /* ---- tables ---- */
@@ -544,138 +410,4 @@ void check_drop_tables(struct mmu_unit *u, u64 va, u32 only_va, u16 pcid, u32 wh
 
 	check_sync(u);
 	drop_ranges(u->check, &drop);
-}
-
-/* ---- uses ---- */
-
-/* The stale range that an access to va may run into: a page's first, then those of the levels
- * above. */
-static struct stale_range *range_at(struct tlb_check *check, u64 va, u16 pcid)
-{
-	struct stale_range *r;
-
-	for (u32 level = 1; level <= 3; level++)
-		if ((r = find_range(check, va, level, 0, pcid)))
-			return r;
-	for (u32 level = 2; level <= 5; level++)
-		if ((r = find_range(check, va, level, 1, pcid)))
-			return r;
-	return NULL;
-}
-
-void check_before(struct mmu_unit *u, u64 va, u32 access)
-{
-	struct tlb_check *check = u->check;
-	const struct stale_range *r;
-	struct tlb_entry *e;
-
-	if (check->every_access || check->changed)
-		check_sync(u);
-	r = check->nr_ranges ? range_at(check, va, current_pcid(u)) : NULL;
-	check->inside->met = r;
-	if (likely(!r))
-		return;
-	check->inside->meets = *r; /* a page fault will drop it */
-	e = mmu_resident(u, va, access);
-	if (!e)
-		psc_start(u, va, &e);
-	check->served = e ? e - u->tlb.entry + 1 : 0;
-}
-
-/* Did, or might, the old translation give the access something that the tables do not? */
-static bool harms(const struct stale_range *r, u32 access, u64 pa, const struct walk *now)
-{
-	if (now->result != XLATE_OK || now->pa != pa)
-		return true;
-	return sets_dirty(access) && !r->table && r->old & X86_D && !now->dirty;
-}
-
-/* Where the old translation leads, if that can be told: by the same table as today, where that
- * leads. */
-static u64 old_address(const struct stale_range *r, u64 va, const struct walk *now)
-{
-	u64 offset = level_size(r->level) - 1;
-
-	if (!r->table)
-		return (r->old & X86_ADDR_MASK & ~offset) | (va & offset);
-	if (now->result == XLATE_OK &&
-	    !((r->old ^ now->entry[r->level]) & (X86_ADDR_MASK | X86_PS)))
-		return now->pa;
-	return CHECK_NOWHERE;
-}
-
-/*
- * May the old entry let the access through?  Not if it alone forbids it (SDM vol. 3A 4.6.1);
- * whether a page is a user page, on which SMAP, SMEP and keys depend, the entries above have a say
- * in.
- */
-static bool lets_through(const struct mmu_unit *u, const struct stale_range *r, u32 access,
-			 u32 privilege)
-{
-	if (privilege == PRIVILEGE_USER && !(r->old & X86_US))
-		return false;
-	if (access == ACCESS_FETCH)
-		return !(r->old & X86_XD && u->efer & EFER_NXE);
-	if (access == ACCESS_SHSTK_READ || access == ACCESS_SHSTK_WRITE)
-		return r->table ? r->old & X86_RW : is_shadow_stack(X86_RW, r->old);
-	return !sets_dirty(access) || r->old & X86_RW ||
-	       (privilege != PRIVILEGE_USER && !(u->cr0 & CR0_WP));
-}
-
-/* Tell the first use of its kind of a range. */
-static void tell(struct mmu_unit *u, u64 va, u32 access, u32 privilege, u32 used)
-{
-	struct tlb_check *check = u->check;
-	const struct stale_range *r = &check->inside->meets;
-	struct stale_range *live = find_range(check, r->va, r->level, r->table, r->pcid);
-	struct stale_use *use = &check->use[check->nr_uses];
-
-	if (r->told >> used & 1 || check->nr_uses == CHECK_MAX_USES)
-		return;
-	if (live)
-		live->told |= 1 << used;
-	*use = (struct stale_use){
-		.range = *r,
-		.at = check->now,
-		.va = va,
-		.access = access,
-		.privilege = privilege,
-		.used = used,
-		.freed = nr_freed_of(u, r->old & X86_ADDR_MASK) != r->nr_freed,
-	};
-	use->filled.rip = CHECK_NOWHERE;
-	use->filled.instruction = CHECK_NOWHERE;
-	if (used && check->served)
-		use->filled = check->inside->filled[check->served - 1];
-	check->nr_uses++;
-}
-
-void check_after(struct mmu_unit *u, u64 va, u32 access, u32 privilege, const struct translation *t)
-{
-	struct tlb_check *check = u->check;
-	const struct stale_range *r = &check->inside->meets;
-	struct walk now;
-
-	if (likely(!check->inside->met))
-		return;
-	mmu_walk(u, va, access, privilege, WALK_PROBE, &now);
-	if (t->result == XLATE_OK && harms(r, access, t->pa, &now)) {
-		check->nr_used++;
-		tell(u, va, access, privilege, 1);
-	} else if (lets_through(u, r, access, privilege) &&
-		   harms(r, access, old_address(r, va, &now), &now)) {
-		check->nr_may++;
-		tell(u, va, access, privilege, 0);
-	}
-}
-
-u32 mmu_translate_checked(struct mmu_unit *u, u64 va, u32 access, u32 privilege,
-			  struct translation *t)
-{
-	u32 result;
-
-	check_before(u, va, access);
-	result = mmu_translate(u, va, access, privilege, t);
-	check_after(u, va, access, privilege, t);
-	return result;
 }

@@ -4,9 +4,8 @@
 #define UCMMU_X86_CHECK_H
 
 #include "types.h"
-#include "x86/paging.h"
-
-struct mmu_unit;
+#include "x86/state.h"
+#include "x86/translate.h"
 
 /* cffi-begin */
 #define CHECK_MAX_RANGES 65536 /* stale ranges at a time */

@@ -1,7 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* Writes of the registers that paging depends on: which values are illegal, and what a change
  * invalidates. */
-#include "x86/internal.h"
+#include "x86/control.h"
+
+#include "x86/check.h"
+#include "x86/invalidate.h"
+#include "x86/tlb.h"
+#include "x86/walk.h"
 
 /* CR0's bits; those of 31:0 that are none are ignored (SDM vol. 3A 2.5). */
 #define CR0_DEFINED 0xe005003full

@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * INVLPG, INVPCID, INVLPGB (SDM vol. 3A 4.10.4.1, APM vol. 2 5.5), and what a consumer must forget.
+ * INVLPG, INVPCID, INVLPGB (SDM vol. 3A 4.10.4.1, APM vol. 2 5.5).
  * What the processor may drop besides, it keeps here: the least that the manuals ask for.
  */
-#include "x86/internal.h"
+#include "x86/invalidate.h"
+
+#include "x86/caches.h"
+#include "x86/tlb.h"
+#include "x86/walk.h"
 
 /* INVLPGB's operands (APM vol. 3 INVLPGB). */
 #define INVLPGB_VA 0x1
@@ -15,22 +19,6 @@
 #define INVLPGB_RESERVED 0xfc0
 #define INVLPGB_STRIDE_2M 0x80000000
 #define INVLPGB_COUNT_MAX 7 /* CPUID Fn8000_0008_EDX[15:0] of Zen 3 */
-
-void mmu_soft_flush(struct mmu_unit *u, u64 va, u64 nr_pages)
-{
-	struct soft_flush *soft = &u->soft;
-
-	if (soft->all)
-		return;
-	if (nr_pages > SOFT_FLUSH_MAX - soft->nr) {
-		soft->all = 1;
-		soft->nr = 0;
-		u->large = 0;
-		return;
-	}
-	for (u64 page = va & PAGE_MASK; nr_pages; nr_pages--, page += PAGE_SIZE)
-		soft->page[soft->nr++] = page;
-}
 
 void forget_everything(struct mmu_unit *u)
 {

@@ -4,7 +4,10 @@
  * 3A 4.10.2). The paging-structure caches are arrays too and share the code below; caches.c gives
  * them meaning.
  */
-#include "x86/internal.h"
+#include "x86/tlb.h"
+
+#include "x86/check.h"
+#include "x86/walk.h"
 
 /* Number, within its array, of the set that an address maps to. */
 static inline u32 set_number(const struct tlb_array *a, u64 vpn, u32 level)
@@ -132,6 +135,22 @@ void tlb_prefer(struct tlb *tlb, const struct tlb_entry *e)
 void mmu_touch(struct mmu_unit *u, struct tlb_entry *e)
 {
 	tlb_touch(u, e);
+}
+
+void mmu_soft_flush(struct mmu_unit *u, u64 va, u64 nr_pages)
+{
+	struct soft_flush *soft = &u->soft;
+
+	if (soft->all)
+		return;
+	if (nr_pages > SOFT_FLUSH_MAX - soft->nr) {
+		soft->all = 1;
+		soft->nr = 0;
+		u->large = 0;
+		return;
+	}
+	for (u64 page = va & PAGE_MASK; nr_pages; nr_pages--, page += PAGE_SIZE)
+		soft->page[soft->nr++] = page;
 }
 
 /*

@@ -1,117 +1,96 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The TLB and the paging-structure caches of one processor (SDM vol. 3A 4.10). */
+/* Lookup, fill and invalidation of the TLB and the paging-structure caches (SDM vol. 3A 4.10). */
 #ifndef UCMMU_X86_TLB_H
 #define UCMMU_X86_TLB_H
 
-#include "types.h"
-#include "x86/paging.h"
+#include "x86/state.h"
+#include "x86/walk.h"
 
 /* cffi-begin */
-#define TLB_MAX_ARRAYS 16
-#define TLB_MAX_ENTRIES 8192
-#define TLB_MAX_SETS 2048 /* of all arrays together */
-#define TLB_MAX_PCIDS 16  /* that a limited array may hold at once */
-#define TLB_ANY_PCIDS 0xffffffff
+/* Touch an entry as the use of it by mmu_translate() does. */
+void mmu_touch(struct mmu_unit *u, struct tlb_entry *e);
 
-/* What an array serves: a set of these. */
-#define TLB_ITLB 0x1	   /* first level, fetches */
-#define TLB_DTLB_LOAD 0x2  /* first level, loads */
-#define TLB_DTLB_STORE 0x4 /* first level, stores */
-#define TLB_L2_ITLB 0x8	   /* second level, fetches */
-#define TLB_L2_DTLB 0x10   /* second level, loads and stores */
-#define TLB_PSC 0x20	   /* walks: it holds table-referencing entries */
-
-/* Who gives a place away when a set is full.  Empty places are filled first, a tree naming which.
+/* Name va (or everything, nr_pages > SOFT_FLUSH_MAX) in the list of pages a consumer must forget.
  */
-#define TLB_LRU 0	  /* the least recently used */
-#define TLB_FIFO 1	  /* the first that was entered */
-#define TLB_RANDOM 2	  /* any: xorshift64 of struct tlb.random */
-#define TLB_TREE_PLRU 3	  /* where a binary tree points; 2^n ways, at most 64 */
-#define TLB_MRU_PLRU 4	  /* (MRU + 1) % groups, tree-PLRU of 4 in the group; 4 * groups ways */
-#define TLB_MRU_GROUPS 14 /* at most: a nibble each, and one byte for the number of the group */
-
-/* struct tlb_entry.flags; X86_RW and X86_US keep their places, they are the combined rights. */
-#define TLB_VALID 0x1
-#define TLB_RW 0x2
-#define TLB_US 0x4
-#define TLB_XD 0x8
-#define TLB_DIRTY 0x10
-#define TLB_GLOBAL 0x20
-/* shadow-stack page: R/W = 1 in all upper levels, R/W = 0 and D = 1 in the leaf */
-#define TLB_SHSTK 0x40
-#define TLB_TABLE 0x80	/* stands for a table-referencing entry: paging-structure-cache content */
-#define TLB_RIGHTS 0x4e /* what permissions() asks for: RW, US, XD, SHSTK */
-
-/*
- * One entry.  Of a page: vpn = va >> 12, its low bits cleared to the entry's size, maps to frame
- * (guest-physical address where that begins).  With TLB_TABLE, of level L: vpn is va >> 12 cleared
- * below level L's reach, frame the address of the table that level L points to.
- */
-struct tlb_entry {
-	u64 vpn;
-	u64 frame;
-	u64 used; /* clock of the last use (TLB_FIFO, TLB_RANDOM: of the fill): the smallest is the
-		     least recent */
-	u64 table_gen; /* struct mmu_unit.table_gen when the oldest table entry behind it was read
-			*/
-	u16 pcid;
-	u8 flags;      /* TLB_* */
-	u8 level;      /* size that the entry maps, or the level of the table-referencing entry */
-	u8 pkey;       /* protection key of the leaf */
-	u8 pat;	       /* PAT:PCD:PWT of the leaf, an index into IA32_PAT */
-	u8 page_level; /* size of the page in the tables: above level, where the entry is a fragment
-			  of it */
-	u8 array;      /* number of the array it lies in */
-};
-
-/* sets * ways entries from number first on; set s holds [first + s * ways, + ways). */
-struct tlb_array {
-	u32 kind;   /* a set of TLB_ITLB..TLB_PSC */
-	u32 sizes;  /* bit L set: holds entries that map pages of level L */
-	u32 tables; /* bit L set: holds table-referencing entries of level L */
-	u32 sets, ways;
-	u32 first, first_set; /* number of its first entry, of its first set */
-	u32 fold;   /* 0: set = page % sets; n: set = (page ^ page >> n) % sets, sets a power of two
-		     */
-	u32 policy; /* TLB_LRU..TLB_MRU_PLRU */
-	u32 pcids; /* how many PCIDs may have entries here at once, or TLB_ANY_PCIDS; 0: a PCID's go
-		      at any MOV to CR3 */
-	u32 nr_live;
-	u16 live[TLB_MAX_PCIDS]; /* those PCIDs, the last loaded first */
-	u8 enters[4]; /* by level of a page: the level it is entered as here, 0 not at all */
-};
-
-/*
- * State of a set, by its array's policy; 0 for TLB_LRU, TLB_FIFO and TLB_RANDOM.
- *
- *   TLB_TREE_PLRU, here of 4 ways: bit n is node n, 1: the next victim is to the right
- *
- *            1            bits 63:ways are 0, and bit 0
- *          /   \
- *        2       3
- *       / \     / \
- *      0   1   2   3      ways
- *
- *   TLB_MRU_PLRU: a nibble for each group of four ways, a tree as above, and the group used last
- *
- *   63   56 55                  8 7     4 3     0
- *  +-------+---------------------+-------+-------+
- *  |  MRU  |        ...          |group 1|group 0|
- *  +-------+---------------------+-------+-------+
- */
-struct tlb {
-	u32 nr_arrays; /* 0: no TLB, every access walks */
-	u32 nr_entries;
-	u64 clock;  /* of the last fill, or of the last use that was not of the entry used last */
-	u64 random; /* state of TLB_RANDOM, never 0 */
-	u32 fragments; /* 1: a fragment of a page was entered at some time */
-	u32 split;     /* 1: loads and stores have first-level arrays of their own */
-	struct tlb_array array[TLB_MAX_ARRAYS];
-	u64 set[TLB_MAX_SETS];
-	struct tlb_entry entry[TLB_MAX_ENTRIES];
-};
+void mmu_soft_flush(struct mmu_unit *u, u64 va, u64 nr_pages);
 /* cffi-end */
 
-#define TLB_TRANSLATIONS (TLB_ITLB | TLB_DTLB_LOAD | TLB_DTLB_STORE | TLB_L2_ITLB | TLB_L2_DTLB)
+/* The first-level kind of array that serves an access: a shadow-stack read is a load, a write a
+ * store. */
+static inline u32 first_level(u32 access)
+{
+	static const u8 kind[] = {
+		TLB_DTLB_LOAD, TLB_DTLB_STORE, TLB_ITLB,
+		TLB_DTLB_LOAD, TLB_DTLB_STORE, TLB_DTLB_LOAD,
+	};
+
+	return kind[access];
+}
+
+/* The second-level kind. */
+static inline u32 second_level(u32 access)
+{
+	return access == ACCESS_FETCH ? TLB_L2_ITLB : TLB_L2_DTLB;
+}
+
+/* Below, kinds is a set of TLB_ITLB..TLB_L2_DTLB, kind one of them. */
+/* The first entry of those kinds, in order of array, size and way, that maps va, or NULL. */
+struct tlb_entry *tlb_find(struct mmu_unit *u, u64 va, u32 kinds);
+/* The first table-referencing entry of level that leads to va, or NULL. */
+struct tlb_entry *tlb_find_table(struct mmu_unit *u, u64 va, u32 level);
+/* The part of tlb_touch() that is not of TLB_LRU: e is now the last used of its set. */
+void tlb_prefer(struct tlb *tlb, const struct tlb_entry *e);
+/*
+ * Enter *new (flags, level and page_level, frame: any address in the page, pcid, table_gen, pkey,
+ * pat) into the array of kind that takes its page size, if any: the whole page, or the fragment of
+ * it that va lies in.
+ */
+void tlb_fill(struct mmu_unit *u, u32 kind, u64 va, const struct tlb_entry *new);
+/* Enter a table-referencing entry (vpn and all but array, used) into the array for its level, if
+ * any. */
+void tlb_fill_table(struct mmu_unit *u, const struct tlb_entry *new);
+/*
+ * MOV to CR3, or a change of CR4.PCIDE, loads a PCID, which may already be in use: where PCIDs are
+ * limited it is live from now on, and if that is one too many, the one loaded longest ago loses its
+ * non-global entries there.
+ */
+void tlb_switch_pcid(struct mmu_unit *u, u16 pcid);
+/*
+ * Drop what lookups for va would find, in every TLB array, and every fragment of va's page (SDM
+ * vol. 3A 4.10.2.3); stale pages go into the soft-flush list.
+ */
+void tlb_drop_page(struct mmu_unit *u, u64 va);
+
+/* Number of the array that holds e. */
+static inline u32 tlb_array_of(const struct tlb_entry *e)
+{
+	return e->array;
+}
+
+/*
+ * A use of e.  One of the entry used last, or entered last, of all changes nothing; else it becomes
+ * the last used, where the policy of its array goes by use.
+ */
+static inline void tlb_touch(struct mmu_unit *u, struct tlb_entry *e)
+{
+	struct tlb *tlb = &u->tlb;
+
+	if (e->used == tlb->clock)
+		return;
+	switch (tlb->array[e->array].policy) {
+	case TLB_TREE_PLRU:
+	case TLB_MRU_PLRU:
+		tlb_prefer(tlb, e);
+		__attribute__((fallthrough));
+	case TLB_LRU:
+		e->used = ++tlb->clock;
+	}
+}
+
+/* Drop by PCID, in TLB arrays and paging-structure caches. */
+void tlb_drop_context(struct mmu_unit *u, u16 pcid, u32 what);
+/* Drop the entries and fragments of va's pages of every size, of a PCID; DROP_GLOBAL: global ones
+ * of any PCID too. */
+void tlb_drop_address(struct mmu_unit *u, u64 va, u16 pcid, u32 what);
 
 #endif

@@ -13,14 +13,26 @@
  *
  * mmu/x86/walk.py says the same at leisure.
  */
+#include "x86/walk.h"
+
 #include <string.h>
 
-#include "x86/internal.h"
+#include "x86/check.h"
+#include "x86/rights.h"
 #include "x86/warm.h"
 
 static inline u64 *entry_at(const struct memory *ram, u64 pa)
 {
 	return pa_to_host(ram, pa);
+}
+
+/* Bits that must be 0 in a present entry of any level (SDM vol. 3A table 4-19): 51:M, XD without
+ * NXE. */
+static u64 reserved_always(const struct mmu_unit *u)
+{
+	u64 reserved = X86_ADDR_MASK & (~0ull << u->maxphyaddr);
+
+	return u->efer & EFER_NXE ? reserved : reserved | X86_XD;
 }
 
 /*

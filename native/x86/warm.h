@@ -7,7 +7,8 @@
 #ifndef UCMMU_X86_WARM_H
 #define UCMMU_X86_WARM_H
 
-#include "x86/internal.h"
+#include "x86/rights.h"
+#include "x86/walk.h"
 
 /* The kernel's: the compiler knows nothing of the variable's value any more. */
 #define OPTIMIZER_HIDE_VAR(var) __asm__("" : "=r"(var) : "0"(var))

@@ -67,6 +67,7 @@ def test_another_mapping_or_a_stacks_gap_in_the_way(heap):
     heap.mmap(HEAP + 4 * PAGE, PAGE, 3, ANON)
     assert heap.brk(HEAP + 5 * PAGE) == HEAP
     assert heap.brk(HEAP + 4 * PAGE) == HEAP
+    assert heap.brk(HEAP + 3 * PAGE + 1) == HEAP
     assert heap.brk(HEAP + 3 * PAGE) == HEAP + 3 * PAGE
     heap.munmap(HEAP + 4 * PAGE, PAGE)
     heap.mmap(HEAP + (1 << 20) + 6 * PAGE, PAGE, 3, ANON | MAP_GROWSDOWN)
@@ -84,6 +85,10 @@ def test_limits(heap):
     heap.rlimit.address_space = 1 << 60
     heap.kernel.overcommit_memory = 0
     assert heap.brk(HEAP + heap.memory.size + (1 << 20)) == HEAP + 2 * PAGE
+    heap.kernel.max_map_count = 0
+    assert heap.brk(HEAP + 3 * PAGE) == HEAP + 2 * PAGE
+    heap.kernel.max_map_count = 1
+    assert heap.brk(HEAP + 3 * PAGE) == HEAP + 3 * PAGE
 
 
 def test_vm_brk_flags_replaces(mm, raises_errno):

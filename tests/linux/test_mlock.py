@@ -45,6 +45,20 @@ def test_lock_and_unlock_a_part(mm, raises_errno):
     assert mm.c.vmas.nr == 1
 
 
+def test_a_lock_and_an_unlock_take_whole_pages(mm):
+    mm.mmap(BASE, 8 * PAGE, 3, ANON)
+    mm.mlock(BASE + 5, 3 * PAGE)
+    assert stats(mm) == (16, 16)
+    mm.munlock(BASE + PAGE + 5, PAGE)
+    assert stats(mm) == (8, 16)
+    assert [vma.vm_start for vma in mm.c.vmas.vma[0 : mm.c.vmas.nr]] == [
+        BASE,
+        BASE + PAGE,
+        BASE + 3 * PAGE,
+        BASE + 4 * PAGE,
+    ]
+
+
 def test_on_fault_waits_for_faults(mm, touch):
     mm.mmap(BASE, 4 * PAGE, 3, ANON)
     mm.mlock(BASE, 4 * PAGE, MLOCK_ONFAULT)

@@ -196,6 +196,14 @@ def test_a_refused_mapping_leaves_what_it_would_have_replaced(mm, touch):
     assert mm.vm_stats()["VmSize"] == 16
 
 
+def test_huge_pages_are_whole_ones(mm, raises_errno):
+    """Linux has unmapped what was there when it finds that it has no huge pages."""
+    mm.mmap(BASE, 513 * PAGE, RW, ANON | MAP_FIXED)
+    with raises_errno(errno.ENOMEM):
+        mm.mmap(BASE, PAGE, RW, ANON | MAP_FIXED | MAP_HUGETLB)
+    assert layout(mm) == [[f"{BASE + 512 * PAGE:x}-{BASE + 513 * PAGE:x}", "rw-p"]]
+
+
 def test_max_map_count(mm, raises_errno):
     mm.kernel.max_map_count = 4
     for i in range(5):

@@ -78,6 +78,19 @@ def test_a_gathered_table_is_one_page_of_flush(world: World) -> None:
     ]
 
 
+def test_an_upper_table_is_flushed_in_all_its_reach(world: World) -> None:
+    """A PMD table maps 1 GiB: more pages than are flushed one by one."""
+    world.map(pages=1)
+    world.touch(BASE)
+    world.dontneed(BASE, 1)
+    assert world.tables() == 2
+    world.events()
+    world.mm.munmap(BASE, PAGE_SIZE)
+    assert world.tables() == 0
+    (flush,) = world.events("tlb_flush")
+    assert flush.values == (0, TLB_FLUSH_ALL, 1)
+
+
 def test_a_whole_mm_is_flushed_whole(world: World) -> None:
     world.map()
     world.touch(BASE)

@@ -54,6 +54,7 @@ def test_an_unlock_too_many_is_told(world: World) -> None:
     with pytest.raises(MmBug) as caught:
         engine.rcu_read_unlock(world.mm.kernel)
     assert caught.value.bug == Bug.RCU_UNBALANCED
+    assert caught.value.address == 0
 
 
 def test_a_dirty_table_frame_is_not_taken_for_zero(world: World) -> None:

@@ -51,6 +51,18 @@ def test_a_private_copy_of_a_file_page_changes_its_kind(mm, touch):
     assert rss(mm) == (0, 0, 0)
 
 
+def test_the_high_water_mark_counts_every_kind(mm, touch):
+    mm.mmap(BASE, PAGE, 3, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED)
+    mm.mmap(BASE + PAGE, 2 * PAGE, 3, SHARED)
+    mm.mmap(BASE + 3 * PAGE, 4 * PAGE, 3, MAP_PRIVATE | MAP_FIXED, MappedFile(bytes(4 * PAGE)))
+    touch(BASE, pages=3)
+    assert mm.vm_stats()["VmHWM"] == 12
+    touch(BASE + 3 * PAGE, "read", pages=4)
+    assert mm.vm_stats()["VmHWM"] == 28
+    mm.munmap(BASE, 7 * PAGE)
+    assert (rss(mm), mm.vm_stats()["VmHWM"]) == ((0, 0, 0), 28)
+
+
 def test_shared_memory_comes_back_by_fault_around(mm, touch):
     mm.mmap(BASE, 16 * PAGE, 3, SHARED)
     touch(BASE, "write", pages=5)

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mmu.linux.filemap import MappedFile
 from mmu.linux.layout import TASK_UNMAPPED_BASE, mmap_base
 from mmu.linux.mman import (
     MAP_32BIT,
@@ -60,6 +61,15 @@ def test_whole_2_mib_are_aligned(mm):
     assert mm.mmap(0, 2 * MIB, 3, ANON) == 0x7FFFF7C00000
     assert mm.mmap(0, 4 * MIB, 3, ANON) == 0x7FFFF7800000
     assert mm.mmap(0, 4 * MIB + PAGE, 3, ANON) == 0x7FFFF7800000 - 4 * MIB - PAGE
+
+
+@pytest.mark.parametrize("page", [0, 3, 511])
+def test_a_file_lies_as_its_offset_does(mm, page):
+    """So that huge pages of the file would fit: address and offset are congruent modulo 2 MiB."""
+    file = MappedFile(bytes(8 * MIB))
+    addr = mm.mmap(0, 4 * MIB, 1, MAP_PRIVATE, file, page)
+    assert (addr - page * PAGE) % (2 * MIB) == 0
+    assert TOP - 4 * MIB >= addr > TOP - 8 * MIB
 
 
 def test_a_free_hint_is_taken_at_its_page(mm):

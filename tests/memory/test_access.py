@@ -30,11 +30,19 @@ def test_there_is_nothing_outside_ram(pa: int) -> None:
     ):
         with pytest.raises(MmuError, match=r"guest RAM"):
             access()
+    assert not memory.holds(pa)
 
 
 def test_an_access_may_not_run_over_the_end(memory: Memory) -> None:
     with pytest.raises(MmuError, match="not all guest RAM"):
         memory.read(memory.size - 4, 8)
+
+
+def test_ram_ends_at_its_ends() -> None:
+    memory = Memory(1 << 20, base=1 << 30)
+    assert memory.holds(memory.base, memory.size)
+    assert not memory.holds(memory.base - 1, 2)
+    assert not memory.holds(memory.base + 1, memory.size)
 
 
 def test_words_are_aligned(memory: Memory) -> None:

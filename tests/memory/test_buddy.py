@@ -19,7 +19,8 @@ from hypothesis.stateful import (
 )
 
 from mmu.errors import OutOfMemory
-from mmu.memory import MAX_ORDER, PAGE_SIZE, Memory
+from mmu.memory import MAX_ORDER, Memory
+from mmu.units import PAGE_SIZE
 from tests.memory.checks import check_allocator, first_pfn
 
 ZEROS = bytes(PAGE_SIZE)

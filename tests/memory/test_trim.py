@@ -10,7 +10,8 @@ import pytest
 
 from mmu._native import ffi
 from mmu.errors import MmuError
-from mmu.memory import PAGE_SIZE, Memory, PageFlag
+from mmu.memory import Memory, PageFlag
+from mmu.units import PAGE_SIZE
 from tests.memory.checks import check_allocator, flags
 
 DIRT = b"\xff" * PAGE_SIZE
@@ -62,6 +63,7 @@ def test_trim_goes_block_by_block_and_stops(memory: Memory) -> None:
         memory.free_pages(frame)
     memory.trim(5000)
     assert 5000 - 1024 < memory.c.nr_dirty_free <= 5000
+    assert memory.trim(memory.c.nr_dirty_free) == 0
 
 
 def test_a_trimmed_frame_is_handed_out_as_zero_without_being_written(memory: Memory) -> None:

@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from mmu.memory import PAGE_SIZE, Memory, PageFlag
+from mmu.memory import Memory, PageFlag
+from mmu.units import PAGE_SIZE
 from tests.memory.checks import flags
 
 DIRT = b"\x5a" * PAGE_SIZE

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Mutation test: take one rule, or one invalidation, out of an engine, and a test must fail (`make
-mutate`).
+"""Mutation tests: change one thing in the sources, and a test must fail (``make mutate``).
 
-The list is in the modules ``c_*`` and ``py_*``, a mutant a rule. Each is tried in a copy of the
-tree, never in the checkout itself.
+``syntax`` finds the places in the syntax trees of C and Python, ``operators`` says what is changed
+there; ``reach`` learns which test runs which block; ``tree`` builds a copy of the project with one
+mutant in it; ``session`` runs tests on it; ``run`` tries many at a time; ``report`` prints what
+came of it. The checkout itself is never changed.
 """

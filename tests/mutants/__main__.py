@@ -1,146 +1,232 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Try every mutant and print what came of it."""
+"""The command line of ``make mutate``."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
+import random
 import signal
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from tests.mutants.listed import MUTANTS
-from tests.mutants.mutant import Mutant, OutOfDate, check_up_to_date
-from tests.mutants.run import WORKERS, Broken, Verdict, try_all
-from tests.mutants.table import figures, page
-from tests.mutants.tree import ROOT
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import Progress, TimeElapsedColumn
 
-COMMAND = "python -m tests.mutants --doc docs/mutants.md"
-KEPT = ROOT / "build" / "mutants.json"
+from tests.mutants import report
+from tests.mutants.operators import OPERATORS
+from tests.mutants.reach import Reach, learn, test_files
+from tests.mutants.run import Task, Verdict, try_all
+from tests.mutants.syntax import SOURCES, Mutant, Source, Unknown, choose, find
+from tests.mutants.tree import ROOT, NotBuilt
+
+KEPT = ROOT / "build" / "mutants"
+EXAMPLE = """examples:
+  make mutate ONLY=tlb.c:tlb_find:     every mutant of one function
+  make mutate SAMPLE=200               200 of all, each file as often as any other
+  python -m tests.mutants --list --operators drop-not,skip-loop 'mmu/x86/*'
+  python -m tests.mutants --sample 100 --seed 7 --tests tests/x86 --json mutants.json x86/
+
+A mutant has a name, FILE:FUNCTION:OPERATOR:NUMBER, and a diff of one line. The first run learns
+which test runs which block (the time of the whole test suite); what it learnt is kept in
+build/mutants and made anew only for tests that changed, or that run what changed.
+
+exit status: 0 all killed or equivalent, 1 a mutant survived, 2 wrong usage or a list out of date
+"""
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(
-        prog="make mutate, or python -m tests.mutants",
-        description="Take one rule or one invalidation out of an engine, and see which test fails; and so on for all.",
-        epilog="example: python -m tests.mutants 'invalidate.c: INVLPG' --json mutants.json",
+        prog="python -m tests.mutants",
+        description="Change one thing in the sources, run the tests that reach it, and see whether "
+        "one fails; and so on. The checkout is not touched. Operators: "
+        + "; ".join(f"{name}: {_summary(name)}" for name in OPERATORS)
+        + ".",
+        epilog=EXAMPLE,
+        formatter_class=_Formatter,
     )
-    parser.add_argument(
-        "only",
-        nargs="*",
-        metavar="TEXT",
-        help="only mutants whose file and name has this text in it",
+    add = parser.add_argument
+    add(
+        "only", nargs="*", metavar="TEXT", help="only mutants whose name has it, or matches, with *"
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the verdicts as JSON, too")
-    parser.add_argument(
-        "--doc",
+    add("--files", action="append", metavar="GLOB", help=f"sources (default {' '.join(SOURCES)})")
+    add("--operators", metavar="NAMES", default="", help="only these, with commas between")
+    add("--sample", type=int, metavar="N", help="N mutants at random, evenly over the files")
+    add("--seed", type=int, metavar="S", help="of the sample (default: a new one, printed)")
+    add("--tests", action="append", metavar="PATH", help="only these test files")
+    add(
+        "--budget", type=float, metavar="SECONDS", default=30, help="of tests a mutant (default 30)"
+    )
+    add("--workers", type=int, metavar="N", default=os.cpu_count() or 1, help="at a time")
+    add("--resume", action="store_true", help="keep what earlier runs killed or did not compile")
+    add("--list", action="store_true", help="print names and diffs, and run nothing")
+    add("--json", metavar="FILE", help="write all verdicts as JSON; - prints them instead")
+    add(
+        "--kept",
         type=Path,
-        metavar="FILE",
-        help="write the table as Markdown: all mutants must be tried",
+        metavar="FOLDER",
+        default=KEPT,
+        help="for --resume, and what was learnt",
     )
-    parser.add_argument(
-        "--resume",
-        action="store_true",
-        help=f"keep the verdicts of earlier runs ({KEPT.relative_to(ROOT)}) that caught",
-    )
-    parser.add_argument(
-        "--workers", type=int, default=WORKERS, metavar="N", help=f"processes (default {WORKERS})"
-    )
-    parser.add_argument(
-        "--no-check", action="store_true", help="do not try the tests without a mutant first"
-    )
-    parser.add_argument(
-        "--no-compare",
-        action="store_true",
-        help="leave out the tests that only compare the engines",
-    )
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    options.operators = [name for name in options.operators.split(",") if name]
+    if unknown := set(options.operators) - set(OPERATORS):
+        parser.error(f"no such operator: {', '.join(sorted(unknown))}")
+    if options.seed is None:
+        options.seed = random.randrange(1 << 16)
+    return options
 
 
-def chosen(only: list[str]) -> list[Mutant]:
-    """The mutants that the command line asks for."""
-    return [mutant for mutant in MUTANTS if not only or any(text in mutant.key for text in only)]
+class _Formatter(argparse.RawDescriptionHelpFormatter):
+    """Wrap the description, leave the examples."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        if text == EXAMPLE:
+            return text
+        return argparse.HelpFormatter._fill_text(self, text, width, indent)
 
 
-def kept() -> dict[str, Verdict]:
-    """Verdicts of earlier runs on mutants that are still listed as they were."""
-    if not KEPT.exists():
-        return {}
-    before = {row["key"]: Verdict(**row) for row in json.loads(KEPT.read_text())}
-    return {m.key: before[m.key] for m in MUTANTS if m.key in before and before[m.key].is_of(m)}
+def _summary(operator: str) -> str:
+    text = " ".join((OPERATORS[operator].__doc__ or "").split("\n\n")[0].split())
+    return text[0].lower() + text[1:].rstrip(".")
 
 
-def keep(verdicts: dict[str, Verdict]) -> None:
-    """For --resume and --doc."""
-    KEPT.parent.mkdir(exist_ok=True)
-    KEPT.write_text(json.dumps([verdict.as_dict() for verdict in verdicts.values()], indent=1))
+class Screen:
+    """Progress on stderr: a bar on a terminal, a line each in a file."""
+
+    def __init__(self) -> None:
+        self._console = Console(stderr=True)
+        self._bar = Progress(
+            *Progress.get_default_columns(), TimeElapsedColumn(), console=self._console
+        )
+        self._tasks: dict[str, int] = {}
+
+    @contextmanager
+    def shown(self) -> Iterator[Screen]:
+        """While work goes on."""
+        if not self._console.is_terminal:
+            yield self
+            return
+        with self._bar:
+            yield self
+
+    def step(self, what: str, done: int, total: int, text: str, *, always: bool = True) -> None:
+        """One of a total is done. Without ``always`` the text is for files only."""
+        if not self._console.is_terminal:
+            print(f"[{done}/{total}] {text}", file=sys.stderr, flush=True)
+            return
+        if what not in self._tasks:
+            self._tasks[what] = self._bar.add_task(what, total=total)
+        self._bar.update(self._tasks[what], completed=done)  # type: ignore[arg-type]
+        if always:
+            self._bar.console.print(escape(text))
 
 
-def tell(mutant: Mutant, verdict: Verdict, done: int, total: int) -> None:
-    """One line of progress."""
-    if verdict.caught:
-        what = f"{verdict.how if verdict.how != 'failed' else 'caught'} by {verdict.caught_by}"
-        what += " (comparison of the engines)" if verdict.only_compared else ""
-        what += " (listed as EQUIVALENT)" if mutant.equivalent else ""
-    elif verdict.how:
-        what = f"{verdict.how.upper()}: {verdict.detail}"
-    else:
-        what = "equivalent" if mutant.equivalent else "SURVIVED"
-    print(
-        f"[{done}/{total}] {mutant.key}: {what} ({verdict.tests} tests, {verdict.seconds:.1f} s)",
-        flush=True,
-    )
+def earlier(kept: Path) -> dict[str, Verdict]:
+    """Verdicts of earlier runs."""
+    path = kept / "verdicts.json"
+    rows = json.loads(path.read_text()) if path.exists() else []
+    return {row["id"]: Verdict(**row) for row in rows}
 
 
-def is_wrong(mutant: Mutant, verdict: Verdict) -> bool:
-    """Caught, and called equivalent; or not caught, and not."""
-    return verdict.caught == bool(mutant.equivalent)
+def keep(kept: Path, verdicts: dict[str, Verdict]) -> None:
+    """For --resume."""
+    kept.mkdir(parents=True, exist_ok=True)
+    fresh = kept / "verdicts.json.new"
+    fresh.write_text(json.dumps([verdict.as_dict() for verdict in verdicts.values()], indent=1))
+    fresh.replace(kept / "verdicts.json")
+
+
+def tasks(
+    mutants: list[Mutant], sources: dict[str, Source], reach: Reach, budget: float
+) -> list[Task]:
+    """Each mutant with its tests."""
+    usual, made = reach.seconds, []
+    for mutant in mutants:
+        tests = reach.tests_of(mutant, sources)
+        made.append(Task(mutant, tests, {name: usual[name] for name in tests}, budget))
+    return made
+
+
+def try_them(
+    mutants: list[Mutant], sources: dict[str, Source], options: argparse.Namespace
+) -> dict[str, Verdict]:
+    """Verdicts by id."""
+    verdicts = earlier(options.kept)
+    current = {m.id: verdicts[m.id] for m in mutants if m.id in verdicts}
+    current = {m.id: current[m.id] for m in mutants if m.id in current and current[m.id].is_of(m)}
+    settled = {name for name, verdict in current.items() if not verdict.survived}
+    todo = [mutant for mutant in mutants if not (options.resume and mutant.id in settled)]
+    with tempfile.TemporaryDirectory(prefix="ucmmu-mutants-") as folder, Screen().shown() as screen:
+        files = test_files(options.tests or ["tests"])
+
+        def learnt(name: str, done: int, total: int) -> None:
+            screen.step("which test runs what", done, total, name, always=False)
+
+        kept, trees = options.kept / "reach.json", Path(folder)
+        reach = learn(sources, files, kept, trees, options.workers, learnt)
+        for name in reach.failed:
+            print(f"left out, fails without a mutant: {name}", file=sys.stderr)
+        given = tasks(todo, sources, reach, options.budget)
+        found = try_all(given, trees, options.workers)
+        for done, verdict in enumerate(found, 1):
+            verdicts[verdict.id] = verdict
+            text = f"{verdict.id}: {report.words(verdict)} ({verdict.seconds:.1f} s)"
+            screen.step("mutants", done, len(todo), text, always=verdict.survived)
+            if done % 20 == 0:
+                keep(options.kept, verdicts)
+        keep(options.kept, verdicts)
+    return {mutant.id: verdicts[mutant.id] for mutant in mutants}
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """0: every mutant was caught; 1: one survived, or the list is out of date; 2: the tests fail by
-    themselves.
-    """
+    """See EXAMPLE for the exit status."""
     options = parse(arguments)
-    signal.signal(
-        signal.SIGTERM, signal.default_int_handler
-    )  # so that workers end, and their trees go
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the trees go
     try:
-        check_up_to_date(MUTANTS, ROOT)
-    except OutOfDate as error:
-        print(f"the list of mutants is out of date: {error}", file=sys.stderr)
-        return 1
-    mutants = chosen(options.only)
-    by_key = {mutant.key: mutant for mutant in mutants}
-    verdicts = kept()
-    known = {
-        key
-        for key, verdict in verdicts.items()
-        if key in by_key and not is_wrong(by_key[key], verdict)
-    }
-    todo = [mutant for mutant in mutants if not (options.resume and mutant.key in known)]
-    try:
-        checks = {"check": not options.no_check, "compare": not options.no_compare}
-        for done, verdict in enumerate(try_all(todo, options.workers, **checks) if todo else (), 1):
-            verdicts[verdict.key] = verdict
-            tell(by_key[verdict.key], verdict, done, len(todo))
-            keep(verdicts)
-    except Broken as error:
-        print(f"the tests fail without a mutant: {error}", file=sys.stderr)
+        everything = find(ROOT)
+        sources = find(ROOT, options.files) if options.files else everything
+        listed = report.read()
+        reasons = report.excused(listed, choose(everything))
+        mutants = choose(sources, options.only, options.operators, options.sample, options.seed)
+        if not mutants:
+            raise Unknown("no mutant is like that")
+        if options.list:
+            for mutant in mutants:
+                print(f"{mutant.id}\t{mutant.line}\t{mutant.diff}")
+            return 0
+        if options.sample is not None:
+            print(f"{len(mutants)} mutants, --seed {options.seed}", file=sys.stderr)
+        verdicts = try_them(mutants, everything | sources, options)
+    except (Unknown, report.OutOfDate, NotBuilt) as error:
+        print(f"tests.mutants: {error}", file=sys.stderr)
         return 2
-    tried = {key: verdicts[key] for key in by_key}
-    print(figures(mutants, tried))
-    if options.json:
-        options.json.write_text(
-            json.dumps([verdict.as_dict() for verdict in tried.values()], indent=1) + "\n"
-        )
-    if options.doc:
-        options.doc.write_text(page(MUTANTS, verdicts, COMMAND))
-    wrong = [key for key, verdict in tried.items() if is_wrong(by_key[key], verdict)]
-    for key in wrong:
-        print(f"not as listed: {key}: {tried[key].how or 'survived'} {tried[key].caught_by}")
-    return 1 if wrong else 0
+    return tell(mutants, verdicts, reasons, options.json)
+
+
+def tell(
+    mutants: list[Mutant], verdicts: dict[str, Verdict], reasons: dict[str, str], file: str | None
+) -> int:
+    """Print the report."""
+    counted = report.counts(verdicts.values(), {m.id: m.folder for m in mutants}, reasons)
+    survived = [v for v in verdicts.values() if report.column(v, reasons) == "survived"]
+    wrong = [v for v in verdicts.values() if v.killed and v.id in reasons]
+    text = json.dumps(report.as_json(counted, verdicts.values(), reasons), indent=1)
+    if file == "-":
+        print(text)
+    else:
+        print(report.markdown(counted, survived))
+    if file and file != "-":
+        Path(file).write_text(text + "\n")
+    for verdict in wrong:
+        print(f"listed as equivalent: {verdict.id}: {report.words(verdict)}", file=sys.stderr)
+    return 2 if wrong else 1 if survived else 0
 
 
 if __name__ == "__main__":

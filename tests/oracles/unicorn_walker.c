@@ -101,7 +101,7 @@ static void try_single(struct walker *w, const struct state *s, bool vcpu, struc
 static bool was_global(const struct state *s)
 {
 	for (u32 i = 0; i < s->nr_entries; i++)
-		if (is_leaf(s->entry[i], s->entry_level[i]) && s->entry[i] & X86_G)
+		if (maps_page(s->entry[i], s->entry_level[i]) && s->entry[i] & X86_G)
 			return s->cr4 & CR4_PGE;
 	return false;
 }

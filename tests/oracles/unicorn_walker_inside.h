@@ -167,14 +167,14 @@ static inline bool permille(struct walker *w, u32 n)
 	return below(w, 1000) < n;
 }
 
-static inline bool canonical(const struct state *s, u64 va)
+static inline bool state_canonical(const struct state *s, u64 va)
 {
 	u32 unused = s->cr4 & CR4_LA57 ? 7 : 16;
 
 	return (u64)((s64)(va << unused) >> unused) == va;
 }
 
-static inline bool is_leaf(u64 e, u32 level)
+static inline bool maps_page(u64 e, u32 level)
 {
 	return level == 1 || ((level == 2 || level == 3) && e & X86_PS);
 }

@@ -29,7 +29,7 @@ static void plant_entries(struct walker *w, const struct state *s, const u64 *be
 		if (w->wrong == WRONG_NO_DIRTY)
 			*e = (*e & ~(u64)X86_D) | (before[i] & X86_D);
 		if (w->wrong == WRONG_ALWAYS_DIRTY && access == ACCESS_READ &&
-		    is_leaf(*e, s->entry_level[i]) && *e != before[i])
+		    maps_page(*e, s->entry_level[i]) && *e != before[i])
 			*e |= X86_D;
 	}
 }
@@ -132,7 +132,7 @@ static bool touch(struct walker *w, struct trial *j, u64 va, u32 size, u32 acces
 
 	if (second == (va & PAGE_MASK))
 		return touch_part(w, j, va, access, privilege, &j->pa[0]);
-	if (access != ACCESS_FETCH && !canonical(j->s, second) &&
+	if (access != ACCESS_FETCH && !state_canonical(j->s, second) &&
 	    !(j->deviations & DEVIATION_CANONICAL_LATE))
 		return touch_part(w, j, second, access, privilege, &j->pa[1]);
 	if (j->deviations & DEVIATION_SECOND_FIRST &&
@@ -218,7 +218,7 @@ static void judge_fetch(struct walker *w, struct trial *j, u32 privilege)
 {
 	struct outcome *o = j->o;
 
-	if (!canonical(j->s, j->s->va) && !(j->deviations & DEVIATION_JUMP_ARRIVES)) {
+	if (!state_canonical(j->s, j->s->va) && !(j->deviations & DEVIATION_JUMP_ARRIVES)) {
 		touch(w, j, j->s->va, 1, ACCESS_FETCH, privilege);
 		return;
 	}

@@ -80,7 +80,7 @@ static void random_chain(struct walker *w, struct state *s, u64 va, u32 chain, b
 			/* a table of the first chain */
 			table = table_pa(tables[level - 1]);
 		}
-		if (is_leaf(s->entry[i], level))
+		if (maps_page(s->entry[i], level))
 			return;
 	}
 }
@@ -177,7 +177,7 @@ static u64 random_bit(struct walker *w, u64 e, u32 level)
 	static const u64 bit[] = { X86_P, X86_RW, X86_US, X86_A,
 				   X86_D, X86_G,  X86_XD, 1ull << MAXPHYADDR };
 
-	return is_leaf(e, level) && level == 1 && permille(w, 100) ? X86_PAT : bit[below(w, 8)];
+	return maps_page(e, level) && level == 1 && permille(w, 100) ? X86_PAT : bit[below(w, 8)];
 }
 
 /* Two accesses of the supervisor's to one page, one entry changed between them. */

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from docs import tables
+from native.cdef import unicorn_include
 from tests.oracles.kvm.reference import Deviation
 from tests.oracles.unicorn_walker import DEVIATIONS
 
@@ -31,10 +32,11 @@ TEXTS = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", *(f"docs/{name}" for na
 
 @cache
 def source():
-    """All text of the code."""
+    """All text of the code, and of Unicorn's header."""
     files = [
         path for part in ("mmu", "cpu", "ucmmu", "native") for path in (ROOT / part).rglob("*")
     ]
+    files.append(Path(unicorn_include(), "unicorn", "unicorn.h"))
     return "\n".join(
         path.read_text() for path in files if path.suffix in {".py", ".c", ".h", ".def"}
     )

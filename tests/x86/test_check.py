@@ -767,6 +767,7 @@ def test_where_and_by_whom(tables: Tables, mmu: Mmu) -> None:
     assert (use.filled and use.filled.rip, use.filled and use.filled.instruction) == (0x401000, 10)
     assert use.changed and use.changed.who() == "by system call 28 (ip 0x401006, instruction 12)"
     assert "cached at ip 0x401000, instruction 10" in str(use)
+    assert f"by the old PTE at {use.entry_pa:#x} to a 4 KiB page\n" in str(use)
     assert use.as_dict()["changed"]["by"] == "syscall"
 
 

@@ -8,10 +8,11 @@ from itertools import product
 
 import pytest
 
+from mmu.errors import PageFault
 from mmu.events import Event
 from mmu.x86 import Access, Mmu, Outcome, Walk
 from mmu.x86.entries import X86_P, X86_US
-from mmu.x86.faults import PF_ID, PF_P, PF_RSVD, PF_US, PF_WR, describe_error_code
+from mmu.x86.faults import PF_ID, PF_P, PF_PK, PF_RSVD, PF_SS, PF_US, PF_WR, describe_error_code
 from mmu.x86.registers import CR4_PAE, CR4_SMEP, EFER_NXE
 from tests.x86.tables import USER, VA, Tables
 
@@ -107,6 +108,19 @@ def test_a_fault_only_foretold_does_not_happen(tables: Tables, mmu: Mmu) -> None
     assert mmu.walk(VA).error_code == PF_US
     assert mmu.c.cr2 == 0
     assert mmu.counters()["page_faults_hw"] == 0
+
+
+def test_bits_are_where_the_manual_has_them() -> None:
+    """SDM figure 4-12."""
+    bits = PF_P, PF_WR, PF_US, PF_RSVD, PF_ID, PF_PK, PF_SS
+    assert bits == tuple(1 << bit for bit in range(7))
+
+
+def test_the_text_of_the_exception() -> None:
+    assert str(PageFault(0x1000, PF_P | PF_RSVD, 0x42)) == (
+        "page fault on 0x1000 at RIP 0x42, error code 0x9 (P|RSVD)"
+    )
+    assert str(PageFault(0x1000, 0)).endswith("error code 0x0 (none)")
 
 
 def test_in_words(tables: Tables, mmu: Mmu) -> None:

@@ -59,6 +59,19 @@ def test_what_an_entry_keeps(tables: Tables, mmu: Mmu) -> None:
     )
 
 
+def test_each_flag_of_an_entry_is_told_by_itself(tables: Tables, mmu: Mmu) -> None:
+    tables.load()
+    told = {"writable": X86_RW, "user": X86_US, "xd": X86_XD, "is_global": X86_G}
+    for number, (name, flag) in enumerate(told.items()):
+        va = VA + (number << 12)
+        tables.map(va, flags=X86_P | flag)
+        mmu.translate(va, Access.READ, user=False)
+        entry = mmu.resident(va)
+        assert entry is not None
+        assert {other for other in told if getattr(entry, other)} == {name}
+        assert not entry.dirty and not entry.shadow_stack
+
+
 def test_a_set_is_the_page_number_modulo_the_sets(tables: Tables, mmu: Mmu) -> None:
     for i in range(3):
         mmu.flush_all()

@@ -5,12 +5,16 @@ cannot be.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from mmu._native import lib
 from mmu.errors import MmuError
+from mmu.events import EventRing
 from mmu.memory import Memory
 from mmu.x86 import Access, Mmu, Outcome, Privilege, WalkMode, entries, faults, registers, tlb, walk
+from tests import c_constants
 
 
 def test_reset(memory: Memory) -> None:
@@ -35,6 +39,16 @@ def test_physical_addresses_are_as_wide_as_ram_needs() -> None:
 def test_an_unknown_engine(memory: Memory) -> None:
     with pytest.raises(MmuError, match="no MMU engine 'rust': known are c, python"):
         Mmu(memory, engine="rust")
+
+
+@pytest.mark.parametrize("engine", ["c", "python"])
+def test_the_ring_of_events_can_be_asked_for(memory: Memory, ring: EventRing, engine: str) -> None:
+    mmu = Mmu(memory, engine=engine)
+    assert mmu.ring is None
+    mmu.ring = ring
+    assert mmu.ring is ring
+    mmu.ring = None
+    assert mmu.ring is None and not mmu.c.ring
 
 
 @pytest.mark.parametrize("engine", ["c", "python"])
@@ -78,3 +92,22 @@ def test_no_such_access(memory: Memory, ask: str) -> None:
             getattr(mmu, ask)(0, access)
     with pytest.raises(MmuError, match="no privilege 3"):
         getattr(mmu, ask)(0, Access.READ, user=3)
+
+
+def test_register_bits_are_where_linux_has_them(tmp_path: Path) -> None:
+    ours = {}
+    for name, value in vars(registers).items():
+        register, _, bit = name.partition("_")
+        if register in ("CR0", "CR4", "RFLAGS"):
+            ours[f"X86_{register.replace('RFLAGS', 'EFLAGS')}_{bit}"] = value
+    headers = c_constants.values(tmp_path, ["asm/processor-flags.h"], ours)
+    assert len(ours) > 20 and set(ours) - set(headers) <= {"X86_CR4_CET", "X86_CR4_PKS"}
+    assert {name: ours[name] for name in headers} == headers
+
+
+def test_register_bits_that_only_linuxs_own_headers_have() -> None:
+    """SDM 2.5 for CR4, table 2-2 for IA32_EFER; APM vol. 2 3.1.7 for EFER.TCE."""
+    assert (registers.CR4_CET, registers.CR4_PKS) == (1 << 23, 1 << 24)
+    efer = registers.EFER_SCE, registers.EFER_LME, registers.EFER_LMA, registers.EFER_NXE
+    assert efer == (1 << 0, 1 << 8, 1 << 10, 1 << 11)
+    assert registers.EFER_TCE == 1 << 15

@@ -182,7 +182,10 @@ def test_tables_are_marked_in_exact(tables: Tables, mmu: Mmu, exact: bool, marke
     mmu.walk(VA)
     frames = [entry_pa >> 12 for entry_pa in mmu.walk(VA).entry_pa[1:5]]
     assert not any(tables.memory.page(frame).flags & PageFlag.TABLE for frame in frames)
+    for frame in frames:
+        tables.memory.page(frame).flags |= PageFlag.CODE
     mmu.translate(VA, Access.READ)
+    assert all(tables.memory.page(frame).flags & PageFlag.CODE for frame in frames)
     assert all(bool(tables.memory.page(frame).flags & PageFlag.TABLE) == marked for frame in frames)
     assert not tables.memory.page(pa >> 12).flags & PageFlag.TABLE
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Faults on anonymous memory: the ones worth resolving without leaving C. */
-#ifndef UCMMU_MM_FAULT_H
-#define UCMMU_MM_FAULT_H
+#ifndef UCMMU_MM_ANON_H
+#define UCMMU_MM_ANON_H
 
 #include "mm/mm.h"
 

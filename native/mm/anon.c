@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "mm/fault.h"
+#include "mm/anon.h"
 
-#include "mm/mmu_gather.h"
+#include "memory/page_alloc.h"
+#include "mm/locks.h"
+#include "mm/pgalloc.h"
 #include "mm/pgtable.h"
 #include "mm/pte_ref.h"
 #include "mm/rmap.h"
+#include "mm/tlbflush.h"
 
 /* Frames one fault can need: PUD, PMD and PTE table, and the page. */
 #define FAULT_FRAMES_MAX 4

@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* Translate an access, and forecast the answer for a consumer that refills a cache of its own. */
-#include <string.h>
+#include "x86/translate.h"
 
-#include "x86/internal.h"
+#include "x86/caches.h"
+#include "x86/check.h"
+#include "x86/rights.h"
+#include "x86/tlb.h"
 #include "x86/warm.h"
 
 #define LOAD_PERMS (PERM_R | 1 << ACCESS_SHSTK_READ)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Guest RAM and its frames: Linux's zoned buddy allocator (mm/page_alloc.c) for one
+ * The frame allocator: Linux's zoned buddy allocator (mm/page_alloc.c) for one
  * zone and one CPU.  From the caller inwards:
  *
  *	pcp[]		a stack of single frames; what was freed last goes out first
@@ -11,33 +11,17 @@
  * Whether a free frame reads as zero (PG_zero) and whether it holds host memory
  * (PG_host) is kept for each frame, so that splitting and merging touch no other.
  */
-#include "mm/memory.h"
+#include "memory/page_alloc.h"
 
-#include <errno.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #define PCP_BATCH_ORDER 6 /* the largest block split to fill pcp[] at once */
 #define PCP_BATCH (1u << PCP_BATCH_ORDER)
-#define PCP_DRAIN (PCP_MAX / 4)	 /* frames, the longest kept first, that make room */
-#define KEEP_DIRTY_DEFAULT 32768 /* frames: 128 MiB */
-#define FAIL_NEVER (~(u64)0)
-#define PHYSICAL_BITS 52
-
-static u64 first_pfn(const struct memory *m)
-{
-	return m->base >> PAGE_SHIFT;
-}
+#define PCP_DRAIN (PCP_MAX / 4) /* frames, the longest kept first, that make room */
 
 static u32 page_order(const struct page *page)
 {
 	return page->flags >> PG_order_shift;
-}
-
-/* Host address of frame number index. */
-static u8 *frame_host(const struct memory *m, u64 index)
-{
-	return m->ram + (index << PAGE_SHIFT);
 }
 
 /* ---- lists of free blocks ---- */
@@ -327,139 +311,4 @@ void memory_free_code(struct memory *m, u64 pfn)
 	page->flags &= PG_zero | PG_host;
 	m->nr_free++;
 	pcp_push(m, index);
-}
-
-/* ---- host memory ---- */
-
-/* Give the host memory of nr free frames at index back; each reads as zero from then on. */
-static u64 release_run(struct memory *m, u64 index, u64 nr)
-{
-	if (!nr || madvise(frame_host(m, index), nr << PAGE_SHIFT, MADV_DONTNEED))
-		return 0;
-	for (u64 i = index; i < index + nr; i++)
-		m->pages[i].flags = (m->pages[i].flags & ~PG_host) | PG_zero;
-	m->nr_dirty_free -= nr;
-	return nr << PAGE_SHIFT;
-}
-
-/* Give back what [index, end), all free, holds, in as few calls as there are runs. */
-static u64 release_frames(struct memory *m, u64 index, u64 end)
-{
-	u64 bytes = 0;
-
-	while (index < end) {
-		u64 start = index;
-
-		while (index < end && m->pages[index].flags & PG_host)
-			index++;
-		bytes += release_run(m, start, index - start);
-		index++;
-	}
-	return bytes;
-}
-
-/* The largest blocks go first: they are the least likely to be wanted again soon. */
-u64 memory_trim(struct memory *m, u64 keep)
-{
-	u64 bytes = 0;
-
-	for (u32 order = NR_PAGE_ORDERS; order-- > 0;)
-		for (u32 i = m->free_head[order]; i != PAGE_NONE; i = m->pages[i].next) {
-			if (m->nr_dirty_free <= keep)
-				return bytes;
-			bytes += release_frames(m, i, (u64)i + (1u << order));
-		}
-	for (u32 i = 0; i < m->pcp_nr && m->nr_dirty_free > keep; i++)
-		bytes += release_frames(m, m->pcp[i], (u64)m->pcp[i] + 1);
-	return bytes;
-}
-
-/* Whether all 4096 bytes are 0. Reading them costs the host no memory: absent pages read its zero
- * page. */
-static bool frame_is_zero(const u8 *frame)
-{
-	return !frame[0] && !memcmp(frame, frame + 1, PAGE_SIZE - 1);
-}
-
-bool memory_release_if_zero(struct memory *m, u64 pfn)
-{
-	u64 index = MEMORY_PAGE_INDEX(m, pfn);
-	struct page *page = &m->pages[index];
-
-	if (index >= m->frontier || !frame_is_zero(frame_host(m, index)) ||
-	    madvise(frame_host(m, index), PAGE_SIZE, MADV_DONTNEED))
-		return false;
-	if (page->_refcount)
-		return true;
-	if (page->flags & PG_host && !(page->flags & PG_code))
-		m->nr_dirty_free--;
-	page->flags = (page->flags & ~PG_host) | PG_zero;
-	return true;
-}
-
-/* ---- set-up ---- */
-
-/* Take frame number frontier out of use for good. Returns its pfn. */
-static u64 reserve_frame(struct memory *m)
-{
-	u64 index = m->frontier++;
-
-	m->pages[index] = (struct page){
-		.flags = PG_reserved,
-		._refcount = 1,
-		.next = PAGE_NONE,
-		.prev = PAGE_NONE,
-	};
-	m->nr_free--;
-	return index + first_pfn(m);
-}
-
-/* Frame 0 of guest-physical memory is never handed out: pfn 0 means "no frame". */
-int memory_init(struct memory *m, u64 size, u64 base)
-{
-	u64 limit = (u64)1 << PHYSICAL_BITS;
-	u64 nr_pages = size >> PAGE_SHIFT;
-
-	*m = (struct memory){ 0 };
-	if (size % PAGE_SIZE || base % PAGE_SIZE || nr_pages < 2 || nr_pages >= PAGE_NONE ||
-	    base > limit || size > limit - base)
-		return -EINVAL;
-	m->ram = map_lazily(size);
-	m->pages = map_lazily(nr_pages * sizeof(*m->pages));
-	m->base = base;
-	m->size = size;
-	m->nr_pages = nr_pages;
-	if (!m->ram || !m->pages) {
-		memory_destroy(m);
-		return -ENOMEM;
-	}
-	m->nr_free = nr_pages;
-	m->keep_dirty = KEEP_DIRTY_DEFAULT;
-	m->fail_after = FAIL_NEVER;
-	m->code_free = PAGE_NONE;
-	for (u32 order = 0; order < NR_PAGE_ORDERS; order++)
-		m->free_head[order] = PAGE_NONE;
-	if (!base)
-		reserve_frame(m);
-	m->zero_pfn = reserve_frame(m);
-	m->nr_free_min = m->nr_free;
-	return 0;
-}
-
-int memory_count_frees(struct memory *m)
-{
-	if (!m->nr_freed)
-		m->nr_freed = map_lazily(m->nr_pages * sizeof(*m->nr_freed));
-	return m->nr_freed ? 0 : -ENOMEM;
-}
-
-void memory_destroy(struct memory *m)
-{
-	if (m->nr_freed)
-		munmap(m->nr_freed, m->nr_pages * sizeof(*m->nr_freed));
-	if (m->ram)
-		munmap(m->ram, m->size);
-	if (m->pages)
-		munmap(m->pages, m->nr_pages * sizeof(*m->pages));
-	*m = (struct memory){ 0 };
 }

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "mm/pgalloc.h"
+
+#include "memory/page_alloc.h"
+#include "mm/locks.h"
+#include "mm/pgtable.h"
+
+u64 table_alloc(struct mm_struct *mm)
+{
+	u64 pfn = alloc_pages(mm->ram, 0, true);
+
+	if (pfn) {
+		struct page *page = pfn_to_page(mm->ram, pfn);
+
+		page->flags |= PG_table;
+		page->ptl = 0;
+		page->pte_refcount = 0;
+		page->pmd = 0;
+	}
+	return pfn;
+}
+
+void mm_inc_pgtables(struct mm_struct *mm)
+{
+	mm->pgtables_bytes += PAGE_SIZE;
+	if (mm->pgtables_bytes > mm->hiwater_pgtables)
+		mm->hiwater_pgtables = mm->pgtables_bytes;
+}
+
+void mm_dec_pgtables(struct mm_struct *mm)
+{
+	mm->pgtables_bytes -= PAGE_SIZE;
+}
+
+pmd_t *pmd_alloc(struct mm_struct *mm, u64 addr)
+{
+	u64 table = mm->pgd;
+
+	for (u32 level = 4; level > 2; level--) {
+		u64 *entry = pa_to_host(mm->ram, table + entry_offset(addr, level));
+
+		if (unlikely(!(*entry & X86_P))) {
+			u64 pfn = table_alloc(mm);
+
+			if (!pfn)
+				return NULL;
+			spin_lock(mm, &mm->page_table_lock);
+			__atomic_store_n(entry, pfn << PAGE_SHIFT | _PAGE_TABLE, __ATOMIC_RELEASE);
+			mm_inc_pgtables(mm);
+			spin_unlock(mm, &mm->page_table_lock);
+		}
+		table = *entry & X86_ADDR_MASK;
+	}
+	return pa_to_host(mm->ram, table + entry_offset(addr, 2));
+}
