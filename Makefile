@@ -11,9 +11,9 @@ SANITIZE ?= address,undefined
 
 VENV := .venv
 BIN := $(VENV)/bin
-NATIVE := $(wildcard native/*.h native/*.py native/*/*.[ch] native/*/*.def)
-LINTED_C := $(wildcard native/*/*.c benchmarks/*.c tests/x86/*.c tests/oracles/*.c tests/oracles/*/*.c)
-FORMATTED_C := $(wildcard native/*.h native/*/*.[ch] benchmarks/*.[ch] guest_programs/*.[ch] tests/*/*.[ch] \
+NATIVE := $(wildcard native/*.h native/*.py native/*/*.[ch] native/*/*/*.[ch] native/*/*.def)
+LINTED_C := $(wildcard native/*/*.c native/*/*/*.c benchmarks/*.c tests/x86/*.c tests/oracles/*.c tests/oracles/*/*.c)
+FORMATTED_C := $(wildcard native/*.h native/*/*.[ch] native/*/*/*.[ch] benchmarks/*.[ch] guest_programs/*.[ch] tests/*/*.[ch] \
 	tests/oracles/*/*.[ch])
 UNICORN_INCLUDE = $$($(BIN)/python -c "from native import cdef; print(cdef.unicorn_include())")
 LINT_CFLAGS := -std=c11 -O2 -D_GNU_SOURCE=1 -Wall -Wextra -Werror -Inative -Ibenchmarks -Itests/oracles -Itests/x86

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from cpu.elf import ElfError, Executable
 from cpu.elf_layout import PF_R, PF_W, PF_X, PHDR
@@ -59,16 +59,14 @@ AT_PLATFORM, AT_HWCAP, AT_CLKTCK, AT_SECURE = 15, 16, 17, 23
 AT_RANDOM, AT_HWCAP2, AT_EXECFN, AT_SYSINFO_EHDR, AT_MINSIGSTKSZ = 25, 26, 31, 33, 51
 
 
-@dataclass(frozen=True)
-class StartState:
+class StartState(NamedTuple):
     """Where the first instruction runs."""
 
     rip: int
     rsp: int
 
 
-@dataclass(frozen=True)
-class Identity:
+class Identity(NamedTuple):
     """What a process may know of itself and its processor."""
 
     uid: int

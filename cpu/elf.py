@@ -10,8 +10,7 @@ from __future__ import annotations
 import os
 import stat
 import struct
-from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from cpu.elf_layout import (
     EHDR,
@@ -89,8 +88,7 @@ def _shown(path: str) -> str:
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in path)
 
 
-@dataclass(frozen=True)
-class Segment:
+class Segment(NamedTuple):
     """One PT_LOAD header: file bytes ``[offset, offset + filesz)`` appear at ``vaddr``, zeros
     follow up to ``memsz``.
 
@@ -110,8 +108,7 @@ class Segment:
         return self.vaddr + self.memsz
 
 
-@dataclass(frozen=True)
-class Executable:
+class Executable(NamedTuple):
     """A program that was checked: loading it can only fail for want of memory."""
 
     path: str

@@ -78,7 +78,7 @@ class PageTables:
             entry = self._read(page.entry_pa)
             self._write(page.entry_pa, 0)
             if entry & X86_P and entry & X86_OURS:
-                self.memory.put_page((entry & X86_ADDR_MASK) >> 12)
+                self.memory.put_page((entry & X86_ADDR_MASK) >> PAGE_SHIFT)
 
     def protect(self, va: int, size: int, perms: int) -> None:
         """Give the mapped pages of [va, va + size) these UC_PROT_* permissions; MmuError at a

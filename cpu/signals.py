@@ -10,6 +10,7 @@ from __future__ import annotations
 import signal
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import NamedTuple
 
 NSIG = 64
 """Signals are numbered 1 to NSIG."""
@@ -49,8 +50,7 @@ def signal_name(signo: int) -> str:
         return f"signal {signo}"
 
 
-@dataclass(frozen=True)
-class SigAction:
+class SigAction(NamedTuple):
     """struct kernel_sigaction: ``handler`` is an address, SIG_DFL or SIG_IGN; ``mask`` one bit per
     signal.
     """
@@ -61,8 +61,7 @@ class SigAction:
     mask: int = 0
 
 
-@dataclass(frozen=True)
-class SignalReport:
+class SignalReport(NamedTuple):
     """Why and where a signal ended the guest."""
 
     signo: int

@@ -23,7 +23,7 @@ from cpu._engine import ffi, lib
 from cpu.in_flight import forget_exception
 from cpu.linkage import foreign, mmu_api, private_parts, take_raised, uc_api
 from mmu.errors import BadTable, MmuError, StackFault
-from mmu.units import MAX_INSTRUCTION, U64
+from mmu.units import MAX_INSTRUCTION, PAGE_SHIFT, U64
 from mmu.x86 import Access
 
 if TYPE_CHECKING:
@@ -374,7 +374,7 @@ class VCpu(Processor):
         """
         stub = self.memory.alloc_pages()
         try:
-            error = lib.vcpu_enter_user(self.c, stub << 12, rip, rsp)
+            error = lib.vcpu_enter_user(self.c, stub << PAGE_SHIFT, rip, rsp)
         finally:
             self.memory.free_pages(stub)
         if error:

@@ -4,5 +4,3 @@
 ``mmu.x86`` is what silicon does, ``mmu.memory`` guest RAM and its frames, ``mmu.linux`` what the
 kernel does. Nothing here needs Unicorn: package ``cpu`` joins the two.
 """
-
-__version__ = "0.1.0"

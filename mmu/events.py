@@ -10,7 +10,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from mmu._native import ffi, lib
 from mmu.errors import MmuError
@@ -31,8 +31,7 @@ def _text(c_string: Ptr[bytes]) -> str:
     return ffi.string(c_string).decode()
 
 
-@dataclass(frozen=True, slots=True)
-class EventDesc:
+class EventDesc(NamedTuple):
     """One kind of event: its number, its name, the names of its fields a, b, c, and its meaning."""
 
     id: int
@@ -41,8 +40,7 @@ class EventDesc:
     meaning: str
 
 
-@dataclass(frozen=True, slots=True)
-class CounterDesc:
+class CounterDesc(NamedTuple):
     """One counter: its number, its name (perf's, vmstat's or /proc's) and what it counts."""
 
     id: int

@@ -52,7 +52,7 @@ def relative(paths: Iterable[Path]) -> list[str]:
 
 def sources(*folders: str) -> list[str]:
     """Every C file of these folders of native/."""
-    return relative(path for folder in folders for path in (NATIVE / folder).glob("*.c"))
+    return relative(path for folder in folders for path in (NATIVE / folder).rglob("*.c"))
 
 
 def inputs() -> list[str]:

@@ -440,8 +440,8 @@ def _hint_at_misplaced_options(arguments: argparse.Namespace, args: Sequence[str
     misplaced = [word for word in args if word.startswith("--") and word.partition("=")[0] in known]
     if misplaced:
         _hint(
-            f"{printable(shortened(misplaced[0]))} stands after PROGRAM and goes to the guest; options"
-            " of ucmmu come before it, and `--` before PROGRAM says that this is meant"
+            f"{printable(shortened(misplaced[0]))} stands after PROGRAM and goes to the guest;"
+            " options of ucmmu come before it, and `--` before PROGRAM says that this is meant"
         )
 
 

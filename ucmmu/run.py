@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -139,6 +140,8 @@ def supervised(
     def job(link: Link) -> Message:
         from ucmmu.guest import run_guest
 
+        gc.freeze()
+        gc.enable()
         return run_guest(options, link, trace, progress=progress.wanted)
 
     outcome = supervise(job, limits, redirect=redirect, watch=progress, meanwhile=meanwhile)

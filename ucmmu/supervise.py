@@ -32,9 +32,8 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from types import FrameType
-from typing import Any
+from typing import Any, NamedTuple
 
 from ucmmu.exit_codes import SIGNALLED, ExitCode, Failure
 from ucmmu.sizes import format_size
@@ -55,8 +54,7 @@ _PR_SET_PDEATHSIG = 1
 Message = dict[str, Any]
 
 
-@dataclass(frozen=True)
-class Limits:
+class Limits(NamedTuple):
     """What a run may use of the host.  None means no limit."""
 
     timeout: float | None = None
@@ -69,8 +67,7 @@ class Limits:
     """Open files (RLIMIT_NOFILE)."""
 
 
-@dataclass(frozen=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What came of a supervised job."""
 
     result: Message | None

@@ -60,7 +60,7 @@ from typing import TYPE_CHECKING, Any, Final
 from mmu._native import lib
 from mmu.errors import MmuError
 from mmu.units import U64
-from mmu.x86.tlb import Policy
+from mmu.x86.replacement import BY_NAME, Replacement
 
 if TYPE_CHECKING:
     from mmu.x86.toml_lines import Key
@@ -106,9 +106,6 @@ _KINDS: Final[dict[str, int]] = {
 }
 _SECOND_LEVEL: Final = lib.TLB_L2_ITLB | lib.TLB_L2_DTLB
 _INDEXES: Final = ("linear", "xor")
-_REPLACEMENTS: Final = {policy.name.lower(): policy for policy in Policy}
-_TREE_WAYS: Final = 64
-_GROUP: Final = 4
 _MAXPHYADDR: Final = (32, 52)
 _SHIPPED: Final = Path(__file__).resolve().parent / "geometries"
 _FILE_KEYS: Final = {"name", "description", "sources", "array"}
@@ -186,9 +183,9 @@ class Array:
         return self.sets.bit_length() - 1 if self.index.value == "xor" else 0
 
     @property
-    def policy(self) -> Policy:
+    def policy(self) -> Replacement:
         """Who gives a place away."""
-        return _REPLACEMENTS[self.replacement.value]
+        return BY_NAME[self.replacement.value]
 
     @property
     def enters(self) -> tuple[int, int, int, int]:
@@ -452,7 +449,7 @@ class _File:
             self._figure((*key, "ways"), table["ways"], 1, lib.TLB_MAX_ENTRIES),
             structures,
             self._option((*key, "index"), table, _INDEXES, "linear"),
-            self._option((*key, "replacement"), table, _REPLACEMENTS, "lru"),
+            self._option((*key, "replacement"), table, BY_NAME, "lru"),
             None if pcids is None else self._figure((*key, "pcids"), pcids, 0, lib.TLB_MAX_PCIDS),
             tuple(self._smash((*key, "smash"), table.get("smash", {})).items()),
         )
@@ -489,15 +486,9 @@ class _File:
                 (*key, "index"),
                 f"xor takes a power of two of sets, and {entries} / {ways} is {array.sets}",
             )
-        if array.policy == Policy.TREE_PLRU and (ways & (ways - 1) or ways > _TREE_WAYS):
+        if wanted := array.policy.wants(ways):
             raise self._error(
-                (*key, "replacement"), f"tree_plru takes 2, 4, 8 ... {_TREE_WAYS} ways, not {ways}"
-            )
-        most = _GROUP * lib.TLB_MRU_GROUPS
-        if array.policy == Policy.MRU_PLRU and (ways % _GROUP or ways > most):
-            raise self._error(
-                (*key, "replacement"),
-                f"mru_plru takes a multiple of {_GROUP} up to {most} ways, not {ways}",
+                (*key, "replacement"), f"{array.policy.name} takes {wanted}, not {ways}"
             )
 
     def _check_smash(self, key: Key, array: Array) -> None:

@@ -44,12 +44,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from enum import IntEnum
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from mmu._native import ffi, lib
 from mmu.events import COUNTER_ID, EVENT_ID
-from mmu.units import PAGE_SHIFT, U64
+from mmu.units import PAGE_SHIFT
 from mmu.x86.entries import (
     SIZE_NAMES,
     X86_RW,
@@ -57,6 +56,7 @@ from mmu.x86.entries import (
     level_size,
     vpn_of,
 )
+from mmu.x86.replacement import BY_NUMBER
 from mmu.x86.state import Unit
 from mmu.x86.walk import Access, Rights, WalkMode, mmu_walk
 
@@ -75,16 +75,6 @@ TRANSLATIONS: Final = TLB_ITLB | TLB_DTLB_LOAD | TLB_DTLB_STORE | TLB_L2_ITLB | 
 _FIRST_LEVEL: Final = (
     TLB_DTLB_LOAD, TLB_DTLB_STORE, TLB_ITLB, TLB_DTLB_LOAD, TLB_DTLB_STORE, TLB_DTLB_LOAD,
 )  # fmt: skip
-
-
-class Policy(IntEnum):
-    """Who gives a place away when a set is full: ``struct tlb_array.policy``."""
-
-    LRU = 0
-    FIFO = 1
-    RANDOM = 2
-    TREE_PLRU = 3
-    MRU_PLRU = 4
 
 
 TLB_VALID: Final = 0x1
@@ -295,52 +285,12 @@ def tlb_find_table(u: Unit, va: int, level: int) -> struct_tlb_entry | None:
     return None
 
 
-def tree_use(tree: int, way: int, ways: int) -> int:
-    """The tree after a use of way: bit n is node n, whose children are 2n and 2n + 1; 1 points to
-    the right.
-
-    Every node on the path points away from it. Node ``ways + way`` would be the way itself.
-    """
-    node = 1
-    half = ways >> 1
-    while half:
-        right = bool(way & half)
-        tree = tree & ~(1 << node) | (0 if right else 1 << node)
-        node = 2 * node + right
-        half >>= 1
-    return tree
-
-
-def tree_victim(tree: int, ways: int) -> int:
-    """The way that the tree points to."""
-    node = 1
-    while node < ways:
-        node = 2 * node + (tree >> node & 1)
-    return node - ways
-
-
-def _mru_plru_use(state: int, way: int) -> int:
-    """A nibble for each group's tree; bits 63:56 name the group used last."""
-    group = way // 4
-    tree = tree_use(state >> 4 * group & 0xF, way % 4, 4)
-    state &= ~(0xFF << 56 | 0xF << 4 * group)
-    return state | group << 56 | tree << 4 * group
-
-
-def _mru_plru_victim(state: int, ways: int) -> int:
-    group = ((state >> 56) + 1) % (ways // 4)
-    return 4 * group + tree_victim(state >> 4 * group & 0xF, 4)
-
-
 def _prefer(u: Unit, number: int, array: struct_tlb_array) -> None:
-    """Entry number is the last used of its set: tell the trees."""
+    """Entry number is the last used of its set: tell its policy."""
     states = u.c.tlb.set
     at, way = divmod(number - array.first, array.ways)
     at += array.first_set
-    if array.policy == Policy.TREE_PLRU:
-        states[at] = tree_use(states[at], way, array.ways)
-    elif array.policy == Policy.MRU_PLRU:
-        states[at] = _mru_plru_use(states[at], way)
+    states[at] = BY_NUMBER[array.policy].use(states[at], way, array.ways)
 
 
 def _tick(u: Unit, entry: struct_tlb_entry) -> None:
@@ -353,7 +303,7 @@ def tlb_touch(u: Unit, entry: struct_tlb_entry) -> None:
     """A use of an entry, which counts unless that was the last one used, or entered, of all."""
     tlb = u.c.tlb
     array = tlb.array[entry.array]
-    if entry.used == tlb.clock or array.policy in (Policy.FIFO, Policy.RANDOM):
+    if entry.used == tlb.clock or not BY_NUMBER[array.policy].by_use:
         return
     _prefer(u, number_of(u, entry), array)
     _tick(u, entry)
@@ -362,29 +312,6 @@ def tlb_touch(u: Unit, entry: struct_tlb_entry) -> None:
 def number_of(u: Unit, entry: struct_tlb_entry) -> int:
     """The number of an entry among all of ``struct tlb``."""
     return ffi.addressof(entry) - u.c.tlb.entry
-
-
-def _next_random(u: Unit) -> int:
-    """xorshift64 (Marsaglia): the next of a sequence of all values but 0."""
-    x = u.c.tlb.random
-    x ^= x << 13 & U64
-    x ^= x >> 7
-    x ^= x << 17 & U64
-    u.c.tlb.random = x
-    return x
-
-
-def victim_of(u: Unit, array: struct_tlb_array, places: range) -> int:
-    """Number of the entry that a full set gives away."""
-    tlb, ways = u.c.tlb, array.ways
-    state = tlb.set[array.first_set + (places.start - array.first) // ways]
-    if array.policy == Policy.RANDOM:
-        return places[_next_random(u) % ways]
-    if array.policy == Policy.TREE_PLRU:
-        return places[tree_victim(state, ways)]
-    if array.policy == Policy.MRU_PLRU:
-        return places[_mru_plru_victim(state, ways)]
-    return min(places, key=lambda number: tlb.entry[number].used)
 
 
 def place_in(u: Unit, array: struct_tlb_array, vpn: int, level: int) -> int:
@@ -396,9 +323,11 @@ def place_in(u: Unit, array: struct_tlb_array, vpn: int, level: int) -> int:
     entries = u.c.tlb.entry
     places = set_of(array, vpn, level)
     empty = [number for number in places if not entries[number].flags & TLB_VALID]
-    if empty and array.policy not in (Policy.TREE_PLRU, Policy.MRU_PLRU):
+    policy = BY_NUMBER[array.policy]
+    if empty and not policy.names_empty:
         return empty[0]
-    pointed = victim_of(u, array, places)
+    state = u.c.tlb.set[array.first_set + (places.start - array.first) // array.ways]
+    pointed = places[policy.victim(u.c.tlb, places, state)]
     return empty[0] if empty and pointed not in empty else pointed
 
 

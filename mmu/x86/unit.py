@@ -324,7 +324,7 @@ def _lay_out(tlb: struct_tlb, geometry: Geometry) -> None:
         c = tlb.array[number]
         c.kind, c.sizes, c.tables = array.kind_bits, array.sizes, array.tables
         c.sets, c.ways, c.first, c.first_set = array.sets, array.ways.value, tlb.nr_entries, nr_sets
-        c.fold, c.policy = array.fold, array.policy
+        c.fold, c.policy = array.fold, array.policy.number
         c.enters[0 : len(array.enters)] = array.enters
         c.pcids = lib.TLB_ANY_PCIDS if array.pcids is None else array.pcids.value
         c.nr_live = 1 if 0 < c.pcids <= lib.TLB_MAX_PCIDS else 0  # PCID 0, in use after reset

@@ -28,15 +28,6 @@ struct tlb_check;
 #define TLB_L2_DTLB 0x10   /* second level, loads and stores */
 #define TLB_PSC 0x20	   /* walks: it holds table-referencing entries */
 
-/* Who gives a place away when a set is full.  Empty places are filled first, a tree naming which.
- */
-#define TLB_LRU 0	  /* the least recently used */
-#define TLB_FIFO 1	  /* the first that was entered */
-#define TLB_RANDOM 2	  /* any: xorshift64 of struct tlb.random */
-#define TLB_TREE_PLRU 3	  /* where a binary tree points; 2^n ways, at most 64 */
-#define TLB_MRU_PLRU 4	  /* (MRU + 1) % groups, tree-PLRU of 4 in the group; 4 * groups ways */
-#define TLB_MRU_GROUPS 14 /* at most: a nibble each, and one byte for the number of the group */
-
 /* struct tlb_entry.flags; X86_RW and X86_US keep their places, they are the combined rights. */
 #define TLB_VALID 0x1
 #define TLB_RW 0x2
@@ -80,7 +71,7 @@ struct tlb_array {
 	u32 first, first_set; /* number of its first entry, of its first set */
 	u32 fold;   /* 0: set = page % sets; n: set = (page ^ page >> n) % sets, sets a power of two
 		     */
-	u32 policy; /* TLB_LRU..TLB_MRU_PLRU */
+	u32 policy; /* TLB_LRU.. of replacement.h */
 	u32 pcids; /* how many PCIDs may have entries here at once, or TLB_ANY_PCIDS; 0: a PCID's go
 		      at any MOV to CR3 */
 	u32 nr_live;
@@ -88,24 +79,6 @@ struct tlb_array {
 	u8 enters[4]; /* by level of a page: the level it is entered as here, 0 not at all */
 };
 
-/*
- * State of a set, by its array's policy; 0 for TLB_LRU, TLB_FIFO and TLB_RANDOM.
- *
- *   TLB_TREE_PLRU, here of 4 ways: bit n is node n, 1: the next victim is to the right
- *
- *            1            bits 63:ways are 0, and bit 0
- *          /   \
- *        2       3
- *       / \     / \
- *      0   1   2   3      ways
- *
- *   TLB_MRU_PLRU: a nibble for each group of four ways, a tree as above, and the group used last
- *
- *   63   56 55                  8 7     4 3     0
- *  +-------+---------------------+-------+-------+
- *  |  MRU  |        ...          |group 1|group 0|
- *  +-------+---------------------+-------+-------+
- */
 struct tlb {
 	u32 nr_arrays; /* 0: no TLB, every access walks */
 	u32 nr_entries;
@@ -114,7 +87,7 @@ struct tlb {
 	u32 fragments; /* 1: a fragment of a page was entered at some time */
 	u32 split;     /* 1: loads and stores have first-level arrays of their own */
 	struct tlb_array array[TLB_MAX_ARRAYS];
-	u64 set[TLB_MAX_SETS];
+	u64 set[TLB_MAX_SETS]; /* state of each set, which its policy gives a meaning; 0 at first */
 	struct tlb_entry entry[TLB_MAX_ENTRIES];
 };
 

@@ -83,53 +83,18 @@ struct tlb_entry *tlb_find_table(struct mmu_unit *u, u64 va, u32 level)
 	return NULL;
 }
 
-/* The tree of ways leaves after a use of way: every node on the path points away from it. */
-static inline u64 tree_use(u64 tree, u32 way, u32 ways)
-{
-	u32 node = 1;
-
-	for (u32 half = ways >> 1; half; half >>= 1) {
-		u32 right = !!(way & half);
-
-		tree = (tree & ~(1ull << node)) | (u64)!right << node;
-		node = 2 * node + right;
-	}
-	return tree;
-}
-
-/* The way that the tree of ways leaves points to. */
-static inline u32 tree_victim(u64 tree, u32 ways)
-{
-	u32 node = 1;
-
-	while (node < ways)
-		node = 2 * node + (tree >> node & 1);
-	return node - ways;
-}
-
-/* TLB_MRU_PLRU: the state after a use of a way of a group of four. */
-static inline u64 group_use(u64 state, u32 group, u32 way)
-{
-	u64 tree = tree_use(state >> 4 * group & 0xf, way, 4);
-
-	state &= ~(0xffull << 56 | 0xfull << 4 * group);
-	return state | (u64)group << 56 | tree << 4 * group;
-}
-
 void tlb_prefer(struct tlb *tlb, const struct tlb_entry *e)
 {
 	const struct tlb_array *a = &tlb->array[e->array];
-	u32 number = e - tlb->entry - a->first, set, way;
-	u64 *state = &tlb->set[a->first_set];
+	const struct replacement *policy = replacement_of(a);
+	u32 number = e - tlb->entry - a->first, ways = a->ways, set;
+	u64 *state;
 
-	if (a->policy == TLB_TREE_PLRU) {
-		set = number >> __builtin_ctz(a->ways);
-		state[set] = tree_use(state[set], number & (a->ways - 1), a->ways);
-	} else if (a->policy == TLB_MRU_PLRU) {
-		set = number / a->ways;
-		way = number - set * a->ways;
-		state[set] = group_use(state[set], way / 4, way % 4);
-	}
+	if (!policy->use)
+		return;
+	set = ways & (ways - 1) ? number / ways : number >> __builtin_ctz(ways);
+	state = &tlb->set[a->first_set + set];
+	*state = policy->use(*state, number - set * ways, ways);
 }
 
 void mmu_touch(struct mmu_unit *u, struct tlb_entry *e)
@@ -182,60 +147,21 @@ static void forget_if_stale(struct mmu_unit *u, const struct tlb_entry *e)
 		mmu_soft_flush(u, e->vpn << PAGE_SHIFT, level_size(e->level) >> PAGE_SHIFT);
 }
 
-/* xorshift64 (Marsaglia): the next of a sequence of all values but 0. */
-static u64 next_random(struct tlb *tlb)
-{
-	u64 x = tlb->random;
-
-	x ^= x << 13;
-	x ^= x >> 7;
-	x ^= x << 17;
-	return tlb->random = x;
-}
-
-static u32 oldest(const struct tlb_entry *set, u32 ways)
-{
-	u32 victim = 0;
-
-	for (u32 way = 1; way < ways; way++)
-		if (set[way].used < set[victim].used)
-			victim = way;
-	return victim;
-}
-
-/* The way that a full set gives away. */
-static u32 victim_of(struct tlb *tlb, const struct tlb_array *a, u32 set)
-{
-	u64 state = tlb->set[a->first_set + set];
-	u32 group;
-
-	switch (a->policy) {
-	case TLB_RANDOM:
-		return next_random(tlb) % a->ways;
-	case TLB_TREE_PLRU:
-		return tree_victim(state, a->ways);
-	case TLB_MRU_PLRU:
-		group = ((state >> 56) + 1) % (a->ways / 4);
-		return 4 * group + tree_victim(state >> 4 * group & 0xf, 4);
-	default:
-		return oldest(tlb->entry + a->first + set * a->ways, a->ways);
-	}
-}
-
 /*
  * The place to fill in the set that an address maps to: an empty one if there is one, and of
  * several the one that a tree points to, else the first; in a full set the victim's.
  */
 static struct tlb_entry *place_in(struct tlb *tlb, const struct tlb_array *a, u64 vpn, u32 level)
 {
+	const struct replacement *policy = replacement_of(a);
 	u32 set = set_number(a, vpn, level), empty = 0;
 	struct tlb_entry *first = tlb->entry + a->first + set * a->ways, *pointed;
 
 	while (empty < a->ways && first[empty].flags & TLB_VALID)
 		empty++;
-	if (empty < a->ways && a->policy < TLB_TREE_PLRU)
+	if (empty < a->ways && !policy->names_empty)
 		return first + empty;
-	pointed = first + victim_of(tlb, a, set);
+	pointed = first + policy->victim(tlb, first, tlb->set[a->first_set + set], a->ways);
 	return empty < a->ways && pointed->flags & TLB_VALID ? first + empty : pointed;
 }
 

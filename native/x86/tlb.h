@@ -3,6 +3,7 @@
 #ifndef UCMMU_X86_TLB_H
 #define UCMMU_X86_TLB_H
 
+#include "x86/replacement.h"
 #include "x86/state.h"
 #include "x86/walk.h"
 
@@ -38,7 +39,7 @@ static inline u32 second_level(u32 access)
 struct tlb_entry *tlb_find(struct mmu_unit *u, u64 va, u32 kinds);
 /* The first table-referencing entry of level that leads to va, or NULL. */
 struct tlb_entry *tlb_find_table(struct mmu_unit *u, u64 va, u32 level);
-/* The part of tlb_touch() that is not of TLB_LRU: e is now the last used of its set. */
+/* e is now the last used of its set: tell its policy, if that keeps a state. */
 void tlb_prefer(struct tlb *tlb, const struct tlb_entry *e);
 /*
  * Enter *new (flags, level and page_level, frame: any address in the page, pcid, table_gen, pkey,
@@ -74,17 +75,16 @@ static inline u32 tlb_array_of(const struct tlb_entry *e)
 static inline void tlb_touch(struct mmu_unit *u, struct tlb_entry *e)
 {
 	struct tlb *tlb = &u->tlb;
+	const struct replacement *policy;
 
 	if (e->used == tlb->clock)
 		return;
-	switch (tlb->array[e->array].policy) {
-	case TLB_TREE_PLRU:
-	case TLB_MRU_PLRU:
+	policy = replacement_of(&tlb->array[e->array]);
+	if (!policy->by_use)
+		return;
+	if (policy->use)
 		tlb_prefer(tlb, e);
-		__attribute__((fallthrough));
-	case TLB_LRU:
-		e->used = ++tlb->clock;
-	}
+	e->used = ++tlb->clock;
 }
 
 /* Drop by PCID, in TLB arrays and paging-structure caches. */

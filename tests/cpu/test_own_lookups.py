@@ -83,7 +83,9 @@ HOOKS = {
     "write": UC_HOOK_MEM_WRITE,
 }
 CRASHES = {("mem_protect", "read"), ("mem_protect", "write")}
-"""Plain Unicorn crashes when mappings change in a memory hook, so these are not tried."""
+"""Not tried: a mapping changed in a memory-write hook crashes plain Unicorn; in a memory-read hook
+it crashes an attached instance only.
+"""
 WAYS = [(name, where) for name in LOOKUPS for where in HOOKS if (name, where) not in CRASHES]
 
 

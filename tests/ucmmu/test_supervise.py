@@ -56,6 +56,33 @@ def test_progress_arrives_in_order():
     assert seen == [{"number": number} for number in range(5)]
 
 
+def test_what_is_done_meanwhile_is_done_here_while_the_child_runs():
+    reader, writer = os.pipe()
+    done_by = []
+
+    def meanwhile():
+        done_by.append(os.getpid())
+        os.write(writer, b"x")
+
+    outcome = supervise(
+        lambda link: report(read=os.read(reader, 1).decode()),
+        Limits(timeout=20),
+        meanwhile=meanwhile,
+    )
+    os.close(reader), os.close(writer)
+    assert (outcome.result["read"], done_by) == ("x", [os.getpid()])
+    no_children()
+
+
+def test_what_fails_meanwhile_ends_the_child():
+    def fail():
+        raise OSError("no table")
+
+    with pytest.raises(OSError, match="no table"):
+        supervise(until_stopped, Limits(), meanwhile=fail)
+    no_children()
+
+
 def test_a_failure_is_its_line_and_code():
     def job(link):
         raise Failure(ExitCode.NO_PROGRAM, "no such\nprogram")

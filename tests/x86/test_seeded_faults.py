@@ -20,6 +20,8 @@ from mmu._native import ffi
 from mmu.twin import TWINS
 from mmu.x86 import Geometry, caches, control, engine, invalidate, state, tlb, translate, walk
 from mmu.x86.registers import CR3_NOFLUSH, CR4_PCIDE, EFER_LME
+from mmu.x86.replacement import lru, random, tree
+from mmu.x86.replacement.mru_plru import MruPlru
 from mmu.x86.state import Unit
 from mmu.x86.tlb import TLB_DIRTY, TLB_VALID
 from mmu.x86.walk import Outcome
@@ -101,7 +103,9 @@ def _without_pcid(right: Any) -> Any:
 
 
 def _most_recent(right: Any) -> Any:
-    return lambda u, array, places: max(places, key=lambda n: int(u.c.tlb.entry[n].used))
+    return lambda tlb, places: max(
+        range(len(places)), key=lambda way: int(tlb.entry[places[way]].used)
+    )
 
 
 def _ignoring(**rights_as_if: Any) -> Callable[[Any], Any]:
@@ -164,7 +168,7 @@ def _at_every_level(right: Any) -> Any:
 
 FAULTS: dict[str, Patch] = {
     "Python: the tag ignores the PCID": _python(tlb, "matches", _without_pcid),
-    "Python: the most recently used entry goes": _python(tlb, "victim_of", _most_recent),
+    "Python: the most recently used entry goes": _python(lru, "oldest", _most_recent),
     "Python: no bit is reserved": _python(walk, "reserved_bits", _always(0)),
     "Python: U/S is ignored": _python(walk, "permissions", _ignoring(user=True)),
     "Python: XD is ignored": _python(walk, "permissions", _ignoring(xd=False)),
@@ -318,15 +322,17 @@ def _first_empty(right: Any) -> Any:
 
 
 ARRAY_FAULTS: dict[str, Patch] = {
-    "a tree points to the wrong leaf": _python(tlb, "tree_victim", _other_way),
+    "a tree points to the wrong leaf": _python(tree, "tree_victim", _other_way),
     "a use leaves the tree alone": _python(
-        tlb, "tree_use", lambda right: lambda tree, way, ways: tree
+        tree, "tree_use", lambda right: lambda tree, way, ways: tree
     ),
     "the group used last gives its own away": _python(
-        tlb, "_mru_plru_victim", lambda right: lambda state, ways: right(state - (1 << 56), ways)
+        MruPlru,
+        "victim",
+        lambda right: lambda self, tlb, places, state: right(self, tlb, places, state - (1 << 56)),
     ),
     "random draws nothing": _python(
-        tlb, "_next_random", lambda right: lambda u: int(u.c.tlb.random)
+        random, "next_random", lambda right: lambda tlb: int(tlb.random)
     ),
     "an XOR index is linear": _python(tlb, "set_number", _without_fold),
     "loads look among the stores": _python(translate, "first_level", _loads_are_stores),
