@@ -11,6 +11,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -176,13 +177,15 @@ def try_them(
             print(f"left out, fails without a mutant: {name}", file=sys.stderr)
         given = tasks(todo, sources, reach, options.budget)
         found = try_all(given, trees, options.workers)
-        for done, verdict in enumerate(found, 1):
-            verdicts[verdict.id] = verdict
-            text = f"{verdict.id}: {report.words(verdict)} ({verdict.seconds:.1f} s)"
-            screen.step("mutants", done, len(todo), text, always=verdict.survived)
-            if done % 20 == 0:
-                keep(options.kept, verdicts)
-        keep(options.kept, verdicts)
+        try:
+            for done, verdict in enumerate(found, 1):
+                verdicts[verdict.id] = verdict
+                text = f"{verdict.id}: {report.words(verdict)} ({verdict.seconds:.1f} s)"
+                screen.step("mutants", done, len(todo), text, always=verdict.survived)
+                if done % 20 == 0:
+                    keep(options.kept, verdicts)
+        finally:
+            keep(options.kept, verdicts)
     return {mutant.id: verdicts[mutant.id] for mutant in mutants}
 
 
@@ -207,6 +210,9 @@ def main(arguments: list[str] | None = None) -> int:
         verdicts = try_them(mutants, everything | sources, options)
     except (Unknown, report.OutOfDate, NotBuilt) as error:
         print(f"tests.mutants: {error}", file=sys.stderr)
+        return 2
+    except BrokenProcessPool:
+        print("tests.mutants: a worker was killed; --resume keeps what was tried", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("tests.mutants: interrupted; --resume keeps what was tried", file=sys.stderr)
