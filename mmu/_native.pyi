@@ -1201,6 +1201,7 @@ class Lib:
         self,
         m: struct_memory_ptr | Array[struct_memory],
         kernel: struct_kernel_ptr | Array[struct_kernel],
+        id: int,
         /,
     ) -> int: ...
     def find_vma(

@@ -29,14 +29,14 @@ void note_code_written(struct kernel *kernel, u64 pa)
 		note_code(kernel->cpu[i], pa & ~(u64)(PAGE_SIZE - 1));
 }
 
-u64 take_freed_code(struct memory *m, struct kernel *kernel)
+u64 take_freed_code(struct memory *m, struct kernel *kernel, u32 id)
 {
 	u64 pfn = memory_take_code(m);
 
 	if (!pfn || !kernel)
 		return pfn;
 	for (u32 i = 0; i < kernel->nr_cpus; i++) {
-		if (kernel->cpu[i] != kernel->this_cpu)
+		if (i != id)
 			note_code(kernel->cpu[i], pfn << PAGE_SHIFT);
 	}
 	return pfn;

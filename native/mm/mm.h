@@ -198,10 +198,10 @@ void set_this_cpu(struct kernel *kernel, struct cpu *cpu);
 /* The frame of pa held code and was written: every CPU drops what it translated from it. */
 void note_code_written(struct kernel *kernel, u64 pa);
 /*
- * The next freed frame that held code, 0 if none: this CPU drops its code and hands the frame to
- * memory_free_code(); the kernel's other CPUs are told.  kernel may be NULL: there are none.
+ * The next freed frame that held code, 0 if none: CPU number id drops its code and hands the frame
+ * to memory_free_code(); the kernel's other CPUs are told.  kernel may be NULL: there are none.
  */
-u64 take_freed_code(struct memory *m, struct kernel *kernel);
+u64 take_freed_code(struct memory *m, struct kernel *kernel, u32 id);
 
 /* VMAs (vma.c). */
 /* The first VMA that ends above addr, or NULL. */

@@ -82,7 +82,8 @@ void vcpu_sync(struct vcpu *v)
 	soft_drain(v);
 	if (v->ram->code_free == PAGE_NONE)
 		return;
-	while ((pfn = MMU(v, take_freed_code, take_code)(v->ram, v->mm ? v->mm->kernel : NULL))) {
+	while ((pfn = MMU(v, take_freed_code, take_code)(v->ram, v->mm ? v->mm->kernel : NULL,
+							 v->mmu->cpu))) {
 		drop_code(v, pfn << PAGE_SHIFT);
 		MMU(v, memory_free_code, free_code)(v->ram, pfn);
 	}
