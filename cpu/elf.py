@@ -37,11 +37,9 @@ from cpu.elf_layout import (
     Phdr,
 )
 from mmu.errors import MmuError
-from mmu.linux.layout import TASK_SIZE
+from mmu.linux.layout import MMAP_GAP_MIN, TASK_SIZE
 from mmu.units import PAGE_SIZE, U32
 
-STACK_GAP = 128 << 20
-"""Bytes below TASK_SIZE that Linux keeps free for the stack (mmap_base()'s MIN_GAP)."""
 MMAP_MIN_ADDR = 0x10000
 """Linux's default vm.mmap_min_addr."""
 MAX_FILE = 1 << 30
@@ -366,7 +364,7 @@ class _Parser:
 
     def check_placement(self, segments: tuple[Segment, ...], pie: bool) -> None:
         low, high = segments[0].vaddr & -PAGE_SIZE, segments[-1].end
-        room = TASK_SIZE - STACK_GAP
+        room = TASK_SIZE - MMAP_GAP_MIN
         if low >> 63:
             self.refuse(
                 f"is a kernel: its segments reach {high:#x}, where user space has no room",

@@ -45,7 +45,7 @@ import linecache
 import sys
 from collections.abc import Callable
 from enum import IntEnum
-from functools import cache
+from functools import cache, update_wrapper
 from types import FunctionType, NoneType, UnionType
 from typing import (
     Any,
@@ -163,14 +163,13 @@ def _compiled_when_called(
 
     names["_compile"] = compile_source
     twin = FunctionType(_first_call.__code__, names, name)
-    twin.__doc__, twin.__module__ = python.__doc__, python.__module__
-    twin.__wrapped__ = python  # type: ignore[attr-defined]
+    update_wrapper(twin, python)
     return twin
 
 
 def _first_call(*arguments: Any, **by_name: Any) -> Any:
-    """What every twin is at first."""
-    return _compile()(*arguments, **by_name)  # type: ignore[name-defined]  # noqa: F821
+    """What every twin is at first; its globals are the twin's own."""
+    return globals()["_compile"]()(*arguments, **by_name)
 
 
 @cache

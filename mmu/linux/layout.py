@@ -20,7 +20,8 @@ TASK_SIZE: Final = 0x7FFF_FFFF_F000
 STACK_GUARD_GAP: Final = 256 * PAGE_SIZE
 """Bytes kept free below a stack: the kernel parameter stack_guard_gap, 256 pages."""
 
-_MMAP_GAP_MIN: Final = 128 << 20
+MMAP_GAP_MIN: Final = 128 << 20
+"""Bytes below TASK_SIZE that are kept free for the stack, at least (MIN_GAP)."""
 _MMAP_GAP_MAX: Final = TASK_SIZE // 6 * 5
 
 
@@ -40,7 +41,7 @@ def mmap_base(stack_limit: int) -> int:
     the address space (mmap_base(), arch/x86/mm/mmap.c).
     """
     gap = stack_limit + (256 << PAGE_SHIFT)
-    return page_align(TASK_SIZE - min(max(gap, _MMAP_GAP_MIN), _MMAP_GAP_MAX))
+    return page_align(TASK_SIZE - min(max(gap, MMAP_GAP_MIN), _MMAP_GAP_MAX))
 
 
 UNKNOWN: Final = U64

@@ -12,7 +12,7 @@ import errno
 from contextlib import AbstractContextManager, nullcontext
 from typing import NoReturn
 
-from mmu._native import ffi, lib
+from mmu._native import lib
 from mmu.errors import LinuxError, MmuError
 from mmu.linux import engine
 from mmu.linux.filemap import MAX_LFS_FILESIZE, MappedFile
@@ -45,6 +45,7 @@ from mmu.linux.mman import (
 from mmu.linux.mmu_gather import Gather
 from mmu.linux.pgtable import PMD_SHIFT, PMD_SIZE
 from mmu.linux.state import MmStruct
+from mmu.linux.tlbflush import leave_mm
 from mmu.linux.unmapped_area import get_unmapped_area
 from mmu.linux.vma import (
     VM_ACCOUNT,
@@ -421,9 +422,7 @@ def exit_mmap(mm: MmStruct) -> None:
     mm.put_all_files()
     c.total_vm = c.data_vm = c.exec_vm = c.stack_vm = c.locked_vm = 0
     mm.memory.free_pages(c.pgd >> PAGE_SHIFT)
-    for cpu in mm.cpus:
-        cpu.loaded_mm, cpu.c.loaded_mm = None, ffi.NULL
-    c.cpu_bitmap = 0
+    leave_mm(mm)
     c.pgd = 0
     mm.check()
     if c.pgtables_bytes or any(c.rss_stat):

@@ -40,6 +40,13 @@ def switch_mm(kernel: Kernel, mm: MmStruct | None) -> None:
         cpu.mmu.write_cr3(mm.c.pgd)
 
 
+def leave_mm(mm: MmStruct) -> None:
+    """Leave every CPU that has mm loaded with no mm. CR3 stays: nothing runs on it any more."""
+    for cpu in mm.cpus:
+        cpu.loaded_mm, cpu.c.loaded_mm = None, ffi.NULL
+    mm.c.cpu_bitmap = 0
+
+
 def flush_tlb_mm_range(
     mm: MmStruct, start: int, end: int, stride_shift: int, freed_tables: int
 ) -> None:
@@ -58,11 +65,11 @@ def flush_tlb_mm_range(
     others = [cpu for cpu in mm.cpus if cpu is not this_cpu]
     if others:
         mm.c.counter[_REMOTE] += 1
-    for cpu in others:
-        mm.kernel.this_cpu = cpu
-        mm.c.counter[_RECEIVED] += 1
-        _flush_tlb_func(cpu, mm, start, end, stride_shift)
-    mm.kernel.this_cpu = this_cpu
+        for cpu in others:
+            mm.kernel.this_cpu = cpu
+            mm.c.counter[_RECEIVED] += 1
+            _flush_tlb_func(cpu, mm, start, end, stride_shift)
+        mm.kernel.this_cpu = this_cpu
     if mm.c.cpu_bitmap >> this_cpu.id & 1:
         _flush_tlb_func(this_cpu, mm, start, end, stride_shift)
 

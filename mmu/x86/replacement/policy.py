@@ -6,13 +6,14 @@ Its twin is ``struct replacement`` of native/x86/replacement.h.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
     from mmu._native import struct_tlb
 
 
-class Replacement:
+class Replacement(ABC):
     """A policy; a class for each, in a file of its name, and a row of REPLACEMENTS."""
 
     name: ClassVar[str]
@@ -32,6 +33,6 @@ class Replacement:
         """State of a set, 64 bits, 0 at first, after a use of a way."""
         return state
 
+    @abstractmethod
     def victim(self, tlb: struct_tlb, places: range, state: int) -> int:
         """The way that gives its place away, of a set whose entries have the numbers places."""
-        raise NotImplementedError
