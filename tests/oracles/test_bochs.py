@@ -5,6 +5,7 @@ ch. 4).
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from typing import Final
 
@@ -13,14 +14,17 @@ import pytest
 from mmu.x86.entries import X86_A, X86_D, X86_P, X86_RW, X86_US
 from mmu.x86.registers import (
     CR0_WP,
+    CR4_PGE,
     CR4_SMAP,
     CR4_SMEP,
     EFER_NXE,
     RFLAGS_AC,
 )
-from tests.oracles.bochs import compare, deviations, layout, library, states
-from tests.oracles.bochs.compare import Tally, describe
+from tests.oracles.bochs import compare, deviations, kernels, layout, library, states
+from tests.oracles.bochs.compare import KernelTally, Tally, describe, describe_kernel
+from tests.oracles.bochs.kernels import Op
 from tests.oracles.bochs.machine import Bochs
+from tests.oracles.bochs.model import Model, Word
 from tests.oracles.bochs.states import KINDS, Result, State
 from tests.oracles.bochs.walk import Walk
 
@@ -28,6 +32,9 @@ SEED: Final = 1
 STATES: Final = 20_000
 PYTHON_STATES: Final = 1000
 FAULT_STATES: Final = 3000
+KERNELS: Final = 2000
+PYTHON_KERNELS: Final = 60
+FAULT_KERNELS: Final = 400
 EVERY_CODE: Final = (
     0x0, 0x1, 0x2, 0x3, 0x4, 0x5, 0x6, 0x7, 0x9, 0xB, 0xD, 0xF,
     0x10, 0x11, 0x14, 0x15, 0x19, 0x1D,
@@ -201,3 +208,122 @@ def test_minimised_state_still_differs(bochs: Bochs, walk: Walk) -> None:
     assert differs(state)
     assert state.cr4 & CR4_SMEP
     assert not state.cr4 & CR4_SMAP
+
+
+# Kernels.
+
+
+@pytest.fixture(scope="module")
+def model() -> Iterator[Model]:
+    model = Model()
+    yield model
+    model.close()
+
+
+def check_kernels(tally: KernelTally) -> None:
+    if tally.failures:
+        pytest.fail(
+            f"{len(tally.failures)} of {tally.kernels} kernels differ; the first:\n"
+            + describe_kernel(*tally.failures[0])
+        )
+
+
+def test_kernels_by_the_model(bochs: Bochs, model: Model) -> None:
+    """Each operation and the pages that it touches, asked of the TLB model."""
+    (tally,) = compare.compare_kernels(bochs, [model.run], SEED, KERNELS)
+    check_kernels(tally)
+    assert tally.kernels == KERNELS
+    rare = {name: n for name, n in tally.ops.items() if n < KERNELS / 10}
+    assert not rare
+    assert tally.ops["invpcid"] > KERNELS
+
+
+@pytest.mark.parametrize(("engine", "geometry"), [("python", "skylake"), ("c", "tiny")])
+def test_kernels_by_other_models(bochs: Bochs, engine: str, geometry: str) -> None:
+    other = Model(engine=engine, geometry=geometry)
+    (tally,) = compare.compare_kernels(bochs, [other.run], SEED + 1, PYTHON_KERNELS)
+    check_kernels(tally)
+    other.close()
+
+
+def test_kernels_do_what_they_are_for(bochs: Bochs) -> None:
+    """Accesses are allowed about as often as not, and each kind of fault happens."""
+    cases = [kernels.random_kernel(SEED, index) for index in range(FAULT_KERNELS)]
+    logged = [value for result in bochs.run(cases) for value in result.log]
+    codes = {code for vector, code in itertools.pairwise(logged) if vector == states.PAGE_FAULT}
+    assert codes >= {0x0, 0x1, 0x2, 0x3, 0x4, 0x5, 0x6, 0x7, 0x9, 0xB, 0xD, 0xF, 0x11, 0x15}
+    accesses = sum(op.name in ("load", "store", "user") for case in cases for op in case.ops)
+    assert accesses / 4 < logged.count(states.PAGE_FAULT) < accesses
+
+
+def without(name: str, model: Model) -> compare.KernelRunner:
+    """The model without one invalidation."""
+
+    class Broken(Model):
+        def invlpg(self, op: Op) -> Word:
+            return None if name == "invlpg" and not self.user else super().invlpg(op)
+
+        def invpcid(self, op: Op) -> Word:
+            return None if name == f"invpcid {op.rbx}" else super().invpcid(op)
+
+        def cr3(self, op: Op) -> Word:
+            return super().cr3(op._replace(rbx=op.rbx | 1 << 63) if name == "cr3" else op)
+
+        def cr4(self, op: Op) -> Word:
+            if name == "cr4" and op.rbx ^ self.mmu.c.cr4 == CR4_PGE:
+                self.mmu.c.cr4 = op.rbx
+            return super().cr4(op)
+
+    broken = Broken.__new__(Broken)
+    broken.__dict__.update(model.__dict__)
+    return broken.run
+
+
+@pytest.mark.parametrize(
+    "name", ["invlpg", "invpcid 0", "invpcid 1", "invpcid 2", "invpcid 3", "cr3", "cr4"]
+)
+def test_missing_invalidation_is_caught(bochs: Bochs, model: Model, name: str) -> None:
+    """Not by its event alone: what it should have dropped is used."""
+
+    def runner(kernel: kernels.Kernel) -> kernels.KernelResult:
+        told = tuple(
+            event for event in expected[kernel.index] if event[0] in compare.COMPARED_EVENTS
+        )
+        return broken(kernel)._replace(invalidations=told)
+
+    expected = {
+        case.index: bochs.run([case])[0].invalidations
+        for case in (kernels.random_kernel(SEED, index) for index in range(FAULT_KERNELS))
+    }
+    broken = without(name, model)
+    (tally,) = compare.compare_kernels(bochs, [runner], SEED, FAULT_KERNELS)
+    assert tally.failures
+
+
+def test_minimised_kernel(bochs: Bochs, model: Model) -> None:
+    """A difference is shown by few operations, whose outcome is defined."""
+    broken = without("invlpg", model)
+
+    def differs(kernel: kernels.Kernel) -> bool:
+        return bool(compare.kernel_differences(kernel, bochs.run([kernel])[0], broken(kernel)))
+
+    kernel = next(
+        case
+        for case in (kernels.random_kernel(SEED, index) for index in range(FAULT_KERNELS))
+        if differs(case)
+    )
+    small = compare.minimised_kernel(kernel, differs)
+    assert differs(small)
+    assert kernels.is_defined(small)
+    assert len(small.ops) <= 6
+
+
+def test_stale_access_is_not_defined() -> None:
+    """A kernel whose invalidations are taken out is told from one that the architecture defines."""
+    told = []
+    for index in range(20):
+        kernel = kernels.random_kernel(SEED, index)
+        assert kernels.is_defined(kernel)
+        ops = tuple(op for op in kernel.ops if op.name not in ("invlpg", "invpcid", "cr3", "cr4"))
+        told.append(kernels.is_defined(kernel._replace(ops=ops)))
+    assert not all(told)

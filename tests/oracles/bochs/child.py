@@ -6,7 +6,6 @@ standard output, both pickled.
 from __future__ import annotations
 
 import ctypes
-import mmap
 import os
 import pickle
 import struct
@@ -18,8 +17,9 @@ import bochscpu
 import bochscpu.cpu
 import bochscpu.memory
 
-from tests.oracles.bochs import layout, states
-from tests.oracles.bochs.states import PAGE_FAULT, Register, Result, State
+from tests.oracles.bochs import kernel_code, layout, states
+from tests.oracles.bochs.kernels import Kernel, KernelResult
+from tests.oracles.bochs.states import Result, State
 
 _HAVE_ERROR_CODES: Final = frozenset({8, 10, 11, 12, 13, 14, 17})
 
@@ -84,7 +84,6 @@ class StateRunner:
 
     def __init__(self, machine: Machine) -> None:
         self.machine = machine
-        self.loaded = False
 
     def load(self) -> None:
         """Lay out the guest's own pages."""
@@ -134,17 +133,82 @@ class StateRunner:
         return Result(vector, error, cpu.cr2, rip, registers, rflags, words, cells)
 
 
+_TLB_CONTROL: Final = {10: "cr0", 11: "cr3", 12: "cr4", 15: "invlpg", 18: "invpcid"}
+"""BX_INSTR_* of instrumentation, by our names."""
+
+
+class KernelRunner:
+    """Executes kernels."""
+
+    def __init__(self, machine: Machine) -> None:
+        self.machine = machine
+        self.events: list[tuple[str, int]] = []
+
+    def load(self) -> None:
+        """Lay out the guest's own pages."""
+        for pa, data in kernel_code.fixed_bytes():
+            self.machine.arena.write(pa, data)
+
+    def run(self, kernel: Kernel) -> KernelResult:
+        machine, arena = self.machine, self.machine.arena
+        places = [(*arena.place(pa), value) for pa, value in kernel.words]
+        for where, offset, value in places:
+            struct.pack_into("<Q", where, offset, value)
+        own = arena.maps[0]
+        for number, op in enumerate(kernel.ops):
+            struct.pack_into("<4Q", own, kernel_code.OPS + 32 * number, *op.packed())
+        self._set(kernel)
+        self.events.clear()
+        machine.hook.tlb_cntrl = lambda _s, _c, what, value: self.events.append(
+            (_TLB_CONTROL[int(what)], value)
+        )
+        machine.run()
+        machine.hook.tlb_cntrl = lambda _s, _c, _what, _value: None
+        words = tuple(struct.unpack_from("<Q", where, offset)[0] for where, offset, _ in places)
+        data = []
+        for pa in kernel.data:
+            after = arena.read(pa, layout.PAGE)
+            if after != layout.background(pa):
+                data.append((pa, after))
+                arena.write(pa, layout.background(pa))
+        for where, offset, _ in places:
+            struct.pack_into("<Q", where, offset, 0)
+        return self._result(words, tuple(data))
+
+    def _set(self, kernel: Kernel) -> None:
+        r = self.machine.registers[0]
+        r.cr0, r.cr2, r.cr3, r.cr4 = kernel.cr0, states.CR2, kernel.cr3, kernel.cr4
+        r.efer, r.rflags = kernel.efer, states.RFLAGS
+        r.rip = kernel_code.addresses()["dispatch"]
+        r.r13, r.r14 = layout.CODE, layout.CODE + kernel_code.LOG
+        r.r15 = layout.CODE + kernel_code.OPS
+        self.machine.cpu.state = r
+
+    def _result(self, words: tuple[int, ...], data: tuple[tuple[int, bytes], ...]) -> KernelResult:
+        cpu = self.machine.cpu
+        assert cpu.rip == kernel_code.addresses()["end"] + 1, hex(cpu.rip)
+        n = (cpu.r14 - layout.CODE - kernel_code.LOG) // 8
+        log = struct.unpack_from(f"<{n}Q", self.machine.arena.maps[0], kernel_code.LOG)
+        state = cpu.state
+        control = (state.cr0, state.cr3, state.cr4, state.efer)
+        return KernelResult(log, control, words, data, tuple(self.events))
+
+
 def main() -> None:
     """Serve batches until the input ends."""
     source = sys.stdin.buffer
     target = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     machine = Machine()
-    runner = StateRunner(machine)
-    runner.load()
+    runners = {State: StateRunner(machine), Kernel: KernelRunner(machine)}
+    loaded = None
     try:
         while True:
             batch = pickle.load(source)
+            runner = runners[type(batch[0])]
+            if runner is not loaded:
+                runner.load()
+                loaded = runner
             pickle.dump([runner.run(case) for case in batch], target, pickle.HIGHEST_PROTOCOL)
             target.flush()
     except EOFError:

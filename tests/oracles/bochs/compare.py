@@ -3,13 +3,15 @@
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final, TypeVar
 
-from mmu.x86.entries import describe_entry
-from tests.oracles.bochs import deviations, states
+from mmu.x86.entries import X86_A, X86_PS, describe_entry
+from tests.oracles.bochs import deviations, kernels, states
+from tests.oracles.bochs.kernels import Kernel, KernelResult, Op
 from tests.oracles.bochs.machine import Bochs
 from tests.oracles.bochs.states import DONE, KINDS, NO_VECTOR, Register, Result, State
 
@@ -17,6 +19,8 @@ RFLAGS_RF: Final = 1 << 16
 BATCH: Final = 500
 
 Runner = Callable[[State], Result]
+KernelRunner = Callable[[Kernel], KernelResult]
+Told = Callable[[int], object] | None
 
 
 def told_alike(result: Result, *, flags: bool) -> Result:
@@ -72,26 +76,25 @@ class Tally:
             self.excused[name] += 1
 
 
-def batches(seed: int, first: int, count: int) -> Iterator[list[State]]:
-    """Random states, in batches."""
+Case = TypeVar("Case", State, Kernel)
+
+
+def batches(make: Callable[[int], Case], first: int, count: int) -> Iterator[list[Case]]:
+    """Random cases, in batches."""
     for begin in range(first, first + count, BATCH):
-        end = min(begin + BATCH, first + count)
-        yield [states.random_state(seed, index) for index in range(begin, end)]
+        yield [make(index) for index in range(begin, min(begin + BATCH, first + count))]
 
 
-def with_bochs(
-    bochs: Bochs, source: Iterator[Sequence[State]]
-) -> Iterator[tuple[Sequence[State], list[Result]]]:
-    """Each batch with what Bochs did, which works ahead."""
-    ahead: Sequence[State] | None = None
+def with_bochs(bochs: Bochs, source: Iterator[Sequence[Case]]) -> Iterator[tuple[Case, Any]]:
+    """Each case with what Bochs did, which works a batch ahead."""
+    ahead: Sequence[Case] = ()
     for batch in source:
-        done = None if ahead is None else (ahead, bochs.receive())
+        results = bochs.receive() if ahead else []
         bochs.send(batch)
-        if done is not None:
-            yield done
+        yield from zip(ahead, results, strict=True)
         ahead = batch
-    if ahead is not None:
-        yield ahead, bochs.receive()
+    if ahead:
+        yield from zip(ahead, bochs.receive(), strict=True)
 
 
 def compare(
@@ -101,18 +104,18 @@ def compare(
     count: int,
     *,
     first: int = 0,
-    told: Callable[[int], object] | None = None,
+    told: Told = None,
 ) -> list[Tally]:
     """Run random states on Bochs and on each of ours, which come with whether they tell RFLAGS; a
     tally for each. ``told`` hears how many are done.
     """
     tallies = [Tally() for _ in runners]
-    for batch, results in with_bochs(bochs, batches(seed, first, count)):
+    source = batches(functools.partial(states.random_state, seed), first, count)
+    for number, (state, result) in enumerate(with_bochs(bochs, source)):
         for tally, (runner, flags) in zip(tallies, runners, strict=True):
-            for state, result in zip(batch, results, strict=True):
-                tally.judge(state, result, runner, flags=flags)
+            tally.judge(state, result, runner, flags=flags)
         if told is not None:
-            told(tallies[0].states)
+            told(number + 1)
     return tallies
 
 
@@ -141,6 +144,111 @@ _BITS: Final = {
     "efer": (states.EFER_NXE,),
     "cr0": (states.CR0_WP,),
 }
+
+
+def _kernel_words_agree(kernel: Kernel, bochs: KernelResult, ours: KernelResult) -> bool:
+    """Whether tables are equal but for the choice UPPER_ACCESSED."""
+    for (pa, _), its, mine in zip(kernel.words, bochs.words, ours.words, strict=True):
+        if its != mine:
+            place = kernels.place_at().get(pa)
+            level = place.level if place else 4
+            refers = level == 4 or (level > 1 and not mine & X86_PS)
+            if not refers or mine != its | X86_A:
+                return False
+    return True
+
+
+def kernel_differences(kernel: Kernel, bochs: KernelResult, ours: KernelResult) -> list[str]:
+    """What of a kernel differs, a line for each thing."""
+    lines = []
+    logs = zip(bochs.log, ours.log, strict=False)
+    place = next((i for i, (its, mine) in enumerate(logs) if mine not in (None, its)), None)
+    if place is not None:
+        lines.append(f"log[{place}]: Bochs {_text(bochs.log[place])}, ours {ours.log[place]:#x}")
+    elif len(bochs.log) != len(ours.log):
+        lines.append(f"length of the log: Bochs {len(bochs.log)}, ours {len(ours.log)}")
+    if bochs.control != ours.control:
+        lines.append(f"registers: Bochs {_text(bochs.control)}, ours {_text(ours.control)}")
+    if bochs.data != ours.data:
+        its, mine = ({hex(pa) for pa, _ in found} for found in (bochs.data, ours.data))
+        lines.append(f"data: Bochs changed {sorted(its)}, ours {sorted(mine)}")
+    told = tuple(event for event in bochs.invalidations if event[0] in COMPARED_EVENTS)
+    if told != ours.invalidations:
+        lines.append(f"invalidations: Bochs {told}, ours {ours.invalidations}")
+    if not _kernel_words_agree(kernel, bochs, ours):
+        lines += [
+            f"entry at {pa:#x}: Bochs {its:#x}, ours {mine:#x}"
+            for (pa, _), its, mine in zip(kernel.words, bochs.words, ours.words, strict=True)
+            if its != mine
+        ]
+    return lines
+
+
+COMPARED_EVENTS: Final = ("cr3", "invlpg", "invpcid")
+
+
+@dataclass
+class KernelTally:
+    """What a campaign of kernels found."""
+
+    kernels: int = 0
+    ops: Counter[str] = field(default_factory=Counter)
+    failures: list[tuple[Kernel, KernelResult, KernelResult]] = field(default_factory=list)
+    """Kernel, Bochs' result, ours."""
+
+    def judge(self, kernel: Kernel, bochs: KernelResult, runner: KernelRunner) -> None:
+        """Run a kernel on ours, and compare."""
+        ours = runner(kernel)
+        self.kernels += 1
+        self.ops.update(op.name for op in kernel.ops)
+        if kernel_differences(kernel, bochs, ours):
+            self.failures.append((kernel, bochs, ours))
+
+
+def compare_kernels(
+    bochs: Bochs,
+    runners: Sequence[KernelRunner],
+    seed: int,
+    count: int,
+    *,
+    first: int = 0,
+    told: Told = None,
+) -> list[KernelTally]:
+    """As compare(), of random kernels."""
+    tallies = [KernelTally() for _ in runners]
+    source = batches(functools.partial(kernels.random_kernel, seed), first, count)
+    for number, (kernel, result) in enumerate(with_bochs(bochs, source)):
+        for tally, runner in zip(tallies, runners, strict=True):
+            tally.judge(kernel, result, runner)
+        if told is not None:
+            told(number + 1)
+    return tallies
+
+
+def minimised_kernel(kernel: Kernel, differs: Callable[[Kernel], bool]) -> Kernel:
+    """The kernel without the operations that it does not need to differ."""
+    step = len(kernel.ops) // 2
+    while step:
+        begin = 0
+        while begin + step < len(kernel.ops):  # "end" stays
+            ops: tuple[Op, ...] = kernel.ops[:begin] + kernel.ops[begin + step :]
+            smaller = kernel._replace(ops=ops)
+            if kernels.is_defined(smaller) and differs(smaller):
+                kernel = smaller
+            else:
+                begin += step
+        step //= 2
+    return kernel
+
+
+def describe_kernel(kernel: Kernel, bochs: KernelResult, ours: KernelResult) -> str:
+    """A difference, for people."""
+    lines = [
+        f"seed {kernel.seed} kernel {kernel.index}: cr0 {kernel.cr0:#x} cr3 {kernel.cr3:#x}"
+        f" cr4 {kernel.cr4:#x} efer {kernel.efer:#x}"
+    ]
+    lines += [f"  {op.name} {op.rbx:#x} {op.rcx:#x} {op.rdx:#x}" for op in kernel.ops]
+    return "\n".join([*lines, *kernel_differences(kernel, bochs, ours)])
 
 
 def describe(state: State, bochs: Result, ours: Result) -> str:

@@ -46,9 +46,7 @@ ALL: Final = (UPPER_ACCESSED, IMPLICIT_AC)
 
 def heeds_ac(state: State) -> bool:
     """Whether Bochs may let an implicit access pass that SMAP forbids."""
-    return bool(
-        KINDS[state.kind].implicit and state.cr4 & CR4_SMAP and state.rflags & RFLAGS_AC
-    )
+    return bool(KINDS[state.kind].implicit and state.cr4 & CR4_SMAP and state.rflags & RFLAGS_AC)
 
 
 def as_bochs_heeds_it(state: State) -> State:

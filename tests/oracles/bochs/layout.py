@@ -39,9 +39,7 @@ REGIONS: Final = (OWN, *TABLES, *DATA)
 TOP: Final = 1 << 37
 """Above everything."""
 
-FRAMES: Final = tuple(
-    pa for base, size in TABLES for pa in range(base, base + size, PAGE)
-)
+FRAMES: Final = tuple(pa for base, size in TABLES for pa in range(base, base + size, PAGE))
 BLOCKS: Final = tuple(pa for base, size in DATA for pa in range(base, base + size, BLOCK))
 GIB_OF: Final = {0: 6, 1: 1, 2: 1, 3: 1, 511: 5}
 """By va[29:21]: the GiB that has data there, and in the page after it."""
@@ -60,8 +58,9 @@ CODE_CPL0: Final = 0x9000
 CODE_CPL3: Final = 0xA000
 USER_STACK: Final = 0xC000
 KERNEL_STACK: Final = 0xE000
-LOG: Final = 0xF000
 
+RET: Final = 0x7F0
+"""In each page of data there is a RET here."""
 NOPS: Final = 0x800
 NOPS_END: Final = 0x810
 """In each page of data there are NOPs here, and a NOP of two bytes goes from its end into the next
@@ -150,6 +149,7 @@ def background(pa: int) -> bytes:
     """The bytes of the page of data at pa, each page's other ones."""
     own = int.from_bytes((pa >> 12).to_bytes(8, "little") * (PAGE // 8), "little")
     page = bytearray((_noise() ^ own).to_bytes(PAGE, "little"))
+    page[RET] = 0xC3
     page[NOPS:NOPS_END] = b"\x90" * (NOPS_END - NOPS)
     page[NOPS_END : NOPS_END + 2] = UD2
     page[:3] = b"\x90" + UD2

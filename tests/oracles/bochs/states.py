@@ -150,8 +150,7 @@ def fixed_bytes() -> list[tuple[int, bytes]]:
     """What the guest's own pages hold in every state."""
     handlers = bytes([layout.HLT]) * (16 * layout.VECTORS)
     idt = b"".join(
-        layout.gate(layout.CODE + layout.HANDLERS + 16 * vector)
-        for vector in range(layout.VECTORS)
+        layout.gate(layout.CODE + layout.HANDLERS + 16 * vector) for vector in range(layout.VECTORS)
     )
     fixed = [
         (layout.IDT, idt),

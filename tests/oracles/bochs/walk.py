@@ -47,9 +47,7 @@ class Walk:
 
     def __init__(self, *, engine: str = "c") -> None:
         self.memory = Memory(layout.TOP)
-        self.mmu = Mmu(
-            self.memory, geometry="skylake", engine=engine, maxphyaddr=layout.MAXPHYADDR
-        )
+        self.mmu = Mmu(self.memory, geometry="skylake", engine=engine, maxphyaddr=layout.MAXPHYADDR)
         for base, size in layout.DATA:
             for pa in range(base, base + size, layout.PAGE):
                 self.memory.write(pa, layout.background(pa))
