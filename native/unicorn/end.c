@@ -32,7 +32,8 @@ void end(struct vcpu *v, enum stop reason, u64 rip, enum progress progress, enum
 {
 	if (v->end.reason == STOP_NONE)
 		v->end = (struct ending){ reason, progress, again, rip };
-	leave_guest(v);
+	if (v->run.started)
+		leave_guest(v);
 }
 
 /* A fault that shared.exit describes: Python is to see it. */

@@ -7,6 +7,14 @@
 
 #include "unicorn/vcpu.h"
 
+/* The instruction whose hook is running. */
+static u64 insn_of_hook(const struct vcpu *v)
+{
+	u64 rip = reg_read(v, UC_X86_REG_RIP);
+
+	return rip == v->nested.rip ? v->nested.insn : rip;
+}
+
 /* Begin a run inside the one under way, if there is one. */
 void enter_level(struct vcpu *v, struct level *outer)
 {
@@ -23,6 +31,7 @@ void enter_level(struct vcpu *v, struct level *outer)
 		.code_store = v->code_store,
 		.exit = v->shared.exit,
 		.count = v->shared.count,
+		.rip = insn_of_hook(v),
 	};
 	if (v->block.known)
 		outer->known = *v->block.known;
@@ -54,6 +63,7 @@ void leave_level(struct vcpu *v, const struct level *outer)
 	v->jump = outer->jump;
 	v->stream = outer->stream;
 	v->pending = outer->pending;
+	v->nested = (struct nested){ .rip = reg_read(v, UC_X86_REG_RIP), .insn = outer->rip };
 	v->code_store = outer->code_store;
 	v->shared.exit = outer->exit;
 	private_restore_run(v, &outer->unicorn);
@@ -67,7 +77,7 @@ u32 vcpu_depth(const struct vcpu *v)
 /* Whether a hook of the first instruction of the block under way is running. */
 static bool at_first_instruction(const struct vcpu *v)
 {
-	return v->block.known && reg_read(v, UC_X86_REG_RIP) == v->block.known->pc;
+	return v->block.known && insn_of_hook(v) == v->block.known->pc;
 }
 
 void vcpu_emu_stop(struct vcpu *v)
@@ -83,6 +93,6 @@ void vcpu_jump(struct vcpu *v, u64 rip)
 {
 	if (!v->depth)
 		return;
-	v->jump = (struct jump){ .from = reg_read(v, UC_X86_REG_RIP), .to = rip };
+	v->jump = (struct jump){ .from = insn_of_hook(v), .to = rip };
 	v->pending.jump = 1;
 }

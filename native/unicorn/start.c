@@ -46,8 +46,13 @@ static uc_err start_unicorn(struct vcpu *v)
 {
 	u64 begin = v->run.begin != NO_ADDRESS ? v->run.begin : reg_read(v, UC_X86_REG_RIP);
 
+	uc_err err;
+
 	v->run.begin = NO_ADDRESS;
-	return UC(v, emu_start)(v->uc, begin, v->run.until, time_left(v), count_left(v));
+	v->run.started = true;
+	err = UC(v, emu_start)(v->uc, begin, v->run.until, time_left(v), count_left(v));
+	v->run.started = false;
+	return err;
 }
 
 /* Start Unicorn at RIP; v->end says why it came back. */

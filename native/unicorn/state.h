@@ -199,6 +199,7 @@ struct run {
 	u64 count;    /* attached: instructions to be executed; 0: no matter how many */
 	u64 counted;  /* attached: shared.count before the first of them */
 	uc_err err; /* STOP_ENGINE: what Unicorn returned */
+	bool started; /* Unicorn is executing the guest */
 	bool stepping;
 	enum stop trap; /* what a #DB is: STOP_EXCEPTION, or STOP_STEPPED if it is only step()'s */
 };
@@ -231,6 +232,11 @@ struct code_store {
 /* pending.jump: the script has written RIP in a hook. Whether that is a jump, the next block shows. */
 struct jump {
 	u64 from, to;
+};
+
+/* A run inside a hook leaves RIP where it ended: the instruction of that hook stands elsewhere. */
+struct nested {
+	u64 rip, insn;
 };
 
 /* What becomes of a fill that faults. */
@@ -290,6 +296,7 @@ struct level {
 	struct code_store code_store;
 	struct vm_exit exit;
 	u64 count;
+	u64 rip;
 	struct unicorn_run unicorn;
 };
 
@@ -324,6 +331,7 @@ struct vcpu {
 	struct block_state block;
 	struct insn_state insn;
 	struct jump jump;
+	struct nested nested;
 	struct stream stream;
 	union pending pending;
 	struct code_store code_store;
