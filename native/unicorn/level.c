@@ -94,5 +94,6 @@ void vcpu_jump(struct vcpu *v, u64 rip)
 	if (!v->depth)
 		return;
 	v->jump = (struct jump){ .from = insn_of_hook(v), .to = rip };
+	v->jump.early = !is_of_block(v, v->jump.from);
 	v->pending.jump = 1;
 }

@@ -232,6 +232,7 @@ struct code_store {
 /* pending.jump: the script has written RIP in a hook. Whether that is a jump, the next block shows. */
 struct jump {
 	u64 from, to;
+	bool early; /* our own hook of the instruction at from is still to come */
 };
 
 /* A run inside a hook leaves RIP where it ended: the instruction of that hook stands elsewhere. */

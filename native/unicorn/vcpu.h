@@ -110,6 +110,7 @@ void end_by_exception(struct vcpu *v, u32 vector, u64 rip, enum progress progres
 void end_from_outside(struct vcpu *v, uc_err err);
 void settle(struct vcpu *v);
 bool is_inside_block(const struct vcpu *v, u64 rip);
+bool is_of_block(const struct vcpu *v, u64 rip);
 u64 deadline_after(u64 timeout_us);
 void start(struct vcpu *v);
 void enter_level(struct vcpu *v, struct level *outer);
