@@ -21,6 +21,10 @@ def _code(at: int, pieces: list[str]) -> list[str]:
     lines = []
     for piece in pieces:
         data = bytes.fromhex(piece)
+        if data == b"\x90" * len(data):
+            lines.append(f"        {at:#x}: nop * {len(data)}")
+            at += len(data)
+            continue
         for insn in decoder.disasm(data, at):
             lines.append(f"        {insn.address:#x}: {insn.mnemonic} {insn.op_str}".rstrip())
         if not any(decoder.disasm(data, at)):

@@ -18,7 +18,13 @@ from unicorn import (
     UC_CTL_TLB_FLUSH,
     UC_HOOK_INSN,
     UC_HOOK_MEM_READ_AFTER,
+    UC_MEM_FETCH_PROT,
+    UC_MEM_READ_PROT,
+    UC_MEM_WRITE,
     UC_MODE_64,
+    UC_PROT_EXEC,
+    UC_PROT_READ,
+    UC_PROT_WRITE,
     Uc,
     UcError,
     x86_const,
@@ -77,6 +83,11 @@ _INSN = {
 }
 
 
+_NO_CHANGES = (UC_MEM_READ_PROT, UC_MEM_FETCH_PROT)
+"""Plain Unicorn crashes where hooks of these change regions or W and return True."""
+_CHANGES = ("map", "map_here", "map_ptr", "mmio", "unmap", "protect")
+
+
 def _hook_type(kind: str) -> int:
     if kind.startswith("insn:"):
         return UC_HOOK_INSN
@@ -99,7 +110,7 @@ class Player:
         self.calls: dict[int, int] = {}
         self.saved: dict[int, Any] = {}
         self.buffers: dict[int, mmap.mmap] = {}
-        self.address = 0
+        self.access = self.address = 0
         self.depth = 0
         self.attached = False
 
@@ -199,7 +210,16 @@ class Player:
         self.uc.mem_map(self.address & -PAGE, pages * PAGE, perms)
 
     def op_protect_here(self, perms: int) -> None:
-        self.uc.mem_protect(self.address & -PAGE, PAGE, perms)
+        """Let the access pass; a read leaves the right to write as it is, for the sake of plain
+        Unicorn, which crashes (differences.py).
+        """
+        page = self.address & -PAGE
+        if self.access in _NO_CHANGES:
+            begin, end, old = next(r for r in self.uc.mem_regions() if r[0] <= page <= r[1])
+            perms = old & UC_PROT_WRITE | UC_PROT_READ | UC_PROT_EXEC
+            self.uc.mem_protect(begin, end + 1 - begin, perms)
+            return
+        self.uc.mem_protect(page, PAGE, perms)
 
     # Registers and contexts.
 
@@ -334,22 +354,37 @@ class Player:
         self.calls[ident] = number + 1
         glance = self.uc.reg_read_batch(_GLANCE_IDS) if hook["look"] else ()
         self.note(f"hook {ident} {hook['kind']}", *about, *glance)
-        outer = self.address
-        self.address = about[1] if len(about) > 1 else 0
+        outer = self.access, self.address
+        if len(about) == 4:
+            self.access, self.address = about[:2]
         try:
             for when, op in hook["acts"]:
                 if when == number:
                     self.act(op)
         finally:
-            self.address = outer
+            self.access, self.address = outer
         if len(self.log) >= TOO_LONG:
             self.uc.emu_stop()
         return number
+
+    def crashes_plain(self, op: Op) -> bool:
+        """Whether plain Unicorn crashes at this in the hook under way (unless it has luck)."""
+        if self.access in _NO_CHANGES:
+            return op[0] in _CHANGES
+        if self.access == UC_MEM_WRITE:
+            return op[0] in _CHANGES or (op[0] == "write" and not self.writable(op[1]))
+        return False
+
+    def writable(self, at: int) -> bool:
+        return any(b <= at <= e and p & UC_PROT_WRITE for b, e, p in self.uc.mem_regions())
 
     def act(self, op: Op) -> None:
         """An operation in a hook; its failure is logged, what it means to raise is raised."""
         if op[0] == "raise":
             raise HookError(op[1])
+        if self.crashes_plain(op):
+            self.note("left out", op[0])
+            return
         self.do(op)
 
 

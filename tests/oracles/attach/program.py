@@ -58,7 +58,7 @@ class Builder:
         self.straight(self.random.randrange(1, 5))
         dec = encode(b"\xff", 1, COUNTER)
         back = start - self.size - len(dec) - 6
-        self.put(dec, b"\x0f\x85" + struct.pack("<i", back))
+        self.put(dec, b"\x0f\x8f" + struct.pack("<i", back))
 
     def change_itself(self, ahead: int) -> None:
         """A store into the immediate of a MOV some instructions further on."""
