@@ -18,7 +18,7 @@ from tests.oracles.attach.player import How, Log, LogEntry, play
 from tests.oracles.attach.script import Script, write_script
 
 PLAIN = How()
-PATIENCE = 4
+PATIENCE = 2
 """Seconds for one script on plain Unicorn and attached; what takes longer hangs."""
 Play = Callable[[Script, How], Log]
 

@@ -73,24 +73,28 @@ def dec_jnz(back: int) -> bytes:
 class Chooser:
     """Random instructions, whose memory operands lie around the pointers and ``targets``."""
 
-    def __init__(self, random: Random, targets: list[int]) -> None:
+    def __init__(self, random: Random, targets: list[int], events: float) -> None:
         self.random = random
         self.targets = targets
+        self.events = events
 
     def address(self) -> int:
         """An address of interest, often at the edge of a page."""
         at = self.random.choice(self.targets)
-        return at + self.random.choice((0, 0, 8, 16, 0x20, 0x7F8, 0xFF0, 0xFF8, 0xFFC, 0xFFE, -2))
+        return at + self.random.choice((0, 0, 8, 16, 0x20, 0x7F8, 0xFF0, 0xFF8, 0x100, 0x200, 0xFFC, 0xFFE, -2))
 
     def mem(self) -> Mem:
         random = self.random
-        if random.random() < 0.06:
+        choice = random.random()
+        if choice < 0.01:
             return Mem(None, random.randrange(0, 0x40000, 4))
-        if random.random() < 0.06:
+        if choice < 0.04:
             return Mem(None, random.randrange(-64, 256), rip=True)
-        disp = random.choice((0, 0, 0, 8, -8, 1, 3, 0x40, -1, 0xFFC, 0x1000, -0x1000))
-        base = random.choice(POINTERS) if random.random() < 0.95 else random.choice(SCRATCH)
-        if random.random() < 0.05:
+        disp = random.choice((0, 0, 0, 0, 8, 8, -8, 1, 3, 0x40, -1, 0x100))
+        if choice < 0.1:
+            disp = random.choice((0xFFC, 0x1000, -0x1000, 0x7FFC))
+        base = random.choice(POINTERS) if random.random() < 0.98 else random.choice(SCRATCH)
+        if random.random() < 0.01:
             return Mem(base, disp, random.choice((RCX, RDX, 8)), random.randrange(4))
         return Mem(base, disp)
 
@@ -254,6 +258,10 @@ class Chooser:
     def quiet(self) -> bytes:
         return self.random.choice((b"\x90", b"\xf5", b"\xf9", b"\x98", b"\x0f\xa2", b"\x9c\x58"))
 
+    def balanced(self) -> bytes:
+        """An instruction that leaves the stack alone: a function's, which shall return."""
+        return self.random.choice((self.registers, self.load, self.store, self.string))()
+
     def instruction(self) -> bytes:
         """One of all kinds, in proportion to how often programs use them."""
         kinds = (
@@ -269,5 +277,5 @@ class Chooser:
             self.event,
             self.quiet,
         )
-        weights = (20, 18, 18, 10, 10, 5, 12, 3, 1, 1, 2)
+        weights = (20, 18, 18, 8, 9, 4, 12, 2, 0.5, self.events, 2)
         return self.random.choices(kinds, weights)[0]()

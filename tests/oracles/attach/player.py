@@ -110,6 +110,7 @@ class Player:
         self.calls: dict[int, int] = {}
         self.saved: dict[int, Any] = {}
         self.buffers: dict[int, mmap.mmap] = {}
+        self.mmio: list[tuple[int, int]] = []
         self.access = self.address = 0
         self.depth = 0
         self.attached = False
@@ -155,6 +156,9 @@ class Player:
 
     def note_memory(self) -> None:
         for begin, end, perms in self.regions():
+            if any(b <= begin < e for b, e in self.mmio):
+                self.note("region", begin, end, perms)
+                continue
             try:
                 data = bytes(self.uc.mem_read(begin, end + 1 - begin))
             except UcError as error:
@@ -183,6 +187,7 @@ class Player:
         def write(_uc: Uc, offset: int, width: int, stored: int, _data: Any) -> None:
             self.note("mmio write", offset, width, stored)
 
+        self.mmio.append((begin, begin + size))
         self.uc.mmio_map(begin, size, read, None, write, None)
 
     def op_unmap(self, begin: int, size: int) -> None:

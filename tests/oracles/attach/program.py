@@ -12,7 +12,10 @@ from tests.oracles.attach.encode import COUNTER, RAX, SCRATCH, Chooser, encode, 
 
 @dataclass(frozen=True)
 class Program:
-    """Code at ``begin``; ``marks`` are addresses where its instructions begin, the end among them."""
+    """Code at ``begin``; ``marks`` are addresses where its instructions begin, the end among them.
+
+    Behind the end stands a HLT.
+    """
 
     begin: int
     pieces: tuple[bytes, ...]
@@ -72,7 +75,7 @@ class Builder:
 
     def call(self) -> None:
         """A call of a function that stands behind a jump, which returns."""
-        body = [self.chooser.instruction() for _ in range(self.random.randrange(1, 4))]
+        body = [self.chooser.balanced() for _ in range(self.random.randrange(1, 4))]
         size = sum(map(len, body)) + 1
         self.put(b"\xe9" + struct.pack("<i", size))
         start = self.size
@@ -97,12 +100,12 @@ class Builder:
             self.change_itself(self.random.randrange(4))
 
     def program(self) -> Program:
-        return Program(self.begin, tuple(self.pieces), tuple(self.marks))
+        return Program(self.begin, (*self.pieces, b"\xf4"), tuple(self.marks))
 
 
-def build(random: Random, begin: int, parts: int, targets: list[int]) -> Program:
+def build(random: Random, begin: int, parts: int, targets: list[int], events: float) -> Program:
     """A program of so many parts at ``begin``, whose pointers lead to ``targets``."""
-    builder = Builder(random, begin, Chooser(random, targets))
+    builder = Builder(random, begin, Chooser(random, targets, events))
     for _ in range(parts):
         builder.part()
     return builder.program()

@@ -24,7 +24,7 @@ GENERAL = (
     "rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "rsp",
     "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15",
 )  # fmt: skip
-PERMS = (ALL, ALL, RW, RW, RW, READ, READ, READ | EXEC, EXEC, WRITE, 0)
+PERMS = (ALL, ALL, ALL, RW, RW, RW, RW, RW, READ, READ, READ | EXEC, EXEC, WRITE, WRITE | EXEC, 0)
 
 Op = list[Any]
 Script = dict[str, Any]
@@ -64,6 +64,7 @@ class Writer:
         self.world = World()
         self.hook_ids = 0
         random = self.random
+        self.events = random.choice((0.2, 0.5, 0.5, 6))
         self.arenas = [LOW, LOW, random.choice((0, LOW, HIGH, KERNEL, GIB, 0x600000))]
 
     # Memory.
@@ -133,9 +134,12 @@ class Writer:
         return ["protect", begin, size, perms]
 
     def targets(self) -> list[int]:
+        """Pages for pointers: most may be read and written."""
         pages = [page for page in self.world.pages if not CODE <= page < STACK]
-        edges = [p for p in pages if p + PAGE not in self.world.pages]
-        return [*pages, *edges, self._fresh() & (1 << 64) - 1]
+        good = [page for page in pages if self.world.pages[page] & RW == RW]
+        inner = [page for page in good if self.world.pages.get(page + PAGE, 0) & RW == RW]
+        some = [self.random.choice(pages), self._fresh() & (1 << 64) - 1]
+        return [*good, *inner * 2, *some[: self.random.choice((0, 1, 2))]]
 
     def write(self) -> Op:
         random = self.random
@@ -152,7 +156,7 @@ class Writer:
         if random.random() < 0.5:
             at = random.choice(program.marks[:-1])
             return ["write", at, random.choice(("90", "f4", "cc", "31c0", "b844332211"))]
-        program = build(random, program.begin, random.randrange(2, 6), self.targets())
+        program = build(random, program.begin, random.randrange(2, 6), self.targets(), self.events)
         self.world.programs[index] = program
         self.world.dirty = True
         return _code(program)
@@ -207,20 +211,20 @@ class Writer:
             "|mem_read_prot|mem_write_prot|mem_fetch_prot",
             3,
         ),
-        ("intr", 2),
-        ("insn:syscall", 1.5),
-        ("insn:cpuid", 0.7),
-        ("insn:in", 0.7),
-        ("insn:out", 0.7),
-        ("insn_invalid", 1),
+        ("intr", 2.5),
+        ("insn:syscall", 2),
+        ("insn:cpuid", 1),
+        ("insn:in", 1),
+        ("insn:out", 1),
+        ("insn_invalid", 1.5),
     )
 
-    def hook(self, *, inside: bool = False) -> Op:
+    EVENTS = ("intr", "insn:syscall", "insn:cpuid", "insn:in", "insn:out", "insn_invalid")
+
+    def hook(self, kinds: tuple[str, ...] = (), *, inside: bool = False) -> Op:
         random = self.random
-        kinds, weights = zip(*self.KINDS, strict=True)
-        kind = random.choices(kinds, weights)[0]
-        if inside:
-            kind = random.choice(("intr", "insn:syscall", "mem_read_unmapped"))
+        every, weights = zip(*self.KINDS, strict=True)
+        kind = random.choice(kinds) if kinds else random.choices(every, weights)[0]
         begin, end = self._hook_range(kind)
         self.hook_ids += 1
         ident = self.hook_ids
@@ -302,7 +306,7 @@ class Writer:
         if choice < 0.54 and self.world.hooks:
             return ["unhook", random.choice(self.world.hooks)[0]]
         if choice < 0.57:
-            return self.hook(inside=True)
+            return self.hook(("intr", "insn:syscall", "mem_read_unmapped"), inside=True)
         return random.choice(
             (self._new, self._new, self.protect_data, self.unmap_data, self.write_data,
              self.set, self.get, self.read, self.set)
@@ -345,7 +349,7 @@ class Writer:
         random, world = self.random, self.world
         program = random.choice(world.programs)
         begin = program.begin
-        if random.random() < 0.12:
+        if random.random() < 0.3:
             begin = random.choice(program.marks)
         until, timeout, count = program.end, 0, 0
         choice = random.random()
@@ -369,7 +373,7 @@ class Writer:
     def exits(self) -> list[Op]:
         """Turn multiple exits on, set them, or turn them off."""
         self.world.dirty = True
-        if self.world.exits and self.random.random() < 0.5:
+        if self.world.exits and self.random.random() < 0.7:
             self.world.exits = False
             return [["exits_off"]]
         marks = [mark for program in self.world.programs for mark in program.marks]
@@ -388,7 +392,10 @@ class Writer:
         perms = random.choice((ALL, ALL, READ | EXEC))
         ops.append(["map", CODE, 0x8000, perms])
         self._set(CODE, 0x8000, perms)
-        ops += [self.map() for _ in range(random.randrange(2, 7))]
+        low = LOW + random.randrange(24) * PAGE
+        ops.append(["map", low, 0x3000, random.choice((RW, ALL))])
+        self._set(low, 0x3000, RW)
+        ops += [self.map() for _ in range(random.randrange(1, 6))]
         if random.random() < 0.04:
             ops += [["map", 0x2000000 + i * 2 * PAGE, PAGE, RW] for i in range(80)]
         ops += [
@@ -398,7 +405,7 @@ class Writer:
             begin = CODE + random.choice((0, 0x1000, 0x2000, 0x3F0, 0xFD0, 0x1FE8, 0x7000))
             if any(abs(begin - other.begin) < 0x300 for other in self.world.programs):
                 continue
-            program = build(random, begin, random.randrange(2, 9), self.targets())
+            program = build(random, begin, random.randrange(2, 9), self.targets(), self.events)
             self.world.programs.append(program)
             ops.append(_code(program))
         if random.random() < 0.5:
@@ -412,7 +419,7 @@ class Writer:
         random = self.random
         ops: list[Op] = [["map", INNER, 0x2000, ALL]]
         for i in range(random.randrange(1, 3)):
-            program = build(random, INNER + i * PAGE, random.randrange(1, 3), self.targets())
+            program = build(random, INNER + i * PAGE, random.randrange(1, 3), self.targets(), self.events)
             self.world.inner.append(program)
             ops.append(_code(program))
         return ops
@@ -433,7 +440,7 @@ class Writer:
         if choice < 0.5:
             return [random.choice((["remove_cache", CODE, CODE + 0x1000], ["flush_tb"],
                                    ["flush_tlb"], ["regions"]))]
-        if choice < 0.53:
+        if choice < 0.54 or (world.exits and choice < 0.6):
             return self.exits()
         return [
             random.choice(
@@ -446,10 +453,12 @@ class Writer:
         random = self.random
         ops = self.start()
         ops += [self.hook() for _ in range(random.choice((0, 0, 1, 2)))]
+        if self.events > 1:
+            ops += [self.hook(self.EVENTS) for _ in range(3)]
         if random.random() < 0.75:
             ops.append(["attach"])
             self.world.attached = True
-        for _ in range(random.randrange(2, 7)):
+        for _ in range(random.randrange(3, 9)):
             for _ in range(random.randrange(4)):
                 ops += self.step()
             if not self.world.attached and random.random() < 0.4:
