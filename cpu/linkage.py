@@ -12,9 +12,10 @@ from __future__ import annotations
 import ctypes
 import importlib.util
 import os
+import threading
 import weakref
 from functools import cache
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from unicorn.unicorn_py3 import unicorn as unicorn_binding
 
@@ -58,7 +59,8 @@ _CS_MODE_64: Final = 1 << 3
 _UNICORN: Any = unicorn_binding.uclib
 
 
-def _address(function: Any) -> Any:
+def function_address(function: Any) -> Any:
+    """A function of ctypes as C calls it."""
     return ffi.cast("void *", ctypes.cast(function, ctypes.c_void_p).value or 0)
 
 
@@ -103,15 +105,15 @@ def uc_api() -> Any:
     """The ``struct uc_api`` of this process."""
     api = ffi.new("struct uc_api *")
     for name in _UC_FUNCTIONS:
-        setattr(api, name, _address(getattr(_UNICORN, f"uc_{name}")))
+        setattr(api, name, function_address(getattr(_UNICORN, f"uc_{name}")))
     if _version() == PRIVATE_VERSION:
-        api.vmem_translate = _address(_UNICORN.uc_vmem_translate)  # for the self-test
+        api.vmem_translate = function_address(_UNICORN.uc_vmem_translate)  # for the self-test
         for name in _PRIVATE_FUNCTIONS:
             function = getattr(_UNICORN, f"{name}_x86_64", None)
             if function is not None:
-                setattr(api, name, _address(function))
+                setattr(api, name, function_address(function))
     disasm_iter, api.cs_handle, insn = _decoder()
-    api.cs_disasm_iter = _address(disasm_iter)
+    api.cs_disasm_iter = function_address(disasm_iter)
     api.cs_insn = ffi.cast("void *", insn)
     return api
 
@@ -178,6 +180,36 @@ def _check_layouts() -> None:
         )
 
 
+# Faults of attached instances.
+
+
+class Answering(Protocol):
+    """Who is asked about the faults of an instance: cpu.attached.Attached."""
+
+    c: Any
+
+    def answer_fault(self) -> int: ...
+
+
+_attached: weakref.WeakValueDictionary[int, Answering] = weakref.WeakValueDictionary()
+
+
+def on_fault() -> Any:
+    """What C calls for a fault in an attached instance."""
+    return ffi.cast("void *", lib.attached_fault)
+
+
+def answer_faults(attached: Answering) -> None:
+    """Faults of this instance go to its answer_fault() from now on."""
+    _attached[int(ffi.cast("uintptr_t", attached.c))] = attached
+
+
+@ffi.def_extern(error=lib.FAULT_ABORT)
+def attached_fault(vcpu: Any) -> int:
+    """A guest's fault, inside the fill hook."""
+    return _attached[int(ffi.cast("uintptr_t", vcpu))].answer_fault()
+
+
 # The Python engine's side.
 
 _PYTHON_FUNCTIONS: Final = (
@@ -185,16 +217,18 @@ _PYTHON_FUNCTIONS: Final = (
     "tables_changed", "walk",
 )  # fmt: skip
 _mmus: weakref.WeakValueDictionary[int, Mmu] = weakref.WeakValueDictionary()
-_raised: list[BaseException] = []
+_thread = threading.local()
 
 
 def take_raised() -> BaseException | None:
-    """What a callback raised during the last run, once."""
-    return _raised.pop() if _raised else None
+    """What a callback raised during this thread's last run, once."""
+    error: BaseException | None = getattr(_thread, "raised", None)
+    _thread.raised = None
+    return error
 
 
 def _keep(_kind: type[BaseException], error: BaseException, _traceback: Any) -> None:
-    _raised[:] = [error]
+    _thread.raised = error
 
 
 def _mmu(unit: Any) -> Mmu:

@@ -75,6 +75,14 @@ void vcpu_drop_code(struct vcpu *v, u64 pa)
 		v); /* the frame's pages are fetched from anew, and looked at: is_unsafe_page() */
 }
 
+void vcpu_forget_code(struct vcpu *v)
+{
+	v->forget_code = v->depth;
+	if (!v->depth)
+		UC(v, ctl)(v->uc, UC_CTL_WRITE(UC_CTL_TB_FLUSH, 0));
+	v->epoch++;
+}
+
 void vcpu_sync(struct vcpu *v)
 {
 	u64 pfn;
