@@ -9,6 +9,7 @@ import importlib.util
 import os
 import platform
 import subprocess
+import sys
 from pathlib import Path
 from typing import Final
 
@@ -26,9 +27,12 @@ def why_not() -> str | None:
     if importlib.util.find_spec(PACKAGE) is None:
         return f"Bochs is not installed: pip install {REQUIREMENT}"
     try:
-        environment()
+        command = [sys.executable, "-c", f"import os, {PACKAGE}; os._exit(0)"]
+        ended = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
     except (OSError, subprocess.CalledProcessError) as error:
         return f"the shim for glibc {platform.libc_ver()[1]} cannot be built: {error}"
+    if ended.returncode:
+        return f"Bochs cannot be loaded: {ended.stderr.strip().splitlines()[-1:]}"
     return None
 
 
