@@ -87,7 +87,10 @@ void vcpu_sync(struct vcpu *v)
 {
 	u64 pfn;
 
-	soft_drain(v);
+	if (v->run.started || v->depth > 1)
+		soft_drain_in_hook(v);
+	else
+		soft_drain(v);
 	if (v->ram->code_free == PAGE_NONE)
 		return;
 	while ((pfn = MMU(v, take_freed_code, take_code)(v->ram, v->mm ? v->mm->kernel : NULL,

@@ -190,14 +190,21 @@ u32 vcpu_enter_user(struct vcpu *v, u64 stub_pa, u64 rip, u64 rsp);
 int vcpu_add_region(struct vcpu *v, u64 base, u64 size, u32 perms);
 /* Somebody else's memory hooks need exact RIP and virtual addresses, in fast too. 0, or -ENOMEM. */
 int vcpu_serve_hooks(struct vcpu *v);
-/* Somebody else's CODE hooks are coming: keep the flags of denied instructions right. 0, or -1. */
-int vcpu_guard_flags(struct vcpu *v);
+/*
+ * Somebody else's CODE hook on [begin, end] is coming: keep the flags of denied instructions right.
+ * A handle for vcpu_unguard_flags(); 0: Unicorn refused.
+ */
+u64 vcpu_guard_flags(struct vcpu *v, u64 begin, u64 end);
+/* That CODE hook is gone. */
+void vcpu_unguard_flags(struct vcpu *v, u64 guard);
 /*
  * Put a hook of this UC_HOOK_MEM_* type on the instance that is called (a uc_cb_hookmem_t, with no
  * user data) for virtual [begin, end] only, everything if begin > end. Returns its handle; 0: there
  * is no memory for it, or Unicorn refused it.
  */
 u64 vcpu_watch(struct vcpu *v, int type, void *callback, u64 begin, u64 end);
+/* Others have hooks of loads and stores: pages of a changed table wait for the next block. */
+void vcpu_foreign_hooks(struct vcpu *v);
 /* The hook with that handle was removed. */
 void vcpu_unwatch(struct vcpu *v, u64 hook);
 /* Have all code translated anew; in a hook, when the run under way is over. */

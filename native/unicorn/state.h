@@ -298,6 +298,7 @@ struct level {
 	struct vm_exit exit;
 	u64 count;
 	u64 rip;
+	u64 accessing;
 	struct unicorn_run unicorn;
 };
 
@@ -320,7 +321,6 @@ struct vcpu {
 	const struct guest *guest;
 	bool counting, attached, armed, keep_pc;
 	bool serving; /* somebody else has memory hooks by virtual address */
-	bool guard_flags; /* somebody else has CODE hooks: see restore_flags() */
 	bool owning;	  /* each frame is open to loads and stores through one virtual page only */
 	u64 window_asker; /* private: who asked last while window was set */
 	u64 invalidator;  /* private: who asks when Unicorn invalidates code; 0: not known */
@@ -342,6 +342,8 @@ struct vcpu {
 	struct block traced; /* trace: the instruction under way, as a block */
 
 	struct watchpoint *watchpoints; /* attached: the script's, by virtual address */
+	bool foreign_hooks;	       /* attached: others hook loads and stores */
+	u64 accessing; /* attached: the page of the access whose watchpoint is called, or NO_ADDRESS */
 	bool forget_code;	       /* attached: flush translated code before the next run */
 	u32 depth;		       /* attached: runs under way, one in the other's hook */
 	bool identity;		       /* attached: addresses without memory are Unicorn's */

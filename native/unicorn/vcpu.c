@@ -189,7 +189,7 @@ int vcpu_set_fidelity(struct vcpu *v, u32 fidelity)
 {
 	while (v->nr_hooks > 1)
 		del_last_hook(v);
-	v->armed = v->guard_flags = false;
+	v->armed = false;
 	v->stream.next = v->stream.crossing = v->stream.insn = NO_ADDRESS;
 	v->epoch++;
 	forget_memos(v);

@@ -68,6 +68,7 @@ void soft_drop_all(struct vcpu *v);
 void soft_drop_page(struct vcpu *v, u64 va);
 void soft_drop_later(struct vcpu *v, u64 va);
 void soft_drain(struct vcpu *v);
+void soft_drain_in_hook(struct vcpu *v);
 void soft_drain_evicted(struct vcpu *v, u64 va, u64 va2);
 void give_frame(struct vcpu *v, const struct region *r, u64 pa, u64 va);
 void note_code(struct vcpu *v, struct region *r, u64 pa);
