@@ -21,10 +21,10 @@
 #include "x86/rights.h"
 #include "x86/warm.h"
 
-/* memory_load(), without a call where the entry lies in RAM. */
-static always_inline bool load_entry(const struct memory *ram, u64 pa, u64 *entry)
+/* memory_load(), without a call if inside says that the entry lies in RAM. */
+static always_inline bool load_entry(const struct memory *ram, bool inside, u64 pa, u64 *entry)
 {
-	if (unlikely(!memory_holds(ram, pa)))
+	if (unlikely(!inside))
 		return memory_load(ram, pa, entry);
 	*entry = __atomic_load_n((u64 *)pa_to_host(ram, pa), __ATOMIC_RELAXED);
 	return true;
@@ -39,13 +39,12 @@ static always_inline u32 exchange_entry(const struct memory *ram, u64 pa, u64 ol
 }
 
 /* The frame of a table that was read is marked, in exact. */
-static always_inline void mark_table(const struct memory *ram, u64 table)
+static always_inline void mark_table(const struct memory *ram, bool inside, u64 table)
 {
-	u32 *flags = likely(memory_holds(ram, table))
-			     ? &pfn_to_page(ram, table >> PAGE_SHIFT)->flags
-			     : memory_flags(ram, table);
+	u32 *flags = likely(inside) ? &pfn_to_page(ram, table >> PAGE_SHIFT)->flags
+				    : memory_flags(ram, table);
 
-	if (flags)
+	if (likely(inside) || flags)
 		*flags |= PG_table;
 }
 
@@ -108,10 +107,11 @@ static bool set_accessed_dirty(struct mmu_unit *u, u32 level, u64 bits, u32 mode
 /* Read the entry of va at w->level. False if its table lies where no memory is. */
 static bool read_entry(struct mmu_unit *u, u64 table, u32 mode, struct walk *w)
 {
+	bool inside = memory_holds(u->ram, table);
 	u32 level = w->level;
 
 	w->entry_pa[level] = table + entry_offset(w->va, level);
-	if (unlikely(!load_entry(u->ram, w->entry_pa[level], &w->entry[level])))
+	if (unlikely(!load_entry(u->ram, inside, w->entry_pa[level], &w->entry[level])))
 		return false;
 	if (mode == WALK_HARDWARE) {
 		u->counter[COUNTER_page_walker_loads]++;
@@ -120,7 +120,7 @@ static bool read_entry(struct mmu_unit *u, u64 table, u32 mode, struct walk *w)
 		emit(u->ring, walk_entry, w->va, w->entry_pa[level], w->entry[level]);
 	}
 	if (u->exact && mode != WALK_PROBE)
-		mark_table(u->ram, table);
+		mark_table(u->ram, inside, table);
 	return true;
 }
 
