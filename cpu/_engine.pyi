@@ -21,9 +21,14 @@ class struct_uc_api(Struct[struct_uc_api_ptr]):
     mem_read: CData
     mem_write: CData
     vmem_translate: CData
+    mmio_map: CData
     tlb_flush_page: CData
     tlb_set_page: CData
     cpu_restore_state: CData
+    find_memory_mapping: CData
+    memory_region_get_ram_addr: CData
+    cpu_get_address_space: CData
+    address_space_map: CData
     cs_disasm_iter: CData
     cs_handle: int
     cs_insn: CData
@@ -62,6 +67,13 @@ class struct_layout(Struct[struct_layout_ptr]):
     translation_error_code: int
 
 class struct_layout_ptr(struct_layout, Ptr[struct_layout]): ...
+
+class struct_vcpu_region(Struct[struct_vcpu_region_ptr]):
+    base: int
+    size: int
+    perms: int
+
+class struct_vcpu_region_ptr(struct_vcpu_region, Ptr[struct_vcpu_region]): ...
 
 class struct_vcpu_config(Struct[struct_vcpu_config_ptr]):
     uc: CData
@@ -119,6 +131,10 @@ class FFI(BaseFFI):
     def new(self, cdecl: Literal["struct layout *"], init: object = ...) -> struct_layout_ptr: ...
     @overload
     def new(
+        self, cdecl: Literal["struct vcpu_region *"], init: object = ...
+    ) -> struct_vcpu_region_ptr: ...
+    @overload
+    def new(
         self, cdecl: Literal["struct vcpu_config *"], init: object = ...
     ) -> struct_vcpu_config_ptr: ...
     @overload
@@ -139,6 +155,10 @@ class FFI(BaseFFI):
     def new(
         self, cdecl: Literal["struct layout[]"], init: object = ...
     ) -> Array[struct_layout]: ...
+    @overload
+    def new(
+        self, cdecl: Literal["struct vcpu_region[]"], init: object = ...
+    ) -> Array[struct_vcpu_region]: ...
     @overload
     def new(
         self, cdecl: Literal["struct vcpu_config[]"], init: object = ...
@@ -163,6 +183,10 @@ class FFI(BaseFFI):
     def cast(self, cdecl: Literal["struct mmu_api *"], value: object) -> struct_mmu_api_ptr: ...
     @overload
     def cast(self, cdecl: Literal["struct layout *"], value: object) -> struct_layout_ptr: ...
+    @overload
+    def cast(
+        self, cdecl: Literal["struct vcpu_region *"], value: object
+    ) -> struct_vcpu_region_ptr: ...
     @overload
     def cast(
         self, cdecl: Literal["struct vcpu_config *"], value: object
@@ -206,6 +230,7 @@ class Lib:
     PRIVATE_SKIP_PC: Final[int]
     PRIVATE_LOAD_RIP: Final[int]
     PRIVATE_ASKER: Final[int]
+    PRIVATE_HOST: Final[int]
     PRIVATE_ALL: Final[int]
     INTERCEPT_NONE: Final[int]
     INTERCEPT_UD: Final[int]
@@ -222,6 +247,7 @@ class Lib:
     LIMIT_MXCSR: Final[int]
     NR_SYSCALL_ARGS: Final[int]
     NO_LIMIT: Final[int]
+    REGION_MMIO: Final[int]
     def layout_mismatch(
         self, native: struct_layout_ptr | Array[struct_layout], /
     ) -> Ptr[bytes]: ...
@@ -248,7 +274,16 @@ class Lib:
     def vcpu_drop_code(self, v: struct_vcpu_ptr, pa: int, /) -> None: ...
     def vcpu_skip(self, v: struct_vcpu_ptr, length: int, /) -> None: ...
     def vcpu_enter_user(self, v: struct_vcpu_ptr, stub_pa: int, rip: int, rsp: int, /) -> int: ...
-    def vcpu_add_region(self, v: struct_vcpu_ptr, base: int, size: int, /) -> int: ...
+    def vcpu_add_region(self, v: struct_vcpu_ptr, base: int, size: int, perms: int, /) -> int: ...
+    def vcpu_remove_region(self, v: struct_vcpu_ptr, base: int, size: int, /) -> int: ...
+    def vcpu_set_regions(
+        self,
+        v: struct_vcpu_ptr,
+        regions: struct_vcpu_region_ptr | Array[struct_vcpu_region],
+        nr: int,
+        /,
+    ) -> int: ...
+    def vcpu_host_wrote(self, v: struct_vcpu_ptr, address: int, size: int, /) -> None: ...
     def vcpu_serve_hooks(self, v: struct_vcpu_ptr, /) -> int: ...
     def vcpu_guard_flags(self, v: struct_vcpu_ptr, /) -> int: ...
     def vcpu_hook_address(self, v: struct_vcpu_ptr, pa: int, /) -> int: ...

@@ -155,11 +155,11 @@ class Attached(Processor):
     def _find_regions(self) -> bool:
         """Tell the engine of memory that was mapped since; whether there was any."""
         found = False
-        for begin, end, _ in self.uc.mem_regions():
+        for begin, end, perms in self.uc.mem_regions():
             if (begin, end) in self._regions or begin == self.memory.base:
                 continue
-            if lib.vcpu_add_region(self.c, begin, end + 1 - begin):
-                raise EngineError("too many regions, or no host memory to keep track of them")
+            if lib.vcpu_add_region(self.c, begin, end + 1 - begin, perms):
+                raise EngineError("no host memory to keep track of regions")
             self._regions.add((begin, end))
             found = True
         return found

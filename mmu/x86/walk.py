@@ -389,7 +389,8 @@ def mmu_walk(u: Unit, va: int, access: int, privilege: int, mode: int) -> Walk:
     if not u.canonical(va):
         return Walk(va, top_level=0, result=Outcome.GENERAL_PROTECTION)
     if not u.paging:
-        return Walk(va, top_level=0, pa=va, rights=X86_RW | X86_US, dirty=True)
+        pa = va & (X86_ADDR_MASK | 0xFFF)
+        return Walk(va, top_level=0, pa=pa, rights=X86_RW | X86_US, dirty=True)
     return walk_from(u, va, access, privilege, mode, start_at_cr3(u))
 
 

@@ -90,14 +90,8 @@ int vcpu_serve_hooks(struct vcpu *v)
 	skip_pc(v, false);
 	if (v->owning)
 		return 0;
-	for (u32 i = 0; i < v->nr_regions; i++) {
-		struct region *r = &v->region[i];
-
-		r->owner = map_lazily((r->size >> PAGE_SHIFT) * sizeof(*r->owner));
-		if (!r->owner)
-			return -ENOMEM;
-	}
-	v->owning = true;
+	if (!begin_owning(v))
+		return -ENOMEM;
 	soft_drop_all(v);
 	return 0;
 }
@@ -126,28 +120,31 @@ struct vcpu *vcpu_create(const struct vcpu_config *config, const struct uc_api *
 	v->fidelity = &fidelities[config->fidelity];
 	v->guest = config->attached ? &attached : &program;
 	v->counting = config->count || config->fidelity != FIDELITY_FAST;
-	v->owning = config->fidelity != FIDELITY_FAST;
 	v->attached = config->attached;
 	v->keep_pc = config->attached || v->mmu->check;
 	v->load.hook = v->fidelity->on_load;
 	v->fill_target = (struct fill_target){ .fill = v->guest->fill, .self = v };
 	private_bind(v, usable_private(config->private));
 	clear_vcpu(v);
-	if (add_region(v, v->ram->base, v->ram->size, false) < 0 ||
+	begin_regions(v);
+	if ((config->fidelity != FIDELITY_FAST && !begin_owning(v)) ||
 	    !add_hook(v, UC_HOOK_TLB_FILL, private_fill_hook(config->private), 0)) {
 		vcpu_unhook(v);
 		vcpu_free(v);
 		return NULL;
 	}
-	if (v->attached)
+	if (v->attached) {
+		connect_bus(v);
 		learn_invalidator(v);
-	else
+	} else {
 		UC(v, ctl)(v->uc, UC_CTL_WRITE(UC_CTL_UC_USE_EXITS, 1), 1);
+	}
 	return v;
 }
 
 void vcpu_unhook(struct vcpu *v)
 {
+	disconnect_bus(v);
 	unwatch_until(v);
 	while (v->nr_hooks)
 		del_last_hook(v);
@@ -157,6 +154,7 @@ void vcpu_unhook(struct vcpu *v)
 
 void vcpu_free(struct vcpu *v)
 {
-	free_regions(v);
+	free_regions(&v->regions);
+	free_frames(v);
 	free(v);
 }

@@ -208,7 +208,7 @@ static u32 walk_nothing(u64 va, u32 result, struct walk *w)
 	w->va = va;
 	w->result = result;
 	if (result == XLATE_OK) {
-		w->pa = va;
+		w->pa = va & (X86_ADDR_MASK | ~PAGE_MASK);
 		w->rights = X86_RW | X86_US;
 		w->dirty = 1;
 	}
