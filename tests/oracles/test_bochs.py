@@ -21,7 +21,14 @@ from mmu.x86.registers import (
     RFLAGS_AC,
 )
 from tests.oracles.bochs import compare, deviations, kernels, layout, library, states
-from tests.oracles.bochs.compare import KernelTally, Tally, describe, describe_kernel
+from tests.oracles.bochs.compare import (
+    KernelLeg,
+    KernelTally,
+    Leg,
+    Tally,
+    describe,
+    describe_kernel,
+)
 from tests.oracles.bochs.kernels import Op
 from tests.oracles.bochs.machine import Bochs
 from tests.oracles.bochs.model import Model, Word
@@ -71,7 +78,7 @@ def check_shares(tally: Tally) -> None:
 
 def test_walk(bochs: Bochs, walk: Walk) -> None:
     """Each page that an instruction touches, asked of our walk."""
-    (tally,) = compare.compare(bochs, [(walk.run, False)], SEED, STATES)
+    (tally,) = compare.compare(bochs, [Leg("walk", walk.run)], SEED, STATES)
     check(tally)
     check_shares(tally)
     assert tally.states == STATES
@@ -84,7 +91,7 @@ def test_walk(bochs: Bochs, walk: Walk) -> None:
 
 def test_python_walk(bochs: Bochs) -> None:
     walk = Walk(engine="python")
-    (tally,) = compare.compare(bochs, [(walk.run, False)], SEED + 1, PYTHON_STATES)
+    (tally,) = compare.compare(bochs, [Leg("walk", walk.run)], SEED + 1, PYTHON_STATES)
     check(tally)
     walk.close()
 
@@ -137,7 +144,7 @@ def test_deviation_still_occurs(bochs: Bochs, walk: Walk, name: str) -> None:
     """If this fails one of the two has changed: take the deviation off the list."""
     state = WITNESSES[name]
     tally = Tally()
-    tally.judge(state, bochs.run([state])[0], walk.run, flags=False)
+    tally.judge(state, bochs.run([state])[0], Leg("walk", walk.run))
     check(tally)
     assert tally.excused[name] == 1
 
@@ -146,7 +153,7 @@ def test_witness_without_deviation(bochs: Bochs, walk: Walk) -> None:
     """What the deviations do not touch agrees: they are no blanket excuse."""
     for state in (made("mov [rbx], rax"), made("verr cx", cpl=0, rflags=RFLAGS_AC | 2)):
         tally = Tally()
-        tally.judge(state, bochs.run([state])[0], walk.run, flags=False)
+        tally.judge(state, bochs.run([state])[0], Leg("walk", walk.run))
         check(tally)
         assert not tally.excused
 
@@ -168,7 +175,7 @@ def test_planted_fault_is_caught(bochs: Bochs, walk: Walk, name: str) -> None:
     def wrong(state: State) -> Result:
         return walk.run(PLANTED[name](state))
 
-    (tally,) = compare.compare(bochs, [(wrong, False)], SEED, FAULT_STATES)
+    (tally,) = compare.compare(bochs, [Leg("wrong", wrong)], SEED, FAULT_STATES)
     assert len(tally.failures) > 5
 
 
@@ -188,7 +195,7 @@ def test_wrong_result_is_caught(bochs: Bochs, walk: Walk, name: str) -> None:
     def wrong(state: State) -> Result:
         return RESULTS[name](walk.run(state))
 
-    (tally,) = compare.compare(bochs, [(wrong, False)], SEED, FAULT_STATES)
+    (tally,) = compare.compare(bochs, [Leg("wrong", wrong)], SEED, FAULT_STATES)
     assert len(tally.failures) > 5
 
 
@@ -200,10 +207,10 @@ def test_minimised_state_still_differs(bochs: Bochs, walk: Walk) -> None:
 
     def differs(state: State) -> bool:
         tally = Tally()
-        tally.judge(state, bochs.run([state])[0], wrong, flags=False)
+        tally.judge(state, bochs.run([state])[0], Leg("wrong", wrong))
         return bool(tally.failures)
 
-    (tally,) = compare.compare(bochs, [(wrong, False)], SEED, FAULT_STATES)
+    (tally,) = compare.compare(bochs, [Leg("wrong", wrong)], SEED, FAULT_STATES)
     state = compare.minimised(tally.failures[0][0], differs)
     assert differs(state)
     assert state.cr4 & CR4_SMEP
@@ -230,7 +237,7 @@ def check_kernels(tally: KernelTally) -> None:
 
 def test_kernels_by_the_model(bochs: Bochs, model: Model) -> None:
     """Each operation and the pages that it touches, asked of the TLB model."""
-    (tally,) = compare.compare_kernels(bochs, [model.run], SEED, KERNELS)
+    (tally,) = compare.compare_kernels(bochs, [KernelLeg("model", model.run)], SEED, KERNELS)
     check_kernels(tally)
     assert tally.kernels == KERNELS
     rare = {name: n for name, n in tally.ops.items() if n < KERNELS / 10}
@@ -241,7 +248,9 @@ def test_kernels_by_the_model(bochs: Bochs, model: Model) -> None:
 @pytest.mark.parametrize(("engine", "geometry"), [("python", "skylake"), ("c", "tiny")])
 def test_kernels_by_other_models(bochs: Bochs, engine: str, geometry: str) -> None:
     other = Model(engine=engine, geometry=geometry)
-    (tally,) = compare.compare_kernels(bochs, [other.run], SEED + 1, PYTHON_KERNELS)
+    (tally,) = compare.compare_kernels(
+        bochs, [KernelLeg("model", other.run)], SEED + 1, PYTHON_KERNELS
+    )
     check_kernels(tally)
     other.close()
 
@@ -296,7 +305,7 @@ def test_missing_invalidation_is_caught(bochs: Bochs, model: Model, name: str) -
         for case in (kernels.random_kernel(SEED, index) for index in range(FAULT_KERNELS))
     }
     broken = without(name, model)
-    (tally,) = compare.compare_kernels(bochs, [runner], SEED, FAULT_KERNELS)
+    (tally,) = compare.compare_kernels(bochs, [KernelLeg("broken", runner)], SEED, FAULT_KERNELS)
     assert tally.failures
 
 

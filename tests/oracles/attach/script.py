@@ -109,7 +109,12 @@ class Writer:
         if random.random() < 0.03:
             return ["mmio", begin, size, random.getrandbits(32)]
         if random.random() < 0.03:
-            return ["map", begin + random.choice((0, 8)), size + random.choice((0, 4, -size)), perms]
+            return [
+                "map",
+                begin + random.choice((0, 8)),
+                size + random.choice((0, 4, -size)),
+                perms,
+            ]
         return ["map", begin, size, perms]
 
     def _range(self) -> tuple[int, int]:
@@ -272,8 +277,18 @@ class Writer:
         if kind.startswith("mem"):
             return self._act_of_memory("write" in kind)
         if kind.startswith("insn") or kind == "intr":
-            return random.choice((self.set, self.get, self.read, self._stop, self._raise, self._new,
-                                  self.write_data, self.set))()
+            return random.choice(
+                (
+                    self.set,
+                    self.get,
+                    self.read,
+                    self._stop,
+                    self._raise,
+                    self._new,
+                    self.write_data,
+                    self.set,
+                )
+            )()
         return self.get()
 
     def _mend(self, kind: str) -> Op:
@@ -308,8 +323,17 @@ class Writer:
         if choice < 0.57:
             return self.hook(("intr", "insn:syscall", "mem_read_unmapped"), inside=True)
         return random.choice(
-            (self._new, self._new, self.protect_data, self.unmap_data, self.write_data,
-             self.set, self.get, self.read, self.set)
+            (
+                self._new,
+                self._new,
+                self.protect_data,
+                self.unmap_data,
+                self.write_data,
+                self.set,
+                self.get,
+                self.read,
+                self.set,
+            )
         )()
 
     def _act_of_memory(self, written: bool) -> Op:
@@ -419,7 +443,9 @@ class Writer:
         random = self.random
         ops: list[Op] = [["map", INNER, 0x2000, ALL]]
         for i in range(random.randrange(1, 3)):
-            program = build(random, INNER + i * PAGE, random.randrange(1, 3), self.targets(), self.events)
+            program = build(
+                random, INNER + i * PAGE, random.randrange(1, 3), self.targets(), self.events
+            )
             self.world.inner.append(program)
             ops.append(_code(program))
         return ops
@@ -438,14 +464,33 @@ class Writer:
         if choice < 0.47 and world.saved:
             return [["restore", random.randrange(world.saved)]]
         if choice < 0.5:
-            return [random.choice((["remove_cache", CODE, CODE + 0x1000], ["flush_tb"],
-                                   ["flush_tlb"], ["regions"]))]
+            return [
+                random.choice(
+                    (
+                        ["remove_cache", CODE, CODE + 0x1000],
+                        ["flush_tb"],
+                        ["flush_tlb"],
+                        ["regions"],
+                    )
+                )
+            ]
         if choice < 0.54 or (world.exits and choice < 0.6):
             return self.exits()
         return [
             random.choice(
-                (self.map, self.map, self.unmap, self.protect, self.protect, self.write,
-                 self.write, self.read, self.set, self.set, self.get)
+                (
+                    self.map,
+                    self.map,
+                    self.unmap,
+                    self.protect,
+                    self.protect,
+                    self.write,
+                    self.write,
+                    self.read,
+                    self.set,
+                    self.set,
+                    self.get,
+                )
             )()
         ]
 

@@ -17,13 +17,23 @@ def main() -> int:
     parser.add_argument("--states", type=int, default=100_000, help="random states")
     parser.add_argument("--kernels", type=int, default=10_000, help="random kernels")
     parser.add_argument("--first", type=int, default=0, help="number of the first of each")
+    parser.add_argument(
+        "--attached-every", type=int, default=1, help="attached instances get one of so many"
+    )
     args = parser.parse_args()
     reason = library.why_not()
     if reason is not None:
         print(reason, file=sys.stderr)
         return 2
     seed = random.SystemRandom().getrandbits(31) if args.seed is None else args.seed
-    found = campaign.run(seed, args.states, args.kernels, first=args.first, progress=True)
+    found = campaign.run(
+        seed,
+        args.states,
+        args.kernels,
+        first=args.first,
+        attached_every=args.attached_every,
+        progress=sys.stderr.isatty(),
+    )
     print(found.text())
     return int(found.failed)
 

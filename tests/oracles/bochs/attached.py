@@ -7,17 +7,22 @@ from __future__ import annotations
 
 import ctypes
 import mmap
-from struct import pack_into, unpack_from
-from typing import Final
+from struct import pack, pack_into, unpack_from
+from typing import Any, Final
 
 from unicorn import UC_ARCH_X86, UC_MODE_64, UC_PROT_ALL, Uc
 from unicorn.x86_const import (
     UC_CPU_X86_ICELAKE_SERVER,
     UC_X86_REG_CR0,
+    UC_X86_REG_CR2,
     UC_X86_REG_CR3,
     UC_X86_REG_CR4,
     UC_X86_REG_GDTR,
+    UC_X86_REG_IDTR,
     UC_X86_REG_LDTR,
+    UC_X86_REG_R13,
+    UC_X86_REG_R14,
+    UC_X86_REG_R15,
     UC_X86_REG_RAX,
     UC_X86_REG_RBX,
     UC_X86_REG_RCX,
@@ -26,11 +31,15 @@ from unicorn.x86_const import (
     UC_X86_REG_RIP,
     UC_X86_REG_RSI,
     UC_X86_REG_RSP,
+    UC_X86_REG_TR,
 )
 
 import cpu
 from mmu.errors import GeneralProtection, PageFault, StackFault
-from tests.oracles.bochs import layout, states
+from mmu.events import EventRing
+from tests.oracles.bochs import kernel_code, layout, states
+from tests.oracles.bochs.kernels import Kernel, KernelResult
+from tests.oracles.bochs.model import invalidations_of
 from tests.oracles.bochs.states import (
     GENERAL_PROTECTION,
     KINDS,
@@ -51,8 +60,8 @@ _REGISTERS: Final = (
     UC_X86_REG_RSI,
     UC_X86_REG_RDI,
 )
-_ENTER_CPL3: Final = 0x1D000
-"""A page of the guest's own, with IRETQ."""
+_BOOT: Final = 0x1D000
+"""A page of the guest's own, supervisor's, with IRETQ and a NOP."""
 _BOOT_ROOT: Final = layout.FRAMES[0]
 
 
@@ -62,42 +71,63 @@ def address_of(memory: mmap.mmap) -> int:
 
 
 class Instance:
-    """An attached instance at one CPL."""
+    """An attached instance, whose memory is ``arena``: by pointers, or mapped by itself."""
 
-    def __init__(self, cpl: int, fidelity: str) -> None:
+    def __init__(self, fixed: list[tuple[int, bytes]], **options: Any) -> None:
         self.uc = uc = Uc(UC_ARCH_X86, UC_MODE_64)
         uc.ctl_set_cpu_model(UC_CPU_X86_ICELAKE_SERVER)
         self.arena = layout.Arena()
-        self.cr4, self.efer = states.CR4, states.EFER
-        self.machine = self._attach(fidelity)
-        for pa, data in states.fixed_bytes():
-            uc.mem_write(pa, data)
-        uc.mem_write(_BOOT_ROOT + layout.CODE_SLOT * 8, _word(layout.ROOT_ENTRY))
-        uc.reg_write(UC_X86_REG_GDTR, (0, layout.CODE + layout.GDT, layout.GDT_LIMIT, 0))
-        uc.reg_write(UC_X86_REG_CR3, _BOOT_ROOT)
-        uc.reg_write(UC_X86_REG_CR4, states.CR4)
-        uc.msr_write(MSR_EFER, states.EFER)
-        uc.reg_write(UC_X86_REG_CR0, states.CR0)
-        if cpl == 3:
-            self._enter_cpl3()
-        uc.mem_write(_BOOT_ROOT + layout.CODE_SLOT * 8, bytes(8))
-
-    def _attach(self, fidelity: str) -> cpu.Attached:
         for base, size in layout.REGIONS:
-            self.uc.mem_map_ptr(base, size, UC_PROT_ALL, address_of(self.arena.maps[base]))
-        return cpu.attach(self.uc, paging="guest", fidelity=fidelity)
+            uc.mem_map_ptr(base, size, UC_PROT_ALL, address_of(self.arena.maps[base]))
+        for pa, data in fixed:
+            uc.mem_write(pa, data)
+        self.cr4, self.efer = states.CR4, states.EFER
+        uc.reg_write(UC_X86_REG_GDTR, (0, layout.CODE + layout.GDT, layout.GDT_LIMIT, 0))
+        uc.reg_write(UC_X86_REG_IDTR, (0, layout.CODE + layout.IDT, layout.IDT_LIMIT, 0))
+        tss = layout.CODE + layout.TSS
+        uc.reg_write(UC_X86_REG_TR, (layout.TSS_SELECTOR, tss, layout.TSS_LIMIT, 0x8B00))
+        uc.reg_write(UC_X86_REG_CR3, _BOOT_ROOT)
+        uc.reg_write(UC_X86_REG_CR4, self.cr4)
+        uc.msr_write(MSR_EFER, self.efer)
+        uc.reg_write(UC_X86_REG_CR0, states.CR0)
+        self.machine = cpu.attach(uc, paging="guest", **options)
 
-    def _enter_cpl3(self) -> None:
+    def boot(self, cs: int, ss: int) -> None:
+        """Load segments as IRETQ does, by tables that lead to the guest's own pages only."""
         uc = self.uc
-        frame = (layout.CODE + layout.CODE_CPL3, layout.USER_CS, 2, 0, layout.USER_DS)
+        entry = _BOOT_ROOT + layout.CODE_SLOT * 8
+        uc.mem_write(entry, _word(layout.ROOT_ENTRY))
+        frame = (layout.CODE + _BOOT + 2, cs, 2, 0, ss)
         stack = layout.KERNEL_STACK - 40
         uc.mem_write(stack, b"".join(map(_word, frame)))
-        uc.mem_write(_ENTER_CPL3, b"\x48\xcf")
+        uc.mem_write(_BOOT, b"\x48\xcf\x90")
         uc.reg_write(UC_X86_REG_RSP, layout.CODE + stack)
-        uc.emu_start(layout.CODE + _ENTER_CPL3, frame[0])
+        uc.emu_start(layout.CODE + _BOOT, frame[0])
+        uc.mem_write(entry, bytes(8))
+
+    def set_control(self, cr3: int, cr4: int, efer: int) -> None:
+        """Load these registers, those that differ. PCIDE is written while CR3[11:0] are 0."""
+        uc = self.uc
+        if efer != self.efer:
+            self.efer = efer
+            uc.msr_write(MSR_EFER, efer)
+        if cr4 != self.cr4:
+            self.cr4 = cr4
+            uc.reg_write(UC_X86_REG_CR3, _BOOT_ROOT)
+            uc.reg_write(UC_X86_REG_CR4, cr4)
+        uc.reg_write(UC_X86_REG_CR3, cr3)
 
     def close(self) -> None:
         self.machine.detach()
+
+
+class StateInstance(Instance):
+    """Executes states of one CPL."""
+
+    def __init__(self, cpl: int, fidelity: str) -> None:
+        super().__init__(states.fixed_bytes(), fidelity=fidelity)
+        if cpl == 3:
+            self.boot(layout.USER_CS, layout.USER_DS)
 
     def run(self, state: State) -> Result:
         """Execute a state, and leave memory as it was."""
@@ -120,23 +150,14 @@ class Instance:
         return Result(vector, error, cr2, rip, tuple(registers), rflags, words, after)
 
     def _set(self, state: State) -> None:
-        """Load the registers, those that differ, with nothing cached. PCIDE is written while
-        CR3[11:0] are 0.
-        """
+        """Load the registers, with nothing cached."""
         uc = self.uc
         if state.ldt:
             uc.reg_write(UC_X86_REG_LDTR, (0x30, state.ldt, 0xFFFF, 0x8200))
-        if state.efer != self.efer:
-            self.efer = state.efer
-            uc.msr_write(MSR_EFER, state.efer)
-        if state.cr4 != self.cr4:
-            self.cr4 = state.cr4
-            uc.reg_write(UC_X86_REG_CR3, _BOOT_ROOT)
-            uc.reg_write(UC_X86_REG_CR4, state.cr4)
+        self.set_control(state.cr3, state.cr4, state.efer)
         uc.reg_write_batch(
             [
                 (UC_X86_REG_CR0, state.cr0),
-                (UC_X86_REG_CR3, state.cr3),
                 (UC_X86_REG_RFLAGS, state.rflags),
                 *zip(_REGISTERS, state.registers, strict=True),
             ]
@@ -176,7 +197,7 @@ class Attached:
     """Instances of one fidelity at each CPL."""
 
     def __init__(self, fidelity: str) -> None:
-        self.instances = {cpl: Instance(cpl, fidelity) for cpl in (0, 3)}
+        self.instances = {cpl: StateInstance(cpl, fidelity) for cpl in (0, 3)}
 
     def close(self) -> None:
         for instance in self.instances.values():
@@ -187,3 +208,60 @@ class Attached:
         return self.instances[state.cpl].run(state)
 
 
+class KernelInstance(Instance):
+    """Executes kernels, whose exceptions are delivered."""
+
+    def __init__(self, fidelity: str, **options: Any) -> None:
+        self.ring = EventRing(1 << 14)
+        super().__init__(
+            kernel_code.fixed_bytes(), fidelity=fidelity, deliver=True, ring=self.ring, **options
+        )
+        self.ring.enable()
+        self.boot(layout.KERNEL_CS, layout.KERNEL_DS)
+        self.at = kernel_code.addresses()
+
+    def run(self, kernel: Kernel) -> KernelResult:
+        """Execute a kernel, and leave memory as it was."""
+        uc, arena = self.uc, self.arena
+        places = [(*arena.place(pa), value) for pa, value in kernel.words]
+        for where, offset, value in places:
+            pack_into("<Q", where, offset, value)
+        uc.mem_write(kernel_code.OPS, b"".join(pack("<4Q", *op.packed()) for op in kernel.ops))
+        self._set(kernel)
+        uc.emu_start(self.at["dispatch"], self.at["end"])
+        control = tuple(uc.reg_read_batch((UC_X86_REG_CR0, UC_X86_REG_CR3, UC_X86_REG_CR4)))
+        self.cr4, self.efer = control[2], uc.msr_read(MSR_EFER)
+        words = tuple([unpack_from("<Q", where, offset)[0] for where, offset, _ in places])
+        n = (uc.reg_read(UC_X86_REG_R14) - layout.CODE - kernel_code.LOG) // 8
+        log = unpack_from(f"<{n}Q", arena.maps[0], kernel_code.LOG)
+        for where, offset, _ in places:
+            pack_into("<Q", where, offset, 0)
+        return KernelResult(
+            log, (*control, self.efer), words, self._changed(kernel), invalidations_of(self.ring)
+        )
+
+    def _set(self, kernel: Kernel) -> None:
+        uc = self.uc
+        self.set_control(kernel.cr3, kernel.cr4, kernel.efer)
+        uc.reg_write_batch(
+            [
+                (UC_X86_REG_CR0, kernel.cr0),
+                (UC_X86_REG_CR2, states.CR2),
+                (UC_X86_REG_RFLAGS, states.RFLAGS),
+                (UC_X86_REG_R13, layout.CODE),
+                (UC_X86_REG_R14, layout.CODE + kernel_code.LOG),
+                (UC_X86_REG_R15, layout.CODE + kernel_code.OPS),
+            ]
+        )
+        self.machine.mmu.flush_all()
+        self.ring.read()
+
+    def _changed(self, kernel: Kernel) -> tuple[tuple[int, bytes], ...]:
+        """Pages of data that were changed, which are put back."""
+        changed = []
+        for pa in kernel.data:
+            data = self.arena.read(pa, layout.PAGE)
+            if data != layout.background(pa):
+                changed.append((pa, data))
+                self.uc.mem_write(pa, layout.background(pa))
+        return tuple(changed)

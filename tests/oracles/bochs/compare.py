@@ -23,6 +23,31 @@ KernelRunner = Callable[[Kernel], KernelResult]
 Told = Callable[[int], object] | None
 
 
+@dataclass(frozen=True)
+class Leg:
+    """One of ours: what executes a state."""
+
+    name: str
+    run: Runner
+    tells_flags: bool = False
+    every: int = 1
+    """It gets each state whose number is a multiple."""
+
+    def result(self, state: State) -> Result:
+        """What it does with a state."""
+        result = self.run(state)
+        return result if self.tells_flags else result._replace(rflags=0)
+
+
+@dataclass(frozen=True)
+class KernelLeg:
+    """One of ours: what executes a kernel."""
+
+    name: str
+    run: KernelRunner
+    every: int = 1
+
+
 def told_alike(result: Result, *, flags: bool) -> Result:
     """A result of Bochs as ours would tell it: its UD2 is the end, RF is of the frame only."""
     done = result.vector == DONE
@@ -32,12 +57,12 @@ def told_alike(result: Result, *, flags: bool) -> Result:
     )
 
 
-def excuse(state: State, bochs: Result, ours: Result, runner: Runner) -> str | None:
-    """Which deviation makes this difference; None if none does. ``runner`` is ours."""
+def excuse(state: State, bochs: Result, ours: Result, leg: Leg) -> str | None:
+    """Which deviation makes this difference; None if none does."""
     if deviations.with_upper_accessed(state, bochs, ours) == ours:
         return deviations.UPPER_ACCESSED.name
     if deviations.heeds_ac(state):
-        other = runner(deviations.as_bochs_heeds_it(state))
+        other = leg.result(deviations.as_bochs_heeds_it(state))
         if deviations.with_upper_accessed(state, bochs, other) == other:
             return deviations.IMPLICIT_AC.name
     return None
@@ -55,21 +80,15 @@ class Tally:
     failures: list[tuple[State, Result, Result]] = field(default_factory=list)
     """State, Bochs' result, ours."""
 
-    def judge(self, state: State, bochs: Result, runner: Runner, *, flags: bool) -> None:
+    def judge(self, state: State, bochs: Result, leg: Leg) -> None:
         """Run a state on ours, and compare."""
-        bochs, ours = told_alike(bochs, flags=flags), runner(state)
-        if not flags:
-            ours = ours._replace(rflags=0)
+        bochs, ours = told_alike(bochs, flags=leg.tells_flags), leg.result(state)
         self.states += 1
         self.by_code[bochs.vector, bochs.error] += 1
         self.by_kind[state.kind] += 1
         if bochs == ours:
             return
-
-        def again(other: State) -> Result:
-            return runner(other) if flags else runner(other)._replace(rflags=0)
-
-        name = excuse(state, bochs, ours, again)
+        name = excuse(state, bochs, ours, leg)
         if name is None:
             self.failures.append((state, bochs, ours))
         else:
@@ -99,21 +118,22 @@ def with_bochs(bochs: Bochs, source: Iterator[Sequence[Case]]) -> Iterator[tuple
 
 def compare(
     bochs: Bochs,
-    runners: Sequence[tuple[Runner, bool]],
+    legs: Sequence[Leg],
     seed: int,
     count: int,
     *,
     first: int = 0,
     told: Told = None,
 ) -> list[Tally]:
-    """Run random states on Bochs and on each of ours, which come with whether they tell RFLAGS; a
-    tally for each. ``told`` hears how many are done.
+    """Run random states on Bochs and on each of ours; a tally for each. ``told`` hears how many are
+    done.
     """
-    tallies = [Tally() for _ in runners]
+    tallies = [Tally() for _ in legs]
     source = batches(functools.partial(states.random_state, seed), first, count)
     for number, (state, result) in enumerate(with_bochs(bochs, source)):
-        for tally, (runner, flags) in zip(tallies, runners, strict=True):
-            tally.judge(state, result, runner, flags=flags)
+        for tally, leg in zip(tallies, legs, strict=True):
+            if number % leg.every == 0:
+                tally.judge(state, result, leg)
         if told is not None:
             told(number + 1)
     return tallies
@@ -196,9 +216,9 @@ class KernelTally:
     failures: list[tuple[Kernel, KernelResult, KernelResult]] = field(default_factory=list)
     """Kernel, Bochs' result, ours."""
 
-    def judge(self, kernel: Kernel, bochs: KernelResult, runner: KernelRunner) -> None:
+    def judge(self, kernel: Kernel, bochs: KernelResult, leg: KernelLeg) -> None:
         """Run a kernel on ours, and compare."""
-        ours = runner(kernel)
+        ours = leg.run(kernel)
         self.kernels += 1
         self.ops.update(op.name for op in kernel.ops)
         if kernel_differences(kernel, bochs, ours):
@@ -207,7 +227,7 @@ class KernelTally:
 
 def compare_kernels(
     bochs: Bochs,
-    runners: Sequence[KernelRunner],
+    legs: Sequence[KernelLeg],
     seed: int,
     count: int,
     *,
@@ -215,11 +235,12 @@ def compare_kernels(
     told: Told = None,
 ) -> list[KernelTally]:
     """As compare(), of random kernels."""
-    tallies = [KernelTally() for _ in runners]
+    tallies = [KernelTally() for _ in legs]
     source = batches(functools.partial(kernels.random_kernel, seed), first, count)
     for number, (kernel, result) in enumerate(with_bochs(bochs, source)):
-        for tally, runner in zip(tallies, runners, strict=True):
-            tally.judge(kernel, result, runner)
+        for tally, leg in zip(tallies, legs, strict=True):
+            if number % leg.every == 0:
+                tally.judge(kernel, result, leg)
         if told is not None:
             told(number + 1)
     return tallies

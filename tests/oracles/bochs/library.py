@@ -28,7 +28,9 @@ def why_not() -> str | None:
         return f"Bochs is not installed: pip install {REQUIREMENT}"
     try:
         command = [sys.executable, "-c", f"import os, {PACKAGE}; os._exit(0)"]
-        ended = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
+        ended = subprocess.run(
+            command, env=environment(), capture_output=True, text=True, check=False
+        )
     except (OSError, subprocess.CalledProcessError) as error:
         return f"the shim for glibc {platform.libc_ver()[1]} cannot be built: {error}"
     if ended.returncode:

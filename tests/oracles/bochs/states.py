@@ -258,7 +258,8 @@ class Tables:
 
     def map(self, va: int, *, own: bool = True) -> int | None:
         """Make the entries for va that are missing; where they lead in the end, whatever their
-        rights, None if to a fault. ``own`` lets a page lie in a table.
+        rights, None if to a fault. ``own`` lets a page lie in a table; else its number in its block
+        is the same as va's.
         """
         table = self.root
         for level in (4, 3, 2, 1):
@@ -278,17 +279,18 @@ class Tables:
     def _entry(self, va: int, level: int, own: bool) -> int:
         bits = _flags(level)[self.random.getrandbits(12)]
         if level == 1:
-            return self._page(own) | bits
+            return self._page(va, own) | bits
         if level < 4 and bits & X86_PS:
             return self._large_page(va, level) | bits
         return layout.FRAMES[self.random.getrandbits(32) % len(layout.FRAMES)] | bits
 
-    def _page(self, own: bool) -> int:
+    def _page(self, va: int, own: bool) -> int:
         number = self.random.getrandbits(32)
         if own and number % 32 == 0:
             return layout.FRAMES[(number >> 8) % len(layout.FRAMES)]
         block = layout.BLOCKS[number % len(layout.BLOCKS)]
-        return block + (number >> 8) % 512 * layout.PAGE
+        page = (number >> 8) % 512 if own else va >> 12 & 511
+        return block + page * layout.PAGE
 
     def _large_page(self, va: int, level: int) -> int:
         if level == 3:
@@ -365,7 +367,7 @@ class Maker:
         slot = bits % 510  # neither CODE_SLOT nor the slot before it, which may lead into it
         slot += 2 * (slot >= layout.CODE_SLOT - 1)
         block = (511, 0, 1, 2)[bits >> 9 & 3]
-        page = bits >> 11 & 511
+        page = self._page_number(bits >> 11 & 511)
         if step.access is Access.FETCH:
             offset = 0xFFF if self.number == JUMP_ACROSS else layout.NOPS + (bits >> 20 & 7)
         elif step.size > 1 and bits >> 20 & 7 == 0:
@@ -382,6 +384,13 @@ class Maker:
         elif unusual == 1:
             va = 0x7FFF_FFFF_F000 | offset
         return va
+
+    def _page_number(self, number: int) -> int:
+        """va[20:12], also of the guest-physical address. Bochs keeps the last 8 instructions that
+        cross pages decoded, whatever their second page is mapped to since, so none may come again
+        soon.
+        """
+        return self.index % 512 if self.number == JUMP_ACROSS else number
 
     def _map(self, registers: list[int]) -> None:
         for step in self.kind.steps:
