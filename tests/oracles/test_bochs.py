@@ -6,6 +6,8 @@ ch. 4).
 from __future__ import annotations
 
 import itertools
+import os
+import random
 from collections.abc import Callable, Iterator
 from typing import Final
 
@@ -20,7 +22,7 @@ from mmu.x86.registers import (
     EFER_NXE,
     RFLAGS_AC,
 )
-from tests.oracles.bochs import compare, deviations, kernels, layout, library, states
+from tests.oracles.bochs import campaign, compare, deviations, kernels, layout, library, states
 from tests.oracles.bochs.compare import (
     KernelLeg,
     KernelTally,
@@ -40,6 +42,8 @@ STATES: Final = 20_000
 PYTHON_STATES: Final = 1000
 FAULT_STATES: Final = 3000
 KERNELS: Final = 2000
+FUZZ_STATES: Final = 10_000 * int(os.environ.get("HYPOTHESIS_EXAMPLES", "1000"))
+FUZZ_KERNELS: Final = FUZZ_STATES // 10
 PYTHON_KERNELS: Final = 60
 FAULT_KERNELS: Final = 400
 EVERY_CODE: Final = (
@@ -336,3 +340,16 @@ def test_stale_access_is_not_defined() -> None:
         ops = tuple(op for op in kernel.ops if op.name not in ("invlpg", "invpcid", "cr3", "cr4"))
         told.append(kernels.is_defined(kernel._replace(ops=ops)))
     assert not all(told)
+
+
+@pytest.mark.fuzz
+@pytest.mark.parametrize(("n_states", "n_kernels"), [(FUZZ_STATES, 0), (0, FUZZ_KERNELS)])
+def test_many(n_states: int, n_kernels: int, capfd: pytest.CaptureFixture[str]) -> None:
+    """10,000 states and 1,000 kernels for each example that `make fuzz` asks for, from a new seed;
+    one in 32 attached too.
+    """
+    seed = random.SystemRandom().getrandbits(31)
+    with capfd.disabled():
+        found = campaign.run(seed, n_states, n_kernels, attached_every=32, progress=os.isatty(2))
+        os.write(2, f"\nBochs: {found.text()}\n".encode())
+    assert not found.failed, found.text()
