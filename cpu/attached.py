@@ -221,14 +221,18 @@ class Attached(Processor):
         """
         uc, c = self.uc, self.mmu.c
         if self.paging is Paging.OWN:
-            uc.reg_write(UC_X86_REG_CR4, uc.reg_read(UC_X86_REG_CR4) | CR4_PAE | CR4_PGE)
-            uc.reg_write(UC_X86_REG_CR0, uc.reg_read(UC_X86_REG_CR0) | CR0_PG | CR0_WP)
-            uc.msr_write(MSR_EFER, uc.msr_read(MSR_EFER) | EFER_NXE)
-            uc.reg_write(UC_X86_REG_CR3, self.tables.root)
+            self._turn_paging_on()
         c.cr4 = uc.reg_read(UC_X86_REG_CR4)
         c.cr0 = uc.reg_read(UC_X86_REG_CR0)
         c.efer = uc.msr_read(MSR_EFER)
         self.mmu.write_cr3(uc.reg_read(UC_X86_REG_CR3))
+
+    def _turn_paging_on(self) -> None:
+        uc = self.uc
+        uc.reg_write(UC_X86_REG_CR4, uc.reg_read(UC_X86_REG_CR4) | CR4_PAE | CR4_PGE)
+        uc.reg_write(UC_X86_REG_CR0, uc.reg_read(UC_X86_REG_CR0) | CR0_PG | CR0_WP)
+        uc.msr_write(MSR_EFER, uc.msr_read(MSR_EFER) | EFER_NXE)
+        uc.reg_write(UC_X86_REG_CR3, self.tables.root)
 
     def _attach_hooks(self) -> None:
         self._hook(
@@ -295,6 +299,14 @@ class Attached(Processor):
         there have changed.
         """
         lib.vcpu_host_wrote(self.c, pa, size)
+
+    def restored(self) -> None:
+        """The script has restored a context. One saved before attach() knows of no paging: it comes
+        back with that of attach().
+        """
+        if self.paging is Paging.OWN and not self.uc.reg_read(UC_X86_REG_CR0) & CR0_PG:
+            self._turn_paging_on()
+        self.sync()
 
     def jumping(self, rip: int) -> None:
         """The script is about to write RIP."""

@@ -234,7 +234,7 @@ u64 vcpu_watch(struct vcpu *v, int type, void *callback, u64 begin, u64 end);
 void vcpu_foreign_hooks(struct vcpu *v);
 /* The hook with that handle was removed. */
 void vcpu_unwatch(struct vcpu *v, u64 hook);
-/* Have all code translated anew; in a hook, when the run under way is over. */
+/* Have all code translated anew. */
 void vcpu_forget_code(struct vcpu *v);
 /* Copy up to n bytes at va as the processor would fetch them, without side effects. Returns how
  * many. */

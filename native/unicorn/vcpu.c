@@ -55,6 +55,7 @@ static const struct guest program = {
 	.stops_before = stops_before,
 	.carry_out = nothing_to_carry_out,
 	.on_fault = raise_fault,
+	.on_nothing = nothing_is_a_bad_table,
 	.ahead = AGAIN_STEP,
 };
 
@@ -66,6 +67,7 @@ static const struct guest attached = {
 	.stops_before = no_intercept,
 	.carry_out = control_carry_out,
 	.on_fault = handle_fault,
+	.on_nothing = pass_nothing,
 	.ahead = AGAIN_AHEAD,
 };
 

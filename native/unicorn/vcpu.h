@@ -54,6 +54,7 @@ void free_regions(struct regions *regions);
 bool open_frame(struct vcpu *v, u64 pa);
 u32 *frame_flags(struct vcpu *v, u64 pa);
 u64 *frame_owner(struct vcpu *v, u64 pa);
+void for_each_code_frame(struct vcpu *v, void (*on_frame)(struct vcpu *v, u64 pa));
 bool begin_owning(struct vcpu *v);
 void clear_owners(struct vcpu *v);
 void close_frames(struct vcpu *v, u64 base, u64 size);
@@ -92,6 +93,7 @@ void note_code(struct vcpu *v, u64 pa);
 void note_code_store(struct vcpu *v, u64 va);
 bool window_fill(struct vcpu *v, u64 page, uc_tlb_entry *entry);
 void drop_code(struct vcpu *v, u64 pa);
+void drop_all_code(struct vcpu *v);
 void drop_code_range(struct vcpu *v, u64 pa, u64 size);
 
 /* exits.c */
@@ -153,6 +155,8 @@ enum answer raise_fault(struct vcpu *v, u64 va, u32 access, u32 faulting, struct
 			uc_tlb_entry *entry);
 enum answer handle_fault(struct vcpu *v, u64 va, u32 access, u32 faulting, struct translation *t,
 			 uc_tlb_entry *entry);
+bool nothing_is_a_bad_table(struct vcpu *v, u64 va, u32 access, uc_tlb_entry *entry);
+bool pass_nothing(struct vcpu *v, u64 va, u32 access, uc_tlb_entry *entry);
 bool fetch_is_mended(struct vcpu *v, u64 pc, struct translation *t);
 void settle_passed(struct vcpu *v);
 
