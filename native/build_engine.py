@@ -28,6 +28,7 @@ extern "Python" u32 python_write_cr0(void *unit, u64 value);
 extern "Python" u32 python_write_cr3(void *unit, u64 value);
 extern "Python" u32 python_write_cr4(void *unit, u64 value);
 extern "Python" void python_tables_changed(void *unit);
+extern "Python" u32 attached_fault(struct vcpu *v);
 """
 
 _headers = cdef.in_include_order(("unicorn",))

@@ -2,6 +2,17 @@
 /* Memory that comes, goes, or is written by the host. */
 #include "unicorn/vcpu.h"
 
+/* Forget the soft TLB now; inside a script's hook, as far as that is safe there. */
+static void forget_soft(struct vcpu *v)
+{
+	if (!v->depth) {
+		soft_drop_all(v);
+		return;
+	}
+	v->mmu->soft.all = 1;
+	soft_drain_in_hook(v);
+}
+
 /* Unicorn, which changes its memory just before or after these, flushes its soft TLB then too. */
 
 int vcpu_add_region(struct vcpu *v, u64 base, u64 size, u32 perms)
@@ -11,7 +22,7 @@ int vcpu_add_region(struct vcpu *v, u64 base, u64 size, u32 perms)
 	int error = add_region(v, &new);
 
 	if (!error && replaces)
-		soft_drop_all(v);
+		forget_soft(v);
 	return error;
 }
 
@@ -24,7 +35,7 @@ int vcpu_remove_region(struct vcpu *v, u64 base, u64 size)
 	if (error)
 		return error;
 	close_frames(v, base, size);
-	soft_drop_all(v);
+	forget_soft(v);
 	return 0;
 }
 
@@ -44,7 +55,7 @@ int vcpu_set_regions(struct vcpu *v, const struct vcpu_region *regions, u32 nr)
 	}
 	free_regions(&old);
 	close_frames_without_memory(v);
-	soft_drop_all(v);
+	forget_soft(v);
 	return 0;
 }
 

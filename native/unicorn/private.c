@@ -12,6 +12,8 @@
 #define UC_SKIP_PC 0x3a32 /* struct uc_struct: leave RIP stale in memory hooks */
 #define UC_JMP_BUFS 0x7f8 /* struct uc_struct: jmp_buf jmp_bufs[], one for each level */
 #define UC_LEVEL 0x39f8	  /* struct uc_struct: int nested_level, 0 while Unicorn stands still */
+#define UC_COUNTER 0x558	  /* struct uc_struct: u64 emu_counter, emu_count */
+#define UC_STOP 0x56d	  /* struct uc_struct: bool stop_request */
 #define JMP_BUF_PC 0x38	  /* jmp_buf of glibc: where longjmp() goes on, mangled */
 #define CPU_ENV 0x128	  /* CPUState: CPUX86State *env_ptr */
 #define ENV_HFLAGS 176	  /* CPUX86State: u32 hflags, its low bits the privilege level */
@@ -182,4 +184,28 @@ u8 *private_host(struct vcpu *v, u64 address, u64 size)
 	space = ((cpu_get_address_space_fn)v->api.cpu_get_address_space)(v->cpu, 0);
 	host = ((address_space_map_fn)v->api.address_space_map)(space, address, &found, false, 0);
 	return found == size ? host : NULL;
+}
+
+/* Note what Unicorn keeps of the run under way. */
+void private_save_run(const struct vcpu *v, struct unicorn_run *run)
+{
+	const u8 *uc = (const u8 *)v->uc;
+
+	if (!private_has(v, PRIVATE_RUN))
+		return;
+	run->counter = *(const u64 *)(uc + UC_COUNTER);
+	run->count = *(const u64 *)(uc + UC_COUNTER + 8);
+	run->stop = uc[UC_STOP];
+}
+
+/* Put it back. A run that does not count must not be stopped by the other's hook that does. */
+void private_restore_run(struct vcpu *v, const struct unicorn_run *run)
+{
+	u8 *uc = (u8 *)v->uc;
+
+	if (!private_has(v, PRIVATE_RUN))
+		return;
+	*(u64 *)(uc + UC_COUNTER) = run->counter;
+	*(u64 *)(uc + UC_COUNTER + 8) = run->count ? run->count : NO_LIMIT;
+	uc[UC_STOP] = run->stop;
 }
