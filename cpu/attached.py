@@ -177,7 +177,7 @@ class Attached(Processor):
             ring=self.ring,
             check=check_tlb,
         )
-        self.tables = PageTables(self.memory)
+        self.tables = PageTables(self.memory, self.mmu)
         mode = ProcessorMode(uc)
         cr3 = uc.reg_read(UC_X86_REG_CR3)
         if self.identity:
