@@ -21,6 +21,11 @@ class struct_uc_api(Struct[struct_uc_api_ptr]):
     mem_read: CData
     mem_write: CData
     vmem_translate: CData
+    context_alloc: CData
+    context_save: CData
+    context_restore: CData
+    context_free: CData
+    context_size: CData
     tlb_flush_page: CData
     tlb_set_page: CData
     cpu_restore_state: CData
@@ -34,11 +39,14 @@ class struct_mmu_api(Struct[struct_mmu_api_ptr]):
     refill: CData
     translate: CData
     page_fault: CData
+    tables_changed: CData
     invlpg: CData
+    invpcid: CData
     write_cr0: CData
     write_cr3: CData
     write_cr4: CData
-    tables_changed: CData
+    write_efer: CData
+    write_pkru: CData
     walk: CData
     hit: CData
     touch: CData
@@ -63,6 +71,11 @@ class struct_layout(Struct[struct_layout_ptr]):
 
 class struct_layout_ptr(struct_layout, Ptr[struct_layout]): ...
 
+class struct_env_places(Struct[struct_env_places_ptr]):
+    at: Array[int]
+
+class struct_env_places_ptr(struct_env_places, Ptr[struct_env_places]): ...
+
 class struct_vcpu_config(Struct[struct_vcpu_config_ptr]):
     uc: CData
     mmu: CData
@@ -72,6 +85,7 @@ class struct_vcpu_config(Struct[struct_vcpu_config_ptr]):
     count: int
     private: int
     attached: int
+    places: struct_env_places
 
 class struct_vcpu_config_ptr(struct_vcpu_config, Ptr[struct_vcpu_config]): ...
 
@@ -119,6 +133,10 @@ class FFI(BaseFFI):
     def new(self, cdecl: Literal["struct layout *"], init: object = ...) -> struct_layout_ptr: ...
     @overload
     def new(
+        self, cdecl: Literal["struct env_places *"], init: object = ...
+    ) -> struct_env_places_ptr: ...
+    @overload
+    def new(
         self, cdecl: Literal["struct vcpu_config *"], init: object = ...
     ) -> struct_vcpu_config_ptr: ...
     @overload
@@ -139,6 +157,10 @@ class FFI(BaseFFI):
     def new(
         self, cdecl: Literal["struct layout[]"], init: object = ...
     ) -> Array[struct_layout]: ...
+    @overload
+    def new(
+        self, cdecl: Literal["struct env_places[]"], init: object = ...
+    ) -> Array[struct_env_places]: ...
     @overload
     def new(
         self, cdecl: Literal["struct vcpu_config[]"], init: object = ...
@@ -163,6 +185,10 @@ class FFI(BaseFFI):
     def cast(self, cdecl: Literal["struct mmu_api *"], value: object) -> struct_mmu_api_ptr: ...
     @overload
     def cast(self, cdecl: Literal["struct layout *"], value: object) -> struct_layout_ptr: ...
+    @overload
+    def cast(
+        self, cdecl: Literal["struct env_places *"], value: object
+    ) -> struct_env_places_ptr: ...
     @overload
     def cast(
         self, cdecl: Literal["struct vcpu_config *"], value: object
@@ -206,6 +232,7 @@ class Lib:
     PRIVATE_SKIP_PC: Final[int]
     PRIVATE_LOAD_RIP: Final[int]
     PRIVATE_ASKER: Final[int]
+    PRIVATE_ENV: Final[int]
     PRIVATE_ALL: Final[int]
     INTERCEPT_NONE: Final[int]
     INTERCEPT_UD: Final[int]
@@ -222,12 +249,19 @@ class Lib:
     LIMIT_MXCSR: Final[int]
     NR_SYSCALL_ARGS: Final[int]
     NO_LIMIT: Final[int]
+    NR_ENV_WORDS: Final[int]
     def layout_mismatch(
         self, native: struct_layout_ptr | Array[struct_layout], /
     ) -> Ptr[bytes]: ...
     def private_self_test(
         self, api: struct_uc_api_ptr | Array[struct_uc_api], wanted: int, /
     ) -> int: ...
+    def find_places(
+        self,
+        api: struct_uc_api_ptr | Array[struct_uc_api],
+        places: struct_env_places_ptr | Array[struct_env_places],
+        /,
+    ) -> None: ...
     def vcpu_create(
         self,
         config: struct_vcpu_config_ptr | Array[struct_vcpu_config],
@@ -244,6 +278,8 @@ class Lib:
     ) -> None: ...
     def vcpu_stop(self, v: struct_vcpu_ptr, /) -> None: ...
     def vcpu_sync(self, v: struct_vcpu_ptr, /) -> None: ...
+    def vcpu_control_sync(self, v: struct_vcpu_ptr, /) -> None: ...
+    def vcpu_take_controls(self, v: struct_vcpu_ptr, /) -> int: ...
     def vcpu_flush(self, v: struct_vcpu_ptr, /) -> None: ...
     def vcpu_drop_code(self, v: struct_vcpu_ptr, pa: int, /) -> None: ...
     def vcpu_skip(self, v: struct_vcpu_ptr, length: int, /) -> None: ...
@@ -267,9 +303,12 @@ class Lib:
         self, unit: CData, va: int, access: int, privilege: int, mode: int, walk: CData, /
     ) -> int: ...
     def python_invlpg(self, unit: CData, va: int, /) -> None: ...
+    def python_invpcid(self, unit: CData, type: int, pcid: int, va: int, /) -> int: ...
     def python_write_cr0(self, unit: CData, value: int, /) -> int: ...
     def python_write_cr3(self, unit: CData, value: int, /) -> int: ...
     def python_write_cr4(self, unit: CData, value: int, /) -> int: ...
+    def python_write_efer(self, unit: CData, value: int, /) -> int: ...
+    def python_write_pkru(self, unit: CData, value: int, /) -> int: ...
     def python_tables_changed(self, unit: CData, /) -> None: ...
 
 ffi: FFI

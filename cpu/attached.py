@@ -225,10 +225,12 @@ class Attached(Processor):
 
     def walk(self, va: int, access: int = Access.READ) -> Walk:
         """The page walk for va, step by step; changes nothing."""
+        self._sync_privilege()
         return self.mmu.walk(va, access, user=self.cpl == 3)
 
     def resident(self, va: int, access: int = Access.READ) -> TlbEntry | None:
         """The entry of the TLB model that an access to va would find first, in exact and trace."""
+        self._sync_privilege()
         return self.mmu.resident(va, access)
 
     def counters(self) -> dict[str, int]:

@@ -21,7 +21,7 @@ from unicorn.x86_const import (
 
 from cpu._engine import ffi, lib
 from cpu.in_flight import forget_exception
-from cpu.linkage import foreign, mmu_api, private_parts, take_raised, uc_api
+from cpu.linkage import env_places, foreign, mmu_api, private_parts, take_raised, uc_api
 from mmu.errors import BadTable, MmuError, StackFault
 from mmu.units import MAX_INSTRUCTION, PAGE_SHIFT, U64
 from mmu.x86 import Access
@@ -142,6 +142,7 @@ class Processor:
                 "count": self.counting,
                 "private": private_parts(),
                 "attached": attached,
+                "places": env_places()[0],
             },
         )
         self.mmu.exact = self.fidelity is not Fidelity.FAST

@@ -154,6 +154,8 @@ static __attribute__((noinline)) void access_in_full(struct vcpu *v, u64 pa, u32
 		v->shared.broken++;
 		return;
 	}
+	if (v->attached)
+		control_look(v);
 	if (unlikely(v->stream.crossing != NO_ADDRESS))
 		fetch_reached(v, reg_read(v, UC_X86_REG_RIP));
 	if (v->block.careful && v->block.known && v->block.known->rmw == RMW_UNKNOWN)

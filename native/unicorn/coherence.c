@@ -75,7 +75,8 @@ void vcpu_drop_code(struct vcpu *v, u64 pa)
 		v); /* the frame's pages are fetched from anew, and looked at: is_unsafe_page() */
 }
 
-void vcpu_sync(struct vcpu *v)
+/* Forget what the MMU asked consumers to forget, and code of frames that were freed. */
+void drop_forgotten(struct vcpu *v)
 {
 	u64 pfn;
 

@@ -28,7 +28,8 @@
 #define PRIVATE_SKIP_PC 0x10	 /* memory hooks can leave RIP stale, and so be quicker */
 #define PRIVATE_LOAD_RIP 0x20	 /* ... and a load's hook can still find it out */
 #define PRIVATE_ASKER 0x40	 /* who asks for a fill can be told */
-#define PRIVATE_ALL 0x7f
+#define PRIVATE_ENV 0x80	 /* the processor's state can be reached, word by word */
+#define PRIVATE_ALL 0xff
 
 /* Instructions that never execute: the run stops before them (intercept.c says which and why). */
 #define INTERCEPT_NONE 0
@@ -60,6 +61,7 @@ struct uc_api {
 	void *open, *close, *emu_start, *emu_stop, *hook_add, *hook_del, *ctl;
 	void *reg_read, *reg_write, *reg_read_batch, *reg_write_batch;
 	void *mem_map, *mem_read, *mem_write, *vmem_translate;
+	void *context_alloc, *context_save, *context_restore, *context_free, *context_size;
 	void *tlb_flush_page, *tlb_set_page, *cpu_restore_state;
 	void *cs_disasm_iter;
 	size_t cs_handle;
@@ -68,8 +70,8 @@ struct uc_api {
 
 /* Addresses of mmu._native's functions, or of Python's in their place. */
 struct mmu_api {
-	void *refill, *translate, *page_fault, *invlpg, *write_cr0, *write_cr3, *write_cr4,
-		*tables_changed;
+	void *refill, *translate, *page_fault, *tables_changed;
+	void *invlpg, *invpcid, *write_cr0, *write_cr3, *write_cr4, *write_efer, *write_pkru;
 	void *walk;
 	void *hit, *touch; /* NULL: every access asks translate */
 	void *fast_fault;  /* NULL: no fault is resolved inside the fill hook */
@@ -85,6 +87,12 @@ struct layout {
 	size_t translation_size, translation_error_code;
 };
 
+/* Where a saved context has words of the processor's state that no register names; 0: not known. */
+#define NR_ENV_WORDS 6
+struct env_places {
+	u32 at[NR_ENV_WORDS];
+};
+
 struct vcpu_config {
 	void *uc;     /* uc_engine */
 	void *mmu;    /* struct mmu_unit */
@@ -94,6 +102,7 @@ struct vcpu_config {
 	u32 count;    /* count instructions (in exact and trace always) */
 	u32 private;  /* PRIVATE_* that may be used */
 	u32 attached; /* somebody else's instance: its guest owns the control registers */
+	struct env_places places; /* what is used without PRIVATE_ENV */
 };
 
 /* What ended a run.  Fields that a reason does not name hold rubbish. */
@@ -138,6 +147,8 @@ struct vcpu;
 const char *layout_mismatch(const struct layout *native);
 /* Which of the PRIVATE_* in wanted work with this library, each tried on an instance of its own. */
 u32 private_self_test(const struct uc_api *api, u32 wanted);
+/* Find out where saved contexts have what no register names, on an instance of its own. */
+void find_places(const struct uc_api *api, struct env_places *places);
 
 /* Put hooks on an instance whose TLB mode is UC_TLB_VIRTUAL. NULL: out of memory, or a hook was
  * refused. */
@@ -155,8 +166,14 @@ void vcpu_run(struct vcpu *v, u64 limit);
 void vcpu_run_until(struct vcpu *v, u64 until, u64 timeout_us, u64 limit);
 /* End the run that is under way, or the next, at the next block. Safe in a signal handler. */
 void vcpu_stop(struct vcpu *v);
-/* Forget what the MMU asked consumers to forget, and code of frames that were freed. */
+/* Before a run or a look while the guest stands still: take over registers that were changed;
+ * forget what the MMU asked consumers to forget, and code of frames that were freed. */
 void vcpu_sync(struct vcpu *v);
+/* Take over registers that a script has changed, in a hook too. */
+void vcpu_control_sync(struct vcpu *v);
+/* Make the registers that paging depends on the MMU's as Unicorn holds them, and change none.
+ * XLATE_*: why no processor like the MMU's would hold them; nothing is changed then. */
+u32 vcpu_take_controls(struct vcpu *v);
 /* Forget the whole soft TLB. */
 void vcpu_flush(struct vcpu *v);
 /* The frame of pa was written by the host: drop code translated from it. */

@@ -24,6 +24,10 @@
 #define NR_WATCHES 64
 #define NR_MEMOS 128 /* a power of two, for each kind of access */
 #define MAX_INSN 15  /* bytes (SDM vol. 2 2.3.11) */
+#define MSR_EFER 0xc0000080
+#define MSR_STAR 0xc0000081
+#define HF_LMA 0x4000 /* Unicorn's hflags: long mode, and 64-bit code in it */
+#define HF_CS64 0x8000
 #define RFLAGS_TF 0x100
 #define RFLAGS_USER 0x202 /* IF and the bit that is always 1 */
 #define NO_ADDRESS 0xffffffffffffffff
@@ -92,6 +96,22 @@ enum control {
 	CONTROL_NONE,
 	CONTROL_INVLPG,
 	CONTROL_MOV_CR,
+	CONTROL_LOOK, /* it holds a WRMSR, which does not end it: registers may have changed */
+};
+
+/* Words of Unicorn's processor state that no register names. */
+enum env_word {
+	ENV_HFLAGS,	/* its two low bits are the privilege level */
+	ENV_CS,		/* the selector, and what is cached of its descriptor behind it */
+	ENV_SS,
+	ENV_ERROR_CODE, /* of the exception raised last */
+	ENV_IN_FLIGHT,	/* the last contributory exception's vector, all ones: none */
+	ENV_PKRU,
+};
+
+/* Registers that paging depends on. */
+struct controls {
+	u64 cr0, cr3, cr4, efer;
 };
 
 /* Whether a block holds read-modify-write instructions, whose loads are of another kind. */
@@ -252,6 +272,7 @@ struct vcpu {
 	struct event_ring *ring;
 	void *cpu;	   /* private: CPUState */
 	const u32 *hflags; /* private */
+	u8 *env;	   /* private: CPUX86State */
 	u8 *skip_pc;	   /* private; elsewhere a byte of no meaning */
 	u8 no_skip_pc;
 	const struct fidelity *fidelity;
@@ -278,7 +299,9 @@ struct vcpu {
 
 	u64 watched; /* the address that has the hook for run.until; NO_ADDRESS: none */
 	uc_hook end_hook;
-	u64 seen_cr0, seen_cr3, seen_cr4; /* attached: Unicorn's registers when last looked at */
+	struct controls seen; /* attached: Unicorn's registers when last looked at */
+	struct env_places places;
+	uc_context *context; /* where env.c looks at the places; NULL: not needed yet */
 
 	u64 owner_epoch;
 	struct region region[NR_REGIONS];

@@ -131,8 +131,10 @@ struct vcpu *vcpu_create(const struct vcpu_config *config, const struct uc_api *
 	v->keep_pc = config->attached || v->mmu->check;
 	v->load.hook = v->fidelity->on_load;
 	v->fill_target = (struct fill_target){ .fill = v->guest->fill, .self = v };
+	v->places = config->places;
 	private_bind(v, usable_private(config->private));
 	clear_vcpu(v);
+	control_begin(v);
 	if (add_region(v, v->ram->base, v->ram->size, false) < 0 ||
 	    !add_hook(v, UC_HOOK_TLB_FILL, private_fill_hook(config->private), 0)) {
 		vcpu_unhook(v);
@@ -157,6 +159,7 @@ void vcpu_unhook(struct vcpu *v)
 
 void vcpu_free(struct vcpu *v)
 {
+	env_free(v);
 	free_regions(v);
 	free(v);
 }

@@ -39,6 +39,22 @@ u64 private_asker(const struct vcpu *v);
 void private_flush_page(struct vcpu *v, u64 va);
 u64 private_rip(struct vcpu *v);
 void private_set_page(struct vcpu *v, u64 va, u64 pa, u32 perms);
+u32 *private_env(const struct vcpu *v, enum env_word word);
+const u64 *private_efer(const struct vcpu *v);
+
+/* env.c, registers.c */
+bool env_has(const struct vcpu *v, enum env_word word);
+u32 env_get(struct vcpu *v, enum env_word word);
+void env_set(struct vcpu *v, enum env_word word, u32 value);
+void env_set_segment(struct vcpu *v, enum env_word which, u32 selector, u32 flags);
+bool env_is_segment(const void *at, u32 selector, u32 flags);
+void env_free(struct vcpu *v);
+void sync_ac(struct vcpu *v);
+void control_begin(struct vcpu *v);
+void control_sync(struct vcpu *v);
+void control_look(struct vcpu *v);
+u32 control_load_cr3(struct vcpu *v);
+u32 control_load_cr0_cr4(struct vcpu *v);
 
 /* code.c, operand.c */
 bool probe_by_walk(struct vcpu *v, u64 va, u32 access, u64 *pa);
@@ -73,6 +89,7 @@ void note_code_store(struct vcpu *v, u64 va);
 bool window_fill(struct vcpu *v, u64 page, uc_tlb_entry *entry);
 void drop_code(struct vcpu *v, u64 pa);
 void drop_code_range(struct vcpu *v, u64 pa, u64 size);
+void drop_forgotten(struct vcpu *v);
 
 /* count.c */
 void learn(struct vcpu *v, struct block *b, u64 pc, u32 size);
@@ -105,8 +122,8 @@ void settle(struct vcpu *v);
 void start(struct vcpu *v, u64 timeout_us);
 
 /* control.c: control registers that a guest of its own changes. */
-void control_sync(struct vcpu *v);
 bool control_carry_out(struct vcpu *v);
+void control_settle(struct vcpu *v);
 void look_at_privilege(struct vcpu *v);
 
 /* until.c */
@@ -157,6 +174,9 @@ void start_trapping_attached(struct vcpu *v);
 void step(struct vcpu *v);
 bool arm(struct vcpu *v);
 void start_thread(struct vcpu *v, u64 rip, u64 rsp);
+
+/* places.c: what the self-test asks for too. */
+bool test_private_env(const struct uc_api *api);
 
 static inline u64 reg_read(const struct vcpu *v, int reg)
 {
