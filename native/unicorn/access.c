@@ -70,11 +70,6 @@ static void look_up_second_page(struct vcpu *v, u64 va2, u32 access)
 		v->shared.broken++;
 }
 
-static bool is_table(struct vcpu *v, u64 pa)
-{
-	return memory_holds(v->ram, pa) && pfn_to_page(v->ram, pa >> PAGE_SHIFT)->flags & PG_table;
-}
-
 /* RIP inside a load's hook. */
 static u64 load_rip(struct vcpu *v)
 {

@@ -56,6 +56,20 @@ static bool is_inside_block(const struct vcpu *v, u64 rip)
 	return b && rip > b->pc && rip < b->pc + b->size;
 }
 
+/* Unicorn does not know the instruction at rip; some of those are carried out here. */
+static void end_by_invalid(struct vcpu *v, u64 rip)
+{
+	struct insn insn;
+
+	insn_read(v, rip, &insn);
+	if (!v->guest->knows(&insn)) {
+		end_by_exception(v, VECTOR_UD, rip, FETCHED);
+		return;
+	}
+	v->run.err = UC_ERR_OK;
+	end(v, STOP_EMULATED, rip, FETCHED, AGAIN_START);
+}
+
 /* Unicorn returned err, and nobody of ours had ended it. */
 void end_from_outside(struct vcpu *v, uc_err err)
 {
@@ -64,7 +78,7 @@ void end_from_outside(struct vcpu *v, uc_err err)
 
 	v->run.err = err;
 	if (err == UC_ERR_INSN_INVALID)
-		end_by_exception(v, VECTOR_UD, rip, FETCHED);
+		end_by_invalid(v, rip);
 	else if (err != UC_ERR_OK)
 		end(v, STOP_ENGINE, rip, FETCHED, AGAIN_NO);
 	else

@@ -14,6 +14,12 @@ struct region *region_of(struct vcpu *v, u64 pa)
 	return NULL;
 }
 
+/* Whether pa's frame holds a paging structure. */
+bool is_table(struct vcpu *v, u64 pa)
+{
+	return memory_holds(v->ram, pa) && pfn_to_page(v->ram, pa >> PAGE_SHIFT)->flags & PG_table;
+}
+
 bool holds_code(struct vcpu *v, const struct region *r, u64 pa)
 {
 	if (r->code)

@@ -47,7 +47,7 @@ static void run_to_end(struct vcpu *v, u64 timeout_us)
 		settle(v);
 		control_settle(v);
 		if (v->end.reason == STOP_EMULATED)
-			finish_emulated(v);
+			v->guest->finish_emulated(v);
 		if (again != AGAIN_STEPS || v->end.again == AGAIN_NO)
 			again = v->end.again;
 	}

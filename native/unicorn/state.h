@@ -250,6 +250,8 @@ struct guest {
 	enum control (*control_of_block)(struct vcpu *v, u64 pc, u32 size);
 	bool (*is_unsafe_page)(struct vcpu *v, u64 page);
 	bool (*stops_before)(const struct insn *insn);
+	bool (*knows)(const struct insn *insn); /* although Unicorn does not */
+	void (*finish_emulated)(struct vcpu *v);
 	void (*start_trapping)(struct vcpu *v);
 };
 

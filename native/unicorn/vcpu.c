@@ -47,6 +47,8 @@ static const struct guest program = {
 	.control_of_block = no_control,
 	.is_unsafe_page = is_unsafe_page,
 	.stops_before = stops_before,
+	.knows = no_intercept,
+	.finish_emulated = finish_emulated,
 	.start_trapping = start_trapping,
 };
 
@@ -56,6 +58,8 @@ static const struct guest attached = {
 	.control_of_block = control_of_block,
 	.is_unsafe_page = no_unsafe_page,
 	.stops_before = no_intercept,
+	.knows = is_invpcid,
+	.finish_emulated = finish_invpcid,
 	.start_trapping = start_trapping_attached,
 };
 

@@ -66,10 +66,12 @@ bool insn_needs_page(struct vcpu *v, u64 rip, u64 page);
 u64 insn_find(struct vcpu *v, u64 pc, u32 size, bool (*is)(const struct insn *insn));
 bool insn_is_rmw_at(struct vcpu *v, u64 rip);
 enum control control_of_block(struct vcpu *v, u64 pc, u32 size);
+u64 insn_gpr(const struct vcpu *v, u32 nr);
 u64 insn_memory_operand(struct vcpu *v, const struct insn *insn, u64 rip, u32 modrm_at, u32 imm);
 
 /* region.c, owner.c, soft.c, coherence.c */
 struct region *region_of(struct vcpu *v, u64 pa);
+bool is_table(struct vcpu *v, u64 pa);
 bool holds_code(struct vcpu *v, const struct region *r, u64 pa);
 int add_region(struct vcpu *v, u64 base, u64 size, bool code_flags);
 void free_regions(struct vcpu *v);
@@ -109,6 +111,10 @@ bool let_fault_fast(struct vcpu *v, u64 va, u32 access, struct translation *t);
 bool let_fault_modelled(struct vcpu *v, u64 va, u32 access, struct translation *t);
 bool resolve_fault(struct vcpu *v, u64 va, u32 access, struct translation *t);
 
+/* linear.c */
+u32 linear_access(struct vcpu *v, u64 va, void *data, u32 n, u32 access, u32 privilege,
+		  struct translation *t, u64 *at);
+
 /* hook.c, flags.c, end.c, start.c */
 bool add_hook(struct vcpu *v, int type, void *callback, int insn);
 void del_last_hook(struct vcpu *v);
@@ -124,6 +130,10 @@ void start(struct vcpu *v, u64 timeout_us);
 /* control.c: control registers that a guest of its own changes. */
 bool control_carry_out(struct vcpu *v);
 void control_settle(struct vcpu *v);
+
+/* invpcid.c */
+bool is_invpcid(const struct insn *insn);
+void finish_invpcid(struct vcpu *v);
 void look_at_privilege(struct vcpu *v);
 
 /* until.c */
