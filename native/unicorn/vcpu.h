@@ -111,7 +111,8 @@ bool let_fault_fast(struct vcpu *v, u64 va, u32 access, struct translation *t);
 bool let_fault_modelled(struct vcpu *v, u64 va, u32 access, struct translation *t);
 bool resolve_fault(struct vcpu *v, u64 va, u32 access, struct translation *t);
 
-/* linear.c */
+/* implicit.c, linear.c */
+bool is_implicit(struct vcpu *v, u64 va, u64 rip);
 u32 linear_access(struct vcpu *v, u64 va, void *data, u32 n, u32 access, u32 privilege,
 		  struct translation *t, u64 *at);
 
