@@ -85,6 +85,8 @@ class struct_vcpu_config(Struct[struct_vcpu_config_ptr]):
     count: int
     private: int
     attached: int
+    deliver: int
+    settle_exit: CData
     places: struct_env_places
 
 class struct_vcpu_config_ptr(struct_vcpu_config, Ptr[struct_vcpu_config]): ...
@@ -118,6 +120,7 @@ class struct_vcpu_shared(Struct[struct_vcpu_shared_ptr]):
     miscounts: int
     fills: int
     fast_faults: int
+    syscall_hooks: int
     limits: int
 
 class struct_vcpu_shared_ptr(struct_vcpu_shared, Ptr[struct_vcpu_shared]): ...
@@ -225,6 +228,7 @@ class Lib:
     EXIT_STOPPED: Final[int]
     EXIT_ABORTED: Final[int]
     EXIT_ENGINE: Final[int]
+    EXIT_SHUTDOWN: Final[int]
     PRIVATE_FILL_ADDRESS: Final[int]
     PRIVATE_CPL: Final[int]
     PRIVATE_FLUSH_PAGE: Final[int]
@@ -291,6 +295,7 @@ class Lib:
     def vcpu_peek(self, v: struct_vcpu_ptr, va: int, out: CData, n: int, /) -> int: ...
     def vcpu_reg_read(self, v: struct_vcpu_ptr, reg: int, /) -> int: ...
     def vcpu_reg_write(self, v: struct_vcpu_ptr, reg: int, value: int, /) -> None: ...
+    def vcpu_can_deliver(self, v: struct_vcpu_ptr, /) -> int: ...
     def vcpu_cpl(self, v: struct_vcpu_ptr, /) -> int: ...
     def python_refill(
         self, unit: CData, va: int, access: int, privilege: int, translation: CData, /
@@ -309,6 +314,7 @@ class Lib:
     def python_write_cr4(self, unit: CData, value: int, /) -> int: ...
     def python_write_efer(self, unit: CData, value: int, /) -> int: ...
     def python_write_pkru(self, unit: CData, value: int, /) -> int: ...
+    def settle_exit(self, vcpu: struct_vcpu_ptr, /) -> None: ...
     def python_tables_changed(self, unit: CData, /) -> None: ...
 
 ffi: FFI

@@ -29,9 +29,10 @@ from unicorn import (
 from unicorn.x86_const import UC_X86_REG_CR0, UC_X86_REG_CR3, UC_X86_REG_CR4, UC_X86_REG_RIP
 
 from cpu._engine import lib
+from cpu.linkage import settle_exits
 from cpu.page_tables import LARGE_PAGE, PageTables, rights
 from cpu.vcpu import UC_TLB_VIRTUAL, EngineError, Fidelity, Processor, foreign_address
-from mmu.errors import GeneralProtection, MmuError, PageFault, StackFault
+from mmu.errors import GeneralProtection, MmuError, PageFault, StackFault, TripleFault
 from mmu.events import EventRing
 from mmu.memory import Memory
 from mmu.units import PAGE_SIZE, U64
@@ -74,6 +75,7 @@ class Attached(Processor):
         uc: Uc,
         *,
         identity: bool = False,
+        deliver: bool = False,
         ram: int = DEFAULT_RAM,
         base: int | None = None,
         fidelity: Fidelity | str = Fidelity.FAST,
@@ -92,6 +94,7 @@ class Attached(Processor):
             )
         self.uc = uc
         self.handler = handler
+        self.deliver = deliver
         self.counting = True
         self.ring = ring
         self.fidelity = _fidelity(fidelity)
@@ -148,7 +151,10 @@ class Attached(Processor):
         mmu.write_cr3(self.tables.root)
 
     def _attach_hooks(self) -> None:
-        self._hook(mm=None, ring=self.ring, fast_faults=False, attached=True)
+        self._hook(
+            mm=None, ring=self.ring, fast_faults=False, attached=True, deliver=self.deliver
+        )
+        settle_exits(self)
         self._regions: set[tuple[int, int]] = set()
         self._find_regions()
 
@@ -309,6 +315,8 @@ class Attached(Processor):
         """The exception for this exit; raises it here if no handler could do anything about it."""
         if exit_.reason == lib.EXIT_ENGINE:
             raise UcError(exit_.uc_err)
+        if exit_.reason == lib.EXIT_SHUTDOWN:
+            raise TripleFault(exit_.vector, exit_.error_code, exit_.insn)
         self._settle(exit_)
         if exit_.reason == lib.EXIT_PAGE_FAULT:
             return PageFault(exit_.address, exit_.error_code, exit_.rip)
@@ -317,6 +325,10 @@ class Attached(Processor):
         if exit_.vector == StackFault.vector:
             return StackFault(exit_.address, exit_.rip)
         raise UcError(unicorn.UC_ERR_INSN_INVALID)
+
+    def settle_exit(self) -> None:
+        """Complete the fault that is about to be delivered: its exact address, #SS or #GP."""
+        self._settle(self.exit)
 
     def _fault(self, result: Outcome, va: int, error_code: int) -> MmuError:
         if result == Outcome.PAGE_FAULT:

@@ -14,7 +14,7 @@ import importlib.util
 import os
 import weakref
 from functools import cache
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from unicorn.unicorn_py3 import unicorn as unicorn_binding
 
@@ -190,6 +190,29 @@ def _check_layouts() -> None:
             f"cpu._engine and mmu._native disagree about {ffi.string(mismatch).decode()}:"
             " rebuild both"
         )
+
+
+class Settling(Protocol):
+    """Who knows what C leaves to Python about a fault."""
+
+    c: Any
+
+    def settle_exit(self) -> None:
+        """Complete the fault in the vCPU's exit: its exact address, #SS or #GP."""
+
+
+_settling: weakref.WeakValueDictionary[int, Settling] = weakref.WeakValueDictionary()
+
+
+def settle_exits(owner: Settling) -> None:
+    """What C calls settle_exit() for is this owner's from now on."""
+    _settling[int(ffi.cast("uintptr_t", owner.c))] = owner
+
+
+@ffi.def_extern()
+def settle_exit(vcpu: Any) -> None:
+    """Before a fault is delivered whose exit C cannot complete."""
+    _settling[int(ffi.cast("uintptr_t", vcpu))].settle_exit()
 
 
 # The Python engine's side.

@@ -129,6 +129,7 @@ class Processor:
         ring: EventRing | None,
         fast_faults: bool,
         attached: bool = False,
+        deliver: bool = False,
     ) -> None:
         """Make the ``struct vcpu`` and put its hooks on the instance."""
         config = ffi.new(
@@ -142,6 +143,8 @@ class Processor:
                 "count": self.counting,
                 "private": private_parts(),
                 "attached": attached,
+                "deliver": deliver,
+                "settle_exit": ffi.cast("void *", lib.settle_exit),
                 "places": env_places()[0],
             },
         )
@@ -151,6 +154,8 @@ class Processor:
             raise EngineError("Unicorn refused our hooks, or the host has no memory for them")
         self.c = ffi.gc(vcpu, lib.vcpu_free)
         self.uc._ucmmu = self.c
+        if deliver and not lib.vcpu_can_deliver(self.c):
+            raise EngineError("this Unicorn's state cannot be reached to deliver exceptions")
         self.shared = lib.vcpu_shared(self.c)
         self.exit = self.shared.exit
 

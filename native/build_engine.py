@@ -30,6 +30,7 @@ extern "Python" u32 python_write_cr3(void *unit, u64 value);
 extern "Python" u32 python_write_cr4(void *unit, u64 value);
 extern "Python" u32 python_write_efer(void *unit, u64 value);
 extern "Python" u32 python_write_pkru(void *unit, u64 value);
+extern "Python" void settle_exit(struct vcpu *vcpu);
 extern "Python" void python_tables_changed(void *unit);
 """
 

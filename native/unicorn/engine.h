@@ -19,6 +19,7 @@
 #define EXIT_STOPPED 5	  /* vcpu_stop(), a user's hook or the end address stopped it */
 #define EXIT_ABORTED 6	  /* a callback into Python raised */
 #define EXIT_ENGINE 7	  /* uc_emu_start() failed with uc_err */
+#define EXIT_SHUTDOWN 8	  /* a triple fault, which began as vector with error_code at insn */
 
 /* Private symbols and offsets of Unicorn that passed their self-test. */
 #define PRIVATE_FILL_ADDRESS 0x1 /* the fill hook learns the exact address */
@@ -88,7 +89,7 @@ struct layout {
 };
 
 /* Where a saved context has words of the processor's state that no register names; 0: not known. */
-#define NR_ENV_WORDS 6
+#define NR_ENV_WORDS 7
 struct env_places {
 	u32 at[NR_ENV_WORDS];
 };
@@ -102,6 +103,8 @@ struct vcpu_config {
 	u32 count;    /* count instructions (in exact and trace always) */
 	u32 private;  /* PRIVATE_* that may be used */
 	u32 attached; /* somebody else's instance: its guest owns the control registers */
+	u32 deliver;  /* attached: exceptions go through the guest's IDT, SYSCALL to its LSTAR */
+	void *settle_exit;	  /* deliver: void (struct vcpu *), Python's part of a fault */
 	struct env_places places; /* what is used without PRIVATE_ENV */
 };
 
@@ -138,6 +141,7 @@ struct vcpu_shared {
 	u64 miscounts;	 /* cut blocks whose instructions could not be told apart */
 	u64 fills;	 /* soft TLB fills: by the wall clock, not deterministic */
 	u64 fast_faults; /* faults resolved inside the fill hook */
+	u32 syscall_hooks; /* of the script: with any, SYSCALL is theirs, and is not delivered */
 	u64 limits;	 /* LIMIT_* of the instructions translated; of a guest attached to, none */
 };
 
@@ -196,6 +200,8 @@ u64 vcpu_hook_address(struct vcpu *v, u64 pa);
 u32 vcpu_peek(struct vcpu *v, u64 va, void *out, u32 n);
 u64 vcpu_reg_read(struct vcpu *v, int reg);
 void vcpu_reg_write(struct vcpu *v, int reg, u64 value);
+/* Whether exceptions can be delivered through the guest's IDT with this Unicorn. */
+u32 vcpu_can_deliver(const struct vcpu *v);
 /* Privilege level the guest runs at. */
 u32 vcpu_cpl(struct vcpu *v);
 /* cffi-end */

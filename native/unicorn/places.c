@@ -14,6 +14,7 @@
 #define TRY_GP (TRY_PAGE + 0x100)
 #define TRY_SYSRET (TRY_PAGE + 0x200)
 #define TRY_USER (TRY_PAGE + 0x300)
+#define TRY_INT (TRY_PAGE + 0x400)
 #define TRY_PKRU 0x5a5a3c3c
 #define TRY_SELECTOR 0x1234
 #define TRY_STAR (0x1000ull << 48) /* SYSRETQ makes CS 0x1013 and SS 0x100b of it */
@@ -31,10 +32,11 @@ static const u8 try_gp[] = {
 	0x66, 0xb8, 0x34, 0x12, /* mov ax, TRY_SELECTOR */
 	0x8e, 0xd8,		/* mov ds, ax */
 };
+static const u8 try_int[] = { 0xcd, 0x80 };
 static const u8 try_sysret[] = { 0x48, 0x0f, 0x07 };
 
 /* What the words are before and after; HFLAGS is told by its privilege level. */
-static const u32 word_before[NR_ENV_WORDS] = { [ENV_IN_FLIGHT] = NONE };
+static const u32 word_before[NR_ENV_WORDS] = { [ENV_IN_FLIGHT] = NONE, [ENV_IS_INT] = 1 };
 static const u32 word_after[NR_ENV_WORDS] = {
 	[ENV_CS] = 0x1013,
 	[ENV_SS] = 0x100b,
@@ -45,8 +47,9 @@ static const u32 word_after[NR_ENV_WORDS] = {
 
 static void skip_exception(uc_engine *uc, u32 vector, void *arg)
 {
-	(void)uc, (void)vector;
-	reg_write(arg, UC_X86_REG_RIP, TRY_GP + sizeof(try_gp));
+	(void)uc;
+	if (vector == VECTOR_GP)
+		reg_write(arg, UC_X86_REG_RIP, TRY_GP + sizeof(try_gp));
 }
 
 static bool try_code(struct vcpu *v, u64 at, const u8 *code, u64 size, u64 until)
@@ -80,7 +83,7 @@ static bool change_state(struct vcpu *v)
 	return true;
 }
 
-/* An instance to try on, closed by whoever calls; NULL: there is none to be had. */
+/* An instance in the state before, closed by whoever calls; NULL: there is none to be had. */
 static struct vcpu *open_trial(const struct uc_api *api)
 {
 	struct vcpu *v = vcpu_alloc(api);
@@ -94,6 +97,7 @@ static struct vcpu *open_trial(const struct uc_api *api)
 	}
 	UC(v, mem_map)(v->uc, TRY_PAGE, PAGE_SIZE, UC_PROT_ALL);
 	UC(v, hook_add)(v->uc, &hook, UC_HOOK_INTR, (void *)skip_exception, v, (u64)1, (u64)0);
+	try_code(v, TRY_INT, try_int, sizeof(try_int), TRY_INT + sizeof(try_int));
 	return v;
 }
 

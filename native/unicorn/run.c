@@ -48,6 +48,8 @@ static void run_to_end(struct vcpu *v, u64 timeout_us)
 		control_settle(v);
 		if (v->end.reason == STOP_EMULATED)
 			v->guest->finish_emulated(v);
+		if (v->deliver)
+			deliver(v);
 		if (again != AGAIN_STEPS || v->end.again == AGAIN_NO)
 			again = v->end.again;
 	}
@@ -59,7 +61,7 @@ static const u32 exit_reason[] = {
 	[STOP_ASKED] = EXIT_STOPPED,	   [STOP_LIMIT] = EXIT_LIMIT,
 	[STOP_UNTIL] = EXIT_STOPPED,	   [STOP_SYSCALL] = EXIT_SYSCALL,
 	[STOP_EXCEPTION] = EXIT_EXCEPTION, [STOP_REFUSED] = EXIT_EXCEPTION,
-	[STOP_INTERCEPT] = EXIT_EXCEPTION,
+	[STOP_INTERCEPT] = EXIT_EXCEPTION, [STOP_SHUTDOWN] = EXIT_SHUTDOWN,
 };
 
 /* Tell Python why the run ended. */

@@ -28,6 +28,9 @@
 #define MSR_STAR 0xc0000081
 #define HF_LMA 0x4000 /* Unicorn's hflags: long mode, and 64-bit code in it */
 #define HF_CS64 0x8000
+#define HF_CS32 0x10 /* these two are set with it */
+#define HF_SS32 0x20
+#define HF_ADDSEG 0x40 /* and this is not */
 #define RFLAGS_TF 0x100
 #define RFLAGS_USER 0x202 /* IF and the bit that is always 1 */
 #define NO_ADDRESS 0xffffffffffffffff
@@ -66,6 +69,8 @@ enum stop {
 	STOP_INTERCEPT, /* the instruction at RIP is intercepted */
 	STOP_EMULATED,	/* the instruction at RIP is intercepted, and carried out here */
 	STOP_STEPPED,	/* step(): the instruction is done */
+	STOP_DELIVERED, /* an exception or SYSCALL went where the guest's IDT or LSTAR says */
+	STOP_SHUTDOWN,	/* ... or came of a double fault's delivery: exit.vector began it */
 };
 
 /* How far the instruction at end.rip has come. */
@@ -107,6 +112,7 @@ enum env_word {
 	ENV_ERROR_CODE, /* of the exception raised last */
 	ENV_IN_FLIGHT,	/* the last contributory exception's vector, all ones: none */
 	ENV_PKRU,
+	ENV_IS_INT, /* whether the exception raised last was an INT n's */
 };
 
 /* Registers that paging depends on. */
@@ -280,6 +286,8 @@ struct vcpu {
 	const struct fidelity *fidelity;
 	const struct guest *guest;
 	bool counting, attached, armed, keep_pc;
+	bool deliver; /* attached: exceptions go through the guest's IDT */
+	void (*settle_exit)(struct vcpu *v); /* Python's part of a fault in shared.exit */
 	bool guard_flags; /* somebody else has CODE hooks: see restore_flags() */
 	bool owning;	  /* each frame is open to loads and stores through one virtual page only */
 	u64 window_asker; /* private: who asked last while window was set */

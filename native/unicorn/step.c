@@ -92,6 +92,10 @@ void start_trapping(struct vcpu *v)
  */
 void start_trapping_attached(struct vcpu *v)
 {
+	if (v->deliver) {
+		start(v, 0);
+		return;
+	}
 	if (!add_hook(v, UC_HOOK_INTR, (void *)on_interrupt, 0)) {
 		end_from_outside(v, UC_ERR_HOOK);
 		return;

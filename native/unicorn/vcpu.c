@@ -69,7 +69,7 @@ bool arm(struct vcpu *v)
 	const struct fidelity *f = v->fidelity;
 	bool ok = true;
 
-	if (!v->attached)
+	if (!v->attached || v->deliver)
 		ok = add_hook(v, UC_HOOK_INTR, (void *)on_interrupt, 0) &&
 		     add_hook(v, UC_HOOK_INSN, (void *)on_syscall, UC_X86_INS_SYSCALL);
 	if (!v->attached || v->counting)
@@ -136,6 +136,8 @@ struct vcpu *vcpu_create(const struct vcpu_config *config, const struct uc_api *
 	v->load.hook = v->fidelity->on_load;
 	v->fill_target = (struct fill_target){ .fill = v->guest->fill, .self = v };
 	v->places = config->places;
+	v->deliver = config->deliver;
+	v->settle_exit = (void (*)(struct vcpu *))config->settle_exit;
 	private_bind(v, usable_private(config->private));
 	clear_vcpu(v);
 	control_begin(v);

@@ -179,6 +179,9 @@ void unwatch_all(struct vcpu *v);
 void finish_intercept(struct vcpu *v);
 void finish_emulated(struct vcpu *v);
 
+/* deliver.c */
+void deliver(struct vcpu *v);
+
 /* step.c, vcpu.c, start_thread.c */
 void start_trapping(struct vcpu *v);
 void start_trapping_attached(struct vcpu *v);
