@@ -1,73 +1,104 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """This MMU for a Unicorn instance that somebody else made: ``cpu.attach(uc)``.
 
-The regions the instance has become guest-physical memory, each at its own address. RAM of ours,
-which holds the page tables, comes above them. From then on every address the guest uses is virtual.
+The regions the instance has are guest-physical memory, each at its own address. From then on every
+address the guest uses is virtual. Page tables are ours, in RAM of ours, or the guest's own, in the
+instance's memory.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from enum import Enum
 from types import TracebackType
 from typing import Any, Final
 
 import unicorn
 from unicorn import (
     UC_ARCH_X86,
-    UC_HOOK_BLOCK,
     UC_HOOK_CODE,
     UC_HOOK_MEM_READ,
     UC_HOOK_MEM_READ_AFTER,
     UC_HOOK_MEM_WRITE,
     UC_MODE_64,
     UC_PROT_ALL,
+    UC_PROT_READ,
     UC_QUERY_ARCH,
     UC_QUERY_MODE,
     Uc,
     UcError,
 )
-from unicorn.x86_const import UC_X86_REG_CR0, UC_X86_REG_CR3, UC_X86_REG_CR4, UC_X86_REG_RIP
+from unicorn.unicorn_py3.unicorn import HOOK_MEM_ACCESS_CFUNC, HOOK_TLB_FILL_CFUNC, uccallback
+from unicorn.x86_const import UC_X86_REG_CR0, UC_X86_REG_CR3, UC_X86_REG_CR4
 
-from cpu._engine import lib
-from cpu.linkage import settle_exits
+from cpu._engine import ffi, lib
+from cpu.door import close_door, is_attached, open_door
+from cpu.guest_errors import GuestFault, GuestGeneralProtection, GuestPageFault, GuestStackFault
+from cpu.linkage import answer_faults, function_address, on_fault
+from cpu.mode import MSR_EFER, ProcessorMode
 from cpu.page_tables import LARGE_PAGE, PageTables, rights
 from cpu.vcpu import UC_TLB_VIRTUAL, EngineError, Fidelity, Processor, foreign_address
 from mmu.errors import GeneralProtection, MmuError, PageFault, StackFault, TripleFault
 from mmu.events import EventRing
 from mmu.memory import Memory
 from mmu.units import PAGE_SIZE, U64
-from mmu.x86 import Access, Geometry, Mmu, Outcome, TlbEntry, Translation, Walk
+from mmu.x86 import Access, Geometry, Mmu, Outcome, TlbEntry, Translation, Walk, load_geometry
 from mmu.x86.check import StaleUse
 from mmu.x86.entries import X86_US
-from mmu.x86.registers import CR0_PG, CR0_WP, CR4_PAE, CR4_PGE
+from mmu.x86.registers import (
+    ARCHITECTURAL_MAXPHYADDR,
+    CR0_PG,
+    CR0_WP,
+    CR4_LA57,
+    CR4_PAE,
+    CR4_PGE,
+    EFER_NXE,
+)
+from mmu.x86.translate import answer_of_walk
 
 Fault = PageFault | GeneralProtection | StackFault
 FaultHandler = Callable[[Fault], bool]
 MemoryHook = Callable[[Uc, int, int, int, int, Any], object]
 
 UC_TLB_CPU: Final = 0
-UC_HOOK_MEM_ACCESS: Final = UC_HOOK_MEM_READ | UC_HOOK_MEM_WRITE | UC_HOOK_MEM_READ_AFTER
-_FAULT_HOOKS: Final = 0x3F0
-"""UC_HOOK_MEM_*_UNMAPPED and _PROT: with paging on, those are page faults."""
+_ACCESS_HOOKS: Final = UC_HOOK_MEM_READ | UC_HOOK_MEM_WRITE | UC_HOOK_MEM_READ_AFTER
 GIB: Final = 1 << 30
+_CANONICAL: Final = (
+    (0, 1 << 47, 0),
+    ((1 << 52) - (1 << 47), 1 << 52, (1 << 64) - (1 << 52)),
+)
+"""Guest-physical begin and end of what a canonical address can mean, and what to add for it."""
+_LAST_PHYSICAL: Final = (1 << ARCHITECTURAL_MAXPHYADDR) - 1
 DEFAULT_RAM: Final = 64 << 20
-_NO_ADDRESS: Final = U64
+
+
+class Paging(Enum):
+    """Whose page tables translate."""
+
+    OWN = "own"
+    """Tables of ours, in RAM of ours: filled by ``identity`` and map()."""
+    GUEST = "guest"
+    """Tables in the instance's own memory, under the control registers it has, or gets: no register
+    is changed by attach()."""
 
 
 class Attached(Processor):
     """A Unicorn instance of yours, translating through this MMU until ``detach()``.
 
-    ``identity`` maps each region it has at its own address, with its permissions; otherwise nothing
-    is mapped until you map() it. ``ram`` bytes of RAM of ours, page tables included, start at
-    ``base``, by default the lowest free 1 GiB-aligned address above your regions. ``fidelity`` is a
-    Fidelity or its name; ``engine``, ``geometry`` and ``ring`` as for Mmu. ``handler`` is told of
-    each fault. ``check_tlb`` looks after stale translations, for guests that change their own
-    tables: ``stale_translations()`` tells them.
+    ``paging`` says whose tables translate (Paging, or its value); without it those of the instance
+    are taken if CR0.PG is set already and ``identity`` is not asked for. ``identity`` maps each
+    region that the instance has, or gets, at its own address, with its permissions (a region without
+    UC_PROT_READ stays absent: x86 has no such page); otherwise nothing is mapped until you map() it.
 
-    The guest owns its control registers: CR0.PG, CR0.WP, CR4.PAE, CR4.PGE and CR3 are set here,
-    what it writes to them counts, and so does its INVLPG. EFER is taken as it is in long mode with
-    NXE. Use the instance's own ``emu_start`` and hooks if you like; only those given here translate
-    and raise.
+    ``ram`` bytes of RAM of ours, page tables included, start at ``base``, by default as high as the
+    processor's physical addresses go. ``fidelity`` is a Fidelity or its name; ``engine``,
+    ``geometry`` and ``ring`` as for Mmu. ``handler`` is told of each fault, inside the access.
+    ``deliver`` sends exceptions through the guest's IDT. ``check_tlb`` looks after stale
+    translations, for guests that change their own tables: ``stale_translations()`` tells them.
+
+    The instance's own methods go on meaning what they mean in plain Unicorn: ``uc.emu_start()`` is
+    this object's. The instance keeps this object alive; two instances have nothing in common.
     """
 
     def __init__(
@@ -75,6 +106,7 @@ class Attached(Processor):
         uc: Uc,
         *,
         identity: bool = False,
+        paging: Paging | str | None = None,
         deliver: bool = False,
         ram: int = DEFAULT_RAM,
         base: int | None = None,
@@ -85,33 +117,25 @@ class Attached(Processor):
         handler: FaultHandler | None = None,
         check_tlb: bool = False,
     ) -> None:
-        """Attach; MmuError if the instance is not x86-64, ``base`` is in use, or check_tlb is asked
-        of fast.
-        """
-        if uc.query(UC_QUERY_ARCH) != UC_ARCH_X86 or not uc.query(UC_QUERY_MODE) & UC_MODE_64:
-            raise MmuError(
-                "only an x86-64 instance, Uc(UC_ARCH_X86, UC_MODE_64), can be attached to"
-            )
+        """Attach. MmuError, and nothing changed, if that cannot be."""
         self.uc = uc
+        self.fidelity = _fidelity(fidelity)
         self.handler = handler
         self.deliver = deliver
         self.counting = True
         self.ring = ring
-        self.fidelity = _fidelity(fidelity)
+        _check_instance(uc)
         if check_tlb and self.fidelity is Fidelity.FAST:
             raise MmuError("check_tlb needs fidelity exact or trace: fast has no TLB")
-        self._hooks: list[int] = []
-        self._until: int | None = None
-        regions = list(uc.mem_regions())
-        self.memory = Memory(ram, base=_place(regions, ram, base))
-        self.mmu = Mmu(self.memory, engine=engine, geometry=geometry, ring=ring, check=check_tlb)
-        self.tables = PageTables(self.memory)
-        self._map_ram()
-        self._take_control()
-        self._attach_hooks()
-        if identity:
-            for begin, end, perms in regions:
-                self.map(begin, end + 1 - begin, perms, pa=begin)
+        self.paging = _paging(uc, paging, identity)
+        self.identity = identity
+        self._hooks: set[int] = set()
+        self._guards: dict[int, int] = {}
+        self._raised: BaseException | None = None
+        self._ram_is_mapped = False
+        with ExitStack() as undo:
+            self._attach(undo, ram, base, engine, geometry, check_tlb)
+            self._undo = undo.pop_all()
 
     def __enter__(self) -> Attached:
         return self
@@ -126,6 +150,55 @@ class Attached(Processor):
 
     # Attaching and detaching.
 
+    def _attach(
+        self,
+        undo: ExitStack,
+        ram: int,
+        base: int | None,
+        engine: str,
+        geometry: str | Geometry,
+        check_tlb: bool,
+    ) -> None:
+        """Make everything, then change the instance; each change's inverse goes onto ``undo``."""
+        uc = self.uc
+        regions = list(uc.mem_regions())
+        model = load_geometry(geometry) if isinstance(geometry, str) else geometry
+        width = max(model.processor.maxphyaddr.value, _width(regions))
+        if base is not None:
+            width = max(width, (base + ram - 1).bit_length())
+        self.memory = Memory(ram, base=_place(regions, ram, base, width))
+        undo.callback(self.memory.close)
+        self.mmu = Mmu(
+            self.memory,
+            engine=engine,
+            geometry=model,
+            maxphyaddr=width,
+            levels=5 if self._reads(UC_X86_REG_CR4) & CR4_LA57 else 4,
+            ring=self.ring,
+            check=check_tlb,
+        )
+        self.tables = PageTables(self.memory)
+        mode = ProcessorMode(uc)
+        cr3 = uc.reg_read(UC_X86_REG_CR3)
+        if self.identity:
+            for begin, end, perms in regions:
+                self._map_region(begin, end + 1 - begin, perms)
+        if self.paging is Paging.OWN:
+            self._map_ram()
+            undo.callback(self._unmap_ram)
+        uc.ctl_set_tlb_mode(UC_TLB_VIRTUAL)
+        undo.callback(uc.ctl_set_tlb_mode, UC_TLB_CPU)
+        undo.callback(mode.restore, uc)
+        undo.callback(uc.reg_write, UC_X86_REG_CR3, cr3)
+        self._take_control()
+        undo.callback(self._unhook)
+        self._attach_hooks()
+        open_door(uc, self)
+        undo.callback(close_door, uc)
+
+    def _reads(self, reg: int) -> int:
+        return int(self.uc.reg_read(reg)) if self.paging is Paging.GUEST else 0
+
     def _map_ram(self) -> None:
         try:
             self.uc.mem_map_ptr(
@@ -135,58 +208,168 @@ class Attached(Processor):
             raise EngineError(
                 f"our RAM cannot be mapped at {self.memory.base:#x}: {error}"
             ) from None
+        self._ram_is_mapped = True
+
+    def _unmap_ram(self) -> None:
+        if self._ram_is_mapped:
+            self.uc.mem_unmap(self.memory.base, self.memory.size)
+        self._ram_is_mapped = False
 
     def _take_control(self) -> None:
-        """Switch to our translation, and let instance and MMU agree about the control registers."""
-        uc, mmu = self.uc, self.mmu
-        self._saved = {
-            reg: uc.reg_read(reg) for reg in (UC_X86_REG_CR0, UC_X86_REG_CR3, UC_X86_REG_CR4)
-        }
-        uc.ctl_set_tlb_mode(UC_TLB_VIRTUAL)
-        uc.reg_write(UC_X86_REG_CR4, self._saved[UC_X86_REG_CR4] | CR4_PAE | CR4_PGE)
-        uc.reg_write(UC_X86_REG_CR0, self._saved[UC_X86_REG_CR0] | CR0_PG | CR0_WP)
+        """With tables of ours, turn paging on over them, and let instance and MMU agree about the
+        control registers; with the guest's, the MMU takes those over later.
+        """
+        uc, c = self.uc, self.mmu.c
+        if self.paging is Paging.GUEST:
+            return
+        uc.reg_write(UC_X86_REG_CR4, uc.reg_read(UC_X86_REG_CR4) | CR4_PAE | CR4_PGE)
+        uc.reg_write(UC_X86_REG_CR0, uc.reg_read(UC_X86_REG_CR0) | CR0_PG | CR0_WP)
+        uc.msr_write(MSR_EFER, uc.msr_read(MSR_EFER) | EFER_NXE)
         uc.reg_write(UC_X86_REG_CR3, self.tables.root)
-        mmu.c.cr4 = uc.reg_read(UC_X86_REG_CR4)
-        mmu.c.cr0 = uc.reg_read(UC_X86_REG_CR0)
-        mmu.write_cr3(self.tables.root)
+        c.cr4 = uc.reg_read(UC_X86_REG_CR4)
+        c.cr0 = uc.reg_read(UC_X86_REG_CR0)
+        c.efer = uc.msr_read(MSR_EFER)
+        self.mmu.write_cr3(uc.reg_read(UC_X86_REG_CR3))
 
     def _attach_hooks(self) -> None:
         self._hook(
-            mm=None, ring=self.ring, fast_faults=False, attached=True, deliver=self.deliver
+            mm=None,
+            ring=self.ring,
+            fast_faults=False,
+            attached=True,
+            identity=self.identity,
+            deliver=self.deliver,
+            on_fault=on_fault(),
         )
-        settle_exits(self)
-        self._regions: set[tuple[int, int]] = set()
+        answer_faults(self)
+        if self.paging is Paging.GUEST and lib.vcpu_take_controls(self.c):
+            raise MmuError(
+                "the instance's CR0, CR3, CR4 and EFER are not what a processor of this geometry"
+                " can hold together in 64-bit mode"
+            )
+        if any(isinstance(hook, HOOK_MEM_ACCESS_CFUNC) for hook in self.uc._callbacks.values()):
+            lib.vcpu_foreign_hooks(self.c)
+        self._exit = ffi.new("struct vm_exit *")
         self._find_regions()
 
-    def _find_regions(self) -> bool:
-        """Tell the engine of memory that was mapped since; whether there was any."""
-        found = False
-        for begin, end, _ in self.uc.mem_regions():
-            if (begin, end) in self._regions or begin == self.memory.base:
-                continue
-            if lib.vcpu_add_region(self.c, begin, end + 1 - begin):
-                raise EngineError("too many regions, or no host memory to keep track of them")
-            self._regions.add((begin, end))
-            found = True
-        return found
-
     def detach(self) -> None:
-        """Give the instance back: our hooks and RAM are gone, its registers and TLB mode as they
-        were.
+        """Give the instance back as it was: mode, control registers, TLB mode, methods; our hooks
+        and RAM are gone.
+
+        Other registers and memory keep what the guest made of them. MmuError inside a hook: the run
+        under way needs the MMU. Harmless if it is detached already.
         """
         if self.c is None:
             return
-        for handle in self._hooks:
-            self.uc.hook_del(handle)
-        self._hooks.clear()
-        self._unhook()
-        self.uc.ctl_set_tlb_mode(UC_TLB_CPU)
-        for reg in (UC_X86_REG_CR3, UC_X86_REG_CR0, UC_X86_REG_CR4):
-            self.uc.reg_write(reg, self._saved[reg])
-        self.uc.mem_unmap(self.memory.base, self.memory.size)
-        self.memory.close()
+        self._refuse_in_a_hook("detach()")
+        for handle in list(self._hooks):
+            self.hook_del(handle)
+        for guard in self._guards.values():
+            lib.vcpu_unguard_flags(self.c, guard)
+        self._undo.close()
+
+    def _refuse_in_a_hook(self, what: str) -> None:
+        if lib.vcpu_depth(self.c):
+            raise MmuError(f"{what} inside a hook: wait until the run is over")
+
+    def _check_attached(self) -> None:
+        if self.c is None:
+            raise MmuError("this MMU is detached from its instance: attach() again")
+
+    # What the script does through the instance's own methods (cpu.door).
+
+    def region_added(self, address: int, size: int, perms: int) -> None:
+        """The instance has one more region."""
+        self._add_region(address, size, perms)
+        if self.identity:
+            self._map_region(address, size, perms)
+
+    def regions_changed(self, address: int, size: int, perms: int | None) -> None:
+        """Regions of [address, address + size) are gone (perms None), or have other permissions."""
+        self._find_regions()
+        if not self.identity:
+            return
+        for va, pa, n in _identity(address, size):
+            if self._follow(va, pa, n, perms or 0):
+                self._changed(va, n)
+
+    def wrote(self, pa: int, size: int) -> None:
+        """The host wrote guest-physical memory: code translated from there is dropped."""
+        for page in range(pa & -PAGE_SIZE, pa + size, PAGE_SIZE):
+            self.drop_code(page)
+
+    def jumping(self, rip: int) -> None:
+        """The script is about to write RIP."""
+        lib.vcpu_jump(self.c, rip & U64)
+
+    def hook_added(self, handle: int, htype: int, begin: int, end: int) -> None:
+        """The script has put a hook on [begin, end]."""
+        if htype & _ACCESS_HOOKS:
+            lib.vcpu_foreign_hooks(self.c)
+        if htype & UC_HOOK_CODE:
+            guard = int(lib.vcpu_guard_flags(self.c, begin & U64, end & U64))
+            if not guard:
+                raise EngineError("Unicorn refused our hook")
+            self._guards[handle] = guard
+
+    def hook_gone(self, handle: int) -> None:
+        """The script has removed a hook."""
+        self._hooks.discard(handle)
+        lib.vcpu_unwatch(self.c, handle)
+        if (guard := self._guards.pop(handle, 0)):
+            lib.vcpu_unguard_flags(self.c, guard)
+
+    def check_not_ours(self, address: int, size: int) -> None:
+        """MmuError if the range holds RAM of ours, which stays until detach()."""
+        memory = self.memory
+        if (
+            self._ram_is_mapped
+            and address < memory.base + memory.size
+            and memory.base < address + size
+        ):
+            raise MmuError(
+                f"[{address:#x}, {address + size:#x}) holds RAM of the attached MMU,"
+                f" {memory.size:#x} bytes at {memory.base:#x}"
+            )
+
+    def _add_region(self, address: int, size: int, perms: int) -> None:
+        if lib.vcpu_add_region(self.c, address, size, perms):
+            raise EngineError("no host memory to keep track of the instance's regions")
+
+    def _find_regions(self) -> None:
+        """Tell the engine of all the memory the instance has."""
+        lib.vcpu_clear_regions(self.c)
+        for begin, end, perms in self.uc.mem_regions():
+            if not (self._ram_is_mapped and begin == self.memory.base):
+                self._add_region(begin, end + 1 - begin, perms)
 
     # Page tables.
+
+    def _map_region(self, address: int, size: int, perms: int) -> None:
+        """Map a region at its own address; without UC_PROT_READ, or beyond what a physical address
+        can be, it stays absent: without an MMU Unicorn does not reach it there either.
+        """
+        for va, pa, n in _identity(address, size):
+            self._follow(va, pa, n, perms)
+
+    def _follow(self, va: int, pa: int, size: int, perms: int) -> bool:
+        """Give pages of the identity mapping these permissions; returns whether any translation
+        changed.
+        """
+        if not perms & UC_PROT_READ:
+            return self.tables.unmap(va, size) > 0
+        if self.tables.maps(va, size):
+            self.tables.protect(va, size, perms)
+            return True
+        had = self.tables.unmap(va, size)
+        self._widen(pa + size - 1)
+        self.tables.map(va, size, rights(perms) | X86_US, pa)
+        return had > 0
+
+    def _widen(self, pa: int) -> None:
+        """Let physical addresses be as wide as pa."""
+        c = self.mmu.c
+        c.maxphyaddr = max(c.maxphyaddr, pa.bit_length())
 
     def map(
         self,
@@ -200,43 +383,67 @@ class Attached(Processor):
         """Map virtual [va, va + size) with UC_PROT_* permissions to guest-physical ``pa`` on, or to
         new zeroed pages.
 
-        ``user`` lets CPL 3 in. MmuError if part of the range is mapped already, or perms lack
-        UC_PROT_READ.
+        ``user`` lets CPL 3 in. MmuError, and nothing mapped, if part of the range is mapped
+        otherwise already, perms lack UC_PROT_READ, or the addresses are impossible.
         """
+        self._own_tables("map()")
         self.tables.map(va, size, rights(perms) | (X86_US if user else 0), pa)
         self._changed(va, size)
 
     def unmap(self, va: int, size: int) -> None:
         """Take the pages of [va, va + size) out; those that map() allocated are freed."""
+        self._own_tables("unmap()")
         self.tables.unmap(va, size)
         self._changed(va, size)
 
     def protect(self, va: int, size: int, perms: int) -> None:
         """Give mapped pages other permissions; MmuError if a page of the range is not mapped."""
+        self._own_tables("protect()")
         self.tables.protect(va, size, perms)
         self._changed(va, size)
+
+    def _own_tables(self, what: str) -> None:
+        self._check_attached()
+        if self.paging is Paging.GUEST:
+            raise MmuError(f"{what} changes tables of ours; with paging='guest' edit the guest's")
 
     def _changed(self, va: int, size: int) -> None:
         """Invalidate as a kernel would: page by page, or, for a large range, everything."""
         if size > LARGE_PAGE:
             self.mmu.flush_all()
-            return
-        for page in range(va, va + size, PAGE_SIZE):
-            self.mmu.invlpg(page)
+        else:
+            for page in range(va, va + size, PAGE_SIZE):
+                self.mmu.invlpg(page)
+        if self.c is not None:
+            super().sync()
 
-    def translate(self, va: int, access: int = Access.READ) -> Translation:
-        """What an access at the present privilege level would meet; changes nothing."""
-        self._sync_privilege()
-        return self.mmu.refill(va, access, user=self.cpl == 3)
+    def translate(
+        self, va: int, access: int = Access.READ, *, cr3: int | None = None
+    ) -> Translation:
+        """What an access at the present privilege level would meet; changes nothing.
 
-    def walk(self, va: int, access: int = Access.READ) -> Walk:
-        """The page walk for va, step by step; changes nothing."""
-        self._sync_privilege()
-        return self.mmu.walk(va, access, user=self.cpl == 3)
+        With ``cr3`` by the tables under that value of CR3 instead, and by no TLB.
+        """
+        walk = self.walk(va, access, cr3=cr3)
+        user = self.cpl == 3
+        if cr3 is None and self.mmu.exact and self.resident(va, access):
+            return self.mmu.refill(va, access, user=user)
+        return answer_of_walk(self.mmu, walk, user)
+
+    def walk(self, va: int, access: int = Access.READ, *, cr3: int | None = None) -> Walk:
+        """The page walk for va, step by step, from CR3 or from ``cr3``; changes nothing."""
+        self.sync()
+        c = self.mmu.c
+        present = c.cr3
+        try:
+            c.cr3 = present if cr3 is None else cr3
+            return self.mmu.walk(va, access, user=self.cpl == 3)
+        finally:
+            c.cr3 = present
 
     def resident(self, va: int, access: int = Access.READ) -> TlbEntry | None:
         """The entry of the TLB model that an access to va would find first, in exact and trace."""
-        self._sync_privilege()
+        self.sync()
         return self.mmu.resident(va, access)
 
     def counters(self) -> dict[str, int]:
@@ -251,103 +458,148 @@ class Attached(Processor):
         """
         return [] if self.mmu.check is None else self.mmu.check.uses()
 
-    def _sync_privilege(self) -> None:
-        lib.vcpu_sync(self.c)
-
     # Data by virtual address.
 
-    def read(self, va: int, size: int) -> bytes:
+    def read(self, va: int, size: int, *, cr3: int | None = None) -> bytes:
         """Copy out of virtual memory, with the rights of a read at the present privilege level; no
         side effects.
 
-        PageFault or GeneralProtection if it may not be read; nothing is counted.
+        ``cr3`` as for translate(). PageFault or GeneralProtection if it may not be read; nothing is
+        counted.
         """
-        return b"".join(
-            bytes(self.uc.mem_read(pa, n)) for pa, n in self._pieces(va, size, Access.READ)
-        )
+        pieces = self._pieces(va, size, cr3)
+        return b"".join(bytes(self.uc.mem_read(pa, n)) for pa, n in pieces)
 
-    def write(self, va: int, data: bytes) -> None:
+    def write(self, va: int, data: bytes, *, cr3: int | None = None) -> None:
         """Copy into virtual memory, past W, as a debugger does; drop code translated from it."""
         at = 0
-        for pa, n in self._pieces(va, len(data), Access.READ):
+        for pa, n in self._pieces(va, len(data), cr3):
             self.uc.mem_write(pa, data[at : at + n])
-            self.drop_code(pa)
             at += n
 
-    def _pieces(self, va: int, size: int, access: int) -> list[tuple[int, int]]:
+    def _pieces(self, va: int, size: int, cr3: int | None) -> list[tuple[int, int]]:
+        self._check_attached()
         pieces = []
         end = va + size
         while va < end:
-            translation = self.translate(va, access)
+            translation = self.translate(va, cr3=cr3)
             if not translation.ok:
-                raise self._fault(translation.result, va, translation.error_code)
+                raise self._denied(translation, va)
             n = min(end - va, PAGE_SIZE - va % PAGE_SIZE)
             pieces.append((translation.pa, n))
             va += n
         return pieces
 
+    def _denied(self, translation: Translation, va: int) -> MmuError:
+        if translation.result == Outcome.PAGE_FAULT:
+            return GuestPageFault(
+                va, translation.error_code, None, access=Access.READ, walk=lambda: self.walk(va)
+            )
+        if translation.result == Outcome.GENERAL_PROTECTION:
+            return GuestGeneralProtection(va)
+        return self._bad_table(va, Access.READ, None)
+
     # Running.
 
     def emu_start(self, begin: int, until: int, timeout: int = 0, count: int = 0) -> None:
         """Run from begin until ``until``, ``timeout`` µs or ``count`` instructions, as
-        Uc.emu_start() does.
+        Uc.emu_start() does, which is the same. It may be called in hooks: each level has its own
+        end, count and stop.
 
-        A fault goes to the handler; if that returns True the instruction is tried again, else the
-        fault is raised: PageFault, GeneralProtection or StackFault with ``address`` and ``rip``.
-        Nothing of a faulting instruction has happened. BadTable if a table lies outside our RAM;
-        UcError for what Unicorn itself reports.
+        A fault goes to the handler; if that returns True the access is tried again (the whole
+        instruction, if the handler changed registers), else the fault is raised: PageFault,
+        GeneralProtection or StackFault, each also a UcError. Nothing of a faulting instruction has
+        happened. A fault that comes back unchanged is raised. BadTable if a table lies where there
+        is no memory; UcError for what Unicorn itself reports; what a hook raised.
         """
-        self.uc.reg_write(UC_X86_REG_RIP, begin)
-        self._until = until
-        limit = self.shared.count + count if count else U64
-        while True:
-            lib.vcpu_run_until(self.c, until, timeout, limit)
-            exit_ = self.exit
-            if exit_.reason in (lib.EXIT_STOPPED, lib.EXIT_LIMIT):
-                return
-            if exit_.reason == lib.EXIT_BAD_TABLE and self._find_regions():
-                continue
-            fault = self._fault_of(exit_)
-            if self.handler is None or not self.handler(fault):
-                raise fault
+        self._check_attached()
+        uc = self.uc
+        uc._hook_exception = None
+        exit_ = ffi.new("struct vm_exit *") if lib.vcpu_depth(self.c) else self._exit
+        lib.vcpu_emu_start(self.c, begin & U64, until & U64, timeout & U64, count & U64, exit_)
+        if exit_.reason not in (lib.EXIT_STOPPED, lib.EXIT_LIMIT):
+            raise self._error_of(exit_)
+        if uc._hook_exception is not None:
+            raise uc._hook_exception
 
-    def _fault_of(self, exit_: Any) -> Fault:
-        """The exception for this exit; raises it here if no handler could do anything about it."""
+    def stop(self) -> None:
+        """Uc.emu_stop(): end the innermost run under way; nothing if there is none. Safe in a signal
+        handler.
+        """
+        if self.c is not None:
+            lib.vcpu_emu_stop(self.c)
+
+    emu_stop = stop
+
+    def sync(self) -> None:
+        """Let the MMU see the registers, and Unicorn forget what the MMU no longer says."""
+        self._check_attached()
+        super().sync()
+
+    def answer_fault(self) -> int:
+        """Ask the handler about the fault in shared.exit; FAULT_*. Called inside the fill hook."""
+        if self.handler is None:
+            return int(lib.FAULT_RAISED)
+        try:
+            fault = self._fault_of(self.exit)
+            return int(lib.FAULT_RETRY if fault and self.handler(fault) else lib.FAULT_RAISED)
+        except BaseException as error:
+            self._raised = error
+            return int(lib.FAULT_ABORT)
+
+    def _error_of(self, exit_: Any) -> BaseException:
+        """The exception for this exit."""
         if exit_.reason == lib.EXIT_ENGINE:
-            raise UcError(exit_.uc_err)
+            return UcError(exit_.uc_err)
         if exit_.reason == lib.EXIT_SHUTDOWN:
-            raise TripleFault(exit_.vector, exit_.error_code, exit_.insn)
+            return TripleFault(exit_.vector, exit_.error_code, exit_.insn)
+        if exit_.reason == lib.EXIT_ABORTED and self._raised is not None:
+            error, self._raised = self._raised, None
+            return error
+        fault = self._fault_of(exit_)
+        if fault is None:
+            return UcError(unicorn.UC_ERR_INSN_INVALID)
+        if isinstance(fault, GuestFault):
+            fault.settle()
+        return fault
+
+    def _fault_of(self, exit_: Any) -> Fault | None:
+        """The fault of this exit, None if it is none; raises what no handler can do anything
+        about.
+        """
         self._settle(exit_)
+        address, rip = exit_.address, exit_.rip
         if exit_.reason == lib.EXIT_PAGE_FAULT:
-            return PageFault(exit_.address, exit_.error_code, exit_.rip)
+            access = Access(exit_.access)
+            return GuestPageFault(
+                address,
+                exit_.error_code,
+                rip,
+                access=access,
+                errno=exit_.uc_err,
+                walk=lambda: self.walk(address, access),
+            )
         if exit_.vector == GeneralProtection.vector:
-            return GeneralProtection(exit_.address, exit_.rip)
+            return GuestGeneralProtection(address, rip)
         if exit_.vector == StackFault.vector:
-            return StackFault(exit_.address, exit_.rip)
-        raise UcError(unicorn.UC_ERR_INSN_INVALID)
+            return GuestStackFault(address, rip)
+        return None
 
     def settle_exit(self) -> None:
         """Complete the fault that is about to be delivered: its exact address, #SS or #GP."""
         self._settle(self.exit)
 
-    def _fault(self, result: Outcome, va: int, error_code: int) -> MmuError:
-        if result == Outcome.PAGE_FAULT:
-            return PageFault(va, error_code)
-        if result == Outcome.GENERAL_PROTECTION:
-            return GeneralProtection(va)
-        return MmuError(f"{va:#x} leads outside guest memory: {self.walk(va)}")
-
     def set_fidelity(self, fidelity: Fidelity | str) -> None:
-        """Go on with another fidelity, a Fidelity or its name; the TLB model starts empty."""
-        count = self.shared.count
-        self._unhook()
+        """Go on with another fidelity, a Fidelity or its name; the TLB model starts empty. MmuError
+        inside a hook.
+        """
+        self._check_attached()
+        self._refuse_in_a_hook("set_fidelity()")
         self.fidelity = _fidelity(fidelity)
+        self.mmu.exact = self.fidelity is not Fidelity.FAST
         self.mmu.flush_all()
-        self._attach_hooks()
-        self.shared.count = count
-        if self._hooks:
-            self._serve_hooks()
-            lib.vcpu_guard_flags(self.c)
+        if lib.vcpu_set_fidelity(self.c, int(self.fidelity)):
+            raise EngineError("no host memory for that fidelity")
 
     # Hooks.
 
@@ -358,72 +610,135 @@ class Attached(Processor):
         user_data: Any = None,
         begin: int = 1,
         end: int = 0,
-        *args: int,
+        aux1: int = 0,
+        aux2: int = 0,
     ) -> int:
-        """Uc.hook_add(), but memory hooks, and their range, speak of virtual addresses; hook_del()
-        takes the handle.
+        """Uc.hook_add(), but hooks of loads and stores, and their range, speak of virtual addresses;
+        hook_del() takes the handle.
 
-        Faults are not told to UC_HOOK_MEM_*_UNMAPPED or _PROT hooks, which are refused: give a
-        ``handler``.
+        Code that was translated before calls the hook too (Uc.hook_add() does not see to that).
         """
-        if htype & _FAULT_HOOKS:
-            raise MmuError(
-                "with an MMU, accesses that may not be made are page faults: give a fault handler"
-            )
-        if htype & UC_HOOK_MEM_ACCESS:
-            if htype & ~UC_HOOK_MEM_ACCESS:
-                raise MmuError("add memory hooks and other hooks one by one")
-            self._serve_hooks()
-            handle = self.uc.hook_add(htype, self._translating(callback, begin, end), user_data)
+        self._check_attached()
+        if htype & _ACCESS_HOOKS and not htype & ~_ACCESS_HOOKS:
+            handle = self._watch(htype, callback, user_data, begin, end)
         else:
-            if htype & UC_HOOK_CODE and lib.vcpu_guard_flags(self.c):
-                raise EngineError("Unicorn refused our hook")
-            if htype & (UC_HOOK_CODE | UC_HOOK_BLOCK):
-                callback = self._before_the_end(callback)
-            handle = self.uc.hook_add(htype, callback, user_data, begin, end, *args)
-        self.uc.ctl_flush_tb()
-        self._hooks.append(handle)
-        return int(handle)
+            handle = self.uc.hook_add(htype, callback, user_data, begin, end, aux1, aux2)
+        lib.vcpu_forget_code(self.c)
+        self._hooks.add(handle)
+        return handle
 
     def hook_del(self, handle: int) -> None:
-        """Remove a hook that hook_add() put here."""
-        self._hooks.remove(handle)
+        """Remove a hook that hook_add() put here; MmuError for another handle."""
+        self._check_attached()
+        if handle not in self._hooks:
+            raise MmuError(f"no hook {handle:#x} was put here by hook_add()")
         self.uc.hook_del(handle)
 
     def _serve_hooks(self) -> None:
         if lib.vcpu_serve_hooks(self.c):
             raise EngineError("no host memory to keep track of virtual addresses for hooks")
 
-    def _translating(self, callback: MemoryHook, begin: int, end: int) -> MemoryHook:
-        def with_virtual_address(
-            uc: Uc, access: int, pa: int, size: int, value: int, data: Any
-        ) -> None:
-            va = int(lib.vcpu_hook_address(self.c, pa))
-            address = pa if va == _NO_ADDRESS else va
-            if begin > end or begin <= address <= end:
-                callback(uc, access, address, size, value, data)
+    def _watch(self, htype: int, callback: MemoryHook, user_data: Any, begin: int, end: int) -> int:
+        """Put a hook on loads and stores, whose virtual range is tested in C."""
 
-        return with_virtual_address
+        def call(uc: Uc, access: int, va: int, size: int, value: int, _key: int) -> None:
+            callback(uc, access, va, size, value, user_data)
 
-    def _before_the_end(self, callback: Callable[..., Any]) -> Callable[..., Any]:
-        """Without the call for the end address, which our own way of stopping there would make."""
-
-        def unless_at_end(uc: Uc, address: int, *rest: Any) -> None:
-            if address != self._until:
-                callback(uc, address, *rest)
-
-        return unless_at_end
+        function = uccallback(self.uc, HOOK_MEM_ACCESS_CFUNC)(call)
+        self._serve_hooks()
+        handle = lib.vcpu_watch(self.c, htype, function_address(function), begin & U64, end & U64)
+        if not handle:
+            raise EngineError("Unicorn refused our hook, or the host has no memory for it")
+        self.uc._callbacks[handle] = function
+        return int(handle)
 
 
 def _fidelity(fidelity: Fidelity | str) -> Fidelity:
     return Fidelity.from_label(fidelity) if isinstance(fidelity, str) else Fidelity(fidelity)
 
 
-def _place(regions: list[tuple[int, int, int]], size: int, base: int | None) -> int:
-    """Where our RAM goes: base if it is free there, or the lowest free GiB above all regions."""
-    top = max((end + 1 for _, end, _ in regions), default=0)
+def _check_instance(uc: Uc) -> None:
+    """MmuError if the instance cannot be attached to."""
+    if uc.query(UC_QUERY_ARCH) != UC_ARCH_X86 or not uc.query(UC_QUERY_MODE) & UC_MODE_64:
+        raise MmuError("only an x86-64 instance, Uc(UC_ARCH_X86, UC_MODE_64), can be attached to")
+    if is_attached(uc):
+        raise MmuError("an MMU is attached to this instance already: detach() it first")
+    if any(isinstance(hook, HOOK_TLB_FILL_CFUNC) for hook in uc._callbacks.values()):
+        raise MmuError("the instance has a hook UC_HOOK_TLB_FILL: the MMU would not be asked")
+    if _saves_memory(uc):
+        raise MmuError(
+            "the instance saves memory with its contexts (UC_CTL_CONTEXT_MEMORY): such snapshots"
+            " would not hold what the MMU writes to page tables"
+        )
+
+
+def _saves_memory(uc: Uc) -> bool:
+    """Whether context_save() makes a snapshot of memory: a store behind it goes elsewhere then."""
+    page = _free_page(uc)
+    buffer = ffi.new("u8[]", 2 * PAGE_SIZE)
+    pointer = int(ffi.cast("uintptr_t", buffer))
+    uc.mem_map_ptr(page, PAGE_SIZE, UC_PROT_ALL, pointer + -pointer % PAGE_SIZE)
+    try:
+        context = uc.context_save()
+        uc.mem_write(page, b"\1")
+        if 1 in bytes(ffi.buffer(buffer)):
+            return False
+        uc.context_restore(context)
+        return True
+    finally:
+        uc.mem_unmap(page, PAGE_SIZE)
+
+
+def _free_page(uc: Uc) -> int:
+    """The address of a page behind the instance's last region below 2^52."""
+    ends = [end + 1 for _, end, _ in uc.mem_regions() if end <= _LAST_PHYSICAL]
+    return max(ends, default=0)
+
+
+def _identity(address: int, size: int) -> Iterator[tuple[int, int, int]]:
+    """The pieces of guest-physical [address, address + size) that have a virtual address of the same
+    low 52 bits: virtual address, guest-physical address, size.
+
+    Without an MMU, Unicorn takes the low 52 bits of a virtual address. Canonical are those below 2^47,
+    and those whose upper 17 bits are set.
+    """
+    for begin, end, offset in _CANONICAL:
+        first, last = max(address, begin), min(address + size, end)
+        if first < last:
+            yield first + offset, first, last - first
+
+
+def _paging(uc: Uc, paging: Paging | str | None, identity: bool) -> Paging:
+    if paging is None:
+        own = identity or not uc.reg_read(UC_X86_REG_CR0) & CR0_PG
+        return Paging.OWN if own else Paging.GUEST
+    try:
+        chosen = Paging(paging)
+    except ValueError:
+        known = ", ".join(repr(p.value) for p in Paging)
+        raise MmuError(f"no paging {paging!r}: known are {known}") from None
+    if identity and chosen is Paging.GUEST:
+        raise MmuError("identity fills tables of ours, and paging='guest' uses the guest's")
+    return chosen
+
+
+def _width(regions: list[tuple[int, int, int]]) -> int:
+    """Bits of the highest guest-physical address of the regions."""
+    return max((end.bit_length() for _, end, _ in regions if end <= _LAST_PHYSICAL), default=0)
+
+
+def _place(regions: list[tuple[int, int, int]], size: int, base: int | None, width: int) -> int:
+    """Where our RAM goes: base if it is free there, or the highest free place of the physical
+    addresses that is aligned to 1 GiB.
+    """
     if base is None:
-        return -(-max(top, 1) // GIB) * GIB
+        at = (1 << width) - size & -GIB
+        for begin, end, _ in sorted(regions, reverse=True):
+            if begin < at + size and at <= end:
+                at = begin - size & -GIB
+        if at < 0:
+            raise MmuError(f"no room for {size:#x} bytes of RAM of ours between the regions")
+        return at
     for begin, end, _ in regions:
         if base <= end and begin < base + size:
             raise MmuError(

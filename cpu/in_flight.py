@@ -35,7 +35,7 @@ def forget_exception(uc: Uc) -> None:
     if place is None:
         return
     context = uc.context_save()
-    _words(context)[place] = _NONE
+    context_words(context)[place] = _NONE
     uc.context_restore(context)
 
 
@@ -61,11 +61,11 @@ def _changed(vector: int, code: bytes) -> set[int]:
     except UcError:
         return set()
     after = uc.context_save()
-    pairs = zip(_words(before), _words(after), strict=True)
+    pairs = zip(context_words(before), context_words(after), strict=True)
     return {place for place, pair in enumerate(pairs) if pair == (_NONE, vector)}
 
 
-def _words(context: Any) -> ctypes.Array[ctypes.c_uint32]:
+def context_words(context: Any) -> ctypes.Array[ctypes.c_uint32]:
     """A context's memory, as 32-bit words; good as long as the context."""
     address = ctypes.cast(context.context, ctypes.c_void_p).value
     assert address is not None

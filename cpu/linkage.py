@@ -12,6 +12,7 @@ from __future__ import annotations
 import ctypes
 import importlib.util
 import os
+import threading
 import weakref
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -62,7 +63,8 @@ _CS_MODE_64: Final = 1 << 3
 _UNICORN: Any = unicorn_binding.uclib
 
 
-def _address(function: Any) -> Any:
+def function_address(function: Any) -> Any:
+    """A function of ctypes as C calls it."""
     return ffi.cast("void *", ctypes.cast(function, ctypes.c_void_p).value or 0)
 
 
@@ -86,37 +88,60 @@ def _libcapstone() -> Any:
     return capstone._cs
 
 
-@cache
-def _decoder() -> tuple[Any, int, int]:
-    """Capstone's cs_disasm_iter(), a handle for 64-bit code that is kept for the process, and room
-    for one instruction. Raises MmuError.
+class Decoder:
+    """A capstone handle for 64-bit code, and room for one instruction: for one instance, whose thread
+    alone uses it. Raises MmuError.
     """
+
+    def __init__(self) -> None:
+        """Open the handle; it is closed with this object."""
+        library = _capstone()
+        handle = ctypes.c_size_t()
+        error = library.cs_open(_CS_ARCH_X86, _CS_MODE_64, ctypes.byref(handle))
+        if error:
+            raise MmuError(f"capstone cannot decode x86-64 code: cs_open() returns {error}")
+        insn = library.cs_malloc(handle)
+        self.handle = handle.value
+        self.insn = int(insn)
+        weakref.finalize(self, _close_decoder, library, handle, insn).atexit = False
+
+
+def _close_decoder(library: Any, handle: Any, insn: int) -> None:
+    library.cs_free(insn, ctypes.c_size_t(1))
+    library.cs_close(ctypes.byref(handle))
+
+
+@cache
+def _capstone() -> Any:
+    """libcapstone, its functions told their types."""
     library = _libcapstone()
-    handle = ctypes.c_size_t()
-    error = library.cs_open(_CS_ARCH_X86, _CS_MODE_64, ctypes.byref(handle))
-    if error:
-        raise MmuError(f"capstone cannot decode x86-64 code: cs_open() returns {error}")
-    malloc = library.cs_malloc
-    malloc.restype = ctypes.c_void_p
-    malloc.argtypes = [ctypes.c_size_t]
-    return library.cs_disasm_iter, handle.value, int(malloc(handle))
+    library.cs_malloc.restype = ctypes.c_void_p
+    library.cs_malloc.argtypes = [ctypes.c_size_t]
+    library.cs_free.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+    return library
+
+
+def api_with(decoder: Decoder) -> Any:
+    """The ``struct uc_api`` for an instance that decodes with this."""
+    api = ffi.new("struct uc_api *", uc_api()[0])
+    api.cs_handle = decoder.handle
+    api.cs_insn = ffi.cast("void *", decoder.insn)
+    return api
 
 
 @cache
 def uc_api() -> Any:
-    """The ``struct uc_api`` of this process."""
+    """The ``struct uc_api`` of this process, but for a decoder."""
     api = ffi.new("struct uc_api *")
     for name in _UC_FUNCTIONS:
-        setattr(api, name, _address(getattr(_UNICORN, f"uc_{name}")))
+        setattr(api, name, function_address(getattr(_UNICORN, f"uc_{name}")))
     if _version() == PRIVATE_VERSION:
-        api.vmem_translate = _address(_UNICORN.uc_vmem_translate)  # for the self-test
+        api.vmem_translate = function_address(_UNICORN.uc_vmem_translate)  # for the self-test
         for name in _PRIVATE_FUNCTIONS:
             function = getattr(_UNICORN, f"{name}_x86_64", None)
             if function is not None:
-                setattr(api, name, _address(function))
-    disasm_iter, api.cs_handle, insn = _decoder()
-    api.cs_disasm_iter = _address(disasm_iter)
-    api.cs_insn = ffi.cast("void *", insn)
+                setattr(api, name, function_address(function))
+    api.cs_disasm_iter = function_address(_capstone().cs_disasm_iter)
     return api
 
 
@@ -192,27 +217,42 @@ def _check_layouts() -> None:
         )
 
 
-class Settling(Protocol):
-    """Who knows what C leaves to Python about a fault."""
+# Faults of attached instances.
+
+
+class Answering(Protocol):
+    """Who is asked about the faults of an instance: cpu.attached.Attached."""
 
     c: Any
 
-    def settle_exit(self) -> None:
-        """Complete the fault in the vCPU's exit: its exact address, #SS or #GP."""
+    def answer_fault(self) -> int: ...
+
+    def settle_exit(self) -> None: ...
 
 
-_settling: weakref.WeakValueDictionary[int, Settling] = weakref.WeakValueDictionary()
+_attached: weakref.WeakValueDictionary[int, Answering] = weakref.WeakValueDictionary()
 
 
-def settle_exits(owner: Settling) -> None:
-    """What C calls settle_exit() for is this owner's from now on."""
-    _settling[int(ffi.cast("uintptr_t", owner.c))] = owner
+def on_fault() -> Any:
+    """What C calls for a fault in an attached instance."""
+    return ffi.cast("void *", lib.attached_fault)
+
+
+def answer_faults(attached: Answering) -> None:
+    """Faults of this instance go to its answer_fault() from now on."""
+    _attached[int(ffi.cast("uintptr_t", attached.c))] = attached
+
+
+@ffi.def_extern(error=lib.FAULT_ABORT)
+def attached_fault(vcpu: Any) -> int:
+    """A guest's fault, inside the fill hook."""
+    return _attached[int(ffi.cast("uintptr_t", vcpu))].answer_fault()
 
 
 @ffi.def_extern()
 def settle_exit(vcpu: Any) -> None:
-    """Before a fault is delivered whose exit C cannot complete."""
-    _settling[int(ffi.cast("uintptr_t", vcpu))].settle_exit()
+    """Before a fault is delivered of which C does not know all."""
+    _attached[int(ffi.cast("uintptr_t", vcpu))].settle_exit()
 
 
 # The Python engine's side.
@@ -222,16 +262,18 @@ _PYTHON_FUNCTIONS: Final = (
     "write_cr4", "write_efer", "write_pkru", "tables_changed", "walk",
 )  # fmt: skip
 _mmus: weakref.WeakValueDictionary[int, Mmu] = weakref.WeakValueDictionary()
-_raised: list[BaseException] = []
+_thread = threading.local()
 
 
 def take_raised() -> BaseException | None:
-    """What a callback raised during the last run, once."""
-    return _raised.pop() if _raised else None
+    """What a callback raised during this thread's last run, once."""
+    error: BaseException | None = getattr(_thread, "raised", None)
+    _thread.raised = None
+    return error
 
 
 def _keep(_kind: type[BaseException], error: BaseException, _traceback: Any) -> None:
-    _raised[:] = [error]
+    _thread.raised = error
 
 
 def _mmu(unit: Any) -> Mmu:

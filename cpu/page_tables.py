@@ -69,16 +69,29 @@ class PageTables:
             va += step
             pa = None if pa is None else pa + step
 
-    def unmap(self, va: int, size: int) -> None:
+    def maps(self, va: int, size: int) -> bool:
+        """Whether every page of [va, va + size) is mapped."""
+        _check_range(va, size)
+        covered = va
+        for page in self._leaves(va, size):
+            if page.va > covered or not self._read(page.entry_pa) & X86_P:
+                return False
+            covered = page.va + page.size
+        return covered >= va + size
+
+    def unmap(self, va: int, size: int) -> int:
         """Take every page out of [va, va + size) and free those that map() allocated; holes are no
-        error.
+        error. Returns how many entries that were present are not any more.
         """
         _check_range(va, size)
+        nr = 0
         for page in self._leaves(va, size):
             entry = self._read(page.entry_pa)
             self._write(page.entry_pa, 0)
+            nr += entry & X86_P
             if entry & X86_P and entry & X86_OURS:
                 self.memory.put_page((entry & X86_ADDR_MASK) >> PAGE_SHIFT)
+        return nr
 
     def protect(self, va: int, size: int, perms: int) -> None:
         """Give the mapped pages of [va, va + size) these UC_PROT_* permissions; MmuError at a

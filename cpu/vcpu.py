@@ -21,10 +21,18 @@ from unicorn.x86_const import (
 
 from cpu._engine import ffi, lib
 from cpu.in_flight import forget_exception
-from cpu.linkage import env_places, foreign, mmu_api, private_parts, take_raised, uc_api
+from cpu.linkage import (
+    Decoder,
+    api_with,
+    env_places,
+    foreign,
+    mmu_api,
+    private_parts,
+    take_raised,
+)
 from mmu.errors import BadTable, MmuError, StackFault
 from mmu.units import MAX_INSTRUCTION, PAGE_SHIFT, U64
-from mmu.x86 import Access
+from mmu.x86 import Access, Outcome
 
 if TYPE_CHECKING:
     from mmu.events import EventRing
@@ -130,6 +138,8 @@ class Processor:
         fast_faults: bool,
         attached: bool = False,
         deliver: bool = False,
+        identity: bool = False,
+        on_fault: Any = ffi.NULL,
     ) -> None:
         """Make the ``struct vcpu`` and put its hooks on the instance."""
         config = ffi.new(
@@ -146,22 +156,28 @@ class Processor:
                 "deliver": deliver,
                 "settle_exit": ffi.cast("void *", lib.settle_exit),
                 "places": env_places()[0],
+                "identity": identity,
+                "on_fault": on_fault,
             },
         )
         self.mmu.exact = self.fidelity is not Fidelity.FAST
-        vcpu = lib.vcpu_create(config, uc_api(), mmu_api(self.mmu, fast_faults=fast_faults))
+        decoder = Decoder()
+        vcpu = lib.vcpu_create(
+            config, api_with(decoder), mmu_api(self.mmu, fast_faults=fast_faults)
+        )
         if vcpu == ffi.NULL:
             raise EngineError("Unicorn refused our hooks, or the host has no memory for them")
         self.c = ffi.gc(vcpu, lib.vcpu_free)
-        self.uc._ucmmu = self.c
         if deliver and not lib.vcpu_can_deliver(self.c):
             raise EngineError("this Unicorn's state cannot be reached to deliver exceptions")
+        self.uc._vcpu = (self.c, decoder)
         self.shared = lib.vcpu_shared(self.c)
         self.exit = self.shared.exit
 
     def _unhook(self) -> None:
         if self.c is not None:
             lib.vcpu_unhook(self.c)
+            del self.uc._vcpu
             self.c = None
 
     def _settle(self, exit_: Any) -> None:
@@ -171,19 +187,32 @@ class Processor:
         reason = exit_.reason
         if reason == lib.EXIT_PAGE_FAULT and not exit_.exact:
             exit_.address = self._exact_address(exit_)
+            exit_.exact = 1
             self._let_fault_happen(exit_)
             if exit_.access == Access.RMW:
                 exit_.access = Access.WRITE
         elif reason == lib.EXIT_EXCEPTION and exit_.address:
             self._settle_address(exit_)
         elif reason == lib.EXIT_BAD_TABLE:
-            raise bad_table(self, exit_)
+            raise self._bad_table(exit_.address, Access(exit_.access), exit_.rip)
         elif reason == lib.EXIT_ABORTED:
             raise take_raised() or EngineError("a callback of the Python engine failed")
         elif reason == lib.EXIT_ENGINE:
             raise EngineError(
                 f"Unicorn stopped at RIP {exit_.rip:#x}: {unicorn.UcError(exit_.uc_err)}"
             )
+
+    def _bad_table(self, va: int, access: Access, rip: int | None) -> BadTable:
+        """The error for an address whose walk, or whose page, leads out of guest memory."""
+        walk = self.mmu.walk(va, access, user=self.cpl == 3)
+        what = "its page" if walk.result == Outcome.OK else f"its level-{walk.level} table"
+        where = walk.pa if walk.result == Outcome.OK else walk.entry_pa[walk.level]
+        at = "" if rip is None else f" at RIP {rip:#x}"
+        return BadTable(
+            f"{access.verb} of {va:#x}{at}: {what} at guest-physical {where:#x} lies outside guest memory",
+            va,
+            walk,
+        )
 
     def _settle_address(self, exit_: Any) -> None:
         """An address that is not canonical is #GP, or, through the stack segment, #SS (SDM vol. 1
@@ -385,16 +414,6 @@ class VCpu(Processor):
             self.memory.free_pages(stub)
         if error:
             raise EngineError(f"could not enter user mode: {unicorn.UcError(error)}")
-
-
-def bad_table(vcpu: Any, exit_: Any) -> BadTable:
-    """The error for an address whose walk, or whose page, leads out of guest memory."""
-    access = Access(exit_.access).verb
-    return BadTable(
-        f"{access} of {exit_.address:#x} at RIP {exit_.rip:#x} leads outside guest memory:"
-        f" {vcpu.mmu.walk(exit_.address, exit_.access)}",
-        exit_.address,
-    )
 
 
 def _new_instance(memory: Memory) -> Uc:

@@ -21,12 +21,14 @@ class BadTable(MmuError):
     """A paging-structure entry refers to a guest-physical address outside guest RAM.
 
     x86 does not say what happens then; we stop with this error instead of guessing.
-    ``address`` is the virtual address that was being translated, 0 if there was none.
+    ``address`` is the virtual address that was being translated, 0 if there was none; ``walk`` the
+    page walk that led there, where it is known.
     """
 
-    def __init__(self, message: str, address: int = 0) -> None:
+    def __init__(self, message: str, address: int = 0, walk: object = None) -> None:
         super().__init__(message)
         self.address = address
+        self.walk = walk
 
 
 class ProcessorException(MmuError):
@@ -35,6 +37,16 @@ class ProcessorException(MmuError):
     """
 
     vector: int
+    address: int
+    rip: int | None
+
+    def __init__(self, text: str) -> None:
+        Exception.__init__(self, text)
+        self.text = text
+        """The one line that describes it."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.address, self.rip)
 
 
 class PageFault(ProcessorException):
@@ -56,6 +68,9 @@ class PageFault(ProcessorException):
         self.address = address
         self.error_code = error_code
         self.rip = rip
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.address, self.error_code, self.rip)
 
 
 class GeneralProtection(ProcessorException):
@@ -111,3 +126,6 @@ class LinuxError(MmuError):
     def __init__(self, errno: int) -> None:
         super().__init__(f"{errno_names.errorcode.get(errno, errno)}: {os.strerror(errno)}")
         self.errno = errno
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.errno,)

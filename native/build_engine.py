@@ -32,6 +32,7 @@ extern "Python" u32 python_write_efer(void *unit, u64 value);
 extern "Python" u32 python_write_pkru(void *unit, u64 value);
 extern "Python" void settle_exit(struct vcpu *vcpu);
 extern "Python" void python_tables_changed(void *unit);
+extern "Python" u32 attached_fault(struct vcpu *v);
 """
 
 _headers = cdef.in_include_order(("unicorn",))

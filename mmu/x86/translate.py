@@ -162,7 +162,8 @@ def _rights_of_walk(walk: Walk) -> Rights:
     )
 
 
-def _answer_of_walk(u: Unit, walk: Walk, privilege: int) -> Translation:
+def answer_of_walk(u: Unit, walk: Walk, privilege: int) -> Translation:
+    """What an access that finds no TLB entry gets from this walk; changes nothing."""
     if not walk.ok:
         return _no_translation(walk.result, walk.error_code)
     if not walk.level:  # paging is off: nothing forbids, nothing says a type
@@ -217,7 +218,7 @@ def mmu_translate(u: Unit, va: int, access: int, privilege: int) -> Translation:
     walk = mmu_walk(u, va, access, privilege, WalkMode.HARDWARE)
     if walk.result == Outcome.PAGE_FAULT:
         mmu_page_fault(u, va, walk.error_code)
-    return _hand_out(u, _answer_of_walk(u, walk, privilege))
+    return _hand_out(u, answer_of_walk(u, walk, privilege))
 
 
 def _translate_exact(u: Unit, va: int, access: int, privilege: int) -> Translation:
@@ -267,7 +268,7 @@ def _translate_miss(
         tlb_fill(u, first_level(access), va, new)
     elif walk.result == Outcome.PAGE_FAULT:
         mmu_page_fault(u, va, walk.error_code)
-    return _answer_of_walk(u, walk, privilege)
+    return answer_of_walk(u, walk, privilege)
 
 
 def _walk_for_miss(
@@ -341,7 +342,7 @@ def _forecast(u: Unit, va: int, access: int, privilege: int) -> tuple[Translatio
     if not walk.ok and cached is not None and _must_retry(u, walk):
         start = start_at_cr3(u)
         walk = walk_from(u, va, access, privilege, WalkMode.PROBE, start)
-    return _answer_of_walk(u, walk, privilege), start.table_gen == u.c.table_gen
+    return answer_of_walk(u, walk, privilege), start.table_gen == u.c.table_gen
 
 
 def mmu_refill(u: Unit, va: int, access: int, privilege: int) -> Translation:
@@ -355,7 +356,7 @@ def mmu_refill(u: Unit, va: int, access: int, privilege: int) -> Translation:
     if u.c.exact and u.paging:
         return _hand_out(u, _refill_exact(u, va, access, privilege))
     walk = mmu_walk(u, va, access, privilege, WalkMode.QUIET)
-    return _hand_out(u, _answer_of_walk(u, walk, privilege))
+    return _hand_out(u, answer_of_walk(u, walk, privilege))
 
 
 def _own_perms(u: Unit, access: int) -> int:

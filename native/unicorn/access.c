@@ -65,29 +65,35 @@ static void look_up(struct vcpu *v, u64 va, u64 pa, u32 access)
 }
 
 /*
- * *t is a fault at va of an access that Unicorn makes as one of kind asked, and that runs into page
+ * *t is a fault at fault of an access at va that Unicorn makes as one of kind asked, and that runs into page
  * va2: let it happen before anything is counted.  The fill that follows for va2 will end the
  * instruction.
  */
-static void foretell(struct vcpu *v, u64 va, u64 va2, u32 access, u32 asked, struct translation *t)
+static void foretell(struct vcpu *v, u64 va, u64 fault, u64 va2, u32 access, u32 asked,
+		     struct translation *t)
 {
-	v->insn.foretold = (struct foretold){ .page = va2, .access = asked };
-	v->insn.foretold.resolved = resolve_fault(v, va, access, t);
-	if (v->insn.foretold.resolved)
+	struct foretold *f = &v->insn.foretold;
+
+	*f = (struct foretold){
+		.page = va2, .access = asked, .va = va, .fault = fault, .faulting = access
+	};
+	f->resolved = resolve_fault(v, fault, access, t);
+	f->t = *t;
+	if (f->resolved)
 		return;
-	describe_fault(v, va, access, t);
+	describe_fault(v, fault, access, t);
 	v->shared.exit.exact = 1;
 	v->shared.exit.access = access == ACCESS_RMW ? ACCESS_WRITE : access;
 }
 
 /* If the access faults on its second page, foretell that; returns whether it does. */
-static bool foretell_second_page(struct vcpu *v, u64 va2, u32 access, u32 asked)
+static bool foretell_second_page(struct vcpu *v, u64 va, u64 va2, u32 access, u32 asked)
 {
 	struct translation t;
 
 	if (!would_fault(v, va2, access, &t))
 		return false;
-	foretell(v, va2, va2, access, asked, &t);
+	foretell(v, va, va2, va2, access, asked, &t);
 	return true;
 }
 
@@ -127,7 +133,7 @@ static bool leave_to_store(struct vcpu *v, u64 va, u64 va2)
 	unreadable = crosses && would_fault(v, va2, ACCESS_READ, &t2);
 	if (would_fault(v, va, ACCESS_RMW, &t)) {
 		if (unreadable)
-			foretell(v, va, va2, ACCESS_RMW, ACCESS_READ, &t);
+			foretell(v, va, va, va2, ACCESS_RMW, ACCESS_READ, &t);
 		else
 			v->insn.rmw_denied = va;
 		return true;
@@ -143,7 +149,7 @@ static bool look_up_pages(struct vcpu *v, u64 va, u64 pa, u64 va2, u32 access, u
 {
 	bool crosses = va2 != page_of(va), to_table = access == ACCESS_WRITE && is_table(v, pa);
 
-	if (unlikely(crosses) && foretell_second_page(v, va2, access, asked))
+	if (unlikely(crosses) && foretell_second_page(v, va, va2, access, asked))
 		return false;
 	if (to_table || !hit(v, va, pa, page_of(pa), access))
 		look_up(v, va, pa, access);
@@ -160,10 +166,20 @@ static bool look_up_pages(struct vcpu *v, u64 va, u64 pa, u64 va2, u32 access, u
 	return true;
 }
 
+/* The virtual address behind pa; NO_ADDRESS: not known. */
+static u64 address_of(struct vcpu *v, u64 pa)
+{
+	struct region *r;
+
+	if (unlikely(page_of(pa) == v->insn.passed) && (r = region_of(v, pa)))
+		set_owner(v, r, pa, pa);
+	return owner_address(v, pa);
+}
+
 /* An access that no memo answers. */
 static __attribute__((noinline)) void access_in_full(struct vcpu *v, u64 pa, u32 size, u32 access)
 {
-	u64 va = owner_address(v, pa);
+	u64 va = address_of(v, pa);
 	u64 va2 = page_of(va + size - 1);
 	u32 asked = access;
 

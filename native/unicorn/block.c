@@ -25,6 +25,10 @@ static void recount_cut_block(struct vcpu *v, u64 pc, u32 size)
 /* Rarely needed work at a block's (trace: an instruction's) begin. False: the run ends. */
 bool attend(struct vcpu *v, u64 pc, u32 size)
 {
+	if (v->pending.jump)
+		settle_jump(v, pc);
+	if (v->insn.passed != NO_ADDRESS)
+		settle_passed(v);
 	if (v->pending.code_store)
 		recount_cut_block(v, pc, size);
 	if (v->pending.control && !control_carry_out(v))
@@ -92,16 +96,12 @@ void on_block_exact(uc_engine *uc, u64 pc, u32 size, void *arg)
 		     !enter(v, b)) &&
 	    !begin_block(v, pc, size))
 		return;
-	if (unlikely(pc == v->run.until))
-		return; /* the run ends here: nothing of the block is fetched */
 	if (v->attached || !v->user)
 		look_at_privilege(v);
 	v->block.careful = v->block.known->rmw != RMW_NONE;
 	repeated = v->block.known->insns == 1 && pc + size == v->stream.next;
-	if (!fetch_block(v, pc, size, pc + v->block.known->crossing, repeated, &t)) {
-		describe_fault(v, pc, ACCESS_FETCH, &t);
-		end_by_fault(v, pc, ACCESS_FETCH);
-		return;
-	}
+	while (!fetch_block(v, pc, size, pc + v->block.known->crossing, repeated, &t))
+		if (!fetch_is_mended(v, pc, &t))
+			return;
 	skip_pc(v, !v->keep_pc && v->stream.crossing == NO_ADDRESS);
 }

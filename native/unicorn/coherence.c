@@ -75,12 +75,23 @@ void vcpu_drop_code(struct vcpu *v, u64 pa)
 		v); /* the frame's pages are fetched from anew, and looked at: is_unsafe_page() */
 }
 
+void vcpu_forget_code(struct vcpu *v)
+{
+	v->forget_code = v->depth;
+	if (!v->depth)
+		UC(v, ctl)(v->uc, UC_CTL_WRITE(UC_CTL_TB_FLUSH, 0));
+	v->epoch++;
+}
+
 /* Forget what the MMU asked consumers to forget, and code of frames that were freed. */
 void drop_forgotten(struct vcpu *v)
 {
 	u64 pfn;
 
-	soft_drain(v);
+	if (v->run.started || v->depth > 1)
+		soft_drain_in_hook(v);
+	else
+		soft_drain(v);
 	if (v->ram->code_free == PAGE_NONE)
 		return;
 	while ((pfn = MMU(v, take_freed_code, take_code)(v->ram, v->mm ? v->mm->kernel : NULL,

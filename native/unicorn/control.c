@@ -45,26 +45,6 @@ bool control_carry_out(struct vcpu *v)
 	return false;
 }
 
-/*
- * The same when Unicorn stands still behind the block: it does not wait for the next, before which
- * registers may change again.
- */
-void control_settle(struct vcpu *v)
-{
-	const struct block *b = v->block.known;
-	u64 rip = NO_ADDRESS;
-
-	if (!v->pending.control || v->end.progress != DONE)
-		return;
-	if (b && reg_read(v, UC_X86_REG_RIP) != b->pc + b->size)
-		v->pending.control = CONTROL_LOOK; /* its last instruction was not executed */
-	if (carry_out(v, &rip))
-		return;
-	begin(v);
-	end(v, STOP_REFUSED, rip, FETCHED, AGAIN_NO);
-	settle(v);
-}
-
 /* Privilege as it is now.  Only who owns its control registers can change it without ending the
  * run. */
 void look_at_privilege(struct vcpu *v)

@@ -7,13 +7,17 @@
 
 #include "unicorn/vcpu.h"
 
-/* Ask Unicorn for the block's instructions; decode them if it answers for another block. */
+/*
+ * Ask Unicorn for the block's instructions; decode them if it answers for another block, or if the
+ * block is cut by an exit, for which it counts one more.
+ */
 static u32 ask_insns(struct vcpu *v, u64 pc, u32 size)
 {
 	uc_tb tb;
 
 	memset(&tb, 0, sizeof(tb));
-	if (UC(v, ctl)(v->uc, UC_CTL_READ_WRITE(UC_CTL_TB_REQUEST_CACHE, 2), pc, &tb) ==
+	if (!is_exit(v, pc + size) &&
+	    UC(v, ctl)(v->uc, UC_CTL_READ_WRITE(UC_CTL_TB_REQUEST_CACHE, 2), pc, &tb) ==
 		    UC_ERR_OK &&
 	    tb.pc == pc && tb.size == size)
 		return tb.icount;

@@ -439,6 +439,7 @@ static struct interruption fault_of(struct vcpu *v)
 			   .rip = v->end.rip,
 			   .insn = v->end.rip };
 
+	exit->rip = v->end.rip;
 	if (!exit->exact || exit->reason == EXIT_EXCEPTION)
 		v->settle_exit(v);
 	if (exit->reason == EXIT_PAGE_FAULT) {

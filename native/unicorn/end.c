@@ -5,7 +5,8 @@
  */
 #include "unicorn/vcpu.h"
 
-static void leave_guest(struct vcpu *v)
+/* The only caller of uc_emu_stop(). */
+void leave_guest(struct vcpu *v)
 {
 	UC(v, emu_stop)(v->uc);
 }
@@ -31,7 +32,8 @@ void end(struct vcpu *v, enum stop reason, u64 rip, enum progress progress, enum
 {
 	if (v->end.reason == STOP_NONE)
 		v->end = (struct ending){ reason, progress, again, rip };
-	leave_guest(v);
+	if (v->run.started)
+		leave_guest(v);
 }
 
 /* A fault that shared.exit describes: Python is to see it. */
@@ -49,7 +51,7 @@ void end_by_exception(struct vcpu *v, u32 vector, u64 rip, enum progress progres
 }
 
 /* Whether rip is inside the block under way, behind its first instruction. */
-static bool is_inside_block(const struct vcpu *v, u64 rip)
+bool is_inside_block(const struct vcpu *v, u64 rip)
 {
 	const struct block *b = v->block.known;
 
@@ -70,19 +72,68 @@ static void end_by_invalid(struct vcpu *v, u64 rip)
 	end(v, STOP_EMULATED, rip, FETCHED, AGAIN_START);
 }
 
+/* Whether the instruction at rip is of the block under way. */
+bool is_of_block(const struct vcpu *v, u64 rip)
+{
+	return is_inside_block(v, rip) || (v->block.known && rip == v->block.known->pc);
+}
+
+/*
+ * Control is at pc. If a hook sent it there, the block under way ended before the instruction of
+ * that hook.
+ */
+void settle_jump(struct vcpu *v, u64 pc)
+{
+	struct jump jump = v->jump;
+
+	if (jump.early && pc == jump.from) {
+		v->jump.early = false;
+		return;
+	}
+	v->pending.jump = 0;
+	if (pc != jump.to || !is_of_block(v, jump.from))
+		return;
+	if (is_inside_block(v, jump.from))
+		fetch_cut_before(v, jump.from);
+	uncount_from(v, jump.from);
+	v->stream.next = NO_ADDRESS;
+}
+
+/* Whether the block under way ended before the instruction at rip, which may be its first. */
+static bool is_cut_before(const struct vcpu *v, u64 rip)
+{
+	const struct block *b = v->block.known;
+	bool overran = v->run.count && v->shared.count - v->run.counted > v->run.count;
+
+	return is_inside_block(v, rip) ||
+	       (b && rip == b->pc && (v->block.stopped || overran));
+}
+
 /* Unicorn returned err, and nobody of ours had ended it. */
 void end_from_outside(struct vcpu *v, uc_err err)
 {
 	u64 rip = reg_read(v, UC_X86_REG_RIP);
 	enum stop reason = v->pending.stop ? STOP_ASKED : STOP_OUTSIDE;
 
+	if (v->pending.jump)
+		settle_jump(v, rip);
+	if (v->insn.passed != NO_ADDRESS && err != UC_ERR_OK) {
+		v->shared.exit.uc_err = err;
+		end_by_fault(v, rip, v->insn.passed_access);
+		return;
+	}
 	v->run.err = err;
-	if (err == UC_ERR_INSN_INVALID)
+	if (err == UC_ERR_OK && v->pending.control && !is_cut_before(v, rip) && v->block.known &&
+	    !v->guest->carry_out(v))
+		return;
+	if (v->run.ahead != NO_ADDRESS && rip == v->run.ahead && err == UC_ERR_OK && !v->pending.stop)
+		end(v, STOP_AHEAD, rip, DONE, AGAIN_START);
+	else if (err == UC_ERR_INSN_INVALID)
 		end_by_invalid(v, rip);
 	else if (err != UC_ERR_OK)
 		end(v, STOP_ENGINE, rip, FETCHED, AGAIN_NO);
 	else
-		end(v, reason, rip, is_inside_block(v, rip) ? NOT_BEGUN : DONE, AGAIN_NO);
+		end(v, reason, rip, is_cut_before(v, rip) ? NOT_BEGUN : DONE, AGAIN_NO);
 }
 
 /* Give back what was counted, fetched and left pending of instructions that did not happen. */

@@ -29,8 +29,9 @@
 #define PRIVATE_SKIP_PC 0x10	 /* memory hooks can leave RIP stale, and so be quicker */
 #define PRIVATE_LOAD_RIP 0x20	 /* ... and a load's hook can still find it out */
 #define PRIVATE_ASKER 0x40	 /* who asks for a fill can be told */
-#define PRIVATE_ENV 0x80	 /* the processor's state can be reached, word by word */
-#define PRIVATE_ALL 0xff
+#define PRIVATE_RUN 0x80		 /* a run goes on rightly after one inside its hook */
+#define PRIVATE_ENV 0x100	 /* the processor's state can be reached, word by word */
+#define PRIVATE_ALL 0x1ff
 
 /* Instructions that never execute: the run stops before them (intercept.c says which and why). */
 #define INTERCEPT_NONE 0
@@ -53,6 +54,11 @@
 #define LIMIT_X87_PRECISION 0x1 /* an x87 instruction computed to 53 bits */
 /* MXCSR was read or written: exception flags are never set, FZ and DAZ do little */
 #define LIMIT_MXCSR 0x2
+
+/* What vcpu_config.on_fault returns; the fault is in shared.exit. */
+#define FAULT_RAISED 0 /* it ends the run */
+#define FAULT_RETRY 1  /* try the access again */
+#define FAULT_ABORT 2  /* the callback raised */
 
 #define NR_SYSCALL_ARGS 6
 #define NO_LIMIT 0xffffffffffffffff
@@ -103,6 +109,8 @@ struct vcpu_config {
 	u32 count;    /* count instructions (in exact and trace always) */
 	u32 private;  /* PRIVATE_* that may be used */
 	u32 attached; /* somebody else's instance: its guest owns the control registers */
+	u32 identity; /* attached: an address without memory is given to Unicorn as it is */
+	void *on_fault; /* attached: u32 (struct vcpu *), FAULT_*; NULL: faults end the run */
 	u32 deliver;  /* attached: exceptions go through the guest's IDT, SYSCALL to its LSTAR */
 	void *settle_exit;	  /* deliver: void (struct vcpu *), Python's part of a fault */
 	struct env_places places; /* what is used without PRIVATE_ENV */
@@ -117,7 +125,7 @@ struct vm_exit {
 	u32 access;	/* PAGE_FAULT, BAD_TABLE: ACCESS_*; RMW only if !exact */
 	u32 exact;	/* 0: address is only its page's, decode rip; in exact the fault is still to
 			   happen */
-	u32 uc_err;	/* ENGINE */
+	u32 uc_err;	/* ENGINE; of an attached instance's fault, Unicorn's error for it or UC_ERR_OK */
 	u32 intercept;	/* EXCEPTION: INTERCEPT_* if the instruction was intercepted, else 0 */
 	u32 length;	/* bytes, if intercept is not 0; 0: not known */
 	u64 address;	/* PAGE_FAULT, BAD_TABLE, EXCEPTION of an address not canonical */
@@ -160,14 +168,26 @@ struct vcpu *vcpu_create(const struct vcpu_config *config, const struct uc_api *
 			 const struct mmu_api *mmu);
 /* Take the hooks off; the instance stays, and the vCPU is good for nothing but vcpu_free(). */
 void vcpu_unhook(struct vcpu *v);
+/* Go on with another fidelity; the hooks are taken off and put on again. 0, or -1. */
+int vcpu_set_fidelity(struct vcpu *v, u32 fidelity);
 /* Free the vCPU, whose instance has no hooks of it any more or is closed. */
 void vcpu_free(struct vcpu *v);
 struct vcpu_shared *vcpu_shared(struct vcpu *v);
 
 /* Run from RIP until something of EXIT_*, at the latest when shared->count is limit. */
 void vcpu_run(struct vcpu *v, u64 limit);
-/* The same up to address until, for an instance that was attached to. */
-void vcpu_run_until(struct vcpu *v, u64 until, u64 timeout_us, u64 limit);
+/*
+ * An attached instance's uc_emu_start(); *exit says how it ended. It may be called in hooks: each
+ * level has its own end, count and stop.
+ */
+void vcpu_emu_start(struct vcpu *v, u64 begin, u64 until, u64 timeout_us, u64 count,
+		    struct vm_exit *exit);
+/* An attached instance's uc_emu_stop(): ends the innermost run under way, if there is one. */
+void vcpu_emu_stop(struct vcpu *v);
+/* How many runs of an attached instance are under way, one inside the other's hook. */
+u32 vcpu_depth(const struct vcpu *v);
+/* The script is about to write RIP, in a hook or between runs. */
+void vcpu_jump(struct vcpu *v, u64 rip);
 /* End the run that is under way, or the next, at the next block. Safe in a signal handler. */
 void vcpu_stop(struct vcpu *v);
 /* Before a run or a look while the guest stands still: take over registers that were changed;
@@ -187,14 +207,31 @@ void vcpu_skip(struct vcpu *v, u32 length);
 /* Begin a program at CPL 3, by SYSRETQ from a stub in frame stub_pa; registers as after exec.
  * Returns uc_err. */
 u32 vcpu_enter_user(struct vcpu *v, u64 stub_pa, u64 rip, u64 rsp);
-/* Guest-physical memory outside our RAM that the instance has. 0, or -ENOMEM. */
-int vcpu_add_region(struct vcpu *v, u64 base, u64 size);
+/* Guest-physical memory outside our RAM that the instance has, with its UC_PROT_*. 0, or -ENOMEM. */
+int vcpu_add_region(struct vcpu *v, u64 base, u64 size, u32 perms);
 /* Somebody else's memory hooks need exact RIP and virtual addresses, in fast too. 0, or -ENOMEM. */
 int vcpu_serve_hooks(struct vcpu *v);
-/* Somebody else's CODE hooks are coming: keep the flags of denied instructions right. 0, or -1. */
-int vcpu_guard_flags(struct vcpu *v);
-/* The virtual address behind the guest-physical one a memory hook was given; valid inside it. */
-u64 vcpu_hook_address(struct vcpu *v, u64 pa);
+/*
+ * Somebody else's CODE hook on [begin, end] is coming: keep the flags of denied instructions right.
+ * A handle for vcpu_unguard_flags(); 0: Unicorn refused.
+ */
+u64 vcpu_guard_flags(struct vcpu *v, u64 begin, u64 end);
+/* That CODE hook is gone. */
+void vcpu_unguard_flags(struct vcpu *v, u64 guard);
+/*
+ * Put a hook of this UC_HOOK_MEM_* type on the instance that is called (a uc_cb_hookmem_t, with no
+ * user data) for virtual [begin, end] only, everything if begin > end. Returns its handle; 0: there
+ * is no memory for it, or Unicorn refused it.
+ */
+u64 vcpu_watch(struct vcpu *v, int type, void *callback, u64 begin, u64 end);
+/* Others have hooks of loads and stores: pages of a changed table wait for the next block. */
+void vcpu_foreign_hooks(struct vcpu *v);
+/* The hook with that handle was removed. */
+void vcpu_unwatch(struct vcpu *v, u64 hook);
+/* Have all code translated anew; in a hook, when the run under way is over. */
+void vcpu_forget_code(struct vcpu *v);
+/* The instance has no memory but our RAM any more. */
+void vcpu_clear_regions(struct vcpu *v);
 /* Copy up to n bytes at va as the processor would fetch them, without side effects. Returns how
  * many. */
 u32 vcpu_peek(struct vcpu *v, u64 va, void *out, u32 n);

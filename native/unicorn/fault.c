@@ -8,6 +8,7 @@ void describe_fault(struct vcpu *v, u64 va, u32 access, const struct translation
 	struct vm_exit *exit = &v->shared.exit;
 
 	exit->address = va;
+	exit->uc_err = UC_ERR_OK;
 	exit->access = access == ACCESS_RMW && private_has(v, PRIVATE_FILL_ADDRESS) ? ACCESS_WRITE
 										    : access;
 	exit->error_code = t->error_code;

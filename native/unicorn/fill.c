@@ -63,16 +63,6 @@ static bool is_foretold(const struct vcpu *v, u64 va, u32 access)
 	return v->insn.foretold.page == page_of(va) && v->insn.foretold.access == access;
 }
 
-static void end_foretold(struct vcpu *v, u32 access)
-{
-	u64 rip = reg_read(v, UC_X86_REG_RIP);
-
-	if (v->insn.foretold.resolved)
-		end_resolved(v, rip, access);
-	else
-		end_by_fault(v, rip, access);
-}
-
 /*
  * A load or store that will fault: if it is of a read-modify-write, the fault is that of its load,
  * with the error code of a store.  Unicorn asks for both in turn.
@@ -98,7 +88,7 @@ static bool left_to_caller(const struct vcpu *v, u32 access)
 static void end_ahead(struct vcpu *v, u64 rip)
 {
 	clear_block(v);
-	end(v, STOP_AHEAD, rip, NOT_BEGUN, AGAIN_STEP);
+	end(v, STOP_AHEAD, rip, NOT_BEGUN, v->guest->ahead);
 }
 
 /* A fetch that may be made; false: not from this page, but in a step. */
@@ -113,6 +103,21 @@ static bool install_fetch(struct vcpu *v, u64 page, const struct translation *t,
 		v->insn.unsafe_page = page;
 	}
 	return install(v, page, ACCESS_FETCH, t, entry);
+}
+
+/* The fault is described: who does what about it? */
+static bool answer_fault(struct vcpu *v, u64 va, u32 access, u32 faulting, struct translation *t,
+			 uc_tlb_entry *entry)
+{
+	switch (v->guest->on_fault(v, va, access, faulting, t, entry)) {
+	case ANSWER_INSTALL:
+		return install(v, va, access, t, entry);
+	case ANSWER_PASS:
+		return true;
+	case ANSWER_DENY:
+		break;
+	}
+	return false;
 }
 
 /*
@@ -130,8 +135,7 @@ static bool take_fault(struct vcpu *v, u64 va, u32 access, u32 faulting, struct 
 		return false;
 	}
 	describe_fault(v, va, faulting, t);
-	end_by_fault(v, reg_read(v, UC_X86_REG_RIP), access);
-	return false;
+	return answer_fault(v, va, access, faulting, t, entry);
 }
 
 /* A fetch that faults: control has left the block under way. */
@@ -139,7 +143,7 @@ static bool fault_fetch(struct vcpu *v, u64 page, struct translation *t, uc_tlb_
 {
 	u64 rip = reg_read(v, UC_X86_REG_RIP);
 
-	if (v->attached && rip == v->run.until) {
+	if (v->attached && is_exit(v, rip)) {
 		clear_block(v);
 		end(v, STOP_UNTIL, rip, NOT_BEGUN, AGAIN_NO);
 		return false;
@@ -166,8 +170,7 @@ static bool fault_data(struct vcpu *v, u64 page, u64 va, u32 access, struct tran
 		fetch_reached(v, reg_read(v, UC_X86_REG_RIP));
 	if (unlikely(left_to_caller(v, access))) {
 		describe_fault(v, page, faulting, t);
-		end_by_fault(v, reg_read(v, UC_X86_REG_RIP), access);
-		return false;
+		return answer_fault(v, va, access, faulting, t, entry);
 	}
 	return take_fault(v, va, access, faulting, t, entry);
 }
@@ -189,8 +192,39 @@ static bool fill_implicit(struct vcpu *v, u64 va, u32 access, uc_tlb_entry *entr
 		MMU(v, mmu_page_fault, page_fault)(v->mmu, va, t.error_code);
 	describe_fault(v, va, access, &t);
 	v->shared.exit.exact = 1;
-	end_by_fault(v, reg_read(v, UC_X86_REG_RIP), access);
-	return false;
+	return answer_fault(v, va, access, access, &t, entry);
+}
+
+/*
+ * The second page of an access whose fault has happened already. If it is handled here, the look-ups
+ * that waited for it are made.
+ */
+static bool fill_foretold(struct vcpu *v, u64 page, u64 va, u32 access, uc_tlb_entry *entry)
+{
+	struct foretold f = v->insn.foretold;
+	uc_tlb_entry *passed = page_of(f.fault) == page ? entry : NULL;
+	struct translation t;
+
+	v->insn.foretold.page = NO_ADDRESS;
+	if (f.resolved) {
+		end_resolved(v, reg_read(v, UC_X86_REG_RIP), access);
+		return false;
+	}
+	switch (v->guest->on_fault(v, f.fault, access, f.faulting, &f.t, passed)) {
+	case ANSWER_DENY:
+		return false;
+	case ANSWER_PASS:
+		v->insn.waiting = f.va;
+		return true;
+	case ANSWER_INSTALL:
+		break;
+	}
+	if (MMU(v, mmu_refill, refill)(v->mmu, va, access, cpl(v) == 3, &t) != XLATE_OK)
+		return fault_data(v, page, va, access, &t, entry);
+	translate(v, f.va, f.faulting, &t);
+	translate(v, page, f.faulting, &t);
+	MMU(v, mmu_refill, refill)(v->mmu, va, access, cpl(v) == 3, &t);
+	return install(v, va, access, &t, entry);
 }
 
 /*
@@ -206,10 +240,8 @@ bool fill(void *arg, u64 page, u64 va, u32 access, uc_tlb_entry *entry)
 		return window_fill(v, page, entry);
 	if (unlikely(v->mmu->soft.all))
 		forget_memos(v);
-	if (unlikely(is_foretold(v, va, access))) {
-		end_foretold(v, access);
-		return false;
-	}
+	if (unlikely(is_foretold(v, va, access)))
+		return fill_foretold(v, page, va, access, entry);
 	if (MMU(v, mmu_refill, refill)(v->mmu, va, access, cpl(v) == 3, &t) == XLATE_OK)
 		return access == ACCESS_FETCH ? install_fetch(v, page, &t, entry)
 					      : install(v, va, access, &t, entry);

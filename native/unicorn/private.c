@@ -12,6 +12,8 @@
 #define UC_SKIP_PC 0x3a32 /* struct uc_struct: leave RIP stale in memory hooks */
 #define UC_JMP_BUFS 0x7f8 /* struct uc_struct: jmp_buf jmp_bufs[], one for each level */
 #define UC_LEVEL 0x39f8	  /* struct uc_struct: int nested_level, 0 while Unicorn stands still */
+#define UC_COUNTER 0x558	  /* struct uc_struct: u64 emu_counter, emu_count */
+#define UC_STOP 0x56d	  /* struct uc_struct: bool stop_request */
 #define JMP_BUF_PC 0x38	  /* jmp_buf of glibc: where longjmp() goes on, mangled */
 #define CPU_ENV 0x128	  /* CPUState: CPUX86State *env_ptr */
 #define HFLAGS 176	  /* CPUX86State: u32 hflags, its low bits the privilege level */
@@ -176,4 +178,28 @@ void private_set_page(struct vcpu *v, u64 va, u64 pa, u32 perms)
 
 	((tlb_set_page_fn)v->api.tlb_set_page)(v->cpu, page_of(va), page_of(pa), (int)perms, index,
 					       PAGE_SIZE);
+}
+
+/* Note what Unicorn keeps of the run under way. */
+void private_save_run(const struct vcpu *v, struct unicorn_run *run)
+{
+	const u8 *uc = (const u8 *)v->uc;
+
+	if (!private_has(v, PRIVATE_RUN))
+		return;
+	run->counter = *(const u64 *)(uc + UC_COUNTER);
+	run->count = *(const u64 *)(uc + UC_COUNTER + 8);
+	run->stop = uc[UC_STOP];
+}
+
+/* Put it back. A run that does not count must not be stopped by the other's hook that does. */
+void private_restore_run(struct vcpu *v, const struct unicorn_run *run)
+{
+	u8 *uc = (u8 *)v->uc;
+
+	if (!private_has(v, PRIVATE_RUN))
+		return;
+	*(u64 *)(uc + UC_COUNTER) = run->counter;
+	*(u64 *)(uc + UC_COUNTER + 8) = run->count ? run->count : NO_LIMIT;
+	uc[UC_STOP] = run->stop;
 }

@@ -28,14 +28,14 @@ bool holds_code(struct vcpu *v, const struct region *r, u64 pa)
 }
 
 /* 0, or -ENOMEM. code_flags: it has no struct page to note code in. */
-int add_region(struct vcpu *v, u64 base, u64 size, bool code_flags)
+int add_region(struct vcpu *v, u64 base, u64 size, u32 perms, bool code_flags)
 {
 	struct region *r = &v->region[v->nr_regions];
 	u64 nr = size >> PAGE_SHIFT;
 
 	if (v->nr_regions == NR_REGIONS)
 		return -ENOMEM;
-	*r = (struct region){ .base = base, .size = size };
+	*r = (struct region){ .base = base, .size = size, .perms = perms };
 	if (v->owning && !(r->owner = map_lazily(nr * sizeof(*r->owner))))
 		return -ENOMEM;
 	if (code_flags && !(r->code = map_lazily(nr)))
@@ -44,14 +44,15 @@ int add_region(struct vcpu *v, u64 base, u64 size, bool code_flags)
 	return 0;
 }
 
-int vcpu_add_region(struct vcpu *v, u64 base, u64 size)
+int vcpu_add_region(struct vcpu *v, u64 base, u64 size, u32 perms)
 {
-	return add_region(v, base, size, true);
+	return add_region(v, base, size, perms, true);
 }
 
-void free_regions(struct vcpu *v)
+/* Forget the regions from number first on. */
+void free_regions(struct vcpu *v, u32 first)
 {
-	for (u32 i = 0; i < v->nr_regions; i++) {
+	for (u32 i = first; i < v->nr_regions; i++) {
 		struct region *r = &v->region[i];
 
 		if (r->owner)
@@ -59,4 +60,10 @@ void free_regions(struct vcpu *v)
 		if (r->code)
 			munmap(r->code, r->size >> PAGE_SHIFT);
 	}
+	v->nr_regions = first;
+}
+
+void vcpu_clear_regions(struct vcpu *v)
+{
+	free_regions(v, 1);
 }

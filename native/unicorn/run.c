@@ -17,6 +17,12 @@ static bool prepare(struct vcpu *v)
 	return true;
 }
 
+/* Whether an attached instance has executed as many instructions as it was to. */
+static bool is_counted_out(const struct vcpu *v)
+{
+	return v->run.count && v->shared.count - v->run.counted >= v->run.count;
+}
+
 /* Before each start of Unicorn: false if there is to be none. */
 static bool get_ready(struct vcpu *v)
 {
@@ -26,26 +32,35 @@ static bool get_ready(struct vcpu *v)
 		end(v, STOP_ENGINE, NO_ADDRESS, DONE, AGAIN_NO);
 	else if (v->pending.stop)
 		end(v, STOP_ASKED, NO_ADDRESS, DONE, AGAIN_NO);
-	else if (v->shared.count >= v->run.limit)
+	else if (v->shared.count >= v->run.limit || is_counted_out(v))
 		end(v, STOP_LIMIT, NO_ADDRESS, DONE, AGAIN_NO);
 	return v->end.reason == STOP_NONE;
 }
 
+/* The first instruction from RIP on that needs the next page. */
+static u64 first_behind_page(struct vcpu *v)
+{
+	u64 rip = reg_read(v, UC_X86_REG_RIP);
+
+	return rip + insn_crossing(v, rip, PAGE_SIZE + 1);
+}
+
 /* Go on until an end leads back to Python. */
-static void run_to_end(struct vcpu *v, u64 timeout_us)
+static void run_to_end(struct vcpu *v)
 {
 	enum again again = AGAIN_START;
 
 	while (again != AGAIN_NO) {
 		begin(v);
 		if (get_ready(v)) {
-			if (again == AGAIN_START)
-				start(v, timeout_us);
+			if (again == AGAIN_AHEAD)
+				v->run.ahead = first_behind_page(v);
+			if (again == AGAIN_START || again == AGAIN_AHEAD)
+				start(v);
 			else
 				step(v);
 		}
 		settle(v);
-		control_settle(v);
 		if (v->end.reason == STOP_EMULATED)
 			v->guest->finish_emulated(v);
 		if (v->deliver)
@@ -61,7 +76,8 @@ static const u32 exit_reason[] = {
 	[STOP_ASKED] = EXIT_STOPPED,	   [STOP_LIMIT] = EXIT_LIMIT,
 	[STOP_UNTIL] = EXIT_STOPPED,	   [STOP_SYSCALL] = EXIT_SYSCALL,
 	[STOP_EXCEPTION] = EXIT_EXCEPTION, [STOP_REFUSED] = EXIT_EXCEPTION,
-	[STOP_INTERCEPT] = EXIT_EXCEPTION, [STOP_SHUTDOWN] = EXIT_SHUTDOWN,
+	[STOP_INTERCEPT] = EXIT_EXCEPTION, [STOP_ABORTED] = EXIT_ABORTED,
+	[STOP_SHUTDOWN] = EXIT_SHUTDOWN,
 };
 
 /* Tell Python why the run ended. */
@@ -72,9 +88,9 @@ static void leave(struct vcpu *v)
 	exit->rip = v->end.progress == DONE ? reg_read(v, UC_X86_REG_RIP) : v->end.rip;
 	exit->insn = v->end.rip == NO_ADDRESS ? exit->rip : v->end.rip;
 	exit->intercept = INTERCEPT_NONE;
-	exit->uc_err = v->run.err;
 	if (v->end.reason == STOP_FAULT)
 		return;
+	exit->uc_err = v->run.err;
 	exit->reason = exit_reason[v->end.reason];
 	exit->address = 0;
 	switch (v->end.reason) {
@@ -99,11 +115,11 @@ static void leave(struct vcpu *v)
 }
 
 /* The run that clear_run() and the caller have set up. */
-static void run(struct vcpu *v, u64 timeout_us)
+static void run(struct vcpu *v)
 {
 	if (v->run.err == UC_ERR_OK && !prepare(v))
 		v->run.err = UC_ERR_HOOK;
-	run_to_end(v, timeout_us);
+	run_to_end(v);
 	leave(v);
 	clear_run(v);
 }
@@ -111,13 +127,21 @@ static void run(struct vcpu *v, u64 timeout_us)
 void vcpu_run(struct vcpu *v, u64 limit)
 {
 	v->run.limit = limit;
-	run(v, 0);
+	run(v);
 }
 
-void vcpu_run_until(struct vcpu *v, u64 until, u64 timeout_us, u64 limit)
+void vcpu_emu_start(struct vcpu *v, u64 begin, u64 until, u64 timeout_us, u64 count,
+		    struct vm_exit *exit)
 {
-	v->run.limit = limit;
-	v->run.err = begin_until(v, until);
-	run(v, timeout_us);
-	end_until(v);
+	struct level outer;
+
+	enter_level(v, &outer);
+	v->run.begin = begin;
+	v->run.until = until;
+	v->run.deadline = deadline_after(timeout_us);
+	v->run.count = count;
+	v->run.counted = v->shared.count;
+	run(v);
+	*exit = v->shared.exit;
+	leave_level(v, &outer);
 }

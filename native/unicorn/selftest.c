@@ -17,6 +17,8 @@
 #define TEST_OTHER 0x5000
 #define TEST_USER 0xa000
 #define TEST_SIZE 0x10000
+#define TEST_COUNT 1000
+#define TEST_STORE_NR 4 /* the store is the fourth instruction */
 #define TEST_FILL_RIP (TEST_CODE + 1)
 #define TEST_LOAD_RIP (TEST_CODE + 8)
 #define TEST_STORE_RIP (TEST_CODE + 15)
@@ -41,6 +43,9 @@ struct self_test {
 	u64 fill_rip[3];	 /* by access: RIP as the last fill saw it */
 	u64 asker;		 /* of the last fill */
 	bool skip, find, set;	 /* what the memory hook tries */
+	bool stop;		 /* ... and to stop the run, and to let it go on */
+	bool stopped;		 /* whether it saw that it was stopped */
+	struct unicorn_run run;
 };
 
 static bool test_fill(void *self, u64 page, u64 va, u32 access, uc_tlb_entry *entry)
@@ -59,12 +64,26 @@ static bool test_fill(void *self, u64 page, u64 va, u32 access, uc_tlb_entry *en
 	return true;
 }
 
+/* Stop the run, see that, and undo it. */
+static void test_stop(struct self_test *test)
+{
+	struct unicorn_run now;
+
+	private_save_run(test->v, &test->run);
+	UC(test->v, emu_stop)(test->v->uc);
+	private_save_run(test->v, &now);
+	test->stopped = !test->run.stop && now.stop;
+	private_restore_run(test->v, &test->run);
+}
+
 static void test_memory(uc_engine *uc, uc_mem_type type, u64 pa, int size, s64 value, void *user)
 {
 	struct self_test *test = user;
 
 	(void)uc, (void)pa, (void)size, (void)value;
 	*test->v->skip_pc = test->skip;
+	if (test->stop)
+		test_stop(test);
 	if (type == UC_MEM_WRITE) {
 		test->store_rip = reg_read(test->v, UC_X86_REG_RIP);
 		return;
@@ -146,6 +165,20 @@ static bool test_set_page(struct self_test *test)
 	return al == new;
 }
 
+/* What Unicorn keeps of a run: the count, and whether it was stopped. */
+static bool test_unicorn_run(struct self_test *test)
+{
+	struct vcpu *v = test->v;
+	bool right;
+
+	test->stop = true;
+	right = UC(v, emu_start)(v->uc, TEST_CODE, 0, 0, TEST_COUNT) == UC_ERR_EXCEPTION &&
+		reg_read(v, UC_X86_REG_RIP) == TEST_DENIED_RIP && test->stopped &&
+		test->run.count == TEST_COUNT && test->run.counter == TEST_STORE_NR;
+	test->stop = false;
+	return right;
+}
+
 /* Privilege 0 before, 3 after a SYSRETQ whose target is absent. */
 static bool test_cpl(struct self_test *test)
 {
@@ -198,6 +231,8 @@ static u32 run_tests(struct self_test *test, u32 wanted)
 		works |= PRIVATE_SET_PAGE;
 	if ((wanted & PRIVATE_ASKER) && (works & PRIVATE_FILL_ADDRESS) && test_asker(test))
 		works |= PRIVATE_ASKER;
+	if ((wanted & PRIVATE_RUN) && test_unicorn_run(test))
+		works |= PRIVATE_RUN;
 	if ((wanted & PRIVATE_CPL) && test_cpl(test))
 		works |= PRIVATE_CPL;
 	if ((wanted & PRIVATE_ENV) && test_private_env(&test->v->api))

@@ -20,13 +20,17 @@ struct vcpu *vcpu_alloc(const struct uc_api *api)
 /* No run is under way. */
 void clear_run(struct vcpu *v)
 {
-	v->run = (struct run){ .limit = NO_LIMIT, .until = NO_ADDRESS, .trap = STOP_EXCEPTION };
+	v->run = (struct run){ 
+		.limit = NO_LIMIT, .begin = NO_ADDRESS, .ahead = NO_ADDRESS, .trap = STOP_EXCEPTION
+	};
 }
 
 /* No instruction is under way: none is half done while Unicorn stands still. */
 void clear_insn(struct vcpu *v)
 {
 	v->insn = (struct insn_state){ .foretold.page = NO_ADDRESS,
+				       .passed = NO_ADDRESS,
+				       .waiting = NO_ADDRESS,
 				       .rmw_denied = NO_ADDRESS,
 				       .unsafe_page = NO_ADDRESS,
 				       .flags_rip = NO_ADDRESS };
@@ -43,7 +47,7 @@ void clear_vcpu(struct vcpu *v)
 				     .crossed = NO_ADDRESS,
 				     .insn = NO_ADDRESS,
 				     .denied = NO_ADDRESS };
-	v->watched = NO_ADDRESS;
+	v->nested.rip = v->accessing = NO_ADDRESS;
 	v->owner_epoch = 1;
 	v->epoch = 1;
 }

@@ -57,7 +57,7 @@ enum stop {
 	STOP_ENGINE,	/* Unicorn failed; run.err says how */
 	STOP_ASKED,	/* vcpu_stop() */
 	STOP_LIMIT,	/* the next block or instruction would overrun the limit */
-	STOP_UNTIL,	/* attached: the end address is reached */
+	STOP_UNTIL,	/* attached: an end address is reached that cannot be fetched from */
 	STOP_FOUND,	/* translated code holds an instruction to intercept, in intercepts.found */
 	STOP_AHEAD,	/* the block reaches into a page that its first instruction does not need,
 			   or into an unsafe one */
@@ -65,6 +65,7 @@ enum stop {
 	STOP_FAULT,	/* a fill was denied; shared.exit describes the fault */
 	STOP_SYSCALL,	/* SYSCALL */
 	STOP_EXCEPTION, /* an exception; shared.exit.vector says which */
+	STOP_ABORTED,	/* attached: a handler of faults raised */
 	STOP_REFUSED,	/* attached: a MOV to CR that is #GP, which Unicorn has executed */
 	STOP_INTERCEPT, /* the instruction at RIP is intercepted */
 	STOP_EMULATED,	/* the instruction at RIP is intercepted, and carried out here */
@@ -86,6 +87,7 @@ enum again {
 	AGAIN_START, /* start Unicorn at RIP */
 	AGAIN_STEP,  /* execute one instruction by itself, then start */
 	AGAIN_STEPS, /* execute one instruction at a time until the run is over */
+	AGAIN_AHEAD, /* attached: execute up to run.ahead, then start */
 };
 
 /* The end of one start of Unicorn. Written by end() only. */
@@ -144,7 +146,8 @@ struct block {
 union pending {
 	struct {
 		u16 control;	/* enum control, of the block before */
-		u16 code_store; /* 1: it made a store to a frame of code */
+		u8 code_store; /* 1: it made a store to a frame of code */
+		u8 jump;       /* 1: see struct jump */
 		volatile u32 stop;
 	};
 	u64 any;
@@ -153,6 +156,7 @@ union pending {
 /* Guest-physical memory and, by frame, whose virtual page the soft TLB translates to it. */
 struct region {
 	u64 base, size;
+	u32 perms;  /* UC_PROT_* that Unicorn grants */
 	u64 *owner; /* if owning: see owner_tag(); 0 nobody's */
 	u8 *code;   /* 1: instructions were fetched; NULL: struct page says it */
 };
@@ -174,6 +178,10 @@ struct foretold {
 	u64 page; /* NO_ADDRESS: none */
 	u32 access;
 	bool resolved;
+	u64 va; /* of the access */
+	u64 fault; /* where it faults, as an access of kind faulting */
+	u32 faulting;
+	struct translation t; /* the fault */
 };
 
 /* The instruction stream, as the instruction TLB sees it (exact and trace). */
@@ -209,9 +217,15 @@ struct fill_target {
 
 /* State of one run: clear_run() clears it. */
 struct run {
-	u64 limit;  /* of shared.count */
-	u64 until;  /* attached: where the run ends; NO_ADDRESS: nowhere */
+	u64 limit;    /* of shared.count */
+	u64 begin;    /* attached: RIP of the first start; NO_ADDRESS: RIP is right */
+	u64 until;    /* Unicorn's own end address */
+	u64 ahead;    /* attached: see AGAIN_AHEAD; NO_ADDRESS: nowhere */
+	u64 deadline; /* attached: CLOCK_MONOTONIC in ns; 0: none */
+	u64 count;    /* attached: instructions to be executed; 0: no matter how many */
+	u64 counted;  /* attached: shared.count before the first of them */
 	uc_err err; /* STOP_ENGINE: what Unicorn returned */
+	bool started; /* Unicorn is executing the guest */
 	bool stepping;
 	enum stop trap; /* what a #DB is: STOP_EXCEPTION, or STOP_STEPPED if it is only step()'s */
 };
@@ -220,11 +234,15 @@ struct run {
 struct block_state {
 	struct block *known; /* in shared.count already; NULL: none is under way */
 	bool careful;	     /* it may hold the load of a read-modify-write */
+	bool stopped;	     /* a hook of its first instruction stopped the run */
 };
 
 /* State of the instruction under way: clear_insn() clears it before each start of Unicorn. */
 struct insn_state {
 	struct foretold foretold;
+	u64 passed;	 /* attached: the page given to Unicorn as it is; NO_ADDRESS: none */
+	u32 passed_access;
+	u64 waiting; /* an access whose second page was passed: it is looked up when it is done */
 	u64 rmw_denied;	 /* where a read-modify-write loaded from what it may not write;
 			    NO_ADDRESS: nowhere */
 	u64 unsafe_page; /* fetched from for this step alone; NO_ADDRESS: none */
@@ -235,6 +253,24 @@ struct insn_state {
 /* pending.code_store: the store, and the registers before its instruction. */
 struct code_store {
 	u64 page, rip, rcx, rsp;
+};
+
+/* pending.jump: the script has written RIP in a hook. Whether that is a jump, the next block shows. */
+struct jump {
+	u64 from, to;
+	bool early; /* our own hook of the instruction at from is still to come */
+};
+
+/* A run inside a hook leaves RIP where it ended: the instruction of that hook stands elsewhere. */
+struct nested {
+	u64 rip, insn;
+};
+
+/* What becomes of a fill that faults. */
+enum answer {
+	ANSWER_DENY,	/* the run has been ended */
+	ANSWER_INSTALL, /* the translation is good now */
+	ANSWER_PASS,	/* the fill is answered, with what is no translation */
 };
 
 /* What fast, exact and trace do differently; vcpu.c has the three. */
@@ -258,13 +294,40 @@ struct guest {
 	bool (*stops_before)(const struct insn *insn);
 	bool (*knows)(const struct insn *insn); /* although Unicorn does not */
 	void (*finish_emulated)(struct vcpu *v);
-	void (*start_trapping)(struct vcpu *v);
+	enum answer (*on_fault)(struct vcpu *v, u64 va, u32 access, u32 faulting,
+				struct translation *t, uc_tlb_entry *entry);
+	enum again ahead; /* what follows STOP_AHEAD */
+	bool (*carry_out)(struct vcpu *v); /* what the block's last instruction did to the MMU */
 };
 
 /* Whom the hook for loads serves: the beginning of its user data. */
 struct load_target {
 	u64 return_address; /* private: see private_rip() */
 	void (*hook)(uc_engine *uc, uc_mem_type type, u64 pa, int size, s64 value, void *arg);
+};
+
+/* Private: what Unicorn keeps of the run under way, and overwrites in a nested one. */
+struct unicorn_run {
+	u64 counter, count;
+	bool stop;
+};
+
+/* A run whose hook began another: what it must find as it was. See enter_level(). */
+struct level {
+	struct run run;
+	struct ending end;
+	struct block_state block;
+	struct block known; /* what block.known points to */
+	struct insn_state insn;
+	struct jump jump;
+	struct stream stream;
+	union pending pending;
+	struct code_store code_store;
+	struct vm_exit exit;
+	u64 count;
+	u64 rip;
+	u64 accessing;
+	struct unicorn_run unicorn;
 };
 
 struct vcpu {
@@ -288,7 +351,7 @@ struct vcpu {
 	bool counting, attached, armed, keep_pc;
 	bool deliver; /* attached: exceptions go through the guest's IDT */
 	void (*settle_exit)(struct vcpu *v); /* Python's part of a fault in shared.exit */
-	bool guard_flags; /* somebody else has CODE hooks: see restore_flags() */
+	bool serving; /* somebody else has memory hooks by virtual address */
 	bool owning;	  /* each frame is open to loads and stores through one virtual page only */
 	u64 window_asker; /* private: who asked last while window was set */
 	u64 invalidator;  /* private: who asks when Unicorn invalidates code; 0: not known */
@@ -299,6 +362,8 @@ struct vcpu {
 	struct ending end; /* of the last start of Unicorn */
 	struct block_state block;
 	struct insn_state insn;
+	struct jump jump;
+	struct nested nested;
 	struct stream stream;
 	union pending pending;
 	struct code_store code_store;
@@ -307,11 +372,16 @@ struct vcpu {
 	struct block blocks[NR_BLOCKS];
 	struct block traced; /* trace: the instruction under way, as a block */
 
-	u64 watched; /* the address that has the hook for run.until; NO_ADDRESS: none */
-	uc_hook end_hook;
 	struct controls seen; /* attached: Unicorn's registers when last looked at */
 	struct env_places places;
 	uc_context *context; /* where env.c looks at the places; NULL: not needed yet */
+	struct watchpoint *watchpoints; /* attached: the script's, by virtual address */
+	bool foreign_hooks;	       /* attached: others hook loads and stores */
+	u64 accessing; /* attached: the page of the access whose watchpoint is called, or NO_ADDRESS */
+	bool forget_code;	       /* attached: flush translated code before the next run */
+	u32 depth;		       /* attached: runs under way, one in the other's hook */
+	bool identity;		       /* attached: addresses without memory are Unicorn's */
+	u32 (*on_fault)(struct vcpu *v); /* attached: FAULT_*, or NULL */
 
 	u64 owner_epoch;
 	struct region region[NR_REGIONS];

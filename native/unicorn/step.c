@@ -80,30 +80,6 @@ static void settle_rep_end(struct vcpu *v, const struct before *b, u64 room)
 		reg_write(v, UC_X86_REG_RIP, b->rip);
 }
 
-/* Start with the trap caught. */
-void start_trapping(struct vcpu *v)
-{
-	start(v, 0);
-}
-
-/*
- * The same in an instance that was attached to: a hook on interrupts changes what happens to those
- * that nobody handles, so it is there only now.
- */
-void start_trapping_attached(struct vcpu *v)
-{
-	if (v->deliver) {
-		start(v, 0);
-		return;
-	}
-	if (!add_hook(v, UC_HOOK_INTR, (void *)on_interrupt, 0)) {
-		end_from_outside(v, UC_ERR_HOOK);
-		return;
-	}
-	start(v, 0);
-	del_last_hook(v);
-}
-
 /* Forget a page that was fetched from for this step alone. */
 static void drop_unsafe_page(struct vcpu *v)
 {
@@ -131,7 +107,7 @@ void step(struct vcpu *v)
 	v->run.trap = own_trap ? STOP_EXCEPTION : STOP_STEPPED;
 	v->run.stepping = true;
 	reg_write(v, UC_X86_REG_EFLAGS, b.rflags | RFLAGS_TF);
-	v->guest->start_trapping(v);
+	start(v);
 	v->run.stepping = false;
 	v->run.trap = STOP_EXCEPTION;
 	drop_unsafe_page(v);

@@ -19,12 +19,9 @@ void on_code(uc_engine *uc, u64 pc, u32 size, void *arg)
 		size = 1;
 	if (!attend(v, pc, size) || v->end.reason != STOP_NONE)
 		return;
+	if (v->pending.jump)
+		return; /* a hook before this one leads elsewhere */
 	save_flags(v, pc);
-	if (pc == v->run.until) {
-		clear_block(v);
-		end(v, STOP_UNTIL, pc, NOT_BEGUN, AGAIN_NO);
-		return;
-	}
 	if (v->pending.stop || v->shared.count >= v->run.limit) {
 		end_before(v, pc);
 		return;
@@ -42,11 +39,9 @@ void on_code(uc_engine *uc, u64 pc, u32 size, void *arg)
 	v->pending.control = v->guest->control_of_block(v, pc, size);
 	repeated = !again && pc == v->stream.insn && pc + size == v->stream.next;
 	v->stream.insn = pc;
-	if (!fetch_block(v, pc, size, pc, repeated, &t)) {
-		describe_fault(v, pc, ACCESS_FETCH, &t);
-		end_by_fault(v, pc, ACCESS_FETCH);
-		return;
-	}
+	while (!fetch_block(v, pc, size, pc, repeated, &t))
+		if (!fetch_is_mended(v, pc, &t))
+			return;
 	fetch_reached(v, NO_ADDRESS);
 	skip_pc(v, !v->keep_pc);
 }

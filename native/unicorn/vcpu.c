@@ -29,6 +29,12 @@ static enum control no_control(struct vcpu *v, u64 pc, u32 size)
 	return CONTROL_NONE;
 }
 
+static bool nothing_to_carry_out(struct vcpu *v)
+{
+	(void)v;
+	return true;
+}
+
 static bool no_unsafe_page(struct vcpu *v, u64 page)
 {
 	(void)v, (void)page;
@@ -49,7 +55,9 @@ static const struct guest program = {
 	.stops_before = stops_before,
 	.knows = no_intercept,
 	.finish_emulated = finish_emulated,
-	.start_trapping = start_trapping,
+	.carry_out = nothing_to_carry_out,
+	.on_fault = raise_fault,
+	.ahead = AGAIN_STEP,
 };
 
 static const struct guest attached = {
@@ -60,7 +68,9 @@ static const struct guest attached = {
 	.stops_before = no_intercept,
 	.knows = is_invpcid,
 	.finish_emulated = finish_invpcid,
-	.start_trapping = start_trapping_attached,
+	.carry_out = control_carry_out,
+	.on_fault = handle_fault,
+	.ahead = AGAIN_AHEAD,
 };
 
 /* Hooks that see the guest execute; blocks translated before them would not call them. */
@@ -88,10 +98,9 @@ bool arm(struct vcpu *v)
 	return ok;
 }
 
-int vcpu_serve_hooks(struct vcpu *v)
+/* From now on each frame is open to loads and stores through one virtual page only. 0, or -ENOMEM. */
+static int start_owning(struct vcpu *v)
 {
-	v->keep_pc = true;
-	skip_pc(v, false);
 	if (v->owning)
 		return 0;
 	for (u32 i = 0; i < v->nr_regions; i++) {
@@ -114,6 +123,29 @@ static u32 usable_private(u32 private)
 	return (private & both) == both ? private : private & ~both;
 }
 
+/* Whether frames must be open to one virtual page only: the address behind a hook's is asked for. */
+static int own_frames(struct vcpu *v)
+{
+	v->keep_pc |= v->serving;
+	return v->fidelity->modelled || v->serving ? start_owning(v) : 0;
+}
+
+/* Choose what the fidelity does; its hooks come with arm(). */
+static int choose_fidelity(struct vcpu *v, u32 fidelity)
+{
+	v->fidelity = &fidelities[fidelity];
+	v->counting |= fidelity != FIDELITY_FAST;
+	v->load.hook = v->fidelity->on_load;
+	return own_frames(v);
+}
+
+int vcpu_serve_hooks(struct vcpu *v)
+{
+	v->serving = true;
+	skip_pc(v, false);
+	return own_frames(v);
+}
+
 struct vcpu *vcpu_create(const struct vcpu_config *config, const struct uc_api *uc,
 			 const struct mmu_api *mmu)
 {
@@ -127,13 +159,12 @@ struct vcpu *vcpu_create(const struct vcpu_config *config, const struct uc_api *
 	v->mm = config->mm;
 	v->ring = config->ring;
 	v->ram = v->mmu->ram;
-	v->fidelity = &fidelities[config->fidelity];
 	v->guest = config->attached ? &attached : &program;
-	v->counting = config->count || config->fidelity != FIDELITY_FAST;
-	v->owning = config->fidelity != FIDELITY_FAST;
+	v->counting = config->count;
 	v->attached = config->attached;
+	v->identity = config->identity;
+	v->on_fault = (u32(*)(struct vcpu *))config->on_fault;
 	v->keep_pc = config->attached || v->mmu->check;
-	v->load.hook = v->fidelity->on_load;
 	v->fill_target = (struct fill_target){ .fill = v->guest->fill, .self = v };
 	v->places = config->places;
 	v->deliver = config->deliver;
@@ -141,7 +172,7 @@ struct vcpu *vcpu_create(const struct vcpu_config *config, const struct uc_api *
 	private_bind(v, usable_private(config->private));
 	clear_vcpu(v);
 	control_begin(v);
-	if (add_region(v, v->ram->base, v->ram->size, false) < 0 ||
+	if (choose_fidelity(v, config->fidelity) < 0 || add_region(v, v->ram->base, v->ram->size, UC_PROT_ALL, false) < 0 ||
 	    !add_hook(v, UC_HOOK_TLB_FILL, private_fill_hook(config->private), 0)) {
 		vcpu_unhook(v);
 		vcpu_free(v);
@@ -156,16 +187,27 @@ struct vcpu *vcpu_create(const struct vcpu_config *config, const struct uc_api *
 
 void vcpu_unhook(struct vcpu *v)
 {
-	unwatch_until(v);
 	while (v->nr_hooks)
 		del_last_hook(v);
 	UC(v, ctl)(v->uc, UC_CTL_WRITE(UC_CTL_TLB_FLUSH, 0));
 	unwatch_all(v);
 }
 
+int vcpu_set_fidelity(struct vcpu *v, u32 fidelity)
+{
+	while (v->nr_hooks > 1)
+		del_last_hook(v);
+	v->armed = false;
+	v->stream.next = v->stream.crossing = v->stream.insn = NO_ADDRESS;
+	v->epoch++;
+	forget_memos(v);
+	return choose_fidelity(v, fidelity);
+}
+
 void vcpu_free(struct vcpu *v)
 {
 	env_free(v);
-	free_regions(v);
+	free_watchpoints(v, true);
+	free_regions(v, 0);
 	free(v);
 }

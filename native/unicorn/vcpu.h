@@ -55,6 +55,8 @@ void control_sync(struct vcpu *v);
 void control_look(struct vcpu *v);
 u32 control_load_cr3(struct vcpu *v);
 u32 control_load_cr0_cr4(struct vcpu *v);
+void private_save_run(const struct vcpu *v, struct unicorn_run *run);
+void private_restore_run(struct vcpu *v, const struct unicorn_run *run);
 
 /* code.c, operand.c */
 bool probe_by_walk(struct vcpu *v, u64 va, u32 access, u64 *pa);
@@ -73,8 +75,8 @@ u64 insn_memory_operand(struct vcpu *v, const struct insn *insn, u64 rip, u32 mo
 struct region *region_of(struct vcpu *v, u64 pa);
 bool is_table(struct vcpu *v, u64 pa);
 bool holds_code(struct vcpu *v, const struct region *r, u64 pa);
-int add_region(struct vcpu *v, u64 base, u64 size, bool code_flags);
-void free_regions(struct vcpu *v);
+int add_region(struct vcpu *v, u64 base, u64 size, u32 perms, bool code_flags);
+void free_regions(struct vcpu *v, u32 first);
 u64 other_owner(struct vcpu *v, const struct region *r, u64 pa, u64 va);
 void set_owner(struct vcpu *v, const struct region *r, u64 pa, u64 va);
 bool claim(struct vcpu *v, const struct region *r, u64 pa, u64 va);
@@ -84,6 +86,7 @@ void soft_drop_all(struct vcpu *v);
 void soft_drop_page(struct vcpu *v, u64 va);
 void soft_drop_later(struct vcpu *v, u64 va);
 void soft_drain(struct vcpu *v);
+void soft_drain_in_hook(struct vcpu *v);
 void soft_drain_evicted(struct vcpu *v, u64 va, u64 va2);
 void give_frame(struct vcpu *v, const struct region *r, u64 pa, u64 va);
 void note_code(struct vcpu *v, struct region *r, u64 pa);
@@ -92,6 +95,10 @@ bool window_fill(struct vcpu *v, u64 page, uc_tlb_entry *entry);
 void drop_code(struct vcpu *v, u64 pa);
 void drop_code_range(struct vcpu *v, u64 pa, u64 size);
 void drop_forgotten(struct vcpu *v);
+
+/* exits.c */
+bool is_exit(struct vcpu *v, u64 address);
+uc_err start_ahead(struct vcpu *v, uc_err (*start_unicorn)(struct vcpu *v));
 
 /* count.c */
 void learn(struct vcpu *v, struct block *b, u64 pc, u32 size);
@@ -116,36 +123,48 @@ bool is_implicit(struct vcpu *v, u64 va, u64 rip);
 u32 linear_access(struct vcpu *v, u64 va, void *data, u32 n, u32 access, u32 privilege,
 		  struct translation *t, u64 *at);
 
-/* hook.c, flags.c, end.c, start.c */
+/* hook.c, flags.c, end.c, start.c, level.c */
 bool add_hook(struct vcpu *v, int type, void *callback, int insn);
 void del_last_hook(struct vcpu *v);
 void restore_flags(struct vcpu *v, u64 rip);
+void leave_guest(struct vcpu *v);
 void begin(struct vcpu *v);
 void end(struct vcpu *v, enum stop reason, u64 rip, enum progress progress, enum again again);
 void end_by_fault(struct vcpu *v, u64 rip, u32 access);
 void end_by_exception(struct vcpu *v, u32 vector, u64 rip, enum progress progress);
 void end_from_outside(struct vcpu *v, uc_err err);
 void settle(struct vcpu *v);
-void start(struct vcpu *v, u64 timeout_us);
+bool is_inside_block(const struct vcpu *v, u64 rip);
+bool is_of_block(const struct vcpu *v, u64 rip);
+u64 deadline_after(u64 timeout_us);
+void start(struct vcpu *v);
+void enter_level(struct vcpu *v, struct level *outer);
+void leave_level(struct vcpu *v, const struct level *outer);
+void settle_jump(struct vcpu *v, u64 pc);
 
 /* control.c: control registers that a guest of its own changes. */
 bool control_carry_out(struct vcpu *v);
-void control_settle(struct vcpu *v);
 
 /* invpcid.c */
 bool is_invpcid(const struct insn *insn);
 void finish_invpcid(struct vcpu *v);
 void look_at_privilege(struct vcpu *v);
 
-/* until.c */
-uc_err begin_until(struct vcpu *v, u64 until);
-void end_until(struct vcpu *v);
-void unwatch_until(struct vcpu *v);
-
 /* asker.c: fills that are not the guest's. */
 void learn_invalidator(struct vcpu *v);
 bool guest_asks(const struct vcpu *v, u64 page, u32 access);
 bool answer_unicorn(struct vcpu *v, u64 va, u32 access, uc_tlb_entry *entry);
+
+/* watchpoint.c */
+void free_watchpoints(struct vcpu *v, bool all);
+
+/* handler.c: whose faults are handled where. */
+enum answer raise_fault(struct vcpu *v, u64 va, u32 access, u32 faulting, struct translation *t,
+			uc_tlb_entry *entry);
+enum answer handle_fault(struct vcpu *v, u64 va, u32 access, u32 faulting, struct translation *t,
+			 uc_tlb_entry *entry);
+bool fetch_is_mended(struct vcpu *v, u64 pc, struct translation *t);
+void settle_passed(struct vcpu *v);
 
 /* access.c, fill.c, block.c, trace.c, traps.c: the hooks. */
 void on_load(uc_engine *uc, uc_mem_type type, u64 pa, int size, s64 value, void *arg);
@@ -183,8 +202,6 @@ void finish_emulated(struct vcpu *v);
 void deliver(struct vcpu *v);
 
 /* step.c, vcpu.c, start_thread.c */
-void start_trapping(struct vcpu *v);
-void start_trapping_attached(struct vcpu *v);
 void step(struct vcpu *v);
 bool arm(struct vcpu *v);
 void start_thread(struct vcpu *v, u64 rip, u64 rsp);
