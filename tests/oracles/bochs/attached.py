@@ -253,6 +253,7 @@ class KernelInstance(Instance):
                 (UC_X86_REG_R15, layout.CODE + kernel_code.OPS),
             ]
         )
+        self.machine.sync()
         self.machine.mmu.flush_all()
         self.ring.read()
 

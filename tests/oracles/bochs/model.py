@@ -10,14 +10,12 @@ from __future__ import annotations
 from typing import Final
 
 from mmu.events import EventRing
-from mmu.memory import Memory
 from mmu.units import U64
-from mmu.x86 import Mmu
-from mmu.x86.registers import CR0_PG, CR3_NOFLUSH, RFLAGS_AC, is_canonical
-from mmu.x86.walk import Access, Outcome, Privilege
+from mmu.x86.registers import CR0_PG, CR3_NOFLUSH, RFLAGS_AC
+from mmu.x86.walk import Access, Outcome
 from tests.oracles.bochs import kernel_code, layout, states
+from tests.oracles.bochs.accesses import Asked, Fault, Guest, Places, Quirk
 from tests.oracles.bochs.kernels import Kernel, KernelResult, Op
-from tests.oracles.bochs.walk import Fault, Places
 
 _EVENTS: Final = {"mov_cr3": "cr3", "invlpg": "invlpg", "invpcid": "invpcid"}
 Word = int | None
@@ -32,30 +30,17 @@ def invalidations_of(ring: EventRing) -> tuple[tuple[str, int], ...]:
     )
 
 
-class Model:
+class Model(Guest):
     """Executes kernels over RAM of ours."""
 
     def __init__(self, *, engine: str = "c", geometry: str = "skylake") -> None:
-        self.memory = Memory(layout.TOP)
         self.ring = EventRing(1 << 12)
         self.ring.enable()
-        self.mmu = Mmu(
-            self.memory,
-            geometry=geometry,
-            engine=engine,
-            exact=True,
-            maxphyaddr=layout.MAXPHYADDR,
-            ring=self.ring,
-        )
-        for base, size in layout.DATA:
-            for pa in range(base, base + size, layout.PAGE):
-                self.memory.write(pa, layout.background(pa))
+        super().__init__(engine=engine, geometry=geometry, exact=True, ring=self.ring)
 
-    def close(self) -> None:
-        self.memory.close()
-
-    def run(self, kernel: Kernel) -> KernelResult:
-        """Execute a kernel, and leave memory as it was."""
+    def run(self, kernel: Kernel, quirks: frozenset[Quirk] = frozenset()) -> KernelResult:
+        """Execute a kernel, with these quirks, and leave memory as it was."""
+        self.quirks = quirks
         words = self.memory.words
         for pa, value in kernel.words:
             words[pa >> 3] = value
@@ -99,64 +84,38 @@ class Model:
         if value is not None:
             self.log.append(value)
 
-    # Memory.
-
     def _places(self, va: int, size: int, access: Access) -> Places:
-        last = va + size - 1 & U64
-        if not is_canonical(va) or not is_canonical(last):
-            raise Fault(states.GENERAL_PROTECTION)
-        first = min(size, layout.PAGE - va % layout.PAGE)
-        places = [(self._translate(va, access), first)]
-        if first < size:
-            places.append((self._translate(va + first & U64, access), size - first))
-        return places
-
-    def _translate(self, va: int, access: Access) -> int:
-        who = Privilege.USER if self.user else Privilege.SUPERVISOR
-        answer = self.mmu.translate(va, access, user=who)
-        if answer.result != Outcome.OK:
-            assert answer.result == Outcome.PAGE_FAULT, answer
-            raise Fault(states.PAGE_FAULT, answer.error_code)
-        return answer.pa
-
-    def _read(self, places: Places) -> int:
-        return int.from_bytes(b"".join(self.memory.read(pa, n) for pa, n in places), "little")
-
-    def _write(self, places: Places, value: int) -> None:
-        at = 0
-        for pa, n in places:
-            self.memory.write(pa, (value >> 8 * at & (1 << 8 * n) - 1).to_bytes(n, "little"))
-            at += n
+        return self.places(Asked(va, size, access, self.user))
 
     # Operations; what they return goes to the log.
 
     def load(self, op: Op) -> Word:
-        return self._read(self._places(op.rbx, 8, Access.READ))
+        return self.read(self._places(op.rbx, 8, Access.READ))
 
     def load1(self, op: Op) -> Word:
-        return self._read(self._places(op.rbx, 1, Access.READ))
+        return self.read(self._places(op.rbx, 1, Access.READ))
 
     def store(self, op: Op) -> Word:
         pa = kernel_code.window_of(op.rbx)
         if pa is not None:
             self.memory.write_u64(pa, op.rcx)
             return None
-        self._write(self._places(op.rbx, 8, Access.WRITE), op.rcx)
+        self.write(self._places(op.rbx, 8, Access.WRITE), op.rcx)
         return None
 
     def store1(self, op: Op) -> Word:
-        self._write(self._places(op.rbx, 1, Access.WRITE), op.rcx)
+        self.write(self._places(op.rbx, 1, Access.WRITE), op.rcx)
         return None
 
     def add(self, op: Op) -> Word:
         places = self._places(op.rbx, 8, Access.RMW)
-        old = self._read(places)
-        self._write(places, old + op.rcx & U64)
+        old = self.read(places)
+        self.write(places, old + op.rcx & U64)
         return old
 
     def movs(self, op: Op) -> Word:
-        value = self._read(self._places(op.rbx, 8, Access.READ))
-        self._write(self._places(op.rcx, 8, Access.WRITE), value)
+        value = self.read(self._places(op.rbx, 8, Access.READ))
+        self.write(self._places(op.rcx, 8, Access.WRITE), value)
         return None
 
     def call(self, op: Op) -> Word:
