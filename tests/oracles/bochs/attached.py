@@ -255,7 +255,7 @@ class KernelInstance(Instance):
         )
         self.machine.sync()
         self.machine.mmu.flush_all()
-        self.ring.read()
+        invalidations_of(self.ring)
 
     def _changed(self, kernel: Kernel) -> tuple[tuple[int, bytes], ...]:
         """Pages of data that were changed, which are put back."""

@@ -7,9 +7,11 @@ Of an exception's frame only what paging decides is told: None stands for the re
 
 from __future__ import annotations
 
+import struct
 from typing import Final
 
-from mmu.events import EventRing
+from mmu._native import ffi, lib
+from mmu.events import EVENT_ID, EventRing
 from mmu.units import U64
 from mmu.x86.registers import CR0_PG, CR3_NOFLUSH, RFLAGS_AC
 from mmu.x86.walk import Access, Outcome
@@ -17,17 +19,29 @@ from tests.oracles.bochs import kernel_code, layout, states
 from tests.oracles.bochs.accesses import Asked, Fault, Guest, Places, Quirk
 from tests.oracles.bochs.kernels import Kernel, KernelResult, Op
 
-_EVENTS: Final = {"mov_cr3": "cr3", "invlpg": "invlpg", "invpcid": "invpcid"}
+_EVENTS: Final = {
+    EVENT_ID["mov_cr3"]: "cr3",
+    EVENT_ID["invlpg"]: "invlpg",
+    EVENT_ID["invpcid"]: "invpcid",
+}
 Word = int | None
 
 
+_RECORD: Final = struct.Struct("<IIQQQQ")
+_CHUNK: Final = ffi.new("struct event[4096]")
+
+
 def invalidations_of(ring: EventRing) -> tuple[tuple[str, int], ...]:
-    """The ring's events of what Bochs tells as TLB control, as it tells them."""
-    return tuple(
-        (_EVENTS[event.name], event.values[0] & ~CR3_NOFLUSH if event.name == "mov_cr3" else 0)
-        for event in ring.read()
-        if event.name in _EVENTS
-    )
+    """What Bochs tells as TLB control, of the events that are taken out of the ring."""
+    found = []
+    while count := lib.ring_read(ring.c, _CHUNK, len(_CHUNK)):
+        for kind, _cpu, _when, a, _b, _c in _RECORD.iter_unpack(
+            ffi.buffer(_CHUNK, count * _RECORD.size)
+        ):
+            if kind in _EVENTS:
+                name = _EVENTS[kind]
+                found.append((name, a & ~CR3_NOFLUSH if name == "cr3" else 0))
+    return tuple(found)
 
 
 class Model(Guest):
@@ -48,13 +62,14 @@ class Model(Guest):
         c.cr0, c.cr2, c.cr3, c.cr4 = kernel.cr0, states.CR2, kernel.cr3, kernel.cr4
         c.efer, c.rflags = kernel.efer, states.RFLAGS
         mmu.flush_all()
-        self.ring.read()
+        invalidations_of(self.ring)
         self.log: list[Word] = []
         for op in kernel.ops:
             self._step(op)
         control = (c.cr0, c.cr3, c.cr4, c.efer)
         after = tuple([words[pa >> 3] for pa, _ in kernel.words])
-        return KernelResult(tuple(self.log), control, after, self._changed(kernel), self._events())
+        told = invalidations_of(self.ring)
+        return KernelResult(tuple(self.log), control, after, self._changed(kernel), told)
 
     def _changed(self, kernel: Kernel) -> tuple[tuple[int, bytes], ...]:
         """Pages of data that were changed, which are put back."""
@@ -65,9 +80,6 @@ class Model(Guest):
                 changed.append((pa, data))
                 self.memory.write(pa, layout.background(pa))
         return tuple(changed)
-
-    def _events(self) -> tuple[tuple[str, int], ...]:
-        return invalidations_of(self.ring)
 
     def _step(self, op: Op) -> None:
         self.user = op.name == "user"
