@@ -248,7 +248,6 @@ class Chooser:
                 b"\xef",
                 b"\x0f\xa2",
                 b"\x0f\x0b",
-                b"\x0f\x34",
                 b"\xf7\xf0",
                 b"\xf4",
                 b"\x0f\xff",

@@ -19,6 +19,7 @@ from unicorn import (
     UC_HOOK_INSN,
     UC_HOOK_MEM_READ_AFTER,
     UC_MEM_FETCH_PROT,
+    UC_MEM_FETCH_UNMAPPED,
     UC_MEM_READ_PROT,
     UC_MEM_WRITE,
     UC_MODE_64,
@@ -31,6 +32,8 @@ from unicorn import (
 )
 
 import cpu
+from tests.oracles.attach import differences
+from tests.oracles.attach.differences import ENDS_HERE
 from tests.oracles.attach.script import GENERAL, PAGE, Op, Script
 
 LogEntry = tuple[Any, ...]
@@ -105,6 +108,7 @@ class Player:
         self.uc = Uc(UC_ARCH_X86, UC_MODE_64)
         self.m: Any = None
         self.log: Log = []
+        self.over = False
         self.where = ""
         self.hooks: dict[int, tuple[int, str]] = {}
         self.calls: dict[int, int] = {}
@@ -120,6 +124,8 @@ class Player:
         for index, op in enumerate(self.script["ops"]):
             self.where = f"{index}"
             self.do(op)
+            if self.over:
+                return self.log
             if op[0] == "run":
                 self.note("registers", *self.registers())
         self.where = "end"
@@ -132,13 +138,21 @@ class Player:
         del self.uc
 
     def note(self, *entry: Any) -> None:
-        self.log.append((self.where, *entry))
+        if not self.over:
+            self.log.append((self.where, *entry))
+
+    def end_here(self, difference: str) -> None:
+        """A difference that must be: what plain Unicorn does from here on is its own affair."""
+        self.note(ENDS_HERE, difference)
+        self.over = True
 
     def do(self, op: Op) -> Any:
         """One operation; its result or its exception is logged."""
         try:
             result = getattr(self, f"op_{op[0]}")(*op[1:])
         except UcError as error:
+            if op[0] in ("run", "nest") and error.errno in differences.FETCH_ERRORS:
+                self.look_behind_fetch(None)
             self.note(op[0], "UcError", error.errno)
         except HookError as error:
             self.note(op[0], "HookError", *error.args)
@@ -211,8 +225,11 @@ class Player:
     def op_regions(self) -> list[tuple[int, int, int]]:
         return self.regions()
 
-    def op_map_here(self, perms: int, pages: int) -> None:
+    def op_map_here(self, perms: int, pages: int) -> str | None:
+        if self.address >= 1 << 47:
+            return "left out"
         self.uc.mem_map(self.address & -PAGE, pages * PAGE, perms)
+        return None
 
     def op_protect_here(self, perms: int) -> None:
         """Let the access pass; a read leaves the right to write as it is, for the sake of plain
@@ -352,23 +369,32 @@ class Player:
         self.uc.reg_write(_register("rip"), self.uc.reg_read(_register("rip")) + 2)
         return True
 
+    def look_behind_fetch(self, address: int | None) -> None:
+        if self.how.fidelity is None and differences.reaches_ahead(self.uc, address):
+            self.end_here("reaches_ahead")
+
     def called(self, hook: dict[str, Any], *about: int) -> int:
         """Log a call, do what is to be done at it, and return its number."""
         ident = hook["id"]
         number = self.calls.get(ident, 0)
         self.calls[ident] = number + 1
+        if self.over:
+            self.uc.emu_stop()
+            return number
         glance = self.uc.reg_read_batch(_GLANCE_IDS) if hook["look"] else ()
         self.note(f"hook {ident} {hook['kind']}", *about, *glance)
         outer = self.access, self.address
         if len(about) == 4:
             self.access, self.address = about[:2]
+            if self.access in (UC_MEM_FETCH_UNMAPPED, UC_MEM_FETCH_PROT):
+                self.look_behind_fetch(self.address)
         try:
             for when, op in hook["acts"]:
                 if when == number:
                     self.act(op)
         finally:
             self.access, self.address = outer
-        if len(self.log) >= TOO_LONG:
+        if len(self.log) >= TOO_LONG or self.over:
             self.uc.emu_stop()
         return number
 

@@ -19,7 +19,6 @@ STACK = 0x7F0000
 LOW = 0x10000
 HIGH = 0x7FFFF7FF0000
 GIB = 1 << 30
-KERNEL = 0xFFFFFFFF80000000
 GENERAL = (
     "rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "rsp",
     "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15",
@@ -65,7 +64,7 @@ class Writer:
         self.hook_ids = 0
         random = self.random
         self.events = random.choice((0.2, 0.5, 0.5, 6))
-        self.arenas = [LOW, LOW, random.choice((0, LOW, HIGH, KERNEL, GIB, 0x600000))]
+        self.arenas = [LOW, LOW, random.choice((0, LOW, HIGH, GIB, 0x600000))]
 
     # Memory.
 
