@@ -8,7 +8,7 @@ instance's memory.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from enum import Enum
 from types import TracebackType
@@ -17,6 +17,7 @@ from typing import Any, Final
 import unicorn
 from unicorn import (
     UC_ARCH_X86,
+    UC_HOOK_CODE,
     UC_HOOK_MEM_READ,
     UC_HOOK_MEM_READ_AFTER,
     UC_HOOK_MEM_WRITE,
@@ -63,6 +64,12 @@ MemoryHook = Callable[[Uc, int, int, int, int, Any], object]
 UC_TLB_CPU: Final = 0
 _ACCESS_HOOKS: Final = UC_HOOK_MEM_READ | UC_HOOK_MEM_WRITE | UC_HOOK_MEM_READ_AFTER
 GIB: Final = 1 << 30
+_CANONICAL: Final = (
+    (0, 1 << 47, 0),
+    ((1 << 52) - (1 << 47), 1 << 52, (1 << 64) - (1 << 52)),
+)
+"""Guest-physical begin and end of what a canonical address can mean, and what to add for it."""
+_LAST_PHYSICAL: Final = (1 << ARCHITECTURAL_MAXPHYADDR) - 1
 DEFAULT_RAM: Final = 64 << 20
 
 
@@ -123,6 +130,7 @@ class Attached(Processor):
         self.paging = _paging(uc, paging, identity)
         self.identity = identity
         self._hooks: set[int] = set()
+        self._guards: dict[int, int] = {}
         self._raised: BaseException | None = None
         self._ram_is_mapped = False
         with ExitStack() as undo:
@@ -232,6 +240,8 @@ class Attached(Processor):
             on_fault=on_fault(),
         )
         answer_faults(self)
+        if any(isinstance(hook, HOOK_MEM_ACCESS_CFUNC) for hook in self.uc._callbacks.values()):
+            lib.vcpu_foreign_hooks(self.c)
         self._exit = ffi.new("struct vm_exit *")
         self._find_regions()
 
@@ -247,6 +257,8 @@ class Attached(Processor):
         self._refuse_in_a_hook("detach()")
         for handle in list(self._hooks):
             self.hook_del(handle)
+        for guard in self._guards.values():
+            lib.vcpu_unguard_flags(self.c, guard)
         self._undo.close()
 
     def _refuse_in_a_hook(self, what: str) -> None:
@@ -261,38 +273,49 @@ class Attached(Processor):
 
     def region_added(self, address: int, size: int, perms: int) -> None:
         """The instance has one more region."""
-        self._add_region(address, size, perms)
+        if lib.vcpu_add_region(self.c, address, size, perms):
+            raise EngineError("no host memory to keep track of the instance's regions")
         if self.identity:
             self._map_region(address, size, perms)
 
     def regions_changed(self, address: int, size: int, perms: int | None) -> None:
         """Regions of [address, address + size) are gone (perms None), or have other permissions."""
-        self._find_regions()
+        if perms is None:
+            lib.vcpu_remove_region(self.c, address, size)
+        else:
+            self._find_regions()
         if not self.identity:
             return
-        if perms is None or not perms & UC_PROT_READ:
-            if not self.tables.unmap(address, size):
-                return
-        elif self.tables.maps(address, size):
-            self.tables.protect(address, size, perms)
-        else:
-            self.tables.unmap(address, size)
-            self._map_region(address, size, perms)
-        self._changed(address, size)
+        for va, pa, n in _identity(address, size):
+            if self._follow(va, pa, n, perms or 0):
+                self._changed(va, n)
 
     def wrote(self, pa: int, size: int) -> None:
-        """The host wrote guest-physical memory: code translated from there is dropped."""
-        for page in range(pa & -PAGE_SIZE, pa + size, PAGE_SIZE):
-            self.drop_code(page)
+        """The host wrote guest-physical memory: code translated from there is dropped, and tables
+        there have changed.
+        """
+        lib.vcpu_host_wrote(self.c, pa, size)
 
     def jumping(self, rip: int) -> None:
         """The script is about to write RIP."""
         lib.vcpu_jump(self.c, rip & U64)
 
-    def guard_flags(self, begin: int, end: int) -> None:
-        """The script is about to put a CODE hook on [begin, end]."""
-        if lib.vcpu_guard_flags(self.c):
-            raise EngineError("Unicorn refused our hook")
+    def hook_added(self, handle: int, htype: int, begin: int, end: int) -> None:
+        """The script has put a hook on [begin, end]."""
+        if htype & _ACCESS_HOOKS:
+            lib.vcpu_foreign_hooks(self.c)
+        if htype & UC_HOOK_CODE:
+            guard = int(lib.vcpu_guard_flags(self.c, begin & U64, end & U64))
+            if not guard:
+                raise EngineError("Unicorn refused our hook")
+            self._guards[handle] = guard
+
+    def hook_gone(self, handle: int) -> None:
+        """The script has removed a hook."""
+        self._hooks.discard(handle)
+        lib.vcpu_unwatch(self.c, handle)
+        if (guard := self._guards.pop(handle, 0)):
+            lib.vcpu_unguard_flags(self.c, guard)
 
     def check_not_ours(self, address: int, size: int) -> None:
         """MmuError if the range holds RAM of ours, which stays until detach()."""
@@ -307,23 +330,42 @@ class Attached(Processor):
                 f" {memory.size:#x} bytes at {memory.base:#x}"
             )
 
-    def _add_region(self, address: int, size: int, perms: int) -> None:
-        if lib.vcpu_add_region(self.c, address, size, perms):
-            raise EngineError("no host memory to keep track of the instance's regions")
-
     def _find_regions(self) -> None:
         """Tell the engine of all the memory the instance has."""
-        lib.vcpu_clear_regions(self.c)
-        for begin, end, perms in self.uc.mem_regions():
-            if not (self._ram_is_mapped and begin == self.memory.base):
-                self._add_region(begin, end + 1 - begin, perms)
+        regions = list(self.uc.mem_regions())
+        told = ffi.new(
+            "struct vcpu_region[]", [(begin, end + 1 - begin, perms) for begin, end, perms in regions]
+        )
+        if lib.vcpu_set_regions(self.c, told, len(regions)):
+            raise EngineError("no host memory to keep track of the instance's regions")
 
     # Page tables.
 
     def _map_region(self, address: int, size: int, perms: int) -> None:
-        """Map a region at its own address; without UC_PROT_READ it stays absent."""
-        if perms & UC_PROT_READ:
-            self.tables.map(address, size, rights(perms) | X86_US, address)
+        """Map a region at its own address; without UC_PROT_READ, or beyond what a physical address
+        can be, it stays absent: without an MMU Unicorn does not reach it there either.
+        """
+        for va, pa, n in _identity(address, size):
+            self._follow(va, pa, n, perms)
+
+    def _follow(self, va: int, pa: int, size: int, perms: int) -> bool:
+        """Give pages of the identity mapping these permissions; returns whether any translation
+        changed.
+        """
+        if not perms & UC_PROT_READ:
+            return self.tables.unmap(va, size) > 0
+        if self.tables.maps(va, size):
+            self.tables.protect(va, size, perms)
+            return True
+        had = self.tables.unmap(va, size)
+        self._widen(pa + size - 1)
+        self.tables.map(va, size, rights(perms) | X86_US, pa)
+        return had > 0
+
+    def _widen(self, pa: int) -> None:
+        """Let physical addresses be as wide as pa."""
+        c = self.mmu.c
+        c.maxphyaddr = max(c.maxphyaddr, pa.bit_length())
 
     def map(
         self,
@@ -365,9 +407,11 @@ class Attached(Processor):
         """Invalidate as a kernel would: page by page, or, for a large range, everything."""
         if size > LARGE_PAGE:
             self.mmu.flush_all()
-            return
-        for page in range(va, va + size, PAGE_SIZE):
-            self.mmu.invlpg(page)
+        else:
+            for page in range(va, va + size, PAGE_SIZE):
+                self.mmu.invlpg(page)
+        if self.c is not None:
+            super().sync()
 
     def translate(
         self, va: int, access: int = Access.READ, *, cr3: int | None = None
@@ -577,9 +621,7 @@ class Attached(Processor):
         self._check_attached()
         if handle not in self._hooks:
             raise MmuError(f"no hook {handle:#x} was put here by hook_add()")
-        self._hooks.remove(handle)
         self.uc.hook_del(handle)
-        lib.vcpu_unwatch(self.c, handle)
 
     def _serve_hooks(self) -> None:
         if lib.vcpu_serve_hooks(self.c):
@@ -638,8 +680,21 @@ def _saves_memory(uc: Uc) -> bool:
 
 def _free_page(uc: Uc) -> int:
     """The address of a page behind the instance's last region below 2^52."""
-    ends = [end + 1 for _, end, _ in uc.mem_regions() if end < 1 << ARCHITECTURAL_MAXPHYADDR]
+    ends = [end + 1 for _, end, _ in uc.mem_regions() if end <= _LAST_PHYSICAL]
     return max(ends, default=0)
+
+
+def _identity(address: int, size: int) -> Iterator[tuple[int, int, int]]:
+    """The pieces of guest-physical [address, address + size) that have a virtual address of the same
+    low 52 bits: virtual address, guest-physical address, size.
+
+    Without an MMU, Unicorn takes the low 52 bits of a virtual address. Canonical are those below 2^47,
+    and those whose upper 17 bits are set.
+    """
+    for begin, end, offset in _CANONICAL:
+        first, last = max(address, begin), min(address + size, end)
+        if first < last:
+            yield first + offset, first, last - first
 
 
 def _paging(uc: Uc, paging: Paging | str | None, identity: bool) -> Paging:
@@ -658,7 +713,7 @@ def _paging(uc: Uc, paging: Paging | str | None, identity: bool) -> Paging:
 
 def _width(regions: list[tuple[int, int, int]]) -> int:
     """Bits of the highest guest-physical address of the regions."""
-    return max((end.bit_length() for _, end, _ in regions), default=0)
+    return max((end.bit_length() for _, end, _ in regions if end <= _LAST_PHYSICAL), default=0)
 
 
 def _place(regions: list[tuple[int, int, int]], size: int, base: int | None, width: int) -> int:

@@ -17,7 +17,6 @@ from unicorn import (
     UC_CTL_CPU_MODEL,
     UC_CTL_IO_WRITE,
     UC_CTL_TLB_TYPE,
-    UC_HOOK_CODE,
     UC_HOOK_TLB_FILL,
     UC_PROT_ALL,
     Uc,
@@ -44,7 +43,8 @@ class Listener(Protocol):
     def check_not_ours(self, address: int, size: int) -> None: ...
     def wrote(self, pa: int, size: int) -> None: ...
     def jumping(self, rip: int) -> None: ...
-    def guard_flags(self, begin: int, end: int) -> None: ...
+    def hook_added(self, handle: int, htype: int, begin: int, end: int) -> None: ...
+    def hook_gone(self, handle: int) -> None: ...
 
 
 _INSTRUCTION_POINTERS: Final = (UC_X86_REG_RIP, UC_X86_REG_EIP, UC_X86_REG_IP)
@@ -129,9 +129,14 @@ class Door(_Base):
         """
         if htype & UC_HOOK_TLB_FILL:
             raise MmuError("UC_HOOK_TLB_FILL: the attached MMU translates; detach() it first")
-        if htype & UC_HOOK_CODE:
-            self._ucmmu.guard_flags(begin, end)
-        return super().hook_add(htype, callback, user_data, begin, end, aux1, aux2)
+        handle = int(super().hook_add(htype, callback, user_data, begin, end, aux1, aux2))
+        self._ucmmu.hook_added(handle, htype, begin, end)
+        return handle
+
+    def hook_del(self, handle: int) -> None:
+        """Uc.hook_del()."""
+        super().hook_del(handle)
+        self._ucmmu.hook_gone(handle)
 
     def ctl(self, ctl: int, op: int, *args: Any) -> None:
         """Uc.ctl() and all that rests on it; MmuError for what would switch the MMU off."""

@@ -36,7 +36,10 @@ _UC_FUNCTIONS: Final = (
     "open", "close", "emu_start", "emu_stop", "hook_add", "hook_del", "ctl", "reg_read",
     "reg_write", "reg_read_batch", "reg_write_batch", "mem_map", "mem_read", "mem_write",
 )  # fmt: skip
-_PRIVATE_FUNCTIONS: Final = ("tlb_flush_page", "tlb_set_page", "cpu_restore_state")
+_PRIVATE_FUNCTIONS: Final = (
+    "tlb_flush_page", "tlb_set_page", "cpu_restore_state", "find_memory_mapping",
+    "memory_region_get_ram_addr", "cpu_get_address_space", "address_space_map",
+)  # fmt: skip
 _MMU_FUNCTIONS: Final = {
     "refill": "mmu_refill",
     "translate": "mmu_translate",
@@ -84,37 +87,61 @@ def _libcapstone() -> Any:
     return capstone._cs
 
 
-@cache
-def _decoder() -> tuple[Any, int, int]:
-    """Capstone's cs_disasm_iter(), a handle for 64-bit code that is kept for the process, and room
-    for one instruction. Raises MmuError.
+class Decoder:
+    """A capstone handle for 64-bit code, and room for one instruction: for one instance, whose thread
+    alone uses it. Raises MmuError.
     """
+
+    def __init__(self) -> None:
+        """Open the handle; it is closed with this object."""
+        library = _capstone()
+        handle = ctypes.c_size_t()
+        error = library.cs_open(_CS_ARCH_X86, _CS_MODE_64, ctypes.byref(handle))
+        if error:
+            raise MmuError(f"capstone cannot decode x86-64 code: cs_open() returns {error}")
+        insn = library.cs_malloc(handle)
+        self.handle = handle.value
+        self.insn = int(insn)
+        weakref.finalize(self, _close_decoder, library, handle, insn).atexit = False
+
+
+def _close_decoder(library: Any, handle: Any, insn: int) -> None:
+    library.cs_free(insn, ctypes.c_size_t(1))
+    library.cs_close(ctypes.byref(handle))
+
+
+@cache
+def _capstone() -> Any:
+    """libcapstone, its functions told their types."""
     library = _libcapstone()
-    handle = ctypes.c_size_t()
-    error = library.cs_open(_CS_ARCH_X86, _CS_MODE_64, ctypes.byref(handle))
-    if error:
-        raise MmuError(f"capstone cannot decode x86-64 code: cs_open() returns {error}")
-    malloc = library.cs_malloc
-    malloc.restype = ctypes.c_void_p
-    malloc.argtypes = [ctypes.c_size_t]
-    return library.cs_disasm_iter, handle.value, int(malloc(handle))
+    library.cs_malloc.restype = ctypes.c_void_p
+    library.cs_malloc.argtypes = [ctypes.c_size_t]
+    library.cs_free.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+    return library
+
+
+def api_with(decoder: Decoder) -> Any:
+    """The ``struct uc_api`` for an instance that decodes with this."""
+    api = ffi.new("struct uc_api *", uc_api()[0])
+    api.cs_handle = decoder.handle
+    api.cs_insn = ffi.cast("void *", decoder.insn)
+    return api
 
 
 @cache
 def uc_api() -> Any:
-    """The ``struct uc_api`` of this process."""
+    """The ``struct uc_api`` of this process, but for a decoder."""
     api = ffi.new("struct uc_api *")
     for name in _UC_FUNCTIONS:
         setattr(api, name, function_address(getattr(_UNICORN, f"uc_{name}")))
     if _version() == PRIVATE_VERSION:
-        api.vmem_translate = function_address(_UNICORN.uc_vmem_translate)  # for the self-test
+        for name in ("vmem_translate", "mmio_map"):  # for the self-test
+            setattr(api, name, function_address(getattr(_UNICORN, f"uc_{name}")))
         for name in _PRIVATE_FUNCTIONS:
             function = getattr(_UNICORN, f"{name}_x86_64", None)
             if function is not None:
                 setattr(api, name, function_address(function))
-    disasm_iter, api.cs_handle, insn = _decoder()
-    api.cs_disasm_iter = function_address(disasm_iter)
-    api.cs_insn = ffi.cast("void *", insn)
+    api.cs_disasm_iter = function_address(_capstone().cs_disasm_iter)
     return api
 
 

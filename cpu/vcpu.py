@@ -21,7 +21,7 @@ from unicorn.x86_const import (
 
 from cpu._engine import ffi, lib
 from cpu.in_flight import forget_exception
-from cpu.linkage import foreign, mmu_api, private_parts, take_raised, uc_api
+from cpu.linkage import Decoder, api_with, foreign, mmu_api, private_parts, take_raised
 from mmu.errors import BadTable, MmuError, StackFault
 from mmu.units import MAX_INSTRUCTION, PAGE_SHIFT, U64
 from mmu.x86 import Access, Outcome
@@ -149,11 +149,14 @@ class Processor:
             },
         )
         self.mmu.exact = self.fidelity is not Fidelity.FAST
-        vcpu = lib.vcpu_create(config, uc_api(), mmu_api(self.mmu, fast_faults=fast_faults))
+        decoder = Decoder()
+        vcpu = lib.vcpu_create(
+            config, api_with(decoder), mmu_api(self.mmu, fast_faults=fast_faults)
+        )
         if vcpu == ffi.NULL:
             raise EngineError("Unicorn refused our hooks, or the host has no memory for them")
         self.c = ffi.gc(vcpu, lib.vcpu_free)
-        self.uc._vcpu = self.c
+        self.uc._vcpu = (self.c, decoder)
         self.shared = lib.vcpu_shared(self.c)
         self.exit = self.shared.exit
 
@@ -349,7 +352,7 @@ class VCpu(Processor):
         the exit.
 
         The exit is one struct, overwritten by the next run. Raises BadTable if a paging structure
-        lies outside guest RAM, EngineError if Unicorn failed, and what a callback raised.
+        lies outside guest memory, EngineError if Unicorn failed, and what a callback raised.
         """
         if self.cpu is not None:
             self._enter_cpu(self.cpu)

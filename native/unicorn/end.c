@@ -58,6 +58,12 @@ bool is_inside_block(const struct vcpu *v, u64 rip)
 	return b && rip > b->pc && rip < b->pc + b->size;
 }
 
+/* Whether the instruction at rip is of the block under way. */
+bool is_of_block(const struct vcpu *v, u64 rip)
+{
+	return is_inside_block(v, rip) || (v->block.known && rip == v->block.known->pc);
+}
+
 /*
  * Control is at pc. If a hook sent it there, the block under way ended before the instruction of
  * that hook.
@@ -66,8 +72,12 @@ void settle_jump(struct vcpu *v, u64 pc)
 {
 	struct jump jump = v->jump;
 
+	if (jump.early && pc == jump.from) {
+		v->jump.early = false;
+		return;
+	}
 	v->pending.jump = 0;
-	if (pc != jump.to || !v->block.known)
+	if (pc != jump.to || !is_of_block(v, jump.from))
 		return;
 	if (is_inside_block(v, jump.from))
 		fetch_cut_before(v, jump.from);

@@ -18,10 +18,15 @@ static void guard_flags(uc_engine *uc, u64 pc, u32 size, void *arg)
 	save_flags(arg, pc);
 }
 
-int vcpu_guard_flags(struct vcpu *v)
+u64 vcpu_guard_flags(struct vcpu *v, u64 begin, u64 end)
 {
-	if (v->guard_flags || v->fidelity->on_code)
-		return 0;
-	v->guard_flags = add_hook(v, UC_HOOK_CODE, (void *)guard_flags, 0);
-	return v->guard_flags ? 0 : -1;
+	uc_hook hook = 0;
+
+	UC(v, hook_add)(v->uc, &hook, UC_HOOK_CODE, (void *)guard_flags, v, begin, end);
+	return hook;
+}
+
+void vcpu_unguard_flags(struct vcpu *v, u64 guard)
+{
+	UC(v, hook_del)(v->uc, guard);
 }

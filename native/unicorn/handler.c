@@ -8,6 +8,8 @@
 #include "unicorn/vcpu.h"
 
 #define NR_SAVED 18
+/* Without paging Unicorn takes these bits of a virtual address as the physical one. */
+#define UNICORN_PA_MASK ((1ull << 52) - 1)
 #define MAX_RETRIES 16 /* faults of one access that a handler may mend one after the other */
 
 static const int saved_regs[NR_SAVED] = {
@@ -81,9 +83,10 @@ static u32 mend(struct vcpu *v, u64 va, u32 access, u32 faulting, struct transla
 static bool unicorn_refuses(struct vcpu *v, u64 va, u32 access)
 {
 	static const u32 needs[] = { UC_PROT_READ, UC_PROT_WRITE, UC_PROT_EXEC };
-	struct region *r = region_of(v, va);
+	u64 pa = va & UNICORN_PA_MASK;
+	struct region *r = region_of(v, pa);
 
-	return !r || !(r->perms & needs[access]);
+	return !r || r->uc_base + (pa - r->base) != pa || !(r->perms & needs[access]);
 }
 
 /* Give the page to Unicorn as it is, for this access. */
@@ -92,7 +95,7 @@ static void pass(struct vcpu *v, u64 va, u32 access, uc_tlb_entry *entry)
 	v->insn.passed = page_of(va);
 	v->insn.passed_access = access;
 	soft_drop_later(v, va);
-	entry->paddr = page_of(va);
+	entry->paddr = page_of(va & UNICORN_PA_MASK);
 	entry->perms = UC_PROT_ALL;
 }
 

@@ -32,7 +32,9 @@ void enter_level(struct vcpu *v, struct level *outer)
 		.exit = v->shared.exit,
 		.count = v->shared.count,
 		.rip = insn_of_hook(v),
+		.accessing = v->accessing,
 	};
+	v->accessing = NO_ADDRESS;
 	if (v->block.known)
 		outer->known = *v->block.known;
 	private_save_run(v, &outer->unicorn);
@@ -63,6 +65,7 @@ void leave_level(struct vcpu *v, const struct level *outer)
 	v->jump = outer->jump;
 	v->stream = outer->stream;
 	v->pending = outer->pending;
+	v->accessing = outer->accessing;
 	v->nested = (struct nested){ .rip = reg_read(v, UC_X86_REG_RIP), .insn = outer->rip };
 	v->code_store = outer->code_store;
 	v->shared.exit = outer->exit;
@@ -94,5 +97,6 @@ void vcpu_jump(struct vcpu *v, u64 rip)
 	if (!v->depth)
 		return;
 	v->jump = (struct jump){ .from = insn_of_hook(v), .to = rip };
+	v->jump.early = !is_of_block(v, v->jump.from);
 	v->pending.jump = 1;
 }

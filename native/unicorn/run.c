@@ -11,8 +11,7 @@ static bool prepare(struct vcpu *v)
 		v->shared.has_result = 0;
 		reg_write(v, UC_X86_REG_RAX, v->shared.result);
 	}
-	if (v->depth <= 1)
-		vcpu_sync(v);
+	vcpu_sync(v);
 	forget_memos(v);
 	v->user = cpl(v) == 3;
 	return true;

@@ -67,16 +67,30 @@ void soft_drain_evicted(struct vcpu *v, u64 va, u64 va2)
 	soft->nr = kept;
 }
 
-/* Make va's page the owner of pa's frame: whoever was it asks again. */
-void give_frame(struct vcpu *v, const struct region *r, u64 pa, u64 va)
+/*
+ * The same inside a script's hook. Unicorn holds pointers to the entries of an access under way, so
+ * its pages wait for the next block; all of it does if whose hook this is is not known.
+ */
+void soft_drain_in_hook(struct vcpu *v)
 {
-	u64 other = other_owner(v, r, pa, va);
+	if (v->foreign_hooks)
+		return;
+	if (v->accessing == NO_ADDRESS)
+		soft_drain(v);
+	else
+		soft_drain_evicted(v, v->accessing, v->accessing + PAGE_SIZE);
+}
+
+/* Make va's page the owner of pa's frame, which is open: whoever was it asks again. */
+void give_frame(struct vcpu *v, u64 pa, u64 va)
+{
+	u64 other = other_owner(v, pa, va);
 
 	if (other != NO_ADDRESS) {
 		soft_drop_page(v, other);
 		forget_memos(v);
 	}
-	set_owner(v, r, pa, va);
+	set_owner(v, pa, va);
 }
 
 void vcpu_flush(struct vcpu *v)

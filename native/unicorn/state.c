@@ -47,7 +47,7 @@ void clear_vcpu(struct vcpu *v)
 				     .crossed = NO_ADDRESS,
 				     .insn = NO_ADDRESS,
 				     .denied = NO_ADDRESS };
-	v->nested.rip = NO_ADDRESS;
+	v->nested.rip = v->accessing = NO_ADDRESS;
 	v->owner_epoch = 1;
 	v->epoch = 1;
 	v->seen_cr0 = reg_read(v, UC_X86_REG_CR0);

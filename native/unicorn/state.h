@@ -19,7 +19,6 @@
 #define MMU(v, type, name) ((__typeof__(&type))(v)->mmu_api.name)
 
 #define NR_HOOKS 12
-#define NR_REGIONS 64
 #define NR_BLOCKS 4096 /* a power of two */
 #define NR_WATCHES 64
 #define NR_MEMOS 128 /* a power of two, for each kind of access */
@@ -40,8 +39,12 @@
 #define CODE_WINDOW 0x4000000000000000
 #define CODE_WINDOW_MASK 0xfff0000000000000
 
+/* Bits of a guest-physical address. */
+#define GUEST_PHYSICAL 0x000fffffffffffff
+
 struct vcpu;
 struct insn;
+struct frame_chunk;
 
 /* Why Unicorn left the guest; docs/hooks.md has the table. */
 enum stop {
@@ -127,12 +130,31 @@ union pending {
 	u64 any;
 };
 
-/* Guest-physical memory and, by frame, whose virtual page the soft TLB translates to it. */
+/* Guest-physical memory, where the instance has it. */
 struct region {
 	u64 base, size;
-	u32 perms;  /* UC_PROT_* that Unicorn grants */
-	u64 *owner; /* if owning: see owner_tag(); 0 nobody's */
-	u8 *code;   /* 1: instructions were fetched; NULL: struct page says it */
+	u64 uc_base;
+	u8 *host;	/* if host_known: see bus.c */
+	u64 host_known; /* regions.changes when host was found */
+	u32 perms;	/* UC_PROT_* that Unicorn grants */
+	bool mmio;
+};
+
+struct regions {
+	struct region ram;  /* ours */
+	struct region *all; /* the others, by address; none overlap */
+	u32 nr, room;
+	u32 last; /* the one that was found last */
+	u64 changes;
+};
+
+/* What is known of frames; see frame.c. */
+struct frames {
+	u64 *ram_owner; /* if owning: by frame index; see owner_tag(); 0 nobody's */
+	u64 nr_ram;
+	struct frame_chunk **chain; /* a hash table */
+	struct frame_chunk *last;   /* the one that was found last */
+	u32 nr_chains, nr;
 };
 
 /*
@@ -232,6 +254,7 @@ struct code_store {
 /* pending.jump: the script has written RIP in a hook. Whether that is a jump, the next block shows. */
 struct jump {
 	u64 from, to;
+	bool early; /* our own hook of the instruction at from is still to come */
 };
 
 /* A run inside a hook leaves RIP where it ended: the instruction of that hook stands elsewhere. */
@@ -297,6 +320,7 @@ struct level {
 	struct vm_exit exit;
 	u64 count;
 	u64 rip;
+	u64 accessing;
 	struct unicorn_run unicorn;
 };
 
@@ -319,7 +343,6 @@ struct vcpu {
 	const struct guest *guest;
 	bool counting, attached, armed, keep_pc;
 	bool serving; /* somebody else has memory hooks by virtual address */
-	bool guard_flags; /* somebody else has CODE hooks: see restore_flags() */
 	bool owning;	  /* each frame is open to loads and stores through one virtual page only */
 	u64 window_asker; /* private: who asked last while window was set */
 	u64 invalidator;  /* private: who asks when Unicorn invalidates code; 0: not known */
@@ -341,6 +364,8 @@ struct vcpu {
 	struct block traced; /* trace: the instruction under way, as a block */
 
 	struct watchpoint *watchpoints; /* attached: the script's, by virtual address */
+	bool foreign_hooks;	       /* attached: others hook loads and stores */
+	u64 accessing; /* attached: the page of the access whose watchpoint is called, or NO_ADDRESS */
 	bool forget_code;	       /* attached: flush translated code before the next run */
 	u32 depth;		       /* attached: runs under way, one in the other's hook */
 	bool identity;		       /* attached: addresses without memory are Unicorn's */
@@ -348,8 +373,9 @@ struct vcpu {
 	u64 seen_cr0, seen_cr3, seen_cr4; /* attached: Unicorn's registers when last looked at */
 
 	u64 owner_epoch;
-	struct region region[NR_REGIONS];
-	u32 nr_regions;
+	struct regions regions;
+	struct frames frames;
+	struct bus bus;
 	struct intercepts intercepts;
 	u64 translations; /* grows when memos may be wrong although their entries stand */
 	struct memo memo[ACCESS_FETCH + 1][NR_MEMOS];

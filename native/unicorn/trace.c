@@ -19,6 +19,8 @@ void on_code(uc_engine *uc, u64 pc, u32 size, void *arg)
 		size = 1;
 	if (!attend(v, pc, size) || v->end.reason != STOP_NONE)
 		return;
+	if (v->pending.jump)
+		return; /* a hook before this one leads elsewhere */
 	save_flags(v, pc);
 	if (v->pending.stop || v->shared.count >= v->run.limit) {
 		end_before(v, pc);

@@ -18,12 +18,20 @@ struct watchpoint {
 static void on_access(uc_engine *uc, uc_mem_type type, u64 pa, int size, s64 value, void *arg)
 {
 	struct watchpoint *w = arg;
-	u64 va = owner_address(w->v, pa);
+	u64 va = owner_address(w->v, guest_physical(pa));
 
 	if (va == NO_ADDRESS)
 		va = pa;
-	if (w->begin > w->end || (w->begin <= va && va <= w->end))
-		w->call(uc, type, va, size, value, NULL);
+	if (w->begin <= w->end && (va < w->begin || va > w->end))
+		return;
+	w->v->accessing = page_of(va);
+	w->call(uc, type, va, size, value, NULL);
+	w->v->accessing = NO_ADDRESS;
+}
+
+void vcpu_foreign_hooks(struct vcpu *v)
+{
+	v->foreign_hooks = true;
 }
 
 u64 vcpu_watch(struct vcpu *v, int type, void *callback, u64 begin, u64 end)
