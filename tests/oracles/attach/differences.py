@@ -16,6 +16,8 @@ LogEntry = tuple[Any, ...]
 ENDS_HERE = "ends here"
 """The name of a log's last entry, where plain Unicorn goes its own way."""
 FETCH_ERRORS = (UC_ERR_FETCH_UNMAPPED, UC_ERR_FETCH_PROT)
+ARITHMETIC = 0x8D5
+"""CF, PF, AF, ZF, SF, OF: stale in plain Unicorn after a fault where CODE hooks are."""
 PHYSICAL_BITS = (1 << 52) - 1
 
 

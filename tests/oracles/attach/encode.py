@@ -168,8 +168,6 @@ class Chooser:
             return encode(bytes([0x0F, 0xB0 + form]), source, mem, wide=wide, before=before)
         if choice == 5:
             return encode(bytes([0x0F, 0xC0 + form]), source, mem, wide=wide, before=before)
-        if random.random() < 0.5:
-            return encode(b"\x0f\xc7", 1, mem, wide=random.random() < 0.5)
         return encode(bytes([0x86 + form]), source, mem, wide=wide, before=before[-1:])
 
     def stack(self) -> bytes:

@@ -16,6 +16,7 @@ from unicorn import (
     UC_ARCH_X86,
     UC_CTL_IO_WRITE,
     UC_CTL_TLB_FLUSH,
+    UC_ERR_READ_PROT,
     UC_HOOK_INSN,
     UC_HOOK_MEM_READ_AFTER,
     UC_MEM_FETCH_PROT,
@@ -77,7 +78,8 @@ _SEEN = (
     "fptag",
 )
 _SEEN_IDS = [_register(name) for name in _SEEN]
-_GLANCE_IDS = [_register(name) for name in ("rip", "rsp", "rax", "rcx", "rdi", "rsi", "eflags")]
+_FLAGS = _SEEN.index("eflags")
+_GLANCE_IDS = [_register(name) for name in ("rip", "rsp", "rax", "rcx", "rdi", "rsi")]
 _INSN = {
     "syscall": x86_const.UC_X86_INS_SYSCALL,
     "cpuid": x86_const.UC_X86_INS_CPUID,
@@ -109,6 +111,8 @@ class Player:
         self.m: Any = None
         self.log: Log = []
         self.over = False
+        self.failure: int | None = None
+        self.counted = False
         self.where = ""
         self.hooks: dict[int, tuple[int, str]] = {}
         self.calls: dict[int, int] = {}
@@ -127,7 +131,7 @@ class Player:
             if self.over:
                 return self.log
             if op[0] == "run":
-                self.note("registers", *self.registers())
+                self.settle()
         self.where = "end"
         self.note_memory()
         return self.log
@@ -136,6 +140,16 @@ class Player:
         """Let the instance go, attached or not."""
         self.m = None
         del self.uc
+
+    def settle(self) -> None:
+        """Log the registers after a run, and leave what plain Unicorn may have wrong alike."""
+        seen = list(self.registers())
+        if self.failure is not None and self.counted:
+            seen[_FLAGS] &= ~differences.ARITHMETIC
+            self.uc.reg_write(x86_const.UC_X86_REG_EFLAGS, seen[_FLAGS])
+        if self.failure == UC_ERR_READ_PROT:
+            self.op_flush_tlb()
+        self.note("registers", *seen)
 
     def note(self, *entry: Any) -> None:
         if not self.over:
@@ -148,12 +162,14 @@ class Player:
 
     def do(self, op: Op) -> Any:
         """One operation; its result or its exception is logged."""
+        self.failure = None
         try:
             result = getattr(self, f"op_{op[0]}")(*op[1:])
         except UcError as error:
             if op[0] in ("run", "nest") and error.errno in differences.FETCH_ERRORS:
                 self.look_behind_fetch(None)
             self.note(op[0], "UcError", error.errno)
+            self.failure = error.errno
         except HookError as error:
             self.note(op[0], "HookError", *error.args)
         else:
@@ -284,6 +300,8 @@ class Player:
         return self.m if name == "m" and self.m is not None else self.uc
 
     def op_run(self, begin: int, until: int, timeout: int, count: int, door: str) -> None:
+        if count:
+            self.counted = True
         if len(self.log) < TOO_LONG:
             self.door(door).emu_start(begin, until, timeout, count)
 
@@ -297,7 +315,9 @@ class Player:
             self.door(door).emu_start(begin, until)
         finally:
             self.depth -= 1
-            self.note("nested", *self.registers())
+            seen = list(self.registers())
+            seen[_FLAGS] &= ~differences.ARITHMETIC
+            self.note("nested", *seen)
             self.uc.context_restore(context)
 
     def op_stop(self) -> None:
@@ -334,6 +354,8 @@ class Player:
     def op_hook(self, hook: dict[str, Any]) -> None:
         door = "m" if hook["door"] == "m" and self.attached else "uc"
         kind = hook["kind"]
+        if kind == "code":
+            self.counted = True
         extra = (_INSN[kind[5:]],) if kind.startswith("insn:") else ()
         handle = self.door(door).hook_add(
             _hook_type(kind), self.callback(hook), None, hook["begin"], hook["end"], *extra
@@ -362,7 +384,11 @@ class Player:
         number = self.called(hook, *about)
         if hook["kind"] == "insn_invalid":
             return bool(hook["returns"][number % 3]) and number < 2 and self.skip()
-        return bool(hook["returns"][number % 3])
+        result = bool(hook["returns"][number % 3])
+        if about[0] == UC_MEM_READ_PROT and result and self.how.fidelity is None:
+            if not self.may(about[1], UC_PROT_READ):
+                self.end_here("reads_again")
+        return result
 
     def skip(self) -> bool:
         """Go on behind an invalid instruction of two bytes."""
@@ -403,11 +429,11 @@ class Player:
         if self.access in _NO_CHANGES:
             return op[0] in _CHANGES
         if self.access == UC_MEM_WRITE:
-            return op[0] in _CHANGES or (op[0] == "write" and not self.writable(op[1]))
+            return op[0] in _CHANGES or (op[0] == "write" and not self.may(op[1], UC_PROT_WRITE))
         return False
 
-    def writable(self, at: int) -> bool:
-        return any(b <= at <= e and p & UC_PROT_WRITE for b, e, p in self.uc.mem_regions())
+    def may(self, at: int, perms: int) -> bool:
+        return any(b <= at <= e and p & perms for b, e, p in self.uc.mem_regions())
 
     def act(self, op: Op) -> None:
         """An operation in a hook; its failure is logged, what it means to raise is raised."""

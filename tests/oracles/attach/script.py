@@ -271,8 +271,10 @@ class Writer:
         if kind.startswith("mem"):
             return self._act_of_memory("write" in kind)
         if kind.startswith("insn") or kind == "intr":
-            return random.choice((self.set, self.get, self.read, self._stop, self._raise, self._new,
-                                  self.write_data, self.set))()
+            acts = [self.set, self.set, self.get, self.read, self._stop, self._new, self.write_data]
+            if kind not in ("insn:in", "insn:cpuid"):  # what these return then is by chance
+                acts.append(self._raise)
+            return random.choice(acts)()
         return self.get()
 
     def _mend(self, kind: str) -> Op:
