@@ -160,9 +160,9 @@ def _results(work: list[tuple[Script, How]], player: Play) -> Iterator[Differenc
     yield Difference(script["seed"], how, kind, side=stage, told=told)
 
 
-def compare_all(work: Iterable[tuple[Script, How]], player: Play = play) -> Iterator[
-    Difference | None
-]:
+def compare_all(
+    work: Iterable[tuple[Script, How]], player: Play = play
+) -> Iterator[Difference | None]:
     """A result for each script, in order, whatever crashes."""
     rest = list(work)
     while rest:

@@ -41,8 +41,10 @@ def of_operation(op: Op) -> list[str]:
     if op[0] == "hook":
         hook = op[1]
         head = " ".join(f"{key}={_number(hook[key])}" for key in hook if key != "acts")
-        return [f"hook {head}", *(f"        call {when}: {' '.join(of_operation(act))}"
-                                  for when, act in hook["acts"])]
+        return [
+            f"hook {head}",
+            *(f"        call {when}: {' '.join(of_operation(act))}" for when, act in hook["acts"]),
+        ]
     return [" ".join(_number(part) for part in op)]
 
 

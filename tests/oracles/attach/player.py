@@ -17,12 +17,15 @@ from unicorn import (
     UC_CTL_IO_WRITE,
     UC_CTL_TLB_FLUSH,
     UC_ERR_READ_PROT,
+    UC_ERR_WRITE_PROT,
     UC_HOOK_INSN,
     UC_HOOK_MEM_READ_AFTER,
     UC_MEM_FETCH_PROT,
     UC_MEM_FETCH_UNMAPPED,
     UC_MEM_READ_PROT,
     UC_MEM_WRITE,
+    UC_MEM_WRITE_PROT,
+    UC_MEM_WRITE_UNMAPPED,
     UC_MODE_64,
     UC_PROT_EXEC,
     UC_PROT_READ,
@@ -113,6 +116,7 @@ class Player:
         self.over = False
         self.failure: int | None = None
         self.counted = False
+        self.stopped = False
         self.where = ""
         self.hooks: dict[int, tuple[int, str]] = {}
         self.calls: dict[int, int] = {}
@@ -144,10 +148,11 @@ class Player:
     def settle(self) -> None:
         """Log the registers after a run, and leave what plain Unicorn may have wrong alike."""
         seen = list(self.registers())
-        if self.failure is not None and self.counted:
+        if self.counted and (self.failure is not None or self.stopped):
             seen[_FLAGS] &= ~differences.ARITHMETIC
             self.uc.reg_write(x86_const.UC_X86_REG_EFLAGS, seen[_FLAGS])
-        if self.failure == UC_ERR_READ_PROT:
+        self.stopped = False
+        if self.failure in (UC_ERR_READ_PROT, UC_ERR_WRITE_PROT):
             self.op_flush_tlb()
         self.note("registers", *seen)
 
@@ -244,7 +249,7 @@ class Player:
     def op_map_here(self, perms: int, pages: int) -> str | None:
         if self.address >= 1 << 47:
             return "left out"
-        self.uc.mem_map(self.address & -PAGE, pages * PAGE, perms)
+        self.uc.mem_map(self.address & -PAGE, pages * PAGE, self.needed(perms))
         return None
 
     def op_protect_here(self, perms: int) -> None:
@@ -254,10 +259,17 @@ class Player:
         page = self.address & -PAGE
         if self.access in _NO_CHANGES:
             begin, end, old = next(r for r in self.uc.mem_regions() if r[0] <= page <= r[1])
-            perms = old & UC_PROT_WRITE | UC_PROT_READ | UC_PROT_EXEC
-            self.uc.mem_protect(begin, end + 1 - begin, perms)
+            self.uc.mem_protect(begin, end + 1 - begin, old & UC_PROT_WRITE | self.needed(0))
             return
-        self.uc.mem_protect(page, PAGE, perms)
+        self.uc.mem_protect(page, PAGE, self.needed(perms))
+
+    def needed(self, perms: int) -> int:
+        """Permissions with which the access under way may be made (skips_rights)."""
+        if self.access in (UC_MEM_FETCH_UNMAPPED, UC_MEM_FETCH_PROT):
+            return UC_PROT_READ | UC_PROT_EXEC
+        if self.access in (UC_MEM_WRITE_UNMAPPED, UC_MEM_WRITE_PROT):
+            return perms | UC_PROT_READ | UC_PROT_WRITE
+        return perms | UC_PROT_READ
 
     # Registers and contexts.
 
@@ -321,6 +333,7 @@ class Player:
             self.uc.context_restore(context)
 
     def op_stop(self) -> None:
+        self.stopped = True
         self.uc.emu_stop()
 
     def op_raise(self, number: int) -> None:
@@ -385,9 +398,9 @@ class Player:
         if hook["kind"] == "insn_invalid":
             return bool(hook["returns"][number % 3]) and number < 2 and self.skip()
         result = bool(hook["returns"][number % 3])
-        if about[0] == UC_MEM_READ_PROT and result and self.how.fidelity is None:
-            if not self.may(about[1], UC_PROT_READ):
-                self.end_here("reads_again")
+        prot = about and about[0] in (UC_MEM_READ_PROT, UC_MEM_WRITE_PROT)
+        if prot and result and self.how.fidelity is None and not self.may(about[1], UC_PROT_READ):
+            self.end_here("reads_again")
         return result
 
     def skip(self) -> bool:
@@ -407,13 +420,13 @@ class Player:
         if self.over:
             self.uc.emu_stop()
             return number
+        if len(about) == 4 and about[0] in (UC_MEM_FETCH_UNMAPPED, UC_MEM_FETCH_PROT):
+            self.look_behind_fetch(about[1])
         glance = self.uc.reg_read_batch(_GLANCE_IDS) if hook["look"] else ()
         self.note(f"hook {ident} {hook['kind']}", *about, *glance)
         outer = self.access, self.address
         if len(about) == 4:
             self.access, self.address = about[:2]
-            if self.access in (UC_MEM_FETCH_UNMAPPED, UC_MEM_FETCH_PROT):
-                self.look_behind_fetch(self.address)
         try:
             for when, op in hook["acts"]:
                 if when == number:
@@ -438,6 +451,7 @@ class Player:
     def act(self, op: Op) -> None:
         """An operation in a hook; its failure is logged, what it means to raise is raised."""
         if op[0] == "raise":
+            self.stopped = True
             raise HookError(op[1])
         if self.crashes_plain(op):
             self.note("left out", op[0])

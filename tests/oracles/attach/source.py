@@ -115,7 +115,7 @@ def _hook(op: Op) -> list[str]:
     lines = [
         "",
         f"def hook_{ident}(u, *a):",
-        f'    number = calls[{ident}] = calls.get({ident}, -1) + 1',
+        f"    number = calls[{ident}] = calls.get({ident}, -1) + 1",
         f'    print("hook {ident} {kind}", [hex(x) for x in a if x is not None],'
         ' "rip", hex(u.reg_read(UC_X86_REG_RIP)))',
     ]
