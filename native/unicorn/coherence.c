@@ -68,6 +68,16 @@ void drop_code(struct vcpu *v, u64 pa)
 	drop_code_range(v, page_of(pa), PAGE_SIZE);
 }
 
+/* Have all code translated anew; in a hook too, where Unicorn's own flush would crash. */
+void drop_all_code(struct vcpu *v)
+{
+	if (v->depth > 1 || v->run.started)
+		for_each_code_frame(v, drop_code);
+	else
+		UC(v, ctl)(v->uc, UC_CTL_WRITE(UC_CTL_TB_FLUSH, 0));
+	v->epoch++;
+}
+
 void vcpu_drop_code(struct vcpu *v, u64 pa)
 {
 	if (!holds_code(v, pa))
@@ -79,13 +89,11 @@ void vcpu_drop_code(struct vcpu *v, u64 pa)
 
 void vcpu_forget_code(struct vcpu *v)
 {
-	v->forget_code = v->depth;
-	if (!v->depth)
-		UC(v, ctl)(v->uc, UC_CTL_WRITE(UC_CTL_TB_FLUSH, 0));
-	v->epoch++;
+	drop_all_code(v);
 }
 
-void vcpu_sync(struct vcpu *v)
+/* Forget what the MMU asked consumers to forget, and code of frames that were freed. */
+void drop_forgotten(struct vcpu *v)
 {
 	u64 pfn;
 

@@ -99,6 +99,27 @@ static void pass(struct vcpu *v, u64 va, u32 access, uc_tlb_entry *entry)
 	entry->perms = UC_PROT_ALL;
 }
 
+/* There is no memory where va translates to: no fault of a program's, and an error of its tables. */
+bool nothing_is_a_bad_table(struct vcpu *v, u64 va, u32 access, uc_tlb_entry *entry)
+{
+	(void)v, (void)va, (void)access, (void)entry;
+	return false;
+}
+
+/* The same of an attached instance, whose virtual addresses may be meant as physical ones. */
+bool pass_nothing(struct vcpu *v, u64 va, u32 access, uc_tlb_entry *entry)
+{
+	struct translation absent = { .result = XLATE_PF };
+
+	if (!v->identity && v->mmu->cr0 & CR0_PG)
+		return false;
+	if (!unicorn_refuses(v, va, access))
+		return false;
+	describe_fault(v, va, access, &absent);
+	pass(v, va, access, entry);
+	return true;
+}
+
 enum answer raise_fault(struct vcpu *v, u64 va, u32 access, u32 faulting, struct translation *t,
 			uc_tlb_entry *entry)
 {
@@ -117,7 +138,7 @@ enum answer handle_fault(struct vcpu *v, u64 va, u32 access, u32 faulting, struc
 		return ANSWER_INSTALL;
 	if (answer == FAULT_ABORT)
 		return ANSWER_DENY;
-	if (entry && v->identity && t->result == XLATE_PF && unicorn_refuses(v, va, access)) {
+	if (entry && v->identity && !v->deliver && t->result == XLATE_PF && unicorn_refuses(v, va, access)) {
 		pass(v, va, access, entry);
 		return ANSWER_PASS;
 	}
