@@ -245,6 +245,8 @@ int vcpu_serve_hooks(struct vcpu *v);
 u64 vcpu_guard_flags(struct vcpu *v, u64 begin, u64 end);
 /* That CODE hook is gone. */
 void vcpu_unguard_flags(struct vcpu *v, u64 guard);
+/* The virtual address behind the guest-physical one of an access; NO_LIMIT: nobody's. */
+u64 vcpu_hook_address(struct vcpu *v, u64 pa);
 /*
  * Put a hook of this UC_HOOK_MEM_* type on the instance that is called (a uc_cb_hookmem_t, with no
  * user data) for virtual [begin, end] only, everything if begin > end. Returns its handle; 0: there

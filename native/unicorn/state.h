@@ -318,7 +318,7 @@ struct guest {
 	void (*finish_emulated)(struct vcpu *v);
 	enum answer (*on_fault)(struct vcpu *v, u64 va, u32 access, u32 faulting,
 				struct translation *t, uc_tlb_entry *entry);
-	bool (*on_nothing)(struct vcpu *v, u64 va, u32 access, uc_tlb_entry *entry);
+	bool (*on_nothing)(struct vcpu *v, u64 va, u64 pa, u32 access, uc_tlb_entry *entry);
 	enum again ahead; /* what follows STOP_AHEAD */
 	bool (*carry_out)(struct vcpu *v); /* what the block's last instruction did to the MMU */
 };

@@ -182,8 +182,8 @@ enum answer raise_fault(struct vcpu *v, u64 va, u32 access, u32 faulting, struct
 			uc_tlb_entry *entry);
 enum answer handle_fault(struct vcpu *v, u64 va, u32 access, u32 faulting, struct translation *t,
 			 uc_tlb_entry *entry);
-bool nothing_is_a_bad_table(struct vcpu *v, u64 va, u32 access, uc_tlb_entry *entry);
-bool pass_nothing(struct vcpu *v, u64 va, u32 access, uc_tlb_entry *entry);
+bool nothing_is_a_bad_table(struct vcpu *v, u64 va, u64 pa, u32 access, uc_tlb_entry *entry);
+bool pass_nothing(struct vcpu *v, u64 va, u64 pa, u32 access, uc_tlb_entry *entry);
 bool fetch_is_mended(struct vcpu *v, u64 pc, struct translation *t);
 void settle_passed(struct vcpu *v);
 
