@@ -164,8 +164,7 @@ def private_parts() -> int:
 
 @cache
 def env_places() -> Any:
-    """The ``struct env_places`` of this process: all unknown where private parts make them needless.
-    """
+    """The ``struct env_places`` of this process: all unknown where private parts make them needless."""
     places = ffi.new("struct env_places *")
     if not private_parts() & lib.PRIVATE_ENV:
         lib.find_places(uc_api(), places)
