@@ -71,6 +71,7 @@ struct uc_api {
 	void *tlb_flush_page, *tlb_set_page, *cpu_restore_state;
 	void *find_memory_mapping, *memory_region_get_ram_addr;
 	void *cpu_get_address_space, *address_space_map;
+	void *qemu_ram_addr_from_host, *tb_invalidate_phys_range;
 	void *cs_disasm_iter;
 	size_t cs_handle;
 	void *cs_insn; /* from cs_malloc(cs_handle) */

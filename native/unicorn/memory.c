@@ -69,6 +69,16 @@ static void tell_checker_of_host(struct vcpu *v)
 	check->changed = 1;
 }
 
+/* The host has written code. Without the private parts a hook is no place to drop it: vcpu_sync()
+ * does, before the next run. */
+static void drop_written(struct vcpu *v, u64 page)
+{
+	if ((v->run.started || v->depth > 1) && !private_has(v, PRIVATE_HOST))
+		v->code_written = true;
+	else
+		drop_code(v, page);
+}
+
 void vcpu_host_wrote(struct vcpu *v, u64 address, u64 size)
 {
 	u64 pa = guest_physical(address);
@@ -78,7 +88,7 @@ void vcpu_host_wrote(struct vcpu *v, u64 address, u64 size)
 		const u32 *flags = frame_flags(v, page);
 
 		if (flags && *flags & PG_code)
-			drop_code(v, page);
+			drop_written(v, page);
 		table |= flags && *flags & PG_table;
 	}
 	if (!table)

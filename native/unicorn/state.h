@@ -344,6 +344,7 @@ struct vcpu {
 	const struct guest *guest;
 	bool counting, attached, armed, keep_pc;
 	bool serving; /* somebody else has memory hooks by virtual address */
+	bool code_written; /* in a hook: drop all code before the next run */
 	bool owning;	  /* each frame is open to loads and stores through one virtual page only */
 	u64 window_asker; /* private: who asked last while window was set */
 	u64 invalidator;  /* private: who asks when Unicorn invalidates code; 0: not known */

@@ -42,6 +42,7 @@ void private_set_page(struct vcpu *v, u64 va, u64 address, u32 perms);
 void private_save_run(const struct vcpu *v, struct unicorn_run *run);
 void private_restore_run(struct vcpu *v, const struct unicorn_run *run);
 u8 *private_host(struct vcpu *v, u64 address, u64 size);
+void private_drop_code(struct vcpu *v, u64 address, u64 size);
 
 /* region.c, frame.c, bus.c */
 struct region *region_of(struct vcpu *v, u64 pa);
@@ -95,6 +96,7 @@ bool window_fill(struct vcpu *v, u64 page, uc_tlb_entry *entry);
 void drop_code(struct vcpu *v, u64 pa);
 void drop_all_code(struct vcpu *v);
 void drop_code_range(struct vcpu *v, u64 pa, u64 size);
+void drop_by_window(struct vcpu *v, u64 pa, u64 size);
 
 /* exits.c */
 bool is_exit(struct vcpu *v, u64 address);
