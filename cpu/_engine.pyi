@@ -22,6 +22,11 @@ class struct_uc_api(Struct[struct_uc_api_ptr]):
     mem_write: CData
     vmem_translate: CData
     mmio_map: CData
+    context_alloc: CData
+    context_save: CData
+    context_restore: CData
+    context_free: CData
+    context_size: CData
     tlb_flush_page: CData
     tlb_set_page: CData
     cpu_restore_state: CData
@@ -41,11 +46,14 @@ class struct_mmu_api(Struct[struct_mmu_api_ptr]):
     refill: CData
     translate: CData
     page_fault: CData
+    tables_changed: CData
     invlpg: CData
+    invpcid: CData
     write_cr0: CData
     write_cr3: CData
     write_cr4: CData
-    tables_changed: CData
+    write_efer: CData
+    write_pkru: CData
     walk: CData
     hit: CData
     touch: CData
@@ -77,6 +85,11 @@ class struct_vcpu_region(Struct[struct_vcpu_region_ptr]):
 
 class struct_vcpu_region_ptr(struct_vcpu_region, Ptr[struct_vcpu_region]): ...
 
+class struct_env_places(Struct[struct_env_places_ptr]):
+    at: Array[int]
+
+class struct_env_places_ptr(struct_env_places, Ptr[struct_env_places]): ...
+
 class struct_vcpu_config(Struct[struct_vcpu_config_ptr]):
     uc: CData
     mmu: CData
@@ -88,6 +101,9 @@ class struct_vcpu_config(Struct[struct_vcpu_config_ptr]):
     attached: int
     identity: int
     on_fault: CData
+    deliver: int
+    settle_exit: CData
+    places: struct_env_places
 
 class struct_vcpu_config_ptr(struct_vcpu_config, Ptr[struct_vcpu_config]): ...
 
@@ -120,6 +136,7 @@ class struct_vcpu_shared(Struct[struct_vcpu_shared_ptr]):
     miscounts: int
     fills: int
     fast_faults: int
+    syscall_hooks: int
     limits: int
 
 class struct_vcpu_shared_ptr(struct_vcpu_shared, Ptr[struct_vcpu_shared]): ...
@@ -137,6 +154,10 @@ class FFI(BaseFFI):
     def new(
         self, cdecl: Literal["struct vcpu_region *"], init: object = ...
     ) -> struct_vcpu_region_ptr: ...
+    @overload
+    def new(
+        self, cdecl: Literal["struct env_places *"], init: object = ...
+    ) -> struct_env_places_ptr: ...
     @overload
     def new(
         self, cdecl: Literal["struct vcpu_config *"], init: object = ...
@@ -165,6 +186,10 @@ class FFI(BaseFFI):
     ) -> Array[struct_vcpu_region]: ...
     @overload
     def new(
+        self, cdecl: Literal["struct env_places[]"], init: object = ...
+    ) -> Array[struct_env_places]: ...
+    @overload
+    def new(
         self, cdecl: Literal["struct vcpu_config[]"], init: object = ...
     ) -> Array[struct_vcpu_config]: ...
     @overload
@@ -191,6 +216,10 @@ class FFI(BaseFFI):
     def cast(
         self, cdecl: Literal["struct vcpu_region *"], value: object
     ) -> struct_vcpu_region_ptr: ...
+    @overload
+    def cast(
+        self, cdecl: Literal["struct env_places *"], value: object
+    ) -> struct_env_places_ptr: ...
     @overload
     def cast(
         self, cdecl: Literal["struct vcpu_config *"], value: object
@@ -227,6 +256,7 @@ class Lib:
     EXIT_STOPPED: Final[int]
     EXIT_ABORTED: Final[int]
     EXIT_ENGINE: Final[int]
+    EXIT_SHUTDOWN: Final[int]
     PRIVATE_FILL_ADDRESS: Final[int]
     PRIVATE_CPL: Final[int]
     PRIVATE_FLUSH_PAGE: Final[int]
@@ -236,6 +266,7 @@ class Lib:
     PRIVATE_ASKER: Final[int]
     PRIVATE_RUN: Final[int]
     PRIVATE_HOST: Final[int]
+    PRIVATE_ENV: Final[int]
     PRIVATE_ALL: Final[int]
     INTERCEPT_NONE: Final[int]
     INTERCEPT_UD: Final[int]
@@ -256,12 +287,19 @@ class Lib:
     NR_SYSCALL_ARGS: Final[int]
     NO_LIMIT: Final[int]
     REGION_MMIO: Final[int]
+    NR_ENV_WORDS: Final[int]
     def layout_mismatch(
         self, native: struct_layout_ptr | Array[struct_layout], /
     ) -> Ptr[bytes]: ...
     def private_self_test(
         self, api: struct_uc_api_ptr | Array[struct_uc_api], wanted: int, /
     ) -> int: ...
+    def find_places(
+        self,
+        api: struct_uc_api_ptr | Array[struct_uc_api],
+        places: struct_env_places_ptr | Array[struct_env_places],
+        /,
+    ) -> None: ...
     def vcpu_create(
         self,
         config: struct_vcpu_config_ptr | Array[struct_vcpu_config],
@@ -289,6 +327,8 @@ class Lib:
     def vcpu_jump(self, v: struct_vcpu_ptr, rip: int, /) -> None: ...
     def vcpu_stop(self, v: struct_vcpu_ptr, /) -> None: ...
     def vcpu_sync(self, v: struct_vcpu_ptr, /) -> None: ...
+    def vcpu_control_sync(self, v: struct_vcpu_ptr, /) -> None: ...
+    def vcpu_take_controls(self, v: struct_vcpu_ptr, /) -> int: ...
     def vcpu_flush(self, v: struct_vcpu_ptr, /) -> None: ...
     def vcpu_drop_code(self, v: struct_vcpu_ptr, pa: int, /) -> None: ...
     def vcpu_skip(self, v: struct_vcpu_ptr, length: int, /) -> None: ...
@@ -315,6 +355,7 @@ class Lib:
     def vcpu_peek(self, v: struct_vcpu_ptr, va: int, out: CData, n: int, /) -> int: ...
     def vcpu_reg_read(self, v: struct_vcpu_ptr, reg: int, /) -> int: ...
     def vcpu_reg_write(self, v: struct_vcpu_ptr, reg: int, value: int, /) -> None: ...
+    def vcpu_can_deliver(self, v: struct_vcpu_ptr, /) -> int: ...
     def vcpu_cpl(self, v: struct_vcpu_ptr, /) -> int: ...
     def python_refill(
         self, unit: CData, va: int, access: int, privilege: int, translation: CData, /
@@ -327,9 +368,13 @@ class Lib:
         self, unit: CData, va: int, access: int, privilege: int, mode: int, walk: CData, /
     ) -> int: ...
     def python_invlpg(self, unit: CData, va: int, /) -> None: ...
+    def python_invpcid(self, unit: CData, type: int, pcid: int, va: int, /) -> int: ...
     def python_write_cr0(self, unit: CData, value: int, /) -> int: ...
     def python_write_cr3(self, unit: CData, value: int, /) -> int: ...
     def python_write_cr4(self, unit: CData, value: int, /) -> int: ...
+    def python_write_efer(self, unit: CData, value: int, /) -> int: ...
+    def python_write_pkru(self, unit: CData, value: int, /) -> int: ...
+    def settle_exit(self, vcpu: struct_vcpu_ptr, /) -> None: ...
     def python_tables_changed(self, unit: CData, /) -> None: ...
     def attached_fault(self, v: struct_vcpu_ptr, /) -> int: ...
 

@@ -39,7 +39,7 @@ from cpu.linkage import answer_faults, function_address, on_fault
 from cpu.mode import MSR_EFER, ProcessorMode
 from cpu.page_tables import LARGE_PAGE, PageTables, rights
 from cpu.vcpu import UC_TLB_VIRTUAL, EngineError, Fidelity, Processor, foreign_address
-from mmu.errors import GeneralProtection, MmuError, PageFault, StackFault
+from mmu.errors import GeneralProtection, MmuError, PageFault, StackFault, TripleFault
 from mmu.events import EventRing
 from mmu.memory import Memory
 from mmu.units import PAGE_SIZE, U64
@@ -216,8 +216,8 @@ class Attached(Processor):
         self._ram_is_mapped = False
 
     def _take_control(self) -> None:
-        """Let instance and MMU agree about the control registers; with tables of ours, turn paging
-        on over them.
+        """With tables of ours, turn paging on over them, and let instance and MMU agree about the
+        control registers; with the guest's, the MMU takes those over later.
         """
         uc, c = self.uc, self.mmu.c
         if self.paging is Paging.OWN:
@@ -241,9 +241,15 @@ class Attached(Processor):
             fast_faults=False,
             attached=True,
             identity=self.identity,
+            deliver=self.deliver,
             on_fault=on_fault(),
         )
         answer_faults(self)
+        if self.paging is Paging.GUEST and lib.vcpu_take_controls(self.c):
+            raise MmuError(
+                "the instance's CR0, CR3, CR4 and EFER are not what a processor of this geometry"
+                " can hold together in 64-bit mode"
+            )
         if any(isinstance(hook, HOOK_MEM_ACCESS_CFUNC) for hook in self.uc._callbacks.values()):
             lib.vcpu_foreign_hooks(self.c)
         self._exit = ffi.new("struct vm_exit *")
@@ -451,6 +457,7 @@ class Attached(Processor):
 
     def resident(self, va: int, access: int = Access.READ) -> TlbEntry | None:
         """The entry of the TLB model that an access to va would find first, in exact and trace."""
+        self.sync()
         return self.mmu.resident(va, access)
 
     def counters(self) -> dict[str, int]:
@@ -558,6 +565,8 @@ class Attached(Processor):
         """The exception for this exit."""
         if exit_.reason == lib.EXIT_ENGINE:
             return UcError(exit_.uc_err)
+        if exit_.reason == lib.EXIT_SHUTDOWN:
+            return TripleFault(exit_.vector, exit_.error_code, exit_.insn)
         if exit_.reason == lib.EXIT_ABORTED and self._raised is not None:
             error, self._raised = self._raised, None
             return error
@@ -589,6 +598,10 @@ class Attached(Processor):
         if exit_.vector == StackFault.vector:
             return GuestStackFault(address, rip)
         return None
+
+    def settle_exit(self) -> None:
+        """Complete the fault that is about to be delivered: its exact address, #SS or #GP."""
+        self._settle(self.exit)
 
     def set_fidelity(self, fidelity: Fidelity | str) -> None:
         """Go on with another fidelity, a Fidelity or its name; the TLB model starts empty. MmuError

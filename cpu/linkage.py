@@ -35,6 +35,7 @@ _ABORTED: Final = 65
 _UC_FUNCTIONS: Final = (
     "open", "close", "emu_start", "emu_stop", "hook_add", "hook_del", "ctl", "reg_read",
     "reg_write", "reg_read_batch", "reg_write_batch", "mem_map", "mem_read", "mem_write",
+    "context_alloc", "context_save", "context_restore", "context_free", "context_size",
 )  # fmt: skip
 _PRIVATE_FUNCTIONS: Final = (
     "tlb_flush_page", "tlb_set_page", "cpu_restore_state", "find_memory_mapping",
@@ -46,9 +47,12 @@ _MMU_FUNCTIONS: Final = {
     "translate": "mmu_translate",
     "page_fault": "mmu_page_fault",
     "invlpg": "mmu_invlpg",
+    "invpcid": "mmu_invpcid",
     "write_cr0": "mmu_write_cr0",
     "write_cr3": "mmu_write_cr3",
     "write_cr4": "mmu_write_cr4",
+    "write_efer": "mmu_write_efer",
+    "write_pkru": "mmu_write_pkru",
     "tables_changed": "mmu_tables_changed",
     "walk": "mmu_walk",
     "hit": "mmu_hit",
@@ -159,6 +163,16 @@ def private_parts() -> int:
     return int(lib.private_self_test(api, lib.PRIVATE_ALL))
 
 
+@cache
+def env_places() -> Any:
+    """The ``struct env_places`` of this process: all unknown where private parts make them needless.
+    """
+    places = ffi.new("struct env_places *")
+    if not private_parts() & lib.PRIVATE_ENV:
+        lib.find_places(uc_api(), places)
+    return places
+
+
 def mmu_api(mmu: Mmu, *, fast_faults: bool) -> Any:
     """The ``struct mmu_api`` for this MMU's engine; with fast_faults, faults are resolved in the
     fill hook.
@@ -218,6 +232,8 @@ class Answering(Protocol):
 
     def answer_fault(self) -> int: ...
 
+    def settle_exit(self) -> None: ...
+
 
 _attached: weakref.WeakValueDictionary[int, Answering] = weakref.WeakValueDictionary()
 
@@ -238,11 +254,17 @@ def attached_fault(vcpu: Any) -> int:
     return _attached[int(ffi.cast("uintptr_t", vcpu))].answer_fault()
 
 
+@ffi.def_extern()
+def settle_exit(vcpu: Any) -> None:
+    """Before a fault is delivered of which C does not know all."""
+    _attached[int(ffi.cast("uintptr_t", vcpu))].settle_exit()
+
+
 # The Python engine's side.
 
 _PYTHON_FUNCTIONS: Final = (
-    "refill", "translate", "page_fault", "invlpg", "write_cr0", "write_cr3", "write_cr4",
-    "tables_changed", "walk",
+    "refill", "translate", "page_fault", "invlpg", "invpcid", "write_cr0", "write_cr3",
+    "write_cr4", "write_efer", "write_pkru", "tables_changed", "walk",
 )  # fmt: skip
 _mmus: weakref.WeakValueDictionary[int, Mmu] = weakref.WeakValueDictionary()
 _thread = threading.local()
@@ -305,6 +327,12 @@ def python_invlpg(unit: Any, va: int) -> None:
 
 
 @ffi.def_extern(onerror=_keep, error=_ABORTED)
+def python_invpcid(unit: Any, kind: int, pcid: int, va: int) -> int:
+    """mmu_invpcid() of the Python engine."""
+    return int(_mmu(unit).invpcid(kind, pcid, va))
+
+
+@ffi.def_extern(onerror=_keep, error=_ABORTED)
 def python_write_cr0(unit: Any, value: int) -> int:
     """mmu_write_cr0() of the Python engine."""
     return int(_mmu(unit).write_cr0(value))
@@ -320,6 +348,18 @@ def python_write_cr3(unit: Any, value: int) -> int:
 def python_write_cr4(unit: Any, value: int) -> int:
     """mmu_write_cr4() of the Python engine."""
     return int(_mmu(unit).write_cr4(value))
+
+
+@ffi.def_extern(onerror=_keep, error=_ABORTED)
+def python_write_efer(unit: Any, value: int) -> int:
+    """mmu_write_efer() of the Python engine."""
+    return int(_mmu(unit).write_efer(value))
+
+
+@ffi.def_extern(onerror=_keep, error=_ABORTED)
+def python_write_pkru(unit: Any, value: int) -> int:
+    """mmu_write_pkru() of the Python engine."""
+    return int(_mmu(unit).write_pkru(value))
 
 
 @ffi.def_extern(onerror=_keep)

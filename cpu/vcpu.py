@@ -21,7 +21,15 @@ from unicorn.x86_const import (
 
 from cpu._engine import ffi, lib
 from cpu.in_flight import forget_exception
-from cpu.linkage import Decoder, api_with, foreign, mmu_api, private_parts, take_raised
+from cpu.linkage import (
+    Decoder,
+    api_with,
+    env_places,
+    foreign,
+    mmu_api,
+    private_parts,
+    take_raised,
+)
 from mmu.errors import BadTable, MmuError, StackFault
 from mmu.units import MAX_INSTRUCTION, PAGE_SHIFT, U64
 from mmu.x86 import Access, Outcome
@@ -129,6 +137,7 @@ class Processor:
         ring: EventRing | None,
         fast_faults: bool,
         attached: bool = False,
+        deliver: bool = False,
         identity: bool = False,
         on_fault: Any = ffi.NULL,
     ) -> None:
@@ -144,6 +153,9 @@ class Processor:
                 "count": self.counting,
                 "private": private_parts(),
                 "attached": attached,
+                "deliver": deliver,
+                "settle_exit": ffi.cast("void *", lib.settle_exit),
+                "places": env_places()[0],
                 "identity": identity,
                 "on_fault": on_fault,
             },
@@ -156,6 +168,8 @@ class Processor:
         if vcpu == ffi.NULL:
             raise EngineError("Unicorn refused our hooks, or the host has no memory for them")
         self.c = ffi.gc(vcpu, lib.vcpu_free)
+        if deliver and not lib.vcpu_can_deliver(self.c):
+            raise EngineError("this Unicorn's state cannot be reached to deliver exceptions")
         self.uc._vcpu = (self.c, decoder)
         self.shared = lib.vcpu_shared(self.c)
         self.exit = self.shared.exit

@@ -101,6 +101,25 @@ class StackFault(ProcessorException):
         self.rip = rip
 
 
+class TripleFault(MmuError):
+    """The processor would shut down: a double fault could not be delivered either (SDM vol. 3A 6.15).
+
+    It began as an exception of ``vector`` with ``error_code`` at the instruction at ``rip``.
+    """
+
+    def __init__(self, vector: int, error_code: int, rip: int) -> None:
+        super().__init__(
+            f"triple fault: exception {vector} at RIP {rip:#x}, error code {error_code:#x},"
+            " could not be delivered through the guest's IDT, nor could the double fault"
+        )
+        self.vector = vector
+        self.error_code = error_code
+        self.rip = rip
+
+    def __reduce__(self) -> tuple[type[TripleFault], tuple[int, int, int]]:
+        return type(self), (self.vector, self.error_code, self.rip)
+
+
 class LinuxError(MmuError):
     """A system call's failure: ``errno`` is the number that Linux returns negated in rax."""
 

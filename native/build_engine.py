@@ -24,9 +24,13 @@ extern "Python" void python_page_fault(void *unit, u64 va, u32 error_code);
 extern "Python" u32 python_walk(void *unit, u64 va, u32 access, u32 privilege, u32 mode,
                                 void *walk);
 extern "Python" void python_invlpg(void *unit, u64 va);
+extern "Python" u32 python_invpcid(void *unit, u32 type, u64 pcid, u64 va);
 extern "Python" u32 python_write_cr0(void *unit, u64 value);
 extern "Python" u32 python_write_cr3(void *unit, u64 value);
 extern "Python" u32 python_write_cr4(void *unit, u64 value);
+extern "Python" u32 python_write_efer(void *unit, u64 value);
+extern "Python" u32 python_write_pkru(void *unit, u64 value);
+extern "Python" void settle_exit(struct vcpu *vcpu);
 extern "Python" void python_tables_changed(void *unit);
 extern "Python" u32 attached_fault(struct vcpu *v);
 """

@@ -19,20 +19,49 @@ static void repair(struct vcpu *v, u64 va, const struct translation *t)
 	v->shared.repairs++;
 }
 
+/* RIP inside a load's hook. */
+static u64 load_rip(struct vcpu *v)
+{
+	return private_has(v, PRIVATE_LOAD_RIP) && *v->skip_pc ? private_rip(v)
+							       : reg_read(v, UC_X86_REG_RIP);
+}
+
+static bool would_fault_as(struct vcpu *v, u64 va, u32 access, u32 privilege, struct translation *t)
+{
+	return MMU(v, mmu_refill, refill)(v->mmu, va, access, privilege, t) != XLATE_OK;
+}
+
+/* Whether the access, which its own privilege does not allow, is an implicit supervisor one. */
+static bool is_implicit_now(struct vcpu *v, u64 va)
+{
+	return unlikely(v->attached && v->user) && is_implicit(v, va, load_rip(v));
+}
+
+static bool would_fault(struct vcpu *v, u64 va, u32 access, struct translation *t)
+{
+	return would_fault_as(v, va, access, v->user, t) &&
+	       (!is_implicit_now(v, va) ||
+		would_fault_as(v, va, access, PRIVILEGE_IMPLICIT, t));
+}
+
+/* One page of an access: as the model translates and counts it. */
+static u32 translate_access(struct vcpu *v, u64 va, u32 access, struct translation *t)
+{
+	if (unlikely(v->attached && v->user) && would_fault_as(v, va, access, v->user, t) &&
+	    is_implicit_now(v, va))
+		return MMU(v, mmu_translate, translate)(v->mmu, va, access, PRIVILEGE_IMPLICIT, t);
+	return translate(v, va, access, t);
+}
+
 /* One page of one access: the model translates and counts it; Unicorn uses pa. */
 static void look_up(struct vcpu *v, u64 va, u64 pa, u32 access)
 {
 	struct translation t;
 
-	if (translate(v, va, access, &t) != XLATE_OK)
+	if (translate_access(v, va, access, &t) != XLATE_OK)
 		v->shared.broken++;
 	else if (unlikely(t.pa != pa))
 		repair(v, va, &t);
-}
-
-static bool would_fault(struct vcpu *v, u64 va, u32 access, struct translation *t)
-{
-	return MMU(v, mmu_refill, refill)(v->mmu, va, access, v->user, t) != XLATE_OK;
 }
 
 /*
@@ -72,22 +101,8 @@ static void look_up_second_page(struct vcpu *v, u64 va2, u32 access)
 {
 	struct translation t;
 
-	if (translate(v, va2, access, &t) != XLATE_OK)
+	if (translate_access(v, va2, access, &t) != XLATE_OK)
 		v->shared.broken++;
-}
-
-static bool is_table(struct vcpu *v, u64 pa)
-{
-	const u32 *flags = frame_flags(v, pa);
-
-	return flags && *flags & PG_table;
-}
-
-/* RIP inside a load's hook. */
-static u64 load_rip(struct vcpu *v)
-{
-	return private_has(v, PRIVATE_LOAD_RIP) && *v->skip_pc ? private_rip(v)
-							       : reg_read(v, UC_X86_REG_RIP);
 }
 
 /* A block is searched for read-modify-writes once. */
@@ -170,6 +185,8 @@ static __attribute__((noinline)) void access_in_full(struct vcpu *v, u64 pa, u32
 		v->shared.broken++;
 		return;
 	}
+	if (v->attached)
+		control_look(v);
 	if (unlikely(v->stream.crossing != NO_ADDRESS))
 		fetch_reached(v, reg_read(v, UC_X86_REG_RIP));
 	if (v->block.careful && v->block.known && v->block.known->rmw == RMW_UNKNOWN)

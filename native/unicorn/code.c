@@ -143,20 +143,40 @@ bool insn_is_rmw_at(struct vcpu *v, u64 rip)
 	return insn_is_rmw(&insn);
 }
 
-/* Which control instruction, if any, is the block's last. */
+/* What the instruction does to the MMU. */
+static enum control control_of(const struct insn *insn)
+{
+	u8 modrm = insn_opcode(insn, 2);
+
+	if (insn_opcode(insn, 0) != 0x0f)
+		return CONTROL_NONE;
+	switch (insn_opcode(insn, 1)) {
+	case 0x22:
+		return CONTROL_MOV_CR;
+	case 0x30:
+		return CONTROL_LOOK; /* WRMSR */
+	case 0x01:
+		return modrm < 0xc0 && (modrm >> 3 & 7) == 7 ? CONTROL_INVLPG : CONTROL_NONE;
+	default:
+		return CONTROL_NONE;
+	}
+}
+
+/* What the block's instructions do to the MMU: the last, which alone may be INVLPG or MOV to CR,
+ * or else a WRMSR anywhere. */
 enum control control_of_block(struct vcpu *v, u64 pc, u32 size)
 {
+	enum control last = CONTROL_NONE;
+	bool look = false;
 	struct insn insn;
-	u64 last = pc;
 
-	insn_count(v, pc, pc + size, &last);
-	insn_read(v, last, &insn);
-	if (insn_opcode(&insn, 0) != 0x0f)
-		return CONTROL_NONE;
-	if (insn_opcode(&insn, 1) == 0x22)
-		return CONTROL_MOV_CR;
-	if (insn_opcode(&insn, 1) == 0x01 && insn_opcode(&insn, 2) < 0xc0 &&
-	    (insn_opcode(&insn, 2) >> 3 & 7) == 7)
-		return CONTROL_INVLPG;
-	return CONTROL_NONE;
+	for (u64 at = pc, n; at < pc + size; at += n) {
+		insn_read(v, at, &insn);
+		n = insn_length(v, insn.byte, insn.nr);
+		last = control_of(&insn);
+		look |= last == CONTROL_LOOK;
+		if (!n)
+			break;
+	}
+	return last == CONTROL_NONE && look ? CONTROL_LOOK : last;
 }

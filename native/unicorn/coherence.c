@@ -100,7 +100,8 @@ void vcpu_forget_code(struct vcpu *v)
 	drop_all_code(v);
 }
 
-void vcpu_sync(struct vcpu *v)
+/* Forget what the MMU asked consumers to forget, and code of frames that were freed. */
+void drop_forgotten(struct vcpu *v)
 {
 	u64 pfn;
 

@@ -58,6 +58,20 @@ bool is_inside_block(const struct vcpu *v, u64 rip)
 	return b && rip > b->pc && rip < b->pc + b->size;
 }
 
+/* Unicorn does not know the instruction at rip; some of those are carried out here. */
+static void end_by_invalid(struct vcpu *v, u64 rip)
+{
+	struct insn insn;
+
+	insn_read(v, rip, &insn);
+	if (!v->guest->knows(&insn)) {
+		end_by_exception(v, VECTOR_UD, rip, FETCHED);
+		return;
+	}
+	v->run.err = UC_ERR_OK;
+	end(v, STOP_EMULATED, rip, FETCHED, AGAIN_START);
+}
+
 /* Whether the instruction at rip is of the block under way. */
 bool is_of_block(const struct vcpu *v, u64 rip)
 {
@@ -115,7 +129,7 @@ void end_from_outside(struct vcpu *v, uc_err err)
 	if (v->run.ahead != NO_ADDRESS && rip == v->run.ahead && err == UC_ERR_OK && !v->pending.stop)
 		end(v, STOP_AHEAD, rip, DONE, AGAIN_START);
 	else if (err == UC_ERR_INSN_INVALID)
-		end_by_exception(v, VECTOR_UD, rip, FETCHED);
+		end_by_invalid(v, rip);
 	else if (err != UC_ERR_OK)
 		end(v, STOP_ENGINE, rip, FETCHED, AGAIN_NO);
 	else

@@ -19,6 +19,7 @@
 #define EXIT_STOPPED 5	  /* vcpu_stop(), a user's hook or the end address stopped it */
 #define EXIT_ABORTED 6	  /* a callback into Python raised */
 #define EXIT_ENGINE 7	  /* uc_emu_start() failed with uc_err */
+#define EXIT_SHUTDOWN 8	  /* a triple fault, which began as vector with error_code at insn */
 
 /* Private symbols and offsets of Unicorn that passed their self-test. */
 #define PRIVATE_FILL_ADDRESS 0x1 /* the fill hook learns the exact address */
@@ -30,7 +31,8 @@
 #define PRIVATE_ASKER 0x40	 /* who asks for a fill can be told */
 #define PRIVATE_RUN 0x80	 /* a run goes on rightly after one inside its hook */
 #define PRIVATE_HOST 0x100	 /* the host address of the instance's memory is known */
-#define PRIVATE_ALL 0x1ff
+#define PRIVATE_ENV 0x200	 /* the processor's state can be reached, word by word */
+#define PRIVATE_ALL 0x3ff
 
 /* Instructions that never execute: the run stops before them (intercept.c says which and why). */
 #define INTERCEPT_NONE 0
@@ -68,6 +70,7 @@ struct uc_api {
 	void *reg_read, *reg_write, *reg_read_batch, *reg_write_batch;
 	void *mem_map, *mem_read, *mem_write, *vmem_translate;
 	void *mmio_map;
+	void *context_alloc, *context_save, *context_restore, *context_free, *context_size;
 	void *tlb_flush_page, *tlb_set_page, *cpu_restore_state;
 	void *find_memory_mapping, *memory_region_get_ram_addr;
 	void *cpu_get_address_space, *address_space_map;
@@ -79,8 +82,8 @@ struct uc_api {
 
 /* Addresses of mmu._native's functions, or of Python's in their place. */
 struct mmu_api {
-	void *refill, *translate, *page_fault, *invlpg, *write_cr0, *write_cr3, *write_cr4,
-		*tables_changed;
+	void *refill, *translate, *page_fault, *tables_changed;
+	void *invlpg, *invpcid, *write_cr0, *write_cr3, *write_cr4, *write_efer, *write_pkru;
 	void *walk;
 	void *hit, *touch; /* NULL: every access asks translate */
 	void *fast_fault;  /* NULL: no fault is resolved inside the fill hook */
@@ -104,6 +107,12 @@ struct vcpu_region {
 	u32 perms;	/* UC_PROT_*, REGION_MMIO */
 };
 
+/* Where a saved context has words of the processor's state that no register names; 0: not known. */
+#define NR_ENV_WORDS 7
+struct env_places {
+	u32 at[NR_ENV_WORDS];
+};
+
 struct vcpu_config {
 	void *uc;     /* uc_engine */
 	void *mmu;    /* struct mmu_unit */
@@ -115,6 +124,9 @@ struct vcpu_config {
 	u32 attached; /* somebody else's instance: its guest owns the control registers */
 	u32 identity; /* attached: an address without memory is given to Unicorn as it is */
 	void *on_fault; /* attached: u32 (struct vcpu *), FAULT_*; NULL: faults end the run */
+	u32 deliver;  /* attached: exceptions go through the guest's IDT, SYSCALL to its LSTAR */
+	void *settle_exit;	  /* deliver: void (struct vcpu *), Python's part of a fault */
+	struct env_places places; /* what is used without PRIVATE_ENV */
 };
 
 /* What ended a run.  Fields that a reason does not name hold rubbish. */
@@ -150,6 +162,7 @@ struct vcpu_shared {
 	u64 miscounts;	 /* cut blocks whose instructions could not be told apart */
 	u64 fills;	 /* soft TLB fills: by the wall clock, not deterministic */
 	u64 fast_faults; /* faults resolved inside the fill hook */
+	u32 syscall_hooks; /* of the script: with any, SYSCALL is theirs, and is not delivered */
 	u64 limits;	 /* LIMIT_* of the instructions translated; of a guest attached to, none */
 };
 
@@ -159,6 +172,8 @@ struct vcpu;
 const char *layout_mismatch(const struct layout *native);
 /* Which of the PRIVATE_* in wanted work with this library, each tried on an instance of its own. */
 u32 private_self_test(const struct uc_api *api, u32 wanted);
+/* Find out where saved contexts have what no register names, on an instance of its own. */
+void find_places(const struct uc_api *api, struct env_places *places);
 
 /* Put hooks on an instance whose TLB mode is UC_TLB_VIRTUAL. NULL: out of memory, or a hook was
  * refused. */
@@ -188,8 +203,14 @@ u32 vcpu_depth(const struct vcpu *v);
 void vcpu_jump(struct vcpu *v, u64 rip);
 /* End the run that is under way, or the next, at the next block. Safe in a signal handler. */
 void vcpu_stop(struct vcpu *v);
-/* Forget what the MMU asked consumers to forget, and code of frames that were freed. */
+/* Before a run or a look while the guest stands still: take over registers that were changed;
+ * forget what the MMU asked consumers to forget, and code of frames that were freed. */
 void vcpu_sync(struct vcpu *v);
+/* Take over registers that a script has changed, in a hook too. */
+void vcpu_control_sync(struct vcpu *v);
+/* Make the registers that paging depends on the MMU's as Unicorn holds them, and change none.
+ * XLATE_*: why no processor like the MMU's would hold them; nothing is changed then. */
+u32 vcpu_take_controls(struct vcpu *v);
 /* Forget the whole soft TLB. */
 void vcpu_flush(struct vcpu *v);
 /* The frame of pa was written by the host: drop code translated from it. */
@@ -242,6 +263,8 @@ void vcpu_forget_code(struct vcpu *v);
 u32 vcpu_peek(struct vcpu *v, u64 va, void *out, u32 n);
 u64 vcpu_reg_read(struct vcpu *v, int reg);
 void vcpu_reg_write(struct vcpu *v, int reg, u64 value);
+/* Whether exceptions can be delivered through the guest's IDT with this Unicorn. */
+u32 vcpu_can_deliver(const struct vcpu *v);
 /* Privilege level the guest runs at. */
 u32 vcpu_cpl(struct vcpu *v);
 /* cffi-end */

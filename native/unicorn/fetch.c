@@ -5,6 +5,8 @@
 /* One instruction-TLB look-up that no memo answers. False: it faults; *t says how. */
 bool fetch_in_full(struct vcpu *v, u64 va, struct translation *t)
 {
+	if (v->attached)
+		control_look(v);
 	return hit(v, va, NO_ADDRESS, page_of(va), ACCESS_FETCH) ||
 	       translate(v, va, ACCESS_FETCH, t) == XLATE_OK;
 }

@@ -178,6 +178,26 @@ static bool fault_data(struct vcpu *v, u64 page, u64 va, u32 access, struct tran
 }
 
 /*
+ * A load or store that user mode may not make, but an implicit supervisor access may, or faults as
+ * such.
+ */
+static bool fill_implicit(struct vcpu *v, u64 va, u32 access, uc_tlb_entry *entry)
+{
+	struct translation t;
+
+	if (MMU(v, mmu_refill, refill)(v->mmu, va, access, PRIVILEGE_IMPLICIT, &t) == XLATE_OK)
+		return install(v, va, access, &t, entry);
+	forget_memos(v);
+	if (v->fidelity->modelled)
+		MMU(v, mmu_translate, translate)(v->mmu, va, access, PRIVILEGE_IMPLICIT, &t);
+	else if (t.result == XLATE_PF)
+		MMU(v, mmu_page_fault, page_fault)(v->mmu, va, t.error_code);
+	describe_fault(v, va, access, &t);
+	v->shared.exit.exact = 1;
+	return answer_fault(v, va, access, access, &t, entry);
+}
+
+/*
  * The second page of an access whose fault has happened already. If it is handled here, the look-ups
  * that waited for it are made.
  */
@@ -227,6 +247,8 @@ bool fill(void *arg, u64 page, u64 va, u32 access, uc_tlb_entry *entry)
 	if (MMU(v, mmu_refill, refill)(v->mmu, va, access, cpl(v) == 3, &t) == XLATE_OK)
 		return access == ACCESS_FETCH ? install_fetch(v, page, &t, entry)
 					      : install(v, va, access, &t, entry);
+	if (access != ACCESS_FETCH && is_implicit(v, va, reg_read(v, UC_X86_REG_RIP)))
+		return fill_implicit(v, va, access, entry);
 	return access == ACCESS_FETCH ? fault_fetch(v, page, &t, entry)
 				      : fault_data(v, page, va, access, &t, entry);
 }

@@ -115,6 +115,14 @@ u32 *frame_flags(struct vcpu *v, u64 pa)
 	return chunk ? &chunk->flags[frame_in_chunk(pa)] : NULL;
 }
 
+/* Whether pa's frame holds a paging structure. */
+bool is_table(struct vcpu *v, u64 pa)
+{
+	const u32 *flags = frame_flags(v, pa);
+
+	return flags && *flags & PG_table;
+}
+
 /* The owner of pa's frame, see owner.c; NULL: nothing is known of it. Only while owning. */
 u64 *frame_owner(struct vcpu *v, u64 pa)
 {

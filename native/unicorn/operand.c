@@ -2,7 +2,8 @@
 /* Where an instruction's memory operand lies. */
 #include "unicorn/vcpu.h"
 
-static u64 gpr(const struct vcpu *v, u32 nr)
+/* General-purpose register number nr, as instructions encode it. */
+u64 insn_gpr(const struct vcpu *v, u32 nr)
 {
 	static const int reg[16] = {
 		UC_X86_REG_RAX, UC_X86_REG_RCX, UC_X86_REG_RDX, UC_X86_REG_RBX,
@@ -41,14 +42,14 @@ u64 insn_memory_operand(struct vcpu *v, const struct insn *insn, u64 rip, u32 mo
 		if (base == 5 && mod == 0)
 			disp_size = 4;
 		else
-			address = gpr(v, base | rex_b);
+			address = insn_gpr(v, base | rex_b);
 		if (index != 4)
-			address += gpr(v, index) << (sib >> 6);
+			address += insn_gpr(v, index) << (sib >> 6);
 	} else if (rm == 5 && mod == 0) {
 		disp_size = 4;
 		address = rip + insn->opcode_at + at + disp_size + imm;
 	} else {
-		address = gpr(v, rm | rex_b);
+		address = insn_gpr(v, rm | rex_b);
 	}
 	address += (u64)(s64)displacement(insn, at, disp_size);
 	if (insn->address32)

@@ -16,7 +16,8 @@
 #define UC_STOP 0x56d	  /* struct uc_struct: bool stop_request */
 #define JMP_BUF_PC 0x38	  /* jmp_buf of glibc: where longjmp() goes on, mangled */
 #define CPU_ENV 0x128	  /* CPUState: CPUX86State *env_ptr */
-#define ENV_HFLAGS 176	  /* CPUX86State: u32 hflags, its low bits the privilege level */
+#define HFLAGS 176	  /* CPUX86State: u32 hflags, its low bits the privilege level */
+#define EFER 0x250	  /* CPUX86State: u64 efer */
 #define NO_RAM_ADDR 0xffffffffffffffff /* RAM_ADDR_INVALID */
 #define MMU_KSMAP_IDX 0
 #define MMU_USER_IDX 1
@@ -136,8 +137,26 @@ void private_bind(struct vcpu *v, u32 allowed)
 	if (!allowed)
 		return;
 	v->cpu = *(void **)(uc + UC_CPU);
+	v->env = *(u8 **)((u8 *)v->cpu + CPU_ENV);
 	if (allowed & PRIVATE_CPL)
-		v->hflags = (const u32 *)(*(u8 **)((u8 *)v->cpu + CPU_ENV) + ENV_HFLAGS);
+		v->hflags = (const u32 *)(v->env + HFLAGS);
+}
+
+/* Where a word of the processor's state stands. */
+u32 *private_env(const struct vcpu *v, enum env_word word)
+{
+	static const u32 offset[NR_ENV_WORDS] = {
+		[ENV_HFLAGS] = HFLAGS,	    [ENV_CS] = 0xd0,	     [ENV_SS] = 0xe8,
+		[ENV_ERROR_CODE] = 0x1508, [ENV_IN_FLIGHT] = 0x1578, [ENV_PKRU] = 0x14b8,
+		[ENV_IS_INT] = 0x150c,
+	};
+
+	return (u32 *)(v->env + offset[word]);
+}
+
+const u64 *private_efer(const struct vcpu *v)
+{
+	return (const u64 *)(v->env + EFER);
 }
 
 /*

@@ -62,7 +62,9 @@ static void run_to_end(struct vcpu *v)
 		}
 		settle(v);
 		if (v->end.reason == STOP_EMULATED)
-			finish_emulated(v);
+			v->guest->finish_emulated(v);
+		if (v->deliver)
+			deliver(v);
 		if (again != AGAIN_STEPS || v->end.again == AGAIN_NO)
 			again = v->end.again;
 	}
@@ -75,6 +77,7 @@ static const u32 exit_reason[] = {
 	[STOP_UNTIL] = EXIT_STOPPED,	   [STOP_SYSCALL] = EXIT_SYSCALL,
 	[STOP_EXCEPTION] = EXIT_EXCEPTION, [STOP_REFUSED] = EXIT_EXCEPTION,
 	[STOP_INTERCEPT] = EXIT_EXCEPTION, [STOP_ABORTED] = EXIT_ABORTED,
+	[STOP_SHUTDOWN] = EXIT_SHUTDOWN,
 };
 
 /* Tell Python why the run ended. */

@@ -184,8 +184,8 @@ static bool test_unicorn_run(struct self_test *test)
 static bool test_cpl(struct self_test *test)
 {
 	struct vcpu *v = test->v;
-	uc_x86_msr star = { .rid = 0xc0000081, .value = 0x23ull << 48 };
-	uc_x86_msr efer = { .rid = 0xc0000080, .value = EFER_SCE | EFER_LME | EFER_LMA };
+	uc_x86_msr star = { .rid = MSR_STAR, .value = 0x23ull << 48 };
+	uc_x86_msr efer = { .rid = MSR_EFER, .value = EFER_SCE | EFER_LME | EFER_LMA };
 	bool kernel = (*v->hflags & 3) == 0;
 
 	UC(v, reg_write)(v->uc, UC_X86_REG_MSR, &star);
@@ -283,6 +283,8 @@ static u32 run_tests(struct self_test *test, u32 wanted)
 		works |= PRIVATE_HOST;
 	if ((wanted & PRIVATE_CPL) && test_cpl(test))
 		works |= PRIVATE_CPL;
+	if ((wanted & PRIVATE_ENV) && test_private_env(&test->v->api))
+		works |= PRIVATE_ENV;
 	return works;
 }
 

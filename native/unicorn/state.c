@@ -50,9 +50,6 @@ void clear_vcpu(struct vcpu *v)
 	v->nested.rip = v->accessing = NO_ADDRESS;
 	v->owner_epoch = 1;
 	v->epoch = 1;
-	v->seen_cr0 = reg_read(v, UC_X86_REG_CR0);
-	v->seen_cr3 = reg_read(v, UC_X86_REG_CR3);
-	v->seen_cr4 = reg_read(v, UC_X86_REG_CR4);
 }
 
 /* Something happened on which answers of the model may rest. */

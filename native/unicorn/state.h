@@ -23,6 +23,13 @@
 #define NR_WATCHES 64
 #define NR_MEMOS 128 /* a power of two, for each kind of access */
 #define MAX_INSN 15  /* bytes (SDM vol. 2 2.3.11) */
+#define MSR_EFER 0xc0000080
+#define MSR_STAR 0xc0000081
+#define HF_LMA 0x4000 /* Unicorn's hflags: long mode, and 64-bit code in it */
+#define HF_CS64 0x8000
+#define HF_CS32 0x10 /* these two are set with it */
+#define HF_SS32 0x20
+#define HF_ADDSEG 0x40 /* and this is not */
 #define RFLAGS_TF 0x100
 #define RFLAGS_USER 0x202 /* IF and the bit that is always 1 */
 #define NO_ADDRESS 0xffffffffffffffff
@@ -66,6 +73,8 @@ enum stop {
 	STOP_INTERCEPT, /* the instruction at RIP is intercepted */
 	STOP_EMULATED,	/* the instruction at RIP is intercepted, and carried out here */
 	STOP_STEPPED,	/* step(): the instruction is done */
+	STOP_DELIVERED, /* an exception or SYSCALL went where the guest's IDT or LSTAR says */
+	STOP_SHUTDOWN,	/* ... or came of a double fault's delivery: exit.vector began it */
 };
 
 /* How far the instruction at end.rip has come. */
@@ -97,6 +106,23 @@ enum control {
 	CONTROL_NONE,
 	CONTROL_INVLPG,
 	CONTROL_MOV_CR,
+	CONTROL_LOOK, /* it holds a WRMSR, which does not end it: registers may have changed */
+};
+
+/* Words of Unicorn's processor state that no register names. */
+enum env_word {
+	ENV_HFLAGS,	/* its two low bits are the privilege level */
+	ENV_CS,		/* the selector, and what is cached of its descriptor behind it */
+	ENV_SS,
+	ENV_ERROR_CODE, /* of the exception raised last */
+	ENV_IN_FLIGHT,	/* the last contributory exception's vector, all ones: none */
+	ENV_PKRU,
+	ENV_IS_INT, /* whether the exception raised last was an INT n's */
+};
+
+/* Registers that paging depends on. */
+struct controls {
+	u64 cr0, cr3, cr4, efer;
 };
 
 /* Whether a block holds read-modify-write instructions, whose loads are of another kind. */
@@ -288,6 +314,8 @@ struct guest {
 	enum control (*control_of_block)(struct vcpu *v, u64 pc, u32 size);
 	bool (*is_unsafe_page)(struct vcpu *v, u64 page);
 	bool (*stops_before)(const struct insn *insn);
+	bool (*knows)(const struct insn *insn); /* although Unicorn does not */
+	void (*finish_emulated)(struct vcpu *v);
 	enum answer (*on_fault)(struct vcpu *v, u64 va, u32 access, u32 faulting,
 				struct translation *t, uc_tlb_entry *entry);
 	bool (*on_nothing)(struct vcpu *v, u64 va, u32 access, uc_tlb_entry *entry);
@@ -338,11 +366,14 @@ struct vcpu {
 	struct event_ring *ring;
 	void *cpu;	   /* private: CPUState */
 	const u32 *hflags; /* private */
+	u8 *env;	   /* private: CPUX86State */
 	u8 *skip_pc;	   /* private; elsewhere a byte of no meaning */
 	u8 no_skip_pc;
 	const struct fidelity *fidelity;
 	const struct guest *guest;
 	bool counting, attached, armed, keep_pc;
+	bool deliver; /* attached: exceptions go through the guest's IDT */
+	void (*settle_exit)(struct vcpu *v); /* Python's part of a fault in shared.exit */
 	bool serving; /* somebody else has memory hooks by virtual address */
 	bool code_written; /* in a hook: drop all code before the next run */
 	bool owning;	  /* each frame is open to loads and stores through one virtual page only */
@@ -365,6 +396,9 @@ struct vcpu {
 	struct block blocks[NR_BLOCKS];
 	struct block traced; /* trace: the instruction under way, as a block */
 
+	struct controls seen; /* attached: Unicorn's registers when last looked at */
+	struct env_places places;
+	uc_context *context; /* where env.c looks at the places; NULL: not needed yet */
 	struct watchpoint *watchpoints; /* attached: the script's, by virtual address */
 	bool foreign_hooks;	       /* attached: others hook loads and stores */
 	u64 accessing; /* attached: the page of the access whose watchpoint is called, or NO_ADDRESS */
@@ -372,7 +406,6 @@ struct vcpu {
 	u32 depth;		       /* attached: runs under way, one in the other's hook */
 	bool identity;		       /* attached: addresses without memory are Unicorn's */
 	u32 (*on_fault)(struct vcpu *v); /* attached: FAULT_*, or NULL */
-	u64 seen_cr0, seen_cr3, seen_cr4; /* attached: Unicorn's registers when last looked at */
 
 	u64 owner_epoch;
 	struct regions regions;

@@ -9,6 +9,8 @@ void on_syscall(uc_engine *uc, void *arg)
 	struct vcpu *v = arg;
 
 	(void)uc;
+	if (v->shared.syscall_hooks)
+		return;
 	end(v, STOP_SYSCALL, reg_read(v, UC_X86_REG_RIP), DONE, AGAIN_NO);
 }
 

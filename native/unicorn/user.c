@@ -4,8 +4,6 @@
 
 #include "unicorn/vcpu.h"
 
-#define MSR_EFER 0xc0000080
-#define MSR_STAR 0xc0000081
 #define STAR_SYSRET (0x23ull << 48) /* SYSRETQ loads CS 0x33 and SS 0x2b, as Linux's */
 /* 0x600: OSFXSR, OSXMMEXCPT, which SSE needs */
 #define CR4_USER (CR4_TSD | CR4_PAE | CR4_PGE | 0x600)

@@ -53,6 +53,8 @@ static const struct guest program = {
 	.control_of_block = no_control,
 	.is_unsafe_page = is_unsafe_page,
 	.stops_before = stops_before,
+	.knows = no_intercept,
+	.finish_emulated = finish_emulated,
 	.carry_out = nothing_to_carry_out,
 	.on_fault = raise_fault,
 	.on_nothing = nothing_is_a_bad_table,
@@ -65,6 +67,8 @@ static const struct guest attached = {
 	.control_of_block = control_of_block,
 	.is_unsafe_page = no_unsafe_page,
 	.stops_before = no_intercept,
+	.knows = is_invpcid,
+	.finish_emulated = finish_invpcid,
 	.carry_out = control_carry_out,
 	.on_fault = handle_fault,
 	.on_nothing = pass_nothing,
@@ -77,7 +81,7 @@ bool arm(struct vcpu *v)
 	const struct fidelity *f = v->fidelity;
 	bool ok = true;
 
-	if (!v->attached)
+	if (!v->attached || v->deliver)
 		ok = add_hook(v, UC_HOOK_INTR, (void *)on_interrupt, 0) &&
 		     add_hook(v, UC_HOOK_INSN, (void *)on_syscall, UC_X86_INS_SYSCALL);
 	if (!v->attached || v->counting)
@@ -158,8 +162,12 @@ struct vcpu *vcpu_create(const struct vcpu_config *config, const struct uc_api *
 	v->on_fault = (u32(*)(struct vcpu *))config->on_fault;
 	v->keep_pc = config->attached || v->mmu->check;
 	v->fill_target = (struct fill_target){ .fill = v->guest->fill, .self = v };
+	v->places = config->places;
+	v->deliver = config->deliver;
+	v->settle_exit = (void (*)(struct vcpu *))config->settle_exit;
 	private_bind(v, usable_private(config->private));
 	clear_vcpu(v);
+	control_begin(v);
 	begin_regions(v);
 	if (choose_fidelity(v, config->fidelity) < 0 ||
 	    !add_hook(v, UC_HOOK_TLB_FILL, private_fill_hook(config->private), 0)) {
@@ -198,6 +206,7 @@ int vcpu_set_fidelity(struct vcpu *v, u32 fidelity)
 
 void vcpu_free(struct vcpu *v)
 {
+	env_free(v);
 	free_watchpoints(v, true);
 	free_regions(&v->regions);
 	free_frames(v);

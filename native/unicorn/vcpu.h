@@ -39,6 +39,22 @@ u64 private_asker(const struct vcpu *v);
 void private_flush_page(struct vcpu *v, u64 va);
 u64 private_rip(struct vcpu *v);
 void private_set_page(struct vcpu *v, u64 va, u64 address, u32 perms);
+u32 *private_env(const struct vcpu *v, enum env_word word);
+const u64 *private_efer(const struct vcpu *v);
+
+/* env.c, registers.c */
+bool env_has(const struct vcpu *v, enum env_word word);
+u32 env_get(struct vcpu *v, enum env_word word);
+void env_set(struct vcpu *v, enum env_word word, u32 value);
+void env_set_segment(struct vcpu *v, enum env_word which, u32 selector, u32 flags);
+bool env_is_segment(const void *at, u32 selector, u32 flags);
+void env_free(struct vcpu *v);
+void sync_ac(struct vcpu *v);
+void control_begin(struct vcpu *v);
+void control_sync(struct vcpu *v);
+void control_look(struct vcpu *v);
+u32 control_load_cr3(struct vcpu *v);
+u32 control_load_cr0_cr4(struct vcpu *v);
 void private_save_run(const struct vcpu *v, struct unicorn_run *run);
 void private_restore_run(struct vcpu *v, const struct unicorn_run *run);
 u8 *private_host(struct vcpu *v, u64 address, u64 size);
@@ -54,6 +70,7 @@ void begin_regions(struct vcpu *v);
 void free_regions(struct regions *regions);
 bool open_frame(struct vcpu *v, u64 pa);
 u32 *frame_flags(struct vcpu *v, u64 pa);
+bool is_table(struct vcpu *v, u64 pa);
 u64 *frame_owner(struct vcpu *v, u64 pa);
 void for_each_code_frame(struct vcpu *v, void (*on_frame)(struct vcpu *v, u64 pa));
 bool begin_owning(struct vcpu *v);
@@ -74,6 +91,7 @@ bool insn_needs_page(struct vcpu *v, u64 rip, u64 page);
 u64 insn_find(struct vcpu *v, u64 pc, u32 size, bool (*is)(const struct insn *insn));
 bool insn_is_rmw_at(struct vcpu *v, u64 rip);
 enum control control_of_block(struct vcpu *v, u64 pc, u32 size);
+u64 insn_gpr(const struct vcpu *v, u32 nr);
 u64 insn_memory_operand(struct vcpu *v, const struct insn *insn, u64 rip, u32 modrm_at, u32 imm);
 
 /* owner.c, soft.c, coherence.c; memory.c is above them. */
@@ -97,6 +115,7 @@ void drop_code(struct vcpu *v, u64 pa);
 void drop_all_code(struct vcpu *v);
 void drop_code_range(struct vcpu *v, u64 pa, u64 size);
 void drop_by_window(struct vcpu *v, u64 pa, u64 size);
+void drop_forgotten(struct vcpu *v);
 
 /* exits.c */
 bool is_exit(struct vcpu *v, u64 address);
@@ -120,6 +139,11 @@ bool let_fault_fast(struct vcpu *v, u64 va, u32 access, struct translation *t);
 bool let_fault_modelled(struct vcpu *v, u64 va, u32 access, struct translation *t);
 bool resolve_fault(struct vcpu *v, u64 va, u32 access, struct translation *t);
 
+/* implicit.c, linear.c */
+bool is_implicit(struct vcpu *v, u64 va, u64 rip);
+u32 linear_access(struct vcpu *v, u64 va, void *data, u32 n, u32 access, u32 privilege,
+		  struct translation *t, u64 *at);
+
 /* hook.c, flags.c, end.c, start.c, level.c */
 bool add_hook(struct vcpu *v, int type, void *callback, int insn);
 void del_last_hook(struct vcpu *v);
@@ -140,8 +164,11 @@ void leave_level(struct vcpu *v, const struct level *outer);
 void settle_jump(struct vcpu *v, u64 pc);
 
 /* control.c: control registers that a guest of its own changes. */
-void control_sync(struct vcpu *v);
 bool control_carry_out(struct vcpu *v);
+
+/* invpcid.c */
+bool is_invpcid(const struct insn *insn);
+void finish_invpcid(struct vcpu *v);
 void look_at_privilege(struct vcpu *v);
 
 /* asker.c: fills that are not the guest's. */
@@ -194,10 +221,16 @@ void unwatch_all(struct vcpu *v);
 void finish_intercept(struct vcpu *v);
 void finish_emulated(struct vcpu *v);
 
+/* deliver.c */
+void deliver(struct vcpu *v);
+
 /* step.c, vcpu.c, start_thread.c */
 void step(struct vcpu *v);
 bool arm(struct vcpu *v);
 void start_thread(struct vcpu *v, u64 rip, u64 rsp);
+
+/* places.c: what the self-test asks for too. */
+bool test_private_env(const struct uc_api *api);
 
 static inline u64 reg_read(const struct vcpu *v, int reg)
 {
