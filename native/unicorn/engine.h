@@ -229,7 +229,7 @@ int vcpu_add_region(struct vcpu *v, u64 base, u64 size, u32 perms);
 int vcpu_remove_region(struct vcpu *v, u64 base, u64 size);
 /*
  * The instance has this memory and no other but our RAM, which may be among the nr regions. As
- * vcpu_add_region(); if it fails, nothing has changed.
+ * vcpu_add_region(), but what was I/O still is; if it fails, nothing has changed.
  */
 int vcpu_set_regions(struct vcpu *v, const struct vcpu_region *regions, u32 nr);
 /*

@@ -39,6 +39,18 @@ int vcpu_remove_region(struct vcpu *v, u64 base, u64 size)
 	return 0;
 }
 
+/* Unicorn's list of regions does not say which are I/O; who mapped one has said it before. */
+static int add_again(struct vcpu *v, const struct vcpu_region *region, const struct regions *old)
+{
+	struct vcpu_region new = *region;
+
+	if (memory_holds(v->ram, guest_physical(new.base)))
+		return 0;
+	if (was_io(old, new.base))
+		new.perms |= REGION_MMIO;
+	return add_region(v, &new);
+}
+
 int vcpu_set_regions(struct vcpu *v, const struct vcpu_region *regions, u32 nr)
 {
 	struct regions old = v->regions;
@@ -46,8 +58,7 @@ int vcpu_set_regions(struct vcpu *v, const struct vcpu_region *regions, u32 nr)
 
 	begin_regions(v);
 	for (u32 i = 0; i < nr && !error; i++)
-		if (!memory_holds(v->ram, guest_physical(regions[i].base)))
-			error = add_region(v, &regions[i]);
+		error = add_again(v, &regions[i], &old);
 	if (error) {
 		free_regions(&v->regions);
 		v->regions = old;

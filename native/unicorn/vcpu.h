@@ -66,6 +66,7 @@ u64 uc_address(struct vcpu *v, u64 pa);
 int add_region(struct vcpu *v, const struct vcpu_region *region);
 int remove_region(struct vcpu *v, u64 base, u64 size);
 bool has_region(struct vcpu *v, u64 base, u64 size);
+bool was_io(const struct regions *regions, u64 address);
 void begin_regions(struct vcpu *v);
 void free_regions(struct regions *regions);
 bool open_frame(struct vcpu *v, u64 pa);

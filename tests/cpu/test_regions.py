@@ -296,6 +296,25 @@ def test_io_from_before_is_known_too(uc: Uc) -> None:
         assert asked == []
 
 
+def test_io_that_comes_later(uc: Uc) -> None:
+    """The instance's own mmio_map() says it, and a change elsewhere does not forget it."""
+    asked = []
+    with cpu.attach(uc, identity=True, ram=1 << 20) as attached:
+        uc.mmio_map(0x2000000, PAGE, lambda *rest: asked.append(rest) or 7, None, None, None)
+        uc.mem_map(0x3000000, 2 * PAGE)
+        uc.mem_protect(0x3000000, PAGE, UC_PROT_READ)
+        assert attached.memory.load(0x2000000) is None
+        assert attached.memory.load(0x3000000) == 0
+        assert asked == []
+        code = assemble("mov eax, 0x2000000; mov ebx, [rax]")
+        uc.mem_write(CODE, code)
+        uc.emu_start(CODE, CODE + len(code))
+        assert (uc.reg_read(UC_X86_REG_RBX), len(asked)) == (7, 1)
+        uc.mem_unmap(0x2000000, PAGE)
+        uc.mem_map(0x2000000, PAGE)
+        assert attached.memory.load(0x2000000) == 0
+
+
 # Tables of a script's own.
 
 
