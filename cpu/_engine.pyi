@@ -34,6 +34,8 @@ class struct_uc_api(Struct[struct_uc_api_ptr]):
     memory_region_get_ram_addr: CData
     cpu_get_address_space: CData
     address_space_map: CData
+    qemu_ram_addr_from_host: CData
+    tb_invalidate_phys_range: CData
     cs_disasm_iter: CData
     cs_handle: int
     cs_insn: CData

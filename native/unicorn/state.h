@@ -375,6 +375,7 @@ struct vcpu {
 	bool deliver; /* attached: exceptions go through the guest's IDT */
 	void (*settle_exit)(struct vcpu *v); /* Python's part of a fault in shared.exit */
 	bool serving; /* somebody else has memory hooks by virtual address */
+	bool code_written; /* in a hook: drop all code before the next run */
 	bool owning;	  /* each frame is open to loads and stores through one virtual page only */
 	u64 window_asker; /* private: who asked last while window was set */
 	u64 invalidator;  /* private: who asks when Unicorn invalidates code; 0: not known */
