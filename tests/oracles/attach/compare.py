@@ -65,6 +65,9 @@ def _show_value(value: Any) -> str:
 
 def first_difference(plain: Log, attached: Log) -> tuple[LogEntry | None, LogEntry | None] | None:
     """The first entries that are not alike, None where a log has ended."""
+    if plain and plain[-1][1] == differences.ENDS_HERE:
+        plain = plain[:-1]
+        attached = attached[: len(plain)]
     for ours, theirs in zip(attached, plain, strict=False):
         if ours != theirs:
             return theirs, ours

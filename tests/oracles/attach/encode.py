@@ -172,8 +172,6 @@ class Chooser:
             return encode(bytes([0x0F, 0xB0 + form]), source, mem, wide=wide, before=before)
         if choice == 5:
             return encode(bytes([0x0F, 0xC0 + form]), source, mem, wide=wide, before=before)
-        if random.random() < 0.5:
-            return encode(b"\x0f\xc7", 1, mem, wide=random.random() < 0.5)
         return encode(bytes([0x86 + form]), source, mem, wide=wide, before=before[-1:])
 
     def stack(self) -> bytes:
@@ -254,7 +252,6 @@ class Chooser:
                 b"\xef",
                 b"\x0f\xa2",
                 b"\x0f\x0b",
-                b"\x0f\x34",
                 b"\xf7\xf0",
                 b"\xf4",
                 b"\x0f\xff",
