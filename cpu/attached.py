@@ -280,13 +280,17 @@ class Attached(Processor):
 
     def region_added(self, address: int, size: int, perms: int) -> None:
         """The instance has one more region."""
-        self._add_region(address, size, perms)
+        if lib.vcpu_add_region(self.c, address, size, perms):
+            raise EngineError("no host memory to keep track of the instance's regions")
         if self.identity:
             self._map_region(address, size, perms)
 
     def regions_changed(self, address: int, size: int, perms: int | None) -> None:
         """Regions of [address, address + size) are gone (perms None), or have other permissions."""
-        self._find_regions()
+        if perms is None:
+            lib.vcpu_remove_region(self.c, address, size)
+        else:
+            self._find_regions()
         if not self.identity:
             return
         for va, pa, n in _identity(address, size):
@@ -294,9 +298,10 @@ class Attached(Processor):
                 self._changed(va, n)
 
     def wrote(self, pa: int, size: int) -> None:
-        """The host wrote guest-physical memory: code translated from there is dropped."""
-        for page in range(pa & -PAGE_SIZE, pa + size, PAGE_SIZE):
-            self.drop_code(page)
+        """The host wrote guest-physical memory: code translated from there is dropped, and tables
+        there have changed.
+        """
+        lib.vcpu_host_wrote(self.c, pa, size)
 
     def jumping(self, rip: int) -> None:
         """The script is about to write RIP."""
@@ -332,16 +337,14 @@ class Attached(Processor):
                 f" {memory.size:#x} bytes at {memory.base:#x}"
             )
 
-    def _add_region(self, address: int, size: int, perms: int) -> None:
-        if lib.vcpu_add_region(self.c, address, size, perms):
-            raise EngineError("no host memory to keep track of the instance's regions")
-
     def _find_regions(self) -> None:
         """Tell the engine of all the memory the instance has."""
-        lib.vcpu_clear_regions(self.c)
-        for begin, end, perms in self.uc.mem_regions():
-            if not (self._ram_is_mapped and begin == self.memory.base):
-                self._add_region(begin, end + 1 - begin, perms)
+        regions = list(self.uc.mem_regions())
+        told = ffi.new(
+            "struct vcpu_region[]", [(begin, end + 1 - begin, perms) for begin, end, perms in regions]
+        )
+        if lib.vcpu_set_regions(self.c, told, len(regions)):
+            raise EngineError("no host memory to keep track of the instance's regions")
 
     # Page tables.
 

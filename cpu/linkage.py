@@ -37,7 +37,10 @@ _UC_FUNCTIONS: Final = (
     "reg_write", "reg_read_batch", "reg_write_batch", "mem_map", "mem_read", "mem_write",
     "context_alloc", "context_save", "context_restore", "context_free", "context_size",
 )  # fmt: skip
-_PRIVATE_FUNCTIONS: Final = ("tlb_flush_page", "tlb_set_page", "cpu_restore_state")
+_PRIVATE_FUNCTIONS: Final = (
+    "tlb_flush_page", "tlb_set_page", "cpu_restore_state", "find_memory_mapping",
+    "memory_region_get_ram_addr", "cpu_get_address_space", "address_space_map",
+)  # fmt: skip
 _MMU_FUNCTIONS: Final = {
     "refill": "mmu_refill",
     "translate": "mmu_translate",
@@ -136,7 +139,8 @@ def uc_api() -> Any:
     for name in _UC_FUNCTIONS:
         setattr(api, name, function_address(getattr(_UNICORN, f"uc_{name}")))
     if _version() == PRIVATE_VERSION:
-        api.vmem_translate = function_address(_UNICORN.uc_vmem_translate)  # for the self-test
+        for name in ("vmem_translate", "mmio_map"):  # for the self-test
+            setattr(api, name, function_address(getattr(_UNICORN, f"uc_{name}")))
         for name in _PRIVATE_FUNCTIONS:
             function = getattr(_UNICORN, f"{name}_x86_64", None)
             if function is not None:

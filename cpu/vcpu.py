@@ -366,7 +366,7 @@ class VCpu(Processor):
         the exit.
 
         The exit is one struct, overwritten by the next run. Raises BadTable if a paging structure
-        lies outside guest RAM, EngineError if Unicorn failed, and what a callback raised.
+        lies outside guest memory, EngineError if Unicorn failed, and what a callback raised.
         """
         if self.cpu is not None:
             self._enter_cpu(self.cpu)

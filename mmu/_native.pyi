@@ -159,18 +159,14 @@ class struct_event_ring(Struct[struct_event_ring_ptr]):
 
 class struct_event_ring_ptr(struct_event_ring, Ptr[struct_event_ring]): ...
 
-class struct_page(Struct[struct_page_ptr]):
-    flags: int
-    _refcount: int
-    _mapcount: int
-    ptl: int
-    pte_refcount: int
-    next: int
-    prev: int
-    pmd: int
-    index: int
+class struct_bus(Struct[struct_bus_ptr]):
+    self: CData
+    read: Callable[[CData, int, CData, int], bool]
+    exchange: Callable[[CData, int, int, int], int]
+    host: Callable[[CData, int], Ptr[int]]
+    flags: Callable[[CData, int], Ptr[int]]
 
-class struct_page_ptr(struct_page, Ptr[struct_page]): ...
+class struct_bus_ptr(struct_bus, Ptr[struct_bus]): ...
 
 class struct_memory(Struct[struct_memory_ptr]):
     ram: Ptr[int]
@@ -192,9 +188,23 @@ class struct_memory(Struct[struct_memory_ptr]):
     pcp: Array[int]
     nr_freed: Ptr[int]
     code_free: int
+    bus: struct_bus_ptr
     ring: struct_event_ring_ptr
 
 class struct_memory_ptr(struct_memory, Ptr[struct_memory]): ...
+
+class struct_page(Struct[struct_page_ptr]):
+    flags: int
+    _refcount: int
+    _mapcount: int
+    ptl: int
+    pte_refcount: int
+    next: int
+    prev: int
+    pmd: int
+    index: int
+
+class struct_page_ptr(struct_page, Ptr[struct_page]): ...
 
 class struct_tlb_entry(Struct[struct_tlb_entry_ptr]):
     vpn: int
@@ -517,9 +527,11 @@ class FFI(BaseFFI):
         self, cdecl: Literal["struct event_ring *"], init: object = ...
     ) -> struct_event_ring_ptr: ...
     @overload
-    def new(self, cdecl: Literal["struct page *"], init: object = ...) -> struct_page_ptr: ...
+    def new(self, cdecl: Literal["struct bus *"], init: object = ...) -> struct_bus_ptr: ...
     @overload
     def new(self, cdecl: Literal["struct memory *"], init: object = ...) -> struct_memory_ptr: ...
+    @overload
+    def new(self, cdecl: Literal["struct page *"], init: object = ...) -> struct_page_ptr: ...
     @overload
     def new(
         self, cdecl: Literal["struct tlb_entry *"], init: object = ...
@@ -615,11 +627,13 @@ class FFI(BaseFFI):
         self, cdecl: Literal["struct event_ring[]"], init: object = ...
     ) -> Array[struct_event_ring]: ...
     @overload
-    def new(self, cdecl: Literal["struct page[]"], init: object = ...) -> Array[struct_page]: ...
+    def new(self, cdecl: Literal["struct bus[]"], init: object = ...) -> Array[struct_bus]: ...
     @overload
     def new(
         self, cdecl: Literal["struct memory[]"], init: object = ...
     ) -> Array[struct_memory]: ...
+    @overload
+    def new(self, cdecl: Literal["struct page[]"], init: object = ...) -> Array[struct_page]: ...
     @overload
     def new(
         self, cdecl: Literal["struct tlb_entry[]"], init: object = ...
@@ -723,9 +737,11 @@ class FFI(BaseFFI):
         self, cdecl: Literal["struct event_ring *"], value: object
     ) -> struct_event_ring_ptr: ...
     @overload
-    def cast(self, cdecl: Literal["struct page *"], value: object) -> struct_page_ptr: ...
+    def cast(self, cdecl: Literal["struct bus *"], value: object) -> struct_bus_ptr: ...
     @overload
     def cast(self, cdecl: Literal["struct memory *"], value: object) -> struct_memory_ptr: ...
+    @overload
+    def cast(self, cdecl: Literal["struct page *"], value: object) -> struct_page_ptr: ...
     @overload
     def cast(self, cdecl: Literal["struct tlb_entry *"], value: object) -> struct_tlb_entry_ptr: ...
     @overload
@@ -805,6 +821,9 @@ class Lib:
     NR_MM_COUNTERS: Final[int]
     PAGE_SHIFT: Final[int]
     PAGE_SIZE: Final[int]
+    EXCHANGE_DONE: Final[int]
+    EXCHANGE_CHANGED: Final[int]
+    EXCHANGE_READ_ONLY: Final[int]
     PAGE_NONE: Final[int]
     PG_zero: Final[int]
     PG_buddy: Final[int]
@@ -1033,6 +1052,16 @@ class Lib:
     def event_describe(self, id: int, /) -> struct_event_desc_ptr: ...
     def counter_describe(self, id: int, /) -> struct_counter_desc_ptr: ...
     def mm_counter_describe(self, id: int, /) -> struct_counter_desc_ptr: ...
+    def memory_load(
+        self, m: struct_memory_ptr | Array[struct_memory], pa: int, value: Ptr[int], /
+    ) -> bool: ...
+    def memory_exchange(
+        self, m: struct_memory_ptr | Array[struct_memory], pa: int, old: int, value: int, /
+    ) -> int: ...
+    def memory_flags(self, m: struct_memory_ptr | Array[struct_memory], pa: int, /) -> Ptr[int]: ...
+    def memory_words(
+        self, m: struct_memory_ptr | Array[struct_memory], pa: int, copy: Ptr[int], /
+    ) -> Ptr[int]: ...
     def memory_init(
         self, m: struct_memory_ptr | Array[struct_memory], size: int, base: int, /
     ) -> int: ...

@@ -18,7 +18,7 @@ class OutOfMemory(MmuError):
 
 
 class BadTable(MmuError):
-    """A paging-structure entry refers to a guest-physical address outside guest RAM.
+    """A paging-structure entry refers to a guest-physical address where no memory is.
 
     x86 does not say what happens then; we stop with this error instead of guessing.
     ``address`` is the virtual address that was being translated, 0 if there was none; ``walk`` the

@@ -2,6 +2,6 @@
 """Guest RAM, struct page and the frame allocator."""
 
 from mmu.memory.frames import PageFlag, describe_page
-from mmu.memory.ram import MAX_ORDER, Memory
+from mmu.memory.ram import MAX_ORDER, Exchange, Memory
 
-__all__ = ["MAX_ORDER", "Memory", "PageFlag", "describe_page"]
+__all__ = ["MAX_ORDER", "Exchange", "Memory", "PageFlag", "describe_page"]

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import TYPE_CHECKING
+from enum import IntEnum
+from typing import TYPE_CHECKING, Any
 
 from mmu._native import ffi, lib
 from mmu.errors import MmuError, OutOfMemory
-from mmu.memory.frames import describe_page
+from mmu.memory.frames import PageFlag, describe_page
 from mmu.units import PAGE_SHIFT, U64
 
 if TYPE_CHECKING:
@@ -21,6 +22,17 @@ if TYPE_CHECKING:
     from mmu.events import EventRing
 
 MAX_ORDER: int = lib.NR_PAGE_ORDERS - 1
+
+
+class Exchange(IntEnum):
+    """What a compare-and-exchange of a word of guest memory ended in."""
+
+    DONE = lib.EXCHANGE_DONE
+    CHANGED = lib.EXCHANGE_CHANGED
+    """The word is another by now, and stays."""
+    READ_ONLY = lib.EXCHANGE_READ_ONLY
+    """The store has no effect, as with ROM; also where no memory is."""
+
 
 _UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 
@@ -98,6 +110,39 @@ class Memory:
     def write_u64(self, pa: int, value: int) -> None:
         """Set the aligned 64-bit word at guest-physical pa."""
         self.words[self._word(pa)] = value
+
+    def load(self, pa: int) -> int | None:
+        """The aligned 64-bit word at guest-physical pa, in RAM or in the memory beyond that the bus
+        reaches; None if there is no memory.
+        """
+        if self.holds(pa, 8):
+            return self.read_u64(pa)
+        value = ffi.new("u64 *")
+        return int(value[0]) if lib.memory_load(self.c, pa, value) else None
+
+    def exchange(self, pa: int, old: int, value: int) -> Exchange:
+        """LOCK CMPXCHG of the aligned word at guest-physical pa, in RAM or beyond.
+
+        One step: nothing runs in between here.
+        """
+        if not self.holds(pa, 8):
+            return Exchange(lib.memory_exchange(self.c, pa, old, value))
+        if self.read_u64(pa) != old:
+            return Exchange.CHANGED
+        self.write_u64(pa, value)
+        return Exchange.DONE
+
+    def mark(self, pa: int, flag: PageFlag) -> None:
+        """Set a flag of pa's frame, in RAM or beyond; nothing where no memory is."""
+        flags = lib.memory_flags(self.c, pa)
+        if flags != ffi.NULL:
+            flags[0] |= flag
+
+    def connect(self, bus: Any) -> None:
+        """Reach memory outside RAM through this ``struct bus *``, which the caller keeps alive;
+        None: there is none.
+        """
+        self.c.bus = ffi.NULL if bus is None else bus
 
     def read(self, pa: int, n: int) -> bytes:
         """Copy n bytes out, from guest-physical pa on."""

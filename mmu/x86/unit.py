@@ -142,6 +142,17 @@ class Mmu(Unit):
     def exact(self, on: bool) -> None:
         self.c.exact = on
 
+    @property
+    def maxphyaddr(self) -> int:
+        """The width of physical addresses in bits; MmuError if set to what RAM does not fit in, or
+        above 52.
+        """
+        return int(self.c.maxphyaddr)
+
+    @maxphyaddr.setter
+    def maxphyaddr(self, bits: int) -> None:
+        self.c.maxphyaddr = _maxphyaddr(self.memory, bits, bits)
+
     def walk(
         self,
         va: int,

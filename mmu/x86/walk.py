@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from mmu._native import lib
 from mmu.events import COUNTER_ID, EVENT_ID
-from mmu.memory import Memory
+from mmu.memory import Exchange, Memory, PageFlag
 from mmu.x86.entries import (
     LEVEL_NAMES,
     SIZE_NAMES,
@@ -65,7 +65,6 @@ _WALK_ENTRY: Final = EVENT_ID["walk_entry"]
 _WALK_SET_AD: Final = EVENT_ID["walk_set_ad"]
 _WALK_DONE: Final = EVENT_ID["walk_done"]
 _PAGE_WALKER_LOADS: Final = COUNTER_ID["page_walker_loads"]
-_PG_TABLE: Final[int] = lib.PG_table
 
 PERM_R: Final = 1
 PERM_W: Final = 2
@@ -137,7 +136,7 @@ class Outcome(IntEnum):
     GENERAL_PROTECTION = 13
     PAGE_FAULT = 14
     BAD_TABLE = 64
-    """An entry puts a paging structure outside guest RAM; x86 does not say what happens then."""
+    """An entry puts a paging structure where no memory is; x86 does not say what happens then."""
     LEGACY = 66
     """CR0.PG without EFER.LME: 32-bit or PAE paging, which is not modelled; nothing was changed."""
 
@@ -213,7 +212,7 @@ class Walk:
         if self.result == Outcome.GENERAL_PROTECTION:
             return "#GP: the address is not canonical"
         if self.result == Outcome.BAD_TABLE:
-            return f"the table of this {LEVEL_NAMES[self.level]} lies outside guest RAM"
+            return f"the table of this {LEVEL_NAMES[self.level]} lies outside guest memory"
         if self.result == Outcome.PAGE_FAULT:
             at = LEVEL_NAMES[self.level]
             reason = describe_error_code(self.error_code)
@@ -378,14 +377,9 @@ def allows(perms: int, access: int) -> bool:
     return bool(perms >> (Access.WRITE if access == Access.RMW else access) & 1)
 
 
-def compare_exchange(memory: Memory, pa: int, old: int, new: int) -> bool:
-    """LOCK CMPXCHG of the word at pa: set it to new if it is old. One step: nothing runs in between
-    here.
-    """
-    if memory.read_u64(pa) != old:
-        return False
-    memory.write_u64(pa, new)
-    return True
+def compare_exchange(memory: Memory, pa: int, old: int, new: int) -> Exchange:
+    """LOCK CMPXCHG of the word at pa: set it to new if it is old."""
+    return memory.exchange(pa, old, new)
 
 
 def mmu_walk(u: Unit, va: int, access: int, privilege: int, mode: int) -> Walk:
@@ -395,7 +389,8 @@ def mmu_walk(u: Unit, va: int, access: int, privilege: int, mode: int) -> Walk:
     if not u.canonical(va):
         return Walk(va, top_level=0, result=Outcome.GENERAL_PROTECTION)
     if not u.paging:
-        return Walk(va, top_level=0, pa=va, rights=X86_RW | X86_US, dirty=True)
+        pa = va & (X86_ADDR_MASK | 0xFFF)
+        return Walk(va, top_level=0, pa=pa, rights=X86_RW | X86_US, dirty=True)
     return walk_from(u, va, access, privilege, mode, start_at_cr3(u))
 
 
@@ -449,28 +444,32 @@ def _judge(
 
 
 def _read_entry(u: Unit, walk: Walk, table: int, mode: int) -> bool:
-    """Read va's entry of walk.level. False if its table lies outside guest RAM."""
+    """Read va's entry of walk.level. False if its table lies where no memory is."""
     pa = walk.entry_pa[walk.level] = table + entry_offset(walk.va, walk.level)
-    if not u.memory.holds(table):
+    entry = u.memory.load(pa)
+    if entry is None:
         return False
-    entry = walk.entry[walk.level] = u.memory.read_u64(pa)
+    walk.entry[walk.level] = entry
     if mode == WalkMode.HARDWARE:
         u.count(_PAGE_WALKER_LOADS)
         if u.c.check:
             lib.check_table(u.c, table, walk.level, walk.va)
         u.emit(_WALK_ENTRY, walk.va, pa, entry)
     if u.c.exact and mode != WalkMode.PROBE:
-        u.memory.page(table >> 12).flags |= _PG_TABLE
+        u.memory.mark(table, PageFlag.TABLE)
     return True
 
 
 def _set_accessed_dirty(u: Unit, walk: Walk, bits: int, mode: int) -> bool:
-    """Set bits in the entry just read, unless it has them. False if the entry changed meanwhile."""
+    """Set bits in the entry just read, unless it has them, or cannot change. False if it changed
+    meanwhile.
+    """
     pa, seen = walk.entry_pa[walk.level], walk.entry[walk.level]
     if mode == WalkMode.PROBE or seen & bits == bits:
         return True
-    if not compare_exchange(u.memory, pa, seen, seen | bits):
-        return False
+    exchange = compare_exchange(u.memory, pa, seen, seen | bits)
+    if exchange != Exchange.DONE:
+        return exchange == Exchange.READ_ONLY
     walk.entry[walk.level] = seen | bits
     if u.c.check:
         lib.check_set_ad(u.c, pa, seen | bits)

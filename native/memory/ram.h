@@ -5,6 +5,7 @@
 
 #include <sys/mman.h>
 
+#include "memory/bus.h"
 #include "memory/frames.h"
 #include "trace/ring.h"
 #include "types.h"
@@ -35,8 +36,9 @@ struct memory {
 	u32 free_head[NR_PAGE_ORDERS];
 	u32 pcp_nr;
 	u32 pcp[PCP_MAX];
-	u32 *nr_freed; /* by frame index, how often it was taken back; NULL: nobody asks */
-	u32 code_free; /* list of freed PG_code frames that wait for memory_take_code() */
+	u32 *nr_freed;	       /* by frame index, how often it was taken back; NULL: nobody asks */
+	u32 code_free;	       /* list of freed PG_code frames that wait for memory_take_code() */
+	const struct bus *bus; /* memory outside RAM; NULL: there is none */
 	struct event_ring *ring;
 };
 

@@ -8,14 +8,14 @@
 /* Unicorn is about to use another translation than the model's: correct its entry in place. */
 static void repair(struct vcpu *v, u64 va, const struct translation *t)
 {
-	struct region *r = region_of(v, t->pa);
+	const struct region *r = region_of(v, t->pa);
 
-	if (!r || !private_has(v, PRIVATE_SET_PAGE)) {
+	if (!r || !open_frame(v, t->pa) || !private_has(v, PRIVATE_SET_PAGE)) {
 		v->shared.broken++;
 		return;
 	}
-	give_frame(v, r, page_of(t->pa), va);
-	private_set_page(v, va, t->pa, t->perms & ~PERM_X);
+	give_frame(v, page_of(t->pa), va);
+	private_set_page(v, va, uc_address(v, t->pa), t->perms & ~PERM_X);
 	v->shared.repairs++;
 }
 
@@ -169,10 +169,8 @@ static bool look_up_pages(struct vcpu *v, u64 va, u64 pa, u64 va2, u32 access, u
 /* The virtual address behind pa; NO_ADDRESS: not known. */
 static u64 address_of(struct vcpu *v, u64 pa)
 {
-	struct region *r;
-
-	if (unlikely(page_of(pa) == v->insn.passed) && (r = region_of(v, pa)))
-		set_owner(v, r, pa, pa);
+	if (unlikely(page_of(pa) == v->insn.passed) && open_frame(v, pa))
+		set_owner(v, pa, pa);
 	return owner_address(v, pa);
 }
 
@@ -220,11 +218,11 @@ static always_inline void access_once(struct vcpu *v, u64 pa, u32 size, u32 acce
 void on_load(uc_engine *uc, uc_mem_type type, u64 pa, int size, s64 value, void *arg)
 {
 	(void)uc, (void)type, (void)value;
-	access_once(arg, pa, (u32)size, ACCESS_READ);
+	access_once(arg, guest_physical(pa), (u32)size, ACCESS_READ);
 }
 
 void on_store(uc_engine *uc, uc_mem_type type, u64 pa, int size, s64 value, void *arg)
 {
 	(void)uc, (void)type, (void)value;
-	access_once(arg, pa, (u32)size, ACCESS_WRITE);
+	access_once(arg, guest_physical(pa), (u32)size, ACCESS_WRITE);
 }

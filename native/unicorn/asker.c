@@ -46,9 +46,9 @@ bool guest_asks(const struct vcpu *v, u64 page, u32 access)
 	return page == at || page == at + PAGE_SIZE;
 }
 
-static bool answer(uc_tlb_entry *entry, u64 pa, u32 perms)
+static bool answer(uc_tlb_entry *entry, u64 address, u32 perms)
 {
-	entry->paddr = page_of(pa);
+	entry->paddr = page_of(address);
 	entry->perms = perms;
 	return true;
 }
@@ -59,18 +59,18 @@ static bool answer(uc_tlb_entry *entry, u64 pa, u32 perms)
  */
 bool answer_unicorn(struct vcpu *v, u64 va, u32 access, uc_tlb_entry *entry)
 {
-	struct region *r;
 	u64 pa;
 
-	if (!v->fidelity->probe(v, va, access, &pa) || !(r = region_of(v, pa)))
+	if (!v->fidelity->probe(v, va, access, &pa) || !region_of(v, pa) || !open_frame(v, pa))
 		return access == ACCESS_FETCH && answer(entry, NOWHERE, PERM_X);
 	soft_drop_later(v, va);
 	if (access != ACCESS_FETCH)
-		return answer(entry, pa, access == ACCESS_WRITE ? PERM_R | PERM_W : PERM_R);
-	if (!holds_code(v, r, pa)) {
+		return answer(entry, uc_address(v, pa),
+			      access == ACCESS_WRITE ? PERM_R | PERM_W : PERM_R);
+	if (!holds_code(v, pa)) {
 		if (!private_has(v, PRIVATE_ASKER) || invalidates(v))
 			return answer(entry, NOWHERE, PERM_X);
-		note_code(v, r, pa); /* uc_ctl_request_cache() translates it now */
+		note_code(v, pa); /* uc_ctl_request_cache() translates it now */
 	}
-	return answer(entry, pa, PERM_X);
+	return answer(entry, uc_address(v, pa), PERM_X);
 }

@@ -32,7 +32,7 @@ bool probe_by_model(struct vcpu *v, u64 va, u32 access, u64 *pa)
 static bool read_physical(struct vcpu *v, u64 pa, void *out, u32 n)
 {
 	if (!memory_holds(v->ram, pa))
-		return UC(v, mem_read)(v->uc, pa, out, n) == UC_ERR_OK;
+		return UC(v, mem_read)(v->uc, uc_address(v, pa), out, n) == UC_ERR_OK;
 	memcpy(out, pa_to_host(v->ram, pa), n);
 	return true;
 }

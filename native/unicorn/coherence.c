@@ -2,18 +2,22 @@
 /* Code that is no more: frames that hold code, and stores to them. */
 #include "unicorn/vcpu.h"
 
-/*
- * Instructions are fetched from pa's frame: from now on a store to it is seen when it is made.
- * The first time, translations that may still allow silent stores are taken away.
- */
-void note_code(struct vcpu *v, struct region *r, u64 pa)
+bool holds_code(struct vcpu *v, u64 pa)
 {
-	if (holds_code(v, r, pa))
+	const u32 *flags = frame_flags(v, pa);
+
+	return flags && *flags & PG_code;
+}
+
+/*
+ * Instructions are fetched from pa's frame, which is open: from now on a store to it is seen when
+ * it is made. The first time, translations that may still allow silent stores are taken away.
+ */
+void note_code(struct vcpu *v, u64 pa)
+{
+	if (holds_code(v, pa))
 		return;
-	if (r->code)
-		r->code[(pa - r->base) >> PAGE_SHIFT] = 1;
-	else
-		pfn_to_page(v->ram, pa >> PAGE_SHIFT)->flags |= PG_code;
+	*frame_flags(v, pa) |= PG_code;
 	soft_drop_all(v);
 }
 
@@ -40,7 +44,7 @@ bool window_fill(struct vcpu *v, u64 page, uc_tlb_entry *entry)
 		return false;
 	if (private_has(v, PRIVATE_ASKER))
 		v->window_asker = private_asker(v);
-	entry->paddr = page & ~CODE_WINDOW_MASK;
+	entry->paddr = uc_address(v, page & ~CODE_WINDOW_MASK);
 	entry->perms = UC_PROT_EXEC;
 	return true;
 }
@@ -66,9 +70,7 @@ void drop_code(struct vcpu *v, u64 pa)
 
 void vcpu_drop_code(struct vcpu *v, u64 pa)
 {
-	struct region *r = region_of(v, pa);
-
-	if (!r || !holds_code(v, r, pa))
+	if (!holds_code(v, pa))
 		return;
 	drop_code(v, pa);
 	soft_drop_all(

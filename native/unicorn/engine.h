@@ -29,9 +29,10 @@
 #define PRIVATE_SKIP_PC 0x10	 /* memory hooks can leave RIP stale, and so be quicker */
 #define PRIVATE_LOAD_RIP 0x20	 /* ... and a load's hook can still find it out */
 #define PRIVATE_ASKER 0x40	 /* who asks for a fill can be told */
-#define PRIVATE_RUN 0x80		 /* a run goes on rightly after one inside its hook */
-#define PRIVATE_ENV 0x100	 /* the processor's state can be reached, word by word */
-#define PRIVATE_ALL 0x1ff
+#define PRIVATE_RUN 0x80	 /* a run goes on rightly after one inside its hook */
+#define PRIVATE_HOST 0x100	 /* the host address of the instance's memory is known */
+#define PRIVATE_ENV 0x200	 /* the processor's state can be reached, word by word */
+#define PRIVATE_ALL 0x3ff
 
 /* Instructions that never execute: the run stops before them (intercept.c says which and why). */
 #define INTERCEPT_NONE 0
@@ -69,7 +70,10 @@ struct uc_api {
 	void *reg_read, *reg_write, *reg_read_batch, *reg_write_batch;
 	void *mem_map, *mem_read, *mem_write, *vmem_translate;
 	void *context_alloc, *context_save, *context_restore, *context_free, *context_size;
+	void *mmio_map;
 	void *tlb_flush_page, *tlb_set_page, *cpu_restore_state;
+	void *find_memory_mapping, *memory_region_get_ram_addr;
+	void *cpu_get_address_space, *address_space_map;
 	void *cs_disasm_iter;
 	size_t cs_handle;
 	void *cs_insn; /* from cs_malloc(cs_handle) */
@@ -98,6 +102,14 @@ struct layout {
 #define NR_ENV_WORDS 7
 struct env_places {
 	u32 at[NR_ENV_WORDS];
+};
+
+#define REGION_MMIO 0x80000000 /* beside UC_PROT_*: callbacks answer for the region */
+
+/* Memory of the instance's, by its own address. */
+struct vcpu_region {
+	u64 base, size; /* bytes, whole pages */
+	u32 perms;	/* UC_PROT_*, REGION_MMIO */
 };
 
 struct vcpu_config {
@@ -207,8 +219,23 @@ void vcpu_skip(struct vcpu *v, u32 length);
 /* Begin a program at CPL 3, by SYSRETQ from a stub in frame stub_pa; registers as after exec.
  * Returns uc_err. */
 u32 vcpu_enter_user(struct vcpu *v, u64 stub_pa, u64 rip, u64 rsp);
-/* Guest-physical memory outside our RAM that the instance has, with its UC_PROT_*. 0, or -ENOMEM. */
+/*
+ * The instance has memory at [base, base + size), with perms of its UC_PROT_* and REGION_MMIO, in
+ * the place of what it had there. 0, -ENOMEM, or -EINVAL: its low 52 bits run over.
+ */
 int vcpu_add_region(struct vcpu *v, u64 base, u64 size, u32 perms);
+/* The instance has no memory at [base, base + size) any more. 0, or -ENOMEM. */
+int vcpu_remove_region(struct vcpu *v, u64 base, u64 size);
+/*
+ * The instance has this memory and no other but our RAM, which may be among the nr regions. As
+ * vcpu_add_region(); if it fails, nothing has changed.
+ */
+int vcpu_set_regions(struct vcpu *v, const struct vcpu_region *regions, u32 nr);
+/*
+ * A host has written, or is about to write, [address, address + size) of the instance's memory:
+ * code translated from it is dropped, and tables that lie there have changed.
+ */
+void vcpu_host_wrote(struct vcpu *v, u64 address, u64 size);
 /* Somebody else's memory hooks need exact RIP and virtual addresses, in fast too. 0, or -ENOMEM. */
 int vcpu_serve_hooks(struct vcpu *v);
 /*
@@ -230,8 +257,6 @@ void vcpu_foreign_hooks(struct vcpu *v);
 void vcpu_unwatch(struct vcpu *v, u64 hook);
 /* Have all code translated anew; in a hook, when the run under way is over. */
 void vcpu_forget_code(struct vcpu *v);
-/* The instance has no memory but our RAM any more. */
-void vcpu_clear_regions(struct vcpu *v);
 /* Copy up to n bytes at va as the processor would fetch them, without side effects. Returns how
  * many. */
 u32 vcpu_peek(struct vcpu *v, u64 va, void *out, u32 n);

@@ -3,21 +3,21 @@
 #include "unicorn/vcpu.h"
 
 /* R and W only for the one virtual page that memory hooks will be told about. */
-static u32 owner_perms(struct vcpu *v, struct region *r, u64 pa, u64 va, u32 access, u32 perms)
+static u32 owner_perms(struct vcpu *v, u64 pa, u64 va, u32 access, u32 perms)
 {
 	if (access != ACCESS_FETCH)
-		give_frame(v, r, pa, va);
-	else if (!claim(v, r, pa, va))
+		give_frame(v, pa, va);
+	else if (!claim(v, pa, va))
 		perms &= PERM_X;
 	return perms;
 }
 
 /* A frame of code is never silently writable; X is given only where it is noted as code. */
-static u32 code_perms(struct vcpu *v, struct region *r, u64 pa, u64 va, u32 access, u32 perms)
+static u32 code_perms(struct vcpu *v, u64 pa, u64 va, u32 access, u32 perms)
 {
 	if (access == ACCESS_FETCH)
-		note_code(v, r, pa);
-	if (!holds_code(v, r, pa))
+		note_code(v, pa);
+	if (!holds_code(v, pa))
 		return perms & ~PERM_X;
 	if (access == ACCESS_WRITE)
 		note_code_store(v, va);
@@ -32,20 +32,20 @@ static bool install(struct vcpu *v, u64 va, u32 access, const struct translation
 {
 	static const u32 needs[] = { PERM_R, PERM_W, PERM_X };
 	u64 pa = page_of(t->pa);
-	struct region *r = region_of(v, pa);
+	const struct region *r = region_of(v, pa);
 	u32 perms = (t->perms & (PERM_R | PERM_W | PERM_X)) | needs[access];
 
-	if (!r) {
+	if (!r || !open_frame(v, pa)) {
 		describe_fault(v, t->pa, access, t);
 		end_by_fault(v, reg_read(v, UC_X86_REG_RIP), access);
 		return false;
 	}
 	if (access == ACCESS_FETCH)
 		v->epoch++;
-	perms = code_perms(v, r, pa, va, access, perms);
+	perms = code_perms(v, pa, va, access, perms);
 	if (v->owning)
-		perms = owner_perms(v, r, pa, va, access, perms);
-	entry->paddr = pa;
+		perms = owner_perms(v, pa, va, access, perms);
+	entry->paddr = uc_address(v, pa);
 	entry->perms = perms;
 	v->shared.fills++;
 	return true;

@@ -83,9 +83,10 @@ static u32 mend(struct vcpu *v, u64 va, u32 access, u32 faulting, struct transla
 static bool unicorn_refuses(struct vcpu *v, u64 va, u32 access)
 {
 	static const u32 needs[] = { UC_PROT_READ, UC_PROT_WRITE, UC_PROT_EXEC };
-	struct region *r = region_of(v, va & UNICORN_PA_MASK);
+	u64 pa = va & UNICORN_PA_MASK;
+	struct region *r = region_of(v, pa);
 
-	return !r || !(r->perms & needs[access]);
+	return !r || r->uc_base + (pa - r->base) != pa || !(r->perms & needs[access]);
 }
 
 /* Give the page to Unicorn as it is, for this access. */

@@ -5,18 +5,11 @@
  * Unicorn tells memory hooks guest-physical addresses. The virtual one is known because, at any
  * time, a frame is open to loads and stores through one virtual page only: its owner.
  */
-#include <sys/mman.h>
-
 #include "unicorn/vcpu.h"
 
 #define VPN_BITS 45 /* of a canonical 57-bit address */
 #define VPN_MASK ((1ull << VPN_BITS) - 1)
 #define OWNER_EPOCHS (1ull << (64 - VPN_BITS))
-
-static u64 *owner_slot(const struct region *r, u64 pa)
-{
-	return &r->owner[(pa - r->base) >> PAGE_SHIFT];
-}
 
 /*
  * Whose a frame is, and since which epoch; an older epoch's owner is nobody.
@@ -41,24 +34,24 @@ static u64 slot_address(u64 slot)
 	return (u64)((s64)(slot << (64 - VPN_BITS)) >> (64 - VPN_BITS)) << PAGE_SHIFT;
 }
 
-/* The page that owns pa's frame; NO_ADDRESS if none does, or va's. */
-u64 other_owner(struct vcpu *v, const struct region *r, u64 pa, u64 va)
+/* The page that owns pa's frame; NO_ADDRESS if none does, or va's. The frame is open. */
+u64 other_owner(struct vcpu *v, u64 pa, u64 va)
 {
-	u64 slot = *owner_slot(r, pa);
+	u64 slot = *frame_owner(v, pa);
 
 	return owned(v, slot) && slot != owner_tag(v, va) ? slot_address(slot) : NO_ADDRESS;
 }
 
-/* Make va's page the owner of pa's frame. */
-void set_owner(struct vcpu *v, const struct region *r, u64 pa, u64 va)
+/* Make va's page the owner of pa's frame, which is open. */
+void set_owner(struct vcpu *v, u64 pa, u64 va)
 {
-	*owner_slot(r, pa) = owner_tag(v, va);
+	*frame_owner(v, pa) = owner_tag(v, va);
 }
 
 /* Make va's page the owner of pa's frame unless another is; returns whether it is now. */
-bool claim(struct vcpu *v, const struct region *r, u64 pa, u64 va)
+bool claim(struct vcpu *v, u64 pa, u64 va)
 {
-	u64 *slot = owner_slot(r, pa);
+	u64 *slot = frame_owner(v, pa);
 
 	if (!owned(v, *slot))
 		*slot = owner_tag(v, va);
@@ -72,20 +65,13 @@ void disown_all(struct vcpu *v)
 	if (++v->owner_epoch < OWNER_EPOCHS)
 		return;
 	v->owner_epoch = 1;
-	for (u32 i = 0; i < v->nr_regions; i++) {
-		struct region *r = &v->region[i];
-
-		if (r->owner)
-			madvise(r->owner, (r->size >> PAGE_SHIFT) * sizeof(*r->owner),
-				MADV_DONTNEED);
-	}
+	clear_owners(v);
 }
 
 /* The virtual address of an access that a memory hook knows as pa; NO_ADDRESS if nobody owns it. */
 u64 owner_address(struct vcpu *v, u64 pa)
 {
-	struct region *r = region_of(v, pa);
-	u64 slot = r ? *owner_slot(r, pa) : 0;
+	u64 *slot = frame_owner(v, pa);
 
-	return owned(v, slot) ? slot_address(slot) | (pa & ~PAGE_MASK) : NO_ADDRESS;
+	return slot && owned(v, *slot) ? slot_address(*slot) | (pa & ~PAGE_MASK) : NO_ADDRESS;
 }

@@ -18,12 +18,18 @@
 #define CPU_ENV 0x128	  /* CPUState: CPUX86State *env_ptr */
 #define HFLAGS 176	  /* CPUX86State: u32 hflags, its low bits the privilege level */
 #define EFER 0x250	  /* CPUX86State: u64 efer */
+#define NO_RAM_ADDR 0xffffffffffffffff /* RAM_ADDR_INVALID */
 #define MMU_KSMAP_IDX 0
 #define MMU_USER_IDX 1
 #define MMU_KNOSMAP_IDX 2
 
 typedef void (*tlb_flush_page_fn)(void *cpu, u64 va);
 typedef bool (*cpu_restore_state_fn)(void *cpu, uintptr_t host_pc, bool will_exit);
+typedef void *(*find_memory_mapping_fn)(uc_engine *uc, u64 address);
+typedef u64 (*memory_region_get_ram_addr_fn)(void *region);
+typedef void *(*cpu_get_address_space_fn)(void *cpu, int number);
+typedef void *(*address_space_map_fn)(void *space, u64 address, u64 *size, bool is_write,
+				      u32 attributes);
 typedef void (*tlb_set_page_fn)(void *cpu, u64 va, u64 pa, int prot, int mmu_idx, u64 size);
 
 static u32 access_of(uc_mem_type type)
@@ -171,13 +177,32 @@ void private_flush_page(struct vcpu *v, u64 va)
 }
 
 /* Replace va's entry of the soft TLB, also inside a memory hook of an access to it. */
-void private_set_page(struct vcpu *v, u64 va, u64 pa, u32 perms)
+void private_set_page(struct vcpu *v, u64 va, u64 address, u32 perms)
 {
 	bool smap = v->mmu && (v->mmu->cr4 & CR4_SMAP) && !(v->mmu->rflags & RFLAGS_AC);
 	int index = v->user ? MMU_USER_IDX : smap ? MMU_KSMAP_IDX : MMU_KNOSMAP_IDX;
 
-	((tlb_set_page_fn)v->api.tlb_set_page)(v->cpu, page_of(va), page_of(pa), (int)perms, index,
-					       PAGE_SIZE);
+	((tlb_set_page_fn)v->api.tlb_set_page)(v->cpu, page_of(va), page_of(address), (int)perms,
+					       index, PAGE_SIZE);
+}
+
+/*
+ * Host address of the memory that the instance has at [address, address + size); NULL: it is not in
+ * one piece, or no memory: memory-mapped I/O, of which no address_space_map() must be asked.
+ */
+u8 *private_host(struct vcpu *v, u64 address, u64 size)
+{
+	void *region = ((find_memory_mapping_fn)v->api.find_memory_mapping)(v->uc, address);
+	u64 found = size;
+	void *space;
+	u8 *host;
+
+	if (!region || ((memory_region_get_ram_addr_fn)v->api.memory_region_get_ram_addr)(region) ==
+			       NO_RAM_ADDR)
+		return NULL;
+	space = ((cpu_get_address_space_fn)v->api.cpu_get_address_space)(v->cpu, 0);
+	host = ((address_space_map_fn)v->api.address_space_map)(space, address, &found, false, 0);
+	return found == size ? host : NULL;
 }
 
 /* Note what Unicorn keeps of the run under way. */

@@ -1,69 +1,178 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Guest-physical memory, by region. */
+/*
+ * Guest-physical memory, by region: our RAM, and what else the instance has.
+ *
+ * A guest-physical address has 52 bits. A region that the instance has higher up lies, for the
+ * guest, where the low 52 bits of its address say; uc_base remembers the rest.
+ */
 #include <errno.h>
-#include <sys/mman.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include "unicorn/vcpu.h"
 
-/* The region that holds pa, or NULL. */
+#define ROOM_AT_FIRST 16
+
+static bool region_holds(const struct region *r, u64 pa)
+{
+	return pa - r->base < r->size;
+}
+
+/* Number of the first region that ends behind pa. */
+static u32 first_behind(const struct regions *regions, u64 pa)
+{
+	u32 low = 0, high = regions->nr;
+
+	while (low < high) {
+		u32 middle = low + (high - low) / 2;
+		const struct region *r = &regions->all[middle];
+
+		if (r->base + r->size <= pa)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low;
+}
+
+/* The region that holds pa, or NULL; it is good until the regions change. */
 struct region *region_of(struct vcpu *v, u64 pa)
 {
-	for (u32 i = 0; i < v->nr_regions; i++)
-		if (pa - v->region[i].base < v->region[i].size)
-			return &v->region[i];
-	return NULL;
+	struct regions *regions = &v->regions;
+	u32 number;
+
+	if (region_holds(&regions->ram, pa))
+		return &regions->ram;
+	if (regions->last < regions->nr && region_holds(&regions->all[regions->last], pa))
+		return &regions->all[regions->last];
+	number = first_behind(regions, pa);
+	if (number == regions->nr || !region_holds(&regions->all[number], pa))
+		return NULL;
+	regions->last = number;
+	return &regions->all[number];
 }
 
-/* Whether pa's frame holds a paging structure. */
-bool is_table(struct vcpu *v, u64 pa)
+/* Where the instance has guest-physical pa. */
+u64 uc_address(struct vcpu *v, u64 pa)
 {
-	return memory_holds(v->ram, pa) && pfn_to_page(v->ram, pa >> PAGE_SHIFT)->flags & PG_table;
+	const struct region *r = region_of(v, pa);
+
+	return r ? r->uc_base + (pa - r->base) : pa;
 }
 
-bool holds_code(struct vcpu *v, const struct region *r, u64 pa)
+static bool make_room(struct regions *regions, u32 nr)
 {
-	if (r->code)
-		return r->code[(pa - r->base) >> PAGE_SHIFT];
-	return pfn_to_page(v->ram, pa >> PAGE_SHIFT)->flags & PG_code;
+	u32 room = regions->room ? regions->room : ROOM_AT_FIRST;
+	struct region *all;
+
+	while (room < nr)
+		room *= 2;
+	if (room == regions->room)
+		return true;
+	all = realloc(regions->all, room * sizeof(*all));
+	if (!all)
+		return false;
+	regions->all = all;
+	regions->room = room;
+	return true;
 }
 
-/* 0, or -ENOMEM. code_flags: it has no struct page to note code in. */
-int add_region(struct vcpu *v, u64 base, u64 size, u32 perms, bool code_flags)
+/* Replace regions [first, first + gone) by the nr of *new. There is room. */
+static void splice(struct regions *regions, u32 first, u32 gone, const struct region *new, u32 nr)
 {
-	struct region *r = &v->region[v->nr_regions];
-	u64 nr = size >> PAGE_SHIFT;
+	struct region *at = regions->all + first;
 
-	if (v->nr_regions == NR_REGIONS)
+	memmove(at + nr, at + gone, (regions->nr - first - gone) * sizeof(*at));
+	memcpy(at, new, nr * sizeof(*at));
+	regions->nr += nr - gone;
+	regions->last = first;
+	regions->changes++;
+}
+
+/* What of *r lies below, or from, pa. */
+static struct region below(const struct region *r, u64 pa)
+{
+	struct region part = *r;
+
+	part.size = pa - r->base;
+	return part;
+}
+
+static struct region from(const struct region *r, u64 pa)
+{
+	struct region part = *r;
+
+	part.base = pa;
+	part.size = r->base + r->size - pa;
+	part.uc_base += pa - r->base;
+	return part;
+}
+
+/* Put *new, unless NULL, in the place of whatever lies in [base, base + size). 0, or -ENOMEM. */
+static int replace(struct regions *regions, u64 base, u64 size, const struct region *new)
+{
+	u32 first = first_behind(regions, base), last = first, nr = 0;
+	struct region parts[3];
+
+	while (last < regions->nr && regions->all[last].base < base + size)
+		last++;
+	if (first < last && regions->all[first].base < base)
+		parts[nr++] = below(&regions->all[first], base);
+	if (new)
+		parts[nr++] = *new;
+	if (first < last && regions->all[last - 1].base + regions->all[last - 1].size > base + size)
+		parts[nr++] = from(&regions->all[last - 1], base + size);
+	if (!make_room(regions, regions->nr + nr))
 		return -ENOMEM;
-	*r = (struct region){ .base = base, .size = size, .perms = perms };
-	if (v->owning && !(r->owner = map_lazily(nr * sizeof(*r->owner))))
-		return -ENOMEM;
-	if (code_flags && !(r->code = map_lazily(nr)))
-		return -ENOMEM;
-	v->nr_regions++;
+	splice(regions, first, last - first, parts, nr);
 	return 0;
 }
 
-int vcpu_add_region(struct vcpu *v, u64 base, u64 size, u32 perms)
+/* There is the region instead of what lay there. 0, -ENOMEM, or -EINVAL: it has no place. */
+int add_region(struct vcpu *v, const struct vcpu_region *region)
 {
-	return add_region(v, base, size, perms, true);
+	const struct region new = {
+		.base = guest_physical(region->base),
+		.size = region->size,
+		.uc_base = region->base,
+		.perms = region->perms & UC_PROT_ALL,
+		.mmio = region->perms & REGION_MMIO,
+	};
+
+	if (!new.size || new.size > GUEST_PHYSICAL + 1 - new.base)
+		return -EINVAL;
+	return replace(&v->regions, new.base, new.size, &new);
 }
 
-/* Forget the regions from number first on. */
-void free_regions(struct vcpu *v, u32 first)
+/* There is no memory at guest-physical [base, base + size). 0, or -ENOMEM. */
+int remove_region(struct vcpu *v, u64 base, u64 size)
 {
-	for (u32 i = first; i < v->nr_regions; i++) {
-		struct region *r = &v->region[i];
-
-		if (r->owner)
-			munmap(r->owner, (r->size >> PAGE_SHIFT) * sizeof(*r->owner));
-		if (r->code)
-			munmap(r->code, r->size >> PAGE_SHIFT);
-	}
-	v->nr_regions = first;
+	return replace(&v->regions, base, size, NULL);
 }
 
-void vcpu_clear_regions(struct vcpu *v)
+/* Whether there is memory somewhere in guest-physical [base, base + size), besides our RAM. */
+bool has_region(struct vcpu *v, u64 base, u64 size)
 {
-	free_regions(v, 1);
+	u32 number = first_behind(&v->regions, base);
+
+	return number < v->regions.nr && v->regions.all[number].base < base + size;
+}
+
+/* No memory but our RAM. The regions there were are the caller's to free. */
+void begin_regions(struct vcpu *v)
+{
+	const struct memory *ram = v->ram;
+
+	v->regions = (struct regions){
+		.ram = { .base = ram->base,
+			 .size = ram->size,
+			 .uc_base = ram->base,
+			 .perms = UC_PROT_ALL },
+		.changes = v->regions.changes + 1,
+	};
+}
+
+void free_regions(struct regions *regions)
+{
+	free(regions->all);
 }

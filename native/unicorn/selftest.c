@@ -19,6 +19,7 @@
 #define TEST_SIZE 0x10000
 #define TEST_COUNT 1000
 #define TEST_STORE_NR 4 /* the store is the fourth instruction */
+#define TEST_IO 0x20000
 #define TEST_FILL_RIP (TEST_CODE + 1)
 #define TEST_LOAD_RIP (TEST_CODE + 8)
 #define TEST_STORE_RIP (TEST_CODE + 15)
@@ -46,6 +47,7 @@ struct self_test {
 	bool stop;		 /* ... and to stop the run, and to let it go on */
 	bool stopped;		 /* whether it saw that it was stopped */
 	struct unicorn_run run;
+	bool io;		 /* I/O was read */
 };
 
 static bool test_fill(void *self, u64 page, u64 va, u32 access, uc_tlb_entry *entry)
@@ -195,6 +197,34 @@ static bool test_cpl(struct self_test *test)
 	return kernel && reg_read(v, UC_X86_REG_RIP) == TEST_USER && (*v->hflags & 3) == 3;
 }
 
+static u64 test_io(uc_engine *uc, u64 offset, unsigned size, void *user)
+{
+	struct self_test *test = user;
+
+	(void)uc, (void)offset, (void)size;
+	test->io = true;
+	return 0;
+}
+
+/* The host address of memory: bytes go both ways. Of I/O and of nothing there is none. */
+static bool test_host(struct self_test *test)
+{
+	struct vcpu *v = test->v;
+	const u8 there = 0x5a, other = 0xa5;
+	u8 back = 0, *host = private_host(v, TEST_LOAD, TEST_OTHER - TEST_LOAD);
+
+	if (!host || private_host(v, TEST_LOAD, TEST_SIZE) || private_host(v, TEST_SIZE, 1) ||
+	    UC(v, mmio_map)(v->uc, TEST_IO, PAGE_SIZE, test_io, test, NULL, NULL) != UC_ERR_OK ||
+	    private_host(v, TEST_IO, PAGE_SIZE) || test->io)
+		return false;
+	UC(v, mem_write)(v->uc, TEST_OTHER - 1, &there, 1);
+	if (host[TEST_OTHER - 1 - TEST_LOAD] != there)
+		return false;
+	host[0] = other;
+	UC(v, mem_read)(v->uc, TEST_LOAD, &back, 1);
+	return back == other;
+}
+
 /* The guest, a host that invalidates code, and nobody: three answers. */
 static bool test_asker(struct self_test *test)
 {
@@ -233,6 +263,8 @@ static u32 run_tests(struct self_test *test, u32 wanted)
 		works |= PRIVATE_ASKER;
 	if ((wanted & PRIVATE_RUN) && test_unicorn_run(test))
 		works |= PRIVATE_RUN;
+	if ((wanted & PRIVATE_HOST) && test_host(test))
+		works |= PRIVATE_HOST;
 	if ((wanted & PRIVATE_CPL) && test_cpl(test))
 		works |= PRIVATE_CPL;
 	if ((wanted & PRIVATE_ENV) && test_private_env(&test->v->api))

@@ -81,16 +81,16 @@ void soft_drain_in_hook(struct vcpu *v)
 		soft_drain_evicted(v, v->accessing, v->accessing + PAGE_SIZE);
 }
 
-/* Make va's page the owner of pa's frame: whoever was it asks again. */
-void give_frame(struct vcpu *v, const struct region *r, u64 pa, u64 va)
+/* Make va's page the owner of pa's frame, which is open: whoever was it asks again. */
+void give_frame(struct vcpu *v, u64 pa, u64 va)
 {
-	u64 other = other_owner(v, r, pa, va);
+	u64 other = other_owner(v, pa, va);
 
 	if (other != NO_ADDRESS) {
 		soft_drop_page(v, other);
 		forget_memos(v);
 	}
-	set_owner(v, r, pa, va);
+	set_owner(v, pa, va);
 }
 
 void vcpu_flush(struct vcpu *v)

@@ -19,7 +19,6 @@
 #define MMU(v, type, name) ((__typeof__(&type))(v)->mmu_api.name)
 
 #define NR_HOOKS 12
-#define NR_REGIONS 64
 #define NR_BLOCKS 4096 /* a power of two */
 #define NR_WATCHES 64
 #define NR_MEMOS 128 /* a power of two, for each kind of access */
@@ -47,8 +46,12 @@
 #define CODE_WINDOW 0x4000000000000000
 #define CODE_WINDOW_MASK 0xfff0000000000000
 
+/* Bits of a guest-physical address. */
+#define GUEST_PHYSICAL 0x000fffffffffffff
+
 struct vcpu;
 struct insn;
+struct frame_chunk;
 
 /* Why Unicorn left the guest; docs/hooks.md has the table. */
 enum stop {
@@ -153,12 +156,31 @@ union pending {
 	u64 any;
 };
 
-/* Guest-physical memory and, by frame, whose virtual page the soft TLB translates to it. */
+/* Guest-physical memory, where the instance has it. */
 struct region {
 	u64 base, size;
-	u32 perms;  /* UC_PROT_* that Unicorn grants */
-	u64 *owner; /* if owning: see owner_tag(); 0 nobody's */
-	u8 *code;   /* 1: instructions were fetched; NULL: struct page says it */
+	u64 uc_base;
+	u8 *host;	/* if host_known: see bus.c */
+	u64 host_known; /* regions.changes when host was found */
+	u32 perms;	/* UC_PROT_* that Unicorn grants */
+	bool mmio;
+};
+
+struct regions {
+	struct region ram;  /* ours */
+	struct region *all; /* the others, by address; none overlap */
+	u32 nr, room;
+	u32 last; /* the one that was found last */
+	u64 changes;
+};
+
+/* What is known of frames; see frame.c. */
+struct frames {
+	u64 *ram_owner; /* if owning: by frame index; see owner_tag(); 0 nobody's */
+	u64 nr_ram;
+	struct frame_chunk **chain; /* a hash table */
+	struct frame_chunk *last;   /* the one that was found last */
+	u32 nr_chains, nr;
 };
 
 /*
@@ -384,8 +406,9 @@ struct vcpu {
 	u32 (*on_fault)(struct vcpu *v); /* attached: FAULT_*, or NULL */
 
 	u64 owner_epoch;
-	struct region region[NR_REGIONS];
-	u32 nr_regions;
+	struct regions regions;
+	struct frames frames;
+	struct bus bus;
 	struct intercepts intercepts;
 	u64 translations; /* grows when memos may be wrong although their entries stand */
 	struct memo memo[ACCESS_FETCH + 1][NR_MEMOS];

@@ -103,14 +103,8 @@ static int start_owning(struct vcpu *v)
 {
 	if (v->owning)
 		return 0;
-	for (u32 i = 0; i < v->nr_regions; i++) {
-		struct region *r = &v->region[i];
-
-		r->owner = map_lazily((r->size >> PAGE_SHIFT) * sizeof(*r->owner));
-		if (!r->owner)
-			return -ENOMEM;
-	}
-	v->owning = true;
+	if (!begin_owning(v))
+		return -ENOMEM;
 	soft_drop_all(v);
 	return 0;
 }
@@ -172,21 +166,25 @@ struct vcpu *vcpu_create(const struct vcpu_config *config, const struct uc_api *
 	private_bind(v, usable_private(config->private));
 	clear_vcpu(v);
 	control_begin(v);
-	if (choose_fidelity(v, config->fidelity) < 0 || add_region(v, v->ram->base, v->ram->size, UC_PROT_ALL, false) < 0 ||
+	begin_regions(v);
+	if (choose_fidelity(v, config->fidelity) < 0 ||
 	    !add_hook(v, UC_HOOK_TLB_FILL, private_fill_hook(config->private), 0)) {
 		vcpu_unhook(v);
 		vcpu_free(v);
 		return NULL;
 	}
-	if (v->attached)
+	if (v->attached) {
+		connect_bus(v);
 		learn_invalidator(v);
-	else
+	} else {
 		UC(v, ctl)(v->uc, UC_CTL_WRITE(UC_CTL_UC_USE_EXITS, 1), 1);
+	}
 	return v;
 }
 
 void vcpu_unhook(struct vcpu *v)
 {
+	disconnect_bus(v);
 	while (v->nr_hooks)
 		del_last_hook(v);
 	UC(v, ctl)(v->uc, UC_CTL_WRITE(UC_CTL_TLB_FLUSH, 0));
@@ -208,6 +206,7 @@ void vcpu_free(struct vcpu *v)
 {
 	env_free(v);
 	free_watchpoints(v, true);
-	free_regions(v, 0);
+	free_regions(&v->regions);
+	free_frames(v);
 	free(v);
 }

@@ -38,7 +38,7 @@ void *private_load_hook(u32 private, const struct load_target *target);
 u64 private_asker(const struct vcpu *v);
 void private_flush_page(struct vcpu *v, u64 va);
 u64 private_rip(struct vcpu *v);
-void private_set_page(struct vcpu *v, u64 va, u64 pa, u32 perms);
+void private_set_page(struct vcpu *v, u64 va, u64 address, u32 perms);
 u32 *private_env(const struct vcpu *v, enum env_word word);
 const u64 *private_efer(const struct vcpu *v);
 
@@ -57,6 +57,27 @@ u32 control_load_cr3(struct vcpu *v);
 u32 control_load_cr0_cr4(struct vcpu *v);
 void private_save_run(const struct vcpu *v, struct unicorn_run *run);
 void private_restore_run(struct vcpu *v, const struct unicorn_run *run);
+u8 *private_host(struct vcpu *v, u64 address, u64 size);
+
+/* region.c, frame.c, bus.c */
+struct region *region_of(struct vcpu *v, u64 pa);
+u64 uc_address(struct vcpu *v, u64 pa);
+int add_region(struct vcpu *v, const struct vcpu_region *region);
+int remove_region(struct vcpu *v, u64 base, u64 size);
+bool has_region(struct vcpu *v, u64 base, u64 size);
+void begin_regions(struct vcpu *v);
+void free_regions(struct regions *regions);
+bool open_frame(struct vcpu *v, u64 pa);
+u32 *frame_flags(struct vcpu *v, u64 pa);
+bool is_table(struct vcpu *v, u64 pa);
+u64 *frame_owner(struct vcpu *v, u64 pa);
+bool begin_owning(struct vcpu *v);
+void clear_owners(struct vcpu *v);
+void close_frames(struct vcpu *v, u64 base, u64 size);
+void close_frames_without_memory(struct vcpu *v);
+void free_frames(struct vcpu *v);
+void connect_bus(struct vcpu *v);
+void disconnect_bus(struct vcpu *v);
 
 /* code.c, operand.c */
 bool probe_by_walk(struct vcpu *v, u64 va, u32 access, u64 *pa);
@@ -71,15 +92,10 @@ enum control control_of_block(struct vcpu *v, u64 pc, u32 size);
 u64 insn_gpr(const struct vcpu *v, u32 nr);
 u64 insn_memory_operand(struct vcpu *v, const struct insn *insn, u64 rip, u32 modrm_at, u32 imm);
 
-/* region.c, owner.c, soft.c, coherence.c */
-struct region *region_of(struct vcpu *v, u64 pa);
-bool is_table(struct vcpu *v, u64 pa);
-bool holds_code(struct vcpu *v, const struct region *r, u64 pa);
-int add_region(struct vcpu *v, u64 base, u64 size, u32 perms, bool code_flags);
-void free_regions(struct vcpu *v, u32 first);
-u64 other_owner(struct vcpu *v, const struct region *r, u64 pa, u64 va);
-void set_owner(struct vcpu *v, const struct region *r, u64 pa, u64 va);
-bool claim(struct vcpu *v, const struct region *r, u64 pa, u64 va);
+/* owner.c, soft.c, coherence.c; memory.c is above them. */
+u64 other_owner(struct vcpu *v, u64 pa, u64 va);
+void set_owner(struct vcpu *v, u64 pa, u64 va);
+bool claim(struct vcpu *v, u64 pa, u64 va);
 void disown_all(struct vcpu *v);
 u64 owner_address(struct vcpu *v, u64 pa);
 void soft_drop_all(struct vcpu *v);
@@ -88,8 +104,9 @@ void soft_drop_later(struct vcpu *v, u64 va);
 void soft_drain(struct vcpu *v);
 void soft_drain_in_hook(struct vcpu *v);
 void soft_drain_evicted(struct vcpu *v, u64 va, u64 va2);
-void give_frame(struct vcpu *v, const struct region *r, u64 pa, u64 va);
-void note_code(struct vcpu *v, struct region *r, u64 pa);
+void give_frame(struct vcpu *v, u64 pa, u64 va);
+bool holds_code(struct vcpu *v, u64 pa);
+void note_code(struct vcpu *v, u64 pa);
 void note_code_store(struct vcpu *v, u64 va);
 bool window_fill(struct vcpu *v, u64 page, uc_tlb_entry *entry);
 void drop_code(struct vcpu *v, u64 pa);
@@ -274,6 +291,12 @@ static inline void clear_block(struct vcpu *v)
 {
 	v->block = (struct block_state){ .known = NULL };
 	v->pending.control = CONTROL_NONE;
+}
+
+/* The guest-physical address of what the instance has at that address: see region.c. */
+static inline u64 guest_physical(u64 address)
+{
+	return address & GUEST_PHYSICAL;
 }
 
 static inline u64 page_of(u64 va)

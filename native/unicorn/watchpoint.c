@@ -18,7 +18,7 @@ struct watchpoint {
 static void on_access(uc_engine *uc, uc_mem_type type, u64 pa, int size, s64 value, void *arg)
 {
 	struct watchpoint *w = arg;
-	u64 va = owner_address(w->v, pa);
+	u64 va = owner_address(w->v, guest_physical(pa));
 
 	if (va == NO_ADDRESS)
 		va = pa;

@@ -26,8 +26,9 @@
 
 /* A table as it was when last looked at. */
 struct shadow {
-	struct shadow *next;  /* of its level */
-	struct shadow *alias; /* the same frame, used at another place */
+	struct shadow *next; /* of its level */
+	struct shadow
+		*alias; /* of its chain: the same frame, used at another place, or another frame */
 	u64 pfn;
 	u64 va; /* of its first entry */
 	u32 level;
@@ -117,14 +118,22 @@ static struct check_where where_changed(const struct tlb_check *check, u64 entry
 	return check->kernel;
 }
 
+/* The chain in which the copies of the table in frame pfn are. */
+static struct shadow **chain_of_frame(struct mmu_unit *u, u64 pfn)
+{
+	struct check_inside *in = u->check->inside;
+
+	if (likely(memory_holds(u->ram, pfn << PAGE_SHIFT)))
+		return &in->by_frame[MEMORY_PAGE_INDEX(u->ram, pfn)];
+	return &in->outside[pfn % NR_OUTSIDE];
+}
+
 static struct shadow *shadow_of(struct mmu_unit *u, u64 table, u32 level, u64 va)
 {
-	struct shadow *s;
+	u64 pfn = table >> PAGE_SHIFT;
+	struct shadow *s = *chain_of_frame(u, pfn);
 
-	if (!memory_holds(u->ram, table))
-		return NULL;
-	s = u->check->inside->by_frame[MEMORY_PAGE_INDEX(u->ram, table >> PAGE_SHIFT)];
-	while (s && (s->level != level || s->va != va))
+	while (s && (s->pfn != pfn || s->level != level || s->va != va))
 		s = s->alias;
 	return s;
 }
@@ -189,7 +198,7 @@ static void entry_changed(struct mmu_unit *u, const struct shadow *s, u32 i, u64
 static void drop_shadow(struct mmu_unit *u, struct shadow **link)
 {
 	struct shadow *s = *link;
-	struct shadow **alias = &u->check->inside->by_frame[MEMORY_PAGE_INDEX(u->ram, s->pfn)];
+	struct shadow **alias = chain_of_frame(u, s->pfn);
 
 	while (*alias != s)
 		alias = &(*alias)->alias;
@@ -206,13 +215,19 @@ static void copy_entry(struct mmu_unit *u, struct shadow *s, u32 i, u64 entry)
 		s->entry_nr_freed[i] = nr_freed_of(u, entry & X86_ADDR_MASK);
 }
 
-/* Compare a table with its copy. */
-static void sync_table(struct mmu_unit *u, struct shadow *s)
+/* Compare a table with its copy. False if it is no more: its frame was freed, or taken away. */
+static bool sync_table(struct mmu_unit *u, struct shadow *s)
 {
-	const u64 *now = pa_to_host(u->ram, s->pfn << PAGE_SHIFT);
+	u64 copy[ENTRIES];
+	const u64 *now;
 
+	if (nr_freed_of(u, s->pfn << PAGE_SHIFT) != s->nr_freed)
+		return false;
+	now = memory_words(u->ram, s->pfn << PAGE_SHIFT, copy);
+	if (!now)
+		return false;
 	if (likely(!memcmp(now, s->entry, sizeof(s->entry))))
-		return;
+		return true;
 	for (u32 i = 0; i < ENTRIES; i++) {
 		if (now[i] == s->entry[i])
 			continue;
@@ -222,6 +237,7 @@ static void sync_table(struct mmu_unit *u, struct shadow *s)
 		else
 			s->entry[i] = now[i];
 	}
+	return true;
 }
 
 /* Compare tables with their copies: those above first, which decide what becomes of those below. */
@@ -234,28 +250,29 @@ void check_sync(struct mmu_unit *u)
 		for (struct shadow **link = &in->level[level]; *link;) {
 			struct shadow *s = *link;
 
-			if (nr_freed_of(u, s->pfn << PAGE_SHIFT) != s->nr_freed) {
+			if (sync_table(u, s))
+				link = &s->next;
+			else
 				drop_shadow(u, link);
-				continue;
-			}
-			link = &s->next;
-			sync_table(u, s);
 		}
 }
 
 static void add_shadow(struct mmu_unit *u, u64 table, u32 level, u64 va, u16 pcid)
 {
 	struct check_inside *in = u->check->inside;
-	struct shadow **by_frame = &in->by_frame[MEMORY_PAGE_INDEX(u->ram, table >> PAGE_SHIFT)];
+	struct shadow **chain = chain_of_frame(u, table >> PAGE_SHIFT);
 	struct shadow *s = malloc(sizeof(*s));
+	u64 copy[ENTRIES];
+	const u64 *now = memory_words(u->ram, table, copy);
 
-	if (!s) {
+	if (!s || !now) {
+		free(s);
 		u->check->lost++;
 		return;
 	}
 	*s = (struct shadow){
 		.next = in->level[level],
-		.alias = *by_frame,
+		.alias = *chain,
 		.pfn = table >> PAGE_SHIFT,
 		.va = va,
 		.level = level,
@@ -264,9 +281,9 @@ static void add_shadow(struct mmu_unit *u, u64 table, u32 level, u64 va, u16 pci
 		.pcid = { pcid },
 	};
 	for (u32 i = 0; i < ENTRIES; i++)
-		copy_entry(u, s, i, ((const u64 *)pa_to_host(u->ram, table))[i]);
+		copy_entry(u, s, i, now[i]);
 	in->level[level] = s;
-	*by_frame = s;
+	*chain = s;
 }
 
 /* Does the table, or one below it of which that is known, hold global translations? */
@@ -363,11 +380,11 @@ void check_load(struct mmu_unit *u, u64 root, u16 pcid, u32 kept)
 
 void check_set_ad(struct mmu_unit *u, u64 entry_pa, u64 entry)
 {
-	struct shadow *s =
-		u->check->inside->by_frame[MEMORY_PAGE_INDEX(u->ram, entry_pa >> PAGE_SHIFT)];
+	u64 pfn = entry_pa >> PAGE_SHIFT;
 
-	for (; s; s = s->alias)
-		if ((s->entry[entry_pa / 8 % ENTRIES] | X86_A | X86_D) == (entry | X86_A | X86_D))
+	for (struct shadow *s = *chain_of_frame(u, pfn); s; s = s->alias)
+		if (s->pfn == pfn &&
+		    (s->entry[entry_pa / 8 % ENTRIES] | X86_A | X86_D) == (entry | X86_A | X86_D))
 			s->entry[entry_pa / 8 % ENTRIES] = entry;
 }
 

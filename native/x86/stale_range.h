@@ -6,12 +6,14 @@
 #include "x86/check.h"
 
 #define NR_CHAINS 65536 /* a power of two */
+#define NR_OUTSIDE 4096 /* a power of two: chains of tables outside RAM */
 
 struct shadow; /* check.c: a table as it was */
 
 struct check_inside {
 	struct shadow *level[6];
-	struct shadow **by_frame; /* by frame index */
+	struct shadow **by_frame;	    /* of RAM, by frame index */
+	struct shadow *outside[NR_OUTSIDE]; /* by frame number, of several frames each */
 	u64 nr_frames;
 	u64 root[CR3_PCID_MASK + 1]; /* by PCID: the table it was last loaded with; 0: none */
 	u32 chain[NR_CHAINS];
@@ -22,7 +24,7 @@ struct check_inside {
 	struct check_where filled[TLB_MAX_ENTRIES];
 };
 
-/* How often the frame at guest-physical pa was freed. */
+/* How often the frame at guest-physical pa was freed; outside RAM nobody frees any. */
 static inline u32 nr_freed_of(const struct mmu_unit *u, u64 pa)
 {
 	return memory_holds(u->ram, pa)

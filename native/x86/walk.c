@@ -21,9 +21,31 @@
 #include "x86/rights.h"
 #include "x86/warm.h"
 
-static inline u64 *entry_at(const struct memory *ram, u64 pa)
+/* memory_load(), without a call if inside says that the entry lies in RAM. */
+static always_inline bool load_entry(const struct memory *ram, bool inside, u64 pa, u64 *entry)
 {
-	return pa_to_host(ram, pa);
+	if (unlikely(!inside))
+		return memory_load(ram, pa, entry);
+	*entry = __atomic_load_n((u64 *)pa_to_host(ram, pa), __ATOMIC_RELAXED);
+	return true;
+}
+
+/* memory_exchange(), likewise. */
+static always_inline u32 exchange_entry(const struct memory *ram, u64 pa, u64 old, u64 entry)
+{
+	if (unlikely(!memory_holds(ram, pa)))
+		return memory_exchange(ram, pa, old, entry);
+	return exchange_word(pa_to_host(ram, pa), old, entry);
+}
+
+/* The frame of a table that was read is marked, in exact. */
+static always_inline void mark_table(const struct memory *ram, bool inside, u64 table)
+{
+	u32 *flags = likely(inside) ? &pfn_to_page(ram, table >> PAGE_SHIFT)->flags
+				    : memory_flags(ram, table);
+
+	if (likely(inside) || flags)
+		*flags |= PG_table;
 }
 
 /* Bits that must be 0 in a present entry of any level (SDM vol. 3A table 4-19): 51:M, XD without
@@ -61,18 +83,19 @@ static u32 fault(const struct mmu_unit *u, u32 access, u32 privilege, u32 why, s
 }
 
 /*
- * Set bits in the entry the walk read at level, unless it has them (SDM vol. 3A 4.8).
- * False if another agent changed the entry meanwhile: the walk must start again.
+ * Set bits in the entry the walk read at level, unless it has them (SDM vol. 3A 4.8), or cannot
+ * change. False if another agent changed the entry meanwhile: the walk must start again.
  */
 static bool set_accessed_dirty(struct mmu_unit *u, u32 level, u64 bits, u32 mode, struct walk *w)
 {
 	u64 seen = w->entry[level];
+	u32 exchange;
 
 	if (mode == WALK_PROBE || (seen & bits) == bits)
 		return true;
-	if (!__atomic_compare_exchange_n(entry_at(u->ram, w->entry_pa[level]), &seen, seen | bits,
-					 false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
-		return false;
+	exchange = exchange_entry(u->ram, w->entry_pa[level], seen, seen | bits);
+	if (exchange != EXCHANGE_DONE)
+		return exchange == EXCHANGE_READ_ONLY;
 	w->entry[level] = seen | bits;
 	if (unlikely(u->check))
 		check_set_ad(u, w->entry_pa[level], seen | bits);
@@ -81,15 +104,15 @@ static bool set_accessed_dirty(struct mmu_unit *u, u32 level, u64 bits, u32 mode
 	return true;
 }
 
-/* Read the entry of va at w->level. False if its table lies outside guest RAM. */
+/* Read the entry of va at w->level. False if its table lies where no memory is. */
 static bool read_entry(struct mmu_unit *u, u64 table, u32 mode, struct walk *w)
 {
+	bool inside = memory_holds(u->ram, table);
 	u32 level = w->level;
 
 	w->entry_pa[level] = table + entry_offset(w->va, level);
-	if (unlikely(!memory_holds(u->ram, table)))
+	if (unlikely(!load_entry(u->ram, inside, w->entry_pa[level], &w->entry[level])))
 		return false;
-	w->entry[level] = __atomic_load_n(entry_at(u->ram, w->entry_pa[level]), __ATOMIC_RELAXED);
 	if (mode == WALK_HARDWARE) {
 		u->counter[COUNTER_page_walker_loads]++;
 		if (unlikely(u->check))
@@ -97,7 +120,7 @@ static bool read_entry(struct mmu_unit *u, u64 table, u32 mode, struct walk *w)
 		emit(u->ring, walk_entry, w->va, w->entry_pa[level], w->entry[level]);
 	}
 	if (u->exact && mode != WALK_PROBE)
-		pfn_to_page(u->ram, table >> PAGE_SHIFT)->flags |= PG_table;
+		mark_table(u->ram, inside, table);
 	return true;
 }
 
@@ -185,7 +208,7 @@ static u32 walk_nothing(u64 va, u32 result, struct walk *w)
 	w->va = va;
 	w->result = result;
 	if (result == XLATE_OK) {
-		w->pa = va;
+		w->pa = va & (X86_ADDR_MASK | ~PAGE_MASK);
 		w->rights = X86_RW | X86_US;
 		w->dirty = 1;
 	}

@@ -30,7 +30,7 @@
 #define XLATE_UD 6	   /* #UD: the processor has no such instruction */
 #define XLATE_GP 13	   /* #GP: the address is not canonical, the value not legal */
 #define XLATE_PF 14	   /* #PF: error_code says why */
-#define XLATE_BAD_TABLE 64 /* a paging structure lies outside guest RAM: nothing x86 defines */
+#define XLATE_BAD_TABLE 64 /* a paging structure lies where no memory is: nothing x86 defines */
 #define XLATE_LEGACY 66	   /* 32-bit or PAE paging, which is not modelled; nothing was changed */
 
 /* Rights of a translation, for one privilege level. */

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from mmu._native import ffi as _mmu_ffi
-from mmu.memory import Memory
+from mmu.memory import Exchange, Memory
 from mmu.x86 import Mmu, walk
 from native import on_demand
 
@@ -42,7 +42,7 @@ def _in_python(memory: Memory, traps: Traps, patch: pytest.MonkeyPatch) -> Itera
     left, sprung = dict(traps), [0]
     exchange = walk.compare_exchange
 
-    def raced(of: Memory, pa: int, old: int, new: int) -> bool:
+    def raced(of: Memory, pa: int, old: int, new: int) -> Exchange:
         writes = left.pop(pa & -4096, None)
         if writes is not None:
             sprung[0] += 1

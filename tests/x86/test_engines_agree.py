@@ -21,7 +21,7 @@ from mmu.x86 import Geometry, list_geometries
 from mmu.x86.faults import PF_ID, PF_P, PF_PK, PF_RSVD, PF_SS, PF_US, PF_WR
 from mmu.x86.walk import Outcome
 from tests.x86.hunt import Hunt
-from tests.x86.twins import BASES, TORTURE, Op, Twins, scripts
+from tests.x86.twins import BASES, TORTURE, Op, Outside, Twins, scripts
 
 Script = tuple[int, list[Op]]
 World = tuple[str | Geometry, int]
@@ -139,9 +139,14 @@ def test_sequences_reach_everything() -> None:
     assert grown == set(COUNTERS)
 
 
-def _run(script: Script, geometry: str | Geometry, levels: int = 4) -> None:
+def _run(
+    script: Script,
+    geometry: str | Geometry,
+    levels: int = 4,
+    outside: Outside | None = None,
+) -> None:
     base, operations = script
-    twins = Twins(base, geometry, levels)
+    twins = Twins(base, geometry, levels, outside)
     try:
         twins.run(operations)
     finally:
@@ -170,3 +175,16 @@ def test_any_sequence_with_five_levels(script: Script) -> None:
 @given(scripts)
 def test_any_sequence_on_arrays_of_every_kind(script: Script) -> None:
     _run(script, TORTURE)
+
+
+@pytest.mark.parametrize("outside", Outside, ids=lambda outside: outside.name.lower())
+@_as_it_comes
+@given(scripts)
+def test_any_sequence_with_tables_outside_ram(outside: Outside, script: Script) -> None:
+    _run(script, TORTURE, outside=outside)
+
+
+@_as_it_comes
+@given(scripts)
+def test_any_sequence_with_five_levels_outside_ram(script: Script) -> None:
+    _run(script, "tiny", levels=5, outside=Outside.IN_PLACE)

@@ -14,7 +14,9 @@ from mmu.errors import MmuError
 from mmu.events import EventRing
 from mmu.memory import Memory
 from mmu.x86 import Access, Mmu, Outcome, Privilege, WalkMode, entries, faults, registers, tlb, walk
+from mmu.x86.faults import PF_RSVD
 from tests import c_constants
+from tests.x86.tables import VA, Tables
 
 
 def test_reset(memory: Memory) -> None:
@@ -111,3 +113,19 @@ def test_register_bits_that_only_linuxs_own_headers_have() -> None:
     efer = registers.EFER_SCE, registers.EFER_LME, registers.EFER_LMA, registers.EFER_NXE
     assert efer == (1 << 0, 1 << 8, 1 << 10, 1 << 11)
     assert registers.EFER_TCE == 1 << 15
+
+
+def test_the_width_of_physical_addresses_can_grow(mmu: Mmu, tables: Tables) -> None:
+    """For whoever has memory above the processor's usual width; entries are legal up to the new
+    one.
+    """
+    assert mmu.maxphyaddr == 46
+    tables.map(VA, 1 << 46)
+    assert mmu.walk(VA).error_code & PF_RSVD
+    mmu.maxphyaddr = 47
+    assert (mmu.maxphyaddr, mmu.walk(VA).pa) == (47, 1 << 46)
+    assert mmu.refill(VA, Access.READ).pa == 1 << 46
+    for bits in (53, 10, -1):
+        with pytest.raises(MmuError, match=f"MAXPHYADDR must be 26 .* not {bits}"):
+            mmu.maxphyaddr = bits
+    assert mmu.maxphyaddr == 47

@@ -221,5 +221,5 @@ def test_the_text_of_a_walk(tables: Tables, mmu: Mmu) -> None:
     )
     assert "not canonical" in str(mmu.walk(1 << 47))
     tables.put(VA, 3, X86_P | X86_RW | 1 << 40)
-    assert "the table of this PDE lies outside guest RAM" in str(mmu.walk(VA))
+    assert "the table of this PDE lies outside guest memory" in str(mmu.walk(VA))
     assert level_size(3) == 1 << 30

@@ -6,7 +6,9 @@ A world of 64 frames: two PML4 tables, two of each lower kind, the rest data. Ad
 indexes and entries are drawn from few values, so that they meet: in sets of the ``tiny`` TLB, in
 PCIDs, in tables that refer to themselves or lie outside RAM. With five levels two PML5 tables stand
 above. ``TORTURE`` has small arrays of every kind, policy and index, with limits on PCIDs and pages
-smashed to fragments. Before each access the soft-flush list is taken, as its consumer would.
+smashed to fragments. A world with ``outside`` has half of its tables in memory that is not RAM
+(tests/memory/other_memory.py). Before each access the soft-flush list is taken, as its consumer
+would.
 
 An operation is a tuple: its name and its arguments. ``scripts`` are lists of them.
 """
@@ -14,6 +16,7 @@ An operation is a tuple: its name and its arguments. ``scripts`` are lists of th
 from __future__ import annotations
 
 from collections.abc import Iterable
+from enum import Enum
 from typing import Any
 
 from mmu._native import ffi, lib
@@ -45,12 +48,15 @@ from mmu.x86.registers import (
     Feature,
     Vendor,
 )
+from tests.memory.other_memory import OtherMemory
 from tests.x86.arrays import array, geometry
 from tests.x86.choices import Choice, build, integer, pick, sequence, several, weighted
 
 FRAMES = 64
 ROOTS, PDPTS, PDS, PTS, PML5S, DATA = (1, 2), (3, 4), (5, 6), (7, 8), (9, 10), (11, 12, 13, 14, 15)
 OUTSIDE = FRAMES + 7
+BEYOND = FRAMES + 64
+"""Where the tables that are not in RAM begin, as a frame number."""
 INDEXES = {5: (0, 1, 511), 4: (0, 255, 256), 3: (0, 1), 2: (0, 1, 2), 1: (0, 1, 2, 3, 4, 5)}
 BASES = (0, 1 << 30)
 TABLE = X86_P | X86_RW | X86_US
@@ -78,8 +84,20 @@ TORTURE = geometry(
 Op = tuple[Any, ...]
 
 _RING = 1 << 12
-_PARTS = ("the unit before its ring", "the unit after its ring", "RAM", "struct page", "events")
+_PARTS = (
+    *("the unit before its ring", "the unit after its ring", "RAM", "struct page"),
+    *("memory beyond RAM", "its flags", "events"),
+)
+_NOTHING = ffi.new("u8[]", 0)
 _TABLES = {5: PML5S, 4: ROOTS, 3: PDPTS, 2: PDS, 1: PTS}
+
+
+class Outside(Enum):
+    """What memory beyond RAM is like: in place for C, or reached word by word, or partly ROM."""
+
+    IN_PLACE = 0
+    BY_WORD = 1
+    READ_ONLY = 2
 
 
 class Mismatch(AssertionError):
@@ -257,12 +275,20 @@ def pages(op: Op) -> int:
 class Twins:
     """One C and one Python engine in the same state."""
 
-    def __init__(self, base: int = 0, geometry: str | Geometry = "tiny", levels: int = 4) -> None:
+    def __init__(
+        self,
+        base: int = 0,
+        geometry: str | Geometry = "tiny",
+        levels: int = 4,
+        outside: Outside | None = None,
+    ) -> None:
         self.base = base
         self.levels = levels
+        self.outside = outside
+        self._others: dict[Mmu, OtherMemory] = {}
         self.mmus = [self._make(engine, geometry) for engine in ("c", "python")]
         self.cr4 = int(self.mmus[0].c.cr4)
-        self._views = [_View(mmu) for mmu in self.mmus]
+        self._views = [_View(mmu, self._others.get(mmu)) for mmu in self.mmus]
         self.check("start")
 
     def _make(self, engine: str, geometry: str | Geometry) -> Mmu:
@@ -272,6 +298,15 @@ class Twins:
         mmu = Mmu(
             memory, geometry=geometry, engine=engine, exact=True, ring=ring, levels=self.levels
         )
+        if self.outside is not None:
+            self._others[mmu] = other = OtherMemory(
+                memory,
+                self.base + (BEYOND << 12),
+                DATA[0],
+                in_place=self.outside is not Outside.BY_WORD,
+            )
+            if self.outside is Outside.READ_ONLY:
+                other.read_only = {self.pa(tables[1]) for tables in (PDPTS, PTS)}
         for level, tables, targets in (
             (5, PML5S, ROOTS),
             (4, ROOTS, PDPTS),
@@ -283,12 +318,20 @@ class Twins:
                 for i, index in enumerate(INDEXES[level]):
                     hole = level <= 2 and index == INDEXES[level][-1]
                     entry = self.pa(targets[(which + i) % len(targets)]) | (0 if hole else TABLE)
-                    memory.write_u64(self.pa(tables[which]) + index * 8, entry)
+                    self._write(mmu, self.pa(tables[which]) + index * 8, entry)
         mmu.write_cr3(self.pa(self._top(ROOTS[0])))
         return mmu
 
     def pa(self, frame: int) -> int:
-        return self.base + (frame << 12)
+        """Where a frame lies: the second table of each kind beyond RAM, in a world that has such
+        memory.
+        """
+        beyond = self.outside is not None and 0 < frame < DATA[0] and not frame % 2
+        return self.base + (frame + (BEYOND if beyond else 0) << 12)
+
+    def _write(self, mmu: Mmu, pa: int, value: int) -> None:
+        memory = self._others.get(mmu, mmu.memory)
+        memory.write_u64(pa, value)
 
     def _top(self, root: int) -> int:
         """The frame that CR3 names for one of ROOTS: itself, or its PML5."""
@@ -342,7 +385,7 @@ class Twins:
         self, mmu: Mmu, level: int, which: int, index: int, frame: int, bits: int, announce: bool
     ) -> None:
         pa = self.pa(_TABLES[level][which]) + index * 8
-        mmu.memory.write_u64(pa, self.pa(frame) | bits)
+        self._write(mmu, pa, self.pa(frame) | bits)
         if announce:
             mmu.tables_changed()
 
@@ -359,7 +402,7 @@ class _View:
     pointers.
     """
 
-    def __init__(self, mmu: Mmu) -> None:
+    def __init__(self, mmu: Mmu, other: OtherMemory | None) -> None:
         self._mmu = mmu
         memory, c = mmu.memory, mmu.c
         ring_at, pointer = ffi.offsetof("struct mmu_unit", "ring"), ffi.sizeof("void *")
@@ -370,6 +413,8 @@ class _View:
             ffi.buffer(unit + after, start - after),
             ffi.buffer(memory.c.ram, DATA[0] << 12),
             ffi.buffer(memory.c.pages, memory.c.nr_pages * ffi.sizeof("struct page")),
+            ffi.buffer(other.words if other else _NOTHING),
+            ffi.buffer(other.flags if other else _NOTHING),
         ]
         self._events = ffi.new("struct event[]", _RING)
         self._start = [bytes(part) for part in self._state]
