@@ -253,8 +253,9 @@ class KernelInstance(Instance):
                 (UC_X86_REG_R15, layout.CODE + kernel_code.OPS),
             ]
         )
+        self.machine.sync()
         self.machine.mmu.flush_all()
-        self.ring.read()
+        invalidations_of(self.ring)
 
     def _changed(self, kernel: Kernel) -> tuple[tuple[int, bytes], ...]:
         """Pages of data that were changed, which are put back."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections import Counter
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from typing import Final
@@ -57,17 +58,21 @@ class Found:
         """For people."""
         lines = [f"seed {self.seed}"]
         for name, tally in self.tallies.items():
-            excused = ", ".join(f"{n} {name}" for name, n in sorted(tally.excused.items()))
             lines.append(
                 f"{name}: {tally.states} states, {len(tally.failures)} differ"
-                + (f" ({excused})" if excused else "")
+                + _excused(tally.excused)
             )
         for name, kernels in self.kernel_tallies.items():
             lines.append(
                 f"{name}: {kernels.kernels} kernels of {sum(kernels.ops.values())} operations,"
-                f" {len(kernels.failures)} differ"
+                f" {len(kernels.failures)} differ" + _excused(kernels.excused)
             )
         return "\n".join([*lines, *self.shown])
+
+
+def _excused(names: Counter[str]) -> str:
+    told = ", ".join(f"{n} {name}" for name, n in sorted(names.items()))
+    return f" ({told})" if told else ""
 
 
 def run(
@@ -114,19 +119,21 @@ FIDELITIES: Final = ("fast", "exact")
 
 def state_legs(stack: ExitStack, attached_every: int = 1) -> list[Leg]:
     """Our walk, and attached instances."""
-    legs = [Leg("walk", stack.enter_context(closing(Walk())).run)]
+    walk = stack.enter_context(closing(Walk()))
+    legs = [Leg("walk", walk.run)]
     for fidelity in FIDELITIES:
         attached = stack.enter_context(closing(Attached(fidelity)))
-        legs.append(Leg(fidelity, attached.run, tells_flags=True, every=attached_every))
+        legs.append(Leg(fidelity, attached.run, True, attached_every, walk))
     return legs
 
 
 def kernel_legs(stack: ExitStack, attached_every: int = 1) -> list[KernelLeg]:
     """Our TLB model, and attached instances."""
-    legs = [KernelLeg("model", stack.enter_context(closing(Model())).run)]
+    model = stack.enter_context(closing(Model()))
+    legs = [KernelLeg("model", model.run)]
     for fidelity in FIDELITIES:
         attached = stack.enter_context(closing(KernelInstance(fidelity)))
-        legs.append(KernelLeg(fidelity, attached.run, every=attached_every))
+        legs.append(KernelLeg(fidelity, attached.run, attached_every, model))
     return legs
 
 

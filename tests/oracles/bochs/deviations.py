@@ -8,6 +8,8 @@ here says. Each has a test that it still occurs (tests/oracles/test_bochs.py).
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -15,6 +17,7 @@ from mmu.units import U64
 from mmu.x86.entries import X86_A, X86_ADDR_MASK, X86_P, entry_offset, is_leaf
 from mmu.x86.registers import CR4_SMAP, RFLAGS_AC, is_canonical
 from tests.oracles.bochs import layout
+from tests.oracles.bochs.accesses import Quirk
 from tests.oracles.bochs.states import KINDS, PAGE_FAULT, Result, State
 
 
@@ -26,6 +29,10 @@ class Deviation:
     limit: float
     """The largest share of random states that it may excuse."""
     reason: str
+    quirk: Quirk | None = None
+    """How our walk does the same."""
+    legs: tuple[str, ...] = ()
+    """What of ours has the quirk."""
 
 
 UPPER_ACCESSED: Final = Deviation(
@@ -41,7 +48,71 @@ IMPLICIT_AC: Final = Deviation(
     "DEVIATION of Bochs. SMAP takes no heed of RFLAGS.AC for implicit supervisor accesses, as those"
     " of descriptors (SDM 4.6.1). Bochs does.",
 )
-ALL: Final = (UPPER_ACCESSED, IMPLICIT_AC)
+RMW_ASKED_AS_LOAD: Final = Deviation(
+    "RMW_ASKED_AS_LOAD",
+    0.05,
+    "LIMIT of Unicorn, in fast. Unicorn asks for the load of a read-modify-write as for any load,"
+    " and only if that faults it is told as the store's. So A may be set where only the store"
+    " faults; and of two pages the one that cannot be read faults before one that cannot be"
+    " written.",
+    Quirk.RMW_ASKED_AS_LOAD,
+    ("fast",),
+)
+SECOND_FIRST: Final = Deviation(
+    "SECOND_FIRST",
+    0.02,
+    "CHOICE. In exact an access to two pages of which only the second faults leaves A and D of the"
+    " first as they were; Bochs, and fast, set them. The architecture has no order of the two.",
+    Quirk.SECOND_FIRST,
+    ("exact",),
+)
+CANONICAL_LATE: Final = Deviation(
+    "CANONICAL_LATE",
+    0.005,
+    "LIMIT of Unicorn. An access whose second page is not canonical: the first page is translated,"
+    " with its A and D or its page fault, before. Whether an operand is canonical comes before"
+    " paging (SDM vol. 1 3.3.7.1).",
+    Quirk.CANONICAL_LATE,
+    ("fast", "exact"),
+)
+JUMP_ARRIVES: Final = Deviation(
+    "JUMP_ARRIVES",
+    0.005,
+    "LIMIT of Unicorn. A near jump to an address that is not canonical is #GP of the jump (SDM vol."
+    " 2 JMP). Unicorn jumps, and raises it when it fetches there: RIP is the target.",
+    Quirk.JUMP_ARRIVES,
+    ("fast", "exact"),
+)
+IMPLICIT_PLAIN: Final = Deviation(
+    "IMPLICIT_PLAIN",
+    0.01,
+    "LIMIT of Unicorn, which does not tell a fill hook that an access is implicit. A descriptor is"
+    " read as if the instruction itself did, and at CPL 3 as a supervisor if that is denied: so"
+    " SMAP does not forbid what it should.",
+    Quirk.IMPLICIT_PLAIN,
+    ("fast", "exact"),
+)
+ALL: Final = (
+    UPPER_ACCESSED,
+    IMPLICIT_AC,
+    RMW_ASKED_AS_LOAD,
+    SECOND_FIRST,
+    CANONICAL_LATE,
+    JUMP_ARRIVES,
+    IMPLICIT_PLAIN,
+)
+
+
+def combinations(leg: str) -> Iterator[tuple[Deviation, ...]]:
+    """The deviations that quirks of this leg make, few at a time first, none first of all."""
+    known = [deviation for deviation in ALL if deviation.quirk and leg in deviation.legs]
+    for size in range(len(known) + 1):
+        yield from itertools.combinations(known, size)
+
+
+def quirks_of(chosen: tuple[Deviation, ...]) -> frozenset[Quirk]:
+    """The quirks that make these."""
+    return frozenset(deviation.quirk for deviation in chosen if deviation.quirk)
 
 
 def heeds_ac(state: State) -> bool:

@@ -7,55 +7,54 @@ Of an exception's frame only what paging decides is told: None stands for the re
 
 from __future__ import annotations
 
+import struct
 from typing import Final
 
-from mmu.events import EventRing
-from mmu.memory import Memory
+from mmu._native import ffi, lib
+from mmu.events import EVENT_ID, EventRing
 from mmu.units import U64
-from mmu.x86 import Mmu
-from mmu.x86.registers import CR0_PG, CR3_NOFLUSH, RFLAGS_AC, is_canonical
-from mmu.x86.walk import Access, Outcome, Privilege
+from mmu.x86.registers import CR0_PG, CR3_NOFLUSH, RFLAGS_AC
+from mmu.x86.walk import Access, Outcome
 from tests.oracles.bochs import kernel_code, layout, states
+from tests.oracles.bochs.accesses import Asked, Fault, Guest, Places, Quirk
 from tests.oracles.bochs.kernels import Kernel, KernelResult, Op
-from tests.oracles.bochs.walk import Fault, Places
 
-_EVENTS: Final = {"mov_cr3": "cr3", "invlpg": "invlpg", "invpcid": "invpcid"}
+_EVENTS: Final = {
+    EVENT_ID["mov_cr3"]: "cr3",
+    EVENT_ID["invlpg"]: "invlpg",
+    EVENT_ID["invpcid"]: "invpcid",
+}
 Word = int | None
 
 
+_RECORD: Final = struct.Struct("<IIQQQQ")
+_CHUNK: Final = ffi.new("struct event[4096]")
+
+
 def invalidations_of(ring: EventRing) -> tuple[tuple[str, int], ...]:
-    """The ring's events of what Bochs tells as TLB control, as it tells them."""
-    return tuple(
-        (_EVENTS[event.name], event.values[0] & ~CR3_NOFLUSH if event.name == "mov_cr3" else 0)
-        for event in ring.read()
-        if event.name in _EVENTS
-    )
+    """What Bochs tells as TLB control, of the events that are taken out of the ring."""
+    found = []
+    while count := lib.ring_read(ring.c, _CHUNK, len(_CHUNK)):
+        for kind, _cpu, _when, a, _b, _c in _RECORD.iter_unpack(
+            ffi.buffer(_CHUNK, count * _RECORD.size)
+        ):
+            if kind in _EVENTS:
+                name = _EVENTS[kind]
+                found.append((name, a & ~CR3_NOFLUSH if name == "cr3" else 0))
+    return tuple(found)
 
 
-class Model:
+class Model(Guest):
     """Executes kernels over RAM of ours."""
 
     def __init__(self, *, engine: str = "c", geometry: str = "skylake") -> None:
-        self.memory = Memory(layout.TOP)
         self.ring = EventRing(1 << 12)
         self.ring.enable()
-        self.mmu = Mmu(
-            self.memory,
-            geometry=geometry,
-            engine=engine,
-            exact=True,
-            maxphyaddr=layout.MAXPHYADDR,
-            ring=self.ring,
-        )
-        for base, size in layout.DATA:
-            for pa in range(base, base + size, layout.PAGE):
-                self.memory.write(pa, layout.background(pa))
+        super().__init__(engine=engine, geometry=geometry, exact=True, ring=self.ring)
 
-    def close(self) -> None:
-        self.memory.close()
-
-    def run(self, kernel: Kernel) -> KernelResult:
-        """Execute a kernel, and leave memory as it was."""
+    def run(self, kernel: Kernel, quirks: frozenset[Quirk] = frozenset()) -> KernelResult:
+        """Execute a kernel, with these quirks, and leave memory as it was."""
+        self.quirks = quirks
         words = self.memory.words
         for pa, value in kernel.words:
             words[pa >> 3] = value
@@ -63,13 +62,14 @@ class Model:
         c.cr0, c.cr2, c.cr3, c.cr4 = kernel.cr0, states.CR2, kernel.cr3, kernel.cr4
         c.efer, c.rflags = kernel.efer, states.RFLAGS
         mmu.flush_all()
-        self.ring.read()
+        invalidations_of(self.ring)
         self.log: list[Word] = []
         for op in kernel.ops:
             self._step(op)
         control = (c.cr0, c.cr3, c.cr4, c.efer)
         after = tuple([words[pa >> 3] for pa, _ in kernel.words])
-        return KernelResult(tuple(self.log), control, after, self._changed(kernel), self._events())
+        told = invalidations_of(self.ring)
+        return KernelResult(tuple(self.log), control, after, self._changed(kernel), told)
 
     def _changed(self, kernel: Kernel) -> tuple[tuple[int, bytes], ...]:
         """Pages of data that were changed, which are put back."""
@@ -80,9 +80,6 @@ class Model:
                 changed.append((pa, data))
                 self.memory.write(pa, layout.background(pa))
         return tuple(changed)
-
-    def _events(self) -> tuple[tuple[str, int], ...]:
-        return invalidations_of(self.ring)
 
     def _step(self, op: Op) -> None:
         self.user = op.name == "user"
@@ -99,64 +96,38 @@ class Model:
         if value is not None:
             self.log.append(value)
 
-    # Memory.
-
     def _places(self, va: int, size: int, access: Access) -> Places:
-        last = va + size - 1 & U64
-        if not is_canonical(va) or not is_canonical(last):
-            raise Fault(states.GENERAL_PROTECTION)
-        first = min(size, layout.PAGE - va % layout.PAGE)
-        places = [(self._translate(va, access), first)]
-        if first < size:
-            places.append((self._translate(va + first & U64, access), size - first))
-        return places
-
-    def _translate(self, va: int, access: Access) -> int:
-        who = Privilege.USER if self.user else Privilege.SUPERVISOR
-        answer = self.mmu.translate(va, access, user=who)
-        if answer.result != Outcome.OK:
-            assert answer.result == Outcome.PAGE_FAULT, answer
-            raise Fault(states.PAGE_FAULT, answer.error_code)
-        return answer.pa
-
-    def _read(self, places: Places) -> int:
-        return int.from_bytes(b"".join(self.memory.read(pa, n) for pa, n in places), "little")
-
-    def _write(self, places: Places, value: int) -> None:
-        at = 0
-        for pa, n in places:
-            self.memory.write(pa, (value >> 8 * at & (1 << 8 * n) - 1).to_bytes(n, "little"))
-            at += n
+        return self.places(Asked(va, size, access, self.user))
 
     # Operations; what they return goes to the log.
 
     def load(self, op: Op) -> Word:
-        return self._read(self._places(op.rbx, 8, Access.READ))
+        return self.read(self._places(op.rbx, 8, Access.READ))
 
     def load1(self, op: Op) -> Word:
-        return self._read(self._places(op.rbx, 1, Access.READ))
+        return self.read(self._places(op.rbx, 1, Access.READ))
 
     def store(self, op: Op) -> Word:
         pa = kernel_code.window_of(op.rbx)
         if pa is not None:
             self.memory.write_u64(pa, op.rcx)
             return None
-        self._write(self._places(op.rbx, 8, Access.WRITE), op.rcx)
+        self.write(self._places(op.rbx, 8, Access.WRITE), op.rcx)
         return None
 
     def store1(self, op: Op) -> Word:
-        self._write(self._places(op.rbx, 1, Access.WRITE), op.rcx)
+        self.write(self._places(op.rbx, 1, Access.WRITE), op.rcx)
         return None
 
     def add(self, op: Op) -> Word:
         places = self._places(op.rbx, 8, Access.RMW)
-        old = self._read(places)
-        self._write(places, old + op.rcx & U64)
+        old = self.read(places)
+        self.write(places, old + op.rcx & U64)
         return old
 
     def movs(self, op: Op) -> Word:
-        value = self._read(self._places(op.rbx, 8, Access.READ))
-        self._write(self._places(op.rcx, 8, Access.WRITE), value)
+        value = self.read(self._places(op.rbx, 8, Access.READ))
+        self.write(self._places(op.rcx, 8, Access.WRITE), value)
         return None
 
     def call(self, op: Op) -> Word:

@@ -249,17 +249,22 @@ class Astray(Exception):
 
 
 class Tables:
-    """Tables that grow as addresses are mapped in them, at random places."""
+    """Tables that grow as addresses are mapped in them, at random places.
 
-    def __init__(self, random_: Random, root: int) -> None:
+    Bochs keeps the last 8 instructions that cross pages decoded, whatever their second page is
+    mapped to since. So for these ``index`` gives the page, va[20:0] at one of all blocks in turn,
+    and none comes again soon.
+    """
+
+    def __init__(self, random_: Random, root: int, index: int | None) -> None:
         self.random = random_
         self.root = root
+        self.index = index
         self.words: dict[int, int] = {}
 
     def map(self, va: int, *, own: bool = True) -> int | None:
         """Make the entries for va that are missing; where they lead in the end, whatever their
-        rights, None if to a fault. ``own`` lets a page lie in a table; else its number in its block
-        is the same as va's.
+        rights, None if to a fault. ``own`` lets a page lie in a table.
         """
         table = self.root
         for level in (4, 3, 2, 1):
@@ -288,14 +293,18 @@ class Tables:
         number = self.random.getrandbits(32)
         if own and number % 32 == 0:
             return layout.FRAMES[(number >> 8) % len(layout.FRAMES)]
-        block = layout.BLOCKS[number % len(layout.BLOCKS)]
-        page = (number >> 8) % 512 if own else va >> 12 & 511
-        return block + page * layout.PAGE
+        page = (number >> 8) % 512 if self.index is None else va >> 12 & 511
+        return self._block(number) + page * layout.PAGE
+
+    def _block(self, number: int) -> int:
+        return layout.BLOCKS[
+            (number if self.index is None else self.index >> 9) % len(layout.BLOCKS)
+        ]
 
     def _large_page(self, va: int, level: int) -> int:
         if level == 3:
             return layout.GIB_OF[va >> 21 & 511] << 30
-        return layout.BLOCKS[self.random.getrandbits(32) % len(layout.BLOCKS)]
+        return self._block(self.random.getrandbits(32))
 
     def _led_to(self, entry: int, level: int, va: int, own: bool) -> int:
         size = level_size(level)
@@ -324,7 +333,8 @@ class Maker:
         self.number = self.random.getrandbits(32) % len(KINDS)
         self.kind = KINDS[self.number]
         frames = layout.FRAMES
-        self.tables = Tables(self.random, frames[self.random.getrandbits(32) % len(frames)])
+        root = frames[self.random.getrandbits(32) % len(frames)]
+        self.tables = Tables(self.random, root, index if self.number == JUMP_ACROSS else None)
         self.cells: list[tuple[int, int]] = []
 
     def make(self) -> State:
@@ -367,7 +377,9 @@ class Maker:
         slot = bits % 510  # neither CODE_SLOT nor the slot before it, which may lead into it
         slot += 2 * (slot >= layout.CODE_SLOT - 1)
         block = (511, 0, 1, 2)[bits >> 9 & 3]
-        page = self._page_number(bits >> 11 & 511)
+        page = bits >> 11 & 511
+        if self.number == JUMP_ACROSS:
+            page, block = self.index % 512, (511, 0, 1, 2)[self.index >> 9 & 3]
         if step.access is Access.FETCH:
             offset = 0xFFF if self.number == JUMP_ACROSS else layout.NOPS + (bits >> 20 & 7)
         elif step.size > 1 and bits >> 20 & 7 == 0:
@@ -384,13 +396,6 @@ class Maker:
         elif unusual == 1:
             va = 0x7FFF_FFFF_F000 | offset
         return va
-
-    def _page_number(self, number: int) -> int:
-        """va[20:12], also of the guest-physical address. Bochs keeps the last 8 instructions that
-        cross pages decoded, whatever their second page is mapped to since, so none may come again
-        soon.
-        """
-        return self.index % 512 if self.number == JUMP_ACROSS else number
 
     def _map(self, registers: list[int]) -> None:
         for step in self.kind.steps:

@@ -8,18 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from mmu.memory import Memory
 from mmu.units import U64
-from mmu.x86 import Mmu
-from mmu.x86.registers import is_canonical
-from mmu.x86.walk import Access, Outcome, Privilege
 from tests.oracles.bochs import layout, states
+from tests.oracles.bochs.accesses import Asked, Fault, Guest, Places, Quirk
 from tests.oracles.bochs.states import (
-    GENERAL_PROTECTION,
     KINDS,
     NO_VECTOR,
-    PAGE_FAULT,
-    STACK_FAULT,
     Kind,
     Register,
     Result,
@@ -30,33 +24,15 @@ from tests.oracles.bochs.states import (
 ZF: Final = 1 << 6
 
 
-class Fault(Exception):
-    """An access that may not be made."""
-
-    def __init__(
-        self, vector: int, error: int = 0, cr2: int = states.CR2, *, arrived: bool = False
-    ) -> None:
-        super().__init__(vector)
-        self.vector, self.error, self.cr2 = vector, error, cr2
-        self.arrived = arrived
-        """Whether it happens at the target of the jump, not at the jump."""
-
-
-class Walk:
-    """Executes states over RAM of ours."""
+class Walk(Guest):
+    """Executes states over RAM of ours. Of RFLAGS it does what VERR does, and no arithmetic."""
 
     def __init__(self, *, engine: str = "c") -> None:
-        self.memory = Memory(layout.TOP)
-        self.mmu = Mmu(self.memory, geometry="skylake", engine=engine, maxphyaddr=layout.MAXPHYADDR)
-        for base, size in layout.DATA:
-            for pa in range(base, base + size, layout.PAGE):
-                self.memory.write(pa, layout.background(pa))
+        super().__init__(engine=engine, geometry="skylake", exact=False)
 
-    def close(self) -> None:
-        self.memory.close()
-
-    def run(self, state: State) -> Result:
-        """Execute a state, and leave memory as it was."""
+    def run(self, state: State, quirks: frozenset[Quirk] = frozenset()) -> Result:
+        """Execute a state, with these quirks, and leave memory as it was."""
+        self.quirks = quirks
         memory, words = self.memory, self.memory.words
         saved = [words[pa >> 3] for pa, _ in state.words]
         for pa, value in state.words:
@@ -87,7 +63,8 @@ class Walk:
         memory = self.memory.words
         words = tuple([memory[pa >> 3] for pa, _ in state.words])
         cells = tuple([self.memory.read(pa, n) for pa, n in state.cells])
-        return Result(vector, error, cr2, rip, tuple(registers), state.rflags, words, cells)
+        rflags = state.rflags | ZF if kind.implicit and vector == NO_VECTOR else state.rflags
+        return Result(vector, error, cr2, rip, tuple(registers), rflags, words, cells)
 
     def _instruction(self, state: State, kind: Kind, registers: list[int], rip: int) -> int:
         """Do it; the RIP after it."""
@@ -101,46 +78,12 @@ class Walk:
             _DO[kind.name](self, registers, *places)
         return rip + len(kind.code)
 
-    def _places(
-        self, state: State, kind: Kind, step: Step, registers: list[int]
-    ) -> list[tuple[int, int]]:
-        """(guest-physical address, bytes) of an access, translated."""
+    def _places(self, state: State, kind: Kind, step: Step, registers: list[int]) -> Places:
         va = registers[step.register] + step.offset & U64
-        last = va + step.size - 1 & U64
-        if not is_canonical(va) or (not is_canonical(last) and not kind.jumps):
-            raise Fault(STACK_FAULT if kind.stack else GENERAL_PROTECTION)
-        first = min(step.size, layout.PAGE - va % layout.PAGE)
-        places = [(self._translate(state, step, va), first)]
-        if first < step.size:
-            if not is_canonical(last):
-                raise Fault(GENERAL_PROTECTION, arrived=True)
-            places.append((self._translate(state, step, va + first & U64), step.size - first))
-        return places
-
-    def _translate(self, state: State, step: Step, va: int) -> int:
-        who = Privilege.USER if state.cpl else Privilege.SUPERVISOR
-        if step.implicit:
-            who = Privilege.IMPLICIT
-        answer = self.mmu.translate(va, step.access, user=who)
-        if answer.result != Outcome.OK:
-            assert answer.result == Outcome.PAGE_FAULT, answer
-            arrived = step.access is Access.FETCH
-            raise Fault(PAGE_FAULT, answer.error_code, va, arrived=arrived)
-        return answer.pa
-
-    def read(self, places: list[tuple[int, int]]) -> int:
-        return int.from_bytes(b"".join(self.memory.read(pa, n) for pa, n in places), "little")
-
-    def write(self, places: list[tuple[int, int]], value: int) -> None:
-        size = sum(n for _, n in places)
-        data = (value & (1 << 8 * size) - 1).to_bytes(size, "little")
-        at = 0
-        for pa, n in places:
-            self.memory.write(pa, data[at : at + n])
-            at += n
+        user = state.cpl == 3
+        return self.places(Asked(va, step.size, step.access, user, step.implicit, kind.stack))
 
 
-Places = list[tuple[int, int]]
 Do = Callable[..., None]
 RAX: Final = Register.RAX
 
