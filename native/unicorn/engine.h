@@ -69,8 +69,8 @@ struct uc_api {
 	void *open, *close, *emu_start, *emu_stop, *hook_add, *hook_del, *ctl;
 	void *reg_read, *reg_write, *reg_read_batch, *reg_write_batch;
 	void *mem_map, *mem_read, *mem_write, *vmem_translate;
-	void *mmio_map;
 	void *context_alloc, *context_save, *context_restore, *context_free, *context_size;
+	void *mmio_map;
 	void *tlb_flush_page, *tlb_set_page, *cpu_restore_state;
 	void *find_memory_mapping, *memory_region_get_ram_addr;
 	void *cpu_get_address_space, *address_space_map;
@@ -99,18 +99,18 @@ struct layout {
 	size_t translation_size, translation_error_code;
 };
 
+/* Where a saved context has words of the processor's state that no register names; 0: not known. */
+#define NR_ENV_WORDS 7
+struct env_places {
+	u32 at[NR_ENV_WORDS];
+};
+
 #define REGION_MMIO 0x80000000 /* beside UC_PROT_*: callbacks answer for the region */
 
 /* Memory of the instance's, by its own address. */
 struct vcpu_region {
 	u64 base, size; /* bytes, whole pages */
 	u32 perms;	/* UC_PROT_*, REGION_MMIO */
-};
-
-/* Where a saved context has words of the processor's state that no register names; 0: not known. */
-#define NR_ENV_WORDS 7
-struct env_places {
-	u32 at[NR_ENV_WORDS];
 };
 
 struct vcpu_config {

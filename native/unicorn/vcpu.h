@@ -55,6 +55,7 @@ void control_sync(struct vcpu *v);
 void control_look(struct vcpu *v);
 u32 control_load_cr3(struct vcpu *v);
 u32 control_load_cr0_cr4(struct vcpu *v);
+u32 control_refuse_cr0_cr4(struct vcpu *v);
 void private_save_run(const struct vcpu *v, struct unicorn_run *run);
 void private_restore_run(struct vcpu *v, const struct unicorn_run *run);
 u8 *private_host(struct vcpu *v, u64 address, u64 size);
