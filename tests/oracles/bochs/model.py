@@ -7,7 +7,6 @@ Of an exception's frame only what paging decides is told: None stands for the re
 
 from __future__ import annotations
 
-import struct
 from typing import Final
 
 from mmu._native import ffi, lib
@@ -27,20 +26,20 @@ _EVENTS: Final = {
 Word = int | None
 
 
-_RECORD: Final = struct.Struct("<IIQQQQ")
 _CHUNK: Final = ffi.new("struct event[4096]")
+_WORDS: Final = ffi.sizeof("struct event") // 4
+"""Of 32 bits in a record; the first is its kind."""
 
 
 def invalidations_of(ring: EventRing) -> tuple[tuple[str, int], ...]:
     """What Bochs tells as TLB control, of the events that are taken out of the ring."""
     found = []
+    kinds = memoryview(ffi.buffer(_CHUNK)).cast("I")[::_WORDS]
     while count := lib.ring_read(ring.c, _CHUNK, len(_CHUNK)):
-        for kind, _cpu, _when, a, _b, _c in _RECORD.iter_unpack(
-            ffi.buffer(_CHUNK, count * _RECORD.size)
-        ):
+        for number, kind in enumerate(kinds[:count].tolist()):
             if kind in _EVENTS:
                 name = _EVENTS[kind]
-                found.append((name, a & ~CR3_NOFLUSH if name == "cr3" else 0))
+                found.append((name, _CHUNK[number].a & ~CR3_NOFLUSH if name == "cr3" else 0))
     return tuple(found)
 
 
