@@ -183,9 +183,7 @@ class Attached(Processor):
         if self.identity:
             for begin, end, perms in regions:
                 self._map_region(begin, end + 1 - begin, perms)
-        if self.paging is Paging.OWN:
-            self._map_ram()
-            undo.callback(self._unmap_ram)
+        undo.callback(self._unmap_ram)
         uc.ctl_set_tlb_mode(UC_TLB_VIRTUAL)
         undo.callback(uc.ctl_set_tlb_mode, UC_TLB_CPU)
         undo.callback(mode.restore, uc)
@@ -200,8 +198,12 @@ class Attached(Processor):
         return int(self.uc.reg_read(reg)) if self.paging is Paging.GUEST else 0
 
     def _map_ram(self) -> None:
+        """Let the guest reach our RAM: pages of it are about to be mapped."""
+        if self._ram_is_mapped:
+            return
         try:
-            self.uc.mem_map_ptr(
+            Uc.mem_map_ptr(
+                self.uc,
                 self.memory.base, self.memory.size, UC_PROT_ALL, foreign_address(self.memory.c.ram)
             )
         except UcError as error:
@@ -338,15 +340,15 @@ class Attached(Processor):
     def check_not_ours(self, address: int, size: int) -> None:
         """MmuError if the range holds RAM of ours, which stays until detach()."""
         memory = self.memory
-        if (
-            self._ram_is_mapped
-            and address < memory.base + memory.size
-            and memory.base < address + size
-        ):
+        if address < memory.base + memory.size and memory.base < address + size:
             raise MmuError(
                 f"[{address:#x}, {address + size:#x}) holds RAM of the attached MMU,"
-                f" {memory.size:#x} bytes at {memory.base:#x}"
+                f" {memory.size:#x} bytes at {memory.base:#x}: attach(base=...) puts it elsewhere"
             )
+
+    def is_ours(self, address: int) -> bool:
+        """Whether a region that begins there is RAM of ours."""
+        return self._ram_is_mapped and address == self.memory.base
 
     def _find_regions(self) -> None:
         """Tell the engine of all the memory the instance has."""
@@ -402,6 +404,7 @@ class Attached(Processor):
         otherwise already, perms lack UC_PROT_READ, or the addresses are impossible.
         """
         self._own_tables("map()")
+        self._map_ram()
         self.tables.map(va, size, rights(perms) | (X86_US if user else 0), pa)
         self._changed(va, size)
 
