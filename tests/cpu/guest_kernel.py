@@ -105,7 +105,7 @@ class Machine:
 
     def attach(self, fidelity: str = "fast", engine: str = "c", **options: Any) -> Attached:
         """The MMU, with exceptions delivered."""
-        options = {"geometry": "golden_cove", "deliver": True, **options}
+        options = {"geometry": "tiny", "deliver": True, **options}
         self.m = cpu.attach(self.uc, paging="guest", fidelity=fidelity, engine=engine, **options)
         return self.m
 
