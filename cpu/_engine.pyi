@@ -34,6 +34,8 @@ class struct_uc_api(Struct[struct_uc_api_ptr]):
     memory_region_get_ram_addr: CData
     cpu_get_address_space: CData
     address_space_map: CData
+    qemu_ram_addr_from_host: CData
+    tb_invalidate_phys_range: CData
     cs_disasm_iter: CData
     cs_handle: int
     cs_insn: CData
@@ -344,6 +346,7 @@ class Lib:
     def vcpu_serve_hooks(self, v: struct_vcpu_ptr, /) -> int: ...
     def vcpu_guard_flags(self, v: struct_vcpu_ptr, begin: int, end: int, /) -> int: ...
     def vcpu_unguard_flags(self, v: struct_vcpu_ptr, guard: int, /) -> None: ...
+    def vcpu_hook_address(self, v: struct_vcpu_ptr, pa: int, /) -> int: ...
     def vcpu_watch(
         self, v: struct_vcpu_ptr, type: int, callback: CData, begin: int, end: int, /
     ) -> int: ...

@@ -177,15 +177,13 @@ class Attached(Processor):
             ring=self.ring,
             check=check_tlb,
         )
-        self.tables = PageTables(self.memory)
+        self.tables = PageTables(self.memory, self.mmu)
         mode = ProcessorMode(uc)
         cr3 = uc.reg_read(UC_X86_REG_CR3)
         if self.identity:
             for begin, end, perms in regions:
                 self._map_region(begin, end + 1 - begin, perms)
-        if self.paging is Paging.OWN:
-            self._map_ram()
-            undo.callback(self._unmap_ram)
+        undo.callback(self._unmap_ram)
         uc.ctl_set_tlb_mode(UC_TLB_VIRTUAL)
         undo.callback(uc.ctl_set_tlb_mode, UC_TLB_CPU)
         undo.callback(mode.restore, uc)
@@ -200,8 +198,12 @@ class Attached(Processor):
         return int(self.uc.reg_read(reg)) if self.paging is Paging.GUEST else 0
 
     def _map_ram(self) -> None:
+        """Let the guest reach our RAM: pages of it are about to be mapped."""
+        if self._ram_is_mapped:
+            return
         try:
-            self.uc.mem_map_ptr(
+            Uc.mem_map_ptr(
+                self.uc,
                 self.memory.base, self.memory.size, UC_PROT_ALL, foreign_address(self.memory.c.ram)
             )
         except UcError as error:
@@ -220,16 +222,19 @@ class Attached(Processor):
         control registers; with the guest's, the MMU takes those over later.
         """
         uc, c = self.uc, self.mmu.c
-        if self.paging is Paging.GUEST:
-            return
-        uc.reg_write(UC_X86_REG_CR4, uc.reg_read(UC_X86_REG_CR4) | CR4_PAE | CR4_PGE)
-        uc.reg_write(UC_X86_REG_CR0, uc.reg_read(UC_X86_REG_CR0) | CR0_PG | CR0_WP)
-        uc.msr_write(MSR_EFER, uc.msr_read(MSR_EFER) | EFER_NXE)
-        uc.reg_write(UC_X86_REG_CR3, self.tables.root)
+        if self.paging is Paging.OWN:
+            self._turn_paging_on()
         c.cr4 = uc.reg_read(UC_X86_REG_CR4)
         c.cr0 = uc.reg_read(UC_X86_REG_CR0)
         c.efer = uc.msr_read(MSR_EFER)
         self.mmu.write_cr3(uc.reg_read(UC_X86_REG_CR3))
+
+    def _turn_paging_on(self) -> None:
+        uc = self.uc
+        uc.reg_write(UC_X86_REG_CR4, uc.reg_read(UC_X86_REG_CR4) | CR4_PAE | CR4_PGE)
+        uc.reg_write(UC_X86_REG_CR0, uc.reg_read(UC_X86_REG_CR0) | CR0_PG | CR0_WP)
+        uc.msr_write(MSR_EFER, uc.msr_read(MSR_EFER) | EFER_NXE)
+        uc.reg_write(UC_X86_REG_CR3, self.tables.root)
 
     def _attach_hooks(self) -> None:
         self._hook(
@@ -303,6 +308,14 @@ class Attached(Processor):
         """
         lib.vcpu_host_wrote(self.c, pa, size)
 
+    def restored(self) -> None:
+        """The script has restored a context. One saved before attach() knows of no paging: it comes
+        back with that of attach().
+        """
+        if self.paging is Paging.OWN and not self.uc.reg_read(UC_X86_REG_CR0) & CR0_PG:
+            self._turn_paging_on()
+        self.sync()
+
     def jumping(self, rip: int) -> None:
         """The script is about to write RIP."""
         lib.vcpu_jump(self.c, rip & U64)
@@ -321,27 +334,28 @@ class Attached(Processor):
         """The script has removed a hook."""
         self._hooks.discard(handle)
         lib.vcpu_unwatch(self.c, handle)
-        if (guard := self._guards.pop(handle, 0)):
+        if guard := self._guards.pop(handle, 0):
             lib.vcpu_unguard_flags(self.c, guard)
 
     def check_not_ours(self, address: int, size: int) -> None:
         """MmuError if the range holds RAM of ours, which stays until detach()."""
         memory = self.memory
-        if (
-            self._ram_is_mapped
-            and address < memory.base + memory.size
-            and memory.base < address + size
-        ):
+        if address < memory.base + memory.size and memory.base < address + size:
             raise MmuError(
                 f"[{address:#x}, {address + size:#x}) holds RAM of the attached MMU,"
-                f" {memory.size:#x} bytes at {memory.base:#x}"
+                f" {memory.size:#x} bytes at {memory.base:#x}: attach(base=...) puts it elsewhere"
             )
+
+    def is_ours(self, address: int) -> bool:
+        """Whether a region that begins there is RAM of ours."""
+        return self._ram_is_mapped and address == self.memory.base
 
     def _find_regions(self) -> None:
         """Tell the engine of all the memory the instance has."""
         regions = list(self.uc.mem_regions())
         told = ffi.new(
-            "struct vcpu_region[]", [(begin, end + 1 - begin, perms) for begin, end, perms in regions]
+            "struct vcpu_region[]",
+            [(begin, end + 1 - begin, perms) for begin, end, perms in regions],
         )
         if lib.vcpu_set_regions(self.c, told, len(regions)):
             raise EngineError("no host memory to keep track of the instance's regions")
@@ -390,6 +404,7 @@ class Attached(Processor):
         otherwise already, perms lack UC_PROT_READ, or the addresses are impossible.
         """
         self._own_tables("map()")
+        self._map_ram()
         self.tables.map(va, size, rights(perms) | (X86_US if user else 0), pa)
         self._changed(va, size)
 

@@ -8,7 +8,7 @@ instance these methods, ``close_door()`` its own back.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -24,6 +24,7 @@ from unicorn import (
 from unicorn.unicorn_const import UC_CTL_CONTEXT_MEMORY
 from unicorn.x86_const import UC_X86_REG_EIP, UC_X86_REG_IP, UC_X86_REG_RIP
 
+from cpu._engine import lib
 from mmu.errors import MmuError
 
 if TYPE_CHECKING:
@@ -35,12 +36,14 @@ else:
 class Listener(Protocol):
     """Who is told: cpu.attached.Attached has the meaning of each."""
 
+    # ruff: noqa: D102
     def emu_start(self, begin: int, until: int, timeout: int = 0, count: int = 0) -> None: ...
     def stop(self) -> None: ...
-    def sync(self) -> None: ...
+    def restored(self) -> None: ...
     def region_added(self, address: int, size: int, perms: int) -> None: ...
     def regions_changed(self, address: int, size: int, perms: int | None) -> None: ...
     def check_not_ours(self, address: int, size: int) -> None: ...
+    def is_ours(self, address: int) -> bool: ...
     def wrote(self, pa: int, size: int) -> None: ...
     def jumping(self, rip: int) -> None: ...
     def hook_added(self, handle: int, htype: int, begin: int, end: int) -> None: ...
@@ -65,18 +68,21 @@ class Door(_Base):
 
     def mem_map(self, address: int, size: int, perms: int = UC_PROT_ALL) -> None:
         """Uc.mem_map(); with identity the pages are mapped at their own addresses too."""
+        self._ucmmu.check_not_ours(address, size)
         super().mem_map(address, size, perms)
         self._ucmmu.region_added(address, size, perms)
 
     def mem_map_ptr(self, address: int, size: int, perms: int, ptr: int) -> None:
         """Uc.mem_map_ptr(); with identity the pages are mapped at their own addresses too."""
+        self._ucmmu.check_not_ours(address, size)
         super().mem_map_ptr(address, size, perms, ptr)
         self._ucmmu.region_added(address, size, perms)
 
     def mmio_map(self, address: int, size: int, *callbacks: Any) -> None:
         """Uc.mmio_map(); with identity the pages are mapped at their own addresses too."""
+        self._ucmmu.check_not_ours(address, size)
         super().mmio_map(address, size, *callbacks)
-        self._ucmmu.region_added(address, size, UC_PROT_ALL)
+        self._ucmmu.region_added(address, size, UC_PROT_ALL | lib.REGION_MMIO)
 
     def mem_unmap(self, address: int, size: int) -> None:
         """Uc.mem_unmap(); with identity the pages' mappings go too."""
@@ -89,6 +95,10 @@ class Door(_Base):
         self._ucmmu.check_not_ours(address, size)
         super().mem_protect(address, size, perms)
         self._ucmmu.regions_changed(address, size, perms)
+
+    def mem_regions(self) -> Iterator[tuple[int, int, int]]:
+        """Uc.mem_regions(), without RAM of ours."""
+        return (region for region in super().mem_regions() if not self._ucmmu.is_ours(region[0]))
 
     def mem_write(self, address: int, data: bytes) -> None:
         """Uc.mem_write(), by guest-physical address; code translated from there is dropped."""
@@ -111,7 +121,7 @@ class Door(_Base):
     def context_restore(self, context: Any) -> None:
         """Uc.context_restore(); CR3, EFER and PKRU are among what comes back."""
         super().context_restore(context)
-        self._ucmmu.sync()
+        self._ucmmu.restored()
 
     def hook_add(
         self,

@@ -49,9 +49,8 @@ bool window_fill(struct vcpu *v, u64 page, uc_tlb_entry *entry)
 	return true;
 }
 
-/* Drop code translated from any of [pa, pa + size), of one frame.  Never while the guest runs: it
- * may be its own code. */
-void drop_code_range(struct vcpu *v, u64 pa, u64 size)
+/* Have Unicorn look the frame up for its code. Not in hooks, for that may evict what is in use. */
+void drop_by_window(struct vcpu *v, u64 pa, u64 size)
 {
 	u64 va = CODE_WINDOW | pa;
 
@@ -59,6 +58,15 @@ void drop_code_range(struct vcpu *v, u64 pa, u64 size)
 	UC(v, ctl)(v->uc, UC_CTL_WRITE(UC_CTL_TB_REMOVE_CACHE, 2), va, va + size);
 	v->window = false;
 	soft_drop_page(v, va);
+}
+
+/* Drop code translated from any of [pa, pa + size), of one frame. */
+void drop_code_range(struct vcpu *v, u64 pa, u64 size)
+{
+	if (private_has(v, PRIVATE_HOST))
+		private_drop_code(v, uc_address(v, pa), size);
+	else
+		drop_by_window(v, pa, size);
 	v->epoch++;
 }
 
@@ -66,6 +74,16 @@ void drop_code_range(struct vcpu *v, u64 pa, u64 size)
 void drop_code(struct vcpu *v, u64 pa)
 {
 	drop_code_range(v, page_of(pa), PAGE_SIZE);
+}
+
+/* Have all code translated anew; in a hook too, where Unicorn's own flush would crash. */
+void drop_all_code(struct vcpu *v)
+{
+	if (v->depth > 1 || v->run.started)
+		for_each_code_frame(v, drop_code);
+	else
+		UC(v, ctl)(v->uc, UC_CTL_WRITE(UC_CTL_TB_FLUSH, 0));
+	v->epoch++;
 }
 
 void vcpu_drop_code(struct vcpu *v, u64 pa)
@@ -79,10 +97,7 @@ void vcpu_drop_code(struct vcpu *v, u64 pa)
 
 void vcpu_forget_code(struct vcpu *v)
 {
-	v->forget_code = v->depth;
-	if (!v->depth)
-		UC(v, ctl)(v->uc, UC_CTL_WRITE(UC_CTL_TB_FLUSH, 0));
-	v->epoch++;
+	drop_all_code(v);
 }
 
 /* Forget what the MMU asked consumers to forget, and code of frames that were freed. */
@@ -90,10 +105,14 @@ void drop_forgotten(struct vcpu *v)
 {
 	u64 pfn;
 
-	if (v->run.started || v->depth > 1)
+	if (v->run.started || v->depth > 1) {
 		soft_drain_in_hook(v);
-	else
+	} else {
 		soft_drain(v);
+		if (v->code_written)
+			drop_all_code(v);
+		v->code_written = false;
+	}
 	if (v->ram->code_free == PAGE_NONE)
 		return;
 	while ((pfn = MMU(v, take_freed_code, take_code)(v->ram, v->mm ? v->mm->kernel : NULL,

@@ -74,6 +74,7 @@ struct uc_api {
 	void *tlb_flush_page, *tlb_set_page, *cpu_restore_state;
 	void *find_memory_mapping, *memory_region_get_ram_addr;
 	void *cpu_get_address_space, *address_space_map;
+	void *qemu_ram_addr_from_host, *tb_invalidate_phys_range;
 	void *cs_disasm_iter;
 	size_t cs_handle;
 	void *cs_insn; /* from cs_malloc(cs_handle) */
@@ -228,7 +229,7 @@ int vcpu_add_region(struct vcpu *v, u64 base, u64 size, u32 perms);
 int vcpu_remove_region(struct vcpu *v, u64 base, u64 size);
 /*
  * The instance has this memory and no other but our RAM, which may be among the nr regions. As
- * vcpu_add_region(); if it fails, nothing has changed.
+ * vcpu_add_region(), but what was I/O still is; if it fails, nothing has changed.
  */
 int vcpu_set_regions(struct vcpu *v, const struct vcpu_region *regions, u32 nr);
 /*
@@ -245,6 +246,8 @@ int vcpu_serve_hooks(struct vcpu *v);
 u64 vcpu_guard_flags(struct vcpu *v, u64 begin, u64 end);
 /* That CODE hook is gone. */
 void vcpu_unguard_flags(struct vcpu *v, u64 guard);
+/* The virtual address behind the guest-physical one of an access; NO_LIMIT: nobody's. */
+u64 vcpu_hook_address(struct vcpu *v, u64 pa);
 /*
  * Put a hook of this UC_HOOK_MEM_* type on the instance that is called (a uc_cb_hookmem_t, with no
  * user data) for virtual [begin, end] only, everything if begin > end. Returns its handle; 0: there
@@ -255,7 +258,7 @@ u64 vcpu_watch(struct vcpu *v, int type, void *callback, u64 begin, u64 end);
 void vcpu_foreign_hooks(struct vcpu *v);
 /* The hook with that handle was removed. */
 void vcpu_unwatch(struct vcpu *v, u64 hook);
-/* Have all code translated anew; in a hook, when the run under way is over. */
+/* Have all code translated anew. */
 void vcpu_forget_code(struct vcpu *v);
 /* Copy up to n bytes at va as the processor would fetch them, without side effects. Returns how
  * many. */

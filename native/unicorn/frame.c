@@ -134,6 +134,22 @@ u64 *frame_owner(struct vcpu *v, u64 pa)
 	return chunk ? &chunk->owner[frame_in_chunk(pa)] : NULL;
 }
 
+/* Call on_frame for each frame that holds code. */
+void for_each_code_frame(struct vcpu *v, void (*on_frame)(struct vcpu *v, u64 pa))
+{
+	const struct frames *frames = &v->frames;
+
+	for (u64 i = 0; i < v->ram->frontier; i++)
+		if (v->ram->pages[i].flags & PG_code)
+			on_frame(v, v->ram->base + (i << PAGE_SHIFT));
+	for (u32 i = 0; i < frames->nr_chains; i++)
+		for (struct frame_chunk *chunk = frames->chain[i]; chunk; chunk = chunk->next)
+			for (u64 f = 0; f < CHUNK_FRAMES; f++)
+				if (chunk->flags[f] & PG_code)
+					on_frame(v, (chunk->number << CHUNK_SHIFT) +
+							    (f << PAGE_SHIFT));
+}
+
 /* Frames have owners from now on. False: there is no memory for that. */
 bool begin_owning(struct vcpu *v)
 {

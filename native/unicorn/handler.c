@@ -99,6 +99,27 @@ static void pass(struct vcpu *v, u64 va, u32 access, uc_tlb_entry *entry)
 	entry->perms = UC_PROT_ALL;
 }
 
+/* There is no memory where va translates to: no fault of a program's, and an error of its tables. */
+bool nothing_is_a_bad_table(struct vcpu *v, u64 va, u64 pa, u32 access, uc_tlb_entry *entry)
+{
+	(void)v, (void)va, (void)pa, (void)access, (void)entry;
+	return false;
+}
+
+/* The same of an attached instance, whose virtual addresses may be meant as physical ones. */
+bool pass_nothing(struct vcpu *v, u64 va, u64 pa, u32 access, uc_tlb_entry *entry)
+{
+	struct translation absent = { .result = XLATE_PF };
+
+	if (v->mmu->cr0 & CR0_PG && !(v->identity && pa == page_of(va & UNICORN_PA_MASK)))
+		return false;
+	if (!unicorn_refuses(v, va, access))
+		return false;
+	describe_fault(v, va, access, &absent);
+	pass(v, va, access, entry);
+	return true;
+}
+
 enum answer raise_fault(struct vcpu *v, u64 va, u32 access, u32 faulting, struct translation *t,
 			uc_tlb_entry *entry)
 {

@@ -51,8 +51,6 @@ void leave_level(struct vcpu *v, const struct level *outer)
 	v->pending.stop = 0;
 	if (!--v->depth) {
 		free_watchpoints(v, false);
-		if (v->forget_code)
-			vcpu_forget_code(v);
 		return;
 	}
 	v->run = outer->run;

@@ -18,7 +18,7 @@
 #define TEST_USER 0xa000
 #define TEST_SIZE 0x10000
 #define TEST_COUNT 1000
-#define TEST_STORE_NR 4 /* the store is the fourth instruction */
+#define TEST_LOAD_NR 2 /* the first load is the second instruction */
 #define TEST_IO 0x20000
 #define TEST_FILL_RIP (TEST_CODE + 1)
 #define TEST_LOAD_RIP (TEST_CODE + 8)
@@ -44,8 +44,8 @@ struct self_test {
 	u64 fill_rip[3];	 /* by access: RIP as the last fill saw it */
 	u64 asker;		 /* of the last fill */
 	bool skip, find, set;	 /* what the memory hook tries */
-	bool stop;		 /* ... and to stop the run, and to let it go on */
-	bool stopped;		 /* whether it saw that it was stopped */
+	bool nest;		 /* ... a run inside the run */
+	bool overwritten;	 /* whether that run was seen in what Unicorn keeps */
 	struct unicorn_run run;
 	bool io;		 /* I/O was read */
 };
@@ -66,16 +66,18 @@ static bool test_fill(void *self, u64 page, u64 va, u32 access, uc_tlb_entry *en
 	return true;
 }
 
-/* Stop the run, see that, and undo it. */
-static void test_stop(struct self_test *test)
+/* Once: run an instruction inside the run under way, see that this has overwritten it, undo that. */
+static void test_nested(struct self_test *test)
 {
+	struct vcpu *v = test->v;
 	struct unicorn_run now;
 
-	private_save_run(test->v, &test->run);
-	UC(test->v, emu_stop)(test->v->uc);
-	private_save_run(test->v, &now);
-	test->stopped = !test->run.stop && now.stop;
-	private_restore_run(test->v, &test->run);
+	test->nest = false;
+	private_save_run(v, &test->run);
+	UC(v, emu_start)(v->uc, TEST_CODE, 0, 0, 1);
+	private_save_run(v, &now);
+	test->overwritten = now.count == 1 && !test->run.stop && now.stop;
+	private_restore_run(v, &test->run);
 }
 
 static void test_memory(uc_engine *uc, uc_mem_type type, u64 pa, int size, s64 value, void *user)
@@ -84,8 +86,8 @@ static void test_memory(uc_engine *uc, uc_mem_type type, u64 pa, int size, s64 v
 
 	(void)uc, (void)pa, (void)size, (void)value;
 	*test->v->skip_pc = test->skip;
-	if (test->stop)
-		test_stop(test);
+	if (test->nest)
+		test_nested(test);
 	if (type == UC_MEM_WRITE) {
 		test->store_rip = reg_read(test->v, UC_X86_REG_RIP);
 		return;
@@ -171,14 +173,11 @@ static bool test_set_page(struct self_test *test)
 static bool test_unicorn_run(struct self_test *test)
 {
 	struct vcpu *v = test->v;
-	bool right;
-
-	test->stop = true;
-	right = UC(v, emu_start)(v->uc, TEST_CODE, 0, 0, TEST_COUNT) == UC_ERR_EXCEPTION &&
-		reg_read(v, UC_X86_REG_RIP) == TEST_DENIED_RIP && test->stopped &&
-		test->run.count == TEST_COUNT && test->run.counter == TEST_STORE_NR;
-	test->stop = false;
-	return right;
+	UC(v, ctl)(v->uc, UC_CTL_WRITE(UC_CTL_TB_FLUSH, 0)); /* no code without Unicorn's count */
+	test->nest = true;
+	return UC(v, emu_start)(v->uc, TEST_CODE, 0, 0, TEST_COUNT) == UC_ERR_EXCEPTION &&
+		reg_read(v, UC_X86_REG_RIP) == TEST_DENIED_RIP && test->overwritten &&
+		test->run.count == TEST_COUNT && test->run.counter == TEST_LOAD_NR;
 }
 
 /* Privilege 0 before, 3 after a SYSRETQ whose target is absent. */
@@ -204,6 +203,23 @@ static u64 test_io(uc_engine *uc, u64 offset, unsigned size, void *user)
 	(void)uc, (void)offset, (void)size;
 	test->io = true;
 	return 0;
+}
+
+/* Code that the host changed is executed as it was, until it is dropped. */
+static bool test_drop(struct self_test *test)
+{
+	struct vcpu *v = test->v;
+	const u8 old = 1, new = 2, place = (u8)(TEST_LOAD + 1);
+	u8 before;
+
+	UC(v, mem_write)(v->uc, TEST_LOAD, &old, 1);
+	UC(v, mem_write)(v->uc, TEST_LOAD + 1, &new, 1);
+	if (!test_run(test))
+		return false;
+	UC(v, mem_write)(v->uc, TEST_LOAD_RIP + 3, &place, 1);
+	before = test_run(test) ? (u8)reg_read(v, UC_X86_REG_RAX) : 0;
+	private_drop_code(v, TEST_CODE, PAGE_SIZE);
+	return before == old && test_run(test) && (u8)reg_read(v, UC_X86_REG_RAX) == new;
 }
 
 /* The host address of memory: bytes go both ways. Of I/O and of nothing there is none. */
@@ -263,7 +279,7 @@ static u32 run_tests(struct self_test *test, u32 wanted)
 		works |= PRIVATE_ASKER;
 	if ((wanted & PRIVATE_RUN) && test_unicorn_run(test))
 		works |= PRIVATE_RUN;
-	if ((wanted & PRIVATE_HOST) && test_host(test))
+	if ((wanted & PRIVATE_HOST) && test_host(test) && test_drop(test))
 		works |= PRIVATE_HOST;
 	if ((wanted & PRIVATE_CPL) && test_cpl(test))
 		works |= PRIVATE_CPL;

@@ -73,12 +73,14 @@ void soft_drain_evicted(struct vcpu *v, u64 va, u64 va2)
  */
 void soft_drain_in_hook(struct vcpu *v)
 {
+	u64 accessing = v->insn.passed != NO_ADDRESS ? v->insn.passed : v->accessing;
+
 	if (v->foreign_hooks)
 		return;
-	if (v->accessing == NO_ADDRESS)
+	if (accessing == NO_ADDRESS)
 		soft_drain(v);
 	else
-		soft_drain_evicted(v, v->accessing, v->accessing + PAGE_SIZE);
+		soft_drain_evicted(v, accessing, accessing + PAGE_SIZE);
 }
 
 /* Make va's page the owner of pa's frame, which is open: whoever was it asks again. */

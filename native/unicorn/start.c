@@ -36,21 +36,36 @@ static u64 time_left(const struct vcpu *v)
 	return now + NS_PER_US < v->run.deadline ? (v->run.deadline - now) / NS_PER_US : 1;
 }
 
-/* Instructions left of run.count; 0 if it is 0. */
+/*
+ * Instructions left of run.count; 0: no matter how many, and NO_LIMIT if a run around this one counts,
+ * whose hook Unicorn would take off.
+ */
 static u64 count_left(const struct vcpu *v)
 {
-	return v->run.count ? v->run.count - (v->shared.count - v->run.counted) : 0;
+	if (v->run.count)
+		return v->run.count - (v->shared.count - v->run.counted);
+	return v->hook_counts && v->depth > 1 ? NO_LIMIT : 0;
+}
+
+/* Unicorn counts by a hook, which code translated before does not call. */
+static void prepare_count(struct vcpu *v, u64 count)
+{
+	if (count && !v->hook_counts)
+		drop_all_code(v);
+	v->hook_counts = count;
 }
 
 static uc_err start_unicorn(struct vcpu *v)
 {
 	u64 begin = v->run.begin != NO_ADDRESS ? v->run.begin : reg_read(v, UC_X86_REG_RIP);
 
+	u64 count = count_left(v);
 	uc_err err;
 
+	prepare_count(v, count);
 	v->run.begin = NO_ADDRESS;
 	v->run.started = true;
-	err = UC(v, emu_start)(v->uc, begin, v->run.until, time_left(v), count_left(v));
+	err = UC(v, emu_start)(v->uc, begin, v->run.until, time_left(v), count);
 	v->run.started = false;
 	return err;
 }

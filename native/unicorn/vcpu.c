@@ -57,6 +57,7 @@ static const struct guest program = {
 	.finish_emulated = finish_emulated,
 	.carry_out = nothing_to_carry_out,
 	.on_fault = raise_fault,
+	.on_nothing = nothing_is_a_bad_table,
 	.ahead = AGAIN_STEP,
 };
 
@@ -70,6 +71,7 @@ static const struct guest attached = {
 	.finish_emulated = finish_invpcid,
 	.carry_out = control_carry_out,
 	.on_fault = handle_fault,
+	.on_nothing = pass_nothing,
 	.ahead = AGAIN_AHEAD,
 };
 

@@ -37,6 +37,7 @@ LEG = [
     "test_exact.py",
     "test_attach.py",
     "test_own_lookups.py",
+    "test_regions.py",
 ]
 
 

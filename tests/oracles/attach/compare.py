@@ -65,6 +65,9 @@ def _show_value(value: Any) -> str:
 
 def first_difference(plain: Log, attached: Log) -> tuple[LogEntry | None, LogEntry | None] | None:
     """The first entries that are not alike, None where a log has ended."""
+    if plain and plain[-1][1] == differences.ENDS_HERE:
+        plain = plain[:-1]
+        attached = attached[: len(plain)]
     for ours, theirs in zip(attached, plain, strict=False):
         if ours != theirs:
             return theirs, ours
@@ -157,9 +160,9 @@ def _results(work: list[tuple[Script, How]], player: Play) -> Iterator[Differenc
     yield Difference(script["seed"], how, kind, side=stage, told=told)
 
 
-def compare_all(work: Iterable[tuple[Script, How]], player: Play = play) -> Iterator[
-    Difference | None
-]:
+def compare_all(
+    work: Iterable[tuple[Script, How]], player: Play = play
+) -> Iterator[Difference | None]:
     """A result for each script, in order, whatever crashes."""
     rest = list(work)
     while rest:

@@ -1,13 +1,45 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The differences that must be between plain Unicorn and an attached instance."""
+"""The differences that must be between plain Unicorn and an attached instance.
+
+tests/oracles/test_attach_differences.py shows each, plain and attached.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
+from unicorn import UC_ERR_FETCH_PROT, UC_ERR_FETCH_UNMAPPED, UC_PROT_EXEC, Uc, x86_const
+
+from tests.oracles.attach.script import PAGE
+
 LogEntry = tuple[Any, ...]
+ENDS_HERE = "ends here"
+"""The name of a log's last entry, where plain Unicorn goes its own way."""
+FETCH_ERRORS = (UC_ERR_FETCH_UNMAPPED, UC_ERR_FETCH_PROT)
+ARITHMETIC = 0x8D5
+"""CF, PF, AF, ZF, SF, OF: stale in plain Unicorn after a fault where CODE hooks are."""
+PHYSICAL_BITS = (1 << 52) - 1
+
+
+def reaches_ahead(uc: Uc, address: int | None) -> bool:
+    """Plain Unicorn fetches a whole block before it executes any of it.
+
+    A block that reaches into a page which may not be fetched from fails with RIP at its begin, and
+    nothing of it done; attached, the instructions before the page are executed, as on a processor.
+    """
+    rip = uc.reg_read(x86_const.UC_X86_REG_RIP) & PHYSICAL_BITS
+    if address is not None and rip & -PAGE == address & -PAGE:
+        return False
+    return any(b <= rip <= e and p & UC_PROT_EXEC for b, e, p in uc.mem_regions())
+
+
+def _full_address(entry: LogEntry) -> LogEntry:
+    """Plain Unicorn cuts addresses to 52 bits before it tells hooks of an unmapped access."""
+    if entry[1].startswith("hook") and "unmapped" in entry[1]:
+        return (*entry[:3], entry[3] & PHYSICAL_BITS, *entry[4:])
+    return entry
 
 
 def normalised(log: list[LogEntry]) -> list[LogEntry]:
     """A log without what may differ."""
-    return log
+    return [_full_address(entry) for entry in log]

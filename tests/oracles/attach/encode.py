@@ -81,7 +81,9 @@ class Chooser:
     def address(self) -> int:
         """An address of interest, often at the edge of a page."""
         at = self.random.choice(self.targets)
-        return at + self.random.choice((0, 0, 8, 16, 0x20, 0x7F8, 0xFF0, 0xFF8, 0x100, 0x200, 0xFFC, 0xFFE, -2))
+        return at + self.random.choice(
+            (0, 0, 8, 16, 0x20, 0x7F8, 0xFF0, 0xFF8, 0x100, 0x200, 0xFFC, 0xFFE, -2)
+        )
 
     def mem(self) -> Mem:
         random = self.random
@@ -127,11 +129,11 @@ class Chooser:
         if choice < 3:
             return encode(bytes([0x8A + form]), to, mem, wide=wide, before=before)
         if choice == 3:
-            return encode(
-                bytes([random.choice(ALU) + 2 + form]), to, mem, wide=wide, before=before
-            )
+            return encode(bytes([random.choice(ALU) + 2 + form]), to, mem, wide=wide, before=before)
         if choice == 4:
-            return encode(bytes([0x0F, random.choice((0xB6, 0xB7, 0xBE, 0xBF))]), to, mem, wide=wide)
+            return encode(
+                bytes([0x0F, random.choice((0xB6, 0xB7, 0xBE, 0xBF))]), to, mem, wide=wide
+            )
         if choice == 5:
             return encode(b"\x0f\x10", random.randrange(8), mem)
         return encode(b"\x0f\x6f", random.randrange(8), mem, before=b"\xf3")
@@ -163,13 +165,13 @@ class Chooser:
         if choice == 2:
             return encode(bytes([0xFE + form]), random.randrange(2), mem, wide=wide, before=before)
         if choice == 3:
-            return encode(bytes([0xF6 + form]), random.choice((2, 3)), mem, wide=wide, before=before)
+            return encode(
+                bytes([0xF6 + form]), random.choice((2, 3)), mem, wide=wide, before=before
+            )
         if choice == 4:
             return encode(bytes([0x0F, 0xB0 + form]), source, mem, wide=wide, before=before)
         if choice == 5:
             return encode(bytes([0x0F, 0xC0 + form]), source, mem, wide=wide, before=before)
-        if random.random() < 0.5:
-            return encode(b"\x0f\xc7", 1, mem, wide=random.random() < 0.5)
         return encode(bytes([0x86 + form]), source, mem, wide=wide, before=before[-1:])
 
     def stack(self) -> bytes:
@@ -207,7 +209,9 @@ class Chooser:
         register = self.random.choice(POINTERS)
         if self.random.random() < 0.6:
             return mov_imm(register, self.address())
-        return encode(b"\x83", 0, register, wide=True) + bytes([self.random.choice((1, 8, 16, 0xF8))])
+        return encode(b"\x83", 0, register, wide=True) + bytes(
+            [self.random.choice((1, 8, 16, 0xF8))]
+        )
 
     def fpu(self) -> bytes:
         """x87 and SSE that touch 10, 28 or 512 bytes, or none."""
@@ -248,7 +252,6 @@ class Chooser:
                 b"\xef",
                 b"\x0f\xa2",
                 b"\x0f\x0b",
-                b"\x0f\x34",
                 b"\xf7\xf0",
                 b"\xf4",
                 b"\x0f\xff",

@@ -16,7 +16,8 @@ def _number(value: Any) -> str:
     return hex(value) if value > 9 else str(value)
 
 
-def _code(at: int, pieces: list[str]) -> list[str]:
+def code_lines(at: int, pieces: list[str]) -> list[str]:
+    """Disassembled instructions, runs of NOPs as one."""
     decoder = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)
     lines = []
     for piece in pieces:
@@ -36,12 +37,14 @@ def _code(at: int, pieces: list[str]) -> list[str]:
 def of_operation(op: Op) -> list[str]:
     """One operation, as lines."""
     if op[0] == "code":
-        return [f"code {op[1]:#x}", *_code(op[1], op[2])]
+        return [f"code {op[1]:#x}", *code_lines(op[1], op[2])]
     if op[0] == "hook":
         hook = op[1]
         head = " ".join(f"{key}={_number(hook[key])}" for key in hook if key != "acts")
-        return [f"hook {head}", *(f"        call {when}: {' '.join(of_operation(act))}"
-                                  for when, act in hook["acts"])]
+        return [
+            f"hook {head}",
+            *(f"        call {when}: {' '.join(of_operation(act))}" for when, act in hook["acts"]),
+        ]
     return [" ".join(_number(part) for part in op)]
 
 

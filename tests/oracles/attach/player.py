@@ -16,11 +16,16 @@ from unicorn import (
     UC_ARCH_X86,
     UC_CTL_IO_WRITE,
     UC_CTL_TLB_FLUSH,
+    UC_ERR_READ_PROT,
+    UC_ERR_WRITE_PROT,
     UC_HOOK_INSN,
     UC_HOOK_MEM_READ_AFTER,
     UC_MEM_FETCH_PROT,
+    UC_MEM_FETCH_UNMAPPED,
     UC_MEM_READ_PROT,
     UC_MEM_WRITE,
+    UC_MEM_WRITE_PROT,
+    UC_MEM_WRITE_UNMAPPED,
     UC_MODE_64,
     UC_PROT_EXEC,
     UC_PROT_READ,
@@ -31,6 +36,8 @@ from unicorn import (
 )
 
 import cpu
+from tests.oracles.attach import differences
+from tests.oracles.attach.differences import ENDS_HERE
 from tests.oracles.attach.script import GENERAL, PAGE, Op, Script
 
 LogEntry = tuple[Any, ...]
@@ -74,7 +81,8 @@ _SEEN = (
     "fptag",
 )
 _SEEN_IDS = [_register(name) for name in _SEEN]
-_GLANCE_IDS = [_register(name) for name in ("rip", "rsp", "rax", "rcx", "rdi", "rsi", "eflags")]
+_FLAGS = _SEEN.index("eflags")
+_GLANCE_IDS = [_register(name) for name in ("rip", "rsp", "rax", "rcx", "rdi", "rsi")]
 _INSN = {
     "syscall": x86_const.UC_X86_INS_SYSCALL,
     "cpuid": x86_const.UC_X86_INS_CPUID,
@@ -105,6 +113,10 @@ class Player:
         self.uc = Uc(UC_ARCH_X86, UC_MODE_64)
         self.m: Any = None
         self.log: Log = []
+        self.over = False
+        self.failure: int | None = None
+        self.counted = False
+        self.stopped = False
         self.where = ""
         self.hooks: dict[int, tuple[int, str]] = {}
         self.calls: dict[int, int] = {}
@@ -120,8 +132,10 @@ class Player:
         for index, op in enumerate(self.script["ops"]):
             self.where = f"{index}"
             self.do(op)
+            if self.over:
+                return self.log
             if op[0] == "run":
-                self.note("registers", *self.registers())
+                self.settle()
         self.where = "end"
         self.note_memory()
         return self.log
@@ -131,15 +145,36 @@ class Player:
         self.m = None
         del self.uc
 
+    def settle(self) -> None:
+        """Log the registers after a run, and leave what plain Unicorn may have wrong alike."""
+        seen = list(self.registers())
+        if self.counted and (self.failure is not None or self.stopped):
+            seen[_FLAGS] &= ~differences.ARITHMETIC
+            self.uc.reg_write(x86_const.UC_X86_REG_EFLAGS, seen[_FLAGS])
+        self.stopped = False
+        if self.failure in (UC_ERR_READ_PROT, UC_ERR_WRITE_PROT):
+            self.op_flush_tlb()
+        self.note("registers", *seen)
+
     def note(self, *entry: Any) -> None:
-        self.log.append((self.where, *entry))
+        if not self.over:
+            self.log.append((self.where, *entry))
+
+    def end_here(self, difference: str) -> None:
+        """A difference that must be: what plain Unicorn does from here on is its own affair."""
+        self.note(ENDS_HERE, difference)
+        self.over = True
 
     def do(self, op: Op) -> Any:
         """One operation; its result or its exception is logged."""
+        self.failure = None
         try:
             result = getattr(self, f"op_{op[0]}")(*op[1:])
         except UcError as error:
+            if op[0] in ("run", "nest") and error.errno in differences.FETCH_ERRORS:
+                self.look_behind_fetch(None)
             self.note(op[0], "UcError", error.errno)
+            self.failure = error.errno
         except HookError as error:
             self.note(op[0], "HookError", *error.args)
         else:
@@ -211,8 +246,11 @@ class Player:
     def op_regions(self) -> list[tuple[int, int, int]]:
         return self.regions()
 
-    def op_map_here(self, perms: int, pages: int) -> None:
-        self.uc.mem_map(self.address & -PAGE, pages * PAGE, perms)
+    def op_map_here(self, perms: int, pages: int) -> str | None:
+        if self.address >= 1 << 47:
+            return "left out"
+        self.uc.mem_map(self.address & -PAGE, pages * PAGE, self.needed(perms))
+        return None
 
     def op_protect_here(self, perms: int) -> None:
         """Let the access pass; a read leaves the right to write as it is, for the sake of plain
@@ -221,10 +259,17 @@ class Player:
         page = self.address & -PAGE
         if self.access in _NO_CHANGES:
             begin, end, old = next(r for r in self.uc.mem_regions() if r[0] <= page <= r[1])
-            perms = old & UC_PROT_WRITE | UC_PROT_READ | UC_PROT_EXEC
-            self.uc.mem_protect(begin, end + 1 - begin, perms)
+            self.uc.mem_protect(begin, end + 1 - begin, old & UC_PROT_WRITE | self.needed(0))
             return
-        self.uc.mem_protect(page, PAGE, perms)
+        self.uc.mem_protect(page, PAGE, self.needed(perms))
+
+    def needed(self, perms: int) -> int:
+        """Permissions with which the access under way may be made (skips_rights)."""
+        if self.access in (UC_MEM_FETCH_UNMAPPED, UC_MEM_FETCH_PROT):
+            return UC_PROT_READ | UC_PROT_EXEC
+        if self.access in (UC_MEM_WRITE_UNMAPPED, UC_MEM_WRITE_PROT):
+            return perms | UC_PROT_READ | UC_PROT_WRITE
+        return perms | UC_PROT_READ
 
     # Registers and contexts.
 
@@ -267,6 +312,8 @@ class Player:
         return self.m if name == "m" and self.m is not None else self.uc
 
     def op_run(self, begin: int, until: int, timeout: int, count: int, door: str) -> None:
+        if count:
+            self.counted = True
         if len(self.log) < TOO_LONG:
             self.door(door).emu_start(begin, until, timeout, count)
 
@@ -280,10 +327,13 @@ class Player:
             self.door(door).emu_start(begin, until)
         finally:
             self.depth -= 1
-            self.note("nested", *self.registers())
+            seen = list(self.registers())
+            seen[_FLAGS] &= ~differences.ARITHMETIC
+            self.note("nested", *seen)
             self.uc.context_restore(context)
 
     def op_stop(self) -> None:
+        self.stopped = True
         self.uc.emu_stop()
 
     def op_raise(self, number: int) -> None:
@@ -317,6 +367,8 @@ class Player:
     def op_hook(self, hook: dict[str, Any]) -> None:
         door = "m" if hook["door"] == "m" and self.attached else "uc"
         kind = hook["kind"]
+        if kind == "code":
+            self.counted = True
         extra = (_INSN[kind[5:]],) if kind.startswith("insn:") else ()
         handle = self.door(door).hook_add(
             _hook_type(kind), self.callback(hook), None, hook["begin"], hook["end"], *extra
@@ -345,18 +397,31 @@ class Player:
         number = self.called(hook, *about)
         if hook["kind"] == "insn_invalid":
             return bool(hook["returns"][number % 3]) and number < 2 and self.skip()
-        return bool(hook["returns"][number % 3])
+        result = bool(hook["returns"][number % 3])
+        prot = about and about[0] in (UC_MEM_READ_PROT, UC_MEM_WRITE_PROT)
+        if prot and result and self.how.fidelity is None and not self.may(about[1], UC_PROT_READ):
+            self.end_here("reads_again")
+        return result
 
     def skip(self) -> bool:
         """Go on behind an invalid instruction of two bytes."""
         self.uc.reg_write(_register("rip"), self.uc.reg_read(_register("rip")) + 2)
         return True
 
+    def look_behind_fetch(self, address: int | None) -> None:
+        if self.how.fidelity is None and differences.reaches_ahead(self.uc, address):
+            self.end_here("reaches_ahead")
+
     def called(self, hook: dict[str, Any], *about: int) -> int:
         """Log a call, do what is to be done at it, and return its number."""
         ident = hook["id"]
         number = self.calls.get(ident, 0)
         self.calls[ident] = number + 1
+        if self.over:
+            self.uc.emu_stop()
+            return number
+        if len(about) == 4 and about[0] in (UC_MEM_FETCH_UNMAPPED, UC_MEM_FETCH_PROT):
+            self.look_behind_fetch(about[1])
         glance = self.uc.reg_read_batch(_GLANCE_IDS) if hook["look"] else ()
         self.note(f"hook {ident} {hook['kind']}", *about, *glance)
         outer = self.access, self.address
@@ -368,7 +433,7 @@ class Player:
                     self.act(op)
         finally:
             self.access, self.address = outer
-        if len(self.log) >= TOO_LONG:
+        if len(self.log) >= TOO_LONG or self.over:
             self.uc.emu_stop()
         return number
 
@@ -377,15 +442,16 @@ class Player:
         if self.access in _NO_CHANGES:
             return op[0] in _CHANGES
         if self.access == UC_MEM_WRITE:
-            return op[0] in _CHANGES or (op[0] == "write" and not self.writable(op[1]))
+            return op[0] in _CHANGES or (op[0] == "write" and not self.may(op[1], UC_PROT_WRITE))
         return False
 
-    def writable(self, at: int) -> bool:
-        return any(b <= at <= e and p & UC_PROT_WRITE for b, e, p in self.uc.mem_regions())
+    def may(self, at: int, perms: int) -> bool:
+        return any(b <= at <= e and p & perms for b, e, p in self.uc.mem_regions())
 
     def act(self, op: Op) -> None:
         """An operation in a hook; its failure is logged, what it means to raise is raised."""
         if op[0] == "raise":
+            self.stopped = True
             raise HookError(op[1])
         if self.crashes_plain(op):
             self.note("left out", op[0])

@@ -68,9 +68,7 @@ class Builder:
         between = [self.chooser.registers() for _ in range(ahead)]
         # 7 bytes of this store, 6 of the next instruction's opcode and immediate.
         disp = sum(map(len, between)) + 2
-        store = (
-            b"\xc6\x05" + struct.pack("<i", disp) + bytes([self.random.randrange(256)])
-        )
+        store = b"\xc6\x05" + struct.pack("<i", disp) + bytes([self.random.randrange(256)])
         self.put(store, *between, mov_imm32(RAX, self.random.getrandbits(32)))
 
     def call(self) -> None:
