@@ -319,7 +319,7 @@ class Player:
 
     def op_nest(self, begin: int, until: int, door: str) -> None:
         """A run inside a hook, which leaves the registers as they were."""
-        if self.depth == 2 or len(self.log) >= TOO_LONG:
+        if self.depth == 2 or self.stopped or len(self.log) >= TOO_LONG:
             return
         context = self.uc.context_save()
         self.depth += 1
@@ -331,6 +331,9 @@ class Player:
             seen[_FLAGS] &= ~differences.ARITHMETIC
             self.note("nested", *seen)
             self.uc.context_restore(context)
+            if self.stopped and self.how.fidelity is None:
+                self.end_here("inner_stop")
+            self.stopped = False
 
     def op_stop(self) -> None:
         self.stopped = True

@@ -238,7 +238,7 @@ class Writer:
             "kind": kind,
             "begin": begin,
             "end": end,
-            "door": random.choice(("uc", "uc", "m")),
+            "door": "uc" if "after" in kind else random.choice(("uc", "uc", "m")),
             "look": random.random() < 0.4,
             "returns": [random.random() < 0.75 for _ in range(3)],
             "acts": [] if inside else self._acts(kind),
