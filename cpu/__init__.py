@@ -6,21 +6,54 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from cpu.attached import Attached
+    from unicorn import Uc
+
+    from cpu.attached import Attached, FaultHandler, Paging
+    from cpu.vcpu import Fidelity
+    from mmu.events import EventRing
+    from mmu.x86 import Geometry
 
 __all__ = ["attach"]
 
 
-def attach(uc: Any, **options: Any) -> Attached:
-    """Give an x86-64 Unicorn instance this MMU; see ``cpu.attached.Attached`` for the options.
+def attach(
+    uc: Uc,
+    *,
+    identity: bool = False,
+    paging: Paging | str | None = None,
+    deliver: bool = False,
+    ram: int | None = None,
+    base: int | None = None,
+    fidelity: Fidelity | str = "fast",
+    engine: str = "c",
+    geometry: str | Geometry = "skylake",
+    ring: EventRing | None = None,
+    handler: FaultHandler | None = None,
+    check_tlb: bool = False,
+) -> Attached:
+    """Give an x86-64 Unicorn instance this MMU: ``cpu.attached.Attached``, which has the meaning of
+    each option.
 
     >>> mmu = cpu.attach(uc, identity=True)
-    >>> mmu.emu_start(begin, until)
+    >>> uc.emu_start(begin, until)
     >>> print(mmu.counters())
     """
-    from cpu.attached import Attached
+    from cpu.attached import DEFAULT_RAM, Attached
 
-    return Attached(uc, **options)
+    return Attached(
+        uc,
+        identity=identity,
+        paging=paging,
+        deliver=deliver,
+        ram=DEFAULT_RAM if ram is None else ram,
+        base=base,
+        fidelity=fidelity,
+        engine=engine,
+        geometry=geometry,
+        ring=ring,
+        handler=handler,
+        check_tlb=check_tlb,
+    )

@@ -21,12 +21,12 @@ class struct_uc_api(Struct[struct_uc_api_ptr]):
     mem_read: CData
     mem_write: CData
     vmem_translate: CData
-    mmio_map: CData
     context_alloc: CData
     context_save: CData
     context_restore: CData
     context_free: CData
     context_size: CData
+    mmio_map: CData
     tlb_flush_page: CData
     tlb_set_page: CData
     cpu_restore_state: CData
@@ -34,6 +34,8 @@ class struct_uc_api(Struct[struct_uc_api_ptr]):
     memory_region_get_ram_addr: CData
     cpu_get_address_space: CData
     address_space_map: CData
+    qemu_ram_addr_from_host: CData
+    tb_invalidate_phys_range: CData
     cs_disasm_iter: CData
     cs_handle: int
     cs_insn: CData
@@ -76,17 +78,17 @@ class struct_layout(Struct[struct_layout_ptr]):
 
 class struct_layout_ptr(struct_layout, Ptr[struct_layout]): ...
 
+class struct_env_places(Struct[struct_env_places_ptr]):
+    at: Array[int]
+
+class struct_env_places_ptr(struct_env_places, Ptr[struct_env_places]): ...
+
 class struct_vcpu_region(Struct[struct_vcpu_region_ptr]):
     base: int
     size: int
     perms: int
 
 class struct_vcpu_region_ptr(struct_vcpu_region, Ptr[struct_vcpu_region]): ...
-
-class struct_env_places(Struct[struct_env_places_ptr]):
-    at: Array[int]
-
-class struct_env_places_ptr(struct_env_places, Ptr[struct_env_places]): ...
 
 class struct_vcpu_config(Struct[struct_vcpu_config_ptr]):
     uc: CData
@@ -150,12 +152,12 @@ class FFI(BaseFFI):
     def new(self, cdecl: Literal["struct layout *"], init: object = ...) -> struct_layout_ptr: ...
     @overload
     def new(
-        self, cdecl: Literal["struct vcpu_region *"], init: object = ...
-    ) -> struct_vcpu_region_ptr: ...
-    @overload
-    def new(
         self, cdecl: Literal["struct env_places *"], init: object = ...
     ) -> struct_env_places_ptr: ...
+    @overload
+    def new(
+        self, cdecl: Literal["struct vcpu_region *"], init: object = ...
+    ) -> struct_vcpu_region_ptr: ...
     @overload
     def new(
         self, cdecl: Literal["struct vcpu_config *"], init: object = ...
@@ -180,12 +182,12 @@ class FFI(BaseFFI):
     ) -> Array[struct_layout]: ...
     @overload
     def new(
-        self, cdecl: Literal["struct vcpu_region[]"], init: object = ...
-    ) -> Array[struct_vcpu_region]: ...
-    @overload
-    def new(
         self, cdecl: Literal["struct env_places[]"], init: object = ...
     ) -> Array[struct_env_places]: ...
+    @overload
+    def new(
+        self, cdecl: Literal["struct vcpu_region[]"], init: object = ...
+    ) -> Array[struct_vcpu_region]: ...
     @overload
     def new(
         self, cdecl: Literal["struct vcpu_config[]"], init: object = ...
@@ -212,12 +214,12 @@ class FFI(BaseFFI):
     def cast(self, cdecl: Literal["struct layout *"], value: object) -> struct_layout_ptr: ...
     @overload
     def cast(
-        self, cdecl: Literal["struct vcpu_region *"], value: object
-    ) -> struct_vcpu_region_ptr: ...
-    @overload
-    def cast(
         self, cdecl: Literal["struct env_places *"], value: object
     ) -> struct_env_places_ptr: ...
+    @overload
+    def cast(
+        self, cdecl: Literal["struct vcpu_region *"], value: object
+    ) -> struct_vcpu_region_ptr: ...
     @overload
     def cast(
         self, cdecl: Literal["struct vcpu_config *"], value: object
@@ -284,8 +286,8 @@ class Lib:
     FAULT_ABORT: Final[int]
     NR_SYSCALL_ARGS: Final[int]
     NO_LIMIT: Final[int]
-    REGION_MMIO: Final[int]
     NR_ENV_WORDS: Final[int]
+    REGION_MMIO: Final[int]
     def layout_mismatch(
         self, native: struct_layout_ptr | Array[struct_layout], /
     ) -> Ptr[bytes]: ...
@@ -344,6 +346,7 @@ class Lib:
     def vcpu_serve_hooks(self, v: struct_vcpu_ptr, /) -> int: ...
     def vcpu_guard_flags(self, v: struct_vcpu_ptr, begin: int, end: int, /) -> int: ...
     def vcpu_unguard_flags(self, v: struct_vcpu_ptr, guard: int, /) -> None: ...
+    def vcpu_hook_address(self, v: struct_vcpu_ptr, pa: int, /) -> int: ...
     def vcpu_watch(
         self, v: struct_vcpu_ptr, type: int, callback: CData, begin: int, end: int, /
     ) -> int: ...

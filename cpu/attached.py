@@ -332,7 +332,7 @@ class Attached(Processor):
         """The script has removed a hook."""
         self._hooks.discard(handle)
         lib.vcpu_unwatch(self.c, handle)
-        if (guard := self._guards.pop(handle, 0)):
+        if guard := self._guards.pop(handle, 0):
             lib.vcpu_unguard_flags(self.c, guard)
 
     def check_not_ours(self, address: int, size: int) -> None:
@@ -352,7 +352,8 @@ class Attached(Processor):
         """Tell the engine of all the memory the instance has."""
         regions = list(self.uc.mem_regions())
         told = ffi.new(
-            "struct vcpu_region[]", [(begin, end + 1 - begin, perms) for begin, end, perms in regions]
+            "struct vcpu_region[]",
+            [(begin, end + 1 - begin, perms) for begin, end, perms in regions],
         )
         if lib.vcpu_set_regions(self.c, told, len(regions)):
             raise EngineError("no host memory to keep track of the instance's regions")

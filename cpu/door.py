@@ -24,6 +24,7 @@ from unicorn import (
 from unicorn.unicorn_const import UC_CTL_CONTEXT_MEMORY
 from unicorn.x86_const import UC_X86_REG_EIP, UC_X86_REG_IP, UC_X86_REG_RIP
 
+from cpu._engine import lib
 from mmu.errors import MmuError
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ else:
 class Listener(Protocol):
     """Who is told: cpu.attached.Attached has the meaning of each."""
 
+    # ruff: noqa: D102
     def emu_start(self, begin: int, until: int, timeout: int = 0, count: int = 0) -> None: ...
     def stop(self) -> None: ...
     def restored(self) -> None: ...
@@ -76,7 +78,7 @@ class Door(_Base):
     def mmio_map(self, address: int, size: int, *callbacks: Any) -> None:
         """Uc.mmio_map(); with identity the pages are mapped at their own addresses too."""
         super().mmio_map(address, size, *callbacks)
-        self._ucmmu.region_added(address, size, UC_PROT_ALL)
+        self._ucmmu.region_added(address, size, UC_PROT_ALL | lib.REGION_MMIO)
 
     def mem_unmap(self, address: int, size: int) -> None:
         """Uc.mem_unmap(); with identity the pages' mappings go too."""

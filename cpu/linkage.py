@@ -40,6 +40,7 @@ _UC_FUNCTIONS: Final = (
 _PRIVATE_FUNCTIONS: Final = (
     "tlb_flush_page", "tlb_set_page", "cpu_restore_state", "find_memory_mapping",
     "memory_region_get_ram_addr", "cpu_get_address_space", "address_space_map",
+    "qemu_ram_addr_from_host", "tb_invalidate_phys_range",
 )  # fmt: skip
 _MMU_FUNCTIONS: Final = {
     "refill": "mmu_refill",
@@ -164,8 +165,7 @@ def private_parts() -> int:
 
 @cache
 def env_places() -> Any:
-    """The ``struct env_places`` of this process: all unknown where private parts make them needless.
-    """
+    """The ``struct env_places`` of this process: all unknown where private parts make them needless."""
     places = ffi.new("struct env_places *")
     if not private_parts() & lib.PRIVATE_ENV:
         lib.find_places(uc_api(), places)

@@ -18,7 +18,7 @@
 /* Have Unicorn invalidate code, and see who asks. */
 void learn_invalidator(struct vcpu *v)
 {
-	drop_code(v, v->ram->base);
+	drop_by_window(v, v->ram->base, PAGE_SIZE);
 	v->invalidator = v->window_asker;
 }
 

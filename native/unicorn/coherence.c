@@ -49,9 +49,8 @@ bool window_fill(struct vcpu *v, u64 page, uc_tlb_entry *entry)
 	return true;
 }
 
-/* Drop code translated from any of [pa, pa + size), of one frame.  Never while the guest runs: it
- * may be its own code. */
-void drop_code_range(struct vcpu *v, u64 pa, u64 size)
+/* Have Unicorn look the frame up for its code. Not in hooks, for that may evict what is in use. */
+void drop_by_window(struct vcpu *v, u64 pa, u64 size)
 {
 	u64 va = CODE_WINDOW | pa;
 
@@ -59,6 +58,15 @@ void drop_code_range(struct vcpu *v, u64 pa, u64 size)
 	UC(v, ctl)(v->uc, UC_CTL_WRITE(UC_CTL_TB_REMOVE_CACHE, 2), va, va + size);
 	v->window = false;
 	soft_drop_page(v, va);
+}
+
+/* Drop code translated from any of [pa, pa + size), of one frame. */
+void drop_code_range(struct vcpu *v, u64 pa, u64 size)
+{
+	if (private_has(v, PRIVATE_HOST))
+		private_drop_code(v, uc_address(v, pa), size);
+	else
+		drop_by_window(v, pa, size);
 	v->epoch++;
 }
 
@@ -97,10 +105,14 @@ void drop_forgotten(struct vcpu *v)
 {
 	u64 pfn;
 
-	if (v->run.started || v->depth > 1)
+	if (v->run.started || v->depth > 1) {
 		soft_drain_in_hook(v);
-	else
+	} else {
 		soft_drain(v);
+		if (v->code_written)
+			drop_all_code(v);
+		v->code_written = false;
+	}
 	if (v->ram->code_free == PAGE_NONE)
 		return;
 	while ((pfn = MMU(v, take_freed_code, take_code)(v->ram, v->mm ? v->mm->kernel : NULL,

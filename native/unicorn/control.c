@@ -5,10 +5,15 @@
  */
 #include "unicorn/vcpu.h"
 
+/* Of CR0 and CR4 Unicorn keeps 32 bits; the others must be 0 in what the instruction moved. */
 static u32 carry_out_mov_cr(struct vcpu *v, const struct insn *insn)
 {
-	return (insn_opcode(insn, 2) >> 3 & 7) == 3 ? control_load_cr3(v)
-						    : control_load_cr0_cr4(v);
+	u8 modrm = insn_opcode(insn, 2);
+	u64 moved = insn_gpr(v, (modrm & 7) | (insn->rex & 1u) << 3);
+
+	if ((modrm >> 3 & 7) == 3)
+		return control_load_cr3(v);
+	return moved >> 32 ? control_refuse_cr0_cr4(v) : control_load_cr0_cr4(v);
 }
 
 /*

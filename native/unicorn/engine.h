@@ -69,11 +69,12 @@ struct uc_api {
 	void *open, *close, *emu_start, *emu_stop, *hook_add, *hook_del, *ctl;
 	void *reg_read, *reg_write, *reg_read_batch, *reg_write_batch;
 	void *mem_map, *mem_read, *mem_write, *vmem_translate;
-	void *mmio_map;
 	void *context_alloc, *context_save, *context_restore, *context_free, *context_size;
+	void *mmio_map;
 	void *tlb_flush_page, *tlb_set_page, *cpu_restore_state;
 	void *find_memory_mapping, *memory_region_get_ram_addr;
 	void *cpu_get_address_space, *address_space_map;
+	void *qemu_ram_addr_from_host, *tb_invalidate_phys_range;
 	void *cs_disasm_iter;
 	size_t cs_handle;
 	void *cs_insn; /* from cs_malloc(cs_handle) */
@@ -98,18 +99,18 @@ struct layout {
 	size_t translation_size, translation_error_code;
 };
 
+/* Where a saved context has words of the processor's state that no register names; 0: not known. */
+#define NR_ENV_WORDS 7
+struct env_places {
+	u32 at[NR_ENV_WORDS];
+};
+
 #define REGION_MMIO 0x80000000 /* beside UC_PROT_*: callbacks answer for the region */
 
 /* Memory of the instance's, by its own address. */
 struct vcpu_region {
 	u64 base, size; /* bytes, whole pages */
 	u32 perms;	/* UC_PROT_*, REGION_MMIO */
-};
-
-/* Where a saved context has words of the processor's state that no register names; 0: not known. */
-#define NR_ENV_WORDS 7
-struct env_places {
-	u32 at[NR_ENV_WORDS];
 };
 
 struct vcpu_config {
@@ -228,7 +229,7 @@ int vcpu_add_region(struct vcpu *v, u64 base, u64 size, u32 perms);
 int vcpu_remove_region(struct vcpu *v, u64 base, u64 size);
 /*
  * The instance has this memory and no other but our RAM, which may be among the nr regions. As
- * vcpu_add_region(); if it fails, nothing has changed.
+ * vcpu_add_region(), but what was I/O still is; if it fails, nothing has changed.
  */
 int vcpu_set_regions(struct vcpu *v, const struct vcpu_region *regions, u32 nr);
 /*
@@ -245,6 +246,8 @@ int vcpu_serve_hooks(struct vcpu *v);
 u64 vcpu_guard_flags(struct vcpu *v, u64 begin, u64 end);
 /* That CODE hook is gone. */
 void vcpu_unguard_flags(struct vcpu *v, u64 guard);
+/* The virtual address behind the guest-physical one of an access; NO_LIMIT: nobody's. */
+u64 vcpu_hook_address(struct vcpu *v, u64 pa);
 /*
  * Put a hook of this UC_HOOK_MEM_* type on the instance that is called (a uc_cb_hookmem_t, with no
  * user data) for virtual [begin, end] only, everything if begin > end. Returns its handle; 0: there

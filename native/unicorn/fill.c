@@ -35,7 +35,7 @@ static bool install(struct vcpu *v, u64 va, u32 access, const struct translation
 	const struct region *r = region_of(v, pa);
 	u32 perms = (t->perms & (PERM_R | PERM_W | PERM_X)) | needs[access];
 
-	if (!r && v->guest->on_nothing(v, va, access, entry))
+	if (!r && v->guest->on_nothing(v, va, pa, access, entry))
 		return true;
 	if (!r || !open_frame(v, pa)) {
 		describe_fault(v, va, access, t);

@@ -146,7 +146,8 @@ void for_each_code_frame(struct vcpu *v, void (*on_frame)(struct vcpu *v, u64 pa
 		for (struct frame_chunk *chunk = frames->chain[i]; chunk; chunk = chunk->next)
 			for (u64 f = 0; f < CHUNK_FRAMES; f++)
 				if (chunk->flags[f] & PG_code)
-					on_frame(v, (chunk->number << CHUNK_SHIFT) + (f << PAGE_SHIFT));
+					on_frame(v, (chunk->number << CHUNK_SHIFT) +
+							    (f << PAGE_SHIFT));
 }
 
 /* Frames have owners from now on. False: there is no memory for that. */

@@ -100,18 +100,18 @@ static void pass(struct vcpu *v, u64 va, u32 access, uc_tlb_entry *entry)
 }
 
 /* There is no memory where va translates to: no fault of a program's, and an error of its tables. */
-bool nothing_is_a_bad_table(struct vcpu *v, u64 va, u32 access, uc_tlb_entry *entry)
+bool nothing_is_a_bad_table(struct vcpu *v, u64 va, u64 pa, u32 access, uc_tlb_entry *entry)
 {
-	(void)v, (void)va, (void)access, (void)entry;
+	(void)v, (void)va, (void)pa, (void)access, (void)entry;
 	return false;
 }
 
 /* The same of an attached instance, whose virtual addresses may be meant as physical ones. */
-bool pass_nothing(struct vcpu *v, u64 va, u32 access, uc_tlb_entry *entry)
+bool pass_nothing(struct vcpu *v, u64 va, u64 pa, u32 access, uc_tlb_entry *entry)
 {
 	struct translation absent = { .result = XLATE_PF };
 
-	if (!v->identity && v->mmu->cr0 & CR0_PG)
+	if (v->mmu->cr0 & CR0_PG && !(v->identity && pa == page_of(va & UNICORN_PA_MASK)))
 		return false;
 	if (!unicorn_refuses(v, va, access))
 		return false;

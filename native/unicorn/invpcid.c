@@ -40,6 +40,14 @@ static u32 invpcid(struct vcpu *v, const struct insn *insn, u64 rip, struct tran
 					    descriptor[1]);
 }
 
+/* The load at va faulted: whether it is to be tried again. Else the run has been ended. */
+static bool is_mended(struct vcpu *v, u64 va, struct translation *t)
+{
+	describe_fault(v, va, ACCESS_READ, t);
+	v->shared.exit.exact = 1;
+	return v->guest->on_fault(v, va, ACCESS_READ, ACCESS_READ, t, NULL) == ANSWER_INSTALL;
+}
+
 /* The run ended at an INVPCID: carry it out and step over it, or have it end by its exception. */
 void finish_invpcid(struct vcpu *v)
 {
@@ -48,23 +56,21 @@ void finish_invpcid(struct vcpu *v)
 	struct insn insn;
 	u32 result;
 
+	begin(v);
 	control_sync(v);
 	insn_read(v, rip, &insn);
-	result = invpcid(v, &insn, rip, &t, &at);
+	do
+		result = invpcid(v, &insn, rip, &t, &at);
+	while (result != XLATE_OK && at && is_mended(v, at, &t));
 	if (result == XLATE_OK) {
-		soft_drain(v);
+		drop_forgotten(v);
 		vcpu_skip(v, insn_length(v, insn.byte, insn.nr));
+		end(v, STOP_EMULATED, NO_ADDRESS, DONE, AGAIN_START);
 		return;
 	}
-	begin(v);
-	if (result == XLATE_UD) {
+	if (result == XLATE_UD)
 		end_by_exception(v, VECTOR_UD, rip, FETCHED);
-	} else if (result == XLATE_GP && !at) {
+	else if (!at)
 		end(v, STOP_REFUSED, rip, FETCHED, AGAIN_NO);
-	} else {
-		describe_fault(v, at, ACCESS_READ, &t);
-		v->shared.exit.exact = 1;
-		end_by_fault(v, rip, ACCESS_READ);
-	}
 	settle(v);
 }

@@ -46,13 +46,15 @@ static bool is_denied(struct vcpu *v, const struct part *p, u32 access, u32 priv
 
 static void copy(struct vcpu *v, const struct part *p, u32 access)
 {
+	u64 address = uc_address(v, p->pa);
+
 	if (access == ACCESS_READ) {
-		UC(v, mem_read)(v->uc, p->pa, p->data, p->n);
+		UC(v, mem_read)(v->uc, address, p->data, p->n);
 		return;
 	}
 	if (is_table(v, p->pa) && v->mmu->check)
 		check_store(v->mmu->check, p->pa);
-	UC(v, mem_write)(v->uc, p->pa, p->data, p->n);
+	UC(v, mem_write)(v->uc, address, p->data, p->n);
 	if (is_table(v, p->pa))
 		MMU(v, mmu_tables_changed, tables_changed)(v->mmu);
 	vcpu_drop_code(v, p->pa);

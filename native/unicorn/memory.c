@@ -39,6 +39,18 @@ int vcpu_remove_region(struct vcpu *v, u64 base, u64 size)
 	return 0;
 }
 
+/* Unicorn's list of regions does not say which are I/O; who mapped one has said it before. */
+static int add_again(struct vcpu *v, const struct vcpu_region *region, const struct regions *old)
+{
+	struct vcpu_region new = *region;
+
+	if (memory_holds(v->ram, guest_physical(new.base)))
+		return 0;
+	if (was_io(old, new.base))
+		new.perms |= REGION_MMIO;
+	return add_region(v, &new);
+}
+
 int vcpu_set_regions(struct vcpu *v, const struct vcpu_region *regions, u32 nr)
 {
 	struct regions old = v->regions;
@@ -46,8 +58,7 @@ int vcpu_set_regions(struct vcpu *v, const struct vcpu_region *regions, u32 nr)
 
 	begin_regions(v);
 	for (u32 i = 0; i < nr && !error; i++)
-		if (!memory_holds(v->ram, guest_physical(regions[i].base)))
-			error = add_region(v, &regions[i]);
+		error = add_again(v, &regions[i], &old);
 	if (error) {
 		free_regions(&v->regions);
 		v->regions = old;
@@ -69,6 +80,16 @@ static void tell_checker_of_host(struct vcpu *v)
 	check->changed = 1;
 }
 
+/* The host has written code. Without the private parts a hook is no place to drop it: vcpu_sync()
+ * does, before the next run. */
+static void drop_written(struct vcpu *v, u64 page)
+{
+	if ((v->run.started || v->depth > 1) && !private_has(v, PRIVATE_HOST))
+		v->code_written = true;
+	else
+		drop_code(v, page);
+}
+
 void vcpu_host_wrote(struct vcpu *v, u64 address, u64 size)
 {
 	u64 pa = guest_physical(address);
@@ -78,7 +99,7 @@ void vcpu_host_wrote(struct vcpu *v, u64 address, u64 size)
 		const u32 *flags = frame_flags(v, page);
 
 		if (flags && *flags & PG_code)
-			drop_code(v, page);
+			drop_written(v, page);
 		table |= flags && *flags & PG_table;
 	}
 	if (!table)

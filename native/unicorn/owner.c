@@ -75,3 +75,8 @@ u64 owner_address(struct vcpu *v, u64 pa)
 
 	return slot && owned(v, *slot) ? slot_address(*slot) | (pa & ~PAGE_MASK) : NO_ADDRESS;
 }
+
+u64 vcpu_hook_address(struct vcpu *v, u64 pa)
+{
+	return owner_address(v, guest_physical(pa));
+}

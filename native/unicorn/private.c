@@ -12,7 +12,7 @@
 #define UC_SKIP_PC 0x3a32 /* struct uc_struct: leave RIP stale in memory hooks */
 #define UC_JMP_BUFS 0x7f8 /* struct uc_struct: jmp_buf jmp_bufs[], one for each level */
 #define UC_LEVEL 0x39f8	  /* struct uc_struct: int nested_level, 0 while Unicorn stands still */
-#define UC_COUNTER 0x558	  /* struct uc_struct: u64 emu_counter, emu_count */
+#define UC_COUNTER 0x558  /* struct uc_struct: u64 emu_counter, emu_count */
 #define UC_STOP 0x56d	  /* struct uc_struct: bool stop_request */
 #define JMP_BUF_PC 0x38	  /* jmp_buf of glibc: where longjmp() goes on, mangled */
 #define CPU_ENV 0x128	  /* CPUState: CPUX86State *env_ptr */
@@ -30,6 +30,8 @@ typedef u64 (*memory_region_get_ram_addr_fn)(void *region);
 typedef void *(*cpu_get_address_space_fn)(void *cpu, int number);
 typedef void *(*address_space_map_fn)(void *space, u64 address, u64 *size, bool is_write,
 				      u32 attributes);
+typedef u64 (*qemu_ram_addr_from_host_fn)(uc_engine *uc, void *host);
+typedef void (*tb_invalidate_phys_range_fn)(uc_engine *uc, u64 begin, u64 end);
 typedef void (*tlb_set_page_fn)(void *cpu, u64 va, u64 pa, int prot, int mmu_idx, u64 size);
 
 static u32 access_of(uc_mem_type type)
@@ -227,4 +229,19 @@ void private_restore_run(struct vcpu *v, const struct unicorn_run *run)
 	*(u64 *)(uc + UC_COUNTER) = run->counter;
 	*(u64 *)(uc + UC_COUNTER + 8) = run->count ? run->count : NO_LIMIT;
 	uc[UC_STOP] = run->stop;
+}
+
+/*
+ * Drop code translated from what the instance has at [address, address + size), without looking any
+ * page up. Safe in every hook: a block under way goes on to its end.
+ */
+void private_drop_code(struct vcpu *v, u64 address, u64 size)
+{
+	u8 *host = private_host(v, address, size);
+	u64 ram;
+
+	if (!host)
+		return;
+	ram = ((qemu_ram_addr_from_host_fn)v->api.qemu_ram_addr_from_host)(v->uc, host);
+	((tb_invalidate_phys_range_fn)v->api.tb_invalidate_phys_range)(v->uc, ram, ram + size);
 }

@@ -128,6 +128,16 @@ static int replace(struct regions *regions, u64 base, u64 size, const struct reg
 	return 0;
 }
 
+/* Whether the instance's address was memory-mapped I/O among these regions. */
+bool was_io(const struct regions *regions, u64 address)
+{
+	u64 pa = guest_physical(address);
+	u32 number = first_behind(regions, pa);
+
+	return number < regions->nr && region_holds(&regions->all[number], pa) &&
+	       regions->all[number].mmio;
+}
+
 /* There is the region instead of what lay there. 0, -ENOMEM, or -EINVAL: it has no place. */
 int add_region(struct vcpu *v, const struct vcpu_region *region)
 {

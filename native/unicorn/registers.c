@@ -224,6 +224,19 @@ void control_sync(struct vcpu *v)
 	sync_user_rights(v);
 }
 
+/* A MOV to CR0 or CR4 is #GP, which Unicorn has executed: the registers are as before. XLATE_GP. */
+u32 control_refuse_cr0_cr4(struct vcpu *v)
+{
+	struct controls now;
+
+	read_controls(v, &now);
+	if (v->seen.cr0 & ~now.cr0 & CR0_PG)
+		restore_paging(v);
+	reg_write(v, UC_X86_REG_CR0, v->seen.cr0);
+	reg_write(v, UC_X86_REG_CR4, v->seen.cr4);
+	return XLATE_GP;
+}
+
 /* MOV to CR0 or CR4 of the guest's. XLATE_OK, or XLATE_GP, and the register is as it was before. */
 u32 control_load_cr0_cr4(struct vcpu *v)
 {

@@ -205,6 +205,23 @@ static u64 test_io(uc_engine *uc, u64 offset, unsigned size, void *user)
 	return 0;
 }
 
+/* Code that the host changed is executed as it was, until it is dropped. */
+static bool test_drop(struct self_test *test)
+{
+	struct vcpu *v = test->v;
+	const u8 old = 1, new = 2, place = (u8)(TEST_LOAD + 1);
+	u8 before;
+
+	UC(v, mem_write)(v->uc, TEST_LOAD, &old, 1);
+	UC(v, mem_write)(v->uc, TEST_LOAD + 1, &new, 1);
+	if (!test_run(test))
+		return false;
+	UC(v, mem_write)(v->uc, TEST_LOAD_RIP + 3, &place, 1);
+	before = test_run(test) ? (u8)reg_read(v, UC_X86_REG_RAX) : 0;
+	private_drop_code(v, TEST_CODE, PAGE_SIZE);
+	return before == old && test_run(test) && (u8)reg_read(v, UC_X86_REG_RAX) == new;
+}
+
 /* The host address of memory: bytes go both ways. Of I/O and of nothing there is none. */
 static bool test_host(struct self_test *test)
 {
@@ -262,7 +279,7 @@ static u32 run_tests(struct self_test *test, u32 wanted)
 		works |= PRIVATE_ASKER;
 	if ((wanted & PRIVATE_RUN) && test_unicorn_run(test))
 		works |= PRIVATE_RUN;
-	if ((wanted & PRIVATE_HOST) && test_host(test))
+	if ((wanted & PRIVATE_HOST) && test_host(test) && test_drop(test))
 		works |= PRIVATE_HOST;
 	if ((wanted & PRIVATE_CPL) && test_cpl(test))
 		works |= PRIVATE_CPL;

@@ -318,7 +318,7 @@ struct guest {
 	void (*finish_emulated)(struct vcpu *v);
 	enum answer (*on_fault)(struct vcpu *v, u64 va, u32 access, u32 faulting,
 				struct translation *t, uc_tlb_entry *entry);
-	bool (*on_nothing)(struct vcpu *v, u64 va, u32 access, uc_tlb_entry *entry);
+	bool (*on_nothing)(struct vcpu *v, u64 va, u64 pa, u32 access, uc_tlb_entry *entry);
 	enum again ahead; /* what follows STOP_AHEAD */
 	bool (*carry_out)(struct vcpu *v); /* what the block's last instruction did to the MMU */
 };
@@ -375,6 +375,7 @@ struct vcpu {
 	bool deliver; /* attached: exceptions go through the guest's IDT */
 	void (*settle_exit)(struct vcpu *v); /* Python's part of a fault in shared.exit */
 	bool serving; /* somebody else has memory hooks by virtual address */
+	bool code_written; /* in a hook: drop all code before the next run */
 	bool owning;	  /* each frame is open to loads and stores through one virtual page only */
 	u64 window_asker; /* private: who asked last while window was set */
 	u64 invalidator;  /* private: who asks when Unicorn invalidates code; 0: not known */

@@ -55,9 +55,11 @@ void control_sync(struct vcpu *v);
 void control_look(struct vcpu *v);
 u32 control_load_cr3(struct vcpu *v);
 u32 control_load_cr0_cr4(struct vcpu *v);
+u32 control_refuse_cr0_cr4(struct vcpu *v);
 void private_save_run(const struct vcpu *v, struct unicorn_run *run);
 void private_restore_run(struct vcpu *v, const struct unicorn_run *run);
 u8 *private_host(struct vcpu *v, u64 address, u64 size);
+void private_drop_code(struct vcpu *v, u64 address, u64 size);
 
 /* region.c, frame.c, bus.c */
 struct region *region_of(struct vcpu *v, u64 pa);
@@ -65,6 +67,7 @@ u64 uc_address(struct vcpu *v, u64 pa);
 int add_region(struct vcpu *v, const struct vcpu_region *region);
 int remove_region(struct vcpu *v, u64 base, u64 size);
 bool has_region(struct vcpu *v, u64 base, u64 size);
+bool was_io(const struct regions *regions, u64 address);
 void begin_regions(struct vcpu *v);
 void free_regions(struct regions *regions);
 bool open_frame(struct vcpu *v, u64 pa);
@@ -113,6 +116,7 @@ bool window_fill(struct vcpu *v, u64 page, uc_tlb_entry *entry);
 void drop_code(struct vcpu *v, u64 pa);
 void drop_all_code(struct vcpu *v);
 void drop_code_range(struct vcpu *v, u64 pa, u64 size);
+void drop_by_window(struct vcpu *v, u64 pa, u64 size);
 void drop_forgotten(struct vcpu *v);
 
 /* exits.c */
@@ -182,8 +186,8 @@ enum answer raise_fault(struct vcpu *v, u64 va, u32 access, u32 faulting, struct
 			uc_tlb_entry *entry);
 enum answer handle_fault(struct vcpu *v, u64 va, u32 access, u32 faulting, struct translation *t,
 			 uc_tlb_entry *entry);
-bool nothing_is_a_bad_table(struct vcpu *v, u64 va, u32 access, uc_tlb_entry *entry);
-bool pass_nothing(struct vcpu *v, u64 va, u32 access, uc_tlb_entry *entry);
+bool nothing_is_a_bad_table(struct vcpu *v, u64 va, u64 pa, u32 access, uc_tlb_entry *entry);
+bool pass_nothing(struct vcpu *v, u64 va, u64 pa, u32 access, uc_tlb_entry *entry);
 bool fetch_is_mended(struct vcpu *v, u64 pc, struct translation *t);
 void settle_passed(struct vcpu *v);
 

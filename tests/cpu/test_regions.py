@@ -13,6 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from unicorn import (
     UC_ARCH_X86,
+    UC_HOOK_BLOCK,
+    UC_HOOK_CODE,
     UC_HOOK_MEM_READ,
     UC_HOOK_MEM_WRITE,
     UC_MODE_64,
@@ -23,7 +25,14 @@ from unicorn import (
     UC_PROT_WRITE,
     Uc,
 )
-from unicorn.x86_const import UC_X86_REG_CR3, UC_X86_REG_RBX, UC_X86_REG_RSP
+from unicorn.x86_const import (
+    UC_X86_REG_CR3,
+    UC_X86_REG_RBX,
+    UC_X86_REG_RCX,
+    UC_X86_REG_RDX,
+    UC_X86_REG_RSI,
+    UC_X86_REG_RSP,
+)
 
 import cpu
 from cpu._engine import ffi, lib
@@ -287,6 +296,25 @@ def test_io_from_before_is_known_too(uc: Uc) -> None:
         assert asked == []
 
 
+def test_io_that_comes_later(uc: Uc) -> None:
+    """The instance's own mmio_map() says it, and a change elsewhere does not forget it."""
+    asked = []
+    with cpu.attach(uc, identity=True, ram=1 << 20) as attached:
+        uc.mmio_map(0x2000000, PAGE, lambda *rest: asked.append(rest) or 7, None, None, None)
+        uc.mem_map(0x3000000, 2 * PAGE)
+        uc.mem_protect(0x3000000, PAGE, UC_PROT_READ)
+        assert attached.memory.load(0x2000000) is None
+        assert attached.memory.load(0x3000000) == 0
+        assert asked == []
+        code = assemble("mov eax, 0x2000000; mov ebx, [rax]")
+        uc.mem_write(CODE, code)
+        uc.emu_start(CODE, CODE + len(code))
+        assert (uc.reg_read(UC_X86_REG_RBX), len(asked)) == (7, 1)
+        uc.mem_unmap(0x2000000, PAGE)
+        uc.mem_map(0x2000000, PAGE)
+        assert attached.memory.load(0x2000000) == 0
+
+
 # Tables of a script's own.
 
 
@@ -415,6 +443,41 @@ def test_code_that_the_script_writes(uc: Uc, fidelity: str) -> None:
                 lib.vcpu_host_wrote(attached.c, pa, len(code))
                 attached.emu_start(va, va + len(code))
                 assert uc.reg_read(UC_X86_REG_RBX) == value
+
+
+LOOP = """
+again: mov [rsi], al; mov ah, [rsi]; jmp body; body: mov bl, 1; add dl, bl; dec cl; jnz again
+"""
+
+
+@pytest.mark.parametrize("fidelity", FIDELITIES)
+@pytest.mark.parametrize("kind", [UC_HOOK_CODE, UC_HOOK_BLOCK, UC_HOOK_MEM_READ, UC_HOOK_MEM_WRITE])
+def test_code_that_the_script_writes_in_a_hook(uc: Uc, fidelity: str, kind: int) -> None:
+    """In every kind of hook, without harm to what Unicorn is about; the next block is the new one.
+
+    On the public API alone it is, as in plain Unicorn, the next run's.
+    """
+    code = assemble(LOOP)
+    body = code.index(b"\xb3\x01")
+    uc.mem_write(CODE, code)
+    with cpu.attach(uc, identity=True, fidelity=fidelity, ram=1 << 20) as attached:
+        seen = []
+
+        def hook(uc: Uc, *_: object) -> None:
+            seen.append(uc.reg_read(UC_X86_REG_RCX))
+            if seen.count(2) == 1 and seen[-1] == 2:
+                uc.mem_write(CODE + body + 1, b"\x10")
+
+        begin, end = (CODE, CODE) if kind in (UC_HOOK_CODE, UC_HOOK_BLOCK) else (1, 0)
+        attached.hook_add(kind, hook, None, begin, end)
+        for totals in ((0x22, 4), (0x40, 0x40)):
+            uc.reg_write(UC_X86_REG_RCX, 4)
+            uc.reg_write(UC_X86_REG_RDX, 0)
+            uc.reg_write(UC_X86_REG_RSI, STACK)
+            uc.emu_start(CODE, CODE + len(code))
+            with_private = attached.shared.private & lib.PRIVATE_HOST
+            assert uc.reg_read(UC_X86_REG_RDX) == totals[0 if with_private else 1]
+            assert attached.shared.broken == 0
 
 
 # Memory in the upper half.
