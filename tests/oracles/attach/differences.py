@@ -65,6 +65,7 @@ def cut(
 ) -> tuple[list[LogEntry], list[LogEntry]]:
     """Both logs up to where plain Unicorn goes its own way."""
     whole = [entry for entry in plain if entry[1] != TRACE_ENDS_HERE or fidelity == "trace"]
+    attached = [entry for entry in attached if entry[1] != TRACE_ENDS_HERE]
     for index, entry in enumerate(whole):
         if entry[1] in (ENDS_HERE, TRACE_ENDS_HERE):
             return whole[:index], attached[:index]

@@ -214,7 +214,7 @@ class Chooser:
         )
 
     def fpu(self) -> bytes:
-        """x87 and SSE; no store by a helper: plain Unicorn runs past its fault (runs_past_helpers)."""
+        """x87 and SSE; no store by a helper, whose fault plain Unicorn runs past."""
         random, mem = self.random, self.mem()
         return random.choice(
             (
