@@ -191,8 +191,8 @@ class Attached(Processor):
             for begin, end, perms in regions:
                 self._map_region(begin, end + 1 - begin, perms)
         if self.paging is Paging.OWN:
-            self._map_ram()
             undo.callback(self._unmap_ram)
+            self._map_ram()
         uc.ctl_set_tlb_mode(UC_TLB_VIRTUAL)
         undo.callback(uc.ctl_set_tlb_mode, UC_TLB_CPU)
         undo.callback(mode.restore, uc)

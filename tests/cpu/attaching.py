@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Final, cast
@@ -83,14 +84,21 @@ def state(uc: Uc) -> dict[str, Any]:
 
 def in_child(source: str, *, private: bool = True, timeout: float = 60) -> str:
     """Run Python in a process of its own; what it printed. It must end well."""
-    done = subprocess.run(
-        [sys.executable, "-c", source],
-        cwd=ROOT,
-        env={**os.environ, "UCMMU_PRIVATE": "1" if private else "0"},
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-    )
+    with tempfile.TemporaryDirectory() as folder:
+        program = Path(folder, "program.py")
+        program.write_text(source)
+        done = subprocess.run(
+            [sys.executable, program],
+            cwd=ROOT,
+            env={
+                **os.environ,
+                "PYTHONPATH": str(ROOT),
+                "UCMMU_PRIVATE": "1" if private else "0",
+            },
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+        )
     assert done.returncode == 0, (
         f"exit {done.returncode}\n{done.stdout[-2000:]}{done.stderr[-3000:]}"
     )
