@@ -53,7 +53,9 @@ from __future__ import annotations
 import re
 import sys
 from dataclasses import dataclass, replace
+from functools import cache
 from importlib import import_module
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -272,7 +274,13 @@ def load_geometry(name_or_path: str) -> Geometry:
         raise MmuError(
             f"no TLB geometry {name_or_path!r}: known are {known}, or give a file's path"
         )
-    return _File(_SHIPPED / f"{name_or_path}.toml").geometry()
+    return _shipped(name_or_path)
+
+
+@cache
+def _shipped(name: str) -> Geometry:
+    """Read once: a file of ours does not change."""
+    return _File(_SHIPPED / f"{name}.toml").geometry()
 
 
 def _spell(key: Key) -> str:
