@@ -380,7 +380,9 @@ def test_kernels_do_what_they_are_for(some_kernels: list[tuple[Kernel, KernelRes
     codes = {code for vector, code in itertools.pairwise(logged) if vector == states.PAGE_FAULT}
     assert codes >= {0x0, 0x1, 0x2, 0x3, 0x4, 0x5, 0x6, 0x7, 0x9, 0xB, 0xD, 0xF, 0x11, 0x15}
     accesses = sum(
-        op.name in ("load", "store", "user") for case, _ in some_kernels for op in case.ops
+        op.name in ("load", "store", "user", "sysret")
+        for case, _ in some_kernels
+        for op in case.ops
     )
     assert accesses / 4 < logged.count(states.PAGE_FAULT) < accesses
 

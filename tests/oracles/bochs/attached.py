@@ -54,6 +54,9 @@ from tests.oracles.bochs.states import (
 )
 
 MSR_EFER: Final = 0xC000_0080
+MSR_STAR: Final = 0xC000_0081
+MSR_LSTAR: Final = 0xC000_0082
+MSR_FMASK: Final = 0xC000_0084
 _REGISTERS: Final = (
     UC_X86_REG_RAX,
     UC_X86_REG_RBX,
@@ -269,6 +272,9 @@ class KernelInstance(Instance):
         self.ring.enable()
         self.boot(layout.KERNEL_CS, layout.KERNEL_DS)
         self.at = kernel_code.addresses()
+        self.uc.msr_write(MSR_STAR, kernel_code.STAR)
+        self.uc.msr_write(MSR_LSTAR, self.at["syscall_entry"])
+        self.uc.msr_write(MSR_FMASK, kernel_code.FMASK)
         others = (UC_X86_REG_R13, UC_X86_REG_R14, UC_X86_REG_R15)
         self.before = Batch(self.uc, (*CONTROL, UC_X86_REG_CR2, UC_X86_REG_RFLAGS, *others))
         self.after = Batch(
