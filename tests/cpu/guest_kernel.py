@@ -52,7 +52,12 @@ def quads(*values: int) -> bytes:
 
 
 def gate(
-    offset: int, *, kind: int = INTERRUPT_GATE, dpl: int = 0, ist: int = 0, selector: int = KERNEL_CS
+    offset: int,
+    *,
+    kind: int = INTERRUPT_GATE,
+    dpl: int = 0,
+    ist: int = 0,
+    selector: int = KERNEL_CS,
 ) -> bytes:
     """A present 64-bit gate (SDM vol. 3A figure 6-8)."""
     low = offset & 0xFFFF | selector << 16 | ist << 32 | (0x80 | dpl << 5 | kind) << 40
