@@ -452,8 +452,11 @@ static struct interruption fault_of(struct vcpu *v)
 	return e;
 }
 
-/* Unicorn remembers a contributory exception until it delivers it itself. */
-static void forget_in_flight(struct vcpu *v)
+/*
+ * Unicorn remembers a contributory exception or page fault until it delivers it itself; also one
+ * that it met when no guest ran, as in a look-up before attach(). The next would be #DF.
+ */
+void forget_in_flight(struct vcpu *v)
 {
 	if (env_get(v, ENV_IN_FLIGHT) != 0xffffffff)
 		env_set(v, ENV_IN_FLIGHT, 0xffffffff);

@@ -9,7 +9,7 @@ import pickle
 from typing import Any
 
 import pytest
-from unicorn import UC_HOOK_INSN, UC_HOOK_INTR, Uc
+from unicorn import UC_HOOK_INSN, UC_HOOK_INTR, Uc, UcError
 from unicorn.x86_const import (
     UC_X86_INS_SYSCALL,
     UC_X86_REG_CR2,
@@ -258,6 +258,22 @@ def test_syscall(fidelity: str, engine: str) -> None:
     assert kernel.stack(STACK, 5)[:2] == [USER + 5, USER_CS]
     assert kernel.stack(STACK, 5)[2] & (IF | 1) == IF | 1
     assert kernel.stack(STACK, 5)[4] == USER_SS
+
+
+@fidelities
+def test_what_unicorn_met_before_is_no_exception_in_flight(fidelity: str) -> None:
+    """A page fault of Unicorn's own walker before attach(): the first #GP is no double fault."""
+    kernel = machine()
+    kernel.put(KERNEL, f"{PROLOGUE}; mov rax, [{ABSENT:#x}]")
+    with pytest.raises(UcError):
+        kernel.uc.emu_start(KERNEL, 0)
+    kernel.put(KERNEL + 0x400, "mov rax, cr4; bts rax, 15; mov cr4, rax; hlt")
+    kernel.put(KERNEL + 0x500, "mov eax, 0x1237; mov ds, eax")
+    m = kernel.attach(fidelity)
+    m.emu_start(KERNEL + 0x500, 0)
+    assert halted_in(kernel) == GP
+    m.emu_start(KERNEL + 0x400, 0)
+    assert halted_in(kernel) == GP
 
 
 @fidelities
