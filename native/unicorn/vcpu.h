@@ -226,6 +226,7 @@ void finish_emulated(struct vcpu *v);
 
 /* deliver.c */
 void deliver(struct vcpu *v);
+void forget_in_flight(struct vcpu *v);
 
 /* step.c, vcpu.c, start_thread.c */
 void step(struct vcpu *v);
