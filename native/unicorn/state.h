@@ -237,6 +237,12 @@ struct fill_target {
 	u8 probe; /* private: Unicorn only probes, for whoever called uc_vmem_read() or its kin */
 };
 
+/* A fault for which a handler changed registers, and had the instruction begun anew. */
+struct mended {
+	u64 rip, address, count; /* rip: NO_ADDRESS if there was none */
+	u32 error_code;
+};
+
 /* State of one run: clear_run() clears it. */
 struct run {
 	u64 limit;    /* of shared.count */
@@ -247,6 +253,7 @@ struct run {
 	u64 count;    /* attached: instructions to be executed; 0: no matter how many */
 	u64 counted;  /* attached: shared.count before the first of them */
 	uc_err err; /* STOP_ENGINE: what Unicorn returned */
+	struct mended mended;
 	bool started; /* Unicorn is executing the guest */
 	bool stepping;
 	enum stop trap; /* what a #DB is: STOP_EXCEPTION, or STOP_STEPPED if it is only step()'s */
@@ -269,7 +276,7 @@ struct insn_state {
 			    NO_ADDRESS: nowhere */
 	u64 unsafe_page; /* fetched from for this step alone; NO_ADDRESS: none */
 	u64 flags_rip;	 /* the last instruction with a CODE hook; NO_ADDRESS: none */
-	u64 rflags;	 /* before that instruction */
+	u64 rflags, rcx; /* before that instruction */
 };
 
 /* pending.code_store: the store, and the registers before its instruction. */

@@ -164,6 +164,7 @@ void settle(struct vcpu *v);
 bool is_inside_block(const struct vcpu *v, u64 rip);
 bool is_of_block(const struct vcpu *v, u64 rip);
 u64 deadline_after(u64 timeout_us);
+bool is_late(const struct vcpu *v);
 void start(struct vcpu *v);
 void enter_level(struct vcpu *v, struct level *outer);
 void leave_level(struct vcpu *v, const struct level *outer);
@@ -318,6 +319,7 @@ static inline void save_flags(struct vcpu *v, u64 pc)
 {
 	v->insn.flags_rip = pc;
 	v->insn.rflags = reg_read(v, UC_X86_REG_EFLAGS);
+	v->insn.rcx = reg_read(v, UC_X86_REG_RCX);
 }
 
 /* Whether a store at va is that of a read-modify-write whose load was left to it. */
