@@ -29,6 +29,7 @@ from unicorn import (
     Uc,
     UcError,
 )
+from unicorn.unicorn_py3.arch.intel import HOOK_INSN_SYSCALL_CFUNC
 from unicorn.unicorn_py3.unicorn import HOOK_MEM_ACCESS_CFUNC, HOOK_TLB_FILL_CFUNC, uccallback
 from unicorn.x86_const import (
     UC_X86_REG_CR0,
@@ -267,6 +268,7 @@ class Attached(Processor):
             )
         if any(isinstance(hook, HOOK_MEM_ACCESS_CFUNC) for hook in self.uc._callbacks.values()):
             lib.vcpu_foreign_hooks(self.c)
+        self._count_syscall_hooks()
         self._exit = ffi.new("struct vm_exit *")
         self._find_regions()
 
@@ -338,6 +340,13 @@ class Attached(Processor):
             if not guard:
                 raise EngineError("Unicorn refused our hook")
             self._guards[handle] = guard
+        self._count_syscall_hooks()
+
+    def _count_syscall_hooks(self) -> None:
+        """While the script has any, SYSCALL is theirs, and is not delivered."""
+        hooks = self.uc._callbacks.values()
+        count = sum(isinstance(hook, HOOK_INSN_SYSCALL_CFUNC) for hook in hooks)
+        self.shared.syscall_hooks = count
 
     def hook_gone(self, handle: int) -> None:
         """The script has removed a hook."""
@@ -345,6 +354,7 @@ class Attached(Processor):
         lib.vcpu_unwatch(self.c, handle)
         if guard := self._guards.pop(handle, 0):
             lib.vcpu_unguard_flags(self.c, guard)
+        self._count_syscall_hooks()
 
     def check_not_ours(self, address: int, size: int) -> None:
         """MmuError if the range holds RAM of ours, which stays until detach()."""

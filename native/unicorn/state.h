@@ -140,6 +140,7 @@ struct block {
 	u16 insns;
 	u16 crossing; /* offset of the instruction that enters its second page; 0: none does */
 	u16 control;  /* enum control: what its last instruction does to the MMU */
+	u16 last;     /* offset of that instruction */
 	u16 cut;      /* where insns_before() last looked, as an offset; 0: nowhere */
 	u16 insns_before_cut;
 	u16 rmw; /* enum rmw */
@@ -318,7 +319,7 @@ struct fidelity {
 struct guest {
 	bool (*fill)(void *self, u64 page, u64 va, u32 access, uc_tlb_entry *entry);
 	void *on_edge;
-	enum control (*control_of_block)(struct vcpu *v, u64 pc, u32 size);
+	enum control (*control_of_block)(struct vcpu *v, u64 pc, u32 size, u16 *offset);
 	bool (*is_unsafe_page)(struct vcpu *v, u64 page);
 	bool (*stops_before)(const struct insn *insn);
 	bool (*knows)(const struct insn *insn); /* although Unicorn does not */

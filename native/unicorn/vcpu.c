@@ -23,9 +23,10 @@ static const struct fidelity fidelities[] = {
 			     .let_fault = let_fault_modelled },
 };
 
-static enum control no_control(struct vcpu *v, u64 pc, u32 size)
+static enum control no_control(struct vcpu *v, u64 pc, u32 size, u16 *offset)
 {
 	(void)v, (void)pc, (void)size;
+	*offset = 0;
 	return CONTROL_NONE;
 }
 

@@ -92,7 +92,7 @@ u32 insn_crossing(struct vcpu *v, u64 pc, u32 size);
 bool insn_needs_page(struct vcpu *v, u64 rip, u64 page);
 u64 insn_find(struct vcpu *v, u64 pc, u32 size, bool (*is)(const struct insn *insn));
 bool insn_is_rmw_at(struct vcpu *v, u64 rip);
-enum control control_of_block(struct vcpu *v, u64 pc, u32 size);
+enum control control_of_block(struct vcpu *v, u64 pc, u32 size, u16 *offset);
 u64 insn_gpr(const struct vcpu *v, u32 nr);
 u64 insn_memory_operand(struct vcpu *v, const struct insn *insn, u64 rip, u32 modrm_at, u32 imm);
 
@@ -227,6 +227,7 @@ void finish_emulated(struct vcpu *v);
 
 /* deliver.c */
 void deliver(struct vcpu *v);
+void forget_in_flight(struct vcpu *v);
 
 /* step.c, vcpu.c, start_thread.c */
 void step(struct vcpu *v);
