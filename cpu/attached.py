@@ -319,6 +319,12 @@ class Attached(Processor):
         """
         lib.vcpu_host_wrote(self.c, pa, size)
 
+    def remove_code(self, begin: Any, end: Any) -> bool:
+        """Drop code translated from virtual [begin, end) (ctypes numbers), as ctl_remove_cache() does;
+        False if only that can. Its look-up would crash Unicorn in a hook of a store.
+        """
+        return bool(lib.vcpu_remove_code(self.c, begin.value, end.value))
+
     def restored(self) -> None:
         """The script has restored a context. One saved before attach() knows of no paging: it comes
         back with that of attach().

@@ -108,7 +108,7 @@ static int start_owning(struct vcpu *v)
 		return 0;
 	if (!begin_owning(v))
 		return -ENOMEM;
-	soft_drop_all(v);
+	forget_soft(v);
 	return 0;
 }
 

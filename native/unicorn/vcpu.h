@@ -102,6 +102,7 @@ void set_owner(struct vcpu *v, u64 pa, u64 va);
 bool claim(struct vcpu *v, u64 pa, u64 va);
 void disown_all(struct vcpu *v);
 u64 owner_address(struct vcpu *v, u64 pa);
+void forget_soft(struct vcpu *v);
 void soft_drop_all(struct vcpu *v);
 void soft_drop_page(struct vcpu *v, u64 va);
 void soft_drop_later(struct vcpu *v, u64 va);
