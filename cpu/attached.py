@@ -30,11 +30,16 @@ from unicorn import (
     UcError,
 )
 from unicorn.unicorn_py3.unicorn import HOOK_MEM_ACCESS_CFUNC, HOOK_TLB_FILL_CFUNC, uccallback
-from unicorn.x86_const import UC_X86_REG_CR0, UC_X86_REG_CR3, UC_X86_REG_CR4
+from unicorn.x86_const import (
+    UC_X86_REG_CR0,
+    UC_X86_REG_CR2,
+    UC_X86_REG_CR3,
+    UC_X86_REG_CR4,
+)
 
 from cpu._engine import ffi, lib
 from cpu.door import close_door, is_attached, open_door
-from cpu.guest_errors import GuestFault, GuestGeneralProtection, GuestPageFault, GuestStackFault
+from cpu.guest_errors import GuestGeneralProtection, GuestPageFault, GuestStackFault
 from cpu.linkage import answer_faults, function_address, on_fault
 from cpu.mode import MSR_EFER, ProcessorMode
 from cpu.page_tables import LARGE_PAGE, PageTables, rights
@@ -124,6 +129,8 @@ class Attached(Processor):
         self.deliver = deliver
         self.counting = True
         self.ring = ring
+        if handler is not None and not callable(handler):
+            raise MmuError(f"handler is called for each fault, which {handler!r} cannot be")
         _check_instance(uc)
         if check_tlb and self.fidelity is Fidelity.FAST:
             raise MmuError("check_tlb needs fidelity exact or trace: fast has no TLB")
@@ -162,7 +169,7 @@ class Attached(Processor):
         """Make everything, then change the instance; each change's inverse goes onto ``undo``."""
         uc = self.uc
         regions = list(uc.mem_regions())
-        model = load_geometry(geometry) if isinstance(geometry, str) else geometry
+        model = _geometry(geometry)
         width = max(model.processor.maxphyaddr.value, _width(regions))
         if base is not None:
             width = max(width, (base + ram - 1).bit_length())
@@ -262,24 +269,20 @@ class Attached(Processor):
         and RAM are gone.
 
         Other registers and memory keep what the guest made of them. MmuError inside a hook: the run
-        under way needs the MMU. Harmless if it is detached already.
+        under way needs the MMU. Harmless if it is detached already; whatever else is asked of this
+        object then is an MmuError.
         """
-        if self.c is None:
-            return
         self._refuse_in_a_hook("detach()")
         for handle in list(self._hooks):
             self.hook_del(handle)
         for guard in self._guards.values():
             lib.vcpu_unguard_flags(self.c, guard)
         self._undo.close()
+        self.__class__ = Detached
 
     def _refuse_in_a_hook(self, what: str) -> None:
         if lib.vcpu_depth(self.c):
             raise MmuError(f"{what} inside a hook: wait until the run is over")
-
-    def _check_attached(self) -> None:
-        if self.c is None:
-            raise MmuError("this MMU is detached from its instance: attach() again")
 
     # What the script does through the instance's own methods (cpu.door).
 
@@ -421,7 +424,6 @@ class Attached(Processor):
         self._changed(va, size)
 
     def _own_tables(self, what: str) -> None:
-        self._check_attached()
         if self.paging is Paging.GUEST:
             raise MmuError(f"{what} changes tables of ours; with paging='guest' edit the guest's")
 
@@ -432,8 +434,7 @@ class Attached(Processor):
         else:
             for page in range(va, va + size, PAGE_SIZE):
                 self.mmu.invlpg(page)
-        if self.c is not None:
-            super().sync()
+        super().sync()
 
     def translate(
         self, va: int, access: int = Access.READ, *, cr3: int | None = None
@@ -496,7 +497,6 @@ class Attached(Processor):
             at += n
 
     def _pieces(self, va: int, size: int, cr3: int | None) -> list[tuple[int, int]]:
-        self._check_attached()
         pieces = []
         end = va + size
         while va < end:
@@ -511,7 +511,7 @@ class Attached(Processor):
     def _denied(self, translation: Translation, va: int) -> MmuError:
         if translation.result == Outcome.PAGE_FAULT:
             return GuestPageFault(
-                va, translation.error_code, None, access=Access.READ, walk=lambda: self.walk(va)
+                va, translation.error_code, None, access=Access.READ, walk=self.walk(va)
             )
         if translation.result == Outcome.GENERAL_PROTECTION:
             return GuestGeneralProtection(va)
@@ -530,7 +530,6 @@ class Attached(Processor):
         happened. A fault that comes back unchanged is raised. BadTable if a table lies where there
         is no memory; UcError for what Unicorn itself reports; what a hook raised.
         """
-        self._check_attached()
         uc = self.uc
         uc._hook_exception = None
         exit_ = ffi.new("struct vm_exit *") if lib.vcpu_depth(self.c) else self._exit
@@ -544,14 +543,12 @@ class Attached(Processor):
         """Uc.emu_stop(): end the innermost run under way; nothing if there is none. Safe in a signal
         handler.
         """
-        if self.c is not None:
-            lib.vcpu_emu_stop(self.c)
+        lib.vcpu_emu_stop(self.c)
 
     emu_stop = stop
 
     def sync(self) -> None:
         """Let the MMU see the registers, and Unicorn forget what the MMU no longer says."""
-        self._check_attached()
         super().sync()
 
     def answer_fault(self) -> int:
@@ -577,8 +574,6 @@ class Attached(Processor):
         fault = self._fault_of(exit_)
         if fault is None:
             return UcError(unicorn.UC_ERR_INSN_INVALID)
-        if isinstance(fault, GuestFault):
-            fault.settle()
         return fault
 
     def _fault_of(self, exit_: Any) -> Fault | None:
@@ -595,7 +590,7 @@ class Attached(Processor):
                 rip,
                 access=access,
                 errno=exit_.uc_err,
-                walk=lambda: self.walk(address, access),
+                walk=self.walk(address, access),
             )
         if exit_.vector == GeneralProtection.vector:
             return GuestGeneralProtection(address, rip)
@@ -611,7 +606,6 @@ class Attached(Processor):
         """Go on with another fidelity, a Fidelity or its name; the TLB model starts empty. MmuError
         inside a hook.
         """
-        self._check_attached()
         self._refuse_in_a_hook("set_fidelity()")
         self.fidelity = _fidelity(fidelity)
         self.mmu.exact = self.fidelity is not Fidelity.FAST
@@ -636,7 +630,6 @@ class Attached(Processor):
 
         Code that was translated before calls the hook too (Uc.hook_add() does not see to that).
         """
-        self._check_attached()
         if htype & _ACCESS_HOOKS and not htype & ~_ACCESS_HOOKS:
             handle = self._watch(htype, callback, user_data, begin, end)
         else:
@@ -647,7 +640,6 @@ class Attached(Processor):
 
     def hook_del(self, handle: int) -> None:
         """Remove a hook that hook_add() put here; MmuError for another handle."""
-        self._check_attached()
         if handle not in self._hooks:
             raise MmuError(f"no hook {handle:#x} was put here by hook_add()")
         self.uc.hook_del(handle)
@@ -671,12 +663,51 @@ class Attached(Processor):
         return int(handle)
 
 
+class Detached(Attached):
+    """What detach() makes of an Attached: nothing is left to use, or to detach or stop."""
+
+    def __getattribute__(self, name: str) -> Any:
+        """MmuError for all that was the MMU's."""
+        if name in _WITHOUT_MMU or name.startswith("__"):
+            return object.__getattribute__(self, name)
+        raise MmuError(f"{name}: this MMU is detached from its instance, attach() again")
+
+    def detach(self) -> None:
+        """It is detached."""
+
+    def stop(self) -> None:
+        """No run is under way."""
+
+    emu_stop = stop
+
+
+_WITHOUT_MMU: Final = frozenset(
+    ("detach", "stop", "emu_stop", "uc", "handler", "ring", "fidelity", "paging", "identity")
+)
+
+
 def _fidelity(fidelity: Fidelity | str) -> Fidelity:
-    return Fidelity.from_label(fidelity) if isinstance(fidelity, str) else Fidelity(fidelity)
+    if isinstance(fidelity, str):
+        return Fidelity.from_label(fidelity)
+    try:
+        return Fidelity(fidelity)
+    except ValueError:
+        known = ", ".join(repr(f.label) for f in Fidelity)
+        raise MmuError(f"no fidelity {fidelity!r}: known are {known}") from None
+
+
+def _geometry(geometry: str | Geometry) -> Geometry:
+    if isinstance(geometry, str):
+        return load_geometry(geometry)
+    if not isinstance(geometry, Geometry):
+        raise MmuError(f"geometry is a name, a file's path or a Geometry, not {geometry!r}")
+    return geometry
 
 
 def _check_instance(uc: Uc) -> None:
     """MmuError if the instance cannot be attached to."""
+    if not isinstance(uc, Uc):
+        raise MmuError(f"an MMU is attached to a unicorn.Uc, not to {uc!r}")
     if uc.query(UC_QUERY_ARCH) != UC_ARCH_X86 or not uc.query(UC_QUERY_MODE) & UC_MODE_64:
         raise MmuError("only an x86-64 instance, Uc(UC_ARCH_X86, UC_MODE_64), can be attached to")
     if is_attached(uc):
@@ -695,6 +726,7 @@ def _saves_memory(uc: Uc) -> bool:
     page = _free_page(uc)
     buffer = ffi.new("u8[]", 2 * PAGE_SIZE)
     pointer = int(ffi.cast("uintptr_t", buffer))
+    cr2 = uc.reg_read(UC_X86_REG_CR2)
     uc.mem_map_ptr(page, PAGE_SIZE, UC_PROT_ALL, pointer + -pointer % PAGE_SIZE)
     try:
         context = uc.context_save()
@@ -705,12 +737,15 @@ def _saves_memory(uc: Uc) -> bool:
         return True
     finally:
         uc.mem_unmap(page, PAGE_SIZE)
+        uc.reg_write(UC_X86_REG_CR2, cr2)  # Unicorn may have looked the page up by its own walk
 
 
 def _free_page(uc: Uc) -> int:
-    """The address of a page behind the instance's last region below 2^52."""
-    ends = [end + 1 for _, end, _ in uc.mem_regions() if end <= _LAST_PHYSICAL]
-    return max(ends, default=0)
+    """The address of a page where the instance has none: the highest below 2^52 behind a region."""
+    regions = list(uc.mem_regions())
+    begins = {begin for begin, _, _ in regions}
+    behind = {end + 1 for _, end, _ in regions if end < _LAST_PHYSICAL}
+    return max((behind | {0}) - begins)
 
 
 def _identity(address: int, size: int) -> Iterator[tuple[int, int, int]]:

@@ -57,6 +57,7 @@ class Door(_Base):
     """What an attached instance does in Unicorn's place; see Uc for each method."""
 
     _ucmmu: Listener
+    _ucmmu_kind: type[Uc]
 
     def emu_start(self, begin: int, until: int, timeout: int = 0, count: int = 0) -> None:
         """Uc.emu_start() through the MMU: the same run as Attached.emu_start()."""
@@ -70,19 +71,29 @@ class Door(_Base):
         """Uc.mem_map(); with identity the pages are mapped at their own addresses too."""
         self._ucmmu.check_not_ours(address, size)
         super().mem_map(address, size, perms)
-        self._ucmmu.region_added(address, size, perms)
+        self._added(address, size, perms)
 
     def mem_map_ptr(self, address: int, size: int, perms: int, ptr: int) -> None:
         """Uc.mem_map_ptr(); with identity the pages are mapped at their own addresses too."""
         self._ucmmu.check_not_ours(address, size)
         super().mem_map_ptr(address, size, perms, ptr)
-        self._ucmmu.region_added(address, size, perms)
+        self._added(address, size, perms)
 
-    def mmio_map(self, address: int, size: int, *callbacks: Any) -> None:
+    def mmio_map(
+        self, address: int, size: int, read_cb: Any, read_ud: Any, write_cb: Any, write_ud: Any
+    ) -> None:
         """Uc.mmio_map(); with identity the pages are mapped at their own addresses too."""
         self._ucmmu.check_not_ours(address, size)
-        super().mmio_map(address, size, *callbacks)
-        self._ucmmu.region_added(address, size, UC_PROT_ALL | lib.REGION_MMIO)
+        super().mmio_map(address, size, read_cb, read_ud, write_cb, write_ud)
+        self._added(address, size, UC_PROT_ALL | lib.REGION_MMIO)
+
+    def _added(self, address: int, size: int, perms: int) -> None:
+        """Tell of a new region; it goes again if the MMU has no memory for it."""
+        try:
+            self._ucmmu.region_added(address, size, perms)
+        except BaseException:
+            self.mem_unmap(address, size)
+            raise
 
     def mem_unmap(self, address: int, size: int) -> None:
         """Uc.mem_unmap(); with identity the pages' mappings go too."""
@@ -113,6 +124,7 @@ class Door(_Base):
 
     def reg_write_batch(self, reg_data: Sequence[tuple[int, Any]]) -> None:
         """Uc.reg_write_batch(); control registers count from the next access on."""
+        reg_data = list(reg_data)
         for reg_id, value in reg_data:
             if reg_id in _INSTRUCTION_POINTERS:
                 self._ucmmu.jumping(value)
@@ -173,10 +185,15 @@ def _refuse(ctl: int, args: tuple[Any, ...]) -> None:
 
 @cache
 def _door_of(kind: type[Uc]) -> type[Uc]:
-    """The class of an attached instance that was of this kind."""
-    return type(
-        kind.__name__, (Door, kind), {"__doc__": kind.__doc__, "__module__": kind.__module__}
-    )
+    """The class of an attached instance that was of this kind: Door stands before Unicorn's class,
+    and behind those that a script derived from it, whose methods go on being called.
+    """
+    unicorns = next(base for base in kind.__mro__ if base.__module__.startswith("unicorn."))
+    bases: tuple[type, ...] = (Door, unicorns)
+    if kind is not unicorns:
+        bases = (kind, _door_of(unicorns))
+    names = {"__doc__": kind.__doc__, "__module__": kind.__module__, "_ucmmu_kind": kind}
+    return type(kind.__name__, bases, names)
 
 
 def is_attached(uc: Uc) -> bool:
@@ -192,5 +209,6 @@ def open_door(uc: Uc, attached: Listener) -> None:
 
 def close_door(uc: Uc) -> None:
     """Give the instance its own methods back."""
-    uc.__class__ = type(uc).__mro__[2]
+    assert isinstance(uc, Door)
+    uc.__class__ = uc._ucmmu_kind
     del uc._ucmmu

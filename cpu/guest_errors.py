@@ -7,7 +7,6 @@ one that catches ``PageFault`` learns what the processor would report.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from unicorn import (
@@ -56,33 +55,19 @@ class GuestFault(UcError):
     reports.
     """
 
-    _walk: Walk | Callable[[], Walk] | None
+    walk: Walk | None
+    """The page walk that led to the fault, as it was then; None where there is none."""
 
-    def _describe(
-        self, text: str, errno: int, walk: Walk | Callable[[], Walk] | None = None
-    ) -> None:
+    def _describe(self, text: str, errno: int, walk: Walk | None = None) -> None:
         self.args = (text,)
         self.errno = errno
-        self._walk = walk
-
-    @property
-    def walk(self) -> Walk | None:
-        """The page walk that led to the fault; None where there is none."""
-        self.settle()
-        assert not callable(self._walk)
-        return self._walk
-
-    def settle(self) -> None:
-        """Make the walk, if it was left for later: the tables are still as they were."""
-        if callable(self._walk):
-            self._walk = self._walk()
+        self.walk = walk
 
     def __str__(self) -> str:
         """One line: address, RIP, code."""
         return str(self.args[0])
 
     def __reduce__(self) -> tuple[Any, ...]:
-        self.settle()
         return _rebuild, (type(self), self.__dict__, self.args)
 
 
@@ -101,7 +86,7 @@ class GuestPageFault(GuestFault, PageFault):
         *,
         access: Access,
         errno: int = UC_ERR_OK,
-        walk: Walk | Callable[[], Walk] | None = None,
+        walk: Walk | None = None,
     ) -> None:
         PageFault.__init__(self, address, error_code, rip)
         kinds = _PROT if error_code & PF_P else _UNMAPPED

@@ -221,6 +221,23 @@ def _check_layouts() -> None:
         )
 
 
+# What Python raises inside a callback.
+
+
+_thread = threading.local()
+
+
+def take_raised() -> BaseException | None:
+    """What a callback raised during this thread's last run, once."""
+    error: BaseException | None = getattr(_thread, "raised", None)
+    _thread.raised = None
+    return error
+
+
+def _keep(_kind: type[BaseException], error: BaseException, _traceback: Any) -> None:
+    _thread.raised = error
+
+
 # Faults of attached instances.
 
 
@@ -247,13 +264,13 @@ def answer_faults(attached: Answering) -> None:
     _attached[int(ffi.cast("uintptr_t", attached.c))] = attached
 
 
-@ffi.def_extern(error=lib.FAULT_ABORT)
+@ffi.def_extern(onerror=_keep, error=lib.FAULT_ABORT)
 def attached_fault(vcpu: Any) -> int:
     """A guest's fault, inside the fill hook."""
     return _attached[int(ffi.cast("uintptr_t", vcpu))].answer_fault()
 
 
-@ffi.def_extern()
+@ffi.def_extern(onerror=_keep)
 def settle_exit(vcpu: Any) -> None:
     """Before a fault is delivered of which C does not know all."""
     _attached[int(ffi.cast("uintptr_t", vcpu))].settle_exit()
@@ -266,18 +283,6 @@ _PYTHON_FUNCTIONS: Final = (
     "write_cr4", "write_efer", "write_pkru", "tables_changed", "walk",
 )  # fmt: skip
 _mmus: weakref.WeakValueDictionary[int, Mmu] = weakref.WeakValueDictionary()
-_thread = threading.local()
-
-
-def take_raised() -> BaseException | None:
-    """What a callback raised during this thread's last run, once."""
-    error: BaseException | None = getattr(_thread, "raised", None)
-    _thread.raised = None
-    return error
-
-
-def _keep(_kind: type[BaseException], error: BaseException, _traceback: Any) -> None:
-    _thread.raised = error
 
 
 def _mmu(unit: Any) -> Mmu:

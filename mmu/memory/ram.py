@@ -98,6 +98,7 @@ class Memory:
         """
         self.words.release()
         ffi.release(self.c)
+        self.size = 0
 
     def holds(self, pa: int, n: int = 1) -> bool:
         """Whether all n bytes from guest-physical pa on are RAM."""

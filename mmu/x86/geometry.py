@@ -53,6 +53,7 @@ from __future__ import annotations
 import re
 import sys
 from dataclasses import dataclass, replace
+from functools import cache
 from importlib import import_module
 from functools import cache
 from pathlib import Path

@@ -15,6 +15,8 @@ static void repair(struct vcpu *v, u64 va, const struct translation *t)
 		return;
 	}
 	give_frame(v, page_of(t->pa), va);
+	if (v->watchpoints)
+		watch_frame(v, t->pa, va);
 	private_set_page(v, va, uc_address(v, t->pa), t->perms & ~PERM_X);
 	v->shared.repairs++;
 }

@@ -250,6 +250,7 @@ static void go_to(struct vcpu *v, u64 rip)
 	v->stream.crossing = NO_ADDRESS;
 	v->stream.denied = NO_ADDRESS;
 	forget_memos(v);
+	v->run.err = UC_ERR_OK;
 	begin(v);
 	end(v, STOP_DELIVERED, NO_ADDRESS, DONE, AGAIN_START);
 }
@@ -482,8 +483,13 @@ void deliver(struct vcpu *v)
 				    .insn = v->end.rip };
 		break;
 	case STOP_EXCEPTION:
-		e = exception_of(v);
 		forget_in_flight(v);
+		if (v->pending.jump) { /* a script's hook has handled it */
+			v->pending.jump = 0;
+			go_to(v, reg_read(v, UC_X86_REG_RIP));
+			return;
+		}
+		e = exception_of(v);
 		break;
 	case STOP_SYSCALL:
 		control_sync(v);

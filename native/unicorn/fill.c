@@ -8,7 +8,9 @@ static u32 owner_perms(struct vcpu *v, u64 pa, u64 va, u32 access, u32 perms)
 	if (access != ACCESS_FETCH)
 		give_frame(v, pa, va);
 	else if (!claim(v, pa, va))
-		perms &= PERM_X;
+		return perms & PERM_X;
+	if (unlikely(v->watchpoints))
+		watch_frame(v, pa, va);
 	return perms;
 }
 

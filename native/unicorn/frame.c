@@ -173,17 +173,25 @@ void clear_owners(struct vcpu *v)
 			memset(chunk->owner, 0, sizeof(chunk->owner));
 }
 
-/* Forget those of the chunk's frames that lie in [base, base + size); true: it is freed. */
-static bool close_chunk(struct frames *frames, struct frame_chunk **link, u64 base, u64 size)
+static void free_chunk(struct frames *frames, struct frame_chunk **link)
+{
+	struct frame_chunk *chunk = *link;
+
+	*link = chunk->next;
+	free(chunk);
+	frames->nr--;
+	frames->last = NULL;
+}
+
+/* Forget those of the chunk's frames that lie in [base, base + size); true: it is freed, for there
+ * is no memory left that it could be for. */
+static bool close_chunk(struct vcpu *v, struct frame_chunk **link, u64 base, u64 size)
 {
 	struct frame_chunk *chunk = *link;
 	u64 first = chunk->number << CHUNK_SHIFT;
 
-	if (first >= base && first + (1 << CHUNK_SHIFT) <= base + size) {
-		*link = chunk->next;
-		free(chunk);
-		frames->nr--;
-		frames->last = NULL;
+	if (!has_region(v, first, 1 << CHUNK_SHIFT)) {
+		free_chunk(&v->frames, link);
 		return true;
 	}
 	for (u32 i = 0; i < CHUNK_FRAMES; i++)
@@ -192,51 +200,47 @@ static bool close_chunk(struct frames *frames, struct frame_chunk **link, u64 ba
 	return false;
 }
 
-static void close_all(struct frames *frames, u64 base, u64 size)
+static void close_all(struct vcpu *v, u64 base, u64 size)
 {
+	const struct frames *frames = &v->frames;
+
 	for (u32 i = 0; i < frames->nr_chains; i++)
 		for (struct frame_chunk **link = &frames->chain[i]; *link;)
-			if (!close_chunk(frames, link, base, size))
+			if (!close_chunk(v, link, base, size))
 				link = &(*link)->next;
 }
 
-/* Forget the frames of [base, base + size), outside RAM. */
+/* Forget the frames of [base, base + size), outside RAM: the memory there is gone. */
 void close_frames(struct vcpu *v, u64 base, u64 size)
 {
 	struct frames *frames = &v->frames;
 	u64 first = base >> CHUNK_SHIFT, last = (base + size - 1) >> CHUNK_SHIFT;
 
 	if (last - first >= frames->nr_chains) {
-		close_all(frames, base, size);
+		close_all(v, base, size);
 		return;
 	}
 	for (u64 number = first; number <= last; number++) {
 		struct frame_chunk **link = link_of(frames, number);
 
 		if (*link)
-			close_chunk(frames, link, base, size);
+			close_chunk(v, link, base, size);
 	}
 }
 
 /* Forget frames where no memory is any more, as far as they lie far from any. */
 void close_frames_without_memory(struct vcpu *v)
 {
-	struct frames *frames = &v->frames;
-
-	for (u32 i = 0; i < frames->nr_chains; i++)
-		for (struct frame_chunk **link = &frames->chain[i]; *link;) {
-			u64 first = (*link)->number << CHUNK_SHIFT, size = 1 << CHUNK_SHIFT;
-
-			if (has_region(v, first, size) || !close_chunk(frames, link, first, size))
-				link = &(*link)->next;
-		}
+	close_all(v, 0, 0);
 }
 
 void free_frames(struct vcpu *v)
 {
 	struct frames *frames = &v->frames;
 
-	close_all(frames, 0, ~0ull);
+	for (u32 i = 0; i < frames->nr_chains; i++)
+		while (frames->chain[i])
+			free_chunk(frames, &frames->chain[i]);
 	free(frames->chain);
 	if (frames->ram_owner)
 		munmap(frames->ram_owner, frames->nr_ram * sizeof(*frames->ram_owner));

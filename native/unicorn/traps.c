@@ -21,7 +21,9 @@ void on_interrupt(uc_engine *uc, u32 vector, void *arg)
 
 	(void)uc;
 	if (vector != VECTOR_DB)
-		end_by_exception(v, vector, reg_read(v, UC_X86_REG_RIP), FETCHED);
+		end_by_exception(v, vector,
+				 v->pending.jump ? v->jump.from : reg_read(v, UC_X86_REG_RIP),
+				 FETCHED);
 	else if (v->run.trap == STOP_STEPPED)
 		end(v, STOP_STEPPED, NO_ADDRESS, DONE, AGAIN_START);
 	else

@@ -119,6 +119,10 @@ void drop_code_range(struct vcpu *v, u64 pa, u64 size);
 void drop_by_window(struct vcpu *v, u64 pa, u64 size);
 void drop_forgotten(struct vcpu *v);
 
+/* watchpoint.c */
+void watch_frame(struct vcpu *v, u64 pa, u64 va);
+void free_watchpoints(struct vcpu *v, bool all);
+
 /* exits.c */
 bool is_exit(struct vcpu *v, u64 address);
 uc_err start_ahead(struct vcpu *v, uc_err (*start_unicorn)(struct vcpu *v));
@@ -177,9 +181,6 @@ void look_at_privilege(struct vcpu *v);
 void learn_invalidator(struct vcpu *v);
 bool guest_asks(const struct vcpu *v, u64 page, u32 access);
 bool answer_unicorn(struct vcpu *v, u64 va, u32 access, uc_tlb_entry *entry);
-
-/* watchpoint.c */
-void free_watchpoints(struct vcpu *v, bool all);
 
 /* handler.c: whose faults are handled where. */
 enum answer raise_fault(struct vcpu *v, u64 va, u32 access, u32 faulting, struct translation *t,

@@ -38,8 +38,9 @@ PROLOGUE: Final = f"""
     mov eax, {PML4:#x}; mov cr3, rax
     mov ecx, 0xc0000080; rdmsr; or eax, 0x801; wrmsr
     mov rax, cr0; or eax, 0x80010000; mov cr0, rax
+    lea rax, [rip + 7f]; push {KERNEL_CS}; push rax; retfq; 7:
 """
-"""From 64-bit code without paging to the kernel's own tables."""
+"""From 64-bit code without paging to the kernel's own tables and segment."""
 TO_USER: Final = f"""
     push {USER_SS}; push {USER + 0x10000:#x}; push 0x202; push {USER_CS}; push {USER:#x}; iretq
 """
@@ -51,7 +52,12 @@ def quads(*values: int) -> bytes:
 
 
 def gate(
-    offset: int, *, kind: int = INTERRUPT_GATE, dpl: int = 0, ist: int = 0, selector: int = KERNEL_CS
+    offset: int,
+    *,
+    kind: int = INTERRUPT_GATE,
+    dpl: int = 0,
+    ist: int = 0,
+    selector: int = KERNEL_CS,
 ) -> bytes:
     """A present 64-bit gate (SDM vol. 3A figure 6-8)."""
     low = offset & 0xFFFF | selector << 16 | ist << 32 | (0x80 | dpl << 5 | kind) << 40
@@ -105,7 +111,7 @@ class Machine:
 
     def attach(self, fidelity: str = "fast", engine: str = "c", **options: Any) -> Attached:
         """The MMU, with exceptions delivered."""
-        options = {"geometry": "golden_cove", "deliver": True, **options}
+        options = {"geometry": "tiny", "deliver": True, **options}
         self.m = cpu.attach(self.uc, paging="guest", fidelity=fidelity, engine=engine, **options)
         return self.m
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -26,7 +27,9 @@ from unicorn import (
     Uc,
 )
 from unicorn.x86_const import (
+    UC_X86_REG_CR0,
     UC_X86_REG_CR3,
+    UC_X86_REG_CR4,
     UC_X86_REG_RBX,
     UC_X86_REG_RCX,
     UC_X86_REG_RDX,
@@ -39,10 +42,12 @@ from cpu._engine import ffi, lib
 from cpu.attached import Attached
 from mmu._native import ffi as mmu_ffi
 from mmu._native import lib as mmu_lib
+from mmu.errors import BadTable
 from mmu.memory import Exchange, PageFlag
 from mmu.x86 import Access, Outcome, WalkMode
 from mmu.x86.check import ChangedBy
 from mmu.x86.entries import X86_A, X86_ADDR_MASK, X86_D, X86_P, X86_RW, X86_US, entry_offset
+from mmu.x86.registers import CR0_PG, CR4_PAE, EFER_LME, EFER_NXE
 from tests.cpu.assemble import assemble
 
 PAGE = 4096
@@ -318,6 +323,13 @@ def test_io_that_comes_later(uc: Uc) -> None:
 # Tables of a script's own.
 
 
+def paging_on(uc: Uc) -> None:
+    """CR4.PAE, EFER.LME and NXE, CR0.PG, as a loader sets them."""
+    uc.reg_write(UC_X86_REG_CR4, uc.reg_read(UC_X86_REG_CR4) | CR4_PAE)
+    uc.msr_write(0xC0000080, uc.msr_read(0xC0000080) | EFER_LME | EFER_NXE)
+    uc.reg_write(UC_X86_REG_CR0, uc.reg_read(UC_X86_REG_CR0) | CR0_PG)
+
+
 class GuestTables:
     """Tables that a script builds in the instance's memory: identity for code and stack."""
 
@@ -428,6 +440,93 @@ def test_a_missing_flush_is_told(
         assert (use.va, use.entry_pa, use.new) == (VIRTUAL, at, new)
         assert use.changed is not None
         assert use.changed.by == (ChangedBy.STORE if by_guest else ChangedBy.HOST)
+
+
+@pytest.mark.parametrize(("fidelity", "engine"), WAYS)
+def test_tables_that_move_during_a_run(uc: Uc, fidelity: str, engine: str) -> None:
+    """A hook changes the rights of a part of their region: Unicorn copies it to new memory."""
+    tables = GuestTables(uc)
+    pages = [VIRTUAL + i * PAGE for i in range(4)]
+    for i, va in enumerate(pages):
+        tables.map(va, STACK + 0x20000 + i * PAGE)
+    with cpu.attach(uc, paging="guest", fidelity=fidelity, engine=engine) as attached:
+        uc.reg_write(UC_X86_REG_CR3, tables.root)
+        paging_on(uc)
+        code = assemble(
+            f"mov rax, {VIRTUAL:#x}; mov ecx, 4; again: mov [rax], cl; nop;"
+            " add rax, 0x1000; dec ecx; jnz again"
+        )
+        uc.mem_write(CODE, code)
+        nop = CODE + code.index(b"\x90")
+        turn = iter(range(4))
+
+        def move(uc: Uc, *_: object) -> None:
+            uc.mem_protect(GUEST_TABLES + 0x80000 + next(turn) * PAGE, PAGE, UC_PROT_READ)
+
+        uc.hook_add(UC_HOOK_CODE, move, None, nop, nop)
+        uc.emu_start(CODE, CODE + len(code))
+        assert attached.shared.broken == 0
+    assert [uc.mem_read(STACK + 0x20000 + i * PAGE, 1)[0] for i in range(4)] == [4, 3, 2, 1]
+    assert all(tables.get(va, 1) & (X86_A | X86_D) == X86_A | X86_D for va in pages)
+
+
+@pytest.mark.parametrize(("fidelity", "engine"), WAYS)
+def test_tables_that_go_away_during_a_run(uc: Uc, fidelity: str, engine: str) -> None:
+    """The walk that needs them next finds no memory, and the run ends in an error."""
+    tables = GuestTables(uc)
+    tables.map(VIRTUAL, STACK + 0x20000)
+    with cpu.attach(uc, paging="guest", fidelity=fidelity, engine=engine):
+        uc.reg_write(UC_X86_REG_CR3, tables.root)
+        paging_on(uc)
+        code = assemble(f"mov rax, {VIRTUAL:#x}; nop; mov bl, [rax]")
+        uc.mem_write(CODE, code)
+        nop = CODE + code.index(b"\x90")
+        uc.hook_add(
+            UC_HOOK_CODE, lambda uc, *_: uc.mem_unmap(GUEST_TABLES, 1 << 20), None, nop, nop
+        )
+        with pytest.raises(BadTable, match="outside guest memory"):
+            uc.emu_start(CODE, CODE + len(code))
+
+
+@pytest.mark.parametrize("flush", [True, False])
+@pytest.mark.parametrize("fidelity", ["exact", "trace"])
+def test_a_table_that_the_script_writes_in_a_hook(uc: Uc, fidelity: str, flush: bool) -> None:
+    """The checker is told by the instance's own mem_write()."""
+    tables = GuestTables(uc)
+    tables.map(VIRTUAL, STACK + 0x20000)
+    at, new = tables.entry_pa(VIRTUAL, 1), STACK + 0x30000 | TABLE | X86_A
+    with cpu.attach(uc, paging="guest", fidelity=fidelity, check_tlb=True) as attached:
+        uc.reg_write(UC_X86_REG_CR3, tables.root)
+        paging_on(uc)
+        flushing = "invlpg [rax];" if flush else ""
+        code = assemble(f"mov rax, {VIRTUAL:#x}; mov bl, [rax]; nop; {flushing} mov bl, [rax]")
+        uc.mem_write(CODE, code)
+        nop = CODE + code.index(b"\x90")
+        uc.hook_add(UC_HOOK_CODE, lambda *_: tables.put(at, new), None, nop, nop)
+        uc.emu_start(CODE, CODE + len(code))
+        told = attached.stale_translations()
+    assert [(use.va, use.entry_pa, use.new) for use in told] == (
+        [] if flush else [(VIRTUAL, at, new)]
+    )
+
+
+def test_frames_of_ever_new_regions(attached: Attached) -> None:
+    """What was known of frames that are gone takes no memory: 10,000 places of 6 KiB each."""
+
+    def resident() -> int:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * PAGE
+
+    def come_and_go(first: int) -> None:
+        for place in range(first, first + 10_000):
+            base = PLACE + place * (2 << 20)
+            add(attached, base, PAGE)
+            attached.memory.mark(base, PageFlag.CODE)
+            remove(attached, base, PAGE)
+
+    come_and_go(0)
+    before = resident()
+    come_and_go(10_000)
+    assert resident() - before < 20 << 20
 
 
 @pytest.mark.parametrize("fidelity", FIDELITIES)

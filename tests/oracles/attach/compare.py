@@ -65,9 +65,6 @@ def _show_value(value: Any) -> str:
 
 def first_difference(plain: Log, attached: Log) -> tuple[LogEntry | None, LogEntry | None] | None:
     """The first entries that are not alike, None where a log has ended."""
-    if plain and plain[-1][1] == differences.ENDS_HERE:
-        plain = plain[:-1]
-        attached = attached[: len(plain)]
     for ours, theirs in zip(attached, plain, strict=False):
         if ours != theirs:
             return theirs, ours
@@ -89,8 +86,10 @@ def compare(
         attached = player(script, how)
     except Exception:
         return Difference(seed, how, "error", told=traceback.format_exc(limit=-3))
-    plain, attached = differences.normalised(plain), differences.normalised(attached)
-    pair = first_difference(plain, attached)
+    plain, attached = differences.cut(plain, attached, how.fidelity)
+    pair = first_difference(
+        differences.normalised(plain, how.fidelity), differences.normalised(attached, how.fidelity)
+    )
     return None if pair is None else Difference(seed, how, "log", *pair)
 
 

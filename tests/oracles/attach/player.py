@@ -37,7 +37,7 @@ from unicorn import (
 
 import cpu
 from tests.oracles.attach import differences
-from tests.oracles.attach.differences import ENDS_HERE
+from tests.oracles.attach.differences import ENDS_HERE, FLAGS, TRACE_ENDS_HERE
 from tests.oracles.attach.script import GENERAL, PAGE, Op, Script
 
 LogEntry = tuple[Any, ...]
@@ -66,9 +66,9 @@ def _register(name: str) -> int:
 
 
 _SEEN = (
+    "eflags",
     *GENERAL,
     "rip",
-    "eflags",
     *(f"xmm{i}" for i in range(8)),
     "cs",
     "ss",
@@ -81,7 +81,6 @@ _SEEN = (
     "fptag",
 )
 _SEEN_IDS = [_register(name) for name in _SEEN]
-_FLAGS = _SEEN.index("eflags")
 _GLANCE_IDS = [_register(name) for name in ("rip", "rsp", "rax", "rcx", "rdi", "rsi")]
 _INSN = {
     "syscall": x86_const.UC_X86_INS_SYSCALL,
@@ -148,13 +147,17 @@ class Player:
     def settle(self) -> None:
         """Log the registers after a run, and leave what plain Unicorn may have wrong alike."""
         seen = list(self.registers())
-        if self.counted and (self.failure is not None or self.stopped):
-            seen[_FLAGS] &= ~differences.ARITHMETIC
-            self.uc.reg_write(x86_const.UC_X86_REG_EFLAGS, seen[_FLAGS])
+        name = "registers"
+        if self.failure is not None or self.stopped:
+            name = differences.CUT_SHORT
+            flags = seen[FLAGS] & ~differences.ARITHMETIC
+            self.uc.reg_write(x86_const.UC_X86_REG_EFLAGS, flags)
+            if self.counted:
+                seen[FLAGS] = flags
         self.stopped = False
         if self.failure in (UC_ERR_READ_PROT, UC_ERR_WRITE_PROT):
             self.op_flush_tlb()
-        self.note("registers", *seen)
+        self.note(name, *seen)
 
     def note(self, *entry: Any) -> None:
         if not self.over:
@@ -162,8 +165,14 @@ class Player:
 
     def end_here(self, difference: str) -> None:
         """A difference that must be: what plain Unicorn does from here on is its own affair."""
-        self.note(ENDS_HERE, difference)
-        self.over = True
+        if self.how.fidelity is None:
+            self.note(ENDS_HERE, difference)
+            self.over = True
+
+    def end_trace_here(self, difference: str) -> None:
+        """As end_here(), for the fidelity trace only."""
+        if self.how.fidelity is None:
+            self.note(TRACE_ENDS_HERE, difference)
 
     def do(self, op: Op) -> Any:
         """One operation; its result or its exception is logged."""
@@ -319,7 +328,7 @@ class Player:
 
     def op_nest(self, begin: int, until: int, door: str) -> None:
         """A run inside a hook, which leaves the registers as they were."""
-        if self.depth == 2 or len(self.log) >= TOO_LONG:
+        if self.depth == 2 or self.stopped or len(self.log) >= TOO_LONG:
             return
         context = self.uc.context_save()
         self.depth += 1
@@ -328,9 +337,12 @@ class Player:
         finally:
             self.depth -= 1
             seen = list(self.registers())
-            seen[_FLAGS] &= ~differences.ARITHMETIC
+            seen[FLAGS] &= ~differences.ARITHMETIC
             self.note("nested", *seen)
             self.uc.context_restore(context)
+            if self.stopped:
+                self.end_here("inner_stop")
+            self.stopped = False
 
     def op_stop(self) -> None:
         self.stopped = True
@@ -399,7 +411,7 @@ class Player:
             return bool(hook["returns"][number % 3]) and number < 2 and self.skip()
         result = bool(hook["returns"][number % 3])
         prot = about and about[0] in (UC_MEM_READ_PROT, UC_MEM_WRITE_PROT)
-        if prot and result and self.how.fidelity is None and not self.may(about[1], UC_PROT_READ):
+        if prot and result and not self.may(about[1], UC_PROT_READ):
             self.end_here("reads_again")
         return result
 
@@ -409,7 +421,7 @@ class Player:
         return True
 
     def look_behind_fetch(self, address: int | None) -> None:
-        if self.how.fidelity is None and differences.reaches_ahead(self.uc, address):
+        if differences.reaches_ahead(self.uc, address):
             self.end_here("reaches_ahead")
 
     def called(self, hook: dict[str, Any], *about: int) -> int:
@@ -431,10 +443,17 @@ class Player:
             for when, op in hook["acts"]:
                 if when == number:
                     self.act(op)
+        except HookError:
+            if hook["kind"] not in ("code", "block"):
+                self.end_trace_here("stops_sooner")
+            raise
         finally:
             self.access, self.address = outer
         if len(self.log) >= TOO_LONG or self.over:
+            self.stopped = True
             self.uc.emu_stop()
+        if self.stopped and hook["kind"] not in ("code", "block"):
+            self.end_trace_here("stops_sooner")
         return number
 
     def crashes_plain(self, op: Op) -> bool:

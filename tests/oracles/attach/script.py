@@ -172,6 +172,13 @@ class Writer:
 
     # Registers.
 
+    def set_general(self) -> Op:
+        """As set(), but no flags: plain Unicorn's are stale in memory hooks."""
+        return ["set", self.random.choice(("rbx", "rsi", "rdi", "r12", "rax")), self._address()]
+
+    def get_general(self) -> Op:
+        return ["get", self.random.choice((*GENERAL, "rip", "xmm0"))]
+
     def set(self) -> Op:
         random = self.random
         choice = random.random()
@@ -238,7 +245,7 @@ class Writer:
             "kind": kind,
             "begin": begin,
             "end": end,
-            "door": random.choice(("uc", "uc", "m")),
+            "door": "uc" if "after" in kind else random.choice(("uc", "uc", "m")),
             "look": random.random() < 0.4,
             "returns": [random.random() < 0.75 for _ in range(3)],
             "acts": [] if inside else self._acts(kind),
@@ -294,7 +301,7 @@ class Writer:
             return self._stop()
         if choice < 0.85:
             return self._raise()
-        return random.choice((self.get, self.set, self._new))()
+        return random.choice((self.get_general, self.set_general, self._new))()
 
     def _act_of_code(self, kind: str) -> Op:
         random = self.random
@@ -330,7 +337,14 @@ class Writer:
 
     def _act_of_memory(self, written: bool) -> Op:
         """Nothing that changes mappings in a write hook: that crashes plain Unicorn."""
-        acts = [self.get, self.read, self.set, self.write_data, self._stop, self._raise]
+        acts = [
+            self.get_general,
+            self.set_general,
+            self.read,
+            self.write_data,
+            self._stop,
+            self._raise,
+        ]
         return self.random.choice(acts if written else [*acts, self._new])()
 
     def _new(self) -> Op:

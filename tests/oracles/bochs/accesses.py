@@ -112,10 +112,13 @@ class Guest:
                 self._translated(part)
 
     def _load_first(self, parts: list[Asked]) -> None:
-        for va, *_ in parts:
-            answer = self.mmu.translate(va, Access.READ, user=self._who(parts[0]))
-            if answer.result == Outcome.PAGE_FAULT:
-                raise Fault(states.PAGE_FAULT, answer.error_code | PF_WR, va)
+        """Have the load of a read-modify-write be asked for as any load, before the store."""
+        try:
+            for part in parts:
+                self._translated(part._replace(access=Access.READ))
+        except Fault as fault:
+            fault.error |= PF_WR if fault.vector == states.PAGE_FAULT else 0
+            raise
 
     def _translated(self, part: Asked) -> int:
         if not is_canonical(part.va):

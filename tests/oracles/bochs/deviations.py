@@ -27,7 +27,7 @@ class Deviation:
 
     name: str
     limit: float
-    """The largest share of random states that it may excuse."""
+    """The largest share of random states, or kernels, that it may excuse."""
     reason: str
     quirk: Quirk | None = None
     """How our walk does the same."""
@@ -92,6 +92,12 @@ IMPLICIT_PLAIN: Final = Deviation(
     Quirk.IMPLICIT_PLAIN,
     ("fast", "exact"),
 )
+HIGH_BITS_LOST: Final = Deviation(
+    "HIGH_BITS_LOST",
+    0.0,
+    "LIMIT of Unicorn. MOV to CR0 or CR4 with a bit of 63:32 set is #GP (SDM vol. 2B MOV to CR)."
+    " Unicorn cuts the value to 32 bits before anybody sees it. No random kernel does it.",
+)
 ALL: Final = (
     UPPER_ACCESSED,
     IMPLICIT_AC,
@@ -100,6 +106,7 @@ ALL: Final = (
     CANONICAL_LATE,
     JUMP_ARRIVES,
     IMPLICIT_PLAIN,
+    HIGH_BITS_LOST,
 )
 
 
