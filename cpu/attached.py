@@ -29,6 +29,7 @@ from unicorn import (
     Uc,
     UcError,
 )
+from unicorn.unicorn_const import UC_CTL_CONTEXT_MEMORY
 from unicorn.unicorn_py3.arch.intel import HOOK_INSN_SYSCALL_CFUNC
 from unicorn.unicorn_py3.unicorn import HOOK_MEM_ACCESS_CFUNC, HOOK_TLB_FILL_CFUNC, uccallback
 from unicorn.x86_const import (
@@ -42,7 +43,7 @@ from cpu._engine import ffi, lib
 from cpu.door import close_door, is_attached, open_door
 from cpu.guest_errors import GuestGeneralProtection, GuestPageFault, GuestStackFault
 from cpu.in_flight import forget_exception
-from cpu.linkage import answer_faults, function_address, on_fault
+from cpu.linkage import answer_faults, function_address, on_fault, private_parts
 from cpu.mode import MSR_EFER, ProcessorMode
 from cpu.page_tables import LARGE_PAGE, PageTables, rights
 from cpu.vcpu import UC_TLB_VIRTUAL, EngineError, Fidelity, Processor, foreign_address
@@ -747,28 +748,33 @@ def _check_instance(uc: Uc) -> None:
 
 
 def _saves_memory(uc: Uc) -> bool:
-    """Whether context_save() makes a snapshot of memory: context_restore() undoes a store then."""
-    place = _some_memory(uc)
-    if place is None:
-        return False
+    """Whether context_save() makes a snapshot of memory: a store behind it goes elsewhere then."""
+    if private_parts() & lib.PRIVATE_CONTEXT:
+        mode = lib.private_context_mode(ffi.cast("void *", uc._uch.value))
+        return bool(mode & UC_CTL_CONTEXT_MEMORY)
+    page = _free_page(uc)
+    buffer = ffi.new("u8[]", 2 * PAGE_SIZE)
+    pointer = int(ffi.cast("uintptr_t", buffer))
     cr2 = uc.reg_read(UC_X86_REG_CR2)
-    before = bytes(uc.mem_read(place, 1))
-    context = uc.context_save()
+    uc.mem_map_ptr(page, PAGE_SIZE, UC_PROT_ALL, pointer + -pointer % PAGE_SIZE)
     try:
-        uc.mem_write(place, bytes([before[0] ^ 1]))
+        context = uc.context_save()
+        uc.mem_write(page, b"\1")
+        if 1 in bytes(ffi.buffer(buffer)):
+            return False
         uc.context_restore(context)
-        return bytes(uc.mem_read(place, 1)) == before
+        return True
     finally:
-        uc.mem_write(place, before)
+        uc.mem_unmap(page, PAGE_SIZE)
         uc.reg_write(UC_X86_REG_CR2, cr2)  # Unicorn may have looked the page up by its own walk
 
 
-def _some_memory(uc: Uc) -> int | None:
-    """An address of the instance's memory that no callbacks answer for; None if it has none."""
-    for begin, _, _ in uc.mem_regions():
-        if not any(first <= begin < end for first, end in uc._mmio_callbacks):
-            return int(begin)
-    return None
+def _free_page(uc: Uc) -> int:
+    """The address of a page where the instance has none: the highest below 2^52 behind a region."""
+    regions = list(uc.mem_regions())
+    begins = {begin for begin, _, _ in regions}
+    behind = {end + 1 for _, end, _ in regions if end < _LAST_PHYSICAL}
+    return max((behind | {0}) - begins)
 
 
 def _identity(address: int, size: int) -> Iterator[tuple[int, int, int]]:
