@@ -29,6 +29,7 @@ from unicorn import (
     Uc,
     UcError,
 )
+from unicorn.unicorn_const import UC_CTL_CONTEXT_MEMORY
 from unicorn.unicorn_py3.arch.intel import HOOK_INSN_SYSCALL_CFUNC
 from unicorn.unicorn_py3.unicorn import HOOK_MEM_ACCESS_CFUNC, HOOK_TLB_FILL_CFUNC, uccallback
 from unicorn.x86_const import (
@@ -41,7 +42,8 @@ from unicorn.x86_const import (
 from cpu._engine import ffi, lib
 from cpu.door import close_door, is_attached, open_door
 from cpu.guest_errors import GuestGeneralProtection, GuestPageFault, GuestStackFault
-from cpu.linkage import answer_faults, function_address, on_fault
+from cpu.in_flight import forget_exception
+from cpu.linkage import answer_faults, function_address, on_fault, private_parts
 from cpu.mode import MSR_EFER, ProcessorMode
 from cpu.page_tables import LARGE_PAGE, PageTables, rights
 from cpu.vcpu import UC_TLB_VIRTUAL, EngineError, Fidelity, Processor, foreign_address
@@ -94,8 +96,9 @@ class Attached(Processor):
 
     ``paging`` says whose tables translate (Paging, or its value); without it those of the instance
     are taken if CR0.PG is set already and ``identity`` is not asked for. ``identity`` maps each
-    region that the instance has, or gets, at its own address, with its permissions (a region without
-    UC_PROT_READ stays absent: x86 has no such page); otherwise nothing is mapped until you map() it.
+    region that the instance has, or gets, at its own address, with its permissions (a region
+    without UC_PROT_READ stays absent: x86 has no such page); otherwise nothing is mapped until you
+    map() it.
 
     ``ram`` bytes of RAM of ours, page tables included, start at ``base``, by default as high as the
     processor's physical addresses go. ``fidelity`` is a Fidelity or its name; ``engine``,
@@ -197,6 +200,8 @@ class Attached(Processor):
         undo.callback(mode.restore, uc)
         undo.callback(uc.reg_write, UC_X86_REG_CR3, cr3)
         self._take_control()
+        if self.deliver:
+            forget_exception(uc)  # a fresh instance has #DE in flight, which would make #DF of #GP
         undo.callback(self._unhook)
         self._attach_hooks()
         open_door(uc, self)
@@ -315,6 +320,12 @@ class Attached(Processor):
         there have changed.
         """
         lib.vcpu_host_wrote(self.c, pa, size)
+
+    def remove_code(self, begin: Any, end: Any) -> bool:
+        """Drop code translated from virtual [begin, end) (ctypes numbers), as ctl_remove_cache()
+        does; False if only that can. Its look-up would crash Unicorn in a hook of a store.
+        """
+        return bool(lib.vcpu_remove_code(self.c, begin.value, end.value))
 
     def restored(self) -> None:
         """The script has restored a context. One saved before attach() knows of no paging: it comes
@@ -545,7 +556,10 @@ class Attached(Processor):
         """
         uc = self.uc
         uc._hook_exception = None
-        exit_ = ffi.new("struct vm_exit *") if lib.vcpu_depth(self.c) else self._exit
+        nested = lib.vcpu_depth(self.c)
+        if not nested and self.paging is Paging.OWN:
+            self._map_ram()
+        exit_ = ffi.new("struct vm_exit *") if nested else self._exit
         lib.vcpu_emu_start(self.c, begin & U64, until & U64, timeout & U64, count & U64, exit_)
         if exit_.reason not in (lib.EXIT_STOPPED, lib.EXIT_LIMIT):
             raise self._error_of(exit_)
@@ -553,8 +567,8 @@ class Attached(Processor):
             raise uc._hook_exception
 
     def stop(self) -> None:
-        """Uc.emu_stop(): end the innermost run under way; nothing if there is none. Safe in a signal
-        handler.
+        """Uc.emu_stop(): end the innermost run under way; nothing if there is none. Safe in a
+        signal handler.
         """
         lib.vcpu_emu_stop(self.c)
 
@@ -577,8 +591,10 @@ class Attached(Processor):
 
     def _error_of(self, exit_: Any) -> BaseException:
         """The exception for this exit."""
+        error: BaseException
         if exit_.reason == lib.EXIT_ENGINE:
-            return UcError(exit_.uc_err)
+            error = UcError(exit_.uc_err)
+            return error
         if exit_.reason == lib.EXIT_SHUTDOWN:
             return TripleFault(exit_.vector, exit_.error_code, exit_.insn)
         if exit_.reason == lib.EXIT_ABORTED and self._raised is not None:
@@ -586,7 +602,8 @@ class Attached(Processor):
             return error
         fault = self._fault_of(exit_)
         if fault is None:
-            return UcError(unicorn.UC_ERR_INSN_INVALID)
+            error = UcError(unicorn.UC_ERR_INSN_INVALID)
+            return error
         return fault
 
     def _fault_of(self, exit_: Any) -> Fault | None:
@@ -606,9 +623,9 @@ class Attached(Processor):
                 walk=self.walk(address, access),
             )
         if exit_.vector == GeneralProtection.vector:
-            return GuestGeneralProtection(address, rip)
+            return GuestGeneralProtection(address, rip, Access(exit_.access) if address else None)
         if exit_.vector == StackFault.vector:
-            return GuestStackFault(address, rip)
+            return GuestStackFault(address, rip, Access(exit_.access) if address else None)
         return None
 
     def settle_exit(self) -> None:
@@ -638,8 +655,8 @@ class Attached(Processor):
         aux1: int = 0,
         aux2: int = 0,
     ) -> int:
-        """Uc.hook_add(), but hooks of loads and stores, and their range, speak of virtual addresses;
-        hook_del() takes the handle.
+        """Uc.hook_add(), but hooks of loads and stores, and their range, speak of virtual
+        addresses; hook_del() takes the handle.
 
         Code that was translated before calls the hook too (Uc.hook_add() does not see to that).
         """
@@ -736,6 +753,9 @@ def _check_instance(uc: Uc) -> None:
 
 def _saves_memory(uc: Uc) -> bool:
     """Whether context_save() makes a snapshot of memory: a store behind it goes elsewhere then."""
+    if private_parts() & lib.PRIVATE_CONTEXT:
+        mode = lib.private_context_mode(ffi.cast("void *", uc._uch.value))
+        return bool(mode & UC_CTL_CONTEXT_MEMORY)
     page = _free_page(uc)
     buffer = ffi.new("u8[]", 2 * PAGE_SIZE)
     pointer = int(ffi.cast("uintptr_t", buffer))
@@ -762,11 +782,11 @@ def _free_page(uc: Uc) -> int:
 
 
 def _identity(address: int, size: int) -> Iterator[tuple[int, int, int]]:
-    """The pieces of guest-physical [address, address + size) that have a virtual address of the same
-    low 52 bits: virtual address, guest-physical address, size.
+    """The pieces of guest-physical [address, address + size) that have a virtual address of the
+    same low 52 bits: virtual address, guest-physical address, size.
 
-    Without an MMU, Unicorn takes the low 52 bits of a virtual address. Canonical are those below 2^47,
-    and those whose upper 17 bits are set.
+    Without an MMU, Unicorn takes the low 52 bits of a virtual address. Canonical are those below
+    2^47, and those whose upper 17 bits are set.
     """
     for begin, end, offset in _CANONICAL:
         first, last = max(address, begin), min(address + size, end)

@@ -2,8 +2,8 @@
 """The instance's own methods while it is attached to.
 
 A script goes on calling ``uc.mem_map()``, ``uc.emu_start()`` and the rest. Each does what it does
-without an MMU, and tells the MMU. What would switch the MMU off is refused. ``open_door()`` gives an
-instance these methods, ``close_door()`` its own back.
+without an MMU, and tells the MMU. What would switch the MMU off is refused. ``open_door()`` gives
+an instance these methods, ``close_door()`` its own back.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from unicorn import (
     UC_CTL_CONTEXT_MODE,
     UC_CTL_CPU_MODEL,
     UC_CTL_IO_WRITE,
+    UC_CTL_TB_REMOVE_CACHE,
     UC_CTL_TLB_TYPE,
     UC_HOOK_TLB_FILL,
     UC_PROT_ALL,
@@ -28,7 +29,9 @@ from cpu._engine import lib
 from mmu.errors import MmuError
 
 if TYPE_CHECKING:
-    _Base = Uc
+
+    class _Base(Uc):  # type: ignore[misc]
+        pass
 else:
     _Base = object
 
@@ -45,6 +48,7 @@ class Listener(Protocol):
     def check_not_ours(self, address: int, size: int) -> None: ...
     def is_ours(self, address: int) -> bool: ...
     def wrote(self, pa: int, size: int) -> None: ...
+    def remove_code(self, begin: Any, end: Any) -> bool: ...
     def jumping(self, rip: int) -> None: ...
     def hook_added(self, handle: int, htype: int, begin: int, end: int) -> None: ...
     def hook_gone(self, handle: int) -> None: ...
@@ -164,6 +168,8 @@ class Door(_Base):
         """Uc.ctl() and all that rests on it; MmuError for what would switch the MMU off."""
         if op == UC_CTL_IO_WRITE:
             _refuse(ctl, args)
+            if ctl == UC_CTL_TB_REMOVE_CACHE and self._ucmmu.remove_code(*args):
+                return
         super().ctl(ctl, op, *args)
 
 
@@ -204,7 +210,8 @@ def is_attached(uc: Uc) -> bool:
 def open_door(uc: Uc, attached: Listener) -> None:
     """Let the instance tell ``attached``, which it keeps alive."""
     uc._ucmmu = attached
-    uc.__class__ = _door_of(type(uc))
+    kind: Any = type(uc)
+    uc.__class__ = _door_of(kind)
 
 
 def close_door(uc: Uc) -> None:

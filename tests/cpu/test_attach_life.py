@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The life of an attached instance: attach() does all or nothing, detach() gives everything back, and
-what the instance needs lives as long as the instance.
+"""The life of an attached instance: attach() does all or nothing, detach() gives everything back,
+and what the instance needs lives as long as the instance.
 """
 
 from __future__ import annotations
@@ -143,7 +143,7 @@ def test_an_instance_that_cannot_be_attached_stays_as_it_was(
     assert state(uc) == before
 
 
-@pytest.mark.parametrize("step", ["_map_region", "_map_ram", "_take_control", "_attach_hooks"])
+@pytest.mark.parametrize("step", ["_map_region", "_take_control", "_attach_hooks"])
 def test_whatever_step_of_attach_fails_the_others_are_undone(
     step: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -498,7 +498,7 @@ def test_two_instances_have_nothing_in_common() -> None:
     assert b.read(VIRTUAL, 1) == b"b"
 
 
-WORK = f"""
+WORK = """
 import sys
 import cpu
 from unicorn import *
