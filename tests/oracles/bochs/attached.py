@@ -92,7 +92,7 @@ class Batch:
 
     def write(self, values: Sequence[int]) -> None:
         """Uc.reg_write_batch()."""
-        self.values[:] = values
+        self.values[:] = list(values)
         assert binding.uclib.uc_reg_write_batch(*self._arguments) == 0
 
     def read(self) -> list[int]:
