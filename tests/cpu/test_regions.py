@@ -5,6 +5,7 @@ come, go and split; paging structures may lie in it.
 
 from __future__ import annotations
 
+import os
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -624,6 +625,7 @@ def test_stores_to_more_than_one_entry(
     assert told[0].changed is not None and told[0].changed.by == ChangedBy.STORE
 
 
+@pytest.mark.skipif("asan" in os.environ.get("LD_PRELOAD", ""), reason="it keeps what is freed")
 def test_frames_of_ever_new_regions(attached: Attached) -> None:
     """What was known of frames that are gone takes no memory: 10,000 places of 6 KiB each."""
 
