@@ -264,6 +264,25 @@ def test_memory_that_comes_goes_and_splits(script: list[tuple[str, tuple[int, in
             state.check()
 
 
+def test_memory_in_several_pieces(uc: Uc) -> None:
+    """One region for us, three of Unicorn's, the middle one I/O: words are found in the others."""
+    uc.mem_map(PLACE, PAGE)
+    uc.mmio_map(PLACE + PAGE, PAGE, lambda *_: 7, None, None, None)
+    uc.mem_map(PLACE + 2 * PAGE, PAGE)
+    with cpu.attach(uc, ram=1 << 20) as attached:
+        add(attached, PLACE + PAGE, PAGE, UC_PROT_READ | lib.REGION_MMIO)
+        for page in (0, 2):
+            uc.mem_write(PLACE + page * PAGE + 8, struct.pack("<Q", page + 1))
+            assert attached.memory.load(PLACE + page * PAGE + 8) == page + 1
+        if not attached.shared.private & lib.PRIVATE_HOST:
+            return
+        add(attached, PLACE, 3 * PAGE)
+        words = [attached.memory.load(PLACE + page * PAGE + 8) for page in range(4)]
+        assert words == [1, None, 3, None]
+        assert attached.memory.exchange(PLACE + 2 * PAGE + 8, 3, 4) is Exchange.DONE
+        assert word(uc, PLACE + 2 * PAGE + 8) == 4
+
+
 def test_io_never_holds_tables(uc: Uc) -> None:
     """But pages may lie there, and loads from them call the script."""
     asked = []
