@@ -9,8 +9,12 @@ import signal
 import struct
 import sys
 import traceback
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
+from multiprocessing import get_context
 from typing import Any, BinaryIO
 
 from tests.oracles.attach import differences
@@ -20,6 +24,8 @@ from tests.oracles.attach.script import Script, write_script
 PLAIN = How()
 PATIENCE = 2
 """Seconds for one script on plain Unicorn and attached; what takes longer hangs."""
+PART = 100
+"""Scripts that one child plays."""
 Play = Callable[[Script, How], Log]
 
 
@@ -163,13 +169,14 @@ def compare_all(
     work: Iterable[tuple[Script, How]], player: Play = play
 ) -> Iterator[Difference | None]:
     """A result for each script, in order, whatever crashes."""
-    rest = list(work)
-    while rest:
+    rest = iter(work)
+    part = list(islice(rest, PART))
+    while part:
         done = 0
-        for result in _results(rest[:200], player):
+        for result in _results(part, player):
             done += 1
             yield result
-        rest = rest[done:]
+        part = part[done:] or list(islice(rest, PART))
 
 
 def compare_one(script: Script, how: How, player: Play = play) -> Difference | None:
@@ -177,10 +184,26 @@ def compare_one(script: Script, how: How, player: Play = play) -> Difference | N
     return next(compare_all([(script, how)], player))
 
 
-def campaign(
+def differing(
     seed: int, scripts: int, hows: tuple[How, ...], player: Play = play
-) -> Iterator[Difference | None]:
-    """The results of the scripts of so many seeds from ``seed`` on, the ways taken in turn."""
-    for begin in range(seed, seed + scripts, 200):
-        seeds = range(begin, min(begin + 200, seed + scripts))
-        yield from compare_all([(write_script(s), hows[s % len(hows)]) for s in seeds], player)
+) -> list[Difference]:
+    """The differences of so many seeds from ``seed`` on, the ways taken in turn."""
+    work = [(write_script(s), hows[s % len(hows)]) for s in range(seed, seed + scripts)]
+    return [result for result in compare_all(work, player) if result is not None]
+
+
+def campaign(
+    seed: int, scripts: int, hows: tuple[How, ...], jobs: int = 1
+) -> Iterator[tuple[int, list[Difference]]]:
+    """The same on several processors, part by part, with the number of scripts of each part."""
+    with ProcessPoolExecutor(jobs, get_context("fork")) as pool:
+        parts = [
+            (begin, min(PART, seed + scripts - begin))
+            for begin in range(seed, seed + scripts, PART)
+        ]
+        waiting = deque(pool.submit(differing, *part, hows) for part in parts[: 2 * jobs])
+        rest = iter(parts[2 * jobs :])
+        for _, size in parts:
+            yield size, waiting.popleft().result()
+            for part in islice(rest, 1):
+                waiting.append(pool.submit(differing, *part, hows))

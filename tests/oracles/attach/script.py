@@ -294,7 +294,11 @@ class Writer:
         random = self.random
         choice = random.random()
         if choice < 0.45 and "unmapped" in kind:
-            return ["map_here", random.choice((RW, READ)), random.choice((1, 1, 2))]
+            return [
+                "map_here",
+                random.choice((RW, RW, READ, READ | EXEC, EXEC)),
+                random.choice((1, 1, 2)),
+            ]
         if choice < 0.75 and "prot" in kind:
             return ["protect_here", RW]
         if choice < 0.8:
