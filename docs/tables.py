@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The tables in these pages that are made from the code: ``python -m docs.tables [NAME]`` prints
-them.
+"""The tables and programs in these pages that are made from the code: ``python -m docs.tables
+[NAME]`` prints them.
 
 With ``--write`` they go into the pages, each between the comment that names it and the next ``<!--
 end -->``. The tests compare.
@@ -13,6 +13,7 @@ import re
 import sys
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 
 from mmu.events import COUNTER_DESCS
@@ -27,6 +28,7 @@ from mmu.x86.geometry import (
 )
 
 PAGES = Path(__file__).resolve().parent
+RECIPES = sorted((PAGES / "recipes").glob("*.py"))
 _MADE = re.compile(
     r"(<!-- made by: python -m docs\.tables (\w+) -->\n).*?(<!-- end -->)", re.DOTALL
 )
@@ -139,10 +141,16 @@ def deviations() -> str:
     return "\n".join([*_table(("deviation", "of", "what, and why"), rows), ""])
 
 
+def recipe(path: Path) -> str:
+    """A program, as a page shows it."""
+    return f"```python\n{path.read_text()}```\n"
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "counters": counter_list,
     "deviations": deviations,
     "geometries": geometries,
+    **{f"recipe_{path.stem}": partial(recipe, path) for path in RECIPES},
 }
 
 

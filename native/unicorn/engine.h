@@ -237,6 +237,11 @@ int vcpu_set_regions(struct vcpu *v, const struct vcpu_region *regions, u32 nr);
  * code translated from it is dropped, and tables that lie there have changed.
  */
 void vcpu_host_wrote(struct vcpu *v, u64 address, u64 size);
+/*
+ * Drop code translated from virtual [begin, end), as uc_ctl_remove_cache(), in every hook. 0: only
+ * that can do it here.
+ */
+u32 vcpu_remove_code(struct vcpu *v, u64 begin, u64 end);
 /* Somebody else's memory hooks need exact RIP and virtual addresses, in fast too. 0, or -ENOMEM. */
 int vcpu_serve_hooks(struct vcpu *v);
 /*

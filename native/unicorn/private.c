@@ -146,7 +146,7 @@ void private_bind(struct vcpu *v, u32 allowed)
 u32 *private_env(const struct vcpu *v, enum env_word word)
 {
 	static const u32 offset[NR_ENV_WORDS] = {
-		[ENV_HFLAGS] = HFLAGS,	    [ENV_CS] = 0xd0,	     [ENV_SS] = 0xe8,
+		[ENV_HFLAGS] = HFLAGS,	   [ENV_CS] = 0xd0,	     [ENV_SS] = 0xe8,
 		[ENV_ERROR_CODE] = 0x1508, [ENV_IN_FLIGHT] = 0x1578, [ENV_PKRU] = 0x14b8,
 		[ENV_IS_INT] = 0x150c,
 	};
