@@ -17,6 +17,7 @@ from itertools import islice
 from multiprocessing import get_context
 from typing import Any, BinaryIO
 
+from mmu.x86.geometry import load_geometry
 from tests.oracles.attach import differences
 from tests.oracles.attach.player import How, Log, LogEntry, play
 from tests.oracles.attach.script import Script, write_script
@@ -126,6 +127,7 @@ def _child(pipe: BinaryIO, work: list[tuple[Script, How]], player: Play) -> None
 
 
 def _fork(work: list[tuple[Script, How]], player: Play) -> tuple[int, BinaryIO]:
+    load_geometry("skylake")  # once here, not in each child
     read, write = os.pipe()
     sys.stdout.flush()
     pid = os.fork()
