@@ -32,7 +32,6 @@ from unicorn import (
     UC_PROT_READ,
     UC_PROT_WRITE,
     Uc,
-    UcContext,
     UcError,
 )
 from unicorn.x86_const import (
@@ -340,7 +339,7 @@ def test_flags_that_a_block_hook_saves_in_trace() -> None:
     """
 
     def scene(fidelity: str | None) -> Answer:
-        saved: list[UcContext] = []
+        saved: list[Any] = []
         machine = Machine("xor eax, eax; jmp 1f; 1: nop; nop", fidelity).attach()
         machine.uc.hook_add(UC_HOOK_BLOCK, lambda uc, *_: saved.append(uc.context_save()))
         machine.run()

@@ -23,8 +23,8 @@ from tests.oracles.attach.player import How, Log, LogEntry, play
 from tests.oracles.attach.script import Script, write_script
 
 PLAIN = How()
-PATIENCE = 2
-"""Seconds for one script on plain Unicorn and attached; what takes longer hangs."""
+PATIENCE = 4
+"""Seconds of processor time for one script on plain Unicorn and attached; what takes longer hangs."""
 PART = 100
 """Scripts that one child plays."""
 Play = Callable[[Script, How], Log]
@@ -117,11 +117,11 @@ def _receive(pipe: BinaryIO) -> Any:
 
 
 def _child(pipe: BinaryIO, work: list[tuple[Script, How]], player: Play) -> None:
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.signal(signal.SIGPROF, signal.SIG_DFL)
     with open(os.devnull, "w") as nothing:
         os.dup2(nothing.fileno(), 2)
     for script, how in work:
-        signal.alarm(PATIENCE)
+        signal.setitimer(signal.ITIMER_PROF, PATIENCE)
         found = compare(script, how, lambda stage: _send(pipe, stage), player)
         _send(pipe, ("done", found))
 
@@ -162,7 +162,7 @@ def _results(work: list[tuple[Script, How]], player: Play) -> Iterator[Differenc
         return
     script, how = work[done]
     number = os.waitstatus_to_exitcode(status)
-    kind = "hang" if number == -signal.SIGALRM else "crash"
+    kind = "hang" if number == -signal.SIGPROF else "crash"
     told = signal.Signals(-number).name if number < 0 else f"exit {number}"
     yield Difference(script["seed"], how, kind, side=stage, told=told)
 

@@ -321,8 +321,8 @@ class Writer:
         if choice < 0.5:
             self.world.saved += 1
             return ["save", self.world.saved - 1]
-        if choice < 0.54 and self.world.hooks:
-            return ["unhook", random.choice(self.world.hooks)[0]]
+        if choice < 0.54 and (others := self._not_inlined()):
+            return ["unhook", random.choice(others)]
         if choice < 0.57:
             return self.hook(("intr", "insn:syscall", "mem_read_unmapped"), inside=True)
         return random.choice(
@@ -338,6 +338,10 @@ class Writer:
                 self.set,
             )
         )()
+
+    def _not_inlined(self) -> list[int]:
+        """Hooks that may be deleted in a run: a CODE or BLOCK hook is called on (calls_deleted)."""
+        return [ident for ident, kind in self.world.hooks if kind not in ("code", "block")]
 
     def _act_of_memory(self, written: bool) -> Op:
         """Nothing that changes mappings in a write hook: that crashes plain Unicorn."""
