@@ -267,6 +267,7 @@ class Lib:
     PRIVATE_RUN: Final[int]
     PRIVATE_HOST: Final[int]
     PRIVATE_ENV: Final[int]
+    PRIVATE_CONTEXT: Final[int]
     PRIVATE_ALL: Final[int]
     INTERCEPT_NONE: Final[int]
     INTERCEPT_UD: Final[int]
@@ -300,6 +301,7 @@ class Lib:
         places: struct_env_places_ptr | Array[struct_env_places],
         /,
     ) -> None: ...
+    def private_context_mode(self, uc: CData, /) -> int: ...
     def vcpu_create(
         self,
         config: struct_vcpu_config_ptr | Array[struct_vcpu_config],

@@ -29,6 +29,7 @@ from unicorn import (
     Uc,
     UcError,
 )
+from unicorn.unicorn_const import UC_CTL_CONTEXT_MEMORY
 from unicorn.unicorn_py3.arch.intel import HOOK_INSN_SYSCALL_CFUNC
 from unicorn.unicorn_py3.unicorn import HOOK_MEM_ACCESS_CFUNC, HOOK_TLB_FILL_CFUNC, uccallback
 from unicorn.x86_const import (
@@ -42,7 +43,7 @@ from cpu._engine import ffi, lib
 from cpu.door import close_door, is_attached, open_door
 from cpu.guest_errors import GuestGeneralProtection, GuestPageFault, GuestStackFault
 from cpu.in_flight import forget_exception
-from cpu.linkage import answer_faults, function_address, on_fault
+from cpu.linkage import answer_faults, function_address, on_fault, private_parts
 from cpu.mode import MSR_EFER, ProcessorMode
 from cpu.page_tables import LARGE_PAGE, PageTables, rights
 from cpu.vcpu import UC_TLB_VIRTUAL, EngineError, Fidelity, Processor, foreign_address
@@ -95,8 +96,9 @@ class Attached(Processor):
 
     ``paging`` says whose tables translate (Paging, or its value); without it those of the instance
     are taken if CR0.PG is set already and ``identity`` is not asked for. ``identity`` maps each
-    region that the instance has, or gets, at its own address, with its permissions (a region without
-    UC_PROT_READ stays absent: x86 has no such page); otherwise nothing is mapped until you map() it.
+    region that the instance has, or gets, at its own address, with its permissions (a region
+    without UC_PROT_READ stays absent: x86 has no such page); otherwise nothing is mapped until you
+    map() it.
 
     ``ram`` bytes of RAM of ours, page tables included, start at ``base``, by default as high as the
     processor's physical addresses go. ``fidelity`` is a Fidelity or its name; ``engine``,
@@ -320,8 +322,8 @@ class Attached(Processor):
         lib.vcpu_host_wrote(self.c, pa, size)
 
     def remove_code(self, begin: Any, end: Any) -> bool:
-        """Drop code translated from virtual [begin, end) (ctypes numbers), as ctl_remove_cache() does;
-        False if only that can. Its look-up would crash Unicorn in a hook of a store.
+        """Drop code translated from virtual [begin, end) (ctypes numbers), as ctl_remove_cache()
+        does; False if only that can. Its look-up would crash Unicorn in a hook of a store.
         """
         return bool(lib.vcpu_remove_code(self.c, begin.value, end.value))
 
@@ -565,8 +567,8 @@ class Attached(Processor):
             raise uc._hook_exception
 
     def stop(self) -> None:
-        """Uc.emu_stop(): end the innermost run under way; nothing if there is none. Safe in a signal
-        handler.
+        """Uc.emu_stop(): end the innermost run under way; nothing if there is none. Safe in a
+        signal handler.
         """
         lib.vcpu_emu_stop(self.c)
 
@@ -589,8 +591,10 @@ class Attached(Processor):
 
     def _error_of(self, exit_: Any) -> BaseException:
         """The exception for this exit."""
+        error: BaseException
         if exit_.reason == lib.EXIT_ENGINE:
-            return UcError(exit_.uc_err)
+            error = UcError(exit_.uc_err)
+            return error
         if exit_.reason == lib.EXIT_SHUTDOWN:
             return TripleFault(exit_.vector, exit_.error_code, exit_.insn)
         if exit_.reason == lib.EXIT_ABORTED and self._raised is not None:
@@ -598,7 +602,8 @@ class Attached(Processor):
             return error
         fault = self._fault_of(exit_)
         if fault is None:
-            return UcError(unicorn.UC_ERR_INSN_INVALID)
+            error = UcError(unicorn.UC_ERR_INSN_INVALID)
+            return error
         return fault
 
     def _fault_of(self, exit_: Any) -> Fault | None:
@@ -650,8 +655,8 @@ class Attached(Processor):
         aux1: int = 0,
         aux2: int = 0,
     ) -> int:
-        """Uc.hook_add(), but hooks of loads and stores, and their range, speak of virtual addresses;
-        hook_del() takes the handle.
+        """Uc.hook_add(), but hooks of loads and stores, and their range, speak of virtual
+        addresses; hook_del() takes the handle.
 
         Code that was translated before calls the hook too (Uc.hook_add() does not see to that).
         """
@@ -747,36 +752,41 @@ def _check_instance(uc: Uc) -> None:
 
 
 def _saves_memory(uc: Uc) -> bool:
-    """Whether context_save() makes a snapshot of memory: context_restore() undoes a store then."""
-    place = _some_memory(uc)
-    if place is None:
-        return False
+    """Whether context_save() makes a snapshot of memory: a store behind it goes elsewhere then."""
+    if private_parts() & lib.PRIVATE_CONTEXT:
+        mode = lib.private_context_mode(ffi.cast("void *", uc._uch.value))
+        return bool(mode & UC_CTL_CONTEXT_MEMORY)
+    page = _free_page(uc)
+    buffer = ffi.new("u8[]", 2 * PAGE_SIZE)
+    pointer = int(ffi.cast("uintptr_t", buffer))
     cr2 = uc.reg_read(UC_X86_REG_CR2)
-    before = bytes(uc.mem_read(place, 1))
-    context = uc.context_save()
+    uc.mem_map_ptr(page, PAGE_SIZE, UC_PROT_ALL, pointer + -pointer % PAGE_SIZE)
     try:
-        uc.mem_write(place, bytes([before[0] ^ 1]))
+        context = uc.context_save()
+        uc.mem_write(page, b"\1")
+        if 1 in bytes(ffi.buffer(buffer)):
+            return False
         uc.context_restore(context)
-        return bytes(uc.mem_read(place, 1)) == before
+        return True
     finally:
-        uc.mem_write(place, before)
+        uc.mem_unmap(page, PAGE_SIZE)
         uc.reg_write(UC_X86_REG_CR2, cr2)  # Unicorn may have looked the page up by its own walk
 
 
-def _some_memory(uc: Uc) -> int | None:
-    """An address of the instance's memory that no callbacks answer for; None if it has none."""
-    for begin, _, _ in uc.mem_regions():
-        if not any(first <= begin < end for first, end in uc._mmio_callbacks):
-            return int(begin)
-    return None
+def _free_page(uc: Uc) -> int:
+    """The address of a page where the instance has none: the highest below 2^52 behind a region."""
+    regions = list(uc.mem_regions())
+    begins = {begin for begin, _, _ in regions}
+    behind = {end + 1 for _, end, _ in regions if end < _LAST_PHYSICAL}
+    return max((behind | {0}) - begins)
 
 
 def _identity(address: int, size: int) -> Iterator[tuple[int, int, int]]:
-    """The pieces of guest-physical [address, address + size) that have a virtual address of the same
-    low 52 bits: virtual address, guest-physical address, size.
+    """The pieces of guest-physical [address, address + size) that have a virtual address of the
+    same low 52 bits: virtual address, guest-physical address, size.
 
-    Without an MMU, Unicorn takes the low 52 bits of a virtual address. Canonical are those below 2^47,
-    and those whose upper 17 bits are set.
+    Without an MMU, Unicorn takes the low 52 bits of a virtual address. Canonical are those below
+    2^47, and those whose upper 17 bits are set.
     """
     for begin, end, offset in _CANONICAL:
         first, last = max(address, begin), min(address + size, end)
