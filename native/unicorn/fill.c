@@ -268,5 +268,9 @@ bool fill_attached(void *arg, u64 page, u64 va, u32 access, uc_tlb_entry *entry)
 	if (v->pending.control && access == ACCESS_FETCH && !control_carry_out(v))
 		return false;
 	control_sync(v);
-	return fill(arg, page, va, access, entry);
+	if (!fill(arg, page, va, access, entry))
+		return false;
+	if (unlikely(v->pending.jump) && access != ACCESS_FETCH)
+		reg_write(v, UC_X86_REG_RIP, v->jump.to); /* a hook of this access wrote it */
+	return true;
 }
