@@ -15,6 +15,21 @@ struct watchpoint {
 	struct watchpoint *next;
 };
 
+/*
+ * The hook of a store may have had Unicorn forget its page, by a run of its own, a write to CR3 or new
+ * memory. Unicorn goes on with the entry it found before: make it right again, until the next block.
+ */
+static void put_page_back(struct vcpu *v, u64 va)
+{
+	u64 pa;
+
+	if (!private_has(v, PRIVATE_SET_PAGE) || !v->fidelity->probe(v, va, ACCESS_WRITE, &pa) ||
+	    !region_of(v, pa))
+		return;
+	private_set_page(v, va, uc_address(v, pa), PERM_R | PERM_W);
+	soft_drop_later(v, va);
+}
+
 static void on_access(uc_engine *uc, uc_mem_type type, u64 pa, int size, s64 value, void *arg)
 {
 	struct watchpoint *w = arg;
@@ -27,6 +42,8 @@ static void on_access(uc_engine *uc, uc_mem_type type, u64 pa, int size, s64 val
 	w->v->accessing = page_of(va);
 	w->call(uc, type, va, size, value, NULL);
 	w->v->accessing = NO_ADDRESS;
+	if (type == UC_MEM_WRITE)
+		put_page_back(w->v, va);
 }
 
 void vcpu_foreign_hooks(struct vcpu *v)
