@@ -313,11 +313,9 @@ static void load_vcpu(struct walker *w, struct instance *i, const struct state *
 	struct mmu_unit *u = i->unit;
 
 	u->cr2 = CR2_BEFORE;
-	u->efer = s->efer;
 	u->rflags = s->rflags;
 	u->maxphyaddr = MAXPHYADDR;
 	u->features = ALL_FEATURES;
-	u->pkru = s->pkru;
 	if (s->cr4 & CR4_PCIDE)
 		enable_pcids(w, i, s);
 	OURS(w, mmu_flush_all, flush_all)(u);
