@@ -29,6 +29,8 @@ from unicorn import (
     Uc,
     UcError,
 )
+from unicorn.unicorn_const import UC_CTL_CONTEXT_MEMORY
+from unicorn.unicorn_py3.arch.intel import HOOK_INSN_SYSCALL_CFUNC
 from unicorn.unicorn_py3.unicorn import HOOK_MEM_ACCESS_CFUNC, HOOK_TLB_FILL_CFUNC, uccallback
 from unicorn.x86_const import (
     UC_X86_REG_CR0,
@@ -40,7 +42,8 @@ from unicorn.x86_const import (
 from cpu._engine import ffi, lib
 from cpu.door import close_door, is_attached, open_door
 from cpu.guest_errors import GuestGeneralProtection, GuestPageFault, GuestStackFault
-from cpu.linkage import answer_faults, function_address, on_fault
+from cpu.in_flight import forget_exception
+from cpu.linkage import answer_faults, function_address, on_fault, private_parts
 from cpu.mode import MSR_EFER, ProcessorMode
 from cpu.page_tables import LARGE_PAGE, PageTables, rights
 from cpu.vcpu import UC_TLB_VIRTUAL, EngineError, Fidelity, Processor, foreign_address
@@ -196,6 +199,8 @@ class Attached(Processor):
         undo.callback(mode.restore, uc)
         undo.callback(uc.reg_write, UC_X86_REG_CR3, cr3)
         self._take_control()
+        if self.deliver:
+            forget_exception(uc)  # a fresh instance has #DE in flight, which would make #DF of #GP
         undo.callback(self._unhook)
         self._attach_hooks()
         open_door(uc, self)
@@ -211,7 +216,10 @@ class Attached(Processor):
         try:
             Uc.mem_map_ptr(
                 self.uc,
-                self.memory.base, self.memory.size, UC_PROT_ALL, foreign_address(self.memory.c.ram)
+                self.memory.base,
+                self.memory.size,
+                UC_PROT_ALL,
+                foreign_address(self.memory.c.ram),
             )
         except UcError as error:
             raise EngineError(
@@ -261,6 +269,7 @@ class Attached(Processor):
             )
         if any(isinstance(hook, HOOK_MEM_ACCESS_CFUNC) for hook in self.uc._callbacks.values()):
             lib.vcpu_foreign_hooks(self.c)
+        self._count_syscall_hooks()
         self._exit = ffi.new("struct vm_exit *")
         self._find_regions()
 
@@ -311,6 +320,12 @@ class Attached(Processor):
         """
         lib.vcpu_host_wrote(self.c, pa, size)
 
+    def remove_code(self, begin: Any, end: Any) -> bool:
+        """Drop code translated from virtual [begin, end) (ctypes numbers), as ctl_remove_cache() does;
+        False if only that can. Its look-up would crash Unicorn in a hook of a store.
+        """
+        return bool(lib.vcpu_remove_code(self.c, begin.value, end.value))
+
     def restored(self) -> None:
         """The script has restored a context. One saved before attach() knows of no paging: it comes
         back with that of attach().
@@ -332,6 +347,13 @@ class Attached(Processor):
             if not guard:
                 raise EngineError("Unicorn refused our hook")
             self._guards[handle] = guard
+        self._count_syscall_hooks()
+
+    def _count_syscall_hooks(self) -> None:
+        """While the script has any, SYSCALL is theirs, and is not delivered."""
+        hooks = self.uc._callbacks.values()
+        count = sum(isinstance(hook, HOOK_INSN_SYSCALL_CFUNC) for hook in hooks)
+        self.shared.syscall_hooks = count
 
     def hook_gone(self, handle: int) -> None:
         """The script has removed a hook."""
@@ -339,6 +361,7 @@ class Attached(Processor):
         lib.vcpu_unwatch(self.c, handle)
         if guard := self._guards.pop(handle, 0):
             lib.vcpu_unguard_flags(self.c, guard)
+        self._count_syscall_hooks()
 
     def check_not_ours(self, address: int, size: int) -> None:
         """MmuError if the range holds RAM of ours, which stays until detach()."""
@@ -532,7 +555,10 @@ class Attached(Processor):
         """
         uc = self.uc
         uc._hook_exception = None
-        exit_ = ffi.new("struct vm_exit *") if lib.vcpu_depth(self.c) else self._exit
+        nested = lib.vcpu_depth(self.c)
+        if not nested and self.paging is Paging.OWN:
+            self._map_ram()
+        exit_ = ffi.new("struct vm_exit *") if nested else self._exit
         lib.vcpu_emu_start(self.c, begin & U64, until & U64, timeout & U64, count & U64, exit_)
         if exit_.reason not in (lib.EXIT_STOPPED, lib.EXIT_LIMIT):
             raise self._error_of(exit_)
@@ -593,9 +619,9 @@ class Attached(Processor):
                 walk=self.walk(address, access),
             )
         if exit_.vector == GeneralProtection.vector:
-            return GuestGeneralProtection(address, rip)
+            return GuestGeneralProtection(address, rip, Access(exit_.access) if address else None)
         if exit_.vector == StackFault.vector:
-            return GuestStackFault(address, rip)
+            return GuestStackFault(address, rip, Access(exit_.access) if address else None)
         return None
 
     def settle_exit(self) -> None:
@@ -723,6 +749,9 @@ def _check_instance(uc: Uc) -> None:
 
 def _saves_memory(uc: Uc) -> bool:
     """Whether context_save() makes a snapshot of memory: a store behind it goes elsewhere then."""
+    if private_parts() & lib.PRIVATE_CONTEXT:
+        mode = lib.private_context_mode(ffi.cast("void *", uc._uch.value))
+        return bool(mode & UC_CTL_CONTEXT_MEMORY)
     page = _free_page(uc)
     buffer = ffi.new("u8[]", 2 * PAGE_SIZE)
     pointer = int(ffi.cast("uintptr_t", buffer))

@@ -16,6 +16,7 @@ from unicorn import (
     UC_CTL_CONTEXT_MODE,
     UC_CTL_CPU_MODEL,
     UC_CTL_IO_WRITE,
+    UC_CTL_TB_REMOVE_CACHE,
     UC_CTL_TLB_TYPE,
     UC_HOOK_TLB_FILL,
     UC_PROT_ALL,
@@ -45,6 +46,7 @@ class Listener(Protocol):
     def check_not_ours(self, address: int, size: int) -> None: ...
     def is_ours(self, address: int) -> bool: ...
     def wrote(self, pa: int, size: int) -> None: ...
+    def remove_code(self, begin: Any, end: Any) -> bool: ...
     def jumping(self, rip: int) -> None: ...
     def hook_added(self, handle: int, htype: int, begin: int, end: int) -> None: ...
     def hook_gone(self, handle: int) -> None: ...
@@ -164,6 +166,8 @@ class Door(_Base):
         """Uc.ctl() and all that rests on it; MmuError for what would switch the MMU off."""
         if op == UC_CTL_IO_WRITE:
             _refuse(ctl, args)
+            if ctl == UC_CTL_TB_REMOVE_CACHE and self._ucmmu.remove_code(*args):
+                return
         super().ctl(ctl, op, *args)
 
 

@@ -94,16 +94,18 @@ class GuestPageFault(GuestFault, PageFault):
 
 
 class GuestGeneralProtection(GuestFault, GeneralProtection):
-    """#GP in an attached instance; ``errno`` is UC_ERR_EXCEPTION."""
+    """#GP in an attached instance; ``errno`` is UC_ERR_*_UNMAPPED of the ``access`` to an address that
+    is not canonical, UC_ERR_EXCEPTION without one.
+    """
 
-    def __init__(self, address: int, rip: int | None = None) -> None:
+    def __init__(self, address: int, rip: int | None = None, access: Access | None = None) -> None:
         GeneralProtection.__init__(self, address, rip)
-        self._describe(self.text, UC_ERR_EXCEPTION)
+        self._describe(self.text, UC_ERR_EXCEPTION if access is None else _UNMAPPED[access])
 
 
 class GuestStackFault(GuestFault, StackFault):
-    """#SS in an attached instance; ``errno`` is UC_ERR_EXCEPTION."""
+    """#SS in an attached instance; ``errno`` as of GuestGeneralProtection."""
 
-    def __init__(self, address: int, rip: int | None = None) -> None:
+    def __init__(self, address: int, rip: int | None = None, access: Access | None = None) -> None:
         StackFault.__init__(self, address, rip)
-        self._describe(self.text, UC_ERR_EXCEPTION)
+        self._describe(self.text, UC_ERR_EXCEPTION if access is None else _UNMAPPED[access])

@@ -165,7 +165,7 @@ def private_parts() -> int:
 
 @cache
 def env_places() -> Any:
-    """The ``struct env_places`` of this process: all unknown where private parts make them needless."""
+    """The ``struct env_places`` of this process; all unknown where private parts do without."""
     places = ffi.new("struct env_places *")
     if not private_parts() & lib.PRIVATE_ENV:
         lib.find_places(uc_api(), places)
@@ -246,9 +246,11 @@ class Answering(Protocol):
 
     c: Any
 
-    def answer_fault(self) -> int: ...
+    def answer_fault(self) -> int:
+        """What becomes of the fault in the vCPU's exit: FAULT_*."""
 
-    def settle_exit(self) -> None: ...
+    def settle_exit(self) -> None:
+        """Complete the fault in the vCPU's exit: its exact address, #SS or #GP."""
 
 
 _attached: weakref.WeakValueDictionary[int, Answering] = weakref.WeakValueDictionary()

@@ -102,7 +102,7 @@ class StackFault(ProcessorException):
 
 
 class TripleFault(MmuError):
-    """The processor would shut down: a double fault could not be delivered either (SDM vol. 3A 6.15).
+    """The processor would shut down: not even a double fault could be delivered (SDM vol. 3A 6.15).
 
     It began as an exception of ``vector`` with ``error_code`` at the instruction at ``rip``.
     """

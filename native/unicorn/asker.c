@@ -53,6 +53,18 @@ static bool answer(uc_tlb_entry *entry, u64 address, u32 perms)
 	return true;
 }
 
+/* probe() amid a change of Unicorn's memory: where it lies is asked anew, and not believed after.
+ */
+static bool probe_moving(struct vcpu *v, u64 va, u32 access, u64 *pa)
+{
+	bool there;
+
+	v->regions.changes++;
+	there = v->fidelity->probe(v, va, access, pa);
+	v->regions.changes++;
+	return there;
+}
+
 /*
  * Answer a fill that is not the guest's. The guest asks anew for the page, at the latest in its
  * next block. False: denied, which only a look-up of data can be.
@@ -61,7 +73,7 @@ bool answer_unicorn(struct vcpu *v, u64 va, u32 access, uc_tlb_entry *entry)
 {
 	u64 pa;
 
-	if (!v->fidelity->probe(v, va, access, &pa) || !region_of(v, pa) || !open_frame(v, pa))
+	if (!probe_moving(v, va, access, &pa) || !region_of(v, pa) || !open_frame(v, pa))
 		return access == ACCESS_FETCH && answer(entry, NOWHERE, PERM_X);
 	soft_drop_later(v, va);
 	if (access != ACCESS_FETCH)

@@ -162,19 +162,39 @@ static enum control control_of(const struct insn *insn)
 	}
 }
 
-/* What the block's instructions do to the MMU: the last, which alone may be INVLPG or MOV to CR,
- * or else a WRMSR anywhere. */
-enum control control_of_block(struct vcpu *v, u64 pc, u32 size)
+/* Whether bytes of the block look like an instruction of those: few blocks hold any. */
+static bool may_control(struct vcpu *v, u64 pc, u32 size)
+{
+	u8 code[512];
+
+	if (size > sizeof(code) || vcpu_peek(v, pc, code, size) < size)
+		return true;
+	for (u32 i = 0; i + 1 < size; i++)
+		if (code[i] == 0x0f &&
+		    (code[i + 1] == 0x22 || code[i + 1] == 0x30 || code[i + 1] == 0x01))
+			return true;
+	return false;
+}
+
+/*
+ * What the block's instructions do to the MMU: the last, which alone may be INVLPG or MOV to CR and
+ * begins *offset bytes behind pc, or else a WRMSR anywhere.
+ */
+enum control control_of_block(struct vcpu *v, u64 pc, u32 size, u16 *offset)
 {
 	enum control last = CONTROL_NONE;
 	bool look = false;
 	struct insn insn;
 
+	*offset = 0;
+	if (!may_control(v, pc, size))
+		return CONTROL_NONE;
 	for (u64 at = pc, n; at < pc + size; at += n) {
 		insn_read(v, at, &insn);
 		n = insn_length(v, insn.byte, insn.nr);
 		last = control_of(&insn);
 		look |= last == CONTROL_LOOK;
+		*offset = (u16)(at - pc);
 		if (!n)
 			break;
 	}

@@ -31,7 +31,7 @@ static bool carry_out(struct vcpu *v, u64 *rip)
 		control_sync(v);
 	if (control == CONTROL_LOOK || !b)
 		return true;
-	insn_count(v, b->pc, b->pc + b->size, rip);
+	*rip = b->pc + b->last;
 	insn_read(v, *rip, &insn);
 	if (control != CONTROL_INVLPG)
 		return carry_out_mov_cr(v, &insn) == XLATE_OK;

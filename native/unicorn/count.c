@@ -32,7 +32,7 @@ void learn(struct vcpu *v, struct block *b, u64 pc, u32 size)
 	b->cut = 0;
 	b->insns = (u16)ask_insns(v, pc, size);
 	b->crossing = (u16)insn_crossing(v, pc, size);
-	b->control = (u16)(v->guest->control_of_block(v, pc, size));
+	b->control = (u16)v->guest->control_of_block(v, pc, size, &b->last);
 	b->rmw = RMW_UNKNOWN;
 	b->key = block_key(v, size);
 }

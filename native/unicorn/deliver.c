@@ -72,10 +72,9 @@ enum outcome {
 
 static enum outcome fail(struct interruption *next, u32 vector, u32 error_code)
 {
-	*next = (struct interruption){ .vector = vector,
-				.error_code = error_code,
-				.has_error_code = true,
-				.fault = true };
+	*next = (struct interruption){
+		.vector = vector, .error_code = error_code, .has_error_code = true, .fault = true
+	};
 	return FAULTED;
 }
 
@@ -85,8 +84,9 @@ static u32 ext_of(const struct interruption *e)
 }
 
 /* Load or store n bytes; an address that is not canonical is a fault of this vector. */
-static enum outcome transfer(struct vcpu *v, const struct interruption *e, u64 va, void *data, u32 n,
-			   u32 access, u32 privilege, u32 not_canonical, struct interruption *next)
+static enum outcome transfer(struct vcpu *v, const struct interruption *e, u64 va, void *data,
+			     u32 n, u32 access, u32 privilege, u32 not_canonical,
+			     struct interruption *next)
 {
 	struct translation t;
 	u64 at;
@@ -106,8 +106,8 @@ static enum outcome transfer(struct vcpu *v, const struct interruption *e, u64 v
 }
 
 /* Read a system data structure (SDM vol. 3A 4.6.1). */
-static enum outcome read_table(struct vcpu *v, const struct interruption *e, u64 va, void *data, u32 n,
-			       struct interruption *next)
+static enum outcome read_table(struct vcpu *v, const struct interruption *e, u64 va, void *data,
+			       u32 n, struct interruption *next)
 {
 	return transfer(v, e, va, data, n, ACCESS_READ, PRIVILEGE_IMPLICIT, VECTOR_GP, next);
 }
@@ -158,13 +158,12 @@ static enum outcome mark_accessed(struct vcpu *v, const struct interruption *e, 
 }
 
 /* The gate's code segment: 64-bit, and of no less privilege than that of now. */
-static enum outcome read_segment(struct vcpu *v, const struct interruption *e, struct target *target,
-				 struct interruption *next)
+static enum outcome read_segment(struct vcpu *v, const struct interruption *e,
+				 struct target *target, struct interruption *next)
 {
 	u32 selector = target->selector, index = selector & SELECTOR_INDEX, now = cpl(v);
 	u32 error_code = (selector & SELECTOR_ERROR) + ext_of(e), descriptor[2], dpl;
-	uc_x86_mmr table =
-		read_mmr(v, selector & SELECTOR_TI ? UC_X86_REG_LDTR : UC_X86_REG_GDTR);
+	uc_x86_mmr table = read_mmr(v, selector & SELECTOR_TI ? UC_X86_REG_LDTR : UC_X86_REG_GDTR);
 	enum outcome outcome;
 
 	if (!(selector & SELECTOR_ERROR))
@@ -224,7 +223,7 @@ static enum outcome push_frame(struct vcpu *v, const struct interruption *e, str
 
 	for (u32 i = 0; i < nr; i++) {
 		enum outcome outcome = transfer(v, e, target->rsp -= 8, &frame[i], sizeof(frame[i]),
-					      ACCESS_WRITE, privilege, VECTOR_SS, next);
+						ACCESS_WRITE, privilege, VECTOR_SS, next);
 
 		if (outcome != DONE_WELL)
 			return outcome;
@@ -272,7 +271,8 @@ static void enter_handler(struct vcpu *v, const struct target *target)
 }
 
 /* Deliver the event, or say by what that faults. */
-static enum outcome deliver_event(struct vcpu *v, const struct interruption *e, struct interruption *next)
+static enum outcome deliver_event(struct vcpu *v, const struct interruption *e,
+				  struct interruption *next)
 {
 	struct target target;
 	enum outcome outcome;
@@ -435,10 +435,9 @@ static struct interruption exception_of(struct vcpu *v)
 static struct interruption fault_of(struct vcpu *v)
 {
 	struct vm_exit *exit = &v->shared.exit;
-	struct interruption e = { .has_error_code = true,
-			   .fault = true,
-			   .rip = v->end.rip,
-			   .insn = v->end.rip };
+	struct interruption e = {
+		.has_error_code = true, .fault = true, .rip = v->end.rip, .insn = v->end.rip
+	};
 
 	exit->rip = v->end.rip;
 	if (!exit->exact || exit->reason == EXIT_EXCEPTION)
@@ -453,8 +452,11 @@ static struct interruption fault_of(struct vcpu *v)
 	return e;
 }
 
-/* Unicorn remembers a contributory exception until it delivers it itself. */
-static void forget_in_flight(struct vcpu *v)
+/*
+ * Unicorn remembers a contributory exception or page fault until it delivers it itself; also one
+ * that it met when no guest ran, as in a look-up before attach(). The next would be #DF.
+ */
+void forget_in_flight(struct vcpu *v)
 {
 	if (env_get(v, ENV_IN_FLIGHT) != 0xffffffff)
 		env_set(v, ENV_IN_FLIGHT, 0xffffffff);
@@ -477,10 +479,10 @@ void deliver(struct vcpu *v)
 		break;
 	case STOP_REFUSED:
 		e = (struct interruption){ .vector = VECTOR_GP,
-				    .has_error_code = true,
-				    .fault = true,
-				    .rip = v->end.rip,
-				    .insn = v->end.rip };
+					   .has_error_code = true,
+					   .fault = true,
+					   .rip = v->end.rip,
+					   .insn = v->end.rip };
 		break;
 	case STOP_EXCEPTION:
 		forget_in_flight(v);

@@ -32,7 +32,8 @@
 #define PRIVATE_RUN 0x80	 /* a run goes on rightly after one inside its hook */
 #define PRIVATE_HOST 0x100	 /* the host address of the instance's memory is known */
 #define PRIVATE_ENV 0x200	 /* the processor's state can be reached, word by word */
-#define PRIVATE_ALL 0x3ff
+#define PRIVATE_CONTEXT 0x400	 /* whether contexts hold memory can be told */
+#define PRIVATE_ALL 0x7ff
 
 /* Instructions that never execute: the run stops before them (intercept.c says which and why). */
 #define INTERCEPT_NONE 0
@@ -175,6 +176,9 @@ u32 private_self_test(const struct uc_api *api, u32 wanted);
 /* Find out where saved contexts have what no register names, on an instance of its own. */
 void find_places(const struct uc_api *api, struct env_places *places);
 
+/* With PRIVATE_CONTEXT: the UC_CTL_CONTEXT_* that the instance's contexts hold. */
+u32 private_context_mode(const void *uc);
+
 /* Put hooks on an instance whose TLB mode is UC_TLB_VIRTUAL. NULL: out of memory, or a hook was
  * refused. */
 struct vcpu *vcpu_create(const struct vcpu_config *config, const struct uc_api *uc,
@@ -237,6 +241,11 @@ int vcpu_set_regions(struct vcpu *v, const struct vcpu_region *regions, u32 nr);
  * code translated from it is dropped, and tables that lie there have changed.
  */
 void vcpu_host_wrote(struct vcpu *v, u64 address, u64 size);
+/*
+ * Drop code translated from virtual [begin, end), as uc_ctl_remove_cache(), in every hook. 0: only
+ * that can do it here.
+ */
+u32 vcpu_remove_code(struct vcpu *v, u64 begin, u64 end);
 /* Somebody else's memory hooks need exact RIP and virtual addresses, in fast too. 0, or -ENOMEM. */
 int vcpu_serve_hooks(struct vcpu *v);
 /*

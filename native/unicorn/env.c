@@ -66,7 +66,8 @@ void env_set_segment(struct vcpu *v, enum env_word which, u32 selector, u32 flag
 
 	if (!segment)
 		return;
-	*segment = (struct env_segment){ .selector = selector, .limit = 0xffffffff, .flags = flags };
+	*segment =
+		(struct env_segment){ .selector = selector, .limit = 0xffffffff, .flags = flags };
 	env_changed(v);
 }
 

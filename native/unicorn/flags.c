@@ -5,10 +5,13 @@
  */
 #include "unicorn/vcpu.h"
 
-/* Unicorn has left the guest before or inside the instruction at rip. */
+/*
+ * Unicorn has left the guest before or inside the instruction at rip. A REP that has done elements
+ * since has flags of its own.
+ */
 void restore_flags(struct vcpu *v, u64 rip)
 {
-	if (rip == v->insn.flags_rip)
+	if (rip == v->insn.flags_rip && reg_read(v, UC_X86_REG_RCX) == v->insn.rcx)
 		reg_write(v, UC_X86_REG_EFLAGS, v->insn.rflags);
 }
 

@@ -33,11 +33,27 @@ static enum progress progress_of(u32 access)
 	return access == ACCESS_FETCH ? NOT_BEGUN : FETCHED;
 }
 
+/* The fault in shared.exit, of the instruction at rip, is the one that was mended last. */
+static bool is_back(struct vcpu *v, u64 rip)
+{
+	const struct mended *mended = &v->run.mended;
+	const struct vm_exit *exit = &v->shared.exit;
+
+	return rip == mended->rip && exit->address == mended->address &&
+	       exit->error_code == mended->error_code && count_at(v, rip) == mended->count;
+}
+
 /* The handler changed registers: the instruction starts anew with them. */
 static void start_anew(struct vcpu *v, u64 rip, const u64 *value, u32 access)
 {
 	if (value[0] != rip)
 		v->run.begin = value[0]; /* Unicorn puts RIP back when the fill is denied */
+	v->run.mended = (struct mended){
+		.rip = value[0],
+		.address = v->shared.exit.address,
+		.count = count_at(v, rip),
+		.error_code = v->shared.exit.error_code,
+	};
 	v->pending.jump = 0;
 	end(v, STOP_RESOLVED, rip, progress_of(access), AGAIN_START);
 }
@@ -45,11 +61,17 @@ static void start_anew(struct vcpu *v, u64 rip, const u64 *value, u32 access)
 /* The fault in shared.exit: FAULT_*. FAULT_ABORT also if the run has been ended. */
 static u32 ask(struct vcpu *v, u32 access)
 {
-	u64 before[NR_SAVED], after[NR_SAVED];
+	u64 before[NR_SAVED] = { 0 }, after[NR_SAVED] = { 0 };
+	struct vm_exit *exit = &v->shared.exit;
 	u32 answer;
 
 	read_registers(v, before);
+	if (is_back(v, before[0]))
+		return FAULT_RAISED;
+	exit->rip = exit->insn = before[0];
 	answer = v->on_fault(v);
+	if (is_late(v))
+		leave_guest(v); /* a stop that comes inside a fill can be lost */
 	if (answer == FAULT_ABORT)
 		end(v, STOP_ABORTED, before[0], progress_of(access), AGAIN_NO);
 	if (answer != FAULT_RETRY)

@@ -34,7 +34,8 @@ static bool uses_tables(const struct insn *insn)
 		return reg == 3 || reg == 5; /* far CALL and JMP */
 	if (op != 0x0f)
 		return is_in(with_tables, op);
-	return is_in(with_tables_0f, next) || (next == 0 && (reg == 4 || reg == 5)); /* VERR, VERW */
+	return is_in(with_tables_0f, next) ||
+	       (next == 0 && (reg == 4 || reg == 5)); /* VERR, VERW */
 }
 
 /* Whether va, or, where only that is known, its page, is inside the table of a register. */

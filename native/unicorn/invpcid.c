@@ -36,8 +36,7 @@ static u32 invpcid(struct vcpu *v, const struct insn *insn, u64 rip, struct tran
 	if (result != XLATE_OK)
 		return result;
 	*at = 0;
-	return MMU(v, mmu_invpcid, invpcid)(v->mmu, type_of(v, insn), descriptor[0],
-					    descriptor[1]);
+	return MMU(v, mmu_invpcid, invpcid)(v->mmu, type_of(v, insn), descriptor[0], descriptor[1]);
 }
 
 /* The load at va faulted: whether it is to be tried again. Else the run has been ended. */

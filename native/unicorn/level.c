@@ -68,6 +68,8 @@ void leave_level(struct vcpu *v, const struct level *outer)
 	v->code_store = outer->code_store;
 	v->shared.exit = outer->exit;
 	private_restore_run(v, &outer->unicorn);
+	if (outer->unicorn.stop)
+		leave_guest(v); /* the inner run has taken what makes Unicorn leave */
 }
 
 u32 vcpu_depth(const struct vcpu *v)

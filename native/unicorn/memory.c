@@ -3,7 +3,7 @@
 #include "unicorn/vcpu.h"
 
 /* Forget the soft TLB now; inside a script's hook, as far as that is safe there. */
-static void forget_soft(struct vcpu *v)
+void forget_soft(struct vcpu *v)
 {
 	if (!v->depth) {
 		soft_drop_all(v);
@@ -88,6 +88,25 @@ static void drop_written(struct vcpu *v, u64 page)
 		v->code_written = true;
 	else
 		drop_code(v, page);
+}
+
+u32 vcpu_remove_code(struct vcpu *v, u64 begin, u64 end)
+{
+	u64 pa;
+
+	if (!private_has(v, PRIVATE_HOST))
+		return 0;
+	for (u64 va = begin; va < end; va = page_of(va) + PAGE_SIZE) {
+		u64 last = end - 1 < (va | (PAGE_SIZE - 1)) ? end - 1 : va | (PAGE_SIZE - 1);
+
+		if (v->fidelity->probe(v, va, ACCESS_FETCH, &pa) && holds_code(v, pa)) {
+			drop_code_range(v, page_of(pa) | (va & (PAGE_SIZE - 1)), last - va + 1);
+			soft_drop_later(v, va);
+		}
+		if (last == ~0ull)
+			break;
+	}
+	return 1;
 }
 
 void vcpu_host_wrote(struct vcpu *v, u64 address, u64 size)

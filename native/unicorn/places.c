@@ -38,11 +38,8 @@ static const u8 try_sysret[] = { 0x48, 0x0f, 0x07 };
 /* What the words are before and after; HFLAGS is told by its privilege level. */
 static const u32 word_before[NR_ENV_WORDS] = { [ENV_IN_FLIGHT] = NONE, [ENV_IS_INT] = 1 };
 static const u32 word_after[NR_ENV_WORDS] = {
-	[ENV_CS] = 0x1013,
-	[ENV_SS] = 0x100b,
-	[ENV_ERROR_CODE] = TRY_SELECTOR,
-	[ENV_IN_FLIGHT] = VECTOR_GP,
-	[ENV_PKRU] = TRY_PKRU,
+	[ENV_CS] = 0x1013,	     [ENV_SS] = 0x100b,	    [ENV_ERROR_CODE] = TRY_SELECTOR,
+	[ENV_IN_FLIGHT] = VECTOR_GP, [ENV_PKRU] = TRY_PKRU,
 };
 
 static void skip_exception(uc_engine *uc, u32 vector, void *arg)

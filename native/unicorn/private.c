@@ -12,6 +12,7 @@
 #define UC_SKIP_PC 0x3a32 /* struct uc_struct: leave RIP stale in memory hooks */
 #define UC_JMP_BUFS 0x7f8 /* struct uc_struct: jmp_buf jmp_bufs[], one for each level */
 #define UC_LEVEL 0x39f8	  /* struct uc_struct: int nested_level, 0 while Unicorn stands still */
+#define UC_CONTEXT 0x7dc	  /* struct uc_struct: what uc_context_save() saves */
 #define UC_COUNTER 0x558  /* struct uc_struct: u64 emu_counter, emu_count */
 #define UC_STOP 0x56d	  /* struct uc_struct: bool stop_request */
 #define JMP_BUF_PC 0x38	  /* jmp_buf of glibc: where longjmp() goes on, mangled */
@@ -146,7 +147,7 @@ void private_bind(struct vcpu *v, u32 allowed)
 u32 *private_env(const struct vcpu *v, enum env_word word)
 {
 	static const u32 offset[NR_ENV_WORDS] = {
-		[ENV_HFLAGS] = HFLAGS,	    [ENV_CS] = 0xd0,	     [ENV_SS] = 0xe8,
+		[ENV_HFLAGS] = HFLAGS,	   [ENV_CS] = 0xd0,	     [ENV_SS] = 0xe8,
 		[ENV_ERROR_CODE] = 0x1508, [ENV_IN_FLIGHT] = 0x1578, [ENV_PKRU] = 0x14b8,
 		[ENV_IS_INT] = 0x150c,
 	};
@@ -244,4 +245,9 @@ void private_drop_code(struct vcpu *v, u64 address, u64 size)
 		return;
 	ram = ((qemu_ram_addr_from_host_fn)v->api.qemu_ram_addr_from_host)(v->uc, host);
 	((tb_invalidate_phys_range_fn)v->api.tb_invalidate_phys_range)(v->uc, ram, ram + size);
+}
+
+u32 private_context_mode(const void *uc)
+{
+	return *(const u32 *)((const u8 *)uc + UC_CONTEXT);
 }

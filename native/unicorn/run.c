@@ -12,6 +12,8 @@ static bool prepare(struct vcpu *v)
 		reg_write(v, UC_X86_REG_RAX, v->shared.result);
 	}
 	vcpu_sync(v);
+	if (v->deliver)
+		forget_in_flight(v);
 	forget_memos(v);
 	v->user = cpl(v) == 3;
 	return true;

@@ -169,6 +169,25 @@ static bool test_set_page(struct self_test *test)
 	return al == new;
 }
 
+static void set_context_mode(struct vcpu *v, int mode)
+{
+	UC(v, ctl)(v->uc, UC_CTL_WRITE(UC_CTL_CONTEXT_MODE, 1), mode);
+}
+
+/* What a context holds. */
+static bool test_context(struct self_test *test)
+{
+	struct vcpu *v = test->v;
+	u32 before = private_context_mode(v->uc), both;
+
+	set_context_mode(v, UC_CTL_CONTEXT_CPU | UC_CTL_CONTEXT_MEMORY);
+	both = private_context_mode(v->uc);
+	set_context_mode(v, UC_CTL_CONTEXT_CPU);
+	return before == UC_CTL_CONTEXT_CPU &&
+	       both == (UC_CTL_CONTEXT_CPU | UC_CTL_CONTEXT_MEMORY) &&
+	       private_context_mode(v->uc) == UC_CTL_CONTEXT_CPU;
+}
+
 /* What Unicorn keeps of a run: the count, and whether it was stopped. */
 static bool test_unicorn_run(struct self_test *test)
 {
@@ -283,6 +302,8 @@ static u32 run_tests(struct self_test *test, u32 wanted)
 		works |= PRIVATE_HOST;
 	if ((wanted & PRIVATE_CPL) && test_cpl(test))
 		works |= PRIVATE_CPL;
+	if ((wanted & PRIVATE_CONTEXT) && test_context(test))
+		works |= PRIVATE_CONTEXT;
 	if ((wanted & PRIVATE_ENV) && test_private_env(&test->v->api))
 		works |= PRIVATE_ENV;
 	return works;

@@ -36,6 +36,12 @@ static u64 time_left(const struct vcpu *v)
 	return now + NS_PER_US < v->run.deadline ? (v->run.deadline - now) / NS_PER_US : 1;
 }
 
+/* Whether the run has taken the time it may take. */
+bool is_late(const struct vcpu *v)
+{
+	return v->run.deadline && now_ns() >= v->run.deadline;
+}
+
 /*
  * Instructions left of run.count; 0: no matter how many, and NO_LIMIT if a run around this one counts,
  * whose hook Unicorn would take off.

@@ -21,7 +21,8 @@ struct vcpu *vcpu_alloc(const struct uc_api *api)
 void clear_run(struct vcpu *v)
 {
 	v->run = (struct run){ 
-		.limit = NO_LIMIT, .begin = NO_ADDRESS, .ahead = NO_ADDRESS, .trap = STOP_EXCEPTION
+		.limit = NO_LIMIT, .begin = NO_ADDRESS, 
+		.mended.rip = NO_ADDRESS, .ahead = NO_ADDRESS, .trap = STOP_EXCEPTION
 	};
 }
 

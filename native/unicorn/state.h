@@ -140,6 +140,7 @@ struct block {
 	u16 insns;
 	u16 crossing; /* offset of the instruction that enters its second page; 0: none does */
 	u16 control;  /* enum control: what its last instruction does to the MMU */
+	u16 last;     /* offset of that instruction */
 	u16 cut;      /* where insns_before() last looked, as an offset; 0: nowhere */
 	u16 insns_before_cut;
 	u16 rmw; /* enum rmw */
@@ -237,6 +238,12 @@ struct fill_target {
 	u8 probe; /* private: Unicorn only probes, for whoever called uc_vmem_read() or its kin */
 };
 
+/* A fault for which a handler changed registers, and had the instruction begun anew. */
+struct mended {
+	u64 rip, address, count; /* rip: NO_ADDRESS if there was none */
+	u32 error_code;
+};
+
 /* State of one run: clear_run() clears it. */
 struct run {
 	u64 limit;    /* of shared.count */
@@ -247,6 +254,7 @@ struct run {
 	u64 count;    /* attached: instructions to be executed; 0: no matter how many */
 	u64 counted;  /* attached: shared.count before the first of them */
 	uc_err err; /* STOP_ENGINE: what Unicorn returned */
+	struct mended mended;
 	bool started; /* Unicorn is executing the guest */
 	bool stepping;
 	enum stop trap; /* what a #DB is: STOP_EXCEPTION, or STOP_STEPPED if it is only step()'s */
@@ -269,7 +277,7 @@ struct insn_state {
 			    NO_ADDRESS: nowhere */
 	u64 unsafe_page; /* fetched from for this step alone; NO_ADDRESS: none */
 	u64 flags_rip;	 /* the last instruction with a CODE hook; NO_ADDRESS: none */
-	u64 rflags;	 /* before that instruction */
+	u64 rflags, rcx; /* before that instruction */
 };
 
 /* pending.code_store: the store, and the registers before its instruction. */
@@ -311,7 +319,7 @@ struct fidelity {
 struct guest {
 	bool (*fill)(void *self, u64 page, u64 va, u32 access, uc_tlb_entry *entry);
 	void *on_edge;
-	enum control (*control_of_block)(struct vcpu *v, u64 pc, u32 size);
+	enum control (*control_of_block)(struct vcpu *v, u64 pc, u32 size, u16 *offset);
 	bool (*is_unsafe_page)(struct vcpu *v, u64 page);
 	bool (*stops_before)(const struct insn *insn);
 	bool (*knows)(const struct insn *insn); /* although Unicorn does not */

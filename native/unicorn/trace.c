@@ -36,7 +36,7 @@ void on_code(uc_engine *uc, u64 pc, u32 size, void *arg)
 	v->traced = (struct block){ .pc = pc, .size = size, .insns = 1 };
 	v->block = (struct block_state){ .known = &v->traced, .careful = true };
 	v->shared.count++;
-	v->pending.control = v->guest->control_of_block(v, pc, size);
+	v->pending.control = v->guest->control_of_block(v, pc, size, &v->traced.last);
 	repeated = !again && pc == v->stream.insn && pc + size == v->stream.next;
 	v->stream.insn = pc;
 	while (!fetch_block(v, pc, size, pc, repeated, &t))

@@ -23,9 +23,10 @@ static const struct fidelity fidelities[] = {
 			     .let_fault = let_fault_modelled },
 };
 
-static enum control no_control(struct vcpu *v, u64 pc, u32 size)
+static enum control no_control(struct vcpu *v, u64 pc, u32 size, u16 *offset)
 {
 	(void)v, (void)pc, (void)size;
+	*offset = 0;
 	return CONTROL_NONE;
 }
 
@@ -107,16 +108,19 @@ static int start_owning(struct vcpu *v)
 		return 0;
 	if (!begin_owning(v))
 		return -ENOMEM;
-	soft_drop_all(v);
+	forget_soft(v);
 	return 0;
 }
 
-/* RIP may be stale in memory hooks only if those of loads can find it out. */
-static u32 usable_private(u32 private)
+/*
+ * RIP may be stale in memory hooks only if those of loads can find it out, and nobody else has hooks:
+ * Unicorn itself leaves RIP stale when a hook has written it.
+ */
+static u32 usable_private(u32 private, bool attached)
 {
 	u32 both = PRIVATE_SKIP_PC | PRIVATE_LOAD_RIP;
 
-	return (private & both) == both ? private : private & ~both;
+	return !attached && (private & both) == both ? private : private & ~both;
 }
 
 /* Whether frames must be open to one virtual page only: the address behind a hook's is asked for. */
@@ -165,7 +169,7 @@ struct vcpu *vcpu_create(const struct vcpu_config *config, const struct uc_api *
 	v->places = config->places;
 	v->deliver = config->deliver;
 	v->settle_exit = (void (*)(struct vcpu *))config->settle_exit;
-	private_bind(v, usable_private(config->private));
+	private_bind(v, usable_private(config->private, config->attached));
 	clear_vcpu(v);
 	control_begin(v);
 	begin_regions(v);

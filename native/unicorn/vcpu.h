@@ -92,7 +92,7 @@ u32 insn_crossing(struct vcpu *v, u64 pc, u32 size);
 bool insn_needs_page(struct vcpu *v, u64 rip, u64 page);
 u64 insn_find(struct vcpu *v, u64 pc, u32 size, bool (*is)(const struct insn *insn));
 bool insn_is_rmw_at(struct vcpu *v, u64 rip);
-enum control control_of_block(struct vcpu *v, u64 pc, u32 size);
+enum control control_of_block(struct vcpu *v, u64 pc, u32 size, u16 *offset);
 u64 insn_gpr(const struct vcpu *v, u32 nr);
 u64 insn_memory_operand(struct vcpu *v, const struct insn *insn, u64 rip, u32 modrm_at, u32 imm);
 
@@ -102,6 +102,7 @@ void set_owner(struct vcpu *v, u64 pa, u64 va);
 bool claim(struct vcpu *v, u64 pa, u64 va);
 void disown_all(struct vcpu *v);
 u64 owner_address(struct vcpu *v, u64 pa);
+void forget_soft(struct vcpu *v);
 void soft_drop_all(struct vcpu *v);
 void soft_drop_page(struct vcpu *v, u64 va);
 void soft_drop_later(struct vcpu *v, u64 va);
@@ -164,6 +165,7 @@ void settle(struct vcpu *v);
 bool is_inside_block(const struct vcpu *v, u64 rip);
 bool is_of_block(const struct vcpu *v, u64 rip);
 u64 deadline_after(u64 timeout_us);
+bool is_late(const struct vcpu *v);
 void start(struct vcpu *v);
 void enter_level(struct vcpu *v, struct level *outer);
 void leave_level(struct vcpu *v, const struct level *outer);
@@ -226,6 +228,7 @@ void finish_emulated(struct vcpu *v);
 
 /* deliver.c */
 void deliver(struct vcpu *v);
+void forget_in_flight(struct vcpu *v);
 
 /* step.c, vcpu.c, start_thread.c */
 void step(struct vcpu *v);
@@ -318,6 +321,7 @@ static inline void save_flags(struct vcpu *v, u64 pc)
 {
 	v->insn.flags_rip = pc;
 	v->insn.rflags = reg_read(v, UC_X86_REG_EFLAGS);
+	v->insn.rcx = reg_read(v, UC_X86_REG_RCX);
 }
 
 /* Whether a store at va is that of a read-modify-write whose load was left to it. */

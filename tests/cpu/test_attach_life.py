@@ -143,7 +143,7 @@ def test_an_instance_that_cannot_be_attached_stays_as_it_was(
     assert state(uc) == before
 
 
-@pytest.mark.parametrize("step", ["_map_region", "_map_ram", "_take_control", "_attach_hooks"])
+@pytest.mark.parametrize("step", ["_map_region", "_take_control", "_attach_hooks"])
 def test_whatever_step_of_attach_fails_the_others_are_undone(
     step: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -301,7 +301,7 @@ def test_pkru_of_a_restored_context(fidelity: str, engine: str) -> None:
 @ways
 def test_nxe(fidelity: str, engine: str) -> None:
     """Without NXE, XD is a reserved bit for whatever is walked from then on (SDM 4.5)."""
-    uc, m = attached(fidelity, engine)
+    _uc, m = attached(fidelity, engine)
     m.map(HIGH, 0x2000, RW)
     clear = "mov ecx, 0xc0000080; rdmsr; btr eax, 11; wrmsr"
     with pytest.raises(PageFault) as fault:
@@ -317,7 +317,7 @@ def test_nxe(fidelity: str, engine: str) -> None:
 @ways
 def test_nxe_set_where_a_page_was_executed(fidelity: str, engine: str) -> None:
     """Neither Unicorn's soft TLB nor what the model remembers outlives the change."""
-    uc, m = attached(fidelity, engine, efer=0x501)
+    _uc, m = attached(fidelity, engine, efer=0x501)
     lib.vcpu_take_controls(m.c)
     m.map(HIGH, 0x1000)
     m.write(HIGH, b"\xc3")
@@ -368,7 +368,7 @@ def test_invlpg_and_toggles_of_cr4_drop_what_they_must(fidelity: str, engine: st
         "invlpg [rdi]",
         "mov rax, cr4; btc rax, 7; mov cr4, rax; btc rax, 7; mov cr4, rax",
     ):
-        uc, m = attached(fidelity, engine)
+        _uc, m = attached(fidelity, engine)
         m.map(HIGH, 0x1000)
         m.map(0x500000000000, 0x1000, pa=m.walk(HIGH).entry_pa[1] & ~0xFFF)
         pte = 0x500000000000 + (m.walk(HIGH).entry_pa[1] & 0xFFF)
@@ -380,7 +380,7 @@ def test_invlpg_and_toggles_of_cr4_drop_what_they_must(fidelity: str, engine: st
 
 @ways
 def test_smep(fidelity: str, engine: str) -> None:
-    uc, m = attached(fidelity, engine)
+    _uc, m = attached(fidelity, engine)
     m.map(HIGH, 0x1000)
     m.write(HIGH, b"\xc3")
     supervisor_code(m)
@@ -393,7 +393,7 @@ def test_smep(fidelity: str, engine: str) -> None:
 @ways
 def test_write_protect(fidelity: str, engine: str) -> None:
     """CR0.WP (SDM 4.6.1), written by the guest."""
-    uc, m = attached(fidelity, engine)
+    _uc, m = attached(fidelity, engine)
     m.map(HIGH, 0x1000, UC_PROT_READ)
     off = "mov rax, cr0; btr rax, 16; mov cr0, rax"
     run(m, f"mov rdi, {HIGH:#x}; mov rbx, [rdi]; {off}; mov [rdi], rbx")
@@ -423,7 +423,7 @@ def test_user_mode_may_not(fidelity: str, engine: str, source: str) -> None:
 @ways
 def test_a_and_d_after_a_switch_of_tables(fidelity: str, engine: str) -> None:
     """The walk is made with the tables of now."""
-    uc, m = attached(fidelity, engine)
+    _uc, m = attached(fidelity, engine)
     root = m.memory.alloc_pages() << 12
     for slot in range(0, 4096, 8):
         m.memory.write_u64(root + slot, m.memory.read_u64(m.tables.root + slot) & ~X86_A)

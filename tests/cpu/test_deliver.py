@@ -9,8 +9,9 @@ import pickle
 from typing import Any
 
 import pytest
-from unicorn import UC_HOOK_INTR, Uc
+from unicorn import UC_HOOK_INSN, UC_HOOK_INTR, Uc, UcError
 from unicorn.x86_const import (
+    UC_X86_INS_SYSCALL,
     UC_X86_REG_CR2,
     UC_X86_REG_CS,
     UC_X86_REG_EFLAGS,
@@ -121,7 +122,13 @@ def halted_in(kernel: Machine) -> int:
     ],
 )
 def test_an_exception_of_user_mode(
-    fidelity: str, engine: str, source: str, vector: int, error_code: int | None, at: int | None, flags: int
+    fidelity: str,
+    engine: str,
+    source: str,
+    vector: int,
+    error_code: int | None,
+    at: int | None,
+    flags: int,
 ) -> None:
     """Vector, error code, CR2, and the frame on TSS.RSP0's stack (SDM vol. 3A figure 6-9)."""
     setup = "mov ecx, 0xc0000080; rdmsr; btr eax, 0; wrmsr"
@@ -251,6 +258,22 @@ def test_syscall(fidelity: str, engine: str) -> None:
     assert kernel.stack(STACK, 5)[:2] == [USER + 5, USER_CS]
     assert kernel.stack(STACK, 5)[2] & (IF | 1) == IF | 1
     assert kernel.stack(STACK, 5)[4] == USER_SS
+
+
+@fidelities
+def test_what_unicorn_met_before_is_no_exception_in_flight(fidelity: str) -> None:
+    """A page fault of Unicorn's own walker before attach(): the first #GP is no double fault."""
+    kernel = machine()
+    kernel.put(KERNEL, f"{PROLOGUE}; mov rax, [{ABSENT:#x}]")
+    with pytest.raises(UcError):
+        kernel.uc.emu_start(KERNEL, 0)
+    kernel.put(KERNEL + 0x400, "mov rax, cr4; bts rax, 15; mov cr4, rax; hlt")
+    kernel.put(KERNEL + 0x500, "mov eax, 0x1237; mov ds, eax")
+    m = kernel.attach(fidelity)
+    m.emu_start(KERNEL + 0x500, 0)
+    assert halted_in(kernel) == GP
+    m.emu_start(KERNEL + 0x400, 0)
+    assert halted_in(kernel) == GP
 
 
 @fidelities
@@ -477,6 +500,33 @@ def test_a_hook_that_writes_rip_has_handled_it(fidelity: str) -> None:
     assert halted_in(kernel) == 0x80
     assert kernel.uc.reg_read(UC_X86_REG_RBX) == 7
     assert m.cpl == 0
+
+
+@fidelities
+@pytest.mark.parametrize("before", [True, False])
+def test_a_hook_on_syscall_takes_it(fidelity: str, before: bool) -> None:
+    """As in plain Unicorn; without it SYSCALL is delivered again."""
+    kernel = machine()
+    kernel.put(USER_FRAMES, "syscall; int 0x80")
+    seen: list[int] = []
+
+    def note(uc: Uc, _data: Any) -> None:
+        seen.append(uc.reg_read(UC_X86_REG_RIP))
+
+    def hook() -> int:
+        return int(kernel.uc.hook_add(UC_HOOK_INSN, note, None, 1, 0, UC_X86_INS_SYSCALL))
+
+    handle = hook() if before else 0
+    m = kernel.attach(fidelity)
+    handle = handle or hook()
+    kernel.start(PROLOGUE + TO_USER)
+    assert seen == [USER] and halted_in(kernel) == 0x80
+    kernel.uc.hook_del(handle)
+    halt = kernel.handler(0x81, "hlt")
+    kernel.uc.reg_write(UC_X86_REG_MSR, (0xC0000082, halt))
+    kernel.put(KERNEL + 0x400, TO_USER)
+    m.emu_start(KERNEL + 0x400, 0)
+    assert kernel.uc.reg_read(UC_X86_REG_RIP) == halt + 1 and len(seen) == 1
 
 
 @fidelities

@@ -9,7 +9,14 @@ import os
 from typing import Final
 
 import pytest
-from unicorn.x86_const import UC_X86_REG_CR3, UC_X86_REG_MSR, UC_X86_REG_RIP, UC_X86_REG_RSP
+from unicorn.x86_const import (
+    UC_X86_REG_CR3,
+    UC_X86_REG_MSR,
+    UC_X86_REG_RBX,
+    UC_X86_REG_RDX,
+    UC_X86_REG_RIP,
+    UC_X86_REG_RSP,
+)
 
 from cpu.attached import Attached
 from mmu.x86 import Access
@@ -67,7 +74,7 @@ TOUCH: Final = f"""
 3:  ud2
 4:  syscall
 """
-WITH_PCID: Final = f"""
+WITH_PCID: Final = """
     mov rax, cr4; bts rax, 17; mov cr4, rax; mov rax, cr3; or rax, 5; mov cr3, rax
     xor eax, eax
 """
@@ -155,3 +162,67 @@ def test_the_kernel_halts_where_it_says(fidelity: str) -> None:
     run(kernel, fidelity)
     assert kernel.uc.reg_read(UC_X86_REG_RSP) == USER + 0x10000  # SYSCALL keeps the stack
     assert kernel.uc.reg_read(UC_X86_REG_RIP) > KERNEL
+
+
+LOADS: Final = f"mov rax, [{USER_FRAMES:#x}]; mov rax, [{USER + 8:#x}]; mov rax, [{RESULTS:#x}]"
+
+
+@pytest.mark.parametrize("fidelity", ["exact", "trace"])
+@pytest.mark.parametrize(
+    "source",
+    [
+        "cli; sti",
+        "stac; clac",
+        "swapgs; swapgs",
+        "lgdt [0x4000]",
+        "lidt [0x4010]",
+        "mov byte ptr [0x102d], 0x89; mov eax, 0x28; ltr ax",
+        "xor ecx, ecx; rdpkru; wrpkru",
+        "mov ecx, 0xc0000080; rdmsr; wrmsr",
+        "mov rax, cr4; mov cr4, rax; mov rax, cr0; mov cr0, rax; mov rax, cr2; mov cr2, rax",
+        f"invlpg [{USER + 0x100000:#x}]; mov rax, cr3; bts rax, 63; mov cr3, rax",
+        "push 0x10; push rsp; add qword ptr [rsp], 8; pushfq; push 8; lea rax, [rip + 1f];"
+        " push rax; iretq; 1:",
+    ],
+)
+def test_what_leaves_translations_alone(fidelity: str, source: str) -> None:
+    """Instructions of the kernel's that change no translation of another page: no walk more."""
+    counters = []
+    for between in ("", source):
+        kernel = machine("")
+        kernel.put(USER_FRAMES, "nop")
+        m = kernel.attach(fidelity, geometry="golden_cove")
+        keys = "mov rax, cr4; or rax, 0x400000; mov cr4, rax"
+        tables = "mov rax, [0x1000]; mov rax, [0x4000]"
+        kernel.start(
+            f"{PROLOGUE}; {keys}; {WITH_PCID}; xor edx, edx; {LOADS}; {tables}; {between}"
+            f"; {LOADS}; hlt"
+        )
+        counters.append(m.counters())
+        assert m.shared.broken == m.shared.miscounts == 0
+        assert m.counters()["page_faults_hw"] == 0
+    for name in ("dtlb_load_misses.miss_causes_a_walk", "dtlb_store_misses.miss_causes_a_walk"):
+        assert counters[0][name] == counters[1][name]
+
+
+@pytest.mark.parametrize("fidelity", ["fast", "exact", "trace"])
+def test_swapgs_moves_the_addresses_of_gs(fidelity: str) -> None:
+    """GS's base is part of the linear address."""
+    kernel = machine("")
+    kernel.uc.reg_write(UC_X86_REG_MSR, (0xC0000102, WINDOW))  # IA32_KERNEL_GS_BASE
+    kernel.handler(14, "mov rbx, cr2; hlt")
+    kernel.attach(fidelity)
+    kernel.start(f"{PROLOGUE}; mov al, gs:[{RESULTS:#x}]; swapgs; mov al, gs:[8]; hlt")
+    assert kernel.uc.reg_read(UC_X86_REG_RBX) == WINDOW + 8
+
+
+@pytest.mark.parametrize("fidelity", ["fast", "exact", "trace"])
+@pytest.mark.parametrize("way", [TO_USER, f"mov ecx, {USER:#x}; mov r11d, 2; sysretq"])
+def test_a_return_to_user_mode_takes_the_kernels_pages_away(fidelity: str, way: str) -> None:
+    """IRETQ and SYSRET lower the privilege of the next access; the fault gives it back."""
+    kernel = machine(f"mov al, [{RESULTS:#x}]")
+    kernel.handler(14, f"mov bl, [{RESULTS:#x}]; mov rdx, [rsp]; hlt")
+    m = kernel.attach(fidelity)
+    kernel.start(f"{PROLOGUE}; mov al, [{RESULTS:#x}]; {way}")
+    assert kernel.uc.reg_read(UC_X86_REG_RDX) == 5
+    assert m.cpl == 0 and m.shared.broken == 0

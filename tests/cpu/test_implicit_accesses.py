@@ -6,6 +6,7 @@ from __future__ import annotations
 import pytest
 from unicorn import UC_ARCH_X86, UC_MODE_64, UC_PROT_READ, Uc
 from unicorn.x86_const import (
+    UC_X86_REG_CR4,
     UC_X86_REG_DS,
     UC_X86_REG_GDTR,
     UC_X86_REG_MSR,
@@ -20,6 +21,7 @@ from cpu.linkage import private_parts
 from mmu.errors import PageFault
 from mmu.x86.entries import X86_D
 from mmu.x86.faults import PF_P, PF_US, PF_WR
+from mmu.x86.registers import CR4_SMAP
 from tests.cpu.assemble import assemble
 
 CODE = 0x1000000
@@ -109,4 +111,20 @@ def test_a_table_across_pages(fidelity: str, engine: str) -> None:
     m.uc.mem_write(GDT + 0xFFC, (USER_DATA | ACCESSED).to_bytes(8, "little"))
     run(m, f"mov eax, {0xFF8 | 3}; mov ds, ax; mov es, ax")
     assert m.uc.reg_read(UC_X86_REG_DS) == 0xFFB
+    assert m.shared.broken == 0
+
+
+@ways
+def test_smap(fidelity: str, engine: str) -> None:
+    """A table in a user page is closed to implicit accesses, whatever AC says."""
+    m = at_cpl_3(fidelity, engine)
+    m.unmap(GDT, 0x1000)
+    m.map(GDT, 0x1000, pa=GDT)
+    run(m, "mov eax, 0xb; mov ds, ax; xor ecx, ecx; mov ds, cx")
+    m.uc.reg_write(UC_X86_REG_CR4, m.uc.reg_read(UC_X86_REG_CR4) | CR4_SMAP)
+    for flag in ("btr", "bts"):
+        with pytest.raises(PageFault) as fault:
+            run(m, f"pushfq; {flag} qword ptr [rsp], 18; popfq; mov rbx, [{GDT:#x}]; mov ds, ax")
+        assert fault.value.error_code == PF_P
+        assert m.uc.reg_read(UC_X86_REG_DS) == 0
     assert m.shared.broken == 0

@@ -37,6 +37,11 @@ LEG = [
     "test_exact.py",
     "test_attach.py",
     "test_own_lookups.py",
+    "test_control_registers.py",
+    "test_invpcid.py",
+    "test_implicit_accesses.py",
+    "test_deliver.py",
+    "test_guest_kernel.py",
     "test_regions.py",
 ]
 

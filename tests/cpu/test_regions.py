@@ -470,6 +470,36 @@ def test_tables_that_move_during_a_run(uc: Uc, fidelity: str, engine: str) -> No
     assert all(tables.get(va, 1) & (X86_A | X86_D) == X86_A | X86_D for va in pages)
 
 
+@pytest.mark.parametrize("change", ["protect", "unmap"])
+@pytest.mark.parametrize(("fidelity", "engine"), WAYS)
+def test_tables_that_move_while_unicorn_asks(
+    uc: Uc, fidelity: str, engine: str, change: str
+) -> None:
+    """Changing two regions, Unicorn moves the first, with the tables, and looks up the second."""
+    tables = GuestTables(uc)
+    tables.map(VIRTUAL, STACK + 0x20000)
+    middle = GUEST_TABLES + (1 << 20)
+    uc.mem_map(middle, 1 << 20)
+    with cpu.attach(uc, paging="guest", fidelity=fidelity, engine=engine) as attached:
+        uc.reg_write(UC_X86_REG_CR3, tables.root)
+        paging_on(uc)
+        code = assemble(f"mov rax, {VIRTUAL:#x}; mov bl, [rax]; nop; mov [rax], bl")
+        uc.mem_write(CODE, code)
+        nop = CODE + code.index(b"\x90")
+
+        def both(uc: Uc, *_: object) -> None:
+            begin, size = middle - 0x40000, 0x80000
+            if change == "unmap":
+                uc.mem_unmap(begin, size)
+            else:
+                uc.mem_protect(begin, size, UC_PROT_READ)
+
+        uc.hook_add(UC_HOOK_CODE, both, None, nop, nop)
+        uc.emu_start(CODE, CODE + len(code))
+        assert attached.shared.broken == 0
+    assert tables.get(VIRTUAL, 1) & (X86_A | X86_D) == X86_A | X86_D
+
+
 @pytest.mark.parametrize(("fidelity", "engine"), WAYS)
 def test_tables_that_go_away_during_a_run(uc: Uc, fidelity: str, engine: str) -> None:
     """The walk that needs them next finds no memory, and the run ends in an error."""

@@ -21,6 +21,8 @@ CUT_SHORT = "registers, cut short"
 """The name of an entry with the registers after a run that failed or was stopped in a hook."""
 FLAGS = 0
 """Where EFLAGS stands among the registers."""
+LONG_BLOCK = 0x80
+"""Bytes of a block that may be too long for one in trace, whose CODE hook takes room."""
 ARITHMETIC = 0x8D5
 """CF, PF, AF, ZF, SF, OF: stale in plain Unicorn after a fault where CODE hooks are."""
 PHYSICAL_BITS = (1 << 52) - 1

@@ -115,6 +115,7 @@ class Player:
         self.over = False
         self.failure: int | None = None
         self.counted = False
+        self.in_block = False
         self.stopped = False
         self.where = ""
         self.hooks: dict[int, tuple[int, str]] = {}
@@ -239,6 +240,7 @@ class Player:
 
     def op_protect(self, begin: int, size: int, perms: int) -> None:
         self.uc.mem_protect(begin, size, perms)
+        self.op_flush_tlb()  # plain Unicorn forgets it (stale_rights)
 
     def op_write(self, at: int, data: str) -> None:
         self.uc.mem_write(at, bytes.fromhex(data))
@@ -289,6 +291,8 @@ class Player:
         return self.uc.reg_read(_register(name))
 
     def op_save(self, ident: int) -> None:
+        if self.in_block:
+            self.end_trace_here("saves_stale_flags")
         self.saved[ident] = self.uc.context_save()
 
     def op_restore(self, ident: int) -> None:
@@ -330,6 +334,8 @@ class Player:
         """A run inside a hook, which leaves the registers as they were."""
         if self.depth == 2 or self.stopped or len(self.log) >= TOO_LONG:
             return
+        if self.in_block:
+            self.end_trace_here("saves_stale_flags")
         context = self.uc.context_save()
         self.depth += 1
         try:
@@ -435,8 +441,11 @@ class Player:
         if len(about) == 4 and about[0] in (UC_MEM_FETCH_UNMAPPED, UC_MEM_FETCH_PROT):
             self.look_behind_fetch(about[1])
         glance = self.uc.reg_read_batch(_GLANCE_IDS) if hook["look"] else ()
+        if hook["kind"] == "block" and about[1] >= differences.LONG_BLOCK:
+            self.end_trace_here("splits_long_blocks")
         self.note(f"hook {ident} {hook['kind']}", *about, *glance)
-        outer = self.access, self.address
+        outer = self.access, self.address, self.in_block
+        self.in_block = hook["kind"] == "block"
         if len(about) == 4:
             self.access, self.address = about[:2]
         try:
@@ -448,7 +457,7 @@ class Player:
                 self.end_trace_here("stops_sooner")
             raise
         finally:
-            self.access, self.address = outer
+            self.access, self.address, self.in_block = outer
         if len(self.log) >= TOO_LONG or self.over:
             self.stopped = True
             self.uc.emu_stop()

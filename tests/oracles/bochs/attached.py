@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import ctypes
 import mmap
-from struct import pack, pack_into, unpack_from
+from collections.abc import Sequence
+from struct import pack, unpack
 from typing import Any, Final
 
 from unicorn import UC_ARCH_X86, UC_MODE_64, UC_PROT_ALL, Uc
+from unicorn.unicorn_py3 import unicorn as binding
 from unicorn.x86_const import (
     UC_CPU_X86_ICELAKE_SERVER,
     UC_X86_REG_CR0,
@@ -52,6 +54,9 @@ from tests.oracles.bochs.states import (
 )
 
 MSR_EFER: Final = 0xC000_0080
+MSR_STAR: Final = 0xC000_0081
+MSR_LSTAR: Final = 0xC000_0082
+MSR_FMASK: Final = 0xC000_0084
 _REGISTERS: Final = (
     UC_X86_REG_RAX,
     UC_X86_REG_RBX,
@@ -70,24 +75,82 @@ def address_of(memory: mmap.mmap) -> int:
     return ctypes.addressof(ctypes.c_char.from_buffer(memory))
 
 
-class Instance:
-    """An attached instance, whose memory is ``arena``: by pointers, or mapped by itself."""
+CONTROL: Final = (UC_X86_REG_CR3, UC_X86_REG_CR4, UC_X86_REG_CR0, UC_X86_REG_CR3)
+"""The order in which control registers are loaded: CR4.PCIDE while CR3[11:0] are 0."""
 
-    def __init__(self, fixed: list[tuple[int, bytes]], **options: Any) -> None:
+
+class Batch:
+    """Registers that are written, or read, together: at a tenth of what the binding takes."""
+
+    def __init__(self, uc: Uc, registers: tuple[int, ...]) -> None:
+        n = len(registers)
+        self.values = (ctypes.c_uint64 * n)()
+        base = ctypes.addressof(self.values)
+        ids = (ctypes.c_int * n)(*registers)
+        pointers = (ctypes.c_void_p * n)(*(base + 8 * i for i in range(n)))
+        self._arguments = (uc._uch, ids, pointers, n)
+
+    def write(self, values: Sequence[int]) -> None:
+        """Uc.reg_write_batch()."""
+        self.values[:] = values
+        assert binding.uclib.uc_reg_write_batch(*self._arguments) == 0
+
+    def read(self) -> list[int]:
+        """Uc.reg_read_batch()."""
+        assert binding.uclib.uc_reg_read_batch(*self._arguments) == 0
+        return self.values[:]
+
+
+class Mapped:
+    """Memory that an instance maps itself, by ``uc.mem_map()``; as layout.Arena."""
+
+    def __init__(self, uc: Uc) -> None:
+        self.uc = uc
+        for base, size in layout.REGIONS:
+            uc.mem_map(base, size)
+        for base, size in layout.DATA:
+            for pa in range(base, base + size, layout.PAGE):
+                uc.mem_write(pa, layout.background(pa))
+
+    def read(self, pa: int, n: int) -> bytes:
+        return bytes(self.uc.mem_read(pa, n))
+
+    def write(self, pa: int, data: bytes) -> None:
+        self.uc.mem_write(pa, data)
+
+    def read_u64(self, pa: int) -> int:
+        return int.from_bytes(self.read(pa, 8), "little")
+
+    def write_u64(self, pa: int, value: int) -> None:
+        self.write(pa, _word(value))
+
+
+def _pointed(uc: Uc) -> layout.Arena:
+    """Memory that an instance is given by pointers, which the host then uses too."""
+    arena = layout.Arena()
+    for base, size in layout.REGIONS:
+        uc.mem_map_ptr(base, size, UC_PROT_ALL, address_of(arena.maps[base]))
+    return arena
+
+
+class Instance:
+    """An attached instance. Its memory is ``mapped`` by itself, or given by pointers."""
+
+    def __init__(
+        self, fixed: list[tuple[int, bytes]], *, mapped: bool = False, **options: Any
+    ) -> None:
         self.uc = uc = Uc(UC_ARCH_X86, UC_MODE_64)
         uc.ctl_set_cpu_model(UC_CPU_X86_ICELAKE_SERVER)
-        self.arena = layout.Arena()
-        for base, size in layout.REGIONS:
-            uc.mem_map_ptr(base, size, UC_PROT_ALL, address_of(self.arena.maps[base]))
+        self.memory: Mapped | layout.Arena = Mapped(uc) if mapped else _pointed(uc)
         for pa, data in fixed:
             uc.mem_write(pa, data)
-        self.cr4, self.efer = states.CR4, states.EFER
+        self.efer = states.EFER
         uc.reg_write(UC_X86_REG_GDTR, (0, layout.CODE + layout.GDT, layout.GDT_LIMIT, 0))
         uc.reg_write(UC_X86_REG_IDTR, (0, layout.CODE + layout.IDT, layout.IDT_LIMIT, 0))
         tss = layout.CODE + layout.TSS
         uc.reg_write(UC_X86_REG_TR, (layout.TSS_SELECTOR, tss, layout.TSS_LIMIT, 0x8B00))
         uc.reg_write(UC_X86_REG_CR3, _BOOT_ROOT)
-        uc.reg_write(UC_X86_REG_CR4, self.cr4)
+        uc.reg_write(UC_X86_REG_CR4, states.CR4)
         uc.msr_write(MSR_EFER, self.efer)
         uc.reg_write(UC_X86_REG_CR0, states.CR0)
         self.machine = cpu.attach(uc, paging="guest", **options)
@@ -105,17 +168,11 @@ class Instance:
         uc.emu_start(layout.CODE + _BOOT, frame[0])
         uc.mem_write(entry, bytes(8))
 
-    def set_control(self, cr3: int, cr4: int, efer: int) -> None:
-        """Load these registers, those that differ. PCIDE is written while CR3[11:0] are 0."""
-        uc = self.uc
+    def set_efer(self, efer: int) -> None:
+        """Load EFER, if it differs."""
         if efer != self.efer:
             self.efer = efer
-            uc.msr_write(MSR_EFER, efer)
-        if cr4 != self.cr4:
-            self.cr4 = cr4
-            uc.reg_write(UC_X86_REG_CR3, _BOOT_ROOT)
-            uc.reg_write(UC_X86_REG_CR4, cr4)
-        uc.reg_write(UC_X86_REG_CR3, cr3)
+            self.uc.msr_write(MSR_EFER, efer)
 
     def close(self) -> None:
         self.machine.detach()
@@ -124,43 +181,39 @@ class Instance:
 class StateInstance(Instance):
     """Executes states of one CPL."""
 
-    def __init__(self, cpl: int, fidelity: str) -> None:
-        super().__init__(states.fixed_bytes(), fidelity=fidelity)
+    def __init__(self, cpl: int, fidelity: str, *, mapped: bool = False) -> None:
+        super().__init__(states.fixed_bytes(), mapped=mapped, fidelity=fidelity)
         if cpl == 3:
             self.boot(layout.USER_CS, layout.USER_DS)
+        self.before = Batch(self.uc, (*CONTROL, UC_X86_REG_RFLAGS, *_REGISTERS))
+        self.after = Batch(self.uc, (UC_X86_REG_RFLAGS, *_REGISTERS))
 
     def run(self, state: State) -> Result:
         """Execute a state, and leave memory as it was."""
-        places = [(*self.arena.place(pa), value) for pa, value in state.words]
-        saved = []
-        for where, offset, value in places:
-            saved.append(where[offset : offset + 8])
-            pack_into("<Q", where, offset, value)
-        cells = [(*self.arena.place(pa), n) for pa, n in state.cells]
-        before = [where[offset : offset + n] for where, offset, n in cells]
+        memory = self.memory
+        saved = [memory.read(pa, 8) for pa, _ in state.words]
+        for pa, value in state.words:
+            memory.write_u64(pa, value)
+        before = [memory.read(pa, n) for pa, n in state.cells]
         self._set(state)
         vector, error, cr2, rip = self._execute(state)
-        rflags, *registers = self.uc.reg_read_batch((UC_X86_REG_RFLAGS, *_REGISTERS))
-        words = tuple([unpack_from("<Q", where, offset)[0] for where, offset, _ in places])
-        after = tuple([where[offset : offset + n] for where, offset, n in cells])
-        for (where, offset, n), data in zip(cells, before, strict=True):
-            where[offset : offset + n] = data
-        for (where, offset, _), data in zip(places, saved, strict=True):
-            where[offset : offset + 8] = data
-        return Result(vector, error, cr2, rip, tuple(registers), rflags, words, after)
+        rflags, *registers = self.after.read()
+        words = tuple([memory.read_u64(pa) for pa, _ in state.words])
+        cells = tuple([memory.read(pa, n) for pa, n in state.cells])
+        for (pa, _), data in zip(state.cells, before, strict=True):
+            memory.write(pa, data)
+        for (pa, _), data in zip(state.words, saved, strict=True):
+            memory.write(pa, data)
+        return Result(vector, error, cr2, rip, tuple(registers), rflags, words, cells)
 
     def _set(self, state: State) -> None:
         """Load the registers, with nothing cached."""
         uc = self.uc
         if state.ldt:
             uc.reg_write(UC_X86_REG_LDTR, (0x30, state.ldt, 0xFFFF, 0x8200))
-        self.set_control(state.cr3, state.cr4, state.efer)
-        uc.reg_write_batch(
-            [
-                (UC_X86_REG_CR0, state.cr0),
-                (UC_X86_REG_RFLAGS, state.rflags),
-                *zip(_REGISTERS, state.registers, strict=True),
-            ]
+        self.set_efer(state.efer)
+        self.before.write(
+            (_BOOT_ROOT, state.cr4, state.cr0, state.cr3, state.rflags, *state.registers)
         )
         self.machine.mmu.flush_all()
 
@@ -196,8 +249,8 @@ def _end_of(state: State, begin: int) -> int:
 class Attached:
     """Instances of one fidelity at each CPL."""
 
-    def __init__(self, fidelity: str) -> None:
-        self.instances = {cpl: StateInstance(cpl, fidelity) for cpl in (0, 3)}
+    def __init__(self, fidelity: str, *, mapped: bool = False) -> None:
+        self.instances = {cpl: StateInstance(cpl, fidelity, mapped=mapped) for cpl in (0, 3)}
 
     def close(self) -> None:
         for instance in self.instances.values():
@@ -219,40 +272,38 @@ class KernelInstance(Instance):
         self.ring.enable()
         self.boot(layout.KERNEL_CS, layout.KERNEL_DS)
         self.at = kernel_code.addresses()
+        self.uc.msr_write(MSR_STAR, kernel_code.STAR)
+        self.uc.msr_write(MSR_LSTAR, self.at["syscall_entry"])
+        self.uc.msr_write(MSR_FMASK, kernel_code.FMASK)
+        others = (UC_X86_REG_R13, UC_X86_REG_R14, UC_X86_REG_R15)
+        self.before = Batch(self.uc, (*CONTROL, UC_X86_REG_CR2, UC_X86_REG_RFLAGS, *others))
+        self.after = Batch(
+            self.uc, (UC_X86_REG_CR0, UC_X86_REG_CR3, UC_X86_REG_CR4, UC_X86_REG_R14)
+        )
 
     def run(self, kernel: Kernel) -> KernelResult:
         """Execute a kernel, and leave memory as it was."""
-        uc, arena = self.uc, self.arena
-        places = [(*arena.place(pa), value) for pa, value in kernel.words]
-        for where, offset, value in places:
-            pack_into("<Q", where, offset, value)
+        uc, memory = self.uc, self.memory
+        for pa, value in kernel.words:
+            memory.write_u64(pa, value)
         uc.mem_write(kernel_code.OPS, b"".join(pack("<4Q", *op.packed()) for op in kernel.ops))
         self._set(kernel)
         uc.emu_start(self.at["dispatch"], self.at["end"])
-        control = tuple(uc.reg_read_batch((UC_X86_REG_CR0, UC_X86_REG_CR3, UC_X86_REG_CR4)))
-        self.cr4, self.efer = control[2], uc.msr_read(MSR_EFER)
-        words = tuple([unpack_from("<Q", where, offset)[0] for where, offset, _ in places])
-        n = (uc.reg_read(UC_X86_REG_R14) - layout.CODE - kernel_code.LOG) // 8
-        log = unpack_from(f"<{n}Q", arena.maps[0], kernel_code.LOG)
-        for where, offset, _ in places:
-            pack_into("<Q", where, offset, 0)
-        return KernelResult(
-            log, (*control, self.efer), words, self._changed(kernel), invalidations_of(self.ring)
-        )
+        cr0, cr3, cr4, end = self.after.read()
+        self.efer = uc.msr_read(MSR_EFER)
+        words = tuple([memory.read_u64(pa) for pa, _ in kernel.words])
+        data = memory.read(kernel_code.LOG, end - layout.CODE - kernel_code.LOG)
+        log = unpack(f"<{len(data) // 8}Q", data)
+        for pa, _ in kernel.words:
+            memory.write_u64(pa, 0)
+        told = invalidations_of(self.ring)
+        return KernelResult(log, (cr0, cr3, cr4, self.efer), words, self._changed(kernel), told)
 
     def _set(self, kernel: Kernel) -> None:
-        uc = self.uc
-        self.set_control(kernel.cr3, kernel.cr4, kernel.efer)
-        uc.reg_write_batch(
-            [
-                (UC_X86_REG_CR0, kernel.cr0),
-                (UC_X86_REG_CR2, states.CR2),
-                (UC_X86_REG_RFLAGS, states.RFLAGS),
-                (UC_X86_REG_R13, layout.CODE),
-                (UC_X86_REG_R14, layout.CODE + kernel_code.LOG),
-                (UC_X86_REG_R15, layout.CODE + kernel_code.OPS),
-            ]
-        )
+        self.set_efer(kernel.efer)
+        log, ops = layout.CODE + kernel_code.LOG, layout.CODE + kernel_code.OPS
+        control = (_BOOT_ROOT, kernel.cr4, kernel.cr0, kernel.cr3)
+        self.before.write((*control, states.CR2, states.RFLAGS, layout.CODE, log, ops))
         self.machine.sync()
         self.machine.mmu.flush_all()
         invalidations_of(self.ring)
@@ -261,7 +312,7 @@ class KernelInstance(Instance):
         """Pages of data that were changed, which are put back."""
         changed = []
         for pa in kernel.data:
-            data = self.arena.read(pa, layout.PAGE)
+            data = self.memory.read(pa, layout.PAGE)
             if data != layout.background(pa):
                 changed.append((pa, data))
                 self.uc.mem_write(pa, layout.background(pa))

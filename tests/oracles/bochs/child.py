@@ -184,6 +184,8 @@ class KernelRunner:
         r = self.machine.registers[0]
         r.cr0, r.cr2, r.cr3, r.cr4 = kernel.cr0, states.CR2, kernel.cr3, kernel.cr4
         r.efer, r.rflags = kernel.efer, states.RFLAGS
+        r.star, r.lstar = kernel_code.STAR, kernel_code.addresses()["syscall_entry"]
+        r.sfmask = kernel_code.FMASK
         r.rip = kernel_code.addresses()["dispatch"]
         r.r13, r.r14 = layout.CODE, layout.CODE + kernel_code.LOG
         r.r15 = layout.CODE + kernel_code.OPS

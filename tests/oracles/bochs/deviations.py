@@ -92,12 +92,6 @@ IMPLICIT_PLAIN: Final = Deviation(
     Quirk.IMPLICIT_PLAIN,
     ("fast", "exact"),
 )
-HIGH_BITS_LOST: Final = Deviation(
-    "HIGH_BITS_LOST",
-    0.0,
-    "LIMIT of Unicorn. MOV to CR0 or CR4 with a bit of 63:32 set is #GP (SDM vol. 2B MOV to CR)."
-    " Unicorn cuts the value to 32 bits before anybody sees it. No random kernel does it.",
-)
 ALL: Final = (
     UPPER_ACCESSED,
     IMPLICIT_AC,
@@ -106,7 +100,6 @@ ALL: Final = (
     CANONICAL_LATE,
     JUMP_ARRIVES,
     IMPLICIT_PLAIN,
-    HIGH_BITS_LOST,
 )
 
 
@@ -160,9 +153,14 @@ def with_upper_accessed(state: State, bochs: Result, ours: Result) -> Result:
     """Bochs' result with A set where only the architecture's choice keeps it from ours."""
     if bochs.vector != PAGE_FAULT:
         return bochs
+    pairs = list(zip(bochs.words, ours.words, strict=True))
+    if any(mine not in (its, its | X86_A) for its, mine in pairs):
+        return bochs
     referring = referring_entries(state)
     words = tuple(
-        mine if mine == its | X86_A and pa in referring else its
-        for (pa, _), its, mine in zip(state.words, bochs.words, ours.words, strict=True)
+        [
+            mine if pa in referring else its
+            for (pa, _), (its, mine) in zip(state.words, pairs, strict=True)
+        ]
     )
     return bochs._replace(words=words)

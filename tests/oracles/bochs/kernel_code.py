@@ -4,7 +4,7 @@
 A kernel is data (``kernels``), so code never changes: Bochs keeps decoded code by physical address.
 An operation is 32 bytes: the address of its code, RBX, RCX and RDX. What it found goes to the log.
 An exception ends it: its vector, error code, frame and CR2 go to the log, and the loop goes on with
-the next one. User accesses enter CPL 3 by IRETQ, and come back by INT 0x80.
+the next one. User accesses enter CPL 3 by IRETQ or SYSRET, and come back by INT 0x80 or SYSCALL.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import struct
 from typing import Final
 
 from mmu.x86.entries import X86_A, X86_D, X86_P, X86_RW, entry_offset
+from mmu.x86.registers import RFLAGS_AC
 from tests.cpu.assemble import assemble
 from tests.oracles.bochs import layout
 
@@ -57,20 +58,37 @@ _SUPERVISOR: Final = {
     "stac": "stac\njmp dispatch\n",
     "clac": "clac\njmp dispatch\n",
     "user": (
-        "push USER_DS\nmov rax, r13\nadd rax, USER_STACK\npush rax\npushfq\npush USER_CS\n"
+        "mov r8, rcx\npush USER_DS\nlea rax, [r13 + USER_STACK]\npush rax\npushfq\npush USER_CS\n"
         "push rdx\niretq\n"
     ),
+    "sysret": (
+        "mov r8, rcx\nmov rcx, rdx\npushfq\npop r11\nlea rax, [r13 + USER_STACK]\n"
+        "mov rsp, rax\nsysretq\n"
+    ),
 }
-"""By name: what an operation does at CPL 0."""
+"""By name: what an operation does at CPL 0. The last two go to CPL 3, where RDX says."""
+ENTERS_CPL3: Final = ("user", "sysret")
+_AT_CPL3: Final = {
+    "load": "mov rax, [rbx]\n",
+    "store": "mov [rbx], r8\n",
+    "add": "lock xadd [rbx], r8\nmov rax, r8\n",
+    "call": "call rbx\nxor eax, eax\n",
+    "invlpg": "invlpg [rbx]\n",
+    "cr3": "mov cr3, rbx\n",
+}
+_BACK: Final = {"user": f"int {SYSCALL:#x}\n", "syscall": "syscall\n"}
 _USER: Final = {
-    "user_load": "mov rax, [rbx]\n",
-    "user_store": "mov [rbx], rcx\n",
-    "user_add": "lock xadd [rbx], rcx\nmov rax, rcx\n",
-    "user_call": "call rbx\nxor eax, eax\n",
-    "user_invlpg": "invlpg [rbx]\n",
-    "user_cr3": "mov cr3, rbx\n",
+    f"{back}_{name}": code + ending
+    for back, ending in _BACK.items()
+    for name, code in _AT_CPL3.items()
 }
-"""What RDX of the operation "user" leads to."""
+"""What RDX leads to, each with both ways back to CPL 0."""
+
+STAR: Final = (layout.KERNEL_DS << 16 | layout.KERNEL_CS) << 32
+"""SYSRET: SS and CS are 8 and 16 above the upper half; SYSCALL: CS is the lower half, SS 8 above.
+"""
+FMASK: Final = RFLAGS_AC | 0x700
+"""SYSCALL clears AC, DF, IF and TF."""
 
 
 def _constants() -> str:
@@ -134,7 +152,7 @@ def _kernel() -> tuple[bytes, dict[str, int]]:
 
 @functools.cache
 def _user() -> tuple[bytes, dict[str, int]]:
-    body = "".join(f"{_label(name)}:\n{code}int {SYSCALL}\n" for name, code in _USER.items())
+    body = "".join(f"{_label(name)}:\n{code}" for name, code in _USER.items())
     return _assembled(body, list(_USER), USER)
 
 

@@ -15,7 +15,6 @@ the PCID it runs in: an invalidation that suffices comes first. What is excluded
   (a spurious fault may or may not happen);
 - a global page in the part that differs between address spaces;
 - MOV CR3 with bit 63 to a PCID that was used with another address space;
-- MOV to CR0 or CR4 with a bit of 63:32 (deviations.HIGH_BITS_LOST);
 - reading tables, in which A of upper entries may differ (deviations.UPPER_ACCESSED).
 """
 
@@ -176,6 +175,11 @@ class Op(NamedTuple):
         return kernel_code.addresses()[self.name], self.rbx, self.rcx, self.rdx
 
 
+def at_cpl3(op: Op) -> str:
+    """What an operation that enters CPL 3 does there."""
+    return kernel_code.user_names()[op.rdx].partition("_")[2]
+
+
 class Kernel(NamedTuple):
     """A kernel, whole."""
 
@@ -321,7 +325,7 @@ class Account:
         return self.defined(op.rbx, _SIZES.get(op.name, 8))
 
     def _user(self, op: Op) -> bool:
-        name = kernel_code.user_names()[op.rdx]
+        name = at_cpl3(op)
         return name in _PRIVILEGED or self.defined(op.rbx, _SIZES.get(name, 8))
 
     def _store(self, op: Op) -> bool:
@@ -389,7 +393,7 @@ class Account:
 
 _ACCOUNTS: Final[dict[str, Callable[[Account, Op], bool]]] = {
     "store": Account._store,
-    "user": Account._user,
+    **dict.fromkeys(kernel_code.ENTERS_CPL3, Account._user),
     "invlpg": Account._invlpg,
     "invpcid": Account._invpcid,
     "cr3": Account._mov_cr3,
@@ -397,8 +401,8 @@ _ACCOUNTS: Final[dict[str, Callable[[Account, Op], bool]]] = {
     "efer": Account._wrmsr_efer,
     **dict.fromkeys(("cr0", "stac", "clac", "end"), Account._nothing),
 }
-_SIZES: Final = {"load1": 1, "store1": 1, "call": 1, "user_call": 1}
-_PRIVILEGED: Final = ("user_invlpg", "user_cr3")
+_SIZES: Final = {"load1": 1, "store1": 1, "call": 1}
+_PRIVILEGED: Final = ("invlpg", "cr3")
 _IN_SLOT: Final = (1 << 39) - 1
 _CR3_RESERVED: Final = (1 << 63) - (1 << layout.MAXPHYADDR)
 
@@ -515,13 +519,14 @@ class Maker:
 
     def _access(self) -> None:
         part, page = self._any()
-        name = self.random.choice(_ACCESSES)
+        user = self.random.random() < 0.4
+        name = self.random.choice(_USER_ACCESSES if user else _ACCESSES)
         crosses = page == PAGES[CROSSING] and name in _CROSS and self.random.random() < 0.3
         pages = [page, PAGES[CROSSING + 1]] if crosses else [page]
         if not self._cleaned(part, pages):
             return
         offset = 0xFF9 + self.random.randrange(7) if crosses else self._offset()
-        if name.endswith("call"):
+        if name == "call":
             offset = layout.RET
         va, value = part.address(page) + offset, self.random.getrandbits(64)
         if name == "movs":
@@ -529,10 +534,15 @@ class Maker:
             value = other.address(target) + self._offset()
             if not self.account.defined(value, 8):
                 return
-        if name.startswith("user_"):
-            self._do("user", va, value, kernel_code.addresses()[name])
+        if user:
+            self._at_cpl3(name, va, value)
         else:
             self._do(name, va, value)
+
+    def _at_cpl3(self, name: str, rbx: int, rcx: int = 0) -> None:
+        back = self.random.choice(("user", "syscall"))
+        there = self.random.choice(kernel_code.ENTERS_CPL3)
+        self._do(there, rbx, rcx, kernel_code.addresses()[f"{back}_{name}"])
 
     def _offset(self) -> int:
         return self.random.randrange(_OFFSET, _OFFSETS_END, self.random.choice((1, 8)))
@@ -616,25 +626,26 @@ class Maker:
             Op("cr3", cr3 | 1 << self.random.randrange(52, 63)),
             Op("cr4", cr4 & ~CR4_PAE),
             Op("cr4", cr4 ^ CR4_LA57),
+            Op("cr4", cr4 | 1 << self.random.randrange(32, 64)),
             Op("cr0", self.cr0 & ~CR0_PG),
+            Op("cr0", self.cr0 | 1 << self.random.randrange(32, 64)),
             Op("invpcid", 4 + self.random.randrange(100)),
             Op("invpcid", 0, 0, 1 << 62),
             Op("invpcid", 1, 1 << self.random.randrange(12, 64)),
             Op("user", 0, 0, at["user_invlpg"]),
-            Op("user", cr3, 0, at["user_cr3"]),
+            Op("sysret", cr3, 0, at["syscall_cr3"]),
             Op("load", 1 << 62),
             Op("user", 1 << 62, 0, at["user_load"]),
+            Op("sysret", 1 << 62, 0, at["syscall_load"]),
         ]
         if not self.account.pcide:
             choices += [Op("cr3", cr3 | CR3_NOFLUSH), Op("invpcid", 1, 1)]
         self._do(*self.random.choice(choices))
 
 
-_ACCESSES: Final = (
-    "load", "load1", "store", "store1", "add", "movs", "call",
-    "user_load", "user_store", "user_add", "user_call",
-)  # fmt: skip
-_CROSS: Final = ("load", "store", "add", "user_load", "user_store", "user_add")
+_USER_ACCESSES: Final = ("load", "store", "add", "call")
+_ACCESSES: Final = (*_USER_ACCESSES, "load1", "store1", "movs")
+_CROSS: Final = ("load", "store", "add")
 _CLEANERS: Final[tuple[Callable[[Maker, Part, Page], None], ...]] = (
     Maker._invlpg,
     Maker._invlpg,

@@ -7,7 +7,6 @@ Of an exception's frame only what paging decides is told: None stands for the re
 
 from __future__ import annotations
 
-import struct
 from typing import Final
 
 from mmu._native import ffi, lib
@@ -17,7 +16,7 @@ from mmu.x86.registers import CR0_PG, CR3_NOFLUSH, RFLAGS_AC
 from mmu.x86.walk import Access, Outcome
 from tests.oracles.bochs import kernel_code, layout, states
 from tests.oracles.bochs.accesses import Asked, Fault, Guest, Places, Quirk
-from tests.oracles.bochs.kernels import Kernel, KernelResult, Op
+from tests.oracles.bochs.kernels import Kernel, KernelResult, Op, at_cpl3
 
 _EVENTS: Final = {
     EVENT_ID["mov_cr3"]: "cr3",
@@ -27,20 +26,20 @@ _EVENTS: Final = {
 Word = int | None
 
 
-_RECORD: Final = struct.Struct("<IIQQQQ")
 _CHUNK: Final = ffi.new("struct event[4096]")
+_WORDS: Final = ffi.sizeof("struct event") // 4
+"""Of 32 bits in a record; the first is its kind."""
 
 
 def invalidations_of(ring: EventRing) -> tuple[tuple[str, int], ...]:
     """What Bochs tells as TLB control, of the events that are taken out of the ring."""
     found = []
+    kinds = memoryview(ffi.buffer(_CHUNK)).cast("I")[::_WORDS]
     while count := lib.ring_read(ring.c, _CHUNK, len(_CHUNK)):
-        for kind, _cpu, _when, a, _b, _c in _RECORD.iter_unpack(
-            ffi.buffer(_CHUNK, count * _RECORD.size)
-        ):
+        for number, kind in enumerate(kinds[:count].tolist()):
             if kind in _EVENTS:
                 name = _EVENTS[kind]
-                found.append((name, a & ~CR3_NOFLUSH if name == "cr3" else 0))
+                found.append((name, _CHUNK[number].a & ~CR3_NOFLUSH if name == "cr3" else 0))
     return tuple(found)
 
 
@@ -82,8 +81,8 @@ class Model(Guest):
         return tuple(changed)
 
     def _step(self, op: Op) -> None:
-        self.user = op.name == "user"
-        name = kernel_code.user_names()[op.rdx].removeprefix("user_") if self.user else op.name
+        self.user = op.name in kernel_code.ENTERS_CPL3
+        name = at_cpl3(op) if self.user else op.name
         try:
             value = getattr(self, name)(op)
         except Fault as fault:
@@ -91,10 +90,16 @@ class Model(Guest):
             cr2 = self.mmu.c.cr2
             self.log += [fault.vector, fault.error, None, cs, None, None, cr2]
             return
-        if self.user and value is None:
-            value = layout.CODE + layout.USER_STACK  # RAX, as it came to CPL 3
+        if self.user:
+            self._come_back(op)
+            if value is None:
+                value = layout.CODE + layout.USER_STACK  # RAX, as it came to CPL 3
         if value is not None:
             self.log.append(value)
+
+    def _come_back(self, op: Op) -> None:
+        if kernel_code.user_names()[op.rdx].startswith("syscall"):
+            self.mmu.c.rflags &= ~kernel_code.FMASK
 
     def _places(self, va: int, size: int, access: Access) -> Places:
         return self.places(Asked(va, size, access, self.user))
