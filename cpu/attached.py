@@ -96,8 +96,9 @@ class Attached(Processor):
 
     ``paging`` says whose tables translate (Paging, or its value); without it those of the instance
     are taken if CR0.PG is set already and ``identity`` is not asked for. ``identity`` maps each
-    region that the instance has, or gets, at its own address, with its permissions (a region without
-    UC_PROT_READ stays absent: x86 has no such page); otherwise nothing is mapped until you map() it.
+    region that the instance has, or gets, at its own address, with its permissions (a region
+    without UC_PROT_READ stays absent: x86 has no such page); otherwise nothing is mapped until you
+    map() it.
 
     ``ram`` bytes of RAM of ours, page tables included, start at ``base``, by default as high as the
     processor's physical addresses go. ``fidelity`` is a Fidelity or its name; ``engine``,
@@ -321,8 +322,8 @@ class Attached(Processor):
         lib.vcpu_host_wrote(self.c, pa, size)
 
     def remove_code(self, begin: Any, end: Any) -> bool:
-        """Drop code translated from virtual [begin, end) (ctypes numbers), as ctl_remove_cache() does;
-        False if only that can. Its look-up would crash Unicorn in a hook of a store.
+        """Drop code translated from virtual [begin, end) (ctypes numbers), as ctl_remove_cache()
+        does; False if only that can. Its look-up would crash Unicorn in a hook of a store.
         """
         return bool(lib.vcpu_remove_code(self.c, begin.value, end.value))
 
@@ -566,8 +567,8 @@ class Attached(Processor):
             raise uc._hook_exception
 
     def stop(self) -> None:
-        """Uc.emu_stop(): end the innermost run under way; nothing if there is none. Safe in a signal
-        handler.
+        """Uc.emu_stop(): end the innermost run under way; nothing if there is none. Safe in a
+        signal handler.
         """
         lib.vcpu_emu_stop(self.c)
 
@@ -590,8 +591,10 @@ class Attached(Processor):
 
     def _error_of(self, exit_: Any) -> BaseException:
         """The exception for this exit."""
+        error: BaseException
         if exit_.reason == lib.EXIT_ENGINE:
-            return UcError(exit_.uc_err)
+            error = UcError(exit_.uc_err)
+            return error
         if exit_.reason == lib.EXIT_SHUTDOWN:
             return TripleFault(exit_.vector, exit_.error_code, exit_.insn)
         if exit_.reason == lib.EXIT_ABORTED and self._raised is not None:
@@ -599,7 +602,8 @@ class Attached(Processor):
             return error
         fault = self._fault_of(exit_)
         if fault is None:
-            return UcError(unicorn.UC_ERR_INSN_INVALID)
+            error = UcError(unicorn.UC_ERR_INSN_INVALID)
+            return error
         return fault
 
     def _fault_of(self, exit_: Any) -> Fault | None:
@@ -651,8 +655,8 @@ class Attached(Processor):
         aux1: int = 0,
         aux2: int = 0,
     ) -> int:
-        """Uc.hook_add(), but hooks of loads and stores, and their range, speak of virtual addresses;
-        hook_del() takes the handle.
+        """Uc.hook_add(), but hooks of loads and stores, and their range, speak of virtual
+        addresses; hook_del() takes the handle.
 
         Code that was translated before calls the hook too (Uc.hook_add() does not see to that).
         """
@@ -778,11 +782,11 @@ def _free_page(uc: Uc) -> int:
 
 
 def _identity(address: int, size: int) -> Iterator[tuple[int, int, int]]:
-    """The pieces of guest-physical [address, address + size) that have a virtual address of the same
-    low 52 bits: virtual address, guest-physical address, size.
+    """The pieces of guest-physical [address, address + size) that have a virtual address of the
+    same low 52 bits: virtual address, guest-physical address, size.
 
-    Without an MMU, Unicorn takes the low 52 bits of a virtual address. Canonical are those below 2^47,
-    and those whose upper 17 bits are set.
+    Without an MMU, Unicorn takes the low 52 bits of a virtual address. Canonical are those below
+    2^47, and those whose upper 17 bits are set.
     """
     for begin, end, offset in _CANONICAL:
         first, last = max(address, begin), min(address + size, end)

@@ -2,8 +2,8 @@
 """The instance's own methods while it is attached to.
 
 A script goes on calling ``uc.mem_map()``, ``uc.emu_start()`` and the rest. Each does what it does
-without an MMU, and tells the MMU. What would switch the MMU off is refused. ``open_door()`` gives an
-instance these methods, ``close_door()`` its own back.
+without an MMU, and tells the MMU. What would switch the MMU off is refused. ``open_door()`` gives
+an instance these methods, ``close_door()`` its own back.
 """
 
 from __future__ import annotations
@@ -29,7 +29,9 @@ from cpu._engine import lib
 from mmu.errors import MmuError
 
 if TYPE_CHECKING:
-    _Base = Uc
+
+    class _Base(Uc):  # type: ignore[misc]
+        pass
 else:
     _Base = object
 
@@ -208,7 +210,8 @@ def is_attached(uc: Uc) -> bool:
 def open_door(uc: Uc, attached: Listener) -> None:
     """Let the instance tell ``attached``, which it keeps alive."""
     uc._ucmmu = attached
-    uc.__class__ = _door_of(type(uc))
+    kind: Any = type(uc)
+    uc.__class__ = _door_of(kind)
 
 
 def close_door(uc: Uc) -> None:

@@ -42,15 +42,17 @@ _PROT: Final = {
 }
 
 
-def _rebuild(kind: type[Any], state: dict[str, Any], args: tuple[Any, ...]) -> BaseException:
+def _rebuild(
+    kind: type[BaseException], state: dict[str, Any], args: tuple[Any, ...]
+) -> BaseException:
     """An error from its parts: what unpickling calls."""
-    error: BaseException = kind.__new__(kind)
+    error = kind.__new__(kind)
     error.args = args
     error.__dict__.update(state)
     return error
 
 
-class GuestFault(UcError):
+class GuestFault(UcError):  # type: ignore[misc]
     """What the three faults have in common: ``errno`` is the UC_ERR_* that Unicorn without an MMU
     reports.
     """
@@ -94,8 +96,8 @@ class GuestPageFault(GuestFault, PageFault):
 
 
 class GuestGeneralProtection(GuestFault, GeneralProtection):
-    """#GP in an attached instance; ``errno`` is UC_ERR_*_UNMAPPED of the ``access`` to an address that
-    is not canonical, UC_ERR_EXCEPTION without one.
+    """#GP in an attached instance; ``errno`` is UC_ERR_*_UNMAPPED of the ``access`` to an address
+    that is not canonical, UC_ERR_EXCEPTION without one.
     """
 
     def __init__(self, address: int, rip: int | None = None, access: Access | None = None) -> None:

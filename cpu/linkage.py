@@ -93,8 +93,8 @@ def _libcapstone() -> Any:
 
 
 class Decoder:
-    """A capstone handle for 64-bit code, and room for one instruction: for one instance, whose thread
-    alone uses it. Raises MmuError.
+    """A capstone handle for 64-bit code, and room for one instruction: for one instance, whose
+    thread alone uses it. Raises MmuError.
     """
 
     def __init__(self) -> None:

@@ -209,7 +209,8 @@ class Processor:
         where = walk.pa if walk.result == Outcome.OK else walk.entry_pa[walk.level]
         at = "" if rip is None else f" at RIP {rip:#x}"
         return BadTable(
-            f"{access.verb} of {va:#x}{at}: {what} at guest-physical {where:#x} lies outside guest memory",
+            f"{access.verb} of {va:#x}{at}: {what} at guest-physical {where:#x} lies outside guest"
+            " memory",
             va,
             walk,
         )

@@ -55,7 +55,6 @@ import sys
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib import import_module
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 

@@ -42,8 +42,7 @@ static bool is_implicit_now(struct vcpu *v, u64 va)
 static bool would_fault(struct vcpu *v, u64 va, u32 access, struct translation *t)
 {
 	return would_fault_as(v, va, access, v->user, t) &&
-	       (!is_implicit_now(v, va) ||
-		would_fault_as(v, va, access, PRIVILEGE_IMPLICIT, t));
+	       (!is_implicit_now(v, va) || would_fault_as(v, va, access, PRIVILEGE_IMPLICIT, t));
 }
 
 /* One page of an access: as the model translates and counts it. */
@@ -67,9 +66,9 @@ static void look_up(struct vcpu *v, u64 va, u64 pa, u32 access)
 }
 
 /*
- * *t is a fault at fault of an access at va that Unicorn makes as one of kind asked, and that runs into page
- * va2: let it happen before anything is counted.  The fill that follows for va2 will end the
- * instruction.
+ * *t is a fault at fault of an access at va that Unicorn makes as one of kind asked, and that runs
+ * into page va2: let it happen before anything is counted.  The fill that follows for va2 will end
+ * the instruction.
  */
 static void foretell(struct vcpu *v, u64 va, u64 fault, u64 va2, u32 access, u32 asked,
 		     struct translation *t)

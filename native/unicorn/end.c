@@ -105,8 +105,7 @@ static bool is_cut_before(const struct vcpu *v, u64 rip)
 	const struct block *b = v->block.known;
 	bool overran = v->run.count && v->shared.count - v->run.counted > v->run.count;
 
-	return is_inside_block(v, rip) ||
-	       (b && rip == b->pc && (v->block.stopped || overran));
+	return is_inside_block(v, rip) || (b && rip == b->pc && (v->block.stopped || overran));
 }
 
 /* Unicorn returned err, and nobody of ours had ended it. */
@@ -126,7 +125,8 @@ void end_from_outside(struct vcpu *v, uc_err err)
 	if (err == UC_ERR_OK && v->pending.control && !is_cut_before(v, rip) && v->block.known &&
 	    !v->guest->carry_out(v))
 		return;
-	if (v->run.ahead != NO_ADDRESS && rip == v->run.ahead && err == UC_ERR_OK && !v->pending.stop)
+	if (v->run.ahead != NO_ADDRESS && rip == v->run.ahead && err == UC_ERR_OK &&
+	    !v->pending.stop)
 		end(v, STOP_AHEAD, rip, DONE, AGAIN_START);
 	else if (err == UC_ERR_INSN_INVALID)
 		end_by_invalid(v, rip);

@@ -115,17 +115,17 @@ struct vcpu_region {
 };
 
 struct vcpu_config {
-	void *uc;     /* uc_engine */
-	void *mmu;    /* struct mmu_unit */
-	void *mm;     /* struct mm_struct, or NULL */
-	void *ring;   /* struct event_ring, or NULL */
-	u32 fidelity; /* FIDELITY_* */
-	u32 count;    /* count instructions (in exact and trace always) */
-	u32 private;  /* PRIVATE_* that may be used */
-	u32 attached; /* somebody else's instance: its guest owns the control registers */
-	u32 identity; /* attached: an address without memory is given to Unicorn as it is */
+	void *uc;	/* uc_engine */
+	void *mmu;	/* struct mmu_unit */
+	void *mm;	/* struct mm_struct, or NULL */
+	void *ring;	/* struct event_ring, or NULL */
+	u32 fidelity;	/* FIDELITY_* */
+	u32 count;	/* count instructions (in exact and trace always) */
+	u32 private;	/* PRIVATE_* that may be used */
+	u32 attached;	/* somebody else's instance: its guest owns the control registers */
+	u32 identity;	/* attached: an address without memory is given to Unicorn as it is */
 	void *on_fault; /* attached: u32 (struct vcpu *), FAULT_*; NULL: faults end the run */
-	u32 deliver;  /* attached: exceptions go through the guest's IDT, SYSCALL to its LSTAR */
+	u32 deliver;	/* attached: exceptions go through the guest's IDT, SYSCALL to its LSTAR */
 	void *settle_exit;	  /* deliver: void (struct vcpu *), Python's part of a fault */
 	struct env_places places; /* what is used without PRIVATE_ENV */
 };
@@ -139,11 +139,12 @@ struct vm_exit {
 	u32 access;	/* PAGE_FAULT, BAD_TABLE: ACCESS_*; RMW only if !exact */
 	u32 exact;	/* 0: address is only its page's, decode rip; in exact the fault is still to
 			   happen */
-	u32 uc_err;	/* ENGINE; of an attached instance's fault, Unicorn's error for it or UC_ERR_OK */
-	u32 intercept;	/* EXCEPTION: INTERCEPT_* if the instruction was intercepted, else 0 */
-	u32 length;	/* bytes, if intercept is not 0; 0: not known */
-	u64 address;	/* PAGE_FAULT, BAD_TABLE, EXCEPTION of an address not canonical */
-	u64 rip;	/* where the guest stands */
+	u32 uc_err; /* ENGINE; of an attached instance's fault, Unicorn's error for it or UC_ERR_OK
+		     */
+	u32 intercept; /* EXCEPTION: INTERCEPT_* if the instruction was intercepted, else 0 */
+	u32 length;    /* bytes, if intercept is not 0; 0: not known */
+	u64 address;   /* PAGE_FAULT, BAD_TABLE, EXCEPTION of an address not canonical */
+	u64 rip;       /* where the guest stands */
 	u64 insn; /* SYSCALL, EXCEPTION: address of the instruction that raised it; rip, or before
 		     it */
 	u64 nr;	  /* SYSCALL: rax */
@@ -157,14 +158,14 @@ struct vcpu_shared {
 	u64 count;  /* instructions executed */
 	u64 result; /* written to rax at the next start, if has_result */
 	u32 has_result;
-	u32 private;	 /* PRIVATE_* in use */
-	u64 repairs;	 /* soft TLB entries corrected in the very access that met them */
-	u64 broken;	 /* accesses that Unicorn did by another translation than the model's */
-	u64 miscounts;	 /* cut blocks whose instructions could not be told apart */
-	u64 fills;	 /* soft TLB fills: by the wall clock, not deterministic */
-	u64 fast_faults; /* faults resolved inside the fill hook */
+	u32 private;	   /* PRIVATE_* in use */
+	u64 repairs;	   /* soft TLB entries corrected in the very access that met them */
+	u64 broken;	   /* accesses that Unicorn did by another translation than the model's */
+	u64 miscounts;	   /* cut blocks whose instructions could not be told apart */
+	u64 fills;	   /* soft TLB fills: by the wall clock, not deterministic */
+	u64 fast_faults;   /* faults resolved inside the fill hook */
 	u32 syscall_hooks; /* of the script: with any, SYSCALL is theirs, and is not delivered */
-	u64 limits;	 /* LIMIT_* of the instructions translated; of a guest attached to, none */
+	u64 limits; /* LIMIT_* of the instructions translated; of a guest attached to, none */
 };
 
 struct vcpu;

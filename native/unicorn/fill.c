@@ -200,8 +200,8 @@ static bool fill_implicit(struct vcpu *v, u64 va, u32 access, uc_tlb_entry *entr
 }
 
 /*
- * The second page of an access whose fault has happened already. If it is handled here, the look-ups
- * that waited for it are made.
+ * The second page of an access whose fault has happened already. If it is handled here, the
+ * look-ups that waited for it are made.
  */
 static bool fill_foretold(struct vcpu *v, u64 page, u64 va, u32 access, uc_tlb_entry *entry)
 {

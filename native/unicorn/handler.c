@@ -121,7 +121,8 @@ static void pass(struct vcpu *v, u64 va, u32 access, uc_tlb_entry *entry)
 	entry->perms = UC_PROT_ALL;
 }
 
-/* There is no memory where va translates to: no fault of a program's, and an error of its tables. */
+/* There is no memory where va translates to: no fault of a program's, and an error of its tables.
+ */
 bool nothing_is_a_bad_table(struct vcpu *v, u64 va, u64 pa, u32 access, uc_tlb_entry *entry)
 {
 	(void)v, (void)va, (void)pa, (void)access, (void)entry;
@@ -160,7 +161,8 @@ enum answer handle_fault(struct vcpu *v, u64 va, u32 access, u32 faulting, struc
 		return ANSWER_INSTALL;
 	if (answer == FAULT_ABORT)
 		return ANSWER_DENY;
-	if (entry && v->identity && !v->deliver && t->result == XLATE_PF && unicorn_refuses(v, va, access)) {
+	if (entry && v->identity && !v->deliver && t->result == XLATE_PF &&
+	    unicorn_refuses(v, va, access)) {
 		pass(v, va, access, entry);
 		return ANSWER_PASS;
 	}

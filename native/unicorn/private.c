@@ -12,7 +12,7 @@
 #define UC_SKIP_PC 0x3a32 /* struct uc_struct: leave RIP stale in memory hooks */
 #define UC_JMP_BUFS 0x7f8 /* struct uc_struct: jmp_buf jmp_bufs[], one for each level */
 #define UC_LEVEL 0x39f8	  /* struct uc_struct: int nested_level, 0 while Unicorn stands still */
-#define UC_CONTEXT 0x7dc	  /* struct uc_struct: what uc_context_save() saves */
+#define UC_CONTEXT 0x7dc  /* struct uc_struct: what uc_context_save() saves */
 #define UC_COUNTER 0x558  /* struct uc_struct: u64 emu_counter, emu_count */
 #define UC_STOP 0x56d	  /* struct uc_struct: bool stop_request */
 #define JMP_BUF_PC 0x38	  /* jmp_buf of glibc: where longjmp() goes on, mangled */

@@ -47,7 +47,7 @@ struct self_test {
 	bool nest;		 /* ... a run inside the run */
 	bool overwritten;	 /* whether that run was seen in what Unicorn keeps */
 	struct unicorn_run run;
-	bool io;		 /* I/O was read */
+	bool io; /* I/O was read */
 };
 
 static bool test_fill(void *self, u64 page, u64 va, u32 access, uc_tlb_entry *entry)
@@ -66,7 +66,8 @@ static bool test_fill(void *self, u64 page, u64 va, u32 access, uc_tlb_entry *en
 	return true;
 }
 
-/* Once: run an instruction inside the run under way, see that this has overwritten it, undo that. */
+/* Once: run an instruction inside the run under way, see that this has overwritten it, undo that.
+ */
 static void test_nested(struct self_test *test)
 {
 	struct vcpu *v = test->v;
@@ -195,8 +196,8 @@ static bool test_unicorn_run(struct self_test *test)
 	UC(v, ctl)(v->uc, UC_CTL_WRITE(UC_CTL_TB_FLUSH, 0)); /* no code without Unicorn's count */
 	test->nest = true;
 	return UC(v, emu_start)(v->uc, TEST_CODE, 0, 0, TEST_COUNT) == UC_ERR_EXCEPTION &&
-		reg_read(v, UC_X86_REG_RIP) == TEST_DENIED_RIP && test->overwritten &&
-		test->run.count == TEST_COUNT && test->run.counter == TEST_LOAD_NR;
+	       reg_read(v, UC_X86_REG_RIP) == TEST_DENIED_RIP && test->overwritten &&
+	       test->run.count == TEST_COUNT && test->run.counter == TEST_LOAD_NR;
 }
 
 /* Privilege 0 before, 3 after a SYSRETQ whose target is absent. */

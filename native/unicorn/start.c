@@ -43,8 +43,8 @@ bool is_late(const struct vcpu *v)
 }
 
 /*
- * Instructions left of run.count; 0: no matter how many, and NO_LIMIT if a run around this one counts,
- * whose hook Unicorn would take off.
+ * Instructions left of run.count; 0: no matter how many, and NO_LIMIT if a run around this one
+ * counts, whose hook Unicorn would take off.
  */
 static u64 count_left(const struct vcpu *v)
 {

@@ -20,10 +20,11 @@ struct vcpu *vcpu_alloc(const struct uc_api *api)
 /* No run is under way. */
 void clear_run(struct vcpu *v)
 {
-	v->run = (struct run){ 
-		.limit = NO_LIMIT, .begin = NO_ADDRESS, 
-		.mended.rip = NO_ADDRESS, .ahead = NO_ADDRESS, .trap = STOP_EXCEPTION
-	};
+	v->run = (struct run){ .limit = NO_LIMIT,
+			       .begin = NO_ADDRESS,
+			       .mended.rip = NO_ADDRESS,
+			       .ahead = NO_ADDRESS,
+			       .trap = STOP_EXCEPTION };
 }
 
 /* No instruction is under way: none is half done while Unicorn stands still. */

@@ -111,8 +111,8 @@ enum control {
 
 /* Words of Unicorn's processor state that no register names. */
 enum env_word {
-	ENV_HFLAGS,	/* its two low bits are the privilege level */
-	ENV_CS,		/* the selector, and what is cached of its descriptor behind it */
+	ENV_HFLAGS, /* its two low bits are the privilege level */
+	ENV_CS,	    /* the selector, and what is cached of its descriptor behind it */
 	ENV_SS,
 	ENV_ERROR_CODE, /* of the exception raised last */
 	ENV_IN_FLIGHT,	/* the last contributory exception's vector, all ones: none */
@@ -149,7 +149,7 @@ struct block {
 /* What the next block must not begin without.  stop may be written by a signal handler. */
 union pending {
 	struct {
-		u16 control;	/* enum control, of the block before */
+		u16 control;   /* enum control, of the block before */
 		u8 code_store; /* 1: it made a store to a frame of code */
 		u8 jump;       /* 1: see struct jump */
 		volatile u32 stop;
@@ -201,7 +201,7 @@ struct foretold {
 	u64 page; /* NO_ADDRESS: none */
 	u32 access;
 	bool resolved;
-	u64 va; /* of the access */
+	u64 va;	   /* of the access */
 	u64 fault; /* where it faults, as an access of kind faulting */
 	u32 faulting;
 	struct translation t; /* the fault */
@@ -253,7 +253,7 @@ struct run {
 	u64 deadline; /* attached: CLOCK_MONOTONIC in ns; 0: none */
 	u64 count;    /* attached: instructions to be executed; 0: no matter how many */
 	u64 counted;  /* attached: shared.count before the first of them */
-	uc_err err; /* STOP_ENGINE: what Unicorn returned */
+	uc_err err;   /* STOP_ENGINE: what Unicorn returned */
 	struct mended mended;
 	bool started; /* Unicorn is executing the guest */
 	bool stepping;
@@ -270,7 +270,7 @@ struct block_state {
 /* State of the instruction under way: clear_insn() clears it before each start of Unicorn. */
 struct insn_state {
 	struct foretold foretold;
-	u64 passed;	 /* attached: the page given to Unicorn as it is; NO_ADDRESS: none */
+	u64 passed; /* attached: the page given to Unicorn as it is; NO_ADDRESS: none */
 	u32 passed_access;
 	u64 waiting; /* an access whose second page was passed: it is looked up when it is done */
 	u64 rmw_denied;	 /* where a read-modify-write loaded from what it may not write;
@@ -285,7 +285,8 @@ struct code_store {
 	u64 page, rip, rcx, rsp;
 };
 
-/* pending.jump: the script has written RIP in a hook. Whether that is a jump, the next block shows. */
+/* pending.jump: the script has written RIP in a hook. Whether that is a jump, the next block shows.
+ */
 struct jump {
 	u64 from, to;
 	bool early; /* our own hook of the instruction at from is still to come */
@@ -327,7 +328,7 @@ struct guest {
 	enum answer (*on_fault)(struct vcpu *v, u64 va, u32 access, u32 faulting,
 				struct translation *t, uc_tlb_entry *entry);
 	bool (*on_nothing)(struct vcpu *v, u64 va, u64 pa, u32 access, uc_tlb_entry *entry);
-	enum again ahead; /* what follows STOP_AHEAD */
+	enum again ahead;		   /* what follows STOP_AHEAD */
 	bool (*carry_out)(struct vcpu *v); /* what the block's last instruction did to the MMU */
 };
 
@@ -380,10 +381,10 @@ struct vcpu {
 	const struct fidelity *fidelity;
 	const struct guest *guest;
 	bool counting, attached, armed, keep_pc;
-	bool deliver; /* attached: exceptions go through the guest's IDT */
+	bool deliver;			     /* attached: exceptions go through the guest's IDT */
 	void (*settle_exit)(struct vcpu *v); /* Python's part of a fault in shared.exit */
-	bool serving; /* somebody else has memory hooks by virtual address */
-	bool code_written; /* in a hook: drop all code before the next run */
+	bool serving;			     /* somebody else has memory hooks by virtual address */
+	bool code_written;		     /* in a hook: drop all code before the next run */
 	bool owning;	  /* each frame is open to loads and stores through one virtual page only */
 	u64 window_asker; /* private: who asked last while window was set */
 	u64 invalidator;  /* private: who asks when Unicorn invalidates code; 0: not known */
@@ -406,13 +407,14 @@ struct vcpu {
 
 	struct controls seen; /* attached: Unicorn's registers when last looked at */
 	struct env_places places;
-	uc_context *context; /* where env.c looks at the places; NULL: not needed yet */
+	uc_context *context;		/* where env.c looks at the places; NULL: not needed yet */
 	struct watchpoint *watchpoints; /* attached: the script's, by virtual address */
-	bool foreign_hooks;	       /* attached: others hook loads and stores */
-	u64 accessing; /* attached: the page of the access whose watchpoint is called, or NO_ADDRESS */
+	bool foreign_hooks;		/* attached: others hook loads and stores */
+	u64 accessing; /* attached: the page of the access whose watchpoint is called, or NO_ADDRESS
+			*/
 	bool hook_counts; /* attached: code was translated with Unicorn's hook that counts */
-	u32 depth;		       /* attached: runs under way, one in the other's hook */
-	bool identity;		       /* attached: addresses without memory are Unicorn's */
+	u32 depth;	  /* attached: runs under way, one in the other's hook */
+	bool identity;	  /* attached: addresses without memory are Unicorn's */
 	u32 (*on_fault)(struct vcpu *v); /* attached: FAULT_*, or NULL */
 
 	u64 owner_epoch;

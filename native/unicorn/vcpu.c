@@ -101,7 +101,8 @@ bool arm(struct vcpu *v)
 	return ok;
 }
 
-/* From now on each frame is open to loads and stores through one virtual page only. 0, or -ENOMEM. */
+/* From now on each frame is open to loads and stores through one virtual page only. 0, or -ENOMEM.
+ */
 static int start_owning(struct vcpu *v)
 {
 	if (v->owning)
@@ -113,8 +114,8 @@ static int start_owning(struct vcpu *v)
 }
 
 /*
- * RIP may be stale in memory hooks only if those of loads can find it out, and nobody else has hooks:
- * Unicorn itself leaves RIP stale when a hook has written it.
+ * RIP may be stale in memory hooks only if those of loads can find it out, and nobody else has
+ * hooks: Unicorn itself leaves RIP stale when a hook has written it.
  */
 static u32 usable_private(u32 private, bool attached)
 {
@@ -123,7 +124,8 @@ static u32 usable_private(u32 private, bool attached)
 	return !attached && (private & both) == both ? private : private & ~both;
 }
 
-/* Whether frames must be open to one virtual page only: the address behind a hook's is asked for. */
+/* Whether frames must be open to one virtual page only: the address behind a hook's is asked for.
+ */
 static int own_frames(struct vcpu *v)
 {
 	v->keep_pc |= v->serving;
@@ -163,7 +165,7 @@ struct vcpu *vcpu_create(const struct vcpu_config *config, const struct uc_api *
 	v->counting = config->count;
 	v->attached = config->attached;
 	v->identity = config->identity;
-	v->on_fault = (u32(*)(struct vcpu *))config->on_fault;
+	v->on_fault = (u32 (*)(struct vcpu *))config->on_fault;
 	v->keep_pc = config->attached || v->mmu->check;
 	v->fill_target = (struct fill_target){ .fill = v->guest->fill, .self = v };
 	v->places = config->places;

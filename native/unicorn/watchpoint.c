@@ -4,8 +4,8 @@
  *
  * Unicorn calls memory hooks with guest-physical addresses, and compares ranges with those. So a
  * range of few pages has a hook on each frame that its pages translate to, put there when the soft
- * TLB opens the frame: other accesses do not call anything of ours. A larger range, or none, has one
- * hook on everything.
+ * TLB opens the frame: other accesses do not call anything of ours. A larger range, or none, has
+ * one hook on everything.
  */
 #include <stdlib.h>
 

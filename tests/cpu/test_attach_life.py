@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The life of an attached instance: attach() does all or nothing, detach() gives everything back, and
-what the instance needs lives as long as the instance.
+"""The life of an attached instance: attach() does all or nothing, detach() gives everything back,
+and what the instance needs lives as long as the instance.
 """
 
 from __future__ import annotations
@@ -498,7 +498,7 @@ def test_two_instances_have_nothing_in_common() -> None:
     assert b.read(VIRTUAL, 1) == b"b"
 
 
-WORK = f"""
+WORK = """
 import sys
 import cpu
 from unicorn import *

@@ -29,10 +29,8 @@ from unicorn import (
     UC_HOOK_MEM_READ,
     UC_HOOK_MEM_READ_PROT,
     UC_HOOK_MEM_READ_UNMAPPED,
-    UC_HOOK_MEM_WRITE,
     UC_MODE_64,
     UC_PROT_ALL,
-    UC_PROT_EXEC,
     UC_PROT_NONE,
     UC_PROT_READ,
     UC_PROT_WRITE,
@@ -150,7 +148,7 @@ def test_addresses_above_52_bits() -> None:
 
 
 def test_a_second_read_of_what_may_not_be_read() -> None:
-    """reads_again: plain Unicorn looks at rights when its soft TLB is filled, and fills it first."""
+    """reads_again: plain Unicorn looks at rights when its soft TLB is filled, and does so first."""
 
     def scene(fidelity: str | None) -> Answer:
         machine = Machine("mov rax, [rbx]", fidelity)
@@ -304,7 +302,7 @@ def test_a_stop_of_a_nested_run() -> None:
 
 
 def test_what_stands_behind_a_store_that_faults_in_a_helper() -> None:
-    """Plain Unicorn executes the rest of the block after a faulting FSTP m80, FXSAVE, CMPXCHG16B."""
+    """Plain Unicorn executes the rest of the block after a faulting FSTP m80 or CMPXCHG16B."""
 
     def scene(fidelity: str | None) -> Answer:
         machine = Machine("fstp tbyte ptr [rbx]; inc r8; inc r8", fidelity).attach()
