@@ -191,7 +191,6 @@ class Through(Processor):
         self.uc, self.memory, self.mmu, self.fidelity = uc, memory, mmu, fidelity
         self.counting = False
         self._hook(mm=None, ring=None, fast_faults=False, attached=True)
-        engine_lib.vcpu_take_controls(self.c)
 
     def settle(self) -> None:
         """What C leaves to Python of the last exit."""
