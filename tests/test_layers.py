@@ -9,6 +9,7 @@ event ring, the checker.
 from __future__ import annotations
 
 import ast
+import re
 import shutil
 import subprocess
 import sys
@@ -109,6 +110,16 @@ def test_no_circle_among_the_c_files_of_a_folder(objects: Objects, folder: str) 
     graph = objects.graph(folder)
     assert graph
     assert not (found := circle(graph)), f"a circle in {folder}:\n{found}"
+
+
+def test_the_page_lists_the_files_of_the_hooks_lowest_first(objects: Objects) -> None:
+    graph = objects.graph("native/unicorn")
+    page = (ROOT / "docs" / "hooks.md").read_text()
+    listed = re.findall(r"`(\w+)`", page.split("test_layers.py` holds that.\n\n")[1])
+    assert sorted(listed) == sorted(file[:-2] for file in graph if file.endswith(".c"))
+    for number, file in enumerate(listed):
+        above = {f"{other}.c" for other in listed[:number]}
+        assert {name for name in graph[f"{file}.c"] if name.endswith(".c")} <= above, file
 
 
 def test_c_calls_run_one_way(objects: Objects) -> None:

@@ -25,6 +25,8 @@ static void recount_cut_block(struct vcpu *v, u64 pc, u32 size)
 /* Rarely needed work at a block's (trace: an instruction's) begin. False: the run ends. */
 bool attend(struct vcpu *v, u64 pc, u32 size)
 {
+	if (v->pending.deadline && is_late(v))
+		v->pending.stop = 1;
 	if (v->pending.jump)
 		settle_jump(v, pc);
 	if (v->insn.passed != NO_ADDRESS)
@@ -103,5 +105,6 @@ void on_block_exact(uc_engine *uc, u64 pc, u32 size, void *arg)
 	while (!fetch_block(v, pc, size, pc + v->block.known->crossing, repeated, &t))
 		if (!fetch_is_mended(v, pc, &t))
 			return;
-	skip_pc(v, !v->keep_pc && v->stream.crossing == NO_ADDRESS);
+	if (!v->pending.jump) /* Unicorn skips it when a script has written RIP */
+		skip_pc(v, !v->keep_pc && v->stream.crossing == NO_ADDRESS);
 }

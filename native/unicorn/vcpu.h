@@ -135,6 +135,7 @@ u64 count_at(struct vcpu *v, u64 rip);
 
 /* lookup.c, fetch.c, fault.c; what of them is hot stands in memo.h and fetch.h. */
 bool hit(struct vcpu *v, u64 va, u64 pa, u64 page, u32 access);
+u32 translate_as(struct vcpu *v, u64 va, u32 access, u32 privilege, struct translation *t);
 u32 translate(struct vcpu *v, u64 va, u32 access, struct translation *t);
 void tell_checker(struct vcpu *v);
 bool fetch_in_full(struct vcpu *v, u64 va, struct translation *t) __attribute__((noinline));
@@ -142,8 +143,9 @@ void fetch_reached(struct vcpu *v, u64 rip);
 void fetch_again_at(struct vcpu *v, u64 rip);
 void fetch_cut_before(struct vcpu *v, u64 rip);
 void describe_fault(struct vcpu *v, u64 va, u32 access, const struct translation *t);
-bool let_fault_fast(struct vcpu *v, u64 va, u32 access, struct translation *t);
-bool let_fault_modelled(struct vcpu *v, u64 va, u32 access, struct translation *t);
+bool let_fault_fast(struct vcpu *v, u64 va, u32 access, u32 privilege, struct translation *t);
+bool let_fault_modelled(struct vcpu *v, u64 va, u32 access, u32 privilege, struct translation *t);
+bool resolve_fault_as(struct vcpu *v, u64 va, u32 access, u32 privilege, struct translation *t);
 bool resolve_fault(struct vcpu *v, u64 va, u32 access, struct translation *t);
 
 /* implicit.c, linear.c */

@@ -43,9 +43,8 @@
 #define DEVIATION_IMPLICIT_AC 0x10
 #define DEVIATION_HUGE_ACCESSED 0x20
 #define DEVIATION_SECOND_FIRST 0x40
-#define DEVIATION_IMPLICIT_PLAIN 0x80
-#define DEVIATION_RMW_ASKED_AS_LOAD 0x100
-#define NR_DEVIATIONS 9
+#define DEVIATION_RMW_ASKED_AS_LOAD 0x80
+#define NR_DEVIATIONS 8
 
 /* How a sequence makes the processor forget. */
 #define FLUSH_NONE 0
@@ -125,7 +124,7 @@ struct unicorn_api {
 /* Addresses of mmu._native's and cpu._engine's functions. */
 struct our_api {
 	void *walk, *translate, *refill, *flush_all, *invlpg, *write_cr3, *write_cr4;
-	void *vcpu_run_until, *vcpu_shared;
+	void *vcpu_emu_start, *vcpu_shared;
 	void *settle; /* void (void *vcpu): what Python does to an exit about an address */
 };
 
