@@ -234,8 +234,10 @@ AS_PLAIN: dict[str, Action] = {
     "drop code of data": lambda case: case.uc.ctl_remove_cache(DATA, DATA + 0x1000),
     "raise": fails,
 }
-UNSAFE_IN_A_STORE = ("unmap", "protect")
-"""What has Unicorn forget pages: in a hook of a store plain Unicorn crashes too, now and then."""
+UNSAFE_IN_AN_ACCESS = ("unmap", "protect")
+"""What has Unicorn flush its soft TLB: in the hook of an access, to whose entry it keeps a pointer,
+plain Unicorn crashes too: always in a store, else if it sizes that TLB anew, every 100 ms or so.
+"""
 
 
 def ways(number: int, stress: bool) -> tuple[str, ...]:
@@ -250,7 +252,7 @@ EXTENT = [pytest.param(False, id="in turn"), pytest.param(True, id="all", marks=
 @pytest.mark.parametrize("hook", HOOKS)
 def test_what_is_safe_in_plain_does_the_same_here(hook: str, stress: bool) -> None:
     for number, (name, action) in enumerate(AS_PLAIN.items(), HOOKS.index(hook)):
-        if hook.endswith("write") and name.startswith(UNSAFE_IN_A_STORE):
+        if hook.endswith(("read", "write")) and name.startswith(UNSAFE_IN_AN_ACCESS):
             continue
         nth = (1, 2, 4)[number % 3]
         plain = apart(Case(hook, nth, action))
