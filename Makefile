@@ -6,6 +6,7 @@ CC ?= gcc
 ONLY ?=
 SAMPLE ?=
 EXAMPLES ?= 1000
+SCRIPTS ?= 200000
 EVERY ?= 1
 SANITIZE ?= address,undefined
 
@@ -53,8 +54,9 @@ format: $(VENV)/dev ## write Python and C as `make lint` wants them
 bench: build guests ## run the benchmarks [ONLY=NAME] into benchmarks/results/latest.jsonl
 	$(BIN)/python -m benchmarks $(ONLY)
 
-fuzz: build guests $(VENV)/dev ## run the random tests with more examples, from new seeds; a million MMU sequences alone take 25 minutes, ten million states and a million kernels on Bochs as long [EXAMPLES=1000 a test]
+fuzz: build guests $(VENV)/dev ## run the random tests with more examples, from new seeds; a million MMU sequences alone take 25 minutes, ten million states and a million kernels on Bochs as long [EXAMPLES=1000 a test] [SCRIPTS=200000 of attach()]
 	HYPOTHESIS_PROFILE=fuzz HYPOTHESIS_EXAMPLES=$(EXAMPLES) $(PYTEST) -m "hypothesis or fuzz"
+	$(BIN)/python -m tests.oracles.attach --scripts $(SCRIPTS)
 
 enumerate: build $(VENV)/dev ## check the page walk in all 2 thousand million cases, a minute or two [EVERY=1 row of so many]
 	$(BIN)/python -m tests.oracles.enumerate --every $(EVERY)

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from benchmarks import cpu_speed, dontneed, exact, refcount, startup, tlb, walk
+from benchmarks import attach, cpu_speed, dontneed, exact, refcount, startup, tlb, walk
 from benchmarks.measure import Outcome, Skipped
 
 RESULTS = Path(__file__).resolve().parent / "results" / "latest.jsonl"
@@ -32,6 +32,12 @@ BENCHMARKS: dict[str, Callable[[], Iterable[Outcome]]] = {
     "refcount_pair": refcount.refcount_pair,
     "dontneed_loop_native": dontneed.dontneed_loop_native,
     "startup": startup.startup,
+    "attach_cycle": attach.attach_cycle,
+    "attach_runs": attach.attach_runs,
+    "attach_two_ends": attach.attach_two_ends,
+    "attach_count": attach.attach_count,
+    "attach_watchpoint": attach.attach_watchpoint,
+    "attach_fault": attach.attach_fault,
 }
 
 

@@ -555,16 +555,17 @@ class Attached(Processor):
         is no memory; UcError for what Unicorn itself reports; what a hook raised.
         """
         uc = self.uc
-        uc._hook_exception = None
         nested = lib.vcpu_depth(self.c)
+        outer, uc._hook_exception = uc._hook_exception if nested else None, None
         if not nested and self.paging is Paging.OWN:
             self._map_ram()
         exit_ = ffi.new("struct vm_exit *") if nested else self._exit
         lib.vcpu_emu_start(self.c, begin & U64, until & U64, timeout & U64, count & U64, exit_)
+        raised, uc._hook_exception = uc._hook_exception, outer
         if exit_.reason not in (lib.EXIT_STOPPED, lib.EXIT_LIMIT):
-            raise self._error_of(exit_)
-        if uc._hook_exception is not None:
-            raise uc._hook_exception
+            raise self._error_of(exit_) from raised
+        if raised is not None:
+            raise raised
 
     def stop(self) -> None:
         """Uc.emu_stop(): end the innermost run under way; nothing if there is none. Safe in a

@@ -182,6 +182,7 @@ class struct_memory(Struct[struct_memory_ptr]):
     zero_pfn: int
     allocs: int
     frees: int
+    tables_met: int
     fail_after: int
     free_head: Array[int]
     pcp_nr: int

@@ -133,11 +133,12 @@ class Memory:
         self.write_u64(pa, value)
         return Exchange.DONE
 
-    def mark(self, pa: int, flag: PageFlag) -> None:
-        """Set a flag of pa's frame, in RAM or beyond; nothing where no memory is."""
+    def mark_table(self, pa: int) -> None:
+        """A walk has read a table in pa's frame, in RAM or beyond; nothing where no memory is."""
         flags = lib.memory_flags(self.c, pa)
-        if flags != ffi.NULL:
-            flags[0] |= flag
+        if flags != ffi.NULL and not flags[0] & PageFlag.TABLE:
+            flags[0] |= PageFlag.TABLE
+            self.c.tables_met += 1
 
     def connect(self, bus: Any) -> None:
         """Reach memory outside RAM through this ``struct bus *``, which the caller keeps alive;

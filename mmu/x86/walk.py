@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from mmu._native import lib
 from mmu.events import COUNTER_ID, EVENT_ID
-from mmu.memory import Exchange, Memory, PageFlag
+from mmu.memory import Exchange, Memory
 from mmu.x86.entries import (
     LEVEL_NAMES,
     SIZE_NAMES,
@@ -456,7 +456,7 @@ def _read_entry(u: Unit, walk: Walk, table: int, mode: int) -> bool:
             lib.check_table(u.c, table, walk.level, walk.va)
         u.emit(_WALK_ENTRY, walk.va, pa, entry)
     if u.c.exact and mode != WalkMode.PROBE:
-        u.memory.mark(table, PageFlag.TABLE)
+        u.memory.mark_table(table)
     return True
 
 

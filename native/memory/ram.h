@@ -32,6 +32,7 @@ struct memory {
 	u64 keep_dirty;	   /* memory_trim() is worth calling above this */
 	u64 zero_pfn;	   /* the zero page */
 	u64 allocs, frees; /* frames handed out and taken back, ever */
+	u64 tables_met;	   /* frames, beyond RAM too, that walks have marked PG_table, ever */
 	u64 fail_after;	   /* fault injection: allocations left before one fails; ~0 never */
 	u32 free_head[NR_PAGE_ORDERS];
 	u32 pcp_nr;

@@ -50,7 +50,7 @@ static u32 translate_access(struct vcpu *v, u64 va, u32 access, struct translati
 {
 	if (unlikely(v->attached && v->user) && would_fault_as(v, va, access, v->user, t) &&
 	    is_implicit_now(v, va))
-		return MMU(v, mmu_translate, translate)(v->mmu, va, access, PRIVILEGE_IMPLICIT, t);
+		return translate_as(v, va, access, PRIVILEGE_IMPLICIT, t);
 	return translate(v, va, access, t);
 }
 
@@ -98,12 +98,15 @@ static bool foretell_second_page(struct vcpu *v, u64 va, u64 va2, u32 access, u3
 	return true;
 }
 
-static void look_up_second_page(struct vcpu *v, u64 va2, u32 access)
+/* Where the second page lies; NO_ADDRESS: that is not known. */
+static u64 look_up_second_page(struct vcpu *v, u64 va2, u32 access)
 {
 	struct translation t;
 
-	if (translate_access(v, va2, access, &t) != XLATE_OK)
-		v->shared.broken++;
+	if (translate_access(v, va2, access, &t) == XLATE_OK)
+		return t.pa;
+	v->shared.broken++;
+	return NO_ADDRESS;
 }
 
 /* A block is searched for read-modify-writes once. */
@@ -145,25 +148,53 @@ static bool leave_to_store(struct vcpu *v, u64 va, u64 va2)
 	return true;
 }
 
-/* An access of one kind to one page or two: false if its second page faults. */
-static bool look_up_pages(struct vcpu *v, u64 va, u64 pa, u64 va2, u32 access, u32 asked)
+/*
+ * If a store to [pa, pa + size) of a frame changes tables: translations behind them change now, but
+ * not those the model still holds.
+ */
+static void note_table_store(struct vcpu *v, u64 pa, u32 size)
 {
-	bool crosses = va2 != page_of(va), to_table = access == ACCESS_WRITE && is_table(v, pa);
+	if (likely(!is_table(v, pa)))
+		return;
+	MMU(v, mmu_tables_changed, tables_changed)(v->mmu);
+	if (!v->mmu->check)
+		return;
+	for (u64 entry = pa & ~7ull; entry < pa + size; entry += sizeof(u64))
+		check_store(v->mmu->check, entry);
+	forget_memos(v);
+}
 
-	if (unlikely(crosses) && foretell_second_page(v, va, va2, access, asked))
-		return false;
+/* An access of size bytes to two pages. */
+static void look_up_both(struct vcpu *v, u64 va, u64 pa, u32 size, u32 access, u32 asked)
+{
+	u32 first = PAGE_SIZE - (u32)(va & ~PAGE_MASK);
+	u64 pa2;
+
+	look_up(v, va, pa, access);
+	pa2 = look_up_second_page(v, page_of(va) + PAGE_SIZE, access);
+	if (asked != ACCESS_WRITE)
+		return;
+	note_table_store(v, pa, first);
+	if (pa2 != NO_ADDRESS)
+		note_table_store(v, pa2, size - first);
+}
+
+/* An access of one kind, of size bytes: false if its second page faults. */
+static bool look_up_pages(struct vcpu *v, u64 va, u64 pa, u32 size, u32 access, u32 asked)
+{
+	u64 va2 = page_of(va + size - 1);
+	bool to_table = asked == ACCESS_WRITE && is_table(v, pa);
+
+	if (unlikely(va2 != page_of(va))) {
+		if (foretell_second_page(v, va, va2, access, asked))
+			return false;
+		look_up_both(v, va, pa, size, access, asked);
+		return true;
+	}
 	if (to_table || !hit(v, va, pa, page_of(pa), access))
 		look_up(v, va, pa, access);
-	if (unlikely(crosses))
-		look_up_second_page(v, va2, access);
-	/* Translations behind a table change now, but not those the model still holds. */
-	if (unlikely(to_table)) {
-		MMU(v, mmu_tables_changed, tables_changed)(v->mmu);
-		if (v->mmu->check) {
-			check_store(v->mmu->check, pa);
-			forget_memos(v);
-		}
-	}
+	if (unlikely(to_table))
+		note_table_store(v, pa, size);
 	return true;
 }
 
@@ -200,7 +231,7 @@ static __attribute__((noinline)) void access_in_full(struct vcpu *v, u64 pa, u32
 		v->insn.rmw_denied = NO_ADDRESS;
 		access = ACCESS_RMW;
 	}
-	if (look_up_pages(v, va, pa, va2, access, asked) && unlikely(v->mmu->soft.nr))
+	if (look_up_pages(v, va, pa, size, access, asked) && unlikely(v->mmu->soft.nr))
 		soft_drain_evicted(v, va, va2);
 }
 

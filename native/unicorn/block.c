@@ -103,5 +103,6 @@ void on_block_exact(uc_engine *uc, u64 pc, u32 size, void *arg)
 	while (!fetch_block(v, pc, size, pc + v->block.known->crossing, repeated, &t))
 		if (!fetch_is_mended(v, pc, &t))
 			return;
-	skip_pc(v, !v->keep_pc && v->stream.crossing == NO_ADDRESS);
+	if (!v->pending.jump) /* Unicorn skips it when a script has written RIP */
+		skip_pc(v, !v->keep_pc && v->stream.crossing == NO_ADDRESS);
 }

@@ -9,19 +9,29 @@
 
 #include "unicorn/vcpu.h"
 
-/* Host memory of the region; NULL: it has none, or that is not known. Splits move it. */
+/* Host memory of the region; NULL: it has none, or not in one piece. Splits move it. */
 static u8 *host_of_region(struct vcpu *v, struct region *r)
 {
-	if (!private_has(v, PRIVATE_HOST))
-		return NULL;
 	if (r->host_known != v->regions.changes) {
-		r->host = r->mmio ? NULL : private_host(v, r->uc_base, r->size);
+		r->host = private_host(v, r->uc_base, r->size);
 		r->host_known = v->regions.changes;
 	}
 	return r->host;
 }
 
-/* The region at pa, if paging structures may lie in it, and the host address of pa or NULL. */
+/* Host address of pa in the region; NULL: there is none. */
+static u8 *host_of(struct vcpu *v, struct region *r, u64 pa)
+{
+	u8 *host = host_of_region(v, r);
+
+	if (likely(host))
+		return host + (pa - r->base);
+	host = private_host(v, uc_address(v, page_of(pa)), PAGE_SIZE);
+	return host ? host + (pa & ~PAGE_MASK) : NULL;
+}
+
+/* The region at pa, if paging structures may lie in it, and the host address of pa, NULL where that
+ * cannot be known. */
 static struct region *table_region(struct vcpu *v, u64 pa, u8 **host)
 {
 	struct region *r = region_of(v, pa);
@@ -29,12 +39,10 @@ static struct region *table_region(struct vcpu *v, u64 pa, u8 **host)
 	*host = NULL;
 	if (!r || r->mmio)
 		return NULL;
-	*host = host_of_region(v, r);
-	if (*host)
-		*host += pa - r->base;
-	else if (private_has(v, PRIVATE_HOST))
-		return NULL;
-	return r;
+	if (!private_has(v, PRIVATE_HOST))
+		return r;
+	*host = host_of(v, r, pa);
+	return *host ? r : NULL;
 }
 
 static bool bus_read(void *self, u64 pa, void *out, u32 n)

@@ -262,6 +262,7 @@ bool fill(void *arg, u64 page, u64 va, u32 access, uc_tlb_entry *entry)
 bool fill_attached(void *arg, u64 page, u64 va, u32 access, uc_tlb_entry *entry)
 {
 	struct vcpu *v = arg;
+	bool filled;
 
 	if (unlikely(v->window))
 		return window_fill(v, page, entry);
@@ -273,6 +274,10 @@ bool fill_attached(void *arg, u64 page, u64 va, u32 access, uc_tlb_entry *entry)
 	/* what user mode itself may read is closed to a supervisor under SMAP */
 	if (unlikely(v->mmu->cr4 & CR4_SMAP) && access != ACCESS_FETCH &&
 	    is_implicit(v, va, reg_read(v, UC_X86_REG_RIP)))
-		return fill_implicit(v, va, access, entry);
-	return fill(arg, page, va, access, entry);
+		filled = fill_implicit(v, va, access, entry);
+	else
+		filled = fill(arg, page, va, access, entry);
+	if (filled && unlikely(v->pending.jump) && access != ACCESS_FETCH)
+		reg_write(v, UC_X86_REG_RIP, v->jump.to); /* a hook of this access wrote it */
+	return filled;
 }

@@ -101,14 +101,17 @@ static u32 mend(struct vcpu *v, u64 va, u32 access, u32 faulting, struct transla
 	return FAULT_RAISED;
 }
 
-/* Whether Unicorn itself would refuse the access if virtual addresses were physical ones. */
-static bool unicorn_refuses(struct vcpu *v, u64 va, u32 access)
+/* Whether the access is Unicorn's to refuse or make, if virtual addresses are meant as physical
+ * ones: it has no memory, or not that right, or a right to write or execute without one to read,
+ * which no page table can give. */
+static bool is_unicorns(struct vcpu *v, u64 va, u32 access)
 {
 	static const u32 needs[] = { UC_PROT_READ, UC_PROT_WRITE, UC_PROT_EXEC };
 	u64 pa = va & UNICORN_PA_MASK;
 	struct region *r = region_of(v, pa);
 
-	return !r || r->uc_base + (pa - r->base) != pa || !(r->perms & needs[access]);
+	return !r || r->uc_base + (pa - r->base) != pa || !(r->perms & needs[access]) ||
+	       !(r->perms & UC_PROT_READ);
 }
 
 /* Give the page to Unicorn as it is, for this access. */
@@ -136,7 +139,7 @@ bool pass_nothing(struct vcpu *v, u64 va, u64 pa, u32 access, uc_tlb_entry *entr
 
 	if (v->mmu->cr0 & CR0_PG && !(v->identity && pa == page_of(va & UNICORN_PA_MASK)))
 		return false;
-	if (!unicorn_refuses(v, va, access))
+	if (!is_unicorns(v, va, access))
 		return false;
 	describe_fault(v, va, access, &absent);
 	pass(v, va, access, entry);
@@ -162,7 +165,7 @@ enum answer handle_fault(struct vcpu *v, u64 va, u32 access, u32 faulting, struc
 	if (answer == FAULT_ABORT)
 		return ANSWER_DENY;
 	if (entry && v->identity && !v->deliver && t->result == XLATE_PF &&
-	    unicorn_refuses(v, va, access)) {
+	    is_unicorns(v, va, access)) {
 		pass(v, va, access, entry);
 		return ANSWER_PASS;
 	}

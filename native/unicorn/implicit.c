@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Implicit supervisor accesses of user mode (SDM vol. 3A 4.6.1): descriptor tables and the TSS,
- * which an instruction at CPL 3 reads and marks as a supervisor. Unicorn does not say so: they are
- * told by the instruction and by where they go.
+ * Implicit supervisor accesses (SDM vol. 3A 4.6.1): descriptor tables and the TSS, which an
+ * instruction at CPL 3 too reads and marks as a supervisor, for whom SMAP heeds no AC. Unicorn does
+ * not say so: they are told by the instruction and by where they go.
  */
 #include "unicorn/opcode_set.h"
 #include "unicorn/vcpu.h"
@@ -52,12 +52,19 @@ static bool is_inside(const struct vcpu *v, u64 va, int reg)
 	return table.limit && va - first <= last - first;
 }
 
-/* Whether the instruction at rip, at CPL 3, accesses va as a supervisor. */
+/* Whether implicit accesses have other rights than the guest's own now. */
+static bool differ(const struct vcpu *v)
+{
+	return v->attached &&
+	       (cpl(v) == 3 || (v->mmu->cr4 & CR4_SMAP && v->mmu->rflags & RFLAGS_AC));
+}
+
+/* Whether the instruction at rip accesses va with other rights than its privilege level's. */
 bool is_implicit(struct vcpu *v, u64 va, u64 rip)
 {
 	struct insn insn;
 
-	if (!v->attached || cpl(v) != 3)
+	if (!differ(v))
 		return false;
 	if (!is_inside(v, va, UC_X86_REG_GDTR) && !is_inside(v, va, UC_X86_REG_LDTR) &&
 	    !is_inside(v, va, UC_X86_REG_TR))

@@ -48,16 +48,32 @@ void tell_checker(struct vcpu *v)
 	now->instruction = count_at(v, now->rip);
 }
 
-/* The model translates and counts an access, in full. */
-u32 translate(struct vcpu *v, u64 va, u32 access, struct translation *t)
+/* Its walk may have met new tables: a memo of stores to such a frame would hide them. */
+static void look_at_tables(struct vcpu *v)
+{
+	if (likely(v->tables_met == v->ram->tables_met))
+		return;
+	v->tables_met = v->ram->tables_met;
+	forget_memos(v);
+}
+
+/* The model translates and counts an access of PRIVILEGE_*, in full. */
+u32 translate_as(struct vcpu *v, u64 va, u32 access, u32 privilege, struct translation *t)
 {
 	u32 result;
 
 	if (unlikely(v->mmu->check))
 		tell_checker(v);
-	result = MMU(v, mmu_translate, translate)(v->mmu, va, access, v->user, t);
+	result = MMU(v, mmu_translate, translate)(v->mmu, va, access, privilege, t);
+	look_at_tables(v);
 	if (unlikely(result == XLATE_OK && t->level > 1))
 		forget_memos(
 			v); /* an entry for more than their pages may have come before theirs */
 	return result;
+}
+
+/* One of the guest's present privilege. */
+u32 translate(struct vcpu *v, u64 va, u32 access, struct translation *t)
+{
+	return translate_as(v, va, access, v->user, t);
 }

@@ -120,11 +120,19 @@ void *private_load_hook(u32 private, const struct load_target *target)
 	return (void *)target->hook;
 }
 
-/* RIP inside the hook of a load, although memory hooks find it stale: do what Unicorn left out. */
+/*
+ * RIP inside the hook of a load, although memory hooks find it stale: do what Unicorn left out. What
+ * a script's hook of the same load has written there stays.
+ */
 u64 private_rip(struct vcpu *v)
 {
+	u64 rip;
+
 	((cpu_restore_state_fn)v->api.cpu_restore_state)(v->cpu, v->load.return_address, false);
-	return reg_read(v, UC_X86_REG_RIP);
+	rip = reg_read(v, UC_X86_REG_RIP);
+	if (v->pending.jump)
+		reg_write(v, UC_X86_REG_RIP, v->jump.to);
+	return rip;
 }
 
 /* Find the private parts of v's instance that are allowed. */

@@ -423,6 +423,7 @@ struct vcpu {
 	struct bus bus;
 	struct intercepts intercepts;
 	u64 translations; /* grows when memos may be wrong although their entries stand */
+	u64 tables_met;	  /* the memory's, when memos were last forgotten for it */
 	struct memo memo[ACCESS_FETCH + 1][NR_MEMOS];
 
 	uc_hook hook[NR_HOOKS];

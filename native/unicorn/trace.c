@@ -43,5 +43,6 @@ void on_code(uc_engine *uc, u64 pc, u32 size, void *arg)
 		if (!fetch_is_mended(v, pc, &t))
 			return;
 	fetch_reached(v, NO_ADDRESS);
-	skip_pc(v, !v->keep_pc);
+	if (!v->pending.jump)
+		skip_pc(v, !v->keep_pc);
 }

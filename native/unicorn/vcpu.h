@@ -135,6 +135,7 @@ u64 count_at(struct vcpu *v, u64 rip);
 
 /* lookup.c, fetch.c, fault.c; what of them is hot stands in memo.h and fetch.h. */
 bool hit(struct vcpu *v, u64 va, u64 pa, u64 page, u32 access);
+u32 translate_as(struct vcpu *v, u64 va, u32 access, u32 privilege, struct translation *t);
 u32 translate(struct vcpu *v, u64 va, u32 access, struct translation *t);
 void tell_checker(struct vcpu *v);
 bool fetch_in_full(struct vcpu *v, u64 va, struct translation *t) __attribute__((noinline));

@@ -42,6 +42,21 @@ static void learn_owner(struct watchpoint *w, u64 pa)
 	w->translations = owner == NO_ADDRESS ? 0 : w->v->translations;
 }
 
+/*
+ * The hook of a store may have had Unicorn forget its page, by a run of its own, a write to CR3 or new
+ * memory. Unicorn goes on with the entry it found before: make it right again, until the next block.
+ */
+static void put_page_back(struct vcpu *v, u64 va)
+{
+	u64 pa;
+
+	if (!private_has(v, PRIVATE_SET_PAGE) || !v->fidelity->probe(v, va, ACCESS_WRITE, &pa) ||
+	    !region_of(v, pa))
+		return;
+	private_set_page(v, va, uc_address(v, pa), PERM_R | PERM_W);
+	soft_drop_later(v, va);
+}
+
 static void on_access(uc_engine *uc, uc_mem_type type, u64 pa, int size, s64 value, void *arg)
 {
 	struct watchpoint *w = arg;
@@ -55,6 +70,8 @@ static void on_access(uc_engine *uc, uc_mem_type type, u64 pa, int size, s64 val
 	w->v->accessing = page_of(va);
 	w->call(uc, type, va, size, value, NULL);
 	w->v->accessing = NO_ADDRESS;
+	if (type == UC_MEM_WRITE)
+		put_page_back(w->v, va);
 }
 
 static bool hook_range(struct watchpoint *w, uc_hook *hook, u64 begin, u64 end)

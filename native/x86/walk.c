@@ -39,13 +39,15 @@ static always_inline u32 exchange_entry(const struct memory *ram, u64 pa, u64 ol
 }
 
 /* The frame of a table that was read is marked, in exact. */
-static always_inline void mark_table(const struct memory *ram, bool inside, u64 table)
+static always_inline void mark_table(struct memory *ram, bool inside, u64 table)
 {
 	u32 *flags = likely(inside) ? &pfn_to_page(ram, table >> PAGE_SHIFT)->flags
 				    : memory_flags(ram, table);
 
-	if (likely(inside) || flags)
+	if (unlikely(flags && !(*flags & PG_table))) {
 		*flags |= PG_table;
+		ram->tables_met++;
+	}
 }
 
 /* Bits that must be 0 in a present entry of any level (SDM vol. 3A table 4-19): 51:M, XD without

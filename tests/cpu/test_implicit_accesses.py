@@ -6,6 +6,7 @@ from __future__ import annotations
 import pytest
 from unicorn import UC_ARCH_X86, UC_MODE_64, UC_PROT_READ, Uc
 from unicorn.x86_const import (
+    UC_CPU_X86_ICELAKE_SERVER,
     UC_X86_REG_CR4,
     UC_X86_REG_DS,
     UC_X86_REG_GDTR,
@@ -34,20 +35,35 @@ USER_DATA = 0x00CFF200_0000FFFF
 ACCESSED = 1 << 40
 
 
-def at_cpl_3(fidelity: str, engine: str, descriptor: int = USER_DATA) -> Attached:
-    """An instance whose guest stands at CPL 3; its GDT, with one descriptor, is a supervisor's."""
+def exact_address() -> int:
+    """A mask: without private parts the page is known, and no more."""
+    return -1 if private_parts() & lib.PRIVATE_FILL_ADDRESS else -0x1000
+
+
+def at_cpl_0(fidelity: str, engine: str) -> Attached:
+    """An instance with supervisor pages, and a GDT with one descriptor, which is not mapped."""
     uc = Uc(UC_ARCH_X86, UC_MODE_64)
+    uc.ctl_set_cpu_model(UC_CPU_X86_ICELAKE_SERVER)
     uc.mem_map(CODE, 0x10000)
     uc.mem_map(DATA, 0x10000)
     uc.mem_map(GDT, 0x2000)
-    uc.mem_write(GDT + 8, descriptor.to_bytes(8, "little"))
+    uc.mem_write(GDT + 8, USER_DATA.to_bytes(8, "little"))
     uc.reg_write(UC_X86_REG_RSP, DATA + 0xF000)
     uc.reg_write(UC_X86_REG_GDTR, (0, GDT, 0x1FFF, 0))
     uc.reg_write(UC_X86_REG_MSR, (0xC0000081, 0x23 << 48))
     uc.reg_write(UC_X86_REG_MSR, (0xC0000080, 0xD01))
     m = cpu.attach(uc, fidelity=fidelity, engine=engine, geometry="golden_cove")
-    m.map(CODE, 0x10000, pa=CODE)
-    m.map(DATA, 0x10000, pa=DATA)
+    m.map(CODE, 0x10000, pa=CODE, user=False)
+    m.map(DATA, 0x10000, pa=DATA, user=False)
+    return m
+
+
+def at_cpl_3(fidelity: str, engine: str) -> Attached:
+    """The same at CPL 3, which has its own pages; the GDT is a supervisor's."""
+    m = at_cpl_0(fidelity, engine)
+    for va in (CODE, DATA):
+        m.unmap(va, 0x10000)
+        m.map(va, 0x10000, pa=va)
     m.map(GDT, 0x1000, pa=GDT, user=False)
     run(m, f"mov rcx, {CODE + 0x8020:#x}; mov r11d, 2; sysretq; .org 0x20; nop", CODE + 0x8000)
     assert m.cpl == 3
@@ -89,8 +105,7 @@ def test_a_fault_is_a_supervisors(fidelity: str, engine: str) -> None:
     m = at_cpl_3(fidelity, engine)
     with pytest.raises(PageFault) as fault:
         run(m, "mov eax, 0x100b; mov ds, ax")  # on the second page, which is absent
-    exact = private_parts() & lib.PRIVATE_FILL_ADDRESS  # else the page is known, and no more
-    assert fault.value.address == GDT + (0x1008 if exact else 0x1000)
+    assert fault.value.address == GDT + 0x1008 & exact_address()
     assert fault.value.error_code == 0
     m.unmap(GDT, 0x1000)
     m.map(GDT, 0x1000, UC_PROT_READ, pa=GDT, user=False)
@@ -128,3 +143,15 @@ def test_smap(fidelity: str, engine: str) -> None:
         assert fault.value.error_code == PF_P
         assert m.uc.reg_read(UC_X86_REG_DS) == 0
     assert m.shared.broken == 0
+
+
+@ways
+def test_smap_heeds_no_ac_of_the_kernels(fidelity: str, engine: str) -> None:
+    """At CPL 0 with AC set the kernel may read a user page; its segment loads may not."""
+    m = at_cpl_0(fidelity, engine)
+    m.map(GDT, 0x1000, pa=GDT)
+    m.uc.reg_write(UC_X86_REG_CR4, m.uc.reg_read(UC_X86_REG_CR4) | CR4_SMAP)
+    with pytest.raises(PageFault) as fault:
+        run(m, "stac; mov eax, 8; mov ds, ax")
+    assert fault.value.error_code == PF_P and fault.value.address & ~7 == GDT + 8 & exact_address()
+    run(m, f"mov rbx, [{GDT:#x}]")

@@ -5,6 +5,7 @@ come, go and split; paging structures may lie in it.
 
 from __future__ import annotations
 
+import os
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -45,7 +46,7 @@ from mmu._native import lib as mmu_lib
 from mmu.errors import BadTable
 from mmu.memory import Exchange, PageFlag
 from mmu.x86 import Access, Outcome, WalkMode
-from mmu.x86.check import ChangedBy
+from mmu.x86.check import ChangedBy, StaleUse
 from mmu.x86.entries import X86_A, X86_ADDR_MASK, X86_D, X86_P, X86_RW, X86_US, entry_offset
 from mmu.x86.registers import CR0_PG, CR4_PAE, EFER_LME, EFER_NXE
 from tests.cpu.assemble import assemble
@@ -161,7 +162,7 @@ def test_our_ram_among_the_regions(attached: Attached) -> None:
     """It is what it was: struct page says what is known of its frames."""
     ram = attached.memory
     assert set_all(attached, [(ram.base, ram.size, UC_PROT_ALL)]) == 0
-    ram.mark(ram.base + PAGE, PageFlag.TABLE)
+    ram.mark_table(ram.base + PAGE)
     assert ram.page(ram.base + PAGE >> 12).flags & PageFlag.TABLE
 
 
@@ -174,15 +175,15 @@ def test_what_is_known_of_frames_survives_splits(attached: Attached) -> None:
         return [mmu_lib.memory_flags(attached.memory.c, pa)[0] for pa in places]
 
     for pa in places:
-        attached.memory.mark(pa, PageFlag.CODE)
+        attached.memory.mark_table(pa)
     add(attached, PLACE + 4 * PAGE, 2 * PAGE, UC_PROT_READ)
-    assert flags() == [PageFlag.CODE] * 4
+    assert flags() == [PageFlag.TABLE] * 4
     remove(attached, PLACE + 5 * PAGE, PAGE)
     add(attached, PLACE + 5 * PAGE, PAGE)
-    assert flags() == [PageFlag.CODE, 0, PageFlag.CODE, PageFlag.CODE]
+    assert flags() == [PageFlag.TABLE, 0, PageFlag.TABLE, PageFlag.TABLE]
     remove(attached, PLACE + (1 << 20), 3 << 20)
     add(attached, PLACE + (1 << 20), 3 << 20)
-    assert flags() == [PageFlag.CODE, 0, 0, 0]
+    assert flags() == [PageFlag.TABLE, 0, 0, 0]
     set_all(attached, [])
     add(attached, PLACE, 1 << 22)
     assert flags() == [0] * 4
@@ -261,6 +262,25 @@ def test_memory_that_comes_goes_and_splits(script: list[tuple[str, tuple[int, in
         for what, (first, count), perms in script:
             getattr(state, what)(first, count, perms)
             state.check()
+
+
+def test_memory_in_several_pieces(uc: Uc) -> None:
+    """One region for us, three of Unicorn's, the middle one I/O: words are found in the others."""
+    uc.mem_map(PLACE, PAGE)
+    uc.mmio_map(PLACE + PAGE, PAGE, lambda *_: 7, None, None, None)
+    uc.mem_map(PLACE + 2 * PAGE, PAGE)
+    with cpu.attach(uc, ram=1 << 20) as attached:
+        add(attached, PLACE + PAGE, PAGE, UC_PROT_READ | lib.REGION_MMIO)
+        for page in (0, 2):
+            uc.mem_write(PLACE + page * PAGE + 8, struct.pack("<Q", page + 1))
+            assert attached.memory.load(PLACE + page * PAGE + 8) == page + 1
+        if not attached.shared.private & lib.PRIVATE_HOST:
+            return
+        add(attached, PLACE, 3 * PAGE)
+        words = [attached.memory.load(PLACE + page * PAGE + 8) for page in range(4)]
+        assert words == [1, None, 3, None]
+        assert attached.memory.exchange(PLACE + 2 * PAGE + 8, 3, 4) is Exchange.DONE
+        assert word(uc, PLACE + 2 * PAGE + 8) == 4
 
 
 def test_io_never_holds_tables(uc: Uc) -> None:
@@ -540,6 +560,91 @@ def test_a_table_that_the_script_writes_in_a_hook(uc: Uc, fidelity: str, flush: 
     )
 
 
+WINDOW = 0x7FFF40000000
+"""Where a guest has the tables that it edits."""
+
+
+def edits(uc: Uc, fidelity: str, engine: str, source: str, frame: int) -> list[StaleUse]:
+    """Run a guest that has ``frame`` at WINDOW, the page directory of VIRTUAL behind it, and before
+    it a page of data.
+    """
+    tables = GuestTables(uc)
+    tables.map(VIRTUAL, STACK + 0x20000)
+    tables.map(WINDOW - PAGE, STACK + 0x50000)
+    tables.map(WINDOW, frame)
+    tables.map(WINDOW + PAGE, tables.entry_pa(VIRTUAL, 2) & -PAGE)
+    uc.reg_write(UC_X86_REG_CR3, tables.root)
+    paging_on(uc)
+    options = {"paging": "guest", "fidelity": fidelity, "engine": engine, "check_tlb": True}
+    with cpu.attach(uc, **options) as attached:
+        code = assemble(source)
+        uc.mem_write(CODE, code)
+        uc.emu_start(CODE, CODE + len(code))
+        assert attached.shared.broken == 0
+        return attached.stale_translations()
+
+
+@pytest.mark.parametrize("engine", ["c", "python"])
+@pytest.mark.parametrize("fidelity", ["exact", "trace"])
+@pytest.mark.parametrize("flush", [True, False])
+def test_a_page_of_data_that_becomes_a_table(
+    uc: Uc, fidelity: str, engine: str, flush: bool
+) -> None:
+    """As kernels do: stores to it that were answered from a memo are stores to a table now."""
+    frame, here, there = STACK + 0x40000, STACK + 0x30000 | TABLE, STACK + 0x31000 | TABLE
+    va = VIRTUAL + (5 << 21)
+    told = edits(
+        uc,
+        fidelity,
+        engine,
+        f"""
+        mov rdi, {WINDOW:#x}; mov rsi, {va:#x}; mov rax, {here:#x}; mov rdx, {there:#x}; mov ecx, 4
+        again: mov [rdi], rax; dec ecx; jnz again
+        mov rbx, {frame | TABLE:#x}; mov [rdi + {PAGE + entry_offset(va, 2)}], rbx
+        mov bl, [rsi]; mov [rdi], rdx; {"invlpg [rsi];" if flush else ""} mov bl, [rsi]
+        """,
+        frame,
+    )
+    assert [(use.va, use.entry_pa, use.new) for use in told] == (
+        [] if flush else [(va, frame, there)]
+    )
+    assert all(use.changed and use.changed.by == ChangedBy.STORE for use in told)
+
+
+@pytest.mark.parametrize("engine", ["c", "python"])
+@pytest.mark.parametrize("fidelity", ["exact", "trace"])
+@pytest.mark.parametrize(
+    ("store", "entry"),
+    [
+        ("mov [rdi - 4], rdx", 0),  # from the page before
+        ("mov [rdi + 4], rdx", 1),  # two entries
+        ("movups [rdi], xmm0", 1),
+        ("movups [rdi - 8], xmm0", 0),
+    ],
+)
+def test_stores_to_more_than_one_entry(
+    uc: Uc, fidelity: str, engine: str, store: str, entry: int
+) -> None:
+    """Each entry, and each page, that a store reaches into was changed by it."""
+    frame, va = STACK + 0x40000, VIRTUAL + (5 << 21)
+    page = va + entry * PAGE
+    told = edits(
+        uc,
+        fidelity,
+        engine,
+        f"""
+        mov rdi, {WINDOW:#x}; mov rsi, {page:#x}; mov rax, {STACK + 0x30000 | TABLE:#x}
+        mov [rdi], rax; mov [rdi + 8], rax; xorps xmm0, xmm0; xor edx, edx
+        mov rbx, {frame | TABLE:#x}; mov [rdi + {PAGE + entry_offset(va, 2)}], rbx
+        mov bl, [rsi]; mov rax, [rdi - 8]; {store}; mov bl, [rsi]
+        """,
+        frame,
+    )
+    assert [(use.va, use.entry_pa) for use in told] == [(page, frame + entry * 8)]
+    assert told[0].changed is not None and told[0].changed.by == ChangedBy.STORE
+
+
+@pytest.mark.skipif("asan" in os.environ.get("LD_PRELOAD", ""), reason="it keeps what is freed")
 def test_frames_of_ever_new_regions(attached: Attached) -> None:
     """What was known of frames that are gone takes no memory: 10,000 places of 6 KiB each."""
 
@@ -550,7 +655,7 @@ def test_frames_of_ever_new_regions(attached: Attached) -> None:
         for place in range(first, first + 10_000):
             base = PLACE + place * (2 << 20)
             add(attached, base, PAGE)
-            attached.memory.mark(base, PageFlag.CODE)
+            attached.memory.mark_table(base)
             remove(attached, base, PAGE)
 
     come_and_go(0)

@@ -53,7 +53,7 @@ def test_no_memory(memory: Memory, connected: bool) -> None:
     for pa in (BEYOND, NOWHERE, BASE - 8, BASE + memory.size):
         assert memory.load(pa) is None
         assert memory.exchange(pa, 0, 1) is Exchange.READ_ONLY
-        memory.mark(pa, PageFlag.TABLE)
+        memory.mark_table(pa)
         assert lib.memory_flags(memory.c, pa) == ffi.NULL
         assert lib.memory_words(memory.c, pa, ffi.new("u64[512]")) == ffi.NULL
 
@@ -64,12 +64,15 @@ def test_read_only_memory(memory: Memory, other: OtherMemory) -> None:
     assert memory.load(BEYOND) == 0
 
 
-def test_flags_of_frames(memory: Memory, other: OtherMemory) -> None:
+def test_tables_are_marked_once(memory: Memory, other: OtherMemory) -> None:
+    """And counted, so that whoever keeps what it knows of stores to a frame can look again."""
     pfn = memory.alloc_pages()
-    memory.mark(pfn << 12 | 8, PageFlag.TABLE)
+    for met, pa in enumerate((pfn << 12 | 8, BEYOND + 0x1008), start=1):
+        for _ in range(2):
+            memory.mark_table(pa)
+            assert memory.c.tables_met == met
     assert memory.page(pfn).flags & PageFlag.TABLE
-    memory.mark(BEYOND + 0x1008, PageFlag.CODE)
-    assert list(other.flags) == [0, PageFlag.CODE]
+    assert list(other.flags) == [0, PageFlag.TABLE]
 
 
 @pytest.mark.parametrize("in_place", [False, True])

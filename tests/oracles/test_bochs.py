@@ -198,8 +198,8 @@ WITNESSES: Final = {
     "RMW_ASKED_AS_LOAD": ("fast", made("add [rbx], rax", leaf=USER & ~(X86_RW | X86_A))),
     "SECOND_FIRST": ("exact", made("mov [rbx], rax", at=0xFFC, leaf=USER & ~X86_D)),
     "CANONICAL_LATE": ("fast", made("mov rax, [rbx]", va=BEFORE_THE_GAP, at=0xFFC, leaf=0)),
+    "HEEDS_AC_AT_CPL0": ("exact", made("verr cx", cpl=0, cr4=CR4_SMAP, rflags=RFLAGS_AC | 2)),
     "JUMP_ARRIVES": ("fast", made("jmp rbx", va=1 << 60)),
-    "IMPLICIT_PLAIN": ("fast", made("verr cx", cr4=CR4_SMAP)),
 }
 """A state for each deviation, and by which of ours."""
 

@@ -125,7 +125,7 @@ struct unicorn_api {
 /* Addresses of mmu._native's and cpu._engine's functions. */
 struct our_api {
 	void *walk, *translate, *refill, *flush_all, *invlpg, *write_cr3, *write_cr4;
-	void *vcpu_run_until, *vcpu_shared;
+	void *vcpu_emu_start, *vcpu_shared;
 	void *settle; /* void (void *vcpu): what Python does to an exit about an address */
 };
 

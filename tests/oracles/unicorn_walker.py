@@ -63,7 +63,7 @@ _UC = (
     "context_alloc", "context_save", "context_restore", "context_size", "context_free",
 )  # fmt: skip
 _MMU = ("walk", "translate", "refill", "flush_all", "invlpg", "write_cr3", "write_cr4")
-_ENGINE = ("vcpu_run_until", "vcpu_shared")
+_ENGINE = ("vcpu_emu_start", "vcpu_shared")
 
 
 @dataclass(frozen=True)

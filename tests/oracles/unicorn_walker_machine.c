@@ -286,6 +286,15 @@ static void run_walker(struct walker *w, struct instance *i, u64 rip, struct out
 		o->code = error_code(w, i);
 }
 
+/* Run an attached instance from RIP until something ends it; vcpu_shared() has the exit. */
+static void run_attached(struct walker *w, struct instance *i)
+{
+	u64 rip = get(w, i, UC_X86_REG_RIP);
+	struct vm_exit exit;
+
+	OURS(w, vcpu_emu_start, vcpu_emu_start)(i->vcpu, rip, NEVER, 0, 0, &exit);
+}
+
 /*
  * CR4.PCIDE is set only while CR3[11:0] is 0 (SDM vol. 3A 4.10.1), and our MMU looks at the
  * registers when something is fetched: let it see both with PCID 0.
@@ -295,7 +304,7 @@ static void enable_pcids(struct walker *w, struct instance *i, const struct stat
 	OURS(w, mmu_flush_all, flush_all)(i->unit);
 	set(w, i, UC_X86_REG_CR3, s->cr3 & ~(u64)CR3_PCID_MASK);
 	set(w, i, UC_X86_REG_RIP, stub_of(s) + INT3_AT);
-	OURS(w, vcpu_run_until, vcpu_run_until)(i->vcpu, NEVER, 0, NO_LIMIT);
+	run_attached(w, i);
 	set(w, i, UC_X86_REG_CR3, s->cr3);
 }
 
@@ -304,11 +313,9 @@ static void load_vcpu(struct walker *w, struct instance *i, const struct state *
 	struct mmu_unit *u = i->unit;
 
 	u->cr2 = CR2_BEFORE;
-	u->efer = s->efer;
 	u->rflags = s->rflags;
 	u->maxphyaddr = MAXPHYADDR;
 	u->features = ALL_FEATURES;
-	u->pkru = s->pkru;
 	if (s->cr4 & CR4_PCIDE)
 		enable_pcids(w, i, s);
 	OURS(w, mmu_flush_all, flush_all)(u);
@@ -321,7 +328,7 @@ static void run_vcpu(struct walker *w, struct instance *i, u64 rip, struct outco
 
 	set(w, i, UC_X86_REG_RIP, rip);
 	i->vector = STOPPED_NOWHERE;
-	OURS(w, vcpu_run_until, vcpu_run_until)(i->vcpu, NEVER, 0, NO_LIMIT);
+	run_attached(w, i);
 	o->cr2 = i->unit->cr2;
 	switch (exit->reason) {
 	case EXIT_PAGE_FAULT:

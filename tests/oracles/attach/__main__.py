@@ -5,9 +5,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections import Counter
 from pathlib import Path
+
+from rich.console import Console
+from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 
 from cpu.vcpu import Fidelity
 from tests.oracles.attach import listing
@@ -25,10 +29,10 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         " instance: the same hook calls, results, exceptions, registers and memory, but for what"
         " tests/oracles/attach/differences.py lists.",
         epilog="example: python -m tests.oracles.attach --seed 7 --scripts 1 --minimise; exit code"
-        " 1 if any differs",
+        " 1 if any differs. Scripts that crash plain Unicorn are counted, and say nothing.",
     )
     add = parser.add_argument
-    add("--seed", type=int, default=1, metavar="N", help="of the first script (default 1)")
+    add("--seed", type=int, metavar="N", help="of the first script (default: a new one, printed)")
     add("--scripts", type=int, default=1000, metavar="K", help="how many (default 1000)")
     add("--fidelity", choices=[f.label for f in Fidelity], help="default: all in turn")
     add("--engine", choices=["c", "python"], default="c", help="default c")
@@ -37,6 +41,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     add("--script", type=Path, metavar="FILE", help="play this script, from --json")
     add("--json", type=Path, metavar="FILE", help="write the script that is printed there")
     add("--all", action="store_true", help="go on after the first difference")
+    add("--jobs", type=int, default=os.cpu_count() or 1, metavar="N", help="default: processors")
     return parser.parse_args(arguments)
 
 
@@ -82,21 +87,23 @@ def main(arguments: list[str] | None = None) -> int:
     options = parse(arguments)
     if options.script:
         return _replay(options)
+    seed = int.from_bytes(os.urandom(4), "little") if options.seed is None else options.seed
+    print(f"{options.scripts:,} scripts from --seed {seed} on")
     tally: Counter[str] = Counter()
     done = 0
-    for result in campaign(options.seed, options.scripts, _ways(options)):
-        done += 1
-        if sys.stderr.isatty():
-            print(f"\r{done:,} of {options.scripts:,} {dict(tally)}", end="", file=sys.stderr)
-        if result is None:
-            continue
-        tally[f"{result.side} {result.kind}"] += 1
-        if not result.counts and not options.plain:
-            continue
-        _tell(write_script(result.seed), result, options)
-        if not options.all:
-            break
-    print(f"{done:,} scripts, {dict(tally) or 'no difference'}")
+    columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty()) as bar:
+        task = bar.add_task("scripts", total=options.scripts)
+        for size, found in campaign(seed, options.scripts, _ways(options), options.jobs):
+            done += size
+            bar.update(task, advance=size)
+            tally.update(f"{one.side} {one.kind}" for one in found)
+            told = [one for one in found if one.counts or options.plain]
+            for one in told if options.all else told[:1]:
+                _tell(write_script(one.seed), one, options)
+            if told and not options.all:
+                break
+    print(f"{done:,} scripts: {dict(tally) or 'no difference'}")
     return int(any(name.startswith("attached") for name in tally))
 
 

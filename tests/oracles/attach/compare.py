@@ -9,17 +9,24 @@ import signal
 import struct
 import sys
 import traceback
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
+from multiprocessing import get_context
 from typing import Any, BinaryIO
 
+from mmu.x86.geometry import load_geometry
 from tests.oracles.attach import differences
 from tests.oracles.attach.player import How, Log, LogEntry, play
 from tests.oracles.attach.script import Script, write_script
 
 PLAIN = How()
-PATIENCE = 2
-"""Seconds for one script on plain Unicorn and attached; what takes longer hangs."""
+PATIENCE = 4
+"""Seconds of processor time for one script on plain Unicorn and attached; what takes longer hangs."""
+PART = 100
+"""Scripts that one child plays."""
 Play = Callable[[Script, How], Log]
 
 
@@ -110,16 +117,17 @@ def _receive(pipe: BinaryIO) -> Any:
 
 
 def _child(pipe: BinaryIO, work: list[tuple[Script, How]], player: Play) -> None:
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.signal(signal.SIGPROF, signal.SIG_DFL)
     with open(os.devnull, "w") as nothing:
         os.dup2(nothing.fileno(), 2)
     for script, how in work:
-        signal.alarm(PATIENCE)
+        signal.setitimer(signal.ITIMER_PROF, PATIENCE)
         found = compare(script, how, lambda stage: _send(pipe, stage), player)
         _send(pipe, ("done", found))
 
 
 def _fork(work: list[tuple[Script, How]], player: Play) -> tuple[int, BinaryIO]:
+    load_geometry("skylake")  # once here, not in each child
     read, write = os.pipe()
     sys.stdout.flush()
     pid = os.fork()
@@ -154,7 +162,7 @@ def _results(work: list[tuple[Script, How]], player: Play) -> Iterator[Differenc
         return
     script, how = work[done]
     number = os.waitstatus_to_exitcode(status)
-    kind = "hang" if number == -signal.SIGALRM else "crash"
+    kind = "hang" if number == -signal.SIGPROF else "crash"
     told = signal.Signals(-number).name if number < 0 else f"exit {number}"
     yield Difference(script["seed"], how, kind, side=stage, told=told)
 
@@ -163,13 +171,14 @@ def compare_all(
     work: Iterable[tuple[Script, How]], player: Play = play
 ) -> Iterator[Difference | None]:
     """A result for each script, in order, whatever crashes."""
-    rest = list(work)
-    while rest:
+    rest = iter(work)
+    part = list(islice(rest, PART))
+    while part:
         done = 0
-        for result in _results(rest[:200], player):
+        for result in _results(part, player):
             done += 1
             yield result
-        rest = rest[done:]
+        part = part[done:] or list(islice(rest, PART))
 
 
 def compare_one(script: Script, how: How, player: Play = play) -> Difference | None:
@@ -177,10 +186,26 @@ def compare_one(script: Script, how: How, player: Play = play) -> Difference | N
     return next(compare_all([(script, how)], player))
 
 
-def campaign(
+def differing(
     seed: int, scripts: int, hows: tuple[How, ...], player: Play = play
-) -> Iterator[Difference | None]:
-    """The results of the scripts of so many seeds from ``seed`` on, the ways taken in turn."""
-    for begin in range(seed, seed + scripts, 200):
-        seeds = range(begin, min(begin + 200, seed + scripts))
-        yield from compare_all([(write_script(s), hows[s % len(hows)]) for s in seeds], player)
+) -> list[Difference]:
+    """The differences of so many seeds from ``seed`` on, the ways taken in turn."""
+    work = [(write_script(s), hows[s % len(hows)]) for s in range(seed, seed + scripts)]
+    return [result for result in compare_all(work, player) if result is not None]
+
+
+def campaign(
+    seed: int, scripts: int, hows: tuple[How, ...], jobs: int = 1
+) -> Iterator[tuple[int, list[Difference]]]:
+    """The same on several processors, part by part, with the number of scripts of each part."""
+    with ProcessPoolExecutor(jobs, get_context("fork")) as pool:
+        parts = [
+            (begin, min(PART, seed + scripts - begin))
+            for begin in range(seed, seed + scripts, PART)
+        ]
+        waiting = deque(pool.submit(differing, *part, hows) for part in parts[: 2 * jobs])
+        rest = iter(parts[2 * jobs :])
+        for _, size in parts:
+            yield size, waiting.popleft().result()
+            for part in islice(rest, 1):
+                waiting.append(pool.submit(differing, *part, hows))

@@ -40,13 +40,6 @@ def reaches_ahead(uc: Uc, address: int | None) -> bool:
     return any(b <= rip <= e and p & UC_PROT_EXEC for b, e, p in uc.mem_regions())
 
 
-def _full_address(entry: LogEntry) -> LogEntry:
-    """Plain Unicorn cuts addresses to 52 bits before it tells hooks of an unmapped access."""
-    if entry[1].startswith("hook") and "unmapped" in entry[1]:
-        return (*entry[:3], entry[3] & PHYSICAL_BITS, *entry[4:])
-    return entry
-
-
 def _without_flags(entry: LogEntry) -> LogEntry:
     """The fidelity trace has a CODE hook: flags at a fault are stale in plain Unicorn then, or
     without one, but not always in both.
@@ -58,8 +51,7 @@ def _without_flags(entry: LogEntry) -> LogEntry:
 
 def normalised(log: list[LogEntry], fidelity: str | None) -> list[LogEntry]:
     """A log without what may differ."""
-    entries = [_full_address(entry) for entry in log]
-    return [_without_flags(entry) for entry in entries] if fidelity == "trace" else entries
+    return [_without_flags(entry) for entry in log] if fidelity == "trace" else log
 
 
 def cut(

@@ -25,7 +25,6 @@ from unicorn import (
     UC_MEM_READ_PROT,
     UC_MEM_WRITE,
     UC_MEM_WRITE_PROT,
-    UC_MEM_WRITE_UNMAPPED,
     UC_MODE_64,
     UC_PROT_EXEC,
     UC_PROT_READ,
@@ -260,7 +259,7 @@ class Player:
     def op_map_here(self, perms: int, pages: int) -> str | None:
         if self.address >= 1 << 47:
             return "left out"
-        self.uc.mem_map(self.address & -PAGE, pages * PAGE, self.needed(perms))
+        self.uc.mem_map(self.address & -PAGE, pages * PAGE, perms)
         return None
 
     def op_protect_here(self, perms: int) -> None:
@@ -275,11 +274,11 @@ class Player:
         self.uc.mem_protect(page, PAGE, self.needed(perms))
 
     def needed(self, perms: int) -> int:
-        """Permissions with which the access under way may be made (skips_rights)."""
-        if self.access in (UC_MEM_FETCH_UNMAPPED, UC_MEM_FETCH_PROT):
+        """Permissions with which the access under way may be made."""
+        if self.access == UC_MEM_FETCH_PROT:
             return UC_PROT_READ | UC_PROT_EXEC
-        if self.access in (UC_MEM_WRITE_UNMAPPED, UC_MEM_WRITE_PROT):
-            return perms | UC_PROT_READ | UC_PROT_WRITE
+        if self.access == UC_MEM_WRITE_PROT:
+            return UC_PROT_READ | UC_PROT_WRITE
         return perms | UC_PROT_READ
 
     # Registers and contexts.
@@ -332,7 +331,7 @@ class Player:
 
     def op_nest(self, begin: int, until: int, door: str) -> None:
         """A run inside a hook, which leaves the registers as they were."""
-        if self.depth == 2 or self.stopped or len(self.log) >= TOO_LONG:
+        if self.depth == 2 or len(self.log) >= TOO_LONG:
             return
         if self.in_block:
             self.end_trace_here("saves_stale_flags")
@@ -346,8 +345,6 @@ class Player:
             seen[FLAGS] &= ~differences.ARITHMETIC
             self.note("nested", *seen)
             self.uc.context_restore(context)
-            if self.stopped:
-                self.end_here("inner_stop")
             self.stopped = False
 
     def op_stop(self) -> None:
@@ -430,6 +427,15 @@ class Player:
         if differences.reaches_ahead(self.uc, address):
             self.end_here("reaches_ahead")
 
+    def look_at_stop(self, kind: str) -> None:
+        """In hooks of helpers a stop is seen at the block's end, or at the next CODE hook."""
+        rip = self.uc.reg_read(x86_const.UC_X86_REG_RIP)
+        helper = kind in ("insn:in", "insn:out", "insn:cpuid")
+        if kind.startswith("mem"):
+            helper = b"\xdb" in self.uc.mem_read(rip, 3)
+        if helper:
+            self.end_trace_here("stops_sooner")
+
     def called(self, hook: dict[str, Any], *about: int) -> int:
         """Log a call, do what is to be done at it, and return its number."""
         ident = hook["id"]
@@ -453,16 +459,15 @@ class Player:
                 if when == number:
                     self.act(op)
         except HookError:
-            if hook["kind"] not in ("code", "block"):
-                self.end_trace_here("stops_sooner")
+            self.look_at_stop(hook["kind"])
             raise
         finally:
             self.access, self.address, self.in_block = outer
         if len(self.log) >= TOO_LONG or self.over:
             self.stopped = True
             self.uc.emu_stop()
-        if self.stopped and hook["kind"] not in ("code", "block"):
-            self.end_trace_here("stops_sooner")
+        if self.stopped:
+            self.look_at_stop(hook["kind"])
         return number
 
     def crashes_plain(self, op: Op) -> bool:

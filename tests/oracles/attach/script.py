@@ -294,7 +294,11 @@ class Writer:
         random = self.random
         choice = random.random()
         if choice < 0.45 and "unmapped" in kind:
-            return ["map_here", random.choice((RW, READ)), random.choice((1, 1, 2))]
+            return [
+                "map_here",
+                random.choice((RW, RW, READ, READ | EXEC, EXEC)),
+                random.choice((1, 1, 2)),
+            ]
         if choice < 0.75 and "prot" in kind:
             return ["protect_here", RW]
         if choice < 0.8:
@@ -317,8 +321,8 @@ class Writer:
         if choice < 0.5:
             self.world.saved += 1
             return ["save", self.world.saved - 1]
-        if choice < 0.54 and self.world.hooks:
-            return ["unhook", random.choice(self.world.hooks)[0]]
+        if choice < 0.54 and (others := self._not_inlined()):
+            return ["unhook", random.choice(others)]
         if choice < 0.57:
             return self.hook(("intr", "insn:syscall", "mem_read_unmapped"), inside=True)
         return random.choice(
@@ -334,6 +338,10 @@ class Writer:
                 self.set,
             )
         )()
+
+    def _not_inlined(self) -> list[int]:
+        """Hooks that may be deleted in a run: a CODE or BLOCK hook is called on (calls_deleted)."""
+        return [ident for ident, kind in self.world.hooks if kind not in ("code", "block")]
 
     def _act_of_memory(self, written: bool) -> Op:
         """Nothing that changes mappings in a write hook: that crashes plain Unicorn."""

@@ -26,7 +26,7 @@ class Quirk(Enum):
     SECOND_FIRST = "second_first"
     CANONICAL_LATE = "canonical_late"
     JUMP_ARRIVES = "jump_arrives"
-    IMPLICIT_PLAIN = "implicit_plain"
+    HEEDS_AC_AT_CPL0 = "heeds_ac_at_cpl0"
 
 
 class Fault(Exception):
@@ -131,11 +131,8 @@ class Guest:
 
     def _who(self, part: Asked) -> Privilege:
         plain = Privilege.USER if part.user else Privilege.SUPERVISOR
-        if not part.implicit:
+        if not part.implicit or (not part.user and Quirk.HEEDS_AC_AT_CPL0 in self.quirks):
             return plain
-        if Quirk.IMPLICIT_PLAIN in self.quirks:
-            allowed = self.mmu.walk(part.va, part.access, user=plain).ok
-            return plain if allowed or not part.user else Privilege.IMPLICIT
         return Privilege.IMPLICIT
 
     def read(self, places: Places) -> int:

@@ -83,13 +83,13 @@ JUMP_ARRIVES: Final = Deviation(
     Quirk.JUMP_ARRIVES,
     ("fast", "exact"),
 )
-IMPLICIT_PLAIN: Final = Deviation(
-    "IMPLICIT_PLAIN",
+HEEDS_AC_AT_CPL0: Final = Deviation(
+    "HEEDS_AC_AT_CPL0",
     0.01,
-    "LIMIT of Unicorn, which does not tell a fill hook that an access is implicit. A descriptor is"
-    " read as if the instruction itself did, and at CPL 3 as a supervisor if that is denied: so"
-    " SMAP does not forbid what it should.",
-    Quirk.IMPLICIT_PLAIN,
+    "LIMIT of Unicorn, which does not tell a fill hook that an access is implicit. At CPL 0 a"
+    " descriptor is read as if the instruction itself did, so SMAP takes heed of RFLAGS.AC: as in"
+    " Bochs, IMPLICIT_AC. At CPL 3 it is told by decoding.",
+    Quirk.HEEDS_AC_AT_CPL0,
     ("fast", "exact"),
 )
 ALL: Final = (
@@ -99,7 +99,7 @@ ALL: Final = (
     SECOND_FIRST,
     CANONICAL_LATE,
     JUMP_ARRIVES,
-    IMPLICIT_PLAIN,
+    HEEDS_AC_AT_CPL0,
 )
 
 

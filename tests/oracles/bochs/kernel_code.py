@@ -43,6 +43,7 @@ _SUPERVISOR: Final = {
     "store1": "mov [rbx], cl\njmp dispatch\n",
     "add": "lock xadd [rbx], rcx\nmov rax, rcx\n" + _LOG_RAX,
     "movs": "mov rsi, rbx\nmov rdi, rcx\nmovsq\njmp dispatch\n",
+    "rep": "mov rsi, rbx\nmov rdi, rcx\nmov rcx, rdx\nrep movsb\njmp dispatch\n",
     "call": "call rbx\njmp dispatch\n",
     "invlpg": "invlpg [rbx]\njmp dispatch\n",
     "invpcid": (

@@ -320,9 +320,10 @@ class Account:
         )
 
     def _access(self, op: Op) -> bool:
-        if op.name == "movs" and not self.defined(op.rcx, 8):
+        size = op.rdx if op.name == "rep" else _SIZES.get(op.name, 8)
+        if op.name in _TWO_ADDRESSES and not self.defined(op.rcx, size):
             return False
-        return self.defined(op.rbx, _SIZES.get(op.name, 8))
+        return self.defined(op.rbx, size)
 
     def _user(self, op: Op) -> bool:
         name = at_cpl3(op)
@@ -401,6 +402,7 @@ _ACCOUNTS: Final[dict[str, Callable[[Account, Op], bool]]] = {
     "efer": Account._wrmsr_efer,
     **dict.fromkeys(("cr0", "stac", "clac", "end"), Account._nothing),
 }
+_TWO_ADDRESSES: Final = ("movs", "rep")
 _SIZES: Final = {"load1": 1, "store1": 1, "call": 1}
 _PRIVILEGED: Final = ("invlpg", "cr3")
 _IN_SLOT: Final = (1 << 39) - 1
@@ -529,15 +531,16 @@ class Maker:
         if name == "call":
             offset = layout.RET
         va, value = part.address(page) + offset, self.random.getrandbits(64)
-        if name == "movs":
+        size = self.random.randrange(1, 24) if name == "rep" else 8
+        if name in _TWO_ADDRESSES:
             other, target = self._any()
             value = other.address(target) + self._offset()
-            if not self.account.defined(value, 8):
+            if not self.account.defined(value, size) or not self.account.defined(va, size):
                 return
         if user:
             self._at_cpl3(name, va, value)
         else:
-            self._do(name, va, value)
+            self._do(name, va, value, size if name == "rep" else 0)
 
     def _at_cpl3(self, name: str, rbx: int, rcx: int = 0) -> None:
         back = self.random.choice(("user", "syscall"))
@@ -644,8 +647,8 @@ class Maker:
 
 
 _USER_ACCESSES: Final = ("load", "store", "add", "call")
-_ACCESSES: Final = (*_USER_ACCESSES, "load1", "store1", "movs")
-_CROSS: Final = ("load", "store", "add")
+_ACCESSES: Final = (*_USER_ACCESSES, "load1", "store1", "movs", "rep")
+_CROSS: Final = ("load", "store", "add", "rep")
 _CLEANERS: Final[tuple[Callable[[Maker, Part, Page], None], ...]] = (
     Maker._invlpg,
     Maker._invlpg,

@@ -157,21 +157,28 @@ def background(pa: int) -> bytes:
     return bytes(page)
 
 
+_CHUNK: Final = 0x10000
+"""What every region is a multiple of."""
+
+
 class Arena:
     """Bytes for all regions, by guest-physical address; a region's come from ``mmap``."""
 
     def __init__(self) -> None:
         self.maps = {base: mmap.mmap(-1, size) for base, size in REGIONS}
+        self._chunks = {
+            pa // _CHUNK: (self.maps[base], base)
+            for base, size in REGIONS
+            for pa in range(base, base + size, _CHUNK)
+        }
         for base, size in DATA:
             for pa in range(base, base + size, PAGE):
                 self.maps[base][pa - base : pa - base + PAGE] = background(pa)
 
     def place(self, pa: int) -> tuple[mmap.mmap, int]:
-        """The mapping and the offset of an address."""
-        for base, size in REGIONS:
-            if base <= pa < base + size:
-                return self.maps[base], pa - base
-        raise ValueError(f"no memory at {pa:#x}")
+        """The mapping and the offset of an address; KeyError if there is no memory."""
+        where, base = self._chunks[pa // _CHUNK]
+        return where, pa - base
 
     def read(self, pa: int, n: int) -> bytes:
         where, offset = self.place(pa)

@@ -135,6 +135,12 @@ class Model(Guest):
         self.write(self._places(op.rcx, 8, Access.WRITE), value)
         return None
 
+    def rep(self, op: Op) -> Word:
+        for i in range(op.rdx):
+            value = self.read(self._places(op.rbx + i, 1, Access.READ))
+            self.write(self._places(op.rcx + i, 1, Access.WRITE), value)
+        return None
+
     def call(self, op: Op) -> Word:
         self._places(op.rbx, 1, Access.FETCH)
         return 0 if self.user else None

@@ -90,9 +90,9 @@ class Kind:
     steps: tuple[Step, ...]
 
     @property
-    def stack(self) -> bool:
-        """Whether it addresses the stack: #SS for an address that is not canonical."""
-        return self.steps[0].register is Register.RSP
+    def repeats(self) -> bool:
+        """Whether it is done again, RCX times."""
+        return self.name.startswith("rep ")
 
     @property
     def jumps(self) -> bool:
@@ -113,6 +113,16 @@ def _kind(name: str, code: str, steps: tuple[Step, ...]) -> Kind:
     return Kind(name, bytes.fromhex(code), steps)
 
 
+REPEATS: Final = 8
+"""RCX of an instruction that repeats."""
+
+
+def _element(register: Register, access: Access) -> Step:
+    """All that a repeated instruction does through a register, a byte at a time."""
+    return Step(register, 0, REPEATS, access)
+
+
+_STORED: Final = _element(Register.RDI, Access.WRITE)
 LDT_SELECTOR: Final = 0x0F
 """The second descriptor of the LDT, for CPL 3; VERR reads it."""
 
@@ -137,6 +147,11 @@ KINDS: Final = (
     _kind("jmp rbx", "ffe3", _at(1, Access.FETCH)),
     _kind("jmp rbx, across", "ffe3", _at(2, Access.FETCH)),
     _kind("verr cx", "0f00e1", _at(8, Access.READ, implicit=True)),
+    _kind("movdqu xmm0, [rbx]", "f30f6f03", _at(16, Access.READ)),
+    _kind("push [rbx]", "ff33", (*_at(8, Access.READ), Step(Register.RSP, -8, 8, Access.WRITE))),
+    _kind("pop [rbx]", "8f03", (Step(Register.RSP, 0, 8, Access.READ), *_at(8, Access.WRITE))),
+    _kind("rep movsb", "f3a4", (_element(Register.RSI, Access.READ), _STORED)),
+    _kind("rep stosb", "f3aa", (_STORED,)),
 )
 JUMP_ACROSS: Final = 14
 
@@ -366,6 +381,8 @@ class Maker:
         registers[Register.RSP] = layout.CODE + layout.KERNEL_STACK
         if self.kind.implicit:
             registers[Register.RCX] = LDT_SELECTOR
+        if self.kind.repeats:
+            registers[Register.RCX] = REPEATS
         for step in self.kind.steps:
             address = self._address(step)
             registers[step.register] = address - step.offset & (1 << 64) - 1
@@ -408,7 +425,8 @@ class Maker:
     def _reach(self, va: int, n: int, step: Step) -> None:
         if not is_canonical(va):
             return
-        pa = self.tables.map(va, own=not (step.access is Access.FETCH or step.implicit))
+        whole = not (step.access is Access.FETCH or step.implicit or self.kind.repeats)
+        pa = self.tables.map(va, own=whole)
         if pa is None or pa in self.tables.words:
             return
         if step.implicit:

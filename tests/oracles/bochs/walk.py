@@ -57,7 +57,8 @@ class Walk(Guest):
             rip = self._instruction(state, kind, registers, rip)
         except Fault as fault:
             vector, error, cr2 = fault.vector, fault.error, fault.cr2
-            registers = list(state.registers)
+            if not kind.repeats:
+                registers = list(state.registers)
             if fault.arrived:
                 rip = registers[Register.RBX]
         memory = self.memory.words
@@ -68,20 +69,22 @@ class Walk(Guest):
 
     def _instruction(self, state: State, kind: Kind, registers: list[int], rip: int) -> int:
         """Do it; the RIP after it."""
-        places = [self._places(state, kind, step, registers) for step in kind.steps]
-        if kind.jumps:
-            va = registers[Register.RBX]
-            if va % layout.PAGE == layout.PAGE - 1:
-                return va + 2
-            return va & -layout.PAGE | layout.NOPS_END
-        if not kind.implicit:
-            _DO[kind.name](self, registers, *places)
-        return rip + len(kind.code)
+        for _ in range(registers[Register.RCX] if kind.repeats else 1):
+            places = [self._places(state, kind, step, registers) for step in kind.steps]
+            if kind.name in _DO:
+                _DO[kind.name](self, registers, *places)
+        if not kind.jumps:
+            return rip + len(kind.code)
+        va = registers[Register.RBX]
+        if va % layout.PAGE == layout.PAGE - 1:
+            return va + 2
+        return va & -layout.PAGE | layout.NOPS_END
 
     def _places(self, state: State, kind: Kind, step: Step, registers: list[int]) -> Places:
         va = registers[step.register] + step.offset & U64
-        user = state.cpl == 3
-        return self.places(Asked(va, step.size, step.access, user, step.implicit, kind.stack))
+        size = 1 if kind.repeats else step.size
+        stack = step.register is Register.RSP
+        return self.places(Asked(va, size, step.access, state.cpl == 3, step.implicit, stack))
 
 
 Do = Callable[..., None]
@@ -126,18 +129,44 @@ def _cmpxchg(walk: Walk, registers: list[int], at: Places) -> None:
 
 def _push(walk: Walk, registers: list[int], at: Places) -> None:
     walk.write(at, registers[RAX])
-    registers[Register.RSP] = registers[Register.RSP] - 8 & U64
+    _advance(registers, -8, Register.RSP)
 
 
 def _pop(walk: Walk, registers: list[int], at: Places) -> None:
     registers[RAX] = walk.read(at)
-    registers[Register.RSP] = registers[Register.RSP] + 8 & U64
+    _advance(registers, 8, Register.RSP)
+
+
+def _advance(registers: list[int], by: int, *which: Register) -> None:
+    for register in which:
+        registers[register] = registers[register] + by & U64
 
 
 def _movs(walk: Walk, registers: list[int], source: Places, target: Places) -> None:
     walk.write(target, walk.read(source))
-    for register in (Register.RSI, Register.RDI):
-        registers[register] = registers[register] + 8 & U64
+    _advance(registers, 8, Register.RSI, Register.RDI)
+
+
+def _rep_movs(walk: Walk, registers: list[int], source: Places, target: Places) -> None:
+    walk.write(target, walk.read(source))
+    _advance(registers, 1, Register.RSI, Register.RDI)
+    _advance(registers, -1, Register.RCX)
+
+
+def _rep_stos(walk: Walk, registers: list[int], target: Places) -> None:
+    walk.write(target, registers[RAX])
+    _advance(registers, 1, Register.RDI)
+    _advance(registers, -1, Register.RCX)
+
+
+def _push_memory(walk: Walk, registers: list[int], source: Places, target: Places) -> None:
+    walk.write(target, walk.read(source))
+    _advance(registers, -8, Register.RSP)
+
+
+def _pop_memory(walk: Walk, registers: list[int], source: Places, target: Places) -> None:
+    walk.write(target, walk.read(source))
+    _advance(registers, 8, Register.RSP)
 
 
 _DO: Final[dict[str, Do]] = {
@@ -154,4 +183,8 @@ _DO: Final[dict[str, Do]] = {
     "push rax": _push,
     "pop rax": _pop,
     "movsq": _movs,
+    "push [rbx]": _push_memory,
+    "pop [rbx]": _pop_memory,
+    "rep movsb": _rep_movs,
+    "rep stosb": _rep_stos,
 }
