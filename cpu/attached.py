@@ -727,7 +727,18 @@ class Detached(Attached):
 
 
 _WITHOUT_MMU: Final = frozenset(
-    ("detach", "stop", "emu_stop", "uc", "handler", "ring", "fidelity", "paging", "identity")
+    (
+        "detach",
+        "stop",
+        "emu_stop",
+        "uc",
+        "handler",
+        "_handler",
+        "ring",
+        "fidelity",
+        "paging",
+        "identity",
+    )
 )
 
 
