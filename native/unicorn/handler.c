@@ -89,6 +89,12 @@ static bool unicorn_refuses(struct vcpu *v, u64 va, u32 access)
 	return !r || r->uc_base + (pa - r->base) != pa || !(r->perms & needs[access]);
 }
 
+/* Whether the page is mapped, but not as identity: what it forbids is no matter of Unicorn's. */
+static bool is_mapped_elsewhere(struct vcpu *v, u64 va, const struct translation *t)
+{
+	return t->error_code & PF_P && !region_of(v, va & UNICORN_PA_MASK);
+}
+
 /* Give the page to Unicorn as it is, for this access. */
 static void pass(struct vcpu *v, u64 va, u32 access, uc_tlb_entry *entry)
 {
@@ -138,7 +144,8 @@ enum answer handle_fault(struct vcpu *v, u64 va, u32 access, u32 faulting, struc
 		return ANSWER_INSTALL;
 	if (answer == FAULT_ABORT)
 		return ANSWER_DENY;
-	if (entry && v->identity && !v->deliver && t->result == XLATE_PF && unicorn_refuses(v, va, access)) {
+	if (entry && v->identity && !v->deliver && t->result == XLATE_PF &&
+	    !is_mapped_elsewhere(v, va, t) && unicorn_refuses(v, va, access)) {
 		pass(v, va, access, entry);
 		return ANSWER_PASS;
 	}
