@@ -279,7 +279,7 @@ OURS: dict[str, Action] = {
     "detach": lambda case: case.m.detach(),
     "set_fidelity": lambda case: case.m.set_fidelity("exact"),
     "stop": lambda case: case.m.stop(),
-    "attach": lambda case: cpu.attach(case.uc) and None,
+    "attach": lambda case: bool(cpu.attach(case.uc)),
 }
 REFUSED = {"detach": "inside a hook", "set_fidelity": "inside a hook", "attach": "already"}
 

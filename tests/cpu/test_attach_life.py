@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The life of an attached instance: attach() does all or nothing, detach() gives everything back, and
-what the instance needs lives as long as the instance.
+"""The life of an attached instance: attach() does all or nothing, detach() gives everything back,
+and what the instance needs lives as long as the instance.
 """
 
 from __future__ import annotations
@@ -279,7 +279,7 @@ def use_of(m: Attached, handle: int) -> dict[str, Callable[[], object]]:
         "translate": lambda: m.translate(CODE),
         "walk": lambda: m.walk(CODE),
         "resident": lambda: m.resident(CODE),
-        "counters": m.counters if False else lambda: m.counters(),
+        "counters": lambda: m.counters(),
         "stale_translations": lambda: m.stale_translations(),
         "instructions": lambda: m.instructions,
         "cpl": lambda: m.cpl,
@@ -498,7 +498,7 @@ def test_two_instances_have_nothing_in_common() -> None:
     assert b.read(VIRTUAL, 1) == b"b"
 
 
-WORK = f"""
+WORK = """
 import sys
 import cpu
 from unicorn import *

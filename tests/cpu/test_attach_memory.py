@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Memory of attached instances that comes, goes and is written at any time; registers that translation
-depends on, set by the script; errors that are one line.
+"""Memory of attached instances that comes, goes and is written at any time; registers that
+translation depends on, set by the script; errors that are one line.
 """
 
 from __future__ import annotations
