@@ -271,7 +271,7 @@ OURS: dict[str, Action] = {
     "protect what is stored to": lambda case: case.m.protect(DATA, 0x1000, UC_PROT_READ),
     "write the code": lambda case: case.m.write(CODE, PROGRAM),
     "read": lambda case: case.m.read(EXTRA, 8),
-    "look": lambda case: (case.m.walk(CODE), case.m.translate(CODE), case.m.counters()) and None,
+    "look": lambda case: bool((case.m.walk(CODE), case.m.translate(CODE))),
     "sync": lambda case: case.m.sync(),
     "hook loads": lambda case: bool(case.m.hook_add(UC_HOOK_MEM_READ, lambda *_: None)),
     "hook stores": lambda case: bool(case.m.hook_add(UC_HOOK_MEM_WRITE, lambda *_: None)),

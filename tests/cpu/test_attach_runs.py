@@ -348,6 +348,9 @@ def test_nested_runs_end_as_in_plain() -> None:
     as_plain(script)
 
 
+@pytest.mark.skipif(
+    os.environ.get("UCMMU_PRIVATE") == "0", reason="Unicorn keeps one count for all levels"
+)
 @pytest.mark.parametrize("fidelity", FIDELITIES)
 @pytest.mark.parametrize("door", DOORS)
 def test_ten_levels_each_count_for_themselves(fidelity: str, door: str) -> None:
@@ -402,6 +405,8 @@ def test_how_an_inner_run_ends_is_its_own_matter(fidelity: str, how: str) -> Non
 @pytest.mark.parametrize("kind", ["read", "write", "syscall", "handler"])
 def test_a_run_inside_any_hook(fidelity: str, kind: str) -> None:
     """Code that never ran before, whose translation has Unicorn forget all its pages."""
+    if kind == "write" and os.environ.get("UCMMU_PRIVATE") == "0":
+        pytest.skip("crashes Unicorn, which loses the page that is stored to")
     uc = new_instance()
     m = cpu.attach(uc, identity=True, fidelity=fidelity)
     begin, until = load(
