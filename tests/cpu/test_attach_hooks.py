@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import pickle
 import signal
@@ -173,6 +174,7 @@ def apart(case: Case, fidelity: str | None = None, door: str = "uc") -> list[Any
     inside, outside = os.pipe()
     pid = os.fork()
     if not pid:
+        faulthandler.disable()
         signal.alarm(20)
         try:
             result = case.run(fidelity, door)
