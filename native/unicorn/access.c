@@ -204,21 +204,21 @@ static bool look_up_pages(struct vcpu *v, u64 va, u64 pa, u32 size, u32 access, 
 	return true;
 }
 
-/* The virtual address behind pa; NO_ADDRESS: not known. */
-static u64 address_of(struct vcpu *v, u64 pa)
+/* Whether pa lies on a page that Unicorn was given as it is: settle_passed() looks it up. */
+static bool is_passed(const struct vcpu *v, u64 pa)
 {
-	if (unlikely(page_of(pa) == v->insn.passed) && open_frame(v, pa))
-		set_owner(v, pa, pa);
-	return owner_address(v, pa);
+	return v->insn.passed != NO_ADDRESS && page_of(pa) == guest_physical(v->insn.passed);
 }
 
 /* An access that no memo answers. */
 static __attribute__((noinline)) void access_in_full(struct vcpu *v, u64 pa, u32 size, u32 access)
 {
-	u64 va = address_of(v, pa);
+	u64 va = owner_address(v, pa);
 	u64 va2 = page_of(va + size - 1);
 	u32 asked = access;
 
+	if (unlikely(is_passed(v, pa)))
+		return;
 	if (unlikely(va == NO_ADDRESS)) {
 		v->shared.broken++;
 		return;

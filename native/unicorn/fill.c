@@ -44,6 +44,8 @@ static bool install(struct vcpu *v, u64 va, u32 access, const struct translation
 		end_by_fault(v, reg_read(v, UC_X86_REG_RIP), access);
 		return false;
 	}
+	if (unlikely(page_of(va) == v->insn.passed))
+		settle_passed(v);
 	if (access == ACCESS_FETCH)
 		v->epoch++;
 	perms = code_perms(v, pa, va, access, perms);

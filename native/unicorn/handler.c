@@ -114,10 +114,17 @@ static bool is_unicorns(struct vcpu *v, u64 va, u32 access)
 	       !(r->perms & UC_PROT_READ);
 }
 
+/* Whether the page is mapped, but not as identity: what it forbids is no matter of Unicorn's. */
+static bool is_mapped_elsewhere(struct vcpu *v, u64 va, const struct translation *t)
+{
+	return t->error_code & PF_P && !region_of(v, va & UNICORN_PA_MASK);
+}
+
 /* Give the page to Unicorn as it is, for this access. */
 static void pass(struct vcpu *v, u64 va, u32 access, uc_tlb_entry *entry)
 {
 	v->insn.passed = page_of(va);
+	v->insn.passed_va = va;
 	v->insn.passed_access = access;
 	soft_drop_later(v, va);
 	entry->paddr = page_of(va & UNICORN_PA_MASK);
@@ -170,7 +177,7 @@ enum answer handle_fault(struct vcpu *v, u64 va, u32 access, u32 faulting, struc
 	if (answer == FAULT_ABORT)
 		return ANSWER_DENY;
 	if (entry && v->identity && !v->deliver && t->result == XLATE_PF &&
-	    is_unicorns(v, va, access)) {
+	    !is_mapped_elsewhere(v, va, t) && is_unicorns(v, va, access)) {
 		pass(v, va, access, entry);
 		return ANSWER_PASS;
 	}
@@ -184,17 +191,28 @@ bool fetch_is_mended(struct vcpu *v, u64 pc, struct translation *t)
 	return v->guest->on_fault(v, pc, ACCESS_FETCH, ACCESS_FETCH, t, NULL) == ANSWER_INSTALL;
 }
 
-/* An access that was given to Unicorn is done: what it does to the tables is done now. */
+/* The look-up that waited for a passed access; a page that no table maps even now has none. */
+static void look_up_now(struct vcpu *v, u64 va)
+{
+	u32 access = v->insn.passed_access;
+	struct translation t;
+
+	if (MMU(v, mmu_refill, refill)(v->mmu, va, access, cpl(v) == 3, &t) == XLATE_OK &&
+	    v->fidelity->modelled)
+		translate(v, va, access, &t);
+}
+
+/* An access that was given to Unicorn is done: what it does to the tables, and counts, is done now.
+ */
 void settle_passed(struct vcpu *v)
 {
-	struct translation t;
-	u64 va = v->insn.passed;
+	u64 va = v->insn.passed_va;
 
 	v->insn.passed = NO_ADDRESS;
-	if (v->insn.waiting != NO_ADDRESS) {
-		translate(v, v->insn.waiting, v->insn.passed_access, &t);
-		translate(v, va, v->insn.passed_access, &t);
-		v->insn.waiting = NO_ADDRESS;
-	} else if (v->insn.passed_access != ACCESS_FETCH && !v->fidelity->modelled)
-		MMU(v, mmu_refill, refill)(v->mmu, va, v->insn.passed_access, cpl(v) == 3, &t);
+	if (v->insn.passed_access == ACCESS_FETCH)
+		return;
+	if (v->insn.waiting != NO_ADDRESS)
+		look_up_now(v, v->insn.waiting);
+	v->insn.waiting = NO_ADDRESS;
+	look_up_now(v, va);
 }

@@ -63,6 +63,8 @@ static void run_to_end(struct vcpu *v)
 				step(v);
 		}
 		settle(v);
+		if (v->insn.passed != NO_ADDRESS && v->end.reason != STOP_FAULT)
+			settle_passed(v);
 		if (v->end.reason == STOP_EMULATED)
 			v->guest->finish_emulated(v);
 		if (v->deliver)

@@ -272,6 +272,7 @@ struct block_state {
 struct insn_state {
 	struct foretold foretold;
 	u64 passed; /* attached: the page given to Unicorn as it is; NO_ADDRESS: none */
+	u64 passed_va;
 	u32 passed_access;
 	u64 waiting; /* an access whose second page was passed: it is looked up when it is done */
 	u64 rmw_denied;	 /* where a read-modify-write loaded from what it may not write;

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import pickle
 import signal
@@ -173,6 +174,7 @@ def apart(case: Case, fidelity: str | None = None, door: str = "uc") -> list[Any
     inside, outside = os.pipe()
     pid = os.fork()
     if not pid:
+        faulthandler.disable()
         signal.alarm(20)
         try:
             result = case.run(fidelity, door)
@@ -271,7 +273,7 @@ OURS: dict[str, Action] = {
     "protect what is stored to": lambda case: case.m.protect(DATA, 0x1000, UC_PROT_READ),
     "write the code": lambda case: case.m.write(CODE, PROGRAM),
     "read": lambda case: case.m.read(EXTRA, 8),
-    "look": lambda case: (case.m.walk(CODE), case.m.translate(CODE), case.m.counters()) and None,
+    "look": lambda case: bool((case.m.walk(CODE), case.m.translate(CODE))),
     "sync": lambda case: case.m.sync(),
     "hook loads": lambda case: bool(case.m.hook_add(UC_HOOK_MEM_READ, lambda *_: None)),
     "hook stores": lambda case: bool(case.m.hook_add(UC_HOOK_MEM_WRITE, lambda *_: None)),
@@ -279,7 +281,7 @@ OURS: dict[str, Action] = {
     "detach": lambda case: case.m.detach(),
     "set_fidelity": lambda case: case.m.set_fidelity("exact"),
     "stop": lambda case: case.m.stop(),
-    "attach": lambda case: cpu.attach(case.uc) and None,
+    "attach": lambda case: bool(cpu.attach(case.uc)),
 }
 REFUSED = {"detach": "inside a hook", "set_fidelity": "inside a hook", "attach": "already"}
 

@@ -279,7 +279,7 @@ def use_of(m: Attached, handle: int) -> dict[str, Callable[[], object]]:
         "translate": lambda: m.translate(CODE),
         "walk": lambda: m.walk(CODE),
         "resident": lambda: m.resident(CODE),
-        "counters": m.counters if False else lambda: m.counters(),
+        "counters": lambda: m.counters(),
         "stale_translations": lambda: m.stale_translations(),
         "instructions": lambda: m.instructions,
         "cpl": lambda: m.cpl,

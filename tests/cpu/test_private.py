@@ -36,6 +36,7 @@ LEG = [
     "test_exceptions.py",
     "test_exact.py",
     "test_attach.py",
+    "test_attach_memory.py",
     "test_own_lookups.py",
     "test_control_registers.py",
     "test_invpcid.py",
