@@ -129,7 +129,7 @@ class Attached(Processor):
         """Attach. MmuError, and nothing changed, if that cannot be."""
         self.uc = uc
         self.fidelity = _fidelity(fidelity)
-        self.handler = handler
+        self._handler = handler
         self.deliver = deliver
         self.counting = True
         self.ring = ring
@@ -263,6 +263,7 @@ class Attached(Processor):
             on_fault=on_fault(),
         )
         answer_faults(self)
+        self.handler = self._handler
         if self.paging is Paging.GUEST and lib.vcpu_take_controls(self.c):
             raise MmuError(
                 "the instance's CR0, CR3, CR4 and EFER are not what a processor of this geometry"
@@ -397,18 +398,20 @@ class Attached(Processor):
             self._follow(va, pa, n, perms)
 
     def _follow(self, va: int, pa: int, size: int, perms: int) -> bool:
-        """Give pages of the identity mapping these permissions; returns whether any translation
-        changed.
+        """Give pages of the identity mapping these permissions, but those that the script has
+        mapped elsewhere; returns whether any translation changed.
         """
-        if not perms & UC_PROT_READ:
-            return self.tables.unmap(va, size) > 0
-        if self.tables.maps(va, size):
-            self.tables.protect(va, size, perms)
-            return True
-        had = self.tables.unmap(va, size)
-        self._widen(pa + size - 1)
-        self.tables.map(va, size, rights(perms) | X86_US, pa)
-        return had > 0
+        changed = False
+        for at, n, mapped in self.tables.pieces(va, size, pa):
+            if not perms & UC_PROT_READ:
+                changed |= self.tables.unmap(at, n) > 0
+            elif mapped:
+                self.tables.protect(at, n, perms)
+                changed = True
+            else:
+                self._widen(pa + size - 1)
+                self.tables.map(at, n, rights(perms) | X86_US, pa + at - va)
+        return changed
 
     def _widen(self, pa: int) -> None:
         """Let physical addresses be as wide as pa."""
@@ -581,14 +584,25 @@ class Attached(Processor):
 
     def answer_fault(self) -> int:
         """Ask the handler about the fault in shared.exit; FAULT_*. Called inside the fill hook."""
-        if self.handler is None:
+        handler = self._handler
+        if handler is None:
             return int(lib.FAULT_RAISED)
         try:
             fault = self._fault_of(self.exit)
-            return int(lib.FAULT_RETRY if fault and self.handler(fault) else lib.FAULT_RAISED)
+            return int(lib.FAULT_RETRY if fault and handler(fault) else lib.FAULT_RAISED)
         except BaseException as error:
             self._raised = error
             return int(lib.FAULT_ABORT)
+
+    @property
+    def handler(self) -> FaultHandler | None:
+        """Who is told of each fault, inside the access; may be set at any time."""
+        return self._handler
+
+    @handler.setter
+    def handler(self, handler: FaultHandler | None) -> None:
+        self._handler = handler
+        lib.vcpu_handle_faults(self.c, handler is not None)
 
     def _error_of(self, exit_: Any) -> BaseException:
         """The exception for this exit."""
