@@ -164,8 +164,8 @@ enum answer handle_fault(struct vcpu *v, u64 va, u32 access, u32 faulting, struc
 		return ANSWER_INSTALL;
 	if (answer == FAULT_ABORT)
 		return ANSWER_DENY;
-	if (entry && v->identity && !v->deliver && t->result == XLATE_PF &&
-	    is_unicorns(v, va, access)) {
+	if (entry && v->identity && !v->deliver &&
+	    (t->result == XLATE_PF || t->result == XLATE_GP) && is_unicorns(v, va, access)) {
 		pass(v, va, access, entry);
 		return ANSWER_PASS;
 	}

@@ -331,7 +331,7 @@ class Player:
 
     def op_nest(self, begin: int, until: int, door: str) -> None:
         """A run inside a hook, which leaves the registers as they were."""
-        if self.depth == 2 or len(self.log) >= TOO_LONG:
+        if self.depth == 2 or self.stopped or len(self.log) >= TOO_LONG:
             return
         if self.in_block:
             self.end_trace_here("saves_stale_flags")

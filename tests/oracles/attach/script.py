@@ -23,8 +23,9 @@ GENERAL = (
     "rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "rsp",
     "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15",
 )  # fmt: skip
-PERMS = (RW, RW, RW, RW, RW, RW, READ, READ, READ | EXEC, EXEC, WRITE, WRITE | EXEC, 0)
-"""Of regions for data: a second one that is RWX would meet differences.py's aliased_offsets."""
+PERMS = (RW, RW, RW, RW, RW, RW, READ, READ, READ | EXEC, 0)
+"""Of regions for data. A second RWX one would meet differences.py's aliased_offsets, one without
+READ without_read."""
 
 Op = list[Any]
 Script = dict[str, Any]
@@ -296,7 +297,7 @@ class Writer:
         if choice < 0.45 and "unmapped" in kind:
             return [
                 "map_here",
-                random.choice((RW, RW, READ, READ | EXEC, EXEC)),
+                random.choice((RW, RW, READ, READ | EXEC)),
                 random.choice((1, 1, 2)),
             ]
         if choice < 0.75 and "prot" in kind:
