@@ -397,18 +397,20 @@ class Attached(Processor):
             self._follow(va, pa, n, perms)
 
     def _follow(self, va: int, pa: int, size: int, perms: int) -> bool:
-        """Give pages of the identity mapping these permissions; returns whether any translation
-        changed.
+        """Give pages of the identity mapping these permissions, but those that the script has
+        mapped elsewhere; returns whether any translation changed.
         """
-        if not perms & UC_PROT_READ:
-            return self.tables.unmap(va, size) > 0
-        if self.tables.maps(va, size):
-            self.tables.protect(va, size, perms)
-            return True
-        had = self.tables.unmap(va, size)
-        self._widen(pa + size - 1)
-        self.tables.map(va, size, rights(perms) | X86_US, pa)
-        return had > 0
+        changed = False
+        for at, n, mapped in self.tables.pieces(va, size, pa):
+            if not perms & UC_PROT_READ:
+                changed |= self.tables.unmap(at, n) > 0
+            elif mapped:
+                self.tables.protect(at, n, perms)
+                changed = True
+            else:
+                self._widen(pa + size - 1)
+                self.tables.map(at, n, rights(perms) | X86_US, pa + at - va)
+        return changed
 
     def _widen(self, pa: int) -> None:
         """Let physical addresses be as wide as pa."""

@@ -94,6 +94,24 @@ class PageTables:
         """Whether every page of [va, va + size) is mapped."""
         return self._first_hole(va, size) is None
 
+    def pieces(self, va: int, size: int, pa: int) -> list[tuple[int, int, bool]]:
+        """What of [va, va + size) is mapped to pa on (True), and what is not mapped (False), in
+        pieces: address, size. Pages that are mapped elsewhere are left out.
+        """
+        _check_range(va, size)
+        pieces: list[tuple[int, int, bool]] = []
+        for run in self._runs(va, va + size):
+            for at, entry in run.places():
+                first, last = max(at, va), min(at + run.step, va + size)
+                frame = entry & X86_ADDR_MASK & -run.step
+                if entry & X86_P and frame + first % run.step != pa + first - va:
+                    continue
+                mapped = bool(entry & X86_P)
+                if pieces and sum(pieces[-1][:2]) == first and pieces[-1][2] == mapped:
+                    first, _, _ = pieces.pop()
+                pieces.append((first, last - first, mapped))
+        return pieces
+
     def unmap(self, va: int, size: int) -> int:
         """Take every page out of [va, va + size) and free those that map() allocated; holes are no
         error. Returns how many entries that were present are not any more.

@@ -33,25 +33,31 @@ static bool would_fault_as(struct vcpu *v, u64 va, u32 access, u32 privilege, st
 	return MMU(v, mmu_refill, refill)(v->mmu, va, access, privilege, t) != XLATE_OK;
 }
 
-/* Whether the access, which its own privilege does not allow, is an implicit supervisor one. */
-static bool is_implicit_now(struct vcpu *v, u64 va)
+/*
+ * Whose rights the access has: those of its privilege level, or, where these do not allow it, or
+ * SMAP closes to the supervisor what they do allow, an implicit supervisor access's if it is one.
+ */
+static u32 rights_at(struct vcpu *v, u64 va, u32 access)
 {
-	return unlikely(v->attached && v->user) && is_implicit(v, va, load_rip(v));
+	bool smap = v->mmu->cr4 & CR4_SMAP;
+	struct translation t;
+
+	if (likely(!v->attached || (!v->user && !smap)))
+		return v->user;
+	if (!smap && !would_fault_as(v, va, access, v->user, &t))
+		return v->user;
+	return is_implicit(v, va, load_rip(v)) ? PRIVILEGE_IMPLICIT : v->user;
 }
 
 static bool would_fault(struct vcpu *v, u64 va, u32 access, struct translation *t)
 {
-	return would_fault_as(v, va, access, v->user, t) &&
-	       (!is_implicit_now(v, va) || would_fault_as(v, va, access, PRIVILEGE_IMPLICIT, t));
+	return would_fault_as(v, va, access, rights_at(v, va, access), t);
 }
 
 /* One page of an access: as the model translates and counts it. */
 static u32 translate_access(struct vcpu *v, u64 va, u32 access, struct translation *t)
 {
-	if (unlikely(v->attached && v->user) && would_fault_as(v, va, access, v->user, t) &&
-	    is_implicit_now(v, va))
-		return translate_as(v, va, access, PRIVILEGE_IMPLICIT, t);
-	return translate(v, va, access, t);
+	return translate_as(v, va, access, rights_at(v, va, access), t);
 }
 
 /* One page of one access: the model translates and counts it; Unicorn uses pa. */
@@ -78,7 +84,7 @@ static void foretell(struct vcpu *v, u64 va, u64 fault, u64 va2, u32 access, u32
 	*f = (struct foretold){
 		.page = va2, .access = asked, .va = va, .fault = fault, .faulting = access
 	};
-	f->resolved = resolve_fault(v, fault, access, t);
+	f->resolved = resolve_fault_as(v, fault, access, rights_at(v, fault, access), t);
 	f->t = *t;
 	if (f->resolved)
 		return;

@@ -43,37 +43,33 @@ static void tell_checker_of_fault(struct vcpu *v, u64 va)
 }
 
 /* A fault at va happens: CR2, counters, events. False: it does not translate now either. */
-bool let_fault_fast(struct vcpu *v, u64 va, u32 access, struct translation *t)
+bool let_fault_fast(struct vcpu *v, u64 va, u32 access, u32 privilege, struct translation *t)
 {
-	(void)access;
+	(void)access, (void)privilege;
 	if (t->result == XLATE_PF)
 		MMU(v, mmu_page_fault, page_fault)(v->mmu, va, t->error_code);
 	return false;
 }
 
 /* The same, with the look-up in the TLB model that leads to it and may find a translation. */
-bool let_fault_modelled(struct vcpu *v, u64 va, u32 access, struct translation *t)
+bool let_fault_modelled(struct vcpu *v, u64 va, u32 access, u32 privilege, struct translation *t)
 {
-	u32 user = cpl(v) == 3;
-
-	return MMU(v, mmu_translate, translate)(v->mmu, va, access, user, t) == XLATE_OK &&
-	       MMU(v, mmu_refill, refill)(v->mmu, va, access, user, t) == XLATE_OK;
+	return MMU(v, mmu_translate, translate)(v->mmu, va, access, privilege, t) == XLATE_OK &&
+	       MMU(v, mmu_refill, refill)(v->mmu, va, access, privilege, t) == XLATE_OK;
 }
 
 /*
  * The refill reported *t, a fault at va: let it happen, and resolve it here if that is quick.
  * Returns whether *t translates now.
  */
-bool resolve_fault(struct vcpu *v, u64 va, u32 access, struct translation *t)
+bool resolve_fault_as(struct vcpu *v, u64 va, u32 access, u32 privilege, struct translation *t)
 {
-	u32 user = cpl(v) == 3;
-
 	forget_memos(v);
 	if (v->ring && v->ring->enabled && !v->fidelity->on_code)
 		v->ring->instruction = count_at(v, reg_read(v, UC_X86_REG_RIP));
 	if (v->mmu->check)
 		tell_checker(v);
-	if (v->fidelity->let_fault(v, va, access, t))
+	if (v->fidelity->let_fault(v, va, access, privilege, t))
 		return true;
 	if (t->result != XLATE_PF || !v->mm || !v->mmu_api.fast_fault)
 		return false;
@@ -83,9 +79,15 @@ bool resolve_fault(struct vcpu *v, u64 va, u32 access, struct translation *t)
 		return false;
 	v->shared.fast_faults++;
 	u32 error_code = t->error_code;
-	if (MMU(v, mmu_refill, refill)(v->mmu, va, access, user, t) == XLATE_OK)
+	if (MMU(v, mmu_refill, refill)(v->mmu, va, access, privilege, t) == XLATE_OK)
 		return true;
 	t->result = XLATE_PF;
 	t->error_code = error_code;
 	return false;
+}
+
+/* The same of an access with the rights of its privilege level. */
+bool resolve_fault(struct vcpu *v, u64 va, u32 access, struct translation *t)
+{
+	return resolve_fault_as(v, va, access, cpl(v) == 3, t);
 }

@@ -121,8 +121,8 @@ void *private_load_hook(u32 private, const struct load_target *target)
 }
 
 /*
- * RIP inside the hook of a load, although memory hooks find it stale: do what Unicorn left out. What
- * a script's hook of the same load has written there stays.
+ * RIP inside the hook of a load, although memory hooks find it stale: do what Unicorn left out.
+ * What a script's hook of the same load has written there stays.
  */
 u64 private_rip(struct vcpu *v)
 {

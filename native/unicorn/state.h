@@ -310,7 +310,7 @@ struct fidelity {
 	void (*on_load)(uc_engine *uc, uc_mem_type type, u64 pa, int size, s64 value, void *arg);
 	bool modelled; /* a fault happens in the model, with its exact address */
 	bool (*probe)(struct vcpu *v, u64 va, u32 access, u64 *pa);
-	bool (*let_fault)(struct vcpu *v, u64 va, u32 access, struct translation *t);
+	bool (*let_fault)(struct vcpu *v, u64 va, u32 access, u32 privilege, struct translation *t);
 };
 
 /*

@@ -143,8 +143,9 @@ void fetch_reached(struct vcpu *v, u64 rip);
 void fetch_again_at(struct vcpu *v, u64 rip);
 void fetch_cut_before(struct vcpu *v, u64 rip);
 void describe_fault(struct vcpu *v, u64 va, u32 access, const struct translation *t);
-bool let_fault_fast(struct vcpu *v, u64 va, u32 access, struct translation *t);
-bool let_fault_modelled(struct vcpu *v, u64 va, u32 access, struct translation *t);
+bool let_fault_fast(struct vcpu *v, u64 va, u32 access, u32 privilege, struct translation *t);
+bool let_fault_modelled(struct vcpu *v, u64 va, u32 access, u32 privilege, struct translation *t);
+bool resolve_fault_as(struct vcpu *v, u64 va, u32 access, u32 privilege, struct translation *t);
 bool resolve_fault(struct vcpu *v, u64 va, u32 access, struct translation *t);
 
 /* implicit.c, linear.c */

@@ -43,8 +43,9 @@ static void learn_owner(struct watchpoint *w, u64 pa)
 }
 
 /*
- * The hook of a store may have had Unicorn forget its page, by a run of its own, a write to CR3 or new
- * memory. Unicorn goes on with the entry it found before: make it right again, until the next block.
+ * The hook of a store may have had Unicorn forget its page, by a run of its own, a write to CR3 or
+ * new memory. Unicorn goes on with the entry it found before: make it right again, until the next
+ * block.
  */
 static void put_page_back(struct vcpu *v, u64 va)
 {

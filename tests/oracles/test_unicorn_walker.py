@@ -116,7 +116,6 @@ WITNESSES = {
     "IMPLICIT_AC": Given("DESCRIPTOR", cpl=0, cr4=CR4_SMAP, rflags=RFLAGS_AC | 2),
     "HUGE_ACCESSED": Given("LOAD8", flags=SUPERVISOR, level=3),
     "SECOND_FIRST": Given("STORE8", va=VA + 0xFFC, second=4),
-    "IMPLICIT_PLAIN": Given("DESCRIPTOR", flags=SUPERVISOR),
     "RMW_ASKED_AS_LOAD": Given("ADD", flags=X86_P | X86_US),
 }
 """For each deviation a state that shows it."""

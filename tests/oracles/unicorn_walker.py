@@ -44,6 +44,7 @@ from unicorn.x86_const import (
 from cpu._engine import ffi as engine_ffi
 from cpu._engine import lib as engine_lib
 from cpu.linkage import private_parts
+from cpu.mode import MSR_EFER
 from cpu.vcpu import UC_TLB_VIRTUAL, Fidelity, Processor
 from mmu._native import ffi as mmu_ffi
 from mmu._native import lib as mmu_lib
@@ -133,13 +134,6 @@ DEVIATIONS: Final = (
         " order of the two pages.",
     ),
     Deviation(
-        "IMPLICIT_PLAIN",
-        (FAST, EXACT),
-        0.08,
-        "Unicorn does not tell a fill hook that an access is implicit: a descriptor is read as if"
-        " the instruction itself did, at CPL 3 as a user.",
-    ),
-    Deviation(
         "RMW_ASKED_AS_LOAD",
         (FAST,),
         0.05,
@@ -190,6 +184,7 @@ class Through(Processor):
     def __init__(self, uc: Uc, memory: Memory, mmu: Mmu, fidelity: Fidelity) -> None:
         self.uc, self.memory, self.mmu, self.fidelity = uc, memory, mmu, fidelity
         self.counting = False
+        mmu.c.efer = uc.msr_read(MSR_EFER)
         self._hook(mm=None, ring=None, fast_faults=False, attached=True)
 
     def settle(self) -> None:

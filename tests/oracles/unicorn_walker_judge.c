@@ -244,8 +244,6 @@ static void judge_descriptor(struct walker *w, struct trial *j)
 
 	if (j->deviations & DEVIATION_IMPLICIT_AC && !j->s->cpl)
 		privilege = PRIVILEGE_SUPERVISOR;
-	if (j->deviations & DEVIATION_IMPLICIT_PLAIN)
-		privilege = j->s->cpl == 3;
 	if (!touch(w, j, va, 8, ACCESS_READ, privilege) || j->kind == KIND_DESCRIPTOR)
 		return;
 	u64 descriptor = data_at(w, j, va, 8);
