@@ -24,6 +24,7 @@ from unicorn import (
     UC_HOOK_BLOCK,
     UC_HOOK_CODE,
     UC_HOOK_INSN,
+    UC_HOOK_INSN_INVALID,
     UC_HOOK_MEM_FETCH_PROT,
     UC_HOOK_MEM_READ_PROT,
     UC_MODE_64,
@@ -213,6 +214,22 @@ def test_a_count_over_code_that_has_run() -> None:
     shows(scene, 6, 4)
 
 
+def test_rip_of_a_fault_after_an_invalid_instruction() -> None:
+    """stale_rip: where an INSN_INVALID hook lets a run go on, plain Unicorn's RIP stays there."""
+
+    def scene(fidelity: str | None) -> Answer:
+        machine = Machine("ud2; nop; nop; mov [r8], rax", fidelity).attach()
+
+        def skip(uc: Uc, _data: Any) -> bool:
+            uc.reg_write(UC_X86_REG_RIP, CODE + 2)
+            return True
+
+        machine.uc.hook_add(UC_HOOK_INSN_INVALID, skip)
+        return machine.run(), machine[UC_X86_REG_RIP] - CODE
+
+    shows(scene, (UC_ERR_WRITE_UNMAPPED, 2), (UC_ERR_WRITE_UNMAPPED, 4))
+
+
 def test_flags_at_a_fault_under_a_code_hook() -> None:
     """Plain Unicorn's CODE hook leaves the flags of one instruction unfinished."""
 
@@ -346,18 +363,19 @@ def a_fetch_hook_makes_memory_writable(fidelity: str | None) -> None:
     machine.run(until=0)
 
 
-def a_nested_run_in_a_counted_one(fidelity: str | None) -> None:
-    machine = Machine("nop; push rax; nop; nop; push rax; nop", fidelity).attach()
+def nested_runs_in_a_counted_one(fidelity: str | None) -> None:
+    machine = Machine(".rept 40; push rax; nop; .endr", fidelity).attach()
     machine.uc.mem_write(CODE + 0x1000, b"\x90" * 16)
 
     def hook(uc: Uc, at: int, _size: int, _data: Any) -> None:
-        if at == CODE:
+        if at < CODE + 0x1000:
             context = uc.context_save()
             uc.emu_start(CODE + 0x1000, CODE + 0x1010)
             uc.context_restore(context)
 
     machine.uc.hook_add(UC_HOOK_CODE, hook)
-    machine.run(count=50)
+    for _ in range(20):
+        machine.run(count=50)
 
 
 @pytest.mark.parametrize(
@@ -366,7 +384,7 @@ def a_nested_run_in_a_counted_one(fidelity: str | None) -> None:
         a_read_hook_makes_memory_writable,
         a_read_hook_maps,
         a_fetch_hook_makes_memory_writable,
-        a_nested_run_in_a_counted_one,
+        nested_runs_in_a_counted_one,
     ],
 )
 def test_what_crashes_plain_unicorn(scene: Scene) -> None:

@@ -115,6 +115,7 @@ class Player:
         self.failure: int | None = None
         self.counted = False
         self.in_block = False
+        self.resumed = False
         self.stopped = False
         self.where = ""
         self.hooks: dict[int, tuple[int, str]] = {}
@@ -182,6 +183,8 @@ class Player:
         except UcError as error:
             if op[0] in ("run", "nest") and error.errno in differences.FETCH_ERRORS:
                 self.look_behind_fetch(None)
+            if op[0] in ("run", "nest") and self.resumed:
+                self.end_here("stale_rip")
             self.note(op[0], "UcError", error.errno)
             self.failure = error.errno
         except HookError as error:
@@ -278,7 +281,8 @@ class Player:
         if self.access == UC_MEM_FETCH_PROT:
             return UC_PROT_READ | UC_PROT_EXEC
         if self.access == UC_MEM_WRITE_PROT:
-            return UC_PROT_READ | UC_PROT_WRITE
+            executable = self.may(self.address, UC_PROT_EXEC)  # or stale_rights would be met
+            return UC_PROT_READ | UC_PROT_WRITE | UC_PROT_EXEC * executable
         return perms | UC_PROT_READ
 
     # Registers and contexts.
@@ -324,6 +328,7 @@ class Player:
         return self.m if name == "m" and self.m is not None else self.uc
 
     def op_run(self, begin: int, until: int, timeout: int, count: int, door: str) -> None:
+        self.resumed = False
         if count:
             self.counted = True
         if len(self.log) < TOO_LONG:
@@ -411,7 +416,10 @@ class Player:
     def answer(self, hook: dict[str, Any], *about: int) -> bool:
         number = self.called(hook, *about)
         if hook["kind"] == "insn_invalid":
-            return bool(hook["returns"][number % 3]) and number < 2 and self.skip()
+            self.resumed = bool(hook["returns"][number % 3]) and number < 2 and self.skip()
+            return self.resumed
+        if self.resumed:
+            self.end_here("stale_rip")
         result = bool(hook["returns"][number % 3])
         prot = about and about[0] in (UC_MEM_READ_PROT, UC_MEM_WRITE_PROT)
         if prot and result and not self.may(about[1], UC_PROT_READ):

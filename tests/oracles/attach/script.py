@@ -135,6 +135,7 @@ class Writer:
         if self.random.random() < 0.1 and self.world.programs:
             begin, size = self.random.choice(self.world.programs).begin & -PAGE, PAGE
             perms = self.random.choice((ALL, READ | EXEC, READ, RW))
+            self.world.dirty = True
         if all(page in self.world.pages for page in range(begin, begin + size, PAGE)):
             self._set(begin, size, perms)
         return ["protect", begin, size, perms]
