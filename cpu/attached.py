@@ -129,7 +129,7 @@ class Attached(Processor):
         """Attach. MmuError, and nothing changed, if that cannot be."""
         self.uc = uc
         self.fidelity = _fidelity(fidelity)
-        self.handler = handler
+        self._handler = handler
         self.deliver = deliver
         self.counting = True
         self.ring = ring
@@ -263,6 +263,7 @@ class Attached(Processor):
             on_fault=on_fault(),
         )
         answer_faults(self)
+        self.handler = self._handler
         if self.paging is Paging.GUEST and lib.vcpu_take_controls(self.c):
             raise MmuError(
                 "the instance's CR0, CR3, CR4 and EFER are not what a processor of this geometry"
@@ -583,14 +584,25 @@ class Attached(Processor):
 
     def answer_fault(self) -> int:
         """Ask the handler about the fault in shared.exit; FAULT_*. Called inside the fill hook."""
-        if self.handler is None:
+        handler = self._handler
+        if handler is None:
             return int(lib.FAULT_RAISED)
         try:
             fault = self._fault_of(self.exit)
-            return int(lib.FAULT_RETRY if fault and self.handler(fault) else lib.FAULT_RAISED)
+            return int(lib.FAULT_RETRY if fault and handler(fault) else lib.FAULT_RAISED)
         except BaseException as error:
             self._raised = error
             return int(lib.FAULT_ABORT)
+
+    @property
+    def handler(self) -> FaultHandler | None:
+        """Who is told of each fault, inside the access; may be set at any time."""
+        return self._handler
+
+    @handler.setter
+    def handler(self, handler: FaultHandler | None) -> None:
+        self._handler = handler
+        lib.vcpu_handle_faults(self.c, handler is not None)
 
     def _error_of(self, exit_: Any) -> BaseException:
         """The exception for this exit."""
@@ -716,7 +728,18 @@ class Detached(Attached):
 
 
 _WITHOUT_MMU: Final = frozenset(
-    ("detach", "stop", "emu_stop", "uc", "handler", "ring", "fidelity", "paging", "identity")
+    (
+        "detach",
+        "stop",
+        "emu_stop",
+        "uc",
+        "handler",
+        "_handler",
+        "ring",
+        "fidelity",
+        "paging",
+        "identity",
+    )
 )
 
 

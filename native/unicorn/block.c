@@ -25,6 +25,8 @@ static void recount_cut_block(struct vcpu *v, u64 pc, u32 size)
 /* Rarely needed work at a block's (trace: an instruction's) begin. False: the run ends. */
 bool attend(struct vcpu *v, u64 pc, u32 size)
 {
+	if (v->pending.deadline && is_late(v))
+		v->pending.stop = 1;
 	if (v->pending.jump)
 		settle_jump(v, pc);
 	if (v->insn.passed != NO_ADDRESS)

@@ -202,6 +202,8 @@ void vcpu_emu_start(struct vcpu *v, u64 begin, u64 until, u64 timeout_us, u64 co
 		    struct vm_exit *exit);
 /* An attached instance's uc_emu_stop(): ends the innermost run under way, if there is one. */
 void vcpu_emu_stop(struct vcpu *v);
+/* Whether vcpu_config.on_fault is to be asked about faults of an attached instance. */
+void vcpu_handle_faults(struct vcpu *v, u32 handled);
 /* How many runs of an attached instance are under way, one inside the other's hook. */
 u32 vcpu_depth(const struct vcpu *v);
 /* The script is about to write RIP, in a hook or between runs. */

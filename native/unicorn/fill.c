@@ -273,7 +273,7 @@ bool fill_attached(void *arg, u64 page, u64 va, u32 access, uc_tlb_entry *entry)
 	control_sync(v);
 	/* what user mode itself may read is closed to a supervisor under SMAP */
 	if (unlikely(v->mmu->cr4 & CR4_SMAP) && access != ACCESS_FETCH &&
-	    is_implicit(v, va, reg_read(v, UC_X86_REG_RIP)))
+	    !is_foretold(v, va, access) && is_implicit(v, va, reg_read(v, UC_X86_REG_RIP)))
 		filled = fill_implicit(v, va, access, entry);
 	else
 		filled = fill(arg, page, va, access, entry);

@@ -124,6 +124,11 @@ static void pass(struct vcpu *v, u64 va, u32 access, uc_tlb_entry *entry)
 	entry->perms = UC_PROT_ALL;
 }
 
+void vcpu_handle_faults(struct vcpu *v, u32 handled)
+{
+	v->handled = handled;
+}
+
 /* There is no memory where va translates to: no fault of a program's, and an error of its tables.
  */
 bool nothing_is_a_bad_table(struct vcpu *v, u64 va, u64 pa, u32 access, uc_tlb_entry *entry)
@@ -158,7 +163,7 @@ enum answer raise_fault(struct vcpu *v, u64 va, u32 access, u32 faulting, struct
 enum answer handle_fault(struct vcpu *v, u64 va, u32 access, u32 faulting, struct translation *t,
 			 uc_tlb_entry *entry)
 {
-	u32 answer = v->on_fault ? mend(v, va, access, faulting, t) : FAULT_RAISED;
+	u32 answer = v->handled ? mend(v, va, access, faulting, t) : FAULT_RAISED;
 
 	if (answer == FAULT_RETRY)
 		return ANSWER_INSTALL;

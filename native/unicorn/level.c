@@ -49,6 +49,7 @@ void enter_level(struct vcpu *v, struct level *outer)
 void leave_level(struct vcpu *v, const struct level *outer)
 {
 	v->pending.stop = 0;
+	v->pending.deadline = 0;
 	if (!--v->depth) {
 		free_watchpoints(v, false);
 		return;
@@ -68,7 +69,7 @@ void leave_level(struct vcpu *v, const struct level *outer)
 	v->code_store = outer->code_store;
 	v->shared.exit = outer->exit;
 	private_restore_run(v, &outer->unicorn);
-	if (outer->unicorn.stop)
+	if (outer->unicorn.stop || is_late(v))
 		leave_guest(v); /* the inner run has taken what makes Unicorn leave */
 }
 

@@ -143,6 +143,7 @@ void vcpu_emu_start(struct vcpu *v, u64 begin, u64 until, u64 timeout_us, u64 co
 	v->run.deadline = deadline_after(timeout_us);
 	v->run.count = count;
 	v->run.counted = v->shared.count;
+	v->pending.deadline = v->depth > 1 && v->run.deadline;
 	run(v);
 	*exit = v->shared.exit;
 	leave_level(v, &outer);

@@ -25,12 +25,15 @@ u64 deadline_after(u64 timeout_us)
 	return now + timeout_us * NS_PER_US;
 }
 
-/* Microseconds left, at least 1; 0: as long as it takes. */
+/*
+ * Microseconds left for Unicorn's timer, at least 1; 0: as long as it takes. Unicorn has one timer:
+ * of a run inside another's hook each block looks at the time.
+ */
 static u64 time_left(const struct vcpu *v)
 {
 	u64 now;
 
-	if (!v->run.deadline)
+	if (!v->run.deadline || v->depth > 1)
 		return 0;
 	now = now_ns();
 	return now + NS_PER_US < v->run.deadline ? (v->run.deadline - now) / NS_PER_US : 1;

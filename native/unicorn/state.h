@@ -149,9 +149,10 @@ struct block {
 /* What the next block must not begin without.  stop may be written by a signal handler. */
 union pending {
 	struct {
-		u16 control;   /* enum control, of the block before */
+		u8 control;    /* enum control, of the block before */
 		u8 code_store; /* 1: it made a store to a frame of code */
 		u8 jump;       /* 1: see struct jump */
+		u8 deadline;   /* 1: each block looks at the time */
 		volatile u32 stop;
 	};
 	u64 any;
@@ -415,7 +416,8 @@ struct vcpu {
 	bool hook_counts; /* attached: code was translated with Unicorn's hook that counts */
 	u32 depth;	  /* attached: runs under way, one in the other's hook */
 	bool identity;	  /* attached: addresses without memory are Unicorn's */
-	u32 (*on_fault)(struct vcpu *v); /* attached: FAULT_*, or NULL */
+	u32 (*on_fault)(struct vcpu *v); /* attached: FAULT_*, if handled */
+	bool handled;			 /* attached: there is somebody to ask */
 
 	u64 owner_epoch;
 	struct regions regions;

@@ -26,7 +26,6 @@ class Quirk(Enum):
     SECOND_FIRST = "second_first"
     CANONICAL_LATE = "canonical_late"
     JUMP_ARRIVES = "jump_arrives"
-    HEEDS_AC_AT_CPL0 = "heeds_ac_at_cpl0"
 
 
 class Fault(Exception):
@@ -129,11 +128,11 @@ class Guest:
             raise Fault(states.PAGE_FAULT, answer.error_code, part.va, arrived=part.jump)
         return answer.pa
 
-    def _who(self, part: Asked) -> Privilege:
-        plain = Privilege.USER if part.user else Privilege.SUPERVISOR
-        if not part.implicit or (not part.user and Quirk.HEEDS_AC_AT_CPL0 in self.quirks):
-            return plain
-        return Privilege.IMPLICIT
+    @staticmethod
+    def _who(part: Asked) -> Privilege:
+        if part.implicit:
+            return Privilege.IMPLICIT
+        return Privilege.USER if part.user else Privilege.SUPERVISOR
 
     def read(self, places: Places) -> int:
         """The number that lies there."""

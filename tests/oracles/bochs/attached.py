@@ -92,7 +92,7 @@ class Batch:
 
     def write(self, values: Sequence[int]) -> None:
         """Uc.reg_write_batch()."""
-        self.values[:] = values
+        self.values[:] = list(values)
         assert binding.uclib.uc_reg_write_batch(*self._arguments) == 0
 
     def read(self) -> list[int]:
@@ -181,8 +181,8 @@ class Instance:
 class StateInstance(Instance):
     """Executes states of one CPL."""
 
-    def __init__(self, cpl: int, fidelity: str, *, mapped: bool = False) -> None:
-        super().__init__(states.fixed_bytes(), mapped=mapped, fidelity=fidelity)
+    def __init__(self, cpl: int, fidelity: str, **options: Any) -> None:
+        super().__init__(states.fixed_bytes(), fidelity=fidelity, **options)
         if cpl == 3:
             self.boot(layout.USER_CS, layout.USER_DS)
         self.before = Batch(self.uc, (*CONTROL, UC_X86_REG_RFLAGS, *_REGISTERS))
@@ -249,8 +249,8 @@ def _end_of(state: State, begin: int) -> int:
 class Attached:
     """Instances of one fidelity at each CPL."""
 
-    def __init__(self, fidelity: str, *, mapped: bool = False) -> None:
-        self.instances = {cpl: StateInstance(cpl, fidelity, mapped=mapped) for cpl in (0, 3)}
+    def __init__(self, fidelity: str, **options: Any) -> None:
+        self.instances = {cpl: StateInstance(cpl, fidelity, **options) for cpl in (0, 3)}
 
     def close(self) -> None:
         for instance in self.instances.values():

@@ -52,7 +52,8 @@ class Found:
 
     @property
     def failed(self) -> bool:
-        return any(t.failures for t in (*self.tallies.values(), *self.kernel_tallies.values()))
+        states = any(tally.failures for tally in self.tallies.values())
+        return states or any(tally.failures for tally in self.kernel_tallies.values())
 
     def text(self) -> str:
         """For people."""
@@ -145,7 +146,7 @@ def _shown(bochs: Bochs, leg: Leg, tally: Tally) -> str:
 
     state = tally.failures[0][0]
     if not one(state).failures:
-        return f"{leg.name}: seed {state.seed} state {state.index} differs after others only"
+        return f"{leg.name}: seed {state.seed} state {state.number} differs after others only"
     state = compare.minimised(state, lambda state: bool(one(state).failures))
     return f"{leg.name}: {compare.describe(*one(state).failures[0])}"
 
@@ -158,6 +159,6 @@ def _shown_kernel(bochs: Bochs, leg: KernelLeg, tally: KernelTally) -> str:
 
     kernel = tally.failures[0][0]
     if not one(kernel).failures:
-        return f"{leg.name}: seed {kernel.seed} kernel {kernel.index} differs after others only"
+        return f"{leg.name}: seed {kernel.seed} kernel {kernel.number} differs after others only"
     kernel = compare.minimised_kernel(kernel, lambda kernel: bool(one(kernel).failures))
     return f"{leg.name}: {compare.describe_kernel(*one(kernel).failures[0])}"

@@ -13,9 +13,9 @@ import sys
 import traceback
 from typing import Any, Final
 
-import bochscpu
-import bochscpu.cpu
-import bochscpu.memory
+import bochscpu  # type: ignore[import-untyped]
+import bochscpu.cpu  # type: ignore[import-untyped]
+import bochscpu.memory  # type: ignore[import-untyped]
 
 from tests.oracles.bochs import kernel_code, layout, states
 from tests.oracles.bochs.kernels import Kernel, KernelResult
@@ -207,8 +207,8 @@ def main() -> None:
     target = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     machine = Machine()
-    runners = {State: StateRunner(machine), Kernel: KernelRunner(machine)}
-    loaded = None
+    runners: dict[type, Any] = {State: StateRunner(machine), Kernel: KernelRunner(machine)}
+    loaded: Any = None
     try:
         while True:
             batch = pickle.load(source)

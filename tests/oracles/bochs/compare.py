@@ -10,6 +10,15 @@ from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
 from mmu.x86.entries import X86_A, X86_PS, describe_entry
+from mmu.x86.registers import (
+    CR0_WP,
+    CR4_PCIDE,
+    CR4_PGE,
+    CR4_SMAP,
+    CR4_SMEP,
+    EFER_NXE,
+    RFLAGS_AC,
+)
 from tests.oracles.bochs import deviations, kernels, states
 from tests.oracles.bochs.kernels import Kernel, KernelResult, Op
 from tests.oracles.bochs.machine import Bochs
@@ -181,10 +190,10 @@ def minimised(state: State, differs: Callable[[State], bool]) -> State:
 
 
 _BITS: Final = {
-    "rflags": (states.RFLAGS_AC,),
-    "cr4": (states.CR4_SMAP, states.CR4_SMEP, states.CR4_PGE, states.CR4_PCIDE),
-    "efer": (states.EFER_NXE,),
-    "cr0": (states.CR0_WP,),
+    "rflags": (RFLAGS_AC,),
+    "cr4": (CR4_SMAP, CR4_SMEP, CR4_PGE, CR4_PCIDE),
+    "efer": (EFER_NXE,),
+    "cr0": (CR0_WP,),
 }
 
 
@@ -206,7 +215,9 @@ def kernel_differences(kernel: Kernel, bochs: KernelResult, ours: KernelResult) 
     logs = zip(bochs.log, ours.log, strict=False)
     place = next((i for i, (its, mine) in enumerate(logs) if mine not in (None, its)), None)
     if place is not None:
-        lines.append(f"log[{place}]: Bochs {_text(bochs.log[place])}, ours {ours.log[place]:#x}")
+        lines.append(
+            f"log[{place}]: Bochs {_text(bochs.log[place])}, ours {_text(ours.log[place])}"
+        )
     elif len(bochs.log) != len(ours.log):
         lines.append(f"length of the log: Bochs {len(bochs.log)}, ours {len(ours.log)}")
     if bochs.control != ours.control:
@@ -309,7 +320,7 @@ def minimised_kernel(kernel: Kernel, differs: Callable[[Kernel], bool]) -> Kerne
 def describe_kernel(kernel: Kernel, bochs: KernelResult, ours: KernelResult) -> str:
     """A difference, for people."""
     lines = [
-        f"seed {kernel.seed} kernel {kernel.index}: cr0 {kernel.cr0:#x} cr3 {kernel.cr3:#x}"
+        f"seed {kernel.seed} kernel {kernel.number}: cr0 {kernel.cr0:#x} cr3 {kernel.cr3:#x}"
         f" cr4 {kernel.cr4:#x} efer {kernel.efer:#x}"
     ]
     lines += [f"  {op.name} {op.rbx:#x} {op.rcx:#x} {op.rdx:#x}" for op in kernel.ops]
@@ -319,7 +330,7 @@ def describe_kernel(kernel: Kernel, bochs: KernelResult, ours: KernelResult) -> 
 def describe(state: State, bochs: Result, ours: Result) -> str:
     """A difference, for people."""
     lines = [
-        f"seed {state.seed} state {state.index}: {KINDS[state.kind].name!r} at CPL {state.cpl},"
+        f"seed {state.seed} state {state.number}: {KINDS[state.kind].name!r} at CPL {state.cpl},"
         f" cr0 {state.cr0:#x} cr3 {state.cr3:#x} cr4 {state.cr4:#x} efer {state.efer:#x}"
         f" rflags {state.rflags:#x}",
         "  " + " ".join(f"{r.name.lower()} {state.registers[r]:#x}" for r in Register),

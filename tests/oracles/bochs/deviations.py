@@ -83,15 +83,6 @@ JUMP_ARRIVES: Final = Deviation(
     Quirk.JUMP_ARRIVES,
     ("fast", "exact"),
 )
-HEEDS_AC_AT_CPL0: Final = Deviation(
-    "HEEDS_AC_AT_CPL0",
-    0.01,
-    "LIMIT of Unicorn, which does not tell a fill hook that an access is implicit. At CPL 0 a"
-    " descriptor is read as if the instruction itself did, so SMAP takes heed of RFLAGS.AC: as in"
-    " Bochs, IMPLICIT_AC. At CPL 3 it is told by decoding.",
-    Quirk.HEEDS_AC_AT_CPL0,
-    ("fast", "exact"),
-)
 ALL: Final = (
     UPPER_ACCESSED,
     IMPLICIT_AC,
@@ -99,7 +90,6 @@ ALL: Final = (
     SECOND_FIRST,
     CANONICAL_LATE,
     JUMP_ARRIVES,
-    HEEDS_AC_AT_CPL0,
 )
 
 

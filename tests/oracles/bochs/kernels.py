@@ -184,7 +184,7 @@ class Kernel(NamedTuple):
     """A kernel, whole."""
 
     seed: int
-    index: int
+    number: int
     cr0: int
     cr3: int
     cr4: int
@@ -199,7 +199,8 @@ class Kernel(NamedTuple):
 class KernelResult(NamedTuple):
     """What a kernel did."""
 
-    log: tuple[int, ...]
+    log: tuple[int | None, ...]
+    """Words; None for what is not told."""
     control: tuple[int, int, int, int]
     """CR0, CR3, CR4 and EFER in the end."""
     words: tuple[int, ...]

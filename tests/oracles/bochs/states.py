@@ -187,7 +187,7 @@ class State(NamedTuple):
     """What an instruction is executed in, whole."""
 
     seed: int
-    index: int
+    number: int
     kind: int
     cpl: int
     cr0: int
