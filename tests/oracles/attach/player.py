@@ -37,7 +37,7 @@ from unicorn import (
 import cpu
 from tests.oracles.attach import differences
 from tests.oracles.attach.differences import ENDS_HERE, FLAGS, TRACE_ENDS_HERE
-from tests.oracles.attach.script import GENERAL, PAGE, Op, Script
+from tests.oracles.attach.script import GENERAL, HIGH, PAGE, Op, Script
 
 LogEntry = tuple[Any, ...]
 Log = list[LogEntry]
@@ -189,6 +189,8 @@ class Player:
             self.failure = error.errno
         except HookError as error:
             self.note(op[0], "HookError", *error.args)
+            if op[0] == "nest":
+                raise
         else:
             self.note(op[0], result)
 
@@ -260,8 +262,8 @@ class Player:
         return self.regions()
 
     def op_map_here(self, perms: int, pages: int) -> str | None:
-        if self.address >= 1 << 47:
-            return "left out"
+        if not (self.address < 1 << 31 or 0 <= self.address - HIGH < 64 * PAGE):
+            return "left out"  # what plain Unicorn has left of a longer address
         self.uc.mem_map(self.address & -PAGE, pages * PAGE, perms)
         return None
 
@@ -296,11 +298,13 @@ class Player:
     def op_save(self, ident: int) -> None:
         if self.in_block:
             self.end_trace_here("saves_stale_flags")
-        self.saved[ident] = self.uc.context_save()
+        self.saved[ident] = self.attached, self.uc.context_save()
 
     def op_restore(self, ident: int) -> None:
-        if ident in self.saved:
-            self.uc.context_restore(self.saved[ident])
+        """Restore a context, but none of while it was attached when it is so no more."""
+        attached, context = self.saved.get(ident, (False, None))
+        if context is not None and attached <= self.attached:
+            self.uc.context_restore(context)
 
     # Caches and exits.
 
@@ -350,6 +354,8 @@ class Player:
             seen[FLAGS] &= ~differences.ARITHMETIC
             self.note("nested", *seen)
             self.uc.context_restore(context)
+            if self.stopped:
+                self.end_here("inner_stop")
             self.stopped = False
 
     def op_stop(self) -> None:
@@ -418,12 +424,13 @@ class Player:
         if hook["kind"] == "insn_invalid":
             self.resumed = bool(hook["returns"][number % 3]) and number < 2 and self.skip()
             return self.resumed
-        if self.resumed:
-            self.end_here("stale_rip")
         result = bool(hook["returns"][number % 3])
         prot = about and about[0] in (UC_MEM_READ_PROT, UC_MEM_WRITE_PROT)
         if prot and result and not self.may(about[1], UC_PROT_READ):
             self.end_here("reads_again")
+        fetch = about and about[0] in (UC_MEM_FETCH_UNMAPPED, UC_MEM_FETCH_PROT)
+        if fetch and result and not self.may(about[1], UC_PROT_EXEC):
+            self.end_here("lets_fetches_pass")
         return result
 
     def skip(self) -> bool:
@@ -454,6 +461,8 @@ class Player:
             return number
         if len(about) == 4 and about[0] in (UC_MEM_FETCH_UNMAPPED, UC_MEM_FETCH_PROT):
             self.look_behind_fetch(about[1])
+        if self.resumed and ("unmapped" in hook["kind"] or "prot" in hook["kind"]):
+            self.end_here("stale_rip")
         glance = self.uc.reg_read_batch(_GLANCE_IDS) if hook["look"] else ()
         if hook["kind"] == "block" and about[1] >= differences.LONG_BLOCK:
             self.end_trace_here("splits_long_blocks")
