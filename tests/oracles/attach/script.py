@@ -243,7 +243,7 @@ class Writer:
         self.hook_ids += 1
         ident = self.hook_ids
         doors = ["uc", "uc", "m"]
-        if kind.startswith("mem_") and (begin <= end or "after" in kind):
+        if inside or (kind.startswith("mem_") and (begin <= end or "after" in kind)):
             doors = ["uc"]  # test_attach_open.py: those of m come later
         hook = {
             "id": ident,
