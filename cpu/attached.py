@@ -637,10 +637,11 @@ class Attached(Processor):
                 errno=exit_.uc_err,
                 walk=self.walk(address, access),
             )
+        access_or_none = Access(exit_.access) if address else None
         if exit_.vector == GeneralProtection.vector:
-            return GuestGeneralProtection(address, rip, Access(exit_.access) if address else None)
+            return GuestGeneralProtection(address, rip, access_or_none, exit_.uc_err)
         if exit_.vector == StackFault.vector:
-            return GuestStackFault(address, rip, Access(exit_.access) if address else None)
+            return GuestStackFault(address, rip, access_or_none, exit_.uc_err)
         return None
 
     def settle_exit(self) -> None:

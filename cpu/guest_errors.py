@@ -95,19 +95,36 @@ class GuestPageFault(GuestFault, PageFault):
         self._describe(self.text, errno or kinds[access], walk)
 
 
+def _errno(access: Access | None) -> int:
+    return int(UC_ERR_EXCEPTION if access is None else _UNMAPPED[access])
+
+
 class GuestGeneralProtection(GuestFault, GeneralProtection):
-    """#GP in an attached instance; ``errno`` is UC_ERR_*_UNMAPPED of the ``access`` to an address
-    that is not canonical, UC_ERR_EXCEPTION without one.
+    """#GP in an attached instance. Without an error of Unicorn's own, ``errno`` is
+    UC_ERR_*_UNMAPPED of the ``access`` to an address that is not canonical, UC_ERR_EXCEPTION
+    without one.
     """
 
-    def __init__(self, address: int, rip: int | None = None, access: Access | None = None) -> None:
+    def __init__(
+        self,
+        address: int,
+        rip: int | None = None,
+        access: Access | None = None,
+        errno: int = UC_ERR_OK,
+    ) -> None:
         GeneralProtection.__init__(self, address, rip)
-        self._describe(self.text, UC_ERR_EXCEPTION if access is None else _UNMAPPED[access])
+        self._describe(self.text, errno or _errno(access))
 
 
 class GuestStackFault(GuestFault, StackFault):
     """#SS in an attached instance; ``errno`` as of GuestGeneralProtection."""
 
-    def __init__(self, address: int, rip: int | None = None, access: Access | None = None) -> None:
+    def __init__(
+        self,
+        address: int,
+        rip: int | None = None,
+        access: Access | None = None,
+        errno: int = UC_ERR_OK,
+    ) -> None:
         StackFault.__init__(self, address, rip)
-        self._describe(self.text, UC_ERR_EXCEPTION if access is None else _UNMAPPED[access])
+        self._describe(self.text, errno or _errno(access))

@@ -176,8 +176,9 @@ enum answer handle_fault(struct vcpu *v, u64 va, u32 access, u32 faulting, struc
 		return ANSWER_INSTALL;
 	if (answer == FAULT_ABORT)
 		return ANSWER_DENY;
-	if (entry && v->identity && !v->deliver && t->result == XLATE_PF &&
-	    !is_mapped_elsewhere(v, va, t) && is_unicorns(v, va, access)) {
+	if (entry && v->identity && !v->deliver &&
+	    (t->result == XLATE_GP || (t->result == XLATE_PF && !is_mapped_elsewhere(v, va, t))) &&
+	    is_unicorns(v, va, access)) {
 		pass(v, va, access, entry);
 		return ANSWER_PASS;
 	}

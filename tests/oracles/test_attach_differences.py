@@ -24,10 +24,12 @@ from unicorn import (
     UC_HOOK_BLOCK,
     UC_HOOK_CODE,
     UC_HOOK_INSN,
+    UC_HOOK_INSN_INVALID,
     UC_HOOK_MEM_FETCH_PROT,
     UC_HOOK_MEM_READ_PROT,
     UC_MODE_64,
     UC_PROT_ALL,
+    UC_PROT_EXEC,
     UC_PROT_NONE,
     UC_PROT_READ,
     UC_PROT_WRITE,
@@ -212,6 +214,22 @@ def test_a_count_over_code_that_has_run() -> None:
     shows(scene, 6, 4)
 
 
+def test_rip_of_a_fault_after_an_invalid_instruction() -> None:
+    """stale_rip: where an INSN_INVALID hook lets a run go on, plain Unicorn's RIP stays there."""
+
+    def scene(fidelity: str | None) -> Answer:
+        machine = Machine("ud2; nop; nop; mov [r8], rax", fidelity).attach()
+
+        def skip(uc: Uc, _data: Any) -> bool:
+            uc.reg_write(UC_X86_REG_RIP, CODE + 2)
+            return True
+
+        machine.uc.hook_add(UC_HOOK_INSN_INVALID, skip)
+        return machine.run(), machine[UC_X86_REG_RIP] - CODE
+
+    shows(scene, (UC_ERR_WRITE_UNMAPPED, 2), (UC_ERR_WRITE_UNMAPPED, 4))
+
+
 def test_flags_at_a_fault_under_a_code_hook() -> None:
     """Plain Unicorn's CODE hook leaves the flags of one instruction unfinished."""
 
@@ -235,6 +253,73 @@ def test_what_stands_behind_a_store_that_faults_in_a_helper(store: str) -> None:
 
     shows(scene, (UC_ERR_WRITE_UNMAPPED, 2), (UC_ERR_WRITE_UNMAPPED, 2), ("fast", "exact"))
     assert scene("trace") == (UC_ERR_WRITE_UNMAPPED, 0)
+
+
+@pytest.mark.parametrize("htype", [UC_HOOK_CODE, UC_HOOK_BLOCK])
+def test_a_nested_run_after_a_stop(htype: int) -> None:
+    """forgets_stop: plain Unicorn's nested run forgets that its outer run was to stop."""
+
+    def scene(fidelity: str | None) -> Answer:
+        machine = Machine("inc r8; jmp 1f; 1: inc r8; inc r8", fidelity).attach()
+        machine.uc.mem_write(CODE + 0x1000, b"\x90")
+
+        def hook(uc: Uc, at: int, _size: int, _data: Any) -> None:
+            if at == CODE + 5:
+                context = uc.context_save()
+                uc.emu_stop()
+                uc.emu_start(CODE + 0x1000, CODE + 0x1001)
+                uc.context_restore(context)
+
+        machine.uc.hook_add(htype, hook)
+        machine.run()
+        return machine[UC_X86_REG_R8]
+
+    shows(scene, 3, 1)
+
+
+def test_code_that_may_not_be_read() -> None:
+    """without_read: no page table lets a page be executed but not read; with a TLB it is absent."""
+
+    def scene(fidelity: str | None) -> Answer:
+        machine = Machine("jmp rbx", fidelity)
+        machine.uc.mem_map(OTHER, 0x1000, UC_PROT_EXEC)
+        machine.uc.mem_write(OTHER, b"\xf4")
+        machine.uc.reg_write(UC_X86_REG_RBX, OTHER)
+        machine.attach()
+        return machine.run(until=0)
+
+    shows(scene, UC_ERR_OK, UC_ERR_OK, ("fast",))
+    shows(scene, UC_ERR_OK, UC_ERR_FETCH_UNMAPPED, ("exact", "trace"))
+
+
+def test_a_read_after_a_write_of_what_may_not_be_read() -> None:
+    """without_read, reads_again: the write has filled the soft TLB."""
+
+    def scene(fidelity: str | None) -> Answer:
+        machine = Machine("mov [rbx], rax; mov rax, [rbx]", fidelity)
+        machine.uc.mem_protect(DATA, 0x1000, UC_PROT_WRITE)
+        machine.attach()
+        return machine.run()
+
+    shows(scene, UC_ERR_OK, UC_ERR_OK, ("fast",))
+    shows(scene, UC_ERR_OK, UC_ERR_READ_PROT, ("exact", "trace"))
+
+
+def test_a_code_hook_deleted_in_a_block_hook() -> None:
+    """calls_deleted: plain Unicorn calls it on, where it stands in the translated code."""
+
+    def scene(fidelity: str | None) -> Answer:
+        told: list[int] = []
+        machine = Machine("nop; nop", fidelity).attach()
+        uc = machine.uc
+        handle = uc.hook_add(UC_HOOK_CODE, lambda uc, at, size, _: told.append(at))
+        kept = uc._callbacks[handle]
+        uc.hook_add(UC_HOOK_BLOCK, lambda *_: handle in uc._callbacks and uc.hook_del(handle))
+        machine.run()
+        assert kept
+        return bool(told)
+
+    shows(scene, True, False)
 
 
 def a_read_hook_makes_memory_writable(fidelity: str | None) -> None:
@@ -278,18 +363,19 @@ def a_fetch_hook_makes_memory_writable(fidelity: str | None) -> None:
     machine.run(until=0)
 
 
-def a_nested_run_in_a_counted_one(fidelity: str | None) -> None:
-    machine = Machine("nop; push rax; nop; nop; push rax; nop", fidelity).attach()
+def nested_runs_in_a_counted_one(fidelity: str | None) -> None:
+    machine = Machine(".rept 40; push rax; nop; .endr", fidelity).attach()
     machine.uc.mem_write(CODE + 0x1000, b"\x90" * 16)
 
     def hook(uc: Uc, at: int, _size: int, _data: Any) -> None:
-        if at == CODE:
+        if at < CODE + 0x1000:
             context = uc.context_save()
             uc.emu_start(CODE + 0x1000, CODE + 0x1010)
             uc.context_restore(context)
 
     machine.uc.hook_add(UC_HOOK_CODE, hook)
-    machine.run(count=50)
+    for _ in range(20):
+        machine.run(count=50)
 
 
 @pytest.mark.parametrize(
@@ -298,7 +384,7 @@ def a_nested_run_in_a_counted_one(fidelity: str | None) -> None:
         a_read_hook_makes_memory_writable,
         a_read_hook_maps,
         a_fetch_hook_makes_memory_writable,
-        a_nested_run_in_a_counted_one,
+        nested_runs_in_a_counted_one,
     ],
 )
 def test_what_crashes_plain_unicorn(scene: Scene) -> None:

@@ -24,7 +24,7 @@ from tests.oracles.attach.script import Script, write_script
 
 PLAIN = How()
 PATIENCE = 4
-"""Seconds of processor time for one script on plain Unicorn and attached; what takes longer hangs."""
+"""Seconds of processor time for one script, plain and attached; what takes longer hangs."""
 PART = 100
 """Scripts that one child plays."""
 Play = Callable[[Script, How], Log]

@@ -13,6 +13,8 @@ COUNTER = 15
 POINTERS = (RBX, RBP, RSI, RDI, 12, 13, 14)
 """Registers that scripts set to addresses, and that most instructions leave alone."""
 SCRATCH = (RAX, RCX, RDX, 8, 9, 10, 11)
+_CPUID = b"\x0f\xa2\x85\xc0"
+"""CPUID; TEST EAX, EAX: in trace its flags are wrong (test_attach_open.py)."""
 ALU = (0x00, 0x08, 0x10, 0x18, 0x20, 0x28, 0x30, 0x38)
 """ADD, OR, ADC, SBB, AND, SUB, XOR, CMP: opcodes of their form r/m8, r8."""
 
@@ -91,7 +93,7 @@ class Chooser:
         if choice < 0.01:
             return Mem(None, random.randrange(0, 0x40000, 4))
         if choice < 0.04:
-            return Mem(None, random.randrange(-64, 256), rip=True)
+            return Mem(None, random.randrange(0x300, 0x600), rip=True)
         disp = random.choice((0, 0, 0, 0, 8, 8, -8, 1, 3, 0x40, -1, 0x100))
         if choice < 0.1:
             disp = random.choice((0xFFC, 0x1000, -0x1000, 0x7FFC))
@@ -248,7 +250,7 @@ class Chooser:
                 b"\xe6\x61",
                 b"\xec",
                 b"\xef",
-                b"\x0f\xa2",
+                _CPUID,
                 b"\x0f\x0b",
                 b"\xf7\xf0",
                 b"\xf4",
@@ -257,7 +259,7 @@ class Chooser:
         )
 
     def quiet(self) -> bytes:
-        return self.random.choice((b"\x90", b"\xf5", b"\xf9", b"\x98", b"\x0f\xa2", b"\x9c\x58"))
+        return self.random.choice((b"\x90", b"\xf5", b"\xf9", b"\x98", _CPUID, b"\x9c\x58"))
 
     def balanced(self) -> bytes:
         """An instruction that leaves the stack alone: a function's, which shall return."""

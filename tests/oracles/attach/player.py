@@ -37,7 +37,7 @@ from unicorn import (
 import cpu
 from tests.oracles.attach import differences
 from tests.oracles.attach.differences import ENDS_HERE, FLAGS, TRACE_ENDS_HERE
-from tests.oracles.attach.script import GENERAL, PAGE, Op, Script
+from tests.oracles.attach.script import GENERAL, HIGH, PAGE, Op, Script
 
 LogEntry = tuple[Any, ...]
 Log = list[LogEntry]
@@ -115,6 +115,7 @@ class Player:
         self.failure: int | None = None
         self.counted = False
         self.in_block = False
+        self.resumed = False
         self.stopped = False
         self.where = ""
         self.hooks: dict[int, tuple[int, str]] = {}
@@ -182,10 +183,14 @@ class Player:
         except UcError as error:
             if op[0] in ("run", "nest") and error.errno in differences.FETCH_ERRORS:
                 self.look_behind_fetch(None)
+            if op[0] in ("run", "nest") and self.resumed:
+                self.end_here("stale_rip")
             self.note(op[0], "UcError", error.errno)
             self.failure = error.errno
         except HookError as error:
             self.note(op[0], "HookError", *error.args)
+            if op[0] == "nest":
+                raise
         else:
             self.note(op[0], result)
 
@@ -257,8 +262,8 @@ class Player:
         return self.regions()
 
     def op_map_here(self, perms: int, pages: int) -> str | None:
-        if self.address >= 1 << 47:
-            return "left out"
+        if not (self.address < 1 << 31 or 0 <= self.address - HIGH < 64 * PAGE):
+            return "left out"  # what plain Unicorn has left of a longer address
         self.uc.mem_map(self.address & -PAGE, pages * PAGE, perms)
         return None
 
@@ -278,7 +283,8 @@ class Player:
         if self.access == UC_MEM_FETCH_PROT:
             return UC_PROT_READ | UC_PROT_EXEC
         if self.access == UC_MEM_WRITE_PROT:
-            return UC_PROT_READ | UC_PROT_WRITE
+            executable = self.may(self.address, UC_PROT_EXEC)  # or stale_rights would be met
+            return UC_PROT_READ | UC_PROT_WRITE | UC_PROT_EXEC * executable
         return perms | UC_PROT_READ
 
     # Registers and contexts.
@@ -292,11 +298,13 @@ class Player:
     def op_save(self, ident: int) -> None:
         if self.in_block:
             self.end_trace_here("saves_stale_flags")
-        self.saved[ident] = self.uc.context_save()
+        self.saved[ident] = self.attached, self.uc.context_save()
 
     def op_restore(self, ident: int) -> None:
-        if ident in self.saved:
-            self.uc.context_restore(self.saved[ident])
+        """Restore a context, but none of while it was attached when it is so no more."""
+        attached, context = self.saved.get(ident, (False, None))
+        if context is not None and attached <= self.attached:
+            self.uc.context_restore(context)
 
     # Caches and exits.
 
@@ -324,6 +332,7 @@ class Player:
         return self.m if name == "m" and self.m is not None else self.uc
 
     def op_run(self, begin: int, until: int, timeout: int, count: int, door: str) -> None:
+        self.resumed = False
         if count:
             self.counted = True
         if len(self.log) < TOO_LONG:
@@ -331,7 +340,7 @@ class Player:
 
     def op_nest(self, begin: int, until: int, door: str) -> None:
         """A run inside a hook, which leaves the registers as they were."""
-        if self.depth == 2 or len(self.log) >= TOO_LONG:
+        if self.depth == 2 or self.stopped or len(self.log) >= TOO_LONG:
             return
         if self.in_block:
             self.end_trace_here("saves_stale_flags")
@@ -345,6 +354,8 @@ class Player:
             seen[FLAGS] &= ~differences.ARITHMETIC
             self.note("nested", *seen)
             self.uc.context_restore(context)
+            if self.stopped:
+                self.end_here("inner_stop")
             self.stopped = False
 
     def op_stop(self) -> None:
@@ -411,11 +422,15 @@ class Player:
     def answer(self, hook: dict[str, Any], *about: int) -> bool:
         number = self.called(hook, *about)
         if hook["kind"] == "insn_invalid":
-            return bool(hook["returns"][number % 3]) and number < 2 and self.skip()
+            self.resumed = bool(hook["returns"][number % 3]) and number < 2 and self.skip()
+            return self.resumed
         result = bool(hook["returns"][number % 3])
         prot = about and about[0] in (UC_MEM_READ_PROT, UC_MEM_WRITE_PROT)
         if prot and result and not self.may(about[1], UC_PROT_READ):
             self.end_here("reads_again")
+        fetch = about and about[0] in (UC_MEM_FETCH_UNMAPPED, UC_MEM_FETCH_PROT)
+        if fetch and result and not self.may(about[1], UC_PROT_EXEC):
+            self.end_here("lets_fetches_pass")
         return result
 
     def skip(self) -> bool:
@@ -446,6 +461,8 @@ class Player:
             return number
         if len(about) == 4 and about[0] in (UC_MEM_FETCH_UNMAPPED, UC_MEM_FETCH_PROT):
             self.look_behind_fetch(about[1])
+        if self.resumed and ("unmapped" in hook["kind"] or "prot" in hook["kind"]):
+            self.end_here("stale_rip")
         glance = self.uc.reg_read_batch(_GLANCE_IDS) if hook["look"] else ()
         if hook["kind"] == "block" and about[1] >= differences.LONG_BLOCK:
             self.end_trace_here("splits_long_blocks")
