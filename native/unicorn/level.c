@@ -18,6 +18,8 @@ static u64 insn_of_hook(const struct vcpu *v)
 /* Begin a run inside the one under way, if there is one. */
 void enter_level(struct vcpu *v, struct level *outer)
 {
+	if (!v->depth)
+		v->thread = pthread_self();
 	if (!v->depth++)
 		return;
 	*outer = (struct level){
@@ -88,7 +90,9 @@ void vcpu_emu_stop(struct vcpu *v)
 {
 	if (v->depth) {
 		v->pending.stop = 1;
-		v->block.stopped |= at_first_instruction(v);
+		/* only a hook knows where the guest is: registers are the running thread's */
+		if (pthread_equal(v->thread, pthread_self()))
+			v->block.stopped |= at_first_instruction(v);
 	}
 	leave_guest(v);
 }

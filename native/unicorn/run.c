@@ -32,7 +32,7 @@ static bool get_ready(struct vcpu *v)
 		v->run.err = watch_found(v);
 	if (v->run.err != UC_ERR_OK)
 		end(v, STOP_ENGINE, NO_ADDRESS, DONE, AGAIN_NO);
-	else if (v->pending.stop)
+	else if (v->pending.stop || is_late(v))
 		end(v, STOP_ASKED, NO_ADDRESS, DONE, AGAIN_NO);
 	else if (v->shared.count >= v->run.limit || is_counted_out(v))
 		end(v, STOP_LIMIT, NO_ADDRESS, DONE, AGAIN_NO);
@@ -134,6 +134,18 @@ void vcpu_run(struct vcpu *v, u64 limit)
 	run(v);
 }
 
+/*
+ * Unicorn drops the code that it translated to end at until, by a look-up that is answered as
+ * nobody's where the private parts do not tell it apart: do it in its place.
+ */
+static void forget_end(struct vcpu *v, u64 until)
+{
+	u64 pa;
+
+	if (!private_has(v, PRIVATE_ASKER) && v->fidelity->probe(v, until, ACCESS_FETCH, &pa))
+		drop_code_range(v, pa, 1);
+}
+
 void vcpu_emu_start(struct vcpu *v, u64 begin, u64 until, u64 timeout_us, u64 count,
 		    struct vm_exit *exit)
 {
@@ -147,6 +159,7 @@ void vcpu_emu_start(struct vcpu *v, u64 begin, u64 until, u64 timeout_us, u64 co
 	v->run.counted = v->shared.count;
 	v->pending.deadline = v->depth > 1 && v->run.deadline;
 	run(v);
+	forget_end(v, until);
 	*exit = v->shared.exit;
 	leave_level(v, &outer);
 }

@@ -3,6 +3,7 @@
 #ifndef UCMMU_UNICORN_STATE_H
 #define UCMMU_UNICORN_STATE_H
 
+#include <pthread.h>
 #include <unicorn/unicorn.h>
 
 #include "memory/page_alloc.h"
@@ -415,6 +416,7 @@ struct vcpu {
 	u64 accessing; /* attached: the page of the access whose watchpoint is called, or NO_ADDRESS
 			*/
 	bool hook_counts; /* attached: code was translated with Unicorn's hook that counts */
+	pthread_t thread; /* attached: whose runs are under way */
 	u32 depth;	  /* attached: runs under way, one in the other's hook */
 	bool identity;	  /* attached: addresses without memory are Unicorn's */
 	u32 (*on_fault)(struct vcpu *v); /* attached: FAULT_*, if handled */

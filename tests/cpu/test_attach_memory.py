@@ -234,8 +234,8 @@ def test_a_context_is_restored_between_thousands_of_runs(fidelity: str) -> None:
         (f"mov rax, {HOLE:#x}; mov [rax], rbx", PageFault, UC_ERR_WRITE_UNMAPPED, HOLE, 2),
         (f"mov rax, {HOLE:#x}; jmp rax", PageFault, UC_ERR_FETCH_UNMAPPED, HOLE, 0x10),
         (f"mov rax, {VIRTUAL:#x}; mov [rax], rbx", PageFault, UC_ERR_WRITE_PROT, VIRTUAL, 3),
-        (f"mov rax, {1 << 50:#x}; mov [rax], rbx", GeneralProtection, 21, 1 << 50, None),
-        (f"mov rbp, {1 << 50:#x}; mov [rbp], rbx", StackFault, 21, 1 << 50, None),
+        (f"mov rax, {1 << 50:#x}; mov [rax], rbx", GeneralProtection, 7, 1 << 50, None),
+        (f"mov rbp, {1 << 50:#x}; mov [rbp], rbx", StackFault, 7, 1 << 50, None),
     ],
 )
 def test_an_error_is_one_line_with_address_code_and_rip(
