@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from unicorn import Uc
 
-    from cpu.attached import Attached, FaultHandler, Paging
+    from cpu.attached import Attached, FaultHandler
+    from cpu.instance import Paging
     from cpu.vcpu import Fidelity
     from mmu.events import EventRing
     from mmu.x86 import Geometry

@@ -8,42 +8,45 @@ instance's memory.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
-from enum import Enum
 from types import TracebackType
 from typing import Any, Final
 
 import unicorn
 from unicorn import (
-    UC_ARCH_X86,
     UC_HOOK_CODE,
     UC_HOOK_MEM_READ,
     UC_HOOK_MEM_READ_AFTER,
     UC_HOOK_MEM_WRITE,
-    UC_MODE_64,
     UC_PROT_ALL,
     UC_PROT_READ,
-    UC_QUERY_ARCH,
-    UC_QUERY_MODE,
     Uc,
     UcError,
 )
-from unicorn.unicorn_const import UC_CTL_CONTEXT_MEMORY
 from unicorn.unicorn_py3.arch.intel import HOOK_INSN_SYSCALL_CFUNC
-from unicorn.unicorn_py3.unicorn import HOOK_MEM_ACCESS_CFUNC, HOOK_TLB_FILL_CFUNC, uccallback
+from unicorn.unicorn_py3.unicorn import HOOK_MEM_ACCESS_CFUNC, uccallback
 from unicorn.x86_const import (
     UC_X86_REG_CR0,
-    UC_X86_REG_CR2,
     UC_X86_REG_CR3,
     UC_X86_REG_CR4,
 )
 
 from cpu._engine import ffi, lib
-from cpu.door import close_door, is_attached, open_door
+from cpu.door import close_door, open_door
 from cpu.guest_errors import GuestGeneralProtection, GuestPageFault, GuestStackFault
 from cpu.in_flight import forget_exception
-from cpu.linkage import answer_faults, function_address, on_fault, private_parts
+from cpu.instance import (
+    Paging,
+    check_instance,
+    fidelity_of,
+    geometry_of,
+    identity_pieces,
+    paging_of,
+    place_of_ram,
+    width_of,
+)
+from cpu.linkage import answer_faults, function_address, on_fault
 from cpu.mode import MSR_EFER, ProcessorMode
 from cpu.page_tables import LARGE_PAGE, PageTables, rights
 from cpu.vcpu import UC_TLB_VIRTUAL, EngineError, Fidelity, Processor, foreign_address
@@ -51,11 +54,10 @@ from mmu.errors import GeneralProtection, MmuError, PageFault, StackFault, Tripl
 from mmu.events import EventRing
 from mmu.memory import Memory
 from mmu.units import PAGE_SIZE, U64
-from mmu.x86 import Access, Geometry, Mmu, Outcome, TlbEntry, Translation, Walk, load_geometry
+from mmu.x86 import Access, Geometry, Mmu, Outcome, TlbEntry, Translation, Walk
 from mmu.x86.check import StaleUse
 from mmu.x86.entries import X86_US
 from mmu.x86.registers import (
-    ARCHITECTURAL_MAXPHYADDR,
     CR0_PG,
     CR0_WP,
     CR4_LA57,
@@ -71,24 +73,7 @@ MemoryHook = Callable[[Uc, int, int, int, int, Any], object]
 
 UC_TLB_CPU: Final = 0
 _ACCESS_HOOKS: Final = UC_HOOK_MEM_READ | UC_HOOK_MEM_WRITE | UC_HOOK_MEM_READ_AFTER
-GIB: Final = 1 << 30
-_CANONICAL: Final = (
-    (0, 1 << 47, 0),
-    ((1 << 52) - (1 << 47), 1 << 52, (1 << 64) - (1 << 52)),
-)
-"""Guest-physical begin and end of what a canonical address can mean, and what to add for it."""
-_LAST_PHYSICAL: Final = (1 << ARCHITECTURAL_MAXPHYADDR) - 1
 DEFAULT_RAM: Final = 64 << 20
-
-
-class Paging(Enum):
-    """Whose page tables translate."""
-
-    OWN = "own"
-    """Tables of ours, in RAM of ours: filled by ``identity`` and map()."""
-    GUEST = "guest"
-    """Tables in the instance's own memory, under the control registers it has, or gets: no register
-    is changed by attach()."""
 
 
 class Attached(Processor):
@@ -128,17 +113,17 @@ class Attached(Processor):
     ) -> None:
         """Attach. MmuError, and nothing changed, if that cannot be."""
         self.uc = uc
-        self.fidelity = _fidelity(fidelity)
+        self.fidelity = fidelity_of(fidelity)
         self._handler = handler
         self.deliver = deliver
         self.counting = True
         self.ring = ring
         if handler is not None and not callable(handler):
             raise MmuError(f"handler is called for each fault, which {handler!r} cannot be")
-        _check_instance(uc)
+        check_instance(uc)
         if check_tlb and self.fidelity is Fidelity.FAST:
             raise MmuError("check_tlb needs fidelity exact or trace: fast has no TLB")
-        self.paging = _paging(uc, paging, identity)
+        self.paging = paging_of(uc, paging, identity)
         self.identity = identity
         self._hooks: set[int] = set()
         self._guards: dict[int, int] = {}
@@ -173,11 +158,11 @@ class Attached(Processor):
         """Make everything, then change the instance; each change's inverse goes onto ``undo``."""
         uc = self.uc
         regions = list(uc.mem_regions())
-        model = _geometry(geometry)
-        width = max(model.processor.maxphyaddr.value, _width(regions))
+        model = geometry_of(geometry)
+        width = max(model.processor.maxphyaddr.value, width_of(regions))
         if base is not None:
             width = max(width, (base + ram - 1).bit_length())
-        self.memory = Memory(ram, base=_place(regions, ram, base, width))
+        self.memory = Memory(ram, base=place_of_ram(regions, ram, base, width))
         undo.callback(self.memory.close)
         self.mmu = Mmu(
             self.memory,
@@ -312,7 +297,7 @@ class Attached(Processor):
             self._find_regions()
         if not self.identity:
             return
-        for va, pa, n in _identity(address, size):
+        for va, pa, n in identity_pieces(address, size):
             if self._follow(va, pa, n, perms or 0):
                 self._changed(va, n)
 
@@ -394,7 +379,7 @@ class Attached(Processor):
         """Map a region at its own address; without UC_PROT_READ, or beyond what a physical address
         can be, it stays absent: without an MMU Unicorn does not reach it there either.
         """
-        for va, pa, n in _identity(address, size):
+        for va, pa, n in identity_pieces(address, size):
             self._follow(va, pa, n, perms)
 
     def _follow(self, va: int, pa: int, size: int, perms: int) -> bool:
@@ -653,7 +638,7 @@ class Attached(Processor):
         inside a hook.
         """
         self._refuse_in_a_hook("set_fidelity()")
-        self.fidelity = _fidelity(fidelity)
+        self.fidelity = fidelity_of(fidelity)
         self.mmu.exact = self.fidelity is not Fidelity.FAST
         self.mmu.flush_all()
         if lib.vcpu_set_fidelity(self.c, int(self.fidelity)):
@@ -741,120 +726,3 @@ _WITHOUT_MMU: Final = frozenset(
         "identity",
     )
 )
-
-
-def _fidelity(fidelity: Fidelity | str) -> Fidelity:
-    if isinstance(fidelity, str):
-        return Fidelity.from_label(fidelity)
-    try:
-        return Fidelity(fidelity)
-    except ValueError:
-        known = ", ".join(repr(f.label) for f in Fidelity)
-        raise MmuError(f"no fidelity {fidelity!r}: known are {known}") from None
-
-
-def _geometry(geometry: str | Geometry) -> Geometry:
-    if isinstance(geometry, str):
-        return load_geometry(geometry)
-    if not isinstance(geometry, Geometry):
-        raise MmuError(f"geometry is a name, a file's path or a Geometry, not {geometry!r}")
-    return geometry
-
-
-def _check_instance(uc: Uc) -> None:
-    """MmuError if the instance cannot be attached to."""
-    if not isinstance(uc, Uc):
-        raise MmuError(f"an MMU is attached to a unicorn.Uc, not to {uc!r}")
-    if uc.query(UC_QUERY_ARCH) != UC_ARCH_X86 or not uc.query(UC_QUERY_MODE) & UC_MODE_64:
-        raise MmuError("only an x86-64 instance, Uc(UC_ARCH_X86, UC_MODE_64), can be attached to")
-    if is_attached(uc):
-        raise MmuError("an MMU is attached to this instance already: detach() it first")
-    if any(isinstance(hook, HOOK_TLB_FILL_CFUNC) for hook in uc._callbacks.values()):
-        raise MmuError("the instance has a hook UC_HOOK_TLB_FILL: the MMU would not be asked")
-    if _saves_memory(uc):
-        raise MmuError(
-            "the instance saves memory with its contexts (UC_CTL_CONTEXT_MEMORY): such snapshots"
-            " would not hold what the MMU writes to page tables"
-        )
-
-
-def _saves_memory(uc: Uc) -> bool:
-    """Whether context_save() makes a snapshot of memory: a store behind it goes elsewhere then."""
-    if private_parts() & lib.PRIVATE_CONTEXT:
-        mode = lib.private_context_mode(ffi.cast("void *", uc._uch.value))
-        return bool(mode & UC_CTL_CONTEXT_MEMORY)
-    page = _free_page(uc)
-    buffer = ffi.new("u8[]", 2 * PAGE_SIZE)
-    pointer = int(ffi.cast("uintptr_t", buffer))
-    cr2 = uc.reg_read(UC_X86_REG_CR2)
-    uc.mem_map_ptr(page, PAGE_SIZE, UC_PROT_ALL, pointer + -pointer % PAGE_SIZE)
-    try:
-        context = uc.context_save()
-        uc.mem_write(page, b"\1")
-        if 1 in bytes(ffi.buffer(buffer)):
-            return False
-        uc.context_restore(context)
-        return True
-    finally:
-        uc.mem_unmap(page, PAGE_SIZE)
-        uc.reg_write(UC_X86_REG_CR2, cr2)  # Unicorn may have looked the page up by its own walk
-
-
-def _free_page(uc: Uc) -> int:
-    """The address of a page where the instance has none: the highest below 2^52 behind a region."""
-    regions = list(uc.mem_regions())
-    begins = {begin for begin, _, _ in regions}
-    behind = {end + 1 for _, end, _ in regions if end < _LAST_PHYSICAL}
-    return max((behind | {0}) - begins)
-
-
-def _identity(address: int, size: int) -> Iterator[tuple[int, int, int]]:
-    """The pieces of guest-physical [address, address + size) that have a virtual address of the
-    same low 52 bits: virtual address, guest-physical address, size.
-
-    Without an MMU, Unicorn takes the low 52 bits of a virtual address. Canonical are those below
-    2^47, and those whose upper 17 bits are set.
-    """
-    for begin, end, offset in _CANONICAL:
-        first, last = max(address, begin), min(address + size, end)
-        if first < last:
-            yield first + offset, first, last - first
-
-
-def _paging(uc: Uc, paging: Paging | str | None, identity: bool) -> Paging:
-    if paging is None:
-        own = identity or not uc.reg_read(UC_X86_REG_CR0) & CR0_PG
-        return Paging.OWN if own else Paging.GUEST
-    try:
-        chosen = Paging(paging)
-    except ValueError:
-        known = ", ".join(repr(p.value) for p in Paging)
-        raise MmuError(f"no paging {paging!r}: known are {known}") from None
-    if identity and chosen is Paging.GUEST:
-        raise MmuError("identity fills tables of ours, and paging='guest' uses the guest's")
-    return chosen
-
-
-def _width(regions: list[tuple[int, int, int]]) -> int:
-    """Bits of the highest guest-physical address of the regions."""
-    return max((end.bit_length() for _, end, _ in regions if end <= _LAST_PHYSICAL), default=0)
-
-
-def _place(regions: list[tuple[int, int, int]], size: int, base: int | None, width: int) -> int:
-    """Where our RAM goes: base if it is free there, or the highest free place of the physical
-    addresses that is aligned to 1 GiB.
-    """
-    if base is None:
-        at = (1 << width) - size & -GIB
-        for begin, end, _ in sorted(regions, reverse=True):
-            if begin < at + size and at <= end:
-                at = begin - size & -GIB
-        if at < 0:
-            raise MmuError(f"no room for {size:#x} bytes of RAM of ours between the regions")
-        return at
-    for begin, end, _ in regions:
-        if base <= end and begin < base + size:
-            raise MmuError(
-                f"base {base:#x}: the instance has a region at [{begin:#x}, {end + 1:#x})"
-            )
-    return base
