@@ -79,6 +79,8 @@ class PageTables:
         _check_range(va, size)
         if pa is not None:
             self._check_physical(pa, size)
+        if size == PAGE_SIZE and self._map_page(va, entry_bits, pa):
+            return
         holes = list(self._holes(va, va + size, entry_bits, pa))
         done: list[tuple[int, int]] = []
         try:
@@ -93,6 +95,17 @@ class PageTables:
     def maps(self, va: int, size: int) -> bool:
         """Whether every page of [va, va + size) is mapped."""
         return self._first_hole(va, size) is None
+
+    def _map_page(self, va: int, entry_bits: int, pa: int | None) -> bool:
+        """Map one page whose table is there and whose entry is free; False if it is otherwise."""
+        level, at, entry = self._lowest(va)
+        if level > 1 or entry & X86_P:
+            return False
+        if pa is None:
+            self._fresh(at, entry_bits)
+        else:
+            self._write(at, [pa | entry_bits | X86_P])
+        return True
 
     def pieces(self, va: int, size: int, pa: int) -> list[tuple[int, int, bool]]:
         """What of [va, va + size) is mapped to pa on (True), and what is not mapped (False), in

@@ -2,6 +2,8 @@
 /* A run: Unicorn is started until it is over, and Python told why. */
 #include "unicorn/vcpu.h"
 
+#define RUNS_A_FLUSH 8192
+
 /* What Python left to be done before the guest goes on. */
 static bool prepare(struct vcpu *v)
 {
@@ -146,6 +148,16 @@ static void forget_end(struct vcpu *v, u64 until)
 		drop_code_range(v, pa, 1);
 }
 
+/*
+ * Unicorn translates code to the end of each run anew, and gives no room back before its buffer, a
+ * GiB, is full: empty it from time to time.
+ */
+static void limit_code(struct vcpu *v)
+{
+	if (v->depth == 1 && ++v->runs % RUNS_A_FLUSH == 0)
+		drop_all_code(v);
+}
+
 void vcpu_emu_start(struct vcpu *v, u64 begin, u64 until, u64 timeout_us, u64 count,
 		    struct vm_exit *exit)
 {
@@ -160,6 +172,7 @@ void vcpu_emu_start(struct vcpu *v, u64 begin, u64 until, u64 timeout_us, u64 co
 	v->pending.deadline = v->depth > 1 && v->run.deadline;
 	run(v);
 	forget_end(v, until);
+	limit_code(v);
 	*exit = v->shared.exit;
 	leave_level(v, &outer);
 }

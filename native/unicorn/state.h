@@ -417,6 +417,7 @@ struct vcpu {
 			*/
 	bool hook_counts; /* attached: code was translated with Unicorn's hook that counts */
 	pthread_t thread; /* attached: whose runs are under way */
+	u64 runs;	  /* attached: that were begun outside hooks */
 	u32 depth;	  /* attached: runs under way, one in the other's hook */
 	bool identity;	  /* attached: addresses without memory are Unicorn's */
 	u32 (*on_fault)(struct vcpu *v); /* attached: FAULT_*, if handled */
