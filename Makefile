@@ -20,7 +20,7 @@ UNICORN_INCLUDE = $$($(BIN)/python -c "from native import cdef; print(cdef.unico
 LINT_CFLAGS := -std=c11 -O2 -D_GNU_SOURCE=1 -Wall -Wextra -Werror -Inative -Ibenchmarks -Itests/oracles -Itests/x86
 SANITIZED := build/sanitize
 # -k below leaves out a comparison with the host's VmPeak, which AddressSanitizer raises to 20 TiB.
-SANITIZED_TESTS := $(wildcard tests/trace tests/memory tests/x86 tests/linux tests/cpu/test_attach_*.py tests/cpu/test_regions.py tests/cpu/test_deliver.py)
+SANITIZED_TESTS := $(wildcard tests/trace tests/memory tests/x86 tests/linux tests/cpu/test_attach_*.py tests/cpu/test_regions.py)
 PYTEST := $(BIN)/pytest -n 2
 
 .DEFAULT_GOAL := help

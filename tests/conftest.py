@@ -14,6 +14,10 @@ from mmu.memory import Memory
 
 pytest_plugins = ["tests.fixtures"]
 
+if "libasan" in os.environ.get("LD_PRELOAD", ""):
+    vars(os).pop("RTLD_DEEPBIND", None)
+    """AddressSanitizer refuses it, and capstone's package loads its library with it."""
+
 _COMMON = {
     "deadline": None,
     "suppress_health_check": [HealthCheck.too_slow, HealthCheck.data_too_large],

@@ -91,7 +91,7 @@ def in_child(source: str, *, private: bool = True, timeout: float = 60) -> str:
             [sys.executable, program],
             cwd=ROOT,
             env={
-                **os.environ,
+                **{k: v for k, v in os.environ.items() if k != "LD_PRELOAD"},
                 "PYTHONPATH": str(ROOT),
                 "UCMMU_PRIVATE": "1" if private else "0",
             },
