@@ -213,8 +213,6 @@ void vcpu_stop(struct vcpu *v);
 /* Before a run or a look while the guest stands still: take over registers that were changed;
  * forget what the MMU asked consumers to forget, and code of frames that were freed. */
 void vcpu_sync(struct vcpu *v);
-/* Take over registers that a script has changed, in a hook too. */
-void vcpu_control_sync(struct vcpu *v);
 /* Make the registers that paging depends on the MMU's as Unicorn holds them, and change none.
  * XLATE_*: why no processor like the MMU's would hold them; nothing is changed then. */
 u32 vcpu_take_controls(struct vcpu *v);

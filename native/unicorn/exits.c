@@ -57,6 +57,20 @@ bool is_exit(struct vcpu *v, u64 address)
 	return exits.enabled ? found : address == v->run.until;
 }
 
+/* A run inside a hook has an end of its own, which Unicorn heeds only while there are no exits. */
+void suspend_exits(struct vcpu *v)
+{
+	enable_exits(v, 0);
+}
+
+void resume_exits(struct vcpu *v)
+{
+	u64 both[] = { v->run.ahead, v->run.until };
+
+	enable_exits(v, 1);
+	set_exits(v, both, 2);
+}
+
 /* Start Unicorn with one exit more, run.ahead. */
 uc_err start_ahead(struct vcpu *v, uc_err (*start_unicorn)(struct vcpu *v))
 {
@@ -66,15 +80,13 @@ uc_err start_ahead(struct vcpu *v, uc_err (*start_unicorn)(struct vcpu *v))
 	if (!read_exits(v, &exits))
 		return UC_ERR_NOMEM;
 	exits.address[exits.nr] = v->run.ahead;
-	if (!exits.enabled) {
-		u64 both[] = { v->run.ahead, v->run.until };
-
-		enable_exits(v, 1);
-		set_exits(v, both, 2);
-	} else {
+	v->run.exits = !exits.enabled;
+	if (v->run.exits)
+		resume_exits(v);
+	else
 		set_exits(v, exits.address, exits.nr + 1);
-	}
 	err = start_unicorn(v);
+	v->run.exits = false;
 	set_exits(v, exits.address, exits.nr);
 	enable_exits(v, exits.enabled);
 	free(exits.address);

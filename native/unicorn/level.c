@@ -37,6 +37,8 @@ void enter_level(struct vcpu *v, struct level *outer)
 		.accessing = v->accessing,
 	};
 	v->accessing = NO_ADDRESS;
+	if (v->run.exits)
+		suspend_exits(v);
 	if (v->block.known)
 		outer->known = *v->block.known;
 	private_save_run(v, &outer->unicorn);
@@ -58,6 +60,8 @@ void leave_level(struct vcpu *v, const struct level *outer)
 	}
 	v->run = outer->run;
 	v->run.counted += v->shared.count - outer->count;
+	if (v->run.exits)
+		resume_exits(v);
 	v->end = outer->end;
 	v->block = outer->block;
 	if (v->block.known)

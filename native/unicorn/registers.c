@@ -309,8 +309,3 @@ u32 vcpu_take_controls(struct vcpu *v)
 	forget_memos(v);
 	return XLATE_OK;
 }
-
-void vcpu_control_sync(struct vcpu *v)
-{
-	control_sync(v);
-}

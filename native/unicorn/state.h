@@ -258,6 +258,7 @@ struct run {
 	uc_err err;   /* STOP_ENGINE: what Unicorn returned */
 	struct mended mended;
 	bool started; /* Unicorn is executing the guest */
+	bool exits;   /* attached: exits are ours, those of start_ahead() */
 	bool stepping;
 	enum stop trap; /* what a #DB is: STOP_EXCEPTION, or STOP_STEPPED if it is only step()'s */
 };

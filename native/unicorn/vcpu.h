@@ -126,6 +126,8 @@ void free_watchpoints(struct vcpu *v, bool all);
 
 /* exits.c */
 bool is_exit(struct vcpu *v, u64 address);
+void suspend_exits(struct vcpu *v);
+void resume_exits(struct vcpu *v);
 uc_err start_ahead(struct vcpu *v, uc_err (*start_unicorn)(struct vcpu *v));
 
 /* count.c */

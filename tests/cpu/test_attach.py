@@ -723,3 +723,29 @@ def test_what_is_at_the_end_address_is_not_looked_up(uc: Uc) -> None:
                 counts.append((mmu.counters()["iTLB-loads"], mmu.instructions))
             seen.append(counts)
     assert seen == [[(1, 2), (1, 2), (2, 3)]] * 2
+
+
+@pytest.mark.parametrize("fidelity", FIDELITIES)
+def test_a_run_in_a_hook_of_the_last_block_before_an_absent_page(fidelity: str) -> None:
+    """It ends at its own end, and the outer one where it must."""
+    uc = Uc(UC_ARCH_X86, UC_MODE_64)
+    uc.mem_map(CODE, 0x1000)
+    uc.mem_map(VIRTUAL, 0x1000)
+    begin, _ = load(uc, "inc rax; inc rax; inc rax; inc rax; inc rax; nop", CODE + 0xFF0)
+    load(uc, "inc rbx; inc rbx; inc rbx; hlt", VIRTUAL)
+    mmu = cpu.attach(uc, identity=True, fidelity=fidelity)
+    ends: list[int] = []
+
+    def nest(uc: Uc, address: int, _size: int, _data: object) -> None:
+        if address == begin + 6 and not ends:
+            context = uc.context_save()
+            uc.emu_start(VIRTUAL, VIRTUAL + 6)
+            ends.append(uc.reg_read(UC_X86_REG_RIP))
+            uc.context_restore(context)
+
+    mmu.hook_add(UC_HOOK_CODE, nest)
+    with pytest.raises(PageFault):
+        uc.emu_start(begin, CODE)
+    assert ends == [VIRTUAL + 6]
+    assert uc.reg_read(UC_X86_REG_RIP) == CODE + 0x1000
+    assert uc.reg_read(UC_X86_REG_RAX) == 5
