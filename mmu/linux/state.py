@@ -26,6 +26,7 @@ from mmu.linux.filemap import MappedFile
 from mmu.linux.layout import TASK_SIZE, UNKNOWN, Hole, mmap_base
 from mmu.linux.policy import FreeTables
 from mmu.linux.resource import Rlimits
+from mmu.linux.sched import Alone, Scheduler
 from mmu.units import PAGE_SHIFT
 
 if TYPE_CHECKING:
@@ -47,9 +48,11 @@ class Kernel:
     """What Linux keeps in global variables: memory, CPUs, RCU, how tables are freed, sysctls.
 
     ``policy`` says when empty PTE tables are freed, ``engine`` which twins are called (``native``
-    is True for "c"). ``ring`` takes the events, None records nothing. ``c`` is the
-    ``struct kernel *`` of native/mm that both engines work on. ``max_map_count``,
-    ``mmap_min_addr`` and ``overcommit_memory`` are the sysctls of those names (vm.*).
+    is True for "c"). ``ring`` takes the events, None records nothing. ``scheduler`` is asked
+    wherever kernel code waits, ``on_point`` hears of each step that another CPU could see (tests
+    switch there). ``c`` is the ``struct kernel *`` of native/mm that both engines work on.
+    ``max_map_count``, ``mmap_min_addr`` and ``overcommit_memory`` are the sysctls of those names
+    (vm.*).
     Raises MmuError for an unknown engine.
     """
 
@@ -72,6 +75,8 @@ class Kernel:
         self.mmap_min_addr = DEFAULT_MMAP_MIN_ADDR
         self.overcommit_memory = OVERCOMMIT_ALWAYS
         self.cpus: list[Cpu] = []
+        self.scheduler: Scheduler = Alone()
+        self.on_point: Callable[[str], None] | None = None
         self.c = ffi.new("struct kernel *")
         self.c.ram = memory.c
         self.c.ring = ffi.NULL if ring is None else ring.c
@@ -108,6 +113,11 @@ class Kernel:
     @this_cpu.setter
     def this_cpu(self, cpu: Cpu) -> None:
         lib.set_this_cpu(self.c, cpu.c)
+
+    def point(self, name: str) -> None:
+        """A step of this name comes next that another CPU could see."""
+        if self.on_point is not None:
+            self.on_point(name)
 
     def note_code_written(self, pa: int) -> None:
         """The kernel wrote to the frame at guest-physical pa, which instructions were fetched from:
@@ -149,6 +159,9 @@ class Cpu:
     def __repr__(self) -> str:
         """Number and mm, for people."""
         return f"<Cpu {self.id}, loaded: {self.loaded_mm!r}>"
+
+    def interrupt(self) -> None:
+        """Run the calls that other CPUs left for this one (mmu.linux.smp), if interrupts are on."""
 
     def take_code_written(self) -> tuple[bool, list[int]]:
         """Return what translated code this CPU must drop since the last call: everything?, else
