@@ -426,6 +426,8 @@ class struct_kernel(Struct[struct_kernel_ptr]):
     nr_cpus: int
     pad: int
     cpu: Array[struct_cpu_ptr]
+    counter: Array[int]
+    wait_for_lock: Callable[[struct_kernel_ptr | Array[struct_kernel], Ptr[int], int], bool]
 
 class struct_kernel_ptr(struct_kernel, Ptr[struct_kernel]): ...
 
@@ -820,6 +822,7 @@ class Lib:
     NR_EVENTS: Final[int]
     NR_COUNTERS: Final[int]
     NR_MM_COUNTERS: Final[int]
+    NR_KERNEL_COUNTERS: Final[int]
     PAGE_SHIFT: Final[int]
     PAGE_SIZE: Final[int]
     EXCHANGE_DONE: Final[int]
@@ -1011,6 +1014,16 @@ class Lib:
     BUG_PTE_TABLE_LEAKED: Final[int]
     BUG_GATHER_NESTED: Final[int]
     BUG_RCU_UNBALANCED: Final[int]
+    BUG_WAIT_FAILED: Final[int]
+    LOCK_PTE: Final[int]
+    LOCK_PMD: Final[int]
+    LOCK_PAGE_TABLE: Final[int]
+    LOCK_MMAP: Final[int]
+    LOCK_VMA: Final[int]
+    NR_LOCK_KINDS: Final[int]
+    LCB_F_SPIN: Final[int]
+    LCB_F_READ: Final[int]
+    LCB_F_WRITE: Final[int]
     TRYGET_SUCCEEDED: Final[int]
     TRYGET_FAILED_ZERO: Final[int]
     TRYGET_FAILED_NONE: Final[int]
@@ -1053,6 +1066,7 @@ class Lib:
     def event_describe(self, id: int, /) -> struct_event_desc_ptr: ...
     def counter_describe(self, id: int, /) -> struct_counter_desc_ptr: ...
     def mm_counter_describe(self, id: int, /) -> struct_counter_desc_ptr: ...
+    def kernel_counter_describe(self, id: int, /) -> struct_counter_desc_ptr: ...
     def memory_load(
         self, m: struct_memory_ptr | Array[struct_memory], pa: int, value: Ptr[int], /
     ) -> bool: ...
@@ -1461,6 +1475,9 @@ class Lib:
     def event_ring_full(
         self, ring: struct_event_ring_ptr | Array[struct_event_ring], arg: CData, /
     ) -> None: ...
+    def kernel_wait_for_lock(
+        self, kernel: struct_kernel_ptr | Array[struct_kernel], lock: Ptr[int], kind: int, /
+    ) -> bool: ...
 
 ffi: FFI
 lib: Lib

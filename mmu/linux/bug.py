@@ -22,6 +22,7 @@ class Bug(IntEnum):
     PTE_TABLE_LEAKED = lib.BUG_PTE_TABLE_LEAKED
     GATHER_NESTED = lib.BUG_GATHER_NESTED
     RCU_UNBALANCED = lib.BUG_RCU_UNBALANCED
+    WAIT_FAILED = lib.BUG_WAIT_FAILED
 
 
 _SENTENCES = {
@@ -33,12 +34,13 @@ _SENTENCES = {
         "a reference was taken on a PTE table whose count is 0 (PMD value {:#x})"
     ),
     Bug.PTE_TABLE_NOT_EMPTY: "the count of the PTE table of {:#x} reached 0 while entries were set",
-    Bug.LOCK_HELD: "a lock was taken that its only possible holder holds",
-    Bug.LOCK_NOT_HELD: "a lock was released that nobody held",
+    Bug.LOCK_HELD: "a lock was taken that nobody can drop ({:#x})",
+    Bug.LOCK_NOT_HELD: "a lock was released that this CPU did not hold",
     Bug.RSS_NEGATIVE: "a resident-set counter became negative",
     Bug.PTE_TABLE_LEAKED: "tearing down met the PTE table of {:#x}: a reference leaked",
     Bug.GATHER_NESTED: "an mmu_gather was begun within another",
     Bug.RCU_UNBALANCED: "rcu_read_unlock without rcu_read_lock",
+    Bug.WAIT_FAILED: "a wait ended in an error",
 }
 
 

@@ -18,9 +18,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
+from weakref import WeakValueDictionary
 
 from mmu._native import ffi, lib
 from mmu.errors import MmuError
+from mmu.events import KERNEL_COUNTERS
 from mmu.linux.bug import Bug, MmBug
 from mmu.linux.filemap import MappedFile
 from mmu.linux.layout import TASK_SIZE, UNKNOWN, Hole, mmap_base
@@ -30,7 +32,7 @@ from mmu.linux.sched import Alone, Scheduler
 from mmu.units import PAGE_SHIFT
 
 if TYPE_CHECKING:
-    from mmu._native import struct_mm_struct_ptr
+    from mmu._native import struct_kernel_ptr, struct_mm_struct_ptr
     from mmu.events import EventRing
     from mmu.memory import Memory
     from mmu.x86 import Mmu
@@ -42,6 +44,14 @@ OVERCOMMIT_ALWAYS: Final = 1
 
 ENGINES: Final = ("c", "python")
 """Which twin does the work on entries: the functions of native/mm, or those of this package."""
+
+
+_kernels: WeakValueDictionary[int, Kernel] = WeakValueDictionary()
+
+
+def kernel_of(c: struct_kernel_ptr) -> Kernel:
+    """The Kernel whose ``c`` this is: for functions that C calls back."""
+    return _kernels[int(ffi.cast("uintptr_t", c))]
 
 
 class Kernel:
@@ -82,6 +92,9 @@ class Kernel:
         self.c.ring = ffi.NULL if ring is None else ring.c
         self.c.policy = policy.number
         self.c.rcu.head = self.c.rcu.tail = lib.PAGE_NONE
+        self.c.wait_for_lock = lib.kernel_wait_for_lock
+        self._error: BaseException | None = None
+        _kernels[int(ffi.cast("uintptr_t", self.c))] = self
 
     def add_cpu(self, mmu: Mmu) -> Cpu:
         """Bring up a CPU with this MMU, and return it. The first one is ``this_cpu``.
@@ -131,12 +144,27 @@ class Kernel:
             self.c.bug = bug
             self.c.bug_address = address
 
+    def keep_error(self, error: BaseException) -> None:
+        """An error came in a function that C called back: check() raises it when C has returned."""
+        self._error = self._error or error
+        self.bug(Bug.WAIT_FAILED)
+
     def check(self) -> None:
-        """Raise MmBug if an invariant broke since the last check, and forget it."""
-        if self.c.bug:
-            bug, address = Bug(self.c.bug), self.c.bug_address
-            self.c.bug = lib.BUG_NONE
-            raise MmBug(bug, address)
+        """Raise MmBug if an invariant broke since the last check, and forget it; or the error of a
+        wait (keep_error()).
+        """
+        if not self.c.bug:
+            return
+        bug, address = Bug(self.c.bug), self.c.bug_address
+        self.c.bug = lib.BUG_NONE
+        error, self._error = self._error, None
+        if error is not None:
+            raise error
+        raise MmBug(bug, address)
+
+    def counters(self) -> dict[str, int]:
+        """What the kernel counts for all its CPUs (KERNEL_COUNTER in events.def), by name."""
+        return dict(zip(KERNEL_COUNTERS, self.c.counter, strict=True))
 
 
 class Cpu:

@@ -1,9 +1,36 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "mm/locks.h"
 
+/* What the contention events call the lock: a table's frame, else the address of the mm's PGD. */
+static u64 lock_name(const struct mm_struct *mm, const u32 *lock)
+{
+	const struct memory *ram = mm->ram;
+	const char *pages = (const char *)ram->pages;
+	u64 offset = (u64)((const char *)lock - pages);
+
+	if (lock == &mm->page_table_lock)
+		return mm->pgd;
+	return (ram->base >> PAGE_SHIFT) + offset / sizeof(struct page);
+}
+
+void spin_lock_slowpath(struct mm_struct *mm, u32 *lock, u32 kind)
+{
+	struct kernel *kernel = mm->kernel;
+	u64 name = lock_name(mm, lock);
+	bool had = true;
+
+	kernel->counter[KERNEL_COUNTER_pte_lock_contended + kind]++;
+	emit(kernel->ring, contention_begin, name, kind, LCB_F_SPIN);
+	while (*lock && had)
+		had = kernel->wait_for_lock && kernel->wait_for_lock(kernel, lock, kind);
+	emit(kernel->ring, contention_end, name, kind, !had);
+	if (!had)
+		mm_bug(mm, BUG_LOCK_HELD, name);
+}
+
 void pte_lock(struct mm_struct *mm, pmd_t *pmd)
 {
-	spin_lock(mm, &pmd_page(mm, *pmd)->ptl);
+	spin_lock(mm, &pmd_page(mm, *pmd)->ptl, LOCK_PTE);
 }
 
 void pte_unlock(struct mm_struct *mm, pmd_t *pmd)
@@ -13,7 +40,7 @@ void pte_unlock(struct mm_struct *mm, pmd_t *pmd)
 
 void pmd_lock(struct mm_struct *mm, pmd_t *pmd)
 {
-	spin_lock(mm, &table_page(mm, pmd)->ptl);
+	spin_lock(mm, &table_page(mm, pmd)->ptl, LOCK_PMD);
 }
 
 bool pmd_trylock(struct mm_struct *mm, pmd_t *pmd)
@@ -22,7 +49,7 @@ bool pmd_trylock(struct mm_struct *mm, pmd_t *pmd)
 
 	if (*lock)
 		return false;
-	__atomic_store_n(lock, 1, __ATOMIC_RELAXED);
+	__atomic_store_n(lock, mm->kernel->this_cpu->id + 1, __ATOMIC_RELAXED);
 	return true;
 }
 

@@ -15,17 +15,20 @@ bool pmd_trylock(struct mm_struct *mm, pmd_t *pmd);
 void pmd_unlock(struct mm_struct *mm, pmd_t *pmd);
 /* cffi-end */
 
-/* One CPU: a lock that is held here can never become free. */
-static inline void spin_lock(struct mm_struct *mm, u32 *lock)
+/* The lock, of this kind, is held: wait until it is free.  It may not become so: BUG_LOCK_HELD. */
+void spin_lock_slowpath(struct mm_struct *mm, u32 *lock, u32 kind);
+
+/* Take a lock whose word is 0, or the number of the CPU that holds it and 1.  May wait. */
+static inline void spin_lock(struct mm_struct *mm, u32 *lock, u32 kind)
 {
 	if (unlikely(*lock))
-		mm_bug(mm, BUG_LOCK_HELD, 0);
-	__atomic_store_n(lock, 1, __ATOMIC_RELAXED);
+		spin_lock_slowpath(mm, lock, kind);
+	__atomic_store_n(lock, mm->kernel->this_cpu->id + 1, __ATOMIC_RELAXED);
 }
 
 static inline void spin_unlock(struct mm_struct *mm, u32 *lock)
 {
-	if (unlikely(!*lock))
+	if (unlikely(*lock != mm->kernel->this_cpu->id + 1))
 		mm_bug(mm, BUG_LOCK_NOT_HELD, 0);
 	__atomic_store_n(lock, 0, __ATOMIC_RELEASE);
 }

@@ -75,6 +75,20 @@
 #define BUG_PTE_TABLE_LEAKED 8 /* refcount: tearing down met a PTE table */
 #define BUG_GATHER_NESTED 9
 #define BUG_RCU_UNBALANCED 10
+#define BUG_WAIT_FAILED 11 /* who waits in Python for C met an error, which is kept there */
+
+/* Kinds of locks: struct kernel.wait_for_lock's, the contention events', the counters' order. */
+#define LOCK_PTE 0
+#define LOCK_PMD 1
+#define LOCK_PAGE_TABLE 2
+#define LOCK_MMAP 3
+#define LOCK_VMA 4
+#define NR_LOCK_KINDS 5
+
+/* Flags of contention_begin (include/trace/events/lock.h). */
+#define LCB_F_SPIN 0x1
+#define LCB_F_READ 0x2
+#define LCB_F_WRITE 0x4
 
 /* pte_try_get() */
 #define TRYGET_SUCCEEDED 0
@@ -147,6 +161,12 @@ struct kernel {
 	u32 nr_cpus;
 	u32 pad;
 	struct cpu *cpu[NR_CPUS];
+	u64 counter[NR_KERNEL_COUNTERS];
+	/*
+	 * The lock word is held: wait until it is 0.  False if nobody can make it so, or an error
+	 * came.  NULL: nobody else runs, so that a lock found held never becomes free.
+	 */
+	bool (*wait_for_lock)(struct kernel *kernel, u32 *lock, u32 kind);
 };
 
 /* An address space.  It names no CPU: cpu_bitmap has a bit for each that has it loaded. */

@@ -82,7 +82,7 @@ static void zap_pte_range(struct mmu_gather *tlb, pmd_t *pmd, u64 start, u64 end
 		struct zap_stretch z = { .addr = addr };
 		struct page *table = pmd_page(mm, *pmd);
 
-		spin_lock(mm, &table->ptl);
+		spin_lock(mm, &table->ptl, LOCK_PTE);
 		zap_stretch(tlb, pte_offset(mm, *pmd, addr), end, details, &z);
 		addr = z.addr;
 		can_reclaim = can_reclaim && !z.skipped;
