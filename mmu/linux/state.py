@@ -15,8 +15,7 @@ makes a CPU run has set. Making an MmStruct loads nothing: ``switch_mm()`` does.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 from weakref import WeakValueDictionary
 
@@ -26,9 +25,11 @@ from mmu.events import KERNEL_COUNTERS
 from mmu.linux.bug import Bug, MmBug
 from mmu.linux.filemap import MappedFile
 from mmu.linux.layout import TASK_SIZE, UNKNOWN, Hole, mmap_base
+from mmu.linux.lockdep import Lockdep
+from mmu.linux.mmap_lock import MmapLock, MmapLocked
 from mmu.linux.policy import FreeTables
 from mmu.linux.resource import Rlimits
-from mmu.linux.sched import Alone, Scheduler
+from mmu.linux.sched import Alone, Scheduler, Sleep, WaitQueue
 from mmu.units import PAGE_SHIFT
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ class Kernel:
     is True for "c"). ``ring`` takes the events, None records nothing. ``scheduler`` is asked
     wherever kernel code waits, ``on_point`` hears of each step that another CPU could see (tests
     switch there). ``c`` is the ``struct kernel *`` of native/mm that both engines work on.
+    ``lockdep`` has every lock watched (mmu.linux.lockdep), at the cost of a call for each.
     ``max_map_count``, ``mmap_min_addr`` and ``overcommit_memory`` are the sysctls of those names
     (vm.*).
     Raises MmuError for an unknown engine.
@@ -73,6 +75,7 @@ class Kernel:
         policy: FreeTables = FreeTables.REFCOUNT,
         engine: str = "c",
         ring: EventRing | None = None,
+        lockdep: bool = False,
     ) -> None:
         if engine not in ENGINES:
             raise MmuError(f"there is no engine {engine!r}: choose one of {', '.join(ENGINES)}")
@@ -93,6 +96,8 @@ class Kernel:
         self.c.policy = policy.number
         self.c.rcu.head = self.c.rcu.tail = lib.PAGE_NONE
         self.c.wait_for_lock = lib.kernel_wait_for_lock
+        self.lockdep = Lockdep(self.c) if lockdep else None
+        self.c.lockdep = lib.kernel_lockdep if lockdep else ffi.NULL
         self._error: BaseException | None = None
         _kernels[int(ffi.cast("uintptr_t", self.c))] = self
 
@@ -131,6 +136,28 @@ class Kernel:
         """A step of this name comes next that another CPU could see."""
         if self.on_point is not None:
             self.on_point(name)
+
+    def wait_event(
+        self,
+        queue: WaitQueue,
+        ready: Callable[[], bool],
+        what: str,
+        *,
+        sleep: Sleep = Sleep.UNINTERRUPTIBLE,
+        timeout_ns: int | None = None,
+    ) -> int:
+        """Scheduler.wait_event(), with lockdep's look at what the sleeper holds."""
+        if self.lockdep is None:
+            return self.scheduler.wait_event(
+                queue, ready, what, sleep=sleep, timeout_ns=timeout_ns
+            )
+        held = self.lockdep.sleep(what)
+        try:
+            return self.scheduler.wait_event(
+                queue, ready, what, sleep=sleep, timeout_ns=timeout_ns
+            )
+        finally:
+            self.lockdep.wake(held)
 
     def note_code_written(self, pa: int) -> None:
         """The kernel wrote to the frame at guest-physical pa, which instructions were fetched from:
@@ -207,8 +234,7 @@ class MmStruct:
     ``c`` is the ``struct mm_struct *`` that both engines work on. ``rlimit`` are the limits that
     bind it, ``def_flags`` the VMA flags that every new mapping gets (mlockall()), and
     ``fatal_signal_pending`` says whether the process is to end: long loops ask it and break off.
-    One task uses it: mmap_lock is never waited for. Raises OutOfMemory if RAM has no frame for the
-    PGD.
+    ``mmap_lock`` guards the VMAs. Raises OutOfMemory if RAM has no frame for the PGD.
     """
 
     def __init__(self, kernel: Kernel) -> None:
@@ -227,6 +253,7 @@ class MmStruct:
         pgd = self.memory.alloc_pages()
         self.memory.page(pgd).flags |= lib.PG_table
         self.c.pgd = pgd << PAGE_SHIFT
+        self.mmap_lock = MmapLock(kernel, self.c)
         self.hole = Hole(UNKNOWN, self.c.mmap_base)
 
     def __repr__(self) -> str:
@@ -254,16 +281,16 @@ class MmStruct:
 
     # Locks.
 
-    @contextmanager
-    def mmap_write_lock(self) -> Iterator[None]:
-        """Hold mmap_lock for writing: no fault is resolved by a fast path meanwhile."""
-        if self.c.mmap_lock:
-            self.kernel.bug(Bug.LOCK_HELD)
-        self.c.mmap_lock = 1
-        try:
-            yield
-        finally:
-            self.c.mmap_lock = 0
+    def mmap_write_lock(self, *, killable: bool = False) -> MmapLocked:
+        """``with``: hold mmap_lock for writing, so that nobody else sees or changes VMAs.
+
+        ``killable``: LinuxError EINTR if the process is to end first.
+        """
+        return MmapLocked(self.mmap_lock, True, killable=killable)
+
+    def mmap_read_lock(self, *, killable: bool = False) -> MmapLocked:
+        """``with``: hold mmap_lock for reading, so that no VMA changes. As mmap_write_lock()."""
+        return MmapLocked(self.mmap_lock, False, killable=killable)
 
     # Files.
 

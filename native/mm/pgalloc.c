@@ -51,7 +51,7 @@ pmd_t *pmd_alloc(struct mm_struct *mm, u64 addr)
 				mm_inc_pgtables(mm);
 				pfn = 0;
 			}
-			spin_unlock(mm, &mm->page_table_lock);
+			spin_unlock(mm, &mm->page_table_lock, LOCK_PAGE_TABLE);
 			if (unlikely(pfn)) { /* another made one while the lock was waited for */
 				pfn_to_page(mm->ram, pfn)->flags &= ~PG_table;
 				free_pages(mm->ram, pfn, 0, true);

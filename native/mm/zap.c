@@ -89,7 +89,7 @@ static void zap_pte_range(struct mmu_gather *tlb, pmd_t *pmd, u64 start, u64 end
 		direct = direct && !z.full;
 		if (can_reclaim && direct)
 			direct = try_get_and_clear_pmd(mm, pmd, &pmdval);
-		spin_unlock(mm, &table->ptl);
+		spin_unlock(mm, &table->ptl, LOCK_PTE);
 		if (z.full)
 			tlb_flush_mmu(tlb);
 		pte_put_many_tlb(tlb, pmd, start, z.cleared);
