@@ -65,6 +65,9 @@ class struct_mmu_api(Struct[struct_mmu_api_ptr]):
     ring_emit: CData
     take_code: CData
     free_code: CData
+    code_stored: CData
+    code_fetched: CData
+    set_cpu: CData
 
 class struct_mmu_api_ptr(struct_mmu_api, Ptr[struct_mmu_api]): ...
 

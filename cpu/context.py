@@ -13,7 +13,7 @@ segments, privilege level, x87, SSE and MXCSR.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, Protocol
 
 from unicorn.x86_const import UC_X86_REG_FS_BASE, UC_X86_REG_GS_BASE
 
@@ -21,11 +21,14 @@ from cpu._engine import ffi, lib
 from mmu.errors import MmuError
 from mmu.units import U64
 
-if TYPE_CHECKING:
-    from cpu.vcpu import VCpu
-
 FXSAVE_SIZE: Final[int] = lib.FXSAVE_SIZE
 """Bytes of the image that FXSAVE64 writes (SDM vol. 1 10.5.1)."""
+
+
+class Vcpu(Protocol):
+    """What of a VCpu is needed here."""
+
+    c: Any
 
 
 def fxsave_image(image: bytes) -> Any:
@@ -44,7 +47,7 @@ class Context:
 
     __slots__ = ("_vcpu", "c")
 
-    def __init__(self, vcpu: VCpu) -> None:
+    def __init__(self, vcpu: Vcpu) -> None:
         """Room for one program's registers."""
         c = lib.vcpu_context_alloc(vcpu.c)
         if c == ffi.NULL:

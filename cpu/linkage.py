@@ -61,6 +61,9 @@ _MMU_FUNCTIONS: Final = {
     "ring_emit": "ring_emit",
     "take_code": "take_freed_code",
     "free_code": "memory_free_code",
+    "code_stored": "note_code_stored",
+    "code_fetched": "note_code_fetched",
+    "set_cpu": "set_this_cpu",
 }
 _CS_ARCH_X86: Final = 3
 _CS_MODE_64: Final = 1 << 3

@@ -376,8 +376,6 @@ class VCpu(Processor):
         The exit is one struct, overwritten by the next run. Raises BadTable if a paging structure
         lies outside guest memory, EngineError if Unicorn failed, and what a callback raised.
         """
-        if self.cpu is not None:
-            self._enter_cpu(self.cpu)
         self._run(self.c, U64 if limit is None else limit)
         exit_ = self.exit
         if exit_.reason >= lib.EXIT_PAGE_FAULT:
@@ -385,17 +383,6 @@ class VCpu(Processor):
                 forget_exception(self.uc)
             self._settle(exit_)
         return exit_
-
-    def _enter_cpu(self, cpu: Cpu) -> None:
-        """Make it the kernel's this_cpu, and drop the code that was written since it ran last."""
-        cpu.kernel.this_cpu = cpu
-        if not cpu.c.code_written.nr:
-            return
-        everything, pages = cpu.take_code_written()
-        if everything:
-            self.uc.ctl_flush_tb()
-        for pa in pages:
-            self.drop_code(pa)
 
     # The program that it runs.
 

@@ -90,7 +90,7 @@ struct mmu_api {
 	void *walk;
 	void *hit, *touch; /* NULL: every access asks translate */
 	void *fast_fault;  /* NULL: no fault is resolved inside the fill hook */
-	void *ring_emit, *take_code, *free_code;
+	void *ring_emit, *take_code, *free_code, *code_stored, *code_fetched, *set_cpu;
 };
 
 /* Sizes and last offsets as mmu._native was built: both modules must agree. */

@@ -129,6 +129,8 @@ static void run(struct vcpu *v)
 
 void vcpu_run(struct vcpu *v, u64 limit)
 {
+	if (v->this_cpu)
+		MMU(v, set_this_cpu, set_cpu)(v->this_cpu->kernel, v->this_cpu);
 	v->run.limit = limit;
 	run(v);
 }

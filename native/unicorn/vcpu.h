@@ -114,7 +114,7 @@ void soft_drain_evicted(struct vcpu *v, u64 va, u64 va2);
 void give_frame(struct vcpu *v, u64 pa, u64 va);
 bool holds_code(struct vcpu *v, u64 pa);
 void note_code(struct vcpu *v, u64 pa);
-void note_code_store(struct vcpu *v, u64 va);
+void note_code_store(struct vcpu *v, u64 pa, u64 va);
 bool window_fill(struct vcpu *v, u64 page, uc_tlb_entry *entry);
 void drop_code(struct vcpu *v, u64 pa);
 void drop_all_code(struct vcpu *v);
