@@ -326,6 +326,7 @@ class VCpu(Processor):
         mmu: Mmu,
         mm: Mm | None = None,
         *,
+        cpu: Cpu | None = None,
         fidelity: Fidelity = Fidelity.FAST,
         engine: str | None = None,
         count: bool = True,
@@ -344,7 +345,7 @@ class VCpu(Processor):
         self.uc = _new_instance(memory)
         self._hook(mm=mm, ring=self.ring, fast_faults=fast_faults and mmu.engine == "c")
         self._run = lib.vcpu_run
-        self.cpu = None if mm is None else mm.kernel.cpu_of(mmu)
+        self.cpu = cpu if mm is None else mm.kernel.cpu_of(mmu)
         """The kernel's CPU that this is, if it runs under one."""
 
     def __enter__(self) -> VCpu:
@@ -378,6 +379,12 @@ class VCpu(Processor):
                 forget_exception(self.uc)
             self._settle(exit_)
         return exit_
+
+    def set_mm(self, mm: Mm) -> None:
+        """Let this mm's common faults be resolved inside the fill hook, from now on."""
+        if mm is not self.mm:
+            self.mm = mm
+            lib.vcpu_set_mm(self.c, foreign(mm.c))
 
     def _enter_cpu(self, cpu: Cpu) -> None:
         """Make it the kernel's this_cpu, and drop the code that was written since it ran last."""

@@ -15,12 +15,23 @@ Alone: one thing happens at a time, so a wait that is not over at once is never 
 from __future__ import annotations
 
 from collections.abc import Callable
+from enum import Enum
 from typing import Final, Protocol
 
 ERESTARTSYS: Final = 512
 """Not an errno that user space sees: the system call is made again after a signal's handler, or
 ends in EINTR (include/linux/errno.h).
 """
+
+
+class Sleep(Enum):
+    """What ends a sleep besides that for which it waits (TASK_* of include/linux/sched.h)."""
+
+    UNINTERRUPTIBLE = 0
+    KILLABLE = 1
+    """A signal that ends the process, and the end of the run."""
+    INTERRUPTIBLE = 2
+    """Any signal that is not blocked."""
 
 
 class WaitQueue:
@@ -62,14 +73,13 @@ class Scheduler(Protocol):
         ready: Callable[[], bool],
         what: str,
         *,
-        interruptible: bool = False,
+        sleep: Sleep = Sleep.UNINTERRUPTIBLE,
         timeout_ns: int | None = None,
     ) -> int:
         """Sleep in ``queue`` until ``ready()``, which is asked at once and after each wake_up().
 
-        No spinlock is held and no RCU read section entered. Returns 0; -ERESTARTSYS if a signal
-        came first, which only an ``interruptible`` sleep heeds (any sleep heeds the end of the
-        run); or -ETIME after ``timeout_ns`` nanoseconds of virtual time.
+        No spinlock is held and no RCU read section entered. Returns 0; -ERESTARTSYS if what ends
+        such a ``sleep`` came first; or -ETIME after ``timeout_ns`` nanoseconds of virtual time.
         """
 
     def wake_up(self, queue: WaitQueue, nr: int | None = None) -> int:
@@ -92,7 +102,7 @@ class Alone:
         ready: Callable[[], bool],
         what: str,
         *,
-        interruptible: bool = False,
+        sleep: Sleep = Sleep.UNINTERRUPTIBLE,
         timeout_ns: int | None = None,
     ) -> int:
         """Return 0 if it is so already, else -ERESTARTSYS: it will never be."""

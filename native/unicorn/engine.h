@@ -192,6 +192,8 @@ int vcpu_set_fidelity(struct vcpu *v, u32 fidelity);
 void vcpu_free(struct vcpu *v);
 struct vcpu_shared *vcpu_shared(struct vcpu *v);
 
+/* Whose faults may be resolved inside the fill hook from now on; NULL: nobody's. */
+void vcpu_set_mm(struct vcpu *v, void *mm);
 /* Run from RIP until something of EXIT_*, at the latest when shared->count is limit. */
 void vcpu_run(struct vcpu *v, u64 limit);
 /*

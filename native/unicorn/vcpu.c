@@ -218,3 +218,8 @@ void vcpu_free(struct vcpu *v)
 	free_frames(v);
 	free(v);
 }
+
+void vcpu_set_mm(struct vcpu *v, void *mm)
+{
+	v->mm = mm;
+}

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Our processor: the same instruction on a VCpu over the same memory, and the signal that
-LinuxProcess makes of it.
+the kernel's entry code makes of it.
 """
 
 from __future__ import annotations
