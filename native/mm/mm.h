@@ -117,6 +117,8 @@ struct vm_area_struct {
 	u32 vm_file;  /* 0 anonymous, else a number the owner of the mm gives meaning to */
 	u32 vm_name;  /* what /proc/self/maps calls it; 0 nothing, else as vm_file */
 	u64 anon_vma; /* number of its anon_vma, equal where pages may be shared; 0: none yet */
+	u32 nr_anon_vma_chain; /* anon_vmas that its pages may belong to: its own, and parents' */
+	u32 pad;
 };
 
 /* VMAs in order of address, none overlapping. */
@@ -254,6 +256,14 @@ struct mmu_gather {
 void set_this_cpu(struct kernel *kernel, struct cpu *cpu);
 /* The frame of pa held code and was written: every CPU drops what it translated from it. */
 void note_code_written(struct kernel *kernel, u64 pa);
+/* cpu's guest is about to store to the frame of pa, which holds code: every other CPU drops that.
+ */
+void note_code_stored(struct cpu *cpu, u64 pa);
+/*
+ * cpu's guest is the first to execute from some frame: no other CPU stores there unnoticed any
+ * more, whatever its emulator has cached of translations.
+ */
+void note_code_fetched(struct cpu *cpu);
 /*
  * The next freed frame that held code, 0 if none: CPU number id drops its code and hands the frame
  * to memory_free_code(); the kernel's other CPUs are told.  kernel may be NULL: there are none.
