@@ -33,13 +33,13 @@ from mmu.units import PAGE_SHIFT
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from mmu._native import CData, struct_kernel_ptr, struct_page
+    from mmu._native import Ptr, struct_kernel_ptr, struct_page
 
 # What C calls back.
 
 
 @ffi.def_extern()
-def kernel_wait_for_lock(c: struct_kernel_ptr, lock: CData, kind: int) -> bool:
+def kernel_wait_for_lock(c: struct_kernel_ptr, lock: Ptr[int], kind: int) -> bool:
     """A lock is held: wait until its word is 0. False: nobody can make it so."""
     kernel = kernel_of(c)
     what = f"the {LOCK_NAMES[kind]} that CPU {lock[0] - 1} holds"
