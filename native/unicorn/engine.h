@@ -199,8 +199,6 @@ struct vcpu_shared *vcpu_shared(struct vcpu *v);
 /* The program that runs next has this struct mm_struct, whose faults may be resolved at once. */
 void vcpu_set_mm(struct vcpu *v, void *mm);
 
-/* Whose faults may be resolved inside the fill hook from now on; NULL: nobody's. */
-void vcpu_set_mm(struct vcpu *v, void *mm);
 /* Run from RIP until something of EXIT_*, at the latest when shared->count is limit. */
 void vcpu_run(struct vcpu *v, u64 limit);
 /*
