@@ -38,7 +38,8 @@ from mmu.linux.sched import ERESTARTSYS, Sleep, WaitQueue
 from mmu.linux.tlbflush import switch_mm
 
 if TYPE_CHECKING:
-    from cpu.vcpu import Context, VCpu
+    from cpu.context import Context
+    from cpu.vcpu import VCpu
     from mmu.linux.mm import Mm
     from mmu.linux.sched import Interruptible
     from mmu.linux.state import Cpu, Kernel

@@ -34,7 +34,8 @@ from mmu.x86.check import ChangedBy
 if TYPE_CHECKING:
     from cpu.elf import Executable
     from cpu.result import ProcessResult
-    from cpu.vcpu import Context, VCpu
+    from cpu.context import Context
+    from cpu.vcpu import VCpu
     from mmu.linux.filemap import MappedFile
     from mmu.linux.resource import Rlimits
 

@@ -392,6 +392,8 @@ class VCpu(Processor):
         Which translations the CPU uses, its MMU's CR3 says (switch_mm()), not this. None: a kernel
         thread, or nothing, which has no faults.
         """
+        if mm is self.mm:
+            return
         self.mm = mm
         lib.vcpu_set_mm(self.c, ffi.NULL if mm is None else foreign(mm.c))
 
