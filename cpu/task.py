@@ -32,9 +32,9 @@ from mmu.linux.sched import WaitQueue
 from mmu.x86.check import ChangedBy
 
 if TYPE_CHECKING:
+    from cpu.context import Context
     from cpu.elf import Executable
     from cpu.result import ProcessResult
-    from cpu.context import Context
     from cpu.vcpu import VCpu
     from mmu.linux.filemap import MappedFile
     from mmu.linux.resource import Rlimits

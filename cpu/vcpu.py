@@ -421,7 +421,7 @@ class VCpu(Processor):
         return regs
 
     def set_regs(self, regs: Any) -> None:
-        """Set all integer registers from a ``struct user_regs``; no system call's result follows."""
+        """Set all integer registers from a ``struct user_regs``; a pending set_result() is gone."""
         lib.vcpu_set_regs(self.c, regs)
 
     def fxsave(self) -> bytes:

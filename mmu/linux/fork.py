@@ -139,7 +139,7 @@ def _vma_pages(vma: struct_vm_area_struct) -> int:
 
 
 def exec_mmap(mm: MmStruct, old_mm: MmStruct | None) -> None:
-    """execve()'s last step without return: this CPU loads mm, and the task's old one has a user less
+    """execve()'s point of no return: this CPU loads mm, and the task's old one has a user less
     (fs/exec.c).
 
     The rest of bprm_mm_init() and begin_new_exec() is the caller's. May wait, as mmput().

@@ -84,8 +84,7 @@ static bool copy_pte_range(struct mm_struct *src, struct mm_struct *dst, pmd_t *
 	return true;
 }
 
-bool copy_page_range(struct mm_struct *src, struct mm_struct *dst, u64 start, u64 end,
-		     u64 vm_flags)
+bool copy_page_range(struct mm_struct *src, struct mm_struct *dst, u64 start, u64 end, u64 vm_flags)
 {
 	u64 next;
 
@@ -100,8 +99,8 @@ bool copy_page_range(struct mm_struct *src, struct mm_struct *dst, u64 start, u6
 		}
 		next = addr_end(addr, end, 2);
 		dst_pmd = pmd_alloc(dst, addr);
-		if (!dst_pmd || (!pmd_none(*src_pmd) && !copy_pte_range(src, dst, src_pmd, dst_pmd,
-									addr, next, vm_flags)))
+		if (!dst_pmd || (!pmd_none(*src_pmd) &&
+				 !copy_pte_range(src, dst, src_pmd, dst_pmd, addr, next, vm_flags)))
 			return false;
 	}
 	return true;
