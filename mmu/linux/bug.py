@@ -26,11 +26,11 @@ class Bug(IntEnum):
 
 _SENTENCES = {
     Bug.PTE_REF_UNDERFLOW: (
-        "more references of a PTE table were dropped than were held (PMD value {:#x})"
+        "more references of a PTE table were dropped than were held (in frame {:#x})"
     ),
-    Bug.PTE_REF_OVERFLOW: "the reference count of a PTE table overflowed (PMD value {:#x})",
+    Bug.PTE_REF_OVERFLOW: "the reference count of a PTE table overflowed (in frame {:#x})",
     Bug.PTE_REF_FROM_ZERO: (
-        "a reference was taken on a PTE table whose count is 0 (PMD value {:#x})"
+        "a reference was taken on a PTE table whose count is 0 (in frame {:#x})"
     ),
     Bug.PTE_TABLE_NOT_EMPTY: "the count of the PTE table of {:#x} reached 0 while entries were set",
     Bug.LOCK_HELD: "a lock was taken that its only possible holder holds",
@@ -46,7 +46,7 @@ class MmBug(MmuError):
     """An invariant of the mm is broken: a defect of the code under test. ``bug`` says which."""
 
     def __init__(self, bug: Bug, address: int) -> None:
-        """Say which, and where: an address, or the value of a PMD entry."""
+        """Say which, and where: an address, or the frame number of a table."""
         super().__init__(f"{bug.name}: {_SENTENCES[bug].format(address)}")
         self.bug = bug
         self.address = address

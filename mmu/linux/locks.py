@@ -15,7 +15,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mmu.linux.bug import Bug
-from mmu.linux.pgtable import entry_pfn, table_page
+from mmu.linux.pgtable import table_page
 from mmu.linux.state import MmStruct
 from mmu.twin import EntryPa
 
@@ -37,14 +37,14 @@ def unlock_table(mm: MmStruct, page: struct_page) -> None:
     page.ptl = 0
 
 
-def pte_lock(mm: MmStruct, pmd: EntryPa) -> None:
-    """Take the lock of the PTE table under pmd, a guest-physical address (pte_lockptr(), mm.h)."""
-    lock_table(mm, mm.memory.page(entry_pfn(mm.memory.read_u64(pmd))))
+def pte_lock(mm: MmStruct, table: int) -> None:
+    """Take the lock of the PTE table in frame ``table``, which is held (ptep_lockptr(), mm.h)."""
+    lock_table(mm, mm.memory.page(table))
 
 
-def pte_unlock(mm: MmStruct, pmd: EntryPa) -> None:
-    """Drop the lock of the PTE table under pmd."""
-    unlock_table(mm, mm.memory.page(entry_pfn(mm.memory.read_u64(pmd))))
+def pte_unlock(mm: MmStruct, table: int) -> None:
+    """Drop the lock of the PTE table."""
+    unlock_table(mm, mm.memory.page(table))
 
 
 def pmd_lock(mm: MmStruct, pmd: EntryPa) -> None:

@@ -63,14 +63,15 @@ def rcu_process_callbacks(kernel: Kernel) -> int:
     rcu.nr_pending = 0
     while index != lib.PAGE_NONE:
         following = memory.c.pages[index].next
-        _free_table_frame(kernel, index + (memory.base >> PAGE_SHIFT))
+        pfn = index + (memory.base >> PAGE_SHIFT)
+        emit(kernel, _RCU_CALLBACK, pfn)
+        free_table_frame(kernel, pfn)
         index = following
     return freed
 
 
-def _free_table_frame(kernel: Kernel, pfn: int) -> None:
-    # The table's lock dies with it: not before the grace period (D5).
-    emit(kernel, _RCU_CALLBACK, pfn)
+def free_table_frame(kernel: Kernel, pfn: int) -> None:
+    """Free a table's frame, and its lock with it, now: nobody can come to it any more (D5)."""
     page = kernel.memory.page(pfn)
     page.flags &= ~lib.PG_table
     page.ptl = page.pte_refcount = page.pmd = 0

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "mm/locks.h"
 
-void pte_lock(struct mm_struct *mm, pmd_t *pmd)
+void pte_lock(struct mm_struct *mm, u64 table)
 {
-	spin_lock(mm, &pmd_page(mm, *pmd)->ptl);
+	spin_lock(mm, &pfn_to_page(mm->ram, table)->ptl);
 }
 
-void pte_unlock(struct mm_struct *mm, pmd_t *pmd)
+void pte_unlock(struct mm_struct *mm, u64 table)
 {
-	spin_unlock(mm, &pmd_page(mm, *pmd)->ptl);
+	spin_unlock(mm, &pfn_to_page(mm->ram, table)->ptl);
 }
 
 void pmd_lock(struct mm_struct *mm, pmd_t *pmd)
