@@ -399,6 +399,11 @@ class struct_rcu_state(Struct[struct_rcu_state_ptr]):
 
 class struct_rcu_state_ptr(struct_rcu_state, Ptr[struct_rcu_state]): ...
 
+class struct_rw_semaphore(Struct[struct_rw_semaphore_ptr]):
+    count: int
+
+class struct_rw_semaphore_ptr(struct_rw_semaphore, Ptr[struct_rw_semaphore]): ...
+
 class struct_mmu_gather(Struct[struct_mmu_gather_ptr]):
     mm: struct_mm_struct_ptr
     cpu: struct_cpu_ptr
@@ -426,6 +431,9 @@ class struct_kernel(Struct[struct_kernel_ptr]):
     nr_cpus: int
     pad: int
     cpu: Array[struct_cpu_ptr]
+    counter: Array[int]
+    wait_for_lock: Callable[[struct_kernel_ptr | Array[struct_kernel], Ptr[int], int], bool]
+    lockdep: Callable[[struct_kernel_ptr | Array[struct_kernel], int, int, int], None]
 
 class struct_kernel_ptr(struct_kernel, Ptr[struct_kernel]): ...
 
@@ -459,8 +467,10 @@ class struct_mm_struct(Struct[struct_mm_struct_ptr]):
     env_end: int
     counter: Array[int]
     nr_anon_vmas: int
-    mmap_lock: int
+    mmap_lock: struct_rw_semaphore
     page_table_lock: int
+    mm_lock_seq: int
+    pad: int
     vmas: struct_vma_index
 
 class struct_mm_struct_ptr(struct_mm_struct, Ptr[struct_mm_struct]): ...
@@ -585,6 +595,10 @@ class FFI(BaseFFI):
     ) -> struct_rcu_state_ptr: ...
     @overload
     def new(
+        self, cdecl: Literal["struct rw_semaphore *"], init: object = ...
+    ) -> struct_rw_semaphore_ptr: ...
+    @overload
+    def new(
         self, cdecl: Literal["struct mmu_gather *"], init: object = ...
     ) -> struct_mmu_gather_ptr: ...
     @overload
@@ -687,6 +701,10 @@ class FFI(BaseFFI):
     ) -> Array[struct_rcu_state]: ...
     @overload
     def new(
+        self, cdecl: Literal["struct rw_semaphore[]"], init: object = ...
+    ) -> Array[struct_rw_semaphore]: ...
+    @overload
+    def new(
         self, cdecl: Literal["struct mmu_gather[]"], init: object = ...
     ) -> Array[struct_mmu_gather]: ...
     @overload
@@ -785,6 +803,10 @@ class FFI(BaseFFI):
     def cast(self, cdecl: Literal["struct rcu_state *"], value: object) -> struct_rcu_state_ptr: ...
     @overload
     def cast(
+        self, cdecl: Literal["struct rw_semaphore *"], value: object
+    ) -> struct_rw_semaphore_ptr: ...
+    @overload
+    def cast(
         self, cdecl: Literal["struct mmu_gather *"], value: object
     ) -> struct_mmu_gather_ptr: ...
     @overload
@@ -818,6 +840,7 @@ class Lib:
     NR_EVENTS: Final[int]
     NR_COUNTERS: Final[int]
     NR_MM_COUNTERS: Final[int]
+    NR_KERNEL_COUNTERS: Final[int]
     PAGE_SHIFT: Final[int]
     PAGE_SIZE: Final[int]
     EXCHANGE_DONE: Final[int]
@@ -1010,10 +1033,30 @@ class Lib:
     BUG_PTE_TABLE_LEAKED: Final[int]
     BUG_GATHER_NESTED: Final[int]
     BUG_RCU_UNBALANCED: Final[int]
+    BUG_WAIT_FAILED: Final[int]
+    BUG_LOCK_ORDER: Final[int]
+    BUG_LOCK_KEPT: Final[int]
+    BUG_SLEEP_IN_ATOMIC: Final[int]
+    LOCK_PTE: Final[int]
+    LOCK_PMD: Final[int]
+    LOCK_PAGE_TABLE: Final[int]
+    LOCK_MMAP: Final[int]
+    LOCK_VMA: Final[int]
+    NR_LOCK_KINDS: Final[int]
+    LOCKDEP_ACQUIRE: Final[int]
+    LOCKDEP_ACQUIRED: Final[int]
+    LOCKDEP_TRYLOCK: Final[int]
+    LOCKDEP_RELEASE: Final[int]
+    LCB_F_SPIN: Final[int]
+    LCB_F_READ: Final[int]
+    LCB_F_WRITE: Final[int]
     TRYGET_SUCCEEDED: Final[int]
     TRYGET_FAILED_ZERO: Final[int]
     TRYGET_FAILED_NONE: Final[int]
     TRYGET_FAILED_HUGE_PMD: Final[int]
+    RWSEM_WRITER_LOCKED: Final[int]
+    RWSEM_FLAG_WAITERS: Final[int]
+    RWSEM_READER_BIAS: Final[int]
     NR_CPUS: Final[int]
     CODE_WRITTEN_MAX: Final[int]
     MMU_GATHER_BUNDLE: Final[int]
@@ -1052,6 +1095,7 @@ class Lib:
     def event_describe(self, id: int, /) -> struct_event_desc_ptr: ...
     def counter_describe(self, id: int, /) -> struct_counter_desc_ptr: ...
     def mm_counter_describe(self, id: int, /) -> struct_counter_desc_ptr: ...
+    def kernel_counter_describe(self, id: int, /) -> struct_counter_desc_ptr: ...
     def memory_load(
         self, m: struct_memory_ptr | Array[struct_memory], pa: int, value: Ptr[int], /
     ) -> bool: ...
@@ -1226,6 +1270,8 @@ class Lib:
     def note_code_written(
         self, kernel: struct_kernel_ptr | Array[struct_kernel], pa: int, /
     ) -> None: ...
+    def note_code_stored(self, cpu: struct_cpu_ptr | Array[struct_cpu], pa: int, /) -> None: ...
+    def note_code_fetched(self, cpu: struct_cpu_ptr | Array[struct_cpu], /) -> None: ...
     def take_freed_code(
         self,
         m: struct_memory_ptr | Array[struct_memory],
@@ -1479,6 +1525,12 @@ class Lib:
     ) -> None: ...
     def event_ring_full(
         self, ring: struct_event_ring_ptr | Array[struct_event_ring], arg: CData, /
+    ) -> None: ...
+    def kernel_wait_for_lock(
+        self, kernel: struct_kernel_ptr | Array[struct_kernel], lock: Ptr[int], kind: int, /
+    ) -> bool: ...
+    def kernel_lockdep(
+        self, kernel: struct_kernel_ptr | Array[struct_kernel], what: int, lock: int, kind: int, /
     ) -> None: ...
 
 ffi: FFI

@@ -70,7 +70,7 @@ def mm_fast_fault(mm: MmStruct, address: int, error_code: int) -> bool:
     """
     write = bool(error_code & lib.PF_WR)
     memory = mm.memory.c
-    if mm.c.mmap_lock or memory.nr_free < _FAULT_FRAMES_MAX or memory.fail_after != U64:
+    if mm.c.mmap_lock.count or memory.nr_free < _FAULT_FRAMES_MAX or memory.fail_after != U64:
         return False
     vma = lib.find_vma(mm.c, address)
     if error_code & lib.PF_RSVD or vma == ffi.NULL or address < vma.vm_start or vma.vm_file:

@@ -171,13 +171,14 @@ def boot(
     policy: FreeTables = FreeTables.REFCOUNT,
     engine: str = "c",
     ring: EventRing | None = None,
+    lockdep: bool = False,
 ) -> Mm:
     """Return an empty address space loaded into the one CPU of a new kernel, whose MMU is ``mmu``.
 
     The other arguments are Kernel's, and so are the errors. Raises OutOfMemory if RAM has no frame
     for the PGD.
     """
-    kernel = Kernel(memory, policy=policy, engine=engine, ring=ring)
+    kernel = Kernel(memory, policy=policy, engine=engine, ring=ring, lockdep=lockdep)
     kernel.add_cpu(mmu)
     mm = Mm(kernel)
     switch_mm(kernel, mm)

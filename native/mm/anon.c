@@ -167,7 +167,7 @@ bool mm_fast_fault(struct mm_struct *mm, u64 address, u32 error_code)
 	u32 write = error_code & PF_WR;
 	struct vm_area_struct *vma;
 
-	if (unlikely(mm->mmap_lock || mm->ram->nr_free < FAULT_FRAMES_MAX || ~mm->ram->fail_after ||
+	if (unlikely(mm->mmap_lock.count || mm->ram->nr_free < FAULT_FRAMES_MAX || ~mm->ram->fail_after ||
 		     error_code & PF_RSVD))
 		return false;
 	vma = find_vma(mm, address);

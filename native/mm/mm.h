@@ -76,6 +76,29 @@
 #define BUG_PTE_TABLE_LEAKED 8 /* counted: tearing down met a PTE table */
 #define BUG_GATHER_NESTED 9
 #define BUG_RCU_UNBALANCED 10
+#define BUG_WAIT_FAILED 11 /* who waits in Python for C met an error, which is kept there */
+#define BUG_LOCK_ORDER 12
+#define BUG_LOCK_KEPT 13
+#define BUG_SLEEP_IN_ATOMIC 14
+
+/* Kinds of locks: struct kernel.wait_for_lock's, the contention events', the counters' order. */
+#define LOCK_PTE 0
+#define LOCK_PMD 1
+#define LOCK_PAGE_TABLE 2
+#define LOCK_MMAP 3
+#define LOCK_VMA 4
+#define NR_LOCK_KINDS 5
+
+/* What struct kernel.lockdep is told. */
+#define LOCKDEP_ACQUIRE 0
+#define LOCKDEP_ACQUIRED 1
+#define LOCKDEP_TRYLOCK 2
+#define LOCKDEP_RELEASE 3
+
+/* Flags of contention_begin (include/trace/events/lock.h). */
+#define LCB_F_SPIN 0x1
+#define LCB_F_READ 0x2
+#define LCB_F_WRITE 0x4
 
 /* pte_try_get() */
 #define TRYGET_SUCCEEDED 0
@@ -110,6 +133,14 @@ struct rcu_state {
 	u32 nr_pending; /* frames */
 	u64 gp_seq;	/* grace periods ended */
 };
+
+/* A sleeping lock (mmu/linux/rwsem.py): 1 a writer holds it, 2 somebody waits, 0x100 a reader. */
+struct rw_semaphore {
+	u32 count;
+};
+#define RWSEM_WRITER_LOCKED 0x1
+#define RWSEM_FLAG_WAITERS 0x2
+#define RWSEM_READER_BIAS 0x100
 
 struct mmu_gather;
 struct kernel;
@@ -148,6 +179,14 @@ struct kernel {
 	u32 nr_cpus;
 	u32 pad;
 	struct cpu *cpu[NR_CPUS];
+	u64 counter[NR_KERNEL_COUNTERS];
+	/*
+	 * The lock word is held: wait until it is 0.  False if nobody can make it so, or an error
+	 * came.  NULL: nobody else runs, so that a lock found held never becomes free.
+	 */
+	bool (*wait_for_lock)(struct kernel *kernel, u32 *lock, u32 kind);
+	/* A spinlock is about to be taken, was taken, or is dropped: LOCKDEP_*. NULL: nobody asks. */
+	void (*lockdep)(struct kernel *kernel, u32 what, u64 lock, u32 kind);
 };
 
 /* An address space.  It names no CPU: cpu_bitmap has a bit for each that has it loaded. */
@@ -166,8 +205,10 @@ struct mm_struct {
 	u64 arg_start, arg_end, env_start, env_end;
 	u64 counter[NR_MM_COUNTERS];
 	u64 nr_anon_vmas;    /* anon_vma numbers given out */
-	u32 mmap_lock;	     /* 0 free, 1 held for writing */
+	struct rw_semaphore mmap_lock;
 	u32 page_table_lock; /* guards PML4 and PDPT entries */
+	u32 mm_lock_seq;     /* odd while mmap_lock is held for writing; see vm_lock_seq */
+	u32 pad;
 	struct vma_index vmas;
 };
 
@@ -198,6 +239,14 @@ struct mmu_gather {
 void set_this_cpu(struct kernel *kernel, struct cpu *cpu);
 /* The frame of pa held code and was written: every CPU drops what it translated from it. */
 void note_code_written(struct kernel *kernel, u64 pa);
+/* cpu's guest is about to store to the frame of pa, which holds code: every other CPU drops that.
+ */
+void note_code_stored(struct cpu *cpu, u64 pa);
+/*
+ * cpu's guest is the first to execute from some frame: no other CPU stores there unnoticed any
+ * more, whatever its emulator has cached of translations.
+ */
+void note_code_fetched(struct cpu *cpu);
 /*
  * The next freed frame that held code, 0 if none: CPU number id drops its code and hands the frame
  * to memory_free_code(); the kernel's other CPUs are told.  kernel may be NULL: there are none.

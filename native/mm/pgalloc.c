@@ -44,10 +44,18 @@ pmd_t *pmd_alloc(struct mm_struct *mm, u64 addr)
 
 			if (!pfn)
 				return NULL;
-			spin_lock(mm, &mm->page_table_lock);
-			__atomic_store_n(entry, pfn << PAGE_SHIFT | _PAGE_TABLE, __ATOMIC_RELEASE);
-			mm_inc_pgtables(mm);
-			spin_unlock(mm, &mm->page_table_lock);
+			spin_lock(mm, &mm->page_table_lock, LOCK_PAGE_TABLE);
+			if (likely(!(*entry & X86_P))) {
+				__atomic_store_n(entry, pfn << PAGE_SHIFT | _PAGE_TABLE,
+						 __ATOMIC_RELEASE);
+				mm_inc_pgtables(mm);
+				pfn = 0;
+			}
+			spin_unlock(mm, &mm->page_table_lock, LOCK_PAGE_TABLE);
+			if (unlikely(pfn)) { /* another made one while the lock was waited for */
+				pfn_to_page(mm->ram, pfn)->flags &= ~PG_table;
+				free_pages(mm->ram, pfn, 0, true);
+			}
 		}
 		table = *entry & X86_ADDR_MASK;
 	}
