@@ -41,7 +41,7 @@ SHARED = {
     ),
     *("memory_trim", "memory_release_if_zero"),
     *("memory_load", "memory_exchange", "memory_flags"),
-    *("set_this_cpu", "note_code_written"),
+    *("set_this_cpu", "note_code_written", "note_code_stored", "note_code_fetched"),
     *("find_vma", "vma_index_of", "vma_insert", "vma_remove"),
     *("ring_create", "ring_destroy", "ring_emit", "ring_read", "event_ring_full"),
     *("check_begin", "check_end", "check_sync", "check_before", "check_after"),

@@ -163,15 +163,6 @@ class Cpu:
     def interrupt(self) -> None:
         """Run the calls that other CPUs left for this one (mmu.linux.smp), if interrupts are on."""
 
-    def take_code_written(self) -> tuple[bool, list[int]]:
-        """Return what translated code this CPU must drop since the last call: everything?, else
-        the guest-physical addresses of these pages.
-        """
-        drop = self.c.code_written
-        taken = bool(drop.all), [int(drop.page[i]) for i in range(drop.nr)]
-        drop.all = drop.nr = 0
-        return taken
-
 
 class MmStruct:
     """An mm_struct: page tables in guest RAM, VMAs, counters.

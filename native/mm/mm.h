@@ -197,6 +197,13 @@ struct mmu_gather {
 void set_this_cpu(struct kernel *kernel, struct cpu *cpu);
 /* The frame of pa held code and was written: every CPU drops what it translated from it. */
 void note_code_written(struct kernel *kernel, u64 pa);
+/* cpu's guest is about to store to the frame of pa, which holds code: every other CPU drops that. */
+void note_code_stored(struct cpu *cpu, u64 pa);
+/*
+ * cpu's guest is the first to execute from some frame: no other CPU stores there unnoticed any more,
+ * whatever its emulator has cached of translations.
+ */
+void note_code_fetched(struct cpu *cpu);
 /*
  * The next freed frame that held code, 0 if none: CPU number id drops its code and hands the frame
  * to memory_free_code(); the kernel's other CPUs are told.  kernel may be NULL: there are none.
