@@ -12,7 +12,8 @@ sees them. On the way back to it they mean:
     ERESTARTNOHAND           EINTR                            again
     ERESTART_RESTARTBLOCK    EINTR                            restart_syscall(): goes on
 
-"Again" is the same call with the same arguments: RIP goes back over SYSCALL, and rax has its number.
+"Again" is the same call with the same arguments: RIP goes back over SYSCALL, and rax has its
+number.
 """
 
 from __future__ import annotations

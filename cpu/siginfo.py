@@ -79,8 +79,8 @@ class Layout:
 
 @dataclass(frozen=True)
 class Blame:
-    """What a report says of a signal that came of an instruction: ``reason`` in one sentence; ``at``
-    is the instruction, if that is not the one at RIP; ``access`` what it did to the address.
+    """What a report says of a signal: ``reason`` in one sentence; ``at`` is the instruction that
+    raised it, if that is not the one at RIP; ``access`` what it did to the address.
     ``handler`` is the handler that is not run, ``why_not`` says why.
     """
 

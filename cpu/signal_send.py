@@ -3,11 +3,11 @@
 
 ::
 
-    kill()                      group_send_sig_info()  ─┐
-    tgkill(), SIGPIPE           send_sig_info()         ├─ send_signal()
-    an instruction's fault      force_sig_info()       ─┘    prepare_signal()    stop, continue, ignored
-                                                             SigPending.add()    it waits
-                                                             complete_signal()   who takes it
+    kill()                  group_send_sig_info() ─┐
+    tgkill(), SIGPIPE       send_sig_info()        ├─ send_signal()
+    a faulting instruction  force_sig_info()      ─┘    prepare_signal()   stop, continue, ignored
+                                                        SigPending.add()   it waits
+                                                        complete_signal()  who takes it
 
 Nothing here ends a task: each finds out on its way back to user mode (cpu.signal_delivery). A task
 that runs on another CPU does so at the end of its slice.

@@ -392,6 +392,8 @@ class VCpu(Processor):
         Which translations the CPU uses, its MMU's CR3 says (switch_mm()), not this. None: a kernel
         thread, or nothing, which has no faults.
         """
+        if mm is self.mm:
+            return
         self.mm = mm
         lib.vcpu_set_mm(self.c, ffi.NULL if mm is None else foreign(mm.c))
 
@@ -419,7 +421,7 @@ class VCpu(Processor):
         return regs
 
     def set_regs(self, regs: Any) -> None:
-        """Set all integer registers from a ``struct user_regs``; no system call's result follows."""
+        """Set all integer registers from a ``struct user_regs``; a pending set_result() is gone."""
         lib.vcpu_set_regs(self.c, regs)
 
     def fxsave(self) -> bytes:

@@ -379,6 +379,8 @@ class struct_vm_area_struct(Struct[struct_vm_area_struct_ptr]):
     vm_file: int
     vm_name: int
     anon_vma: int
+    nr_anon_vma_chain: int
+    pad: int
 
 class struct_vm_area_struct_ptr(struct_vm_area_struct, Ptr[struct_vm_area_struct]): ...
 
@@ -394,10 +396,20 @@ class struct_vma_index_ptr(struct_vma_index, Ptr[struct_vma_index]): ...
 class struct_rcu_state(Struct[struct_rcu_state_ptr]):
     head: int
     tail: int
+    wait_head: int
     nr_pending: int
+    gp_running: int
+    pad: int
+    qs_mask: int
     gp_seq: int
+    gp_seq_needed: int
 
 class struct_rcu_state_ptr(struct_rcu_state, Ptr[struct_rcu_state]): ...
+
+class struct_rw_semaphore(Struct[struct_rw_semaphore_ptr]):
+    count: int
+
+class struct_rw_semaphore_ptr(struct_rw_semaphore, Ptr[struct_rw_semaphore]): ...
 
 class struct_mmu_gather(Struct[struct_mmu_gather_ptr]):
     mm: struct_mm_struct_ptr
@@ -426,6 +438,9 @@ class struct_kernel(Struct[struct_kernel_ptr]):
     nr_cpus: int
     pad: int
     cpu: Array[struct_cpu_ptr]
+    counter: Array[int]
+    wait_for_lock: Callable[[struct_kernel_ptr | Array[struct_kernel], Ptr[int], int], bool]
+    lockdep: Callable[[struct_kernel_ptr | Array[struct_kernel], int, int, int], None]
 
 class struct_kernel_ptr(struct_kernel, Ptr[struct_kernel]): ...
 
@@ -459,8 +474,10 @@ class struct_mm_struct(Struct[struct_mm_struct_ptr]):
     env_end: int
     counter: Array[int]
     nr_anon_vmas: int
-    mmap_lock: int
+    mmap_lock: struct_rw_semaphore
     page_table_lock: int
+    mm_lock_seq: int
+    pad: int
     vmas: struct_vma_index
 
 class struct_mm_struct_ptr(struct_mm_struct, Ptr[struct_mm_struct]): ...
@@ -479,6 +496,8 @@ class struct_cpu(Struct[struct_cpu_ptr]):
     gather: struct_mmu_gather_ptr
     id: int
     rcu_nesting: int
+    rcu_watching: int
+    pad: int
     code_written: struct_code_written
 
 class struct_cpu_ptr(struct_cpu, Ptr[struct_cpu]): ...
@@ -587,6 +606,10 @@ class FFI(BaseFFI):
     ) -> struct_rcu_state_ptr: ...
     @overload
     def new(
+        self, cdecl: Literal["struct rw_semaphore *"], init: object = ...
+    ) -> struct_rw_semaphore_ptr: ...
+    @overload
+    def new(
         self, cdecl: Literal["struct mmu_gather *"], init: object = ...
     ) -> struct_mmu_gather_ptr: ...
     @overload
@@ -689,6 +712,10 @@ class FFI(BaseFFI):
     ) -> Array[struct_rcu_state]: ...
     @overload
     def new(
+        self, cdecl: Literal["struct rw_semaphore[]"], init: object = ...
+    ) -> Array[struct_rw_semaphore]: ...
+    @overload
+    def new(
         self, cdecl: Literal["struct mmu_gather[]"], init: object = ...
     ) -> Array[struct_mmu_gather]: ...
     @overload
@@ -787,6 +814,10 @@ class FFI(BaseFFI):
     def cast(self, cdecl: Literal["struct rcu_state *"], value: object) -> struct_rcu_state_ptr: ...
     @overload
     def cast(
+        self, cdecl: Literal["struct rw_semaphore *"], value: object
+    ) -> struct_rw_semaphore_ptr: ...
+    @overload
+    def cast(
         self, cdecl: Literal["struct mmu_gather *"], value: object
     ) -> struct_mmu_gather_ptr: ...
     @overload
@@ -820,6 +851,7 @@ class Lib:
     NR_EVENTS: Final[int]
     NR_COUNTERS: Final[int]
     NR_MM_COUNTERS: Final[int]
+    NR_KERNEL_COUNTERS: Final[int]
     PAGE_SHIFT: Final[int]
     PAGE_SIZE: Final[int]
     EXCHANGE_DONE: Final[int]
@@ -835,6 +867,7 @@ class Lib:
     PG_host: Final[int]
     PG_swapbacked: Final[int]
     PG_dirty: Final[int]
+    PG_anon_exclusive: Final[int]
     PG_order_shift: Final[int]
     NR_PAGE_ORDERS: Final[int]
     PCP_MAX: Final[int]
@@ -1011,10 +1044,34 @@ class Lib:
     BUG_PTE_TABLE_LEAKED: Final[int]
     BUG_GATHER_NESTED: Final[int]
     BUG_RCU_UNBALANCED: Final[int]
+    BUG_WAIT_FAILED: Final[int]
+    BUG_LOCK_ORDER: Final[int]
+    BUG_LOCK_KEPT: Final[int]
+    BUG_SLEEP_IN_ATOMIC: Final[int]
+    BUG_RCU_STALL: Final[int]
+    LOCK_PTE: Final[int]
+    LOCK_PMD: Final[int]
+    LOCK_PAGE_TABLE: Final[int]
+    LOCK_MMAP: Final[int]
+    LOCK_VMA: Final[int]
+    NR_LOCK_KINDS: Final[int]
+    LOCKDEP_ACQUIRE: Final[int]
+    LOCKDEP_ACQUIRED: Final[int]
+    LOCKDEP_TRYLOCK: Final[int]
+    LOCKDEP_RELEASE: Final[int]
+    LCB_F_SPIN: Final[int]
+    LCB_F_READ: Final[int]
+    LCB_F_WRITE: Final[int]
     TRYGET_SUCCEEDED: Final[int]
     TRYGET_FAILED_ZERO: Final[int]
     TRYGET_FAILED_NONE: Final[int]
     TRYGET_FAILED_HUGE_PMD: Final[int]
+    RCU_GP_START: Final[int]
+    RCU_GP_CPUQS: Final[int]
+    RCU_GP_END: Final[int]
+    RWSEM_WRITER_LOCKED: Final[int]
+    RWSEM_FLAG_WAITERS: Final[int]
+    RWSEM_READER_BIAS: Final[int]
     NR_CPUS: Final[int]
     CODE_WRITTEN_MAX: Final[int]
     MMU_GATHER_BUNDLE: Final[int]
@@ -1053,6 +1110,7 @@ class Lib:
     def event_describe(self, id: int, /) -> struct_event_desc_ptr: ...
     def counter_describe(self, id: int, /) -> struct_counter_desc_ptr: ...
     def mm_counter_describe(self, id: int, /) -> struct_counter_desc_ptr: ...
+    def kernel_counter_describe(self, id: int, /) -> struct_counter_desc_ptr: ...
     def memory_load(
         self, m: struct_memory_ptr | Array[struct_memory], pa: int, value: Ptr[int], /
     ) -> bool: ...
@@ -1265,6 +1323,15 @@ class Lib:
         vm_flags: int,
         /,
     ) -> None: ...
+    def copy_page_range(
+        self,
+        src: struct_mm_struct_ptr | Array[struct_mm_struct],
+        dst: struct_mm_struct_ptr | Array[struct_mm_struct],
+        start: int,
+        end: int,
+        vm_flags: int,
+        /,
+    ) -> bool: ...
     def free_pgd_range(
         self,
         tlb: struct_mmu_gather_ptr | Array[struct_mmu_gather],
@@ -1345,6 +1412,9 @@ class Lib:
     def mm_dec_nr_ptes(self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], /) -> None: ...
     def flush_freed_tables(self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], /) -> None: ...
     def pmd_alloc(
+        self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], addr: int, /
+    ) -> Ptr[int]: ...
+    def pud_alloc(
         self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], addr: int, /
     ) -> Ptr[int]: ...
     def pte_ref_init(
@@ -1435,6 +1505,9 @@ class Lib:
     def rcu_read_lock(self, kernel: struct_kernel_ptr | Array[struct_kernel], /) -> None: ...
     def rcu_read_unlock(self, kernel: struct_kernel_ptr | Array[struct_kernel], /) -> None: ...
     def call_rcu(self, kernel: struct_kernel_ptr | Array[struct_kernel], pfn: int, /) -> None: ...
+    def rcu_report_qs(
+        self, kernel: struct_kernel_ptr | Array[struct_kernel], id: int, /
+    ) -> int: ...
     def rcu_process_callbacks(self, kernel: struct_kernel_ptr | Array[struct_kernel], /) -> int: ...
     def __anon_vma_prepare(
         self,
@@ -1462,6 +1535,12 @@ class Lib:
     ) -> None: ...
     def event_ring_full(
         self, ring: struct_event_ring_ptr | Array[struct_event_ring], arg: CData, /
+    ) -> None: ...
+    def kernel_wait_for_lock(
+        self, kernel: struct_kernel_ptr | Array[struct_kernel], lock: Ptr[int], kind: int, /
+    ) -> bool: ...
+    def kernel_lockdep(
+        self, kernel: struct_kernel_ptr | Array[struct_kernel], what: int, lock: int, kind: int, /
     ) -> None: ...
 
 ffi: FFI

@@ -98,7 +98,7 @@ def make_mm(config: MachineConfig, ring: EventRing | None = None) -> Mm:
     unit = Mmu(
         memory, geometry=config.geometry, engine=config.engine, exact=config.exact, ring=ring
     )
-    return boot(memory, unit, policy=config.policy, engine=config.engine, ring=ring)
+    return boot(memory, unit, policy=config.policy, engine=config.engine, ring=ring, lockdep=True)
 
 
 @pytest.fixture
@@ -122,7 +122,9 @@ def mm(mmu: Mmu, machine_config: MachineConfig) -> Iterator[Mm]:
     """
     memory = mmu.memory
     before = memory.frames_in_use
-    mm = boot(memory, mmu, policy=machine_config.policy, engine=machine_config.engine)
+    mm = boot(
+        memory, mmu, policy=machine_config.policy, engine=machine_config.engine, lockdep=True
+    )
     yield mm
     memory.c.fail_after = (1 << 64) - 1
     if mmu.check is not None:

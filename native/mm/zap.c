@@ -82,14 +82,14 @@ static void zap_pte_range(struct mmu_gather *tlb, pmd_t *pmd, u64 start, u64 end
 		struct zap_stretch z = { .addr = addr };
 		struct page *table = pmd_page(mm, *pmd);
 
-		spin_lock(mm, &table->ptl);
+		spin_lock(mm, &table->ptl, LOCK_PTE);
 		zap_stretch(tlb, pte_offset(mm, *pmd, addr), end, details, &z);
 		addr = z.addr;
 		can_reclaim = can_reclaim && !z.skipped;
 		direct = direct && !z.full;
 		if (can_reclaim && direct)
 			direct = try_get_and_clear_pmd(mm, pmd, &pmdval);
-		spin_unlock(mm, &table->ptl);
+		spin_unlock(mm, &table->ptl, LOCK_PTE);
 		if (z.full)
 			tlb_flush_mmu(tlb);
 		pte_put_many_tlb(tlb, pmd, start, z.cleared);

@@ -110,8 +110,8 @@ void vcpu_forget_code(struct vcpu *v)
 }
 
 /*
- * Drop code that other CPUs, or the kernel, have written since this one executed last. The frame may
- * have been freed since. Its pages are fetched from anew, and looked at: is_unsafe_page().
+ * Drop code that other CPUs, or the kernel, have written since this one executed last. The frame
+ * may have been freed since. Its pages are fetched from anew, and looked at: is_unsafe_page().
  */
 static void drop_code_written(struct vcpu *v)
 {

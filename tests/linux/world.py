@@ -47,7 +47,12 @@ class World:
             self.memory, geometry="tiny", engine=self.engine, exact=self.exact, ring=self.ring
         )
         self.mm = boot(
-            self.memory, self.mmu, policy=self.policy, engine=self.engine, ring=self.ring
+            self.memory,
+            self.mmu,
+            policy=self.policy,
+            engine=self.engine,
+            ring=self.ring,
+            lockdep=True,
         )
         self.mm.kernel.overcommit_memory = OVERCOMMIT_ALWAYS
         self.ring.enable()
