@@ -16,7 +16,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mmu._native import lib
-from mmu.linux.locks import pte_lock, pte_unlock
+from mmu.linux.locks import pte_lock_nested, pte_unlock
 from mmu.linux.pgalloc import pmd_alloc, pud_alloc
 from mmu.linux.pgtable import (
     RW,
@@ -103,7 +103,7 @@ def copy_pte_range(
     if allocated != PteAlloc.OK:
         pte_put(src, src_pmd, addr)
         return False
-    pte_lock(src, src_pmd)
+    pte_lock_nested(src, src_pmd)
     copied = _copy_ptes(src, dst, src_pte, dst_pte, addr, end, vm_flags)
     pte_unlock(src, src_pmd)
     pte_entries_set(dst, dst_pmd, copied)

@@ -74,7 +74,7 @@ static bool copy_pte_range(struct mm_struct *src, struct mm_struct *dst, pmd_t *
 		pte_put(src, src_pmd, addr);
 		return false;
 	}
-	pte_lock(src, src_pmd);
+	pte_lock_nested(src, src_pmd);
 	copied = copy_ptes(src, dst, src_pte, dst_pte, addr, end, vm_flags);
 	pte_unlock(src, src_pmd);
 	pte_entries_set(dst, dst_pmd, copied);
