@@ -95,7 +95,8 @@ class Kernel:
         self.c.ram = memory.c
         self.c.ring = ffi.NULL if ring is None else ring.c
         self.c.policy = policy.number
-        self.c.rcu.head = self.c.rcu.tail = lib.PAGE_NONE
+        self.c.rcu.head = self.c.rcu.tail = self.c.rcu.wait_head = lib.PAGE_NONE
+        self.rcu_gp_wait = WaitQueue("grace periods")
         self.c.wait_for_lock = lib.kernel_wait_for_lock
         self.lockdep = Lockdep(self.c) if lockdep else None
         self.c.lockdep = lib.kernel_lockdep if lockdep else ffi.NULL
