@@ -18,6 +18,7 @@ from mmu.linux.bug import MmBug
 from mmu.linux.mman import MAP_ANONYMOUS, MAP_SHARED
 from mmu.linux.pgtable import pte_table
 from mmu.linux.policy import FreeTables
+from mmu.linux.vma import find_vma_intersection
 from mmu.units import PAGE_SIZE
 from tests.linux.world import BASE, MAP_ANON, MAP_FIXED, World, assert_same, both
 
@@ -97,6 +98,8 @@ def set_marker(world: World, addr: int) -> object:
     marker is.
     """
     mm = world.mm
+    if find_vma_intersection(mm, addr, addr + 1) is None:
+        return None  # nobody would ever take it away
     pmd = engine.mm_find_pmd(mm, addr)
     if pmd is None or (pte := engine.pte_tryget_map_lock(mm, pmd, addr)) is None:
         return None
