@@ -34,6 +34,7 @@ from typing import TYPE_CHECKING, Any, Final
 from greenlet import getcurrent, greenlet
 
 from cpu.clock import LATEST_NS, SYSCALL_NS
+from mmu.linux.rcupdate import rcu_barrier, rcu_qs
 from mmu.linux.sched import ERESTARTSYS, Sleep, WaitQueue
 from mmu.linux.tlbflush import switch_mm
 
@@ -465,6 +466,7 @@ class Scheduler:
     def _end_slice(self, rq: Rq, task: Thread) -> None:
         """The tick: interrupts, timers, a quiescent state of RCU; then the others' turn."""
         rq.cpu.interrupt()
+        rcu_qs(self.kernel, rq.cpu)
         self.run_timers()
         if self._others_run(rq) or self._timers or self._host:
             task.nivcsw += bool(rq.queue)
@@ -597,6 +599,15 @@ class Scheduler:
 
     def _idle(self, rq: Rq) -> None:
         """Nobody to run here."""
+        rcu_qs(self.kernel, rq.cpu, idle=True)
+
+    def halt(self) -> None:
+        """No CPU runs anything any more: all are idle, and what waits for RCU is freed."""
+        for rq in self.rqs:
+            rq.curr = rq.loaded = rq.spins = None
+            self.kernel.this_cpu = rq.cpu
+            self._idle(rq)
+        rcu_barrier(self.kernel)
 
     def context_switch(self, rq: Rq, task: Thread) -> None:
         """Registers and address space of ``task`` onto this CPU (context_switch())."""
@@ -611,6 +622,7 @@ class Scheduler:
             rq.loaded = task
             rq.began = rq.vcpu.instructions or 0
         rq.curr, task.rq = task, rq
+        rcu_qs(self.kernel, rq.cpu)
         self.load_mm(rq, task.mm)
 
     def load_mm(self, rq: Rq, mm: Mm | None) -> None:
