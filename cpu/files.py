@@ -296,6 +296,7 @@ class FileTable:
 
     def __init__(self, nofile: Callable[[], int] = lambda: RLIMIT_NOFILE) -> None:
         self._table: dict[int, Descriptor] = {}
+        self.users = 1
         self._nofile = nofile
 
     def get(self, fd: int) -> OpenFile:
@@ -340,6 +341,29 @@ class FileTable:
         file.users -= 1
         if not file.users:
             file.close()
+
+    def share(self) -> FileTable:
+        """Itself, with one user more (CLONE_FILES)."""
+        self.users += 1
+        return self
+
+    def copy(self, nofile: Callable[[], int]) -> FileTable:
+        """A table of its own with the same open files (dup_fd())."""
+        other = FileTable(nofile)
+        for fd, entry in self._table.items():
+            other._put_at(fd, entry.file, entry.cloexec)
+        return other
+
+    def put(self) -> None:
+        """One user less; the last one closes all."""
+        self.users -= 1
+        if not self.users:
+            self.close_all()
+
+    def close_on_exec(self) -> None:
+        """do_close_on_exec()."""
+        for fd in [fd for fd, entry in self._table.items() if entry.cloexec]:
+            self.close(fd)
 
     def close_all(self) -> None:
         """What exit does."""
@@ -406,6 +430,7 @@ class FileSystem:
         self._program_data = program_data
         self._given: dict[str, int] = {}
         self._held: list[int] = []
+        self.users = 1
         self.cwd = cwd
         try:
             for path in allow:
@@ -416,6 +441,19 @@ class FileSystem:
         self._above = _directories_above(
             [*made_up, *program_paths, *self._given, os.path.join(cwd, ".")]
         )
+
+    def share(self) -> FileSystem:
+        """Itself, with one user more."""
+        self.users += 1
+        return self
+
+    copy = share
+
+    def put(self) -> None:
+        """One user less."""
+        self.users -= 1
+        if not self.users:
+            self.close()
 
     def close(self) -> None:
         """Give the host's descriptors back."""

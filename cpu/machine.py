@@ -20,6 +20,7 @@ from cpu.entry import run_task
 from cpu.exec import begin_program
 from cpu.exit import result_of
 from cpu.files import O_RDONLY, O_WRONLY, RLIMIT_NOFILE, FileSystem, FileTable, Stream
+from cpu.fork import schedule_tail
 from cpu.pseudo_files import pseudo_files
 from cpu.result import ProcessResult, RunResult, total
 from cpu.samples import Sample
@@ -106,6 +107,7 @@ class Machine:
         self.scheduler = Scheduler(self.kernel, self.vcpus, seed=seed, quantum=quantum)
         self.scheduler.on_deadlock = self._deadlock
         self.system = System(self.kernel, self.scheduler, seed=seed)
+        self.system.ret_from_fork = lambda task: run_task(task, lambda: schedule_tail(task))
         self._started = time.perf_counter()
 
     def __enter__(self) -> Machine:
@@ -163,6 +165,7 @@ class Machine:
             flags = O_WRONLY if fd else O_RDONLY
             files.install(Stream(host_fd, flags, fd + 3, lambda: self.system.stopping))
         process = Process(self.system, None, exe, image)
+        process.rlimits = mm.rlimit
         process.args = list(args)
         process.on_sample = on_sample
         argv, environment = [exe.path, *args], dict(env or {})

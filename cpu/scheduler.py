@@ -95,6 +95,12 @@ class Thread:
         self.nivcsw = 0
         """Context switches at the end of a slice."""
 
+    exited_mm = False
+    """It has let go of its address space: no other is loaded for it."""
+
+    def resumed(self) -> None:
+        """It goes on, after others may have run."""
+
     def main(self) -> None:
         """What it does, from its first instruction to its end."""
         raise NotImplementedError
@@ -569,6 +575,10 @@ class Scheduler:
         if task is not None and task.state is not State.RUNNING:
             self._charge(rq)
             task = rq.curr = None
+        if task is not None and not task.cpus_allowed >> rq.cpu.id & 1:
+            rq.curr = None
+            self._enqueue(task)
+            task = None
         if task is not None and rq.queue:
             rq.queue.append(task)
             task = rq.curr = None
@@ -615,7 +625,7 @@ class Scheduler:
 
     def load_mm(self, rq: Rq, mm: Mm | None) -> None:
         """Load the address space of the task that runs there."""
-        if mm is not None:
+        if mm is not None and not (rq.curr is not None and rq.curr.exited_mm):
             switch_mm(self.kernel, mm)
             rq.vcpu.set_mm(mm)
 
@@ -644,6 +654,7 @@ class Scheduler:
         self.rq = rq
         task = rq.curr
         assert task is not None and task.greenlet is not None
+        task.resumed()
         try:
             task.greenlet.switch()
         finally:
