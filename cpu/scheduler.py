@@ -449,7 +449,7 @@ class Scheduler:
         if not self.counting:
             return vcpu.run(None)
         done = vcpu.instructions or 0
-        limit = rq.slice_end if due is None else min(rq.slice_end, done + due)
+        limit = rq.slice_end if due is None else min(rq.slice_end, done + max(due, 0))
         return vcpu.run(limit)
 
     def entered_kernel(self) -> None:
