@@ -150,14 +150,10 @@ class Kernel:
     ) -> int:
         """Scheduler.wait_event(), with lockdep's look at what the sleeper holds."""
         if self.lockdep is None:
-            return self.scheduler.wait_event(
-                queue, ready, what, sleep=sleep, timeout_ns=timeout_ns
-            )
+            return self.scheduler.wait_event(queue, ready, what, sleep=sleep, timeout_ns=timeout_ns)
         held = self.lockdep.sleep(what)
         try:
-            return self.scheduler.wait_event(
-                queue, ready, what, sleep=sleep, timeout_ns=timeout_ns
-            )
+            return self.scheduler.wait_event(queue, ready, what, sleep=sleep, timeout_ns=timeout_ns)
         finally:
             self.lockdep.wake(held)
 
@@ -284,6 +280,10 @@ class MmStruct:
         ``killable``: LinuxError EINTR if the process is to end first.
         """
         return MmapLocked(self.mmap_lock, True, killable=killable)
+
+    def mmap_write_lock_nested(self) -> MmapLocked:
+        """mmap_write_lock() of a child's mm, which nobody else knows yet, inside the parent's."""
+        return MmapLocked(self.mmap_lock, True, subclass=1)
 
     def mmap_read_lock(self, *, killable: bool = False) -> MmapLocked:
         """``with``: hold mmap_lock for reading, so that no VMA changes. As mmap_write_lock()."""
