@@ -24,9 +24,9 @@ def do_exit(task: Task, end: TaskEnd) -> None:
             process.end = end
         process.result = result_of(process)
     exit_mm(task, last=last)
+    task.files.put()
+    task.fs.put()
     if last:
-        task.files.close_all()
-        task.fs.close()
         process.image.put()
     process.dead_instructions += task.system.scheduler.executed(task)
     process.threads.remove(task)

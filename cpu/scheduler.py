@@ -179,7 +179,7 @@ class Scheduler:
         self._timers: list[tuple[int, int, Callable[[], None] | None]] = []
         self._timer_ids = count()
         self._cancelled: set[int] = set()
-        self._host: dict[int, tuple[int, int, WaitQueue]] = {}
+        self._host: dict[int, tuple[int, int, Callable[[], object]]] = {}
         self._host_ids = count()
         self._rounds = 0
         self._woken = False
@@ -395,14 +395,28 @@ class Scheduler:
 
         Returns 0, or -ERESTARTSYS. The others go on meanwhile.
         """
-        queue, number = WaitQueue(what), next(self._host_ids)
-        self._host[number] = (fd, events, queue)
+        queue = WaitQueue(what)
+        unwatch = self.watch_host(fd, events, lambda: self.wake_up(queue))
         try:
             return self.wait_event(
                 queue, lambda: host_ready(fd, events), what, sleep=Sleep.INTERRUPTIBLE
             )
         finally:
+            unwatch()
+
+    def watch_host(
+        self, fd: int, events: int, function: Callable[[], object]
+    ) -> Callable[[], None]:
+        """Call ``function``, which does not wait, now and then as long as poll() of the host's
+        descriptor has one of ``events``; returns what ends it.
+        """
+        number = next(self._host_ids)
+        self._host[number] = (fd, events, function)
+
+        def unwatch() -> None:
             del self._host[number]
+
+        return unwatch
 
     def stop(self) -> None:
         """Have every task end soon; safe from any thread and from signal handlers."""
@@ -542,9 +556,9 @@ class Scheduler:
         for fd, events in wanted.items():
             poll.register(fd, events)
         ready = dict(poll.poll(timeout_ms))
-        for fd, events, queue in list(self._host.values()):
+        for fd, events, function in list(self._host.values()):
             if ready.get(fd, 0) & (events | select.POLLERR | select.POLLHUP | select.POLLNVAL):
-                self.wake_up(queue)
+                function()
 
     def _turn(self, rq: Rq) -> bool:
         """One CPU's turn; whether anything went on there."""

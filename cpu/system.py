@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from mmu.linux.state import Kernel
 
 FIRST_PID = 1000
+FIRST_INODE = 100
+"""Below it are those of standard streams and programs."""
 PID_MAX = 32768
 """kernel.pid_max: numbers above it are not given, and come again from FIRST_PID on."""
 
@@ -45,6 +47,7 @@ class System:
         self.before_teardown: Callable[[Process], None] = lambda process: None
         """Hears of each process that ends, with its result, before its address space goes."""
         self._last_pid = FIRST_PID - 1
+        self._last_inode = FIRST_INODE - 1
         self._sleepers = WaitQueue("sleep")
 
     @property
@@ -60,6 +63,11 @@ class System:
     def stop(self) -> None:
         """Have the run end soon; safe from any thread and from signal handlers."""
         self.scheduler.stop()
+
+    def new_inode(self) -> int:
+        """The st_ino of something that no path leads to: a pipe, a socket."""
+        self._last_inode += 1
+        return self._last_inode
 
     def alloc_pid(self) -> int:
         """The next number that no task has (alloc_pid())."""

@@ -15,7 +15,8 @@ import signal
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, NoReturn
 
-from cpu.files import GID, UID, FileSystem, FileTable
+from cpu.files import GID, UID, FileTable
+from cpu.namei import FsStruct
 from cpu.samples import Sample, Samples
 from cpu.scheduler import Thread
 from cpu.signals import (
@@ -139,7 +140,7 @@ class Task(Thread):
         process: Process,
         mm: Mm,
         files: FileTable,
-        fs: FileSystem,
+        fs: FsStruct,
         body: Callable[[Task], None],
         *,
         context: Context | None = None,

@@ -3,17 +3,19 @@
 
 from __future__ import annotations
 
-from cpu.syscalls import clock, identity, io, limits, memory, signals, task
+from cpu.syscalls import clock, files, identity, io, limits, memory, pipes, signals, task
 from cpu.syscalls.registry import NR_SYSCALLS, TABLE
 
 __all__ = [
     "NR_SYSCALLS",
     "TABLE",
     "clock",
+    "files",
     "identity",
     "io",
     "limits",
     "memory",
+    "pipes",
     "signals",
     "task",
 ]
