@@ -26,6 +26,10 @@ class struct_uc_api(Struct[struct_uc_api_ptr]):
     context_restore: CData
     context_free: CData
     context_size: CData
+    context_reg_read: CData
+    context_reg_write: CData
+    context_reg_read_batch: CData
+    context_reg_write_batch: CData
     mmio_map: CData
     tlb_flush_page: CData
     tlb_set_page: CData
@@ -61,6 +65,9 @@ class struct_mmu_api(Struct[struct_mmu_api_ptr]):
     ring_emit: CData
     take_code: CData
     free_code: CData
+    code_stored: CData
+    code_fetched: CData
+    set_cpu: CData
 
 class struct_mmu_api_ptr(struct_mmu_api, Ptr[struct_mmu_api]): ...
 
@@ -73,6 +80,10 @@ class struct_layout(Struct[struct_layout_ptr]):
     ring_arg: int
     mm_size: int
     mm_vmas: int
+    cpu_size: int
+    cpu_code_written: int
+    kernel_size: int
+    kernel_cpu: int
     translation_size: int
     translation_error_code: int
 
@@ -94,6 +105,7 @@ class struct_vcpu_config(Struct[struct_vcpu_config_ptr]):
     uc: CData
     mmu: CData
     mm: CData
+    cpu: CData
     ring: CData
     fidelity: int
     count: int
@@ -143,6 +155,32 @@ class struct_vcpu_shared_ptr(struct_vcpu_shared, Ptr[struct_vcpu_shared]): ...
 class struct_vcpu(Struct[struct_vcpu_ptr]): ...
 class struct_vcpu_ptr(struct_vcpu, Ptr[struct_vcpu]): ...
 
+class struct_user_regs(Struct[struct_user_regs_ptr]):
+    r15: int
+    r14: int
+    r13: int
+    r12: int
+    bp: int
+    bx: int
+    r11: int
+    r10: int
+    r9: int
+    r8: int
+    ax: int
+    cx: int
+    dx: int
+    si: int
+    di: int
+    ip: int
+    flags: int
+    sp: int
+    fs_base: int
+    gs_base: int
+
+class struct_user_regs_ptr(struct_user_regs, Ptr[struct_user_regs]): ...
+class struct_vcpu_context(Struct[struct_vcpu_context_ptr]): ...
+class struct_vcpu_context_ptr(struct_vcpu_context, Ptr[struct_vcpu_context]): ...
+
 class FFI(BaseFFI):
     @overload
     def new(self, cdecl: Literal["struct uc_api *"], init: object = ...) -> struct_uc_api_ptr: ...
@@ -168,6 +206,10 @@ class FFI(BaseFFI):
     def new(
         self, cdecl: Literal["struct vcpu_shared *"], init: object = ...
     ) -> struct_vcpu_shared_ptr: ...
+    @overload
+    def new(
+        self, cdecl: Literal["struct user_regs *"], init: object = ...
+    ) -> struct_user_regs_ptr: ...
     @overload
     def new(
         self, cdecl: Literal["struct uc_api[]"], init: object = ...
@@ -201,6 +243,10 @@ class FFI(BaseFFI):
         self, cdecl: Literal["struct vcpu_shared[]"], init: object = ...
     ) -> Array[struct_vcpu_shared]: ...
     @overload
+    def new(
+        self, cdecl: Literal["struct user_regs[]"], init: object = ...
+    ) -> Array[struct_user_regs]: ...
+    @overload
     def new(self, cdecl: Integers, init: object = ...) -> Array[int]: ...
     @overload
     def new(self, cdecl: IntegerPtr, init: object = ...) -> Ptr[int]: ...
@@ -233,6 +279,12 @@ class FFI(BaseFFI):
     @overload
     def cast(self, cdecl: Literal["struct vcpu *"], value: object) -> struct_vcpu_ptr: ...
     @overload
+    def cast(self, cdecl: Literal["struct user_regs *"], value: object) -> struct_user_regs_ptr: ...
+    @overload
+    def cast(
+        self, cdecl: Literal["struct vcpu_context *"], value: object
+    ) -> struct_vcpu_context_ptr: ...
+    @overload
     def cast(self, cdecl: IntegerPtr, value: object) -> Ptr[int]: ...
     @overload
     def cast(self, cdecl: Literal["char *"], value: object) -> Ptr[bytes]: ...
@@ -243,6 +295,7 @@ class Lib:
     NR_EVENTS: Final[int]
     NR_COUNTERS: Final[int]
     NR_MM_COUNTERS: Final[int]
+    NR_KERNEL_COUNTERS: Final[int]
     PAGE_SHIFT: Final[int]
     PAGE_SIZE: Final[int]
     FIDELITY_FAST: Final[int]
@@ -289,6 +342,8 @@ class Lib:
     NO_LIMIT: Final[int]
     NR_ENV_WORDS: Final[int]
     REGION_MMIO: Final[int]
+    FXSAVE_SIZE: Final[int]
+    MXCSR_MASK: Final[int]
     def layout_mismatch(
         self, native: struct_layout_ptr | Array[struct_layout], /
     ) -> Ptr[bytes]: ...
@@ -362,6 +417,33 @@ class Lib:
     def vcpu_reg_write(self, v: struct_vcpu_ptr, reg: int, value: int, /) -> None: ...
     def vcpu_can_deliver(self, v: struct_vcpu_ptr, /) -> int: ...
     def vcpu_cpl(self, v: struct_vcpu_ptr, /) -> int: ...
+    def vcpu_context_alloc(self, v: struct_vcpu_ptr, /) -> struct_vcpu_context_ptr: ...
+    def vcpu_context_free(self, c: struct_vcpu_context_ptr, /) -> None: ...
+    def vcpu_context_copy(
+        self, to: struct_vcpu_context_ptr, from_: struct_vcpu_context_ptr, /
+    ) -> None: ...
+    def vcpu_context_save(self, v: struct_vcpu_ptr, c: struct_vcpu_context_ptr, /) -> None: ...
+    def vcpu_context_load(self, v: struct_vcpu_ptr, c: struct_vcpu_context_ptr, /) -> None: ...
+    def vcpu_context_reg_read(self, c: struct_vcpu_context_ptr, reg: int, /) -> int: ...
+    def vcpu_context_reg_write(
+        self, c: struct_vcpu_context_ptr, reg: int, value: int, /
+    ) -> None: ...
+    def vcpu_get_regs(
+        self, v: struct_vcpu_ptr, regs: struct_user_regs_ptr | Array[struct_user_regs], /
+    ) -> None: ...
+    def vcpu_set_regs(
+        self, v: struct_vcpu_ptr, regs: struct_user_regs_ptr | Array[struct_user_regs], /
+    ) -> None: ...
+    def vcpu_context_get_regs(
+        self, c: struct_vcpu_context_ptr, regs: struct_user_regs_ptr | Array[struct_user_regs], /
+    ) -> None: ...
+    def vcpu_context_set_regs(
+        self, c: struct_vcpu_context_ptr, regs: struct_user_regs_ptr | Array[struct_user_regs], /
+    ) -> None: ...
+    def vcpu_fxsave(self, v: struct_vcpu_ptr, image: Ptr[int], /) -> None: ...
+    def vcpu_fxrstor(self, v: struct_vcpu_ptr, image: Ptr[int], /) -> None: ...
+    def vcpu_context_fxsave(self, c: struct_vcpu_context_ptr, image: Ptr[int], /) -> None: ...
+    def vcpu_context_fxrstor(self, c: struct_vcpu_context_ptr, image: Ptr[int], /) -> None: ...
     def python_refill(
         self, unit: CData, va: int, access: int, privilege: int, translation: CData, /
     ) -> int: ...

@@ -38,7 +38,8 @@ from mmu.linux.sched import ERESTARTSYS, Sleep, WaitQueue
 from mmu.linux.tlbflush import switch_mm
 
 if TYPE_CHECKING:
-    from cpu.vcpu import Context, VCpu
+    from cpu.context import Context
+    from cpu.vcpu import VCpu
     from mmu.linux.mm import Mm
     from mmu.linux.sched import Interruptible
     from mmu.linux.state import Cpu, Kernel
@@ -333,7 +334,7 @@ class Scheduler:
         task = self.current
         if task is None:
             return -ERESTARTSYS
-        deadline = None if timeout_ns is None else self.now_ns() + timeout_ns
+        deadline = None if timeout_ns is None else min(self.now_ns() + timeout_ns, LATEST_NS)
         timer = None if deadline is None else self.add_timer(deadline, lambda: self._time_out(task))
         try:
             while True:
@@ -590,7 +591,7 @@ class Scheduler:
                 self._idle(rq)
                 return False
             task = rq.queue.popleft()
-            self._context_switch(rq, task)
+            self.context_switch(rq, task)
         self._begin_slice(rq)
         return True
 
@@ -609,7 +610,7 @@ class Scheduler:
     def _idle(self, rq: Rq) -> None:
         """Nobody to run here."""
 
-    def _context_switch(self, rq: Rq, task: Thread) -> None:
+    def context_switch(self, rq: Rq, task: Thread) -> None:
         """Registers and address space of ``task`` onto this CPU (context_switch())."""
         rq.ahead_ns += max(0, self._now - self._time_of(rq))
         if rq.loaded is not task:

@@ -33,9 +33,10 @@ from mmu.linux.sched import WaitQueue
 from mmu.x86.check import ChangedBy
 
 if TYPE_CHECKING:
+    from cpu.context import Context
     from cpu.elf import Executable
     from cpu.result import ProcessResult
-    from cpu.vcpu import Context, VCpu
+    from cpu.vcpu import VCpu
     from mmu.linux.filemap import MappedFile
     from mmu.linux.resource import Rlimits
 

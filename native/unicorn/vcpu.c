@@ -159,6 +159,7 @@ struct vcpu *vcpu_create(const struct vcpu_config *config, const struct uc_api *
 	v->uc = config->uc;
 	v->mmu = config->mmu;
 	v->mm = config->mm;
+	v->this_cpu = config->cpu;
 	v->ring = config->ring;
 	v->ram = v->mmu->ram;
 	v->guest = config->attached ? &attached : &program;
@@ -217,9 +218,4 @@ void vcpu_free(struct vcpu *v)
 	free_regions(&v->regions);
 	free_frames(v);
 	free(v);
-}
-
-void vcpu_set_mm(struct vcpu *v, void *mm)
-{
-	v->mm = mm;
 }
