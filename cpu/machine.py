@@ -210,8 +210,8 @@ class Machine:
             for task in process.threads:
                 with suppress(MmuError):
                     task.mm.exit_mmap()
-                task.files.close_all()
-                task.fs.close()
+                task.files.put()
+                task.fs.put()
             if process.result is None:
                 process.image.put()
         mm_engine.rcu_process_callbacks(self.kernel)

@@ -150,14 +150,10 @@ class Kernel:
     ) -> int:
         """Scheduler.wait_event(), with lockdep's look at what the sleeper holds."""
         if self.lockdep is None:
-            return self.scheduler.wait_event(
-                queue, ready, what, sleep=sleep, timeout_ns=timeout_ns
-            )
+            return self.scheduler.wait_event(queue, ready, what, sleep=sleep, timeout_ns=timeout_ns)
         held = self.lockdep.sleep(what)
         try:
-            return self.scheduler.wait_event(
-                queue, ready, what, sleep=sleep, timeout_ns=timeout_ns
-            )
+            return self.scheduler.wait_event(queue, ready, what, sleep=sleep, timeout_ns=timeout_ns)
         finally:
             self.lockdep.wake(held)
 
