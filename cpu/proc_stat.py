@@ -28,13 +28,13 @@ def proc_stat(task: Task) -> str:
     name = task.comm.decode("utf-8", "surrogateescape")
     major = counters["pgmajfault"]
     fields = [
-        *(parent_pid(task), process.pid, process.pid, 0, -1, PF_RANDOMIZE),
+        *(parent_pid(task), process.pgrp, process.session, 0, -1, PF_RANDOMIZE),
         *(counters["pgfault"] - major, 0, major, 0),
         *(process.executed() // TICK_NS, 0, 0, 0),
         *(DEFAULT_PRIO, 0, len(process.threads), 0, 0),
         *(c.total_vm * PAGE_SIZE, mm.rss(), task.rlimits[Resource.RSS].cur),
         *(c.start_code, c.end_code, c.start_stack, 0, 0),
-        *(task.signals.pending, task.signals.blocked, ignored, caught),
+        *(task.pending.signal | process.shared_pending.signal, task.blocked, ignored, caught),
         *(0, 0, 0, SIGCHLD, 0 if task.rq is None else task.rq.cpu.id),
         *(0, 0, 0, 0, 0),
         *(c.start_data, c.end_data, c.start_brk),

@@ -32,10 +32,13 @@ def task_info(task: Task) -> TaskInfo:
         threads=len(process.threads),
         fd_size=max(64, 1 << max(list(task.files), default=0).bit_length()),
         state=state_letter(task),
+        pgrp=process.pgrp,
+        session=process.session,
         umask=task.fs.umask,
         sigq=(0, task.rlimits[Resource.SIGPENDING].cur),
-        pending=task.signals.pending,
-        blocked=task.signals.blocked,
+        pending=task.pending.signal,
+        shared_pending=process.shared_pending.signal,
+        blocked=task.blocked,
         ignored=ignored,
         caught=caught,
         cpus_allowed=task.cpus_allowed,
@@ -62,7 +65,7 @@ def dispositions(task: Task) -> tuple[int, int]:
     """
     ignored = caught = 0
     for signo in range(1, NSIG + 1):
-        handler = task.signals.action(signo).handler
+        handler = task.sighand.action(signo).handler
         if handler == SIG_IGN:
             ignored |= sigmask(signo)
         elif handler != SIG_DFL:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from cpu.files import O_NONBLOCK
 from cpu.poll import READABLE, WRITABLE
+from cpu.signal_send import send_sig
 from cpu.syscalls.registry import s32, s64, syscall
 from mmu.errors import LinuxError
 from mmu.linux.sched import ERESTARTSYS
@@ -115,7 +116,7 @@ def write_all(
             done += blocking(task, file, WRITABLE, lambda: put(rest), nonblock=nonblock)  # noqa: B023
         except LinuxError as error:
             if error.errno == errno.EPIPE and sigpipe:
-                task.send_signal(signal.SIGPIPE)
+                send_sig(signal.SIGPIPE, task)
             if done:
                 return done
             raise

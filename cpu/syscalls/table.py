@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from cpu.syscalls import clock, files, identity, io, limits, memory, pipes, signals, task
+from cpu.syscalls import clock, files, identity, io, limits, memory, pipes, signals, task, timers
 from cpu.syscalls.registry import NR_SYSCALLS, TABLE
 
 __all__ = [
@@ -18,4 +18,5 @@ __all__ = [
     "pipes",
     "signals",
     "task",
+    "timers",
 ]
