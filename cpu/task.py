@@ -18,8 +18,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from cpu.clock import VirtualClock
-from cpu.files import GID, UID, FileSystem, FileTable
+from cpu.files import GID, UID, FileTable
 from cpu.futex.table import FutexTable, PiState
+from cpu.namei import FsStruct
 from cpu.notes import Notes
 from cpu.rusage import Rusage
 from cpu.samples import Sample, Samples
@@ -49,6 +50,8 @@ TASK_COMM_LEN: Final = 16
 
 
 FIRST_PID = 1000
+FIRST_INODE = 100
+"""Below it are those of standard streams and programs."""
 PID_MAX = 32768
 """kernel.pid_max: numbers above it are not given, and come again from FIRST_PID on."""
 
@@ -76,6 +79,7 @@ class System:
         self.ret_from_fork: Callable[[Task], None]
         """Runs a new task from its first step to its end (cpu.entry)."""
         self._last_pid = FIRST_PID - 1
+        self._last_inode = FIRST_INODE - 1
         self._sleepers = WaitQueue("sleep")
 
     @property
@@ -91,6 +95,11 @@ class System:
     def stop(self) -> None:
         """Have the run end soon; safe from any thread and from signal handlers."""
         self.scheduler.stop()
+
+    def new_inode(self) -> int:
+        """The st_ino of something that no path leads to: a pipe, a socket."""
+        self._last_inode += 1
+        return self._last_inode
 
     def process_of(self, pid: int) -> Process | None:
         """The process of that number, zombies included; None: there is none."""
@@ -256,7 +265,7 @@ class Task(Thread):
         process: Process,
         mm: Mm,
         files: FileTable,
-        fs: FileSystem,
+        fs: FsStruct,
         body: Callable[[Task], None],
         *,
         context: Context | None = None,

@@ -3,18 +3,33 @@
 
 from __future__ import annotations
 
-from cpu.syscalls import clock, futex, identity, io, limits, memory, process, signals, task, timers
+from cpu.syscalls import (
+    clock,
+    files,
+    futex,
+    identity,
+    io,
+    limits,
+    memory,
+    pipes,
+    process,
+    signals,
+    task,
+    timers,
+)
 from cpu.syscalls.registry import NR_SYSCALLS, TABLE
 
 __all__ = [
     "NR_SYSCALLS",
     "TABLE",
     "clock",
+    "files",
     "futex",
     "identity",
     "io",
     "limits",
     "memory",
+    "pipes",
     "process",
     "signals",
     "task",
