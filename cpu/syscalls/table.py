@@ -3,17 +3,34 @@
 
 from __future__ import annotations
 
-from cpu.syscalls import clock, identity, io, limits, memory, signals, task, timers
+from cpu.syscalls import (
+    clock,
+    files,
+    futex,
+    identity,
+    io,
+    limits,
+    memory,
+    pipes,
+    process,
+    signals,
+    task,
+    timers,
+)
 from cpu.syscalls.registry import NR_SYSCALLS, TABLE
 
 __all__ = [
     "NR_SYSCALLS",
     "TABLE",
     "clock",
+    "files",
+    "futex",
     "identity",
     "io",
     "limits",
     "memory",
+    "pipes",
+    "process",
     "signals",
     "task",
     "timers",
