@@ -168,8 +168,6 @@ def handle_mm_fault(mm: MmStruct, vma: struct_vm_area_struct, address: int, writ
         if engine.pmd_alloc(mm, addr) is None:
             return VM_FAULT_OOM
         result = _handle_pte_fault(mm, vma, addr, write)
-    if result & VM_FAULT_NOPAGE and write:
-        engine.flush_tlb_mm_range(mm, addr, addr + PAGE_SIZE, PAGE_SHIFT, 0)
     if result & VM_FAULT_MAJOR:
         mm.c.counter[_PGMAJFAULT] += 1
     return result
@@ -405,9 +403,6 @@ def _do_wp_page(mm: MmStruct, vma: struct_vm_area_struct, addr: int, orig: int) 
             engine.set_pte_at(mm, addr, pte, orig | RW | D | A)
         else:
             _replace_page(mm, vma, addr, pte, orig, copy)
-        engine.flush_tlb_mm_range(mm, addr, addr + PAGE_SIZE, PAGE_SHIFT, 0)
-        if copy is not None and not orig & SPECIAL:
-            mm.memory.put_page(entry_pfn(orig))
     elif copy is not None:
         mm.memory.put_page(copy)
     _unlock_put(mm, pmd, addr)
@@ -417,8 +412,12 @@ def _do_wp_page(mm: MmStruct, vma: struct_vm_area_struct, addr: int, orig: int) 
 def _replace_page(
     mm: MmStruct, vma: struct_vm_area_struct, addr: int, pte: EntryPa, orig: int, copy: int
 ) -> None:
-    """wp_page_copy()'s exchange; the old page's owner is dropped by the caller, after the flush."""
-    engine.set_pte_at(mm, addr, pte, mk_anon_pte(copy, vma.vm_flags))
+    """wp_page_copy()'s exchange: no CPU can read the old page any more when one can write to the
+    new.
+    """
+    value = mk_anon_pte(copy, vma.vm_flags)
+    engine.ptep_clear_flush(mm, addr, pte)
+    engine.set_pte_at(mm, addr, pte, value)
     if orig & SPECIAL:
         engine.add_mm_counter(mm, lib.MM_ANONPAGES, 1)
         return
@@ -427,3 +426,4 @@ def _replace_page(
     if not old.flags & lib.PG_anon:
         engine.add_mm_counter(mm, mm_counter(old), -1)
         engine.add_mm_counter(mm, lib.MM_ANONPAGES, 1)
+    mm.memory.put_page(entry_pfn(orig))

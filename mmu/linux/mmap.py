@@ -45,7 +45,7 @@ from mmu.linux.mman import (
 from mmu.linux.mmu_gather import Gather
 from mmu.linux.pgtable import PMD_SHIFT, PMD_SIZE
 from mmu.linux.state import MmStruct
-from mmu.linux.tlbflush import leave_mm
+from mmu.linux.tlbflush import leave_mm, mmdrop
 from mmu.linux.unmapped_area import get_unmapped_area
 from mmu.linux.vma import (
     VM_ACCOUNT,
@@ -404,15 +404,19 @@ def _free_pgtables(
 
 
 def exit_mmap(mm: MmStruct) -> None:
-    """Unmap everything, wait for a grace period, free the PGD; then check_mm(): nothing may be
-    left.
+    """Unmap everything and wait for a grace period; then check_mm(): nothing may be left.
 
-    Raises MmBug for an invariant that broke on the way, MmuError if pages or tables remain counted.
-    A second call does nothing.
+    No task uses mm any more, so a CPU that has it loaded is in lazy mode. The flush of what was
+    unmapped sends it to init_mm; the PGD goes when the last one has left. Raises MmBug for an
+    invariant that broke on the way, MmuError if pages or tables remain counted. A second call does
+    nothing.
     """
     c = mm.c
-    if not c.pgd:
+    if c.exited:
         return
+    for cpu in mm.kernel.cpus:
+        if cpu.loaded_mm is mm:
+            cpu.c.is_lazy = 1
     if c.vmas.nr:
         with mm.mmap_write_lock():
             c.hiwater_vm = max(c.hiwater_vm, c.total_vm)
@@ -421,9 +425,10 @@ def exit_mmap(mm: MmStruct) -> None:
     engine.rcu_process_callbacks(mm.kernel)
     mm.put_all_files()
     c.total_vm = c.data_vm = c.exec_vm = c.stack_vm = c.locked_vm = 0
-    mm.memory.free_pages(c.pgd >> PAGE_SHIFT)
-    leave_mm(mm)
-    c.pgd = 0
+    c.exited = 1
+    if mm.kernel.this_cpu.loaded_mm is mm:
+        leave_mm(mm.kernel)
+    mmdrop(mm)
     mm.check()
     if c.pgtables_bytes or any(c.rss_stat):
         raise MmuError(
