@@ -384,7 +384,8 @@ class FileSystem:
 
     ``made_up`` maps a path to what makes its text when it is opened; ``program`` is the guest's own
     file; ``allow`` are host files and directories it was given, seen under the name given and under
-    their real one. ``cwd`` is where relative paths start. close() it. Raises AllowError.
+    their real one. ``cwd`` is where relative paths start. ``own_links`` are the names of the link
+    to the program in /proc. close() it. Raises AllowError.
     """
 
     def __init__(
@@ -396,8 +397,10 @@ class FileSystem:
         *,
         allow: Sequence[str] = (),
         cwd: str = "/",
+        own_links: frozenset[str] = frozenset(),
     ) -> None:
         self._made_up = made_up
+        self.own_links = own_links
         self._program_paths = frozenset(program_paths)
         self._program = program
         self._program_data = program_data

@@ -36,6 +36,7 @@ _UC_FUNCTIONS: Final = (
     "open", "close", "emu_start", "emu_stop", "hook_add", "hook_del", "ctl", "reg_read",
     "reg_write", "reg_read_batch", "reg_write_batch", "mem_map", "mem_read", "mem_write",
     "context_alloc", "context_save", "context_restore", "context_free", "context_size",
+    "context_reg_read", "context_reg_write", "context_reg_read_batch", "context_reg_write_batch",
 )  # fmt: skip
 _PRIVATE_FUNCTIONS: Final = (
     "tlb_flush_page", "tlb_set_page", "cpu_restore_state", "find_memory_mapping",
@@ -60,6 +61,9 @@ _MMU_FUNCTIONS: Final = {
     "ring_emit": "ring_emit",
     "take_code": "take_freed_code",
     "free_code": "memory_free_code",
+    "code_stored": "note_code_stored",
+    "code_fetched": "note_code_fetched",
+    "set_cpu": "set_this_cpu",
 }
 _CS_ARCH_X86: Final = 3
 _CS_MODE_64: Final = 1 << 3
@@ -209,6 +213,8 @@ def _check_layouts() -> None:
         ("unit", "mmu_unit", "tlb"),
         ("ring", "event_ring", "arg"),
         ("mm", "mm_struct", "vmas"),
+        ("cpu", "cpu", "code_written"),
+        ("kernel", "kernel", "cpu"),
         ("translation", "translation", "error_code"),
     ):
         setattr(layout, f"{prefix}_size", mmu_ffi.sizeof(f"struct {struct}"))

@@ -11,22 +11,29 @@ from mmu.linux.procfs import TaskInfo
 from mmu.units import PAGE_SHIFT
 
 
-def pseudo_files(mm: Mm, pid: int, task: Callable[[], TaskInfo]) -> dict[str, Callable[[], bytes]]:
-    """Return what makes each file's contents, by path, for the process ``pid`` with this mm;
-    ``task`` tells of it at that moment.
+def pseudo_files(
+    mm: Callable[[], Mm], pid: int, task: Callable[[], TaskInfo]
+) -> dict[str, Callable[[], bytes]]:
+    """Return what makes each file's contents, by path, for the process ``pid``; ``mm`` and
+    ``task`` tell of it at that moment.
     """
     texts: dict[str, Callable[[], str]] = {
-        "/proc/meminfo": lambda: _meminfo(mm),
-        "/proc/sys/vm/overcommit_memory": lambda: f"{mm.kernel.overcommit_memory}\n",
-        "/sys/devices/system/cpu/online": lambda: "0\n",
+        "/proc/meminfo": lambda: _meminfo(mm()),
+        "/proc/sys/vm/overcommit_memory": lambda: f"{mm().kernel.overcommit_memory}\n",
+        "/sys/devices/system/cpu/online": lambda: _online(mm()),
         "/sys/kernel/mm/transparent_hugepage/enabled": lambda: "always madvise [never]\n",
     }
     for own in ("self", str(pid)):
-        texts[f"/proc/{own}/status"] = lambda: procfs.status(mm, task())
-        texts[f"/proc/{own}/maps"] = lambda: procfs.maps(mm)
-        texts[f"/proc/{own}/statm"] = lambda: procfs.statm(mm)
-        texts[f"/proc/{own}/limits"] = mm.rlimit.proc_limits
+        texts[f"/proc/{own}/status"] = lambda: procfs.status(mm(), task())
+        texts[f"/proc/{own}/maps"] = lambda: procfs.maps(mm())
+        texts[f"/proc/{own}/statm"] = lambda: procfs.statm(mm())
+        texts[f"/proc/{own}/limits"] = lambda: mm().rlimit.proc_limits()
     return {path: _encoded(text) for path, text in texts.items()}
+
+
+def _online(mm: Mm) -> str:
+    last = len(mm.kernel.cpus) - 1
+    return f"0-{last}\n" if last else "0\n"
 
 
 def _meminfo(mm: Mm) -> str:

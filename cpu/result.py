@@ -1,26 +1,27 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What a run leaves: gathered from the task and its mm, and told as JSON takes it."""
+"""What a run leaves: a report of each process, and their total, told as JSON takes it."""
 
 from __future__ import annotations
 
-import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 from cpu.notes import UnknownSyscall
-from cpu.samples import Sample, Samples
+from cpu.samples import Sample
 from cpu.signals import SignalReport, signal_name
-from cpu.task import Task, TaskEnd
-from cpu.vcpu import Fidelity
 from mmu.x86.check import StaleUse
 
 
 @dataclass
-class RunResult:
-    """What a run leaves: figures as they were when the guest ended, before its address space
-    went.
-    """
+class ProcessResult:
+    """What a process leaves: figures as they were when it ended, before its address space went."""
 
+    pid: int
+    ppid: int
+    """0 for the first."""
+    program: str
+    args: list[str]
     exit_code: int
     """As a shell shows it: the status, or 128 + the signal's number."""
     ended: str
@@ -28,12 +29,60 @@ class RunResult:
     report: SignalReport | None
     vm: dict[str, int]
     """/proc/self/status's Vm and Rss lines, VmPTE_peak; kB."""
+    instructions: int | None
+    """None if they were not counted."""
+    syscalls: int
+    threads: int
+    """Threads that it ever had."""
+    samples: list[Sample]
+    mm_counters: dict[str, int]
+    """Of all its address spaces: exec() gives it a new one."""
+    pte_tables_freed_before_exit: int
+    """Tables freed while it ran."""
+    shares_mm: bool = False
+    """Its last address space was another process's too (vfork(), CLONE_VM): counted there."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the report as JSON takes it."""
+        return {
+            "pid": self.pid,
+            "ppid": self.ppid,
+            "program": self.program,
+            "args": self.args,
+            **self.vm,
+            "pte_tables_allocated": self.mm_counters["pte_tables_allocated"],
+            "pte_tables_freed": self.mm_counters["pte_tables_freed"],
+            "pte_tables_freed_before_exit": self.pte_tables_freed_before_exit,
+            "page_faults": self.mm_counters["pgfault"],
+            "instructions": self.instructions,
+            "syscalls": self.syscalls,
+            "threads": self.threads,
+            "shares_mm": self.shares_mm,
+            **_ending(self.exit_code, self.ended, self.report),
+            "samples": [sample._asdict() for sample in self.samples],
+            "mm_counters": self.mm_counters,
+        }
+
+
+@dataclass
+class RunResult:
+    """What a run leaves: the end of its first process, the reports of all, and their total."""
+
+    exit_code: int
+    """The first process's, as a shell shows it: the status, or 128 + the signal's number."""
+    ended: str
+    """"exit", "signal" or "stopped"."""
+    report: SignalReport | None
+    vm: dict[str, int]
+    """/proc/self/status's Vm and Rss lines, VmPTE_peak; kB: sums over all processes, each as it was
+    at its end.
+    """
     pte_tables_allocated: int
     pte_tables_freed: int
-    """With those that went with the address space: as many as were allocated, or ``problems`` says
+    """With those that went with the address spaces: as many as were allocated, or ``problems`` says
     so. Those freed before, as long as ``checks_finished`` is not set."""
     pte_tables_freed_before_exit: int
-    """Tables freed while the guest ran."""
+    """Tables freed while their process ran."""
     page_faults: int
     instructions: int | None
     """None if they were not counted."""
@@ -41,10 +90,15 @@ class RunResult:
     seconds: float
     """Wall clock, loading and teardown included."""
     samples: list[Sample]
+    """The first process's."""
     unknown_syscalls: list[UnknownSyscall]
     counters: dict[str, int]
-    """The TLB model's; empty in fast."""
+    """The TLB models', of all CPUs; empty in fast."""
     mm_counters: dict[str, int]
+    kernel_counters: dict[str, int]
+    """What no mm counts: locks, RCU, interrupts."""
+    processes: list[ProcessResult]
+    """One for each process, in the order of their making."""
     notes: list[str] = field(default_factory=list)
     """What a user should know: signals that were not handled, and so on."""
     problems: list[str] = field(default_factory=list)
@@ -52,46 +106,9 @@ class RunResult:
     stale_translations: list[StaleUse] | None = None
     """What the stale-translation checker found; None if it was not asked."""
     checks_finished: bool = False
-    """Whether the tables were walked and the address space given back, so that ``problems`` is all
+    """Whether the tables were walked and the address spaces given back, so that ``problems`` is all
     there is.
     """
-
-    @classmethod
-    def of(cls, task: Task, end: TaskEnd, samples: Samples, started: float) -> RunResult:
-        """Gather the figures of this moment, from any thread; the run began at ``started``
-        (time.perf_counter()).
-        """
-        mm, vcpu, system = task.mm, task.vcpu, task.system
-        counters = mm.counters()
-        count = vcpu.instructions
-        check = vcpu.mmu.check
-        notes = system.notes.lines(vcpu.shared.limits)
-        return cls(
-            exit_code=end.exit_code,
-            ended=end.ended,
-            report=end.report,
-            vm=mm.vm_stats(),
-            pte_tables_allocated=counters["pte_tables_allocated"],
-            pte_tables_freed=counters["pte_tables_freed"],
-            pte_tables_freed_before_exit=counters["pte_tables_freed"],
-            page_faults=counters["pgfault"],
-            instructions=count,
-            syscalls=system.nr_syscalls,
-            seconds=time.perf_counter() - started,
-            samples=[] if count is None else samples.series(mm, count),
-            unknown_syscalls=system.notes.unknown_syscalls(),
-            counters={} if vcpu.fidelity is Fidelity.FAST else vcpu.mmu.counters(),
-            mm_counters=counters,
-            notes=notes if end.report is None else [*notes, str(end.report)],
-            stale_translations=None if check is None else check.uses(),
-        )
-
-    def finish(self, problems: list[str], pte_tables_freed: int, started: float) -> None:
-        """Add what the checks and the teardown of the address space found."""
-        self.problems += problems
-        self.pte_tables_freed = pte_tables_freed
-        self.checks_finished = True
-        self.seconds = time.perf_counter() - started
 
     def as_dict(self) -> dict[str, Any]:
         """Return the result as JSON takes it."""
@@ -103,15 +120,14 @@ class RunResult:
             "page_faults": self.page_faults,
             "instructions": self.instructions,
             "syscalls": self.syscalls,
-            "exit_code": self.exit_code,
-            "ended": self.ended,
-            "signal": signal_name(self.report.signo) if self.report else None,
-            "signal_report": str(self.report) if self.report else None,
+            **_ending(self.exit_code, self.ended, self.report),
             "seconds": round(self.seconds, 6),
             "samples": [sample._asdict() for sample in self.samples],
             "unknown_syscalls": [vars(call) for call in self.unknown_syscalls],
             "counters": self.counters,
             "mm_counters": self.mm_counters,
+            "kernel_counters": self.kernel_counters,
+            "processes": [process.as_dict() for process in self.processes],
             "notes": self.notes,
             "problems": self.problems,
             "checks_finished": self.checks_finished,
@@ -119,3 +135,21 @@ class RunResult:
             if self.stale_translations is None
             else [{**use.as_dict(), "text": str(use)} for use in self.stale_translations],
         }
+
+
+def _ending(exit_code: int, ended: str, report: SignalReport | None) -> dict[str, Any]:
+    return {
+        "exit_code": exit_code,
+        "ended": ended,
+        "signal": signal_name(report.signo) if report else None,
+        "signal_report": str(report) if report else None,
+    }
+
+
+def total(parts: Iterable[dict[str, int]]) -> dict[str, int]:
+    """Sums by name; the names in the order of the first that has them."""
+    sums: dict[str, int] = {}
+    for part in parts:
+        for name, value in part.items():
+            sums[name] = sums.get(name, 0) + value
+    return sums

@@ -1,19 +1,23 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""One task: what a system call's handler, a page fault or an exception acts on.
+"""Tasks and processes: what a system call's handler, a page fault or an exception acts on.
 
 ::
 
-    System     time, chance, the order to stop            shared by all tasks
-      └── Task     registers (on its vCPU), mm, signals, files, limits, who it is
+    System       time, chance, PIDs, the order to stop        one for the machine
+      └── Process    what its threads share: the PID that   signal_struct
+           │         others see, children, limits, its end
+           └── Task      registers, mm, files, signals      task_struct, one a thread
 """
 
 from __future__ import annotations
 
 import signal
-from typing import Final, NoReturn
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, NoReturn
 
-from cpu.elf import Executable
 from cpu.files import GID, UID, FileSystem, FileTable
+from cpu.samples import Sample, Samples
+from cpu.scheduler import Thread
 from cpu.signals import (
     Action,
     SignalReport,
@@ -23,11 +27,18 @@ from cpu.signals import (
     signal_name,
 )
 from cpu.system import System
-from cpu.vcpu import VCpu
 from mmu.linux.mm import Mm
+from mmu.linux.sched import WaitQueue
 from mmu.x86.check import ChangedBy
 
-FIRST_PID: Final = 1000
+if TYPE_CHECKING:
+    from cpu.context import Context
+    from cpu.elf import Executable
+    from cpu.result import ProcessResult
+    from cpu.vcpu import VCpu
+    from mmu.linux.filemap import MappedFile
+    from mmu.linux.resource import Rlimits
+
 TASK_COMM_LEN: Final = 16
 """Bytes of a task's name with the zero behind it (include/linux/sched.h)."""
 
@@ -36,49 +47,148 @@ class TaskEnd(Exception):
     """Ends a task: raised by whatever the task did last, caught by the loop that runs it.
 
     ``exit_code`` is as a shell shows it, ``ended`` one of "exit", "signal" and "stopped";
-    ``report`` tells of the signal, if one ended it.
+    ``report`` tells of the signal, if one ended it. ``group``: the whole process ends.
     """
 
-    def __init__(self, exit_code: int, ended: str, report: SignalReport | None = None) -> None:
+    def __init__(
+        self,
+        exit_code: int,
+        ended: str,
+        report: SignalReport | None = None,
+        *,
+        group: bool = True,
+    ) -> None:
         super().__init__(ended)
         self.exit_code = exit_code
         self.ended = ended
         self.report = report
+        self.group = group
 
 
-class Task:
-    """A task_struct: the only thread of its process.
+def stopped() -> TaskEnd:
+    """The end of a task whose run is stopped."""
+    return TaskEnd(128 + signal.SIGINT, "stopped")
 
-    ``vcpu`` has its registers while it runs; ``mm``, ``files``, ``fs``, ``signals`` and ``rlimits``
-    are what clone() could share. ``exe`` is the program, ``own_links`` the names of the link to it
-    in /proc; ``comm`` is its name, at most TASK_COMM_LEN - 1 bytes.
+
+class Process:
+    """A signal_struct: what the threads of one process share.
+
+    ``pid`` is its number, its leader's. ``exe`` is the program it runs, ``image`` the program's
+    pages. ``end`` is set when it is to end, and stays; ``result`` when it has ended.
+    ``wait_chldexit`` is where it waits for its children.
+    """
+
+    def __init__(
+        self, system: System, parent: Process | None, exe: Executable, image: MappedFile
+    ) -> None:
+        self.system = system
+        self.parent = parent
+        self.children: list[Process] = []
+        self.exe = exe
+        self.image = image
+        self.pid = 0
+        self.leader: Task
+        self.threads: list[Task] = []
+        self.args: list[str] = []
+        """argv[1:] of the program."""
+        self.samples = Samples()
+        self.on_sample: Callable[[Sample], None] | None = None
+        """Hears of each sample."""
+        self.end: TaskEnd | None = None
+        self.result: ProcessResult | None = None
+        self.wait_chldexit = WaitQueue("a child's end")
+        self.dead_instructions = 0
+        """Executed by threads that have ended."""
+        self.nr_syscalls = 0
+        self.nr_threads = 0
+        """Threads that it ever had."""
+        self.past_counters: dict[str, int] = {}
+        """Of the address spaces that exec() took away."""
+        system.processes.append(self)
+        if parent is not None:
+            parent.children.append(self)
+
+    def __repr__(self) -> str:
+        """Number and program, for people."""
+        return f"process {self.pid} ({self.exe.path})"
+
+    def executed(self) -> int:
+        """Instructions that its threads have executed."""
+        executed = self.system.scheduler.executed
+        return self.dead_instructions + sum(executed(task) for task in self.threads)
+
+    def take_sample(self) -> None:
+        """Take the sample that is due."""
+        sample = self.samples.take(self.leader.mm, self.executed())
+        if self.on_sample is not None:
+            self.on_sample(sample)
+
+
+class Task(Thread):
+    """A task_struct: one thread.
+
+    ``mm``, ``files``, ``fs`` and ``signals`` are what clone() can share. ``comm`` is its name, at
+    most TASK_COMM_LEN - 1 bytes. ``body`` is what it runs (cpu.entry). ``clear_child_tid`` is the
+    user address that is cleared, and woken, at its end.
     """
 
     uid, gid = UID, GID
+    mm: Mm
 
     def __init__(
         self,
-        system: System,
-        vcpu: VCpu,
+        process: Process,
         mm: Mm,
-        exe: Executable,
         files: FileTable,
         fs: FileSystem,
+        body: Callable[[Task], None],
         *,
-        pid: int = FIRST_PID,
-        own_links: frozenset[str] = frozenset(),
+        context: Context | None = None,
     ) -> None:
-        self.system = system
-        self.vcpu = vcpu
-        self.mm = mm
-        self.exe = exe
+        super().__init__(mm, context)
+        self.system = process.system
+        self.process = process
         self.files = files
         self.fs = fs
-        self.pid = pid
-        self.own_links = own_links
-        self.rlimits = mm.rlimit
         self.signals = SignalState()
-        self.comm = comm_of(exe)
+        self.comm = comm_of(process.exe)
+        self.clear_child_tid = 0
+        self._body = body
+        self.pid = self.system.alloc_pid()
+        self.system.tasks[self.pid] = self
+        if not process.threads:
+            process.pid, process.leader = self.pid, self
+        process.threads.append(self)
+        process.nr_threads += 1
+
+    def __str__(self) -> str:
+        """Number and name, for reports."""
+        return f"task {self.pid} ({self.comm.decode('utf-8', 'replace')})"
+
+    def main(self) -> None:
+        """The loop between guest and kernel."""
+        self._body(self)
+
+    @property
+    def tgid(self) -> int:
+        """The process's number: getpid()."""
+        return self.process.pid
+
+    @property
+    def exe(self) -> Executable:
+        """The program that it runs."""
+        return self.process.exe
+
+    @property
+    def rlimits(self) -> Rlimits:
+        """Its process's limits."""
+        return self.mm.rlimit
+
+    @property
+    def vcpu(self) -> VCpu:
+        """The vCPU that has its registers: it runs."""
+        assert self.rq is not None
+        return self.rq.vcpu
 
     def entered_kernel(self, by: ChangedBy, detail: int, rip: int) -> None:
         """Say on whose behalf tables change from here on, to the stale-translation checker, if
@@ -91,7 +201,11 @@ class Task:
     # The end.
 
     def exit(self, status: int) -> NoReturn:
-        """End the task with this status, 0 to 255."""
+        """End this thread with this status, 0 to 255; the process, if it is the last."""
+        raise TaskEnd(status, "exit", group=False)
+
+    def exit_group(self, status: int) -> NoReturn:
+        """End the process with this status, 0 to 255."""
         raise TaskEnd(status, "exit")
 
     def kill(
@@ -104,7 +218,7 @@ class Task:
         walk: str = "",
         at: int | None = None,
     ) -> NoReturn:
-        """End the task by a signal; the arguments are those of SignalReport.
+        """End the process by a signal; the arguments are those of SignalReport.
 
         ``at`` is the instruction to show, if that is not the one at RIP.
         """
@@ -121,10 +235,6 @@ class Task:
         )
         raise TaskEnd(128 + signo, "signal", report)
 
-    def deadlock(self, what: str) -> NoReturn:
-        """End a task that waits for what can never come, as if it had been killed."""
-        self.kill(signal.SIGKILL, "SI_KERNEL", what)
-
     def _disassemble(self, rip: int) -> str:
         from cpu.disasm import disassemble_one
 
@@ -132,6 +242,14 @@ class Task:
         return disassemble_one(code, rip) if code else ""
 
     # Signals.
+
+    def signal_pending(self) -> bool:
+        """Whether a signal waits that is not blocked, or the process is to end."""
+        return self.fatal_signal_pending() or bool(self.signals.pending & ~self.signals.blocked)
+
+    def fatal_signal_pending(self) -> bool:
+        """Whether the process is to end."""
+        return self.process.end is not None or self.system.stopping
 
     def send_signal(self, signo: int) -> None:
         """Send a signal to the task: it is dropped, waits while blocked, or acts by default.

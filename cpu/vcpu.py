@@ -20,6 +20,7 @@ from unicorn.x86_const import (
 )
 
 from cpu._engine import ffi, lib
+from cpu.context import FXSAVE_SIZE, Context, fxsave_image
 from cpu.in_flight import forget_exception
 from cpu.linkage import (
     Decoder,
@@ -136,6 +137,7 @@ class Processor:
         mm: Mm | None,
         ring: EventRing | None,
         fast_faults: bool,
+        cpu: Cpu | None = None,
         attached: bool = False,
         deliver: bool = False,
         identity: bool = False,
@@ -148,6 +150,7 @@ class Processor:
                 "uc": ffi.cast("void *", self.uc._uch.value),
                 "mmu": foreign(self.mmu.c),
                 "mm": ffi.NULL if mm is None else foreign(mm.c),
+                "cpu": ffi.NULL if cpu is None else foreign(cpu.c),
                 "ring": ffi.NULL if ring is None else foreign(ring.c),
                 "fidelity": int(self.fidelity),
                 "count": self.counting,
@@ -310,7 +313,8 @@ class Processor:
 
 class VCpu(Processor):
     """A processor over ``memory``, translating through ``mmu``; ``mm`` is whose faults may be
-    resolved at once.
+    resolved at once, until set_mm() says otherwise; ``cpu`` the kernel's CPU that it is, by default
+    the one with this MMU in the mm's kernel.
 
     ``fidelity`` as in Fidelity; ``engine`` is the MMU's: the Python engine takes every fill and
     fault to Python. ``count=False`` (fast only) leaves instructions uncounted.
@@ -326,6 +330,7 @@ class VCpu(Processor):
         mmu: Mmu,
         mm: Mm | None = None,
         *,
+        cpu: Cpu | None = None,
         fidelity: Fidelity = Fidelity.FAST,
         engine: str | None = None,
         count: bool = True,
@@ -342,10 +347,12 @@ class VCpu(Processor):
         self.counting = count
         self.ring = ring if ring is not None else mmu.ring
         self.uc = _new_instance(memory)
-        self._hook(mm=mm, ring=self.ring, fast_faults=fast_faults and mmu.engine == "c")
-        self._run = lib.vcpu_run
-        self.cpu = None if mm is None else mm.kernel.cpu_of(mmu)
+        self.cpu = mm.kernel.cpu_of(mmu) if cpu is None and mm is not None else cpu
         """The kernel's CPU that this is, if it runs under one."""
+        self._hook(
+            mm=mm, cpu=self.cpu, ring=self.ring, fast_faults=fast_faults and mmu.engine == "c"
+        )
+        self._run = lib.vcpu_run
 
     def __enter__(self) -> VCpu:
         return self
@@ -369,8 +376,6 @@ class VCpu(Processor):
         The exit is one struct, overwritten by the next run. Raises BadTable if a paging structure
         lies outside guest memory, EngineError if Unicorn failed, and what a callback raised.
         """
-        if self.cpu is not None:
-            self._enter_cpu(self.cpu)
         self._run(self.c, U64 if limit is None else limit)
         exit_ = self.exit
         if exit_.reason >= lib.EXIT_PAGE_FAULT:
@@ -379,16 +384,58 @@ class VCpu(Processor):
             self._settle(exit_)
         return exit_
 
-    def _enter_cpu(self, cpu: Cpu) -> None:
-        """Make it the kernel's this_cpu, and drop the code that was written since it ran last."""
-        cpu.kernel.this_cpu = cpu
-        if not cpu.c.code_written.nr:
+    # The program that it runs.
+
+    def set_mm(self, mm: Mm | None) -> None:
+        """The program that runs next has this address space: its faults may be resolved at once.
+
+        Which translations the CPU uses, its MMU's CR3 says (switch_mm()), not this. None: a kernel
+        thread, or nothing, which has no faults.
+        """
+        if mm is self.mm:
             return
-        everything, pages = cpu.take_code_written()
-        if everything:
-            self.uc.ctl_flush_tb()
-        for pa in pages:
-            self.drop_code(pa)
+        self.mm = mm
+        lib.vcpu_set_mm(self.c, ffi.NULL if mm is None else foreign(mm.c))
+
+    def save_context(self, context: Context | None = None) -> Context:
+        """Put the registers of the program that ran last into ``context``, or a new one, with the
+        result of its system call; returns it.
+        """
+        if context is None:
+            context = Context(self)
+        lib.vcpu_context_save(self.c, context.c)
+        return context
+
+    def load_context(self, context: Context) -> None:
+        """Go on with that program: all registers, and its privilege level, also on a vCPU that has
+        run nothing yet.
+        """
+        lib.vcpu_context_load(self.c, context.c)
+
+    def get_regs(self) -> Any:
+        """All integer registers, a new ``struct user_regs`` (native/unicorn/user_regs.h); a pending
+        set_result() is in ax.
+        """
+        regs = ffi.new("struct user_regs *")
+        lib.vcpu_get_regs(self.c, regs)
+        return regs
+
+    def set_regs(self, regs: Any) -> None:
+        """Set all integer registers from a ``struct user_regs``; a pending set_result() is gone."""
+        lib.vcpu_set_regs(self.c, regs)
+
+    def fxsave(self) -> bytes:
+        """x87 and SSE state as FXSAVE64 stores it: FXSAVE_SIZE bytes, those from 416 on are 0."""
+        image = ffi.new("u8[]", FXSAVE_SIZE)
+        lib.vcpu_fxsave(self.c, image)
+        return bytes(ffi.buffer(image))
+
+    def fxrstor(self, image: bytes) -> None:
+        """Set x87 and SSE state as FXRSTOR64 loads it, but that reserved bits of MXCSR are ignored.
+
+        Raises MmuError unless the image has FXSAVE_SIZE bytes.
+        """
+        lib.vcpu_fxrstor(self.c, fxsave_image(image))
 
     def set_result(self, value: int) -> None:
         """The next run begins with this in rax: a system call's result, 64 bits."""

@@ -379,6 +379,8 @@ class struct_vm_area_struct(Struct[struct_vm_area_struct_ptr]):
     vm_file: int
     vm_name: int
     anon_vma: int
+    nr_anon_vma_chain: int
+    pad: int
 
 class struct_vm_area_struct_ptr(struct_vm_area_struct, Ptr[struct_vm_area_struct]): ...
 
@@ -394,10 +396,20 @@ class struct_vma_index_ptr(struct_vma_index, Ptr[struct_vma_index]): ...
 class struct_rcu_state(Struct[struct_rcu_state_ptr]):
     head: int
     tail: int
+    wait_head: int
     nr_pending: int
+    gp_running: int
+    pad: int
+    qs_mask: int
     gp_seq: int
+    gp_seq_needed: int
 
 class struct_rcu_state_ptr(struct_rcu_state, Ptr[struct_rcu_state]): ...
+
+class struct_rw_semaphore(Struct[struct_rw_semaphore_ptr]):
+    count: int
+
+class struct_rw_semaphore_ptr(struct_rw_semaphore, Ptr[struct_rw_semaphore]): ...
 
 class struct_mmu_gather(Struct[struct_mmu_gather_ptr]):
     mm: struct_mm_struct_ptr
@@ -435,6 +447,7 @@ class struct_kernel(Struct[struct_kernel_ptr]):
     wait_for_lock: Callable[[struct_kernel_ptr, Ptr[int], int], bool]
     run_calls: Callable[[struct_kernel_ptr, int], None]
     flush_others: Callable[[struct_mm_struct_ptr, struct_flush_tlb_info_ptr], None]
+    lockdep: Callable[[struct_kernel_ptr, int, int, int], None]
 
 class struct_kernel_ptr(struct_kernel, Ptr[struct_kernel]): ...
 
@@ -447,8 +460,6 @@ class struct_mm_struct(Struct[struct_mm_struct_ptr]):
     next_trim_cpumask: int
     global_asid: int
     asid_transition: int
-    tlb_flush_pending: int
-    exited: int
     pgd: int
     pgtables_bytes: int
     hiwater_pgtables: int
@@ -475,8 +486,10 @@ class struct_mm_struct(Struct[struct_mm_struct_ptr]):
     env_end: int
     counter: Array[int]
     nr_anon_vmas: int
-    mmap_lock: int
+    mmap_lock: struct_rw_semaphore
     page_table_lock: int
+    mm_lock_seq: int
+    tlb_flush_pending: int
     vmas: struct_vma_index
 
 class struct_mm_struct_ptr(struct_mm_struct, Ptr[struct_mm_struct]): ...
@@ -501,12 +514,12 @@ class struct_cpu(Struct[struct_cpu_ptr]):
     gather: struct_mmu_gather_ptr
     id: int
     rcu_nesting: int
+    rcu_watching: int
     irqs_disabled: int
     nr_calls: int
     is_lazy: int
     next_asid: int
     loaded_mm_asid: int
-    pad: int
     ctxs: Array[struct_tlb_context]
     code_written: struct_code_written
 
@@ -524,9 +537,7 @@ class struct_flush_tlb_info_ptr(struct_flush_tlb_info, Ptr[struct_flush_tlb_info
 class struct_vm_fault(Struct[struct_vm_fault_ptr]):
     mm: struct_mm_struct_ptr
     address: int
-    pmd: Ptr[int]
-    has_ref: int
-    pad: int
+    table: int
 
 class struct_vm_fault_ptr(struct_vm_fault, Ptr[struct_vm_fault]): ...
 
@@ -623,6 +634,10 @@ class FFI(BaseFFI):
     def new(
         self, cdecl: Literal["struct rcu_state *"], init: object = ...
     ) -> struct_rcu_state_ptr: ...
+    @overload
+    def new(
+        self, cdecl: Literal["struct rw_semaphore *"], init: object = ...
+    ) -> struct_rw_semaphore_ptr: ...
     @overload
     def new(
         self, cdecl: Literal["struct mmu_gather *"], init: object = ...
@@ -735,6 +750,10 @@ class FFI(BaseFFI):
     ) -> Array[struct_rcu_state]: ...
     @overload
     def new(
+        self, cdecl: Literal["struct rw_semaphore[]"], init: object = ...
+    ) -> Array[struct_rw_semaphore]: ...
+    @overload
+    def new(
         self, cdecl: Literal["struct mmu_gather[]"], init: object = ...
     ) -> Array[struct_mmu_gather]: ...
     @overload
@@ -841,6 +860,10 @@ class FFI(BaseFFI):
     def cast(self, cdecl: Literal["struct rcu_state *"], value: object) -> struct_rcu_state_ptr: ...
     @overload
     def cast(
+        self, cdecl: Literal["struct rw_semaphore *"], value: object
+    ) -> struct_rw_semaphore_ptr: ...
+    @overload
+    def cast(
         self, cdecl: Literal["struct mmu_gather *"], value: object
     ) -> struct_mmu_gather_ptr: ...
     @overload
@@ -898,6 +921,7 @@ class Lib:
     PG_host: Final[int]
     PG_swapbacked: Final[int]
     PG_dirty: Final[int]
+    PG_anon_exclusive: Final[int]
     PG_order_shift: Final[int]
     NR_PAGE_ORDERS: Final[int]
     PCP_MAX: Final[int]
@@ -1061,6 +1085,7 @@ class Lib:
     FREE_TABLES_NEVER: Final[int]
     FREE_TABLES_SCAN: Final[int]
     FREE_TABLES_REFCOUNT: Final[int]
+    FREE_TABLES_REFCOUNT_PMDLOCK: Final[int]
     MM_FILEPAGES: Final[int]
     MM_ANONPAGES: Final[int]
     MM_SWAPENTS: Final[int]
@@ -1084,6 +1109,10 @@ class Lib:
     BUG_GATHER_NESTED: Final[int]
     BUG_RCU_UNBALANCED: Final[int]
     BUG_WAIT_FAILED: Final[int]
+    BUG_LOCK_ORDER: Final[int]
+    BUG_LOCK_KEPT: Final[int]
+    BUG_SLEEP_IN_ATOMIC: Final[int]
+    BUG_RCU_STALL: Final[int]
     BUG_IPI_NEVER_ACKNOWLEDGED: Final[int]
     BUG_IPI_IRQS_OFF: Final[int]
     BUG_IRQS_UNBALANCED: Final[int]
@@ -1093,6 +1122,10 @@ class Lib:
     LOCK_MMAP: Final[int]
     LOCK_VMA: Final[int]
     NR_LOCK_KINDS: Final[int]
+    LOCKDEP_ACQUIRE: Final[int]
+    LOCKDEP_ACQUIRED: Final[int]
+    LOCKDEP_TRYLOCK: Final[int]
+    LOCKDEP_RELEASE: Final[int]
     LCB_F_SPIN: Final[int]
     LCB_F_READ: Final[int]
     LCB_F_WRITE: Final[int]
@@ -1100,6 +1133,12 @@ class Lib:
     TRYGET_FAILED_ZERO: Final[int]
     TRYGET_FAILED_NONE: Final[int]
     TRYGET_FAILED_HUGE_PMD: Final[int]
+    RCU_GP_START: Final[int]
+    RCU_GP_CPUQS: Final[int]
+    RCU_GP_END: Final[int]
+    RWSEM_WRITER_LOCKED: Final[int]
+    RWSEM_FLAG_WAITERS: Final[int]
+    RWSEM_READER_BIAS: Final[int]
     NR_CPUS: Final[int]
     CODE_WRITTEN_MAX: Final[int]
     MMU_GATHER_BUNDLE: Final[int]
@@ -1315,6 +1354,8 @@ class Lib:
     def note_code_written(
         self, kernel: struct_kernel_ptr | Array[struct_kernel], pa: int, /
     ) -> None: ...
+    def note_code_stored(self, cpu: struct_cpu_ptr | Array[struct_cpu], pa: int, /) -> None: ...
+    def note_code_fetched(self, cpu: struct_cpu_ptr | Array[struct_cpu], /) -> None: ...
     def take_freed_code(
         self,
         m: struct_memory_ptr | Array[struct_memory],
@@ -1351,6 +1392,15 @@ class Lib:
         vm_flags: int,
         /,
     ) -> None: ...
+    def copy_page_range(
+        self,
+        src: struct_mm_struct_ptr | Array[struct_mm_struct],
+        dst: struct_mm_struct_ptr | Array[struct_mm_struct],
+        start: int,
+        end: int,
+        vm_flags: int,
+        /,
+    ) -> bool: ...
     def free_pgd_range(
         self,
         tlb: struct_mmu_gather_ptr | Array[struct_mmu_gather],
@@ -1376,10 +1426,10 @@ class Lib:
         self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], member: int, nr: int, /
     ) -> None: ...
     def pte_lock(
-        self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], pmd: Ptr[int], /
+        self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], table: int, /
     ) -> None: ...
     def pte_unlock(
-        self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], pmd: Ptr[int], /
+        self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], table: int, /
     ) -> None: ...
     def pmd_lock(
         self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], pmd: Ptr[int], /
@@ -1433,29 +1483,46 @@ class Lib:
         self, tlb: struct_mmu_gather_ptr | Array[struct_mmu_gather], pfn: int, addr: int, /
     ) -> None: ...
     def mm_dec_nr_ptes(self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], /) -> None: ...
-    def flush_freed_tables(self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], /) -> None: ...
+    def tlb_remove_table(
+        self, kernel: struct_kernel_ptr | Array[struct_kernel], table: int, /
+    ) -> None: ...
+    def flush_pte_table(
+        self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], addr: int, /
+    ) -> None: ...
+    def tlb_gather_owed(
+        self, tlb: struct_mmu_gather_ptr | Array[struct_mmu_gather], addr: int, /
+    ) -> None: ...
+    def flush_freed_tables(
+        self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], pmd: Ptr[int], addr: int, /
+    ) -> None: ...
+    def flush_is_owed(
+        self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], pmd: Ptr[int], /
+    ) -> bool: ...
     def pmd_alloc(
+        self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], addr: int, /
+    ) -> Ptr[int]: ...
+    def pud_alloc(
         self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], addr: int, /
     ) -> Ptr[int]: ...
     def pte_ref_init(
         self,
         mm: struct_mm_struct_ptr | Array[struct_mm_struct],
-        pfn: int,
+        table: int,
         pmd: Ptr[int],
         count: int,
         /,
     ) -> None: ...
     def pte_get(
-        self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], pmd: Ptr[int], /
+        self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], table: int, /
     ) -> None: ...
     def pte_get_many(
-        self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], pmd: Ptr[int], nr: int, /
+        self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], table: int, nr: int, /
     ) -> None: ...
     def pte_get_unless_zero(
         self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], pmd: Ptr[int], /
     ) -> bool: ...
     def pte_try_get(
-        self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], pmd: Ptr[int], /
+        self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], pmd: Ptr[int], table: Ptr[int], /
     ) -> int: ...
     def pte_tryget_map(
         self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], pmd: Ptr[int], addr: int, /
@@ -1463,8 +1530,16 @@ class Lib:
     def pte_tryget_map_lock(
         self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], pmd: Ptr[int], addr: int, /
     ) -> Ptr[int]: ...
+    def pte_relock(
+        self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], pmd: Ptr[int], table: int, /
+    ) -> int: ...
     def pte_alloc_get(
-        self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], pmd: Ptr[int], addr: int, /
+        self,
+        mm: struct_mm_struct_ptr | Array[struct_mm_struct],
+        pmd: Ptr[int],
+        addr: int,
+        table: Ptr[int],
+        /,
     ) -> int: ...
     def pte_alloc_get_map(
         self,
@@ -1487,30 +1562,25 @@ class Lib:
         mm: struct_mm_struct_ptr | Array[struct_mm_struct],
         pmd: Ptr[int],
         addr: int,
-        pfn: int,
+        table: int,
         /,
-    ) -> bool: ...
+    ) -> int: ...
     def pte_entries_set(
-        self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], pmd: Ptr[int], nr: int, /
+        self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], table: int, nr: int, /
     ) -> None: ...
     def pte_put(
-        self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], pmd: Ptr[int], addr: int, /
+        self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], table: int, addr: int, /
     ) -> None: ...
     def pte_put_many(
-        self,
-        mm: struct_mm_struct_ptr | Array[struct_mm_struct],
-        pmd: Ptr[int],
-        addr: int,
-        nr: int,
-        /,
+        self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], table: int, addr: int, nr: int, /
     ) -> None: ...
     def pte_put_tlb(
-        self, tlb: struct_mmu_gather_ptr | Array[struct_mmu_gather], pmd: Ptr[int], addr: int, /
+        self, tlb: struct_mmu_gather_ptr | Array[struct_mmu_gather], table: int, addr: int, /
     ) -> None: ...
     def pte_put_many_tlb(
         self,
         tlb: struct_mmu_gather_ptr | Array[struct_mmu_gather],
-        pmd: Ptr[int],
+        table: int,
         addr: int,
         nr: int,
         /,
@@ -1525,6 +1595,12 @@ class Lib:
     def rcu_read_lock(self, kernel: struct_kernel_ptr | Array[struct_kernel], /) -> None: ...
     def rcu_read_unlock(self, kernel: struct_kernel_ptr | Array[struct_kernel], /) -> None: ...
     def call_rcu(self, kernel: struct_kernel_ptr | Array[struct_kernel], pfn: int, /) -> None: ...
+    def free_table_frame(
+        self, kernel: struct_kernel_ptr | Array[struct_kernel], pfn: int, /
+    ) -> None: ...
+    def rcu_report_qs(
+        self, kernel: struct_kernel_ptr | Array[struct_kernel], id: int, /
+    ) -> int: ...
     def rcu_process_callbacks(self, kernel: struct_kernel_ptr | Array[struct_kernel], /) -> int: ...
     def __anon_vma_prepare(
         self,
@@ -1564,6 +1640,9 @@ class Lib:
         mm: struct_mm_struct_ptr | Array[struct_mm_struct],
         info: struct_flush_tlb_info_ptr | Array[struct_flush_tlb_info],
         /,
+    ) -> None: ...
+    def kernel_lockdep(
+        self, kernel: struct_kernel_ptr | Array[struct_kernel], what: int, lock: int, kind: int, /
     ) -> None: ...
 
 ffi: FFI

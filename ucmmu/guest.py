@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING
 
 from cpu.elf import ElfError, Executable, read_executable
 from cpu.files import AllowError, Stream, write_or_stop
-from cpu.process import LinuxProcess
+from cpu.machine import Machine
 from cpu.result import RunResult
-from cpu.vcpu import Fidelity, VCpu
+from cpu.task import Process
+from cpu.vcpu import Fidelity
 from mmu.errors import MmuError
 from mmu.events import EventRing
-from mmu.linux.mm import boot
 from mmu.linux.policy import FreeTables
 from mmu.memory import Memory
-from mmu.x86 import Geometry, Mmu, load_geometry
+from mmu.x86 import Geometry, load_geometry
 from mmu.x86.check import StaleUse
 from mmu.x86.geometry import list_geometries
 from ucmmu.exit_codes import ExitCode, Failure
@@ -46,34 +46,32 @@ def run_guest(options: RunOptions, link: Link, trace: int | None, *, progress: b
     written ends the run with NO_OUTPUT.
     """
     exe = _executable(options)
-    machine = Machine(options, _geometry(options), trace)
-    process = _process(options, machine, exe)
+    guest = Guest(options, _geometry(options), trace)
+    process = _spawn(options, guest.machine, exe)
     if progress:
-        _report_progress(link, machine, process)
-    machine.stopping = lambda: process.system.stopping
-    machine.stop = process.stop
-    link.on_look(lambda: _look(process))
-    link.on_stop(process.stop)
+        _report_progress(link, guest.machine, process)
+    link.on_look(lambda: _look(guest.machine))
+    link.on_stop(guest.machine.stop)
     try:
-        result = process.run(lambda result: link.figures(_report(result)))
+        result = guest.machine.run(lambda result: link.figures(_report(result)))
     except ElfError as error:
         raise Failure(ExitCode.NO_PROGRAM, str(error)) from None
     report = _report(result)
-    unwritten = machine.close_trace(options)
+    unwritten = guest.close_trace(options)
     if unwritten is not None and not result.problems:
         report["exit_code"], report["ended"], report["error"] = (
             int(ExitCode.NO_OUTPUT),
             "failed",
             unwritten,
         )
-    if machine.trace_cut_off:
+    if guest.trace_cut_off:
         report["notes"].append("the trace is cut off: nobody read it when the run was stopped")
     return report
 
 
-def _look(process: LinuxProcess) -> Message:
+def _look(machine: Machine) -> Message:
     """The figures of now, of a guest that goes on."""
-    report = process.figures().as_dict()
+    report = machine.figures().as_dict()
     report["notes"].append(
         "the guest did not end when it was stopped: these are the figures of then"
     )
@@ -94,11 +92,9 @@ def _report(result: RunResult) -> Message:
     return report
 
 
-def _process(options: RunOptions, machine: Machine, exe: Executable) -> LinuxProcess:
+def _spawn(options: RunOptions, machine: Machine, exe: Executable) -> Process:
     try:
-        return LinuxProcess(
-            machine.vcpu, machine.mm, exe, args=options.args, allow=options.allow, cwd=_cwd()
-        )
+        return machine.spawn(exe, args=options.args, allow=options.allow, cwd=_cwd())
     except AllowError as error:
         raise Failure(ExitCode.USAGE, f"argument --allow: {error}") from None
 
@@ -142,16 +138,12 @@ def _why_no_ram(size: int, error: MmuError) -> str:
     return f"--ram: {error}"
 
 
-class Machine:
-    """Guest RAM, one processor and an empty address space, as ``options`` say."""
+class Guest:
+    """A machine as ``options`` say, and what prints its trace."""
 
     def __init__(self, options: RunOptions, geometry: Geometry, trace: int | None) -> None:
-        self.stopping: Callable[[], bool] = lambda: False
-        """Whether the run is to end; set once there is a process."""
-        self.stop: Callable[[], None] = lambda: None
-        """Ends the run."""
         try:
-            self.memory = Memory(options.ram)
+            memory = Memory(options.ram)
         except MmuError as error:
             raise Failure(ExitCode.NO_RAM, _why_no_ram(options.ram, error)) from None
         self.trace_cut_off = False
@@ -161,45 +153,30 @@ class Machine:
             from cpu.disasm import disassemble_one
 
             arrays = [array.name for array in geometry.arrays]
-            out = _TraceFile(trace, lambda: self.stopping())
+            out = _TraceFile(trace, lambda: self.machine.system.stopping)
             self.printer = TracePrinter(
-                out, self._read_code, disassemble_one, arrays, lambda: self.stop()
+                out, self._read_code, disassemble_one, arrays, lambda: self.machine.stop()
             )
             self.ring = EventRing(RING_RECORDS, on_full=self.printer.drain)
             self.ring.enable()
-            self.memory.record(self.ring)
+            memory.record(self.ring)
         try:
-            self._build(options, geometry)
+            self.machine = Machine(
+                memory,
+                cpus=options.cpus,
+                policy=FreeTables.from_label(options.free_tables),
+                fidelity=Fidelity.from_label(options.fidelity),
+                engine=options.engine,
+                geometry=geometry,
+                seed=options.seed,
+                quantum=options.quantum,
+                count=options.count,
+                fast_faults=options.fast_faults,
+                check=options.check_tlb,
+                ring=self.ring,
+            )
         except MmuError as error:
             raise Failure(ExitCode.NO_RAM, f"--ram: too little to begin with: {error}") from None
-
-    def _build(self, options: RunOptions, geometry: Geometry) -> None:
-        fidelity = Fidelity.from_label(options.fidelity)
-        self.mmu = Mmu(
-            self.memory,
-            geometry=geometry,
-            engine=options.engine,
-            exact=fidelity is not Fidelity.FAST,
-            ring=self.ring,
-            check=options.check_tlb,
-        )
-        self.mm = boot(
-            self.memory,
-            self.mmu,
-            policy=FreeTables.from_label(options.free_tables),
-            engine=options.engine,
-            ring=self.ring,
-        )
-        self.vcpu = VCpu(
-            self.memory,
-            self.mmu,
-            self.mm,
-            fidelity=fidelity,
-            engine=options.engine,
-            count=options.count,
-            fast_faults=options.fast_faults,
-            ring=self.ring,
-        )
 
     def close_trace(self, options: RunOptions) -> str | None:
         """Print what is left of the trace; returns the line to say if it could not be written."""
@@ -214,7 +191,7 @@ class Machine:
         return None
 
     def _read_code(self, address: int, size: int) -> bytes:
-        return self.vcpu.peek(address, size)
+        return self.machine.vcpus[self.machine.kernel.this_cpu.id].peek(address, size)
 
 
 class _TraceFile:
@@ -261,25 +238,18 @@ class _AnnouncedStream(Stream):
         return super().write(data)
 
 
-def _report_progress(link: Link, machine: Machine, process: LinuxProcess) -> None:
+def _report_progress(link: Link, machine: Machine, process: Process) -> None:
     """Send figures now and then, from a thread, and have them end when the guest begins to
     speak.
     """
     for fd in (1, 2):
-        process.task.files.replace(
-            fd, _AnnouncedStream(fd, link.hush, lambda: process.system.stopping)
+        process.leader.files.replace(
+            fd, _AnnouncedStream(fd, link.hush, lambda: machine.system.stopping)
         )
 
     def send() -> None:
-        c = machine.mm.c
         while not link.hushed.is_set():
-            link.progress(
-                {
-                    "instructions": machine.vcpu.instructions,
-                    "VmRSS": sum(c.rss_stat) << 2,
-                    "VmPTE": int(c.pgtables_bytes) >> 10,
-                }
-            )
+            link.progress(machine.progress())
             link.hushed.wait(PROGRESS_INTERVAL)
 
     threading.Thread(target=send, daemon=True).start()

@@ -33,6 +33,11 @@ ENGINES: dict[str, str] = {
 """Which of the two equal implementations runs, by the name that ``--engine`` takes."""
 
 DEFAULT_TLB = "skylake"
+MAX_CPUS = 64
+MAX_SEED = (1 << 64) - 1
+MAX_QUANTUM = 10**9
+DEFAULT_QUANTUM = 50_000
+"""Of cpu.scheduler; tests hold them equal."""
 STDERR = "stderr"
 """Where the trace goes unless ``--trace-out`` names a file."""
 
@@ -52,6 +57,12 @@ class RunOptions:
     """A geometry's name, or a path of its file."""
     ram: int = 16 << 30
     """Bytes of guest RAM."""
+    cpus: int = 1
+    """CPUs of the machine, 1 to MAX_CPUS."""
+    seed: int = 0
+    """Gives the schedule, and all random numbers of the guest."""
+    quantum: int = DEFAULT_QUANTUM
+    """Instructions that a CPU executes before the next has its turn, on average."""
     check_tlb: bool = False
     """Look after stale translations; needs a fidelity with a TLB model."""
     count: bool = True

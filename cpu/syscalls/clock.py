@@ -17,9 +17,7 @@ if TYPE_CHECKING:
 REALTIME_CLOCKS = frozenset({0, 5, 8, 11})
 """CLOCK_REALTIME, its coarse and alarm forms, CLOCK_TAI."""
 OTHER_CLOCKS = frozenset({1, 2, 3, 4, 6, 7, 9})
-"""Monotonic, boot-time and CPU-time clocks: all the same with one thread that never sleeps for
-real.
-"""
+"""Monotonic, boot-time and CPU-time clocks."""
 TIMER_ABSTIME = 1
 GRND_FLAGS = 0x7
 PIECE = 1 << 16
@@ -83,22 +81,34 @@ def sys_time(task: Task, result: int, *_: int) -> int:
 
 
 @syscall("nanosleep")
-def sys_nanosleep(task: Task, request: int, *_: int) -> int:
-    """nanosleep(2): the clock moves, nobody waits."""
-    task.system.clock.sleep(read_timespec(task, request))
-    return 0
+def sys_nanosleep(task: Task, request: int, remaining: int, *_: int) -> int:
+    """nanosleep(2)."""
+    return _sleep(task, read_timespec(task, request), remaining)
 
 
 @syscall("clock_nanosleep")
-def sys_clock_nanosleep(task: Task, clock: int, flags: int, request: int, *_: int) -> int:
+def sys_clock_nanosleep(
+    task: Task, clock: int, flags: int, request: int, remaining: int, *_: int
+) -> int:
     """clock_nanosleep(2)."""
     _clock_ns(task, clock)
     wanted = read_timespec(task, request)
     if flags & TIMER_ABSTIME:
-        task.system.clock.sleep_until(wanted, realtime=s32(clock) in REALTIME_CLOCKS)
-    else:
-        task.system.clock.sleep(wanted)
-    return 0
+        realtime = s32(clock) in REALTIME_CLOCKS
+        return _sleep(task, task.system.clock.until(wanted, realtime=realtime), 0)
+    return _sleep(task, wanted, remaining)
+
+
+def _sleep(task: Task, nanoseconds: int, remaining: int) -> int:
+    """Sleep; the time that was left goes to ``remaining`` if that is not 0 and a signal came."""
+    clock = task.system.clock
+    end = clock.now_ns() + nanoseconds
+    if task.system.sleep(nanoseconds, f"{nanoseconds} ns to pass") == 0:
+        return 0
+    if remaining:
+        left = divmod(max(0, end - clock.now_ns()), SECOND)
+        task.mm.copy_to_user(remaining, struct.pack("<qq", *left))
+    raise LinuxError(errno.EINTR)
 
 
 @syscall("getrandom")

@@ -15,16 +15,23 @@ if TYPE_CHECKING:
 UTS_FIELDS = ("Linux", "ucmmu", "6.18.0", "#1 SMP PREEMPT_DYNAMIC", "x86_64", "(none)")
 
 
-@syscall("getpid", "gettid", "getpgrp")
+@syscall("getpid", "getpgrp")
 def sys_getpid(task: Task, *_: int) -> int:
-    """getpid(2), gettid(2), getpgrp(2): one thread, alone in its group."""
+    """getpid(2), getpgrp(2): each process is alone in its group."""
+    return task.tgid
+
+
+@syscall("gettid")
+def sys_gettid(task: Task, *_: int) -> int:
+    """gettid(2)."""
     return task.pid
 
 
 @syscall("getppid")
-def sys_getppid(_task: Task, *_: int) -> int:
-    """getppid(2): init's child."""
-    return 1
+def sys_getppid(task: Task, *_: int) -> int:
+    """getppid(2): init is the first process's parent."""
+    parent = task.process.parent
+    return 1 if parent is None else parent.pid
 
 
 @syscall("getuid", "geteuid")

@@ -284,7 +284,9 @@ def sys_readlinkat(task: Task, dirfd: int, path: int, buffer: int, size: int, *_
 def _readlink(task: Task, path: str, buffer: int, size: int) -> int:
     if s32(size) <= 0:
         raise LinuxError(errno.EINVAL)
-    text = task.exe.real_path if task.fs.resolve(path) in task.own_links else task.fs.readlink(path)
+    text = (
+        task.exe.real_path if task.fs.resolve(path) in task.fs.own_links else task.fs.readlink(path)
+    )
     target = text.encode("utf-8", "surrogateescape")[: s32(size)]
     task.mm.copy_to_user(buffer, target)
     return len(target)

@@ -21,10 +21,16 @@ ROBUST_LIST_HEAD_SIZE = 24
 PR_SET_NAME, PR_GET_NAME = 15, 16
 
 
-@syscall("exit", "exit_group")
+@syscall("exit")
 def sys_exit(task: Task, status: int, *_: int) -> NoReturn:
-    """exit(2), exit_group(2): there is one thread."""
+    """exit(2), of this thread."""
     task.exit(status & 0xFF)
+
+
+@syscall("exit_group")
+def sys_exit_group(task: Task, status: int, *_: int) -> NoReturn:
+    """exit_group(2)."""
+    task.exit_group(status & 0xFF)
 
 
 @syscall("arch_prctl")
@@ -102,13 +108,11 @@ def sys_futex(
         return 0
     if struct.unpack("<I", task.mm.copy_from_user(addr, 4))[0] != value & U32:
         raise LinuxError(errno.EAGAIN)
-    if limit is None:
-        task.deadlock(f"futex wait on {addr:#x} that no other thread can end")
-    if command == FUTEX_WAIT:
-        task.system.clock.sleep(limit)
-    else:
-        task.system.clock.sleep_until(limit, realtime=bool(op & FUTEX_CLOCK_REALTIME))
-    raise LinuxError(errno.ETIMEDOUT)
+    if limit is not None and command != FUTEX_WAIT:
+        limit = task.system.clock.until(limit, realtime=bool(op & FUTEX_CLOCK_REALTIME))
+    if task.system.sleep(limit, f"the futex at {addr:#x}") == 0:
+        raise LinuxError(errno.ETIMEDOUT)
+    raise LinuxError(errno.EINTR)
 
 
 @syscall("prctl")

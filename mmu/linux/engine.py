@@ -25,6 +25,7 @@ from mmu.linux import (
 from mmu.linux import (
     change_protection as protection,
 )
+from mmu.linux import copy_page_range as copying
 from mmu.twin import Twin
 
 mm_find_pmd = Twin(pgtable.mm_find_pmd)
@@ -43,6 +44,7 @@ pte_get_unless_zero = Twin(pte_ref.pte_get_unless_zero)
 pte_try_get = Twin(pte_ref.pte_try_get)
 pte_tryget_map = Twin(pte_ref.pte_tryget_map)
 pte_tryget_map_lock = Twin(pte_ref.pte_tryget_map_lock)
+pte_relock = Twin(pte_ref.pte_relock)
 pte_alloc_get = Twin(pte_ref.pte_alloc_get)
 pte_alloc_get_map = Twin(pte_ref.pte_alloc_get_map)
 pte_alloc_get_map_lock = Twin(pte_ref.pte_alloc_get_map_lock)
@@ -63,10 +65,12 @@ flush_tlb_is_local = Twin(tlbflush.flush_tlb_is_local)
 ptep_clear_flush = Twin(tlbflush.ptep_clear_flush)
 unmap_page_range = Twin(zap.unmap_page_range)
 change_protection = Twin(protection.change_protection)
+copy_page_range = Twin(copying.copy_page_range)
 free_pgd_range = Twin(free_pgtables.free_pgd_range)
 do_anonymous_fault = Twin(anon.do_anonymous_fault)
 mm_fast_fault = Twin(anon.mm_fast_fault)
 rcu_read_lock = Twin(rcu.rcu_read_lock)
 rcu_read_unlock = Twin(rcu.rcu_read_unlock)
 call_rcu = Twin(rcu.call_rcu)
+rcu_report_qs = Twin(rcu.rcu_report_qs)
 rcu_process_callbacks = Twin(rcu.rcu_process_callbacks)

@@ -12,12 +12,20 @@ all locks.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from mmu._native import ffi, lib
-from mmu.events import EVENT_ID, KERNEL_COUNTER_ID
-from mmu.linux.bug import Bug
-from mmu.linux.pgtable import emit, entry_pfn, table_page
+from mmu.linux.bug import Bug, MmBug
+from mmu.linux.contention import (
+    LCB_F_SPIN,
+    LOCK_NAMES,
+    LOCK_PAGE_TABLE,
+    LOCK_PMD,
+    LOCK_PTE,
+    contention_begin,
+    contention_end,
+)
+from mmu.linux.pgtable import table_page
 from mmu.linux.state import Kernel, MmStruct, kernel_of
 from mmu.twin import EntryPa
 from mmu.units import PAGE_SHIFT
@@ -25,38 +33,46 @@ from mmu.units import PAGE_SHIFT
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from mmu._native import CData, struct_kernel_ptr, struct_page
+    from mmu._native import Ptr, struct_kernel_ptr, struct_page
 
-LOCK_PTE: Final = lib.LOCK_PTE
-LOCK_PMD: Final = lib.LOCK_PMD
-LOCK_PAGE_TABLE: Final = lib.LOCK_PAGE_TABLE
-LOCK_MMAP: Final = lib.LOCK_MMAP
-LOCK_VMA: Final = lib.LOCK_VMA
-
-LOCK_NAMES: Final = ("PTE lock", "PMD lock", "page_table_lock", "mmap_lock", "VMA lock")
-"""By kind of lock, for people."""
-
-LCB_F_SPIN: Final = lib.LCB_F_SPIN
-LCB_F_READ: Final = lib.LCB_F_READ
-LCB_F_WRITE: Final = lib.LCB_F_WRITE
-
-_BEGIN: Final = EVENT_ID["contention_begin"]
-_END: Final = EVENT_ID["contention_end"]
-_CONTENDED: Final = KERNEL_COUNTER_ID["pte_lock_contended"]
+# What C calls back.
 
 
-def contention_begin(kernel: Kernel, lock: int, kind: int, flags: int) -> None:
-    """The lock of this kind is held and is waited for: count it and tell it. flags: LCB_F_*."""
-    kernel.c.counter[_CONTENDED + kind] += 1
-    emit(kernel, _BEGIN, lock, kind, flags)
+@ffi.def_extern()
+def kernel_wait_for_lock(c: struct_kernel_ptr, lock: Ptr[int], kind: int) -> bool:
+    """A lock is held: wait until its word is 0. False: nobody can make it so."""
+    kernel = kernel_of(c)
+    what = f"the {LOCK_NAMES[kind]} that CPU {lock[0] - 1} holds"
+    try:
+        return kernel.scheduler.spin_until(lambda: not lock[0], what)
+    except BaseException as error:
+        kernel.keep_error(error)
+        return False
 
 
-def contention_end(kernel: Kernel, lock: int, kind: int, ret: int) -> None:
-    """The wait is over; ret 0: the lock is had."""
-    emit(kernel, _END, lock, kind, ret)
+@ffi.def_extern()
+def kernel_lockdep(c: struct_kernel_ptr, what: int, lock: int, kind: int) -> None:
+    """A spinlock is taken or dropped: have it looked at."""
+    _lockdep(kernel_of(c), what, lock, kind)
 
 
-# The word itself. In C it is one pointer; here the struct page, or the mm for page_table_lock.
+def _lockdep(kernel: Kernel, what: int, lock: int, kind: int) -> None:
+    """Tell lockdep, which is on; what it finds is kept for Kernel.check(), as from C."""
+    lockdep = kernel.lockdep
+    assert lockdep is not None
+    name = f"the {LOCK_NAMES[kind]} {lock:#x}"
+    try:
+        if what == lib.LOCKDEP_RELEASE:
+            lockdep.release((kind, lock))
+        elif what == lib.LOCKDEP_ACQUIRE:
+            lockdep.acquire((kind, lock), kind, name)
+        else:
+            lockdep.acquired((kind, lock), kind, name)
+    except MmBug as error:
+        kernel.keep_error(error)
+
+
+# The word: of a table in its struct page, of an mm in page_table_lock.
 
 
 def _spin_lock(mm: MmStruct, held: Callable[[], int], name: int, kind: int) -> None:
@@ -65,38 +81,35 @@ def _spin_lock(mm: MmStruct, held: Callable[[], int], name: int, kind: int) -> N
     contention_begin(kernel, name, kind, LCB_F_SPIN)
     had = True
     while held() and had:
-        had = kernel.scheduler.spin_until(lambda: not held(), f"the {LOCK_NAMES[kind]} {name:#x}")
+        what = f"the {LOCK_NAMES[kind]} that CPU {held() - 1} holds"
+        had = kernel.scheduler.spin_until(lambda: not held(), what)
     contention_end(kernel, name, kind, int(not had))
     if not had:
         kernel.bug(Bug.LOCK_HELD, name)
 
 
-@ffi.def_extern()
-def kernel_wait_for_lock(c: struct_kernel_ptr, lock: CData, kind: int) -> bool:
-    """What C calls where a lock is held: wait until its word is 0. False: nobody can make it so."""
-    kernel = kernel_of(c)
-    name = f"the {LOCK_NAMES[kind]} held by CPU {lock[0] - 1}"
-    try:
-        return kernel.scheduler.spin_until(lambda: not lock[0], name)
-    except BaseException as error:
-        kernel.keep_error(error)
-        return False
-
-
 def lock_table(mm: MmStruct, page: struct_page, kind: int = LOCK_PTE) -> None:
     """Take the lock of the table whose ``struct page`` this is. May wait for another CPU."""
-    mm.kernel.point("spin_lock")
+    kernel = mm.kernel
+    kernel.point("spin_lock")
+    if kernel.lockdep is not None:
+        _lockdep(kernel, lib.LOCKDEP_ACQUIRE, _pfn_of(mm, page), kind)
     if page.ptl:
         _spin_lock(mm, lambda: page.ptl, _pfn_of(mm, page), kind)
-    page.ptl = mm.kernel.c.this_cpu.id + 1
+    page.ptl = kernel.c.this_cpu.id + 1
+    if kernel.lockdep is not None:
+        _lockdep(kernel, lib.LOCKDEP_ACQUIRED, _pfn_of(mm, page), kind)
 
 
-def unlock_table(mm: MmStruct, page: struct_page) -> None:
+def unlock_table(mm: MmStruct, page: struct_page, kind: int = LOCK_PTE) -> None:
     """Drop the lock of the table whose ``struct page`` this is, which this CPU holds."""
-    if page.ptl != mm.kernel.c.this_cpu.id + 1:
-        mm.kernel.bug(Bug.LOCK_NOT_HELD)
+    kernel = mm.kernel
+    if page.ptl != kernel.c.this_cpu.id + 1:
+        kernel.bug(Bug.LOCK_NOT_HELD, _pfn_of(mm, page))
+    if kernel.lockdep is not None:
+        _lockdep(kernel, lib.LOCKDEP_RELEASE, _pfn_of(mm, page), kind)
     page.ptl = 0
-    mm.kernel.point("spin_unlock")
+    kernel.point("spin_unlock")
 
 
 def _pfn_of(mm: MmStruct, page: struct_page) -> int:
@@ -104,14 +117,14 @@ def _pfn_of(mm: MmStruct, page: struct_page) -> int:
     return int(index) + (mm.memory.base >> PAGE_SHIFT)
 
 
-def pte_lock(mm: MmStruct, pmd: EntryPa) -> None:
-    """Take the lock of the PTE table under pmd, a guest-physical address (pte_lockptr(), mm.h)."""
-    lock_table(mm, mm.memory.page(entry_pfn(mm.memory.read_u64(pmd))))
+def pte_lock(mm: MmStruct, table: int) -> None:
+    """Take the lock of the PTE table in frame ``table``, which is held (ptep_lockptr(), mm.h)."""
+    lock_table(mm, mm.memory.page(table))
 
 
-def pte_unlock(mm: MmStruct, pmd: EntryPa) -> None:
-    """Drop the lock of the PTE table under pmd."""
-    unlock_table(mm, mm.memory.page(entry_pfn(mm.memory.read_u64(pmd))))
+def pte_unlock(mm: MmStruct, table: int) -> None:
+    """Drop the lock of the PTE table."""
+    unlock_table(mm, mm.memory.page(table))
 
 
 def pmd_lock(mm: MmStruct, pmd: EntryPa) -> None:
@@ -121,30 +134,41 @@ def pmd_lock(mm: MmStruct, pmd: EntryPa) -> None:
 
 def pmd_trylock(mm: MmStruct, pmd: EntryPa) -> bool:
     """Take the PMD lock if it is free; whether it was. What may be done inside a PTE lock."""
-    mm.kernel.point("spin_trylock")
+    kernel = mm.kernel
+    kernel.point("spin_trylock")
     page = table_page(mm, pmd)
     if page.ptl:
         return False
-    page.ptl = mm.kernel.c.this_cpu.id + 1
+    page.ptl = kernel.c.this_cpu.id + 1
+    if kernel.lockdep is not None:
+        _lockdep(kernel, lib.LOCKDEP_TRYLOCK, _pfn_of(mm, page), LOCK_PMD)
     return True
 
 
 def pmd_unlock(mm: MmStruct, pmd: EntryPa) -> None:
     """Drop the PMD lock."""
-    unlock_table(mm, table_page(mm, pmd))
+    unlock_table(mm, table_page(mm, pmd), LOCK_PMD)
 
 
 def page_table_lock(mm: MmStruct) -> None:
-    """Take the mm's own page_table_lock."""
-    mm.kernel.point("spin_lock")
+    """Take the mm's own page_table_lock. May wait for another CPU."""
+    kernel = mm.kernel
+    kernel.point("spin_lock")
+    if kernel.lockdep is not None:
+        _lockdep(kernel, lib.LOCKDEP_ACQUIRE, int(mm.c.pgd), LOCK_PAGE_TABLE)
     if mm.c.page_table_lock:
         _spin_lock(mm, lambda: mm.c.page_table_lock, int(mm.c.pgd), LOCK_PAGE_TABLE)
-    mm.c.page_table_lock = mm.kernel.c.this_cpu.id + 1
+    mm.c.page_table_lock = kernel.c.this_cpu.id + 1
+    if kernel.lockdep is not None:
+        _lockdep(kernel, lib.LOCKDEP_ACQUIRED, int(mm.c.pgd), LOCK_PAGE_TABLE)
 
 
 def page_table_unlock(mm: MmStruct) -> None:
     """Drop the mm's own page_table_lock."""
-    if mm.c.page_table_lock != mm.kernel.c.this_cpu.id + 1:
-        mm.kernel.bug(Bug.LOCK_NOT_HELD)
+    kernel = mm.kernel
+    if mm.c.page_table_lock != kernel.c.this_cpu.id + 1:
+        kernel.bug(Bug.LOCK_NOT_HELD, int(mm.c.pgd))
+    if kernel.lockdep is not None:
+        _lockdep(kernel, lib.LOCKDEP_RELEASE, int(mm.c.pgd), LOCK_PAGE_TABLE)
     mm.c.page_table_lock = 0
-    mm.kernel.point("spin_unlock")
+    kernel.point("spin_unlock")

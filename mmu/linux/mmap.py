@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import NoReturn
 
 from mmu._native import lib
-from mmu.errors import LinuxError, MmuError
+from mmu.errors import LinuxError
 from mmu.linux import engine
 from mmu.linux.filemap import MAX_LFS_FILESIZE, MappedFile
 from mmu.linux.gup import mm_populate
@@ -45,7 +45,7 @@ from mmu.linux.mman import (
 from mmu.linux.mmu_gather import Gather
 from mmu.linux.pgtable import PMD_SHIFT, PMD_SIZE
 from mmu.linux.state import MmStruct
-from mmu.linux.tlbflush import leave_mm, mmdrop
+from mmu.linux.tlbflush import leave_mm
 from mmu.linux.unmapped_area import get_unmapped_area
 from mmu.linux.vma import (
     VM_ACCOUNT,
@@ -404,16 +404,14 @@ def _free_pgtables(
 
 
 def exit_mmap(mm: MmStruct) -> None:
-    """Unmap everything and wait for a grace period; then check_mm(): nothing may be left.
+    """Unmap everything and wait for a grace period: nothing is left but the PGD, which mmdrop()
+    frees.
 
-    No task uses mm any more, so a CPU that has it loaded is in lazy mode. The flush of what was
-    unmapped sends it to init_mm; the PGD goes when the last one has left. Raises MmBug for an
-    invariant that broke on the way, MmuError if pages or tables remain counted. A second call does
-    nothing.
+    What the last user of the mm does (mmput()); a CPU that still has it loaded is in lazy mode, and
+    the flush of what was unmapped sends it to init_mm. Raises MmBug for an invariant that broke on
+    the way; what was not done then is done if it is called again.
     """
     c = mm.c
-    if c.exited:
-        return
     for cpu in mm.kernel.cpus:
         if cpu.loaded_mm is mm:
             cpu.c.is_lazy = 1
@@ -425,13 +423,6 @@ def exit_mmap(mm: MmStruct) -> None:
     engine.rcu_process_callbacks(mm.kernel)
     mm.put_all_files()
     c.total_vm = c.data_vm = c.exec_vm = c.stack_vm = c.locked_vm = 0
-    c.exited = 1
     if mm.kernel.this_cpu.loaded_mm is mm:
         leave_mm(mm.kernel)
-    mmdrop(mm)
-    mm.check()
-    if c.pgtables_bytes or any(c.rss_stat):
-        raise MmuError(
-            f"after exit {c.pgtables_bytes} bytes of tables and {list(c.rss_stat)} pages are still"
-            " counted"
-        )
+    mm.kernel.mms.remove(mm)

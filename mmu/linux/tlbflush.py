@@ -28,10 +28,10 @@ from mmu.linux.global_asid import (
     invlpgb_flush_single_pcid,
     invlpgb_flush_user_nr,
     is_global_asid,
-    mm_free_global_asid,
     mm_in_asid_transition,
     mm_needs_global_asid,
 )
+from mmu.linux.mm_count import mmdrop, mmgrab
 from mmu.linux.pgtable import PMD_SHIFT, TLB_FLUSH_ALL, P, emit, set_pte_at
 from mmu.linux.smp import local_irqs_off, on_each_cpu_cond_mask
 from mmu.linux.state import HZ, Cpu, Kernel, MmStruct, mm_of
@@ -69,7 +69,7 @@ def switch_mm(kernel: Kernel, mm: MmStruct | None) -> None:
 
     What the TLB still holds of mm stays, if no flush was missed. Raises MmuError if mm has exited.
     """
-    if mm is not None and mm.c.exited:
+    if mm is not None and not mm.mm_users:
         raise MmuError(f"CPU {kernel.this_cpu.id} cannot load {mm!r}: it has exited")
     with local_irqs_off(kernel):
         switch_mm_irqs_off(kernel, mm)
@@ -90,16 +90,6 @@ def leave_mm(kernel: Kernel) -> None:
         switch_mm(kernel, None)
 
 
-def mmdrop(mm: MmStruct) -> None:
-    """Free the PGD and the global ASID of an mm that has exited, if no CPU has it loaded: CR3 may
-    not name a frame that is free.
-    """
-    if mm.c.exited and mm.c.pgd and all(cpu.loaded_mm is not mm for cpu in mm.kernel.cpus):
-        mm_free_global_asid(mm)
-        mm.memory.free_pages(mm.c.pgd >> PAGE_SHIFT)
-        mm.c.pgd = 0
-
-
 def switch_mm_irqs_off(kernel: Kernel, next_mm: MmStruct | None) -> None:
     """switch_mm() with interrupts off; on this machine nothing comes between its steps.
 
@@ -112,6 +102,7 @@ def switch_mm_irqs_off(kernel: Kernel, next_mm: MmStruct | None) -> None:
     next_tlb_gen = 0 if next_mm is None else int(next_mm.c.tlb_gen)
     if prev is not next_mm:
         if next_mm is not None:
+            mmgrab(next_mm)
             next_mm.c.cpu_bitmap |= 1 << cpu.id
         asid, need_flush = _choose_new_asid(cpu, next_mm, next_tlb_gen)
     elif next_mm is not None and mm_needs_global_asid(next_mm, asid):
@@ -214,16 +205,6 @@ def flush_tlb_mm_range(
     emit(mm.kernel, _FLUSH_RANGE, start, end, freed_tables)
     cpu = mm.kernel.this_cpu.id
     _flush_tlb(FlushTlbInfo(mm, start, end, stride_shift, bool(freed_tables), new_tlb_gen, cpu))
-
-
-def flush_tlb_mm(mm: MmStruct) -> None:
-    """Drop all of mm: after a fork, which took write rights away everywhere."""
-    flush_tlb_mm_range(mm, 0, TLB_FLUSH_ALL, 0, 1)
-
-
-def flush_tlb_range(mm: MmStruct, start: int, end: int) -> None:
-    """Drop [start, end), whose tables may have been freed or moved: mremap()."""
-    flush_tlb_mm_range(mm, start, end, PAGE_SHIFT, 1)
 
 
 def ptep_clear_flush(mm: MmStruct, addr: int, pte: EntryPa) -> int:

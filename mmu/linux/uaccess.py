@@ -7,7 +7,7 @@ RFLAGS.AC set meanwhile (STAC, CLAC: SDM vol. 3A 4.6.1), and fault in what they 
 or writes guest memory past them.
 
 A frame that instructions were fetched from and that is written here is noted with every CPU
-(Cpu.take_code_written()), which drops the code it translated from it.
+(note_code_written()), which drops the code it translated from it.
 """
 
 from __future__ import annotations

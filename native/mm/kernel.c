@@ -46,6 +46,26 @@ void note_code_written(struct kernel *kernel, u64 pa)
 		note_code(kernel->cpu[i], pa & ~(u64)(PAGE_SIZE - 1));
 }
 
+void note_code_stored(struct cpu *cpu, u64 pa)
+{
+	const struct kernel *kernel = cpu->kernel;
+
+	for (u32 i = 0; i < kernel->nr_cpus; i++) {
+		if (kernel->cpu[i] != cpu)
+			note_code(kernel->cpu[i], pa & ~(u64)(PAGE_SIZE - 1));
+	}
+}
+
+void note_code_fetched(struct cpu *cpu)
+{
+	const struct kernel *kernel = cpu->kernel;
+
+	for (u32 i = 0; i < kernel->nr_cpus; i++) {
+		if (kernel->cpu[i] != cpu)
+			kernel->cpu[i]->mmu->soft.all = 1;
+	}
+}
+
 u64 take_freed_code(struct memory *m, struct kernel *kernel, u32 id)
 {
 	u64 pfn = memory_take_code(m);

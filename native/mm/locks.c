@@ -13,7 +13,8 @@ static u64 lock_name(const struct mm_struct *mm, const u32 *lock)
 	return (ram->base >> PAGE_SHIFT) + offset / sizeof(struct page);
 }
 
-void spin_lock_slowpath(struct mm_struct *mm, u32 *lock, u32 kind)
+/* Wait until the lock is free. */
+static void wait_for_lock(struct mm_struct *mm, u32 *lock, u32 kind)
 {
 	struct kernel *kernel = mm->kernel;
 	u64 name = lock_name(mm, lock);
@@ -28,14 +29,35 @@ void spin_lock_slowpath(struct mm_struct *mm, u32 *lock, u32 kind)
 		mm_bug(mm, BUG_LOCK_HELD, name);
 }
 
-void pte_lock(struct mm_struct *mm, pmd_t *pmd)
+static void lockdep(struct mm_struct *mm, u32 what, const u32 *lock, u32 kind)
 {
-	spin_lock(mm, &pmd_page(mm, *pmd)->ptl, LOCK_PTE);
+	if (mm->kernel->lockdep)
+		mm->kernel->lockdep(mm->kernel, what, lock_name(mm, lock), kind);
 }
 
-void pte_unlock(struct mm_struct *mm, pmd_t *pmd)
+void spin_lock_slowpath(struct mm_struct *mm, u32 *lock, u32 kind)
 {
-	spin_unlock(mm, &pmd_page(mm, *pmd)->ptl);
+	lockdep(mm, LOCKDEP_ACQUIRE, lock, kind);
+	if (*lock)
+		wait_for_lock(mm, lock, kind);
+	lockdep(mm, LOCKDEP_ACQUIRED, lock, kind);
+}
+
+void spin_unlock_slowpath(struct mm_struct *mm, u32 *lock, u32 kind)
+{
+	if (*lock != mm->kernel->this_cpu->id + 1)
+		mm_bug(mm, BUG_LOCK_NOT_HELD, lock_name(mm, lock));
+	lockdep(mm, LOCKDEP_RELEASE, lock, kind);
+}
+
+void pte_lock(struct mm_struct *mm, u64 table)
+{
+	spin_lock(mm, &pfn_to_page(mm->ram, table)->ptl, LOCK_PTE);
+}
+
+void pte_unlock(struct mm_struct *mm, u64 table)
+{
+	spin_unlock(mm, &pfn_to_page(mm->ram, table)->ptl, LOCK_PTE);
 }
 
 void pmd_lock(struct mm_struct *mm, pmd_t *pmd)
@@ -50,10 +72,11 @@ bool pmd_trylock(struct mm_struct *mm, pmd_t *pmd)
 	if (*lock)
 		return false;
 	__atomic_store_n(lock, mm->kernel->this_cpu->id + 1, __ATOMIC_RELAXED);
+	lockdep(mm, LOCKDEP_TRYLOCK, lock, LOCK_PMD);
 	return true;
 }
 
 void pmd_unlock(struct mm_struct *mm, pmd_t *pmd)
 {
-	spin_unlock(mm, &table_page(mm, pmd)->ptl);
+	spin_unlock(mm, &table_page(mm, pmd)->ptl, LOCK_PMD);
 }

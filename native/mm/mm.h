@@ -61,6 +61,7 @@
 #define FREE_TABLES_NEVER 0
 #define FREE_TABLES_SCAN 1
 #define FREE_TABLES_REFCOUNT 2
+#define FREE_TABLES_REFCOUNT_PMDLOCK 3
 
 #define MM_FILEPAGES 0
 #define MM_ANONPAGES 1
@@ -85,13 +86,17 @@
 #define BUG_LOCK_HELD 5
 #define BUG_LOCK_NOT_HELD 6
 #define BUG_RSS_NEGATIVE 7
-#define BUG_PTE_TABLE_LEAKED 8 /* refcount: tearing down met a PTE table */
+#define BUG_PTE_TABLE_LEAKED 8 /* counted: tearing down met a PTE table */
 #define BUG_GATHER_NESTED 9
 #define BUG_RCU_UNBALANCED 10
 #define BUG_WAIT_FAILED 11 /* who waits in Python for C met an error, which is kept there */
-#define BUG_IPI_NEVER_ACKNOWLEDGED 12
-#define BUG_IPI_IRQS_OFF 13
-#define BUG_IRQS_UNBALANCED 14
+#define BUG_LOCK_ORDER 12
+#define BUG_LOCK_KEPT 13
+#define BUG_SLEEP_IN_ATOMIC 14
+#define BUG_RCU_STALL 15
+#define BUG_IPI_NEVER_ACKNOWLEDGED 16
+#define BUG_IPI_IRQS_OFF 17
+#define BUG_IRQS_UNBALANCED 18
 
 /* Kinds of locks: struct kernel.wait_for_lock's, the contention events', the counters' order. */
 #define LOCK_PTE 0
@@ -100,6 +105,12 @@
 #define LOCK_MMAP 3
 #define LOCK_VMA 4
 #define NR_LOCK_KINDS 5
+
+/* What struct kernel.lockdep is told. */
+#define LOCKDEP_ACQUIRE 0
+#define LOCKDEP_ACQUIRED 1
+#define LOCKDEP_TRYLOCK 2
+#define LOCKDEP_RELEASE 3
 
 /* Flags of contention_begin (include/trace/events/lock.h). */
 #define LCB_F_SPIN 0x1
@@ -123,6 +134,8 @@ struct vm_area_struct {
 	u32 vm_file;  /* 0 anonymous, else a number the owner of the mm gives meaning to */
 	u32 vm_name;  /* what /proc/self/maps calls it; 0 nothing, else as vm_file */
 	u64 anon_vma; /* number of its anon_vma, equal where pages may be shared; 0: none yet */
+	u32 nr_anon_vma_chain; /* anon_vmas that its pages may belong to: its own, and parents' */
+	u32 pad;
 };
 
 /* VMAs in order of address, none overlapping. */
@@ -133,12 +146,33 @@ struct vma_index {
 	u32 pad;
 };
 
-/* Table frames that wait for a grace period: a list through struct page.next, oldest first. */
+/*
+ * Table frames that wait for a grace period: two lists through struct page.next, oldest first, of
+ * frame indexes, PAGE_NONE when empty.
+ */
 struct rcu_state {
-	u32 head, tail; /* frame indexes, PAGE_NONE when empty */
-	u32 nr_pending; /* frames */
-	u64 gp_seq;	/* grace periods ended */
+	u32 head, tail;	      /* queued since the grace period began, or while there is none */
+	u32 wait_head;	      /* freed when this grace period ends */
+	u32 nr_pending;	      /* frames in both */
+	u32 gp_running;	      /* a grace period has begun and not ended */
+	u32 pad;
+	u64 qs_mask;	      /* CPUs that must still pass a quiescent state */
+	u64 gp_seq;	      /* grace periods ended */
+	u64 gp_seq_needed;    /* somebody waits until so many have */
 };
+
+/* The third field of rcu_grace_period. */
+#define RCU_GP_START 0
+#define RCU_GP_CPUQS 1
+#define RCU_GP_END 2
+
+/* A sleeping lock (mmu/linux/rwsem.py): 1 a writer holds it, 2 somebody waits, 0x100 a reader. */
+struct rw_semaphore {
+	u32 count;
+};
+#define RWSEM_WRITER_LOCKED 0x1
+#define RWSEM_FLAG_WAITERS 0x2
+#define RWSEM_READER_BIAS 0x100
 
 struct mmu_gather;
 struct kernel;
@@ -168,12 +202,12 @@ struct cpu {
 	struct mmu_gather *gather;   /* the one in progress here, or NULL */
 	u32 id;
 	u32 rcu_nesting;   /* rcu_read_lock() depth */
+	u32 rcu_watching;  /* 0: idle, which is one long quiescent state */
 	u32 irqs_disabled; /* local_irq_save() depth */
 	u32 nr_calls;	   /* calls from other CPUs that wait for this one */
 	u32 is_lazy;	   /* 1: loaded_mm stays loaded, but nothing here uses it */
 	u32 next_asid;
 	u32 loaded_mm_asid;
-	u32 pad;
 	struct tlb_context ctxs[TLB_NR_DYN_ASIDS];
 	struct code_written code_written;
 };
@@ -214,6 +248,8 @@ struct kernel {
 	 * a lazy TLB.  May wait; *info is copied first.  NULL: there is one CPU.
 	 */
 	void (*flush_others)(struct mm_struct *mm, const struct flush_tlb_info *info);
+	/* A spinlock is about to be taken, was taken, or is dropped: LOCKDEP_*. NULL: nobody asks. */
+	void (*lockdep)(struct kernel *kernel, u32 what, u64 lock, u32 kind);
 };
 
 /* An address space.  It names no CPU: cpu_bitmap has a bit for each that may have it loaded. */
@@ -226,8 +262,6 @@ struct mm_struct {
 	u64 next_trim_cpumask;	 /* jiffies after which a flush takes CPUs that left out */
 	u32 global_asid;	 /* the same on every CPU; 0: none */
 	u32 asid_transition;	 /* 1: a CPU may still use an ASID of its own */
-	u32 tlb_flush_pending;	 /* gathers in progress */
-	u32 exited;		 /* 1: after exit_mmap(); the PGD goes when no CPU has it loaded */
 	u64 pgd;		 /* guest-physical address of the PML4 table */
 	u64 pgtables_bytes;	 /* PTE, PMD and PUD tables: VmPTE * 1024 */
 	u64 hiwater_pgtables;	 /* bytes */
@@ -239,8 +273,10 @@ struct mm_struct {
 	u64 arg_start, arg_end, env_start, env_end;
 	u64 counter[NR_MM_COUNTERS];
 	u64 nr_anon_vmas;    /* anon_vma numbers given out */
-	u32 mmap_lock;	     /* 0 free, 1 held for writing */
+	struct rw_semaphore mmap_lock;
 	u32 page_table_lock; /* guards PML4 and PDPT entries */
+	u32 mm_lock_seq;     /* odd while mmap_lock is held for writing; see vm_lock_seq */
+	u32 tlb_flush_pending; /* gathers in progress */
 	struct vma_index vmas;
 };
 
@@ -275,6 +311,14 @@ void local_irq_save(struct cpu *cpu);
 void local_irq_restore(struct cpu *cpu);
 /* The frame of pa held code and was written: every CPU drops what it translated from it. */
 void note_code_written(struct kernel *kernel, u64 pa);
+/* cpu's guest is about to store to the frame of pa, which holds code: every other CPU drops that.
+ */
+void note_code_stored(struct cpu *cpu, u64 pa);
+/*
+ * cpu's guest is the first to execute from some frame: no other CPU stores there unnoticed any
+ * more, whatever its emulator has cached of translations.
+ */
+void note_code_fetched(struct cpu *cpu);
 /*
  * The next freed frame that held code, 0 if none: CPU number id drops its code and hands the frame
  * to memory_free_code(); the kernel's other CPUs are told.  kernel may be NULL: there are none.

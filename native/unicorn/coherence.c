@@ -11,7 +11,8 @@ bool holds_code(struct vcpu *v, u64 pa)
 
 /*
  * Instructions are fetched from pa's frame, which is open: from now on a store to it is seen when
- * it is made. The first time, translations that may still allow silent stores are taken away.
+ * it is made. The first time, translations that may still allow silent stores are taken away, from
+ * every CPU: no other executes now, and each looks at soft.all before it does.
  */
 void note_code(struct vcpu *v, u64 pa)
 {
@@ -19,17 +20,25 @@ void note_code(struct vcpu *v, u64 pa)
 		return;
 	*frame_flags(v, pa) |= PG_code;
 	soft_drop_all(v);
+	if (v->this_cpu)
+		MMU(v, note_code_fetched, code_fetched)(v->this_cpu);
 }
 
 /*
- * The instruction at RIP is about to store to a frame of code.  Its page loses W again at the next
- * block, and count.c needs its registers to tell whether Unicorn cut the block to start it anew.
+ * The instruction at RIP is about to store to pa's frame, of code.  The other CPUs drop that code
+ * before they execute again. The page loses W again at the next block, or, if none is looked at,
+ * with the run; and count.c needs the registers to tell whether Unicorn cut the block to start it
+ * anew.
  */
-void note_code_store(struct vcpu *v, u64 va)
+void note_code_store(struct vcpu *v, u64 pa, u64 va)
 {
 	v->epoch++;
-	if (!v->counting)
+	if (v->this_cpu)
+		MMU(v, note_code_stored, code_stored)(v->this_cpu, pa);
+	if (!v->counting) {
+		v->mmu->soft.all |= v->this_cpu && v->this_cpu->kernel->nr_cpus > 1;
 		return;
+	}
 	v->pending.code_store = 1;
 	v->code_store.page = page_of(va);
 	v->code_store.rip = reg_read(v, UC_X86_REG_RIP);
@@ -100,9 +109,29 @@ void vcpu_forget_code(struct vcpu *v)
 	drop_all_code(v);
 }
 
-/* Forget what the MMU asked consumers to forget, and code of frames that were freed. */
+/*
+ * Drop code that other CPUs, or the kernel, have written since this one executed last. The frame
+ * may have been freed since. Its pages are fetched from anew, and looked at: is_unsafe_page().
+ */
+static void drop_code_written(struct vcpu *v)
+{
+	struct code_written *written = &v->this_cpu->code_written;
+
+	if (likely(!written->nr))
+		return;
+	if (written->all)
+		drop_all_code(v);
+	else
+		for (u32 i = 0; i < written->nr; i++)
+			drop_code(v, written->page[i]);
+	written->all = written->nr = 0;
+	soft_drop_all(v);
+}
+
+/* Forget what the MMU asked consumers to forget, and code of frames that were written or freed. */
 void drop_forgotten(struct vcpu *v)
 {
+	struct kernel *kernel = v->this_cpu ? v->this_cpu->kernel : NULL;
 	u64 pfn;
 
 	if (v->run.started || v->depth > 1) {
@@ -113,10 +142,11 @@ void drop_forgotten(struct vcpu *v)
 			drop_all_code(v);
 		v->code_written = false;
 	}
+	if (v->this_cpu)
+		drop_code_written(v);
 	if (v->ram->code_free == PAGE_NONE)
 		return;
-	while ((pfn = MMU(v, take_freed_code, take_code)(v->ram, v->mm ? v->mm->kernel : NULL,
-							 v->mmu->cpu))) {
+	while ((pfn = MMU(v, take_freed_code, take_code)(v->ram, kernel, v->mmu->cpu))) {
 		drop_code(v, pfn << PAGE_SHIFT);
 		MMU(v, memory_free_code, free_code)(v->ram, pfn);
 	}

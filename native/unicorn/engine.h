@@ -71,6 +71,8 @@ struct uc_api {
 	void *reg_read, *reg_write, *reg_read_batch, *reg_write_batch;
 	void *mem_map, *mem_read, *mem_write, *vmem_translate;
 	void *context_alloc, *context_save, *context_restore, *context_free, *context_size;
+	void *context_reg_read, *context_reg_write;
+	void *context_reg_read_batch, *context_reg_write_batch;
 	void *mmio_map;
 	void *tlb_flush_page, *tlb_set_page, *cpu_restore_state;
 	void *find_memory_mapping, *memory_region_get_ram_addr;
@@ -88,7 +90,7 @@ struct mmu_api {
 	void *walk;
 	void *hit, *touch; /* NULL: every access asks translate */
 	void *fast_fault;  /* NULL: no fault is resolved inside the fill hook */
-	void *ring_emit, *take_code, *free_code;
+	void *ring_emit, *take_code, *free_code, *code_stored, *code_fetched, *set_cpu;
 };
 
 /* Sizes and last offsets as mmu._native was built: both modules must agree. */
@@ -97,6 +99,8 @@ struct layout {
 	size_t unit_size, unit_tlb;
 	size_t ring_size, ring_arg;
 	size_t mm_size, mm_vmas;
+	size_t cpu_size, cpu_code_written;
+	size_t kernel_size, kernel_cpu;
 	size_t translation_size, translation_error_code;
 };
 
@@ -118,6 +122,7 @@ struct vcpu_config {
 	void *uc;	/* uc_engine */
 	void *mmu;	/* struct mmu_unit */
 	void *mm;	/* struct mm_struct, or NULL */
+	void *cpu;	/* struct cpu of its kernel, or NULL: there is no kernel */
 	void *ring;	/* struct event_ring, or NULL */
 	u32 fidelity;	/* FIDELITY_* */
 	u32 count;	/* count instructions (in exact and trace always) */
@@ -191,6 +196,8 @@ int vcpu_set_fidelity(struct vcpu *v, u32 fidelity);
 /* Free the vCPU, whose instance has no hooks of it any more or is closed. */
 void vcpu_free(struct vcpu *v);
 struct vcpu_shared *vcpu_shared(struct vcpu *v);
+/* The program that runs next has this struct mm_struct, whose faults may be resolved at once. */
+void vcpu_set_mm(struct vcpu *v, void *mm);
 
 /* Run from RIP until something of EXIT_*, at the latest when shared->count is limit. */
 void vcpu_run(struct vcpu *v, u64 limit);

@@ -22,7 +22,7 @@ static u32 code_perms(struct vcpu *v, u64 pa, u64 va, u32 access, u32 perms)
 	if (!holds_code(v, pa))
 		return perms & ~PERM_X;
 	if (access == ACCESS_WRITE)
-		note_code_store(v, va);
+		note_code_store(v, pa, va);
 	else
 		perms &= ~PERM_W;
 	return perms;

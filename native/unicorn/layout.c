@@ -16,6 +16,12 @@ const char *layout_mismatch(const struct layout *native)
 	if (native->mm_size != sizeof(struct mm_struct) ||
 	    native->mm_vmas != offsetof(struct mm_struct, vmas))
 		return "struct mm_struct";
+	if (native->cpu_size != sizeof(struct cpu) ||
+	    native->cpu_code_written != offsetof(struct cpu, code_written))
+		return "struct cpu";
+	if (native->kernel_size != sizeof(struct kernel) ||
+	    native->kernel_cpu != offsetof(struct kernel, cpu))
+		return "struct kernel";
 	if (native->translation_size != sizeof(struct translation) ||
 	    native->translation_error_code != offsetof(struct translation, error_code))
 		return "struct translation";

@@ -9,10 +9,7 @@ static bool prepare(struct vcpu *v)
 {
 	if (!v->armed && !arm(v))
 		return false;
-	if (v->shared.has_result) {
-		v->shared.has_result = 0;
-		reg_write(v, UC_X86_REG_RAX, v->shared.result);
-	}
+	settle_result(v);
 	vcpu_sync(v);
 	if (v->deliver)
 		forget_in_flight(v);
@@ -132,6 +129,8 @@ static void run(struct vcpu *v)
 
 void vcpu_run(struct vcpu *v, u64 limit)
 {
+	if (v->this_cpu)
+		MMU(v, set_this_cpu, set_cpu)(v->this_cpu->kernel, v->this_cpu);
 	v->run.limit = limit;
 	run(v);
 }

@@ -78,6 +78,11 @@ struct vcpu_shared *vcpu_shared(struct vcpu *v)
 	return &v->shared;
 }
 
+void vcpu_set_mm(struct vcpu *v, void *mm)
+{
+	v->mm = mm;
+}
+
 u64 vcpu_reg_read(struct vcpu *v, int reg)
 {
 	return reg_read(v, reg);
@@ -86,6 +91,15 @@ u64 vcpu_reg_read(struct vcpu *v, int reg)
 void vcpu_reg_write(struct vcpu *v, int reg, u64 value)
 {
 	reg_write(v, reg, value);
+}
+
+/* A system call's result is where the program will find it. */
+void settle_result(struct vcpu *v)
+{
+	if (!v->shared.has_result)
+		return;
+	v->shared.has_result = 0;
+	reg_write(v, UC_X86_REG_RAX, v->shared.result);
 }
 
 void vcpu_skip(struct vcpu *v, u32 length)

@@ -375,6 +375,7 @@ struct vcpu {
 	uc_engine *uc;
 	struct mmu_unit *mmu;
 	struct mm_struct *mm;
+	struct cpu *this_cpu; /* the kernel's CPU that this is, or NULL: there is no kernel */
 	struct memory *ram;
 	struct event_ring *ring;
 	void *cpu;	   /* private: CPUState */

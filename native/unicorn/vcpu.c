@@ -159,6 +159,7 @@ struct vcpu *vcpu_create(const struct vcpu_config *config, const struct uc_api *
 	v->uc = config->uc;
 	v->mmu = config->mmu;
 	v->mm = config->mm;
+	v->this_cpu = config->cpu;
 	v->ring = config->ring;
 	v->ram = v->mmu->ram;
 	v->guest = config->attached ? &attached : &program;

@@ -4,6 +4,7 @@
 #define UCMMU_UNICORN_VCPU_H
 
 #include "unicorn/state.h"
+#include "unicorn/user_regs.h"
 
 /* decode.c */
 struct insn {
@@ -30,6 +31,7 @@ void clear_run(struct vcpu *v);
 void clear_insn(struct vcpu *v);
 void forget_memos(struct vcpu *v);
 u32 cpl(const struct vcpu *v);
+void settle_result(struct vcpu *v);
 
 /* private.c: Unicorn's private parts, each behind its bit of shared.private. */
 void private_bind(struct vcpu *v, u32 allowed);
@@ -112,7 +114,7 @@ void soft_drain_evicted(struct vcpu *v, u64 va, u64 va2);
 void give_frame(struct vcpu *v, u64 pa, u64 va);
 bool holds_code(struct vcpu *v, u64 pa);
 void note_code(struct vcpu *v, u64 pa);
-void note_code_store(struct vcpu *v, u64 va);
+void note_code_store(struct vcpu *v, u64 pa, u64 va);
 bool window_fill(struct vcpu *v, u64 page, uc_tlb_entry *entry);
 void drop_code(struct vcpu *v, u64 pa);
 void drop_all_code(struct vcpu *v);
@@ -233,6 +235,16 @@ void finish_emulated(struct vcpu *v);
 /* deliver.c */
 void deliver(struct vcpu *v);
 void forget_in_flight(struct vcpu *v);
+
+/* user_regs.c: registers by Unicorn's functions on many at once, of an instance or a context. */
+struct registers {
+	void *read, *write; /* uc_reg_read_batch() or its kin */
+	void *of;
+};
+void get_regs(const struct registers *r, struct user_regs *regs);
+void set_regs(const struct registers *r, const struct user_regs *regs);
+void fxsave(const struct registers *r, u8 *image);
+void fxrstor(const struct registers *r, const u8 *image);
 
 /* step.c, vcpu.c, start_thread.c */
 void step(struct vcpu *v);

@@ -12,14 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from cpu.elf import read_executable
-from cpu.process import LinuxProcess
+from cpu.machine import Machine
 from cpu.result import RunResult
-from cpu.vcpu import Fidelity, VCpu
+from cpu.scheduler import DEFAULT_QUANTUM
+from cpu.vcpu import Fidelity
 from mmu.events import EventRing
-from mmu.linux.mm import boot
 from mmu.linux.policy import FreeTables
 from mmu.memory import Memory
-from mmu.x86 import Mmu
 
 BUILD = Path(__file__).resolve().parents[2] / "guest_programs" / "build"
 HAS_JEMALLOC = (BUILD / "jemalloc_churn").exists()
@@ -56,29 +55,42 @@ class Run:
 
 
 @contextmanager
-def guest_process(
+def guest_machine(
     program: str | Path,
     *args: str,
+    cpus: int = 1,
     policy: str = "refcount",
     fidelity: str = "fast",
     engine: str = "c",
     ram: int = 1 << 30,
+    seed: int = 0,
+    quantum: int = DEFAULT_QUANTUM,
     count: bool = True,
     fast_faults: bool = True,
     ring: EventRing | None = None,
     check_tlb: bool = False,
     **options: Any,
-) -> Iterator[LinuxProcess]:
-    """A process that is about to run a program; a bare name is a guest of ours."""
+) -> Iterator[Machine]:
+    """A machine whose first process is about to run a program; a bare name is a guest of ours."""
     path = str(program) if "/" in str(program) else str(BUILD / program)
     exe = read_executable(path)
     memory = Memory(ram)
     try:
-        mmu = Mmu(memory, engine=engine, exact=fidelity != "fast", ring=ring, check=check_tlb)
-        mm = boot(memory, mmu, policy=FreeTables.from_label(policy), engine=engine, ring=ring)
-        how = {"fidelity": Fidelity.from_label(fidelity), "engine": engine, "ring": ring}
-        with VCpu(memory, mmu, mm, count=count, fast_faults=fast_faults, **how) as vcpu:
-            yield LinuxProcess(vcpu, mm, exe, args=args, **options)
+        with Machine(
+            memory,
+            cpus=cpus,
+            policy=FreeTables.from_label(policy),
+            fidelity=Fidelity.from_label(fidelity),
+            engine=engine,
+            seed=seed,
+            quantum=quantum,
+            count=count,
+            fast_faults=fast_faults,
+            check=check_tlb,
+            ring=ring,
+        ) as machine:
+            machine.spawn(exe, args=args, **options)
+            yield machine
     finally:
         memory.close()
 
@@ -93,8 +105,8 @@ def run(program: str | Path, *args: str, stdin: bytes = b"", **options: Any) -> 
         inp.write(stdin)
         inp.seek(0)
         streams = (inp.fileno(), out.fileno(), err.fileno())
-        with guest_process(program, *args, streams=streams, **options) as process:
-            result = process.run()
+        with guest_machine(program, *args, streams=streams, **options) as machine:
+            result = machine.run()
         assert result.problems == []
         assert result.pte_tables_freed == result.pte_tables_allocated
         out.seek(0)

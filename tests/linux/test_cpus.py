@@ -206,8 +206,14 @@ def test_a_new_table_waits_for_the_flush_another_cpu_owes(machine: Machine) -> N
     engine.unmap_page_range(tlb, BASE, BASE + PAGE_SIZE, 0)
     assert tlb.c.freed_tables and machine.cpus[0].mmu.paging_structure_caches()
     machine.touch(1, BASE)
-    assert not tlb.c.freed_tables
+    assert not machine.cpus[0].mmu.paging_structure_caches()
     engine.tlb_finish_mmu(tlb)
+
+
+def code_written(cpu: Cpu) -> tuple[bool, list[int]]:
+    """What translated code the CPU must drop: everything?, and the pages listed."""
+    written = cpu.c.code_written
+    return bool(written.all), list(written.page[0 : written.nr])
 
 
 @pytest.mark.parametrize("writes", [1, 3, 100])
@@ -219,8 +225,19 @@ def test_every_cpu_hears_of_code_that_was_written(machine: Machine, writes: int)
         kernel.note_code_written(pa + 8)
     everything = writes > lib.CODE_WRITTEN_MAX
     for cpu in machine.cpus:
-        assert cpu.take_code_written() == (everything, pages[: lib.CODE_WRITTEN_MAX])
-        assert cpu.take_code_written() == (False, [])
+        assert code_written(cpu) == (everything, pages[: lib.CODE_WRITTEN_MAX])
+
+
+def test_no_other_cpu_stores_unnoticed_to_what_one_executes(machine: Machine) -> None:
+    """The one that stores, or fetches, looks after itself."""
+    memory, (one, other) = machine.kernel.memory, machine.cpus
+    pa = memory.alloc_pages() << 12
+    other.mmu.c.soft.all = one.mmu.c.soft.all = 0
+    lib.note_code_fetched(one.c)
+    assert (one.mmu.c.soft.all, other.mmu.c.soft.all) == (0, 1)
+    lib.note_code_stored(one.c, pa + 8)
+    assert (code_written(one), code_written(other)) == ((False, []), (False, [pa]))
+    memory.free_pages(pa >> 12)
 
 
 def test_a_freed_frame_of_code_is_dropped_by_every_cpu(machine: Machine) -> None:
@@ -230,8 +247,8 @@ def test_a_freed_frame_of_code_is_dropped_by_every_cpu(machine: Machine) -> None
     memory.free_pages(pfn)
     machine.run_on(1)  # whoever runs kernel code: it is the taker who drops the code itself
     assert lib.take_freed_code(memory.c, kernel.c, 0) == pfn
-    assert machine.cpus[0].take_code_written() == (False, [])
-    assert machine.cpus[1].take_code_written() == (False, [pfn << 12])
+    assert code_written(machine.cpus[0]) == (False, [])
+    assert code_written(machine.cpus[1]) == (False, [pfn << 12])
     lib.memory_free_code(memory.c, pfn)
 
 

@@ -108,9 +108,10 @@ def test_writes_to_frames_that_held_code_are_told(mm, touch, assert_walk):
     pa = assert_walk(BASE).pa
     mm.memory.page(pa >> 12).flags |= lib.PG_code
     mm.copy_to_user(BASE + PAGE, b"x")
-    assert cpu.take_code_written() == (False, [])
+    assert not cpu.c.code_written.nr
     mm.copy_to_user(BASE + 100, b"x")
-    assert cpu.take_code_written() == (False, [pa])
+    written = cpu.c.code_written
+    assert (written.all, list(written.page[0 : written.nr])) == (0, [pa])
     mm.memory.page(pa >> 12).flags &= ~lib.PG_code
 
 

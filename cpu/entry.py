@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The way between a task's guest code and its kernel code, and back (arch/x86/entry, v6.18).
+
+::
+
+    run_task(task)                        on the task's greenlet
+      loop: scheduler.user_slice()
+        SYSCALL      TABLE[nr](task, arguments...)      cpu/syscalls/
+        PAGE_FAULT   handle_page_fault(task, exit)      cpu/exceptions.py
+        EXCEPTION    handle_exception(task, exit)
+        LIMIT        the slice is over, or a sample is due
+        exit_to_user_mode(task)
+      do_exit(task, how)                                cpu/exit.py
+"""
+
+from __future__ import annotations
+
+import errno
+from typing import TYPE_CHECKING, Any, Final
+
+from cpu.exceptions import handle_exception, handle_page_fault
+from cpu.exit import do_exit
+from cpu.syscalls.table import NR_SYSCALLS, TABLE
+from cpu.task import Task, TaskEnd, stopped
+from cpu.vcpu import VmExit
+from mmu.errors import LinuxError
+from mmu.events import EVENT_ID
+from mmu.linux import engine
+from mmu.units import U32, U64
+from mmu.x86.check import ChangedBy
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_SYS_ENTER: Final = EVENT_ID["sys_enter"]
+_SYS_EXIT: Final = EVENT_ID["sys_exit"]
+
+
+def run_task(task: Task, start: Callable[[], None] | None = None) -> None:
+    """Run the task from ``start``, kernel code that comes first, to its end."""
+    try:
+        if start is not None:
+            start()
+        while True:
+            exit_to_user_mode(task)
+            _step(task)
+    except TaskEnd as end:
+        do_exit(task, end)
+
+
+def exit_to_user_mode(task: Task) -> None:
+    """What is due before guest code goes on. Raises TaskEnd if the process is to end."""
+    kernel = task.system.kernel
+    if task.system.stopping:
+        raise stopped()
+    end = task.process.end
+    if end is not None:
+        raise end
+    if kernel.c.rcu.nr_pending:
+        engine.rcu_process_callbacks(kernel)
+    ram = kernel.memory.c
+    if ram.nr_dirty_free > ram.keep_dirty:
+        kernel.memory.trim(ram.keep_dirty // 2)
+
+
+def _step(task: Task) -> None:
+    """Guest code until the kernel is needed, then that."""
+    process = task.process
+    scheduler = task.system.scheduler
+    due = process.samples.due - process.executed() if scheduler.counting else None
+    exit_ = scheduler.user_slice(task, due)
+    reason = exit_.reason
+    if reason == VmExit.SYSCALL:
+        do_syscall_64(task, exit_)
+    elif reason == VmExit.PAGE_FAULT:
+        handle_page_fault(task, exit_)
+    elif reason == VmExit.LIMIT:
+        if process.executed() >= process.samples.due:
+            process.take_sample()
+    elif reason == VmExit.EXCEPTION:
+        handle_exception(task, exit_)
+    elif reason == VmExit.STOPPED:
+        raise stopped()
+
+
+def do_syscall_64(task: Task, exit_: Any) -> None:
+    """Carry out the system call that ``exit_`` tells of (VmExit.SYSCALL)."""
+    system, ring = task.system, task.system.kernel.ring
+    nr, rip = exit_.nr, exit_.insn
+    args = tuple(exit_.arg)
+    task.process.nr_syscalls += 1
+    task.entered_kernel(ChangedBy.SYSCALL, nr, rip)
+    system.scheduler.entered_kernel()
+    if ring is not None:
+        ring.emit(_SYS_ENTER, nr, args[0], args[1])
+    if nr >= NR_SYSCALLS:
+        nr &= U32  # the kernel looks at eax alone
+    handler = TABLE[nr] if nr < NR_SYSCALLS else None
+    try:
+        if handler is None:
+            system.notes.add_unknown_syscall(nr, rip)
+            result = -errno.ENOSYS
+        else:
+            result = handler(task, *args)
+    except LinuxError as error:
+        result = -error.errno
+    task.vcpu.set_result(result & U64)
+    if ring is not None:
+        ring.emit(_SYS_EXIT, nr, result & U64)

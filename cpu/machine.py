@@ -1,0 +1,320 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A machine: guest RAM, CPUs, a kernel over them, and the processes that run on it.
+
+::
+
+    Machine(memory, cpus=4)     a Kernel; for each CPU an Mmu and a VCpu; Scheduler, System
+      .spawn(exe, args)         the first process, ready to run
+      .run()                    until all processes have ended: RunResult
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from types import TracebackType
+from typing import TYPE_CHECKING, Final
+
+from cpu.entry import run_task
+from cpu.exec import begin_program
+from cpu.exit import result_of
+from cpu.files import O_RDONLY, O_WRONLY, RLIMIT_NOFILE, FileSystem, FileTable, Stream
+from cpu.pseudo_files import pseudo_files
+from cpu.result import ProcessResult, RunResult, total
+from cpu.samples import Sample
+from cpu.scheduler import DEFAULT_QUANTUM, Scheduler
+from cpu.signals import SignalReport
+from cpu.system import FIRST_PID, System
+from cpu.task import Process, Task, TaskEnd
+from cpu.vcpu import Fidelity, VCpu
+from mmu.errors import MmuError
+from mmu.linux import engine as mm_engine
+from mmu.linux.filemap import MappedFile
+from mmu.linux.mm import Mm
+from mmu.linux.policy import FreeTables
+from mmu.linux.procfs import TaskInfo
+from mmu.linux.resource import Resource
+from mmu.linux.state import Kernel
+from mmu.x86 import Mmu
+
+if TYPE_CHECKING:
+    from cpu.elf import Executable
+    from mmu.events import EventRing
+    from mmu.memory import Memory
+    from mmu.x86 import Geometry
+
+MAX_CPUS: Final = 64
+SIGKILL: Final = 9
+
+
+class Machine:
+    """A machine of ``cpus`` CPUs over ``memory``.
+
+    ``policy`` says how empty PTE tables are freed, ``fidelity`` and ``engine`` how it is modelled,
+    ``geometry`` the TLBs of each CPU; ``seed`` and ``quantum`` give the schedule, ``seed`` also all
+    random numbers of the guests. ``count=False`` (fast only) leaves instructions uncounted.
+    ``fast_faults=False`` brings every page fault to Python. ``check`` looks after stale
+    translations. ``ring`` gets the events.
+
+    Use as a context manager, or close() it: the vCPUs hold host memory.
+    """
+
+    def __init__(
+        self,
+        memory: Memory,
+        *,
+        cpus: int = 1,
+        policy: FreeTables = FreeTables.REFCOUNT,
+        fidelity: Fidelity = Fidelity.FAST,
+        engine: str = "c",
+        geometry: Geometry | str = "skylake",
+        seed: int = 0,
+        quantum: int = DEFAULT_QUANTUM,
+        count: bool = True,
+        fast_faults: bool = True,
+        check: bool = False,
+        ring: EventRing | None = None,
+    ) -> None:
+        self.memory = memory
+        self.fidelity = fidelity
+        self.kernel = Kernel(memory, policy=policy, engine=engine, ring=ring)
+        self._frames_before = memory.free_frames
+        for _ in range(cpus):
+            self.kernel.add_cpu(
+                Mmu(
+                    memory,
+                    geometry=geometry,
+                    engine=engine,
+                    exact=fidelity is not Fidelity.FAST,
+                    ring=ring,
+                    check=check,
+                )
+            )
+        self.vcpus = [
+            VCpu(
+                memory,
+                cpu.mmu,
+                cpu=cpu,
+                fidelity=fidelity,
+                count=count,
+                fast_faults=fast_faults,
+                ring=ring,
+            )
+            for cpu in self.kernel.cpus
+        ]
+        self.scheduler = Scheduler(self.kernel, self.vcpus, seed=seed, quantum=quantum)
+        self.scheduler.on_deadlock = self._deadlock
+        self.system = System(self.kernel, self.scheduler, seed=seed)
+        self._started = time.perf_counter()
+
+    def __enter__(self) -> Machine:
+        return self
+
+    def __exit__(
+        self,
+        _kind: type[BaseException] | None,
+        _error: BaseException | None,
+        _where: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Free the vCPUs; nothing of this machine may be used afterwards, but its memory."""
+        for vcpu in self.vcpus:
+            vcpu.close()
+
+    # The first process.
+
+    def spawn(
+        self,
+        exe: Executable,
+        *,
+        args: Sequence[str] = (),
+        env: Mapping[str, str] | None = None,
+        allow: Sequence[str] = (),
+        cwd: str = "/",
+        streams: tuple[int, int, int] = (0, 1, 2),
+        on_sample: Callable[[Sample], None] | None = None,
+    ) -> Process:
+        """Make a process that will run the program; it begins with run().
+
+        ``streams`` are the host descriptors behind 0, 1 and 2; ``allow`` lists host paths the guest
+        may read; ``on_sample`` hears of each sample. Raises AllowError, OutOfMemory.
+        """
+        image = MappedFile(exe.data, path=exe.real_path)
+        own_links = ("/proc/self/exe", f"/proc/{FIRST_PID}/exe")
+        task: Task
+        fs = FileSystem(
+            pseudo_files(lambda: task.mm, FIRST_PID, lambda: _task_info(task)),
+            (exe.real_path, *own_links),
+            image,
+            exe.data,
+            allow=allow,
+            cwd=cwd,
+            own_links=frozenset(own_links),
+        )
+        image.get()
+        mm = Mm(self.kernel)
+        mm.rlimit.set_nofile(RLIMIT_NOFILE)
+        mm.fatal_signal_pending = lambda: self.system.stopping
+        files = FileTable(lambda: mm.rlimit[Resource.NOFILE].cur)
+        for fd, host_fd in enumerate(streams):
+            flags = O_WRONLY if fd else O_RDONLY
+            files.install(Stream(host_fd, flags, fd + 3, lambda: self.system.stopping))
+        process = Process(self.system, None, exe, image)
+        process.args = list(args)
+        process.on_sample = on_sample
+        argv, environment = [exe.path, *args], dict(env or {})
+        task = Task(
+            process,
+            mm,
+            files,
+            fs,
+            lambda task: run_task(task, lambda: begin_program(task, argv, environment)),
+        )
+        self.scheduler.add(task)
+        return process
+
+    # The run.
+
+    def run(self, on_figures: Callable[[RunResult], None] | None = None) -> RunResult:
+        """Run all processes to their end; each is checked and torn down when it ends.
+
+        ``on_figures`` gets the result before the checks of the first process, which take their
+        time: all but ``problems`` and the tables freed by the teardown. Raises ElfError if the
+        first program cannot be loaded, and MmBug if an mm broke an invariant of its own.
+        """
+        self._started = time.perf_counter()
+        first = self.system.processes[0]
+
+        def before_teardown(process: Process) -> None:
+            if process is first and on_figures is not None:
+                on_figures(self.figures())
+
+        self.system.before_teardown = before_teardown
+        try:
+            self.scheduler.run()
+        except BaseException:
+            self._abandon()
+            raise
+        return self._finish()
+
+    def _abandon(self) -> None:
+        """A run that cannot go on: give back what its processes hold, as far as that can be."""
+        for process in self.system.processes:
+            for task in process.threads:
+                with suppress(MmuError):
+                    task.mm.exit_mmap()
+                task.files.close_all()
+                task.fs.close()
+            if process.result is None:
+                process.image.put()
+        mm_engine.rcu_process_callbacks(self.kernel)
+
+    def _finish(self) -> RunResult:
+        for vcpu in self.vcpus:
+            vcpu.sync()
+        mm_engine.rcu_process_callbacks(self.kernel)
+        result = self.figures()
+        result.problems += self.system.problems
+        leaked = self._frames_before - self.memory.free_frames
+        if leaked:
+            result.problems.append(f"{leaked} frames of guest RAM were not given back")
+        result.pte_tables_freed = result.mm_counters["pte_tables_freed"]
+        result.checks_finished = True
+        result.seconds = time.perf_counter() - self._started
+        return result
+
+    def figures(self) -> RunResult:
+        """Return the figures of this moment, while the programs run; from any thread.
+
+        What the kernel is changing just then may be a step ahead of the rest.
+        """
+        system = self.system
+        reports = [process.result or result_of(process) for process in system.processes]
+        return self._total(reports)
+
+    def _total(self, reports: list[ProcessResult]) -> RunResult:
+        first, system = reports[0], self.system
+        own = [report for report in reports if not report.shares_mm]
+        counted = all(vcpu.counting for vcpu in self.vcpus)
+        limits = 0
+        for vcpu in self.vcpus:
+            limits |= int(vcpu.shared.limits)
+        mmus = [cpu.mmu for cpu in self.kernel.cpus]
+        checks = [mmu.check for mmu in mmus if mmu.check is not None]
+        mm_counters = total(report.mm_counters for report in own)
+        ends = [str(report.report) for report in reports if report.report is not None]
+        return RunResult(
+            exit_code=first.exit_code,
+            ended=first.ended,
+            report=first.report,
+            vm=total(report.vm for report in own),
+            pte_tables_allocated=mm_counters["pte_tables_allocated"],
+            pte_tables_freed=mm_counters["pte_tables_freed"],
+            pte_tables_freed_before_exit=sum(r.pte_tables_freed_before_exit for r in own),
+            page_faults=mm_counters["pgfault"],
+            instructions=sum(report.instructions or 0 for report in reports) if counted else None,
+            syscalls=system.nr_syscalls,
+            seconds=time.perf_counter() - self._started,
+            samples=first.samples,
+            unknown_syscalls=system.notes.unknown_syscalls(),
+            counters={}
+            if self.fidelity is Fidelity.FAST
+            else total(mmu.counters() for mmu in mmus),
+            mm_counters=mm_counters,
+            kernel_counters={},
+            processes=reports,
+            notes=[*system.notes.lines(limits), *ends],
+            stale_translations=[use for check in checks for use in check.uses()]
+            if checks
+            else None,
+        )
+
+    def progress(self) -> dict[str, int | None]:
+        """Instructions of all CPUs, and VmRSS and VmPTE of all processes that live, kB; from any
+        thread.
+        """
+        mms = {id(task.mm): task.mm for task in list(self.system.tasks.values())}
+        counted = all(vcpu.counting for vcpu in self.vcpus)
+        return {
+            "instructions": sum(vcpu.instructions or 0 for vcpu in self.vcpus) if counted else None,
+            "VmRSS": sum(sum(mm.c.rss_stat) for mm in mms.values()) << 2,
+            "VmPTE": sum(int(mm.c.pgtables_bytes) for mm in mms.values()) >> 10,
+        }
+
+    def stop(self) -> None:
+        """Have the run end soon, with its figures; safe from any thread and from signal
+        handlers.
+        """
+        self.system.stop()
+
+    def _deadlock(self) -> None:
+        """Every task waits for what cannot come: the first process ends as if killed, and says what
+        each waits for; the others end with it.
+        """
+        waits = "; ".join(self.scheduler.waits())
+        for process in self.system.processes:
+            if process.result is None and process.end is None:
+                report = SignalReport(
+                    signo=SIGKILL,
+                    code="SI_KERNEL",
+                    reason=f"deadlock: {waits}",
+                    rip=0,
+                )
+                process.end = TaskEnd(128 + SIGKILL, "signal", report)
+                for task in process.threads:
+                    self.scheduler.wake_signalled(task)
+
+
+def _task_info(task: Task) -> TaskInfo:
+    name = task.comm.decode("utf-8", "replace")
+    return TaskInfo(
+        name=name,
+        pid=task.pid,
+        ppid=1,
+        uid=task.uid,
+        gid=task.gid,
+        threads=len(task.process.threads),
+    )

@@ -1,0 +1,656 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Which CPU runs, and which task on it: one host thread, a greenlet for each task, round robin.
+
+::
+
+    hub (the greenlet that called run())
+      │  a turn for each CPU in order:
+      │    it spins     the kernel code on it goes on if what it spins for is so
+      │    it is idle   the next task of its queue is switched to, or another CPU's is pulled
+      │    otherwise    its task goes on, for a slice of instructions
+      ▼
+    a task's greenlet: its kernel stack.  It runs guest code (VCpu.run()) and kernel code, and
+    switches to the hub where the slice ends, where it sleeps, spins, or is over
+
+Kernel code is atomic between two waits. A CPU that is not running is at the end of a slice, idle,
+or waits: so all of a run depends on the program, the options and the seed, and on nothing else.
+
+A CPU in guest code acknowledges interrupts at its slice's end; one that is idle, or spins with
+interrupts on, at once (kick()).
+"""
+
+from __future__ import annotations
+
+import errno
+import heapq
+import random
+import select
+from collections import deque
+from collections.abc import Callable, Iterator
+from enum import Enum
+from itertools import count
+from typing import TYPE_CHECKING, Any, Final
+
+from greenlet import getcurrent, greenlet
+
+from cpu.clock import LATEST_NS, SYSCALL_NS
+from mmu.linux.sched import ERESTARTSYS, Sleep, WaitQueue
+from mmu.linux.tlbflush import switch_mm
+
+if TYPE_CHECKING:
+    from cpu.context import Context
+    from cpu.vcpu import VCpu
+    from mmu.linux.mm import Mm
+    from mmu.linux.sched import Interruptible
+    from mmu.linux.state import Cpu, Kernel
+
+DEFAULT_QUANTUM: Final = 50_000
+"""Instructions of a slice, on average."""
+SYSCALL_SHARE: Final = 500
+"""What a system call takes of its slice, as instructions: kernel code executes none here."""
+HOST_POLL_MS: Final = 100
+"""Milliseconds between looks at whether the run is to stop, while all wait for the host."""
+HOST_POLL_ROUNDS: Final = 64
+"""Rounds between looks at the host's descriptors, while tasks run."""
+
+
+class State(Enum):
+    """task_struct's state, by the letter that /proc shows."""
+
+    RUNNING = "R"
+    """Runs, or waits for a CPU."""
+    INTERRUPTIBLE = "S"
+    UNINTERRUPTIBLE = "D"
+    STOPPED = "T"
+    DEAD = "Z"
+
+
+_STATE_OF: Final = {
+    Sleep.UNINTERRUPTIBLE: State.UNINTERRUPTIBLE,
+    Sleep.KILLABLE: State.UNINTERRUPTIBLE,
+    Sleep.INTERRUPTIBLE: State.INTERRUPTIBLE,
+}
+
+
+class Thread:
+    """What the scheduler knows of a task: its kernel stack, its registers, where it may run.
+
+    ``mm`` is the address space that it runs in. ``context`` has its registers while no CPU has;
+    ``cpus_allowed`` is a mask of CPU numbers. ``rq`` is the CPU it runs on, or ran on last.
+    ``waits_for`` says in words what it sleeps for.
+    """
+
+    def __init__(self, mm: Mm | None, context: Context | None = None) -> None:
+        self.mm = mm
+        self.context = context
+        self.cpus_allowed = -1
+        self.rq: Rq | None = None
+        self.state = State.RUNNING
+        self.waits_for = ""
+        self.greenlet: greenlet | None = None
+        self.instructions = 0
+        """Executed up to its last switch."""
+        self.nvcsw = 0
+        """Context switches because it slept."""
+        self.nivcsw = 0
+        """Context switches at the end of a slice."""
+
+    def main(self) -> None:
+        """What it does, from its first instruction to its end."""
+        raise NotImplementedError
+
+    def signal_pending(self) -> bool:
+        """Whether a signal waits that ends an interruptible sleep."""
+        return False
+
+    def fatal_signal_pending(self) -> bool:
+        """Whether it is to end."""
+        return False
+
+
+class Rq:
+    """struct rq: one CPU's part of the scheduler."""
+
+    def __init__(self, cpu: Cpu, vcpu: VCpu) -> None:
+        self.cpu = cpu
+        self.vcpu = vcpu
+        self.curr: Thread | None = None
+        """Whose turn it is here; None: idle."""
+        self.loaded: Thread | None = None
+        """Whose registers the vCPU has."""
+        self.queue: deque[Thread] = deque()
+        self.spins: Callable[[], bool] | None = None
+        """What the kernel code on it spins for."""
+        self.spins_for = ""
+        self.slice_end = 0
+        """The vCPU's instruction count at which the slice ends."""
+        self.began = 0
+        """The vCPU's count when ``loaded`` was charged last."""
+        self.ahead_ns = 0
+        """The CPU's time less its instructions: how long it was idle."""
+
+    def __repr__(self) -> str:
+        return f"<Rq {self.cpu.id}: {self.curr}, {len(self.queue)} more>"
+
+    @property
+    def in_guest(self) -> bool:
+        """Whether its task stands in guest code."""
+        return self.curr is not None and self.curr.state is State.RUNNING and self.spins is None
+
+    @property
+    def nr_running(self) -> int:
+        """Tasks that run here or wait for their turn."""
+        return len(self.queue) + (self.curr is not None)
+
+
+class Deadlock(Exception):
+    """Every task waits, and nothing can wake one."""
+
+
+class Scheduler:
+    """The scheduler of a machine; the vCPUs are those of ``kernel.cpus``, in that order.
+
+    ``seed`` gives the lengths of the slices, ``quantum`` their mean. ``counting`` says whether
+    instructions are counted: without, slices end where the kernel is entered only. ``on_deadlock``
+    is called when every task waits for what cannot come; if it can wake none, that is a Deadlock.
+    """
+
+    def __init__(
+        self,
+        kernel: Kernel,
+        vcpus: list[VCpu],
+        *,
+        seed: int = 0,
+        quantum: int = DEFAULT_QUANTUM,
+    ) -> None:
+        self.kernel = kernel
+        self.rqs = [Rq(cpu, vcpu) for cpu, vcpu in zip(kernel.cpus, vcpus, strict=True)]
+        self.counting = all(vcpu.counting for vcpu in vcpus)
+        self.quantum = quantum
+        self._random = random.Random(f"schedule {seed}")
+        self.rq: Rq | None = None
+        """The CPU that runs; None: the hub."""
+        self.tasks: set[Thread] = set()
+        """Those that have not ended."""
+        self.stopping = False
+        self.nr_syscalls = 0
+        self.on_deadlock: Callable[[], None] = lambda: None
+        self._hub: greenlet | None = None
+        self._now = 0
+        self._timers: list[tuple[int, int, Callable[[], None] | None]] = []
+        self._timer_ids = count()
+        self._cancelled: set[int] = set()
+        self._host: dict[int, tuple[int, int, WaitQueue]] = {}
+        self._host_ids = count()
+        self._rounds = 0
+        self._woken = False
+        kernel.scheduler = self
+
+    # Time.
+
+    def now_ns(self) -> int:
+        """Virtual time, nanoseconds since the machine was made: a nanosecond an instruction.
+
+        The CPUs go on side by side, so it is the time of the one that is furthest on. It never
+        goes back.
+        """
+        rq = self.rq
+        if rq is not None:
+            self._now = min(max(self._now, self._time_of(rq)), LATEST_NS)
+        return self._now
+
+    def _time_of(self, rq: Rq) -> int:
+        instructions = rq.vcpu.instructions
+        return rq.ahead_ns + (
+            self.nr_syscalls * SYSCALL_NS if instructions is None else instructions
+        )
+
+    def add_timer(self, when_ns: int, function: Callable[[], None]) -> int:
+        """Call ``function``, which does not wait, at that virtual time; returns a number for
+        del_timer().
+        """
+        number = next(self._timer_ids)
+        heapq.heappush(self._timers, (min(when_ns, LATEST_NS), number, function))
+        if self.rq is not None and self.counting:
+            left = when_ns - self.now_ns()
+            self.rq.slice_end = min(
+                self.rq.slice_end, (self.rq.vcpu.instructions or 0) + max(left, 0)
+            )
+        return number
+
+    def del_timer(self, number: int) -> None:
+        """Forget a timer, whether it has fired or not."""
+        if any(timer[1] == number for timer in self._timers):
+            self._timers = [timer for timer in self._timers if timer[1] != number]
+            heapq.heapify(self._timers)
+
+    def run_timers(self) -> bool:
+        """Call what is due; whether anything was."""
+        now, fired = self.now_ns(), False
+        while self._timers and self._timers[0][0] <= now:
+            _, _, function = heapq.heappop(self._timers)
+            if function is not None:
+                function()
+            fired = True
+        return fired
+
+    # Tasks.
+
+    def add(self, task: Thread) -> None:
+        """Start a task: it runs ``main()`` when its turn comes (wake_up_new_task())."""
+        task.greenlet = greenlet(self._body(task), parent=self._hub or getcurrent())
+        self.tasks.add(task)
+        self._enqueue(task)
+
+    def _body(self, task: Thread) -> Callable[[], None]:
+        def body() -> None:
+            task.main()
+            self._end(task)
+
+        return body
+
+    def _end(self, task: Thread) -> None:
+        """The task on this CPU is over: its greenlet ends after this."""
+        rq = task.rq
+        assert rq is not None and rq.curr is task
+        self._charge(rq)
+        task.state = State.DEAD
+        self.tasks.discard(task)
+        rq.curr = rq.loaded = None
+
+    @property
+    def current(self) -> Thread | None:
+        """The task that runs; None in the hub."""
+        return None if self.rq is None else self.rq.curr
+
+    def _enqueue(self, task: Thread) -> None:
+        """Give it to the CPU it ran on last if that is idle, else to an idle one, else to the one
+        with the least to do (select_task_rq()).
+        """
+        allowed = [rq for rq in self.rqs if task.cpus_allowed >> rq.cpu.id & 1] or self.rqs
+        last = task.rq if task.rq in allowed else None
+        if last is not None and not last.nr_running:
+            best = last
+        else:
+            best = min(allowed, key=lambda rq: (rq.nr_running, rq is not last, rq.cpu.id))
+        best.queue.append(task)
+        self._woken = True
+        self._shorten_slice(best)
+
+    def _shorten_slice(self, rq: Rq) -> None:
+        """Somebody else may run: the slice that is under way, if it had no end, gets one."""
+        running = self.rq
+        if running is not None and self.counting:
+            end = (running.vcpu.instructions or 0) + self.quantum
+            running.slice_end = min(running.slice_end, end)
+
+    def wake(self, task: Thread) -> bool:
+        """Have a sleeping task run on; whether it slept (try_to_wake_up())."""
+        if task.state not in (State.INTERRUPTIBLE, State.UNINTERRUPTIBLE):
+            return False
+        task.state = State.RUNNING
+        self._enqueue(task)
+        return True
+
+    def wake_signalled(self, task: Thread) -> None:
+        """A signal was sent to the task: wake it if it sleeps so (signal_wake_up())."""
+        if task.state is State.INTERRUPTIBLE or task.fatal_signal_pending():
+            self.wake(task)
+
+    def set_cpus_allowed(self, task: Thread, mask: int) -> None:
+        """Let it run on these CPUs only, from its next turn on."""
+        task.cpus_allowed = mask
+        for rq in self.rqs:
+            if task in rq.queue and not mask >> rq.cpu.id & 1:
+                rq.queue.remove(task)
+                self._enqueue(task)
+
+    # What kernel code asks: mmu.linux.sched.Scheduler.
+
+    def spin_until(self, ready: Callable[[], bool], what: str) -> bool:
+        """Wait on this CPU until ``ready()``; see mmu.linux.sched."""
+        if ready():
+            return True
+        rq = self.rq
+        if rq is None or rq.curr is None or getcurrent() is not rq.curr.greenlet:
+            return False
+        rq.spins, rq.spins_for = ready, what
+        rq.cpu.interrupt()
+        self._to_hub()
+        return True
+
+    def wait_event(
+        self,
+        queue: WaitQueue,
+        ready: Callable[[], bool],
+        what: str,
+        *,
+        sleep: Sleep = Sleep.UNINTERRUPTIBLE,
+        timeout_ns: int | None = None,
+    ) -> int:
+        """Sleep in ``queue`` until ``ready()``; see mmu.linux.sched."""
+        if ready():
+            return 0
+        task = self.current
+        if task is None:
+            return -ERESTARTSYS
+        deadline = None if timeout_ns is None else min(self.now_ns() + timeout_ns, LATEST_NS)
+        timer = None if deadline is None else self.add_timer(deadline, lambda: self._time_out(task))
+        try:
+            while True:
+                if self._is_interrupted(task, sleep):
+                    return -ERESTARTSYS
+                if deadline is not None and self.now_ns() >= deadline:
+                    return -errno.ETIME
+                queue.waiters.append(task)
+                try:
+                    self._sleep(task, sleep, what)
+                finally:
+                    if task in queue.waiters:
+                        queue.waiters.remove(task)
+                if ready():
+                    return 0
+        finally:
+            if timer is not None:
+                self.del_timer(timer)
+
+    def _is_interrupted(self, task: Thread, sleep: Sleep) -> bool:
+        if sleep is Sleep.UNINTERRUPTIBLE:
+            return False
+        if self.stopping or task.fatal_signal_pending():
+            return True
+        return sleep is Sleep.INTERRUPTIBLE and task.signal_pending()
+
+    def _time_out(self, task: Thread) -> None:
+        self.wake(task)
+
+    def wake_up(self, queue: WaitQueue, nr: int | None = None) -> int:
+        """Have the first ``nr`` sleepers look again; see mmu.linux.sched."""
+        woken = 0
+        while queue.waiters and (nr is None or woken < nr):
+            task = queue.waiters.pop(0)
+            assert isinstance(task, Thread)
+            woken += self.wake(task)
+        return woken
+
+    def kick(self, cpu: Interruptible) -> None:
+        """Interrupts are taken at once by a CPU that is idle or spins, else at its slice's end."""
+        for rq in self.rqs:
+            if rq.cpu is cpu and rq is not self.rq and not rq.in_guest:
+                cpu.interrupt()
+
+    def stop_task(self, task: Thread, ready: Callable[[], bool], what: str) -> None:
+        """Stop the task that runs, as SIGSTOP does, until ``ready()`` after a resume()."""
+        while not ready() and not self.stopping:
+            task.state, task.waits_for = State.STOPPED, what
+            self._to_hub()
+
+    def resume(self, task: Thread) -> None:
+        """Have a stopped task look whether it may go on."""
+        if task.state is State.STOPPED:
+            task.state = State.RUNNING
+            self._enqueue(task)
+
+    def wait_host(self, fd: int, events: int, what: str) -> int:
+        """Sleep, interruptibly, until poll() of the host's descriptor has one of ``events``.
+
+        Returns 0, or -ERESTARTSYS. The others go on meanwhile.
+        """
+        queue, number = WaitQueue(what), next(self._host_ids)
+        self._host[number] = (fd, events, queue)
+        try:
+            return self.wait_event(
+                queue, lambda: host_ready(fd, events), what, sleep=Sleep.INTERRUPTIBLE
+            )
+        finally:
+            del self._host[number]
+
+    def stop(self) -> None:
+        """Have every task end soon; safe from any thread and from signal handlers."""
+        self.stopping = True
+        for rq in self.rqs:
+            rq.vcpu.stop()
+
+    # Between tasks and hub.
+
+    def _sleep(self, task: Thread, sleep: Sleep, what: str) -> None:
+        task.state, task.waits_for = _STATE_OF[sleep], what
+        task.nvcsw += 1
+        self._to_hub()
+        task.waits_for = ""
+
+    def _to_hub(self) -> None:
+        assert self._hub is not None
+        self._hub.switch()
+
+    def user_slice(self, task: Thread, due: int | None) -> Any:
+        """Run guest code of the task that runs, to the end of its slice, or until the vCPU has
+        executed ``due`` instructions more, or until the kernel is needed; returns the exit.
+
+        What is due at a slice's end is done when it returns.
+        """
+        rq = task.rq
+        assert rq is not None
+        vcpu = rq.vcpu
+        if not self.counting:
+            return vcpu.run(None)
+        done = vcpu.instructions or 0
+        if done >= rq.slice_end:
+            self._end_slice(rq, task)
+            rq = task.rq
+            assert rq is not None
+            vcpu = rq.vcpu
+            done = vcpu.instructions or 0
+        limit = rq.slice_end if due is None else min(rq.slice_end, done + due)
+        return vcpu.run(limit)
+
+    def entered_kernel(self) -> None:
+        """A system call was made: it takes its share of the slice."""
+        self.nr_syscalls += 1
+        rq = self.rq
+        if rq is not None:
+            rq.slice_end -= SYSCALL_SHARE
+            if not self.counting and self._others_run(rq):
+                assert rq.curr is not None
+                self._end_slice(rq, rq.curr)
+
+    def yield_(self) -> None:
+        """sched_yield(): the slice ends now."""
+        rq = self.rq
+        if rq is not None and rq.curr is not None and self._others_run(rq):
+            self._end_slice(rq, rq.curr)
+
+    def _end_slice(self, rq: Rq, task: Thread) -> None:
+        """The tick: interrupts, timers, a quiescent state of RCU; then the others' turn."""
+        rq.cpu.interrupt()
+        self.run_timers()
+        if self._others_run(rq) or self._timers or self._host:
+            task.nivcsw += bool(rq.queue)
+            self._to_hub()
+        else:
+            self._begin_slice(rq)
+
+    def _others_run(self, rq: Rq) -> bool:
+        """Whether anybody but the task on this CPU could go on now."""
+        return any(
+            other.queue or (other is not rq and other.curr is not None) for other in self.rqs
+        )
+
+    def _begin_slice(self, rq: Rq) -> None:
+        if not self.counting:
+            return
+        done = rq.vcpu.instructions or 0
+        alone = not self._others_run(rq)
+        length = 1 << 62 if alone else self._random.randint(1, 2 * self.quantum - 1)
+        if self._timers:
+            length = min(length, max(1, self._timers[0][0] - self.now_ns()))
+        rq.slice_end = done + length
+
+    # The hub.
+
+    def run(self) -> None:
+        """Run until no task is left. Raises Deadlock, and what a task's kernel code raised."""
+        self._hub = getcurrent()
+        for task in self.tasks:
+            assert task.greenlet is not None
+            task.greenlet.parent = self._hub
+        while self.tasks:
+            self._rounds += 1
+            self._woken = False
+            progress = False
+            for rq in self.rqs:
+                progress |= self._turn(rq)
+            if self._host and self._rounds % HOST_POLL_ROUNDS == 0:
+                self._poll_host(0)
+            if self.stopping:
+                self._wake_all()
+            if not progress and not self._woken:
+                self._nothing_runs()
+
+    def _nothing_runs(self) -> None:
+        """All wait: for time, which then passes; for the host; or for ever."""
+        if self._timers:
+            self._now = max(self._now, self._timers[0][0])
+            self.run_timers()
+        elif self._host:
+            self._poll_host(HOST_POLL_MS)
+        else:
+            self.on_deadlock()
+            if not self._woken:
+                raise Deadlock("; ".join(self.waits()))
+
+    def waits(self) -> Iterator[str]:
+        """What each task waits for, in words."""
+        for rq in self.rqs:
+            if rq.spins is not None:
+                yield f"CPU {rq.cpu.id} spins for {rq.spins_for}"
+        for task in sorted(self.tasks, key=str):
+            if task.waits_for:
+                yield f"{task} waits for {task.waits_for}"
+
+    def _wake_all(self) -> None:
+        for task in self.tasks:
+            if task.state in (State.INTERRUPTIBLE, State.UNINTERRUPTIBLE):
+                self.wake(task)
+            else:
+                self.resume(task)
+
+    def _poll_host(self, timeout_ms: int) -> None:
+        poll = select.poll()
+        wanted: dict[int, int] = {}
+        for fd, events, _ in self._host.values():
+            wanted[fd] = wanted.get(fd, 0) | events
+        for fd, events in wanted.items():
+            poll.register(fd, events)
+        ready = dict(poll.poll(timeout_ms))
+        for fd, events, queue in list(self._host.values()):
+            if ready.get(fd, 0) & (events | select.POLLERR | select.POLLHUP | select.POLLNVAL):
+                self.wake_up(queue)
+
+    def _turn(self, rq: Rq) -> bool:
+        """One CPU's turn; whether anything went on there."""
+        self.kernel.this_cpu = rq.cpu
+        if not rq.in_guest:
+            rq.cpu.interrupt()
+        if rq.spins is not None:
+            if not rq.spins():
+                return False
+            rq.spins = None
+        elif not self._schedule(rq):
+            return False
+        self._resume(rq)
+        return True
+
+    def _schedule(self, rq: Rq) -> bool:
+        """Find who runs on this CPU now; False: it is idle."""
+        task = rq.curr
+        if task is not None and task.state is not State.RUNNING:
+            self._charge(rq)
+            task = rq.curr = None
+        if task is not None and rq.queue:
+            rq.queue.append(task)
+            task = rq.curr = None
+        if task is None:
+            if not rq.queue:
+                self._pull(rq)
+            if not rq.queue:
+                self._idle(rq)
+                return False
+            task = rq.queue.popleft()
+            self.context_switch(rq, task)
+        self._begin_slice(rq)
+        return True
+
+    def _pull(self, rq: Rq) -> None:
+        """Take a task that waits for its turn on the busiest other CPU (newidle_balance())."""
+        bit = 1 << rq.cpu.id
+        for other in sorted(self.rqs, key=lambda other: (-other.nr_running, other.cpu.id)):
+            if other is rq or other.nr_running < 2:
+                continue
+            for task in other.queue:
+                if task.cpus_allowed & bit:
+                    other.queue.remove(task)
+                    rq.queue.append(task)
+                    return
+
+    def _idle(self, rq: Rq) -> None:
+        """Nobody to run here."""
+
+    def context_switch(self, rq: Rq, task: Thread) -> None:
+        """Registers and address space of ``task`` onto this CPU (context_switch())."""
+        rq.ahead_ns += max(0, self._now - self._time_of(rq))
+        if rq.loaded is not task:
+            if rq.loaded is not None:
+                self._save(rq)
+            if task.rq is not None and task.rq.loaded is task:
+                self._save(task.rq)
+            if task.context is not None:
+                rq.vcpu.load_context(task.context)
+            rq.loaded = task
+            rq.began = rq.vcpu.instructions or 0
+        rq.curr, task.rq = task, rq
+        self.load_mm(rq, task.mm)
+
+    def load_mm(self, rq: Rq, mm: Mm | None) -> None:
+        """Load the address space of the task that runs there."""
+        if mm is not None:
+            switch_mm(self.kernel, mm)
+            rq.vcpu.set_mm(mm)
+
+    def _save(self, rq: Rq) -> None:
+        task = rq.loaded
+        assert task is not None
+        self._charge(rq)
+        task.context = rq.vcpu.save_context(task.context)
+        rq.loaded = None
+
+    def _charge(self, rq: Rq) -> None:
+        """Count what was executed here since the last time for the task whose registers it has."""
+        done = rq.vcpu.instructions or 0
+        if rq.loaded is not None:
+            rq.loaded.instructions += done - rq.began
+        rq.began = done
+
+    def executed(self, task: Thread) -> int:
+        """Instructions that the task has executed, up to now."""
+        rq = task.rq
+        if rq is None or rq.loaded is not task:
+            return task.instructions
+        return task.instructions + (rq.vcpu.instructions or 0) - rq.began
+
+    def _resume(self, rq: Rq) -> None:
+        self.rq = rq
+        task = rq.curr
+        assert task is not None and task.greenlet is not None
+        try:
+            task.greenlet.switch()
+        finally:
+            self.now_ns()
+            self.rq = None
+
+
+def host_ready(fd: int, events: int) -> bool:
+    """Whether poll() of the host's descriptor has one of ``events``, or an error, now."""
+    poll = select.poll()
+    poll.register(fd, events)
+    return bool(poll.poll(0))
