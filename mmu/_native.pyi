@@ -379,6 +379,8 @@ class struct_vm_area_struct(Struct[struct_vm_area_struct_ptr]):
     vm_file: int
     vm_name: int
     anon_vma: int
+    nr_anon_vma_chain: int
+    pad: int
 
 class struct_vm_area_struct_ptr(struct_vm_area_struct, Ptr[struct_vm_area_struct]): ...
 
@@ -856,6 +858,7 @@ class Lib:
     PG_host: Final[int]
     PG_swapbacked: Final[int]
     PG_dirty: Final[int]
+    PG_anon_exclusive: Final[int]
     PG_order_shift: Final[int]
     NR_PAGE_ORDERS: Final[int]
     PCP_MAX: Final[int]
@@ -1308,6 +1311,15 @@ class Lib:
         vm_flags: int,
         /,
     ) -> None: ...
+    def copy_page_range(
+        self,
+        src: struct_mm_struct_ptr | Array[struct_mm_struct],
+        dst: struct_mm_struct_ptr | Array[struct_mm_struct],
+        start: int,
+        end: int,
+        vm_flags: int,
+        /,
+    ) -> bool: ...
     def free_pgd_range(
         self,
         tlb: struct_mmu_gather_ptr | Array[struct_mmu_gather],
@@ -1402,6 +1414,9 @@ class Lib:
         self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], pmd: Ptr[int], /
     ) -> bool: ...
     def pmd_alloc(
+        self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], addr: int, /
+    ) -> Ptr[int]: ...
+    def pud_alloc(
         self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], addr: int, /
     ) -> Ptr[int]: ...
     def pte_ref_init(

@@ -9,7 +9,7 @@ first argument says. Both work on the same bytes and give the same answers, coun
 The Python function's annotations say how the C function is called::
 
     annotation                  argument of the C function
-    a State (first argument)    its ``c``
+    a State                     its ``c``
     EntryPa                     the host pointer to that entry
     int, bool, an enum          the number
 
@@ -198,7 +198,7 @@ def _argument(first: str, name: str, kind: Any) -> str:
     """The C argument for a Python one."""
     if kind is EntryPa:
         return f"_cast(_u64p, {first}.memory.c.ram + ({name} - {first}.memory.base))"
-    return name
+    return name if issubclass(kind, int) else f"{name}.c"
 
 
 def _call(

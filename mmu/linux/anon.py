@@ -13,7 +13,6 @@ from mmu.events import EVENT_ID, MM_COUNTER_ID
 from mmu.linux.locks import pte_unlock
 from mmu.linux.pgalloc import pmd_alloc
 from mmu.linux.pgtable import (
-    ADDR_MASK,
     RW,
     SPECIAL,
     A,
@@ -150,7 +149,8 @@ def _write_protect_fault(mm: MmStruct, vma: struct_vm_area_struct, pte: EntryPa,
             return lib.VM_FAULT_OOM
         add_mm_counter(mm, lib.MM_ANONPAGES, 1)
         set_pte_at(mm, addr, pte, mk_anon_pte(pfn, vma.vm_flags))
-    elif is_exclusive(mm, value):
+    elif can_reuse(mm, value):
+        mm.memory.page(entry_pfn(value)).flags |= lib.PG_anon_exclusive
         set_pte_at(mm, addr, pte, value | RW | D | A)
     else:
         return lib.VM_FAULT_FALLBACK
@@ -164,11 +164,19 @@ def mk_anon_pte(pfn: int, vm_flags: int) -> int:
 
 
 def is_exclusive(mm: MmStruct, pte: int) -> bool:
-    """Whether a present PTE's page is this mm's alone: anonymous, and nobody else's reference
-    (PageAnonExclusive).
+    """PageAnonExclusive(): whether a present PTE's page is anonymous, and no other process can map
+    it.
     """
-    page: struct_page = mm.memory.page(entry_pfn(pte & ADDR_MASK))
-    return bool(page.flags & lib.PG_anon) and bool(page._refcount == 1)
+    return bool(mm.memory.page(entry_pfn(pte)).flags & lib.PG_anon_exclusive)
+
+
+def can_reuse(mm: MmStruct, pte: int) -> bool:
+    """Whether a write may go to the page of a present PTE itself: an anonymous one that is
+    exclusive, or whose other owners are all gone (wp_can_reuse_anon_folio()).
+    """
+    page: struct_page = mm.memory.page(entry_pfn(pte))
+    flags = page.flags
+    return bool(flags & lib.PG_anon) and bool(flags & lib.PG_anon_exclusive or page._refcount == 1)
 
 
 def _alloc_anon_page(mm: MmStruct, vma: struct_vm_area_struct) -> int | None:
@@ -177,9 +185,9 @@ def _alloc_anon_page(mm: MmStruct, vma: struct_vm_area_struct) -> int | None:
     except OutOfMemory:
         return None
     page = mm.memory.page(pfn)
-    page.flags |= (
-        lib.PG_anon if vma.vm_flags & lib.VM_DROPPABLE else lib.PG_anon | lib.PG_swapbacked
-    )
+    page.flags |= lib.PG_anon | lib.PG_anon_exclusive
+    if not vma.vm_flags & lib.VM_DROPPABLE:
+        page.flags |= lib.PG_swapbacked
     page._mapcount = 1
     return pfn
 
@@ -196,4 +204,4 @@ def _is_common(mm: MmStruct, addr: int, write: bool) -> bool:
         return True
     if not write or value & (P | RW) != P:
         return False
-    return entry_pfn(value) == mm.memory.zero_pfn or is_exclusive(mm, value)
+    return entry_pfn(value) == mm.memory.zero_pfn or can_reuse(mm, value)

@@ -25,6 +25,7 @@ from mmu.linux import (
 from mmu.linux import (
     change_protection as protection,
 )
+from mmu.linux import copy_page_range as copying
 from mmu.twin import Twin
 
 mm_find_pmd = Twin(pgtable.mm_find_pmd)
@@ -62,6 +63,7 @@ tlb_remove_page = Twin(mmu_gather.tlb_remove_page)
 flush_tlb_mm_range = Twin(tlbflush.flush_tlb_mm_range)
 unmap_page_range = Twin(zap.unmap_page_range)
 change_protection = Twin(protection.change_protection)
+copy_page_range = Twin(copying.copy_page_range)
 free_pgd_range = Twin(free_pgtables.free_pgd_range)
 do_anonymous_fault = Twin(anon.do_anonymous_fault)
 mm_fast_fault = Twin(anon.mm_fast_fault)

@@ -25,7 +25,7 @@ from mmu._native import ffi, lib
 from mmu.errors import BadTable, MmuError, OutOfMemory
 from mmu.events import EVENT_ID, MM_COUNTER_ID
 from mmu.linux import engine
-from mmu.linux.anon import access_error, mk_anon_pte
+from mmu.linux.anon import access_error, can_reuse, mk_anon_pte
 from mmu.linux.filemap import FAULT_AROUND_PAGES
 from mmu.linux.layout import TASK_SIZE
 from mmu.linux.pgtable import (
@@ -347,7 +347,7 @@ def _alloc_copy(mm: MmStruct, pfn: int) -> int | None:
     except OutOfMemory:
         return None
     page = memory.page(copy)
-    page.flags |= lib.PG_anon | lib.PG_swapbacked
+    page.flags |= lib.PG_anon | lib.PG_swapbacked | lib.PG_anon_exclusive
     page._mapcount = 1
     ram, base = memory.c.ram, memory.base
     ffi.memmove(ram + ((copy << PAGE_SHIFT) - base), ram + ((pfn << PAGE_SHIFT) - base), PAGE_SIZE)
@@ -382,44 +382,77 @@ def _do_cow_fault(
 
 
 def _do_wp_page(mm: MmStruct, vma: struct_vm_area_struct, addr: int, orig: int) -> int:
-    """A write where the VMA allows it and the PTE does not: the right for shared memory, else a
-    private copy.
+    """A write where the VMA allows it and the PTE does not: the right for shared memory and for a
+    page that nobody else has any more, else a private copy.
     """
-    copy = None
-    if not vma.vm_flags & VM_SHARED:
-        anon_vma_prepare(mm, vma)
-        copy = _alloc_copy(mm, entry_pfn(orig))
-        if copy is None:
-            return VM_FAULT_OOM
+    if vma.vm_flags & VM_SHARED or can_reuse(mm, orig):
+        return _wp_page_reuse(mm, addr, orig)
+    return _wp_page_copy(mm, vma, addr, orig)
+
+
+def _wp_page_reuse(mm: MmStruct, addr: int, orig: int) -> int:
     pte = _map_locked(mm, addr)
     if pte is None:
-        if copy is not None:
-            mm.memory.put_page(copy)
         return VM_FAULT_OOM
     if mm.memory.read_u64(pte) == orig:
-        if copy is None:
-            engine.set_pte_at(mm, addr, pte, orig | RW | D | A)
+        page = mm.memory.page(entry_pfn(orig))
+        if page.flags & lib.PG_anon:
+            page.flags |= lib.PG_anon_exclusive
+        engine.set_pte_at(mm, addr, pte, orig | RW | D | A)
+    _unlock_put(mm, pte, addr)
+    return 0
+
+
+def _wp_page_copy(mm: MmStruct, vma: struct_vm_area_struct, addr: int, orig: int) -> int:
+    """wp_page_copy(): the old page is kept while the table's lock is waited for, so that an equal
+    PTE means the same page.
+    """
+    anon_vma_prepare(mm, vma)
+    old = entry_pfn(orig)
+    copy = _alloc_copy(mm, old)
+    if copy is None:
+        return VM_FAULT_OOM
+    mm.memory.page(old)._refcount += 1
+    result = _exchange_page(mm, vma, addr, orig, copy)
+    mm.memory.put_page(old)
+    return result
+
+
+def _exchange_page(
+    mm: MmStruct, vma: struct_vm_area_struct, addr: int, orig: int, copy: int
+) -> int:
+    """Map the copy instead of what orig maps; the copy goes if another PTE stands there now."""
+    pte = _map_locked(mm, addr)
+    if pte is None:
+        mm.memory.put_page(copy)
+        return VM_FAULT_OOM
+    same = mm.memory.read_u64(pte) == orig
+    if same:
+        _ptep_clear_flush(mm, addr, pte)
+        engine.set_pte_at(mm, addr, pte, mk_anon_pte(copy, vma.vm_flags))
+        if orig & SPECIAL:
+            engine.add_mm_counter(mm, lib.MM_ANONPAGES, 1)
         else:
-            _replace_page(mm, vma, addr, pte, orig, copy)
-        engine.flush_tlb_mm_range(mm, addr, addr + PAGE_SIZE, PAGE_SHIFT, 0)
-        if copy is not None and not orig & SPECIAL:
-            mm.memory.put_page(entry_pfn(orig))
-    elif copy is not None:
+            _drop_rmap(mm, entry_pfn(orig))
+    else:
         mm.memory.put_page(copy)
     _unlock_put(mm, pte, addr)
     return 0
 
 
-def _replace_page(
-    mm: MmStruct, vma: struct_vm_area_struct, addr: int, pte: EntryPa, orig: int, copy: int
-) -> None:
-    """wp_page_copy()'s exchange; the old page's owner is dropped by the caller, after the flush."""
-    engine.set_pte_at(mm, addr, pte, mk_anon_pte(copy, vma.vm_flags))
-    if orig & SPECIAL:
-        engine.add_mm_counter(mm, lib.MM_ANONPAGES, 1)
-        return
-    old = mm.memory.page(entry_pfn(orig))
+def _ptep_clear_flush(mm: MmStruct, addr: int, pte: EntryPa) -> None:
+    """No CPU may read the old page any more once the new one can be written: the PTE is none until
+    all have flushed. The PTE lock is held; the entry's reference stays.
+    """
+    engine.set_pte_at(mm, addr, pte, 0)
+    engine.flush_tlb_mm_range(mm, addr, addr + PAGE_SIZE, PAGE_SHIFT, 0)
+
+
+def _drop_rmap(mm: MmStruct, pfn: int) -> None:
+    """A PTE that an anonymous page took the place of maps the frame no more."""
+    old = mm.memory.page(pfn)
     old._mapcount -= 1
     if not old.flags & lib.PG_anon:
         engine.add_mm_counter(mm, mm_counter(old), -1)
         engine.add_mm_counter(mm, lib.MM_ANONPAGES, 1)
+    mm.memory.put_page(pfn)

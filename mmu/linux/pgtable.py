@@ -161,6 +161,16 @@ def mm_find_pmd(mm: MmStruct, addr: int) -> EntryPa | None:
     return EntryPa(table + entry_offset(addr, 2))
 
 
+def has_pud_table(mm: MmStruct, addr: int) -> bool:
+    """Whether the PML4 entry of addr refers to a table."""
+    return bool(mm.memory.read_u64(mm.c.pgd + entry_offset(addr, 4)) & P)
+
+
+def hole_end(mm: MmStruct, addr: int, end: int) -> int:
+    """The end of the span below which addr has no PMD table: the missing entry's reach, or end."""
+    return addr_end(addr, end, 3 if has_pud_table(mm, addr) else 4)
+
+
 def set_pte_at(mm: MmStruct, addr: int, pte: EntryPa, value: int) -> None:
     """Write the PTE of addr that lies at pte. The PTE lock is held; counts are the caller's to
     keep.

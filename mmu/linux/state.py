@@ -64,7 +64,7 @@ class Kernel:
     switch there). ``c`` is the ``struct kernel *`` of native/mm that both engines work on.
     ``lockdep`` has every lock watched (mmu.linux.lockdep), at the cost of a call for each.
     ``max_map_count``, ``mmap_min_addr`` and ``overcommit_memory`` are the sysctls of those names
-    (vm.*).
+    (vm.*). ``mms`` are the address spaces that have not exited, oldest first.
     Raises MmuError for an unknown engine.
     """
 
@@ -88,6 +88,7 @@ class Kernel:
         self.mmap_min_addr = DEFAULT_MMAP_MIN_ADDR
         self.overcommit_memory = OVERCOMMIT_ALWAYS
         self.cpus: list[Cpu] = []
+        self.mms: list[MmStruct] = []
         self.scheduler: Scheduler = Alone()
         self.on_point: Callable[[str], None] | None = None
         self.c = ffi.new("struct kernel *")
@@ -223,8 +224,10 @@ class MmStruct:
     """An mm_struct: page tables in guest RAM, VMAs, counters.
 
     ``c`` is the ``struct mm_struct *`` that both engines work on. ``rlimit`` are the limits that
-    bind it, ``def_flags`` the VMA flags that every new mapping gets (mlockall()), and
-    ``fatal_signal_pending`` says whether the process is to end: long loops ask it and break off.
+    bind it (the process's: whoever makes one for a process may replace them), ``def_flags`` the VMA
+    flags that every new mapping gets (mlockall()), and ``fatal_signal_pending`` says whether the
+    process is to end: long loops ask it and break off. ``mm_users`` counts the tasks that use it,
+    ``mm_count`` those who keep its PGD, all users together one of them (mmu.linux.mm_users).
     ``mmap_lock`` guards the VMAs. Raises OutOfMemory if RAM has no frame for the PGD.
     """
 
@@ -236,6 +239,7 @@ class MmStruct:
         self.def_flags = 0
         self.fatal_signal_pending: Callable[[], bool] = _never
         self._files: list[MappedFile | None] = [None]
+        self.mm_users = self.mm_count = 1
         self.c = ffi.gc(ffi.new("struct mm_struct *"), _free_vmas)
         self.c.kernel = kernel.c
         self.c.ram = kernel.memory.c
@@ -246,6 +250,7 @@ class MmStruct:
         self.c.pgd = pgd << PAGE_SHIFT
         self.mmap_lock = MmapLock(kernel, self.c)
         self.hole = Hole(UNKNOWN, self.c.mmap_base)
+        kernel.mms.append(self)
 
     def __repr__(self) -> str:
         """Sizes and policy, for people."""
@@ -314,6 +319,14 @@ class MmStruct:
             number = len(self._files)
             self._files.append(file)
         return number
+
+    def dup_files(self, other: MmStruct) -> None:
+        """Be a user of every file that the other mm uses, under the same numbers. This one has none
+        yet.
+        """
+        self._files = list(other._files)
+        for file in self.files:
+            file.get()
 
     def put_unused_files(self, numbers: set[int]) -> None:
         """Let go of those of these files that no VMA maps any more."""

@@ -13,11 +13,10 @@ from mmu.linux.mmu_gather import Gather, tlb_flush_mmu, tlb_remove_page, tlb_rem
 from mmu.linux.pgtable import (
     SPECIAL,
     D,
-    P,
     add_mm_counter,
     addr_end,
-    entry_offset,
     entry_pfn,
+    hole_end,
     is_guard_pte_marker,
     mm_counter,
     mm_find_pmd,
@@ -51,15 +50,10 @@ def each_pmd(mm: MmStruct, start: int, end: int) -> Iterator[tuple[EntryPa, int,
     addr = start
     while addr < end:
         pmd = mm_find_pmd(mm, addr)
-        following = addr_end(addr, end, 2) if pmd is not None else _hole_end(mm, addr, end)
+        following = addr_end(addr, end, 2) if pmd is not None else hole_end(mm, addr, end)
         if pmd is not None and not pmd_none(mm.memory.read_u64(pmd)):
             yield pmd, addr, following
         addr = following
-
-
-def _hole_end(mm: MmStruct, addr: int, end: int) -> int:
-    pml4e = mm.memory.read_u64(mm.c.pgd + entry_offset(addr, 4))
-    return addr_end(addr, end, 3 if pml4e & P else 4)
 
 
 def unmap_page_range(tlb: Gather, start: int, end: int, details: int) -> None:

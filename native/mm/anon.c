@@ -17,12 +17,12 @@ static bool is_zero_page(const struct mm_struct *mm, u64 pte)
 	return entry_pfn(pte) == mm->ram->zero_pfn;
 }
 
-/* A page of this mm alone: no page cache, no other mapping. */
-static bool is_exclusive(const struct mm_struct *mm, u64 pte)
+/* May a write go to the page itself: PageAnonExclusive(), or wp_can_reuse_anon_folio()? */
+static bool can_reuse(const struct mm_struct *mm, u64 pte)
 {
 	const struct page *page = pfn_to_page(mm->ram, entry_pfn(pte));
 
-	return page->flags & PG_anon && page->_refcount == 1;
+	return page->flags & PG_anon && (page->flags & PG_anon_exclusive || page->_refcount == 1);
 }
 
 /* Hand out a zeroed page that one PTE of the VMA is about to map. 0: out of memory. */
@@ -33,7 +33,9 @@ static u64 alloc_anon_page(struct mm_struct *mm, const struct vm_area_struct *vm
 	if (likely(pfn)) {
 		struct page *page = pfn_to_page(mm->ram, pfn);
 
-		page->flags |= vma->vm_flags & VM_DROPPABLE ? PG_anon : PG_anon | PG_swapbacked;
+		page->flags |= PG_anon | PG_anon_exclusive;
+		if (!(vma->vm_flags & VM_DROPPABLE))
+			page->flags |= PG_swapbacked;
 		page->_mapcount = 1;
 	}
 	return pfn;
@@ -81,7 +83,8 @@ static u32 write_protect_fault(struct mm_struct *mm, struct vm_area_struct *vma,
 			return VM_FAULT_OOM;
 		add_mm_counter(mm, MM_ANONPAGES, 1);
 		set_pte_at(mm, addr, pte, mk_anon_pte(pfn, vma->vm_flags));
-	} else if (is_exclusive(mm, value)) {
+	} else if (can_reuse(mm, value)) {
+		pfn_to_page(mm->ram, entry_pfn(value))->flags |= PG_anon_exclusive;
 		set_pte_at(mm, addr, pte, value | X86_RW | X86_D | X86_A);
 	} else {
 		return VM_FAULT_FALLBACK;
@@ -159,7 +162,7 @@ static bool is_common(struct mm_struct *mm, u64 addr, u32 write)
 	if (pte_none(value))
 		return true;
 	return write && (value & (X86_P | X86_RW)) == X86_P &&
-	       (is_zero_page(mm, value) || is_exclusive(mm, value));
+	       (is_zero_page(mm, value) || can_reuse(mm, value));
 }
 
 bool mm_fast_fault(struct mm_struct *mm, u64 address, u32 error_code)

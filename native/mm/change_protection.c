@@ -8,7 +8,7 @@
 
 /*
  * The new value of a present PTE.  A write right comes back at once only where no copy can be due
- * (can_change_pte_writable(), mm/mprotect.c): on a page of this mm alone.
+ * (can_change_pte_writable(), mm/mprotect.c): on a page that no other process can map.
  */
 static u64 pte_modify(struct mm_struct *mm, u64 pte, u64 vm_flags)
 {
@@ -18,7 +18,7 @@ static u64 pte_modify(struct mm_struct *mm, u64 pte, u64 vm_flags)
 	if (vm_flags & VM_WRITE && !(pte & _PAGE_SPECIAL)) {
 		const struct page *page = pfn_to_page(mm->ram, entry_pfn(pte));
 
-		if (page->flags & PG_anon && page->_refcount == 1)
+		if (page->flags & PG_anon_exclusive)
 			value |= X86_RW;
 	}
 	return value;

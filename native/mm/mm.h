@@ -117,6 +117,8 @@ struct vm_area_struct {
 	u32 vm_file;  /* 0 anonymous, else a number the owner of the mm gives meaning to */
 	u32 vm_name;  /* what /proc/self/maps calls it; 0 nothing, else as vm_file */
 	u64 anon_vma; /* number of its anon_vma, equal where pages may be shared; 0: none yet */
+	u32 nr_anon_vma_chain; /* anon_vmas that its pages may belong to: its own, and parents' */
+	u32 pad;
 };
 
 /* VMAs in order of address, none overlapping. */
