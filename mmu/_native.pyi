@@ -396,8 +396,13 @@ class struct_vma_index_ptr(struct_vma_index, Ptr[struct_vma_index]): ...
 class struct_rcu_state(Struct[struct_rcu_state_ptr]):
     head: int
     tail: int
+    wait_head: int
     nr_pending: int
+    gp_running: int
+    pad: int
+    qs_mask: int
     gp_seq: int
+    gp_seq_needed: int
 
 class struct_rcu_state_ptr(struct_rcu_state, Ptr[struct_rcu_state]): ...
 
@@ -491,6 +496,8 @@ class struct_cpu(Struct[struct_cpu_ptr]):
     gather: struct_mmu_gather_ptr
     id: int
     rcu_nesting: int
+    rcu_watching: int
+    pad: int
     code_written: struct_code_written
 
 class struct_cpu_ptr(struct_cpu, Ptr[struct_cpu]): ...
@@ -1040,12 +1047,14 @@ class Lib:
     BUG_LOCK_ORDER: Final[int]
     BUG_LOCK_KEPT: Final[int]
     BUG_SLEEP_IN_ATOMIC: Final[int]
+    BUG_RCU_STALL: Final[int]
     LOCK_PTE: Final[int]
     LOCK_PMD: Final[int]
     LOCK_PAGE_TABLE: Final[int]
     LOCK_MMAP: Final[int]
     LOCK_VMA: Final[int]
     NR_LOCK_KINDS: Final[int]
+    LOCK_NESTED: Final[int]
     LOCKDEP_ACQUIRE: Final[int]
     LOCKDEP_ACQUIRED: Final[int]
     LOCKDEP_TRYLOCK: Final[int]
@@ -1057,6 +1066,9 @@ class Lib:
     TRYGET_FAILED_ZERO: Final[int]
     TRYGET_FAILED_NONE: Final[int]
     TRYGET_FAILED_HUGE_PMD: Final[int]
+    RCU_GP_START: Final[int]
+    RCU_GP_CPUQS: Final[int]
+    RCU_GP_END: Final[int]
     RWSEM_WRITER_LOCKED: Final[int]
     RWSEM_FLAG_WAITERS: Final[int]
     RWSEM_READER_BIAS: Final[int]
@@ -1347,6 +1359,9 @@ class Lib:
     def pte_lock(
         self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], table: int, /
     ) -> None: ...
+    def pte_lock_nested(
+        self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], table: int, /
+    ) -> None: ...
     def pte_unlock(
         self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], table: int, /
     ) -> None: ...
@@ -1513,6 +1528,9 @@ class Lib:
     def free_table_frame(
         self, kernel: struct_kernel_ptr | Array[struct_kernel], pfn: int, /
     ) -> None: ...
+    def rcu_report_qs(
+        self, kernel: struct_kernel_ptr | Array[struct_kernel], id: int, /
+    ) -> int: ...
     def rcu_process_callbacks(self, kernel: struct_kernel_ptr | Array[struct_kernel], /) -> int: ...
     def __anon_vma_prepare(
         self,

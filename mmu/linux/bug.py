@@ -26,6 +26,7 @@ class Bug(IntEnum):
     LOCK_ORDER = lib.BUG_LOCK_ORDER
     LOCK_KEPT = lib.BUG_LOCK_KEPT
     SLEEP_IN_ATOMIC = lib.BUG_SLEEP_IN_ATOMIC
+    RCU_STALL = lib.BUG_RCU_STALL
 
 
 _SENTENCES = {
@@ -47,6 +48,7 @@ _SENTENCES = {
     Bug.LOCK_ORDER: "locks are taken in orders that can deadlock",
     Bug.LOCK_KEPT: "something was held on the way out of the kernel",
     Bug.SLEEP_IN_ATOMIC: "a sleep where none is allowed",
+    Bug.RCU_STALL: "a grace period is waited for that cannot end",
 }
 
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mmu._native import lib
-from mmu.linux.locks import pte_lock, pte_unlock
+from mmu.linux.locks import pte_lock_nested, pte_unlock
 from mmu.linux.pgalloc import pmd_alloc, pud_alloc
 from mmu.linux.pgtable import (
     RW,
@@ -100,17 +100,19 @@ def copy_pte_range(
     src_pte = pte_tryget_map(src, src_pmd, addr)
     if src_pte is None:
         return True
+    src_table = pte_table(src_pte)
     allocated, dst_pte = pte_alloc_get_map_lock(dst, dst_pmd, addr)
     if allocated != PteAlloc.OK:
-        pte_put(src, pte_table(src_pte), addr)
+        pte_put(src, src_table, addr)
         return False
-    pte_lock(src, pte_table(src_pte))
+    dst_table = pte_table(dst_pte)
+    pte_lock_nested(src, src_table)
     copied = _copy_ptes(src, dst, src_pte, dst_pte, addr, end, vm_flags)
-    pte_unlock(src, pte_table(src_pte))
-    pte_entries_set(dst, pte_table(dst_pte), copied)
-    pte_unlock(dst, pte_table(dst_pte))
-    pte_put(src, pte_table(src_pte), addr)
-    pte_put(dst, pte_table(dst_pte), addr)
+    pte_unlock(src, src_table)
+    pte_entries_set(dst, dst_table, copied)
+    pte_unlock(dst, dst_table)
+    pte_put(src, src_table, addr)
+    pte_put(dst, dst_table, addr)
     return True
 
 

@@ -23,7 +23,7 @@ from mmu.linux.bug import Bug, MmBug
 from mmu.linux.contention import LOCK_NAMES, LOCK_PAGE_TABLE
 
 if TYPE_CHECKING:
-    from mmu._native import struct_kernel_ptr
+    from mmu._native import struct_cpu_ptr, struct_kernel_ptr
 
 _SPINLOCKS: Final = LOCK_PAGE_TABLE
 """Kinds up to this one spin; the others sleep."""
@@ -161,12 +161,13 @@ class Lockdep:
 
     def might_sleep(self, what: str) -> None:
         """MmBug SLEEP_IN_ATOMIC if the task may not sleep now; ``what`` says what it does."""
-        why = [str(held) for held in self.held() if held.spins] + self._atomic()
+        why = [str(held) for held in self.held() if held.spins]
+        why += self._atomic(self._c.this_cpu)
         if why:
             raise self._bug(Bug.SLEEP_IN_ATOMIC, f"{what} in atomic context: {', '.join(why)}")
 
-    def _atomic(self) -> list[str]:
-        cpu = self._c.this_cpu
+    @staticmethod
+    def _atomic(cpu: struct_cpu_ptr) -> list[str]:
         why = []
         if cpu.rcu_nesting:
             why.append(f"{cpu.rcu_nesting} RCU read sections")
@@ -183,15 +184,15 @@ class Lockdep:
         """The task goes on, on the CPU that runs now."""
         self._held[self._cpu] = held
 
-    def returns_to_user(self, cpu: int) -> None:
-        """lockdep_sys_exit(): MmBug LOCK_KEPT if the task on that CPU takes a lock, an RCU read
-        section or disabled interrupts to user mode.
+    def quiescent(self, cpu: int) -> None:
+        """That CPU returns to user mode, changes tasks or goes idle (lockdep_sys_exit(),
+        schedule_debug()): MmBug LOCK_KEPT if it has a lock, a read section or disabled interrupts.
         """
-        why = [str(held) for held in self.held(cpu)]
-        if cpu == self._cpu:
-            why += self._atomic()
+        c = self._c.cpu[cpu]
+        why = [str(held) for held in self.held(cpu)] + self._atomic(c)
         if why:
-            raise MmBug(Bug.LOCK_KEPT, 0, f"CPU {cpu} returns to user mode with {', '.join(why)}")
+            self._held.pop(cpu, None)
+            raise MmBug(Bug.LOCK_KEPT, 0, f"CPU {cpu} has {', '.join(why)}")
 
     def _bug(self, bug: Bug, what: str) -> MmBug:
         held = ", ".join(map(str, self.held())) or "nothing"

@@ -34,8 +34,8 @@ def mmget_not_zero(mm: MmStruct) -> bool:
 def mmput(mm: MmStruct) -> None:
     """One user less; the last one unmaps everything, and drops what all users held.
 
-    May wait; no lock is held. Raises MmuError if there is no user, and what exit_mmap() and mmdrop()
-    raise; a user for whom exit_mmap() failed is still one.
+    May wait; no lock is held. Raises MmuError if there is no user, and what exit_mmap() and
+    mmdrop() raise; a user for whom exit_mmap() failed is still one.
     """
     if not mm.mm_users:
         raise MmuError(f"{mm!r} has exited: its last user has gone already")
@@ -51,7 +51,9 @@ def mmput(mm: MmStruct) -> None:
 
 
 def mmgrab(mm: MmStruct) -> None:
-    """Keep the PGD, whatever becomes of the users: a CPU that is lazy with it (mmgrab_lazy_tlb())."""
+    """Keep the PGD, whatever becomes of the users: a CPU that is lazy with it
+    (mmgrab_lazy_tlb()).
+    """
     mm.mm_count += 1
 
 

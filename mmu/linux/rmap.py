@@ -7,8 +7,8 @@ that may map it. So neighbours that could be joined but for their rights are giv
 the start.
 
 A child's VMA gets an anon_vma of its own at fork, and keeps a way to those of its parents, to which
-the pages belong that are not yet copied. Such a VMA shares with nobody: neither joined with one that
-has no anon_vma, nor its anon_vma given to a neighbour.
+the pages belong that are not yet copied. Such a VMA shares with nobody: it is not joined with one
+that has no anon_vma, nor is its anon_vma given to a neighbour.
 
 Here an anon_vma is its number (``vm_area_struct.anon_vma``, 0 for none), counted from 1 in each mm,
 and the chain of those that a VMA's pages may belong to is its length
@@ -71,9 +71,9 @@ def _find_mergeable_anon_vma(mm: MmStruct, vma: struct_vm_area_struct) -> int:
     """
     vmas = mm.c.vmas
     i = lib.vma_index_of(mm.c, vma.vm_start)
-    if i + 1 < vmas.nr and _reusable(vmas.vma[i + 1]):
-        if _anon_vma_compatible(vma, vmas.vma[i + 1]):
-            return vmas.vma[i + 1].anon_vma
+    after = vmas.vma[i + 1] if i + 1 < vmas.nr else None
+    if after is not None and _reusable(after) and _anon_vma_compatible(vma, after):
+        return after.anon_vma
     if i and _reusable(vmas.vma[i - 1]) and _anon_vma_compatible(vmas.vma[i - 1], vma):
         return vmas.vma[i - 1].anon_vma
     return 0

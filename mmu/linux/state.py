@@ -95,7 +95,8 @@ class Kernel:
         self.c.ram = memory.c
         self.c.ring = ffi.NULL if ring is None else ring.c
         self.c.policy = policy.number
-        self.c.rcu.head = self.c.rcu.tail = lib.PAGE_NONE
+        self.c.rcu.head = self.c.rcu.tail = self.c.rcu.wait_head = lib.PAGE_NONE
+        self.rcu_gp_wait = WaitQueue("grace periods")
         self.c.wait_for_lock = lib.kernel_wait_for_lock
         self.lockdep = Lockdep(self.c) if lockdep else None
         self.c.lockdep = lib.kernel_lockdep if lockdep else ffi.NULL
@@ -149,14 +150,10 @@ class Kernel:
     ) -> int:
         """Scheduler.wait_event(), with lockdep's look at what the sleeper holds."""
         if self.lockdep is None:
-            return self.scheduler.wait_event(
-                queue, ready, what, sleep=sleep, timeout_ns=timeout_ns
-            )
+            return self.scheduler.wait_event(queue, ready, what, sleep=sleep, timeout_ns=timeout_ns)
         held = self.lockdep.sleep(what)
         try:
-            return self.scheduler.wait_event(
-                queue, ready, what, sleep=sleep, timeout_ns=timeout_ns
-            )
+            return self.scheduler.wait_event(queue, ready, what, sleep=sleep, timeout_ns=timeout_ns)
         finally:
             self.lockdep.wake(held)
 
@@ -283,6 +280,10 @@ class MmStruct:
         ``killable``: LinuxError EINTR if the process is to end first.
         """
         return MmapLocked(self.mmap_lock, True, killable=killable)
+
+    def mmap_write_lock_nested(self) -> MmapLocked:
+        """mmap_write_lock() of a child's mm, which nobody else knows yet, inside the parent's."""
+        return MmapLocked(self.mmap_lock, True, subclass=1)
 
     def mmap_read_lock(self, *, killable: bool = False) -> MmapLocked:
         """``with``: hold mmap_lock for reading, so that no VMA changes. As mmap_write_lock()."""

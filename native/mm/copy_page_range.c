@@ -77,7 +77,7 @@ static bool copy_pte_range(struct mm_struct *src, struct mm_struct *dst, pmd_t *
 		return false;
 	}
 	dst_table = pte_table(dst, dst_pte);
-	pte_lock(src, src_table);
+	pte_lock_nested(src, src_table);
 	copied = copy_ptes(src, dst, src_pte, dst_pte, addr, end, vm_flags);
 	pte_unlock(src, src_table);
 	pte_entries_set(dst, dst_table, copied);
@@ -87,8 +87,7 @@ static bool copy_pte_range(struct mm_struct *src, struct mm_struct *dst, pmd_t *
 	return true;
 }
 
-bool copy_page_range(struct mm_struct *src, struct mm_struct *dst, u64 start, u64 end,
-		     u64 vm_flags)
+bool copy_page_range(struct mm_struct *src, struct mm_struct *dst, u64 start, u64 end, u64 vm_flags)
 {
 	u64 next;
 
@@ -103,8 +102,8 @@ bool copy_page_range(struct mm_struct *src, struct mm_struct *dst, u64 start, u6
 		}
 		next = addr_end(addr, end, 2);
 		dst_pmd = pmd_alloc(dst, addr);
-		if (!dst_pmd || (!pmd_none(*src_pmd) && !copy_pte_range(src, dst, src_pmd, dst_pmd,
-									addr, next, vm_flags)))
+		if (!dst_pmd || (!pmd_none(*src_pmd) &&
+				 !copy_pte_range(src, dst, src_pmd, dst_pmd, addr, next, vm_flags)))
 			return false;
 	}
 	return true;

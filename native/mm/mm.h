@@ -80,6 +80,7 @@
 #define BUG_LOCK_ORDER 12
 #define BUG_LOCK_KEPT 13
 #define BUG_SLEEP_IN_ATOMIC 14
+#define BUG_RCU_STALL 15
 
 /* Kinds of locks: struct kernel.wait_for_lock's, the contention events', the counters' order. */
 #define LOCK_PTE 0
@@ -88,6 +89,7 @@
 #define LOCK_MMAP 3
 #define LOCK_VMA 4
 #define NR_LOCK_KINDS 5
+#define LOCK_NESTED 0x100 /* with a kind: inside another lock of it (SINGLE_DEPTH_NESTING) */
 
 /* What struct kernel.lockdep is told. */
 #define LOCKDEP_ACQUIRE 0
@@ -129,12 +131,25 @@ struct vma_index {
 	u32 pad;
 };
 
-/* Table frames that wait for a grace period: a list through struct page.next, oldest first. */
+/*
+ * Table frames that wait for a grace period: two lists through struct page.next, oldest first, of
+ * frame indexes, PAGE_NONE when empty.
+ */
 struct rcu_state {
-	u32 head, tail; /* frame indexes, PAGE_NONE when empty */
-	u32 nr_pending; /* frames */
-	u64 gp_seq;	/* grace periods ended */
+	u32 head, tail;	      /* queued since the grace period began, or while there is none */
+	u32 wait_head;	      /* freed when this grace period ends */
+	u32 nr_pending;	      /* frames in both */
+	u32 gp_running;	      /* a grace period has begun and not ended */
+	u32 pad;
+	u64 qs_mask;	      /* CPUs that must still pass a quiescent state */
+	u64 gp_seq;	      /* grace periods ended */
+	u64 gp_seq_needed;    /* somebody waits until so many have */
 };
+
+/* The third field of rcu_grace_period. */
+#define RCU_GP_START 0
+#define RCU_GP_CPUQS 1
+#define RCU_GP_END 2
 
 /* A sleeping lock (mmu/linux/rwsem.py): 1 a writer holds it, 2 somebody waits, 0x100 a reader. */
 struct rw_semaphore {
@@ -166,6 +181,8 @@ struct cpu {
 	struct mmu_gather *gather;   /* the one in progress here, or NULL */
 	u32 id;
 	u32 rcu_nesting; /* rcu_read_lock() depth */
+	u32 rcu_watching; /* 0: idle, which is one long quiescent state */
+	u32 pad;
 	struct code_written code_written;
 };
 

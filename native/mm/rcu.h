@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* RCU: a grace period is over when no CPU is inside a read section. */
+/* RCU: a grace period is over when every CPU has passed a quiescent state since it began. */
 #ifndef UCMMU_MM_RCU_H
 #define UCMMU_MM_RCU_H
 
@@ -13,7 +13,9 @@ void rcu_read_unlock(struct kernel *kernel);
 void call_rcu(struct kernel *kernel, u64 pfn);
 /* Free a table's frame, and its lock with it, now: nobody can come to it any more. */
 void free_table_frame(struct kernel *kernel, u64 pfn);
-/* If no CPU is in a read section, end a grace period and free what waits. Returns frames freed. */
+/* CPU number id is in a quiescent state, unless it is in a read section. Returns frames freed. */
+u32 rcu_report_qs(struct kernel *kernel, u32 id);
+/* rcu_report_qs() of the CPU that runs. */
 u32 rcu_process_callbacks(struct kernel *kernel);
 /* cffi-end */
 
