@@ -384,6 +384,7 @@ class Scheduler:
         while not ready() and not self.stopping:
             task.state, task.waits_for = State.STOPPED, what
             self._to_hub()
+        task.waits_for = ""
 
     def resume(self, task: Thread) -> None:
         """Have a stopped task look whether it may go on."""
@@ -423,11 +424,18 @@ class Scheduler:
         assert self._hub is not None
         self._hub.switch()
 
+    def end_slice_if_over(self, task: Thread) -> None:
+        """The task that runs is about to go on with guest code: others first, if its slice is
+        over.
+        """
+        rq = task.rq
+        assert rq is not None
+        if self.counting and (rq.vcpu.instructions or 0) >= rq.slice_end:
+            self._end_slice(rq, task)
+
     def user_slice(self, task: Thread, due: int | None) -> Any:
         """Run guest code of the task that runs, to the end of its slice, or until the vCPU has
         executed ``due`` instructions more, or until the kernel is needed; returns the exit.
-
-        What is due at a slice's end is done when it returns.
         """
         rq = task.rq
         assert rq is not None
@@ -435,12 +443,6 @@ class Scheduler:
         if not self.counting:
             return vcpu.run(None)
         done = vcpu.instructions or 0
-        if done >= rq.slice_end:
-            self._end_slice(rq, task)
-            rq = task.rq
-            assert rq is not None
-            vcpu = rq.vcpu
-            done = vcpu.instructions or 0
         limit = rq.slice_end if due is None else min(rq.slice_end, done + due)
         return vcpu.run(limit)
 

@@ -505,9 +505,7 @@ class struct_cpu_ptr(struct_cpu, Ptr[struct_cpu]): ...
 class struct_vm_fault(Struct[struct_vm_fault_ptr]):
     mm: struct_mm_struct_ptr
     address: int
-    pmd: Ptr[int]
-    has_ref: int
-    pad: int
+    table: int
 
 class struct_vm_fault_ptr(struct_vm_fault, Ptr[struct_vm_fault]): ...
 
@@ -1022,6 +1020,7 @@ class Lib:
     FREE_TABLES_NEVER: Final[int]
     FREE_TABLES_SCAN: Final[int]
     FREE_TABLES_REFCOUNT: Final[int]
+    FREE_TABLES_REFCOUNT_PMDLOCK: Final[int]
     MM_FILEPAGES: Final[int]
     MM_ANONPAGES: Final[int]
     MM_SWAPENTS: Final[int]
@@ -1358,13 +1357,13 @@ class Lib:
         self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], member: int, nr: int, /
     ) -> None: ...
     def pte_lock(
-        self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], pmd: Ptr[int], /
+        self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], table: int, /
     ) -> None: ...
     def pte_lock_nested(
-        self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], pmd: Ptr[int], /
+        self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], table: int, /
     ) -> None: ...
     def pte_unlock(
-        self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], pmd: Ptr[int], /
+        self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], table: int, /
     ) -> None: ...
     def pmd_lock(
         self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], pmd: Ptr[int], /
@@ -1414,7 +1413,21 @@ class Lib:
         self, tlb: struct_mmu_gather_ptr | Array[struct_mmu_gather], pfn: int, addr: int, /
     ) -> None: ...
     def mm_dec_nr_ptes(self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], /) -> None: ...
-    def flush_freed_tables(self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], /) -> None: ...
+    def tlb_remove_table(
+        self, kernel: struct_kernel_ptr | Array[struct_kernel], table: int, /
+    ) -> None: ...
+    def flush_pte_table(
+        self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], addr: int, /
+    ) -> None: ...
+    def tlb_gather_owed(
+        self, tlb: struct_mmu_gather_ptr | Array[struct_mmu_gather], addr: int, /
+    ) -> None: ...
+    def flush_freed_tables(
+        self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], pmd: Ptr[int], addr: int, /
+    ) -> None: ...
+    def flush_is_owed(
+        self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], pmd: Ptr[int], /
+    ) -> bool: ...
     def pmd_alloc(
         self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], addr: int, /
     ) -> Ptr[int]: ...
@@ -1424,22 +1437,22 @@ class Lib:
     def pte_ref_init(
         self,
         mm: struct_mm_struct_ptr | Array[struct_mm_struct],
-        pfn: int,
+        table: int,
         pmd: Ptr[int],
         count: int,
         /,
     ) -> None: ...
     def pte_get(
-        self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], pmd: Ptr[int], /
+        self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], table: int, /
     ) -> None: ...
     def pte_get_many(
-        self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], pmd: Ptr[int], nr: int, /
+        self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], table: int, nr: int, /
     ) -> None: ...
     def pte_get_unless_zero(
         self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], pmd: Ptr[int], /
     ) -> bool: ...
     def pte_try_get(
-        self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], pmd: Ptr[int], /
+        self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], pmd: Ptr[int], table: Ptr[int], /
     ) -> int: ...
     def pte_tryget_map(
         self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], pmd: Ptr[int], addr: int, /
@@ -1447,8 +1460,16 @@ class Lib:
     def pte_tryget_map_lock(
         self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], pmd: Ptr[int], addr: int, /
     ) -> Ptr[int]: ...
+    def pte_relock(
+        self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], pmd: Ptr[int], table: int, /
+    ) -> int: ...
     def pte_alloc_get(
-        self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], pmd: Ptr[int], addr: int, /
+        self,
+        mm: struct_mm_struct_ptr | Array[struct_mm_struct],
+        pmd: Ptr[int],
+        addr: int,
+        table: Ptr[int],
+        /,
     ) -> int: ...
     def pte_alloc_get_map(
         self,
@@ -1471,30 +1492,25 @@ class Lib:
         mm: struct_mm_struct_ptr | Array[struct_mm_struct],
         pmd: Ptr[int],
         addr: int,
-        pfn: int,
+        table: int,
         /,
-    ) -> bool: ...
+    ) -> int: ...
     def pte_entries_set(
-        self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], pmd: Ptr[int], nr: int, /
+        self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], table: int, nr: int, /
     ) -> None: ...
     def pte_put(
-        self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], pmd: Ptr[int], addr: int, /
+        self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], table: int, addr: int, /
     ) -> None: ...
     def pte_put_many(
-        self,
-        mm: struct_mm_struct_ptr | Array[struct_mm_struct],
-        pmd: Ptr[int],
-        addr: int,
-        nr: int,
-        /,
+        self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], table: int, addr: int, nr: int, /
     ) -> None: ...
     def pte_put_tlb(
-        self, tlb: struct_mmu_gather_ptr | Array[struct_mmu_gather], pmd: Ptr[int], addr: int, /
+        self, tlb: struct_mmu_gather_ptr | Array[struct_mmu_gather], table: int, addr: int, /
     ) -> None: ...
     def pte_put_many_tlb(
         self,
         tlb: struct_mmu_gather_ptr | Array[struct_mmu_gather],
-        pmd: Ptr[int],
+        table: int,
         addr: int,
         nr: int,
         /,
@@ -1509,6 +1525,9 @@ class Lib:
     def rcu_read_lock(self, kernel: struct_kernel_ptr | Array[struct_kernel], /) -> None: ...
     def rcu_read_unlock(self, kernel: struct_kernel_ptr | Array[struct_kernel], /) -> None: ...
     def call_rcu(self, kernel: struct_kernel_ptr | Array[struct_kernel], pfn: int, /) -> None: ...
+    def free_table_frame(
+        self, kernel: struct_kernel_ptr | Array[struct_kernel], pfn: int, /
+    ) -> None: ...
     def rcu_report_qs(
         self, kernel: struct_kernel_ptr | Array[struct_kernel], id: int, /
     ) -> int: ...

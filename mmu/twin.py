@@ -19,6 +19,7 @@ The Python function's annotations say how the C function is called::
     EntryPa | None              a pointer to the entry, or NULL
     CPointer | None             a pointer, or NULL
     tuple[IntEnum, EntryPa]     the number; the entry's pointer comes through a last argument
+    tuple[IntEnum, int]         the number; the int comes through a last argument, u64
     a Result                    comes through a last argument, a struct
     a State                     made by ``make_c()``, and the C function's first argument
 
@@ -213,6 +214,8 @@ def _call(
     elif get_origin(result) is tuple and get_args(result)[1] is EntryPa:
         value = f"(_members[{{call}}], _entry_pa({first}.memory, _entry[0]) or 0)"
         return ['_entry = _new("u64 **")'], [*arguments, "_entry"], value
+    elif get_origin(result) is tuple and get_args(result)[1] is int:
+        return ['_int = _new("u64 *")'], [*arguments, "_int"], "(_members[{call}], _int[0])"
     elif result in (NoneType, int, bool):
         return [], arguments, "{call}"
     elif issubclass(result, IntEnum):

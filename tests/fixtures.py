@@ -32,6 +32,7 @@ from mmu.events import EventRing
 from mmu.linux.fault import Segv
 from mmu.linux.mm import Mm, boot
 from mmu.linux.policy import FreeTables
+from mmu.linux.pt_reclaim import pte_ref_is_enabled
 from mmu.memory import Memory
 from mmu.x86 import Access, Mmu, Outcome, Walk
 
@@ -215,7 +216,7 @@ def assert_refcounts(mm: Mm) -> Callable[..., None]:
 
     def assert_refcounts(expected: dict[int, int] | None = None) -> None:
         check_mm(mm)
-        if expected is None or mm.kernel.policy is not FreeTables.REFCOUNT:
+        if expected is None or not pte_ref_is_enabled(mm):
             return
         counts = mm.check_tables(references=True).references
         assert counts == {addr & -(1 << 21): n for addr, n in expected.items() if n}

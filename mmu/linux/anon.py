@@ -26,6 +26,7 @@ from mmu.linux.pgtable import (
     pmd_none,
     pte_none,
     pte_offset,
+    pte_table,
     set_pte_at,
     vm_page_prot,
 )
@@ -103,18 +104,18 @@ def _anonymous_fault(mm: MmStruct, vma: struct_vm_area_struct, addr: int, write:
     allocated, pte = pte_alloc_get_map_lock(mm, pmd, addr)
     if allocated != PteAlloc.OK:
         return lib.VM_FAULT_OOM if allocated == PteAlloc.OOM else lib.VM_FAULT_FALLBACK
-    result = _resolve_locked(mm, vma, pmd, pte, addr, write)
-    pte_unlock(mm, pmd)
-    pte_put(mm, pmd, addr)
+    result = _resolve_locked(mm, vma, pte, addr, write)
+    pte_unlock(mm, pte_table(pte))
+    pte_put(mm, pte_table(pte), addr)
     return result
 
 
 def _resolve_locked(
-    mm: MmStruct, vma: struct_vm_area_struct, pmd: EntryPa, pte: EntryPa, addr: int, write: bool
+    mm: MmStruct, vma: struct_vm_area_struct, pte: EntryPa, addr: int, write: bool
 ) -> int:
     value = mm.memory.read_u64(pte)
     if pte_none(value):
-        return _map_fresh(mm, vma, pmd, pte, addr, write)
+        return _map_fresh(mm, vma, pte, addr, write)
     if not value & P:
         return lib.VM_FAULT_FALLBACK
     if write and not value & RW:
@@ -123,7 +124,7 @@ def _resolve_locked(
 
 
 def _map_fresh(
-    mm: MmStruct, vma: struct_vm_area_struct, pmd: EntryPa, pte: EntryPa, addr: int, write: bool
+    mm: MmStruct, vma: struct_vm_area_struct, pte: EntryPa, addr: int, write: bool
 ) -> int:
     if write:
         anon_vma_prepare(mm, vma)
@@ -135,7 +136,7 @@ def _map_fresh(
     else:
         value = mm.memory.zero_pfn << PAGE_SHIFT | vm_page_prot(vma.vm_flags) | SPECIAL
     set_pte_at(mm, addr, pte, value)
-    pte_entries_set(mm, pmd, 1)
+    pte_entries_set(mm, pte_table(pte), 1)
     return 0
 
 

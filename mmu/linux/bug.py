@@ -31,11 +31,11 @@ class Bug(IntEnum):
 
 _SENTENCES = {
     Bug.PTE_REF_UNDERFLOW: (
-        "more references of a PTE table were dropped than were held (PMD value {:#x})"
+        "more references of a PTE table were dropped than were held (in frame {:#x})"
     ),
-    Bug.PTE_REF_OVERFLOW: "the reference count of a PTE table overflowed (PMD value {:#x})",
+    Bug.PTE_REF_OVERFLOW: "the reference count of a PTE table overflowed (in frame {:#x})",
     Bug.PTE_REF_FROM_ZERO: (
-        "a reference was taken on a PTE table whose count is 0 (PMD value {:#x})"
+        "a reference was taken on a PTE table whose count is 0 (in frame {:#x})"
     ),
     Bug.PTE_TABLE_NOT_EMPTY: "the count of the PTE table of {:#x} reached 0 while entries were set",
     Bug.LOCK_HELD: "a lock was taken that nobody can drop",
@@ -56,7 +56,7 @@ class MmBug(MmuError):
     """An invariant of the mm is broken: a defect of the code under test. ``bug`` says which."""
 
     def __init__(self, bug: Bug, address: int = 0, detail: str = "") -> None:
-        """Say which, and where: an address, or the value of a PMD entry; ``detail``: or how."""
+        """Say which, and where: an address, or a frame number; ``detail``: or how."""
         sentence = _SENTENCES[bug].format(address)
         super().__init__(f"{bug.name}: {sentence}" + (f": {detail}" if detail else ""))
         self.bug = bug

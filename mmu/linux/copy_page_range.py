@@ -33,6 +33,7 @@ from mmu.linux.pgtable import (
     pmd_none,
     pte_none,
     pte_present,
+    pte_table,
     set_pte_at,
 )
 from mmu.linux.pte_ref import (
@@ -99,17 +100,19 @@ def copy_pte_range(
     src_pte = pte_tryget_map(src, src_pmd, addr)
     if src_pte is None:
         return True
+    src_table = pte_table(src_pte)
     allocated, dst_pte = pte_alloc_get_map_lock(dst, dst_pmd, addr)
     if allocated != PteAlloc.OK:
-        pte_put(src, src_pmd, addr)
+        pte_put(src, src_table, addr)
         return False
-    pte_lock_nested(src, src_pmd)
+    dst_table = pte_table(dst_pte)
+    pte_lock_nested(src, src_table)
     copied = _copy_ptes(src, dst, src_pte, dst_pte, addr, end, vm_flags)
-    pte_unlock(src, src_pmd)
-    pte_entries_set(dst, dst_pmd, copied)
-    pte_unlock(dst, dst_pmd)
-    pte_put(src, src_pmd, addr)
-    pte_put(dst, dst_pmd, addr)
+    pte_unlock(src, src_table)
+    pte_entries_set(dst, dst_table, copied)
+    pte_unlock(dst, dst_table)
+    pte_put(src, src_table, addr)
+    pte_put(dst, dst_table, addr)
     return True
 
 

@@ -25,7 +25,7 @@ from mmu.linux.contention import (
     contention_begin,
     contention_end,
 )
-from mmu.linux.pgtable import entry_pfn, table_page
+from mmu.linux.pgtable import table_page
 from mmu.linux.state import Kernel, MmStruct, kernel_of
 from mmu.twin import EntryPa
 from mmu.units import PAGE_SHIFT
@@ -33,13 +33,13 @@ from mmu.units import PAGE_SHIFT
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from mmu._native import CData, struct_kernel_ptr, struct_page
+    from mmu._native import Ptr, struct_kernel_ptr, struct_page
 
 # What C calls back.
 
 
 @ffi.def_extern()
-def kernel_wait_for_lock(c: struct_kernel_ptr, lock: CData, kind: int) -> bool:
+def kernel_wait_for_lock(c: struct_kernel_ptr, lock: Ptr[int], kind: int) -> bool:
     """A lock is held: wait until its word is 0. False: nobody can make it so."""
     kernel = kernel_of(c)
     what = f"the {LOCK_NAMES[kind]} that CPU {lock[0] - 1} holds"
@@ -119,22 +119,21 @@ def _pfn_of(mm: MmStruct, page: struct_page) -> int:
     return int(index) + (mm.memory.base >> PAGE_SHIFT)
 
 
-def pte_lock(mm: MmStruct, pmd: EntryPa) -> None:
-    """Take the lock of the PTE table under pmd, a guest-physical address (pte_lockptr(), mm.h)."""
-    lock_table(mm, mm.memory.page(entry_pfn(mm.memory.read_u64(pmd))))
+def pte_lock(mm: MmStruct, table: int) -> None:
+    """Take the lock of the PTE table in frame ``table``, which is held (ptep_lockptr(), mm.h)."""
+    lock_table(mm, mm.memory.page(table))
 
 
-def pte_lock_nested(mm: MmStruct, pmd: EntryPa) -> None:
+def pte_lock_nested(mm: MmStruct, table: int) -> None:
     """pte_lock() inside the PTE lock of another table, which is taken first everywhere:
     spin_lock_nested(SINGLE_DEPTH_NESTING).
     """
-    page = mm.memory.page(entry_pfn(mm.memory.read_u64(pmd)))
-    lock_table(mm, page, LOCK_PTE | lib.LOCK_NESTED)
+    lock_table(mm, mm.memory.page(table), LOCK_PTE | lib.LOCK_NESTED)
 
 
-def pte_unlock(mm: MmStruct, pmd: EntryPa) -> None:
-    """Drop the lock of the PTE table under pmd."""
-    unlock_table(mm, mm.memory.page(entry_pfn(mm.memory.read_u64(pmd))))
+def pte_unlock(mm: MmStruct, table: int) -> None:
+    """Drop the lock of the PTE table."""
+    unlock_table(mm, mm.memory.page(table))
 
 
 def pmd_lock(mm: MmStruct, pmd: EntryPa) -> None:

@@ -122,6 +122,16 @@ def pte_offset(pmdval: int, addr: int) -> EntryPa:
     return EntryPa((pmdval & ADDR_MASK) + entry_offset(addr, 1))
 
 
+def table_entry(table: int, addr: int) -> EntryPa:
+    """Address of addr's PTE in the PTE table in frame ``table``."""
+    return EntryPa((table << PAGE_SHIFT) + entry_offset(addr, 1))
+
+
+def pte_table(pte: EntryPa) -> int:
+    """The frame of the PTE table that an entry lies in."""
+    return pte >> PAGE_SHIFT
+
+
 def xchg(mm: MmStruct, entry: int, value: int) -> int:
     """Exchange an entry atomically (hardware may set A at the same time); returns what it was."""
     old = mm.memory.read_u64(entry)

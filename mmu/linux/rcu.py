@@ -124,16 +124,17 @@ def _gp_end(kernel: Kernel) -> int:
     emit(kernel, _GRACE_PERIOD, rcu.gp_seq, lib.RCU_GP_END)
     while index != lib.PAGE_NONE:
         following = int(memory.c.pages[index].next)
-        _free_table_frame(kernel, index + (memory.base >> PAGE_SHIFT))
+        pfn = index + (memory.base >> PAGE_SHIFT)
+        emit(kernel, _RCU_CALLBACK, pfn)
+        free_table_frame(kernel, pfn)
         index = following
         freed += 1
     rcu.nr_pending -= freed
     return freed
 
 
-def _free_table_frame(kernel: Kernel, pfn: int) -> None:
-    # The table's lock dies with it: not before the grace period (D5).
-    emit(kernel, _RCU_CALLBACK, pfn)
+def free_table_frame(kernel: Kernel, pfn: int) -> None:
+    """Free a table's frame, and its lock with it, now: nobody can come to it any more (D5)."""
     page = kernel.memory.page(pfn)
     page.flags &= ~lib.PG_table
     page.ptl = page.pte_refcount = page.pmd = 0

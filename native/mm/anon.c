@@ -47,8 +47,8 @@ static u64 mk_anon_pte(u64 pfn, u64 vm_flags)
 }
 
 /* First touch: the table is had, held and locked; *pte is none. */
-static u32 map_fresh(struct mm_struct *mm, struct vm_area_struct *vma, pmd_t *pmd, pte_t *pte,
-		     u64 addr, u32 write)
+static u32 map_fresh(struct mm_struct *mm, struct vm_area_struct *vma, pte_t *pte, u64 addr,
+		     u32 write)
 {
 	u64 value;
 
@@ -66,7 +66,7 @@ static u32 map_fresh(struct mm_struct *mm, struct vm_area_struct *vma, pmd_t *pm
 			_PAGE_SPECIAL;
 	}
 	set_pte_at(mm, addr, pte, value);
-	pte_entries_set(mm, pmd, 1);
+	pte_entries_set(mm, pte_table(mm, pte), 1);
 	return 0;
 }
 
@@ -93,13 +93,13 @@ static u32 write_protect_fault(struct mm_struct *mm, struct vm_area_struct *vma,
 	return 0;
 }
 
-static u32 resolve_locked(struct mm_struct *mm, struct vm_area_struct *vma, pmd_t *pmd, pte_t *pte,
-			  u64 addr, u32 write)
+static u32 resolve_locked(struct mm_struct *mm, struct vm_area_struct *vma, pte_t *pte, u64 addr,
+			  u32 write)
 {
 	u64 value = *pte;
 
 	if (pte_none(value))
-		return map_fresh(mm, vma, pmd, pte, addr, write);
+		return map_fresh(mm, vma, pte, addr, write);
 	if (!(value & X86_P))
 		return VM_FAULT_FALLBACK;
 	if (write && !(value & X86_RW))
@@ -111,6 +111,7 @@ static u32 anonymous_fault(struct mm_struct *mm, struct vm_area_struct *vma, u64
 {
 	pmd_t *pmd = pmd_alloc(mm, addr);
 	pte_t *pte;
+	u64 table;
 	u32 result;
 
 	if (unlikely(!pmd))
@@ -121,9 +122,10 @@ static u32 anonymous_fault(struct mm_struct *mm, struct vm_area_struct *vma, u64
 	case PTE_ALLOC_HUGE_PMD:
 		return VM_FAULT_FALLBACK;
 	}
-	result = resolve_locked(mm, vma, pmd, pte, addr, write);
-	pte_unlock(mm, pmd);
-	pte_put(mm, pmd, addr);
+	table = pte_table(mm, pte);
+	result = resolve_locked(mm, vma, pte, addr, write);
+	pte_unlock(mm, table);
+	pte_put(mm, table, addr);
 	return result;
 }
 

@@ -37,11 +37,12 @@ static bool pte_needs_flush(u64 old, u64 value)
 static void change_pte_range(struct mmu_gather *tlb, pmd_t *pmd, u64 addr, u64 end, u64 vm_flags)
 {
 	struct mm_struct *mm = tlb->mm;
-	u64 start = addr;
+	u64 start = addr, table;
 	pte_t *pte = pte_tryget_map_lock(mm, pmd, addr);
 
 	if (!pte)
 		return;
+	table = pte_table(mm, pte);
 	for (; addr < end; addr += PAGE_SIZE, pte++) {
 		u64 old = *pte, value;
 
@@ -54,8 +55,8 @@ static void change_pte_range(struct mmu_gather *tlb, pmd_t *pmd, u64 addr, u64 e
 		if (pte_needs_flush(old, value))
 			tlb_remove_tlb_entry(tlb, addr);
 	}
-	pte_unlock(mm, pmd);
-	pte_put_tlb(tlb, pmd, start);
+	pte_unlock(mm, table);
+	pte_put_tlb(tlb, table, start);
 }
 
 void change_protection(struct mmu_gather *tlb, u64 start, u64 end, u64 vm_flags)

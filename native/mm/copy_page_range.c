@@ -66,21 +66,24 @@ static bool copy_pte_range(struct mm_struct *src, struct mm_struct *dst, pmd_t *
 			   pmd_t *dst_pmd, u64 addr, u64 end, u64 vm_flags)
 {
 	pte_t *src_pte = pte_tryget_map(src, src_pmd, addr), *dst_pte;
+	u64 src_table, dst_table;
 	u32 copied;
 
 	if (!src_pte)
 		return true;
+	src_table = pte_table(src, src_pte);
 	if (pte_alloc_get_map_lock(dst, dst_pmd, addr, &dst_pte) != PTE_ALLOC_OK) {
-		pte_put(src, src_pmd, addr);
+		pte_put(src, src_table, addr);
 		return false;
 	}
-	pte_lock_nested(src, src_pmd);
+	dst_table = pte_table(dst, dst_pte);
+	pte_lock_nested(src, src_table);
 	copied = copy_ptes(src, dst, src_pte, dst_pte, addr, end, vm_flags);
-	pte_unlock(src, src_pmd);
-	pte_entries_set(dst, dst_pmd, copied);
-	pte_unlock(dst, dst_pmd);
-	pte_put(src, src_pmd, addr);
-	pte_put(dst, dst_pmd, addr);
+	pte_unlock(src, src_table);
+	pte_entries_set(dst, dst_table, copied);
+	pte_unlock(dst, dst_table);
+	pte_put(src, src_table, addr);
+	pte_put(dst, dst_table, addr);
 	return true;
 }
 

@@ -50,19 +50,19 @@ void spin_unlock_slowpath(struct mm_struct *mm, u32 *lock, u32 kind)
 	lockdep(mm, LOCKDEP_RELEASE, lock, kind);
 }
 
-void pte_lock(struct mm_struct *mm, pmd_t *pmd)
+void pte_lock(struct mm_struct *mm, u64 table)
 {
-	spin_lock(mm, &pmd_page(mm, *pmd)->ptl, LOCK_PTE);
+	spin_lock(mm, &pfn_to_page(mm->ram, table)->ptl, LOCK_PTE);
 }
 
-void pte_lock_nested(struct mm_struct *mm, pmd_t *pmd)
+void pte_lock_nested(struct mm_struct *mm, u64 table)
 {
-	spin_lock(mm, &pmd_page(mm, *pmd)->ptl, LOCK_PTE | LOCK_NESTED);
+	spin_lock(mm, &pfn_to_page(mm->ram, table)->ptl, LOCK_PTE | LOCK_NESTED);
 }
 
-void pte_unlock(struct mm_struct *mm, pmd_t *pmd)
+void pte_unlock(struct mm_struct *mm, u64 table)
 {
-	spin_unlock(mm, &pmd_page(mm, *pmd)->ptl, LOCK_PTE);
+	spin_unlock(mm, &pfn_to_page(mm->ram, table)->ptl, LOCK_PTE);
 }
 
 void pmd_lock(struct mm_struct *mm, pmd_t *pmd)

@@ -7,11 +7,11 @@
 #include "mm/pgtable.h"
 
 /* cffi-begin */
-/* Take or drop the lock of the PTE table under pmd, of the PMD table that holds pmd. */
-void pte_lock(struct mm_struct *mm, pmd_t *pmd);
+/* Take or drop the lock of the PTE table in frame table, of the PMD table that holds pmd. */
+void pte_lock(struct mm_struct *mm, u64 table);
 /* pte_lock() inside the PTE lock of another table, which is taken first everywhere. */
-void pte_lock_nested(struct mm_struct *mm, pmd_t *pmd);
-void pte_unlock(struct mm_struct *mm, pmd_t *pmd);
+void pte_lock_nested(struct mm_struct *mm, u64 table);
+void pte_unlock(struct mm_struct *mm, u64 table);
 void pmd_lock(struct mm_struct *mm, pmd_t *pmd);
 bool pmd_trylock(struct mm_struct *mm, pmd_t *pmd);
 void pmd_unlock(struct mm_struct *mm, pmd_t *pmd);

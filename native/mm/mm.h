@@ -48,6 +48,7 @@
 #define FREE_TABLES_NEVER 0
 #define FREE_TABLES_SCAN 1
 #define FREE_TABLES_REFCOUNT 2
+#define FREE_TABLES_REFCOUNT_PMDLOCK 3
 
 #define MM_FILEPAGES 0
 #define MM_ANONPAGES 1
@@ -72,7 +73,7 @@
 #define BUG_LOCK_HELD 5
 #define BUG_LOCK_NOT_HELD 6
 #define BUG_RSS_NEGATIVE 7
-#define BUG_PTE_TABLE_LEAKED 8 /* refcount: tearing down met a PTE table */
+#define BUG_PTE_TABLE_LEAKED 8 /* counted: tearing down met a PTE table */
 #define BUG_GATHER_NESTED 9
 #define BUG_RCU_UNBALANCED 10
 #define BUG_WAIT_FAILED 11 /* who waits in Python for C met an error, which is kept there */

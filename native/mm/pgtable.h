@@ -47,6 +47,18 @@ static inline pte_t *pte_offset(const struct mm_struct *mm, u64 pmdval, u64 addr
 	return table_of(mm, pmdval) + (addr >> 12 & 511);
 }
 
+/* The entry of addr in the PTE table of that frame. */
+static inline pte_t *table_entry(const struct mm_struct *mm, u64 table, u64 addr)
+{
+	return (pte_t *)pa_to_host(mm->ram, table << PAGE_SHIFT) + (addr >> 12 & 511);
+}
+
+/* The frame of the PTE table that an entry lies in. */
+static inline u64 pte_table(const struct mm_struct *mm, const pte_t *pte)
+{
+	return host_to_pa(mm->ram, pte) >> PAGE_SHIFT;
+}
+
 static inline struct page *pmd_page(const struct mm_struct *mm, u64 pmdval)
 {
 	return pfn_to_page(mm->ram, entry_pfn(pmdval));

@@ -36,14 +36,11 @@ void call_rcu(struct kernel *kernel, u64 pfn)
 		kernel->counter[KERNEL_COUNTER_rcu_pending_max] = rcu->nr_pending;
 }
 
-/* Free one table frame; its lock dies with it. */
-static void free_table_frame(struct kernel *kernel, u32 index)
+void free_table_frame(struct kernel *kernel, u64 pfn)
 {
 	struct memory *ram = kernel->ram;
-	struct page *page = &ram->pages[index];
-	u64 pfn = index + (ram->base >> PAGE_SHIFT);
+	struct page *page = pfn_to_page(ram, pfn);
 
-	emit(kernel->ring, rcu_callback, pfn, 0, 0);
 	page->flags &= ~PG_table;
 	page->ptl = 0;
 	page->pte_refcount = 0;
@@ -102,7 +99,8 @@ static u32 gp_end(struct kernel *kernel)
 	for (; index != PAGE_NONE; freed++) {
 		u32 next = kernel->ram->pages[index].next;
 
-		free_table_frame(kernel, index);
+		emit(kernel->ring, rcu_callback, index + first_pfn(kernel->ram), 0, 0);
+		free_table_frame(kernel, index + first_pfn(kernel->ram));
 		index = next;
 	}
 	rcu->nr_pending -= freed;

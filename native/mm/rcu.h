@@ -11,6 +11,8 @@ void rcu_read_lock(struct kernel *kernel);
 void rcu_read_unlock(struct kernel *kernel);
 /* Queue the table frame pfn to be freed after a grace period. */
 void call_rcu(struct kernel *kernel, u64 pfn);
+/* Free a table's frame, and its lock with it, now: nobody can come to it any more. */
+void free_table_frame(struct kernel *kernel, u64 pfn);
 /* CPU number id is in a quiescent state, unless it is in a read section. Returns frames freed. */
 u32 rcu_report_qs(struct kernel *kernel, u32 id);
 /* rcu_report_qs() of the CPU that runs. */

@@ -87,6 +87,11 @@ class World:
         assert pmd is not None
         return pmd
 
+    def frame(self, addr: int = BASE) -> int:
+        """The frame number of the PTE table that maps addr; 0 without one."""
+        pmd = engine.mm_find_pmd(self.mm, addr)
+        return 0 if pmd is None else (self.memory.read_u64(pmd) & lib.X86_ADDR_MASK) >> 12
+
     def table(self, addr: int = BASE) -> Any:
         """``struct page`` of the PTE table that maps addr, None without one."""
         pmd = engine.mm_find_pmd(self.mm, addr)
