@@ -3,20 +3,37 @@
 
 from __future__ import annotations
 
-from cpu.syscalls import clock, files, identity, io, limits, memory, pipes, signals, task, timers
+from cpu.syscalls import (
+    clock,
+    epoll,
+    files,
+    identity,
+    io,
+    limits,
+    memory,
+    pipes,
+    poll,
+    signals,
+    sockets,
+    task,
+    timers,
+)
 from cpu.syscalls.registry import NR_SYSCALLS, TABLE
 
 __all__ = [
     "NR_SYSCALLS",
     "TABLE",
     "clock",
+    "epoll",
     "files",
     "identity",
     "io",
     "limits",
     "memory",
     "pipes",
+    "poll",
     "signals",
+    "sockets",
     "task",
     "timers",
 ]
