@@ -144,7 +144,8 @@ class EventPoll(OpenFile):
         first.
         """
         self._look_at_streams()
-        nr, again = 0, {}
+        nr = 0
+        again: dict[EpItem, None] = {}
         for item in list(self.ready):
             if nr == most:
                 break
