@@ -69,6 +69,7 @@ def exit_to_user_mode(task: Task) -> None:
     elif task.orig_ax >= 0 or task.saved_sigmask is not None:
         restart_syscall(task)
         restore_saved_sigmask(task)
+    task.resume_flag = False
     if kernel.c.rcu.nr_pending:
         engine.rcu_process_callbacks(kernel)
     ram = kernel.memory.c

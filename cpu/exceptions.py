@@ -69,6 +69,7 @@ EXCEPTION_SIGNALS: Final[dict[int, tuple[int, int, str]]] = {
 _WITH_RIP_AS_ADDRESS: Final = frozenset(
     {X86_TRAP_DE, X86_TRAP_DB, X86_TRAP_UD, X86_TRAP_MF, X86_TRAP_XF}
 )
+_TRAPS: Final = frozenset({X86_TRAP_DB, X86_TRAP_BP, X86_TRAP_OF})
 _FAULT_REASONS: Final[dict[tuple[int, int], str]] = {
     (signal.SIGSEGV, SEGV_MAPERR): "{} where nothing is mapped",
     (signal.SIGSEGV, SEGV_ACCERR): "{} that the mapping does not allow",
@@ -119,6 +120,7 @@ def _force_sig_fault(task: Task, segv: Segv, error_code: int, access: Access) ->
     outside = PF_PROT if segv.address >= TASK_SIZE else 0
     task.trap_nr, task.cr2 = X86_TRAP_PF, segv.address
     task.error_code = error_code | PF_USER | outside
+    task.resume_flag = True
     reason = _FAULT_REASONS[segv.signal, segv.code].format(access.verb)
     info = SigInfo.fault(segv.signal, segv.code, segv.address, Blame(reason, access=access))
     force_sig_info(info, task)
@@ -143,6 +145,7 @@ def handle_exception(task: Task, exit_: Any) -> None:
     elif vector == X86_TRAP_UD:
         reason += _missing_feature(task, exit_.insn)
     task.trap_nr, task.error_code = vector, _error_code(task, exit_)
+    task.resume_flag = vector not in _TRAPS
     address = exit_.rip if vector in _WITH_RIP_AS_ADDRESS else 0
     blame = Blame(reason, at=exit_.insn)
     if code == SI_KERNEL:

@@ -53,8 +53,9 @@ FP_XSTATE_MAGIC1: Final = 0x46505853
 FP_XSTATE_MAGIC2_SIZE: Final = 4
 MXCSR_MASK: Final = 0xFFFF
 DF, TF, RF = 1 << 10, 1 << 8, 1 << 16
-FIX_EFLAGS: Final = 1 << 18 | 1 << 11 | DF | TF | 0xD5 | RF
-"""Flags that a program may change by sigreturn: AC, OF, DF, TF, SF, ZF, AF, PF, CF, RF."""
+FIX_EFLAGS: Final = 1 << 18 | 1 << 11 | DF | TF | 0xD5
+"""Flags that a program may change by sigreturn: AC, OF, DF, TF, SF, ZF, AF, PF, CF; RF too, which
+means something to the next frame only, for nothing here stops before an instruction."""
 
 STACK_T: Final = struct.Struct("<QiIQ")
 _UC_HEAD: Final = struct.Struct("<QQQIIQ")
@@ -140,7 +141,8 @@ def setup_rt_frame(task: Task, info: SigInfo, action: SigAction, mask: int) -> b
         return False
     regs.di, regs.si, regs.dx, regs.ax = info.signo, frame + _INFO, frame + _UC, 0
     regs.ip, regs.sp = action.handler, frame
-    regs.flags &= ~(DF | TF | RF) & U64
+    regs.flags &= ~(DF | TF) & U64
+    task.resume_flag = False
     task.vcpu.set_regs(regs)
     task.vcpu.fxrstor(INIT_FPSTATE)
     return True
@@ -176,6 +178,7 @@ def _save_frame(
     base, flags, size = task.altstack
     head = _UC_HEAD.pack(UC_SIGCONTEXT_SS | UC_STRICT_RESTORE_SS, 0, base, flags, 0, size)
     values = [int(getattr(regs, name)) for name in _REGISTERS]
+    values[-1] |= RF if task.resume_flag else 0
     mcontext = _MCONTEXT.pack(
         *values, USER_CS, 0, 0, USER_DS, task.error_code, task.trap_nr, mask, task.cr2, fpstate
     )
@@ -223,6 +226,7 @@ def rt_sigreturn(task: Task) -> str | None:
     for name, value in zip(_REGISTERS, values, strict=True):
         setattr(regs, name, value)
     regs.flags = flags & ~FIX_EFLAGS & U64 | values[-1] & FIX_EFLAGS
+    task.resume_flag = bool(values[-1] & RF)
     task.vcpu.set_regs(regs)
     if cs | 3 != USER_CS or ss | 3 != USER_DS:
         return f"rt_sigreturn() to segments {cs:#x} and {ss:#x}: only 64-bit code is run here"

@@ -17,6 +17,7 @@ CLONE_SIGHAND: Final = 0x800
 CLONE_VFORK: Final = 0x4000
 CLONE_CLEAR_SIGHAND: Final = 1 << 32
 NO_ALTSTACK: Final = (0, SS_DISABLE, 0)
+"""What sas_ss_reset() leaves."""
 
 
 def copy_signals(parent: Task, child: Task, flags: int) -> None:
@@ -55,7 +56,7 @@ def exec_signals(task: Task) -> None:
         task.sighand = task.sighand.copy()
         task.sighand.users = 1
     task.sighand.flush(force_default=False)
-    task.altstack = NO_ALTSTACK
+    task.altstack = (0, task.altstack[1], 0)
     task.restart_fn = None
 
 

@@ -19,7 +19,7 @@ from cpu.files import GID, UID, FileTable
 from cpu.namei import FsStruct
 from cpu.samples import Sample, Samples
 from cpu.scheduler import Thread
-from cpu.signals import SS_DISABLE, GroupStop, Sighand, SignalReport, SigPending
+from cpu.signals import GroupStop, Sighand, SignalReport, SigPending
 from cpu.system import System
 from mmu.linux.mm import Mm
 from mmu.linux.sched import WaitQueue
@@ -194,10 +194,12 @@ class Task(Thread):
         self.real_blocked = 0
         """The mask while rt_sigtimedwait() has another: what it waits for ends nothing."""
         self.saved_sigmask: int | None = None
-        self.altstack = (0, SS_DISABLE, 0)
+        self.altstack = (0, 0, 0)
         self.orig_ax = -1
         self.restart_fn: Callable[[Task], int] | None = None
         self.trap_nr = self.error_code = self.cr2 = 0
+        self.resume_flag = False
+        """RFLAGS.RF as the kernel was entered: set by faults (SDM vol. 3B 17.3.1.1)."""
         self.stop_pending = False
         """It is to take part in its process's stop (JOBCTL_STOP_PENDING)."""
         self.stop_dequeued = False

@@ -1054,6 +1054,7 @@ class Lib:
     LOCK_MMAP: Final[int]
     LOCK_VMA: Final[int]
     NR_LOCK_KINDS: Final[int]
+    LOCK_NESTED: Final[int]
     LOCKDEP_ACQUIRE: Final[int]
     LOCKDEP_ACQUIRED: Final[int]
     LOCKDEP_TRYLOCK: Final[int]
@@ -1356,6 +1357,9 @@ class Lib:
         self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], member: int, nr: int, /
     ) -> None: ...
     def pte_lock(
+        self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], table: int, /
+    ) -> None: ...
+    def pte_lock_nested(
         self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], table: int, /
     ) -> None: ...
     def pte_unlock(

@@ -72,7 +72,11 @@ def dup_mm(oldmm: M) -> M:
     mm.def_flags = oldmm.def_flags & VM_INIT_DEF_MASK
     for name in _COPIED:
         setattr(mm.c, name, getattr(oldmm.c, name))
-    if not _dup_mmap(mm, oldmm):
+    try:
+        whole = _dup_mmap(mm, oldmm)
+    except LinuxError:
+        whole = False
+    if not whole:
         mmput(mm)
         raise LinuxError(errno.ENOMEM)
     mm.c.hiwater_rss = mm.rss()
@@ -81,10 +85,12 @@ def dup_mm(oldmm: M) -> M:
 
 
 def _dup_mmap(mm: MmStruct, oldmm: MmStruct) -> bool:
-    """dup_mmap(): whether all VMAs, and what they map, could be copied."""
-    with oldmm.mmap_write_lock():
+    """dup_mmap(): whether all VMAs, and what they map, could be copied; EINTR if the process is to
+    end before it gets the lock.
+    """
+    with oldmm.mmap_write_lock(killable=True):
         try:
-            with mm.mmap_write_lock():
+            with mm.mmap_write_lock_nested():
                 mm.dup_files(oldmm)
                 return _dup_vmas(mm, oldmm)
         finally:

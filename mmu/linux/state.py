@@ -281,6 +281,10 @@ class MmStruct:
         """
         return MmapLocked(self.mmap_lock, True, killable=killable)
 
+    def mmap_write_lock_nested(self) -> MmapLocked:
+        """mmap_write_lock() of a child's mm, which nobody else knows yet, inside the parent's."""
+        return MmapLocked(self.mmap_lock, True, subclass=1)
+
     def mmap_read_lock(self, *, killable: bool = False) -> MmapLocked:
         """``with``: hold mmap_lock for reading, so that no VMA changes. As mmap_write_lock()."""
         return MmapLocked(self.mmap_lock, False, killable=killable)

@@ -89,6 +89,7 @@
 #define LOCK_MMAP 3
 #define LOCK_VMA 4
 #define NR_LOCK_KINDS 5
+#define LOCK_NESTED 0x100 /* with a kind: inside another lock of it (SINGLE_DEPTH_NESTING) */
 
 /* What struct kernel.lockdep is told. */
 #define LOCKDEP_ACQUIRE 0
