@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from cpu.syscalls import (
     clock,
+    epoll,
     files,
     futex,
     identity,
@@ -12,8 +13,10 @@ from cpu.syscalls import (
     limits,
     memory,
     pipes,
+    poll,
     process,
     signals,
+    sockets,
     task,
     timers,
 )
@@ -23,6 +26,7 @@ __all__ = [
     "NR_SYSCALLS",
     "TABLE",
     "clock",
+    "epoll",
     "files",
     "futex",
     "identity",
@@ -30,8 +34,10 @@ __all__ = [
     "limits",
     "memory",
     "pipes",
+    "poll",
     "process",
     "signals",
+    "sockets",
     "task",
     "timers",
 ]
