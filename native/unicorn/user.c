@@ -43,11 +43,9 @@ void enter_user_mode(struct vcpu *v)
  */
 void forget_program(struct vcpu *v)
 {
-	if (v->pending.code_store)
-		soft_drop_page(v, v->code_store.page);
-	v->pending.code_store = 0;
-	v->stream.next = v->stream.crossing = v->stream.crossed = v->stream.insn = NO_ADDRESS;
-	v->stream.denied = NO_ADDRESS;
+	struct stream *s = &v->stream;
+
+	s->next = s->crossing = s->crossed = s->insn = s->denied = NO_ADDRESS;
 }
 
 u32 vcpu_enter_user(struct vcpu *v, u64 rip, u64 rsp)

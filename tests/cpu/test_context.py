@@ -10,12 +10,15 @@ import pytest
 from unicorn import x86_const as uc_x86
 
 from cpu.context import FXSAVE_SIZE, Context
-from cpu.vcpu import VCpu, VmExit
+from cpu.vcpu import Fidelity, VCpu, VmExit
 from mmu.errors import MmuError
+from mmu.events import EventRing
 from mmu.x86 import Mmu
 from tests.cpu import oracle, programs
 from tests.cpu.several import several
-from tests.cpu.world import ALL, DATA, FIDELITIES, GPRS, How, reg, world
+from tests.cpu.world import DATA, FIDELITIES, GPRS, TEXT, How, reg, world
+
+SLOW = [How(f, fast_faults=False) for f in (Fidelity.EXACT, Fidelity.TRACE)]
 
 FLOATS = f"""
     fninit
@@ -217,22 +220,46 @@ def test_fxrstor_takes_512_bytes() -> None:
             w.vcpu.save_context().fxrstor(b"")
 
 
-@pytest.mark.parametrize("how", ALL, ids=str)
-def test_what_another_program_left_undone_is_not_this_ones(how: How) -> None:
-    """A store to code whose effects wait for the next block: another program's block is none."""
-    source = "lea rbx, [rip + 1f]; mov byte ptr [rbx], 0x90; syscall; nop; syscall; 1: .byte 0xcc"
-    with several(source, how, text_prot=7) as s:
-        s.run(0, 2)
-        context = s.vcpus[0].save_context()
-        other = context.copy()
-        other.write_reg(reg("RBX"), 1)
-        s.vcpus[0].load_context(other)
-        assert s.run(0).reason == VmExit.SYSCALL
-        assert s.vcpus[0].instructions == 3
-        s.vcpus[0].load_context(context)
-        assert s.run(0).reason == VmExit.SYSCALL
-        assert s.vcpus[0].instructions == 4
-        s.check()
+def events_and_look_ups(how: How, source: str, instead: int | None) -> tuple[list[int], int]:
+    """A load faults; its program is put away, with ``instead`` another runs an instruction there,
+    then the first goes on. Returns the insn events, and look-ups in the instruction TLB.
+    """
+    ring = EventRing(1 << 10)
+    with world(source, how, ring=ring) as w:
+        ring.enable()
+        exit_ = w.vcpu.run()
+        while exit_.reason == VmExit.PAGE_FAULT and exit_.address != DATA:
+            w.mm.handle_user_fault(exit_.address, exit_.error_code)
+            exit_ = w.vcpu.run()
+        context = w.vcpu.save_context()
+        ring.read()
+        before = w.mmu.counters()["iTLB-loads"]
+        if instead is not None:
+            other = context.copy()
+            other.write_reg(reg("RIP"), instead)
+            w.vcpu.load_context(other)
+            w.vcpu.run((w.vcpu.instructions or 0) + 1)
+            w.vcpu.load_context(context)
+        w.mm.handle_user_fault(exit_.address, exit_.error_code)
+        w.run()
+        seen = [event["ip"] for event in ring.read() if event.name == "insn"]
+        return seen, w.mmu.counters()["iTLB-loads"] - before
+
+
+@pytest.mark.parametrize("how", SLOW, ids=str)
+def test_a_denied_instruction_is_one_event_wherever_it_is_done(how: How) -> None:
+    """A program that faulted goes on after another: its instruction was an event already, but is
+    looked up anew, as after any return to user mode; the other's are all events.
+    """
+    source = f"mov ecx, [{DATA}]; nop; syscall; 1: nop; jmp 1b"
+    load, other = TEXT, TEXT + 10
+    alone = events_and_look_ups(how, source, None)
+    beside = events_and_look_ups(how, source, other)
+    same = events_and_look_ups(how, source, load + 7)
+    rest = [load + 7, load + 8]
+    if how.fidelity is Fidelity.TRACE:
+        assert (alone[0], beside[0], same[0]) == (rest, [other, *rest], [load + 7, *rest])
+    assert (beside[1] - alone[1], same[1] - alone[1]) == (2, 2)
 
 
 def test_contexts_outlive_their_vcpu() -> None:
