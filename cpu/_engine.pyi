@@ -295,6 +295,7 @@ class Lib:
     NR_EVENTS: Final[int]
     NR_COUNTERS: Final[int]
     NR_MM_COUNTERS: Final[int]
+    NR_KERNEL_COUNTERS: Final[int]
     PAGE_SHIFT: Final[int]
     PAGE_SIZE: Final[int]
     FIDELITY_FAST: Final[int]

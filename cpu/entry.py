@@ -4,12 +4,13 @@
 ::
 
     run_task(task)                        on the task's greenlet
-      loop: scheduler.user_slice()
+      loop: scheduler.end_slice_if_over()                the others' turn
+        exit_to_user_mode(task)                          signals, what RCU has to free
+        scheduler.user_slice()
         SYSCALL      TABLE[nr](task, arguments...)      cpu/syscalls/
         PAGE_FAULT   handle_page_fault(task, exit)      cpu/exceptions.py
         EXCEPTION    handle_exception(task, exit)
-        LIMIT        the slice is over, or a sample is due
-        exit_to_user_mode(task)
+        LIMIT        the slice is over, or a sample or a timer is due
       do_exit(task, how)                                cpu/exit.py
 """
 
@@ -20,8 +21,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from cpu.exceptions import handle_exception, handle_page_fault
 from cpu.exit import do_exit
+from cpu.restart import RESTARTS
+from cpu.signal_delivery import do_signal, restart_syscall
+from cpu.signal_state import restore_saved_sigmask
 from cpu.syscalls.table import NR_SYSCALLS, TABLE
 from cpu.task import Task, TaskEnd, stopped
+from cpu.timers import run_cpu_timers
 from cpu.vcpu import VmExit
 from mmu.errors import LinuxError
 from mmu.events import EVENT_ID
@@ -41,7 +46,9 @@ def run_task(task: Task, start: Callable[[], None] | None = None) -> None:
     try:
         if start is not None:
             start()
+        scheduler = task.system.scheduler
         while True:
+            scheduler.end_slice_if_over(task)
             exit_to_user_mode(task)
             _step(task)
     except TaskEnd as end:
@@ -49,13 +56,20 @@ def run_task(task: Task, start: Callable[[], None] | None = None) -> None:
 
 
 def exit_to_user_mode(task: Task) -> None:
-    """What is due before guest code goes on. Raises TaskEnd if the process is to end."""
+    """What is due before guest code goes on: signals act, and calls that they interrupted are made
+    again. Raises TaskEnd if the process is to end.
+    """
     kernel = task.system.kernel
     if task.system.stopping:
         raise stopped()
-    end = task.process.end
-    if end is not None:
-        raise end
+    if task.signal_pending() or task.process.stop.notify:
+        do_signal(task)
+        if task.system.stopping:
+            raise stopped()
+    elif task.orig_ax >= 0 or task.saved_sigmask is not None:
+        restart_syscall(task)
+        restore_saved_sigmask(task)
+    task.resume_flag = False
     if kernel.c.rcu.nr_pending:
         engine.rcu_process_callbacks(kernel)
     ram = kernel.memory.c
@@ -68,6 +82,8 @@ def _step(task: Task) -> None:
     process = task.process
     scheduler = task.system.scheduler
     due = process.samples.due - process.executed() if scheduler.counting else None
+    if process.cpu_timers and due is not None:
+        due = min(due, *(max(timer.left, 1) for timer in process.cpu_timers))
     exit_ = scheduler.user_slice(task, due)
     reason = exit_.reason
     if reason == VmExit.SYSCALL:
@@ -77,6 +93,8 @@ def _step(task: Task) -> None:
     elif reason == VmExit.LIMIT:
         if process.executed() >= process.samples.due:
             process.take_sample()
+        if process.cpu_timers:
+            run_cpu_timers(process.cpu_timers)
     elif reason == VmExit.EXCEPTION:
         handle_exception(task, exit_)
     elif reason == VmExit.STOPPED:
@@ -89,6 +107,7 @@ def do_syscall_64(task: Task, exit_: Any) -> None:
     nr, rip = exit_.nr, exit_.insn
     args = tuple(exit_.arg)
     task.process.nr_syscalls += 1
+    task.orig_ax = nr
     task.entered_kernel(ChangedBy.SYSCALL, nr, rip)
     system.scheduler.entered_kernel()
     if ring is not None:
@@ -104,6 +123,8 @@ def do_syscall_64(task: Task, exit_: Any) -> None:
             result = handler(task, *args)
     except LinuxError as error:
         result = -error.errno
+    if -result not in RESTARTS:
+        task.orig_ax = -1
     task.vcpu.set_result(result & U64)
     if ring is not None:
         ring.emit(_SYS_EXIT, nr, result & U64)

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 from cpu.result import ProcessResult, total
+from cpu.signal_send import signal_wake_up
+from cpu.signal_state import exit_signals
 from cpu.task import Process, Task, TaskEnd
 from mmu.errors import MmuError
 
@@ -17,7 +19,8 @@ def do_exit(task: Task, end: TaskEnd) -> None:
         process.end = end
         for other in process.threads:
             if other is not task:
-                task.system.scheduler.wake_signalled(other)
+                signal_wake_up(other)
+    exit_signals(task)
     last = process.threads == [task]
     if last:
         if process.end is None:

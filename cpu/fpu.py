@@ -14,23 +14,25 @@ from __future__ import annotations
 
 from typing import Final
 
+from cpu.siginfo import FPE_FLTDIV, FPE_FLTINV, FPE_FLTOVF, FPE_FLTRES, FPE_FLTUND
+
 X86_TRAP_MF: Final = 16
 X86_TRAP_XF: Final = 19
 _IE, _DE, _ZE, _OE, _UE, _PE = (1 << n for n in range(6))
 _CODES: Final = (
-    (_IE, "FPE_FLTINV"),
-    (_ZE, "FPE_FLTDIV"),
-    (_OE, "FPE_FLTOVF"),
-    (_DE | _UE, "FPE_FLTUND"),
-    (_PE, "FPE_FLTRES"),
+    (_IE, FPE_FLTINV),
+    (_ZE, FPE_FLTDIV),
+    (_OE, FPE_FLTOVF),
+    (_DE | _UE, FPE_FLTUND),
+    (_PE, FPE_FLTRES),
 )
 
 
-def fpu_exception_code(vector: int, fcw: int, fsw: int, mxcsr: int) -> str:
-    """si_code's name for vector 16 (x87) or 19 (SSE); "" if no exception is both flagged and
+def fpu_exception_code(vector: int, fcw: int, fsw: int, mxcsr: int) -> int:
+    """si_code for vector 16 (x87) or 19 (SSE); 0 if no exception is both flagged and
     unmasked.
 
     Source: fpu__exception_code(), arch/x86/kernel/fpu/core.c, v6.18; which then sends no signal.
     """
     raised = fsw & ~fcw if vector == X86_TRAP_MF else mxcsr & ~(mxcsr >> 7)
-    return next((name for bits, name in _CODES if raised & bits), "")
+    return next((name for bits, name in _CODES if raised & bits), 0)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Final
 
@@ -27,6 +28,7 @@ from cpu.signals import SignalReport
 from cpu.system import FIRST_PID, System
 from cpu.task import Process, Task, TaskEnd
 from cpu.vcpu import Fidelity, VCpu
+from mmu.errors import MmuError
 from mmu.linux import engine as mm_engine
 from mmu.linux.filemap import MappedFile
 from mmu.linux.mm import Mm
@@ -191,8 +193,24 @@ class Machine:
                 on_figures(self.figures())
 
         self.system.before_teardown = before_teardown
-        self.scheduler.run()
+        try:
+            self.scheduler.run()
+        except BaseException:
+            self._abandon()
+            raise
         return self._finish()
+
+    def _abandon(self) -> None:
+        """A run that cannot go on: give back what its processes hold, as far as that can be."""
+        for process in self.system.processes:
+            for task in process.threads:
+                with suppress(MmuError):
+                    task.mm.exit_mmap()
+                task.files.close_all()
+                task.fs.close()
+            if process.result is None:
+                process.image.put()
+        mm_engine.rcu_process_callbacks(self.kernel)
 
     def _finish(self) -> RunResult:
         for vcpu in self.vcpus:

@@ -334,7 +334,7 @@ class Scheduler:
         task = self.current
         if task is None:
             return -ERESTARTSYS
-        deadline = None if timeout_ns is None else self.now_ns() + timeout_ns
+        deadline = None if timeout_ns is None else min(self.now_ns() + timeout_ns, LATEST_NS)
         timer = None if deadline is None else self.add_timer(deadline, lambda: self._time_out(task))
         try:
             while True:
@@ -384,6 +384,7 @@ class Scheduler:
         while not ready() and not self.stopping:
             task.state, task.waits_for = State.STOPPED, what
             self._to_hub()
+        task.waits_for = ""
 
     def resume(self, task: Thread) -> None:
         """Have a stopped task look whether it may go on."""
@@ -423,11 +424,18 @@ class Scheduler:
         assert self._hub is not None
         self._hub.switch()
 
+    def end_slice_if_over(self, task: Thread) -> None:
+        """The task that runs is about to go on with guest code: others first, if its slice is
+        over.
+        """
+        rq = task.rq
+        assert rq is not None
+        if self.counting and (rq.vcpu.instructions or 0) >= rq.slice_end:
+            self._end_slice(rq, task)
+
     def user_slice(self, task: Thread, due: int | None) -> Any:
         """Run guest code of the task that runs, to the end of its slice, or until the vCPU has
         executed ``due`` instructions more, or until the kernel is needed; returns the exit.
-
-        What is due at a slice's end is done when it returns.
         """
         rq = task.rq
         assert rq is not None
@@ -435,12 +443,6 @@ class Scheduler:
         if not self.counting:
             return vcpu.run(None)
         done = vcpu.instructions or 0
-        if done >= rq.slice_end:
-            self._end_slice(rq, task)
-            rq = task.rq
-            assert rq is not None
-            vcpu = rq.vcpu
-            done = vcpu.instructions or 0
         limit = rq.slice_end if due is None else min(rq.slice_end, done + due)
         return vcpu.run(limit)
 
@@ -577,7 +579,7 @@ class Scheduler:
                 self._idle(rq)
                 return False
             task = rq.queue.popleft()
-            self._context_switch(rq, task)
+            self.context_switch(rq, task)
         self._begin_slice(rq)
         return True
 
@@ -596,7 +598,7 @@ class Scheduler:
     def _idle(self, rq: Rq) -> None:
         """Nobody to run here."""
 
-    def _context_switch(self, rq: Rq, task: Thread) -> None:
+    def context_switch(self, rq: Rq, task: Thread) -> None:
         """Registers and address space of ``task`` onto this CPU (context_switch())."""
         rq.ahead_ns += max(0, self._now - self._time_of(rq))
         if rq.loaded is not task:

@@ -18,14 +18,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 from cpu.files import GID, UID, FileSystem, FileTable
 from cpu.samples import Sample, Samples
 from cpu.scheduler import Thread
-from cpu.signals import (
-    Action,
-    SignalReport,
-    SignalState,
-    default_action,
-    sigmask,
-    signal_name,
-)
+from cpu.signals import GroupStop, Sighand, SignalReport, SigPending
 from cpu.system import System
 from mmu.linux.mm import Mm
 from mmu.linux.sched import WaitQueue
@@ -35,6 +28,8 @@ if TYPE_CHECKING:
     from cpu.context import Context
     from cpu.elf import Executable
     from cpu.result import ProcessResult
+    from cpu.siginfo import SigInfo
+    from cpu.timers import CpuTimer, Itimer, PosixTimer
     from cpu.vcpu import VCpu
     from mmu.linux.filemap import MappedFile
     from mmu.linux.resource import Rlimits
@@ -104,6 +99,23 @@ class Process:
         """Threads that it ever had."""
         self.past_counters: dict[str, int] = {}
         """Of the address spaces that exec() took away."""
+        self.pgrp: int = 0 if parent is None else parent.pgrp
+        """Its process group: the PID of the group's leader."""
+        self.session: int = 0 if parent is None else parent.session
+        """Its session: the PID of the session's leader."""
+        self.shared_pending = SigPending()
+        """Signals that wait for any of its threads."""
+        self.killed: SigInfo | None = None
+        """A signal that ends it: each thread ends as soon as it can (SIGNAL_GROUP_EXIT)."""
+        self.curr_target: Task | None = None
+        """The thread that took such a signal last."""
+        self.stop = GroupStop()
+        self.itimers: dict[int, Itimer] = {}
+        """ITIMER_REAL and its like, those that were ever set."""
+        self.posix_timers: dict[int, PosixTimer] = {}
+        self.next_posix_timer = 0
+        self.cpu_timers: list[CpuTimer] = []
+        """Those that run."""
         system.processes.append(self)
         if parent is not None:
             parent.children.append(self)
@@ -111,6 +123,24 @@ class Process:
     def __repr__(self) -> str:
         """Number and program, for people."""
         return f"process {self.pid} ({self.exe.path})"
+
+    @property
+    def stop_code(self) -> int:
+        """The signal that has stopped it, until somebody has waited for that; 0: none."""
+        return self.stop.code if self.stop.stopped else 0
+
+    @stop_code.setter
+    def stop_code(self, signo: int) -> None:
+        self.stop.code = signo
+
+    @property
+    def stop_continued(self) -> bool:
+        """Whether SIGCONT ended a stop, and nobody has waited for that."""
+        return self.stop.continued
+
+    @stop_continued.setter
+    def stop_continued(self, continued: bool) -> None:
+        self.stop.continued = continued
 
     def executed(self) -> int:
         """Instructions that its threads have executed."""
@@ -127,9 +157,15 @@ class Process:
 class Task(Thread):
     """A task_struct: one thread.
 
-    ``mm``, ``files``, ``fs`` and ``signals`` are what clone() can share. ``comm`` is its name, at
+    ``mm``, ``files``, ``fs`` and ``sighand`` are what clone() can share. ``comm`` is its name, at
     most TASK_COMM_LEN - 1 bytes. ``body`` is what it runs (cpu.entry). ``clear_child_tid`` is the
     user address that is cleared, and woken, at its end.
+
+    Of signals: ``blocked`` and its like are masks, bit n - 1 for signal n; ``saved_sigmask`` is the
+    one to come back to when a call that changed it ends (None: no such call); ``altstack`` is
+    ss_sp, ss_flags and ss_size of sigaltstack(). ``orig_ax`` is the system call that it is in, or
+    that was interrupted, -1: none; ``restart_fn`` is what restart_syscall() does. ``trap_nr``,
+    ``error_code`` and ``cr2`` are of its last fault that was signalled.
     """
 
     uid, gid = UID, GID
@@ -150,7 +186,25 @@ class Task(Thread):
         self.process = process
         self.files = files
         self.fs = fs
-        self.signals = SignalState()
+        self.sighand = Sighand()
+        self.sighand.users = 1
+        self.pending = SigPending()
+        self.blocked = 0
+        self.real_blocked = 0
+        """The mask while rt_sigtimedwait() has another: what it waits for ends nothing."""
+        self.saved_sigmask: int | None = None
+        self.altstack = (0, 0, 0)
+        self.orig_ax = -1
+        self.restart_fn: Callable[[Task], int] | None = None
+        self.trap_nr = self.error_code = self.cr2 = 0
+        self.resume_flag = False
+        """RFLAGS.RF as the kernel was entered: set by faults (SDM vol. 3B 17.3.1.1)."""
+        self.stop_pending = False
+        """It is to take part in its process's stop (JOBCTL_STOP_PENDING)."""
+        self.stop_dequeued = False
+        """It took a stop signal, and SIGCONT has not come since (JOBCTL_STOP_DEQUEUED)."""
+        self.exiting = False
+        """It has begun to end, and takes no signal any more (PF_EXITING)."""
         self.comm = comm_of(process.exe)
         self.clear_child_tid = 0
         self._body = body
@@ -158,6 +212,8 @@ class Task(Thread):
         self.system.tasks[self.pid] = self
         if not process.threads:
             process.pid, process.leader = self.pid, self
+            process.pgrp = process.pgrp or self.pid
+            process.session = process.session or self.pid
         process.threads.append(self)
         process.nr_threads += 1
 
@@ -208,34 +264,24 @@ class Task(Thread):
         """End the process with this status, 0 to 255."""
         raise TaskEnd(status, "exit")
 
-    def kill(
-        self,
-        signo: int,
-        code: str,
-        reason: str,
-        *,
-        address: int | None = None,
-        walk: str = "",
-        at: int | None = None,
-    ) -> NoReturn:
-        """End the process by a signal; the arguments are those of SignalReport.
-
-        ``at`` is the instruction to show, if that is not the one at RIP.
+    def kill(self, signo: int, reason: str) -> NoReturn:
+        """End the process by a signal of the kernel's, whatever it asked for; ``reason`` in one
+        sentence.
         """
-        rip = self.vcpu.rip
-        report = SignalReport(
-            signo=signo,
-            code=code,
-            reason=reason,
-            rip=rip,
-            address=address,
-            instruction=self._disassemble(rip if at is None else at),
-            walk=walk,
-            handler=self.signals.action(signo).handler,
+        raise TaskEnd(
+            128 + signo,
+            "signal",
+            SignalReport(
+                signo=signo,
+                code="SI_KERNEL",
+                reason=reason,
+                rip=self.vcpu.rip,
+                instruction=self.disassemble(self.vcpu.rip),
+            ),
         )
-        raise TaskEnd(128 + signo, "signal", report)
 
-    def _disassemble(self, rip: int) -> str:
+    def disassemble(self, rip: int) -> str:
+        """The instruction at ``rip``; "" if it cannot be read."""
         from cpu.disasm import disassemble_one
 
         code = self.vcpu.peek(rip)
@@ -244,38 +290,16 @@ class Task(Thread):
     # Signals.
 
     def signal_pending(self) -> bool:
-        """Whether a signal waits that is not blocked, or the process is to end."""
-        return self.fatal_signal_pending() or bool(self.signals.pending & ~self.signals.blocked)
+        """Whether it is to look at signals: one waits that is not blocked, or the process is to
+        stop or to end.
+        """
+        waiting = self.pending.signal | self.process.shared_pending.signal
+        return bool(waiting & ~self.blocked) or self.stop_pending or self.fatal_signal_pending()
 
     def fatal_signal_pending(self) -> bool:
         """Whether the process is to end."""
-        return self.process.end is not None or self.system.stopping
-
-    def send_signal(self, signo: int) -> None:
-        """Send a signal to the task: it is dropped, waits while blocked, or acts by default.
-
-        Raises TaskEnd if it ends the task.
-        """
-        if self.signals.ignores(signo):
-            return
-        self.signals.pending |= sigmask(signo)
-        self.deliver_signals()
-
-    def deliver_signals(self) -> None:
-        """Let every pending signal that is not blocked act. Raises TaskEnd if one ends the task."""
-        while (signo := self.signals.take_deliverable()) is not None:
-            action = default_action(signo)
-            if action is Action.IGNORE:
-                handler = self.signals.action(signo).handler
-                self.system.notes.add(
-                    f"{signal_name(signo)} was sent; its handler at {handler:#x} was not run:"
-                    " signals act by default here"
-                )
-                continue
-            reason = "sent by the guest itself"
-            if action is Action.STOP:
-                reason += "; it would stop a process for good, since nobody could continue it"
-            self.kill(signo, "SI_USER", reason)
+        process = self.process
+        return process.end is not None or process.killed is not None or self.system.stopping
 
 
 def comm_of(exe: Executable) -> bytes:

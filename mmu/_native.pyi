@@ -379,6 +379,8 @@ class struct_vm_area_struct(Struct[struct_vm_area_struct_ptr]):
     vm_file: int
     vm_name: int
     anon_vma: int
+    nr_anon_vma_chain: int
+    pad: int
 
 class struct_vm_area_struct_ptr(struct_vm_area_struct, Ptr[struct_vm_area_struct]): ...
 
@@ -394,10 +396,20 @@ class struct_vma_index_ptr(struct_vma_index, Ptr[struct_vma_index]): ...
 class struct_rcu_state(Struct[struct_rcu_state_ptr]):
     head: int
     tail: int
+    wait_head: int
     nr_pending: int
+    gp_running: int
+    pad: int
+    qs_mask: int
     gp_seq: int
+    gp_seq_needed: int
 
 class struct_rcu_state_ptr(struct_rcu_state, Ptr[struct_rcu_state]): ...
+
+class struct_rw_semaphore(Struct[struct_rw_semaphore_ptr]):
+    count: int
+
+class struct_rw_semaphore_ptr(struct_rw_semaphore, Ptr[struct_rw_semaphore]): ...
 
 class struct_mmu_gather(Struct[struct_mmu_gather_ptr]):
     mm: struct_mm_struct_ptr
@@ -426,6 +438,9 @@ class struct_kernel(Struct[struct_kernel_ptr]):
     nr_cpus: int
     pad: int
     cpu: Array[struct_cpu_ptr]
+    counter: Array[int]
+    wait_for_lock: Callable[[struct_kernel_ptr | Array[struct_kernel], Ptr[int], int], bool]
+    lockdep: Callable[[struct_kernel_ptr | Array[struct_kernel], int, int, int], None]
 
 class struct_kernel_ptr(struct_kernel, Ptr[struct_kernel]): ...
 
@@ -459,8 +474,10 @@ class struct_mm_struct(Struct[struct_mm_struct_ptr]):
     env_end: int
     counter: Array[int]
     nr_anon_vmas: int
-    mmap_lock: int
+    mmap_lock: struct_rw_semaphore
     page_table_lock: int
+    mm_lock_seq: int
+    pad: int
     vmas: struct_vma_index
 
 class struct_mm_struct_ptr(struct_mm_struct, Ptr[struct_mm_struct]): ...
@@ -479,6 +496,8 @@ class struct_cpu(Struct[struct_cpu_ptr]):
     gather: struct_mmu_gather_ptr
     id: int
     rcu_nesting: int
+    rcu_watching: int
+    pad: int
     code_written: struct_code_written
 
 class struct_cpu_ptr(struct_cpu, Ptr[struct_cpu]): ...
@@ -486,9 +505,7 @@ class struct_cpu_ptr(struct_cpu, Ptr[struct_cpu]): ...
 class struct_vm_fault(Struct[struct_vm_fault_ptr]):
     mm: struct_mm_struct_ptr
     address: int
-    pmd: Ptr[int]
-    has_ref: int
-    pad: int
+    table: int
 
 class struct_vm_fault_ptr(struct_vm_fault, Ptr[struct_vm_fault]): ...
 
@@ -585,6 +602,10 @@ class FFI(BaseFFI):
     def new(
         self, cdecl: Literal["struct rcu_state *"], init: object = ...
     ) -> struct_rcu_state_ptr: ...
+    @overload
+    def new(
+        self, cdecl: Literal["struct rw_semaphore *"], init: object = ...
+    ) -> struct_rw_semaphore_ptr: ...
     @overload
     def new(
         self, cdecl: Literal["struct mmu_gather *"], init: object = ...
@@ -689,6 +710,10 @@ class FFI(BaseFFI):
     ) -> Array[struct_rcu_state]: ...
     @overload
     def new(
+        self, cdecl: Literal["struct rw_semaphore[]"], init: object = ...
+    ) -> Array[struct_rw_semaphore]: ...
+    @overload
+    def new(
         self, cdecl: Literal["struct mmu_gather[]"], init: object = ...
     ) -> Array[struct_mmu_gather]: ...
     @overload
@@ -787,6 +812,10 @@ class FFI(BaseFFI):
     def cast(self, cdecl: Literal["struct rcu_state *"], value: object) -> struct_rcu_state_ptr: ...
     @overload
     def cast(
+        self, cdecl: Literal["struct rw_semaphore *"], value: object
+    ) -> struct_rw_semaphore_ptr: ...
+    @overload
+    def cast(
         self, cdecl: Literal["struct mmu_gather *"], value: object
     ) -> struct_mmu_gather_ptr: ...
     @overload
@@ -820,6 +849,7 @@ class Lib:
     NR_EVENTS: Final[int]
     NR_COUNTERS: Final[int]
     NR_MM_COUNTERS: Final[int]
+    NR_KERNEL_COUNTERS: Final[int]
     PAGE_SHIFT: Final[int]
     PAGE_SIZE: Final[int]
     EXCHANGE_DONE: Final[int]
@@ -835,6 +865,7 @@ class Lib:
     PG_host: Final[int]
     PG_swapbacked: Final[int]
     PG_dirty: Final[int]
+    PG_anon_exclusive: Final[int]
     PG_order_shift: Final[int]
     NR_PAGE_ORDERS: Final[int]
     PCP_MAX: Final[int]
@@ -989,6 +1020,7 @@ class Lib:
     FREE_TABLES_NEVER: Final[int]
     FREE_TABLES_SCAN: Final[int]
     FREE_TABLES_REFCOUNT: Final[int]
+    FREE_TABLES_REFCOUNT_PMDLOCK: Final[int]
     MM_FILEPAGES: Final[int]
     MM_ANONPAGES: Final[int]
     MM_SWAPENTS: Final[int]
@@ -1011,10 +1043,35 @@ class Lib:
     BUG_PTE_TABLE_LEAKED: Final[int]
     BUG_GATHER_NESTED: Final[int]
     BUG_RCU_UNBALANCED: Final[int]
+    BUG_WAIT_FAILED: Final[int]
+    BUG_LOCK_ORDER: Final[int]
+    BUG_LOCK_KEPT: Final[int]
+    BUG_SLEEP_IN_ATOMIC: Final[int]
+    BUG_RCU_STALL: Final[int]
+    LOCK_PTE: Final[int]
+    LOCK_PMD: Final[int]
+    LOCK_PAGE_TABLE: Final[int]
+    LOCK_MMAP: Final[int]
+    LOCK_VMA: Final[int]
+    NR_LOCK_KINDS: Final[int]
+    LOCK_NESTED: Final[int]
+    LOCKDEP_ACQUIRE: Final[int]
+    LOCKDEP_ACQUIRED: Final[int]
+    LOCKDEP_TRYLOCK: Final[int]
+    LOCKDEP_RELEASE: Final[int]
+    LCB_F_SPIN: Final[int]
+    LCB_F_READ: Final[int]
+    LCB_F_WRITE: Final[int]
     TRYGET_SUCCEEDED: Final[int]
     TRYGET_FAILED_ZERO: Final[int]
     TRYGET_FAILED_NONE: Final[int]
     TRYGET_FAILED_HUGE_PMD: Final[int]
+    RCU_GP_START: Final[int]
+    RCU_GP_CPUQS: Final[int]
+    RCU_GP_END: Final[int]
+    RWSEM_WRITER_LOCKED: Final[int]
+    RWSEM_FLAG_WAITERS: Final[int]
+    RWSEM_READER_BIAS: Final[int]
     NR_CPUS: Final[int]
     CODE_WRITTEN_MAX: Final[int]
     MMU_GATHER_BUNDLE: Final[int]
@@ -1053,6 +1110,7 @@ class Lib:
     def event_describe(self, id: int, /) -> struct_event_desc_ptr: ...
     def counter_describe(self, id: int, /) -> struct_counter_desc_ptr: ...
     def mm_counter_describe(self, id: int, /) -> struct_counter_desc_ptr: ...
+    def kernel_counter_describe(self, id: int, /) -> struct_counter_desc_ptr: ...
     def memory_load(
         self, m: struct_memory_ptr | Array[struct_memory], pa: int, value: Ptr[int], /
     ) -> bool: ...
@@ -1265,6 +1323,15 @@ class Lib:
         vm_flags: int,
         /,
     ) -> None: ...
+    def copy_page_range(
+        self,
+        src: struct_mm_struct_ptr | Array[struct_mm_struct],
+        dst: struct_mm_struct_ptr | Array[struct_mm_struct],
+        start: int,
+        end: int,
+        vm_flags: int,
+        /,
+    ) -> bool: ...
     def free_pgd_range(
         self,
         tlb: struct_mmu_gather_ptr | Array[struct_mmu_gather],
@@ -1290,10 +1357,13 @@ class Lib:
         self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], member: int, nr: int, /
     ) -> None: ...
     def pte_lock(
-        self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], pmd: Ptr[int], /
+        self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], table: int, /
+    ) -> None: ...
+    def pte_lock_nested(
+        self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], table: int, /
     ) -> None: ...
     def pte_unlock(
-        self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], pmd: Ptr[int], /
+        self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], table: int, /
     ) -> None: ...
     def pmd_lock(
         self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], pmd: Ptr[int], /
@@ -1343,29 +1413,46 @@ class Lib:
         self, tlb: struct_mmu_gather_ptr | Array[struct_mmu_gather], pfn: int, addr: int, /
     ) -> None: ...
     def mm_dec_nr_ptes(self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], /) -> None: ...
-    def flush_freed_tables(self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], /) -> None: ...
+    def tlb_remove_table(
+        self, kernel: struct_kernel_ptr | Array[struct_kernel], table: int, /
+    ) -> None: ...
+    def flush_pte_table(
+        self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], addr: int, /
+    ) -> None: ...
+    def tlb_gather_owed(
+        self, tlb: struct_mmu_gather_ptr | Array[struct_mmu_gather], addr: int, /
+    ) -> None: ...
+    def flush_freed_tables(
+        self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], pmd: Ptr[int], addr: int, /
+    ) -> None: ...
+    def flush_is_owed(
+        self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], pmd: Ptr[int], /
+    ) -> bool: ...
     def pmd_alloc(
+        self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], addr: int, /
+    ) -> Ptr[int]: ...
+    def pud_alloc(
         self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], addr: int, /
     ) -> Ptr[int]: ...
     def pte_ref_init(
         self,
         mm: struct_mm_struct_ptr | Array[struct_mm_struct],
-        pfn: int,
+        table: int,
         pmd: Ptr[int],
         count: int,
         /,
     ) -> None: ...
     def pte_get(
-        self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], pmd: Ptr[int], /
+        self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], table: int, /
     ) -> None: ...
     def pte_get_many(
-        self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], pmd: Ptr[int], nr: int, /
+        self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], table: int, nr: int, /
     ) -> None: ...
     def pte_get_unless_zero(
         self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], pmd: Ptr[int], /
     ) -> bool: ...
     def pte_try_get(
-        self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], pmd: Ptr[int], /
+        self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], pmd: Ptr[int], table: Ptr[int], /
     ) -> int: ...
     def pte_tryget_map(
         self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], pmd: Ptr[int], addr: int, /
@@ -1373,8 +1460,16 @@ class Lib:
     def pte_tryget_map_lock(
         self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], pmd: Ptr[int], addr: int, /
     ) -> Ptr[int]: ...
+    def pte_relock(
+        self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], pmd: Ptr[int], table: int, /
+    ) -> int: ...
     def pte_alloc_get(
-        self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], pmd: Ptr[int], addr: int, /
+        self,
+        mm: struct_mm_struct_ptr | Array[struct_mm_struct],
+        pmd: Ptr[int],
+        addr: int,
+        table: Ptr[int],
+        /,
     ) -> int: ...
     def pte_alloc_get_map(
         self,
@@ -1397,30 +1492,25 @@ class Lib:
         mm: struct_mm_struct_ptr | Array[struct_mm_struct],
         pmd: Ptr[int],
         addr: int,
-        pfn: int,
+        table: int,
         /,
-    ) -> bool: ...
+    ) -> int: ...
     def pte_entries_set(
-        self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], pmd: Ptr[int], nr: int, /
+        self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], table: int, nr: int, /
     ) -> None: ...
     def pte_put(
-        self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], pmd: Ptr[int], addr: int, /
+        self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], table: int, addr: int, /
     ) -> None: ...
     def pte_put_many(
-        self,
-        mm: struct_mm_struct_ptr | Array[struct_mm_struct],
-        pmd: Ptr[int],
-        addr: int,
-        nr: int,
-        /,
+        self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], table: int, addr: int, nr: int, /
     ) -> None: ...
     def pte_put_tlb(
-        self, tlb: struct_mmu_gather_ptr | Array[struct_mmu_gather], pmd: Ptr[int], addr: int, /
+        self, tlb: struct_mmu_gather_ptr | Array[struct_mmu_gather], table: int, addr: int, /
     ) -> None: ...
     def pte_put_many_tlb(
         self,
         tlb: struct_mmu_gather_ptr | Array[struct_mmu_gather],
-        pmd: Ptr[int],
+        table: int,
         addr: int,
         nr: int,
         /,
@@ -1435,6 +1525,12 @@ class Lib:
     def rcu_read_lock(self, kernel: struct_kernel_ptr | Array[struct_kernel], /) -> None: ...
     def rcu_read_unlock(self, kernel: struct_kernel_ptr | Array[struct_kernel], /) -> None: ...
     def call_rcu(self, kernel: struct_kernel_ptr | Array[struct_kernel], pfn: int, /) -> None: ...
+    def free_table_frame(
+        self, kernel: struct_kernel_ptr | Array[struct_kernel], pfn: int, /
+    ) -> None: ...
+    def rcu_report_qs(
+        self, kernel: struct_kernel_ptr | Array[struct_kernel], id: int, /
+    ) -> int: ...
     def rcu_process_callbacks(self, kernel: struct_kernel_ptr | Array[struct_kernel], /) -> int: ...
     def __anon_vma_prepare(
         self,
@@ -1462,6 +1558,12 @@ class Lib:
     ) -> None: ...
     def event_ring_full(
         self, ring: struct_event_ring_ptr | Array[struct_event_ring], arg: CData, /
+    ) -> None: ...
+    def kernel_wait_for_lock(
+        self, kernel: struct_kernel_ptr | Array[struct_kernel], lock: Ptr[int], kind: int, /
+    ) -> bool: ...
+    def kernel_lockdep(
+        self, kernel: struct_kernel_ptr | Array[struct_kernel], what: int, lock: int, kind: int, /
     ) -> None: ...
 
 ffi: FFI

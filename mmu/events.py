@@ -108,6 +108,12 @@ MM_COUNTER_DESCS: list[CounterDesc] = list(
 MM_COUNTERS: list[str] = [desc.name for desc in MM_COUNTER_DESCS]
 MM_COUNTER_ID: dict[str, int] = {desc.name: desc.id for desc in MM_COUNTER_DESCS}
 
+KERNEL_COUNTER_DESCS: list[CounterDesc] = list(
+    _counter_descs(lib.kernel_counter_describe, lib.NR_KERNEL_COUNTERS)
+)
+KERNEL_COUNTERS: list[str] = [desc.name for desc in KERNEL_COUNTER_DESCS]
+KERNEL_COUNTER_ID: dict[str, int] = {desc.name: desc.id for desc in KERNEL_COUNTER_DESCS}
+
 _rings: weakref.WeakValueDictionary[int, EventRing] = weakref.WeakValueDictionary()
 
 

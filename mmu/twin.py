@@ -9,7 +9,7 @@ first argument says. Both work on the same bytes and give the same answers, coun
 The Python function's annotations say how the C function is called::
 
     annotation                  argument of the C function
-    a State (first argument)    its ``c``
+    a State                     its ``c``
     EntryPa                     the host pointer to that entry
     int, bool, an enum          the number
 
@@ -19,6 +19,7 @@ The Python function's annotations say how the C function is called::
     EntryPa | None              a pointer to the entry, or NULL
     CPointer | None             a pointer, or NULL
     tuple[IntEnum, EntryPa]     the number; the entry's pointer comes through a last argument
+    tuple[IntEnum, int]         the number; the int comes through a last argument, u64
     a Result                    comes through a last argument, a struct
     a State                     made by ``make_c()``, and the C function's first argument
 
@@ -197,7 +198,7 @@ def _argument(first: str, name: str, kind: Any) -> str:
     """The C argument for a Python one."""
     if kind is EntryPa:
         return f"_cast(_u64p, {first}.memory.c.ram + ({name} - {first}.memory.base))"
-    return name
+    return name if issubclass(kind, int) else f"{name}.c"
 
 
 def _call(
@@ -213,6 +214,8 @@ def _call(
     elif get_origin(result) is tuple and get_args(result)[1] is EntryPa:
         value = f"(_members[{{call}}], _entry_pa({first}.memory, _entry[0]) or 0)"
         return ['_entry = _new("u64 **")'], [*arguments, "_entry"], value
+    elif get_origin(result) is tuple and get_args(result)[1] is int:
+        return ['_int = _new("u64 *")'], [*arguments, "_int"], "(_members[{call}], _int[0])"
     elif result in (NoneType, int, bool):
         return [], arguments, "{call}"
     elif issubclass(result, IntEnum):

@@ -12,7 +12,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from native import cdef
 
 FOLDERS = ("trace", "memory", "x86", "mm")
-CALLBACKS = 'extern "Python" void event_ring_full(struct event_ring *ring, void *arg);\n'
+CALLBACKS = """
+extern "Python" void event_ring_full(struct event_ring *ring, void *arg);
+extern "Python" bool kernel_wait_for_lock(struct kernel *kernel, u32 *lock, u32 kind);
+extern "Python" void kernel_lockdep(struct kernel *kernel, u32 what, u64 lock, u32 kind);
+"""
 
 _headers = cdef.in_include_order(FOLDERS)
 _sources = cdef.sources(*FOLDERS)

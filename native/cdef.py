@@ -22,7 +22,7 @@ _INCLUDE = re.compile(r'^#include "([^"]+\.h)"', re.MULTILINE)
 _DEFINE = re.compile(r"^#define[ \t]+(\w+)[ \t]+(.+?)[ \t]*$", re.MULTILINE)
 _LITERAL = re.compile(r"-?(0x[0-9a-fA-F]+|[0-9]+)")
 _FUNCTION = re.compile(r"^(?!typedef|#)[\w][\w \t*]*?\b(\w+)\([^;{}]*\);", re.MULTILINE)
-_TABLE = re.compile(r"^(EVENT|COUNTER|MM_COUNTER)\(", re.MULTILINE)
+_TABLE = re.compile(r"^(EVENT|COUNTER|MM_COUNTER|KERNEL_COUNTER)\(", re.MULTILINE)
 
 COMPILE_ARGS = [
     *("-std=c11", "-O2", "-g", "-fvisibility=hidden", "-fno-strict-aliasing"),
@@ -81,10 +81,10 @@ def in_include_order(folders: Iterable[str]) -> list[Path]:
 
 
 def table_sizes() -> str:
-    """NR_EVENTS, NR_COUNTERS and NR_MM_COUNTERS, counted in events.def."""
+    """NR_EVENTS, NR_COUNTERS, NR_MM_COUNTERS, NR_KERNEL_COUNTERS, counted in events.def."""
     kinds = _TABLE.findall(_COMMENT.sub("", (NATIVE / "trace/events.def").read_text()))
-    names = {"EVENT": "NR_EVENTS", "COUNTER": "NR_COUNTERS", "MM_COUNTER": "NR_MM_COUNTERS"}
-    return "".join(f"#define {name} {kinds.count(kind)}\n" for kind, name in names.items())
+    names = ("EVENT", "COUNTER", "MM_COUNTER", "KERNEL_COUNTER")
+    return "".join(f"#define NR_{name}S {kinds.count(name)}\n" for name in names)
 
 
 def declarations(paths: Iterable[Path]) -> str:

@@ -32,6 +32,7 @@ from mmu.events import EventRing
 from mmu.linux.fault import Segv
 from mmu.linux.mm import Mm, boot
 from mmu.linux.policy import FreeTables
+from mmu.linux.pt_reclaim import pte_ref_is_enabled
 from mmu.memory import Memory
 from mmu.x86 import Access, Mmu, Outcome, Walk
 
@@ -98,7 +99,7 @@ def make_mm(config: MachineConfig, ring: EventRing | None = None) -> Mm:
     unit = Mmu(
         memory, geometry=config.geometry, engine=config.engine, exact=config.exact, ring=ring
     )
-    return boot(memory, unit, policy=config.policy, engine=config.engine, ring=ring)
+    return boot(memory, unit, policy=config.policy, engine=config.engine, ring=ring, lockdep=True)
 
 
 @pytest.fixture
@@ -122,7 +123,9 @@ def mm(mmu: Mmu, machine_config: MachineConfig) -> Iterator[Mm]:
     """
     memory = mmu.memory
     before = memory.frames_in_use
-    mm = boot(memory, mmu, policy=machine_config.policy, engine=machine_config.engine)
+    mm = boot(
+        memory, mmu, policy=machine_config.policy, engine=machine_config.engine, lockdep=True
+    )
     yield mm
     memory.c.fail_after = (1 << 64) - 1
     if mmu.check is not None:
@@ -213,7 +216,7 @@ def assert_refcounts(mm: Mm) -> Callable[..., None]:
 
     def assert_refcounts(expected: dict[int, int] | None = None) -> None:
         check_mm(mm)
-        if expected is None or mm.kernel.policy is not FreeTables.REFCOUNT:
+        if expected is None or not pte_ref_is_enabled(mm):
             return
         counts = mm.check_tables(references=True).references
         assert counts == {addr & -(1 << 21): n for addr, n in expected.items() if n}

@@ -44,11 +44,12 @@ SHARED = {
     *("set_this_cpu", "note_code_written", "note_code_stored", "note_code_fetched"),
     *("find_vma", "vma_index_of", "vma_insert", "vma_remove"),
     *("ring_create", "ring_destroy", "ring_emit", "ring_read", "event_ring_full"),
+    *("kernel_wait_for_lock", "kernel_lockdep"),
     *("check_begin", "check_end", "check_sync", "check_before", "check_after"),
     *("check_load", "check_table", "check_set_ad", "check_filled", "check_copied"),
     *("check_drop_page", "check_drop_context", "check_drop_tables"),
     "walk_tables",
-    *("event_describe", "counter_describe", "mm_counter_describe"),
+    *("event_describe", "counter_describe", "mm_counter_describe", "kernel_counter_describe"),
 }
 
 PYTHON_FOLDERS = [

@@ -54,8 +54,8 @@ def test_entries_enums_and_pairs(mm: Mm) -> None:
     result, pte = engine.pte_alloc_get_map(mm, pmd, BASE + 0x5000)
     assert result is pte_ref.PteAlloc.OK
     assert pte == (mm.memory.read_u64(pmd) & -4096 & ~(1 << 63)) + 5 * 8
-    assert engine.pte_try_get(mm, pmd) is pte_ref.TryGet.SUCCEEDED
-    engine.pte_put_many(mm, pmd, BASE, 2)
+    assert engine.pte_try_get(mm, pmd) == (pte_ref.TryGet.SUCCEEDED, pte >> 12)
+    engine.pte_put_many(mm, pte >> 12, BASE, 2)
     assert engine.pte_tryget_map(mm, pmd, BASE) is None
 
 
@@ -80,19 +80,19 @@ def test_a_state_is_made_and_filled_in(mm: Mm) -> None:
 def test_what_broke_is_raised_by_the_call_that_met_it(mm: Mm) -> None:
     pmd = engine.pmd_alloc(mm, BASE)
     assert pmd is not None
-    engine.pte_alloc_get(mm, pmd, BASE)
+    _, table = engine.pte_alloc_get(mm, pmd, BASE)
     with pytest.raises(MmBug) as caught:
-        engine.pte_put_many(mm, pmd, BASE, 9)
+        engine.pte_put_many(mm, table, BASE, 9)
     assert caught.value.bug is Bug.PTE_REF_UNDERFLOW
-    engine.pte_put(mm, pmd, BASE)
+    engine.pte_put(mm, table, BASE)
 
 
 def test_the_python_function_alone_raises_nothing(mm: Mm) -> None:
     """Twins below the engine call each other; the check is the engine's."""
     pmd = engine.pmd_alloc(mm, BASE)
     assert pmd is not None
-    pte_ref.pte_alloc_get(mm, pmd, BASE)
-    pte_ref.pte_put_many(mm, pmd, BASE, 9)
+    _, table = pte_ref.pte_alloc_get(mm, pmd, BASE)
+    pte_ref.pte_put_many(mm, table, BASE, 9)
     with pytest.raises(MmBug):
         mm.check()
 

@@ -11,10 +11,10 @@ from contextlib import suppress
 from typing import NoReturn
 
 from ucmmu import exit_codes
+from ucmmu.arguments import add_json, add_run_options, choices, run_options
 from ucmmu.exit_codes import ExitCode, Failure
-from ucmmu.options import DEFAULT_TLB, ENGINES, FIDELITIES, POLICIES, RunOptions, find_program
+from ucmmu.options import POLICIES, RunOptions, find_program
 from ucmmu.options import STDERR as TO_STDERR
-from ucmmu.sizes import format_size, parse_size
 from ucmmu.streams import STDERR, STDOUT, open_missing_streams, say
 from ucmmu.supervise import Limits, internal_error
 from ucmmu.text import did_you_mean, printable, shortened
@@ -35,6 +35,7 @@ examples:
   ucmmu run hello
   ucmmu run --free-tables scan --json result.json dontneed_loop 1G 1M
   ucmmu run --fidelity trace --trace-out trace.txt hello
+  ucmmu run --cpus 4 --seed 7 ./threaded_program
   ucmmu run --allow data.txt ./program data.txt
   ucmmu run --timeout 60 -- ./program --its-own-option"""
 
@@ -42,7 +43,8 @@ _COMPARE_EXAMPLES = """\
 examples:
   ucmmu compare dontneed_loop 1G 1M
   ucmmu compare --json policies.json sparse
-  ucmmu compare --fidelity exact --tlb tiny hello"""
+  ucmmu compare --fidelity exact --tlb tiny hello
+  ucmmu compare --cpus 4 ./threaded_program"""
 
 _LIST_EXAMPLES = """\
 examples:
@@ -219,12 +221,12 @@ def build_parser() -> argparse.ArgumentParser:
         f"{_GUEST}\n\n{_RUN_EXAMPLES}",
     )
     run.takes_program = True
-    _add_run_options(run)
+    add_run_options(run)
     run.add_argument(
         "--free-tables",
         choices=list(POLICIES),
         default="refcount",
-        help=f"how empty PTE tables are freed: {_choices(POLICIES)} (default: refcount)",
+        help=f"how empty PTE tables are freed: {choices(POLICIES)} (default: refcount)",
     )
     run.add_argument(
         "--trace-out",
@@ -240,7 +242,7 @@ def build_parser() -> argparse.ArgumentParser:
         f"{_GUEST}\n\n{_COMPARE_EXAMPLES}",
     )
     compare.takes_program = True
-    _add_run_options(compare)
+    add_run_options(compare)
     compare.add_argument(
         "--show-output", action="store_true", help="show what the guest prints, on stderr"
     )
@@ -252,7 +254,7 @@ def build_parser() -> argparse.ArgumentParser:
         "name the guests, TLB geometries and policies",
         _LIST_EXAMPLES,
     )
-    _add_json(listing)
+    add_json(listing)
     listing.set_defaults(command=_list)
     commands.add_parser("help", help="show this help, or `ucmmu help COMMAND`", add_help=False)
     return parser
@@ -299,128 +301,6 @@ def _add_command(
     )
 
 
-def _add_json(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--json",
-        metavar="FILE",
-        help="write the result as JSON, - for stdout; a file is written whole or left as it was",
-    )
-
-
-def _add_run_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--fidelity",
-        choices=list(FIDELITIES),
-        help=f"{_choices(FIDELITIES)} (default: fast; with --check-tlb exact)",
-    )
-    parser.add_argument(
-        "--engine", choices=list(ENGINES), default="c", help=f"{_choices(ENGINES)} (default: c)"
-    )
-    parser.add_argument(
-        "--tlb",
-        metavar="NAME",
-        default=DEFAULT_TLB,
-        help=f"TLB geometry: a name of `ucmmu list` or a file (default: {DEFAULT_TLB})",
-    )
-    parser.add_argument(
-        "--check-tlb",
-        action="store_true",
-        help="tell every use of a translation that memory no longer says, and which flush is"
-        " missing",
-    )
-    _add_size(parser, "--ram", 16 << 30, "guest RAM; the host gives only what is touched")
-    parser.add_argument(
-        "--timeout", metavar="S", type=_seconds, help="end the run after S seconds of wall clock"
-    )
-    _add_size(parser, "--memory-limit", 8 << 30, "end the run above this much host memory")
-    parser.add_argument(
-        "--no-count",
-        action="store_true",
-        help="do not count instructions: faster; the guest's time moves by system call only",
-    )
-    parser.add_argument(
-        "--no-fast-faults", action="store_true", help="take no shortcut in C for anonymous faults"
-    )
-    parser.add_argument(
-        "--allow",
-        metavar="PATH",
-        action="append",
-        default=[],
-        help="let the guest open this file, or what lies under this directory, links beneath it"
-        " included; may be repeated",
-    )
-    _add_json(parser)
-    parser.set_defaults(program=[])
-
-
-def _add_size(parser: argparse.ArgumentParser, name: str, default: int, text: str) -> None:
-    parser.add_argument(
-        name,
-        metavar="SIZE",
-        type=_size,
-        default=default,
-        help=f"{text} (default: {format_size(default)})",
-    )
-
-
-def _choices(meanings: dict[str, str]) -> str:
-    return "; ".join(f"{name}: {meaning}" for name, meaning in meanings.items())
-
-
-def _size(text: str) -> int:
-    try:
-        return parse_size(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds") from None
-    if not 0 < seconds < 1e9:
-        raise argparse.ArgumentTypeError(f"{text!r} is no time: it must be more than 0")
-    return seconds
-
-
-def _run_options(arguments: argparse.Namespace) -> RunOptions:
-    """Gather what both commands ask for. Raises Failure (USAGE)."""
-    program, *args = _program(arguments)
-    if arguments.ram % 4096:
-        raise Failure(
-            ExitCode.USAGE, "argument --ram: guest RAM is made of whole pages of 4096 bytes"
-        )
-    if arguments.no_count and _fidelity(arguments) != "fast":
-        raise Failure(
-            ExitCode.USAGE,
-            "argument --no-count: exact and trace count every instruction; leave it out, or use"
-            " --fidelity fast",
-        )
-    _hint_at_misplaced_options(arguments, args)
-    return RunOptions(
-        program=program,
-        args=tuple(args),
-        fidelity=_fidelity(arguments),
-        engine=arguments.engine,
-        tlb=arguments.tlb,
-        check_tlb=arguments.check_tlb,
-        ram=arguments.ram,
-        count=not arguments.no_count,
-        fast_faults=not arguments.no_fast_faults,
-        allow=tuple(arguments.allow),
-    )
-
-
-def _fidelity(arguments: argparse.Namespace) -> str:
-    fidelity: str | None = arguments.fidelity
-    if arguments.check_tlb and fidelity == "fast":
-        raise Failure(
-            ExitCode.USAGE, "argument --check-tlb: fast has no TLB; use --fidelity exact or trace"
-        )
-    return fidelity or ("exact" if arguments.check_tlb else "fast")
-
-
 def _program(arguments: argparse.Namespace) -> list[str]:
     words: list[str] = arguments.program
     if words and words[0] == "--":
@@ -448,6 +328,14 @@ def _hint_at_misplaced_options(arguments: argparse.Namespace, args: Sequence[str
 def _hint(line: str) -> None:
     with suppress(Failure):
         say(STDERR, f"ucmmu: hint: {line}\n", patience=0.5)
+
+
+def _run_options(arguments: argparse.Namespace) -> RunOptions:
+    """Gather what both commands ask for. Raises Failure (USAGE)."""
+    program, *args = _program(arguments)
+    options = run_options(arguments, program, args)
+    _hint_at_misplaced_options(arguments, args)
+    return options
 
 
 def _limits(arguments: argparse.Namespace) -> Limits:

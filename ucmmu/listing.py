@@ -59,4 +59,4 @@ def _text(names: dict[str, dict[str, Any]]) -> str:
             table.add_row(Text(f"  {printable(name)}"), Text(printable(text)))
         if not entries:
             table.add_row(Text("  none"), Text(how_to_get_guests()))
-    return rendered(STDOUT, table)
+    return rendered(STDOUT, [table])

@@ -34,6 +34,8 @@ ENGINES: dict[str, str] = {
 
 DEFAULT_TLB = "skylake"
 MAX_CPUS = 64
+MAX_SEED = (1 << 64) - 1
+MAX_QUANTUM = 10**9
 DEFAULT_QUANTUM = 50_000
 """Of cpu.scheduler; tests hold them equal."""
 STDERR = "stderr"

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +41,20 @@ _ROWS: list[tuple[str, str, Format]] = [
     ("seconds", "seconds", _seconds),
 ]
 
+MAX_PROCESSES = 40
+"""Rows of the table of processes; the JSON has them all."""
+
+_COLUMNS: list[tuple[str, str, Format]] = [
+    ("VmRSS/kB", "VmRSS", _number),
+    ("VmPTE/kB", "VmPTE", _number),
+    ("peak/kB", "VmPTE_peak", _number),
+    ("tables", "pte_tables_allocated", _number),
+    ("freed", "pte_tables_freed_before_exit", _number),
+    ("faults", "page_faults", _number),
+    ("instructions", "instructions", _number),
+]
+"""Of the table of processes: the rows of the other, in short."""
+
 _TLB_ROWS: list[tuple[str, str, str]] = [
     ("loads", "dTLB-loads", "dtlb_load_misses"),
     ("stores", "dTLB-stores", "dtlb_store_misses"),
@@ -66,7 +80,39 @@ def run_text(report: Report) -> str:
     for label, text in _tlb_lines(report):
         table.add_row(label, text)
     uses = (str(use["text"]) for use in report.get("stale_translations") or [])
-    return rendered(STDERR, table, [*map(printable, _remarks(report)), *_lines(uses)])
+    remarks = [*map(printable, _remarks(report)), *_lines(uses)]
+    processes = report.get("processes") or []
+    tables = [table, _processes(processes)] if len(processes) > 1 else [table]
+    return rendered(STDERR, tables, remarks)
+
+
+def _processes(reports: Sequence[Report]) -> Table:
+    """A row for each process, in the order of their making."""
+    table = _table("the processes")
+    table.add_column("PID", justify="right", no_wrap=True)
+    table.add_column("PPID", justify="right", no_wrap=True)
+    table.add_column("program", overflow="ellipsis")
+    table.add_column("ended", no_wrap=True)
+    for label, _, _ in _COLUMNS:
+        table.add_column(label, justify="right", no_wrap=True)
+    for report in reports[:MAX_PROCESSES]:
+        table.add_row(
+            str(report["pid"]),
+            str(report["ppid"] or "–"),
+            shortened(printable(report["program"].rpartition("/")[2]), 20),
+            _ending(report),
+            *(_of_process(report, key, form) for _, key, form in _COLUMNS),
+        )
+    left = len(reports) - MAX_PROCESSES
+    if left > 0:
+        table.add_row("…", "…", f"{left:,} more")
+    return table
+
+
+def _of_process(report: Report, key: str, form: Format) -> str:
+    """A figure; that of an address space is its owner's, if the process only shares it."""
+    shared = report["shares_mm"] and key != "instructions"
+    return "shared" if shared else form(report.get(key))
 
 
 def _lines(texts: Iterator[str]) -> Iterator[str]:
@@ -89,7 +135,7 @@ def compare_text(reports: Mapping[str, Report], fd: int) -> str:
         table.add_row(label, *(lines.get(label, "–") for lines in tlb))
     table.add_row("ended", *(_ending(report) for report in reports.values()))
     remarks = [f"{name}: {line}" for name, report in reports.items() for line in _remarks(report)]
-    return rendered(fd, table, map(printable, remarks))
+    return rendered(fd, [table], map(printable, remarks))
 
 
 def _table(title: str) -> Table:
@@ -103,7 +149,10 @@ def _table(title: str) -> Table:
 def _title(report: Report) -> str:
     words = shortened(printable(" ".join([report["program"], *report["args"]])))
     tlb = "" if report["fidelity"] == "fast" else f"TLB {shortened(printable(report['tlb']))}, "
-    return f"{words} ({report['fidelity']}, {tlb}engine {report['engine']})"
+    cpus = "" if report["cpus"] == 1 else f"{report['cpus']} CPUs, seed {report['seed']}, "
+    nr = len(report.get("processes") or [])
+    total = f", total of {nr} processes" if nr > 1 else ""
+    return f"{words} ({report['fidelity']}, {tlb}{cpus}engine {report['engine']}){total}"
 
 
 def _ending(report: Report) -> str:

@@ -162,6 +162,9 @@ def report_of(options: RunOptions, outcome: Outcome) -> dict[str, Any]:
         "tlb": options.tlb,
         "check_tlb": options.check_tlb,
         "ram": options.ram,
+        "cpus": options.cpus,
+        "seed": options.seed,
+        "quantum": options.quantum,
         **dict.fromkeys(FIGURES),
         "signal": None,
         "error": None,
@@ -171,6 +174,7 @@ def report_of(options: RunOptions, outcome: Outcome) -> dict[str, Any]:
         "host_rss_peak": outcome.host_rss_peak >> 10,
     }
     report["samples"] = report.pop("samples", [])
+    report["processes"] = report.pop("processes", [])
     report["notes"] = [*report.get("notes", []), *([] if outcome.finished else [UNFINISHED])]
     if outcome.ended != "done":
         report["ended"] = outcome.ended

@@ -47,10 +47,14 @@ class _Paper(io.StringIO):
         return self._stream.isatty()
 
 
-def rendered(fd: int, table: rich.console.RenderableType, lines: Iterable[str] = ()) -> str:
-    """The text of a table, and of plain lines below it, as stdout or stderr shows it; nothing is
+def rendered(
+    fd: int, tables: Iterable[rich.console.RenderableType], lines: Iterable[str] = ()
+) -> str:
+    """The text of tables, and of plain lines below them, as stdout or stderr shows it; nothing is
     written.
     """
     paper = _Paper(stream_of(fd))
-    Console(paper).print(table)
+    console = Console(paper)
+    for table in tables:
+        console.print(table)
     return paper.getvalue() + "".join(line + "\n" for line in lines)

@@ -5,8 +5,11 @@ from __future__ import annotations
 
 import errno
 import struct
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from cpu.clock import LATEST_NS
+from cpu.restart import ERESTARTNOHAND, set_restart_fn
 from cpu.syscalls.registry import s32, syscall
 from mmu.errors import LinuxError
 from mmu.units import U32
@@ -14,10 +17,13 @@ from mmu.units import U32
 if TYPE_CHECKING:
     from cpu.task import Task
 
+CLOCK_PROCESS_CPUTIME_ID, CLOCK_THREAD_CPUTIME_ID = 2, 3
 REALTIME_CLOCKS = frozenset({0, 5, 8, 11})
 """CLOCK_REALTIME, its coarse and alarm forms, CLOCK_TAI."""
-OTHER_CLOCKS = frozenset({1, 2, 3, 4, 6, 7, 9})
-"""Monotonic, boot-time and CPU-time clocks."""
+OTHER_CLOCKS = frozenset({1, 4, 6, 7, 9})
+"""Monotonic and boot-time clocks."""
+CPUCLOCK_SCHED, CPUCLOCK_PERTHREAD = 2, 4
+"""Low bits of a clock's number that has a PID, inverted, above them (linux/posix-timers.h)."""
 TIMER_ABSTIME = 1
 GRND_FLAGS = 0x7
 PIECE = 1 << 16
@@ -26,11 +32,38 @@ MAX_RANDOM = 33_554_431
 SECOND = 10**9
 
 
-def _clock_ns(task: Task, clock: int) -> int:
-    if s32(clock) in REALTIME_CLOCKS:
+def clock_ns(task: Task, clock: int) -> int:
+    """What the clock of that number says, nanoseconds; EINVAL: there is none.
+
+    The CPU-time clocks say what was executed, or, where instructions are not counted, as all.
+    """
+    clock = s32(clock)
+    if clock in REALTIME_CLOCKS:
         return task.system.clock.realtime_ns()
-    if s32(clock) in OTHER_CLOCKS:
+    if clock in OTHER_CLOCKS:
         return task.system.clock.now_ns()
+    executed = _cpu_clock(task, clock)
+    return executed() if task.system.scheduler.counting else task.system.clock.now_ns()
+
+
+def _cpu_clock(task: Task, clock: int) -> Callable[[], int]:
+    """What counts for a CPU-time clock; EINVAL."""
+    executed = task.system.scheduler.executed
+    if clock == CLOCK_PROCESS_CPUTIME_ID:
+        return task.process.executed
+    if clock == CLOCK_THREAD_CPUTIME_ID:
+        return lambda: executed(task)
+    if clock < 0 and clock & 3 == CPUCLOCK_SCHED:
+        pid = ~(clock >> 3)
+        other = task.system.tasks.get(pid) if pid else task
+        if other is None:
+            raise LinuxError(errno.EINVAL)
+        found = other
+        if clock & CPUCLOCK_PERTHREAD:
+            if found.process is not task.process:
+                raise LinuxError(errno.EINVAL)
+            return lambda: executed(found)
+        return found.process.executed
     raise LinuxError(errno.EINVAL)
 
 
@@ -47,14 +80,14 @@ def read_timespec(task: Task, addr: int) -> int:
 @syscall("clock_gettime")
 def sys_clock_gettime(task: Task, clock: int, result: int, *_: int) -> int:
     """clock_gettime(2)."""
-    task.mm.copy_to_user(result, struct.pack("<qq", *divmod(_clock_ns(task, clock), SECOND)))
+    task.mm.copy_to_user(result, struct.pack("<qq", *divmod(clock_ns(task, clock), SECOND)))
     return 0
 
 
 @syscall("clock_getres")
 def sys_clock_getres(task: Task, clock: int, result: int, *_: int) -> int:
     """clock_getres(2): a nanosecond."""
-    _clock_ns(task, clock)
+    clock_ns(task, clock)
     if result:
         task.mm.copy_to_user(result, struct.pack("<qq", 0, 1))
     return 0
@@ -90,25 +123,39 @@ def sys_nanosleep(task: Task, request: int, remaining: int, *_: int) -> int:
 def sys_clock_nanosleep(
     task: Task, clock: int, flags: int, request: int, remaining: int, *_: int
 ) -> int:
-    """clock_nanosleep(2)."""
-    _clock_ns(task, clock)
+    """clock_nanosleep(2); a CPU-time clock's sleep is a monotonic one's here."""
+    clock_ns(task, clock)
+    if s32(clock) == CLOCK_THREAD_CPUTIME_ID:
+        raise LinuxError(errno.EINVAL)
     wanted = read_timespec(task, request)
-    if flags & TIMER_ABSTIME:
-        realtime = s32(clock) in REALTIME_CLOCKS
-        return _sleep(task, task.system.clock.until(wanted, realtime=realtime), 0)
-    return _sleep(task, wanted, remaining)
+    if not flags & TIMER_ABSTIME:
+        return _sleep(task, wanted, remaining)
+    realtime = s32(clock) in REALTIME_CLOCKS
+    left = task.system.clock.until(wanted, realtime=realtime)
+    if task.system.sleep(left, f"{left} ns to pass") == 0:
+        return 0
+    return -ERESTARTNOHAND
 
 
 def _sleep(task: Task, nanoseconds: int, remaining: int) -> int:
-    """Sleep; the time that was left goes to ``remaining`` if that is not 0 and a signal came."""
+    """Sleep; if a signal comes, the time that was left goes to ``remaining``, if that is not 0, and
+    restart_syscall() sleeps on (hrtimer_nanosleep()).
+    """
     clock = task.system.clock
-    end = clock.now_ns() + nanoseconds
-    if task.system.sleep(nanoseconds, f"{nanoseconds} ns to pass") == 0:
-        return 0
-    if remaining:
-        left = divmod(max(0, end - clock.now_ns()), SECOND)
-        task.mm.copy_to_user(remaining, struct.pack("<qq", *left))
-    raise LinuxError(errno.EINTR)
+    end = min(clock.now_ns() + nanoseconds, LATEST_NS)
+
+    def sleep_on(task: Task) -> int:
+        left = max(0, end - clock.now_ns())
+        if task.system.sleep(left, f"{left} ns to pass") == 0:
+            return 0
+        if remaining:
+            left = max(0, end - clock.now_ns())
+            if not left:
+                return 0
+            task.mm.copy_to_user(remaining, struct.pack("<qq", *divmod(left, SECOND)))
+        return set_restart_fn(task, sleep_on)
+
+    return sleep_on(task)
 
 
 @syscall("getrandom")

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from cpu.files import O_CLOEXEC
+from cpu.signal_send import send_sig
 from cpu.syscalls.registry import s32, s64, syscall
 from mmu.errors import LinuxError
 from mmu.linux.uaccess import raw_copy_from_user, raw_copy_to_user
@@ -70,7 +71,7 @@ def _write(task: Task, file: OpenFile, addr: int, count: int) -> int:
             written = file.write(data)
         except LinuxError as error:
             if error.errno == errno.EPIPE:
-                task.send_signal(signal.SIGPIPE)
+                send_sig(signal.SIGPIPE, task)
             if done:
                 return done
             raise

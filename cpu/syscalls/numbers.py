@@ -20,6 +20,7 @@ def _read_table() -> dict[int, str]:
 
 
 SYSCALL_NAMES: Final = _read_table()
+SYSCALL_NUMBERS: Final = {name: number for number, name in SYSCALL_NAMES.items()}
 
 
 def syscall_name(number: int) -> str:

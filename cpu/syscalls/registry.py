@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from cpu.syscalls.numbers import SYSCALL_NAMES
+from cpu.syscalls.numbers import SYSCALL_NUMBERS
 from mmu.units import U32
 
 Handler = Callable[..., int]
@@ -19,15 +19,13 @@ NR_SYSCALLS = 512
 TABLE: list[Handler | None] = [None] * NR_SYSCALLS
 """Handlers by number; None for an unknown call."""
 
-_NUMBER = {name: number for number, name in SYSCALL_NAMES.items()}
-
 
 def syscall(*names: str) -> Callable[[Handler], Handler]:
     """Make the function the handler of the calls named."""
 
     def register(handler: Handler) -> Handler:
         for name in names:
-            TABLE[_NUMBER[name]] = handler
+            TABLE[SYSCALL_NUMBERS[name]] = handler
         return handler
 
     return register

@@ -1,37 +1,51 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Signals: asking for them is remembered, sending one acts at once or waits until it is
-unblocked.
-"""
+"""Signals: what a program asks for, blocks, waits for and sends (kernel/signal.c, v6.18)."""
 
 from __future__ import annotations
 
 import errno
+import signal
 import struct
 from typing import TYPE_CHECKING
 
+from cpu.restart import ERESTARTNOHAND, do_no_restart_syscall
+from cpu.siginfo import SI_TKILL, SI_USER, SIGINFO_SIZE, SigInfo
+from cpu.signal_delivery import dequeue_signal
+from cpu.signal_frame import STACK_T, do_sigaltstack, rt_sigreturn, sas_ss_flags
+from cpu.signal_send import (
+    all_processes,
+    force_sig,
+    group_send_sig_info,
+    processes_of_group,
+    send_sig_info,
+)
+from cpu.signal_state import set_current_blocked, set_user_sigmask
 from cpu.signals import (
-    MINSIGSTKSZ,
     NSIG,
     SIG_BLOCK,
     SIG_SETMASK,
     SIG_UNBLOCK,
+    SS_AUTODISARM,
+    UAPI_SA_FLAGS,
+    UNBLOCKABLE,
     UNCATCHABLE,
     SigAction,
     sigmask,
 )
+from cpu.syscalls.clock import read_timespec
 from cpu.syscalls.registry import s32, syscall
 from mmu.errors import LinuxError
-from mmu.units import U32
+from mmu.linux.sched import Sleep, WaitQueue
+from mmu.units import U32, U64
 
 if TYPE_CHECKING:
-    from cpu.task import Task
+    from cpu.task import Process, Task
 
 SIGSET_SIZE = 8
-SS_DISABLE = 2
-SS_AUTODISARM = 1 << 31
 _ACTION = struct.Struct("<QQQQ")
-_STACK = struct.Struct("<QiIQ")
-_UNBLOCKABLE = sum(sigmask(signo) for signo in UNCATCHABLE)
+
+
+# Asking for signals.
 
 
 @syscall("rt_sigaction")
@@ -43,12 +57,15 @@ def sys_rt_sigaction(task: Task, signo: int, new: int, old: int, size: int, *_: 
     wanted = _ACTION.unpack(task.mm.copy_from_user(new, _ACTION.size)) if new else None
     if not 1 <= signo <= NSIG or (wanted and signo in UNCATCHABLE):
         raise LinuxError(errno.EINVAL)
-    was = task.signals.action(signo)
+    was = task.sighand.action(signo)
     if wanted:
         handler, flags, restorer, mask = wanted
-        task.signals.actions[signo] = SigAction(handler, flags, restorer, mask & ~_UNBLOCKABLE)
-        if task.signals.ignores(signo):
-            task.signals.pending &= ~sigmask(signo)
+        action = SigAction(handler, flags & UAPI_SA_FLAGS, restorer, mask & ~UNBLOCKABLE)
+        task.sighand.actions[signo] = action
+        if task.sighand.ignores(signo):
+            task.process.shared_pending.flush(sigmask(signo))
+            for thread in task.process.threads:
+                thread.pending.flush(sigmask(signo))
     if old:
         task.mm.copy_to_user(old, _ACTION.pack(was.handler, was.flags, was.restorer, was.mask))
     return 0
@@ -56,25 +73,41 @@ def sys_rt_sigaction(task: Task, signo: int, new: int, old: int, size: int, *_: 
 
 @syscall("rt_sigprocmask")
 def sys_rt_sigprocmask(task: Task, how: int, new: int, old: int, size: int, *_: int) -> int:
-    """sigprocmask(2)."""
+    """sigprocmask(2), of the thread."""
     if size != SIGSET_SIZE:
         raise LinuxError(errno.EINVAL)
-    was = task.signals.blocked
+    was = task.blocked
     if new:
-        (mask,) = struct.unpack("<Q", task.mm.copy_from_user(new, SIGSET_SIZE))
-        mask &= ~_UNBLOCKABLE
+        mask = _read_sigset(task, new)
+        how = s32(how)
         if how == SIG_BLOCK:
-            task.signals.blocked |= mask
+            set_current_blocked(task, was | mask)
         elif how == SIG_UNBLOCK:
-            task.signals.blocked &= ~mask
+            set_current_blocked(task, was & ~mask)
         elif how == SIG_SETMASK:
-            task.signals.blocked = mask
+            set_current_blocked(task, mask)
         else:
             raise LinuxError(errno.EINVAL)
     if old:
         task.mm.copy_to_user(old, struct.pack("<Q", was))
-    task.deliver_signals()
     return 0
+
+
+def _read_sigset(task: Task, addr: int) -> int:
+    """The mask at ``addr``, without what no mask can have."""
+    (mask,) = struct.unpack("<Q", task.mm.copy_from_user(addr, SIGSET_SIZE))
+    return int(mask) & ~UNBLOCKABLE
+
+
+def read_user_sigmask(task: Task, addr: int, size: int) -> None:
+    """The mask of pselect(), ppoll() and their like, from here to the end of the call; 0: as it is
+    (set_user_sigmask()). EINVAL, EFAULT.
+    """
+    if not addr:
+        return
+    if size != SIGSET_SIZE:
+        raise LinuxError(errno.EINVAL)
+    set_user_sigmask(task, _read_sigset(task, addr))
 
 
 @syscall("rt_sigpending")
@@ -82,43 +115,162 @@ def sys_rt_sigpending(task: Task, mask: int, size: int, *_: int) -> int:
     """sigpending(2)."""
     if size > SIGSET_SIZE:
         raise LinuxError(errno.EINVAL)
-    task.mm.copy_to_user(
-        mask, struct.pack("<Q", task.signals.pending & task.signals.blocked)[:size]
-    )
+    waiting = (task.pending.signal | task.process.shared_pending.signal) & task.blocked
+    task.mm.copy_to_user(mask, struct.pack("<Q", waiting)[:size])
     return 0
 
 
 @syscall("sigaltstack")
 def sys_sigaltstack(task: Task, new: int, old: int, *_: int) -> int:
     """sigaltstack(2)."""
-    was = task.signals.altstack
-    if new:
-        pointer, flags, _pad, size = _STACK.unpack(task.mm.copy_from_user(new, _STACK.size))
-        mode = flags & ~SS_AUTODISARM & U32
-        if mode not in (0, 1, SS_DISABLE):
-            raise LinuxError(errno.EINVAL)
-        if mode == SS_DISABLE:
-            pointer = size = 0
-        elif size < MINSIGSTKSZ:
-            raise LinuxError(errno.ENOMEM)
-        task.signals.altstack = (pointer, flags, size)
+    wanted = task.mm.copy_from_user(new, STACK_T.size) if new else None
+    sp = int(task.vcpu.get_regs().sp)
+    base, flags, size = task.altstack
+    was = STACK_T.pack(base, _s32(sas_ss_flags(task, sp) | flags & SS_AUTODISARM), 0, size)
+    error = do_sigaltstack(task, wanted, sp) if wanted is not None else 0
+    if error:
+        raise LinuxError(error)
     if old:
-        task.mm.copy_to_user(old, _STACK.pack(was[0], was[1], 0, was[2]))
+        task.mm.copy_to_user(old, was)
     return 0
+
+
+def _s32(value: int) -> int:
+    return s32(value & U32)
+
+
+@syscall("rt_sigreturn")
+def sys_rt_sigreturn(task: Task, *_: int) -> int:
+    """sigreturn(2), the end of a handler."""
+    wrong = rt_sigreturn(task)
+    task.orig_ax = -1
+    if wrong is not None:
+        force_sig(signal.SIGSEGV, task, wrong)
+        return 0
+    return int(task.vcpu.get_regs().ax)
+
+
+@syscall("restart_syscall")
+def sys_restart_syscall(task: Task, *_: int) -> int:
+    """restart_syscall(2): the kernel has a program make it, to go on with a call that was
+    interrupted.
+    """
+    return (task.restart_fn or do_no_restart_syscall)(task)
+
+
+# Waiting for signals.
+
+
+@syscall("pause")
+def sys_pause(task: Task, *_: int) -> int:
+    """pause(2)."""
+    return _wait_for_signal(task, "a signal, in pause()")
+
+
+@syscall("rt_sigsuspend")
+def sys_rt_sigsuspend(task: Task, mask: int, size: int, *_: int) -> int:
+    """sigsuspend(2)."""
+    if size != SIGSET_SIZE:
+        raise LinuxError(errno.EINVAL)
+    set_user_sigmask(task, _read_sigset(task, mask))
+    return _wait_for_signal(task, "a signal, in sigsuspend()")
+
+
+def _wait_for_signal(task: Task, what: str) -> int:
+    queue = WaitQueue("a signal")
+    task.system.scheduler.wait_event(queue, lambda: False, what, sleep=Sleep.INTERRUPTIBLE)
+    return -ERESTARTNOHAND
+
+
+@syscall("rt_sigtimedwait")
+def sys_rt_sigtimedwait(task: Task, these: int, info: int, timeout: int, size: int, *_: int) -> int:
+    """sigtimedwait(2), sigwaitinfo(2), sigwait(3)."""
+    if size != SIGSET_SIZE:
+        raise LinuxError(errno.EINVAL)
+    wanted = _read_sigset(task, these)
+    limit = read_timespec(task, timeout) if timeout else None
+    found = do_sigtimedwait(task, wanted, limit)
+    if info:
+        task.mm.copy_to_user(info, found.pack())
+    return found.signo
+
+
+def do_sigtimedwait(task: Task, wanted: int, limit: int | None) -> SigInfo:
+    """Take one of the signals of the mask ``wanted``, after waiting for at most ``limit``
+    nanoseconds. EAGAIN: none came; EINTR: another one did.
+    """
+    found = dequeue_signal(task, ~wanted & U64)
+    if found is not None:
+        return found
+    result = -errno.ETIME
+    if limit != 0:
+        task.real_blocked = task.blocked
+        task.blocked &= ~wanted
+        try:
+            result = task.system.scheduler.wait_event(
+                WaitQueue("a signal"),
+                lambda: False,
+                f"signals {wanted:#x}",
+                sleep=Sleep.INTERRUPTIBLE,
+                timeout_ns=limit,
+            )
+        finally:
+            was, task.real_blocked = task.real_blocked, 0
+            set_current_blocked(task, was)
+        if not task.fatal_signal_pending():
+            found = dequeue_signal(task, ~wanted & U64)
+    if found is None:
+        raise LinuxError(errno.EAGAIN if result == -errno.ETIME else errno.EINTR)
+    return found
+
+
+# Sending signals.
 
 
 @syscall("kill")
 def sys_kill(task: Task, pid: int, signo: int, *_: int) -> int:
-    """kill(2): there is one process, alone in its group."""
-    if s32(pid) not in (0, task.pid, -task.pid):
+    """kill(2)."""
+    info = SigInfo.kill(s32(signo), SI_USER, task.tgid, task.uid)
+    for process in _whom(task, s32(pid)):
+        _send_to_process(process, info)
+    return 0
+
+
+def _whom(task: Task, pid: int) -> list[Process]:
+    """Whom kill() means: a process, a group, or all but the caller (kill_something_info()). ESRCH:
+    nobody.
+    """
+    system = task.system
+    if pid > 0:
+        return [_find_process(task, pid)]
+    if pid == -1:
+        found = [process for process in all_processes(system) if process is not task.process]
+    else:
+        found = processes_of_group(system, -pid or task.process.pgrp)
+    if not found:
         raise LinuxError(errno.ESRCH)
-    return _send(task, s32(signo))
+    return found
+
+
+def _find_process(task: Task, pid: int) -> Process:
+    """The process that has a thread of that number, or has been it; ESRCH: none."""
+    found = task.system.tasks.get(pid)
+    if found is None:
+        raise LinuxError(errno.ESRCH)
+    return found.process
+
+
+def _send_to_process(process: Process, info: SigInfo) -> None:
+    if _valid_signal(info.signo):
+        group_send_sig_info(info, process)
 
 
 @syscall("tkill")
 def sys_tkill(task: Task, tid: int, signo: int, *_: int) -> int:
     """tkill(2)."""
-    return sys_tgkill(task, task.pid, tid, signo)
+    if s32(tid) <= 0:
+        raise LinuxError(errno.EINVAL)
+    return _send_specific(task, None, tid, _tkill_info(task, signo))
 
 
 @syscall("tgkill")
@@ -126,21 +278,52 @@ def sys_tgkill(task: Task, tgid: int, tid: int, signo: int, *_: int) -> int:
     """tgkill(2)."""
     if s32(tgid) <= 0 or s32(tid) <= 0:
         raise LinuxError(errno.EINVAL)
-    if s32(tgid) != task.pid or s32(tid) != task.pid:
+    return _send_specific(task, s32(tgid), tid, _tkill_info(task, signo))
+
+
+def _tkill_info(task: Task, signo: int) -> SigInfo:
+    return SigInfo.kill(s32(signo), SI_TKILL, task.tgid, task.uid)
+
+
+def _send_specific(task: Task, tgid: int | None, tid: int, info: SigInfo) -> int:
+    """To one thread, of process ``tgid`` if that is given (do_send_specific())."""
+    target = task.system.tasks.get(s32(tid))
+    if target is None or (tgid is not None and target.tgid != tgid):
         raise LinuxError(errno.ESRCH)
-    return _send(task, s32(signo))
-
-
-def _send(task: Task, signo: int) -> int:
-    if not 0 <= signo <= NSIG:
-        raise LinuxError(errno.EINVAL)
-    if signo:
-        task.send_signal(signo)
+    if _valid_signal(info.signo) and not target.exiting:
+        send_sig_info(info, target)
     return 0
 
 
-@syscall("pause")
-def sys_pause(task: Task, *_: int) -> int:
-    """pause(2)."""
-    task.system.sleep(None, "a signal, in pause()")
-    raise LinuxError(errno.EINTR)
+@syscall("rt_sigqueueinfo")
+def sys_rt_sigqueueinfo(task: Task, pid: int, signo: int, info: int, *_: int) -> int:
+    """sigqueue(3)."""
+    told = _read_siginfo(task, signo, info)
+    if (told.code >= 0 or told.code == SI_TKILL) and s32(pid) != task.pid:
+        raise LinuxError(errno.EPERM)
+    _send_to_process(_find_process(task, s32(pid)), told)
+    return 0
+
+
+@syscall("rt_tgsigqueueinfo")
+def sys_rt_tgsigqueueinfo(task: Task, tgid: int, tid: int, signo: int, info: int, *_: int) -> int:
+    """pthread_sigqueue(3)."""
+    told = _read_siginfo(task, signo, info)
+    if s32(tgid) <= 0 or s32(tid) <= 0:
+        raise LinuxError(errno.EINVAL)
+    if (told.code >= 0 or told.code == SI_TKILL) and s32(tid) != task.pid:
+        raise LinuxError(errno.EPERM)
+    return _send_specific(task, s32(tgid), tid, told)
+
+
+def _read_siginfo(task: Task, signo: int, addr: int) -> SigInfo:
+    told = SigInfo.unpack(task.mm.copy_from_user(addr, SIGINFO_SIZE))
+    return SigInfo(s32(signo), told.code, told.fields, told.errno)
+
+
+def _valid_signal(signo: int) -> int:
+    """The signal's number, 0 to NSIG; EINVAL."""
+    signo = s32(signo)
+    if not 0 <= signo <= NSIG:
+        raise LinuxError(errno.EINVAL)
+    return signo

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from cpu.syscalls import clock, identity, io, limits, memory, signals, task
+from cpu.syscalls import clock, identity, io, limits, memory, signals, task, timers
 from cpu.syscalls.registry import NR_SYSCALLS, TABLE
 
 __all__ = [
@@ -16,4 +16,5 @@ __all__ = [
     "memory",
     "signals",
     "task",
+    "timers",
 ]

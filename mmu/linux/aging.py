@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 from mmu._native import lib
 from mmu.linux import engine
 from mmu.linux.mmu_gather import tlb_remove_tlb_entry
-from mmu.linux.pgtable import SPECIAL, A, D, P, entry_pfn, mm_counter, pte_present
+from mmu.linux.pgtable import SPECIAL, A, D, P, entry_pfn, mm_counter, pte_present, pte_table
 from mmu.linux.state import MmStruct
 from mmu.linux.vma import VM_DROPPABLE
 from mmu.linux.zap import each_pmd
@@ -114,6 +114,7 @@ def _change_pte_range(
     pte = engine.pte_tryget_map_lock(mm, pmd, start)
     if pte is None:
         return
+    table = pte_table(pte)
     cleared: list[tuple[int, bool]] = []
     for addr in range(start, end, PAGE_SIZE):
         old = memory.read_u64(pte)
@@ -126,7 +127,7 @@ def _change_pte_range(
                 if not value:
                     cleared.append((entry_pfn(old), bool(old & D)))
         pte = EntryPa(pte + 8)
-    engine.pte_unlock(mm, pmd)
+    engine.pte_unlock(mm, table)
     for pfn, dirty in cleared:
         engine.add_mm_counter(mm, mm_counter(memory.page(pfn)), -1)
         page = memory.page(pfn)
@@ -135,5 +136,5 @@ def _change_pte_range(
             _reclaim_shmem(mm, vma, page, dirty)
         if engine.tlb_remove_page(tlb, pfn):
             engine.tlb_flush_mmu(tlb)
-    engine.pte_put_many_tlb(tlb, pmd, start, len(cleared))
-    engine.pte_put_tlb(tlb, pmd, start)
+    engine.pte_put_many_tlb(tlb, table, start, len(cleared))
+    engine.pte_put_tlb(tlb, table, start)

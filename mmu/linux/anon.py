@@ -13,7 +13,6 @@ from mmu.events import EVENT_ID, MM_COUNTER_ID
 from mmu.linux.locks import pte_unlock
 from mmu.linux.pgalloc import pmd_alloc
 from mmu.linux.pgtable import (
-    ADDR_MASK,
     RW,
     SPECIAL,
     A,
@@ -27,6 +26,7 @@ from mmu.linux.pgtable import (
     pmd_none,
     pte_none,
     pte_offset,
+    pte_table,
     set_pte_at,
     vm_page_prot,
 )
@@ -69,7 +69,7 @@ def mm_fast_fault(mm: MmStruct, address: int, error_code: int) -> bool:
     """
     write = bool(error_code & lib.PF_WR)
     memory = mm.memory.c
-    if mm.c.mmap_lock or memory.nr_free < _FAULT_FRAMES_MAX or memory.fail_after != U64:
+    if mm.c.mmap_lock.count or memory.nr_free < _FAULT_FRAMES_MAX or memory.fail_after != U64:
         return False
     vma = lib.find_vma(mm.c, address)
     if error_code & lib.PF_RSVD or vma == ffi.NULL or address < vma.vm_start or vma.vm_file:
@@ -104,18 +104,18 @@ def _anonymous_fault(mm: MmStruct, vma: struct_vm_area_struct, addr: int, write:
     allocated, pte = pte_alloc_get_map_lock(mm, pmd, addr)
     if allocated != PteAlloc.OK:
         return lib.VM_FAULT_OOM if allocated == PteAlloc.OOM else lib.VM_FAULT_FALLBACK
-    result = _resolve_locked(mm, vma, pmd, pte, addr, write)
-    pte_unlock(mm, pmd)
-    pte_put(mm, pmd, addr)
+    result = _resolve_locked(mm, vma, pte, addr, write)
+    pte_unlock(mm, pte_table(pte))
+    pte_put(mm, pte_table(pte), addr)
     return result
 
 
 def _resolve_locked(
-    mm: MmStruct, vma: struct_vm_area_struct, pmd: EntryPa, pte: EntryPa, addr: int, write: bool
+    mm: MmStruct, vma: struct_vm_area_struct, pte: EntryPa, addr: int, write: bool
 ) -> int:
     value = mm.memory.read_u64(pte)
     if pte_none(value):
-        return _map_fresh(mm, vma, pmd, pte, addr, write)
+        return _map_fresh(mm, vma, pte, addr, write)
     if not value & P:
         return lib.VM_FAULT_FALLBACK
     if write and not value & RW:
@@ -124,7 +124,7 @@ def _resolve_locked(
 
 
 def _map_fresh(
-    mm: MmStruct, vma: struct_vm_area_struct, pmd: EntryPa, pte: EntryPa, addr: int, write: bool
+    mm: MmStruct, vma: struct_vm_area_struct, pte: EntryPa, addr: int, write: bool
 ) -> int:
     if write:
         anon_vma_prepare(mm, vma)
@@ -136,7 +136,7 @@ def _map_fresh(
     else:
         value = mm.memory.zero_pfn << PAGE_SHIFT | vm_page_prot(vma.vm_flags) | SPECIAL
     set_pte_at(mm, addr, pte, value)
-    pte_entries_set(mm, pmd, 1)
+    pte_entries_set(mm, pte_table(pte), 1)
     return 0
 
 
@@ -149,7 +149,8 @@ def _write_protect_fault(mm: MmStruct, vma: struct_vm_area_struct, pte: EntryPa,
             return lib.VM_FAULT_OOM
         add_mm_counter(mm, lib.MM_ANONPAGES, 1)
         set_pte_at(mm, addr, pte, mk_anon_pte(pfn, vma.vm_flags))
-    elif is_exclusive(mm, value):
+    elif can_reuse(mm, value):
+        mm.memory.page(entry_pfn(value)).flags |= lib.PG_anon_exclusive
         set_pte_at(mm, addr, pte, value | RW | D | A)
     else:
         return lib.VM_FAULT_FALLBACK
@@ -163,11 +164,19 @@ def mk_anon_pte(pfn: int, vm_flags: int) -> int:
 
 
 def is_exclusive(mm: MmStruct, pte: int) -> bool:
-    """Whether a present PTE's page is this mm's alone: anonymous, and nobody else's reference
-    (PageAnonExclusive).
+    """PageAnonExclusive(): whether a present PTE's page is anonymous, and no other process can map
+    it.
     """
-    page: struct_page = mm.memory.page(entry_pfn(pte & ADDR_MASK))
-    return bool(page.flags & lib.PG_anon) and bool(page._refcount == 1)
+    return bool(mm.memory.page(entry_pfn(pte)).flags & lib.PG_anon_exclusive)
+
+
+def can_reuse(mm: MmStruct, pte: int) -> bool:
+    """Whether a write may go to the page of a present PTE itself: an anonymous one that is
+    exclusive, or whose other owners are all gone (wp_can_reuse_anon_folio()).
+    """
+    page: struct_page = mm.memory.page(entry_pfn(pte))
+    flags = page.flags
+    return bool(flags & lib.PG_anon) and bool(flags & lib.PG_anon_exclusive or page._refcount == 1)
 
 
 def _alloc_anon_page(mm: MmStruct, vma: struct_vm_area_struct) -> int | None:
@@ -176,9 +185,9 @@ def _alloc_anon_page(mm: MmStruct, vma: struct_vm_area_struct) -> int | None:
     except OutOfMemory:
         return None
     page = mm.memory.page(pfn)
-    page.flags |= (
-        lib.PG_anon if vma.vm_flags & lib.VM_DROPPABLE else lib.PG_anon | lib.PG_swapbacked
-    )
+    page.flags |= lib.PG_anon | lib.PG_anon_exclusive
+    if not vma.vm_flags & lib.VM_DROPPABLE:
+        page.flags |= lib.PG_swapbacked
     page._mapcount = 1
     return pfn
 
@@ -195,4 +204,4 @@ def _is_common(mm: MmStruct, addr: int, write: bool) -> bool:
         return True
     if not write or value & (P | RW) != P:
         return False
-    return entry_pfn(value) == mm.memory.zero_pfn or is_exclusive(mm, value)
+    return entry_pfn(value) == mm.memory.zero_pfn or can_reuse(mm, value)

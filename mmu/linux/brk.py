@@ -13,6 +13,7 @@ from mmu.linux.gup import mm_populate
 from mmu.linux.layout import STACK_GUARD_GAP, page_align
 from mmu.linux.mman import MAP_FIXED
 from mmu.linux.mmap import unmap_range
+from mmu.linux.rmap import vma_had_uncowed_parents
 from mmu.linux.state import MmStruct
 from mmu.linux.unmapped_area import get_unmapped_area
 from mmu.linux.vma import (
@@ -124,6 +125,7 @@ def do_brk_flags(mm: MmStruct, addr: int, length: int, vm_flags: int, *, lowest:
         and below.vm_flags == vm_flags
         and not below.vm_file
         and not below.vm_name
+        and not vma_had_uncowed_parents(below)
     ):
         below.vm_end = addr + length
     else:

@@ -22,31 +22,46 @@ class Bug(IntEnum):
     PTE_TABLE_LEAKED = lib.BUG_PTE_TABLE_LEAKED
     GATHER_NESTED = lib.BUG_GATHER_NESTED
     RCU_UNBALANCED = lib.BUG_RCU_UNBALANCED
+    WAIT_FAILED = lib.BUG_WAIT_FAILED
+    LOCK_ORDER = lib.BUG_LOCK_ORDER
+    LOCK_KEPT = lib.BUG_LOCK_KEPT
+    SLEEP_IN_ATOMIC = lib.BUG_SLEEP_IN_ATOMIC
+    RCU_STALL = lib.BUG_RCU_STALL
 
 
 _SENTENCES = {
     Bug.PTE_REF_UNDERFLOW: (
-        "more references of a PTE table were dropped than were held (PMD value {:#x})"
+        "more references of a PTE table were dropped than were held (in frame {:#x})"
     ),
-    Bug.PTE_REF_OVERFLOW: "the reference count of a PTE table overflowed (PMD value {:#x})",
+    Bug.PTE_REF_OVERFLOW: "the reference count of a PTE table overflowed (in frame {:#x})",
     Bug.PTE_REF_FROM_ZERO: (
-        "a reference was taken on a PTE table whose count is 0 (PMD value {:#x})"
+        "a reference was taken on a PTE table whose count is 0 (in frame {:#x})"
     ),
     Bug.PTE_TABLE_NOT_EMPTY: "the count of the PTE table of {:#x} reached 0 while entries were set",
-    Bug.LOCK_HELD: "a lock was taken that its only possible holder holds",
-    Bug.LOCK_NOT_HELD: "a lock was released that nobody held",
+    Bug.LOCK_HELD: "a lock was taken that nobody can drop",
+    Bug.LOCK_NOT_HELD: "a lock was released that this CPU did not hold",
     Bug.RSS_NEGATIVE: "a resident-set counter became negative",
     Bug.PTE_TABLE_LEAKED: "tearing down met the PTE table of {:#x}: a reference leaked",
     Bug.GATHER_NESTED: "an mmu_gather was begun within another",
     Bug.RCU_UNBALANCED: "rcu_read_unlock without rcu_read_lock",
+    Bug.WAIT_FAILED: "a wait ended in an error",
+    Bug.LOCK_ORDER: "locks are taken in orders that can deadlock",
+    Bug.LOCK_KEPT: "something was held on the way out of the kernel",
+    Bug.SLEEP_IN_ATOMIC: "a sleep where none is allowed",
+    Bug.RCU_STALL: "a grace period is waited for that cannot end",
 }
 
 
 class MmBug(MmuError):
     """An invariant of the mm is broken: a defect of the code under test. ``bug`` says which."""
 
-    def __init__(self, bug: Bug, address: int) -> None:
-        """Say which, and where: an address, or the value of a PMD entry."""
-        super().__init__(f"{bug.name}: {_SENTENCES[bug].format(address)}")
+    def __init__(self, bug: Bug, address: int = 0, detail: str = "") -> None:
+        """Say which, and where: an address, or a frame number; ``detail``: or how."""
+        sentence = _SENTENCES[bug].format(address)
+        super().__init__(f"{bug.name}: {sentence}" + (f": {detail}" if detail else ""))
         self.bug = bug
         self.address = address
+        self.detail = detail
+
+    def __reduce__(self) -> tuple[type[MmBug], tuple[Bug, int, str]]:
+        return MmBug, (self.bug, self.address, self.detail)

@@ -18,6 +18,7 @@ from mmu.linux.pgtable import (
     G,
     P,
     pte_present,
+    pte_table,
     set_pte_at,
     vm_page_prot,
 )
@@ -47,8 +48,8 @@ def change_pte_range(tlb: Gather, pmd: EntryPa, start: int, end: int, vm_flags: 
         return
     for addr in range(start, end, PAGE_SIZE):
         _change_pte(tlb, addr, EntryPa(pte + (addr - start) // PAGE_SIZE * 8), vm_flags)
-    pte_unlock(mm, pmd)
-    pte_put_tlb(tlb, pmd, start)
+    pte_unlock(mm, pte_table(pte))
+    pte_put_tlb(tlb, pte_table(pte), start)
 
 
 def _change_pte(tlb: Gather, addr: int, pte: EntryPa, vm_flags: int) -> None:

@@ -25,7 +25,7 @@ from mmu._native import ffi, lib
 from mmu.errors import BadTable, MmuError, OutOfMemory
 from mmu.events import EVENT_ID, MM_COUNTER_ID
 from mmu.linux import engine
-from mmu.linux.anon import access_error, mk_anon_pte
+from mmu.linux.anon import access_error, can_reuse, mk_anon_pte
 from mmu.linux.filemap import FAULT_AROUND_PAGES
 from mmu.linux.layout import TASK_SIZE
 from mmu.linux.pgtable import (
@@ -40,6 +40,7 @@ from mmu.linux.pgtable import (
     pmd_huge,
     pte_none,
     pte_offset,
+    pte_table,
     vm_page_prot,
 )
 from mmu.linux.pte_ref import PteAlloc
@@ -228,21 +229,21 @@ def filemap_fault(mm: MmStruct, file: MappedFile, pgoff: int) -> tuple[int, int]
         return VM_FAULT_OOM, 0
 
 
-def _map_locked(mm: MmStruct, addr: int) -> tuple[EntryPa, EntryPa] | None:
-    """The PMD and PTE entries of addr, their table made, held and locked; None without memory."""
+def _map_locked(mm: MmStruct, addr: int) -> EntryPa | None:
+    """The PTE of addr, its table made, held and locked; None without memory."""
     pmd = engine.pmd_alloc(mm, addr)
     if pmd is None:
         return None
     allocated, pte = engine.pte_alloc_get_map_lock(mm, pmd, addr)
-    return (pmd, pte) if allocated == PteAlloc.OK else None
+    return pte if allocated == PteAlloc.OK else None
 
 
-def _unlock_put(mm: MmStruct, pmd: EntryPa, addr: int) -> None:
+def _unlock_put(mm: MmStruct, pte: EntryPa, addr: int) -> None:
     """What every path that had _map_locked() ends with: the PTE lock, then the visitor's reference
     (D10).
     """
-    engine.pte_unlock(mm, pmd)
-    engine.pte_put(mm, pmd, addr)
+    engine.pte_unlock(mm, pte_table(pte))
+    engine.pte_put(mm, pte_table(pte), addr)
 
 
 def _set_file_pte(mm: MmStruct, addr: int, pte: EntryPa, pfn: int, prot: int) -> None:
@@ -270,15 +271,14 @@ def _do_read_fault(
     result, pfn = filemap_fault(mm, file, pgoff)
     if result & VM_FAULT_ERROR:
         return result
-    locked = _map_locked(mm, addr)
-    if locked is None:
+    pte = _map_locked(mm, addr)
+    if pte is None:
         return VM_FAULT_OOM
-    pmd, pte = locked
     if pte_none(mm.memory.read_u64(pte)):
         _set_file_pte(mm, addr, pte, pfn, vm_page_prot(vma.vm_flags))
         engine.add_mm_counter(mm, mm_counter(mm.memory.page(pfn)), 1)
-        engine.pte_entries_set(mm, pmd, 1)
-    _unlock_put(mm, pmd, addr)
+        engine.pte_entries_set(mm, pte_table(pte), 1)
+    _unlock_put(mm, pte, addr)
     return result
 
 
@@ -305,10 +305,9 @@ def _do_fault_around(
     file.read_ahead(mm.memory, pgoff + first - index, pgoff + end - index)
     if not any(file.cached(pgoff + offset) is not None for offset in around):
         return True
-    locked = _map_locked(mm, addr)
-    if locked is None:
+    pte = _map_locked(mm, addr)
+    if pte is None:
         return False
-    pmd, pte = locked
     prot, mapped = vm_page_prot(vma.vm_flags), 0
     for offset in around:
         pfn = file.cached(pgoff + offset)
@@ -316,8 +315,8 @@ def _do_fault_around(
             _set_file_pte(mm, addr + (offset << PAGE_SHIFT), EntryPa(pte + offset * 8), pfn, prot)
             mapped += 1
     engine.add_mm_counter(mm, lib.MM_SHMEMPAGES if file.shmem else lib.MM_FILEPAGES, mapped)
-    engine.pte_entries_set(mm, pmd, mapped)
-    _unlock_put(mm, pmd, addr)
+    engine.pte_entries_set(mm, pte_table(pte), mapped)
+    _unlock_put(mm, pte, addr)
     return True
 
 
@@ -327,15 +326,14 @@ def _do_shared_fault(
     result, pfn = filemap_fault(mm, file, pgoff)
     if result & VM_FAULT_ERROR:
         return result
-    locked = _map_locked(mm, addr)
-    if locked is None:
+    pte = _map_locked(mm, addr)
+    if pte is None:
         return VM_FAULT_OOM
-    pmd, pte = locked
     if pte_none(mm.memory.read_u64(pte)):
         _set_file_pte(mm, addr, pte, pfn, vm_page_prot(vma.vm_flags) | RW | D)
         engine.add_mm_counter(mm, mm_counter(mm.memory.page(pfn)), 1)
-        engine.pte_entries_set(mm, pmd, 1)
-    _unlock_put(mm, pmd, addr)
+        engine.pte_entries_set(mm, pte_table(pte), 1)
+    _unlock_put(mm, pte, addr)
     return result
 
 
@@ -349,7 +347,7 @@ def _alloc_copy(mm: MmStruct, pfn: int) -> int | None:
     except OutOfMemory:
         return None
     page = memory.page(copy)
-    page.flags |= lib.PG_anon | lib.PG_swapbacked
+    page.flags |= lib.PG_anon | lib.PG_swapbacked | lib.PG_anon_exclusive
     page._mapcount = 1
     ram, base = memory.c.ram, memory.base
     ffi.memmove(ram + ((copy << PAGE_SHIFT) - base), ram + ((pfn << PAGE_SHIFT) - base), PAGE_SIZE)
@@ -366,18 +364,17 @@ def _do_cow_fault(
     copy = _alloc_copy(mm, pfn)
     if copy is None:
         return VM_FAULT_OOM
-    locked = _map_locked(mm, addr)
-    if locked is None:
+    pte = _map_locked(mm, addr)
+    if pte is None:
         mm.memory.put_page(copy)
         return VM_FAULT_OOM
-    pmd, pte = locked
     if pte_none(mm.memory.read_u64(pte)):
         engine.set_pte_at(mm, addr, pte, mk_anon_pte(copy, vma.vm_flags))
         engine.add_mm_counter(mm, lib.MM_ANONPAGES, 1)
-        engine.pte_entries_set(mm, pmd, 1)
+        engine.pte_entries_set(mm, pte_table(pte), 1)
     else:
         mm.memory.put_page(copy)
-    _unlock_put(mm, pmd, addr)
+    _unlock_put(mm, pte, addr)
     return result
 
 
@@ -385,45 +382,77 @@ def _do_cow_fault(
 
 
 def _do_wp_page(mm: MmStruct, vma: struct_vm_area_struct, addr: int, orig: int) -> int:
-    """A write where the VMA allows it and the PTE does not: the right for shared memory, else a
-    private copy.
+    """A write where the VMA allows it and the PTE does not: the right for shared memory and for a
+    page that nobody else has any more, else a private copy.
     """
-    copy = None
-    if not vma.vm_flags & VM_SHARED:
-        anon_vma_prepare(mm, vma)
-        copy = _alloc_copy(mm, entry_pfn(orig))
-        if copy is None:
-            return VM_FAULT_OOM
-    locked = _map_locked(mm, addr)
-    if locked is None:
-        if copy is not None:
-            mm.memory.put_page(copy)
+    if vma.vm_flags & VM_SHARED or can_reuse(mm, orig):
+        return _wp_page_reuse(mm, addr, orig)
+    return _wp_page_copy(mm, vma, addr, orig)
+
+
+def _wp_page_reuse(mm: MmStruct, addr: int, orig: int) -> int:
+    pte = _map_locked(mm, addr)
+    if pte is None:
         return VM_FAULT_OOM
-    pmd, pte = locked
     if mm.memory.read_u64(pte) == orig:
-        if copy is None:
-            engine.set_pte_at(mm, addr, pte, orig | RW | D | A)
-        else:
-            _replace_page(mm, vma, addr, pte, orig, copy)
-        engine.flush_tlb_mm_range(mm, addr, addr + PAGE_SIZE, PAGE_SHIFT, 0)
-        if copy is not None and not orig & SPECIAL:
-            mm.memory.put_page(entry_pfn(orig))
-    elif copy is not None:
-        mm.memory.put_page(copy)
-    _unlock_put(mm, pmd, addr)
+        page = mm.memory.page(entry_pfn(orig))
+        if page.flags & lib.PG_anon:
+            page.flags |= lib.PG_anon_exclusive
+        engine.set_pte_at(mm, addr, pte, orig | RW | D | A)
+    _unlock_put(mm, pte, addr)
     return 0
 
 
-def _replace_page(
-    mm: MmStruct, vma: struct_vm_area_struct, addr: int, pte: EntryPa, orig: int, copy: int
-) -> None:
-    """wp_page_copy()'s exchange; the old page's owner is dropped by the caller, after the flush."""
-    engine.set_pte_at(mm, addr, pte, mk_anon_pte(copy, vma.vm_flags))
-    if orig & SPECIAL:
-        engine.add_mm_counter(mm, lib.MM_ANONPAGES, 1)
-        return
-    old = mm.memory.page(entry_pfn(orig))
+def _wp_page_copy(mm: MmStruct, vma: struct_vm_area_struct, addr: int, orig: int) -> int:
+    """wp_page_copy(): the old page is kept while the table's lock is waited for, so that an equal
+    PTE means the same page.
+    """
+    anon_vma_prepare(mm, vma)
+    old = entry_pfn(orig)
+    copy = _alloc_copy(mm, old)
+    if copy is None:
+        return VM_FAULT_OOM
+    mm.memory.page(old)._refcount += 1
+    result = _exchange_page(mm, vma, addr, orig, copy)
+    mm.memory.put_page(old)
+    return result
+
+
+def _exchange_page(
+    mm: MmStruct, vma: struct_vm_area_struct, addr: int, orig: int, copy: int
+) -> int:
+    """Map the copy instead of what orig maps; the copy goes if another PTE stands there now."""
+    pte = _map_locked(mm, addr)
+    if pte is None:
+        mm.memory.put_page(copy)
+        return VM_FAULT_OOM
+    same = mm.memory.read_u64(pte) == orig
+    if same:
+        _ptep_clear_flush(mm, addr, pte)
+        engine.set_pte_at(mm, addr, pte, mk_anon_pte(copy, vma.vm_flags))
+        if orig & SPECIAL:
+            engine.add_mm_counter(mm, lib.MM_ANONPAGES, 1)
+        else:
+            _drop_rmap(mm, entry_pfn(orig))
+    else:
+        mm.memory.put_page(copy)
+    _unlock_put(mm, pte, addr)
+    return 0
+
+
+def _ptep_clear_flush(mm: MmStruct, addr: int, pte: EntryPa) -> None:
+    """No CPU may read the old page any more once the new one can be written: the PTE is none until
+    all have flushed. The PTE lock is held; the entry's reference stays.
+    """
+    engine.set_pte_at(mm, addr, pte, 0)
+    engine.flush_tlb_mm_range(mm, addr, addr + PAGE_SIZE, PAGE_SHIFT, 0)
+
+
+def _drop_rmap(mm: MmStruct, pfn: int) -> None:
+    """A PTE that an anonymous page took the place of maps the frame no more."""
+    old = mm.memory.page(pfn)
     old._mapcount -= 1
     if not old.flags & lib.PG_anon:
         engine.add_mm_counter(mm, mm_counter(old), -1)
         engine.add_mm_counter(mm, lib.MM_ANONPAGES, 1)
+    mm.memory.put_page(pfn)

@@ -13,7 +13,13 @@ from typing import TYPE_CHECKING, Final
 
 from mmu.errors import LinuxError
 from mmu.linux import engine
-from mmu.linux.pgtable import PTE_GUARD_MARKER, addr_end, is_guard_pte_marker, pte_none
+from mmu.linux.pgtable import (
+    PTE_GUARD_MARKER,
+    addr_end,
+    is_guard_pte_marker,
+    pte_none,
+    pte_table,
+)
 from mmu.linux.pte_ref import PteAlloc
 from mmu.linux.rmap import anon_vma_prepare
 from mmu.linux.state import MmStruct
@@ -55,6 +61,7 @@ def _install(mm: MmStruct, start: int, end: int) -> bool:
         allocated, pte = engine.pte_alloc_get_map_lock(mm, pmd, start)
         if allocated != PteAlloc.OK:
             raise LinuxError(errno.ENOMEM)
+        table = pte_table(pte)
         stop, nr_set, clear = addr_end(start, end, 2), 0, True
         for addr in range(start, stop, PAGE_SIZE):
             value = memory.read_u64(pte)
@@ -65,9 +72,9 @@ def _install(mm: MmStruct, start: int, end: int) -> bool:
                 clear = False
                 break
             pte = EntryPa(pte + 8)
-        engine.pte_entries_set(mm, pmd, nr_set)
-        engine.pte_unlock(mm, pmd)
-        engine.pte_put(mm, pmd, start)
+        engine.pte_entries_set(mm, table, nr_set)
+        engine.pte_unlock(mm, table)
+        engine.pte_put(mm, table, start)
         if not clear:
             return False
         start = stop
@@ -86,12 +93,12 @@ def madvise_guard_remove(mm: MmStruct, vma: struct_vm_area_struct, start: int, e
         pte = engine.pte_tryget_map_lock(mm, pmd, addr)
         if pte is None:
             continue
-        cleared = 0
+        table, cleared = pte_table(pte), 0
         for page in range(addr, following, PAGE_SIZE):
             if is_guard_pte_marker(mm.memory.read_u64(pte)):
                 engine.set_pte_at(mm, page, pte, 0)
                 cleared += 1
             pte = EntryPa(pte + 8)
-        engine.pte_unlock(mm, pmd)
-        engine.pte_put_many(mm, pmd, addr, cleared)
-        engine.pte_put(mm, pmd, addr)
+        engine.pte_unlock(mm, table)
+        engine.pte_put_many(mm, table, addr, cleared)
+        engine.pte_put(mm, table, addr)

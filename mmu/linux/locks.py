@@ -1,80 +1,183 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Locks of page tables, in their one-CPU form: a word that is 0 or 1.
+"""Locks of page tables: spinlocks, each a word that is 0 or the number of its CPU and 1.
 
 The lock of a table lives in its frame's ``struct page`` (Linux's split page-table locks): the PTE
 lock in the PTE table's, the PMD lock in that of the PMD table that the entry lies in. The
-page_table_lock of the mm guards PML4 and PDPT entries. On one CPU nobody can be waited for, so a
-lock that is found taken is a defect, told as one.
+page_table_lock of the mm guards PML4 and PDPT entries.
 
-Order: mmap_lock, PTE lock, PMD lock only by trylock inside the PTE lock, else PMD lock then PTE
-lock.
+A lock that another CPU holds is waited for (``Kernel.scheduler``), from C as well, which calls back
+for it; when nobody can make it free, that is the bug LOCK_HELD. docs/locking.md has the order of
+all locks.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mmu.linux.bug import Bug
-from mmu.linux.pgtable import entry_pfn, table_page
-from mmu.linux.state import MmStruct
+from mmu._native import ffi, lib
+from mmu.linux.bug import Bug, MmBug
+from mmu.linux.contention import (
+    LCB_F_SPIN,
+    LOCK_NAMES,
+    LOCK_PAGE_TABLE,
+    LOCK_PMD,
+    LOCK_PTE,
+    contention_begin,
+    contention_end,
+)
+from mmu.linux.pgtable import table_page
+from mmu.linux.state import Kernel, MmStruct, kernel_of
 from mmu.twin import EntryPa
+from mmu.units import PAGE_SHIFT
 
 if TYPE_CHECKING:
-    from mmu._native import struct_page
+    from collections.abc import Callable
+
+    from mmu._native import Ptr, struct_kernel_ptr, struct_page
+
+# What C calls back.
 
 
-def lock_table(mm: MmStruct, page: struct_page) -> None:
-    """Take the lock of the table whose ``struct page`` this is."""
+@ffi.def_extern()
+def kernel_wait_for_lock(c: struct_kernel_ptr, lock: Ptr[int], kind: int) -> bool:
+    """A lock is held: wait until its word is 0. False: nobody can make it so."""
+    kernel = kernel_of(c)
+    what = f"the {LOCK_NAMES[kind]} that CPU {lock[0] - 1} holds"
+    try:
+        return kernel.scheduler.spin_until(lambda: not lock[0], what)
+    except BaseException as error:
+        kernel.keep_error(error)
+        return False
+
+
+@ffi.def_extern()
+def kernel_lockdep(c: struct_kernel_ptr, what: int, lock: int, kind: int) -> None:
+    """A spinlock is taken or dropped: have it looked at."""
+    _lockdep(kernel_of(c), what, lock, kind)
+
+
+def _lockdep(kernel: Kernel, what: int, lock: int, kind: int) -> None:
+    """Tell lockdep, which is on; what it finds is kept for Kernel.check(), as from C."""
+    lockdep = kernel.lockdep
+    assert lockdep is not None
+    subclass = int(kind & lib.LOCK_NESTED != 0)
+    kind &= ~lib.LOCK_NESTED
+    name = f"the {LOCK_NAMES[kind]} {lock:#x}"
+    try:
+        if what == lib.LOCKDEP_RELEASE:
+            lockdep.release((kind, lock))
+        elif what == lib.LOCKDEP_ACQUIRE:
+            lockdep.acquire((kind, lock), kind, name, subclass=subclass)
+        else:
+            lockdep.acquired((kind, lock), kind, name, subclass=subclass)
+    except MmBug as error:
+        kernel.keep_error(error)
+
+
+# The word: of a table in its struct page, of an mm in page_table_lock.
+
+
+def _spin_lock(mm: MmStruct, held: Callable[[], int], name: int, kind: int) -> None:
+    """spin_lock_slowpath(): wait until the word, which ``held`` reads, is 0."""
+    kernel = mm.kernel
+    contention_begin(kernel, name, kind, LCB_F_SPIN)
+    had = True
+    while held() and had:
+        what = f"the {LOCK_NAMES[kind]} that CPU {held() - 1} holds"
+        had = kernel.scheduler.spin_until(lambda: not held(), what)
+    contention_end(kernel, name, kind, int(not had))
+    if not had:
+        kernel.bug(Bug.LOCK_HELD, name)
+
+
+def lock_table(mm: MmStruct, page: struct_page, kind: int = LOCK_PTE) -> None:
+    """Take the lock of the table whose ``struct page`` this is. May wait for another CPU."""
+    kernel = mm.kernel
+    kernel.point("spin_lock")
+    if kernel.lockdep is not None:
+        _lockdep(kernel, lib.LOCKDEP_ACQUIRE, _pfn_of(mm, page), kind)
     if page.ptl:
-        mm.kernel.bug(Bug.LOCK_HELD)
-    page.ptl = 1
+        _spin_lock(mm, lambda: page.ptl, _pfn_of(mm, page), kind & ~lib.LOCK_NESTED)
+    page.ptl = kernel.c.this_cpu.id + 1
+    if kernel.lockdep is not None:
+        _lockdep(kernel, lib.LOCKDEP_ACQUIRED, _pfn_of(mm, page), kind)
 
 
-def unlock_table(mm: MmStruct, page: struct_page) -> None:
-    """Drop the lock of the table whose ``struct page`` this is."""
-    if not page.ptl:
-        mm.kernel.bug(Bug.LOCK_NOT_HELD)
+def unlock_table(mm: MmStruct, page: struct_page, kind: int = LOCK_PTE) -> None:
+    """Drop the lock of the table whose ``struct page`` this is, which this CPU holds."""
+    kernel = mm.kernel
+    if page.ptl != kernel.c.this_cpu.id + 1:
+        kernel.bug(Bug.LOCK_NOT_HELD, _pfn_of(mm, page))
+    if kernel.lockdep is not None:
+        _lockdep(kernel, lib.LOCKDEP_RELEASE, _pfn_of(mm, page), kind)
     page.ptl = 0
+    kernel.point("spin_unlock")
 
 
-def pte_lock(mm: MmStruct, pmd: EntryPa) -> None:
-    """Take the lock of the PTE table under pmd, a guest-physical address (pte_lockptr(), mm.h)."""
-    lock_table(mm, mm.memory.page(entry_pfn(mm.memory.read_u64(pmd))))
+def _pfn_of(mm: MmStruct, page: struct_page) -> int:
+    index = ffi.addressof(page) - mm.memory.c.pages
+    return int(index) + (mm.memory.base >> PAGE_SHIFT)
 
 
-def pte_unlock(mm: MmStruct, pmd: EntryPa) -> None:
-    """Drop the lock of the PTE table under pmd."""
-    unlock_table(mm, mm.memory.page(entry_pfn(mm.memory.read_u64(pmd))))
+def pte_lock(mm: MmStruct, table: int) -> None:
+    """Take the lock of the PTE table in frame ``table``, which is held (ptep_lockptr(), mm.h)."""
+    lock_table(mm, mm.memory.page(table))
+
+
+def pte_lock_nested(mm: MmStruct, table: int) -> None:
+    """pte_lock() inside the PTE lock of another table, which is taken first everywhere:
+    spin_lock_nested(SINGLE_DEPTH_NESTING).
+    """
+    lock_table(mm, mm.memory.page(table), LOCK_PTE | lib.LOCK_NESTED)
+
+
+def pte_unlock(mm: MmStruct, table: int) -> None:
+    """Drop the lock of the PTE table."""
+    unlock_table(mm, mm.memory.page(table))
 
 
 def pmd_lock(mm: MmStruct, pmd: EntryPa) -> None:
     """Take the lock of the PMD table that pmd lies in (pmd_lock(), mm.h)."""
-    lock_table(mm, table_page(mm, pmd))
+    lock_table(mm, table_page(mm, pmd), LOCK_PMD)
 
 
 def pmd_trylock(mm: MmStruct, pmd: EntryPa) -> bool:
-    """Take the PMD lock if it is free; whether it was."""
+    """Take the PMD lock if it is free; whether it was. What may be done inside a PTE lock."""
+    kernel = mm.kernel
+    kernel.point("spin_trylock")
     page = table_page(mm, pmd)
     if page.ptl:
         return False
-    page.ptl = 1
+    page.ptl = kernel.c.this_cpu.id + 1
+    if kernel.lockdep is not None:
+        _lockdep(kernel, lib.LOCKDEP_TRYLOCK, _pfn_of(mm, page), LOCK_PMD)
     return True
 
 
 def pmd_unlock(mm: MmStruct, pmd: EntryPa) -> None:
     """Drop the PMD lock."""
-    unlock_table(mm, table_page(mm, pmd))
+    unlock_table(mm, table_page(mm, pmd), LOCK_PMD)
 
 
 def page_table_lock(mm: MmStruct) -> None:
-    """Take the mm's own page_table_lock."""
+    """Take the mm's own page_table_lock. May wait for another CPU."""
+    kernel = mm.kernel
+    kernel.point("spin_lock")
+    if kernel.lockdep is not None:
+        _lockdep(kernel, lib.LOCKDEP_ACQUIRE, int(mm.c.pgd), LOCK_PAGE_TABLE)
     if mm.c.page_table_lock:
-        mm.kernel.bug(Bug.LOCK_HELD)
-    mm.c.page_table_lock = 1
+        _spin_lock(mm, lambda: mm.c.page_table_lock, int(mm.c.pgd), LOCK_PAGE_TABLE)
+    mm.c.page_table_lock = kernel.c.this_cpu.id + 1
+    if kernel.lockdep is not None:
+        _lockdep(kernel, lib.LOCKDEP_ACQUIRED, int(mm.c.pgd), LOCK_PAGE_TABLE)
 
 
 def page_table_unlock(mm: MmStruct) -> None:
     """Drop the mm's own page_table_lock."""
-    if not mm.c.page_table_lock:
-        mm.kernel.bug(Bug.LOCK_NOT_HELD)
+    kernel = mm.kernel
+    if mm.c.page_table_lock != kernel.c.this_cpu.id + 1:
+        kernel.bug(Bug.LOCK_NOT_HELD, int(mm.c.pgd))
+    if kernel.lockdep is not None:
+        _lockdep(kernel, lib.LOCKDEP_RELEASE, int(mm.c.pgd), LOCK_PAGE_TABLE)
     mm.c.page_table_lock = 0
+    kernel.point("spin_unlock")

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 from mmu._native import lib
 from mmu.events import MM_COUNTERS
 from mmu.linux import brk as _brk
-from mmu.linux import fault, madvise, mlock, mprotect, procfs, tables, uaccess
+from mmu.linux import fault, fork, madvise, mlock, mprotect, procfs, tables, uaccess
 from mmu.linux import mmap as _mmap
 from mmu.linux.fault import Segv
 from mmu.linux.filemap import MappedFile
 from mmu.linux.layout import TASK_SIZE, page_align
+from mmu.linux.mm_users import mmput
 from mmu.linux.policy import FreeTables
 from mmu.linux.state import Kernel, MmStruct
 from mmu.linux.tables import TablesReport
@@ -120,10 +121,16 @@ class Mm(MmStruct):
         return get_unmapped_area(self, 0, page_align(length), 0, MappedFile(b""), 0)
 
     def exit_mmap(self) -> None:
-        """The end: unmap everything and check that nothing is left; see mmu.linux.mmap. Twice is
-        once.
+        """The end, whoever uses it: unmap everything and check that nothing is left; see
+        mmu.linux.mm_users. Twice is once.
         """
-        _mmap.exit_mmap(self)
+        if self.mm_users:
+            self.mm_users = 1
+            mmput(self)
+
+    def dup_mm(self) -> Mm:
+        """fork()'s copy of the address space, loaded nowhere, or ENOMEM; see mmu.linux.fork."""
+        return fork.dup_mm(self)
 
     # Faults, and the kernel's own accesses.
 
@@ -171,13 +178,14 @@ def boot(
     policy: FreeTables = FreeTables.REFCOUNT,
     engine: str = "c",
     ring: EventRing | None = None,
+    lockdep: bool = False,
 ) -> Mm:
     """Return an empty address space loaded into the one CPU of a new kernel, whose MMU is ``mmu``.
 
     The other arguments are Kernel's, and so are the errors. Raises OutOfMemory if RAM has no frame
     for the PGD.
     """
-    kernel = Kernel(memory, policy=policy, engine=engine, ring=ring)
+    kernel = Kernel(memory, policy=policy, engine=engine, ring=ring, lockdep=lockdep)
     kernel.add_cpu(mmu)
     mm = Mm(kernel)
     switch_mm(kernel, mm)

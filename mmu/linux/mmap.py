@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import NoReturn
 
 from mmu._native import lib
-from mmu.errors import LinuxError, MmuError
+from mmu.errors import LinuxError
 from mmu.linux import engine
 from mmu.linux.filemap import MAX_LFS_FILESIZE, MappedFile
 from mmu.linux.gup import mm_populate
@@ -45,7 +45,6 @@ from mmu.linux.mman import (
 from mmu.linux.mmu_gather import Gather
 from mmu.linux.pgtable import PMD_SHIFT, PMD_SIZE
 from mmu.linux.state import MmStruct
-from mmu.linux.tlbflush import leave_mm
 from mmu.linux.unmapped_area import get_unmapped_area
 from mmu.linux.vma import (
     VM_ACCOUNT,
@@ -404,15 +403,13 @@ def _free_pgtables(
 
 
 def exit_mmap(mm: MmStruct) -> None:
-    """Unmap everything, wait for a grace period, free the PGD; then check_mm(): nothing may be
-    left.
+    """Unmap everything and wait for a grace period: nothing is left but the PGD, which mmdrop()
+    frees.
 
-    Raises MmBug for an invariant that broke on the way, MmuError if pages or tables remain counted.
-    A second call does nothing.
+    What the last user of the mm does (mmput()). Raises MmBug for an invariant that broke on the
+    way; what was not done then is done if it is called again.
     """
     c = mm.c
-    if not c.pgd:
-        return
     if c.vmas.nr:
         with mm.mmap_write_lock():
             c.hiwater_vm = max(c.hiwater_vm, c.total_vm)
@@ -421,12 +418,4 @@ def exit_mmap(mm: MmStruct) -> None:
     engine.rcu_process_callbacks(mm.kernel)
     mm.put_all_files()
     c.total_vm = c.data_vm = c.exec_vm = c.stack_vm = c.locked_vm = 0
-    mm.memory.free_pages(c.pgd >> PAGE_SHIFT)
-    leave_mm(mm)
-    c.pgd = 0
-    mm.check()
-    if c.pgtables_bytes or any(c.rss_stat):
-        raise MmuError(
-            f"after exit {c.pgtables_bytes} bytes of tables and {list(c.rss_stat)} pages are still"
-            " counted"
-        )
+    mm.kernel.mms.remove(mm)

@@ -14,13 +14,16 @@ from mmu._native import ffi, lib
 from mmu.events import MM_COUNTER_ID
 from mmu.linux.bug import Bug
 from mmu.linux.pgalloc import mm_dec_pgtables
-from mmu.linux.pgtable import TLB_FLUSH_ALL
-from mmu.linux.rcu import call_rcu
-from mmu.linux.state import MmStruct
+from mmu.linux.pgtable import PMD_MASK, PMD_SIZE, TLB_FLUSH_ALL
+from mmu.linux.rcu import call_rcu, free_table_frame
+from mmu.linux.state import Kernel, MmStruct
 from mmu.linux.tlbflush import flush_tlb_mm_range
+from mmu.twin import EntryPa
 from mmu.units import PAGE_SHIFT, PAGE_SIZE
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from mmu._native import struct_mmu_gather_ptr
 
 _FREED = MM_COUNTER_ID["pte_tables_freed"]
@@ -86,20 +89,75 @@ def tlb_flush_mmu_tlbonly(tlb: Gather) -> None:
     _reset_range(c)
 
 
-def flush_freed_tables(mm: MmStruct) -> None:
-    """Flush what gathers of mm in progress, on any CPU, owe for freed tables (D4)."""
+def flush_pte_table(mm: MmStruct, addr: int) -> None:
+    """The PTE table of addr left its PMD: flush what any CPU has cached of it, the PMD lock held.
+
+    One page stands for the table. What gathers in progress still owe for addresses of its 2 MiB
+    goes with it, so that afterwards nothing is cached that came through the table.
+    """
+    start = addr & PMD_MASK
+    end = start + PAGE_SIZE
+    for first, last in _owed(mm, addr, None):
+        start, end = min(start, first), max(end, last)
+    flush_tlb_mm_range(mm, start, end, PAGE_SHIFT, 1)
+
+
+def tlb_gather_owed(tlb: Gather, addr: int) -> None:
+    """The PTE table of addr is about to be gathered: what other gathers in progress owe for its
+    addresses is made part of this one's flush.
+    """
+    for first, last in _owed(tlb.mm, addr, tlb):
+        _adjust_range(tlb.c, first, PAGE_SHIFT)
+        _adjust_range(tlb.c, last - PAGE_SIZE, PAGE_SHIFT)
+
+
+def _owed(mm: MmStruct, addr: int, but: Gather | None) -> Iterator[tuple[int, int]]:
+    """What each gather of mm in progress, but for one, has still to flush of addr's 2 MiB."""
+    slot = addr & PMD_MASK
+    for c in _gathers(mm):
+        start, end = max(slot, c.start), min(slot + PMD_SIZE, c.end)
+        if start < end and (but is None or c != but.c):
+            yield start, end
+
+
+def _gathers(mm: MmStruct) -> Iterator[struct_mmu_gather_ptr]:
     for cpu in mm.kernel.cpus:
-        c = cpu.c.gather
-        if c and c.mm == mm.c and c.freed_tables:
-            tlb_flush_mmu_tlbonly(Gather(mm, c))
+        if cpu.c.gather and cpu.c.gather.mm == mm.c:
+            yield cpu.c.gather
+
+
+def flush_freed_tables(mm: MmStruct, pmd: EntryPa, addr: int) -> None:
+    """A table comes into the empty pmd of addr: flush what is still owed for the one before (D4).
+
+    The PMD lock is held, by who gathered the table too: no table leaves its PMD unseen. The flush
+    waits, and the gather's CPU may go on gathering meanwhile: its range is left alone, and it
+    flushes once more.
+    """
+    for c in _gathers(mm):
+        for i in reversed(range(c.nr_tables)):
+            page = mm.memory.page(c.table[i])
+            if page.pmd == pmd:
+                page.pmd = 0
+                flush_pte_table(mm, addr)
+                return
+
+
+def tlb_remove_table(kernel: Kernel, table: int) -> None:
+    """Free a table that no translation leads to any more: at once in the first design of counting,
+    else after a grace period.
+    """
+    if kernel.c.policy == lib.FREE_TABLES_REFCOUNT_PMDLOCK:
+        free_table_frame(kernel, table)
+    else:
+        call_rcu(kernel, table)
 
 
 def tlb_flush_mmu(tlb: Gather) -> None:
-    """Flush, then hand the gathered tables to RCU and drop the gathered frames' references."""
+    """Flush, then free the gathered tables and drop the gathered frames' references."""
     tlb_flush_mmu_tlbonly(tlb)
     c = tlb.c
     for i in range(c.nr_tables):
-        call_rcu(tlb.mm.kernel, c.table[i])
+        tlb_remove_table(tlb.mm.kernel, c.table[i])
     for i in range(c.nr):
         tlb.mm.memory.put_page(c.pfn[i])
     c.nr = c.nr_tables = 0

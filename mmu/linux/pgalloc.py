@@ -35,19 +35,35 @@ def mm_dec_pgtables(mm: MmStruct) -> None:
     mm.c.pgtables_bytes -= PAGE_SIZE
 
 
+def pud_alloc(mm: MmStruct, addr: int) -> EntryPa | None:
+    """Address of addr's PUD entry, a missing PUD table made; None: out of memory. No lock held."""
+    return _entry_alloc(mm, addr, 3)
+
+
 def pmd_alloc(mm: MmStruct, addr: int) -> EntryPa | None:
-    """Address of addr's PMD entry, missing PUD and PMD tables made; None: out of memory. No lock
-    held.
+    """Address of addr's PMD entry, missing PUD and PMD tables made; None: out of memory. No
+    spinlock is held.
+
+    Who loses the race to make a table frees its own (__pud_alloc(), __pmd_alloc()).
     """
+    return _entry_alloc(mm, addr, 2)
+
+
+def _entry_alloc(mm: MmStruct, addr: int, lowest: int) -> EntryPa | None:
     table = mm.c.pgd
-    for level in (4, 3):
+    for level in range(4, lowest, -1):
         entry = table + entry_offset(addr, level)
         if not mm.memory.read_u64(entry) & P:
             if (pfn := table_alloc(mm)) is None:
                 return None
             page_table_lock(mm)
-            mm.memory.write_u64(entry, pfn << PAGE_SHIFT | TABLE)
-            mm_inc_pgtables(mm)
+            won = not mm.memory.read_u64(entry) & P
+            if won:
+                mm.memory.write_u64(entry, pfn << PAGE_SHIFT | TABLE)
+                mm_inc_pgtables(mm)
             page_table_unlock(mm)
+            if not won:
+                mm.memory.page(pfn).flags &= ~lib.PG_table
+                mm.memory.free_pages(pfn, zero=True)
         table = mm.memory.read_u64(entry) & ADDR_MASK
-    return EntryPa(table + entry_offset(addr, 2))
+    return EntryPa(table + entry_offset(addr, lowest))

@@ -122,6 +122,16 @@ def pte_offset(pmdval: int, addr: int) -> EntryPa:
     return EntryPa((pmdval & ADDR_MASK) + entry_offset(addr, 1))
 
 
+def table_entry(table: int, addr: int) -> EntryPa:
+    """Address of addr's PTE in the PTE table in frame ``table``."""
+    return EntryPa((table << PAGE_SHIFT) + entry_offset(addr, 1))
+
+
+def pte_table(pte: EntryPa) -> int:
+    """The frame of the PTE table that an entry lies in."""
+    return pte >> PAGE_SHIFT
+
+
 def xchg(mm: MmStruct, entry: int, value: int) -> int:
     """Exchange an entry atomically (hardware may set A at the same time); returns what it was."""
     old = mm.memory.read_u64(entry)
@@ -149,6 +159,16 @@ def mm_find_pmd(mm: MmStruct, addr: int) -> EntryPa | None:
             return None
         table = entry & ADDR_MASK
     return EntryPa(table + entry_offset(addr, 2))
+
+
+def has_pud_table(mm: MmStruct, addr: int) -> bool:
+    """Whether the PML4 entry of addr refers to a table."""
+    return bool(mm.memory.read_u64(mm.c.pgd + entry_offset(addr, 4)) & P)
+
+
+def hole_end(mm: MmStruct, addr: int, end: int) -> int:
+    """The end of the span below which addr has no PMD table: the missing entry's reach, or end."""
+    return addr_end(addr, end, 3 if has_pud_table(mm, addr) else 4)
 
 
 def set_pte_at(mm: MmStruct, addr: int, pte: EntryPa, value: int) -> None:

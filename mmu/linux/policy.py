@@ -26,6 +26,11 @@ class FreeTables(Enum):
         lib.FREE_TABLES_REFCOUNT,
         "when the last entry becomes none, whatever cleared it",
     )
+    REFCOUNT_PMDLOCK = (
+        "refcount-pmdlock",
+        lib.FREE_TABLES_REFCOUNT_PMDLOCK,
+        "as refcount, but looked up under the PMD lock and freed without RCU (the series of 2021)",
+    )
 
     def __init__(self, label: str, number: int, meaning: str) -> None:
         """Name the three parts of the value."""

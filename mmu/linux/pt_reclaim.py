@@ -14,7 +14,17 @@ from mmu._native import lib
 from mmu.events import EVENT_ID
 from mmu.linux.locks import pmd_lock, pmd_trylock, pmd_unlock, pte_lock, pte_unlock
 from mmu.linux.mmu_gather import Gather, mm_dec_nr_ptes, pte_free_tlb
-from mmu.linux.pgtable import ADDR_MASK, PMD_MASK, PMD_SIZE, emit, entry_pfn, table_is_empty, xchg
+from mmu.linux.pgtable import (
+    ADDR_MASK,
+    PMD_MASK,
+    PMD_SIZE,
+    emit,
+    entry_pfn,
+    pmd_huge,
+    pmd_none,
+    table_is_empty,
+    xchg,
+)
 from mmu.linux.state import MmStruct
 from mmu.twin import EntryPa
 
@@ -23,7 +33,7 @@ _PTE_FREE: Final = EVENT_ID["pte_free"]
 
 def pte_ref_is_enabled(mm: MmStruct) -> bool:
     """Whether references of PTE tables are counted."""
-    return mm.kernel.c.policy == lib.FREE_TABLES_REFCOUNT
+    return bool(mm.kernel.c.policy >= lib.FREE_TABLES_REFCOUNT)
 
 
 def reclaim_pt_is_enabled(mm: MmStruct, start: int, end: int, details: int) -> bool:
@@ -61,16 +71,19 @@ def try_to_free_pte(tlb: Gather, pmd: EntryPa, addr: int) -> None:
     """Free the table under pmd if, under both locks, all its entries are none (mm/pt_reclaim.c,
     v6.14).
 
-    For a zap that let the PTE lock go midway: another may have refilled what it cleared.
+    For a zap that let the PTE lock go midway: another may have refilled what it cleared, or freed
+    the table.
     """
     mm = tlb.mm
     pmd_lock(mm, pmd)
-    pte_lock(mm, pmd)
     pmdval = mm.memory.read_u64(pmd)
-    empty = table_is_empty(mm.memory, pmdval & ADDR_MASK)
-    pte_unlock(mm, pmd)
-    if empty:
-        xchg(mm, pmd, 0)
+    empty = False
+    if not pmd_none(pmdval) and not pmd_huge(pmdval):
+        pte_lock(mm, entry_pfn(pmdval))
+        empty = table_is_empty(mm.memory, pmdval & ADDR_MASK)
+        if empty:
+            xchg(mm, pmd, 0)
+        pte_unlock(mm, entry_pfn(pmdval))
     pmd_unlock(mm, pmd)
     if empty:
         free_pte(tlb, pmdval, addr)

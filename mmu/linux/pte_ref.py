@@ -17,13 +17,19 @@ So at rest the count is the number of non-none entries. The life of one table::
        flushed · unlock · VmPTE less one table · grace period · frame freed
 
 The count lives in ``struct page.pte_refcount``, the back pointer to the PMD entry in ``struct
-page.pmd``. ``pte_get_unless_zero`` stands in an RCU read section on a copy of the PMD's value, so a
-table that is being freed can be looked at, and is refused. Under the policies that do not count,
-"get" means "find" and "put" does nothing. From Qi Zheng's series "Free user PTE page table pages"
-(2021, 2022), its defects mended; tests/linux/test_defects.py names each.
+page.pmd``. There are two designs::
 
-``pmd`` is the guest-physical address of the PMD entry, ``addr`` any virtual address of the table's
-2 MiB.
+                     refcount                              refcount-pmdlock
+    looking up       RCU, on a copy of the PMD's value     under the PMD lock
+    the last put     in an RCU read section                under the PMD lock
+    the frame        freed after a grace period            freed at once, after the flush
+
+Under the policies that do not count, "get" means "find" and "put" does nothing. From Qi Zheng's
+series "Free user PTE page table pages" (2021, 2022), its defects mended: docs/pte_ref.md.
+
+What looks a table up takes ``pmd``, the guest-physical address of the PMD entry; what acts on a
+table that is held takes ``table``, its frame number, for the PMD entry may name another one by then
+(D11). ``addr`` is any virtual address of the table's 2 MiB.
 """
 
 from __future__ import annotations
@@ -34,12 +40,15 @@ from typing import Final
 from mmu._native import ffi, lib
 from mmu.events import EVENT_ID, MM_COUNTER_ID
 from mmu.linux.bug import Bug
-from mmu.linux.locks import pmd_lock, pmd_unlock, pte_lock
+from mmu.linux.locks import pmd_lock, pmd_unlock, pte_lock, pte_unlock
 from mmu.linux.mmu_gather import (
     Gather,
     flush_freed_tables,
+    flush_pte_table,
     mm_dec_nr_ptes,
     pte_free_tlb,
+    tlb_gather_owed,
+    tlb_remove_table,
 )
 from mmu.linux.pgalloc import mm_inc_pgtables, table_alloc
 from mmu.linux.pgtable import (
@@ -50,16 +59,15 @@ from mmu.linux.pgtable import (
     entry_pfn,
     pmd_huge,
     pmd_none,
-    pte_offset,
+    table_entry,
     table_is_empty,
     xchg,
 )
 from mmu.linux.pt_reclaim import pte_ref_is_enabled
-from mmu.linux.rcu import call_rcu, rcu_read_lock, rcu_read_unlock
+from mmu.linux.rcu import rcu_read_lock, rcu_read_unlock
 from mmu.linux.state import MmStruct
-from mmu.linux.tlbflush import flush_tlb_mm_range
 from mmu.twin import EntryPa
-from mmu.units import PAGE_SHIFT, PAGE_SIZE
+from mmu.units import PAGE_SHIFT
 
 PTE_REF_MAX: Final = 0x7FFF_FFFF
 """A count above this is an overflow."""
@@ -90,23 +98,21 @@ class PteAlloc(IntEnum):
 
 
 class VmFault:
-    """What a fault holds while it runs: ``has_ref`` if that is a visitor reference on the table
-    under ``pmd``. ``c`` is its ``struct vm_fault *``.
+    """What a fault holds while it runs: ``table``, on which it has a visitor reference; 0 if on
+    none. ``c`` is its ``struct vm_fault *``.
     """
 
-    def __init__(self, mm: MmStruct, address: int, pmd: EntryPa, has_ref: bool = False) -> None:
+    def __init__(self, mm: MmStruct, address: int, table: int) -> None:
         self.mm = mm
         self.memory = mm.memory
         self.native = mm.native
         self.check = mm.check
-        self.pmd = pmd
-        entry = ffi.cast("pmd_t *", mm.memory.c.ram + (pmd - mm.memory.base))
-        self.c = ffi.new("struct vm_fault *", [mm.c, address, entry, has_ref])
+        self.c = ffi.new("struct vm_fault *", [mm.c, address, table])
 
     @property
-    def has_ref(self) -> bool:
-        """Whether a reference is held."""
-        return bool(self.c.has_ref)
+    def table(self) -> int:
+        """The table's frame number."""
+        return int(self.c.table)
 
 
 def pte_ref_init(mm: MmStruct, table: int, pmd: EntryPa, count: int) -> None:
@@ -121,12 +127,12 @@ def pte_ref_init(mm: MmStruct, table: int, pmd: EntryPa, count: int) -> None:
     page.pte_refcount = count
 
 
-def pte_get(mm: MmStruct, pmd: EntryPa) -> None:
+def pte_get(mm: MmStruct, table: int) -> None:
     """Take one more reference: pte_get_many() of one."""
-    pte_get_many(mm, pmd, 1)
+    pte_get_many(mm, table, 1)
 
 
-def pte_get_many(mm: MmStruct, pmd: EntryPa, nr: int) -> None:
+def pte_get_many(mm: MmStruct, table: int, nr: int) -> None:
     """Take nr more references; 0 does nothing.
 
     The caller holds a reference already, or the PTE lock and a non-none entry; no PMD lock is
@@ -135,80 +141,99 @@ def pte_get_many(mm: MmStruct, pmd: EntryPa, nr: int) -> None:
     """
     if not nr or not pte_ref_is_enabled(mm):
         return
-    pfn = entry_pfn(mm.memory.read_u64(pmd))
-    page = mm.memory.page(pfn)
+    page = mm.memory.page(table)
     old = page.pte_refcount
     if old == 0 or old + nr > PTE_REF_MAX:
-        mm.kernel.bug(
-            Bug.PTE_REF_OVERFLOW if old else Bug.PTE_REF_FROM_ZERO, mm.memory.read_u64(pmd)
-        )
+        mm.kernel.bug(Bug.PTE_REF_OVERFLOW if old else Bug.PTE_REF_FROM_ZERO, table)
         return
     page.pte_refcount = old + nr
-    emit(mm.kernel, _PTE_GET, pfn, nr, old + nr)
+    emit(mm.kernel, _PTE_GET, table, nr, old + nr)
 
 
-def pte_entries_set(mm: MmStruct, pmd: EntryPa, nr: int) -> None:
+def pte_entries_set(mm: MmStruct, table: int, nr: int) -> None:
     """Count nr entries that became non-none, after they were set. The caller holds a visitor
     reference (D12).
     """
-    pte_get_many(mm, pmd, nr)
+    mm.kernel.point("pte_entries_set")
+    pte_get_many(mm, table, nr)
 
 
 def pte_get_unless_zero(mm: MmStruct, pmd: EntryPa) -> bool:
-    """Take a reference unless the count is 0; whether it did. Under the PMD lock, or in an RCU read
-    section.
+    """Take a reference on the table under pmd unless its count is 0; whether it did. Under the PMD
+    lock, or in an RCU read section.
     """
-    return not pte_ref_is_enabled(mm) or _page_get_unless_zero(mm, mm.memory.read_u64(pmd))
+    return not pte_ref_is_enabled(mm) or _table_get_unless_zero(
+        mm, entry_pfn(mm.memory.read_u64(pmd))
+    )
 
 
-def _page_get_unless_zero(mm: MmStruct, pmdval: int) -> bool:
-    page = mm.memory.page(entry_pfn(pmdval))
+def _table_get_unless_zero(mm: MmStruct, table: int) -> bool:
+    page = mm.memory.page(table)
     if page.pte_refcount == 0:
         return False
     page.pte_refcount += 1
-    emit(mm.kernel, _PTE_GET, entry_pfn(pmdval), 1, page.pte_refcount)
+    emit(mm.kernel, _PTE_GET, table, 1, page.pte_refcount)
     return True
 
 
-def pte_try_get(mm: MmStruct, pmd: EntryPa) -> TryGet:
-    """Take a reference on whatever table pmd refers to now. Nothing is held on failure, RCU neither
-    (D6).
+def pte_try_get(mm: MmStruct, pmd: EntryPa) -> tuple[TryGet, int]:
+    """Take a reference on the table that pmd refers to now, and return it. Nothing is held on
+    failure, neither a lock nor an RCU read section (D6).
 
-    After success the PMD is read again: if another table, or none, stands there now (ABA), the
+    First design: under the PMD lock. Second: in an RCU read section, on a copy of the PMD's value;
+    after success the PMD is read again, and if another table, or none, stands there now (ABA), the
     reference is dropped from the table that was held, not from the one that the PMD names now
     (D11).
     """
-    rcu_read_lock(mm.kernel)
-    pmdval = mm.memory.read_u64(pmd)
-    result = _try_get(mm, pmd, pmdval)
-    rcu_read_unlock(mm.kernel)
+    if mm.kernel.c.policy == lib.FREE_TABLES_REFCOUNT_PMDLOCK:
+        result, pmdval = _try_get_locked(mm, pmd)
+    else:
+        result, pmdval = _try_get_rcu(mm, pmd)
+    table = 0 if result == TryGet.FAILED_NONE else entry_pfn(pmdval)
     if pte_ref_is_enabled(mm):
-        pfn = 0 if result == TryGet.FAILED_NONE else entry_pfn(pmdval)
         has_count = result in (TryGet.SUCCEEDED, TryGet.FAILED_ZERO)
         emit(
             mm.kernel,
             _PTE_TRYGET,
-            pfn,
+            table,
             result,
-            mm.memory.page(pfn).pte_refcount if has_count else 0,
+            mm.memory.page(table).pte_refcount if has_count else 0,
         )
-    return result
+    return result, table
 
 
-def _try_get(mm: MmStruct, pmd: EntryPa, pmdval: int) -> TryGet:
+def _try_get_locked(mm: MmStruct, pmd: EntryPa) -> tuple[TryGet, int]:
+    if pmd_none(mm.memory.read_u64(pmd)):
+        return TryGet.FAILED_NONE, 0
+    mm.kernel.point("pte_try_get")
+    pmd_lock(mm, pmd)
+    pmdval = mm.memory.read_u64(pmd)
+    result = _get_named(mm, pmdval)
+    pmd_unlock(mm, pmd)
+    return result, pmdval
+
+
+def _try_get_rcu(mm: MmStruct, pmd: EntryPa) -> tuple[TryGet, int]:
+    rcu_read_lock(mm.kernel)
+    pmdval = mm.memory.read_u64(pmd)
+    mm.kernel.point("pte_try_get")
+    result = _get_named(mm, pmdval)
+    if result == TryGet.SUCCEEDED and mm.memory.read_u64(pmd) != pmdval:
+        pte_put(mm, entry_pfn(pmdval), 0)
+        result = TryGet.FAILED_NONE
+    rcu_read_unlock(mm.kernel)
+    return result, pmdval
+
+
+def _get_named(mm: MmStruct, pmdval: int) -> TryGet:
+    """What pmdval refers to, with a reference taken if it is a table."""
     if pmd_none(pmdval):
         return TryGet.FAILED_NONE
     if pmd_huge(pmdval):
         return TryGet.FAILED_HUGE_PMD
-    if not pte_ref_is_enabled(mm):
+    if not pte_ref_is_enabled(mm) or _table_get_unless_zero(mm, entry_pfn(pmdval)):
         return TryGet.SUCCEEDED
-    if not _page_get_unless_zero(mm, pmdval):
-        return TryGet.FAILED_ZERO
-    if mm.memory.read_u64(pmd) != pmdval:
-        if _table_put(mm, pmdval, 1):
-            free_pte_table(mm, EntryPa(mm.memory.page(entry_pfn(pmdval)).pmd), 0)
-        return TryGet.FAILED_NONE
-    return TryGet.SUCCEEDED
+    return TryGet.FAILED_ZERO
 
 
 def pte_tryget_map(mm: MmStruct, pmd: EntryPa, addr: int) -> EntryPa | None:
@@ -218,40 +243,82 @@ def pte_tryget_map(mm: MmStruct, pmd: EntryPa, addr: int) -> EntryPa | None:
     Read-only walkers take None for a hole; a fault goes on to pte_alloc_get_map(): it never ends in
     a signal (D9).
     """
-    if pte_try_get(mm, pmd) != TryGet.SUCCEEDED:
-        return None
-    return pte_offset(mm.memory.read_u64(pmd), addr)
+    result, table = pte_try_get(mm, pmd)
+    return table_entry(table, addr) if result == TryGet.SUCCEEDED else None
 
 
 def pte_tryget_map_lock(mm: MmStruct, pmd: EntryPa, addr: int) -> EntryPa | None:
     """pte_tryget_map() with the PTE lock taken. None: no reference, no lock, no RCU section is
     held.
     """
-    pte = pte_tryget_map(mm, pmd, addr)
-    if pte is not None:
-        pte_lock(mm, pmd)
-    return pte
+    while True:
+        result, table = pte_try_get(mm, pmd)
+        if result != TryGet.SUCCEEDED:
+            return None
+        if _lock_same(mm, pmd, table):
+            return table_entry(table, addr)
 
 
-def pmd_install(mm: MmStruct, pmd: EntryPa, addr: int, table: int) -> bool:
+def pte_relock(mm: MmStruct, pmd: EntryPa, table: int) -> int:
+    """Take the PTE lock of the visited table again, after it was dropped midway; the table to go on
+    with.
+
+    A table that is counted is still there. Under the other policies it may have gone, and another
+    may stand there: 0 if none does.
+    """
+    if pte_ref_is_enabled(mm):
+        pte_lock(mm, table)
+        return table
+    while True:
+        result, table = pte_try_get(mm, pmd)
+        if result != TryGet.SUCCEEDED:
+            return 0
+        if _lock_same(mm, pmd, table):
+            return table
+
+
+def _lock_same(mm: MmStruct, pmd: EntryPa, table: int) -> bool:
+    """Take the PTE lock of the table.
+
+    One that is not counted may have gone before the lock was had: if pmd names another one by then,
+    the lock is dropped, and False returned (pte_offset_map_lock(), v6.18).
+    """
+    if pte_ref_is_enabled(mm):
+        pte_lock(mm, table)
+        return True
+    rcu_read_lock(mm.kernel)
+    pte_lock(mm, table)
+    rcu_read_unlock(mm.kernel)
+    if entry_pfn(mm.memory.read_u64(pmd)) == table:
+        return True
+    pte_unlock(mm, table)
+    return False
+
+
+def pmd_install(mm: MmStruct, pmd: EntryPa, addr: int, table: int) -> int:
     """Publish the frame ``table``, whose count is 1, in pmd, under the PMD lock; VmPTE grows by one
     table.
 
     A gathered table whose flush is still to come must not leave its translations to the new one:
-    that flush is completed first (D4). The loser of an install race frees its own table and takes a
-    reference on the winner's. Returns whether a reference is held: False if the winner's table is
-    being freed already.
+    what is owed for the slot is flushed first, under the lock (D4). The loser of an install race
+    frees its own table and takes a reference on the winner's. Returns the table on which a
+    reference is held: 0 if the winner's is being freed already.
     """
-    flush_freed_tables(mm)
+    mm.kernel.point("pmd_install")
     pmd_lock(mm, pmd)
     pmdval = mm.memory.read_u64(pmd)
     won = pmd_none(pmdval)
     if won:
+        if pte_ref_is_enabled(mm):
+            flush_freed_tables(mm, pmd, addr)
         mm.memory.write_u64(pmd, table << PAGE_SHIFT | TABLE)
         mm_inc_pgtables(mm)
         mm.c.counter[_ALLOCATED] += 1
         emit(mm.kernel, _PTE_ALLOC, addr & PMD_MASK, table)
-    held = won or (not pmd_huge(pmdval) and pte_get_unless_zero(mm, pmd))
+        held = table
+    else:
+        got = not pmd_huge(pmdval) and pte_get_unless_zero(mm, pmd)
+        held = entry_pfn(pmdval) if got else 0
     pmd_unlock(mm, pmd)
     if not won:
         mm.memory.page(table).flags &= ~lib.PG_table
@@ -259,89 +326,139 @@ def pmd_install(mm: MmStruct, pmd: EntryPa, addr: int, table: int) -> bool:
     return held
 
 
-def pte_alloc_get(mm: MmStruct, pmd: EntryPa, addr: int) -> PteAlloc:
-    """Find or install the table of addr and take a reference, the caller's to put on every path
-    (D10).
+def pte_alloc_get(mm: MmStruct, pmd: EntryPa, addr: int) -> tuple[PteAlloc, int]:
+    """Find or install the table of addr, take a reference, the caller's to put on every path (D10),
+    and return it.
 
     A table whose count is 0 and that still stands in its PMD has a freer who has not come that far:
     its work is done here, not waited for, so nobody can be kept waiting by a preempted freer (D2).
+    In the first design there is no such moment.
     """
     while True:
-        result = pte_try_get(mm, pmd)
+        result, table = pte_try_get(mm, pmd)
         if result == TryGet.SUCCEEDED:
-            return PteAlloc.OK
+            return PteAlloc.OK, table
         if result == TryGet.FAILED_HUGE_PMD:
-            return PteAlloc.HUGE_PMD
+            return PteAlloc.HUGE_PMD, table
         if result == TryGet.FAILED_ZERO:
             free_pte_table(mm, pmd, addr)
             continue
-        table = table_alloc(mm)
-        if table is None:
-            return PteAlloc.OOM
-        pte_ref_init(mm, table, pmd, int(pte_ref_is_enabled(mm)))
-        if pmd_install(mm, pmd, addr, table):
-            return PteAlloc.OK
+        made = table_alloc(mm)
+        if made is None:
+            return PteAlloc.OOM, 0
+        pte_ref_init(mm, made, pmd, int(pte_ref_is_enabled(mm)))
+        if held := pmd_install(mm, pmd, addr, made):
+            return PteAlloc.OK, held
 
 
 def pte_alloc_get_map(mm: MmStruct, pmd: EntryPa, addr: int) -> tuple[PteAlloc, EntryPa]:
     """pte_alloc_get(), and the address of addr's PTE (0 unless OK)."""
-    result = pte_alloc_get(mm, pmd, addr)
-    if result != PteAlloc.OK:
-        return result, EntryPa(0)
-    return result, pte_offset(mm.memory.read_u64(pmd), addr)
+    result, table = pte_alloc_get(mm, pmd, addr)
+    return result, table_entry(table, addr) if result == PteAlloc.OK else EntryPa(0)
 
 
 def pte_alloc_get_map_lock(mm: MmStruct, pmd: EntryPa, addr: int) -> tuple[PteAlloc, EntryPa]:
     """pte_alloc_get_map() with the PTE lock taken if it is OK."""
-    result, pte = pte_alloc_get_map(mm, pmd, addr)
-    if result == PteAlloc.OK:
-        pte_lock(mm, pmd)
-    return result, pte
+    while True:
+        result, table = pte_alloc_get(mm, pmd, addr)
+        if result != PteAlloc.OK:
+            return result, EntryPa(0)
+        if _lock_same(mm, pmd, table):
+            return result, table_entry(table, addr)
 
 
-def pte_put(mm: MmStruct, pmd: EntryPa, addr: int) -> None:
+def pte_put(mm: MmStruct, table: int, addr: int) -> None:
     """Drop one reference: pte_put_many() of one."""
-    pte_put_many(mm, pmd, addr, 1)
+    pte_put_many(mm, table, addr, 1)
 
 
-def pte_put_many(mm: MmStruct, pmd: EntryPa, addr: int, nr: int) -> None:
-    """Drop nr references of the table under pmd, which the caller holds; the last one frees it and
-    flushes at once.
+def pte_put_many(mm: MmStruct, table: int, addr: int, nr: int) -> None:
+    """Drop nr references of the table, which the caller holds; the last one frees it and flushes at
+    once.
 
     No PTE lock and no PMD lock is held. Dropping more than there are is the bug PTE_REF_UNDERFLOW
-    (D7). Acquire-release: who frees sees every entry that others cleared.
+    (D7). Release, and acquire by the last: who frees sees every entry that others cleared.
     """
-    if nr and pte_ref_is_enabled(mm) and _table_put(mm, mm.memory.read_u64(pmd), nr):
-        free_pte_table(mm, pmd, addr)
+    _put_many(mm, None, table, addr, nr)
 
 
-def pte_put_tlb(tlb: Gather, pmd: EntryPa, addr: int) -> None:
+def pte_put_tlb(tlb: Gather, table: int, addr: int) -> None:
     """pte_put_many_tlb() of one."""
-    pte_put_many_tlb(tlb, pmd, addr, 1)
+    pte_put_many_tlb(tlb, table, addr, 1)
 
 
-def pte_put_many_tlb(tlb: Gather, pmd: EntryPa, addr: int, nr: int) -> None:
+def pte_put_many_tlb(tlb: Gather, table: int, addr: int, nr: int) -> None:
     """pte_put_many() whose flush, and whose frame, are left to the gather."""
-    if nr and pte_ref_is_enabled(tlb.mm) and _table_put(tlb.mm, tlb.mm.memory.read_u64(pmd), nr):
-        free_pte_table_tlb(tlb, pmd, addr)
+    _put_many(tlb.mm, tlb, table, addr, nr)
 
 
 def pte_put_vmf(vmf: VmFault) -> None:
     """Drop the fault's reference, if it holds one; before mmap_lock is dropped."""
-    if vmf.c.has_ref:
-        vmf.c.has_ref = 0
-        pte_put(vmf.mm, vmf.pmd, vmf.c.address)
+    table, vmf.c.table = vmf.table, 0
+    if table:
+        pte_put(vmf.mm, table, vmf.c.address)
 
 
-def _table_put(mm: MmStruct, pmdval: int, nr: int) -> bool:
-    """Drop nr references of the table that pmdval names; whether none is left."""
-    page = mm.memory.page(entry_pfn(pmdval))
+def _put_many(mm: MmStruct, tlb: Gather | None, table: int, addr: int, nr: int) -> None:
+    """Drop nr references: without a lock unless they are the last (as refcount_dec_and_lock())."""
+    if not nr or not pte_ref_is_enabled(mm):
+        return
+    mm.kernel.point("pte_put")
+    page = mm.memory.page(table)
+    if page.pte_refcount > nr:
+        _table_put(mm, table, nr)
+    elif page.pte_refcount and mm.kernel.c.policy == lib.FREE_TABLES_REFCOUNT_PMDLOCK:
+        _put_last_locked(mm, tlb, table, addr, nr)
+    else:
+        _put_last_rcu(mm, tlb, table, addr, nr)
+
+
+def _put_last_locked(mm: MmStruct, tlb: Gather | None, table: int, addr: int, nr: int) -> None:
+    """First design: the count reaches 0 under the PMD lock, and the PMD is cleared in the same
+    hold: nobody ever finds a count of 0 (D2).
+    """
+    pmd = _lock_pmd_of(mm, table)
+    if _table_put(mm, table, nr):
+        _free_and_unlock(mm, tlb, pmd, addr)
+    else:
+        pmd_unlock(mm, pmd)
+
+
+def _put_last_rcu(mm: MmStruct, tlb: Gather | None, table: int, addr: int, nr: int) -> None:
+    """Second design: once the count is 0, anybody may free the table; RCU keeps its frame until
+    the back pointer was read.
+    """
+    rcu_read_lock(mm.kernel)
+    if _table_put(mm, table, nr):
+        pmd = EntryPa(mm.memory.page(table).pmd)
+        mm.kernel.point("free_pte_table")
+        pmd_lock(mm, pmd)
+        _free_and_unlock(mm, tlb, pmd, addr)
+    rcu_read_unlock(mm.kernel)
+
+
+def _lock_pmd_of(mm: MmStruct, table: int) -> EntryPa:
+    """Take the PMD lock of the slot in which the table, which is held, stands: a mover may change
+    the back pointer until then.
+    """
+    page = mm.memory.page(table)
+    while True:
+        pmd = EntryPa(page.pmd)
+        pmd_lock(mm, pmd)
+        if page.pmd == pmd:
+            return pmd
+        pmd_unlock(mm, pmd)
+
+
+def _table_put(mm: MmStruct, table: int, nr: int) -> bool:
+    """Drop nr references; whether none is left."""
+    page = mm.memory.page(table)
     old = page.pte_refcount
     if old < nr:
-        mm.kernel.bug(Bug.PTE_REF_UNDERFLOW, pmdval)
+        mm.kernel.bug(Bug.PTE_REF_UNDERFLOW, table)
         return False
     page.pte_refcount = old - nr
-    emit(mm.kernel, _PTE_PUT, entry_pfn(pmdval), nr, old - nr)
+    emit(mm.kernel, _PTE_PUT, table, nr, old - nr)
     return bool(old == nr)
 
 
@@ -351,28 +468,32 @@ def free_pte_table(mm: MmStruct, pmd: EntryPa, addr: int) -> None:
 
     One table's flush is one INVLPG, which drops the paging-structure caches with it, and it comes
     before the PMD lock is dropped, so that no new table can be installed beside old translations
-    (D3, D4).
+    (D3, D4); what gathers of other CPUs still owe for these addresses is flushed with it.
     """
     pmd_lock(mm, pmd)
-    table = _detach_pte_table(mm, pmd, addr)
-    if table is not None:
-        start = addr & PMD_MASK
-        flush_tlb_mm_range(mm, start, start + PAGE_SIZE, PAGE_SHIFT, 1)
-    pmd_unlock(mm, pmd)
-    if table is not None:
-        mm_dec_nr_ptes(mm)
-        call_rcu(mm.kernel, table)
+    _free_and_unlock(mm, None, pmd, addr)
 
 
 def free_pte_table_tlb(tlb: Gather, pmd: EntryPa, addr: int) -> None:
     """free_pte_table() whose flush and whose frame are the gather's."""
     pmd_lock(tlb.mm, pmd)
-    table = _detach_pte_table(tlb.mm, pmd, addr)
+    _free_and_unlock(tlb.mm, tlb, pmd, addr)
+
+
+def _free_and_unlock(mm: MmStruct, tlb: Gather | None, pmd: EntryPa, addr: int) -> None:
+    table = _detach_pte_table(mm, pmd, addr)
     if table is not None:
-        pte_free_tlb(tlb, table, addr)
-    pmd_unlock(tlb.mm, pmd)
+        mm.kernel.point("pmd_cleared")
+        if tlb is not None:
+            tlb_gather_owed(tlb, addr)
+            pte_free_tlb(tlb, table, addr)
+        else:
+            flush_pte_table(mm, addr)
+    pmd_unlock(mm, pmd)
     if table is not None:
-        mm_dec_nr_ptes(tlb.mm)
+        mm_dec_nr_ptes(mm)
+        if tlb is None:
+            tlb_remove_table(mm.kernel, table)
 
 
 def _detach_pte_table(mm: MmStruct, pmd: EntryPa, addr: int) -> int | None:

@@ -1,8 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""RCU: what was unlinked is freed after a grace period (kernel/rcu/, v6.18).
+"""RCU: what was unlinked is freed after a grace period (kernel/rcu/tree.c, v6.18).
 
-A grace period ends when every CPU has passed a quiescent state: here, when none is inside a read
-section. Only frames of page tables wait. They are a list through ``struct page.next``, so that
+::
+
+    call_rcu ──> queued ──gp begins──> waits for this one ──gp ends──> freed
+                             │                                 ▲
+                             └── every CPU that is not idle ───┘
+                                 passes a quiescent state
+
+A quiescent state of a CPU is a moment in which it is in no read section: user mode at the end of a
+slice, a context switch, idleness. Who runs a CPU reports it (mmu.linux.rcupdate.rcu_qs()); an idle
+CPU need not. Only frames of page tables wait. They are lists through ``struct page.next``, so that
 nothing need be allocated to free something.
 """
 
@@ -11,13 +19,16 @@ from __future__ import annotations
 from typing import Final
 
 from mmu._native import lib
-from mmu.events import EVENT_ID
+from mmu.events import EVENT_ID, KERNEL_COUNTER_ID
 from mmu.linux.bug import Bug
 from mmu.linux.pgtable import emit, table_is_empty
-from mmu.linux.state import Kernel
+from mmu.linux.state import Cpu, Kernel
 from mmu.units import PAGE_SHIFT
 
 _RCU_CALLBACK: Final = EVENT_ID["rcu_invoke_callback"]
+_GRACE_PERIOD: Final = EVENT_ID["rcu_grace_period"]
+_CALLBACKS: Final = KERNEL_COUNTER_ID["rcu_callbacks"]
+_PENDING_MAX: Final = KERNEL_COUNTER_ID["rcu_pending_max"]
 
 
 def rcu_read_lock(kernel: Kernel) -> None:
@@ -25,6 +36,7 @@ def rcu_read_lock(kernel: Kernel) -> None:
     left. They nest.
     """
     kernel.c.this_cpu.rcu_nesting += 1
+    kernel.point("rcu_read_lock")
 
 
 def rcu_read_unlock(kernel: Kernel) -> None:
@@ -33,6 +45,7 @@ def rcu_read_unlock(kernel: Kernel) -> None:
         kernel.bug(Bug.RCU_UNBALANCED)
         return
     kernel.c.this_cpu.rcu_nesting -= 1
+    kernel.point("rcu_read_unlock")
 
 
 def call_rcu(kernel: Kernel, pfn: int) -> None:
@@ -47,30 +60,81 @@ def call_rcu(kernel: Kernel, pfn: int) -> None:
         pages[rcu.tail].next = index
     rcu.tail = index
     rcu.nr_pending += 1
+    counter = kernel.c.counter
+    counter[_CALLBACKS] += 1
+    counter[_PENDING_MAX] = max(counter[_PENDING_MAX], rcu.nr_pending)
+
+
+def rcu_report_qs(kernel: Kernel, number: int) -> int:
+    """CPU ``number`` is in a quiescent state, unless it is in a read section.
+
+    Begins a grace period if something waits for one and there is none, and ends it when no CPU is
+    left to report. Returns the number of frames that were freed.
+    """
+    rcu, freed = kernel.c.rcu, 0
+    while True:
+        if not rcu.gp_running:
+            if rcu.head == lib.PAGE_NONE and rcu.gp_seq >= rcu.gp_seq_needed:
+                return freed
+            _gp_start(kernel)
+        _gp_note_qs(kernel, number)
+        if rcu.qs_mask:
+            return freed
+        freed += _gp_end(kernel)
 
 
 def rcu_process_callbacks(kernel: Kernel) -> int:
-    """If no CPU is in a read section, end a grace period and free what waits.
+    """rcu_report_qs() of the CPU that runs: it could sleep here."""
+    return rcu_report_qs(kernel, int(kernel.c.this_cpu.id))
 
-    Returns the number of frames freed.
-    """
-    rcu, memory = kernel.c.rcu, kernel.memory
-    index, freed = rcu.head, int(rcu.nr_pending)
-    if index == lib.PAGE_NONE or any(cpu.c.rcu_nesting for cpu in kernel.cpus):
-        return 0
-    rcu.gp_seq += 1
+
+def _is_idle(cpu: Cpu) -> bool:
+    """Whether the CPU is in a quiescent state without saying so."""
+    return not cpu.c.rcu_watching and not cpu.c.rcu_nesting
+
+
+def _gp_start(kernel: Kernel) -> None:
+    """Begin a grace period for all that is queued: every CPU that is not idle must report."""
+    rcu = kernel.c.rcu
+    rcu.wait_head = rcu.head
     rcu.head = rcu.tail = lib.PAGE_NONE
-    rcu.nr_pending = 0
+    rcu.gp_running = 1
+    rcu.qs_mask = sum(1 << cpu.id for cpu in kernel.cpus if not _is_idle(cpu))
+    emit(kernel, _GRACE_PERIOD, rcu.gp_seq + 1, lib.RCU_GP_START)
+
+
+def _gp_note_qs(kernel: Kernel, number: int) -> None:
+    """Clear from the mask that CPU, if it is in no read section, and all that went idle."""
+    rcu = kernel.c.rcu
+    for cpu in kernel.cpus:
+        if not rcu.qs_mask >> cpu.id & 1:
+            continue
+        if _is_idle(cpu) or (cpu.id == number and not cpu.c.rcu_nesting):
+            rcu.qs_mask &= ~(1 << cpu.id)
+            emit(kernel, _GRACE_PERIOD, rcu.gp_seq + 1, lib.RCU_GP_CPUQS)
+
+
+def _gp_end(kernel: Kernel) -> int:
+    """The grace period is over: free what waited for it; how many frames."""
+    rcu, memory = kernel.c.rcu, kernel.memory
+    index, freed = int(rcu.wait_head), 0
+    rcu.gp_seq += 1
+    rcu.gp_running = 0
+    rcu.wait_head = lib.PAGE_NONE
+    emit(kernel, _GRACE_PERIOD, rcu.gp_seq, lib.RCU_GP_END)
     while index != lib.PAGE_NONE:
-        following = memory.c.pages[index].next
-        _free_table_frame(kernel, index + (memory.base >> PAGE_SHIFT))
+        following = int(memory.c.pages[index].next)
+        pfn = index + (memory.base >> PAGE_SHIFT)
+        emit(kernel, _RCU_CALLBACK, pfn)
+        free_table_frame(kernel, pfn)
         index = following
+        freed += 1
+    rcu.nr_pending -= freed
     return freed
 
 
-def _free_table_frame(kernel: Kernel, pfn: int) -> None:
-    # The table's lock dies with it: not before the grace period (D5).
-    emit(kernel, _RCU_CALLBACK, pfn)
+def free_table_frame(kernel: Kernel, pfn: int) -> None:
+    """Free a table's frame, and its lock with it, now: nobody can come to it any more (D5)."""
     page = kernel.memory.page(pfn)
     page.flags &= ~lib.PG_table
     page.ptl = page.pte_refcount = page.pmd = 0

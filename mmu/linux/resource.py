@@ -92,6 +92,12 @@ class Rlimits:
         self.address_space = self[Resource.AS].cur
         self.memlock = self[Resource.MEMLOCK].cur
 
+    def copy(self) -> Rlimits:
+        """Limits of their own for a child process, which are these at first."""
+        limits = Rlimits()
+        limits.__dict__.update(self.__dict__, _limits=list(self._limits))
+        return limits
+
     def set_nofile(self, nofile: int) -> None:
         """No process may have more open files than this (sysctl nr_open), and this one starts with
         that limit.

@@ -6,9 +6,14 @@ anon_vmas differ never become one, because each page names the one anon_vma that
 that may map it. So neighbours that could be joined but for their rights are given the same one from
 the start.
 
-Here an anon_vma is its number (``vm_area_struct.anon_vma``, 0 for none), counted from 1 in each mm.
-What Linux keeps besides, the chain of the anon_vmas of parents, is that number alone until there is
-fork().
+A child's VMA gets an anon_vma of its own at fork, and keeps a way to those of its parents, to which
+the pages belong that are not yet copied. Such a VMA shares with nobody: it is not joined with one
+that has no anon_vma, nor is its anon_vma given to a neighbour.
+
+Here an anon_vma is its number (``vm_area_struct.anon_vma``, 0 for none), counted from 1 in each mm,
+and the chain of those that a VMA's pages may belong to is its length
+(``vm_area_struct.nr_anon_vma_chain``): nothing here follows it, for a page's PTEs in other mms are
+known by their number, ``struct page._mapcount``.
 """
 
 from __future__ import annotations
@@ -20,7 +25,7 @@ from mmu.linux.state import MmStruct
 from mmu.units import PAGE_SHIFT
 
 if TYPE_CHECKING:
-    from mmu._native import struct_vm_area_struct
+    from mmu._native import struct_vm_area_struct, struct_vm_area_struct_ptr
 
 _VM_ACCESS_FLAGS: Final = lib.VM_READ | lib.VM_WRITE | lib.VM_EXEC
 
@@ -39,6 +44,25 @@ def anon_vma_prepare(mm: MmStruct, vma: struct_vm_area_struct) -> None:
         mm.c.nr_anon_vmas += 1
         anon_vma = mm.c.nr_anon_vmas
     vma.anon_vma = anon_vma
+    vma.nr_anon_vma_chain = 1
+
+
+def anon_vma_fork(
+    mm: MmStruct, vma: struct_vm_area_struct_ptr, parent: struct_vm_area_struct
+) -> None:
+    """Give a VMA of the child mm, about to be inserted, what its parent's VMA leads to and an
+    anon_vma of its own; nothing if the parent's has none.
+    """
+    if not parent.anon_vma:
+        return
+    mm.c.nr_anon_vmas += 1
+    vma.anon_vma = mm.c.nr_anon_vmas
+    vma.nr_anon_vma_chain = parent.nr_anon_vma_chain + 1
+
+
+def vma_had_uncowed_parents(vma: struct_vm_area_struct) -> bool:
+    """Whether pages of the VMA may belong to the anon_vma of a parent process."""
+    return vma.nr_anon_vma_chain > 1
 
 
 def _find_mergeable_anon_vma(mm: MmStruct, vma: struct_vm_area_struct) -> int:
@@ -47,11 +71,17 @@ def _find_mergeable_anon_vma(mm: MmStruct, vma: struct_vm_area_struct) -> int:
     """
     vmas = mm.c.vmas
     i = lib.vma_index_of(mm.c, vma.vm_start)
-    if i + 1 < vmas.nr and vmas.vma[i + 1].anon_vma and _anon_vma_compatible(vma, vmas.vma[i + 1]):
-        return vmas.vma[i + 1].anon_vma
-    if i and vmas.vma[i - 1].anon_vma and _anon_vma_compatible(vmas.vma[i - 1], vma):
+    after = vmas.vma[i + 1] if i + 1 < vmas.nr else None
+    if after is not None and _reusable(after) and _anon_vma_compatible(vma, after):
+        return after.anon_vma
+    if i and _reusable(vmas.vma[i - 1]) and _anon_vma_compatible(vmas.vma[i - 1], vma):
         return vmas.vma[i - 1].anon_vma
     return 0
+
+
+def _reusable(vma: struct_vm_area_struct) -> bool:
+    """Whether a neighbour may use the VMA's anon_vma: reusable_anon_vma()."""
+    return bool(vma.anon_vma) and not vma_had_uncowed_parents(vma)
 
 
 def _anon_vma_compatible(a: struct_vm_area_struct, b: struct_vm_area_struct) -> bool:

@@ -15,22 +15,25 @@ makes a CPU run has set. Making an MmStruct loads nothing: ``switch_mm()`` does.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
+from weakref import WeakValueDictionary
 
 from mmu._native import ffi, lib
 from mmu.errors import MmuError
+from mmu.events import KERNEL_COUNTERS
 from mmu.linux.bug import Bug, MmBug
 from mmu.linux.filemap import MappedFile
 from mmu.linux.layout import TASK_SIZE, UNKNOWN, Hole, mmap_base
+from mmu.linux.lockdep import Lockdep
+from mmu.linux.mmap_lock import MmapLock, MmapLocked
 from mmu.linux.policy import FreeTables
 from mmu.linux.resource import Rlimits
-from mmu.linux.sched import Alone, Scheduler
+from mmu.linux.sched import Alone, Scheduler, Sleep, WaitQueue
 from mmu.units import PAGE_SHIFT
 
 if TYPE_CHECKING:
-    from mmu._native import struct_mm_struct_ptr
+    from mmu._native import struct_kernel_ptr, struct_mm_struct_ptr
     from mmu.events import EventRing
     from mmu.memory import Memory
     from mmu.x86 import Mmu
@@ -44,6 +47,14 @@ ENGINES: Final = ("c", "python")
 """Which twin does the work on entries: the functions of native/mm, or those of this package."""
 
 
+_kernels: WeakValueDictionary[int, Kernel] = WeakValueDictionary()
+
+
+def kernel_of(c: struct_kernel_ptr) -> Kernel:
+    """The Kernel whose ``c`` this is: for functions that C calls back."""
+    return _kernels[int(ffi.cast("uintptr_t", c))]
+
+
 class Kernel:
     """What Linux keeps in global variables: memory, CPUs, RCU, how tables are freed, sysctls.
 
@@ -51,8 +62,9 @@ class Kernel:
     is True for "c"). ``ring`` takes the events, None records nothing. ``scheduler`` is asked
     wherever kernel code waits, ``on_point`` hears of each step that another CPU could see (tests
     switch there). ``c`` is the ``struct kernel *`` of native/mm that both engines work on.
+    ``lockdep`` has every lock watched (mmu.linux.lockdep), at the cost of a call for each.
     ``max_map_count``, ``mmap_min_addr`` and ``overcommit_memory`` are the sysctls of those names
-    (vm.*).
+    (vm.*). ``mms`` are the address spaces that have not exited, oldest first.
     Raises MmuError for an unknown engine.
     """
 
@@ -63,6 +75,7 @@ class Kernel:
         policy: FreeTables = FreeTables.REFCOUNT,
         engine: str = "c",
         ring: EventRing | None = None,
+        lockdep: bool = False,
     ) -> None:
         if engine not in ENGINES:
             raise MmuError(f"there is no engine {engine!r}: choose one of {', '.join(ENGINES)}")
@@ -75,13 +88,20 @@ class Kernel:
         self.mmap_min_addr = DEFAULT_MMAP_MIN_ADDR
         self.overcommit_memory = OVERCOMMIT_ALWAYS
         self.cpus: list[Cpu] = []
+        self.mms: list[MmStruct] = []
         self.scheduler: Scheduler = Alone()
         self.on_point: Callable[[str], None] | None = None
         self.c = ffi.new("struct kernel *")
         self.c.ram = memory.c
         self.c.ring = ffi.NULL if ring is None else ring.c
         self.c.policy = policy.number
-        self.c.rcu.head = self.c.rcu.tail = lib.PAGE_NONE
+        self.c.rcu.head = self.c.rcu.tail = self.c.rcu.wait_head = lib.PAGE_NONE
+        self.rcu_gp_wait = WaitQueue("grace periods")
+        self.c.wait_for_lock = lib.kernel_wait_for_lock
+        self.lockdep = Lockdep(self.c) if lockdep else None
+        self.c.lockdep = lib.kernel_lockdep if lockdep else ffi.NULL
+        self._error: BaseException | None = None
+        _kernels[int(ffi.cast("uintptr_t", self.c))] = self
 
     def add_cpu(self, mmu: Mmu) -> Cpu:
         """Bring up a CPU with this MMU, and return it. The first one is ``this_cpu``.
@@ -119,6 +139,24 @@ class Kernel:
         if self.on_point is not None:
             self.on_point(name)
 
+    def wait_event(
+        self,
+        queue: WaitQueue,
+        ready: Callable[[], bool],
+        what: str,
+        *,
+        sleep: Sleep = Sleep.UNINTERRUPTIBLE,
+        timeout_ns: int | None = None,
+    ) -> int:
+        """Scheduler.wait_event(), with lockdep's look at what the sleeper holds."""
+        if self.lockdep is None:
+            return self.scheduler.wait_event(queue, ready, what, sleep=sleep, timeout_ns=timeout_ns)
+        held = self.lockdep.sleep(what)
+        try:
+            return self.scheduler.wait_event(queue, ready, what, sleep=sleep, timeout_ns=timeout_ns)
+        finally:
+            self.lockdep.wake(held)
+
     def note_code_written(self, pa: int) -> None:
         """The kernel wrote to the frame at guest-physical pa, which instructions were fetched from:
         every CPU must drop what it translated from it.
@@ -131,12 +169,27 @@ class Kernel:
             self.c.bug = bug
             self.c.bug_address = address
 
+    def keep_error(self, error: BaseException) -> None:
+        """An error came in a function that C called back: check() raises it when C has returned."""
+        self._error = self._error or error
+        self.bug(Bug.WAIT_FAILED)
+
     def check(self) -> None:
-        """Raise MmBug if an invariant broke since the last check, and forget it."""
-        if self.c.bug:
-            bug, address = Bug(self.c.bug), self.c.bug_address
-            self.c.bug = lib.BUG_NONE
-            raise MmBug(bug, address)
+        """Raise MmBug if an invariant broke since the last check, and forget it; or the error of a
+        wait (keep_error()).
+        """
+        if not self.c.bug:
+            return
+        bug, address = Bug(self.c.bug), self.c.bug_address
+        self.c.bug = lib.BUG_NONE
+        error, self._error = self._error, None
+        if error is not None:
+            raise error
+        raise MmBug(bug, address)
+
+    def counters(self) -> dict[str, int]:
+        """What the kernel counts for all its CPUs (KERNEL_COUNTER in events.def), by name."""
+        return dict(zip(KERNEL_COUNTERS, self.c.counter, strict=True))
 
 
 class Cpu:
@@ -168,10 +221,11 @@ class MmStruct:
     """An mm_struct: page tables in guest RAM, VMAs, counters.
 
     ``c`` is the ``struct mm_struct *`` that both engines work on. ``rlimit`` are the limits that
-    bind it, ``def_flags`` the VMA flags that every new mapping gets (mlockall()), and
-    ``fatal_signal_pending`` says whether the process is to end: long loops ask it and break off.
-    One task uses it: mmap_lock is never waited for. Raises OutOfMemory if RAM has no frame for the
-    PGD.
+    bind it (the process's: whoever makes one for a process may replace them), ``def_flags`` the VMA
+    flags that every new mapping gets (mlockall()), and ``fatal_signal_pending`` says whether the
+    process is to end: long loops ask it and break off. ``mm_users`` counts the tasks that use it,
+    ``mm_count`` those who keep its PGD, all users together one of them (mmu.linux.mm_users).
+    ``mmap_lock`` guards the VMAs. Raises OutOfMemory if RAM has no frame for the PGD.
     """
 
     def __init__(self, kernel: Kernel) -> None:
@@ -182,6 +236,7 @@ class MmStruct:
         self.def_flags = 0
         self.fatal_signal_pending: Callable[[], bool] = _never
         self._files: list[MappedFile | None] = [None]
+        self.mm_users = self.mm_count = 1
         self.c = ffi.gc(ffi.new("struct mm_struct *"), _free_vmas)
         self.c.kernel = kernel.c
         self.c.ram = kernel.memory.c
@@ -190,7 +245,9 @@ class MmStruct:
         pgd = self.memory.alloc_pages()
         self.memory.page(pgd).flags |= lib.PG_table
         self.c.pgd = pgd << PAGE_SHIFT
+        self.mmap_lock = MmapLock(kernel, self.c)
         self.hole = Hole(UNKNOWN, self.c.mmap_base)
+        kernel.mms.append(self)
 
     def __repr__(self) -> str:
         """Sizes and policy, for people."""
@@ -217,16 +274,20 @@ class MmStruct:
 
     # Locks.
 
-    @contextmanager
-    def mmap_write_lock(self) -> Iterator[None]:
-        """Hold mmap_lock for writing: no fault is resolved by a fast path meanwhile."""
-        if self.c.mmap_lock:
-            self.kernel.bug(Bug.LOCK_HELD)
-        self.c.mmap_lock = 1
-        try:
-            yield
-        finally:
-            self.c.mmap_lock = 0
+    def mmap_write_lock(self, *, killable: bool = False) -> MmapLocked:
+        """``with``: hold mmap_lock for writing, so that nobody else sees or changes VMAs.
+
+        ``killable``: LinuxError EINTR if the process is to end first.
+        """
+        return MmapLocked(self.mmap_lock, True, killable=killable)
+
+    def mmap_write_lock_nested(self) -> MmapLocked:
+        """mmap_write_lock() of a child's mm, which nobody else knows yet, inside the parent's."""
+        return MmapLocked(self.mmap_lock, True, subclass=1)
+
+    def mmap_read_lock(self, *, killable: bool = False) -> MmapLocked:
+        """``with``: hold mmap_lock for reading, so that no VMA changes. As mmap_write_lock()."""
+        return MmapLocked(self.mmap_lock, False, killable=killable)
 
     # Files.
 
@@ -259,6 +320,14 @@ class MmStruct:
             number = len(self._files)
             self._files.append(file)
         return number
+
+    def dup_files(self, other: MmStruct) -> None:
+        """Be a user of every file that the other mm uses, under the same numbers. This one has none
+        yet.
+        """
+        self._files = list(other._files)
+        for file in self.files:
+            file.get()
 
     def put_unused_files(self, numbers: set[int]) -> None:
         """Let go of those of these files that no VMA maps any more."""

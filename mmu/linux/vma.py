@@ -17,6 +17,7 @@ from mmu.errors import LinuxError
 from mmu.linux.layout import STACK_GUARD_GAP
 from mmu.linux.mman import PROT_EXEC, PROT_READ, PROT_WRITE
 from mmu.linux.resource import Resource
+from mmu.linux.rmap import vma_had_uncowed_parents
 from mmu.linux.state import OVERCOMMIT_ALWAYS, MmStruct
 from mmu.units import PAGE_SHIFT
 
@@ -186,9 +187,20 @@ def mlock_future_ok(mm: MmStruct, vm_flags: int, nr_pages: int) -> bool:
 # Merging and splitting (mm/vma.c).
 
 
-def _is_mergeable_anon_vma(a: int, b: int) -> bool:
+def _anon_vmas_agree(a: int, b: int) -> bool:
     """Whether VMAs with these anon_vmas may become one: they are equal, or one has none yet."""
     return not a or not b or a == b
+
+
+def _is_mergeable_anon_vma(vma: struct_vm_area_struct, new: _NewVma) -> bool:
+    """is_mergeable_anon_vma(): the anon_vmas agree, and where one has none, the other has only its
+    own (vma_had_uncowed_parents()).
+    """
+    if not vma.anon_vma:
+        return new.nr_anon_vma_chain <= 1
+    if not new.anon_vma:
+        return not vma_had_uncowed_parents(vma)
+    return bool(vma.anon_vma == new.anon_vma)
 
 
 def _is_mergeable(vma: struct_vm_area_struct, new: _NewVma) -> bool:
@@ -197,7 +209,7 @@ def _is_mergeable(vma: struct_vm_area_struct, new: _NewVma) -> bool:
         and vma.vm_file == new.file
         and vma.vm_name == new.name
         and not new.vm_flags & VM_SPECIAL
-        and _is_mergeable_anon_vma(vma.anon_vma, new.anon_vma)
+        and _is_mergeable_anon_vma(vma, new)
     )
 
 
@@ -214,6 +226,7 @@ class _NewVma:
     file: int
     name: int
     anon_vma: int = 0
+    nr_anon_vma_chain: int = 0
 
 
 def _can_merge_left(mm: MmStruct, i: int, new: _NewVma) -> bool:
@@ -241,7 +254,7 @@ def _can_merge_right(mm: MmStruct, i: int, new: _NewVma, left: int | None) -> bo
         vma.vm_start == new.end
         and _is_mergeable(vma, new)
         and vma.vm_pgoff == new.pgoff + (new.end - new.start >> PAGE_SHIFT)
-        and (left is None or _is_mergeable_anon_vma(mm.c.vmas.vma[left].anon_vma, vma.anon_vma))
+        and (left is None or _anon_vmas_agree(mm.c.vmas.vma[left].anon_vma, vma.anon_vma))
     )
 
 
@@ -253,7 +266,9 @@ def _move_start(vma: struct_vm_area_struct, start: int) -> None:
 def _dup_anon_vma(vma: struct_vm_area_struct, *sources: struct_vm_area_struct) -> None:
     """A VMA that takes others over takes their anon_vma over, if it has none."""
     for source in sources:
-        vma.anon_vma = vma.anon_vma or source.anon_vma
+        if not vma.anon_vma:
+            vma.anon_vma = source.anon_vma
+            vma.nr_anon_vma_chain = source.nr_anon_vma_chain
 
 
 def vma_merge_new_range(
@@ -340,7 +355,16 @@ def _vma_merge_existing_range(
     middle = vma[i]
     at_start, at_end = middle.vm_start == start, middle.vm_end == end
     pgoff = middle.vm_pgoff + (start - middle.vm_start >> PAGE_SHIFT)
-    new = _NewVma(start, end, vm_flags, pgoff, middle.vm_file, middle.vm_name, middle.anon_vma)
+    new = _NewVma(
+        start,
+        end,
+        vm_flags,
+        pgoff,
+        middle.vm_file,
+        middle.vm_name,
+        middle.anon_vma,
+        middle.nr_anon_vma_chain,
+    )
     left = at_start and _can_merge_left(mm, i - 1, new)
     right = at_end and _can_merge_right(mm, i + 1, new, i - 1 if left else None)
     if left and right:

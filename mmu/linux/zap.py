@@ -8,24 +8,23 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mmu._native import lib
-from mmu.linux.locks import lock_table, unlock_table
+from mmu.linux.locks import pte_unlock
 from mmu.linux.mmu_gather import Gather, tlb_flush_mmu, tlb_remove_page, tlb_remove_tlb_entry
 from mmu.linux.pgtable import (
     SPECIAL,
     D,
-    P,
     add_mm_counter,
     addr_end,
-    entry_offset,
     entry_pfn,
+    hole_end,
     is_guard_pte_marker,
     mm_counter,
     mm_find_pmd,
     pmd_none,
     pte_none,
-    pte_offset,
     pte_present,
     set_pte_at,
+    table_entry,
 )
 from mmu.linux.pt_reclaim import (
     free_pte,
@@ -33,7 +32,7 @@ from mmu.linux.pt_reclaim import (
     try_get_and_clear_pmd,
     try_to_free_pte,
 )
-from mmu.linux.pte_ref import TryGet, pte_put_many_tlb, pte_put_tlb, pte_try_get
+from mmu.linux.pte_ref import TryGet, pte_put_many_tlb, pte_put_tlb, pte_relock, pte_try_get
 from mmu.linux.state import MmStruct
 from mmu.twin import EntryPa
 from mmu.units import PAGE_SIZE
@@ -51,15 +50,10 @@ def each_pmd(mm: MmStruct, start: int, end: int) -> Iterator[tuple[EntryPa, int,
     addr = start
     while addr < end:
         pmd = mm_find_pmd(mm, addr)
-        following = addr_end(addr, end, 2) if pmd is not None else _hole_end(mm, addr, end)
+        following = addr_end(addr, end, 2) if pmd is not None else hole_end(mm, addr, end)
         if pmd is not None and not pmd_none(mm.memory.read_u64(pmd)):
             yield pmd, addr, following
         addr = following
-
-
-def _hole_end(mm: MmStruct, addr: int, end: int) -> int:
-    pml4e = mm.memory.read_u64(mm.c.pgd + entry_offset(addr, 4))
-    return addr_end(addr, end, 3 if pml4e & P else 4)
 
 
 def unmap_page_range(tlb: Gather, start: int, end: int, details: int) -> None:
@@ -84,38 +78,40 @@ def zap_pte_range(tlb: Gather, pmd: EntryPa, start: int, end: int, details: int)
     mm = tlb.mm
     can_reclaim = reclaim_pt_is_enabled(mm, start, end, details)
     direct, pmdval = True, None
-    if pte_try_get(mm, pmd) != TryGet.SUCCEEDED:
+    result, table = pte_try_get(mm, pmd)
+    if result != TryGet.SUCCEEDED:
         return
     addr = start
     while addr < end:
-        table = mm.memory.page(entry_pfn(mm.memory.read_u64(pmd)))
-        lock_table(mm, table)
-        addr, cleared, skipped, full = _zap_stretch(tlb, pmd, addr, end, details)
+        table = pte_relock(mm, pmd, table)
+        if not table:
+            return
+        addr, cleared, skipped, full = _zap_stretch(tlb, table, addr, end, details)
         can_reclaim = can_reclaim and not skipped
         direct = direct and not full
         if can_reclaim and direct:
             pmdval = try_get_and_clear_pmd(mm, pmd)
             direct = pmdval is not None
-        unlock_table(mm, table)
+        pte_unlock(mm, table)
         if full:
             tlb_flush_mmu(tlb)
-        pte_put_many_tlb(tlb, pmd, start, cleared)
+        pte_put_many_tlb(tlb, table, start, cleared)
     if pmdval is not None:
         free_pte(tlb, pmdval, start)
     elif can_reclaim:
         try_to_free_pte(tlb, pmd, start)
     else:
-        pte_put_tlb(tlb, pmd, start)
+        pte_put_tlb(tlb, table, start)
 
 
 def _zap_stretch(
-    tlb: Gather, pmd: EntryPa, addr: int, end: int, details: int
+    tlb: Gather, table: int, addr: int, end: int, details: int
 ) -> tuple[int, int, int, bool]:
     """Clear under one hold of the PTE lock; where it ended, entries cleared and left, whether the
     gather is full.
     """
     mm = tlb.mm
-    pte: int = pte_offset(mm.memory.read_u64(pmd), addr)
+    pte: int = table_entry(table, addr)
     rss = [0] * lib.NR_MM_RSS
     cleared, skipped, full = 0, 0, False
     while addr < end and not full:

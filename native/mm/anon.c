@@ -17,12 +17,12 @@ static bool is_zero_page(const struct mm_struct *mm, u64 pte)
 	return entry_pfn(pte) == mm->ram->zero_pfn;
 }
 
-/* A page of this mm alone: no page cache, no other mapping. */
-static bool is_exclusive(const struct mm_struct *mm, u64 pte)
+/* May a write go to the page itself: PageAnonExclusive(), or wp_can_reuse_anon_folio()? */
+static bool can_reuse(const struct mm_struct *mm, u64 pte)
 {
 	const struct page *page = pfn_to_page(mm->ram, entry_pfn(pte));
 
-	return page->flags & PG_anon && page->_refcount == 1;
+	return page->flags & PG_anon && (page->flags & PG_anon_exclusive || page->_refcount == 1);
 }
 
 /* Hand out a zeroed page that one PTE of the VMA is about to map. 0: out of memory. */
@@ -33,7 +33,9 @@ static u64 alloc_anon_page(struct mm_struct *mm, const struct vm_area_struct *vm
 	if (likely(pfn)) {
 		struct page *page = pfn_to_page(mm->ram, pfn);
 
-		page->flags |= vma->vm_flags & VM_DROPPABLE ? PG_anon : PG_anon | PG_swapbacked;
+		page->flags |= PG_anon | PG_anon_exclusive;
+		if (!(vma->vm_flags & VM_DROPPABLE))
+			page->flags |= PG_swapbacked;
 		page->_mapcount = 1;
 	}
 	return pfn;
@@ -45,8 +47,8 @@ static u64 mk_anon_pte(u64 pfn, u64 vm_flags)
 }
 
 /* First touch: the table is had, held and locked; *pte is none. */
-static u32 map_fresh(struct mm_struct *mm, struct vm_area_struct *vma, pmd_t *pmd, pte_t *pte,
-		     u64 addr, u32 write)
+static u32 map_fresh(struct mm_struct *mm, struct vm_area_struct *vma, pte_t *pte, u64 addr,
+		     u32 write)
 {
 	u64 value;
 
@@ -64,7 +66,7 @@ static u32 map_fresh(struct mm_struct *mm, struct vm_area_struct *vma, pmd_t *pm
 			_PAGE_SPECIAL;
 	}
 	set_pte_at(mm, addr, pte, value);
-	pte_entries_set(mm, pmd, 1);
+	pte_entries_set(mm, pte_table(mm, pte), 1);
 	return 0;
 }
 
@@ -81,7 +83,8 @@ static u32 write_protect_fault(struct mm_struct *mm, struct vm_area_struct *vma,
 			return VM_FAULT_OOM;
 		add_mm_counter(mm, MM_ANONPAGES, 1);
 		set_pte_at(mm, addr, pte, mk_anon_pte(pfn, vma->vm_flags));
-	} else if (is_exclusive(mm, value)) {
+	} else if (can_reuse(mm, value)) {
+		pfn_to_page(mm->ram, entry_pfn(value))->flags |= PG_anon_exclusive;
 		set_pte_at(mm, addr, pte, value | X86_RW | X86_D | X86_A);
 	} else {
 		return VM_FAULT_FALLBACK;
@@ -90,13 +93,13 @@ static u32 write_protect_fault(struct mm_struct *mm, struct vm_area_struct *vma,
 	return 0;
 }
 
-static u32 resolve_locked(struct mm_struct *mm, struct vm_area_struct *vma, pmd_t *pmd, pte_t *pte,
-			  u64 addr, u32 write)
+static u32 resolve_locked(struct mm_struct *mm, struct vm_area_struct *vma, pte_t *pte, u64 addr,
+			  u32 write)
 {
 	u64 value = *pte;
 
 	if (pte_none(value))
-		return map_fresh(mm, vma, pmd, pte, addr, write);
+		return map_fresh(mm, vma, pte, addr, write);
 	if (!(value & X86_P))
 		return VM_FAULT_FALLBACK;
 	if (write && !(value & X86_RW))
@@ -108,6 +111,7 @@ static u32 anonymous_fault(struct mm_struct *mm, struct vm_area_struct *vma, u64
 {
 	pmd_t *pmd = pmd_alloc(mm, addr);
 	pte_t *pte;
+	u64 table;
 	u32 result;
 
 	if (unlikely(!pmd))
@@ -118,9 +122,10 @@ static u32 anonymous_fault(struct mm_struct *mm, struct vm_area_struct *vma, u64
 	case PTE_ALLOC_HUGE_PMD:
 		return VM_FAULT_FALLBACK;
 	}
-	result = resolve_locked(mm, vma, pmd, pte, addr, write);
-	pte_unlock(mm, pmd);
-	pte_put(mm, pmd, addr);
+	table = pte_table(mm, pte);
+	result = resolve_locked(mm, vma, pte, addr, write);
+	pte_unlock(mm, table);
+	pte_put(mm, table, addr);
 	return result;
 }
 
@@ -157,7 +162,7 @@ static bool is_common(struct mm_struct *mm, u64 addr, u32 write)
 	if (pte_none(value))
 		return true;
 	return write && (value & (X86_P | X86_RW)) == X86_P &&
-	       (is_zero_page(mm, value) || is_exclusive(mm, value));
+	       (is_zero_page(mm, value) || can_reuse(mm, value));
 }
 
 bool mm_fast_fault(struct mm_struct *mm, u64 address, u32 error_code)
@@ -165,7 +170,7 @@ bool mm_fast_fault(struct mm_struct *mm, u64 address, u32 error_code)
 	u32 write = error_code & PF_WR;
 	struct vm_area_struct *vma;
 
-	if (unlikely(mm->mmap_lock || mm->ram->nr_free < FAULT_FRAMES_MAX || ~mm->ram->fail_after ||
+	if (unlikely(mm->mmap_lock.count || mm->ram->nr_free < FAULT_FRAMES_MAX || ~mm->ram->fail_after ||
 		     error_code & PF_RSVD))
 		return false;
 	vma = find_vma(mm, address);

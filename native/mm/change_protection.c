@@ -8,7 +8,7 @@
 
 /*
  * The new value of a present PTE.  A write right comes back at once only where no copy can be due
- * (can_change_pte_writable(), mm/mprotect.c): on a page of this mm alone.
+ * (can_change_pte_writable(), mm/mprotect.c): on a page that no other process can map.
  */
 static u64 pte_modify(struct mm_struct *mm, u64 pte, u64 vm_flags)
 {
@@ -18,7 +18,7 @@ static u64 pte_modify(struct mm_struct *mm, u64 pte, u64 vm_flags)
 	if (vm_flags & VM_WRITE && !(pte & _PAGE_SPECIAL)) {
 		const struct page *page = pfn_to_page(mm->ram, entry_pfn(pte));
 
-		if (page->flags & PG_anon && page->_refcount == 1)
+		if (page->flags & PG_anon_exclusive)
 			value |= X86_RW;
 	}
 	return value;
@@ -37,11 +37,12 @@ static bool pte_needs_flush(u64 old, u64 value)
 static void change_pte_range(struct mmu_gather *tlb, pmd_t *pmd, u64 addr, u64 end, u64 vm_flags)
 {
 	struct mm_struct *mm = tlb->mm;
-	u64 start = addr;
+	u64 start = addr, table;
 	pte_t *pte = pte_tryget_map_lock(mm, pmd, addr);
 
 	if (!pte)
 		return;
+	table = pte_table(mm, pte);
 	for (; addr < end; addr += PAGE_SIZE, pte++) {
 		u64 old = *pte, value;
 
@@ -54,8 +55,8 @@ static void change_pte_range(struct mmu_gather *tlb, pmd_t *pmd, u64 addr, u64 e
 		if (pte_needs_flush(old, value))
 			tlb_remove_tlb_entry(tlb, addr);
 	}
-	pte_unlock(mm, pmd);
-	pte_put_tlb(tlb, pmd, start);
+	pte_unlock(mm, table);
+	pte_put_tlb(tlb, table, start);
 }
 
 void change_protection(struct mmu_gather *tlb, u64 start, u64 end, u64 vm_flags)

@@ -1,19 +1,73 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "mm/locks.h"
 
-void pte_lock(struct mm_struct *mm, pmd_t *pmd)
+/* What the contention events call the lock: a table's frame, else the address of the mm's PGD. */
+static u64 lock_name(const struct mm_struct *mm, const u32 *lock)
 {
-	spin_lock(mm, &pmd_page(mm, *pmd)->ptl);
+	const struct memory *ram = mm->ram;
+	const char *pages = (const char *)ram->pages;
+	u64 offset = (u64)((const char *)lock - pages);
+
+	if (lock == &mm->page_table_lock)
+		return mm->pgd;
+	return (ram->base >> PAGE_SHIFT) + offset / sizeof(struct page);
 }
 
-void pte_unlock(struct mm_struct *mm, pmd_t *pmd)
+/* Wait until the lock is free. */
+static void wait_for_lock(struct mm_struct *mm, u32 *lock, u32 kind)
 {
-	spin_unlock(mm, &pmd_page(mm, *pmd)->ptl);
+	struct kernel *kernel = mm->kernel;
+	u64 name = lock_name(mm, lock);
+	bool had = true;
+
+	kernel->counter[KERNEL_COUNTER_pte_lock_contended + kind]++;
+	emit(kernel->ring, contention_begin, name, kind, LCB_F_SPIN);
+	while (*lock && had)
+		had = kernel->wait_for_lock && kernel->wait_for_lock(kernel, lock, kind);
+	emit(kernel->ring, contention_end, name, kind, !had);
+	if (!had)
+		mm_bug(mm, BUG_LOCK_HELD, name);
+}
+
+static void lockdep(struct mm_struct *mm, u32 what, const u32 *lock, u32 kind)
+{
+	if (mm->kernel->lockdep)
+		mm->kernel->lockdep(mm->kernel, what, lock_name(mm, lock), kind);
+}
+
+void spin_lock_slowpath(struct mm_struct *mm, u32 *lock, u32 kind)
+{
+	lockdep(mm, LOCKDEP_ACQUIRE, lock, kind);
+	if (*lock)
+		wait_for_lock(mm, lock, kind & ~(u32)LOCK_NESTED);
+	lockdep(mm, LOCKDEP_ACQUIRED, lock, kind);
+}
+
+void spin_unlock_slowpath(struct mm_struct *mm, u32 *lock, u32 kind)
+{
+	if (*lock != mm->kernel->this_cpu->id + 1)
+		mm_bug(mm, BUG_LOCK_NOT_HELD, lock_name(mm, lock));
+	lockdep(mm, LOCKDEP_RELEASE, lock, kind);
+}
+
+void pte_lock(struct mm_struct *mm, u64 table)
+{
+	spin_lock(mm, &pfn_to_page(mm->ram, table)->ptl, LOCK_PTE);
+}
+
+void pte_lock_nested(struct mm_struct *mm, u64 table)
+{
+	spin_lock(mm, &pfn_to_page(mm->ram, table)->ptl, LOCK_PTE | LOCK_NESTED);
+}
+
+void pte_unlock(struct mm_struct *mm, u64 table)
+{
+	spin_unlock(mm, &pfn_to_page(mm->ram, table)->ptl, LOCK_PTE);
 }
 
 void pmd_lock(struct mm_struct *mm, pmd_t *pmd)
 {
-	spin_lock(mm, &table_page(mm, pmd)->ptl);
+	spin_lock(mm, &table_page(mm, pmd)->ptl, LOCK_PMD);
 }
 
 bool pmd_trylock(struct mm_struct *mm, pmd_t *pmd)
@@ -22,11 +76,12 @@ bool pmd_trylock(struct mm_struct *mm, pmd_t *pmd)
 
 	if (*lock)
 		return false;
-	__atomic_store_n(lock, 1, __ATOMIC_RELAXED);
+	__atomic_store_n(lock, mm->kernel->this_cpu->id + 1, __ATOMIC_RELAXED);
+	lockdep(mm, LOCKDEP_TRYLOCK, lock, LOCK_PMD);
 	return true;
 }
 
 void pmd_unlock(struct mm_struct *mm, pmd_t *pmd)
 {
-	spin_unlock(mm, &table_page(mm, pmd)->ptl);
+	spin_unlock(mm, &table_page(mm, pmd)->ptl, LOCK_PMD);
 }

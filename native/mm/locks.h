@@ -7,26 +7,43 @@
 #include "mm/pgtable.h"
 
 /* cffi-begin */
-/* Take or drop the lock of the PTE table under pmd, of the PMD table that holds pmd. */
-void pte_lock(struct mm_struct *mm, pmd_t *pmd);
-void pte_unlock(struct mm_struct *mm, pmd_t *pmd);
+/* Take or drop the lock of the PTE table in frame table, of the PMD table that holds pmd. */
+void pte_lock(struct mm_struct *mm, u64 table);
+/* pte_lock() inside the PTE lock of another table, which is taken first everywhere. */
+void pte_lock_nested(struct mm_struct *mm, u64 table);
+void pte_unlock(struct mm_struct *mm, u64 table);
 void pmd_lock(struct mm_struct *mm, pmd_t *pmd);
 bool pmd_trylock(struct mm_struct *mm, pmd_t *pmd);
 void pmd_unlock(struct mm_struct *mm, pmd_t *pmd);
 /* cffi-end */
 
-/* One CPU: a lock that is held here can never become free. */
-static inline void spin_lock(struct mm_struct *mm, u32 *lock)
+/*
+ * The lock, of this kind, is held, or lockdep is on: tell it, and wait until the lock is free.
+ * It may not become so: BUG_LOCK_HELD.
+ */
+void spin_lock_slowpath(struct mm_struct *mm, u32 *lock, u32 kind);
+/* Lockdep is on, or this CPU does not hold the lock: BUG_LOCK_NOT_HELD. */
+void spin_unlock_slowpath(struct mm_struct *mm, u32 *lock, u32 kind);
+
+/*
+ * Take a lock whose word is 0, or the number of the CPU that holds it and 1.  May wait.  kind is
+ * LOCK_*, with LOCK_NESTED inside another lock of the kind.
+ */
+static inline void spin_lock(struct mm_struct *mm, u32 *lock, u32 kind)
 {
-	if (unlikely(*lock))
-		mm_bug(mm, BUG_LOCK_HELD, 0);
-	__atomic_store_n(lock, 1, __ATOMIC_RELAXED);
+	const struct kernel *kernel = mm->kernel;
+
+	if (unlikely(*lock || kernel->lockdep))
+		spin_lock_slowpath(mm, lock, kind);
+	__atomic_store_n(lock, kernel->this_cpu->id + 1, __ATOMIC_RELAXED);
 }
 
-static inline void spin_unlock(struct mm_struct *mm, u32 *lock)
+static inline void spin_unlock(struct mm_struct *mm, u32 *lock, u32 kind)
 {
-	if (unlikely(!*lock))
-		mm_bug(mm, BUG_LOCK_NOT_HELD, 0);
+	const struct kernel *kernel = mm->kernel;
+
+	if (unlikely(*lock != kernel->this_cpu->id + 1 || kernel->lockdep))
+		spin_unlock_slowpath(mm, lock, kind);
 	__atomic_store_n(lock, 0, __ATOMIC_RELEASE);
 }
 

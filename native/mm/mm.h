@@ -48,6 +48,7 @@
 #define FREE_TABLES_NEVER 0
 #define FREE_TABLES_SCAN 1
 #define FREE_TABLES_REFCOUNT 2
+#define FREE_TABLES_REFCOUNT_PMDLOCK 3
 
 #define MM_FILEPAGES 0
 #define MM_ANONPAGES 1
@@ -72,9 +73,34 @@
 #define BUG_LOCK_HELD 5
 #define BUG_LOCK_NOT_HELD 6
 #define BUG_RSS_NEGATIVE 7
-#define BUG_PTE_TABLE_LEAKED 8 /* refcount: tearing down met a PTE table */
+#define BUG_PTE_TABLE_LEAKED 8 /* counted: tearing down met a PTE table */
 #define BUG_GATHER_NESTED 9
 #define BUG_RCU_UNBALANCED 10
+#define BUG_WAIT_FAILED 11 /* who waits in Python for C met an error, which is kept there */
+#define BUG_LOCK_ORDER 12
+#define BUG_LOCK_KEPT 13
+#define BUG_SLEEP_IN_ATOMIC 14
+#define BUG_RCU_STALL 15
+
+/* Kinds of locks: struct kernel.wait_for_lock's, the contention events', the counters' order. */
+#define LOCK_PTE 0
+#define LOCK_PMD 1
+#define LOCK_PAGE_TABLE 2
+#define LOCK_MMAP 3
+#define LOCK_VMA 4
+#define NR_LOCK_KINDS 5
+#define LOCK_NESTED 0x100 /* with a kind: inside another lock of it (SINGLE_DEPTH_NESTING) */
+
+/* What struct kernel.lockdep is told. */
+#define LOCKDEP_ACQUIRE 0
+#define LOCKDEP_ACQUIRED 1
+#define LOCKDEP_TRYLOCK 2
+#define LOCKDEP_RELEASE 3
+
+/* Flags of contention_begin (include/trace/events/lock.h). */
+#define LCB_F_SPIN 0x1
+#define LCB_F_READ 0x2
+#define LCB_F_WRITE 0x4
 
 /* pte_try_get() */
 #define TRYGET_SUCCEEDED 0
@@ -93,6 +119,8 @@ struct vm_area_struct {
 	u32 vm_file;  /* 0 anonymous, else a number the owner of the mm gives meaning to */
 	u32 vm_name;  /* what /proc/self/maps calls it; 0 nothing, else as vm_file */
 	u64 anon_vma; /* number of its anon_vma, equal where pages may be shared; 0: none yet */
+	u32 nr_anon_vma_chain; /* anon_vmas that its pages may belong to: its own, and parents' */
+	u32 pad;
 };
 
 /* VMAs in order of address, none overlapping. */
@@ -103,12 +131,33 @@ struct vma_index {
 	u32 pad;
 };
 
-/* Table frames that wait for a grace period: a list through struct page.next, oldest first. */
+/*
+ * Table frames that wait for a grace period: two lists through struct page.next, oldest first, of
+ * frame indexes, PAGE_NONE when empty.
+ */
 struct rcu_state {
-	u32 head, tail; /* frame indexes, PAGE_NONE when empty */
-	u32 nr_pending; /* frames */
-	u64 gp_seq;	/* grace periods ended */
+	u32 head, tail;	      /* queued since the grace period began, or while there is none */
+	u32 wait_head;	      /* freed when this grace period ends */
+	u32 nr_pending;	      /* frames in both */
+	u32 gp_running;	      /* a grace period has begun and not ended */
+	u32 pad;
+	u64 qs_mask;	      /* CPUs that must still pass a quiescent state */
+	u64 gp_seq;	      /* grace periods ended */
+	u64 gp_seq_needed;    /* somebody waits until so many have */
 };
+
+/* The third field of rcu_grace_period. */
+#define RCU_GP_START 0
+#define RCU_GP_CPUQS 1
+#define RCU_GP_END 2
+
+/* A sleeping lock (mmu/linux/rwsem.py): 1 a writer holds it, 2 somebody waits, 0x100 a reader. */
+struct rw_semaphore {
+	u32 count;
+};
+#define RWSEM_WRITER_LOCKED 0x1
+#define RWSEM_FLAG_WAITERS 0x2
+#define RWSEM_READER_BIAS 0x100
 
 struct mmu_gather;
 struct kernel;
@@ -132,6 +181,8 @@ struct cpu {
 	struct mmu_gather *gather;   /* the one in progress here, or NULL */
 	u32 id;
 	u32 rcu_nesting; /* rcu_read_lock() depth */
+	u32 rcu_watching; /* 0: idle, which is one long quiescent state */
+	u32 pad;
 	struct code_written code_written;
 };
 
@@ -147,6 +198,14 @@ struct kernel {
 	u32 nr_cpus;
 	u32 pad;
 	struct cpu *cpu[NR_CPUS];
+	u64 counter[NR_KERNEL_COUNTERS];
+	/*
+	 * The lock word is held: wait until it is 0.  False if nobody can make it so, or an error
+	 * came.  NULL: nobody else runs, so that a lock found held never becomes free.
+	 */
+	bool (*wait_for_lock)(struct kernel *kernel, u32 *lock, u32 kind);
+	/* A spinlock is about to be taken, was taken, or is dropped: LOCKDEP_*. NULL: nobody asks. */
+	void (*lockdep)(struct kernel *kernel, u32 what, u64 lock, u32 kind);
 };
 
 /* An address space.  It names no CPU: cpu_bitmap has a bit for each that has it loaded. */
@@ -165,8 +224,10 @@ struct mm_struct {
 	u64 arg_start, arg_end, env_start, env_end;
 	u64 counter[NR_MM_COUNTERS];
 	u64 nr_anon_vmas;    /* anon_vma numbers given out */
-	u32 mmap_lock;	     /* 0 free, 1 held for writing */
+	struct rw_semaphore mmap_lock;
 	u32 page_table_lock; /* guards PML4 and PDPT entries */
+	u32 mm_lock_seq;     /* odd while mmap_lock is held for writing; see vm_lock_seq */
+	u32 pad;
 	struct vma_index vmas;
 };
 

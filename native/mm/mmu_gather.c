@@ -59,11 +59,19 @@ void tlb_flush_mmu_tlbonly(struct mmu_gather *tlb)
 	reset_range(tlb);
 }
 
+void tlb_remove_table(struct kernel *kernel, u64 table)
+{
+	if (kernel->policy == FREE_TABLES_REFCOUNT_PMDLOCK)
+		free_table_frame(kernel, table);
+	else
+		call_rcu(kernel, table);
+}
+
 void tlb_flush_mmu(struct mmu_gather *tlb)
 {
 	tlb_flush_mmu_tlbonly(tlb);
 	for (u32 i = 0; i < tlb->nr_tables; i++)
-		call_rcu(tlb->mm->kernel, tlb->table[i]);
+		tlb_remove_table(tlb->mm->kernel, tlb->table[i]);
 	for (u32 i = 0; i < tlb->nr; i++)
 		put_page(tlb->mm->ram, tlb->pfn[i]);
 	tlb->nr = 0;
@@ -113,14 +121,82 @@ void mm_dec_nr_ptes(struct mm_struct *mm)
 	mm->counter[MM_COUNTER_pte_tables_freed]++;
 }
 
-void flush_freed_tables(struct mm_struct *mm)
+/*
+ * What gathers of mm in progress, but for one, have still to flush of addr's 2 MiB: widen [*start,
+ * *end) by it.  Returns whether there is something.
+ */
+static bool add_owed(const struct mm_struct *mm, const struct mmu_gather *except, u64 addr,
+		     u64 *start, u64 *end)
 {
-	struct kernel *kernel = mm->kernel;
+	const struct kernel *kernel = mm->kernel;
+	u64 first = addr & PMD_MASK, last = first + PMD_SIZE;
+	bool any = false;
 
 	for (u32 i = 0; i < kernel->nr_cpus; i++) {
-		struct mmu_gather *tlb = kernel->cpu[i]->gather;
+		const struct mmu_gather *tlb = kernel->cpu[i]->gather;
 
-		if (tlb && tlb->mm == mm && tlb->freed_tables)
-			tlb_flush_mmu_tlbonly(tlb);
+		if (!tlb || tlb == except || tlb->mm != mm || tlb->start >= last ||
+		    tlb->end <= first)
+			continue;
+		*start = tlb->start < *start ? tlb->start : *start;
+		*start = *start < first ? first : *start;
+		*end = tlb->end > *end ? tlb->end : *end;
+		*end = *end > last ? last : *end;
+		any = true;
 	}
+	return any;
+}
+
+void tlb_gather_owed(struct mmu_gather *tlb, u64 addr)
+{
+	u64 start = TLB_FLUSH_ALL, end = 0;
+
+	if (unlikely(add_owed(tlb->mm, tlb, addr, &start, &end))) {
+		adjust_range(tlb, start, PAGE_SHIFT);
+		adjust_range(tlb, end - PAGE_SIZE, PAGE_SHIFT);
+	}
+}
+
+void flush_pte_table(struct mm_struct *mm, u64 addr)
+{
+	u64 start = addr & PMD_MASK, end = start + PAGE_SIZE;
+
+	add_owed(mm, NULL, addr, &start, &end);
+	flush_tlb_mm_range(mm, start, end, PAGE_SHIFT, 1);
+}
+
+/* The struct page of a table that was taken out of pmd and whose flush is owed, or NULL. */
+static struct page *owed_table(const struct mm_struct *mm, const pmd_t *pmd)
+{
+	const struct kernel *kernel = mm->kernel;
+	u64 pa = host_to_pa(mm->ram, pmd);
+
+	for (u32 i = 0; i < kernel->nr_cpus; i++) {
+		const struct mmu_gather *tlb = kernel->cpu[i]->gather;
+
+		if (!tlb || tlb->mm != mm)
+			continue;
+		for (u32 t = tlb->nr_tables; t-- > 0;) {
+			struct page *page = pfn_to_page(mm->ram, tlb->table[t]);
+
+			if (page->pmd == pa)
+				return page;
+		}
+	}
+	return NULL;
+}
+
+bool flush_is_owed(const struct mm_struct *mm, const pmd_t *pmd)
+{
+	return owed_table(mm, pmd);
+}
+
+void flush_freed_tables(struct mm_struct *mm, const pmd_t *pmd, u64 addr)
+{
+	struct page *page = owed_table(mm, pmd);
+
+	if (likely(!page))
+		return;
+	page->pmd = 0;
+	flush_pte_table(mm, addr);
 }

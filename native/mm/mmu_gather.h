@@ -26,8 +26,19 @@ void table_free_tlb(struct mmu_gather *tlb, u64 pfn, u64 addr, u32 level);
 void pte_free_tlb(struct mmu_gather *tlb, u64 pfn, u64 addr);
 /* Count a PTE table that left the mm. */
 void mm_dec_nr_ptes(struct mm_struct *mm);
-/* Flush what gathers of mm in progress, on any CPU, owe for freed tables. */
-void flush_freed_tables(struct mm_struct *mm);
+/* Free a table that no translation leads to any more: after a grace period, or at once. */
+void tlb_remove_table(struct kernel *kernel, u64 table);
+/*
+ * The PTE table of addr left its PMD: flush what was cached of it on every CPU, with what gathers in
+ * progress owe for its addresses.  The PMD lock is held.
+ */
+void flush_pte_table(struct mm_struct *mm, u64 addr);
+/* The PTE table of addr is about to be gathered: its flush takes in what other gathers owe for it. */
+void tlb_gather_owed(struct mmu_gather *tlb, u64 addr);
+/* A table comes into the empty pmd of addr: flush what is still owed for the one before. */
+void flush_freed_tables(struct mm_struct *mm, const pmd_t *pmd, u64 addr);
+/* Does a gather in progress owe a flush for a table that it took out of pmd? */
+bool flush_is_owed(const struct mm_struct *mm, const pmd_t *pmd);
 /* cffi-end */
 
 #endif

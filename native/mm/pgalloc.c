@@ -32,11 +32,12 @@ void mm_dec_pgtables(struct mm_struct *mm)
 	mm->pgtables_bytes -= PAGE_SIZE;
 }
 
-pmd_t *pmd_alloc(struct mm_struct *mm, u64 addr)
+/* The entry of addr in its table of level, the tables down to that one made. */
+static u64 *entry_alloc(struct mm_struct *mm, u64 addr, u32 lowest)
 {
 	u64 table = mm->pgd;
 
-	for (u32 level = 4; level > 2; level--) {
+	for (u32 level = 4; level > lowest; level--) {
 		u64 *entry = pa_to_host(mm->ram, table + entry_offset(addr, level));
 
 		if (unlikely(!(*entry & X86_P))) {
@@ -44,12 +45,30 @@ pmd_t *pmd_alloc(struct mm_struct *mm, u64 addr)
 
 			if (!pfn)
 				return NULL;
-			spin_lock(mm, &mm->page_table_lock);
-			__atomic_store_n(entry, pfn << PAGE_SHIFT | _PAGE_TABLE, __ATOMIC_RELEASE);
-			mm_inc_pgtables(mm);
-			spin_unlock(mm, &mm->page_table_lock);
+			spin_lock(mm, &mm->page_table_lock, LOCK_PAGE_TABLE);
+			if (likely(!(*entry & X86_P))) {
+				__atomic_store_n(entry, pfn << PAGE_SHIFT | _PAGE_TABLE,
+						 __ATOMIC_RELEASE);
+				mm_inc_pgtables(mm);
+				pfn = 0;
+			}
+			spin_unlock(mm, &mm->page_table_lock, LOCK_PAGE_TABLE);
+			if (unlikely(pfn)) { /* another made one while the lock was waited for */
+				pfn_to_page(mm->ram, pfn)->flags &= ~PG_table;
+				free_pages(mm->ram, pfn, 0, true);
+			}
 		}
 		table = *entry & X86_ADDR_MASK;
 	}
-	return pa_to_host(mm->ram, table + entry_offset(addr, 2));
+	return pa_to_host(mm->ram, table + entry_offset(addr, lowest));
+}
+
+u64 *pud_alloc(struct mm_struct *mm, u64 addr)
+{
+	return entry_alloc(mm, addr, 3);
+}
+
+pmd_t *pmd_alloc(struct mm_struct *mm, u64 addr)
+{
+	return entry_alloc(mm, addr, 2);
 }

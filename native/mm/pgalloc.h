@@ -8,6 +8,8 @@
 /* cffi-begin */
 /* The PMD entry of addr, missing PUD and PMD tables made. NULL: out of memory. */
 pmd_t *pmd_alloc(struct mm_struct *mm, u64 addr);
+/* The PDPT entry of addr, a missing PUD table made. NULL: out of memory. */
+u64 *pud_alloc(struct mm_struct *mm, u64 addr);
 /* cffi-end */
 
 /* Make a table frame, zero, counted in pgtables_bytes by the caller. 0: out of memory. */

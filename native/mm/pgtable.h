@@ -47,6 +47,18 @@ static inline pte_t *pte_offset(const struct mm_struct *mm, u64 pmdval, u64 addr
 	return table_of(mm, pmdval) + (addr >> 12 & 511);
 }
 
+/* The entry of addr in the PTE table of that frame. */
+static inline pte_t *table_entry(const struct mm_struct *mm, u64 table, u64 addr)
+{
+	return (pte_t *)pa_to_host(mm->ram, table << PAGE_SHIFT) + (addr >> 12 & 511);
+}
+
+/* The frame of the PTE table that an entry lies in. */
+static inline u64 pte_table(const struct mm_struct *mm, const pte_t *pte)
+{
+	return host_to_pa(mm->ram, pte) >> PAGE_SHIFT;
+}
+
 static inline struct page *pmd_page(const struct mm_struct *mm, u64 pmdval)
 {
 	return pfn_to_page(mm->ram, entry_pfn(pmdval));
@@ -74,12 +86,18 @@ static inline u64 addr_end(u64 addr, u64 end, u32 level)
 	return next - 1 < end - 1 ? next : end;
 }
 
+/* Does the PML4 entry of addr refer to a table? */
+static inline bool has_pud_table(const struct mm_struct *mm, u64 addr)
+{
+	const u64 *pml4e = pa_to_host(mm->ram, mm->pgd + entry_offset(addr, 4));
+
+	return *pml4e & X86_P;
+}
+
 /* The end of the span below which addr has no PMD table: the missing entry's reach. */
 static inline u64 hole_end(struct mm_struct *mm, u64 addr, u64 end)
 {
-	u64 *pml4e = pa_to_host(mm->ram, mm->pgd + entry_offset(addr, 4));
-
-	return addr_end(addr, end, *pml4e & X86_P ? 3 : 4);
+	return addr_end(addr, end, has_pud_table(mm, addr) ? 3 : 4);
 }
 
 /* Are all 512 entries of the table none? */

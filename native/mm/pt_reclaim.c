@@ -24,16 +24,18 @@ void free_pte(struct mmu_gather *tlb, u64 pmdval, u64 addr)
 void try_to_free_pte(struct mmu_gather *tlb, pmd_t *pmd, u64 addr)
 {
 	struct mm_struct *mm = tlb->mm;
+	bool empty = false;
 	u64 pmdval;
-	bool empty;
 
 	pmd_lock(mm, pmd);
-	pte_lock(mm, pmd);
 	pmdval = *pmd;
-	empty = table_is_empty(table_of(mm, pmdval));
-	pte_unlock(mm, pmd);
-	if (empty)
-		__atomic_exchange_n(pmd, 0, __ATOMIC_ACQ_REL);
+	if (!pmd_none(pmdval) && !pmd_huge(pmdval)) {
+		pte_lock(mm, entry_pfn(pmdval));
+		empty = table_is_empty(table_of(mm, pmdval));
+		if (empty)
+			__atomic_exchange_n(pmd, 0, __ATOMIC_ACQ_REL);
+		pte_unlock(mm, entry_pfn(pmdval));
+	}
 	pmd_unlock(mm, pmd);
 	if (empty)
 		free_pte(tlb, pmdval, addr);

@@ -3,7 +3,8 @@
  * When empty PTE tables are freed: the questions that faults and range loops ask the policy.
  *   never     only when the address space around them is unmapped (Linux before 6.14)
  *   scan      also when one MADV_DONTNEED clears a whole table (CONFIG_PT_RECLAIM, 6.14 to 6.18)
- *   refcount  whenever the last entry becomes none
+ *   refcount  whenever the last entry becomes none; freed after an RCU grace period
+ *   refcount-pmdlock  the same, lookups and the last put under the PMD lock; freed at once
  */
 #ifndef UCMMU_MM_PT_RECLAIM_H
 #define UCMMU_MM_PT_RECLAIM_H
@@ -13,7 +14,7 @@
 /* Are references of PTE tables counted? */
 static inline bool pte_ref_is_enabled(const struct mm_struct *mm)
 {
-	return mm->kernel->policy == FREE_TABLES_REFCOUNT;
+	return mm->kernel->policy >= FREE_TABLES_REFCOUNT;
 }
 
 /* May this zap of [start, end), part of one table, free the table after a look at it? */

@@ -8,55 +8,53 @@
 #include "mm/pgtable.h"
 #include "mm/pt_reclaim.h"
 #include "mm/rcu.h"
-#include "mm/tlbflush.h"
 
 #define PTE_REF_MAX 0x7fffffffu
 
-void pte_ref_init(struct mm_struct *mm, u64 pfn, pmd_t *pmd, u32 count)
+void pte_ref_init(struct mm_struct *mm, u64 table, pmd_t *pmd, u32 count)
 {
-	struct page *page = pfn_to_page(mm->ram, pfn);
+	struct page *page = pfn_to_page(mm->ram, table);
 
 	page->pmd = host_to_pa(mm->ram, pmd);
 	__atomic_store_n(&page->pte_refcount, count, __ATOMIC_RELAXED);
 }
 
-/* pte_get_many(), inlined where nr is known: one atomic of the hottest kind should cost little
- * more. */
-static always_inline void table_get(struct mm_struct *mm, pmd_t *pmd, u32 nr)
+/* pte_get_many(), inlined where nr is known. */
+static always_inline void table_get(struct mm_struct *mm, u64 table, u32 nr)
 {
-	u64 pmdval = *pmd;
-	struct page *page = pmd_page(mm, pmdval);
+	struct page *page = pfn_to_page(mm->ram, table);
 	u32 old;
 
 	if (!nr || unlikely(!pte_ref_is_enabled(mm)))
 		return;
 	old = __atomic_fetch_add(&page->pte_refcount, nr, __ATOMIC_RELAXED);
 	if (unlikely(old - 1 >= PTE_REF_MAX - nr)) {
-		mm_bug(mm, old ? BUG_PTE_REF_OVERFLOW : BUG_PTE_REF_FROM_ZERO, pmdval);
+		mm_bug(mm, old ? BUG_PTE_REF_OVERFLOW : BUG_PTE_REF_FROM_ZERO, table);
 		__atomic_fetch_sub(&page->pte_refcount, nr, __ATOMIC_RELAXED);
 		return;
 	}
-	emit(mm->kernel->ring, pte_get, entry_pfn(pmdval), nr, old + nr);
+	emit(mm->kernel->ring, pte_get, table, nr, old + nr);
 }
 
-void pte_get(struct mm_struct *mm, pmd_t *pmd)
+void pte_get(struct mm_struct *mm, u64 table)
 {
-	table_get(mm, pmd, 1);
+	table_get(mm, table, 1);
 }
 
-void pte_get_many(struct mm_struct *mm, pmd_t *pmd, u32 nr)
+void pte_get_many(struct mm_struct *mm, u64 table, u32 nr)
 {
-	table_get(mm, pmd, nr);
+	table_get(mm, table, nr);
 }
 
-void pte_entries_set(struct mm_struct *mm, pmd_t *pmd, u32 nr)
+void pte_entries_set(struct mm_struct *mm, u64 table, u32 nr)
 {
-	table_get(mm, pmd, nr);
+	table_get(mm, table, nr);
 }
 
-static bool page_get_unless_zero(struct mm_struct *mm, u64 pmdval)
+/* Take a reference unless the count is 0; whether it did. */
+static always_inline bool table_get_unless_zero(struct mm_struct *mm, u64 table)
 {
-	struct page *page = pmd_page(mm, pmdval);
+	struct page *page = pfn_to_page(mm->ram, table);
 	u32 old = __atomic_load_n(&page->pte_refcount, __ATOMIC_RELAXED);
 
 	do {
@@ -64,137 +62,13 @@ static bool page_get_unless_zero(struct mm_struct *mm, u64 pmdval)
 			return false;
 	} while (!__atomic_compare_exchange_n(&page->pte_refcount, &old, old + 1, true,
 					      __ATOMIC_ACQUIRE, __ATOMIC_RELAXED));
-	emit(mm->kernel->ring, pte_get, entry_pfn(pmdval), 1, old + 1);
+	emit(mm->kernel->ring, pte_get, table, 1, old + 1);
 	return true;
 }
 
 bool pte_get_unless_zero(struct mm_struct *mm, pmd_t *pmd)
 {
-	return !pte_ref_is_enabled(mm) || page_get_unless_zero(mm, *pmd);
-}
-
-/* Drop nr references of the table that pmdval names. Returns whether none is left. */
-static always_inline bool table_put(struct mm_struct *mm, u64 pmdval, u32 nr)
-{
-	struct page *page = pmd_page(mm, pmdval);
-	u32 old = __atomic_fetch_sub(&page->pte_refcount, nr, __ATOMIC_ACQ_REL);
-
-	if (unlikely(old < nr)) {
-		mm_bug(mm, BUG_PTE_REF_UNDERFLOW, pmdval);
-		__atomic_fetch_add(&page->pte_refcount, nr, __ATOMIC_RELAXED);
-		return false;
-	}
-	emit(mm->kernel->ring, pte_put, entry_pfn(pmdval), nr, old - nr);
-	return old == nr;
-}
-
-u32 pte_try_get(struct mm_struct *mm, pmd_t *pmd)
-{
-	u64 pmdval;
-	u32 result;
-
-	rcu_read_lock(mm->kernel);
-	pmdval = __atomic_load_n(pmd, __ATOMIC_ACQUIRE);
-	if (pmd_none(pmdval)) {
-		result = TRYGET_FAILED_NONE;
-	} else if (unlikely(pmd_huge(pmdval))) {
-		result = TRYGET_FAILED_HUGE_PMD;
-	} else if (!pte_ref_is_enabled(mm)) {
-		result = TRYGET_SUCCEEDED;
-	} else if (!page_get_unless_zero(mm, pmdval)) {
-		result = TRYGET_FAILED_ZERO;
-	} else if (unlikely(__atomic_load_n(pmd, __ATOMIC_ACQUIRE) != pmdval)) {
-		/* The table left this slot meanwhile: the put is of the table held. */
-		if (table_put(mm, pmdval, 1))
-			free_pte_table(mm, pa_to_host(mm->ram, pmd_page(mm, pmdval)->pmd), 0);
-		result = TRYGET_FAILED_NONE;
-	} else {
-		result = TRYGET_SUCCEEDED;
-	}
-	rcu_read_unlock(mm->kernel);
-	if (pte_ref_is_enabled(mm))
-		emit(mm->kernel->ring, pte_tryget,
-		     result == TRYGET_FAILED_NONE ? 0 : entry_pfn(pmdval), result,
-		     result > TRYGET_FAILED_ZERO ? 0 : pmd_page(mm, pmdval)->pte_refcount);
-	return result;
-}
-
-pte_t *pte_tryget_map(struct mm_struct *mm, pmd_t *pmd, u64 addr)
-{
-	return pte_try_get(mm, pmd) == TRYGET_SUCCEEDED ? pte_offset(mm, *pmd, addr) : NULL;
-}
-
-pte_t *pte_tryget_map_lock(struct mm_struct *mm, pmd_t *pmd, u64 addr)
-{
-	pte_t *pte = pte_tryget_map(mm, pmd, addr);
-
-	if (pte)
-		pte_lock(mm, pmd);
-	return pte;
-}
-
-bool pmd_install(struct mm_struct *mm, pmd_t *pmd, u64 addr, u64 pfn)
-{
-	bool held = true;
-
-	flush_freed_tables(mm);
-	pmd_lock(mm, pmd);
-	if (likely(pmd_none(*pmd))) {
-		__atomic_store_n(pmd, pfn << PAGE_SHIFT | _PAGE_TABLE, __ATOMIC_RELEASE);
-		mm_inc_pgtables(mm);
-		mm->counter[MM_COUNTER_pte_tables_allocated]++;
-		emit(mm->kernel->ring, pte_alloc, addr & PMD_MASK, pfn, 0);
-		pfn = 0;
-	} else {
-		held = !pmd_huge(*pmd) && pte_get_unless_zero(mm, pmd);
-	}
-	pmd_unlock(mm, pmd);
-	if (pfn) {
-		pfn_to_page(mm->ram, pfn)->flags &= ~PG_table;
-		free_pages(mm->ram, pfn, 0, true);
-	}
-	return held;
-}
-
-u32 pte_alloc_get(struct mm_struct *mm, pmd_t *pmd, u64 addr)
-{
-	for (;;) {
-		u64 pfn;
-
-		switch (pte_try_get(mm, pmd)) {
-		case TRYGET_SUCCEEDED:
-			return PTE_ALLOC_OK;
-		case TRYGET_FAILED_HUGE_PMD:
-			return PTE_ALLOC_HUGE_PMD;
-		case TRYGET_FAILED_ZERO:
-			/* Its freer has not come to the PMD yet: do its work, do not wait. */
-			free_pte_table(mm, pmd, addr);
-			continue;
-		}
-		pfn = table_alloc(mm);
-		if (unlikely(!pfn))
-			return PTE_ALLOC_OOM;
-		pte_ref_init(mm, pfn, pmd, pte_ref_is_enabled(mm));
-		if (likely(pmd_install(mm, pmd, addr, pfn)))
-			return PTE_ALLOC_OK;
-	}
-}
-
-u32 pte_alloc_get_map(struct mm_struct *mm, pmd_t *pmd, u64 addr, pte_t **pte)
-{
-	u32 result = pte_alloc_get(mm, pmd, addr);
-
-	*pte = result == PTE_ALLOC_OK ? pte_offset(mm, *pmd, addr) : NULL;
-	return result;
-}
-
-u32 pte_alloc_get_map_lock(struct mm_struct *mm, pmd_t *pmd, u64 addr, pte_t **pte)
-{
-	u32 result = pte_alloc_get_map(mm, pmd, addr, pte);
-
-	if (result == PTE_ALLOC_OK)
-		pte_lock(mm, pmd);
-	return result;
+	return !pte_ref_is_enabled(mm) || table_get_unless_zero(mm, entry_pfn(*pmd));
 }
 
 /* Take the dead table out of pmd. Returns its frame, 0 if another did or it lives. PMD lock held.
@@ -216,63 +90,335 @@ static u64 detach_pte_table(struct mm_struct *mm, pmd_t *pmd, u64 addr)
 	return entry_pfn(pmdval);
 }
 
+/*
+ * detach_pte_table(), then drop the PMD lock, and free what was detached: flushed at once, under
+ * the lock, or by tlb, which may be NULL.
+ */
+static void free_and_unlock(struct mm_struct *mm, struct mmu_gather *tlb, pmd_t *pmd, u64 addr)
+{
+	u64 table = detach_pte_table(mm, pmd, addr);
+
+	if (table && tlb) {
+		tlb_gather_owed(tlb, addr);
+		pte_free_tlb(tlb, table, addr);
+	} else if (table) {
+		flush_pte_table(mm, addr);
+	}
+	pmd_unlock(mm, pmd);
+	if (!table)
+		return;
+	mm_dec_nr_ptes(mm);
+	if (!tlb)
+		tlb_remove_table(mm->kernel, table);
+}
+
+static void free_table_of(struct mm_struct *mm, struct mmu_gather *tlb, pmd_t *pmd, u64 addr)
+{
+	pmd_lock(mm, pmd);
+	free_and_unlock(mm, tlb, pmd, addr);
+}
+
 void free_pte_table(struct mm_struct *mm, pmd_t *pmd, u64 addr)
 {
-	u64 pfn;
-
-	pmd_lock(mm, pmd);
-	pfn = detach_pte_table(mm, pmd, addr);
-	if (pfn)
-		flush_tlb_mm_range(mm, addr & PMD_MASK, (addr & PMD_MASK) + PAGE_SIZE, PAGE_SHIFT,
-				   1);
-	pmd_unlock(mm, pmd);
-	if (pfn) {
-		mm_dec_nr_ptes(mm);
-		call_rcu(mm->kernel, pfn);
-	}
+	free_table_of(mm, NULL, pmd, addr);
 }
 
 void free_pte_table_tlb(struct mmu_gather *tlb, pmd_t *pmd, u64 addr)
 {
-	struct mm_struct *mm = tlb->mm;
-	u64 pfn;
-
-	pmd_lock(mm, pmd);
-	pfn = detach_pte_table(mm, pmd, addr);
-	if (pfn)
-		pte_free_tlb(tlb, pfn, addr);
-	pmd_unlock(mm, pmd);
-	if (pfn)
-		mm_dec_nr_ptes(mm);
+	free_table_of(tlb->mm, tlb, pmd, addr);
 }
 
-void pte_put_many(struct mm_struct *mm, pmd_t *pmd, u64 addr, u32 nr)
+/* Drop nr references. Returns whether none is left. */
+static bool table_put(struct mm_struct *mm, u64 table, u32 nr)
 {
-	if (nr && pte_ref_is_enabled(mm) && table_put(mm, *pmd, nr))
-		free_pte_table(mm, pmd, addr);
+	struct page *page = pfn_to_page(mm->ram, table);
+	u32 old = __atomic_fetch_sub(&page->pte_refcount, nr, __ATOMIC_ACQ_REL);
+
+	if (unlikely(old < nr)) {
+		mm_bug(mm, BUG_PTE_REF_UNDERFLOW, table);
+		__atomic_fetch_add(&page->pte_refcount, nr, __ATOMIC_RELAXED);
+		return false;
+	}
+	emit(mm->kernel->ring, pte_put, table, nr, old - nr);
+	return old == nr;
 }
 
-void pte_put(struct mm_struct *mm, pmd_t *pmd, u64 addr)
+/* Take the PMD lock of the slot in which the table stands: a mover may change the back pointer. */
+static pmd_t *lock_pmd_of(struct mm_struct *mm, const struct page *page)
 {
-	if (likely(pte_ref_is_enabled(mm)) && table_put(mm, *pmd, 1))
-		free_pte_table(mm, pmd, addr);
+	for (;;) {
+		u64 pa = __atomic_load_n(&page->pmd, __ATOMIC_RELAXED);
+		pmd_t *pmd = pa_to_host(mm->ram, pa);
+
+		pmd_lock(mm, pmd);
+		if (likely(page->pmd == pa))
+			return pmd;
+		pmd_unlock(mm, pmd);
+	}
 }
 
-void pte_put_many_tlb(struct mmu_gather *tlb, pmd_t *pmd, u64 addr, u32 nr)
+/*
+ * Drop the nr references that were the last ones a moment ago, and free the table if they are.
+ * First design: the count reaches 0 under the PMD lock, with the PMD cleared in the same hold.
+ * Second: in an RCU read section, for once it is 0 anybody may free the table.
+ */
+static __attribute__((noinline)) void table_put_last(struct mm_struct *mm, struct mmu_gather *tlb, u64 table,
+				    u64 addr, u32 nr)
 {
-	if (nr && pte_ref_is_enabled(tlb->mm) && table_put(tlb->mm, *pmd, nr))
-		free_pte_table_tlb(tlb, pmd, addr);
+	const struct page *page = pfn_to_page(mm->ram, table);
+
+	if (page->pte_refcount && mm->kernel->policy == FREE_TABLES_REFCOUNT_PMDLOCK) {
+		pmd_t *pmd = lock_pmd_of(mm, page);
+
+		if (table_put(mm, table, nr))
+			free_and_unlock(mm, tlb, pmd, addr);
+		else
+			pmd_unlock(mm, pmd);
+		return;
+	}
+	rcu_read_lock(mm->kernel);
+	if (table_put(mm, table, nr))
+		free_table_of(mm, tlb, pa_to_host(mm->ram, page->pmd), addr);
+	rcu_read_unlock(mm->kernel);
 }
 
-void pte_put_tlb(struct mmu_gather *tlb, pmd_t *pmd, u64 addr)
+/* Drop nr references, no lock taken unless they are the last (as refcount_dec_and_lock()). */
+static always_inline void put_many(struct mm_struct *mm, struct mmu_gather *tlb, u64 table,
+				   u64 addr, u32 nr)
 {
-	pte_put_many_tlb(tlb, pmd, addr, 1);
+	struct page *page = pfn_to_page(mm->ram, table);
+	u32 old;
+
+	if (!nr || unlikely(!pte_ref_is_enabled(mm)))
+		return;
+	old = __atomic_load_n(&page->pte_refcount, __ATOMIC_RELAXED);
+	do {
+		if (unlikely(old <= nr)) {
+			table_put_last(mm, tlb, table, addr, nr);
+			return;
+		}
+	} while (!__atomic_compare_exchange_n(&page->pte_refcount, &old, old - nr, true,
+					      __ATOMIC_RELEASE, __ATOMIC_RELAXED));
+	emit(mm->kernel->ring, pte_put, table, nr, old - nr);
+}
+
+void pte_put_many(struct mm_struct *mm, u64 table, u64 addr, u32 nr)
+{
+	put_many(mm, NULL, table, addr, nr);
+}
+
+void pte_put(struct mm_struct *mm, u64 table, u64 addr)
+{
+	put_many(mm, NULL, table, addr, 1);
+}
+
+void pte_put_many_tlb(struct mmu_gather *tlb, u64 table, u64 addr, u32 nr)
+{
+	put_many(tlb->mm, tlb, table, addr, nr);
+}
+
+void pte_put_tlb(struct mmu_gather *tlb, u64 table, u64 addr)
+{
+	put_many(tlb->mm, tlb, table, addr, 1);
 }
 
 void pte_put_vmf(struct vm_fault *vmf)
 {
-	if (!vmf->has_ref)
-		return;
-	vmf->has_ref = 0;
-	pte_put(vmf->mm, vmf->pmd, vmf->address);
+	u64 table = vmf->table;
+
+	vmf->table = 0;
+	if (table)
+		pte_put(vmf->mm, table, vmf->address);
+}
+
+/* What pmdval refers to, with a reference taken if it is a table: TRYGET_*. */
+static always_inline u32 get_named(struct mm_struct *mm, u64 pmdval)
+{
+	if (pmd_none(pmdval))
+		return TRYGET_FAILED_NONE;
+	if (unlikely(pmd_huge(pmdval)))
+		return TRYGET_FAILED_HUGE_PMD;
+	if (!pte_ref_is_enabled(mm) || likely(table_get_unless_zero(mm, entry_pfn(pmdval))))
+		return TRYGET_SUCCEEDED;
+	return TRYGET_FAILED_ZERO;
+}
+
+/* First design: under the PMD lock, which a slot that is none is not worth. */
+static u32 try_get_locked(struct mm_struct *mm, pmd_t *pmd, u64 *pmdval)
+{
+	u32 result = TRYGET_FAILED_NONE;
+
+	*pmdval = __atomic_load_n(pmd, __ATOMIC_RELAXED);
+	if (pmd_none(*pmdval))
+		return result;
+	pmd_lock(mm, pmd);
+	*pmdval = *pmd;
+	result = get_named(mm, *pmdval);
+	pmd_unlock(mm, pmd);
+	return result;
+}
+
+/* Second design: on a copy of the PMD's value, whose table RCU keeps from being freed. */
+static always_inline u32 try_get_rcu(struct mm_struct *mm, pmd_t *pmd, u64 *pmdval)
+{
+	u32 result;
+
+	rcu_read_lock(mm->kernel);
+	*pmdval = __atomic_load_n(pmd, __ATOMIC_ACQUIRE);
+	result = get_named(mm, *pmdval);
+	if (result == TRYGET_SUCCEEDED &&
+	    unlikely(__atomic_load_n(pmd, __ATOMIC_ACQUIRE) != *pmdval)) {
+		/* The table left this slot meanwhile: the put is of the table held. */
+		pte_put(mm, entry_pfn(*pmdval), 0);
+		result = TRYGET_FAILED_NONE;
+	}
+	rcu_read_unlock(mm->kernel);
+	return result;
+}
+
+static always_inline u32 try_get(struct mm_struct *mm, pmd_t *pmd, u64 *table)
+{
+	u64 pmdval;
+	u32 result;
+
+	if (mm->kernel->policy == FREE_TABLES_REFCOUNT_PMDLOCK)
+		result = try_get_locked(mm, pmd, &pmdval);
+	else
+		result = try_get_rcu(mm, pmd, &pmdval);
+	*table = result == TRYGET_FAILED_NONE ? 0 : entry_pfn(pmdval);
+	if (pte_ref_is_enabled(mm))
+		emit(mm->kernel->ring, pte_tryget, *table, result,
+		     result > TRYGET_FAILED_ZERO ? 0 : pfn_to_page(mm->ram, *table)->pte_refcount);
+	return result;
+}
+
+u32 pte_try_get(struct mm_struct *mm, pmd_t *pmd, u64 *table)
+{
+	return try_get(mm, pmd, table);
+}
+
+pte_t *pte_tryget_map(struct mm_struct *mm, pmd_t *pmd, u64 addr)
+{
+	u64 table;
+
+	return try_get(mm, pmd, &table) == TRYGET_SUCCEEDED ? table_entry(mm, table, addr) : NULL;
+}
+
+/*
+ * Take the PTE lock of the table.  One that is not counted may have gone before the lock was had:
+ * is it the one that pmd names?  Else the lock is dropped (pte_offset_map_lock(), v6.18).
+ */
+static always_inline bool lock_same(struct mm_struct *mm, pmd_t *pmd, u64 table)
+{
+	if (likely(pte_ref_is_enabled(mm))) {
+		pte_lock(mm, table);
+		return true;
+	}
+	rcu_read_lock(mm->kernel);
+	pte_lock(mm, table);
+	rcu_read_unlock(mm->kernel);
+	if (likely(entry_pfn(*pmd) == table))
+		return true;
+	pte_unlock(mm, table);
+	return false;
+}
+
+pte_t *pte_tryget_map_lock(struct mm_struct *mm, pmd_t *pmd, u64 addr)
+{
+	u64 table;
+
+	do {
+		if (try_get(mm, pmd, &table) != TRYGET_SUCCEEDED)
+			return NULL;
+	} while (unlikely(!lock_same(mm, pmd, table)));
+	return table_entry(mm, table, addr);
+}
+
+u64 pte_relock(struct mm_struct *mm, pmd_t *pmd, u64 table)
+{
+	if (likely(pte_ref_is_enabled(mm))) {
+		pte_lock(mm, table);
+		return table;
+	}
+	do {
+		if (try_get(mm, pmd, &table) != TRYGET_SUCCEEDED)
+			return 0;
+	} while (unlikely(!lock_same(mm, pmd, table)));
+	return table;
+}
+
+u64 pmd_install(struct mm_struct *mm, pmd_t *pmd, u64 addr, u64 table)
+{
+	u64 held = table;
+
+	pmd_lock(mm, pmd);
+	if (likely(pmd_none(*pmd))) {
+		if (likely(pte_ref_is_enabled(mm)))
+			flush_freed_tables(mm, pmd, addr);
+		__atomic_store_n(pmd, table << PAGE_SHIFT | _PAGE_TABLE, __ATOMIC_RELEASE);
+		mm_inc_pgtables(mm);
+		mm->counter[MM_COUNTER_pte_tables_allocated]++;
+		emit(mm->kernel->ring, pte_alloc, addr & PMD_MASK, table, 0);
+		table = 0;
+	} else {
+		held = !pmd_huge(*pmd) && pte_get_unless_zero(mm, pmd) ? entry_pfn(*pmd) : 0;
+	}
+	pmd_unlock(mm, pmd);
+	if (table) {
+		pfn_to_page(mm->ram, table)->flags &= ~PG_table;
+		free_pages(mm->ram, table, 0, true);
+	}
+	return held;
+}
+
+static always_inline u32 alloc_get(struct mm_struct *mm, pmd_t *pmd, u64 addr, u64 *table)
+{
+	for (;;) {
+		switch (try_get(mm, pmd, table)) {
+		case TRYGET_SUCCEEDED:
+			return PTE_ALLOC_OK;
+		case TRYGET_FAILED_HUGE_PMD:
+			return PTE_ALLOC_HUGE_PMD;
+		case TRYGET_FAILED_ZERO:
+			/* Its freer has not come to the PMD yet: do its work, do not wait. */
+			free_pte_table(mm, pmd, addr);
+			continue;
+		}
+		*table = table_alloc(mm);
+		if (unlikely(!*table))
+			return PTE_ALLOC_OOM;
+		pte_ref_init(mm, *table, pmd, pte_ref_is_enabled(mm));
+		*table = pmd_install(mm, pmd, addr, *table);
+		if (likely(*table))
+			return PTE_ALLOC_OK;
+	}
+}
+
+u32 pte_alloc_get(struct mm_struct *mm, pmd_t *pmd, u64 addr, u64 *table)
+{
+	return alloc_get(mm, pmd, addr, table);
+}
+
+u32 pte_alloc_get_map(struct mm_struct *mm, pmd_t *pmd, u64 addr, pte_t **pte)
+{
+	u64 table;
+	u32 result = alloc_get(mm, pmd, addr, &table);
+
+	*pte = result == PTE_ALLOC_OK ? table_entry(mm, table, addr) : NULL;
+	return result;
+}
+
+u32 pte_alloc_get_map_lock(struct mm_struct *mm, pmd_t *pmd, u64 addr, pte_t **pte)
+{
+	u64 table;
+
+	*pte = NULL;
+	do {
+		u32 result = alloc_get(mm, pmd, addr, &table);
+
+		if (unlikely(result != PTE_ALLOC_OK))
+			return result;
+	} while (unlikely(!lock_same(mm, pmd, table)));
+	*pte = table_entry(mm, table, addr);
+	return PTE_ALLOC_OK;
 }

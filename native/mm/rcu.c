@@ -31,16 +31,16 @@ void call_rcu(struct kernel *kernel, u64 pfn)
 		ram->pages[rcu->tail].next = index;
 	rcu->tail = index;
 	rcu->nr_pending++;
+	kernel->counter[KERNEL_COUNTER_rcu_callbacks]++;
+	if (rcu->nr_pending > kernel->counter[KERNEL_COUNTER_rcu_pending_max])
+		kernel->counter[KERNEL_COUNTER_rcu_pending_max] = rcu->nr_pending;
 }
 
-/* Free one table frame; its lock dies with it. */
-static void free_table_frame(struct kernel *kernel, u32 index)
+void free_table_frame(struct kernel *kernel, u64 pfn)
 {
 	struct memory *ram = kernel->ram;
-	struct page *page = &ram->pages[index];
-	u64 pfn = index + (ram->base >> PAGE_SHIFT);
+	struct page *page = pfn_to_page(ram, pfn);
 
-	emit(kernel->ring, rcu_callback, pfn, 0, 0);
 	page->flags &= ~PG_table;
 	page->ptl = 0;
 	page->pte_refcount = 0;
@@ -48,31 +48,84 @@ static void free_table_frame(struct kernel *kernel, u32 index)
 	free_pages(ram, pfn, 0, table_is_empty(pa_to_host(ram, pfn << PAGE_SHIFT)));
 }
 
-/* Whether every CPU is in a quiescent state. */
-static bool all_quiescent(const struct kernel *kernel)
+/* Is the CPU in a quiescent state without saying so: idle, and in no read section? */
+static bool is_idle(const struct cpu *cpu)
 {
+	return !cpu->rcu_watching && !cpu->rcu_nesting;
+}
+
+/* Begin a grace period for all that is queued: every CPU that is not idle must report. */
+static void gp_start(struct kernel *kernel)
+{
+	struct rcu_state *rcu = &kernel->rcu;
+
+	rcu->wait_head = rcu->head;
+	rcu->head = rcu->tail = PAGE_NONE;
+	rcu->gp_running = 1;
+	rcu->qs_mask = 0;
 	for (u32 i = 0; i < kernel->nr_cpus; i++) {
-		if (kernel->cpu[i]->rcu_nesting)
-			return false;
+		if (!is_idle(kernel->cpu[i]))
+			rcu->qs_mask |= 1ull << i;
 	}
-	return true;
+	emit(kernel->ring, rcu_grace_period, rcu->gp_seq + 1, RCU_GP_START, 0);
+}
+
+/* Clear from the mask CPU number id, if it is in no read section, and all that went idle. */
+static void gp_note_qs(struct kernel *kernel, u32 id)
+{
+	struct rcu_state *rcu = &kernel->rcu;
+
+	for (u64 mask = rcu->qs_mask; mask; mask &= mask - 1) {
+		u32 i = __builtin_ctzll(mask);
+		const struct cpu *cpu = kernel->cpu[i];
+
+		if (!is_idle(cpu) && (i != id || cpu->rcu_nesting))
+			continue;
+		rcu->qs_mask &= ~(1ull << i);
+		emit(kernel->ring, rcu_grace_period, rcu->gp_seq + 1, RCU_GP_CPUQS, 0);
+	}
+}
+
+/* The grace period is over: free what waited for it. Returns frames freed. */
+static u32 gp_end(struct kernel *kernel)
+{
+	struct rcu_state *rcu = &kernel->rcu;
+	u32 index = rcu->wait_head, freed = 0;
+
+	rcu->gp_seq++;
+	rcu->gp_running = 0;
+	rcu->wait_head = PAGE_NONE;
+	emit(kernel->ring, rcu_grace_period, rcu->gp_seq, RCU_GP_END, 0);
+	for (; index != PAGE_NONE; freed++) {
+		u32 next = kernel->ram->pages[index].next;
+
+		emit(kernel->ring, rcu_callback, index + first_pfn(kernel->ram), 0, 0);
+		free_table_frame(kernel, index + first_pfn(kernel->ram));
+		index = next;
+	}
+	rcu->nr_pending -= freed;
+	return freed;
+}
+
+u32 rcu_report_qs(struct kernel *kernel, u32 id)
+{
+	struct rcu_state *rcu = &kernel->rcu;
+	u32 freed = 0;
+
+	for (;;) {
+		if (!rcu->gp_running) {
+			if (rcu->head == PAGE_NONE && rcu->gp_seq >= rcu->gp_seq_needed)
+				return freed;
+			gp_start(kernel);
+		}
+		gp_note_qs(kernel, id);
+		if (rcu->qs_mask)
+			return freed;
+		freed += gp_end(kernel);
+	}
 }
 
 u32 rcu_process_callbacks(struct kernel *kernel)
 {
-	struct rcu_state *rcu = &kernel->rcu;
-	u32 index = rcu->head, freed = rcu->nr_pending;
-
-	if (index == PAGE_NONE || !all_quiescent(kernel))
-		return 0;
-	rcu->gp_seq++;
-	rcu->head = rcu->tail = PAGE_NONE;
-	rcu->nr_pending = 0;
-	while (index != PAGE_NONE) {
-		u32 next = kernel->ram->pages[index].next;
-
-		free_table_frame(kernel, index);
-		index = next;
-	}
-	return freed;
+	return rcu_report_qs(kernel, kernel->this_cpu->id);
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* RCU: a grace period is over when no CPU is inside a read section. */
+/* RCU: a grace period is over when every CPU has passed a quiescent state since it began. */
 #ifndef UCMMU_MM_RCU_H
 #define UCMMU_MM_RCU_H
 
@@ -11,7 +11,11 @@ void rcu_read_lock(struct kernel *kernel);
 void rcu_read_unlock(struct kernel *kernel);
 /* Queue the table frame pfn to be freed after a grace period. */
 void call_rcu(struct kernel *kernel, u64 pfn);
-/* If no CPU is in a read section, end a grace period and free what waits. Returns frames freed. */
+/* Free a table's frame, and its lock with it, now: nobody can come to it any more. */
+void free_table_frame(struct kernel *kernel, u64 pfn);
+/* CPU number id is in a quiescent state, unless it is in a read section. Returns frames freed. */
+u32 rcu_report_qs(struct kernel *kernel, u32 id);
+/* rcu_report_qs() of the CPU that runs. */
 u32 rcu_process_callbacks(struct kernel *kernel);
 /* cffi-end */
 

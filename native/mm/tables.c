@@ -78,7 +78,7 @@ static void look_at_pte_table(struct table_walk *w, const u64 *table, u64 addres
 	}
 	report->pte_tables++;
 	report->entries += used;
-	if (w->mm->kernel->policy == FREE_TABLES_REFCOUNT && page->pte_refcount != used)
+	if (w->mm->kernel->policy >= FREE_TABLES_REFCOUNT && page->pte_refcount != used)
 		problem(w, TABLES_REFERENCES, 1, address, used, page->pte_refcount);
 	if (page->ptl)
 		problem(w, TABLES_LOCKED, 1, address, 0, 0);

@@ -74,32 +74,33 @@ static void zap_pte_range(struct mmu_gather *tlb, pmd_t *pmd, u64 start, u64 end
 	struct mm_struct *mm = tlb->mm;
 	bool can_reclaim = reclaim_pt_is_enabled(mm, start, end, details);
 	bool direct = true;
-	u64 addr = start, pmdval = 0;
+	u64 addr = start, pmdval = 0, table;
 
-	if (pte_try_get(mm, pmd) != TRYGET_SUCCEEDED)
+	if (pte_try_get(mm, pmd, &table) != TRYGET_SUCCEEDED)
 		return;
 	do {
 		struct zap_stretch z = { .addr = addr };
-		struct page *table = pmd_page(mm, *pmd);
 
-		spin_lock(mm, &table->ptl);
-		zap_stretch(tlb, pte_offset(mm, *pmd, addr), end, details, &z);
+		table = pte_relock(mm, pmd, table);
+		if (unlikely(!table))
+			return;
+		zap_stretch(tlb, table_entry(mm, table, addr), end, details, &z);
 		addr = z.addr;
 		can_reclaim = can_reclaim && !z.skipped;
 		direct = direct && !z.full;
 		if (can_reclaim && direct)
 			direct = try_get_and_clear_pmd(mm, pmd, &pmdval);
-		spin_unlock(mm, &table->ptl);
+		pte_unlock(mm, table);
 		if (z.full)
 			tlb_flush_mmu(tlb);
-		pte_put_many_tlb(tlb, pmd, start, z.cleared);
+		pte_put_many_tlb(tlb, table, start, z.cleared);
 	} while (addr < end);
 	if (can_reclaim && direct)
 		free_pte(tlb, pmdval, start);
 	else if (can_reclaim)
 		try_to_free_pte(tlb, pmd, start);
 	else
-		pte_put_tlb(tlb, pmd, start);
+		pte_put_tlb(tlb, table, start);
 }
 
 void unmap_page_range(struct mmu_gather *tlb, u64 start, u64 end, u32 details)

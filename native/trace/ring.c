@@ -6,32 +6,22 @@
 
 static const struct event_desc event_table[] = {
 #define EVENT(ident, name, a, b, c, meaning) { name, { a, b, c }, meaning },
-#define COUNTER(ident, name, meaning)
-#define MM_COUNTER(ident, name, meaning)
 #include "trace/events.def"
-#undef EVENT
-#undef COUNTER
-#undef MM_COUNTER
 };
 
 static const struct counter_desc counter_table[] = {
-#define EVENT(ident, name, a, b, c, meaning)
 #define COUNTER(ident, name, meaning) { name, meaning },
-#define MM_COUNTER(ident, name, meaning)
 #include "trace/events.def"
-#undef EVENT
-#undef COUNTER
-#undef MM_COUNTER
 };
 
 static const struct counter_desc mm_counter_table[] = {
-#define EVENT(ident, name, a, b, c, meaning)
-#define COUNTER(ident, name, meaning)
 #define MM_COUNTER(ident, name, meaning) { name, meaning },
 #include "trace/events.def"
-#undef EVENT
-#undef COUNTER
-#undef MM_COUNTER
+};
+
+static const struct counter_desc kernel_counter_table[] = {
+#define KERNEL_COUNTER(ident, name, meaning) { name, meaning },
+#include "trace/events.def"
 };
 
 struct event_ring *ring_create(u64 capacity)
@@ -107,4 +97,9 @@ const struct counter_desc *counter_describe(u32 id)
 const struct counter_desc *mm_counter_describe(u32 id)
 {
 	return id < NR_MM_COUNTERS ? &mm_counter_table[id] : NULL;
+}
+
+const struct counter_desc *kernel_counter_describe(u32 id)
+{
+	return id < NR_KERNEL_COUNTERS ? &kernel_counter_table[id] : NULL;
 }

@@ -7,35 +7,26 @@
 
 enum event_id {
 #define EVENT(ident, name, a, b, c, meaning) EVENT_##ident,
-#define COUNTER(ident, name, meaning)
-#define MM_COUNTER(ident, name, meaning)
 #include "trace/events.def"
-#undef EVENT
-#undef COUNTER
-#undef MM_COUNTER
 	NR_EVENTS
 };
 
 enum counter_id {
-#define EVENT(ident, name, a, b, c, meaning)
 #define COUNTER(ident, name, meaning) COUNTER_##ident,
-#define MM_COUNTER(ident, name, meaning)
 #include "trace/events.def"
-#undef EVENT
-#undef COUNTER
-#undef MM_COUNTER
 	NR_COUNTERS
 };
 
 enum mm_counter_id {
-#define EVENT(ident, name, a, b, c, meaning)
-#define COUNTER(ident, name, meaning)
 #define MM_COUNTER(ident, name, meaning) MM_COUNTER_##ident,
 #include "trace/events.def"
-#undef EVENT
-#undef COUNTER
-#undef MM_COUNTER
 	NR_MM_COUNTERS
+};
+
+enum kernel_counter_id {
+#define KERNEL_COUNTER(ident, name, meaning) KERNEL_COUNTER_##ident,
+#include "trace/events.def"
+	NR_KERNEL_COUNTERS
 };
 
 /* cffi-begin */
@@ -82,10 +73,11 @@ void ring_destroy(struct event_ring *ring);
 void ring_emit(struct event_ring *ring, u32 id, u64 a, u64 b, u64 c);
 /* Move up to max unread records to out; returns how many. */
 u64 ring_read(struct event_ring *ring, struct event *out, u64 max);
-/* Describe event, counter and mm counter number id; NULL past the last. */
+/* Describe event, counter, mm counter and kernel counter number id; NULL past the last. */
 const struct event_desc *event_describe(u32 id);
 const struct counter_desc *counter_describe(u32 id);
 const struct counter_desc *mm_counter_describe(u32 id);
+const struct counter_desc *kernel_counter_describe(u32 id);
 /* cffi-end */
 
 /* Emit from C: one test of a flag when tracing is off; ring may be NULL. */

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from cpu.notes import MAX_NOTES, MAX_UNKNOWN
-from tests.guests.machine import FIDELITIES, guest_process, native, run
+from tests.guests.machine import FIDELITIES, guest_machine, native, run
 
 
 def test_the_clocks_end_where_their_fields_do() -> None:
@@ -46,10 +46,10 @@ def test_a_pipe_is_asked_once(tmp_path: Path) -> None:
     late.start()
     started = time.monotonic()
     with (tmp_path / "out").open("w+b") as out:
-        with guest_process(
+        with guest_machine(
             "faults", "pipe_read", streams=(reader, out.fileno(), out.fileno())
-        ) as process:
-            process.run()
+        ) as machine:
+            machine.run()
         out.seek(0)
         assert out.read() == b"read 4\n"
     assert time.monotonic() - started < 15, "it waited for the writer"
@@ -58,9 +58,9 @@ def test_a_pipe_is_asked_once(tmp_path: Path) -> None:
 
 
 def test_shared_memory_is_not_brought_in_ahead() -> None:
-    with guest_process("faults", "will_need") as process:
-        assert process.run().exit_code == 0
-        assert process.mm.memory.c.nr_free_min > process.mm.memory.c.nr_pages - 4096
+    with guest_machine("faults", "will_need") as machine:
+        assert machine.run().exit_code == 0
+        assert machine.memory.c.nr_free_min > machine.memory.c.nr_pages - 4096
 
 
 @pytest.mark.parametrize("fidelity", FIDELITIES)

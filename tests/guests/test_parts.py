@@ -15,7 +15,7 @@ import pytest
 from elftools.elf.dynamic import DynamicSegment
 from elftools.elf.elffile import ELFFile
 
-from cpu.clock import VirtualClock
+from cpu.clock import EPOCH_NS, VirtualClock
 from cpu.samples import FIRST_INTERVAL, MAX_SAMPLES, Samples
 from cpu.signals import SIG_IGN, SigAction, SignalReport, SignalState, sigmask, signal_name
 from cpu.syscalls.numbers import SYSCALL_NAMES, syscall_name
@@ -51,17 +51,13 @@ def test_samples_are_bounded_and_evenly_spaced(count: int) -> None:
     assert series[-1][1:] == (36, 36, 36)
 
 
-def test_clock_follows_instructions_and_sleep() -> None:
-    executed = 0
-    clock = VirtualClock(lambda: executed)
-    executed = 500
-    assert clock.now_ns() == 500
-    clock.sleep(1000)
-    clock.sleep_until(1400, realtime=False)
-    assert clock.now_ns() == 1500
-    clock.sleep_until(2000, realtime=False)
-    assert clock.now_ns() == 2000
-    assert [clock.tsc(), clock.tsc()] == [2000, 2001]
+def test_clock_says_how_long_it_is_until_then() -> None:
+    now = 500
+    clock = VirtualClock(lambda: now)
+    assert clock.realtime_ns() == EPOCH_NS + 500
+    assert [clock.until(when, realtime=False) for when in (1400, 500, 100)] == [900, 0, 0]
+    assert clock.until(EPOCH_NS + 700, realtime=True) == 200
+    assert [clock.tsc(), clock.tsc()] == [500, 501]
 
 
 def test_signals_wait_while_blocked_and_lowest_goes_first() -> None:

@@ -14,7 +14,7 @@ import pytest
 from cpu.binfmt_elf import MAX_ARG_BYTES, MAX_ARG_STRLEN
 from cpu.elf import ElfError
 from tests.guests.elf_builder import ET_DYN, Elf, Load, R, W
-from tests.guests.machine import guest_process, run
+from tests.guests.machine import guest_machine, run
 
 
 @pytest.fixture
@@ -66,14 +66,14 @@ def test_many_arguments_are_passed() -> None:
 @pytest.mark.parametrize("engine", ["c", "python"])
 def test_too_little_memory_is_no_crash_and_no_leak(pages: int, engine: str) -> None:
     """Refused at loading, or killed for want of memory; or it just fits."""
-    with guest_process("hello", ram=pages << 12, engine=engine, streams=(0, 2, 2)) as process:
-        memory = process.mm.memory
+    with guest_machine("hello", ram=pages << 12, engine=engine, streams=(0, 2, 2)) as machine:
+        memory = machine.memory
         free = memory.free_frames
         try:
-            assert process.run().exit_code in (0, 137)
+            assert machine.run().exit_code in (0, 137)
         except ElfError as error:
             assert "give the guest more RAM" in str(error)
-        process.vcpu.sync()
+        machine.vcpus[0].sync()
         assert memory.free_frames == free + 1
 
 
@@ -101,8 +101,8 @@ def test_proc_files(name: str) -> None:
 def test_nobody_reads_the_output() -> None:
     reader, writer = os.pipe()
     os.close(reader)
-    with guest_process("hello", streams=(0, writer, 2)) as process:
-        result = process.run()
+    with guest_machine("hello", streams=(0, writer, 2)) as machine:
+        result = machine.run()
     os.close(writer)
     assert (result.exit_code, result.problems) == (141, [])
 
@@ -116,9 +116,9 @@ def test_descriptors_of_the_host_are_given_back(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("fidelity", ["fast", "exact"])
 def test_stop_ends_a_run_with_its_figures(fidelity: str) -> None:
-    with guest_process("faults", "spin", fidelity=fidelity) as process:
-        threading.Timer(0.3, process.stop).start()
-        result = process.run()
+    with guest_machine("faults", "spin", fidelity=fidelity) as machine:
+        threading.Timer(0.3, machine.stop).start()
+        result = machine.run()
     assert result.ended == "stopped"
     assert result.problems == []
     assert result.vm["VmPTE"] > 0
@@ -127,9 +127,9 @@ def test_stop_ends_a_run_with_its_figures(fidelity: str) -> None:
 
 def test_stop_ends_a_wait_for_input() -> None:
     reader, writer = os.pipe()
-    with guest_process("faults", "cat", streams=(reader, 1, 2)) as process:
-        threading.Timer(0.2, process.stop).start()
-        result = process.run()
+    with guest_machine("faults", "cat", streams=(reader, 1, 2)) as machine:
+        threading.Timer(0.2, machine.stop).start()
+        result = machine.run()
     os.close(reader)
     os.close(writer)
     assert result.ended == "stopped"
@@ -137,9 +137,9 @@ def test_stop_ends_a_wait_for_input() -> None:
 
 def test_samples_are_told_as_they_are_taken() -> None:
     heard: list[int] = []
-    with guest_process(
+    with guest_machine(
         "dontneed_loop", "8M", streams=(0, os.open(os.devnull, os.O_WRONLY), 2)
-    ) as process:
-        process.on_sample = lambda sample: heard.append(sample.instructions)
-        result = process.run()
+    ) as machine:
+        machine.system.processes[0].on_sample = lambda sample: heard.append(sample.instructions)
+        result = machine.run()
     assert heard == [sample.instructions for sample in result.samples[:-1]]

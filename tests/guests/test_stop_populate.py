@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from tests.guests.machine import guest_process
+from tests.guests.machine import guest_machine
 
 LIMIT = 1.0
 """Seconds after the stop: the pages brought in so far are torn down meanwhile."""
@@ -19,16 +19,16 @@ LIMIT = 1.0
 @pytest.mark.parametrize("engine", ["c", "python"])
 @pytest.mark.parametrize("how", ["populate", "advise"])
 def test_populate_is_broken_off(how: str, engine: str) -> None:
-    with guest_process("limits", how, "64G", ram=128 << 30, engine=engine) as process:
+    with guest_machine("limits", how, "64G", ram=128 << 30, engine=engine) as machine:
         stopped = []
 
         def stop() -> None:
             stopped.append(time.monotonic())
-            process.stop()
+            machine.stop()
 
         timer = threading.Timer(0.4, stop)
         timer.start()
-        result = process.run()
+        result = machine.run()
         timer.join()
     assert time.monotonic() - stopped[0] < LIMIT
     assert result.ended == "stopped"

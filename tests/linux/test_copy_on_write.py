@@ -65,11 +65,14 @@ def test_a_write_right_that_comes_back_does_not_reach_the_file(mm, touch):
 
 
 def test_a_page_somebody_else_holds_is_copied(mm, touch, assert_walk, assert_refcounts):
-    """An anonymous page with a second owner is not written in place; without one it is."""
+    """An anonymous page that another process may map is not written in place; once it is the last
+    owner, it is.
+    """
     mm.mmap(BASE, PAGE, 3, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED)
     mm.copy_to_user(BASE, b"shared")
     old = assert_walk(BASE).pa >> 12
     mm.memory.page(old)._refcount += 1
+    mm.memory.page(old).flags &= ~lib.PG_anon_exclusive
     mm.mprotect(BASE, PAGE, 1)
     mm.mprotect(BASE, PAGE, 3)
     mm.copy_to_user(BASE, b"mine!!")

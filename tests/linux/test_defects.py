@@ -30,7 +30,7 @@ def world() -> World:
 
 def held(world: World) -> int:
     """A table of BASE with the caller's reference; returns its PMD."""
-    assert engine.pte_alloc_get(world.mm, world.pmd(), BASE) == PteAlloc.OK
+    assert engine.pte_alloc_get(world.mm, world.pmd(), BASE)[0] == PteAlloc.OK
     return world.pmd()
 
 
@@ -52,7 +52,7 @@ def test_d1_a_table_published_before_its_count_is_set(world: World, historical: 
         pte_ref.pte_ref_init(world.mm, table, pmd, 1)
 
     def visitor() -> None:
-        if pte_ref.pte_try_get(world.mm, pmd) == TryGet.SUCCEEDED:
+        if pte_ref.pte_try_get(world.mm, pmd)[0] == TryGet.SUCCEEDED:
             visitors.append(1)
 
     visitors: list[int] = []
@@ -69,7 +69,7 @@ def test_d2_the_wait_on_a_dying_table_is_bounded(world: World) -> None:
     pmd = held(world)
     world.table().pte_refcount = 0
     spins = 0
-    while pte_ref.pte_try_get(world.mm, pmd) == TryGet.FAILED_ZERO and spins < 1000:
+    while pte_ref.pte_try_get(world.mm, pmd)[0] == TryGet.FAILED_ZERO and spins < 1000:
         spins += 1
     assert spins == 1000, "a loop that only tries again never ends"
     assert pte_ref.pte_alloc_get(world.mm, pmd, BASE) == PteAlloc.OK
@@ -100,10 +100,10 @@ def test_d3_the_flush_says_that_tables_were_freed(world: World) -> None:
         pmd = held(world)
         world.events()
         if form == "direct":
-            pte_ref.pte_put(world.mm, pmd, BASE)
+            pte_ref.pte_put(world.mm, world.frame(), BASE)
         else:
             tlb = engine.tlb_gather_mmu(world.mm)
-            pte_ref.pte_put_tlb(tlb, pmd, BASE)
+            pte_ref.pte_put_tlb(tlb, world.frame(), BASE)
             engine.tlb_finish_mmu(tlb)
         assert [event["freed_tables"] for event in world.events("tlb_flush")] == [1], form
 
@@ -136,7 +136,7 @@ def test_d5_the_lock_lives_as_long_as_the_frame(world: World) -> None:
     pmd = held(world)
     page = world.table()
     rcu.rcu_read_lock(world.mm.kernel)
-    pte_ref.pte_put(world.mm, pmd, BASE)
+    pte_ref.pte_put(world.mm, world.frame(), BASE)
     page.ptl = 1  # the reader takes it
     world.quiesce()
     assert (page.ptl, page._refcount) == (1, 1)
@@ -165,9 +165,9 @@ def test_d6_an_early_way_out_leaves_a_read_section_open(
 def test_d7_an_unpaired_put_after_a_failed_try_get_is_told(world: World) -> None:
     pmd = held(world)
     world.table().pte_refcount = 0
-    assert pte_ref.pte_try_get(world.mm, pmd) == TryGet.FAILED_ZERO
+    assert pte_ref.pte_try_get(world.mm, pmd)[0] == TryGet.FAILED_ZERO
     with pytest.raises(MmBug) as caught:
-        engine.pte_put(world.mm, pmd, BASE)
+        engine.pte_put(world.mm, world.frame(), BASE)
     assert caught.value.bug == Bug.PTE_REF_UNDERFLOW
 
 
@@ -180,7 +180,7 @@ def test_d8_an_entry_set_again_is_counted_once(
 
     def counts_again(mm: object, pte: int, addr: int, vm_flags: int) -> int:
         result = real(world.mm, pte, addr, vm_flags)
-        pte_ref.pte_entries_set(world.mm, world.pmd(), 1)
+        pte_ref.pte_entries_set(world.mm, world.frame(), 1)
         return result
 
     if historical:
@@ -226,12 +226,13 @@ def test_d11_a_put_that_reads_the_pmd_again_hits_another_table(
     pmd, other = held(world), world.pmd(BASE + (2 << 20))
     pte_ref.pte_alloc_get(world.mm, other, BASE + (2 << 20))
     mine, stranger = world.table(), world.table(BASE + (2 << 20))
-    pte_ref.pte_get(world.mm, pmd)
+    table = world.frame()
+    pte_ref.pte_get(world.mm, table)
     a, b = world.memory.read_u64(pmd), world.memory.read_u64(other)
     world.memory.write_u64(pmd, b)
     world.memory.write_u64(other, a)
     mine.pmd, stranger.pmd = other, pmd
-    pte_ref.pte_put(world.mm, pmd if historical else mine.pmd, BASE)
+    pte_ref.pte_put(world.mm, world.frame() if historical else table, BASE)
     if historical:
         assert (mine.pte_refcount, world.table()) == (2, None), "the stranger was freed"
     else:
@@ -251,12 +252,12 @@ def test_d12_entries_counted_in_bulk_need_a_visitor(world: World, visiting: bool
         world.table().pte_refcount -= 1
     set_pte_at(world.mm, BASE, table, 0)
     if visiting:
-        pte_ref.pte_entries_set(world.mm, pmd, 1)
-        pte_ref.pte_put_many(world.mm, pmd, BASE, 1)
+        pte_ref.pte_entries_set(world.mm, world.frame(), 1)
+        pte_ref.pte_put_many(world.mm, world.frame(), BASE, 1)
         assert world.count() == 1
     else:
         with pytest.raises(MmBug) as caught:
-            engine.pte_entries_set(world.mm, pmd, 1)
+            engine.pte_entries_set(world.mm, world.frame(), 1)
         assert caught.value.bug == Bug.PTE_REF_FROM_ZERO
 
 
@@ -264,11 +265,12 @@ def test_d12_entries_counted_in_bulk_need_a_visitor(world: World, visiting: bool
 def test_a_fault_puts_what_it_holds_once(name: str) -> None:
     """pte_put_vmf(): before mmap_lock is dropped, and not again after."""
     world = World(name)
-    vmf = VmFault(world.mm, BASE, held(world), has_ref=True)
-    pte_ref.pte_get(world.mm, vmf.pmd)
+    held(world)
+    vmf = VmFault(world.mm, BASE, world.frame())
+    pte_ref.pte_get(world.mm, vmf.table)
     for _ in range(2):
         engine.pte_put_vmf(vmf)
-    assert (world.count(), vmf.has_ref) == (1, False)
+    assert (world.count(), vmf.table) == (1, 0)
 
 
 def test_scan_must_look_again_after_it_let_the_lock_go(world: World) -> None:

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 
 from mmu._native import lib
 from mmu.errors import LinuxError
-from mmu.linux import change_protection, engine, mman, mmu_gather, pte_ref, zap
+from mmu.linux import change_protection, engine, mman, mmu_gather, pte_ref, tlbflush, zap
 from mmu.linux.bug import MmBug
 from mmu.linux.mman import MAP_ANONYMOUS, MAP_SHARED
+from mmu.linux.pgtable import pte_table
 from mmu.linux.policy import FreeTables
 from mmu.units import PAGE_SIZE
 from tests.linux.world import BASE, MAP_ANON, MAP_FIXED, World, assert_same, both
@@ -101,9 +102,9 @@ def set_marker(world: World, addr: int) -> object:
         return None
     if not world.memory.read_u64(pte):
         engine.set_pte_at(mm, addr, pte, 0x2400)
-        engine.pte_entries_set(mm, pmd, 1)
-    engine.pte_unlock(mm, pmd)
-    engine.pte_put(mm, pmd, addr)
+        engine.pte_entries_set(mm, pte_table(pte), 1)
+    engine.pte_unlock(mm, pte_table(pte))
+    engine.pte_put(mm, pte_table(pte), addr)
     return world.memory.read_u64(pte)
 
 
@@ -138,7 +139,7 @@ FAULTS = {
     "a table is freed without a word to lazy CPUs": (
         mmu_gather,
         "flush_tlb_mm_range",
-        lambda mm, start, end, shift, _freed: pte_ref.flush_tlb_mm_range(mm, start, end, shift, 0),
+        lambda mm, start, end, shift, _: tlbflush.flush_tlb_mm_range(mm, start, end, shift, 0),
     ),
 }
 

@@ -19,17 +19,18 @@ def world(request: pytest.FixtureRequest) -> World:
 @pytest.mark.parametrize("level", ["pte", "pmd"])
 def test_one_holder_of_a_tables_lock(world: World, level: str) -> None:
     mm, pmd = world.mm, world.pmd()
-    assert engine.pte_alloc_get(mm, pmd, BASE) == PteAlloc.OK
+    assert engine.pte_alloc_get(mm, pmd, BASE)[0] == PteAlloc.OK
     lock, unlock = getattr(engine, f"{level}_lock"), getattr(engine, f"{level}_unlock")
+    which = pmd if level == "pmd" else world.frame()
     for _ in range(2):
-        lock(mm, pmd)
-        unlock(mm, pmd)
+        lock(mm, which)
+        unlock(mm, which)
     with pytest.raises(MmBug) as caught:
-        unlock(mm, pmd)
+        unlock(mm, which)
     assert caught.value.bug == Bug.LOCK_NOT_HELD
-    lock(mm, pmd)
+    lock(mm, which)
     with pytest.raises(MmBug) as caught:
-        lock(mm, pmd)
+        lock(mm, which)
     assert caught.value.bug == Bug.LOCK_HELD
 
 

@@ -69,7 +69,7 @@ def test_a_gathered_table_is_one_page_of_flush(world: World) -> None:
     tlb = engine.tlb_gather_mmu(mm)
     for slot in range(3):
         engine.pte_put_tlb(
-            tlb, world.pmd(BASE + slot * PMD_SIZE), BASE + slot * PMD_SIZE + 5 * PAGE_SIZE
+            tlb, world.frame(BASE + slot * PMD_SIZE), BASE + slot * PMD_SIZE + 5 * PAGE_SIZE
         )
     world.events()
     engine.tlb_finish_mmu(tlb)

@@ -58,5 +58,5 @@ def test_the_locks_are_free_afterwards(world: World) -> None:
     engine.pmd_install(mm, pmd, BASE, new_table(world))
     engine.pmd_lock(mm, pmd)
     engine.pmd_unlock(mm, pmd)
-    engine.pte_lock(mm, pmd)
-    engine.pte_unlock(mm, pmd)
+    engine.pte_lock(mm, world.frame())
+    engine.pte_unlock(mm, world.frame())

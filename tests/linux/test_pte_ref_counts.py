@@ -22,14 +22,14 @@ def test_install_counts_one_for_the_installer_and_one_table(world: World) -> Non
     """F1"""
     mm, pmd = world.mm, world.pmd()
     before = world.tables()
-    assert engine.pte_alloc_get(mm, pmd, BASE) == PteAlloc.OK
+    assert engine.pte_alloc_get(mm, pmd, BASE)[0] == PteAlloc.OK
     assert (world.count(), world.tables() - before, world.counter("pte_tables_allocated")) == (
         1,
         1,
         1,
     )
     assert world.table().pmd == pmd
-    engine.pte_put(mm, pmd, BASE)
+    engine.pte_put(mm, world.frame(), BASE)
     assert (world.table(), world.tables(), world.counter("pte_tables_freed")) == (None, before, 1)
 
 
@@ -62,7 +62,7 @@ def test_visitors_count_beside_entries(world: World) -> None:
     assert (world.count(), world.entries()) == (2, 1)
     world.dontneed(BASE, 512)
     assert (world.count(), world.entries()) == (1, 0), "the visitor keeps the empty table"
-    engine.pte_put(mm, pmd, BASE)
+    engine.pte_put(mm, world.frame(), BASE)
     assert world.table() is None
 
 
@@ -72,14 +72,14 @@ def test_bulk_equals_singles() -> None:
     for world in (one, many):
         engine.pte_alloc_get(world.mm, world.pmd(), BASE)
     for _ in range(7):
-        engine.pte_get(one.mm, one.pmd())
-    engine.pte_get_many(many.mm, many.pmd(), 7)
+        engine.pte_get(one.mm, one.frame())
+    engine.pte_get_many(many.mm, many.frame(), 7)
     assert one.count() == many.count() == 8
     for _ in range(3):
-        engine.pte_put(one.mm, one.pmd(), BASE)
-    engine.pte_put_many(many.mm, many.pmd(), BASE, 3)
-    engine.pte_put_many(many.mm, many.pmd(), BASE, 0)
-    engine.pte_get_many(many.mm, many.pmd(), 0)
+        engine.pte_put(one.mm, one.frame(), BASE)
+    engine.pte_put_many(many.mm, many.frame(), BASE, 3)
+    engine.pte_put_many(many.mm, many.frame(), BASE, 0)
+    engine.pte_get_many(many.mm, many.frame(), 0)
     assert one.count() == many.count() == 5
 
 
@@ -99,7 +99,10 @@ def test_misuse_is_caught_and_changes_nothing(
     engine.pte_alloc_get(mm, pmd, BASE)
     world.table().pte_refcount = start
     with pytest.raises(MmBug) as caught:
-        engine.pte_get_many(mm, pmd, nr) if get else engine.pte_put_many(mm, pmd, BASE, nr)
+        if get:
+            engine.pte_get_many(mm, world.frame(), nr)
+        else:
+            engine.pte_put_many(mm, world.frame(), BASE, nr)
     assert caught.value.bug == bug
     assert world.count() == start
 
@@ -109,7 +112,7 @@ def test_the_highest_count_is_allowed(world: World) -> None:
     mm, pmd = world.mm, world.pmd()
     engine.pte_alloc_get(mm, pmd, BASE)
     world.table().pte_refcount = 0x7FFF_FFF0
-    engine.pte_get_many(mm, pmd, 0xF)
+    engine.pte_get_many(mm, world.frame(), 0xF)
     assert world.count() == 0x7FFF_FFFF
 
 
@@ -128,7 +131,7 @@ def test_a_leaked_reference_shows_at_exit(world: World) -> None:
     """F7: with counting on, tearing down meets no PTE table; one reference too many and it does."""
     world.map()
     world.touch(BASE)
-    engine.pte_get(world.mm, world.pmd())
+    engine.pte_get(world.mm, world.frame())
     with pytest.raises(MmBug) as caught:
         world.mm.exit_mmap()
     assert caught.value.bug == Bug.PTE_TABLE_LEAKED

@@ -51,7 +51,7 @@ STATES = [
 def test_each_result(world: World, arrange: Callable[[World], None], expected: TryGet) -> None:
     """F17"""
     arrange(world)
-    assert engine.pte_try_get(world.mm, world.pmd()) == expected
+    assert engine.pte_try_get(world.mm, world.pmd())[0] == expected
     assert world.mm.kernel.c.this_cpu.rcu_nesting == 0
 
 
@@ -79,8 +79,8 @@ def test_success_holds_a_reference_and_with_lock_the_lock(world: World) -> None:
     assert (world.count(), world.table().ptl) == (2, 0)
     assert engine.pte_tryget_map_lock(mm, pmd, addr) == table + 5 * 8
     assert (world.count(), world.table().ptl) == (3, 1)
-    engine.pte_unlock(mm, pmd)
-    engine.pte_put_many(mm, pmd, BASE, 2)
+    engine.pte_unlock(mm, world.frame())
+    engine.pte_put_many(mm, world.frame(), BASE, 2)
     assert world.count() == 1
 
 
@@ -113,7 +113,7 @@ def test_a_dying_table_is_a_hole_to_walkers_and_no_obstacle_to_faults(world: Wor
 def test_alloc_get_tells_huge_pmd_and_out_of_memory_apart(world: World) -> None:
     mm, pmd = world.mm, world.pmd()
     world.memory.c.fail_after = 0
-    assert engine.pte_alloc_get(mm, pmd, BASE) == PteAlloc.OOM
+    assert engine.pte_alloc_get(mm, pmd, BASE)[0] == PteAlloc.OOM
     world.memory.c.fail_after = 0
     assert engine.pte_alloc_get_map(mm, pmd, BASE) == (PteAlloc.OOM, 0)
     huge(world)
@@ -131,14 +131,14 @@ def test_aba_drops_the_reference_of_the_table_held(monkeypatch: pytest.MonkeyPat
     engine.pte_alloc_get(mm, pmd, BASE)
     engine.pte_alloc_get(mm, other_pmd, BASE + (2 << 20))
     first, second = world.table(), world.table(BASE + (2 << 20))
-    real = pte_ref._page_get_unless_zero
+    real = pte_ref._table_get_unless_zero
 
-    def swapped(mm_: object, pmdval: int) -> bool:
+    def swapped(mm_: object, table: int) -> bool:
         a, b = world.memory.read_u64(pmd), world.memory.read_u64(other_pmd)
         world.memory.write_u64(pmd, b)
         world.memory.write_u64(other_pmd, a)
-        return real(mm, pmdval)
+        return real(mm, table)
 
-    monkeypatch.setattr(pte_ref, "_page_get_unless_zero", swapped)
-    assert engine.pte_try_get(mm, pmd) == TryGet.FAILED_NONE
+    monkeypatch.setattr(pte_ref, "_table_get_unless_zero", swapped)
+    assert engine.pte_try_get(mm, pmd)[0] == TryGet.FAILED_NONE
     assert (first.pte_refcount, second.pte_refcount) == (1, 1)

@@ -47,7 +47,12 @@ class World:
             self.memory, geometry="tiny", engine=self.engine, exact=self.exact, ring=self.ring
         )
         self.mm = boot(
-            self.memory, self.mmu, policy=self.policy, engine=self.engine, ring=self.ring
+            self.memory,
+            self.mmu,
+            policy=self.policy,
+            engine=self.engine,
+            ring=self.ring,
+            lockdep=True,
         )
         self.mm.kernel.overcommit_memory = OVERCOMMIT_ALWAYS
         self.ring.enable()
@@ -81,6 +86,11 @@ class World:
         pmd = engine.pmd_alloc(self.mm, addr)
         assert pmd is not None
         return pmd
+
+    def frame(self, addr: int = BASE) -> int:
+        """The frame number of the PTE table that maps addr; 0 without one."""
+        pmd = engine.mm_find_pmd(self.mm, addr)
+        return 0 if pmd is None else (self.memory.read_u64(pmd) & lib.X86_ADDR_MASK) >> 12
 
     def table(self, addr: int = BASE) -> Any:
         """``struct page`` of the PTE table that maps addr, None without one."""

@@ -15,13 +15,16 @@ from mmu.events import (
     COUNTERS,
     EVENT_ID,
     EVENTS,
+    KERNEL_COUNTER_DESCS,
+    KERNEL_COUNTER_ID,
+    KERNEL_COUNTERS,
     MM_COUNTER_DESCS,
     MM_COUNTER_ID,
     MM_COUNTERS,
 )
 
 TEXT = (Path(__file__).parents[2] / "native/trace/events.def").read_text()
-DESCS = [*EVENTS, *COUNTER_DESCS, *MM_COUNTER_DESCS]
+DESCS = [*EVENTS, *COUNTER_DESCS, *MM_COUNTER_DESCS, *KERNEL_COUNTER_DESCS]
 
 
 def listed(kind: str) -> list[str]:
@@ -33,6 +36,7 @@ def test_python_knows_exactly_what_is_listed_in_order() -> None:
     assert [event.name for event in EVENTS] == listed("EVENT")
     assert listed("COUNTER") == COUNTERS
     assert listed("MM_COUNTER") == MM_COUNTERS
+    assert listed("KERNEL_COUNTER") == KERNEL_COUNTERS
 
 
 def test_numbers_are_positions() -> None:
@@ -40,6 +44,7 @@ def test_numbers_are_positions() -> None:
         (EVENT_ID, listed("EVENT")),
         (COUNTER_ID, COUNTERS),
         (MM_COUNTER_ID, MM_COUNTERS),
+        (KERNEL_COUNTER_ID, KERNEL_COUNTERS),
     ):
         assert [ids[name] for name in names] == list(range(len(names)))
 
@@ -47,7 +52,7 @@ def test_numbers_are_positions() -> None:
 def test_no_name_and_no_identifier_is_used_twice() -> None:
     names = [desc.name for desc in DESCS]
     assert len(set(names)) == len(names)
-    for kind in ("EVENT", "COUNTER", "MM_COUNTER"):
+    for kind in ("EVENT", "COUNTER", "MM_COUNTER", "KERNEL_COUNTER"):
         idents = re.findall(rf"^{kind}\((\w+),", TEXT, re.MULTILINE)
         assert len(set(idents)) == len(idents)
 
@@ -78,6 +83,8 @@ def test_nothing_lies_past_the_last() -> None:
     assert lib.event_describe(len(EVENTS)) == ffi.NULL
     assert lib.counter_describe(len(COUNTERS)) == ffi.NULL
     assert lib.mm_counter_describe(len(MM_COUNTERS)) == ffi.NULL
+    assert lib.kernel_counter_describe(len(KERNEL_COUNTERS)) == ffi.NULL
     assert len(EVENTS) == lib.NR_EVENTS
     assert len(COUNTERS) == lib.NR_COUNTERS
     assert len(MM_COUNTERS) == lib.NR_MM_COUNTERS
+    assert len(KERNEL_COUNTERS) == lib.NR_KERNEL_COUNTERS

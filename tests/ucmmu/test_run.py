@@ -95,6 +95,16 @@ def test_without_counting_there_is_no_count():
     assert report["samples"] == []
 
 
+def test_the_machine_is_told_and_reported():
+    report, _ = report_of("--cpus", "3", "--seed", "0x10", "--quantum", "1000", "hello")
+    assert (report["cpus"], report["seed"], report["quantum"]) == (3, 16, 1000)
+    (process,) = report["processes"]
+    assert (process["pid"], process["ppid"], process["threads"]) == (1000, 0, 1)
+    assert process["instructions"] == report["instructions"]
+    report, _ = report_of("hello")
+    assert (report["cpus"], report["seed"], report["quantum"]) == (1, 0, 50_000)
+
+
 @pytest.mark.parametrize(
     ("args", "code"), [("exit 77", 77), ("exit 0", 0), ("kill 15", 143), ("null", 139)]
 )
@@ -224,7 +234,10 @@ def test_a_broken_check_is_an_internal_error(monkeypatch, capfd):
         Mm, "check_tables", lambda mm: TablesReport(problems=["one table too many"])
     )
     assert main(["run", "hello"]) == ExitCode.INTERNAL
-    assert "ucmmu: internal error: a check failed: one table too many" in capfd.readouterr().err
+    assert (
+        "internal error: a check failed: task 1000 (hello): one table too many"
+        in capfd.readouterr().err
+    )
 
 
 def test_the_trace_has_every_instruction_and_every_event_of_its_kind(tmp_path):
@@ -295,7 +308,8 @@ def examples():
 
 @pytest.mark.parametrize("example", list(examples()))
 def test_the_examples_of_help_run(example, tmp_path):
-    shutil.copy(guests_directory() / "hello", tmp_path / "program")
+    for name in ("program", "threaded_program"):
+        shutil.copy(guests_directory() / "hello", tmp_path / name)
     (tmp_path / "data.txt").touch()
     done = ucmmu(*shlex.split(example), cwd=tmp_path)
     assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stderr
@@ -331,7 +345,7 @@ def test_a_guest_in_a_call_that_does_not_end_is_reported(monkeypatch, tmp_path):
 
     number = next(nr for nr in range(len(TABLE)) if syscall_name(nr) == "write")
     for_ever = [*TABLE[:number], lambda *_: time.sleep(60), *TABLE[number + 1 :]]
-    monkeypatch.setattr("cpu.process.TABLE", for_ever)
+    monkeypatch.setattr("cpu.entry.TABLE", for_ever)
     started = time.monotonic()
     assert (
         main(["run", "--timeout", "1", "--json", str(tmp_path / "x"), "hello"]) == ExitCode.TIMEOUT

@@ -42,7 +42,7 @@ def imported(tmp_path: Path, *arguments: str) -> tuple[set[str], set[str], int]:
 def test_a_run_that_ends_well_imports_no_disassembler(tmp_path: Path) -> None:
     child, parent, code = imported(tmp_path, "run", "hello")
     assert code == 0
-    assert {"unicorn", "cpu.process"} <= child and "rich.table" in parent
+    assert {"unicorn", "cpu.machine"} <= child and "rich.table" in parent
     assert not child & {*UNNEEDED, "rich"}
     assert not parent & {"unicorn", "cpu", "mmu"}
 

@@ -15,13 +15,12 @@ from unicorn import x86_const as uc_x86
 from cpu.elf import Executable
 from cpu.exceptions import handle_exception, handle_page_fault
 from cpu.in_flight import forget_exception
-from cpu.process import LinuxProcess
+from cpu.machine import Machine
 from cpu.task import TaskEnd
-from cpu.vcpu import EngineError, VCpu, VmExit
-from mmu.linux.mm import boot
+from cpu.vcpu import EngineError, VmExit
 from mmu.linux.mman import PROT_EXEC, PROT_READ, PROT_WRITE
 from mmu.memory import Memory
-from mmu.x86 import Access, Mmu
+from mmu.x86 import Access
 from tests.cpu.world import How, map_fixed
 from tests.oracles.instructions.encoding import decode
 from tests.oracles.instructions.state import (
@@ -79,15 +78,25 @@ class OurProcessor:
 
     def close(self) -> None:
         """Free guest RAM and the instance."""
-        self._vcpu.close()
+        self._machine.close()
         self._mm.exit_mmap()
         self._ram.close()
 
     def _build(self) -> None:
         how = self.how
         self._ram = Memory(RAM)
-        self._mmu = Mmu(self._ram, engine=how.engine, geometry="tiny")
-        self._mm = boot(self._ram, self._mmu, engine=how.engine)
+        self._machine = Machine(
+            self._ram,
+            engine=how.engine,
+            geometry="tiny",
+            fidelity=how.fidelity,
+            fast_faults=how.fast_faults,
+        )
+        exe = Executable("instruction", "/instruction", b"", False, CODE, 0, 0, (), False)
+        self._task = self._machine.spawn(exe).leader
+        (rq,) = self._machine.scheduler.rqs
+        self._machine.scheduler.context_switch(rq, self._task)
+        self._mm, self._vcpu, self._mmu = self._task.mm, rq.vcpu, rq.cpu.mmu
         map_fixed(self._mm, TEXT, TEXT_SIZE, PROT_READ | PROT_WRITE)
         self._mm.copy_to_user(TEXT, bytes((INT3,)) * TEXT_SIZE)
         self._mm.mprotect(TEXT, TEXT_SIZE, PROT_READ | PROT_EXEC)
@@ -100,12 +109,7 @@ class OurProcessor:
             self._mmu.walk(address_of(at), Access.READ).pa for at in range(0, MEMORY_SIZE, PAGE)
         ]
         self._code_pa = self._mmu.walk(CODE, Access.READ).pa
-        self._vcpu = VCpu(
-            self._ram, self._mmu, self._mm, fidelity=how.fidelity, fast_faults=how.fast_faults
-        )
         self._vcpu.enter_user(CODE, STACK + PAGE)
-        exe = Executable("instruction", "/instruction", b"", False, CODE, 0, 0, (), False)
-        self._task = LinuxProcess(self._vcpu, self._mm, exe).task
         self._segments = self._read_segments()
 
     def execute(self, case: Case) -> Outcome:

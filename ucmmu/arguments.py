@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The options that commands share: what they are called, what they take, and what cannot be asked
+together.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+
+from ucmmu.exit_codes import ExitCode, Failure
+from ucmmu.options import (
+    DEFAULT_QUANTUM,
+    DEFAULT_TLB,
+    ENGINES,
+    FIDELITIES,
+    MAX_CPUS,
+    MAX_QUANTUM,
+    MAX_SEED,
+    RunOptions,
+)
+from ucmmu.sizes import format_size, parse_size
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """Add ``--json``."""
+    parser.add_argument(
+        "--json",
+        metavar="FILE",
+        help="write the result as JSON, - for stdout; a file is written whole or left as it was",
+    )
+
+
+def add_run_options(parser: argparse.ArgumentParser) -> None:
+    """Add what a run may be told, whichever command makes it."""
+    parser.add_argument(
+        "--fidelity",
+        choices=list(FIDELITIES),
+        help=f"{choices(FIDELITIES)} (default: fast; with --check-tlb exact)",
+    )
+    parser.add_argument(
+        "--engine", choices=list(ENGINES), default="c", help=f"{choices(ENGINES)} (default: c)"
+    )
+    parser.add_argument(
+        "--tlb",
+        metavar="NAME",
+        default=DEFAULT_TLB,
+        help=f"TLB geometry: a name of `ucmmu list` or a file (default: {DEFAULT_TLB})",
+    )
+    parser.add_argument(
+        "--cpus",
+        metavar="N",
+        type=_whole(1, MAX_CPUS),
+        default=1,
+        help=f"CPUs of the machine, 1 to {MAX_CPUS} (default: 1)",
+    )
+    parser.add_argument(
+        "--seed",
+        metavar="S",
+        type=_whole(0, MAX_SEED),
+        default=0,
+        help="gives the schedule and the guest's random numbers: one seed, one run (default: 0)",
+    )
+    parser.add_argument(
+        "--quantum",
+        metavar="I",
+        type=_whole(1, MAX_QUANTUM),
+        help="instructions of a CPU's turn, on average; the seed gives each its length"
+        f" (default: {DEFAULT_QUANTUM})",
+    )
+    parser.add_argument(
+        "--check-tlb",
+        action="store_true",
+        help="tell every use of a translation that memory no longer says, and which flush is"
+        " missing",
+    )
+    _add_size(parser, "--ram", 16 << 30, "guest RAM; the host gives only what is touched")
+    parser.add_argument(
+        "--timeout", metavar="S", type=_seconds, help="end the run after S seconds of wall clock"
+    )
+    _add_size(parser, "--memory-limit", 8 << 30, "end the run above this much host memory")
+    parser.add_argument(
+        "--no-count",
+        action="store_true",
+        help="do not count instructions: faster; the guest's time moves by system call only",
+    )
+    parser.add_argument(
+        "--no-fast-faults", action="store_true", help="take no shortcut in C for anonymous faults"
+    )
+    parser.add_argument(
+        "--allow",
+        metavar="PATH",
+        action="append",
+        default=[],
+        help="let the guest open this file, or what lies under this directory, links beneath it"
+        " included; may be repeated",
+    )
+    add_json(parser)
+    parser.set_defaults(program=[])
+
+
+def _add_size(parser: argparse.ArgumentParser, name: str, default: int, text: str) -> None:
+    parser.add_argument(
+        name,
+        metavar="SIZE",
+        type=_size,
+        default=default,
+        help=f"{text} (default: {format_size(default)})",
+    )
+
+
+def choices(meanings: dict[str, str]) -> str:
+    """The values of an option with their meanings, for its help."""
+    return "; ".join(f"{name}: {meaning}" for name, meaning in meanings.items())
+
+
+def _size(text: str) -> int:
+    try:
+        return parse_size(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _whole(least: int, most: int) -> Callable[[str], int]:
+    """The type of an argument that is a whole number, decimal or 0x…, in [least, most]."""
+
+    def whole(text: str) -> int:
+        try:
+            number = int(text, 0)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text!r} is no whole number") from None
+        if not least <= number <= most:
+            raise argparse.ArgumentTypeError(f"{text} is not in {least} to {most}")
+        return number
+
+    return whole
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds") from None
+    if not 0 < seconds < 1e9:
+        raise argparse.ArgumentTypeError(f"{text!r} is no time: it must be more than 0")
+    return seconds
+
+
+def run_options(arguments: argparse.Namespace, program: str, args: Sequence[str]) -> RunOptions:
+    """Gather what the options ask for. Raises Failure (USAGE)."""
+    if arguments.ram % 4096:
+        raise Failure(
+            ExitCode.USAGE, "argument --ram: guest RAM is made of whole pages of 4096 bytes"
+        )
+    if arguments.no_count and _fidelity(arguments) != "fast":
+        raise Failure(
+            ExitCode.USAGE,
+            "argument --no-count: exact and trace count every instruction; leave it out, or use"
+            " --fidelity fast",
+        )
+    if arguments.no_count and (arguments.cpus > 1 or arguments.quantum is not None):
+        option = "--cpus" if arguments.cpus > 1 else "--quantum"
+        raise Failure(
+            ExitCode.USAGE,
+            f"argument {option}: a CPU's turn ends by its count of instructions; leave --no-count"
+            " out",
+        )
+    return RunOptions(
+        program=program,
+        args=tuple(args),
+        fidelity=_fidelity(arguments),
+        engine=arguments.engine,
+        tlb=arguments.tlb,
+        check_tlb=arguments.check_tlb,
+        ram=arguments.ram,
+        cpus=arguments.cpus,
+        seed=arguments.seed,
+        quantum=DEFAULT_QUANTUM if arguments.quantum is None else arguments.quantum,
+        count=not arguments.no_count,
+        fast_faults=not arguments.no_fast_faults,
+        allow=tuple(arguments.allow),
+    )
+
+
+def _fidelity(arguments: argparse.Namespace) -> str:
+    fidelity: str | None = arguments.fidelity
+    if arguments.check_tlb and fidelity == "fast":
+        raise Failure(
+            ExitCode.USAGE, "argument --check-tlb: fast has no TLB; use --fidelity exact or trace"
+        )
+    return fidelity or ("exact" if arguments.check_tlb else "fast")
