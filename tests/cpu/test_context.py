@@ -251,15 +251,14 @@ def test_a_denied_instruction_is_one_event_wherever_it_is_done(how: How) -> None
     """A program that faulted goes on after another: its instruction was an event already, but is
     looked up anew, as after any return to user mode; the other's are all events.
     """
-    source = f"mov ecx, [{DATA}]; nop; syscall; 1: nop; jmp 1b"
-    load, other = TEXT, TEXT + 10
-    alone = events_and_look_ups(how, source, None)
-    beside = events_and_look_ups(how, source, other)
-    same = events_and_look_ups(how, source, load + 7)
-    rest = [load + 7, load + 8]
-    if how.fidelity is Fidelity.TRACE:
-        assert (alone[0], beside[0], same[0]) == (rest, [other, *rest], [load + 7, *rest])
-    assert (beside[1] - alone[1], same[1] - alone[1]) == (2, 2)
+    source = f"nop; mov ecx, [{DATA}]; nop; syscall; 1: nop; jmp 1b"
+    before, behind, far = TEXT, TEXT + 8, TEXT + 11
+    alone, alone_look_ups = events_and_look_ups(how, source, None)
+    for instead in (before, behind, far):
+        events, look_ups = events_and_look_ups(how, source, instead)
+        assert look_ups == alone_look_ups + 2
+        if how.fidelity is Fidelity.TRACE:
+            assert (alone, events) == ([behind, behind + 1], [instead, behind, behind + 1])
 
 
 def test_contexts_outlive_their_vcpu() -> None:
