@@ -18,7 +18,6 @@ from mmu.linux.bug import MmBug
 from mmu.linux.mman import MAP_ANONYMOUS, MAP_SHARED
 from mmu.linux.pgtable import pte_table
 from mmu.linux.policy import FreeTables
-from mmu.linux.vma import find_vma_intersection
 from mmu.units import PAGE_SIZE
 from tests.linux.world import BASE, MAP_ANON, MAP_FIXED, World, assert_same, both
 
@@ -94,12 +93,13 @@ def access(world: World, addr: int, write: bool) -> object:
 
 
 def set_marker(world: World, addr: int) -> object:
-    """An entry that is neither none nor present, in a table that exists: as a swap entry or a
-    marker is.
+    """An entry that is neither none nor present, in a VMA and a table that exist: as a swap entry
+    or a marker is.
     """
     mm = world.mm
-    if find_vma_intersection(mm, addr, addr + 1) is None:
-        return None  # nobody would ever take it away
+    vma = lib.find_vma(mm.c, addr)
+    if not vma or vma.vm_start > addr:
+        return None
     pmd = engine.mm_find_pmd(mm, addr)
     if pmd is None or (pte := engine.pte_tryget_map_lock(mm, pmd, addr)) is None:
         return None
