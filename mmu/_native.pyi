@@ -1098,6 +1098,7 @@ class Lib:
     VM_FAULT_MAJOR: Final[int]
     VM_FAULT_SIGSEGV: Final[int]
     VM_FAULT_NOPAGE: Final[int]
+    VM_FAULT_RETRY: Final[int]
     VM_FAULT_FALLBACK: Final[int]
     BUG_NONE: Final[int]
     BUG_PTE_REF_UNDERFLOW: Final[int]

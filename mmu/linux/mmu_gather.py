@@ -24,7 +24,7 @@ from mmu.units import PAGE_SHIFT, PAGE_SIZE
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from mmu._native import struct_mmu_gather_ptr
+    from mmu._native import struct_mmu_gather_ptr, struct_page
 
 _FREED = MM_COUNTER_ID["pte_tables_freed"]
 
@@ -133,13 +133,25 @@ def flush_freed_tables(mm: MmStruct, pmd: EntryPa, addr: int) -> None:
     waits, and the gather's CPU may go on gathering meanwhile: its range is left alone, and it
     flushes once more.
     """
+    page = _owed_table(mm, pmd)
+    if page is not None:
+        page.pmd = 0
+        flush_pte_table(mm, addr)
+
+
+def flush_is_owed(mm: MmStruct, pmd: EntryPa) -> bool:
+    """Whether flush_freed_tables() would have something to flush."""
+    return _owed_table(mm, pmd) is not None
+
+
+def _owed_table(mm: MmStruct, pmd: EntryPa) -> struct_page | None:
+    """A table that was taken out of pmd and whose flush is owed."""
     for c in _gathers(mm):
         for i in reversed(range(c.nr_tables)):
             page = mm.memory.page(c.table[i])
             if page.pmd == pmd:
-                page.pmd = 0
-                flush_pte_table(mm, addr)
-                return
+                return page
+    return None
 
 
 def tlb_remove_table(kernel: Kernel, table: int) -> None:

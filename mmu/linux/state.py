@@ -359,6 +359,7 @@ class MmStruct:
         self.c.next_trim_cpumask = kernel.jiffies + HZ
         _mms[int(ffi.cast("uintptr_t", self.c))] = self
         self.mmap_lock = MmapLock(kernel, self.c)
+        self.vma_writer_wait = WaitQueue("a VMA without readers")
         self.hole = Hole(UNKNOWN, self.c.mmap_base)
         kernel.mms.append(self)
 

@@ -3,17 +3,20 @@
 
 from __future__ import annotations
 
-from mmu.linux import engine
+from mmu.linux.rcupdate import rcu_barrier, rcu_poll
 from mmu.linux.state import MmStruct
 
 
 def try_to_free_pages(mm: MmStruct) -> int:
-    """Direct reclaim: end a grace period, drop page-cache pages that nobody maps.
+    """Direct reclaim: wait for what RCU has yet to free, drop page-cache pages that nobody maps.
 
-    Returns the number of frames freed. No lock is needed.
+    Returns the number of frames freed. May sleep, but for inside an mmu_gather.
     """
     before = mm.memory.free_frames
-    engine.rcu_process_callbacks(mm.kernel)
+    if mm.kernel.c.this_cpu.gather:
+        rcu_poll(mm.kernel)
+    else:
+        rcu_barrier(mm.kernel)
     for file in mm.files:
         file.drop_unmapped()
     return mm.memory.free_frames - before
