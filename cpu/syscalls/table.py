@@ -16,6 +16,7 @@ from cpu.syscalls import (
     signals,
     task,
     timers,
+    wait,
 )
 from cpu.syscalls.registry import NR_SYSCALLS, TABLE
 
@@ -34,4 +35,5 @@ __all__ = [
     "signals",
     "task",
     "timers",
+    "wait",
 ]
