@@ -153,6 +153,7 @@ static void new_session(void)
 	printf("session: %d, %d, %d\n", sid == getpid(), getpgrp() == sid, getsid(0) == sid);
 	tell("again", setsid());
 	tell("setpgid of a session's leader", setpgid(0, 0));
+	fflush(stdout);
 	_exit(3);
 }
 
@@ -241,8 +242,8 @@ static void clones(void)
 	pid_t pid = clone(cloned, stack + sizeof(stack), CLONE_VM, &value);
 
 	tell("wait for a clone child without __WCLONE", waitpid(pid, &status, 0));
-	printf("__WCLONE: %d, %#x, value %d\n", waitpid(pid, &status, __WCLONE) == pid, status,
-	       value);
+	tell("__WCLONE", waitpid(pid, &status, __WCLONE) == pid);
+	printf("status %#x, value %d\n", status, value);
 	pid = clone(cloned, stack + sizeof(stack), CLONE_VM | SIGCHLD, &value);
 	wait_and_tell("CLONE_VM", pid);
 	tell("THREAD without SIGHAND", syscall(SYS_clone, CLONE_THREAD | CLONE_VM, 0, 0, 0, 0));
