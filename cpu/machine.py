@@ -35,7 +35,6 @@ from cpu.system import System
 from cpu.task import Process, Task, TaskEnd
 from cpu.vcpu import Fidelity, VCpu
 from mmu.errors import MmuError
-from mmu.linux import engine as mm_engine
 from mmu.linux.filemap import MappedFile
 from mmu.linux.mm import Mm
 from mmu.linux.policy import FreeTables
@@ -218,12 +217,12 @@ class Machine:
                 task.fs.put()
             if process.result is None:
                 process.image.put()
-        mm_engine.rcu_process_callbacks(self.kernel)
+        self.scheduler.halt()
 
     def _finish(self) -> RunResult:
         for vcpu in self.vcpus:
             vcpu.sync()
-        mm_engine.rcu_process_callbacks(self.kernel)
+        self.scheduler.halt()
         result = self.figures()
         result.problems += self.system.problems
         leaked = self._frames_before - self.memory.free_frames
@@ -272,7 +271,7 @@ class Machine:
             if self.fidelity is Fidelity.FAST
             else total(mmu.counters() for mmu in mmus),
             mm_counters=mm_counters,
-            kernel_counters={},
+            kernel_counters=self.kernel.counters(),
             processes=reports,
             notes=[*system.notes.lines(limits), *ends],
             stale_translations=[use for check in checks for use in check.uses()]

@@ -224,4 +224,4 @@ class PipeEnd(OpenFile):
 def make_pipe(scheduler: Scheduler, inode: int, flags: int) -> tuple[PipeEnd, PipeEnd]:
     """A pipe's two ends, to be read and to be written; ``flags`` are pipe2()'s."""
     pipe = Pipe(scheduler, inode)
-    return PipeEnd(pipe, O_RDONLY | flags), PipeEnd(pipe, O_WRONLY | flags)
+    return PipeEnd(pipe, O_RDONLY | flags & O_NONBLOCK), PipeEnd(pipe, O_WRONLY | flags)

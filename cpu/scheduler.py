@@ -34,8 +34,9 @@ from typing import TYPE_CHECKING, Any, Final
 from greenlet import getcurrent, greenlet
 
 from cpu.clock import LATEST_NS, SYSCALL_NS
+from mmu.linux.rcupdate import rcu_barrier, rcu_qs
 from mmu.linux.sched import ERESTARTSYS, Sleep, WaitQueue
-from mmu.linux.tlbflush import switch_mm
+from mmu.linux.tlbflush import enter_lazy_tlb, switch_mm
 
 if TYPE_CHECKING:
     from cpu.context import Context
@@ -87,6 +88,7 @@ class Thread:
         self.rq: Rq | None = None
         self.state = State.RUNNING
         self.waits_for = ""
+        self.pid = 0
         self.greenlet: greenlet | None = None
         self.instructions = 0
         """Executed up to its last switch."""
@@ -191,6 +193,7 @@ class Scheduler:
         self._rounds = 0
         self._woken = False
         kernel.scheduler = self
+        kernel.now_ns = self.now_ns
 
     # Time.
 
@@ -498,6 +501,7 @@ class Scheduler:
     def _end_slice(self, rq: Rq, task: Thread) -> None:
         """The tick: interrupts, timers, a quiescent state of RCU; then the others' turn."""
         rq.cpu.interrupt()
+        rcu_qs(self.kernel, rq.cpu)
         self.run_timers()
         if self._others_run(rq) or self._timers or self._host:
             task.nivcsw += bool(rq.queue)
@@ -633,7 +637,17 @@ class Scheduler:
                     return
 
     def _idle(self, rq: Rq) -> None:
-        """Nobody to run here."""
+        """Nobody to run here: the last address space stays loaded, with a lazy TLB."""
+        enter_lazy_tlb(self.kernel)
+        rcu_qs(self.kernel, rq.cpu, idle=True)
+
+    def halt(self) -> None:
+        """No CPU runs anything any more: all are idle, and what waits for RCU is freed."""
+        for rq in self.rqs:
+            rq.curr = rq.loaded = rq.spins = None
+            self.kernel.this_cpu = rq.cpu
+            self._idle(rq)
+        rcu_barrier(self.kernel)
 
     def context_switch(self, rq: Rq, task: Thread) -> None:
         """Registers and address space of ``task`` onto this CPU (context_switch())."""
@@ -648,6 +662,8 @@ class Scheduler:
             rq.loaded = task
             rq.began = rq.vcpu.instructions or 0
         rq.curr, task.rq = task, rq
+        rq.cpu.current_pid = task.pid
+        rcu_qs(self.kernel, rq.cpu)
         self.load_mm(rq, task.mm)
 
     def load_mm(self, rq: Rq, mm: Mm | None) -> None:

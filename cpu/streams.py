@@ -83,11 +83,14 @@ class Stream(OpenFile):
         self.inode = inode
         self.path = f"pipe:[{inode}]"
         self._unread = b""
+        self.edge = 0
+        """Grows with each read: input that comes after it is a new event."""
 
     def read(self, count: int) -> bytes:
         """What input there is, at most ``count`` bytes; EAGAIN if there is none yet."""
         if self.flags & O_ACCMODE == O_WRONLY:
             raise LinuxError(errno.EBADF)
+        self.edge += 1
         if self._unread:
             data, self._unread = self._unread[:count], self._unread[count:]
             return data
