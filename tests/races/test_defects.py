@@ -63,7 +63,7 @@ def d1(world: RaceWorld, form: str, historical: bool) -> Any:
 
 
 def d2(world: RaceWorld, form: str, historical: bool) -> Any:
-    """CPU 0 is preempted once the count is 0, if it ever is before the lock; CPU 1 has 300 steps."""
+    """CPU 0 is preempted once the count is 0, if it ever is before the lock; CPU 1 goes on."""
     world.write(BASE)()
     free, ended = world.clear(BASE, form), []
 
