@@ -165,6 +165,7 @@ def tlb_remove_table(kernel: Kernel, table: int) -> None:
 
 def tlb_flush_mmu(tlb: Gather) -> None:
     """Flush, then free the gathered tables and drop the gathered frames' references."""
+    tlb.mm.kernel.point("tlb_flush_mmu")
     tlb_flush_mmu_tlbonly(tlb)
     c = tlb.c
     for i in range(c.nr_tables):
