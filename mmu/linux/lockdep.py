@@ -134,8 +134,7 @@ class Lockdep:
         if chain is not None:
             circle = " -> ".join(map(_class_name, [first.key, *chain]))
             seen = "; ".join(
-                f"{_class_name(b)} was taken inside {_class_name(a)} by CPU"
-                f" {self._after[a][b]}"
+                f"{_class_name(b)} was taken inside {_class_name(a)} by CPU {self._after[a][b]}"
                 for a, b in zip(chain, chain[1:], strict=False)
             )
             raise self._bug(
@@ -197,4 +196,3 @@ class Lockdep:
     def _bug(self, bug: Bug, what: str) -> MmBug:
         held = ", ".join(map(str, self.held())) or "nothing"
         return MmBug(bug, 0, f"CPU {self._cpu} {what} (it holds {held})")
-
