@@ -80,7 +80,7 @@ from mmu.units import PAGE_SHIFT, PAGE_SIZE, U64
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from mmu._native import struct_vm_area_struct
+    from mmu._native import struct_vm_area_struct_ptr
     from mmu.linux.filemap import MappedFile
 
 
@@ -170,7 +170,7 @@ def _walk_vmas(
     mm: MmStruct,
     start: int,
     end: int,
-    visit: Callable[[int, struct_vm_area_struct, int, int], None],
+    visit: Callable[[int, struct_vm_area_struct_ptr, int, int], None],
 ) -> None:
     """madvise_walk_vmas(): visit(number, VMA, start, end) for each part of [start, end); ENOMEM at
     last for holes.
@@ -199,7 +199,7 @@ def _madvise_flags(mm: MmStruct, start: int, end: int, behavior: int) -> None:
     """Set and clear VMA flags: madvise_vma_behavior(), madvise_update_vma()."""
     set_flags, clear_flags, refused = _FLAG_ADVICE[behavior]
 
-    def visit(i: int, vma: struct_vm_area_struct, start: int, end: int) -> None:
+    def visit(i: int, vma: struct_vm_area_struct_ptr, start: int, end: int) -> None:
         if vma.vm_flags & refused or (behavior == MADV_WIPEONFORK and vma.vm_file):
             raise LinuxError(errno.EINVAL)
         if behavior == MADV_MERGEABLE and vma.vm_flags & _KSM_INCOMPATIBLE:
@@ -217,7 +217,7 @@ def _madvise_flags(mm: MmStruct, start: int, end: int, behavior: int) -> None:
 
 
 def _madvise_willneed(mm: MmStruct, start: int, end: int, behavior: int) -> None:
-    def visit(i: int, vma: struct_vm_area_struct, start: int, end: int) -> None:
+    def visit(i: int, vma: struct_vm_area_struct_ptr, start: int, end: int) -> None:
         if vma.vm_file:
             first = vma.vm_pgoff + (start - vma.vm_start >> PAGE_SHIFT)
             mm.file(vma.vm_file).read_ahead(mm.memory, first, first + (end - start >> PAGE_SHIFT))
@@ -226,7 +226,7 @@ def _madvise_willneed(mm: MmStruct, start: int, end: int, behavior: int) -> None
 
 
 def _madvise_free(mm: MmStruct, start: int, end: int, behavior: int) -> None:
-    def visit(i: int, vma: struct_vm_area_struct, start: int, end: int) -> None:
+    def visit(i: int, vma: struct_vm_area_struct_ptr, start: int, end: int) -> None:
         if vma.vm_file or vma.vm_flags & (VM_LOCKED | VM_PFNMAP):
             raise LinuxError(errno.EINVAL)
         madvise_free_range(mm, vma, start, end)
@@ -235,7 +235,7 @@ def _madvise_free(mm: MmStruct, start: int, end: int, behavior: int) -> None:
 
 
 def _madvise_cold(mm: MmStruct, start: int, end: int, behavior: int) -> None:
-    def visit(i: int, vma: struct_vm_area_struct, start: int, end: int) -> None:
+    def visit(i: int, vma: struct_vm_area_struct_ptr, start: int, end: int) -> None:
         if vma.vm_flags & (VM_LOCKED | VM_PFNMAP):
             raise LinuxError(errno.EINVAL)
         (madvise_cold_range if behavior == MADV_COLD else madvise_pageout_range)(
@@ -252,7 +252,7 @@ def _madvise_remove(mm: MmStruct, start: int, end: int, behavior: int) -> None:
     """
     holes: list[tuple[MappedFile, int, int]] = []
 
-    def visit(i: int, vma: struct_vm_area_struct, start: int, end: int) -> None:
+    def visit(i: int, vma: struct_vm_area_struct_ptr, start: int, end: int) -> None:
         if vma.vm_flags & VM_LOCKED or not vma.vm_file:
             raise LinuxError(errno.EINVAL)
         if vma.vm_flags & (VM_SHARED | VM_MAYWRITE) != VM_SHARED | VM_MAYWRITE:
@@ -261,7 +261,8 @@ def _madvise_remove(mm: MmStruct, start: int, end: int, behavior: int) -> None:
         holes.append((mm.file(vma.vm_file), first, first + (end - start >> PAGE_SHIFT)))
 
     try:
-        _walk_vmas(mm, start, end, visit)
+        with mm.mmap_read_lock():
+            _walk_vmas(mm, start, end, visit)
     finally:
         for file, first, last in holes:
             truncate_pagecache_range(mm.kernel, file, first, last)
@@ -273,7 +274,7 @@ def _madvise_guard(mm: MmStruct, start: int, end: int, behavior: int) -> None:
 
 
 def _madvise_collapse(mm: MmStruct, start: int, end: int, behavior: int) -> None:
-    def visit(i: int, vma: struct_vm_area_struct, start: int, end: int) -> None:
+    def visit(i: int, vma: struct_vm_area_struct_ptr, start: int, end: int) -> None:
         raise LinuxError(errno.EINVAL)
 
     _walk_vmas(mm, start, end, visit)
