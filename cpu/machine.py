@@ -24,6 +24,7 @@ from cpu.pseudo_files import pseudo_files
 from cpu.result import ProcessResult, RunResult, total
 from cpu.samples import Sample
 from cpu.scheduler import DEFAULT_QUANTUM, Scheduler
+from cpu.signal_send import signal_wake_up
 from cpu.signals import SignalReport
 from cpu.system import FIRST_PID, System
 from cpu.task import Process, Task, TaskEnd
@@ -305,7 +306,7 @@ class Machine:
                 )
                 process.end = TaskEnd(128 + SIGKILL, "signal", report)
                 for task in process.threads:
-                    self.scheduler.wake_signalled(task)
+                    signal_wake_up(task)
 
 
 def _task_info(task: Task) -> TaskInfo:
