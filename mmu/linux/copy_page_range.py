@@ -16,7 +16,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mmu._native import lib
-from mmu.linux.locks import pte_lock, pte_unlock
+from mmu.linux.locks import pte_lock_nested, pte_unlock
 from mmu.linux.pgalloc import pmd_alloc, pud_alloc
 from mmu.linux.pgtable import (
     RW,
@@ -106,7 +106,7 @@ def copy_pte_range(
         pte_put(src, src_table, addr)
         return False
     dst_table = pte_table(dst_pte)
-    pte_lock(src, src_table)
+    pte_lock_nested(src, src_table)
     copied = _copy_ptes(src, dst, src_pte, dst_pte, addr, end, vm_flags)
     pte_unlock(src, src_table)
     pte_entries_set(dst, dst_table, copied)

@@ -60,14 +60,16 @@ def _lockdep(kernel: Kernel, what: int, lock: int, kind: int) -> None:
     """Tell lockdep, which is on; what it finds is kept for Kernel.check(), as from C."""
     lockdep = kernel.lockdep
     assert lockdep is not None
+    subclass = int(kind & lib.LOCK_NESTED != 0)
+    kind &= ~lib.LOCK_NESTED
     name = f"the {LOCK_NAMES[kind]} {lock:#x}"
     try:
         if what == lib.LOCKDEP_RELEASE:
             lockdep.release((kind, lock))
         elif what == lib.LOCKDEP_ACQUIRE:
-            lockdep.acquire((kind, lock), kind, name)
+            lockdep.acquire((kind, lock), kind, name, subclass=subclass)
         else:
-            lockdep.acquired((kind, lock), kind, name)
+            lockdep.acquired((kind, lock), kind, name, subclass=subclass)
     except MmBug as error:
         kernel.keep_error(error)
 
@@ -95,7 +97,7 @@ def lock_table(mm: MmStruct, page: struct_page, kind: int = LOCK_PTE) -> None:
     if kernel.lockdep is not None:
         _lockdep(kernel, lib.LOCKDEP_ACQUIRE, _pfn_of(mm, page), kind)
     if page.ptl:
-        _spin_lock(mm, lambda: page.ptl, _pfn_of(mm, page), kind)
+        _spin_lock(mm, lambda: page.ptl, _pfn_of(mm, page), kind & ~lib.LOCK_NESTED)
     page.ptl = kernel.c.this_cpu.id + 1
     if kernel.lockdep is not None:
         _lockdep(kernel, lib.LOCKDEP_ACQUIRED, _pfn_of(mm, page), kind)
@@ -120,6 +122,13 @@ def _pfn_of(mm: MmStruct, page: struct_page) -> int:
 def pte_lock(mm: MmStruct, table: int) -> None:
     """Take the lock of the PTE table in frame ``table``, which is held (ptep_lockptr(), mm.h)."""
     lock_table(mm, mm.memory.page(table))
+
+
+def pte_lock_nested(mm: MmStruct, table: int) -> None:
+    """pte_lock() inside the PTE lock of another table, which is taken first everywhere:
+    spin_lock_nested(SINGLE_DEPTH_NESTING).
+    """
+    lock_table(mm, mm.memory.page(table), LOCK_PTE | lib.LOCK_NESTED)
 
 
 def pte_unlock(mm: MmStruct, table: int) -> None:

@@ -40,10 +40,10 @@ class MmapLock(RwSemaphore):
         if self.kernel.ring is not None:
             self.kernel.ring.emit(event, self.number, write, success)
 
-    def lock(self, write: bool, sleep: Sleep = Sleep.UNINTERRUPTIBLE) -> int:
+    def lock(self, write: bool, sleep: Sleep = Sleep.UNINTERRUPTIBLE, *, subclass: int = 0) -> int:
         """mmap_write_lock(), mmap_read_lock() and their killable forms: 0, or -EINTR."""
         self._emit(_START, write)
-        error = self.down_write(sleep) if write else self.down_read(sleep)
+        error = self.down_write(sleep, subclass) if write else self.down_read(sleep)
         if write and not error:
             self._mm.mm_lock_seq += 1
         self._emit(_RETURNED, write, not error)
@@ -77,14 +77,17 @@ class MmapLock(RwSemaphore):
 class MmapLocked:
     """``with``: the mmap_lock is held, for writing or reading; ``downgrade()`` midway."""
 
-    def __init__(self, lock: MmapLock, write: bool, *, killable: bool = False) -> None:
+    def __init__(
+        self, lock: MmapLock, write: bool, *, killable: bool = False, subclass: int = 0
+    ) -> None:
         self._lock = lock
         self._write = write
+        self._subclass = subclass
         self._sleep = Sleep.KILLABLE if killable else Sleep.UNINTERRUPTIBLE
 
     def __enter__(self) -> MmapLocked:
         """Take it; LinuxError EINTR if it is killable and the process is to end first."""
-        if self._lock.lock(self._write, self._sleep):
+        if self._lock.lock(self._write, self._sleep, subclass=self._subclass):
             raise LinuxError(errno.EINTR)
         return self
 

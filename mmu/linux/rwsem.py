@@ -105,9 +105,9 @@ class RwSemaphore:
         """Take it for reading."""
         return self._down(False, sleep)
 
-    def down_write(self, sleep: Sleep = Sleep.UNINTERRUPTIBLE) -> int:
-        """Take it for writing."""
-        return self._down(True, sleep)
+    def down_write(self, sleep: Sleep = Sleep.UNINTERRUPTIBLE, subclass: int = 0) -> int:
+        """Take it for writing; with a ``subclass`` inside another one (down_write_nested())."""
+        return self._down(True, sleep, subclass)
 
     def down_read_trylock(self) -> bool:
         """Take it for reading if that needs no wait; whether it did. Never sleeps."""
@@ -130,14 +130,14 @@ class RwSemaphore:
             self.kernel.lockdep.acquired(self, self.kind, self.name, read=not write, trylock=True)
         return taken
 
-    def _down(self, write: bool, sleep: Sleep) -> int:
+    def _down(self, write: bool, sleep: Sleep, subclass: int = 0) -> int:
         kernel = self.kernel
         kernel.point("down_write" if write else "down_read")
         if kernel.lockdep is not None:
-            kernel.lockdep.acquire(self, self.kind, self.name, read=not write)
+            kernel.lockdep.acquire(self, self.kind, self.name, read=not write, subclass=subclass)
         error = 0 if self._take(write) else self._wait(write, sleep)
         if kernel.lockdep is not None and not error:
-            kernel.lockdep.acquired(self, self.kind, self.name, read=not write)
+            kernel.lockdep.acquired(self, self.kind, self.name, read=not write, subclass=subclass)
         return error
 
     def _wait(self, write: bool, sleep: Sleep) -> int:

@@ -77,7 +77,7 @@ static bool copy_pte_range(struct mm_struct *src, struct mm_struct *dst, pmd_t *
 		return false;
 	}
 	dst_table = pte_table(dst, dst_pte);
-	pte_lock(src, src_table);
+	pte_lock_nested(src, src_table);
 	copied = copy_ptes(src, dst, src_pte, dst_pte, addr, end, vm_flags);
 	pte_unlock(src, src_table);
 	pte_entries_set(dst, dst_table, copied);

@@ -39,7 +39,7 @@ void spin_lock_slowpath(struct mm_struct *mm, u32 *lock, u32 kind)
 {
 	lockdep(mm, LOCKDEP_ACQUIRE, lock, kind);
 	if (*lock)
-		wait_for_lock(mm, lock, kind);
+		wait_for_lock(mm, lock, kind & ~(u32)LOCK_NESTED);
 	lockdep(mm, LOCKDEP_ACQUIRED, lock, kind);
 }
 
@@ -53,6 +53,11 @@ void spin_unlock_slowpath(struct mm_struct *mm, u32 *lock, u32 kind)
 void pte_lock(struct mm_struct *mm, u64 table)
 {
 	spin_lock(mm, &pfn_to_page(mm->ram, table)->ptl, LOCK_PTE);
+}
+
+void pte_lock_nested(struct mm_struct *mm, u64 table)
+{
+	spin_lock(mm, &pfn_to_page(mm->ram, table)->ptl, LOCK_PTE | LOCK_NESTED);
 }
 
 void pte_unlock(struct mm_struct *mm, u64 table)

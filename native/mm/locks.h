@@ -9,6 +9,8 @@
 /* cffi-begin */
 /* Take or drop the lock of the PTE table in frame table, of the PMD table that holds pmd. */
 void pte_lock(struct mm_struct *mm, u64 table);
+/* pte_lock() inside the PTE lock of another table, which is taken first everywhere. */
+void pte_lock_nested(struct mm_struct *mm, u64 table);
 void pte_unlock(struct mm_struct *mm, u64 table);
 void pmd_lock(struct mm_struct *mm, pmd_t *pmd);
 bool pmd_trylock(struct mm_struct *mm, pmd_t *pmd);
@@ -23,7 +25,10 @@ void spin_lock_slowpath(struct mm_struct *mm, u32 *lock, u32 kind);
 /* Lockdep is on, or this CPU does not hold the lock: BUG_LOCK_NOT_HELD. */
 void spin_unlock_slowpath(struct mm_struct *mm, u32 *lock, u32 kind);
 
-/* Take a lock whose word is 0, or the number of the CPU that holds it and 1.  May wait. */
+/*
+ * Take a lock whose word is 0, or the number of the CPU that holds it and 1.  May wait.  kind is
+ * LOCK_*, with LOCK_NESTED inside another lock of the kind.
+ */
 static inline void spin_lock(struct mm_struct *mm, u32 *lock, u32 kind)
 {
 	const struct kernel *kernel = mm->kernel;
