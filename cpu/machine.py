@@ -21,6 +21,7 @@ from cpu.entry import run_task
 from cpu.exec import begin_program
 from cpu.exit import result_of
 from cpu.files import O_RDONLY, O_WRONLY, RLIMIT_NOFILE, FileTable
+from cpu.fork import schedule_tail
 from cpu.namei import FileSystem, FsStruct
 from cpu.proc_machine import proc_files, sys_files
 from cpu.procfs import ProcRoot
@@ -34,7 +35,6 @@ from cpu.system import System
 from cpu.task import Process, Task, TaskEnd
 from cpu.vcpu import Fidelity, VCpu
 from mmu.errors import MmuError
-from mmu.linux import engine as mm_engine
 from mmu.linux.filemap import MappedFile
 from mmu.linux.mm import Mm
 from mmu.linux.policy import FreeTables
@@ -110,6 +110,7 @@ class Machine:
         self.scheduler = Scheduler(self.kernel, self.vcpus, seed=seed, quantum=quantum)
         self.scheduler.on_deadlock = self._deadlock
         self.system = System(self.kernel, self.scheduler, seed=seed)
+        self.system.ret_from_fork = lambda task: run_task(task, lambda: schedule_tail(task))
         self._tree: FileSystem | None = None
         self._started = time.perf_counter()
 
@@ -167,6 +168,7 @@ class Machine:
             flags = O_WRONLY if fd else O_RDONLY
             files.install(Stream(host_fd, flags, fd + 3, self.scheduler))
         process = Process(system, None, exe, image)
+        process.rlimits = mm.rlimit
         process.args = list(args)
         process.on_sample = on_sample
         argv, environment = [exe.path, *args], dict(env or {})
@@ -214,12 +216,12 @@ class Machine:
                 task.fs.put()
             if process.result is None:
                 process.image.put()
-        mm_engine.rcu_process_callbacks(self.kernel)
+        self.scheduler.halt()
 
     def _finish(self) -> RunResult:
         for vcpu in self.vcpus:
             vcpu.sync()
-        mm_engine.rcu_process_callbacks(self.kernel)
+        self.scheduler.halt()
         result = self.figures()
         result.problems += self.system.problems
         leaked = self._frames_before - self.memory.free_frames
@@ -268,7 +270,7 @@ class Machine:
             if self.fidelity is Fidelity.FAST
             else total(mmu.counters() for mmu in mmus),
             mm_counters=mm_counters,
-            kernel_counters={},
+            kernel_counters=self.kernel.counters(),
             processes=reports,
             notes=[*system.notes.lines(limits), *ends],
             stale_translations=[use for check in checks for use in check.uses()]

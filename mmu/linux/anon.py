@@ -33,9 +33,9 @@ from mmu.linux.pgtable import (
 from mmu.linux.pte_ref import PteAlloc, pte_alloc_get_map_lock, pte_entries_set, pte_put
 from mmu.linux.rmap import anon_vma_prepare
 from mmu.linux.state import MmStruct
-from mmu.linux.tlbflush import flush_tlb_mm_range
+from mmu.linux.tlbflush import flush_tlb_is_local, ptep_clear_flush
 from mmu.twin import EntryPa
-from mmu.units import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, U64
+from mmu.units import PAGE_MASK, PAGE_SHIFT, U64
 
 if TYPE_CHECKING:
     from mmu._native import struct_page, struct_vm_area_struct
@@ -148,13 +148,14 @@ def _write_protect_fault(mm: MmStruct, vma: struct_vm_area_struct, pte: EntryPa,
         if pfn is None:
             return lib.VM_FAULT_OOM
         add_mm_counter(mm, lib.MM_ANONPAGES, 1)
-        set_pte_at(mm, addr, pte, mk_anon_pte(pfn, vma.vm_flags))
+        value = mk_anon_pte(pfn, vma.vm_flags)
+        ptep_clear_flush(mm, addr, pte)
+        set_pte_at(mm, addr, pte, value)
     elif can_reuse(mm, value):
         mm.memory.page(entry_pfn(value)).flags |= lib.PG_anon_exclusive
         set_pte_at(mm, addr, pte, value | RW | D | A)
     else:
         return lib.VM_FAULT_FALLBACK
-    flush_tlb_mm_range(mm, addr, addr + PAGE_SIZE, PAGE_SHIFT, 0)
     return 0
 
 
@@ -204,4 +205,6 @@ def _is_common(mm: MmStruct, addr: int, write: bool) -> bool:
         return True
     if not write or value & (P | RW) != P:
         return False
-    return entry_pfn(value) == mm.memory.zero_pfn or can_reuse(mm, value)
+    if entry_pfn(value) == mm.memory.zero_pfn:
+        return flush_tlb_is_local(mm)
+    return can_reuse(mm, value)

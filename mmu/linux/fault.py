@@ -169,8 +169,6 @@ def handle_mm_fault(mm: MmStruct, vma: struct_vm_area_struct, address: int, writ
         if engine.pmd_alloc(mm, addr) is None:
             return VM_FAULT_OOM
         result = _handle_pte_fault(mm, vma, addr, write)
-    if result & VM_FAULT_NOPAGE and write:
-        engine.flush_tlb_mm_range(mm, addr, addr + PAGE_SIZE, PAGE_SHIFT, 0)
     if result & VM_FAULT_MAJOR:
         mm.c.counter[_PGMAJFAULT] += 1
     return result
@@ -428,7 +426,7 @@ def _exchange_page(
         return VM_FAULT_OOM
     same = mm.memory.read_u64(pte) == orig
     if same:
-        _ptep_clear_flush(mm, addr, pte)
+        engine.ptep_clear_flush(mm, addr, pte)
         engine.set_pte_at(mm, addr, pte, mk_anon_pte(copy, vma.vm_flags))
         if orig & SPECIAL:
             engine.add_mm_counter(mm, lib.MM_ANONPAGES, 1)
@@ -438,14 +436,6 @@ def _exchange_page(
         mm.memory.put_page(copy)
     _unlock_put(mm, pte, addr)
     return 0
-
-
-def _ptep_clear_flush(mm: MmStruct, addr: int, pte: EntryPa) -> None:
-    """No CPU may read the old page any more once the new one can be written: the PTE is none until
-    all have flushed. The PTE lock is held; the entry's reference stays.
-    """
-    engine.set_pte_at(mm, addr, pte, 0)
-    engine.flush_tlb_mm_range(mm, addr, addr + PAGE_SIZE, PAGE_SHIFT, 0)
 
 
 def _drop_rmap(mm: MmStruct, pfn: int) -> None:

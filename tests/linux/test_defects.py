@@ -105,7 +105,7 @@ def test_d3_the_flush_says_that_tables_were_freed(world: World) -> None:
             tlb = engine.tlb_gather_mmu(world.mm)
             pte_ref.pte_put_tlb(tlb, world.frame(), BASE)
             engine.tlb_finish_mmu(tlb)
-        assert [event["freed_tables"] for event in world.events("tlb_flush")] == [1], form
+        assert [event["freed_tables"] for event in world.events("flush_tlb_mm_range")] == [1], form
 
 
 @pytest.mark.parametrize("historical", [True, False])
