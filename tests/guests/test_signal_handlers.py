@@ -50,7 +50,9 @@ def test_handlers_run_as_on_the_host(mode: str) -> None:
 
 
 @pytest.mark.parametrize("mode", ["nesting", "stacks", "overflow", "write_barrier", "restarts"])
-@pytest.mark.parametrize(("fidelity", "engine"), [("exact", "c"), ("trace", "c"), ("fast", "python")])
+@pytest.mark.parametrize(
+    ("fidelity", "engine"), [("exact", "c"), ("trace", "c"), ("fast", "python")]
+)
 def test_every_way_runs_them_alike(mode: str, fidelity: str, engine: str) -> None:
     program = build("signal_rules.c", *FLAGS)
     ours = run(program, mode, fidelity=fidelity, engine=engine)
