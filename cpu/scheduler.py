@@ -36,7 +36,7 @@ from greenlet import getcurrent, greenlet
 from cpu.clock import LATEST_NS, SYSCALL_NS
 from mmu.linux.rcupdate import rcu_barrier, rcu_qs
 from mmu.linux.sched import ERESTARTSYS, Sleep, WaitQueue
-from mmu.linux.tlbflush import switch_mm
+from mmu.linux.tlbflush import enter_lazy_tlb, switch_mm
 
 if TYPE_CHECKING:
     from cpu.context import Context
@@ -88,6 +88,7 @@ class Thread:
         self.rq: Rq | None = None
         self.state = State.RUNNING
         self.waits_for = ""
+        self.pid = 0
         self.greenlet: greenlet | None = None
         self.instructions = 0
         """Executed up to its last switch."""
@@ -192,6 +193,7 @@ class Scheduler:
         self._rounds = 0
         self._woken = False
         kernel.scheduler = self
+        kernel.now_ns = self.now_ns
 
     # Time.
 
@@ -630,7 +632,8 @@ class Scheduler:
                     return
 
     def _idle(self, rq: Rq) -> None:
-        """Nobody to run here."""
+        """Nobody to run here: the last address space stays loaded, with a lazy TLB."""
+        enter_lazy_tlb(self.kernel)
         rcu_qs(self.kernel, rq.cpu, idle=True)
 
     def halt(self) -> None:
@@ -654,6 +657,7 @@ class Scheduler:
             rq.loaded = task
             rq.began = rq.vcpu.instructions or 0
         rq.curr, task.rq = task, rq
+        rq.cpu.current_pid = task.pid
         rcu_qs(self.kernel, rq.cpu)
         self.load_mm(rq, task.mm)
 

@@ -32,7 +32,7 @@ from cpu.linkage import (
     take_raised,
 )
 from mmu.errors import BadTable, MmuError, StackFault
-from mmu.units import MAX_INSTRUCTION, PAGE_SHIFT, U64
+from mmu.units import MAX_INSTRUCTION, PAGE_SIZE, U64
 from mmu.x86 import Access, Outcome
 
 if TYPE_CHECKING:
@@ -46,6 +46,9 @@ UC_TLB_VIRTUAL: Final = 1
 CPU_MODEL: Final = UC_CPU_X86_WESTMERE
 """x86-64-v2 without AVX and RDRAND: later models of Unicorn's answer RDRAND with the host's random
 numbers, which cannot be hooked."""
+
+
+SYSRETQ: Final = b"\x48\x0f\x07"
 
 
 class EngineError(MmuError):
@@ -455,24 +458,22 @@ class VCpu(Processor):
         Source: start_thread() and fpu_flush_thread(), v6.18. By a SYSRETQ of the processor's own,
         with the MMU's CR0.
         """
-        stub = self.memory.alloc_pages()
-        try:
-            error = lib.vcpu_enter_user(self.c, stub << PAGE_SHIFT, rip, rsp)
-        finally:
-            self.memory.free_pages(stub)
+        error = lib.vcpu_enter_user(self.c, rip, rsp)
         if error:
             raise EngineError(f"could not enter user mode: {unicorn.UcError(error)}")
 
 
 def _new_instance(memory: Memory) -> Uc:
-    """A Unicorn instance that has guest RAM at its guest-physical place and asks hooks for
-    translations.
+    """A Unicorn instance that has guest RAM at its guest-physical place, behind it SYSRETQ, which
+    no page table of a guest leads to, and asks hooks for translations.
     """
     try:
         uc = Uc(UC_ARCH_X86, UC_MODE_64)
         uc.ctl_set_cpu_model(CPU_MODEL)
         uc.ctl_set_tlb_mode(UC_TLB_VIRTUAL)
         uc.mem_map_ptr(memory.base, memory.size, UC_PROT_ALL, int(foreign_address(memory.c.ram)))
+        uc.mem_map(memory.base + memory.size, PAGE_SIZE)
+        uc.mem_write(memory.base + memory.size, SYSRETQ)
     except unicorn.UcError as error:
         raise EngineError(f"Unicorn cannot be set up: {error}") from None
     return uc

@@ -380,12 +380,14 @@ class struct_vm_area_struct(Struct[struct_vm_area_struct_ptr]):
     vm_name: int
     anon_vma: int
     nr_anon_vma_chain: int
+    vm_refcnt: int
+    vm_lock_seq: int
     pad: int
 
 class struct_vm_area_struct_ptr(struct_vm_area_struct, Ptr[struct_vm_area_struct]): ...
 
 class struct_vma_index(Struct[struct_vma_index_ptr]):
-    vma: struct_vm_area_struct_ptr
+    vma: Ptr[struct_vm_area_struct_ptr]
     nr: int
     max: int
     hint: int
@@ -1134,6 +1136,7 @@ class Lib:
     TRYGET_FAILED_ZERO: Final[int]
     TRYGET_FAILED_NONE: Final[int]
     TRYGET_FAILED_HUGE_PMD: Final[int]
+    VMA_LOCK_OFFSET: Final[int]
     RCU_GP_START: Final[int]
     RCU_GP_CPUQS: Final[int]
     RCU_GP_END: Final[int]
@@ -1378,6 +1381,12 @@ class Lib:
     ) -> int: ...
     def vma_remove(
         self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], first: int, nr: int, /
+    ) -> None: ...
+    def vma_detach(
+        self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], first: int, nr: int, /
+    ) -> None: ...
+    def vma_free(
+        self, vma: struct_vm_area_struct_ptr | Array[struct_vm_area_struct], /
     ) -> None: ...
     def do_anonymous_fault(
         self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], address: int, write: int, /

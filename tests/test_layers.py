@@ -43,6 +43,7 @@ SHARED = {
     *("memory_load", "memory_exchange", "memory_flags"),
     *("set_this_cpu", "note_code_written", "note_code_stored", "note_code_fetched"),
     *("find_vma", "vma_index_of", "vma_insert", "vma_remove"),
+    *("vma_detach", "vma_free"),
     *("ring_create", "ring_destroy", "ring_emit", "ring_read", "event_ring_full"),
     *("kernel_wait_for_lock", "kernel_run_calls", "kernel_flush_others", "kernel_lockdep"),
     *("local_irq_save", "local_irq_restore"),

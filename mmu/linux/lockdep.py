@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 from mmu.linux.bug import Bug, MmBug
@@ -135,7 +136,7 @@ class Lockdep:
             circle = " -> ".join(map(_class_name, [first.key, *chain]))
             seen = "; ".join(
                 f"{_class_name(b)} was taken inside {_class_name(a)} by CPU {self._after[a][b]}"
-                for a, b in zip(chain, chain[1:], strict=False)
+                for a, b in pairwise(chain)
             )
             raise self._bug(
                 Bug.LOCK_ORDER,

@@ -15,7 +15,7 @@ from mmu.linux.vma import VM_EXEC, VM_MAYSHARE, VM_READ, VM_WRITE
 from mmu.units import PAGE_SHIFT, PAGE_SIZE
 
 if TYPE_CHECKING:
-    from mmu._native import struct_vm_area_struct
+    from mmu._native import struct_vm_area_struct_ptr
 
 _PERMS = (("r", VM_READ), ("w", VM_WRITE), ("x", VM_EXEC))
 # Column of a mapping's name: 25 + 6 * sizeof(void *) - 1.
@@ -170,7 +170,7 @@ def statm(mm: MmStruct) -> str:
     return f"{c.total_vm} {mm.rss()} {shared} {_text_pages(mm)} 0 {c.data_vm + c.stack_vm} 0\n"
 
 
-def _name(mm: MmStruct, vma: struct_vm_area_struct) -> str:
+def _name(mm: MmStruct, vma: struct_vm_area_struct_ptr) -> str:
     c = mm.c
     if vma.vm_file:
         return mm.file(vma.vm_file).path
@@ -181,7 +181,7 @@ def _name(mm: MmStruct, vma: struct_vm_area_struct) -> str:
     return ""
 
 
-def show_map_vma(mm: MmStruct, vma: struct_vm_area_struct) -> str:
+def show_map_vma(mm: MmStruct, vma: struct_vm_area_struct_ptr) -> str:
     """One line of maps."""
     flags = vma.vm_flags
     perms = "".join(letter if flags & bit else "-" for letter, bit in _PERMS)

@@ -172,8 +172,8 @@ bool mm_fast_fault(struct mm_struct *mm, u64 address, u32 error_code)
 	u32 write = error_code & PF_WR;
 	struct vm_area_struct *vma;
 
-	if (unlikely(mm->mmap_lock.count || mm->ram->nr_free < FAULT_FRAMES_MAX || ~mm->ram->fail_after ||
-		     error_code & PF_RSVD))
+	if (unlikely(mm->mmap_lock.count || mm->ram->nr_free < FAULT_FRAMES_MAX ||
+		     ~mm->ram->fail_after || error_code & PF_RSVD))
 		return false;
 	vma = find_vma(mm, address);
 	if (unlikely(!vma || address < vma->vm_start || vma->vm_file || vma->vm_flags & VM_SHARED ||

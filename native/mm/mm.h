@@ -136,12 +136,16 @@ struct vm_area_struct {
 	u32 vm_name;  /* what /proc/self/maps calls it; 0 nothing, else as vm_file */
 	u64 anon_vma; /* number of its anon_vma, equal where pages may be shared; 0: none yet */
 	u32 nr_anon_vma_chain; /* anon_vmas that its pages may belong to: its own, and parents' */
+	u32 vm_refcnt;	 /* 0 detached; 1 in an index, and 1 for each reader; VMA_LOCK_OFFSET */
+	u32 vm_lock_seq; /* write-locked if equal to the mm's mm_lock_seq */
 	u32 pad;
 };
 
-/* VMAs in order of address, none overlapping. */
+#define VMA_LOCK_OFFSET 0x40000000 /* in vm_refcnt: a writer waits for the readers to leave */
+
+/* VMAs in order of address, none overlapping, each on the heap, so that it stays where it is. */
 struct vma_index {
-	struct vm_area_struct *vma;
+	struct vm_area_struct **vma;
 	u32 nr, max;
 	u32 hint; /* where the last find ended */
 	u32 pad;
@@ -152,14 +156,14 @@ struct vma_index {
  * frame indexes, PAGE_NONE when empty.
  */
 struct rcu_state {
-	u32 head, tail;	      /* queued since the grace period began, or while there is none */
-	u32 wait_head;	      /* freed when this grace period ends */
-	u32 nr_pending;	      /* frames in both */
-	u32 gp_running;	      /* a grace period has begun and not ended */
+	u32 head, tail; /* queued since the grace period began, or while there is none */
+	u32 wait_head;	/* freed when this grace period ends */
+	u32 nr_pending; /* frames in both */
+	u32 gp_running; /* a grace period has begun and not ended */
 	u32 pad;
-	u64 qs_mask;	      /* CPUs that must still pass a quiescent state */
-	u64 gp_seq;	      /* grace periods ended */
-	u64 gp_seq_needed;    /* somebody waits until so many have */
+	u64 qs_mask;	   /* CPUs that must still pass a quiescent state */
+	u64 gp_seq;	   /* grace periods ended */
+	u64 gp_seq_needed; /* somebody waits until so many have */
 };
 
 /* The third field of rcu_grace_period. */
@@ -273,7 +277,7 @@ struct mm_struct {
 	u64 start_brk, brk, start_stack, mmap_base, task_size;
 	u64 arg_start, arg_end, env_start, env_end;
 	u64 counter[NR_MM_COUNTERS];
-	u64 nr_anon_vmas;    /* anon_vma numbers given out */
+	u64 nr_anon_vmas; /* anon_vma numbers given out */
 	struct rw_semaphore mmap_lock;
 	u32 page_table_lock; /* guards PML4 and PDPT entries */
 	u32 mm_lock_seq;     /* odd while mmap_lock is held for writing; see vm_lock_seq */
@@ -331,10 +335,13 @@ u64 take_freed_code(struct memory *m, struct kernel *kernel, u32 id);
 struct vm_area_struct *find_vma(struct mm_struct *mm, u64 addr);
 /* Number of the first VMA that ends above addr; vmas.nr if none. */
 u32 vma_index_of(struct mm_struct *mm, u64 addr);
-/* Make room for *vma at its place by address. 0, or -ENOMEM. Pointers into the index move. */
+/* Put a copy of *vma, unlocked, at its place by address. 0, or -ENOMEM. Numbers move. */
 int vma_insert(struct mm_struct *mm, const struct vm_area_struct *vma);
-/* Take VMAs [first, first + nr) out. Pointers into the index move. */
+/* Take VMAs [first, first + nr) out and free them. Numbers move. */
 void vma_remove(struct mm_struct *mm, u32 first, u32 nr);
+/* Take them out, but leave each to the caller, who ends with vma_free(). */
+void vma_detach(struct mm_struct *mm, u32 first, u32 nr);
+void vma_free(struct vm_area_struct *vma);
 /* cffi-end */
 
 #endif

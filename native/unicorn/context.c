@@ -46,19 +46,6 @@ void vcpu_context_copy(struct vcpu_context *to, const struct vcpu_context *from)
 	to->denied = from->denied;
 }
 
-/*
- * What the vCPU remembers of the program's last instructions says nothing of another's: it was left
- * by the kernel, which always ends a stream of instructions.
- */
-static void forget_program(struct vcpu *v)
-{
-	if (v->pending.code_store)
-		soft_drop_page(v, v->code_store.page);
-	v->pending.code_store = 0;
-	v->stream.next = v->stream.crossing = v->stream.crossed = v->stream.insn = NO_ADDRESS;
-	v->stream.denied = NO_ADDRESS;
-}
-
 void vcpu_context_save(struct vcpu *v, struct vcpu_context *c)
 {
 	settle_result(v);
@@ -68,6 +55,7 @@ void vcpu_context_save(struct vcpu *v, struct vcpu_context *c)
 
 void vcpu_context_load(struct vcpu *v, const struct vcpu_context *c)
 {
+	enter_user_mode(v);
 	v->shared.has_result = 0;
 	forget_program(v);
 	UC(v, context_restore)(v->uc, c->uc);

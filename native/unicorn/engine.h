@@ -229,9 +229,11 @@ void vcpu_flush(struct vcpu *v);
 void vcpu_drop_code(struct vcpu *v, u64 pa);
 /* Instruction at RIP, length bytes long, was emulated: count it and step over it. */
 void vcpu_skip(struct vcpu *v, u32 length);
-/* Begin a program at CPL 3, by SYSRETQ from a stub in frame stub_pa; registers as after exec.
- * Returns uc_err. */
-u32 vcpu_enter_user(struct vcpu *v, u64 stub_pa, u64 rip, u64 rsp);
+/*
+ * Begin a program at CPL 3; registers as after exec. The instance has a page behind RAM that begins
+ * with SYSRETQ. Returns uc_err.
+ */
+u32 vcpu_enter_user(struct vcpu *v, u64 rip, u64 rsp);
 /*
  * The instance has memory at [base, base + size), with perms of its UC_PROT_* and REGION_MMIO, in
  * the place of what it had there. 0, -ENOMEM, or -EINVAL: its low 52 bits run over.

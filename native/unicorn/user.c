@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* A program begins: the privilege of user mode, by SYSRETQ. */
-#include <string.h>
-
 #include "unicorn/vcpu.h"
 
 #define STAR_SYSRET (0x23ull << 48) /* SYSRETQ loads CS 0x33 and SS 0x2b, as Linux's */
@@ -15,32 +13,45 @@ static void write_msr(struct vcpu *v, u32 nr, u64 value)
 	UC(v, reg_write)(v->uc, UC_X86_REG_MSR, &msr);
 }
 
-/* Run SYSRETQ from the stub frame: nothing but the stub is mapped, so the guest's first fetch ends
- * it. */
-static void run_sysret(struct vcpu *v, u64 stub_pa, u64 rip)
+/*
+ * At CPL 3 from now on: SYSRETQ is executed from the page of the instance's own behind RAM. Nothing
+ * but that page is mapped meanwhile, so the fetch behind it ends it. After that Unicorn reports each
+ * new block too, which it does by the edge that leads there.
+ */
+void enter_user_mode(struct vcpu *v)
 {
-	static const u8 sysretq[] = { 0x48, 0x0f, 0x07 };
+	u64 stub = CODE_WINDOW | (v->ram->base + v->ram->size);
 
-	memcpy(pa_to_host(v->ram, stub_pa), sysretq, sizeof(sysretq));
+	if (cpl(v) == 3)
+		return;
 	write_msr(v, MSR_EFER, EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE);
 	write_msr(v, MSR_STAR, STAR_SYSRET);
 	reg_write(v, UC_X86_REG_CR4, reg_read(v, UC_X86_REG_CR4) | CR4_USER);
 	reg_write(v, UC_X86_REG_CR0, v->mmu->cr0);
-	reg_write(v, UC_X86_REG_RCX, rip);
+	reg_write(v, UC_X86_REG_RCX, 0);
 	reg_write(v, UC_X86_REG_R11, RFLAGS_USER);
 	soft_drop_all(v);
 	v->window = true;
-	UC(v, emu_start)(v->uc, CODE_WINDOW | stub_pa, 0, 0, 0);
+	UC(v, emu_start)(v->uc, stub, 0, 0, 0);
 	v->window = false;
 	soft_drop_all(v);
-	drop_code(v, stub_pa);
 }
 
-u32 vcpu_enter_user(struct vcpu *v, u64 stub_pa, u64 rip, u64 rsp)
+/*
+ * What the vCPU remembers of the program's last instructions says nothing of another's: it was left
+ * by the kernel, which always ends a stream of instructions.
+ */
+void forget_program(struct vcpu *v)
 {
-	if (cpl(v) != 3)
-		run_sysret(v, stub_pa, rip);
+	struct stream *s = &v->stream;
+
+	s->next = s->crossing = s->crossed = s->insn = s->denied = NO_ADDRESS;
+}
+
+u32 vcpu_enter_user(struct vcpu *v, u64 rip, u64 rsp)
+{
+	enter_user_mode(v);
+	forget_program(v);
 	start_thread(v, rip, rsp);
-	v->stream.next = NO_ADDRESS;
 	return cpl(v) == 3 ? UC_ERR_OK : UC_ERR_EXCEPTION;
 }

@@ -250,6 +250,8 @@ void fxrstor(const struct registers *r, const u8 *image);
 void step(struct vcpu *v);
 bool arm(struct vcpu *v);
 void start_thread(struct vcpu *v, u64 rip, u64 rsp);
+void enter_user_mode(struct vcpu *v);
+void forget_program(struct vcpu *v);
 
 /* places.c: what the self-test asks for too. */
 bool test_private_env(const struct uc_api *api);

@@ -133,7 +133,7 @@ def test_nothing_of_the_program_before_is_left() -> None:
 
 
 def test_no_frame_is_left_behind() -> None:
-    """enter_user() gives its stub back, and a run ends with every frame accounted for."""
+    """enter_user() takes none, and a run ends with every frame accounted for."""
     with world("mov eax, 1; syscall") as w:
         w.run()
         w.mm.exit_mmap()
