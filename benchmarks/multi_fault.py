@@ -37,10 +37,12 @@ class Row:
     faults: int
     interrupts: int
     """Function-call interrupts that a CPU handled: those of TLB flushes and of RCU's readers."""
-    flushes: int
-    """Flushes that a CPU asked for, for itself or others."""
-    remote: int
-    """Of these, those that may concern other CPUs."""
+    full_flushes: int
+    """Of a whole address space, by the CPU that asked for them."""
+    page_flushes: int
+    """Pages (INVLPG) that the CPU that asked for a flush flushed singly."""
+    remote_flushes: int
+    """Flushes for which other CPUs may have been asked."""
     lock_waits: int
     tables_freed: int
     """Before the exit."""
@@ -66,14 +68,14 @@ def measure(policy: str, cpus: int, areas: int, rounds: int, who: str, seed: int
 def row_of(policy: str, cpus: int, report: dict[str, Any]) -> Row:
     """What a run's report says."""
     mm, kernel = report["mm_counters"], report["kernel_counters"]
-    local = mm["nr_tlb_local_flush_all"] + mm["nr_tlb_local_flush_one"]
     return Row(
         policy=policy,
         cpus=cpus,
         faults=report["page_faults"],
         interrupts=kernel.get("irq_call_count", 0),
-        flushes=local,
-        remote=mm["nr_tlb_remote_flush"],
+        full_flushes=mm["nr_tlb_local_flush_all"],
+        page_flushes=mm["nr_tlb_local_flush_one"],
+        remote_flushes=mm["nr_tlb_remote_flush"],
         lock_waits=sum(kernel.get(name, 0) for name in LOCKS),
         tables_freed=report["pte_tables_freed_before_exit"],
         vmpte=report["VmPTE"],
@@ -84,19 +86,22 @@ def row_of(policy: str, cpus: int, report: dict[str, Any]) -> Row:
 
 def markdown(rows: list[Row]) -> Iterator[str]:
     """The lines of the table."""
-    yield (
-        "| vCPUs | policy | faults | interrupts/fault | local flushes/fault | remote flushes/fault |"
-        " lock waits/fault | tables freed | VmPTE at the end | s |"
-    )
-    yield "|--:|---|--:|--:|--:|--:|--:|--:|--:|--:|"
+    per_fault = ("interrupts", "remote flushes", "pages flushed", "full flushes", "lock waits")
+    figures = " | ".join(f"{name} a fault" for name in per_fault)
+    yield f"| vCPUs | policy | faults | {figures} | tables freed | VmPTE at the end, kB | s |"
+    yield "|--:|---|" + "--:|" * (len(per_fault) + 4)
     for row in rows:
-        each = " | ".join(
-            f"{row.per_fault(count):.3f}"
-            for count in (row.interrupts, row.flushes, row.remote, row.lock_waits)
+        counts = (
+            row.interrupts,
+            row.remote_flushes,
+            row.page_flushes,
+            row.full_flushes,
+            row.lock_waits,
         )
+        each = " | ".join(f"{row.per_fault(count):.3f}" for count in counts)
         yield (
             f"| {row.cpus} | {row.policy} | {row.faults:,} | {each} | {row.tables_freed:,} |"
-            f" {row.vmpte:,} kB | {row.seconds:.2f} |"
+            f" {row.vmpte:,} | {row.seconds:.2f} |"
         )
 
 

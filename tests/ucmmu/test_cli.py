@@ -176,7 +176,7 @@ def test_names_are_those_of_the_mm():
     from mmu.linux.policy import FreeTables
     from ucmmu.options import POLICIES
 
-    assert list(POLICIES) == [policy.name.lower() for policy in FreeTables]
+    assert list(POLICIES) == [policy.label for policy in FreeTables]
 
 
 def test_defaults_are_documented():

@@ -289,7 +289,9 @@ def test_compare_writes_json_by_policy(tmp_path):
 
 
 def test_compare_can_show_the_guests_output():
-    assert ucmmu("compare", "--show-output", "hello").stderr.count("hello, world\n") == len(POLICIES)
+    assert ucmmu("compare", "--show-output", "hello").stderr.count("hello, world\n") == len(
+        POLICIES
+    )
 
 
 def test_compare_ends_with_the_first_code_that_is_not_zero():
