@@ -30,7 +30,7 @@ from cpu.timers import run_cpu_timers
 from cpu.vcpu import VmExit
 from mmu.errors import LinuxError
 from mmu.events import EVENT_ID
-from mmu.linux import engine
+from mmu.linux.rcupdate import rcu_qs
 from mmu.units import U32, U64
 from mmu.x86.check import ChangedBy
 
@@ -71,7 +71,7 @@ def exit_to_user_mode(task: Task) -> None:
         restore_saved_sigmask(task)
     task.resume_flag = False
     if kernel.c.rcu.nr_pending:
-        engine.rcu_process_callbacks(kernel)
+        rcu_qs(kernel, kernel.this_cpu)
     ram = kernel.memory.c
     if ram.nr_dirty_free > ram.keep_dirty:
         kernel.memory.trim(ram.keep_dirty // 2)

@@ -16,24 +16,28 @@ from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Final
 
+from cpu.devices import dev_files
 from cpu.entry import run_task
 from cpu.exec import begin_program
 from cpu.exit import result_of
-from cpu.files import O_RDONLY, O_WRONLY, RLIMIT_NOFILE, FileSystem, FileTable, Stream
-from cpu.pseudo_files import pseudo_files
+from cpu.files import O_RDONLY, O_WRONLY, RLIMIT_NOFILE, FileTable
+from cpu.fork import schedule_tail
+from cpu.namei import FileSystem, FsStruct
+from cpu.proc_machine import proc_files, sys_files
+from cpu.procfs import ProcRoot
+from cpu.pseudo_fs import ProgramFile
 from cpu.result import ProcessResult, RunResult, total
 from cpu.samples import Sample
 from cpu.scheduler import DEFAULT_QUANTUM, Scheduler
 from cpu.signals import SignalReport
-from cpu.system import FIRST_PID, System
+from cpu.streams import Stream
+from cpu.system import System
 from cpu.task import Process, Task, TaskEnd
 from cpu.vcpu import Fidelity, VCpu
 from mmu.errors import MmuError
-from mmu.linux import engine as mm_engine
 from mmu.linux.filemap import MappedFile
 from mmu.linux.mm import Mm
 from mmu.linux.policy import FreeTables
-from mmu.linux.procfs import TaskInfo
 from mmu.linux.resource import Resource
 from mmu.linux.state import Kernel
 from mmu.x86 import Mmu
@@ -106,6 +110,8 @@ class Machine:
         self.scheduler = Scheduler(self.kernel, self.vcpus, seed=seed, quantum=quantum)
         self.scheduler.on_deadlock = self._deadlock
         self.system = System(self.kernel, self.scheduler, seed=seed)
+        self.system.ret_from_fork = lambda task: run_task(task, lambda: schedule_tail(task))
+        self._tree: FileSystem | None = None
         self._started = time.perf_counter()
 
     def __enter__(self) -> Machine:
@@ -121,6 +127,8 @@ class Machine:
 
     def close(self) -> None:
         """Free the vCPUs; nothing of this machine may be used afterwards, but its memory."""
+        if self._tree is not None:
+            self._tree.close()
         for vcpu in self.vcpus:
             vcpu.close()
 
@@ -143,17 +151,14 @@ class Machine:
         may read; ``on_sample`` hears of each sample. Raises AllowError, OutOfMemory.
         """
         image = MappedFile(exe.data, path=exe.real_path)
-        own_links = ("/proc/self/exe", f"/proc/{FIRST_PID}/exe")
-        task: Task
-        fs = FileSystem(
-            pseudo_files(lambda: task.mm, FIRST_PID, lambda: _task_info(task)),
-            (exe.real_path, *own_links),
-            image,
-            exe.data,
-            allow=allow,
-            cwd=cwd,
-            own_links=frozenset(own_links),
-        )
+        system = self.system
+        mounts = {
+            exe.real_path: ProgramFile(exe.data, image),
+            "/proc": ProcRoot(system, proc_files(system)),
+            "/sys": sys_files(system),
+            "/dev": dev_files(system.random),
+        }
+        tree = self._tree = FileSystem(mounts, allow=allow, cwd=cwd)
         image.get()
         mm = Mm(self.kernel)
         mm.rlimit.set_nofile(RLIMIT_NOFILE)
@@ -161,8 +166,9 @@ class Machine:
         files = FileTable(lambda: mm.rlimit[Resource.NOFILE].cur)
         for fd, host_fd in enumerate(streams):
             flags = O_WRONLY if fd else O_RDONLY
-            files.install(Stream(host_fd, flags, fd + 3, lambda: self.system.stopping))
-        process = Process(self.system, None, exe, image)
+            files.install(Stream(host_fd, flags, fd + 3, self.scheduler))
+        process = Process(system, None, exe, image)
+        process.rlimits = mm.rlimit
         process.args = list(args)
         process.on_sample = on_sample
         argv, environment = [exe.path, *args], dict(env or {})
@@ -170,7 +176,7 @@ class Machine:
             process,
             mm,
             files,
-            fs,
+            FsStruct(tree, cwd),
             lambda task: run_task(task, lambda: begin_program(task, argv, environment)),
         )
         self.scheduler.add(task)
@@ -206,16 +212,16 @@ class Machine:
             for task in process.threads:
                 with suppress(MmuError):
                     task.mm.exit_mmap()
-                task.files.close_all()
-                task.fs.close()
+                task.files.put()
+                task.fs.put()
             if process.result is None:
                 process.image.put()
-        mm_engine.rcu_process_callbacks(self.kernel)
+        self.scheduler.halt()
 
     def _finish(self) -> RunResult:
         for vcpu in self.vcpus:
             vcpu.sync()
-        mm_engine.rcu_process_callbacks(self.kernel)
+        self.scheduler.halt()
         result = self.figures()
         result.problems += self.system.problems
         leaked = self._frames_before - self.memory.free_frames
@@ -264,7 +270,7 @@ class Machine:
             if self.fidelity is Fidelity.FAST
             else total(mmu.counters() for mmu in mmus),
             mm_counters=mm_counters,
-            kernel_counters={},
+            kernel_counters=self.kernel.counters(),
             processes=reports,
             notes=[*system.notes.lines(limits), *ends],
             stale_translations=[use for check in checks for use in check.uses()]
@@ -306,15 +312,3 @@ class Machine:
                 process.end = TaskEnd(128 + SIGKILL, "signal", report)
                 for task in process.threads:
                     self.scheduler.wake_signalled(task)
-
-
-def _task_info(task: Task) -> TaskInfo:
-    name = task.comm.decode("utf-8", "replace")
-    return TaskInfo(
-        name=name,
-        pid=task.pid,
-        ppid=1,
-        uid=task.uid,
-        gid=task.gid,
-        threads=len(task.process.threads),
-    )

@@ -34,8 +34,9 @@ from typing import TYPE_CHECKING, Any, Final
 from greenlet import getcurrent, greenlet
 
 from cpu.clock import LATEST_NS, SYSCALL_NS
+from mmu.linux.rcupdate import rcu_barrier, rcu_qs
 from mmu.linux.sched import ERESTARTSYS, Sleep, WaitQueue
-from mmu.linux.tlbflush import switch_mm
+from mmu.linux.tlbflush import enter_lazy_tlb, switch_mm
 
 if TYPE_CHECKING:
     from cpu.context import Context
@@ -87,6 +88,7 @@ class Thread:
         self.rq: Rq | None = None
         self.state = State.RUNNING
         self.waits_for = ""
+        self.pid = 0
         self.greenlet: greenlet | None = None
         self.instructions = 0
         """Executed up to its last switch."""
@@ -94,6 +96,12 @@ class Thread:
         """Context switches because it slept."""
         self.nivcsw = 0
         """Context switches at the end of a slice."""
+
+    exited_mm = False
+    """It has let go of its address space: no other is loaded for it."""
+
+    def resumed(self) -> None:
+        """It goes on, after others may have run."""
 
     def main(self) -> None:
         """What it does, from its first instruction to its end."""
@@ -180,11 +188,12 @@ class Scheduler:
         self._timers: list[tuple[int, int, Callable[[], None] | None]] = []
         self._timer_ids = count()
         self._cancelled: set[int] = set()
-        self._host: dict[int, tuple[int, int, WaitQueue]] = {}
+        self._host: dict[int, tuple[int, int, Callable[[], object]]] = {}
         self._host_ids = count()
         self._rounds = 0
         self._woken = False
         kernel.scheduler = self
+        kernel.now_ns = self.now_ns
 
     # Time.
 
@@ -288,9 +297,18 @@ class Scheduler:
         """Have a sleeping task run on; whether it slept (try_to_wake_up())."""
         if task.state not in (State.INTERRUPTIBLE, State.UNINTERRUPTIBLE):
             return False
-        task.state = State.RUNNING
-        self._enqueue(task)
+        self._activate(task)
         return True
+
+    def _activate(self, task: Thread) -> None:
+        """It may run: on the CPU that has not looked since it went to sleep, or wherever it is given
+        to.
+        """
+        task.state = State.RUNNING
+        if task.rq is not None and task.rq.curr is task:
+            self._woken = True
+        else:
+            self._enqueue(task)
 
     def wake_signalled(self, task: Thread) -> None:
         """A signal was sent to the task: wake it if it sleeps so (signal_wake_up())."""
@@ -389,22 +407,35 @@ class Scheduler:
     def resume(self, task: Thread) -> None:
         """Have a stopped task look whether it may go on."""
         if task.state is State.STOPPED:
-            task.state = State.RUNNING
-            self._enqueue(task)
+            self._activate(task)
 
     def wait_host(self, fd: int, events: int, what: str) -> int:
         """Sleep, interruptibly, until poll() of the host's descriptor has one of ``events``.
 
         Returns 0, or -ERESTARTSYS. The others go on meanwhile.
         """
-        queue, number = WaitQueue(what), next(self._host_ids)
-        self._host[number] = (fd, events, queue)
+        queue = WaitQueue(what)
+        unwatch = self.watch_host(fd, events, lambda: self.wake_up(queue))
         try:
             return self.wait_event(
                 queue, lambda: host_ready(fd, events), what, sleep=Sleep.INTERRUPTIBLE
             )
         finally:
+            unwatch()
+
+    def watch_host(
+        self, fd: int, events: int, function: Callable[[], object]
+    ) -> Callable[[], None]:
+        """Call ``function``, which does not wait, now and then as long as poll() of the host's
+        descriptor has one of ``events``; returns what ends it.
+        """
+        number = next(self._host_ids)
+        self._host[number] = (fd, events, function)
+
+        def unwatch() -> None:
             del self._host[number]
+
+        return unwatch
 
     def stop(self) -> None:
         """Have every task end soon; safe from any thread and from signal handlers."""
@@ -443,7 +474,7 @@ class Scheduler:
         if not self.counting:
             return vcpu.run(None)
         done = vcpu.instructions or 0
-        limit = rq.slice_end if due is None else min(rq.slice_end, done + due)
+        limit = rq.slice_end if due is None else min(rq.slice_end, done + max(due, 0))
         return vcpu.run(limit)
 
     def entered_kernel(self) -> None:
@@ -465,6 +496,7 @@ class Scheduler:
     def _end_slice(self, rq: Rq, task: Thread) -> None:
         """The tick: interrupts, timers, a quiescent state of RCU; then the others' turn."""
         rq.cpu.interrupt()
+        rcu_qs(self.kernel, rq.cpu)
         self.run_timers()
         if self._others_run(rq) or self._timers or self._host:
             task.nivcsw += bool(rq.queue)
@@ -545,9 +577,9 @@ class Scheduler:
         for fd, events in wanted.items():
             poll.register(fd, events)
         ready = dict(poll.poll(timeout_ms))
-        for fd, events, queue in list(self._host.values()):
+        for fd, events, function in list(self._host.values()):
             if ready.get(fd, 0) & (events | select.POLLERR | select.POLLHUP | select.POLLNVAL):
-                self.wake_up(queue)
+                function()
 
     def _turn(self, rq: Rq) -> bool:
         """One CPU's turn; whether anything went on there."""
@@ -569,6 +601,10 @@ class Scheduler:
         if task is not None and task.state is not State.RUNNING:
             self._charge(rq)
             task = rq.curr = None
+        if task is not None and not task.cpus_allowed >> rq.cpu.id & 1:
+            rq.curr = None
+            self._enqueue(task)
+            task = None
         if task is not None and rq.queue:
             rq.queue.append(task)
             task = rq.curr = None
@@ -596,7 +632,17 @@ class Scheduler:
                     return
 
     def _idle(self, rq: Rq) -> None:
-        """Nobody to run here."""
+        """Nobody to run here: the last address space stays loaded, with a lazy TLB."""
+        enter_lazy_tlb(self.kernel)
+        rcu_qs(self.kernel, rq.cpu, idle=True)
+
+    def halt(self) -> None:
+        """No CPU runs anything any more: all are idle, and what waits for RCU is freed."""
+        for rq in self.rqs:
+            rq.curr = rq.loaded = rq.spins = None
+            self.kernel.this_cpu = rq.cpu
+            self._idle(rq)
+        rcu_barrier(self.kernel)
 
     def context_switch(self, rq: Rq, task: Thread) -> None:
         """Registers and address space of ``task`` onto this CPU (context_switch())."""
@@ -611,11 +657,13 @@ class Scheduler:
             rq.loaded = task
             rq.began = rq.vcpu.instructions or 0
         rq.curr, task.rq = task, rq
+        rq.cpu.current_pid = task.pid
+        rcu_qs(self.kernel, rq.cpu)
         self.load_mm(rq, task.mm)
 
     def load_mm(self, rq: Rq, mm: Mm | None) -> None:
         """Load the address space of the task that runs there."""
-        if mm is not None:
+        if mm is not None and not (rq.curr is not None and rq.curr.exited_mm):
             switch_mm(self.kernel, mm)
             rq.vcpu.set_mm(mm)
 
@@ -644,6 +692,7 @@ class Scheduler:
         self.rq = rq
         task = rq.curr
         assert task is not None and task.greenlet is not None
+        task.resumed()
         try:
             task.greenlet.switch()
         finally:

@@ -181,6 +181,8 @@ def end_if_killed(task: Task) -> None:
     process = task.process
     if process.end is not None:
         raise process.end
+    if task.dethreaded:
+        raise TaskEnd(0, "exit", group=False)
     if process.killed is not None:
         raise end_by(task, process.killed)
 

@@ -11,17 +11,28 @@
 
 from __future__ import annotations
 
+import errno
+import random
 import signal
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, NoReturn
 
-from cpu.files import GID, UID, FileSystem, FileTable
+from cpu.clock import VirtualClock
+from cpu.files import GID, UID, FileTable
+from cpu.futex.table import FutexTable, PiState
+from cpu.namei import FsStruct
+from cpu.notes import Notes
+from cpu.rusage import Rusage
 from cpu.samples import Sample, Samples
-from cpu.scheduler import Thread
+from cpu.sched_attr import SchedAttr
+from cpu.scheduler import Scheduler, Thread
 from cpu.signals import GroupStop, Sighand, SignalReport, SigPending
-from cpu.system import System
+from cpu.task_end import TaskEnd as TaskEnd
+from cpu.task_end import stopped as stopped
+from mmu.errors import LinuxError
 from mmu.linux.mm import Mm
-from mmu.linux.sched import WaitQueue
+from mmu.linux.resource import Rlimits
+from mmu.linux.sched import ERESTARTSYS, Sleep, WaitQueue
 from mmu.x86.check import ChangedBy
 
 if TYPE_CHECKING:
@@ -32,37 +43,92 @@ if TYPE_CHECKING:
     from cpu.timers import CpuTimer, Itimer, PosixTimer
     from cpu.vcpu import VCpu
     from mmu.linux.filemap import MappedFile
-    from mmu.linux.resource import Rlimits
+    from mmu.linux.state import Kernel
 
 TASK_COMM_LEN: Final = 16
 """Bytes of a task's name with the zero behind it (include/linux/sched.h)."""
 
 
-class TaskEnd(Exception):
-    """Ends a task: raised by whatever the task did last, caught by the loop that runs it.
+FIRST_PID = 1000
+FIRST_INODE = 100
+"""Below it are those of standard streams and programs."""
+PID_MAX = 32768
+"""kernel.pid_max: numbers above it are not given, and come again from FIRST_PID on."""
 
-    ``exit_code`` is as a shell shows it, ``ended`` one of "exit", "signal" and "stopped";
-    ``report`` tells of the signal, if one ended it. ``group``: the whole process ends.
+
+class System:
+    """The state around the tasks of a machine; ``seed`` gives all its random numbers.
+
+    ``tasks`` are those that have a PID, zombies included, by it.
     """
 
-    def __init__(
-        self,
-        exit_code: int,
-        ended: str,
-        report: SignalReport | None = None,
-        *,
-        group: bool = True,
-    ) -> None:
-        super().__init__(ended)
-        self.exit_code = exit_code
-        self.ended = ended
-        self.report = report
-        self.group = group
+    def __init__(self, kernel: Kernel, scheduler: Scheduler, *, seed: int = 0) -> None:
+        self.kernel = kernel
+        self.scheduler = scheduler
+        self.random = random.Random(seed)
+        self.clock = VirtualClock(scheduler.now_ns)
+        self.notes = Notes()
+        self.tasks: dict[int, Task] = {}
+        self.processes: list[Process] = []
+        """Every process that ever was, in the order of their making."""
+        self.problems: list[str] = []
+        """Checks that failed at the end of a process."""
+        self.before_teardown: Callable[[Process], None] = lambda process: None
+        """Hears of each process that ends, with its result, before its address space goes."""
+        self.futexes = FutexTable(scheduler)
+        self.ret_from_fork: Callable[[Task], None]
+        """Runs a new task from its first step to its end (cpu.entry)."""
+        self._last_pid = FIRST_PID - 1
+        self._last_inode = FIRST_INODE - 1
+        self._sleepers = WaitQueue("sleep")
 
+    @property
+    def nr_syscalls(self) -> int:
+        """System calls made so far, by all."""
+        return self.scheduler.nr_syscalls
 
-def stopped() -> TaskEnd:
-    """The end of a task whose run is stopped."""
-    return TaskEnd(128 + signal.SIGINT, "stopped")
+    @property
+    def stopping(self) -> bool:
+        """Whether the run is to end: whatever takes long asks it, and breaks off."""
+        return self.scheduler.stopping
+
+    def stop(self) -> None:
+        """Have the run end soon; safe from any thread and from signal handlers."""
+        self.scheduler.stop()
+
+    def new_inode(self) -> int:
+        """The st_ino of something that no path leads to: a pipe, a socket."""
+        self._last_inode += 1
+        return self._last_inode
+
+    def process_of(self, pid: int) -> Process | None:
+        """The process of that number, zombies included; None: there is none."""
+        task = self.tasks.get(pid)
+        return task.process if task is not None and task.process.pid == pid else None
+
+    def alive(self) -> list[Process]:
+        """All processes that have a PID, zombies included, in the order of their making."""
+        return [process for process in self.processes if process.pid in self.tasks]
+
+    def alloc_pid(self) -> int:
+        """The next number that no task has (alloc_pid()); EAGAIN if all are taken."""
+        if len(self.tasks) >= PID_MAX - FIRST_PID:
+            raise LinuxError(errno.EAGAIN)
+        pid = self._last_pid
+        while True:
+            pid = pid + 1 if pid + 1 < PID_MAX else FIRST_PID
+            if pid not in self.tasks:
+                self._last_pid = pid
+                return pid
+
+    def sleep(self, nanoseconds: int | None, what: str) -> int:
+        """Let the running task sleep that long, None: for ever; 0, or -ERESTARTSYS if a signal came
+        first.
+        """
+        result = self.scheduler.wait_event(
+            self._sleepers, _never, what, sleep=Sleep.INTERRUPTIBLE, timeout_ns=nanoseconds
+        )
+        return result if result == -ERESTARTSYS else 0
 
 
 class Process:
@@ -70,7 +136,8 @@ class Process:
 
     ``pid`` is its number, its leader's. ``exe`` is the program it runs, ``image`` the program's
     pages. ``end`` is set when it is to end, and stays; ``result`` when it has ended.
-    ``wait_chldexit`` is where it waits for its children.
+    ``wait_chldexit`` is where it waits for its children; ``exit_signal`` is sent to its parent when
+    it has ended; ``live`` counts its threads that have not begun to end.
     """
 
     def __init__(
@@ -78,7 +145,23 @@ class Process:
     ) -> None:
         self.system = system
         self.parent = parent
+        """real_parent's process; None: init, or nobody."""
+        self.parent_task: Task | None = None
+        """real_parent: the parent's thread that made it, or what took that one's place."""
         self.children: list[Process] = []
+        self.exit_signal = int(signal.SIGCHLD)
+        self.live = 0
+        self.zombie = False
+        """It has ended, and its parent has not waited for it (EXIT_ZOMBIE)."""
+        self.did_exec = False
+        self.group_exec_task: Task | None = None
+        """The thread that waits in exec() for the end of all others (de_thread())."""
+        self.is_child_subreaper = False
+        self.rlimits = Rlimits()
+        self.rusage_children = Rusage()
+        """Of children that were waited for, and of those that they had waited for."""
+        self.oom_score_adj = 0
+        self.dumpable = 1
         self.exe = exe
         self.image = image
         self.pid = 0
@@ -99,6 +182,10 @@ class Process:
         """Threads that it ever had."""
         self.past_counters: dict[str, int] = {}
         """Of the address spaces that exec() took away."""
+        self.past_tables_torn_down = 0
+        """PTE tables that went with those."""
+        self.past_nvcsw = self.past_nivcsw = 0
+        """Context switches of threads that have ended."""
         self.pgrp: int = 0 if parent is None else parent.pgrp
         """Its process group: the PID of the group's leader."""
         self.session: int = 0 if parent is None else parent.session
@@ -158,8 +245,9 @@ class Task(Thread):
     """A task_struct: one thread.
 
     ``mm``, ``files``, ``fs`` and ``sighand`` are what clone() can share. ``comm`` is its name, at
-    most TASK_COMM_LEN - 1 bytes. ``body`` is what it runs (cpu.entry). ``clear_child_tid`` is the
-    user address that is cleared, and woken, at its end.
+    most TASK_COMM_LEN - 1 bytes. ``body`` is what it runs (cpu.entry). ``set_child_tid`` is the user
+    address that gets its number at its beginning, ``clear_child_tid`` the one that is cleared, and
+    woken, at its end; 0: none.
 
     Of signals: ``blocked`` and its like are masks, bit n - 1 for signal n; ``saved_sigmask`` is the
     one to come back to when a call that changed it ends (None: no such call); ``altstack`` is
@@ -170,13 +258,14 @@ class Task(Thread):
 
     uid, gid = UID, GID
     mm: Mm
+    """Its address space, also when it has let go of it (``exited_mm``)."""
 
     def __init__(
         self,
         process: Process,
         mm: Mm,
         files: FileTable,
-        fs: FileSystem,
+        fs: FsStruct,
         body: Callable[[Task], None],
         *,
         context: Context | None = None,
@@ -206,7 +295,22 @@ class Task(Thread):
         self.exiting = False
         """It has begun to end, and takes no signal any more (PF_EXITING)."""
         self.comm = comm_of(process.exe)
-        self.clear_child_tid = 0
+        self.set_child_tid = self.clear_child_tid = 0
+        self.robust_list = 0
+        """User address of its struct robust_list_head; 0: none."""
+        self.pi_states: list[PiState] = []
+        """PI futexes that it holds and others wait for."""
+        self.pi_blocked_on: PiState | None = None
+        self.vfork_done: WaitQueue | None = None
+        """Where its parent waits, in vfork(), for it to give the address space back."""
+        self.pdeath_signal = 0
+        self.dethreaded = False
+        """It ends, alone, since another thread of its process calls exec()."""
+        self.zombie = False
+        """It has ended, and has not been released."""
+        self.sched = SchedAttr()
+        self.start_ns = self.system.clock.now_ns()
+        self.membarrier_seq = 0
         self._body = body
         self.pid = self.system.alloc_pid()
         self.system.tasks[self.pid] = self
@@ -215,6 +319,7 @@ class Task(Thread):
             process.pgrp = process.pgrp or self.pid
             process.session = process.session or self.pid
         process.threads.append(self)
+        process.live += 1
         process.nr_threads += 1
 
     def __str__(self) -> str:
@@ -238,7 +343,11 @@ class Task(Thread):
     @property
     def rlimits(self) -> Rlimits:
         """Its process's limits."""
-        return self.mm.rlimit
+        return self.process.rlimits
+
+    def resumed(self) -> None:
+        """It goes on: its process's limits bind in an address space that several share."""
+        self.mm.rlimit = self.process.rlimits
 
     @property
     def vcpu(self) -> VCpu:
@@ -297,12 +406,21 @@ class Task(Thread):
         return bool(waiting & ~self.blocked) or self.stop_pending or self.fatal_signal_pending()
 
     def fatal_signal_pending(self) -> bool:
-        """Whether the process is to end."""
+        """Whether the process is to end, or this thread."""
         process = self.process
-        return process.end is not None or process.killed is not None or self.system.stopping
+        return (
+            process.end is not None
+            or process.killed is not None
+            or self.dethreaded
+            or self.system.stopping
+        )
 
 
 def comm_of(exe: Executable) -> bytes:
     """Return the name that exec() gives a task: the last part of the program's path."""
     name = exe.path.rpartition("/")[2]
     return name.encode("utf-8", "surrogateescape")[: TASK_COMM_LEN - 1]
+
+
+def _never() -> bool:
+    return False

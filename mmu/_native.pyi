@@ -154,7 +154,7 @@ class struct_event_ring(Struct[struct_event_ring_ptr]):
     capacity: int
     lost: int
     records: struct_event_ptr
-    full: Callable[[struct_event_ring_ptr | Array[struct_event_ring], CData], None]
+    full: Callable[[struct_event_ring_ptr, CData], None]
     arg: CData
 
 class struct_event_ring_ptr(struct_event_ring, Ptr[struct_event_ring]): ...
@@ -380,12 +380,14 @@ class struct_vm_area_struct(Struct[struct_vm_area_struct_ptr]):
     vm_name: int
     anon_vma: int
     nr_anon_vma_chain: int
+    vm_refcnt: int
+    vm_lock_seq: int
     pad: int
 
 class struct_vm_area_struct_ptr(struct_vm_area_struct, Ptr[struct_vm_area_struct]): ...
 
 class struct_vma_index(Struct[struct_vma_index_ptr]):
-    vma: struct_vm_area_struct_ptr
+    vma: Ptr[struct_vm_area_struct_ptr]
     nr: int
     max: int
     hint: int
@@ -436,11 +438,18 @@ class struct_kernel(Struct[struct_kernel_ptr]):
     bug_address: int
     rcu: struct_rcu_state
     nr_cpus: int
-    pad: int
+    invlpgb: int
     cpu: Array[struct_cpu_ptr]
+    last_mm_ctx_id: int
+    last_global_asid: int
+    global_asid_available: int
+    global_asid_used: Array[int]
+    global_asid_freed: Array[int]
     counter: Array[int]
-    wait_for_lock: Callable[[struct_kernel_ptr | Array[struct_kernel], Ptr[int], int], bool]
-    lockdep: Callable[[struct_kernel_ptr | Array[struct_kernel], int, int, int], None]
+    wait_for_lock: Callable[[struct_kernel_ptr, Ptr[int], int], bool]
+    run_calls: Callable[[struct_kernel_ptr, int], None]
+    flush_others: Callable[[struct_mm_struct_ptr, struct_flush_tlb_info_ptr], None]
+    lockdep: Callable[[struct_kernel_ptr, int, int, int], None]
 
 class struct_kernel_ptr(struct_kernel, Ptr[struct_kernel]): ...
 
@@ -448,6 +457,11 @@ class struct_mm_struct(Struct[struct_mm_struct_ptr]):
     kernel: struct_kernel_ptr
     ram: struct_memory_ptr
     cpu_bitmap: int
+    ctx_id: int
+    tlb_gen: int
+    next_trim_cpumask: int
+    global_asid: int
+    asid_transition: int
     pgd: int
     pgtables_bytes: int
     hiwater_pgtables: int
@@ -477,7 +491,7 @@ class struct_mm_struct(Struct[struct_mm_struct_ptr]):
     mmap_lock: struct_rw_semaphore
     page_table_lock: int
     mm_lock_seq: int
-    pad: int
+    tlb_flush_pending: int
     vmas: struct_vma_index
 
 class struct_mm_struct_ptr(struct_mm_struct, Ptr[struct_mm_struct]): ...
@@ -489,6 +503,12 @@ class struct_code_written(Struct[struct_code_written_ptr]):
 
 class struct_code_written_ptr(struct_code_written, Ptr[struct_code_written]): ...
 
+class struct_tlb_context(Struct[struct_tlb_context_ptr]):
+    ctx_id: int
+    tlb_gen: int
+
+class struct_tlb_context_ptr(struct_tlb_context, Ptr[struct_tlb_context]): ...
+
 class struct_cpu(Struct[struct_cpu_ptr]):
     kernel: struct_kernel_ptr
     mmu: struct_mmu_unit_ptr
@@ -497,10 +517,24 @@ class struct_cpu(Struct[struct_cpu_ptr]):
     id: int
     rcu_nesting: int
     rcu_watching: int
-    pad: int
+    irqs_disabled: int
+    nr_calls: int
+    is_lazy: int
+    next_asid: int
+    loaded_mm_asid: int
+    ctxs: Array[struct_tlb_context]
     code_written: struct_code_written
 
 class struct_cpu_ptr(struct_cpu, Ptr[struct_cpu]): ...
+
+class struct_flush_tlb_info(Struct[struct_flush_tlb_info_ptr]):
+    start: int
+    end: int
+    new_tlb_gen: int
+    stride_shift: int
+    freed_tables: int
+
+class struct_flush_tlb_info_ptr(struct_flush_tlb_info, Ptr[struct_flush_tlb_info]): ...
 
 class struct_vm_fault(Struct[struct_vm_fault_ptr]):
     mm: struct_mm_struct_ptr
@@ -621,7 +655,15 @@ class FFI(BaseFFI):
         self, cdecl: Literal["struct code_written *"], init: object = ...
     ) -> struct_code_written_ptr: ...
     @overload
+    def new(
+        self, cdecl: Literal["struct tlb_context *"], init: object = ...
+    ) -> struct_tlb_context_ptr: ...
+    @overload
     def new(self, cdecl: Literal["struct cpu *"], init: object = ...) -> struct_cpu_ptr: ...
+    @overload
+    def new(
+        self, cdecl: Literal["struct flush_tlb_info *"], init: object = ...
+    ) -> struct_flush_tlb_info_ptr: ...
     @overload
     def new(
         self, cdecl: Literal["struct vm_fault *"], init: object = ...
@@ -729,7 +771,15 @@ class FFI(BaseFFI):
         self, cdecl: Literal["struct code_written[]"], init: object = ...
     ) -> Array[struct_code_written]: ...
     @overload
+    def new(
+        self, cdecl: Literal["struct tlb_context[]"], init: object = ...
+    ) -> Array[struct_tlb_context]: ...
+    @overload
     def new(self, cdecl: Literal["struct cpu[]"], init: object = ...) -> Array[struct_cpu]: ...
+    @overload
+    def new(
+        self, cdecl: Literal["struct flush_tlb_info[]"], init: object = ...
+    ) -> Array[struct_flush_tlb_info]: ...
     @overload
     def new(
         self, cdecl: Literal["struct vm_fault[]"], init: object = ...
@@ -827,7 +877,15 @@ class FFI(BaseFFI):
         self, cdecl: Literal["struct code_written *"], value: object
     ) -> struct_code_written_ptr: ...
     @overload
+    def cast(
+        self, cdecl: Literal["struct tlb_context *"], value: object
+    ) -> struct_tlb_context_ptr: ...
+    @overload
     def cast(self, cdecl: Literal["struct cpu *"], value: object) -> struct_cpu_ptr: ...
+    @overload
+    def cast(
+        self, cdecl: Literal["struct flush_tlb_info *"], value: object
+    ) -> struct_flush_tlb_info_ptr: ...
     @overload
     def cast(self, cdecl: Literal["struct vm_fault *"], value: object) -> struct_vm_fault_ptr: ...
     @overload
@@ -1017,6 +1075,15 @@ class Lib:
     PMD_SIZE: Final[int]
     TLB_SINGLE_PAGE_FLUSH_CEILING: Final[int]
     TLB_FLUSH_ALL: Final[int]
+    TLB_NR_DYN_ASIDS: Final[int]
+    MAX_ASID_AVAILABLE: Final[int]
+    INIT_MM_CTX_ID: Final[int]
+    TLB_FLUSH_ON_TASK_SWITCH: Final[int]
+    TLB_REMOTE_SHOOTDOWN: Final[int]
+    TLB_LOCAL_SHOOTDOWN: Final[int]
+    TLB_LOCAL_MM_SHOOTDOWN: Final[int]
+    TLB_REMOTE_SEND_IPI: Final[int]
+    TLB_REMOTE_WRONG_CPU: Final[int]
     FREE_TABLES_NEVER: Final[int]
     FREE_TABLES_SCAN: Final[int]
     FREE_TABLES_REFCOUNT: Final[int]
@@ -1048,6 +1115,9 @@ class Lib:
     BUG_LOCK_KEPT: Final[int]
     BUG_SLEEP_IN_ATOMIC: Final[int]
     BUG_RCU_STALL: Final[int]
+    BUG_IPI_NEVER_ACKNOWLEDGED: Final[int]
+    BUG_IPI_IRQS_OFF: Final[int]
+    BUG_IRQS_UNBALANCED: Final[int]
     LOCK_PTE: Final[int]
     LOCK_PMD: Final[int]
     LOCK_PAGE_TABLE: Final[int]
@@ -1066,6 +1136,7 @@ class Lib:
     TRYGET_FAILED_ZERO: Final[int]
     TRYGET_FAILED_NONE: Final[int]
     TRYGET_FAILED_HUGE_PMD: Final[int]
+    VMA_LOCK_OFFSET: Final[int]
     RCU_GP_START: Final[int]
     RCU_GP_CPUQS: Final[int]
     RCU_GP_END: Final[int]
@@ -1282,6 +1353,8 @@ class Lib:
         cpu: struct_cpu_ptr | Array[struct_cpu],
         /,
     ) -> None: ...
+    def local_irq_save(self, cpu: struct_cpu_ptr | Array[struct_cpu], /) -> None: ...
+    def local_irq_restore(self, cpu: struct_cpu_ptr | Array[struct_cpu], /) -> None: ...
     def note_code_written(
         self, kernel: struct_kernel_ptr | Array[struct_kernel], pa: int, /
     ) -> None: ...
@@ -1308,6 +1381,12 @@ class Lib:
     ) -> int: ...
     def vma_remove(
         self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], first: int, nr: int, /
+    ) -> None: ...
+    def vma_detach(
+        self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], first: int, nr: int, /
+    ) -> None: ...
+    def vma_free(
+        self, vma: struct_vm_area_struct_ptr | Array[struct_vm_area_struct], /
     ) -> None: ...
     def do_anonymous_fault(
         self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], address: int, write: int, /
@@ -1383,6 +1462,10 @@ class Lib:
         freed_tables: int,
         /,
     ) -> None: ...
+    def flush_tlb_is_local(self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], /) -> bool: ...
+    def ptep_clear_flush(
+        self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], addr: int, pte: Ptr[int], /
+    ) -> int: ...
     def tlb_gather_mmu(
         self,
         tlb: struct_mmu_gather_ptr | Array[struct_mmu_gather],
@@ -1562,6 +1645,15 @@ class Lib:
     def kernel_wait_for_lock(
         self, kernel: struct_kernel_ptr | Array[struct_kernel], lock: Ptr[int], kind: int, /
     ) -> bool: ...
+    def kernel_run_calls(
+        self, kernel: struct_kernel_ptr | Array[struct_kernel], cpu: int, /
+    ) -> None: ...
+    def kernel_flush_others(
+        self,
+        mm: struct_mm_struct_ptr | Array[struct_mm_struct],
+        info: struct_flush_tlb_info_ptr | Array[struct_flush_tlb_info],
+        /,
+    ) -> None: ...
     def kernel_lockdep(
         self, kernel: struct_kernel_ptr | Array[struct_kernel], what: int, lock: int, kind: int, /
     ) -> None: ...

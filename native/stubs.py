@@ -196,7 +196,7 @@ def _type(kind: Any, *, argument: bool = False) -> str:
     if isinstance(kind, model.ArrayType):
         return f"Array[{_type(kind.item)}]"
     if isinstance(kind, (model.FunctionPtrType, model.RawFunctionType)):
-        takes = ", ".join(_type(of, argument=True) for of in kind.args)
+        takes = ", ".join(_type(of) for of in kind.args)
         return f"Callable[[{takes}], {_type(kind.result)}]"
     if isinstance(kind, model.PointerType):
         return _pointer(kind.totype, argument)

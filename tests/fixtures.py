@@ -123,9 +123,7 @@ def mm(mmu: Mmu, machine_config: MachineConfig) -> Iterator[Mm]:
     """
     memory = mmu.memory
     before = memory.frames_in_use
-    mm = boot(
-        memory, mmu, policy=machine_config.policy, engine=machine_config.engine, lockdep=True
-    )
+    mm = boot(memory, mmu, policy=machine_config.policy, engine=machine_config.engine, lockdep=True)
     yield mm
     memory.c.fail_after = (1 << 64) - 1
     if mmu.check is not None:

@@ -9,9 +9,11 @@ import threading
 from typing import TYPE_CHECKING
 
 from cpu.elf import ElfError, Executable, read_executable
-from cpu.files import AllowError, Stream, write_or_stop
+from cpu.files import O_WRONLY
 from cpu.machine import Machine
+from cpu.namei import AllowError
 from cpu.result import RunResult
+from cpu.streams import Stream, write_or_stop
 from cpu.task import Process
 from cpu.vcpu import Fidelity
 from mmu.errors import MmuError
@@ -30,6 +32,8 @@ from ucmmu.trace_text import RING_RECORDS, TracePrinter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+
+    from cpu.scheduler import Scheduler
 
 MIN_RAM, MAX_RAM = 8 << 10, 16 << 40
 """Bytes of guest RAM (mmu.memory): from MIN_RAM to below MAX_RAM."""
@@ -226,10 +230,8 @@ class _AnnouncedStream(Stream):
     away.
     """
 
-    def __init__(
-        self, host_fd: int, hush: Callable[[], None], stopping: Callable[[], bool]
-    ) -> None:
-        super().__init__(host_fd, 1, host_fd + 3, stopping)
+    def __init__(self, host_fd: int, hush: Callable[[], None], scheduler: Scheduler) -> None:
+        super().__init__(host_fd, O_WRONLY, host_fd + 3, scheduler)
         self._hush = hush
 
     def write(self, data: bytes) -> int:
@@ -243,9 +245,7 @@ def _report_progress(link: Link, machine: Machine, process: Process) -> None:
     speak.
     """
     for fd in (1, 2):
-        process.leader.files.replace(
-            fd, _AnnouncedStream(fd, link.hush, lambda: machine.system.stopping)
-        )
+        process.leader.files.replace(fd, _AnnouncedStream(fd, link.hush, machine.scheduler))
 
     def send() -> None:
         while not link.hushed.is_set():

@@ -53,13 +53,14 @@ class PiState:
     """struct futex_pi_state with its rt_mutex: a PI futex that somebody waits for.
 
     ``owner`` is the task that holds the lock; None while it is handed over. ``waiters`` are those
-    that wait for it, in the order in which they get it.
+    that wait for it, in the order in which they get it; ``users`` counts who refers to it.
     """
 
     def __init__(self, key: FutexKey, owner: Any) -> None:
         self.key = key
         self.owner = owner
         self.waiters: list[FutexQ] = []
+        self.users = 0
 
 
 class FutexTable:

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 UTS_FIELDS = ("Linux", "ucmmu", "6.18.0", "#1 SMP PREEMPT_DYNAMIC", "x86_64", "(none)")
 
 
-@syscall("getpid", "getpgrp")
+@syscall("getpid")
 def sys_getpid(task: Task, *_: int) -> int:
-    """getpid(2), getpgrp(2): each process is alone in its group."""
+    """getpid(2)."""
     return task.tgid
 
 

@@ -1,113 +1,212 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Files and streams, over cpu.files."""
+"""Reading and writing (fs/read_write.c): what the files cannot do yet is waited for here."""
 
 from __future__ import annotations
 
 import errno
-import os
 import signal
 import stat
 import struct
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from cpu.files import O_CLOEXEC
+from cpu.files import O_NONBLOCK
+from cpu.poll import READABLE, WRITABLE
 from cpu.signal_send import send_sig
 from cpu.syscalls.registry import s32, s64, syscall
 from mmu.errors import LinuxError
+from mmu.linux.sched import ERESTARTSYS
 from mmu.linux.uaccess import raw_copy_from_user, raw_copy_to_user
 
 if TYPE_CHECKING:
     from cpu.files import OpenFile
     from cpu.task import Task
 
-PATH_MAX = 4096
+T = TypeVar("T")
+Vectors = list[tuple[int, int]]
+"""(base, length) pairs."""
+
 IOV_MAX = 1024
 MAX_RW_COUNT = 0x7FFFF000
 """Bytes that one call moves at most (include/linux/fs.h)."""
 PIECE = 1 << 20
 """Bytes held on the host at a time."""
 
-AT_FDCWD = -100
-AT_SYMLINK_NOFOLLOW = 0x100
-AT_EMPTY_PATH = 0x1000
-F_DUPFD, F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_DUPFD_CLOEXEC = 0, 1, 2, 3, 4, 1030
-FD_CLOEXEC = 1
-W_OK = 2
 
+def blocking(
+    task: Task,
+    file: OpenFile,
+    events: int,
+    action: Callable[[], T],
+    *,
+    nonblock: bool = False,
+) -> T:
+    """Do what may raise EAGAIN; wait until it does not, unless the file is O_NONBLOCK.
 
-def _path(task: Task, addr: int) -> str:
-    name = task.mm.strncpy_from_user(addr, PATH_MAX)
-    if len(name) == PATH_MAX:
-        raise LinuxError(errno.ENAMETOOLONG)
-    return name.decode("utf-8", "surrogateescape")
+    ``events`` may make it possible. Raises ERESTARTSYS if a signal came first.
+    """
+    results: list[T] = []
 
-
-def _pieces(addr: int, count: int) -> Iterator[tuple[int, int]]:
-    """[addr, addr + count) in pieces that end at multiples of PIECE."""
-    end = addr + min(count, MAX_RW_COUNT)
-    while addr < end:
-        size = min(end - addr, PIECE - addr % PIECE)
-        yield addr, size
-        addr += size
-
-
-def _copy_in(task: Task, addr: int, size: int) -> bytes:
-    """User memory up to where it cannot be read; EFAULT if that is at once."""
-    data = raw_copy_from_user(task.mm, addr, size)
-    if not data:
-        raise LinuxError(errno.EFAULT)
-    return data
-
-
-def _write(task: Task, file: OpenFile, addr: int, count: int) -> int:
-    """Write user memory; what was written before an error is the result."""
-    if not count:
-        file.write(b"")
-    done = 0
-    for at, size in _pieces(addr, count):
+    def ready() -> bool:
         try:
-            data = _copy_in(task, at, size)
-            written = file.write(data)
+            results.append(action())
         except LinuxError as error:
-            if error.errno == errno.EPIPE:
+            if error.errno == errno.EAGAIN:
+                return False
+            raise
+        return True
+
+    if nonblock or file.flags & O_NONBLOCK:
+        return action()
+    if ready():
+        return results[0]
+    what = f"{'input from' if events & READABLE else 'room in'} {file.path or 'a file'}"
+    file.users += 1
+    try:
+        if file.wait(events, ready, what):
+            raise LinuxError(ERESTARTSYS)
+    finally:
+        file.put()
+    return results[0]
+
+
+def _pieces(task: Task, vectors: Vectors) -> Iterator[bytes]:
+    """The user memory of the vectors, joined, in pieces of PIECE bytes; MAX_RW_COUNT bytes in all.
+
+    It ends where it cannot be read; EFAULT if that is at once.
+    """
+    piece, left, began = bytearray(), MAX_RW_COUNT, False
+    for base, length in vectors:
+        at, end = base, base + min(length, left)
+        left -= end - at
+        while at < end:
+            size = min(end - at, PIECE - len(piece))
+            data = raw_copy_from_user(task.mm, at, size)
+            piece += data
+            at += len(data)
+            if len(data) < size:
+                if not piece and not began:
+                    raise LinuxError(errno.EFAULT)
+                yield bytes(piece)
+                return
+            if len(piece) == PIECE:
+                yield bytes(piece)
+                piece.clear()
+                began = True
+    if piece or not began:
+        yield bytes(piece)
+
+
+def write_all(
+    task: Task,
+    file: OpenFile,
+    data: bytes,
+    *,
+    nonblock: bool = False,
+    sigpipe: bool = True,
+    write: Callable[[bytes], int] | None = None,
+) -> int:
+    """Write ``data``, waiting for room; what was written before an error is the result. EPIPE
+    comes with SIGPIPE if ``sigpipe``.
+    """
+    done, put = 0, write or file.write
+    while True:
+        try:
+            rest = data[done:]
+            done += blocking(task, file, WRITABLE, lambda: put(rest), nonblock=nonblock)  # noqa: B023
+        except LinuxError as error:
+            if error.errno == errno.EPIPE and sigpipe:
                 send_sig(signal.SIGPIPE, task)
             if done:
                 return done
             raise
-        done += written
-        if written < size or task.system.stopping:
-            break
-    return done
+        if done == len(data) or task.system.stopping:
+            return done
 
 
-def _read(task: Task, file: OpenFile, addr: int, count: int, offset: int | None = None) -> int:
-    """Read into user memory what the source has now; with an offset as pread does.
-
-    A stream is asked once, for its next answer may be long in coming. Where the user's memory ends
-    the read ends too: what found no place there stays in a file, and is lost from a stream.
-    """
-    done, regular = 0, stat.S_ISREG(file.mode)
-    for at, size in _pieces(addr, count):
+def _write(task: Task, file: OpenFile, vectors: Vectors) -> int:
+    """Write user memory; what was written before an error is the result."""
+    done = 0
+    for data in _pieces(task, vectors):
         try:
-            data = file.read(size) if offset is None else file.pread(size, offset + done)
+            written = write_all(task, file, data)
         except LinuxError:
             if done:
                 return done
             raise
-        copied = raw_copy_to_user(task.mm, at, data)
-        done += copied
-        if copied < len(data):
-            if regular and offset is None:
-                file.seek(copied - len(data), os.SEEK_CUR)
-            if not done:
-                raise LinuxError(errno.EFAULT)
-        if copied < size or not regular or task.system.stopping:
+        done += written
+        if written < len(data):
             break
     return done
 
 
-def _iovecs(task: Task, addr: int, count: int) -> list[tuple[int, int]]:
+def _pwrite(task: Task, file: OpenFile, vectors: Vectors, offset: int) -> int:
+    done = 0
+    for data in _pieces(task, vectors):
+        written = file.pwrite(data, offset + done)
+        done += written
+        if written < len(data):
+            break
+    return done
+
+
+def _read(task: Task, file: OpenFile, vectors: Vectors, offset: int | None = None) -> int:
+    """Read into user memory what the source has now; with an offset as pread does.
+
+    A stream is asked once, for its next answer may be long in coming. Where the user's memory ends
+    the read ends too: what found no place there stays in the source.
+    """
+    regular, done = stat.S_ISREG(file.mode), 0
+    left = min(sum(length for _, length in vectors), MAX_RW_COUNT)
+    places = _places(vectors)
+    while True:
+        size = min(left - done, PIECE)
+        try:
+            data = _ask(task, file, size, None if offset is None else offset + done)
+        except LinuxError:
+            if done:
+                return done
+            raise
+        copied = _scatter(task, places, data)
+        done += copied
+        if copied < len(data):
+            if offset is None:
+                file.unread(data[copied:])
+            if not done:
+                raise LinuxError(errno.EFAULT)
+        if copied < size or not regular or done == left or task.system.stopping:
+            return done
+
+
+def _ask(task: Task, file: OpenFile, size: int, offset: int | None) -> bytes:
+    if offset is not None:
+        return file.pread(size, offset)
+    return blocking(task, file, READABLE, lambda: file.read(size))
+
+
+def _places(vectors: Vectors) -> list[tuple[int, int]]:
+    """The vectors that are not empty, the next to be filled last."""
+    return [vector for vector in reversed(vectors) if vector[1]]
+
+
+def _scatter(task: Task, places: list[tuple[int, int]], data: bytes) -> int:
+    """Put ``data`` into the next places, and take what is full away; returns the bytes that found
+    one.
+    """
+    done = 0
+    while done < len(data) and places:
+        base, length = places.pop()
+        part = data[done : done + length]
+        copied = raw_copy_to_user(task.mm, base, part)
+        done += copied
+        if copied < length:
+            places.append((base + copied, length - copied))
+        if copied < len(part):
+            break
+    return done
+
+
+def iovecs(task: Task, addr: int, count: int) -> Vectors:
     """The (base, length) pairs of an iovec array."""
     if not 0 <= s64(count) <= IOV_MAX:
         raise LinuxError(errno.EINVAL)
@@ -120,230 +219,67 @@ def _iovecs(task: Task, addr: int, count: int) -> list[tuple[int, int]]:
     return vectors
 
 
-def _vectored(
-    task: Task,
-    vectors: list[tuple[int, int]],
-    move: Callable[[int, int], int],
-    *,
-    once: bool = False,
-) -> int:
-    """Move each vector until one comes out short; an error counts only if nothing was moved before.
-
-    MAX_RW_COUNT bytes in all; with ``once`` a single vector that is not empty; short if the run is
-    to stop.
-    """
-    done = 0
-    for base, wanted in vectors:
-        length = min(wanted, MAX_RW_COUNT - done)
-        if not length:
-            continue
-        if done and (once or task.system.stopping):
-            break
-        try:
-            moved = move(base, length)
-        except LinuxError:
-            if done:
-                return done
-            raise
-        done += moved
-        if moved < length:
-            break
-    return done
+def _offset(offset: int) -> int:
+    if s64(offset) < 0:
+        raise LinuxError(errno.EINVAL)
+    return offset
 
 
 @syscall("write")
 def sys_write(task: Task, fd: int, addr: int, count: int, *_: int) -> int:
     """write(2)."""
-    return _write(task, task.files.get(s32(fd)), addr, count)
+    return _write(task, task.files.get(s32(fd)), [(addr, count)])
 
 
 @syscall("writev")
 def sys_writev(task: Task, fd: int, addr: int, count: int, *_: int) -> int:
     """writev(2)."""
     file = task.files.get(s32(fd))
-    return _vectored(
-        task, _iovecs(task, addr, count), lambda base, length: _write(task, file, base, length)
-    )
+    return _write(task, file, iovecs(task, addr, count))
+
+
+@syscall("pwrite64")
+def sys_pwrite64(task: Task, fd: int, addr: int, count: int, offset: int, *_: int) -> int:
+    """pwrite(2)."""
+    at = _offset(offset)
+    return _pwrite(task, task.files.get(s32(fd)), [(addr, count)], at)
+
+
+@syscall("pwritev")
+def sys_pwritev(task: Task, fd: int, addr: int, count: int, offset: int, *_: int) -> int:
+    """pwritev(2)."""
+    at, file = _offset(offset), task.files.get(s32(fd))
+    return _pwrite(task, file, iovecs(task, addr, count), at)
 
 
 @syscall("read")
 def sys_read(task: Task, fd: int, addr: int, count: int, *_: int) -> int:
     """read(2)."""
-    return _read(task, task.files.get(s32(fd)), addr, count)
+    return _read(task, task.files.get(s32(fd)), [(addr, count)])
 
 
 @syscall("readv")
 def sys_readv(task: Task, fd: int, addr: int, count: int, *_: int) -> int:
     """readv(2)."""
     file = task.files.get(s32(fd))
-    once = not stat.S_ISREG(file.mode)
-    return _vectored(
-        task,
-        _iovecs(task, addr, count),
-        lambda base, length: _read(task, file, base, length),
-        once=once,
-    )
+    return _read(task, file, iovecs(task, addr, count))
 
 
 @syscall("pread64")
 def sys_pread64(task: Task, fd: int, addr: int, count: int, offset: int, *_: int) -> int:
     """pread(2)."""
-    if s64(offset) < 0:
-        raise LinuxError(errno.EINVAL)
-    return _read(task, task.files.get(s32(fd)), addr, count, offset)
+    at = _offset(offset)
+    return _read(task, task.files.get(s32(fd)), [(addr, count)], at)
 
 
-@syscall("open")
-def sys_open(task: Task, path: int, flags: int, *_: int) -> int:
-    """open(2)."""
-    return task.files.install(
-        task.fs.open(_path(task, path), flags), cloexec=bool(flags & O_CLOEXEC)
-    )
-
-
-@syscall("openat")
-def sys_openat(task: Task, dirfd: int, path: int, flags: int, *_: int) -> int:
-    """openat(2); no descriptor of ours is a directory."""
-    return task.files.install(
-        task.fs.open(_path_at(task, dirfd, path), flags), cloexec=bool(flags & O_CLOEXEC)
-    )
-
-
-def _path_at(task: Task, dirfd: int, path: int) -> str:
-    name = _path(task, path)
-    if name and not name.startswith("/") and s32(dirfd) != AT_FDCWD:
-        task.files.get(s32(dirfd))
-        raise LinuxError(errno.ENOTDIR)
-    return name
-
-
-@syscall("close")
-def sys_close(task: Task, fd: int, *_: int) -> int:
-    """close(2)."""
-    task.files.close(s32(fd))
-    return 0
+@syscall("preadv")
+def sys_preadv(task: Task, fd: int, addr: int, count: int, offset: int, *_: int) -> int:
+    """preadv(2)."""
+    at, file = _offset(offset), task.files.get(s32(fd))
+    return _read(task, file, iovecs(task, addr, count), at)
 
 
 @syscall("lseek")
 def sys_lseek(task: Task, fd: int, offset: int, whence: int, *_: int) -> int:
     """lseek(2)."""
     return task.files.get(s32(fd)).seek(s64(offset), s32(whence))
-
-
-@syscall("fstat")
-def sys_fstat(task: Task, fd: int, buffer: int, *_: int) -> int:
-    """fstat(2)."""
-    task.mm.copy_to_user(buffer, task.files.get(s32(fd)).stat())
-    return 0
-
-
-@syscall("stat")
-def sys_stat(task: Task, path: int, buffer: int, *_: int) -> int:
-    """stat(2)."""
-    task.mm.copy_to_user(buffer, task.fs.stat(_path(task, path)))
-    return 0
-
-
-@syscall("lstat")
-def sys_lstat(task: Task, path: int, buffer: int, *_: int) -> int:
-    """lstat(2); /proc/self/exe is shown as the program."""
-    task.mm.copy_to_user(buffer, task.fs.stat(_path(task, path), follow=False))
-    return 0
-
-
-@syscall("newfstatat")
-def sys_newfstatat(task: Task, dirfd: int, path: int, buffer: int, flags: int, *_: int) -> int:
-    """fstatat(2)."""
-    name = _path_at(task, dirfd, path)
-    if not name and flags & AT_EMPTY_PATH:
-        return sys_fstat(task, dirfd, buffer)
-    task.mm.copy_to_user(buffer, task.fs.stat(name, follow=not flags & AT_SYMLINK_NOFOLLOW))
-    return 0
-
-
-@syscall("access")
-def sys_access(task: Task, path: int, mode: int, *_: int) -> int:
-    """access(2) on a read-only file system."""
-    task.fs.stat(_path(task, path))
-    if mode & W_OK:
-        raise LinuxError(errno.EROFS)
-    return 0
-
-
-@syscall("readlink")
-def sys_readlink(task: Task, path: int, buffer: int, size: int, *_: int) -> int:
-    """readlink(2): /proc/self/exe, and links in what the guest was given."""
-    return _readlink(task, _path(task, path), buffer, size)
-
-
-@syscall("readlinkat")
-def sys_readlinkat(task: Task, dirfd: int, path: int, buffer: int, size: int, *_: int) -> int:
-    """readlinkat(2)."""
-    return _readlink(task, _path_at(task, dirfd, path), buffer, size)
-
-
-def _readlink(task: Task, path: str, buffer: int, size: int) -> int:
-    if s32(size) <= 0:
-        raise LinuxError(errno.EINVAL)
-    text = (
-        task.exe.real_path if task.fs.resolve(path) in task.fs.own_links else task.fs.readlink(path)
-    )
-    target = text.encode("utf-8", "surrogateescape")[: s32(size)]
-    task.mm.copy_to_user(buffer, target)
-    return len(target)
-
-
-@syscall("getcwd")
-def sys_getcwd(task: Task, buffer: int, size: int, *_: int) -> int:
-    """getcwd(2), the kernel's form: returns the length with the final zero."""
-    path = task.fs.cwd.encode("utf-8", "surrogateescape") + b"\0"
-    if len(path) > size:
-        raise LinuxError(errno.ERANGE)
-    task.mm.copy_to_user(buffer, path)
-    return len(path)
-
-
-@syscall("dup")
-def sys_dup(task: Task, fd: int, *_: int) -> int:
-    """dup(2)."""
-    return task.files.install(task.files.get(s32(fd)))
-
-
-@syscall("dup2")
-def sys_dup2(task: Task, old: int, new: int, *_: int) -> int:
-    """dup2(2)."""
-    file = task.files.get(s32(old))
-    return s32(new) if s32(old) == s32(new) else task.files.replace(s32(new), file)
-
-
-@syscall("dup3")
-def sys_dup3(task: Task, old: int, new: int, flags: int, *_: int) -> int:
-    """dup3(2)."""
-    if flags & ~O_CLOEXEC or s32(old) == s32(new):
-        raise LinuxError(errno.EINVAL)
-    return task.files.replace(s32(new), task.files.get(s32(old)), cloexec=bool(flags))
-
-
-@syscall("fcntl")
-def sys_fcntl(task: Task, fd: int, command: int, argument: int, *_: int) -> int:
-    """fcntl(2): descriptors and their flags; no locks, no signals."""
-    entry = task.files.descriptor(s32(fd))
-    if command in (F_DUPFD, F_DUPFD_CLOEXEC):
-        return task.files.install(
-            entry.file, lowest=s32(argument), cloexec=command == F_DUPFD_CLOEXEC
-        )
-    if command == F_GETFD:
-        return FD_CLOEXEC if entry.cloexec else 0
-    if command == F_SETFD:
-        entry.cloexec = bool(argument & FD_CLOEXEC)
-        return 0
-    if command == F_GETFL:
-        return entry.file.flags
-    raise LinuxError(errno.EINVAL)
-
-
-@syscall("ioctl")
-def sys_ioctl(task: Task, fd: int, *_: int) -> int:
-    """ioctl(2): nothing here is a terminal or a device."""
-    task.files.get(s32(fd))
-    raise LinuxError(errno.ENOTTY)

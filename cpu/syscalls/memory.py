@@ -6,6 +6,7 @@ from __future__ import annotations
 import errno
 from typing import TYPE_CHECKING
 
+from cpu.devices import ZeroFile
 from cpu.syscalls.registry import s32, syscall
 from mmu.errors import LinuxError
 from mmu.linux.mman import MAP_ANONYMOUS
@@ -22,7 +23,13 @@ def sys_mmap(
     """mmap(2)."""
     if offset % PAGE_SIZE:
         raise LinuxError(errno.EINVAL)
-    file = None if flags & MAP_ANONYMOUS else task.files.get(s32(fd)).mapped()
+    file = None
+    if not flags & MAP_ANONYMOUS:
+        opened = task.files.get(s32(fd))
+        if isinstance(opened, ZeroFile):
+            flags |= MAP_ANONYMOUS
+        else:
+            file = opened.mapped()
     return task.mm.mmap(addr, length, prot, flags, file, offset >> PAGE_SHIFT)
 
 

@@ -3,18 +3,41 @@
 
 from __future__ import annotations
 
-from cpu.syscalls import clock, identity, io, limits, memory, signals, task, timers
+from cpu.syscalls import (
+    clock,
+    epoll,
+    files,
+    futex,
+    identity,
+    io,
+    limits,
+    memory,
+    pipes,
+    poll,
+    process,
+    signals,
+    sockets,
+    task,
+    timers,
+)
 from cpu.syscalls.registry import NR_SYSCALLS, TABLE
 
 __all__ = [
     "NR_SYSCALLS",
     "TABLE",
     "clock",
+    "epoll",
+    "files",
+    "futex",
     "identity",
     "io",
     "limits",
     "memory",
+    "pipes",
+    "poll",
+    "process",
     "signals",
+    "sockets",
     "task",
     "timers",
 ]

@@ -34,32 +34,34 @@ from mmu.units import PAGE_SIZE
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from mmu._native import struct_page, struct_vm_area_struct
+    from mmu._native import struct_page, struct_vm_area_struct_ptr
     from mmu.linux.mmu_gather import Gather
 
-    Change = Callable[[MmStruct, struct_vm_area_struct, int, struct_page], int]
+    Change = Callable[[MmStruct, struct_vm_area_struct_ptr, int, struct_page], int]
 
 
-def madvise_free_range(mm: MmStruct, vma: struct_vm_area_struct, start: int, end: int) -> None:
+def madvise_free_range(mm: MmStruct, vma: struct_vm_area_struct_ptr, start: int, end: int) -> None:
     """Make the pages of [start, end), a part of one anonymous VMA, lazily free; the mmap_lock is
     held.
     """
     _change_pages(mm, vma, start, end, _lazyfree)
 
 
-def madvise_cold_range(mm: MmStruct, vma: struct_vm_area_struct, start: int, end: int) -> None:
+def madvise_cold_range(mm: MmStruct, vma: struct_vm_area_struct_ptr, start: int, end: int) -> None:
     """Mark the pages of [start, end), a part of one VMA, as not used; the mmap_lock is held."""
     _change_pages(mm, vma, start, end, _cold)
 
 
-def madvise_pageout_range(mm: MmStruct, vma: struct_vm_area_struct, start: int, end: int) -> None:
+def madvise_pageout_range(
+    mm: MmStruct, vma: struct_vm_area_struct_ptr, start: int, end: int
+) -> None:
     """Free what of [start, end), a part of one VMA, is lazily free and clean; the mmap_lock is
     held.
     """
     _change_pages(mm, vma, start, end, _pageout)
 
 
-def _lazyfree(mm: MmStruct, vma: struct_vm_area_struct, value: int, page: struct_page) -> int:
+def _lazyfree(mm: MmStruct, vma: struct_vm_area_struct_ptr, value: int, page: struct_page) -> int:
     """madvise_free_pte_range() for one page."""
     if not page.flags & lib.PG_anon or page._refcount != 1:
         return value
@@ -67,12 +69,12 @@ def _lazyfree(mm: MmStruct, vma: struct_vm_area_struct, value: int, page: struct
     return value & ~(A | D)
 
 
-def _cold(mm: MmStruct, vma: struct_vm_area_struct, value: int, page: struct_page) -> int:
+def _cold(mm: MmStruct, vma: struct_vm_area_struct_ptr, value: int, page: struct_page) -> int:
     """madvise_cold_or_pageout_pte_range() for one page."""
     return value & ~A
 
 
-def _pageout(mm: MmStruct, vma: struct_vm_area_struct, value: int, page: struct_page) -> int:
+def _pageout(mm: MmStruct, vma: struct_vm_area_struct_ptr, value: int, page: struct_page) -> int:
     """try_to_unmap_one() for one page of reclaim_pages()."""
     if not page.flags & lib.PG_anon:
         return 0 if page.flags & lib.PG_swapbacked and page._mapcount == 1 else value
@@ -85,7 +87,7 @@ def _pageout(mm: MmStruct, vma: struct_vm_area_struct, value: int, page: struct_
 
 
 def _reclaim_shmem(
-    mm: MmStruct, vma: struct_vm_area_struct, page: struct_page, dirty: bool
+    mm: MmStruct, vma: struct_vm_area_struct_ptr, page: struct_page, dirty: bool
 ) -> None:
     """shrink_folio_list() for a page of shared memory that was unmapped: only what is all zero may
     go.
@@ -97,7 +99,7 @@ def _reclaim_shmem(
 
 
 def _change_pages(
-    mm: MmStruct, vma: struct_vm_area_struct, start: int, end: int, change: Change
+    mm: MmStruct, vma: struct_vm_area_struct_ptr, start: int, end: int, change: Change
 ) -> None:
     tlb = engine.tlb_gather_mmu(mm)
     try:
@@ -108,7 +110,7 @@ def _change_pages(
 
 
 def _change_pte_range(
-    tlb: Gather, vma: struct_vm_area_struct, pmd: EntryPa, start: int, end: int, change: Change
+    tlb: Gather, vma: struct_vm_area_struct_ptr, pmd: EntryPa, start: int, end: int, change: Change
 ) -> None:
     mm, memory = tlb.mm, tlb.mm.memory
     pte = engine.pte_tryget_map_lock(mm, pmd, start)

@@ -33,12 +33,12 @@ from mmu.linux.pgtable import (
 from mmu.linux.pte_ref import PteAlloc, pte_alloc_get_map_lock, pte_entries_set, pte_put
 from mmu.linux.rmap import anon_vma_prepare
 from mmu.linux.state import MmStruct
-from mmu.linux.tlbflush import flush_tlb_mm_range
+from mmu.linux.tlbflush import flush_tlb_is_local, ptep_clear_flush
 from mmu.twin import EntryPa
-from mmu.units import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, U64
+from mmu.units import PAGE_MASK, PAGE_SHIFT, U64
 
 if TYPE_CHECKING:
-    from mmu._native import struct_page, struct_vm_area_struct
+    from mmu._native import struct_page, struct_vm_area_struct_ptr
 
 _PAGE_FAULT_USER: Final = EVENT_ID["page_fault_user"]
 _PGFAULT: Final = MM_COUNTER_ID["pgfault"]
@@ -97,7 +97,7 @@ def access_error(vm_flags: int, error_code: int) -> bool:
     return bool(error_code & lib.PF_P) or not vm_flags & (lib.VM_READ | lib.VM_WRITE | lib.VM_EXEC)
 
 
-def _anonymous_fault(mm: MmStruct, vma: struct_vm_area_struct, addr: int, write: bool) -> int:
+def _anonymous_fault(mm: MmStruct, vma: struct_vm_area_struct_ptr, addr: int, write: bool) -> int:
     pmd = pmd_alloc(mm, addr)
     if pmd is None:
         return lib.VM_FAULT_OOM
@@ -111,7 +111,7 @@ def _anonymous_fault(mm: MmStruct, vma: struct_vm_area_struct, addr: int, write:
 
 
 def _resolve_locked(
-    mm: MmStruct, vma: struct_vm_area_struct, pte: EntryPa, addr: int, write: bool
+    mm: MmStruct, vma: struct_vm_area_struct_ptr, pte: EntryPa, addr: int, write: bool
 ) -> int:
     value = mm.memory.read_u64(pte)
     if pte_none(value):
@@ -124,7 +124,7 @@ def _resolve_locked(
 
 
 def _map_fresh(
-    mm: MmStruct, vma: struct_vm_area_struct, pte: EntryPa, addr: int, write: bool
+    mm: MmStruct, vma: struct_vm_area_struct_ptr, pte: EntryPa, addr: int, write: bool
 ) -> int:
     if write:
         anon_vma_prepare(mm, vma)
@@ -140,7 +140,9 @@ def _map_fresh(
     return 0
 
 
-def _write_protect_fault(mm: MmStruct, vma: struct_vm_area_struct, pte: EntryPa, addr: int) -> int:
+def _write_protect_fault(
+    mm: MmStruct, vma: struct_vm_area_struct_ptr, pte: EntryPa, addr: int
+) -> int:
     value = mm.memory.read_u64(pte)
     if entry_pfn(value) == mm.memory.zero_pfn:
         anon_vma_prepare(mm, vma)
@@ -148,13 +150,14 @@ def _write_protect_fault(mm: MmStruct, vma: struct_vm_area_struct, pte: EntryPa,
         if pfn is None:
             return lib.VM_FAULT_OOM
         add_mm_counter(mm, lib.MM_ANONPAGES, 1)
-        set_pte_at(mm, addr, pte, mk_anon_pte(pfn, vma.vm_flags))
+        value = mk_anon_pte(pfn, vma.vm_flags)
+        ptep_clear_flush(mm, addr, pte)
+        set_pte_at(mm, addr, pte, value)
     elif can_reuse(mm, value):
         mm.memory.page(entry_pfn(value)).flags |= lib.PG_anon_exclusive
         set_pte_at(mm, addr, pte, value | RW | D | A)
     else:
         return lib.VM_FAULT_FALLBACK
-    flush_tlb_mm_range(mm, addr, addr + PAGE_SIZE, PAGE_SHIFT, 0)
     return 0
 
 
@@ -179,7 +182,7 @@ def can_reuse(mm: MmStruct, pte: int) -> bool:
     return bool(flags & lib.PG_anon) and bool(flags & lib.PG_anon_exclusive or page._refcount == 1)
 
 
-def _alloc_anon_page(mm: MmStruct, vma: struct_vm_area_struct) -> int | None:
+def _alloc_anon_page(mm: MmStruct, vma: struct_vm_area_struct_ptr) -> int | None:
     try:
         pfn = mm.memory.alloc_pages()
     except OutOfMemory:
@@ -204,4 +207,6 @@ def _is_common(mm: MmStruct, addr: int, write: bool) -> bool:
         return True
     if not write or value & (P | RW) != P:
         return False
-    return entry_pfn(value) == mm.memory.zero_pfn or can_reuse(mm, value)
+    if entry_pfn(value) == mm.memory.zero_pfn:
+        return flush_tlb_is_local(mm)
+    return can_reuse(mm, value)

@@ -23,6 +23,9 @@ class Bug(IntEnum):
     GATHER_NESTED = lib.BUG_GATHER_NESTED
     RCU_UNBALANCED = lib.BUG_RCU_UNBALANCED
     WAIT_FAILED = lib.BUG_WAIT_FAILED
+    IPI_NEVER_ACKNOWLEDGED = lib.BUG_IPI_NEVER_ACKNOWLEDGED
+    IPI_IRQS_OFF = lib.BUG_IPI_IRQS_OFF
+    IRQS_UNBALANCED = lib.BUG_IRQS_UNBALANCED
     LOCK_ORDER = lib.BUG_LOCK_ORDER
     LOCK_KEPT = lib.BUG_LOCK_KEPT
     SLEEP_IN_ATOMIC = lib.BUG_SLEEP_IN_ATOMIC
@@ -45,6 +48,14 @@ _SENTENCES = {
     Bug.GATHER_NESTED: "an mmu_gather was begun within another",
     Bug.RCU_UNBALANCED: "rcu_read_unlock without rcu_read_lock",
     Bug.WAIT_FAILED: "a wait ended in an error",
+    Bug.IPI_NEVER_ACKNOWLEDGED: (
+        "an interprocessor interrupt can never be acknowledged: its CPUs (mask {:#x}) have"
+        " interrupts off and nothing turns them on"
+    ),
+    Bug.IPI_IRQS_OFF: (
+        "CPU {:#x} waited for other CPUs to acknowledge an interrupt with its own interrupts off"
+    ),
+    Bug.IRQS_UNBALANCED: "local_irq_restore without local_irq_save (CPU {:#x})",
     Bug.LOCK_ORDER: "locks are taken in orders that can deadlock",
     Bug.LOCK_KEPT: "something was held on the way out of the kernel",
     Bug.SLEEP_IN_ATOMIC: "a sleep where none is allowed",

@@ -55,7 +55,7 @@ from mmu.twin import EntryPa
 from mmu.units import PAGE_SHIFT, PAGE_SIZE
 
 if TYPE_CHECKING:
-    from mmu._native import struct_vm_area_struct
+    from mmu._native import struct_vm_area_struct_ptr
     from mmu.linux.filemap import MappedFile
 
 VM_FAULT_OOM: Final = lib.VM_FAULT_OOM
@@ -152,7 +152,7 @@ def do_user_addr_fault(mm: MmStruct, address: int, error_code: int) -> Segv | No
 # From a VMA to the kind of fault.
 
 
-def handle_mm_fault(mm: MmStruct, vma: struct_vm_area_struct, address: int, write: bool) -> int:
+def handle_mm_fault(mm: MmStruct, vma: struct_vm_area_struct_ptr, address: int, write: bool) -> int:
     """Bring in the page of address in this VMA, which allows the access; counts pgfault and
     pgmajfault.
 
@@ -169,8 +169,6 @@ def handle_mm_fault(mm: MmStruct, vma: struct_vm_area_struct, address: int, writ
         if engine.pmd_alloc(mm, addr) is None:
             return VM_FAULT_OOM
         result = _handle_pte_fault(mm, vma, addr, write)
-    if result & VM_FAULT_NOPAGE and write:
-        engine.flush_tlb_mm_range(mm, addr, addr + PAGE_SIZE, PAGE_SHIFT, 0)
     if result & VM_FAULT_MAJOR:
         mm.c.counter[_PGMAJFAULT] += 1
     return result
@@ -189,7 +187,7 @@ def peek_pte(mm: MmStruct, addr: int) -> int:
     return mm.memory.read_u64(pte_offset(pmdval, addr))
 
 
-def _handle_pte_fault(mm: MmStruct, vma: struct_vm_area_struct, addr: int, write: bool) -> int:
+def _handle_pte_fault(mm: MmStruct, vma: struct_vm_area_struct_ptr, addr: int, write: bool) -> int:
     pte = peek_pte(mm, addr)
     if pte_none(pte):
         return _do_fault(mm, vma, addr, write)
@@ -200,7 +198,7 @@ def _handle_pte_fault(mm: MmStruct, vma: struct_vm_area_struct, addr: int, write
     return VM_FAULT_NOPAGE
 
 
-def _do_fault(mm: MmStruct, vma: struct_vm_area_struct, addr: int, write: bool) -> int:
+def _do_fault(mm: MmStruct, vma: struct_vm_area_struct_ptr, addr: int, write: bool) -> int:
     file = mm.file(vma.vm_file)
     pgoff = vma.vm_pgoff + (addr - vma.vm_start >> PAGE_SHIFT)
     if not write:
@@ -255,7 +253,7 @@ def _set_file_pte(mm: MmStruct, addr: int, pte: EntryPa, pfn: int, prot: int) ->
 
 
 def _do_read_fault(
-    mm: MmStruct, vma: struct_vm_area_struct, file: MappedFile, addr: int, pgoff: int
+    mm: MmStruct, vma: struct_vm_area_struct_ptr, file: MappedFile, addr: int, pgoff: int
 ) -> int:
     """Map what the cache holds of the 16 pages around; then page pgoff if it was not among them."""
     result = 0
@@ -283,7 +281,7 @@ def _do_read_fault(
 
 
 def _do_fault_around(
-    mm: MmStruct, vma: struct_vm_area_struct, file: MappedFile, addr: int, pgoff: int
+    mm: MmStruct, vma: struct_vm_area_struct_ptr, file: MappedFile, addr: int, pgoff: int
 ) -> bool:
     """Map the cached pages around, within VMA, table and file, where no PTE is set; False: out of
     memory.
@@ -321,7 +319,7 @@ def _do_fault_around(
 
 
 def _do_shared_fault(
-    mm: MmStruct, vma: struct_vm_area_struct, file: MappedFile, addr: int, pgoff: int
+    mm: MmStruct, vma: struct_vm_area_struct_ptr, file: MappedFile, addr: int, pgoff: int
 ) -> int:
     result, pfn = filemap_fault(mm, file, pgoff)
     if result & VM_FAULT_ERROR:
@@ -355,7 +353,7 @@ def _alloc_copy(mm: MmStruct, pfn: int) -> int | None:
 
 
 def _do_cow_fault(
-    mm: MmStruct, vma: struct_vm_area_struct, file: MappedFile, addr: int, pgoff: int
+    mm: MmStruct, vma: struct_vm_area_struct_ptr, file: MappedFile, addr: int, pgoff: int
 ) -> int:
     anon_vma_prepare(mm, vma)
     result, pfn = filemap_fault(mm, file, pgoff)
@@ -381,7 +379,7 @@ def _do_cow_fault(
 # Writes to read-only PTEs.
 
 
-def _do_wp_page(mm: MmStruct, vma: struct_vm_area_struct, addr: int, orig: int) -> int:
+def _do_wp_page(mm: MmStruct, vma: struct_vm_area_struct_ptr, addr: int, orig: int) -> int:
     """A write where the VMA allows it and the PTE does not: the right for shared memory and for a
     page that nobody else has any more, else a private copy.
     """
@@ -403,7 +401,7 @@ def _wp_page_reuse(mm: MmStruct, addr: int, orig: int) -> int:
     return 0
 
 
-def _wp_page_copy(mm: MmStruct, vma: struct_vm_area_struct, addr: int, orig: int) -> int:
+def _wp_page_copy(mm: MmStruct, vma: struct_vm_area_struct_ptr, addr: int, orig: int) -> int:
     """wp_page_copy(): the old page is kept while the table's lock is waited for, so that an equal
     PTE means the same page.
     """
@@ -419,7 +417,7 @@ def _wp_page_copy(mm: MmStruct, vma: struct_vm_area_struct, addr: int, orig: int
 
 
 def _exchange_page(
-    mm: MmStruct, vma: struct_vm_area_struct, addr: int, orig: int, copy: int
+    mm: MmStruct, vma: struct_vm_area_struct_ptr, addr: int, orig: int, copy: int
 ) -> int:
     """Map the copy instead of what orig maps; the copy goes if another PTE stands there now."""
     pte = _map_locked(mm, addr)
@@ -428,7 +426,7 @@ def _exchange_page(
         return VM_FAULT_OOM
     same = mm.memory.read_u64(pte) == orig
     if same:
-        _ptep_clear_flush(mm, addr, pte)
+        engine.ptep_clear_flush(mm, addr, pte)
         engine.set_pte_at(mm, addr, pte, mk_anon_pte(copy, vma.vm_flags))
         if orig & SPECIAL:
             engine.add_mm_counter(mm, lib.MM_ANONPAGES, 1)
@@ -438,14 +436,6 @@ def _exchange_page(
         mm.memory.put_page(copy)
     _unlock_put(mm, pte, addr)
     return 0
-
-
-def _ptep_clear_flush(mm: MmStruct, addr: int, pte: EntryPa) -> None:
-    """No CPU may read the old page any more once the new one can be written: the PTE is none until
-    all have flushed. The PTE lock is held; the entry's reference stays.
-    """
-    engine.set_pte_at(mm, addr, pte, 0)
-    engine.flush_tlb_mm_range(mm, addr, addr + PAGE_SIZE, PAGE_SHIFT, 0)
 
 
 def _drop_rmap(mm: MmStruct, pfn: int) -> None:

@@ -42,7 +42,7 @@ from mmu.linux.vma import (
 from mmu.units import PAGE_SHIFT
 
 if TYPE_CHECKING:
-    from mmu._native import struct_vm_area_struct
+    from mmu._native import struct_vm_area_struct_ptr
 
 M = TypeVar("M", bound=MmStruct)
 
@@ -115,10 +115,10 @@ def _dup_vmas(mm: MmStruct, oldmm: MmStruct) -> bool:
     return True
 
 
-def _dup_vma(mm: MmStruct, oldmm: MmStruct, vma: struct_vm_area_struct) -> bool:
+def _dup_vma(mm: MmStruct, oldmm: MmStruct, vma: struct_vm_area_struct_ptr) -> bool:
     if vma.vm_flags & VM_ACCOUNT and not vm_enough_memory(oldmm, _vma_pages(vma)):
         return False
-    new = ffi.new("struct vm_area_struct *", vma)
+    new = ffi.new("struct vm_area_struct *", vma[0])
     new.anon_vma = new.nr_anon_vma_chain = 0
     new.vm_flags &= ~VM_LOCKED_MASK
     wipe = vma.vm_flags & VM_WIPEONFORK
@@ -133,14 +133,14 @@ def _dup_vma(mm: MmStruct, oldmm: MmStruct, vma: struct_vm_area_struct) -> bool:
     return engine.copy_page_range(oldmm, mm, vma.vm_start, vma.vm_end, vma.vm_flags)
 
 
-def vma_needs_copy(vma: struct_vm_area_struct) -> bool:
+def vma_needs_copy(vma: struct_vm_area_struct_ptr) -> bool:
     """Whether the PTEs of a parent's VMA are copied: where a fault would not bring the same again
     (mm/memory.c).
     """
     return bool(vma.anon_vma) or vma.vm_flags & (VM_PFNMAP | VM_MIXEDMAP) != 0
 
 
-def _vma_pages(vma: struct_vm_area_struct) -> int:
+def _vma_pages(vma: struct_vm_area_struct_ptr) -> int:
     return vma.vm_end - vma.vm_start >> PAGE_SHIFT
 
 

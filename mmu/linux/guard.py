@@ -29,12 +29,14 @@ from mmu.twin import EntryPa
 from mmu.units import PAGE_SIZE
 
 if TYPE_CHECKING:
-    from mmu._native import struct_vm_area_struct
+    from mmu._native import struct_vm_area_struct_ptr
 
 _MAX_MADVISE_GUARD_RETRIES: Final = 3
 
 
-def madvise_guard_install(mm: MmStruct, vma: struct_vm_area_struct, start: int, end: int) -> None:
+def madvise_guard_install(
+    mm: MmStruct, vma: struct_vm_area_struct_ptr, start: int, end: int
+) -> None:
     """Make [start, end), a part of the VMA, a guard region: what was mapped there goes.
 
     EINVAL for a locked or special VMA, ENOMEM without a frame for a table. The mmap_lock is held;
@@ -81,7 +83,9 @@ def _install(mm: MmStruct, start: int, end: int) -> bool:
     return True
 
 
-def madvise_guard_remove(mm: MmStruct, vma: struct_vm_area_struct, start: int, end: int) -> None:
+def madvise_guard_remove(
+    mm: MmStruct, vma: struct_vm_area_struct_ptr, start: int, end: int
+) -> None:
     """Take the markers out of [start, end), a part of the VMA; pages stay. EINVAL for a special
     VMA.
 

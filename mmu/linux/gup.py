@@ -15,10 +15,10 @@ from mmu.linux.vmscan import try_to_free_pages
 from mmu.units import PAGE_SIZE
 
 if TYPE_CHECKING:
-    from mmu._native import struct_vm_area_struct
+    from mmu._native import struct_vm_area_struct_ptr
 
 
-def fault_in_page(mm: MmStruct, vma: struct_vm_area_struct, addr: int, write: bool) -> int:
+def fault_in_page(mm: MmStruct, vma: struct_vm_area_struct_ptr, addr: int, write: bool) -> int:
     """get_user_pages() for one page: a fault only if it is needed; VM_FAULT_* bits. The VMA allows
     the access.
 
@@ -36,7 +36,9 @@ def fault_in_page(mm: MmStruct, vma: struct_vm_area_struct, addr: int, write: bo
     return fault
 
 
-def populate_vma_page_range(mm: MmStruct, vma: struct_vm_area_struct, start: int, end: int) -> int:
+def populate_vma_page_range(
+    mm: MmStruct, vma: struct_vm_area_struct_ptr, start: int, end: int
+) -> int:
     """Fault in [start, end), a part of the VMA: for writing where it is private and writable; 0, or
     why not.
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 from mmu.linux.bug import Bug, MmBug
@@ -134,9 +135,8 @@ class Lockdep:
         if chain is not None:
             circle = " -> ".join(map(_class_name, [first.key, *chain]))
             seen = "; ".join(
-                f"{_class_name(b)} was taken inside {_class_name(a)} by CPU"
-                f" {self._after[a][b]}"
-                for a, b in zip(chain, chain[1:], strict=False)
+                f"{_class_name(b)} was taken inside {_class_name(a)} by CPU {self._after[a][b]}"
+                for a, b in pairwise(chain)
             )
             raise self._bug(
                 Bug.LOCK_ORDER,
@@ -197,4 +197,3 @@ class Lockdep:
     def _bug(self, bug: Bug, what: str) -> MmBug:
         held = ", ".join(map(str, self.held())) or "nothing"
         return MmBug(bug, 0, f"CPU {self._cpu} {what} (it holds {held})")
-

@@ -79,7 +79,7 @@ from mmu.units import PAGE_SHIFT, PAGE_SIZE, U64
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from mmu._native import struct_vm_area_struct
+    from mmu._native import struct_vm_area_struct_ptr
 
 
 _ZAP_RECLAIM_PT: Final = lib.ZAP_RECLAIM_PT
@@ -169,7 +169,7 @@ def _walk_vmas(
     mm: MmStruct,
     start: int,
     end: int,
-    visit: Callable[[int, struct_vm_area_struct, int, int], None],
+    visit: Callable[[int, struct_vm_area_struct_ptr, int, int], None],
 ) -> None:
     """madvise_walk_vmas(): visit(number, VMA, start, end) for each part of [start, end); ENOMEM at
     last for holes.
@@ -198,7 +198,7 @@ def _madvise_flags(mm: MmStruct, start: int, end: int, behavior: int) -> None:
     """Set and clear VMA flags: madvise_vma_behavior(), madvise_update_vma()."""
     set_flags, clear_flags, refused = _FLAG_ADVICE[behavior]
 
-    def visit(i: int, vma: struct_vm_area_struct, start: int, end: int) -> None:
+    def visit(i: int, vma: struct_vm_area_struct_ptr, start: int, end: int) -> None:
         if vma.vm_flags & refused or (behavior == MADV_WIPEONFORK and vma.vm_file):
             raise LinuxError(errno.EINVAL)
         if behavior == MADV_MERGEABLE and vma.vm_flags & _KSM_INCOMPATIBLE:
@@ -216,7 +216,7 @@ def _madvise_flags(mm: MmStruct, start: int, end: int, behavior: int) -> None:
 
 
 def _madvise_willneed(mm: MmStruct, start: int, end: int, behavior: int) -> None:
-    def visit(i: int, vma: struct_vm_area_struct, start: int, end: int) -> None:
+    def visit(i: int, vma: struct_vm_area_struct_ptr, start: int, end: int) -> None:
         if vma.vm_file:
             first = vma.vm_pgoff + (start - vma.vm_start >> PAGE_SHIFT)
             mm.file(vma.vm_file).read_ahead(mm.memory, first, first + (end - start >> PAGE_SHIFT))
@@ -225,7 +225,7 @@ def _madvise_willneed(mm: MmStruct, start: int, end: int, behavior: int) -> None
 
 
 def _madvise_free(mm: MmStruct, start: int, end: int, behavior: int) -> None:
-    def visit(i: int, vma: struct_vm_area_struct, start: int, end: int) -> None:
+    def visit(i: int, vma: struct_vm_area_struct_ptr, start: int, end: int) -> None:
         if vma.vm_file or vma.vm_flags & (VM_LOCKED | VM_PFNMAP):
             raise LinuxError(errno.EINVAL)
         madvise_free_range(mm, vma, start, end)
@@ -234,7 +234,7 @@ def _madvise_free(mm: MmStruct, start: int, end: int, behavior: int) -> None:
 
 
 def _madvise_cold(mm: MmStruct, start: int, end: int, behavior: int) -> None:
-    def visit(i: int, vma: struct_vm_area_struct, start: int, end: int) -> None:
+    def visit(i: int, vma: struct_vm_area_struct_ptr, start: int, end: int) -> None:
         if vma.vm_flags & (VM_LOCKED | VM_PFNMAP):
             raise LinuxError(errno.EINVAL)
         (madvise_cold_range if behavior == MADV_COLD else madvise_pageout_range)(
@@ -247,7 +247,7 @@ def _madvise_cold(mm: MmStruct, start: int, end: int, behavior: int) -> None:
 def _madvise_remove(mm: MmStruct, start: int, end: int, behavior: int) -> None:
     """Punch a hole into shared anonymous memory, in every mapping of it in this mm."""
 
-    def visit(i: int, vma: struct_vm_area_struct, start: int, end: int) -> None:
+    def visit(i: int, vma: struct_vm_area_struct_ptr, start: int, end: int) -> None:
         if vma.vm_flags & VM_LOCKED or not vma.vm_file:
             raise LinuxError(errno.EINVAL)
         if vma.vm_flags & (VM_SHARED | VM_MAYWRITE) != VM_SHARED | VM_MAYWRITE:
@@ -279,7 +279,7 @@ def _madvise_guard(mm: MmStruct, start: int, end: int, behavior: int) -> None:
 
 
 def _madvise_collapse(mm: MmStruct, start: int, end: int, behavior: int) -> None:
-    def visit(i: int, vma: struct_vm_area_struct, start: int, end: int) -> None:
+    def visit(i: int, vma: struct_vm_area_struct_ptr, start: int, end: int) -> None:
         raise LinuxError(errno.EINVAL)
 
     _walk_vmas(mm, start, end, visit)

@@ -5,16 +5,15 @@ kernel/fork.c, v6.18).
 ::
 
     mm_users   threads, vfork, who looks at another's memory      the last one: exit_mmap()
-    mm_count   all users together (1), a CPU that is lazy with it the last one: the PGD is freed
+    mm_count   all users together (1), each CPU that has it loaded  the last one: mmdrop()
 """
 
 from __future__ import annotations
 
 from mmu.errors import MmuError
+from mmu.linux.mm_count import mmdrop
 from mmu.linux.mmap import exit_mmap
 from mmu.linux.state import MmStruct
-from mmu.linux.tlbflush import leave_mm
-from mmu.units import PAGE_SHIFT
 
 
 def mmget(mm: MmStruct) -> None:
@@ -48,30 +47,3 @@ def mmput(mm: MmStruct) -> None:
         mm.mm_users = 1
         raise
     mmdrop(mm)
-
-
-def mmgrab(mm: MmStruct) -> None:
-    """Keep the PGD, whatever becomes of the users: a CPU that is lazy with it
-    (mmgrab_lazy_tlb()).
-    """
-    mm.mm_count += 1
-
-
-def mmdrop(mm: MmStruct) -> None:
-    """Keep it no longer; the last one has every CPU leave the mm, and frees the PGD (__mmdrop()).
-
-    Raises MmuError if pages or tables are still counted then (check_mm()).
-    """
-    mm.mm_count -= 1
-    if mm.mm_count:
-        return
-    c = mm.c
-    leave_mm(mm)
-    mm.memory.free_pages(c.pgd >> PAGE_SHIFT)
-    c.pgd = 0
-    mm.check()
-    if c.pgtables_bytes or any(c.rss_stat):
-        raise MmuError(
-            f"after exit {c.pgtables_bytes} bytes of tables and {list(c.rss_stat)} pages are still"
-            " counted"
-        )

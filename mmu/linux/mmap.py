@@ -45,6 +45,7 @@ from mmu.linux.mman import (
 from mmu.linux.mmu_gather import Gather
 from mmu.linux.pgtable import PMD_SHIFT, PMD_SIZE
 from mmu.linux.state import MmStruct
+from mmu.linux.tlbflush import leave_mm
 from mmu.linux.unmapped_area import get_unmapped_area
 from mmu.linux.vma import (
     VM_ACCOUNT,
@@ -406,10 +407,14 @@ def exit_mmap(mm: MmStruct) -> None:
     """Unmap everything and wait for a grace period: nothing is left but the PGD, which mmdrop()
     frees.
 
-    What the last user of the mm does (mmput()). Raises MmBug for an invariant that broke on the
-    way; what was not done then is done if it is called again.
+    What the last user of the mm does (mmput()); a CPU that still has it loaded is in lazy mode, and
+    the flush of what was unmapped sends it to init_mm. Raises MmBug for an invariant that broke on
+    the way; what was not done then is done if it is called again.
     """
     c = mm.c
+    for cpu in mm.kernel.cpus:
+        if cpu.loaded_mm is mm:
+            cpu.c.is_lazy = 1
     if c.vmas.nr:
         with mm.mmap_write_lock():
             c.hiwater_vm = max(c.hiwater_vm, c.total_vm)
@@ -418,4 +423,6 @@ def exit_mmap(mm: MmStruct) -> None:
     engine.rcu_process_callbacks(mm.kernel)
     mm.put_all_files()
     c.total_vm = c.data_vm = c.exec_vm = c.stack_vm = c.locked_vm = 0
+    if mm.kernel.this_cpu.loaded_mm is mm:
+        leave_mm(mm.kernel)
     mm.kernel.mms.remove(mm)

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""/proc/self/status, maps and statm, in Linux's formats (fs/proc/task_mmu.c, fs/proc/array.c,
+"""/proc/PID/status, maps and statm, in Linux's formats (fs/proc/task_mmu.c, fs/proc/array.c,
 v6.18).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from mmu._native import lib
 from mmu.linux.layout import page_align
@@ -15,7 +15,7 @@ from mmu.linux.vma import VM_EXEC, VM_MAYSHARE, VM_READ, VM_WRITE
 from mmu.units import PAGE_SHIFT, PAGE_SIZE
 
 if TYPE_CHECKING:
-    from mmu._native import struct_vm_area_struct
+    from mmu._native import struct_vm_area_struct_ptr
 
 _PERMS = (("r", VM_READ), ("w", VM_WRITE), ("x", VM_EXEC))
 # Column of a mapping's name: 25 + 6 * sizeof(void *) - 1.
@@ -28,11 +28,33 @@ class TaskInfo:
 
     name: str = "guest"
     pid: int = 1
+    """The thread's number, which /proc shows as Pid."""
     ppid: int = 0
     uid: int = 0
     gid: int = 0
     threads: int = 1
     fd_size: int = 64
+    tgid: int | None = None
+    """None: ``pid``."""
+    state: str = "R"
+    """Its letter."""
+    umask: int = 0o22
+    pgrp: int | None = None
+    session: int | None = None
+    """None: ``pid``."""
+    sigq: tuple[int, int] = (0, 0)
+    """Signals queued for its user, and how many may be."""
+    pending: int = 0
+    """The thread's; the process's are ``shared_pending``. Bit n - 1 is signal n."""
+    shared_pending: int = 0
+    blocked: int = 0
+    ignored: int = 0
+    caught: int = 0
+    cpus_allowed: int = 1
+    """A mask of CPU numbers."""
+    nr_cpus: int = 1
+    nvcsw: int = 0
+    nivcsw: int = 0
 
 
 def _text_pages(mm: MmStruct) -> int:
@@ -74,33 +96,81 @@ def task_mem(mm: MmStruct) -> str:
     return "".join(lines)
 
 
-def status(mm: MmStruct, task: TaskInfo | None = None) -> str:
-    """/proc/self/status."""
+STATE_NAMES: Final = {
+    "R": "running",
+    "S": "sleeping",
+    "D": "disk sleep",
+    "T": "stopped",
+    "Z": "zombie",
+    "X": "dead",
+}
+"""task_state_array[] of fs/proc/array.c."""
+
+
+def cpumask_hex(mask: int, nr_cpus: int) -> str:
+    """%*pb: hexadecimal, as many digits as there are CPUs, a comma between each 32 of them."""
+    digits = f"{mask & (1 << nr_cpus) - 1:0{-(-nr_cpus // 4)}x}"
+    groups = []
+    while digits:
+        groups.append(digits[-8:])
+        digits = digits[:-8]
+    return ",".join(reversed(groups))
+
+
+def cpumask_list(mask: int, nr_cpus: int) -> str:
+    """%*pbl: the ranges of numbers, as ``0-2,5``."""
+    ranges: list[str] = []
+    cpu = 0
+    while cpu < nr_cpus:
+        first = cpu
+        while cpu < nr_cpus and mask >> cpu & 1:
+            cpu += 1
+        if cpu > first:
+            ranges.append(str(first) if cpu == first + 1 else f"{first}-{cpu - 1}")
+        cpu += 1
+    return ",".join(ranges)
+
+
+def status(mm: MmStruct | None, task: TaskInfo | None = None) -> str:
+    """/proc/PID/status; without the lines of its memory if ``mm`` is None: a zombie's."""
     t = task or TaskInfo()
+    tgid = t.pid if t.tgid is None else t.tgid
+    pgrp = tgid if t.pgrp is None else t.pgrp
+    session = tgid if t.session is None else t.session
     return (
-        f"Name:\t{t.name[:15]}\nUmask:\t0022\nState:\tR (running)\n"
-        f"Tgid:\t{t.pid}\nNgid:\t0\nPid:\t{t.pid}\n"
+        f"Name:\t{t.name[:15]}\nUmask:\t{t.umask:04o}\n"
+        f"State:\t{t.state} ({STATE_NAMES[t.state]})\n"
+        f"Tgid:\t{tgid}\nNgid:\t0\nPid:\t{t.pid}\n"
         f"PPid:\t{t.ppid}\nTracerPid:\t0\nUid:\t{t.uid}\t{t.uid}\t{t.uid}\t{t.uid}\n"
         f"Gid:\t{t.gid}\t{t.gid}\t{t.gid}\t{t.gid}\nFDSize:\t{t.fd_size}\nGroups:\t \n"
-        f"NStgid:\t{t.pid}\nNSpid:\t{t.pid}\nNSpgid:\t{t.pid}\nNSsid:\t{t.pid}\nKthread:\t0\n"
-        f"{task_mem(mm)}"
-        f"HugetlbPages:\t{0:8} kB\nCoreDumping:\t0\nTHP_enabled:\t0\n"
-        f"untag_mask:\t0xffffffffffffffff\n"
-        f"Threads:\t{t.threads}\nSigQ:\t0/0\nSigPnd:\t{0:016x}\nShdPnd:\t{0:016x}\nSigBlk:\t{0:016x}\n"
-        f"SigIgn:\t{0:016x}\nSigCgt:\t{0:016x}\nNoNewPrivs:\t0\nSeccomp:\t0\nSeccomp_filters:\t0\n"
-        "Cpus_allowed:\t1\nCpus_allowed_list:\t0\nMems_allowed:\t1\nMems_allowed_list:\t0\n"
-        "voluntary_ctxt_switches:\t0\nnonvoluntary_ctxt_switches:\t0\n"
+        f"NStgid:\t{tgid}\nNSpid:\t{t.pid}\nNSpgid:\t{pgrp}\nNSsid:\t{session}\nKthread:\t0\n"
+        f"{'' if mm is None else _memory_lines(mm)}"
+        f"Threads:\t{t.threads}\nSigQ:\t{t.sigq[0]}/{t.sigq[1]}\n"
+        f"SigPnd:\t{t.pending:016x}\nShdPnd:\t{t.shared_pending:016x}\n"
+        f"SigBlk:\t{t.blocked:016x}\nSigIgn:\t{t.ignored:016x}\nSigCgt:\t{t.caught:016x}\n"
+        "NoNewPrivs:\t0\nSeccomp:\t0\nSeccomp_filters:\t0\n"
+        f"Cpus_allowed:\t{cpumask_hex(t.cpus_allowed, t.nr_cpus)}\n"
+        f"Cpus_allowed_list:\t{cpumask_list(t.cpus_allowed, t.nr_cpus)}\n"
+        "Mems_allowed:\t1\nMems_allowed_list:\t0\n"
+        f"voluntary_ctxt_switches:\t{t.nvcsw}\nnonvoluntary_ctxt_switches:\t{t.nivcsw}\n"
+    )
+
+
+def _memory_lines(mm: MmStruct) -> str:
+    return (
+        f"{task_mem(mm)}HugetlbPages:\t{0:8} kB\nCoreDumping:\t0\nTHP_enabled:\t0\n"
+        "untag_mask:\t0xffffffffffffffff\n"
     )
 
 
 def statm(mm: MmStruct) -> str:
-    """/proc/self/statm: size, resident, shared, text, lib (0), data, dirty (0); pages."""
+    """/proc/PID/statm: size, resident, shared, text, lib (0), data, dirty (0); pages."""
     c = mm.c
     shared = c.rss_stat[lib.MM_FILEPAGES] + c.rss_stat[lib.MM_SHMEMPAGES]
     return f"{c.total_vm} {mm.rss()} {shared} {_text_pages(mm)} 0 {c.data_vm + c.stack_vm} 0\n"
 
 
-def _name(mm: MmStruct, vma: struct_vm_area_struct) -> str:
+def _name(mm: MmStruct, vma: struct_vm_area_struct_ptr) -> str:
     c = mm.c
     if vma.vm_file:
         return mm.file(vma.vm_file).path
@@ -111,7 +181,7 @@ def _name(mm: MmStruct, vma: struct_vm_area_struct) -> str:
     return ""
 
 
-def show_map_vma(mm: MmStruct, vma: struct_vm_area_struct) -> str:
+def show_map_vma(mm: MmStruct, vma: struct_vm_area_struct_ptr) -> str:
     """One line of maps."""
     flags = vma.vm_flags
     perms = "".join(letter if flags & bit else "-" for letter, bit in _PERMS)
@@ -128,5 +198,5 @@ def show_map_vma(mm: MmStruct, vma: struct_vm_area_struct) -> str:
 
 
 def maps(mm: MmStruct) -> str:
-    """/proc/self/maps."""
+    """/proc/PID/maps."""
     return "".join(show_map_vma(mm, vma) for vma in mm.c.vmas.vma[0 : mm.c.vmas.nr])

@@ -25,12 +25,12 @@ from mmu.linux.state import MmStruct
 from mmu.units import PAGE_SHIFT
 
 if TYPE_CHECKING:
-    from mmu._native import struct_vm_area_struct, struct_vm_area_struct_ptr
+    from mmu._native import struct_vm_area_struct_ptr
 
 _VM_ACCESS_FLAGS: Final = lib.VM_READ | lib.VM_WRITE | lib.VM_EXEC
 
 
-def anon_vma_prepare(mm: MmStruct, vma: struct_vm_area_struct) -> None:
+def anon_vma_prepare(mm: MmStruct, vma: struct_vm_area_struct_ptr) -> None:
     """Give the VMA, by reference into mm's index, an anon_vma if it has none: a neighbour's if they
     fit, or a new one.
 
@@ -48,7 +48,7 @@ def anon_vma_prepare(mm: MmStruct, vma: struct_vm_area_struct) -> None:
 
 
 def anon_vma_fork(
-    mm: MmStruct, vma: struct_vm_area_struct_ptr, parent: struct_vm_area_struct
+    mm: MmStruct, vma: struct_vm_area_struct_ptr, parent: struct_vm_area_struct_ptr
 ) -> None:
     """Give a VMA of the child mm, about to be inserted, what its parent's VMA leads to and an
     anon_vma of its own; nothing if the parent's has none.
@@ -60,12 +60,12 @@ def anon_vma_fork(
     vma.nr_anon_vma_chain = parent.nr_anon_vma_chain + 1
 
 
-def vma_had_uncowed_parents(vma: struct_vm_area_struct) -> bool:
+def vma_had_uncowed_parents(vma: struct_vm_area_struct_ptr) -> bool:
     """Whether pages of the VMA may belong to the anon_vma of a parent process."""
     return vma.nr_anon_vma_chain > 1
 
 
-def _find_mergeable_anon_vma(mm: MmStruct, vma: struct_vm_area_struct) -> int:
+def _find_mergeable_anon_vma(mm: MmStruct, vma: struct_vm_area_struct_ptr) -> int:
     """The anon_vma of the next VMA, or else of the one before, if the VMA may use it; 0 for
     neither.
     """
@@ -79,12 +79,12 @@ def _find_mergeable_anon_vma(mm: MmStruct, vma: struct_vm_area_struct) -> int:
     return 0
 
 
-def _reusable(vma: struct_vm_area_struct) -> bool:
+def _reusable(vma: struct_vm_area_struct_ptr) -> bool:
     """Whether a neighbour may use the VMA's anon_vma: reusable_anon_vma()."""
     return bool(vma.anon_vma) and not vma_had_uncowed_parents(vma)
 
 
-def _anon_vma_compatible(a: struct_vm_area_struct, b: struct_vm_area_struct) -> bool:
+def _anon_vma_compatible(a: struct_vm_area_struct_ptr, b: struct_vm_area_struct_ptr) -> bool:
     """Whether a and b, in this order, could become one VMA if their rights were the same."""
     return bool(
         a.vm_end == b.vm_start

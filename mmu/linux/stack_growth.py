@@ -23,10 +23,10 @@ from mmu.linux.vma import (
 from mmu.units import PAGE_SHIFT, PAGE_SIZE
 
 if TYPE_CHECKING:
-    from mmu._native import struct_vm_area_struct
+    from mmu._native import struct_vm_area_struct_ptr
 
 
-def find_vma_or_expand_stack(mm: MmStruct, address: int) -> struct_vm_area_struct | None:
+def find_vma_or_expand_stack(mm: MmStruct, address: int) -> struct_vm_area_struct_ptr | None:
     """lock_mm_and_find_vma(): the VMA that holds address, after growing a stack down to it if it
     must; or None.
     """
@@ -72,7 +72,7 @@ def expand_downwards(mm: MmStruct, i: int, address: int) -> None:
     vma.vm_pgoff -= grow
 
 
-def _may_grow_stack(mm: MmStruct, vma: struct_vm_area_struct, size: int, grow: int) -> bool:
+def _may_grow_stack(mm: MmStruct, vma: struct_vm_area_struct_ptr, size: int, grow: int) -> bool:
     """acct_stack_growth()."""
     return (
         may_expand_vm(mm, vma.vm_flags, grow)

@@ -5,9 +5,9 @@
 
     Kernel ── memory, event ring, policy, RCU, sysctls     what Linux keeps in global variables
       │
-      ├── Cpu 0, 1, …  mmu, loaded mm, RCU nesting, the gather in progress    per-CPU variables
+      ├── Cpu 0, 1, …  mmu, loaded mm, ASIDs, interrupts, RCU nesting, gather    per-CPU variables
       │
-      └── MmStruct     page tables, VMAs, counters; the CPUs that have it loaded (mm_cpumask)
+      └── MmStruct     page tables, VMAs, counters; the CPUs that may have it loaded (mm_cpumask)
 
 An MmStruct names no CPU. Code that runs on a CPU finds it as ``kernel.this_cpu``, which whoever
 makes a CPU run has set. Making an MmStruct loads nothing: ``switch_mm()`` does.
@@ -16,12 +16,13 @@ makes a CPU run has set. Making an MmStruct loads nothing: ``switch_mm()`` does.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 from weakref import WeakValueDictionary
 
 from mmu._native import ffi, lib
 from mmu.errors import MmuError
-from mmu.events import KERNEL_COUNTERS
+from mmu.events import EVENT_ID, KERNEL_COUNTER_ID, KERNEL_COUNTERS
 from mmu.linux.bug import Bug, MmBug
 from mmu.linux.filemap import MappedFile
 from mmu.linux.layout import TASK_SIZE, UNKNOWN, Hole, mmap_base
@@ -47,12 +48,42 @@ ENGINES: Final = ("c", "python")
 """Which twin does the work on entries: the functions of native/mm, or those of this package."""
 
 
+HZ: Final = 1000
+"""Jiffies in a second of virtual time."""
+NSEC_PER_SEC: Final = 1_000_000_000
+
+CALL_FUNCTION_SINGLE_VECTOR: Final = 0xFB
+CALL_FUNCTION_VECTOR: Final = 0xFC
+"""The interrupts by which a CPU has functions called on another, on several
+(arch/x86/include/asm/irq_vectors.h).
+"""
+
+_CALL_FUNCTION_ENTRY: Final = EVENT_ID["call_function_entry"]
+_CALL_FUNCTION_EXIT: Final = EVENT_ID["call_function_exit"]
+_IRQ_CALL_COUNT: Final = KERNEL_COUNTER_ID["irq_call_count"]
+
 _kernels: WeakValueDictionary[int, Kernel] = WeakValueDictionary()
+_mms: WeakValueDictionary[int, MmStruct] = WeakValueDictionary()
 
 
 def kernel_of(c: struct_kernel_ptr) -> Kernel:
     """The Kernel whose ``c`` this is: for functions that C calls back."""
     return _kernels[int(ffi.cast("uintptr_t", c))]
+
+
+def mm_of(c: struct_mm_struct_ptr) -> MmStruct:
+    """The MmStruct whose ``c`` this is: for functions that C calls back."""
+    return _mms[int(ffi.cast("uintptr_t", c))]
+
+
+@ffi.def_extern()
+def kernel_run_calls(c: struct_kernel_ptr, number: int) -> None:
+    """What C calls where it turned interrupts on again and calls wait for the CPU."""
+    kernel = kernel_of(c)
+    try:
+        kernel.cpus[number].interrupt()
+    except BaseException as error:
+        kernel.keep_error(error)
 
 
 class Kernel:
@@ -61,10 +92,11 @@ class Kernel:
     ``policy`` says when empty PTE tables are freed, ``engine`` which twins are called (``native``
     is True for "c"). ``ring`` takes the events, None records nothing. ``scheduler`` is asked
     wherever kernel code waits, ``on_point`` hears of each step that another CPU could see (tests
-    switch there). ``c`` is the ``struct kernel *`` of native/mm that both engines work on.
-    ``lockdep`` has every lock watched (mmu.linux.lockdep), at the cost of a call for each.
-    ``max_map_count``, ``mmap_min_addr`` and ``overcommit_memory`` are the sysctls of those names
-    (vm.*). ``mms`` are the address spaces that have not exited, oldest first.
+    switch there). ``now_ns`` tells the virtual time, nanoseconds since the kernel was booted.
+    ``c`` is the ``struct kernel *`` of native/mm that both engines work on. ``lockdep`` has every
+    lock watched (mmu.linux.lockdep), at the cost of a call for each. ``max_map_count``,
+    ``mmap_min_addr`` and ``overcommit_memory`` are the sysctls of those names (vm.*). ``mms`` are
+    the address spaces that have not exited, oldest first.
     Raises MmuError for an unknown engine.
     """
 
@@ -91,6 +123,7 @@ class Kernel:
         self.mms: list[MmStruct] = []
         self.scheduler: Scheduler = Alone()
         self.on_point: Callable[[str], None] | None = None
+        self.now_ns: Callable[[], int] = _boot_time
         self.c = ffi.new("struct kernel *")
         self.c.ram = memory.c
         self.c.ring = ffi.NULL if ring is None else ring.c
@@ -98,6 +131,12 @@ class Kernel:
         self.c.rcu.head = self.c.rcu.tail = self.c.rcu.wait_head = lib.PAGE_NONE
         self.rcu_gp_wait = WaitQueue("grace periods")
         self.c.wait_for_lock = lib.kernel_wait_for_lock
+        self.c.run_calls = lib.kernel_run_calls
+        self.c.flush_others = lib.kernel_flush_others
+        self.c.last_mm_ctx_id = lib.INIT_MM_CTX_ID
+        self.c.invlpgb = 1
+        self.c.last_global_asid = lib.MAX_ASID_AVAILABLE
+        self.c.global_asid_available = lib.MAX_ASID_AVAILABLE - lib.TLB_NR_DYN_ASIDS - 1
         self.lockdep = Lockdep(self.c) if lockdep else None
         self.c.lockdep = lib.kernel_lockdep if lockdep else ffi.NULL
         self._error: BaseException | None = None
@@ -106,7 +145,8 @@ class Kernel:
     def add_cpu(self, mmu: Mmu) -> Cpu:
         """Bring up a CPU with this MMU, and return it. The first one is ``this_cpu``.
 
-        Raises MmuError beyond NR_CPUS.
+        It begins with no mm: CR3 names init_mm's PGD, which maps nothing. Flushes are broadcast
+        (INVLPGB) only if every CPU can. Raises MmuError beyond NR_CPUS.
         """
         if len(self.cpus) == lib.NR_CPUS:
             raise MmuError(f"a kernel has at most {lib.NR_CPUS} CPUs")
@@ -114,6 +154,7 @@ class Kernel:
         self.cpus.append(cpu)
         self.c.cpu[cpu.id] = cpu.c
         self.c.nr_cpus = len(self.cpus)
+        self.c.invlpgb &= cpu.has_invlpgb()
         if cpu.id == 0:
             self.this_cpu = cpu
         return cpu
@@ -133,6 +174,19 @@ class Kernel:
     @this_cpu.setter
     def this_cpu(self, cpu: Cpu) -> None:
         lib.set_this_cpu(self.c, cpu.c)
+
+    @property
+    def swapper_pg_dir(self) -> int:
+        """The guest-physical address of init_mm's PGD: the zero page, for nothing is mapped there.
+
+        A CPU whose CR3 names it has no mm.
+        """
+        return self.memory.zero_pfn << PAGE_SHIFT
+
+    @property
+    def jiffies(self) -> int:
+        """Ticks of HZ since the kernel was booted, of virtual time."""
+        return self.now_ns() * HZ // NSEC_PER_SEC
 
     def point(self, name: str) -> None:
         """A step of this name comes next that another CPU could see."""
@@ -192,11 +246,20 @@ class Kernel:
         return dict(zip(KERNEL_COUNTERS, self.c.counter, strict=True))
 
 
+@dataclass(slots=True)
+class CallSingleData:
+    """call_single_data_t: a function that one CPU has called on another; ``done`` when it was."""
+
+    func: Callable[[object], None]
+    info: object
+    done: bool = False
+
+
 class Cpu:
     """One CPU's own state: what Linux keeps in per-CPU variables.
 
-    ``mmu`` is its MMU, ``loaded_mm`` the mm whose tables its CR3 names. ``c`` is the
-    ``struct cpu *`` of native/mm.
+    ``mmu`` is its MMU, ``loaded_mm`` the mm whose tables its CR3 names, None for init_mm.
+    ``current_pid`` is the PID of the task that it runs. ``c`` is the ``struct cpu *`` of native/mm.
     """
 
     def __init__(self, kernel: Kernel, number: int, mmu: Mmu) -> None:
@@ -204,17 +267,63 @@ class Cpu:
         self.id = number
         self.mmu = mmu
         self.loaded_mm: MmStruct | None = None
+        self.current_pid = 0
+        self.call_single_queue: list[CallSingleData] = []
+        self.call_vector = 0
         self.c = ffi.new("struct cpu *")
         self.c.kernel = kernel.c
         self.c.mmu = mmu.c
         self.c.id = mmu.c.cpu = number
+        self._initialize_tlbstate()
 
     def __repr__(self) -> str:
         """Number and mm, for people."""
         return f"<Cpu {self.id}, loaded: {self.loaded_mm!r}>"
 
+    def _initialize_tlbstate(self) -> None:
+        """cr4_init() and initialize_tlbstate_and_flush(): PCIDs on, init_mm loaded as ASID 0."""
+        mmu, c = self.mmu, self.c
+        if mmu.c.features & lib.FEATURE_PCID and not mmu.c.cr4 & lib.CR4_PCIDE:
+            mmu.write_cr3(mmu.c.cr3 & ~lib.CR3_PCID_MASK)
+            mmu.write_cr4(mmu.c.cr4 | lib.CR4_PCIDE)
+        c.next_asid = 1
+        c.ctxs[0].ctx_id = lib.INIT_MM_CTX_ID
+        mmu.write_cr3(self.build_cr3(self.kernel.swapper_pg_dir, 0))
+
+    def build_cr3(self, pgd: int, asid: int) -> int:
+        """The value of CR3 for tables and an ASID, whose PCID is one more: 0 is nobody's."""
+        return pgd | asid + 1 if self.mmu.c.cr4 & lib.CR4_PCIDE else pgd
+
+    def has_invlpgb(self) -> bool:
+        """Whether it can broadcast invalidations, and has PCIDs to name them by."""
+        return bool(self.mmu.c.features & lib.FEATURE_INVLPGB and self.mmu.c.cr4 & lib.CR4_PCIDE)
+
     def interrupt(self) -> None:
-        """Run the calls that other CPUs left for this one (mmu.linux.smp), if interrupts are on."""
+        """Run the calls that other CPUs left for this one (mmu.linux.smp), if interrupts are on.
+
+        sysvec_call_function(), flush_smp_call_function_queue(). They run with interrupts off, and
+        may not wait.
+        """
+        if self.c.irqs_disabled or not self.call_single_queue:
+            return
+        kernel, ring = self.kernel, self.kernel.ring
+        interrupted = kernel.this_cpu
+        kernel.this_cpu = self
+        self.c.irqs_disabled += 1
+        kernel.c.counter[_IRQ_CALL_COUNT] += 1
+        if ring is not None:
+            ring.emit(_CALL_FUNCTION_ENTRY, self.call_vector)
+        try:
+            while self.call_single_queue:
+                call = self.call_single_queue.pop(0)
+                self.c.nr_calls -= 1
+                call.func(call.info)
+                call.done = True
+        finally:
+            if ring is not None:
+                ring.emit(_CALL_FUNCTION_EXIT, self.call_vector)
+            self.c.irqs_disabled -= 1
+            kernel.this_cpu = interrupted
 
 
 class MmStruct:
@@ -224,7 +333,7 @@ class MmStruct:
     bind it (the process's: whoever makes one for a process may replace them), ``def_flags`` the VMA
     flags that every new mapping gets (mlockall()), and ``fatal_signal_pending`` says whether the
     process is to end: long loops ask it and break off. ``mm_users`` counts the tasks that use it,
-    ``mm_count`` those who keep its PGD, all users together one of them (mmu.linux.mm_users).
+    ``mm_count`` those who keep its PGD, all users together one of them (mmu.linux.mm_count).
     ``mmap_lock`` guards the VMAs. Raises OutOfMemory if RAM has no frame for the PGD.
     """
 
@@ -245,6 +354,10 @@ class MmStruct:
         pgd = self.memory.alloc_pages()
         self.memory.page(pgd).flags |= lib.PG_table
         self.c.pgd = pgd << PAGE_SHIFT
+        kernel.c.last_mm_ctx_id += 1
+        self.c.ctx_id = kernel.c.last_mm_ctx_id
+        self.c.next_trim_cpumask = kernel.jiffies + HZ
+        _mms[int(ffi.cast("uintptr_t", self.c))] = self
         self.mmap_lock = MmapLock(kernel, self.c)
         self.hole = Hole(UNKNOWN, self.c.mmap_base)
         kernel.mms.append(self)
@@ -263,7 +376,10 @@ class MmStruct:
 
     @property
     def cpus(self) -> list[Cpu]:
-        """mm_cpumask(): the CPUs that have it loaded."""
+        """mm_cpumask(): the CPUs that may hold translations of it, and must hear of its flushes.
+
+        One that loaded another mm stays in it until a flush takes it out; Cpu.loaded_mm is exact.
+        """
         mask = self.c.cpu_bitmap
         return [cpu for cpu in self.kernel.cpus if mask >> cpu.id & 1]
 
@@ -347,6 +463,10 @@ class MmStruct:
 
 def _never() -> bool:
     return False
+
+
+def _boot_time() -> int:
+    return 0
 
 
 def _free_vmas(c: struct_mm_struct_ptr) -> None:

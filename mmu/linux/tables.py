@@ -88,8 +88,8 @@ def check_tables(mm: MmStruct, *, references: bool = False) -> TablesReport:
     """
     problems = []
     root = mm.c.pgd
-    for cpu in mm.cpus:
-        if int(cpu.mmu.c.cr3) & _ADDR != root:
+    for cpu in mm.kernel.cpus:
+        if cpu.loaded_mm is mm and int(cpu.mmu.c.cr3) & _ADDR != root:
             problems.append(
                 f"CR3 of CPU {cpu.id} points to {cpu.mmu.c.cr3:#x}, the mm's PGD is at {root:#x}"
             )

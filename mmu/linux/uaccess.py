@@ -13,6 +13,7 @@ A frame that instructions were fetched from and that is written here is noted wi
 from __future__ import annotations
 
 import errno
+from collections.abc import Callable
 from typing import Final
 
 from mmu._native import ffi, lib
@@ -103,6 +104,35 @@ def copy_to_user(mm: MmStruct, addr: int, data: bytes | bytearray | memoryview) 
     """
     if raw_copy_to_user(mm, addr, data) != memoryview(data).nbytes:
         raise LinuxError(errno.EFAULT)
+
+
+def user_atomic_u32(mm: MmStruct, addr: int, change: Callable[[int], int | None]) -> int:
+    """Change the aligned word at user address addr in one step, as a LOCK instruction does; returns
+    what was there (futex_atomic_op_inuser()).
+
+    ``change`` gets the old value; None leaves it. EFAULT if the word cannot be written. May wait
+    before the step, for the fault.
+    """
+    if addr % 4 or not access_ok(addr, 4):
+        raise LinuxError(errno.EFAULT)
+    pa = _translate(mm, addr, Access.RMW)
+    if pa is None:
+        raise LinuxError(errno.EFAULT)
+    memory = mm.memory
+    old = int.from_bytes(memory.read(pa, 4), "little")
+    new = change(old)
+    if new is not None:
+        if memory.page(pa >> PAGE_SHIFT).flags & lib.PG_code:
+            mm.kernel.note_code_written(pa & PAGE_MASK)
+        ffi.memmove(memory.c.ram + (pa - memory.base), new.to_bytes(4, "little"), 4)
+    return old
+
+
+def user_cmpxchg_u32(mm: MmStruct, addr: int, old: int, new: int) -> bool:
+    """Write ``new`` to the word at user address addr if it is ``old``; whether it was
+    (futex_atomic_cmpxchg_inatomic()). As user_atomic_u32().
+    """
+    return user_atomic_u32(mm, addr, lambda value: new if value == old else None) == old
 
 
 def strncpy_from_user(mm: MmStruct, addr: int, limit: int) -> bytes:

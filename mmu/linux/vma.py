@@ -22,7 +22,7 @@ from mmu.linux.state import OVERCOMMIT_ALWAYS, MmStruct
 from mmu.units import PAGE_SHIFT
 
 if TYPE_CHECKING:
-    from mmu._native import struct_vm_area_struct, struct_vm_area_struct_ptr
+    from mmu._native import struct_vm_area_struct_ptr
 
 # vm_flags: the kernel's values (include/linux/mm.h, v6.18); those that C needs come from mm.h.
 VM_READ: Final = lib.VM_READ
@@ -65,7 +65,7 @@ def calc_vm_prot_bits(prot: int) -> int:
     return prot & (PROT_READ | PROT_WRITE | PROT_EXEC)
 
 
-def vma_is_anonymous(vma: struct_vm_area_struct) -> bool:
+def vma_is_anonymous(vma: struct_vm_area_struct_ptr) -> bool:
     """Whether the VMA's pages have no file behind them (vma->vm_ops is NULL)."""
     return not vma.vm_file
 
@@ -75,7 +75,7 @@ def vma_is_accessible(vm_flags: int) -> bool:
     return vm_flags & VM_ACCESS_FLAGS != 0
 
 
-def vm_start_gap(vma: struct_vm_area_struct) -> int:
+def vm_start_gap(vma: struct_vm_area_struct_ptr) -> int:
     """The lowest address that new mappings must end at or below: a stack wants its guard gap kept
     free.
     """
@@ -192,7 +192,7 @@ def _anon_vmas_agree(a: int, b: int) -> bool:
     return not a or not b or a == b
 
 
-def _is_mergeable_anon_vma(vma: struct_vm_area_struct, new: _NewVma) -> bool:
+def _is_mergeable_anon_vma(vma: struct_vm_area_struct_ptr, new: _NewVma) -> bool:
     """is_mergeable_anon_vma(): the anon_vmas agree, and where one has none, the other has only its
     own (vma_had_uncowed_parents()).
     """
@@ -203,7 +203,7 @@ def _is_mergeable_anon_vma(vma: struct_vm_area_struct, new: _NewVma) -> bool:
     return bool(vma.anon_vma == new.anon_vma)
 
 
-def _is_mergeable(vma: struct_vm_area_struct, new: _NewVma) -> bool:
+def _is_mergeable(vma: struct_vm_area_struct_ptr, new: _NewVma) -> bool:
     return (
         vma.vm_flags == new.vm_flags
         and vma.vm_file == new.file
@@ -258,12 +258,12 @@ def _can_merge_right(mm: MmStruct, i: int, new: _NewVma, left: int | None) -> bo
     )
 
 
-def _move_start(vma: struct_vm_area_struct, start: int) -> None:
+def _move_start(vma: struct_vm_area_struct_ptr, start: int) -> None:
     vma.vm_pgoff = vma.vm_pgoff + (start - vma.vm_start >> PAGE_SHIFT)
     vma.vm_start = start
 
 
-def _dup_anon_vma(vma: struct_vm_area_struct, *sources: struct_vm_area_struct) -> None:
+def _dup_anon_vma(vma: struct_vm_area_struct_ptr, *sources: struct_vm_area_struct_ptr) -> None:
     """A VMA that takes others over takes their anon_vma over, if it has none."""
     for source in sources:
         if not vma.anon_vma:
@@ -309,7 +309,7 @@ def split_vma(mm: MmStruct, i: int, address: int) -> None:
     vma = mm.c.vmas.vma[i]
     if vma.vm_file and mm.file(vma.vm_file).special:
         raise LinuxError(errno.EINVAL)
-    upper = ffi.new("struct vm_area_struct *", vma)
+    upper = ffi.new("struct vm_area_struct *", vma[0])
     _move_start(upper, address)
     old_end = vma.vm_end
     vma.vm_end = address

@@ -82,14 +82,15 @@ static u32 write_protect_fault(struct mm_struct *mm, struct vm_area_struct *vma,
 		if (unlikely(!pfn))
 			return VM_FAULT_OOM;
 		add_mm_counter(mm, MM_ANONPAGES, 1);
-		set_pte_at(mm, addr, pte, mk_anon_pte(pfn, vma->vm_flags));
+		value = mk_anon_pte(pfn, vma->vm_flags);
+		ptep_clear_flush(mm, addr, pte);
+		set_pte_at(mm, addr, pte, value);
 	} else if (can_reuse(mm, value)) {
 		pfn_to_page(mm->ram, entry_pfn(value))->flags |= PG_anon_exclusive;
 		set_pte_at(mm, addr, pte, value | X86_RW | X86_D | X86_A);
 	} else {
 		return VM_FAULT_FALLBACK;
 	}
-	flush_tlb_mm_range(mm, addr, addr + PAGE_SIZE, PAGE_SHIFT, 0);
 	return 0;
 }
 
@@ -148,7 +149,7 @@ static bool access_error(u64 vm_flags, u32 error_code)
 	return error_code & PF_P || !(vm_flags & (VM_READ | VM_WRITE | VM_EXEC));
 }
 
-/* Would resolve_locked() take it? Looks only. */
+/* Would resolve_locked() take it, and not wait for another CPU? Looks only. */
 static bool is_common(struct mm_struct *mm, u64 addr, u32 write)
 {
 	pmd_t *pmd = mm_find_pmd(mm, addr);
@@ -161,8 +162,9 @@ static bool is_common(struct mm_struct *mm, u64 addr, u32 write)
 	value = *pte_offset(mm, *pmd, addr);
 	if (pte_none(value))
 		return true;
-	return write && (value & (X86_P | X86_RW)) == X86_P &&
-	       (is_zero_page(mm, value) || can_reuse(mm, value));
+	if (!write || (value & (X86_P | X86_RW)) != X86_P)
+		return false;
+	return is_zero_page(mm, value) ? flush_tlb_is_local(mm) : can_reuse(mm, value);
 }
 
 bool mm_fast_fault(struct mm_struct *mm, u64 address, u32 error_code)
@@ -170,8 +172,8 @@ bool mm_fast_fault(struct mm_struct *mm, u64 address, u32 error_code)
 	u32 write = error_code & PF_WR;
 	struct vm_area_struct *vma;
 
-	if (unlikely(mm->mmap_lock.count || mm->ram->nr_free < FAULT_FRAMES_MAX || ~mm->ram->fail_after ||
-		     error_code & PF_RSVD))
+	if (unlikely(mm->mmap_lock.count || mm->ram->nr_free < FAULT_FRAMES_MAX ||
+		     ~mm->ram->fail_after || error_code & PF_RSVD))
 		return false;
 	vma = find_vma(mm, address);
 	if (unlikely(!vma || address < vma->vm_start || vma->vm_file || vma->vm_flags & VM_SHARED ||

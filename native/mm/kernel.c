@@ -1,13 +1,30 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The kernel and its CPUs: which one runs, and what all of them must hear of. */
 #include "memory/page_alloc.h"
-#include "mm/mm.h"
+#include "mm/pgtable.h"
 
 void set_this_cpu(struct kernel *kernel, struct cpu *cpu)
 {
 	kernel->this_cpu = cpu;
 	if (kernel->ring)
 		kernel->ring->cpu = cpu->id;
+}
+
+void local_irq_save(struct cpu *cpu)
+{
+	cpu->irqs_disabled++;
+}
+
+void local_irq_restore(struct cpu *cpu)
+{
+	struct kernel *kernel = cpu->kernel;
+
+	if (unlikely(!cpu->irqs_disabled)) {
+		kernel_bug(kernel, BUG_IRQS_UNBALANCED, cpu->id);
+		return;
+	}
+	if (!--cpu->irqs_disabled && cpu->nr_calls)
+		kernel->run_calls(kernel, cpu->id);
 }
 
 /* Note the page with one CPU. */

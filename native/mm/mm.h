@@ -44,6 +44,19 @@
 #define TLB_SINGLE_PAGE_FLUSH_CEILING 33
 #define TLB_FLUSH_ALL 0xffffffffffffffff
 
+/* Address space identifiers (arch/x86/mm/tlb.c): a CPU's own are 0 to 5, above are global ones. */
+#define TLB_NR_DYN_ASIDS 6
+#define MAX_ASID_AVAILABLE 4094
+#define INIT_MM_CTX_ID 1 /* context.ctx_id of init_mm, which is no struct here: NULL */
+
+/* Reasons of the event tlb_flush (enum tlb_flush_reason, include/linux/mm_types.h). */
+#define TLB_FLUSH_ON_TASK_SWITCH 0
+#define TLB_REMOTE_SHOOTDOWN 1
+#define TLB_LOCAL_SHOOTDOWN 2
+#define TLB_LOCAL_MM_SHOOTDOWN 3
+#define TLB_REMOTE_SEND_IPI 4
+#define TLB_REMOTE_WRONG_CPU 5
+
 /* How empty PTE tables are freed (mmu/linux/pt_reclaim.py says what each does). */
 #define FREE_TABLES_NEVER 0
 #define FREE_TABLES_SCAN 1
@@ -81,6 +94,9 @@
 #define BUG_LOCK_KEPT 13
 #define BUG_SLEEP_IN_ATOMIC 14
 #define BUG_RCU_STALL 15
+#define BUG_IPI_NEVER_ACKNOWLEDGED 16
+#define BUG_IPI_IRQS_OFF 17
+#define BUG_IRQS_UNBALANCED 18
 
 /* Kinds of locks: struct kernel.wait_for_lock's, the contention events', the counters' order. */
 #define LOCK_PTE 0
@@ -120,12 +136,16 @@ struct vm_area_struct {
 	u32 vm_name;  /* what /proc/self/maps calls it; 0 nothing, else as vm_file */
 	u64 anon_vma; /* number of its anon_vma, equal where pages may be shared; 0: none yet */
 	u32 nr_anon_vma_chain; /* anon_vmas that its pages may belong to: its own, and parents' */
+	u32 vm_refcnt;	 /* 0 detached; 1 in an index, and 1 for each reader; VMA_LOCK_OFFSET */
+	u32 vm_lock_seq; /* write-locked if equal to the mm's mm_lock_seq */
 	u32 pad;
 };
 
-/* VMAs in order of address, none overlapping. */
+#define VMA_LOCK_OFFSET 0x40000000 /* in vm_refcnt: a writer waits for the readers to leave */
+
+/* VMAs in order of address, none overlapping, each on the heap, so that it stays where it is. */
 struct vma_index {
-	struct vm_area_struct *vma;
+	struct vm_area_struct **vma;
 	u32 nr, max;
 	u32 hint; /* where the last find ended */
 	u32 pad;
@@ -136,14 +156,14 @@ struct vma_index {
  * frame indexes, PAGE_NONE when empty.
  */
 struct rcu_state {
-	u32 head, tail;	      /* queued since the grace period began, or while there is none */
-	u32 wait_head;	      /* freed when this grace period ends */
-	u32 nr_pending;	      /* frames in both */
-	u32 gp_running;	      /* a grace period has begun and not ended */
+	u32 head, tail; /* queued since the grace period began, or while there is none */
+	u32 wait_head;	/* freed when this grace period ends */
+	u32 nr_pending; /* frames in both */
+	u32 gp_running; /* a grace period has begun and not ended */
 	u32 pad;
-	u64 qs_mask;	      /* CPUs that must still pass a quiescent state */
-	u64 gp_seq;	      /* grace periods ended */
-	u64 gp_seq_needed;    /* somebody waits until so many have */
+	u64 qs_mask;	   /* CPUs that must still pass a quiescent state */
+	u64 gp_seq;	   /* grace periods ended */
+	u64 gp_seq_needed; /* somebody waits until so many have */
 };
 
 /* The third field of rcu_grace_period. */
@@ -173,17 +193,36 @@ struct code_written {
 	u64 page[CODE_WRITTEN_MAX]; /* guest-physical addresses */
 };
 
+/* What a CPU's TLB holds under one ASID: of which mm, and as of which of its flushes. */
+struct tlb_context {
+	u64 ctx_id; /* mm_struct.ctx_id; 0: nothing yet */
+	u64 tlb_gen;
+};
+
 /* One CPU's own state: what Linux keeps in per-CPU variables. */
 struct cpu {
 	struct kernel *kernel;
 	struct mmu_unit *mmu;
-	struct mm_struct *loaded_mm; /* whose tables CR3 names, or NULL */
+	struct mm_struct *loaded_mm; /* whose tables CR3 names; NULL: init_mm's */
 	struct mmu_gather *gather;   /* the one in progress here, or NULL */
 	u32 id;
-	u32 rcu_nesting; /* rcu_read_lock() depth */
-	u32 rcu_watching; /* 0: idle, which is one long quiescent state */
-	u32 pad;
+	u32 rcu_nesting;   /* rcu_read_lock() depth */
+	u32 rcu_watching;  /* 0: idle, which is one long quiescent state */
+	u32 irqs_disabled; /* local_irq_save() depth */
+	u32 nr_calls;	   /* calls from other CPUs that wait for this one */
+	u32 is_lazy;	   /* 1: loaded_mm stays loaded, but nothing here uses it */
+	u32 next_asid;
+	u32 loaded_mm_asid;
+	struct tlb_context ctxs[TLB_NR_DYN_ASIDS];
 	struct code_written code_written;
+};
+
+/* What one flush of an mm asks of the CPUs. */
+struct flush_tlb_info {
+	u64 start, end;	  /* bytes; end TLB_FLUSH_ALL: the whole address space */
+	u64 new_tlb_gen;  /* which of the mm's flushes it is */
+	u32 stride_shift; /* log2 of the bytes from one page to the next */
+	u32 freed_tables;
 };
 
 /* What Linux keeps in global variables. */
@@ -196,23 +235,38 @@ struct kernel {
 	u64 bug_address;
 	struct rcu_state rcu;
 	u32 nr_cpus;
-	u32 pad;
+	u32 invlpgb; /* 1: flushes of global ASIDs are broadcast, for every CPU has INVLPGB */
 	struct cpu *cpu[NR_CPUS];
+	u64 last_mm_ctx_id;
+	u32 last_global_asid, global_asid_available;
+	u64 global_asid_used[64], global_asid_freed[64]; /* bitmaps of MAX_ASID_AVAILABLE */
 	u64 counter[NR_KERNEL_COUNTERS];
 	/*
 	 * The lock word is held: wait until it is 0.  False if nobody can make it so, or an error
 	 * came.  NULL: nobody else runs, so that a lock found held never becomes free.
 	 */
 	bool (*wait_for_lock)(struct kernel *kernel, u32 *lock, u32 kind);
+	/* Run the calls that wait for this CPU.  NULL: there are none. */
+	void (*run_calls)(struct kernel *kernel, u32 cpu);
+	/*
+	 * Do this flush of mm, which is not one of this CPU alone: IPIs, a broadcast, or a CPU with
+	 * a lazy TLB.  May wait; *info is copied first.  NULL: there is one CPU.
+	 */
+	void (*flush_others)(struct mm_struct *mm, const struct flush_tlb_info *info);
 	/* A spinlock is about to be taken, was taken, or is dropped: LOCKDEP_*. NULL: nobody asks. */
 	void (*lockdep)(struct kernel *kernel, u32 what, u64 lock, u32 kind);
 };
 
-/* An address space.  It names no CPU: cpu_bitmap has a bit for each that has it loaded. */
+/* An address space.  It names no CPU: cpu_bitmap has a bit for each that may have it loaded. */
 struct mm_struct {
 	struct kernel *kernel;
 	struct memory *ram;	 /* the kernel's */
-	u64 cpu_bitmap;		 /* mm_cpumask() */
+	u64 cpu_bitmap;		 /* mm_cpumask(); a CPU that left may still be in it */
+	u64 ctx_id;		 /* context.ctx_id: never used again */
+	u64 tlb_gen;		 /* context.tlb_gen: flushes so far */
+	u64 next_trim_cpumask;	 /* jiffies after which a flush takes CPUs that left out */
+	u32 global_asid;	 /* the same on every CPU; 0: none */
+	u32 asid_transition;	 /* 1: a CPU may still use an ASID of its own */
 	u64 pgd;		 /* guest-physical address of the PML4 table */
 	u64 pgtables_bytes;	 /* PTE, PMD and PUD tables: VmPTE * 1024 */
 	u64 hiwater_pgtables;	 /* bytes */
@@ -223,11 +277,11 @@ struct mm_struct {
 	u64 start_brk, brk, start_stack, mmap_base, task_size;
 	u64 arg_start, arg_end, env_start, env_end;
 	u64 counter[NR_MM_COUNTERS];
-	u64 nr_anon_vmas;    /* anon_vma numbers given out */
+	u64 nr_anon_vmas; /* anon_vma numbers given out */
 	struct rw_semaphore mmap_lock;
 	u32 page_table_lock; /* guards PML4 and PDPT entries */
 	u32 mm_lock_seq;     /* odd while mmap_lock is held for writing; see vm_lock_seq */
-	u32 pad;
+	u32 tlb_flush_pending; /* gathers in progress */
 	struct vma_index vmas;
 };
 
@@ -256,6 +310,10 @@ struct mmu_gather {
 /* The kernel and its CPUs (kernel.c). */
 /* Run kernel code on cpu from now on; events carry its number. */
 void set_this_cpu(struct kernel *kernel, struct cpu *cpu);
+/* Turn interrupts off on the CPU; they nest. */
+void local_irq_save(struct cpu *cpu);
+/* Undo one local_irq_save(); the last one runs the calls that came meanwhile. */
+void local_irq_restore(struct cpu *cpu);
 /* The frame of pa held code and was written: every CPU drops what it translated from it. */
 void note_code_written(struct kernel *kernel, u64 pa);
 /* cpu's guest is about to store to the frame of pa, which holds code: every other CPU drops that.
@@ -277,10 +335,13 @@ u64 take_freed_code(struct memory *m, struct kernel *kernel, u32 id);
 struct vm_area_struct *find_vma(struct mm_struct *mm, u64 addr);
 /* Number of the first VMA that ends above addr; vmas.nr if none. */
 u32 vma_index_of(struct mm_struct *mm, u64 addr);
-/* Make room for *vma at its place by address. 0, or -ENOMEM. Pointers into the index move. */
+/* Put a copy of *vma, unlocked, at its place by address. 0, or -ENOMEM. Numbers move. */
 int vma_insert(struct mm_struct *mm, const struct vm_area_struct *vma);
-/* Take VMAs [first, first + nr) out. Pointers into the index move. */
+/* Take VMAs [first, first + nr) out and free them. Numbers move. */
 void vma_remove(struct mm_struct *mm, u32 first, u32 nr);
+/* Take them out, but leave each to the caller, who ends with vma_free(). */
+void vma_detach(struct mm_struct *mm, u32 first, u32 nr);
+void vma_free(struct vm_area_struct *vma);
 /* cffi-end */
 
 #endif

@@ -20,17 +20,28 @@ static bool has_parents(const struct vm_area_struct *vma)
 	return vma->nr_anon_vma_chain > 1;
 }
 
-/* The anon_vma of the next VMA, or else of the one before, if the VMA may use it. 0: neither. */
-static u64 find_mergeable_anon_vma(const struct mm_struct *mm, const struct vm_area_struct *vma)
+/* Number i of the index, NULL if there is none. */
+static const struct vm_area_struct *vma_number(const struct mm_struct *mm, u32 i)
 {
-	const struct vm_area_struct *first = mm->vmas.vma, *last = first + mm->vmas.nr - 1;
+	return i < mm->vmas.nr ? mm->vmas.vma[i] : NULL;
+}
 
-	if (vma < last && vma[1].anon_vma && !has_parents(vma + 1) &&
-	    anon_vma_compatible(vma, vma + 1))
-		return vma[1].anon_vma;
-	if (vma > first && vma[-1].anon_vma && !has_parents(vma - 1) &&
-	    anon_vma_compatible(vma - 1, vma))
-		return vma[-1].anon_vma;
+/* May a neighbour take over its anon_vma? */
+static bool has_anon_vma_to_give(const struct vm_area_struct *vma)
+{
+	return vma && vma->anon_vma && !has_parents(vma);
+}
+
+/* The anon_vma of the next VMA, or else of the one before, if the VMA may use it. 0: neither. */
+static u64 find_mergeable_anon_vma(struct mm_struct *mm, const struct vm_area_struct *vma)
+{
+	u32 i = vma_index_of(mm, vma->vm_start);
+	const struct vm_area_struct *next = vma_number(mm, i + 1), *prev = vma_number(mm, i - 1);
+
+	if (has_anon_vma_to_give(next) && anon_vma_compatible(vma, next))
+		return next->anon_vma;
+	if (has_anon_vma_to_give(prev) && anon_vma_compatible(prev, vma))
+		return prev->anon_vma;
 	return 0;
 }
 

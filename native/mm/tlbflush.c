@@ -3,51 +3,63 @@
 
 #include "mm/pgtable.h"
 
-/* What one CPU does: locally, or in the handler of the interprocessor interrupt. */
-static void flush_tlb_func(struct cpu *cpu, struct mm_struct *mm, u64 start, u64 end,
-			   u32 stride_shift)
+bool flush_tlb_is_local(struct mm_struct *mm)
 {
-	if (end == TLB_FLUSH_ALL) {
-		mm->counter[MM_COUNTER_nr_tlb_local_flush_all]++;
-		mmu_write_cr3(cpu->mmu, cpu->mmu->cr3 & ~CR3_NOFLUSH);
-		return;
-	}
-	for (u64 addr = start; addr < end; addr += 1ull << stride_shift) {
-		mm->counter[MM_COUNTER_nr_tlb_local_flush_one]++;
-		mmu_invlpg(cpu->mmu, addr);
-	}
+	const struct cpu *cpu = mm->kernel->this_cpu;
+
+	return !(mm->cpu_bitmap & ~(1ull << cpu->id)) && !mm->global_asid &&
+	       !(cpu->loaded_mm == mm && cpu->is_lazy);
 }
 
-/* Have the CPUs of mask, none of them this one, flush. */
-static void flush_tlb_multi(struct mm_struct *mm, u64 mask, u64 start, u64 end, u32 stride_shift)
+/* flush_tlb_func() of the CPU that asks, which has mm loaded and is not lazy. */
+static void flush_tlb_func(struct cpu *cpu, struct mm_struct *mm, const struct flush_tlb_info *f)
 {
-	struct kernel *kernel = mm->kernel;
-	struct cpu *this_cpu = kernel->this_cpu;
+	struct tlb_context *ctx = &cpu->ctxs[cpu->loaded_mm_asid];
+	u64 nr_invalidate = TLB_FLUSH_ALL;
 
-	mm->counter[MM_COUNTER_nr_tlb_remote_flush]++;
-	for (; mask; mask &= mask - 1) {
-		struct cpu *cpu = kernel->cpu[__builtin_ctzll(mask)];
-
-		set_this_cpu(kernel, cpu);
-		mm->counter[MM_COUNTER_nr_tlb_remote_flush_received]++;
-		flush_tlb_func(cpu, mm, start, end, stride_shift);
+	if (f->end != TLB_FLUSH_ALL && f->new_tlb_gen == ctx->tlb_gen + 1) {
+		nr_invalidate = (f->end - f->start) >> f->stride_shift;
+		for (u64 addr = f->start; addr < f->end; addr += 1ull << f->stride_shift)
+			mmu_invlpg(cpu->mmu, addr);
+		mm->counter[MM_COUNTER_nr_tlb_local_flush_one] += nr_invalidate;
+	} else {
+		mmu_write_cr3(cpu->mmu, cpu->mmu->cr3);
+		mm->counter[MM_COUNTER_nr_tlb_local_flush_all]++;
 	}
-	set_this_cpu(kernel, this_cpu);
+	ctx->tlb_gen = f->new_tlb_gen;
+	emit(mm->kernel->ring, tlb_flush, TLB_LOCAL_MM_SHOOTDOWN, nr_invalidate, 0);
 }
 
 void flush_tlb_mm_range(struct mm_struct *mm, u64 start, u64 end, u32 stride_shift,
 			u32 freed_tables)
 {
-	struct cpu *this_cpu = mm->kernel->this_cpu;
-	u64 this_bit = 1ull << this_cpu->id, others = mm->cpu_bitmap & ~this_bit;
+	struct kernel *kernel = mm->kernel;
+	struct cpu *cpu = kernel->this_cpu;
+	struct flush_tlb_info f = {
+		.start = start,
+		.end = end,
+		.new_tlb_gen = ++mm->tlb_gen,
+		.stride_shift = stride_shift,
+		.freed_tables = freed_tables,
+	};
 
 	if ((end - start) >> stride_shift > TLB_SINGLE_PAGE_FLUSH_CEILING) {
-		start = 0;
-		end = TLB_FLUSH_ALL;
+		f.start = 0;
+		f.end = TLB_FLUSH_ALL;
 	}
-	emit(mm->kernel->ring, tlb_flush, start, end, freed_tables);
-	if (unlikely(others))
-		flush_tlb_multi(mm, others, start, end, stride_shift);
-	if (mm->cpu_bitmap & this_bit)
-		flush_tlb_func(this_cpu, mm, start, end, stride_shift);
+	emit(kernel->ring, flush_tlb_mm_range, f.start, f.end, freed_tables);
+	if (unlikely(!flush_tlb_is_local(mm)))
+		kernel->flush_others(mm, &f);
+	else if (cpu->loaded_mm == mm)
+		flush_tlb_func(cpu, mm, &f);
+}
+
+u64 ptep_clear_flush(struct mm_struct *mm, u64 addr, pte_t *pte)
+{
+	u64 old = *pte;
+
+	set_pte_at(mm, addr, pte, 0);
+	if (old & X86_P)
+		flush_tlb_mm_range(mm, addr, addr + PAGE_SIZE, PAGE_SHIFT, 0);
+	return old;
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The index of VMAs: an array in order of address, found by bisection. */
+/* The index of VMAs: an array of pointers in order of address, found by bisection. */
 #include "mm/mm.h"
 
 #include <errno.h>
@@ -11,8 +11,8 @@
 /* Whether number i is the answer for addr: the first VMA that ends above it. */
 static bool vma_index_is(const struct vma_index *vmas, u32 i, u64 addr)
 {
-	return i < vmas->nr && addr < vmas->vma[i].vm_end &&
-	       (i == 0 || vmas->vma[i - 1].vm_end <= addr);
+	return i < vmas->nr && addr < vmas->vma[i]->vm_end &&
+	       (i == 0 || vmas->vma[i - 1]->vm_end <= addr);
 }
 
 u32 vma_index_of(struct mm_struct *mm, u64 addr)
@@ -25,7 +25,7 @@ u32 vma_index_of(struct mm_struct *mm, u64 addr)
 	while (low < high) {
 		u32 middle = low + (high - low) / 2;
 
-		if (vmas->vma[middle].vm_end <= addr)
+		if (vmas->vma[middle]->vm_end <= addr)
 			low = middle + 1;
 		else
 			high = middle;
@@ -38,14 +38,14 @@ struct vm_area_struct *find_vma(struct mm_struct *mm, u64 addr)
 {
 	u32 i = vma_index_of(mm, addr);
 
-	return i < mm->vmas.nr ? &mm->vmas.vma[i] : NULL;
+	return i < mm->vmas.nr ? mm->vmas.vma[i] : NULL;
 }
 
 /* Room for one more. 0, or -ENOMEM with the index unchanged. */
 static int vma_index_grow(struct vma_index *vmas)
 {
 	u32 max = vmas->max ? 2 * vmas->max : VMA_INDEX_MIN;
-	struct vm_area_struct *vma;
+	struct vm_area_struct **vma;
 
 	if (vmas->nr < vmas->max)
 		return 0;
@@ -60,21 +60,37 @@ static int vma_index_grow(struct vma_index *vmas)
 int vma_insert(struct mm_struct *mm, const struct vm_area_struct *vma)
 {
 	struct vma_index *vmas = &mm->vmas;
-	struct vm_area_struct copy = *vma; /* vma may point into the array that moves */
-	int err = vma_index_grow(vmas);
+	struct vm_area_struct *copy = malloc(sizeof(*copy));
 	u32 at;
 
-	if (err)
-		return err;
-	at = vma_index_of(mm, copy.vm_start);
-	memmove(vmas->vma + at + 1, vmas->vma + at, (vmas->nr - at) * sizeof(copy));
+	if (!copy || vma_index_grow(vmas)) {
+		free(copy);
+		return -ENOMEM;
+	}
+	*copy = *vma;
+	copy->vm_refcnt = 1;
+	copy->vm_lock_seq = ~0u;
+	at = vma_index_of(mm, copy->vm_start);
+	memmove(vmas->vma + at + 1, vmas->vma + at, (vmas->nr - at) * sizeof(*vmas->vma));
 	vmas->vma[at] = copy;
 	vmas->nr++;
 	return 0;
 }
 
-/* Memory is given back when the last VMA goes: an empty index owns nothing. */
+void vma_free(struct vm_area_struct *vma)
+{
+	free(vma);
+}
+
 void vma_remove(struct mm_struct *mm, u32 first, u32 nr)
+{
+	for (u32 i = first; i < first + nr; i++)
+		free(mm->vmas.vma[i]);
+	vma_detach(mm, first, nr);
+}
+
+/* Memory is given back when the last VMA goes: an empty index owns nothing. */
+void vma_detach(struct mm_struct *mm, u32 first, u32 nr)
 {
 	struct vma_index *vmas = &mm->vmas;
 

@@ -8,38 +8,56 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import select
 import stat
 import struct
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
-from cpu.files import (
-    O_CREAT,
-    O_NOFOLLOW,
-    RLIMIT_NOFILE,
-    AllowError,
-    DataFile,
-    FileSystem,
-    FileTable,
-    HostFile,
-    Stream,
-)
+from cpu.files import O_CREAT, O_DIRECTORY, O_NOFOLLOW, RLIMIT_NOFILE, FileTable, OpenFile
+from cpu.namei import AllowError, FileSystem, FsStruct
+from cpu.pseudo_fs import ProgramFile, TextFile
+from cpu.regular_files import DataFile, HostFile
+from cpu.streams import Stream
 from mmu.errors import LinuxError
 from mmu.linux.filemap import MappedFile
 
 
-def file_system(allow: tuple[str, ...] = (), cwd: str = "/") -> FileSystem:
-    program = MappedFile(b"program", path="/bin/program")
-    made_up = {"/proc/self/status": lambda: b"VmPTE:\t4 kB\n"}
-    return FileSystem(
-        made_up, ("/bin/program", "/proc/self/exe"), program, b"program", allow=allow, cwd=cwd
-    )
+def file_system(allow: tuple[str, ...] = (), cwd: str = "/") -> FsStruct:
+    program = ProgramFile(b"program", MappedFile(b"program", path="/bin/program"))
+    mounts = {
+        "/proc/self/status": TextFile(lambda: "VmPTE:\t4 kB\n"),
+        "/bin/program": program,
+        "/proc/self/exe": program,
+    }
+    return FsStruct(FileSystem(mounts, allow=allow, cwd=cwd), cwd)
 
 
-def refused(fs: FileSystem, path: str, flags: int = 0) -> int:
+class Run:
+    """A run that is to stop, or not."""
+
+    def __init__(self, stopping: Callable[[], bool] = lambda: False) -> None:
+        self._stopping = stopping
+
+    @property
+    def stopping(self) -> bool:
+        return self._stopping()
+
+
+def stream(fd: int, flags: int, stopping: Callable[[], bool] = lambda: False) -> Stream:
+    return Stream(fd, flags, 1, cast("Any", Run(stopping)))
+
+
+def names(file: OpenFile) -> list[str]:
+    return [entry.name for entry in file.entries()]
+
+
+def refused(fs: FsStruct, path: str, flags: int = 0) -> int:
     with pytest.raises(LinuxError) as caught:
         fs.open(path, flags)
     return caught.value.errno
@@ -65,7 +83,7 @@ def test_made_up_file_and_program() -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/etc/passwd", "/", "//etc/passwd", "../../etc/passwd", "/proc/1/status", "/dev/null"]
+    "path", ["/etc/passwd", "//etc/passwd", "../../etc/passwd", "/proc/1/status", "/dev/null"]
 )
 def test_the_host_does_not_exist(path: str) -> None:
     assert refused(file_system(), path) == errno.ENOENT
@@ -100,7 +118,33 @@ def test_no_way_out_of_a_given_directory(host: Path) -> None:
     assert refused(fs, str(host / "given" / ".." / "secret")) == errno.ENOENT
     assert refused(fs, str(host / "given-not")) == errno.ENOENT
     assert refused(fs, str(host / "given" / "pipe")) == errno.EACCES
-    assert refused(fs, str(host / "given")) == errno.EACCES
+    assert refused(fs, str(host / "given"), os.O_RDWR) == errno.EISDIR
+    assert refused(fs, str(host / "given" / "data"), O_DIRECTORY) == errno.ENOTDIR
+
+
+def test_a_directory_lists_what_can_be_reached(host: Path) -> None:
+    fs = file_system((str(host / "given"), str(host / "secret")))
+    assert names(fs.open("/", 0)) == [".", "..", "bin", "proc", host.parts[1]]
+    assert names(fs.open(str(host), O_DIRECTORY)) == [".", "..", "given", "secret"]
+    given = fs.open(str(host / "given"), 0)
+    assert names(given) == [".", "..", "data", "inner", "link", "pipe"]
+    assert names(given) == []
+    given.seek(2, os.SEEK_SET)
+    assert next((e.name, stat.S_ISREG(e.kind)) for e in given.entries()) == ("data", True)
+    with pytest.raises(LinuxError, match="EISDIR"):
+        given.read(1)
+
+
+def test_paths_start_at_the_working_directory_or_another(host: Path) -> None:
+    fs = file_system((str(host / "given"),))
+    other = fs.copy()
+    fs.chdir(str(host / "given"))
+    assert (fs.cwd, other.cwd) == (str(host / "given"), "/")
+    assert fs.open("data", 0).read(2) == b"01"
+    assert fs.open("data", 0, str(host / "given")).read(2) == b"01"
+    assert refused(other, "data") == errno.ENOENT
+    with pytest.raises(LinuxError, match="ENOTDIR"):
+        fs.chdir("data")
 
 
 def test_host_descriptor_is_given_back(host: Path) -> None:
@@ -148,7 +192,7 @@ def test_stream_writes_everything_through_a_full_pipe() -> None:
 
     thread = threading.Thread(target=drain)
     thread.start()
-    assert Stream(writer, os.O_WRONLY, 1).write(data) == len(data)
+    assert stream(writer, os.O_WRONLY).write(data) == len(data)
     os.close(writer)
     thread.join()
     os.close(reader)
@@ -159,16 +203,22 @@ def test_stream_without_reader_is_epipe() -> None:
     reader, writer = os.pipe()
     os.close(reader)
     with pytest.raises(LinuxError, match="EPIPE"):
-        Stream(writer, os.O_WRONLY, 1).write(b"x")
+        stream(writer, os.O_WRONLY).write(b"x")
     os.close(writer)
 
 
-def test_reading_ends_when_the_run_is_to_stop() -> None:
+def test_reading_an_empty_stream_does_not_wait() -> None:
     reader, writer = os.pipe()
-    with pytest.raises(LinuxError, match="EINTR"):
-        Stream(reader, 0, 1, lambda: True).read(1)
-    os.close(reader)
+    file = stream(reader, 0)
+    with pytest.raises(LinuxError, match="EAGAIN"):
+        file.read(1)
+    assert file.poll() == 0
+    os.write(writer, b"abc")
+    assert (file.poll() & select.POLLIN, file.nr_readable(), file.read(2)) == (1, 3, b"ab")
+    file.unread(b"b")
     os.close(writer)
+    assert (file.read(9), file.read(9), file.read(9)) == (b"b", b"c", b"")
+    os.close(reader)
 
 
 def linked(host: Path) -> Path:
@@ -277,7 +327,7 @@ def test_walks_give_every_descriptor_back(host: Path) -> None:
     for path in ("given/up", "given/out", "given/loop", "given/sub/../data", "given/data/x"):
         with suppress(LinuxError):
             fs.open(str(host / path), 0).close()
-    fs.close()
+    fs.tree.close()
     assert len(os.listdir("/proc/self/fd")) == before
 
 
@@ -285,7 +335,7 @@ def test_a_write_ends_when_the_run_is_to_stop_and_nobody_reads() -> None:
     reader, writer = os.pipe()
     stop = threading.Event()
     threading.Timer(0.2, stop.set).start()
-    written = Stream(writer, os.O_WRONLY, 1, stop.is_set).write(bytes(1 << 20))
+    written = stream(writer, os.O_WRONLY, stop.is_set).write(bytes(1 << 20))
     assert 0 < written < 1 << 20
     os.close(reader)
     os.close(writer)
@@ -293,7 +343,7 @@ def test_a_write_ends_when_the_run_is_to_stop_and_nobody_reads() -> None:
 
 def test_what_a_reader_still_takes_is_written_though_the_run_is_to_stop() -> None:
     reader, writer = os.pipe()
-    assert Stream(writer, os.O_WRONLY, 1, lambda: True).write(b"last words") == 10
+    assert stream(writer, os.O_WRONLY, lambda: True).write(b"last words") == 10
     assert os.read(reader, 100) == b"last words"
     os.close(reader)
     os.close(writer)

@@ -78,7 +78,7 @@ def test_no_stale_right_is_left_in_the_tlb(world: World) -> None:
     world.touch(BASE)
     world.events()
     world.mm.mprotect(BASE, PAGE_SIZE, 1)
-    assert len(world.events("tlb_flush")) == 1
+    assert len(world.events("flush_tlb_mm_range")) == 1
     assert world.mmu.translate(BASE, lib.ACCESS_WRITE).result == lib.XLATE_PF
 
 
@@ -86,7 +86,7 @@ def test_no_table_is_made_or_kept(world: World) -> None:
     tables = world.tables()
     world.mm.mprotect(BASE, 512 * PAGE_SIZE, 1)
     assert world.tables() == tables
-    assert not world.events("pte_get", "tlb_flush")
+    assert not world.events("pte_get", "flush_tlb_mm_range")
 
 
 @pytest.mark.parametrize(

@@ -72,7 +72,7 @@ def test_d2_the_wait_on_a_dying_table_is_bounded(world: World) -> None:
     while pte_ref.pte_try_get(world.mm, pmd)[0] == TryGet.FAILED_ZERO and spins < 1000:
         spins += 1
     assert spins == 1000, "a loop that only tries again never ends"
-    assert pte_ref.pte_alloc_get(world.mm, pmd, BASE) == PteAlloc.OK
+    assert pte_ref.pte_alloc_get(world.mm, pmd, BASE)[0] == PteAlloc.OK
 
 
 def free_pte_table_historical(
@@ -97,7 +97,7 @@ def test_d3_the_flush_says_that_tables_were_freed(world: World) -> None:
     the freed table.
     """
     for form in ("direct", "gathered"):
-        pmd = held(world)
+        held(world)
         world.events()
         if form == "direct":
             pte_ref.pte_put(world.mm, world.frame(), BASE)
@@ -105,7 +105,7 @@ def test_d3_the_flush_says_that_tables_were_freed(world: World) -> None:
             tlb = engine.tlb_gather_mmu(world.mm)
             pte_ref.pte_put_tlb(tlb, world.frame(), BASE)
             engine.tlb_finish_mmu(tlb)
-        assert [event["freed_tables"] for event in world.events("tlb_flush")] == [1], form
+        assert [event["freed_tables"] for event in world.events("flush_tlb_mm_range")] == [1], form
 
 
 @pytest.mark.parametrize("historical", [True, False])
@@ -133,7 +133,7 @@ def test_d5_the_lock_lives_as_long_as_the_frame(world: World) -> None:
     """A reader with an old PMD value may still take the lock: it is in struct page, freed by RCU
     with the frame.
     """
-    pmd = held(world)
+    held(world)
     page = world.table()
     rcu.rcu_read_lock(world.mm.kernel)
     pte_ref.pte_put(world.mm, world.frame(), BASE)

@@ -93,10 +93,13 @@ def access(world: World, addr: int, write: bool) -> object:
 
 
 def set_marker(world: World, addr: int) -> object:
-    """An entry that is neither none nor present, in a table that exists: as a swap entry or a
-    marker is.
+    """An entry that is neither none nor present, in a VMA and a table that exist: as a swap entry
+    or a marker is.
     """
     mm = world.mm
+    vma = lib.find_vma(mm.c, addr)
+    if not vma or vma.vm_start > addr:
+        return None
     pmd = engine.mm_find_pmd(mm, addr)
     if pmd is None or (pte := engine.pte_tryget_map_lock(mm, pmd, addr)) is None:
         return None

@@ -31,9 +31,9 @@ def test_the_steps_come_in_order(world: World) -> None:
     world.dontneed(BASE, 1)
     names = [
         (event.name, event.values)
-        for event in world.events("pte_free", "tlb_flush", "rcu_invoke_callback")
+        for event in world.events("pte_free", "flush_tlb_mm_range", "rcu_invoke_callback")
     ]
-    assert [name for name, _ in names] == ["pte_free", "tlb_flush", "rcu_invoke_callback"]
+    assert [name for name, _ in names] == ["pte_free", "flush_tlb_mm_range", "rcu_invoke_callback"]
     assert names[0][1] == (BASE, table_pfn)
     assert names[1][1][2] == 1, "freed_tables"
     assert names[2][1] == (table_pfn,)
@@ -142,7 +142,7 @@ def test_gathered_and_direct_forms_agree(world: World, starve: bool) -> None:
         world.memory.c.fail_after = 0
     world.mm.madvise(BASE, PMD_SIZE, 4)
     world.memory.c.fail_after = (1 << 64) - 1
-    flushes = world.events("tlb_flush")
+    flushes = world.events("flush_tlb_mm_range")
     assert len(flushes) == (13 if starve else 1)
     assert world.table() is None
     world.exit()
@@ -156,8 +156,8 @@ def test_a_new_table_waits_for_the_gathered_flush(world: World) -> None:
     engine.pte_put_tlb(tlb, world.frame(), BASE)
     world.events()
     engine.pte_alloc_get(mm, pmd, BASE)
-    assert [event.name for event in world.events("tlb_flush", "pte_alloc")] == [
-        "tlb_flush",
+    assert [event.name for event in world.events("flush_tlb_mm_range", "pte_alloc")] == [
+        "flush_tlb_mm_range",
         "pte_alloc",
     ]
     assert not world.mmu.paging_structure_caches()

@@ -23,6 +23,7 @@ from mmu.linux.mman import (
     MAP_PRIVATE,
     MAP_SHARED,
 )
+from mmu.linux.policy import FreeTables
 from mmu.linux.pt_reclaim import pte_ref_is_enabled
 
 PAGE = 4096

@@ -25,8 +25,8 @@ def test_frames_are_freed_after_the_flush(world: World) -> None:
         world.touch(BASE + page * PAGE_SIZE)
     world.events()
     world.mm.munmap(BASE, 512 * PAGE_SIZE)
-    names = [event.name for event in world.events("tlb_flush", "mm_page_free")]
-    assert names == ["tlb_flush", *["mm_page_free"] * 5]
+    names = [event.name for event in world.events("flush_tlb_mm_range", "mm_page_free")]
+    assert names == ["flush_tlb_mm_range", *["mm_page_free"] * 5]
 
 
 def test_the_range_is_what_was_cleared(world: World) -> None:
@@ -36,7 +36,7 @@ def test_the_range_is_what_was_cleared(world: World) -> None:
     world.touch(BASE)
     world.events()
     world.mm.madvise(BASE + PAGE_SIZE, 511 * PAGE_SIZE, 4)
-    assert [event.values for event in world.events("tlb_flush")] == [
+    assert [event.values for event in world.events("flush_tlb_mm_range")] == [
         (BASE + 7 * PAGE_SIZE, BASE + 21 * PAGE_SIZE, 0)
     ]
 
@@ -45,7 +45,7 @@ def test_nothing_unmapped_nothing_flushed(world: World) -> None:
     world.map()
     world.events()
     world.dontneed(BASE, 512)
-    assert not world.events("tlb_flush")
+    assert not world.events("flush_tlb_mm_range")
 
 
 @pytest.mark.parametrize("memory", [True, False])
@@ -87,7 +87,7 @@ def test_an_upper_table_is_flushed_in_all_its_reach(world: World) -> None:
     world.events()
     world.mm.munmap(BASE, PAGE_SIZE)
     assert world.tables() == 0
-    (flush,) = world.events("tlb_flush")
+    (flush,) = world.events("flush_tlb_mm_range")
     assert flush.values == (0, TLB_FLUSH_ALL, 1)
 
 
@@ -96,7 +96,7 @@ def test_a_whole_mm_is_flushed_whole(world: World) -> None:
     world.touch(BASE)
     world.events()
     world.mm.exit_mmap()
-    assert {event["end"] for event in world.events("tlb_flush")} == {TLB_FLUSH_ALL}
+    assert {event["end"] for event in world.events("flush_tlb_mm_range")} == {TLB_FLUSH_ALL}
 
 
 def test_full_of_tables_flushes_too() -> None:

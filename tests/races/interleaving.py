@@ -303,9 +303,7 @@ def _order(chosen: Sequence[int], options: Sequence[Sequence[int]], depth: int) 
     return [first, *(number for number in able if number != first)]
 
 
-def _untried(
-    chosen: Sequence[int], options: Sequence[Sequence[int]], depth: int
-) -> list[int]:
+def _untried(chosen: Sequence[int], options: Sequence[Sequence[int]], depth: int) -> list[int]:
     order = _order(chosen, options, depth)
     return order[order.index(chosen[depth]) + 1 :]
 

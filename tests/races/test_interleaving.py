@@ -57,7 +57,9 @@ def test_a_step_to_a_named_point(kernel: Kernel) -> None:
             kernel.point(name)
             seen.append((kernel.this_cpu.id, name))
 
-    Interleaving(kernel, {0: walk, 1: walk}, schedule=[(0, "c"), (1, "b"), (0, "c"), (1, "a")]).run()
+    Interleaving(
+        kernel, {0: walk, 1: walk}, schedule=[(0, "c"), (1, "b"), (0, "c"), (1, "a")]
+    ).run()
     assert seen[:3] == [(0, "a"), (0, "b"), (0, "a")]
     assert seen[3:6] == [(1, "a"), (0, "c"), (1, "b")]
 
