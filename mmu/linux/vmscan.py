@@ -3,12 +3,20 @@
 
 from __future__ import annotations
 
+from mmu.linux.filemap import MappedFile
 from mmu.linux.rcupdate import rcu_barrier, rcu_poll
-from mmu.linux.state import MmStruct
+from mmu.linux.state import Kernel, MmStruct
+
+
+def mapped_files(kernel: Kernel) -> list[MappedFile]:
+    """The files that any process maps, each once, in the order of the processes."""
+    files = {id(file): file for mm in kernel.mms for file in mm.files}
+    return list(files.values())
 
 
 def try_to_free_pages(mm: MmStruct) -> int:
-    """Direct reclaim: wait for what RCU has yet to free, drop page-cache pages that nobody maps.
+    """Direct reclaim: wait for what RCU has yet to free, drop page-cache pages that no process
+    maps.
 
     Returns the number of frames freed. May sleep, but for inside an mmu_gather.
     """
@@ -17,6 +25,6 @@ def try_to_free_pages(mm: MmStruct) -> int:
         rcu_poll(mm.kernel)
     else:
         rcu_barrier(mm.kernel)
-    for file in mm.files:
+    for file in mapped_files(mm.kernel):
         file.drop_unmapped()
     return mm.memory.free_frames - before
