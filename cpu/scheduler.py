@@ -668,7 +668,9 @@ class Scheduler:
 
     def load_mm(self, rq: Rq, mm: Mm | None) -> None:
         """Load the address space of the task that runs there."""
-        if mm is not None and not (rq.curr is not None and rq.curr.exited_mm):
+        if rq.curr is not None and rq.curr.exited_mm:
+            enter_lazy_tlb(self.kernel)
+        elif mm is not None:
             switch_mm(self.kernel, mm)
             rq.vcpu.set_mm(mm)
 

@@ -299,7 +299,7 @@ class Task(Thread):
         """It took a stop signal, and SIGCONT has not come since (JOBCTL_STOP_DEQUEUED)."""
         self.exiting = False
         """It has begun to end, and takes no signal any more (PF_EXITING)."""
-        self.comm = comm_of(process.exe)
+        self.comm = comm_of(process.exe.path)
         self.set_child_tid = self.clear_child_tid = 0
         self.robust_list = 0
         """User address of its struct robust_list_head; 0: none."""
@@ -422,9 +422,9 @@ class Task(Thread):
         )
 
 
-def comm_of(exe: Executable) -> bytes:
+def comm_of(path: str) -> bytes:
     """Return the name that exec() gives a task: the last part of the program's path."""
-    name = exe.path.rpartition("/")[2]
+    name = path.rpartition("/")[2]
     return name.encode("utf-8", "surrogateescape")[: TASK_COMM_LEN - 1]
 
 
