@@ -127,9 +127,10 @@ def find_program(
     for _ in range(MAX_INTERPRETERS):
         file.users += 1
         try:
-            data, image, path = file.contents(), file.mapped(), file.path
+            data, image = file.contents(), file.mapped()
         finally:
             file.put()
+        path = image.path or name
         if by_fd and interpreter == name:
             comm = comm_of(path)
         if not data.startswith(b"#!"):
@@ -167,8 +168,8 @@ def _parse(task: Task, data: bytes, name: str, path: str) -> Executable:
 
 
 def de_thread(task: Task) -> None:
-    """All other threads end, alone; the task takes its leader's number. EAGAIN: the process ends, or
-    another thread does this already.
+    """All other threads end, alone; the task takes its leader's number. EAGAIN: the process ends,
+    or another thread does this already.
     """
     process, system = task.process, task.system
     if process.end is not None or process.killed is not None or process.group_exec_task is not None:

@@ -77,8 +77,7 @@ def exit_mm(task: Task, *, group_dead: bool) -> None:
         task.system.before_teardown(task.process)
     task.exited_mm = True
     enter_lazy_tlb(task.system.kernel)
-    put_mm(task, task.mm)
-    if group_dead and task.process.result is not None:
+    if put_mm(task, task.mm) and task.process.result is not None:
         result = task.process.result
         result.mm_counters = total([task.process.past_counters, task.mm.counters()])
 

@@ -301,8 +301,8 @@ class Scheduler:
         return True
 
     def _activate(self, task: Thread) -> None:
-        """It may run: on the CPU that has not looked since it went to sleep, or wherever it is given
-        to.
+        """It may run: on the CPU that has not looked since it went to sleep, or wherever it is
+        given to.
         """
         task.state = State.RUNNING
         if task.rq is not None and task.rq.curr is task:

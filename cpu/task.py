@@ -250,9 +250,9 @@ class Task(Thread):
     """A task_struct: one thread.
 
     ``mm``, ``files``, ``fs`` and ``sighand`` are what clone() can share. ``comm`` is its name, at
-    most TASK_COMM_LEN - 1 bytes. ``body`` is what it runs (cpu.entry). ``set_child_tid`` is the user
-    address that gets its number at its beginning, ``clear_child_tid`` the one that is cleared, and
-    woken, at its end; 0: none.
+    most TASK_COMM_LEN - 1 bytes. ``body`` is what it runs (cpu.entry). ``set_child_tid`` is the
+    user address that gets its number at its beginning, ``clear_child_tid`` the one that is cleared,
+    and woken, at its end; 0: none.
 
     Of signals: ``blocked`` and its like are masks, bit n - 1 for signal n; ``saved_sigmask`` is the
     one to come back to when a call that changed it ends (None: no such call); ``altstack`` is

@@ -150,9 +150,8 @@ static void by_vfork(void)
 		execve(self, argv, envp);
 		_exit(100);
 	}
-	printf("written in the child: %d\n", before);
-	fflush(stdout);
 	waitpid(pid, &status, 0);
+	printf("written in the child: %d\n", before);
 	printf("status %#x\n", status);
 }
 
