@@ -543,8 +543,12 @@ class Scheduler:
                 self._poll_host(0)
             if self.stopping:
                 self._wake_all()
-            if not progress and not self._woken:
+            if not progress and not self._woken and not self._a_spin_is_over():
                 self._nothing_runs()
+
+    def _a_spin_is_over(self) -> bool:
+        """Whether a CPU that spins may go on: one whose turn came later has made it so."""
+        return any(rq.spins is not None and rq.spins() for rq in self.rqs)
 
     def _nothing_runs(self) -> None:
         """All wait: for time, which then passes; for the host; or for ever."""
