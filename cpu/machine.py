@@ -29,6 +29,7 @@ from cpu.pseudo_fs import ProgramFile
 from cpu.result import ProcessResult, RunResult, total
 from cpu.samples import Sample
 from cpu.scheduler import DEFAULT_QUANTUM, Scheduler
+from cpu.signal_send import signal_wake_up
 from cpu.signals import SignalReport
 from cpu.streams import Stream
 from cpu.system import System
@@ -312,4 +313,4 @@ class Machine:
                 )
                 process.end = TaskEnd(128 + SIGKILL, "signal", report)
                 for task in process.threads:
-                    self.scheduler.wake_signalled(task)
+                    signal_wake_up(task)
