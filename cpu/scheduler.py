@@ -699,6 +699,13 @@ class Scheduler:
             return task.instructions
         return task.instructions + (rq.vcpu.instructions or 0) - rq.began
 
+    def instruction_pointer(self, task: Thread) -> int:
+        """Where the guest code of the task goes on: RIP."""
+        rq = task.rq
+        if rq is not None and rq.loaded is task:
+            return rq.vcpu.rip
+        return 0 if task.context is None else int(task.context.get_regs().ip)
+
     def _resume(self, rq: Rq) -> None:
         self.rq = rq
         task = rq.curr
