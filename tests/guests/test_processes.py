@@ -27,7 +27,7 @@ def native_output(source: str) -> bytes:
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES, ids=str)
-@pytest.mark.parametrize("source", ["processes.c", "exec.c"])
+@pytest.mark.parametrize("source", ["processes.c", "exec.c", "sched.c"])
 def test_processes_are_the_native_ones(source: str, schedule: dict[str, Any]) -> None:
     ours = run(build(source, *FLAGS), **schedule)
     assert ours.stdout == native_output(source)
@@ -60,3 +60,21 @@ def test_a_process_in_another_s_memory_is_counted_once() -> None:
     own = [process for process in result.processes if not process.shares_mm]
     total = sum(process.mm_counters["pte_tables_allocated"] for process in own)
     assert total == result.pte_tables_allocated
+
+
+def test_membarrier_interrupts_the_cpus_that_run_the_process() -> None:
+    """One interrupt a call while the other thread has a CPU, none without another CPU."""
+    sent = {}
+    for cpus in (1, 2):
+        with tempfile.TemporaryFile() as out:
+            ring = EventRing(1 << 16)
+            counts: Counter[str] = Counter()
+            ring.on_full = None
+            streams = (0, out.fileno(), out.fileno())
+            options: dict[str, Any] = {"cpus": cpus, "streams": streams, "ring": ring}
+            with guest_machine(build("sched.c", *FLAGS), **options) as machine:
+                machine.run()
+            counts.update(event.name for event in ring.read())
+        sent[cpus] = counts["ipi_send_cpu"]
+    assert sent[1] == 0
+    assert sent[2] >= 15

@@ -21,7 +21,7 @@ static pthread_mutex_t one = PTHREAD_MUTEX_INITIALIZER, two = PTHREAD_MUTEX_INIT
 
 static void pause_ms(long ms)
 {
-	struct timespec time = {0, ms * 1000000};
+	struct timespec time = { 0, ms * 1000000 };
 
 	nanosleep(&time, NULL);
 }
@@ -69,8 +69,8 @@ static void wait_for_ever(const char *where)
 	struct {
 		uint64_t value, addr;
 		uint32_t flags, reserved;
-	} waiter = {0, (uintptr_t)&word, 2 | 128, 0};
-	struct timespec long_time = {100000, 0};
+	} waiter = { 0, (uintptr_t)&word, 2 | 128, 0 };
+	struct timespec long_time = { 100000, 0 };
 	pthread_t thread;
 
 	if (!strcmp(where, "futex")) {
