@@ -343,6 +343,8 @@ class MmStruct:
         self.native = kernel.native
         self.rlimit = Rlimits()
         self.def_flags = 0
+        self.membarrier_state = 0
+        """What membarrier() was registered for, as bits of its commands."""
         self.fatal_signal_pending: Callable[[], bool] = _never
         self._files: list[MappedFile | None] = [None]
         self.mm_users = self.mm_count = 1
