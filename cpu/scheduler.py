@@ -589,14 +589,16 @@ class Scheduler:
     def _turn(self, rq: Rq) -> bool:
         """One CPU's turn; whether anything went on there."""
         self.kernel.this_cpu = rq.cpu
+        waiting = len(rq.cpu.call_single_queue)
         if not rq.in_guest:
             rq.cpu.interrupt()
+        interrupted = len(rq.cpu.call_single_queue) < waiting
         if rq.spins is not None:
             if not rq.spins():
-                return False
+                return interrupted
             rq.spins = None
         elif not self._schedule(rq):
-            return False
+            return interrupted
         self._resume(rq)
         return True
 
