@@ -80,8 +80,8 @@ _TOGETHER: Final = (
 
 @dataclass
 class CloneArgs:
-    """struct kernel_clone_args. Addresses are the user's; ``stack`` is the new stack pointer, 0: the
-    parent's. ``set_tid`` says that the caller wants to choose the number.
+    """struct kernel_clone_args. Addresses are the user's; ``stack`` is the new stack pointer, or 0
+    for the parent's. ``set_tid`` says that the caller wants to choose the number.
     """
 
     flags: int

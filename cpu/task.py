@@ -250,9 +250,9 @@ class Task(Thread):
     """A task_struct: one thread.
 
     ``mm``, ``files``, ``fs`` and ``sighand`` are what clone() can share. ``comm`` is its name, at
-    most TASK_COMM_LEN - 1 bytes. ``body`` is what it runs (cpu.entry). ``set_child_tid`` is the user
-    address that gets its number at its beginning, ``clear_child_tid`` the one that is cleared, and
-    woken, at its end; 0: none.
+    most TASK_COMM_LEN - 1 bytes. ``body`` is what it runs (cpu.entry). ``set_child_tid`` is the
+    user address that gets its number at its beginning, ``clear_child_tid`` the one that is cleared,
+    and woken, at its end; 0: none.
 
     Of signals: ``blocked`` and its like are masks, bit n - 1 for signal n; ``saved_sigmask`` is the
     one to come back to when a call that changed it ends (None: no such call); ``altstack`` is
@@ -299,7 +299,7 @@ class Task(Thread):
         """It took a stop signal, and SIGCONT has not come since (JOBCTL_STOP_DEQUEUED)."""
         self.exiting = False
         """It has begun to end, and takes no signal any more (PF_EXITING)."""
-        self.comm = comm_of(process.exe)
+        self.comm = comm_of(process.exe.path)
         self.set_child_tid = self.clear_child_tid = 0
         self.robust_list = 0
         """User address of its struct robust_list_head; 0: none."""
@@ -422,9 +422,9 @@ class Task(Thread):
         )
 
 
-def comm_of(exe: Executable) -> bytes:
+def comm_of(path: str) -> bytes:
     """Return the name that exec() gives a task: the last part of the program's path."""
-    name = exe.path.rpartition("/")[2]
+    name = path.rpartition("/")[2]
     return name.encode("utf-8", "surrogateescape")[: TASK_COMM_LEN - 1]
 
 

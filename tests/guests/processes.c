@@ -296,8 +296,13 @@ static void interrupted(void)
 
 static void use_time(void)
 {
-	for (volatile int i = 0; i < 30000000; i++)
-		;
+	struct tms used;
+
+	do {
+		for (volatile int i = 0; i < 100000; i++)
+			;
+		times(&used);
+	} while (used.tms_utime < 2);
 }
 
 static void usage(void)
