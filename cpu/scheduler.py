@@ -593,16 +593,14 @@ class Scheduler:
     def _turn(self, rq: Rq) -> bool:
         """One CPU's turn; whether anything went on there."""
         self.kernel.this_cpu = rq.cpu
-        waiting = len(rq.cpu.call_single_queue)
         if not rq.in_guest:
             rq.cpu.interrupt()
-        interrupted = len(rq.cpu.call_single_queue) < waiting
         if rq.spins is not None:
             if not rq.spins():
-                return interrupted
+                return False
             rq.spins = None
         elif not self._schedule(rq):
-            return interrupted
+            return False
         self._resume(rq)
         return True
 
