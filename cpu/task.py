@@ -33,6 +33,7 @@ from mmu.errors import LinuxError
 from mmu.linux.mm import Mm
 from mmu.linux.resource import Rlimits
 from mmu.linux.sched import ERESTARTSYS, Sleep, WaitQueue
+from mmu.linux.tlb_check import OnBehalf, tables_change_for
 from mmu.x86.check import ChangedBy
 
 if TYPE_CHECKING:
@@ -298,6 +299,7 @@ class Task(Thread):
         self.stop_dequeued = False
         """It took a stop signal, and SIGCONT has not come since (JOBCTL_STOP_DEQUEUED)."""
         self.exiting = False
+        self.on_behalf: OnBehalf | None = None
         """It has begun to end, and takes no signal any more (PF_EXITING)."""
         self.comm = comm_of(process.exe.path)
         self.set_child_tid = self.clear_child_tid = 0
@@ -352,8 +354,11 @@ class Task(Thread):
         return self.process.rlimits
 
     def resumed(self) -> None:
-        """It goes on: its process's limits bind in an address space that several share."""
+        """It goes on: its process's limits bind in an address space that several share, and it is
+        for it that tables change.
+        """
         self.mm.rlimit = self.process.rlimits
+        tables_change_for(self.system.kernel, self.on_behalf)
 
     @property
     def vcpu(self) -> VCpu:
@@ -365,9 +370,9 @@ class Task(Thread):
         """Say on whose behalf tables change from here on, to the stale-translation checker, if
         there is one: ``detail`` is the system call's number or the fault's address.
         """
-        check = self.vcpu.mmu.check
-        if check is not None:
-            check.enter(by, detail, rip, self.vcpu.instructions)
+        if self.vcpu.mmu.check is not None:
+            self.on_behalf = OnBehalf(by, detail, rip, self.vcpu.instructions)
+            tables_change_for(self.system.kernel, self.on_behalf)
 
     # The end.
 

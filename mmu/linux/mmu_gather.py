@@ -17,6 +17,7 @@ from mmu.linux.pgalloc import mm_dec_pgtables
 from mmu.linux.pgtable import PMD_MASK, PMD_SIZE, TLB_FLUSH_ALL
 from mmu.linux.rcu import call_rcu, free_table_frame
 from mmu.linux.state import Kernel, MmStruct
+from mmu.linux.tlb_check import check_speculation_everywhere
 from mmu.linux.tlbflush import flush_tlb_mm_range
 from mmu.twin import EntryPa
 from mmu.units import PAGE_SHIFT, PAGE_SIZE
@@ -169,10 +170,11 @@ def tlb_remove_table(kernel: Kernel, table: int) -> None:
     """Free a table that no translation leads to any more: at once in the first design of counting,
     else after a grace period.
     """
-    if kernel.c.policy == lib.FREE_TABLES_REFCOUNT_PMDLOCK:
-        free_table_frame(kernel, table)
-    else:
+    if kernel.c.policy != lib.FREE_TABLES_REFCOUNT_PMDLOCK:
         call_rcu(kernel, table)
+        return
+    free_table_frame(kernel, table)
+    check_speculation_everywhere(kernel)
 
 
 def tlb_flush_mmu(tlb: Gather) -> None:

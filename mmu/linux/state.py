@@ -124,6 +124,7 @@ class Kernel:
         self.scheduler: Scheduler = Alone()
         self.on_point: Callable[[str], None] | None = None
         self.now_ns: Callable[[], int] = _boot_time
+        self.tables_change_for: object = None
         self.c = ffi.new("struct kernel *")
         self.c.ram = memory.c
         self.c.ring = ffi.NULL if ring is None else ring.c
