@@ -109,7 +109,7 @@ static void free_and_unlock(struct mm_struct *mm, struct mmu_gather *tlb, pmd_t 
 		return;
 	mm_dec_nr_ptes(mm);
 	if (!tlb)
-		tlb_remove_table(mm->kernel, table);
+		tlb_remove_tables(mm->kernel, &table, 1);
 }
 
 static void free_table_of(struct mm_struct *mm, struct mmu_gather *tlb, pmd_t *pmd, u64 addr)

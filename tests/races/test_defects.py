@@ -271,7 +271,7 @@ DEFECTS = [
     ),
     Defect(
         "D5",
-        {RCU: {mmu_gather: {"tlb_remove_table": variants.d5_lock_freed_at_once}}},
+        {RCU: {mmu_gather: {"tlb_remove_tables": variants.d5_lock_freed_at_once}}},
         d5,
         "no CPU can go on",
     ),

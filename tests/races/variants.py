@@ -113,7 +113,7 @@ def d4_flushed_after_the_lock(mm: Any, tlb: Any, pmd: int, addr: int) -> None:
         mmu_gather.flush_pte_table(mm, addr)
     mmu_gather.mm_dec_nr_ptes(mm)
     if tlb is None:
-        mmu_gather.tlb_remove_table(mm.kernel, table)
+        mmu_gather.tlb_remove_tables(mm.kernel, [table])
 
 
 def d4_owed_flush_forgotten(mm: Any, pmd: int, addr: int) -> None:
@@ -124,10 +124,11 @@ LOCK_FREED = 0x6B6B6B6B
 """What the memory of a freed lock holds."""
 
 
-def d5_lock_freed_at_once(kernel: Any, table: int) -> None:
+def d5_lock_freed_at_once(kernel: Any, tables: Any) -> None:
     """D5: the table's lock does not live as long as its frame."""
-    kernel.memory.page(table).ptl = LOCK_FREED
-    rcu.call_rcu(kernel, table)
+    for table in tables:
+        kernel.memory.page(table).ptl = LOCK_FREED
+        rcu.call_rcu(kernel, table)
 
 
 def d6_section_left_open(mm: Any, pmd: int) -> Any:
