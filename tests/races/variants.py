@@ -15,7 +15,7 @@ from typing import Any
 from unittest import mock
 
 from mmu._native import lib
-from mmu.linux import anon, engine, mmu_gather, pgalloc, pt_reclaim, pte_ref, rcu
+from mmu.linux import anon, engine, mmu_gather, pgalloc, pt_reclaim, pte_ref, rcu, tlbflush
 from mmu.linux.locks import pmd_lock, pmd_unlock
 from mmu.linux.pgtable import entry_pfn, mm_find_pmd, pmd_none, xchg
 from mmu.linux.pte_ref import PteAlloc, TryGet
@@ -92,12 +92,12 @@ def d2_zero_before_the_lock(mm: Any, tlb: Any, table: int, addr: int, nr: int) -
         pte_ref._free_and_unlock(mm, tlb, pmd, addr)
 
 
-def d3_without_freed_tables(
-    mm: Any, start: int, end: int, stride: int, freed_tables: int, ours: Any = None
-) -> None:
+_flush_tlb_mm_range = tlbflush.flush_tlb_mm_range
+
+
+def d3_without_freed_tables(mm: Any, start: int, end: int, stride: int, freed_tables: int) -> None:
     """D3: the flush does not say that tables were freed."""
-    assert ours is not None
-    ours(mm, start, end, stride, 0)
+    _flush_tlb_mm_range(mm, start, end, stride, 0)
 
 
 def d4_flushed_after_the_lock(mm: Any, tlb: Any, pmd: int, addr: int) -> None:
