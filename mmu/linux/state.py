@@ -134,6 +134,7 @@ class Kernel:
         self.c.wait_for_lock = lib.kernel_wait_for_lock
         self.c.run_calls = lib.kernel_run_calls
         self.c.flush_others = lib.kernel_flush_others
+        self.c.sync_one = lib.kernel_sync_one
         self.c.last_mm_ctx_id = lib.INIT_MM_CTX_ID
         self.c.invlpgb = 1
         self.c.last_global_asid = lib.MAX_ASID_AVAILABLE

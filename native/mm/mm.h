@@ -254,6 +254,8 @@ struct kernel {
 	 * a lazy TLB.  May wait; *info is copied first.  NULL: there is one CPU.
 	 */
 	void (*flush_others)(struct mm_struct *mm, const struct flush_tlb_info *info);
+	/* tlb_remove_table_sync_one(): an IPI to every other CPU.  May wait. */
+	void (*sync_one)(struct kernel *kernel);
 	/* A spinlock is about to be taken, was taken, or is dropped: LOCKDEP_*. NULL: nobody asks.
 	 */
 	void (*lockdep)(struct kernel *kernel, u32 what, u64 lock, u32 kind);

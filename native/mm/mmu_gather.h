@@ -26,8 +26,11 @@ void table_free_tlb(struct mmu_gather *tlb, u64 pfn, u64 addr, u32 level);
 void pte_free_tlb(struct mmu_gather *tlb, u64 pfn, u64 addr);
 /* Count a PTE table that left the mm. */
 void mm_dec_nr_ptes(struct mm_struct *mm);
-/* Free a table that no translation leads to any more: after a grace period, or at once. */
-void tlb_remove_table(struct kernel *kernel, u64 table);
+/*
+ * Free tables that no translation leads to any more: after a grace period, or at once.  At once may
+ * wait: where the flush sent no IPI, one is sent, so that no lockless walker is left in them.
+ */
+void tlb_remove_tables(struct kernel *kernel, const u64 *table, u32 nr);
 /*
  * The PTE table of addr left its PMD: flush what was cached of it on every CPU, with what gathers
  * in progress owe for its addresses.  The PMD lock is held.
