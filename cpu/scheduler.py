@@ -36,7 +36,7 @@ from greenlet import getcurrent, greenlet
 from cpu.clock import LATEST_NS, SYSCALL_NS
 from mmu.linux.rcupdate import rcu_barrier, rcu_qs
 from mmu.linux.sched import ERESTARTSYS, Sleep, WaitQueue
-from mmu.linux.tlbflush import switch_mm
+from mmu.linux.tlbflush import enter_lazy_tlb, switch_mm
 
 if TYPE_CHECKING:
     from cpu.context import Context
@@ -88,6 +88,7 @@ class Thread:
         self.rq: Rq | None = None
         self.state = State.RUNNING
         self.waits_for = ""
+        self.pid = 0
         self.greenlet: greenlet | None = None
         self.instructions = 0
         """Executed up to its last switch."""
@@ -192,6 +193,7 @@ class Scheduler:
         self._rounds = 0
         self._woken = False
         kernel.scheduler = self
+        kernel.now_ns = self.now_ns
 
     # Time.
 
@@ -314,8 +316,13 @@ class Scheduler:
             self.wake(task)
 
     def set_cpus_allowed(self, task: Thread, mask: int) -> None:
-        """Let it run on these CPUs only, from its next turn on."""
+        """Let it run on these CPUs only: the task that runs is there when this returns, others
+        from their next turn on.
+        """
         task.cpus_allowed = mask
+        rq = task.rq
+        if rq is not None and rq is self.rq and rq.curr is task and not mask >> rq.cpu.id & 1:
+            self._to_hub()
         for rq in self.rqs:
             if task in rq.queue and not mask >> rq.cpu.id & 1:
                 rq.queue.remove(task)
@@ -630,7 +637,8 @@ class Scheduler:
                     return
 
     def _idle(self, rq: Rq) -> None:
-        """Nobody to run here."""
+        """Nobody to run here: the last address space stays loaded, with a lazy TLB."""
+        enter_lazy_tlb(self.kernel)
         rcu_qs(self.kernel, rq.cpu, idle=True)
 
     def halt(self) -> None:
@@ -654,6 +662,7 @@ class Scheduler:
             rq.loaded = task
             rq.began = rq.vcpu.instructions or 0
         rq.curr, task.rq = task, rq
+        rq.cpu.current_pid = task.pid
         rcu_qs(self.kernel, rq.cpu)
         self.load_mm(rq, task.mm)
 

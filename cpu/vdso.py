@@ -5,7 +5,11 @@ Ours defines no function, so a C library asks by system call for what it would e
 and gets virtual time. It is still mapped and read as on Linux, which keeps addresses and
 page tables what they are there.
 
-    offset 0     ELF header | PT_LOAD | PT_DYNAMIC | dynamic section | hash | symbols | strings
+    offset 0     ELF header | PT_LOAD | PT_DYNAMIC | dynamic section | hash | symbols | versions of
+                 symbols | version definitions | strings
+
+Go reads the tables of versions without asking whether they are there, so they are: "LINUX_2.6", as
+in Linux's.
 """
 
 from __future__ import annotations
@@ -36,6 +40,9 @@ VVAR_PAGES, VCLOCK_PAGES = 4, 2
 
 _DT_NULL, _DT_HASH, _DT_STRTAB, _DT_SYMTAB = 0, 4, 5, 6
 _DT_STRSZ, _DT_SYMENT, _DT_SONAME = 10, 11, 14
+_DT_VERSYM, _DT_VERDEF, _DT_VERDEFNUM = 0x6FFFFFF0, 0x6FFFFFFC, 0x6FFFFFFD
+_VER_FLG_BASE = 1
+_SONAME, _VERSION = b"linux-vdso.so.1", b"LINUX_2.6"
 _DYN = struct.Struct("<qQ")
 _SYM = 24
 """Bytes of an Elf64_Sym."""
@@ -43,13 +50,17 @@ _SYM = 24
 
 def vdso_image() -> bytes:
     """The image, VDSO_PAGES pages long."""
-    strings = b"\0linux-vdso.so.1\0"
+    strings = b"\0" + _SONAME + b"\0" + _VERSION + b"\0"
     hash_table = struct.pack("<4I", 1, 1, 0, 0)
     dynamic_at = EHDR.size + 2 * PHDR.size
-    dynamic_size = 7 * _DYN.size
+    dynamic_size = 10 * _DYN.size
     hash_at = dynamic_at + dynamic_size
     symbols_at = hash_at + len(hash_table)
-    strings_at = symbols_at + _SYM
+    versions = struct.pack("<H6x", 0)  # of the one symbol, which is none
+    versions_at = symbols_at + _SYM
+    definitions = _version_definitions()
+    definitions_at = versions_at + len(versions)
+    strings_at = definitions_at + len(definitions)
     size = VDSO_PAGES * PAGE_SIZE
     entries = (
         (_DT_HASH, hash_at),
@@ -58,6 +69,9 @@ def vdso_image() -> bytes:
         (_DT_STRSZ, len(strings)),
         (_DT_SYMENT, _SYM),
         (_DT_SONAME, 1),
+        (_DT_VERSYM, versions_at),
+        (_DT_VERDEF, definitions_at),
+        (_DT_VERDEFNUM, 2),
         (_DT_NULL, 0),
     )
     ident = b"\x7fELF" + bytes((ELFCLASS64, ELFDATA2LSB, EV_CURRENT)) + bytes(9)
@@ -88,7 +102,30 @@ def vdso_image() -> bytes:
             *(_DYN.pack(tag, value) for tag, value in entries),
             hash_table,
             bytes(_SYM),
+            versions,
+            definitions,
             strings,
         )
     )
     return image.ljust(size, b"\0")
+
+
+def _version_definitions() -> bytes:
+    """Elf64_Verdef and its Elf64_Verdaux, twice: the object itself, and LINUX_2.6."""
+    names = ((_VER_FLG_BASE, _SONAME, 1), (0, _VERSION, 2 + len(_SONAME)))
+    parts = []
+    for number, (flags, name, at) in enumerate(names, 1):
+        following = 28 if number < len(names) else 0
+        parts.append(struct.pack("<4H3I", 1, flags, number, 1, _elf_hash(name), 20, following))
+        parts.append(struct.pack("<2I", at, 0))
+    return b"".join(parts)
+
+
+def _elf_hash(name: bytes) -> int:
+    """The hash of a symbol's name (System V ABI, ELF-64)."""
+    value = 0
+    for byte in name:
+        value = (value << 4) + byte
+        high = value & 0xF0000000
+        value = (value ^ high >> 24) & ~high & 0xFFFFFFFF
+    return value
