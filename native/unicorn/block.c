@@ -49,6 +49,13 @@ void end_before(struct vcpu *v, u64 pc)
 		end(v, STOP_LIMIT, pc, NOT_BEGUN, AGAIN_STEPS);
 }
 
+/* A step's block is one instruction; what is known of the longer ones there is kept. */
+static struct block *single(struct vcpu *v, u64 pc, u32 size)
+{
+	v->traced = (struct block){ .pc = pc, .size = size, .insns = 1 };
+	return &v->traced;
+}
+
 /* Count the block that begins at pc, or stop before it if it is too long for the limit. */
 static bool count_block(struct vcpu *v, u64 pc, u32 size)
 {
@@ -57,7 +64,9 @@ static bool count_block(struct vcpu *v, u64 pc, u32 size)
 	if (unlikely(busy(v)) && !attend(v, pc, size))
 		return false;
 	if (likely(!v->pending.stop)) {
-		if (unlikely(!is_known(v, b, pc, size)))
+		if (v->run.stepping)
+			b = single(v, pc, size);
+		else if (unlikely(!is_known(v, b, pc, size)))
 			learn(v, b, pc, size);
 		if (likely(enter(v, b)))
 			return true;

@@ -59,7 +59,7 @@ static void run_to_end(struct vcpu *v)
 			if (again == AGAIN_START || again == AGAIN_AHEAD)
 				start(v);
 			else
-				step(v);
+				step(v, again == AGAIN_STEPS);
 		}
 		settle(v);
 		if (v->insn.passed != NO_ADDRESS && v->end.reason != STOP_FAULT)

@@ -52,6 +52,7 @@
 
 struct vcpu;
 struct insn;
+struct before;
 struct frame_chunk;
 
 /* Why Unicorn left the guest; docs/hooks.md has the table. */
@@ -259,7 +260,9 @@ struct run {
 	struct mended mended;
 	bool started; /* Unicorn is executing the guest */
 	bool exits;   /* attached: exits are ours, those of start_ahead() */
-	bool stepping;
+	bool stepping;	       /* under TF */
+	bool steps;	       /* ... over more than one instruction, if that may be */
+	struct before *before; /* step()'s */
 	enum stop trap; /* what a #DB is: STOP_EXCEPTION, or STOP_STEPPED if it is only step()'s */
 };
 
@@ -408,7 +411,7 @@ struct vcpu {
 
 	u64 epoch; /* grows when code may have changed under blocks */
 	struct block blocks[NR_BLOCKS];
-	struct block traced; /* trace: the instruction under way, as a block */
+	struct block traced; /* trace, and steps: the instruction under way, as a block */
 
 	struct controls seen; /* attached: Unicorn's registers when last looked at */
 	struct env_places places;

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* One instruction by RFLAGS.TF (SDM vol. 3B 18.3.1.4), which the guest never sees. */
+/*
+ * Instructions one at a time by RFLAGS.TF (SDM vol. 3B 18.3.1.4), which the guest never sees. While
+ * they are plain, Unicorn is not left between them.
+ */
 #include "unicorn/vcpu.h"
 
 #define RFLAGS_ZF 0x40
@@ -80,6 +83,39 @@ static void settle_rep_end(struct vcpu *v, const struct before *b, u64 room)
 		reg_write(v, UC_X86_REG_RIP, b->rip);
 }
 
+/* Whether the instruction neither looks at TF nor is one that step() must look at afterwards. */
+static bool is_plain(const struct vcpu *v, const struct insn *insn)
+{
+	switch (insn_opcode(insn, 0)) {
+	case OP_PUSHF:
+	case OP_POPF:
+	case OP_IRET:
+	case OP_INT1:
+		return false;
+	}
+	return !insn_is_rep(insn) && !v->guest->stops_before(insn);
+}
+
+/*
+ * In the hook of step()'s trap: whether the next instruction may be stepped over as well before
+ * Unicorn is left.
+ */
+bool may_step_on(struct vcpu *v)
+{
+	struct before *b = v->run.before;
+	struct insn next;
+
+	if (!v->run.steps || v->shared.count >= v->run.limit || v->pending.stop ||
+	    v->end.reason != STOP_NONE || v->insn.unsafe_page != NO_ADDRESS ||
+	    !is_plain(v, &b->insn))
+		return false;
+	insn_read(v, reg_read(v, UC_X86_REG_RIP), &next);
+	if (!is_plain(v, &next))
+		return false;
+	b->insn = next;
+	return true;
+}
+
 /* Forget a page that was fetched from for this step alone. */
 static void drop_unsafe_page(struct vcpu *v)
 {
@@ -87,8 +123,11 @@ static void drop_unsafe_page(struct vcpu *v)
 		soft_drop_page(v, v->insn.unsafe_page);
 }
 
-/* Execute the instruction at RIP; v->end.reason is STOP_STEPPED if nothing but that happened. */
-void step(struct vcpu *v)
+/*
+ * Execute the instruction at RIP, with on those behind it to the limit as far as they are plain;
+ * v->end.reason is STOP_STEPPED if nothing but that happened.
+ */
+void step(struct vcpu *v, bool on)
 {
 	u64 room = v->run.limit - v->shared.count;
 	bool own_trap, done;
@@ -106,9 +145,12 @@ void step(struct vcpu *v)
 	own_trap = b.rflags & RFLAGS_TF || insn_opcode(&b.insn, 0) == OP_INT1;
 	v->run.trap = own_trap ? STOP_EXCEPTION : STOP_STEPPED;
 	v->run.stepping = true;
+	v->run.steps = on && v->run.trap == STOP_STEPPED;
+	v->run.before = &b;
 	reg_write(v, UC_X86_REG_EFLAGS, b.rflags | RFLAGS_TF);
 	start(v);
-	v->run.stepping = false;
+	v->run.stepping = v->run.steps = false;
+	v->run.before = NULL;
 	v->run.trap = STOP_EXCEPTION;
 	drop_unsafe_page(v);
 	done = v->end.reason == STOP_STEPPED ||

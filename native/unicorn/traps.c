@@ -24,10 +24,10 @@ void on_interrupt(uc_engine *uc, u32 vector, void *arg)
 		end_by_exception(v, vector,
 				 v->pending.jump ? v->jump.from : reg_read(v, UC_X86_REG_RIP),
 				 FETCHED);
-	else if (v->run.trap == STOP_STEPPED)
-		end(v, STOP_STEPPED, NO_ADDRESS, DONE, AGAIN_START);
-	else
+	else if (v->run.trap != STOP_STEPPED)
 		end_by_exception(v, vector, NO_ADDRESS, DONE);
+	else if (!may_step_on(v))
+		end(v, STOP_STEPPED, NO_ADDRESS, DONE, AGAIN_START);
 }
 
 /* SYSCALL's own work (SDM vol. 2 SYSCALL), and what the kernel will want to read. */

@@ -247,7 +247,8 @@ void fxsave(const struct registers *r, u8 *image);
 void fxrstor(const struct registers *r, const u8 *image);
 
 /* step.c, vcpu.c, start_thread.c */
-void step(struct vcpu *v);
+void step(struct vcpu *v, bool on);
+bool may_step_on(struct vcpu *v);
 bool arm(struct vcpu *v);
 void start_thread(struct vcpu *v, u64 rip, u64 rsp);
 void enter_user_mode(struct vcpu *v);
