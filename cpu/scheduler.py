@@ -543,8 +543,14 @@ class Scheduler:
                 self._poll_host(0)
             if self.stopping:
                 self._wake_all()
-            if not progress and not self._woken:
+            if not progress and not self._woken and not self._spin_is_over():
                 self._nothing_runs()
+
+    def _spin_is_over(self) -> bool:
+        """Whether a CPU whose turn was earlier in this round has by now what it spins for: an
+        interrupt that an idle one has taken since.
+        """
+        return any(rq.spins is not None and rq.spins() for rq in self.rqs)
 
     def _nothing_runs(self) -> None:
         """All wait: for time, which then passes; for the host; or for ever."""
