@@ -326,7 +326,8 @@ class FileSystem:
         if parent.fd is None:
             if above:
                 return _Node(path)
-            raise LinuxError(errno.EACCES if followed else errno.ENOENT)
+            hidden = followed and not isinstance(parent.ours, Directory)
+            raise LinuxError(errno.EACCES if hidden else errno.ENOENT)
         try:
             fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent.fd)
         except OSError as error:
