@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from mmu.linux.sched import Interruptible
     from mmu.linux.state import Cpu, Kernel
 
-DEFAULT_QUANTUM: Final = 50_000
+DEFAULT_QUANTUM: Final = 100_000
 """Instructions of a slice, on average."""
 SYSCALL_SHARE: Final = 500
 """What a system call takes of its slice, as instructions: kernel code executes none here."""
@@ -146,6 +146,18 @@ class Rq:
         return self.curr is not None and self.curr.state is State.RUNNING and self.spins is None
 
     @property
+    def runs_on(self) -> bool:
+        """Whether its task stands in guest code, and nobody else waits for its CPU."""
+        task = self.curr
+        return (
+            task is not None
+            and task.state is State.RUNNING
+            and self.spins is None
+            and not self.queue
+            and bool(task.cpus_allowed >> self.cpu.id & 1)
+        )
+
+    @property
     def nr_running(self) -> int:
         """Tasks that run here or wait for their turn."""
         return len(self.queue) + (self.curr is not None)
@@ -205,7 +217,9 @@ class Scheduler:
         """
         rq = self.rq
         if rq is not None:
-            self._now = min(max(self._now, self._time_of(rq)), LATEST_NS)
+            now = self._time_of(rq)
+            if now > self._now:
+                self._now = now if now < LATEST_NS else LATEST_NS
         return self._now
 
     def _time_of(self, rq: Rq) -> int:
@@ -235,6 +249,8 @@ class Scheduler:
 
     def run_timers(self) -> bool:
         """Call what is due; whether anything was."""
+        if not self._timers:
+            return False
         now, fired = self.now_ns(), False
         while self._timers and self._timers[0][0] <= now:
             _, _, function = heapq.heappop(self._timers)
@@ -506,19 +522,20 @@ class Scheduler:
 
     def _others_run(self, rq: Rq) -> bool:
         """Whether anybody but the task on this CPU could go on now."""
-        return any(
-            other.queue or (other is not rq and other.curr is not None) for other in self.rqs
-        )
+        for other in self.rqs:
+            if other.queue or (other.curr is not None and other is not rq):
+                return True
+        return False
 
     def _begin_slice(self, rq: Rq) -> None:
         if not self.counting:
             return
-        done = rq.vcpu.instructions or 0
-        alone = not self._others_run(rq)
-        length = 1 << 62 if alone else self._random.randint(1, 2 * self.quantum - 1)
+        length = 1 << 62
+        if self._others_run(rq):
+            length = 1 + int(self._random.random() * (2 * self.quantum - 1))
         if self._timers:
             length = min(length, max(1, self._timers[0][0] - self.now_ns()))
-        rq.slice_end = done + length
+        rq.slice_end = (rq.vcpu.instructions or 0) + length
 
     # The hub.
 
@@ -584,6 +601,10 @@ class Scheduler:
     def _turn(self, rq: Rq) -> bool:
         """One CPU's turn; whether anything went on there."""
         self.kernel.this_cpu = rq.cpu
+        if rq.runs_on:
+            self._begin_slice(rq)
+            self._resume(rq)
+            return True
         if not rq.in_guest:
             rq.cpu.interrupt()
         if rq.spins is not None:
