@@ -20,7 +20,7 @@ writes goes through the mm, faults included, so page tables and their counts com
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from cpu.elf import ElfError, Executable
@@ -81,8 +81,8 @@ def load_elf_binary(
     mm: Mm,
     exe: Executable,
     image: MappedFile,
-    argv: Sequence[str],
-    env: Mapping[str, str],
+    argv: Sequence[str | bytes],
+    envp: Sequence[str | bytes],
     identity: Identity,
 ) -> StartState:
     """Map ``exe``, its stack, heap and vDSO into the empty ``mm`` and write what a new program
@@ -92,7 +92,7 @@ def load_elf_binary(
     arguments are too long.
     """
     try:
-        return _Loader(mm, exe, image).load(argv, env, identity)
+        return _Loader(mm, exe, image).load(argv, envp, identity)
     except (LinuxError, OutOfMemory) as error:
         raise ElfError(
             exe.path, f"cannot be loaded ({error})", "give the guest more RAM"
@@ -105,8 +105,10 @@ class _Loader:
         self.exe = exe
         self.image = image
 
-    def load(self, argv: Sequence[str], env: Mapping[str, str], identity: Identity) -> StartState:
-        strings = _Strings(self.exe, argv, env)
+    def load(
+        self, argv: Sequence[str | bytes], envp: Sequence[str | bytes], identity: Identity
+    ) -> StartState:
+        strings = _Strings(self.exe, argv, envp, MAX_ARG_BYTES)
         self.setup_arg_pages(strings)
         bias = self.load_segments()
         self.set_layout(bias)
@@ -238,16 +240,22 @@ class _Strings:
     up.
     """
 
-    def __init__(self, exe: Executable, argv: Sequence[str], env: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        exe: Executable,
+        argv: Sequence[str | bytes],
+        envp: Sequence[str | bytes],
+        most: int,
+    ) -> None:
         arguments = [self._encode(exe, text) for text in argv]
-        environment = [self._encode(exe, f"{key}={value}") for key, value in env.items()]
+        environment = [self._encode(exe, text) for text in envp]
         name = self._encode(exe, exe.path)
         self.data = b"".join((*arguments, *environment, name, bytes(8)))
-        if len(self.data) > MAX_ARG_BYTES:
+        if len(self.data) > most:
             raise ElfError(
                 exe.path,
                 f"is given {len(self.data)} bytes of arguments",
-                f"Linux takes {MAX_ARG_BYTES}",
+                f"Linux takes {most}",
             )
         self.bottom = TASK_SIZE - len(self.data)
         self.argv = self._addresses(arguments, self.bottom)
@@ -256,8 +264,8 @@ class _Strings:
         self.execfn = TASK_SIZE - 8 - len(name)
 
     @staticmethod
-    def _encode(exe: Executable, text: str) -> bytes:
-        encoded = text.encode("utf-8", "surrogateescape")
+    def _encode(exe: Executable, text: str | bytes) -> bytes:
+        encoded = text if isinstance(text, bytes) else text.encode("utf-8", "surrogateescape")
         if b"\0" in encoded or len(encoded) >= MAX_ARG_STRLEN:
             raise ElfError(
                 exe.path,

@@ -81,6 +81,10 @@ class ElfError(MmuError):
         self.advice = advice
 
 
+class InterpreterError(ElfError):
+    """A program that another one, its PT_INTERP, would have to start."""
+
+
 def _shown(path: str) -> str:
     """The path with what a terminal would act on as text."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in path)
@@ -320,7 +324,8 @@ class _Parser:
             name = (
                 self.data[start : start + size].split(b"\0")[0].decode("utf-8", "backslashreplace")
             )
-            self.refuse(
+            raise InterpreterError(
+                self.path,
                 f"is dynamic and asks for the interpreter {name!r}",
                 "link it statically (gcc -static)",
             )

@@ -24,8 +24,8 @@ from cpu.siginfo import SI_USER, SigInfo
 from cpu.signal_send import do_notify_parent, group_send_sig_info, signal_wake_up
 from cpu.signal_state import exit_signals
 from cpu.task import Process, Task, TaskEnd
-from cpu.usage import rusage_of
 from mmu.errors import MmuError
+from mmu.linux.mm import Mm
 from mmu.linux.mm_users import mmput
 
 
@@ -74,18 +74,18 @@ def exit_mm(task: Task, *, group_dead: bool) -> None:
     exit_mm_release(task)
     if group_dead:
         task.system.before_teardown(task.process)
-    put_mm(task)
+    put_mm(task, task.mm)
     task.exited_mm = True
     if group_dead and task.process.result is not None:
         result = task.process.result
         result.mm_counters = total([task.process.past_counters, task.mm.counters()])
 
 
-def put_mm(task: Task) -> bool:
-    """mmput() of the task's address space, with checks before and after if that tears it down;
-    whether it did.
+def put_mm(task: Task, mm: Mm) -> bool:
+    """mmput() of what is or was the task's address space, with checks before and after if that
+    tears it down; whether it did. May wait.
     """
-    mm, problems = task.mm, task.system.problems
+    problems = task.system.problems
     if mm.mm_users > 1:
         mmput(mm)
         return False
@@ -234,6 +234,3 @@ def result_of(process: Process) -> ProcessResult:
         pte_tables_freed_before_exit=counters["pte_tables_freed"] - process.past_tables_torn_down,
         shares_mm=shares_mm(process, task),
     )
-
-
-__all__ = ["do_exit", "do_group_exit", "put_mm", "release_process", "result_of", "rusage_of"]

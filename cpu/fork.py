@@ -168,7 +168,9 @@ def _copy_mm(task: Task, flags: int) -> Mm:
     if flags & CLONE_VM:
         mmget(task.mm)
         return task.mm
-    return dup_mm(task.mm)
+    mm = dup_mm(task.mm)
+    mm.fatal_signal_pending = task.system.fatal_signal_pending
+    return mm
 
 
 def _new_task(task: Task, args: CloneArgs, mm: Mm) -> Task:
@@ -197,7 +199,8 @@ def _new_task(task: Task, args: CloneArgs, mm: Mm) -> Task:
     child.comm = task.comm
     child.cpus_allowed = task.cpus_allowed
     child.sched = task.sched.fork()
-    child.orig_ax = -1
+    child.no_new_privs = task.no_new_privs
+    child.timer_slack_ns = task.timer_slack_ns
     if flags & CLONE_CHILD_SETTID:
         child.set_child_tid = args.child_tid
     if flags & CLONE_CHILD_CLEARTID:

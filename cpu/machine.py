@@ -29,6 +29,7 @@ from cpu.pseudo_fs import ProgramFile
 from cpu.result import ProcessResult, RunResult, total
 from cpu.samples import Sample
 from cpu.scheduler import DEFAULT_QUANTUM, Scheduler
+from cpu.signal_send import signal_wake_up
 from cpu.signals import SignalReport
 from cpu.streams import Stream
 from cpu.system import System
@@ -162,7 +163,7 @@ class Machine:
         image.get()
         mm = Mm(self.kernel)
         mm.rlimit.set_nofile(RLIMIT_NOFILE)
-        mm.fatal_signal_pending = lambda: self.system.stopping
+        mm.fatal_signal_pending = system.fatal_signal_pending
         files = FileTable(lambda: mm.rlimit[Resource.NOFILE].cur)
         for fd, host_fd in enumerate(streams):
             flags = O_WRONLY if fd else O_RDONLY
@@ -171,13 +172,14 @@ class Machine:
         process.rlimits = mm.rlimit
         process.args = list(args)
         process.on_sample = on_sample
-        argv, environment = [exe.path, *args], dict(env or {})
+        argv = [exe.path, *args]
+        envp = [f"{key}={value}" for key, value in (env or {}).items()]
         task = Task(
             process,
             mm,
             files,
             FsStruct(tree, cwd),
-            lambda task: run_task(task, lambda: begin_program(task, argv, environment)),
+            lambda task: run_task(task, lambda: begin_program(task, argv, envp)),
         )
         self.scheduler.add(task)
         return process
@@ -311,4 +313,4 @@ class Machine:
                 )
                 process.end = TaskEnd(128 + SIGKILL, "signal", report)
                 for task in process.threads:
-                    self.scheduler.wake_signalled(task)
+                    signal_wake_up(task)

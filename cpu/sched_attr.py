@@ -12,13 +12,16 @@ from typing import Final
 
 SCHED_NORMAL, SCHED_FIFO, SCHED_RR, SCHED_BATCH, SCHED_IDLE, SCHED_DEADLINE = 0, 1, 2, 3, 5, 6
 SCHED_RESET_ON_FORK: Final = 0x40000000
-DEFAULT_SLICE_NS: Final = 2_800_000
-"""base_slice of the fair class, nanoseconds, as of a machine of a few CPUs."""
+
+
+def base_slice_ns(cpus: int) -> int:
+    """sysctl_sched_base_slice: nanoseconds of a slice of the fair class."""
+    return 700_000 * (1 + min(cpus, 8).bit_length() - 1)
 
 
 @dataclass
 class SchedAttr:
-    """``policy`` is SCHED_*, ``nice`` from -20 to 19; ``slice_ns`` is what was asked for, 0: none."""
+    """``policy`` is SCHED_*, ``nice`` from -20 to 19; ``slice_ns`` is what was asked for, or 0."""
 
     policy: int = SCHED_NORMAL
     nice: int = 0

@@ -332,8 +332,13 @@ class Scheduler:
             self.wake(task)
 
     def set_cpus_allowed(self, task: Thread, mask: int) -> None:
-        """Let it run on these CPUs only, from its next turn on."""
+        """Let it run on these CPUs only: the task that runs is there when this returns, others
+        from their next turn on.
+        """
         task.cpus_allowed = mask
+        rq = task.rq
+        if rq is not None and rq is self.rq and rq.curr is task and not mask >> rq.cpu.id & 1:
+            self._to_hub()
         for rq in self.rqs:
             if task in rq.queue and not mask >> rq.cpu.id & 1:
                 rq.queue.remove(task)

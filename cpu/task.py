@@ -96,6 +96,11 @@ class System:
         """Have the run end soon; safe from any thread and from signal handlers."""
         self.scheduler.stop()
 
+    def fatal_signal_pending(self) -> bool:
+        """Whether the task that runs is to end: what takes long in the kernel breaks off."""
+        task = self.scheduler.current
+        return self.stopping if task is None else task.fatal_signal_pending()
+
     def new_inode(self) -> int:
         """The st_ino of something that no path leads to: a pipe, a socket."""
         self._last_inode += 1
@@ -309,8 +314,9 @@ class Task(Thread):
         self.zombie = False
         """It has ended, and has not been released."""
         self.sched = SchedAttr()
+        self.no_new_privs = False
+        self.timer_slack_ns = 50_000
         self.start_ns = self.system.clock.now_ns()
-        self.membarrier_seq = 0
         self._body = body
         self.pid = self.system.alloc_pid()
         self.system.tasks[self.pid] = self

@@ -6,7 +6,7 @@ Fixtures: ``mmu``, a processor's MMU; ``mm``, an address space on it; ``assert_w
 processor makes it.
 
 A test that asks for ``mm`` or ``mmu`` runs on both engines, and with ``mm`` under each policy of
-freeing tables; the marker ``mmu`` narrows that and sizes the machine::
+freeing tables (refcount-pmdlock on C only, unless it is asked for); the marker ``mmu`` narrows that and sizes the machine::
 
     @pytest.mark.mmu(engines=["c"], policies=["refcount"], ram=16 << 20, exact=True)
     def test_a_written_page(mm, touch, assert_walk, assert_refcounts):
@@ -41,7 +41,8 @@ _MARKER = (
     "mmu(engines, policies, ram, exact, geometry): which machines a test of an MMU or mm operation"
     " runs on"
 )
-_DEFAULTS = {
+_ONLY_IF_ASKED_FOR = ("python", "refcount-pmdlock")
+_DEFAULTS: dict[str, Any] = {
     "engines": ["c", "python"],
     "policies": [policy.label for policy in FreeTables],
     "ram": 64 << 20,
@@ -87,6 +88,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         )
         for engine in wanted["engines"]
         for policy in policies
+        if policies is not _DEFAULTS["policies"] or (engine, policy) != _ONLY_IF_ASKED_FOR
     ]
     metafunc.parametrize(
         "machine_config", machines, ids=[f"{m.engine}-{m.policy.label}" for m in machines]

@@ -16,6 +16,7 @@ POLICIES: dict[str, str] = {
     "never": "no PTE table is freed before its address space is unmapped (Linux before 6.14)",
     "scan": "MADV_DONTNEED of a whole aligned 2 MiB frees its table (CONFIG_PT_RECLAIM, 6.14 on)",
     "refcount": "a table is freed as soon as its last entry becomes none",
+    "refcount-pmdlock": "refcount with lookups under the PMD lock, freed without RCU",
 }
 """The ways to free empty PTE tables, by the name that ``--free-tables`` takes."""
 

@@ -101,20 +101,20 @@ def sys_epoll_wait(
 
 @syscall("epoll_pwait")
 def sys_epoll_pwait(
-    task: Task, epfd: int, result: int, maxevents: int, timeout_ms: int, mask: int
+    task: Task, epfd: int, result: int, maxevents: int, timeout_ms: int, mask: int, size: int
 ) -> int:
     """epoll_pwait(2)."""
-    read_user_sigmask(task, mask, 8)
+    read_user_sigmask(task, mask, size)
     return sys_epoll_wait(task, epfd, result, maxevents, timeout_ms)
 
 
 @syscall("epoll_pwait2")
 def sys_epoll_pwait2(
-    task: Task, epfd: int, result: int, maxevents: int, timeout: int, mask: int
+    task: Task, epfd: int, result: int, maxevents: int, timeout: int, mask: int, size: int
 ) -> int:
     """epoll_pwait2(2)."""
     limit = read_timespec(task, timeout) if timeout else None
-    read_user_sigmask(task, mask, 8)
+    read_user_sigmask(task, mask, size)
     return _wait(task, epfd, result, maxevents, limit)
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 from cpu.syscalls import (
     clock,
     epoll,
+    exec,
     files,
     futex,
     identity,
@@ -14,11 +15,14 @@ from cpu.syscalls import (
     memory,
     pipes,
     poll,
+    prctl,
     process,
+    sched,
     signals,
     sockets,
     task,
     timers,
+    wait,
 )
 from cpu.syscalls.registry import NR_SYSCALLS, TABLE
 
@@ -27,6 +31,7 @@ __all__ = [
     "TABLE",
     "clock",
     "epoll",
+    "exec",
     "files",
     "futex",
     "identity",
@@ -35,9 +40,12 @@ __all__ = [
     "memory",
     "pipes",
     "poll",
+    "prctl",
     "process",
+    "sched",
     "signals",
     "sockets",
     "task",
     "timers",
+    "wait",
 ]

@@ -63,21 +63,25 @@ def madvise_pageout_range(
 
 def _lazyfree(mm: MmStruct, vma: struct_vm_area_struct_ptr, value: int, page: struct_page) -> int:
     """madvise_free_pte_range() for one page."""
-    if not page.flags & lib.PG_anon or page._refcount != 1:
+    if not page.flags & lib.PG_anon or (page.flags & lib.PG_dirty and page._mapcount != 1):
         return value
     page.flags &= ~(lib.PG_swapbacked | lib.PG_dirty)
     return value & ~(A | D)
 
 
 def _cold(mm: MmStruct, vma: struct_vm_area_struct_ptr, value: int, page: struct_page) -> int:
-    """madvise_cold_or_pageout_pte_range() for one page."""
-    return value & ~A
+    """madvise_cold_or_pageout_pte_range() for one page, which other processes may
+    map: then it is left alone.
+    """
+    return value & ~A if page._mapcount == 1 else value
 
 
 def _pageout(mm: MmStruct, vma: struct_vm_area_struct_ptr, value: int, page: struct_page) -> int:
-    """try_to_unmap_one() for one page of reclaim_pages()."""
+    """try_to_unmap_one() for one page of reclaim_pages(), unless other processes map it."""
+    if page._mapcount != 1:
+        return value
     if not page.flags & lib.PG_anon:
-        return 0 if page.flags & lib.PG_swapbacked and page._mapcount == 1 else value
+        return 0 if page.flags & lib.PG_swapbacked else value
     if page.flags & lib.PG_swapbacked:
         return value
     if (value & D or page.flags & lib.PG_dirty) and not vma.vm_flags & VM_DROPPABLE:

@@ -227,6 +227,10 @@ def filemap_fault(mm: MmStruct, file: MappedFile, pgoff: int) -> tuple[int, int]
         return VM_FAULT_OOM, 0
 
 
+# A page that left the cache while the table's lock was waited for is not mapped: the access faults
+# again. Linux keeps the folio locked instead.
+
+
 def _map_locked(mm: MmStruct, addr: int) -> EntryPa | None:
     """The PTE of addr, its table made, held and locked; None without memory."""
     pmd = engine.pmd_alloc(mm, addr)
@@ -272,7 +276,7 @@ def _do_read_fault(
     pte = _map_locked(mm, addr)
     if pte is None:
         return VM_FAULT_OOM
-    if pte_none(mm.memory.read_u64(pte)):
+    if pte_none(mm.memory.read_u64(pte)) and file.cached(pgoff) == pfn:
         _set_file_pte(mm, addr, pte, pfn, vm_page_prot(vma.vm_flags))
         engine.add_mm_counter(mm, mm_counter(mm.memory.page(pfn)), 1)
         engine.pte_entries_set(mm, pte_table(pte), 1)
@@ -327,7 +331,7 @@ def _do_shared_fault(
     pte = _map_locked(mm, addr)
     if pte is None:
         return VM_FAULT_OOM
-    if pte_none(mm.memory.read_u64(pte)):
+    if pte_none(mm.memory.read_u64(pte)) and file.cached(pgoff) == pfn:
         _set_file_pte(mm, addr, pte, pfn, vm_page_prot(vma.vm_flags) | RW | D)
         engine.add_mm_counter(mm, mm_counter(mm.memory.page(pfn)), 1)
         engine.pte_entries_set(mm, pte_table(pte), 1)
@@ -366,7 +370,7 @@ def _do_cow_fault(
     if pte is None:
         mm.memory.put_page(copy)
         return VM_FAULT_OOM
-    if pte_none(mm.memory.read_u64(pte)):
+    if pte_none(mm.memory.read_u64(pte)) and file.cached(pgoff) == pfn:
         engine.set_pte_at(mm, addr, pte, mk_anon_pte(copy, vma.vm_flags))
         engine.add_mm_counter(mm, lib.MM_ANONPAGES, 1)
         engine.pte_entries_set(mm, pte_table(pte), 1)

@@ -139,6 +139,14 @@ class MappedFile:
             self._memory.put_page(self._pages.pop(pgoff))
         return len(idle)
 
+    def is_mapped(self, first: int, end: int) -> bool:
+        """Whether a PTE maps one of the cached pages [first, end)."""
+        return self._memory is not None and any(
+            self._memory.page(pfn)._mapcount
+            for pgoff, pfn in self._pages.items()
+            if first <= pgoff < end
+        )
+
     def truncate_range(self, first: int, end: int) -> None:
         """Drop pages [first, end) from the cache; the caller has unmapped them. They read as zero
         again.

@@ -53,6 +53,7 @@ from mmu.linux.mman import (
     MADV_WIPEONFORK,
 )
 from mmu.linux.state import MmStruct
+from mmu.linux.truncate import truncate_pagecache_range
 from mmu.linux.vma import (
     VM_DONTCOPY,
     VM_DONTDUMP,
@@ -80,10 +81,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from mmu._native import struct_vm_area_struct_ptr
+    from mmu.linux.filemap import MappedFile
 
 
 _ZAP_RECLAIM_PT: Final = lib.ZAP_RECLAIM_PT
-_ZAP_KEEP_COWS: Final = lib.ZAP_KEEP_COWS
 # VMAs that same-page merging leaves alone: ksm_compatible().
 _KSM_INCOMPATIBLE = VM_SHARED | VM_MAYSHARE | VM_SPECIAL | VM_DROPPABLE
 _OFFSET = PAGE_SIZE - 1
@@ -245,7 +246,11 @@ def _madvise_cold(mm: MmStruct, start: int, end: int, behavior: int) -> None:
 
 
 def _madvise_remove(mm: MmStruct, start: int, end: int, behavior: int) -> None:
-    """Punch a hole into shared anonymous memory, in every mapping of it in this mm."""
+    """Punch a hole into shared anonymous memory, in every mapping of it of every process.
+
+    The mmap_lock is not held meanwhile, as by madvise_remove(), which drops it.
+    """
+    holes: list[tuple[MappedFile, int, int]] = []
 
     def visit(i: int, vma: struct_vm_area_struct_ptr, start: int, end: int) -> None:
         if vma.vm_flags & VM_LOCKED or not vma.vm_file:
@@ -253,24 +258,14 @@ def _madvise_remove(mm: MmStruct, start: int, end: int, behavior: int) -> None:
         if vma.vm_flags & (VM_SHARED | VM_MAYWRITE) != VM_SHARED | VM_MAYWRITE:
             raise LinuxError(errno.EACCES)
         first = vma.vm_pgoff + (start - vma.vm_start >> PAGE_SHIFT)
-        last = first + (end - start >> PAGE_SHIFT)
-        _unmap_mapping_range(mm, vma.vm_file, first, last)
-        mm.file(vma.vm_file).truncate_range(first, last)
+        holes.append((mm.file(vma.vm_file), first, first + (end - start >> PAGE_SHIFT)))
 
-    _walk_vmas(mm, start, end, visit)
-
-
-def _unmap_mapping_range(mm: MmStruct, file: int, first: int, last: int) -> None:
-    """unmap_mapping_pages(): zap pages [first, last) of a file wherever they are mapped."""
-    tlb = engine.tlb_gather_mmu(mm)
-    for i in range(mm.c.vmas.nr):
-        vma = mm.c.vmas.vma[i]
-        if vma.vm_file == file:
-            start = max(vma.vm_start, vma.vm_start + (first - vma.vm_pgoff << PAGE_SHIFT))
-            end = min(vma.vm_end, vma.vm_start + (last - vma.vm_pgoff << PAGE_SHIFT))
-            if start < end:
-                engine.unmap_page_range(tlb, start, end, _ZAP_KEEP_COWS)
-    engine.tlb_finish_mmu(tlb)
+    try:
+        with mm.mmap_read_lock():
+            _walk_vmas(mm, start, end, visit)
+    finally:
+        for file, first, last in holes:
+            truncate_pagecache_range(mm.kernel, file, first, last)
 
 
 def _madvise_guard(mm: MmStruct, start: int, end: int, behavior: int) -> None:

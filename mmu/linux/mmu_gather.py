@@ -68,13 +68,24 @@ def tlb_gather_mmu(mm: MmStruct, fullmm: bool = False) -> Gather:
     _reset_range(c)
     c.cpu = cpu
     cpu.gather = c
+    mm.c.tlb_flush_pending += 1
     return Gather(mm, c)
 
 
 def tlb_finish_mmu(tlb: Gather) -> None:
-    """Flush what is to be flushed, free what was gathered, end."""
+    """Flush what is to be flushed, free what was gathered, end.
+
+    If another gather of the mm is in progress, everything is flushed: it may have cleared a PTE
+    here without having flushed it, which this one, finding it none, has passed by
+    (mm_tlb_flush_nested()).
+    """
+    c = tlb.c
+    if c.mm.tlb_flush_pending > 1:
+        c.fullmm = c.freed_tables = 1
+        c.start, c.end = 0, TLB_FLUSH_ALL
     tlb_flush_mmu(tlb)
-    tlb.c.cpu.gather = ffi.NULL
+    c.mm.tlb_flush_pending -= 1
+    c.cpu.gather = ffi.NULL
 
 
 def tlb_flush_mmu_tlbonly(tlb: Gather) -> None:
@@ -154,6 +165,7 @@ def tlb_remove_table(kernel: Kernel, table: int) -> None:
 
 def tlb_flush_mmu(tlb: Gather) -> None:
     """Flush, then free the gathered tables and drop the gathered frames' references."""
+    tlb.mm.kernel.point("tlb_flush_mmu")
     tlb_flush_mmu_tlbonly(tlb)
     c = tlb.c
     for i in range(c.nr_tables):

@@ -39,11 +39,20 @@ void tlb_gather_mmu(struct mmu_gather *tlb, struct mm_struct *mm, u32 fullmm)
 	tlb->max = MMU_GATHER_BUNDLE;
 	reset_range(tlb);
 	cpu->gather = tlb;
+	mm->tlb_flush_pending++;
 }
 
 void tlb_finish_mmu(struct mmu_gather *tlb)
 {
+	/* Another gather may have cleared PTEs that this one, finding them none, passed by. */
+	if (unlikely(tlb->mm->tlb_flush_pending > 1)) {
+		tlb->fullmm = 1;
+		tlb->freed_tables = 1;
+		tlb->start = 0;
+		tlb->end = TLB_FLUSH_ALL;
+	}
 	tlb_flush_mmu(tlb);
+	tlb->mm->tlb_flush_pending--;
 	tlb->cpu->gather = NULL;
 }
 

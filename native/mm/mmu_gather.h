@@ -9,7 +9,7 @@
 /* cffi-begin */
 /* Begin to gather for mm; fullmm: the whole mm goes. One at a time. */
 void tlb_gather_mmu(struct mmu_gather *tlb, struct mm_struct *mm, u32 fullmm);
-/* Flush what is to be flushed, free what was gathered, end. */
+/* Flush what is to be flushed, or all if others gather too, free what was gathered, end. */
 void tlb_finish_mmu(struct mmu_gather *tlb);
 /* Flush the gathered range; nothing is freed. */
 void tlb_flush_mmu_tlbonly(struct mmu_gather *tlb);

@@ -22,7 +22,7 @@ from mmu.memory import Memory
 
 BUILD = Path(__file__).resolve().parents[2] / "guest_programs" / "build"
 HAS_JEMALLOC = (BUILD / "jemalloc_churn").exists()
-POLICIES = ("never", "scan", "refcount")
+POLICIES = ("never", "scan", "refcount", "refcount-pmdlock")
 FIDELITIES = ("fast", "exact", "trace")
 
 

@@ -17,7 +17,16 @@ from elftools.elf.elffile import ELFFile
 
 from cpu.clock import EPOCH_NS, VirtualClock
 from cpu.samples import FIRST_INTERVAL, MAX_SAMPLES, Samples
-from cpu.signals import SIG_IGN, SigAction, SignalReport, SignalState, sigmask, signal_name
+from cpu.siginfo import SI_USER, SigInfo
+from cpu.signals import (
+    SIG_IGN,
+    SigAction,
+    Sighand,
+    SignalReport,
+    SigPending,
+    sigmask,
+    signal_name,
+)
 from cpu.syscalls.numbers import SYSCALL_NAMES, syscall_name
 from cpu.syscalls.table import TABLE
 from cpu.vdso import VDSO_PAGES, vdso_image
@@ -61,21 +70,41 @@ def test_clock_says_how_long_it_is_until_then() -> None:
 
 
 def test_signals_wait_while_blocked_and_lowest_goes_first() -> None:
-    state = SignalState(blocked=sigmask(signal.SIGTERM))
-    state.pending = sigmask(signal.SIGTERM) | sigmask(signal.SIGUSR1) | sigmask(64)
-    assert [state.take_deliverable() for _ in range(3)] == [signal.SIGUSR1, 64, None]
-    state.blocked = 0
-    assert state.take_deliverable() == signal.SIGTERM
+    pending = SigPending()
+    for signo in (signal.SIGTERM, 64, signal.SIGUSR1):
+        pending.add(signo, None)
+    mask = sigmask(signal.SIGTERM)
+    assert [pending.next_signal(mask), pending.dequeue(mask).signo] == [10, 10]  # type: ignore[union-attr]
+    assert (pending.next_signal(mask), pending.next_signal(0)) == (64, signal.SIGTERM)
+
+
+def test_what_an_instruction_raised_goes_before_all_others() -> None:
+    pending = SigPending()
+    pending.add(signal.SIGHUP, SigInfo.kill(signal.SIGHUP, SI_USER, 7, 8))
+    pending.add(signal.SIGSEGV, SigInfo.fault(signal.SIGSEGV, 1, 0x10))
+    assert pending.next_signal(0) == signal.SIGSEGV
+    found = pending.dequeue_synchronous(0)
+    assert found is not None and found.addr == 0x10
+    assert pending.dequeue_synchronous(0) is None
+    assert pending.signal == sigmask(signal.SIGHUP)
+
+
+def test_real_time_signals_come_each_in_order() -> None:
+    pending = SigPending()
+    infos = [SigInfo(40, -1, bytes([n])) for n in range(3)]
+    for info in infos:
+        pending.add(40, info)
+    assert [pending.dequeue(0) for _ in range(4)] == [*infos, None]
 
 
 def test_ignored_signals() -> None:
-    state = SignalState(
-        actions={signal.SIGTERM: SigAction(SIG_IGN), signal.SIGCHLD: SigAction(0x401000)}
-    )
-    assert state.ignores(signal.SIGTERM)
-    assert state.ignores(signal.SIGURG)
-    assert not state.ignores(signal.SIGCHLD)
-    assert not state.ignores(signal.SIGUSR1)
+    hand = Sighand({signal.SIGTERM: SigAction(SIG_IGN), signal.SIGCHLD: SigAction(0x401000)})
+    assert hand.ignores(signal.SIGTERM)
+    assert hand.ignores(signal.SIGURG)
+    assert not hand.ignores(signal.SIGCHLD)
+    assert not hand.ignores(signal.SIGUSR1)
+    hand.flush(force_default=False)
+    assert (hand.ignores(signal.SIGTERM), hand.ignores(signal.SIGCHLD)) == (True, True)
 
 
 def test_report_reads_well() -> None:
@@ -88,12 +117,13 @@ def test_report_reads_well() -> None:
         instruction="mov eax, [0x10]",
         walk="PML4E ...",
         handler=0x402000,
+        why_not="the signal was blocked",
     )
     assert report.line == (
         "SIGSEGV (SEGV_MAPERR), address 0x10, RIP 0x401000: mov eax, [0x10]: nothing is mapped"
         " there"
     )
-    assert "handler at 0x402000 was not run" in str(report)
+    assert "handler at 0x402000 was not run: the signal was blocked" in str(report)
     assert str(report).endswith("PML4E ...")
     assert signal_name(34) == "SIGRTMIN+2"
 

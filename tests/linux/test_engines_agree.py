@@ -104,7 +104,7 @@ def set_marker(world: World, addr: int) -> object:
     if pmd is None or (pte := engine.pte_tryget_map_lock(mm, pmd, addr)) is None:
         return None
     if not world.memory.read_u64(pte):
-        engine.set_pte_at(mm, addr, pte, 0x2400)
+        engine.set_pte_at(mm, addr, pte, lib.PTE_GUARD_MARKER)
         engine.pte_entries_set(mm, pte_table(pte), 1)
     engine.pte_unlock(mm, pte_table(pte))
     engine.pte_put(mm, pte_table(pte), addr)

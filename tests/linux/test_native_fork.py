@@ -5,7 +5,6 @@ each, under the policy that is the host's (scan).
 
 from __future__ import annotations
 
-import errno
 import functools
 import platform
 import shutil
@@ -386,3 +385,83 @@ CASES = {
 @pytest.mark.parametrize("name", CASES)
 def test_cases(name: str) -> None:
     compare(case(CASES[name].replace("exit", "exit 0")))
+
+
+WINDOW = 3 * 512
+page = st.sampled_from([0, 1, 2, 3, 5, 509, 510, 511, 512, 513, 514, 1023, 1024, 1025])
+length = st.sampled_from([1, 2, 3, 4, 6, 511, 512, 513, 1024])
+who = st.sampled_from("abc")
+
+
+def at(number: int) -> str:
+    return f"{BASE + number * PAGE:x}"
+
+
+def pages(number: int) -> str:
+    return f"{number * PAGE:x}"
+
+
+mappings = st.sampled_from([ANON, ANON, SHARED, FILE])
+random_step = st.one_of(
+    st.tuples(who, st.just("write"), page.map(at), st.sampled_from("123456789")),
+    st.tuples(who, st.just("write"), page.map(at), st.sampled_from("123456789")),
+    st.tuples(who, st.just("read"), page.map(at)),
+    st.tuples(who, st.just("munmap"), page.map(at), length.map(pages)),
+    st.tuples(who, st.just("mprotect"), page.map(at), length.map(pages), st.sampled_from("013")),
+    st.tuples(
+        who,
+        st.just("madvise"),
+        page.map(at),
+        length.map(pages),
+        st.sampled_from([4, 8, 9, 10, 11, 18, 19, 20, 21, 102, 103]).map(lambda n: f"{n:x}"),
+    ),
+    st.builds(
+        lambda process, where, size, prot, flags: (
+            process,
+            "mmap",
+            at(where),
+            pages(min(size, 6) if flags == FILE else size),
+            prot,
+            f"{flags:x}",
+            str(int(flags == FILE)),
+        ),
+        who,
+        page,
+        length,
+        st.sampled_from("133"),
+        mappings,
+    ),
+    st.tuples(who, st.just("fork"), st.just("")),
+    st.tuples(who, st.just("exit"), st.just("0")),
+)
+
+
+def made_possible(drawn: list[Step]) -> list[Step]:
+    """The steps that living processes can make; up to three of them live, the first for ever."""
+    alive, letters, possible = ["a"], iter("bcdefghijklmnopqrstuvwxyz"), []
+    for process, what, *arguments in drawn:
+        actor = alive["abc".index(process) % len(alive)]
+        if what == "exit":
+            if actor == "a":
+                continue
+            alive.remove(actor)
+        elif what == "fork":
+            if len(alive) == 3:
+                continue
+            alive.append(next(letters))
+            arguments = alive[-1:]
+        possible.append((actor, what, *arguments))
+    return possible
+
+
+FIRST: list[Step] = [
+    ("a", "mmap", at(0), pages(WINDOW), "3", f"{ANON:x}", "0"),
+    ("a", "write", at(1), "1"),
+    ("a", "write", at(513), "2"),
+    ("a", "fork", ""),
+]
+
+
+@given(st.lists(random_step, max_size=30))
+def test_random_processes(drawn: list[Step]) -> None:
+    compare(made_possible([*FIRST, *drawn]))

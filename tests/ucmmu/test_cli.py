@@ -114,7 +114,7 @@ def test_list(capfd, json_target):
     assert main(["list", *json_target]) == 0
     out, err = capfd.readouterr()
     assert err == ""
-    for name in ("never", "scan", "refcount", "tiny", "skylake"):
+    for name in ("never", "scan", "refcount", "refcount-pmdlock", "tiny", "skylake"):
         assert name in out
     if json_target:
         assert set(json.loads(out)) == {"guests", "geometries", "policies"}
@@ -176,7 +176,7 @@ def test_names_are_those_of_the_mm():
     from mmu.linux.policy import FreeTables
     from ucmmu.options import POLICIES
 
-    assert list(POLICIES) == [policy.name.lower() for policy in FreeTables]
+    assert list(POLICIES) == [policy.label for policy in FreeTables]
 
 
 def test_defaults_are_documented():

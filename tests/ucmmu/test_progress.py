@@ -52,7 +52,7 @@ def test_the_line_is_gone_when_the_guest_speaks():
 
 def test_a_comparison_names_the_policy_under_way():
     _, shown = on_a_terminal("compare", "--timeout", "2", "faults", "spin")
-    for policy in ("never", "scan", "refcount"):
+    for policy in ("never", "scan", "refcount", "refcount-pmdlock"):
         assert f"faults ({policy}): " in shown
 
 

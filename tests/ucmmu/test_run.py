@@ -24,7 +24,7 @@ from ucmmu.options import guests_directory
 from ucmmu.run import FIGURES
 
 UCMMU = [sys.executable, "-m", "ucmmu"]
-POLICIES = ["never", "scan", "refcount"]
+POLICIES = ["never", "scan", "refcount", "refcount-pmdlock"]
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -276,8 +276,8 @@ def test_compare_shows_each_policy_in_a_column_and_hides_the_guest():
     lines = [line.split() for line in done.stdout.splitlines()]
     assert ["empty", "PTE", "tables", "are", "freed", *POLICIES] in lines
     (figures,) = (line[3:] for line in lines if line[:3] == ["freed", "before", "exit"])
-    never, scan, refcount = (int(word) for word in figures)
-    assert never == scan == 0 < refcount
+    never, scan, refcount, pmdlock = (int(word) for word in figures)
+    assert never == scan == 0 < refcount == pmdlock
 
 
 def test_compare_writes_json_by_policy(tmp_path):
@@ -289,13 +289,15 @@ def test_compare_writes_json_by_policy(tmp_path):
 
 
 def test_compare_can_show_the_guests_output():
-    assert ucmmu("compare", "--show-output", "hello").stderr.count("hello, world\n") == 3
+    assert ucmmu("compare", "--show-output", "hello").stderr.count("hello, world\n") == len(
+        POLICIES
+    )
 
 
 def test_compare_ends_with_the_first_code_that_is_not_zero():
     done = ucmmu("compare", "faults", "exit", "9")
     assert done.returncode == 9
-    assert done.stdout.splitlines()[-2].split() == ["ended", *["exit", "9"] * 3]
+    assert done.stdout.splitlines()[-2].split() == ["ended", *["exit", "9"] * len(POLICIES)]
 
 
 def examples():

@@ -1,0 +1,264 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A kernel of several CPUs that run one mm, for races: the Python engine, the checker of stale
+translations and lockdep on.
+
+An actor is a function of a CPU (tests.races.interleaving): ``world.write(addr)`` and its like make
+one. ``world.settle()`` says what must be so when all have ended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from mmu._native import lib
+from mmu.events import MM_COUNTER_ID, EventRing
+from mmu.linux import engine, mmu_gather, pte_ref, zap
+from mmu.linux.locks import pte_lock, pte_unlock
+from mmu.linux.mm import Mm
+from mmu.linux.mman import MAP_ANONYMOUS, MAP_FIXED, MAP_PRIVATE
+from mmu.linux.pgtable import entry_pfn, mm_find_pmd, pte_table, set_pte_at, table_entry
+from mmu.linux.policy import FreeTables
+from mmu.linux.rcupdate import rcu_qs
+from mmu.linux.sched import Interruptible
+from mmu.linux.state import Kernel
+from mmu.linux.tlbflush import flush_tlb_mm_range, switch_mm
+from mmu.memory import Memory
+from mmu.twin import EntryPa
+from mmu.units import PAGE_SHIFT, PAGE_SIZE
+from mmu.x86 import Access, Mmu, Outcome
+from tests.races.interleaving import Interleaving, Step
+
+BASE = 0x10_0000_0000
+SLOT = 2 << 20
+
+Actor = Callable[[], object]
+
+
+class AtOnce(Interleaving):
+    """An interrupt is no step of its own: a CPU takes it where it stands, if it has them on."""
+
+    def kick(self, cpu: Interruptible) -> None:
+        """See Scheduler."""
+        number = next(c.id for c in self.kernel.cpus if c is cpu)
+        if self._interrupts_on(self.kernel.cpus[number]):
+            self._interrupt(self.kernel.cpus[number])
+        else:
+            self._kicked.add(number)
+
+
+class RaceWorld:
+    """``cpus`` CPUs, each with the same mm loaded; two slots of 2 MiB are mapped from BASE on."""
+
+    def __init__(self, policy: FreeTables = FreeTables.REFCOUNT, cpus: int = 2, **cpu: Any) -> None:
+        self.memory = Memory(2 << 20)
+        self.ring = EventRing(1 << 14)
+        self.kernel = Kernel(
+            self.memory, policy=policy, engine="python", ring=self.ring, lockdep=True
+        )
+        for _ in range(cpus):
+            self.kernel.add_cpu(
+                Mmu(self.memory, geometry="tiny", engine="python", exact=True, check=True, **cpu)
+            )
+        self.gather_max = lib.MMU_GATHER_BUNDLE
+        self.mm = Mm(self.kernel)
+        for number in reversed(range(cpus)):
+            self.run_on(number)
+            switch_mm(self.kernel, self.mm)
+        flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED
+        self.mm.mmap(BASE, 2 * SLOT, 3, flags)
+
+    def run_on(self, number: int) -> None:
+        """Kernel code runs on that CPU from now on."""
+        self.kernel.this_cpu = self.kernel.cpus[number]
+
+    def race(self, actors: Mapping[int, Actor], schedule: Sequence[Step] = (), **how: Any) -> Any:
+        """Run the actors, interrupts taken at once, and return the Interleaving; a broken invariant
+        raises MmBug.
+        """
+        race = AtOnce(self.kernel, actors, schedule=schedule, **how).run()
+        self.kernel.check()
+        return race
+
+    # What a CPU does.
+
+    def write(self, *addrs: int) -> Actor:
+        """A user's writes, each faulted in."""
+
+        def act() -> None:
+            for addr in addrs:
+                self._access(addr, Access.WRITE)
+
+        return act
+
+    def read(self, addr: int) -> Actor:
+        """A user's read, faulted in."""
+        return lambda: self._access(addr, Access.READ)
+
+    def _access(self, addr: int, access: Access) -> None:
+        cpu = self.kernel.this_cpu
+        for _ in range(8):
+            answer = cpu.mmu.translate(addr, access)
+            if answer.result == Outcome.OK:
+                return
+            segv = self.mm.handle_user_fault(addr, answer.error_code)
+            assert segv is None, f"a signal: {segv}"
+        raise AssertionError(f"{addr:#x} still faults on CPU {cpu.id}")
+
+    def dontneed(self, start: int = BASE, length: int = PAGE_SIZE) -> Actor:
+        """What MADV_DONTNEED does, with mmap_lock held for reading: the gathered form."""
+
+        def act() -> None:
+            mm = self.mm
+            with mm.mmap_read_lock():
+                tlb = mmu_gather.tlb_gather_mmu(mm)
+                tlb.c.max = self.gather_max
+                zap.unmap_page_range(tlb, start, start + length, lib.ZAP_RECLAIM_PT)
+                mmu_gather.tlb_finish_mmu(tlb)
+            self.kernel.check()
+
+        return act
+
+    def clear(self, addr: int, form: str) -> Actor:
+        """Clear one PTE as a zap does ("gathered") or as a guard region's removal ("direct")."""
+
+        def act() -> None:
+            mm, kernel = self.mm, self.kernel
+            with mm.mmap_read_lock():
+                pmd = mm_find_pmd(mm, addr)
+                assert pmd is not None
+                tlb = mmu_gather.tlb_gather_mmu(mm) if form == "gathered" else None
+                pte = pte_ref.pte_tryget_map_lock(mm, pmd, addr)
+                if pte is not None:
+                    self._clear_locked(tlb, addr, pte)
+                if tlb is not None:
+                    mmu_gather.tlb_finish_mmu(tlb)
+            kernel.check()
+
+        return act
+
+    def _clear_locked(self, tlb: Any, addr: int, pte: EntryPa) -> None:
+        mm, table = self.mm, pte_table(pte)
+        old = self.memory.read_u64(pte)
+        if old:
+            set_pte_at(mm, addr, pte, 0)
+            engine.add_mm_counter(mm, lib.MM_ANONPAGES, -1)
+            self.memory.page(entry_pfn(old))._mapcount -= 1
+            if tlb is not None:
+                mmu_gather.tlb_remove_tlb_entry(tlb, addr)
+                mmu_gather.tlb_remove_page(tlb, entry_pfn(old))
+        pte_unlock(mm, table)
+        nr = 1 + bool(old)
+        if tlb is not None:
+            pte_ref.pte_put_many_tlb(tlb, table, addr, nr)
+            return
+        if old:
+            flush_tlb_mm_range(mm, addr, addr + PAGE_SIZE, PAGE_SHIFT, 0)
+            self.memory.put_page(entry_pfn(old))
+        pte_ref.pte_put_many(mm, table, addr, nr)
+
+    def visit(self, addr: int) -> Actor:
+        """A visitor of addr's table, who stays until after the point "visiting"."""
+
+        def act() -> None:
+            result, table = pte_ref.pte_alloc_get(self.mm, self.pmd(addr), addr)
+            assert result == pte_ref.PteAlloc.OK
+            self.kernel.point("visiting")
+            pte_ref.pte_put(self.mm, table, addr)
+
+        return act
+
+    def move_table(self, old: int, new: int) -> Actor:
+        """move_normal_pmd() (mm/mremap.c): the whole table goes from one slot to another, empty
+        one; only its back pointer changes. The mover visits it.
+        """
+
+        def act() -> bool:
+            mm = self.mm
+            source, target = mm_find_pmd(mm, old), engine.pmd_alloc(mm, new)
+            assert source is not None and target is not None
+            result, table = pte_ref.pte_try_get(mm, source)
+            if result != pte_ref.TryGet.SUCCEEDED:
+                return False
+            engine.pmd_lock(mm, source)  # both slots lie in one PMD table
+            self.memory.write_u64(target, self.memory.read_u64(source))
+            self.memory.write_u64(source, 0)
+            self.memory.page(table).pmd = target
+            flush_tlb_mm_range(mm, old, old + SLOT, PAGE_SHIFT, 1)
+            engine.pmd_unlock(mm, source)
+            pte_ref.pte_put(mm, table, new)
+            return True
+
+        return act
+
+    def starve(self, on: bool) -> None:
+        """No memory is left for any allocation, or there is again. A gather then takes three frames
+        only.
+        """
+        self.gather_max = 3
+        self.memory.c.fail_after = 0 if on else (1 << 64) - 1
+
+    # What is so.
+
+    def pmd(self, addr: int = BASE) -> EntryPa:
+        """The PMD entry of addr, upper tables made."""
+        pmd = engine.pmd_alloc(self.mm, addr)
+        assert pmd is not None
+        return pmd
+
+    def frame(self, addr: int = BASE) -> int:
+        """The frame of addr's PTE table; 0 without one."""
+        pmd = mm_find_pmd(self.mm, addr)
+        return 0 if pmd is None else entry_pfn(self.memory.read_u64(pmd))
+
+    def count(self, addr: int = BASE) -> int:
+        """The reference count of addr's PTE table."""
+        return int(self.memory.page(self.frame(addr)).pte_refcount)
+
+    def pte(self, addr: int) -> int:
+        """The PTE of addr; 0 without a table."""
+        table = self.frame(addr)
+        return self.memory.read_u64(table_entry(table, addr)) if table else 0
+
+    def vma(self, addr: int) -> Any:
+        """The VMA of addr."""
+        return lib.find_vma(self.mm.c, addr)
+
+    def counter(self, name: str) -> int:
+        """One of the mm's counters."""
+        return int(self.mm.c.counter[MM_COUNTER_ID[name]])
+
+    def cached(self, number: int, table: int) -> int:
+        """How many entries of that CPU's TLB and caches lead to or through the table's frame."""
+        tlb = self.kernel.cpus[number].mmu.c.tlb
+        frame = table << PAGE_SHIFT
+        return sum(
+            bool(entry.flags & lib.TLB_VALID) and entry.frame == frame
+            for entry in tlb.entry[0 : tlb.nr_entries]
+        )
+
+    def quiesce(self) -> None:
+        """Every CPU passes a quiescent state."""
+        for _ in range(2):
+            for cpu in self.kernel.cpus:
+                rcu_qs(self.kernel, cpu, idle=True)
+        self.kernel.check()
+
+    def settle(self) -> None:
+        """What must be so at rest: counts are entries, nothing stale was used, nothing is left."""
+        self.quiesce()
+        self.kernel.check()
+        report = self.mm.check_tables(references=True)
+        assert report.ok, str(report)
+        for cpu in self.kernel.cpus:
+            assert cpu.mmu.check is not None
+            assert cpu.mmu.check.uses() == [], f"CPU {cpu.id}"
+            assert (cpu.c.rcu_nesting, bool(cpu.c.gather)) == (0, False), f"CPU {cpu.id}"
+        self.run_on(0)
+        self.mm.exit_mmap()
+        self.quiesce()
+        assert self.counter("pte_tables_allocated") == self.counter("pte_tables_freed")
+        assert (self.mm.c.pgtables_bytes, self.kernel.c.rcu.nr_pending) == (0, 0)
+
+
+__all__ = ["BASE", "PAGE_SIZE", "SLOT", "Actor", "RaceWorld", "pte_lock"]
