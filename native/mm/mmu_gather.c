@@ -70,10 +70,12 @@ void tlb_flush_mmu_tlbonly(struct mmu_gather *tlb)
 
 void tlb_remove_table(struct kernel *kernel, u64 table)
 {
-	if (kernel->policy == FREE_TABLES_REFCOUNT_PMDLOCK)
-		free_table_frame(kernel, table);
-	else
+	if (kernel->policy != FREE_TABLES_REFCOUNT_PMDLOCK) {
 		call_rcu(kernel, table);
+		return;
+	}
+	free_table_frame(kernel, table);
+	check_speculation_everywhere(kernel);
 }
 
 void tlb_flush_mmu(struct mmu_gather *tlb)
