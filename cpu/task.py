@@ -411,6 +411,11 @@ class Task(Thread):
 
     # Signals.
 
+    def work_pending(self) -> bool:
+        """Whether kernel code of its own comes before guest code goes on: signals, timers."""
+        process = self.process
+        return self.signal_pending() or bool(process.stop.notify or process.cpu_timers)
+
     def signal_pending(self) -> bool:
         """Whether it is to look at signals: one waits that is not blocked, or the process is to
         stop or to end.
