@@ -172,7 +172,7 @@ class Process:
         self.dumpable = 1
         self.exe = exe
         self.image = image
-        self.pid = 0
+        self.pid: int = 0
         self.leader: Task
         self.threads: list[Task] = []
         self.args: list[str] = []
