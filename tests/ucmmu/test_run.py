@@ -103,7 +103,7 @@ def test_the_machine_is_told_and_reported():
     assert (process["pid"], process["ppid"], process["threads"]) == (1000, 0, 1)
     assert process["instructions"] == report["instructions"]
     report, _ = report_of("hello")
-    assert (report["cpus"], report["seed"], report["quantum"]) == (1, 0, 50_000)
+    assert (report["cpus"], report["seed"], report["quantum"]) == (1, 0, 100_000)
 
 
 @pytest.mark.parametrize(
