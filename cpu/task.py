@@ -152,6 +152,8 @@ class Process:
         self.system = system
         self.parent = parent
         """real_parent's process; None: init, or nobody."""
+        self.first_parent = 0 if parent is None else parent.pid
+        """The number of the one that it was made for; 0: nobody."""
         self.parent_task: Task | None = None
         """real_parent: the parent's thread that made it, or what took that one's place."""
         self.children: list[Process] = []
@@ -251,9 +253,9 @@ class Task(Thread):
     """A task_struct: one thread.
 
     ``mm``, ``files``, ``fs`` and ``sighand`` are what clone() can share. ``comm`` is its name, at
-    most TASK_COMM_LEN - 1 bytes. ``body`` is what it runs (cpu.entry). ``set_child_tid`` is the user
-    address that gets its number at its beginning, ``clear_child_tid`` the one that is cleared, and
-    woken, at its end; 0: none.
+    most TASK_COMM_LEN - 1 bytes. ``body`` is what it runs (cpu.entry). ``set_child_tid`` is the
+    user address that gets its number at its beginning, ``clear_child_tid`` the one that is cleared,
+    and woken, at its end; 0: none.
 
     Of signals: ``blocked`` and its like are masks, bit n - 1 for signal n; ``saved_sigmask`` is the
     one to come back to when a call that changed it ends (None: no such call); ``altstack`` is
@@ -301,7 +303,7 @@ class Task(Thread):
         self.exiting = False
         self.on_behalf: OnBehalf | None = None
         """It has begun to end, and takes no signal any more (PF_EXITING)."""
-        self.comm = comm_of(process.exe)
+        self.comm = comm_of(process.exe.path)
         self.set_child_tid = self.clear_child_tid = 0
         self.robust_list = 0
         """User address of its struct robust_list_head; 0: none."""
@@ -320,7 +322,7 @@ class Task(Thread):
         self.timer_slack_ns = 50_000
         self.start_ns = self.system.clock.now_ns()
         self._body = body
-        self.pid = self.system.alloc_pid()
+        self.pid: int = self.system.alloc_pid()
         self.system.tasks[self.pid] = self
         if not process.threads:
             process.pid, process.leader = self.pid, self
@@ -409,6 +411,11 @@ class Task(Thread):
 
     # Signals.
 
+    def work_pending(self) -> bool:
+        """Whether kernel code of its own comes before guest code goes on: signals, timers."""
+        process = self.process
+        return self.signal_pending() or bool(process.stop.notify or process.cpu_timers)
+
     def signal_pending(self) -> bool:
         """Whether it is to look at signals: one waits that is not blocked, or the process is to
         stop or to end.
@@ -427,9 +434,9 @@ class Task(Thread):
         )
 
 
-def comm_of(exe: Executable) -> bytes:
+def comm_of(path: str) -> bytes:
     """Return the name that exec() gives a task: the last part of the program's path."""
-    name = exe.path.rpartition("/")[2]
+    name = path.rpartition("/")[2]
     return name.encode("utf-8", "surrogateescape")[: TASK_COMM_LEN - 1]
 
 
