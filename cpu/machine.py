@@ -309,7 +309,7 @@ class Machine:
                     signo=SIGKILL,
                     code="SI_KERNEL",
                     reason=f"deadlock: {waits}",
-                    rip=0,
+                    rip=self.scheduler.instruction_pointer(process.threads[0]),
                 )
                 process.end = TaskEnd(128 + SIGKILL, "signal", report)
                 for task in process.threads:

@@ -301,8 +301,8 @@ class Scheduler:
         return True
 
     def _activate(self, task: Thread) -> None:
-        """It may run: on the CPU that has not looked since it went to sleep, or wherever it is given
-        to.
+        """It may run: on the CPU that has not looked since it went to sleep, or wherever it is
+        given to.
         """
         task.state = State.RUNNING
         if task.rq is not None and task.rq.curr is task:
@@ -543,8 +543,12 @@ class Scheduler:
                 self._poll_host(0)
             if self.stopping:
                 self._wake_all()
-            if not progress and not self._woken:
+            if not progress and not self._woken and not self._a_spin_is_over():
                 self._nothing_runs()
+
+    def _a_spin_is_over(self) -> bool:
+        """Whether a CPU that spins may go on: one whose turn came later has made it so."""
+        return any(rq.spins is not None and rq.spins() for rq in self.rqs)
 
     def _nothing_runs(self) -> None:
         """All wait: for time, which then passes; for the host; or for ever."""
@@ -668,7 +672,9 @@ class Scheduler:
 
     def load_mm(self, rq: Rq, mm: Mm | None) -> None:
         """Load the address space of the task that runs there."""
-        if mm is not None and not (rq.curr is not None and rq.curr.exited_mm):
+        if rq.curr is not None and rq.curr.exited_mm:
+            enter_lazy_tlb(self.kernel)
+        elif mm is not None:
             switch_mm(self.kernel, mm)
             rq.vcpu.set_mm(mm)
 
@@ -692,6 +698,13 @@ class Scheduler:
         if rq is None or rq.loaded is not task:
             return task.instructions
         return task.instructions + (rq.vcpu.instructions or 0) - rq.began
+
+    def instruction_pointer(self, task: Thread) -> int:
+        """Where the guest code of the task goes on: RIP."""
+        rq = task.rq
+        if rq is not None and rq.loaded is task:
+            return rq.vcpu.rip
+        return 0 if task.context is None else int(task.context.get_regs().ip)
 
     def _resume(self, rq: Rq) -> None:
         self.rq = rq

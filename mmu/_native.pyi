@@ -1043,6 +1043,7 @@ class Lib:
     CHECK_MAX_PCIDS: Final[int]
     CHECK_NR_STORES: Final[int]
     CHECK_NOWHERE: Final[int]
+    CHECK_SPECULATION: Final[int]
     CHECK_BY_HOST: Final[int]
     CHECK_BY_STORE: Final[int]
     CHECK_BY_SYSCALL: Final[int]
@@ -1099,6 +1100,7 @@ class Lib:
     VM_FAULT_MAJOR: Final[int]
     VM_FAULT_SIGSEGV: Final[int]
     VM_FAULT_NOPAGE: Final[int]
+    VM_FAULT_RETRY: Final[int]
     VM_FAULT_FALLBACK: Final[int]
     BUG_NONE: Final[int]
     BUG_PTE_REF_UNDERFLOW: Final[int]
@@ -1279,6 +1281,7 @@ class Lib:
         t: struct_translation_ptr | Array[struct_translation],
         /,
     ) -> int: ...
+    def check_speculation(self, u: struct_mmu_unit_ptr | Array[struct_mmu_unit], /) -> None: ...
     def check_load(
         self, u: struct_mmu_unit_ptr | Array[struct_mmu_unit], root: int, pcid: int, kept: int, /
     ) -> None: ...

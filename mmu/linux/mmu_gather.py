@@ -18,6 +18,7 @@ from mmu.linux.pgtable import PMD_MASK, PMD_SIZE, TLB_FLUSH_ALL
 from mmu.linux.rcu import call_rcu, free_table_frame
 from mmu.linux.smp import smp_call_function
 from mmu.linux.state import Kernel, MmStruct, kernel_of
+from mmu.linux.tlb_check import check_speculation_everywhere
 from mmu.linux.tlbflush import flush_tlb_mm_range
 from mmu.twin import EntryPa
 from mmu.units import PAGE_SHIFT, PAGE_SIZE
@@ -25,7 +26,7 @@ from mmu.units import PAGE_SHIFT, PAGE_SIZE
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from mmu._native import struct_kernel_ptr, struct_mmu_gather_ptr
+    from mmu._native import struct_kernel_ptr, struct_mmu_gather_ptr, struct_page
 
 _FREED = MM_COUNTER_ID["pte_tables_freed"]
 
@@ -145,13 +146,25 @@ def flush_freed_tables(mm: MmStruct, pmd: EntryPa, addr: int) -> None:
     waits, and the gather's CPU may go on gathering meanwhile: its range is left alone, and it
     flushes once more.
     """
+    page = _owed_table(mm, pmd)
+    if page is not None:
+        page.pmd = 0
+        flush_pte_table(mm, addr)
+
+
+def flush_is_owed(mm: MmStruct, pmd: EntryPa) -> bool:
+    """Whether flush_freed_tables() would have something to flush."""
+    return _owed_table(mm, pmd) is not None
+
+
+def _owed_table(mm: MmStruct, pmd: EntryPa) -> struct_page | None:
+    """A table that was taken out of pmd and whose flush is owed."""
     for c in _gathers(mm):
         for i in reversed(range(c.nr_tables)):
             page = mm.memory.page(c.table[i])
             if page.pmd == pmd:
-                page.pmd = 0
-                flush_pte_table(mm, addr)
-                return
+                return page
+    return None
 
 
 def tlb_remove_tables(kernel: Kernel, tables: Sequence[int]) -> None:
@@ -169,6 +182,8 @@ def tlb_remove_tables(kernel: Kernel, tables: Sequence[int]) -> None:
             free_table_frame(kernel, table)
         else:
             call_rcu(kernel, table)
+    if at_once and tables:
+        check_speculation_everywhere(kernel)
 
 
 def tlb_remove_table_sync_one(kernel: Kernel) -> None:

@@ -124,6 +124,7 @@ class Kernel:
         self.scheduler: Scheduler = Alone()
         self.on_point: Callable[[str], None] | None = None
         self.now_ns: Callable[[], int] = _boot_time
+        self.tables_change_for: object = None
         self.c = ffi.new("struct kernel *")
         self.c.ram = memory.c
         self.c.ring = ffi.NULL if ring is None else ring.c
@@ -344,6 +345,8 @@ class MmStruct:
         self.native = kernel.native
         self.rlimit = Rlimits()
         self.def_flags = 0
+        self.membarrier_state = 0
+        """What membarrier() was registered for, as bits of its commands."""
         self.fatal_signal_pending: Callable[[], bool] = _never
         self._files: list[MappedFile | None] = [None]
         self.mm_users = self.mm_count = 1
@@ -360,6 +363,7 @@ class MmStruct:
         self.c.next_trim_cpumask = kernel.jiffies + HZ
         _mms[int(ffi.cast("uintptr_t", self.c))] = self
         self.mmap_lock = MmapLock(kernel, self.c)
+        self.vma_writer_wait = WaitQueue("a VMA without readers")
         self.hole = Hole(UNKNOWN, self.c.mmap_base)
         kernel.mms.append(self)
 

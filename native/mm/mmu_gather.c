@@ -80,6 +80,8 @@ void tlb_remove_tables(struct kernel *kernel, const u64 *table, u32 nr)
 		else
 			call_rcu(kernel, table[i]);
 	}
+	if (at_once && nr)
+		check_speculation_everywhere(kernel);
 }
 
 void tlb_flush_mmu(struct mmu_gather *tlb)

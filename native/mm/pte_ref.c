@@ -162,8 +162,8 @@ static pmd_t *lock_pmd_of(struct mm_struct *mm, const struct page *page)
  * First design: the count reaches 0 under the PMD lock, with the PMD cleared in the same hold.
  * Second: in an RCU read section, for once it is 0 anybody may free the table.
  */
-static __attribute__((noinline)) void table_put_last(struct mm_struct *mm, struct mmu_gather *tlb, u64 table,
-				    u64 addr, u32 nr)
+static __attribute__((noinline)) void table_put_last(struct mm_struct *mm, struct mmu_gather *tlb,
+						     u64 table, u64 addr, u32 nr)
 {
 	const struct page *page = pfn_to_page(mm->ram, table);
 
