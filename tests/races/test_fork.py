@@ -167,7 +167,7 @@ def test_a_hole_is_punched_while_another_process_faults() -> None:
 
     def scenario(schedule: Sequence[Step]) -> Interleaving:
         world = Forked()
-        world.store(world.mm, SHARED, 5)()
+        world.store(world.child, SHARED, 5)()
 
         def punch() -> None:
             world.child.madvise(SHARED, 4096, MADV_REMOVE)
