@@ -64,10 +64,18 @@ class Program:
     exe: Executable
     image: MappedFile
     argv: list[bytes]
+    comm: bytes
+    """The task's name."""
 
 
 def do_execveat(
-    task: Task, file: OpenFile, name: str, argv: list[bytes], envp: list[bytes]
+    task: Task,
+    file: OpenFile,
+    name: str,
+    argv: list[bytes],
+    envp: list[bytes],
+    *,
+    by_fd: bool = False,
 ) -> None:
     """Run the program in ``file``, which was opened as ``name``, instead of the task's; the file is
     closed.
@@ -77,7 +85,7 @@ def do_execveat(
     does the same, or the process ends), ENOMEM. Raises TaskEnd if there is no way back.
     """
     _check_size(task, name, argv or [b""], envp)
-    program = find_program(task, file, name, argv or [b""])
+    program = find_program(task, file, name, argv or [b""], by_fd=by_fd)
     try:
         mm = Mm(task.system.kernel)
     except OutOfMemory:
@@ -109,17 +117,24 @@ def _check_size(task: Task, name: str, argv: list[bytes], envp: list[bytes]) -> 
 # What to run.
 
 
-def find_program(task: Task, file: OpenFile, name: str, argv: list[bytes]) -> Program:
-    """The program that ``file`` is, or that its "#!" line asks for; its file is closed."""
-    interpreter = name
+def find_program(
+    task: Task, file: OpenFile, name: str, argv: list[bytes], *, by_fd: bool = False
+) -> Program:
+    """The program that ``file`` is, or that its "#!" line asks for; its file is closed. ``by_fd``:
+    ``name`` is of a descriptor, so the task gets the name of the file.
+    """
+    interpreter, comm = name, comm_of(name)
     for _ in range(MAX_INTERPRETERS):
         file.users += 1
         try:
-            data, image, path = file.contents(), file.mapped(), file.path
+            data, image = file.contents(), file.mapped()
         finally:
             file.put()
+        path = image.path or name
+        if by_fd and interpreter == name:
+            comm = comm_of(path)
         if not data.startswith(b"#!"):
-            return Program(_parse(task, data, name, path), image, argv)
+            return Program(_parse(task, data, name, path), image, argv, comm)
         words = _interpreter(data)
         argv = [*words, interpreter.encode("utf-8", "surrogateescape"), *argv[1:]]
         interpreter = words[0].decode("utf-8", "surrogateescape")
@@ -153,8 +168,8 @@ def _parse(task: Task, data: bytes, name: str, path: str) -> Executable:
 
 
 def de_thread(task: Task) -> None:
-    """All other threads end, alone; the task takes its leader's number. EAGAIN: the process ends, or
-    another thread does this already.
+    """All other threads end, alone; the task takes its leader's number. EAGAIN: the process ends,
+    or another thread does this already.
     """
     process, system = task.process, task.system
     if process.end is not None or process.killed is not None or process.group_exec_task is not None:
@@ -201,7 +216,7 @@ def _begin_new_exec(task: Task, program: Program, mm: Mm) -> None:
     process.args = [text.decode("utf-8", "backslashreplace") for text in program.argv[1:]]
     process.did_exec = True
     process.dumpable = 1
-    task.comm = comm_of(program.exe)
+    task.comm = program.comm
 
 
 def _unshare_files(task: Task) -> None:

@@ -27,6 +27,7 @@ from cpu.task import Process, Task, TaskEnd
 from mmu.errors import MmuError
 from mmu.linux.mm import Mm
 from mmu.linux.mm_users import mmput
+from mmu.linux.tlbflush import enter_lazy_tlb
 
 
 def do_exit(task: Task, end: TaskEnd) -> None:
@@ -74,9 +75,9 @@ def exit_mm(task: Task, *, group_dead: bool) -> None:
     exit_mm_release(task)
     if group_dead:
         task.system.before_teardown(task.process)
-    put_mm(task, task.mm)
     task.exited_mm = True
-    if group_dead and task.process.result is not None:
+    enter_lazy_tlb(task.system.kernel)
+    if put_mm(task, task.mm) and task.process.result is not None:
         result = task.process.result
         result.mm_counters = total([task.process.past_counters, task.mm.counters()])
 
@@ -219,7 +220,7 @@ def result_of(process: Process) -> ProcessResult:
     counters = total([process.past_counters, mm.counters()])
     return ProcessResult(
         pid=process.pid,
-        ppid=0 if process.parent is None else process.parent.pid,
+        ppid=process.first_parent,
         program=process.exe.path,
         args=process.args,
         exit_code=0 if end is None else end.exit_code,

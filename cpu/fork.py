@@ -80,8 +80,8 @@ _TOGETHER: Final = (
 
 @dataclass
 class CloneArgs:
-    """struct kernel_clone_args. Addresses are the user's; ``stack`` is the new stack pointer, 0: the
-    parent's. ``set_tid`` says that the caller wants to choose the number.
+    """struct kernel_clone_args. Addresses are the user's; ``stack`` is the new stack pointer, or 0
+    for the parent's. ``set_tid`` says that the caller wants to choose the number.
     """
 
     flags: int
@@ -170,6 +170,7 @@ def _copy_mm(task: Task, flags: int) -> Mm:
         return task.mm
     mm = dup_mm(task.mm)
     mm.fatal_signal_pending = task.system.fatal_signal_pending
+    mm.membarrier_state = task.mm.membarrier_state
     return mm
 
 

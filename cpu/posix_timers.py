@@ -11,16 +11,16 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Callable
 from typing import Final
 
 from cpu.siginfo import SigInfo
 from cpu.signal_send import group_send_sig_info, prepare_signal, send_signal
-from cpu.task import Process, Task
+from cpu.task import Process
 from cpu.timers import CpuTimer, HrTimer, Itimer, PosixTimer, Timer
 from mmu.errors import LinuxError
 
 ITIMER_REAL, ITIMER_VIRTUAL, ITIMER_PROF = 0, 1, 2
-CLOCK_PROCESS_CPUTIME_ID, CLOCK_THREAD_CPUTIME_ID = 2, 3
 DELAYTIMER_MAX: Final = (1 << 31) - 1
 _SIGNALS: Final = {
     ITIMER_REAL: signal.SIGALRM,
@@ -93,19 +93,20 @@ def setitimer(process: Process, which: int, value: int, interval: int) -> tuple[
 # POSIX timers.
 
 
-def start_posix_timer(process: Process, timer: PosixTimer, task: Task) -> None:
-    """Give the timer, which ``task`` has made, what it counts by; it does not run yet."""
-    system = process.system
+def start_posix_timer(
+    process: Process, timer: PosixTimer, executed: Callable[[], int] | None
+) -> None:
+    """Give the timer what it counts by, virtual time or what ``executed`` says; it does not run
+    yet.
+    """
 
     def expired() -> None:
         _posix_timer_expired(process, timer)
 
-    if timer.clock == CLOCK_PROCESS_CPUTIME_ID:
-        timer.timer = CpuTimer(process.cpu_timers, process.executed, expired)
-    elif timer.clock == CLOCK_THREAD_CPUTIME_ID:
-        timer.timer = CpuTimer(process.cpu_timers, lambda: system.scheduler.executed(task), expired)
+    if executed is None:
+        timer.timer = HrTimer(process.system.scheduler, expired)
     else:
-        timer.timer = HrTimer(system.scheduler, expired)
+        timer.timer = CpuTimer(process.cpu_timers, executed, expired)
 
 
 def _posix_timer_expired(process: Process, timer: PosixTimer) -> None:

@@ -17,6 +17,7 @@ import errno
 import signal
 from typing import Any
 
+from cpu.pgrp import will_become_orphaned_pgrp
 from cpu.posix_timers import itimer_dequeued, timer_dequeued
 from cpu.restart import (
     ERESTART_RESTARTBLOCK,
@@ -31,7 +32,6 @@ from cpu.signal_send import (
     do_notify_parent_cldstop,
     force_sig,
     force_sig_info,
-    processes_of_group,
     signal_wake_up,
 )
 from cpu.signal_state import participate_group_stop, restore_saved_sigmask
@@ -151,7 +151,7 @@ def get_signal(task: Task) -> tuple[SigInfo, SigAction] | None:
             return info, action
         default = default_action(signo)
         if default is Action.STOP:
-            if signo == signal.SIGSTOP or not is_current_pgrp_orphaned(task):
+            if signo == signal.SIGSTOP or not is_orphaned_pgrp(task):
                 do_signal_stop(task, signo)
         elif default is Action.TERMINATE:
             raise end_by(task, info)
@@ -259,15 +259,8 @@ def _notify_of_stop(process: Process) -> None:
         do_notify_parent_cldstop(process, why)
 
 
-def is_current_pgrp_orphaned(task: Task) -> bool:
+def is_orphaned_pgrp(task: Task) -> bool:
     """Whether nobody of the session but outside of the group could continue it: terminal stops are
-    ignored then.
+    ignored then (is_current_pgrp_orphaned()).
     """
-    process = task.process
-    return not any(
-        other.parent is not None
-        and other.parent.threads
-        and other.parent.pgrp != process.pgrp
-        and other.parent.session == process.session
-        for other in processes_of_group(task.system, process.pgrp)
-    )
+    return will_become_orphaned_pgrp(task.system, task.process.pgrp, None)

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import errno
 import signal
-from collections.abc import Iterable
 from dataclasses import replace
 from typing import Final
 
@@ -75,12 +74,7 @@ def group_send_sig_info(info: SigInfo, process: Process) -> None:
 
 def processes_of_group(system: System, pgrp: int) -> list[Process]:
     """The processes of a group that have not been waited for, in the order of their making."""
-    return [process for process in all_processes(system) if process.pgrp == pgrp]
-
-
-def all_processes(system: System) -> Iterable[Process]:
-    """All processes that have a PID, zombies included, in the order of their making."""
-    return [process for process in system.processes if process.pid in system.tasks]
+    return [process for process in system.alive() if process.pgrp == pgrp]
 
 
 def kill_pgrp(info: SigInfo, system: System, pgrp: int) -> None:
@@ -132,8 +126,8 @@ def send_signal(info: SigInfo, task: Task, *, group: bool) -> None:
         if signo >= SIGRTMIN and info.code not in (SI_USER, SI_KERNEL):
             raise LinuxError(errno.EAGAIN)
         told = None
-    signalfd_notify(task, signo)
     pending.add(signo, told)
+    signalfd_notify(task, signo)
     complete_signal(info, task, group=group)
 
 
@@ -141,14 +135,14 @@ def _queue_is_full(task: Task) -> bool:
     """Whether as many signals wait, of all processes of the user, as RLIMIT_SIGPENDING allows."""
     system = task.system
     waiting = sum(len(other.pending.queue) for other in system.tasks.values())
-    waiting += sum(len(process.shared_pending.queue) for process in all_processes(system))
+    waiting += sum(len(process.shared_pending.queue) for process in system.alive())
     return waiting >= task.rlimits[Resource.SIGPENDING].cur
 
 
 def signalfd_notify(task: Task, signo: int) -> None:
     """Have those look who read or poll a signalfd for it."""
-    for head in list(task.sighand.signalfds):
-        head(signo)
+    for hear in list(task.sighand.signalfds):
+        hear(signo)
 
 
 def prepare_signal(signo: int, task: Task) -> bool:

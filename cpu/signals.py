@@ -154,7 +154,7 @@ class Sighand:
     """A sighand_struct: what was asked for each signal; threads share one (CLONE_SIGHAND).
 
     ``users`` counts the tasks that have it. ``signalfds`` hear of each signal that is sent to one
-    of them, before it waits.
+    of them.
     """
 
     def __init__(self, actions: dict[int, SigAction] | None = None) -> None:

@@ -48,6 +48,7 @@ SHARED = {
     *("kernel_wait_for_lock", "kernel_run_calls", "kernel_flush_others", "kernel_lockdep"),
     *("local_irq_save", "local_irq_restore"),
     *("check_begin", "check_end", "check_sync", "check_before", "check_after"),
+    "check_speculation",
     *("check_load", "check_table", "check_set_ad", "check_filled", "check_copied"),
     *("check_drop_page", "check_drop_context", "check_drop_tables"),
     "walk_tables",

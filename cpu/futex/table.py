@@ -22,7 +22,8 @@ class FutexKey(NamedTuple):
     """union futex_key: what makes two user addresses the same futex.
 
     ``owner`` is an mm or a file, ``offset`` the address in the mm or the byte in the file;
-    ``shared`` tells a futex of an mm that was named as shared from a private one (FUT_OFF_MMSHARED).
+    ``shared`` tells a futex of an mm that was named as shared from a private one
+    (FUT_OFF_MMSHARED).
     """
 
     owner: object

@@ -42,12 +42,12 @@ def clock_ns(task: Task, clock: int) -> int:
         return task.system.clock.realtime_ns()
     if clock in OTHER_CLOCKS:
         return task.system.clock.now_ns()
-    executed = _cpu_clock(task, clock)
+    executed = cpu_clock(task, clock)
     return executed() if task.system.scheduler.counting else task.system.clock.now_ns()
 
 
-def _cpu_clock(task: Task, clock: int) -> Callable[[], int]:
-    """What counts for a CPU-time clock; EINVAL."""
+def cpu_clock(task: Task, clock: int) -> Callable[[], int]:
+    """What counts for the CPU-time clock of that number, nanoseconds; EINVAL: it is none."""
     executed = task.system.scheduler.executed
     if clock == CLOCK_PROCESS_CPUTIME_ID:
         return task.process.executed

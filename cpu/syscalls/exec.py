@@ -82,7 +82,9 @@ def sys_execveat(
         if not name:
             if not stat.S_ISREG(opened.mode) or not opened.mode & 0o111:
                 raise LinuxError(errno.EACCES)
-            return 0 if flags & AT_EXECVE_CHECK else _exec(task, opened, shown, argv, envp)
+            return (
+                0 if flags & AT_EXECVE_CHECK else _exec(task, opened, shown, argv, envp, by_fd=True)
+            )
     follow = not flags & AT_SYMLINK_NOFOLLOW
     file = task.fs.open_exec(name, base, follow=follow)
     if flags & AT_EXECVE_CHECK:
@@ -91,12 +93,14 @@ def sys_execveat(
     return _exec(task, file, shown, argv, envp)
 
 
-def _exec(task: Task, file: OpenFile, name: str, argv: int, envp: int) -> int:
+def _exec(
+    task: Task, file: OpenFile, name: str, argv: int, envp: int, *, by_fd: bool = False
+) -> int:
     """The strings are the old program's: read before anything goes."""
     file.users += 1
     try:
         arguments, environment = _strings(task, argv), _strings(task, envp)
-        do_execveat(task, file, name, arguments, environment)
+        do_execveat(task, file, name, arguments, environment, by_fd=by_fd)
     finally:
         file.put()
     return 0

@@ -8,18 +8,19 @@ import signal
 import struct
 from typing import TYPE_CHECKING
 
+from cpu.files import O_CLOEXEC, O_NONBLOCK
 from cpu.restart import ERESTARTNOHAND, do_no_restart_syscall
 from cpu.siginfo import SI_TKILL, SI_USER, SIGINFO_SIZE, SigInfo
 from cpu.signal_delivery import dequeue_signal
 from cpu.signal_frame import STACK_T, do_sigaltstack, rt_sigreturn, sas_ss_flags
 from cpu.signal_send import (
-    all_processes,
     force_sig,
     group_send_sig_info,
     processes_of_group,
     send_sig_info,
 )
 from cpu.signal_state import set_current_blocked, set_user_sigmask
+from cpu.signalfd import SignalFd
 from cpu.signals import (
     NSIG,
     SIG_BLOCK,
@@ -224,6 +225,30 @@ def do_sigtimedwait(task: Task, wanted: int, limit: int | None) -> SigInfo:
     return found
 
 
+@syscall("signalfd")
+def sys_signalfd(task: Task, fd: int, mask: int, size: int, *_: int) -> int:
+    """signalfd(2) of old."""
+    return sys_signalfd4(task, fd, mask, size, 0)
+
+
+@syscall("signalfd4")
+def sys_signalfd4(task: Task, fd: int, mask: int, size: int, flags: int, *_: int) -> int:
+    """signalfd(2)."""
+    if size != SIGSET_SIZE:
+        raise LinuxError(errno.EINVAL)
+    wanted = _read_sigset(task, mask)
+    if flags & U32 & ~(O_CLOEXEC | O_NONBLOCK):
+        raise LinuxError(errno.EINVAL)
+    if s32(fd) == -1:
+        file = SignalFd(task.system, wanted, flags)
+        return task.files.install(file, cloexec=bool(flags & O_CLOEXEC))
+    found = task.files.get(s32(fd))
+    if not isinstance(found, SignalFd):
+        raise LinuxError(errno.EINVAL)
+    found.set_mask(wanted)
+    return s32(fd)
+
+
 # Sending signals.
 
 
@@ -244,7 +269,7 @@ def _whom(task: Task, pid: int) -> list[Process]:
     if pid > 0:
         return [_find_process(task, pid)]
     if pid == -1:
-        found = [process for process in all_processes(system) if process is not task.process]
+        found = [process for process in system.alive() if process is not task.process]
     else:
         found = processes_of_group(system, -pid or task.process.pgrp)
     if not found:

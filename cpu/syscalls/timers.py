@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Final
 
 from cpu.clock import EPOCH_NS
 from cpu.posix_timers import (
-    CLOCK_PROCESS_CPUTIME_ID,
-    CLOCK_THREAD_CPUTIME_ID,
     ITIMER_PROF,
     ITIMER_REAL,
     getitimer,
@@ -20,7 +18,7 @@ from cpu.posix_timers import (
     stop_posix_timer,
 )
 from cpu.signals import NSIG
-from cpu.syscalls.clock import SECOND, TIMER_ABSTIME
+from cpu.syscalls.clock import SECOND, TIMER_ABSTIME, cpu_clock
 from cpu.syscalls.registry import s32, syscall
 from cpu.timers import PosixTimer
 from mmu.errors import LinuxError
@@ -33,9 +31,8 @@ MAX_TIMERS: Final = 1024
 """Timers of a process here; more are EAGAIN, as with RLIMIT_SIGPENDING."""
 REALTIME_TIMERS: Final = frozenset({0, 8, 11})
 """CLOCK_REALTIME, its alarm form, CLOCK_TAI: a timer's absolute times are since 1970."""
-TIMER_CLOCKS: Final = REALTIME_TIMERS | {
-    1, CLOCK_PROCESS_CPUTIME_ID, CLOCK_THREAD_CPUTIME_ID, 7, 9,
-}  # fmt: skip
+TIMER_CLOCKS: Final = REALTIME_TIMERS | {1, 7, 9}
+"""With the monotonic and boot-time ones; there are CPU-time clocks besides."""
 _TIMES: Final = struct.Struct("<qqqq")
 _SIGEVENT: Final = struct.Struct("<QiiiI")
 MICROSECOND: Final = 1000
@@ -108,8 +105,7 @@ def sys_alarm(task: Task, seconds: int, *_: int) -> int:
 def sys_timer_create(task: Task, clock: int, event: int, result: int, *_: int) -> int:
     """timer_create(2)."""
     process, clock = task.process, s32(clock)
-    if clock not in TIMER_CLOCKS:
-        raise LinuxError(errno.EINVAL)
+    executed = None if clock in TIMER_CLOCKS else cpu_clock(task, clock)
     if len(process.posix_timers) >= MAX_TIMERS:
         raise LinuxError(errno.EAGAIN)
     number = process.next_posix_timer
@@ -117,7 +113,7 @@ def sys_timer_create(task: Task, clock: int, event: int, result: int, *_: int) -
     if event:
         value, signo, tid = _read_sigevent(task, event)
     timer = PosixTimer(number, clock, signo, value, tid, clock in REALTIME_TIMERS)
-    start_posix_timer(process, timer, task)
+    start_posix_timer(process, timer, executed)
     task.mm.copy_to_user(result, struct.pack("<i", number))
     process.posix_timers[number] = timer
     process.next_posix_timer += 1

@@ -126,6 +126,29 @@ void check_after(struct mmu_unit *u, u64 va, u32 access, u32 privilege, const st
 	}
 }
 
+void check_speculation(struct mmu_unit *u)
+{
+	struct tlb_check *check = u->check;
+	u16 pcid = current_pcid(u);
+
+	check_sync(u);
+	if (likely(!check->nr_ranges))
+		return;
+	for (u32 i = 0; i < NR_CHAINS; i++) {
+		struct stale_range *r = first_range(check, i);
+
+		for (; r; r = next_range(check, r)) {
+			if (!r->table || r->told & 1 || (r->pcid != pcid && !r->global) ||
+			    nr_freed_of(u, r->old & X86_ADDR_MASK) == r->nr_freed)
+				continue;
+			check->nr_may++;
+			check->inside->meets = *r;
+			check->served = 0;
+			tell(u, r->va, CHECK_SPECULATION, PRIVILEGE_USER, 0);
+		}
+	}
+}
+
 u32 mmu_translate_checked(struct mmu_unit *u, u64 va, u32 access, u32 privilege,
 			  struct translation *t)
 {

@@ -30,12 +30,7 @@ WAYS = [
     (guest, policy, fidelity, engine)
     for guest, policy, fidelity, engine in product(SMALL, POLICIES, FIDELITIES, ("c", "python"))
     if not (
-        (
-            guest == "jemalloc"
-            and engine == "python"
-            and fidelity != "fast"
-            and policy != "refcount"
-        )
+        (guest == "jemalloc" and engine == "python" and fidelity != "fast" and policy != "refcount")
         or (policy == "refcount-pmdlock" and (engine == "python" or fidelity == "trace"))
     )
 ]
