@@ -93,7 +93,6 @@ class Thread:
         self.rq: Rq | None = None
         self.state = State.RUNNING
         self.waits_for = ""
-        self.pid = 0
         self.greenlet: greenlet | None = None
         self.instructions = 0
         """Executed up to its last switch."""
@@ -103,6 +102,7 @@ class Thread:
         """Context switches at the end of a slice."""
 
     exited_mm = False
+    pid: int = 0
     """It has let go of its address space: no other is loaded for it."""
 
     def resumed(self) -> None:

@@ -322,7 +322,7 @@ class Task(Thread):
         self.timer_slack_ns = 50_000
         self.start_ns = self.system.clock.now_ns()
         self._body = body
-        self.pid = self.system.alloc_pid()
+        self.pid: int = self.system.alloc_pid()
         self.system.tasks[self.pid] = self
         if not process.threads:
             process.pid, process.leader = self.pid, self
