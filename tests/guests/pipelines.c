@@ -422,6 +422,19 @@ static long field(pid_t pid, const char *key, char *word)
 	return strtol(word, NULL, 16);
 }
 
+static void zombie(pid_t pid, const char *name)
+{
+	char path[64];
+	ssize_t got;
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/%d/%s", pid, name);
+	fd = open(path, O_RDONLY);
+	got = read(fd, buffer, 1000);
+	printf("%s: %zd %.*s\n", name, got, got > 0 ? (int)got - 1 : 0, buffer);
+	close(fd);
+}
+
 static void proc(void)
 {
 	char word[64], path[64], link[64];
@@ -479,6 +492,11 @@ static void proc(void)
 	msleep(50);
 	field(pid, "State:", word);
 	printf("dead: %s\n", word);
+	field(pid, "Threads:", word);
+	printf("threads %s, exe %zd %s\n", word, readlink(path, link, 5), strerrorname_np(errno));
+	zombie(pid, "statm");
+	zombie(pid, "maps");
+	zombie(pid, "cmdline");
 	reap("child", pid);
 	field(pid, "State:", word);
 	printf("gone: %s\n", word);
