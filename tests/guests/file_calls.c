@@ -429,6 +429,19 @@ static void sockets(void)
 	SAY(read(d[1], buffer, 100));
 	SAY(send(d[1], "x", 1, MSG_NOSIGNAL));
 	close(d[1]);
+	struct iovec v[2] = { { "abcd", 4 }, { "efg", 3 } },
+		     w[2] = { { buffer, 2 }, { buffer + 2, 3 } };
+	struct msghdr m = { .msg_iov = v, .msg_iovlen = 2 };
+	SAY(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, d));
+	SAY(sendmsg(d[0], &m, 0));
+	m = (struct msghdr){ .msg_iov = w, .msg_iovlen = 2, .msg_namelen = 0 };
+	SAY(recvmsg(d[1], &m, 0));
+	printf("%.5s\n", buffer);
+	SAY(m.msg_flags & MSG_TRUNC);
+	SAY(recvmsg(d[1], &m, MSG_DONTWAIT));
+	SAY(recvmsg(1, &m, 0));
+	close(d[0]);
+	close(d[1]);
 	SAY(socketpair(AF_INET, SOCK_STREAM, 0, d));
 	SAY(socketpair(AF_UNIX, 77, 0, d));
 	SAY(socketpair(AF_UNIX, SOCK_STREAM, 99, d));
@@ -461,6 +474,17 @@ static void memory(void)
 	printf("%.5s\n", buffer);
 	SAY(pread(fd, buffer, 1, 5000));
 	SAY(buffer[0]);
+	struct statx x;
+	SAY(statx(fd, "", AT_EMPTY_PATH, STATX_BASIC_STATS, &x));
+	SAY(x.stx_size);
+	SAY(x.stx_blocks);
+	SAY(x.stx_mode);
+	SAY(x.stx_nlink);
+	SAY(statx(AT_FDCWD, "/dev/null", 0, STATX_BASIC_STATS, &x));
+	SAY(S_ISCHR(x.stx_mode));
+	SAY(statx(AT_FDCWD, "/nosuch", 0, STATX_BASIC_STATS, &x));
+	SAY(statx(AT_FDCWD, "", 0, STATX_BASIC_STATS, &x));
+	SAY(statx(AT_FDCWD, "/", 0x6000, STATX_BASIC_STATS, &x));
 	SAY(fstat(fd, &st));
 	SAY(st.st_blocks);
 	SAY(ftruncate(fd, 4));

@@ -557,6 +557,39 @@ static void terminal(void)
 	wait(NULL);
 }
 
+static void look(const char *what, int ep, int timeout)
+{
+	struct pollfd one = { 0, POLLIN, 0 };
+	struct epoll_event e[2];
+	int found = epoll_wait(ep, e, 2, timeout), n = poll(&one, 1, timeout);
+
+	printf("%s: poll %d %#x, epoll %d\n", what, n, one.revents, found);
+}
+
+/* As above: sets with descriptor 0 in them, level and edge. */
+static void watch_terminal(void)
+{
+	int level = epoll_create1(0), edge = epoll_create1(0);
+	struct epoll_event e = { .events = EPOLLIN };
+
+	epoll_ctl(level, EPOLL_CTL_ADD, 0, &e);
+	e.events |= EPOLLET;
+	epoll_ctl(edge, EPOLL_CTL_ADD, 0, &e);
+	look("nothing", level, 0);
+	printf("type\n");
+	look("typed", level, -1);
+	look("still", level, 0);
+	look("edge", edge, -1);
+	look("no edge", edge, 0);
+	printf("read %zd\n", read(0, buffer, 100));
+	look("taken", level, 0);
+	look("no new edge", edge, 0);
+	printf("close\n");
+	look("closed", level, -1);
+	look("edge of closing", edge, -1);
+	printf("read %zd\n", read(0, buffer, 100));
+}
+
 static const struct {
 	const char *name;
 	void (*run)(void);
@@ -583,6 +616,8 @@ int main(int argc, char **argv)
 		return child(argv);
 	if (argc > 1 && !strcmp(argv[1], "terminal"))
 		terminal();
+	else if (argc > 1 && !strcmp(argv[1], "watch_terminal"))
+		watch_terminal();
 	else
 		for (size_t i = 0; i < sizeof(parts) / sizeof(*parts); i++)
 			if (argc < 3 || !strcmp(argv[1], parts[i].name)) {
