@@ -54,7 +54,9 @@ def test_among_threads(mode: str, cpus: int) -> None:
     assert ours.result.processes[0].threads >= 2 or mode == "stop"
 
 
-@pytest.mark.parametrize(("fidelity", "engine"), [("exact", "c"), ("trace", "c"), ("fast", "python")])
+@pytest.mark.parametrize(
+    ("fidelity", "engine"), [("exact", "c"), ("trace", "c"), ("fast", "python")]
+)
 @pytest.mark.parametrize("mode", ["directed", "undirected"])
 def test_one_seed_is_one_run_in_every_way(mode: str, fidelity: str, engine: str) -> None:
     program = build("signal_threads.c", "-O1", "-static", "-pthread")
