@@ -152,7 +152,7 @@ class Process:
         self.system = system
         self.parent = parent
         """real_parent's process; None: init, or nobody."""
-        self.first_parent = 0 if parent is None else parent.pid
+        self.first_parent: int = 0 if parent is None else parent.pid
         """The number of the one that it was made for; 0: nobody."""
         self.parent_task: Task | None = None
         """real_parent: the parent's thread that made it, or what took that one's place."""
@@ -172,7 +172,7 @@ class Process:
         self.dumpable = 1
         self.exe = exe
         self.image = image
-        self.pid = 0
+        self.pid: int = 0
         self.leader: Task
         self.threads: list[Task] = []
         self.args: list[str] = []
