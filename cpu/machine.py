@@ -253,7 +253,11 @@ class Machine:
         mmus = [cpu.mmu for cpu in self.kernel.cpus]
         checks = [mmu.check for mmu in mmus if mmu.check is not None]
         mm_counters = total(report.mm_counters for report in own)
-        ends = [str(report.report) for report in reports if report.report is not None]
+        ends = [
+            f"process {report.pid}: {report.report}" if len(reports) > 1 else str(report.report)
+            for report in reports
+            if report.report is not None
+        ]
         return RunResult(
             exit_code=first.exit_code,
             ended=first.ended,

@@ -152,6 +152,8 @@ class Process:
         self.system = system
         self.parent = parent
         """real_parent's process; None: init, or nobody."""
+        self.first_parent: int = 0 if parent is None else parent.pid
+        """The number of the one that it was made for; 0: nobody."""
         self.parent_task: Task | None = None
         """real_parent: the parent's thread that made it, or what took that one's place."""
         self.children: list[Process] = []
@@ -170,7 +172,7 @@ class Process:
         self.dumpable = 1
         self.exe = exe
         self.image = image
-        self.pid = 0
+        self.pid: int = 0
         self.leader: Task
         self.threads: list[Task] = []
         self.args: list[str] = []
@@ -320,7 +322,7 @@ class Task(Thread):
         self.timer_slack_ns = 50_000
         self.start_ns = self.system.clock.now_ns()
         self._body = body
-        self.pid = self.system.alloc_pid()
+        self.pid: int = self.system.alloc_pid()
         self.system.tasks[self.pid] = self
         if not process.threads:
             process.pid, process.leader = self.pid, self
@@ -408,6 +410,11 @@ class Task(Thread):
         return disassemble_one(code, rip) if code else ""
 
     # Signals.
+
+    def work_pending(self) -> bool:
+        """Whether kernel code of its own comes before guest code goes on: signals, timers."""
+        process = self.process
+        return self.signal_pending() or bool(process.stop.notify or process.cpu_timers)
 
     def signal_pending(self) -> bool:
         """Whether it is to look at signals: one waits that is not blocked, or the process is to

@@ -272,6 +272,10 @@ class Cpu:
         self.current_pid = 0
         self.call_single_queue: list[CallSingleData] = []
         self.call_vector = 0
+        self.irq_call_count = 0
+        """Function-call interrupts that it handled."""
+        self.irq_tlb_count = 0
+        """TLB flushes that it did for other CPUs."""
         self.c = ffi.new("struct cpu *")
         self.c.kernel = kernel.c
         self.c.mmu = mmu.c
@@ -313,6 +317,7 @@ class Cpu:
         kernel.this_cpu = self
         self.c.irqs_disabled += 1
         kernel.c.counter[_IRQ_CALL_COUNT] += 1
+        self.irq_call_count += 1
         if ring is not None:
             ring.emit(_CALL_FUNCTION_ENTRY, self.call_vector)
         try:

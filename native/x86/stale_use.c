@@ -100,6 +100,7 @@ static void tell(struct mmu_unit *u, u64 va, u32 access, u32 privilege, u32 used
 		.used = used,
 		.freed = nr_freed_of(u, r->old & X86_ADDR_MASK) != r->nr_freed,
 	};
+	use->at.cpu = u->cpu;
 	use->filled.rip = CHECK_NOWHERE;
 	use->filled.instruction = CHECK_NOWHERE;
 	if (used && check->served)
