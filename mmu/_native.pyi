@@ -1624,6 +1624,9 @@ class Lib:
         nr: int,
         /,
     ) -> None: ...
+    def pte_entry_set_put(
+        self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], table: int, addr: int, /
+    ) -> None: ...
     def free_pte_table(
         self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], pmd: Ptr[int], addr: int, /
     ) -> None: ...
