@@ -22,6 +22,7 @@ SMALL = {
     "sparse": ("sparse", "16M"),
     "self-modifying": ("faults", "smc"),
     "sysabi": ("sysabi",),
+    "signals": ("signals", "4M"),
 }
 if HAS_JEMALLOC:
     SMALL["jemalloc"] = ("jemalloc_churn", "1", "159")
