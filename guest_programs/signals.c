@@ -115,7 +115,7 @@ static void write_barrier(void)
 
 __attribute__((noinline)) static int deeper(volatile char *above)
 {
-	volatile char here[4096];
+	volatile char here[64 << 10];
 
 	here[0] = *above;
 	return here[0] ? deeper(here) + here[0] : 0;
@@ -139,14 +139,14 @@ static void stack_guard(void)
 
 static void timer(void)
 {
-	struct itimerval every = { { 0, 200 }, { 0, 200 } }, off = { { 0, 0 }, { 0, 0 } };
+	struct itimerval every = { { 0, 20 }, { 0, 20 } }, off = { { 0, 0 }, { 0, 0 } };
 	volatile unsigned long work = 0;
 
 	on(SIGVTALRM, tick, SA_RESTART);
 	if (setitimer(ITIMER_VIRTUAL, &every, NULL))
 		die("setitimer failed");
 	while (ticks < 5) {
-		for (int i = 0; i < 1000; i++)
+		for (int i = 0; i < 100; i++)
 			work++;
 		getppid();
 	}
