@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from benchmarks import attach, cpu_speed, dontneed, exact, refcount, startup, tlb, walk
-from benchmarks.measure import Outcome, Skipped
+from benchmarks.measure import BenchmarkError, Outcome, Skipped
 
 RESULTS = Path(__file__).resolve().parent / "results" / "latest.jsonl"
 
@@ -30,6 +30,7 @@ BENCHMARKS: dict[str, Callable[[], Iterable[Outcome]]] = {
     "tlb_miss": tlb.tlb_miss,
     "engines": tlb.engines,
     "refcount_pair": refcount.refcount_pair,
+    "refcount_fault": refcount.refcount_fault,
     "dontneed_loop_native": dontneed.dontneed_loop_native,
     "startup": startup.startup,
     "attach_cycle": attach.attach_cycle,
@@ -47,7 +48,11 @@ def main() -> int:
     results: list[Outcome] = []
     for name in names:
         print(f"{name} …", file=sys.stderr)
-        results += BENCHMARKS[name]()
+        try:
+            results += BENCHMARKS[name]()
+        except BenchmarkError as error:
+            print(f"{name}: {error}", file=sys.stderr)
+            return 1
     _write(results)
     _print(results)
     return 0

@@ -16,6 +16,10 @@ from typing import Any
 Figure = Callable[[], float]
 
 
+class BenchmarkError(Exception):
+    """A benchmark cannot be made here: one line says why."""
+
+
 @dataclass(frozen=True)
 class Result:
     """One comparison.  ``ours`` and ``peer`` are medians in ``unit``."""

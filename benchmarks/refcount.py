@@ -1,11 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A visitor's pte_get and pte_put in C against the bare pair of C11 atomics that they stand on."""
+"""What counting costs in C: a visitor's pte_get and pte_put against the bare pair of C11 atomics
+that they stand on, and what a page fault executes more than where nothing is counted.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from benchmarks import peers
+from benchmarks.callgrind import executed
 from benchmarks.measure import Result, compare
 from mmu import _native
 from mmu.linux import engine
@@ -16,6 +21,29 @@ from mmu.x86 import Mmu
 PAIRS = 1_000_000
 ADDRESS = 1 << 30
 
+POLICIES = ("never", "refcount", "refcount-pmdlock")
+FAULTS = 511
+INSTRUCTIONS, ATOMICS = 40, 3
+"""What one fault may execute more: the goals of refcount_fault()."""
+
+_FAULTS = f"""
+from mmu._native import lib
+from mmu.linux import engine
+from mmu.linux.mm import boot
+from mmu.linux.policy import FreeTables
+from mmu.memory import Memory
+from mmu.x86 import Mmu
+
+for policy in {POLICIES}:
+    memory = Memory(64 << 20)
+    mm = boot(memory, Mmu(memory), policy=FreeTables.from_label(policy))
+    mm.mmap({ADDRESS}, 2 << 20, 3, 0x32)
+    engine.do_anonymous_fault(mm, {ADDRESS}, True)
+    for page in range(1, {FAULTS} + 1):
+        if not lib.mm_fast_fault(mm.c, {ADDRESS} + page * 4096, lib.PF_WR | lib.PF_US):
+            raise SystemExit(f"page {{page}} was not mapped")
+"""
+
 
 def refcount_pair() -> Iterator[Result]:
     """One table with one entry set, visited again and again; the ring of events is off."""
@@ -24,16 +52,15 @@ def refcount_pair() -> Iterator[Result]:
     mm = boot(memory, Mmu(memory))
     pmd = engine.pmd_alloc(mm, ADDRESS)
     assert pmd is not None
-    engine.pte_alloc_get(mm, pmd, ADDRESS)
+    _, table = engine.pte_alloc_get(mm, pmd, ADDRESS)
     get = module.ffi.cast("get_fn", peers.address_of(_native.ffi, _native.lib, "pte_get"))
     put = module.ffi.cast("put_fn", peers.address_of(_native.ffi, _native.lib, "pte_put"))
     c_mm = module.ffi.cast("void *", int(_native.ffi.cast("uintptr_t", mm.c)))
-    ram = int(_native.ffi.cast("uintptr_t", memory.c.ram)) - memory.base
-    c_pmd = module.ffi.cast("void *", ram + pmd)
+    c_table = module.ffi.cast("void *", table)
     count = module.ffi.new("uint32_t *", 1)
     yield compare(
         "refcount_pair",
-        lambda: float(module.lib.time_pairs(get, put, c_mm, c_pmd, ADDRESS, PAIRS)),
+        lambda: float(module.lib.time_pairs(get, put, c_mm, c_table, ADDRESS, PAIRS)),
         lambda: float(module.lib.time_atomic_pairs(count, PAIRS)),
         unit="ns",
         goal="<= 1.2",
@@ -43,3 +70,35 @@ def refcount_pair() -> Iterator[Result]:
     )
     if mm.kernel.c.bug or count[0] != 1:
         raise AssertionError("the pairs did not balance")
+
+
+def refcount_fault() -> Iterator[Result]:
+    """First touches of the pages of one table that exists, by the path that the fill hook takes;
+    the ring of events is off.
+    """
+    with TemporaryDirectory() as scratch:
+        parts = executed(
+            _FAULTS,
+            "mm_fast_fault",
+            parts="memory_init",
+            module=Path(_native.__file__),
+            scratch=Path(scratch),
+        )
+    base, *counted = parts[-len(POLICIES) :]
+    for policy, part in zip(POLICIES[1:], counted, strict=True):
+        for what, ours, without, bound in (
+            ("instructions", part.instructions, base.instructions, INSTRUCTIONS),
+            ("atomics", part.atomics, base.atomics, ATOMICS),
+        ):
+            added = (ours - without) / FAULTS
+            yield Result(
+                f"refcount_fault_{what}_{policy}",
+                added,
+                bound,
+                what,
+                "<= 1",
+                (added / bound, added / bound),
+                f"{what} that a first touch executes more under {policy} than under never, of"
+                f" {without / FAULTS:.1f}; the peer is the goal",
+                {"of": ours / FAULTS},
+            )

@@ -184,10 +184,11 @@ def _fpu_exception_code(task: Task, vector: int) -> int:
 
 
 def _emulate_rdtsc(task: Task, exit_: Any) -> None:
-    """Carry out RDTSC or RDTSCP (SDM vol. 2B), whose processor is number 0."""
+    """Carry out RDTSC or RDTSCP (SDM vol. 2B), which tells IA32_TSC_AUX: the CPU, on node 0."""
     vcpu, stamp = task.vcpu, task.system.clock.tsc()
     vcpu.write_reg(UC_X86_REG_RAX, stamp & U32)
     vcpu.write_reg(UC_X86_REG_RDX, stamp >> 32)
     if exit_.intercept == Intercept.RDTSCP:
-        vcpu.write_reg(UC_X86_REG_RCX, 0)
+        assert task.rq is not None
+        vcpu.write_reg(UC_X86_REG_RCX, task.rq.cpu.id)
     vcpu.skip(exit_.length)

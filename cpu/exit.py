@@ -220,7 +220,7 @@ def result_of(process: Process) -> ProcessResult:
     counters = total([process.past_counters, mm.counters()])
     return ProcessResult(
         pid=process.pid,
-        ppid=0 if process.parent is None else process.parent.pid,
+        ppid=process.first_parent,
         program=process.exe.path,
         args=process.args,
         exit_code=0 if end is None else end.exit_code,

@@ -103,6 +103,10 @@ class OpenFile:
         """Make it ``size`` bytes long."""
         raise LinuxError(errno.EINVAL)
 
+    def fallocate(self, mode: int, offset: int, length: int) -> None:
+        """Have memory for a range, or give it back."""
+        raise LinuxError(errno.ENODEV)
+
     def entries(self) -> Iterator[Dirent]:
         """What a directory holds, from the position on; each one taken moves it."""
         raise LinuxError(errno.ENOTDIR)
@@ -171,11 +175,12 @@ def _nothing() -> None:
     pass
 
 
-def stat_bytes(mode: int, inode: int, size: int, *, links: int = 1, device: int = 1) -> bytes:
-    """Struct stat."""
-    return _STAT.pack(
-        device, inode, links, mode, UID, GID, 0, 0, size, PIPE_BUF, -(-size // 512), *([0] * 6)
-    )
+def stat_bytes(
+    mode: int, inode: int, size: int, *, links: int = 1, blocks: int | None = None
+) -> bytes:
+    """Struct stat; ``blocks`` of 512 bytes, None: as many as the size needs."""
+    blocks = -(-size // 512) if blocks is None else blocks
+    return _STAT.pack(1, inode, links, mode, UID, GID, 0, 0, size, PIPE_BUF, blocks, *([0] * 6))
 
 
 @dataclass

@@ -170,6 +170,7 @@ def _copy_mm(task: Task, flags: int) -> Mm:
         return task.mm
     mm = dup_mm(task.mm)
     mm.fatal_signal_pending = task.system.fatal_signal_pending
+    mm.membarrier_state = task.mm.membarrier_state
     return mm
 
 

@@ -253,7 +253,11 @@ class Machine:
         mmus = [cpu.mmu for cpu in self.kernel.cpus]
         checks = [mmu.check for mmu in mmus if mmu.check is not None]
         mm_counters = total(report.mm_counters for report in own)
-        ends = [str(report.report) for report in reports if report.report is not None]
+        ends = [
+            f"process {report.pid}: {report.report}" if len(reports) > 1 else str(report.report)
+            for report in reports
+            if report.report is not None
+        ]
         return RunResult(
             exit_code=first.exit_code,
             ended=first.ended,
@@ -309,7 +313,7 @@ class Machine:
                     signo=SIGKILL,
                     code="SI_KERNEL",
                     reason=f"deadlock: {waits}",
-                    rip=0,
+                    rip=self.scheduler.instruction_pointer(process.threads[0]),
                 )
                 process.end = TaskEnd(128 + SIGKILL, "signal", report)
                 for task in process.threads:

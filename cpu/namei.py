@@ -23,8 +23,12 @@ from dataclasses import dataclass
 
 from cpu.files import (
     O_ACCMODE,
+    O_CLOEXEC,
     O_CREAT,
     O_DIRECTORY,
+    O_EXCL,
+    O_LARGEFILE,
+    O_NOCTTY,
     O_NOFOLLOW,
     O_PATH,
     O_RDONLY,
@@ -38,6 +42,8 @@ from cpu.pseudo_fs import Directory, Inode, Link, MagicLink
 from cpu.regular_files import DirectoryFile, HostFile, PathFile
 from mmu.errors import LinuxError, MmuError
 
+_NOT_KEPT = O_CREAT | O_EXCL | O_NOCTTY | O_TRUNC | O_CLOEXEC
+"""Flags of open() that F_GETFL does not say."""
 MAX_LINKS = 40
 """Symbolic links that one path may lead through (include/linux/namei.h, MAXSYMLINKS)."""
 
@@ -164,11 +170,14 @@ class FileSystem:
         """
         try:
             with self.walk(path, base, follow=not flags & O_NOFOLLOW) as node:
-                return self._open(node, flags)
+                file = self._open(node, flags)
         except LinuxError as error:
             if error.errno == errno.ENOENT and path and flags & O_CREAT:
                 raise LinuxError(errno.EROFS) from None
             raise
+        if not flags & O_PATH:
+            file.flags = flags & ~_NOT_KEPT | O_LARGEFILE
+        return file
 
     def stat(self, path: str, base: str = "/", *, follow: bool = True) -> bytes:
         """Struct stat of what ``path`` names; without ``follow`` of a link itself, as lstat()."""
@@ -201,7 +210,7 @@ class FileSystem:
             return self._open_directory(node, flags)
         writes = flags & (O_ACCMODE | O_TRUNC) != O_RDONLY
         if node.ours is not None:
-            if writes and kind == stat.S_IFREG:
+            if writes and not node.ours.writable:
                 raise LinuxError(errno.EROFS)
             return node.ours.open(node.path, flags)
         if kind != stat.S_IFREG or node.fd is None:
@@ -317,7 +326,8 @@ class FileSystem:
         if parent.fd is None:
             if above:
                 return _Node(path)
-            raise LinuxError(errno.EACCES if followed else errno.ENOENT)
+            hidden = followed and not isinstance(parent.ours, Directory)
+            raise LinuxError(errno.EACCES if hidden else errno.ENOENT)
         try:
             fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent.fd)
         except OSError as error:

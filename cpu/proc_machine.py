@@ -192,6 +192,18 @@ def loadavg(system: System) -> str:
 
 
 def interrupts(system: System) -> str:
-    """/proc/interrupts: the header, and the calls that each CPU was asked to make."""
-    cpus = range(len(system.kernel.cpus))
-    return "     " + "".join(f"{f'CPU{cpu}':<11}" for cpu in cpus).rstrip() + "\n"
+    """/proc/interrupts: the calls that other CPUs asked of each, and of these the TLB flushes
+    (arch_show_interrupts()).
+    """
+    cpus = system.kernel.cpus
+    calls = [max(cpu.irq_call_count - cpu.irq_tlb_count, 0) for cpu in cpus]
+    flushes = [cpu.irq_tlb_count for cpu in cpus]
+    header = "".join(f"CPU{cpu.id:<8}" for cpu in cpus)
+    rows = [
+        f"{name:>3}: {''.join(f'{count:10} ' for count in counts)}  {text}\n"
+        for name, counts, text in (
+            ("CAL", calls, "Function call interrupts"),
+            ("TLB", flushes, "TLB shootdowns"),
+        )
+    ]
+    return f"{'':11}{header}\n{''.join(rows)}"

@@ -21,6 +21,8 @@ class Inode:
     number: int | None = None
     """st_ino; None: one that follows from the path."""
     size = 0
+    writable = False
+    """Whether open() may be asked for writing, and says itself what cannot be written."""
 
     def open(self, path: str, flags: int) -> OpenFile:
         """Open it, found at ``path``; the rights were looked at."""
@@ -66,6 +68,7 @@ class Device(Inode):
     """A device; ``make`` opens it."""
 
     mode = stat.S_IFCHR | 0o666
+    writable = True
 
     def __init__(self, make: Callable[[int], OpenFile]) -> None:
         self._make = make
@@ -98,6 +101,8 @@ class MagicLink(Link):
 
 class Opened(Inode):
     """An open file, as seen through its link below /proc/PID/fd."""
+
+    writable = True
 
     def __init__(self, file: OpenFile) -> None:
         self._file = file

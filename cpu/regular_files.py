@@ -8,7 +8,17 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 
-from cpu.files import PIPE_BUF, SEEK_CUR, SEEK_END, SEEK_SET, Dirent, OpenFile, stat_bytes
+from cpu.files import (
+    O_ACCMODE,
+    O_TRUNC,
+    PIPE_BUF,
+    SEEK_CUR,
+    SEEK_END,
+    SEEK_SET,
+    Dirent,
+    OpenFile,
+    stat_bytes,
+)
 from mmu.errors import LinuxError
 from mmu.linux.filemap import MappedFile
 
@@ -54,6 +64,11 @@ class SeekableFile(OpenFile):
         return max(self.size - self.position, 0)
 
 
+def _read_only(flags: int) -> None:
+    if flags & (O_ACCMODE | O_TRUNC):
+        raise LinuxError(errno.EROFS)
+
+
 class DataFile(SeekableFile):
     """A file whose bytes are known when it is opened: /proc's, /sys's, the program itself."""
 
@@ -95,7 +110,8 @@ class DataFile(SeekableFile):
         return self.data
 
     def reopen(self, flags: int) -> OpenFile:
-        """The same bytes, from their start."""
+        """The same bytes, from their start; EROFS."""
+        _read_only(flags)
         return DataFile(
             self.data, mode=self.mode, inode=self.inode, path=self.path, map_as=self._map_as
         )
@@ -150,7 +166,8 @@ class HostFile(SeekableFile):
         return self.pread(self.size, 0)
 
     def reopen(self, flags: int) -> OpenFile:
-        """The same file once more."""
+        """The same file once more; EROFS."""
+        _read_only(flags)
         return HostFile(self.path, self._fd)
 
     def close(self) -> None:

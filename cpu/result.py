@@ -19,7 +19,7 @@ class ProcessResult:
 
     pid: int
     ppid: int
-    """0 for the first."""
+    """Of its parent when it was made; 0 for the first."""
     program: str
     args: list[str]
     exit_code: int

@@ -34,6 +34,7 @@ from typing import TYPE_CHECKING, Any, Final
 from greenlet import getcurrent, greenlet
 
 from cpu.clock import LATEST_NS, SYSCALL_NS
+from cpu.vcpu import VmExit
 from mmu.linux.rcupdate import rcu_barrier, rcu_qs
 from mmu.linux.sched import ERESTARTSYS, Sleep, WaitQueue
 from mmu.linux.tlbflush import enter_lazy_tlb, switch_mm
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
     from mmu.linux.sched import Interruptible
     from mmu.linux.state import Cpu, Kernel
 
-DEFAULT_QUANTUM: Final = 50_000
+DEFAULT_QUANTUM: Final = 100_000
 """Instructions of a slice, on average."""
 SYSCALL_SHARE: Final = 500
 """What a system call takes of its slice, as instructions: kernel code executes none here."""
@@ -53,6 +54,10 @@ HOST_POLL_MS: Final = 100
 """Milliseconds between looks at whether the run is to stop, while all wait for the host."""
 HOST_POLL_ROUNDS: Final = 64
 """Rounds between looks at the host's descriptors, while tasks run."""
+
+
+NEVER: Final = 1 << 62
+"""A number of instructions that no CPU executes."""
 
 
 class State(Enum):
@@ -88,7 +93,6 @@ class Thread:
         self.rq: Rq | None = None
         self.state = State.RUNNING
         self.waits_for = ""
-        self.pid = 0
         self.greenlet: greenlet | None = None
         self.instructions = 0
         """Executed up to its last switch."""
@@ -98,6 +102,7 @@ class Thread:
         """Context switches at the end of a slice."""
 
     exited_mm = False
+    pid: int = 0
     """It has let go of its address space: no other is loaded for it."""
 
     def resumed(self) -> None:
@@ -109,6 +114,10 @@ class Thread:
 
     def signal_pending(self) -> bool:
         """Whether a signal waits that ends an interruptible sleep."""
+        return False
+
+    def work_pending(self) -> bool:
+        """Whether kernel code of its own comes before guest code goes on."""
         return False
 
     def fatal_signal_pending(self) -> bool:
@@ -132,6 +141,10 @@ class Rq:
         self.spins_for = ""
         self.slice_end = 0
         """The vCPU's instruction count at which the slice ends."""
+        self.due = NEVER
+        """That at which its task has something to do."""
+        self.goes_on: Thread | None = None
+        """The task that is in guest code, and in no other: see Scheduler._go_on()."""
         self.began = 0
         """The vCPU's count when ``loaded`` was charged last."""
         self.ahead_ns = 0
@@ -149,6 +162,15 @@ class Rq:
     def nr_running(self) -> int:
         """Tasks that run here or wait for their turn."""
         return len(self.queue) + (self.curr is not None)
+
+
+class _SliceOver:
+    """An exit of a vCPU that tells of nothing but the end of a slice."""
+
+    reason: Final = VmExit.LIMIT
+
+
+SLICE_OVER: Final = _SliceOver()
 
 
 class Deadlock(Exception):
@@ -205,7 +227,9 @@ class Scheduler:
         """
         rq = self.rq
         if rq is not None:
-            self._now = min(max(self._now, self._time_of(rq)), LATEST_NS)
+            now = self._time_of(rq)
+            if now > self._now:
+                self._now = now if now < LATEST_NS else LATEST_NS
         return self._now
 
     def _time_of(self, rq: Rq) -> int:
@@ -235,6 +259,8 @@ class Scheduler:
 
     def run_timers(self) -> bool:
         """Call what is due; whether anything was."""
+        if not self._timers:
+            return False
         now, fired = self.now_ns(), False
         while self._timers and self._timers[0][0] <= now:
             _, _, function = heapq.heappop(self._timers)
@@ -478,9 +504,51 @@ class Scheduler:
         vcpu = rq.vcpu
         if not self.counting:
             return vcpu.run(None)
-        done = vcpu.instructions or 0
-        limit = rq.slice_end if due is None else min(rq.slice_end, done + max(due, 0))
-        return vcpu.run(limit)
+        rq.due = NEVER if due is None else (vcpu.instructions or 0) + max(due, 0)
+        exit_ = vcpu.run(min(rq.slice_end, rq.due))
+        if exit_.reason != VmExit.LIMIT or not self._others_run(rq) or not self._is_slice_over(rq):
+            return exit_
+        rq.goes_on = task
+        self._tick(rq)
+        self._to_hub()
+        if rq.goes_on is not task:
+            return SLICE_OVER
+        rq.goes_on = None
+        return vcpu.exit
+
+    def _is_slice_over(self, rq: Rq) -> bool:
+        """The slice is over, and nothing is due for its task."""
+        return rq.slice_end <= (rq.vcpu.instructions or 0) < rq.due
+
+    def _go_on(self, rq: Rq) -> bool:
+        """Let the task that is in guest code on this CPU execute another slice, if nobody else
+        wants the CPU, and the task needs no kernel code; the slice's end is done. The task's own
+        greenlet stays where user_slice() left it, and is not switched to. False: it must be.
+        """
+        task = rq.goes_on
+        if task is None:
+            return False
+        if (
+            rq.curr is not task
+            or rq.queue
+            or task.state is not State.RUNNING
+            or task.work_pending()
+            or not task.cpus_allowed >> rq.cpu.id & 1
+        ):
+            rq.goes_on = None
+            return False
+        self._begin_slice(rq)
+        self.rq = rq
+        try:
+            exit_ = rq.vcpu.run(min(rq.slice_end, rq.due))
+            if exit_.reason == VmExit.LIMIT and self._is_slice_over(rq):
+                self._tick(rq)
+                return True
+        finally:
+            self.now_ns()
+            self.rq = None
+        self._resume(rq)
+        return True
 
     def entered_kernel(self) -> None:
         """A system call was made: it takes its share of the slice."""
@@ -501,31 +569,36 @@ class Scheduler:
             self._end_slice(rq, rq.curr)
 
     def _end_slice(self, rq: Rq, task: Thread) -> None:
-        """The tick: interrupts, timers, a quiescent state of RCU; then the others' turn."""
-        rq.cpu.interrupt()
-        rcu_qs(self.kernel, rq.cpu)
-        self.run_timers()
+        """The tick, then the others' turn."""
+        self._tick(rq)
         if self._others_run(rq) or self._timers or self._host:
             task.nivcsw += bool(rq.queue)
             self._to_hub()
         else:
             self._begin_slice(rq)
 
+    def _tick(self, rq: Rq) -> None:
+        """The end of a slice: interrupts, a quiescent state of RCU, timers."""
+        rq.cpu.interrupt()
+        rcu_qs(self.kernel, rq.cpu)
+        self.run_timers()
+
     def _others_run(self, rq: Rq) -> bool:
         """Whether anybody but the task on this CPU could go on now."""
-        return any(
-            other.queue or (other is not rq and other.curr is not None) for other in self.rqs
-        )
+        for other in self.rqs:  # noqa: SIM110 - asked for each slice, and any() takes twice as long
+            if other.queue or (other.curr is not None and other is not rq):
+                return True
+        return False
 
     def _begin_slice(self, rq: Rq) -> None:
         if not self.counting:
             return
-        done = rq.vcpu.instructions or 0
-        alone = not self._others_run(rq)
-        length = 1 << 62 if alone else self._random.randint(1, 2 * self.quantum - 1)
+        length = NEVER
+        if self._others_run(rq):
+            length = 1 + int(self._random.random() * (2 * self.quantum - 1))
         if self._timers:
             length = min(length, max(1, self._timers[0][0] - self.now_ns()))
-        rq.slice_end = done + length
+        rq.slice_end = (rq.vcpu.instructions or 0) + length
 
     # The hub.
 
@@ -595,6 +668,8 @@ class Scheduler:
     def _turn(self, rq: Rq) -> bool:
         """One CPU's turn; whether anything went on there."""
         self.kernel.this_cpu = rq.cpu
+        if rq.goes_on is not None and self._go_on(rq):
+            return True
         if not rq.in_guest:
             rq.cpu.interrupt()
         if rq.spins is not None:
@@ -700,6 +775,13 @@ class Scheduler:
         if rq is None or rq.loaded is not task:
             return task.instructions
         return task.instructions + (rq.vcpu.instructions or 0) - rq.began
+
+    def instruction_pointer(self, task: Thread) -> int:
+        """Where the guest code of the task goes on: RIP."""
+        rq = task.rq
+        if rq is not None and rq.loaded is task:
+            return rq.vcpu.rip
+        return 0 if task.context is None else int(task.context.get_regs().ip)
 
     def _resume(self, rq: Rq) -> None:
         self.rq = rq

@@ -33,6 +33,7 @@ from mmu.errors import LinuxError
 from mmu.linux.mm import Mm
 from mmu.linux.resource import Rlimits
 from mmu.linux.sched import ERESTARTSYS, Sleep, WaitQueue
+from mmu.linux.tlb_check import OnBehalf, tables_change_for
 from mmu.x86.check import ChangedBy
 
 if TYPE_CHECKING:
@@ -151,6 +152,8 @@ class Process:
         self.system = system
         self.parent = parent
         """real_parent's process; None: init, or nobody."""
+        self.first_parent: int = 0 if parent is None else parent.pid
+        """The number of the one that it was made for; 0: nobody."""
         self.parent_task: Task | None = None
         """real_parent: the parent's thread that made it, or what took that one's place."""
         self.children: list[Process] = []
@@ -169,7 +172,7 @@ class Process:
         self.dumpable = 1
         self.exe = exe
         self.image = image
-        self.pid = 0
+        self.pid: int = 0
         self.leader: Task
         self.threads: list[Task] = []
         self.args: list[str] = []
@@ -298,6 +301,7 @@ class Task(Thread):
         self.stop_dequeued = False
         """It took a stop signal, and SIGCONT has not come since (JOBCTL_STOP_DEQUEUED)."""
         self.exiting = False
+        self.on_behalf: OnBehalf | None = None
         """It has begun to end, and takes no signal any more (PF_EXITING)."""
         self.comm = comm_of(process.exe.path)
         self.set_child_tid = self.clear_child_tid = 0
@@ -318,7 +322,7 @@ class Task(Thread):
         self.timer_slack_ns = 50_000
         self.start_ns = self.system.clock.now_ns()
         self._body = body
-        self.pid = self.system.alloc_pid()
+        self.pid: int = self.system.alloc_pid()
         self.system.tasks[self.pid] = self
         if not process.threads:
             process.pid, process.leader = self.pid, self
@@ -352,8 +356,11 @@ class Task(Thread):
         return self.process.rlimits
 
     def resumed(self) -> None:
-        """It goes on: its process's limits bind in an address space that several share."""
+        """It goes on: its process's limits bind in an address space that several share, and it is
+        for it that tables change.
+        """
         self.mm.rlimit = self.process.rlimits
+        tables_change_for(self.system.kernel, self.on_behalf)
 
     @property
     def vcpu(self) -> VCpu:
@@ -365,9 +372,9 @@ class Task(Thread):
         """Say on whose behalf tables change from here on, to the stale-translation checker, if
         there is one: ``detail`` is the system call's number or the fault's address.
         """
-        check = self.vcpu.mmu.check
-        if check is not None:
-            check.enter(by, detail, rip, self.vcpu.instructions)
+        if self.vcpu.mmu.check is not None:
+            self.on_behalf = OnBehalf(by, detail, rip, self.vcpu.instructions)
+            tables_change_for(self.system.kernel, self.on_behalf)
 
     # The end.
 
@@ -403,6 +410,11 @@ class Task(Thread):
         return disassemble_one(code, rip) if code else ""
 
     # Signals.
+
+    def work_pending(self) -> bool:
+        """Whether kernel code of its own comes before guest code goes on: signals, timers."""
+        process = self.process
+        return self.signal_pending() or bool(process.stop.notify or process.cpu_timers)
 
     def signal_pending(self) -> bool:
         """Whether it is to look at signals: one waits that is not blocked, or the process is to

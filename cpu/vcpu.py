@@ -270,7 +270,7 @@ class Processor:
         """Instructions executed: each element of a rep counts, and each rep's end. None if not
         counted.
         """
-        return int(self.shared.count) if self.counting else None
+        return self.shared.count if self.counting else None
 
     @property
     def rip(self) -> int:

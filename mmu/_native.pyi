@@ -449,6 +449,7 @@ class struct_kernel(Struct[struct_kernel_ptr]):
     wait_for_lock: Callable[[struct_kernel_ptr, Ptr[int], int], bool]
     run_calls: Callable[[struct_kernel_ptr, int], None]
     flush_others: Callable[[struct_mm_struct_ptr, struct_flush_tlb_info_ptr], None]
+    sync_one: Callable[[struct_kernel_ptr], None]
     lockdep: Callable[[struct_kernel_ptr, int, int, int], None]
 
 class struct_kernel_ptr(struct_kernel, Ptr[struct_kernel]): ...
@@ -1042,6 +1043,7 @@ class Lib:
     CHECK_MAX_PCIDS: Final[int]
     CHECK_NR_STORES: Final[int]
     CHECK_NOWHERE: Final[int]
+    CHECK_SPECULATION: Final[int]
     CHECK_BY_HOST: Final[int]
     CHECK_BY_STORE: Final[int]
     CHECK_BY_SYSCALL: Final[int]
@@ -1098,6 +1100,7 @@ class Lib:
     VM_FAULT_MAJOR: Final[int]
     VM_FAULT_SIGSEGV: Final[int]
     VM_FAULT_NOPAGE: Final[int]
+    VM_FAULT_RETRY: Final[int]
     VM_FAULT_FALLBACK: Final[int]
     BUG_NONE: Final[int]
     BUG_PTE_REF_UNDERFLOW: Final[int]
@@ -1278,6 +1281,7 @@ class Lib:
         t: struct_translation_ptr | Array[struct_translation],
         /,
     ) -> int: ...
+    def check_speculation(self, u: struct_mmu_unit_ptr | Array[struct_mmu_unit], /) -> None: ...
     def check_load(
         self, u: struct_mmu_unit_ptr | Array[struct_mmu_unit], root: int, pcid: int, kept: int, /
     ) -> None: ...
@@ -1496,8 +1500,8 @@ class Lib:
         self, tlb: struct_mmu_gather_ptr | Array[struct_mmu_gather], pfn: int, addr: int, /
     ) -> None: ...
     def mm_dec_nr_ptes(self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], /) -> None: ...
-    def tlb_remove_table(
-        self, kernel: struct_kernel_ptr | Array[struct_kernel], table: int, /
+    def tlb_remove_tables(
+        self, kernel: struct_kernel_ptr | Array[struct_kernel], table: Ptr[int], nr: int, /
     ) -> None: ...
     def flush_pte_table(
         self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], addr: int, /
@@ -1654,6 +1658,7 @@ class Lib:
         info: struct_flush_tlb_info_ptr | Array[struct_flush_tlb_info],
         /,
     ) -> None: ...
+    def kernel_sync_one(self, kernel: struct_kernel_ptr | Array[struct_kernel], /) -> None: ...
     def kernel_lockdep(
         self, kernel: struct_kernel_ptr | Array[struct_kernel], what: int, lock: int, kind: int, /
     ) -> None: ...

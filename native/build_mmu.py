@@ -17,6 +17,7 @@ extern "Python" void event_ring_full(struct event_ring *ring, void *arg);
 extern "Python" bool kernel_wait_for_lock(struct kernel *kernel, u32 *lock, u32 kind);
 extern "Python" void kernel_run_calls(struct kernel *kernel, u32 cpu);
 extern "Python" void kernel_flush_others(struct mm_struct *mm, const struct flush_tlb_info *info);
+extern "Python" void kernel_sync_one(struct kernel *kernel);
 extern "Python" void kernel_lockdep(struct kernel *kernel, u32 what, u64 lock, u32 kind);
 """
 

@@ -37,7 +37,7 @@ DEFAULT_TLB = "skylake"
 MAX_CPUS = 64
 MAX_SEED = (1 << 64) - 1
 MAX_QUANTUM = 10**9
-DEFAULT_QUANTUM = 50_000
+DEFAULT_QUANTUM = 100_000
 """Of cpu.scheduler; tests hold them equal."""
 STDERR = "stderr"
 """Where the trace goes unless ``--trace-out`` names a file."""

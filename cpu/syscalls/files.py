@@ -227,6 +227,16 @@ def sys_ftruncate(task: Task, fd: int, size: int, *_: int) -> int:
     return 0
 
 
+@syscall("fallocate")
+def sys_fallocate(task: Task, fd: int, mode: int, offset: int, length: int, *_: int) -> int:
+    """fallocate(2)."""
+    file = task.files.get(s32(fd))
+    if s64(offset) < 0 or s64(length) <= 0:
+        raise LinuxError(errno.EINVAL)
+    file.fallocate(mode & U32, offset, length)
+    return 0
+
+
 @syscall("dup")
 def sys_dup(task: Task, fd: int, *_: int) -> int:
     """dup(2)."""

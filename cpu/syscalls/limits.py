@@ -26,11 +26,12 @@ def _read_rlimit(task: Task, addr: int) -> Rlimit:
 
 @syscall("prlimit64")
 def sys_prlimit64(task: Task, pid: int, resource: int, new: int, old: int, *_: int) -> int:
-    """prlimit(2), of the process itself: there is no other."""
+    """prlimit(2), of any process: all are of one user."""
     wanted = _read_rlimit(task, new) if new else None
-    if s32(pid) not in (0, task.pid):
+    other = task.system.tasks.get(s32(pid)) if s32(pid) else task
+    if other is None:
         raise LinuxError(errno.ESRCH)
-    was = task.rlimits.do_prlimit(resource & U32, wanted)
+    was = other.rlimits.do_prlimit(resource & U32, wanted)
     if old:
         task.mm.copy_to_user(old, _RLIMIT.pack(*was))
     return 0

@@ -8,6 +8,7 @@ import struct
 from typing import TYPE_CHECKING
 
 from cpu.files import O_CLOEXEC, O_DIRECT, O_NONBLOCK, OpenFile
+from cpu.memfd import memfd_create
 from cpu.pipes import make_pipe
 from cpu.syscalls.registry import syscall
 from mmu.errors import LinuxError
@@ -49,3 +50,23 @@ def install_pair(task: Task, result: int, ends: tuple[OpenFile, OpenFile], *, cl
             task.files.close(fd)
         raise
     return 0
+
+
+MFD_CLOEXEC, MFD_ALLOW_SEALING, MFD_NOEXEC_SEAL, MFD_EXEC = 1, 2, 8, 16
+MFD_NAME_MAX = 249
+
+
+@syscall("memfd_create")
+def sys_memfd_create(task: Task, name: int, flags: int, *_: int) -> int:
+    """memfd_create(2); without huge pages, and its seals cannot be set."""
+    flags &= U32
+    if flags & ~(MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL | MFD_EXEC):
+        raise LinuxError(errno.EINVAL)
+    if flags & MFD_EXEC and flags & MFD_NOEXEC_SEAL:
+        raise LinuxError(errno.EINVAL)
+    text = task.mm.strncpy_from_user(name, MFD_NAME_MAX + 1)
+    if len(text) > MFD_NAME_MAX:
+        raise LinuxError(errno.EINVAL)
+    system = task.system
+    file = memfd_create(system.kernel, text.decode("utf-8", "surrogateescape"), system.new_inode())
+    return task.files.install(file, cloexec=bool(flags & MFD_CLOEXEC))

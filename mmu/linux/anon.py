@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Final
 
 from mmu._native import ffi, lib
 from mmu.errors import OutOfMemory
-from mmu.events import EVENT_ID, MM_COUNTER_ID
+from mmu.events import EVENT_ID, KERNEL_COUNTER_ID, MM_COUNTER_ID
 from mmu.linux.locks import pte_unlock
+from mmu.linux.mmu_gather import flush_is_owed
 from mmu.linux.pgalloc import pmd_alloc
 from mmu.linux.pgtable import (
     RW,
@@ -28,8 +29,10 @@ from mmu.linux.pgtable import (
     pte_offset,
     pte_table,
     set_pte_at,
+    table_page,
     vm_page_prot,
 )
+from mmu.linux.pt_reclaim import pte_ref_is_enabled
 from mmu.linux.pte_ref import PteAlloc, pte_alloc_get_map_lock, pte_entries_set, pte_put
 from mmu.linux.rmap import anon_vma_prepare
 from mmu.linux.state import MmStruct
@@ -42,6 +45,7 @@ if TYPE_CHECKING:
 
 _PAGE_FAULT_USER: Final = EVENT_ID["page_fault_user"]
 _PGFAULT: Final = MM_COUNTER_ID["pgfault"]
+_VMA_LOCK_SUCCESS: Final = KERNEL_COUNTER_ID["vma_lock_success"]
 
 _FAULT_FRAMES_MAX: Final = 4  # PUD, PMD and PTE table, and the page
 
@@ -65,11 +69,12 @@ def mm_fast_fault(mm: MmStruct, address: int, error_code: int) -> bool:
     change nothing.
 
     What the CPU's fill hook calls before it gives up and lets the long way (handle_user_fault())
-    run. The mmap_lock is only looked at: held, it means no.
+    run. It never waits: a lock that is held, a flush that needs another CPU mean no. It is a fault
+    under the lock of its VMA (mmu.linux.vma_lock), which nobody can see held.
     """
     write = bool(error_code & lib.PF_WR)
     memory = mm.memory.c
-    if mm.c.mmap_lock.count or memory.nr_free < _FAULT_FRAMES_MAX or memory.fail_after != U64:
+    if memory.nr_free < _FAULT_FRAMES_MAX or memory.fail_after != U64:
         return False
     vma = lib.find_vma(mm.c, address)
     if error_code & lib.PF_RSVD or vma == ffi.NULL or address < vma.vm_start or vma.vm_file:
@@ -77,9 +82,11 @@ def mm_fast_fault(mm: MmStruct, address: int, error_code: int) -> bool:
     if (
         vma.vm_flags & lib.VM_SHARED
         or access_error(vma.vm_flags, error_code)
+        or not _vma_lock_suffices(mm, vma, write)
         or not _is_common(mm, address, write)
     ):
         return False
+    mm.kernel.c.counter[_VMA_LOCK_SUCCESS] += 1
     mm.c.counter[_PGFAULT] += 1
     emit(mm.kernel, _PAGE_FAULT_USER, address, error_code)
     result = _anonymous_fault(mm, vma, address & PAGE_MASK, write)
@@ -195,12 +202,29 @@ def _alloc_anon_page(mm: MmStruct, vma: struct_vm_area_struct_ptr) -> int | None
     return pfn
 
 
+def _vma_lock_suffices(mm: MmStruct, vma: struct_vm_area_struct_ptr, write: bool) -> bool:
+    """Whether the fault may run under the lock of its VMA: not if a writer has it or waits for it;
+    and what gives the VMA an anon_vma must get mmap_lock for reading (vmf_anon_prepare()).
+    """
+    if vma.vm_lock_seq == mm.c.mm_lock_seq or vma.vm_refcnt >= lib.VMA_LOCK_OFFSET:
+        return False
+    taken = lib.RWSEM_WRITER_LOCKED | lib.RWSEM_FLAG_WAITERS
+    return not write or bool(vma.anon_vma) or not mm.c.mmap_lock.count & taken
+
+
 def _is_common(mm: MmStruct, addr: int, write: bool) -> bool:
     pmd = mm_find_pmd(mm, addr)
-    pmdval = 0 if pmd is None else mm.memory.read_u64(pmd)
+    if pmd is None:
+        return not mm.c.page_table_lock
+    pmdval = mm.memory.read_u64(pmd)
+    if table_page(mm, pmd).ptl:
+        return False
     if pmd_none(pmdval):
-        return True
-    if pmd_huge(pmdval) or mm.memory.page(entry_pfn(pmdval)).ptl:
+        return not flush_is_owed(mm, pmd) or flush_tlb_is_local(mm)
+    if pmd_huge(pmdval):
+        return False
+    table = mm.memory.page(entry_pfn(pmdval))
+    if table.ptl or (pte_ref_is_enabled(mm) and not table.pte_refcount):
         return False
     value = mm.memory.read_u64(pte_offset(pmdval, addr))
     if pte_none(value):

@@ -13,6 +13,7 @@ from mmu.linux.gup import mm_populate
 from mmu.linux.layout import STACK_GUARD_GAP, page_align
 from mmu.linux.mman import MAP_FIXED
 from mmu.linux.mmap import unmap_range
+from mmu.linux.mmap_lock import MmapLocked
 from mmu.linux.rmap import vma_had_uncowed_parents
 from mmu.linux.state import MmStruct
 from mmu.linux.unmapped_area import get_unmapped_area
@@ -30,6 +31,7 @@ from mmu.linux.vma import (
     vm_stat_account,
     vma_insert,
 )
+from mmu.linux.vma_lock import vma_start_write
 from mmu.units import PAGE_SHIFT, PAGE_SIZE, U64
 
 # An end of heap with a page and a guard gap behind it: no brk() above can succeed.
@@ -40,9 +42,23 @@ def do_brk(mm: MmStruct, brk: int) -> int:
     """sys_brk(): move the end of the heap to brk if that is possible; returns where it then is,
     bytes.
 
-    Never fails otherwise: a caller sees refusal by the old value. Refused: below start_brk, over
-    RLIMIT_DATA, RLIMIT_AS or RLIMIT_MEMLOCK, into another mapping or a stack's guard gap, or more
-    memory than there is.
+    EINTR if the process is to end. Never fails otherwise: a caller sees refusal by the old value.
+    Refused: below start_brk, over RLIMIT_DATA, RLIMIT_AS or RLIMIT_MEMLOCK, into another mapping or
+    a stack's guard gap, or more memory than there is.
+    """
+    with mm.mmap_write_lock(killable=True) as lock:
+        old, populate_from = mm.c.brk, page_align(mm.c.brk)
+        if not _move_brk(mm, brk, lock):
+            return old
+        populate_to = page_align(brk) if mm.def_flags & VM_LOCKED else 0
+    if populate_to > populate_from:
+        mm_populate(mm, populate_from, populate_to)
+    return brk
+
+
+def _move_brk(mm: MmStruct, brk: int, lock: MmapLocked) -> bool:
+    """Whether the heap could be made to end at brk; mmap_lock is held for writing, and is for
+    reading after it shrank.
     """
     c = mm.c
     if (
@@ -50,27 +66,24 @@ def do_brk(mm: MmStruct, brk: int) -> int:
         or brk > _BRK_MAX
         or brk - c.start_brk + c.end_data - c.start_data > mm.rlimit.data
     ):
-        return c.brk
+        return False
     newbrk, oldbrk = page_align(brk), page_align(c.brk)
     try:
-        with mm.mmap_write_lock():
-            if newbrk < oldbrk:
-                _shrink(mm, newbrk, oldbrk)
-            elif newbrk > oldbrk:
-                _grow(mm, oldbrk, newbrk)
+        if newbrk < oldbrk:
+            _shrink(mm, newbrk, oldbrk, lock)
+        elif newbrk > oldbrk:
+            _grow(mm, oldbrk, newbrk)
     except LinuxError:
-        return c.brk
+        return False
     c.brk = brk
-    if newbrk > oldbrk and mm.def_flags & VM_LOCKED:
-        mm_populate(mm, oldbrk, newbrk)
-    return brk
+    return True
 
 
-def _shrink(mm: MmStruct, newbrk: int, oldbrk: int) -> None:
+def _shrink(mm: MmStruct, newbrk: int, oldbrk: int, lock: MmapLocked) -> None:
     i = find_vma_intersection(mm, newbrk, oldbrk)
     if i is None:
         raise LinuxError(errno.EINVAL)
-    unmap_range(mm, newbrk, oldbrk)
+    unmap_range(mm, newbrk, oldbrk, lock)
 
 
 def _grow(mm: MmStruct, oldbrk: int, newbrk: int) -> None:
@@ -96,7 +109,7 @@ def vm_brk_flags(mm: MmStruct, addr: int, length: int, vm_flags: int) -> None:
     if not length:
         return
     get_unmapped_area(mm, addr, length, MAP_FIXED, None, 0)
-    with mm.mmap_write_lock():
+    with mm.mmap_write_lock(killable=True):
         unmap_range(mm, addr, addr + length)
         do_brk_flags(mm, addr, length, vm_flags, lowest=0)
 
@@ -127,6 +140,7 @@ def do_brk_flags(mm: MmStruct, addr: int, length: int, vm_flags: int, *, lowest:
         and not below.vm_name
         and not vma_had_uncowed_parents(below)
     ):
+        vma_start_write(mm, below)
         below.vm_end = addr + length
     else:
         vma_insert(mm, new_vma(addr, addr + length, vm_flags, addr >> PAGE_SHIFT))

@@ -4,7 +4,8 @@
 ::
 
     handle_user_fault()          CR2 and the error code come in, a signal or nothing goes out
-      find_vma_or_expand_stack()   the address lies just below a stack
+      lock_vma_under_rcu()         first try: under the lock of the VMA alone
+      lock_mm_and_find_vma()       else under mmap_lock; the address may lie just below a stack
       handle_mm_fault()          counts; by kind of VMA:
         engine.do_anonymous_fault()  anonymous memory, the zero page, write rights that came back
         do_read_fault()              file: map the page cache, 16 pages around at once
@@ -23,7 +24,7 @@ from typing import TYPE_CHECKING, Final
 
 from mmu._native import ffi, lib
 from mmu.errors import BadTable, MmuError, OutOfMemory
-from mmu.events import EVENT_ID, MM_COUNTER_ID
+from mmu.events import EVENT_ID, KERNEL_COUNTER_ID, MM_COUNTER_ID
 from mmu.linux import engine
 from mmu.linux.anon import access_error, can_reuse, mk_anon_pte
 from mmu.linux.filemap import FAULT_AROUND_PAGES
@@ -45,11 +46,12 @@ from mmu.linux.pgtable import (
 )
 from mmu.linux.pte_ref import PteAlloc
 from mmu.linux.rmap import anon_vma_prepare
-from mmu.linux.stack_growth import find_vma_or_expand_stack
+from mmu.linux.stack_growth import lock_mm_and_find_vma
 from mmu.linux.state import MmStruct
 from mmu.linux.vma import (
     VM_SHARED,
 )
+from mmu.linux.vma_lock import lock_vma_under_rcu, vma_end_read
 from mmu.linux.vmscan import try_to_free_pages
 from mmu.twin import EntryPa
 from mmu.units import PAGE_SHIFT, PAGE_SIZE
@@ -64,6 +66,7 @@ VM_FAULT_MAJOR: Final = lib.VM_FAULT_MAJOR
 VM_FAULT_NOPAGE: Final = lib.VM_FAULT_NOPAGE
 VM_FAULT_FALLBACK: Final = lib.VM_FAULT_FALLBACK
 VM_FAULT_SIGSEGV: Final = lib.VM_FAULT_SIGSEGV
+VM_FAULT_RETRY: Final = lib.VM_FAULT_RETRY
 VM_FAULT_ERROR: Final = VM_FAULT_OOM | VM_FAULT_SIGBUS | VM_FAULT_SIGSEGV
 
 SIGBUS, SIGSEGV = 7, 11
@@ -72,6 +75,8 @@ SEGV_MAPERR, SEGV_ACCERR, BUS_ADRERR = 1, 2, 2
 _PAGE_FAULT_USER: Final = EVENT_ID["page_fault_user"]
 _PGFAULT: Final = MM_COUNTER_ID["pgfault"]
 _PGMAJFAULT: Final = MM_COUNTER_ID["pgmajfault"]
+_VMA_LOCK_SUCCESS: Final = KERNEL_COUNTER_ID["vma_lock_success"]
+_VMA_LOCK_RETRY: Final = KERNEL_COUNTER_ID["vma_lock_retry"]
 _PTRS_PER_PTE: Final = lib.PTRS_PER_PTE
 
 
@@ -109,7 +114,7 @@ def handle_user_fault(mm: MmStruct, address: int, error_code: int) -> Segv | Non
     """
     if mm.kernel.ring is not None:
         mm.kernel.ring.emit(_PAGE_FAULT_USER, address, error_code)
-    segv = do_user_addr_fault(mm, address, error_code)
+    segv = do_user_addr_fault(mm, address, error_code, user=True)
     if segv is OUT_OF_MEMORY:
         raise OomKill(
             f"guest RAM is out at address {address:#x}: {mm.rss() << PAGE_SHIFT - 10} kB resident,"
@@ -122,24 +127,60 @@ def handle_user_fault(mm: MmStruct, address: int, error_code: int) -> Segv | Non
 OUT_OF_MEMORY: Final = Segv(9, 0, 0)
 
 
-def do_user_addr_fault(mm: MmStruct, address: int, error_code: int) -> Segv | None:
+def do_user_addr_fault(
+    mm: MmStruct, address: int, error_code: int, *, user: bool = False
+) -> Segv | None:
     """Resolve a fault on a user address: None, the signal that is due, or OUT_OF_MEMORY.
 
-    Also for the kernel's own accesses to user memory, which then turn a signal into EFAULT.
+    An access of a ``user`` is handled under the lock of its VMA if that suffices. Else, and for the
+    kernel's own accesses to user memory, which turn a signal into EFAULT, mmap_lock is taken for
+    reading. May wait; the caller holds neither, no spinlock, and is in no RCU read section.
     """
     if error_code & lib.PF_RSVD:
         raise BadTable(f"a table entry for address {address:#x} has a reserved bit set", address)
     if address >= TASK_SIZE:
         return Segv(SIGSEGV, SEGV_MAPERR, address)
-    vma = find_vma_or_expand_stack(mm, address)
+    vma = lock_vma_under_rcu(mm, address) if user else None
+    if vma is not None:
+        try:
+            fault = _fault_in_vma(mm, vma, address, error_code, vma_locked=True)
+        finally:
+            vma_end_read(mm, vma)
+        if not isinstance(fault, int):
+            return fault
+        if not fault & VM_FAULT_RETRY:
+            mm.kernel.c.counter[_VMA_LOCK_SUCCESS] += 1
+            return _signal_of(fault, address)
+        mm.kernel.c.counter[_VMA_LOCK_RETRY] += 1
+    vma = lock_mm_and_find_vma(mm, address)
     if vma is None:
         return Segv(SIGSEGV, SEGV_MAPERR, address)
+    try:
+        fault = _fault_in_vma(mm, vma, address, error_code, vma_locked=False)
+    finally:
+        mm.mmap_lock.unlock(write=False)
+    return fault if not isinstance(fault, int) else _signal_of(fault, address)
+
+
+def _fault_in_vma(
+    mm: MmStruct,
+    vma: struct_vm_area_struct_ptr,
+    address: int,
+    error_code: int,
+    *,
+    vma_locked: bool,
+) -> int | Segv:
+    """VM_FAULT_* bits, or the signal for an access that the VMA forbids. It is kept as it is."""
     if access_error(vma.vm_flags, error_code):
         return Segv(SIGSEGV, SEGV_ACCERR, address)
     write = error_code & lib.PF_WR != 0
-    fault = handle_mm_fault(mm, vma, address, write)
+    fault = handle_mm_fault(mm, vma, address, write, vma_locked=vma_locked)
     if fault & VM_FAULT_OOM and try_to_free_pages(mm):
-        fault = handle_mm_fault(mm, vma, address, write)
+        fault = handle_mm_fault(mm, vma, address, write, vma_locked=vma_locked)
+    return fault
+
+
+def _signal_of(fault: int, address: int) -> Segv | None:
     if fault & VM_FAULT_OOM:
         return OUT_OF_MEMORY
     if fault & VM_FAULT_SIGBUS:
@@ -152,14 +193,24 @@ def do_user_addr_fault(mm: MmStruct, address: int, error_code: int) -> Segv | No
 # From a VMA to the kind of fault.
 
 
-def handle_mm_fault(mm: MmStruct, vma: struct_vm_area_struct_ptr, address: int, write: bool) -> int:
+def handle_mm_fault(
+    mm: MmStruct,
+    vma: struct_vm_area_struct_ptr,
+    address: int,
+    write: bool,
+    *,
+    vma_locked: bool = False,
+) -> int:
     """Bring in the page of address in this VMA, which allows the access; counts pgfault and
     pgmajfault.
 
-    Returns VM_FAULT_* bits: OOM, SIGBUS and SIGSEGV (a guard marker) are failures, MAJOR says that
-    file data was read, NOPAGE that nothing was left to do. Takes and drops the PTE lock and a
-    visitor reference.
+    mmap_lock is held, or the VMA alone is (``vma_locked``, FAULT_FLAG_VMA_LOCK). Returns VM_FAULT_*
+    bits: OOM, SIGBUS and SIGSEGV (a guard marker) are failures, MAJOR says that file data was read,
+    NOPAGE that nothing was left to do, RETRY that it takes mmap_lock (nothing was counted). Takes
+    and drops the PTE lock and a visitor reference; may wait.
     """
+    if vma_locked and not _vma_lock_suffices(mm, vma, write):
+        return VM_FAULT_RETRY
     mm.c.counter[_PGFAULT] += 1
     addr = address & -PAGE_SIZE
     result = VM_FAULT_FALLBACK
@@ -172,6 +223,22 @@ def handle_mm_fault(mm: MmStruct, vma: struct_vm_area_struct_ptr, address: int, 
     if result & VM_FAULT_MAJOR:
         mm.c.counter[_PGMAJFAULT] += 1
     return result
+
+
+def _vma_lock_suffices(mm: MmStruct, vma: struct_vm_area_struct_ptr, write: bool) -> bool:
+    """Whether the VMA's lock alone will do. Not for mappings of the kernel's own pages
+    (vmf_can_call_fault()); and the first private write gives the VMA an anon_vma, which mmap_lock
+    guards: it does if that is free for reading (vmf_anon_prepare()).
+    """
+    if vma.vm_file and mm.file(vma.vm_file).special:
+        return False
+    if not write or vma.anon_vma or vma.vm_flags & VM_SHARED:
+        return True
+    if not mm.mmap_lock.read_trylock():
+        return False
+    anon_vma_prepare(mm, vma)
+    mm.mmap_lock.unlock(write=False)
+    return True
 
 
 def peek_pte(mm: MmStruct, addr: int) -> int:
@@ -190,6 +257,8 @@ def peek_pte(mm: MmStruct, addr: int) -> int:
 def _handle_pte_fault(mm: MmStruct, vma: struct_vm_area_struct_ptr, addr: int, write: bool) -> int:
     pte = peek_pte(mm, addr)
     if pte_none(pte):
+        if not vma.vm_file:
+            return VM_FAULT_NOPAGE  # zapped since do_anonymous_fault() looked
         return _do_fault(mm, vma, addr, write)
     if is_guard_pte_marker(pte):
         return VM_FAULT_SIGSEGV

@@ -26,7 +26,6 @@ from mmu.linux.mm_users import mmput
 from mmu.linux.pgtable import TLB_FLUSH_ALL
 from mmu.linux.rmap import anon_vma_fork
 from mmu.linux.state import MmStruct
-from mmu.linux.tlbflush import switch_mm
 from mmu.linux.vma import (
     VM_ACCOUNT,
     VM_DONTCOPY,
@@ -142,14 +141,3 @@ def vma_needs_copy(vma: struct_vm_area_struct_ptr) -> bool:
 
 def _vma_pages(vma: struct_vm_area_struct_ptr) -> int:
     return vma.vm_end - vma.vm_start >> PAGE_SHIFT
-
-
-def exec_mmap(mm: MmStruct, old_mm: MmStruct | None) -> None:
-    """execve()'s point of no return: this CPU loads mm, and the task's old one has a user less
-    (fs/exec.c).
-
-    The rest of bprm_mm_init() and begin_new_exec() is the caller's. May wait, as mmput().
-    """
-    switch_mm(mm.kernel, mm)
-    if old_mm is not None:
-        mmput(old_mm)

@@ -6,7 +6,7 @@ from __future__ import annotations
 import errno
 from typing import TYPE_CHECKING
 
-from mmu._native import lib
+from mmu._native import ffi, lib
 from mmu.linux.fault import VM_FAULT_ERROR, VM_FAULT_OOM, handle_mm_fault, peek_pte
 from mmu.linux.pgtable import RW, D, P, entry_pfn
 from mmu.linux.state import MmStruct
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def fault_in_page(mm: MmStruct, vma: struct_vm_area_struct_ptr, addr: int, write: bool) -> int:
     """get_user_pages() for one page: a fault only if it is needed; VM_FAULT_* bits. The VMA allows
-    the access.
+    the access; mmap_lock is held.
 
     A page that is there and is to be written is dirty from now on, though its PTE does not say so
     (FOLL_TOUCH).
@@ -66,20 +66,18 @@ def mm_populate(mm: MmStruct, start: int, end: int, *, ignore_errors: bool = Tru
 
     Goes on at the next VMA where one cannot be had, as mmap() wants it; without ``ignore_errors``
     the first error ends it and is returned, an errno of populate_vma_page_range(). Holes are
-    passed.
+    passed. Takes mmap_lock for reading, VMA by VMA.
     """
     addr = start
     while addr < end and not mm.fatal_signal_pending():
-        i = lib.vma_index_of(mm.c, addr)
-        if i >= mm.c.vmas.nr or mm.c.vmas.vma[i].vm_start >= end:
-            break
-        vma = mm.c.vmas.vma[i]
-        first, last = max(addr, vma.vm_start), min(end, vma.vm_end)
-        error = (
-            0
-            if vma.vm_flags & (VM_IO | VM_PFNMAP)
-            else populate_vma_page_range(mm, vma, first, last)
-        )
+        with mm.mmap_read_lock():
+            vma = lib.find_vma(mm.c, addr)
+            if vma == ffi.NULL or vma.vm_start >= end:
+                break
+            first, last = max(addr, vma.vm_start), min(end, vma.vm_end)
+            error = 0
+            if not vma.vm_flags & (VM_IO | VM_PFNMAP):
+                error = populate_vma_page_range(mm, vma, first, last)
         if error and not ignore_errors:
             return error
         addr = last

@@ -16,9 +16,10 @@ MADV_SOFT_OFFLINE are EINVAL, as without CONFIG_MEMORY_FAILURE.
 from __future__ import annotations
 
 import errno
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
-from mmu._native import lib
+from mmu._native import ffi, lib
 from mmu.errors import LinuxError
 from mmu.linux import engine
 from mmu.linux.aging import madvise_cold_range, madvise_free_range, madvise_pageout_range
@@ -75,10 +76,11 @@ from mmu.linux.vma import (
     VM_WRITE,
     vma_modify_flags,
 )
+from mmu.linux.vma_lock import lock_vma_under_rcu, vma_end_read
 from mmu.units import PAGE_SHIFT, PAGE_SIZE, U64
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from mmu._native import struct_vm_area_struct_ptr
     from mmu.linux.filemap import MappedFile
@@ -88,6 +90,9 @@ _ZAP_RECLAIM_PT: Final = lib.ZAP_RECLAIM_PT
 # VMAs that same-page merging leaves alone: ksm_compatible().
 _KSM_INCOMPATIBLE = VM_SHARED | VM_MAYSHARE | VM_SPECIAL | VM_DROPPABLE
 _OFFSET = PAGE_SIZE - 1
+
+# What the lock of one VMA is enough for, besides MADV_DONTNEED: get_lock_mode().
+_VMA_READ_LOCK = (MADV_FREE, MADV_GUARD_INSTALL, MADV_GUARD_REMOVE)
 
 # The advice that is a VMA flag: what it sets, what it clears, and the flags of VMAs it is refused
 # for.
@@ -120,34 +125,70 @@ def do_madvise(mm: MmStruct, start: int, length: int, behavior: int) -> None:
     if start & _OFFSET or (length and not size) or end > U64:
         raise LinuxError(errno.EINVAL)
     if behavior in (MADV_DONTNEED, MADV_DONTNEED_LOCKED):
+        forbidden = VM_PFNMAP | (VM_LOCKED if behavior == MADV_DONTNEED else 0)
         if size:
-            _madvise_dontneed(
-                mm, start, end, VM_PFNMAP | (VM_LOCKED if behavior == MADV_DONTNEED else 0)
-            )
+            with _vma_or_mmap_locked(mm, start, end, behavior) as vma:
+                _madvise_dontneed(mm, vma, start, end, forbidden)
         return
     advise = _ADVICE.get(behavior)
     if advise is None:
         raise LinuxError(errno.EINVAL)
-    if size:
-        advise(mm, start, end, behavior)
+    if not size:
+        return
+    if behavior in _FLAG_ADVICE:
+        with mm.mmap_write_lock(killable=True):
+            advise(mm, None, start, end, behavior)
+    elif behavior in _VMA_READ_LOCK:
+        with _vma_or_mmap_locked(mm, start, end, behavior) as vma:
+            advise(mm, vma, start, end, behavior)
+    elif behavior == MADV_REMOVE:
+        advise(mm, None, start, end, behavior)
+    else:
+        with mm.mmap_read_lock():
+            advise(mm, None, start, end, behavior)
 
 
-def _madvise_dontneed(mm: MmStruct, start: int, end: int, forbidden: int) -> None:
-    """Zap what lies in [start, end), with one flush for all; a VMA with a forbidden flag ends it
-    with EINVAL.
+@contextmanager
+def _vma_or_mmap_locked(
+    mm: MmStruct, start: int, end: int, behavior: int
+) -> Iterator[struct_vm_area_struct_ptr | None]:
+    """try_vma_read_lock(): ``with`` the one VMA of the range locked; or None, and mmap_lock held
+    for reading, where that does not do.
     """
-    c = mm.c
-    vmas = c.vmas
-    nr = vmas.nr
-    i = lib.vma_index_of(c, start)
+    vma = lock_vma_under_rcu(mm, start)
+    if vma is not None and not _is_vma_lock_sufficient(vma, end, behavior):
+        vma_end_read(mm, vma)
+        vma = None
+    if vma is None:
+        with mm.mmap_read_lock():
+            yield None
+        return
+    try:
+        yield vma
+    finally:
+        vma_end_read(mm, vma)
+
+
+def _is_vma_lock_sufficient(vma: struct_vm_area_struct_ptr, end: int, behavior: int) -> bool:
+    """Whether the range lies in the one VMA, which needs no anon_vma first."""
+    return end <= vma.vm_end and (behavior != MADV_GUARD_INSTALL or bool(vma.anon_vma))
+
+
+def _madvise_dontneed(
+    mm: MmStruct, vma: struct_vm_area_struct_ptr | None, start: int, end: int, forbidden: int
+) -> None:
+    """Zap what lies in [start, end), with one flush for all; a VMA with a forbidden flag ends it
+    with EINVAL. ``vma``: see _walk_vmas().
+    """
     error = 0
     tlb = engine.tlb_gather_mmu(mm)
     try:
         while start < end:
-            if i >= nr:
+            if vma is None:
+                vma = _vma_at(mm, start)
+            if vma is None:
                 error = errno.ENOMEM
                 break
-            vma = vmas.vma[i]
             if start < vma.vm_start:
                 error = errno.ENOMEM
                 start = vma.vm_start
@@ -158,48 +199,59 @@ def _madvise_dontneed(mm: MmStruct, start: int, end: int, forbidden: int) -> Non
                 break
             stop = min(vma.vm_end, end)
             engine.unmap_page_range(tlb, start, stop, _ZAP_RECLAIM_PT)
-            start = stop
-            i += 1
+            start, vma = stop, None
     finally:
         engine.tlb_finish_mmu(tlb)
     if error:
         raise LinuxError(error)
 
 
+def _vma_at(mm: MmStruct, address: int) -> struct_vm_area_struct_ptr | None:
+    """The first VMA that ends above address."""
+    vma = lib.find_vma(mm.c, address)
+    return None if vma == ffi.NULL else vma
+
+
 def _walk_vmas(
     mm: MmStruct,
+    locked: struct_vm_area_struct_ptr | None,
     start: int,
     end: int,
-    visit: Callable[[int, struct_vm_area_struct_ptr, int, int], None],
+    visit: Callable[[struct_vm_area_struct_ptr, int, int], None],
 ) -> None:
-    """madvise_walk_vmas(): visit(number, VMA, start, end) for each part of [start, end); ENOMEM at
-    last for holes.
+    """madvise_walk_vmas(): visit(VMA, start, end) for each part of [start, end); ENOMEM at last for
+    holes.
 
-    visit may split and merge VMAs at the range it is given.
+    ``locked`` is the VMA that is read-locked and holds the whole range; None: mmap_lock is held,
+    and where it is for writing visit may split and merge VMAs at the range it is given.
     """
+    if locked is not None:
+        visit(locked, start, end)
+        return
     unmapped = False
     while start < end:
-        i = lib.vma_index_of(mm.c, start)
-        if i >= mm.c.vmas.nr:
+        vma = _vma_at(mm, start)
+        if vma is None:
             raise LinuxError(errno.ENOMEM)
-        vma = mm.c.vmas.vma[i]
         if start < vma.vm_start:
             unmapped = True
             start = vma.vm_start
             if start >= end:
                 break
         stop = min(vma.vm_end, end)
-        visit(i, vma, start, stop)
+        visit(vma, start, stop)
         start = stop
     if unmapped:
         raise LinuxError(errno.ENOMEM)
 
 
-def _madvise_flags(mm: MmStruct, start: int, end: int, behavior: int) -> None:
+def _madvise_flags(
+    mm: MmStruct, vma: struct_vm_area_struct_ptr | None, start: int, end: int, behavior: int
+) -> None:
     """Set and clear VMA flags: madvise_vma_behavior(), madvise_update_vma()."""
     set_flags, clear_flags, refused = _FLAG_ADVICE[behavior]
 
-    def visit(i: int, vma: struct_vm_area_struct_ptr, start: int, end: int) -> None:
+    def visit(vma: struct_vm_area_struct_ptr, start: int, end: int) -> None:
         if vma.vm_flags & refused or (behavior == MADV_WIPEONFORK and vma.vm_file):
             raise LinuxError(errno.EINVAL)
         if behavior == MADV_MERGEABLE and vma.vm_flags & _KSM_INCOMPATIBLE:
@@ -208,51 +260,59 @@ def _madvise_flags(mm: MmStruct, start: int, end: int, behavior: int) -> None:
         if vm_flags == vma.vm_flags:
             return
         try:
+            i = lib.vma_index_of(mm.c, start)
             vma_modify_flags(mm, i, start, end, vm_flags)
         except LinuxError as error:
             raise LinuxError(errno.EAGAIN if error.errno == errno.ENOMEM else error.errno) from None
 
-    with mm.mmap_write_lock():
-        _walk_vmas(mm, start, end, visit)
+    _walk_vmas(mm, vma, start, end, visit)
 
 
-def _madvise_willneed(mm: MmStruct, start: int, end: int, behavior: int) -> None:
-    def visit(i: int, vma: struct_vm_area_struct_ptr, start: int, end: int) -> None:
+def _madvise_willneed(
+    mm: MmStruct, vma: struct_vm_area_struct_ptr | None, start: int, end: int, behavior: int
+) -> None:
+    def visit(vma: struct_vm_area_struct_ptr, start: int, end: int) -> None:
         if vma.vm_file:
             first = vma.vm_pgoff + (start - vma.vm_start >> PAGE_SHIFT)
             mm.file(vma.vm_file).read_ahead(mm.memory, first, first + (end - start >> PAGE_SHIFT))
 
-    _walk_vmas(mm, start, end, visit)
+    _walk_vmas(mm, vma, start, end, visit)
 
 
-def _madvise_free(mm: MmStruct, start: int, end: int, behavior: int) -> None:
-    def visit(i: int, vma: struct_vm_area_struct_ptr, start: int, end: int) -> None:
+def _madvise_free(
+    mm: MmStruct, vma: struct_vm_area_struct_ptr | None, start: int, end: int, behavior: int
+) -> None:
+    def visit(vma: struct_vm_area_struct_ptr, start: int, end: int) -> None:
         if vma.vm_file or vma.vm_flags & (VM_LOCKED | VM_PFNMAP):
             raise LinuxError(errno.EINVAL)
         madvise_free_range(mm, vma, start, end)
 
-    _walk_vmas(mm, start, end, visit)
+    _walk_vmas(mm, vma, start, end, visit)
 
 
-def _madvise_cold(mm: MmStruct, start: int, end: int, behavior: int) -> None:
-    def visit(i: int, vma: struct_vm_area_struct_ptr, start: int, end: int) -> None:
+def _madvise_cold(
+    mm: MmStruct, vma: struct_vm_area_struct_ptr | None, start: int, end: int, behavior: int
+) -> None:
+    def visit(vma: struct_vm_area_struct_ptr, start: int, end: int) -> None:
         if vma.vm_flags & (VM_LOCKED | VM_PFNMAP):
             raise LinuxError(errno.EINVAL)
         (madvise_cold_range if behavior == MADV_COLD else madvise_pageout_range)(
             mm, vma, start, end
         )
 
-    _walk_vmas(mm, start, end, visit)
+    _walk_vmas(mm, vma, start, end, visit)
 
 
-def _madvise_remove(mm: MmStruct, start: int, end: int, behavior: int) -> None:
+def _madvise_remove(
+    mm: MmStruct, vma: struct_vm_area_struct_ptr | None, start: int, end: int, behavior: int
+) -> None:
     """Punch a hole into shared anonymous memory, in every mapping of it of every process.
 
     The mmap_lock is not held meanwhile, as by madvise_remove(), which drops it.
     """
     holes: list[tuple[MappedFile, int, int]] = []
 
-    def visit(i: int, vma: struct_vm_area_struct_ptr, start: int, end: int) -> None:
+    def visit(vma: struct_vm_area_struct_ptr, start: int, end: int) -> None:
         if vma.vm_flags & VM_LOCKED or not vma.vm_file:
             raise LinuxError(errno.EINVAL)
         if vma.vm_flags & (VM_SHARED | VM_MAYWRITE) != VM_SHARED | VM_MAYWRITE:
@@ -262,25 +322,31 @@ def _madvise_remove(mm: MmStruct, start: int, end: int, behavior: int) -> None:
 
     try:
         with mm.mmap_read_lock():
-            _walk_vmas(mm, start, end, visit)
+            _walk_vmas(mm, vma, start, end, visit)
     finally:
         for file, first, last in holes:
             truncate_pagecache_range(mm.kernel, file, first, last)
 
 
-def _madvise_guard(mm: MmStruct, start: int, end: int, behavior: int) -> None:
+def _madvise_guard(
+    mm: MmStruct, vma: struct_vm_area_struct_ptr | None, start: int, end: int, behavior: int
+) -> None:
     act = madvise_guard_install if behavior == MADV_GUARD_INSTALL else madvise_guard_remove
-    _walk_vmas(mm, start, end, lambda _i, vma, start, end: act(mm, vma, start, end))
+    _walk_vmas(mm, vma, start, end, lambda vma, start, end: act(mm, vma, start, end))
 
 
-def _madvise_collapse(mm: MmStruct, start: int, end: int, behavior: int) -> None:
-    def visit(i: int, vma: struct_vm_area_struct_ptr, start: int, end: int) -> None:
+def _madvise_collapse(
+    mm: MmStruct, vma: struct_vm_area_struct_ptr | None, start: int, end: int, behavior: int
+) -> None:
+    def visit(vma: struct_vm_area_struct_ptr, start: int, end: int) -> None:
         raise LinuxError(errno.EINVAL)
 
-    _walk_vmas(mm, start, end, visit)
+    _walk_vmas(mm, vma, start, end, visit)
 
 
-def _madvise_populate(mm: MmStruct, start: int, end: int, behavior: int) -> None:
+def _madvise_populate(
+    mm: MmStruct, vma: struct_vm_area_struct_ptr | None, start: int, end: int, behavior: int
+) -> None:
     """faultin_page_range(): EINVAL where the VMA forbids it, EFAULT past a file and in a guard
     region.
 
@@ -306,7 +372,7 @@ def _madvise_populate(mm: MmStruct, start: int, end: int, behavior: int) -> None
         start = stop
 
 
-_ADVICE: dict[int, Callable[[MmStruct, int, int, int], None]] = {
+_ADVICE: dict[int, Callable[[MmStruct, struct_vm_area_struct_ptr | None, int, int, int], None]] = {
     **dict.fromkeys(_FLAG_ADVICE, _madvise_flags),
     MADV_WILLNEED: _madvise_willneed,
     MADV_FREE: _madvise_free,

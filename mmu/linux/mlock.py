@@ -43,14 +43,14 @@ def do_mlock(mm: MmStruct, start: int, length: int, flags: int = 0) -> None:
         raise LinuxError(errno.EPERM)
     length = page_align(length + start % PAGE_SIZE)
     start &= -PAGE_SIZE
-    locked = (length >> PAGE_SHIFT) + mm.c.locked_vm
-    limit = mm.rlimit.memlock >> PAGE_SHIFT
-    if locked > limit:
-        locked -= _count_mlocked(mm, start, length)
-    if locked > limit:
-        raise LinuxError(errno.ENOMEM)
     onfault = VM_LOCKONFAULT if flags & MLOCK_ONFAULT else 0
-    with mm.mmap_write_lock():
+    with mm.mmap_write_lock(killable=True):
+        locked = (length >> PAGE_SHIFT) + mm.c.locked_vm
+        limit = mm.rlimit.memlock >> PAGE_SHIFT
+        if locked > limit:
+            locked -= _count_mlocked(mm, start, length)
+        if locked > limit:
+            raise LinuxError(errno.ENOMEM)
         _apply_vma_lock_flags(mm, start, length, VM_LOCKED | onfault)
     error = mm_populate(mm, start, start + length, ignore_errors=False)
     if error:
@@ -62,7 +62,7 @@ def do_munlock(mm: MmStruct, start: int, length: int) -> None:
     do_mlock().
     """
     length = page_align(length + start % PAGE_SIZE)
-    with mm.mmap_write_lock():
+    with mm.mmap_write_lock(killable=True):
         _apply_vma_lock_flags(mm, start & -PAGE_SIZE, length, 0)
 
 
@@ -76,16 +76,18 @@ def do_mlockall(mm: MmStruct, flags: int) -> None:
         raise LinuxError(errno.EINVAL)
     if not can_do_mlock(mm):
         raise LinuxError(errno.EPERM)
-    if flags & MCL_CURRENT and mm.c.total_vm > mm.rlimit.memlock >> PAGE_SHIFT:
-        raise LinuxError(errno.ENOMEM)
-    _apply_mlockall_flags(mm, flags)
+    with mm.mmap_write_lock(killable=True):
+        if flags & MCL_CURRENT and mm.c.total_vm > mm.rlimit.memlock >> PAGE_SHIFT:
+            raise LinuxError(errno.ENOMEM)
+        _apply_mlockall_flags(mm, flags)
     if flags & MCL_CURRENT:
         mm_populate(mm, 0, TASK_SIZE)
 
 
 def do_munlockall(mm: MmStruct) -> None:
     """sys_munlockall(): unlock everything, and what will be mapped too."""
-    _apply_mlockall_flags(mm, 0)
+    with mm.mmap_write_lock(killable=True):
+        _apply_mlockall_flags(mm, 0)
 
 
 def _count_mlocked(mm: MmStruct, start: int, length: int) -> int:
@@ -133,11 +135,10 @@ def _apply_mlockall_flags(mm: MmStruct, flags: int) -> None:
     if flags and not flags & MCL_CURRENT:
         return
     to_add = VM_LOCKED | onfault if flags & MCL_CURRENT else 0
-    with mm.mmap_write_lock():
-        start = 0
-        while (i := lib.vma_index_of(mm.c, start)) < mm.c.vmas.nr:
-            vma = mm.c.vmas.vma[i]
-            start, end = vma.vm_start, vma.vm_end
-            with suppress(LinuxError):
-                _mlock_fixup(mm, i, start, end, (vma.vm_flags & ~VM_LOCKED_MASK) | to_add)
-            start = end
+    start = 0
+    while (i := lib.vma_index_of(mm.c, start)) < mm.c.vmas.nr:
+        vma = mm.c.vmas.vma[i]
+        start, end = vma.vm_start, vma.vm_end
+        with suppress(LinuxError):
+            _mlock_fixup(mm, i, start, end, (vma.vm_flags & ~VM_LOCKED_MASK) | to_add)
+        start = end

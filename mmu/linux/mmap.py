@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import errno
 from contextlib import AbstractContextManager, nullcontext
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from mmu._native import lib
 from mmu.errors import LinuxError
@@ -42,8 +42,10 @@ from mmu.linux.mman import (
     MAP_SYNC,
     MAP_TYPE,
 )
+from mmu.linux.mmap_lock import MmapLocked
 from mmu.linux.mmu_gather import Gather
 from mmu.linux.pgtable import PMD_SHIFT, PMD_SIZE
+from mmu.linux.rcupdate import rcu_poll
 from mmu.linux.state import MmStruct
 from mmu.linux.tlbflush import leave_mm
 from mmu.linux.unmapped_area import get_unmapped_area
@@ -78,7 +80,11 @@ from mmu.linux.vma import (
     vma_insert,
     vma_merge_new_range,
 )
+from mmu.linux.vma_lock import vma_mark_detached, vma_start_write
 from mmu.units import PAGE_SHIFT, PAGE_SIZE, U64
+
+if TYPE_CHECKING:
+    from mmu._native import struct_vm_area_struct_ptr
 
 # What a file system without DAX accepts of MAP_SHARED_VALIDATE (LEGACY_MAP_MASK).
 LEGACY_MAP_MASK = (
@@ -175,12 +181,11 @@ def _map_huge(
     hugetlbfs_file_mmap() says so when what was mapped at a fixed address is already gone.
     """
     vm_flags = _file_flags(_HUGE_PAGES, length, vm_flags, flags, pgoff, vm_flags)
-    with mm.mmap_write_lock():
-        first, last = _gather_munmap_vmas(mm, addr, addr + length)
-        unmapped = _nr_pages(mm, first, last)
-        if not may_expand_vm(mm, vm_flags, (length >> PAGE_SHIFT) - unmapped):
-            raise LinuxError(errno.ENOMEM)
-        _unmap_vmas(mm, first, last)
+    first, last = _gather_munmap_vmas(mm, addr, addr + length)
+    unmapped = _nr_pages(mm, first, last)
+    if not may_expand_vm(mm, vm_flags, (length >> PAGE_SHIFT) - unmapped):
+        raise LinuxError(errno.ENOMEM)
+    _unmap_vmas(mm, first, last)
     raise LinuxError(errno.EINVAL if pgoff & (PMD_SIZE - 1) >> PAGE_SHIFT else errno.ENOMEM)
 
 
@@ -197,12 +202,24 @@ def _nr_pages(mm: MmStruct, first: int, last: int, vm_flags: int = 0) -> int:
 def do_mmap(
     mm: MmStruct, addr: int, length: int, prot: int, flags: int, file: MappedFile | None, pgoff: int
 ) -> int:
-    """ksys_mmap_pgoff() and do_mmap(): returns the address. pgoff in pages.
+    """ksys_mmap_pgoff() and vm_mmap_pgoff(): returns the address. pgoff in pages.
 
     ``file`` None means MAP_ANONYMOUS; the caller has turned a descriptor into a file or EBADF.
+    EINTR if the process is to end before mmap_lock can be had.
     """
     if flags & MAP_HUGETLB:
         length = _huge_length(length, flags, file)
+    with mm.mmap_write_lock(killable=True):
+        addr, populate = _do_mmap(mm, addr, length, prot, flags, file, pgoff)
+    if populate:
+        mm_populate(mm, addr, addr + page_align(length))
+    return addr
+
+
+def _do_mmap(
+    mm: MmStruct, addr: int, length: int, prot: int, flags: int, file: MappedFile | None, pgoff: int
+) -> tuple[int, bool]:
+    """do_mmap(): the address, and whether it is to be faulted in; mmap_lock is held for writing."""
     if not length:
         raise LinuxError(errno.EINVAL)
     if flags & MAP_FIXED_NOREPLACE:
@@ -237,11 +254,10 @@ def do_mmap(
         vm_flags |= VM_NORESERVE
     if shared_anonymous:
         file = MappedFile.shared_anonymous(length)
-    with mm.mmap_write_lock(), _user_of(file):
+    with _user_of(file):
         mmap_region(mm, addr, length, vm_flags, pgoff, file)
-    if vm_flags & VM_LOCKED or flags & (MAP_POPULATE | MAP_NONBLOCK) == MAP_POPULATE:
-        mm_populate(mm, addr, addr + length)
-    return addr
+    populate = flags & (MAP_POPULATE | MAP_NONBLOCK) == MAP_POPULATE
+    return addr, populate or bool(vm_flags & VM_LOCKED)
 
 
 def _user_of(file: MappedFile | None) -> AbstractContextManager[object]:
@@ -300,6 +316,7 @@ def mmap_region(
     i = vma_merge_new_range(mm, addr, end, vm_flags, pgoff, mm.file_number(file))
     vm_stat_account(mm, vm_flags, nr_pages)
     if vm_flags & VM_LOCKED and vm_flags & VM_DROPPABLE:
+        vma_start_write(mm, mm.c.vmas.vma[i])
         mm.c.vmas.vma[i].vm_flags &= ~VM_LOCKED_MASK
     elif vm_flags & VM_LOCKED:
         mm.c.locked_vm += nr_pages
@@ -312,21 +329,24 @@ def do_munmap(mm: MmStruct, start: int, length: int) -> None:
     """do_vmi_munmap(): EINVAL for an unaligned or impossible range, ENOMEM where a split would
     exceed max_map_count.
 
-    A range that holds no mapping is no error.
+    A range that holds no mapping is no error. EINTR as do_mmap().
     """
     if start & (PAGE_SIZE - 1) or start > TASK_SIZE or length > TASK_SIZE - start or not length:
         raise LinuxError(errno.EINVAL)
     end = start + page_align(length)
-    with mm.mmap_write_lock():
-        unmap_range(mm, start, end)
+    with mm.mmap_write_lock(killable=True) as lock:
+        unmap_range(mm, start, end, lock)
 
 
-def unmap_range(mm: MmStruct, start: int, end: int) -> None:
+def unmap_range(mm: MmStruct, start: int, end: int, lock: MmapLocked | None = None) -> None:
     """do_vmi_align_munmap(): take [start, end), page-aligned, out; the mmap_lock is held for
     writing.
+
+    With ``lock`` nothing else is to be done under it: it is downgraded once the VMAs are out, and
+    faults elsewhere in the mm go on while entries are cleared and flushed.
     """
     first, last = _gather_munmap_vmas(mm, start, end)
-    _unmap_vmas(mm, first, last)
+    _unmap_vmas(mm, first, last, lock)
 
 
 def _gather_munmap_vmas(mm: MmStruct, start: int, end: int) -> tuple[int, int]:
@@ -349,54 +369,84 @@ def _gather_munmap_vmas(mm: MmStruct, start: int, end: int) -> tuple[int, int]:
     return first, last
 
 
-def _unmap_vmas(mm: MmStruct, first: int, last: int) -> None:
-    """vms_complete_munmap_vmas(): clear what VMAs [first, last) map, free their tables, forget
-    them.
+def _unmap_vmas(mm: MmStruct, first: int, last: int, lock: MmapLocked | None = None) -> None:
+    """vms_complete_munmap_vmas(): take VMAs [first, last) out of the index, clear what they map,
+    free their tables, forget them. A ``lock`` is downgraded in between.
+
+    They leave the index first: no fault finds them from then on, and those that had them have left.
     """
     if first == last:
         return
-    _unmap_region(mm, first, last)
-    c, vma = mm.c, mm.c.vmas.vma
+    c = mm.c
+    floor, ceiling = _limits(mm, first, last)
+    vmas = list(c.vmas.vma[first:last])
+    for vma in vmas:
+        vma_start_write(mm, vma)
+    for vma in vmas:
+        vma_mark_detached(vma)
+        if vma.vm_flags & VM_LOCKED:
+            c.locked_vm -= _vma_pages(vma)
+    lib.vma_detach(c, first, last - first)
+    mm.hole.forget_below(vmas[-1].vm_end, c.mmap_base)
+    try:
+        if lock is not None:
+            lock.downgrade()
+        _unmap_region(mm, vmas, floor, ceiling)
+    finally:
+        _forget_vmas(mm, vmas)
+
+
+def _forget_vmas(mm: MmStruct, vmas: list[struct_vm_area_struct_ptr]) -> None:
+    """Count detached VMAs out and free them; files that nobody else maps go too."""
+    c, files = mm.c, set()
     c.hiwater_vm = max(c.hiwater_vm, c.total_vm)
-    files = set()
-    for i in range(first, last):
-        nr_pages = vma[i].vm_end - vma[i].vm_start >> PAGE_SHIFT
-        vm_stat_account(mm, vma[i].vm_flags, -nr_pages)
-        if vma[i].vm_flags & VM_LOCKED:
-            c.locked_vm -= nr_pages
-        files.add(vma[i].vm_file)
-    mm.hole.forget_below(vma[last - 1].vm_end, c.mmap_base)
-    lib.vma_remove(c, first, last - first)
+    for vma in vmas:
+        vm_stat_account(mm, vma.vm_flags, -_vma_pages(vma))
+        files.add(vma.vm_file)
+        lib.vma_free(vma)
     mm.put_unused_files(files)
 
 
-def _unmap_region(mm: MmStruct, first: int, last: int, *, fullmm: bool = False) -> None:
-    """unmap_region(): zap VMAs [first, last) and free the tables that then map nothing."""
+def _vma_pages(vma: struct_vm_area_struct_ptr) -> int:
+    return vma.vm_end - vma.vm_start >> PAGE_SHIFT
+
+
+def _limits(mm: MmStruct, first: int, last: int) -> tuple[int, int]:
+    """Between which addresses VMAs [first, last) are alone: tables that reach further stay."""
     vmas = mm.c.vmas
-    vma = vmas.vma
-    floor = vma[first - 1].vm_end if first else 0
-    ceiling = vma[last].vm_start if last < vmas.nr else 0
+    floor = vmas.vma[first - 1].vm_end if first else 0
+    return floor, vmas.vma[last].vm_start if last < vmas.nr else 0
+
+
+def _unmap_region(
+    mm: MmStruct,
+    vmas: list[struct_vm_area_struct_ptr],
+    floor: int,
+    ceiling: int,
+    *,
+    fullmm: bool = False,
+) -> None:
+    """unmap_region(): zap VMAs and free the tables that then map nothing."""
     tlb = engine.tlb_gather_mmu(mm, fullmm)
     try:
-        for i in range(first, last):
-            engine.unmap_page_range(tlb, vma[i].vm_start, vma[i].vm_end, lib.ZAP_DROP_MARKER)
-        _free_pgtables(mm, tlb, first, last, floor, ceiling)
+        for vma in vmas:
+            engine.unmap_page_range(tlb, vma.vm_start, vma.vm_end, lib.ZAP_DROP_MARKER)
+        _free_pgtables(tlb, vmas, floor, ceiling)
     finally:
         engine.tlb_finish_mmu(tlb)
 
 
 def _free_pgtables(
-    mm: MmStruct, tlb: Gather, first: int, last: int, floor: int, ceiling: int
+    tlb: Gather, vmas: list[struct_vm_area_struct_ptr], floor: int, ceiling: int
 ) -> None:
     """free_pgtables(): one free_pgd_range() for each run of VMAs less than 2 MiB apart."""
-    vma = mm.c.vmas.vma
-    i = first
+    i, last = 0, len(vmas)
     while i < last:
-        start = vma[i].vm_start
-        while i + 1 < last and vma[i + 1].vm_start <= vma[i].vm_end + PMD_SIZE:
+        start = vmas[i].vm_start
+        while i + 1 < last and vmas[i + 1].vm_start <= vmas[i].vm_end + PMD_SIZE:
             i += 1
-        limit = vma[i + 1].vm_start if i + 1 < last else ceiling
-        engine.free_pgd_range(tlb, start, vma[i].vm_end, floor, limit)
+        limit = vmas[i + 1].vm_start if i + 1 < last else ceiling
+        engine.free_pgd_range(tlb, start, vmas[i].vm_end, floor, limit)
         i += 1
 
 
@@ -418,9 +468,9 @@ def exit_mmap(mm: MmStruct) -> None:
     if c.vmas.nr:
         with mm.mmap_write_lock():
             c.hiwater_vm = max(c.hiwater_vm, c.total_vm)
-            _unmap_region(mm, 0, c.vmas.nr, fullmm=True)
+            _unmap_region(mm, list(c.vmas.vma[0 : c.vmas.nr]), 0, 0, fullmm=True)
             lib.vma_remove(c, 0, c.vmas.nr)
-    engine.rcu_process_callbacks(mm.kernel)
+    rcu_poll(mm.kernel)
     mm.put_all_files()
     c.total_vm = c.data_vm = c.exec_vm = c.stack_vm = c.locked_vm = 0
     if mm.kernel.this_cpu.loaded_mm is mm:

@@ -16,15 +16,17 @@ from mmu.linux.bug import Bug
 from mmu.linux.pgalloc import mm_dec_pgtables
 from mmu.linux.pgtable import PMD_MASK, PMD_SIZE, TLB_FLUSH_ALL
 from mmu.linux.rcu import call_rcu, free_table_frame
-from mmu.linux.state import Kernel, MmStruct
+from mmu.linux.smp import smp_call_function
+from mmu.linux.state import Kernel, MmStruct, kernel_of
+from mmu.linux.tlb_check import check_speculation_everywhere
 from mmu.linux.tlbflush import flush_tlb_mm_range
 from mmu.twin import EntryPa
 from mmu.units import PAGE_SHIFT, PAGE_SIZE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
-    from mmu._native import struct_mmu_gather_ptr
+    from mmu._native import struct_kernel_ptr, struct_mmu_gather_ptr, struct_page
 
 _FREED = MM_COUNTER_ID["pte_tables_freed"]
 
@@ -144,23 +146,66 @@ def flush_freed_tables(mm: MmStruct, pmd: EntryPa, addr: int) -> None:
     waits, and the gather's CPU may go on gathering meanwhile: its range is left alone, and it
     flushes once more.
     """
+    page = _owed_table(mm, pmd)
+    if page is not None:
+        page.pmd = 0
+        flush_pte_table(mm, addr)
+
+
+def flush_is_owed(mm: MmStruct, pmd: EntryPa) -> bool:
+    """Whether flush_freed_tables() would have something to flush."""
+    return _owed_table(mm, pmd) is not None
+
+
+def _owed_table(mm: MmStruct, pmd: EntryPa) -> struct_page | None:
+    """A table that was taken out of pmd and whose flush is owed."""
     for c in _gathers(mm):
         for i in reversed(range(c.nr_tables)):
             page = mm.memory.page(c.table[i])
             if page.pmd == pmd:
-                page.pmd = 0
-                flush_pte_table(mm, addr)
-                return
+                return page
+    return None
 
 
-def tlb_remove_table(kernel: Kernel, table: int) -> None:
-    """Free a table that no translation leads to any more: at once in the first design of counting,
+def tlb_remove_tables(kernel: Kernel, tables: Sequence[int]) -> None:
+    """Free tables that no translation leads to any more: at once in the first design of counting,
     else after a grace period.
+
+    At once may wait: where a flush is a broadcast, no IPI has held off the lockless walkers, who
+    have interrupts off.
     """
-    if kernel.c.policy == lib.FREE_TABLES_REFCOUNT_PMDLOCK:
-        free_table_frame(kernel, table)
-    else:
-        call_rcu(kernel, table)
+    at_once = kernel.c.policy == lib.FREE_TABLES_REFCOUNT_PMDLOCK
+    if at_once and tables and kernel.c.invlpgb:
+        tlb_remove_table_sync_one(kernel)
+    for table in tables:
+        if at_once:
+            free_table_frame(kernel, table)
+        else:
+            call_rcu(kernel, table)
+    if at_once and tables:
+        check_speculation_everywhere(kernel)
+
+
+def tlb_remove_table_sync_one(kernel: Kernel) -> None:
+    """Wait until every other CPU has had its interrupts on: who walks the tables without a lock has
+    them off (mm/mmu_gather.c).
+    """
+    if len(kernel.cpus) > 1:
+        smp_call_function(kernel, _tlb_remove_table_smp_sync)
+
+
+def _tlb_remove_table_smp_sync(_: object) -> None:
+    """That the interrupt was taken is all that is wanted."""
+
+
+@ffi.def_extern()
+def kernel_sync_one(c: struct_kernel_ptr) -> None:
+    """What C calls for tlb_remove_table_sync_one()."""
+    kernel = kernel_of(c)
+    try:
+        tlb_remove_table_sync_one(kernel)
+    except BaseException as error:
+        kernel.keep_error(error)
 
 
 def tlb_flush_mmu(tlb: Gather) -> None:
@@ -168,8 +213,7 @@ def tlb_flush_mmu(tlb: Gather) -> None:
     tlb.mm.kernel.point("tlb_flush_mmu")
     tlb_flush_mmu_tlbonly(tlb)
     c = tlb.c
-    for i in range(c.nr_tables):
-        tlb_remove_table(tlb.mm.kernel, c.table[i])
+    tlb_remove_tables(tlb.mm.kernel, list(c.table[0 : c.nr_tables]))
     for i in range(c.nr):
         tlb.mm.memory.put_page(c.pfn[i])
     c.nr = c.nr_tables = 0

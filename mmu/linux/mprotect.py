@@ -31,6 +31,7 @@ from mmu.linux.vma import (
     vma_is_anonymous,
     vma_modify_flags,
 )
+from mmu.linux.vma_lock import vma_start_write
 from mmu.units import PAGE_SHIFT, PAGE_SIZE, U64
 
 
@@ -52,13 +53,25 @@ def do_mprotect(mm: MmStruct, start: int, length: int, prot: int) -> None:
         raise LinuxError(errno.ENOMEM)
     if prot & ~(PROT_READ | PROT_WRITE | PROT_EXEC | PROT_SEM):
         raise LinuxError(errno.EINVAL)
-    with mm.mmap_write_lock():
+    with mm.mmap_write_lock(killable=True):
         i, start = _first_vma(mm, start, end, grows)
+        _lock_vmas(mm, i, end)
         tlb = engine.tlb_gather_mmu(mm)
         try:
             _mprotect_vmas(mm, tlb, i, start, end, calc_vm_prot_bits(prot))
         finally:
             engine.tlb_finish_mmu(tlb)
+
+
+def _lock_vmas(mm: MmStruct, i: int, end: int) -> None:
+    """Write-lock the VMAs that may change, neighbours too: number i - 1 up to the one that begins
+    at end. Later it may not wait for readers: an mmu_gather is open.
+    """
+    vmas = mm.c.vmas
+    for number in range(max(i - 1, 0), vmas.nr):
+        if vmas.vma[number].vm_start > end:
+            break
+        vma_start_write(mm, vmas.vma[number])
 
 
 def _first_vma(mm: MmStruct, start: int, end: int, grows: int) -> tuple[int, int]:

@@ -48,7 +48,7 @@ from mmu.linux.mmu_gather import (
     mm_dec_nr_ptes,
     pte_free_tlb,
     tlb_gather_owed,
-    tlb_remove_table,
+    tlb_remove_tables,
 )
 from mmu.linux.pgalloc import mm_inc_pgtables, table_alloc
 from mmu.linux.pgtable import (
@@ -493,7 +493,7 @@ def _free_and_unlock(mm: MmStruct, tlb: Gather | None, pmd: EntryPa, addr: int) 
     if table is not None:
         mm_dec_nr_ptes(mm)
         if tlb is None:
-            tlb_remove_table(mm.kernel, table)
+            tlb_remove_tables(mm.kernel, [table])
 
 
 def _detach_pte_table(mm: MmStruct, pmd: EntryPa, addr: int) -> int | None:

@@ -23,6 +23,7 @@ from mmu.events import EVENT_ID, KERNEL_COUNTER_ID
 from mmu.linux.bug import Bug
 from mmu.linux.pgtable import emit, table_is_empty
 from mmu.linux.state import Cpu, Kernel
+from mmu.linux.tlb_check import check_speculation_everywhere
 from mmu.units import PAGE_SHIFT
 
 _RCU_CALLBACK: Final = EVENT_ID["rcu_invoke_callback"]
@@ -130,6 +131,7 @@ def _gp_end(kernel: Kernel) -> int:
         index = following
         freed += 1
     rcu.nr_pending -= freed
+    check_speculation_everywhere(kernel)
     return freed
 
 

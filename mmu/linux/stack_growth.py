@@ -6,7 +6,7 @@ from __future__ import annotations
 import errno
 from typing import TYPE_CHECKING
 
-from mmu._native import lib
+from mmu._native import ffi, lib
 from mmu.errors import LinuxError
 from mmu.linux.layout import STACK_GUARD_GAP
 from mmu.linux.rmap import anon_vma_prepare
@@ -20,31 +20,47 @@ from mmu.linux.vma import (
     vm_stat_account,
     vma_is_accessible,
 )
+from mmu.linux.vma_lock import vma_start_write
 from mmu.units import PAGE_SHIFT, PAGE_SIZE
 
 if TYPE_CHECKING:
     from mmu._native import struct_vm_area_struct_ptr
 
 
-def find_vma_or_expand_stack(mm: MmStruct, address: int) -> struct_vm_area_struct_ptr | None:
-    """lock_mm_and_find_vma(): the VMA that holds address, after growing a stack down to it if it
-    must; or None.
+def lock_mm_and_find_vma(mm: MmStruct, address: int) -> struct_vm_area_struct_ptr | None:
+    """The VMA that holds address, with mmap_lock held for reading; None: there is none, and nothing
+    is held. A stack is grown down to address if it must, under the lock for writing.
     """
-    i = lib.vma_index_of(mm.c, address)
-    if i >= mm.c.vmas.nr:
-        return None
-    vma = mm.c.vmas.vma[i]
-    if vma.vm_start <= address:
+    lock = mm.mmap_lock
+    lock.lock(write=False)
+    vma = _vma_at(mm, address)
+    if vma is not None and vma.vm_start <= address:
         return vma
-    try:
-        expand_downwards(mm, i, address)
-    except LinuxError:
+    lock.unlock(write=False)
+    if vma is None or not vma.vm_flags & VM_GROWSDOWN:
         return None
+    lock.lock(write=True)
+    vma = _vma_at(mm, address)
+    try:
+        if vma is not None and vma.vm_start > address:
+            expand_downwards(mm, lib.vma_index_of(mm.c, address), address)
+    except LinuxError:
+        vma = None
+    if vma is None:
+        lock.unlock(write=True)
+        return None
+    lock.downgrade()
     return vma
 
 
+def _vma_at(mm: MmStruct, address: int) -> struct_vm_area_struct_ptr | None:
+    """find_vma(): the first VMA that ends above address."""
+    vma = lib.find_vma(mm.c, address)
+    return None if vma == ffi.NULL else vma
+
+
 def expand_downwards(mm: MmStruct, i: int, address: int) -> None:
-    """Grow VMA number i, a stack, down to the page of address.
+    """Grow VMA number i, a stack, down to the page of address. mmap_lock is held for writing.
 
     EFAULT if it does not grow, EPERM below mmap_min_addr, ENOMEM if less than 1 MiB
     (stack_guard_gap) would stay free above an accessible mapping, or RLIMIT_STACK, RLIMIT_AS,
@@ -62,6 +78,7 @@ def expand_downwards(mm: MmStruct, i: int, address: int) -> None:
         if guarded and address - below.vm_end < STACK_GUARD_GAP:
             raise LinuxError(errno.ENOMEM)
     anon_vma_prepare(mm, vma)
+    vma_start_write(mm, vma)
     grow = vma.vm_start - address >> PAGE_SHIFT
     if grow > vma.vm_pgoff or not _may_grow_stack(mm, vma, vma.vm_end - address, grow):
         raise LinuxError(errno.ENOMEM)

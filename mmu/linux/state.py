@@ -124,6 +124,7 @@ class Kernel:
         self.scheduler: Scheduler = Alone()
         self.on_point: Callable[[str], None] | None = None
         self.now_ns: Callable[[], int] = _boot_time
+        self.tables_change_for: object = None
         self.c = ffi.new("struct kernel *")
         self.c.ram = memory.c
         self.c.ring = ffi.NULL if ring is None else ring.c
@@ -133,6 +134,7 @@ class Kernel:
         self.c.wait_for_lock = lib.kernel_wait_for_lock
         self.c.run_calls = lib.kernel_run_calls
         self.c.flush_others = lib.kernel_flush_others
+        self.c.sync_one = lib.kernel_sync_one
         self.c.last_mm_ctx_id = lib.INIT_MM_CTX_ID
         self.c.invlpgb = 1
         self.c.last_global_asid = lib.MAX_ASID_AVAILABLE
@@ -270,6 +272,10 @@ class Cpu:
         self.current_pid = 0
         self.call_single_queue: list[CallSingleData] = []
         self.call_vector = 0
+        self.irq_call_count = 0
+        """Function-call interrupts that it handled."""
+        self.irq_tlb_count = 0
+        """TLB flushes that it did for other CPUs."""
         self.c = ffi.new("struct cpu *")
         self.c.kernel = kernel.c
         self.c.mmu = mmu.c
@@ -311,6 +317,7 @@ class Cpu:
         kernel.this_cpu = self
         self.c.irqs_disabled += 1
         kernel.c.counter[_IRQ_CALL_COUNT] += 1
+        self.irq_call_count += 1
         if ring is not None:
             ring.emit(_CALL_FUNCTION_ENTRY, self.call_vector)
         try:
@@ -343,6 +350,8 @@ class MmStruct:
         self.native = kernel.native
         self.rlimit = Rlimits()
         self.def_flags = 0
+        self.membarrier_state = 0
+        """What membarrier() was registered for, as bits of its commands."""
         self.fatal_signal_pending: Callable[[], bool] = _never
         self._files: list[MappedFile | None] = [None]
         self.mm_users = self.mm_count = 1
@@ -359,6 +368,7 @@ class MmStruct:
         self.c.next_trim_cpumask = kernel.jiffies + HZ
         _mms[int(ffi.cast("uintptr_t", self.c))] = self
         self.mmap_lock = MmapLock(kernel, self.c)
+        self.vma_writer_wait = WaitQueue("a VMA without readers")
         self.hole = Hole(UNKNOWN, self.c.mmap_base)
         kernel.mms.append(self)
 

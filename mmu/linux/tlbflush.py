@@ -302,6 +302,7 @@ def flush_tlb_func(info: FlushTlbInfo) -> None:
     local = cpu.id == info.initiating_cpu
     if not local:
         kernel.c.counter[_IRQ_TLB_COUNT] += 1
+        cpu.irq_tlb_count += 1
         mm.c.counter[_RECEIVED] += 1
     if cpu.loaded_mm is not mm:
         mm.c.cpu_bitmap &= ~(1 << cpu.id)

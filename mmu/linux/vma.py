@@ -19,6 +19,7 @@ from mmu.linux.mman import PROT_EXEC, PROT_READ, PROT_WRITE
 from mmu.linux.resource import Resource
 from mmu.linux.rmap import vma_had_uncowed_parents
 from mmu.linux.state import OVERCOMMIT_ALWAYS, MmStruct
+from mmu.linux.vma_lock import vma_start_write
 from mmu.units import PAGE_SHIFT
 
 if TYPE_CHECKING:
@@ -286,6 +287,10 @@ def vma_merge_new_range(
     new = _NewVma(start, end, vm_flags, pgoff, file, name)
     left = _can_merge_left(mm, i - 1, new)
     right = _can_merge_right(mm, i, new, i - 1 if left else None)
+    if left:
+        vma_start_write(mm, vmas.vma[i - 1])
+    if right:
+        vma_start_write(mm, vmas.vma[i])
     if left and right:
         _dup_anon_vma(vmas.vma[i - 1], vmas.vma[i])
         vmas.vma[i - 1].vm_end = vmas.vma[i].vm_end
@@ -309,6 +314,7 @@ def split_vma(mm: MmStruct, i: int, address: int) -> None:
     vma = mm.c.vmas.vma[i]
     if vma.vm_file and mm.file(vma.vm_file).special:
         raise LinuxError(errno.EINVAL)
+    vma_start_write(mm, vma)
     upper = ffi.new("struct vm_area_struct *", vma[0])
     _move_start(upper, address)
     old_end = vma.vm_end
@@ -341,6 +347,7 @@ def vma_modify_flags(mm: MmStruct, i: int, start: int, end: int, vm_flags: int) 
         i += 1
     if mm.c.vmas.vma[i].vm_end > end:
         _split_vma_limited(mm, i, end)
+    vma_start_write(mm, mm.c.vmas.vma[i])
     mm.c.vmas.vma[i].vm_flags = vm_flags
     return i
 
@@ -367,6 +374,12 @@ def _vma_merge_existing_range(
     )
     left = at_start and _can_merge_left(mm, i - 1, new)
     right = at_end and _can_merge_right(mm, i + 1, new, i - 1 if left else None)
+    if left or right:
+        vma_start_write(mm, middle)
+    if left:
+        vma_start_write(mm, vma[i - 1])
+    if right:
+        vma_start_write(mm, vma[i + 1])
     if left and right:
         _dup_anon_vma(vma[i - 1], vma[i + 1], middle)
         vma[i - 1].vm_end = vma[i + 1].vm_end

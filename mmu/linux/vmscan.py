@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from mmu.linux import engine
 from mmu.linux.filemap import MappedFile
+from mmu.linux.rcupdate import rcu_barrier, rcu_poll
 from mmu.linux.state import Kernel, MmStruct
 
 
@@ -15,12 +15,16 @@ def mapped_files(kernel: Kernel) -> list[MappedFile]:
 
 
 def try_to_free_pages(mm: MmStruct) -> int:
-    """Direct reclaim: end a grace period, drop page-cache pages that no process maps.
+    """Direct reclaim: wait for what RCU has yet to free, drop page-cache pages that no process
+    maps.
 
-    Returns the number of frames freed. No lock is needed.
+    Returns the number of frames freed. May sleep, but for inside an mmu_gather.
     """
     before = mm.memory.free_frames
-    engine.rcu_process_callbacks(mm.kernel)
+    if mm.kernel.c.this_cpu.gather:
+        rcu_poll(mm.kernel)
+    else:
+        rcu_barrier(mm.kernel)
     for file in mapped_files(mm.kernel):
         file.drop_unmapped()
     return mm.memory.free_frames - before

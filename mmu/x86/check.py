@@ -11,6 +11,10 @@ and once as MAY, if only another processor may have: one with more places in its
 an entry speculatively, or kept one of an upper level. Both mean the same: an invalidation is
 missing.
 
+A processor may also walk when no instruction asks it to. So, when tables are freed, each one that
+the paging-structure caches of the PCID in use may still lead to is told as MAY, with "speculative
+walk" for the access: also on a CPU that is idle, with the address space of the task before.
+
 native/x86/check.c, with stale_range.c and stale_use.c, does the work for both engines; this module
 says it in words.
 """
@@ -31,6 +35,7 @@ if TYPE_CHECKING:
     from mmu._native import struct_check_where, struct_stale_use
 
 NOWHERE: Final[int] = lib.CHECK_NOWHERE
+CHECK_SPECULATION: Final[int] = lib.CHECK_SPECULATION
 _ACCESS_NAMES: Final = (
     "read",
     "write",
@@ -38,6 +43,7 @@ _ACCESS_NAMES: Final = (
     "shadow-stack read",
     "shadow-stack write",
     "read-modify-write",
+    "speculative walk",
 )
 
 
@@ -94,11 +100,12 @@ class Where:
 class StaleUse:
     """One access by a translation that memory no longer says.
 
-    ``va`` is the address, ``access`` and ``privilege`` as for Mmu.translate(); ``used`` is True if
-    the model translated by the old entry, False if another processor may have. The entry at
-    guest-physical ``entry_pa``, of ``level`` (1 PTE to 5 PML5E; ``table`` if it led to a table),
-    was changed from ``old`` to ``new``; with ``entry_pa`` 0 it is of tables whose PCID was given to
-    another root, ``new``, by bit 63. ``freed`` if the frame or table behind ``old`` has been freed
+    ``va`` is the address, ``access`` (or CHECK_SPECULATION) and ``privilege`` as for
+    Mmu.translate(); ``used`` is True if the model translated by the old entry, False if another
+    processor may have. The entry at guest-physical ``entry_pa``, of ``level`` (1 PTE to 5 PML5E;
+    ``table`` if it led to a table), was changed from ``old`` to ``new``; with ``entry_pa`` 0 it is
+    of tables whose PCID was given to another root, ``new``, by bit 63. ``freed`` if the frame or
+    table behind ``old`` has been freed
     since. ``filled`` is when the entry that served the access was made, if known.
     """
 
@@ -243,13 +250,23 @@ class TlbCheck:
         """Stop checking; the uses so far are forgotten."""
         self._end()
 
-    def enter(self, by: ChangedBy, detail: int, rip: int, instruction: int | None) -> None:
-        """Say who changes tables from here on (as in ChangedBy), and where the guest is."""
+    def enter(
+        self,
+        by: ChangedBy,
+        detail: int,
+        rip: int,
+        instruction: int | None,
+        cpu: int | None = None,
+    ) -> None:
+        """Say who changes tables from here on (as in ChangedBy), and where the guest is; on which
+        CPU, if it is not the unit's own.
+        """
         if not self._end.alive:
             return
         lib.check_sync(self._u.c)
         kernel = self.c.kernel
         kernel.by, kernel.detail, kernel.rip = by, detail, rip
+        kernel.cpu = self._u.c.cpu if cpu is None else cpu
         kernel.instruction = NOWHERE if instruction is None else instruction
 
     def uses(self) -> list[StaleUse]:

@@ -3,8 +3,10 @@
 
 #include "memory/page_alloc.h"
 #include "mm/locks.h"
+#include "mm/mmu_gather.h"
 #include "mm/pgalloc.h"
 #include "mm/pgtable.h"
+#include "mm/pt_reclaim.h"
 #include "mm/pte_ref.h"
 #include "mm/rmap.h"
 #include "mm/tlbflush.h"
@@ -149,15 +151,38 @@ static bool access_error(u64 vm_flags, u32 error_code)
 	return error_code & PF_P || !(vm_flags & (VM_READ | VM_WRITE | VM_EXEC));
 }
 
+/*
+ * May the fault run under the lock of its VMA?  Not if a writer has it or waits for it; and what
+ * gives the VMA an anon_vma must get mmap_lock for reading (vmf_anon_prepare()).
+ */
+static bool vma_lock_suffices(const struct mm_struct *mm, const struct vm_area_struct *vma,
+			      u32 write)
+{
+	if (vma->vm_lock_seq == mm->mm_lock_seq || vma->vm_refcnt >= VMA_LOCK_OFFSET)
+		return false;
+	return !write || vma->anon_vma ||
+	       !(mm->mmap_lock.count & (RWSEM_WRITER_LOCKED | RWSEM_FLAG_WAITERS));
+}
+
+/* Has the table no reference left, so that whoever needs it frees it first? */
+static bool is_being_freed(const struct mm_struct *mm, u64 pmdval)
+{
+	return pte_ref_is_enabled(mm) && !pmd_page(mm, pmdval)->pte_refcount;
+}
+
 /* Would resolve_locked() take it, and not wait for another CPU? Looks only. */
 static bool is_common(struct mm_struct *mm, u64 addr, u32 write)
 {
 	pmd_t *pmd = mm_find_pmd(mm, addr);
 	u64 value;
 
-	if (!pmd || pmd_none(*pmd))
-		return true;
-	if (pmd_huge(*pmd) || pmd_page(mm, *pmd)->ptl)
+	if (!pmd)
+		return !mm->page_table_lock;
+	if (table_page(mm, pmd)->ptl)
+		return false;
+	if (pmd_none(*pmd))
+		return !flush_is_owed(mm, pmd) || flush_tlb_is_local(mm);
+	if (pmd_huge(*pmd) || pmd_page(mm, *pmd)->ptl || is_being_freed(mm, *pmd))
 		return false;
 	value = *pte_offset(mm, *pmd, addr);
 	if (pte_none(value))
@@ -172,13 +197,15 @@ bool mm_fast_fault(struct mm_struct *mm, u64 address, u32 error_code)
 	u32 write = error_code & PF_WR;
 	struct vm_area_struct *vma;
 
-	if (unlikely(mm->mmap_lock.count || mm->ram->nr_free < FAULT_FRAMES_MAX ||
-		     ~mm->ram->fail_after || error_code & PF_RSVD))
+	if (unlikely(mm->ram->nr_free < FAULT_FRAMES_MAX || ~mm->ram->fail_after ||
+		     error_code & PF_RSVD))
 		return false;
 	vma = find_vma(mm, address);
 	if (unlikely(!vma || address < vma->vm_start || vma->vm_file || vma->vm_flags & VM_SHARED ||
-		     access_error(vma->vm_flags, error_code) || !is_common(mm, address, write)))
+		     access_error(vma->vm_flags, error_code) ||
+		     !vma_lock_suffices(mm, vma, write) || !is_common(mm, address, write)))
 		return false;
+	mm->kernel->counter[KERNEL_COUNTER_vma_lock_success]++;
 	mm->counter[MM_COUNTER_pgfault]++;
 	emit(mm->kernel->ring, page_fault_user, address, error_code, 0);
 	return !(anonymous_fault(mm, vma, address & PAGE_MASK, write) &

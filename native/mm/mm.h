@@ -75,6 +75,7 @@
 #define VM_FAULT_MAJOR 0x4
 #define VM_FAULT_SIGSEGV 0x40
 #define VM_FAULT_NOPAGE 0x100
+#define VM_FAULT_RETRY 0x400
 #define VM_FAULT_FALLBACK 0x800 /* ours: not a case the C path takes; nothing was changed */
 
 /* Broken invariants; the first one found is kept in mm_struct.bug. */
@@ -253,7 +254,10 @@ struct kernel {
 	 * a lazy TLB.  May wait; *info is copied first.  NULL: there is one CPU.
 	 */
 	void (*flush_others)(struct mm_struct *mm, const struct flush_tlb_info *info);
-	/* A spinlock is about to be taken, was taken, or is dropped: LOCKDEP_*. NULL: nobody asks. */
+	/* tlb_remove_table_sync_one(): an IPI to every other CPU.  May wait. */
+	void (*sync_one)(struct kernel *kernel);
+	/* A spinlock is about to be taken, was taken, or is dropped: LOCKDEP_*. NULL: nobody asks.
+	 */
 	void (*lockdep)(struct kernel *kernel, u32 what, u64 lock, u32 kind);
 };
 
@@ -279,8 +283,8 @@ struct mm_struct {
 	u64 counter[NR_MM_COUNTERS];
 	u64 nr_anon_vmas; /* anon_vma numbers given out */
 	struct rw_semaphore mmap_lock;
-	u32 page_table_lock; /* guards PML4 and PDPT entries */
-	u32 mm_lock_seq;     /* odd while mmap_lock is held for writing; see vm_lock_seq */
+	u32 page_table_lock;   /* guards PML4 and PDPT entries */
+	u32 mm_lock_seq;       /* odd while mmap_lock is held for writing; see vm_lock_seq */
 	u32 tlb_flush_pending; /* gathers in progress */
 	struct vma_index vmas;
 };
@@ -335,7 +339,10 @@ u64 take_freed_code(struct memory *m, struct kernel *kernel, u32 id);
 struct vm_area_struct *find_vma(struct mm_struct *mm, u64 addr);
 /* Number of the first VMA that ends above addr; vmas.nr if none. */
 u32 vma_index_of(struct mm_struct *mm, u64 addr);
-/* Put a copy of *vma, unlocked, at its place by address. 0, or -ENOMEM. Numbers move. */
+/*
+ * Put a copy of *vma at its place by address, write-locked if mmap_lock is held for writing. 0, or
+ * -ENOMEM. Numbers move.
+ */
 int vma_insert(struct mm_struct *mm, const struct vm_area_struct *vma);
 /* Take VMAs [first, first + nr) out and free them. Numbers move. */
 void vma_remove(struct mm_struct *mm, u32 first, u32 nr);

@@ -68,19 +68,26 @@ void tlb_flush_mmu_tlbonly(struct mmu_gather *tlb)
 	reset_range(tlb);
 }
 
-void tlb_remove_table(struct kernel *kernel, u64 table)
+void tlb_remove_tables(struct kernel *kernel, const u64 *table, u32 nr)
 {
-	if (kernel->policy == FREE_TABLES_REFCOUNT_PMDLOCK)
-		free_table_frame(kernel, table);
-	else
-		call_rcu(kernel, table);
+	bool at_once = kernel->policy == FREE_TABLES_REFCOUNT_PMDLOCK;
+
+	if (at_once && nr && kernel->invlpgb && kernel->nr_cpus > 1)
+		kernel->sync_one(kernel);
+	for (u32 i = 0; i < nr; i++) {
+		if (at_once)
+			free_table_frame(kernel, table[i]);
+		else
+			call_rcu(kernel, table[i]);
+	}
+	if (at_once && nr)
+		check_speculation_everywhere(kernel);
 }
 
 void tlb_flush_mmu(struct mmu_gather *tlb)
 {
 	tlb_flush_mmu_tlbonly(tlb);
-	for (u32 i = 0; i < tlb->nr_tables; i++)
-		tlb_remove_table(tlb->mm->kernel, tlb->table[i]);
+	tlb_remove_tables(tlb->mm->kernel, tlb->table, tlb->nr_tables);
 	for (u32 i = 0; i < tlb->nr; i++)
 		put_page(tlb->mm->ram, tlb->pfn[i]);
 	tlb->nr = 0;

@@ -26,14 +26,18 @@ void table_free_tlb(struct mmu_gather *tlb, u64 pfn, u64 addr, u32 level);
 void pte_free_tlb(struct mmu_gather *tlb, u64 pfn, u64 addr);
 /* Count a PTE table that left the mm. */
 void mm_dec_nr_ptes(struct mm_struct *mm);
-/* Free a table that no translation leads to any more: after a grace period, or at once. */
-void tlb_remove_table(struct kernel *kernel, u64 table);
 /*
- * The PTE table of addr left its PMD: flush what was cached of it on every CPU, with what gathers in
- * progress owe for its addresses.  The PMD lock is held.
+ * Free tables that no translation leads to any more: after a grace period, or at once.  At once may
+ * wait: where the flush sent no IPI, one is sent, so that no lockless walker is left in them.
+ */
+void tlb_remove_tables(struct kernel *kernel, const u64 *table, u32 nr);
+/*
+ * The PTE table of addr left its PMD: flush what was cached of it on every CPU, with what gathers
+ * in progress owe for its addresses.  The PMD lock is held.
  */
 void flush_pte_table(struct mm_struct *mm, u64 addr);
-/* The PTE table of addr is about to be gathered: its flush takes in what other gathers owe for it. */
+/* The PTE table of addr is about to be gathered: its flush takes in what other gathers owe for it.
+ */
 void tlb_gather_owed(struct mmu_gather *tlb, u64 addr);
 /* A table comes into the empty pmd of addr: flush what is still owed for the one before. */
 void flush_freed_tables(struct mm_struct *mm, const pmd_t *pmd, u64 addr);

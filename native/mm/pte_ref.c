@@ -109,7 +109,7 @@ static void free_and_unlock(struct mm_struct *mm, struct mmu_gather *tlb, pmd_t 
 		return;
 	mm_dec_nr_ptes(mm);
 	if (!tlb)
-		tlb_remove_table(mm->kernel, table);
+		tlb_remove_tables(mm->kernel, &table, 1);
 }
 
 static void free_table_of(struct mm_struct *mm, struct mmu_gather *tlb, pmd_t *pmd, u64 addr)
@@ -162,8 +162,8 @@ static pmd_t *lock_pmd_of(struct mm_struct *mm, const struct page *page)
  * First design: the count reaches 0 under the PMD lock, with the PMD cleared in the same hold.
  * Second: in an RCU read section, for once it is 0 anybody may free the table.
  */
-static __attribute__((noinline)) void table_put_last(struct mm_struct *mm, struct mmu_gather *tlb, u64 table,
-				    u64 addr, u32 nr)
+static __attribute__((noinline)) void table_put_last(struct mm_struct *mm, struct mmu_gather *tlb,
+						     u64 table, u64 addr, u32 nr)
 {
 	const struct page *page = pfn_to_page(mm->ram, table);
 
@@ -244,17 +244,18 @@ static always_inline u32 get_named(struct mm_struct *mm, u64 pmdval)
 }
 
 /* First design: under the PMD lock, which a slot that is none is not worth. */
-static u32 try_get_locked(struct mm_struct *mm, pmd_t *pmd, u64 *pmdval)
+static always_inline u32 try_get_locked(struct mm_struct *mm, pmd_t *pmd, u64 *pmdval)
 {
-	u32 result = TRYGET_FAILED_NONE;
+	u32 *lock, result;
 
 	*pmdval = __atomic_load_n(pmd, __ATOMIC_RELAXED);
 	if (pmd_none(*pmdval))
-		return result;
-	pmd_lock(mm, pmd);
+		return TRYGET_FAILED_NONE;
+	lock = &table_page(mm, pmd)->ptl;
+	spin_lock(mm, lock, LOCK_PMD);
 	*pmdval = *pmd;
 	result = get_named(mm, *pmdval);
-	pmd_unlock(mm, pmd);
+	spin_unlock(mm, lock, LOCK_PMD);
 	return result;
 }
 

@@ -86,6 +86,16 @@ static void gp_note_qs(struct kernel *kernel, u32 id)
 	}
 }
 
+void check_speculation_everywhere(const struct kernel *kernel)
+{
+	for (u32 i = 0; i < kernel->nr_cpus; i++) {
+		struct mmu_unit *u = kernel->cpu[i]->mmu;
+
+		if (unlikely(u->check))
+			check_speculation(u);
+	}
+}
+
 /* The grace period is over: free what waited for it. Returns frames freed. */
 static u32 gp_end(struct kernel *kernel)
 {
@@ -104,6 +114,7 @@ static u32 gp_end(struct kernel *kernel)
 		index = next;
 	}
 	rcu->nr_pending -= freed;
+	check_speculation_everywhere(kernel);
 	return freed;
 }
 

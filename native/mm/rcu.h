@@ -19,4 +19,7 @@ u32 rcu_report_qs(struct kernel *kernel, u32 id);
 u32 rcu_process_callbacks(struct kernel *kernel);
 /* cffi-end */
 
+/* Tables were freed: have the checkers, if there are any, look whether a CPU may walk there yet. */
+void check_speculation_everywhere(const struct kernel *kernel);
+
 #endif

@@ -69,7 +69,7 @@ int vma_insert(struct mm_struct *mm, const struct vm_area_struct *vma)
 	}
 	*copy = *vma;
 	copy->vm_refcnt = 1;
-	copy->vm_lock_seq = ~0u;
+	copy->vm_lock_seq = mm->mm_lock_seq & 1 ? mm->mm_lock_seq : ~0u;
 	at = vma_index_of(mm, copy->vm_start);
 	memmove(vmas->vma + at + 1, vmas->vma + at, (vmas->nr - at) * sizeof(*vmas->vma));
 	vmas->vma[at] = copy;

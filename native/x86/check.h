@@ -13,6 +13,7 @@
 #define CHECK_MAX_PCIDS 4      /* PCIDs under which a table is followed */
 #define CHECK_NR_STORES 8
 #define CHECK_NOWHERE 0xffffffffffffffff
+#define CHECK_SPECULATION 6 /* stale_use.access: a walk that no instruction asked for */
 
 /* On whose behalf the kernel, or whoever drives the MMU, is at work. */
 #define CHECK_BY_HOST 0	   /* a program that drives the MMU */
@@ -89,6 +90,11 @@ void check_after(struct mmu_unit *u, u64 va, u32 access, u32 privilege,
 /* mmu_translate() with these around it. */
 u32 mmu_translate_checked(struct mmu_unit *u, u64 va, u32 access, u32 privilege,
 			  struct translation *t);
+/*
+ * Tables were freed: tell which of them the processor may still walk through of its own accord,
+ * by paging-structure caches of the PCID it uses, though nobody makes an access there.
+ */
+void check_speculation(struct mmu_unit *u);
 /*
  * CR3 is loaded with a root table for a PCID.  kept: with bit 63; then what is cached of other
  * tables that the PCID had is stale.

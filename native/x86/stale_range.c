@@ -41,6 +41,21 @@ struct stale_range *find_range(struct tlb_check *check, u64 va, u32 level, u32 t
 	return NULL;
 }
 
+static struct stale_range *range_number(struct tlb_check *check, u32 number)
+{
+	return number == NONE ? NULL : &check->inside->range[number];
+}
+
+struct stale_range *first_range(struct tlb_check *check, u32 i)
+{
+	return range_number(check, check->inside->chain[i]);
+}
+
+struct stale_range *next_range(struct tlb_check *check, const struct stale_range *r)
+{
+	return range_number(check, r->next);
+}
+
 void add_range(struct mmu_unit *u, const struct stale_range *new)
 {
 	struct tlb_check *check = u->check;

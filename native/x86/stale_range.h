@@ -47,6 +47,9 @@ void forget_ranges(struct tlb_check *check);
 struct stale_range *find_range(struct tlb_check *check, u64 va, u32 level, u32 table, u16 pcid);
 /* Note *new; a range that is known keeps its first, older, translation. */
 void add_range(struct mmu_unit *u, const struct stale_range *new);
+/* The first range of chain number i, the one after *r; NULL: there is none. */
+struct stale_range *first_range(struct tlb_check *check, u32 i);
+struct stale_range *next_range(struct tlb_check *check, const struct stale_range *r);
 /* Take the ranges away that an invalidation takes. */
 void drop_ranges(struct tlb_check *check, const struct drop *drop);
 

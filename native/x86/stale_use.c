@@ -100,6 +100,7 @@ static void tell(struct mmu_unit *u, u64 va, u32 access, u32 privilege, u32 used
 		.used = used,
 		.freed = nr_freed_of(u, r->old & X86_ADDR_MASK) != r->nr_freed,
 	};
+	use->at.cpu = u->cpu;
 	use->filled.rip = CHECK_NOWHERE;
 	use->filled.instruction = CHECK_NOWHERE;
 	if (used && check->served)
@@ -123,6 +124,29 @@ void check_after(struct mmu_unit *u, u64 va, u32 access, u32 privilege, const st
 		   harms(r, access, old_address(r, va, &now), &now)) {
 		check->nr_may++;
 		tell(u, va, access, privilege, 0);
+	}
+}
+
+void check_speculation(struct mmu_unit *u)
+{
+	struct tlb_check *check = u->check;
+	u16 pcid = current_pcid(u);
+
+	check_sync(u);
+	if (likely(!check->nr_ranges))
+		return;
+	for (u32 i = 0; i < NR_CHAINS; i++) {
+		struct stale_range *r = first_range(check, i);
+
+		for (; r; r = next_range(check, r)) {
+			if (!r->table || r->told & 1 || (r->pcid != pcid && !r->global) ||
+			    nr_freed_of(u, r->old & X86_ADDR_MASK) == r->nr_freed)
+				continue;
+			check->nr_may++;
+			check->inside->meets = *r;
+			check->served = 0;
+			tell(u, r->va, CHECK_SPECULATION, PRIVILEGE_USER, 0);
+		}
 	}
 }
 

@@ -14,6 +14,7 @@ from typing import Any
 from cpu.vcpu import VCpu, VmExit
 from mmu.linux.mm import Mm
 from mmu.linux.policy import FreeTables
+from mmu.linux.sched import Alone
 from mmu.linux.state import Kernel
 from mmu.linux.tlbflush import switch_mm
 from mmu.memory import Memory
@@ -107,5 +108,5 @@ def several(
     yield Several(memory, kernel, mm, vcpus)
     for vcpu in vcpus:
         vcpu.close()
-    kernel.this_cpu = kernel.cpus[0]
+    kernel.scheduler, kernel.this_cpu = Alone(), kernel.cpus[0]
     mm.exit_mmap()

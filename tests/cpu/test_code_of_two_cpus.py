@@ -48,7 +48,7 @@ NEAR_AT, READER_AT = 0x400, 0x100
 
 
 def just_in_time(code: int, also: str = "") -> str:
-    """The writer at 0, the reader at READER_AT, the function whose immediate changes at ``code``."""
+    """The writer at 0, the reader at READER_AT, at ``code`` the function that changes."""
     writer, reader = WRITER.format(code=code, also=also), READER.format(code=code)
     return (
         f"{writer}; .org {READER_AT}; {reader}; .org {NEAR_AT}; {FUNCTION};"
@@ -79,7 +79,7 @@ def test_the_writer_executes_it_too(how: How) -> None:
 
 
 def test_the_same_schedule_in_each_fidelity() -> None:
-    """Each slice ends at the same instruction, however much the two write into each other's code."""
+    """Each slice ends at the same instruction, however much the one writes the other's code."""
     schedules = []
     for how in FIDELITIES:
         with several(just_in_time(FAR), how, starts=(0, READER_AT), text_prot=RWX) as s:
@@ -106,7 +106,7 @@ STORES = f"""
 @pytest.mark.parametrize("count", [True, False], ids=["counting", "not_counting"])
 @pytest.mark.parametrize("first", ["store", "fetch"])
 def test_a_translation_that_was_writable_is_no_more(first: str, count: bool) -> None:
-    """Whether the writer stored there before anybody fetched, or after: each later store is seen."""
+    """The writer stores there before anybody fetches, or after: each later store is seen."""
     with several(STORES, starts=(0, READER_AT), text_prot=RWX, count=count) as s:
         if first == "fetch":
             s.run(1)

@@ -28,7 +28,7 @@ FLOATS = f"""
     fldcw [rsp - 8]
     fld1; fldpi; fldl2e; fstp st(0); fldz
     mov rax, 0x0123456789abcdef
-    {"; ".join(f"movq xmm{n}, rax; add rax, 0x1111; pshufd xmm{n}, xmm{n}, {n + 0x40}" for n in range(16))}
+    {"; ".join(f"movq xmm{n}, rax; add rax, 0x1111; pshufd xmm{n}, xmm{n}, 7" for n in range(16))}
     stc
     std
     syscall

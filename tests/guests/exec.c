@@ -65,7 +65,7 @@ static int child(int argc, char **argv)
 static void prepare(void)
 {
 	static char stack[65536];
-	stack_t altstack = {.ss_sp = stack, .ss_size = sizeof(stack)};
+	stack_t altstack = { .ss_sp = stack, .ss_size = sizeof(stack) };
 	sigset_t mask;
 
 	signal(SIGUSR1, on_signal);
@@ -108,7 +108,7 @@ static void *wait_for_ever(void *arg)
 
 static void *exec_it(void *arg)
 {
-	char *argv[] = {"exec-child", "by-a-thread", NULL}, *envp[] = {NULL};
+	char *argv[] = { "exec-child", "by-a-thread", NULL }, *envp[] = { NULL };
 
 	(void)arg;
 	execve(self, argv, envp);
@@ -137,7 +137,7 @@ static void by_threads(int by_leader)
 
 static void by_vfork(void)
 {
-	char *argv[] = {"exec-child", "vfork", NULL}, *envp[] = {NULL};
+	char *argv[] = { "exec-child", "vfork", NULL }, *envp[] = { NULL };
 	volatile int before = 1;
 	int status;
 
@@ -157,7 +157,7 @@ static void by_vfork(void)
 
 static void errors(void)
 {
-	char *argv[] = {"exec-child", NULL}, *envp[] = {NULL}, *huge[3000];
+	char *argv[] = { "exec-child", NULL }, *envp[] = { NULL }, *huge[3000];
 	char *text = malloc(200000), *volatile bad = (char *)1;
 
 	memset(text, 'x', 200000);
@@ -184,7 +184,7 @@ static void errors(void)
 
 static void by_fd(void)
 {
-	char *argv[] = {"exec-child", "by-fd", NULL}, *envp[] = {"A=1", NULL};
+	char *argv[] = { "exec-child", "by-fd", NULL }, *envp[] = { "A=1", NULL };
 	int status;
 
 	printf("-- execveat\n");
@@ -205,8 +205,8 @@ int main(int argc, char **argv)
 	if (argc && !strcmp(argv[0], "exec-child"))
 		return child(argc, argv);
 
-	char *some[] = {"exec-child", "one", "two", "", NULL}, *none[] = {NULL};
-	char *env[] = {"PATH=/bin", "no-equals-sign", "EMPTY=", NULL};
+	char *some[] = { "exec-child", "one", "two", "", NULL }, *none[] = { NULL };
+	char *env[] = { "PATH=/bin", "no-equals-sign", "EMPTY=", NULL };
 
 	run("arguments and environment", some, env);
 	run("no environment", some, none);

@@ -127,6 +127,7 @@ static void descriptors(void)
 	SAY(write(fd, "gone", 4));
 	SAY(read(fd, buffer, 4));
 	SAY(lseek(fd, 100, SEEK_SET));
+	SAY(fcntl(fd, F_GETFL));
 	SAY(fstat(fd, &st));
 	SAY(S_ISCHR(st.st_mode));
 	ready("null", fd);
@@ -433,6 +434,73 @@ static void sockets(void)
 	SAY(socketpair(AF_UNIX, SOCK_STREAM, 99, d));
 }
 
+static void memory(void)
+{
+	int fd = memfd_create("name", MFD_CLOEXEC), more;
+	struct stat st;
+	char *map, path[64];
+
+	SAY(fcntl(fd, F_GETFD));
+	SAY(fcntl(fd, F_GETFL) & ~O_LARGEFILE);
+	SAY(write(fd, "hello", 5));
+	SAY(pwrite(fd, "far", 3, 10000));
+	SAY(fstat(fd, &st));
+	SAY(st.st_size);
+	SAY(st.st_blocks);
+	SAY(st.st_nlink);
+	SAY(st.st_mode);
+	SAY(lseek(fd, 0, SEEK_CUR));
+	SAY(lseek(fd, -5, SEEK_END));
+	SAY(read(fd, buffer, 100));
+	SAY(ioctl(fd, FIONREAD, &more));
+	map = mmap(NULL, 16384, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	SAY(map[10000]);
+	map[1] = 'a';
+	map[5000] = 'b';
+	SAY(pread(fd, buffer, 5, 0));
+	printf("%.5s\n", buffer);
+	SAY(pread(fd, buffer, 1, 5000));
+	SAY(buffer[0]);
+	SAY(fstat(fd, &st));
+	SAY(st.st_blocks);
+	SAY(ftruncate(fd, 4));
+	SAY(ftruncate(fd, 20000));
+	SAY(map[0]);
+	SAY(map[4]);
+	SAY(map[5000]);
+	SAY(fallocate(fd, 0, 0, 40000));
+	SAY(fstat(fd, &st));
+	SAY(st.st_blocks);
+	map[8192] = 'c';
+	map[12287] = 'd';
+	SAY(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 4096, 8000));
+	SAY(map[8192]);
+	SAY(map[12287]);
+	SAY(fstat(fd, &st));
+	SAY(st.st_blocks);
+	SAY(fallocate(fd, FALLOC_FL_PUNCH_HOLE, 0, 1));
+	SAY(fallocate(fd, 0, 0, 0));
+	SAY(fcntl(fd, F_SETFL, O_APPEND));
+	SAY(write(fd, "end", 3));
+	SAY(lseek(fd, 0, SEEK_CUR));
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	SAY(readlink(path, buffer, 100));
+	printf("%.21s\n", buffer);
+	more = open(path, O_RDWR);
+	SAY(pread(more, buffer, 3, 40000));
+	SAY(close(more));
+	SAY(close(fd));
+	SAY(map[0]);
+	SAY(munmap(map, 16384));
+	SAY(memfd_create("x", 0x4000));
+	SAY(memfd_create(nowhere, 0));
+	memset(buffer, 'n', 250);
+	buffer[250] = 0;
+	SAY(memfd_create(buffer, 0));
+	SAY(ftruncate(1, 5));
+	SAY(ftruncate(open("/dev/null", O_RDWR), 5));
+}
+
 int main(void)
 {
 	setvbuf(stdout, NULL, _IOFBF, 1 << 16);
@@ -442,5 +510,6 @@ int main(void)
 	events();
 	epolls();
 	sockets();
+	memory();
 	return 0;
 }

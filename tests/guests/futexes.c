@@ -39,7 +39,7 @@ static void tell(const char *what, long result)
 
 static void pause_ms(long ms)
 {
-	struct timespec time = {0, ms * 1000000};
+	struct timespec time = { 0, ms * 1000000 };
 
 	while (nanosleep(&time, &time))
 		;
@@ -47,7 +47,7 @@ static void pause_ms(long ms)
 
 static void errors(void)
 {
-	struct timespec soon = {0, 1000000}, bad = {0, 2000000000}, past = {0, 0};
+	struct timespec soon = { 0, 1000000 }, bad = { 0, 2000000000 }, past = { 0, 0 };
 	uint32_t *odd = (uint32_t *)((char *)&word + 1);
 
 	tell("other value", futex(&word, FUTEX_WAIT_PRIVATE, 1, NULL, NULL, 0));
@@ -70,8 +70,7 @@ static void errors(void)
 	     futex(&word, FUTEX_WAKE | FUTEX_CLOCK_REALTIME, 1, NULL, NULL, 0));
 	tell("requeue, negative", futex(&word, FUTEX_REQUEUE_PRIVATE, -1, NULL, &word2, 0));
 	tell("cmp_requeue, other", futex(&word, FUTEX_CMP_REQUEUE_PRIVATE, 1, NULL, &word2, 5));
-	tell("requeue pi to itself",
-	     futex(&word, FUTEX_CMP_REQUEUE_PI_PRIVATE, 1, NULL, &word, 0));
+	tell("requeue pi to itself", futex(&word, FUTEX_CMP_REQUEUE_PI_PRIVATE, 1, NULL, &word, 0));
 	tell("requeue pi, two", futex(&word, FUTEX_CMP_REQUEUE_PI_PRIVATE, 2, NULL, &word2, 0));
 	tell("unlock what is free", futex(&word, FUTEX_UNLOCK_PI_PRIVATE, 0, NULL, NULL, 0));
 	word = 0x3ffffff0;
@@ -90,7 +89,8 @@ static void *wait_bits(void *arg)
 	long number = (long)arg;
 
 	__atomic_add_fetch(&waiting, 1, __ATOMIC_SEQ_CST);
-	while (futex(&word, FUTEX_WAIT_BITSET_PRIVATE, 0, NULL, NULL, 1u << number) && errno == EINTR)
+	while (futex(&word, FUTEX_WAIT_BITSET_PRIVATE, 0, NULL, NULL, 1u << number) &&
+	       errno == EINTR)
 		;
 	woken[number] = 1;
 	return NULL;
@@ -148,13 +148,11 @@ static void requeue(void)
 
 	word2 = 5;
 	start(threads, 2, wait_bits);
-	tell_woken("wake_op, compares",
-		   futex(&word2, FUTEX_WAKE_OP_PRIVATE, 1, (void *)1, &word,
-			 FUTEX_OP(FUTEX_OP_ADD, 3, FUTEX_OP_CMP_EQ, 0)));
+	tell_woken("wake_op, compares", futex(&word2, FUTEX_WAKE_OP_PRIVATE, 1, (void *)1, &word,
+					      FUTEX_OP(FUTEX_OP_ADD, 3, FUTEX_OP_CMP_EQ, 0)));
 	printf("word %u\n", word);
-	tell_woken("wake_op, does not",
-		   futex(&word2, FUTEX_WAKE_OP_PRIVATE, 1, (void *)1, &word,
-			 FUTEX_OP(FUTEX_OP_OR | 8, 4, FUTEX_OP_CMP_LT, 3)));
+	tell_woken("wake_op, does not", futex(&word2, FUTEX_WAKE_OP_PRIVATE, 1, (void *)1, &word,
+					      FUTEX_OP((FUTEX_OP_OR | 8), 4, FUTEX_OP_CMP_LT, 3)));
 	printf("word %u\n", word);
 	tell("wake_op, no such",
 	     futex(&word2, FUTEX_WAKE_OP_PRIVATE, 1, (void *)1, &word, FUTEX_OP(6, 0, 0, 0)));
@@ -243,8 +241,8 @@ static void pi(void)
 	tell("deadlock", futex(owner, FUTEX_LOCK_PI_PRIVATE, 0, NULL, NULL, 0));
 	tell("trylock", futex(owner, FUTEX_TRYLOCK_PI_PRIVATE, 0, NULL, NULL, 0));
 	tell("unlock of another's", futex(owner, FUTEX_UNLOCK_PI_PRIVATE, 0, NULL, NULL, 0));
-	tell("a plain wake", futex((uint32_t *)&mutex.__data.__lock, FUTEX_WAKE_PRIVATE, 1, NULL,
-				   NULL, 0));
+	tell("a plain wake",
+	     futex((uint32_t *)&mutex.__data.__lock, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0));
 	pthread_mutex_unlock(&mutex);
 	join(threads, 1);
 	printf("then: %d\n", pthread_mutex_lock(&other));
@@ -332,13 +330,12 @@ static void *wait_requeue(void *arg)
 
 static void requeue_pi(void)
 {
-	struct timespec soon = {0, 1};
+	struct timespec soon = { 0, 1 };
 	uint32_t *lock = (uint32_t *)&mutex.__data.__lock;
 	pthread_t threads[4];
 
 	make(&mutex, PTHREAD_PRIO_INHERIT, PTHREAD_MUTEX_STALLED, PTHREAD_MUTEX_NORMAL, 0);
-	tell("timeout",
-	     futex(&condition, FUTEX_WAIT_REQUEUE_PI_PRIVATE, 0, &soon, lock, 0));
+	tell("timeout", futex(&condition, FUTEX_WAIT_REQUEUE_PI_PRIVATE, 0, &soon, lock, 0));
 	tell("other value", futex(&condition, FUTEX_WAIT_REQUEUE_PI_PRIVATE, 1, NULL, lock, 0));
 	tell("nobody", futex(&condition, FUTEX_CMP_REQUEUE_PI_PRIVATE, 1, NULL, lock, 0));
 	start(threads, 4, wait_requeue);
@@ -349,8 +346,7 @@ static void requeue_pi(void)
 	pause_ms(20);
 	printf("got %d\n", got);
 	futex(lock, FUTEX_LOCK_PI_PRIVATE, 0, NULL, NULL, 0);
-	tell("held lock",
-	     futex(&condition, FUTEX_CMP_REQUEUE_PI_PRIVATE, 1, (void *)7, lock, 0));
+	tell("held lock", futex(&condition, FUTEX_CMP_REQUEUE_PI_PRIVATE, 1, (void *)7, lock, 0));
 	pause_ms(20);
 	printf("got %d\n", got);
 	futex(lock, FUTEX_UNLOCK_PI_PRIVATE, 0, NULL, NULL, 0);
@@ -374,8 +370,9 @@ static void *wake_second(void *arg)
 
 static void waitv(void)
 {
-	struct waitv both[2] = {{0, (uintptr_t)&word, 2 | 128, 0}, {0, (uintptr_t)&word2, 2 | 128, 0}};
-	struct timespec past = {0, 1};
+	struct waitv both[2] = { { 0, (uintptr_t)&word, 2 | 128, 0 },
+				 { 0, (uintptr_t)&word2, 2 | 128, 0 } };
+	struct timespec past = { 0, 1 };
 	pthread_t thread;
 
 	word = word2 = 0;
@@ -410,8 +407,8 @@ static void *interrupt_main(void *arg)
 
 static void interrupted(int flags)
 {
-	struct sigaction action = {.sa_handler = on_signal, .sa_flags = flags};
-	struct timespec long_time = {100, 0};
+	struct sigaction action = { .sa_handler = on_signal, .sa_flags = flags };
+	struct timespec long_time = { 100, 0 };
 	pthread_t self = pthread_self(), thread;
 
 	sigaction(SIGUSR1, &action, NULL);

@@ -524,6 +524,21 @@ static int child(char **argv)
 	return read(0, buffer, 1) ? 93 : 0;
 }
 
+/* Not among the parts: it waits for whoever types. */
+static void terminal(void)
+{
+	ssize_t got;
+
+	if (!fork()) {
+		msleep(5);
+		write_fully(1, "child done\n", 11);
+		_exit(0);
+	}
+	got = read(0, buffer, 100);
+	printf("read %.*s", (int)got, buffer);
+	wait(NULL);
+}
+
 static const struct {
 	const char *name;
 	void (*run)(void);
@@ -548,10 +563,13 @@ int main(int argc, char **argv)
 	setvbuf(stdout, NULL, _IOLBF, 1 << 12);
 	if (!strcmp(argv[0], "self"))
 		return child(argv);
-	for (size_t i = 0; i < sizeof(parts) / sizeof(*parts); i++)
-		if (argc < 3 || !strcmp(argv[1], parts[i].name)) {
-			parts[i].run();
-			fflush(stdout);
-		}
+	if (argc > 1 && !strcmp(argv[1], "terminal"))
+		terminal();
+	else
+		for (size_t i = 0; i < sizeof(parts) / sizeof(*parts); i++)
+			if (argc < 3 || !strcmp(argv[1], parts[i].name)) {
+				parts[i].run();
+				fflush(stdout);
+			}
 	return 0;
 }

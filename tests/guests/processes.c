@@ -60,7 +60,9 @@ static void die(void)
 
 static void crash(void)
 {
-	*(volatile int *)8 = 1;
+	volatile int *volatile nowhere = (int *)8;
+
+	*nowhere = 1;
 }
 
 static void sleep_for_ever(void)
@@ -202,9 +204,57 @@ static void reparenting(void)
 	prctl(PR_SET_CHILD_SUBREAPER, 0);
 }
 
+static void write_h(int signo)
+{
+	write(pipe_fds[1], signo == SIGHUP ? "h" : "t", 1);
+}
+
+static void stopped_orphan(void)
+{
+	pid_t pid = fork();
+
+	if (!pid) {
+		signal(SIGHUP, write_h);
+		setpgid(0, 0);
+		raise(SIGSTOP);
+		_exit(0);
+	}
+	waitpid(pid, NULL, WUNTRACED);
+	_exit(0);
+}
+
+static void child_with_pdeathsig(void)
+{
+	int ready[2];
+	char c;
+
+	pipe(ready);
+	if (!fork()) {
+		signal(SIGTERM, write_h);
+		prctl(PR_SET_PDEATHSIG, SIGTERM);
+		write(ready[1], "r", 1);
+		pause();
+		_exit(0);
+	}
+	read(ready[0], &c, 1);
+	_exit(0);
+}
+
+static void told_of_the_parent_s_end(const char *what, void (*body)(void))
+{
+	char c = 0;
+
+	pipe(pipe_fds);
+	wait_and_tell(what, child_of(body));
+	close(pipe_fds[1]);
+	read(pipe_fds[0], &c, 1);
+	printf("heard of it: %c, then %zd\n", c, read(pipe_fds[0], &c, 1));
+	close(pipe_fds[0]);
+}
+
 static void autoreap(void)
 {
-	struct sigaction action = {.sa_handler = SIG_DFL, .sa_flags = SA_NOCLDWAIT};
+	struct sigaction action = { .sa_handler = SIG_DFL, .sa_flags = SA_NOCLDWAIT };
 
 	signal(SIGCHLD, SIG_IGN);
 	child_of(exit_7);
@@ -255,7 +305,7 @@ static void clones(void)
 	struct {
 		unsigned long flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size;
 		unsigned long tls, set_tid, set_tid_size, cgroup, more;
-	} args = {.exit_signal = SIGCHLD};
+	} args = { .exit_signal = SIGCHLD };
 
 	fflush(stdout);
 	pid = syscall(SYS_clone3, &args, sizeof(args));
@@ -284,7 +334,7 @@ static void on_signal(int signo)
 
 static void interrupted(void)
 {
-	struct sigaction action = {.sa_handler = on_signal};
+	struct sigaction action = { .sa_handler = on_signal };
 	pid_t pid = child_of(sleep_for_ever);
 
 	sigaction(SIGALRM, &action, NULL);
@@ -325,7 +375,8 @@ static void usage(void)
 static void memory(void)
 {
 	size_t size = 4 << 20;
-	char *private = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	char *private =
+		mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	char *shared = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	int sum = 0, status = 0;
 
@@ -356,6 +407,8 @@ int main(void)
 	groups();
 	wait_and_tell("session", child_of(new_session));
 	reparenting();
+	told_of_the_parent_s_end("orphaned, stopped group", stopped_orphan);
+	told_of_the_parent_s_end("PR_SET_PDEATHSIG", child_with_pdeathsig);
 	autoreap();
 	vforks();
 	clones();

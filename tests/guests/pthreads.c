@@ -16,13 +16,13 @@
 #define THREADS 4
 #define ROUNDS 200
 
-#define CHECK(call)                                                                                \
-	do {                                                                                       \
-		int error_ = (call);                                                               \
-		if (error_) {                                                                      \
-			printf("%s: %s\n", #call, strerror(error_));                               \
-			exit(1);                                                                   \
-		}                                                                                  \
+#define CHECK(call)                                                  \
+	do {                                                         \
+		int error_ = (call);                                 \
+		if (error_) {                                        \
+			printf("%s: %s\n", #call, strerror(error_)); \
+			exit(1);                                     \
+		}                                                    \
 	} while (0)
 
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;

@@ -56,6 +56,11 @@ def test_no_schedule_changes_what_arrives(part: str, seed: int) -> None:
     held_to_the_host(part, cpus=4, seed=seed, quantum=300)
 
 
+def test_an_interrupt_that_an_idle_cpu_takes_ends_a_spin() -> None:
+    """Here CPU 0 spins for CPU 1, which sleeps before it takes the interrupt: no deadlock."""
+    held_to_the_host("never_torn", cpus=2, seed=11, quantum=11_100)
+
+
 @pytest.mark.parametrize("options", [{"fidelity": "exact"}, {"engine": "python"}], ids=str)
 def test_in_each_fidelity_and_engine(options: dict[str, str]) -> None:
     held_to_the_host("ping_pong", cpus=2, **options)

@@ -5,13 +5,16 @@ waitid(), groups, sessions, reparenting, and exec().
 
 from __future__ import annotations
 
+import tempfile
 from functools import cache
 from typing import Any
 
 import pytest
 
+from cpu.syscalls.numbers import SYSCALL_NUMBERS
+from mmu.events import EventRing
 from tests.guests.build import build, run_natively
-from tests.guests.machine import run
+from tests.guests.machine import guest_machine, run
 
 FLAGS = ("-O1", "-static", "-pthread")
 SCHEDULES: list[dict[str, Any]] = [
@@ -27,7 +30,7 @@ def native_output(source: str) -> bytes:
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES, ids=str)
-@pytest.mark.parametrize("source", ["processes.c", "exec.c"])
+@pytest.mark.parametrize("source", ["processes.c", "exec.c", "sched.c"])
 def test_processes_are_the_native_ones(source: str, schedule: dict[str, Any]) -> None:
     ours = run(build(source, *FLAGS), **schedule)
     assert ours.stdout == native_output(source)
@@ -60,3 +63,32 @@ def test_a_process_in_another_s_memory_is_counted_once() -> None:
     own = [process for process in result.processes if not process.shares_mm]
     total = sum(process.mm_counters["pte_tables_allocated"] for process in own)
     assert total == result.pte_tables_allocated
+
+
+def interrupts_of_membarrier(cpus: int) -> int:
+    """Interrupts that one CPU sent another inside membarrier()."""
+    counted, inside = 0, False
+
+    def drain(ring: EventRing) -> None:
+        nonlocal counted, inside
+        for event in ring.read():
+            if event.name == "sys_enter":
+                inside = event["nr"] == SYSCALL_NUMBERS["membarrier"]
+            counted += inside and event.name == "ipi_send_cpu"
+
+    ring = EventRing(1 << 16, on_full=drain)
+    ring.enable()
+    with tempfile.TemporaryFile() as out:
+        streams = (0, out.fileno(), out.fileno())
+        program = build("sched.c", *FLAGS)
+        with guest_machine(program, cpus=cpus, ring=ring, streams=streams) as machine:
+            machine.run()
+    drain(ring)
+    assert not ring.lost
+    return counted
+
+
+def test_membarrier_interrupts_the_cpus_that_run_the_process() -> None:
+    """One interrupt a call while the other thread has a CPU, none without another CPU."""
+    assert interrupts_of_membarrier(1) == 0
+    assert interrupts_of_membarrier(2) >= 19

@@ -52,3 +52,33 @@ def test_one_seed_is_one_run_and_another_seed_another() -> None:
     assert runs[0].figures == runs[1].figures
     assert runs[0].stdout == runs[2].stdout
     assert runs[0].result.instructions != runs[2].result.instructions
+
+
+LOCKED = ["mutex: 1000 of 1000", "queue: 125 items, sum 7875", "thread-local sums: 4000, main's 0"]
+
+
+def race_lost(text: str) -> int:
+    *right, race, _ = text.splitlines()
+    assert right == LOCKED
+    return int(race.split()[1])
+
+
+def test_a_data_race_shows_under_some_seeds_and_the_same_in_each_fidelity() -> None:
+    """What locks protect comes out right under every seed."""
+    lost = {}
+    for seed in range(8):
+        texts = {
+            fidelity: run("threads", "2", "4000", seed=seed, quantum=12000, fidelity=fidelity).text
+            for fidelity in ("fast", "exact")
+        }
+        assert len(set(texts.values())) == 1
+        lost[seed] = race_lost(texts["fast"])
+    assert 0 < sum(map(bool, lost.values())) < len(lost), lost
+
+
+@pytest.mark.parametrize("cpus", [1, 4])
+def test_a_tree_of_processes_copies_on_write(cpus: int) -> None:
+    ours = run("fork_tree", "3", "2M", cpus=cpus, quantum=5000, policy="refcount")
+    assert ours.text.startswith("15 processes, each with its own memory\n")
+    assert len(ours.result.processes) == 15
+    assert all(process.exit_code == 0 for process in ours.result.processes)

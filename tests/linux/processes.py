@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections import Counter
 from collections.abc import Iterator
 
@@ -62,11 +63,17 @@ def vma_list(mm: MmStruct) -> list[tuple[int, int]]:
 
 def present_ptes(mm: MmStruct) -> Iterator[int]:
     """Every present PTE of the mm that maps a counted page."""
-    for start, end in vma_list(mm):
-        for addr in range(start, end, PAGE):
-            value = pte(mm, addr)
-            if pte_present(value) and not value & SPECIAL:
-                yield value
+    for value in _entries(mm, mm.c.pgd, 4):
+        if pte_present(value) and not value & SPECIAL:
+            yield value
+
+
+def _entries(mm: MmStruct, table: int, level: int) -> Iterator[int]:
+    for (value,) in struct.iter_unpack("<Q", mm.memory.read(table, PAGE)):
+        if value and level == 1:
+            yield value
+        elif value:
+            yield from _entries(mm, entry_pfn(value) << 12, level - 1)
 
 
 def check_processes(kernel: Kernel) -> None:

@@ -296,7 +296,9 @@ ROWS = [
         _missed_while_away,
         Counts(switched_all=1),
     ),
-    Row("back from lazy mode, nothing missed: CR3 is not written", _back_from_lazy(False), Counts()),
+    Row(
+        "back from lazy mode, nothing missed: CR3 is not written", _back_from_lazy(False), Counts()
+    ),
     Row(
         "back from lazy mode, a flush missed: everything is dropped",
         _back_from_lazy(True),

@@ -17,6 +17,7 @@ from mmu.linux import anon, mmu_gather, pt_reclaim, pte_ref, rcu
 from mmu.linux.locks import lock_table, unlock_table
 from mmu.linux.pgtable import entry_pfn
 from mmu.linux.policy import FreeTables
+from mmu.linux.tlbflush import enter_lazy_tlb
 from tests.races import variants
 from tests.races.interleaving import Deadlock, Step
 from tests.races.variants import Patches, applied
@@ -77,6 +78,19 @@ def d2(world: RaceWorld, form: str, historical: bool) -> Any:
         assert not (dying and ended), "CPU 1 was kept waiting by CPU 0"
 
     return {0: freer, 1: faulter}, [(0, "free_pte_table"), *[1] * 300, (0, "ended")]
+
+
+def d3(world: RaceWorld, form: str, historical: bool) -> Any:
+    """CPU 1 has cached the table, and is lazy with the mm as CPU 0 frees it."""
+    world.run_on(1)
+    world.write(BASE)()
+    old = world.frame()
+    enter_lazy_tlb(world.kernel)
+
+    def look() -> None:
+        assert not world.cached(1, old), "the lazy CPU knows a way through the freed table"
+
+    return {0: world.clear(BASE, form), 1: look}, [(0, "ended"), (1, "ended")]
 
 
 def d4(world: RaceWorld, form: str, historical: bool) -> Any:
@@ -254,6 +268,12 @@ DEFECTS = [
         "kept waiting",
     ),
     Defect(
+        "D3",
+        both({mmu_gather: {"flush_tlb_mm_range": variants.d3_without_freed_tables}}),
+        d3,
+        "the lazy CPU knows a way",
+    ),
+    Defect(
         "D4 direct",
         both({pte_ref: {"_free_and_unlock": variants.d4_flushed_after_the_lock}}),
         d4,
@@ -271,7 +291,7 @@ DEFECTS = [
     ),
     Defect(
         "D5",
-        {RCU: {mmu_gather: {"tlb_remove_table": variants.d5_lock_freed_at_once}}},
+        {RCU: {mmu_gather: {"tlb_remove_tables": variants.d5_lock_freed_at_once}}},
         d5,
         "no CPU can go on",
     ),

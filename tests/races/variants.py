@@ -15,7 +15,7 @@ from typing import Any
 from unittest import mock
 
 from mmu._native import lib
-from mmu.linux import anon, engine, mmu_gather, pgalloc, pt_reclaim, pte_ref, rcu
+from mmu.linux import anon, engine, mmu_gather, pgalloc, pt_reclaim, pte_ref, rcu, tlbflush
 from mmu.linux.locks import pmd_lock, pmd_unlock
 from mmu.linux.pgtable import entry_pfn, mm_find_pmd, pmd_none, xchg
 from mmu.linux.pte_ref import PteAlloc, TryGet
@@ -92,12 +92,12 @@ def d2_zero_before_the_lock(mm: Any, tlb: Any, table: int, addr: int, nr: int) -
         pte_ref._free_and_unlock(mm, tlb, pmd, addr)
 
 
-def d3_without_freed_tables(
-    mm: Any, start: int, end: int, stride: int, freed_tables: int, ours: Any = None
-) -> None:
+_flush_tlb_mm_range = tlbflush.flush_tlb_mm_range
+
+
+def d3_without_freed_tables(mm: Any, start: int, end: int, stride: int, freed_tables: int) -> None:
     """D3: the flush does not say that tables were freed."""
-    assert ours is not None
-    ours(mm, start, end, stride, 0)
+    _flush_tlb_mm_range(mm, start, end, stride, 0)
 
 
 def d4_flushed_after_the_lock(mm: Any, tlb: Any, pmd: int, addr: int) -> None:
@@ -113,7 +113,7 @@ def d4_flushed_after_the_lock(mm: Any, tlb: Any, pmd: int, addr: int) -> None:
         mmu_gather.flush_pte_table(mm, addr)
     mmu_gather.mm_dec_nr_ptes(mm)
     if tlb is None:
-        mmu_gather.tlb_remove_table(mm.kernel, table)
+        mmu_gather.tlb_remove_tables(mm.kernel, [table])
 
 
 def d4_owed_flush_forgotten(mm: Any, pmd: int, addr: int) -> None:
@@ -124,10 +124,11 @@ LOCK_FREED = 0x6B6B6B6B
 """What the memory of a freed lock holds."""
 
 
-def d5_lock_freed_at_once(kernel: Any, table: int) -> None:
+def d5_lock_freed_at_once(kernel: Any, tables: Any) -> None:
     """D5: the table's lock does not live as long as its frame."""
-    kernel.memory.page(table).ptl = LOCK_FREED
-    rcu.call_rcu(kernel, table)
+    for table in tables:
+        kernel.memory.page(table).ptl = LOCK_FREED
+        rcu.call_rcu(kernel, table)
 
 
 def d6_section_left_open(mm: Any, pmd: int) -> Any:

@@ -17,10 +17,11 @@ from mmu.linux import engine, mmu_gather, pte_ref, zap
 from mmu.linux.locks import pte_lock, pte_unlock
 from mmu.linux.mm import Mm
 from mmu.linux.mman import MAP_ANONYMOUS, MAP_FIXED, MAP_PRIVATE
-from mmu.linux.pgtable import entry_pfn, mm_find_pmd, pte_table, set_pte_at, table_entry
+from mmu.linux.pgtable import entry_pfn, mm_find_pmd, pmd_none, pte_table, set_pte_at, table_entry
 from mmu.linux.policy import FreeTables
 from mmu.linux.rcupdate import rcu_qs
 from mmu.linux.sched import Interruptible
+from mmu.linux.smp import local_irqs_off
 from mmu.linux.state import Kernel
 from mmu.linux.tlbflush import flush_tlb_mm_range, switch_mm
 from mmu.memory import Memory
@@ -48,9 +49,18 @@ class AtOnce(Interleaving):
 
 
 class RaceWorld:
-    """``cpus`` CPUs, each with the same mm loaded; two slots of 2 MiB are mapped from BASE on."""
+    """``cpus`` CPUs, each with the same mm loaded; two slots of 2 MiB are mapped from BASE on.
 
-    def __init__(self, policy: FreeTables = FreeTables.REFCOUNT, cpus: int = 2, **cpu: Any) -> None:
+    With ``invlpgb`` flushes are broadcast; there are at least four CPUs then.
+    """
+
+    def __init__(
+        self,
+        policy: FreeTables = FreeTables.REFCOUNT,
+        cpus: int = 2,
+        *,
+        invlpgb: bool = False,
+    ) -> None:
         self.memory = Memory(2 << 20)
         self.ring = EventRing(1 << 14)
         self.kernel = Kernel(
@@ -58,7 +68,7 @@ class RaceWorld:
         )
         for _ in range(cpus):
             self.kernel.add_cpu(
-                Mmu(self.memory, geometry="tiny", engine="python", exact=True, check=True, **cpu)
+                Mmu(self.memory, geometry="tiny", engine="python", exact=True, check=True)
             )
         self.gather_max = lib.MMU_GATHER_BUNDLE
         self.mm = Mm(self.kernel)
@@ -67,6 +77,10 @@ class RaceWorld:
             switch_mm(self.kernel, self.mm)
         flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED
         self.mm.mmap(BASE, 2 * SLOT, 3, flags)
+        self.kernel.c.invlpgb = invlpgb
+        for _ in range(3 if invlpgb else 0):  # it gets its global ASID, and every CPU takes it up
+            flush_tlb_mm_range(self.mm, BASE, BASE + PAGE_SIZE, PAGE_SHIFT, 0)
+        assert bool(self.mm.c.global_asid) == invlpgb and not self.mm.c.asid_transition
 
     def run_on(self, number: int) -> None:
         """Kernel code runs on that CPU from now on."""
@@ -168,6 +182,24 @@ class RaceWorld:
 
         return act
 
+    def lockless_walk(self, addr: int) -> Actor:
+        """gup_fast(): interrupts off, no lock, no reference; True if it found a page (mm/gup.c)."""
+
+        def act() -> bool:
+            memory = self.memory
+            with local_irqs_off(self.kernel):
+                pmdval = memory.read_u64(self.pmd(addr))
+                if pmd_none(pmdval):
+                    return False
+                self.kernel.point("walking")
+                page = memory.page(entry_pfn(pmdval))
+                assert page.flags & lib.PG_table and page._refcount, (
+                    "it walks through a freed frame"
+                )
+                return bool(memory.read_u64(table_entry(entry_pfn(pmdval), addr)))
+
+        return act
+
     def move_table(self, old: int, new: int) -> Actor:
         """move_normal_pmd() (mm/mremap.c): the whole table goes from one slot to another, empty
         one; only its back pointer changes. The mover visits it.
@@ -229,11 +261,15 @@ class RaceWorld:
         return int(self.mm.c.counter[MM_COUNTER_ID[name]])
 
     def cached(self, number: int, table: int) -> int:
-        """How many entries of that CPU's TLB and caches lead to or through the table's frame."""
-        tlb = self.kernel.cpus[number].mmu.c.tlb
-        frame = table << PAGE_SHIFT
+        """How many entries of that CPU's paging-structure caches, of the address space that CR3
+        names, lead to the table's frame.
+        """
+        unit = self.kernel.cpus[number].mmu.c
+        tlb, frame = unit.tlb, table << PAGE_SHIFT
         return sum(
-            bool(entry.flags & lib.TLB_VALID) and entry.frame == frame
+            entry.flags & (lib.TLB_VALID | lib.TLB_TABLE) == lib.TLB_VALID | lib.TLB_TABLE
+            and entry.frame == frame
+            and entry.pcid == unit.cr3 & 0xFFF
             for entry in tlb.entry[0 : tlb.nr_entries]
         )
 

@@ -6,13 +6,15 @@ take turns.
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
 from benchmarks import __main__ as command
-from benchmarks import exact, tlb
+from benchmarks import callgrind, exact, tlb
 from benchmarks.measure import Result, compare
 from benchmarks.refcount import refcount_pair
+from mmu import _native
 
 
 def result(ours, peer, goal):
@@ -65,6 +67,35 @@ def test_results_are_one_object_a_line(tmp_path, monkeypatch, capsys):
     (line,) = (tmp_path / "results" / "latest.jsonl").read_text().splitlines()
     assert json.loads(line)["ratio"] == 0.5
     assert "0.500" in capsys.readouterr().out
+
+
+def test_without_valgrind_one_line_says_so(monkeypatch, capsys):
+    monkeypatch.setattr("shutil.which", lambda _: None)
+    monkeypatch.setattr("sys.argv", ["benchmarks", "refcount_fault"])
+    assert command.main() == 1
+    assert capsys.readouterr().err.splitlines()[1:] == [
+        "refcount_fault: valgrind is not installed: apt-get install valgrind"
+    ]
+
+
+def test_atomics_are_found_by_disassembly_and_counted_as_often_as_executed(tmp_path):
+    """A callgrind file with two instructions of ours, one of them an atomic, and a call's line."""
+    module = Path(_native.__file__)
+    atomics = callgrind._atomics(module)
+    assert len(atomics) > 5
+    first = min(atomics)
+    lines = [
+        f"ob=/somewhere/{module.name}",
+        f"0x{first:x} 0 7",
+        f"0x{first - 1:x} 0 5",
+        "calls=3 0x10 0",
+        f"0x{first:x} 0 1000",
+        "ob=/lib/libc.so.6",
+        f"0x{first:x} 0 2",
+    ]
+    (tmp_path / "part").write_text("\n".join(lines))
+    counted = callgrind._read(tmp_path / "part", module, atomics)
+    assert counted == callgrind.Executed(instructions=14, atomics=7)
 
 
 def test_what_cannot_run_here_is_recorded_with_the_reason(tmp_path, monkeypatch, capsys):

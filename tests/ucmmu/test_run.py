@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.guests.build import build
 from ucmmu.cli import main
 from ucmmu.exit_codes import ExitCode
 from ucmmu.options import guests_directory
@@ -102,7 +103,7 @@ def test_the_machine_is_told_and_reported():
     assert (process["pid"], process["ppid"], process["threads"]) == (1000, 0, 1)
     assert process["instructions"] == report["instructions"]
     report, _ = report_of("hello")
-    assert (report["cpus"], report["seed"], report["quantum"]) == (1, 0, 50_000)
+    assert (report["cpus"], report["seed"], report["quantum"]) == (1, 0, 100_000)
 
 
 @pytest.mark.parametrize(
@@ -158,6 +159,25 @@ def test_a_timeout_ends_the_run_with_its_figures(tmp_path):
     assert (report["ended"], report["exit_code"]) == ("timeout", ExitCode.TIMEOUT)
     assert report["instructions"] > 0
     assert report["error"] in last_line(done)
+
+
+def test_a_timeout_reports_every_process(tmp_path):
+    """A process that computes, and seven that wait for each other's files for ever."""
+    program = str(build("waiting_files.c", "-static", "-O1", "-Wno-unused-result"))
+    args = ("--cpus", "2", "--timeout", "3", "--json", str(tmp_path / "x.json"))
+    done = ucmmu("run", *args, program, "processes", "never")
+    assert done.returncode == ExitCode.TIMEOUT
+    assert last_line(done) == "ucmmu: stopped after 3 s (--timeout)"
+    report = json.loads((tmp_path / "x.json").read_text())
+    assert (report["ended"], report["problems"], report["checks_finished"]) == ("timeout", [], True)
+    processes = report["processes"]
+    assert [process["pid"] for process in processes] == list(range(1000, 1008))
+    assert {process["ppid"] for process in processes[1:]} == {1000}
+    assert {process["ended"] for process in processes} == {"stopped"}
+    for name in ("VmRSS", "VmPTE", "page_faults", "pte_tables_allocated"):
+        assert report[name] == sum(process[name] for process in processes)
+    assert "total of 8 processes" in done.stderr
+    assert sum(line.split()[:2][-1:] == ["1000"] for line in done.stderr.splitlines()) == 7
 
 
 def test_without_counting_a_timeout_ends_it_too():

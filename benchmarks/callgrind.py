@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Counting the instructions and the atomics that a function of mmu._native executes, by callgrind.
+
+callgrind writes how often each instruction was executed. An atomic is an instruction with a LOCK
+prefix, or an XCHG with memory, which locks without one (SDM vol. 3A 9.1.2.1): each executed address
+of the module is disassembled to tell.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.measure import BenchmarkError
+
+_X86_OP_MEM = 3
+_LOCK = 0xF0
+
+
+@dataclass(frozen=True)
+class Executed:
+    """What one part of a run executed inside the function that was watched."""
+
+    instructions: int
+    atomics: int
+
+
+def executed(
+    script: str, function: str, *, parts: str, module: Path, scratch: Path
+) -> list[Executed]:
+    """Run Python code, and count inside ``function`` and what it calls; a call of the function
+    ``parts`` begins a new part.
+
+    ``module`` is the shared object of both, ``scratch`` a directory. BenchmarkError without
+    valgrind, and if the run fails.
+    """
+    valgrind = shutil.which("valgrind")
+    if valgrind is None:
+        raise BenchmarkError("valgrind is not installed: apt-get install valgrind")
+    done = subprocess.run(
+        [
+            valgrind,
+            "--tool=callgrind",
+            f"--toggle-collect={function}",
+            f"--dump-before={parts}",
+            "--dump-instr=yes",
+            "--compress-strings=no",
+            "--compress-pos=no",
+            f"--callgrind-out-file={scratch / 'part'}",
+            sys.executable,
+            "-c",
+            script,
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        lines = done.stderr.strip().splitlines() or ["no message"]
+        raise BenchmarkError(f"callgrind ended with {done.returncode}: {lines[-1]}")
+    numbered = sorted(scratch.glob("part.*"), key=lambda path: int(path.suffix[1:]))
+    atomics = _atomics(module)
+    return [_read(path, module, atomics) for path in [*numbered[1:], scratch / "part"]]
+
+
+def _read(path: Path, module: Path, atomics: set[int]) -> Executed:
+    """Sum the costs of a callgrind file; those of calls, which follow a line calls=, are in the
+    callee as well.
+    """
+    instructions = locked = 0
+    ours = inclusive = False
+    for line in path.read_text().splitlines():
+        if line.startswith("ob="):
+            ours = Path(line[3:]).name == module.name
+        elif line.startswith("calls="):
+            inclusive = True
+        elif line.startswith("0x"):
+            address, _, cost = line.split()
+            if not inclusive:
+                instructions += int(cost)
+                if ours and int(address, 16) in atomics:
+                    locked += int(cost)
+            inclusive = False
+    return Executed(instructions, locked)
+
+
+def _atomics(module: Path) -> set[int]:
+    """The addresses of the module's atomics."""
+    from capstone import CS_ARCH_X86, CS_MODE_64, Cs
+    from elftools.elf.elffile import ELFFile
+
+    decoder = Cs(CS_ARCH_X86, CS_MODE_64)
+    decoder.detail = True
+    decoder.skipdata = True
+    with module.open("rb") as file:
+        text = ELFFile(file).get_section_by_name(".text")
+        code, start = text.data(), text["sh_addr"]
+    return {
+        insn.address
+        for insn in decoder.disasm(code, start)
+        if insn.id and (insn.prefix[0] == _LOCK or _exchanges_memory(insn))
+    }
+
+
+def _exchanges_memory(insn: object) -> bool:
+    mnemonic, operands = getattr(insn, "mnemonic", ""), getattr(insn, "operands", ())
+    return mnemonic == "xchg" and any(operand.type == _X86_OP_MEM for operand in operands)
