@@ -63,7 +63,6 @@ def exit_to_user_mode(task: Task) -> None:
     """What is due before guest code goes on: signals act, and calls that they interrupted are made
     again. Raises TaskEnd if the process is to end.
     """
-    kernel = task.system.kernel
     process = task.process
     if (
         (task.pending.signal | process.shared_pending.signal) & ~task.blocked
@@ -78,11 +77,12 @@ def exit_to_user_mode(task: Task) -> None:
     task.resume_flag = False
     if task.operation is not None:
         task.leaves_kernel()
-    if kernel.c.rcu.nr_pending:
-        rcu_qs(kernel, kernel.this_cpu)
-    ram = kernel.memory.c
+    system = task.system
+    if system.rcu.nr_pending:
+        rcu_qs(system.kernel, system.kernel.this_cpu)
+    ram = system.ram
     if ram.nr_dirty_free > ram.keep_dirty:
-        kernel.memory.trim(ram.keep_dirty // 2)
+        system.kernel.memory.trim(ram.keep_dirty // 2)
 
 
 def _handle_signals(task: Task) -> None:

@@ -137,6 +137,8 @@ class Rq:
     def __init__(self, cpu: Cpu, vcpu: VCpu) -> None:
         self.cpu = cpu
         self.vcpu = vcpu
+        self.shared = vcpu.shared
+        """What the vCPU counts."""
         self.curr: Thread | None = None
         """Whose turn it is here; None: idle."""
         self.loaded: Thread | None = None
@@ -498,7 +500,7 @@ class Scheduler:
         """
         rq = task.rq
         assert rq is not None
-        if self.counting and (rq.vcpu.instructions or 0) >= rq.slice_end:
+        if self.counting and rq.shared.count >= rq.slice_end:
             self._end_slice(rq, task)
 
     def user_slice(self, task: Thread, due: int | None) -> Any:
@@ -510,7 +512,7 @@ class Scheduler:
         vcpu = rq.vcpu
         if not self.counting:
             return vcpu.run(None)
-        rq.due = NEVER if due is None else (vcpu.instructions or 0) + max(due, 0)
+        rq.due = NEVER if due is None else rq.shared.count + max(due, 0)
         exit_ = vcpu.run(min(rq.slice_end, rq.due))
         if exit_.reason != VmExit.LIMIT or not self._others_run(rq) or not self._is_slice_over(rq):
             return exit_

@@ -65,6 +65,8 @@ class System:
 
     def __init__(self, kernel: Kernel, scheduler: Scheduler, *, seed: int = 0) -> None:
         self.kernel = kernel
+        self.rcu = kernel.c.rcu
+        self.ram = kernel.memory.c
         self.scheduler = scheduler
         self.random = random.Random(seed)
         self.clock = VirtualClock(scheduler.now_ns)
@@ -243,7 +245,7 @@ class Process:
         for rq in self.system.scheduler.rqs:
             task = rq.loaded
             if task is not None and task.group is self:
-                executed += (rq.vcpu.instructions or 0) - rq.began
+                executed += int(rq.shared.count) - rq.began
         return executed
 
     def take_sample(self) -> None:

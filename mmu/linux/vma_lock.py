@@ -46,7 +46,8 @@ def lock_vma_under_rcu(mm: MmStruct, address: int) -> struct_vm_area_struct_ptr 
     """The VMA that holds address, read-locked: it stays as it is until vma_end_read(). None: there
     is none, or a writer has it or waits for it; mmap_lock tells. Never sleeps.
     """
-    mm.kernel.point("lock_vma_under_rcu")
+    if mm.kernel.on_point is not None:
+        mm.kernel.point("lock_vma_under_rcu")
     vma = lib.find_vma(mm.c, address)
     if vma == ffi.NULL or address < vma.vm_start:
         mm.kernel.c.counter[_MISS] += 1
@@ -76,7 +77,8 @@ def vma_end_read(mm: MmStruct, vma: struct_vm_area_struct_ptr) -> None:
     vma.vm_refcnt -= 1
     if vma.vm_refcnt == VMA_LOCK_OFFSET + 1:
         mm.kernel.scheduler.wake_up(mm.vma_writer_wait)
-    mm.kernel.point("vma_end_read")
+    if mm.kernel.on_point is not None:
+        mm.kernel.point("vma_end_read")
 
 
 def vma_start_write(mm: MmStruct, vma: struct_vm_area_struct_ptr) -> None:
