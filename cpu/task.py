@@ -183,8 +183,8 @@ class Process:
         self.end: TaskEnd | None = None
         self.result: ProcessResult | None = None
         self.wait_chldexit = WaitQueue("a child's end")
-        self.dead_instructions = 0
-        """Executed by threads that have ended."""
+        self.instructions = 0
+        """Executed by its threads up to the last switch of each."""
         self.nr_syscalls = 0
         self.nr_threads = 0
         """Threads that it ever had."""
@@ -239,8 +239,12 @@ class Process:
 
     def executed(self) -> int:
         """Instructions that its threads have executed."""
-        executed = self.system.scheduler.executed
-        return self.dead_instructions + sum(executed(task) for task in self.threads)
+        executed = self.instructions
+        for rq in self.system.scheduler.rqs:
+            task = rq.loaded
+            if isinstance(task, Task) and task.process is self:
+                executed += (rq.vcpu.instructions or 0) - rq.began
+        return executed
 
     def take_sample(self) -> None:
         """Take the sample that is due."""
@@ -354,6 +358,11 @@ class Task(Thread):
     def rlimits(self) -> Rlimits:
         """Its process's limits."""
         return self.process.rlimits
+
+    def charge(self, instructions: int) -> None:
+        """It has executed so many more, and its process has."""
+        self.instructions += instructions
+        self.process.instructions += instructions
 
     def resumed(self) -> None:
         """It goes on: its process's limits bind in an address space that several share, and it is
