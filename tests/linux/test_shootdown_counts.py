@@ -250,7 +250,12 @@ ROWS = [
         nr=4,
     ),
     Row("33 pages: one by one", _flush(33), Counts(ipis=1, remote=1, received=1, one=33)),
-    Row("34 pages: everything", _flush(34), Counts(ipis=1, remote=1, received=1, all=1)),
+    Row(
+        "34 pages: everything; that of the CPUs that were asked is not counted as local",
+        _flush(34),
+        Counts(ipis=2, remote=1, received=2, all=1),
+        nr=3,
+    ),
     Row(
         "33 pages of 2 MiB: the ceiling counts steps of the stride",
         _flush(33, shift=PMD_SHIFT),
