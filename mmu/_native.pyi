@@ -433,6 +433,7 @@ class struct_mmu_gather(Struct[struct_mmu_gather_ptr]):
     nr: int
     max: int
     nr_tables: int
+    delayed_rmap: int
     pfn: Array[int]
     table: Array[int]
 

@@ -20,7 +20,9 @@ from typing import Protocol
 
 from cpu.syscalls.numbers import syscall_name
 from mmu.events import Event, EventRing
+from mmu.linux.pgtable import TLB_FLUSH_ALL
 from mmu.linux.pte_ref import TryGet
+from mmu.linux.tlbflush import TlbFlushReason
 from mmu.x86 import Access
 from mmu.x86.faults import describe_error_code
 
@@ -29,7 +31,10 @@ RING_RECORDS = 1 << 12
 
 _ACCESS = {int(access): access.label for access in Access}
 _TRYGET = {int(result): result.name.lower().removeprefix("failed_") for result in TryGet}
-_DECIMAL = frozenset({"nr", "count", "level", "order", "size", "global", "freed_tables", "array"})
+_REASON = {int(reason): reason.label for reason in TlbFlushReason}
+_DECIMAL = frozenset(
+    {"nr", "count", "level", "order", "size", "global", "freed_tables", "array", "cpu"}
+)
 _INDENT = " " * 15
 
 
@@ -137,6 +142,10 @@ class TracePrinter:
             return _ACCESS[value]
         if field == "result" and value in _TRYGET:
             return _TRYGET[value]
+        if field == "reason" and value in _REASON:
+            return _REASON[value]
+        if field == "pages":
+            return "all" if value == TLB_FLUSH_ALL else str(value)
         if field == "array" and value < len(self._arrays):
             return self._arrays[value]
         return str(value) if field in _DECIMAL else f"{value:#x}"

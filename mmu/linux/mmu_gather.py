@@ -65,7 +65,7 @@ def tlb_gather_mmu(mm: MmStruct, fullmm: bool = False) -> Gather:
         mm.kernel.bug(Bug.GATHER_NESTED)
     c.mm = mm.c
     c.fullmm = fullmm
-    c.nr = c.nr_tables = 0
+    c.nr = c.nr_tables = c.delayed_rmap = 0
     c.max = lib.MMU_GATHER_BUNDLE
     _reset_range(c)
     c.cpu = cpu

@@ -17,6 +17,7 @@ docs/shootdown.md tells it at length.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from enum import IntEnum
 from typing import TYPE_CHECKING, Final, cast
 
 from mmu._native import ffi, lib
@@ -49,12 +50,33 @@ _REMOTE: Final = MM_COUNTER_ID["nr_tlb_remote_flush"]
 _RECEIVED: Final = MM_COUNTER_ID["nr_tlb_remote_flush_received"]
 _IRQ_TLB_COUNT: Final = KERNEL_COUNTER_ID["irq_tlb_count"]
 
-TLB_FLUSH_ON_TASK_SWITCH: Final = lib.TLB_FLUSH_ON_TASK_SWITCH
-TLB_REMOTE_SHOOTDOWN: Final = lib.TLB_REMOTE_SHOOTDOWN
-TLB_LOCAL_SHOOTDOWN: Final = lib.TLB_LOCAL_SHOOTDOWN
-TLB_LOCAL_MM_SHOOTDOWN: Final = lib.TLB_LOCAL_MM_SHOOTDOWN
-TLB_REMOTE_SEND_IPI: Final = lib.TLB_REMOTE_SEND_IPI
-TLB_REMOTE_WRONG_CPU: Final = lib.TLB_REMOTE_WRONG_CPU
+
+class TlbFlushReason(IntEnum):
+    """Why the event tlb_flush was told (enum tlb_flush_reason); ``label`` as ftrace says it."""
+
+    ON_TASK_SWITCH = lib.TLB_FLUSH_ON_TASK_SWITCH
+    REMOTE_SHOOTDOWN = lib.TLB_REMOTE_SHOOTDOWN
+    LOCAL_SHOOTDOWN = lib.TLB_LOCAL_SHOOTDOWN
+    LOCAL_MM_SHOOTDOWN = lib.TLB_LOCAL_MM_SHOOTDOWN
+    REMOTE_SEND_IPI = lib.TLB_REMOTE_SEND_IPI
+    REMOTE_WRONG_CPU = lib.TLB_REMOTE_WRONG_CPU
+
+    @property
+    def label(self) -> str:
+        """Its words."""
+        return _REASON_LABELS[self]
+
+
+_REASON_LABELS: Final = (
+    *("flush on task switch", "remote shootdown", "local shootdown"),
+    *("local MM shootdown", "remote IPI send", "remote wrong CPU"),
+)
+TLB_FLUSH_ON_TASK_SWITCH: Final = TlbFlushReason.ON_TASK_SWITCH
+TLB_REMOTE_SHOOTDOWN: Final = TlbFlushReason.REMOTE_SHOOTDOWN
+TLB_LOCAL_SHOOTDOWN: Final = TlbFlushReason.LOCAL_SHOOTDOWN
+TLB_LOCAL_MM_SHOOTDOWN: Final = TlbFlushReason.LOCAL_MM_SHOOTDOWN
+TLB_REMOTE_SEND_IPI: Final = TlbFlushReason.REMOTE_SEND_IPI
+TLB_REMOTE_WRONG_CPU: Final = TlbFlushReason.REMOTE_WRONG_CPU
 
 tlb_single_page_flush_ceiling: Final = lib.TLB_SINGLE_PAGE_FLUSH_CEILING
 """Pages; a flush of more of them is one of the whole address space."""

@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING
 
 from mmu._native import lib
 from mmu.linux.locks import pte_unlock
-from mmu.linux.mmu_gather import Gather, tlb_flush_mmu, tlb_remove_page, tlb_remove_tlb_entry
+from mmu.linux.mmu_gather import (
+    Gather,
+    tlb_flush_mmu,
+    tlb_flush_mmu_tlbonly,
+    tlb_remove_page,
+    tlb_remove_tlb_entry,
+)
 from mmu.linux.pgtable import (
     SPECIAL,
     D,
@@ -73,7 +79,8 @@ def zap_pte_range(tlb: Gather, pmd: EntryPa, start: int, end: int, details: int)
 
     The zap visits: it holds one reference, and drops those of the entries it cleared in one go once
     the PTE lock is dropped. When the gather is full the lock is dropped midway and all is flushed
-    and freed before it goes on.
+    and freed before it goes on. A page of a file that was written is flushed before the lock is
+    dropped (tlb_delay_rmap()): nobody may find it clean and unmapped while it can be written.
     """
     mm = tlb.mm
     can_reclaim = reclaim_pt_is_enabled(mm, start, end, details)
@@ -92,8 +99,12 @@ def zap_pte_range(tlb: Gather, pmd: EntryPa, start: int, end: int, details: int)
         if can_reclaim and direct:
             pmdval = try_get_and_clear_pmd(mm, pmd)
             direct = pmdval is not None
+        flush = full or tlb.c.delayed_rmap
+        if flush:
+            tlb_flush_mmu_tlbonly(tlb)
+            tlb.c.delayed_rmap = 0
         pte_unlock(mm, table)
-        if full:
+        if flush:
             tlb_flush_mmu(tlb)
         pte_put_many_tlb(tlb, table, start, cleared)
     if pmdval is not None:
@@ -153,5 +164,6 @@ def _zap_pte(tlb: Gather, pte: EntryPa, addr: int, rss: list[int]) -> bool:
     page._mapcount -= 1
     if old & D and not page.flags & lib.PG_anon:
         page.flags |= lib.PG_dirty
+        tlb.c.delayed_rmap = 1
     rss[mm_counter(page)] -= 1
     return tlb_remove_page(tlb, entry_pfn(old))

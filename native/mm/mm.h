@@ -302,6 +302,7 @@ struct mmu_gather {
 	u32 stride_shift; /* log2 of the smallest reach of a cleared entry, bytes; 0: none yet */
 	u32 nr, max;	  /* frames in pfn[]; how many it may take */
 	u32 nr_tables;	  /* frames in table[] */
+	u32 delayed_rmap; /* 1: a file's page was unmapped that may be written yet: flush first */
 	u64 pfn[MMU_GATHER_MAX];
 	u64 table[MMU_GATHER_MAX];
 };

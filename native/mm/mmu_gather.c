@@ -36,6 +36,7 @@ void tlb_gather_mmu(struct mmu_gather *tlb, struct mm_struct *mm, u32 fullmm)
 	tlb->fullmm = fullmm;
 	tlb->nr = 0;
 	tlb->nr_tables = 0;
+	tlb->delayed_rmap = 0;
 	tlb->max = MMU_GATHER_BUNDLE;
 	reset_range(tlb);
 	cpu->gather = tlb;

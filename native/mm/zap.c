@@ -42,8 +42,10 @@ static bool zap_pte(struct mmu_gather *tlb, pte_t *pte, u64 addr, struct zap_str
 		return false;
 	page = pfn_to_page(mm->ram, entry_pfn(old));
 	page->_mapcount--;
-	if (old & X86_D && !(page->flags & PG_anon))
+	if (old & X86_D && !(page->flags & PG_anon)) {
 		page->flags |= PG_dirty;
+		tlb->delayed_rmap = 1;
+	}
 	z->rss[mm_counter(page)]--;
 	return tlb_remove_page(tlb, entry_pfn(old));
 }
@@ -73,7 +75,7 @@ static void zap_pte_range(struct mmu_gather *tlb, pmd_t *pmd, u64 start, u64 end
 {
 	struct mm_struct *mm = tlb->mm;
 	bool can_reclaim = reclaim_pt_is_enabled(mm, start, end, details);
-	bool direct = true;
+	bool direct = true, flush;
 	u64 addr = start, pmdval = 0, table;
 
 	if (pte_try_get(mm, pmd, &table) != TRYGET_SUCCEEDED)
@@ -90,8 +92,13 @@ static void zap_pte_range(struct mmu_gather *tlb, pmd_t *pmd, u64 start, u64 end
 		direct = direct && !z.full;
 		if (can_reclaim && direct)
 			direct = try_get_and_clear_pmd(mm, pmd, &pmdval);
+		flush = z.full || tlb->delayed_rmap;
+		if (flush) {
+			tlb_flush_mmu_tlbonly(tlb);
+			tlb->delayed_rmap = 0;
+		}
 		pte_unlock(mm, table);
-		if (z.full)
+		if (flush)
 			tlb_flush_mmu(tlb);
 		pte_put_many_tlb(tlb, table, start, z.cleared);
 	} while (addr < end);

@@ -132,6 +132,27 @@ def test_the_asid_follows_the_mm_to_another_cpu(m: Cpus) -> None:
     assert pcid(m.kernel.cpus[3]) == FIRST_GLOBAL + 1
 
 
+def test_back_from_lazy_mode_nothing_was_missed(m: Cpus) -> None:
+    settled(m)
+    m.lazy(3)
+    m.flush()
+    m.events()
+    m.switch(3, m.mm)
+    assert not m.events("mov_cr3") and not m.kernel.cpus[3].c.is_lazy
+
+
+def test_who_left_keeps_nobody_in_transition(m: Cpus) -> None:
+    """All took the ASID up; one ran another mm since, under an ASID of its own."""
+    m.flush()
+    m.flush()
+    assert m.mm.c.asid_transition
+    m.switch(3, Mm(m.kernel))
+    m.events()
+    m.flush()
+    assert not m.mm.c.asid_transition
+    assert not m.events("ipi_send_cpu", "ipi_send_cpumask")
+
+
 def test_a_thread_switch_takes_it_up(m: Cpus) -> None:
     """switch_mm() to the same mm, on a CPU that still uses an ASID of its own."""
     use_global_asid(m.mm)

@@ -13,7 +13,7 @@ import pytest
 from mmu._native import lib
 from mmu.linux import engine
 from mmu.linux.mm import Mm
-from mmu.linux.mman import MAP_ANONYMOUS, MAP_FIXED, MAP_PRIVATE
+from mmu.linux.mman import MAP_ANONYMOUS, MAP_FIXED, MAP_PRIVATE, MAP_SHARED
 from mmu.linux.pgtable import PMD_SHIFT
 from mmu.units import PAGE_SIZE
 from mmu.x86 import Access
@@ -222,6 +222,16 @@ def _dontneed_of_nothing(m: Cpus) -> Counts:
     return counts
 
 
+def _written_shared_memory(m: Cpus) -> Counts:
+    flags = MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED
+    m.mm.mmap(BASE, 1024 * PAGE_SIZE, RW, flags)
+    m.touch(0)
+    m.touch(0, BASE + 512 * PAGE_SIZE)
+    with m.counted() as counts:
+        m.dontneed(1024)
+    return counts
+
+
 def _munmap_of_34(m: Cpus) -> Counts:
     for page in range(34):
         m.touch(0, BASE + page * PAGE_SIZE)
@@ -240,7 +250,12 @@ ROWS = [
         nr=4,
     ),
     Row("33 pages: one by one", _flush(33), Counts(ipis=1, remote=1, received=1, one=33)),
-    Row("34 pages: everything", _flush(34), Counts(ipis=1, remote=1, received=1, all=1)),
+    Row(
+        "34 pages: everything; that of the CPUs that were asked is not counted as local",
+        _flush(34),
+        Counts(ipis=2, remote=1, received=2, all=1),
+        nr=3,
+    ),
     Row(
         "33 pages of 2 MiB: the ceiling counts steps of the stride",
         _flush(33, shift=PMD_SHIFT),
@@ -376,6 +391,13 @@ ROWS = [
         "MADV_DONTNEED of a table's only page: one page stands for both",
         _dontneed,
         Counts(ipis=1, remote=1, received=1, one=1),
+    ),
+    Row(
+        "a page of shared memory that was written is flushed before its PTE lock is dropped, so"
+        " once for each table; the first one's table goes with the second one's page, 513 pages in"
+        " all; the second table is alone, and counts no page",
+        _written_shared_memory,
+        Counts(ipis=3, remote=3, received=3, one=1, all=1),
     ),
     Row("nothing was mapped: nothing is flushed", _dontneed_of_nothing, Counts()),
     Row(

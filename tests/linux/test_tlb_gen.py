@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from mmu.errors import MmuError
+from mmu.linux import engine
 from mmu.linux.mm import Mm
 from mmu.linux.pgtable import TLB_FLUSH_ALL
 from mmu.linux.state import Cpu
@@ -93,10 +94,53 @@ def test_the_events_say_who_asked_and_why(m: Cpus) -> None:
     ]
 
 
+def test_a_flush_of_everything_says_so(m: Cpus) -> None:
+    m.events()
+    m.flush(34)
+    assert [(e.cpu, *e.values) for e in m.events("tlb_flush")] == [
+        (0, TLB_REMOTE_SEND_IPI, TLB_FLUSH_ALL),
+        (1, TLB_REMOTE_SHOOTDOWN, TLB_FLUSH_ALL),
+        (2, TLB_REMOTE_SHOOTDOWN, TLB_FLUSH_ALL),
+        (0, TLB_LOCAL_MM_SHOOTDOWN, TLB_FLUSH_ALL),
+    ]
+
+
+def test_a_thread_switch_leaves_the_flush_to_its_interrupt(m: Cpus) -> None:
+    """A CPU that is not lazy is asked, so it need not compare generations: the interrupt comes when
+    the switch turns interrupts on again, and is for one page.
+    """
+    seen = []
+
+    def meanwhile() -> None:
+        m.switch(1, m.mm)
+        seen.extend(e for e in m.events("mov_cr3", "tlb_flush") if e.cpu == 1)
+
+    m.kernel.scheduler = Late(meanwhile)
+    m.events()
+    m.flush()
+    assert [(e.name, *e.values) for e in seen] == [("tlb_flush", TLB_REMOTE_SHOOTDOWN, 1)]
+    assert gen(m.kernel.cpus[1]) == 1
+
+
+def test_a_flush_is_local_if_no_other_cpu_may_be_asked(m: Cpus) -> None:
+    """What mm_fast_fault() asks before it does what it could not wait for."""
+    alone = Mm(m.kernel)
+    assert engine.flush_tlb_is_local(alone)
+    m.switch(0, alone)
+    assert engine.flush_tlb_is_local(alone)
+    assert not engine.flush_tlb_is_local(m.mm)
+    m.lazy(0)
+    assert not engine.flush_tlb_is_local(alone)
+    m.switch(0, alone)
+    alone.c.global_asid = 6
+    assert not engine.flush_tlb_is_local(alone)
+    alone.c.global_asid = 0
+    m.switch(1, alone)
+    assert not engine.flush_tlb_is_local(alone)
+
+
 def test_a_range_shorter_than_its_stride_counts_no_page(m: Cpus) -> None:
     """A table alone: one INVLPG is executed, and Linux counts 4096 >> 21."""
-    from mmu.linux import engine
-
     for number in (1, 2):
         m.switch(number, None)
         m.mm.c.cpu_bitmap &= ~(1 << number)

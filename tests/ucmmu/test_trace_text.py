@@ -100,6 +100,16 @@ def test_every_result_of_tryget_has_its_name():
         assert f"result={result.name.lower().removeprefix('failed_')} " in line
 
 
+def test_a_flush_says_why_and_how_much():
+    names = ["flush on task switch", "remote shootdown", "local shootdown"]
+    names += ["local MM shootdown", "remote IPI send", "remote wrong CPU"]
+    for reason, name in enumerate(names):
+        (line,) = printed(("tlb_flush", reason, 5))
+        assert line.endswith(f"reason={name} pages=5")
+    (line,) = printed(("tlb_flush", 0, (1 << 64) - 1))
+    assert line.endswith("pages=all")
+
+
 def test_an_error_is_told_when_it_comes():
     class Full(io.StringIO):
         def writelines(self, lines):
