@@ -10,6 +10,7 @@ import pytest
 from mmu.linux import engine, pgalloc
 from mmu.linux.bug import Bug, MmBug
 from mmu.linux.rcupdate import rcu_barrier, rcu_qs, synchronize_rcu
+from mmu.linux.smp import local_irqs_off
 from tests.linux.cpus import Cpus
 from tests.races.interleaving import Interleaving
 
@@ -96,6 +97,18 @@ def test_an_idle_cpu_that_reads_is_waited_for(cpus: Cpus) -> None:
     assert not is_free(cpus, frame)
     engine.rcu_read_unlock(kernel)
     engine.rcu_report_qs(kernel, 0)
+    assert is_free(cpus, frame)
+
+
+def test_interrupts_off_are_a_read_section(cpus: Cpus) -> None:
+    """What fast GUP relies on where no flush sends an interrupt."""
+    frame = queue(cpus)
+    cpus.on(1)
+    with local_irqs_off(cpus.kernel):
+        for cpu in cpus.kernel.cpus[:2]:
+            engine.rcu_report_qs(cpus.kernel, cpu.id)
+        assert not is_free(cpus, frame)
+    engine.rcu_report_qs(cpus.kernel, 1)
     assert is_free(cpus, frame)
 
 

@@ -161,7 +161,7 @@ class Killed:
 
 @pytest.mark.parametrize("call", ["mmap", "munmap", "mprotect", "brk", "mlock", "madvise"])
 def test_who_is_killed_while_waiting_gets_eintr(cpus: Cpus, call: str) -> None:
-    """What waits for mmap_lock to change a VMA does so killably, and leaves nothing in the queue."""
+    """What waits for mmap_lock to change a VMA does so killably, and leaves no waiter."""
     mm = cpus.mm
     mm.c.start_brk = mm.c.brk = BASE >> 2
     arguments = {
