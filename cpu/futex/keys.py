@@ -17,11 +17,8 @@ from typing import TYPE_CHECKING, Final
 from cpu.futex.table import FutexKey
 from mmu._native import lib
 from mmu.errors import LinuxError
-from mmu.linux.gup import fault_in_page
-from mmu.linux.handle_mm_fault import VM_FAULT_ERROR, peek_pte
-from mmu.linux.pgtable import P, entry_pfn
+from mmu.linux.gup_fast import get_user_pages_fast
 from mmu.linux.uaccess import access_ok
-from mmu.linux.vma import VM_READ, VM_SHARED, VM_WRITE
 from mmu.units import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE
 
 if TYPE_CHECKING:
@@ -43,35 +40,31 @@ def get_futex_key(mm: Mm, addr: int, *, shared: bool, write: bool = True) -> Fut
         raise LinuxError(errno.EFAULT)
     if not shared:
         return FutexKey(mm, addr, False)
-    with mm.mmap_read_lock():
-        return _shared_key(mm, addr, write)
+    writable = True
+    try:
+        (pfn,) = get_user_pages_fast(mm, addr, 1, write=True)
+    except LinuxError:
+        if write:
+            raise
+        writable = False
+        (pfn,) = get_user_pages_fast(mm, addr, 1, write=False)
+    try:
+        return _shared_key(mm, addr, pfn, writable)
+    finally:
+        mm.memory.put_page(pfn)
 
 
-def _shared_key(mm: Mm, addr: int, write: bool) -> FutexKey:
-    """get_user_pages_fast() of its page, for writing, or if that is not needed for reading; then
-    whose page it is.
-    """
-    i = lib.vma_index_of(mm.c, addr)
-    if i >= mm.c.vmas.nr or mm.c.vmas.vma[i].vm_start > addr:
-        raise LinuxError(errno.EFAULT)
-    vma = mm.c.vmas.vma[i]
-    writable = bool(vma.vm_flags & VM_WRITE)
-    if not (writable or (not write and vma.vm_flags & VM_READ)):
-        raise LinuxError(errno.EFAULT)
-    page = addr & PAGE_MASK
-    if fault_in_page(mm, vma, page, writable) & VM_FAULT_ERROR:
-        raise LinuxError(errno.EFAULT)
-    if vma.vm_flags & VM_SHARED and vma.vm_file:
-        file = mm.file(vma.vm_file)
-        pgoff = vma.vm_pgoff + (page - vma.vm_start >> PAGE_SHIFT)
-        return FutexKey(file, (pgoff << PAGE_SHIFT) + addr % PAGE_SIZE, True)
-    if writable:
+def _shared_key(mm: Mm, addr: int, pfn: int, writable: bool) -> FutexKey:
+    """Whose page it is: of the mm, if it is anonymous and can be written, or of a file."""
+    page = mm.memory.page(pfn)
+    if page.flags & lib.PG_anon and writable:
         return FutexKey(mm, addr, True)
-    pte = peek_pte(mm, page)
-    if not vma.vm_file or (pte & P and mm.memory.page(entry_pfn(pte)).flags & lib.PG_anon):
-        raise LinuxError(errno.EFAULT)
-    pgoff = vma.vm_pgoff + (page - vma.vm_start >> PAGE_SHIFT)
-    return FutexKey(mm.file(vma.vm_file), (pgoff << PAGE_SHIFT) + addr % PAGE_SIZE, True)
+    with mm.mmap_read_lock():
+        vma = lib.find_vma(mm.c, addr)
+        if page.flags & lib.PG_anon or not vma or vma.vm_start > addr or not vma.vm_file:
+            raise LinuxError(errno.EFAULT)
+        pgoff = vma.vm_pgoff + ((addr & PAGE_MASK) - vma.vm_start >> PAGE_SHIFT)
+        return FutexKey(mm.file(vma.vm_file), (pgoff << PAGE_SHIFT) + addr % PAGE_SIZE, True)
 
 
 def get_user_u32(mm: Mm, addr: int) -> int:

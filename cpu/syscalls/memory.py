@@ -7,9 +7,12 @@ import errno
 from typing import TYPE_CHECKING
 
 from cpu.devices import ZeroFile
+from cpu.syscalls.io import iovecs
 from cpu.syscalls.registry import s32, syscall
 from mmu.errors import LinuxError
+from mmu.linux.mm_users import mmget_not_zero, mmput
 from mmu.linux.mman import MAP_ANONYMOUS
+from mmu.linux.process_vm_access import process_vm_rw
 from mmu.units import PAGE_SHIFT, PAGE_SIZE, U32
 
 if TYPE_CHECKING:
@@ -101,3 +104,45 @@ def sys_munlockall(task: Task, *_: int) -> int:
     """munlockall(2)."""
     task.mm.munlockall()
     return 0
+
+
+@syscall("process_vm_readv")
+def sys_process_vm_readv(
+    task: Task, pid: int, lvec: int, liovcnt: int, rvec: int, riovcnt: int, flags: int
+) -> int:
+    """process_vm_readv(2)."""
+    return _process_vm_rw(task, pid, (lvec, liovcnt), (rvec, riovcnt), flags, write=False)
+
+
+@syscall("process_vm_writev")
+def sys_process_vm_writev(
+    task: Task, pid: int, lvec: int, liovcnt: int, rvec: int, riovcnt: int, flags: int
+) -> int:
+    """process_vm_writev(2)."""
+    return _process_vm_rw(task, pid, (lvec, liovcnt), (rvec, riovcnt), flags, write=True)
+
+
+def _process_vm_rw(
+    task: Task,
+    pid: int,
+    local: tuple[int, int],
+    remote: tuple[int, int],
+    flags: int,
+    *,
+    write: bool,
+) -> int:
+    """process_vm_rw(): EINVAL for flags or a bad vector, ESRCH if there is no such task."""
+    if flags:
+        raise LinuxError(errno.EINVAL)
+    ours = iovecs(task, *local)
+    if not any(size for _, size in ours):
+        return 0
+    theirs = iovecs(task, *remote)
+    other = task.system.tasks.get(s32(pid))
+    if other is None or not mmget_not_zero(other.mm):
+        raise LinuxError(errno.ESRCH)
+    mm = other.mm
+    try:
+        return process_vm_rw(task.mm, ours, mm, theirs, write=write)
+    finally:
+        mmput(mm)

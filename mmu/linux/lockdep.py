@@ -171,7 +171,7 @@ class Lockdep:
         why = []
         if cpu.rcu_nesting:
             why.append(f"{cpu.rcu_nesting} RCU read sections")
-        if getattr(cpu, "irqs_disabled", 0):
+        if cpu.irqs_disabled:
             why.append("interrupts off")
         return why
 

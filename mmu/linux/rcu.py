@@ -91,7 +91,12 @@ def rcu_process_callbacks(kernel: Kernel) -> int:
 
 def _is_idle(cpu: Cpu) -> bool:
     """Whether the CPU is in a quiescent state without saying so."""
-    return not cpu.c.rcu_watching and not cpu.c.rcu_nesting
+    return not cpu.c.rcu_watching and not _in_read_section(cpu)
+
+
+def _in_read_section(cpu: Cpu) -> bool:
+    """Interrupts that are off are a read section too: fast GUP relies on it."""
+    return bool(cpu.c.rcu_nesting or cpu.c.irqs_disabled)
 
 
 def _gp_start(kernel: Kernel) -> None:
@@ -110,7 +115,7 @@ def _gp_note_qs(kernel: Kernel, number: int) -> None:
     for cpu in kernel.cpus:
         if not rcu.qs_mask >> cpu.id & 1:
             continue
-        if _is_idle(cpu) or (cpu.id == number and not cpu.c.rcu_nesting):
+        if _is_idle(cpu) or (cpu.id == number and not _in_read_section(cpu)):
             rcu.qs_mask &= ~(1 << cpu.id)
             emit(kernel, _GRACE_PERIOD, rcu.gp_seq + 1, lib.RCU_GP_CPUQS)
 

@@ -48,10 +48,16 @@ void free_table_frame(struct kernel *kernel, u64 pfn)
 	free_pages(ram, pfn, 0, table_is_empty(pa_to_host(ram, pfn << PAGE_SHIFT)));
 }
 
+/* Interrupts that are off are a read section too: fast GUP relies on it. */
+static bool in_read_section(const struct cpu *cpu)
+{
+	return cpu->rcu_nesting || cpu->irqs_disabled;
+}
+
 /* Is the CPU in a quiescent state without saying so: idle, and in no read section? */
 static bool is_idle(const struct cpu *cpu)
 {
-	return !cpu->rcu_watching && !cpu->rcu_nesting;
+	return !cpu->rcu_watching && !in_read_section(cpu);
 }
 
 /* Begin a grace period for all that is queued: every CPU that is not idle must report. */
@@ -79,7 +85,7 @@ static void gp_note_qs(struct kernel *kernel, u32 id)
 		u32 i = __builtin_ctzll(mask);
 		const struct cpu *cpu = kernel->cpu[i];
 
-		if (!is_idle(cpu) && (i != id || cpu->rcu_nesting))
+		if (!is_idle(cpu) && (i != id || in_read_section(cpu)))
 			continue;
 		rcu->qs_mask &= ~(1ull << i);
 		emit(kernel->ring, rcu_grace_period, rcu->gp_seq + 1, RCU_GP_CPUQS, 0);

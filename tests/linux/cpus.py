@@ -50,7 +50,9 @@ class Cpus:
     def __post_init__(self) -> None:
         memory = Memory(16 << 20)
         self.ring = EventRing(1 << 16)
-        self.kernel = Kernel(memory, policy=self.policy, engine=self.engine, ring=self.ring)
+        self.kernel = Kernel(
+            memory, policy=self.policy, engine=self.engine, ring=self.ring, lockdep=True
+        )
         self.kernel.now_ns = lambda: self.now
         for _ in range(self.nr):
             self.kernel.add_cpu(
