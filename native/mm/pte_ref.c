@@ -319,7 +319,9 @@ pte_t *pte_tryget_map(struct mm_struct *mm, pmd_t *pmd, u64 addr)
 {
 	u64 table;
 
-	return try_get(mm, pmd, &table, pte_ref_is_enabled(mm)) == TRYGET_SUCCEEDED ? table_entry(mm, table, addr) : NULL;
+	return try_get(mm, pmd, &table, pte_ref_is_enabled(mm)) == TRYGET_SUCCEEDED
+		       ? table_entry(mm, table, addr)
+		       : NULL;
 }
 
 /*
