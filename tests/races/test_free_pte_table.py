@@ -261,3 +261,15 @@ def test_exit_does_not_wait_for_late_readers(form: str) -> None:
     world.quiesce()
     assert page._refcount == 0
     world.settle()
+
+
+@BOTH
+def test_a_move_against_a_visitor_in_every_order(policy: FreeTables) -> None:
+    """The visitor's put is of the table it held, or of one that it made in the empty slot."""
+
+    def actors(world: RaceWorld) -> dict[int, Actor]:
+        world.run_on(0)
+        world.write(BASE)()
+        return {0: world.move_table(BASE, BASE + SLOT), 1: world.visit(BASE)}
+
+    assert every_order(policy, actors, left=1) > 15
