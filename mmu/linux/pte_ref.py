@@ -203,8 +203,6 @@ def pte_try_get(mm: MmStruct, pmd: EntryPa) -> tuple[TryGet, int]:
 
 
 def _try_get_locked(mm: MmStruct, pmd: EntryPa) -> tuple[TryGet, int]:
-    if pmd_none(mm.memory.read_u64(pmd)):
-        return TryGet.FAILED_NONE, 0
     mm.kernel.point("pte_try_get")
     pmd_lock(mm, pmd)
     pmdval = mm.memory.read_u64(pmd)

@@ -260,19 +260,17 @@ static always_inline u32 get_named(struct mm_struct *mm, u64 pmdval, bool counte
 	return TRYGET_FAILED_ZERO;
 }
 
-/* First design: under the PMD lock, which a slot that is none is not worth. */
+/* First design: under the PMD lock, under which nothing waits. */
 static always_inline u32 try_get_locked(struct mm_struct *mm, pmd_t *pmd, u64 *pmdval)
 {
-	u32 *lock, result;
+	u32 *lock = &table_page(mm, pmd)->ptl, result;
 
-	*pmdval = __atomic_load_n(pmd, __ATOMIC_RELAXED);
-	if (pmd_none(*pmdval))
-		return TRYGET_FAILED_NONE;
-	lock = &table_page(mm, pmd)->ptl;
 	spin_lock(mm, lock, LOCK_PMD);
 	*pmdval = *pmd;
 	result = get_named(mm, *pmdval, true);
-	spin_unlock(mm, lock, LOCK_PMD);
+	if (unlikely(mm->kernel->lockdep))
+		spin_unlock_slowpath(mm, lock, LOCK_PMD);
+	__atomic_store_n(lock, 0, __ATOMIC_RELEASE);
 	return result;
 }
 

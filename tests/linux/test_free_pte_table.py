@@ -39,6 +39,26 @@ def test_the_steps_come_in_order(world: World) -> None:
     assert names[2][1] == (table_pfn,)
 
 
+@pytest.mark.parametrize("form", ["direct", "gathered"])
+def test_under_pmdlock_the_frame_goes_at_once_but_after_the_flush(world: World, form: str) -> None:
+    """No RCU: when the put returns (the gather has flushed), the frame is free, and its lock."""
+    world = World(world.engine, FreeTables.REFCOUNT_PMDLOCK)
+    engine.pte_alloc_get(world.mm, world.pmd(), BASE)
+    table = world.frame()
+    page = world.memory.page(table)
+    world.events()
+    if form == "direct":
+        engine.pte_put(world.mm, table, BASE)
+    else:
+        tlb = engine.tlb_gather_mmu(world.mm)
+        engine.pte_put_tlb(tlb, table, BASE)
+        assert page._refcount == 1, "not before the flush"
+        engine.tlb_finish_mmu(tlb)
+    names = ("pte_free", "flush_tlb_mm_range", "mm_page_free", "rcu_invoke_callback")
+    assert [event.name for event in world.events(*names)] == list(names[:3])
+    assert (page._refcount, page.ptl, world.mm.kernel.c.rcu.nr_pending) == (0, 0, 0)
+
+
 def test_the_direct_form_is_one_invlpg(world: World) -> None:
     mm, pmd = world.mm, world.pmd()
     engine.pte_alloc_get(mm, pmd, BASE)

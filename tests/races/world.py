@@ -17,6 +17,7 @@ from mmu.linux import engine, mmu_gather, pte_ref, zap
 from mmu.linux.locks import pte_lock, pte_unlock
 from mmu.linux.mm import Mm
 from mmu.linux.mman import MAP_ANONYMOUS, MAP_FIXED, MAP_PRIVATE
+from mmu.linux.move_page_tables import move_normal_pmd
 from mmu.linux.pgtable import entry_pfn, mm_find_pmd, pmd_none, pte_table, set_pte_at, table_entry
 from mmu.linux.policy import FreeTables
 from mmu.linux.rcupdate import rcu_qs
@@ -201,27 +202,8 @@ class RaceWorld:
         return act
 
     def move_table(self, old: int, new: int) -> Actor:
-        """move_normal_pmd() (mm/mremap.c): the whole table goes from one slot to another, empty
-        one; only its back pointer changes. The mover visits it.
-        """
-
-        def act() -> bool:
-            mm = self.mm
-            source, target = mm_find_pmd(mm, old), engine.pmd_alloc(mm, new)
-            assert source is not None and target is not None
-            result, table = pte_ref.pte_try_get(mm, source)
-            if result != pte_ref.TryGet.SUCCEEDED:
-                return False
-            engine.pmd_lock(mm, source)  # both slots lie in one PMD table
-            self.memory.write_u64(target, self.memory.read_u64(source))
-            self.memory.write_u64(source, 0)
-            self.memory.page(table).pmd = target
-            flush_tlb_mm_range(mm, old, old + SLOT, PAGE_SHIFT, 1)
-            engine.pmd_unlock(mm, source)
-            pte_ref.pte_put(mm, table, new)
-            return True
-
-        return act
+        """mremap() of a whole table: from one slot to another, empty one."""
+        return lambda: move_normal_pmd(self.mm, self.pmd(old), old, self.pmd(new), new)
 
     def starve(self, on: bool) -> None:
         """No memory is left for any allocation, or there is again. A gather then takes three frames
