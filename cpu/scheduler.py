@@ -101,9 +101,13 @@ class Thread:
         self.nivcsw = 0
         """Context switches at the end of a slice."""
 
-    exited_mm = False
     pid: int = 0
+    exited_mm = False
     """It has let go of its address space: no other is loaded for it."""
+
+    def charge(self, instructions: int) -> None:
+        """It has executed so many more."""
+        self.instructions += instructions
 
     def resumed(self) -> None:
         """It goes on, after others may have run."""
@@ -556,9 +560,11 @@ class Scheduler:
         rq = self.rq
         if rq is not None:
             rq.slice_end -= SYSCALL_SHARE
-            if not self.counting and self._others_run(rq):
-                assert rq.curr is not None
-                self._end_slice(rq, rq.curr)
+            if not self.counting:
+                self.run_timers()
+                if self._others_run(rq):
+                    assert rq.curr is not None
+                    self._end_slice(rq, rq.curr)
 
     def yield_(self) -> None:
         """sched_yield(): the slice ends now."""
@@ -764,7 +770,7 @@ class Scheduler:
         """Count what was executed here since the last time for the task whose registers it has."""
         done = rq.vcpu.instructions or 0
         if rq.loaded is not None:
-            rq.loaded.instructions += done - rq.began
+            rq.loaded.charge(done - rq.began)
         rq.began = done
 
     def executed(self, task: Thread) -> int:

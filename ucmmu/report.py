@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -80,7 +80,7 @@ def run_text(report: Report) -> str:
     for label, text in _tlb_lines(report):
         table.add_row(label, text)
     uses = (str(use["text"]) for use in report.get("stale_translations") or [])
-    remarks = [*map(printable, _remarks(report)), *_lines(uses)]
+    remarks = _lines([*_remarks(report), *uses])
     processes = report.get("processes") or []
     tables = [table, _processes(processes)] if len(processes) > 1 else [table]
     return rendered(STDERR, tables, remarks)
@@ -115,7 +115,8 @@ def _of_process(report: Report, key: str, form: Format) -> str:
     return "shared" if shared else form(report.get(key))
 
 
-def _lines(texts: Iterator[str]) -> Iterator[str]:
+def _lines(texts: Iterable[str]) -> Iterator[str]:
+    """Each line of the texts, as a terminal may show it."""
     for text in texts:
         yield from map(printable, text.split("\n"))
 
@@ -135,7 +136,7 @@ def compare_text(reports: Mapping[str, Report], fd: int) -> str:
         table.add_row(label, *(lines.get(label, "–") for lines in tlb))
     table.add_row("ended", *(_ending(report) for report in reports.values()))
     remarks = [f"{name}: {line}" for name, report in reports.items() for line in _remarks(report)]
-    return rendered(fd, [table], map(printable, remarks))
+    return rendered(fd, [table], _lines(remarks))
 
 
 def _table(title: str) -> Table:

@@ -29,8 +29,8 @@ from mmu.linux.mman import (
     MREMAP_FIXED,
     MREMAP_MAYMOVE,
 )
-from mmu.linux.mmap import unmap_range
 from mmu.linux.move_page_tables import move_page_tables
+from mmu.linux.munmap import unmap_range
 from mmu.linux.state import MmStruct
 from mmu.linux.unmapped_area import get_unmapped_area
 from mmu.linux.vma import (

@@ -481,6 +481,27 @@ static void errors(void)
 	SHOW(syscall(SYS_timer_gettime, 5L, &bad));
 }
 
+/* As many real-time signals wait as RLIMIT_SIGPENDING says; kill() still comes through. */
+static void limit(void)
+{
+	struct rlimit few = { 3, 3 };
+	union sigval value;
+
+	on(40, tell, 0, 0);
+	on(41, tell, 0, 0);
+	block(SIG_SETMASK, bit(40) | bit(41));
+	printf("setrlimit %d\n", setrlimit(RLIMIT_SIGPENDING, &few));
+	for (int i = 0; i < 5; i++) {
+		value.sival_int = i;
+		errno = 0;
+		printf("sigqueue %d", sigqueue(getpid(), 40, value));
+		printf(" errno %d\n", errno);
+	}
+	printf("kill %d\n", kill(getpid(), 41));
+	block(SIG_SETMASK, 0);
+	printf("%d came\n", count);
+}
+
 /* How a process ends: by a signal in its handler, by a bad frame, by a full stack. */
 static void again(int signo, siginfo_t *info, void *context)
 {
@@ -602,6 +623,7 @@ static const struct {
 	{ "waiting", waiting },
 	{ "timers", timers },
 	{ "errors", errors },
+	{ "limit", limit },
 	{ "in_handler", in_handler },
 	{ "blocked_fault", blocked_fault },
 	{ "ignored_fault", ignored_fault },

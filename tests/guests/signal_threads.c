@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/signalfd.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -313,13 +314,78 @@ static void timers(void)
 		printf("thread %d heard %d\n", i, heard_by[i] >= 4);
 }
 
+/* Another thread's exit ends each call that waits. */
+static void *in_a_call(void *number)
+{
+	sigset_t none, some;
+	struct signalfd_siginfo info;
+	siginfo_t told;
+
+	sigemptyset(&none);
+	sigemptyset(&some);
+	sigaddset(&some, SIGUSR1);
+	ready++;
+	switch ((intptr_t)number) {
+	case 0:
+		pause();
+		break;
+	case 1:
+		sleep(1000);
+		break;
+	case 2:
+		sigsuspend(&none);
+		break;
+	case 3:
+		sigwaitinfo(&some, &told);
+		break;
+	case 4:
+		if (read(signalfd(-1, &some, 0), &info, sizeof(info)) < 0)
+			perror("read");
+		break;
+	}
+	puts("back");
+	return NULL;
+}
+
+static void leave(void)
+{
+	pthread_t thread;
+
+	mask(SIG_BLOCK, SIGUSR1);
+	for (intptr_t i = 0; i < 5; i++)
+		pthread_create(&thread, NULL, in_a_call, (void *)i);
+	until(&ready, 5);
+	usleep(20000);
+	exit(5);
+}
+
+/* For ever, with all blocked and ignored that can be: only the run's own end ends it. */
+static void stay(void)
+{
+	sigset_t all;
+
+	for (int signo = 1; signo < 65; signo++)
+		signal(signo, SIG_IGN);
+	sigfillset(&all);
+	sigprocmask(SIG_SETMASK, &all, NULL);
+	for (intptr_t i = 0; i < 5; i++) {
+		pthread_t thread;
+
+		pthread_create(&thread, NULL, in_a_call, (void *)i);
+	}
+	puts("here");
+	for (;;)
+		;
+}
+
 static const struct {
 	const char *name;
 	void (*run)(void);
 } modes[] = {
 	{ "directed", directed }, { "undirected", undirected }, { "waited_for", waited_for },
 	{ "faults", faults },	  { "fatal", fatal },		{ "fatal_sent", fatal_sent },
-	{ "stop", stop },	  { "timers", timers },
+	{ "stop", stop },	  { "timers", timers },		{ "leave", leave },
+	{ "stay", stay },
 };
 
 int main(int argc, char **argv)

@@ -86,3 +86,14 @@ def test_ends_are_the_host_s_and_say_why(mode: str) -> None:
     assert report.signo == signal.SIGSEGV
     assert ENDS[mode] in str(report)
     assert ours.result.exit_code == 128 + signal.SIGSEGV
+
+
+def test_as_many_wait_as_the_limit_says() -> None:
+    """RLIMIT_SIGPENDING: sigqueue() gets EAGAIN, kill() comes through without its siginfo. Of the
+    host's user other processes count too, so it is not asked.
+    """
+    text = run(build("signal_rules.c", *FLAGS), "limit").text
+    assert text.count("sigqueue 0 errno 0") == 3
+    assert text.count("sigqueue -1 errno 11") == 2
+    assert "kill 0\nsignal 41: code 0 self 0" in text
+    assert text.endswith("4 came\n")

@@ -116,6 +116,10 @@ class Cpus:
         """madvise(MADV_DONTNEED) of the first pages."""
         self.mm.madvise(BASE, pages * PAGE_SIZE, MADV_DONTNEED)
 
+    def quiesce(self) -> None:
+        """Let a grace period end: no CPU is in a read section."""
+        engine.rcu_process_callbacks(self.kernel)
+
     def counter(self, name: str) -> int:
         return int(self.mm.c.counter[MM_COUNTER_ID[name]])
 

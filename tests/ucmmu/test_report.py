@@ -83,3 +83,9 @@ def test_the_title_names_the_machine():
     assert title == "/bin/tree 9 (fast, 4 CPUs, seed 7, engine c)"
     title = compare_text({"scan": report(cpus=2)}, STDOUT).splitlines()[0]
     assert title == "/bin/tree 9 (fast, 2 CPUs, seed 0, engine c)"
+
+
+def test_a_note_of_several_lines_is_shown_on_as_many():
+    note = "process 1001: SIGSEGV\n  page walk of the address:\n    PGD \x1b[31m"
+    lines = run_text(report(process(1000), notes=[note])).splitlines()[-3:]
+    assert lines == ["process 1001: SIGSEGV", "  page walk of the address:", "    PGD \\x1b[31m"]
