@@ -176,7 +176,7 @@ remap_calls = st.one_of(
         length,
         length,
         st.sampled_from([0, 1, 1, 1, 3, 4, 5, 7, 8]),
-        st.one_of(page, st.sampled_from([0, 1, (1 << 47) - 4096, BASE + (PAGES + 8) * 4096])),
+        st.one_of(page, st.sampled_from([65537, (1 << 47) - 4096, BASE + (PAGES + 8) * 4096])),
     ),
     st.tuples(
         st.just("mremap"),
