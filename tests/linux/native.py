@@ -142,7 +142,7 @@ def _call(mm: Mm, file: MappedFile, first_brk: int, name: str, *args: int) -> in
         if name == "touch":
             mm.copy_to_user(args[0], b"\1")
         else:
-            getattr(mm, name)(*args)
+            return int(getattr(mm, name)(*args) or 0)
     except LinuxError as error:
         return -error.errno
     return 0

@@ -9,9 +9,9 @@
  *	mremap ADDR OLD NEW FLAGS TO | fork LETTER | exit 0 | report ADDR END
  *
  * Numbers are hexadecimal; brk takes and gives an offset from the first break; FILE is 1 for a
- * file of 16 pages, each of a byte of its own.  report prints VmPTE in kB beyond what such a process
- * has without any of this, and VmLck; then of each VMA in [ADDR, END) start, end, rights, Rss and
- * Anonymous in kB, and of the heap beyond the first break start and end.
+ * file of 16 pages, each of a byte of its own.  report prints VmPTE in kB beyond what such a
+ * process has without any of this, and VmLck; then of each VMA in [ADDR, END) start, end, rights,
+ * Rss and Anonymous in kB, and of the heap beyond the first break start and end.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -94,8 +94,8 @@ static void report(unsigned long from, unsigned long to)
 		if (sscanf(at, "%lx-%lx %7s", &start, &end, rights) != 3)
 			continue;
 		if (end > low && start < low + HEAP_MAX)
-			snprintf(line, sizeof(line), "heap %lx %lx\n", start > low ? start - low : 0,
-				 end - low);
+			snprintf(line, sizeof(line), "heap %lx %lx\n",
+				 start > low ? start - low : 0, end - low);
 		else if (start >= from && end <= to)
 			snprintf(line, sizeof(line), "%lx %lx %s %ld %ld\n", start, end, rights,
 				 field(at, "\nRss:"), field(at, "\nAnonymous:"));
@@ -127,7 +127,8 @@ static long act(const char *what, const long *v)
 	if (!strcmp(what, "read")) {
 		unsigned char byte;
 
-		if (pwrite(bytes, (void *)v[0], 1, BYTES) != 1 || pread(bytes, &byte, 1, BYTES) != 1)
+		if (pwrite(bytes, (void *)v[0], 1, BYTES) != 1 ||
+		    pread(bytes, &byte, 1, BYTES) != 1)
 			return -1;
 		return byte;
 	}

@@ -5,7 +5,7 @@
  * switched off, and it uses no memory of libc's, so that its address space is ever the same.
  *
  *	mmap ADDR LENGTH PROT FLAGS OFFSET FILE | munmap ADDR LENGTH | mprotect ADDR LENGTH PROT
- *	madvise ADDR LENGTH ADVICE | brk ADDR | touch ADDR
+ *	madvise ADDR LENGTH ADVICE | brk ADDR | touch ADDR | mremap ADDR OLD NEW FLAGS TO
  *
  * Numbers are hexadecimal; brk takes and gives an offset from the first break; FILE is 1 for this
  * program's own file; touch writes a byte.
@@ -79,6 +79,8 @@ int main(int argc, char **argv)
 			ret = call(SYS_munmap, v[0], v[1], 0, 0, 0, 0);
 		else if (!strncmp(line, "mprotect ", 9))
 			ret = call(SYS_mprotect, v[0], v[1], v[2], 0, 0, 0);
+		else if (!strncmp(line, "mremap ", 7))
+			ret = call(SYS_mremap, v[0], v[1], v[2], v[3], v[4], 0);
 		else if (!strncmp(line, "madvise ", 8))
 			ret = call(SYS_madvise, v[0], v[1], v[2], 0, 0, 0);
 		else if (!strncmp(line, "brk ", 4))

@@ -167,3 +167,32 @@ def test_searched_addresses(calls: list[Call]) -> None:
     if not kernel_is_like_ours():
         pytest.skip("kernels before 6.13 place mappings otherwise")
     compare(calls)
+
+
+remap_calls = st.one_of(
+    st.tuples(
+        st.just("mremap"),
+        page,
+        length,
+        length,
+        st.sampled_from([0, 1, 1, 1, 3, 4, 5, 7, 8]),
+        st.one_of(page, st.sampled_from([65537, (1 << 47) - 4096, BASE + (PAGES + 8) * 4096])),
+    ),
+    st.tuples(
+        st.just("mremap"),
+        page,
+        st.integers(1, PAGES).map(lambda n: n * 4096),
+        st.sampled_from([4096, 65536, 1 << 20, 2 << 20, 6 << 20, (2 << 20) + 4096]),
+        st.just(1),
+        st.just(0),
+    ),
+)
+
+
+@pytest.mark.skipif(not kernel_is_like_ours(), reason="mremap() is that of 6.17 and later")
+@given(st.lists(st.one_of(fixed_calls, remap_calls, remap_calls), max_size=24))
+def test_mremap(calls: list[Call]) -> None:
+    """Growing, shrinking and moving, also to where the kernel finds room: equal results and
+    VMAs.
+    """
+    compare([("mmap", BASE, PAGES * 4096, 3, ANON | FIXED, 0, 0), *calls])

@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmu._native import lib
@@ -599,3 +599,34 @@ FIRST: list[Step] = [
 @given(st.lists(random_step, max_size=30))
 def test_random_processes(drawn: list[Step]) -> None:
     compare(made_possible([*FIRST, *drawn]))
+
+
+def answers_of(steps: list[Step], config: MachineConfig) -> list[list[str]]:
+    """What our processes return and report, all but VmPTE, which is the policy's."""
+    ours = Ours(config)
+    answers = [ours.act(*step) for step in steps]
+    for who in list(ours.mms):
+        answers.append(ours.act(who, "report", f"{BASE:x}", f"{END:x}")[1:])
+    ours.end()
+    return answers
+
+
+OTHERS = [
+    MachineConfig(engine, policy, 64 << 20, True, "tiny")
+    for engine, policy in [
+        ("c", FreeTables.REFCOUNT),
+        ("python", FreeTables.REFCOUNT),
+        ("c", FreeTables.REFCOUNT_PMDLOCK),
+        ("python", FreeTables.NEVER),
+    ]
+]
+
+
+@settings(max_examples=8 if settings().max_examples < 1000 else settings().max_examples)
+@given(st.lists(random_step, min_size=6, max_size=20))
+def test_random_processes_on_other_engines_and_policies(drawn: list[Step]) -> None:
+    """What processes see does not depend on how empty tables are freed, nor on the engine."""
+    steps = made_possible([*FIRST, *drawn])
+    expected = answers_of(steps, CONFIG)
+    for config in OTHERS:
+        assert answers_of(steps, config) == expected, f"{config.engine} {config.policy.label}"
