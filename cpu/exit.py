@@ -27,6 +27,7 @@ from cpu.task import Process, Task, TaskEnd
 from mmu.errors import MmuError
 from mmu.linux.mm import Mm
 from mmu.linux.mm_users import mmput
+from mmu.linux.sched import WaitQueue
 from mmu.linux.tlbflush import enter_lazy_tlb
 
 
@@ -71,7 +72,10 @@ def do_group_exit(process: Process, end: TaskEnd, task: Task | None = None) -> N
 
 def exit_mm(task: Task, *, group_dead: bool) -> None:
     """Let go of the address space; with its last user it is checked and torn down. May wait."""
+    exiting = task.futex_exit = WaitQueue(f"the end of {task}")
     exit_mm_release(task)
+    task.futex_exit = None
+    task.system.scheduler.wake_up(exiting)
     if group_dead:
         task.system.before_teardown(task.process)
     task.exited_mm = True

@@ -143,7 +143,7 @@ def copy_process(task: Task, args: CloneArgs) -> Task:
     check_flags(flags)
     if flags & CLONE_PIDFD:
         raise LinuxError(errno.EINVAL)
-    if not flags & CLONE_THREAD and task.signal_pending():
+    if task.signal_pending():
         raise LinuxError(ERESTARTNOINTR)
     _check_limits(task)
     if args.set_tid:

@@ -314,6 +314,8 @@ class Task(Thread):
         self.pi_states: list[PiState] = []
         """PI futexes that it holds and others wait for."""
         self.pi_blocked_on: PiState | None = None
+        self.futex_exit: WaitQueue | None = None
+        """Where others wait for it to give its futexes back, while it ends."""
         self.vfork_done: WaitQueue | None = None
         """Where its parent waits, in vfork(), for it to give the address space back."""
         self.pdeath_signal = 0
