@@ -16,7 +16,7 @@ from tests.guests.machine import POLICIES, run
 from tests.guests.test_threads import LOCKED
 
 FLAGS = ("-O1", "-static", "-pthread")
-SOME = 6
+SOME = 2
 MANY = 1000
 
 
