@@ -52,6 +52,7 @@ def run_task(task: Task, start: Callable[[], None] | None = None) -> None:
             exit_to_user_mode(task)
             _step(task)
     except TaskEnd as end:
+        task.leaves_kernel()
         do_exit(task, end)
 
 
@@ -70,6 +71,7 @@ def exit_to_user_mode(task: Task) -> None:
         restart_syscall(task)
         restore_saved_sigmask(task)
     task.resume_flag = False
+    task.leaves_kernel()
     if kernel.c.rcu.nr_pending:
         rcu_qs(kernel, kernel.this_cpu)
     ram = kernel.memory.c
@@ -93,12 +95,12 @@ def _step(task: Task) -> None:
     elif reason == VmExit.LIMIT:
         if process.executed() >= process.samples.due:
             process.take_sample()
-        if process.cpu_timers:
-            run_cpu_timers(process.cpu_timers)
     elif reason == VmExit.EXCEPTION:
         handle_exception(task, exit_)
     elif reason == VmExit.STOPPED:
         raise stopped()
+    if process.cpu_timers:
+        run_cpu_timers(process.cpu_timers)
 
 
 def do_syscall_64(task: Task, exit_: Any) -> None:

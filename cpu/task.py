@@ -33,7 +33,7 @@ from mmu.errors import LinuxError
 from mmu.linux.mm import Mm
 from mmu.linux.resource import Rlimits
 from mmu.linux.sched import ERESTARTSYS, Sleep, WaitQueue
-from mmu.linux.tlb_check import OnBehalf, tables_change_for
+from mmu.linux.tlb_check import Operation, begin_operation, end_operation, tables_change_for
 from mmu.x86.check import ChangedBy
 
 if TYPE_CHECKING:
@@ -305,7 +305,7 @@ class Task(Thread):
         self.stop_dequeued = False
         """It took a stop signal, and SIGCONT has not come since (JOBCTL_STOP_DEQUEUED)."""
         self.exiting = False
-        self.on_behalf: OnBehalf | None = None
+        self.operation: Operation | None = None
         """It has begun to end, and takes no signal any more (PF_EXITING)."""
         self.comm = comm_of(process.exe.path)
         self.set_child_tid = self.clear_child_tid = 0
@@ -371,7 +371,7 @@ class Task(Thread):
         for it that tables change.
         """
         self.mm.rlimit = self.process.rlimits
-        tables_change_for(self.system.kernel, self.on_behalf)
+        tables_change_for(self.system.kernel, self.operation)
 
     @property
     def vcpu(self) -> VCpu:
@@ -384,8 +384,14 @@ class Task(Thread):
         there is one: ``detail`` is the system call's number or the fault's address.
         """
         if self.vcpu.mmu.check is not None:
-            self.on_behalf = OnBehalf(by, detail, rip, self.vcpu.instructions)
-            tables_change_for(self.system.kernel, self.on_behalf)
+            kernel = self.system.kernel
+            self.operation = begin_operation(kernel, by, detail, rip, self.vcpu.instructions)
+
+    def leaves_kernel(self) -> None:
+        """What entered_kernel() began is over: all that it changed is flushed."""
+        if self.operation is not None:
+            end_operation(self.system.kernel, self.operation)
+            self.operation = None
 
     # The end.
 
