@@ -15,6 +15,7 @@
 
 from __future__ import annotations
 
+import select
 import signal
 
 from cpu.mm_release import exit_mm_release
@@ -140,6 +141,8 @@ def _process_is_over(process: Process) -> None:
     """Its leader and all others have ended: the parent waits for it, or it goes at once."""
     assert process.end is not None
     process.zombie = True
+    if process.pidfd_poll is not None:
+        process.pidfd_poll.wake(select.POLLIN)
     if do_notify_parent(process, process.end.status, process.exit_signal):
         release_process(process)
 
@@ -158,6 +161,8 @@ def release_task(task: Task) -> None:
 def release_process(process: Process) -> None:
     """Nobody waits for the process: its number is free again, and its parent has a child less."""
     process.zombie = False
+    if process.pidfd_poll is not None:
+        process.pidfd_poll.wake(select.POLLHUP)
     if process.parent is not None:
         process.parent.children.remove(process)
     del process.system.tasks[process.pid]

@@ -22,6 +22,7 @@ from cpu.files import GID, UID, FileTable
 from cpu.futex.table import FutexTable, PiState
 from cpu.namei import FsStruct
 from cpu.notes import Notes
+from cpu.poll import PollHead
 from cpu.rusage import Rusage
 from cpu.samples import Sample, Samples
 from cpu.sched_attr import SchedAttr
@@ -161,6 +162,8 @@ class Process:
         self.live = 0
         self.zombie = False
         """It has ended, and its parent has not waited for it (EXIT_ZOMBIE)."""
+        self.pidfd_poll: PollHead | None = None
+        """Who polls a pidfd of it."""
         self.did_exec = False
         self.group_exec_task: Task | None = None
         """The thread that waits in exec() for the end of all others (de_thread())."""
