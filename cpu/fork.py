@@ -101,7 +101,8 @@ def kernel_clone(task: Task, args: CloneArgs) -> int:
     """Make a task that goes on where this one is; returns its number.
 
     EINVAL: flags that do not go together; EPERM: a right is needed; EAGAIN: RLIMIT_NPROC, or no
-    number is free; EMFILE: no descriptor is; ENOMEM. With CLONE_VFORK waits until the child needs the address space no more.
+    number is free; EMFILE: no descriptor is; ENOMEM. With CLONE_VFORK waits until the child needs
+    the address space no more.
     """
     flags = args.flags
     if flags & CLONE_PIDFD:
