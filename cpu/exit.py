@@ -15,6 +15,7 @@
 
 from __future__ import annotations
 
+import select
 import signal
 
 from cpu.mm_release import exit_mm_release
@@ -27,6 +28,7 @@ from cpu.task import Process, Task, TaskEnd
 from mmu.errors import MmuError
 from mmu.linux.mm import Mm
 from mmu.linux.mm_users import mmput
+from mmu.linux.sched import WaitQueue
 from mmu.linux.tlbflush import enter_lazy_tlb
 
 
@@ -71,7 +73,10 @@ def do_group_exit(process: Process, end: TaskEnd, task: Task | None = None) -> N
 
 def exit_mm(task: Task, *, group_dead: bool) -> None:
     """Let go of the address space; with its last user it is checked and torn down. May wait."""
+    exiting = task.futex_exit = WaitQueue(f"the end of {task}")
     exit_mm_release(task)
+    task.futex_exit = None
+    task.system.scheduler.wake_up(exiting)
     if group_dead:
         task.system.before_teardown(task.process)
     task.exited_mm = True
@@ -136,6 +141,8 @@ def _process_is_over(process: Process) -> None:
     """Its leader and all others have ended: the parent waits for it, or it goes at once."""
     assert process.end is not None
     process.zombie = True
+    if process.pidfd_poll is not None:
+        process.pidfd_poll.wake(select.POLLIN)
     if do_notify_parent(process, process.end.status, process.exit_signal):
         release_process(process)
 
@@ -154,6 +161,8 @@ def release_task(task: Task) -> None:
 def release_process(process: Process) -> None:
     """Nobody waits for the process: its number is free again, and its parent has a child less."""
     process.zombie = False
+    if process.pidfd_poll is not None:
+        process.pidfd_poll.wake(select.POLLHUP)
     if process.parent is not None:
         process.parent.children.remove(process)
     del process.system.tasks[process.pid]

@@ -20,6 +20,8 @@ from typing import Final
 from unicorn.x86_const import UC_X86_REG_RAX, UC_X86_REG_RSP
 
 from cpu.context import Context
+from cpu.files import OpenFile
+from cpu.pidfd import PidFd
 from cpu.restart import ERESTARTNOINTR
 from cpu.signal_state import copy_signals
 from cpu.signals import NSIG
@@ -99,10 +101,17 @@ def kernel_clone(task: Task, args: CloneArgs) -> int:
     """Make a task that goes on where this one is; returns its number.
 
     EINVAL: flags that do not go together; EPERM: a right is needed; EAGAIN: RLIMIT_NPROC, or no
-    number is free; ENOMEM. With CLONE_VFORK waits until the child needs the address space no more.
+    number is free; EMFILE: no descriptor is; ENOMEM. With CLONE_VFORK waits until the child needs
+    the address space no more.
     """
     flags = args.flags
+    if flags & CLONE_PIDFD:
+        task.files.close(task.files.install(OpenFile()))
     child = copy_process(task, args)
+    if flags & CLONE_PIDFD:
+        with suppress(LinuxError):
+            fd = task.files.install(PidFd(child.process), cloexec=True)
+            task.mm.copy_to_user(args.pidfd, fd.to_bytes(4, "little"))
     if flags & CLONE_PARENT_SETTID:
         with suppress(LinuxError):
             task.mm.copy_to_user(args.parent_tid, child.pid.to_bytes(4, "little"))
@@ -141,9 +150,9 @@ def copy_process(task: Task, args: CloneArgs) -> Task:
     """The new task, not started yet; if it fails, nothing of it is left."""
     flags = args.flags
     check_flags(flags)
-    if flags & CLONE_PIDFD:
+    if flags & CLONE_PIDFD and flags & CLONE_THREAD:
         raise LinuxError(errno.EINVAL)
-    if not flags & CLONE_THREAD and task.signal_pending():
+    if task.signal_pending():
         raise LinuxError(ERESTARTNOINTR)
     _check_limits(task)
     if args.set_tid:

@@ -299,7 +299,7 @@ class Scheduler:
         self._charge(rq)
         task.state = State.DEAD
         self.tasks.discard(task)
-        rq.curr = rq.loaded = None
+        rq.curr = rq.loaded = task.context = None
 
     @property
     def current(self) -> Thread | None:

@@ -22,6 +22,7 @@ from cpu.files import GID, UID, FileTable
 from cpu.futex.table import FutexTable, PiState
 from cpu.namei import FsStruct
 from cpu.notes import Notes
+from cpu.poll import PollHead
 from cpu.rusage import Rusage
 from cpu.samples import Sample, Samples
 from cpu.sched_attr import SchedAttr
@@ -163,6 +164,8 @@ class Process:
         self.live = 0
         self.zombie = False
         """It has ended, and its parent has not waited for it (EXIT_ZOMBIE)."""
+        self.pidfd_poll: PollHead | None = None
+        """Who polls a pidfd of it."""
         self.did_exec = False
         self.group_exec_task: Task | None = None
         """The thread that waits in exec() for the end of all others (de_thread())."""
@@ -316,6 +319,8 @@ class Task(Thread):
         self.pi_states: list[PiState] = []
         """PI futexes that it holds and others wait for."""
         self.pi_blocked_on: PiState | None = None
+        self.futex_exit: WaitQueue | None = None
+        """Where others wait for it to give its futexes back, while it ends."""
         self.vfork_done: WaitQueue | None = None
         """Where its parent waits, in vfork(), for it to give the address space back."""
         self.pdeath_signal = 0

@@ -21,6 +21,7 @@ from cpu.futex.table import FutexKey, FutexQ, PiState
 from cpu.futex.waitwake import Timeout, futex_sleep
 from cpu.restart import ERESTARTNOINTR, ERESTARTSYS
 from mmu.errors import LinuxError
+from mmu.linux.sched import Sleep
 from mmu.linux.uaccess import user_cmpxchg_u32
 
 if TYPE_CHECKING:
@@ -69,7 +70,9 @@ def lock_pi_atomic(
             if user_cmpxchg_u32(task.mm, addr, value, new | (FUTEX_WAITERS if set_waiters else 0)):
                 return None
         elif user_cmpxchg_u32(task.mm, addr, value, value | FUTEX_WAITERS):
-            return attach_to_pi_owner(task, value, key)
+            pi_state = attach_to_pi_owner(task, addr, value | FUTEX_WAITERS, key)
+            if pi_state is not None:
+                return pi_state
 
 
 def top_waiter(task: Task, key: FutexKey) -> FutexQ | None:
@@ -95,12 +98,23 @@ def attach_to_pi_state(value: int, top: FutexQ) -> PiState:
     return pi_state
 
 
-def attach_to_pi_owner(task: Task, value: int, key: FutexKey) -> PiState:
-    """A new state for the owner that the word names; ESRCH if there is none, or it has ended."""
+def attach_to_pi_owner(task: Task, addr: int, value: int, key: FutexKey) -> PiState | None:
+    """A new state for the owner that the word names; None: the word has another value now. ESRCH:
+    there is no such task, or it has ended without a word. May wait for one that ends.
+    """
     owner = task.system.tasks.get(value & FUTEX_TID_MASK)
-    if owner is None or owner.exiting:
+    if owner is not None and not owner.exiting:
+        return new_pi_state(key, owner)
+    if owner is not None and owner.futex_exit is not None:
+        exiting = owner.futex_exit
+        task.system.scheduler.wait_event(
+            exiting, lambda: owner.futex_exit is not exiting, exiting.name, sleep=Sleep.KILLABLE
+        )
+        if task.fatal_signal_pending():
+            raise LinuxError(ERESTARTNOINTR)
+    if get_user_u32(task.mm, addr) == value:
         raise LinuxError(errno.ESRCH)
-    return new_pi_state(key, owner)
+    return None
 
 
 def new_pi_state(key: FutexKey, owner: Task) -> PiState:

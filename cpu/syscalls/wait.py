@@ -8,6 +8,7 @@ import struct
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
+from cpu.pidfd import PIDFD_NONBLOCK, pidfd_of
 from cpu.siginfo import SigInfo
 from cpu.syscalls.registry import s32, syscall
 from cpu.usage import rusage_of, rusage_of_thread
@@ -76,6 +77,7 @@ def sys_waitid(
         raise LinuxError(errno.EINVAL)
     if not options & changes:
         raise LinuxError(errno.EINVAL)
+    pidfd, nonblocking = None, options & WNOHANG
     if which == P_ALL:
         pid = -1
     elif which == P_PID:
@@ -86,13 +88,19 @@ def sys_waitid(
             raise LinuxError(errno.EINVAL)
         pid = -pid
     elif which == P_PIDFD and pid >= 0:
-        task.files.get(pid)
-        raise LinuxError(errno.EBADF)
+        pidfd = pidfd_of(task.files.get(pid))
+        if pidfd.flags & PIDFD_NONBLOCK:
+            options |= WNOHANG
     else:
         raise LinuxError(errno.EINVAL)
     pgrp = task.process.pgrp
-    wanted = _wanted(pid, pgrp) if which != P_PGID else _of_group(-pid or pgrp)
+    if pidfd is not None:
+        wanted = _is(pidfd.process)
+    else:
+        wanted = _wanted(pid, pgrp) if which != P_PGID else _of_group(-pid or pgrp)
     waited = do_wait(task, wanted, options)
+    if waited is None and pidfd is not None and not nonblocking:
+        raise LinuxError(errno.EAGAIN)
     if waited is not None and usage:
         task.mm.copy_to_user(usage, waited.usage.pack())
     if info:
@@ -102,6 +110,10 @@ def sys_waitid(
             told = child.pack()[:28]
         task.mm.copy_to_user(info, told)
     return 0
+
+
+def _is(process: Process) -> Callable[[Process], bool]:
+    return lambda child: child is process
 
 
 def _of_group(pgrp: int) -> Callable[[Process], bool]:

@@ -5,6 +5,7 @@
  */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -253,6 +254,41 @@ static void told_of_the_parent_s_end(const char *what, void (*body)(void))
 	close(pipe_fds[0]);
 }
 
+static void pidfds(void)
+{
+	siginfo_t info;
+	pid_t pid = child_of(sleep_for_ever);
+	int fd = syscall(SYS_pidfd_open, pid, 0);
+	struct pollfd one = { fd, POLLIN, 0 };
+
+	tell("pidfd_open", fd >= 0);
+	tell("of -1", syscall(SYS_pidfd_open, -1, 0));
+	tell("of nobody", syscall(SYS_pidfd_open, 0x3fffffff, 0));
+	tell("flags", syscall(SYS_pidfd_open, pid, 1));
+	tell("poll", poll(&one, 1, 0));
+	tell("read", read(fd, &info, 1));
+	tell("not a pidfd", syscall(SYS_pidfd_send_signal, 1, 0, NULL, 0));
+	tell("signal 0", syscall(SYS_pidfd_send_signal, fd, 0, NULL, 0));
+	tell("signal 99", syscall(SYS_pidfd_send_signal, fd, 99, NULL, 0));
+	tell("waitid of no pidfd", waitid(P_PIDFD, 1, &info, WEXITED));
+	tell("SIGTERM", syscall(SYS_pidfd_send_signal, fd, SIGTERM, NULL, 0));
+	tell("poll", poll(&one, 1, -1));
+	printf("events %#x\n", one.revents);
+	int result = waitid(P_PIDFD, fd, &info, WEXITED);
+
+	tell_info("waitid", result, &info, pid);
+	tell("signal after its end", syscall(SYS_pidfd_send_signal, fd, SIGTERM, NULL, 0));
+	close(fd);
+
+	fflush(stdout);
+	pid = syscall(SYS_clone, CLONE_PIDFD | SIGCHLD, 0, &fd, 0, 0);
+	if (!pid)
+		_exit(8);
+	result = waitid(P_PIDFD, fd, &info, WEXITED);
+	tell_info("CLONE_PIDFD", result, &info, pid);
+	close(fd);
+}
+
 static void autoreap(void)
 {
 	struct sigaction action = { .sa_handler = SIG_DFL, .sa_flags = SA_NOCLDWAIT };
@@ -411,6 +447,7 @@ int main(void)
 	reparenting();
 	told_of_the_parent_s_end("orphaned, stopped group", stopped_orphan);
 	told_of_the_parent_s_end("PR_SET_PDEATHSIG", child_with_pdeathsig);
+	pidfds();
 	autoreap();
 	vforks();
 	clones();

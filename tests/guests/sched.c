@@ -42,6 +42,11 @@ static void affinity(void)
 			printf("CPU %d cannot be had\n", i);
 		syscall(SYS_getcpu, &cpu, &node, NULL);
 		syscall(SYS_sched_getaffinity, 0, sizeof(mask), mask);
+		unsigned int aux;
+
+		__asm__ volatile("rdtscp" : "=c"(aux) : : "rax", "rdx");
+		if ((aux & 0xfff) != cpu)
+			printf("RDTSCP says CPU %u, not %u\n", aux & 0xfff, cpu);
 		if (cpu != (unsigned int)i || mask[0] != one)
 			printf("on CPU %u, not on %d\n", cpu, i);
 	}
