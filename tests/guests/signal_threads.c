@@ -220,6 +220,7 @@ static void *waits(void *number)
 		sleep(1000);
 	for (;;)
 		;
+	return NULL;
 }
 
 static void fatal(void)
@@ -251,6 +252,7 @@ static void *counting(void *number)
 	shared->begun++;
 	for (;;)
 		shared->counts[(intptr_t)number - 1]++;
+	return NULL;
 }
 
 static void stop(void)
