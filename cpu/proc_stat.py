@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from cpu.proc_task import dispositions, parent_pid, state_letter
+from cpu.proc_task import dispositions, mm_of, parent_pid, state_letter
 from mmu.linux.resource import Resource
 from mmu.units import PAGE_SIZE, U64
 
@@ -22,24 +22,27 @@ DEFAULT_PRIO: Final = 20
 
 def proc_stat(task: Task) -> str:
     """The line, of a thread; its faults, times and threads are the process's."""
-    process, mm = task.process, task.mm
-    c, counters = mm.c, mm.counters()
+    process, mm = task.process, mm_of(task)
+    counters = task.mm.counters()
     ignored, caught = dispositions(task)
     name = task.comm.decode("utf-8", "surrogateescape")
     major = counters["pgmajfault"]
+    c = None if mm is None else mm.c
     fields = [
         *(parent_pid(task), process.pgrp, process.session, 0, -1, PF_RANDOMIZE),
         *(counters["pgfault"] - major, 0, major, 0),
         *(process.executed() // TICK_NS, 0, 0, 0),
-        *(DEFAULT_PRIO, 0, len(process.threads), 0, 0),
-        *(c.total_vm * PAGE_SIZE, mm.rss(), task.rlimits[Resource.RSS].cur),
-        *(c.start_code, c.end_code, c.start_stack, 0, 0),
+        *(DEFAULT_PRIO, 0, max(len(process.threads), 1), 0, 0),
+        *((0, 0) if mm is None else (mm.c.total_vm * PAGE_SIZE, mm.rss())),
+        task.rlimits[Resource.RSS].cur,
+        *((0, 0, 0) if c is None else (c.start_code, c.end_code, c.start_stack)),
+        *(0, 0),
         *(task.pending.signal | process.shared_pending.signal, task.blocked, ignored, caught),
         *(0, 0, 0, SIGCHLD, 0 if task.rq is None else task.rq.cpu.id),
         *(0, 0, 0, 0, 0),
-        *(c.start_data, c.end_data, c.start_brk),
-        *(c.arg_start, c.arg_end, c.env_start, c.env_end),
-        0,
+        *((0, 0, 0) if c is None else (c.start_data, c.end_data, c.start_brk)),
+        *((0, 0, 0, 0) if c is None else (c.arg_start, c.arg_end, c.env_start, c.env_end)),
+        process.end.status if process.zombie and process.end is not None else 0,
     ]
     text = " ".join(str(field if field < 0 else field & U64) for field in fields)
     return f"{task.pid} ({name}) {state_letter(task)} {text}\n"

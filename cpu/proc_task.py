@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from cpu.scheduler import State
 from cpu.signals import NSIG, SIG_DFL, SIG_IGN, sigmask
-from mmu.linux.fault import peek_pte
+from mmu.linux.handle_mm_fault import peek_pte
 from mmu.linux.pgtable import entry_pfn, pte_present
 from mmu.linux.procfs import TaskInfo
 from mmu.linux.resource import Resource
@@ -29,8 +29,8 @@ def task_info(task: Task) -> TaskInfo:
         ppid=parent_pid(task),
         uid=task.uid,
         gid=task.gid,
-        threads=len(process.threads),
-        fd_size=max(64, 1 << max(list(task.files), default=0).bit_length()),
+        threads=max(len(process.threads), 1),
+        fd_size=0 if task.exited_mm else max(64, 1 << max(task.files, default=0).bit_length()),
         state=state_letter(task),
         pgrp=process.pgrp,
         session=process.session,
@@ -46,6 +46,11 @@ def task_info(task: Task) -> TaskInfo:
         nvcsw=task.nvcsw,
         nivcsw=task.nivcsw,
     )
+
+
+def mm_of(task: Task) -> Mm | None:
+    """Its address space; None: it has let go of it (get_task_mm())."""
+    return None if task.exited_mm else task.mm
 
 
 def parent_pid(task: Task) -> int:

@@ -16,10 +16,10 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from cpu.proc_stat import proc_stat
-from cpu.proc_task import cmdline, environ, task_info
+from cpu.proc_task import cmdline, environ, mm_of, task_info
 from cpu.pseudo_fs import Directory, Inode, Link, MagicLink, Opened, ProgramFile, TextFile
 from cpu.task import Task
 from mmu.linux import procfs
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from cpu.files import OpenFile
     from cpu.system import System
     from cpu.task import Process
+    from mmu.linux.mm import Mm
+
+T = TypeVar("T", str, bytes)
 
 
 class ProcRoot(Directory):
@@ -77,30 +80,43 @@ class _ProcTask(Directory):
     def __init__(self, task: Task, pid: int, more: dict[str, Inode]) -> None:
         self._task = task
         texts: dict[str, Callable[[], str | bytes]] = {
-            "status": lambda: procfs.status(task.mm, task_info(task)),
+            "status": lambda: procfs.status(mm_of(task), task_info(task)),
             "stat": lambda: proc_stat(task),
-            "statm": lambda: procfs.statm(task.mm),
-            "maps": lambda: procfs.maps(task.mm),
+            "statm": lambda: _of_mm(task, procfs.statm, "0 0 0 0 0 0 0\n"),
+            "maps": lambda: _of_mm(task, procfs.maps, ""),
             "limits": lambda: task.rlimits.proc_limits(),
             "comm": lambda: task.comm + b"\n",
-            "cmdline": lambda: cmdline(task.mm),
-            "environ": lambda: environ(task.mm),
+            "cmdline": lambda: _of_mm(task, cmdline, b""),
+            "environ": lambda: _of_mm(task, environ, b""),
         }
-        process = task.process
         children: dict[str, Inode] = {
             **{name: TextFile(text) for name, text in texts.items()},
-            "exe": MagicLink(
-                lambda: process.exe.real_path,
-                lambda: ProgramFile(process.exe.data, process.image),
-            ),
-            "cwd": Link(lambda: task.fs.cwd),
-            "root": Link(lambda: "/"),
+            **({} if task.exited_mm else _links(task)),
             "fd": _ProcFd(task),
             "fdinfo": _ProcFdInfo(task),
             **more,
         }
         super().__init__(children)
         self.number = pid << 8 | 1
+
+
+def _of_mm(task: Task, text: Callable[[Mm], T], without: T) -> T:
+    """What tells of the task's memory; ``without`` if it has none any more."""
+    mm = mm_of(task)
+    return without if mm is None else text(mm)
+
+
+def _links(task: Task) -> dict[str, Inode]:
+    """What has a meaning as long as the task has its program."""
+    process = task.process
+    return {
+        "exe": MagicLink(
+            lambda: process.exe.real_path,
+            lambda: ProgramFile(process.exe.data, process.image),
+        ),
+        "cwd": Link(lambda: task.fs.cwd),
+        "root": Link(lambda: "/"),
+    }
 
 
 class _ProcPid(_ProcTask):
@@ -148,7 +164,7 @@ class _ProcFd(Directory):
 
     def names(self) -> Iterable[str]:
         """The descriptors' numbers."""
-        return [str(fd) for fd in self._task.files]
+        return map(str, _fds(self._task))
 
 
 class _ProcFdInfo(Directory):
@@ -165,9 +181,14 @@ class _ProcFdInfo(Directory):
 
     def names(self) -> Iterable[str]:
         """The descriptors' numbers."""
-        return [str(fd) for fd in self._task.files]
+        return map(str, _fds(self._task))
 
 
 def _file(task: Task, name: str) -> OpenFile | None:
     fd = _number(name)
-    return task.files.get(fd) if fd is not None and fd in list(task.files) else None
+    return task.files.get(fd) if fd is not None and fd in _fds(task) else None
+
+
+def _fds(task: Task) -> list[int]:
+    """The numbers of its descriptors; none if it is ending."""
+    return [] if task.exited_mm else list(task.files)

@@ -49,6 +49,8 @@ class Socket(OpenFile):
         """RCV_SHUTDOWN, SEND_SHUTDOWN."""
         self.error = 0
         """What the next call says, once."""
+        self.truncated = False
+        """Whether the message read last was longer than its reader asked for."""
         self._received: deque[bytes] = deque()
         self._dead = False
 
@@ -65,6 +67,7 @@ class Socket(OpenFile):
             raise LinuxError(errno.EAGAIN)
         if self.kind is not Kind.STREAM:
             message = self._received[0]
+            self.truncated = len(message) > count
             if not peek:
                 self._received.popleft()
                 self._made_room()

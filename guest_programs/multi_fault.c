@@ -2,7 +2,8 @@
 /*
  * The patch series' benchmark: THREADS (4) threads each touch one page in each of their AREAS (64)
  * areas of 2 MiB, ROUNDS (4) times over; after each round MADV_DONTNEED gives the areas back:
- * each thread its "own", or "one" thread those of all, or "all" threads those of all.
+ * each thread its "own", or "one" thread those of all, or "all" threads those of all; an area in
+ * pieces of CHUNK (2M).
  */
 #include <pthread.h>
 #include <sys/mman.h>
@@ -11,9 +12,13 @@
 
 #define MAX_THREADS 256
 
-enum freer { OWN, ONE, ALL };
+enum freer {
+	OWN,
+	ONE,
+	ALL
+};
 
-static size_t nr_threads, nr_areas, nr_rounds;
+static size_t nr_threads, nr_areas, nr_rounds, chunk = TABLE_SPAN;
 static enum freer freer;
 static unsigned char *base;
 static pthread_barrier_t barrier;
@@ -26,9 +31,9 @@ static volatile size_t *word_of(size_t area)
 
 static void purge(size_t first, size_t end)
 {
-	for (size_t area = first; area < end; area++)
-		if (madvise(base + area * TABLE_SPAN, TABLE_SPAN, MADV_DONTNEED))
-			die("MADV_DONTNEED of area %zu failed", area);
+	for (size_t at = first * TABLE_SPAN; at < end * TABLE_SPAN; at += chunk)
+		if (madvise(base + at, chunk, MADV_DONTNEED))
+			die("MADV_DONTNEED of %zu bytes at %#zx failed", chunk, at);
 }
 
 static void *run(void *argument)
@@ -69,12 +74,12 @@ static size_t count(const char *text, size_t most)
 
 static enum freer freer_of(const char *text)
 {
-	static const char *const names[] = {"own", "one", "all"};
+	static const char *const names[] = { "own", "one", "all" };
 
 	for (int i = OWN; i <= ALL; i++)
 		if (!strcmp(text, names[i]))
 			return (enum freer)i;
-	die("usage: multi_fault [THREADS] [AREAS] [ROUNDS] [own|one|all]");
+	die("usage: multi_fault [THREADS] [AREAS] [ROUNDS] [own|one|all] [CHUNK]");
 }
 
 int main(int argc, char **argv)
@@ -86,6 +91,9 @@ int main(int argc, char **argv)
 	nr_areas = argc > 2 ? count(argv[2], 1 << 16) : 64;
 	nr_rounds = argc > 3 ? count(argv[3], 1 << 20) : 4;
 	freer = argc > 4 ? freer_of(argv[4]) : OWN;
+	chunk = argc > 5 ? parse_size(argv[5]) : TABLE_SPAN;
+	if (!chunk || chunk % PAGE_BYTES || TABLE_SPAN % chunk)
+		die("CHUNK is a part of 2M: %zu bytes are none", chunk);
 	size = (nr_threads * nr_areas + 1) * TABLE_SPAN;
 	base = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
 		    -1, 0);

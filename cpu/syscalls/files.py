@@ -21,7 +21,10 @@ PATH_MAX = 4096
 AT_FDCWD = -100
 AT_SYMLINK_NOFOLLOW = 0x100
 AT_EACCESS = 0x200
+AT_NO_AUTOMOUNT = 0x800
 AT_EMPTY_PATH = 0x1000
+AT_STATX_SYNC_TYPE = 0x6000
+STATX_BASIC_STATS, STATX_RESERVED = 0x7FF, 1 << 31
 F_DUPFD, F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_DUPFD_CLOEXEC = 0, 1, 2, 3, 4, 1030
 F_SETPIPE_SZ, F_GETPIPE_SZ = 1031, 1032
 FD_CLOEXEC = 1
@@ -118,6 +121,36 @@ def sys_newfstatat(task: Task, dirfd: int, path: int, buffer: int, flags: int, *
         return sys_fstat(task, dirfd, buffer)
     task.mm.copy_to_user(buffer, task.fs.stat(name, base, follow=not flags & AT_SYMLINK_NOFOLLOW))
     return 0
+
+
+@syscall("statx")
+def sys_statx(
+    task: Task, dirfd: int, path: int, flags: int, mask: int, buffer: int, *_: int
+) -> int:
+    """statx(2): the basic fields."""
+    flags &= U32
+    if mask & STATX_RESERVED or flags & AT_STATX_SYNC_TYPE == AT_STATX_SYNC_TYPE:
+        raise LinuxError(errno.EINVAL)
+    if flags & ~(AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | AT_EMPTY_PATH | AT_STATX_SYNC_TYPE):
+        raise LinuxError(errno.EINVAL)
+    name, base = path_at(task, dirfd, path)
+    if not name and flags & AT_EMPTY_PATH and s32(dirfd) != AT_FDCWD:
+        status = task.files.get(s32(dirfd)).stat()
+    else:
+        status = task.fs.stat(name, base, follow=not flags & AT_SYMLINK_NOFOLLOW)
+    task.mm.copy_to_user(buffer, _statx(status))
+    return 0
+
+
+def _statx(status: bytes) -> bytes:
+    """struct statx from struct stat."""
+    dev, ino, nlink, mode, uid, gid, _, _, size, blksize, blocks = struct.unpack_from(
+        "<QQQIIIIQqqq", status
+    )
+    head = struct.pack("<IIQIIIHxx", STATX_BASIC_STATS, blksize, 0, nlink, uid, gid, mode)
+    numbers = struct.pack("<QQQQ", ino, size, blocks, 0)
+    devices = struct.pack("<IIII", 0, 0, dev >> 8, dev & 0xFF)
+    return (head + numbers + bytes(4 * 16) + devices).ljust(256, b"\0")
 
 
 @syscall("access")

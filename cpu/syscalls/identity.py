@@ -59,10 +59,26 @@ def sys_sysinfo(task: Task, buffer: int, *_: int) -> int:
     memory = task.mm.memory
     uptime = task.system.clock.now_ns() // 10**9
     free = int(memory.c.nr_free) * PAGE_SIZE
+    procs = min(len(task.system.tasks), 0xFFFF)
     task.mm.copy_to_user(
         buffer,
         struct.pack(
-            "<q3QQQQQQQHHxxxxQQI4x", uptime, 0, 0, 0, memory.size, free, 0, 0, 0, 0, 1, 0, 0, 0, 1
+            "<q3QQQQQQQHHxxxxQQI4x",
+            uptime,
+            0,
+            0,
+            0,
+            memory.size,
+            free,
+            0,
+            0,
+            0,
+            0,
+            procs,
+            0,
+            0,
+            0,
+            1,
         ),
     )
     return 0

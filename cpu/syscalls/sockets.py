@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from cpu.files import O_CLOEXEC, O_NONBLOCK
 from cpu.poll import READABLE
 from cpu.sockets import SHUTDOWN_MASK, Kind, Socket, make_pair
-from cpu.syscalls.io import MAX_RW_COUNT, blocking, write_all
+from cpu.syscalls.io import MAX_RW_COUNT, Vectors, blocking, iovecs, write_all
 from cpu.syscalls.pipes import install_pair
 from cpu.syscalls.registry import s32, syscall
 from mmu.errors import LinuxError
@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 AF_UNIX, AF_INET, AF_INET6 = 1, 2, 10
 SOCK_TYPE_MASK = 0xF
 MSG_PEEK, MSG_DONTWAIT, MSG_WAITALL, MSG_NOSIGNAL = 0x2, 0x40, 0x100, 0x4000
+MSG_TRUNC, MSG_CMSG_CLOEXEC = 0x20, 0x40000000
+MSGHDR = struct.Struct("<QI4xQQQQI4x")
+MSG_NAMELEN, MSG_CONTROLLEN = 8, 40
+"""Where these are in struct user_msghdr."""
 SOL_SOCKET, SO_TYPE, SO_ERROR, SO_DOMAIN = 1, 3, 4, 39
 
 
@@ -84,10 +88,18 @@ def sys_recvfrom(
     task: Task, fd: int, addr: int, size: int, flags: int, _name: int, name_size: int
 ) -> int:
     """recvfrom(2); the sender has no address."""
-    socket = _socket(task, fd)
-    if flags & U32 & ~(MSG_PEEK | MSG_DONTWAIT | MSG_NOSIGNAL | MSG_WAITALL):
+    data = _receive(task, _socket(task, fd), min(size, MAX_RW_COUNT), flags)
+    task.mm.copy_to_user(addr, data)
+    if name_size:
+        task.mm.copy_to_user(name_size, struct.pack("<i", 0))
+    return len(data)
+
+
+def _receive(task: Task, socket: Socket, wanted: int, flags: int) -> bytes:
+    """Wait for at least a byte, for all that is ``wanted`` with MSG_WAITALL."""
+    if flags & U32 & ~(MSG_PEEK | MSG_DONTWAIT | MSG_NOSIGNAL | MSG_WAITALL | MSG_CMSG_CLOEXEC):
         raise LinuxError(errno.EOPNOTSUPP)
-    wanted, done = min(size, MAX_RW_COUNT), bytearray()
+    done = bytearray()
     peek, nonblock = bool(flags & MSG_PEEK), bool(flags & MSG_DONTWAIT)
     while True:
         left = wanted - len(done)
@@ -107,10 +119,51 @@ def sys_recvfrom(
         waits = flags & MSG_WAITALL and socket.kind is Kind.STREAM and not peek
         if not part or len(done) == wanted or not waits:
             break
-    task.mm.copy_to_user(addr, bytes(done))
-    if name_size:
-        task.mm.copy_to_user(name_size, struct.pack("<i", 0))
-    return len(done)
+    return bytes(done)
+
+
+def _msghdr(task: Task, addr: int) -> tuple[int, Vectors, int]:
+    """struct user_msghdr: the name, the vectors, bytes of control data."""
+    header = task.mm.copy_from_user(addr, MSGHDR.size)
+    name, _, iov, nr, _, control, _ = MSGHDR.unpack(header)
+    return name, iovecs(task, iov, nr), control
+
+
+@syscall("sendmsg")
+def sys_sendmsg(task: Task, fd: int, message: int, flags: int, *_: int) -> int:
+    """sendmsg(2), without an address; no descriptors are passed."""
+    socket = _socket(task, fd)
+    name, vectors, control = _msghdr(task, message)
+    if control or flags & U32 & ~(MSG_DONTWAIT | MSG_NOSIGNAL):
+        raise LinuxError(errno.EOPNOTSUPP)
+    if name:
+        raise LinuxError(errno.EISCONN)
+    data = b"".join(task.mm.copy_from_user(base, length) for base, length in vectors)
+    return write_all(
+        task,
+        socket,
+        data,
+        nonblock=bool(flags & MSG_DONTWAIT),
+        sigpipe=not flags & MSG_NOSIGNAL,
+    )
+
+
+@syscall("recvmsg")
+def sys_recvmsg(task: Task, fd: int, message: int, flags: int, *_: int) -> int:
+    """recvmsg(2); the sender has no address, and no control data comes."""
+    socket = _socket(task, fd)
+    vectors = _msghdr(task, message)[1]
+    wanted = min(sum(length for _, length in vectors), MAX_RW_COUNT)
+    data = _receive(task, socket, wanted, flags)
+    done = 0
+    for base, length in vectors:
+        part = data[done : done + length]
+        task.mm.copy_to_user(base, part)
+        done += len(part)
+    told = MSG_TRUNC if socket.truncated else 0
+    task.mm.copy_to_user(message + MSG_NAMELEN, struct.pack("<I", 0))
+    task.mm.copy_to_user(message + MSG_CONTROLLEN, struct.pack("<QI", 0, told))
+    return len(data)
 
 
 @syscall("shutdown")

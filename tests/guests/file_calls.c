@@ -38,7 +38,7 @@ static long say(const char *what, long result)
 
 static void ready(const char *what, int fd)
 {
-	struct pollfd one = {fd, POLLIN | POLLOUT | POLLPRI | POLLRDHUP, 0};
+	struct pollfd one = { fd, POLLIN | POLLOUT | POLLPRI | POLLRDHUP, 0 };
 	int n = poll(&one, 1, 0);
 
 	printf("%s: poll %d %#x\n", what, n, one.revents);
@@ -47,7 +47,7 @@ static void ready(const char *what, int fd)
 static void pipes(void)
 {
 	int p[2], q[2], more[2], size;
-	struct iovec v[3] = {{"ab", 2}, {"", 0}, {"cde", 3}};
+	struct iovec v[3] = { { "ab", 2 }, { "", 0 }, { "cde", 3 } };
 
 	SAY(pipe(p));
 	ready("empty, read", p[0]);
@@ -57,7 +57,7 @@ static void pipes(void)
 	SAY(ioctl(p[0], FIONREAD, &size));
 	SAY(size);
 	SAY(read(p[0], buffer, 4));
-	SAY(readv(p[0], (struct iovec[]){{buffer, 2}, {buffer + 2, 2}}, 2));
+	SAY(readv(p[0], (struct iovec[]){ { buffer, 2 }, { buffer + 2, 2 } }, 2));
 	printf("%.4s\n", buffer);
 	SAY(writev(p[1], v, 3));
 	SAY(read(p[0], buffer, 100));
@@ -191,8 +191,8 @@ static void descriptors(void)
 
 static void selects(void)
 {
-	struct timeval now = {0, 0}, later = {0, 20000};
-	struct timespec soon = {0, 1000000};
+	struct timeval now = { 0, 0 }, later = { 0, 20000 };
+	struct timespec soon = { 0, 1000000 };
 	struct pollfd many[3];
 	fd_set r, w;
 	int p[2];
@@ -219,9 +219,9 @@ static void selects(void)
 	SAY(select(-1, NULL, NULL, NULL, &now));
 	later.tv_sec = -1;
 	SAY(select(0, NULL, NULL, NULL, &later));
-	many[0] = (struct pollfd){p[0], POLLIN, 99};
-	many[1] = (struct pollfd){-5, POLLIN, 99};
-	many[2] = (struct pollfd){77, 0, 99};
+	many[0] = (struct pollfd){ p[0], POLLIN, 99 };
+	many[1] = (struct pollfd){ -5, POLLIN, 99 };
+	many[2] = (struct pollfd){ 77, 0, 99 };
 	SAY(poll(many, 3, -1));
 	printf("%#x %#x %#x\n", many[0].revents, many[1].revents, many[2].revents);
 	read(p[0], buffer, 1);
@@ -262,14 +262,14 @@ static void events(void)
 	close(fd);
 	close(s);
 
-	struct itimerspec t = {{0, 0}, {0, 2000000}}, was;
+	struct itimerspec t = { { 0, 0 }, { 0, 2000000 } }, was;
 	int timer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK);
 	ready("timerfd", timer);
 	SAY(read(timer, &value, 8));
 	SAY(timerfd_settime(timer, 0, &t, NULL));
 	SAY(timerfd_gettime(timer, &was));
 	SAY(was.it_value.tv_nsec > 0 && was.it_value.tv_nsec <= 2000000);
-	struct pollfd one = {timer, POLLIN, 0};
+	struct pollfd one = { timer, POLLIN, 0 };
 	SAY(poll(&one, 1, 1000));
 	SAY(read(timer, &value, 8));
 	SAY((long)value);
@@ -277,16 +277,16 @@ static void events(void)
 	SAY(was.it_value.tv_nsec);
 	t.it_interval.tv_nsec = 1000000;
 	SAY(timerfd_settime(timer, 0, &t, NULL));
-	nanosleep(&(struct timespec){0, 5500000}, NULL);
+	nanosleep(&(struct timespec){ 0, 5500000 }, NULL);
 	SAY(read(timer, &value, 8));
 	SAY(value >= 4);
-	SAY(timerfd_settime(timer, 0, &(struct itimerspec){0}, &was));
+	SAY(timerfd_settime(timer, 0, &(struct itimerspec){ 0 }, &was));
 	SAY(was.it_interval.tv_nsec);
 	SAY(read(timer, &value, 8));
 	struct timespec past;
 	clock_gettime(CLOCK_REALTIME, &past);
 	int real = timerfd_create(CLOCK_REALTIME, 0);
-	t = (struct itimerspec){{0, 0}, past};
+	t = (struct itimerspec){ { 0, 0 }, past };
 	SAY(timerfd_settime(real, TFD_TIMER_ABSTIME, &t, NULL));
 	SAY(read(real, &value, 8));
 	SAY(timerfd_create(12345, 0));
@@ -311,7 +311,7 @@ static void waits(const char *what, int ep, int most)
 
 static void epolls(void)
 {
-	struct epoll_event e = {.events = EPOLLIN, .data.u64 = 1};
+	struct epoll_event e = { .events = EPOLLIN, .data.u64 = 1 };
 	int ep = epoll_create1(EPOLL_CLOEXEC), outer = epoll_create(1), p[2], q[2];
 
 	pipe(p);
@@ -429,6 +429,19 @@ static void sockets(void)
 	SAY(read(d[1], buffer, 100));
 	SAY(send(d[1], "x", 1, MSG_NOSIGNAL));
 	close(d[1]);
+	struct iovec v[2] = { { "abcd", 4 }, { "efg", 3 } },
+		     w[2] = { { buffer, 2 }, { buffer + 2, 3 } };
+	struct msghdr m = { .msg_iov = v, .msg_iovlen = 2 };
+	SAY(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, d));
+	SAY(sendmsg(d[0], &m, 0));
+	m = (struct msghdr){ .msg_iov = w, .msg_iovlen = 2, .msg_namelen = 0 };
+	SAY(recvmsg(d[1], &m, 0));
+	printf("%.5s\n", buffer);
+	SAY(m.msg_flags & MSG_TRUNC);
+	SAY(recvmsg(d[1], &m, MSG_DONTWAIT));
+	SAY(recvmsg(1, &m, 0));
+	close(d[0]);
+	close(d[1]);
 	SAY(socketpair(AF_INET, SOCK_STREAM, 0, d));
 	SAY(socketpair(AF_UNIX, 77, 0, d));
 	SAY(socketpair(AF_UNIX, SOCK_STREAM, 99, d));
@@ -461,6 +474,17 @@ static void memory(void)
 	printf("%.5s\n", buffer);
 	SAY(pread(fd, buffer, 1, 5000));
 	SAY(buffer[0]);
+	struct statx x;
+	SAY(statx(fd, "", AT_EMPTY_PATH, STATX_BASIC_STATS, &x));
+	SAY(x.stx_size);
+	SAY(x.stx_blocks);
+	SAY(x.stx_mode);
+	SAY(x.stx_nlink);
+	SAY(statx(AT_FDCWD, "/dev/null", 0, STATX_BASIC_STATS, &x));
+	SAY(S_ISCHR(x.stx_mode));
+	SAY(statx(AT_FDCWD, "/nosuch", 0, STATX_BASIC_STATS, &x));
+	SAY(statx(AT_FDCWD, "", 0, STATX_BASIC_STATS, &x));
+	SAY(statx(AT_FDCWD, "/", 0x6000, STATX_BASIC_STATS, &x));
 	SAY(fstat(fd, &st));
 	SAY(st.st_blocks);
 	SAY(ftruncate(fd, 4));

@@ -25,7 +25,7 @@ static char buffer[1 << 16];
 
 static void msleep(long ms)
 {
-	nanosleep(&(struct timespec){ms / 1000, ms % 1000 * 1000000}, NULL);
+	nanosleep(&(struct timespec){ ms / 1000, ms % 1000 * 1000000 }, NULL);
 }
 
 static int reap(const char *what, pid_t pid)
@@ -83,7 +83,7 @@ static void ping_pong(void)
 
 static void never_torn(void)
 {
-	int p[2], counts[WRITERS] = {0}, torn = 0, fill = 0;
+	int p[2], counts[WRITERS] = { 0 }, torn = 0, fill = 0;
 	char record[RECORD];
 	ssize_t got;
 
@@ -150,7 +150,7 @@ static void in_order_of_time(void)
 
 	for (int i = 0; i < 3; i++) {
 		pipe(p);
-		fds[i] = (struct pollfd){p[0], POLLIN, 0};
+		fds[i] = (struct pollfd){ p[0], POLLIN, 0 };
 		if (!fork()) {
 			msleep(60 - 25 * i);
 			write_fully(p[1], "x", 1);
@@ -179,13 +179,13 @@ static void in_order_of_time(void)
 
 static void epoll_edges(void)
 {
-	int ep = epoll_create1(0), s[4][2], sums[4] = {0}, open = 4;
+	int ep = epoll_create1(0), s[4][2], sums[4] = { 0 }, open = 4;
 	struct epoll_event e, found[4];
 
 	for (int i = 0; i < 4; i++) {
 		socketpair(AF_UNIX, SOCK_STREAM, 0, s[i]);
 		fcntl(s[i][0], F_SETFL, O_NONBLOCK);
-		e = (struct epoll_event){.events = EPOLLIN | EPOLLET | EPOLLRDHUP, .data.u32 = i};
+		e = (struct epoll_event){ .events = EPOLLIN | EPOLLET | EPOLLRDHUP, .data.u32 = i };
 		epoll_ctl(ep, EPOLL_CTL_ADD, s[i][0], &e);
 		if (!fork()) {
 			for (int k = 1; k <= 20; k++)
@@ -249,7 +249,7 @@ static pid_t spawn(char *const argv[], int in, int out)
 	if (!pid) {
 		dup2(in, 0);
 		dup2(out, 1);
-		execve("/proc/self/exe", argv, (char *[]){"COLOUR=blue", NULL});
+		execve("/proc/self/exe", argv, (char *[]){ "COLOUR=blue", NULL });
 		_exit(91);
 	}
 	return pid;
@@ -264,8 +264,8 @@ static void pipeline(void)
 	pipe2(p, O_CLOEXEC);
 	pipe2(q, O_CLOEXEC);
 	pipe2(r, O_CLOEXEC);
-	first = spawn((char *[]){"self", "upper", NULL}, p[0], q[1]);
-	second = spawn((char *[]){"self", "reverse", NULL}, q[0], r[1]);
+	first = spawn((char *[]){ "self", "upper", NULL }, p[0], q[1]);
+	second = spawn((char *[]){ "self", "reverse", NULL }, q[0], r[1]);
 	close(p[0]);
 	close(q[0]);
 	close(q[1]);
@@ -311,30 +311,30 @@ static void on_alarm(int signo)
 
 static void arm(int flags)
 {
-	struct sigaction action = {.sa_handler = on_alarm, .sa_flags = flags};
-	struct itimerval soon = {{0, 0}, {0, 20000}};
+	struct sigaction action = { .sa_handler = on_alarm, .sa_flags = flags };
+	struct itimerval soon = { { 0, 0 }, { 0, 20000 } };
 
 	sigaction(SIGALRM, &action, NULL);
 	setitimer(ITIMER_REAL, &soon, NULL);
 }
 
-#define INTERRUPTED(call)                                                                          \
-	do {                                                                                       \
-		long result_;                                                                      \
-		arm(0);                                                                            \
-		errno = 0;                                                                         \
-		result_ = (long)(call);                                                            \
-		printf("%s: %ld %s, %d\n", #call, result_, errno ? strerrorname_np(errno) : "",    \
-		       alarms);                                                                    \
-		fflush(stdout);                                                                    \
+#define INTERRUPTED(call)                                                                       \
+	do {                                                                                    \
+		long result_;                                                                   \
+		arm(0);                                                                         \
+		errno = 0;                                                                      \
+		result_ = (long)(call);                                                         \
+		printf("%s: %ld %s, %d\n", #call, result_, errno ? strerrorname_np(errno) : "", \
+		       alarms);                                                                 \
+		fflush(stdout);                                                                 \
 	} while (0)
 
 static void interrupted(void)
 {
 	int p[2], full[2], s[2], ep = epoll_create1(0);
 	struct pollfd one;
-	struct epoll_event e = {.events = EPOLLIN};
-	struct timespec late = {10, 0};
+	struct epoll_event e = { .events = EPOLLIN };
+	struct timespec late = { 10, 0 };
 	sigset_t none;
 	uint64_t value = 1;
 	fd_set r;
@@ -346,7 +346,7 @@ static void interrupted(void)
 	fcntl(full[1], F_SETPIPE_SZ, 4096);
 	write(full[1], buffer, 4096);
 	socketpair(AF_UNIX, SOCK_STREAM, 0, s);
-	one = (struct pollfd){p[0], POLLIN, 0};
+	one = (struct pollfd){ p[0], POLLIN, 0 };
 	epoll_ctl(ep, EPOLL_CTL_ADD, p[0], &e);
 	INTERRUPTED(read(p[0], buffer, 1));
 	INTERRUPTED(write(full[1], buffer, 100));
@@ -422,6 +422,19 @@ static long field(pid_t pid, const char *key, char *word)
 	return strtol(word, NULL, 16);
 }
 
+static void zombie(pid_t pid, const char *name)
+{
+	char path[64];
+	ssize_t got;
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/%d/%s", pid, name);
+	fd = open(path, O_RDONLY);
+	got = read(fd, buffer, 1000);
+	printf("%s: %zd %.*s\n", name, got, got > 0 ? (int)got - 1 : 0, buffer);
+	close(fd);
+}
+
 static void proc(void)
 {
 	char word[64], path[64], link[64];
@@ -479,6 +492,11 @@ static void proc(void)
 	msleep(50);
 	field(pid, "State:", word);
 	printf("dead: %s\n", word);
+	field(pid, "Threads:", word);
+	printf("threads %s, exe %zd %s\n", word, readlink(path, link, 5), strerrorname_np(errno));
+	zombie(pid, "statm");
+	zombie(pid, "maps");
+	zombie(pid, "cmdline");
 	reap("child", pid);
 	field(pid, "State:", word);
 	printf("gone: %s\n", word);
@@ -494,7 +512,7 @@ static void cloexec(void)
 	snprintf(a, sizeof(a), "%d", kept);
 	snprintf(b, sizeof(b), "%d", gone);
 	if (!pid) {
-		execve("/proc/self/exe", (char *[]){"self", "open?", a, b, NULL}, NULL);
+		execve("/proc/self/exe", (char *[]){ "self", "open?", a, b, NULL }, NULL);
 		_exit(92);
 	}
 	reap("open after exec", pid);
@@ -539,22 +557,55 @@ static void terminal(void)
 	wait(NULL);
 }
 
+static void look(const char *what, int ep, int timeout)
+{
+	struct pollfd one = { 0, POLLIN, 0 };
+	struct epoll_event e[2];
+	int found = epoll_wait(ep, e, 2, timeout), n = poll(&one, 1, timeout);
+
+	printf("%s: poll %d %#x, epoll %d\n", what, n, one.revents, found);
+}
+
+/* As above: sets with descriptor 0 in them, level and edge. */
+static void watch_terminal(void)
+{
+	int level = epoll_create1(0), edge = epoll_create1(0);
+	struct epoll_event e = { .events = EPOLLIN };
+
+	epoll_ctl(level, EPOLL_CTL_ADD, 0, &e);
+	e.events |= EPOLLET;
+	epoll_ctl(edge, EPOLL_CTL_ADD, 0, &e);
+	look("nothing", level, 0);
+	printf("type\n");
+	look("typed", level, -1);
+	look("still", level, 0);
+	look("edge", edge, -1);
+	look("no edge", edge, 0);
+	printf("read %zd\n", read(0, buffer, 100));
+	look("taken", level, 0);
+	look("no new edge", edge, 0);
+	printf("close\n");
+	look("closed", level, -1);
+	look("edge of closing", edge, -1);
+	printf("read %zd\n", read(0, buffer, 100));
+}
+
 static const struct {
 	const char *name;
 	void (*run)(void);
 } parts[] = {
-	{"ping_pong", ping_pong},
-	{"never_torn", never_torn},
-	{"large", large},
-	{"in_order_of_time", in_order_of_time},
-	{"epoll_edges", epoll_edges},
-	{"semaphore", semaphore},
-	{"pipeline", pipeline},
-	{"broken", broken},
-	{"interrupted", interrupted},
-	{"killed_while_waiting", killed_while_waiting},
-	{"proc", proc},
-	{"cloexec", cloexec},
+	{ "ping_pong", ping_pong },
+	{ "never_torn", never_torn },
+	{ "large", large },
+	{ "in_order_of_time", in_order_of_time },
+	{ "epoll_edges", epoll_edges },
+	{ "semaphore", semaphore },
+	{ "pipeline", pipeline },
+	{ "broken", broken },
+	{ "interrupted", interrupted },
+	{ "killed_while_waiting", killed_while_waiting },
+	{ "proc", proc },
+	{ "cloexec", cloexec },
 };
 
 /* pipelines PART proc! runs a part; "self" is the other side of exec(). */
@@ -565,6 +616,8 @@ int main(int argc, char **argv)
 		return child(argv);
 	if (argc > 1 && !strcmp(argv[1], "terminal"))
 		terminal();
+	else if (argc > 1 && !strcmp(argv[1], "watch_terminal"))
+		watch_terminal();
 	else
 		for (size_t i = 0; i < sizeof(parts) / sizeof(*parts); i++)
 			if (argc < 3 || !strcmp(argv[1], parts[i].name)) {

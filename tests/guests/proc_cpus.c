@@ -38,8 +38,8 @@ int main(void)
 	while (!started)
 		;
 	for (int i = 0; i < 20; i++) {
-		char *map = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
-				 0);
+		char *map = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+				 -1, 0);
 
 		*(volatile char *)map = 1;
 		munmap(map, 4096);

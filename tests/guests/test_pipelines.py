@@ -66,6 +66,16 @@ def test_in_each_fidelity_and_engine(options: dict[str, str]) -> None:
     held_to_the_host("ping_pong", cpus=2, **options)
 
 
+@pytest.mark.parametrize("part", ["never_torn", "pipeline"])
+def test_figures_are_those_of_the_seed_in_each_fidelity_and_engine(part: str) -> None:
+    figures = []
+    for options in ({}, {"fidelity": "exact", "check_tlb": True}, {"engine": "python"}):
+        ours = run(program(), part, "proc!", cpus=3, seed=5, quantum=700, **options)
+        assert not ours.result.stale_translations
+        figures.append({**ours.figures, "stale_translations": None})
+    assert figures[1] == figures[0] == figures[2]
+
+
 @pytest.mark.stress
 @pytest.mark.parametrize("seed", range(50))
 def test_many_schedules(seed: int) -> None:

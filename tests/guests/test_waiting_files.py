@@ -69,3 +69,43 @@ def test_others_go_on_while_one_reads_the_terminal() -> None:
     assert os.read(out_reader, 100) == b"read typed\n"
     for fd in (reader, writer, out_reader, out_writer):
         os.close(fd)
+
+
+def test_the_terminal_is_polled_as_any_pipe() -> None:
+    """Each answer is that of a pipe on the host; time-outs pass at once where all wait."""
+    reader, writer = os.pipe()
+    out_reader, out_writer = os.pipe()
+    program = build("pipelines.c", "-static", "-O1", "-Wno-unused-result")
+    streams = (reader, out_writer, 2)
+    with guest_machine(program, "watch_terminal", "proc!", streams=streams) as machine:
+        thread = threading.Thread(target=machine.run)
+        thread.start()
+        told = b""
+        while not told.endswith(b"type\n"):
+            told += os.read(out_reader, 1000)
+        os.write(writer, b"typed\n")
+        while not told.endswith(b"close\n"):
+            told += os.read(out_reader, 1000)
+        os.close(writer)
+        thread.join(timeout=30)
+        assert not thread.is_alive()
+    os.close(out_writer)
+    while part := os.read(out_reader, 1000):
+        told += part
+    assert told.decode().splitlines() == [
+        "nothing: poll 0 0, epoll 0",
+        "type",
+        "typed: poll 1 0x1, epoll 1",
+        "still: poll 1 0x1, epoll 1",
+        "edge: poll 1 0x1, epoll 1",
+        "no edge: poll 1 0x1, epoll 0",
+        "read 6",
+        "taken: poll 0 0, epoll 0",
+        "no new edge: poll 0 0, epoll 0",
+        "close",
+        "closed: poll 1 0x10, epoll 1",
+        "edge of closing: poll 1 0x10, epoll 1",
+        "read 0",
+    ]
+    os.close(reader)
+    os.close(out_reader)

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* waiting_files HOW END: several processes and threads wait for files for ever, each in its own call. */
+/* waiting_files HOW END: several processes and threads wait for files for ever, each in its own
+ * call. */
 #define _GNU_SOURCE
 #include <poll.h>
 #include <pthread.h>
@@ -21,7 +22,7 @@ static void *wait_for_ever(void *argument)
 {
 	int p[2], s[2], ep = epoll_create1(0);
 	struct pollfd one;
-	struct epoll_event e = {.events = EPOLLIN};
+	struct epoll_event e = { .events = EPOLLIN };
 	uint64_t value;
 	fd_set r;
 
@@ -35,7 +36,7 @@ static void *wait_for_ever(void *argument)
 		for (;;)
 			write(p[1], buffer, sizeof(buffer));
 	case 2:
-		one = (struct pollfd){p[0], POLLIN, 0};
+		one = (struct pollfd){ p[0], POLLIN, 0 };
 		poll(&one, 1, -1);
 		break;
 	case 3:
@@ -72,7 +73,7 @@ int main(int argc, char **argv)
 			_exit(1);
 		}
 	}
-	nanosleep(&(struct timespec){0, 30000000}, NULL);
+	nanosleep(&(struct timespec){ 0, 30000000 }, NULL);
 	if (argc > 2 && !strcmp(argv[2], "exit"))
 		return 5;
 	if (argc > 2 && !strcmp(argv[2], "kill")) {
