@@ -39,6 +39,9 @@ if TYPE_CHECKING:
 
 _SYS_ENTER: Final = EVENT_ID["sys_enter"]
 _SYS_EXIT: Final = EVENT_ID["sys_exit"]
+_SYSCALL: Final = VmExit.SYSCALL
+_PAGE_FAULT: Final = VmExit.PAGE_FAULT
+_LIMIT: Final = VmExit.LIMIT
 
 
 def run_task(task: Task, start: Callable[[], None] | None = None) -> None:
@@ -61,22 +64,33 @@ def exit_to_user_mode(task: Task) -> None:
     again. Raises TaskEnd if the process is to end.
     """
     kernel = task.system.kernel
-    if task.system.stopping:
-        raise stopped()
-    if task.signal_pending() or task.process.stop.notify:
-        do_signal(task)
-        if task.system.stopping:
-            raise stopped()
+    process = task.process
+    if (
+        (task.pending.signal | process.shared_pending.signal) & ~task.blocked
+        or task.stop_pending
+        or process.stop.notify
+        or task.fatal_signal_pending()
+    ):
+        _handle_signals(task)
     elif task.orig_ax >= 0 or task.saved_sigmask is not None:
         restart_syscall(task)
         restore_saved_sigmask(task)
     task.resume_flag = False
-    task.leaves_kernel()
+    if task.operation is not None:
+        task.leaves_kernel()
     if kernel.c.rcu.nr_pending:
         rcu_qs(kernel, kernel.this_cpu)
     ram = kernel.memory.c
     if ram.nr_dirty_free > ram.keep_dirty:
         kernel.memory.trim(ram.keep_dirty // 2)
+
+
+def _handle_signals(task: Task) -> None:
+    if task.system.stopping:
+        raise stopped()
+    do_signal(task)
+    if task.system.stopping:
+        raise stopped()
 
 
 def _step(task: Task) -> None:
@@ -88,11 +102,11 @@ def _step(task: Task) -> None:
         due = min(due, *(max(timer.left, 1) for timer in process.cpu_timers))
     exit_ = scheduler.user_slice(task, due)
     reason = exit_.reason
-    if reason == VmExit.SYSCALL:
+    if reason == _SYSCALL:
         do_syscall_64(task, exit_)
-    elif reason == VmExit.PAGE_FAULT:
+    elif reason == _PAGE_FAULT:
         handle_page_fault(task, exit_)
-    elif reason == VmExit.LIMIT:
+    elif reason == _LIMIT:
         if process.executed() >= process.samples.due:
             process.take_sample()
     elif reason == VmExit.EXCEPTION:
@@ -105,15 +119,15 @@ def _step(task: Task) -> None:
 
 def do_syscall_64(task: Task, exit_: Any) -> None:
     """Carry out the system call that ``exit_`` tells of (VmExit.SYSCALL)."""
-    system, ring = task.system, task.system.kernel.ring
-    nr, rip = exit_.nr, exit_.insn
-    args = tuple(exit_.arg)
+    system = task.system
+    ring = system.kernel.ring
+    nr, rip, arg = exit_.nr, exit_.insn, exit_.arg
     task.process.nr_syscalls += 1
     task.orig_ax = nr
     task.entered_kernel(ChangedBy.SYSCALL, nr, rip)
     system.scheduler.entered_kernel()
     if ring is not None:
-        ring.emit(_SYS_ENTER, nr, args[0], args[1])
+        ring.emit(_SYS_ENTER, nr, arg[0], arg[1])
     if nr >= NR_SYSCALLS:
         nr &= U32  # the kernel looks at eax alone
     handler = TABLE[nr] if nr < NR_SYSCALLS else None
@@ -122,10 +136,10 @@ def do_syscall_64(task: Task, exit_: Any) -> None:
             system.notes.add_unknown_syscall(nr, rip)
             result = -errno.ENOSYS
         else:
-            result = handler(task, *args)
+            result = handler(task, arg[0], arg[1], arg[2], arg[3], arg[4], arg[5])
     except LinuxError as error:
         result = -error.errno
-    if -result not in RESTARTS:
+    if result >= 0 or -result not in RESTARTS:
         task.orig_ax = -1
     task.vcpu.set_result(result & U64)
     if ring is not None:

@@ -102,6 +102,8 @@ class Thread:
         """Context switches at the end of a slice."""
 
     pid: int = 0
+    group: object = None
+    """What its instructions are also counted for: its process."""
     exited_mm = False
     """It has let go of its address space: no other is loaded for it."""
 

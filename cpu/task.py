@@ -242,7 +242,7 @@ class Process:
         executed = self.instructions
         for rq in self.system.scheduler.rqs:
             task = rq.loaded
-            if isinstance(task, Task) and task.process is self:
+            if task is not None and task.group is self:
                 executed += (rq.vcpu.instructions or 0) - rq.began
         return executed
 
@@ -284,7 +284,7 @@ class Task(Thread):
     ) -> None:
         super().__init__(mm, context)
         self.system = process.system
-        self.process = process
+        self.process = self.group = process
         self.files = files
         self.fs = fs
         self.sighand = Sighand()

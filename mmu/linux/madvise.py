@@ -16,7 +16,6 @@ MADV_SOFT_OFFLINE are EINVAL, as without CONFIG_MEMORY_FAILURE.
 from __future__ import annotations
 
 import errno
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from mmu._native import ffi, lib
@@ -80,10 +79,12 @@ from mmu.linux.vma_lock import lock_vma_under_rcu, vma_end_read
 from mmu.units import PAGE_SHIFT, PAGE_SIZE, U64
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from mmu._native import struct_vm_area_struct_ptr
     from mmu.linux.filemap import MappedFile
+
+    _Advise = Callable[[MmStruct, struct_vm_area_struct_ptr | None, int, int, int], None]
 
 
 _ZAP_RECLAIM_PT: Final = lib.ZAP_RECLAIM_PT
@@ -127,8 +128,7 @@ def do_madvise(mm: MmStruct, start: int, length: int, behavior: int) -> None:
     if behavior in (MADV_DONTNEED, MADV_DONTNEED_LOCKED):
         forbidden = VM_PFNMAP | (VM_LOCKED if behavior == MADV_DONTNEED else 0)
         if size:
-            with _vma_or_mmap_locked(mm, start, end, behavior) as vma:
-                _madvise_dontneed(mm, vma, start, end, forbidden)
+            _locked(mm, start, end, behavior, _madvise_dontneed, forbidden)
         return
     advise = _ADVICE.get(behavior)
     if advise is None:
@@ -139,8 +139,7 @@ def do_madvise(mm: MmStruct, start: int, length: int, behavior: int) -> None:
         with mm.mmap_write_lock(killable=True):
             advise(mm, None, start, end, behavior)
     elif behavior in _VMA_READ_LOCK:
-        with _vma_or_mmap_locked(mm, start, end, behavior) as vma:
-            advise(mm, vma, start, end, behavior)
+        _locked(mm, start, end, behavior, advise, behavior)
     elif behavior == MADV_REMOVE:
         advise(mm, None, start, end, behavior)
     else:
@@ -148,12 +147,11 @@ def do_madvise(mm: MmStruct, start: int, length: int, behavior: int) -> None:
             advise(mm, None, start, end, behavior)
 
 
-@contextmanager
-def _vma_or_mmap_locked(
-    mm: MmStruct, start: int, end: int, behavior: int
-) -> Iterator[struct_vm_area_struct_ptr | None]:
-    """try_vma_read_lock(): ``with`` the one VMA of the range locked; or None, and mmap_lock held
-    for reading, where that does not do.
+def _locked(
+    mm: MmStruct, start: int, end: int, behavior: int, advise: _Advise, argument: int
+) -> None:
+    """try_vma_read_lock(): call ``advise`` with the one VMA of the range locked; or with None, and
+    mmap_lock held for reading, where that does not do.
     """
     vma = lock_vma_under_rcu(mm, start)
     if vma is not None and not _is_vma_lock_sufficient(vma, end, behavior):
@@ -161,10 +159,10 @@ def _vma_or_mmap_locked(
         vma = None
     if vma is None:
         with mm.mmap_read_lock():
-            yield None
+            advise(mm, None, start, end, argument)
         return
     try:
-        yield vma
+        advise(mm, vma, start, end, argument)
     finally:
         vma_end_read(mm, vma)
 
@@ -372,7 +370,7 @@ def _madvise_populate(
         start = stop
 
 
-_ADVICE: dict[int, Callable[[MmStruct, struct_vm_area_struct_ptr | None, int, int, int], None]] = {
+_ADVICE: dict[int, _Advise] = {
     **dict.fromkeys(_FLAG_ADVICE, _madvise_flags),
     MADV_WILLNEED: _madvise_willneed,
     MADV_FREE: _madvise_free,
