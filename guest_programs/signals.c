@@ -127,8 +127,8 @@ static void stack_guard(void)
 	volatile char top = 1;
 	volatile int times = 0;
 
-	stack.ss_sp = mmap(NULL, ALTSTACK_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
-			   -1, 0);
+	stack.ss_sp = mmap(NULL, ALTSTACK_BYTES, PROT_READ | PROT_WRITE,
+			   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (stack.ss_sp == MAP_FAILED || sigaltstack(&stack, NULL))
 		die("no alternate stack");
 	on(SIGSEGV, no_stack, SA_ONSTACK);
@@ -168,7 +168,8 @@ static void jobs(void)
 		for (;;)
 			pause();
 	for (int i = 0; i < 3; i++) {
-		if (kill(child, signals[i]) || waitpid(child, &status, WUNTRACED | WCONTINUED) != child)
+		if (kill(child, signals[i]) ||
+		    waitpid(child, &status, WUNTRACED | WCONTINUED) != child)
 			die("the child is lost");
 		printf("child: %s\n", WIFSTOPPED(status)     ? "stopped"
 				      : WIFCONTINUED(status) ? "continued"

@@ -62,8 +62,8 @@ static void fault_with_known_registers(uint64_t *after)
 			 "cld\n\tmov %%r15, %%rbp\n\tmov %%r14, %%rbx\n\t"
 			 : "=a"(after[0]), "=c"(after[1])
 			 : [mxcsr] "m"(mxcsr), [control] "m"(control), [marked] "m"(marked)
-			 : "rdx", "rsi", "rdi", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15",
-			   "xmm7", "st", "memory", "cc");
+			 : "rdx", "rsi", "rdi", "r8", "r9", "r10", "r11", "r12", "r13", "r14",
+			   "r15", "xmm7", "st", "memory", "cc");
 	__asm__ volatile("movq %%xmm7, %0" : "=r"(after[2]));
 	__asm__ volatile("stmxcsr %0" : "=m"(mxcsr));
 	__asm__ volatile("fnstcw %0" : "=m"(control));
@@ -88,19 +88,21 @@ static void on_known(int signo, siginfo_t *info, void *context)
 	__asm__ volatile("fnstcw %0" : "=m"(control));
 	__asm__ volatile("stmxcsr %0" : "=m"(mxcsr));
 	__asm__ volatile("movq %%xmm7, %0" : "=r"(top));
-	printf("handler: DF %lu, control %#x, mxcsr %#x, xmm7 %#lx\n", flags_now() >> 10 & 1, control,
-	       mxcsr, top);
+	printf("handler: DF %lu, control %#x, mxcsr %#x, xmm7 %#lx\n", flags_now() >> 10 & 1,
+	       control, mxcsr, top);
 	print_info(info);
 	printf("signo %d; frame %% 16 = %lu, info - uc = %ld\n", signo, frame % 16,
 	       (char *)info - (char *)uc);
 	printf("fpstate %% 64 = %lu, behind info %d, 128 below %d\n", (uintptr_t)fp % 64,
-	       (char *)fp >= (char *)info + 128, (uintptr_t)fp + 512 <= (uintptr_t)regs[REG_RSP] - 128);
+	       (char *)fp >= (char *)info + 128,
+	       (uintptr_t)fp + 512 <= (uintptr_t)regs[REG_RSP] - 128);
 	for (int i = REG_R8; i <= REG_CR2; i++)
 		if (i != REG_RSP && i != REG_RIP && i != REG_R14 && i != REG_R15)
 			printf("%d=%#llx ", i, regs[i]);
 	printf("\nrip %d r14 r15 kept\n", regs[REG_RIP] == (greg_t)(uintptr_t)fault_at);
 	printf("flags %#lx link %p stack %p %#x %zu\n", uc->uc_flags & ~XSTATE_FLAG,
-	       (void *)uc->uc_link, uc->uc_stack.ss_sp, uc->uc_stack.ss_flags, uc->uc_stack.ss_size);
+	       (void *)uc->uc_link, uc->uc_stack.ss_sp, uc->uc_stack.ss_flags,
+	       uc->uc_stack.ss_size);
 	memcpy(&value, &fp->_xmm[7], sizeof(value));
 	printf("frame: cw %#x mxcsr %#x xmm7 %g st0 exponent %#x sw %#x\n", fp->cwd,
 	       fp->mxcsr & 0xffc0, value, fp->_st[0].exponent, fp->swd);
@@ -120,8 +122,8 @@ static void known_registers(void)
 	on(SIGSEGV, on_known, 0);
 	fault_with_known_registers(after);
 	memcpy(&value, &after[2], sizeof(value));
-	printf("after: rax %#lx rcx %lu xmm7 %g mxcsr %#lx st0 %lu control %#lx\n", after[0], after[1],
-	       value, after[3], after[4] & 0xffffffff, after[5]);
+	printf("after: rax %#lx rcx %lu xmm7 %g mxcsr %#lx st0 %lu control %#lx\n", after[0],
+	       after[1], value, after[3], after[4] & 0xffffffff, after[5]);
 }
 
 /* Each kind of fault: code, address, error code, trap number. */
@@ -133,23 +135,24 @@ static void on_fault(int signo, siginfo_t *info, void *context)
 	greg_t *regs = ((ucontext_t *)context)->uc_mcontext.gregs;
 	int has_address = info->si_code > 0 && info->si_code != SI_KERNEL;
 
-	printf("%s: signo %d code %d addr %s err %#llx trap %lld cr2 %s\n", stage, signo, info->si_code,
-	       !has_address ? "none"
+	printf("%s: signo %d code %d addr %s err %#llx trap %lld cr2 %s\n", stage, signo,
+	       info->si_code,
+	       !has_address				? "none"
 	       : info->si_addr == (void *)regs[REG_RIP] ? "rip"
-							  : "other",
+							: "other",
 	       regs[REG_ERR], regs[REG_TRAPNO],
 	       regs[REG_CR2] == (greg_t)(uintptr_t)info->si_addr ? "addr" : "other");
 	printf("  flags %#llx\n", regs[REG_EFL] & ~0x8d5ULL);
 	siglongjmp(back, 1);
 }
 
-#define TRY(name, code)                     \
-	do {                                \
-		stage = name;               \
-		if (!sigsetjmp(back, 1)) {  \
-			code;               \
+#define TRY(name, code)                      \
+	do {                                 \
+		stage = name;                \
+		if (!sigsetjmp(back, 1)) {   \
+			code;                \
 			puts(name ": none"); \
-		}                           \
+		}                            \
 	} while (0)
 
 static void each_fault(void)
@@ -182,14 +185,13 @@ static void each_fault(void)
 	TRY("kernel write", *kernel = 1);
 	TRY("noncanonical", *noncanonical);
 	TRY("noncanonical stack",
-	    __asm__ volatile("mov %%rsp, %%rcx; mov %0, %%rsp; push %%rax; mov %%rcx, %%rsp"
-			     :
-			     : "r"(noncanonical)
-			     : "rcx", "memory"));
-	TRY("div", __asm__ volatile("xor %%edx, %%edx; mov $1, %%eax; divl %0"
-				    :
-				    : "m"(zero)
-				    : "eax", "edx"));
+	    __asm__ volatile(
+		    "mov %%rsp, %%rcx; mov %0, %%rsp; push %%rax; mov %%rcx, %%rsp" : : "r"(
+			    noncanonical) : "rcx",
+		    "memory"));
+	TRY("div",
+	    __asm__ volatile("xor %%edx, %%edx; mov $1, %%eax; divl %0" : : "m"(zero) : "eax",
+			     "edx"));
 	TRY("ud2", __asm__ volatile("ud2"));
 	TRY("hlt", __asm__ volatile("hlt"));
 	TRY("int3", __asm__ volatile("int3"));
@@ -197,9 +199,8 @@ static void each_fault(void)
 	TRY("int 0x21", __asm__ volatile("int $0x21"));
 	TRY("icebp", __asm__ volatile(".byte 0xf1"));
 	TRY("step", __asm__ volatile("pushf; orl $0x100, (%%rsp); popf; nop; nop" : : : "cc"));
-	TRY("x87", __asm__ volatile("fninit; fldcw %0; fldz; fld1; fdivp; fwait"
-				    :
-				    : "m"((const uint16_t){ 0x340 })));
+	TRY("x87", __asm__ volatile("fninit; fldcw %0; fldz; fld1; fdivp; fwait" : : "m"(
+			   (const uint16_t){ 0x340 })));
 	__asm__ volatile("fninit");
 	size = (size + 4095) & -4096;
 	past = mmap(NULL, (size_t)size + 4096, PROT_READ, MAP_PRIVATE, file, 0);

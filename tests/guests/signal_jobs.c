@@ -400,9 +400,14 @@ static const struct {
 	const char *name;
 	void (*run)(void);
 } modes[] = {
-	{ "endings", endings },	  { "stopping", stopping }, { "not_asked", not_asked },
-	{ "inheriting", inheriting }, { "groups", groups },     { "pipes", pipes },
-	{ "interrupting", interrupting }, { "signal_file", signal_file },
+	{ "endings", endings },
+	{ "stopping", stopping },
+	{ "not_asked", not_asked },
+	{ "inheriting", inheriting },
+	{ "groups", groups },
+	{ "pipes", pipes },
+	{ "interrupting", interrupting },
+	{ "signal_file", signal_file },
 };
 
 int main(int argc, char **argv)

@@ -183,7 +183,8 @@ static void stacks(void)
 	stack_t stack = { 0 }, was;
 
 	stack_size = 16384;
-	stack_at = mmap(NULL, stack_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	stack_at =
+		mmap(NULL, stack_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	sigaltstack(NULL, &was);
 	print_stack("at first", &was);
 	stack.ss_sp = stack_at;
@@ -269,8 +270,8 @@ static void write_barrier(void)
 {
 	unsigned int sum = 0;
 
-	heap = mmap(NULL, HEAP_PAGES * 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
-		    0);
+	heap = mmap(NULL, HEAP_PAGES * 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+		    -1, 0);
 	on(SIGSEGV, barrier, 0, 0);
 	for (int round = 0; round < 8; round++) {
 		mprotect(heap, HEAP_PAGES * 4096, PROT_READ);
@@ -421,7 +422,8 @@ static void timers(void)
 	       info.si_value.sival_int, info.si_overrun >= 8,
 	       info.si_overrun == timer_getoverrun(timer));
 	timer_gettime(timer, &was);
-	printf("left %d interval %ld\n", was.it_value.tv_nsec > 0 && was.it_value.tv_nsec <= 2000000,
+	printf("left %d interval %ld\n",
+	       was.it_value.tv_nsec > 0 && was.it_value.tv_nsec <= 2000000,
 	       was.it_interval.tv_nsec);
 	printf("delete %d", timer_delete(timer));
 	printf(" %d", timer_delete(timer));
@@ -445,11 +447,11 @@ static void errors(void)
 	siginfo_t info = { .si_code = SI_USER };
 	uint64_t mask = 0;
 
-#define SHOW(call)                                  \
-	do {                                        \
-		long result;                        \
-		errno = 0;                          \
-		result = (long)(call);              \
+#define SHOW(call)                                         \
+	do {                                               \
+		long result;                               \
+		errno = 0;                                 \
+		result = (long)(call);                     \
 		printf(#call ": %ld %d\n", result, errno); \
 	} while (0)
 	SHOW(kill(getpid(), 65));
@@ -535,11 +537,12 @@ static void ignored_fault(void)
 static void bad_sp(void)
 {
 	on(SIGUSR1, tell, 0, 0);
-	__asm__ volatile("mov $0x1000, %%rsp; mov $39, %%eax; syscall; mov %%eax, %%edi; mov $10, %%esi;"
-			 "mov $62, %%eax; syscall"
-			 :
-			 :
-			 : "memory");
+	__asm__ volatile(
+		"mov $0x1000, %%rsp; mov $39, %%eax; syscall; mov %%eax, %%edi; mov $10, %%esi;"
+		"mov $62, %%eax; syscall"
+		:
+		:
+		: "memory");
 }
 
 static void segv_bad_sp(void)

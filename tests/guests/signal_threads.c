@@ -16,6 +16,10 @@
 #include <time.h>
 #include <unistd.h>
 
+#ifndef sigev_notify_thread_id
+#define sigev_notify_thread_id _sigev_un._tid /* glibc's name */
+#endif
+
 #define NR_THREADS 3
 
 static atomic_int ready, done, rounds;
@@ -220,6 +224,7 @@ static void *waits(void *number)
 		sleep(1000);
 	for (;;)
 		;
+	return NULL;
 }
 
 static void fatal(void)
@@ -251,6 +256,7 @@ static void *counting(void *number)
 	shared->begun++;
 	for (;;)
 		shared->counts[(intptr_t)number - 1]++;
+	return NULL;
 }
 
 static void stop(void)
@@ -295,7 +301,7 @@ static void *timed(void *number)
 	timer_t timer;
 
 	mine = (int)(intptr_t)number;
-	event._sigev_un._tid = (int)syscall(SYS_gettid);
+	event.sigev_notify_thread_id = (int)syscall(SYS_gettid);
 	if (timer_create(mine == 2 ? CLOCK_THREAD_CPUTIME_ID : CLOCK_MONOTONIC, &event, &timer) ||
 	    timer_settime(timer, 0, &every, NULL))
 		_exit(4);

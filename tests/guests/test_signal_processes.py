@@ -56,6 +56,14 @@ def test_among_threads(mode: str, cpus: int) -> None:
     assert ours.result.processes[0].threads >= 2 or mode == "stop"
 
 
+@pytest.mark.parametrize("mode", ["directed", "faults", "timers"])
+def test_among_threads_of_musl(mode: str) -> None:
+    """Another C library's restorer, masks and threads."""
+    program = build("signal_threads.c", "-O1", "-static", "-pthread", compiler="musl-gcc")
+    ours = run(program, mode, cpus=2, seed=1, quantum=3000)
+    assert (0, ours.stdout) == host(program, mode)
+
+
 @pytest.mark.parametrize("cpus", [1, 2])
 def test_nothing_outlives_the_order_to_stop(cpus: int) -> None:
     """All signals blocked and ignored, one thread that computes, one in each call that waits."""
