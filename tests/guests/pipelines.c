@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -13,6 +14,7 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/select.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -542,6 +544,92 @@ static int child(char **argv)
 	return read(0, buffer, 1) ? 93 : 0;
 }
 
+static int held[2];
+
+static void *read_held(void *unused)
+{
+	char got[4] = "";
+	ssize_t n = read(held[0], got, 3);
+
+	printf("reader: %zd %s\n", n, got);
+	return unused;
+}
+
+static void *change(void *unused)
+{
+	chdir("/proc");
+	umask(027);
+	close(9);
+	return unused;
+}
+
+/* Descriptors and working directory of threads are one; a call keeps the file that it uses. */
+static void threads(void)
+{
+	pthread_t thread;
+	pid_t pid;
+
+	pipe(held);
+	pthread_create(&thread, NULL, read_held, NULL);
+	msleep(20);
+	printf("close %d\n", close(held[0]));
+	printf("write %zd\n", write(held[1], "abc", 3));
+	pthread_join(thread, NULL);
+	signal(SIGPIPE, SIG_IGN);
+	printf("write %zd %s\n", write(held[1], "abc", 3), strerrorname_np(errno));
+	dup2(1, 9);
+	pthread_create(&thread, NULL, change, NULL);
+	pthread_join(thread, NULL);
+	printf("%s %o %d\n", getcwd(buffer, 100), umask(022), fcntl(9, F_GETFD));
+	pid = fork();
+	if (!pid) {
+		chdir("/dev");
+		close(1);
+		_exit(umask(0));
+	}
+	reap("child", pid);
+	printf("%s %o %d\n", getcwd(buffer, 100), umask(022), fcntl(1, F_GETFD));
+	signal(SIGPIPE, SIG_DFL);
+}
+
+/* Memory of a file is one for all that map it. */
+static void shared_memory(void)
+{
+	int fd = memfd_create("shared", 0), status;
+	volatile int *map, *anonymous;
+	pid_t pid;
+
+	ftruncate(fd, 8192);
+	map = mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	anonymous = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	map[0] = 1;
+	map[1024] = 2;
+	pid = fork();
+	if (!pid) {
+		volatile int *other = mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+
+		other[0] += 10;
+		map[1024] += 20;
+		anonymous[5] = 7;
+		pwrite(fd, "\3", 1, 4);
+		_exit(other[1024]);
+	}
+	reap("adds", pid);
+	printf("%d %d %d %d\n", map[0], map[1], map[1024], anonymous[5]);
+	pid = fork();
+	if (!pid) {
+		ftruncate(fd, 4096);
+		map[1024] = 1;
+		_exit(1);
+	}
+	waitpid(pid, &status, 0);
+	printf("beyond the end: %s\n", strsignal(WTERMSIG(status)));
+	ftruncate(fd, 8192);
+	printf("%d %d\n", map[0], map[1024]);
+	munmap((void *)map, 8192);
+	close(fd);
+}
+
 /* Not among the parts: it waits for whoever types. */
 static void terminal(void)
 {
@@ -606,6 +694,8 @@ static const struct {
 	{ "killed_while_waiting", killed_while_waiting },
 	{ "proc", proc },
 	{ "cloexec", cloexec },
+	{ "threads", threads },
+	{ "shared_memory", shared_memory },
 };
 
 /* pipelines PART proc! runs a part; "self" is the other side of exec(). */
