@@ -12,7 +12,17 @@ import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from benchmarks import attach, cpu_speed, dontneed, exact, refcount, startup, tlb, walk
+from benchmarks import (
+    attach,
+    cpu_speed,
+    dontneed,
+    exact,
+    multi_cpu,
+    refcount,
+    startup,
+    tlb,
+    walk,
+)
 from benchmarks.measure import BenchmarkError, Outcome, Skipped
 
 RESULTS = Path(__file__).resolve().parent / "results" / "latest.jsonl"
@@ -20,6 +30,7 @@ RESULTS = Path(__file__).resolve().parent / "results" / "latest.jsonl"
 BENCHMARKS: dict[str, Callable[[], Iterable[Outcome]]] = {
     "fast_compute": cpu_speed.fast_compute,
     "fast_memory": cpu_speed.fast_memory,
+    "four_vcpus": multi_cpu.four_vcpus,
     "exact_memory": exact.exact_memory,
     "exact_memory_private": exact.exact_memory_private,
     "exact_cachegrind": exact.exact_cachegrind,

@@ -52,6 +52,7 @@ def run_task(task: Task, start: Callable[[], None] | None = None) -> None:
             exit_to_user_mode(task)
             _step(task)
     except TaskEnd as end:
+        task.leaves_kernel()
         do_exit(task, end)
 
 
@@ -70,6 +71,7 @@ def exit_to_user_mode(task: Task) -> None:
         restart_syscall(task)
         restore_saved_sigmask(task)
     task.resume_flag = False
+    task.leaves_kernel()
     if kernel.c.rcu.nr_pending:
         rcu_qs(kernel, kernel.this_cpu)
     ram = kernel.memory.c

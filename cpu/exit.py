@@ -49,7 +49,6 @@ def do_exit(task: Task, end: TaskEnd) -> None:
     task.fs.put()
     if group_dead:
         process.image.put()
-    process.dead_instructions += task.system.scheduler.executed(task)
     process.past_nvcsw += task.nvcsw
     process.past_nivcsw += task.nivcsw
     process.threads.remove(task)

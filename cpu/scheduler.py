@@ -101,9 +101,13 @@ class Thread:
         self.nivcsw = 0
         """Context switches at the end of a slice."""
 
-    exited_mm = False
     pid: int = 0
+    exited_mm = False
     """It has let go of its address space: no other is loaded for it."""
+
+    def charge(self, instructions: int) -> None:
+        """It has executed so many more."""
+        self.instructions += instructions
 
     def resumed(self) -> None:
         """It goes on, after others may have run."""
@@ -764,7 +768,7 @@ class Scheduler:
         """Count what was executed here since the last time for the task whose registers it has."""
         done = rq.vcpu.instructions or 0
         if rq.loaded is not None:
-            rq.loaded.instructions += done - rq.began
+            rq.loaded.charge(done - rq.began)
         rq.began = done
 
     def executed(self, task: Thread) -> int:

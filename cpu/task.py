@@ -33,7 +33,7 @@ from mmu.errors import LinuxError
 from mmu.linux.mm import Mm
 from mmu.linux.resource import Rlimits
 from mmu.linux.sched import ERESTARTSYS, Sleep, WaitQueue
-from mmu.linux.tlb_check import OnBehalf, tables_change_for
+from mmu.linux.tlb_check import Operation, begin_operation, end_operation, tables_change_for
 from mmu.x86.check import ChangedBy
 
 if TYPE_CHECKING:
@@ -183,8 +183,8 @@ class Process:
         self.end: TaskEnd | None = None
         self.result: ProcessResult | None = None
         self.wait_chldexit = WaitQueue("a child's end")
-        self.dead_instructions = 0
-        """Executed by threads that have ended."""
+        self.instructions = 0
+        """Executed by its threads up to the last switch of each."""
         self.nr_syscalls = 0
         self.nr_threads = 0
         """Threads that it ever had."""
@@ -239,8 +239,12 @@ class Process:
 
     def executed(self) -> int:
         """Instructions that its threads have executed."""
-        executed = self.system.scheduler.executed
-        return self.dead_instructions + sum(executed(task) for task in self.threads)
+        executed = self.instructions
+        for rq in self.system.scheduler.rqs:
+            task = rq.loaded
+            if isinstance(task, Task) and task.process is self:
+                executed += (rq.vcpu.instructions or 0) - rq.began
+        return executed
 
     def take_sample(self) -> None:
         """Take the sample that is due."""
@@ -301,7 +305,7 @@ class Task(Thread):
         self.stop_dequeued = False
         """It took a stop signal, and SIGCONT has not come since (JOBCTL_STOP_DEQUEUED)."""
         self.exiting = False
-        self.on_behalf: OnBehalf | None = None
+        self.operation: Operation | None = None
         """It has begun to end, and takes no signal any more (PF_EXITING)."""
         self.comm = comm_of(process.exe.path)
         self.set_child_tid = self.clear_child_tid = 0
@@ -355,12 +359,17 @@ class Task(Thread):
         """Its process's limits."""
         return self.process.rlimits
 
+    def charge(self, instructions: int) -> None:
+        """It has executed so many more, and its process has."""
+        self.instructions += instructions
+        self.process.instructions += instructions
+
     def resumed(self) -> None:
         """It goes on: its process's limits bind in an address space that several share, and it is
         for it that tables change.
         """
         self.mm.rlimit = self.process.rlimits
-        tables_change_for(self.system.kernel, self.on_behalf)
+        tables_change_for(self.system.kernel, self.operation)
 
     @property
     def vcpu(self) -> VCpu:
@@ -373,8 +382,14 @@ class Task(Thread):
         there is one: ``detail`` is the system call's number or the fault's address.
         """
         if self.vcpu.mmu.check is not None:
-            self.on_behalf = OnBehalf(by, detail, rip, self.vcpu.instructions)
-            tables_change_for(self.system.kernel, self.on_behalf)
+            kernel = self.system.kernel
+            self.operation = begin_operation(kernel, by, detail, rip, self.vcpu.instructions)
+
+    def leaves_kernel(self) -> None:
+        """What entered_kernel() began is over: all that it changed is flushed."""
+        if self.operation is not None:
+            end_operation(self.system.kernel, self.operation)
+            self.operation = None
 
     # The end.
 

@@ -300,6 +300,7 @@ class struct_tlb_check(Struct[struct_tlb_check_ptr]):
     nr_used: int
     nr_may: int
     lost: int
+    operations: struct_check_operations_ptr
     use: Array[struct_stale_use]
     inside: struct_check_inside_ptr
 
@@ -338,8 +339,16 @@ class struct_check_where(Struct[struct_check_where_ptr]):
     detail: int
     by: int
     cpu: int
+    operation: int
 
 class struct_check_where_ptr(struct_check_where, Ptr[struct_check_where]): ...
+
+class struct_check_operations(Struct[struct_check_operations_ptr]):
+    nr: int
+    pad: int
+    number: Array[int]
+
+class struct_check_operations_ptr(struct_check_operations, Ptr[struct_check_operations]): ...
 
 class struct_stale_range(Struct[struct_stale_range_ptr]):
     va: int
@@ -619,6 +628,10 @@ class FFI(BaseFFI):
     ) -> struct_check_where_ptr: ...
     @overload
     def new(
+        self, cdecl: Literal["struct check_operations *"], init: object = ...
+    ) -> struct_check_operations_ptr: ...
+    @overload
+    def new(
         self, cdecl: Literal["struct stale_range *"], init: object = ...
     ) -> struct_stale_range_ptr: ...
     @overload
@@ -733,6 +746,10 @@ class FFI(BaseFFI):
     ) -> Array[struct_check_where]: ...
     @overload
     def new(
+        self, cdecl: Literal["struct check_operations[]"], init: object = ...
+    ) -> Array[struct_check_operations]: ...
+    @overload
+    def new(
         self, cdecl: Literal["struct stale_range[]"], init: object = ...
     ) -> Array[struct_stale_range]: ...
     @overload
@@ -843,6 +860,10 @@ class FFI(BaseFFI):
     def cast(
         self, cdecl: Literal["struct check_where *"], value: object
     ) -> struct_check_where_ptr: ...
+    @overload
+    def cast(
+        self, cdecl: Literal["struct check_operations *"], value: object
+    ) -> struct_check_operations_ptr: ...
     @overload
     def cast(
         self, cdecl: Literal["struct stale_range *"], value: object
@@ -1048,6 +1069,7 @@ class Lib:
     CHECK_BY_STORE: Final[int]
     CHECK_BY_SYSCALL: Final[int]
     CHECK_BY_FAULT: Final[int]
+    CHECK_MAX_OPERATIONS: Final[int]
     TLB_LRU: Final[int]
     TLB_FIFO: Final[int]
     TLB_RANDOM: Final[int]

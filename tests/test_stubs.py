@@ -83,7 +83,7 @@ def test_a_declaration_of_each_kind() -> None:
         "    tag: bytes\n"
         "    nr: Array[int]\n"
         "    arg: CData\n"
-        "    full: Callable[[struct_node_ptr | Array[struct_node]], None]\n"
+        "    full: Callable[[struct_node_ptr], None]\n"
         "\n"
         "class struct_node_ptr(struct_node, Ptr[struct_node]): ...\n"
     ) in text

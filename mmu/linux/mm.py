@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from mmu._native import lib
 from mmu.events import MM_COUNTERS
 from mmu.linux import brk as _brk
-from mmu.linux import fault, fork, madvise, mlock, mprotect, procfs, tables, uaccess
+from mmu.linux import fault, fork, madvise, mlock, mprotect, munmap, procfs, tables, uaccess
 from mmu.linux import mmap as _mmap
 from mmu.linux.fault import Segv
 from mmu.linux.filemap import MappedFile
@@ -54,7 +54,7 @@ class Mm(MmStruct):
 
     def munmap(self, addr: int, length: int) -> None:
         """munmap(2)."""
-        _mmap.do_munmap(self, addr, length)
+        munmap.do_munmap(self, addr, length)
 
     def mprotect(self, addr: int, length: int, prot: int) -> None:
         """mprotect(2)."""

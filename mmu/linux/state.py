@@ -125,6 +125,8 @@ class Kernel:
         self.on_point: Callable[[str], None] | None = None
         self.now_ns: Callable[[], int] = _boot_time
         self.tables_change_for: object = None
+        self.operations = ffi.new("struct check_operations *")
+        self.nr_operations = 0
         self.c = ffi.new("struct kernel *")
         self.c.ram = memory.c
         self.c.ring = ffi.NULL if ring is None else ring.c

@@ -7,31 +7,67 @@ hear on whose behalf it is changed; and a table that is freed may not be in reac
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from mmu._native import lib
 from mmu.linux.state import Kernel
 from mmu.x86.check import ChangedBy
 
 
-class OnBehalf(NamedTuple):
-    """For whom kernel code works (as in ChangedBy), and where the guest is meanwhile."""
+@dataclass(frozen=True, eq=False, slots=True)
+class Operation:
+    """One stay in the kernel, by whose end all that it changed must be flushed: for whom it is (as
+    in ChangedBy), and where the guest is meanwhile. ``number`` is its own.
+    """
 
+    number: int
     by: ChangedBy
     detail: int
     rip: int
     instruction: int | None
 
 
-def tables_change_for(kernel: Kernel, who: OnBehalf | None) -> None:
-    """From here on tables change on behalf of ``who``, on this CPU; None: nobody said so."""
-    if who is None or who is kernel.tables_change_for:
+def begin_operation(
+    kernel: Kernel, by: ChangedBy, detail: int, rip: int, instruction: int | None
+) -> Operation:
+    """This CPU enters the kernel; tables change for the new operation from here on."""
+    kernel.nr_operations += 1
+    operation = Operation(kernel.nr_operations, by, detail, rip, instruction)
+    listed = kernel.operations
+    if listed.nr < lib.CHECK_MAX_OPERATIONS:
+        listed.number[listed.nr] = operation.number
+        listed.nr += 1
+    tables_change_for(kernel, operation)
+    return operation
+
+
+def end_operation(kernel: Kernel, operation: Operation) -> None:
+    """It is over: from here on whoever uses what it should have flushed is told."""
+    listed = kernel.operations
+    for i in range(listed.nr):
+        if listed.number[i] == operation.number:
+            listed.nr -= 1
+            listed.number[i] = listed.number[listed.nr]
+            return
+
+
+def tables_change_for(kernel: Kernel, operation: Operation | None) -> None:
+    """From here on tables change for this operation, on this CPU; None: for nobody new."""
+    if operation is None or operation is kernel.tables_change_for:
         return
-    kernel.tables_change_for = who
+    kernel.tables_change_for = operation
     number = kernel.this_cpu.id
     for cpu in kernel.cpus:
         if cpu.mmu.check is not None:
-            cpu.mmu.check.enter(who.by, who.detail, who.rip, who.instruction, number)
+            cpu.mmu.check.c.operations = kernel.operations
+            cpu.mmu.check.enter(
+                operation.by,
+                operation.detail,
+                operation.rip,
+                operation.instruction,
+                number,
+                operation.number,
+            )
 
 
 def check_speculation_everywhere(kernel: Kernel) -> None:

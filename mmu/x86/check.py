@@ -11,6 +11,10 @@ and once as MAY, if only another processor may have: one with more places in its
 an entry speculatively, or kept one of an upper level. Both mean the same: an invalidation is
 missing.
 
+On a machine of several processors the others may go on with an old entry until the operation that
+changed it has flushed it, and what they do meanwhile is no fault: an access is told only when the
+operation is over (``struct check_operations``), or when the frame behind the old entry is free.
+
 A processor may also walk when no instruction asks it to. So, when tables are freed, each one that
 the paging-structure caches of the PCID in use may still lead to is told as MAY, with "speculative
 walk" for the access: also on a CPU that is idle, with the address space of the task before.
@@ -257,9 +261,10 @@ class TlbCheck:
         rip: int,
         instruction: int | None,
         cpu: int | None = None,
+        operation: int = 0,
     ) -> None:
         """Say who changes tables from here on (as in ChangedBy), and where the guest is; on which
-        CPU, if it is not the unit's own.
+        CPU, if it is not the unit's own. ``operation`` is the number of the kernel's operation.
         """
         if not self._end.alive:
             return
@@ -267,6 +272,7 @@ class TlbCheck:
         kernel = self.c.kernel
         kernel.by, kernel.detail, kernel.rip = by, detail, rip
         kernel.cpu = self._u.c.cpu if cpu is None else cpu
+        kernel.operation = operation
         kernel.instruction = NOWHERE if instruction is None else instruction
 
     def uses(self) -> list[StaleUse]:

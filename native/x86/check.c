@@ -368,6 +368,7 @@ void check_load(struct mmu_unit *u, u64 root, u16 pcid, u32 kept)
 		.pcid = pcid,
 	};
 
+	range.changed.operation = 0; /* no flush is to come */
 	u->check->inside->root[pcid] = root;
 	if (!kept || !before || before == root)
 		return;

@@ -27,6 +27,15 @@ struct check_where {
 	u64 detail;
 	u32 by; /* CHECK_BY_* */
 	u32 cpu;
+	u64 operation; /* number of the kernel's operation, 0: of none */
+};
+
+#define CHECK_MAX_OPERATIONS 4096
+
+/* Operations of the kernel in progress, by number; all units have the same list. */
+struct check_operations {
+	u32 nr, pad;
+	u64 number[CHECK_MAX_OPERATIONS];
 };
 
 /*
@@ -73,6 +82,7 @@ struct tlb_check {
 	u32 served;	     /* number of the entry that will serve the access under way, + 1 */
 	u64 nr_used, nr_may; /* all uses, told or not */
 	u64 lost;	     /* ranges for which there was no room */
+	const struct check_operations *operations; /* NULL: there are none */
 	struct stale_use use[CHECK_MAX_USES];
 	struct check_inside *inside;
 };

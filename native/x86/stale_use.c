@@ -108,13 +108,29 @@ static void tell(struct mmu_unit *u, u64 va, u32 access, u32 privilege, u32 used
 	check->nr_uses++;
 }
 
+/*
+ * Is who changed the entry still at it?  Then others may go on with the old one: the flush that
+ * ends the operation takes it from them.  Not if its frame is free by then.
+ */
+static bool in_progress(const struct mmu_unit *u, const struct stale_range *r)
+{
+	const struct check_operations *operations = u->check->operations;
+
+	if (!operations || nr_freed_of(u, r->old & X86_ADDR_MASK) != r->nr_freed)
+		return false;
+	for (u32 i = 0; i < operations->nr; i++)
+		if (operations->number[i] == r->changed.operation)
+			return true;
+	return false;
+}
+
 void check_after(struct mmu_unit *u, u64 va, u32 access, u32 privilege, const struct translation *t)
 {
 	struct tlb_check *check = u->check;
 	const struct stale_range *r = &check->inside->meets;
 	struct walk now;
 
-	if (likely(!check->inside->met))
+	if (likely(!check->inside->met) || in_progress(u, r))
 		return;
 	mmu_walk(u, va, access, privilege, WALK_PROBE, &now);
 	if (t->result == XLATE_OK && harms(r, access, t->pa, &now)) {

@@ -207,6 +207,7 @@ static void reparenting(void)
 static void write_h(int signo)
 {
 	write(pipe_fds[1], signo == SIGHUP ? "h" : "t", 1);
+	_exit(0);
 }
 
 static void stopped_orphan(void)
@@ -338,8 +339,9 @@ static void interrupted(void)
 	pid_t pid = child_of(sleep_for_ever);
 
 	sigaction(SIGALRM, &action, NULL);
-	ualarm(2000, 0);
+	ualarm(2000, 2000);
 	tell("wait, interrupted", waitpid(pid, NULL, 0));
+	ualarm(0, 0);
 	kill(pid, SIGKILL);
 	wait_and_tell("then", pid);
 }

@@ -13,7 +13,7 @@ import pytest
 from mmu.linux import mmu_gather, tlbflush
 from mmu.linux.mm import Mm
 from mmu.linux.mman import MAP_ANONYMOUS, MAP_FIXED, MAP_PRIVATE
-from mmu.linux.tlb_check import OnBehalf, tables_change_for
+from mmu.linux.tlb_check import begin_operation, end_operation, tables_change_for
 from mmu.units import PAGE_SHIFT, PAGE_SIZE
 from mmu.x86 import Access
 from mmu.x86.check import CHECK_SPECULATION, ChangedBy, StaleUse
@@ -283,12 +283,52 @@ def test_who_changed_is_told_on_every_cpu(monkeypatch: pytest.MonkeyPatch) -> No
     m.touch(0, BASE + PAGE_SIZE)
     m.touch(1)
     monkeypatch.setattr(tlbflush, "flush_tlb_multi", _nothing)
-    tables_change_for(m.kernel, OnBehalf(ChangedBy.SYSCALL, 28, 0x401000, 77))
+    madvise = begin_operation(m.kernel, ChangedBy.SYSCALL, 28, 0x401000, 77)
     m.dontneed()
+    end_operation(m.kernel, madvise)
     with m.running_on(1):
-        tables_change_for(m.kernel, OnBehalf(ChangedBy.FAULT, 0x5000, 0x402000, 99))
+        fault = begin_operation(m.kernel, ChangedBy.FAULT, 0x5000, 0x402000, 99)
         tables_change_for(m.kernel, None)
+        end_operation(m.kernel, fault)
     _access(m, 1)
-    (use,) = m.kernel.cpus[1].mmu.check.uses()
+    (use,) = m.kernel.cpus[1].mmu.check.uses()  # type: ignore[union-attr]
     assert use.changed is not None
     assert (use.changed.by, use.changed.detail, use.changed.cpu) == (ChangedBy.SYSCALL, 28, 0)
+
+
+@pytest.mark.parametrize("when", ["before the flush", "after the operation"])
+def test_between_change_and_flush_others_may_go_on(
+    when: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A right is taken away on one CPU; until its flush reaches the other, that one may write."""
+    m = Cpus("python")
+    m.touch(0)
+    m.touch(1)
+
+    def meanwhile(*_: object) -> None:
+        _access(m, 1)
+
+    if when == "before the flush":
+        m.kernel.scheduler = Late(meanwhile)
+    else:
+        monkeypatch.setattr(tlbflush, "flush_tlb_multi", _nothing)
+    mprotect = begin_operation(m.kernel, ChangedBy.SYSCALL, 10, 0x401000, 77)
+    m.mm.mprotect(BASE, PAGE_SIZE, 1)
+    end_operation(m.kernel, mprotect)
+    if when == "after the operation":
+        assert not m.stale_uses()
+        meanwhile()
+    assert bool(m.stale_uses()) == (when == "after the operation")
+
+
+def test_a_frame_that_is_free_is_no_window(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not even in the operation that freed it too early."""
+    m = Cpus("python")
+    m.touch(0, BASE + PAGE_SIZE)
+    m.touch(1)
+    monkeypatch.setattr(tlbflush, "flush_tlb_multi", _nothing)
+    begin_operation(m.kernel, ChangedBy.SYSCALL, 28, 0x401000, 77)
+    m.dontneed()
+    _access(m, 1)
+    (use,) = m.kernel.cpus[1].mmu.check.uses()  # type: ignore[union-attr]
+    assert use.used and use.freed

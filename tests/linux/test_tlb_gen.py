@@ -135,7 +135,7 @@ def test_the_mask_is_trimmed_once_a_second(m: Cpus) -> None:
 def test_an_mm_that_has_exited_cannot_be_loaded(m: Cpus) -> None:
     other = Mm(m.kernel)
     other.exit_mmap()
-    with pytest.raises(MmuError, match="CPU 0 cannot load .*: it has exited"):
+    with pytest.raises(MmuError, match=r"CPU 0 cannot load .*: it has exited"):
         switch_mm(m.kernel, other)
 
 
