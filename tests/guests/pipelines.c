@@ -548,11 +548,8 @@ static int held[2];
 
 static void *read_held(void *unused)
 {
-	char got[4] = "";
-	ssize_t n = read(held[0], got, 3);
-
-	printf("reader: %zd %s\n", n, got);
-	return unused;
+	(void)unused;
+	return (void *)read(held[0], buffer, 3);
 }
 
 static void *change(void *unused)
@@ -567,6 +564,8 @@ static void *change(void *unused)
 static void threads(void)
 {
 	pthread_t thread;
+	ssize_t written;
+	void *got;
 	pid_t pid;
 
 	pipe(held);
@@ -574,9 +573,11 @@ static void threads(void)
 	msleep(20);
 	printf("close %d\n", close(held[0]));
 	printf("write %zd\n", write(held[1], "abc", 3));
-	pthread_join(thread, NULL);
+	pthread_join(thread, &got);
+	printf("read %ld %.3s\n", (long)got, buffer);
 	signal(SIGPIPE, SIG_IGN);
-	printf("write %zd %s\n", write(held[1], "abc", 3), strerrorname_np(errno));
+	written = write(held[1], "abc", 3);
+	printf("write %zd %s\n", written, strerrorname_np(errno));
 	dup2(1, 9);
 	pthread_create(&thread, NULL, change, NULL);
 	pthread_join(thread, NULL);
