@@ -154,7 +154,7 @@ static void in_order_of_time(void)
 		pipe(p);
 		fds[i] = (struct pollfd){ p[0], POLLIN, 0 };
 		if (!fork()) {
-			msleep(60 - 25 * i);
+			msleep(300 - 140 * i);
 			write_fully(p[1], "x", 1);
 			msleep(200);
 			_exit(0);
@@ -314,21 +314,31 @@ static void on_alarm(int signo)
 static void arm(int flags)
 {
 	struct sigaction action = { .sa_handler = on_alarm, .sa_flags = flags };
-	struct itimerval soon = { { 0, 0 }, { 0, 20000 } };
+	struct itimerval soon = { { 0, 20000 }, { 0, 20000 } };
 
+	alarms = 0;
 	sigaction(SIGALRM, &action, NULL);
 	setitimer(ITIMER_REAL, &soon, NULL);
 }
 
-#define INTERRUPTED(call)                                                                       \
-	do {                                                                                    \
-		long result_;                                                                   \
-		arm(0);                                                                         \
-		errno = 0;                                                                      \
-		result_ = (long)(call);                                                         \
-		printf("%s: %ld %s, %d\n", #call, result_, errno ? strerrorname_np(errno) : "", \
-		       alarms);                                                                 \
-		fflush(stdout);                                                                 \
+static int disarm(void)
+{
+	setitimer(ITIMER_REAL, &(struct itimerval){ { 0, 0 }, { 0, 0 } }, NULL);
+	return alarms > 0;
+}
+
+/* The timer goes on until the call has ended: it may come before the call, but not for ever. */
+#define INTERRUPTED(call)                                                                         \
+	do {                                                                                      \
+		long result_;                                                                     \
+		int errno_;                                                                       \
+		arm(0);                                                                           \
+		errno = 0;                                                                        \
+		result_ = (long)(call);                                                           \
+		errno_ = errno;                                                                   \
+		printf("%s: %ld %s, %d\n", #call, result_, errno_ ? strerrorname_np(errno_) : "", \
+		       disarm());                                                                 \
+		fflush(stdout);                                                                   \
 	} while (0)
 
 static void interrupted(void)
@@ -376,11 +386,11 @@ static void interrupted(void)
 	}
 	arm(SA_RESTART);
 	printf("restarted: %zd", read(p[0], buffer, 100));
-	printf(", %d alarms\n", alarms);
+	printf(", %d\n", disarm());
 	arm(SA_RESTART);
 	errno = 0;
 	printf("poll is not: %d", poll(&one, 1, 5000));
-	printf(" %s\n", strerrorname_np(errno));
+	printf(" %s, %d\n", strerrorname_np(errno), disarm());
 	reap("helper", pid);
 	close(ep);
 }
@@ -424,6 +434,17 @@ static long field(pid_t pid, const char *key, char *word)
 	return strtol(word, NULL, 16);
 }
 
+/* Wait until the process is in this state; word says which it is in. */
+static void await_state(pid_t pid, const char *state, char *word)
+{
+	for (int i = 0; i < 500; i++) {
+		field(pid, "State:", word);
+		if (!strcmp(word, state))
+			return;
+		msleep(10);
+	}
+}
+
 static void zombie(pid_t pid, const char *name)
 {
 	char path[64];
@@ -461,11 +482,10 @@ static void proc(void)
 		read(p[0], buffer, 1);
 		_exit(3);
 	}
-	msleep(50);
+	await_state(pid, "S", word);
 	got = readlink("/proc/self", link, sizeof(link) - 1);
 	link[got > 0 ? got : 0] = 0;
 	printf("self is mine: %d\n", atoi(link) == getpid());
-	field(pid, "State:", word);
 	printf("child: %s", word);
 	field(pid, "PPid:", word);
 	printf(", parent mine %d", atoi(word) == getpid());
@@ -491,8 +511,7 @@ static void proc(void)
 	snprintf(path, sizeof(path), "/proc/%d/exe", pid);
 	printf("exe: %d\n", !stat(path, &st) && S_ISREG(st.st_mode));
 	close(p[1]);
-	msleep(50);
-	field(pid, "State:", word);
+	await_state(pid, "Z", word);
 	printf("dead: %s\n", word);
 	field(pid, "Threads:", word);
 	printf("threads %s, exe %zd %s\n", word, readlink(path, link, 5), strerrorname_np(errno));
