@@ -146,6 +146,10 @@ static void descriptors(void)
 	fd = open("/dev/zero", O_RDONLY);
 	buffer[0] = 1;
 	SAY(read(fd, buffer, 5000));
+	char *much =
+		mmap(NULL, 3 << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	SAY(read(fd, much, (3 << 20) - 5));
+	SAY(munmap(much, 3 << 20));
 	SAY(buffer[0]);
 	SAY(write(fd, "x", 1));
 	volatile char *zero = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
