@@ -14,7 +14,17 @@ from pathlib import Path
 from setuptools import setup
 from setuptools.command.build_py import build_py
 
-GUESTS = ("hello", "dontneed_loop", "memory_loop", "sparse", "jemalloc_churn")
+GUESTS = (
+    "hello",
+    "dontneed_loop",
+    "memory_loop",
+    "sparse",
+    "multi_fault",
+    "threads",
+    "fork_tree",
+    "signals",
+    "jemalloc_churn",
+)
 """The guest programs that go into a wheel; jemalloc_churn where libjemalloc.a is installed."""
 
 

@@ -156,7 +156,7 @@ def _read(task: Task, file: OpenFile, vectors: Vectors, offset: int | None = Non
     A stream is asked once, for its next answer may be long in coming. Where the user's memory ends
     the read ends too: what found no place there stays in the source.
     """
-    regular, done = stat.S_ISREG(file.mode), 0
+    whole, done = stat.S_ISREG(file.mode) or stat.S_ISCHR(file.mode), 0
     left = min(sum(length for _, length in vectors), MAX_RW_COUNT)
     places = _places(vectors)
     while True:
@@ -174,7 +174,7 @@ def _read(task: Task, file: OpenFile, vectors: Vectors, offset: int | None = Non
                 file.unread(data[copied:])
             if not done:
                 raise LinuxError(errno.EFAULT)
-        if copied < size or not regular or done == left or task.system.stopping:
+        if copied < size or not whole or done == left or task.system.stopping:
             return done
 
 

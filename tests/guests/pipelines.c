@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -13,6 +14,7 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/select.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -152,7 +154,7 @@ static void in_order_of_time(void)
 		pipe(p);
 		fds[i] = (struct pollfd){ p[0], POLLIN, 0 };
 		if (!fork()) {
-			msleep(60 - 25 * i);
+			msleep(300 - 140 * i);
 			write_fully(p[1], "x", 1);
 			msleep(200);
 			_exit(0);
@@ -312,21 +314,31 @@ static void on_alarm(int signo)
 static void arm(int flags)
 {
 	struct sigaction action = { .sa_handler = on_alarm, .sa_flags = flags };
-	struct itimerval soon = { { 0, 0 }, { 0, 20000 } };
+	struct itimerval soon = { { 0, 20000 }, { 0, 20000 } };
 
+	alarms = 0;
 	sigaction(SIGALRM, &action, NULL);
 	setitimer(ITIMER_REAL, &soon, NULL);
 }
 
-#define INTERRUPTED(call)                                                                       \
-	do {                                                                                    \
-		long result_;                                                                   \
-		arm(0);                                                                         \
-		errno = 0;                                                                      \
-		result_ = (long)(call);                                                         \
-		printf("%s: %ld %s, %d\n", #call, result_, errno ? strerrorname_np(errno) : "", \
-		       alarms);                                                                 \
-		fflush(stdout);                                                                 \
+static int disarm(void)
+{
+	setitimer(ITIMER_REAL, &(struct itimerval){ { 0, 0 }, { 0, 0 } }, NULL);
+	return alarms > 0;
+}
+
+/* The timer goes on until the call has ended: it may come before the call, but not for ever. */
+#define INTERRUPTED(call)                                                                         \
+	do {                                                                                      \
+		long result_;                                                                     \
+		int errno_;                                                                       \
+		arm(0);                                                                           \
+		errno = 0;                                                                        \
+		result_ = (long)(call);                                                           \
+		errno_ = errno;                                                                   \
+		printf("%s: %ld %s, %d\n", #call, result_, errno_ ? strerrorname_np(errno_) : "", \
+		       disarm());                                                                 \
+		fflush(stdout);                                                                   \
 	} while (0)
 
 static void interrupted(void)
@@ -374,11 +386,11 @@ static void interrupted(void)
 	}
 	arm(SA_RESTART);
 	printf("restarted: %zd", read(p[0], buffer, 100));
-	printf(", %d alarms\n", alarms);
+	printf(", %d\n", disarm());
 	arm(SA_RESTART);
 	errno = 0;
 	printf("poll is not: %d", poll(&one, 1, 5000));
-	printf(" %s\n", strerrorname_np(errno));
+	printf(" %s, %d\n", strerrorname_np(errno), disarm());
 	reap("helper", pid);
 	close(ep);
 }
@@ -422,6 +434,17 @@ static long field(pid_t pid, const char *key, char *word)
 	return strtol(word, NULL, 16);
 }
 
+/* Wait until the process is in this state; word says which it is in. */
+static void await_state(pid_t pid, const char *state, char *word)
+{
+	for (int i = 0; i < 500; i++) {
+		field(pid, "State:", word);
+		if (!strcmp(word, state))
+			return;
+		msleep(10);
+	}
+}
+
 static void zombie(pid_t pid, const char *name)
 {
 	char path[64];
@@ -459,11 +482,10 @@ static void proc(void)
 		read(p[0], buffer, 1);
 		_exit(3);
 	}
-	msleep(50);
+	await_state(pid, "S", word);
 	got = readlink("/proc/self", link, sizeof(link) - 1);
 	link[got > 0 ? got : 0] = 0;
 	printf("self is mine: %d\n", atoi(link) == getpid());
-	field(pid, "State:", word);
 	printf("child: %s", word);
 	field(pid, "PPid:", word);
 	printf(", parent mine %d", atoi(word) == getpid());
@@ -489,8 +511,7 @@ static void proc(void)
 	snprintf(path, sizeof(path), "/proc/%d/exe", pid);
 	printf("exe: %d\n", !stat(path, &st) && S_ISREG(st.st_mode));
 	close(p[1]);
-	msleep(50);
-	field(pid, "State:", word);
+	await_state(pid, "Z", word);
 	printf("dead: %s\n", word);
 	field(pid, "Threads:", word);
 	printf("threads %s, exe %zd %s\n", word, readlink(path, link, 5), strerrorname_np(errno));
@@ -540,6 +561,93 @@ static int child(char **argv)
 		}
 	write(1, buffer, got);
 	return read(0, buffer, 1) ? 93 : 0;
+}
+
+static int held[2];
+
+static void *read_held(void *unused)
+{
+	(void)unused;
+	return (void *)read(held[0], buffer, 3);
+}
+
+static void *change(void *unused)
+{
+	chdir("/proc");
+	umask(027);
+	close(9);
+	return unused;
+}
+
+/* Descriptors and working directory of threads are one; a call keeps the file that it uses. */
+static void threads(void)
+{
+	pthread_t thread;
+	ssize_t written;
+	void *got;
+	pid_t pid;
+
+	pipe(held);
+	pthread_create(&thread, NULL, read_held, NULL);
+	msleep(20);
+	printf("close %d\n", close(held[0]));
+	printf("write %zd\n", write(held[1], "abc", 3));
+	pthread_join(thread, &got);
+	printf("read %ld %.3s\n", (long)got, buffer);
+	signal(SIGPIPE, SIG_IGN);
+	written = write(held[1], "abc", 3);
+	printf("write %zd %s\n", written, strerrorname_np(errno));
+	dup2(1, 9);
+	pthread_create(&thread, NULL, change, NULL);
+	pthread_join(thread, NULL);
+	printf("%s %o %d\n", getcwd(buffer, 100), umask(022), fcntl(9, F_GETFD));
+	pid = fork();
+	if (!pid) {
+		chdir("/dev");
+		close(1);
+		_exit(umask(0));
+	}
+	reap("child", pid);
+	printf("%s %o %d\n", getcwd(buffer, 100), umask(022), fcntl(1, F_GETFD));
+	signal(SIGPIPE, SIG_DFL);
+}
+
+/* Memory of a file is one for all that map it. */
+static void shared_memory(void)
+{
+	int fd = memfd_create("shared", 0), status;
+	volatile int *map, *anonymous;
+	pid_t pid;
+
+	ftruncate(fd, 8192);
+	map = mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	anonymous = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	map[0] = 1;
+	map[1024] = 2;
+	pid = fork();
+	if (!pid) {
+		volatile int *other = mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+
+		other[0] += 10;
+		map[1024] += 20;
+		anonymous[5] = 7;
+		pwrite(fd, "\3", 1, 4);
+		_exit(other[1024]);
+	}
+	reap("adds", pid);
+	printf("%d %d %d %d\n", map[0], map[1], map[1024], anonymous[5]);
+	pid = fork();
+	if (!pid) {
+		ftruncate(fd, 4096);
+		map[1024] = 1;
+		_exit(1);
+	}
+	waitpid(pid, &status, 0);
+	printf("beyond the end: %s\n", strsignal(WTERMSIG(status)));
+	ftruncate(fd, 8192);
+	printf("%d %d\n", map[0], map[1024]);
+	munmap((void *)map, 8192);
+	close(fd);
 }
 
 /* Not among the parts: it waits for whoever types. */
@@ -606,6 +714,8 @@ static const struct {
 	{ "killed_while_waiting", killed_while_waiting },
 	{ "proc", proc },
 	{ "cloexec", cloexec },
+	{ "threads", threads },
+	{ "shared_memory", shared_memory },
 };
 
 /* pipelines PART proc! runs a part; "self" is the other side of exec(). */

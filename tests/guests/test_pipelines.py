@@ -26,6 +26,8 @@ PARTS = (
     "killed_while_waiting",
     "proc",
     "cloexec",
+    "threads",
+    "shared_memory",
 )
 
 
