@@ -42,6 +42,7 @@ BENCHMARKS: dict[str, Callable[[], Iterable[Outcome]]] = {
     "engines": tlb.engines,
     "refcount_pair": refcount.refcount_pair,
     "refcount_fault": refcount.refcount_fault,
+    "refcount_refill": refcount.refcount_refill,
     "dontneed_loop_native": dontneed.dontneed_loop_native,
     "startup": startup.startup,
     "attach_cycle": attach.attach_cycle,

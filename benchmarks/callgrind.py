@@ -11,6 +11,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,9 +30,9 @@ class Executed:
 
 
 def executed(
-    script: str, function: str, *, parts: str, module: Path, scratch: Path
+    script: str, functions: Sequence[str], *, parts: str, module: Path, scratch: Path
 ) -> list[Executed]:
-    """Run Python code, and count inside ``function`` and what it calls; a call of the function
+    """Run Python code, and count inside ``functions`` and what they call; a call of the function
     ``parts`` begins a new part.
 
     ``module`` is the shared object of both, ``scratch`` a directory. BenchmarkError without
@@ -44,7 +45,7 @@ def executed(
         [
             valgrind,
             "--tool=callgrind",
-            f"--toggle-collect={function}",
+            *(f"--toggle-collect={function}" for function in functions),
             f"--dump-before={parts}",
             "--dump-instr=yes",
             "--compress-strings=no",

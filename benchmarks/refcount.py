@@ -26,6 +26,29 @@ FAULTS = 511
 INSTRUCTIONS, ATOMICS = 40, 3
 """What one fault may execute more: the goals of refcount_fault()."""
 
+_REFILL = f"""
+from mmu._native import lib
+from mmu.linux import engine
+from mmu.linux.mm import boot
+from mmu.linux.policy import FreeTables
+from mmu.linux.rcupdate import rcu_poll
+from mmu.memory import Memory
+from mmu.x86 import Mmu
+
+for policy in {POLICIES}:
+    memory = Memory(64 << 20)
+    mm = boot(memory, Mmu(memory), policy=FreeTables.from_label(policy))
+    mm.mmap({ADDRESS}, 2 << 20, 3, 0x32)
+    engine.do_anonymous_fault(mm, {ADDRESS}, True)
+    for _ in range({FAULTS}):
+        tlb = engine.tlb_gather_mmu(mm)
+        engine.unmap_page_range(tlb, {ADDRESS}, {ADDRESS} + 4096, 0)
+        engine.tlb_finish_mmu(tlb)
+        rcu_poll(mm.kernel)
+        if not lib.mm_fast_fault(mm.c, {ADDRESS}, lib.PF_WR | lib.PF_US):
+            raise SystemExit("the page was not mapped")
+"""
+
 _FAULTS = f"""
 from mmu._native import lib
 from mmu.linux import engine
@@ -79,7 +102,7 @@ def refcount_fault() -> Iterator[Result]:
     with TemporaryDirectory() as scratch:
         parts = executed(
             _FAULTS,
-            "mm_fast_fault",
+            ["mm_fast_fault"],
             parts="memory_init",
             module=Path(_native.__file__),
             scratch=Path(scratch),
@@ -102,3 +125,29 @@ def refcount_fault() -> Iterator[Result]:
                 f" {without / FAULTS:.1f}; the peer is the goal",
                 {"of": ours / FAULTS},
             )
+
+
+def refcount_refill() -> Iterator[Result]:
+    """The workload on which eager freeing loses: the only page of a table given back by
+    MADV_DONTNEED and touched again, over and over. C code of zap, flush, grace period and fault.
+    """
+    with TemporaryDirectory() as scratch:
+        parts = executed(
+            _REFILL,
+            ["unmap_page_range", "tlb_finish_mmu", "rcu_report_qs", "mm_fast_fault"],
+            parts="memory_init",
+            module=Path(_native.__file__),
+            scratch=Path(scratch),
+        )
+    base, *counted = [part.instructions / FAULTS for part in parts[-len(POLICIES) :]]
+    for policy, ours in zip(POLICIES[1:], counted, strict=True):
+        yield Result(
+            f"refcount_refill_{policy}",
+            ours,
+            base,
+            "instructions",
+            "<= 4",
+            (ours / base, ours / base),
+            f"one page given back and touched again, its table freed and made anew under {policy},"
+            " kept under never",
+        )

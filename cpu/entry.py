@@ -95,12 +95,12 @@ def _step(task: Task) -> None:
     elif reason == VmExit.LIMIT:
         if process.executed() >= process.samples.due:
             process.take_sample()
-        if process.cpu_timers:
-            run_cpu_timers(process.cpu_timers)
     elif reason == VmExit.EXCEPTION:
         handle_exception(task, exit_)
     elif reason == VmExit.STOPPED:
         raise stopped()
+    if process.cpu_timers:
+        run_cpu_timers(process.cpu_timers)
 
 
 def do_syscall_64(task: Task, exit_: Any) -> None:

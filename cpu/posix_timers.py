@@ -18,6 +18,7 @@ from cpu.siginfo import SigInfo
 from cpu.signal_send import group_send_sig_info, prepare_signal, send_signal
 from cpu.task import Process
 from cpu.timers import CpuTimer, HrTimer, Itimer, PosixTimer, Timer
+from cpu.usage import cpu_time_ns
 from mmu.errors import LinuxError
 
 ITIMER_REAL, ITIMER_VIRTUAL, ITIMER_PROF = 0, 1, 2
@@ -46,7 +47,9 @@ def _new_itimer(process: Process, which: int) -> Itimer:
         timer = HrTimer(process.system.scheduler, lambda: _itimer_expired(process, which))
     else:
         timer = CpuTimer(
-            process.cpu_timers, process.executed, lambda: _itimer_expired(process, which)
+            process.cpu_timers,
+            lambda: cpu_time_ns(process),
+            lambda: _itimer_expired(process, which),
         )
     return Itimer(timer)
 
@@ -94,19 +97,19 @@ def setitimer(process: Process, which: int, value: int, interval: int) -> tuple[
 
 
 def start_posix_timer(
-    process: Process, timer: PosixTimer, executed: Callable[[], int] | None
+    process: Process, timer: PosixTimer, cpu_time: Callable[[], int] | None
 ) -> None:
-    """Give the timer what it counts by, virtual time or what ``executed`` says; it does not run
+    """Give the timer what it counts by, virtual time or what ``cpu_time`` says; it does not run
     yet.
     """
 
     def expired() -> None:
         _posix_timer_expired(process, timer)
 
-    if executed is None:
+    if cpu_time is None:
         timer.timer = HrTimer(process.system.scheduler, expired)
     else:
-        timer.timer = CpuTimer(process.cpu_timers, executed, expired)
+        timer.timer = CpuTimer(process.cpu_timers, cpu_time, expired)
 
 
 def _posix_timer_expired(process: Process, timer: PosixTimer) -> None:

@@ -560,9 +560,11 @@ class Scheduler:
         rq = self.rq
         if rq is not None:
             rq.slice_end -= SYSCALL_SHARE
-            if not self.counting and self._others_run(rq):
-                assert rq.curr is not None
-                self._end_slice(rq, rq.curr)
+            if not self.counting:
+                self.run_timers()
+                if self._others_run(rq):
+                    assert rq.curr is not None
+                    self._end_slice(rq, rq.curr)
 
     def yield_(self) -> None:
         """sched_yield(): the slice ends now."""

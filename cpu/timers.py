@@ -4,10 +4,10 @@
 ::
 
     HrTimer     CLOCK_REALTIME, CLOCK_MONOTONIC     Scheduler.add_timer()     kernel/time/hrtimer.c
-    CpuTimer    instructions of a task or process   looked at when a slice ends
+    CpuTimer    CPU time of a task or a process     looked at when guest code stops
                                                                    kernel/time/posix-cpu-timers.c
 
-A nanosecond is an instruction (cpu.clock).
+CPU time is instructions, one a nanosecond, as virtual time is (cpu.usage).
 """
 
 from __future__ import annotations
@@ -84,38 +84,38 @@ class HrTimer:
 
 
 class CpuTimer:
-    """Calls ``function`` once ``executed()`` has reached a number of instructions.
+    """Calls ``function`` once ``cpu_time()`` is there, nanoseconds.
 
     ``queue`` are the timers that are looked at (Process.cpu_timers); it is in there while it runs.
     """
 
     def __init__(
-        self, queue: list[CpuTimer], executed: Callable[[], int], function: Callable[[], None]
+        self, queue: list[CpuTimer], cpu_time: Callable[[], int], function: Callable[[], None]
     ) -> None:
         self._queue = queue
-        self._executed = executed
+        self._cpu_time = cpu_time
         self._function = function
         self._expires: int | None = None
         self.expired_at = 0
-        """The number that it was started for last."""
+        """The time that it was started for last."""
 
     def now(self) -> int:
-        """Instructions executed."""
-        return self._executed()
+        """The CPU time."""
+        return self._cpu_time()
 
     @property
     def expires(self) -> int | None:
-        """At how many instructions it will call; None: never."""
+        """When it will call; None: never."""
         return self._expires
 
     @property
     def left(self) -> int:
-        """Instructions until then."""
+        """CPU time until then."""
         assert self._expires is not None
-        return self._expires - self._executed()
+        return self._expires - self._cpu_time()
 
     def start(self, when: int) -> None:
-        """Call at ``when`` instructions."""
+        """Call when that much has been used."""
         self.cancel()
         self._expires = self.expired_at = when
         self._queue.append(self)

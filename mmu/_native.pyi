@@ -1479,6 +1479,9 @@ class Lib:
     def pmd_unlock(
         self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], pmd: Ptr[int], /
     ) -> None: ...
+    def pmd_lock_nested(
+        self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], pmd: Ptr[int], /
+    ) -> None: ...
     def flush_tlb_mm_range(
         self,
         mm: struct_mm_struct_ptr | Array[struct_mm_struct],
@@ -1623,6 +1626,9 @@ class Lib:
         addr: int,
         nr: int,
         /,
+    ) -> None: ...
+    def pte_entry_set_put(
+        self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], table: int, addr: int, /
     ) -> None: ...
     def free_pte_table(
         self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], pmd: Ptr[int], addr: int, /

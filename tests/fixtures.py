@@ -6,7 +6,8 @@ Fixtures: ``mmu``, a processor's MMU; ``mm``, an address space on it; ``assert_w
 processor makes it.
 
 A test that asks for ``mm`` or ``mmu`` runs on both engines, and with ``mm`` under each policy of
-freeing tables (refcount-pmdlock on C only, unless it is asked for); the marker ``mmu`` narrows that and sizes the machine::
+freeing tables (refcount-pmdlock on C only, unless it is asked for); the marker ``mmu`` narrows that
+and sizes the machine::
 
     @pytest.mark.mmu(engines=["c"], policies=["refcount"], ram=16 << 20, exact=True)
     def test_a_written_page(mm, touch, assert_walk, assert_refcounts):

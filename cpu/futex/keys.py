@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Final
 from cpu.futex.table import FutexKey
 from mmu._native import lib
 from mmu.errors import LinuxError
-from mmu.linux.fault import VM_FAULT_ERROR, peek_pte
 from mmu.linux.gup import fault_in_page
+from mmu.linux.handle_mm_fault import VM_FAULT_ERROR, peek_pte
 from mmu.linux.pgtable import P, entry_pfn
 from mmu.linux.uaccess import access_ok
 from mmu.linux.vma import VM_READ, VM_SHARED, VM_WRITE

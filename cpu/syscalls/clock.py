@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from cpu.clock import LATEST_NS
 from cpu.restart import ERESTARTNOHAND, set_restart_fn
 from cpu.syscalls.registry import s32, syscall
+from cpu.usage import cpu_time_ns, thread_cpu_time_ns
 from mmu.errors import LinuxError
 from mmu.units import U32
 
@@ -33,38 +34,31 @@ SECOND = 10**9
 
 
 def clock_ns(task: Task, clock: int) -> int:
-    """What the clock of that number says, nanoseconds; EINVAL: there is none.
-
-    The CPU-time clocks say what was executed, or, where instructions are not counted, as all.
-    """
+    """What the clock of that number says, nanoseconds; EINVAL: there is none."""
     clock = s32(clock)
     if clock in REALTIME_CLOCKS:
         return task.system.clock.realtime_ns()
     if clock in OTHER_CLOCKS:
         return task.system.clock.now_ns()
-    executed = cpu_clock(task, clock)
-    return executed() if task.system.scheduler.counting else task.system.clock.now_ns()
+    return cpu_clock(task, clock)()
 
 
 def cpu_clock(task: Task, clock: int) -> Callable[[], int]:
-    """What counts for the CPU-time clock of that number, nanoseconds; EINVAL: it is none."""
-    executed = task.system.scheduler.executed
+    """What says the time of the CPU-time clock of that number; EINVAL: it is none."""
     if clock == CLOCK_PROCESS_CPUTIME_ID:
-        return task.process.executed
+        return lambda: cpu_time_ns(task.process)
     if clock == CLOCK_THREAD_CPUTIME_ID:
-        return lambda: executed(task)
-    if clock < 0 and clock & 3 == CPUCLOCK_SCHED:
-        pid = ~(clock >> 3)
-        other = task.system.tasks.get(pid) if pid else task
-        if other is None:
-            raise LinuxError(errno.EINVAL)
-        found = other
-        if clock & CPUCLOCK_PERTHREAD:
-            if found.process is not task.process:
-                raise LinuxError(errno.EINVAL)
-            return lambda: executed(found)
-        return found.process.executed
-    raise LinuxError(errno.EINVAL)
+        return lambda: thread_cpu_time_ns(task)
+    pid = ~(clock >> 3)
+    found = task.system.tasks.get(pid) if pid else task
+    if clock >= 0 or clock & 3 != CPUCLOCK_SCHED or found is None:
+        raise LinuxError(errno.EINVAL)
+    other = found
+    if not clock & CPUCLOCK_PERTHREAD:
+        return lambda: cpu_time_ns(other.process)
+    if other.process is not task.process:
+        raise LinuxError(errno.EINVAL)
+    return lambda: thread_cpu_time_ns(other)
 
 
 def read_timespec(task: Task, addr: int) -> int:

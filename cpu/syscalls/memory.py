@@ -40,6 +40,14 @@ def sys_munmap(task: Task, addr: int, length: int, *_: int) -> int:
     return 0
 
 
+@syscall("mremap")
+def sys_mremap(
+    task: Task, addr: int, old_len: int, new_len: int, flags: int, new_addr: int, *_: int
+) -> int:
+    """mremap(2)."""
+    return task.mm.mremap(addr, old_len, new_len, flags, new_addr)
+
+
 @syscall("mprotect")
 def sys_mprotect(task: Task, addr: int, length: int, prot: int, *_: int) -> int:
     """mprotect(2)."""

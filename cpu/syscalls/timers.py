@@ -105,7 +105,7 @@ def sys_alarm(task: Task, seconds: int, *_: int) -> int:
 def sys_timer_create(task: Task, clock: int, event: int, result: int, *_: int) -> int:
     """timer_create(2)."""
     process, clock = task.process, s32(clock)
-    executed = None if clock in TIMER_CLOCKS else cpu_clock(task, clock)
+    cpu_time = None if clock in TIMER_CLOCKS else cpu_clock(task, clock)
     if len(process.posix_timers) >= MAX_TIMERS:
         raise LinuxError(errno.EAGAIN)
     number = process.next_posix_timer
@@ -113,7 +113,7 @@ def sys_timer_create(task: Task, clock: int, event: int, result: int, *_: int) -
     if event:
         value, signo, tid = _read_sigevent(task, event)
     timer = PosixTimer(number, clock, signo, value, tid, clock in REALTIME_TIMERS)
-    start_posix_timer(process, timer, executed)
+    start_posix_timer(process, timer, cpu_time)
     task.mm.copy_to_user(result, struct.pack("<i", number))
     process.posix_timers[number] = timer
     process.next_posix_timer += 1

@@ -12,8 +12,8 @@ from mmu.errors import LinuxError
 from mmu.linux.gup import mm_populate
 from mmu.linux.layout import STACK_GUARD_GAP, page_align
 from mmu.linux.mman import MAP_FIXED
-from mmu.linux.mmap import unmap_range
 from mmu.linux.mmap_lock import MmapLocked
+from mmu.linux.munmap import unmap_range
 from mmu.linux.rmap import vma_had_uncowed_parents
 from mmu.linux.state import MmStruct
 from mmu.linux.unmapped_area import get_unmapped_area

@@ -38,6 +38,7 @@ from mmu.linux.vma import (
     vm_stat_account,
     vma_insert,
 )
+from mmu.linux.vma_lock import vma_start_write
 from mmu.units import PAGE_SHIFT
 
 if TYPE_CHECKING:
@@ -105,6 +106,7 @@ def _dup_vmas(mm: MmStruct, oldmm: MmStruct) -> bool:
     unused = set()
     for i in range(oldmm.c.vmas.nr):
         vma = oldmm.c.vmas.vma[i]
+        vma_start_write(oldmm, vma)
         if vma.vm_flags & VM_DONTCOPY:
             vm_stat_account(mm, vma.vm_flags, -_vma_pages(vma))
             unused.add(vma.vm_file)

@@ -7,7 +7,7 @@ import errno
 from typing import TYPE_CHECKING
 
 from mmu._native import ffi, lib
-from mmu.linux.fault import VM_FAULT_ERROR, VM_FAULT_OOM, handle_mm_fault, peek_pte
+from mmu.linux.handle_mm_fault import VM_FAULT_ERROR, VM_FAULT_OOM, handle_mm_fault, peek_pte
 from mmu.linux.pgtable import RW, D, P, entry_pfn
 from mmu.linux.state import MmStruct
 from mmu.linux.vma import VM_IO, VM_LOCKONFAULT, VM_PFNMAP, VM_SHARED, VM_WRITE, vma_is_accessible

@@ -141,6 +141,11 @@ def pmd_lock(mm: MmStruct, pmd: EntryPa) -> None:
     lock_table(mm, table_page(mm, pmd), LOCK_PMD)
 
 
+def pmd_lock_nested(mm: MmStruct, pmd: EntryPa) -> None:
+    """pmd_lock() inside the PMD lock of another table, which is taken first everywhere."""
+    lock_table(mm, table_page(mm, pmd), LOCK_PMD | lib.LOCK_NESTED)
+
+
 def pmd_trylock(mm: MmStruct, pmd: EntryPa) -> bool:
     """Take the PMD lock if it is free; whether it was. What may be done inside a PTE lock."""
     kernel = mm.kernel

@@ -23,9 +23,9 @@ from mmu._native import ffi, lib
 from mmu.errors import LinuxError
 from mmu.linux import engine
 from mmu.linux.aging import madvise_cold_range, madvise_free_range, madvise_pageout_range
-from mmu.linux.fault import VM_FAULT_ERROR, VM_FAULT_OOM
 from mmu.linux.guard import madvise_guard_install, madvise_guard_remove
 from mmu.linux.gup import fault_in_page
+from mmu.linux.handle_mm_fault import VM_FAULT_ERROR, VM_FAULT_OOM
 from mmu.linux.mman import (
     MADV_COLD,
     MADV_COLLAPSE,

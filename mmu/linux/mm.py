@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from mmu._native import lib
 from mmu.events import MM_COUNTERS
 from mmu.linux import brk as _brk
-from mmu.linux import fault, fork, madvise, mlock, mprotect, procfs, tables, uaccess
+from mmu.linux import fault, fork, madvise, mlock, mprotect, mremap, munmap, procfs, tables, uaccess
 from mmu.linux import mmap as _mmap
 from mmu.linux.fault import Segv
 from mmu.linux.filemap import MappedFile
@@ -54,11 +54,17 @@ class Mm(MmStruct):
 
     def munmap(self, addr: int, length: int) -> None:
         """munmap(2)."""
-        _mmap.do_munmap(self, addr, length)
+        munmap.do_munmap(self, addr, length)
 
     def mprotect(self, addr: int, length: int, prot: int) -> None:
         """mprotect(2)."""
         mprotect.do_mprotect(self, addr, length, prot)
+
+    def mremap(
+        self, addr: int, old_len: int, new_len: int, flags: int = 0, new_addr: int = 0
+    ) -> int:
+        """mremap(2); returns the new address."""
+        return mremap.do_mremap(self, addr, old_len, new_len, flags, new_addr)
 
     def brk(self, addr: int) -> int:
         """brk(2) as the kernel answers it: where the heap ends then, the old end if it could not be

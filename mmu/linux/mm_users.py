@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from mmu.errors import MmuError
 from mmu.linux.mm_count import mmdrop
-from mmu.linux.mmap import exit_mmap
+from mmu.linux.munmap import exit_mmap
 from mmu.linux.state import MmStruct
 
 

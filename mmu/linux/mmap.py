@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""mmap(), munmap() and the end of an mm (mm/mmap.c, mm/vma.c, v6.18).
+"""mmap() (mm/mmap.c, mm/vma.c, v6.18).
 
 What is not as in Linux: no huge pages are ever reserved, so MAP_HUGETLB fails in the end; and a
 shared mapping of a file that was opened for writing is EINVAL, as from
@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, NoReturn
 
 from mmu._native import lib
 from mmu.errors import LinuxError
-from mmu.linux import engine
 from mmu.linux.filemap import MAX_LFS_FILESIZE, MappedFile
 from mmu.linux.gup import mm_populate
 from mmu.linux.layout import TASK_SIZE, page_align
@@ -42,12 +41,9 @@ from mmu.linux.mman import (
     MAP_SYNC,
     MAP_TYPE,
 )
-from mmu.linux.mmap_lock import MmapLocked
-from mmu.linux.mmu_gather import Gather
+from mmu.linux.munmap import vms_complete_munmap_vmas, vms_gather_munmap_vmas
 from mmu.linux.pgtable import PMD_SHIFT, PMD_SIZE
-from mmu.linux.rcupdate import rcu_poll
 from mmu.linux.state import MmStruct
-from mmu.linux.tlbflush import leave_mm
 from mmu.linux.unmapped_area import get_unmapped_area
 from mmu.linux.vma import (
     VM_ACCOUNT,
@@ -74,17 +70,16 @@ from mmu.linux.vma import (
     may_expand_vm,
     mlock_future_ok,
     new_vma,
-    split_vma,
     vm_enough_memory,
     vm_stat_account,
     vma_insert,
     vma_merge_new_range,
 )
-from mmu.linux.vma_lock import vma_mark_detached, vma_start_write
+from mmu.linux.vma_lock import vma_start_write
 from mmu.units import PAGE_SHIFT, PAGE_SIZE, U64
 
 if TYPE_CHECKING:
-    from mmu._native import struct_vm_area_struct_ptr
+    pass
 
 # What a file system without DAX accepts of MAP_SHARED_VALIDATE (LEGACY_MAP_MASK).
 LEGACY_MAP_MASK = (
@@ -181,11 +176,11 @@ def _map_huge(
     hugetlbfs_file_mmap() says so when what was mapped at a fixed address is already gone.
     """
     vm_flags = _file_flags(_HUGE_PAGES, length, vm_flags, flags, pgoff, vm_flags)
-    first, last = _gather_munmap_vmas(mm, addr, addr + length)
+    first, last = vms_gather_munmap_vmas(mm, addr, addr + length)
     unmapped = _nr_pages(mm, first, last)
     if not may_expand_vm(mm, vm_flags, (length >> PAGE_SHIFT) - unmapped):
         raise LinuxError(errno.ENOMEM)
-    _unmap_vmas(mm, first, last)
+    vms_complete_munmap_vmas(mm, first, last)
     raise LinuxError(errno.EINVAL if pgoff & (PMD_SIZE - 1) >> PAGE_SHIFT else errno.ENOMEM)
 
 
@@ -305,14 +300,14 @@ def mmap_region(
     as it was.
     """
     end, nr_pages = addr + length, length >> PAGE_SHIFT
-    first, last = _gather_munmap_vmas(mm, addr, end)
+    first, last = vms_gather_munmap_vmas(mm, addr, end)
     if not may_expand_vm(mm, vm_flags, nr_pages - _nr_pages(mm, first, last)):
         raise LinuxError(errno.ENOMEM)
     if accountable_mapping(vm_flags):
         if not vm_enough_memory(mm, nr_pages - _nr_pages(mm, first, last, VM_ACCOUNT)):
             raise LinuxError(errno.ENOMEM)
         vm_flags |= VM_ACCOUNT
-    _unmap_vmas(mm, first, last)
+    vms_complete_munmap_vmas(mm, first, last)
     i = vma_merge_new_range(mm, addr, end, vm_flags, pgoff, mm.file_number(file))
     vm_stat_account(mm, vm_flags, nr_pages)
     if vm_flags & VM_LOCKED and vm_flags & VM_DROPPABLE:
@@ -320,159 +315,3 @@ def mmap_region(
         mm.c.vmas.vma[i].vm_flags &= ~VM_LOCKED_MASK
     elif vm_flags & VM_LOCKED:
         mm.c.locked_vm += nr_pages
-
-
-# munmap().
-
-
-def do_munmap(mm: MmStruct, start: int, length: int) -> None:
-    """do_vmi_munmap(): EINVAL for an unaligned or impossible range, ENOMEM where a split would
-    exceed max_map_count.
-
-    A range that holds no mapping is no error. EINTR as do_mmap().
-    """
-    if start & (PAGE_SIZE - 1) or start > TASK_SIZE or length > TASK_SIZE - start or not length:
-        raise LinuxError(errno.EINVAL)
-    end = start + page_align(length)
-    with mm.mmap_write_lock(killable=True) as lock:
-        unmap_range(mm, start, end, lock)
-
-
-def unmap_range(mm: MmStruct, start: int, end: int, lock: MmapLocked | None = None) -> None:
-    """do_vmi_align_munmap(): take [start, end), page-aligned, out; the mmap_lock is held for
-    writing.
-
-    With ``lock`` nothing else is to be done under it: it is downgraded once the VMAs are out, and
-    faults elsewhere in the mm go on while entries are cleared and flushed.
-    """
-    first, last = _gather_munmap_vmas(mm, start, end)
-    _unmap_vmas(mm, first, last, lock)
-
-
-def _gather_munmap_vmas(mm: MmStruct, start: int, end: int) -> tuple[int, int]:
-    """Split what crosses start or end; return the numbers [first, last) of the VMAs inside."""
-    first = find_vma_intersection(mm, start, end)
-    if first is None:
-        i = lib.vma_index_of(mm.c, start)
-        return i, i
-    vma = mm.c.vmas.vma[first]
-    if vma.vm_start < start:
-        if end < vma.vm_end and mm.c.vmas.nr >= mm.kernel.max_map_count:
-            raise LinuxError(errno.ENOMEM)
-        split_vma(mm, first, start)
-        first += 1
-    last = lib.vma_index_of(mm.c, end - 1)
-    if last < mm.c.vmas.nr and mm.c.vmas.vma[last].vm_start < end:
-        if mm.c.vmas.vma[last].vm_end > end:
-            split_vma(mm, last, end)
-        last += 1
-    return first, last
-
-
-def _unmap_vmas(mm: MmStruct, first: int, last: int, lock: MmapLocked | None = None) -> None:
-    """vms_complete_munmap_vmas(): take VMAs [first, last) out of the index, clear what they map,
-    free their tables, forget them. A ``lock`` is downgraded in between.
-
-    They leave the index first: no fault finds them from then on, and those that had them have left.
-    """
-    if first == last:
-        return
-    c = mm.c
-    floor, ceiling = _limits(mm, first, last)
-    vmas = list(c.vmas.vma[first:last])
-    for vma in vmas:
-        vma_start_write(mm, vma)
-    for vma in vmas:
-        vma_mark_detached(vma)
-        if vma.vm_flags & VM_LOCKED:
-            c.locked_vm -= _vma_pages(vma)
-    lib.vma_detach(c, first, last - first)
-    mm.hole.forget_below(vmas[-1].vm_end, c.mmap_base)
-    try:
-        if lock is not None:
-            lock.downgrade()
-        _unmap_region(mm, vmas, floor, ceiling)
-    finally:
-        _forget_vmas(mm, vmas)
-
-
-def _forget_vmas(mm: MmStruct, vmas: list[struct_vm_area_struct_ptr]) -> None:
-    """Count detached VMAs out and free them; files that nobody else maps go too."""
-    c, files = mm.c, set()
-    c.hiwater_vm = max(c.hiwater_vm, c.total_vm)
-    for vma in vmas:
-        vm_stat_account(mm, vma.vm_flags, -_vma_pages(vma))
-        files.add(vma.vm_file)
-        lib.vma_free(vma)
-    mm.put_unused_files(files)
-
-
-def _vma_pages(vma: struct_vm_area_struct_ptr) -> int:
-    return vma.vm_end - vma.vm_start >> PAGE_SHIFT
-
-
-def _limits(mm: MmStruct, first: int, last: int) -> tuple[int, int]:
-    """Between which addresses VMAs [first, last) are alone: tables that reach further stay."""
-    vmas = mm.c.vmas
-    floor = vmas.vma[first - 1].vm_end if first else 0
-    return floor, vmas.vma[last].vm_start if last < vmas.nr else 0
-
-
-def _unmap_region(
-    mm: MmStruct,
-    vmas: list[struct_vm_area_struct_ptr],
-    floor: int,
-    ceiling: int,
-    *,
-    fullmm: bool = False,
-) -> None:
-    """unmap_region(): zap VMAs and free the tables that then map nothing."""
-    tlb = engine.tlb_gather_mmu(mm, fullmm)
-    try:
-        for vma in vmas:
-            engine.unmap_page_range(tlb, vma.vm_start, vma.vm_end, lib.ZAP_DROP_MARKER)
-        _free_pgtables(tlb, vmas, floor, ceiling)
-    finally:
-        engine.tlb_finish_mmu(tlb)
-
-
-def _free_pgtables(
-    tlb: Gather, vmas: list[struct_vm_area_struct_ptr], floor: int, ceiling: int
-) -> None:
-    """free_pgtables(): one free_pgd_range() for each run of VMAs less than 2 MiB apart."""
-    i, last = 0, len(vmas)
-    while i < last:
-        start = vmas[i].vm_start
-        while i + 1 < last and vmas[i + 1].vm_start <= vmas[i].vm_end + PMD_SIZE:
-            i += 1
-        limit = vmas[i + 1].vm_start if i + 1 < last else ceiling
-        engine.free_pgd_range(tlb, start, vmas[i].vm_end, floor, limit)
-        i += 1
-
-
-# The end.
-
-
-def exit_mmap(mm: MmStruct) -> None:
-    """Unmap everything and wait for a grace period: nothing is left but the PGD, which mmdrop()
-    frees.
-
-    What the last user of the mm does (mmput()); a CPU that still has it loaded is in lazy mode, and
-    the flush of what was unmapped sends it to init_mm. Raises MmBug for an invariant that broke on
-    the way; what was not done then is done if it is called again.
-    """
-    c = mm.c
-    for cpu in mm.kernel.cpus:
-        if cpu.loaded_mm is mm:
-            cpu.c.is_lazy = 1
-    if c.vmas.nr:
-        with mm.mmap_write_lock():
-            c.hiwater_vm = max(c.hiwater_vm, c.total_vm)
-            _unmap_region(mm, list(c.vmas.vma[0 : c.vmas.nr]), 0, 0, fullmm=True)
-            lib.vma_remove(c, 0, c.vmas.nr)
-    rcu_poll(mm.kernel)
-    mm.put_all_files()
-    c.total_vm = c.data_vm = c.exec_vm = c.stack_vm = c.locked_vm = 0
-    if mm.kernel.this_cpu.loaded_mm is mm:
-        leave_mm(mm.kernel)
-    mm.kernel.mms.remove(mm)

@@ -282,27 +282,58 @@ def vma_merge_new_range(
     (can_vma_merge_before(), can_vma_merge_after()); both grow into one only if their anon_vmas
     allow it, else the left one grows. ENOMEM if the host is out of memory.
     """
-    vmas = mm.c.vmas
-    i = lib.vma_index_of(mm.c, start)
     new = _NewVma(start, end, vm_flags, pgoff, file, name)
+    merged = _merge_new_range(mm, new)
+    if merged is not None:
+        return merged
+    return vma_insert(mm, new_vma(start, end, vm_flags, pgoff, file, name))
+
+
+def vma_merge_copy(
+    mm: MmStruct, source: struct_vm_area_struct_ptr, start: int, end: int, pgoff: int
+) -> int | None:
+    """Cover the hole [start, end) by growing neighbours, as if a part of ``source`` stood there;
+    the number of the one that did, or None. ``source`` may be one of them, and gone afterwards.
+    """
+    new = _NewVma(
+        start,
+        end,
+        source.vm_flags,
+        pgoff,
+        source.vm_file,
+        source.vm_name,
+        source.anon_vma,
+        source.nr_anon_vma_chain,
+    )
+    return _merge_new_range(mm, new, source)
+
+
+def _merge_new_range(
+    mm: MmStruct, new: _NewVma, source: struct_vm_area_struct_ptr | None = None
+) -> int | None:
+    vmas = mm.c.vmas
+    i = lib.vma_index_of(mm.c, new.start)
     left = _can_merge_left(mm, i - 1, new)
     right = _can_merge_right(mm, i, new, i - 1 if left else None)
+    also = [] if source is None else [source]
     if left:
         vma_start_write(mm, vmas.vma[i - 1])
     if right:
         vma_start_write(mm, vmas.vma[i])
     if left and right:
-        _dup_anon_vma(vmas.vma[i - 1], vmas.vma[i])
+        _dup_anon_vma(vmas.vma[i - 1], vmas.vma[i], *also)
         vmas.vma[i - 1].vm_end = vmas.vma[i].vm_end
         lib.vma_remove(mm.c, i, 1)
         return i - 1
     if left:
-        vmas.vma[i - 1].vm_end = end
+        _dup_anon_vma(vmas.vma[i - 1], *also)
+        vmas.vma[i - 1].vm_end = new.end
         return i - 1
     if right:
-        _move_start(vmas.vma[i], start)
+        _dup_anon_vma(vmas.vma[i], *also)
+        _move_start(vmas.vma[i], new.start)
         return i
-    return vma_insert(mm, new_vma(start, end, vm_flags, pgoff, file, name))
+    return None
 
 
 def split_vma(mm: MmStruct, i: int, address: int) -> None:

@@ -48,7 +48,7 @@ static u64 mk_anon_pte(u64 pfn, u64 vm_flags)
 	return pfn << PAGE_SHIFT | vm_page_prot(vm_flags) | X86_RW | X86_D;
 }
 
-/* First touch: the table is had, held and locked; *pte is none. */
+/* First touch: the table is had, held and locked; *pte is none.  Its reference is the caller's. */
 static u32 map_fresh(struct mm_struct *mm, struct vm_area_struct *vma, pte_t *pte, u64 addr,
 		     u32 write)
 {
@@ -68,7 +68,6 @@ static u32 map_fresh(struct mm_struct *mm, struct vm_area_struct *vma, pte_t *pt
 			_PAGE_SPECIAL;
 	}
 	set_pte_at(mm, addr, pte, value);
-	pte_entries_set(mm, pte_table(mm, pte), 1);
 	return 0;
 }
 
@@ -96,13 +95,12 @@ static u32 write_protect_fault(struct mm_struct *mm, struct vm_area_struct *vma,
 	return 0;
 }
 
-static u32 resolve_locked(struct mm_struct *mm, struct vm_area_struct *vma, pte_t *pte, u64 addr,
-			  u32 write)
+/* What an entry that is not none can need. */
+static u32 resolve_set(struct mm_struct *mm, struct vm_area_struct *vma, pte_t *pte, u64 addr,
+		       u32 write)
 {
 	u64 value = *pte;
 
-	if (pte_none(value))
-		return map_fresh(mm, vma, pte, addr, write);
 	if (!(value & X86_P))
 		return VM_FAULT_FALLBACK;
 	if (write && !(value & X86_RW))
@@ -126,8 +124,17 @@ static u32 anonymous_fault(struct mm_struct *mm, struct vm_area_struct *vma, u64
 		return VM_FAULT_FALLBACK;
 	}
 	table = pte_table(mm, pte);
-	result = resolve_locked(mm, vma, pte, addr, write);
-	pte_unlock(mm, table);
+	if (pte_none(*pte)) {
+		result = map_fresh(mm, vma, pte, addr, write);
+		pte_unlock(mm, table);
+		if (likely(!result)) {
+			pte_entry_set_put(mm, table, addr);
+			return 0;
+		}
+	} else {
+		result = resolve_set(mm, vma, pte, addr, write);
+		pte_unlock(mm, table);
+	}
 	pte_put(mm, table, addr);
 	return result;
 }
@@ -170,7 +177,7 @@ static bool is_being_freed(const struct mm_struct *mm, u64 pmdval)
 	return pte_ref_is_enabled(mm) && !pmd_page(mm, pmdval)->pte_refcount;
 }
 
-/* Would resolve_locked() take it, and not wait for another CPU? Looks only. */
+/* Would anonymous_fault() take it, and not wait for another CPU? Looks only. */
 static bool is_common(struct mm_struct *mm, u64 addr, u32 write)
 {
 	pmd_t *pmd = mm_find_pmd(mm, addr);

@@ -70,6 +70,11 @@ void pmd_lock(struct mm_struct *mm, pmd_t *pmd)
 	spin_lock(mm, &table_page(mm, pmd)->ptl, LOCK_PMD);
 }
 
+void pmd_lock_nested(struct mm_struct *mm, pmd_t *pmd)
+{
+	spin_lock(mm, &table_page(mm, pmd)->ptl, LOCK_PMD | LOCK_NESTED);
+}
+
 bool pmd_trylock(struct mm_struct *mm, pmd_t *pmd)
 {
 	u32 *lock = &table_page(mm, pmd)->ptl;

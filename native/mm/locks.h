@@ -15,6 +15,8 @@ void pte_unlock(struct mm_struct *mm, u64 table);
 void pmd_lock(struct mm_struct *mm, pmd_t *pmd);
 bool pmd_trylock(struct mm_struct *mm, pmd_t *pmd);
 void pmd_unlock(struct mm_struct *mm, pmd_t *pmd);
+/* pmd_lock() inside the PMD lock of another table, which is taken first everywhere. */
+void pmd_lock_nested(struct mm_struct *mm, pmd_t *pmd);
 /* cffi-end */
 
 /*

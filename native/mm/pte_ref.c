@@ -222,6 +222,23 @@ void pte_put_tlb(struct mmu_gather *tlb, u64 table, u64 addr)
 	put_many(tlb->mm, tlb, table, addr, 1);
 }
 
+void pte_entry_set_put(struct mm_struct *mm, u64 table, u64 addr)
+{
+	const struct event_ring *ring = mm->kernel->ring;
+	u32 count;
+
+	if (!pte_ref_is_enabled(mm))
+		return;
+	count = __atomic_load_n(&pfn_to_page(mm->ram, table)->pte_refcount, __ATOMIC_RELAXED);
+	if (unlikely(count - 1 >= PTE_REF_MAX - 1)) {
+		table_get(mm, table, 1);
+		pte_put(mm, table, addr);
+	} else if (unlikely(ring && ring->enabled)) {
+		emit(mm->kernel->ring, pte_get, table, 1, count + 1);
+		emit(mm->kernel->ring, pte_put, table, 1, count);
+	}
+}
+
 void pte_put_vmf(struct vm_fault *vmf)
 {
 	u64 table = vmf->table;
@@ -232,13 +249,13 @@ void pte_put_vmf(struct vm_fault *vmf)
 }
 
 /* What pmdval refers to, with a reference taken if it is a table: TRYGET_*. */
-static always_inline u32 get_named(struct mm_struct *mm, u64 pmdval)
+static always_inline u32 get_named(struct mm_struct *mm, u64 pmdval, bool counted)
 {
 	if (pmd_none(pmdval))
 		return TRYGET_FAILED_NONE;
 	if (unlikely(pmd_huge(pmdval)))
 		return TRYGET_FAILED_HUGE_PMD;
-	if (!pte_ref_is_enabled(mm) || likely(table_get_unless_zero(mm, entry_pfn(pmdval))))
+	if (!counted || likely(table_get_unless_zero(mm, entry_pfn(pmdval))))
 		return TRYGET_SUCCEEDED;
 	return TRYGET_FAILED_ZERO;
 }
@@ -254,19 +271,19 @@ static always_inline u32 try_get_locked(struct mm_struct *mm, pmd_t *pmd, u64 *p
 	lock = &table_page(mm, pmd)->ptl;
 	spin_lock(mm, lock, LOCK_PMD);
 	*pmdval = *pmd;
-	result = get_named(mm, *pmdval);
+	result = get_named(mm, *pmdval, true);
 	spin_unlock(mm, lock, LOCK_PMD);
 	return result;
 }
 
 /* Second design: on a copy of the PMD's value, whose table RCU keeps from being freed. */
-static always_inline u32 try_get_rcu(struct mm_struct *mm, pmd_t *pmd, u64 *pmdval)
+static always_inline u32 try_get_rcu(struct mm_struct *mm, pmd_t *pmd, u64 *pmdval, bool counted)
 {
 	u32 result;
 
 	rcu_read_lock(mm->kernel);
 	*pmdval = __atomic_load_n(pmd, __ATOMIC_ACQUIRE);
-	result = get_named(mm, *pmdval);
+	result = get_named(mm, *pmdval, counted);
 	if (result == TRYGET_SUCCEEDED &&
 	    unlikely(__atomic_load_n(pmd, __ATOMIC_ACQUIRE) != *pmdval)) {
 		/* The table left this slot meanwhile: the put is of the table held. */
@@ -277,7 +294,7 @@ static always_inline u32 try_get_rcu(struct mm_struct *mm, pmd_t *pmd, u64 *pmdv
 	return result;
 }
 
-static always_inline u32 try_get(struct mm_struct *mm, pmd_t *pmd, u64 *table)
+static always_inline u32 try_get(struct mm_struct *mm, pmd_t *pmd, u64 *table, bool counted)
 {
 	u64 pmdval;
 	u32 result;
@@ -285,9 +302,9 @@ static always_inline u32 try_get(struct mm_struct *mm, pmd_t *pmd, u64 *table)
 	if (mm->kernel->policy == FREE_TABLES_REFCOUNT_PMDLOCK)
 		result = try_get_locked(mm, pmd, &pmdval);
 	else
-		result = try_get_rcu(mm, pmd, &pmdval);
+		result = try_get_rcu(mm, pmd, &pmdval, counted);
 	*table = result == TRYGET_FAILED_NONE ? 0 : entry_pfn(pmdval);
-	if (pte_ref_is_enabled(mm))
+	if (counted)
 		emit(mm->kernel->ring, pte_tryget, *table, result,
 		     result > TRYGET_FAILED_ZERO ? 0 : pfn_to_page(mm->ram, *table)->pte_refcount);
 	return result;
@@ -295,23 +312,23 @@ static always_inline u32 try_get(struct mm_struct *mm, pmd_t *pmd, u64 *table)
 
 u32 pte_try_get(struct mm_struct *mm, pmd_t *pmd, u64 *table)
 {
-	return try_get(mm, pmd, table);
+	return try_get(mm, pmd, table, pte_ref_is_enabled(mm));
 }
 
 pte_t *pte_tryget_map(struct mm_struct *mm, pmd_t *pmd, u64 addr)
 {
 	u64 table;
 
-	return try_get(mm, pmd, &table) == TRYGET_SUCCEEDED ? table_entry(mm, table, addr) : NULL;
+	return try_get(mm, pmd, &table, pte_ref_is_enabled(mm)) == TRYGET_SUCCEEDED ? table_entry(mm, table, addr) : NULL;
 }
 
 /*
  * Take the PTE lock of the table.  One that is not counted may have gone before the lock was had:
  * is it the one that pmd names?  Else the lock is dropped (pte_offset_map_lock(), v6.18).
  */
-static always_inline bool lock_same(struct mm_struct *mm, pmd_t *pmd, u64 table)
+static always_inline bool lock_same(struct mm_struct *mm, pmd_t *pmd, u64 table, bool counted)
 {
-	if (likely(pte_ref_is_enabled(mm))) {
+	if (likely(counted)) {
 		pte_lock(mm, table);
 		return true;
 	}
@@ -326,12 +343,13 @@ static always_inline bool lock_same(struct mm_struct *mm, pmd_t *pmd, u64 table)
 
 pte_t *pte_tryget_map_lock(struct mm_struct *mm, pmd_t *pmd, u64 addr)
 {
+	bool counted = pte_ref_is_enabled(mm);
 	u64 table;
 
 	do {
-		if (try_get(mm, pmd, &table) != TRYGET_SUCCEEDED)
+		if (try_get(mm, pmd, &table, counted) != TRYGET_SUCCEEDED)
 			return NULL;
-	} while (unlikely(!lock_same(mm, pmd, table)));
+	} while (unlikely(!lock_same(mm, pmd, table, counted)));
 	return table_entry(mm, table, addr);
 }
 
@@ -342,9 +360,9 @@ u64 pte_relock(struct mm_struct *mm, pmd_t *pmd, u64 table)
 		return table;
 	}
 	do {
-		if (try_get(mm, pmd, &table) != TRYGET_SUCCEEDED)
+		if (try_get(mm, pmd, &table, false) != TRYGET_SUCCEEDED)
 			return 0;
-	} while (unlikely(!lock_same(mm, pmd, table)));
+	} while (unlikely(!lock_same(mm, pmd, table, false)));
 	return table;
 }
 
@@ -372,10 +390,11 @@ u64 pmd_install(struct mm_struct *mm, pmd_t *pmd, u64 addr, u64 table)
 	return held;
 }
 
-static always_inline u32 alloc_get(struct mm_struct *mm, pmd_t *pmd, u64 addr, u64 *table)
+static always_inline u32 alloc_get(struct mm_struct *mm, pmd_t *pmd, u64 addr, u64 *table,
+				   bool counted)
 {
 	for (;;) {
-		switch (try_get(mm, pmd, table)) {
+		switch (try_get(mm, pmd, table, counted)) {
 		case TRYGET_SUCCEEDED:
 			return PTE_ALLOC_OK;
 		case TRYGET_FAILED_HUGE_PMD:
@@ -388,7 +407,7 @@ static always_inline u32 alloc_get(struct mm_struct *mm, pmd_t *pmd, u64 addr, u
 		*table = table_alloc(mm);
 		if (unlikely(!*table))
 			return PTE_ALLOC_OOM;
-		pte_ref_init(mm, *table, pmd, pte_ref_is_enabled(mm));
+		pte_ref_init(mm, *table, pmd, counted);
 		*table = pmd_install(mm, pmd, addr, *table);
 		if (likely(*table))
 			return PTE_ALLOC_OK;
@@ -397,13 +416,13 @@ static always_inline u32 alloc_get(struct mm_struct *mm, pmd_t *pmd, u64 addr, u
 
 u32 pte_alloc_get(struct mm_struct *mm, pmd_t *pmd, u64 addr, u64 *table)
 {
-	return alloc_get(mm, pmd, addr, table);
+	return alloc_get(mm, pmd, addr, table, pte_ref_is_enabled(mm));
 }
 
 u32 pte_alloc_get_map(struct mm_struct *mm, pmd_t *pmd, u64 addr, pte_t **pte)
 {
 	u64 table;
-	u32 result = alloc_get(mm, pmd, addr, &table);
+	u32 result = alloc_get(mm, pmd, addr, &table, pte_ref_is_enabled(mm));
 
 	*pte = result == PTE_ALLOC_OK ? table_entry(mm, table, addr) : NULL;
 	return result;
@@ -411,15 +430,16 @@ u32 pte_alloc_get_map(struct mm_struct *mm, pmd_t *pmd, u64 addr, pte_t **pte)
 
 u32 pte_alloc_get_map_lock(struct mm_struct *mm, pmd_t *pmd, u64 addr, pte_t **pte)
 {
+	bool counted = pte_ref_is_enabled(mm);
 	u64 table;
 
 	*pte = NULL;
 	do {
-		u32 result = alloc_get(mm, pmd, addr, &table);
+		u32 result = alloc_get(mm, pmd, addr, &table, counted);
 
 		if (unlikely(result != PTE_ALLOC_OK))
 			return result;
-	} while (unlikely(!lock_same(mm, pmd, table)));
+	} while (unlikely(!lock_same(mm, pmd, table, counted)));
 	*pte = table_entry(mm, table, addr);
 	return PTE_ALLOC_OK;
 }

@@ -38,6 +38,7 @@ GUESTS = [
     (*LOOP, "1M"),
     (*LOOP, "64K"),
     ("sparse", "1G"),
+    ("signals", "64M"),
 ]
 if HAS_JEMALLOC:
     GUESTS.append(("jemalloc_churn", "40"))
@@ -66,3 +67,11 @@ def test_system_calls_answer_as_the_host_s() -> None:
     assert (ours.result.exit_code, status) == (0, 0)
     assert ours.text.splitlines() == text.splitlines()
     assert [(call.nr, call.count) for call in ours.result.unknown_syscalls] == [(9999, 1)]
+
+
+def test_handlers_barriers_and_jobs_print_what_they_print_on_the_host() -> None:
+    """Its Vm lines too, at each step."""
+    status, text = native("signals", "16M")
+    ours = run("signals", "16M", policy=host_policy())
+    assert (ours.result.exit_code, status) == (0, 0)
+    assert ours.text.splitlines() == text.splitlines()

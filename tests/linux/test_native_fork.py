@@ -379,6 +379,123 @@ CASES = {
         b read BASE+1p
         b read BASE+2p
         b read BASE""",
+    "mremap of whole tables": """
+        a mmap BASE 4t 3 ANON 0
+        a write BASE 1
+        a write BASE+1t+5p 2
+        a write BASE+3t 3
+        a mremap BASE 4t 4t 3 BASE+8t
+        a read BASE+8t
+        a read BASE+9t+5p
+        a read BASE""",
+    "mremap misaligned": """
+        a mmap BASE 4t 3 ANON 0
+        a write BASE 1
+        a write BASE+1t+5p 2
+        a write BASE+3t 3
+        a mremap BASE 4t 4t 3 BASE+8t+16p
+        a read BASE+8t+16p
+        a read BASE+9t+21p""",
+    "mremap misaligned alike": """
+        a mmap BASE+16p 3t 3 ANON 0
+        a write BASE+16p 1
+        a write BASE+1t+5p 2
+        a mremap BASE+16p 3t 3t 3 BASE+8t+16p
+        a read BASE+8t+16p""",
+    "mremap that leaves the old range": """
+        a mmap BASE 2t 3 ANON 0
+        a write BASE 1
+        a write BASE+1t 2
+        a mlock BASE 1t
+        a mremap BASE 2t 2t 7 BASE+8t
+        a mremap BASE+1t 1t 1t 7 BASE+8t
+        a read BASE
+        a read BASE+8t
+        a mmap BASE+4t 2t 3 ANON 0
+        a write BASE+4t 9
+        a mremap BASE+4t 2t 2t 7 BASE+12t
+        a write BASE+4t 8
+        a read BASE+12t""",
+    "mremap grows and shrinks in place": """
+        a mmap BASE 4p 3 ANON 0
+        a write BASE 1
+        a mremap BASE 4p 1t 0 0
+        a write BASE+100p 2
+        a mremap BASE 1t 2p 0 0
+        a mmap BASE+8p 1p 3 ANON 0
+        a mremap BASE 2p 8p 0 0
+        a mremap BASE 8p 9p 0 0
+        a mremap BASE 9p 10p 0 0
+        a mremap BASE+1p 1p 4p 0 0""",
+    "mremap of a part": """
+        a mmap BASE 8p 3 ANON 0
+        a write BASE+3p 1
+        a mremap BASE+2p 2p 4p 3 BASE+16p
+        a read BASE+17p
+        a mremap BASE+4p 2p 1p 3 BASE+2p
+        a mremap BASE+16p 4p 4p 3 BASE+20p
+        a write BASE+19p 1""",
+    "mremap of shared memory and files": """
+        a mmap BASE 8p 3 SHARED 0
+        a write BASE 1
+        a mremap BASE 0p 8p 3 BASE+16p
+        a read BASE+16p
+        a mmap BASE+32p 8p 3 FILE 1
+        a read BASE+32p
+        a write BASE+33p 9
+        a mremap BASE+32p 8p 8p 3 BASE+1t
+        a read BASE+1t+1p
+        a mremap BASE+1t 8p 20p 0 0
+        a read BASE+1t+15p
+        a read BASE+1t+16p""",
+    "mremap errors": """
+        a mmap BASE 8p 3 ANON 0
+        a mremap BASE 8p 0p 0 0
+        a mremap BASE+1 8p 9p 0 0
+        a mremap BASE 8p 9p 2 BASE+16p
+        a mremap BASE 8p 9p 5 BASE+16p
+        a mremap BASE 8p 8p 3 BASE+4p
+        a mremap BASE 8p 8p 8 0
+        a mremap BASE 0p 8p 3 BASE+16p
+        a mremap BASE+16p 1p 1p 0 0
+        a mremap BASE+16p 1p 2p 0 0
+        a mremap BASE 9p 10p 0 0
+        a mremap BASE 9p 1p 0 0
+        a mremap BASE 8p 8p 3 1""",
+    "mremap over several": """
+        a mmap BASE 2p 3 ANON 0
+        a mmap BASE+4p 2p 1 ANON 0
+        a mmap BASE+6p 2p 3 FILE 1
+        a write BASE+1p 1
+        a mremap BASE 10p 10p 3 BASE+1t
+        a read BASE+1t+1p
+        a mremap BASE+1t+2p 8p 8p 3 BASE+2t
+        a mmap BASE+3t 3p 3 ANON 0
+        a mmap BASE+3t+1p 1p 3 SHARED 0
+        a mremap BASE+3t 3p 3p 3 BASE+4t""",
+    "mremap merges": """
+        a mmap BASE 2p 3 ANON 0
+        a mmap BASE+4p 2p 3 ANON 0
+        a mremap BASE+4p 2p 2p 3 BASE+2p
+        a write BASE 1
+        a mmap BASE+8p 2p 3 ANON 0
+        a write BASE+8p 2
+        a mremap BASE+8p 2p 2p 3 BASE+4p
+        a mmap BASE+1t 4p 3 ANON 0
+        a mremap BASE+1t+2p 2p 2p 3 BASE+1t+4p
+        a mremap BASE+1t+4p 2p 2p 3 BASE+1t+2p""",
+    "mremap after fork": """
+        a mmap BASE 2t 3 ANON 0
+        a write BASE 1
+        a write BASE+1t 2
+        a fork b
+        a mremap BASE 2t 2t 3 BASE+8t
+        a write BASE+8t 3
+        b read BASE
+        b mremap BASE 1t 1t 3 BASE+8t+1p
+        b write BASE+8t+1p 4
+        a read BASE+8t
+        b mremap BASE+1t 1p 3p 0 0""",
 }
 
 
@@ -430,6 +547,23 @@ random_step = st.one_of(
         length,
         st.sampled_from("133"),
         mappings,
+    ),
+    st.builds(
+        lambda process, where, old, new, flags, to: (
+            process,
+            "mremap",
+            at(where),
+            pages(old),
+            pages(new),
+            flags,
+            at(to),
+        ),
+        who,
+        page,
+        length,
+        length,
+        st.sampled_from("00337"),
+        st.one_of(page, page.map(lambda n: n + 4 * 512)),
     ),
     st.tuples(who, st.just("fork"), st.just("")),
     st.tuples(who, st.just("exit"), st.just("0")),

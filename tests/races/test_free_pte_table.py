@@ -238,3 +238,26 @@ def test_else_scan_frees_a_table_under_a_fault() -> None:
         stack.enter_context(replaced(pte_ref, _lock_same=locked_only))
         stack.enter_context(pytest.raises((AssertionError, MmuError)))
         every_order(FreeTables.SCAN, zap_and_fault, left=None)
+
+
+@FORMS
+def test_exit_does_not_wait_for_late_readers(form: str) -> None:
+    """The mm is gone, its table's frame is not: a reader on another CPU still has the old PMD."""
+    world = RaceWorld(FreeTables.REFCOUNT)
+    world.run_on(0)
+    world.write(BASE, OTHER)()
+    page, pmd, seen = world.memory.page(world.frame()), world.pmd(), []
+
+    def reader() -> None:
+        seen.append(engine.pte_try_get(world.mm, pmd)[0])
+        seen.append(page._refcount)
+
+    def leaver() -> None:
+        world.clear(BASE, form)()
+        world.mm.exit_mmap()
+
+    world.race({0: leaver, 1: reader}, [(1, "pte_try_get"), (0, "ended"), (1, "ended")])
+    assert seen == [TryGet.FAILED_ZERO, 1]
+    world.quiesce()
+    assert page._refcount == 0
+    world.settle()
