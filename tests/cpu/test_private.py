@@ -38,6 +38,8 @@ LEG = [
     "test_attach.py",
     "test_attach_memory.py",
     "test_own_lookups.py",
+    "test_context.py",
+    "test_code_of_two_cpus.py",
     "test_control_registers.py",
     "test_invpcid.py",
     "test_implicit_accesses.py",

@@ -5,6 +5,7 @@ seed in each fidelity; a task that needs no kernel code is not woken for it, and
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -151,30 +152,31 @@ def test_a_cpu_that_others_want_is_shared() -> None:
         assert {cpu for task in tasks for cpu, _, _ in task.returns} == {0, 1}
 
 
-def test_a_run_is_stopped_in_the_middle_of_a_slice() -> None:
-    with several("1: jmp 1b", FAST) as s:
-        machine = Machine(s, quantum=1_000_000)
-        tasks = [Runner(machine, 0), Runner(machine, 1)]
-        machine.scheduler.add_timer(5_000_000, machine.scheduler.stop)
-        stopped: list[int] = []
+class Spinner(Runner):
+    """A task that ends when its vCPU is stopped."""
 
-        class Stop(Exception):
-            """Ends a task."""
+    stopped = False
 
-        def main(task: Runner) -> None:
-            while True:
-                machine.scheduler.end_slice_if_over(task)
-                exit_ = machine.scheduler.user_slice(task, None)
-                if exit_.reason == VmExit.STOPPED:
-                    stopped.append(task.number)
-                    return
-                if exit_.reason == VmExit.PAGE_FAULT:
-                    s.mm.handle_user_fault(exit_.address, exit_.error_code)
+    def main(self) -> None:
+        """Guest code for ever."""
+        scheduler = self.machine.scheduler
+        while not self.stopped:
+            scheduler.end_slice_if_over(self)
+            self.stopped = scheduler.user_slice(self, None).reason == VmExit.STOPPED
 
-        for task in tasks:
-            task.main = lambda task=task: main(task)  # type: ignore[method-assign,misc]
+
+@pytest.mark.parametrize("quantum", [500, 1 << 40], ids=["many_slices", "one_slice"])
+def test_another_thread_stops_every_cpu(quantum: int) -> None:
+    """The one that executes just then, and those that stand still."""
+    with several("1: jmp 1b", FAST, starts=(0, 0, 0)) as s:
+        machine = Machine(s, quantum=quantum)
+        tasks = [Spinner(machine, number) for number in range(3)]
+        timer = threading.Timer(0.05, machine.scheduler.stop)
+        timer.start()
         machine.run(*tasks)
-        assert sorted(stopped) == [0, 1]
+        timer.join()
+        assert all(task.stopped for task in tasks)
+        assert (s.vcpus[0].instructions or 0) > 0
 
 
 def test_an_error_of_a_vcpu_ends_the_run() -> None:
