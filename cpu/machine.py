@@ -60,7 +60,7 @@ class Machine:
     ``geometry`` the TLBs of each CPU; ``seed`` and ``quantum`` give the schedule, ``seed`` also all
     random numbers of the guests. ``count=False`` (fast only) leaves instructions uncounted.
     ``fast_faults=False`` brings every page fault to Python. ``check`` looks after stale
-    translations. ``ring`` gets the events.
+    translations. ``ring`` gets the events. ``lockdep`` has every lock of the kernel watched.
 
     Use as a context manager, or close() it: the vCPUs hold host memory.
     """
@@ -80,10 +80,11 @@ class Machine:
         fast_faults: bool = True,
         check: bool = False,
         ring: EventRing | None = None,
+        lockdep: bool = False,
     ) -> None:
         self.memory = memory
         self.fidelity = fidelity
-        self.kernel = Kernel(memory, policy=policy, engine=engine, ring=ring)
+        self.kernel = Kernel(memory, policy=policy, engine=engine, ring=ring, lockdep=lockdep)
         self._frames_before = memory.free_frames
         for _ in range(cpus):
             self.kernel.add_cpu(

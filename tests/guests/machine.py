@@ -69,6 +69,7 @@ def guest_machine(
     fast_faults: bool = True,
     ring: EventRing | None = None,
     check_tlb: bool = False,
+    lockdep: bool = False,
     **options: Any,
 ) -> Iterator[Machine]:
     """A machine whose first process is about to run a program; a bare name is a guest of ours."""
@@ -88,6 +89,7 @@ def guest_machine(
             fast_faults=fast_faults,
             check=check_tlb,
             ring=ring,
+            lockdep=lockdep,
         ) as machine:
             machine.spawn(exe, args=args, **options)
             yield machine
