@@ -258,8 +258,8 @@ struct run {
 	u64 counted;  /* attached: shared.count before the first of them */
 	uc_err err;   /* STOP_ENGINE: what Unicorn returned */
 	struct mended mended;
-	bool started; /* Unicorn is executing the guest */
-	bool exits;   /* attached: exits are ours, those of start_ahead() */
+	bool started;	       /* Unicorn is executing the guest */
+	bool exits;	       /* attached: exits are ours, those of start_ahead() */
 	bool stepping;	       /* under TF */
 	bool steps;	       /* ... over more than one instruction, if that may be */
 	struct before *before; /* step()'s */

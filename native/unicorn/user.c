@@ -15,8 +15,8 @@ static void write_msr(struct vcpu *v, u32 nr, u64 value)
 
 /*
  * At CPL 3 from now on: SYSRETQ is executed from the page of the instance's own behind RAM. Nothing
- * but that page is mapped meanwhile, so the fetch behind it ends it. After that Unicorn reports each
- * new block too, which it does by the edge that leads there.
+ * but that page is mapped meanwhile, so the fetch behind it ends it. After that Unicorn reports
+ * each new block too, which it does by the edge that leads there.
  */
 void enter_user_mode(struct vcpu *v)
 {
