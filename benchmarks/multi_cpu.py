@@ -25,7 +25,8 @@ from benchmarks.cpu_speed import (
 )
 from benchmarks.measure import Result, compare
 from cpu.context import Context
-from cpu.scheduler import DEFAULT_QUANTUM, Scheduler, Thread
+from cpu.scheduler import DEFAULT_QUANTUM, Scheduler
+from cpu.thread import Thread
 from cpu.vcpu import Fidelity, VCpu, VmExit
 from mmu.linux.mm import Mm
 from mmu.linux.mman import MAP_ANONYMOUS, MAP_FIXED, MAP_PRIVATE

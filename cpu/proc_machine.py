@@ -13,8 +13,8 @@ from cpu.pipes import PIPE_MAX_SIZE
 from cpu.proc_stat import TICK_NS
 from cpu.pseudo_fs import Directory, Inode, TextFile, tree
 from cpu.result import total
-from cpu.scheduler import State
 from cpu.system import PID_MAX
+from cpu.thread import State
 from mmu.linux.procfs import cpumask_list
 from mmu.units import PAGE_SHIFT
 

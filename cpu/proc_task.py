@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cpu.scheduler import State
 from cpu.signals import NSIG, SIG_DFL, SIG_IGN, sigmask
+from cpu.thread import State
 from mmu.linux.handle_mm_fault import peek_pte
 from mmu.linux.pgtable import entry_pfn, pte_present
 from mmu.linux.procfs import TaskInfo

@@ -22,29 +22,26 @@ interrupts on, at once (kick()).
 from __future__ import annotations
 
 import errno
-import heapq
 import random
-import select
-from collections import deque
 from collections.abc import Callable, Iterator
-from enum import Enum
-from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 
 from greenlet import getcurrent, greenlet
 
 from cpu.clock import LATEST_NS, SYSCALL_NS
+from cpu.host_watch import HostWatch, host_ready
+from cpu.thread import NEVER, Rq, State, Thread
+from cpu.timer_queue import TimerQueue
 from cpu.vcpu import VmExit
 from mmu.linux.rcupdate import rcu_barrier, rcu_qs
 from mmu.linux.sched import ERESTARTSYS, Sleep, WaitQueue
 from mmu.linux.tlbflush import enter_lazy_tlb, switch_mm
 
 if TYPE_CHECKING:
-    from cpu.context import Context
     from cpu.vcpu import VCpu
     from mmu.linux.mm import Mm
     from mmu.linux.sched import Interruptible
-    from mmu.linux.state import Cpu, Kernel
+    from mmu.linux.state import Kernel
 
 DEFAULT_QUANTUM: Final = 100_000
 """Instructions of a slice, on average."""
@@ -56,120 +53,11 @@ HOST_POLL_ROUNDS: Final = 64
 """Rounds between looks at the host's descriptors, while tasks run."""
 
 
-NEVER: Final = 1 << 62
-"""A number of instructions that no CPU executes."""
-
-
-class State(Enum):
-    """task_struct's state, by the letter that /proc shows."""
-
-    RUNNING = "R"
-    """Runs, or waits for a CPU."""
-    INTERRUPTIBLE = "S"
-    UNINTERRUPTIBLE = "D"
-    STOPPED = "T"
-    DEAD = "Z"
-
-
 _STATE_OF: Final = {
     Sleep.UNINTERRUPTIBLE: State.UNINTERRUPTIBLE,
     Sleep.KILLABLE: State.UNINTERRUPTIBLE,
     Sleep.INTERRUPTIBLE: State.INTERRUPTIBLE,
 }
-
-
-class Thread:
-    """What the scheduler knows of a task: its kernel stack, its registers, where it may run.
-
-    ``mm`` is the address space that it runs in. ``context`` has its registers while no CPU has;
-    ``cpus_allowed`` is a mask of CPU numbers. ``rq`` is the CPU it runs on, or ran on last.
-    ``waits_for`` says in words what it sleeps for.
-    """
-
-    def __init__(self, mm: Mm | None, context: Context | None = None) -> None:
-        self.mm = mm
-        self.context = context
-        self.cpus_allowed = -1
-        self.rq: Rq | None = None
-        self.state = State.RUNNING
-        self.waits_for = ""
-        self.greenlet: greenlet | None = None
-        self.instructions = 0
-        """Executed up to its last switch."""
-        self.nvcsw = 0
-        """Context switches because it slept."""
-        self.nivcsw = 0
-        """Context switches at the end of a slice."""
-
-    pid: int = 0
-    group: object = None
-    """What its instructions are also counted for: its process."""
-    exited_mm = False
-    """It has let go of its address space: no other is loaded for it."""
-
-    def charge(self, instructions: int) -> None:
-        """It has executed so many more."""
-        self.instructions += instructions
-
-    def resumed(self) -> None:
-        """It goes on, after others may have run."""
-
-    def main(self) -> None:
-        """What it does, from its first instruction to its end."""
-        raise NotImplementedError
-
-    def signal_pending(self) -> bool:
-        """Whether a signal waits that ends an interruptible sleep."""
-        return False
-
-    def work_pending(self) -> bool:
-        """Whether kernel code of its own comes before guest code goes on."""
-        return False
-
-    def fatal_signal_pending(self) -> bool:
-        """Whether it is to end."""
-        return False
-
-
-class Rq:
-    """struct rq: one CPU's part of the scheduler."""
-
-    def __init__(self, cpu: Cpu, vcpu: VCpu) -> None:
-        self.cpu = cpu
-        self.vcpu = vcpu
-        self.shared = vcpu.shared
-        """What the vCPU counts."""
-        self.curr: Thread | None = None
-        """Whose turn it is here; None: idle."""
-        self.loaded: Thread | None = None
-        """Whose registers the vCPU has."""
-        self.queue: deque[Thread] = deque()
-        self.spins: Callable[[], bool] | None = None
-        """What the kernel code on it spins for."""
-        self.spins_for = ""
-        self.slice_end = 0
-        """The vCPU's instruction count at which the slice ends."""
-        self.due = NEVER
-        """That at which its task has something to do."""
-        self.goes_on: Thread | None = None
-        """The task that is in guest code, and in no other: see Scheduler._go_on()."""
-        self.began = 0
-        """The vCPU's count when ``loaded`` was charged last."""
-        self.ahead_ns = 0
-        """The CPU's time less its instructions: how long it was idle."""
-
-    def __repr__(self) -> str:
-        return f"<Rq {self.cpu.id}: {self.curr}, {len(self.queue)} more>"
-
-    @property
-    def in_guest(self) -> bool:
-        """Whether its task stands in guest code."""
-        return self.curr is not None and self.curr.state is State.RUNNING and self.spins is None
-
-    @property
-    def nr_running(self) -> int:
-        """Tasks that run here or wait for their turn."""
-        return len(self.queue) + (self.curr is not None)
 
 
 class _SliceOver:
@@ -208,18 +96,15 @@ class Scheduler:
         self._random = random.Random(f"schedule {seed}")
         self.rq: Rq | None = None
         """The CPU that runs; None: the hub."""
-        self.tasks: set[Thread] = set()
+        self.tasks: dict[Thread, None] = {}
         """Those that have not ended."""
         self.stopping = False
         self.nr_syscalls = 0
         self.on_deadlock: Callable[[], None] = lambda: None
         self._hub: greenlet | None = None
         self._now = 0
-        self._timers: list[tuple[int, int, Callable[[], None] | None]] = []
-        self._timer_ids = count()
-        self._cancelled: set[int] = set()
-        self._host: dict[int, tuple[int, int, Callable[[], object]]] = {}
-        self._host_ids = count()
+        self._timers = TimerQueue()
+        self._host = HostWatch()
         self._rounds = 0
         self._woken = False
         kernel.scheduler = self
@@ -250,8 +135,7 @@ class Scheduler:
         """Call ``function``, which does not wait, at that virtual time; returns a number for
         del_timer().
         """
-        number = next(self._timer_ids)
-        heapq.heappush(self._timers, (min(when_ns, LATEST_NS), number, function))
+        number = self._timers.add(when_ns, function)
         if self.rq is not None and self.counting:
             left = when_ns - self.now_ns()
             self.rq.slice_end = min(
@@ -261,28 +145,18 @@ class Scheduler:
 
     def del_timer(self, number: int) -> None:
         """Forget a timer, whether it has fired or not."""
-        if any(timer[1] == number for timer in self._timers):
-            self._timers = [timer for timer in self._timers if timer[1] != number]
-            heapq.heapify(self._timers)
+        self._timers.remove(number)
 
     def run_timers(self) -> bool:
         """Call what is due; whether anything was."""
-        if not self._timers:
-            return False
-        now, fired = self.now_ns(), False
-        while self._timers and self._timers[0][0] <= now:
-            _, _, function = heapq.heappop(self._timers)
-            if function is not None:
-                function()
-            fired = True
-        return fired
+        return bool(self._timers) and self._timers.run(self.now_ns())
 
     # Tasks.
 
     def add(self, task: Thread) -> None:
         """Start a task: it runs ``main()`` when its turn comes (wake_up_new_task())."""
         task.greenlet = greenlet(self._body(task), parent=self._hub or getcurrent())
-        self.tasks.add(task)
+        self.tasks[task] = None
         self._enqueue(task)
 
     def _body(self, task: Thread) -> Callable[[], None]:
@@ -298,7 +172,7 @@ class Scheduler:
         assert rq is not None and rq.curr is task
         self._charge(rq)
         task.state = State.DEAD
-        self.tasks.discard(task)
+        self.tasks.pop(task, None)
         rq.curr = rq.loaded = task.context = None
 
     @property
@@ -468,13 +342,7 @@ class Scheduler:
         """Call ``function``, which does not wait, now and then as long as poll() of the host's
         descriptor has one of ``events``; returns what ends it.
         """
-        number = next(self._host_ids)
-        self._host[number] = (fd, events, function)
-
-        def unwatch() -> None:
-            del self._host[number]
-
-        return unwatch
+        return self._host.add(fd, events, function)
 
     def stop(self) -> None:
         """Have every task end soon; safe from any thread and from signal handlers."""
@@ -605,7 +473,7 @@ class Scheduler:
         if self._others_run(rq):
             length = 1 + int(self._random.random() * (2 * self.quantum - 1))
         if self._timers:
-            length = min(length, max(1, self._timers[0][0] - self.now_ns()))
+            length = min(length, max(1, self._timers.next_ns - self.now_ns()))
         rq.slice_end = (rq.vcpu.instructions or 0) + length
 
     # The hub.
@@ -623,7 +491,7 @@ class Scheduler:
             for rq in self.rqs:
                 progress |= self._turn(rq)
             if self._host and self._rounds % HOST_POLL_ROUNDS == 0:
-                self._poll_host(0)
+                self._host.poll(0)
             if self.stopping:
                 self._wake_all()
             if not progress and not self._woken and not self._a_spin_is_over():
@@ -636,10 +504,10 @@ class Scheduler:
     def _nothing_runs(self) -> None:
         """All wait: for time, which then passes; for the host; or for ever."""
         if self._timers:
-            self._now = max(self._now, self._timers[0][0])
+            self._now = max(self._now, self._timers.next_ns)
             self.run_timers()
         elif self._host:
-            self._poll_host(HOST_POLL_MS)
+            self._host.poll(HOST_POLL_MS)
         else:
             self.on_deadlock()
             if not self._woken:
@@ -660,18 +528,6 @@ class Scheduler:
                 self.wake(task)
             else:
                 self.resume(task)
-
-    def _poll_host(self, timeout_ms: int) -> None:
-        poll = select.poll()
-        wanted: dict[int, int] = {}
-        for fd, events, _ in self._host.values():
-            wanted[fd] = wanted.get(fd, 0) | events
-        for fd, events in wanted.items():
-            poll.register(fd, events)
-        ready = dict(poll.poll(timeout_ms))
-        for fd, events, function in list(self._host.values()):
-            if ready.get(fd, 0) & (events | select.POLLERR | select.POLLHUP | select.POLLNVAL):
-                function()
 
     def _turn(self, rq: Rq) -> bool:
         """One CPU's turn; whether anything went on there."""
@@ -801,10 +657,3 @@ class Scheduler:
         finally:
             self.now_ns()
             self.rq = None
-
-
-def host_ready(fd: int, events: int) -> bool:
-    """Whether poll() of the host's descriptor has one of ``events``, or an error, now."""
-    poll = select.poll()
-    poll.register(fd, events)
-    return bool(poll.poll(0))

@@ -25,7 +25,6 @@ from cpu.restart import (
     ERESTARTSYS,
     RESTARTS,
 )
-from cpu.scheduler import State
 from cpu.siginfo import CLD_STOPPED, SI_TIMER, SI_USER, SigInfo
 from cpu.signal_frame import setup_rt_frame, signal_delivered
 from cpu.signal_send import (
@@ -51,6 +50,7 @@ from cpu.signals import (
 )
 from cpu.syscalls.numbers import SYSCALL_NUMBERS
 from cpu.task import Process, Task, TaskEnd
+from cpu.thread import State
 from mmu.units import U64
 
 SYSCALL_LENGTH = 2

@@ -20,7 +20,6 @@ import signal
 from dataclasses import replace
 from typing import Final
 
-from cpu.scheduler import State
 from cpu.siginfo import (
     CLD_CONTINUED,
     CLD_EXITED,
@@ -43,6 +42,7 @@ from cpu.signals import (
 )
 from cpu.system import System
 from cpu.task import Process, Task
+from cpu.thread import State
 from mmu.errors import LinuxError
 from mmu.linux.resource import Resource
 

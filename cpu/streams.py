@@ -21,8 +21,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from cpu.files import O_ACCMODE, O_WRONLY, PIPE_BUF, OpenFile
+from cpu.host_watch import host_ready
 from cpu.poll import POLLIN, READABLE, WRITABLE
-from cpu.scheduler import host_ready
 from mmu.errors import LinuxError
 
 if TYPE_CHECKING:

@@ -26,10 +26,11 @@ from cpu.poll import PollHead
 from cpu.rusage import Rusage
 from cpu.samples import Sample, Samples
 from cpu.sched_attr import SchedAttr
-from cpu.scheduler import Scheduler, Thread
+from cpu.scheduler import Scheduler
 from cpu.signals import GroupStop, Sighand, SignalReport, SigPending
 from cpu.task_end import TaskEnd as TaskEnd
 from cpu.task_end import stopped as stopped
+from cpu.thread import Thread
 from mmu.errors import LinuxError
 from mmu.linux.mm import Mm
 from mmu.linux.resource import Rlimits

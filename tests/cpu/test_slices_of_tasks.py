@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from cpu.scheduler import Scheduler, Thread
+from cpu.scheduler import Scheduler
+from cpu.thread import Thread
 from cpu.vcpu import VCpu, VmExit
 from mmu.errors import BadTable
 from tests.cpu.several import Several, several
