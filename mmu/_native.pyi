@@ -1163,6 +1163,9 @@ class Lib:
     TRYGET_FAILED_NONE: Final[int]
     TRYGET_FAILED_HUGE_PMD: Final[int]
     VMA_LOCK_OFFSET: Final[int]
+    VMA_READER_NONE: Final[int]
+    VMA_READER_ONE: Final[int]
+    VMA_READER_LAST: Final[int]
     RCU_GP_START: Final[int]
     RCU_GP_CPUQS: Final[int]
     RCU_GP_END: Final[int]
@@ -1399,6 +1402,18 @@ class Lib:
     ) -> struct_vm_area_struct_ptr: ...
     def vma_index_of(
         self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], addr: int, /
+    ) -> int: ...
+    def vma_start_read(
+        self,
+        mm: struct_mm_struct_ptr | Array[struct_mm_struct],
+        vma: struct_vm_area_struct_ptr | Array[struct_vm_area_struct],
+        /,
+    ) -> bool: ...
+    def lock_vma_under_rcu(
+        self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], addr: int, /
+    ) -> struct_vm_area_struct_ptr: ...
+    def vma_end_read(
+        self, vma: struct_vm_area_struct_ptr | Array[struct_vm_area_struct], /
     ) -> int: ...
     def vma_insert(
         self,

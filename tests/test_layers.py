@@ -43,7 +43,7 @@ SHARED = {
     *("memory_load", "memory_exchange", "memory_flags"),
     *("set_this_cpu", "note_code_written", "note_code_stored", "note_code_fetched"),
     *("find_vma", "vma_index_of", "vma_insert", "vma_remove"),
-    *("vma_detach", "vma_free"),
+    *("vma_detach", "vma_free", "vma_start_read", "vma_end_read", "lock_vma_under_rcu"),
     *("ring_create", "ring_destroy", "ring_emit", "ring_read", "event_ring_full"),
     *("kernel_wait_for_lock", "kernel_run_calls", "kernel_flush_others"),
     *("kernel_sync_one", "kernel_lockdep"),

@@ -15,7 +15,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from mmu._native import ffi, lib
-from mmu.events import KERNEL_COUNTER_ID
 from mmu.linux.bug import Bug, MmBug
 from mmu.linux.contention import LCB_F_WRITE, LOCK_VMA, contention_begin, contention_end
 from mmu.linux.state import MmStruct
@@ -25,8 +24,7 @@ if TYPE_CHECKING:
 
 VMA_LOCK_OFFSET: Final = lib.VMA_LOCK_OFFSET
 
-_ABORT: Final = KERNEL_COUNTER_ID["vma_lock_abort"]
-_MISS: Final = KERNEL_COUNTER_ID["vma_lock_miss"]
+_ONE_READER: Final = lib.VMA_READER_ONE
 
 
 def _name(vma: struct_vm_area_struct_ptr) -> str:
@@ -46,39 +44,43 @@ def lock_vma_under_rcu(mm: MmStruct, address: int) -> struct_vm_area_struct_ptr 
     """The VMA that holds address, read-locked: it stays as it is until vma_end_read(). None: there
     is none, or a writer has it or waits for it; mmap_lock tells. Never sleeps.
     """
-    if mm.kernel.on_point is not None:
-        mm.kernel.point("lock_vma_under_rcu")
-    vma = lib.find_vma(mm.c, address)
-    if vma == ffi.NULL or address < vma.vm_start:
-        mm.kernel.c.counter[_MISS] += 1
+    kernel = mm.kernel
+    if kernel.on_point is not None:
+        kernel.point("lock_vma_under_rcu")
+    vma = lib.lock_vma_under_rcu(mm.c, address)
+    if not vma:
         return None
-    if not vma_start_read(mm, vma):
-        mm.kernel.c.counter[_ABORT] += 1
-        return None
+    if kernel.lockdep is not None:
+        _watch_reader(mm, vma)
     return vma
 
 
 def vma_start_read(mm: MmStruct, vma: struct_vm_area_struct_ptr) -> bool:
     """Become a reader unless a writer has the VMA or waits for it, or it is detached."""
-    if vma_is_write_locked(mm, vma) or not 0 < vma.vm_refcnt < VMA_LOCK_OFFSET:
+    if not lib.vma_start_read(mm.c, vma):
         return False
-    vma.vm_refcnt += 1
     if mm.kernel.lockdep is not None:
-        mm.kernel.lockdep.acquired(_number(vma), LOCK_VMA, _name(vma), read=True, trylock=True)
+        _watch_reader(mm, vma)
     return True
+
+
+def _watch_reader(mm: MmStruct, vma: struct_vm_area_struct_ptr) -> None:
+    assert mm.kernel.lockdep is not None
+    mm.kernel.lockdep.acquired(_number(vma), LOCK_VMA, _name(vma), read=True, trylock=True)
 
 
 def vma_end_read(mm: MmStruct, vma: struct_vm_area_struct_ptr) -> None:
     """A reader leaves; the last one wakes the writer that waits. MmBug LOCK_NOT_HELD."""
-    if vma.vm_refcnt & (VMA_LOCK_OFFSET - 1) <= 1:
-        raise MmBug(Bug.LOCK_NOT_HELD, _number(vma))
-    if mm.kernel.lockdep is not None:
-        mm.kernel.lockdep.release(_number(vma))
-    vma.vm_refcnt -= 1
-    if vma.vm_refcnt == VMA_LOCK_OFFSET + 1:
-        mm.kernel.scheduler.wake_up(mm.vma_writer_wait)
-    if mm.kernel.on_point is not None:
-        mm.kernel.point("vma_end_read")
+    kernel = mm.kernel
+    reader = lib.vma_end_read(vma)
+    if reader != _ONE_READER:
+        if reader == lib.VMA_READER_NONE:
+            raise MmBug(Bug.LOCK_NOT_HELD, _number(vma))
+        kernel.scheduler.wake_up(mm.vma_writer_wait)
+    if kernel.lockdep is not None:
+        kernel.lockdep.release(_number(vma))
+    if kernel.on_point is not None:
+        kernel.point("vma_end_read")
 
 
 def vma_start_write(mm: MmStruct, vma: struct_vm_area_struct_ptr) -> None:

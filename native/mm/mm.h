@@ -143,6 +143,10 @@ struct vm_area_struct {
 };
 
 #define VMA_LOCK_OFFSET 0x40000000 /* in vm_refcnt: a writer waits for the readers to leave */
+/* What vma_end_read() returns. */
+#define VMA_READER_NONE 0 /* there was no reader: nothing is changed */
+#define VMA_READER_ONE 1
+#define VMA_READER_LAST 2 /* a writer waits for just this */
 
 /* VMAs in order of address, none overlapping, each on the heap, so that it stays where it is. */
 struct vma_index {
@@ -340,6 +344,12 @@ u64 take_freed_code(struct memory *m, struct kernel *kernel, u32 id);
 struct vm_area_struct *find_vma(struct mm_struct *mm, u64 addr);
 /* Number of the first VMA that ends above addr; vmas.nr if none. */
 u32 vma_index_of(struct mm_struct *mm, u64 addr);
+/* Become a reader of the VMA.  false: a writer has it or waits for it, or it is in no index. */
+bool vma_start_read(const struct mm_struct *mm, struct vm_area_struct *vma);
+/* The VMA that holds addr, read-locked.  NULL, and counted why: there is none, or a writer's. */
+struct vm_area_struct *lock_vma_under_rcu(struct mm_struct *mm, u64 addr);
+/* A reader leaves.  Returns the VMA_READER_* that it was. */
+u32 vma_end_read(struct vm_area_struct *vma);
 /*
  * Put a copy of *vma at its place by address, write-locked if mmap_lock is held for writing. 0, or
  * -ENOMEM. Numbers move.

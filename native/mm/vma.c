@@ -41,6 +41,38 @@ struct vm_area_struct *find_vma(struct mm_struct *mm, u64 addr)
 	return i < mm->vmas.nr ? mm->vmas.vma[i] : NULL;
 }
 
+bool vma_start_read(const struct mm_struct *mm, struct vm_area_struct *vma)
+{
+	if (vma->vm_lock_seq == mm->mm_lock_seq || !vma->vm_refcnt ||
+	    vma->vm_refcnt >= VMA_LOCK_OFFSET)
+		return false;
+	vma->vm_refcnt++;
+	return true;
+}
+
+struct vm_area_struct *lock_vma_under_rcu(struct mm_struct *mm, u64 addr)
+{
+	struct vm_area_struct *vma = find_vma(mm, addr);
+
+	if (!vma || addr < vma->vm_start) {
+		mm->kernel->counter[KERNEL_COUNTER_vma_lock_miss]++;
+		return NULL;
+	}
+	if (!vma_start_read(mm, vma)) {
+		mm->kernel->counter[KERNEL_COUNTER_vma_lock_abort]++;
+		return NULL;
+	}
+	return vma;
+}
+
+u32 vma_end_read(struct vm_area_struct *vma)
+{
+	if ((vma->vm_refcnt & (VMA_LOCK_OFFSET - 1)) <= 1)
+		return VMA_READER_NONE;
+	vma->vm_refcnt--;
+	return vma->vm_refcnt == VMA_LOCK_OFFSET + 1 ? VMA_READER_LAST : VMA_READER_ONE;
+}
+
 /* Room for one more. 0, or -ENOMEM with the index unchanged. */
 static int vma_index_grow(struct vma_index *vmas)
 {
