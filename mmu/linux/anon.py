@@ -204,12 +204,12 @@ def _alloc_anon_page(mm: MmStruct, vma: struct_vm_area_struct_ptr) -> int | None
 
 def _vma_lock_suffices(mm: MmStruct, vma: struct_vm_area_struct_ptr, write: bool) -> bool:
     """Whether the fault may run under the lock of its VMA: not if a writer has it or waits for it;
-    and what gives the VMA an anon_vma must get mmap_lock for reading (vmf_anon_prepare()).
+    and what gives the VMA an anon_vma must get mmap_lock for reading (vmf_anon_prepare()), the long
+    way.
     """
     if vma.vm_lock_seq == mm.c.mm_lock_seq or vma.vm_refcnt >= lib.VMA_LOCK_OFFSET:
         return False
-    taken = lib.RWSEM_WRITER_LOCKED | lib.RWSEM_FLAG_WAITERS
-    return not write or bool(vma.anon_vma) or not mm.c.mmap_lock.count & taken
+    return not write or bool(vma.anon_vma)
 
 
 def _is_common(mm: MmStruct, addr: int, write: bool) -> bool:

@@ -160,15 +160,14 @@ static bool access_error(u64 vm_flags, u32 error_code)
 
 /*
  * May the fault run under the lock of its VMA?  Not if a writer has it or waits for it; and what
- * gives the VMA an anon_vma must get mmap_lock for reading (vmf_anon_prepare()).
+ * gives the VMA an anon_vma must get mmap_lock for reading (vmf_anon_prepare()), the long way.
  */
 static bool vma_lock_suffices(const struct mm_struct *mm, const struct vm_area_struct *vma,
 			      u32 write)
 {
 	if (vma->vm_lock_seq == mm->mm_lock_seq || vma->vm_refcnt >= VMA_LOCK_OFFSET)
 		return false;
-	return !write || vma->anon_vma ||
-	       !(mm->mmap_lock.count & (RWSEM_WRITER_LOCKED | RWSEM_FLAG_WAITERS));
+	return !write || vma->anon_vma;
 }
 
 /* Has the table no reference left, so that whoever needs it frees it first? */
