@@ -123,9 +123,9 @@ def test_the_fast_fault_never_waits(mm: Mm) -> None:
         getattr(engine, f"{level}_unlock")(mm, what)
     mm.mmap(BASE << 4, 4096, 3, 0x32)
     mm.c.page_table_lock = 2
-    assert not engine.mm_fast_fault(mm, BASE << 4, 6)
+    assert not engine.mm_fast_fault(mm, BASE << 4, 4)
     mm.c.page_table_lock = 0
-    assert engine.mm_fast_fault(mm, BASE << 4, 6)
+    assert engine.mm_fast_fault(mm, BASE << 4, 4)
     assert engine.mm_fast_fault(mm, BASE + 0x1000, 6)
 
 
