@@ -163,11 +163,13 @@ def _ending(report: Report) -> str:
 
 
 def _tlb_lines(report: Report) -> list[tuple[str, str]]:
-    """Of each kind of access: how many, and how many went to the second level and to a walk."""
+    """With several CPUs, the flushes that they asked each other for; then of each kind of access
+    how many, and how many went to the second level and to a walk.
+    """
     counters = report.get("counters") or {}
+    lines = _shootdown_lines(report)
     if report["fidelity"] == "fast" or not counters:
-        return []
-    lines = []
+        return lines
     for label, total_key, misses in _TLB_ROWS:
         total = counters[total_key]
         second = counters[f"{misses}.stlb_hit"]
@@ -176,6 +178,16 @@ def _tlb_lines(report: Report) -> list[tuple[str, str]]:
         lines.append(("  second-level hits", f"{_number(second)} ({_rate(second, total)})"))
         lines.append(("  page walks", f"{_number(walks)} ({_rate(walks, total)})"))
     return lines
+
+
+def _shootdown_lines(report: Report) -> list[tuple[str, str]]:
+    kernel = report.get("kernel_counters")
+    if report["cpus"] == 1 or not kernel:
+        return []
+    return [
+        ("remote TLB flushes", _number(report["mm_counters"]["nr_tlb_remote_flush"])),
+        ("  interrupts for them", _number(kernel["irq_tlb_count"])),
+    ]
 
 
 def _rate(part: int, whole: int) -> str:

@@ -89,3 +89,15 @@ def test_a_note_of_several_lines_is_shown_on_as_many():
     note = "process 1001: SIGSEGV\n  page walk of the address:\n    PGD \x1b[31m"
     lines = run_text(report(process(1000), notes=[note])).splitlines()[-3:]
     assert lines == ["process 1001: SIGSEGV", "  page walk of the address:", "    PGD \\x1b[31m"]
+
+
+def test_several_cpus_tell_of_their_shootdowns():
+    counters = {
+        "mm_counters": {"nr_tlb_remote_flush": 1040},
+        "kernel_counters": {"irq_tlb_count": 2965},
+    }
+    text = run_text(report(process(1000), **counters, cpus=4))
+    lines = [line.split() for line in text.splitlines()]
+    assert ["remote", "TLB", "flushes", "1,040"] in lines
+    assert ["interrupts", "for", "them", "2,965"] in lines
+    assert "remote" not in run_text(report(process(1000), **counters))
