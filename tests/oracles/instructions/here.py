@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
+import pytest
 from capstone import x86_const as x86
 from unicorn import x86_const as uc_x86
 
@@ -16,6 +17,7 @@ from cpu.elf import Executable
 from cpu.exceptions import handle_exception, handle_page_fault
 from cpu.in_flight import forget_exception
 from cpu.machine import Machine
+from cpu.signal_delivery import do_signal
 from cpu.task import TaskEnd
 from cpu.vcpu import EngineError, VmExit
 from mmu.linux.mman import PROT_EXEC, PROT_READ, PROT_WRITE
@@ -181,18 +183,22 @@ class OurProcessor:
 
     def _signal(self, exit_: Any) -> tuple[int, str, int | None] | None:
         """The signal that the process gets; None if it goes on."""
-        try:
-            if exit_.reason == VmExit.PAGE_FAULT:
-                handle_page_fault(self._task, exit_)
-            elif exit_.reason == VmExit.EXCEPTION:
-                handle_exception(self._task, exit_)
-            else:
-                return (0, f"exit reason {exit_.reason}", None)
-        except TaskEnd as end:
-            report = end.report
-            assert report is not None
-            return (report.signo, report.code, report.address)
-        return None
+        task = self._task
+        if exit_.reason == VmExit.PAGE_FAULT:
+            handle_page_fault(task, exit_)
+        elif exit_.reason == VmExit.EXCEPTION:
+            handle_exception(task, exit_)
+        else:
+            return (0, f"exit reason {exit_.reason}", None)
+        if not task.signal_pending():
+            return None
+        with pytest.raises(TaskEnd) as caught:
+            do_signal(task)
+        task.pending.flush(task.pending.signal)
+        task.process.killed = task.process.end = None
+        report = caught.value.report
+        assert report is not None
+        return (report.signo, report.code, report.address)
 
     # State.
 
