@@ -121,13 +121,13 @@ def do_syscall_64(task: Task, exit_: Any) -> None:
     """Carry out the system call that ``exit_`` tells of (VmExit.SYSCALL)."""
     system = task.system
     ring = system.kernel.ring
-    nr, rip, arg = exit_.nr, exit_.insn, exit_.arg
+    nr, rip, args = exit_.nr, exit_.insn, tuple(exit_.arg)  # others may run before it is made
     task.process.nr_syscalls += 1
     task.orig_ax = nr
     task.entered_kernel(ChangedBy.SYSCALL, nr, rip)
     system.scheduler.entered_kernel()
     if ring is not None:
-        ring.emit(_SYS_ENTER, nr, arg[0], arg[1])
+        ring.emit(_SYS_ENTER, nr, args[0], args[1])
     if nr >= NR_SYSCALLS:
         nr &= U32  # the kernel looks at eax alone
     handler = TABLE[nr] if nr < NR_SYSCALLS else None
@@ -136,7 +136,7 @@ def do_syscall_64(task: Task, exit_: Any) -> None:
             system.notes.add_unknown_syscall(nr, rip)
             result = -errno.ENOSYS
         else:
-            result = handler(task, arg[0], arg[1], arg[2], arg[3], arg[4], arg[5])
+            result = handler(task, *args)
     except LinuxError as error:
         result = -error.errno
     if result >= 0 or -result not in RESTARTS:

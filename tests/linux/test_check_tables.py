@@ -23,7 +23,8 @@ NR = 20_000
 @pytest.mark.mmu(engines=["c"], policies=["refcount"], ram=512 << 20, exact=False)
 def test_many_tables_are_quick(mm):
     mm.mmap(BASE, NR * SLOT, 3, ANON)
-    for slot in range(NR):
+    assert mm.handle_user_fault(BASE, lib.PF_WR | lib.PF_US) is None
+    for slot in range(1, NR):
         assert engine.mm_fast_fault(mm, BASE + slot * SLOT, lib.PF_WR | lib.PF_US)
     started = time.process_time()
     report = mm.check_tables()
