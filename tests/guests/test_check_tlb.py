@@ -91,7 +91,7 @@ def test_a_forgotten_flush_is_told(
     assert "changed by system call 28" in text
     assert "ucmmu: --check-tlb: 1 stale translations were used" in text
     report = json.loads(out.read_text())
-    (use,) = [use for use in report["stale_translations"] if use["used"]]
+    (use,) = [use for use in report["stale_translations"] if use["kind"] == "used"]
     assert (use["kind"], use["freed"], use["changed"]["by"]) == ("used", True, "syscall")
     assert (
         report["ended"] == "exit" and report["fidelity"] == "exact" and report["check_tlb"] is True
