@@ -181,6 +181,9 @@ class Guest:
             )
         except MmuError as error:
             raise Failure(ExitCode.NO_RAM, f"--ram: too little to begin with: {error}") from None
+        if self.printer is not None and self.ring is not None:
+            printer, ring = self.printer, self.ring
+            self.machine.scheduler.before_switch = lambda: printer.drain(ring)
 
     def close_trace(self, options: RunOptions) -> str | None:
         """Print what is left of the trace; returns the line to say if it could not be written."""

@@ -87,6 +87,7 @@ class TracePrinter:
         self._arrays = tuple(arrays)
         self._decoded: dict[tuple[int, bytes], str] = {}
         self._on_error = on_error
+        self._cpu = 0
         self.error: OSError | None = None
 
     def drain(self, ring: EventRing) -> None:
@@ -95,7 +96,7 @@ class TracePrinter:
         if self.error is not None:
             return
         try:
-            self._out.writelines(self.line(event) + "\n" for event in events)
+            self._out.writelines(self._on_its_cpu(event) + "\n" for event in events)
         except OSError as error:
             self.error = error
             if self._on_error is not None:
@@ -112,6 +113,13 @@ class TracePrinter:
             self._out.flush()
         else:
             raise self.error
+
+    def _on_its_cpu(self, event: Event) -> str:
+        """The event's line, below one that names its CPU if that is another than the last one's."""
+        if event.cpu == self._cpu:
+            return self.line(event)
+        self._cpu = event.cpu
+        return f"CPU {event.cpu}\n{self.line(event)}"
 
     def line(self, event: Event) -> str:
         """The text of one event."""

@@ -58,6 +58,19 @@ def test_an_instruction_and_what_it_did():
     ]
 
 
+def test_another_cpu_has_a_line_above_its_events():
+    out = io.StringIO()
+    text, ring = printer(out), EventRing(64)
+    ring.enable()
+    for cpu in (0, 1, 1, 0):
+        ring.c.cpu = cpu
+        emit(ring, "invlpg", cpu << 12)
+    text.close(ring)
+    words = [line.split()[0] for line in out.getvalue().splitlines()]
+    assert words == ["invlpg", "CPU", "invlpg", "invlpg", "CPU", "invlpg"]
+    assert "CPU 1\n" in out.getvalue()
+
+
 def test_code_that_is_gone_is_said_so():
     assert printed(("insn", 0x999000, 2)) == ["       0 0x999000  (its page is gone)"]
 
