@@ -70,7 +70,8 @@ class SignalFd(OpenFile):
     def _current(self) -> Task:
         """The task that reads or polls; it is heard of from now on."""
         task = self._system.scheduler.current
-        found = self._system.tasks[task.pid]  # type: ignore[union-attr]
+        assert task is not None
+        found = self._system.tasks[task.pid]
         if found.sighand not in self._heard:
             self._heard.append(found.sighand)
             found.sighand.signalfds.append(self._hear)

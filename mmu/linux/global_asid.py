@@ -17,11 +17,14 @@ global.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from mmu._native import lib
 from mmu.linux.state import Cpu, Kernel, MmStruct
 from mmu.x86.invalidate import INVLPGB_COUNT_MAX, INVLPGB_PCID, INVLPGB_STRIDE_2M, INVLPGB_VA
+
+if TYPE_CHECKING:
+    from mmu._native import Array
 
 TLB_NR_DYN_ASIDS: Final = lib.TLB_NR_DYN_ASIDS
 MAX_ASID_AVAILABLE: Final = lib.MAX_ASID_AVAILABLE
@@ -79,12 +82,12 @@ def invlpgb_flush_all_nonglobals(kernel: Kernel) -> None:
 # Who has which.
 
 
-def _test_bit(bitmap: object, asid: int) -> bool:
-    return bool(bitmap[asid >> 6] >> (asid & 63) & 1)  # type: ignore[index]
+def _test_bit(bitmap: Array[int], asid: int) -> bool:
+    return bool(bitmap[asid >> 6] >> (asid & 63) & 1)
 
 
-def _set_bit(bitmap: object, asid: int) -> None:
-    bitmap[asid >> 6] |= 1 << (asid & 63)  # type: ignore[index]
+def _set_bit(bitmap: Array[int], asid: int) -> None:
+    bitmap[asid >> 6] |= 1 << (asid & 63)
 
 
 def _reset_global_asid_space(kernel: Kernel) -> None:
