@@ -23,7 +23,7 @@ from typing import Final
 from cpu.binfmt_elf import MAX_ARG_STRLEN, Identity, load_elf_binary
 from cpu.elf import ElfError, Executable, InterpreterError, parse
 from cpu.exit import put_mm
-from cpu.files import OpenFile
+from cpu.fs.files import OpenFile
 from cpu.mm_release import exit_mm_release
 from cpu.result import total
 from cpu.signal_send import signal_wake_up

@@ -20,7 +20,7 @@ from typing import Final
 from unicorn.x86_const import UC_X86_REG_RAX, UC_X86_REG_RSP
 
 from cpu.context import Context
-from cpu.files import OpenFile
+from cpu.fs.files import OpenFile
 from cpu.pidfd import PidFd
 from cpu.restart import ERESTARTNOINTR
 from cpu.signal_state import copy_signals

@@ -16,22 +16,22 @@ from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Final
 
-from cpu.devices import dev_files
 from cpu.entry import run_task
 from cpu.exec import begin_program
 from cpu.exit import result_of
-from cpu.files import O_RDONLY, O_WRONLY, RLIMIT_NOFILE, FileTable
 from cpu.fork import schedule_tail
-from cpu.namei import FileSystem, FsStruct
-from cpu.proc_machine import proc_files, sys_files
-from cpu.procfs import ProcRoot
-from cpu.pseudo_fs import ProgramFile
+from cpu.fs.devices import dev_files
+from cpu.fs.files import O_RDONLY, O_WRONLY, RLIMIT_NOFILE, FileTable
+from cpu.fs.namei import FileSystem, FsStruct
+from cpu.fs.proc_machine import proc_files, sys_files
+from cpu.fs.procfs import ProcRoot
+from cpu.fs.pseudo_fs import ProgramFile
+from cpu.fs.streams import Stream
 from cpu.result import ProcessResult, RunResult, total
 from cpu.samples import Sample
 from cpu.scheduler import DEFAULT_QUANTUM, Scheduler
 from cpu.signal_send import signal_wake_up
 from cpu.signals import SignalReport
-from cpu.streams import Stream
 from cpu.system import System
 from cpu.task import Process, Task, TaskEnd
 from cpu.vcpu import Fidelity, VCpu

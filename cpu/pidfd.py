@@ -11,8 +11,8 @@ import errno
 import select
 import stat
 
-from cpu.files import O_RDWR, OpenFile
-from cpu.poll import PollHead
+from cpu.fs.files import O_RDWR, OpenFile
+from cpu.fs.poll import PollHead
 from cpu.task import Process
 from mmu.errors import LinuxError
 

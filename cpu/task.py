@@ -18,11 +18,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from cpu.clock import VirtualClock
-from cpu.files import GID, UID, FileTable
+from cpu.fs.files import GID, UID, FileTable
+from cpu.fs.namei import FsStruct
+from cpu.fs.poll import PollHead
 from cpu.futex.table import FutexTable, PiState
-from cpu.namei import FsStruct
 from cpu.notes import Notes
-from cpu.poll import PollHead
 from cpu.rusage import Rusage
 from cpu.samples import Sample, Samples
 from cpu.sched_attr import SchedAttr

@@ -63,6 +63,8 @@ PYTHON_FOLDERS = [
     "mmu/x86",
     "mmu/x86/replacement",
     "cpu",
+    "cpu/fs",
+    "cpu/futex",
     "cpu/syscalls",
     "ucmmu",
 ]

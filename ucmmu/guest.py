@@ -9,11 +9,11 @@ import threading
 from typing import TYPE_CHECKING
 
 from cpu.elf import ElfError, Executable, read_executable
-from cpu.files import O_WRONLY
+from cpu.fs.files import O_WRONLY
+from cpu.fs.namei import AllowError
+from cpu.fs.streams import Stream, write_or_stop
 from cpu.machine import Machine
-from cpu.namei import AllowError
 from cpu.result import RunResult
-from cpu.streams import Stream, write_or_stop
 from cpu.task import Process
 from cpu.vcpu import Fidelity
 from mmu.errors import MmuError

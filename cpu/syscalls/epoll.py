@@ -9,15 +9,15 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from cpu.clock import EPOCH_NS
-from cpu.eventfd import EFD_SEMAPHORE, EventFd, TimerFd
-from cpu.eventpoll import (
+from cpu.fs.eventfd import EFD_SEMAPHORE, EventFd, TimerFd
+from cpu.fs.eventpoll import (
     EPOLLET,
     EPOLLEXCLUSIVE,
     EPOLLWAKEUP,
     EventPoll,
 )
-from cpu.files import O_CLOEXEC, O_NONBLOCK
-from cpu.poll import POLLERR, POLLHUP, POLLIN, POLLOUT, POLLRDNORM, POLLWRNORM
+from cpu.fs.files import O_CLOEXEC, O_NONBLOCK
+from cpu.fs.poll import POLLERR, POLLHUP, POLLIN, POLLOUT, POLLRDNORM, POLLWRNORM
 from cpu.restart import ERESTARTSYS
 from cpu.syscalls.clock import SECOND, read_timespec
 from cpu.syscalls.poll import held

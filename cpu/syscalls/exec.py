@@ -15,7 +15,7 @@ from mmu.errors import LinuxError
 from mmu.units import U32
 
 if TYPE_CHECKING:
-    from cpu.files import OpenFile
+    from cpu.fs.files import OpenFile
     from cpu.task import Task
 
 PATH_MAX: Final = 4096

@@ -8,8 +8,8 @@ import stat
 import struct
 from typing import TYPE_CHECKING
 
-from cpu.files import O_CLOEXEC, O_LARGEFILE, O_NONBLOCK, Dirent
-from cpu.pipes import PipeEnd
+from cpu.fs.files import O_CLOEXEC, O_LARGEFILE, O_NONBLOCK, Dirent
+from cpu.fs.pipes import PipeEnd
 from cpu.syscalls.registry import s32, s64, syscall
 from mmu.errors import LinuxError
 from mmu.units import PAGE_SHIFT, U32

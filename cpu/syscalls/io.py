@@ -10,8 +10,8 @@ import struct
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, TypeVar
 
-from cpu.files import O_NONBLOCK
-from cpu.poll import READABLE, WRITABLE
+from cpu.fs.files import O_NONBLOCK
+from cpu.fs.poll import READABLE, WRITABLE
 from cpu.signal_send import send_sig
 from cpu.syscalls.registry import s32, s64, syscall
 from mmu.errors import LinuxError
@@ -19,7 +19,7 @@ from mmu.linux.sched import ERESTARTSYS
 from mmu.linux.uaccess import raw_copy_from_user, raw_copy_to_user
 
 if TYPE_CHECKING:
-    from cpu.files import OpenFile
+    from cpu.fs.files import OpenFile
     from cpu.task import Task
 
 T = TypeVar("T")

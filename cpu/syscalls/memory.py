@@ -6,7 +6,7 @@ from __future__ import annotations
 import errno
 from typing import TYPE_CHECKING
 
-from cpu.devices import ZeroFile
+from cpu.fs.devices import ZeroFile
 from cpu.syscalls.io import iovecs
 from cpu.syscalls.registry import s32, syscall
 from mmu.errors import LinuxError

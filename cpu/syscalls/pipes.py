@@ -7,9 +7,9 @@ import errno
 import struct
 from typing import TYPE_CHECKING
 
-from cpu.files import O_CLOEXEC, O_DIRECT, O_NONBLOCK, OpenFile
-from cpu.memfd import memfd_create
-from cpu.pipes import make_pipe
+from cpu.fs.files import O_CLOEXEC, O_DIRECT, O_NONBLOCK, OpenFile
+from cpu.fs.memfd import memfd_create
+from cpu.fs.pipes import make_pipe
 from cpu.syscalls.registry import syscall
 from mmu.errors import LinuxError
 from mmu.units import U32

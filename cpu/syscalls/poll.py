@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from cpu.poll import (
+from cpu.fs.poll import (
     POLLERR,
     POLLHUP,
     POLLIN,
@@ -34,7 +34,7 @@ from mmu.errors import LinuxError
 from mmu.units import U32
 
 if TYPE_CHECKING:
-    from cpu.files import OpenFile
+    from cpu.fs.files import OpenFile
     from cpu.task import Task
 
 POLLIN_SET = POLLRDNORM | POLLRDBAND | POLLIN | POLLHUP | POLLERR | POLLNVAL

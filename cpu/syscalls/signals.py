@@ -8,7 +8,8 @@ import signal
 import struct
 from typing import TYPE_CHECKING
 
-from cpu.files import O_CLOEXEC, O_NONBLOCK
+from cpu.fs.files import O_CLOEXEC, O_NONBLOCK
+from cpu.fs.signalfd import SignalFd
 from cpu.restart import ERESTARTNOHAND, do_no_restart_syscall
 from cpu.siginfo import SI_TKILL, SI_USER, SIGINFO_SIZE, SigInfo
 from cpu.signal_delivery import dequeue_signal
@@ -20,7 +21,6 @@ from cpu.signal_send import (
     send_sig_info,
 )
 from cpu.signal_state import set_current_blocked, set_user_sigmask
-from cpu.signalfd import SignalFd
 from cpu.signals import (
     NSIG,
     SIG_BLOCK,

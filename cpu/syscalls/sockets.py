@@ -7,9 +7,9 @@ import errno
 import struct
 from typing import TYPE_CHECKING
 
-from cpu.files import O_CLOEXEC, O_NONBLOCK
-from cpu.poll import READABLE
-from cpu.sockets import SHUTDOWN_MASK, Kind, Socket, make_pair
+from cpu.fs.files import O_CLOEXEC, O_NONBLOCK
+from cpu.fs.poll import READABLE
+from cpu.net.sockets import SHUTDOWN_MASK, Kind, Socket, make_pair
 from cpu.syscalls.io import MAX_RW_COUNT, Vectors, blocking, iovecs, write_all
 from cpu.syscalls.pipes import install_pair
 from cpu.syscalls.registry import s32, syscall

@@ -19,11 +19,11 @@ from typing import Any, cast
 
 import pytest
 
-from cpu.files import O_CREAT, O_DIRECTORY, O_NOFOLLOW, RLIMIT_NOFILE, FileTable, OpenFile
-from cpu.namei import AllowError, FileSystem, FsStruct
-from cpu.pseudo_fs import ProgramFile, TextFile
-from cpu.regular_files import DataFile, HostFile
-from cpu.streams import Stream
+from cpu.fs.files import O_CREAT, O_DIRECTORY, O_NOFOLLOW, RLIMIT_NOFILE, FileTable, OpenFile
+from cpu.fs.namei import AllowError, FileSystem, FsStruct
+from cpu.fs.pseudo_fs import ProgramFile, TextFile
+from cpu.fs.regular_files import DataFile, HostFile
+from cpu.fs.streams import Stream
 from mmu.errors import LinuxError
 from mmu.linux.filemap import MappedFile
 

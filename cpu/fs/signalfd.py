@@ -11,8 +11,8 @@ import errno
 import struct
 from typing import TYPE_CHECKING, Final
 
-from cpu.files import O_NONBLOCK, O_RDWR, OpenFile
-from cpu.poll import POLLIN, PollHead
+from cpu.fs.files import O_NONBLOCK, O_RDWR, OpenFile
+from cpu.fs.poll import POLLIN, PollHead
 from cpu.siginfo import Layout, SigInfo
 from cpu.signal_delivery import dequeue_signal
 from cpu.signals import sigmask

@@ -14,7 +14,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from cpu.files import (
+from cpu.fs.files import (
     O_ACCMODE,
     O_DIRECT,
     O_NONBLOCK,
@@ -23,7 +23,7 @@ from cpu.files import (
     O_WRONLY,
     OpenFile,
 )
-from cpu.poll import POLLERR, POLLHUP, READABLE, WRITABLE, PollHead
+from cpu.fs.poll import POLLERR, POLLHUP, READABLE, WRITABLE, PollHead
 from mmu.errors import LinuxError
 from mmu.units import PAGE_SHIFT, PAGE_SIZE
 

@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final
 
 from cpu.clock import EPOCH_NS
-from cpu.pipes import PIPE_MAX_SIZE
-from cpu.proc_stat import TICK_NS
-from cpu.pseudo_fs import Directory, Inode, TextFile, tree
+from cpu.fs.pipes import PIPE_MAX_SIZE
+from cpu.fs.proc_stat import TICK_NS
+from cpu.fs.pseudo_fs import Directory, Inode, TextFile, tree
 from cpu.result import total
 from cpu.system import PID_MAX
 from cpu.thread import State

@@ -8,8 +8,8 @@ import struct
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from cpu.files import O_NONBLOCK, O_RDWR, OpenFile
-from cpu.poll import POLLERR, POLLIN, POLLOUT, PollHead
+from cpu.fs.files import O_NONBLOCK, O_RDWR, OpenFile
+from cpu.fs.poll import POLLERR, POLLIN, POLLOUT, PollHead
 from cpu.timers import HrTimer
 from mmu.errors import LinuxError
 from mmu.units import U64

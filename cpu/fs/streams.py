@@ -20,13 +20,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from cpu.files import O_ACCMODE, O_WRONLY, PIPE_BUF, OpenFile
+from cpu.fs.files import O_ACCMODE, O_WRONLY, PIPE_BUF, OpenFile
+from cpu.fs.poll import POLLIN, READABLE, WRITABLE
 from cpu.host_watch import host_ready
-from cpu.poll import POLLIN, READABLE, WRITABLE
 from mmu.errors import LinuxError
 
 if TYPE_CHECKING:
-    from cpu.poll import Listener
+    from cpu.fs.poll import Listener
     from cpu.scheduler import Scheduler
 
 STOP_POLL = 0.1

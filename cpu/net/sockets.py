@@ -11,8 +11,8 @@ from collections import deque
 from enum import IntEnum
 from typing import TYPE_CHECKING, Final
 
-from cpu.files import O_NONBLOCK, O_RDWR, OpenFile
-from cpu.poll import POLLERR, POLLHUP, POLLRDHUP, READABLE, WRITABLE, PollHead
+from cpu.fs.files import O_NONBLOCK, O_RDWR, OpenFile
+from cpu.fs.poll import POLLERR, POLLHUP, POLLRDHUP, READABLE, WRITABLE, PollHead
 from mmu.errors import LinuxError
 
 if TYPE_CHECKING:

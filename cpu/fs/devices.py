@@ -7,8 +7,8 @@ import errno
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from cpu.files import O_ACCMODE, O_RDONLY, O_WRONLY, SETFL_MASK, OpenFile
-from cpu.pseudo_fs import Device, Directory, Inode, Link
+from cpu.fs.files import O_ACCMODE, O_RDONLY, O_WRONLY, SETFL_MASK, OpenFile
+from cpu.fs.pseudo_fs import Device, Directory, Inode, Link
 from mmu.errors import LinuxError
 
 if TYPE_CHECKING:

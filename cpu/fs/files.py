@@ -17,11 +17,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from cpu.poll import DEFAULT_POLLMASK
+from cpu.fs.poll import DEFAULT_POLLMASK
 from mmu.errors import LinuxError
 
 if TYPE_CHECKING:
-    from cpu.poll import Listener, PollHead
+    from cpu.fs.poll import Listener, PollHead
     from mmu.linux.filemap import MappedFile
 
 RLIMIT_NOFILE = 1024

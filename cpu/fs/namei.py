@@ -21,7 +21,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from cpu.files import (
+from cpu.fs.files import (
     O_ACCMODE,
     O_CLOEXEC,
     O_CREAT,
@@ -38,8 +38,8 @@ from cpu.files import (
     OpenFile,
     stat_bytes,
 )
-from cpu.pseudo_fs import Directory, Inode, Link, MagicLink
-from cpu.regular_files import DirectoryFile, HostFile, PathFile
+from cpu.fs.pseudo_fs import Directory, Inode, Link, MagicLink
+from cpu.fs.regular_files import DirectoryFile, HostFile, PathFile
 from mmu.errors import LinuxError, MmuError
 
 _NOT_KEPT = O_CREAT | O_EXCL | O_NOCTTY | O_TRUNC | O_CLOEXEC

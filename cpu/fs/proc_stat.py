@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from cpu.proc_task import dispositions, mm_of, parent_pid, state_letter
+from cpu.fs.proc_task import dispositions, mm_of, parent_pid, state_letter
 from mmu.linux.resource import Resource
 from mmu.units import PAGE_SIZE, U64
 

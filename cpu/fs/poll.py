@@ -5,7 +5,7 @@
 
     PollHead       a file's wait_queue_head_t: tasks that read or write, and listeners
     poll_wait()    a task sleeps on many files at once: it listens to each
-    EventPoll      listens for as long as a file is in its set (cpu.eventpoll)
+    EventPoll      listens for as long as a file is in its set (cpu.fs.eventpoll)
 """
 
 from __future__ import annotations

@@ -7,8 +7,8 @@ import errno
 import stat
 from typing import TYPE_CHECKING, Final
 
-from cpu.files import O_APPEND, O_LARGEFILE, O_RDWR, OpenFile, stat_bytes
-from cpu.regular_files import SeekableFile
+from cpu.fs.files import O_APPEND, O_LARGEFILE, O_RDWR, OpenFile, stat_bytes
+from cpu.fs.regular_files import SeekableFile
 from mmu._native import lib
 from mmu.errors import LinuxError, OutOfMemory
 from mmu.linux.filemap import MAX_LFS_FILESIZE, MappedFile

@@ -8,7 +8,7 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 
-from cpu.files import (
+from cpu.fs.files import (
     O_ACCMODE,
     O_TRUNC,
     PIPE_BUF,

@@ -17,10 +17,10 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final
 
-from cpu.eventfd import ANON_INODE
-from cpu.files import O_RDWR, OpenFile
-from cpu.poll import POLLERR, POLLHUP, POLLIN, POLLRDNORM, PollHead
-from cpu.streams import Stream
+from cpu.fs.eventfd import ANON_INODE
+from cpu.fs.files import O_RDWR, OpenFile
+from cpu.fs.poll import POLLERR, POLLHUP, POLLIN, POLLRDNORM, PollHead
+from cpu.fs.streams import Stream
 from mmu.errors import LinuxError
 
 if TYPE_CHECKING:

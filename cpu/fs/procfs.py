@@ -18,14 +18,14 @@ import stat
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, TypeVar
 
-from cpu.proc_stat import proc_stat
-from cpu.proc_task import cmdline, environ, mm_of, task_info
-from cpu.pseudo_fs import Directory, Inode, Link, MagicLink, Opened, ProgramFile, TextFile
+from cpu.fs.proc_stat import proc_stat
+from cpu.fs.proc_task import cmdline, environ, mm_of, task_info
+from cpu.fs.pseudo_fs import Directory, Inode, Link, MagicLink, Opened, ProgramFile, TextFile
 from cpu.task import Task
 from mmu.linux import procfs
 
 if TYPE_CHECKING:
-    from cpu.files import OpenFile
+    from cpu.fs.files import OpenFile
     from cpu.system import System
     from cpu.task import Process
     from mmu.linux.mm import Mm

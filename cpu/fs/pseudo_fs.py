@@ -8,8 +8,8 @@ import stat
 import zlib
 from collections.abc import Callable, Iterable, Mapping
 
-from cpu.files import OpenFile
-from cpu.regular_files import DataFile
+from cpu.fs.files import OpenFile
+from cpu.fs.regular_files import DataFile
 from mmu.errors import LinuxError
 from mmu.linux.filemap import MappedFile
 
