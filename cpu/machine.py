@@ -10,12 +10,14 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Final
 
+from cpu.cred import Cred
 from cpu.entry import run_task
 from cpu.exec import begin_program
 from cpu.exit import result_of
@@ -144,13 +146,15 @@ class Machine:
         env: Mapping[str, str] | None = None,
         allow: Sequence[str] = (),
         cwd: str = "/",
+        cred: Cred | None = None,
         streams: tuple[int, int, int] = (0, 1, 2),
         on_sample: Callable[[Sample], None] | None = None,
     ) -> Process:
         """Make a process that will run the program; it begins with run().
 
         ``streams`` are the host descriptors behind 0, 1 and 2; ``allow`` lists host paths the guest
-        may read; ``on_sample`` hears of each sample. Raises AllowError, OutOfMemory.
+        may read; ``cred`` says who it is, None: the user who calls; ``on_sample`` hears of each
+        sample. Raises AllowError, OutOfMemory.
         """
         image = MappedFile(exe.data, path=exe.real_path)
         system = self.system
@@ -180,6 +184,7 @@ class Machine:
             mm,
             files,
             FsStruct(tree, cwd),
+            cred or Cred.of(os.getuid(), os.getgid(), tuple(os.getgroups())),
             lambda task: run_task(task, lambda: begin_program(task, argv, envp)),
         )
         self.scheduler.add(task)
