@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from cpu.elf import ElfError, Executable, read_executable
 from cpu.fs.files import O_WRONLY
-from cpu.fs.namei import AllowError
 from cpu.fs.streams import Stream, write_or_stop
+from cpu.fs.view import View, ViewError, seen
 from cpu.machine import Machine
 from cpu.result import RunResult
 from cpu.task import Process
@@ -98,8 +98,10 @@ def _report(result: RunResult) -> Message:
 
 def _spawn(options: RunOptions, machine: Machine, exe: Executable) -> Process:
     try:
-        return machine.spawn(exe, args=options.args, allow=options.allow, cwd=_cwd())
-    except AllowError as error:
+        given = [given for path in options.allow for given in seen(path)]
+        view = View(given=tuple(given), cwd=_cwd())
+        return machine.spawn(exe, args=options.args, view=view)
+    except ViewError as error:
         raise Failure(ExitCode.USAGE, f"argument --allow: {error}") from None
 
 
