@@ -150,7 +150,8 @@ class Machine:
         """Make a process that will run the program; it begins with run().
 
         ``streams`` are the host descriptors behind 0, 1 and 2; ``view`` says what of the host's
-        files the guests see, None: nothing; ``on_sample`` hears of each sample. Raises ViewError, OutOfMemory.
+        files the guests see, None: nothing; ``on_sample`` hears of each sample. Raises ViewError,
+        OutOfMemory.
         """
         image = MappedFile(exe.data, path=exe.real_path)
         system = self.system
