@@ -10,12 +10,14 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Final
 
+from cpu.cred import Cred
 from cpu.entry import run_task
 from cpu.exec import begin_program
 from cpu.exit import result_of
@@ -144,14 +146,15 @@ class Machine:
         args: Sequence[str] = (),
         env: Mapping[str, str] | None = None,
         view: View | None = None,
+        cred: Cred | None = None,
         streams: tuple[int, int, int] = (0, 1, 2),
         on_sample: Callable[[Sample], None] | None = None,
     ) -> Process:
         """Make a process that will run the program; it begins with run().
 
         ``streams`` are the host descriptors behind 0, 1 and 2; ``view`` says what of the host's
-        files the guests see, None: nothing; ``on_sample`` hears of each sample. Raises ViewError,
-        OutOfMemory.
+        files the guests see, None: nothing; ``cred`` says who it is, None: the user who calls;
+        ``on_sample`` hears of each sample. Raises ViewError, OutOfMemory.
         """
         image = MappedFile(exe.data, path=exe.real_path)
         system = self.system
@@ -182,6 +185,7 @@ class Machine:
             mm,
             files,
             FsStruct(tree, view.cwd),
+            cred or Cred.of(os.getuid(), os.getgid(), tuple(os.getgroups())),
             lambda task: run_task(task, lambda: begin_program(task, argv, envp)),
         )
         self.scheduler.add(task)
