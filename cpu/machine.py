@@ -29,6 +29,7 @@ from cpu.fs.proc_machine import proc_files, sys_files
 from cpu.fs.procfs import ProcRoot
 from cpu.fs.pseudo_fs import ProgramFile
 from cpu.fs.streams import Stream
+from cpu.fs.view import View
 from cpu.result import ProcessResult, RunResult, total
 from cpu.samples import Sample
 from cpu.scheduler import DEFAULT_QUANTUM, Scheduler
@@ -144,17 +145,16 @@ class Machine:
         *,
         args: Sequence[str] = (),
         env: Mapping[str, str] | None = None,
-        allow: Sequence[str] = (),
-        cwd: str = "/",
+        view: View | None = None,
         cred: Cred | None = None,
         streams: tuple[int, int, int] = (0, 1, 2),
         on_sample: Callable[[Sample], None] | None = None,
     ) -> Process:
         """Make a process that will run the program; it begins with run().
 
-        ``streams`` are the host descriptors behind 0, 1 and 2; ``allow`` lists host paths the guest
-        may read; ``cred`` says who it is, None: the user who calls; ``on_sample`` hears of each
-        sample. Raises AllowError, OutOfMemory.
+        ``streams`` are the host descriptors behind 0, 1 and 2; ``view`` says what of the host's
+        files the guests see, None: nothing; ``cred`` says who it is, None: the user who calls;
+        ``on_sample`` hears of each sample. Raises ViewError, OutOfMemory.
         """
         image = MappedFile(exe.data, path=exe.real_path)
         system = self.system
@@ -164,7 +164,8 @@ class Machine:
             "/sys": sys_files(system),
             "/dev": dev_files(system.random),
         }
-        tree = self._tree = FileSystem(mounts, allow=allow, cwd=cwd)
+        view = view or View()
+        tree = self._tree = FileSystem(mounts, view)
         image.get()
         mm = Mm(self.kernel)
         mm.rlimit.set_nofile(RLIMIT_NOFILE)
@@ -184,7 +185,7 @@ class Machine:
             process,
             mm,
             files,
-            FsStruct(tree, cwd),
+            FsStruct(tree, view.cwd),
             cred or Cred.of(os.getuid(), os.getgid(), tuple(os.getgroups())),
             lambda task: run_task(task, lambda: begin_program(task, argv, envp)),
         )
