@@ -251,6 +251,8 @@ def _new_process(task: Task, args: CloneArgs) -> Process:
     process.rlimits = old.rlimits.copy()
     process.dumpable = old.dumpable
     process.oom_score_adj = old.oom_score_adj
+    process.oom_score_adj_min = old.oom_score_adj_min
+    process.coredump_filter = old.coredump_filter
     old.image.get()
     return process
 

@@ -25,10 +25,11 @@ from cpu.fork import schedule_tail
 from cpu.fs.devices import dev_files
 from cpu.fs.files import O_RDONLY, O_WRONLY, RLIMIT_NOFILE, FileTable
 from cpu.fs.namei import FileSystem, FsStruct
-from cpu.fs.proc_machine import proc_files, sys_files
+from cpu.fs.proc_machine import proc_files
 from cpu.fs.procfs import ProcRoot
 from cpu.fs.pseudo_fs import ProgramFile
 from cpu.fs.streams import Stream
+from cpu.fs.sysfs import sys_files
 from cpu.fs.view import View
 from cpu.result import ProcessResult, RunResult, total
 from cpu.samples import Sample

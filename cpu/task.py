@@ -24,7 +24,7 @@ from cpu.fs.namei import FsStruct
 from cpu.fs.poll import PollHead
 from cpu.futex.table import FutexTable, PiState
 from cpu.notes import Notes
-from cpu.rusage import Rusage
+from cpu.rusage import Rusage, TaskIo
 from cpu.samples import Sample, Samples
 from cpu.sched_attr import SchedAttr
 from cpu.scheduler import Scheduler
@@ -72,6 +72,7 @@ class System:
         self.rcu = kernel.c.rcu
         self.ram = kernel.memory.c
         self.scheduler = scheduler
+        self.seed = seed
         self.random = random.Random(seed)
         self.clock = VirtualClock(scheduler.now_ns)
         self.notes = Notes()
@@ -183,6 +184,10 @@ class Process:
         self.rusage_children = Rusage()
         """Of children that were waited for, and of those that they had waited for."""
         self.oom_score_adj = 0
+        self.oom_score_adj_min = 0
+        """The lowest that it may set itself: what a privileged process set last."""
+        self.coredump_filter = 0x33
+        self.io = TaskIo()
         self.dumpable = 1
         self.exe = exe
         self.image = image

@@ -273,6 +273,7 @@ def _do_shared_fault(
         return VM_FAULT_OOM
     if pte_none(mm.memory.read_u64(pte)) and file.cached(pgoff) == pfn:
         _set_file_pte(mm, addr, pte, pfn, vm_page_prot(vma.vm_flags) | RW | D)
+        mm.memory.page(pfn).flags |= lib.PG_dirty  # fault_dirty_shared_page()
         engine.add_mm_counter(mm, mm_counter(mm.memory.page(pfn)), 1)
         engine.pte_entries_set(mm, pte_table(pte), 1)
     _unlock_put(mm, pte, addr)
@@ -338,8 +339,7 @@ def _wp_page_reuse(mm: MmStruct, addr: int, orig: int) -> int:
         return VM_FAULT_OOM
     if mm.memory.read_u64(pte) == orig:
         page = mm.memory.page(entry_pfn(orig))
-        if page.flags & lib.PG_anon:
-            page.flags |= lib.PG_anon_exclusive
+        page.flags |= lib.PG_anon_exclusive if page.flags & lib.PG_anon else lib.PG_dirty
         engine.set_pte_at(mm, addr, pte, orig | RW | D | A)
     _unlock_put(mm, pte, addr)
     return 0
