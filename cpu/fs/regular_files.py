@@ -75,6 +75,10 @@ class SeekableFile(OpenFile):
         """
         raise LinuxError(errno.EINVAL)
 
+    def ahead(self, at: int) -> int:
+        """Bytes that can be read from byte ``at`` on, 0 at the end."""
+        return max(self.size - at, 0)
+
     def must_read(self) -> None:
         """EBADF if it is not open for reading."""
         if self.flags & O_ACCMODE == O_WRONLY:
@@ -174,6 +178,10 @@ class DataFile(SeekableFile):
     def size(self) -> int:
         """Bytes; 0 for what is made up on reading, as in /proc."""
         return len(self.data) if self._map_as else 0
+
+    def ahead(self, at: int) -> int:
+        """Bytes from there on."""
+        return max(len(self.data) - at, 0)
 
     def read_views(self, views: Views, at: int) -> int:
         """Copy them."""

@@ -75,7 +75,7 @@ def raw_copy_from_user(mm: MmStruct, addr: int, n: int) -> bytes:
     """Up to n bytes from user address addr on: fewer where the rest cannot be read."""
     if n <= 0 or not access_ok(addr, n):
         return b""
-    parts: list[memoryview | bytes] = []
+    parts = []
     end = addr + n
     while addr < end:
         pieces = user_pieces(mm, addr, end - addr, Access.READ)
