@@ -63,7 +63,9 @@ class Inode:
     above 0 it is open for writing, below 0 it is being executed.
     """
 
-    def __init__(self, table: InodeTable, key: Key, *, upper: bool, shmem: bool) -> None:
+    def __init__(
+        self, table: InodeTable, key: Key, *, upper: bool, shmem: bool, charged: bool
+    ) -> None:
         self.table = table
         self.key = key
         self.upper = upper
@@ -71,7 +73,7 @@ class Inode:
         self.opens = 0
         self.writers = 0
         self.locks = FileLockContext(table.kernel, table.blocked)
-        space = table.space if upper else None
+        space = table.space if upper and charged else None
         self.data = HostData(table.kernel, space, writable=upper, shmem=shmem)
         self._stamp: tuple[int, ...] = ()
 
@@ -170,14 +172,17 @@ class InodeTable:
         self._idle: dict[Key, Inode] = {}
         kernel.shrinkers.append(self.shrink)
 
-    def iget(self, info: os.stat_result, *, upper: bool, shmem: bool = False) -> Inode:
+    def iget(
+        self, info: os.stat_result, *, upper: bool, shmem: bool = False, charged: bool = True
+    ) -> Inode:
         """The inode of the host's file that ``info`` is of, made if there is none. ``upper``:
         guests may change it. ``shmem``: its pages count as shared memory, as in /dev/shm.
+        ``charged``: what it takes is counted, if it is upper.
         """
         key = info.st_dev, info.st_ino
         inode = self._inodes.get(key)
         if inode is None:
-            inode = self._inodes[key] = Inode(self, key, upper=upper, shmem=shmem)
+            inode = self._inodes[key] = Inode(self, key, upper=upper, shmem=shmem, charged=charged)
         return inode
 
     def find(self, info: os.stat_result) -> Inode | None:
