@@ -8,10 +8,10 @@ import os
 import threading
 from typing import TYPE_CHECKING
 
-from cpu.elf import ElfError, Executable, read_executable
+from cpu.elf import ElfError
 from cpu.fs.files import O_WRONLY
-from cpu.fs.namei import AllowError
 from cpu.fs.streams import Stream, write_or_stop
+from cpu.fs.view import View, ViewError, seen
 from cpu.machine import Machine
 from cpu.result import RunResult
 from cpu.task import Process
@@ -49,9 +49,9 @@ def run_guest(options: RunOptions, link: Link, trace: int | None, *, progress: b
     NO_RAM). A check of ours that failed makes the exit code INTERNAL, a trace that cannot be
     written ends the run with NO_OUTPUT.
     """
-    exe = _executable(options)
+    program = str(find_program(options.program))
     guest = Guest(options, _geometry(options), trace)
-    process = _spawn(options, guest.machine, exe)
+    process = _spawn(options, guest.machine, program)
     if progress:
         _report_progress(link, guest.machine, process)
     link.on_look(lambda: _look(guest.machine))
@@ -96,11 +96,15 @@ def _report(result: RunResult) -> Message:
     return report
 
 
-def _spawn(options: RunOptions, machine: Machine, exe: Executable) -> Process:
+def _spawn(options: RunOptions, machine: Machine, program: str) -> Process:
     try:
-        return machine.spawn(exe, args=options.args, allow=options.allow, cwd=_cwd())
-    except AllowError as error:
+        given = [given for path in (program, *options.allow) for given in seen(path)]
+        view = View(given=tuple(given), cwd=_cwd())
+        return machine.spawn(program, args=options.args, view=view)
+    except ViewError as error:
         raise Failure(ExitCode.USAGE, f"argument --allow: {error}") from None
+    except ElfError as error:
+        raise Failure(ExitCode.NO_PROGRAM, str(error)) from None
 
 
 def _cwd() -> str:
@@ -116,13 +120,6 @@ def _stale(uses: list[StaleUse]) -> str:
     return (
         f"--check-tlb: {used} stale translations were used, {len(uses) - used} more may have been"
     )
-
-
-def _executable(options: RunOptions) -> Executable:
-    try:
-        return read_executable(str(find_program(options.program)))
-    except ElfError as error:
-        raise Failure(ExitCode.NO_PROGRAM, str(error)) from None
 
 
 def _geometry(options: RunOptions) -> Geometry:

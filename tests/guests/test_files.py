@@ -20,22 +20,26 @@ from typing import Any, cast
 import pytest
 
 from cpu.fs.files import O_CREAT, O_DIRECTORY, O_NOFOLLOW, RLIMIT_NOFILE, FileTable, OpenFile
-from cpu.fs.namei import AllowError, FileSystem, FsStruct
-from cpu.fs.pseudo_fs import ProgramFile, TextFile
+from cpu.fs.namei import FileSystem, FsStruct
+from cpu.fs.pseudo_fs import Opened, TextFile
 from cpu.fs.regular_files import DataFile, HostFile
 from cpu.fs.streams import Stream
+from cpu.fs.view import View, ViewError, seen
 from mmu.errors import LinuxError
 from mmu.linux.filemap import MappedFile
 
 
 def file_system(allow: tuple[str, ...] = (), cwd: str = "/") -> FsStruct:
-    program = ProgramFile(b"program", MappedFile(b"program", path="/bin/program"))
+    image = MappedFile(b"program", path="/bin/program")
+    mode = stat.S_IFREG | 0o555
+    program = Opened(DataFile(b"program", mode=mode, inode=2, path=image.path, map_as=image))
     mounts = {
         "/proc/self/status": TextFile(lambda: "VmPTE:\t4 kB\n"),
         "/bin/program": program,
         "/proc/self/exe": program,
     }
-    return FsStruct(FileSystem(mounts, allow=allow, cwd=cwd), cwd)
+    given = tuple(given for path in allow for given in seen(path))
+    return FsStruct(FileSystem(mounts, View(given=given, cwd=cwd)), cwd)
 
 
 class Run:
@@ -315,7 +319,7 @@ def mode_of(status: bytes) -> int:
 @pytest.mark.parametrize("path", ["", "nosuch", "/dev/null", "a\0b"])
 def test_what_is_not_there_cannot_be_given(path: str, host: Path) -> None:
     before = len(os.listdir("/proc/self/fd"))
-    with pytest.raises(AllowError):
+    with pytest.raises(ViewError):
         file_system((str(host / "given"), path))
     assert len(os.listdir("/proc/self/fd")) == before
 

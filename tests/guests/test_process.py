@@ -13,6 +13,7 @@ import pytest
 
 from cpu.binfmt_elf import MAX_ARG_BYTES, MAX_ARG_STRLEN
 from cpu.elf import ElfError
+from cpu.fs.view import View, seen
 from tests.guests.elf_builder import ET_DYN, Elf, Load, R, W
 from tests.guests.machine import guest_machine, run
 
@@ -25,6 +26,7 @@ def program(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("engine", ["c", "python"])
 def test_smallest_program(program: Path, engine: str) -> None:
     program.write_bytes(Elf().build())
+    program.chmod(0o755)
     ours = run(program, engine=engine)
     assert (ours.result.exit_code, ours.result.instructions) == (7, 3)
     assert ours.result.syscalls == 1
@@ -32,6 +34,7 @@ def test_smallest_program(program: Path, engine: str) -> None:
 
 def test_relocatable_program_with_large_alignment(program: Path) -> None:
     program.write_bytes(Elf([Load(vaddr=0, align=1 << 21)], kind=ET_DYN, entry=0x800).build())
+    program.chmod(0o755)
     assert run(program).result.exit_code == 7
 
 
@@ -41,6 +44,7 @@ def test_segments_that_share_a_page(program: Path) -> None:
         Load(vaddr=0x400C00, offset=0xC00, filesz=0x400, memsz=0x3000, flags=R | W),
     ]
     program.write_bytes(Elf([*loads, Load(vaddr=0x500000)], entry=0x500800).build())
+    program.chmod(0o755)
     assert run(program).result.exit_code == 7
 
 
@@ -85,7 +89,7 @@ def test_standard_input_goes_through() -> None:
 def test_given_file_is_read_and_no_other(tmp_path: Path) -> None:
     given = tmp_path / "given"
     given.write_text("data\n")
-    assert run("faults", "cat", str(given), allow=[str(tmp_path)]).text == "data\n"
+    assert run("faults", "cat", str(given), view=View(given=seen(str(tmp_path)))).text == "data\n"
     refused = run("faults", "cat", str(given))
     assert (refused.result.exit_code, refused.stdout) == (1, b"")
     assert b"No such file" in refused.stderr
@@ -110,7 +114,7 @@ def test_nobody_reads_the_output() -> None:
 def test_descriptors_of_the_host_are_given_back(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     before = len(os.listdir("/proc/self/fd"))
-    run("faults", "cat", str(tmp_path / "file"), allow=[str(tmp_path)])
+    run("faults", "cat", str(tmp_path / "file"), view=View(given=seen(str(tmp_path))))
     assert len(os.listdir("/proc/self/fd")) == before
 
 
