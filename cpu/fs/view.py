@@ -23,8 +23,8 @@ class Given:
 
     ``path`` is where the guest sees it: absolute, without ``.`` and ``..``. ``host`` is where it
     lies: absolute, no link, and none on the way. ``writable``: what the guest writes beneath it
-    goes there, not to the upper layer. ``public_only``: files in it that not
-    everybody may read (no S_IROTH) do not exist.
+    goes there, not to the upper layer. ``public_only``: files in it that not everybody may read (no
+    S_IROTH) do not exist.
     """
 
     path: str
