@@ -166,6 +166,21 @@ def open_program(fs: FsStruct, path: str, argv: Sequence[str]) -> Program:
         raise ElfError(path, why, "look at its #! line") from None
 
 
+def search_path(fs: FsStruct, name: str, path: str) -> str:
+    """The first program of that name in the directories of ``path``, as execvp() looks for it.
+    Raises ElfError.
+    """
+    for directory in path.split(":") if name else ():
+        candidate = f"{directory or '.'}/{name}"
+        try:
+            file = fs.open_exec(candidate)
+        except LinuxError:
+            continue
+        with used(file):
+            return candidate
+    raise ElfError(name, "no such program in the guest's PATH", "give its path in the guest's tree")
+
+
 def _cannot_open(fs: FsStruct, path: str, error: LinuxError) -> ElfError:
     if error.errno == errno.ENOENT:
         return ElfError(path, "no such file", "check the path")

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 
 from cpu.cred import Cred
 from cpu.entry import run_task
-from cpu.exec import begin_program, open_program
+from cpu.exec import begin_program, open_program, search_path
 from cpu.exit import result_of
 from cpu.fork import schedule_tail
 from cpu.fs.devices import dev_files
@@ -28,7 +28,7 @@ from cpu.fs.namei import FileSystem, FsStruct
 from cpu.fs.proc_machine import proc_files, sys_files
 from cpu.fs.procfs import ProcRoot
 from cpu.fs.streams import Stream
-from cpu.fs.view import View, seen
+from cpu.fs.view import View, ViewError, seen
 from cpu.result import ProcessResult, RunResult, total
 from cpu.samples import Sample
 from cpu.scheduler import DEFAULT_QUANTUM, Scheduler
@@ -37,7 +37,7 @@ from cpu.signals import SignalReport
 from cpu.system import System
 from cpu.task import Process, Task, TaskEnd
 from cpu.vcpu import Fidelity, VCpu
-from mmu.errors import MmuError
+from mmu.errors import LinuxError, MmuError
 from mmu.linux.mm import Mm
 from mmu.linux.policy import FreeTables
 from mmu.linux.resource import Resource
@@ -148,7 +148,8 @@ class Machine:
         streams: tuple[int, int, int] = (0, 1, 2),
         on_sample: Callable[[Sample], None] | None = None,
     ) -> Process:
-        """Make a process that will run ``program``, a path in the guests' tree, from run() on.
+        """Make a process that will run ``program``, a path in the guests' tree, or a name that is
+        looked for there in the PATH of ``env``, from run() on.
 
         ``argv0`` is what it is called, None: ``program``. ``streams`` are the host descriptors
         behind 0, 1 and 2; ``view`` says what of the host's files the guests see, None: the program
@@ -163,8 +164,12 @@ class Machine:
         }
         view = View(given=seen(program)) if view is None else view
         tree = self._tree = FileSystem(mounts, view)
-        fs = FsStruct(tree, view.cwd)
-        found = open_program(fs, program, [argv0 or program, *args])
+        try:
+            fs = FsStruct(tree, tree.directory(view.cwd))
+        except LinuxError as error:
+            raise ViewError(view.cwd, f"no working directory: {os.strerror(error.errno)}") from None
+        path = program if "/" in program else search_path(fs, program, (env or {}).get("PATH", ""))
+        found = open_program(fs, path, [argv0 or program, *args])
         mm = Mm(self.kernel)
         mm.rlimit.set_nofile(RLIMIT_NOFILE)
         mm.fatal_signal_pending = system.fatal_signal_pending

@@ -9,6 +9,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cpu.cred import Cred
 from cpu.elf import ElfError
 from cpu.fs.files import O_WRONLY
 from cpu.fs.streams import Stream, write_or_stop
@@ -24,6 +25,7 @@ from mmu.memory import Memory
 from mmu.x86 import Geometry, load_geometry
 from mmu.x86.check import StaleUse
 from mmu.x86.geometry import list_geometries
+from ucmmu.environment import environment_of
 from ucmmu.exit_codes import ExitCode, Failure
 from ucmmu.options import RunOptions, find_program
 from ucmmu.seen import view_of
@@ -33,7 +35,7 @@ from ucmmu.text import did_you_mean, printable
 from ucmmu.trace_text import RING_RECORDS, TracePrinter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from cpu.scheduler import Scheduler
 
@@ -54,10 +56,11 @@ def run_guest(
     keeps it from starting (NO_PROGRAM, USAGE, NO_RAM). A check of ours that failed makes the exit
     code INTERNAL, a trace that cannot be written ends the run with NO_OUTPUT.
     """
-    program = str(find_program(options.program))
+    environment = environment_of(options)
+    program = options.program if options.root is not None else _path_of(options.program)
     guest = Guest(options, _geometry(options), trace)
-    view = view_of(options, Path(program), upper)
-    process = _spawn(options, guest.machine, program, view)
+    view = view_of(options, Path(program) if options.root is None else None, upper, environment)
+    process = _spawn(options, guest.machine, program, view, environment)
     if progress:
         _report_progress(link, guest.machine, process)
     link.on_look(lambda: _look(guest.machine))
@@ -102,13 +105,33 @@ def _report(result: RunResult) -> Message:
     return report
 
 
-def _spawn(options: RunOptions, machine: Machine, program: str, view: View) -> Process:
+def _path_of(name: str) -> str:
+    """The path of the program, as the user wrote it if it is one."""
+    path = str(find_program(name))
+    return name if "/" in name else os.path.abspath(path)
+
+
+def _spawn(
+    options: RunOptions, machine: Machine, program: str, view: View, environment: Mapping[str, str]
+) -> Process:
+    uid = options.uid
+    own = Cred.of(os.getuid(), os.getgid(), tuple(os.getgroups()))
     try:
-        return machine.spawn(program, args=options.args, view=view)
+        process = machine.spawn(
+            program,
+            argv0=options.program,
+            args=options.args,
+            env=environment,
+            view=view,
+            cred=own if uid is None else Cred.of(uid, uid),
+        )
     except ViewError as error:
         raise Failure(ExitCode.USAGE, str(error)) from None
     except ElfError as error:
         raise Failure(ExitCode.NO_PROGRAM, str(error)) from None
+    if options.preload and process.exe.elf.interpreter is None:
+        machine.system.notes.add("--preload has no effect: the program is static")
+    return process
 
 
 def _stale(uses: list[StaleUse]) -> str:
