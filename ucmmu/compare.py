@@ -7,6 +7,7 @@ import os
 from dataclasses import replace
 from typing import Any
 
+from ucmmu.environment import environment_of
 from ucmmu.exit_codes import SIGNALLED
 from ucmmu.options import POLICIES, RunOptions, program_file
 from ucmmu.output import JsonOutput, refuse_a_program
@@ -27,6 +28,7 @@ def compare(
     asked for.  Returns the first exit code that is not 0; ^C leaves the policies that follow out.
     """
     program = program_file(options)
+    environment_of(options)
     refuse_a_program("--json", json_target, program)
     reports: dict[str, dict[str, Any]] = {}
     with JsonOutput(json_target) as output, stops_noted() as stops:

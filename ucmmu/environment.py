@@ -88,22 +88,28 @@ def _library(name: str, root: str | None) -> str:
         return path
     patterns = (name, f"lib{name}.so", f"lib{name}.so.*") if name else ()
     places = (f"{under}{place}/{one}" for one in patterns for place in LIBRARY_DIRECTORIES)
-    found = next(filter(None, (sorted(glob(place)) for place in places)), None)
-    if found is None:
+    found = [path for place in places for path in sorted(glob(place), reverse=True)]
+    if not found:
         where = ", ".join(LIBRARY_DIRECTORIES)
         _refuse("--preload", name, f"no such library in {where}: give its path")
-    _check_library(name, found[-1])
-    return found[-1].removeprefix(under)
+    best = next((path for path in found if _is_library(path)), found[0])
+    _check_library(name, best)
+    return best.removeprefix(under)
 
 
 def _check_library(name: str, path: str) -> None:
     try:
-        with open(path, "rb") as file:
-            head = file.read(20)
+        good = _is_library(path)
     except (OSError, ValueError) as error:
         _refuse("--preload", name, getattr(error, "strerror", None) or str(error))
-    if head[:6] != _ELF_START or head[16:18] != _ET_DYN or head[18:20] != _EM_X86_64:
+    if not good:
         _refuse("--preload", name, "is no shared library for x86-64")
+
+
+def _is_library(path: str) -> bool:
+    with open(path, "rb") as file:
+        head = file.read(20)
+    return head[:6] == _ELF_START and head[16:18] == _ET_DYN and head[18:20] == _EM_X86_64
 
 
 def _refuse(option: str, what: str, why: str) -> NoReturn:

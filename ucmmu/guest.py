@@ -61,15 +61,16 @@ def run_guest(
     guest = Guest(options, _geometry(options), trace)
     view = view_of(options, Path(program) if options.root is None else None, upper, environment)
     process = _spawn(options, guest.machine, program, view, environment)
+    about = {"cwd": view.cwd}
     if progress:
         _report_progress(link, guest.machine, process)
-    link.on_look(lambda: _look(guest.machine))
+    link.on_look(lambda: {**_look(guest.machine), **about})
     link.on_stop(guest.machine.stop)
     try:
-        result = guest.machine.run(lambda result: link.figures(_report(result)))
+        result = guest.machine.run(lambda result: link.figures({**_report(result), **about}))
     except ElfError as error:
         raise Failure(ExitCode.NO_PROGRAM, str(error)) from None
-    report = _report(result)
+    report = {**_report(result), **about}
     unwritten = guest.close_trace(options)
     if unwritten is not None and not result.problems:
         report["exit_code"], report["ended"], report["error"] = (
@@ -126,7 +127,8 @@ def _spawn(
             cred=own if uid is None else Cred.of(uid, uid),
         )
     except ViewError as error:
-        raise Failure(ExitCode.USAGE, str(error)) from None
+        option = "argument --cwd: " if options.cwd is not None else ""
+        raise Failure(ExitCode.USAGE, f"{option}{error}") from None
     except ElfError as error:
         raise Failure(ExitCode.NO_PROGRAM, str(error)) from None
     if options.preload and process.exe.elf.interpreter is None:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from ucmmu.environment import environment_of
 from ucmmu.exit_codes import ExitCode, Failure
 from ucmmu.options import STDERR as TO_STDERR
 from ucmmu.options import RunOptions, program_file
@@ -49,6 +50,7 @@ def run(options: RunOptions, limits: Limits, *, json_target: str | None) -> int:
     then its stdout is our stderr, and with ``--json -`` there is no table.
     """
     program = program_file(options)
+    environment_of(options)
     refuse_a_program("--json", json_target, program)
     with JsonOutput(json_target) as output:
         stdout_is_ours = output.to_stdout or _trace_fd(options) == STDOUT
@@ -184,6 +186,10 @@ def report_of(options: RunOptions, outcome: Outcome) -> dict[str, Any]:
         "cpus": options.cpus,
         "seed": options.seed,
         "quantum": options.quantum,
+        "env": list(environment_of(options)),
+        "cwd": None,
+        "uid": os.getuid() if options.uid is None else options.uid,
+        "preload": list(options.preload),
         "read": list(options.read),
         "writable": list(options.writable),
         "root": options.root,
