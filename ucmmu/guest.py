@@ -6,6 +6,7 @@ from __future__ import annotations
 import errno
 import os
 import threading
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from cpu.elf import ElfError, Executable, read_executable
@@ -24,6 +25,7 @@ from mmu.x86 import Geometry, load_geometry
 from mmu.x86.check import StaleUse
 from mmu.x86.geometry import list_geometries
 from ucmmu.exit_codes import ExitCode, Failure
+from ucmmu.isolation import close_strays, isolate, open_descriptors
 from ucmmu.options import RunOptions, find_program
 from ucmmu.seen import view_of
 from ucmmu.sizes import format_size
@@ -53,19 +55,25 @@ def run_guest(
     keeps it from starting (NO_PROGRAM, USAGE, NO_RAM). A check of ours that failed makes the exit
     code INTERNAL, a trace that cannot be written ends the run with NO_OUTPUT.
     """
+    found = open_descriptors()
     exe = _executable(options)
     guest = Guest(options, _geometry(options), trace)
     view = view_of(options, find_program(options.program), upper)
     process = _spawn(options, guest.machine, exe, view)
+    close_strays(found, {*link.descriptors, *([] if trace is None else [trace])})
+    about: Message = {
+        "given": [asdict(one) for one in view.given],
+        "isolation": isolate(view, options.without_walls),
+    }
     if progress:
         _report_progress(link, guest.machine, process)
-    link.on_look(lambda: _look(guest.machine))
+    link.on_look(lambda: about | _look(guest.machine))
     link.on_stop(guest.machine.stop)
     try:
-        result = guest.machine.run(lambda result: link.figures(_report(result)))
+        result = guest.machine.run(lambda result: link.figures(about | _report(result)))
     except ElfError as error:
         raise Failure(ExitCode.NO_PROGRAM, str(error)) from None
-    report = _report(result)
+    report = about | _report(result)
     unwritten = guest.close_trace(options)
     if unwritten is not None and not result.problems:
         report["exit_code"], report["ended"], report["error"] = (
