@@ -23,6 +23,7 @@ import struct
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from cpu.cred import Cred
 from cpu.elf import ElfError, Executable
 from cpu.elf_layout import PF_R, PF_W, PF_X, PHDR
 from cpu.signals import MINSIGSTKSZ
@@ -69,8 +70,7 @@ class StartState(NamedTuple):
 class Identity(NamedTuple):
     """What a process may know of itself and its processor."""
 
-    uid: int
-    gid: int
+    cred: Cred
     random: bytes
     """16 bytes for AT_RANDOM."""
     hwcap: int
@@ -194,7 +194,7 @@ class _Loader:
         platform = b"x86_64\0"
         platform_at = (strings.bottom & -16) - len(platform)
         random_at = platform_at - len(identity.random)
-        exe = self.exe
+        exe, cred = self.exe, identity.cred
         auxv = (
             (AT_SYSINFO_EHDR, vdso),
             (AT_MINSIGSTKSZ, MINSIGSTKSZ),
@@ -207,11 +207,11 @@ class _Loader:
             (AT_BASE, 0),
             (AT_FLAGS, 0),
             (AT_ENTRY, exe.entry + bias),
-            (AT_UID, identity.uid),
-            (AT_EUID, identity.uid),
-            (AT_GID, identity.gid),
-            (AT_EGID, identity.gid),
-            (AT_SECURE, 0),
+            (AT_UID, cred.uid),
+            (AT_EUID, cred.euid),
+            (AT_GID, cred.gid),
+            (AT_EGID, cred.egid),
+            (AT_SECURE, int(cred.is_setid)),
             (AT_RANDOM, random_at),
             (AT_HWCAP2, 0),
             (AT_EXECFN, strings.execfn),

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from cpu.binfmt_elf import MAX_ARG_STRLEN, Identity, load_elf_binary
+from cpu.cred import of_exec
 from cpu.elf import ElfError, Executable, InterpreterError, parse
 from cpu.exit import put_mm
 from cpu.fs.files import OpenFile
@@ -50,7 +51,7 @@ def begin_program(task: Task, argv: Sequence[str | bytes], envp: Sequence[str | 
     """Lay the process's program out in the task's address space, which is empty and loaded, and
     have the task stand at its first instruction. Raises ElfError.
     """
-    identity = Identity(task.uid, task.gid, task.system.random.randbytes(16), HWCAP)
+    identity = Identity(task.cred, task.system.random.randbytes(16), HWCAP)
     process = task.process
     start = load_elf_binary(task.mm, process.exe, process.image, argv, envp, identity)
     task.vcpu.enter_user(start.rip, start.rsp)
@@ -210,12 +211,13 @@ def _begin_new_exec(task: Task, program: Program, mm: Mm) -> None:
     _exec_mmap(task, mm)
     exec_signals(task)
     task.files.close_on_exec()
+    task.cred = of_exec(task.cred)
     program.image.get()
     process.image.put()
     process.exe, process.image = program.exe, program.image
     process.args = [text.decode("utf-8", "backslashreplace") for text in program.argv[1:]]
     process.did_exec = True
-    process.dumpable = 1
+    process.dumpable = int(not task.cred.is_setid)
     task.comm = program.comm
 
 

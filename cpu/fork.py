@@ -20,6 +20,7 @@ from typing import Final
 from unicorn.x86_const import UC_X86_REG_RAX, UC_X86_REG_RSP
 
 from cpu.context import Context
+from cpu.cred import CAP_SYS_ADMIN, CAP_SYS_RESOURCE
 from cpu.fs.files import OpenFile
 from cpu.pidfd import PidFd
 from cpu.restart import ERESTARTNOINTR
@@ -166,9 +167,11 @@ def copy_process(task: Task, args: CloneArgs) -> Task:
 
 
 def _check_limits(task: Task) -> None:
-    """RLIMIT_NPROC: tasks of the user, over all processes."""
-    limit = task.rlimits[Resource.NPROC].cur
-    if len(task.system.tasks) >= limit:
+    """RLIMIT_NPROC: tasks of the user, over all processes; nothing to those who may exceed it."""
+    limit, cred = task.rlimits[Resource.NPROC].cur, task.cred
+    if cred.uid == 0 or cred.capable(CAP_SYS_RESOURCE) or cred.capable(CAP_SYS_ADMIN):
+        return
+    if sum(other.uid == cred.uid for other in task.system.tasks.values()) >= limit:
         raise LinuxError(errno.EAGAIN)
 
 
@@ -198,7 +201,7 @@ def _new_task(task: Task, args: CloneArgs, mm: Mm) -> Task:
         system.ret_from_fork(child)
 
     try:
-        child = Task(process, mm, files, fs, body, context=_context(task, args))
+        child = Task(process, mm, files, fs, task.cred, body, context=_context(task, args))
     except LinuxError:
         files.put()
         fs.put()

@@ -10,12 +10,14 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Final
 
+from cpu.cred import Cred
 from cpu.entry import run_task
 from cpu.exec import begin_program
 from cpu.exit import result_of
@@ -27,6 +29,7 @@ from cpu.fs.proc_machine import proc_files, sys_files
 from cpu.fs.procfs import ProcRoot
 from cpu.fs.pseudo_fs import ProgramFile
 from cpu.fs.streams import Stream
+from cpu.fs.view import View
 from cpu.result import ProcessResult, RunResult, total
 from cpu.samples import Sample
 from cpu.scheduler import DEFAULT_QUANTUM, Scheduler
@@ -142,15 +145,16 @@ class Machine:
         *,
         args: Sequence[str] = (),
         env: Mapping[str, str] | None = None,
-        allow: Sequence[str] = (),
-        cwd: str = "/",
+        view: View | None = None,
+        cred: Cred | None = None,
         streams: tuple[int, int, int] = (0, 1, 2),
         on_sample: Callable[[Sample], None] | None = None,
     ) -> Process:
         """Make a process that will run the program; it begins with run().
 
-        ``streams`` are the host descriptors behind 0, 1 and 2; ``allow`` lists host paths the guest
-        may read; ``on_sample`` hears of each sample. Raises AllowError, OutOfMemory.
+        ``streams`` are the host descriptors behind 0, 1 and 2; ``view`` says what of the host's
+        files the guests see, None: nothing; ``cred`` says who it is, None: the user who calls;
+        ``on_sample`` hears of each sample. Raises ViewError, OutOfMemory.
         """
         image = MappedFile(exe.data, path=exe.real_path)
         system = self.system
@@ -160,7 +164,8 @@ class Machine:
             "/sys": sys_files(system),
             "/dev": dev_files(system.random),
         }
-        tree = self._tree = FileSystem(mounts, allow=allow, cwd=cwd)
+        view = view or View()
+        tree = self._tree = FileSystem(mounts, view)
         image.get()
         mm = Mm(self.kernel)
         mm.rlimit.set_nofile(RLIMIT_NOFILE)
@@ -179,7 +184,8 @@ class Machine:
             process,
             mm,
             files,
-            FsStruct(tree, cwd),
+            FsStruct(tree, view.cwd),
+            cred or Cred.of(os.getuid(), os.getgid(), tuple(os.getgroups())),
             lambda task: run_task(task, lambda: begin_program(task, argv, envp)),
         )
         self.scheduler.add(task)

@@ -18,7 +18,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from cpu.clock import VirtualClock
-from cpu.fs.files import GID, UID, FileTable
+from cpu.cred import Cred
+from cpu.fs.files import FileTable
 from cpu.fs.namei import FsStruct
 from cpu.fs.poll import PollHead
 from cpu.futex.table import FutexTable, PiState
@@ -31,6 +32,7 @@ from cpu.signals import GroupStop, Sighand, SignalReport, SigPending
 from cpu.task_end import TaskEnd as TaskEnd
 from cpu.task_end import stopped as stopped
 from cpu.thread import Thread
+from cpu.uts import UtsNamespace
 from mmu.errors import LinuxError
 from mmu.linux.mm import Mm
 from mmu.linux.resource import Rlimits
@@ -73,6 +75,7 @@ class System:
         self.random = random.Random(seed)
         self.clock = VirtualClock(scheduler.now_ns)
         self.notes = Notes()
+        self.uts = UtsNamespace()
         self.tasks: dict[int, Task] = {}
         self.processes: list[Process] = []
         """Every process that ever was, in the order of their making."""
@@ -262,10 +265,10 @@ class Process:
 class Task(Thread):
     """A task_struct: one thread.
 
-    ``mm``, ``files``, ``fs`` and ``sighand`` are what clone() can share. ``comm`` is its name, at
-    most TASK_COMM_LEN - 1 bytes. ``body`` is what it runs (cpu.entry). ``set_child_tid`` is the
-    user address that gets its number at its beginning, ``clear_child_tid`` the one that is cleared,
-    and woken, at its end; 0: none.
+    ``mm``, ``files``, ``fs`` and ``sighand`` are what clone() can share; ``cred`` says who it is.
+    ``comm`` is its name, at most TASK_COMM_LEN - 1 bytes. ``body`` is what it runs (cpu.entry).
+    ``set_child_tid`` is the user address that gets its number at its beginning, ``clear_child_tid``
+    the one that is cleared, and woken, at its end; 0: none.
 
     Of signals: ``blocked`` and its like are masks, bit n - 1 for signal n; ``saved_sigmask`` is the
     one to come back to when a call that changed it ends (None: no such call); ``altstack`` is
@@ -274,7 +277,6 @@ class Task(Thread):
     ``error_code`` and ``cr2`` are of its last fault that was signalled.
     """
 
-    uid, gid = UID, GID
     mm: Mm
     """Its address space, also when it has let go of it (``exited_mm``)."""
 
@@ -284,11 +286,13 @@ class Task(Thread):
         mm: Mm,
         files: FileTable,
         fs: FsStruct,
+        cred: Cred,
         body: Callable[[Task], None],
         *,
         context: Context | None = None,
     ) -> None:
         super().__init__(mm, context)
+        self.cred = cred
         self.system = process.system
         self.process = self.group = process
         self.files = files
@@ -356,6 +360,16 @@ class Task(Thread):
     def tgid(self) -> int:
         """The process's number: getpid()."""
         return self.process.pid
+
+    @property
+    def uid(self) -> int:
+        """The real user ID."""
+        return self.cred.uid
+
+    @property
+    def gid(self) -> int:
+        """The real group ID."""
+        return self.cred.gid
 
     @property
     def exe(self) -> Executable:

@@ -10,13 +10,19 @@ from collections.abc import Callable, Sequence
 
 from ucmmu.exit_codes import ExitCode, Failure
 from ucmmu.options import (
+    DEFAULT_DISK,
+    DEFAULT_FILES,
+    DEFAULT_PROCESSES,
     DEFAULT_QUANTUM,
     DEFAULT_TLB,
     ENGINES,
     FIDELITIES,
     MAX_CPUS,
+    MAX_FILES,
+    MAX_PROCESSES,
     MAX_QUANTUM,
     MAX_SEED,
+    WALLS,
     RunOptions,
 )
 from ucmmu.sizes import format_size, parse_size
@@ -33,74 +39,140 @@ def add_json(parser: argparse.ArgumentParser) -> None:
 
 def add_run_options(parser: argparse.ArgumentParser) -> None:
     """Add what a run may be told, whichever command makes it."""
-    parser.add_argument(
+    _add_machine(parser.add_argument_group("the machine"))
+    _add_files(parser.add_argument_group("the guest's files"))
+    _add_limits(parser.add_argument_group("limits and walls"))
+    add_json(parser)
+    parser.set_defaults(program=[])
+
+
+def _add_machine(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
         "--fidelity",
         choices=list(FIDELITIES),
         help=f"{choices(FIDELITIES)} (default: fast; with --check-tlb exact)",
     )
-    parser.add_argument(
+    group.add_argument(
         "--engine", choices=list(ENGINES), default="c", help=f"{choices(ENGINES)} (default: c)"
     )
-    parser.add_argument(
+    group.add_argument(
         "--tlb",
         metavar="NAME",
         default=DEFAULT_TLB,
         help=f"TLB geometry: a name of `ucmmu list` or a file (default: {DEFAULT_TLB})",
     )
-    parser.add_argument(
+    group.add_argument(
         "--cpus",
         metavar="N",
         type=_whole(1, MAX_CPUS),
         default=1,
         help=f"CPUs of the machine, 1 to {MAX_CPUS} (default: 1)",
     )
-    parser.add_argument(
+    group.add_argument(
         "--seed",
         metavar="S",
         type=_whole(0, MAX_SEED),
         default=0,
         help="gives the schedule and the guest's random numbers: one seed, one run (default: 0)",
     )
-    parser.add_argument(
+    group.add_argument(
         "--quantum",
         metavar="I",
         type=_whole(1, MAX_QUANTUM),
         help="instructions of a CPU's turn, on average; the seed gives each its length"
         f" (default: {DEFAULT_QUANTUM})",
     )
-    parser.add_argument(
+    group.add_argument(
         "--check-tlb",
         action="store_true",
         help="tell every use of a translation that memory no longer says, and which flush is"
         " missing",
     )
-    _add_size(parser, "--ram", 16 << 30, "guest RAM; the host gives only what is touched")
-    parser.add_argument(
-        "--timeout", metavar="S", type=_seconds, help="end the run after S seconds of wall clock"
-    )
-    _add_size(parser, "--memory-limit", 8 << 30, "end the run above this much host memory")
-    parser.add_argument(
+    _add_size(group, "--ram", 16 << 30, "guest RAM; the host gives only what is touched")
+    group.add_argument(
         "--no-count",
         action="store_true",
         help="do not count instructions: faster; the guest's time moves by system call only",
     )
-    parser.add_argument(
+    group.add_argument(
         "--no-fast-faults", action="store_true", help="take no shortcut in C for anonymous faults"
     )
-    parser.add_argument(
-        "--allow",
+
+
+def _add_files(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--read",
         metavar="PATH",
         action="append",
         default=[],
-        help="let the guest open this file, or what lies under this directory, links beneath it"
-        " included; may be repeated",
+        help="let the guest see this file or directory too; may be repeated",
     )
-    add_json(parser)
-    parser.set_defaults(program=[])
+    group.add_argument(
+        "--writable",
+        metavar="DIR",
+        action="append",
+        default=[],
+        help="what the guest writes in this directory is written there; may be repeated",
+    )
+    group.add_argument(
+        "--root",
+        metavar="DIR",
+        help="this directory is the guest's /, and of the rest it sees nothing",
+    )
 
 
-def _add_size(parser: argparse.ArgumentParser, name: str, default: int, text: str) -> None:
+def add_keep(parser: argparse.ArgumentParser) -> None:
+    """Add ``--keep``."""
     parser.add_argument(
+        "--keep",
+        metavar="DIR",
+        help="save what the guest wrote elsewhere as this directory, which must not exist or be"
+        " empty; a file that it removed is an empty .wh.NAME there",
+    )
+
+
+def _add_limits(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--timeout", metavar="S", type=_seconds, help="end the run after S seconds of wall clock"
+    )
+    _add_size(group, "--memory-limit", 8 << 30, "end the run above this much host memory")
+    _add_size(
+        group, "--disk-limit", DEFAULT_DISK, "what the guest may have written, then it is ENOSPC"
+    )
+    _add_number(
+        group, "--max-files", MAX_FILES, DEFAULT_FILES, "files it may have made, then it is ENOSPC"
+    )
+    _add_number(
+        group,
+        "--max-processes",
+        MAX_PROCESSES,
+        DEFAULT_PROCESSES,
+        "processes and threads it may have, then it is EAGAIN",
+    )
+    group.add_argument(
+        "--without-wall",
+        metavar="WALL",
+        choices=list(WALLS),
+        action="append",
+        default=[],
+        help=f"leave one out of what stands behind our own checks: {choices(WALLS)}",
+    )
+
+
+def _add_number(
+    group: argparse._ArgumentGroup, name: str, most: int, default: int, text: str
+) -> None:
+    group.add_argument(
+        name,
+        metavar="N",
+        type=_whole(1, most),
+        default=default,
+        help=f"{text} (default: {default})",
+    )
+
+
+def _add_size(group: argparse._ArgumentGroup, name: str, default: int, text: str) -> None:
+    group.add_argument(
         name,
         metavar="SIZE",
         type=_size,
@@ -178,7 +250,13 @@ def run_options(arguments: argparse.Namespace, program: str, args: Sequence[str]
         quantum=DEFAULT_QUANTUM if arguments.quantum is None else arguments.quantum,
         count=not arguments.no_count,
         fast_faults=not arguments.no_fast_faults,
-        allow=tuple(arguments.allow),
+        read=tuple(arguments.read),
+        writable=tuple(arguments.writable),
+        root=arguments.root,
+        disk_limit=arguments.disk_limit,
+        max_files=arguments.max_files,
+        max_processes=arguments.max_processes,
+        without_walls=tuple(arguments.without_wall),
     )
 
 

@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import NoReturn
 
 from ucmmu import exit_codes
-from ucmmu.arguments import add_json, add_run_options, choices, run_options
+from ucmmu.arguments import add_json, add_keep, add_run_options, choices, run_options
 from ucmmu.exit_codes import ExitCode, Failure
 from ucmmu.options import POLICIES, RunOptions, find_program
 from ucmmu.options import STDERR as TO_STDERR
@@ -25,10 +25,12 @@ tables: how much memory they take, and how empty ones are freed."""
 
 _GUEST = """\
 the guest:
-  Its environment is empty, and its working directory is the one ucmmu is started in.  Of the
-  host's files it sees its own program and what --allow gives, read-only; stdin, stdout and stderr
-  are yours.  Options of ucmmu come before PROGRAM: what follows it is the guest's.  After --
-  nothing is a hint."""
+  Its working directory is the one ucmmu is started in.  It sees, read-only, that directory, the
+  program's, what everybody may read of /usr, /lib*, /bin, /sbin, /opt and /etc, and what --read
+  names; /tmp, /var/tmp, /run, /dev/shm and its home are empty, if they are not among these.  What
+  it writes is gone at the end, but for --writable and --keep.  Its environment is empty, and it has
+  no network.  stdin, stdout and stderr are yours.  Options of ucmmu come before PROGRAM: what
+  follows it is the guest's.  After -- nothing is a hint."""
 
 _RUN_EXAMPLES = """\
 examples:
@@ -36,7 +38,7 @@ examples:
   ucmmu run --free-tables scan --json result.json dontneed_loop 1G 1M
   ucmmu run --fidelity trace --trace-out trace.txt hello
   ucmmu run --cpus 4 --seed 7 ./threaded_program
-  ucmmu run --allow data.txt ./program data.txt
+  ucmmu run --read data --writable results ./program data results
   ucmmu run --timeout 60 -- ./program --its-own-option"""
 
 _COMPARE_EXAMPLES = """\
@@ -233,6 +235,7 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="with --fidelity trace: print the trace there, - for stdout (default: stderr)",
     )
+    add_keep(run)
     run.set_defaults(command=_run)
     compare = _add_command(
         commands,
@@ -356,6 +359,7 @@ def _run(arguments: argparse.Namespace) -> int:
     options = replace(
         _run_options(arguments),
         free_tables=arguments.free_tables,
+        keep=arguments.keep,
         trace_out=TO_STDERR if arguments.trace_out is None else arguments.trace_out,
     )
     return run(options, _limits(arguments), json_target=arguments.json)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from cpu.elf import ElfError, Executable, read_executable
 from cpu.fs.files import O_WRONLY
-from cpu.fs.namei import AllowError
 from cpu.fs.streams import Stream, write_or_stop
+from cpu.fs.view import View
 from cpu.machine import Machine
 from cpu.result import RunResult
 from cpu.task import Process
@@ -25,6 +25,7 @@ from mmu.x86.check import StaleUse
 from mmu.x86.geometry import list_geometries
 from ucmmu.exit_codes import ExitCode, Failure
 from ucmmu.options import RunOptions, find_program
+from ucmmu.seen import view_of
 from ucmmu.sizes import format_size
 from ucmmu.supervise import Link, Message
 from ucmmu.text import did_you_mean, printable
@@ -41,17 +42,21 @@ PROGRESS_INTERVAL = 0.25
 """Seconds between progress messages."""
 
 
-def run_guest(options: RunOptions, link: Link, trace: int | None, *, progress: bool) -> Message:
-    """Run the guest that ``options`` name and return its report, as ``RunResult.as_dict()`` has it.
+def run_guest(
+    options: RunOptions, link: Link, trace: int | None, upper: str, *, progress: bool
+) -> Message:
+    """Run the guest that ``options`` name and return its report, as ``RunResult.as_dict()`` has it,
+    with the files it was ``given`` and the ``isolation`` that it ran in.
 
-    ``trace`` is the descriptor that a trace goes to. The figures are sent as soon as the guest has
-    ended, before the checks. Raises Failure for what keeps it from starting (NO_PROGRAM, USAGE,
-    NO_RAM). A check of ours that failed makes the exit code INTERNAL, a trace that cannot be
-    written ends the run with NO_OUTPUT.
+    ``trace`` is the descriptor that a trace goes to, ``upper`` the directory for what guests write.
+    The figures are sent as soon as the guest has ended, before the checks. Raises Failure for what
+    keeps it from starting (NO_PROGRAM, USAGE, NO_RAM). A check of ours that failed makes the exit
+    code INTERNAL, a trace that cannot be written ends the run with NO_OUTPUT.
     """
     exe = _executable(options)
     guest = Guest(options, _geometry(options), trace)
-    process = _spawn(options, guest.machine, exe)
+    view = view_of(options, find_program(options.program), upper)
+    process = _spawn(options, guest.machine, exe, view)
     if progress:
         _report_progress(link, guest.machine, process)
     link.on_look(lambda: _look(guest.machine))
@@ -96,19 +101,8 @@ def _report(result: RunResult) -> Message:
     return report
 
 
-def _spawn(options: RunOptions, machine: Machine, exe: Executable) -> Process:
-    try:
-        return machine.spawn(exe, args=options.args, allow=options.allow, cwd=_cwd())
-    except AllowError as error:
-        raise Failure(ExitCode.USAGE, f"argument --allow: {error}") from None
-
-
-def _cwd() -> str:
-    """Where the guest's relative paths start: where ours do, or at the root if that is gone."""
-    try:
-        return os.getcwd()
-    except OSError:
-        return "/"
+def _spawn(options: RunOptions, machine: Machine, exe: Executable, view: View) -> Process:
+    return machine.spawn(exe, args=options.args, view=view)
 
 
 def _stale(uses: list[StaleUse]) -> str:

@@ -39,6 +39,20 @@ MAX_SEED = (1 << 64) - 1
 MAX_QUANTUM = 10**9
 DEFAULT_QUANTUM = 100_000
 """Of cpu.scheduler; tests hold them equal."""
+DEFAULT_DISK = 1 << 30
+DEFAULT_FILES = 1 << 20
+DEFAULT_PROCESSES = 4096
+MAX_FILES = 1 << 40
+MAX_PROCESSES = 32768
+"""PIDs of a machine."""
+
+WALLS: dict[str, str] = {
+    "landlock": "files the process may open at all, TCP, signals",
+    "seccomp": "system calls it may make",
+    "namespaces": "its own network, for root",
+    "capabilities": "root's rights, but for files",
+}
+"""What stands behind the guest's own checks, by the name that ``--without-wall`` takes."""
 STDERR = "stderr"
 """Where the trace goes unless ``--trace-out`` names a file."""
 
@@ -70,8 +84,22 @@ class RunOptions:
     """Count instructions; without, the time the guest sees moves by system call only."""
     fast_faults: bool = True
     """Resolve common anonymous faults in C inside the fill hook."""
-    allow: tuple[str, ...] = ()
-    """Host paths that the guest may open."""
+    read: tuple[str, ...] = ()
+    """Host files and directories that the guest sees besides those it always does, read-only."""
+    writable: tuple[str, ...] = ()
+    """Host directories that the guest's writes go to."""
+    root: str | None = None
+    """The host directory that the guest has as ``/``."""
+    keep: str | None = None
+    """The directory that gets the upper layer at the end."""
+    disk_limit: int = DEFAULT_DISK
+    """Bytes that the upper layer may hold."""
+    max_files: int = DEFAULT_FILES
+    """Files and directories that the upper layer may hold."""
+    max_processes: int = DEFAULT_PROCESSES
+    """Processes and threads of the guest's at one time."""
+    without_walls: tuple[str, ...] = ()
+    """Those of :data:`WALLS` that are left out."""
     trace_out: str = STDERR
     """Where the trace goes: a file, ``-`` for stdout, or :data:`STDERR`."""
 

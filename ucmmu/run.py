@@ -18,6 +18,7 @@ from ucmmu.progress import Progress
 from ucmmu.streams import STDERR, STDOUT, Unread, is_closed, say
 from ucmmu.supervise import Limits, Link, Message, Outcome, supervise
 from ucmmu.text import printable
+from ucmmu.upper import Upper, upper_layer
 
 FIGURES = (
     "VmPeak",
@@ -136,16 +137,34 @@ def supervised(
 
     ``meanwhile`` as for supervise().
     """
+    with upper_layer(options.keep) as upper:
 
-    def job(link: Link) -> Message:
-        from ucmmu.guest import run_guest
+        def job(link: Link) -> Message:
+            from ucmmu.guest import run_guest
 
-        gc.freeze()
-        gc.enable()
-        return run_guest(options, link, trace, progress=progress.wanted)
+            gc.freeze()
+            gc.enable()
+            return run_guest(options, link, trace, upper.path, progress=progress.wanted)
 
-    outcome = supervise(job, limits, redirect=redirect, watch=progress, meanwhile=meanwhile)
-    return report_of(options, outcome)
+        outcome = supervise(job, limits, redirect=redirect, watch=progress, meanwhile=meanwhile)
+        report = report_of(options, outcome)
+        if options.keep is not None and outcome.result is not None:
+            _keep(upper, options.keep, report)
+        return report
+
+
+def _keep(upper: Upper, target: str, report: dict[str, Any]) -> None:
+    """Save what the guest wrote; the report says if that could not be."""
+    try:
+        upper.keep(target)
+    except Failure as failure:
+        report["exit_code"], report["error"] = failure.code, failure.line
+    else:
+        if not report["checks_finished"]:
+            report["notes"].append(
+                f"--keep {target}: the run was cut short, so files that the guest removed are not"
+                " marked there"
+            )
 
 
 UNFINISHED = "ucmmu's own checks at the end were not finished: the run was ended before"
@@ -165,6 +184,15 @@ def report_of(options: RunOptions, outcome: Outcome) -> dict[str, Any]:
         "cpus": options.cpus,
         "seed": options.seed,
         "quantum": options.quantum,
+        "read": list(options.read),
+        "writable": list(options.writable),
+        "root": options.root,
+        "keep": options.keep,
+        "disk_limit": options.disk_limit,
+        "max_files": options.max_files,
+        "max_processes": options.max_processes,
+        "given": None,
+        "isolation": None,
         **dict.fromkeys(FIGURES),
         "signal": None,
         "error": None,

@@ -17,7 +17,7 @@ import errno
 import os
 import stat
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -40,19 +40,13 @@ from cpu.fs.files import (
 )
 from cpu.fs.pseudo_fs import Directory, Inode, Link, MagicLink
 from cpu.fs.regular_files import DirectoryFile, HostFile, PathFile
-from mmu.errors import LinuxError, MmuError
+from cpu.fs.view import Given, View, ViewError
+from mmu.errors import LinuxError
 
 _NOT_KEPT = O_CREAT | O_EXCL | O_NOCTTY | O_TRUNC | O_CLOEXEC
 """Flags of open() that F_GETFL does not say."""
 MAX_LINKS = 40
 """Symbolic links that one path may lead through (include/linux/namei.h, MAXSYMLINKS)."""
-
-
-class AllowError(MmuError):
-    """A host path that cannot be given to a guest: which, and why."""
-
-    def __init__(self, path: str, why: str) -> None:
-        super().__init__(f"{path!r}: {why}")
 
 
 @dataclass
@@ -64,6 +58,8 @@ class _Node:
     """An O_PATH descriptor of the host's file, the node's own."""
     ours: Inode | None = None
     """What we make up. A directory of ours may lie over one of the host's."""
+    public: bool = False
+    """Files beneath it that not everybody may read do not exist."""
 
     @property
     def mode(self) -> int:
@@ -122,24 +118,24 @@ def _rights(mode: int) -> int:
 class FileSystem:
     """The tree that all tasks of a machine see.
 
-    ``mounts`` are the things of ours by their absolute paths; ``allow`` are host files and
-    directories that were given, seen under the name given and under their real one. The directories
-    above ``cwd`` exist, so that paths can be walked from there. close() it. Raises AllowError.
+    ``mounts`` are the things of ours by their absolute paths; ``view`` says what of the host's
+    there is. The directories above its working directory exist, so that paths can be walked from
+    there. close() it. Raises ViewError.
     """
 
-    def __init__(
-        self, mounts: Mapping[str, Inode], *, allow: Sequence[str] = (), cwd: str = "/"
-    ) -> None:
+    def __init__(self, mounts: Mapping[str, Inode], view: View) -> None:
         self._mounts = dict(mounts)
+        self._mounts.update({path: _link(target) for path, target in view.links})
         self._given: dict[str, int] = {}
+        self._public: set[int] = set()
         self._held: list[int] = []
         try:
-            for path in allow:
-                self._give(path)
-        except AllowError:
+            for given in view.given:
+                self._give(given)
+        except ViewError:
             self.close()
             raise
-        self._above = _directories_above([*mounts, *self._given, os.path.join(cwd, ".")])
+        self._above = _directories_above([*self._mounts, *self._given, os.path.join(view.cwd, ".")])
 
     def close(self) -> None:
         """Give the host's descriptors back."""
@@ -147,22 +143,17 @@ class FileSystem:
         while self._held:
             os.close(self._held.pop())
 
-    def _give(self, path: str) -> None:
-        """Let the guest see the host's file or directory at ``path``."""
-        if not path:
-            raise AllowError(path, "names no file")
+    def _give(self, given: Given) -> None:
+        """Let the guest see the host's file or directory."""
         try:
-            info = os.stat(path)
-            if not stat.S_ISREG(info.st_mode) and not stat.S_ISDIR(info.st_mode):
-                raise AllowError(path, "is neither a regular file nor a directory")
-            if not os.access(path, os.R_OK | (os.X_OK if stat.S_ISDIR(info.st_mode) else 0)):
-                raise AllowError(path, "Permission denied")
-            fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
+            fd = os.open(given.host, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
         except (OSError, ValueError) as error:
-            raise AllowError(path, getattr(error, "strerror", None) or str(error)) from None
+            why = getattr(error, "strerror", None) or str(error)
+            raise ViewError(given.host, why) from None
         self._held.append(fd)
-        for name in (os.path.abspath(path), os.path.realpath(path)):
-            self._given[_one_slash(name)] = fd
+        self._given[given.path] = fd
+        if given.public_only:
+            self._public.add(fd)
 
     def open(self, path: str, flags: int, base: str = "/") -> OpenFile:
         """Open what ``path``, from ``base`` on, leads to. EROFS for what would write, ENOENT for
@@ -303,7 +294,10 @@ class FileSystem:
 
     def _root(self) -> _Node:
         fd = self._given.get("/")
-        return _Node("/", None if fd is None else os.dup(fd))
+        return _Node("/") if fd is None else self._given_node("/", fd)
+
+    def _given_node(self, path: str, fd: int) -> _Node:
+        return _Node(path, os.dup(fd), public=fd in self._public)
 
     def _child(self, parent: _Node, name: str, *, followed: bool) -> _Node:
         """The entry ``name`` of a directory: what is ours comes before what was given, and that
@@ -321,7 +315,7 @@ class FileSystem:
         if path in self._mounts:
             return _Node(path, self._beneath(parent, name), self._mounts[path])
         if path in self._given:
-            return _Node(path, os.dup(self._given[path]))
+            return self._given_node(path, self._given[path])
         above = path in self._above
         if parent.fd is None:
             if above:
@@ -334,9 +328,12 @@ class FileSystem:
             if above:
                 return _Node(path)
             raise LinuxError(error.errno or errno.EIO) from None
-        node = _Node(path, fd)
+        node = _Node(path, fd, public=parent.public)
         if above and node.kind != stat.S_IFDIR:
             node.close()
+        elif parent.public and _is_private(fd):
+            node.close()
+            raise LinuxError(errno.ENOENT)
         return node
 
     def _beneath(self, parent: _Node, name: str) -> int | None:
@@ -404,17 +401,22 @@ class FsStruct:
         self.cwd = self.tree.directory(path, self.cwd)
 
 
+def _link(target: str) -> Link:
+    return Link(lambda: target)
+
+
+def _is_private(fd: int) -> bool:
+    """Whether the host's file is one that not everybody may read."""
+    mode = os.fstat(fd).st_mode
+    return not stat.S_ISLNK(mode) and not mode & stat.S_IROTH
+
+
 def _host_names(fd: int) -> list[str]:
     """The entries of the host's directory at an O_PATH descriptor."""
     try:
         return os.listdir(f"/proc/self/fd/{fd}")
     except OSError:
         return []
-
-
-def _one_slash(path: str) -> str:
-    """A normal path without the second leading slash that POSIX leaves there."""
-    return path[1:] if path.startswith("//") else path
 
 
 def _directories_above(paths: Iterable[str]) -> frozenset[str]:

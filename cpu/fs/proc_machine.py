@@ -49,11 +49,11 @@ def proc_files(system: System) -> dict[str, Inode]:
         "meminfo": lambda: meminfo(system),
         "stat": lambda: stat_text(system),
         "uptime": lambda: uptime(system),
-        "version": lambda: "Linux version 6.18.0 (ucmmu) #1 SMP PREEMPT_DYNAMIC\n",
+        "version": lambda: version(system),
         "vmstat": lambda: vmstat(system),
         "sys/fs/pipe-max-size": lambda: f"{PIPE_MAX_SIZE}\n",
-        "sys/kernel/hostname": lambda: "ucmmu\n",
-        "sys/kernel/osrelease": lambda: "6.18.0\n",
+        "sys/kernel/hostname": lambda: f"{system.uts.nodename.decode('utf-8', 'replace')}\n",
+        "sys/kernel/osrelease": lambda: f"{system.uts.release.decode()}\n",
         "sys/kernel/ostype": lambda: "Linux\n",
         "sys/kernel/pid_max": lambda: f"{PID_MAX}\n",
         "sys/kernel/threads-max": lambda: f"{THREADS_MAX}\n",
@@ -150,6 +150,12 @@ def vmstat(system: System) -> str:
 def _busy_ns(system: System) -> list[int]:
     """Nanoseconds that each CPU has executed: its instructions."""
     return [rq.vcpu.instructions or 0 for rq in system.scheduler.rqs]
+
+
+def version(system: System) -> str:
+    """/proc/version."""
+    uts = system.uts
+    return f"{uts.sysname.decode()} version {uts.release.decode()} (ucmmu) {uts.version.decode()}\n"
 
 
 def stat_text(system: System) -> str:

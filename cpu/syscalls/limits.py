@@ -9,6 +9,7 @@ import errno
 import struct
 from typing import TYPE_CHECKING
 
+from cpu.cred import CAP_SYS_RESOURCE
 from cpu.syscalls.registry import s32, syscall
 from mmu.errors import LinuxError
 from mmu.linux.resource import Rlimit
@@ -26,12 +27,18 @@ def _read_rlimit(task: Task, addr: int) -> Rlimit:
 
 @syscall("prlimit64")
 def sys_prlimit64(task: Task, pid: int, resource: int, new: int, old: int, *_: int) -> int:
-    """prlimit(2), of any process: all are of one user."""
+    """prlimit(2). EPERM: a process of another user's (check_prlimit_permission())."""
     wanted = _read_rlimit(task, new) if new else None
     other = task.system.tasks.get(s32(pid)) if s32(pid) else task
     if other is None:
         raise LinuxError(errno.ESRCH)
-    was = other.rlimits.do_prlimit(resource & U32, wanted)
+    capable, its = task.cred.capable(CAP_SYS_RESOURCE), other.cred
+    same = {its.uid, its.euid, its.suid} == {task.cred.uid} and {its.gid, its.egid, its.sgid} == {
+        task.cred.gid
+    }
+    if other.process is not task.process and not same and not capable:
+        raise LinuxError(errno.EPERM)
+    was = other.rlimits.do_prlimit(resource & U32, wanted, capable=capable)
     if old:
         task.mm.copy_to_user(old, _RLIMIT.pack(*was))
     return 0
@@ -48,5 +55,6 @@ def sys_getrlimit(task: Task, resource: int, old: int, *_: int) -> int:
 @syscall("setrlimit")
 def sys_setrlimit(task: Task, resource: int, new: int, *_: int) -> int:
     """setrlimit(2)."""
-    task.rlimits.do_prlimit(resource & U32, _read_rlimit(task, new))
+    capable = task.cred.capable(CAP_SYS_RESOURCE)
+    task.rlimits.do_prlimit(resource & U32, _read_rlimit(task, new), capable=capable)
     return 0

@@ -7,12 +7,9 @@ import errno
 from typing import TYPE_CHECKING
 
 from cpu.fs.devices import ZeroFile
-from cpu.syscalls.io import iovecs
 from cpu.syscalls.registry import s32, syscall
 from mmu.errors import LinuxError
-from mmu.linux.mm_users import mmget_not_zero, mmput
 from mmu.linux.mman import MAP_ANONYMOUS
-from mmu.linux.process_vm_access import process_vm_rw
 from mmu.units import PAGE_SHIFT, PAGE_SIZE, U32
 
 if TYPE_CHECKING:
@@ -106,43 +103,46 @@ def sys_munlockall(task: Task, *_: int) -> int:
     return 0
 
 
-@syscall("process_vm_readv")
-def sys_process_vm_readv(
-    task: Task, pid: int, lvec: int, liovcnt: int, rvec: int, riovcnt: int, flags: int
+@syscall("mincore")
+def sys_mincore(task: Task, addr: int, length: int, vec: int, *_: int) -> int:
+    """mincore(2)."""
+    task.mm.mincore(addr, length, vec)
+    return 0
+
+
+@syscall("mseal")
+def sys_mseal(task: Task, addr: int, length: int, flags: int, *_: int) -> int:
+    """mseal(2)."""
+    task.mm.mseal(addr, length, flags)
+    return 0
+
+
+@syscall("remap_file_pages")
+def sys_remap_file_pages(
+    task: Task, addr: int, size: int, prot: int, pgoff: int, flags: int, *_: int
 ) -> int:
-    """process_vm_readv(2)."""
-    return _process_vm_rw(task, pid, (lvec, liovcnt), (rvec, riovcnt), flags, write=False)
+    """remap_file_pages(2)."""
+    task.mm.remap_file_pages(addr, size, prot, pgoff, flags)
+    return 0
 
 
-@syscall("process_vm_writev")
-def sys_process_vm_writev(
-    task: Task, pid: int, lvec: int, liovcnt: int, rvec: int, riovcnt: int, flags: int
-) -> int:
-    """process_vm_writev(2)."""
-    return _process_vm_rw(task, pid, (lvec, liovcnt), (rvec, riovcnt), flags, write=True)
+# Protection keys, of a processor without them: CPUID tells of no PKU, so none can be had.
 
 
-def _process_vm_rw(
-    task: Task,
-    pid: int,
-    local: tuple[int, int],
-    remote: tuple[int, int],
-    flags: int,
-    *,
-    write: bool,
-) -> int:
-    """process_vm_rw(): EINVAL for flags or a bad vector, ESRCH if there is no such task."""
-    if flags:
-        raise LinuxError(errno.EINVAL)
-    ours = iovecs(task, *local)
-    if not any(size for _, size in ours):
-        return 0
-    theirs = iovecs(task, *remote)
-    other = task.system.tasks.get(s32(pid))
-    if other is None or not mmget_not_zero(other.mm):
-        raise LinuxError(errno.ESRCH)
-    mm = other.mm
-    try:
-        return process_vm_rw(task.mm, ours, mm, theirs, write=write)
-    finally:
-        mmput(mm)
+@syscall("pkey_alloc")
+def sys_pkey_alloc(_task: Task, _flags: int, _rights: int, *_: int) -> int:
+    """pkey_alloc(2): EINVAL, as arch_set_user_pkey_access() without OSPKE."""
+    raise LinuxError(errno.EINVAL)
+
+
+@syscall("pkey_free")
+def sys_pkey_free(_task: Task, _pkey: int, *_: int) -> int:
+    """pkey_free(2): no key was ever given out."""
+    raise LinuxError(errno.EINVAL)
+
+
+@syscall("pkey_mprotect")
+def sys_pkey_mprotect(task: Task, addr: int, length: int, prot: int, pkey: int, *_: int) -> int:
+    """pkey_mprotect(2): with the key -1 it is mprotect(2)."""
+    task.mm.mprotect(addr, length, prot, has_key=s32(pkey) != -1)
+    return 0

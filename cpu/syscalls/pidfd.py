@@ -11,6 +11,7 @@ from cpu.siginfo import SI_TKILL, SI_USER, SIGINFO_SIZE, SigInfo
 from cpu.signal_send import group_send_sig_info
 from cpu.signals import NSIG
 from cpu.syscalls.registry import s32, syscall
+from cpu.syscalls.signals import may_signal
 from mmu.errors import LinuxError
 from mmu.units import U32
 
@@ -53,6 +54,8 @@ def sys_pidfd_send_signal(task: Task, fd: int, signo: int, info: int, flags: int
             raise LinuxError(errno.EPERM)
     if not 0 <= signo <= NSIG:
         raise LinuxError(errno.EINVAL)
+    if not may_signal(task, process.leader, signo):
+        raise LinuxError(errno.EPERM)
     if signo:
         group_send_sig_info(told, process)
     return 0
@@ -66,4 +69,6 @@ def sys_pidfd_getfd(task: Task, fd: int, wanted: int, flags: int, *_: int) -> in
     process = _process(task, s32(fd))
     if not process.threads:
         raise LinuxError(errno.ESRCH)
+    if not task.cred.may_trace(process.threads[0].cred):
+        raise LinuxError(errno.EPERM)
     return task.files.install(process.threads[0].files.get(s32(wanted)), cloexec=True)

@@ -7,6 +7,7 @@ import errno
 import struct
 from typing import TYPE_CHECKING, Final
 
+from cpu.cred import CAP_SYS_NICE
 from cpu.sched_attr import (
     SCHED_BATCH,
     SCHED_DEADLINE,
@@ -205,8 +206,8 @@ def set_scheduler(task: Task, new: SchedAttr, priority: int) -> None:
 
 
 def can_nice(task: Task, nice: int) -> bool:
-    """Whether RLIMIT_NICE lets the task have this nice value."""
-    return 20 - nice <= task.rlimits[Resource.NICE].cur
+    """Whether RLIMIT_NICE, or CAP_SYS_NICE, lets the task have this nice value."""
+    return 20 - nice <= task.rlimits[Resource.NICE].cur or task.cred.capable(CAP_SYS_NICE)
 
 
 @syscall("sched_getattr")
@@ -265,7 +266,8 @@ def _of(task: Task, which: int, who: int) -> list[Task]:
         pgrp = who or task.process.pgrp
         found = [one for one in system.tasks.values() if one.process.pgrp == pgrp]
     elif which == PRIO_USER:
-        found = list(system.tasks.values()) if who in (0, task.uid) else []
+        uid = who or task.uid
+        found = [one for one in system.tasks.values() if one.uid == uid]
     else:
         raise LinuxError(errno.EINVAL)
     if not found:

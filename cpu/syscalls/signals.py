@@ -256,9 +256,22 @@ def sys_signalfd4(task: Task, fd: int, mask: int, size: int, flags: int, *_: int
 def sys_kill(task: Task, pid: int, signo: int, *_: int) -> int:
     """kill(2)."""
     info = SigInfo.kill(s32(signo), SI_USER, task.tgid, task.uid)
-    for process in _whom(task, s32(pid)):
-        _send_to_process(process, info)
+    denied = 0
+    for process in (whom := _whom(task, s32(pid))):
+        if _valid_signal(info.signo) >= 0 and not may_signal(task, process.leader, info.signo):
+            denied += 1
+        else:
+            _send_to_process(process, info)
+    if denied == len(whom):
+        raise LinuxError(errno.EPERM)
     return 0
+
+
+def may_signal(task: Task, other: Task, signo: int) -> bool:
+    """Whether the task may send the other this signal (check_kill_permission())."""
+    if task.process is other.process or task.cred.kill_ok(other.cred):
+        return True
+    return signo == signal.SIGCONT and task.process.session == other.process.session
 
 
 def _whom(task: Task, pid: int) -> list[Process]:
@@ -315,7 +328,10 @@ def _send_specific(task: Task, tgid: int | None, tid: int, info: SigInfo) -> int
     target = task.system.tasks.get(s32(tid))
     if target is None or (tgid is not None and target.tgid != tgid):
         raise LinuxError(errno.ESRCH)
-    if _valid_signal(info.signo) and not target.exiting:
+    signo = _valid_signal(info.signo)
+    if not may_signal(task, target, signo):
+        raise LinuxError(errno.EPERM)
+    if signo and not target.exiting:
         send_sig_info(info, target)
     return 0
 
@@ -326,7 +342,10 @@ def sys_rt_sigqueueinfo(task: Task, pid: int, signo: int, info: int, *_: int) ->
     told = _read_siginfo(task, signo, info)
     if (told.code >= 0 or told.code == SI_TKILL) and s32(pid) != task.pid:
         raise LinuxError(errno.EPERM)
-    _send_to_process(_find_process(task, s32(pid)), told)
+    process = _find_process(task, s32(pid))
+    if not may_signal(task, process.leader, _valid_signal(told.signo)):
+        raise LinuxError(errno.EPERM)
+    _send_to_process(process, told)
     return 0
 
 

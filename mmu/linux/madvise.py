@@ -68,6 +68,7 @@ from mmu.linux.vma import (
     VM_PFNMAP,
     VM_RAND_READ,
     VM_READ,
+    VM_SEALED,
     VM_SEQ_READ,
     VM_SHARED,
     VM_SPECIAL,
@@ -94,6 +95,17 @@ _OFFSET = PAGE_SIZE - 1
 
 # What the lock of one VMA is enough for, besides MADV_DONTNEED: get_lock_mode().
 _VMA_READ_LOCK = (MADV_FREE, MADV_GUARD_INSTALL, MADV_GUARD_REMOVE)
+
+# What loses contents: is_discard().
+_DISCARDS = (
+    MADV_FREE,
+    MADV_DONTNEED,
+    MADV_DONTNEED_LOCKED,
+    MADV_REMOVE,
+    MADV_DONTFORK,
+    MADV_WIPEONFORK,
+    MADV_GUARD_INSTALL,
+)
 
 # The advice that is a VMA flag: what it sets, what it clears, and the flags of VMAs it is refused
 # for.
@@ -126,9 +138,8 @@ def do_madvise(mm: MmStruct, start: int, length: int, behavior: int) -> None:
     if start & _OFFSET or (length and not size) or end > U64:
         raise LinuxError(errno.EINVAL)
     if behavior in (MADV_DONTNEED, MADV_DONTNEED_LOCKED):
-        forbidden = VM_PFNMAP | (VM_LOCKED if behavior == MADV_DONTNEED else 0)
         if size:
-            _locked(mm, start, end, behavior, _madvise_dontneed, forbidden)
+            _locked(mm, start, end, behavior, _madvise_dontneed)
         return
     advise = _ADVICE.get(behavior)
     if advise is None:
@@ -139,7 +150,7 @@ def do_madvise(mm: MmStruct, start: int, length: int, behavior: int) -> None:
         with mm.mmap_write_lock(killable=True):
             advise(mm, None, start, end, behavior)
     elif behavior in _VMA_READ_LOCK:
-        _locked(mm, start, end, behavior, advise, behavior)
+        _locked(mm, start, end, behavior, advise)
     elif behavior == MADV_REMOVE:
         advise(mm, None, start, end, behavior)
     else:
@@ -147,9 +158,7 @@ def do_madvise(mm: MmStruct, start: int, length: int, behavior: int) -> None:
             advise(mm, None, start, end, behavior)
 
 
-def _locked(
-    mm: MmStruct, start: int, end: int, behavior: int, advise: _Advise, argument: int
-) -> None:
+def _locked(mm: MmStruct, start: int, end: int, behavior: int, advise: _Advise) -> None:
     """try_vma_read_lock(): call ``advise`` with the one VMA of the range locked; or with None, and
     mmap_lock held for reading, where that does not do.
     """
@@ -159,10 +168,10 @@ def _locked(
         vma = None
     if vma is None:
         with mm.mmap_read_lock():
-            advise(mm, None, start, end, argument)
+            advise(mm, None, start, end, behavior)
         return
     try:
-        advise(mm, vma, start, end, argument)
+        advise(mm, vma, start, end, behavior)
     finally:
         vma_end_read(mm, vma)
 
@@ -173,12 +182,13 @@ def _is_vma_lock_sufficient(vma: struct_vm_area_struct_ptr, end: int, behavior: 
 
 
 def _madvise_dontneed(
-    mm: MmStruct, vma: struct_vm_area_struct_ptr | None, start: int, end: int, forbidden: int
+    mm: MmStruct, vma: struct_vm_area_struct_ptr | None, start: int, end: int, behavior: int
 ) -> None:
-    """Zap what lies in [start, end), with one flush for all; a VMA with a forbidden flag ends it
-    with EINVAL. ``vma``: see _walk_vmas().
+    """Zap what lies in [start, end), with one flush for all; a VMA that is special, or locked if
+    that matters, ends it with EINVAL. ``vma``: see _walk_vmas().
     """
     error = 0
+    forbidden = VM_PFNMAP | (VM_LOCKED if behavior == MADV_DONTNEED else 0)
     tlb = engine.tlb_gather_mmu(mm)
     try:
         while start < end:
@@ -192,6 +202,9 @@ def _madvise_dontneed(
                 start = vma.vm_start
                 if start >= end:
                     break
+            if not _can_madvise_modify(vma, behavior):
+                error = errno.EPERM
+                break
             if vma.vm_flags & forbidden:
                 error = errno.EINVAL
                 break
@@ -202,6 +215,18 @@ def _madvise_dontneed(
         engine.tlb_finish_mmu(tlb)
     if error:
         raise LinuxError(error)
+
+
+def _can_madvise_modify(vma: struct_vm_area_struct_ptr, behavior: int) -> bool:
+    """can_madvise_modify(): a sealed VMA's anonymous memory that cannot be written stays."""
+    if not vma.vm_flags & VM_SEALED or behavior not in _DISCARDS:
+        return True
+    return bool(vma.vm_file) or bool(vma.vm_flags & VM_WRITE)
+
+
+def _check_modify(vma: struct_vm_area_struct_ptr, behavior: int) -> None:
+    if not _can_madvise_modify(vma, behavior):
+        raise LinuxError(errno.EPERM)
 
 
 def _vma_at(mm: MmStruct, address: int) -> struct_vm_area_struct_ptr | None:
@@ -215,15 +240,17 @@ def _walk_vmas(
     locked: struct_vm_area_struct_ptr | None,
     start: int,
     end: int,
+    behavior: int,
     visit: Callable[[struct_vm_area_struct_ptr, int, int], None],
 ) -> None:
     """madvise_walk_vmas(): visit(VMA, start, end) for each part of [start, end); ENOMEM at last for
-    holes.
+    holes. EPERM for what a sealed VMA is not given.
 
     ``locked`` is the VMA that is read-locked and holds the whole range; None: mmap_lock is held,
     and where it is for writing visit may split and merge VMAs at the range it is given.
     """
     if locked is not None:
+        _check_modify(locked, behavior)
         visit(locked, start, end)
         return
     unmapped = False
@@ -237,6 +264,7 @@ def _walk_vmas(
             if start >= end:
                 break
         stop = min(vma.vm_end, end)
+        _check_modify(vma, behavior)
         visit(vma, start, stop)
         start = stop
     if unmapped:
@@ -263,7 +291,7 @@ def _madvise_flags(
         except LinuxError as error:
             raise LinuxError(errno.EAGAIN if error.errno == errno.ENOMEM else error.errno) from None
 
-    _walk_vmas(mm, vma, start, end, visit)
+    _walk_vmas(mm, vma, start, end, behavior, visit)
 
 
 def _madvise_willneed(
@@ -274,7 +302,7 @@ def _madvise_willneed(
             first = vma.vm_pgoff + (start - vma.vm_start >> PAGE_SHIFT)
             mm.file(vma.vm_file).read_ahead(mm.memory, first, first + (end - start >> PAGE_SHIFT))
 
-    _walk_vmas(mm, vma, start, end, visit)
+    _walk_vmas(mm, vma, start, end, behavior, visit)
 
 
 def _madvise_free(
@@ -285,7 +313,7 @@ def _madvise_free(
             raise LinuxError(errno.EINVAL)
         madvise_free_range(mm, vma, start, end)
 
-    _walk_vmas(mm, vma, start, end, visit)
+    _walk_vmas(mm, vma, start, end, behavior, visit)
 
 
 def _madvise_cold(
@@ -298,7 +326,7 @@ def _madvise_cold(
             mm, vma, start, end
         )
 
-    _walk_vmas(mm, vma, start, end, visit)
+    _walk_vmas(mm, vma, start, end, behavior, visit)
 
 
 def _madvise_remove(
@@ -320,7 +348,7 @@ def _madvise_remove(
 
     try:
         with mm.mmap_read_lock():
-            _walk_vmas(mm, vma, start, end, visit)
+            _walk_vmas(mm, vma, start, end, behavior, visit)
     finally:
         for file, first, last in holes:
             truncate_pagecache_range(mm.kernel, file, first, last)
@@ -330,7 +358,7 @@ def _madvise_guard(
     mm: MmStruct, vma: struct_vm_area_struct_ptr | None, start: int, end: int, behavior: int
 ) -> None:
     act = madvise_guard_install if behavior == MADV_GUARD_INSTALL else madvise_guard_remove
-    _walk_vmas(mm, vma, start, end, lambda vma, start, end: act(mm, vma, start, end))
+    _walk_vmas(mm, vma, start, end, behavior, lambda vma, *part: act(mm, vma, *part))
 
 
 def _madvise_collapse(
@@ -339,7 +367,7 @@ def _madvise_collapse(
     def visit(vma: struct_vm_area_struct_ptr, start: int, end: int) -> None:
         raise LinuxError(errno.EINVAL)
 
-    _walk_vmas(mm, vma, start, end, visit)
+    _walk_vmas(mm, vma, start, end, behavior, visit)
 
 
 def _madvise_populate(

@@ -8,7 +8,20 @@ from typing import TYPE_CHECKING
 from mmu._native import lib
 from mmu.events import MM_COUNTERS
 from mmu.linux import brk as _brk
-from mmu.linux import fault, fork, madvise, mlock, mprotect, mremap, munmap, procfs, tables, uaccess
+from mmu.linux import (
+    fault,
+    fork,
+    madvise,
+    mincore,
+    mlock,
+    mprotect,
+    mremap,
+    mseal,
+    munmap,
+    procfs,
+    tables,
+    uaccess,
+)
 from mmu.linux import mmap as _mmap
 from mmu.linux.fault import Segv
 from mmu.linux.filemap import MappedFile
@@ -95,6 +108,18 @@ class Mm(MmStruct):
     def munlockall(self) -> None:
         """munlockall(2)."""
         mlock.do_munlockall(self)
+
+    def mincore(self, addr: int, length: int, vec: int) -> None:
+        """mincore(2)."""
+        mincore.do_mincore(self, addr, length, vec)
+
+    def mseal(self, addr: int, length: int, flags: int = 0) -> None:
+        """mseal(2)."""
+        mseal.do_mseal(self, addr, length, flags)
+
+    def remap_file_pages(self, addr: int, size: int, prot: int, pgoff: int, flags: int) -> None:
+        """remap_file_pages(2)."""
+        _mmap.do_remap_file_pages(self, addr, size, prot, pgoff, flags)
 
     def setup_arg_pages(
         self, arg_bytes: int, *, stack_top: int = TASK_SIZE, executable: bool = False

@@ -255,6 +255,40 @@ def _do_mmap(
     return addr, populate or bool(vm_flags & VM_LOCKED)
 
 
+def do_remap_file_pages(
+    mm: MmStruct, start: int, size: int, prot: int, pgoff: int, flags: int
+) -> None:
+    """remap_file_pages(), as it is emulated: map [start, start + size) of a shared mapping to the
+    file's pages from pgoff on. EINVAL for anything else; errors of do_mmap().
+    """
+    start, size = start & -PAGE_SIZE, size & -PAGE_SIZE
+    if prot or start + size > U64 or not size or pgoff + (size >> PAGE_SHIFT) > U64:
+        raise LinuxError(errno.EINVAL)
+    with mm.mmap_write_lock(killable=True):
+        i = lib.vma_index_of(mm.c, start)
+        vmas, end = mm.c.vmas, start + size
+        if i >= vmas.nr or vmas.vma[i].vm_start > start or not vmas.vma[i].vm_flags & VM_SHARED:
+            raise LinuxError(errno.EINVAL)
+        vma = vmas.vma[i]
+        while vmas.vma[i].vm_end < end:
+            here, after = vmas.vma[i], vmas.vma[i + 1] if i + 1 < vmas.nr else None
+            if after is None or (after.vm_start, after.vm_file, after.vm_flags) != (
+                here.vm_end,
+                here.vm_file,
+                here.vm_flags,
+            ):
+                raise LinuxError(errno.EINVAL)
+            i += 1
+        flags &= MAP_NONBLOCK
+        flags |= MAP_SHARED | MAP_FIXED | MAP_POPULATE
+        if vma.vm_flags & VM_LOCKED:
+            flags |= MAP_LOCKED
+        file = mm.file(vma.vm_file)
+        _, populate = _do_mmap(mm, start, size, calc_vm_prot_bits(vma.vm_flags), flags, file, pgoff)
+    if populate:
+        mm_populate(mm, start, end)
+
+
 def _user_of(file: MappedFile | None) -> AbstractContextManager[object]:
     """Keep a file's page cache while the last VMA of it may go and a new one come."""
     return nullcontext() if file is None else file.user()

@@ -21,6 +21,7 @@ from mmu.linux.vma import (
     VM_GROWSDOWN,
     VM_LOCKED,
     VM_NORESERVE,
+    VM_SEALED,
     VM_SHARED,
     VM_WRITE,
     calc_vm_prot_bits,
@@ -111,10 +112,13 @@ def mprotect_fixup(mm: MmStruct, tlb: Gather, i: int, start: int, end: int, vm_f
     """Give [start, end), a part of VMA number i, these flags; returns the number of the VMA that
     then covers it.
 
-    ENOMEM where it becomes memory that RLIMIT_DATA, RAM or max_map_count do not allow.
+    EPERM if it is sealed, ENOMEM where it becomes memory that RLIMIT_DATA, RAM or max_map_count do
+    not allow.
     """
     vma = mm.c.vmas.vma[i]
     old_flags = vma.vm_flags
+    if old_flags & VM_SEALED:
+        raise LinuxError(errno.EPERM)
     if vm_flags == old_flags:
         return i
     nr_pages = end - start >> PAGE_SHIFT

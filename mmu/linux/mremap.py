@@ -40,6 +40,7 @@ from mmu.linux.vma import (
     VM_LOCKED_MASK,
     VM_MAYSHARE,
     VM_PFNMAP,
+    VM_SEALED,
     VM_SHARED,
     find_vma_intersection,
     may_expand_vm,
@@ -142,6 +143,8 @@ def _check_prep_vma(mm: MmStruct, remap: _Remap) -> None:
     vma = remap.vma
     if vma is None:
         raise LinuxError(errno.EFAULT)
+    if vma.vm_flags & VM_SEALED:
+        raise LinuxError(errno.EPERM)
     if not remap.implies_new_addr:
         remap.new_addr = remap.addr
         if not remap.grows:

@@ -25,7 +25,13 @@ from mmu.linux.pgtable import PMD_SIZE
 from mmu.linux.rcupdate import rcu_poll
 from mmu.linux.state import MmStruct
 from mmu.linux.tlbflush import leave_mm
-from mmu.linux.vma import VM_LOCKED, find_vma_intersection, split_vma, vm_stat_account
+from mmu.linux.vma import (
+    VM_LOCKED,
+    VM_SEALED,
+    find_vma_intersection,
+    split_vma,
+    vm_stat_account,
+)
 from mmu.linux.vma_lock import vma_mark_detached, vma_start_write
 from mmu.units import PAGE_SHIFT, PAGE_SIZE
 
@@ -58,7 +64,10 @@ def unmap_range(mm: MmStruct, start: int, end: int, lock: MmapLocked | None = No
 
 
 def vms_gather_munmap_vmas(mm: MmStruct, start: int, end: int) -> tuple[int, int]:
-    """Split what crosses start or end; return the numbers [first, last) of the VMAs inside."""
+    """Split what crosses start or end; return the numbers [first, last) of the VMAs inside.
+
+    EPERM if one of them is sealed; a split that was made before stays, as in Linux.
+    """
     first = find_vma_intersection(mm, start, end)
     if first is None:
         i = lib.vma_index_of(mm.c, start)
@@ -67,14 +76,22 @@ def vms_gather_munmap_vmas(mm: MmStruct, start: int, end: int) -> tuple[int, int
     if vma.vm_start < start:
         if end < vma.vm_end and mm.c.vmas.nr >= mm.kernel.max_map_count:
             raise LinuxError(errno.ENOMEM)
+        _check_sealed(vma)
         split_vma(mm, first, start)
         first += 1
     last = lib.vma_index_of(mm.c, end - 1)
     if last < mm.c.vmas.nr and mm.c.vmas.vma[last].vm_start < end:
-        if mm.c.vmas.vma[last].vm_end > end:
-            split_vma(mm, last, end)
         last += 1
+    for i in range(first, last):
+        _check_sealed(mm.c.vmas.vma[i])
+    if last > first and mm.c.vmas.vma[last - 1].vm_end > end:
+        split_vma(mm, last - 1, end)
     return first, last
+
+
+def _check_sealed(vma: struct_vm_area_struct_ptr) -> None:
+    if vma.vm_flags & VM_SEALED:
+        raise LinuxError(errno.EPERM)
 
 
 def vms_complete_munmap_vmas(

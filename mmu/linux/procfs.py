@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from mmu._native import struct_vm_area_struct_ptr
 
 _PERMS = (("r", VM_READ), ("w", VM_WRITE), ("x", VM_EXEC))
-# Column of a mapping's name: 25 + 6 * sizeof(void *) - 1.
-_NAME_COLUMN = 25 + 6 * 8 - 1
+NAME_COLUMN: Final = 25 + 6 * 8 - 1
+"""Column of a mapping's name in maps: 25 + 6 * sizeof(void *) - 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +194,7 @@ def show_map_vma(mm: MmStruct, vma: struct_vm_area_struct_ptr) -> str:
         f"{vma.vm_start:08x}-{vma.vm_end:08x} {perms} {offset:08x} {major:02x}:{minor:02x} {inode} "
     )
     name = _name(mm, vma)
-    return f"{line.ljust(_NAME_COLUMN)} {name}\n" if name else f"{line}\n"
+    return f"{line.ljust(NAME_COLUMN)} {name}\n" if name else f"{line}\n"
 
 
 def maps(mm: MmStruct) -> str:

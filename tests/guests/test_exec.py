@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from cpu.fs.view import View, seen
 from tests.guests.build import build
 from tests.guests.machine import Run, run
 
@@ -24,7 +25,7 @@ def program() -> Path:
 
 def executed(directory: Path, name: str, *args: str) -> Run:
     path = str(directory / name)
-    return run(program(), path, *args, allow=[str(directory)], cwd=str(directory))
+    return run(program(), path, *args, view=View(given=seen(str(directory)), cwd=str(directory)))
 
 
 def natively(directory: Path, name: str, *args: str) -> str:

@@ -20,10 +20,11 @@ from typing import Any, cast
 import pytest
 
 from cpu.fs.files import O_CREAT, O_DIRECTORY, O_NOFOLLOW, RLIMIT_NOFILE, FileTable, OpenFile
-from cpu.fs.namei import AllowError, FileSystem, FsStruct
+from cpu.fs.namei import FileSystem, FsStruct
 from cpu.fs.pseudo_fs import ProgramFile, TextFile
 from cpu.fs.regular_files import DataFile, HostFile
 from cpu.fs.streams import Stream
+from cpu.fs.view import View, ViewError, seen
 from mmu.errors import LinuxError
 from mmu.linux.filemap import MappedFile
 
@@ -35,7 +36,8 @@ def file_system(allow: tuple[str, ...] = (), cwd: str = "/") -> FsStruct:
         "/bin/program": program,
         "/proc/self/exe": program,
     }
-    return FsStruct(FileSystem(mounts, allow=allow, cwd=cwd), cwd)
+    given = tuple(given for path in allow for given in seen(path))
+    return FsStruct(FileSystem(mounts, View(given=given, cwd=cwd)), cwd)
 
 
 class Run:
@@ -315,7 +317,7 @@ def mode_of(status: bytes) -> int:
 @pytest.mark.parametrize("path", ["", "nosuch", "/dev/null", "a\0b"])
 def test_what_is_not_there_cannot_be_given(path: str, host: Path) -> None:
     before = len(os.listdir("/proc/self/fd"))
-    with pytest.raises(AllowError):
+    with pytest.raises(ViewError):
         file_system((str(host / "given"), path))
     assert len(os.listdir("/proc/self/fd")) == before
 

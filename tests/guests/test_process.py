@@ -13,6 +13,7 @@ import pytest
 
 from cpu.binfmt_elf import MAX_ARG_BYTES, MAX_ARG_STRLEN
 from cpu.elf import ElfError
+from cpu.fs.view import View, seen
 from tests.guests.elf_builder import ET_DYN, Elf, Load, R, W
 from tests.guests.machine import guest_machine, run
 
@@ -85,7 +86,7 @@ def test_standard_input_goes_through() -> None:
 def test_given_file_is_read_and_no_other(tmp_path: Path) -> None:
     given = tmp_path / "given"
     given.write_text("data\n")
-    assert run("faults", "cat", str(given), allow=[str(tmp_path)]).text == "data\n"
+    assert run("faults", "cat", str(given), view=View(given=seen(str(tmp_path)))).text == "data\n"
     refused = run("faults", "cat", str(given))
     assert (refused.result.exit_code, refused.stdout) == (1, b"")
     assert b"No such file" in refused.stderr
@@ -110,7 +111,7 @@ def test_nobody_reads_the_output() -> None:
 def test_descriptors_of_the_host_are_given_back(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     before = len(os.listdir("/proc/self/fd"))
-    run("faults", "cat", str(tmp_path / "file"), allow=[str(tmp_path)])
+    run("faults", "cat", str(tmp_path / "file"), view=View(given=seen(str(tmp_path))))
     assert len(os.listdir("/proc/self/fd")) == before
 
 

@@ -332,7 +332,8 @@ def examples():
 def test_the_examples_of_help_run(example, tmp_path):
     for name in ("program", "threaded_program"):
         shutil.copy(guests_directory() / "hello", tmp_path / name)
-    (tmp_path / "data.txt").touch()
+    for name in ("data", "results"):
+        (tmp_path / name).mkdir()
     done = ucmmu(*shlex.split(example), cwd=tmp_path)
     assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stderr
 
@@ -447,10 +448,10 @@ def test_a_given_relative_name_is_the_guests_too(tmp_path):
     (tmp_path / "data.txt").write_text("a line\n")
     (tmp_path / "link").symlink_to("data.txt")
     for name in ("data.txt", "link"):
-        done = ucmmu("run", "--allow", name, "faults", "cat", name, cwd=tmp_path)
+        done = ucmmu("run", "--read", name, "faults", "cat", name, cwd=tmp_path)
         assert (done.returncode, done.stdout) == (0, "a line\n")
-    done = ucmmu("run", "--allow", "nosuch", "hello", cwd=tmp_path)
+    done = ucmmu("run", "--read", "nosuch", "hello", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (
         ExitCode.USAGE,
-        "ucmmu: argument --allow: 'nosuch': No such file or directory\n",
+        "ucmmu: argument --read: 'nosuch': No such file or directory\n",
     )

@@ -1,0 +1,227 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""/proc/PID/smaps and smaps_rollup: what each mapping has in memory, and whose it is
+(fs/proc/task_mmu.c, v6.18).
+
+A page is shared where more than one PTE maps it, in whatever address space; its part in Pss is its
+size divided by their number (``struct page._mapcount``).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Final
+
+from mmu._native import lib
+from mmu.linux import vma as flag
+from mmu.linux.pagewalk import walk_page_range
+from mmu.linux.pgtable import SPECIAL, A, D, entry_pfn, pte_present
+from mmu.linux.procfs import NAME_COLUMN, show_map_vma
+from mmu.linux.state import MmStruct
+from mmu.units import PAGE_SHIFT, PAGE_SIZE
+
+if TYPE_CHECKING:
+    from mmu._native import struct_page, struct_vm_area_struct_ptr
+
+_PSS_SHIFT: Final = 12
+"""Bits below the point of Pss."""
+
+_MNEMONICS: Final = (
+    (flag.VM_READ, "rd"),
+    (flag.VM_WRITE, "wr"),
+    (flag.VM_EXEC, "ex"),
+    (flag.VM_SHARED, "sh"),
+    (flag.VM_MAYREAD, "mr"),
+    (flag.VM_MAYWRITE, "mw"),
+    (flag.VM_MAYEXEC, "me"),
+    (flag.VM_MAYSHARE, "ms"),
+    (flag.VM_GROWSDOWN, "gd"),
+    (flag.VM_PFNMAP, "pf"),
+    (flag.VM_LOCKED, "lo"),
+    (flag.VM_IO, "io"),
+    (flag.VM_SEQ_READ, "sr"),
+    (flag.VM_RAND_READ, "rr"),
+    (flag.VM_DONTCOPY, "dc"),
+    (flag.VM_DONTEXPAND, "de"),
+    (flag.VM_LOCKONFAULT, "lf"),
+    (flag.VM_ACCOUNT, "ac"),
+    (flag.VM_NORESERVE, "nr"),
+    (flag.VM_SYNC, "sf"),
+    (flag.VM_WIPEONFORK, "wf"),
+    (flag.VM_DONTDUMP, "dd"),
+    (flag.VM_MIXEDMAP, "mm"),
+    (flag.VM_HUGEPAGE, "hg"),
+    (flag.VM_NOHUGEPAGE, "nh"),
+    (flag.VM_MERGEABLE, "mg"),
+    (flag.VM_DROPPABLE, "dp"),
+    (flag.VM_SEALED, "sl"),
+)
+"""The letters of VmFlags, in order of the bits (show_smap_vma_flags())."""
+
+
+@dataclass
+class MemSizeStats:
+    """struct mem_size_stats: bytes; those of Pss times 2^12."""
+
+    resident: int = 0
+    pss: int = 0
+    pss_dirty: int = 0
+    pss_anon: int = 0
+    pss_file: int = 0
+    pss_shmem: int = 0
+    pss_locked: int = 0
+    shared_clean: int = 0
+    shared_dirty: int = 0
+    private_clean: int = 0
+    private_dirty: int = 0
+    referenced: int = 0
+    anonymous: int = 0
+    lazyfree: int = 0
+
+    def add(self, other: MemSizeStats) -> None:
+        """Add another mapping's."""
+        for field in fields(self):
+            setattr(self, field.name, getattr(self, field.name) + getattr(other, field.name))
+
+
+def smap_gather_stats(mm: MmStruct, vma: struct_vm_area_struct_ptr) -> MemSizeStats:
+    """What the mapping has in memory; the mmap_lock is held."""
+    stats, page = MemSizeStats(), mm.memory.page
+    for _start, _end, ptes in walk_page_range(mm, vma.vm_start, vma.vm_end):
+        for pte in ptes or ():
+            if pte and pte_present(pte) and not pte & SPECIAL:
+                _account(stats, page(entry_pfn(pte)), pte)
+    if vma.vm_flags & flag.VM_LOCKED:
+        stats.pss_locked = stats.pss
+    return stats
+
+
+def _account(stats: MemSizeStats, page: struct_page, pte: int) -> None:
+    """smaps_account() and smaps_page_accumulate() for one page."""
+    anon = page.flags & lib.PG_anon
+    dirty = bool(pte & D or page.flags & lib.PG_dirty)
+    stats.resident += PAGE_SIZE
+    if pte & A:
+        stats.referenced += PAGE_SIZE
+    if anon:
+        stats.anonymous += PAGE_SIZE
+        if not page.flags & lib.PG_swapbacked and not dirty:
+            stats.lazyfree += PAGE_SIZE
+    mapcount = page._mapcount
+    kind = f"{'shared' if mapcount >= 2 else 'private'}_{'dirty' if dirty else 'clean'}"
+    setattr(stats, kind, getattr(stats, kind) + PAGE_SIZE)
+    pss = (PAGE_SIZE << _PSS_SHIFT) // max(mapcount, 1)
+    stats.pss += pss
+    if dirty:
+        stats.pss_dirty += pss
+    if anon:
+        stats.pss_anon += pss
+    elif page.flags & lib.PG_swapbacked:
+        stats.pss_shmem += pss
+    else:
+        stats.pss_file += pss
+
+
+def _line(name: str, value: int) -> str:
+    """SEQ_PUT_DEC(): kB, of a number of bytes."""
+    return f"{name + ':':<16}{value >> 10:8} kB\n"
+
+
+def _show(stats: MemSizeStats, *, rollup: bool) -> str:
+    """__show_smap()."""
+    kinds = {
+        "Pss_Anon": stats.pss_anon,
+        "Pss_File": stats.pss_file,
+        "Pss_Shmem": stats.pss_shmem,
+    }
+    lines = {
+        "Rss": stats.resident,
+        "Pss": stats.pss >> _PSS_SHIFT,
+        "Pss_Dirty": stats.pss_dirty >> _PSS_SHIFT,
+        **{name: pss >> _PSS_SHIFT for name, pss in kinds.items() if rollup},
+        "Shared_Clean": stats.shared_clean,
+        "Shared_Dirty": stats.shared_dirty,
+        "Private_Clean": stats.private_clean,
+        "Private_Dirty": stats.private_dirty,
+        "Referenced": stats.referenced,
+        "Anonymous": stats.anonymous,
+        "KSM": 0,
+        "LazyFree": stats.lazyfree,
+        "AnonHugePages": 0,
+        "ShmemPmdMapped": 0,
+        "FilePmdMapped": 0,
+        "Shared_Hugetlb": 0,
+        "Private_Hugetlb": 0,
+        "Swap": 0,
+        "SwapPss": 0,
+        "Locked": stats.pss_locked >> _PSS_SHIFT,
+    }
+    return "".join(_line(name, value) for name, value in lines.items())
+
+
+def show_smap(mm: MmStruct, vma: struct_vm_area_struct_ptr) -> str:
+    """One mapping's lines of smaps."""
+    sizes = (
+        ("Size", vma.vm_end - vma.vm_start),
+        ("KernelPageSize", PAGE_SIZE),
+        ("MMUPageSize", PAGE_SIZE),
+    )
+    letters = " ".join(name for bit, name in _MNEMONICS if vma.vm_flags & bit)
+    return (
+        show_map_vma(mm, vma)
+        + "".join(_line(name, value) for name, value in sizes)
+        + _show(smap_gather_stats(mm, vma), rollup=False)
+        + f"THPeligible:    {0:8}\nVmFlags: {letters} \n"
+    )
+
+
+def smaps(mm: MmStruct) -> str:
+    """/proc/PID/smaps. Takes the mmap_lock for reading."""
+    with mm.mmap_read_lock():
+        return "".join(show_smap(mm, vma) for vma in mm.c.vmas.vma[0 : mm.c.vmas.nr])
+
+
+def smaps_rollup(mm: MmStruct) -> str:
+    """/proc/PID/smaps_rollup: all mappings' sum; "" without any. Takes the mmap_lock for
+    reading.
+    """
+    with mm.mmap_read_lock():
+        vmas = mm.c.vmas.vma[0 : mm.c.vmas.nr]
+        if not vmas:
+            return ""
+        total = MemSizeStats()
+        for vma in vmas:
+            total.add(smap_gather_stats(mm, vma))
+        header = f"{vmas[0].vm_start:08x}-{vmas[-1].vm_end:08x} ---p {0:08x} 00:00 0 "
+    return f"{header.ljust(NAME_COLUMN)} [rollup]\n{_show(total, rollup=True)}"
+
+
+def numa_maps(mm: MmStruct) -> str:
+    """/proc/PID/numa_maps, of the one node that there is. Takes the mmap_lock for reading."""
+    with mm.mmap_read_lock():
+        return "".join(_numa_map(mm, vma) for vma in mm.c.vmas.vma[0 : mm.c.vmas.nr])
+
+
+def _numa_map(mm: MmStruct, vma: struct_vm_area_struct_ptr) -> str:
+    """show_numa_map(): address, policy, file or name, and numbers of pages."""
+    name = show_map_vma(mm, vma)[NAME_COLUMN + 1 :].rstrip("\n")
+    line = f"{vma.vm_start:08x} default"
+    if vma.vm_file:
+        line += f" file={name}"
+    elif name:
+        line += f" {name.strip('[]')}"
+    pages = dirty = anon = mapmax = 0
+    for _start, _end, ptes in walk_page_range(mm, vma.vm_start, vma.vm_end):
+        for pte in ptes or ():
+            if pte and pte_present(pte) and not pte & SPECIAL:
+                page = mm.memory.page(entry_pfn(pte))
+                pages += 1
+                dirty += bool(pte & D or page.flags & lib.PG_dirty)
+                anon += bool(page.flags & lib.PG_anon)
+                mapmax = max(mapmax, page._mapcount)
+    if pages:
+        line += f" anon={anon}" if anon else ""
+        line += f" dirty={dirty}" if dirty else ""
+        line += f" mapped={pages}" if pages not in (anon, dirty) else ""
+        line += f" mapmax={mapmax}" if mapmax > 1 else ""
+        line += f" N0={pages} kernelpagesize_kB={1 << PAGE_SHIFT - 10}"
+    return f"{line}\n"

@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What of the host's files a run shows its guests: from the options to a View.
+
+Without ``--root``: the program's directory, the working directory, what ``--read`` and
+``--writable`` name, and of the system's directories what everybody may read. With it: that
+directory as ``/``, and what ``--read`` and ``--writable`` name. All else is empty, or not there.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import NoReturn
+
+from cpu.fs.view import Given, View
+from ucmmu.exit_codes import ExitCode, Failure
+from ucmmu.options import RunOptions
+from ucmmu.text import printable
+
+SYSTEM = (
+    *("/usr", "/lib", "/lib32", "/lib64", "/libx32", "/bin", "/sbin"),
+    *("/opt", "/etc"),
+)
+"""Directories of the host that every guest sees, read-only, as far as everybody may read them."""
+FRESH = ("/tmp", "/var/tmp", "/dev/shm", "/run")
+"""Directories that a guest finds empty, and may write to."""
+OURS = ("/proc", "/sys", "/dev")
+"""What the machine makes up: nothing of the host's takes its place."""
+
+
+def view_of(options: RunOptions, program: Path | None, upper: str | None) -> View:
+    """The tree that the options ask for.
+
+    ``program`` is where the host has the program, None if it is looked for in ``--root``. ``upper``
+    is the directory for what guests write. Raises Failure (USAGE) for a path that is not there, or
+    cannot be given.
+    """
+    links: tuple[tuple[str, str], ...] = ()
+    given: dict[str, Given] = {}
+    if options.root is None:
+        links = tuple(_system_links())
+        given = {one.path: one for one in _system(links)}
+    else:
+        host = _directory("--root", options.root)
+        given["/"] = Given("/", host)
+    asked = [_asked("--read", path, links) for path in options.read]
+    asked += [_asked("--writable", path, links, writable=True) for path in options.writable]
+    named = {one.path: one for ones in asked for one in ones}
+    if options.root is None:
+        by_default = [_here(), *([] if program is None else _around(program, links))]
+        for path in by_default:
+            if path is not None and not _is_beneath(path, (*given, *named)):
+                given[path] = Given(path, path)
+    given |= named
+    return View(
+        given=tuple(given.values()),
+        links=links,
+        fresh=FRESH,
+        home=_home(links),
+        upper=upper,
+        limit=options.disk_limit,
+        files=options.max_files,
+        cwd=_working_directory(options, given),
+    )
+
+
+def _system_links() -> Iterable[tuple[str, str]]:
+    """The system's directories that are links into another: the path, and what the link says."""
+    for path in SYSTEM:
+        if os.path.islink(path) and _is_beneath(os.path.realpath(path), SYSTEM):
+            yield path, os.readlink(path)
+
+
+def _system(links: Iterable[tuple[str, str]]) -> Iterable[Given]:
+    linked = dict(links)
+    for path in SYSTEM:
+        if path not in linked and os.path.isdir(path):
+            yield Given(path, os.path.realpath(path), public_only=True)
+
+
+def _here() -> str | None:
+    """The working directory, unless giving it would give everything, or what is made up."""
+    try:
+        path = os.path.realpath(os.getcwd())
+    except OSError:
+        return None
+    return None if path == "/" or _is_beneath(path, OURS) else path
+
+
+def _around(program: Path, links: tuple[tuple[str, str], ...]) -> list[str]:
+    """The program's directory, under the name given and where it lies."""
+    lies = os.path.realpath(program)
+    if _is_beneath(lies, OURS):
+        return []
+    paths = [os.path.dirname(lies)]
+    return [path for path in paths if path != "/"]
+
+
+def _home(links: tuple[tuple[str, str], ...]) -> str | None:
+    home = os.environ.get("HOME", "")
+    home = os.path.normpath(home)
+    if not home.startswith("/") or home == "/" or _is_beneath(home, (*OURS, *SYSTEM)):
+        return None
+    return home
+
+
+def _working_directory(options: RunOptions, given: Mapping[str, Given]) -> str:
+    """Where the guest's relative paths start: where ours do, if it sees that place, else at the
+    root.
+    """
+    here = _here()
+    seen = here is not None and options.root is None and _is_beneath(here, given)
+    return here if seen and here is not None else "/"
+
+
+def _asked(
+    option: str, path: str, links: tuple[tuple[str, str], ...], *, writable: bool = False
+) -> list[Given]:
+    """What an option gives, under the name that the user wrote and where it leads."""
+    host = _directory(option, path, writable=True) if writable else _readable(option, path)
+    name = _one_slash(os.path.abspath(path))
+    if _is_beneath(name, [link for link, _ in links]):
+        name = host
+    return [Given(place, host, writable=writable) for place in dict.fromkeys((name, host))]
+
+
+def _readable(option: str, path: str) -> str:
+    """Where the file or directory lies. Raises Failure (USAGE)."""
+    try:
+        mode = os.stat(path).st_mode if path else 0
+    except (OSError, ValueError) as error:
+        _refuse(option, path, getattr(error, "strerror", None) or str(error))
+    if not path:
+        _refuse(option, path, "names no file")
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        _refuse(option, path, "is neither a regular file nor a directory")
+    host = os.path.realpath(path)
+    _check_place(option, path, host)
+    if not os.access(host, os.R_OK | (os.X_OK if stat.S_ISDIR(mode) else 0)):
+        _refuse(option, path, "Permission denied")
+    return host
+
+
+def _directory(option: str, path: str, *, writable: bool = False) -> str:
+    """Where the directory lies. Raises Failure (USAGE)."""
+    host = _readable(option, path)
+    if not os.path.isdir(host):
+        _refuse(option, path, "is no directory")
+    if writable and host == "/":
+        _refuse(option, path, "is the host's whole tree: give a directory beneath it")
+    if writable and not os.access(host, os.W_OK):
+        _refuse(option, path, "cannot be written to")
+    return host
+
+
+def _check_place(option: str, path: str, host: str) -> None:
+    """Refuse what lies where the machine makes everything up."""
+    if _is_beneath(host, OURS) and not _is_beneath(host, ("/dev/shm",)):
+        _refuse(option, path, "the machine has a /proc, /sys and /dev of its own")
+
+
+def _refuse(option: str, path: str, why: str) -> NoReturn:
+    raise Failure(ExitCode.USAGE, f"argument {option}: {printable(repr(path))}: {why}")
+
+
+def _one_slash(path: str) -> str:
+    """An absolute path with one slash before it: POSIX leaves two as they are."""
+    return "/" + path.lstrip("/")
+
+
+def _is_beneath(path: str, tops: Iterable[str]) -> bool:
+    """Whether ``path`` is one of ``tops``, or lies beneath one."""
+    return any(path == top or path.startswith(top.rstrip("/") + "/") for top in tops)
