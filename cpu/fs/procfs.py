@@ -29,7 +29,7 @@ from cpu.fs.proc_mounts import mountinfo, mounts, mountstats
 from cpu.fs.proc_pid import small_files
 from cpu.fs.proc_stat import proc_stat
 from cpu.fs.proc_task import cmdline, environ, mm_of, task_info
-from cpu.fs.pseudo_fs import Directory, Inode, Link, MagicLink, ProgramFile, TextFile
+from cpu.fs.pseudo_fs import Directory, Inode, Link, MagicLink, Opened, TextFile
 from cpu.ptrace import may_access
 from cpu.task import Task
 from mmu.errors import LinuxError
@@ -145,7 +145,7 @@ class _ProcTask(Directory):
         return {
             "exe": MagicLink(
                 lambda: process.exe.real_path,
-                lambda: ProgramFile(process.exe.data, process.image),
+                lambda: Opened(process.exe.file),
             ),
             "cwd": Link(lambda: task.fs.cwd),
             "root": Link(lambda: "/"),

@@ -9,10 +9,8 @@ import zlib
 from collections.abc import Callable, Iterable, Mapping
 
 from cpu.fs.files import OpenFile
-from cpu.fs.regular_files import DataFile
 from cpu.fs.seq_file import SeqFile, Store, Text
 from mmu.errors import LinuxError
-from mmu.linux.filemap import MappedFile
 
 
 class Inode:
@@ -54,22 +52,6 @@ class TextFile(Inode):
         file = SeqFile(self._text, self._store, flags)
         file.inode, file.path, file.mode = self.inode(path), path, self.mode
         return file
-
-
-class ProgramFile(Inode):
-    """The program of a process: ``image`` has its pages."""
-
-    mode = stat.S_IFREG | 0o555
-    number = 2
-
-    def __init__(self, data: bytes, image: MappedFile) -> None:
-        self._data = data
-        self._image = image
-        self.size = len(data)
-
-    def open(self, path: str, flags: int) -> OpenFile:
-        """Open it; every one has the same page cache."""
-        return DataFile(self._data, mode=self.mode, inode=2, path=path, map_as=self._image)
 
 
 class Device(Inode):
