@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from cpu.fs.poll import POLLERR, POLLHUP, POLLRDHUP, READABLE, WRITABLE
 from cpu.net.addresses import ANY4, ANY6, Endpoint, endpoint, reachable, sockaddr
+from cpu.net.families import AF_INET, AF_INET6, AF_UNSPEC
 from cpu.net.inet import (
     IP_PKTINFO,
     IPPROTO_IP,
@@ -23,9 +24,6 @@ from cpu.net.inet import (
     InetSock,
 )
 from cpu.net.sock import (
-    AF_INET,
-    AF_INET6,
-    AF_UNSPEC,
     EVENTS,
     MSG_ERRQUEUE,
     MSG_OOB,
@@ -172,9 +170,7 @@ class UdpSock(InetSock):
             control.append((IPPROTO_IP, IP_PKTINFO, struct.pack("<i4s4s", LO_IFINDEX, ip, ip)))
         if self.options.get((IPPROTO_IPV6, IPV6_RECVPKTINFO)):
             whole = sockaddr(AF_INET6, datagram.to)[8:24]
-            control.append(
-                (IPPROTO_IPV6, IPV6_PKTINFO, whole + struct.pack("<i", LO_IFINDEX))
-            )
+            control.append((IPPROTO_IPV6, IPV6_PKTINFO, whole + struct.pack("<i", LO_IFINDEX)))
         return control
 
     def unread(self, data: bytes) -> None:
