@@ -23,6 +23,7 @@ from cpu.fs.files import FileTable
 from cpu.fs.namei import FsStruct
 from cpu.fs.poll import PollHead
 from cpu.futex.table import FutexTable, PiState
+from cpu.net.net import NOBODY, Net, Ucred
 from cpu.notes import Notes
 from cpu.rusage import Rusage, TaskIo
 from cpu.samples import Sample, Samples
@@ -88,6 +89,7 @@ class System:
         self.before_teardown: Callable[[Process], None] = lambda process: None
         """Hears of each process that ends, with its result, before its address space goes."""
         self.futexes = FutexTable(scheduler)
+        self.net = Net(scheduler, self.new_inode, self._caller, scheduler.now_ns)
         self.ret_from_fork: Callable[[Task], None]
         """Runs a new task from its first step to its end (cpu.entry)."""
         self._last_pid = FIRST_PID - 1
@@ -117,6 +119,13 @@ class System:
         """Whether the task that runs has CAP_IPC_LOCK."""
         task = self.scheduler.current
         return isinstance(task, Task) and task.cred.capable(CAP_IPC_LOCK)
+
+    def _caller(self) -> Ucred:
+        """Who makes the system call that is under way."""
+        task = self.scheduler.current
+        if not isinstance(task, Task):
+            return NOBODY
+        return Ucred(task.tgid, task.cred.euid, task.cred.egid)
 
     def new_inode(self) -> int:
         """The st_ino of something that no path leads to: a pipe, a socket."""

@@ -62,6 +62,8 @@ class OpenFile:
     """What /proc/PID/fd shows."""
     position = 0
     """Of what has one."""
+    sigpipe = True
+    """Whether who writes where nobody reads gets SIGPIPE with EPIPE."""
     poll_head: PollHead | None = None
     """Where its readers and writers wait; None: it is always ready."""
 
