@@ -6,15 +6,22 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable
 
-from cpu.fs.files import O_ACCMODE, O_RDONLY, O_WRONLY, SEEK_END, SETFL_MASK, OpenFile
-from cpu.fs.regular_files import SeekableFile
+from cpu.fs.files import (
+    O_ACCMODE,
+    O_RDONLY,
+    O_WRONLY,
+    SEEK_CUR,
+    SEEK_SET,
+    SETFL_MASK,
+    OpenFile,
+)
 from mmu.errors import LinuxError
 
 Text = Callable[[], "str | bytes"]
 Store = Callable[[bytes], None]
 
 
-class SeqFile(SeekableFile):
+class SeqFile(OpenFile):
     """``text`` makes its bytes up, anew at each read from its start; ``store`` takes what is
     written, in one call, or raises LinuxError. None: it cannot be written (EINVAL).
     """
@@ -35,11 +42,23 @@ class SeqFile(SeekableFile):
             self._data = text.encode("utf-8", "surrogateescape") if isinstance(text, str) else text
         return self._data[offset : offset + count]
 
+    def read(self, count: int) -> bytes:
+        """The next ``count`` bytes, fewer at the end."""
+        data = self.pread(count, self.position)
+        self.position += len(data)
+        return data
+
+    def unread(self, data: bytes) -> None:
+        """Move back over what was read last."""
+        self.position -= len(data)
+
     def seek(self, offset: int, whence: int) -> int:
         """Move the position; EINVAL for SEEK_END, since there is no size (seq_lseek())."""
-        if whence == SEEK_END:
+        base = {SEEK_SET: 0, SEEK_CUR: self.position}.get(whence)
+        if base is None or not 0 <= base + offset < 1 << 63:
             raise LinuxError(errno.EINVAL)
-        return super().seek(offset, whence)
+        self.position = base + offset
+        return self.position
 
     def write(self, data: bytes) -> int:
         """Give it to ``store``; the whole of it is taken."""

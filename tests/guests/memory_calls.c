@@ -79,6 +79,7 @@ static void mincores(void)
 	madvise(p + 4 * PAGE, PAGE, GUARD_INSTALL);
 	look("guarded", p, 8);
 	touch(s, 2);
+	fflush(stdout);
 	if (!fork()) {
 		look("shared, of the parent", s, 8);
 		touch(s + 5 * PAGE, 1);
