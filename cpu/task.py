@@ -45,6 +45,7 @@ from mmu.x86.check import ChangedBy
 
 if TYPE_CHECKING:
     from cpu.context import Context
+    from cpu.mempolicy import Mempolicy
     from cpu.exe_file import ExeFile
     from cpu.result import ProcessResult
     from cpu.siginfo import SigInfo
@@ -370,6 +371,8 @@ class Task(Thread):
         self.zombie = False
         """It has ended, and has not been released."""
         self.sched = SchedAttr()
+        self.mempolicy: Mempolicy | None = None
+        """None: MPOL_DEFAULT."""
         self.no_new_privs = False
         self.timer_slack_ns = 50_000
         self.start_ns = self.system.clock.now_ns()

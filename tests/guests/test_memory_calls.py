@@ -15,7 +15,7 @@ from tests.guests.build import build
 from tests.guests.machine import run
 from tests.guests.ordinary_user import UID, native, require_linux_6_18
 
-PARTS = ("mincore", "mseal", "file_pages", "advice", "proc")
+PARTS = ("mincore", "mseal", "file_pages", "advice", "proc", "numa")
 
 
 def program() -> Path:
