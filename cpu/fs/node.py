@@ -126,8 +126,8 @@ class Node:
         """What this symbolic link says."""
         raise LinuxError(errno.EINVAL)
 
-    def open_at(self, dentry: Dentry, flags: int) -> OpenFile:
-        """Open it, found as ``dentry``; the rights were looked at."""
+    def open_at(self, dentry: Dentry | None, flags: int) -> OpenFile:
+        """Open it, found as ``dentry``, None: as something without a name; the rights were looked at."""
         raise LinuxError(errno.ENXIO)
 
     def truncate(self, size: int) -> None:
