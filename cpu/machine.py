@@ -24,6 +24,8 @@ from cpu.exit import result_of
 from cpu.fork import schedule_tail
 from cpu.fs.devices import dev_files
 from cpu.fs.files import O_RDONLY, O_WRONLY, RLIMIT_NOFILE, FileTable
+from cpu.fs.host_data import Space
+from cpu.fs.inode import InodeTable
 from cpu.fs.namei import FileSystem, FsStruct
 from cpu.fs.proc_machine import proc_files, sys_files
 from cpu.fs.procfs import ProcRoot
@@ -112,6 +114,8 @@ class Machine:
         self.scheduler = Scheduler(self.kernel, self.vcpus, seed=seed, quantum=quantum)
         self.scheduler.on_deadlock = self._deadlock
         self.system = System(self.kernel, self.scheduler, seed=seed)
+        self.space = Space(0)
+        self.inodes = InodeTable(self.kernel, self.system.clock.realtime_ns, self.space)
         self.system.ret_from_fork = lambda task: run_task(task, lambda: schedule_tail(task))
         self._tree: FileSystem | None = None
         self._started = time.perf_counter()
@@ -162,7 +166,8 @@ class Machine:
             "/dev": dev_files(system.random),
         }
         view = View(given=seen(program)) if view is None else view
-        tree = self._tree = FileSystem(mounts, view)
+        self.space.limit = view.limit
+        tree = self._tree = FileSystem(mounts, view, self.inodes)
         fs = FsStruct(tree, view.cwd)
         found = open_program(fs, program, [argv0 or program, *args])
         mm = Mm(self.kernel)
@@ -228,6 +233,7 @@ class Machine:
         for vcpu in self.vcpus:
             vcpu.sync()
         self.scheduler.halt()
+        self.inodes.close()
         result = self.figures()
         result.problems += self.system.problems
         leaked = self._frames_before - self.memory.free_frames

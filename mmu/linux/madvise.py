@@ -300,7 +300,8 @@ def _madvise_willneed(
     def visit(vma: struct_vm_area_struct_ptr, start: int, end: int) -> None:
         if vma.vm_file:
             first = vma.vm_pgoff + (start - vma.vm_start >> PAGE_SHIFT)
-            mm.file(vma.vm_file).read_ahead(mm.memory, first, first + (end - start >> PAGE_SHIFT))
+            mapping = mm.file(vma.vm_file).mapping
+            mapping.read_ahead(mm.memory, first, first + (end - start >> PAGE_SHIFT))
 
     _walk_vmas(mm, vma, start, end, behavior, visit)
 
@@ -332,7 +333,7 @@ def _madvise_cold(
 def _madvise_remove(
     mm: MmStruct, vma: struct_vm_area_struct_ptr | None, start: int, end: int, behavior: int
 ) -> None:
-    """Punch a hole into shared anonymous memory, in every mapping of it of every process.
+    """Punch a hole into shared memory or a file, in every mapping of it of every process.
 
     The mmap_lock is not held meanwhile, as by madvise_remove(), which drops it.
     """
@@ -351,7 +352,10 @@ def _madvise_remove(
             _walk_vmas(mm, vma, start, end, behavior, visit)
     finally:
         for file, first, last in holes:
-            truncate_pagecache_range(mm.kernel, file, first, last)
+            offset, length = first << PAGE_SHIFT, last - first << PAGE_SHIFT
+            with file.user():
+                if not file.mapping.ops.punch_hole(offset, length):
+                    truncate_pagecache_range(mm.kernel, file.mapping, first, last)
 
 
 def _madvise_guard(

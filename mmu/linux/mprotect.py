@@ -132,9 +132,19 @@ def mprotect_fixup(mm: MmStruct, tlb: Gather, i: int, start: int, end: int, vm_f
     elif old_flags & VM_ACCOUNT and vma_is_anonymous(vma) and not vma.anon_vma:
         vm_flags &= ~VM_ACCOUNT
     i = vma_modify_flags(mm, i, start, end, vm_flags)
-    engine.change_protection(tlb, start, end, vm_flags)
+    engine.change_protection(tlb, start, end, _protection_flags(mm, i, vm_flags))
     if old_flags & (VM_WRITE | VM_SHARED | VM_LOCKED) == VM_LOCKED and vm_flags & VM_WRITE:
         populate_vma_page_range(mm, mm.c.vmas.vma[i], start, end)
     vm_stat_account(mm, old_flags, -nr_pages)
     vm_stat_account(mm, vm_flags, nr_pages)
     return i
+
+
+def _protection_flags(mm: MmStruct, i: int, vm_flags: int) -> int:
+    """What the PTEs of VMA number i are to allow: in a shared file whose first writes must be heard
+    of, no write to what is clean (vma_set_page_prot()).
+    """
+    vma = mm.c.vmas.vma[i]
+    if vma.vm_file and mm.file(vma.vm_file).mapping.writenotify:
+        return vm_flags & ~VM_SHARED
+    return vm_flags

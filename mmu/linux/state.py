@@ -121,6 +121,8 @@ class Kernel:
         self.overcommit_memory = OVERCOMMIT_ALWAYS
         self.cpus: list[Cpu] = []
         self.mms: list[MmStruct] = []
+        self.shrinkers: list[Callable[[], int]] = []
+        """Asked for frames when RAM is out: each gives some back and returns how many."""
         self.scheduler: Scheduler = Alone()
         self.on_point: Callable[[str], None] | None = None
         self.now_ns: Callable[[], int] = _boot_time
@@ -465,8 +467,8 @@ class MmStruct:
             else numbers
         )
         for number in numbers - used - {0}:
-            self.file(number).put()
-            self._files[number] = None
+            file, self._files[number] = self.file(number), None
+            file.put()
 
     def put_all_files(self) -> None:
         """Let go of every file."""
