@@ -18,13 +18,14 @@ from weakref import WeakValueDictionary
 from cpu.fs.files import O_ACCMODE, O_RDONLY, O_TRUNC, O_WRONLY, Dirent
 from cpu.fs.kstat import BLOCK_SIZE, Kstat
 from cpu.fs.lower import Descriptors, LowerDir
-from cpu.fs.node import Change, Making, Node, SuperBlock, Usage
+from cpu.fs.node import Change, Dentry, Making, Node, SuperBlock, Usage
 from cpu.fs.openat2 import host_error, open_beneath
 from cpu.fs.regular_files import HostFile
 from mmu.errors import LinuxError
 
 if TYPE_CHECKING:
-    from cpu.fs.dcache import Dentry
+    from collections.abc import Callable
+
     from cpu.fs.files import OpenFile
     from cpu.fs.inode import InodeTable
 
@@ -86,7 +87,6 @@ class HostNode(Node):
         self.place: tuple[LowerDir, str] | None = None
         self.info: os.stat_result
         self.directory: LowerDir | None = None
-        self.opened: list[int] = []
 
     @property
     def _given(self) -> tuple[int, int, int]:
@@ -159,7 +159,7 @@ class HostNode(Node):
                 raise
             fd = os.dup(inode.data.fd)
         inode = self.sb.inodes.iget(os.fstat(fd), upper=True, charged=False)
-        return HostFile(inode, fd, flags)
+        return HostFile(inode, fd, flags, name)
 
     def _open(self, directory: LowerDir, name: str, *, writes: bool) -> int:
         """A descriptor that can be read and, if it is to be, written: of a file that may not be
@@ -207,3 +207,118 @@ class HostNode(Node):
             os.utime(path, ns=(atime, mtime), dir_fd=fd, follow_symlinks=False)
 
         self._on_host(utime)
+
+    def _on_host(self, call: Callable[[str, int], None]) -> None:
+        """Do something to the host's file, by its name."""
+        try:
+            if self.place is not None:
+                directory, name = self.place
+                call(name, directory.fd)
+            else:
+                call(".", self._dir.fd)
+        except OSError as error:
+            raise host_error(error) from None
+
+    # Names.
+
+    def create(self, name: str, making: Making) -> HostNode:
+        """Make a file, a directory or a link on the host; EPERM for what has no place there."""
+        kind, rights = stat.S_IFMT(making.mode), making.mode & 0o777
+        fd = self._dir.fd
+        try:
+            if kind == stat.S_IFDIR:
+                os.mkdir(name, rights, dir_fd=fd)
+                os.chmod(name, rights, dir_fd=fd)
+            elif kind == stat.S_IFLNK:
+                os.symlink(making.target, name, dir_fd=fd)
+            elif kind == stat.S_IFREG:
+                flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+                new = open_beneath(fd, name, flags, rights)
+                os.fchmod(new, rights)
+                os.close(new)
+            else:
+                raise LinuxError(errno.EPERM)
+        except OSError as error:
+            raise host_error(error) from None
+        node = self.lookup(name)
+        if node is None:
+            raise LinuxError(errno.ENOENT)
+        mine = making.uid, making.gid, making.mode & 0o7000
+        if mine != node._given:
+            self.sb.owners[node.key] = mine
+        return node
+
+    def link(self, name: str, node: Node) -> None:
+        """One more name on the host."""
+        assert isinstance(node, HostNode)
+        if node.place is None:
+            raise LinuxError(errno.EPERM)
+        directory, old = node.place
+        source, target = os.dup(directory.fd), self._dir.fd
+        try:
+            os.link(old, name, src_dir_fd=source, dst_dir_fd=target, follow_symlinks=False)
+        except OSError as error:
+            raise host_error(error) from None
+        finally:
+            os.close(source)
+
+    def remove(self, name: str, node: Node) -> None:
+        """Take the name away on the host."""
+        assert isinstance(node, HostNode)
+        try:
+            if node.is_dir:
+                os.rmdir(name, dir_fd=self._dir.fd)
+            else:
+                os.unlink(name, dir_fd=self._dir.fd)
+        except OSError as error:
+            raise host_error(error) from None
+        self._lost(node)
+
+    def _lost(self, node: HostNode) -> None:
+        """A name of the node is gone."""
+        if node.is_dir or node.info.st_nlink <= 1:
+            self.sb.owners.pop(node.key, None)
+            self.sb.inodes.forget(node.info)
+
+    def rename(self, name: str, to: Node, new: str, *, exchange: bool) -> None:
+        """Rename on the host."""
+        assert isinstance(to, HostNode)
+        replaced = None if exchange else to.lookup(new)
+        node = self.lookup(name)
+        source, target = os.dup(self._dir.fd), to._dir.fd
+        try:
+            if exchange:
+                _exchange(source, name, target, new)
+            else:
+                os.rename(name, new, src_dir_fd=source, dst_dir_fd=target)
+        except OSError as error:
+            raise host_error(error) from None
+        finally:
+            os.close(source)
+        if replaced is not None:
+            self._lost(replaced)
+        if node is not None:
+            node._moved(to._dir, new)
+        if exchange:
+            other = self.lookup(name)
+            if other is not None:
+                other._moved(self._dir, name)
+
+    def _moved(self, directory: LowerDir, name: str) -> None:
+        """It has another place."""
+        self.place = directory, name
+        if self.directory is not None:
+            self.directory.parent, self.directory.name = directory, name
+
+
+def _exchange(source: int, name: str, target: int, new: str) -> None:
+    done = _libc.syscall(
+        ctypes.c_long(_NR_RENAMEAT2),
+        ctypes.c_int(source),
+        ctypes.c_char_p(os.fsencode(name)),
+        ctypes.c_int(target),
+        ctypes.c_char_p(os.fsencode(new)),
+        ctypes.c_uint(RENAME_EXCHANGE),
+    )
+    if done:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))

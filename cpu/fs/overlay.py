@@ -26,14 +26,14 @@ from weakref import WeakValueDictionary
 
 from cpu.fs.files import O_ACCMODE, O_RDONLY, O_TRUNC, O_WRONLY, Dirent
 from cpu.fs.kstat import BLOCK_SIZE, Kstat
-from cpu.fs.node import Change, Making, Node, SuperBlock, Usage
+from cpu.fs.node import Change, Dentry, Making, Node, SuperBlock, Usage, d_path
 from cpu.fs.regular_files import HostFile
 from mmu.errors import LinuxError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from cpu.fs.dcache import Dentry
+    from cpu.fs.fifo import Fifo
     from cpu.fs.files import OpenFile
     from cpu.fs.inode import Attributes, Inode
     from cpu.fs.lower import LowerDir
@@ -53,7 +53,7 @@ class Overlay(SuperBlock):
         layer: UpperLayer,
         *,
         shmem: bool = False,
-        open_fifo: Callable[[OverlayNode, int], OpenFile] | None = None,
+        open_fifo: Callable[[OverlaySpecial, int], OpenFile],
     ) -> None:
         super().__init__(name, dev, magic, read_only=not layer.there)
         self.layer = layer
@@ -104,11 +104,23 @@ class Overlay(SuperBlock):
         node.fixed = Fixed(stat.S_IFDIR | mode, uid, gid, self.layer.new_number())
         return node
 
+    def placeholder(self) -> OverlayNode:
+        """A file to mount another on."""
+        node = OverlaySpecial(self)
+        node.fixed = Fixed(stat.S_IFREG | 0o444, 0, 0, self.layer.new_number())
+        return node
+
+    def fixed_link(self, text: str) -> OverlayLink:
+        """A symbolic link that was there before any guest, and on no host."""
+        node = OverlayLink(self)
+        node.fixed = Fixed(stat.S_IFLNK | 0o777, 0, 0, self.layer.new_number())
+        node.text = text
+        return node
+
     def new(self, making: Making) -> OverlayNode:
         """Something new, which has no name yet."""
         node = self._new(making.mode)
         node.attributes = self.layer.make(making)
-        node.attributes.object = making.data
         node.nlink = 0
         if isinstance(node, OverlayLink):
             node.text = making.target
@@ -199,7 +211,9 @@ class OverlayNode(Node):
     def _lower_kstat(self) -> Kstat:
         if self.info is None:
             mode, uid, gid, number = self._fixed
-            return Kstat(mode=mode, ino=number, nlink=2, uid=uid, gid=gid, size=BLOCK_SIZE)
+            size, blocks = self._size()
+            links = 2 if self.is_dir else 1
+            return Kstat(mode, number, 0, links, uid, gid, size=size, blocks=blocks)
         if self.place is not None:
             now = self.place[0].lstat(self.place[1])
             if now is not None and now.st_ino == self.info.st_ino:
@@ -234,6 +248,14 @@ class OverlayNode(Node):
                 self.nlink = self.info.st_nlink
             self.sb.changed.add(self)
         return self.attributes
+
+    def may_link(self) -> bool:
+        """Whether it has a name, or never had one."""
+        return bool(self.nlink) or self.linkable
+
+    def forbid_link(self) -> None:
+        """It may not get a name."""
+        self.linkable = False
 
     def changed_now(self) -> None:
         """Ctime is now."""
@@ -297,6 +319,8 @@ class OverlayFile(OverlayNode):
         super().__init__(sb)
         self.store: int | None = None
         self.inode: Inode | None = None
+        self.unnamed = False
+        """Made without a name, and still without one."""
 
     def _size(self) -> tuple[int, int]:
         info = self._host_info()
@@ -307,7 +331,7 @@ class OverlayFile(OverlayNode):
         if inode is not None and inode.opens:
             return inode.fstat()
         if self.store is not None:
-            return None if not self.nlink else self.sb.layer.stat_store(self.store)
+            return None if not self.nlink and not self.unnamed else self.sb.layer.stat_store(self.store)
         if self.place is not None:
             return self.place[0].lstat(self.place[1]) or self.info
         return None
@@ -332,8 +356,18 @@ class OverlayFile(OverlayNode):
         if writes:
             self.copy_up()
         fd = self._host_fd()
-        inode = self._inode(fd)
-        return HostFile(inode, fd, flags)
+        path = "" if dentry is None else d_path(dentry)
+        file = HostFile(self._inode(fd), fd, flags, path)
+        if not self.nlink:
+            file.on_release.append(self._released)
+        return file
+
+    def _released(self) -> None:
+        """An open file without a name goes: O_TMPFILE's data with the last one."""
+        if self.unnamed and not self.nlink and self.inode is not None and self.inode.opens == 1:
+            self.unnamed = False
+            self.sb.layer.release()
+            self._gone()
 
     def _inode(self, fd: int) -> Inode:
         layer = self.sb.layer
@@ -348,7 +382,7 @@ class OverlayFile(OverlayNode):
         """A new descriptor of the host's file."""
         inode = self.inode
         if self.store is not None:
-            if not self.nlink:
+            if not self.nlink and not self.unnamed:
                 if inode is None or not inode.opens:
                     raise LinuxError(errno.ENOENT)
                 return os.dup(inode.data.fd)
@@ -400,9 +434,10 @@ class OverlayFile(OverlayNode):
 
     def _gone(self) -> None:
         if self.store is not None:
-            self.sb.layer.unlink_store(self.store)
-            if self.inode is not None:
-                self.sb.layer.inodes.forget(self.inode)
+            layer = self.sb.layer
+            info = layer.stat_store(self.store)
+            layer.unlink_store(self.store)
+            layer.inodes.forget(info)
 
 
 class OverlayLink(OverlayNode):
@@ -425,16 +460,17 @@ class OverlayLink(OverlayNode):
 class OverlaySpecial(OverlayNode):
     """A FIFO, the name of a socket, or a device of the host's, which cannot be opened."""
 
+    def __init__(self, sb: Overlay) -> None:
+        super().__init__(sb)
+        self.fifo: Fifo | None = None
+        """What those share who have it open."""
+
     def open_at(self, dentry: Dentry | None, flags: int) -> OpenFile:
         """Open a FIFO: it is the guests' own, even where the host has one."""
-        if stat.S_ISFIFO(self.mode) and self.sb.open_fifo is not None:
+        if stat.S_ISFIFO(self.mode):
             return self.sb.open_fifo(self, flags)
         raise LinuxError(errno.ENXIO if stat.S_ISSOCK(self.mode) else errno.EACCES)
 
-    @property
-    def object(self) -> object:
-        """A FIFO's pipe; what bind() gave the name of a socket."""
-        return None if self.attributes is None else self.attributes.object
 
 
 class OverlayDir(OverlayNode):
@@ -514,7 +550,7 @@ class OverlayDir(OverlayNode):
         node = self.sb.new(making)
         assert isinstance(node, OverlayFile)
         node.copy_up()
-        node.linkable = True
+        node.linkable = node.unnamed = True
         return node
 
     def link(self, name: str, node: Node) -> None:

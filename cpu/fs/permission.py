@@ -15,8 +15,7 @@ from mmu.errors import LinuxError
 
 if TYPE_CHECKING:
     from cpu.cred import Cred
-    from cpu.fs.dcache import Dentry
-    from cpu.fs.node import Change, Node
+    from cpu.fs.node import Change, Dentry, Node
 
 MAY_EXEC, MAY_WRITE, MAY_READ = 1, 2, 4
 _DATA_KINDS: Final = (stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK)
