@@ -118,7 +118,9 @@ class Machine:
         self.scheduler.on_deadlock = self._deadlock
         self.system = System(self.kernel, self.scheduler, seed=seed)
         self.space = Space(0)
-        self.inodes = InodeTable(self.kernel, self.system.clock.realtime_ns, self.space)
+        self.inodes = self.system.inodes = InodeTable(
+            self.kernel, self.system.clock.realtime_ns, self.space
+        )
         self.system.ret_from_fork = lambda task: run_task(task, lambda: schedule_tail(task))
         self._tree: FileSystem | None = None
         self._started = time.perf_counter()

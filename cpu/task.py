@@ -43,6 +43,7 @@ from mmu.x86.check import ChangedBy
 if TYPE_CHECKING:
     from cpu.context import Context
     from cpu.elf import Executable
+    from cpu.fs.inode import InodeTable
     from cpu.result import ProcessResult
     from cpu.siginfo import SigInfo
     from cpu.timers import CpuTimer, Itimer, PosixTimer
@@ -86,6 +87,8 @@ class System:
         self.futexes = FutexTable(scheduler)
         self.ret_from_fork: Callable[[Task], None]
         """Runs a new task from its first step to its end (cpu.entry)."""
+        self.inodes: InodeTable
+        """The host's files that tasks have open, and their pages."""
         self._last_pid = FIRST_PID - 1
         self._last_inode = FIRST_INODE - 1
         self._sleepers = WaitQueue("sleep")
