@@ -238,7 +238,7 @@ def _new_process(task: Task, args: CloneArgs) -> Process:
     """copy_signal(), and the place in the tree of processes."""
     old = task.process
     parent = old.parent if args.flags & CLONE_PARENT else old
-    process = Process(task.system, parent, old.exe, old.image)
+    process = Process(task.system, parent, old.exe.get())
     if args.flags & CLONE_PARENT:
         process.exit_signal = old.exit_signal
         process.parent_task = old.parent_task
@@ -250,7 +250,6 @@ def _new_process(task: Task, args: CloneArgs) -> Process:
     process.rlimits = old.rlimits.copy()
     process.dumpable = old.dumpable
     process.oom_score_adj = old.oom_score_adj
-    old.image.get()
     return process
 
 
@@ -259,7 +258,7 @@ def _forget(process: Process) -> None:
     process.system.processes.remove(process)
     if process.parent is not None:
         process.parent.children.remove(process)
-    process.image.put()
+    process.exe.put()
 
 
 def schedule_tail(task: Task) -> None:

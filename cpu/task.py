@@ -42,13 +42,12 @@ from mmu.x86.check import ChangedBy
 
 if TYPE_CHECKING:
     from cpu.context import Context
-    from cpu.elf import Executable
+    from cpu.exe_file import ExeFile
     from cpu.fs.inode import InodeTable
     from cpu.result import ProcessResult
     from cpu.siginfo import SigInfo
     from cpu.timers import CpuTimer, Itimer, PosixTimer
     from cpu.vcpu import VCpu
-    from mmu.linux.filemap import MappedFile
     from mmu.linux.state import Kernel
 
 TASK_COMM_LEN: Final = 16
@@ -150,15 +149,13 @@ class System:
 class Process:
     """A signal_struct: what the threads of one process share.
 
-    ``pid`` is its number, its leader's. ``exe`` is the program it runs, ``image`` the program's
-    pages. ``end`` is set when it is to end, and stays; ``result`` when it has ended.
-    ``wait_chldexit`` is where it waits for its children; ``exit_signal`` is sent to its parent when
-    it has ended; ``live`` counts its threads that have not begun to end.
+    ``pid`` is its number, its leader's. ``exe`` is the program it runs. ``end`` is set when it is
+    to end, and stays; ``result`` when it has ended. ``wait_chldexit`` is where it waits for its
+    children; ``exit_signal`` is sent to its parent when it has ended; ``live`` counts its threads
+    that have not begun to end.
     """
 
-    def __init__(
-        self, system: System, parent: Process | None, exe: Executable, image: MappedFile
-    ) -> None:
+    def __init__(self, system: System, parent: Process | None, exe: ExeFile) -> None:
         self.system = system
         self.parent = parent
         """real_parent's process; None: init, or nobody."""
@@ -183,7 +180,6 @@ class Process:
         self.oom_score_adj = 0
         self.dumpable = 1
         self.exe = exe
-        self.image = image
         self.pid: int = 0
         self.leader: Task
         self.threads: list[Task] = []
@@ -375,7 +371,7 @@ class Task(Thread):
         return self.cred.gid
 
     @property
-    def exe(self) -> Executable:
+    def exe(self) -> ExeFile:
         """The program that it runs."""
         return self.process.exe
 

@@ -23,7 +23,7 @@ from cpu.fs.files import O_CREAT, O_DIRECTORY, O_NOFOLLOW, RLIMIT_NOFILE, FileTa
 from cpu.fs.host_data import Space
 from cpu.fs.inode import InodeTable
 from cpu.fs.namei import FileSystem, FsStruct
-from cpu.fs.pseudo_fs import ProgramFile, TextFile
+from cpu.fs.pseudo_fs import Opened, TextFile
 from cpu.fs.regular_files import DataFile, HostFile
 from cpu.fs.streams import Stream
 from cpu.fs.view import View, ViewError, seen
@@ -34,7 +34,9 @@ from mmu.memory import Memory
 
 
 def file_system(allow: tuple[str, ...] = (), cwd: str = "/") -> FsStruct:
-    program = ProgramFile(b"program", MappedFile(b"program", path="/bin/program"))
+    image = MappedFile(b"program", path="/bin/program")
+    mode = stat.S_IFREG | 0o555
+    program = Opened(DataFile(b"program", mode=mode, inode=2, path=image.path, map_as=image))
     mounts = {
         "/proc/self/status": TextFile(lambda: "VmPTE:\t4 kB\n"),
         "/bin/program": program,
