@@ -123,6 +123,7 @@ def do_execveat(
         program.release()
         raise LinuxError(errno.ENOMEM) from None
     mm.fatal_signal_pending = task.system.fatal_signal_pending
+    mm.can_lock_all = task.system.can_lock_all
     mm.rlimit = task.rlimits
     try:
         de_thread(task)

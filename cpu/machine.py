@@ -180,6 +180,7 @@ class Machine:
         mm = Mm(self.kernel)
         mm.rlimit.set_nofile(RLIMIT_NOFILE)
         mm.fatal_signal_pending = system.fatal_signal_pending
+        mm.can_lock_all = system.can_lock_all
         files = FileTable(lambda: mm.rlimit[Resource.NOFILE].cur)
         for fd, host_fd in enumerate(streams):
             flags = O_WRONLY if fd else O_RDONLY

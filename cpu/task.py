@@ -18,7 +18,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from cpu.clock import VirtualClock
-from cpu.cred import Cred
+from cpu.cred import CAP_IPC_LOCK, Cred
 from cpu.fs.files import FileTable
 from cpu.fs.namei import FsStruct
 from cpu.fs.poll import PollHead
@@ -110,6 +110,11 @@ class System:
         """Whether the task that runs is to end: what takes long in the kernel breaks off."""
         task = self.scheduler.current
         return self.stopping if task is None else task.fatal_signal_pending()
+
+    def can_lock_all(self) -> bool:
+        """Whether the task that runs has CAP_IPC_LOCK."""
+        task = self.scheduler.current
+        return isinstance(task, Task) and task.cred.capable(CAP_IPC_LOCK)
 
     def new_inode(self) -> int:
         """The st_ino of something that no path leads to: a pipe, a socket."""
