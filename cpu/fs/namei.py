@@ -120,8 +120,9 @@ class FileSystem:
     """The tree that all tasks of a machine see.
 
     ``mounts`` are the things of ours by their absolute paths; ``view`` says what of the host's
-    there is; ``inodes`` has those of the host's files that are open. The directories above its working directory exist, so that paths can be walked from
-    there. close() it. Raises ViewError.
+    there is; ``inodes`` has those of the host's files that are open. The directories above the
+    view's working directory exist, so that paths can be walked from there. close() it. Raises
+    ViewError.
     """
 
     def __init__(self, mounts: Mapping[str, Inode], view: View, inodes: InodeTable) -> None:
