@@ -33,6 +33,8 @@ from cpu.task_end import TaskEnd as TaskEnd
 from cpu.task_end import stopped as stopped
 from cpu.thread import Thread
 from cpu.uts import UtsNamespace
+from mmu._native import ffi
+from mmu.c_words import words
 from mmu.errors import LinuxError
 from mmu.linux.mm import Mm
 from mmu.linux.resource import Rlimits
@@ -69,8 +71,10 @@ class System:
 
     def __init__(self, kernel: Kernel, scheduler: Scheduler, *, seed: int = 0) -> None:
         self.kernel = kernel
-        self.rcu = kernel.c.rcu
-        self.ram = kernel.memory.c
+        self.rcu_pending = words(ffi, ffi.addressof(kernel.c.rcu), "nr_pending")
+        """Frames that wait for a grace period, as a view of one number."""
+        self.dirty_free = words(ffi, kernel.memory.c, "nr_dirty_free", 2)
+        """Free frames with host memory, and how many are worth keeping so."""
         self.scheduler = scheduler
         self.random = random.Random(seed)
         self.clock = VirtualClock(scheduler.now_ns)
@@ -258,6 +262,23 @@ class Process:
             if task is not None and task.group is self:
                 executed += int(rq.shared.count) - rq.began
         return executed
+
+    def due_on(self, task: Task) -> int:
+        """The count of the vCPU that has ``task``, one of its threads, at which a sample or a timer
+        of the process's is due. The other vCPUs stand still until then.
+        """
+        scheduler, rq = self.system.scheduler, task.rq
+        assert rq is not None
+        due = self.samples.due - self.instructions + rq.began
+        if scheduler.nr_cpus > 1:
+            for other in scheduler.rqs:
+                loaded = other.loaded
+                if other is not rq and loaded is not None and loaded.group is self:
+                    due -= int(other.shared.count) - other.began
+        if self.cpu_timers:
+            left = min(timer.left for timer in self.cpu_timers)
+            due = min(due, int(rq.shared.count) + max(left, 1))
+        return due
 
     def take_sample(self) -> None:
         """Take the sample that is due."""

@@ -6,6 +6,7 @@ from __future__ import annotations
 import errno
 import os
 import threading
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,7 @@ from mmu.x86.check import StaleUse
 from mmu.x86.geometry import list_geometries
 from ucmmu.environment import environment_of
 from ucmmu.exit_codes import ExitCode, Failure
+from ucmmu.isolation import close_strays, isolate
 from ucmmu.options import RunOptions, find_program
 from ucmmu.seen import view_of
 from ucmmu.sizes import format_size
@@ -56,21 +58,26 @@ def run_guest(
     keeps it from starting (NO_PROGRAM, USAGE, NO_RAM). A check of ours that failed makes the exit
     code INTERNAL, a trace that cannot be written ends the run with NO_OUTPUT.
     """
+    close_strays({*link.descriptors, *([] if trace is None else [trace])})
     environment = environment_of(options)
     program = options.program if options.root is not None else _path_of(options.program)
     guest = Guest(options, _geometry(options), trace)
     view = view_of(options, Path(program) if options.root is None else None, upper, environment)
     process = _spawn(options, guest.machine, program, view, environment)
-    about = {"cwd": view.cwd}
+    about: Message = {
+        "cwd": view.cwd,
+        "given": [asdict(one) for one in view.given],
+        "isolation": isolate(view, options.without_walls),
+    }
     if progress:
         _report_progress(link, guest.machine, process)
-    link.on_look(lambda: {**_look(guest.machine), **about})
+    link.on_look(lambda: about | _look(guest.machine))
     link.on_stop(guest.machine.stop)
     try:
-        result = guest.machine.run(lambda result: link.figures({**_report(result), **about}))
+        result = guest.machine.run(lambda result: link.figures(about | _report(result)))
     except ElfError as error:
         raise Failure(ExitCode.NO_PROGRAM, str(error)) from None
-    report = {**_report(result), **about}
+    report = about | _report(result)
     unwritten = guest.close_trace(options)
     if unwritten is not None and not result.problems:
         report["exit_code"], report["ended"], report["error"] = (
