@@ -123,6 +123,7 @@ def do_execveat(
         program.release()
         raise LinuxError(errno.ENOMEM) from None
     mm.fatal_signal_pending = task.system.fatal_signal_pending
+    mm.can_lock_all = task.system.can_lock_all
     mm.rlimit = task.rlimits
     try:
         de_thread(task)
@@ -164,6 +165,21 @@ def open_program(fs: FsStruct, path: str, argv: Sequence[str]) -> Program:
     except LinuxError as error:
         why = f"cannot be started ({os.strerror(error.errno)})"
         raise ElfError(path, why, "look at its #! line") from None
+
+
+def search_path(fs: FsStruct, name: str, path: str) -> str:
+    """The first program of that name in the directories of ``path``, as execvp() looks for it.
+    Raises ElfError.
+    """
+    for directory in path.split(":") if name else ():
+        candidate = f"{directory or '.'}/{name}"
+        try:
+            file = fs.open_exec(candidate)
+        except LinuxError:
+            continue
+        with used(file):
+            return candidate
+    raise ElfError(name, "no such program in the guest's PATH", "give its path in the guest's tree")
 
 
 def _cannot_open(fs: FsStruct, path: str, error: LinuxError) -> ElfError:

@@ -182,6 +182,7 @@ def _copy_mm(task: Task, flags: int) -> Mm:
         return task.mm
     mm = dup_mm(task.mm)
     mm.fatal_signal_pending = task.system.fatal_signal_pending
+    mm.can_lock_all = task.system.can_lock_all
     mm.membarrier_state = task.mm.membarrier_state
     return mm
 

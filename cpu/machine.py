@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 
 from cpu.cred import Cred
 from cpu.entry import run_task
-from cpu.exec import begin_program, open_program
+from cpu.exec import begin_program, open_program, search_path
 from cpu.exit import result_of
 from cpu.fork import schedule_tail
 from cpu.fs.devices import dev_files
@@ -30,7 +30,7 @@ from cpu.fs.namei import FileSystem, FsStruct
 from cpu.fs.proc_machine import proc_files, sys_files
 from cpu.fs.procfs import ProcRoot
 from cpu.fs.streams import Stream
-from cpu.fs.view import View, seen
+from cpu.fs.view import View, ViewError, seen
 from cpu.result import ProcessResult, RunResult, total
 from cpu.samples import Sample
 from cpu.scheduler import DEFAULT_QUANTUM, Scheduler
@@ -39,7 +39,7 @@ from cpu.signals import SignalReport
 from cpu.system import System
 from cpu.task import Process, Task, TaskEnd
 from cpu.vcpu import Fidelity, VCpu
-from mmu.errors import MmuError
+from mmu.errors import LinuxError, MmuError
 from mmu.linux.mm import Mm
 from mmu.linux.policy import FreeTables
 from mmu.linux.resource import Resource
@@ -115,7 +115,9 @@ class Machine:
         self.scheduler.on_deadlock = self._deadlock
         self.system = System(self.kernel, self.scheduler, seed=seed)
         self.space = Space(0)
-        self.inodes = InodeTable(self.kernel, self.system.clock.realtime_ns, self.space)
+        self.inodes = self.system.inodes = InodeTable(
+            self.kernel, self.system.clock.realtime_ns, self.space
+        )
         self.system.ret_from_fork = lambda task: run_task(task, lambda: schedule_tail(task))
         self._tree: FileSystem | None = None
         self._started = time.perf_counter()
@@ -152,7 +154,8 @@ class Machine:
         streams: tuple[int, int, int] = (0, 1, 2),
         on_sample: Callable[[Sample], None] | None = None,
     ) -> Process:
-        """Make a process that will run ``program``, a path in the guests' tree, from run() on.
+        """Make a process that will run ``program``, a path in the guests' tree, or a name that is
+        looked for there in the PATH of ``env``, from run() on.
 
         ``argv0`` is what it is called, None: ``program``. ``streams`` are the host descriptors
         behind 0, 1 and 2; ``view`` says what of the host's files the guests see, None: the program
@@ -168,11 +171,17 @@ class Machine:
         view = View(given=seen(program)) if view is None else view
         self.space.limit = view.limit
         tree = self._tree = FileSystem(mounts, view, self.inodes)
-        fs = FsStruct(tree, view.cwd)
-        found = open_program(fs, program, [argv0 or program, *args])
+        try:
+            fs = FsStruct(tree, view.cwd)
+            fs.set_pwd(fs.pwd)
+        except LinuxError as error:
+            raise ViewError(view.cwd, f"no working directory: {os.strerror(error.errno)}") from None
+        path = program if "/" in program else search_path(fs, program, (env or {}).get("PATH", ""))
+        found = open_program(fs, path, [argv0 or program, *args])
         mm = Mm(self.kernel)
         mm.rlimit.set_nofile(RLIMIT_NOFILE)
         mm.fatal_signal_pending = system.fatal_signal_pending
+        mm.can_lock_all = system.can_lock_all
         files = FileTable(lambda: mm.rlimit[Resource.NOFILE].cur)
         for fd, host_fd in enumerate(streams):
             flags = O_WRONLY if fd else O_RDONLY
@@ -230,10 +239,10 @@ class Machine:
         self.scheduler.halt()
 
     def _finish(self) -> RunResult:
+        self.inodes.close()
         for vcpu in self.vcpus:
             vcpu.sync()
         self.scheduler.halt()
-        self.inodes.close()
         result = self.figures()
         result.problems += self.system.problems
         leaked = self._frames_before - self.memory.free_frames

@@ -78,6 +78,7 @@ class OpenFile:
 
     def __init__(self) -> None:
         self.users = 0
+        self._locks: FileLockContext | None = None
         self.on_release: list[Callable[[], None]] = []
         """Called when its last descriptor goes: sets of epoll that it is in."""
 
@@ -156,9 +157,16 @@ class OpenFile:
         raise LinuxError(errno.ENOTTY)
 
     @property
-    def locks(self) -> FileLockContext:
-        """Locks of what was opened; EBADF (EINVAL of F_GETLK and its like) if it has none."""
-        raise LinuxError(errno.EBADF)
+    def locks(self) -> FileLockContext | None:
+        """Locks of what was opened; None: none was taken through this open file, which is no
+        regular one.
+        """
+        return self._locks
+
+    def keep_locks(self, context: FileLockContext) -> None:
+        """Locks of what was opened are there from now on."""
+        self._locks = context
+        self.on_release.append(lambda: context.release(self))
 
     def fsync(self) -> None:
         """Have what was written where it lasts; EINVAL if there is no such place."""
@@ -172,6 +180,9 @@ class OpenFile:
 
     def flush(self, table: FileTable) -> None:
         """A descriptor of it in ``table`` is closed: POSIX locks of the table go (filp_flush())."""
+        locks = self.locks
+        if locks is not None:
+            locks.release(table)
 
     def reopen(self, flags: int) -> OpenFile:
         """Open what it stands for once more, through its link in /proc."""

@@ -252,6 +252,9 @@ class MemFile(SeekableFile):
         self.memfd.add_seals(add)
         return 0
 
+    def fsync(self) -> None:
+        """Memory is where it lasts."""
+
     def mapped(self) -> MappedFile:
         """The file itself."""
         if self._mapped is None:

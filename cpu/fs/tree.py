@@ -181,8 +181,6 @@ class FileSystem:
         if view.home is not None:
             cred = self.cred()
             self._directory(view.home, 0o755, cred.uid, cred.gid)
-        if view.cwd != "/":
-            self._directory(view.cwd, 0o755)
 
     # Mounting.
 

@@ -8,7 +8,9 @@ import struct
 from typing import TYPE_CHECKING
 
 from cpu.fs.files import O_CLOEXEC, O_LARGEFILE, O_NONBLOCK
+from cpu.fs.memfd import MemFile
 from cpu.fs.pipes import PipeEnd
+from cpu.syscalls.locks import LOCK_COMMANDS, fcntl_lock
 from cpu.syscalls.registry import s32, s64, syscall
 from mmu.errors import LinuxError
 from mmu.units import PAGE_SHIFT, U32
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
     from cpu.task import Task
 
 F_DUPFD, F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_DUPFD_CLOEXEC = 0, 1, 2, 3, 4, 1030
-F_SETPIPE_SZ, F_GETPIPE_SZ = 1031, 1032
+F_SETPIPE_SZ, F_GETPIPE_SZ, F_ADD_SEALS, F_GET_SEALS = 1031, 1032, 1033, 1034
 FD_CLOEXEC = 1
 FIONBIO, FIONREAD, FIONCLEX, FIOCLEX = 0x5421, 0x541B, 0x5450, 0x5451
 CLOSE_RANGE_UNSHARE, CLOSE_RANGE_CLOEXEC = 2, 4
@@ -106,6 +108,12 @@ def sys_fcntl(task: Task, fd: int, command: int, argument: int, *_: int) -> int:
     if command == F_SETFL:
         entry.file.set_flags(argument & U32 & ~O_LARGEFILE)
         return 0
+    if command in LOCK_COMMANDS:
+        return fcntl_lock(task, entry.file, command, argument)
+    if command in (F_GET_SEALS, F_ADD_SEALS):
+        if not isinstance(entry.file, MemFile):
+            raise LinuxError(errno.EINVAL)
+        return entry.file.seals(argument & U32 if command == F_ADD_SEALS else None)
     if command in (F_SETPIPE_SZ, F_GETPIPE_SZ):
         if not isinstance(entry.file, PipeEnd):
             raise LinuxError(errno.EBADF)

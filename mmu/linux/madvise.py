@@ -80,7 +80,7 @@ from mmu.linux.vma_lock import lock_vma_under_rcu, vma_end_read
 from mmu.units import PAGE_SHIFT, PAGE_SIZE, U64
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from mmu._native import struct_vm_area_struct_ptr
     from mmu.linux.filemap import MappedFile
@@ -156,6 +156,22 @@ def do_madvise(mm: MmStruct, start: int, length: int, behavior: int) -> None:
     else:
         with mm.mmap_read_lock():
             advise(mm, None, start, end, behavior)
+
+
+def vector_madvise(mm: MmStruct, pieces: Sequence[tuple[int, int]], behavior: int) -> int:
+    """vector_madvise(): advise on each (address, length); returns the bytes advised on before the
+    first error, which is raised if there are none.
+    """
+    done = 0
+    for start, length in pieces:
+        try:
+            do_madvise(mm, start, length, behavior)
+        except LinuxError:
+            if done:
+                break
+            raise
+        done += length
+    return done
 
 
 def _locked(mm: MmStruct, start: int, end: int, behavior: int, advise: _Advise) -> None:

@@ -36,12 +36,13 @@ from mmu.linux.vma_lock import vma_start_write
 from mmu.units import PAGE_SHIFT, PAGE_SIZE, U64
 
 
-def do_mprotect(mm: MmStruct, start: int, length: int, prot: int) -> None:
-    """do_mprotect_pkey() without a key: give [start, start + length) the rights prot.
+def do_mprotect(mm: MmStruct, start: int, length: int, prot: int, *, has_key: bool = False) -> None:
+    """do_mprotect_pkey(): give [start, start + length) the rights prot.
 
     Errors: EINVAL (unaligned, unknown bits, PROT_GROWSDOWN on what does not grow down), ENOMEM (a
     hole in the range: what lies before it is changed; too many VMAs; too much memory becoming
-    writable), EACCES (a right that the file's mode forbids: again what lies before is changed).
+    writable), EPERM (a sealed VMA), EACCES (a right that the file's mode forbids: again what lies
+    before is changed). ``has_key``: EINVAL, since there is no key.
     """
     grows = prot & (PROT_GROWSDOWN | PROT_GROWSUP)
     prot &= ~grows
@@ -55,6 +56,8 @@ def do_mprotect(mm: MmStruct, start: int, length: int, prot: int) -> None:
     if prot & ~(PROT_READ | PROT_WRITE | PROT_EXEC | PROT_SEM):
         raise LinuxError(errno.EINVAL)
     with mm.mmap_write_lock(killable=True):
+        if has_key:
+            raise LinuxError(errno.EINVAL)
         i, start = _first_vma(mm, start, end, grows)
         _lock_vmas(mm, i, end)
         tlb = engine.tlb_gather_mmu(mm)

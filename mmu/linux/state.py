@@ -343,7 +343,8 @@ class MmStruct:
     ``c`` is the ``struct mm_struct *`` that both engines work on. ``rlimit`` are the limits that
     bind it (the process's: whoever makes one for a process may replace them), ``def_flags`` the VMA
     flags that every new mapping gets (mlockall()), and ``fatal_signal_pending`` says whether the
-    process is to end: long loops ask it and break off. ``mm_users`` counts the tasks that use it,
+    process is to end: long loops ask it and break off. ``can_lock_all`` says whether the task that
+    runs has CAP_IPC_LOCK, so that RLIMIT_MEMLOCK does not bind. ``mm_users`` counts the tasks that use it,
     ``mm_count`` those who keep its PGD, all users together one of them (mmu.linux.mm_count).
     ``mmap_lock`` guards the VMAs. Raises OutOfMemory if RAM has no frame for the PGD.
     """
@@ -357,6 +358,7 @@ class MmStruct:
         self.membarrier_state = 0
         """What membarrier() was registered for, as bits of its commands."""
         self.fatal_signal_pending: Callable[[], bool] = _never
+        self.can_lock_all: Callable[[], bool] = _never
         self._files: list[MappedFile | None] = [None]
         self.mm_users = self.mm_count = 1
         self.c = ffi.gc(ffi.new("struct mm_struct *"), _free_vmas)
