@@ -27,9 +27,10 @@ from cpu.fs.files import O_RDONLY, O_WRONLY, RLIMIT_NOFILE, FileTable
 from cpu.fs.host_data import Space
 from cpu.fs.inode import InodeTable
 from cpu.fs.namei import FileSystem, FsStruct
-from cpu.fs.proc_machine import proc_files, sys_files
+from cpu.fs.proc_machine import proc_files
 from cpu.fs.procfs import ProcRoot
 from cpu.fs.streams import Stream
+from cpu.fs.sysfs import sys_files
 from cpu.fs.view import View, ViewError, seen
 from cpu.result import ProcessResult, RunResult, total
 from cpu.samples import Sample

@@ -73,6 +73,8 @@ class OpenFile:
     """The name that it was opened by, if it has one."""
     uid = gid = 0
     """Who owns what has no name."""
+    sigpipe = True
+    """Whether who writes where nobody reads gets SIGPIPE with EPIPE."""
     poll_head: PollHead | None = None
     """Where its readers and writers wait; None: it is always ready."""
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from cpu.fs.files import O_ACCMODE, O_TRUNC, Dirent, OpenFile
 from cpu.fs.kstat import Kstat
 from cpu.fs.node import Dentry, Node, d_path
-from cpu.fs.regular_files import DataFile
+from cpu.fs.seq_file import SeqFile, Store, Text
 from mmu.errors import LinuxError
 
 
@@ -94,16 +94,21 @@ class Inode(Node):
 
 
 class TextFile(Inode):
-    """A file of /proc or /sys: made up when it is opened."""
+    """A file of /proc or /sys: made up as it is read. ``store`` takes what is written to it;
+    ``rights`` are its mode's, and 0o200 more if it can be written.
+    """
 
-    def __init__(self, text: Callable[[], str | bytes]) -> None:
+    def __init__(self, text: Text, store: Store | None = None, rights: int = 0o444) -> None:
         self._text = text
+        self._store = store
+        self.writable = store is not None
+        self.mode = stat.S_IFREG | rights | (0o200 if store is not None else 0)
 
     def open(self, path: str, flags: int) -> OpenFile:
-        """Make it up."""
-        text = self._text()
-        data = text.encode("utf-8", "surrogateescape") if isinstance(text, str) else text
-        return DataFile(data, inode=self.inode(path), path=path)
+        """Open it."""
+        file = SeqFile(self._text, self._store, flags)
+        file.inode, file.path, file.mode = self.inode(path), path, self.mode
+        return file
 
 
 class Device(Inode):

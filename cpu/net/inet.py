@@ -10,8 +10,9 @@ import struct
 from typing import TYPE_CHECKING, Any, Final
 
 from cpu.net.addresses import ANY4, ANY6, Endpoint, endpoint, is_local, sockaddr
+from cpu.net.families import AF_INET, AF_INET6
 from cpu.net.ports import IP_UNPRIVILEGED_PORT_START
-from cpu.net.sock import AF_INET, AF_INET6, Sock
+from cpu.net.sock import Sock
 from mmu.errors import LinuxError
 
 if TYPE_CHECKING:

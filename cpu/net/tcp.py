@@ -16,10 +16,9 @@ from typing import TYPE_CHECKING, Final
 
 from cpu.fs.poll import POLLERR, POLLHUP, POLLRDHUP, READABLE, WRITABLE
 from cpu.net.addresses import ANY4, ANY6, Endpoint, endpoint, reachable
+from cpu.net.families import AF_INET, AF_UNSPEC
 from cpu.net.inet import IPPROTO_TCP, InetSock
 from cpu.net.sock import (
-    AF_INET,
-    AF_UNSPEC,
     EVENTS,
     MSG_OOB,
     MSG_PEEK,

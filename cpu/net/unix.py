@@ -14,9 +14,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from cpu.fs.poll import POLLERR, POLLHUP, POLLRDHUP, READABLE, WRITABLE
+from cpu.net.families import AF_UNIX, AF_UNSPEC
 from cpu.net.sock import (
-    AF_UNIX,
-    AF_UNSPEC,
     EVENTS,
     MSG_OOB,
     MSG_PEEK,
@@ -446,7 +445,7 @@ class UnixSock(Sock):
             _detach(skb, drop=True)
             self._freed(skb)
 
-    def carried(self) -> Iterator[OpenFile]:
+    def carried(self) -> Iterator[object]:
         """For unix_gc(): see Carrier."""
         for at in (self, *self.embryos):
             for skb in at.received:

@@ -7,7 +7,7 @@ import errno
 import struct
 from typing import TYPE_CHECKING
 
-from cpu.fs.files import O_CLOEXEC, O_LARGEFILE, O_NONBLOCK
+from cpu.fs.files import O_CLOEXEC, O_LARGEFILE
 from cpu.fs.memfd import MemFile
 from cpu.fs.pipes import PipeEnd
 from cpu.syscalls.locks import LOCK_COMMANDS, fcntl_lock
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 F_DUPFD, F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_DUPFD_CLOEXEC = 0, 1, 2, 3, 4, 1030
 F_SETPIPE_SZ, F_GETPIPE_SZ, F_ADD_SEALS, F_GET_SEALS = 1031, 1032, 1033, 1034
 FD_CLOEXEC = 1
-FIONBIO, FIONREAD, FIONCLEX, FIOCLEX = 0x5421, 0x541B, 0x5450, 0x5451
 CLOSE_RANGE_UNSHARE, CLOSE_RANGE_CLOEXEC = 2, 4
 
 
@@ -122,22 +121,3 @@ def sys_fcntl(task: Task, fd: int, command: int, argument: int, *_: int) -> int:
             pipe.resize(argument & U32) if command == F_SETPIPE_SZ else pipe.max_usage << PAGE_SHIFT
         )
     raise LinuxError(errno.EINVAL)
-
-
-@syscall("ioctl")
-def sys_ioctl(task: Task, fd: int, request: int, argument: int, *_: int) -> int:
-    """ioctl(2): what every file has; nothing here is a terminal."""
-    entry, request = task.files.descriptor(s32(fd)), request & U32
-    if request in (FIOCLEX, FIONCLEX):
-        entry.cloexec = request == FIOCLEX
-        return 0
-    if request == FIONBIO:
-        (on,) = struct.unpack("<i", task.mm.copy_from_user(argument, 4))
-        flags = entry.file.flags
-        entry.file.set_flags(flags | O_NONBLOCK if on else flags & ~O_NONBLOCK)
-        return 0
-    if request == FIONREAD:
-        nr = entry.file.nr_readable()
-        task.mm.copy_to_user(argument, struct.pack("<i", min(nr, 0x7FFFFFFF)))
-        return 0
-    raise LinuxError(errno.ENOTTY)
