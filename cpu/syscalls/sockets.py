@@ -150,7 +150,7 @@ def find_unix(task: Task, sock: UnixSock, name: bytes) -> UnixSock | None:
     """
     key = sock.key_of(name)
     if name[0]:
-        key = task.fs.find_socket(name[:-1].decode("utf-8", "surrogateescape"), task.cred)
+        key = task.fs.find_socket(name[:-1].decode("utf-8", "surrogateescape"))
     found = None if key is None else task.system.net.unix_names.get(key)
     assert found is None or isinstance(found, UnixSock)
     return found
@@ -167,7 +167,7 @@ def _bind_unix(task: Task, sock: UnixSock, address: bytes) -> None:
         sock.bind_to(name, sock.key_of(name))
         return
     try:
-        node = task.fs.bind_socket(name[:-1].decode("utf-8", "surrogateescape"), task.cred)
+        node = task.fs.bind_socket(name[:-1].decode("utf-8", "surrogateescape"))
     except LinuxError as error:
         raise LinuxError(errno.EADDRINUSE if error.errno == errno.EEXIST else error.errno) from None
     sock.bind_to(name, node)
