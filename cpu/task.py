@@ -45,9 +45,9 @@ from mmu.x86.check import ChangedBy
 
 if TYPE_CHECKING:
     from cpu.context import Context
-    from cpu.mempolicy import Mempolicy
     from cpu.exe_file import ExeFile
     from cpu.fs.inode import InodeTable
+    from cpu.mempolicy import Mempolicy
     from cpu.result import ProcessResult
     from cpu.siginfo import SigInfo
     from cpu.timers import CpuTimer, Itimer, PosixTimer

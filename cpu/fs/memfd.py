@@ -9,8 +9,8 @@ import stat
 from typing import TYPE_CHECKING, Final
 
 from cpu.fs.files import O_ACCMODE, O_LARGEFILE, O_RDONLY, O_RDWR, O_WRONLY, OpenFile
-from cpu.fs.kstat import Kstat
 from cpu.fs.host_data import FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE
+from cpu.fs.kstat import Kstat
 from cpu.fs.regular_files import FileMapping, SeekableFile
 from mmu._native import lib
 from mmu.errors import LinuxError, OutOfMemory

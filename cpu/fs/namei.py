@@ -110,9 +110,7 @@ class FsStruct:
         nd = self.nameidata(base, resolve, cred)
         return path_openat(tree.cache, nd, path, how, cred, self.umask)
 
-    def open_exec(
-        self, path: str, base: Dentry | None = None, *, follow: bool = True
-    ) -> OpenFile:
+    def open_exec(self, path: str, base: Dentry | None = None, *, follow: bool = True) -> OpenFile:
         """Open a program to run (do_open_execat()); EACCES if it is none that may be executed."""
         nd = self.nameidata(base)
         dentry = nd.lookup(path, follow=follow)
@@ -140,9 +138,7 @@ class FsStruct:
 
     def symlink(self, target: str, path: str, base: Dentry | None = None) -> None:
         """Make a symbolic link that says ``target``."""
-        namespace.symlink(
-            self.tree.cache, self.nameidata(base), path, target, self.tree.cred()
-        )
+        namespace.symlink(self.tree.cache, self.nameidata(base), path, target, self.tree.cred())
 
     def unlink(self, path: str, base: Dentry | None = None) -> None:
         """Take a name away."""
@@ -205,5 +201,3 @@ class FsStruct:
         node = self.lookup(path).node
         inode_permission(node, MAY_WRITE, self.tree.cred())
         return node if stat.S_ISSOCK(node.mode) else None
-
-

@@ -188,7 +188,16 @@ class Dentry:
     on names of this directory.
     """
 
-    __slots__ = ("__weakref__", "children", "mounted", "mounts", "name", "node", "parent", "unhashed")
+    __slots__ = (
+        "__weakref__",
+        "children",
+        "mounted",
+        "mounts",
+        "name",
+        "node",
+        "parent",
+        "unhashed",
+    )
 
     def __init__(self, parent: Dentry | None, name: str, node: Node) -> None:
         self.parent = self if parent is None else parent

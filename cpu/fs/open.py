@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from cpu.fs.directories import DirectoryFile, PathFile
 from cpu.fs.files import (
+    FASYNC,
     O_ACCMODE,
     O_APPEND,
     O_CLOEXEC,
@@ -25,7 +26,6 @@ from cpu.fs.files import (
     O_NONBLOCK,
     O_PATH,
     O_TRUNC,
-    FASYNC,
     OpenFile,
 )
 from cpu.fs.node import Dentry, Making
@@ -172,9 +172,7 @@ def may_open(dentry: Dentry, how: OpenFlags, cred: Cred) -> None:
         raise LinuxError(errno.EPERM)
 
 
-def _create(
-    cache: DentryCache, nd: Nameidata, how: OpenFlags, cred: Cred, umask: int
-) -> Dentry:
+def _create(cache: DentryCache, nd: Nameidata, how: OpenFlags, cred: Cred, umask: int) -> Dentry:
     """Make the regular file that was not there (lookup_open())."""
     directory = nd.at
     if directory.unhashed and not directory.mounted:

@@ -331,7 +331,11 @@ class OverlayFile(OverlayNode):
         if inode is not None and inode.opens:
             return inode.fstat()
         if self.store is not None:
-            return None if not self.nlink and not self.unnamed else self.sb.layer.stat_store(self.store)
+            return (
+                None
+                if not self.nlink and not self.unnamed
+                else self.sb.layer.stat_store(self.store)
+            )
         if self.place is not None:
             return self.place[0].lstat(self.place[1]) or self.info
         return None
@@ -470,7 +474,6 @@ class OverlaySpecial(OverlayNode):
         if stat.S_ISFIFO(self.mode):
             return self.sb.open_fifo(self, flags)
         raise LinuxError(errno.ENXIO if stat.S_ISSOCK(self.mode) else errno.EACCES)
-
 
 
 class OverlayDir(OverlayNode):

@@ -6,7 +6,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from cpu.fs.files import (
@@ -17,13 +17,10 @@ from cpu.fs.files import (
     O_RDWR,
     O_TRUNC,
     O_WRONLY,
-    PIPE_BUF,
     SEEK_CUR,
     SEEK_END,
     SEEK_SET,
-    Dirent,
     OpenFile,
-    stat_bytes,
 )
 from mmu.errors import LinuxError
 from mmu.linux.filemap import AddressSpace, MappedFile

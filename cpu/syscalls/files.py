@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import errno
-import struct
 from typing import TYPE_CHECKING
 
 from cpu.fs.files import O_CLOEXEC, O_LARGEFILE

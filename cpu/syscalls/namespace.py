@@ -138,9 +138,7 @@ def sys_renameat(task: Task, olddirfd: int, old: int, newdirfd: int, new: int, *
 
 
 @syscall("renameat2")
-def sys_renameat2(
-    task: Task, olddirfd: int, old: int, newdirfd: int, new: int, flags: int
-) -> int:
+def sys_renameat2(task: Task, olddirfd: int, old: int, newdirfd: int, new: int, flags: int) -> int:
     """renameat2(2); no whiteouts."""
     flags &= U32
     if flags & ~(RENAME_NOREPLACE | RENAME_EXCHANGE) or flags & RENAME_WHITEOUT:
