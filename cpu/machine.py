@@ -171,7 +171,10 @@ class Machine:
         }
         view = View(given=seen(program)) if view is None else view
         self.space.limit = view.limit
-        tree = self._tree = FileSystem(mounts, view, self.inodes)
+        who = cred or Cred.of(os.getuid(), os.getgid(), tuple(os.getgroups()))
+        tree = self._tree = FileSystem(
+            mounts, view, self.inodes, cred=lambda: self._cred(who), scheduler=self.scheduler
+        )
         try:
             fs = FsStruct(tree, view.cwd)
             fs.set_pwd(fs.pwd)
@@ -197,11 +200,16 @@ class Machine:
             mm,
             files,
             fs,
-            cred or Cred.of(os.getuid(), os.getgid(), tuple(os.getgroups())),
+            who,
             lambda task: run_task(task, lambda: begin_program(task, found, envp)),
         )
         self.scheduler.add(task)
         return process
+
+    def _cred(self, first: Cred) -> Cred:
+        """Who asks for a file: the task that runs, before there is one the first."""
+        task = self.scheduler.current
+        return task.cred if isinstance(task, Task) else first
 
     # The run.
 

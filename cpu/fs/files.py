@@ -261,6 +261,13 @@ class FileTable:
         """The open file; EBADF if there is none."""
         return self.descriptor(fd).file
 
+    def not_path(self, fd: int) -> OpenFile:
+        """The open file; EBADF if there is none, or one opened with O_PATH (fdget())."""
+        file = self.get(fd)
+        if file.flags & O_PATH:
+            raise LinuxError(errno.EBADF)
+        return file
+
     def descriptor(self, fd: int) -> Descriptor:
         """The table's entry; EBADF if there is none."""
         entry = self._table.get(fd)

@@ -188,8 +188,8 @@ class HostNode(Node):
         uid, gid, bits = self._given
         assert self.place is not None or self.directory is not None
         if change.mode is not None:
-            bits = change.mode & 0o7000
-            self._on_host(lambda path, fd: os.chmod(path, change.mode & 0o777, dir_fd=fd))
+            bits, rights = change.mode & 0o7000, change.mode & 0o777
+            self._on_host(lambda path, fd: os.chmod(path, rights, dir_fd=fd))
         if change.atime is not None or change.mtime is not None:
             self._set_times(change)
         uid = uid if change.uid is None else change.uid

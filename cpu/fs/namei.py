@@ -8,7 +8,7 @@ import stat
 from typing import TYPE_CHECKING
 
 from cpu.fs import namespace
-from cpu.fs.files import O_RDONLY, OpenFile
+from cpu.fs.files import O_PATH, O_RDONLY, OpenFile
 from cpu.fs.node import Dentry, Node, d_path
 from cpu.fs.open import OpenFlags, path_openat
 from cpu.fs.permission import MAY_EXEC, MAY_WRITE, inode_permission
@@ -30,7 +30,7 @@ def base_of(file: OpenFile) -> Dentry:
 
 
 class FsStruct:
-    """A struct fs_struct: where a task's relative paths start, its root, and its umask, in ``tree``.
+    """A struct fs_struct: where a task's paths start in ``tree``, and its umask.
 
     ``users`` are the tasks that have it (CLONE_FS). Paths start at ``base``, None: the working
     directory. Whoever's task runs is asked for its rights. Every method raises LinuxError.
@@ -112,8 +112,22 @@ class FsStruct:
 
     def open_exec(self, path: str, base: Dentry | None = None, *, follow: bool = True) -> OpenFile:
         """Open a program to run (do_open_execat()); EACCES if it is none that may be executed."""
-        nd = self.nameidata(base)
-        dentry = nd.lookup(path, follow=follow)
+        return self._exec_dentry(self.nameidata(base).lookup(path, follow=follow))
+
+    def exec_file(self, file: OpenFile) -> OpenFile:
+        """The same of an open file, which may be opened with O_PATH: that one has a file of its
+        own.
+        """
+        if isinstance(file.dentry, Dentry):
+            opened = self._exec_dentry(file.dentry)
+            if file.flags & O_PATH:
+                return opened
+            opened.close()
+        elif not stat.S_ISREG(file.mode) or not file.mode & 0o111:
+            raise LinuxError(errno.EACCES)
+        return file
+
+    def _exec_dentry(self, dentry: Dentry) -> OpenFile:
         if stat.S_ISLNK(dentry.node.mode):
             raise LinuxError(errno.ELOOP)
         if not stat.S_ISREG(dentry.node.mode):
@@ -171,15 +185,11 @@ class FsStruct:
 
     def set_pwd(self, dentry: Dentry) -> None:
         """Have relative paths start there; ENOTDIR, EACCES."""
-        self._may_enter(dentry)
+        self.may_enter(dentry)
         self.pwd = dentry
 
-    def set_root(self, dentry: Dentry) -> None:
-        """Have absolute paths start there (ksys_chroot()); ENOTDIR, EACCES."""
-        self._may_enter(dentry)
-        self.root = dentry
-
-    def _may_enter(self, dentry: Dentry) -> None:
+    def may_enter(self, dentry: Dentry) -> None:
+        """ENOTDIR, EACCES for what cannot be a working directory."""
         if not dentry.node.is_dir:
             raise LinuxError(errno.ENOTDIR)
         inode_permission(dentry.node, MAY_EXEC, self.tree.cred())

@@ -15,7 +15,7 @@ from mmu.errors import LinuxError
 if TYPE_CHECKING:
     from cpu.cred import Cred
     from cpu.fs.dcache import DentryCache
-    from cpu.fs.namei import Nameidata
+    from cpu.fs.walk import Nameidata
 
 RENAME_NOREPLACE, RENAME_EXCHANGE, RENAME_WHITEOUT = 1, 2, 4
 _DOTS: Final = ("", ".", "..")

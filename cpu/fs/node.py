@@ -109,6 +109,16 @@ class Node:
         """Whether it is a directory."""
         return stat.S_ISDIR(self.mode)
 
+    @property
+    def is_regular(self) -> bool:
+        """Whether it is a regular file."""
+        return stat.S_ISREG(self.mode)
+
+    @property
+    def is_link(self) -> bool:
+        """Whether it is a symbolic link."""
+        return stat.S_ISLNK(self.mode)
+
     def found(self, dentry: Dentry) -> None:
         """It was found as ``dentry``, which is new."""
 
@@ -129,7 +139,7 @@ class Node:
         raise LinuxError(errno.EINVAL)
 
     def open_at(self, dentry: Dentry | None, flags: int) -> OpenFile:
-        """Open it, found as ``dentry``, None: as something without a name; the rights were looked at."""
+        """Open it, found as ``dentry``; None: without a name. The rights were looked at."""
         raise LinuxError(errno.ENXIO)
 
     def truncate(self, size: int) -> None:

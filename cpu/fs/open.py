@@ -42,7 +42,7 @@ from mmu.errors import LinuxError
 if TYPE_CHECKING:
     from cpu.cred import Cred
     from cpu.fs.dcache import DentryCache
-    from cpu.fs.namei import Nameidata
+    from cpu.fs.walk import Nameidata
 
 O_TMPFILE_BIT, O_SYNC_BIT = 0o20000000, 0o4000000
 O_TMPFILE: Final = O_TMPFILE_BIT | O_DIRECTORY

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The tree of all tasks of a machine: what a View gives, and what the machine makes up, mounted over
-it (fs/namespace.c, v6.18).
+"""The tree of all tasks of a machine: what a View gives, and what the machine makes up, mounted
+over it (fs/namespace.c, v6.18).
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _SHM: Final = "/dev/shm"
 
 
 class FileSystem:
-    """The tree. ``mounts`` are the things that the machine makes up by their absolute paths; ``view``
+    """The tree. ``mounts`` are the things that the machine makes up, by absolute paths; ``view``
     says what of the host's there is, and where writes go; ``inodes`` has those of the host's files
     that are open. ``cred`` says who asks, where no task does; ``scheduler`` lets openers of FIFOs
     wait. close() it. Raises ViewError.
@@ -68,7 +68,7 @@ class FileSystem:
         try:
             self.layer = UpperLayer(inodes, view.upper, view.files, inodes.now)
         except OSError as error:
-            raise ViewError(str(view.upper), error.strerror) from None
+            raise ViewError(str(view.upper), str(error.strerror)) from None
         self.overlay = self._overlay("overlay", OVERLAYFS_SUPER_MAGIC)
         try:
             self._build(mounts, view, inodes)
@@ -232,7 +232,7 @@ class FileSystem:
         try:
             root = host.root()
         except OSError as error:
-            raise ViewError(given.host, error.strerror) from None
+            raise ViewError(given.host, str(error.strerror)) from None
         self._mount(given.path, root, host)
 
 

@@ -2,8 +2,8 @@
 """The upper layer: where what guests write goes.
 
 The host has a directory with one file for the data of each regular file, named by number. Names,
-rights, owners, times, links and directories are kept in memory, so that nothing that a guest does to
-them is ever asked of the host; cpu.fs.keep makes a tree of it at the end.
+rights, owners, times, links and directories are kept in memory, so that nothing that a guest does
+to them is ever asked of the host; cpu.fs.keep makes a tree of it at the end.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Directories: what they hold, and which one a task is in (fs/readdir.c, open.c, d_path.c, v6.18)."""
+"""Directories: what they hold, and which one a task is in (fs/readdir.c, fs/d_path.c, v6.18)."""
 
 from __future__ import annotations
 

@@ -114,9 +114,9 @@ def sys_linkat(task: Task, olddirfd: int, old: int, newdirfd: int, new: int, fla
     if flags & ~(AT_SYMLINK_FOLLOW | AT_EMPTY_PATH):
         raise LinuxError(errno.EINVAL)
     walk = (flags & AT_EMPTY_PATH) | (0 if flags & AT_SYMLINK_FOLLOW else AT_SYMLINK_NOFOLLOW)
-    if not user_path(task, old) and flags & AT_EMPTY_PATH:
-        if not task.cred.capable(CAP_DAC_READ_SEARCH):
-            raise LinuxError(errno.ENOENT)
+    by_fd = flags & AT_EMPTY_PATH and not user_path(task, old)
+    if by_fd and not task.cred.capable(CAP_DAC_READ_SEARCH):
+        raise LinuxError(errno.ENOENT)
     source = lookup_at(task, olddirfd, old, walk)
     name, base = path_at(task, newdirfd, new)
     if source is None:

@@ -41,7 +41,9 @@ def path_at(task: Task, dirfd: int, addr: int) -> tuple[str, Dentry | None]:
 
 
 def base_at(task: Task, dirfd: int, name: str) -> Dentry | None:
-    """Where the path ``name`` starts; None: at the root or the working directory. EBADF, ENOTDIR."""
+    """Where the path ``name`` starts; None: at the root or the working directory.
+    EBADF, ENOTDIR.
+    """
     if name.startswith("/") or s32(dirfd) == AT_FDCWD:
         return None
     return base_of(task.files.get(s32(dirfd)))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What files are: stat(2), access(2), readlink(2), statfs(2) (fs/stat.c, open.c, statfs.c, v6.18)."""
+"""What files are: stat(2), access(2), readlink(2), statfs(2) (fs/stat.c, fs/statfs.c, v6.18)."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from cpu.fs.kstat import BLOCK_SIZE, Kstat
+from cpu.fs.nameless import ANON_INODES
 from cpu.fs.node import Dentry, SuperBlock
 from cpu.fs.permission import MAY_EXEC, MAY_READ, MAY_WRITE, inode_permission
 from cpu.syscalls.paths import (
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 AT_STATX_SYNC_TYPE: Final = 0x6000
 STATX_RESERVED: Final = 1 << 31
 _STATFS: Final = struct.Struct("<qqqqqqqiiqqq32x")
-ANON_INODE_FS_MAGIC: Final = 0x09041934
 ST_VALID, ST_RDONLY, ST_NOSUID, ST_NODEV = 0x20, 1, 2, 4
 
 
@@ -177,12 +177,9 @@ def sys_statfs(task: Task, path: int, buffer: int, *_: int) -> int:
 def sys_fstatfs(task: Task, fd: int, buffer: int, *_: int) -> int:
     """fstatfs(2)."""
     dentry = task.files.get(s32(fd)).dentry
-    sb = dentry.node.sb if isinstance(dentry, Dentry) else _NAMELESS
+    sb = dentry.node.sb if isinstance(dentry, Dentry) else ANON_INODES
     task.mm.copy_to_user(buffer, _statfs(sb))
     return 0
-
-
-_NAMELESS: Final = SuperBlock("anon_inodefs", 9, ANON_INODE_FS_MAGIC)
 
 
 def _statfs(sb: SuperBlock) -> bytes:
