@@ -101,7 +101,7 @@ def sys_fchown(task: Task, fd: int, uid: int, gid: int, *_: int) -> int:
 
 
 @syscall("fchownat")
-def sys_fchownat(task: Task, dirfd: int, path: int, uid: int, gid: int, flags: int) -> int:
+def sys_fchownat(task: Task, dirfd: int, path: int, uid: int, gid: int, flags: int, *_: int) -> int:
     """fchownat(2)."""
     flags &= U32
     if flags & ~(AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH):

@@ -108,7 +108,9 @@ def sys_link(task: Task, old: int, new: int, *_: int) -> int:
 
 
 @syscall("linkat")
-def sys_linkat(task: Task, olddirfd: int, old: int, newdirfd: int, new: int, flags: int) -> int:
+def sys_linkat(
+    task: Task, olddirfd: int, old: int, newdirfd: int, new: int, flags: int, *_: int
+) -> int:
     """linkat(2)."""
     flags &= U32
     if flags & ~(AT_SYMLINK_FOLLOW | AT_EMPTY_PATH):
@@ -138,7 +140,9 @@ def sys_renameat(task: Task, olddirfd: int, old: int, newdirfd: int, new: int, *
 
 
 @syscall("renameat2")
-def sys_renameat2(task: Task, olddirfd: int, old: int, newdirfd: int, new: int, flags: int) -> int:
+def sys_renameat2(
+    task: Task, olddirfd: int, old: int, newdirfd: int, new: int, flags: int, *_: int
+) -> int:
     """renameat2(2); no whiteouts."""
     flags &= U32
     if flags & ~(RENAME_NOREPLACE | RENAME_EXCHANGE) or flags & RENAME_WHITEOUT:

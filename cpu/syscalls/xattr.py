@@ -140,19 +140,25 @@ def sys_fgetxattr(task: Task, fd: int, name: int, value: int, size: int, *_: int
 
 
 @syscall("setxattr")
-def sys_setxattr(task: Task, path: int, name: int, value: int, size: int, flags: int) -> int:
+def sys_setxattr(
+    task: Task, path: int, name: int, value: int, size: int, flags: int, *_: int
+) -> int:
     """setxattr(2)."""
     return _set(task, _node(task, path), name, value, size, flags)
 
 
 @syscall("lsetxattr")
-def sys_lsetxattr(task: Task, path: int, name: int, value: int, size: int, flags: int) -> int:
+def sys_lsetxattr(
+    task: Task, path: int, name: int, value: int, size: int, flags: int, *_: int
+) -> int:
     """lsetxattr(2)."""
     return _set(task, _node(task, path, AT_SYMLINK_NOFOLLOW), name, value, size, flags)
 
 
 @syscall("fsetxattr")
-def sys_fsetxattr(task: Task, fd: int, name: int, value: int, size: int, flags: int) -> int:
+def sys_fsetxattr(
+    task: Task, fd: int, name: int, value: int, size: int, flags: int, *_: int
+) -> int:
     """fsetxattr(2)."""
     return _set(task, node_of(task.files.not_path(s32(fd))), name, value, size, flags)
 
