@@ -24,6 +24,7 @@ from cpu.cred import CAP_SYS_ADMIN, CAP_SYS_RESOURCE
 from cpu.fs.files import OpenFile
 from cpu.pidfd import PidFd
 from cpu.restart import ERESTARTNOINTR
+from cpu.rlimit_cpu import update_rlimit_cpu
 from cpu.signal_state import copy_signals
 from cpu.signals import NSIG
 from cpu.task import Process, Task
@@ -250,6 +251,8 @@ def _new_process(task: Task, args: CloneArgs) -> Process:
     process.args = list(old.args)
     process.pgrp, process.session = old.pgrp, old.session
     process.rlimits = old.rlimits.copy()
+    if old.rlimit_cpu is not None:
+        update_rlimit_cpu(process)
     process.dumpable = old.dumpable
     process.oom_score_adj = old.oom_score_adj
     process.oom_score_adj_min = old.oom_score_adj_min

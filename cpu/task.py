@@ -220,6 +220,8 @@ class Process:
         self.nr_syscalls = 0
         self.nr_threads = 0
         """Threads that it ever had."""
+        self.maxrss = 0
+        """Pages, the most that an address space had which exec() took away."""
         self.past_counters: dict[str, int] = {}
         """Of the address spaces that exec() took away."""
         self.past_tables_torn_down = 0
@@ -241,6 +243,7 @@ class Process:
         """ITIMER_REAL and its like, those that were ever set."""
         self.posix_timers: dict[int, PosixTimer] = {}
         self.next_posix_timer = 0
+        self.rlimit_cpu: CpuTimer | None = None
         self.cpu_timers: list[CpuTimer] = []
         """Those that run."""
         system.processes.append(self)
