@@ -36,14 +36,14 @@ class Call:
         """Whether it returned an error."""
         return self.result is not None and -4096 < self.result < 0
 
-    def bytes(self, addr: int, size: int) -> bytes | None:
+    def read(self, addr: int, size: int) -> bytes | None:
         """What lies there; None if not all of it can be read."""
         data = peek(self.task.mm, addr, size)
         return data if len(data) == size else None
 
     def unpack(self, addr: int, layout: struct.Struct) -> tuple[Any, ...] | None:
         """A struct; None if there is none to be read."""
-        data = self.bytes(addr, layout.size) if addr else None
+        data = self.read(addr, layout.size) if addr else None
         return None if data is None else layout.unpack(data)
 
     def path(self, addr: int) -> str:
@@ -61,14 +61,12 @@ class Call:
 
     def buffer(self, addr: int, size: int, *, hexadecimal: bool = False) -> str:
         """The beginning of a buffer of ``size`` bytes."""
-        data = self.bytes(addr, min(size, DEFAULT_STRLEN)) if addr else None
+        data = self.read(addr, min(size, DEFAULT_STRLEN)) if addr else None
         if data is None:
             return pointer(addr)
         return quoted(data, more=size > DEFAULT_STRLEN, hexadecimal=hexadecimal)
 
-    def items(
-        self, addr: int, count: int, layout: struct.Struct, show: Callable[..., str]
-    ) -> str:
+    def items(self, addr: int, count: int, layout: struct.Struct, show: Callable[..., str]) -> str:
         """An array of structs."""
         if not addr:
             return "NULL"

@@ -16,9 +16,9 @@ read              fd filled! size
 write             fd buf:2 size
 pread64           fd filled! size long
 pwrite64          fd buf:2 size long
-readv             fd iov:2! int
+readv             fd iovout:2! int
 writev            fd iov:2 int
-preadv            fd iov:2! int long
+preadv            fd iovout:2! int long
 pwritev           fd iov:2 int long
 open              path open openmode
 openat            dirfd path open openmode
@@ -99,7 +99,7 @@ mseal             ptr size hex
 brk               ptr -> ptr
 memfd_create      text flags:mfd
 shmat             int ptr hex -> ptr
-clone             stackptr cloneflags
+clone             clone
 clone3            clone_args size
 fork
 vfork
@@ -184,14 +184,14 @@ clock_getres      one:clocks timespec!
 clock_nanosleep   one:clocks flags:timer_flags timespec ptr!
 gettimeofday      timeval! ptr
 time              ptr
-poll              polls:1 uint int
-ppoll             polls:1 uint timespec sigset size
-select            int fdset fdset fdset timeval
-pselect6          int fdset fdset fdset timespec ptr
+poll              polls:1 uint int -> poll
+ppoll             polls:1 uint timespec sigset size -> poll
+select            int fdset fdset fdset timeval -> ready
+pselect6          int fdset fdset fdset timespec ptr -> ready
 epoll_create1     flags:epoll_create
 epoll_ctl         fd one:epoll_ops fd epoll_event
-epoll_wait        fd ptr! int int
-epoll_pwait       fd ptr! int int sigset size
+epoll_wait        fd epolls:result! int int
+epoll_pwait       fd epolls:result! int int sigset size
 eventfd2          uint flags:efd
 signalfd4         fd sigset size flags:pipe_flags
 inotify_init1     hex
@@ -210,8 +210,8 @@ getsockopt        fd one:sol one:so optval! int_at!
 shutdown          fd one:shutdown
 sendto            fd buf:2 size flags:msg sockaddr:5 int
 recvfrom          fd filled! size flags:msg ptr! ptr!
-sendmsg           fd ptr flags:msg
-recvmsg           fd ptr! flags:msg
+sendmsg           fd msghdr flags:msg
+recvmsg           fd msghdrout! flags:msg
 """
 
 

@@ -17,9 +17,7 @@ Names = tuple[tuple[int, str], ...]
 
 def _bits(text: str, first: int = 0) -> Names:
     """Names of single bits from bit ``first`` on; ``-`` stands for one without a name."""
-    return tuple(
-        (1 << bit, name) for bit, name in enumerate(text.split(), first) if name != "-"
-    )
+    return tuple((1 << bit, name) for bit, name in enumerate(text.split(), first) if name != "-")
 
 
 def _from(text: str, first: int = 0, prefix: str = "") -> Names:
@@ -224,8 +222,9 @@ FAMILIES: Final[Names] = tuple(
     for number, name in ((1, "UNIX"), (2, "INET"), (10, "INET6"), (16, "NETLINK"), (0, "UNSPEC"))
 )
 SOCKET_TYPES: Final[Names] = tuple(
-    (int(kind), kind.name) for kind in socket.SocketKind if kind.name.startswith("SOCK_")
-    and kind.value < 16
+    (int(kind), kind.name)
+    for kind in socket.SocketKind
+    if kind.name.startswith("SOCK_") and kind.value < 16
 )
 SOCKET_FLAGS: Final[Names] = ((0o2000000, "SOCK_CLOEXEC"), (0o4000, "SOCK_NONBLOCK"))
 MSG: Final[Names] = tuple(

@@ -50,7 +50,7 @@ def _open_flags(call: Call, value: int) -> str:
 
 def _open_mode(call: Call, value: int) -> str | None:
     """Only where the flags before it say that a file may be made."""
-    given = call.args[call.name == "openat" and 2 or 1]
+    given = call.args[(call.name == "openat" and 2) or 1]
     made = given & _O_CREAT or given & _O_TMPFILE == _O_TMPFILE
     return octal(value & 0xFFFF) if made else None
 
@@ -110,7 +110,7 @@ def _dirents(call: Call, value: int) -> str:
     """How many entries getdents64() gave."""
     count, at, end = 0, value, value + (call.result or 0)
     while not call.failed and at < end:
-        head = call.bytes(at + 16, 2)
+        head = call.read(at + 16, 2)
         if head is None:
             break
         at += int.from_bytes(head, "little")
@@ -145,11 +145,18 @@ def _futex_bitset_place(call: Call, value: int) -> str | None:
     return pointer(value) if call.args[1] & 0x7F in (3, 4, 5, 9, 11, 12) else None
 
 
-def _clone_flags(call: Call, value: int) -> str:
+def _clone(call: Call, value: int) -> str:
+    """All that clone() is given, in the order in which strace writes it."""
     signo = value & 0xFF
     words = flags(value & ~0xFF & U32, f.CLONE, "CLONE", none="")
     told = signal_name(signo) if signo else ""
-    return "flags=" + ("|".join(filter(None, (words, told))) or "0")
+    _, stack, parent, child, tls, _ = call.args
+    parts = [f"child_stack={pointer(stack)}"]
+    parts += ["flags=" + ("|".join(filter(None, (words, told))) or "0")]
+    parts += [f"parent_tid={pointer(parent)}"] if value & 0x100000 else []
+    parts += [f"tls={pointer(tls)}"] if value & 0x80000 else []
+    parts += [f"child_tidptr={pointer(child)}"] if value & 0x1200000 else []
+    return ", ".join(parts)
 
 
 def _fcntl_arg(call: Call, value: int) -> str | None:
@@ -251,8 +258,11 @@ _PLAIN: Final[dict[str, Kind]] = {
     "socktype": _socket_type,
     "optval": _option_value,
     "dev": _makedev,
-    "cloneflags": _clone_flags,
-    "stackptr": lambda call, value: f"child_stack={pointer(value)}",
+    "clone": _clone,
+    "msghdr": structs.msghdr,
+    "msghdrout": lambda call, value: (
+        pointer(value) if call.failed else structs.msghdr(call, value, call.result)
+    ),
     "sigset": structs.sigset_at,
     "fdset": lambda call, value: structs.fd_set(call, value, s32(call.args[0])),
 }
@@ -267,6 +277,8 @@ _PLAIN.update({name: getattr(structs, name) for name in _STRUCTS})
 _OF_COUNT: Final[dict[str, Callable[[Call, int, int], str]]] = {
     "buf": lambda call, value, count: call.buffer(value, count),
     "iov": structs.iovec,
+    "iovout": lambda call, value, count: structs.iovec(call, value, count, call.result),
+    "epolls": structs.epoll_events,
     "polls": structs.pollfds,
     "sockaddr": structs.sockaddr,
 }

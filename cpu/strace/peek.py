@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from mmu.errors import LinuxError
 from mmu.linux.filemap import MappedFile
 from mmu.linux.handle_mm_fault import peek_pte
 from mmu.linux.mm import Mm
@@ -54,8 +55,13 @@ def _peek_page(mm: Mm, addr: int, size: int) -> bytes | None:
     return _of_file(mm, mm.file(vma.vm_file), offset, size)
 
 
-def _of_file(mm: Mm, file: MappedFile, offset: int, size: int) -> bytes:
+def _of_file(mm: Mm, file: MappedFile, offset: int, size: int) -> bytes | None:
     pfn = file.cached(offset >> PAGE_SHIFT)
     if pfn is not None:
         return mm.memory.read(pfn << PAGE_SHIFT | offset % PAGE_SIZE, size)
-    return file.peek(offset, size).ljust(size, b"\0")
+    page = bytearray(PAGE_SIZE)
+    try:
+        file.mapping.ops.readahead(offset >> PAGE_SHIFT, [memoryview(page)])
+    except LinuxError:
+        return None
+    return bytes(page[offset % PAGE_SIZE :][:size])

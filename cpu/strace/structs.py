@@ -183,6 +183,16 @@ def pollfds(call: Call, addr: int, count: int) -> str:
     return call.items(addr, count, _POLLFD, show)
 
 
+def polled(call: Call, addr: int, count: int) -> str:
+    """What poll() found."""
+    told = []
+    for number in range(count):
+        found = call.unpack(addr + number * _POLLFD.size, _POLLFD)
+        if found is not None and found[2]:
+            told.append(f"{{fd={found[0]}, revents={flags(found[2], f.POLL, 'POLL')}}}")
+    return f"[{', '.join(told)}]"
+
+
 def iovec(call: Call, addr: int, count: int, most: int | None = None) -> str:
     """Buffers; of all only ``most`` bytes, those that were transferred."""
     left = [1 << 62 if most is None else most]
@@ -253,7 +263,7 @@ def winsize(call: Call, addr: int) -> str:
 
 def sockaddr(call: Call, addr: int, size: int) -> str:
     """A socket's address."""
-    data = call.bytes(addr, min(size, 128)) if addr and size >= 2 else None
+    data = call.read(addr, min(size, 128)) if addr and size >= 2 else None
     if data is None:
         return pointer(addr)
     family = int.from_bytes(data[:2], "little")
@@ -288,7 +298,7 @@ def msghdr(call: Call, addr: int, most: int | None = None) -> str:
 
 def utsname(call: Call, addr: int) -> str:
     """struct utsname, abbreviated."""
-    data = call.bytes(addr, 130)
+    data = call.read(addr, 130)
     if data is None or call.failed:
         return pointer(addr)
     sysname, nodename = (data[i : i + 65].split(b"\0")[0] for i in (0, 65))
@@ -297,7 +307,7 @@ def utsname(call: Call, addr: int) -> str:
 
 def fd_set(call: Call, addr: int, nfds: int) -> str:
     """A set of descriptors of select()."""
-    data = call.bytes(addr, -(-min(nfds, 1024) // 64) * 8) if addr else None
+    data = call.read(addr, -(-min(nfds, 1024) // 64) * 8) if addr else None
     if data is None:
         return pointer(addr)
     bits = int.from_bytes(data, "little")

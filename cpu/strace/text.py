@@ -17,7 +17,7 @@ Flag = tuple[int, str]
 
 
 def quoted(data: bytes, *, more: bool = False, hexadecimal: bool = False) -> str:
-    """The bytes as a C string; ``more`` of them follow, ``hexadecimal``: every one as \\xNN."""
+    """The bytes as a C string; ``more`` of them follow, ``hexadecimal``: each by its number."""
     if hexadecimal:
         text = "".join(f"\\x{byte:02x}" for byte in data)
     else:

@@ -17,16 +17,16 @@ from __future__ import annotations
 
 import errno
 import os
-import signal
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from cpu.restart import ERESTART_RESTARTBLOCK, ERESTARTNOHAND, ERESTARTNOINTR
-from cpu.siginfo import CLD_EXITED, SI_KERNEL, SI_QUEUE, SI_TIMER, SI_USER, SigInfo
+from cpu.siginfo import CLD_EXITED, SI_KERNEL, Layout, SigInfo
 from cpu.strace.call import Call
 from cpu.strace.calls import Signature, signature
 from cpu.strace.flags import signal_name
 from cpu.strace.kinds import kind
+from cpu.strace.structs import polled
 from cpu.strace.text import pointer
 from cpu.syscalls.numbers import syscall_name
 from mmu.linux.sched import ERESTARTSYS
@@ -44,19 +44,14 @@ _RESTARTS: Final = {
     ERESTARTNOHAND: ("ERESTARTNOHAND", "To be restarted if no handler"),
     ERESTART_RESTARTBLOCK: ("ERESTART_RESTARTBLOCK", "Interrupted by signal"),
 }
-_PLURAL_EXIT: Final = frozenset({"exit", "exit_group"})
 
 
 class Tracer:
-    """Writes what tasks ask of the kernel; ``write`` takes whole lines, or parts of one.
-
-    ``counts`` are the calls by name, and how many of each failed with ENOSYS.
-    """
+    """Writes what tasks ask of the kernel; ``write`` takes whole lines."""
 
     def __init__(self, write: Callable[[str], object]) -> None:
         self._write = write
         self._open: dict[int, _Open] = {}
-        self._nr_tasks = 1
 
     def enter(self, task: Task, nr: int, args: tuple[int, ...]) -> None:
         """The task has made a call."""
@@ -65,7 +60,6 @@ class Tracer:
         begun = _Open(call, signature(call.name))
         self._interrupt(task)
         self._open[id(task)] = begun
-        self._nr_tasks = len(task.system.tasks)
 
     def leave(self, task: Task, result: int) -> None:
         """Its call returned ``result``, 64 bits."""
@@ -99,7 +93,6 @@ class Tracer:
         self._open.clear()
 
     def _line(self, task: Task, text: str) -> None:
-        self._nr_tasks = len(task.system.tasks)
         self._interrupt(task)
         self._write(f"{self._prefix(task)}{text}\n")
 
@@ -113,7 +106,6 @@ class Tracer:
 
     def _finish(self, begun: _Open, result: str) -> None:
         call = begun.call
-        self._nr_tasks = max(self._nr_tasks, len(call.task.system.tasks))
         self._interrupt(call.task)
         start = f"<... {call.name} resumed>" if begun.written else begun.text()
         text = f"{start}{begun.rest()}) "
@@ -178,6 +170,10 @@ def _result(call: Call, how: Signature) -> str:
     if how.result == "persona":
         show, _ = kind("persona")
         return f"{value:#x} ({show(call, value)})" if value else f"0 ({show(call, value)})"
+    if how.result == "ready" and not value:
+        return "0 (Timeout)"
+    if how.result == "poll":
+        return f"{value} ({polled(call, call.args[0], call.args[1])})" if value else "0 (Timeout)"
     if how.result == "fcntl":
         return _fcntl_result(call, value)
     return str(value)
@@ -196,19 +192,17 @@ def _fcntl_result(call: Call, value: int) -> str:
 
 def siginfo(info: SigInfo) -> str:
     """What is told of a signal."""
-    name = signal_name(info.signo)
-    text = f"si_signo={name}, si_code={info.code_name}"
-    if info.code in (SI_USER, SI_QUEUE) or info.code_name == "SI_TKILL":
+    text = f"si_signo={signal_name(info.signo)}, si_code={info.code_name}"
+    if info.layout in (Layout.KILL, Layout.QUEUE) and info.code != SI_KERNEL:
         text += f", si_pid={info.pid}, si_uid={info.uid}"
-    elif info.signo == signal.SIGCHLD and info.code >= CLD_EXITED and info.code != SI_KERNEL:
-        status = info.status
+    elif info.layout == Layout.CHILD:
+        pid, uid, status, utime, stime = info.child_fields
         shown = str(status) if info.code == CLD_EXITED else signal_name(status)
         text += (
-            f", si_pid={info.pid}, si_uid={info.uid}, si_status={shown},"
-            f" si_utime={info.utime}, si_stime=0"
+            f", si_pid={pid}, si_uid={uid}, si_status={shown}, si_utime={utime}, si_stime={stime}"
         )
     elif info.addr is not None:
         text += f", si_addr={pointer(info.addr)}"
-    elif info.code == SI_TIMER:
-        text += f", si_timerid={info.pid:#x}, si_overrun={info.uid}"
+    elif info.layout == Layout.TIMER:
+        text += f", si_timerid={info.timer_id:#x}"
     return f"{{{text}}}"
