@@ -55,6 +55,8 @@ def run_task(task: Task, start: Callable[[], None] | None = None) -> None:
             exit_to_user_mode(task)
             _step(task)
     except TaskEnd as end:
+        if task.system.tracer is not None:
+            task.system.tracer.ended(task, end)
         task.leaves_kernel()
         do_exit(task, end)
 
@@ -131,6 +133,9 @@ def do_syscall_64(task: Task) -> None:
         ring.emit(_SYS_ENTER, nr, di, si)
     if nr >= NR_SYSCALLS:
         nr &= U32  # the kernel looks at eax alone
+    tracer = system.tracer
+    if tracer is not None:
+        tracer.enter(task, nr, (di, si, dx, r10, r8, r9))
     handler = TABLE[nr] if nr < NR_SYSCALLS else None
     try:
         if handler is None:
@@ -146,5 +151,7 @@ def do_syscall_64(task: Task) -> None:
         vcpu = task.vcpu
     result &= U64
     vcpu.set_result(result)
+    if tracer is not None:
+        tracer.leave(task, result)
     if ring is not None:
         ring.emit(_SYS_EXIT, nr, result)

@@ -15,7 +15,7 @@ import errno
 import random
 import signal
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn, Protocol
 
 from cpu.clock import VirtualClock
 from cpu.cred import CAP_IPC_LOCK, Cred
@@ -65,6 +65,22 @@ PID_MAX = 32768
 """kernel.pid_max: numbers above it are not given, and come again from FIRST_PID on."""
 
 
+class Tracer(Protocol):
+    """Hears of what tasks ask of the kernel, and of their signals and ends."""
+
+    def enter(self, task: Task, nr: int, args: tuple[int, ...], /) -> None:
+        """The task makes a call; 6 arguments."""
+
+    def leave(self, task: Task, result: int, /) -> None:
+        """It returns ``result``, 64 bits."""
+
+    def signalled(self, task: Task, info: SigInfo, /) -> None:
+        """A signal is delivered to it."""
+
+    def ended(self, task: Task, end: TaskEnd, /) -> None:
+        """It ends."""
+
+
 class System:
     """The state around the tasks of a machine; ``seed`` gives all its random numbers.
 
@@ -83,6 +99,8 @@ class System:
         self.clock = VirtualClock(scheduler.now_ns)
         self.notes = Notes()
         self.uts = UtsNamespace()
+        self.tracer: Tracer | None = None
+        """Who writes down the system calls (cpu.strace.tracer)."""
         self.tasks: dict[int, Task] = {}
         self.processes: list[Process] = []
         """Every process that ever was, in the order of their making."""
