@@ -60,6 +60,7 @@ def run_guest(
     guest = Guest(options, _geometry(options), trace)
     view = view_of(options, find_program(options.program), upper)
     process = _spawn(options, guest.machine, exe, view)
+    guest.machine.system.max_threads = options.max_processes
     close_strays(found, {*link.descriptors, *([] if trace is None else [trace])})
     about: Message = {
         "given": [asdict(one) for one in view.given],

@@ -15,7 +15,17 @@ _SELF = ("/proc/self", "/dev/null", "/dev/urandom")
 
 def open_descriptors() -> frozenset[int]:
     """The descriptors of the process."""
-    return frozenset(int(name) for name in os.listdir("/proc/self/fd"))
+    listed = [int(name) for name in os.listdir("/proc/self/fd")]
+    return frozenset(fd for fd in listed if _is_open(fd))
+
+
+def _is_open(fd: int) -> bool:
+    """False of the one by which they were listed."""
+    try:
+        os.fstat(fd)
+    except OSError:
+        return False
+    return True
 
 
 def close_strays(found: Collection[int], kept: Collection[int]) -> None:
