@@ -236,10 +236,10 @@ class Machine:
         self.scheduler.halt()
 
     def _finish(self) -> RunResult:
+        self.inodes.close()
         for vcpu in self.vcpus:
             vcpu.sync()
         self.scheduler.halt()
-        self.inodes.close()
         result = self.figures()
         result.problems += self.system.problems
         leaked = self._frames_before - self.memory.free_frames

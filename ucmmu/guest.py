@@ -28,7 +28,7 @@ from mmu.x86.check import StaleUse
 from mmu.x86.geometry import list_geometries
 from ucmmu.environment import environment_of
 from ucmmu.exit_codes import ExitCode, Failure
-from ucmmu.isolation import close_strays, isolate, open_descriptors
+from ucmmu.isolation import close_strays, isolate
 from ucmmu.options import RunOptions, find_program
 from ucmmu.seen import view_of
 from ucmmu.sizes import format_size
@@ -58,14 +58,13 @@ def run_guest(
     keeps it from starting (NO_PROGRAM, USAGE, NO_RAM). A check of ours that failed makes the exit
     code INTERNAL, a trace that cannot be written ends the run with NO_OUTPUT.
     """
-    found = open_descriptors()
+    close_strays({*link.descriptors, *([] if trace is None else [trace])})
     environment = environment_of(options)
     program = options.program if options.root is not None else _path_of(options.program)
     guest = Guest(options, _geometry(options), trace)
     view = view_of(options, Path(program) if options.root is None else None, upper, environment)
     process = _spawn(options, guest.machine, program, view, environment)
     guest.machine.system.max_threads = options.max_processes
-    close_strays(found, {*link.descriptors, *([] if trace is None else [trace])})
     about: Message = {
         "cwd": view.cwd,
         "given": [asdict(one) for one in view.given],

@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Collection
+from contextlib import suppress
 
 from cpu.fs.view import View
 from cpu.walls import confine
@@ -13,31 +14,12 @@ from cpu.walls import confine
 _SELF = ("/proc/self", "/dev/null", "/dev/urandom")
 
 
-def open_descriptors() -> frozenset[int]:
-    """The descriptors of the process."""
-    listed = [int(name) for name in os.listdir("/proc/self/fd")]
-    return frozenset(fd for fd in listed if _is_open(fd))
-
-
-def _is_open(fd: int) -> bool:
-    """False of the one by which they were listed."""
-    try:
-        os.fstat(fd)
-    except OSError:
-        return False
-    return True
-
-
-def close_strays(found: Collection[int], kept: Collection[int]) -> None:
-    """Close those descriptors ``found`` at the start that are neither standard streams nor
-    ``kept``.
-    """
-    for fd in found:
+def close_strays(kept: Collection[int]) -> None:
+    """Close every descriptor of the process that is neither a standard stream nor ``kept``."""
+    for fd in [int(name) for name in os.listdir("/proc/self/fd")]:
         if fd > 2 and fd not in kept:
-            try:
+            with suppress(OSError):
                 os.close(fd)
-            except OSError:
-                continue
 
 
 def isolate(view: View, without: Collection[str]) -> list[str]:

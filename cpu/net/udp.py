@@ -172,9 +172,7 @@ class UdpSock(InetSock):
             control.append((IPPROTO_IP, IP_PKTINFO, struct.pack("<i4s4s", LO_IFINDEX, ip, ip)))
         if self.options.get((IPPROTO_IPV6, IPV6_RECVPKTINFO)):
             whole = sockaddr(AF_INET6, datagram.to)[8:24]
-            control.append(
-                (IPPROTO_IPV6, IPV6_PKTINFO, whole + struct.pack("<i", LO_IFINDEX))
-            )
+            control.append((IPPROTO_IPV6, IPV6_PKTINFO, whole + struct.pack("<i", LO_IFINDEX)))
         return control
 
     def unread(self, data: bytes) -> None:

@@ -36,9 +36,7 @@ from mmu.linux.vma_lock import vma_start_write
 from mmu.units import PAGE_SHIFT, PAGE_SIZE, U64
 
 
-def do_mprotect(
-    mm: MmStruct, start: int, length: int, prot: int, *, has_key: bool = False
-) -> None:
+def do_mprotect(mm: MmStruct, start: int, length: int, prot: int, *, has_key: bool = False) -> None:
     """do_mprotect_pkey(): give [start, start + length) the rights prot.
 
     Errors: EINVAL (unaligned, unknown bits, PROT_GROWSDOWN on what does not grow down), ENOMEM (a
