@@ -104,6 +104,8 @@ class System:
         self.tasks: dict[int, Task] = {}
         self.processes: list[Process] = []
         """Every process that ever was, in the order of their making."""
+        self.max_threads = PID_MAX
+        """Tasks there may be at one time (/proc/sys/kernel/threads-max)."""
         self.problems: list[str] = []
         """Checks that failed at the end of a process."""
         self.before_teardown: Callable[[Process], None] = lambda process: None
