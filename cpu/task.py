@@ -18,7 +18,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from cpu.clock import VirtualClock
-from cpu.cred import Cred
+from cpu.cred import CAP_IPC_LOCK, Cred
 from cpu.fs.files import FileTable
 from cpu.fs.namei import FsStruct
 from cpu.fs.poll import PollHead
@@ -44,12 +44,11 @@ from mmu.x86.check import ChangedBy
 
 if TYPE_CHECKING:
     from cpu.context import Context
-    from cpu.elf import Executable
+    from cpu.exe_file import ExeFile
     from cpu.result import ProcessResult
     from cpu.siginfo import SigInfo
     from cpu.timers import CpuTimer, Itimer, PosixTimer
     from cpu.vcpu import VCpu
-    from mmu.linux.filemap import MappedFile
     from mmu.linux.state import Kernel
 
 TASK_COMM_LEN: Final = 16
@@ -113,6 +112,11 @@ class System:
         task = self.scheduler.current
         return self.stopping if task is None else task.fatal_signal_pending()
 
+    def can_lock_all(self) -> bool:
+        """Whether the task that runs has CAP_IPC_LOCK."""
+        task = self.scheduler.current
+        return isinstance(task, Task) and task.cred.capable(CAP_IPC_LOCK)
+
     def new_inode(self) -> int:
         """The st_ino of something that no path leads to: a pipe, a socket."""
         self._last_inode += 1
@@ -151,15 +155,13 @@ class System:
 class Process:
     """A signal_struct: what the threads of one process share.
 
-    ``pid`` is its number, its leader's. ``exe`` is the program it runs, ``image`` the program's
-    pages. ``end`` is set when it is to end, and stays; ``result`` when it has ended.
-    ``wait_chldexit`` is where it waits for its children; ``exit_signal`` is sent to its parent when
-    it has ended; ``live`` counts its threads that have not begun to end.
+    ``pid`` is its number, its leader's. ``exe`` is the program it runs. ``end`` is set when it is
+    to end, and stays; ``result`` when it has ended. ``wait_chldexit`` is where it waits for its
+    children; ``exit_signal`` is sent to its parent when it has ended; ``live`` counts its threads
+    that have not begun to end.
     """
 
-    def __init__(
-        self, system: System, parent: Process | None, exe: Executable, image: MappedFile
-    ) -> None:
+    def __init__(self, system: System, parent: Process | None, exe: ExeFile) -> None:
         self.system = system
         self.parent = parent
         """real_parent's process; None: init, or nobody."""
@@ -184,7 +186,6 @@ class Process:
         self.oom_score_adj = 0
         self.dumpable = 1
         self.exe = exe
-        self.image = image
         self.pid: int = 0
         self.leader: Task
         self.threads: list[Task] = []
@@ -394,7 +395,7 @@ class Task(Thread):
         return self.cred.gid
 
     @property
-    def exe(self) -> Executable:
+    def exe(self) -> ExeFile:
         """The program that it runs."""
         return self.process.exe
 
