@@ -32,7 +32,7 @@ from cpu.scheduler import Scheduler
 from cpu.signals import GroupStop, Sighand, SignalReport, SigPending
 from cpu.task_end import TaskEnd as TaskEnd
 from cpu.task_end import stopped as stopped
-from cpu.thread import Thread
+from cpu.thread import Rq, Thread
 from cpu.uts import UtsNamespace
 from mmu._native import ffi
 from mmu.c_words import words
@@ -301,28 +301,29 @@ class Process:
                 executed += int(rq.shared.count) - rq.began
         return executed
 
-    def due_on(self, task: Task) -> int:
-        """The count of the vCPU that has ``task``, one of its threads, at which a sample or a timer
-        of the process's is due. The other vCPUs stand still until then.
+    def sample_due_on(self, rq: Rq) -> int:
+        """The count of a CPU, which has one of its threads, from which on a sample is due: nothing
+        may change before it is taken. The other CPUs stand still until then.
         """
-        scheduler, rq = self.system.scheduler, task.rq
-        assert rq is not None
         due = self.samples.due - self.instructions + rq.began
-        if scheduler.nr_cpus > 1:
-            for other in scheduler.rqs:
+        if self.system.scheduler.nr_cpus > 1:
+            for other in self.system.scheduler.rqs:
                 loaded = other.loaded
                 if other is not rq and loaded is not None and loaded.group is self:
-                    due -= int(other.shared.count) - other.began
-        if self.cpu_timers:
-            left = min(timer.left for timer in self.cpu_timers)
-            due = min(due, int(rq.shared.count) + max(left, 1))
-        return due
+                    due -= other.count[0] - other.began
+        return due if due > 0 else 0
 
-    def take_sample(self) -> None:
-        """Take the sample that is due."""
-        sample = self.samples.take(self.leader.mm, self.executed())
-        if self.on_sample is not None:
-            self.on_sample(sample)
+    def timers_due_on(self, rq: Rq) -> int:
+        """The count of that CPU at which one of its ``cpu_timers`` is due."""
+        return rq.count[0] + max(min(timer.left for timer in self.cpu_timers), 1)
+
+    def take_samples(self) -> None:
+        """Take the samples that are due: sizes are as they were when they became so."""
+        executed = self.executed() if self.system.scheduler.counting else 0
+        while executed >= self.samples.due:
+            sample = self.samples.take(self.leader.mm, self.samples.due)
+            if self.on_sample is not None:
+                self.on_sample(sample)
 
 
 class Task(Thread):
