@@ -26,7 +26,7 @@ from benchmarks.cpu_speed import (
 from benchmarks.measure import Result, compare
 from cpu.context import Context
 from cpu.scheduler import DEFAULT_QUANTUM, Scheduler
-from cpu.thread import Thread
+from cpu.thread import NEVER, Thread
 from cpu.vcpu import Fidelity, VCpu, VmExit
 from mmu.linux.mm import Mm
 from mmu.linux.mman import MAP_ANONYMOUS, MAP_FIXED, MAP_PRIVATE
@@ -53,10 +53,12 @@ class Looper(Thread):
         scheduler, mm = self.loops.scheduler, self.loops.mm
         while True:
             scheduler.end_slice_if_over(self)
-            exit_ = scheduler.user_slice(self, None)
-            if exit_.reason == VmExit.SYSCALL:
+            reason = scheduler.user_slice(self, NEVER)
+            if reason == VmExit.SYSCALL:
                 return
-            if exit_.reason == VmExit.PAGE_FAULT:
+            if reason == VmExit.PAGE_FAULT:
+                assert self.rq is not None
+                exit_ = self.rq.vcpu.exit
                 assert mm.handle_user_fault(exit_.address, exit_.error_code) is None
 
 

@@ -26,6 +26,7 @@ from typing import NamedTuple
 from cpu.cred import Cred
 from cpu.elf import ElfError, Executable
 from cpu.elf_layout import PF_R, PF_W, PF_X, PHDR
+from cpu.exe_file import ExeFile
 from cpu.signals import MINSIGSTKSZ
 from cpu.vdso import VCLOCK_PAGES, VDSO_PAGES, VVAR_PAGES, vdso_image
 from mmu.errors import LinuxError, OutOfMemory
@@ -44,8 +45,8 @@ from mmu.linux.mman import (
 )
 from mmu.units import PAGE_SIZE
 
-ELF_ET_DYN_BASE = 0x555555555000
-"""Two thirds of the address space, page-aligned: the heap of a static-pie program starts here."""
+ELF_ET_DYN_BASE = TASK_SIZE // 3 * 2
+"""Two thirds of the address space: where a PIE lies, and the heap of a static-pie program."""
 VVAR_FLAGS = vma.VM_READ | vma.VM_MAYREAD | vma.VM_IO | vma.VM_DONTDUMP | vma.VM_PFNMAP
 VDSO_FLAGS = vma.VM_READ | vma.VM_EXEC | vma.VM_MAYREAD | vma.VM_MAYWRITE | vma.VM_MAYEXEC
 MAX_ARG_STRLEN = 128 << 10
@@ -79,20 +80,19 @@ class Identity(NamedTuple):
 
 def load_elf_binary(
     mm: Mm,
-    exe: Executable,
-    image: MappedFile,
+    exe: ExeFile,
+    interpreter: ExeFile | None,
     argv: Sequence[str | bytes],
     envp: Sequence[str | bytes],
     identity: Identity,
 ) -> StartState:
-    """Map ``exe``, its stack, heap and vDSO into the empty ``mm`` and write what a new program
-    finds on its stack.
+    """Map ``exe``, the program that loads its libraries, its stack, heap and vDSO into the empty
+    ``mm`` and write what a new program finds on its stack.
 
-    ``image`` is the program's file as mapped. Raises ElfError if guest RAM is too small or the
-    arguments are too long.
+    Raises ElfError if guest RAM is too small or the arguments are too long.
     """
     try:
-        return _Loader(mm, exe, image).load(argv, envp, identity)
+        return _Loader(mm, exe, interpreter).load(argv, envp, identity)
     except (LinuxError, OutOfMemory) as error:
         raise ElfError(
             exe.path, f"cannot be loaded ({error})", "give the guest more RAM"
@@ -100,56 +100,71 @@ def load_elf_binary(
 
 
 class _Loader:
-    def __init__(self, mm: Mm, exe: Executable, image: MappedFile) -> None:
+    def __init__(self, mm: Mm, exe: ExeFile, interpreter: ExeFile | None) -> None:
         self.mm = mm
-        self.exe = exe
-        self.image = image
+        self.exe = exe.elf
+        self.exe_file = exe
+        self.interpreter = interpreter
 
     def load(
         self, argv: Sequence[str | bytes], envp: Sequence[str | bytes], identity: Identity
     ) -> StartState:
         strings = _Strings(self.exe, argv, envp, MAX_ARG_BYTES)
         self.setup_arg_pages(strings)
-        bias = self.load_segments()
+        bias = self.load_bias()
+        self.load_segments(self.exe_file, bias)
+        entry, base = self.exe.entry + bias, 0
+        if self.interpreter is not None:
+            base = self.load_elf_interp(self.interpreter)
+            entry = self.interpreter.elf.entry + base
         self.set_layout(bias)
         vdso = self.map_vdso()
-        rsp = self.create_elf_tables(strings, bias, vdso, identity)
-        return StartState(rip=self.exe.entry + bias, rsp=rsp)
+        rsp = self.create_elf_tables(strings, bias, base, vdso, identity)
+        return StartState(rip=entry, rsp=rsp)
 
     def setup_arg_pages(self, strings: _Strings) -> None:
         self.mm.setup_arg_pages(len(strings.data), executable=self.exe.stack_executable)
         self.mm.copy_to_user(strings.bottom, strings.data)
 
-    def load_segments(self) -> int:
-        """Map every segment; returns what was added to the file's addresses."""
-        bias = self.place() if self.exe.pie else 0
-        for number, segment in enumerate(self.exe.segments):
+    def load_bias(self) -> int:
+        """What is added to the program's addresses: a PIE with an interpreter lies low, one without
+        (static-pie, a loader run as a program) at the top of the mmap area.
+        """
+        if not self.exe.pie:
+            return 0
+        if self.interpreter is None:
+            return self.place(self.exe, self.exe.max_align)
+        return (ELF_ET_DYN_BASE & -self.exe.max_align) - self.exe.low
+
+    def load_elf_interp(self, interpreter: ExeFile) -> int:
+        """Map the interpreter; returns what is added to its addresses (AT_BASE)."""
+        elf = interpreter.elf
+        base = self.place(elf, PAGE_SIZE) if elf.pie else 0
+        self.load_segments(interpreter, base)
+        return base
+
+    def load_segments(self, exe: ExeFile, bias: int) -> None:
+        """Map every segment, ``bias`` above the file's addresses."""
+        for number, segment in enumerate(exe.elf.segments):
             prot = _prot(segment.flags)
             start = (segment.vaddr + bias) & -PAGE_SIZE
             flags = MAP_PRIVATE | (MAP_FIXED if number else MAP_FIXED_NOREPLACE)
             file_end = segment.vaddr + bias + segment.filesz
             if segment.filesz:
                 offset = segment.offset - segment.vaddr % PAGE_SIZE
-                self.mm.mmap(
-                    start,
-                    page_align(file_end) - start,
-                    prot,
-                    flags,
-                    self.image,
-                    offset // PAGE_SIZE,
-                )
+                size = page_align(file_end) - start
+                self.mm.mmap(start, size, prot, flags, exe.image, offset // PAGE_SIZE)
             else:
                 file_end = start
             if segment.memsz > segment.filesz:
                 self.map_bss(file_end, segment.end + bias, prot)
-        return bias
 
-    def place(self) -> int:
-        """A free range for a static-pie program, from the top of the mmap area down."""
-        size = page_align(self.exe.total_size)
+    def place(self, elf: Executable, align: int) -> int:
+        """A free range for a program, from the top of the mmap area down: its bias."""
+        size = page_align(elf.total_size)
         found = self.mm.mmap(0, size, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS)
         self.mm.munmap(found, size)
-        return (found & -self.exe.max_align) - self.exe.low
+        return (found & -align) - elf.low
 
     def map_bss(self, start: int, end: int, prot: int) -> None:
         """Zeros from ``start`` on: the rest of its page in place, whole pages as anonymous
@@ -169,8 +184,8 @@ class _Loader:
         c.end_code = max(s.vaddr + s.filesz for s in code) + bias
         c.start_data = max(s.vaddr for s in segments) + bias
         c.end_data = max(s.vaddr + s.filesz for s in segments) + bias
-        heap = ELF_ET_DYN_BASE if self.exe.pie else page_align(segments[-1].end)
-        c.start_brk = c.brk = heap
+        moved = self.exe.pie and self.interpreter is None
+        c.start_brk = c.brk = page_align(ELF_ET_DYN_BASE if moved else segments[-1].end + bias)
 
     def map_vdso(self) -> int:
         """Map the vDSO with its data pages below it, which hold nothing: touching those is
@@ -188,7 +203,9 @@ class _Loader:
             self.mm.install_special_mapping(start, end - start, vm_flags, special)
         return start
 
-    def create_elf_tables(self, strings: _Strings, bias: int, vdso: int, identity: Identity) -> int:
+    def create_elf_tables(
+        self, strings: _Strings, bias: int, base: int, vdso: int, identity: Identity
+    ) -> int:
         """Write auxv, envp, argv and argc below the strings; returns rsp."""
         c = self.mm.c
         platform = b"x86_64\0"
@@ -204,7 +221,7 @@ class _Loader:
             (AT_PHDR, exe.phdr_addr + bias if exe.phdr_addr else 0),
             (AT_PHENT, PHDR.size),
             (AT_PHNUM, exe.phnum),
-            (AT_BASE, 0),
+            (AT_BASE, base),
             (AT_FLAGS, 0),
             (AT_ENTRY, exe.entry + bias),
             (AT_UID, cred.uid),

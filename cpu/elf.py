@@ -1,16 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Read an ELF executable and refuse, in one clear line, whatever cannot run.
 
-Only the file header and the program headers count, as for the kernel; section headers are
-never looked at. pyelftools names what is refused.
+Only the file header, the program headers and the interpreter's name count, and are read, as by the
+kernel; section headers are never looked at. pyelftools names what is refused.
 """
 
 from __future__ import annotations
 
-import os
-import stat
 import struct
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn, Protocol
 
 from cpu.elf_layout import (
     EHDR,
@@ -40,11 +38,13 @@ from mmu.errors import MmuError
 from mmu.linux.layout import MMAP_GAP_MIN, TASK_SIZE
 from mmu.units import PAGE_SIZE, U32
 
+PATH_MAX = 4096
 MMAP_MIN_ADDR = 0x10000
 """Linux's default vm.mmap_min_addr."""
-MAX_FILE = 1 << 30
-"""Bytes of the largest program file taken."""
-
+MAX_MODULE = 64 << 20
+"""Bytes of an object file that are looked through for what only kernel modules have."""
+HEAD = 32768
+"""Bytes of a file's beginning that are read to tell what it is."""
 _MAX_PHDRS = 65536 // PHDR.size
 
 _BOOTED = (
@@ -61,7 +61,7 @@ _FOREIGN = (
     (b"\xcf\xfa\xed\xfe", "a program for macOS", "build it for x86-64 Linux"),
     (b"\xca\xfe\xba\xbe", "a Java class or a macOS program", "build it for x86-64 Linux"),
     (b"\0asm", "a WebAssembly module", "build it for x86-64 Linux"),
-    (b"!<arch>", "an archive of object files", "link it into an executable (gcc -static)"),
+    (b"!<arch>", "an archive of object files", "link it into an executable"),
     (b"\x1f\x8b", "compressed (gzip)", "unpack it first"),
     (b"\xfd7zXZ", "compressed (xz)", "unpack it first"),
     (b"\x28\xb5\x2f\xfd", "compressed (zstd)", "unpack it first"),
@@ -75,17 +75,41 @@ class ElfError(MmuError):
     """A file that cannot be run as a program: what is wrong, in which file, and what to do."""
 
     def __init__(self, path: str, problem: str, advice: str) -> None:
-        super().__init__(f"{_shown(path)}: {problem}: {advice}")
+        super().__init__(f"{shown(path)}: {problem}: {advice}")
         self.path = path
         self.problem = problem
         self.advice = advice
 
 
+class ElfFile(Protocol):
+    """What an ELF file is read from: an open file."""
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+
+    def pread(self, count: int, offset: int, /) -> bytes:
+        """Return ``count`` bytes from ``offset`` on, fewer at the end."""
+
+
+class _Bytes:
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        self.size = len(data)
+
+    def pread(self, count: int, offset: int) -> bytes:
+        return self.data[offset : offset + count]
+
+
 class InterpreterError(ElfError):
-    """A program that another one, its PT_INTERP, would have to start."""
+    """A program that another one has to start, which cannot: ``errno`` says why to a guest."""
+
+    def __init__(self, path: str, problem: str, advice: str, errno: int) -> None:
+        super().__init__(path, problem, advice)
+        self.errno = errno
 
 
-def _shown(path: str) -> str:
+def shown(path: str) -> str:
     """The path with what a terminal would act on as text."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in path)
 
@@ -115,10 +139,6 @@ class Executable(NamedTuple):
 
     path: str
     """As given."""
-    real_path: str
-    """Absolute and without links: what ``/proc/self/exe`` names."""
-    data: bytes
-    """The whole file."""
     pie: bool
     """ET_DYN: addresses are relative to wherever it is loaded."""
     entry: int
@@ -129,6 +149,8 @@ class Executable(NamedTuple):
     """In order of address, not overlapping, at least one."""
     stack_executable: bool
     """PT_GNU_STACK asks for it; without that header x86-64 Linux does not (since v5.8)."""
+    interpreter: str | None
+    """PT_INTERP: the program that loads this one's libraries; None: it needs nobody."""
 
     @property
     def low(self) -> int:
@@ -149,55 +171,27 @@ class Executable(NamedTuple):
         return max([PAGE_SIZE, *wanted])
 
 
-def read_executable(path: str) -> Executable:
-    """Read and check the program at ``path``; raises ElfError, and nothing else, for all that is
-    wrong with it.
-    """
-    return parse(_read_file(path), path, os.path.realpath(path))
-
-
-def _read_file(path: str) -> bytes:
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        with open(fd, "rb") as file:
-            info = os.fstat(fd)
-            if stat.S_ISDIR(info.st_mode):
-                raise ElfError(path, "is a directory", "give a program's file")
-            if not stat.S_ISREG(info.st_mode):
-                raise ElfError(path, "is no regular file", "give a program's file")
-            data = file.read(MAX_FILE + 1) if info.st_size <= MAX_FILE else b""
-    except FileNotFoundError:
-        raise ElfError(path, "no such file", "check the path") from None
-    except IsADirectoryError:
-        raise ElfError(path, "is a directory", "give a program's file") from None
-    except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", None) or error
-        raise ElfError(path, f"cannot be read ({why})", "check the path") from None
-    size = max(info.st_size, len(data))
-    if size > MAX_FILE:
-        raise ElfError(path, f"is {size} bytes long", f"programs up to {MAX_FILE} bytes are taken")
-    return data
-
-
-def parse(data: bytes, path: str = "program", real_path: str | None = None) -> Executable:
-    """Check the bytes of an ELF file; ``path`` is only for messages. Raises ElfError."""
-    return _Parser(data, path).executable(path if real_path is None else real_path)
+def parse(file: ElfFile | bytes, path: str = "program") -> Executable:
+    """Check an ELF file; ``path`` is only for messages. Raises ElfError."""
+    return _Parser(_Bytes(file) if isinstance(file, bytes) else file, path).executable()
 
 
 class _Parser:
-    def __init__(self, data: bytes, path: str) -> None:
-        self.data = data
+    def __init__(self, file: ElfFile, path: str) -> None:
+        self.file = file
         self.path = path
+        self.head = file.pread(HEAD, 0)
+        self.size = max(file.size, len(self.head))
 
     def refuse(
         self, problem: str, advice: str = "the file is damaged; build or copy it again"
     ) -> NoReturn:
         raise ElfError(self.path, problem, advice)
 
-    def executable(self, real_path: str) -> Executable:
+    def executable(self) -> Executable:
         header = self.file_header()
         headers = self.program_headers(header)
-        self.refuse_interpreter(headers)
+        interpreter = self.interpreter(headers)
         segments = self.load_segments(headers)
         pie = header.e_type == ET_DYN
         self.check_placement(segments, pie)
@@ -205,25 +199,33 @@ class _Parser:
         stack_flags = [h.p_flags for h in headers if h.p_type == PT_GNU_STACK]
         return Executable(
             path=self.path,
-            real_path=real_path,
-            data=self.data,
             pie=pie,
             entry=header.e_entry,
             phdr_addr=_file_address(header.e_phoff, segments),
             phnum=header.e_phnum,
             segments=segments,
             stack_executable=bool(stack_flags and stack_flags[-1] & PF_X),
+            interpreter=interpreter,
         )
 
     def unpack(self, layout: struct.Struct, start: int, what: str) -> tuple[Any, ...]:
-        end = start + layout.size
-        if end > len(self.data):
-            self.refuse(f"is truncated: {what} would end at byte {end} of {len(self.data)}")
-        return layout.unpack_from(self.data, start)
+        return layout.unpack(self.read(layout.size, start, what))
+
+    def read(self, count: int, start: int, what: str) -> bytes:
+        """[start, start + count) of the file, which must be there."""
+        end = start + count
+        data = b""
+        if end <= len(self.head):
+            data = self.head[start:end]
+        elif end <= self.size:
+            data = self.file.pread(count, start)
+        if len(data) < count:
+            self.refuse(f"is truncated: {what} would end at byte {end} of {self.size}")
+        return data
 
     def file_header(self) -> Ehdr:
         """The ELF header, if it is one of a 64-bit little-endian x86-64 executable."""
-        ident = self.data[:EI_NIDENT]
+        ident = self.head[:EI_NIDENT]
         if ident[:4] != b"\x7fELF":
             self.refuse_foreign()
         if len(ident) < EI_NIDENT:
@@ -242,7 +244,7 @@ class _Parser:
             self.refuse(
                 f"is for {_machine(header.e_machine)}, not EM_X86_64", "build it for x86-64"
             )
-        if _multiboot(self.data):
+        if _multiboot(self.head):
             self.refuse(*_BOOTED)
         if header.e_type not in (ET_EXEC, ET_DYN):
             self.refuse(*self.other_type(header))
@@ -256,43 +258,43 @@ class _Parser:
                 "give the program that dumped it; a debugger reads this file",
             )
         if header.e_type == ET_REL:
-            if b".modinfo\0" in self.data:
+            if b".modinfo\0" in self.file.pread(MAX_MODULE, 0):
                 return (
                     "is a kernel module (type ET_REL)",
-                    "it runs in a kernel only: give a static x86-64 Linux program",
+                    "it runs in a kernel only: give an x86-64 Linux program",
                 )
             return (
                 "is an object file (type ET_REL), not yet linked",
-                "link it into an executable (gcc -static)",
+                "link it into an executable",
             )
         return (
             f"is no program but of type {_type(header.e_type)}",
-            "link it into an executable (gcc -static)",
+            "link it into an executable",
         )
 
     def refuse_foreign(self) -> NoReturn:
         """Say what a file is that is no ELF file."""
-        data = self.data
+        data = self.head
         if not data:
-            self.refuse("is empty, no ELF file", "give a static x86-64 Linux program")
+            self.refuse("is empty, no ELF file", "give an x86-64 Linux program")
         if data[:2] == b"#!":
-            self.refuse("is a script, not an ELF file", "run its interpreter on it")
+            self.refuse("is a script, not an ELF file", "give what its first line names")
         if data[0x202:0x206] == b"HdrS":
             self.refuse(
-                "is a Linux kernel image, for a boot loader", "give a static x86-64 Linux program"
+                "is a Linux kernel image, for a boot loader", "give an x86-64 Linux program"
             )
         for magic, what, advice in _FOREIGN:
             if data.startswith(magic):
                 self.refuse(f"is {what}, not an ELF file", advice)
         if _multiboot(data):
             self.refuse(*_BOOTED)
-        self.refuse("is no ELF file", "give a static x86-64 Linux program")
+        self.refuse("is no ELF file", "give an x86-64 Linux program")
 
     def refuse_32_bit(self) -> NoReturn:
         """Say what a 32-bit ELF file is."""
-        order = "big" if self.data[EI_DATA] == ELFDATA2MSB else "little"
-        number = int.from_bytes(self.data[18:20], order)  # type: ignore[arg-type]
-        if _multiboot(self.data):
+        order = "big" if self.head[EI_DATA] == ELFDATA2MSB else "little"
+        number = int.from_bytes(self.head[18:20], order)  # type: ignore[arg-type]
+        if _multiboot(self.head):
             self.refuse(*_BOOTED)
         machine = _machine(number) if number in _MACHINES_32 else f"machine {number}"
         if machine == "EM_X86_64":
@@ -312,23 +314,21 @@ class _Parser:
             Phdr(*self.unpack(PHDR, start + i * size, f"program header {i}")) for i in range(count)
         ]
 
-    def refuse_interpreter(self, headers: list[Phdr]) -> None:
+    def interpreter(self, headers: list[Phdr]) -> str | None:
+        """What the first PT_INTERP names."""
         for header in headers:
             if header.p_type != PT_INTERP:
                 continue
             start, size = header.p_offset, header.p_filesz
-            if not 2 <= size <= PAGE_SIZE or start + size > len(self.data):
+            if not 2 <= size <= PATH_MAX or start + size > self.size:
                 self.refuse(
                     f"its interpreter's name, {size} bytes at byte {start}, is not in the file"
                 )
-            name = (
-                self.data[start : start + size].split(b"\0")[0].decode("utf-8", "backslashreplace")
-            )
-            raise InterpreterError(
-                self.path,
-                f"is dynamic and asks for the interpreter {name!r}",
-                "link it statically (gcc -static)",
-            )
+            name = self.read(size, start, "its interpreter's name")
+            if name[-1]:
+                self.refuse("its interpreter's name does not end")
+            return name.split(b"\0")[0].decode("utf-8", "surrogateescape")
+        return None
 
     def load_segments(self, headers: list[Phdr]) -> tuple[Segment, ...]:
         segments: list[Segment] = []
@@ -359,9 +359,9 @@ class _Parser:
             self.refuse(
                 f"{where} has {segment.filesz} bytes in the file but {segment.memsz} in memory"
             )
-        if segment.offset + segment.filesz > len(self.data):
+        if segment.offset + segment.filesz > self.size:
             end = segment.offset + segment.filesz
-            self.refuse(f"is truncated: {where} would end at byte {end} of {len(self.data)}")
+            self.refuse(f"is truncated: {where} would end at byte {end} of {self.size}")
         if segment.filesz and (segment.vaddr - segment.offset) % PAGE_SIZE:
             self.refuse(
                 f"{where} is not at the same place in its page as byte {segment.offset} of the file"
@@ -373,7 +373,7 @@ class _Parser:
         if low >> 63:
             self.refuse(
                 f"is a kernel: its segments reach {high:#x}, where user space has no room",
-                "give a static x86-64 Linux program",
+                "give an x86-64 Linux program",
             )
         if high > room or (pie and high - low > room // 2):
             self.refuse(

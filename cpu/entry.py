@@ -17,7 +17,7 @@
 from __future__ import annotations
 
 import errno
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from cpu.exceptions import handle_exception, handle_page_fault
 from cpu.exit import do_exit
@@ -49,9 +49,9 @@ def run_task(task: Task, start: Callable[[], None] | None = None) -> None:
     try:
         if start is not None:
             start()
-        scheduler = task.system.scheduler
+        end_slice_if_over = task.system.scheduler.end_slice_if_over
         while True:
-            scheduler.end_slice_if_over(task)
+            end_slice_if_over(task)
             exit_to_user_mode(task)
             _step(task)
     except TaskEnd as end:
@@ -63,12 +63,15 @@ def exit_to_user_mode(task: Task) -> None:
     """What is due before guest code goes on: signals act, and calls that they interrupted are made
     again. Raises TaskEnd if the process is to end.
     """
-    process = task.process
+    process, system = task.process, task.system
     if (
         (task.pending.signal | process.shared_pending.signal) & ~task.blocked
+        or process.end is not None
+        or process.killed is not None
         or task.stop_pending
         or process.stop.notify
-        or task.fatal_signal_pending()
+        or task.dethreaded
+        or system.scheduler.stopping
     ):
         _handle_signals(task)
     elif task.orig_ax >= 0 or task.saved_sigmask is not None:
@@ -77,12 +80,11 @@ def exit_to_user_mode(task: Task) -> None:
     task.resume_flag = False
     if task.operation is not None:
         task.leaves_kernel()
-    system = task.system
-    if system.rcu.nr_pending:
+    if system.rcu_pending[0]:
         rcu_qs(system.kernel, system.kernel.this_cpu)
-    ram = system.ram
-    if ram.nr_dirty_free > ram.keep_dirty:
-        system.kernel.memory.trim(ram.keep_dirty // 2)
+    dirty = system.dirty_free
+    if dirty[0] > dirty[1]:
+        system.kernel.memory.trim(dirty[1] // 2)
 
 
 def _handle_signals(task: Task) -> None:
@@ -96,38 +98,37 @@ def _handle_signals(task: Task) -> None:
 def _step(task: Task) -> None:
     """Guest code until the kernel is needed, then that."""
     process = task.process
-    scheduler = task.system.scheduler
-    due = process.samples.due - process.executed() if scheduler.counting else None
-    if process.cpu_timers and due is not None:
-        due = min(due, *(max(timer.left, 1) for timer in process.cpu_timers))
-    exit_ = scheduler.user_slice(task, due)
-    reason = exit_.reason
+    reason = task.system.scheduler.user_slice(task, process.due_on(task))
     if reason == _SYSCALL:
-        do_syscall_64(task, exit_)
+        do_syscall_64(task)
     elif reason == _PAGE_FAULT:
-        handle_page_fault(task, exit_)
+        handle_page_fault(task, task.vcpu.exit)
     elif reason == _LIMIT:
         if process.executed() >= process.samples.due:
             process.take_sample()
     elif reason == VmExit.EXCEPTION:
-        handle_exception(task, exit_)
+        handle_exception(task, task.vcpu.exit)
     elif reason == VmExit.STOPPED:
         raise stopped()
     if process.cpu_timers:
         run_cpu_timers(process.cpu_timers)
 
 
-def do_syscall_64(task: Task, exit_: Any) -> None:
-    """Carry out the system call that ``exit_`` tells of (VmExit.SYSCALL)."""
-    system = task.system
+def do_syscall_64(task: Task) -> None:
+    """Carry out the system call that the task's vCPU has just executed (VmExit.SYSCALL)."""
+    system, rq = task.system, task.rq
+    assert rq is not None
+    vcpu = rq.vcpu
     ring = system.kernel.ring
-    nr, rip, args = exit_.nr, exit_.insn, tuple(exit_.arg)  # others may run before it is made
+    # read all at once: others may run before the call is made
+    rip, nr, di, si, dx, r10, r8, r9 = vcpu.syscall_frame.tolist()
     task.process.nr_syscalls += 1
     task.orig_ax = nr
-    task.entered_kernel(ChangedBy.SYSCALL, nr, rip)
+    if vcpu.mmu.check is not None:
+        task.entered_kernel(ChangedBy.SYSCALL, nr, rip)
     system.scheduler.entered_kernel()
     if ring is not None:
-        ring.emit(_SYS_ENTER, nr, args[0], args[1])
+        ring.emit(_SYS_ENTER, nr, di, si)
     if nr >= NR_SYSCALLS:
         nr &= U32  # the kernel looks at eax alone
     handler = TABLE[nr] if nr < NR_SYSCALLS else None
@@ -136,11 +137,14 @@ def do_syscall_64(task: Task, exit_: Any) -> None:
             system.notes.add_unknown_syscall(nr, rip)
             result = -errno.ENOSYS
         else:
-            result = handler(task, *args)
+            result = handler(task, di, si, dx, r10, r8, r9)
     except LinuxError as error:
         result = -error.errno
     if result >= 0 or -result not in RESTARTS:
         task.orig_ax = -1
-    task.vcpu.set_result(result & U64)
+    if task.rq is not rq:
+        vcpu = task.vcpu
+    result &= U64
+    vcpu.set_result(result)
     if ring is not None:
-        ring.emit(_SYS_EXIT, nr, result & U64)
+        ring.emit(_SYS_EXIT, nr, result)

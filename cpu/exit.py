@@ -50,7 +50,7 @@ def do_exit(task: Task, end: TaskEnd) -> None:
     task.files.put()
     task.fs.put()
     if group_dead:
-        process.image.put()
+        process.exe.put()
     process.past_nvcsw += task.nvcsw
     process.past_nivcsw += task.nivcsw
     process.threads.remove(task)

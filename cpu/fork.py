@@ -182,6 +182,7 @@ def _copy_mm(task: Task, flags: int) -> Mm:
         return task.mm
     mm = dup_mm(task.mm)
     mm.fatal_signal_pending = task.system.fatal_signal_pending
+    mm.can_lock_all = task.system.can_lock_all
     mm.membarrier_state = task.mm.membarrier_state
     return mm
 
@@ -238,7 +239,7 @@ def _new_process(task: Task, args: CloneArgs) -> Process:
     """copy_signal(), and the place in the tree of processes."""
     old = task.process
     parent = old.parent if args.flags & CLONE_PARENT else old
-    process = Process(task.system, parent, old.exe, old.image)
+    process = Process(task.system, parent, old.exe.get())
     if args.flags & CLONE_PARENT:
         process.exit_signal = old.exit_signal
         process.parent_task = old.parent_task
@@ -250,7 +251,6 @@ def _new_process(task: Task, args: CloneArgs) -> Process:
     process.rlimits = old.rlimits.copy()
     process.dumpable = old.dumpable
     process.oom_score_adj = old.oom_score_adj
-    old.image.get()
     return process
 
 
@@ -259,7 +259,7 @@ def _forget(process: Process) -> None:
     process.system.processes.remove(process)
     if process.parent is not None:
         process.parent.children.remove(process)
-    process.image.put()
+    process.exe.put()
 
 
 def schedule_tail(task: Task) -> None:

@@ -4,7 +4,7 @@
 ::
 
     Machine(memory, cpus=4)     a Kernel; for each CPU an Mmu and a VCpu; Scheduler, System
-      .spawn(exe, args)         the first process, ready to run
+      .spawn(program, args)     the first process, ready to run
       .run()                    until all processes have ended: RunResult
 """
 
@@ -19,17 +19,18 @@ from typing import TYPE_CHECKING, Final
 
 from cpu.cred import Cred
 from cpu.entry import run_task
-from cpu.exec import begin_program
+from cpu.exec import begin_program, open_program, search_path
 from cpu.exit import result_of
 from cpu.fork import schedule_tail
 from cpu.fs.devices import dev_files
 from cpu.fs.files import O_RDONLY, O_WRONLY, RLIMIT_NOFILE, FileTable
+from cpu.fs.host_data import Space
+from cpu.fs.inode import InodeTable
 from cpu.fs.namei import FileSystem, FsStruct
 from cpu.fs.proc_machine import proc_files, sys_files
 from cpu.fs.procfs import ProcRoot
-from cpu.fs.pseudo_fs import ProgramFile
 from cpu.fs.streams import Stream
-from cpu.fs.view import View
+from cpu.fs.view import View, ViewError, seen
 from cpu.result import ProcessResult, RunResult, total
 from cpu.samples import Sample
 from cpu.scheduler import DEFAULT_QUANTUM, Scheduler
@@ -38,8 +39,7 @@ from cpu.signals import SignalReport
 from cpu.system import System
 from cpu.task import Process, Task, TaskEnd
 from cpu.vcpu import Fidelity, VCpu
-from mmu.errors import MmuError
-from mmu.linux.filemap import MappedFile
+from mmu.errors import LinuxError, MmuError
 from mmu.linux.mm import Mm
 from mmu.linux.policy import FreeTables
 from mmu.linux.resource import Resource
@@ -47,7 +47,6 @@ from mmu.linux.state import Kernel
 from mmu.x86 import Mmu
 
 if TYPE_CHECKING:
-    from cpu.elf import Executable
     from mmu.events import EventRing
     from mmu.memory import Memory
     from mmu.x86 import Geometry
@@ -115,6 +114,8 @@ class Machine:
         self.scheduler = Scheduler(self.kernel, self.vcpus, seed=seed, quantum=quantum)
         self.scheduler.on_deadlock = self._deadlock
         self.system = System(self.kernel, self.scheduler, seed=seed)
+        self.space = Space(0)
+        self.inodes = InodeTable(self.kernel, self.system.clock.realtime_ns, self.space)
         self.system.ret_from_fork = lambda task: run_task(task, lambda: schedule_tail(task))
         self._tree: FileSystem | None = None
         self._started = time.perf_counter()
@@ -141,52 +142,59 @@ class Machine:
 
     def spawn(
         self,
-        exe: Executable,
+        program: str,
         *,
         args: Sequence[str] = (),
+        argv0: str | None = None,
         env: Mapping[str, str] | None = None,
         view: View | None = None,
         cred: Cred | None = None,
         streams: tuple[int, int, int] = (0, 1, 2),
         on_sample: Callable[[Sample], None] | None = None,
     ) -> Process:
-        """Make a process that will run the program; it begins with run().
+        """Make a process that will run ``program``, a path in the guests' tree, or a name that is
+        looked for there in the PATH of ``env``, from run() on.
 
-        ``streams`` are the host descriptors behind 0, 1 and 2; ``view`` says what of the host's
-        files the guests see, None: nothing; ``cred`` says who it is, None: the user who calls;
-        ``on_sample`` hears of each sample. Raises ViewError, OutOfMemory.
+        ``argv0`` is what it is called, None: ``program``. ``streams`` are the host descriptors
+        behind 0, 1 and 2; ``view`` says what of the host's files the guests see, None: the program
+        alone; ``cred`` says who it is, None: the user who calls; ``on_sample`` hears of each
+        sample. Raises ElfError if it is no program that can run, ViewError, OutOfMemory.
         """
-        image = MappedFile(exe.data, path=exe.real_path)
         system = self.system
         mounts = {
-            exe.real_path: ProgramFile(exe.data, image),
             "/proc": ProcRoot(system, proc_files(system)),
             "/sys": sys_files(system),
             "/dev": dev_files(system.random),
         }
-        view = view or View()
-        tree = self._tree = FileSystem(mounts, view)
-        image.get()
+        view = View(given=seen(program)) if view is None else view
+        self.space.limit = view.limit
+        tree = self._tree = FileSystem(mounts, view, self.inodes)
+        try:
+            fs = FsStruct(tree, tree.directory(view.cwd))
+        except LinuxError as error:
+            raise ViewError(view.cwd, f"no working directory: {os.strerror(error.errno)}") from None
+        path = program if "/" in program else search_path(fs, program, (env or {}).get("PATH", ""))
+        found = open_program(fs, path, [argv0 or program, *args])
         mm = Mm(self.kernel)
         mm.rlimit.set_nofile(RLIMIT_NOFILE)
         mm.fatal_signal_pending = system.fatal_signal_pending
+        mm.can_lock_all = system.can_lock_all
         files = FileTable(lambda: mm.rlimit[Resource.NOFILE].cur)
         for fd, host_fd in enumerate(streams):
             flags = O_WRONLY if fd else O_RDONLY
             files.install(Stream(host_fd, flags, fd + 3, self.scheduler))
-        process = Process(system, None, exe, image)
+        process = Process(system, None, found.exe)
         process.rlimits = mm.rlimit
-        process.args = list(args)
+        process.args = found.args
         process.on_sample = on_sample
-        argv = [exe.path, *args]
         envp = [f"{key}={value}" for key, value in (env or {}).items()]
         task = Task(
             process,
             mm,
             files,
-            FsStruct(tree, view.cwd),
+            fs,
             cred or Cred.of(os.getuid(), os.getgid(), tuple(os.getgroups())),
-            lambda task: run_task(task, lambda: begin_program(task, argv, envp)),
+            lambda task: run_task(task, lambda: begin_program(task, found, envp)),
         )
         self.scheduler.add(task)
         return process
@@ -224,10 +232,11 @@ class Machine:
                 task.files.put()
                 task.fs.put()
             if process.result is None:
-                process.image.put()
+                process.exe.put()
         self.scheduler.halt()
 
     def _finish(self) -> RunResult:
+        self.inodes.close()
         for vcpu in self.vcpus:
             vcpu.sync()
         self.scheduler.halt()

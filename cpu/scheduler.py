@@ -24,7 +24,7 @@ from __future__ import annotations
 import errno
 import random
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from greenlet import getcurrent, greenlet
 
@@ -36,6 +36,7 @@ from cpu.vcpu import VmExit
 from mmu.linux.rcupdate import rcu_barrier, rcu_qs
 from mmu.linux.sched import ERESTARTSYS, Sleep, WaitQueue
 from mmu.linux.tlbflush import enter_lazy_tlb, switch_mm
+from mmu.units import U64
 
 if TYPE_CHECKING:
     from cpu.vcpu import VCpu
@@ -53,20 +54,12 @@ HOST_POLL_ROUNDS: Final = 64
 """Rounds between looks at the host's descriptors, while tasks run."""
 
 
+_LIMIT: Final = VmExit.LIMIT
 _STATE_OF: Final = {
     Sleep.UNINTERRUPTIBLE: State.UNINTERRUPTIBLE,
     Sleep.KILLABLE: State.UNINTERRUPTIBLE,
     Sleep.INTERRUPTIBLE: State.INTERRUPTIBLE,
 }
-
-
-class _SliceOver:
-    """An exit of a vCPU that tells of nothing but the end of a slice."""
-
-    reason: Final = VmExit.LIMIT
-
-
-SLICE_OVER: Final = _SliceOver()
 
 
 class Deadlock(Exception):
@@ -91,6 +84,7 @@ class Scheduler:
     ) -> None:
         self.kernel = kernel
         self.rqs = [Rq(cpu, vcpu) for cpu, vcpu in zip(kernel.cpus, vcpus, strict=True)]
+        self.nr_cpus = len(self.rqs)
         self.counting = all(vcpu.counting for vcpu in vcpus)
         self.quantum = quantum
         self._random = random.Random(f"schedule {seed}")
@@ -372,29 +366,31 @@ class Scheduler:
         """
         rq = task.rq
         assert rq is not None
-        if self.counting and rq.shared.count >= rq.slice_end:
+        if rq.count[0] >= rq.slice_end and self.counting:
             self._end_slice(rq, task)
 
-    def user_slice(self, task: Thread, due: int | None) -> Any:
-        """Run guest code of the task that runs, to the end of its slice, or until the vCPU has
-        executed ``due`` instructions more, or until the kernel is needed; returns the exit.
+    def user_slice(self, task: Thread, due: int) -> int:
+        """Run guest code of the task that runs, to the end of its slice, or until the vCPU's count
+        is ``due`` (NEVER: nothing is), or until the kernel is needed; returns the exit's reason,
+        whose other fields are the vCPU's ``exit``.
         """
         rq = task.rq
         assert rq is not None
         vcpu = rq.vcpu
         if not self.counting:
-            return vcpu.run(None)
-        rq.due = NEVER if due is None else rq.shared.count + max(due, 0)
-        exit_ = vcpu.run(min(rq.slice_end, rq.due))
-        if exit_.reason != VmExit.LIMIT or not self._others_run(rq) or not self._is_slice_over(rq):
-            return exit_
+            return vcpu.enter(U64)
+        rq.due = due
+        end = rq.slice_end
+        reason = vcpu.enter(due if due < end else end)
+        if reason != _LIMIT or not self._others_run(rq) or not self._is_slice_over(rq):
+            return reason
         rq.goes_on = task
         self._tick(rq)
         self._to_hub()
         if rq.goes_on is not task:
-            return SLICE_OVER
+            return _LIMIT
         rq.goes_on = None
-        return vcpu.exit
+        return int(vcpu.exit.reason)
 
     def _is_slice_over(self, rq: Rq) -> bool:
         """The slice is over, and nothing is due for its task."""
@@ -420,8 +416,8 @@ class Scheduler:
         self._begin_slice(rq)
         self.rq = rq
         try:
-            exit_ = rq.vcpu.run(min(rq.slice_end, rq.due))
-            if exit_.reason == VmExit.LIMIT and self._is_slice_over(rq):
+            reason = rq.vcpu.enter(min(rq.slice_end, rq.due))
+            if reason == _LIMIT and self._is_slice_over(rq):
                 self._tick(rq)
                 return True
         finally:

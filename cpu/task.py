@@ -18,7 +18,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from cpu.clock import VirtualClock
-from cpu.cred import Cred
+from cpu.cred import CAP_IPC_LOCK, Cred
 from cpu.fs.files import FileTable
 from cpu.fs.namei import FsStruct
 from cpu.fs.poll import PollHead
@@ -33,6 +33,8 @@ from cpu.task_end import TaskEnd as TaskEnd
 from cpu.task_end import stopped as stopped
 from cpu.thread import Thread
 from cpu.uts import UtsNamespace
+from mmu._native import ffi
+from mmu.c_words import words
 from mmu.errors import LinuxError
 from mmu.linux.mm import Mm
 from mmu.linux.resource import Rlimits
@@ -42,12 +44,11 @@ from mmu.x86.check import ChangedBy
 
 if TYPE_CHECKING:
     from cpu.context import Context
-    from cpu.elf import Executable
+    from cpu.exe_file import ExeFile
     from cpu.result import ProcessResult
     from cpu.siginfo import SigInfo
     from cpu.timers import CpuTimer, Itimer, PosixTimer
     from cpu.vcpu import VCpu
-    from mmu.linux.filemap import MappedFile
     from mmu.linux.state import Kernel
 
 TASK_COMM_LEN: Final = 16
@@ -69,8 +70,10 @@ class System:
 
     def __init__(self, kernel: Kernel, scheduler: Scheduler, *, seed: int = 0) -> None:
         self.kernel = kernel
-        self.rcu = kernel.c.rcu
-        self.ram = kernel.memory.c
+        self.rcu_pending = words(ffi, ffi.addressof(kernel.c.rcu), "nr_pending")
+        """Frames that wait for a grace period, as a view of one number."""
+        self.dirty_free = words(ffi, kernel.memory.c, "nr_dirty_free", 2)
+        """Free frames with host memory, and how many are worth keeping so."""
         self.scheduler = scheduler
         self.random = random.Random(seed)
         self.clock = VirtualClock(scheduler.now_ns)
@@ -108,6 +111,11 @@ class System:
         """Whether the task that runs is to end: what takes long in the kernel breaks off."""
         task = self.scheduler.current
         return self.stopping if task is None else task.fatal_signal_pending()
+
+    def can_lock_all(self) -> bool:
+        """Whether the task that runs has CAP_IPC_LOCK."""
+        task = self.scheduler.current
+        return isinstance(task, Task) and task.cred.capable(CAP_IPC_LOCK)
 
     def new_inode(self) -> int:
         """The st_ino of something that no path leads to: a pipe, a socket."""
@@ -147,15 +155,13 @@ class System:
 class Process:
     """A signal_struct: what the threads of one process share.
 
-    ``pid`` is its number, its leader's. ``exe`` is the program it runs, ``image`` the program's
-    pages. ``end`` is set when it is to end, and stays; ``result`` when it has ended.
-    ``wait_chldexit`` is where it waits for its children; ``exit_signal`` is sent to its parent when
-    it has ended; ``live`` counts its threads that have not begun to end.
+    ``pid`` is its number, its leader's. ``exe`` is the program it runs. ``end`` is set when it is
+    to end, and stays; ``result`` when it has ended. ``wait_chldexit`` is where it waits for its
+    children; ``exit_signal`` is sent to its parent when it has ended; ``live`` counts its threads
+    that have not begun to end.
     """
 
-    def __init__(
-        self, system: System, parent: Process | None, exe: Executable, image: MappedFile
-    ) -> None:
+    def __init__(self, system: System, parent: Process | None, exe: ExeFile) -> None:
         self.system = system
         self.parent = parent
         """real_parent's process; None: init, or nobody."""
@@ -180,7 +186,6 @@ class Process:
         self.oom_score_adj = 0
         self.dumpable = 1
         self.exe = exe
-        self.image = image
         self.pid: int = 0
         self.leader: Task
         self.threads: list[Task] = []
@@ -254,6 +259,23 @@ class Process:
             if task is not None and task.group is self:
                 executed += int(rq.shared.count) - rq.began
         return executed
+
+    def due_on(self, task: Task) -> int:
+        """The count of the vCPU that has ``task``, one of its threads, at which a sample or a timer
+        of the process's is due. The other vCPUs stand still until then.
+        """
+        scheduler, rq = self.system.scheduler, task.rq
+        assert rq is not None
+        due = self.samples.due - self.instructions + rq.began
+        if scheduler.nr_cpus > 1:
+            for other in scheduler.rqs:
+                loaded = other.loaded
+                if other is not rq and loaded is not None and loaded.group is self:
+                    due -= int(other.shared.count) - other.began
+        if self.cpu_timers:
+            left = min(timer.left for timer in self.cpu_timers)
+            due = min(due, int(rq.shared.count) + max(left, 1))
+        return due
 
     def take_sample(self) -> None:
         """Take the sample that is due."""
@@ -372,7 +394,7 @@ class Task(Thread):
         return self.cred.gid
 
     @property
-    def exe(self) -> Executable:
+    def exe(self) -> ExeFile:
         """The program that it runs."""
         return self.process.exe
 

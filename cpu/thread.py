@@ -92,6 +92,8 @@ class Rq:
         self.vcpu = vcpu
         self.shared = vcpu.shared
         """What the vCPU counts."""
+        self.count = vcpu.count
+        """Its instructions, as a view of one number."""
         self.curr: Thread | None = None
         """Whose turn it is here; None: idle."""
         self.loaded: Thread | None = None

@@ -31,6 +31,7 @@ from cpu.linkage import (
     private_parts,
     take_raised,
 )
+from mmu.c_words import words
 from mmu.errors import BadTable, MmuError, StackFault
 from mmu.units import MAX_INSTRUCTION, PAGE_SIZE, U64
 from mmu.x86 import Access, Outcome
@@ -48,6 +49,9 @@ CPU_MODEL: Final = UC_CPU_X86_WESTMERE
 numbers, which cannot be hooked."""
 
 
+_PAGE_FAULT: Final = lib.EXIT_PAGE_FAULT
+_EXCEPTION: Final = lib.EXIT_EXCEPTION
+NR_FRAME: Final = 2 + lib.NR_SYSCALL_ARGS
 SYSRETQ: Final = b"\x48\x0f\x07"
 
 
@@ -356,6 +360,11 @@ class VCpu(Processor):
             mm=mm, cpu=self.cpu, ring=self.ring, fast_faults=fast_faults and mmu.engine == "c"
         )
         self._run = lib.vcpu_run
+        self.count = words(ffi, self.shared, "count")
+        """Instructions executed, if counted, as a view of one number."""
+        self.syscall_frame = words(ffi, ffi.addressof(self.exit), "insn", NR_FRAME)
+        """What VmExit.SYSCALL tells, as words: ``insn``, ``nr``, and the six of ``arg``."""
+        self._result = words(ffi, self.shared, "result", 2)
 
     def __enter__(self) -> VCpu:
         return self
@@ -379,13 +388,17 @@ class VCpu(Processor):
         The exit is one struct, overwritten by the next run. Raises BadTable if a paging structure
         lies outside guest memory, EngineError if Unicorn failed, and what a callback raised.
         """
-        self._run(self.c, U64 if limit is None else limit)
-        exit_ = self.exit
-        if exit_.reason >= lib.EXIT_PAGE_FAULT:
-            if exit_.reason == lib.EXIT_EXCEPTION and not exit_.intercept:
+        self.enter(U64 if limit is None else limit)
+        return self.exit
+
+    def enter(self, limit: int) -> int:
+        """As run(), but returns the exit's reason alone; a ``limit`` of U64 is none."""
+        reason: int = self._run(self.c, limit)
+        if reason >= _PAGE_FAULT:
+            if reason == _EXCEPTION and not self.exit.intercept:
                 forget_exception(self.uc)
-            self._settle(exit_)
-        return exit_
+            self._settle(self.exit)
+        return reason
 
     # The program that it runs.
 
@@ -442,8 +455,9 @@ class VCpu(Processor):
 
     def set_result(self, value: int) -> None:
         """The next run begins with this in rax: a system call's result, 64 bits."""
-        self.shared.result = value
-        self.shared.has_result = 1
+        result = self._result
+        result[0] = value
+        result[1] = 1
 
     def skip(self, length: int) -> None:
         """Step over the instruction at RIP, ``length`` bytes long, which was emulated: it counts as

@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The vDSO: the shared object that Linux maps into every process and names in AT_SYSINFOEHDR.
+"""The vDSO: the shared object that Linux maps into every process and names in AT_SYSINFO_EHDR.
 
-Ours defines no function, so a C library asks by system call for what it would else read there,
-and gets virtual time. It is still mapped and read as on Linux, which keeps addresses and
-page tables what they are there.
+Its functions are Linux's by name, version and result, but each makes the system call that it stands
+for, so that programs get virtual time.
 
     offset 0     ELF header | PT_LOAD | PT_DYNAMIC | dynamic section | hash | symbols | versions of
-                 symbols | version definitions | strings
+                 symbols | version definitions | strings | code
 
 Go reads the tables of versions without asking whether they are there, so they are: "LINUX_2.6", as
 in Linux's.
@@ -15,6 +14,8 @@ in Linux's.
 from __future__ import annotations
 
 import struct
+from functools import cache
+from typing import Final
 
 from cpu.elf_layout import (
     EHDR,
@@ -31,6 +32,7 @@ from cpu.elf_layout import (
     Ehdr,
     Phdr,
 )
+from cpu.syscalls.numbers import SYSCALL_NUMBERS
 from mmu.units import PAGE_SIZE
 
 VDSO_PAGES = 2
@@ -44,39 +46,104 @@ _DT_VERSYM, _DT_VERDEF, _DT_VERDEFNUM = 0x6FFFFFF0, 0x6FFFFFFC, 0x6FFFFFFD
 _VER_FLG_BASE = 1
 _SONAME, _VERSION = b"linux-vdso.so.1", b"LINUX_2.6"
 _DYN = struct.Struct("<qQ")
-_SYM = 24
-"""Bytes of an Elf64_Sym."""
+_SYM = struct.Struct("<IBBHQQ")
+"""struct Elf64_Sym."""
+_STB_GLOBAL, _STB_WEAK, _STT_FUNC = 1, 2, 2
+_TEXT_SECTION = 12
+"""Index of the section that functions lie in: any but 0, which is no section."""
+_CODE_ALIGN = 16
+FUNCTIONS: Final = {
+    b"clock_gettime": "clock_gettime",
+    b"gettimeofday": "gettimeofday",
+    b"time": "time",
+    b"getcpu": "getcpu",
+    b"clock_getres": "clock_getres",
+}
+"""The functions by name, each also as __vdso_NAME, and the system call that each makes. Not there:
+getrandom, whose state would be the vDSO's own.
+"""
 
 
+def _function(call: str) -> bytes:
+    """mov $nr, %eax; syscall; ret."""
+    code = b"\xb8" + struct.pack("<I", SYSCALL_NUMBERS[call]) + b"\x0f\x05\xc3"
+    return code.ljust(_CODE_ALIGN, b"\xcc")
+
+
+class _Strings:
+    """A string table that grows."""
+
+    def __init__(self) -> None:
+        self.data = b"\0"
+
+    def add(self, text: bytes) -> int:
+        """Where the string lies in the table."""
+        at = len(self.data)
+        self.data += text + b"\0"
+        return at
+
+
+@cache
 def vdso_image() -> bytes:
     """The image, VDSO_PAGES pages long."""
-    strings = b"\0" + _SONAME + b"\0" + _VERSION + b"\0"
-    hash_table = struct.pack("<4I", 1, 1, 0, 0)
+    strings = _Strings()
+    soname, version = strings.add(_SONAME), strings.add(_VERSION)
+    names: list[tuple[bytes, int, int]] = []
+    for number, name in enumerate(FUNCTIONS):
+        names.append((name, _STB_WEAK, number))
+        names.append((b"__vdso_" + name, _STB_GLOBAL, number))
+    nr = 1 + len(names)
+    hash_table = _hash_table([name for name, _, _ in names])
     dynamic_at = EHDR.size + 2 * PHDR.size
     dynamic_size = 10 * _DYN.size
     hash_at = dynamic_at + dynamic_size
     symbols_at = hash_at + len(hash_table)
-    versions = struct.pack("<H6x", 0)  # of the one symbol, which is none
-    versions_at = symbols_at + _SYM
-    definitions = _version_definitions()
+    versions = struct.pack(f"<H{nr - 1}H", 0, *[2] * (nr - 1)).ljust(-(-2 * nr // 8) * 8, b"\0")
+    versions_at = symbols_at + nr * _SYM.size
+    definitions = _version_definitions(soname, version)
     definitions_at = versions_at + len(versions)
     strings_at = definitions_at + len(definitions)
+    name_at = [strings.add(name) for name, _, _ in names]
+    code_at = -(-(strings_at + len(strings.data)) // _CODE_ALIGN) * _CODE_ALIGN
+    symbols = bytes(_SYM.size) + b"".join(
+        _SYM.pack(at, bind << 4 | _STT_FUNC, 0, _TEXT_SECTION, code_at + number * _CODE_ALIGN, 8)
+        for at, (_, bind, number) in zip(name_at, names, strict=True)
+    )
     size = VDSO_PAGES * PAGE_SIZE
     entries = (
         (_DT_HASH, hash_at),
         (_DT_STRTAB, strings_at),
         (_DT_SYMTAB, symbols_at),
-        (_DT_STRSZ, len(strings)),
-        (_DT_SYMENT, _SYM),
-        (_DT_SONAME, 1),
+        (_DT_STRSZ, len(strings.data)),
+        (_DT_SYMENT, _SYM.size),
+        (_DT_SONAME, soname),
         (_DT_VERSYM, versions_at),
         (_DT_VERDEF, definitions_at),
         (_DT_VERDEFNUM, 2),
         (_DT_NULL, 0),
     )
-    ident = b"\x7fELF" + bytes((ELFCLASS64, ELFDATA2LSB, EV_CURRENT)) + bytes(9)
-    header = Ehdr(
-        e_ident=ident,
+    load = Phdr(PT_LOAD, PF_R | PF_X, 0, 0, 0, size, size, PAGE_SIZE)
+    dynamic = Phdr(PT_DYNAMIC, PF_R, *(dynamic_at,) * 3, dynamic_size, dynamic_size, 8)
+    tables = b"".join(
+        (
+            EHDR.pack(*_header()),
+            PHDR.pack(*load),
+            PHDR.pack(*dynamic),
+            *(_DYN.pack(tag, value) for tag, value in entries),
+            hash_table,
+            symbols,
+            versions,
+            definitions,
+            strings.data,
+        )
+    )
+    code = b"".join(_function(call) for call in FUNCTIONS.values())
+    return (tables.ljust(code_at, b"\0") + code).ljust(size, b"\0")
+
+
+def _header() -> Ehdr:
+    return Ehdr(
+        e_ident=b"\x7fELF" + bytes((ELFCLASS64, ELFDATA2LSB, EV_CURRENT)) + bytes(9),
         e_type=ET_DYN,
         e_machine=EM_X86_64,
         e_version=EV_CURRENT,
@@ -91,28 +158,24 @@ def vdso_image() -> bytes:
         e_shnum=0,
         e_shstrndx=0,
     )
-    load = Phdr(PT_LOAD, PF_R | PF_X, 0, 0, 0, size, size, PAGE_SIZE)
-    where = (dynamic_at,) * 3
-    dynamic = Phdr(PT_DYNAMIC, PF_R, *where, dynamic_size, dynamic_size, 8)
-    image = b"".join(
-        (
-            EHDR.pack(*header),
-            PHDR.pack(*load),
-            PHDR.pack(*dynamic),
-            *(_DYN.pack(tag, value) for tag, value in entries),
-            hash_table,
-            bytes(_SYM),
-            versions,
-            definitions,
-            strings,
-        )
-    )
-    return image.ljust(size, b"\0")
 
 
-def _version_definitions() -> bytes:
-    """Elf64_Verdef and its Elf64_Verdaux, twice: the object itself, and LINUX_2.6."""
-    names = ((_VER_FLG_BASE, _SONAME, 1), (0, _VERSION, 2 + len(_SONAME)))
+def _hash_table(names: list[bytes]) -> bytes:
+    """DT_HASH: a bucket for each of few hash values, and the chains of symbols in it."""
+    nbucket = 3
+    buckets, chains = [0] * nbucket, [0] * (1 + len(names))
+    for number, name in enumerate(names, 1):
+        bucket = _elf_hash(name) % nbucket
+        chains[number], buckets[bucket] = buckets[bucket], number
+    words = [nbucket, len(chains), *buckets, *chains]
+    return struct.pack(f"<{len(words)}I", *words).ljust(-(-len(words) // 2) * 8, b"\0")
+
+
+def _version_definitions(soname: int, version: int) -> bytes:
+    """Elf64_Verdef and its Elf64_Verdaux, twice: the object itself, and LINUX_2.6; where the
+    strings lie.
+    """
+    names = ((_VER_FLG_BASE, _SONAME, soname), (0, _VERSION, version))
     parts = []
     for number, (flags, name, at) in enumerate(names, 1):
         following = 28 if number < len(names) else 0

@@ -574,6 +574,16 @@ class struct_tables_report(Struct[struct_tables_report_ptr]):
 
 class struct_tables_report_ptr(struct_tables_report, Ptr[struct_tables_report]): ...
 
+class struct_user_range(Struct[struct_user_range_ptr]):
+    done: int
+    nr: int
+    result: int
+    error_code: int
+    pa: Array[int]
+    size: Array[int]
+
+class struct_user_range_ptr(struct_user_range, Ptr[struct_user_range]): ...
+
 class FFI(BaseFFI):
     @overload
     def new(self, cdecl: Literal["struct event *"], init: object = ...) -> struct_event_ptr: ...
@@ -691,6 +701,10 @@ class FFI(BaseFFI):
     def new(
         self, cdecl: Literal["struct tables_report *"], init: object = ...
     ) -> struct_tables_report_ptr: ...
+    @overload
+    def new(
+        self, cdecl: Literal["struct user_range *"], init: object = ...
+    ) -> struct_user_range_ptr: ...
     @overload
     def new(self, cdecl: Literal["struct event[]"], init: object = ...) -> Array[struct_event]: ...
     @overload
@@ -812,6 +826,10 @@ class FFI(BaseFFI):
         self, cdecl: Literal["struct tables_report[]"], init: object = ...
     ) -> Array[struct_tables_report]: ...
     @overload
+    def new(
+        self, cdecl: Literal["struct user_range[]"], init: object = ...
+    ) -> Array[struct_user_range]: ...
+    @overload
     def new(self, cdecl: Integers, init: object = ...) -> Array[int]: ...
     @overload
     def new(self, cdecl: IntegerPtr, init: object = ...) -> Ptr[int]: ...
@@ -919,6 +937,10 @@ class FFI(BaseFFI):
     def cast(
         self, cdecl: Literal["struct tables_report *"], value: object
     ) -> struct_tables_report_ptr: ...
+    @overload
+    def cast(
+        self, cdecl: Literal["struct user_range *"], value: object
+    ) -> struct_user_range_ptr: ...
     @overload
     def cast(self, cdecl: IntegerPtr, value: object) -> Ptr[int]: ...
     @overload
@@ -1189,6 +1211,7 @@ class Lib:
     TABLES_REFERENCES: Final[int]
     TABLES_LOCKED: Final[int]
     TABLES_NO_PAGE: Final[int]
+    USER_RANGE_MAX: Final[int]
     def ring_create(self, capacity: int, /) -> struct_event_ring_ptr: ...
     def ring_destroy(self, ring: struct_event_ring_ptr | Array[struct_event_ring], /) -> None: ...
     def ring_emit(
@@ -1679,6 +1702,15 @@ class Lib:
         max: int,
         /,
     ) -> None: ...
+    def user_range(
+        self,
+        mm: struct_mm_struct_ptr | Array[struct_mm_struct],
+        addr: int,
+        n: int,
+        access: int,
+        r: struct_user_range_ptr | Array[struct_user_range],
+        /,
+    ) -> int: ...
     def unmap_page_range(
         self,
         tlb: struct_mmu_gather_ptr | Array[struct_mmu_gather],

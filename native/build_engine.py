@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Build ``cpu._engine``: Unicorn's hooks, in C.
+"""Build ``cpu._engine``: Unicorn's hooks, and walls of the host's kernel, in C.
 
 It is linked with neither libunicorn nor ``mmu._native``: it calls both through tables of
 function pointers that Python fills, and shares only the layouts of their structs.
@@ -35,8 +35,8 @@ extern "Python" void python_tables_changed(void *unit);
 extern "Python" u32 attached_fault(struct vcpu *v);
 """
 
-_headers = cdef.in_include_order(("unicorn",))
-_sources = cdef.sources("unicorn")
+_headers = cdef.in_include_order(("host", "unicorn"))
+_sources = cdef.sources("host", "unicorn")
 _cdef = cdef.table_sizes() + cdef.declarations(_headers)
 
 cdef.require_defined(_cdef, _sources)

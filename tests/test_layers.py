@@ -75,6 +75,7 @@ C_FOLDERS = [
     "native/x86/replacement",
     "native/mm",
     "native/unicorn",
+    "native/host",
 ]
 
 

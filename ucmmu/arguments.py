@@ -22,6 +22,7 @@ from ucmmu.options import (
     MAX_PROCESSES,
     MAX_QUANTUM,
     MAX_SEED,
+    MAX_UID,
     WALLS,
     RunOptions,
 )
@@ -39,11 +40,48 @@ def add_json(parser: argparse.ArgumentParser) -> None:
 
 def add_run_options(parser: argparse.ArgumentParser) -> None:
     """Add what a run may be told, whichever command makes it."""
+    _add_program(parser.add_argument_group("the program"))
     _add_machine(parser.add_argument_group("the machine"))
     _add_files(parser.add_argument_group("the guest's files"))
     _add_limits(parser.add_argument_group("limits and walls"))
     add_json(parser)
     parser.set_defaults(program=[])
+
+
+def _add_program(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--env",
+        metavar="NAME=VALUE",
+        action="append",
+        default=[],
+        help="set a variable of the program's environment; NAME alone: as it is set here; may be"
+        " repeated",
+    )
+    group.add_argument(
+        "--clear-env",
+        action="store_true",
+        help="start with no environment at all; default: PATH, HOME, LANG, TZ and their like, and"
+        " what allocators and the loader read (docs/programs.md)",
+    )
+    group.add_argument(
+        "--cwd",
+        metavar="DIR",
+        help="its working directory, as the guest sees it (default: this one, if it sees that)",
+    )
+    group.add_argument(
+        "--uid",
+        metavar="N",
+        type=_whole(0, MAX_UID),
+        help="its user and group ID, 0 for root in the guest (default: yours)",
+    )
+    group.add_argument(
+        "--preload",
+        metavar="LIB",
+        action="append",
+        default=[],
+        help="a shared library that is loaded before all others: a path, a name in the usual"
+        " directories, or as -l takes it (jemalloc); may be repeated",
+    )
 
 
 def _add_machine(group: argparse._ArgumentGroup) -> None:
@@ -240,6 +278,11 @@ def run_options(arguments: argparse.Namespace, program: str, args: Sequence[str]
     return RunOptions(
         program=program,
         args=tuple(args),
+        env=tuple(arguments.env),
+        clear_env=arguments.clear_env,
+        cwd=arguments.cwd,
+        uid=arguments.uid,
+        preload=tuple(arguments.preload),
         fidelity=_fidelity(arguments),
         engine=arguments.engine,
         tlb=arguments.tlb,

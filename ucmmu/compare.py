@@ -7,8 +7,9 @@ import os
 from dataclasses import replace
 from typing import Any
 
+from ucmmu.environment import environment_of
 from ucmmu.exit_codes import SIGNALLED
-from ucmmu.options import POLICIES, RunOptions, find_program
+from ucmmu.options import POLICIES, RunOptions, program_file
 from ucmmu.output import JsonOutput, refuse_a_program
 from ucmmu.progress import Progress
 from ucmmu.report import compare_text
@@ -26,7 +27,8 @@ def compare(
     With ``--json -`` the table goes to stderr.  The guest's own output is shown, on stderr, only if
     asked for.  Returns the first exit code that is not 0; ^C leaves the policies that follow out.
     """
-    program = find_program(options.program)
+    program = program_file(options)
+    environment_of(options)
     refuse_a_program("--json", json_target, program)
     reports: dict[str, dict[str, Any]] = {}
     with JsonOutput(json_target) as output, stops_noted() as stops:

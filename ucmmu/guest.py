@@ -6,12 +6,15 @@ from __future__ import annotations
 import errno
 import os
 import threading
+from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cpu.elf import ElfError, Executable, read_executable
+from cpu.cred import Cred
+from cpu.elf import ElfError
 from cpu.fs.files import O_WRONLY
 from cpu.fs.streams import Stream, write_or_stop
-from cpu.fs.view import View
+from cpu.fs.view import View, ViewError
 from cpu.machine import Machine
 from cpu.result import RunResult
 from cpu.task import Process
@@ -23,7 +26,9 @@ from mmu.memory import Memory
 from mmu.x86 import Geometry, load_geometry
 from mmu.x86.check import StaleUse
 from mmu.x86.geometry import list_geometries
+from ucmmu.environment import environment_of
 from ucmmu.exit_codes import ExitCode, Failure
+from ucmmu.isolation import close_strays, isolate
 from ucmmu.options import RunOptions, find_program
 from ucmmu.seen import view_of
 from ucmmu.sizes import format_size
@@ -32,7 +37,7 @@ from ucmmu.text import did_you_mean, printable
 from ucmmu.trace_text import RING_RECORDS, TracePrinter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from cpu.scheduler import Scheduler
 
@@ -53,19 +58,26 @@ def run_guest(
     keeps it from starting (NO_PROGRAM, USAGE, NO_RAM). A check of ours that failed makes the exit
     code INTERNAL, a trace that cannot be written ends the run with NO_OUTPUT.
     """
-    exe = _executable(options)
+    close_strays({*link.descriptors, *([] if trace is None else [trace])})
+    environment = environment_of(options)
+    program = options.program if options.root is not None else _path_of(options.program)
     guest = Guest(options, _geometry(options), trace)
-    view = view_of(options, find_program(options.program), upper)
-    process = _spawn(options, guest.machine, exe, view)
+    view = view_of(options, Path(program) if options.root is None else None, upper, environment)
+    process = _spawn(options, guest.machine, program, view, environment)
+    about: Message = {
+        "cwd": view.cwd,
+        "given": [asdict(one) for one in view.given],
+        "isolation": isolate(view, options.without_walls),
+    }
     if progress:
         _report_progress(link, guest.machine, process)
-    link.on_look(lambda: _look(guest.machine))
+    link.on_look(lambda: about | _look(guest.machine))
     link.on_stop(guest.machine.stop)
     try:
-        result = guest.machine.run(lambda result: link.figures(_report(result)))
+        result = guest.machine.run(lambda result: link.figures(about | _report(result)))
     except ElfError as error:
         raise Failure(ExitCode.NO_PROGRAM, str(error)) from None
-    report = _report(result)
+    report = about | _report(result)
     unwritten = guest.close_trace(options)
     if unwritten is not None and not result.problems:
         report["exit_code"], report["ended"], report["error"] = (
@@ -101,8 +113,34 @@ def _report(result: RunResult) -> Message:
     return report
 
 
-def _spawn(options: RunOptions, machine: Machine, exe: Executable, view: View) -> Process:
-    return machine.spawn(exe, args=options.args, view=view)
+def _path_of(name: str) -> str:
+    """The path of the program, as the user wrote it if it is one."""
+    path = str(find_program(name))
+    return name if "/" in name else os.path.abspath(path)
+
+
+def _spawn(
+    options: RunOptions, machine: Machine, program: str, view: View, environment: Mapping[str, str]
+) -> Process:
+    uid = options.uid
+    own = Cred.of(os.getuid(), os.getgid(), tuple(os.getgroups()))
+    try:
+        process = machine.spawn(
+            program,
+            argv0=options.program,
+            args=options.args,
+            env=environment,
+            view=view,
+            cred=own if uid is None else Cred.of(uid, uid),
+        )
+    except ViewError as error:
+        option = "argument --cwd: " if options.cwd is not None else ""
+        raise Failure(ExitCode.USAGE, f"{option}{error}") from None
+    except ElfError as error:
+        raise Failure(ExitCode.NO_PROGRAM, str(error)) from None
+    if options.preload and process.exe.elf.interpreter is None:
+        machine.system.notes.add("--preload has no effect: the program is static")
+    return process
 
 
 def _stale(uses: list[StaleUse]) -> str:
@@ -110,13 +148,6 @@ def _stale(uses: list[StaleUse]) -> str:
     return (
         f"--check-tlb: {used} stale translations were used, {len(uses) - used} more may have been"
     )
-
-
-def _executable(options: RunOptions) -> Executable:
-    try:
-        return read_executable(str(find_program(options.program)))
-    except ElfError as error:
-        raise Failure(ExitCode.NO_PROGRAM, str(error)) from None
 
 
 def _geometry(options: RunOptions) -> Geometry:

@@ -8,6 +8,7 @@ import stat
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from shutil import which
 
 from ucmmu.exit_codes import ExitCode, Failure
 from ucmmu.text import did_you_mean, printable, shortened
@@ -36,6 +37,7 @@ ENGINES: dict[str, str] = {
 DEFAULT_TLB = "skylake"
 MAX_CPUS = 64
 MAX_SEED = (1 << 64) - 1
+MAX_UID = (1 << 32) - 2
 MAX_QUANTUM = 10**9
 DEFAULT_QUANTUM = 100_000
 """Of cpu.scheduler; tests hold them equal."""
@@ -65,6 +67,16 @@ class RunOptions:
     """A path, or the bare name of a guest, as the user wrote it."""
     args: tuple[str, ...] = ()
     """The guest's argv[1:]."""
+    env: tuple[str, ...] = ()
+    """Variables of its environment: NAME=VALUE, or NAME of one of the user's."""
+    clear_env: bool = False
+    """Whether its environment has nothing else."""
+    cwd: str | None = None
+    """Its working directory, as it sees it; None: the user's."""
+    uid: int | None = None
+    """Its user and group ID; None: the user's."""
+    preload: tuple[str, ...] = ()
+    """Libraries for LD_PRELOAD: paths, or names that are looked for."""
     free_tables: str = "refcount"
     fidelity: str = "fast"
     engine: str = "c"
@@ -126,9 +138,16 @@ def _makefile() -> Path:
     return guests_directory().parent / "Makefile"
 
 
+def program_file(options: RunOptions) -> Path | None:
+    """The host's file of the program; None if it is looked for in the guest's tree, ``--root``.
+    Raises Failure (NO_PROGRAM).
+    """
+    return find_program(options.program) if options.root is None else None
+
+
 def find_program(name: str) -> Path:
     """Return the file that PROGRAM names: a path if it holds a slash, else a guest, else a file
-    here.
+    here, else a program in PATH.
 
     Raises Failure (NO_PROGRAM) if there is no such regular, readable file.
     """
@@ -140,8 +159,10 @@ def find_program(name: str) -> Path:
     try:
         if "/" not in name:
             guest = guests_directory() / name
-            if guest.is_file() or not path.exists():
+            if guest.is_file():
                 path = guest
+            elif not path.is_file():
+                path = Path(which(name) or (name if path.exists() else guest))
         mode = path.stat().st_mode
     except (OSError, ValueError) as error:
         raise Failure(ExitCode.NO_PROGRAM, _why_not_found(name, error)) from None
@@ -170,21 +191,14 @@ def _why_not_found(name: str, error: Exception) -> str:
     if "/" in name or not isinstance(error, FileNotFoundError):
         text = error.strerror if isinstance(error, OSError) else str(error)
         return f"{shown}: {text or error}{_near_file(name)}"
-    from shutil import which
-
-    in_path = which(name)
-    if in_path is not None:
-        return (
-            f"no guest {shown}, and no such file here: give the program's path"
-            f" ({printable(in_path)})"
-        )
     where = guests_directory()
     if not where.is_dir():
-        return f"no guest {shown}, and no such file here: {how_to_get_guests()}"
-    near = did_you_mean(name, _names_in(where)) or did_you_mean(name, _names_in(Path()))
+        return f"no program {shown} here or in PATH, and no guest: {how_to_get_guests()}"
+    places = [where, Path(), *map(Path, os.environ.get("PATH", "").split(":"))]
+    near = next(filter(None, (did_you_mean(name, _names_in(place)) for place in places)), "")
     return (
-        f"no guest {shown} in {where}: `ucmmu list` names them, {how_to_get_guests()},"
-        f" and a program of yours is a path ({printable('./' + shortened(name))}){near}"
+        f"no program {shown} here or in PATH, and no guest of that name in {where}: `ucmmu list`"
+        f" names them, {how_to_get_guests()}{near}"
     )
 
 

@@ -9,6 +9,7 @@ import json
 import os
 import stat
 from contextlib import suppress
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -39,7 +40,7 @@ def descriptor_named(path: str) -> int | None:
     return None
 
 
-def refuse_a_program(option: str, target: str | None, program: str | os.PathLike[str]) -> None:
+def refuse_a_program(option: str, target: str | None, program: Path | None) -> None:
     """Raise Failure (NO_OUTPUT) if ``target`` is an existing program: somebody forgot the option's
     FILE.
     """
@@ -50,7 +51,7 @@ def refuse_a_program(option: str, target: str | None, program: str | os.PathLike
             return
         with open(target, "rb") as file:
             elf = file.read(4) == b"\x7fELF"
-        if elf or os.path.samefile(target, program):
+        if elf or (program is not None and os.path.samefile(target, program)):
             line = f"{option} {printable(target)}: is a program: give {option} a file of its own"
             raise Failure(ExitCode.NO_OUTPUT, line)
 

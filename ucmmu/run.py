@@ -10,9 +10,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from ucmmu.environment import environment_of
 from ucmmu.exit_codes import ExitCode, Failure
 from ucmmu.options import STDERR as TO_STDERR
-from ucmmu.options import RunOptions, find_program
+from ucmmu.options import RunOptions, program_file
 from ucmmu.output import JsonOutput, descriptor_named, refuse_a_program
 from ucmmu.progress import Progress
 from ucmmu.streams import STDERR, STDOUT, Unread, is_closed, say
@@ -48,7 +49,8 @@ def run(options: RunOptions, limits: Limits, *, json_target: str | None) -> int:
     The guest has stdin, stdout and stderr to itself, but for ``--json -`` or a trace on stdout:
     then its stdout is our stderr, and with ``--json -`` there is no table.
     """
-    program = find_program(options.program)
+    program = program_file(options)
+    environment_of(options)
     refuse_a_program("--json", json_target, program)
     with JsonOutput(json_target) as output:
         stdout_is_ours = output.to_stdout or _trace_fd(options) == STDOUT
@@ -107,7 +109,7 @@ def _trace_fd(options: RunOptions) -> int | None:
     return STDOUT if options.trace_out == "-" else descriptor_named(options.trace_out)
 
 
-def open_trace(options: RunOptions, program: Path) -> int:
+def open_trace(options: RunOptions, program: Path | None) -> int:
     """Open what ``--trace-out`` names, for the child to write. Raises Failure (NO_OUTPUT)."""
     fd = _trace_fd(options)
     try:
@@ -184,6 +186,10 @@ def report_of(options: RunOptions, outcome: Outcome) -> dict[str, Any]:
         "cpus": options.cpus,
         "seed": options.seed,
         "quantum": options.quantum,
+        "env": list(environment_of(options)),
+        "cwd": None,
+        "uid": os.getuid() if options.uid is None else options.uid,
+        "preload": list(options.preload),
         "read": list(options.read),
         "writable": list(options.writable),
         "root": options.root,

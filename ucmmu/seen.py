@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from cpu.fs.view import Given, View
+from ucmmu.environment import preload_files
 from ucmmu.exit_codes import ExitCode, Failure
 from ucmmu.options import RunOptions
 from ucmmu.text import printable
@@ -30,12 +31,17 @@ OURS = ("/proc", "/sys", "/dev")
 """What the machine makes up: nothing of the host's takes its place."""
 
 
-def view_of(options: RunOptions, program: Path | None, upper: str | None) -> View:
+def view_of(
+    options: RunOptions,
+    program: Path | None,
+    upper: str | None,
+    environment: Mapping[str, str],
+) -> View:
     """The tree that the options ask for.
 
     ``program`` is where the host has the program, None if it is looked for in ``--root``. ``upper``
-    is the directory for what guests write. Raises Failure (USAGE) for a path that is not there, or
-    cannot be given.
+    is the directory for what guests write, ``environment`` what the program gets. Raises Failure
+    (USAGE) for a path that is not there, or cannot be given.
     """
     links: tuple[tuple[str, str], ...] = ()
     given: dict[str, Given] = {}
@@ -47,6 +53,7 @@ def view_of(options: RunOptions, program: Path | None, upper: str | None) -> Vie
         given["/"] = Given("/", host)
     asked = [_asked("--read", path, links) for path in options.read]
     asked += [_asked("--writable", path, links, writable=True) for path in options.writable]
+    asked += [_asked("--preload", path, links) for path in preload_files(options)]
     named = {one.path: one for ones in asked for one in ones}
     if options.root is None:
         by_default = [_here(), *([] if program is None else _around(program, links))]
@@ -58,7 +65,7 @@ def view_of(options: RunOptions, program: Path | None, upper: str | None) -> Vie
         given=tuple(given.values()),
         links=links,
         fresh=FRESH,
-        home=_home(links),
+        home=_home(environment.get("HOME", "")),
         upper=upper,
         limit=options.disk_limit,
         files=options.max_files,
@@ -98,8 +105,7 @@ def _around(program: Path, links: tuple[tuple[str, str], ...]) -> list[str]:
     return [path for path in paths if path != "/"]
 
 
-def _home(links: tuple[tuple[str, str], ...]) -> str | None:
-    home = os.environ.get("HOME", "")
+def _home(home: str) -> str | None:
     home = os.path.normpath(home)
     if not home.startswith("/") or home == "/" or _is_beneath(home, (*OURS, *SYSTEM)):
         return None
@@ -108,11 +114,12 @@ def _home(links: tuple[tuple[str, str], ...]) -> str | None:
 
 def _working_directory(options: RunOptions, given: Mapping[str, Given]) -> str:
     """Where the guest's relative paths start: where ours do, if it sees that place, else at the
-    root.
+    root; ``--cwd`` goes on from there.
     """
     here = _here()
     seen = here is not None and options.root is None and _is_beneath(here, given)
-    return here if seen and here is not None else "/"
+    start = here if seen and here is not None else "/"
+    return _one_slash(os.path.normpath(os.path.join(start, options.cwd or ".")))
 
 
 def _asked(

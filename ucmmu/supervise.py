@@ -63,8 +63,8 @@ class Limits(NamedTuple):
     """Bytes resident in the child, its share of guest RAM included."""
     file_size: int | None = 4 << 30
     """Bytes of any file the child writes (RLIMIT_FSIZE)."""
-    descriptors: int = 1024
-    """Open files (RLIMIT_NOFILE)."""
+    descriptors: int = 1 << 16
+    """Open files (RLIMIT_NOFILE): of all guests together."""
 
 
 class Outcome(NamedTuple):
@@ -95,6 +95,9 @@ class Link:
         self._look: Callable[[], Message] | None = None
         self._has_figures = False
         self._quiet = threading.Event()
+        self._signals: int | None = None
+        self.descriptors = {pipe, orders}
+        """Ours, which a job may not close."""
         self.stopped = False
         """Whether the parent asked us to end."""
         self.hushed = threading.Event()
@@ -108,6 +111,7 @@ class Link:
         """Have the parent take its progress line away for good; returns when it has."""
         if not self.hushed.is_set():
             self.hushed.set()
+            self._listen()
             self.send({"hush": True})
             self._quiet.wait()
 
@@ -116,6 +120,7 @@ class Link:
         already.
         """
         self._callbacks.append(callback)
+        self._listen()
         if self.stopped:
             callback()
 
@@ -124,6 +129,7 @@ class Link:
         goes on.
         """
         self._look = look
+        self._listen()
 
     def figures(self, message: Message) -> None:
         """Send what the job will report but for what it still has to do; nobody is asked to look
@@ -143,17 +149,24 @@ class Link:
         while data:
             data = data[os.write(self._pipe, data) :]
 
-    def listen(self) -> None:
-        """Follow orders, and tell of stop signals, from a thread that C code of the job cannot hold
-        up.
+    def attend(self) -> None:
+        """Keep stop signals for a thread that C code of the job cannot hold up. It starts, and
+        follows orders too, when the job first asks for either: by then it may have given up rights,
+        which a thread that runs already would keep.
         """
-        reader, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self._signals, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self.descriptors |= {self._signals, writer}
         signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
         for number in _heeded():
             signal.signal(number, lambda _number, _frame: None)
-        threading.Thread(target=self._listen, args=(reader,), daemon=True).start()
 
-    def _listen(self, signals: int) -> None:
+    def _listen(self) -> None:
+        """Start that thread, once."""
+        signals, self._signals = self._signals, None
+        if signals is not None:
+            threading.Thread(target=self._wait, args=(signals,), daemon=True).start()
+
+    def _wait(self, signals: int) -> None:
         while True:
             looking = self.stopped and not self._has_figures
             ready, _, _ = select.select([self._orders, signals], [], [], LOOK if looking else None)
@@ -443,7 +456,7 @@ def _child(
         _apply(limits)
         for ours, source in redirect.items():
             os.dup2(source, ours)
-        link.listen()
+        link.attend()
         signal.pthread_sigmask(signal.SIG_SETMASK, sigmask)
         link.send({"result": job(link)})
     except Failure as failure:

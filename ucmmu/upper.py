@@ -12,7 +12,6 @@ import errno
 import fcntl
 import os
 import stat
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -65,7 +64,9 @@ def upper_layer(keep: str | None) -> Iterator[Upper]:
     base = _place() if keep is None else _place_for(keep)
     _sweep(base)
     try:
-        upper = Upper(tempfile.mkdtemp(prefix=PREFIX, dir=base))
+        private = os.path.join(base, PREFIX + os.urandom(8).hex())
+        os.mkdir(private, 0o700)
+        upper = Upper(private)
     except OSError as error:
         what = "--keep" if keep is not None else "no place for what the guest writes:"
         line = f"{what} {printable(base)}: {error.strerror}"
@@ -98,7 +99,7 @@ def _place() -> str:
     if asked and os.path.isdir(asked) and os.access(asked, os.W_OK | os.X_OK):
         return os.path.abspath(asked)
     places = [place for place in ("/var/tmp", "/tmp") if os.access(place, os.W_OK | os.X_OK)]
-    return max(places, key=_room, default=tempfile.gettempdir())
+    return max(places, key=_room, default="/tmp")
 
 
 def _place_for(keep: str) -> str:

@@ -21,6 +21,7 @@ from cpu.fs.poll import DEFAULT_POLLMASK
 from mmu.errors import LinuxError
 
 if TYPE_CHECKING:
+    from cpu.fs.locks import FileLockContext
     from cpu.fs.poll import Listener, PollHead
     from mmu.linux.filemap import MappedFile
 
@@ -143,6 +144,24 @@ class OpenFile:
         """ioctl(FIONREAD): bytes that can be read now."""
         raise LinuxError(errno.ENOTTY)
 
+    @property
+    def locks(self) -> FileLockContext:
+        """Locks of what was opened; EBADF (EINVAL of F_GETLK and its like) if it has none."""
+        raise LinuxError(errno.EBADF)
+
+    def fsync(self) -> None:
+        """Have what was written where it lasts; EINVAL if there is no such place."""
+        raise LinuxError(errno.EINVAL)
+
+    def deny_write_access(self) -> None:
+        """It is being executed: nobody may open it for writing. ETXTBSY if somebody has."""
+
+    def allow_write_access(self) -> None:
+        """It is being executed no more."""
+
+    def flush(self, table: FileTable) -> None:
+        """A descriptor of it in ``table`` is closed: POSIX locks of the table go (filp_flush())."""
+
     def reopen(self, flags: int) -> OpenFile:
         """Open what it stands for once more, through its link in /proc."""
         raise LinuxError(errno.ENXIO)
@@ -257,6 +276,7 @@ class FileTable:
         """Forget the number, and the file with its last one."""
         file = self.get(fd)
         del self._table[fd]
+        file.flush(self)
         file.put()
 
     def close_all(self) -> None:

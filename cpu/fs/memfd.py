@@ -4,91 +4,113 @@
 from __future__ import annotations
 
 import errno
+import os
 import stat
 from typing import TYPE_CHECKING, Final
 
-from cpu.fs.files import O_APPEND, O_LARGEFILE, O_RDWR, OpenFile, stat_bytes
-from cpu.fs.regular_files import SeekableFile
+from cpu.fs.files import O_ACCMODE, O_LARGEFILE, O_RDONLY, O_RDWR, O_WRONLY, OpenFile, stat_bytes
+from cpu.fs.host_data import FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE
+from cpu.fs.regular_files import FileMapping, SeekableFile
 from mmu._native import lib
 from mmu.errors import LinuxError, OutOfMemory
-from mmu.linux.filemap import MAX_LFS_FILESIZE, MappedFile
-from mmu.linux.truncate import truncate_pagecache_range
+from mmu.linux.filemap import (
+    F_SEAL_EXEC,
+    F_SEAL_FUTURE_WRITE,
+    F_SEAL_GROW,
+    F_SEAL_SEAL,
+    F_SEAL_SHRINK,
+    F_SEAL_WRITE,
+    MAX_LFS_FILESIZE,
+    AddressSpace,
+    MappedFile,
+    ShmemOperations,
+)
+from mmu.linux.truncate import mapped_ranges, truncate_pagecache_range
+from mmu.linux.vma import VM_MAYWRITE, VM_SHARED
 from mmu.units import PAGE_SHIFT, PAGE_SIZE
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from mmu.linux.state import Kernel
 
-FALLOC_FL_KEEP_SIZE: Final = 1
-FALLOC_FL_PUNCH_HOLE: Final = 2
+F_ALL_SEALS: Final = 0x3F
 
 
-class MemFile(SeekableFile):
-    """An open file whose bytes are its page cache; every mapping of it is that too."""
+class Memfd:
+    """A file of memory: a struct shmem_inode_info. Its pages are all there is of it."""
 
-    mode = stat.S_IFREG | 0o777
-
-    def __init__(self, kernel: Kernel, file: MappedFile, inode: int) -> None:
-        super().__init__()
-        self._kernel = kernel
-        self._file = file
+    def __init__(self, kernel: Kernel, name: str, inode: int, mode: int, seals: int) -> None:
+        self.kernel = kernel
+        self.ops = ShmemOperations(0)
+        self.mapping = AddressSpace(self.ops, shmem=True)
+        self.mapping.seals = seals
+        self.path = f"/memfd:{name} (deleted)"
         self.inode = inode
-        self.path = file.path
-        self.flags = O_RDWR | O_LARGEFILE
-        file.get()
+        self.mode = stat.S_IFREG | mode
 
-    @property
-    def size(self) -> int:
-        """Bytes."""
-        return self._file.size
-
-    def pread(self, count: int, offset: int) -> bytes:
-        """``count`` bytes from ``offset`` on, zeros where nothing was written."""
-        end, parts = min(offset + count, self.size), []
-        memory = self._kernel.memory
-        while offset < end:
-            size = min(end - offset, PAGE_SIZE - offset % PAGE_SIZE)
-            pfn = self._file.cached(offset >> PAGE_SHIFT)
-            if pfn is None:
-                parts.append(bytes(size))
-            else:
-                parts.append(memory.read((pfn << PAGE_SHIFT) + offset % PAGE_SIZE, size))
-            offset += size
-        return b"".join(parts)
-
-    def write(self, data: bytes) -> int:
-        """Write at the position, or at the end with O_APPEND."""
-        if self.flags & O_APPEND:
-            self.position = self.size
-        done = self.pwrite(data, self.position)
-        self.position += done
-        return done
-
-    def pwrite(self, data: bytes, offset: int) -> int:
-        """Write at ``offset``; ENOSPC if there is no memory."""
-        if data and offset >= MAX_LFS_FILESIZE:
-            raise LinuxError(errno.EFBIG)
+    def read(self, views: Sequence[memoryview], at: int) -> int:
+        """Read from byte ``at`` on: zeros where there is no page; returns the bytes read."""
         done = 0
-        while done < len(data):
-            at = offset + done
-            part = data[done : done + PAGE_SIZE - at % PAGE_SIZE]
-            try:
-                self._write_page(at, part)
-            except OutOfMemory:
-                if done:
-                    break
-                raise LinuxError(errno.ENOSPC) from None
-            done += len(part)
-            self._file.size = max(self._file.size, at + len(part))
+        for view in views:
+            end = min(len(view), self.ops.size - at - done)
+            start = 0
+            while start < end:
+                offset = (at + done) % PAGE_SIZE
+                size = min(end - start, PAGE_SIZE - offset)
+                pgoff = at + done >> PAGE_SHIFT
+                if self.mapping.cached(pgoff) is None:
+                    view[start : start + size] = bytes(size)
+                else:
+                    page = self.mapping.view(pgoff)
+                    view[start : start + size] = page[offset : offset + size]
+                start += size
+                done += size
         return done
 
-    def _write_page(self, at: int, data: bytes) -> None:
-        memory, pgoff = self._kernel.memory, at >> PAGE_SHIFT
-        pfn = self._file.cached(pgoff)
-        if pfn is None:
-            pfn = self._file.read_pages(memory, pgoff)
+    def write(self, views: Sequence[memoryview], at: int) -> int:
+        """Write to byte ``at`` on (shmem_file_write_iter()); returns the bytes written. EPERM as
+        the seals say, EFBIG; ENOSPC if there is no memory.
+        """
+        length = sum(map(len, views))
+        if not length:
+            return 0
+        if at >= MAX_LFS_FILESIZE:
+            raise LinuxError(errno.EFBIG)
+        seals = self.mapping.seals
+        if seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE):
+            raise LinuxError(errno.EPERM)
+        done = 0
+        for view in views:
+            start = 0
+            while start < len(view):
+                part = view[start : start + PAGE_SIZE - (at + done) % PAGE_SIZE]
+                try:
+                    self._grow(at + done + len(part), seals)
+                    self.write_page(at + done, part)
+                except (OutOfMemory, LinuxError) as error:
+                    if done:
+                        return done
+                    raise LinuxError(
+                        error.errno if isinstance(error, LinuxError) else errno.ENOSPC
+                    ) from None
+                start += len(part)
+                done += len(part)
+                self.ops.size = max(self.ops.size, at + done)
+        return done
+
+    def _grow(self, end: int, seals: int) -> None:
+        if end > self.ops.size and seals & F_SEAL_GROW:
+            raise LinuxError(errno.EPERM)
+
+    def write_page(self, at: int, data: memoryview | bytes) -> None:
+        """Write to one page, made if there is none. Raises OutOfMemory."""
+        memory, pgoff = self.kernel.memory, at >> PAGE_SHIFT
+        pfn = self.mapping.read_pages(memory, pgoff)
         if memory.page(pfn).flags & lib.PG_code:
-            self._kernel.note_code_written(pfn << PAGE_SHIFT)
-        memory.write((pfn << PAGE_SHIFT) + at % PAGE_SIZE, data)
+            self.kernel.note_code_written(pfn << PAGE_SHIFT)
+        offset = at % PAGE_SIZE
+        self.mapping.view(pgoff)[offset : offset + len(data)] = data
 
     def truncate(self, size: int) -> None:
         """Make it ``size`` bytes long; what is beyond goes, out of every mapping too
@@ -96,73 +118,170 @@ class MemFile(SeekableFile):
         """
         if size > MAX_LFS_FILESIZE:
             raise LinuxError(errno.EFBIG)
-        file, was = self._file, self._file.size
-        file.size = size
+        was = self.ops.size
+        sealed = F_SEAL_SHRINK if size < was else F_SEAL_GROW
+        if size != was and self.mapping.seals & sealed:
+            raise LinuxError(errno.EPERM)
+        self.ops.size = size
         if size < was:
             first, end = -(-size >> PAGE_SHIFT), -(-was >> PAGE_SHIFT)
-            truncate_pagecache_range(self._kernel, file, first, end, even_cows=True)
+            truncate_pagecache_range(self.kernel, self.mapping, first, end, even_cows=True)
             self._zero(size, min(was, first << PAGE_SHIFT))
 
     def fallocate(self, mode: int, offset: int, length: int) -> None:
         """Have memory for a range, or with FALLOC_FL_PUNCH_HOLE give it back
         (shmem_fallocate()).
         """
-        end = offset + length
+        end, seals = offset + length, self.mapping.seals
         if mode & ~(FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE):
             raise LinuxError(errno.EOPNOTSUPP)
         if mode & FALLOC_FL_PUNCH_HOLE:
             if not mode & FALLOC_FL_KEEP_SIZE:
                 raise LinuxError(errno.EOPNOTSUPP)
+            if seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE):
+                raise LinuxError(errno.EPERM)
             self._punch(offset, end)
             return
-        memory, file = self._kernel.memory, self._file
+        if not mode & FALLOC_FL_KEEP_SIZE:
+            self._grow(end, seals)
         try:
             for pgoff in range(offset >> PAGE_SHIFT, -(-end >> PAGE_SHIFT)):
-                if file.cached(pgoff) is None:
-                    file.read_pages(memory, pgoff)
+                self.mapping.read_pages(self.kernel.memory, pgoff)
         except OutOfMemory:
             raise LinuxError(errno.ENOSPC) from None
         if not mode & FALLOC_FL_KEEP_SIZE:
-            file.size = max(file.size, end)
+            self.ops.size = max(self.ops.size, end)
 
     def _punch(self, offset: int, end: int) -> None:
         first, last = -(-offset >> PAGE_SHIFT), end >> PAGE_SHIFT
         if first < last:
-            truncate_pagecache_range(self._kernel, self._file, first, last)
+            truncate_pagecache_range(self.kernel, self.mapping, first, last)
         self._zero(offset, min(end, first << PAGE_SHIFT))
         if last >= first:
             self._zero(last << PAGE_SHIFT, end)
 
     def _zero(self, start: int, end: int) -> None:
         """Clear [start, end), which lies in one page, if it has one."""
-        if start < end and self._file.cached(start >> PAGE_SHIFT) is not None:
-            self._write_page(start, bytes(end - start))
+        if start < end and self.mapping.cached(start >> PAGE_SHIFT) is not None:
+            self.write_page(start, bytes(end - start))
+
+    def seek_hole_data(self, offset: int, whence: int) -> int:
+        """SEEK_DATA and SEEK_HOLE: a page that is there is data (mapping_seek_hole_data())."""
+        size = self.ops.size
+        if not 0 <= offset < size:
+            raise LinuxError(errno.ENXIO)
+        last = -(-size >> PAGE_SHIFT)
+        for pgoff in range(offset >> PAGE_SHIFT, last):
+            if (self.mapping.cached(pgoff) is not None) == (whence == os.SEEK_DATA):
+                return max(offset, pgoff << PAGE_SHIFT)
+        if whence == os.SEEK_DATA:
+            raise LinuxError(errno.ENXIO)
+        return size
+
+    def add_seals(self, seals: int) -> None:
+        """fcntl(F_ADD_SEALS) (memfd_add_seals())."""
+        had = self.mapping.seals
+        if seals & ~F_ALL_SEALS:
+            raise LinuxError(errno.EINVAL)
+        if had & F_SEAL_SEAL:
+            raise LinuxError(errno.EPERM)
+        if seals & F_SEAL_WRITE and not had & F_SEAL_WRITE and self._is_mapped_writable():
+            raise LinuxError(errno.EBUSY)
+        if seals & F_SEAL_EXEC and self.mode & 0o111:
+            seals |= F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_FUTURE_WRITE
+        self.mapping.seals |= seals
+
+    def _is_mapped_writable(self) -> bool:
+        """Whether a shared mapping of it may be written (i_mmap_writable)."""
+        wanted, end = VM_SHARED | VM_MAYWRITE, MAX_LFS_FILESIZE >> PAGE_SHIFT
+        return any(
+            vm_flags & wanted == wanted
+            for mm in self.kernel.mms
+            for _, _, vm_flags in mapped_ranges(mm, self.mapping, 0, end)
+        )
+
+
+class MemFile(SeekableFile):
+    """An open file of memory; every mapping of it is its memory too."""
+
+    def __init__(self, memfd: Memfd, flags: int) -> None:
+        super().__init__()
+        self.memfd = memfd
+        self.mode = memfd.mode
+        self.inode = memfd.inode
+        self.path = memfd.path
+        self.flags = flags
+        self._mapped: MappedFile | None = None
+        memfd.mapping.get()
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return self.memfd.ops.size
+
+    def read_views(self, views: Sequence[memoryview], at: int) -> int:
+        """Zeros where nothing was written."""
+        return self.memfd.read(views, at)
+
+    def write_views(self, views: Sequence[memoryview], at: int) -> int:
+        """ENOSPC if there is no memory."""
+        return self.memfd.write(views, at)
+
+    def truncate(self, size: int) -> None:
+        """As Memfd.truncate(); EINVAL if it is not open for writing."""
+        if self.flags & O_ACCMODE == O_RDONLY:
+            raise LinuxError(errno.EINVAL)
+        self.memfd.truncate(size)
+
+    def fallocate(self, mode: int, offset: int, length: int) -> None:
+        """As Memfd.fallocate(); EBADF if it is not open for writing."""
+        self.must_write()
+        self.memfd.fallocate(mode, offset, length)
+
+    def seek_hole_data(self, offset: int, whence: int) -> int:
+        """As Memfd.seek_hole_data()."""
+        return self.memfd.seek_hole_data(offset, whence)
+
+    def seals(self, add: int | None) -> int:
+        """fcntl(F_GET_SEALS), and F_ADD_SEALS: EPERM if it is not open for writing."""
+        if add is None:
+            return self.memfd.mapping.seals
+        if self.flags & O_ACCMODE == O_RDONLY:
+            raise LinuxError(errno.EPERM)
+        self.memfd.add_seals(add)
+        return 0
 
     def mapped(self) -> MappedFile:
         """The file itself."""
-        return self._file
+        if self._mapped is None:
+            access = self.flags & O_ACCMODE
+            self._mapped = FileMapping(
+                self,
+                self.memfd.mapping,
+                path=self.path,
+                readable=access != O_WRONLY,
+                writable=access != O_RDONLY,
+                device=(0, 1),
+                inode=self.inode,
+            )
+        return self._mapped
 
     def reopen(self, flags: int) -> OpenFile:
         """The same file once more."""
-        return MemFile(self._kernel, self._file, self.inode)
-
-    def contents(self) -> bytes:
-        """All of it."""
-        return self.pread(self.size, 0)
+        return MemFile(self.memfd, flags & O_ACCMODE | O_LARGEFILE)
 
     def close(self) -> None:
-        """Let go of the file, which its mappings may keep."""
-        self._file.put()
+        """Let go of the file, which its other open files may keep."""
+        self.memfd.mapping.put()
 
     def stat(self) -> bytes:
         """Struct stat: no name leads to it."""
-        pages = self._file.nr_cached
+        pages = self.memfd.mapping.nr_cached
         return stat_bytes(self.mode, self.inode, self.size, links=0, blocks=pages << PAGE_SHIFT - 9)
 
 
-def memfd_create(kernel: Kernel, name: str, inode: int) -> MemFile:
+def memfd_create(
+    kernel: Kernel, name: str, inode: int, *, mode: int = 0o777, seals: int = F_SEAL_SEAL
+) -> MemFile:
     """An empty file; ``name`` is what /proc shows behind "memfd:"."""
-    file = MappedFile.shared_anonymous(0)
-    file.path = f"/memfd:{name} (deleted)"
-    file.inode = inode
-    return MemFile(kernel, file, inode)
+    return MemFile(Memfd(kernel, name, inode, mode, seals), O_RDWR | O_LARGEFILE)

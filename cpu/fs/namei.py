@@ -38,6 +38,7 @@ from cpu.fs.files import (
     OpenFile,
     stat_bytes,
 )
+from cpu.fs.inode import InodeTable
 from cpu.fs.pseudo_fs import Directory, Inode, Link, MagicLink
 from cpu.fs.regular_files import DirectoryFile, HostFile, PathFile
 from cpu.fs.view import Given, View, ViewError
@@ -119,11 +120,12 @@ class FileSystem:
     """The tree that all tasks of a machine see.
 
     ``mounts`` are the things of ours by their absolute paths; ``view`` says what of the host's
-    there is. The directories above its working directory exist, so that paths can be walked from
+    there is; ``inodes`` has those of the host's files that are open. The directories above its working directory exist, so that paths can be walked from
     there. close() it. Raises ViewError.
     """
 
-    def __init__(self, mounts: Mapping[str, Inode], view: View) -> None:
+    def __init__(self, mounts: Mapping[str, Inode], view: View, inodes: InodeTable) -> None:
+        self._inodes = inodes
         self._mounts = dict(mounts)
         self._mounts.update({path: _link(target) for path, target in view.links})
         self._given: dict[str, int] = {}
@@ -208,7 +210,15 @@ class FileSystem:
             raise LinuxError(errno.EACCES)
         if writes:
             raise LinuxError(errno.EROFS)
-        return HostFile(node.path, node.fd)
+        return self._open_host(node.path, node.fd, flags)
+
+    def _open_host(self, path: str, place: int, flags: int) -> HostFile:
+        """Open the host's regular file that ``place``, an O_PATH descriptor, stands for."""
+        try:
+            fd = os.open(f"/proc/self/fd/{place}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError as error:
+            raise LinuxError(error.errno or errno.EIO) from None
+        return HostFile(self._inodes.iget(os.fstat(fd), upper=False), fd, flags, path)
 
     def _open_directory(self, node: _Node, flags: int) -> OpenFile:
         if flags & (O_ACCMODE | O_CREAT):

@@ -53,9 +53,13 @@ class PollHead:
         for listener in list(self._listeners):
             listener(events)
 
-    def wait(self, ready: Callable[[], bool], what: str) -> int:
-        """Sleep, interruptibly, until ``ready()``; 0 or -ERESTARTSYS."""
-        return self.scheduler.wait_event(self.queue, ready, what, sleep=Sleep.INTERRUPTIBLE)
+    def wait(self, ready: Callable[[], bool], what: str, timeout_ns: int | None = None) -> int:
+        """Sleep, interruptibly, until ``ready()``; 0, -ERESTARTSYS, or -ETIME after ``timeout_ns``
+        nanoseconds of virtual time.
+        """
+        return self.scheduler.wait_event(
+            self.queue, ready, what, sleep=Sleep.INTERRUPTIBLE, timeout_ns=timeout_ns
+        )
 
     def listen(self, listener: Listener) -> Callable[[], None]:
         """Have ``listener`` called by each wake(); returns what ends it."""

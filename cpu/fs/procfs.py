@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from cpu.fs.proc_stat import proc_stat
 from cpu.fs.proc_task import cmdline, environ, mm_of, task_info
-from cpu.fs.pseudo_fs import Directory, Inode, Link, MagicLink, Opened, ProgramFile, TextFile
+from cpu.fs.pseudo_fs import Directory, Inode, Link, MagicLink, Opened, TextFile
 from cpu.task import Task
 from mmu.linux import procfs
 
@@ -112,7 +112,7 @@ def _links(task: Task) -> dict[str, Inode]:
     return {
         "exe": MagicLink(
             lambda: process.exe.real_path,
-            lambda: ProgramFile(process.exe.data, process.image),
+            lambda: Opened(process.exe.file),
         ),
         "cwd": Link(lambda: task.fs.cwd),
         "root": Link(lambda: "/"),

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Mapping
 from cpu.fs.files import OpenFile
 from cpu.fs.regular_files import DataFile
 from mmu.errors import LinuxError
-from mmu.linux.filemap import MappedFile
 
 
 class Inode:
@@ -46,22 +45,6 @@ class TextFile(Inode):
         text = self._text()
         data = text.encode("utf-8", "surrogateescape") if isinstance(text, str) else text
         return DataFile(data, inode=self.inode(path), path=path)
-
-
-class ProgramFile(Inode):
-    """The program of a process: ``image`` has its pages."""
-
-    mode = stat.S_IFREG | 0o555
-    number = 2
-
-    def __init__(self, data: bytes, image: MappedFile) -> None:
-        self._data = data
-        self._image = image
-        self.size = len(data)
-
-    def open(self, path: str, flags: int) -> OpenFile:
-        """Open it; every one has the same page cache."""
-        return DataFile(self._data, mode=self.mode, inode=2, path=path, map_as=self._image)
 
 
 class Device(Inode):

@@ -6,11 +6,17 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 from cpu.fs.files import (
     O_ACCMODE,
+    O_APPEND,
+    O_NOATIME,
+    O_RDONLY,
+    O_RDWR,
     O_TRUNC,
+    O_WRONLY,
     PIPE_BUF,
     SEEK_CUR,
     SEEK_END,
@@ -20,14 +26,38 @@ from cpu.fs.files import (
     stat_bytes,
 )
 from mmu.errors import LinuxError
-from mmu.linux.filemap import MappedFile
+from mmu.linux.filemap import AddressSpace, MappedFile
 
-MAX_MAPPED = 1 << 30
-"""Bytes of the largest host file that can be mapped: its contents are read whole."""
+if TYPE_CHECKING:
+    from cpu.fs.inode import Inode
+    from cpu.fs.locks import FileLockContext
+
+Views = Sequence[memoryview]
+"""Pieces of memory, one after the other."""
+
+
+class FileMapping(MappedFile):
+    """What a VMA has of an open file: it keeps that open (vma->vm_file)."""
+
+    def __init__(self, file: OpenFile, mapping: AddressSpace, **what: Any) -> None:
+        super().__init__(mapping, **what)
+        self._file = file
+
+    def get(self) -> None:
+        """One more user."""
+        if not self.users:
+            self._file.users += 1
+        super().get()
+
+    def put(self) -> None:
+        """One user less; with the last one the file may be closed."""
+        super().put()
+        if not self.users:
+            self._file.put()
 
 
 class SeekableFile(OpenFile):
-    """A regular read-only file with a position."""
+    """A regular file with a position. What moves its bytes is read_views() and write_views()."""
 
     mode = stat.S_IFREG | 0o444
 
@@ -35,24 +65,78 @@ class SeekableFile(OpenFile):
         super().__init__()
         self.position = 0
 
+    def read_views(self, views: Views, at: int) -> int:
+        """Read into ``views`` from byte ``at`` on, as much as the file has; returns the bytes."""
+        raise LinuxError(errno.EINVAL)
+
+    def write_views(self, views: Views, at: int) -> int:
+        """Write what is in ``views`` from byte ``at`` on; returns the bytes written, fewer where
+        room ends. Raises LinuxError if there are none.
+        """
+        raise LinuxError(errno.EINVAL)
+
+    def ahead(self, at: int) -> int:
+        """Bytes that can be read from byte ``at`` on, 0 at the end."""
+        return max(self.size - at, 0)
+
+    def must_read(self) -> None:
+        """EBADF if it is not open for reading."""
+        if self.flags & O_ACCMODE == O_WRONLY:
+            raise LinuxError(errno.EBADF)
+
+    def must_write(self) -> None:
+        """EBADF if it is not open for writing."""
+        if self.flags & O_ACCMODE == O_RDONLY:
+            raise LinuxError(errno.EBADF)
+
     def read(self, count: int) -> bytes:
         """The next ``count`` bytes, fewer at end of file."""
         data = self.pread(count, self.position)
         self.position += len(data)
         return data
 
+    def pread(self, count: int, offset: int) -> bytes:
+        """``count`` bytes from ``offset`` on."""
+        self.must_read()
+        data = bytearray(max(min(count, self.size - offset), 0))
+        done = self.read_views([memoryview(data)], offset) if data else 0
+        return bytes(data[:done])
+
     def unread(self, data: bytes) -> None:
         """Move back over what was read last."""
         self.position -= len(data)
 
+    def write(self, data: bytes) -> int:
+        """Write at the position, or at the end with O_APPEND."""
+        self.must_write()
+        at = self.size if self.flags & O_APPEND else self.position
+        done = self.write_views([memoryview(data)], at)
+        self.position = at + done
+        return done
+
     def pwrite(self, data: bytes, offset: int) -> int:
-        """It is read-only."""
-        raise LinuxError(errno.EBADF)
+        """Write at ``offset``; at the end with O_APPEND, as Linux does it."""
+        self.must_write()
+        at = self.size if self.flags & O_APPEND else offset
+        return self.write_views([memoryview(data)], at)
+
+    def seek_hole_data(self, offset: int, whence: int) -> int:
+        """lseek(SEEK_DATA) and SEEK_HOLE: without holes all is data, up to the end
+        (generic_file_llseek_size()).
+        """
+        if not 0 <= offset < self.size:
+            raise LinuxError(errno.ENXIO)
+        return offset if whence == os.SEEK_DATA else self.size
 
     def seek(self, offset: int, whence: int) -> int:
         """Move the position; EINVAL if that would be before the start, or ``whence`` is none of the
-        three.
+        five.
         """
+        if whence in (os.SEEK_DATA, os.SEEK_HOLE):
+            if offset < 0:
+                raise LinuxError(errno.ENXIO)
+            self.position = self.seek_hole_data(offset, whence)
+            return self.position
         base = {SEEK_SET: 0, SEEK_CUR: self.position, SEEK_END: self.size}.get(whence)
         if base is None or not 0 <= base + offset < 1 << 63:
             raise LinuxError(errno.EINVAL)
@@ -95,6 +179,19 @@ class DataFile(SeekableFile):
         """Bytes; 0 for what is made up on reading, as in /proc."""
         return len(self.data) if self._map_as else 0
 
+    def ahead(self, at: int) -> int:
+        """Bytes from there on."""
+        return max(len(self.data) - at, 0)
+
+    def read_views(self, views: Views, at: int) -> int:
+        """Copy them."""
+        data, done = memoryview(self.data), 0
+        for view in views:
+            part = data[at + done : at + done + len(view)]
+            view[: len(part)] = part
+            done += len(part)
+        return done
+
     def pread(self, count: int, offset: int) -> bytes:
         """``count`` bytes from ``offset`` on."""
         return self.data[offset : offset + count]
@@ -123,56 +220,111 @@ class DataFile(SeekableFile):
 
 
 class HostFile(SeekableFile):
-    """A host file the guest was given, read as it asks."""
+    """An open file of the host's: ``node`` is its inode, ``fd`` a descriptor of the host's, which
+    is the inode's from now on, ``flags`` are those of the guest's open().
 
-    def __init__(self, path: str, place: int | None = None) -> None:
-        """Open the file that ``place``, an O_PATH descriptor, stands for; without one, the file at
-        ``path``.
-        """
+    Raises LinuxError ETXTBSY for writing what is being executed.
+    """
+
+    def __init__(self, node: Inode, fd: int, flags: int, path: str) -> None:
         super().__init__()
-        name, nofollow = (path, os.O_NOFOLLOW) if place is None else (f"/proc/self/fd/{place}", 0)
-        try:
-            self._fd = os.open(name, os.O_RDONLY | nofollow | os.O_NONBLOCK | os.O_CLOEXEC)
-        except OSError as error:
-            raise LinuxError(error.errno or errno.EIO) from None
-        info = os.fstat(self._fd)
-        if not stat.S_ISREG(info.st_mode):
-            os.close(self._fd)
-            raise LinuxError(errno.EACCES)
-        self.mode = stat.S_IFREG | 0o444 | info.st_mode & 0o111
+        self.node = node
+        self.flags = flags
         self.path = path
-        self.inode = info.st_ino
+        self._mapped: MappedFile | None = None
+        self._writes = flags & O_ACCMODE in (O_WRONLY, O_RDWR)
+        node.open(fd, writes=self._writes)
+        info = node.fstat()
+        attributes = node.attributes
+        self.mode = info.st_mode if attributes is None else attributes.mode
+        self.inode = info.st_ino if attributes is None else attributes.number
 
     @property
     def size(self) -> int:
         """Bytes, now."""
-        return os.fstat(self._fd).st_size
+        return self.node.data.i_size()
 
-    def pread(self, count: int, offset: int) -> bytes:
-        """``count`` bytes from ``offset`` on."""
-        try:
-            return os.pread(self._fd, count, offset)
-        except OSError as error:
-            raise LinuxError(error.errno or errno.EIO) from None
+    def read_views(self, views: Views, at: int) -> int:
+        """From the host, or from where the bytes are newer."""
+        if not self.flags & O_NOATIME:
+            self.node.touch(modified=False)
+        return self.node.data.preadv(views, at)
+
+    def write_views(self, views: Views, at: int) -> int:
+        """To the host, and to where they are cached."""
+        done = self.node.data.pwritev(views, at)
+        self.node.touch(modified=True)
+        return done
+
+    def truncate(self, size: int) -> None:
+        """Make it ``size`` bytes long; EINVAL if it is not open for writing."""
+        if not self._writes:
+            raise LinuxError(errno.EINVAL)
+        self.node.data.truncate(size)
+        self.node.touch(modified=True)
+
+    def fallocate(self, mode: int, offset: int, length: int) -> None:
+        """As HostData.fallocate(); EBADF if it is not open for writing."""
+        self.must_write()
+        self.node.data.fallocate(mode, offset, length)
+        self.node.touch(modified=True)
+
+    def seek_hole_data(self, offset: int, whence: int) -> int:
+        """As the host knows it."""
+        return self.node.data.seek_hole_data(offset, whence)
+
+    def fsync(self) -> None:
+        """Write dirty pages to the host's file. How long that keeps them is the host's affair."""
+        self.node.data.write_back()
 
     def mapped(self) -> MappedFile:
-        """A copy of the contents as they are now."""
-        if self.size > MAX_MAPPED:
-            raise LinuxError(errno.ENOMEM)
-        return MappedFile(self.contents(), path=self.path, inode=self.inode)
+        """The file's pages, as this open file may map them."""
+        if self._mapped is None:
+            access, device = self.flags & O_ACCMODE, self.node.key[0]
+            self._mapped = FileMapping(
+                self,
+                self.node.data.mapping,
+                path=self.path,
+                readable=access != O_WRONLY,
+                writable=self._writes,
+                device=(os.major(device), os.minor(device)),
+                inode=self.inode,
+            )
+        return self._mapped
 
     def contents(self) -> bytes:
         """All of it, as it is now."""
         return self.pread(self.size, 0)
 
+    def deny_write_access(self) -> None:
+        """It is being executed; ETXTBSY if somebody may write it."""
+        self.node.deny_write_access()
+
+    def allow_write_access(self) -> None:
+        """It is being executed no more."""
+        self.node.allow_write_access()
+
+    @property
+    def locks(self) -> FileLockContext:
+        """Locks of the file."""
+        return self.node.locks
+
     def reopen(self, flags: int) -> OpenFile:
-        """The same file once more; EROFS."""
-        _read_only(flags)
-        return HostFile(self.path, self._fd)
+        """The same file once more, wherever its name is now."""
+        writes = flags & O_ACCMODE != O_RDONLY or bool(flags & O_TRUNC)
+        if writes and not self.node.upper:
+            raise LinuxError(errno.EROFS)
+        fd = self.node.data.reopen(writes=writes)
+        file = HostFile(self.node, fd, flags & ~O_TRUNC, self.path)
+        if flags & O_TRUNC:
+            self.node.data.truncate(0)
+            self.node.touch(modified=True)
+        return file
 
     def close(self) -> None:
-        """Give the host's descriptor back."""
-        os.close(self._fd)
+        """The open file is gone, and its locks."""
+        self.node.locks.release(self)
+        self.node.close(writes=self._writes)
 
 
 class PathFile(OpenFile):

@@ -10,13 +10,18 @@ import struct
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, TypeVar
 
-from cpu.fs.files import O_NONBLOCK
+from cpu.fs.files import O_APPEND, O_NONBLOCK
 from cpu.fs.poll import READABLE, WRITABLE
+from cpu.fs.regular_files import SeekableFile
 from cpu.signal_send import send_sig
 from cpu.syscalls.registry import s32, s64, syscall
 from mmu.errors import LinuxError
+from mmu.linux.filemap import MAX_LFS_FILESIZE
+from mmu.linux.iov_iter import IovIter
+from mmu.linux.resource import Resource
 from mmu.linux.sched import ERESTARTSYS
 from mmu.linux.uaccess import raw_copy_from_user, raw_copy_to_user
+from mmu.x86 import Access
 
 if TYPE_CHECKING:
     from cpu.fs.files import OpenFile
@@ -126,6 +131,8 @@ def write_all(
 
 def _write(task: Task, file: OpenFile, vectors: Vectors) -> int:
     """Write user memory; what was written before an error is the result."""
+    if isinstance(file, SeekableFile):
+        return write_regular(task, file, vectors)
     done = 0
     for data in _pieces(task, vectors):
         try:
@@ -141,6 +148,8 @@ def _write(task: Task, file: OpenFile, vectors: Vectors) -> int:
 
 
 def _pwrite(task: Task, file: OpenFile, vectors: Vectors, offset: int) -> int:
+    if isinstance(file, SeekableFile):
+        return write_regular(task, file, vectors, offset)
     done = 0
     for data in _pieces(task, vectors):
         written = file.pwrite(data, offset + done)
@@ -150,12 +159,96 @@ def _pwrite(task: Task, file: OpenFile, vectors: Vectors, offset: int) -> int:
     return done
 
 
+def read_regular(
+    task: Task, file: SeekableFile, vectors: Vectors, offset: int | None = None
+) -> int:
+    """Read a regular file into user memory, from ``offset`` or the position on, which moves then;
+    between the host and the frames of the user's pages.
+    """
+    file.must_read()
+    start = file.position if offset is None else offset
+    to, done = IovIter(task.mm, vectors, Access.WRITE, MAX_RW_COUNT), 0
+    try:
+        while to.count and not task.system.stopping:
+            ahead = file.ahead(start + done)
+            if not ahead:
+                break
+            pieces = to.pieces(ahead)
+            if not pieces:
+                raise LinuxError(errno.EFAULT)
+            asked = sum(map(len, pieces))
+            moved = file.read_views(pieces, start + done)
+            to.advance(moved)
+            done += moved
+            if moved < asked:
+                break
+    except LinuxError:
+        if not done:
+            raise
+    if offset is None:
+        file.position = start + done
+    return done
+
+
+def write_regular(
+    task: Task,
+    file: SeekableFile,
+    vectors: Vectors,
+    offset: int | None = None,
+    *,
+    append: bool | None = None,
+) -> int:
+    """Write user memory to a regular file, at ``offset`` or the position, which moves then; at its
+    end with ``append``, None: as O_APPEND says.
+    """
+    file.must_write()
+    if file.flags & O_APPEND if append is None else append:
+        start = file.size
+    else:
+        start = file.position if offset is None else offset
+    source, done = IovIter(task.mm, vectors, Access.READ, MAX_RW_COUNT), 0
+    room = generic_write_checks(task, start, source.count)
+    try:
+        while source.count and done < room and not task.system.stopping:
+            pieces = source.pieces(room - done)
+            if not pieces:
+                raise LinuxError(errno.EFAULT)
+            moved = file.write_views(pieces, start + done)
+            source.advance(moved)
+            done += moved
+            if moved < sum(map(len, pieces)):
+                break
+    except LinuxError:
+        if not done:
+            raise
+    if offset is None:
+        file.position = start + done
+    return done
+
+
+def generic_write_checks(task: Task, start: int, count: int) -> int:
+    """How many of ``count`` bytes may be written at ``start``: as RLIMIT_FSIZE says, beyond which
+    is EFBIG and SIGXFSZ, and MAX_LFS_FILESIZE.
+    """
+    if not count:
+        return 0
+    limit = task.rlimits[Resource.FSIZE].cur
+    if start >= limit:
+        send_sig(signal.SIGXFSZ, task)
+        raise LinuxError(errno.EFBIG)
+    if start >= MAX_LFS_FILESIZE:
+        raise LinuxError(errno.EFBIG)
+    return min(count, limit - start, MAX_LFS_FILESIZE - start)
+
+
 def _read(task: Task, file: OpenFile, vectors: Vectors, offset: int | None = None) -> int:
     """Read into user memory what the source has now; with an offset as pread does.
 
     A stream is asked once, for its next answer may be long in coming. Where the user's memory ends
     the read ends too: what found no place there stays in the source.
     """
+    if isinstance(file, SeekableFile):
+        return read_regular(task, file, vectors, offset)
     whole, done = stat.S_ISREG(file.mode) or stat.S_ISCHR(file.mode), 0
     left = min(sum(length for _, length in vectors), MAX_RW_COUNT)
     places = _places(vectors)

@@ -8,7 +8,9 @@ from __future__ import annotations
 import errno
 from typing import TYPE_CHECKING, Final
 
+from cpu.cred import CAP_SYS_NICE
 from cpu.pidfd import pidfd_of
+from cpu.ptrace import may_access
 from cpu.syscalls.io import iovecs
 from cpu.syscalls.registry import s32, syscall
 from mmu.errors import LinuxError
@@ -21,6 +23,7 @@ from mmu.units import U32
 
 if TYPE_CHECKING:
     from cpu.task import Process, Task
+    from mmu.linux.mm import Mm
 
 PIDFD_SELF_THREAD: Final = -10000
 PIDFD_SELF_THREAD_GROUP: Final = -10001
@@ -54,7 +57,9 @@ def _process_vm_rw(
     *,
     write: bool,
 ) -> int:
-    """process_vm_rw(): EINVAL for flags or a bad vector, ESRCH if there is no such task."""
+    """process_vm_rw(): EINVAL for flags or a bad vector, ESRCH if there is no such task, EPERM if it
+    is not the caller's to look into.
+    """
     if flags:
         raise LinuxError(errno.EINVAL)
     ours = iovecs(task, *local)
@@ -62,13 +67,29 @@ def _process_vm_rw(
         return 0
     theirs = iovecs(task, *remote)
     other = task.system.tasks.get(s32(pid))
-    if other is None or not mmget_not_zero(other.mm):
+    if other is None:
         raise LinuxError(errno.ESRCH)
-    mm = other.mm
+    try:
+        mm = mm_access(task, other)
+    except LinuxError as error:
+        raise LinuxError(errno.EPERM if error.errno == errno.EACCES else error.errno) from None
     try:
         return process_vm_rw(task.mm, ours, mm, theirs, write=write)
     finally:
         mmput(mm)
+
+
+def mm_access(task: Task, other: Task) -> Mm:
+    """mm_access(): the other's address space, with one more user. ESRCH if it has let go of it,
+    EACCES if it is not the caller's to look into.
+    """
+    mm = other.mm
+    if other.exited_mm or not mmget_not_zero(mm):
+        raise LinuxError(errno.ESRCH)
+    if mm is not task.mm and not may_access(task, other):
+        mmput(mm)
+        raise LinuxError(errno.EACCES)
+    return mm
 
 
 def _pidfd_get_task(task: Task, fd: int) -> Process:
@@ -92,14 +113,12 @@ def sys_process_madvise(
         raise LinuxError(errno.EINVAL)
     pieces, advice = iovecs(task, vec, vlen), s32(advice)
     other = _pidfd_get_task(task, s32(fd)).leader
-    mm = other.mm
-    if other.exited_mm or not mmget_not_zero(mm):
-        raise LinuxError(errno.ESRCH)
+    mm = mm_access(task, other)
     try:
         if mm is not task.mm:
             if advice not in _REMOTE:
                 raise LinuxError(errno.EINVAL)
-            if not task.capable(CAP_SYS_NICE):
+            if not task.cred.capable(CAP_SYS_NICE):
                 raise LinuxError(errno.EPERM)
         return vector_madvise(mm, pieces, advice)
     finally:

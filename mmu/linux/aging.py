@@ -99,7 +99,7 @@ def _reclaim_shmem(
     if dirty:
         page.flags |= lib.PG_dirty
     if not page.flags & lib.PG_dirty:
-        mm.file(vma.vm_file).truncate_range(page.index, page.index + 1)
+        mm.file(vma.vm_file).mapping.truncate_range(page.index, page.index + 1)
 
 
 def _change_pages(

@@ -17,6 +17,7 @@ from mmu.linux.pgtable import (
     D,
     G,
     P,
+    entry_pfn,
     pte_present,
     pte_table,
     set_pte_at,
@@ -30,8 +31,8 @@ from mmu.units import PAGE_SIZE
 
 
 def change_protection(tlb: Gather, start: int, end: int, vm_flags: int) -> None:
-    """Give the PTEs of [start, end), pages of one private VMA, the rights of vm_flags; mmap_lock is
-    held.
+    """Give the PTEs of [start, end), pages of one VMA, the rights of vm_flags; mmap_lock is held.
+    Without VM_SHARED for a VMA whose first writes must be heard of.
 
     No entry becomes none or non-none, so no reference of an entry changes; the loop itself visits
     each table.
@@ -67,12 +68,14 @@ def _change_pte(tlb: Gather, addr: int, pte: EntryPa, vm_flags: int) -> None:
 def pte_modify(mm: MmStruct, pte: int, vm_flags: int) -> int:
     """A present PTE's new value: frame, A, D and SPECIAL stay.
 
-    A write right comes back at once only where no copy can be due: on a page of this mm alone
-    (can_change_pte_writable()).
+    A write right comes back at once only where no copy can be due: on a page of this mm alone; and
+    on a page of a shared file only if it is dirty already (can_change_pte_writable()).
     """
     value = pte & (ADDR_MASK | A | D | SPECIAL) | vm_page_prot(vm_flags)
-    if vm_flags & lib.VM_WRITE and not pte & SPECIAL and is_exclusive(mm, pte):
-        value |= RW
+    if vm_flags & lib.VM_WRITE and not pte & SPECIAL:
+        anon = mm.memory.page(entry_pfn(pte)).flags & lib.PG_anon
+        if is_exclusive(mm, pte) or (pte & D and not anon):
+            value |= RW
     return value
 
 

@@ -26,6 +26,9 @@ from mmu.linux import (
     change_protection as protection,
 )
 from mmu.linux import copy_page_range as copying
+from mmu.linux import (
+    user_range as user_ranges,
+)
 from mmu.twin import Twin
 
 mm_find_pmd = Twin(pgtable.mm_find_pmd)
@@ -72,6 +75,7 @@ copy_page_range = Twin(copying.copy_page_range)
 free_pgd_range = Twin(free_pgtables.free_pgd_range)
 do_anonymous_fault = Twin(anon.do_anonymous_fault)
 mm_fast_fault = Twin(anon.mm_fast_fault)
+user_range = Twin(user_ranges.user_range)
 rcu_read_lock = Twin(rcu.rcu_read_lock)
 rcu_read_unlock = Twin(rcu.rcu_read_unlock)
 call_rcu = Twin(rcu.call_rcu)

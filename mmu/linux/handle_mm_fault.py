@@ -19,7 +19,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from mmu._native import ffi, lib
-from mmu.errors import OutOfMemory
+from mmu.errors import LinuxError, OutOfMemory
 from mmu.events import MM_COUNTER_ID
 from mmu.linux import engine
 from mmu.linux.anon import can_reuse, mk_anon_pte
@@ -48,7 +48,7 @@ from mmu.units import PAGE_SHIFT, PAGE_SIZE
 
 if TYPE_CHECKING:
     from mmu._native import struct_vm_area_struct_ptr
-    from mmu.linux.filemap import MappedFile
+    from mmu.linux.filemap import AddressSpace, MappedFile
 
 VM_FAULT_OOM: Final = lib.VM_FAULT_OOM
 VM_FAULT_SIGBUS: Final = lib.VM_FAULT_SIGBUS
@@ -144,27 +144,48 @@ def _do_fault(mm: MmStruct, vma: struct_vm_area_struct_ptr, addr: int, write: bo
     if not write:
         return _do_read_fault(mm, vma, file, addr, pgoff)
     if vma.vm_flags & VM_SHARED:
-        return _do_shared_fault(mm, vma, file, addr, pgoff)
-    return _do_cow_fault(mm, vma, file, addr, pgoff)
+        return _do_shared_fault(mm, vma, file.mapping, addr, pgoff)
+    return _do_cow_fault(mm, vma, file.mapping, addr, pgoff)
 
 
 # Pages of files.
 
 
-def filemap_fault(mm: MmStruct, file: MappedFile, pgoff: int) -> tuple[int, int]:
+def filemap_fault(mm: MmStruct, mapping: AddressSpace, pgoff: int) -> tuple[int, int]:
     """Find page pgoff in the page cache, or read it: VM_FAULT_* bits and the pfn.
 
-    SIGBUS beyond the end of the file, OOM without a frame, MAJOR if data was read.
+    SIGBUS beyond the end of the file and where it cannot be read, OOM without a frame, MAJOR if
+    data was read.
     """
-    if pgoff >= file.nr_pages:
+    if pgoff >= mapping.nr_pages:
         return VM_FAULT_SIGBUS, 0
-    pfn = file.cached(pgoff)
+    pfn = mapping.cached(pgoff)
     if pfn is not None:
         return 0, pfn
     try:
-        return 0 if file.shmem else VM_FAULT_MAJOR, file.read_pages(mm.memory, pgoff)
+        return 0 if mapping.shmem else VM_FAULT_MAJOR, mapping.read_pages(mm.memory, pgoff)
     except OutOfMemory:
         return VM_FAULT_OOM, 0
+    except LinuxError:
+        return VM_FAULT_SIGBUS, 0
+
+
+def page_mkwrite(mapping: AddressSpace, pgoff: int) -> int:
+    """do_page_mkwrite(): page pgoff of a file is about to be written; SIGBUS if it could not be
+    written back, as when the disk is full.
+    """
+    try:
+        mapping.set_dirty(pgoff)
+    except LinuxError:
+        return VM_FAULT_SIGBUS
+    return 0
+
+
+def vma_page_prot(vm_flags: int, mapping: AddressSpace) -> int:
+    """vma_set_page_prot() of a file's VMA: a shared page may be written at once only if nobody is
+    to hear of it.
+    """
+    return vm_page_prot(vm_flags & ~VM_SHARED if mapping.writenotify else vm_flags)
 
 
 # A page that left the cache while the table's lock was waited for is not mapped: the access faults
@@ -200,24 +221,24 @@ def _do_read_fault(
     mm: MmStruct, vma: struct_vm_area_struct_ptr, file: MappedFile, addr: int, pgoff: int
 ) -> int:
     """Map what the cache holds of the 16 pages around; then page pgoff if it was not among them."""
-    result = 0
-    if not file.shmem and pgoff < file.nr_pages:
-        result, _ = filemap_fault(mm, file, pgoff)
+    mapping, result = file.mapping, 0
+    if not mapping.shmem and pgoff < mapping.nr_pages:
+        result, _ = filemap_fault(mm, mapping, pgoff)
         if result & VM_FAULT_ERROR:
             return result
     if not file.special:
-        if not _do_fault_around(mm, vma, file, addr, pgoff):
+        if not _do_fault_around(mm, vma, mapping, addr, pgoff):
             return VM_FAULT_OOM
-        if file.cached(pgoff) is not None:
+        if mapping.cached(pgoff) is not None:
             return result
-    result, pfn = filemap_fault(mm, file, pgoff)
+    result, pfn = filemap_fault(mm, mapping, pgoff)
     if result & VM_FAULT_ERROR:
         return result
     pte = _map_locked(mm, addr)
     if pte is None:
         return VM_FAULT_OOM
-    if pte_none(mm.memory.read_u64(pte)) and file.cached(pgoff) == pfn:
-        _set_file_pte(mm, addr, pte, pfn, vm_page_prot(vma.vm_flags))
+    if pte_none(mm.memory.read_u64(pte)) and mapping.cached(pgoff) == pfn:
+        _set_file_pte(mm, addr, pte, pfn, vma_page_prot(vma.vm_flags, mapping))
         engine.add_mm_counter(mm, mm_counter(mm.memory.page(pfn)), 1)
         engine.pte_entries_set(mm, pte_table(pte), 1)
     _unlock_put(mm, pte, addr)
@@ -225,7 +246,7 @@ def _do_read_fault(
 
 
 def _do_fault_around(
-    mm: MmStruct, vma: struct_vm_area_struct_ptr, file: MappedFile, addr: int, pgoff: int
+    mm: MmStruct, vma: struct_vm_area_struct_ptr, mapping: AddressSpace, addr: int, pgoff: int
 ) -> bool:
     """Map the cached pages around, within VMA, table and file, where no PTE is set; False: out of
     memory.
@@ -241,37 +262,42 @@ def _do_fault_around(
         first + FAULT_AROUND_PAGES,
         _PTRS_PER_PTE,
         index + vma_pages - in_vma,
-        index + file.nr_pages - pgoff,
+        index + mapping.nr_pages - pgoff,
     )
     around = range(first - index, end - index)
-    file.read_ahead(mm.memory, pgoff + first - index, pgoff + end - index)
-    if not any(file.cached(pgoff + offset) is not None for offset in around):
+    mapping.read_ahead(mm.memory, pgoff + first - index, pgoff + end - index)
+    if not any(mapping.cached(pgoff + offset) is not None for offset in around):
         return True
     pte = _map_locked(mm, addr)
     if pte is None:
         return False
-    prot, mapped = vm_page_prot(vma.vm_flags), 0
+    prot, mapped = vma_page_prot(vma.vm_flags, mapping), 0
     for offset in around:
-        pfn = file.cached(pgoff + offset)
+        pfn = mapping.cached(pgoff + offset)
         if pfn is not None and pte_none(mm.memory.read_u64(pte + offset * 8)):
             _set_file_pte(mm, addr + (offset << PAGE_SHIFT), EntryPa(pte + offset * 8), pfn, prot)
             mapped += 1
-    engine.add_mm_counter(mm, lib.MM_SHMEMPAGES if file.shmem else lib.MM_FILEPAGES, mapped)
+    engine.add_mm_counter(mm, lib.MM_SHMEMPAGES if mapping.shmem else lib.MM_FILEPAGES, mapped)
     engine.pte_entries_set(mm, pte_table(pte), mapped)
     _unlock_put(mm, pte, addr)
     return True
 
 
 def _do_shared_fault(
-    mm: MmStruct, vma: struct_vm_area_struct_ptr, file: MappedFile, addr: int, pgoff: int
+    mm: MmStruct, vma: struct_vm_area_struct_ptr, mapping: AddressSpace, addr: int, pgoff: int
 ) -> int:
-    result, pfn = filemap_fault(mm, file, pgoff)
+    result, pfn = filemap_fault(mm, mapping, pgoff)
     if result & VM_FAULT_ERROR:
         return result
     pte = _map_locked(mm, addr)
     if pte is None:
         return VM_FAULT_OOM
-    if pte_none(mm.memory.read_u64(pte)) and file.cached(pgoff) == pfn:
+    if pte_none(mm.memory.read_u64(pte)) and mapping.cached(pgoff) == pfn:
+        if mapping.writenotify:
+            result |= page_mkwrite(mapping, pgoff)
+        if result & VM_FAULT_ERROR:
+            _unlock_put(mm, pte, addr)
+            return result
         _set_file_pte(mm, addr, pte, pfn, vm_page_prot(vma.vm_flags) | RW | D)
         engine.add_mm_counter(mm, mm_counter(mm.memory.page(pfn)), 1)
         engine.pte_entries_set(mm, pte_table(pte), 1)
@@ -297,10 +323,10 @@ def _alloc_copy(mm: MmStruct, pfn: int) -> int | None:
 
 
 def _do_cow_fault(
-    mm: MmStruct, vma: struct_vm_area_struct_ptr, file: MappedFile, addr: int, pgoff: int
+    mm: MmStruct, vma: struct_vm_area_struct_ptr, mapping: AddressSpace, addr: int, pgoff: int
 ) -> int:
     anon_vma_prepare(mm, vma)
-    result, pfn = filemap_fault(mm, file, pgoff)
+    result, pfn = filemap_fault(mm, mapping, pgoff)
     if result & VM_FAULT_ERROR:
         return result
     copy = _alloc_copy(mm, pfn)
@@ -310,7 +336,7 @@ def _do_cow_fault(
     if pte is None:
         mm.memory.put_page(copy)
         return VM_FAULT_OOM
-    if pte_none(mm.memory.read_u64(pte)) and file.cached(pgoff) == pfn:
+    if pte_none(mm.memory.read_u64(pte)) and mapping.cached(pgoff) == pfn:
         engine.set_pte_at(mm, addr, pte, mk_anon_pte(copy, vma.vm_flags))
         engine.add_mm_counter(mm, lib.MM_ANONPAGES, 1)
         engine.pte_entries_set(mm, pte_table(pte), 1)
@@ -327,22 +353,30 @@ def _do_wp_page(mm: MmStruct, vma: struct_vm_area_struct_ptr, addr: int, orig: i
     """A write where the VMA allows it and the PTE does not: the right for shared memory and for a
     page that nobody else has any more, else a private copy.
     """
-    if vma.vm_flags & VM_SHARED or can_reuse(mm, orig):
-        return _wp_page_reuse(mm, addr, orig)
+    if vma.vm_flags & VM_SHARED:
+        return _wp_page_reuse(mm, addr, orig, mm.file(vma.vm_file).mapping)
+    if can_reuse(mm, orig):
+        return _wp_page_reuse(mm, addr, orig, None)
     return _wp_page_copy(mm, vma, addr, orig)
 
 
-def _wp_page_reuse(mm: MmStruct, addr: int, orig: int) -> int:
-    pte = _map_locked(mm, addr)
+def _wp_page_reuse(mm: MmStruct, addr: int, orig: int, mapping: AddressSpace | None) -> int:
+    """wp_page_reuse(), or with the ``mapping`` that the page is of wp_page_shared(): have the PTE
+    give the right.
+    """
+    result, pte = 0, _map_locked(mm, addr)
     if pte is None:
         return VM_FAULT_OOM
     if mm.memory.read_u64(pte) == orig:
         page = mm.memory.page(entry_pfn(orig))
         if page.flags & lib.PG_anon:
             page.flags |= lib.PG_anon_exclusive
-        engine.set_pte_at(mm, addr, pte, orig | RW | D | A)
+        elif mapping is not None and mapping.writenotify:
+            result = page_mkwrite(mapping, page.index)
+        if not result:
+            engine.set_pte_at(mm, addr, pte, orig | RW | D | A)
     _unlock_put(mm, pte, addr)
-    return 0
+    return result
 
 
 def _wp_page_copy(mm: MmStruct, vma: struct_vm_area_struct_ptr, addr: int, orig: int) -> int:

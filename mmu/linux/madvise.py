@@ -80,7 +80,7 @@ from mmu.linux.vma_lock import lock_vma_under_rcu, vma_end_read
 from mmu.units import PAGE_SHIFT, PAGE_SIZE, U64
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from mmu._native import struct_vm_area_struct_ptr
     from mmu.linux.filemap import MappedFile
@@ -156,6 +156,22 @@ def do_madvise(mm: MmStruct, start: int, length: int, behavior: int) -> None:
     else:
         with mm.mmap_read_lock():
             advise(mm, None, start, end, behavior)
+
+
+def vector_madvise(mm: MmStruct, pieces: Sequence[tuple[int, int]], behavior: int) -> int:
+    """vector_madvise(): advise on each (address, length); returns the bytes advised on before the
+    first error, which is raised if there are none.
+    """
+    done = 0
+    for start, length in pieces:
+        try:
+            do_madvise(mm, start, length, behavior)
+        except LinuxError:
+            if done:
+                break
+            raise
+        done += length
+    return done
 
 
 def _locked(mm: MmStruct, start: int, end: int, behavior: int, advise: _Advise) -> None:
@@ -300,7 +316,8 @@ def _madvise_willneed(
     def visit(vma: struct_vm_area_struct_ptr, start: int, end: int) -> None:
         if vma.vm_file:
             first = vma.vm_pgoff + (start - vma.vm_start >> PAGE_SHIFT)
-            mm.file(vma.vm_file).read_ahead(mm.memory, first, first + (end - start >> PAGE_SHIFT))
+            mapping = mm.file(vma.vm_file).mapping
+            mapping.read_ahead(mm.memory, first, first + (end - start >> PAGE_SHIFT))
 
     _walk_vmas(mm, vma, start, end, behavior, visit)
 
@@ -332,7 +349,7 @@ def _madvise_cold(
 def _madvise_remove(
     mm: MmStruct, vma: struct_vm_area_struct_ptr | None, start: int, end: int, behavior: int
 ) -> None:
-    """Punch a hole into shared anonymous memory, in every mapping of it of every process.
+    """Punch a hole into shared memory or a file, in every mapping of it of every process.
 
     The mmap_lock is not held meanwhile, as by madvise_remove(), which drops it.
     """
@@ -351,7 +368,10 @@ def _madvise_remove(
             _walk_vmas(mm, vma, start, end, behavior, visit)
     finally:
         for file, first, last in holes:
-            truncate_pagecache_range(mm.kernel, file, first, last)
+            offset, length = first << PAGE_SHIFT, last - first << PAGE_SHIFT
+            with file.user():
+                if not file.mapping.ops.punch_hole(offset, length):
+                    truncate_pagecache_range(mm.kernel, file.mapping, first, last)
 
 
 def _madvise_guard(

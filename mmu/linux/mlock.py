@@ -49,7 +49,7 @@ def do_mlock(mm: MmStruct, start: int, length: int, flags: int = 0) -> None:
         limit = mm.rlimit.memlock >> PAGE_SHIFT
         if locked > limit:
             locked -= _count_mlocked(mm, start, length)
-        if locked > limit:
+        if locked > limit and not mm.can_lock_all():
             raise LinuxError(errno.ENOMEM)
         _apply_vma_lock_flags(mm, start, length, VM_LOCKED | onfault)
     error = mm_populate(mm, start, start + length, ignore_errors=False)
@@ -77,7 +77,8 @@ def do_mlockall(mm: MmStruct, flags: int) -> None:
     if not can_do_mlock(mm):
         raise LinuxError(errno.EPERM)
     with mm.mmap_write_lock(killable=True):
-        if flags & MCL_CURRENT and mm.c.total_vm > mm.rlimit.memlock >> PAGE_SHIFT:
+        too_much = mm.c.total_vm > mm.rlimit.memlock >> PAGE_SHIFT
+        if flags & MCL_CURRENT and too_much and not mm.can_lock_all():
             raise LinuxError(errno.ENOMEM)
         _apply_mlockall_flags(mm, flags)
     if flags & MCL_CURRENT:

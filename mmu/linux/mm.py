@@ -69,9 +69,9 @@ class Mm(MmStruct):
         """munmap(2)."""
         munmap.do_munmap(self, addr, length)
 
-    def mprotect(self, addr: int, length: int, prot: int) -> None:
-        """mprotect(2)."""
-        mprotect.do_mprotect(self, addr, length, prot)
+    def mprotect(self, addr: int, length: int, prot: int, *, has_key: bool = False) -> None:
+        """mprotect(2); ``has_key``: pkey_mprotect(2) with a key, of which there is none: EINVAL."""
+        mprotect.do_mprotect(self, addr, length, prot, has_key=has_key)
 
     def mremap(
         self, addr: int, old_len: int, new_len: int, flags: int = 0, new_addr: int = 0

@@ -1,9 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """mmap() (mm/mmap.c, mm/vma.c, v6.18).
 
-What is not as in Linux: no huge pages are ever reserved, so MAP_HUGETLB fails in the end; and a
-shared mapping of a file that was opened for writing is EINVAL, as from
-generic_file_readonly_mmap(), since nothing would write it back.
+What is not as in Linux: no huge pages are ever reserved, so MAP_HUGETLB fails in the end.
 """
 
 from __future__ import annotations
@@ -14,7 +12,12 @@ from typing import TYPE_CHECKING, NoReturn
 
 from mmu._native import lib
 from mmu.errors import LinuxError
-from mmu.linux.filemap import MAX_LFS_FILESIZE, MappedFile
+from mmu.linux.filemap import (
+    F_SEAL_FUTURE_WRITE,
+    F_SEAL_WRITE,
+    MAX_LFS_FILESIZE,
+    MappedFile,
+)
 from mmu.linux.gup import mm_populate
 from mmu.linux.layout import TASK_SIZE, page_align
 from mmu.linux.mman import (
@@ -63,6 +66,7 @@ from mmu.linux.vma import (
     VM_SHARED,
     VM_SYNC,
     VM_WIPEONFORK,
+    VM_WRITE,
     accountable_mapping,
     calc_vm_prot_bits,
     can_do_mlock,
@@ -132,10 +136,21 @@ def _file_flags(
         if vm_flags & VM_EXEC:
             raise LinuxError(errno.EPERM)
         vm_flags &= ~VM_MAYEXEC
-    if vm_flags & VM_GROWSDOWN or (vm_flags & VM_SHARED and not file.shmem):
+    if vm_flags & VM_GROWSDOWN or (vm_flags & VM_SHARED and not file.mapping.ops.writable):
         raise LinuxError(errno.EINVAL)
     if vm_flags & VM_SYNC and not file.shmem:
         raise LinuxError(errno.EOPNOTSUPP)
+    return _check_seals(file, vm_flags)
+
+
+def _check_seals(file: MappedFile, vm_flags: int) -> int:
+    """memfd_check_seals_mmap(): a file of memory that is not to be written can be mapped shared,
+    but never for writing.
+    """
+    if vm_flags & VM_SHARED and file.mapping.seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE):
+        if vm_flags & VM_WRITE:
+            raise LinuxError(errno.EPERM)
+        vm_flags &= ~VM_MAYWRITE
     return vm_flags
 
 

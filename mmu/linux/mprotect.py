@@ -36,12 +36,13 @@ from mmu.linux.vma_lock import vma_start_write
 from mmu.units import PAGE_SHIFT, PAGE_SIZE, U64
 
 
-def do_mprotect(mm: MmStruct, start: int, length: int, prot: int) -> None:
-    """do_mprotect_pkey() without a key: give [start, start + length) the rights prot.
+def do_mprotect(mm: MmStruct, start: int, length: int, prot: int, *, has_key: bool = False) -> None:
+    """do_mprotect_pkey(): give [start, start + length) the rights prot.
 
     Errors: EINVAL (unaligned, unknown bits, PROT_GROWSDOWN on what does not grow down), ENOMEM (a
     hole in the range: what lies before it is changed; too many VMAs; too much memory becoming
-    writable), EACCES (a right that the file's mode forbids: again what lies before is changed).
+    writable), EPERM (a sealed VMA), EACCES (a right that the file's mode forbids: again what lies
+    before is changed). ``has_key``: EINVAL, since there is no key.
     """
     grows = prot & (PROT_GROWSDOWN | PROT_GROWSUP)
     prot &= ~grows
@@ -55,6 +56,8 @@ def do_mprotect(mm: MmStruct, start: int, length: int, prot: int) -> None:
     if prot & ~(PROT_READ | PROT_WRITE | PROT_EXEC | PROT_SEM):
         raise LinuxError(errno.EINVAL)
     with mm.mmap_write_lock(killable=True):
+        if has_key:
+            raise LinuxError(errno.EINVAL)
         i, start = _first_vma(mm, start, end, grows)
         _lock_vmas(mm, i, end)
         tlb = engine.tlb_gather_mmu(mm)
@@ -132,9 +135,19 @@ def mprotect_fixup(mm: MmStruct, tlb: Gather, i: int, start: int, end: int, vm_f
     elif old_flags & VM_ACCOUNT and vma_is_anonymous(vma) and not vma.anon_vma:
         vm_flags &= ~VM_ACCOUNT
     i = vma_modify_flags(mm, i, start, end, vm_flags)
-    engine.change_protection(tlb, start, end, vm_flags)
+    engine.change_protection(tlb, start, end, _protection_flags(mm, i, vm_flags))
     if old_flags & (VM_WRITE | VM_SHARED | VM_LOCKED) == VM_LOCKED and vm_flags & VM_WRITE:
         populate_vma_page_range(mm, mm.c.vmas.vma[i], start, end)
     vm_stat_account(mm, old_flags, -nr_pages)
     vm_stat_account(mm, vm_flags, nr_pages)
     return i
+
+
+def _protection_flags(mm: MmStruct, i: int, vm_flags: int) -> int:
+    """What the PTEs of VMA number i are to allow: in a shared file whose first writes must be heard
+    of, no write to what is clean (vma_set_page_prot()).
+    """
+    vma = mm.c.vmas.vma[i]
+    if vma.vm_file and mm.file(vma.vm_file).mapping.writenotify:
+        return vm_flags & ~VM_SHARED
+    return vm_flags

@@ -121,6 +121,8 @@ class Kernel:
         self.overcommit_memory = OVERCOMMIT_ALWAYS
         self.cpus: list[Cpu] = []
         self.mms: list[MmStruct] = []
+        self.shrinkers: list[Callable[[], int]] = []
+        """Asked for frames when RAM is out: each gives some back and returns how many."""
         self.scheduler: Scheduler = Alone()
         self.on_point: Callable[[str], None] | None = None
         self.now_ns: Callable[[], int] = _boot_time
@@ -341,7 +343,8 @@ class MmStruct:
     ``c`` is the ``struct mm_struct *`` that both engines work on. ``rlimit`` are the limits that
     bind it (the process's: whoever makes one for a process may replace them), ``def_flags`` the VMA
     flags that every new mapping gets (mlockall()), and ``fatal_signal_pending`` says whether the
-    process is to end: long loops ask it and break off. ``mm_users`` counts the tasks that use it,
+    process is to end: long loops ask it and break off. ``can_lock_all`` says whether the task that
+    runs has CAP_IPC_LOCK, so that RLIMIT_MEMLOCK does not bind. ``mm_users`` counts the tasks that use it,
     ``mm_count`` those who keep its PGD, all users together one of them (mmu.linux.mm_count).
     ``mmap_lock`` guards the VMAs. Raises OutOfMemory if RAM has no frame for the PGD.
     """
@@ -355,6 +358,7 @@ class MmStruct:
         self.membarrier_state = 0
         """What membarrier() was registered for, as bits of its commands."""
         self.fatal_signal_pending: Callable[[], bool] = _never
+        self.can_lock_all: Callable[[], bool] = _never
         self._files: list[MappedFile | None] = [None]
         self.mm_users = self.mm_count = 1
         self.c = ffi.gc(ffi.new("struct mm_struct *"), _free_vmas)
@@ -465,8 +469,8 @@ class MmStruct:
             else numbers
         )
         for number in numbers - used - {0}:
-            self.file(number).put()
-            self._files[number] = None
+            file, self._files[number] = self.file(number), None
+            file.put()
 
     def put_all_files(self) -> None:
         """Let go of every file."""

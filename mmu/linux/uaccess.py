@@ -18,13 +18,14 @@ from typing import Final
 
 from mmu._native import ffi, lib
 from mmu.errors import BadTable, LinuxError
+from mmu.linux import engine
 from mmu.linux.fault import do_user_addr_fault
 from mmu.linux.layout import TASK_SIZE
 from mmu.linux.state import MmStruct
+from mmu.linux.user_range import translate_for_kernel
 from mmu.units import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE
-from mmu.x86 import Access
+from mmu.x86 import Access, Outcome
 
-_AC: Final = lib.RFLAGS_AC
 _OK: Final = lib.XLATE_OK
 _PF: Final = lib.XLATE_PF
 _GP: Final = lib.XLATE_GP
@@ -35,37 +36,55 @@ def access_ok(addr: int, n: int) -> bool:
     return 0 <= addr <= TASK_SIZE - n
 
 
+def _fault_in(mm: MmStruct, addr: int, result: Outcome, error_code: int) -> bool:
+    """Whether the access may be tried again, its page brought in."""
+    if result not in (_PF, _GP):
+        raise BadTable(f"a table entry for address {addr:#x} refers to what is not guest RAM", addr)
+    return result == _PF and do_user_addr_fault(mm, addr, error_code) is None
+
+
 def _translate(mm: MmStruct, addr: int, access: Access) -> int | None:
     """The guest-physical address of addr for this access, faulted in if needed; None is EFAULT."""
-    unit = mm.kernel.this_cpu.mmu
-    flags = unit.c.rflags
     while True:
-        unit.c.rflags = flags | _AC
-        answer = unit.translate(addr, access, user=False)
-        unit.c.rflags = flags
+        answer = translate_for_kernel(mm.kernel.this_cpu.mmu, addr, access)
         if answer.result == _OK:
             return answer.pa
-        if answer.result not in (_PF, _GP):
-            raise BadTable(
-                f"a table entry for address {addr:#x} refers to what is not guest RAM", addr
-            )
-        if answer.result == _GP or do_user_addr_fault(mm, addr, answer.error_code) is not None:
+        if not _fault_in(mm, addr, answer.result, answer.error_code):
             return None
+
+
+def user_pieces(mm: MmStruct, addr: int, n: int, access: Access) -> list[memoryview]:
+    """The next user bytes from addr on, at most n of them, in guest RAM, to be read or written in
+    place before anything waits; [] is EFAULT.
+
+    They are faulted in if needed, which may wait: then it ends before the next that is not there.
+    """
+    if not access_ok(addr, n):
+        return []
+    while n:
+        found = engine.user_range(mm, addr, n, access)
+        if found.done:
+            view = mm.memory.view
+            return [view(pa, size) for pa, size in found.stretches]
+        if not _fault_in(mm, addr, found.result, found.error_code):
+            break
+    return []
 
 
 def raw_copy_from_user(mm: MmStruct, addr: int, n: int) -> bytes:
     """Up to n bytes from user address addr on: fewer where the rest cannot be read."""
     if n <= 0 or not access_ok(addr, n):
         return b""
-    memory, parts, end = mm.memory, [], addr + n
+    parts = []
+    end = addr + n
     while addr < end:
-        pa = _translate(mm, addr, Access.READ)
-        if pa is None:
+        pieces = user_pieces(mm, addr, end - addr, Access.READ)
+        if not pieces:
             break
-        size = min(end - addr, PAGE_SIZE - (addr & (PAGE_SIZE - 1)))
-        parts.append(memory.read(pa, size))
-        addr += size
-    return b"".join(parts)
+        part = b"".join(pieces)
+        parts.append(part)
+        addr += len(part)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 def raw_copy_to_user(mm: MmStruct, addr: int, data: bytes | bytearray | memoryview) -> int:
@@ -73,20 +92,16 @@ def raw_copy_to_user(mm: MmStruct, addr: int, data: bytes | bytearray | memoryvi
     be.
     """
     view = memoryview(data).cast("B")
-    n = len(view)
+    n, done = len(view), 0
     if not n or not access_ok(addr, n):
         return 0
-    memory, done = mm.memory, 0
-    ram, base = memory.c.ram, memory.base
     while done < n:
-        pa = _translate(mm, addr + done, Access.WRITE)
-        if pa is None:
+        pieces = user_pieces(mm, addr + done, n - done, Access.WRITE)
+        if not pieces:
             break
-        size = min(n - done, PAGE_SIZE - (pa & (PAGE_SIZE - 1)))
-        if memory.page(pa >> PAGE_SHIFT).flags & lib.PG_code:
-            mm.kernel.note_code_written(pa & PAGE_MASK)
-        ffi.memmove(ram + (pa - base), view[done : done + size], size)
-        done += size
+        for piece in pieces:
+            piece[:] = view[done : done + len(piece)]
+            done += len(piece)
     return done
 
 

@@ -178,13 +178,15 @@ def vm_enough_memory(mm: MmStruct, nr_pages: int) -> bool:
 
 
 def can_do_mlock(mm: MmStruct) -> bool:
-    """Whether the process may lock memory at all: its RLIMIT_MEMLOCK is not 0."""
-    return bool(mm.rlimit.memlock)
+    """Whether the process may lock memory at all: its RLIMIT_MEMLOCK is not 0, or does not bind."""
+    return bool(mm.rlimit.memlock) or mm.can_lock_all()
 
 
 def mlock_future_ok(mm: MmStruct, vm_flags: int, nr_pages: int) -> bool:
     """Whether nr_pages more locked pages keep within RLIMIT_MEMLOCK."""
-    return not vm_flags & VM_LOCKED or mm.c.locked_vm + nr_pages <= mm.rlimit.memlock >> PAGE_SHIFT
+    if not vm_flags & VM_LOCKED or mm.c.locked_vm + nr_pages <= mm.rlimit.memlock >> PAGE_SHIFT:
+        return True
+    return mm.can_lock_all()
 
 
 # Merging and splitting (mm/vma.c).

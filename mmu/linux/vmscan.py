@@ -3,14 +3,14 @@
 
 from __future__ import annotations
 
-from mmu.linux.filemap import MappedFile
+from mmu.linux.filemap import AddressSpace
 from mmu.linux.rcupdate import rcu_barrier, rcu_poll
 from mmu.linux.state import Kernel, MmStruct
 
 
-def mapped_files(kernel: Kernel) -> list[MappedFile]:
+def mapped_files(kernel: Kernel) -> list[AddressSpace]:
     """The files that any process maps, each once, in the order of the processes."""
-    files = {id(file): file for mm in kernel.mms for file in mm.files}
+    files = {id(file.mapping): file.mapping for mm in kernel.mms for file in mm.files}
     return list(files.values())
 
 
@@ -25,6 +25,8 @@ def try_to_free_pages(mm: MmStruct) -> int:
         rcu_poll(mm.kernel)
     else:
         rcu_barrier(mm.kernel)
-    for file in mapped_files(mm.kernel):
-        file.drop_unmapped()
+    for mapping in mapped_files(mm.kernel):
+        mapping.drop_unmapped()
+    for shrink in mm.kernel.shrinkers:
+        shrink()
     return mm.memory.free_frames - before

@@ -69,7 +69,8 @@ class Memory:
         self.c = ffi.gc(c, lib.memory_destroy)
         self.size = size
         self.base = base
-        self.words: memoryview = memoryview(ffi.buffer(self.c.ram, size)).cast("Q")
+        self._bytes: memoryview = memoryview(ffi.buffer(self.c.ram, size))
+        self.words: memoryview = self._bytes.cast("Q")
 
     def __repr__(self) -> str:
         """Size and place, for people."""
@@ -97,6 +98,7 @@ class Memory:
         afterwards.
         """
         self.words.release()
+        self._bytes.release()
         ffi.release(self.c)
         self.size = 0
 
@@ -149,6 +151,11 @@ class Memory:
     def read(self, pa: int, n: int) -> bytes:
         """Copy n bytes out, from guest-physical pa on."""
         return bytes(ffi.buffer(self.c.ram + self._offset(pa, n), n))
+
+    def view(self, pa: int, n: int) -> memoryview:
+        """The n bytes from guest-physical pa on, to be read and written in place."""
+        offset = self._offset(pa, n)
+        return self._bytes[offset : offset + n]
 
     def write(self, pa: int, data: bytes) -> None:
         """Copy bytes in, from guest-physical pa on."""

@@ -8,7 +8,8 @@
 
 /*
  * The new value of a present PTE.  A write right comes back at once only where no copy can be due
- * (can_change_pte_writable(), mm/mprotect.c): on a page that no other process can map.
+ * (can_change_pte_writable(), mm/mprotect.c): on a page that no other process can map; and on a page
+ * of a shared file only if it is dirty already.
  */
 static u64 pte_modify(struct mm_struct *mm, u64 pte, u64 vm_flags)
 {
@@ -18,7 +19,7 @@ static u64 pte_modify(struct mm_struct *mm, u64 pte, u64 vm_flags)
 	if (vm_flags & VM_WRITE && !(pte & _PAGE_SPECIAL)) {
 		const struct page *page = pfn_to_page(mm->ram, entry_pfn(pte));
 
-		if (page->flags & PG_anon_exclusive)
+		if (page->flags & PG_anon_exclusive || (pte & X86_D && !(page->flags & PG_anon)))
 			value |= X86_RW;
 	}
 	return value;

@@ -101,7 +101,7 @@ void vcpu_drop_code(struct vcpu *v, u64 pa)
 		return;
 	drop_code(v, pa);
 	soft_drop_all(
-		v); /* the frame's pages are fetched from anew, and looked at: is_unsafe_page() */
+		v); /* the frame's pages are fetched from anew, and looked at: may_translate() */
 }
 
 void vcpu_forget_code(struct vcpu *v)
@@ -111,7 +111,7 @@ void vcpu_forget_code(struct vcpu *v)
 
 /*
  * Drop code that other CPUs, or the kernel, have written since this one executed last. The frame
- * may have been freed since. Its pages are fetched from anew, and looked at: is_unsafe_page().
+ * may have been freed since. Its pages are fetched from anew, and looked at: may_translate().
  */
 static void drop_code_written(struct vcpu *v)
 {

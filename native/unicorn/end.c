@@ -116,6 +116,8 @@ void end_from_outside(struct vcpu *v, uc_err err)
 
 	if (v->pending.jump)
 		settle_jump(v, rip);
+	if (err == UC_ERR_OK && !v->pending.stop && v->guest->end_at_exit(v, rip))
+		return;
 	if (v->insn.passed != NO_ADDRESS && err != UC_ERR_OK) {
 		v->shared.exit.uc_err = err;
 		end_by_fault(v, rip, v->insn.passed_access);

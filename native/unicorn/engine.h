@@ -162,7 +162,7 @@ struct vcpu_shared {
 	struct vm_exit exit;
 	u64 count;  /* instructions executed */
 	u64 result; /* written to rax at the next start, if has_result */
-	u32 has_result;
+	u64 has_result;
 	u32 private;	   /* PRIVATE_* in use */
 	u64 repairs;	   /* soft TLB entries corrected in the very access that met them */
 	u64 broken;	   /* accesses that Unicorn did by another translation than the model's */
@@ -199,8 +199,9 @@ struct vcpu_shared *vcpu_shared(struct vcpu *v);
 /* The program that runs next has this struct mm_struct, whose faults may be resolved at once. */
 void vcpu_set_mm(struct vcpu *v, void *mm);
 
-/* Run from RIP until something of EXIT_*, at the latest when shared->count is limit. */
-void vcpu_run(struct vcpu *v, u64 limit);
+/* Run from RIP until something of EXIT_*, at the latest when shared->count is limit. Returns
+ * shared->exit.reason. */
+u32 vcpu_run(struct vcpu *v, u64 limit);
 /*
  * An attached instance's uc_emu_start(); *exit says how it ended. It may be called in hooks: each
  * level has its own end, count and stop.

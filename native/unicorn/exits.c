@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Where Unicorn leaves the guest by itself: the end address of each run, or the script's exits
- * (UC_CTL_UC_EXITS), and for a moment one more.
+ * Where Unicorn leaves the guest by itself, and translates no further: in a vCPU of ours before
+ * code that must not be translated; in an attached instance at the end address of each run, or at
+ * the script's exits (UC_CTL_UC_EXITS), and for a moment at one more.
  *
- * A block that reaches into an absent page cannot be translated as a whole. An exit at the first
- * instruction that needs the page cuts it there.
+ * There a block that reaches into an absent page cannot be translated as a whole. An exit at the
+ * first instruction that needs the page cuts it there.
  */
 #include <stdlib.h>
+#include <string.h>
 
 #include "unicorn/vcpu.h"
 
@@ -41,14 +43,76 @@ static bool read_exits(struct vcpu *v, struct exits *exits)
 	return true;
 }
 
-/* Whether the run that is under way ends at address. */
+/* Where address is among our exits, or would be. */
+static u32 place_of(const struct own_exits *own, u64 address)
+{
+	u32 low = 0, high = own->nr;
+
+	while (low < high) {
+		u32 middle = (low + high) / 2;
+
+		if (own->address[middle] < address)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low;
+}
+
+static bool is_own_exit(const struct own_exits *own, u64 address)
+{
+	u32 at = place_of(own, address);
+
+	return at < own->nr && own->address[at] == address;
+}
+
+/*
+ * Unicorn is to translate no further than address, as soon as publish_exits() was called. False:
+ * it does not already. If there are too many, the others are forgotten, and their pages looked at
+ * anew.
+ */
+bool add_exit(struct vcpu *v, u64 address)
+{
+	struct own_exits *own = &v->own_exits;
+	u32 at;
+
+	if (is_own_exit(own, address))
+		return false;
+	if (own->nr == NR_OWN_EXITS) {
+		own->nr = 0;
+		soft_drop_all(v);
+	}
+	at = place_of(own, address);
+	memmove(&own->address[at + 1], &own->address[at], (own->nr - at) * sizeof(u64));
+	own->address[at] = address;
+	own->nr++;
+	return true;
+}
+
+void publish_exits(struct vcpu *v)
+{
+	set_exits(v, v->own_exits.address, v->own_exits.nr);
+}
+
+/* Code at address, an exit of ours, may be translated: it is another now. */
+void remove_exit(struct vcpu *v, u64 address)
+{
+	struct own_exits *own = &v->own_exits;
+	u32 at = place_of(own, address);
+
+	own->nr--;
+	memmove(&own->address[at], &own->address[at + 1], (own->nr - at) * sizeof(u64));
+	publish_exits(v);
+}
+
+/* Whether Unicorn leaves the guest at address. */
 bool is_exit(struct vcpu *v, u64 address)
 {
 	struct exits exits;
 	bool found = false;
 
 	if (!v->attached)
-		return false;
+		return v->own_exits.nr && is_own_exit(&v->own_exits, address);
 	if (!read_exits(v, &exits))
 		return false;
 	for (size_t i = 0; i < exits.nr; i++)

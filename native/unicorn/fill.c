@@ -90,25 +90,21 @@ static bool left_to_caller(const struct vcpu *v, u32 access)
 	       !private_has(v, PRIVATE_FILL_ADDRESS);
 }
 
-/* The block reaches into a page it may never need: execute its first instruction by itself. */
-static void end_ahead(struct vcpu *v, u64 rip)
+/* The block at rip cannot be translated as it is. */
+static void end_ahead(struct vcpu *v, u64 rip, enum again again)
 {
 	clear_block(v);
-	end(v, STOP_AHEAD, rip, NOT_BEGUN, v->guest->ahead);
+	end(v, STOP_AHEAD, rip, NOT_BEGUN, again);
 }
 
-/* A fetch that may be made; false: not from this page, but in a step. */
+/* A fetch that may be made; false: translation must begin anew. */
 static bool install_fetch(struct vcpu *v, u64 page, const struct translation *t,
 			  uc_tlb_entry *entry)
 {
-	if (unlikely(v->guest->is_unsafe_page(v, page))) {
-		if (!v->run.stepping) {
-			end_ahead(v, reg_read(v, UC_X86_REG_RIP));
-			return false;
-		}
-		v->insn.unsafe_page = page;
-	}
-	return install(v, page, ACCESS_FETCH, t, entry);
+	if (likely(v->guest->may_translate(v, page)))
+		return install(v, page, ACCESS_FETCH, t, entry);
+	end_ahead(v, reg_read(v, UC_X86_REG_RIP), AGAIN_START);
+	return false;
 }
 
 /* The fault is described: who does what about it? */
@@ -155,7 +151,7 @@ static bool fault_fetch(struct vcpu *v, u64 page, struct translation *t, uc_tlb_
 		return false;
 	}
 	if (!v->run.stepping && !insn_needs_page(v, rip, page)) {
-		end_ahead(v, rip);
+		end_ahead(v, rip, v->guest->ahead); /* which executes its first instruction alone */
 		return false;
 	}
 	clear_block(v);

@@ -127,12 +127,13 @@ static void run(struct vcpu *v)
 	clear_run(v);
 }
 
-void vcpu_run(struct vcpu *v, u64 limit)
+u32 vcpu_run(struct vcpu *v, u64 limit)
 {
 	if (v->this_cpu)
 		MMU(v, set_this_cpu, set_cpu)(v->this_cpu->kernel, v->this_cpu);
 	v->run.limit = limit;
 	run(v);
+	return v->shared.exit.reason;
 }
 
 /*

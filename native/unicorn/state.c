@@ -34,7 +34,6 @@ void clear_insn(struct vcpu *v)
 				       .passed = NO_ADDRESS,
 				       .waiting = NO_ADDRESS,
 				       .rmw_denied = NO_ADDRESS,
-				       .unsafe_page = NO_ADDRESS,
 				       .flags_rip = NO_ADDRESS };
 }
 

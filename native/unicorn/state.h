@@ -22,8 +22,9 @@
 #define NR_HOOKS 12
 #define NR_BLOCKS 4096 /* a power of two */
 #define NR_WATCHES 64
-#define NR_MEMOS 128 /* a power of two, for each kind of access */
-#define MAX_INSN 15  /* bytes (SDM vol. 2 2.3.11) */
+#define NR_OWN_EXITS (3 * PAGE_SIZE) /* more than two pages can have */
+#define NR_MEMOS 128		     /* a power of two, for each kind of access */
+#define MAX_INSN 15		     /* bytes (SDM vol. 2 2.3.11) */
 #define MSR_EFER 0xc0000080
 #define MSR_STAR 0xc0000081
 #define HF_LMA 0x4000 /* Unicorn's hflags: long mode, and 64-bit code in it */
@@ -65,7 +66,7 @@ enum stop {
 	STOP_UNTIL,	/* attached: an end address is reached that cannot be fetched from */
 	STOP_FOUND,	/* translated code holds an instruction to intercept, in intercepts.found */
 	STOP_AHEAD,	/* the block reaches into a page that its first instruction does not need,
-			   or into an unsafe one */
+			   or into one with code that must not be translated */
 	STOP_RESOLVED,	/* a fill was denied whose fault is resolved */
 	STOP_FAULT,	/* a fill was denied; shared.exit describes the fault */
 	STOP_SYSCALL,	/* SYSCALL */
@@ -226,6 +227,12 @@ struct watch {
 	uc_hook hook;
 };
 
+/* Where Unicorn leaves a guest of ours: before code that it cannot translate; ascending. */
+struct own_exits {
+	u64 address[NR_OWN_EXITS];
+	u32 nr;
+};
+
 /* Instructions that are intercepted: see intercept.c. */
 struct intercepts {
 	struct watch watch[NR_WATCHES];
@@ -282,7 +289,6 @@ struct insn_state {
 	u64 waiting; /* an access whose second page was passed: it is looked up when it is done */
 	u64 rmw_denied;	 /* where a read-modify-write loaded from what it may not write;
 			    NO_ADDRESS: nowhere */
-	u64 unsafe_page; /* fetched from for this step alone; NO_ADDRESS: none */
 	u64 flags_rip;	 /* the last instruction with a CODE hook; NO_ADDRESS: none */
 	u64 rflags, rcx; /* before that instruction */
 };
@@ -328,7 +334,8 @@ struct guest {
 	bool (*fill)(void *self, u64 page, u64 va, u32 access, uc_tlb_entry *entry);
 	void *on_edge;
 	enum control (*control_of_block)(struct vcpu *v, u64 pc, u32 size, u16 *offset);
-	bool (*is_unsafe_page)(struct vcpu *v, u64 page);
+	bool (*may_translate)(struct vcpu *v, u64 page); /* false: look again, more is known */
+	bool (*end_at_exit)(struct vcpu *v, u64 rip);	 /* false: none of ours is there */
 	bool (*stops_before)(const struct insn *insn);
 	bool (*knows)(const struct insn *insn); /* although Unicorn does not */
 	void (*finish_emulated)(struct vcpu *v);
@@ -433,6 +440,7 @@ struct vcpu {
 	struct frames frames;
 	struct bus bus;
 	struct intercepts intercepts;
+	struct own_exits own_exits;
 	u64 translations; /* grows when memos may be wrong although their entries stand */
 	u64 tables_met;	  /* the memory's, when memos were last forgotten for it */
 	struct memo memo[ACCESS_FETCH + 1][NR_MEMOS];

@@ -106,21 +106,13 @@ bool may_step_on(struct vcpu *v)
 	struct insn next;
 
 	if (!v->run.steps || v->shared.count >= v->run.limit || v->pending.stop ||
-	    v->end.reason != STOP_NONE || v->insn.unsafe_page != NO_ADDRESS ||
-	    !is_plain(v, &b->insn))
+	    v->end.reason != STOP_NONE || !is_plain(v, &b->insn))
 		return false;
 	insn_read(v, reg_read(v, UC_X86_REG_RIP), &next);
 	if (!is_plain(v, &next))
 		return false;
 	b->insn = next;
 	return true;
-}
-
-/* Forget a page that was fetched from for this step alone. */
-static void drop_unsafe_page(struct vcpu *v)
-{
-	if (v->insn.unsafe_page != NO_ADDRESS)
-		soft_drop_page(v, v->insn.unsafe_page);
 }
 
 /*
@@ -152,7 +144,6 @@ void step(struct vcpu *v, bool on)
 	v->run.stepping = v->run.steps = false;
 	v->run.before = NULL;
 	v->run.trap = STOP_EXCEPTION;
-	drop_unsafe_page(v);
 	done = v->end.reason == STOP_STEPPED ||
 	       (v->end.reason == STOP_EXCEPTION && v->end.progress == DONE &&
 		insn_opcode(&b.insn, 0) != OP_INT1);

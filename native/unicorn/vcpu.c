@@ -36,9 +36,15 @@ static bool nothing_to_carry_out(struct vcpu *v)
 	return true;
 }
 
-static bool no_unsafe_page(struct vcpu *v, u64 page)
+static bool may_translate_all(struct vcpu *v, u64 page)
 {
 	(void)v, (void)page;
+	return true;
+}
+
+static bool no_exit_of_ours(struct vcpu *v, u64 rip)
+{
+	(void)v, (void)rip;
 	return false;
 }
 
@@ -52,7 +58,8 @@ static const struct guest program = {
 	.fill = fill,
 	.on_edge = (void *)on_edge,
 	.control_of_block = no_control,
-	.is_unsafe_page = is_unsafe_page,
+	.may_translate = may_translate,
+	.end_at_exit = end_at_exit,
 	.stops_before = stops_before,
 	.knows = no_intercept,
 	.finish_emulated = finish_emulated,
@@ -66,7 +73,8 @@ static const struct guest attached = {
 	.fill = fill_attached,
 	.on_edge = (void *)on_edge_attached,
 	.control_of_block = control_of_block,
-	.is_unsafe_page = no_unsafe_page,
+	.may_translate = may_translate_all,
+	.end_at_exit = no_exit_of_ours,
 	.stops_before = no_intercept,
 	.knows = is_invpcid,
 	.finish_emulated = finish_invpcid,

@@ -127,6 +127,9 @@ void watch_frame(struct vcpu *v, u64 pa, u64 va);
 void free_watchpoints(struct vcpu *v, bool all);
 
 /* exits.c */
+bool add_exit(struct vcpu *v, u64 address);
+void publish_exits(struct vcpu *v);
+void remove_exit(struct vcpu *v, u64 address);
 bool is_exit(struct vcpu *v, u64 address);
 void suspend_exits(struct vcpu *v);
 void resume_exits(struct vcpu *v);
@@ -220,7 +223,7 @@ u32 vector_of_intercept(u32 intercept);
 bool stops_before(const struct insn *insn);
 bool has_form(u8 op, u8 rep);
 bool is_suspect(const u8 *code, u32 n);
-bool is_unsafe_page(struct vcpu *v, u64 page);
+bool may_translate(struct vcpu *v, u64 page);
 bool is_emulated(const struct insn *insn);
 void emulate(struct vcpu *v, const struct insn *insn);
 void fprem(struct vcpu *v, bool nearest);
@@ -229,6 +232,7 @@ void on_edge_attached(uc_engine *uc, uc_tb *now, uc_tb *before, void *arg);
 void end_by_intercept(struct vcpu *v, const struct insn *insn, u64 rip, enum progress progress);
 uc_err watch_found(struct vcpu *v);
 void unwatch_all(struct vcpu *v);
+bool end_at_exit(struct vcpu *v, u64 rip);
 void finish_intercept(struct vcpu *v);
 void finish_emulated(struct vcpu *v);
 

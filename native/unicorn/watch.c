@@ -168,6 +168,27 @@ static void on_watched(uc_engine *uc, u64 pc, u32 size, void *arg)
 	end_by_intercept(v, &insn, pc, FETCHED);
 }
 
+/* Unicorn has reached the exit at rip: code that it cannot translate, if it still is. */
+bool end_at_exit(struct vcpu *v, u64 rip)
+{
+	struct insn insn;
+	u64 pa;
+
+	if (!is_exit(v, rip))
+		return false;
+	insn_read(v, rip, &insn);
+	if (stops_before(&insn)) {
+		end_by_intercept(v, &insn, rip, DONE);
+		return true;
+	}
+	remove_exit(v, rip);
+	for (u64 at = rip - 1; at != rip + 1; at++) /* blocks that end there, and begin */
+		if (v->fidelity->probe(v, at, ACCESS_FETCH, &pa))
+			drop_code(v, pa);
+	end(v, STOP_FOUND, rip, DONE, AGAIN_START);
+	return true;
+}
+
 /* STOP_EMULATED: carry the instruction at RIP out. */
 void finish_emulated(struct vcpu *v)
 {

@@ -9,6 +9,7 @@ instruction that was executed, never by the bytes before RIP.
 from __future__ import annotations
 
 import struct
+import time
 
 import pytest
 from unicorn import x86_const as uc_x86
@@ -16,7 +17,7 @@ from unicorn import x86_const as uc_x86
 from cpu.disasm import feature_of
 from cpu.vcpu import Intercept, VmExit
 from tests.cpu.assemble import assemble
-from tests.cpu.world import ALL, FAST, FIDELITIES, RWX, TEXT, How, reg, world
+from tests.cpu.world import ALL, DATA, FAST, FIDELITIES, RWX, TEXT, How, reg, world
 
 DB, BP, OF, UD, GP = 1, 3, 4, 6, 13
 
@@ -372,7 +373,7 @@ ABORTS = ("f00fabe2", "f0480fb3c0", "f0660fbbd1", "66f00fbae807", "f00fbaf800")
 @pytest.mark.parametrize("code", ABORTS)
 @pytest.mark.parametrize("how", [*ALL, None], ids=str)
 def test_what_must_not_be_translated(code: str, how: How | None) -> None:
-    """Nothing of the page is translated but instruction by instruction."""
+    """Translation ends before it, and goes on behind it."""
     before = "90535b48ffc0"
     with world(code_of(before, code, AFTER), how or FAST, count=how is not None) as w:
         exit_ = w.run()
@@ -395,6 +396,62 @@ def test_what_must_not_be_translated_across_pages(how: How) -> None:
         exit_ = w.run()
         assert (exit_.vector, exit_.insn, w.vcpu.instructions) == (UD, TEXT + 0xFFE, 0xFFE)
         w.check()
+
+
+@pytest.mark.parametrize("how", FIDELITIES, ids=str)
+def test_a_page_full_of_what_must_not_be_translated(how: How) -> None:
+    """Each of them, and on each page."""
+    with world(bytes.fromhex("f00fbae2") * 0xC00, how) as w:
+        for at in (0, 4, 0xFFC, 0x1000, 0x2FFC, 8):
+            w.vcpu.write_reg(reg("RIP"), TEXT + at)
+            exit_ = w.run()
+            assert (exit_.vector, exit_.insn, w.vcpu.instructions) == (UD, TEXT + at, 0)
+
+
+BY_CHANCE = f"""
+    mov ecx, 200000
+    mov esi, 5
+1:  mov rax, rsi        # 48 89 f0
+    bts rax, 7          # 48 0f ba e8 07: behind that f0 it looks like LOCK BTS
+    add rbx, rax
+    dec ecx
+    jnz 1b
+    mov [{DATA}], rbx
+    syscall
+"""
+
+
+@pytest.mark.parametrize("how", FIDELITIES, ids=str)
+def test_what_only_looks_as_if_it_must_not_be_translated(how: How) -> None:
+    """Bytes of two instructions: such code is translated, and is as quick as any other."""
+    turns = 200_000 if how is FAST else 500
+    seconds = []
+    for source in (BY_CHANCE, BY_CHANCE.replace("mov rax, rsi", "mov rax, rdi")):
+        source = source.replace("200000", str(turns)).replace("esi, 5", "esi, 5; mov edi, 5")
+        with world(source, how) as w:
+            started = time.perf_counter()
+            assert w.run().reason == VmExit.SYSCALL
+            seconds.append(time.perf_counter() - started)
+            assert w.data(8) == (0x85 * turns).to_bytes(8, "little")
+            assert w.vcpu.instructions == 5 * turns + 5
+            w.check()
+    assert seconds[0] < 10 * seconds[1] + 0.02, seconds
+
+
+@pytest.mark.parametrize("how", FIDELITIES, ids=str)
+def test_code_that_takes_the_place_of_what_must_not_be_translated(how: How) -> None:
+    """It executes, whether it begins a block or stands in one; and then what aborts again."""
+    with world(code_of("90", "f00fabe2", AFTER), how, text_prot=RWX) as w:
+        for code in ("f00fabe2", "83c00290", "f00fabe2", "9083c002"):
+            w.mm.copy_to_user(TEXT + 1, bytes.fromhex(code))
+            for at in (0, 1):
+                w.vcpu.write_reg(reg("RIP"), TEXT + at)
+                exit_ = w.run()
+                if code == "f00fabe2":
+                    assert (exit_.vector, exit_.insn) == (UD, TEXT + 1)
+                else:
+                    assert exit_.reason == VmExit.SYSCALL
+                w.check()
 
 
 WRONG = {

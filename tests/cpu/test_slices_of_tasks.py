@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 
 from cpu.scheduler import Scheduler
-from cpu.thread import Thread
+from cpu.thread import NEVER, Thread
 from cpu.vcpu import VCpu, VmExit
 from mmu.errors import BadTable
 from tests.cpu.several import Several, several
@@ -50,12 +49,14 @@ class Runner(Thread):
         while True:
             scheduler.end_slice_if_over(self)
             self.work = False
-            exit_ = scheduler.user_slice(self, self.due)
             assert self.rq is not None
-            self.returns.append((self.rq.cpu.id, exit_.reason, self.rq.vcpu.instructions))
-            if exit_.reason == VmExit.SYSCALL:
+            due = NEVER if self.due is None else self.rq.count[0] + self.due
+            reason = scheduler.user_slice(self, due)
+            exit_ = self.rq.vcpu.exit
+            self.returns.append((self.rq.cpu.id, reason, self.rq.vcpu.instructions))
+            if reason == VmExit.SYSCALL:
                 return
-            if exit_.reason == VmExit.PAGE_FAULT:
+            if reason == VmExit.PAGE_FAULT:
                 mm = self.machine.several.mm
                 assert mm.handle_user_fault(exit_.address, exit_.error_code) is None
 
@@ -68,16 +69,16 @@ class Machine:
         self.scheduler = Scheduler(s.kernel, s.vcpus, seed=seed, quantum=quantum)
         self.slices: list[tuple[int, int | None, int]] = []
         for number, vcpu in enumerate(s.vcpus):
-            self._note(number, vcpu, vcpu.run)
+            self._note(number, vcpu, vcpu.enter)
 
-    def _note(self, number: int, vcpu: VCpu, run: Callable[[int | None], Any]) -> None:
-        def noting(limit: int | None = None) -> Any:
-            exit_ = run(limit)
-            if exit_.reason == VmExit.LIMIT:
+    def _note(self, number: int, vcpu: VCpu, enter: Callable[[int], int]) -> None:
+        def noting(limit: int) -> int:
+            reason = enter(limit)
+            if reason == VmExit.LIMIT:
                 self.slices.append((number, vcpu.instructions, vcpu.rip))
-            return exit_
+            return reason
 
-        vcpu.run = noting  # type: ignore[method-assign]
+        vcpu.enter = noting  # type: ignore[method-assign]
 
     def run(self, *tasks: Runner) -> None:
         for task in tasks:
@@ -163,7 +164,7 @@ class Spinner(Runner):
         scheduler = self.machine.scheduler
         while not self.stopped:
             scheduler.end_slice_if_over(self)
-            self.stopped = scheduler.user_slice(self, None).reason == VmExit.STOPPED
+            self.stopped = scheduler.user_slice(self, NEVER) == VmExit.STOPPED
 
 
 @pytest.mark.parametrize("quantum", [500, 1 << 40], ids=["many_slices", "one_slice"])

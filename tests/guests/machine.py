@@ -7,11 +7,11 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from cpu.elf import read_executable
+from cpu.fs.view import View, seen
 from cpu.machine import Machine
 from cpu.result import RunResult
 from cpu.scheduler import DEFAULT_QUANTUM
@@ -70,11 +70,11 @@ def guest_machine(
     ring: EventRing | None = None,
     check_tlb: bool = False,
     lockdep: bool = False,
+    view: View | None = None,
     **options: Any,
 ) -> Iterator[Machine]:
     """A machine whose first process is about to run a program; a bare name is a guest of ours."""
     path = str(program) if "/" in str(program) else str(BUILD / program)
-    exe = read_executable(path)
     memory = Memory(ram)
     try:
         with Machine(
@@ -91,7 +91,9 @@ def guest_machine(
             ring=ring,
             lockdep=lockdep,
         ) as machine:
-            machine.spawn(exe, args=args, **options)
+            view = view or View()
+            view = replace(view, given=(*seen(path), *view.given))
+            machine.spawn(path, args=args, view=view, **options)
             yield machine
     finally:
         memory.close()

@@ -7,14 +7,18 @@ from __future__ import annotations
 
 import os
 import struct
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cpu.elf import ElfError, Executable, parse, read_executable
+from cpu.elf import ElfError, Executable, parse
+from cpu.fs.view import View, seen
+from cpu.machine import Machine
 from mmu.linux.layout import TASK_SIZE
+from mmu.memory import Memory
 from tests.guests.elf_builder import ET_CORE, ET_DYN, ET_REL, PT_INTERP, PT_NOTE, Elf, Load, R, W, X
 
 BUILD = Path(__file__).resolve().parents[2] / "guest_programs" / "build"
@@ -98,12 +102,15 @@ def test_the_small_program_itself_is_good() -> None:
     assert exe.phdr_addr == BASE + 64
 
 
-def test_dynamic_program_is_refused_by_the_name_of_its_interpreter() -> None:
-    name = b"/lib64/ld-linux-x86-64.so.2\0"
+def with_interpreter(name: bytes) -> bytes:
     header = Load(kind=PT_INTERP, offset=0x900, filesz=len(name))
-    assert "'/lib64/ld-linux-x86-64.so.2'" in refusal(
-        Elf([Load(), header], extra={0x900: name}).build()
-    )
+    return Elf([Load(), header], extra={0x900: name}).build()
+
+
+def test_the_interpreter_of_a_dynamic_program() -> None:
+    name = "/lib64/ld-linux-x86-64.so.2"
+    assert parse(with_interpreter(name.encode() + b"\0")).interpreter == name
+    assert "does not end" in refusal(with_interpreter(name.encode()))
 
 
 def test_every_truncation_of_a_real_program() -> None:
@@ -114,33 +121,80 @@ def test_every_truncation_of_a_real_program() -> None:
     assert parse(data[:end]).segments
 
 
+def refused(path: Path | str, given: Path | None = None) -> str:
+    """Why a machine whose guests see ``given``, else ``path``, does not start the program."""
+    view = View(given=seen(str(given or path)))
+    with (
+        closing(Memory(1 << 24)) as memory,
+        Machine(memory) as machine,
+        pytest.raises(ElfError) as caught,
+    ):
+        machine.spawn(str(path), view=view)
+    return str(caught.value)
+
+
+def program(path: Path, data: bytes) -> Path:
+    path.write_bytes(data)
+    path.chmod(0o755)
+    return path
+
+
 def test_no_such_file(tmp_path: Path) -> None:
-    with pytest.raises(ElfError, match="no such file"):
-        read_executable(str(tmp_path / "nothing"))
+    assert "nothing: no such file" in refused(tmp_path / "nothing", tmp_path)
 
 
 def test_directory(tmp_path: Path) -> None:
-    with pytest.raises(ElfError, match="is a directory"):
-        read_executable(str(tmp_path))
+    assert "is a directory" in refused(tmp_path)
 
 
 def test_pipe_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(ElfError, match="no regular file"):
-        read_executable(str(tmp_path / "pipe"))
+    assert "is no regular file" in refused(tmp_path / "pipe", tmp_path)
 
 
-def test_impossible_path() -> None:
-    with pytest.raises(ElfError, match="cannot be read"):
-        read_executable("a\0b")
+def test_file_that_is_not_executable(tmp_path: Path) -> None:
+    path = program(tmp_path / "plain", Elf().build())
+    path.chmod(0o644)
+    assert f"is not executable: chmod +x {path}" in refused(path)
 
 
-def test_huge_file(tmp_path: Path) -> None:
-    path = tmp_path / "huge"
-    with path.open("wb") as file:
-        file.truncate(1 << 40)
-    with pytest.raises(ElfError, match="bytes long"):
-        read_executable(str(path))
+def test_huge_file_without_a_header(tmp_path: Path) -> None:
+    path = program(tmp_path / "huge", b"")
+    os.truncate(path, 1 << 40)
+    assert "is no ELF file" in refused(path)
+
+
+@pytest.mark.parametrize(
+    ("interpreter", "why"),
+    [
+        (None, "No such file or directory"),
+        (b"", "is empty"),
+        (b"text\n", "is no ELF file"),
+        (Elf(machine=183).build(), "is for EM_AARCH64"),
+        (Elf().build()[:0x700], "is truncated"),
+    ],
+)
+def test_bad_interpreter_is_named_beside_its_program(
+    tmp_path: Path, interpreter: bytes | None, why: str
+) -> None:
+    loader = tmp_path / "loader"
+    if interpreter is not None:
+        program(loader, interpreter)
+    path = program(tmp_path / "program", with_interpreter(os.fsencode(loader) + b"\0"))
+    line = refused(path, tmp_path)
+    assert line.startswith(f"{path}: asks for the interpreter '{loader}'")
+    assert why in line
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        (b"#!/nowhere/sh\n", "'/nowhere/sh': No such file or directory"),
+        (b"#!\n", "cannot be started (Exec format error)"),
+    ],
+)
+def test_script_without_an_interpreter(tmp_path: Path, text: bytes, why: str) -> None:
+    assert why in refused(program(tmp_path / "script", text))
 
 
 def parses_or_refuses(data: bytes) -> Executable | None:
@@ -206,14 +260,14 @@ def elf32(machine: int, more: bytes = b"") -> bytes:
         (elf32(62), "x32", "gcc -m64"),
         (elf32(40), "EM_ARM", "build it for x86-64"),
         (elf32(4711), "machine 4711", "build it for x86-64"),
-        (b"MZ".ljust(0x202, b"\0") + b"HdrS", "kernel image", "static"),
+        (b"MZ".ljust(0x202, b"\0") + b"HdrS", "kernel image", "boot loader"),
         (b"MZ" + bytes(100), "Windows", "Linux"),
         (b"!<arch>\n", "archive", "link"),
         (b"\x1f\x8b\x08", "gzip", "unpack"),
         (
             Elf([Load(vaddr=0xFFFFFFFF80000000)], entry=0xFFFFFFFF80000800).build(),
             "is a kernel",
-            "static",
+            "x86-64 Linux program",
         ),
     ],
 )

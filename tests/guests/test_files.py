@@ -20,24 +20,41 @@ from typing import Any, cast
 import pytest
 
 from cpu.fs.files import O_CREAT, O_DIRECTORY, O_NOFOLLOW, RLIMIT_NOFILE, FileTable, OpenFile
+from cpu.fs.host_data import Space
+from cpu.fs.inode import InodeTable
 from cpu.fs.namei import FileSystem, FsStruct
-from cpu.fs.pseudo_fs import ProgramFile, TextFile
+from cpu.fs.pseudo_fs import Opened, TextFile
 from cpu.fs.regular_files import DataFile, HostFile
 from cpu.fs.streams import Stream
 from cpu.fs.view import View, ViewError, seen
 from mmu.errors import LinuxError
 from mmu.linux.filemap import MappedFile
+from mmu.linux.state import Kernel
+from mmu.memory import Memory
 
 
 def file_system(allow: tuple[str, ...] = (), cwd: str = "/") -> FsStruct:
-    program = ProgramFile(b"program", MappedFile(b"program", path="/bin/program"))
+    image = MappedFile(b"program", path="/bin/program")
+    mode = stat.S_IFREG | 0o555
+    program = Opened(DataFile(b"program", mode=mode, inode=2, path=image.path, map_as=image))
     mounts = {
         "/proc/self/status": TextFile(lambda: "VmPTE:\t4 kB\n"),
         "/bin/program": program,
         "/proc/self/exe": program,
     }
     given = tuple(given for path in allow for given in seen(path))
-    return FsStruct(FileSystem(mounts, View(given=given, cwd=cwd)), cwd)
+    return FsStruct(FileSystem(mounts, View(given=given, cwd=cwd), inodes()), cwd)
+
+
+def inodes() -> InodeTable:
+    """Those of a machine of its own."""
+    return InodeTable(Kernel(Memory(1 << 24)), lambda: 0, Space(0))
+
+
+def host_file(path: Path) -> HostFile:
+    """The file, open for reading."""
+    fd = os.open(path, os.O_RDONLY)
+    return HostFile(inodes().iget(os.fstat(fd), upper=False), fd, os.O_RDONLY, str(path))
 
 
 class Run:
@@ -152,7 +169,7 @@ def test_paths_start_at_the_working_directory_or_another(host: Path) -> None:
 def test_host_descriptor_is_given_back(host: Path) -> None:
     before = len(os.listdir("/proc/self/fd"))
     table = FileTable()
-    fd = table.install(HostFile(str(host / "given" / "data")))
+    fd = table.install(host_file(host / "given" / "data"))
     copy = table.install(table.get(fd))
     table.close(fd)
     assert table.get(copy).read(1) == b"0"
@@ -174,7 +191,7 @@ def test_lowest_free_number_and_its_end() -> None:
 
 def test_dup2_onto_itself_keeps_the_file(host: Path) -> None:
     table = FileTable()
-    file = HostFile(str(host / "given" / "data"))
+    file = host_file(host / "given" / "data")
     fd = table.install(file)
     table.replace(fd, file)
     assert table.get(fd).read(1) == b"0"

@@ -26,6 +26,7 @@ def program(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("engine", ["c", "python"])
 def test_smallest_program(program: Path, engine: str) -> None:
     program.write_bytes(Elf().build())
+    program.chmod(0o755)
     ours = run(program, engine=engine)
     assert (ours.result.exit_code, ours.result.instructions) == (7, 3)
     assert ours.result.syscalls == 1
@@ -33,6 +34,7 @@ def test_smallest_program(program: Path, engine: str) -> None:
 
 def test_relocatable_program_with_large_alignment(program: Path) -> None:
     program.write_bytes(Elf([Load(vaddr=0, align=1 << 21)], kind=ET_DYN, entry=0x800).build())
+    program.chmod(0o755)
     assert run(program).result.exit_code == 7
 
 
@@ -42,6 +44,7 @@ def test_segments_that_share_a_page(program: Path) -> None:
         Load(vaddr=0x400C00, offset=0xC00, filesz=0x400, memsz=0x3000, flags=R | W),
     ]
     program.write_bytes(Elf([*loads, Load(vaddr=0x500000)], entry=0x500800).build())
+    program.chmod(0o755)
     assert run(program).result.exit_code == 7
 
 

@@ -1,13 +1,20 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Rule: the vDSO is a shared object with a symbol version, "LINUX_2.6": Go reads it unchecked."""
+"""Rule: the vDSO is a shared object with Linux's functions and their version, "LINUX_2.6", which Go
+reads unchecked; each does what its system call does.
+"""
 
 from __future__ import annotations
 
 import struct
 
-from cpu.vdso import VDSO_PAGES, vdso_image
-from mmu.units import PAGE_SIZE
+import pytest
 
+from cpu.vdso import FUNCTIONS, VDSO_PAGES, vdso_image
+from mmu.units import PAGE_SIZE
+from tests.guests.build import build, run_natively
+from tests.guests.machine import run
+
+DT_HASH = 4
 DT_STRTAB, DT_SYMTAB, DT_VERSYM, DT_VERDEF, DT_VERDEFNUM = 5, 6, 0x6FFFFFF0, 0x6FFFFFFC, 0x6FFFFFFD
 
 
@@ -61,6 +68,20 @@ def test_the_hash_of_the_version_is_the_one_that_go_looks_for() -> None:
 
 
 def test_each_symbol_has_a_version() -> None:
-    tags = dynamic(vdso_image())
-    assert struct.unpack_from("<H", vdso_image(), tags[DT_VERSYM]) == (0,)
+    image = vdso_image()
+    tags = dynamic(image)
+    (_, nchain) = struct.unpack_from("<2I", image, tags[DT_HASH])
+    assert nchain == 1 + 2 * len(FUNCTIONS)
+    assert struct.unpack_from(f"<{nchain}H", image, tags[DT_VERSYM]) == (0, *[2] * (nchain - 1))
     assert tags[DT_SYMTAB] < tags[DT_VERSYM] < tags[DT_VERDEF] < tags[DT_STRTAB]
+
+
+@pytest.mark.parametrize("compiler", ["gcc", "musl-gcc"])
+def test_a_program_that_looks_for_the_functions_finds_and_calls_them(compiler: str) -> None:
+    program = build("vdso_calls.c", "-O1", "-static", compiler=compiler)
+    assert run(program).text == run_natively(program).decode()
+    assert "WRONG" not in run(program, engine="python").text
+
+
+def test_getrandom_is_not_there_for_its_state_would_be_the_vdso_s() -> None:
+    assert b"getrandom" not in vdso_image()

@@ -121,4 +121,4 @@ def test_a_file_is_cached_in_one_ram(mm, touch):
     mm.mmap(BASE, PAGE, 1, FILE, file)
     touch(BASE, "read")
     with pytest.raises(MmuError, match="another guest's RAM"):
-        file.read_pages(Memory(1 << 20), 0)
+        file.mapping.read_pages(Memory(1 << 20), 0)

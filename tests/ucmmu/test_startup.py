@@ -11,11 +11,9 @@ UNNEEDED = {"capstone", "elftools", "pdb", "secrets", "traceback", "mmu.x86.toml
 SCRIPT = """
 import os, sys
 sys.path[:] = {path!r}
-place = sys.argv.pop(1)
 
 def tell():
-    with open(place, "a") as file:
-        file.write(" ".join(sys.modules) + "\\n")
+    os.write(0, (" ".join(sys.modules) + "\\n").encode())
 
 def leave(code, leave=os._exit):
     tell()
@@ -30,11 +28,15 @@ sys.exit(code)
 
 
 def imported(tmp_path: Path, *arguments: str) -> tuple[set[str], set[str], int]:
-    """What the child and its parent import in a run, and the exit code."""
+    """What the child and its parent import in a run, and the exit code.
+
+    They write it to stdin: the child may open no file.
+    """
     place = tmp_path / "modules"
     script = SCRIPT.format(path=sys.path)
-    command = [sys.executable, "-S", "-c", script, str(place), *arguments]
-    done = subprocess.run(command, capture_output=True, check=False)
+    command = [sys.executable, "-S", "-c", script, *arguments]
+    with open(place, "a") as told:
+        done = subprocess.run(command, capture_output=True, stdin=told, check=False)
     child, parent = (set(line.split()) for line in place.read_text().splitlines())
     return child, parent, done.returncode
 

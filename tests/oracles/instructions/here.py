@@ -5,15 +5,16 @@ the kernel's entry code makes of it.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from tempfile import NamedTemporaryFile
 from typing import Any, Final
 
 import pytest
 from capstone import x86_const as x86
 from unicorn import x86_const as uc_x86
 
-from cpu.elf import Executable
 from cpu.exceptions import handle_exception, handle_page_fault
 from cpu.in_flight import forget_exception
 from cpu.machine import Machine
@@ -24,6 +25,7 @@ from mmu.linux.mman import PROT_EXEC, PROT_READ, PROT_WRITE
 from mmu.memory import Memory
 from mmu.x86 import Access
 from tests.cpu.world import How, map_fixed
+from tests.guests.elf_builder import Elf
 from tests.oracles.instructions.encoding import decode
 from tests.oracles.instructions.state import (
     CODE,
@@ -94,8 +96,11 @@ class OurProcessor:
             fidelity=how.fidelity,
             fast_faults=how.fast_faults,
         )
-        exe = Executable("instruction", "/instruction", b"", False, CODE, 0, 0, (), False)
-        self._task = self._machine.spawn(exe).leader
+        with NamedTemporaryFile() as program:
+            program.write(Elf().build())
+            program.flush()
+            os.chmod(program.name, 0o755)
+            self._task = self._machine.spawn(program.name).leader
         (rq,) = self._machine.scheduler.rqs
         self._machine.scheduler.context_switch(rq, self._task)
         self._mm, self._vcpu, self._mmu = self._task.mm, rq.vcpu, rq.cpu.mmu

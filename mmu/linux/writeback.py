@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Writing dirty pages of files back to where they came from (mm/page-writeback.c, mm/rmap.c,
+v6.18).
+"""
+
+from __future__ import annotations
+
+from mmu.linux import engine
+from mmu.linux.filemap import AddressSpace, runs
+from mmu.linux.pgtable import RW, D, P, pte_table
+from mmu.linux.state import Kernel, MmStruct
+from mmu.linux.truncate import mapped_ranges
+from mmu.linux.vma import VM_SHARED
+from mmu.units import PAGE_SHIFT, PAGE_SIZE
+
+
+def filemap_write_range(kernel: Kernel, mapping: AddressSpace, first: int, end: int) -> None:
+    """filemap_fdatawrite_range(): write the dirty pages of [first, end) back. Each is clean and
+    write-protected first, so that a write meanwhile makes it dirty again.
+
+    Raises LinuxError if the file does not take them, which are dirty still. No lock is held, for
+    this takes the mmap_lock of each mm that maps the file. May wait.
+    """
+    dirty = sorted(pgoff for pgoff in mapping.dirty if first <= pgoff < end)
+    for pgoffs in runs(dirty):
+        if not mapping.shmem:
+            folio_mkclean(kernel, mapping, pgoffs[0], pgoffs[-1] + 1)
+        pgoffs = [pgoff for pgoff in pgoffs if pgoff in mapping.dirty]
+        for run in runs(pgoffs):
+            mapping.ops.writepages(run[0], [mapping.view(pgoff) for pgoff in run])
+            if not mapping.shmem:
+                for pgoff in run:
+                    mapping.clear_dirty(pgoff)
+
+
+def folio_mkclean(kernel: Kernel, mapping: AddressSpace, first: int, end: int) -> None:
+    """Take D and the right to write from every PTE that maps pages [first, end) of the file."""
+    for mm in list(kernel.mms):
+        if any(known.mapping is mapping for known in mm.files):
+            with mm.mmap_read_lock():
+                for low, high, vm_flags in mapped_ranges(mm, mapping, first, end):
+                    if vm_flags & VM_SHARED:
+                        _page_vma_mkclean(mm, low, high)
+
+
+def _page_vma_mkclean(mm: MmStruct, start: int, end: int) -> None:
+    """page_vma_mkclean_one() for [start, end) of one VMA."""
+    cleaned = False
+    for addr in range(start, end, PAGE_SIZE):
+        pmd = engine.mm_find_pmd(mm, addr)
+        pte = None if pmd is None else engine.pte_tryget_map_lock(mm, pmd, addr)
+        if pte is None:
+            continue
+        value = mm.memory.read_u64(pte)
+        if value & P and value & (RW | D):
+            engine.set_pte_at(mm, addr, pte, value & ~(RW | D))
+            cleaned = True
+        engine.pte_unlock(mm, pte_table(pte))
+        engine.pte_put(mm, pte_table(pte), addr)
+    if cleaned:
+        engine.flush_tlb_mm_range(mm, start, end, PAGE_SHIFT, False)
