@@ -45,6 +45,14 @@ PACKAGES = {
 """Debian's package of a program, where the name is another one."""
 
 
+SCRIPTS = Path(__file__).parent / "scripts"
+
+
+def source(name: str) -> str:
+    """The text of a program that a test runs, a file of ``scripts``."""
+    return (SCRIPTS / name).read_text()
+
+
 def require(*programs: str) -> None:
     """Skip the test where a program is missing, and name what would install it."""
     for program in programs:
@@ -92,12 +100,13 @@ class Scratch:
     """A directory in which commands run: the same one natively and here, put back in between.
 
     ``files`` are written into it before each run: text or bytes; a name ending in ``.sh`` is made
-    executable.
+    executable. ``beside`` are directories that a guest sees as well, removed in the end.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.files: dict[str, str | bytes] = {}
+        self.beside: list[Path] = []
 
     def prepare(self) -> None:
         """Put the directory into the state it has before a run."""
@@ -148,7 +157,8 @@ class Scratch:
         """Run it as a guest that may write to this directory."""
         given = [f"--env={name}={value}" for name, value in {**ENVIRONMENT, **(env or {})}.items()]
         run = [sys.executable, "-m", "ucmmu", "run", f"--timeout={timeout - 10}", "--clear-env"]
-        run += [*given, f"--writable={self.path}", *options, "--", *command]
+        run += [*given, f"--writable={self.path}", *(f"--read={path}" for path in self.beside)]
+        run += [*options, "--", *command]
         return self._run(run, os.environ, stdin, timeout)
 
     def same(
@@ -157,23 +167,24 @@ class Scratch:
         stdin: bytes = b"",
         env: Mapping[str, str] | None = None,
         options: Iterable[str] = (),
-        files: bool = True,
+        code: int = 0,
+        without: Iterable[str] = (),
         timeout: float = 300,
     ) -> Outcome:
-        """Run it natively and here: exit code, output and, with ``files``, all files must be equal.
+        """Run it natively and here: exit code, output and all files left must be equal.
 
-        A program that fails in its own way on both sides is refused: the command must exit with 0.
-        Returns what came of it here.
+        A program that fails in its own way on both sides is refused: it must end with ``code``.
+        ``without`` are files whose contents differ from run to run. Returns what came of it here.
         """
         natively = self.natively(*command, stdin=stdin, env=env, timeout=timeout)
-        assert natively.code == 0, natively.stderr.decode(errors="replace")
+        assert natively.code == code, natively.stderr.decode(errors="replace")
         here = self.here(*command, stdin=stdin, env=env, options=options, timeout=timeout)
         report = here.stderr.decode(errors="replace")
         assert here.text.splitlines() == natively.text.splitlines(), report
         assert (here.code, here.stdout) == (natively.code, natively.stdout), report
-        if files:
-            assert here.files.keys() == natively.files.keys(), report
-            for name, left in natively.files.items():
+        assert here.files.keys() == natively.files.keys(), report
+        for name, left in natively.files.items():
+            if name not in without:
                 assert here.files[name] == left, name
         return here
 
@@ -182,4 +193,7 @@ class Scratch:
 def scratch() -> Iterable[Scratch]:
     """An empty directory in which both run."""
     with tempfile.TemporaryDirectory(prefix="ucmmu-program-") as path:
-        yield Scratch(Path(path).resolve())
+        made = Scratch(Path(path).resolve())
+        yield made
+        for directory in made.beside:
+            shutil.rmtree(directory)

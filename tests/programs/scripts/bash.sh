@@ -1,3 +1,4 @@
+#!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-or-later
 # What only bash does.
 declare -A map=([one]=1 [two]=2); for key in one two; do echo "$key=${map[$key]}"; done
