@@ -214,6 +214,7 @@ def _new_task(task: Task, args: CloneArgs, mm: Mm) -> Task:
     child.cpus_allowed = task.cpus_allowed
     child.sched = task.sched.fork()
     child.no_new_privs = task.no_new_privs
+    child.mempolicy = task.mempolicy
     child.timer_slack_ns = task.timer_slack_ns
     if flags & CLONE_CHILD_SETTID:
         child.set_child_tid = args.child_tid
@@ -251,6 +252,8 @@ def _new_process(task: Task, args: CloneArgs) -> Process:
     process.rlimits = old.rlimits.copy()
     process.dumpable = old.dumpable
     process.oom_score_adj = old.oom_score_adj
+    process.oom_score_adj_min = old.oom_score_adj_min
+    process.coredump_filter = old.coredump_filter
     return process
 
 

@@ -23,8 +23,9 @@ from cpu.fs.files import FileTable
 from cpu.fs.namei import FsStruct
 from cpu.fs.poll import PollHead
 from cpu.futex.table import FutexTable, PiState
+from cpu.net.net import NOBODY, Net, Ucred
 from cpu.notes import Notes
-from cpu.rusage import Rusage
+from cpu.rusage import Rusage, TaskIo
 from cpu.samples import Sample, Samples
 from cpu.sched_attr import SchedAttr
 from cpu.scheduler import Scheduler
@@ -45,6 +46,8 @@ from mmu.x86.check import ChangedBy
 if TYPE_CHECKING:
     from cpu.context import Context
     from cpu.exe_file import ExeFile
+    from cpu.fs.inode import InodeTable
+    from cpu.mempolicy import Mempolicy
     from cpu.result import ProcessResult
     from cpu.siginfo import SigInfo
     from cpu.timers import CpuTimer, Itimer, PosixTimer
@@ -75,6 +78,7 @@ class System:
         self.dirty_free = words(ffi, kernel.memory.c, "nr_dirty_free", 2)
         """Free frames with host memory, and how many are worth keeping so."""
         self.scheduler = scheduler
+        self.seed = seed
         self.random = random.Random(seed)
         self.clock = VirtualClock(scheduler.now_ns)
         self.notes = Notes()
@@ -87,8 +91,11 @@ class System:
         self.before_teardown: Callable[[Process], None] = lambda process: None
         """Hears of each process that ends, with its result, before its address space goes."""
         self.futexes = FutexTable(scheduler)
+        self.net = Net(scheduler, self.new_inode, self._caller, scheduler.now_ns)
         self.ret_from_fork: Callable[[Task], None]
         """Runs a new task from its first step to its end (cpu.entry)."""
+        self.inodes: InodeTable
+        """The host's files that tasks have open, and their pages."""
         self._last_pid = FIRST_PID - 1
         self._last_inode = FIRST_INODE - 1
         self._sleepers = WaitQueue("sleep")
@@ -116,6 +123,13 @@ class System:
         """Whether the task that runs has CAP_IPC_LOCK."""
         task = self.scheduler.current
         return isinstance(task, Task) and task.cred.capable(CAP_IPC_LOCK)
+
+    def _caller(self) -> Ucred:
+        """Who makes the system call that is under way."""
+        task = self.scheduler.current
+        if not isinstance(task, Task):
+            return NOBODY
+        return Ucred(task.tgid, task.cred.euid, task.cred.egid)
 
     def new_inode(self) -> int:
         """The st_ino of something that no path leads to: a pipe, a socket."""
@@ -184,6 +198,10 @@ class Process:
         self.rusage_children = Rusage()
         """Of children that were waited for, and of those that they had waited for."""
         self.oom_score_adj = 0
+        self.oom_score_adj_min = 0
+        """The lowest that it may set itself: what a privileged process set last."""
+        self.coredump_filter = 0x33
+        self.io = TaskIo()
         self.dumpable = 1
         self.exe = exe
         self.pid: int = 0
@@ -356,6 +374,8 @@ class Task(Thread):
         self.zombie = False
         """It has ended, and has not been released."""
         self.sched = SchedAttr()
+        self.mempolicy: Mempolicy | None = None
+        """None: MPOL_DEFAULT."""
         self.no_new_privs = False
         self.timer_slack_ns = 50_000
         self.start_ns = self.system.clock.now_ns()
