@@ -168,7 +168,16 @@ def copy_process(task: Task, args: CloneArgs) -> Task:
 
 
 def _check_limits(task: Task) -> None:
-    """RLIMIT_NPROC: tasks of the user, over all processes; nothing to those who may exceed it."""
+    """Tasks of all, whoever asks; and RLIMIT_NPROC: tasks of the user, over all processes, which is
+    nothing to those who may exceed it.
+    """
+    system = task.system
+    if len(system.tasks) >= system.max_threads:
+        system.notes.add(
+            f"there were {system.max_threads} processes and threads (--max-processes):"
+            " more were answered EAGAIN"
+        )
+        raise LinuxError(errno.EAGAIN)
     limit, cred = task.rlimits[Resource.NPROC].cur, task.cred
     if cred.uid == 0 or cred.capable(CAP_SYS_RESOURCE) or cred.capable(CAP_SYS_ADMIN):
         return

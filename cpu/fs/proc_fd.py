@@ -7,7 +7,8 @@ import stat
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from cpu.fs.pseudo_fs import Directory, Inode, Link, MagicLink, Opened, TextFile
+from cpu.fs.node import Dentry
+from cpu.fs.pseudo_fs import Directory, Inode, MagicLink, Opened, TextFile
 
 if TYPE_CHECKING:
     from cpu.fs.files import OpenFile
@@ -35,9 +36,10 @@ class ProcFd(Directory):
         file = _file(self._task, name)
         if file is None:
             return None
-        if stat.S_ISDIR(file.mode):
-            return Link(lambda: file.path)
-        return MagicLink(lambda: file.path, lambda: Opened(file))
+        dentry = file.dentry
+        if isinstance(dentry, Dentry):
+            return MagicLink(file.shown_path, lambda: dentry)
+        return MagicLink(file.shown_path, lambda: Opened(file))
 
     def names(self) -> Iterable[str]:
         """The descriptors' numbers."""

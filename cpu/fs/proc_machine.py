@@ -57,7 +57,7 @@ def proc_files(system: System) -> dict[str, Inode]:
     files |= sysctl_files(system)
     root = tree(files)
     children = {name: root.lookup(name) for name in root.names()}
-    return {name: child for name, child in children.items() if child is not None}
+    return {name: child for name, child in children.items() if isinstance(child, Inode)}
 
 
 def _constant(text: str) -> Inode:

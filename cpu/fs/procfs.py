@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from cpu.cred import CAP_SYS_ADMIN
+from cpu.fs.node import Dentry, Node, d_path
 from cpu.fs.proc_fd import ProcFd, ProcFdInfo, number_of
 from cpu.fs.proc_links import MapFiles, Namespaces
 from cpu.fs.proc_mem import FileOfMm, MemFile, PagemapFile
@@ -49,7 +50,7 @@ class ProcRoot(Directory):
         super().__init__(files)
         self._system = system
 
-    def lookup(self, name: str) -> Inode | None:
+    def lookup(self, name: str) -> Node | None:
         """A process by its number, self, or one of the machine's files."""
         if name == "self":
             return Link(lambda: str(self._current().tgid))
@@ -70,6 +71,10 @@ class ProcRoot(Directory):
         task = self._system.scheduler.current
         assert isinstance(task, Task), "somebody but a task walks a path"
         return task
+
+
+def _exe(file: OpenFile) -> Node | Dentry:
+    return file.dentry if isinstance(file.dentry, Dentry) else Opened(file)
 
 
 def _living(system: System) -> list[Process]:
@@ -143,12 +148,9 @@ class _ProcTask(Directory):
         """What has a meaning as long as the task has its program."""
         task, process = self._task, self._task.process
         return {
-            "exe": MagicLink(
-                lambda: process.exe.real_path,
-                lambda: Opened(process.exe.file),
-            ),
-            "cwd": Link(lambda: task.fs.cwd),
-            "root": Link(lambda: "/"),
+            "exe": MagicLink(lambda: process.exe.file.shown_path(), lambda: _exe(process.exe.file)),
+            "cwd": MagicLink(lambda: d_path(task.fs.pwd), lambda: task.fs.pwd),
+            "root": MagicLink(lambda: d_path(task.fs.root), lambda: task.fs.root),
         }
 
 

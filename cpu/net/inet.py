@@ -172,6 +172,8 @@ class InetSock(Sock):
             if self.remote is None:
                 raise LinuxError(errno.ENOTCONN)
             return struct.pack("<i", LO_MTU)
-        if key not in _DEFAULTS or (level == IPPROTO_IPV6 and self.family == AF_INET):
+        if self.family == AF_INET and level != IPPROTO_IP:
+            raise LinuxError(errno.EOPNOTSUPP)
+        if key not in _DEFAULTS:
             raise LinuxError(errno.ENOPROTOOPT)
         return struct.pack("<i", self.options.get(key, _DEFAULTS[key]))

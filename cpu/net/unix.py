@@ -94,13 +94,17 @@ class UnixSock(Sock):
         self.name, self.key = name, key
         self.net.unix_names[key] = self
 
+    def key_of(self, name: bytes) -> object:
+        """What tells of an abstract name: each kind of socket has its own."""
+        return (name, self.kind)
+
     def autobind(self) -> None:
         """Have an abstract name of five digits (unix_autobind())."""
         while not self.name:
             self.net.last_autobind = self.net.last_autobind + 1 & 0xFFFFF
             name = b"\0" + f"{self.net.last_autobind:05x}".encode()
-            if name not in self.net.unix_names:
-                self.bind_to(name, name)
+            if self.key_of(name) not in self.net.unix_names:
+                self.bind_to(name, self.key_of(name))
 
     def getsockname(self) -> bytes:
         """Family and name."""

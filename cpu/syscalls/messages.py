@@ -121,7 +121,7 @@ def _receiver(task: Task, sock: Sock, message: Message) -> UnixSock | None:
     if message.name is None:
         return None
     try:
-        other = find_unix(task, unix_name(message.name))
+        other = find_unix(task, sock, unix_name(message.name))
         if other is None:
             raise LinuxError(errno.ECONNREFUSED)
         if other.kind != sock.kind:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import errno
 import struct
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from cpu.fs.files import O_CLOEXEC, O_NONBLOCK
 from cpu.fs.poll import READABLE, WRITABLE
@@ -144,16 +144,23 @@ def sys_socketpair(task: Task, family: int, kind: int, protocol: int, result: in
 # Names and connections.
 
 
-def find_unix(task: Task, name: bytes) -> UnixSock | None:
+def _names(task: Task) -> Any:
+    """The tree, if it has names of sockets; ENOENT."""
+    if not hasattr(task.fs, "find_socket"):
+        raise LinuxError(errno.ENOENT)
+    return task.fs
+
+
+def find_unix(task: Task, sock: UnixSock, name: bytes) -> UnixSock | None:
     """Who has the name, an abstract one or a path; None: nobody, or what is there is no socket
     (unix_find_other()).
     """
-    key: object = name
+    key = sock.key_of(name)
     if name[0]:
-        key = task.fs.find_socket(name[:-1].decode("utf-8", "surrogateescape"), task.cred)
-    sock = None if key is None else task.system.net.unix_names.get(key)
-    assert sock is None or isinstance(sock, UnixSock)
-    return sock
+        key = _names(task).find_socket(name[:-1].decode("utf-8", "surrogateescape"))
+    found = None if key is None else task.system.net.unix_names.get(key)
+    assert found is None or isinstance(found, UnixSock)
+    return found
 
 
 def _bind_unix(task: Task, sock: UnixSock, address: bytes) -> None:
@@ -164,10 +171,10 @@ def _bind_unix(task: Task, sock: UnixSock, address: bytes) -> None:
     if sock.name:
         raise LinuxError(errno.EINVAL)
     if not name[0]:
-        sock.bind_to(name, name)
+        sock.bind_to(name, sock.key_of(name))
         return
     try:
-        node = task.fs.bind_socket(name[:-1].decode("utf-8", "surrogateescape"), task.cred)
+        node = _names(task).bind_socket(name[:-1].decode("utf-8", "surrogateescape"))
     except LinuxError as error:
         raise LinuxError(errno.EADDRINUSE if error.errno == errno.EEXIST else error.errno) from None
     sock.bind_to(name, node)
@@ -192,7 +199,7 @@ def sys_connect(task: Task, fd: int, addr: int, size: int, *_: int) -> int:
 
     def connect() -> None:
         if isinstance(sock, UnixSock):
-            connect_by_name(sock, address, lambda name: find_unix(task, name))
+            connect_by_name(sock, address, lambda name: find_unix(task, sock, name))
         else:
             sock.connect(address, nonblock=nonblock)
 

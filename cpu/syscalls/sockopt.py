@@ -7,7 +7,7 @@ import errno
 import struct
 from typing import TYPE_CHECKING, Final
 
-from cpu.net.families import AF_UNIX
+from cpu.net.families import AF_INET, AF_INET6, AF_UNIX
 from cpu.net.inet import IPPROTO_TCP
 from cpu.net.net import NOBODY, Ucred
 from cpu.net.sock import WMEM_DEFAULT, Sock
@@ -105,6 +105,8 @@ def _set(task: Task, sock: Sock, name: int, value: bytes) -> None:
     (number,) = struct.unpack_from("<i", value)
     if name in PRIVILEGED and number and not task.cred.capable(CAP_NET_ADMIN):
         raise LinuxError(errno.EACCES if name == SO_DEBUG else errno.EPERM)
+    if name == SO_REUSEPORT and number and sock.family not in (AF_INET, AF_INET6):
+        raise LinuxError(errno.EOPNOTSUPP)
     if name in FLAGS:
         sock.options[SOL_SOCKET, name] = int(bool(number))
     elif name in (SO_SNDBUF, SO_SNDBUFFORCE):
