@@ -118,7 +118,6 @@ static void settings(void)
 	PUT("/proc/self/maps", "1");
 	PUT("/proc/version", "1");
 	SAY(open("/proc/self/comm", O_RDWR | O_CREAT | O_TRUNC, 0600) > 2);
-	SAY(open("/proc/self/nosuch", O_RDWR | O_CREAT, 0600));
 }
 
 static void reading(void)
