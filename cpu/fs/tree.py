@@ -59,6 +59,7 @@ class FileSystem:
         scheduler: Scheduler | None = None,
     ) -> None:
         self.cred = cred or (lambda: Cred.of(0, 0))
+        inodes.cred = self.cred
         self.cache = DentryCache()
         self.roots: list[Dentry] = []
         """The roots of what is mounted, in the order of their mounting."""
