@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -42,11 +43,13 @@ def natively(seed: int, calls: int, uid: int) -> list[str]:
             os.chmod(path, 0o755)
             os.chown(path, uid, uid)
         command = [str(copy), str(seed), str(calls)]
-        who = {"user": uid, "group": uid, "extra_groups": []} if os.geteuid() == 0 else {}
+        who: dict[str, Any] = {}
+        if os.geteuid() == 0:
+            who = {"user": uid, "group": uid, "extra_groups": []}
         done = subprocess.run(
-            command, cwd=place, capture_output=True, check=True, timeout=60, **who
+            command, cwd=place, capture_output=True, check=True, timeout=60, text=True, **who
         )
-        return done.stdout.decode().splitlines()
+        return str(done.stdout).splitlines()
 
 
 def here(seed: int, calls: int, uid: int, tmp_path: Path) -> list[str]:
