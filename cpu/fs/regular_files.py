@@ -241,6 +241,10 @@ class HostFile(SeekableFile):
         """Bytes, now."""
         return self.node.data.i_size()
 
+    def ahead(self, at: int) -> int:
+        """Bytes from there on."""
+        return self.node.data.ahead(at)
+
     def read_views(self, views: Views, at: int) -> int:
         """From the host, or from where the bytes are newer."""
         if not self.flags & O_NOATIME:

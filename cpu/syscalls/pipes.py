@@ -8,7 +8,7 @@ import struct
 from typing import TYPE_CHECKING
 
 from cpu.fs.files import O_CLOEXEC, O_DIRECT, O_NONBLOCK, OpenFile
-from cpu.fs.memfd import memfd_create
+from cpu.fs.memfd import Memfd, memfd_create
 from cpu.fs.pipes import make_pipe
 from cpu.syscalls.registry import syscall
 from mmu.errors import LinuxError
@@ -71,11 +71,12 @@ def sys_memfd_create(task: Task, name: int, flags: int, *_: int) -> int:
     system = task.system
     sealed = flags & MFD_NOEXEC_SEAL
     seals = F_SEAL_EXEC if sealed else 0 if flags & MFD_ALLOW_SEALING else F_SEAL_SEAL
-    file = memfd_create(
+    memfd = Memfd(
         system.kernel,
         text.decode("utf-8", "surrogateescape"),
         system.new_inode(),
         mode=0o666 if sealed else 0o777,
         seals=seals,
+        killed=system.fatal_signal_pending,
     )
-    return task.files.install(file, cloexec=bool(flags & MFD_CLOEXEC))
+    return task.files.install(memfd_create(memfd), cloexec=bool(flags & MFD_CLOEXEC))

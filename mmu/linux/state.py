@@ -31,6 +31,7 @@ from mmu.linux.mmap_lock import MmapLock, MmapLocked
 from mmu.linux.policy import FreeTables
 from mmu.linux.resource import Rlimits
 from mmu.linux.sched import Alone, Scheduler, Sleep, WaitQueue
+from mmu.linux.user_stretches import UserRange
 from mmu.units import PAGE_SHIFT
 
 if TYPE_CHECKING:
@@ -123,6 +124,8 @@ class Kernel:
         self.mmap_min_addr = DEFAULT_MMAP_MIN_ADDR
         self.overcommit_memory = OVERCOMMIT_ALWAYS
         self.cpus: list[Cpu] = []
+        self.user_range = UserRange()
+        """What a translation of a user's bytes is told in, until the next."""
         self.mms: list[MmStruct] = []
         self.shrinkers: list[Callable[[], int]] = []
         """Asked for frames when RAM is out: each gives some back and returns how many."""
