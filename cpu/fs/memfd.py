@@ -8,8 +8,9 @@ import os
 import stat
 from typing import TYPE_CHECKING, Final
 
-from cpu.fs.files import O_ACCMODE, O_LARGEFILE, O_RDONLY, O_RDWR, O_WRONLY, OpenFile, stat_bytes
+from cpu.fs.files import O_ACCMODE, O_LARGEFILE, O_RDONLY, O_RDWR, O_WRONLY, OpenFile
 from cpu.fs.host_data import FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE
+from cpu.fs.kstat import Kstat
 from cpu.fs.regular_files import FileMapping, SeekableFile
 from mmu._native import lib
 from mmu.errors import LinuxError, OutOfMemory
@@ -316,10 +317,12 @@ class MemFile(SeekableFile):
         """Let go of the file, which its other open files may keep."""
         self.memfd.mapping.put()
 
-    def stat(self) -> bytes:
-        """Struct stat: no name leads to it."""
+    def getattr(self) -> Kstat:
+        """What stat() says: no name leads to it."""
         pages = self.memfd.mapping.nr_cached
-        return stat_bytes(self.mode, self.inode, self.size, links=0, blocks=pages << PAGE_SHIFT - 9)
+        kstat = super().getattr()
+        kstat.nlink, kstat.blocks = 0, pages << PAGE_SHIFT - 9
+        return kstat
 
 
 def memfd_create(memfd: Memfd) -> MemFile:

@@ -121,7 +121,7 @@ def write_all(
             rest = data[done:]
             done += blocking(task, file, WRITABLE, lambda: put(rest), nonblock=nonblock)  # noqa: B023
         except LinuxError as error:
-            if error.errno == errno.EPIPE and sigpipe:
+            if error.errno == errno.EPIPE and sigpipe and file.sigpipe:
                 send_sig(signal.SIGPIPE, task)
             if done:
                 return done
