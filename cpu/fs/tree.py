@@ -207,6 +207,8 @@ class FileSystem:
         for name in names:
             below = self.cache.lookup(at, name)
             if below is None or not below.node.is_dir:
+                if below is not None:
+                    self.cache.drop(below)
                 self._put_under(at.node, name, is_dir=True)
                 below = self.cache.lookup(at, name)
             assert below is not None
