@@ -250,6 +250,7 @@ def _new_process(task: Task, args: CloneArgs) -> Process:
     process.pgrp, process.session = old.pgrp, old.session
     process.rlimits = old.rlimits.copy()
     process.dumpable = old.dumpable
+    process.personality = old.personality
     process.oom_score_adj = old.oom_score_adj
     return process
 
