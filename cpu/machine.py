@@ -181,7 +181,8 @@ class Machine:
         except LinuxError as error:
             raise ViewError(view.cwd, f"no working directory: {os.strerror(error.errno)}") from None
         path = program if "/" in program else search_path(fs, program, (env or {}).get("PATH", ""))
-        found = open_program(fs, path, [argv0 or program, *args])
+        words = [text.encode("utf-8", "surrogateescape") for text in (argv0 or program, *args)]
+        found = open_program(fs, path, words)
         mm = Mm(self.kernel)
         mm.rlimit.set_nofile(RLIMIT_NOFILE)
         mm.fatal_signal_pending = system.fatal_signal_pending
@@ -195,13 +196,19 @@ class Machine:
         process.args = found.args
         process.on_sample = on_sample
         envp = [f"{key}={value}" for key, value in (env or {}).items()]
+
+        def start(task: Task) -> None:
+            begin_program(task, found, envp)
+            if system.tracer is not None:
+                system.tracer.begun(task, path, words, len(envp))
+
         task = Task(
             process,
             mm,
             files,
             fs,
             who,
-            lambda task: run_task(task, lambda: begin_program(task, found, envp)),
+            lambda task: run_task(task, lambda: start(task)),
         )
         self.scheduler.add(task)
         return process

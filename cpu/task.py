@@ -58,6 +58,8 @@ TASK_COMM_LEN: Final = 16
 """Bytes of a task's name with the zero behind it (include/linux/sched.h)."""
 
 
+ADDR_NO_RANDOMIZE: Final = 0x40000
+"""The personality that programs start with: as under ``setarch -R``."""
 FIRST_PID = 1000
 FIRST_INODE = 100
 """Below it are those of standard streams and programs."""
@@ -67,6 +69,9 @@ PID_MAX = 32768
 
 class Tracer(Protocol):
     """Hears of what tasks ask of the kernel, and of their signals and ends."""
+
+    def begun(self, task: Task, path: str, argv: list[bytes], nr_variables: int, /) -> None:
+        """The first program has been started; ``argv`` as it was before any "#!" line."""
 
     def enter(self, task: Task, nr: int, args: tuple[int, ...], /) -> None:
         """The task makes a call; 6 arguments."""
@@ -223,6 +228,7 @@ class Process:
         self.coredump_filter = 0x33
         self.io = TaskIo()
         self.dumpable = 1
+        self.personality = ADDR_NO_RANDOMIZE
         self.exe = exe
         self.pid: int = 0
         self.leader: Task
