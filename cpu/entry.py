@@ -26,6 +26,7 @@ from cpu.signal_delivery import do_signal, restart_syscall
 from cpu.signal_state import restore_saved_sigmask
 from cpu.syscalls.table import NR_SYSCALLS, TABLE
 from cpu.task import Task, TaskEnd, stopped
+from cpu.thread import NEVER
 from cpu.timers import run_cpu_timers
 from cpu.vcpu import VmExit
 from mmu.errors import LinuxError
@@ -55,6 +56,8 @@ def run_task(task: Task, start: Callable[[], None] | None = None) -> None:
             exit_to_user_mode(task)
             _step(task)
     except TaskEnd as end:
+        if task.system.tracer is not None:
+            task.system.tracer.ended(task, end)
         task.leaves_kernel()
         do_exit(task, end)
 
@@ -97,15 +100,17 @@ def _handle_signals(task: Task) -> None:
 
 def _step(task: Task) -> None:
     """Guest code until the kernel is needed, then that."""
-    process = task.process
-    reason = task.system.scheduler.user_slice(task, process.due_on(task))
+    process, rq = task.process, task.rq
+    assert rq is not None
+    due = process.timers_due_on(rq) if process.cpu_timers else NEVER
+    look = process.sample_due_on(rq)
+    reason = task.system.scheduler.user_slice(task, due, look)
+    if rq.count[0] >= look or reason == _LIMIT:
+        process.take_samples()
     if reason == _SYSCALL:
         do_syscall_64(task)
     elif reason == _PAGE_FAULT:
         handle_page_fault(task, task.vcpu.exit)
-    elif reason == _LIMIT:
-        if process.executed() >= process.samples.due:
-            process.take_sample()
     elif reason == VmExit.EXCEPTION:
         handle_exception(task, task.vcpu.exit)
     elif reason == VmExit.STOPPED:
@@ -131,6 +136,9 @@ def do_syscall_64(task: Task) -> None:
         ring.emit(_SYS_ENTER, nr, di, si)
     if nr >= NR_SYSCALLS:
         nr &= U32  # the kernel looks at eax alone
+    tracer = system.tracer
+    if tracer is not None:
+        tracer.enter(task, nr, (di, si, dx, r10, r8, r9))
     handler = TABLE[nr] if nr < NR_SYSCALLS else None
     try:
         if handler is None:
@@ -146,5 +154,7 @@ def do_syscall_64(task: Task) -> None:
         vcpu = task.vcpu
     result &= U64
     vcpu.set_result(result)
+    if tracer is not None:
+        tracer.leave(task, result)
     if ring is not None:
         ring.emit(_SYS_EXIT, nr, result)

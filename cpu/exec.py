@@ -369,6 +369,7 @@ def _exec_mmap(task: Task, mm: Mm) -> None:
     task.mm = mm
     switch_mm(task.system.kernel, mm)
     task.vcpu.set_mm(mm)
+    process.maxrss = max(process.maxrss, int(old.c.hiwater_rss), old.rss())
     freed = old.counters()["pte_tables_freed"]
     if put_mm(task, old):
         counters = old.counters()

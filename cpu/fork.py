@@ -24,6 +24,7 @@ from cpu.cred import CAP_SYS_ADMIN, CAP_SYS_RESOURCE
 from cpu.fs.files import OpenFile
 from cpu.pidfd import PidFd
 from cpu.restart import ERESTARTNOINTR
+from cpu.rlimit_cpu import update_rlimit_cpu
 from cpu.signal_state import copy_signals
 from cpu.signals import NSIG
 from cpu.task import Process, Task
@@ -223,6 +224,7 @@ def _new_task(task: Task, args: CloneArgs, mm: Mm) -> Task:
     child.cpus_allowed = task.cpus_allowed
     child.sched = task.sched.fork()
     child.no_new_privs = task.no_new_privs
+    child.mempolicy = task.mempolicy
     child.timer_slack_ns = task.timer_slack_ns
     if flags & CLONE_CHILD_SETTID:
         child.set_child_tid = args.child_tid
@@ -258,8 +260,12 @@ def _new_process(task: Task, args: CloneArgs) -> Process:
     process.args = list(old.args)
     process.pgrp, process.session = old.pgrp, old.session
     process.rlimits = old.rlimits.copy()
+    if old.rlimit_cpu is not None:
+        update_rlimit_cpu(process)
     process.dumpable = old.dumpable
     process.oom_score_adj = old.oom_score_adj
+    process.oom_score_adj_min = old.oom_score_adj_min
+    process.coredump_filter = old.coredump_filter
     return process
 
 

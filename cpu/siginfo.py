@@ -175,6 +175,19 @@ class SigInfo:
         return 0
 
     @property
+    def uid(self) -> int:
+        """Who that is, where it is told; else 0."""
+        if self.layout in (Layout.KILL, Layout.QUEUE, Layout.CHILD):
+            return int.from_bytes(self.fields[4:8], "little")
+        return 0
+
+    @property
+    def child_fields(self) -> tuple[int, int, int, int, int]:
+        """Of SIGCHLD's: PID, user, status, clock ticks as user and as kernel."""
+        pid, uid, status, _, utime, stime = _CHILD.unpack_from(self.fields)
+        return pid, uid, status, utime, stime
+
+    @property
     def timer_id(self) -> int:
         """The number of the timer whose it is (SI_TIMER)."""
         return int.from_bytes(self.fields[:4], "little", signed=True)

@@ -141,6 +141,8 @@ def get_signal(task: Task) -> tuple[SigInfo, SigAction] | None:
         info = task.pending.dequeue_synchronous(task.blocked) or dequeue_signal(task, task.blocked)
         if info is None:
             return None
+        if task.system.tracer is not None:
+            task.system.tracer.signalled(task, info)
         signo = info.signo
         action = task.sighand.action(signo)
         if action.handler == SIG_IGN:

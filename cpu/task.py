@@ -15,7 +15,7 @@ import errno
 import random
 import signal
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn, Protocol
 
 from cpu.clock import VirtualClock
 from cpu.cred import CAP_IPC_LOCK, Cred
@@ -23,15 +23,16 @@ from cpu.fs.files import FileTable
 from cpu.fs.namei import FsStruct
 from cpu.fs.poll import PollHead
 from cpu.futex.table import FutexTable, PiState
+from cpu.net.net import NOBODY, Net, Ucred
 from cpu.notes import Notes
-from cpu.rusage import Rusage
+from cpu.rusage import Rusage, TaskIo
 from cpu.samples import Sample, Samples
 from cpu.sched_attr import SchedAttr
 from cpu.scheduler import Scheduler
 from cpu.signals import GroupStop, Sighand, SignalReport, SigPending
 from cpu.task_end import TaskEnd as TaskEnd
 from cpu.task_end import stopped as stopped
-from cpu.thread import Thread
+from cpu.thread import Rq, Thread
 from cpu.uts import UtsNamespace
 from mmu._native import ffi
 from mmu.c_words import words
@@ -45,6 +46,8 @@ from mmu.x86.check import ChangedBy
 if TYPE_CHECKING:
     from cpu.context import Context
     from cpu.exe_file import ExeFile
+    from cpu.fs.inode import InodeTable
+    from cpu.mempolicy import Mempolicy
     from cpu.result import ProcessResult
     from cpu.siginfo import SigInfo
     from cpu.timers import CpuTimer, Itimer, PosixTimer
@@ -62,6 +65,22 @@ PID_MAX = 32768
 """kernel.pid_max: numbers above it are not given, and come again from FIRST_PID on."""
 
 
+class Tracer(Protocol):
+    """Hears of what tasks ask of the kernel, and of their signals and ends."""
+
+    def enter(self, task: Task, nr: int, args: tuple[int, ...], /) -> None:
+        """The task makes a call; 6 arguments."""
+
+    def leave(self, task: Task, result: int, /) -> None:
+        """It returns ``result``, 64 bits."""
+
+    def signalled(self, task: Task, info: SigInfo, /) -> None:
+        """A signal is delivered to it."""
+
+    def ended(self, task: Task, end: TaskEnd, /) -> None:
+        """It ends."""
+
+
 class System:
     """The state around the tasks of a machine; ``seed`` gives all its random numbers.
 
@@ -75,10 +94,13 @@ class System:
         self.dirty_free = words(ffi, kernel.memory.c, "nr_dirty_free", 2)
         """Free frames with host memory, and how many are worth keeping so."""
         self.scheduler = scheduler
+        self.seed = seed
         self.random = random.Random(seed)
         self.clock = VirtualClock(scheduler.now_ns)
         self.notes = Notes()
         self.uts = UtsNamespace()
+        self.tracer: Tracer | None = None
+        """Who writes down the system calls (cpu.strace.tracer)."""
         self.tasks: dict[int, Task] = {}
         self.processes: list[Process] = []
         """Every process that ever was, in the order of their making."""
@@ -89,8 +111,11 @@ class System:
         self.before_teardown: Callable[[Process], None] = lambda process: None
         """Hears of each process that ends, with its result, before its address space goes."""
         self.futexes = FutexTable(scheduler)
+        self.net = Net(scheduler, self.new_inode, self._caller, scheduler.now_ns)
         self.ret_from_fork: Callable[[Task], None]
         """Runs a new task from its first step to its end (cpu.entry)."""
+        self.inodes: InodeTable
+        """The host's files that tasks have open, and their pages."""
         self._last_pid = FIRST_PID - 1
         self._last_inode = FIRST_INODE - 1
         self._sleepers = WaitQueue("sleep")
@@ -118,6 +143,13 @@ class System:
         """Whether the task that runs has CAP_IPC_LOCK."""
         task = self.scheduler.current
         return isinstance(task, Task) and task.cred.capable(CAP_IPC_LOCK)
+
+    def _caller(self) -> Ucred:
+        """Who makes the system call that is under way."""
+        task = self.scheduler.current
+        if not isinstance(task, Task):
+            return NOBODY
+        return Ucred(task.tgid, task.cred.euid, task.cred.egid)
 
     def new_inode(self) -> int:
         """The st_ino of something that no path leads to: a pipe, a socket."""
@@ -186,6 +218,10 @@ class Process:
         self.rusage_children = Rusage()
         """Of children that were waited for, and of those that they had waited for."""
         self.oom_score_adj = 0
+        self.oom_score_adj_min = 0
+        """The lowest that it may set itself: what a privileged process set last."""
+        self.coredump_filter = 0x33
+        self.io = TaskIo()
         self.dumpable = 1
         self.exe = exe
         self.pid: int = 0
@@ -204,6 +240,8 @@ class Process:
         self.nr_syscalls = 0
         self.nr_threads = 0
         """Threads that it ever had."""
+        self.maxrss = 0
+        """Pages, the most that an address space had which exec() took away."""
         self.past_counters: dict[str, int] = {}
         """Of the address spaces that exec() took away."""
         self.past_tables_torn_down = 0
@@ -225,6 +263,7 @@ class Process:
         """ITIMER_REAL and its like, those that were ever set."""
         self.posix_timers: dict[int, PosixTimer] = {}
         self.next_posix_timer = 0
+        self.rlimit_cpu: CpuTimer | None = None
         self.cpu_timers: list[CpuTimer] = []
         """Those that run."""
         system.processes.append(self)
@@ -262,28 +301,29 @@ class Process:
                 executed += int(rq.shared.count) - rq.began
         return executed
 
-    def due_on(self, task: Task) -> int:
-        """The count of the vCPU that has ``task``, one of its threads, at which a sample or a timer
-        of the process's is due. The other vCPUs stand still until then.
+    def sample_due_on(self, rq: Rq) -> int:
+        """The count of a CPU, which has one of its threads, from which on a sample is due: nothing
+        may change before it is taken. The other CPUs stand still until then.
         """
-        scheduler, rq = self.system.scheduler, task.rq
-        assert rq is not None
         due = self.samples.due - self.instructions + rq.began
-        if scheduler.nr_cpus > 1:
-            for other in scheduler.rqs:
+        if self.system.scheduler.nr_cpus > 1:
+            for other in self.system.scheduler.rqs:
                 loaded = other.loaded
                 if other is not rq and loaded is not None and loaded.group is self:
-                    due -= int(other.shared.count) - other.began
-        if self.cpu_timers:
-            left = min(timer.left for timer in self.cpu_timers)
-            due = min(due, int(rq.shared.count) + max(left, 1))
-        return due
+                    due -= other.count[0] - other.began
+        return due if due > 0 else 0
 
-    def take_sample(self) -> None:
-        """Take the sample that is due."""
-        sample = self.samples.take(self.leader.mm, self.executed())
-        if self.on_sample is not None:
-            self.on_sample(sample)
+    def timers_due_on(self, rq: Rq) -> int:
+        """The count of that CPU at which one of its ``cpu_timers`` is due."""
+        return rq.count[0] + max(min(timer.left for timer in self.cpu_timers), 1)
+
+    def take_samples(self) -> None:
+        """Take the samples that are due: sizes are as they were when they became so."""
+        executed = self.executed() if self.system.scheduler.counting else 0
+        while executed >= self.samples.due:
+            sample = self.samples.take(self.leader.mm, self.samples.due)
+            if self.on_sample is not None:
+                self.on_sample(sample)
 
 
 class Task(Thread):
@@ -358,6 +398,8 @@ class Task(Thread):
         self.zombie = False
         """It has ended, and has not been released."""
         self.sched = SchedAttr()
+        self.mempolicy: Mempolicy | None = None
+        """None: MPOL_DEFAULT."""
         self.no_new_privs = False
         self.timer_slack_ns = 50_000
         self.start_ns = self.system.clock.now_ns()

@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from itertools import combinations
 from typing import NoReturn
 
 from ucmmu import exit_codes
@@ -235,6 +236,16 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="with --fidelity trace: print the trace there, - for stdout (default: stderr)",
     )
+    run.add_argument(
+        "--strace",
+        action="store_true",
+        help="print every system call, as strace does",
+    )
+    run.add_argument(
+        "--strace-out",
+        metavar="FILE",
+        help="print them there, - for stdout (default: stderr); --strace is understood",
+    )
     add_keep(run)
     run.set_defaults(command=_run)
     compare = _add_command(
@@ -352,17 +363,29 @@ def _run(arguments: argparse.Namespace) -> int:
 
     if arguments.trace_out is not None and arguments.fidelity != "trace":
         raise Failure(ExitCode.USAGE, "argument --trace-out: needs --fidelity trace")
-    if arguments.trace_out is not None and _same_place(arguments.trace_out, arguments.json):
-        raise Failure(
-            ExitCode.USAGE, "--json and --trace-out cannot both have the same file or stdout"
-        )
+    _check_targets(arguments)
     options = replace(
         _run_options(arguments),
         free_tables=arguments.free_tables,
         keep=arguments.keep,
         trace_out=TO_STDERR if arguments.trace_out is None else arguments.trace_out,
+        strace=arguments.strace or arguments.strace_out is not None,
+        strace_out=TO_STDERR if arguments.strace_out is None else arguments.strace_out,
     )
     return run(options, _limits(arguments), json_target=arguments.json)
+
+
+def _check_targets(arguments: argparse.Namespace) -> None:
+    """No two outputs have one place but stderr. Raises Failure (USAGE)."""
+    targets = [
+        (option, getattr(arguments, option.strip("-").replace("-", "_")))
+        for option in ("--json", "--trace-out", "--strace-out")
+    ]
+    for (one, its), (other, target) in combinations(targets, 2):
+        if target is not None and _same_place(target, its):
+            raise Failure(
+                ExitCode.USAGE, f"{one} and {other} cannot both have the same file or stdout"
+            )
 
 
 def _same_place(one: str, other: str | None) -> bool:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import threading
 from dataclasses import asdict
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING
 from cpu.cred import Cred
 from cpu.elf import ElfError
 from cpu.fs.files import O_WRONLY
-from cpu.fs.streams import Stream, write_or_stop
+from cpu.fs.streams import Stream
 from cpu.fs.view import View, ViewError
 from cpu.machine import Machine
 from cpu.result import RunResult
@@ -29,15 +28,17 @@ from mmu.x86.geometry import list_geometries
 from ucmmu.environment import environment_of
 from ucmmu.exit_codes import ExitCode, Failure
 from ucmmu.isolation import close_strays, isolate
-from ucmmu.options import RunOptions, find_program
+from ucmmu.options import RunOptions, Traces, find_program
 from ucmmu.seen import view_of
 from ucmmu.sizes import format_size
+from ucmmu.strace import Strace
 from ucmmu.supervise import Link, Message
 from ucmmu.text import did_you_mean, printable
+from ucmmu.trace_file import TraceFile
 from ucmmu.trace_text import RING_RECORDS, TracePrinter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Mapping
 
     from cpu.scheduler import Scheduler
 
@@ -48,20 +49,21 @@ PROGRESS_INTERVAL = 0.25
 
 
 def run_guest(
-    options: RunOptions, link: Link, trace: int | None, upper: str, *, progress: bool
+    options: RunOptions, link: Link, traces: Traces, upper: str, *, progress: bool
 ) -> Message:
     """Run the guest that ``options`` name and return its report, as ``RunResult.as_dict()`` has it,
     with the files it was ``given`` and the ``isolation`` that it ran in.
 
-    ``trace`` is the descriptor that a trace goes to, ``upper`` the directory for what guests write.
+    ``traces`` are the descriptors that traces go to, ``upper`` the directory for what guests write.
     The figures are sent as soon as the guest has ended, before the checks. Raises Failure for what
     keeps it from starting (NO_PROGRAM, USAGE, NO_RAM). A check of ours that failed makes the exit
     code INTERNAL, a trace that cannot be written ends the run with NO_OUTPUT.
     """
-    close_strays({*link.descriptors, *([] if trace is None else [trace])})
+    close_strays({*link.descriptors, *(fd for fd in traces if fd is not None)})
     environment = environment_of(options)
     program = options.program if options.root is not None else _path_of(options.program)
-    guest = Guest(options, _geometry(options), trace)
+    guest = Guest(options, _geometry(options), traces.trace)
+    strace = None if traces.strace is None else Strace(guest.machine, traces.strace)
     view = view_of(options, Path(program) if options.root is None else None, upper, environment)
     process = _spawn(options, guest.machine, program, view, environment)
     guest.machine.system.max_threads = options.max_processes
@@ -80,13 +82,15 @@ def run_guest(
         raise Failure(ExitCode.NO_PROGRAM, str(error)) from None
     report = about | _report(result)
     unwritten = guest.close_trace(options)
+    if strace is not None:
+        unwritten = strace.close(options) or unwritten
     if unwritten is not None and not result.problems:
         report["exit_code"], report["ended"], report["error"] = (
             int(ExitCode.NO_OUTPUT),
             "failed",
             unwritten,
         )
-    if guest.trace_cut_off:
+    if guest.trace_cut_off or (strace is not None and strace.cut_off):
         report["notes"].append("the trace is cut off: nobody read it when the run was stopped")
     return report
 
@@ -183,7 +187,7 @@ class Guest:
             from cpu.disasm import disassemble_one
 
             arrays = [array.name for array in geometry.arrays]
-            out = _TraceFile(trace, lambda: self.machine.system.stopping)
+            out = TraceFile(trace, lambda: self.machine.system.stopping)
             self.printer = TracePrinter(
                 out, self._read_code, disassemble_one, arrays, lambda: self.machine.stop()
             )
@@ -225,33 +229,6 @@ class Guest:
 
     def _read_code(self, address: int, size: int) -> bytes:
         return self.machine.vcpus[self.machine.kernel.this_cpu.id].peek(address, size)
-
-
-class _TraceFile:
-    """A descriptor for a trace: what is written goes there at once, or InterruptedError if the run
-    is to stop.
-    """
-
-    def __init__(self, fd: int, stopping: Callable[[], bool]) -> None:
-        self._fd = fd
-        self._stopping = stopping
-
-    def writelines(self, lines: Iterable[str]) -> None:
-        """Write them all in one piece."""
-        self.write("".join(lines))
-
-    def flush(self) -> None:
-        """Nothing is kept back."""
-
-    def write(self, text: str) -> int:
-        """Write all of it. Raises OSError."""
-        data = text.encode("utf-8", "backslashreplace")
-        while data:
-            written = write_or_stop(self._fd, data, self._stopping)
-            if written < len(data) and self._stopping():
-                raise InterruptedError(errno.EINTR, os.strerror(errno.EINTR))
-            data = data[written:]
-        return len(text)
 
 
 class _AnnouncedStream(Stream):

@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from shutil import which
+from typing import NamedTuple
 
 from ucmmu.exit_codes import ExitCode, Failure
 from ucmmu.text import did_you_mean, printable, shortened
@@ -114,6 +115,19 @@ class RunOptions:
     """Those of :data:`WALLS` that are left out."""
     trace_out: str = STDERR
     """Where the trace goes: a file, ``-`` for stdout, or :data:`STDERR`."""
+    strace: bool = False
+    """Print the system calls."""
+    strace_out: str = STDERR
+    """Where those go, as ``trace_out``."""
+
+
+class Traces(NamedTuple):
+    """The descriptors that traces go to, None: that one is not wanted."""
+
+    trace: int | None = None
+    """Of every instruction."""
+    strace: int | None = None
+    """Of the system calls."""
 
 
 def guests_directory() -> Path:

@@ -13,7 +13,7 @@ from typing import Any
 from ucmmu.environment import environment_of
 from ucmmu.exit_codes import ExitCode, Failure
 from ucmmu.options import STDERR as TO_STDERR
-from ucmmu.options import RunOptions, program_file
+from ucmmu.options import RunOptions, Traces, program_file
 from ucmmu.output import JsonOutput, descriptor_named, refuse_a_program
 from ucmmu.progress import Progress
 from ucmmu.streams import STDERR, STDOUT, Unread, is_closed, say
@@ -39,6 +39,7 @@ FIGURES = (
 
 STOPPED = ("timeout", "memory", "interrupt")
 """The ends that ucmmu itself ordered."""
+NO_TRACES = Traces()
 PATIENCE = 1.0
 """Seconds that whoever reads our streams has after such an end."""
 
@@ -53,16 +54,17 @@ def run(options: RunOptions, limits: Limits, *, json_target: str | None) -> int:
     environment_of(options)
     refuse_a_program("--json", json_target, program)
     with JsonOutput(json_target) as output:
-        stdout_is_ours = output.to_stdout or _trace_fd(options) == STDOUT
-        trace = open_trace(options, program) if options.fidelity == "trace" else None
-        with Progress(options.program, wanted=trace is None) as progress:
+        targets = [options.trace_out, *([options.strace_out] if options.strace else [])]
+        stdout_is_ours = output.to_stdout or STDOUT in map(_fd_of, targets)
+        traces = open_traces(options, program)
+        with Progress(options.program, wanted=traces == Traces()) as progress:
             redirect = {1: 2} if stdout_is_ours else {}
             report = supervised(
                 options,
                 limits,
                 progress,
                 redirect=redirect,
-                trace=trace,
+                traces=traces,
                 meanwhile=None if output.to_stdout else load_report,
             )
         return show(report, output)
@@ -102,28 +104,38 @@ def load_report() -> None:
     load()
 
 
-def _trace_fd(options: RunOptions) -> int | None:
-    """The descriptor that ``--trace-out`` names, if it names one."""
-    if options.trace_out == TO_STDERR:
+def _fd_of(target: str) -> int | None:
+    """The descriptor that ``--trace-out`` or its like names, if it names one."""
+    if target == TO_STDERR:
         return STDERR
-    return STDOUT if options.trace_out == "-" else descriptor_named(options.trace_out)
+    return STDOUT if target == "-" else descriptor_named(target)
 
 
-def open_trace(options: RunOptions, program: Path | None) -> int:
-    """Open what ``--trace-out`` names, for the child to write. Raises Failure (NO_OUTPUT)."""
-    fd = _trace_fd(options)
+def open_traces(options: RunOptions, program: Path | None) -> Traces:
+    """Open what ``--trace-out`` and ``--strace-out`` name, for the child to write. Raises Failure
+    (NO_OUTPUT).
+    """
+    trace = strace = None
+    if options.fidelity == "trace":
+        trace = _open_trace("--trace-out", options.trace_out, program)
+    if options.strace:
+        strace = _open_trace("--strace-out", options.strace_out, program)
+    return Traces(trace, strace)
+
+
+def _open_trace(option: str, target: str, program: Path | None) -> int:
+    fd = _fd_of(target)
     try:
         if fd is not None:
             if fd == STDOUT and is_closed(STDOUT):
                 raise OSError(errno.EBADF, "stdout is closed")
             return os.dup(fd)
-        refuse_a_program("--trace-out", options.trace_out, program)
+        refuse_a_program(option, target, program)
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOCTTY | os.O_CLOEXEC
-        return os.open(options.trace_out, flags, 0o666)
+        return os.open(target, flags, 0o666)
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else str(error)
-        line = f"--trace-out {printable(options.trace_out)}: {why}"
-        raise Failure(ExitCode.NO_OUTPUT, line) from None
+        raise Failure(ExitCode.NO_OUTPUT, f"{option} {printable(target)}: {why}") from None
 
 
 def supervised(
@@ -132,7 +144,7 @@ def supervised(
     progress: Progress,
     *,
     redirect: Mapping[int, int],
-    trace: int | None = None,
+    traces: Traces = NO_TRACES,
     meanwhile: Callable[[], None] | None = None,
 ) -> dict[str, Any]:
     """Run ``options`` in a child and return its report, complete whatever happened.
@@ -146,7 +158,7 @@ def supervised(
 
             gc.freeze()
             gc.enable()
-            return run_guest(options, link, trace, upper.path, progress=progress.wanted)
+            return run_guest(options, link, traces, upper.path, progress=progress.wanted)
 
         outcome = supervise(job, limits, redirect=redirect, watch=progress, meanwhile=meanwhile)
         report = report_of(options, outcome)
