@@ -206,6 +206,13 @@ class Machine:
         self.scheduler.add(task)
         return process
 
+    def keep_files(self) -> int:
+        """Make a tree of what guests wrote in the upper layer's directory, after the run; returns
+        how many FIFOs and sockets are not in it. Raises OSError, LinuxError.
+        """
+        assert self._tree is not None
+        return self._tree.keep()
+
     def _cred(self, first: Cred) -> Cred:
         """Who asks for a file: the task that runs, before there is one the first."""
         task = self.scheduler.current
