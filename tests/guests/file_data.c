@@ -182,7 +182,8 @@ static void plain(void)
 static void half_there(void)
 {
 	int fd = begin("half there", "half");
-	char *two = mmap(NULL, 2 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	char *two =
+		mmap(NULL, 2 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	memset(two, 'm', 2 * PAGE);
 	SAY(munmap(two + PAGE, PAGE));
@@ -507,7 +508,9 @@ static void copies(void)
 
 static struct flock lock_of(short type, off_t start, off_t len)
 {
-	return (struct flock){ .l_type = type, .l_whence = SEEK_SET, .l_start = start, .l_len = len };
+	return (struct flock){
+		.l_type = type, .l_whence = SEEK_SET, .l_start = start, .l_len = len
+	};
 }
 
 static int lock(int fd, int command, short type, off_t start, off_t len)
