@@ -243,6 +243,7 @@ class _Loader:
             0,
             *(word for pair in auxv for word in pair),
         ]
+        self.mm.saved_auxv = struct.pack(f"<{2 * len(auxv)}Q", *words[-2 * len(auxv) :])
         rsp = ((random_at & -16) - 8 * len(words)) & -16
         self.mm.copy_to_user(random_at, identity.random + platform)
         self.mm.copy_to_user(rsp, struct.pack(f"<{len(words)}Q", *words))

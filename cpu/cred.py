@@ -87,6 +87,14 @@ class Cred:
         """The same with the effective group."""
         return gid == self.egid or gid in self.groups
 
+    def is_another(self, old: Cred) -> bool:
+        """Whether whoever was ``old`` now acts as another, or may do more: nobody may look into its
+        memory then (commit_creds()).
+        """
+        before = (old.euid, old.egid, old.fsuid, old.fsgid)
+        now = (self.euid, self.egid, self.fsuid, self.fsgid)
+        return before != now or bool(self.cap_permitted & ~old.cap_permitted)
+
     @property
     def is_setid(self) -> bool:
         """Whether it acts as another than it is: a program that it runs is told so (AT_SECURE)."""

@@ -26,6 +26,7 @@ from cpu.signal_delivery import do_signal, restart_syscall
 from cpu.signal_state import restore_saved_sigmask
 from cpu.syscalls.table import NR_SYSCALLS, TABLE
 from cpu.task import Task, TaskEnd, stopped
+from cpu.thread import NEVER
 from cpu.timers import run_cpu_timers
 from cpu.vcpu import VmExit
 from mmu.errors import LinuxError
@@ -99,15 +100,17 @@ def _handle_signals(task: Task) -> None:
 
 def _step(task: Task) -> None:
     """Guest code until the kernel is needed, then that."""
-    process = task.process
-    reason = task.system.scheduler.user_slice(task, process.due_on(task))
+    process, rq = task.process, task.rq
+    assert rq is not None
+    due = process.timers_due_on(rq) if process.cpu_timers else NEVER
+    look = process.sample_due_on(rq)
+    reason = task.system.scheduler.user_slice(task, due, look)
+    if rq.count[0] >= look or reason == _LIMIT:
+        process.take_samples()
     if reason == _SYSCALL:
         do_syscall_64(task)
     elif reason == _PAGE_FAULT:
         handle_page_fault(task, task.vcpu.exit)
-    elif reason == _LIMIT:
-        if process.executed() >= process.samples.due:
-            process.take_sample()
     elif reason == VmExit.EXCEPTION:
         handle_exception(task, task.vcpu.exit)
     elif reason == VmExit.STOPPED:

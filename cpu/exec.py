@@ -345,12 +345,12 @@ def _begin_new_exec(task: Task, program: Program, mm: Mm) -> None:
     _exec_mmap(task, mm)
     exec_signals(task)
     task.files.close_on_exec()
-    task.cred = of_exec(task.cred)
+    old, task.cred = task.cred, of_exec(task.cred)
     process.exe.put()
     process.exe = program.exe
     process.args = program.args
     process.did_exec = True
-    process.dumpable = int(not task.cred.is_setid)
+    process.dumpable = int(not (task.cred.is_setid or task.cred.is_another(old)))
     task.comm = program.comm
 
 
@@ -368,6 +368,7 @@ def _exec_mmap(task: Task, mm: Mm) -> None:
     task.mm = mm
     switch_mm(task.system.kernel, mm)
     task.vcpu.set_mm(mm)
+    process.maxrss = max(process.maxrss, int(old.c.hiwater_rss), old.rss())
     freed = old.counters()["pte_tables_freed"]
     if put_mm(task, old):
         counters = old.counters()

@@ -24,6 +24,7 @@ from cpu.cred import CAP_SYS_ADMIN, CAP_SYS_RESOURCE
 from cpu.fs.files import OpenFile
 from cpu.pidfd import PidFd
 from cpu.restart import ERESTARTNOINTR
+from cpu.rlimit_cpu import update_rlimit_cpu
 from cpu.signal_state import copy_signals
 from cpu.signals import NSIG
 from cpu.task import Process, Task
@@ -167,7 +168,16 @@ def copy_process(task: Task, args: CloneArgs) -> Task:
 
 
 def _check_limits(task: Task) -> None:
-    """RLIMIT_NPROC: tasks of the user, over all processes; nothing to those who may exceed it."""
+    """Tasks of all, whoever asks; and RLIMIT_NPROC: tasks of the user, over all processes, which is
+    nothing to those who may exceed it.
+    """
+    system = task.system
+    if len(system.tasks) >= system.max_threads:
+        system.notes.add(
+            f"there were {system.max_threads} processes and threads (--max-processes):"
+            " more were answered EAGAIN"
+        )
+        raise LinuxError(errno.EAGAIN)
     limit, cred = task.rlimits[Resource.NPROC].cur, task.cred
     if cred.uid == 0 or cred.capable(CAP_SYS_RESOURCE) or cred.capable(CAP_SYS_ADMIN):
         return
@@ -214,6 +224,7 @@ def _new_task(task: Task, args: CloneArgs, mm: Mm) -> Task:
     child.cpus_allowed = task.cpus_allowed
     child.sched = task.sched.fork()
     child.no_new_privs = task.no_new_privs
+    child.mempolicy = task.mempolicy
     child.timer_slack_ns = task.timer_slack_ns
     if flags & CLONE_CHILD_SETTID:
         child.set_child_tid = args.child_tid
@@ -249,9 +260,13 @@ def _new_process(task: Task, args: CloneArgs) -> Process:
     process.args = list(old.args)
     process.pgrp, process.session = old.pgrp, old.session
     process.rlimits = old.rlimits.copy()
+    if old.rlimit_cpu is not None:
+        update_rlimit_cpu(process)
     process.dumpable = old.dumpable
     process.personality = old.personality
     process.oom_score_adj = old.oom_score_adj
+    process.oom_score_adj_min = old.oom_score_adj_min
+    process.coredump_filter = old.coredump_filter
     return process
 
 

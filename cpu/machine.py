@@ -27,9 +27,10 @@ from cpu.fs.files import O_RDONLY, O_WRONLY, RLIMIT_NOFILE, FileTable
 from cpu.fs.host_data import Space
 from cpu.fs.inode import InodeTable
 from cpu.fs.namei import FileSystem, FsStruct
-from cpu.fs.proc_machine import proc_files, sys_files
+from cpu.fs.proc_machine import proc_files
 from cpu.fs.procfs import ProcRoot
 from cpu.fs.streams import Stream
+from cpu.fs.sysfs import sys_files
 from cpu.fs.view import View, ViewError, seen
 from cpu.result import ProcessResult, RunResult, total
 from cpu.samples import Sample
@@ -115,7 +116,9 @@ class Machine:
         self.scheduler.on_deadlock = self._deadlock
         self.system = System(self.kernel, self.scheduler, seed=seed)
         self.space = Space(0)
-        self.inodes = InodeTable(self.kernel, self.system.clock.realtime_ns, self.space)
+        self.inodes = self.system.inodes = InodeTable(
+            self.kernel, self.system.clock.realtime_ns, self.space
+        )
         self.system.ret_from_fork = lambda task: run_task(task, lambda: schedule_tail(task))
         self._tree: FileSystem | None = None
         self._started = time.perf_counter()
@@ -168,9 +171,13 @@ class Machine:
         }
         view = View(given=seen(program)) if view is None else view
         self.space.limit = view.limit
-        tree = self._tree = FileSystem(mounts, view, self.inodes)
+        who = cred or Cred.of(os.getuid(), os.getgid(), tuple(os.getgroups()))
+        tree = self._tree = FileSystem(
+            mounts, view, self.inodes, cred=lambda: self._cred(who), scheduler=self.scheduler
+        )
         try:
-            fs = FsStruct(tree, tree.directory(view.cwd))
+            fs = FsStruct(tree, view.cwd)
+            fs.set_pwd(fs.pwd)
         except LinuxError as error:
             raise ViewError(view.cwd, f"no working directory: {os.strerror(error.errno)}") from None
         path = program if "/" in program else search_path(fs, program, (env or {}).get("PATH", ""))
@@ -200,11 +207,16 @@ class Machine:
             mm,
             files,
             fs,
-            cred or Cred.of(os.getuid(), os.getgid(), tuple(os.getgroups())),
+            who,
             lambda task: run_task(task, lambda: start(task)),
         )
         self.scheduler.add(task)
         return process
+
+    def _cred(self, first: Cred) -> Cred:
+        """Who asks for a file: the task that runs, before there is one the first."""
+        task = self.scheduler.current
+        return task.cred if isinstance(task, Task) else first
 
     # The run.
 

@@ -51,5 +51,15 @@ class Rusage:
         )
 
 
+@dataclass
+class TaskIo:
+    """task_io_accounting: bytes that read() and write() and their like moved, and those calls."""
+
+    rchar: int = 0
+    wchar: int = 0
+    syscr: int = 0
+    syscw: int = 0
+
+
 def _timeval(nanoseconds: int) -> tuple[int, int]:
     return nanoseconds // _SECOND, nanoseconds % _SECOND // 1000

@@ -369,19 +369,20 @@ class Scheduler:
         if rq.count[0] >= rq.slice_end and self.counting:
             self._end_slice(rq, task)
 
-    def user_slice(self, task: Thread, due: int) -> int:
+    def user_slice(self, task: Thread, due: int, look: int = NEVER) -> int:
         """Run guest code of the task that runs, to the end of its slice, or until the vCPU's count
         is ``due`` (NEVER: nothing is), or until the kernel is needed; returns the exit's reason,
-        whose other fields are the vCPU's ``exit``.
+        whose other fields are the vCPU's ``exit``. It is back soon after the count is ``look``, and
+        before anything changes that the kernel sees.
         """
         rq = task.rq
         assert rq is not None
         vcpu = rq.vcpu
         if not self.counting:
             return vcpu.enter(U64)
-        rq.due = due
+        rq.due, rq.look = due, look
         end = rq.slice_end
-        reason = vcpu.enter(due if due < end else end)
+        reason = vcpu.enter(due if due < end else end, look)
         if reason != _LIMIT or not self._others_run(rq) or not self._is_slice_over(rq):
             return reason
         rq.goes_on = task
@@ -394,7 +395,7 @@ class Scheduler:
 
     def _is_slice_over(self, rq: Rq) -> bool:
         """The slice is over, and nothing is due for its task."""
-        return rq.slice_end <= (rq.vcpu.instructions or 0) < rq.due
+        return rq.slice_end <= rq.count[0] < min(rq.due, rq.look)
 
     def _go_on(self, rq: Rq) -> bool:
         """Let the task that is in guest code on this CPU execute another slice, if nobody else
@@ -416,7 +417,7 @@ class Scheduler:
         self._begin_slice(rq)
         self.rq = rq
         try:
-            reason = rq.vcpu.enter(min(rq.slice_end, rq.due))
+            reason = rq.vcpu.enter(min(rq.slice_end, rq.due), rq.look)
             if reason == _LIMIT and self._is_slice_over(rq):
                 self._tick(rq)
                 return True

@@ -23,15 +23,16 @@ from cpu.fs.files import FileTable
 from cpu.fs.namei import FsStruct
 from cpu.fs.poll import PollHead
 from cpu.futex.table import FutexTable, PiState
+from cpu.net.net import NOBODY, Net, Ucred
 from cpu.notes import Notes
-from cpu.rusage import Rusage
+from cpu.rusage import Rusage, TaskIo
 from cpu.samples import Sample, Samples
 from cpu.sched_attr import SchedAttr
 from cpu.scheduler import Scheduler
 from cpu.signals import GroupStop, Sighand, SignalReport, SigPending
 from cpu.task_end import TaskEnd as TaskEnd
 from cpu.task_end import stopped as stopped
-from cpu.thread import Thread
+from cpu.thread import Rq, Thread
 from cpu.uts import UtsNamespace
 from mmu._native import ffi
 from mmu.c_words import words
@@ -45,6 +46,8 @@ from mmu.x86.check import ChangedBy
 if TYPE_CHECKING:
     from cpu.context import Context
     from cpu.exe_file import ExeFile
+    from cpu.fs.inode import InodeTable
+    from cpu.mempolicy import Mempolicy
     from cpu.result import ProcessResult
     from cpu.siginfo import SigInfo
     from cpu.timers import CpuTimer, Itimer, PosixTimer
@@ -96,6 +99,7 @@ class System:
         self.dirty_free = words(ffi, kernel.memory.c, "nr_dirty_free", 2)
         """Free frames with host memory, and how many are worth keeping so."""
         self.scheduler = scheduler
+        self.seed = seed
         self.random = random.Random(seed)
         self.clock = VirtualClock(scheduler.now_ns)
         self.notes = Notes()
@@ -105,13 +109,18 @@ class System:
         self.tasks: dict[int, Task] = {}
         self.processes: list[Process] = []
         """Every process that ever was, in the order of their making."""
+        self.max_threads = PID_MAX
+        """Tasks there may be at one time (/proc/sys/kernel/threads-max)."""
         self.problems: list[str] = []
         """Checks that failed at the end of a process."""
         self.before_teardown: Callable[[Process], None] = lambda process: None
         """Hears of each process that ends, with its result, before its address space goes."""
         self.futexes = FutexTable(scheduler)
+        self.net = Net(scheduler, self.new_inode, self._caller, scheduler.now_ns)
         self.ret_from_fork: Callable[[Task], None]
         """Runs a new task from its first step to its end (cpu.entry)."""
+        self.inodes: InodeTable
+        """The host's files that tasks have open, and their pages."""
         self._last_pid = FIRST_PID - 1
         self._last_inode = FIRST_INODE - 1
         self._sleepers = WaitQueue("sleep")
@@ -139,6 +148,13 @@ class System:
         """Whether the task that runs has CAP_IPC_LOCK."""
         task = self.scheduler.current
         return isinstance(task, Task) and task.cred.capable(CAP_IPC_LOCK)
+
+    def _caller(self) -> Ucred:
+        """Who makes the system call that is under way."""
+        task = self.scheduler.current
+        if not isinstance(task, Task):
+            return NOBODY
+        return Ucred(task.tgid, task.cred.euid, task.cred.egid)
 
     def new_inode(self) -> int:
         """The st_ino of something that no path leads to: a pipe, a socket."""
@@ -207,6 +223,10 @@ class Process:
         self.rusage_children = Rusage()
         """Of children that were waited for, and of those that they had waited for."""
         self.oom_score_adj = 0
+        self.oom_score_adj_min = 0
+        """The lowest that it may set itself: what a privileged process set last."""
+        self.coredump_filter = 0x33
+        self.io = TaskIo()
         self.dumpable = 1
         self.personality = ADDR_NO_RANDOMIZE
         self.exe = exe
@@ -226,6 +246,8 @@ class Process:
         self.nr_syscalls = 0
         self.nr_threads = 0
         """Threads that it ever had."""
+        self.maxrss = 0
+        """Pages, the most that an address space had which exec() took away."""
         self.past_counters: dict[str, int] = {}
         """Of the address spaces that exec() took away."""
         self.past_tables_torn_down = 0
@@ -247,6 +269,7 @@ class Process:
         """ITIMER_REAL and its like, those that were ever set."""
         self.posix_timers: dict[int, PosixTimer] = {}
         self.next_posix_timer = 0
+        self.rlimit_cpu: CpuTimer | None = None
         self.cpu_timers: list[CpuTimer] = []
         """Those that run."""
         system.processes.append(self)
@@ -284,28 +307,29 @@ class Process:
                 executed += int(rq.shared.count) - rq.began
         return executed
 
-    def due_on(self, task: Task) -> int:
-        """The count of the vCPU that has ``task``, one of its threads, at which a sample or a timer
-        of the process's is due. The other vCPUs stand still until then.
+    def sample_due_on(self, rq: Rq) -> int:
+        """The count of a CPU, which has one of its threads, from which on a sample is due: nothing
+        may change before it is taken. The other CPUs stand still until then.
         """
-        scheduler, rq = self.system.scheduler, task.rq
-        assert rq is not None
         due = self.samples.due - self.instructions + rq.began
-        if scheduler.nr_cpus > 1:
-            for other in scheduler.rqs:
+        if self.system.scheduler.nr_cpus > 1:
+            for other in self.system.scheduler.rqs:
                 loaded = other.loaded
                 if other is not rq and loaded is not None and loaded.group is self:
-                    due -= int(other.shared.count) - other.began
-        if self.cpu_timers:
-            left = min(timer.left for timer in self.cpu_timers)
-            due = min(due, int(rq.shared.count) + max(left, 1))
-        return due
+                    due -= other.count[0] - other.began
+        return due if due > 0 else 0
 
-    def take_sample(self) -> None:
-        """Take the sample that is due."""
-        sample = self.samples.take(self.leader.mm, self.executed())
-        if self.on_sample is not None:
-            self.on_sample(sample)
+    def timers_due_on(self, rq: Rq) -> int:
+        """The count of that CPU at which one of its ``cpu_timers`` is due."""
+        return rq.count[0] + max(min(timer.left for timer in self.cpu_timers), 1)
+
+    def take_samples(self) -> None:
+        """Take the samples that are due: sizes are as they were when they became so."""
+        executed = self.executed() if self.system.scheduler.counting else 0
+        while executed >= self.samples.due:
+            sample = self.samples.take(self.leader.mm, self.samples.due)
+            if self.on_sample is not None:
+                self.on_sample(sample)
 
 
 class Task(Thread):
@@ -380,6 +404,8 @@ class Task(Thread):
         self.zombie = False
         """It has ended, and has not been released."""
         self.sched = SchedAttr()
+        self.mempolicy: Mempolicy | None = None
+        """None: MPOL_DEFAULT."""
         self.no_new_privs = False
         self.timer_slack_ns = 50_000
         self.start_ns = self.system.clock.now_ns()

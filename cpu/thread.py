@@ -106,6 +106,8 @@ class Rq:
         """The vCPU's instruction count at which the slice ends."""
         self.due = NEVER
         """That at which its task has something to do."""
+        self.look = NEVER
+        """That from which it wants to look at what may change."""
         self.goes_on: Thread | None = None
         """The task that is in guest code, and in no other: see Scheduler._go_on()."""
         self.began = 0

@@ -30,7 +30,7 @@ def rusage_of(process: Process) -> Rusage:
     threads = process.threads
     return Rusage(
         utime=cpu_time_ns(process),
-        maxrss=int(task.mm.c.hiwater_rss) << 2,
+        maxrss=max(process.maxrss, int(task.mm.c.hiwater_rss), task.mm.rss()) << 2,
         minflt=faults["pgfault"] + past.get("pgfault", 0) - majflt,
         majflt=majflt,
         nvcsw=process.past_nvcsw + sum(thread.nvcsw for thread in threads),

@@ -391,9 +391,13 @@ class VCpu(Processor):
         self.enter(U64 if limit is None else limit)
         return self.exit
 
-    def enter(self, limit: int) -> int:
-        """As run(), but returns the exit's reason alone; a ``limit`` of U64 is none."""
-        reason: int = self._run(self.c, limit)
+    def enter(self, limit: int, due: int = U64) -> int:
+        """As run(), but returns the exit's reason alone; a ``limit`` of U64 is none.
+
+        From the count ``due`` on the caller wants to look, before anything changes that it may see:
+        no fault is resolved at once, and some thousand instructions later it is VmExit.LIMIT.
+        """
+        reason: int = self._run(self.c, limit, due)
         if reason >= _PAGE_FAULT:
             if reason == _EXCEPTION and not self.exit.intercept:
                 forget_exception(self.uc)

@@ -11,6 +11,7 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 
 #include "guest.h"
 
@@ -204,6 +205,72 @@ static void nofile(void)
 	lower(RLIMIT_NOFILE, 16);
 }
 
+static volatile sig_atomic_t xcpu;
+
+static void on_xcpu(int signo)
+{
+	xcpu = signo;
+}
+
+/* A child that computes until a signal ends it: which one. */
+static long ended_by(unsigned long soft, unsigned long hard, bool handles)
+{
+	int status;
+	pid_t child = fork();
+
+	if (!child) {
+		if (handles)
+			signal(SIGXCPU, on_xcpu);
+		set(RLIMIT_CPU, soft, hard);
+		while (!xcpu)
+			;
+		_exit(7);
+	}
+	waitpid(child, &status, 0);
+	return WIFSIGNALED(status) ? WTERMSIG(status) : -2 - WEXITSTATUS(status);
+}
+
+static void cpu_time(void)
+{
+	struct rlimit limit = { 5, 7 }, old;
+	int status, ready[2];
+	char byte;
+	pid_t child;
+
+	say("CPU: soft 0", ended_by(0, RLIM_INFINITY, false));
+	say("CPU: soft 0, handled", ended_by(0, RLIM_INFINITY, true));
+	say("CPU: hard 0", ended_by(0, 0, true));
+	if (pipe(ready))
+		die("no pipe");
+	child = fork();
+	if (!child) {
+		close(ready[1]);
+		_exit(read(ready[0], &byte, 1) ? 9 : getrlimit(RLIMIT_CPU, &old) || old.rlim_cur != 5 ||
+								old.rlim_max != 7);
+	}
+	say("prlimit of a child", syscall(SYS_prlimit64, child, RLIMIT_CPU, &limit, &old));
+	limit.rlim_cur = 8;
+	say("prlimit of a child: soft above hard",
+	    syscall(SYS_prlimit64, child, RLIMIT_CPU, &limit, NULL));
+	close(ready[1]);
+	waitpid(child, &status, 0);
+	say("the child's limits are those", status);
+}
+
+static void processes(void)
+{
+	int status;
+	pid_t child = fork();
+
+	if (!child) {
+		lower(RLIMIT_NPROC, 1);
+		say("NPROC: fork", fork());
+		_exit(0);
+	}
+	waitpid(child, &status, 0);
+	say("NPROC: in a child only", status);
+}
+
 int main(int argc, char **argv)
 {
 	if (argc > 2) {
@@ -216,6 +283,9 @@ int main(int argc, char **argv)
 			die("%s failed", argv[1]);
 		return 0;
 	}
+	setvbuf(stdout, NULL, _IONBF, 0);
+	cpu_time();
+	processes();
 	answers();
 	address_space();
 	data();

@@ -66,6 +66,7 @@ def run_guest(
     strace = None if traces.strace is None else Strace(guest.machine, traces.strace)
     view = view_of(options, Path(program) if options.root is None else None, upper, environment)
     process = _spawn(options, guest.machine, program, view, environment)
+    guest.machine.system.max_threads = options.max_processes
     about: Message = {
         "cwd": view.cwd,
         "given": [asdict(one) for one in view.given],

@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import errno
 import os
-import struct
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from cpu.fs.kstat import Kstat
 from cpu.fs.poll import DEFAULT_POLLMASK
 from mmu.errors import LinuxError
 
@@ -35,9 +35,6 @@ O_DIRECTORY, O_NOFOLLOW, O_NOATIME, O_CLOEXEC, O_PATH = 0x10000, 0x20000, 0x4000
 SETFL_MASK = O_APPEND | O_NONBLOCK | FASYNC | O_DIRECT | O_NOATIME
 """What fcntl(F_SETFL) can change."""
 SEEK_SET, SEEK_CUR, SEEK_END = 0, 1, 2
-_STAT = struct.Struct("<QQQIIIIQqqqqqqqqq24x")
-UID = GID = 1000
-"""Whom a guest runs as, and who owns every file it sees."""
 
 
 class Dirent(NamedTuple):
@@ -46,6 +43,16 @@ class Dirent(NamedTuple):
     name: str
     inode: int
     kind: int
+
+
+class Place(Protocol):
+    """A name in the tree: a Dentry (cpu.fs.node)."""
+
+    def getattr(self) -> Kstat:
+        """What stat() says of what it stands for."""
+
+    def shown_path(self) -> str:
+        """Its path now, as /proc shows it."""
 
 
 class OpenFile:
@@ -62,11 +69,18 @@ class OpenFile:
     """What /proc/PID/fd shows."""
     position = 0
     """Of what has one."""
+    dentry: Place | None = None
+    """The name that it was opened by, if it has one."""
+    uid = gid = 0
+    """Who owns what has no name."""
+    sigpipe = True
+    """Whether who writes where nobody reads gets SIGPIPE with EPIPE."""
     poll_head: PollHead | None = None
     """Where its readers and writers wait; None: it is always ready."""
 
     def __init__(self) -> None:
         self.users = 0
+        self._locks: FileLockContext | None = None
         self.on_release: list[Callable[[], None]] = []
         """Called when its last descriptor goes: sets of epoll that it is in."""
 
@@ -145,9 +159,16 @@ class OpenFile:
         raise LinuxError(errno.ENOTTY)
 
     @property
-    def locks(self) -> FileLockContext:
-        """Locks of what was opened; EBADF (EINVAL of F_GETLK and its like) if it has none."""
-        raise LinuxError(errno.EBADF)
+    def locks(self) -> FileLockContext | None:
+        """Locks of what was opened; None: none was taken through this open file, which is no
+        regular one.
+        """
+        return self._locks
+
+    def keep_locks(self, context: FileLockContext) -> None:
+        """Locks of what was opened are there from now on."""
+        self._locks = context
+        self.on_release.append(lambda: context.release(self))
 
     def fsync(self) -> None:
         """Have what was written where it lasts; EINVAL if there is no such place."""
@@ -161,6 +182,9 @@ class OpenFile:
 
     def flush(self, table: FileTable) -> None:
         """A descriptor of it in ``table`` is closed: POSIX locks of the table go (filp_flush())."""
+        locks = self.locks
+        if locks is not None:
+            locks.release(table)
 
     def reopen(self, flags: int) -> OpenFile:
         """Open what it stands for once more, through its link in /proc."""
@@ -185,21 +209,30 @@ class OpenFile:
                 release()
             self.close()
 
+    def getattr(self) -> Kstat:
+        """What stat() says: of what has a name, what its node says."""
+        if self.dentry is not None:
+            return self.dentry.getattr()
+        return Kstat(
+            mode=self.mode,
+            ino=self.inode,
+            uid=self.uid,
+            gid=self.gid,
+            size=self.size,
+            blocks=-(-self.size // 512),
+        )
+
     def stat(self) -> bytes:
         """Struct stat, 144 bytes."""
-        return stat_bytes(self.mode, self.inode, self.size)
+        return self.getattr().pack()
+
+    def shown_path(self) -> str:
+        """What /proc/PID/fd and maps show: where its name is now."""
+        return self.path if self.dentry is None else self.dentry.shown_path()
 
 
 def _nothing() -> None:
     pass
-
-
-def stat_bytes(
-    mode: int, inode: int, size: int, *, links: int = 1, blocks: int | None = None
-) -> bytes:
-    """Struct stat; ``blocks`` of 512 bytes, None: as many as the size needs."""
-    blocks = -(-size // 512) if blocks is None else blocks
-    return _STAT.pack(1, inode, links, mode, UID, GID, 0, 0, size, PIPE_BUF, blocks, *([0] * 6))
 
 
 @dataclass
@@ -227,6 +260,13 @@ class FileTable:
     def get(self, fd: int) -> OpenFile:
         """The open file; EBADF if there is none."""
         return self.descriptor(fd).file
+
+    def not_path(self, fd: int) -> OpenFile:
+        """The open file; EBADF if there is none, or one opened with O_PATH (fdget())."""
+        file = self.get(fd)
+        if file.flags & O_PATH:
+            raise LinuxError(errno.EBADF)
+        return file
 
     def descriptor(self, fd: int) -> Descriptor:
         """The table's entry; EBADF if there is none."""

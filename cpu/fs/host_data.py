@@ -63,6 +63,7 @@ class HostData:
         self.mapping.get()
         self.fd = -1
         self.fd_writes = False
+        self._size = 0
         self._space = space
         self._used = 0
 
@@ -73,6 +74,7 @@ class HostData:
         if self.fd < 0 or (writes and not self.fd_writes):
             self.close()
             self.fd, self.fd_writes = fd, writes
+            self._size = 0
             self.account()
         else:
             os.close(fd)
@@ -143,11 +145,13 @@ class HostData:
 
     def preadv(self, views: Views, at: int) -> int:
         """Read from byte ``at`` on; returns the bytes read, fewer at the file's end."""
+        if not self.mapping.dirty:
+            return self._host_preadv(views, at)
         length = sum(map(len, views))
         first, end = at >> PAGE_SHIFT, -(-(at + length) >> PAGE_SHIFT)
         newer = sorted(pgoff for pgoff in self.mapping.dirty if first <= pgoff < end)
         if not newer:
-            return _host(lambda: os.preadv(self.fd, views, at))
+            return self._host_preadv(views, at)
         done = _all(lambda views, at: os.preadv(self.fd, views, at), views, at)
         for pgoff in newer:
             start = max(at, pgoff << PAGE_SHIFT)
@@ -157,6 +161,20 @@ class HostData:
                 offset = start - (pgoff << PAGE_SHIFT)
                 _spread(page[offset : offset + stop - start], views, start - at)
         return done
+
+    def _host_preadv(self, views: Views, at: int) -> int:
+        try:
+            return os.preadv(self.fd, views, at)
+        except OSError as error:
+            raise LinuxError(error.errno or errno.EIO) from None
+
+    def ahead(self, at: int) -> int:
+        """Bytes that can be read from byte ``at`` on, 0 at the end. The host is asked for the size
+        there only.
+        """
+        if at >= self._size:
+            self._size = self.i_size()
+        return max(self._size - at, 0)
 
     def pwritev(self, views: Views, at: int) -> int:
         """Write to byte ``at`` on; returns the bytes written. ENOSPC, EFBIG if there are none."""
@@ -222,7 +240,7 @@ class HostData:
         """Make it ``size`` bytes long; pages beyond go, out of every mapping too
         (truncate_setsize()). May wait.
         """
-        was = self.i_size()
+        was, self._size = self.i_size(), 0
         _host(lambda: os.ftruncate(self.fd, size))
         if size < was:
             first, end = -(-size >> PAGE_SHIFT), -(-was >> PAGE_SHIFT)

@@ -170,6 +170,7 @@ class InodeTable:
         self.blocked = Blocked()
         self._inodes: dict[Key, Inode] = {}
         self._idle: dict[Key, Inode] = {}
+        self._other_locks: dict[int, FileLockContext] = {}
         kernel.shrinkers.append(self.shrink)
 
     def iget(
@@ -205,6 +206,11 @@ class InodeTable:
             inode.data.release()
             if not inode.opens:
                 self._drop(inode)
+
+    def lock_context(self, number: int) -> FileLockContext:
+        """Locks of what is no regular file, by its st_ino."""
+        self._other_locks = {n: locks for n, locks in self._other_locks.items() if locks.used}
+        return self._other_locks.setdefault(number, FileLockContext(self.kernel, self.blocked))
 
     def idle(self, inode: Inode) -> None:
         """Nobody has the inode open any more: it keeps its pages as long as few others do."""

@@ -84,15 +84,20 @@ class FileLockContext:
         self._wait = WaitQueue("a lock of a file")
 
     @property
-    def held(self) -> bool:
-        """Whether anybody has a lock."""
-        return bool(self._posix or self._flock)
+    def used(self) -> bool:
+        """Whether anybody has a lock, or waits for one."""
+        return bool(self._posix or self._flock or self._wait.waiters)
 
     # POSIX and OFD locks.
 
     def conflict(self, lock: FileLock) -> FileLock | None:
         """The first lock in the way of this one (posix_test_lock())."""
         return next((held for held in self._posix if held.conflicts(lock)), None)
+
+    def own(self, lock: FileLock) -> FileLock | None:
+        """The owner's first lock in this range."""
+        mine = (held for held in self._posix if held.owner is lock.owner and held.overlaps(lock))
+        return next(mine, None)
 
     def set_posix(self, lock: FileLock, *, wait: bool) -> None:
         """F_SETLK, or F_SETLKW with ``wait``, and their like: take the lock, instead of what the

@@ -8,8 +8,9 @@ import os
 import stat
 from typing import TYPE_CHECKING, Final
 
-from cpu.fs.files import O_ACCMODE, O_LARGEFILE, O_RDONLY, O_RDWR, O_WRONLY, OpenFile, stat_bytes
+from cpu.fs.files import O_ACCMODE, O_LARGEFILE, O_RDONLY, O_RDWR, O_WRONLY, OpenFile
 from cpu.fs.host_data import FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE
+from cpu.fs.kstat import Kstat
 from cpu.fs.regular_files import FileMapping, SeekableFile
 from mmu._native import lib
 from mmu.errors import LinuxError, OutOfMemory
@@ -30,7 +31,7 @@ from mmu.linux.vma import VM_MAYWRITE, VM_SHARED
 from mmu.units import PAGE_SHIFT, PAGE_SIZE
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from mmu.linux.state import Kernel
 
@@ -38,10 +39,23 @@ F_ALL_SEALS: Final = 0x3F
 
 
 class Memfd:
-    """A file of memory: a struct shmem_inode_info. Its pages are all there is of it."""
+    """A file of memory, ``name`` behind "memfd:" in /proc: a struct shmem_inode_info. Its pages are all there is of it.
 
-    def __init__(self, kernel: Kernel, name: str, inode: int, mode: int, seals: int) -> None:
+    ``killed`` says whether the task that runs is to end: what takes long breaks off.
+    """
+
+    def __init__(
+        self,
+        kernel: Kernel,
+        name: str,
+        inode: int,
+        *,
+        mode: int = 0o777,
+        seals: int = F_SEAL_SEAL,
+        killed: Callable[[], bool] = lambda: False,
+    ) -> None:
         self.kernel = kernel
+        self.killed = killed
         self.ops = ShmemOperations(0)
         self.mapping = AddressSpace(self.ops, shmem=True)
         self.mapping.seals = seals
@@ -144,13 +158,34 @@ class Memfd:
             return
         if not mode & FALLOC_FL_KEEP_SIZE:
             self._grow(end, seals)
-        try:
-            for pgoff in range(offset >> PAGE_SHIFT, -(-end >> PAGE_SHIFT)):
-                self.mapping.read_pages(self.kernel.memory, pgoff)
-        except OutOfMemory:
-            raise LinuxError(errno.ENOSPC) from None
+        self._populate(offset >> PAGE_SHIFT, -(-end >> PAGE_SHIFT))
         if not mode & FALLOC_FL_KEEP_SIZE:
             self.ops.size = max(self.ops.size, end)
+
+    def _populate(self, first: int, end: int) -> None:
+        """Have a page for each of [first, end), or none that was not there: ENOSPC, EINTR if the
+        process is to end.
+        """
+        memory, made = self.kernel.memory, []
+        if end - first > memory.size >> PAGE_SHIFT:
+            raise LinuxError(errno.ENOSPC)
+        error = 0
+        for pgoff in range(first, end):
+            if self.mapping.cached(pgoff) is not None:
+                continue
+            if not len(made) % 1024 and self.killed():
+                error = errno.EINTR
+                break
+            try:
+                self.mapping.read_pages(memory, pgoff)
+            except OutOfMemory:
+                error = errno.ENOSPC
+                break
+            made.append(pgoff)
+        if error:
+            for pgoff in made:
+                self.mapping.truncate_range(pgoff, pgoff + 1)
+            raise LinuxError(error)
 
     def _punch(self, offset: int, end: int) -> None:
         first, last = -(-offset >> PAGE_SHIFT), end >> PAGE_SHIFT
@@ -170,13 +205,17 @@ class Memfd:
         size = self.ops.size
         if not 0 <= offset < size:
             raise LinuxError(errno.ENXIO)
-        last = -(-size >> PAGE_SHIFT)
-        for pgoff in range(offset >> PAGE_SHIFT, last):
-            if (self.mapping.cached(pgoff) is not None) == (whence == os.SEEK_DATA):
-                return max(offset, pgoff << PAGE_SHIFT)
+        pgoff = offset >> PAGE_SHIFT
+        pages = self.mapping.cached_pages(pgoff, -(-size >> PAGE_SHIFT))
         if whence == os.SEEK_DATA:
-            raise LinuxError(errno.ENXIO)
-        return size
+            if not pages:
+                raise LinuxError(errno.ENXIO)
+            return max(offset, pages[0] << PAGE_SHIFT)
+        for page in pages:
+            if page != pgoff:
+                break
+            pgoff += 1
+        return min(max(offset, pgoff << PAGE_SHIFT), size)
 
     def add_seals(self, seals: int) -> None:
         """fcntl(F_ADD_SEALS) (memfd_add_seals())."""
@@ -251,6 +290,9 @@ class MemFile(SeekableFile):
         self.memfd.add_seals(add)
         return 0
 
+    def fsync(self) -> None:
+        """Memory is where it lasts."""
+
     def mapped(self) -> MappedFile:
         """The file itself."""
         if self._mapped is None:
@@ -274,14 +316,14 @@ class MemFile(SeekableFile):
         """Let go of the file, which its other open files may keep."""
         self.memfd.mapping.put()
 
-    def stat(self) -> bytes:
-        """Struct stat: no name leads to it."""
+    def getattr(self) -> Kstat:
+        """What stat() says: no name leads to it."""
         pages = self.memfd.mapping.nr_cached
-        return stat_bytes(self.mode, self.inode, self.size, links=0, blocks=pages << PAGE_SHIFT - 9)
+        kstat = super().getattr()
+        kstat.nlink, kstat.blocks = 0, pages << PAGE_SHIFT - 9
+        return kstat
 
 
-def memfd_create(
-    kernel: Kernel, name: str, inode: int, *, mode: int = 0o777, seals: int = F_SEAL_SEAL
-) -> MemFile:
-    """An empty file; ``name`` is what /proc shows behind "memfd:"."""
-    return MemFile(Memfd(kernel, name, inode, mode, seals), O_RDWR | O_LARGEFILE)
+def memfd_create(memfd: Memfd) -> MemFile:
+    """The empty file, open for reading and writing."""
+    return MemFile(memfd, O_RDWR | O_LARGEFILE)

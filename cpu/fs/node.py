@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What a name stands for, in whichever file system: the operations of struct inode and struct
-super_block (include/linux/fs.h, v6.18).
+"""Names and what they stand for, in whichever file system: struct dentry, and the operations of
+struct inode and struct super_block (include/linux/dcache.h, include/linux/fs.h, v6.18).
 
 ::
 
-    Dentry (cpu.fs.dcache) ──> Node ──> SuperBlock
+    Dentry ──> Node ──> SuperBlock
                                 ├── of /proc, /sys, /dev       cpu.fs.pseudo_fs
                                 ├── of the overlay             cpu.fs.overlay
                                 └── of a writable directory    cpu.fs.hostfs
@@ -17,13 +17,14 @@ from __future__ import annotations
 
 import errno
 import stat
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+from weakref import WeakValueDictionary
 
 from mmu.errors import LinuxError
 
 if TYPE_CHECKING:
-    from cpu.fs.dcache import Dentry
     from cpu.fs.files import Dirent, OpenFile
     from cpu.fs.kstat import Kstat
 
@@ -84,8 +85,6 @@ class Making:
     gid: int
     target: str = ""
     rdev: int = 0
-    data: object = field(default=None)
-    """What the name of a socket leads to."""
 
 
 class Node:
@@ -110,6 +109,19 @@ class Node:
         """Whether it is a directory."""
         return stat.S_ISDIR(self.mode)
 
+    @property
+    def is_regular(self) -> bool:
+        """Whether it is a regular file."""
+        return stat.S_ISREG(self.mode)
+
+    @property
+    def is_link(self) -> bool:
+        """Whether it is a symbolic link."""
+        return stat.S_ISLNK(self.mode)
+
+    def found(self, dentry: Dentry) -> None:
+        """It was found as ``dentry``, which is new."""
+
     def getattr(self) -> Kstat:
         """What stat() says."""
         raise NotImplementedError
@@ -126,8 +138,8 @@ class Node:
         """What this symbolic link says."""
         raise LinuxError(errno.EINVAL)
 
-    def open_at(self, dentry: Dentry, flags: int) -> OpenFile:
-        """Open it, found as ``dentry``; the rights were looked at."""
+    def open_at(self, dentry: Dentry | None, flags: int) -> OpenFile:
+        """Open it, found as ``dentry``; None: without a name. The rights were looked at."""
         raise LinuxError(errno.ENXIO)
 
     def truncate(self, size: int) -> None:
@@ -145,6 +157,13 @@ class Node:
     def tmpfile(self, making: Making) -> Node:
         """Make a regular file without a name (O_TMPFILE)."""
         raise LinuxError(errno.EOPNOTSUPP)
+
+    def may_link(self) -> bool:
+        """Whether it may get one more name: what has none only if it never had one."""
+        return True
+
+    def forbid_link(self) -> None:
+        """It may not get a name (O_TMPFILE with O_EXCL)."""
 
     def link(self, name: str, node: Node) -> None:
         """Give ``node``, of the same file system, one more name, which is free."""
@@ -172,3 +191,70 @@ class Node:
 def is_empty(node: Node) -> bool:
     """Whether a directory holds nothing."""
     return not node.entries()
+
+
+class Dentry:
+    """A struct dentry. ``parent`` is itself for a root. ``mounts`` are the roots of what is mounted
+    on names of this directory.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "children",
+        "mounted",
+        "mounts",
+        "name",
+        "node",
+        "parent",
+        "unhashed",
+    )
+
+    def __init__(self, parent: Dentry | None, name: str, node: Node) -> None:
+        self.parent = self if parent is None else parent
+        self.name = name
+        self.node = node
+        self.unhashed = False
+        self.mounted = parent is None
+        """Whether it is the root of a file system."""
+        self.mounts: dict[str, Dentry] = {}
+        self.children: WeakValueDictionary[str, Dentry] | None = None
+
+    def __repr__(self) -> str:
+        """Its path, for people."""
+        return f"<dentry {d_path(self)}>"
+
+    def getattr(self) -> Kstat:
+        """What stat() says of what it stands for."""
+        kstat = self.node.getattr()
+        kstat.mount_root = self.mounted
+        return kstat
+
+    def shown_path(self) -> str:
+        """Its path, as /proc shows it."""
+        return d_path(self)
+
+    def above(self) -> Iterator[Dentry]:
+        """The directories it lies in, the nearest first."""
+        at = self
+        while at.parent is not at:
+            at = at.parent
+            yield at
+
+    def is_subdir(self, other: Dentry) -> bool:
+        """Whether it is ``other``, or lies beneath it."""
+        return self is other or any(at is other for at in self.above())
+
+
+def d_path(dentry: Dentry, root: Dentry | None = None) -> str:
+    """Its path from ``root`` on, None: from the tree's root, with what Linux adds: " (deleted)" and
+    "(unreachable)".
+    """
+    names = []
+    at = dentry
+    while at is not root and at.parent is not at:
+        names.append(at.name)
+        at = at.parent
+    path = "/" + "/".join(reversed(names))
+    if root is not None and at is not root:
+        path = "(unreachable)" + path
+    return path + " (deleted)" if dentry.unhashed and not dentry.mounted else path

@@ -15,8 +15,7 @@ from mmu.errors import LinuxError
 
 if TYPE_CHECKING:
     from cpu.cred import Cred
-    from cpu.fs.dcache import Dentry
-    from cpu.fs.node import Change, Node
+    from cpu.fs.node import Change, Dentry, Node
 
 MAY_EXEC, MAY_WRITE, MAY_READ = 1, 2, 4
 _DATA_KINDS: Final = (stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK)
@@ -132,9 +131,9 @@ def chown_ok(node: Node, change: Change, cred: Cred) -> None:
     mine, can = cred.fsuid == node.uid, cred.capable(CAP_CHOWN)
     if uid is not None and not (mine and uid == node.uid) and not can:
         raise LinuxError(errno.EPERM)
-    if gid is not None and not can:
-        if not mine or not (gid == node.gid or cred.in_group_p(gid)):
-            raise LinuxError(errno.EPERM)
+    into = gid is None or (mine and (gid == node.gid or cred.in_group_p(gid)))
+    if not into and not can:
+        raise LinuxError(errno.EPERM)
     mode = node.mode
     if not stat.S_ISDIR(mode):
         kept = mode & ~stat.S_ISUID

@@ -93,6 +93,20 @@ class Pipe:
             self.wr_wait.wake(WRITABLE)
         return b"".join(parts)
 
+    def peek(self, nr: int) -> bytes:
+        """What read() would give, which stays; for tee()."""
+        if not self.buffers and self.writers:
+            raise LinuxError(errno.EAGAIN)
+        return b"".join(buffer.data for buffer in self.buffers)[:nr]
+
+    def must_room(self) -> int:
+        """Bytes that whole free buffers take; EAGAIN if none is free, EPIPE if nobody can read."""
+        if not self.readers:
+            raise LinuxError(errno.EPIPE)
+        if self.full:
+            raise LinuxError(errno.EAGAIN)
+        return self.max_usage - len(self.buffers) << PAGE_SHIFT
+
     def unread(self, data: bytes) -> None:
         """Put back what was read last."""
         if data:

@@ -1,43 +1,40 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The files of /proc and /sys that tell of the whole machine (fs/proc/stat.c, meminfo.c,
-mm/vmstat.c, drivers/base/cpu.c).
-"""
+"""The files of /proc that tell of the whole machine (fs/proc/, kernel/sched, v6.18)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from cpu.clock import EPOCH_NS
-from cpu.fs.pipes import PIPE_MAX_SIZE
+from cpu.cpuid import cpuid
+from cpu.fs.proc_meminfo import meminfo, vmstat, zoneinfo
 from cpu.fs.proc_stat import TICK_NS
-from cpu.fs.pseudo_fs import Directory, Inode, TextFile, tree
-from cpu.result import total
-from cpu.system import PID_MAX
+from cpu.fs.pseudo_fs import Inode, Link, TextFile, tree
+from cpu.fs.sysctl import sysctl_files
 from cpu.thread import State
-from mmu.linux.procfs import cpumask_list
-from mmu.units import PAGE_SHIFT
 
 if TYPE_CHECKING:
     from cpu.system import System
-    from mmu.linux.mm import Mm
 
 Text = Callable[[], str]
 SECOND: Final = 10**9
-CPU_FLAGS: Final = (
-    "fpu de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx fxsr sse sse2"
-    " syscall nx lm rep_good nopl pni ssse3 cx16 sse4_1 sse4_2 movbe popcnt lahf_lm abm"
-)
-THREADS_MAX: Final = 2 * PID_MAX
-VMSTAT: Final = (
-    "pgfault",
-    "pgmajfault",
-    "nr_tlb_remote_flush",
-    "nr_tlb_remote_flush_received",
-    "nr_tlb_local_flush_all",
-    "nr_tlb_local_flush_one",
-)
-"""Counters of mms that /proc/vmstat shows, by its names."""
+MHZ: Final = 1000
+"""An instruction a nanosecond."""
+
+_CONSTANTS: Final = {
+    "buddyinfo": "",
+    "cmdline": "",
+    "consoles": "",
+    "devices": "Character devices:\n  1 mem\n  5 /dev/tty\n136 pts\n\nBlock devices:\n",
+    "diskstats": "",
+    "filesystems": "nodev\tproc\nnodev\tsysfs\nnodev\ttmpfs\nnodev\toverlay\nnodev\tdevpts\n",
+    "locks": "",
+    "modules": "",
+    "partitions": "major minor  #blocks  name\n\n",
+    "swaps": "Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n",
+}
+"""What there is none of here."""
 
 
 def proc_files(system: System) -> dict[str, Inode]:
@@ -51,100 +48,37 @@ def proc_files(system: System) -> dict[str, Inode]:
         "uptime": lambda: uptime(system),
         "version": lambda: version(system),
         "vmstat": lambda: vmstat(system),
-        "sys/fs/pipe-max-size": lambda: f"{PIPE_MAX_SIZE}\n",
-        "sys/kernel/hostname": lambda: f"{system.uts.nodename.decode('utf-8', 'replace')}\n",
-        "sys/kernel/osrelease": lambda: f"{system.uts.release.decode()}\n",
-        "sys/kernel/ostype": lambda: "Linux\n",
-        "sys/kernel/pid_max": lambda: f"{PID_MAX}\n",
-        "sys/kernel/threads-max": lambda: f"{THREADS_MAX}\n",
-        "sys/vm/max_map_count": lambda: f"{system.kernel.max_map_count}\n",
-        "sys/vm/mmap_min_addr": lambda: f"{system.kernel.mmap_min_addr}\n",
-        "sys/vm/overcommit_memory": lambda: f"{system.kernel.overcommit_memory}\n",
+        "zoneinfo": lambda: zoneinfo(system),
     }
-    return _children(texts)
-
-
-def sys_files(system: System) -> Directory:
-    """/sys."""
-    nr = len(system.kernel.cpus)
-    cpus = _constant(cpumask_list((1 << nr) - 1, nr) + "\n")
-    texts: dict[str, Text] = {
-        "devices/system/cpu/online": cpus,
-        "devices/system/cpu/possible": cpus,
-        "devices/system/cpu/present": cpus,
-        "devices/system/cpu/kernel_max": lambda: "63\n",
-        "kernel/mm/transparent_hugepage/enabled": lambda: "always madvise [never]\n",
-        "kernel/mm/transparent_hugepage/hpage_pmd_size": lambda: f"{2 << 20}\n",
-    }
-    for cpu in range(nr):
-        topology = f"devices/system/cpu/cpu{cpu}/topology"
-        texts[f"{topology}/core_id"] = _constant(f"{cpu}\n")
-        texts[f"{topology}/physical_package_id"] = _constant("0\n")
-    return Directory(_children(texts))
-
-
-def _constant(text: str) -> Text:
-    return lambda: text
-
-
-def _children(texts: dict[str, Text]) -> dict[str, Inode]:
-    root = tree({path: TextFile(text) for path, text in texts.items()})
+    files: dict[str, Inode] = {name: TextFile(text) for name, text in texts.items()}
+    files |= {name: _constant(text) for name, text in _CONSTANTS.items()}
+    files["mounts"] = Link(lambda: "self/mounts")
+    files["net"] = Link(lambda: "self/net")
+    files |= sysctl_files(system)
+    root = tree(files)
     children = {name: root.lookup(name) for name in root.names()}
-    return {name: child for name, child in children.items() if child is not None}
+    return {name: child for name, child in children.items() if isinstance(child, Inode)}
+
+
+def _constant(text: str) -> Inode:
+    return TextFile(lambda: text)
 
 
 def cpuinfo(nr: int) -> str:
-    """/proc/cpuinfo."""
+    """/proc/cpuinfo: what CPUID says, and the clock rate of virtual time."""
+    it = cpuid()
     return "".join(
-        f"processor\t: {cpu}\nvendor_id\t: GenuineIntel\ncpu family\t: 6\nmodel\t\t: 60\n"
-        f"model name\t: Intel Core Processor (Haswell)\nstepping\t: 1\ncpu MHz\t\t: 1000.000\n"
+        f"processor\t: {cpu}\nvendor_id\t: {it.vendor}\ncpu family\t: {it.family}\n"
+        f"model\t\t: {it.model}\nmodel name\t: {it.brand}\nstepping\t: {it.stepping}\n"
+        f"microcode\t: 0x1\ncpu MHz\t\t: {MHZ}.000\ncache size\t: 2048 KB\n"
         f"physical id\t: 0\nsiblings\t: {nr}\ncore id\t\t: {cpu}\ncpu cores\t: {nr}\n"
-        f"fpu\t\t: yes\ncpuid level\t: 13\nwp\t\t: yes\nflags\t\t: {CPU_FLAGS}\n"
-        f"clflush size\t: 64\naddress sizes\t: 40 bits physical, 48 bits virtual\n\n"
+        f"apicid\t\t: {cpu}\ninitial apicid\t: {cpu}\nfpu\t\t: yes\nfpu_exception\t: yes\n"
+        f"cpuid level\t: {it.level}\nwp\t\t: yes\nflags\t\t: {' '.join(it.flags)}\n"
+        f"bugs\t\t:\nbogomips\t: {2 * MHZ}.00\nclflush size\t: {it.clflush_size}\n"
+        f"cache_alignment\t: {it.clflush_size}\naddress sizes\t: {it.physical_bits} bits physical,"
+        f" {it.virtual_bits} bits virtual\npower management:\n\n"
         for cpu in range(nr)
     )
-
-
-def _mms(system: System) -> Iterator[Mm]:
-    """The address spaces of living tasks, each once."""
-    mms = {id(task.mm): task.mm for task in system.tasks.values()}
-    yield from mms.values()
-
-
-def meminfo(system: System) -> str:
-    """/proc/meminfo's lines that have a meaning here, kB."""
-    memory = system.kernel.memory
-    all_, free = memory.size >> 10, memory.free_frames << (PAGE_SHIFT - 10)
-    lines = {
-        "MemTotal": all_,
-        "MemFree": free,
-        "MemAvailable": free,
-        "Buffers": 0,
-        "Cached": 0,
-        "SwapCached": 0,
-        "SwapTotal": 0,
-        "SwapFree": 0,
-        "PageTables": sum(mm.c.pgtables_bytes for mm in _mms(system)) >> 10,
-    }
-    return "".join(f"{name + ':':<16}{value:8} kB\n" for name, value in lines.items())
-
-
-def vmstat(system: System) -> str:
-    """/proc/vmstat's lines that have a meaning here; the counters are those of all processes so
-    far.
-    """
-    counters = total(
-        [process.result.mm_counters for process in system.processes if process.result is not None]
-        + [mm.counters() for mm in _mms(system)]
-    )
-    free = system.kernel.memory.free_frames
-    pages = sum(mm.c.pgtables_bytes for mm in _mms(system)) >> PAGE_SHIFT
-    lines = {
-        "nr_free_pages": free,
-        "nr_page_table_pages": pages,
-        **{name: counters.get(name, 0) for name in VMSTAT},
-    }
-    return "".join(f"{name} {value}\n" for name, value in lines.items())
 
 
 def _busy_ns(system: System) -> list[int]:

@@ -20,15 +20,24 @@ if TYPE_CHECKING:
 
 def task_info(task: Task) -> TaskInfo:
     """What status says of the task besides its memory."""
-    process, system = task.process, task.system
+    process, system, cred = task.process, task.system, task.cred
     ignored, caught = dispositions(task)
     return TaskInfo(
         name=task.comm.decode("utf-8", "surrogateescape"),
         pid=task.pid,
         tgid=task.tgid,
         ppid=parent_pid(task),
-        uid=task.uid,
-        gid=task.gid,
+        uids=(cred.uid, cred.euid, cred.suid, cred.fsuid),
+        gids=(cred.gid, cred.egid, cred.sgid, cred.fsgid),
+        groups=cred.groups,
+        capabilities=(
+            cred.cap_inheritable,
+            cred.cap_permitted,
+            cred.cap_effective,
+            cred.cap_bset,
+            cred.cap_ambient,
+        ),
+        no_new_privs=task.no_new_privs,
         threads=max(len(process.threads), 1),
         fd_size=0 if task.exited_mm else max(64, 1 << max(task.files, default=0).bit_length()),
         state=state_letter(task),

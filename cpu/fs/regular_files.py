@@ -6,7 +6,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from cpu.fs.files import (
@@ -17,13 +17,10 @@ from cpu.fs.files import (
     O_RDWR,
     O_TRUNC,
     O_WRONLY,
-    PIPE_BUF,
     SEEK_CUR,
     SEEK_END,
     SEEK_SET,
-    Dirent,
     OpenFile,
-    stat_bytes,
 )
 from mmu.errors import LinuxError
 from mmu.linux.filemap import AddressSpace, MappedFile
@@ -244,6 +241,10 @@ class HostFile(SeekableFile):
         """Bytes, now."""
         return self.node.data.i_size()
 
+    def ahead(self, at: int) -> int:
+        """Bytes from there on."""
+        return self.node.data.ahead(at)
+
     def read_views(self, views: Views, at: int) -> int:
         """From the host, or from where the bytes are newer."""
         if not self.flags & O_NOATIME:
@@ -325,77 +326,3 @@ class HostFile(SeekableFile):
         """The open file is gone, and its locks."""
         self.node.locks.release(self)
         self.node.close(writes=self._writes)
-
-
-class PathFile(OpenFile):
-    """What open(O_PATH) gives: a place, to be looked at and walked from."""
-
-    def __init__(self, path: str, mode: int, inode: int, size: int, flags: int) -> None:
-        super().__init__()
-        self.path = path
-        self.mode = mode
-        self.inode = inode
-        self.flags = flags
-        self._size = size
-
-    @property
-    def size(self) -> int:
-        """Bytes, when it was opened."""
-        return self._size
-
-    def pread(self, count: int, offset: int) -> bytes:
-        """Nothing can be read."""
-        raise LinuxError(errno.EBADF)
-
-    def pwrite(self, data: bytes, offset: int) -> int:
-        """Nothing can be written."""
-        raise LinuxError(errno.EBADF)
-
-    def seek(self, offset: int, whence: int) -> int:
-        """There is no position."""
-        raise LinuxError(errno.EBADF)
-
-
-class DirectoryFile(OpenFile):
-    """An open directory; ``listing`` tells what it holds, and is asked at its start."""
-
-    def __init__(
-        self, path: str, mode: int, inode: int, listing: Callable[[], list[Dirent]]
-    ) -> None:
-        super().__init__()
-        self.path = path
-        self.mode = mode
-        self.inode = inode
-        self.position = 0
-        self._listing = listing
-        self._known: list[Dirent] = []
-
-    def read(self, count: int) -> bytes:
-        """It has no bytes."""
-        raise LinuxError(errno.EISDIR)
-
-    def pread(self, count: int, offset: int) -> bytes:
-        """It has no bytes."""
-        raise LinuxError(errno.EISDIR)
-
-    def seek(self, offset: int, whence: int) -> int:
-        """Move to the entry with this number; only from the start or from here."""
-        base = {SEEK_SET: 0, SEEK_CUR: self.position}.get(whence)
-        if base is None or not 0 <= base + offset < 1 << 63:
-            raise LinuxError(errno.EINVAL)
-        self.position = base + offset
-        return self.position
-
-    def entries(self) -> Iterator[Dirent]:
-        """What it holds, from the position on; each one taken moves it."""
-        if self.position == 0 or not self._known:
-            here = Dirent(".", self.inode, stat.S_IFDIR)
-            above = Dirent("..", self.inode, stat.S_IFDIR)
-            self._known = [here, above, *self._listing()]
-        while self.position < len(self._known):
-            self.position += 1
-            yield self._known[self.position - 1]
-
-    def stat(self) -> bytes:
-        """Struct stat."""
-        return stat_bytes(self.mode, self.inode, PIPE_BUF)

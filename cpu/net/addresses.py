@@ -10,7 +10,7 @@ import socket
 import struct
 from typing import Final, NamedTuple
 
-from cpu.net.sock import AF_INET, AF_INET6, AF_UNSPEC
+from cpu.net.families import AF_INET, AF_INET6, AF_UNSPEC
 from mmu.errors import LinuxError
 
 SOCKADDR_IN, SOCKADDR_IN6 = 16, 28

@@ -10,8 +10,9 @@ import struct
 from typing import TYPE_CHECKING, Any, Final
 
 from cpu.net.addresses import ANY4, ANY6, Endpoint, endpoint, is_local, sockaddr
+from cpu.net.families import AF_INET, AF_INET6
 from cpu.net.ports import IP_UNPRIVILEGED_PORT_START
-from cpu.net.sock import AF_INET, AF_INET6, Sock
+from cpu.net.sock import Sock
 from mmu.errors import LinuxError
 
 if TYPE_CHECKING:
@@ -171,6 +172,8 @@ class InetSock(Sock):
             if self.remote is None:
                 raise LinuxError(errno.ENOTCONN)
             return struct.pack("<i", LO_MTU)
-        if key not in _DEFAULTS or (level == IPPROTO_IPV6 and self.family == AF_INET):
+        if self.family == AF_INET and level != IPPROTO_IP:
+            raise LinuxError(errno.EOPNOTSUPP)
+        if key not in _DEFAULTS:
             raise LinuxError(errno.ENOPROTOOPT)
         return struct.pack("<i", self.options.get(key, _DEFAULTS[key]))

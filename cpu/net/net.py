@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from cpu.net.ports import Ports
 
 if TYPE_CHECKING:
-    from cpu.fs.files import OpenFile
     from mmu.linux.sched import Scheduler
 
 
@@ -31,7 +30,7 @@ class Carrier(Protocol):
 
     users: int
 
-    def carried(self) -> Iterator[OpenFile]:
+    def carried(self) -> Iterator[object]:
         """The open files in messages that wait at it, or at a connection that it has not
         accepted.
         """

@@ -12,17 +12,8 @@ from typing import TYPE_CHECKING, Final
 
 from cpu.fs.poll import POLLERR, READABLE, WRITABLE
 from cpu.net.addresses import LOOPBACK4, LOOPBACK6
-from cpu.net.sock import (
-    AF_INET,
-    AF_INET6,
-    AF_NETLINK,
-    AF_UNSPEC,
-    MSG_PEEK,
-    MSG_TRUNC,
-    Message,
-    Received,
-    Sock,
-)
+from cpu.net.families import AF_INET, AF_INET6, AF_NETLINK, AF_UNSPEC
+from cpu.net.sock import MSG_PEEK, MSG_TRUNC, Message, Received, Sock
 from mmu.errors import LinuxError
 
 if TYPE_CHECKING:

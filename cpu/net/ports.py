@@ -115,8 +115,9 @@ class Ports(Generic[S]):
             if sock.reuseport and other.reuseport and not other.is_connection:
                 continue
             return True
-        return not sock.reuse and any(
-            _overlap(sock.covers(at), (entry.at.ip,)) for entry in self._waiting(at.port)
+        return any(
+            not (sock.reuse and entry.reuse) and _overlap(sock.covers(at), (entry.at.ip,))
+            for entry in self._waiting(at.port)
         )
 
     def _waiting(self, port: int) -> list[TimeWait]:

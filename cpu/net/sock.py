@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from cpu.fs.files import O_NONBLOCK, O_RDWR, OpenFile
 from cpu.fs.poll import POLLERR, POLLHUP, POLLRDHUP, READABLE, WRITABLE, PollHead
+from cpu.net.families import AF_UNSPEC
 from cpu.net.net import NOBODY, Ucred
 from mmu.errors import LinuxError
 
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
     from cpu.net.net import Net
 
-AF_UNSPEC, AF_UNIX, AF_INET, AF_INET6, AF_NETLINK = 0, 1, 2, 10, 16
 SOCK_STREAM, SOCK_DGRAM, SOCK_RAW, SOCK_SEQPACKET = 1, 2, 3, 5
 RCV_SHUTDOWN, SEND_SHUTDOWN, SHUTDOWN_MASK = 1, 2, 3
 EVENTS: Final = READABLE | WRITABLE | POLLERR | POLLHUP | POLLRDHUP
@@ -101,6 +101,7 @@ class Sock(OpenFile):
         super().__init__()
         self.net = net
         self.kind = kind
+        self.sigpipe = kind == SOCK_STREAM
         self.inode = net.new_inode()
         self.path = f"socket:[{self.inode}]"
         self.flags = O_RDWR | flags & O_NONBLOCK

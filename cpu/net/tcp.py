@@ -16,10 +16,9 @@ from typing import TYPE_CHECKING, Final
 
 from cpu.fs.poll import POLLERR, POLLHUP, POLLRDHUP, READABLE, WRITABLE
 from cpu.net.addresses import ANY4, ANY6, Endpoint, endpoint, reachable
+from cpu.net.families import AF_INET, AF_UNSPEC
 from cpu.net.inet import IPPROTO_TCP, InetSock
 from cpu.net.sock import (
-    AF_INET,
-    AF_UNSPEC,
     EVENTS,
     MSG_OOB,
     MSG_PEEK,
@@ -151,7 +150,7 @@ class TcpSock(InetSock):
             self.ports.bind(self, Endpoint(ip if self.local.wildcard else self.local.ip, 0))
         elif self.local.wildcard:
             self.local = self.local._replace(ip=ip)
-        self.shut, self._done, self.error = 0, False, 0
+        self.error = 0
         self.remote = Endpoint(ip, to.port)
         self.state, self._connecting = State.SYN_SENT, True
         self._send_syn()
@@ -241,6 +240,7 @@ class TcpSock(InetSock):
         self.remote = self.peer = None
         self._received.clear()
         self._nr = self.shut = 0
+        self._done = False
         if self._autobound:
             self.ports.unbind(self)
             self.local = Endpoint(ANY4 if self.family == AF_INET else ANY6, 0)

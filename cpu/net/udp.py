@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from cpu.fs.poll import POLLERR, POLLHUP, POLLRDHUP, READABLE, WRITABLE
 from cpu.net.addresses import ANY4, ANY6, Endpoint, endpoint, reachable, sockaddr
+from cpu.net.families import AF_INET, AF_INET6, AF_UNSPEC
 from cpu.net.inet import (
     IP_PKTINFO,
     IPPROTO_IP,
@@ -23,9 +24,6 @@ from cpu.net.inet import (
     InetSock,
 )
 from cpu.net.sock import (
-    AF_INET,
-    AF_INET6,
-    AF_UNSPEC,
     EVENTS,
     MSG_ERRQUEUE,
     MSG_OOB,

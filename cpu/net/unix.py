@@ -14,9 +14,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from cpu.fs.poll import POLLERR, POLLHUP, POLLRDHUP, READABLE, WRITABLE
+from cpu.net.families import AF_UNIX, AF_UNSPEC
 from cpu.net.sock import (
-    AF_UNIX,
-    AF_UNSPEC,
     EVENTS,
     MSG_OOB,
     MSG_PEEK,
@@ -95,13 +94,17 @@ class UnixSock(Sock):
         self.name, self.key = name, key
         self.net.unix_names[key] = self
 
+    def key_of(self, name: bytes) -> object:
+        """What tells of an abstract name: each kind of socket has its own."""
+        return (name, self.kind)
+
     def autobind(self) -> None:
         """Have an abstract name of five digits (unix_autobind())."""
         while not self.name:
             self.net.last_autobind = self.net.last_autobind + 1 & 0xFFFFF
             name = b"\0" + f"{self.net.last_autobind:05x}".encode()
-            if name not in self.net.unix_names:
-                self.bind_to(name, name)
+            if self.key_of(name) not in self.net.unix_names:
+                self.bind_to(name, self.key_of(name))
 
     def getsockname(self) -> bytes:
         """Family and name."""
@@ -446,7 +449,7 @@ class UnixSock(Sock):
             _detach(skb, drop=True)
             self._freed(skb)
 
-    def carried(self) -> Iterator[OpenFile]:
+    def carried(self) -> Iterator[object]:
         """For unix_gc(): see Carrier."""
         for at in (self, *self.embryos):
             for skb in at.received:

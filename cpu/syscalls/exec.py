@@ -4,12 +4,12 @@
 from __future__ import annotations
 
 import errno
-import stat
 import struct
 from typing import TYPE_CHECKING, Final
 
 from cpu.binfmt_elf import MAX_ARG_STRLEN
 from cpu.exec import do_execveat
+from cpu.fs.namei import base_of
 from cpu.syscalls.registry import s32, syscall
 from mmu.errors import LinuxError
 from mmu.units import U32
@@ -77,14 +77,13 @@ def sys_execveat(
     base, shown = None, name
     if dirfd != AT_FDCWD and not name.startswith("/"):
         opened = task.files.get(dirfd)
-        base = opened.path
+        base = base_of(opened) if name else None
         shown = f"/dev/fd/{dirfd}/{name}" if name else f"/dev/fd/{dirfd}"
         if not name:
-            if not stat.S_ISREG(opened.mode) or not opened.mode & 0o111:
-                raise LinuxError(errno.EACCES)
-            return (
-                0 if flags & AT_EXECVE_CHECK else _exec(task, opened, shown, argv, envp, by_fd=True)
-            )
+            file = task.fs.exec_file(opened)
+            if flags & AT_EXECVE_CHECK:
+                return 0
+            return _exec(task, file, shown, argv, envp, by_fd=True)
     follow = not flags & AT_SYMLINK_NOFOLLOW
     file = task.fs.open_exec(name, base, follow=follow)
     if flags & AT_EXECVE_CHECK:

@@ -21,6 +21,7 @@ from mmu.linux.iov_iter import IovIter
 from mmu.linux.resource import Resource
 from mmu.linux.sched import ERESTARTSYS
 from mmu.linux.uaccess import raw_copy_from_user, raw_copy_to_user
+from mmu.units import U32
 from mmu.x86 import Access
 
 if TYPE_CHECKING:
@@ -120,7 +121,7 @@ def write_all(
             rest = data[done:]
             done += blocking(task, file, WRITABLE, lambda: put(rest), nonblock=nonblock)  # noqa: B023
         except LinuxError as error:
-            if error.errno == errno.EPIPE and sigpipe:
+            if error.errno == errno.EPIPE and sigpipe and file.sigpipe:
                 send_sig(signal.SIGPIPE, task)
             if done:
                 return done
@@ -133,10 +134,15 @@ def _write(task: Task, file: OpenFile, vectors: Vectors) -> int:
     """Write user memory; what was written before an error is the result."""
     if isinstance(file, SeekableFile):
         return write_regular(task, file, vectors)
+    return write_stream(task, file, vectors)
+
+
+def write_stream(task: Task, file: OpenFile, vectors: Vectors, *, nonblock: bool = False) -> int:
+    """Write user memory to what has no position; what was written before an error is the result."""
     done = 0
     for data in _pieces(task, vectors):
         try:
-            written = write_all(task, file, data)
+            written = write_all(task, file, data, nonblock=nonblock)
         except LinuxError:
             if done:
                 return done
@@ -242,20 +248,32 @@ def generic_write_checks(task: Task, start: int, count: int) -> int:
 
 
 def _read(task: Task, file: OpenFile, vectors: Vectors, offset: int | None = None) -> int:
+    if isinstance(file, SeekableFile):
+        return read_regular(task, file, vectors, offset)
+    return read_stream(task, file, vectors, offset)
+
+
+def read_stream(
+    task: Task,
+    file: OpenFile,
+    vectors: Vectors,
+    offset: int | None = None,
+    *,
+    nonblock: bool = False,
+) -> int:
     """Read into user memory what the source has now; with an offset as pread does.
 
     A stream is asked once, for its next answer may be long in coming. Where the user's memory ends
     the read ends too: what found no place there stays in the source.
     """
-    if isinstance(file, SeekableFile):
-        return read_regular(task, file, vectors, offset)
     whole, done = stat.S_ISREG(file.mode) or stat.S_ISCHR(file.mode), 0
     left = min(sum(length for _, length in vectors), MAX_RW_COUNT)
     places = _places(vectors)
     while True:
         size = min(left - done, PIECE)
         try:
-            data = _ask(task, file, size, None if offset is None else offset + done)
+            at = None if offset is None else offset + done
+            data = _ask(task, file, size, at, nonblock=nonblock)
         except LinuxError:
             if done:
                 return done
@@ -271,10 +289,10 @@ def _read(task: Task, file: OpenFile, vectors: Vectors, offset: int | None = Non
             return done
 
 
-def _ask(task: Task, file: OpenFile, size: int, offset: int | None) -> bytes:
+def _ask(task: Task, file: OpenFile, size: int, offset: int | None, *, nonblock: bool) -> bytes:
     if offset is not None:
         return file.pread(size, offset)
-    return blocking(task, file, READABLE, lambda: file.read(size))
+    return blocking(task, file, READABLE, lambda: file.read(size), nonblock=nonblock)
 
 
 def _places(vectors: Vectors) -> list[tuple[int, int]]:
@@ -370,6 +388,56 @@ def sys_preadv(task: Task, fd: int, addr: int, count: int, offset: int, *_: int)
     """preadv(2)."""
     at, file = _offset(offset), task.files.get(s32(fd))
     return _read(task, file, iovecs(task, addr, count), at)
+
+
+RWF_HIPRI, RWF_DSYNC, RWF_SYNC, RWF_NOWAIT = 1, 2, 4, 8
+RWF_APPEND, RWF_NOAPPEND, RWF_ATOMIC, RWF_DONTCACHE = 0x10, 0x20, 0x40, 0x80
+RWF_NOSIGNAL = 0x100
+_RWF_SUPPORTED = (
+    RWF_HIPRI | RWF_DSYNC | RWF_SYNC | RWF_NOWAIT | RWF_APPEND | RWF_NOAPPEND | RWF_NOSIGNAL
+)
+
+
+def _rw_flags(flags: int) -> int:
+    """kiocb_set_rw_flags(): EOPNOTSUPP for what no file here does, EINVAL for a contradiction."""
+    flags &= U32
+    if flags & ~_RWF_SUPPORTED:
+        raise LinuxError(errno.EOPNOTSUPP)
+    if flags & RWF_APPEND and flags & RWF_NOAPPEND:
+        raise LinuxError(errno.EINVAL)
+    return flags
+
+
+@syscall("preadv2")
+def sys_preadv2(
+    task: Task, fd: int, addr: int, count: int, offset: int, _high: int, flags: int
+) -> int:
+    """preadv2(2); an offset of -1 is the position."""
+    file, at = task.files.get(s32(fd)), None if s64(offset) == -1 else _offset(offset)
+    vectors = iovecs(task, addr, count)
+    nonblock = bool(_rw_flags(flags) & RWF_NOWAIT)
+    if isinstance(file, SeekableFile):
+        return read_regular(task, file, vectors, at)
+    return read_stream(task, file, vectors, at, nonblock=nonblock)
+
+
+@syscall("pwritev2")
+def sys_pwritev2(
+    task: Task, fd: int, addr: int, count: int, offset: int, _high: int, flags: int
+) -> int:
+    """pwritev2(2); an offset of -1 is the position."""
+    file, at = task.files.get(s32(fd)), None if s64(offset) == -1 else _offset(offset)
+    vectors = iovecs(task, addr, count)
+    flags = _rw_flags(flags)
+    if not isinstance(file, SeekableFile):
+        if at is not None:
+            return _pwrite(task, file, vectors, at)
+        return write_stream(task, file, vectors, nonblock=bool(flags & RWF_NOWAIT))
+    append = {RWF_APPEND: True, RWF_NOAPPEND: False}.get(flags & (RWF_APPEND | RWF_NOAPPEND))
+    done = write_regular(task, file, vectors, at, append=append)
+    if flags & (RWF_DSYNC | RWF_SYNC):
+        file.fsync()
+    return done
 
 
 @syscall("lseek")

@@ -8,10 +8,11 @@ import struct
 from typing import TYPE_CHECKING
 
 from cpu.fs.files import O_CLOEXEC, O_DIRECT, O_NONBLOCK, OpenFile
-from cpu.fs.memfd import memfd_create
+from cpu.fs.memfd import Memfd, memfd_create
 from cpu.fs.pipes import make_pipe
 from cpu.syscalls.registry import syscall
 from mmu.errors import LinuxError
+from mmu.linux.filemap import F_SEAL_EXEC, F_SEAL_SEAL
 from mmu.units import U32
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ MFD_NAME_MAX = 249
 
 @syscall("memfd_create")
 def sys_memfd_create(task: Task, name: int, flags: int, *_: int) -> int:
-    """memfd_create(2); without huge pages, and its seals cannot be set."""
+    """memfd_create(2); without huge pages."""
     flags &= U32
     if flags & ~(MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL | MFD_EXEC):
         raise LinuxError(errno.EINVAL)
@@ -68,5 +69,14 @@ def sys_memfd_create(task: Task, name: int, flags: int, *_: int) -> int:
     if len(text) > MFD_NAME_MAX:
         raise LinuxError(errno.EINVAL)
     system = task.system
-    file = memfd_create(system.kernel, text.decode("utf-8", "surrogateescape"), system.new_inode())
-    return task.files.install(file, cloexec=bool(flags & MFD_CLOEXEC))
+    sealed = flags & MFD_NOEXEC_SEAL
+    seals = F_SEAL_EXEC if sealed else 0 if flags & MFD_ALLOW_SEALING else F_SEAL_SEAL
+    memfd = Memfd(
+        system.kernel,
+        text.decode("utf-8", "surrogateescape"),
+        system.new_inode(),
+        mode=0o666 if sealed else 0o777,
+        seals=seals,
+        killed=system.fatal_signal_pending,
+    )
+    return task.files.install(memfd_create(memfd), cloexec=bool(flags & MFD_CLOEXEC))

@@ -57,8 +57,8 @@ def _process_vm_rw(
     *,
     write: bool,
 ) -> int:
-    """process_vm_rw(): EINVAL for flags or a bad vector, ESRCH if there is no such task, EPERM if it
-    is not the caller's to look into.
+    """process_vm_rw(): EINVAL for flags or a bad vector, ESRCH if there is no such task, EPERM if
+    it is not the caller's to look into.
     """
     if flags:
         raise LinuxError(errno.EINVAL)

@@ -258,17 +258,16 @@ class AddressSpace:
 
     def is_mapped(self, first: int, end: int) -> bool:
         """Whether a PTE maps one of the cached pages [first, end)."""
-        return self._memory is not None and any(
-            self._memory.page(pfn)._mapcount
-            for pgoff, pfn in self._pages.items()
-            if first <= pgoff < end
+        memory, pages = self._memory, self._pages
+        return memory is not None and any(
+            memory.page(pages[pgoff])._mapcount for pgoff in self.cached_pages(first, end)
         )
 
     def truncate_range(self, first: int, end: int) -> None:
         """Drop pages [first, end) from the cache, written back or not; the caller has unmapped
         them.
         """
-        for pgoff in [pgoff for pgoff in self._pages if first <= pgoff < end]:
+        for pgoff in self.cached_pages(first, end):
             if self._memory is not None:
                 self._memory.put_page(self._pages.pop(pgoff))
             self.dirty.discard(pgoff)

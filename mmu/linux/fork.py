@@ -70,6 +70,7 @@ def dup_mm(oldmm: M) -> M:
         raise LinuxError(errno.ENOMEM) from None
     mm.rlimit = oldmm.rlimit.copy()
     mm.def_flags = oldmm.def_flags & VM_INIT_DEF_MASK
+    mm.saved_auxv = oldmm.saved_auxv
     for name in _COPIED:
         setattr(mm.c, name, getattr(oldmm.c, name))
     try:

@@ -299,6 +299,7 @@ def _do_shared_fault(
             _unlock_put(mm, pte, addr)
             return result
         _set_file_pte(mm, addr, pte, pfn, vm_page_prot(vma.vm_flags) | RW | D)
+        mm.memory.page(pfn).flags |= lib.PG_dirty  # fault_dirty_shared_page()
         engine.add_mm_counter(mm, mm_counter(mm.memory.page(pfn)), 1)
         engine.pte_entries_set(mm, pte_table(pte), 1)
     _unlock_put(mm, pte, addr)
@@ -374,6 +375,8 @@ def _wp_page_reuse(mm: MmStruct, addr: int, orig: int, mapping: AddressSpace | N
         elif mapping is not None and mapping.writenotify:
             result = page_mkwrite(mapping, page.index)
         if not result:
+            if mapping is not None:
+                page.flags |= lib.PG_dirty
             engine.set_pte_at(mm, addr, pte, orig | RW | D | A)
     _unlock_put(mm, pte, addr)
     return result

@@ -27,6 +27,10 @@ class IovIter:
     ) -> None:
         self._mm = mm
         self._access = access
+        if len(vectors) == 1:
+            self._rest = list(vectors)
+            self.count = min(vectors[0][1], limit)
+            return
         self._rest = [(base, length) for base, length in reversed(vectors) if length]
         self.count = min(sum(length for _, length in vectors), limit)
 

@@ -17,6 +17,7 @@ from mmu.linux import (
     mprotect,
     mremap,
     mseal,
+    msync,
     munmap,
     procfs,
     tables,
@@ -92,6 +93,10 @@ class Mm(MmStruct):
     def madvise(self, addr: int, length: int, advice: int) -> None:
         """madvise(2)."""
         madvise.do_madvise(self, addr, length, advice)
+
+    def msync(self, addr: int, length: int, flags: int) -> None:
+        """msync(2)."""
+        msync.do_msync(self, addr, length, flags)
 
     def mlock(self, addr: int, length: int, flags: int = 0) -> None:
         """mlock(2), mlock2(2)."""

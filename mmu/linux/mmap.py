@@ -46,7 +46,7 @@ from mmu.linux.mman import (
 )
 from mmu.linux.munmap import vms_complete_munmap_vmas, vms_gather_munmap_vmas
 from mmu.linux.pgtable import PMD_SHIFT, PMD_SIZE
-from mmu.linux.state import MmStruct
+from mmu.linux.state import OVERCOMMIT_NEVER, MmStruct
 from mmu.linux.unmapped_area import get_unmapped_area
 from mmu.linux.vma import (
     VM_ACCOUNT,
@@ -260,7 +260,7 @@ def _do_mmap(
         pgoff = 0 if shared_anonymous else addr >> PAGE_SHIFT
     else:
         vm_flags = _file_flags(file, length, prot, flags, pgoff, vm_flags)
-    if flags & MAP_NORESERVE:
+    if flags & MAP_NORESERVE and mm.kernel.overcommit_memory != OVERCOMMIT_NEVER:
         vm_flags |= VM_NORESERVE
     if shared_anonymous:
         file = MappedFile.shared_anonymous(length)

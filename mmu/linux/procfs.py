@@ -30,8 +30,13 @@ class TaskInfo:
     pid: int = 1
     """The thread's number, which /proc shows as Pid."""
     ppid: int = 0
-    uid: int = 0
-    gid: int = 0
+    uids: tuple[int, int, int, int] = (0, 0, 0, 0)
+    """Real, effective, saved, of files."""
+    gids: tuple[int, int, int, int] = (0, 0, 0, 0)
+    groups: tuple[int, ...] = ()
+    capabilities: tuple[int, int, int, int, int] = (0, 0, 0, 0, 0)
+    """Inheritable, permitted, effective, bounding, ambient; masks."""
+    no_new_privs: bool = False
     threads: int = 1
     fd_size: int = 64
     tgid: int | None = None
@@ -141,18 +146,36 @@ def status(mm: MmStruct | None, task: TaskInfo | None = None) -> str:
         f"Name:\t{t.name[:15]}\nUmask:\t{t.umask:04o}\n"
         f"State:\t{t.state} ({STATE_NAMES[t.state]})\n"
         f"Tgid:\t{tgid}\nNgid:\t0\nPid:\t{t.pid}\n"
-        f"PPid:\t{t.ppid}\nTracerPid:\t0\nUid:\t{t.uid}\t{t.uid}\t{t.uid}\t{t.uid}\n"
-        f"Gid:\t{t.gid}\t{t.gid}\t{t.gid}\t{t.gid}\nFDSize:\t{t.fd_size}\nGroups:\t \n"
+        f"PPid:\t{t.ppid}\nTracerPid:\t0\n"
+        f"{_row('Uid', t.uids)}{_row('Gid', t.gids)}FDSize:\t{t.fd_size}\n"
+        f"Groups:\t{' '.join(map(str, t.groups))} \n"
         f"NStgid:\t{tgid}\nNSpid:\t{t.pid}\nNSpgid:\t{pgrp}\nNSsid:\t{session}\nKthread:\t0\n"
         f"{'' if mm is None else _memory_lines(mm)}"
         f"Threads:\t{t.threads}\nSigQ:\t{t.sigq[0]}/{t.sigq[1]}\n"
         f"SigPnd:\t{t.pending:016x}\nShdPnd:\t{t.shared_pending:016x}\n"
         f"SigBlk:\t{t.blocked:016x}\nSigIgn:\t{t.ignored:016x}\nSigCgt:\t{t.caught:016x}\n"
-        "NoNewPrivs:\t0\nSeccomp:\t0\nSeccomp_filters:\t0\n"
+        f"{_capability_lines(t)}NoNewPrivs:\t{int(t.no_new_privs)}\n"
+        "Seccomp:\t0\nSeccomp_filters:\t0\n"
+        "Speculation_Store_Bypass:\tnot vulnerable\nSpeculationIndirectBranch:\tnot affected\n"
         f"Cpus_allowed:\t{cpumask_hex(t.cpus_allowed, t.nr_cpus)}\n"
         f"Cpus_allowed_list:\t{cpumask_list(t.cpus_allowed, t.nr_cpus)}\n"
-        "Mems_allowed:\t1\nMems_allowed_list:\t0\n"
+        f"Mems_allowed:\t{_MEMS_ALLOWED}\nMems_allowed_list:\t0\n"
         f"voluntary_ctxt_switches:\t{t.nvcsw}\nnonvoluntary_ctxt_switches:\t{t.nivcsw}\n"
+    )
+
+
+_MEMS_ALLOWED: Final = ",".join(["00000000"] * 31 + ["00000001"])
+"""%*pb of a mask of MAX_NUMNODES (1024) nodes."""
+
+
+def _row(name: str, ids: tuple[int, int, int, int]) -> str:
+    return "\t".join((f"{name}:", *map(str, ids))) + "\n"
+
+
+def _capability_lines(task: TaskInfo) -> str:
+    names = ("Inh", "Prm", "Eff", "Bnd", "Amb")
+    return "".join(
+        f"Cap{name}:\t{mask:016x}\n" for name, mask in zip(names, task.capabilities, strict=True)
     )
 
 

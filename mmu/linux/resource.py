@@ -127,9 +127,13 @@ class Rlimits:
             raise LinuxError(errno.EPERM)
         if new.max > old.max and not capable:
             raise LinuxError(errno.EPERM)
-        self._limits[resource] = new
-        self._bind(Resource(resource), new)
+        self.force(Resource(resource), new)
         return old
+
+    def force(self, resource: Resource, new: Rlimit) -> None:
+        """Have these limits, whatever they were."""
+        self._limits[resource] = new
+        self._bind(resource, new)
 
     def _bind(self, resource: Resource, new: Rlimit) -> None:
         if resource is Resource.STACK:

@@ -31,6 +31,7 @@ from mmu.linux.mmap_lock import MmapLock, MmapLocked
 from mmu.linux.policy import FreeTables
 from mmu.linux.resource import Rlimits
 from mmu.linux.sched import Alone, Scheduler, Sleep, WaitQueue
+from mmu.linux.user_stretches import UserRange
 from mmu.units import PAGE_SHIFT
 
 if TYPE_CHECKING:
@@ -43,6 +44,9 @@ DEFAULT_MAX_MAP_COUNT: Final = 65530
 DEFAULT_MMAP_MIN_ADDR: Final = 65536
 OVERCOMMIT_GUESS: Final = 0
 OVERCOMMIT_ALWAYS: Final = 1
+OVERCOMMIT_NEVER: Final = 2
+OVERCOMMIT_RATIO: Final = 50
+"""Per cent of RAM that may be promised where overcommit_memory is 2 (vm.overcommit_ratio)."""
 
 ENGINES: Final = ("c", "python")
 """Which twin does the work on entries: the functions of native/mm, or those of this package."""
@@ -120,6 +124,8 @@ class Kernel:
         self.mmap_min_addr = DEFAULT_MMAP_MIN_ADDR
         self.overcommit_memory = OVERCOMMIT_ALWAYS
         self.cpus: list[Cpu] = []
+        self.user_range = UserRange()
+        """What a translation of a user's bytes is told in, until the next."""
         self.mms: list[MmStruct] = []
         self.shrinkers: list[Callable[[], int]] = []
         """Asked for frames when RAM is out: each gives some back and returns how many."""
@@ -344,8 +350,9 @@ class MmStruct:
     bind it (the process's: whoever makes one for a process may replace them), ``def_flags`` the VMA
     flags that every new mapping gets (mlockall()), and ``fatal_signal_pending`` says whether the
     process is to end: long loops ask it and break off. ``can_lock_all`` says whether the task that
-    runs has CAP_IPC_LOCK, so that RLIMIT_MEMLOCK does not bind. ``mm_users`` counts the tasks that use it,
-    ``mm_count`` those who keep its PGD, all users together one of them (mmu.linux.mm_count).
+    runs has CAP_IPC_LOCK, so that RLIMIT_MEMLOCK does not bind. ``mm_users`` counts the tasks that
+    use it, ``mm_count`` those who keep its PGD, all users together one of them
+    (mmu.linux.mm_count).
     ``mmap_lock`` guards the VMAs. Raises OutOfMemory if RAM has no frame for the PGD.
     """
 
@@ -355,6 +362,8 @@ class MmStruct:
         self.native = kernel.native
         self.rlimit = Rlimits()
         self.def_flags = 0
+        self.saved_auxv = b""
+        """The auxiliary vector that exec() gave its program."""
         self.membarrier_state = 0
         """What membarrier() was registered for, as bits of its commands."""
         self.fatal_signal_pending: Callable[[], bool] = _never

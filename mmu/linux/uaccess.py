@@ -59,16 +59,18 @@ def user_pieces(mm: MmStruct, addr: int, n: int, access: Access) -> list[memoryv
 
     They are faulted in if needed, which may wait: then it ends before the next that is not there.
     """
-    if not access_ok(addr, n):
+    if not n or not access_ok(addr, n):
         return []
-    while n:
-        found = engine.user_range(mm, addr, n, access)
-        if found.done:
-            view = mm.memory.view
-            return [view(pa, size) for pa, size in found.stretches]
-        if not _fault_in(mm, addr, found.result, found.error_code):
-            break
-    return []
+    found, view = mm.kernel.user_range, mm.memory.view
+    while True:
+        result = engine.user_range(mm, addr, n, access, found)
+        c = found.c
+        if c.nr == 1:
+            return [view(c.pa[0], c.size[0])]
+        if c.nr:
+            return [view(pa, size) for pa, size in found.stretches()]
+        if not _fault_in(mm, addr, result, c.error_code):
+            return []
 
 
 def raw_copy_from_user(mm: MmStruct, addr: int, n: int) -> bytes:

@@ -18,7 +18,7 @@ from mmu.linux.layout import STACK_GUARD_GAP
 from mmu.linux.mman import PROT_EXEC, PROT_READ, PROT_WRITE
 from mmu.linux.resource import Resource
 from mmu.linux.rmap import vma_had_uncowed_parents
-from mmu.linux.state import OVERCOMMIT_ALWAYS, MmStruct
+from mmu.linux.state import OVERCOMMIT_ALWAYS, OVERCOMMIT_GUESS, OVERCOMMIT_RATIO, MmStruct
 from mmu.linux.vma_lock import vma_start_write
 from mmu.units import PAGE_SHIFT
 
@@ -170,10 +170,23 @@ def accountable_mapping(vm_flags: int) -> bool:
 
 def vm_enough_memory(mm: MmStruct, nr_pages: int) -> bool:
     """__vm_enough_memory(): under overcommit_memory 0 one call may not ask for more than all RAM; 1
-    allows all.
+    allows all; 2 promises OVERCOMMIT_RATIO per cent of RAM to all processes together.
     """
-    return (
-        mm.kernel.overcommit_memory == OVERCOMMIT_ALWAYS or nr_pages <= mm.memory.size >> PAGE_SHIFT
+    mode, pages = mm.kernel.overcommit_memory, mm.memory.size >> PAGE_SHIFT
+    if mode == OVERCOMMIT_ALWAYS:
+        return True
+    if mode == OVERCOMMIT_GUESS:
+        return nr_pages <= pages
+    committed = sum(vm_committed(other) for other in mm.kernel.mms)
+    return committed + nr_pages < pages * OVERCOMMIT_RATIO // 100
+
+
+def vm_committed(mm: MmStruct) -> int:
+    """Pages that the mm was promised: its part of vm_committed_as."""
+    return sum(
+        int(vma.vm_end - vma.vm_start) >> PAGE_SHIFT
+        for vma in mm.c.vmas.vma[0 : mm.c.vmas.nr]
+        if vma.vm_flags & VM_ACCOUNT
     )
 
 

@@ -46,7 +46,7 @@ void end_before(struct vcpu *v, u64 pc)
 	if (v->pending.stop)
 		end(v, STOP_ASKED, pc, NOT_BEGUN, AGAIN_NO);
 	else
-		end(v, STOP_LIMIT, pc, NOT_BEGUN, AGAIN_STEPS);
+		end(v, STOP_LIMIT, pc, NOT_BEGUN, v->run.exact ? AGAIN_STEPS : AGAIN_NO);
 }
 
 /* A step's block is one instruction; what is known of the longer ones there is kept. */

@@ -199,9 +199,12 @@ struct vcpu_shared *vcpu_shared(struct vcpu *v);
 /* The program that runs next has this struct mm_struct, whose faults may be resolved at once. */
 void vcpu_set_mm(struct vcpu *v, void *mm);
 
-/* Run from RIP until something of EXIT_*, at the latest when shared->count is limit. Returns
- * shared->exit.reason. */
-u32 vcpu_run(struct vcpu *v, u64 limit);
+/*
+ * Run from RIP until something of EXIT_*, at the latest when shared->count is limit. From the
+ * count due on the caller wants to look, before anything changes that it may see: each fault is
+ * told, and some thousand instructions later EXIT_LIMIT. Returns shared->exit.reason.
+ */
+u32 vcpu_run(struct vcpu *v, u64 limit, u64 due);
 /*
  * An attached instance's uc_emu_start(); *exit says how it ended. It may be called in hooks: each
  * level has its own end, count and stop.

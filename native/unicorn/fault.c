@@ -58,6 +58,13 @@ bool let_fault_modelled(struct vcpu *v, u64 va, u32 access, u32 privilege, struc
 	       MMU(v, mmu_refill, refill)(v->mmu, va, access, privilege, t) == XLATE_OK;
 }
 
+/* Whether the caller wants to look before anything changes at the instruction at RIP. */
+static bool is_due(struct vcpu *v)
+{
+	return v->shared.count >= v->run.due &&
+	       count_at(v, reg_read(v, UC_X86_REG_RIP)) >= v->run.due;
+}
+
 /*
  * The refill reported *t, a fault at va: let it happen, and resolve it here if that is quick.
  * Returns whether *t translates now.
@@ -71,7 +78,7 @@ bool resolve_fault_as(struct vcpu *v, u64 va, u32 access, u32 privilege, struct 
 		tell_checker(v);
 	if (v->fidelity->let_fault(v, va, access, privilege, t))
 		return true;
-	if (t->result != XLATE_PF || !v->mm || !v->mmu_api.fast_fault)
+	if (t->result != XLATE_PF || !v->mm || !v->mmu_api.fast_fault || unlikely(is_due(v)))
 		return false;
 	if (v->mmu->check)
 		tell_checker_of_fault(v, va);

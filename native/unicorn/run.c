@@ -3,6 +3,7 @@
 #include "unicorn/vcpu.h"
 
 #define RUNS_A_FLUSH 8192
+#define LONGEST_WAIT 8192 /* instructions; more than a block has */
 
 /* What Python left to be done before the guest goes on. */
 static bool prepare(struct vcpu *v)
@@ -127,11 +128,15 @@ static void run(struct vcpu *v)
 	clear_run(v);
 }
 
-u32 vcpu_run(struct vcpu *v, u64 limit)
+u32 vcpu_run(struct vcpu *v, u64 limit, u64 due)
 {
+	u64 late = due < NO_LIMIT - LONGEST_WAIT ? due + LONGEST_WAIT : NO_LIMIT;
+
 	if (v->this_cpu)
 		MMU(v, set_this_cpu, set_cpu)(v->this_cpu->kernel, v->this_cpu);
-	v->run.limit = limit;
+	v->run.exact = limit <= late;
+	v->run.limit = v->run.exact ? limit : late;
+	v->run.due = due;
 	run(v);
 	return v->shared.exit.reason;
 }

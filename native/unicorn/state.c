@@ -21,6 +21,8 @@ struct vcpu *vcpu_alloc(const struct uc_api *api)
 void clear_run(struct vcpu *v)
 {
 	v->run = (struct run){ .limit = NO_LIMIT,
+			       .due = NO_LIMIT,
+			       .exact = true,
 			       .begin = NO_ADDRESS,
 			       .mended.rip = NO_ADDRESS,
 			       .ahead = NO_ADDRESS,

@@ -257,6 +257,8 @@ struct mended {
 /* State of one run: clear_run() clears it. */
 struct run {
 	u64 limit;    /* of shared.count */
+	u64 due;      /* from this shared.count on faults are the caller's */
+	bool exact;   /* the run ends at limit, not with the block before it */
 	u64 begin;    /* attached: RIP of the first start; NO_ADDRESS: RIP is right */
 	u64 until;    /* Unicorn's own end address */
 	u64 ahead;    /* attached: see AGAIN_AHEAD; NO_ADDRESS: nowhere */

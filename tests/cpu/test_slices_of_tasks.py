@@ -71,9 +71,9 @@ class Machine:
         for number, vcpu in enumerate(s.vcpus):
             self._note(number, vcpu, vcpu.enter)
 
-    def _note(self, number: int, vcpu: VCpu, enter: Callable[[int], int]) -> None:
-        def noting(limit: int) -> int:
-            reason = enter(limit)
+    def _note(self, number: int, vcpu: VCpu, enter: Callable[[int, int], int]) -> None:
+        def noting(limit: int, look: int = NEVER) -> int:
+            reason = enter(limit, look)
             if reason == VmExit.LIMIT:
                 self.slices.append((number, vcpu.instructions, vcpu.rip))
             return reason

@@ -79,6 +79,7 @@ static void mincores(void)
 	madvise(p + 4 * PAGE, PAGE, GUARD_INSTALL);
 	look("guarded", p, 8);
 	touch(s, 2);
+	fflush(stdout);
 	if (!fork()) {
 		look("shared, of the parent", s, 8);
 		touch(s + 5 * PAGE, 1);
@@ -258,8 +259,7 @@ static void smaps(const char *what, char *p)
 	printf("%s:\n", what);
 	if (!at)
 		return;
-	at = strchr(at, '-') + 1;
-	at = strchr(at, ' ');
+	at = strstr(at, "Size:");
 	char *end = strstr(at, "VmFlags:");
 
 	end = strchr(end, '\n');
@@ -291,6 +291,7 @@ static void proc(void)
 	(void)*(volatile char *)(p + 20 * PAGE);
 	madvise(p + 2 * PAGE, 3 * PAGE, MADV_FREE);
 	madvise(p + 8 * PAGE, PAGE, GUARD_INSTALL);
+	madvise(s, PAGE, MADV_COLD); /* the host counts lazily free pages when it has drained its lists */
 	smaps("written", p);
 	pages("pagemap", p, 24);
 	touch(s, 5);
@@ -324,7 +325,6 @@ static void proc(void)
 	SAY(write(fd, " 3 ", 3));
 	SAY(write(fd, "4", 1));
 	close(fd);
-	SAY(open("/proc/self/clear_refs", O_RDONLY));
 	fd = open("/proc/self/pagemap", O_RDONLY);
 	SAY(pread(fd, word, 7, 0));
 	SAY(pread(fd, word, 8, 4));
@@ -349,6 +349,74 @@ static void proc(void)
 	smaps("all flags", q);
 }
 
+static void numa(void)
+{
+	char *p = map(8, RW, ANON);
+	unsigned long one[16] = { 1 }, two[16] = { 2 }, none[16] = { 0 }, mask[64];
+	void *at[5] = { p, p + PAGE, p + 2 * PAGE, (void *)4096, (void *)-1UL };
+	int mode = 77, status[5], zero[5] = { 0 }, bad[5] = { 0, 3 };
+
+	p[0] = 1;
+	(void)*(volatile char *)(p + PAGE);
+#define GET(mask, max, addr, flags) (mode = 77, syscall(SYS_get_mempolicy, &mode, mask, max, addr, flags))
+	SAY(GET(NULL, 0, NULL, 0));
+	SAY(mode);
+	memset(mask, 0xff, sizeof(mask));
+	SAY(GET(mask, 1024, NULL, 4));
+	SAY(mode | mask[0] << 8 | (mask[16] & 1) << 40);
+	SAY(GET(mask, 0, NULL, 0));
+	SAY(GET(mask, 1, NULL, 0));
+	SAY(GET(mask, 1024, NULL, 5));
+	SAY(GET(mask, 1024, NULL, 8));
+	SAY(GET(mask, 1024, p, 0));
+	SAY(GET(mask, 1024, p, 2));
+	SAY(GET(mask, 1024, p, 3));
+	SAY(mode);
+	SAY(GET(mask, 1024, (void *)4096, 2));
+	SAY(GET(mask, 1024, NULL, 1));
+	SAY(GET((void *)8, 1024, NULL, 0));
+	SAY(GET(mask, 4000, NULL, 0));
+	SAY(GET(mask, 40000, NULL, 0));
+	SAY(syscall(SYS_get_mempolicy, NULL, NULL, 0, NULL, 0));
+#define SET(mode, mask, max) syscall(SYS_set_mempolicy, mode, mask, max)
+	for (int m = -1; m < 9; m++)
+		printf("%d: %ld %ld %ld %ld\n", m, SET(m, one, 1025), SET(m, two, 1025),
+		       SET(m, none, 1025), SET(m, NULL, 0));
+	for (int m = 0; m < 7; m++)
+		printf("flags %d: %ld %ld %ld %ld\n", m, SET(m | 1 << 15, one, 1025),
+		       SET(m | 1 << 14, two, 1025), SET(m | 3 << 14, one, 1025),
+		       SET(m | 1 << 13, one, 1025));
+	SAY(SET(3, one, 1025));
+	SAY(GET(mask, 1024, NULL, 0));
+	SAY(mode << 8 | mask[0]);
+	SAY(GET(NULL, 0, NULL, 1));
+	SAY(mode);
+	SAY(SET(2 | 1 << 15, one, 1025));
+	SAY(GET(mask, 1024, NULL, 0));
+	SAY(mode << 8 | mask[0]);
+	SAY(SET(2, (void *)8, 1025));
+	SAY(SET(2, one, 100000));
+	SAY(SET(0, NULL, 0));
+#define MOVE(n, pages, nodes, status, flags) syscall(SYS_move_pages, 0, n, pages, nodes, status, flags)
+	SAY(MOVE(5, at, NULL, status, 0));
+	for (int i = 0; i < 5; i++)
+		printf(" %d", status[i]);
+	putchar('\n');
+	SAY(MOVE(1, at, zero, status, 2));
+	SAY(status[0]);
+	SAY(MOVE(2, at, bad, status, 2));
+	SAY(MOVE(1, at, NULL, status, 1));
+	SAY(MOVE(1, at, NULL, status, 4));
+	SAY(MOVE(0, at, NULL, status, 0));
+	SAY(MOVE(1, (void *)8, NULL, status, 0));
+	SAY(MOVE(1, at, NULL, (void *)8, 0));
+	SAY(syscall(SYS_move_pages, 999999, 1, at, NULL, status, 0));
+	SAY(syscall(SYS_migrate_pages, 0, 1025, one, one));
+	SAY(syscall(SYS_migrate_pages, 0, 1025, one, two));
+	SAY(syscall(SYS_migrate_pages, 0, 1025, one, none));
+	SAY(syscall(SYS_migrate_pages, 999999, 1025, one, one));
+}
+
 int main(int argc, char **argv)
 {
 	setvbuf(stdout, NULL, _IOFBF, 1 << 16);
@@ -362,5 +430,7 @@ int main(int argc, char **argv)
 		advices();
 	if (argc < 2 || !strcmp(argv[1], "proc"))
 		proc();
+	if (argc < 2 || !strcmp(argv[1], "numa"))
+		numa();
 	return 0;
 }

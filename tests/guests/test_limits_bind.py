@@ -5,13 +5,14 @@ from __future__ import annotations
 
 import pytest
 
+from cpu.cred import Cred
 from tests.guests.machine import BUILD, run
-from tests.guests.ordinary_user import native
+from tests.guests.ordinary_user import UID, native
 
 
 @pytest.mark.parametrize("engine", ["c", "python"])
 def test_limits_answer_and_bind_as_the_host_s(engine: str) -> None:
-    ours = run("limits", engine=engine)
+    ours = run("limits", engine=engine, cred=Cred.of(UID, UID))
     assert ours.result.exit_code == 0
     assert ours.text.splitlines() == native(BUILD / "limits").splitlines()
     assert not ours.result.unknown_syscalls

@@ -87,8 +87,8 @@ def check_processes(kernel: Kernel) -> None:
         for value in present_ptes(mm):
             mapped[entry_pfn(value)] += 1
             writable[entry_pfn(value)] += bool(value & P and value & 2)
-    files = {id(file): file for mm in kernel.mms for file in mm.files}
-    cached = Counter(pfn for file in files.values() for pfn in file._pages.values())
+    caches = {id(file.mapping): file.mapping for mm in kernel.mms for file in mm.files}
+    cached = Counter(pfn for cache in caches.values() for pfn in cache._pages.values())
     for frame, nr in mapped.items():
         page = kernel.memory.page(frame)
         assert page._mapcount == nr, f"frame {frame:#x}: mapcount {page._mapcount}, {nr} PTEs"

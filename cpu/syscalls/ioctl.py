@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""ioctl() (fs/ioctl.c, v6.18): what every file has; what sockets and terminals have is asked of
+their own.
+"""
+
+from __future__ import annotations
+
+import errno
+import struct
+from typing import TYPE_CHECKING
+
+from cpu.fs.files import O_NONBLOCK
+from cpu.net.sock import Sock
+from cpu.syscalls.registry import s32, syscall
+from cpu.syscalls.sock_ioctl import sock_ioctl
+from mmu.errors import LinuxError
+from mmu.units import U32
+
+if TYPE_CHECKING:
+    from cpu.task import Task
+
+FIONBIO, FIONREAD, FIONCLEX, FIOCLEX = 0x5421, 0x541B, 0x5450, 0x5451
+
+
+@syscall("ioctl")
+def sys_ioctl(task: Task, fd: int, request: int, argument: int, *_: int) -> int:
+    """ioctl(2)."""
+    entry, request = task.files.descriptor(s32(fd)), request & U32
+    file = entry.file
+    if request in (FIOCLEX, FIONCLEX):
+        entry.cloexec = request == FIOCLEX
+        return 0
+    if request == FIONBIO:
+        (on,) = struct.unpack("<i", task.mm.copy_from_user(argument, 4))
+        file.set_flags(file.flags | O_NONBLOCK if on else file.flags & ~O_NONBLOCK)
+        return 0
+    if request == FIONREAD:
+        nr = file.nr_readable()
+        task.mm.copy_to_user(argument, struct.pack("<i", min(nr, 0x7FFFFFFF)))
+        return 0
+    if isinstance(file, Sock):
+        return sock_ioctl(task, file, request, argument)
+    raise LinuxError(errno.ENOTTY)

@@ -1,0 +1,199 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Runs a command natively and under ``ucmmu run`` in the same directory with the same files, and
+says what came of each: output, exit code, and the files it left.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+ENVIRONMENT = {
+    "PATH": "/usr/local/bin:/usr/bin:/bin",
+    "HOME": "/tmp",
+    "LANG": "C.UTF-8",
+    "TZ": "UTC0",
+}
+"""What both are given; a test adds to it."""
+
+PACKAGES = {
+    "busybox": "busybox-static",
+    "dash": "dash",
+    "lua5.4": "lua5.4",
+    "redis-server": "redis-server",
+    "redis-cli": "redis-tools",
+    "tclsh": "tcl",
+    "java": "default-jdk-headless",
+    "javac": "default-jdk-headless",
+    "node": "nodejs",
+    "go": "golang-go",
+    "rustc": "rustc",
+    "g++": "g++",
+    "xz": "xz-utils",
+    "musl-gcc": "musl-tools",
+    "/usr/bin/python3": "python3",
+}
+"""Debian's package of a program, where the name is another one."""
+
+
+SCRIPTS = Path(__file__).parent / "scripts"
+
+
+def source(name: str) -> str:
+    """The text of a program that a test runs, a file of ``scripts``."""
+    return (SCRIPTS / name).read_text()
+
+
+def require(*programs: str) -> None:
+    """Skip the test where a program is missing, and name what would install it."""
+    for program in programs:
+        if shutil.which(program, path=os.environ["PATH"] + ":/usr/sbin:/sbin") is None:
+            pytest.skip(f"no {program}: apt-get install {PACKAGES.get(program, program)}")
+
+
+@dataclass(frozen=True)
+class Left:
+    """A file as it is left: its kind and mode, and its contents or where it leads to."""
+
+    mode: str
+    contents: bytes
+
+    @classmethod
+    def at(cls, path: Path) -> Left:
+        """What lies at ``path``."""
+        info = path.lstat()
+        if stat.S_ISLNK(info.st_mode):
+            return cls("link", os.fsencode(os.readlink(path)))
+        return cls(stat.filemode(info.st_mode), path.read_bytes() if path.is_file() else b"")
+
+
+def tree(root: Path) -> dict[str, Left]:
+    """All that lies beneath ``root``, by its name from there."""
+    return {str(path.relative_to(root)): Left.at(path) for path in sorted(root.rglob("*"))}
+
+
+@dataclass
+class Outcome:
+    """What came of a command. ``files`` are those of the working directory afterwards."""
+
+    code: int
+    stdout: bytes
+    stderr: bytes
+    files: dict[str, Left] = field(default_factory=dict)
+
+    @property
+    def text(self) -> str:
+        """Its output as text."""
+        return self.stdout.decode(errors="replace")
+
+
+class Scratch:
+    """A directory in which commands run: the same one natively and here, put back in between.
+
+    ``files`` are written into it before each run: text or bytes; a name ending in ``.sh`` is made
+    executable. ``beside`` are directories that a guest sees as well, removed in the end.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.files: dict[str, str | bytes] = {}
+        self.beside: list[Path] = []
+
+    def prepare(self) -> None:
+        """Put the directory into the state it has before a run."""
+        for entry in list(self.path.iterdir()):
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry)
+            else:
+                entry.unlink()
+        for name, contents in self.files.items():
+            path = self.path / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(contents.encode() if isinstance(contents, str) else contents)
+            path.chmod(0o755 if name.endswith(".sh") else 0o644)
+
+    def _run(
+        self, command: Sequence[str], env: Mapping[str, str], stdin: bytes, timeout: float
+    ) -> Outcome:
+        self.prepare()
+        done = subprocess.run(
+            command,
+            cwd=self.path,
+            env=dict(env),
+            input=stdin,
+            capture_output=True,
+            timeout=timeout,
+            check=False,
+        )
+        return Outcome(done.returncode, done.stdout, done.stderr, tree(self.path))
+
+    def natively(
+        self,
+        *command: str,
+        stdin: bytes = b"",
+        env: Mapping[str, str] | None = None,
+        timeout: float = 300,
+    ) -> Outcome:
+        """Run it on the host."""
+        return self._run(command, {**ENVIRONMENT, **(env or {})}, stdin, timeout)
+
+    def here(
+        self,
+        *command: str,
+        stdin: bytes = b"",
+        env: Mapping[str, str] | None = None,
+        options: Iterable[str] = (),
+        timeout: float = 300,
+    ) -> Outcome:
+        """Run it as a guest that may write to this directory."""
+        given = [f"--env={name}={value}" for name, value in {**ENVIRONMENT, **(env or {})}.items()]
+        run = [sys.executable, "-m", "ucmmu", "run", f"--timeout={timeout - 10}", "--clear-env"]
+        run += [*given, f"--writable={self.path}", *(f"--read={path}" for path in self.beside)]
+        run += [*options, "--", *command]
+        return self._run(run, os.environ, stdin, timeout)
+
+    def same(
+        self,
+        *command: str,
+        stdin: bytes = b"",
+        env: Mapping[str, str] | None = None,
+        options: Iterable[str] = (),
+        code: int = 0,
+        without: Iterable[str] = (),
+        timeout: float = 300,
+    ) -> Outcome:
+        """Run it natively and here: exit code, output and all files left must be equal.
+
+        A program that fails in its own way on both sides is refused: it must end with ``code``.
+        ``without`` are files whose contents differ from run to run. Returns what came of it here.
+        """
+        natively = self.natively(*command, stdin=stdin, env=env, timeout=timeout)
+        assert natively.code == code, natively.stderr.decode(errors="replace")
+        here = self.here(*command, stdin=stdin, env=env, options=options, timeout=timeout)
+        report = here.stderr.decode(errors="replace")
+        assert here.text.splitlines() == natively.text.splitlines(), report
+        assert (here.code, here.stdout) == (natively.code, natively.stdout), report
+        assert here.files.keys() == natively.files.keys(), report
+        for name, left in natively.files.items():
+            if name not in without:
+                assert here.files[name] == left, name
+        return here
+
+
+@pytest.fixture
+def scratch() -> Iterable[Scratch]:
+    """An empty directory in which both run."""
+    with tempfile.TemporaryDirectory(prefix="ucmmu-program-") as path:
+        made = Scratch(Path(path).resolve())
+        yield made
+        for directory in made.beside:
+            shutil.rmtree(directory)
