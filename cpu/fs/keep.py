@@ -76,10 +76,11 @@ class Keeper:
 
     def _note(self, node: OverlayNode) -> None:
         """Know on which directories of the host's a changed node lies."""
-        if node.place is None:
-            return
-        directory, name = node.place
-        at: LowerDir | None = directory
+        places = node.other_places if node.place is None else {node.place, *node.other_places}
+        for at, name in places:
+            self._note_place(at, name)
+
+    def _note_place(self, at: LowerDir | None, name: str) -> None:
         while at is not None:
             self._changed.setdefault(_key(at), set()).add(name)
             name, at = at.name, at.parent

@@ -84,7 +84,11 @@ class Overlay(SuperBlock):
                 node.lower = place.below(name)
             self._nodes[key] = node
         elif node.attributes is None:
+            if info.st_nlink > 1 and node.place is not None and not node.is_dir:
+                node.other_places.add(node.place)
             node.place, node.info = (place, name), info
+        elif not node.is_dir:
+            node.other_places.add((place, name))
         return node
 
     def root_node(self, lower: LowerDir) -> OverlayDir:
@@ -159,6 +163,8 @@ class OverlayNode(Node):
     def __init__(self, sb: Overlay) -> None:
         self.sb: Overlay = sb
         self.place: tuple[LowerDir, str] | None = None
+        self.other_places: set[tuple[LowerDir, str]] = set()
+        """Where else hard links of it were found."""
         self.info: os.stat_result | None = None
         self.fixed: Fixed | None = None
         self.attributes: Attributes | None = None
