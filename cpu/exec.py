@@ -151,7 +151,7 @@ def _check_size(task: Task, name: str, argv: list[bytes], envp: list[bytes]) -> 
 # What to run.
 
 
-def open_program(fs: FsStruct, path: str, argv: Sequence[str]) -> Program:
+def open_program(fs: FsStruct, path: str, argv: list[bytes]) -> Program:
     """The program at ``path``, for a process that is not there yet. Raises ElfError, with the line
     that says why it cannot run.
     """
@@ -159,9 +159,8 @@ def open_program(fs: FsStruct, path: str, argv: Sequence[str]) -> Program:
         file = fs.open_exec(path)
     except LinuxError as error:
         raise _cannot_open(fs, path, error) from None
-    words = [text.encode("utf-8", "surrogateescape") for text in argv]
     try:
-        return find_program(fs, file, path, words)
+        return find_program(fs, file, path, argv)
     except LinuxError as error:
         why = f"cannot be started ({os.strerror(error.errno)})"
         raise ElfError(path, why, "look at its #! line") from None

@@ -72,6 +72,10 @@ def run_guest(
         "given": [asdict(one) for one in view.given],
         "isolation": isolate(view, options.without_walls),
     }
+    tty = guest.machine.tty
+    if tty is not None:
+        tty.before_use = link.take_terminal
+        tty.follow_size()
     if progress:
         _report_progress(link, guest.machine, process)
     link.on_look(lambda: about | _look(guest.machine))
@@ -250,8 +254,11 @@ def _report_progress(link: Link, machine: Machine, process: Process) -> None:
     """Send figures now and then, from a thread, and have them end when the guest begins to
     speak.
     """
+    if machine.tty is not None:
+        machine.tty.before_output = link.hush
     for fd in (1, 2):
-        process.leader.files.replace(fd, _AnnouncedStream(fd, link.hush, machine.scheduler))
+        if machine.tty is None or not os.isatty(fd):
+            process.leader.files.replace(fd, _AnnouncedStream(fd, link.hush, machine.scheduler))
 
     def send() -> None:
         while not link.hushed.is_set():

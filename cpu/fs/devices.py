@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from cpu.fs.files import O_ACCMODE, O_RDONLY, O_WRONLY, SETFL_MASK, OpenFile
@@ -75,8 +75,8 @@ def _like(file: OpenFile, other: OpenFile) -> OpenFile:
     return other
 
 
-def dev_files(random: Random) -> Directory:
-    """/dev."""
+def dev_files(random: Random, terminals: Mapping[str, Inode]) -> Directory:
+    """/dev, with ``terminals``."""
 
     def of(source: Callable[[int], bytes] | None, *, room: bool = True) -> Device:
         return Device(lambda flags: DeviceFile(flags, source, room=room))
@@ -91,5 +91,6 @@ def dev_files(random: Random) -> Directory:
         "stdin": Link(lambda: "/proc/self/fd/0"),
         "stdout": Link(lambda: "/proc/self/fd/1"),
         "stderr": Link(lambda: "/proc/self/fd/2"),
+        **terminals,
     }
     return Directory(files)

@@ -19,6 +19,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from cpu.cred import CAP_FSETID, Cred
 from cpu.fs.host_data import HostData, Space
 from cpu.fs.locks import Blocked, FileLockContext
 from mmu.errors import LinuxError
@@ -141,8 +142,7 @@ class Inode:
         now = self.table.now()
         if modified:
             attributes.mtime = attributes.ctime = now
-            if self.table.clears_suid(attributes.mode):
-                attributes.mode &= ~(stat.S_ISUID | stat.S_ISGID)
+            attributes.mode &= ~self.table.setattr_should_drop_suidgid(attributes)
         elif (
             attributes.atime <= max(attributes.mtime, attributes.ctime)
             or now - attributes.atime > RELATIME_NS
@@ -168,6 +168,8 @@ class InodeTable:
         self.now = now
         self.space = space
         self.blocked = Blocked()
+        self.cred: Callable[[], Cred] = lambda: Cred.of(0, 0)
+        """Who reads and writes."""
         self._inodes: dict[Key, Inode] = {}
         self._idle: dict[Key, Inode] = {}
         self._other_locks: dict[int, FileLockContext] = {}
@@ -245,12 +247,17 @@ class InodeTable:
         self._inodes.clear()
         self._idle.clear()
 
-    @staticmethod
-    def clears_suid(mode: int) -> bool:
-        """Whether a write takes S_ISUID or S_ISGID away (setattr_should_drop_suidgid())."""
-        return bool(mode & stat.S_ISUID) or mode & (stat.S_ISGID | stat.S_IXGRP) == (
-            stat.S_ISGID | stat.S_IXGRP
-        )
+    def setattr_should_drop_suidgid(self, attributes: Attributes) -> int:
+        """The bits of S_ISUID and S_ISGID that a write takes away from a regular file: none if the
+        writer has CAP_FSETID.
+        """
+        mode, cred = attributes.mode, self.cred()
+        if not mode & (stat.S_ISUID | stat.S_ISGID) or cred.capable(CAP_FSETID):
+            return 0
+        drop = mode & stat.S_ISUID
+        if mode & stat.S_IXGRP or not cred.in_group_p(attributes.gid):
+            drop |= mode & stat.S_ISGID
+        return drop
 
     def _leave(self, inode: Inode) -> None:
         inode.data.mapping.truncate_range(0, MAX_LFS_FILESIZE)

@@ -166,7 +166,8 @@ class Memfd:
         """Have a page for each of [first, end), or none that was not there: ENOSPC, EINTR if the
         process is to end.
         """
-        memory, made = self.kernel.memory, []
+        memory = self.kernel.memory
+        made: list[int] = []
         if end - first > memory.size >> PAGE_SHIFT:
             raise LinuxError(errno.ENOSPC)
         error = 0

@@ -47,6 +47,9 @@ class Inode(Node):
         if not hasattr(self, "sb"):
             self.sb = dentry.parent.node.sb
 
+    def truncate(self, size: int) -> None:
+        """O_TRUNC changes nothing: it has no bytes of its own (proc_setattr())."""
+
     def getattr(self) -> Kstat:
         """What stat() says."""
         return Kstat(

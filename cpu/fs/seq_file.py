@@ -76,6 +76,9 @@ class SeqFile(OpenFile):
         self.position = position
         return done
 
+    def truncate(self, size: int) -> None:
+        """O_TRUNC changes nothing: it has no bytes of its own (proc_setattr())."""
+
     def reopen(self, flags: int) -> OpenFile:
         """Open it once more."""
         other = SeqFile(self._text, self._store, flags)

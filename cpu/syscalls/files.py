@@ -7,8 +7,10 @@ import errno
 from typing import TYPE_CHECKING
 
 from cpu.fs.files import O_CLOEXEC, O_LARGEFILE
+from cpu.fs.host_data import FALLOC_FL_KEEP_SIZE
 from cpu.fs.memfd import MemFile
 from cpu.fs.pipes import PipeEnd
+from cpu.syscalls.io import inode_newsize_ok
 from cpu.syscalls.locks import LOCK_COMMANDS, fcntl_lock
 from cpu.syscalls.registry import s32, s64, syscall
 from mmu.errors import LinuxError
@@ -53,7 +55,9 @@ def sys_ftruncate(task: Task, fd: int, size: int, *_: int) -> int:
     """ftruncate(2)."""
     if s64(size) < 0:
         raise LinuxError(errno.EINVAL)
-    task.files.get(s32(fd)).truncate(size)
+    file = task.files.get(s32(fd))
+    inode_newsize_ok(task, file, size)
+    file.truncate(size)
     return 0
 
 
@@ -63,6 +67,8 @@ def sys_fallocate(task: Task, fd: int, mode: int, offset: int, length: int, *_: 
     file = task.files.get(s32(fd))
     if s64(offset) < 0 or s64(length) <= 0:
         raise LinuxError(errno.EINVAL)
+    if not mode & FALLOC_FL_KEEP_SIZE:
+        inode_newsize_ok(task, file, offset + length)
     file.fallocate(mode & U32, offset, length)
     return 0
 

@@ -10,9 +10,12 @@ import struct
 from typing import TYPE_CHECKING
 
 from cpu.fs.files import O_NONBLOCK
+from cpu.fs.pty import PtyMaster
+from cpu.fs.tty import TtyFile
 from cpu.net.sock import Sock
 from cpu.syscalls.registry import s32, syscall
 from cpu.syscalls.sock_ioctl import sock_ioctl
+from cpu.syscalls.tty_ioctl import tty_ioctl
 from mmu.errors import LinuxError
 from mmu.units import U32
 
@@ -40,4 +43,6 @@ def sys_ioctl(task: Task, fd: int, request: int, argument: int, *_: int) -> int:
         return 0
     if isinstance(file, Sock):
         return sock_ioctl(task, file, request, argument)
+    if isinstance(file, (TtyFile, PtyMaster)):
+        return tty_ioctl(task, file, request, argument)
     raise LinuxError(errno.ENOTTY)

@@ -194,9 +194,8 @@ def statm(mm: MmStruct) -> str:
 
 
 def _name(mm: MmStruct, vma: struct_vm_area_struct_ptr) -> str:
+    """What stands for memory without a file."""
     c = mm.c
-    if vma.vm_file:
-        return mm.file(vma.vm_file).path
     if vma.vm_start < c.brk and vma.vm_end > c.start_brk:
         return "[heap]"
     if c.start_stack and vma.vm_start <= c.start_stack <= vma.vm_end:
@@ -209,14 +208,15 @@ def show_map_vma(mm: MmStruct, vma: struct_vm_area_struct_ptr) -> str:
     flags = vma.vm_flags
     perms = "".join(letter if flags & bit else "-" for letter, bit in _PERMS)
     perms += "s" if flags & VM_MAYSHARE else "p"
-    offset, (major, minor), inode = 0, (0, 0), 0
+    name, offset, (major, minor), inode = "", 0, (0, 0), 0
     if vma.vm_file:
-        file = mm.file(vma.vm_file)
-        offset, (major, minor), inode = vma.vm_pgoff << PAGE_SHIFT, file.device, file.inode
+        name, (major, minor), inode = mm.file(vma.vm_file).shown()
+        name, offset = name.replace("\n", "\\012"), vma.vm_pgoff << PAGE_SHIFT
+    else:
+        name = _name(mm, vma)
     line = (
         f"{vma.vm_start:08x}-{vma.vm_end:08x} {perms} {offset:08x} {major:02x}:{minor:02x} {inode} "
     )
-    name = _name(mm, vma)
     return f"{line.ljust(NAME_COLUMN)} {name}\n" if name else f"{line}\n"
 
 

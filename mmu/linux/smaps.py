@@ -185,7 +185,7 @@ def smaps_rollup(mm: MmStruct) -> str:
     reading.
     """
     with mm.mmap_read_lock():
-        vmas = mm.c.vmas.vma[0 : mm.c.vmas.nr]
+        vmas = list(mm.c.vmas.vma[0 : mm.c.vmas.nr])
         if not vmas:
             return ""
         total = MemSizeStats()

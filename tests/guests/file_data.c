@@ -586,15 +586,13 @@ static void record_locks(void)
 	fflush(stdout);
 	if (!(pid = fork())) {
 		write(p[1], "x", 1);
-		SAY(lock(fd, F_SETLKW, F_WRLCK, 5, 10));
-		_exit(0);
+		_exit(lock(fd, F_SETLKW, F_WRLCK, 5, 10) ? errno : 0);
 	}
 	read(p[0], &byte, 1);
 	usleep(20000);
-	puts("let go");
-	fflush(stdout);
+	SAY(waitpid(pid, NULL, WNOHANG));
 	SAY(lock(fd, F_SETLK, F_UNLCK, 0, 10));
-	wait_for(pid);
+	SAY(WEXITSTATUS(wait_for(pid)));
 	SAY(lock(fd, F_SETLK, F_WRLCK, 0, 10));
 	fflush(stdout);
 	if (!(pid = fork())) {
@@ -667,15 +665,13 @@ static void whole_files(void)
 		SAY(flock(mine, LOCK_EX | LOCK_NB));
 		SAY(flock(fd, LOCK_EX | LOCK_NB));
 		write(p[1], "x", 1);
-		SAY(flock(mine, LOCK_SH));
-		_exit(0);
+		_exit(flock(mine, LOCK_SH) ? errno : 0);
 	}
 	read(p[0], &byte, 1);
 	usleep(20000);
-	puts("let go");
-	fflush(stdout);
+	SAY(waitpid(pid, NULL, WNOHANG));
 	SAY(flock(fd, LOCK_UN));
-	wait_for(pid);
+	SAY(WEXITSTATUS(wait_for(pid)));
 	SAY(flock(fd, LOCK_EX));
 	fflush(stdout);
 	if (!(pid = fork())) {

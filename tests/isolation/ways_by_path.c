@@ -282,7 +282,9 @@ WAY(handles_made_up, ONLY_HERE)
 
 WAY(listing_above, HARMLESS)
 {
-	static const char *const names[] = { "..", "../..", "/", "/root", "/home", "/var", "/proc" };
+	static const char *const names[] = {
+		"..", "../..", "/", "/root", "/home", "/var", "/proc"
+	};
 
 	for (int i = 0; i < 7; i++) {
 		DIR *dir = opendir(names[i]);
@@ -367,10 +369,9 @@ WAY(setuid_programs, ONLY_HERE)
 WAY(private_files_of_the_system, ONLY_HERE)
 {
 	static const char *const names[] = {
-		"/etc/shadow",	      "/etc/gshadow",	 "/etc/sudoers",
-		"/etc/ssl/private/x", "/etc/shadow-",	 "/root/.bashrc",
-		"/root/.ssh/id_rsa",  "/root/.profile",	 "/var/log/dpkg.log",
-		"/home",	      "/boot/vmlinuz",	 "/srv",
+		"/etc/shadow",	     "/etc/gshadow",  "/etc/sudoers",	   "/etc/ssl/private/x",
+		"/etc/shadow-",	     "/root/.bashrc", "/root/.ssh/id_rsa", "/root/.profile",
+		"/var/log/dpkg.log", "/home",	      "/boot/vmlinuz",	   "/srv",
 	};
 
 	for (int i = 0; i < 12; i++)

@@ -20,7 +20,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { ONLY_HERE, HARMLESS };
+enum {
+	ONLY_HERE,
+	HARMLESS
+};
 
 struct way {
 	const char *name;
@@ -39,11 +42,11 @@ static int port;   /* of a server on 127.0.0.1 */
 
 static char path_buffer[2][8192];
 
-#define WAY(name, harmless)                                                                        \
-	static void try_##name(void);                                                              \
-	static const struct way way_##name __attribute__((used, section("ways"), aligned(8))) = {  \
-		#name, harmless, try_##name                                                        \
-	};                                                                                         \
+#define WAY(name, harmless)                                                             \
+	static void try_##name(void);                                                   \
+	static const struct way way_##name                                              \
+		__attribute__((used, section("ways"), aligned(8))) = { #name, harmless, \
+								       try_##name };    \
 	static void try_##name(void)
 
 extern const struct way __start_ways[], __stop_ways[];
