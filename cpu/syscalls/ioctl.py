@@ -29,6 +29,7 @@ FIONBIO, FIONREAD, FIONCLEX, FIOCLEX = 0x5421, 0x541B, 0x5450, 0x5451
 def sys_ioctl(task: Task, fd: int, request: int, argument: int, *_: int) -> int:
     """ioctl(2)."""
     entry, request = task.files.descriptor(s32(fd)), request & U32
+    task.files.not_path(s32(fd))
     file = entry.file
     if request in (FIOCLEX, FIONCLEX):
         entry.cloexec = request == FIOCLEX
