@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import os
+import struct
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from functools import wraps
@@ -25,8 +26,9 @@ T = TypeVar("T")
 DEBUG_DIRECTORY: Final = "/usr/lib/debug"
 MAX_DEBUG_INFO: Final = 64 << 20
 """Bytes of .debug_info that are read at most."""
-_CODE: Final = ("STT_FUNC", "STT_LOOS")
-"""Types of symbols: functions, and those that are chosen when they are first called."""
+_SYMBOL: Final = struct.Struct("<IBBHQQ")
+_CODE: Final = (2, 10)
+"""STT_FUNC and STT_GNU_IFUNC, which is chosen when it is first called."""
 
 
 class GuestFile(io.RawIOBase):
@@ -90,7 +92,7 @@ class Lines:
         self._looked_for_debug = False
         self._path = path
         self._symbols: dict[tuple[int, str], list[tuple[int, int, str]]] = {}
-        self._dwarf: dict[int, Any] = {}
+        self._dwarf: dict[int, tuple[Any, Any]] = {}
 
     def close(self) -> None:
         """Close the files."""
@@ -140,8 +142,9 @@ class Lines:
             if elf is None or elf.get_section_by_name(".debug_line") is None:
                 continue
             if id(elf) not in self._dwarf:
-                self._dwarf[id(elf)] = elf.get_dwarf_info()
-            found = _line(self._dwarf[id(elf)], vaddr)
+                dwarf = elf.get_dwarf_info()
+                self._dwarf[id(elf)] = dwarf, dwarf.get_aranges()
+            found = _line(*self._dwarf[id(elf)], vaddr)
             if found is not None:
                 return found
         return None
@@ -171,22 +174,27 @@ class Lines:
             yield f"{DEBUG_DIRECTORY}{folder}/{name}"
 
 
+def _name(names: bytes, at: int) -> str:
+    return names[at : names.find(b"\0", at)].decode("utf-8", "backslashreplace")
+
+
 def _functions(elf: Any, section_name: str) -> list[tuple[int, int, str]]:
     """The functions of a table of symbols: start, end, name; in order of address."""
     section = elf.get_section_by_name(section_name) if elf is not None else None
-    if section is None or not hasattr(section, "iter_symbols"):
+    if section is None or section["sh_type"] not in ("SHT_SYMTAB", "SHT_DYNSYM"):
         return []
+    names = elf.get_section(section["sh_link"]).data()
     return sorted(
-        (symbol["st_value"], symbol["st_value"] + symbol["st_size"], str(symbol.name))
-        for symbol in section.iter_symbols()
-        if symbol["st_info"]["type"] in _CODE and symbol["st_shndx"] != "SHN_UNDEF"
+        (start, start + size, _name(names, name))
+        for name, info, _, index, start, size in _SYMBOL.iter_unpack(section.data())
+        if info & 0xF in _CODE and index
     )
 
 
-def _line(dwarf: Any, vaddr: int) -> str | None:
+def _line(dwarf: Any, aranges: Any, vaddr: int) -> str | None:
     if dwarf.debug_info_sec is None or dwarf.debug_info_sec.size > MAX_DEBUG_INFO:
         return None
-    unit = _unit(dwarf, vaddr)
+    unit = _unit(dwarf, aranges, vaddr)
     program = None if unit is None else dwarf.line_program_for_CU(unit)
     if program is None:
         return None
@@ -201,9 +209,8 @@ def _line(dwarf: Any, vaddr: int) -> str | None:
     return None
 
 
-def _unit(dwarf: Any, vaddr: int) -> Any:
+def _unit(dwarf: Any, aranges: Any, vaddr: int) -> Any:
     """The compilation unit that has code there."""
-    aranges = dwarf.get_aranges()
     offset = None if aranges is None else aranges.cu_offset_at_addr(vaddr)
     if offset is not None:
         return dwarf.get_CU_at(offset)
