@@ -47,6 +47,8 @@ if TYPE_CHECKING:
     from cpu.context import Context
     from cpu.exe_file import ExeFile
     from cpu.fs.inode import InodeTable
+    from cpu.fs.pty import DevPts
+    from cpu.fs.tty import JobControl, Tty
     from cpu.mempolicy import Mempolicy
     from cpu.result import ProcessResult
     from cpu.siginfo import SigInfo
@@ -124,6 +126,10 @@ class System:
         """Runs a new task from its first step to its end (cpu.entry)."""
         self.inodes: InodeTable
         """The host's files that tasks have open, and their pages."""
+        self.tty_jobs: JobControl
+        """What terminals do to processes (cpu.tty_jobctrl)."""
+        self.devpts: DevPts
+        """/dev/pts."""
         self._last_pid = FIRST_PID - 1
         self._last_inode = FIRST_INODE - 1
         self._sleepers = WaitQueue("sleep")
@@ -275,6 +281,10 @@ class Process:
         self.rlimit_cpu: CpuTimer | None = None
         self.cpu_timers: list[CpuTimer] = []
         """Those that run."""
+        self.tty: Tty | None = None if parent is None else parent.tty
+        """Its controlling terminal."""
+        self.tty_old_pgrp = 0
+        """Of a session's leader whose terminal has hung up: who was in the foreground."""
         system.processes.append(self)
         if parent is not None:
             parent.children.append(self)
