@@ -507,6 +507,7 @@ static void leader_ends(int m, int s)
 		pause();
 		_exit(0);
 	}
+	settle();
 	close(s);
 }
 
