@@ -146,6 +146,7 @@ class FileSystem:
             name = path[1:].partition("/")[0]
             kind = _TYPE.get(name, "tmpfs")
             sb = SuperBlock(kind, self._new_dev(), _MAGIC.get(name, TMPFS_MAGIC))
+            sb.time, sb.fixed = self.layer.now(), kind in ("proc", "sysfs")
             self._mount(path, node_of, sb)
         if any(_is_beneath(_SHM, path) for path in ours):
             shm = self._overlay("tmpfs", TMPFS_MAGIC, shmem=True)

@@ -197,10 +197,10 @@ int main(int argc, char **argv)
 	int calls = argc > 2 ? atoi(argv[2]) : 100;
 
 	state = argc > 1 ? strtoull(argv[1], NULL, 0) : 1;
-	umask(below(3) ? 022 : below(01000));
 	for (int i = 0; i < 4; i++)
 		if (mkdir("w", 0755) || chdir("w"))
 			return 1;
+	umask(below(3) ? 022 : below(01000));
 	while (calls--)
 		step();
 	tree(".");
