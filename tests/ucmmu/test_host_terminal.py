@@ -5,12 +5,14 @@ control included; afterwards the terminal is as it was, however the run ended.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pty
 import re
 import select
 import shutil
 import signal
+import struct
 import sys
 import termios
 import time
@@ -79,9 +81,10 @@ class Terminal:
 def terminal(*command: str) -> Iterator[Terminal]:
     """Run a command on a terminal of its own."""
     master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("4H", 30, 90, 0, 0))
     pid = os.fork()
     if not pid:
-        os.login_tty(slave) if hasattr(os, "login_tty") else _login(slave)
+        _login(slave)
         os.environ.update({"PS1": "$ ", "ENV": "", "TERM": "dumb"})
         os.execv(command[0], command)
     it = Terminal(master, slave, pid)
@@ -96,8 +99,6 @@ def terminal(*command: str) -> Iterator[Terminal]:
 
 
 def _login(slave: int) -> None:
-    import fcntl
-
     os.setsid()
     fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
     for fd in range(3):
@@ -119,7 +120,7 @@ def work(shell: Terminal) -> str:
         (b"cat\r", rb"cat\r\n"),
         (b"abc\x7fd\n", rb"abd\r\n"),
         (b"\x04", PROMPT),
-        (b"stty size; exit 3\r", rb"0 0\r\n"),
+        (b"stty size; exit 3\r", rb"30 90\r\n"),
     ]
     shell.expect(PROMPT)
     for keys, answer in steps:
