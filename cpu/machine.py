@@ -128,6 +128,7 @@ class Machine:
         self.system = System(self.kernel, self.scheduler, seed=seed)
         self.system.ipc = IpcNamespace(self.system)
         self.space = Space(0)
+        self.space.tell = self.system.notes.add
         self.inodes = self.system.inodes = InodeTable(
             self.kernel, self.system.clock.realtime_ns, self.space
         )
@@ -296,6 +297,8 @@ class Machine:
                 task.fs.put()
             if process.result is None:
                 process.exe.put()
+        with suppress(MmuError):
+            self.inodes.close()
         self.scheduler.halt()
 
     def _finish(self) -> RunResult:
