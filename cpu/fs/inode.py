@@ -35,7 +35,7 @@ Key = tuple[int, int]
 """(st_dev, st_ino) of the host."""
 
 
-@dataclass
+@dataclass(slots=True)
 class Attributes:
     """What stat() says of a file in the upper layer. Times are in nanoseconds since 1970, by the
     machine's clock; ``mode`` has the S_IFMT bits.

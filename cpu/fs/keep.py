@@ -76,7 +76,7 @@ class Keeper:
 
     def _note(self, node: OverlayNode) -> None:
         """Know on which directories of the host's a changed node lies."""
-        places = node.other_places if node.place is None else {node.place, *node.other_places}
+        places = [*node.other_places, *([] if node.place is None else [node.place])]
         for at, name in places:
             self._note_place(at, name)
 
@@ -115,7 +115,7 @@ class Keeper:
             self._make(work)
         names = {*node.named, *node.base}
         if node.lower is not None:
-            names |= self._changed.get(_key(node.lower), set()) - node.whiteouts
+            names |= self._changed.get(_key(node.lower), set()) - node.whiteouts.keys()
         return sorted(names, reverse=True)
 
     def _entry(self, work: _Work, name: str, stores: int) -> _Work | None:

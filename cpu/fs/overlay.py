@@ -85,10 +85,10 @@ class Overlay(SuperBlock):
             self._nodes[key] = node
         elif node.attributes is None:
             if info.st_nlink > 1 and node.place is not None and not node.is_dir:
-                node.other_places.add(node.place)
+                node.found_also_at(node.place)
             node.place, node.info = (place, name), info
         elif not node.is_dir:
-            node.other_places.add((place, name))
+            node.found_also_at((place, name))
         return node
 
     def root_node(self, lower: LowerDir) -> OverlayDir:
@@ -158,12 +158,22 @@ class OverlayNode(Node):
     one has, and ``nlink`` is then how many names.
     """
 
+    __slots__ = (
+        "attributes",
+        "fixed",
+        "info",
+        "linkable",
+        "nlink",
+        "other_places",
+        "place",
+    )
     cached = True
+    sb: Overlay
 
     def __init__(self, sb: Overlay) -> None:
-        self.sb: Overlay = sb
+        self.sb = sb
         self.place: tuple[LowerDir, str] | None = None
-        self.other_places: set[tuple[LowerDir, str]] = set()
+        self.other_places: tuple[tuple[LowerDir, str], ...] = ()
         """Where else hard links of it were found."""
         self.info: os.stat_result | None = None
         self.fixed: Fixed | None = None
@@ -263,6 +273,11 @@ class OverlayNode(Node):
             self.sb.changed.add(self)
         return self.attributes
 
+    def found_also_at(self, place: tuple[LowerDir, str]) -> None:
+        """A hard link of it was found."""
+        if place not in self.other_places:
+            self.other_places = (*self.other_places, place)
+
     def may_link(self) -> bool:
         """Whether it has a name, or never had one."""
         return bool(self.nlink) or self.linkable
@@ -328,6 +343,8 @@ class OverlayNode(Node):
 
 class OverlayFile(OverlayNode):
     """A regular file. ``store`` is the number of its data in the upper layer, None: it is below."""
+
+    __slots__ = ("inode", "store", "unnamed")
 
     def __init__(self, sb: Overlay) -> None:
         super().__init__(sb)
@@ -466,7 +483,11 @@ class OverlayFile(OverlayNode):
 class OverlayLink(OverlayNode):
     """A symbolic link; ``text`` is what it says, None: what the host's says."""
 
-    text: str | None = None
+    __slots__ = ("text",)
+
+    def __init__(self, sb: Overlay) -> None:
+        super().__init__(sb)
+        self.text: str | None = None
 
     def readlink(self) -> str:
         """What it says."""
@@ -483,6 +504,8 @@ class OverlayLink(OverlayNode):
 class OverlaySpecial(OverlayNode):
     """A FIFO, the name of a socket, or a device of the host's, which cannot be opened."""
 
+    __slots__ = ("fifo",)
+
     def __init__(self, sb: Overlay) -> None:
         super().__init__(sb)
         self.fifo: Fifo | None = None
@@ -498,13 +521,15 @@ class OverlaySpecial(OverlayNode):
 class OverlayDir(OverlayNode):
     """A directory; ``lower`` is the host's, None: there is none, or none to be seen."""
 
+    __slots__ = ("_absent", "_nr_dirs", "base", "lower", "named", "whiteouts")
+
     def __init__(self, sb: Overlay) -> None:
         super().__init__(sb)
         self.lower: LowerDir | None = None
         self.named: dict[str, OverlayNode] = {}
-        self.whiteouts: set[str] = set()
+        self.whiteouts: dict[str, None] = {}
         self.base: dict[str, OverlayNode] = {}
-        self._absent: set[str] = set()
+        self._absent: dict[str, None] = {}
         self._nr_dirs = 0
 
     def _size(self) -> tuple[int, int]:
@@ -538,7 +563,7 @@ class OverlayDir(OverlayNode):
         if info is None:
             if len(self._absent) >= _MAX_ABSENT:
                 self._absent.clear()
-            self._absent.add(name)
+            self._absent[name] = None
             return None
         return self.sb.lower_node(self.lower, name, info)
 
@@ -616,7 +641,7 @@ class OverlayDir(OverlayNode):
     def _set(self, name: str, node: OverlayNode) -> None:
         self._modified()
         self.named[name] = node
-        self._absent.discard(name)
+        self._absent.pop(name, None)
         self._nr_dirs += node.is_dir
 
     def _take(self, name: str, node: OverlayNode) -> None:
@@ -624,7 +649,7 @@ class OverlayDir(OverlayNode):
         if self.named.pop(name, None) is not None:
             self._nr_dirs -= node.is_dir
         if name not in self.whiteouts and self.below(name) is not None:
-            self.whiteouts.add(name)
+            self.whiteouts[name] = None
 
     def _modified(self) -> None:
         attributes = self.make_upper()
