@@ -64,6 +64,18 @@ class Inode:
     above 0 it is open for writing, below 0 it is being executed.
     """
 
+    __slots__ = (
+        "_stamp",
+        "attributes",
+        "data",
+        "key",
+        "locks",
+        "opens",
+        "table",
+        "upper",
+        "writers",
+    )
+
     def __init__(
         self, table: InodeTable, key: Key, *, upper: bool, shmem: bool, charged: bool
     ) -> None:
