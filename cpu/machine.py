@@ -126,6 +126,7 @@ class Machine:
         self.scheduler.on_deadlock = self._deadlock
         self.system = System(self.kernel, self.scheduler, seed=seed)
         self.space = Space(0)
+        self.space.tell = self.system.notes.add
         self.inodes = self.system.inodes = InodeTable(
             self.kernel, self.system.clock.realtime_ns, self.space
         )

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 from dataclasses import asdict
@@ -18,7 +19,7 @@ from cpu.machine import Machine
 from cpu.result import RunResult
 from cpu.task import Process
 from cpu.vcpu import Fidelity
-from mmu.errors import MmuError
+from mmu.errors import LinuxError, MmuError
 from mmu.events import EventRing
 from mmu.linux.policy import FreeTables
 from mmu.memory import Memory
@@ -85,6 +86,8 @@ def run_guest(
     except ElfError as error:
         raise Failure(ExitCode.NO_PROGRAM, str(error)) from None
     report = about | _report(result)
+    if options.keep is not None:
+        report["kept"] = _keep(guest.machine, report)
     unwritten = guest.close_trace(options)
     if strace is not None:
         unwritten = strace.close(options) or unwritten
@@ -97,6 +100,18 @@ def run_guest(
     if guest.trace_cut_off or (strace is not None and strace.cut_off):
         report["notes"].append("the trace is cut off: nobody read it when the run was stopped")
     return report
+
+
+def _keep(machine: Machine, report: Message) -> bool:
+    """Make a tree of what guests wrote, for the parent to save; whether that could be done."""
+    try:
+        left_out = machine.keep_files()
+    except (OSError, LinuxError) as error:
+        report["notes"].append(f"--keep: {os.strerror(error.errno or errno.EIO)}")
+        return False
+    if left_out:
+        report["notes"].append(f"--keep: {left_out} pipes and sockets are not saved")
+    return True
 
 
 def _look(machine: Machine) -> Message:

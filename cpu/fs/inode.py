@@ -121,10 +121,12 @@ class Inode:
             self.data.write_back()
         info = self.fstat()
         self._stamp = _stamp(info)
-        if not info.st_nlink:
-            self.data.mapping.truncate_range(0, MAX_LFS_FILESIZE)
         self.data.close()
-        self.table.idle(self)
+        if info.st_nlink:
+            self.table.idle(self)
+        else:
+            self.data.release()
+            self.table.drop(self)
 
     def copy_up(self, fd: int) -> None:
         """It has moved to the upper layer: its host's file is the one of ``fd`` (O_RDWR, the same
@@ -216,10 +218,9 @@ class InodeTable:
     def forget(self, info: os.stat_result) -> None:
         """The host's file has lost its last name: its attributes go when nobody has it open."""
         inode = self.find(info)
-        if inode is not None:
+        if inode is not None and not inode.opens:
             inode.data.release()
-            if not inode.opens:
-                self._drop(inode)
+            self.drop(inode)
 
     def lock_context(self, number: int) -> FileLockContext:
         """Locks of what is no regular file, by its st_ino."""
@@ -232,7 +233,7 @@ class InodeTable:
         if inode.data.mapping.nr_cached:
             self._idle[inode.key] = inode
         elif inode.attributes is None:
-            self._drop(inode)
+            self.drop(inode)
         if len(self._idle) > IDLE_MAX:
             self._leave(next(iter(self._idle.values())))
 
@@ -275,9 +276,10 @@ class InodeTable:
         inode.data.mapping.truncate_range(0, MAX_LFS_FILESIZE)
         del self._idle[inode.key]
         if inode.attributes is None:
-            self._drop(inode)
+            self.drop(inode)
 
-    def _drop(self, inode: Inode) -> None:
+    def drop(self, inode: Inode) -> None:
+        """Nobody has the inode, and it is not worth keeping."""
         inode.data.mapping.drop()
         self._idle.pop(inode.key, None)
         self._inodes.pop(inode.key, None)

@@ -39,7 +39,8 @@ F_ALL_SEALS: Final = 0x3F
 
 
 class Memfd:
-    """A file of memory, ``name`` behind "memfd:" in /proc: a struct shmem_inode_info. Its pages are all there is of it.
+    """A file of memory, ``name`` behind "memfd:" in /proc: a struct shmem_inode_info. Its pages are
+    all there is of it.
 
     ``killed`` says whether the task that runs is to end: what takes long breaks off.
     """

@@ -552,6 +552,11 @@ class OverlayDir(OverlayNode):
             return None
         return self.below(name)
 
+    def add_below(self, name: str, node: OverlayNode) -> None:
+        """Have the name stand for this below, before anybody writes."""
+        self._absent.discard(name)
+        self.base[name] = node
+
     def below(self, name: str) -> OverlayNode | None:
         """What the name stands for below."""
         node = self.base.get(name)

@@ -240,9 +240,11 @@ def rw_verify_area(start: int, vectors: Vectors) -> None:
         raise LinuxError(errno.EINVAL)
 
 
-def inode_newsize_ok(task: Task, file: OpenFile, size: int) -> None:
-    """Whether the file may be made ``size`` bytes long: EFBIG, and SIGXFSZ for RLIMIT_FSIZE."""
-    if size > file.size and size > task.rlimits[Resource.FSIZE].cur:
+def inode_newsize_ok(task: Task, was: int, size: int) -> None:
+    """Whether a file of ``was`` bytes may be made ``size`` bytes long: EFBIG, and SIGXFSZ for
+    RLIMIT_FSIZE.
+    """
+    if size > was and size > task.rlimits[Resource.FSIZE].cur:
         send_sig(signal.SIGXFSZ, task)
         raise LinuxError(errno.EFBIG)
 

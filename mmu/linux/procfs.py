@@ -15,6 +15,8 @@ from mmu.linux.vma import VM_EXEC, VM_MAYSHARE, VM_READ, VM_WRITE
 from mmu.units import PAGE_SHIFT, PAGE_SIZE
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from mmu._native import struct_vm_area_struct_ptr
 
 _PERMS = (("r", VM_READ), ("w", VM_WRITE), ("x", VM_EXEC))
@@ -220,6 +222,30 @@ def show_map_vma(mm: MmStruct, vma: struct_vm_area_struct_ptr) -> str:
     return f"{line.ljust(NAME_COLUMN)} {name}\n" if name else f"{line}\n"
 
 
+_BATCH: Final = 32
+"""VMAs told of under one hold of mmap_lock."""
+
+
+def each_vma(mm: MmStruct, show: Callable[[struct_vm_area_struct_ptr], str]) -> Iterator[str]:
+    """m_start(), m_next(): what ``show`` says of the VMAs in order of address, some at a time, when
+    it is asked for: they may change in between. Takes the mmap_lock for reading; ends with the mm.
+    """
+    address = 0
+    while mm.mm_users:
+        with mm.mmap_read_lock():
+            i = lib.vma_index_of(mm.c, address)
+            batch = list(mm.c.vmas.vma[i : min(i + _BATCH, mm.c.vmas.nr)])
+            if not batch:
+                return
+            text, address = "".join([show(vma) for vma in batch]), batch[-1].vm_end
+        yield text
+
+
+def map_lines(mm: MmStruct) -> Iterator[str]:
+    """/proc/PID/maps, line by line; see each_vma()."""
+    return each_vma(mm, lambda vma: show_map_vma(mm, vma))
+
+
 def maps(mm: MmStruct) -> str:
-    """/proc/PID/maps."""
-    return "".join(show_map_vma(mm, vma) for vma in mm.c.vmas.vma[0 : mm.c.vmas.nr])
+    """/proc/PID/maps as it is now."""
+    return "".join(map_lines(mm))

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from cpu.fs.view import Given, View
+from cpu.fs.view import Given, View, seen
 from native.on_demand import BUILD
 from tests.guests.build import build
 from tests.guests.machine import Run, run
@@ -90,6 +90,43 @@ def test_random_steps_leave_the_bytes_that_they_leave_on_the_host(
 def test_random_steps_in_the_upper_layer(cwd: str, tmp_path: Path) -> None:
     ours = in_the_upper_layer(tmp_path, cwd, "file_random", "5", "80")
     assert ours.text.splitlines() == on_the_host("file_random", "5", "80")
+
+
+def test_the_upper_layer_is_full_where_it_is_to_be(tmp_path: Path) -> None:
+    view = View(upper=os.path.realpath(tmp_path), cwd="/tmp", fresh=("/tmp",), limit=4 << 20)
+    ours = run(program("file_room"), view=view)
+    assert ours.text.splitlines() == [
+        "done = 20",
+        "write(fd, buffer, 3 * MIB) = 3145728",
+        "write(fd, buffer, 3 * MIB) < 3 * MIB = 1",
+        "write(fd, buffer, MIB) = -1 ENOSPC",
+        "pwrite(fd, buffer, MIB, 0) = 1048576",
+        "ftruncate(fd, 0) = 0",
+        "write(fd, buffer, MIB) == MIB = 1",
+        "ftruncate(fd, 64 * MIB) = 0",
+        "fallocate(fd, 0, 0, 8 * MIB) = -1 ENOSPC",
+        "i > 900 && i <= 1024 = 1",
+        "ftruncate(fd, 0) = 0",
+        "munmap(map, 8 * MIB) = 0",
+        "write(fd, buffer, 3 * MIB) = 3145728",
+    ]
+
+
+def test_a_program_that_runs_cannot_be_written_nor_one_that_is_written_run(tmp_path: Path) -> None:
+    script = """
+        cp /bin/sleep busy; exec 3>>busy; ./busy 0; echo $?; exec 3>&-; ./busy 0; echo $?
+        ./busy 1000 & sleep 0.01; true >>busy; echo $?; kill $!; wait; true >>busy; echo $?
+    """
+    view = View(given=_system(), upper=os.path.realpath(tmp_path), cwd="/tmp", fresh=("/tmp",))
+    ours = run("/bin/sh", "-c", script, view=view, env={"PATH": "/usr/bin:/bin"})
+    assert ours.text.split() == ["126", "0", "2", "0"]
+    assert ours.stderr.decode().count("Text file busy") == 2
+
+
+def _system() -> tuple[Given, ...]:
+    """The host's programs and libraries."""
+    names = ("/bin", "/lib", "/lib64", "/usr", "/etc")
+    return tuple(given for name in names if os.path.exists(name) for given in seen(name))
 
 
 @pytest.mark.fuzz

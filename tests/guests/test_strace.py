@@ -65,6 +65,7 @@ NOT_COMPARED = (
     (r"^getrandom\(.*?, ", "getrandom(BYTES, "),
     (r"(child_tidptr=.*= |wait4\(|wait4\(-1.*= )\d{4,}", r"\1PID"),
     (r"\bset_tid_address\((.*)\) += \d+", r"set_tid_address(\1) = PID"),
+    (r"\bgetpgid\(0\) += \d+", "getpgid(0) = PID"),
     (r"\b(getpid|gettid|getppid)\(\) += \d+", r"\1() = PID"),
     (r" +=", " ="),
 )

@@ -2,6 +2,8 @@
 /* Ways out by names: what is outside is read, written, made or removed. */
 #include "ways_out.h"
 
+#define ROUNDS 40 /* of a race */
+
 #include <dirent.h>
 #include <linux/openat2.h>
 #include <pthread.h>
@@ -610,7 +612,7 @@ static void race(void (*go)(const char *path))
 	GOT(symlink(outside, join(writable, "race_link")));
 	race_over = 0;
 	got("thread", pthread_create(&thread, NULL, exchange, NULL));
-	for (int i = 0; i < 300; i++) {
+	for (int i = 0; i < ROUNDS; i++) {
 		go(join(writable, "race/key"));
 		sched_yield();
 	}
@@ -667,7 +669,7 @@ WAY(race_of_working_directories, ONLY_HERE)
 	mkdir(join(writable, "race"), 0755);
 	symlink(outside, join(writable, "race_link"));
 	pthread_create(&thread, NULL, exchange, NULL);
-	for (int i = 0; i < 200; i++) {
+	for (int i = 0; i < ROUNDS; i++) {
 		if (!chdir(join(writable, "race")))
 			read_quietly("key");
 		sched_yield();
@@ -680,7 +682,7 @@ WAY(race_of_working_directories, ONLY_HERE)
 WAY(race_with_the_host, ONLY_HERE)
 {
 	/* the host's side exchanges `swapped` for a link to outside, all the while */
-	for (int i = 0; i < 2000; i++) {
+	for (int i = 0; i < 10 * ROUNDS; i++) {
 		read_quietly(join(writable, "swapped/key"));
 		if (i % 4 == 0)
 			write_quietly(join(writable, "swapped/key"));

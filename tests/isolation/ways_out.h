@@ -8,6 +8,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -130,6 +131,7 @@ int main(int argc, char **argv)
 	abstract = argv[5];
 	victim = atoi(argv[6]);
 	port = atoi(argv[7]);
+	signal(SIGPIPE, SIG_IGN);
 	setvbuf(stdout, NULL, _IOLBF, 1 << 16);
 	for (const struct way *way = __start_ways; way < __stop_ways; way++) {
 		int named = 0;
