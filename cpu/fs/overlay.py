@@ -554,7 +554,7 @@ class OverlayDir(OverlayNode):
 
     def add_below(self, name: str, node: OverlayNode) -> None:
         """Have the name stand for this below, before anybody writes."""
-        self._absent.discard(name)
+        self._absent.pop(name, None)
         self.base[name] = node
 
     def below(self, name: str) -> OverlayNode | None:
