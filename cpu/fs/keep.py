@@ -15,7 +15,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from cpu.fs.overlay import OverlayDir, OverlayFile, OverlayLink, OverlayNode
+from cpu.fs.overlay_dir import OverlayDir
+from cpu.fs.overlay_file import OverlayFile
+from cpu.fs.overlay_node import OverlayLink, OverlayNode
 from cpu.fs.upper import copy_data
 
 if TYPE_CHECKING:
