@@ -71,9 +71,7 @@ def test_a_guests_own_limits_bind(name: str, tmp_path: Path) -> None:
     assert re.fullmatch(rf"{name} \d+ EMFILE\n", said)
 
 
-@pytest.mark.parametrize(
-    "name", ["explosion", pytest.param("signals", marks=pytest.mark.stress)]
-)
+@pytest.mark.parametrize("name", ["explosion", pytest.param("signals", marks=pytest.mark.stress)])
 def test_what_goes_on_for_ever_ends_at_the_timeout_with_its_figures(
     name: str, tmp_path: Path
 ) -> None:
