@@ -11,7 +11,8 @@ import random
 
 import pytest
 
-from tests.guests.build import build
+from tests.guests.build import build, run_natively
+from tests.guests.machine import run as run_guest
 from tests.isolation.host import Host, make_host, run
 from ucmmu.exit_codes import ExitCode
 
@@ -67,3 +68,8 @@ def test_much_nonsense_does_no_harm(kind: str, part: int) -> None:
     options = [[], ["--cpus", "3"], ["--fidelity", "exact"], ["--uid", "1000"]][part % 4]
     with make_host(as_user=os.geteuid() == 0 and part % 2 == 1) as host:
         fuzz(host, kind, seed, AT_ONCE, *options)
+
+
+def test_what_was_found_answers_as_the_host_does() -> None:
+    program = build("../isolation/found_by_fuzz.c", "-static", "-O1", "-w")
+    assert run_guest(program).text == run_natively(program).decode()
