@@ -190,7 +190,7 @@ def sys_select(
     if timeout:
         seconds, microseconds = struct.unpack("<qq", task.mm.copy_from_user(timeout, 16))
         limit = seconds * SECOND + microseconds * 1000
-        if seconds < 0 or microseconds < 0:
+        if seconds < 0 or microseconds < 0 or seconds + microseconds // 10**6 > TIME64_MAX:
             raise LinuxError(errno.EINVAL)
     deadline = deadline_of(task, limit)
     sets = (reads, writes, excepts)

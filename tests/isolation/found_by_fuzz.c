@@ -34,6 +34,10 @@ int main(void)
 	times[1] = 999999;
 	SAY(syscall(SYS_select, p[0] + 1, &set, NULL, NULL, times));
 	SAY(times[0] > INT64_MAX / 2);
+	times[0] = INT64_MAX;
+	times[1] = INT64_MAX;
+	FD_SET(p[0], &set);
+	SAY(syscall(SYS_select, p[0] + 1, &set, NULL, NULL, times));
 	times[0] = INT64_MAX / 1000;
 	times[1] = 999999999;
 	FD_SET(p[0], &set);
