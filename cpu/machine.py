@@ -295,6 +295,8 @@ class Machine:
                 task.fs.put()
             if process.result is None:
                 process.exe.put()
+        with suppress(MmuError):
+            self.inodes.close()
         self.scheduler.halt()
 
     def _finish(self) -> RunResult:

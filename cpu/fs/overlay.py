@@ -380,6 +380,11 @@ class OverlayFile(OverlayNode):
             file.on_release.append(self._released)
         return file
 
+    def add_name(self) -> None:
+        """One name more."""
+        self.unnamed = False
+        super().add_name()
+
     def _released(self) -> None:
         """An open file without a name goes: O_TMPFILE's data with the last one."""
         if self.unnamed and not self.nlink and self.inode is not None and self.inode.opens == 1:
