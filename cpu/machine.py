@@ -126,6 +126,7 @@ class Machine:
         self.scheduler.on_deadlock = self._deadlock
         self.system = System(self.kernel, self.scheduler, seed=seed)
         self.space = Space(0)
+        self.space.tell = self.system.notes.add
         self.inodes = self.system.inodes = InodeTable(
             self.kernel, self.system.clock.realtime_ns, self.space
         )
@@ -294,6 +295,8 @@ class Machine:
                 task.fs.put()
             if process.result is None:
                 process.exe.put()
+        with suppress(MmuError):
+            self.inodes.close()
         self.scheduler.halt()
 
     def _finish(self) -> RunResult:

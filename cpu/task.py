@@ -62,6 +62,7 @@ TASK_COMM_LEN: Final = 16
 
 ADDR_NO_RANDOMIZE: Final = 0x40000
 """The personality that programs start with: as under ``setarch -R``."""
+MAX_BACKTRACES: Final = 8
 FIRST_PID = 1000
 FIRST_INODE = 100
 """Below it are those of standard streams and programs."""
@@ -106,6 +107,8 @@ class System:
         self.clock = VirtualClock(scheduler.now_ns)
         self.notes = Notes()
         self.uts = UtsNamespace()
+        self.backtraces_left = MAX_BACKTRACES
+        """How many more crashes are reported with the calls that led to them."""
         self.tracer: Tracer | None = None
         """Who writes down the system calls (cpu.strace.tracer)."""
         self.tasks: dict[int, Task] = {}
