@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from cpu.fs.inode import InodeTable
     from cpu.fs.pty import DevPts
     from cpu.fs.tty import JobControl, Tty
+    from cpu.ipc.namespace import IpcNamespace
     from cpu.mempolicy import Mempolicy
     from cpu.result import ProcessResult
     from cpu.siginfo import SigInfo
@@ -62,6 +63,7 @@ TASK_COMM_LEN: Final = 16
 
 ADDR_NO_RANDOMIZE: Final = 0x40000
 """The personality that programs start with: as under ``setarch -R``."""
+MAX_BACKTRACES: Final = 8
 FIRST_PID = 1000
 FIRST_INODE = 100
 """Below it are those of standard streams and programs."""
@@ -106,6 +108,8 @@ class System:
         self.clock = VirtualClock(scheduler.now_ns)
         self.notes = Notes()
         self.uts = UtsNamespace()
+        self.backtraces_left = MAX_BACKTRACES
+        """How many more crashes are reported with the calls that led to them."""
         self.tracer: Tracer | None = None
         """Who writes down the system calls (cpu.strace.tracer)."""
         self.tasks: dict[int, Task] = {}
@@ -118,6 +122,7 @@ class System:
         self.before_teardown: Callable[[Process], None] = lambda process: None
         """Hears of each process that ends, with its result, before its address space goes."""
         self.futexes = FutexTable(scheduler)
+        self.ipc: IpcNamespace
         self.net = Net(scheduler, self.new_inode, self._caller, scheduler.now_ns)
         self.ret_from_fork: Callable[[Task], None]
         """Runs a new task from its first step to its end (cpu.entry)."""

@@ -380,6 +380,11 @@ class OverlayFile(OverlayNode):
             file.on_release.append(self._released)
         return file
 
+    def add_name(self) -> None:
+        """One name more."""
+        self.unnamed = False
+        super().add_name()
+
     def _released(self) -> None:
         """An open file without a name goes: O_TMPFILE's data with the last one."""
         if self.unnamed and not self.nlink and self.inode is not None and self.inode.opens == 1:
@@ -521,6 +526,11 @@ class OverlayDir(OverlayNode):
         if name in self.whiteouts or name in self._absent:
             return None
         return self.below(name)
+
+    def add_below(self, name: str, node: OverlayNode) -> None:
+        """Have the name stand for this below, before anybody writes."""
+        self._absent.discard(name)
+        self.base[name] = node
 
     def below(self, name: str) -> OverlayNode | None:
         """What the name stands for below."""

@@ -87,6 +87,8 @@ def _living(system: System) -> list[Process]:
 class _ProcTask(Directory):
     """What /proc/PID and /proc/PID/task/TID both have."""
 
+    immutable = True
+
     def __init__(self, task: Task, pid: int, current: Callable[[], Task]) -> None:
         self._task, self._current = task, current
         cred = task.cred
