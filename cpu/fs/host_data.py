@@ -333,7 +333,7 @@ def _all(call: Callable[[Views, int], int], views: Views, at: int) -> int:
             if not moved:
                 return done
             done += moved
-            rest = _after(rest, moved)
+            rest = _after(rest, moved) if moved < sum(map(len, rest)) else []
     return done
 
 
