@@ -65,6 +65,8 @@ class HostData:
     needs the file open, and raises LinuxError.
     """
 
+    __slots__ = ("_size", "_space", "_used", "fd", "fd_writes", "kernel", "mapping", "writable")
+
     def __init__(self, kernel: Kernel, space: Space | None, *, writable: bool, shmem: bool) -> None:
         self.kernel = kernel
         self.writable = writable

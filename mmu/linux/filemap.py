@@ -142,6 +142,8 @@ class AddressSpace:
     may be newer than what ``ops`` would read.
     """
 
+    __slots__ = ("_memory", "_pages", "dirty", "ops", "seals", "shmem", "users")
+
     def __init__(self, ops: AddressSpaceOperations, *, shmem: bool = False) -> None:
         self.ops = ops
         self.shmem = shmem
