@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from mmu._native import lib
 from mmu.linux import vma as flag
 from mmu.linux.pagewalk import walk_page_range
-from mmu.linux.pgtable import SPECIAL, A, D, entry_pfn, pte_present
+from mmu.linux.pgtable import PROTNONE, SPECIAL, A, D, P, entry_pfn, pte_present
 from mmu.linux.procfs import NAME_COLUMN, each_vma, show_map_vma
 from mmu.linux.state import MmStruct
 from mmu.units import PAGE_SHIFT, PAGE_SIZE
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _PSS_SHIFT: Final = 12
 """Bits below the point of Pss."""
+_PSS_OF_PAGE: Final = PAGE_SIZE << _PSS_SHIFT
 
 _MNEMONICS: Final = (
     (flag.VM_READ, "rd"),
@@ -60,7 +61,7 @@ _MNEMONICS: Final = (
 """The letters of VmFlags, in order of the bits (show_smap_vma_flags())."""
 
 
-@dataclass
+@dataclass(slots=True)
 class MemSizeStats:
     """struct mem_size_stats: bytes; those of Pss times 2^12."""
 
@@ -87,10 +88,10 @@ class MemSizeStats:
 
 def smap_gather_stats(mm: MmStruct, vma: struct_vm_area_struct_ptr) -> MemSizeStats:
     """What the mapping has in memory; the mmap_lock is held."""
-    stats, page = MemSizeStats(), mm.memory.page
+    stats, page, present = MemSizeStats(), mm.memory.page, P | PROTNONE
     for _start, _end, ptes in walk_page_range(mm, vma.vm_start, vma.vm_end):
         for pte in ptes or ():
-            if pte and pte_present(pte) and not pte & SPECIAL:
+            if pte & present and not pte & SPECIAL:
                 _account(stats, page(entry_pfn(pte)), pte)
     if vma.vm_flags & flag.VM_LOCKED:
         stats.pss_locked = stats.pss
@@ -99,25 +100,32 @@ def smap_gather_stats(mm: MmStruct, vma: struct_vm_area_struct_ptr) -> MemSizeSt
 
 def _account(stats: MemSizeStats, page: struct_page, pte: int) -> None:
     """smaps_account() and smaps_page_accumulate() for one page."""
-    anon = page.flags & lib.PG_anon
-    dirty = bool(pte & D or page.flags & lib.PG_dirty)
+    flags, mapcount = page.flags, page._mapcount
+    anon = flags & lib.PG_anon
+    dirty = pte & D or flags & lib.PG_dirty
     stats.resident += PAGE_SIZE
     if pte & A:
         stats.referenced += PAGE_SIZE
     if anon:
         stats.anonymous += PAGE_SIZE
-        if not page.flags & lib.PG_swapbacked and not dirty:
+        if not flags & lib.PG_swapbacked and not dirty:
             stats.lazyfree += PAGE_SIZE
-    mapcount = page._mapcount
-    kind = f"{'shared' if mapcount >= 2 else 'private'}_{'dirty' if dirty else 'clean'}"
-    setattr(stats, kind, getattr(stats, kind) + PAGE_SIZE)
-    pss = (PAGE_SIZE << _PSS_SHIFT) // max(mapcount, 1)
+    if dirty:
+        if mapcount < 2:
+            stats.private_dirty += PAGE_SIZE
+        else:
+            stats.shared_dirty += PAGE_SIZE
+    elif mapcount < 2:
+        stats.private_clean += PAGE_SIZE
+    else:
+        stats.shared_clean += PAGE_SIZE
+    pss = _PSS_OF_PAGE if mapcount < 2 else _PSS_OF_PAGE // mapcount
     stats.pss += pss
     if dirty:
         stats.pss_dirty += pss
     if anon:
         stats.pss_anon += pss
-    elif page.flags & lib.PG_swapbacked:
+    elif flags & lib.PG_swapbacked:
         stats.pss_shmem += pss
     else:
         stats.pss_file += pss
@@ -181,7 +189,7 @@ def show_smap(mm: MmStruct, vma: struct_vm_area_struct_ptr) -> str:
 
 def smaps(mm: MmStruct) -> Iterator[str]:
     """/proc/PID/smaps, mapping by mapping; see each_vma()."""
-    return each_vma(mm, show_smap)
+    return each_vma(mm, lambda vma: show_smap(mm, vma))
 
 
 def smaps_rollup(mm: MmStruct) -> str:
@@ -201,7 +209,7 @@ def smaps_rollup(mm: MmStruct) -> str:
 
 def numa_maps(mm: MmStruct) -> Iterator[str]:
     """/proc/PID/numa_maps, of the one node that there is; see each_vma()."""
-    return each_vma(mm, _numa_map)
+    return each_vma(mm, lambda vma: _numa_map(mm, vma))
 
 
 def _numa_map(mm: MmStruct, vma: struct_vm_area_struct_ptr) -> str:
