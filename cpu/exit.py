@@ -48,6 +48,8 @@ def do_exit(task: Task, end: TaskEnd) -> None:
             process.end = end
         process.result = result_of(process)
     exit_mm(task, group_dead=group_dead)
+    if group_dead:
+        task.system.ipc.sem.exit_sem(process)
     task.files.put()
     task.fs.put()
     if group_dead:

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from cpu.fs.inode import InodeTable
     from cpu.fs.pty import DevPts
     from cpu.fs.tty import JobControl, Tty
+    from cpu.ipc.namespace import IpcNamespace
     from cpu.mempolicy import Mempolicy
     from cpu.result import ProcessResult
     from cpu.siginfo import SigInfo
@@ -121,6 +122,7 @@ class System:
         self.before_teardown: Callable[[Process], None] = lambda process: None
         """Hears of each process that ends, with its result, before its address space goes."""
         self.futexes = FutexTable(scheduler)
+        self.ipc: IpcNamespace
         self.net = Net(scheduler, self.new_inode, self._caller, scheduler.now_ns)
         self.ret_from_fork: Callable[[Task], None]
         """Runs a new task from its first step to its end (cpu.entry)."""

@@ -180,7 +180,7 @@ class Scratch:
         stdin: bytes = b"",
         env: Mapping[str, str] | None = None,
         options: Iterable[str] = (),
-        writable: bool = True,
+        writable: bool = False,
         timeout: float = 300,
     ) -> Outcome:
         """Run it as a guest that sees this directory, and writes to a layer above it, or, with
@@ -209,7 +209,7 @@ class Scratch:
         options: Iterable[str] = (),
         code: int = 0,
         without: Iterable[str] = (),
-        writable: bool = True,
+        writable: bool = False,
         timeout: float = 300,
     ) -> Outcome:
         """Run it natively and here: exit code, output and all files left must be equal.

@@ -238,7 +238,13 @@ CHECK(thread_cancel)
 	pthread_t thread;
 	void *result;
 
-	for (long i = 0; i < 2; i++) {
+#ifdef __GLIBC__
+	const long kinds = 2;
+#else
+	const long kinds = 1; /* musl may crash in an asynchronous one */
+#endif
+
+	for (long i = 0; i < kinds; i++) {
 		arrived = 0;
 		pthread_create(&thread, NULL, cancelled, (void *)i);
 		while (!arrived)
