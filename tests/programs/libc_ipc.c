@@ -80,7 +80,8 @@ CHECK(ipc_unix_socket)
 	struct stat st;
 
 	say("bind %s", outcome(bind(server, (void *)&name, sizeof(name))));
-	say("again %s", outcome(bind(socket(AF_UNIX, SOCK_STREAM, 0), (void *)&name, sizeof(name))));
+	say("again %s",
+	    outcome(bind(socket(AF_UNIX, SOCK_STREAM, 0), (void *)&name, sizeof(name))));
 	stat("socket", &st);
 	say("socket %d", S_ISSOCK(st.st_mode));
 	fd = socket(AF_UNIX, SOCK_STREAM, 0);
@@ -128,7 +129,8 @@ static void serve(int family, struct sockaddr *address, socklen_t length)
 
 CHECK(ipc_tcp)
 {
-	struct sockaddr_in address = { .sin_family = AF_INET, .sin_addr = { htonl(INADDR_LOOPBACK) } };
+	struct sockaddr_in address = { .sin_family = AF_INET,
+				       .sin_addr = { htonl(INADDR_LOOPBACK) } };
 	struct sockaddr_in6 address6 = { .sin6_family = AF_INET6, .sin6_addr = in6addr_loopback };
 
 	serve(AF_INET, (void *)&address, sizeof(address));
@@ -137,7 +139,8 @@ CHECK(ipc_tcp)
 
 CHECK(ipc_udp)
 {
-	struct sockaddr_in address = { .sin_family = AF_INET, .sin_addr = { htonl(INADDR_LOOPBACK) } };
+	struct sockaddr_in address = { .sin_family = AF_INET,
+				       .sin_addr = { htonl(INADDR_LOOPBACK) } };
 	socklen_t length = sizeof(address);
 	int a = socket(AF_INET, SOCK_DGRAM, 0), b = socket(AF_INET, SOCK_DGRAM, 0);
 	char text[20] = "";
@@ -190,7 +193,8 @@ CHECK(ipc_waiting)
 
 CHECK(ipc_counters)
 {
-	int fd = eventfd(3, EFD_NONBLOCK | EFD_SEMAPHORE), timer = timerfd_create(CLOCK_MONOTONIC, 0);
+	int fd = eventfd(3, EFD_NONBLOCK | EFD_SEMAPHORE),
+	    timer = timerfd_create(CLOCK_MONOTONIC, 0);
 	struct itimerspec when = { .it_value = { 0, 1000000 }, .it_interval = { 0, 1000000 } };
 	struct signalfd_siginfo info;
 	eventfd_t value;
@@ -294,7 +298,8 @@ CHECK(ipc_clocks)
 	say("sleep %s", outcome(nanosleep(&wait_, NULL)));
 	clock_gettime(CLOCK_MONOTONIC, &after);
 	say("passed %d",
-	    (after.tv_sec - before.tv_sec) * 1000000000 + after.tv_nsec - before.tv_nsec >= 5000000);
+	    (after.tv_sec - before.tv_sec) * 1000000000 + after.tv_nsec - before.tv_nsec >=
+		    5000000);
 	say("bad %s", outcome(nanosleep(&bad, NULL)));
 	say("resolution %s", outcome(clock_getres(CLOCK_REALTIME, &resolution)));
 	say("%ld ns", resolution.tv_nsec);
