@@ -21,8 +21,7 @@ def by_check(text: bytes) -> dict[str, list[bytes]]:
     return found
 
 
-@pytest.mark.parametrize("cpus", [1, 2])
-@pytest.mark.parametrize("compiler", FLAGS)
+@pytest.mark.parametrize(("compiler", "cpus"), zip(FLAGS, (1, 2)))
 def test_libc(compiler: str, cpus: int, scratch: Scratch) -> None:
     program = str(libc_checks(compiler))
     natively = scratch.natively(program)
