@@ -65,6 +65,8 @@ class HostData:
     needs the file open, and raises LinuxError.
     """
 
+    __slots__ = ("_size", "_space", "_used", "fd", "fd_writes", "kernel", "mapping", "writable")
+
     def __init__(self, kernel: Kernel, space: Space | None, *, writable: bool, shmem: bool) -> None:
         self.kernel = kernel
         self.writable = writable
@@ -331,7 +333,7 @@ def _all(call: Callable[[Views, int], int], views: Views, at: int) -> int:
             if not moved:
                 return done
             done += moved
-            rest = _after(rest, moved)
+            rest = _after(rest, moved) if moved < sum(map(len, rest)) else []
     return done
 
 

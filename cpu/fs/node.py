@@ -96,6 +96,7 @@ class Node:
     cannot be changed, and holds nothing.
     """
 
+    __slots__ = ("__weakref__", "sb")
     sb: SuperBlock
     mode = stat.S_IFREG | 0o444
     uid = 0

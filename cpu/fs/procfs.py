@@ -27,6 +27,7 @@ from cpu.fs.proc_fd import ProcFd, ProcFdInfo, number_of
 from cpu.fs.proc_links import MapFiles, Namespaces
 from cpu.fs.proc_mem import FileOfMm, MemFile, PagemapFile
 from cpu.fs.proc_mounts import mountinfo, mounts, mountstats
+from cpu.fs.proc_net import proc_net
 from cpu.fs.proc_pid import small_files
 from cpu.fs.proc_stat import proc_stat
 from cpu.fs.proc_task import cmdline, environ, mm_of, task_info
@@ -116,6 +117,7 @@ class _ProcTask(Directory):
             "fdinfo": ProcFdInfo(task),
             "map_files": MapFiles(task, current),
             "ns": Namespaces(),
+            "net": proc_net(task.system.net),
         }
         for child in children.values():
             child.owner = self.owner

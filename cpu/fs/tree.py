@@ -26,7 +26,9 @@ from cpu.fs.node import (
     Node,
     SuperBlock,
 )
-from cpu.fs.overlay import Overlay, OverlayDir, OverlayNode, OverlaySpecial
+from cpu.fs.overlay import Overlay
+from cpu.fs.overlay_dir import OverlayDir
+from cpu.fs.overlay_node import OverlayNode, OverlaySpecial
 from cpu.fs.pseudo_fs import Directory
 from cpu.fs.upper import UpperLayer
 from cpu.fs.view import Given, View, ViewError

@@ -131,7 +131,9 @@ static void opening(void)
 	ioctl(master, TIOCGWINSZ, &w);
 	printf("size %d %d %d %d\n", w.ws_row, w.ws_col, w.ws_xpixel, w.ws_ypixel);
 	tell("another master is another", posix_openpt(O_RDWR | O_NOCTTY) != master);
-	tell("peer", ioctl(master, TIOCGPTPEER, O_RDWR | O_NOCTTY) > 0);
+	lock = ioctl(master, TIOCGPTPEER, O_RDWR | O_NOCTTY);
+	tell("peer", lock > 0);
+	printf("its name %d\n", !strcmp(ttyname(lock), name));
 	tell("seek", lseek(slave, 0, SEEK_SET));
 	tell("pread", pread(slave, buffer, 1, 0));
 	tell("no such", ioctl(slave, 0x5499, 0));

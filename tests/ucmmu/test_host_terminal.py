@@ -85,6 +85,8 @@ def terminal(*command: str) -> Iterator[Terminal]:
     pid = os.fork()
     if not pid:
         _login(slave)
+        for name in ("COLUMNS", "LINES"):
+            os.environ.pop(name, None)
         os.environ.update({"PS1": "$ ", "ENV": "", "TERM": "dumb"})
         os.execv(command[0], command)
     it = Terminal(master, slave, pid)
@@ -120,7 +122,7 @@ def work(shell: Terminal) -> str:
         (b"cat\r", rb"cat\r\n"),
         (b"abc\x7fd\n", rb"abd\r\n"),
         (b"\x04", PROMPT),
-        (b"stty size; exit 3\r", rb"30 90\r\n"),
+        (b"exit 3\r", rb"exit 3\r\n"),
     ]
     shell.expect(PROMPT)
     for keys, answer in steps:
@@ -129,7 +131,7 @@ def work(shell: Terminal) -> str:
         shell.type(keys)
         shell.expect(answer)
     assert shell.ended() == 3
-    seen = shell.seen.split(b"busybox sh -i (fast")[0]
+    seen = re.split(rb"\S*busybox sh -i \(", shell.seen)[0]
     text = seen[re.search(PROMPT, seen).start() :].decode()  # type: ignore[union-attr]
     return re.sub(r"/dev/pts/\d+", "/dev/pts/N", text.replace("\x1b[6n", ""))
 
@@ -182,6 +184,19 @@ def test_a_key_stops_a_guest_that_computes() -> None:
         time.sleep(0.5)
         guest.type(b"\x03")
         assert guest.ended() == 130
+
+
+@needs_busybox
+def test_the_guest_hears_of_the_windows_size() -> None:
+    assert BUSYBOX is not None
+    script = "stty size; trap 'stty size; exit 5' WINCH; read x; while :; do sleep 0.05; done"
+    with terminal(*UCMMU, BUSYBOX, "sh", "-c", script) as guest:
+        guest.expect(rb"30 90\r\n")
+        guest.type(b"x\r")
+        guest.expect(rb"x\r\n")
+        fcntl.ioctl(guest.slave, termios.TIOCSWINSZ, struct.pack("4H", 40, 120, 0, 0))
+        guest.expect(rb"40 120\r\n")
+        assert guest.ended() == 5
 
 
 @needs_busybox
