@@ -245,6 +245,46 @@ CHECK(ipc_system_v)
 	say("removed %s", outcome(semctl(set, 1, GETVAL)));
 }
 
+static volatile int notified;
+
+static void on_message(int number, siginfo_t *info, void *context)
+{
+	(void)context;
+	notified = number == SIGUSR1 && info->si_code == SI_MESGQ ? info->si_value.sival_int : -1;
+}
+
+static void check_notification(const char *name)
+{
+	struct sigaction action = { .sa_sigaction = on_message, .sa_flags = SA_SIGINFO };
+	struct sigevent event = { .sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGUSR1 };
+	mqd_t queue = mq_open(name, O_RDWR);
+	struct timespec soon;
+
+	event.sigev_value.sival_int = 33;
+	sigaction(SIGUSR1, &action, NULL);
+	say("notify %s", outcome(mq_notify(queue, &event)));
+	say("again %s", outcome(mq_notify(queue, &event)));
+	mq_send(queue, "one", 3, 0);
+	say("notified %d", notified);
+	for (int i = 0; i < 3; i++)
+		mq_send(queue, "more", 4, i);
+	clock_gettime(CLOCK_REALTIME, &soon);
+	soon.tv_sec++;
+	say("full %s", outcome(mq_timedsend(queue, "x", 1, 0, &soon)));
+	soon.tv_nsec = -1;
+	say("bad time %s", outcome(mq_timedsend(queue, "x", 1, 0, &soon)));
+	say("priority %s", outcome(mq_send(queue, "x", 1, 32768)));
+	if (!fork()) {
+		char text[16];
+
+		usleep(20000);
+		_exit(mq_receive(queue, text, 16, NULL) != 4);
+	}
+	say("waited %s", outcome(mq_send(queue, "last", 4, 7)));
+	wait(NULL);
+	say("write only %s", outcome(mq_receive(mq_open(name, O_WRONLY), NULL, 16, NULL)));
+}
+
 CHECK(ipc_message_queue)
 {
 	struct mq_attr attributes = { .mq_maxmsg = 4, .mq_msgsize = 16 };
@@ -260,7 +300,18 @@ CHECK(ipc_message_queue)
 	say("%zd", mq_receive(queue, text, 16, &priority));
 	say("%s priority %u", text, priority);
 	say("small %s", outcome(mq_receive(queue, text, 3, NULL)));
+	mq_getattr(queue, &attributes);
+	say("%ld messages, nonblocking %d", attributes.mq_curmsgs,
+	    attributes.mq_flags == O_NONBLOCK);
+	say("low %zd", mq_receive(queue, text, 16, &priority));
+	say("empty %s", outcome(mq_receive(queue, text, 16, NULL)));
+	say("exists %s", outcome(mq_open(name, O_CREAT | O_EXCL | O_RDWR, 0600, NULL)));
+	attributes.mq_maxmsg = 0;
+	say("attributes %s", outcome(mq_open("/other", O_CREAT | O_RDWR, 0600, &attributes)));
+	say("none %s", outcome(mq_open("/none", O_RDWR)));
+	check_notification(name);
 	say("unlink %s", outcome(mq_unlink(name)));
+	say("gone %s", outcome(mq_unlink(name)));
 }
 
 CHECK(ipc_terminal)
