@@ -76,6 +76,8 @@ class Identity(NamedTuple):
     """16 bytes for AT_RANDOM."""
     hwcap: int
     """EDX of CPUID leaf 1."""
+    secure: bool = False
+    """AT_SECURE."""
 
 
 def load_elf_binary(
@@ -228,7 +230,7 @@ class _Loader:
             (AT_EUID, cred.euid),
             (AT_GID, cred.gid),
             (AT_EGID, cred.egid),
-            (AT_SECURE, int(cred.is_setid)),
+            (AT_SECURE, int(identity.secure)),
             (AT_RANDOM, random_at),
             (AT_HWCAP2, 0),
             (AT_EXECFN, strings.execfn),

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-EPOCH_NS = 1_735_689_600 * 10**9
-"""CLOCK_REALTIME when a machine starts: 2025-01-01 00:00:00 UTC."""
+EPOCH_NS = 1_893_456_000 * 10**9
+"""CLOCK_REALTIME when a machine starts: 2030-01-01 00:00:00 UTC, later than the times of files that
+a guest is given.
+"""
 SYSCALL_NS = 1000
 """What a system call takes where instructions are not counted."""
 LATEST_NS = (1 << 62) - 1

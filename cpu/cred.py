@@ -87,10 +87,23 @@ class Cred:
         """The same with the effective group."""
         return gid == self.egid or gid in self.groups
 
+    def is_another(self, old: Cred) -> bool:
+        """Whether whoever was ``old`` now acts as another, or may do more: nobody may look into its
+        memory then (commit_creds()).
+        """
+        before = (old.euid, old.egid, old.fsuid, old.fsgid)
+        now = (self.euid, self.egid, self.fsuid, self.fsgid)
+        return before != now or bool(self.cap_permitted & ~old.cap_permitted)
+
     @property
     def is_setid(self) -> bool:
-        """Whether it acts as another than it is: a program that it runs is told so (AT_SECURE)."""
+        """Whether it acts as another than it is."""
         return self.euid != self.uid or self.egid != self.gid
+
+    @property
+    def secureexec(self) -> bool:
+        """Whether a program that it starts is told to trust nobody (AT_SECURE)."""
+        return self.is_setid or not self.in_group_p(self.egid)
 
     def kill_ok(self, other: Cred) -> bool:
         """Whether it may send the other a signal (kill_ok_by_cred())."""
@@ -150,6 +163,12 @@ def setreuid(cred: Cred, ruid: int, euid: int) -> Cred:
 
 def setresuid(cred: Cred, ruid: int, euid: int, suid: int) -> Cred:
     """setresuid(2). EPERM."""
+    if (
+        ruid in (UNCHANGED, cred.uid)
+        and (euid == UNCHANGED or euid == cred.euid == cred.fsuid)
+        and suid in (UNCHANGED, cred.suid)
+    ):
+        return cred
     mine = (cred.uid, cred.euid, cred.suid, UNCHANGED)
     if not cred.capable(CAP_SETUID) and any(one not in mine for one in (ruid, euid, suid)):
         raise LinuxError(errno.EPERM)
@@ -209,6 +228,12 @@ def setregid(cred: Cred, rgid: int, egid: int) -> Cred:
 
 def setresgid(cred: Cred, rgid: int, egid: int, sgid: int) -> Cred:
     """setresgid(2). EPERM."""
+    if (
+        rgid in (UNCHANGED, cred.gid)
+        and (egid == UNCHANGED or egid == cred.egid == cred.fsgid)
+        and sgid in (UNCHANGED, cred.sgid)
+    ):
+        return cred
     mine = (cred.gid, cred.egid, cred.sgid, UNCHANGED)
     if not cred.capable(CAP_SETGID) and any(one not in mine for one in (rgid, egid, sgid)):
         raise LinuxError(errno.EPERM)
@@ -262,7 +287,7 @@ def of_exec(cred: Cred) -> Cred:
     """What execve() makes of it (begin_new_exec(), cap_bprm_creds_from_file()). Set-user-ID bits
     and capabilities of files count for nothing: every file system is mounted nosuid.
     """
-    ambient = 0 if cred.is_setid else cred.cap_ambient
+    ambient = cred.cap_ambient if cred.in_group_p(cred.egid) else 0
     permitted = effective = ambient
     if 0 in (cred.uid, cred.euid):
         permitted = cred.cap_bset | cred.cap_inheritable

@@ -35,12 +35,14 @@ class ExeFile:
         return self.file.path
 
     def get(self) -> ExeFile:
-        """One more who has it."""
+        """One more who has it, and may not find it changed: ETXTBSY if somebody may write it."""
+        self.file.deny_write_access()
         self.file.users += 1
         self.image.get()
         return self
 
     def put(self) -> None:
         """One less."""
+        self.file.allow_write_access()
         self.image.put()
         self.file.put()

@@ -66,6 +66,8 @@ class Program:
     argv: list[bytes]
     comm: bytes
     """The task's name."""
+    secure: bool = False
+    """AT_SECURE: whoever starts it acts as another than it is."""
 
     @property
     def args(self) -> list[str]:
@@ -88,7 +90,8 @@ def begin_program(task: Task, program: Program, envp: Sequence[str | bytes]) -> 
     """Lay the program, which is the process's, out in the task's address space, which is empty and
     loaded, and have the task stand at its first instruction. Raises ElfError.
     """
-    identity = Identity(task.cred, task.system.random.randbytes(16), HWCAP)
+    random = task.system.random.randbytes(16)
+    identity = Identity(task.cred, random, HWCAP, program.secure)
     try:
         start = load_elf_binary(
             task.mm, program.exe, program.interpreter, program.argv, envp, identity
@@ -151,7 +154,7 @@ def _check_size(task: Task, name: str, argv: list[bytes], envp: list[bytes]) -> 
 # What to run.
 
 
-def open_program(fs: FsStruct, path: str, argv: Sequence[str]) -> Program:
+def open_program(fs: FsStruct, path: str, argv: list[bytes]) -> Program:
     """The program at ``path``, for a process that is not there yet. Raises ElfError, with the line
     that says why it cannot run.
     """
@@ -159,9 +162,8 @@ def open_program(fs: FsStruct, path: str, argv: Sequence[str]) -> Program:
         file = fs.open_exec(path)
     except LinuxError as error:
         raise _cannot_open(fs, path, error) from None
-    words = [text.encode("utf-8", "surrogateescape") for text in argv]
     try:
-        return find_program(fs, file, path, words)
+        return find_program(fs, file, path, argv)
     except LinuxError as error:
         why = f"cannot be started ({os.strerror(error.errno)})"
         raise ElfError(path, why, "look at its #! line") from None
@@ -346,12 +348,13 @@ def _begin_new_exec(task: Task, program: Program, mm: Mm) -> None:
     _exec_mmap(task, mm)
     exec_signals(task)
     task.files.close_on_exec()
-    task.cred = of_exec(task.cred)
+    old, task.cred = task.cred, of_exec(task.cred)
+    program.secure = old.secureexec
     process.exe.put()
     process.exe = program.exe
     process.args = program.args
     process.did_exec = True
-    process.dumpable = int(not task.cred.is_setid)
+    process.dumpable = int(not (task.cred.is_setid or task.cred.is_another(old)))
     task.comm = program.comm
 
 

@@ -25,6 +25,7 @@ from cpu.siginfo import SI_USER, SigInfo
 from cpu.signal_send import do_notify_parent, group_send_sig_info, signal_wake_up
 from cpu.signal_state import exit_signals
 from cpu.task import Process, Task, TaskEnd
+from cpu.tty_jobctrl import disassociate_ctty
 from mmu.errors import MmuError
 from mmu.linux.mm import Mm
 from mmu.linux.mm_users import mmput
@@ -127,6 +128,8 @@ def exit_notify(task: Task) -> None:
     group_dead = not process.threads
     forget_original_parent(task)
     if group_dead:
+        if process.session == process.pid:
+            disassociate_ctty(process, on_exit=True)
         kill_orphaned_pgrp(process, None)
     task.zombie = True
     if task is process.leader:

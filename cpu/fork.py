@@ -263,6 +263,7 @@ def _new_process(task: Task, args: CloneArgs) -> Process:
     if old.rlimit_cpu is not None:
         update_rlimit_cpu(process)
     process.dumpable = old.dumpable
+    process.personality = old.personality
     process.oom_score_adj = old.oom_score_adj
     process.oom_score_adj_min = old.oom_score_adj_min
     process.coredump_filter = old.coredump_filter

@@ -16,19 +16,37 @@ class HostWatch:
 
     def __init__(self) -> None:
         self._watched: dict[int, tuple[int, int, Callable[[], object]]] = {}
+        self._background: set[int] = set()
         self._numbers = count()
 
     def __bool__(self) -> bool:
         """Whether any is watched."""
         return bool(self._watched)
 
-    def add(self, fd: int, events: int, function: Callable[[], object]) -> Callable[[], None]:
-        """Watch the descriptor for ``events`` of poll(); returns what ends that."""
+    @property
+    def awaited(self) -> bool:
+        """Whether somebody waits for one of them."""
+        return len(self._watched) > len(self._background)
+
+    def add(
+        self,
+        fd: int,
+        events: int,
+        function: Callable[[], object],
+        *,
+        background: bool = False,
+    ) -> Callable[[], None]:
+        """Watch the descriptor for ``events`` of poll(); returns what ends that. With
+        ``background`` nobody waits for it.
+        """
         number = next(self._numbers)
+        if background:
+            self._background.add(number)
         self._watched[number] = (fd, events, function)
 
         def remove() -> None:
             del self._watched[number]
+            self._background.discard(number)
 
         return remove
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Final
@@ -23,8 +23,17 @@ from cpu.exec import begin_program, open_program, search_path
 from cpu.exit import result_of
 from cpu.fork import schedule_tail
 from cpu.fs.devices import dev_files
-from cpu.fs.files import O_RDONLY, O_WRONLY, RLIMIT_NOFILE, FileTable
+from cpu.fs.files import (
+    O_NOCTTY,
+    O_RDONLY,
+    O_RDWR,
+    O_WRONLY,
+    RLIMIT_NOFILE,
+    FileTable,
+    OpenFile,
+)
 from cpu.fs.host_data import Space
+from cpu.fs.host_tty import HostTty
 from cpu.fs.inode import InodeTable
 from cpu.fs.namei import FileSystem, FsStruct
 from cpu.fs.proc_machine import proc_files
@@ -39,6 +48,7 @@ from cpu.signal_send import signal_wake_up
 from cpu.signals import SignalReport
 from cpu.system import System
 from cpu.task import Process, Task, TaskEnd
+from cpu.tty_jobctrl import set_ctty, tty_devices
 from cpu.vcpu import Fidelity, VCpu
 from mmu.errors import LinuxError, MmuError
 from mmu.linux.mm import Mm
@@ -121,6 +131,8 @@ class Machine:
         )
         self.system.ret_from_fork = lambda task: run_task(task, lambda: schedule_tail(task))
         self._tree: FileSystem | None = None
+        self.tty: HostTty | None = None
+        """The user's terminal, if the guest has it."""
         self._started = time.perf_counter()
 
     def __enter__(self) -> Machine:
@@ -167,7 +179,7 @@ class Machine:
         mounts = {
             "/proc": ProcRoot(system, proc_files(system)),
             "/sys": sys_files(system),
-            "/dev": dev_files(system.random),
+            "/dev": dev_files(system.random, tty_devices(system)),
         }
         view = View(given=seen(program)) if view is None else view
         self.space.limit = view.limit
@@ -181,30 +193,67 @@ class Machine:
         except LinuxError as error:
             raise ViewError(view.cwd, f"no working directory: {os.strerror(error.errno)}") from None
         path = program if "/" in program else search_path(fs, program, (env or {}).get("PATH", ""))
-        found = open_program(fs, path, [argv0 or program, *args])
+        words = [text.encode("utf-8", "surrogateescape") for text in (argv0 or program, *args)]
+        found = open_program(fs, path, words)
         mm = Mm(self.kernel)
         mm.rlimit.set_nofile(RLIMIT_NOFILE)
         mm.fatal_signal_pending = system.fatal_signal_pending
         mm.can_lock_all = system.can_lock_all
         files = FileTable(lambda: mm.rlimit[Resource.NOFILE].cur)
-        for fd, host_fd in enumerate(streams):
-            flags = O_WRONLY if fd else O_RDONLY
-            files.install(Stream(host_fd, flags, fd + 3, self.scheduler))
+        tty = self._host_tty(streams)
+        for file in self._standard_streams(fs, streams, tty is not None):
+            files.install(file)
         process = Process(system, None, found.exe)
         process.rlimits = mm.rlimit
         process.args = found.args
         process.on_sample = on_sample
         envp = [f"{key}={value}" for key, value in (env or {}).items()]
+
+        def start(task: Task) -> None:
+            begin_program(task, found, envp)
+            if system.tracer is not None:
+                system.tracer.begun(task, path, words, len(envp))
+
         task = Task(
             process,
             mm,
             files,
             fs,
             who,
-            lambda task: run_task(task, lambda: begin_program(task, found, envp)),
+            lambda task: run_task(task, lambda: start(task)),
         )
+        if tty is not None:
+            set_ctty(tty, process)
         self.scheduler.add(task)
         return process
+
+    def keep_files(self) -> int:
+        """Make a tree of what guests wrote in the upper layer's directory, after the run; returns
+        how many FIFOs and sockets are not in it. Raises OSError, LinuxError.
+        """
+        assert self._tree is not None
+        return self._tree.keep()
+
+    def _host_tty(self, streams: Sequence[int]) -> HostTty | None:
+        """The terminal that some of the streams are; None: none is."""
+        fd = next((fd for fd in streams if os.isatty(fd)), None)
+        if fd is None:
+            return None
+        tty = self.tty = HostTty(self.scheduler, self.system.tty_jobs, fd)
+        self.system.devpts.add_tty(tty)
+        return tty
+
+    def _standard_streams(
+        self, fs: FsStruct, streams: Sequence[int], has_tty: bool
+    ) -> Iterator[OpenFile]:
+        """What 0, 1 and 2 are: the terminal, where they are one, or what looks like a pipe."""
+        terminal = fs.open("/dev/pts/0", O_RDWR | O_NOCTTY) if has_tty else None
+        for fd, host_fd in enumerate(streams):
+            if terminal is not None and os.isatty(host_fd):
+                yield terminal
+            else:
+                flags = O_WRONLY if fd else O_RDONLY
+                yield Stream(host_fd, flags, fd + 3, self.scheduler)
 
     def _cred(self, first: Cred) -> Cred:
         """Who asks for a file: the task that runs, before there is one the first."""

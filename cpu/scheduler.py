@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import errno
 import random
+import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final
 
@@ -50,6 +51,9 @@ SYSCALL_SHARE: Final = 500
 """What a system call takes of its slice, as instructions: kernel code executes none here."""
 HOST_POLL_MS: Final = 100
 """Milliseconds between looks at whether the run is to stop, while all wait for the host."""
+HOST_SLICE: Final = 200_000
+"""Instructions of a slice at most, while descriptors of the host are watched."""
+MILLISECOND: Final = 10**6
 HOST_POLL_ROUNDS: Final = 64
 """Rounds between looks at the host's descriptors, while tasks run."""
 
@@ -105,6 +109,8 @@ class Scheduler:
         self._host = HostWatch()
         self._rounds = 0
         self._woken = False
+        self.real_time = False
+        """Time passes as at the host's while all tasks wait: somebody uses a terminal."""
         kernel.scheduler = self
         kernel.now_ns = self.now_ns
 
@@ -335,12 +341,18 @@ class Scheduler:
             unwatch()
 
     def watch_host(
-        self, fd: int, events: int, function: Callable[[], object]
+        self,
+        fd: int,
+        events: int,
+        function: Callable[[], object],
+        *,
+        background: bool = False,
     ) -> Callable[[], None]:
         """Call ``function``, which does not wait, now and then as long as poll() of the host's
-        descriptor has one of ``events``; returns what ends it.
+        descriptor has one of ``events``; returns what ends it. ``background``: no task waits for
+        it.
         """
-        return self._host.add(fd, events, function)
+        return self._host.add(fd, events, function, background=background)
 
     def stop(self) -> None:
         """Have every task end soon; safe from any thread and from signal handlers."""
@@ -475,6 +487,8 @@ class Scheduler:
             length = 1 + int(self._random.random() * (2 * self.quantum - 1))
         if self._timers:
             length = min(length, max(1, self._timers.next_ns - self.now_ns()))
+        if self._host:
+            length = min(length, HOST_SLICE)
         rq.slice_end = (rq.vcpu.instructions or 0) + length
 
     # The hub.
@@ -504,15 +518,26 @@ class Scheduler:
 
     def _nothing_runs(self) -> None:
         """All wait: for time, which then passes; for the host; or for ever."""
-        if self._timers:
+        if self.real_time or self._host.awaited:
+            self._wait_for_host()
+        elif self._timers:
             self._now = max(self._now, self._timers.next_ns)
             self.run_timers()
-        elif self._host:
-            self._host.poll(HOST_POLL_MS)
         else:
             self.on_deadlock()
             if not self._woken:
                 raise Deadlock("; ".join(self.waits()))
+
+    def _wait_for_host(self) -> None:
+        """Input may come: the next timer, if there is one, is as far away as at the host."""
+        if not self._timers:
+            self._host.poll(HOST_POLL_MS)
+            return
+        left = max(self._timers.next_ns - self._now, 0)
+        began = time.monotonic_ns()
+        self._host.poll(min(HOST_POLL_MS, -(-left // MILLISECOND)))
+        self._now += min(time.monotonic_ns() - began, left)
+        self.run_timers()
 
     def waits(self) -> Iterator[str]:
         """What each task waits for, in words."""

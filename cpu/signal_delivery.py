@@ -186,6 +186,8 @@ def end_if_killed(task: Task) -> None:
     if task.dethreaded:
         raise TaskEnd(0, "exit", group=False)
     if process.killed is not None:
+        if task.system.tracer is not None:
+            task.system.tracer.signalled(task, process.killed)
         raise end_by(task, process.killed)
 
 

@@ -47,6 +47,8 @@ if TYPE_CHECKING:
     from cpu.context import Context
     from cpu.exe_file import ExeFile
     from cpu.fs.inode import InodeTable
+    from cpu.fs.pty import DevPts
+    from cpu.fs.tty import JobControl, Tty
     from cpu.mempolicy import Mempolicy
     from cpu.result import ProcessResult
     from cpu.siginfo import SigInfo
@@ -58,6 +60,8 @@ TASK_COMM_LEN: Final = 16
 """Bytes of a task's name with the zero behind it (include/linux/sched.h)."""
 
 
+ADDR_NO_RANDOMIZE: Final = 0x40000
+"""The personality that programs start with: as under ``setarch -R``."""
 FIRST_PID = 1000
 FIRST_INODE = 100
 """Below it are those of standard streams and programs."""
@@ -67,6 +71,9 @@ PID_MAX = 32768
 
 class Tracer(Protocol):
     """Hears of what tasks ask of the kernel, and of their signals and ends."""
+
+    def begun(self, task: Task, path: str, argv: list[bytes], nr_variables: int, /) -> None:
+        """The first program has been started; ``argv`` as it was before any "#!" line."""
 
     def enter(self, task: Task, nr: int, args: tuple[int, ...], /) -> None:
         """The task makes a call; 6 arguments."""
@@ -116,6 +123,10 @@ class System:
         """Runs a new task from its first step to its end (cpu.entry)."""
         self.inodes: InodeTable
         """The host's files that tasks have open, and their pages."""
+        self.tty_jobs: JobControl
+        """What terminals do to processes (cpu.tty_jobctrl)."""
+        self.devpts: DevPts
+        """/dev/pts."""
         self._last_pid = FIRST_PID - 1
         self._last_inode = FIRST_INODE - 1
         self._sleepers = WaitQueue("sleep")
@@ -223,6 +234,7 @@ class Process:
         self.coredump_filter = 0x33
         self.io = TaskIo()
         self.dumpable = 1
+        self.personality = ADDR_NO_RANDOMIZE
         self.exe = exe
         self.pid: int = 0
         self.leader: Task
@@ -266,6 +278,10 @@ class Process:
         self.rlimit_cpu: CpuTimer | None = None
         self.cpu_timers: list[CpuTimer] = []
         """Those that run."""
+        self.tty: Tty | None = None if parent is None else parent.tty
+        """Its controlling terminal."""
+        self.tty_old_pgrp = 0
+        """Of a session's leader whose terminal has hung up: who was in the foreground."""
         system.processes.append(self)
         if parent is not None:
             parent.children.append(self)

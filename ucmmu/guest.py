@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 from dataclasses import asdict
@@ -18,7 +19,7 @@ from cpu.machine import Machine
 from cpu.result import RunResult
 from cpu.task import Process
 from cpu.vcpu import Fidelity
-from mmu.errors import MmuError
+from mmu.errors import LinuxError, MmuError
 from mmu.events import EventRing
 from mmu.linux.policy import FreeTables
 from mmu.memory import Memory
@@ -72,6 +73,10 @@ def run_guest(
         "given": [asdict(one) for one in view.given],
         "isolation": isolate(view, options.without_walls),
     }
+    tty = guest.machine.tty
+    if tty is not None:
+        tty.before_use = link.take_terminal
+        tty.follow_size()
     if progress:
         _report_progress(link, guest.machine, process)
     link.on_look(lambda: about | _look(guest.machine))
@@ -81,6 +86,8 @@ def run_guest(
     except ElfError as error:
         raise Failure(ExitCode.NO_PROGRAM, str(error)) from None
     report = about | _report(result)
+    if options.keep is not None:
+        report["kept"] = _keep(guest.machine, report)
     unwritten = guest.close_trace(options)
     if strace is not None:
         unwritten = strace.close(options) or unwritten
@@ -93,6 +100,18 @@ def run_guest(
     if guest.trace_cut_off or (strace is not None and strace.cut_off):
         report["notes"].append("the trace is cut off: nobody read it when the run was stopped")
     return report
+
+
+def _keep(machine: Machine, report: Message) -> bool:
+    """Make a tree of what guests wrote, for the parent to save; whether that could be done."""
+    try:
+        left_out = machine.keep_files()
+    except (OSError, LinuxError) as error:
+        report["notes"].append(f"--keep: {os.strerror(error.errno or errno.EIO)}")
+        return False
+    if left_out:
+        report["notes"].append(f"--keep: {left_out} pipes and sockets are not saved")
+    return True
 
 
 def _look(machine: Machine) -> Message:
@@ -250,8 +269,11 @@ def _report_progress(link: Link, machine: Machine, process: Process) -> None:
     """Send figures now and then, from a thread, and have them end when the guest begins to
     speak.
     """
+    if machine.tty is not None:
+        machine.tty.before_output = link.hush
     for fd in (1, 2):
-        process.leader.files.replace(fd, _AnnouncedStream(fd, link.hush, machine.scheduler))
+        if machine.tty is None or not os.isatty(fd):
+            process.leader.files.replace(fd, _AnnouncedStream(fd, link.hush, machine.scheduler))
 
     def send() -> None:
         while not link.hushed.is_set():

@@ -169,16 +169,13 @@ def supervised(
 
 def _keep(upper: Upper, target: str, report: dict[str, Any]) -> None:
     """Save what the guest wrote; the report says if that could not be."""
+    if not report.pop("kept", False):
+        report["notes"].append(f"--keep {target}: the run was cut short, and nothing was saved")
+        return
     try:
         upper.keep(target)
     except Failure as failure:
         report["exit_code"], report["error"] = failure.code, failure.line
-    else:
-        if not report["checks_finished"]:
-            report["notes"].append(
-                f"--keep {target}: the run was cut short, so files that the guest removed are not"
-                " marked there"
-            )
 
 
 UNFINISHED = "ucmmu's own checks at the end were not finished: the run was ended before"

@@ -18,6 +18,7 @@ from cpu.fs.view import Given, View
 from ucmmu.environment import preload_files
 from ucmmu.exit_codes import ExitCode, Failure
 from ucmmu.options import RunOptions
+from ucmmu.surroundings import MACHINES_OWN, around, is_beneath
 from ucmmu.text import printable
 
 SYSTEM = (
@@ -27,8 +28,6 @@ SYSTEM = (
 """Directories of the host that every guest sees, read-only, as far as everybody may read them."""
 FRESH = ("/tmp", "/var/tmp", "/dev/shm", "/run")
 """Directories that a guest finds empty, and may write to."""
-OURS = ("/proc", "/sys", "/dev")
-"""What the machine makes up: nothing of the host's takes its place."""
 
 
 def view_of(
@@ -56,10 +55,13 @@ def view_of(
     asked += [_asked("--preload", path, links) for path in preload_files(options)]
     named = {one.path: one for ones in asked for one in ones}
     if options.root is None:
-        by_default = [_here(), *([] if program is None else _around(program, links))]
-        for path in by_default:
-            if path is not None and not _is_beneath(path, (*given, *named)):
-                given[path] = Given(path, path)
+        here = _here()
+        by_default = [] if here is None else [Given(here, here)]
+        if program is not None:
+            by_default += around(program, environment)
+        for one in by_default:
+            if not is_beneath(one.path, (*given, *named)):
+                given[one.path] = one
     given |= named
     return View(
         given=tuple(given.values()),
@@ -76,7 +78,7 @@ def view_of(
 def _system_links() -> Iterable[tuple[str, str]]:
     """The system's directories that are links into another: the path, and what the link says."""
     for path in SYSTEM:
-        if os.path.islink(path) and _is_beneath(os.path.realpath(path), SYSTEM):
+        if os.path.islink(path) and is_beneath(os.path.realpath(path), SYSTEM):
             yield path, os.readlink(path)
 
 
@@ -93,21 +95,12 @@ def _here() -> str | None:
         path = os.path.realpath(os.getcwd())
     except OSError:
         return None
-    return None if path == "/" or _is_beneath(path, OURS) else path
-
-
-def _around(program: Path, links: tuple[tuple[str, str], ...]) -> list[str]:
-    """The program's directory, under the name given and where it lies."""
-    lies = os.path.realpath(program)
-    if _is_beneath(lies, OURS):
-        return []
-    paths = [os.path.dirname(lies)]
-    return [path for path in paths if path != "/"]
+    return None if path == "/" or is_beneath(path, MACHINES_OWN) else path
 
 
 def _home(home: str) -> str | None:
     home = os.path.normpath(home)
-    if not home.startswith("/") or home == "/" or _is_beneath(home, (*OURS, *SYSTEM)):
+    if not home.startswith("/") or home == "/" or is_beneath(home, (*MACHINES_OWN, *SYSTEM)):
         return None
     return home
 
@@ -117,7 +110,7 @@ def _working_directory(options: RunOptions, given: Mapping[str, Given]) -> str:
     root; ``--cwd`` goes on from there.
     """
     here = _here()
-    seen = here is not None and options.root is None and _is_beneath(here, given)
+    seen = here is not None and options.root is None and is_beneath(here, given)
     start = here if seen and here is not None else "/"
     return _one_slash(os.path.normpath(os.path.join(start, options.cwd or ".")))
 
@@ -128,7 +121,7 @@ def _asked(
     """What an option gives, under the name that the user wrote and where it leads."""
     host = _directory(option, path, writable=True) if writable else _readable(option, path)
     name = _one_slash(os.path.abspath(path))
-    if _is_beneath(name, [link for link, _ in links]):
+    if is_beneath(name, [link for link, _ in links]):
         name = host
     return [Given(place, host, writable=writable) for place in dict.fromkeys((name, host))]
 
@@ -164,7 +157,7 @@ def _directory(option: str, path: str, *, writable: bool = False) -> str:
 
 def _check_place(option: str, path: str, host: str) -> None:
     """Refuse what lies where the machine makes everything up."""
-    if _is_beneath(host, OURS) and not _is_beneath(host, ("/dev/shm",)):
+    if is_beneath(host, MACHINES_OWN) and not is_beneath(host, ("/dev/shm",)):
         _refuse(option, path, "the machine has a /proc, /sys and /dev of its own")
 
 
@@ -175,8 +168,3 @@ def _refuse(option: str, path: str, why: str) -> NoReturn:
 def _one_slash(path: str) -> str:
     """An absolute path with one slash before it: POSIX leaves two as they are."""
     return "/" + path.lstrip("/")
-
-
-def _is_beneath(path: str, tops: Iterable[str]) -> bool:
-    """Whether ``path`` is one of ``tops``, or lies beneath one."""
-    return any(path == top or path.startswith(top.rstrip("/") + "/") for top in tops)

@@ -6,6 +6,7 @@ resident memory, the terminal's ^C, and a pipe on which the child sends JSON, on
 
     {"progress": {...}}                   any number of times
     {"hush": true}                        asks to show no more of it, and waits for an order
+    {"terminal": true}                    asks for the terminal in raw mode, and waits for an order
     {"signal": n}                         the child itself got a stop signal
     {"figures": {...}}                    what the job would report now: the last one counts
     {"result": {...}}                     once; or
@@ -36,6 +37,7 @@ from types import FrameType
 from typing import Any, NamedTuple
 
 from ucmmu.exit_codes import SIGNALLED, ExitCode, Failure
+from ucmmu.host_terminal import HostTerminal
 from ucmmu.sizes import format_size
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
@@ -48,7 +50,7 @@ LOOK = 0.25
 OVERSHOOT = 256 << 20
 """Bytes, at least, by which a child may pass its memory limit while it stops."""
 _POLL = 0.05
-_HUSHED, _STOP = b"!", b"s"
+_HUSHED, _RAW, _STOP = b"!", b"r", b"s"
 _PR_SET_PDEATHSIG = 1
 
 Message = dict[str, Any]
@@ -95,6 +97,7 @@ class Link:
         self._look: Callable[[], Message] | None = None
         self._has_figures = False
         self._quiet = threading.Event()
+        self._raw = threading.Event()
         self._signals: int | None = None
         self.descriptors = {pipe, orders}
         """Ours, which a job may not close."""
@@ -114,6 +117,15 @@ class Link:
             self._listen()
             self.send({"hush": True})
             self._quiet.wait()
+
+    def take_terminal(self) -> None:
+        """Have the parent put the user's terminal into raw mode until we have ended; returns when
+        it has.
+        """
+        if not self._raw.is_set():
+            self._listen()
+            self.send({"terminal": True})
+            self._raw.wait()
 
     def on_stop(self, callback: Callable[[], None]) -> None:
         """Call ``callback``, from another thread, when the run shall end; at once if it shall
@@ -182,6 +194,8 @@ class Link:
         """Do what the parent says; false if there is none any more."""
         if _HUSHED in orders:
             self._quiet.set()
+        if _RAW in orders:
+            self._raw.set()
         if _STOP in orders and not self.stopped:
             self.stopped = True
             for callback in list(self._callbacks):
@@ -288,6 +302,7 @@ class _Child:
         self._figures_at: float | None = None
         self._hurried_at: float | None = None
         self._killed = False
+        self._terminal = HostTerminal()
         self._result: Message | None = None
         self._figures: Message | None = None
         self._failure: Failure | None = None
@@ -341,6 +356,7 @@ class _Child:
                 self._kill()
             else:
                 time.sleep(0.002)
+        self._terminal.leave_raw()
 
     def _kill(self) -> None:
         self._killed = True
@@ -353,6 +369,9 @@ class _Child:
         elif "hush" in message:
             self._show(None)
             self._send_order(_HUSHED)
+        elif "terminal" in message:
+            self._terminal.enter_raw()
+            self._send_order(_RAW)
         elif "signal" in message:
             self._interrupted(message["signal"])
         elif "figures" in message:

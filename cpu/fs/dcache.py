@@ -8,11 +8,13 @@ through. One that was removed or replaced keeps its name, as ``unhashed``.
 
 from __future__ import annotations
 
+import errno
 from collections import OrderedDict
 from typing import Final
 from weakref import WeakValueDictionary
 
 from cpu.fs.node import Dentry, Node
+from mmu.errors import LinuxError
 
 DENTRIES: Final = 1 << 14
 """Entries that are kept though nobody has them."""
@@ -38,6 +40,8 @@ class DentryCache:
         if node is None:
             if child is not None:
                 self.drop(child)
+            if parent.node.sb.fixed:
+                raise LinuxError(errno.ENOENT)
             return None
         if child is not None:
             if child.node is node:

@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable
+import stat
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from cpu.fs.files import O_ACCMODE, O_RDONLY, O_WRONLY, SETFL_MASK, OpenFile
@@ -13,6 +14,10 @@ from mmu.errors import LinuxError
 
 if TYPE_CHECKING:
     from random import Random
+
+
+MEM_MAJOR = 1
+"""The major number of /dev/null and its like (Documentation/admin-guide/devices.txt)."""
 
 
 class DeviceFile(OpenFile):
@@ -75,21 +80,24 @@ def _like(file: OpenFile, other: OpenFile) -> OpenFile:
     return other
 
 
-def dev_files(random: Random) -> Directory:
-    """/dev."""
+def dev_files(random: Random, terminals: Mapping[str, Inode]) -> Directory:
+    """/dev, with ``terminals``."""
 
-    def of(source: Callable[[int], bytes] | None, *, room: bool = True) -> Device:
-        return Device(lambda flags: DeviceFile(flags, source, room=room))
+    def of(minor: int, source: Callable[[int], bytes] | None, *, room: bool = True) -> Device:
+        return Device(lambda flags: DeviceFile(flags, source, room=room), (MEM_MAJOR, minor))
 
     files: dict[str, Inode] = {
-        "null": of(None),
-        "zero": Device(ZeroFile),
-        "full": of(bytes, room=False),
-        "random": of(random.randbytes),
-        "urandom": of(random.randbytes),
+        "null": of(3, None),
+        "zero": Device(ZeroFile, (MEM_MAJOR, 5)),
+        "full": of(7, bytes, room=False),
+        "random": of(8, random.randbytes),
+        "urandom": of(9, random.randbytes),
         "fd": Link(lambda: "/proc/self/fd"),
         "stdin": Link(lambda: "/proc/self/fd/0"),
         "stdout": Link(lambda: "/proc/self/fd/1"),
         "stderr": Link(lambda: "/proc/self/fd/2"),
+        **terminals,
     }
-    return Directory(files)
+    directory = Directory(files)
+    directory.mode = stat.S_IFDIR | 0o755
+    return directory

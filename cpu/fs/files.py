@@ -78,6 +78,13 @@ class OpenFile:
     poll_head: PollHead | None = None
     """Where its readers and writers wait; None: it is always ready."""
 
+    owner = (1, 0)
+    """Who is to hear of it: F_OWNER_* and a number, 0: nobody (fcntl(F_SETOWN))."""
+    signum = 0
+    """By which signal, 0: SIGIO."""
+    rw_hint = 0
+    """How long what is written will live: fcntl(F_SET_RW_HINT)."""
+
     def __init__(self) -> None:
         self.users = 0
         self._locks: FileLockContext | None = None

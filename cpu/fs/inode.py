@@ -19,6 +19,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from cpu.cred import CAP_FSETID, Cred
 from cpu.fs.host_data import HostData, Space
 from cpu.fs.locks import Blocked, FileLockContext
 from mmu.errors import LinuxError
@@ -108,10 +109,12 @@ class Inode:
             self.data.write_back()
         info = self.fstat()
         self._stamp = _stamp(info)
-        if not info.st_nlink:
-            self.data.mapping.truncate_range(0, MAX_LFS_FILESIZE)
         self.data.close()
-        self.table.idle(self)
+        if info.st_nlink:
+            self.table.idle(self)
+        else:
+            self.data.release()
+            self.table.drop(self)
 
     def copy_up(self, fd: int) -> None:
         """It has moved to the upper layer: its host's file is the one of ``fd`` (O_RDWR, the same
@@ -141,8 +144,7 @@ class Inode:
         now = self.table.now()
         if modified:
             attributes.mtime = attributes.ctime = now
-            if self.table.clears_suid(attributes.mode):
-                attributes.mode &= ~(stat.S_ISUID | stat.S_ISGID)
+            attributes.mode &= ~self.table.setattr_should_drop_suidgid(attributes)
         elif (
             attributes.atime <= max(attributes.mtime, attributes.ctime)
             or now - attributes.atime > RELATIME_NS
@@ -168,6 +170,8 @@ class InodeTable:
         self.now = now
         self.space = space
         self.blocked = Blocked()
+        self.cred: Callable[[], Cred] = lambda: Cred.of(0, 0)
+        """Who reads and writes."""
         self._inodes: dict[Key, Inode] = {}
         self._idle: dict[Key, Inode] = {}
         self._other_locks: dict[int, FileLockContext] = {}
@@ -202,10 +206,9 @@ class InodeTable:
     def forget(self, info: os.stat_result) -> None:
         """The host's file has lost its last name: its attributes go when nobody has it open."""
         inode = self.find(info)
-        if inode is not None:
+        if inode is not None and not inode.opens:
             inode.data.release()
-            if not inode.opens:
-                self._drop(inode)
+            self.drop(inode)
 
     def lock_context(self, number: int) -> FileLockContext:
         """Locks of what is no regular file, by its st_ino."""
@@ -218,7 +221,7 @@ class InodeTable:
         if inode.data.mapping.nr_cached:
             self._idle[inode.key] = inode
         elif inode.attributes is None:
-            self._drop(inode)
+            self.drop(inode)
         if len(self._idle) > IDLE_MAX:
             self._leave(next(iter(self._idle.values())))
 
@@ -245,20 +248,26 @@ class InodeTable:
         self._inodes.clear()
         self._idle.clear()
 
-    @staticmethod
-    def clears_suid(mode: int) -> bool:
-        """Whether a write takes S_ISUID or S_ISGID away (setattr_should_drop_suidgid())."""
-        return bool(mode & stat.S_ISUID) or mode & (stat.S_ISGID | stat.S_IXGRP) == (
-            stat.S_ISGID | stat.S_IXGRP
-        )
+    def setattr_should_drop_suidgid(self, attributes: Attributes) -> int:
+        """The bits of S_ISUID and S_ISGID that a write takes away from a regular file: none if the
+        writer has CAP_FSETID.
+        """
+        mode, cred = attributes.mode, self.cred()
+        if not mode & (stat.S_ISUID | stat.S_ISGID) or cred.capable(CAP_FSETID):
+            return 0
+        drop = mode & stat.S_ISUID
+        if mode & stat.S_IXGRP or not cred.in_group_p(attributes.gid):
+            drop |= mode & stat.S_ISGID
+        return drop
 
     def _leave(self, inode: Inode) -> None:
         inode.data.mapping.truncate_range(0, MAX_LFS_FILESIZE)
         del self._idle[inode.key]
         if inode.attributes is None:
-            self._drop(inode)
+            self.drop(inode)
 
-    def _drop(self, inode: Inode) -> None:
+    def drop(self, inode: Inode) -> None:
+        """Nobody has the inode, and it is not worth keeping."""
         inode.data.mapping.drop()
         self._idle.pop(inode.key, None)
         self._inodes.pop(inode.key, None)

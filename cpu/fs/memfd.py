@@ -39,7 +39,8 @@ F_ALL_SEALS: Final = 0x3F
 
 
 class Memfd:
-    """A file of memory, ``name`` behind "memfd:" in /proc: a struct shmem_inode_info. Its pages are all there is of it.
+    """A file of memory, ``name`` behind "memfd:" in /proc: a struct shmem_inode_info. Its pages are
+    all there is of it.
 
     ``killed`` says whether the task that runs is to end: what takes long breaks off.
     """
@@ -166,7 +167,8 @@ class Memfd:
         """Have a page for each of [first, end), or none that was not there: ENOSPC, EINTR if the
         process is to end.
         """
-        memory, made = self.kernel.memory, []
+        memory = self.kernel.memory
+        made: list[int] = []
         if end - first > memory.size >> PAGE_SHIFT:
             raise LinuxError(errno.ENOSPC)
         error = 0

@@ -47,13 +47,17 @@ class Usage:
 
 @dataclass(eq=False)
 class SuperBlock:
-    """A mounted file system: its name in /proc/mounts, st_dev, f_type."""
+    """A mounted file system: its name in /proc/mounts, st_dev, f_type. ``time`` is when it was
+    mounted, nanoseconds since 1970. ``fixed``: a name that is not there can never be.
+    """
 
     name: str
     dev: int
     magic: int
     read_only: bool = False
     mnt_id: int = 1
+    time: int = 0
+    fixed: bool = False
 
     def usage(self) -> Usage:
         """Room in it; none is told for what has no size."""

@@ -112,9 +112,7 @@ def path_openat(
         return _tmpfile(cache, nd, path, how, cred, umask)
     follow = not flags & O_NOFOLLOW and not (flags & O_CREAT and flags & O_EXCL)
     name = nd.parent(path)
-    if flags & O_CREAT and nd.trailing:
-        raise LinuxError(errno.EISDIR)
-    dentry = nd.last(name, follow=follow)
+    dentry = nd.last(name, follow=follow, creating=bool(flags & O_CREAT))
     created = dentry is None
     if dentry is None:
         if not flags & O_CREAT:

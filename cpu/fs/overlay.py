@@ -84,7 +84,11 @@ class Overlay(SuperBlock):
                 node.lower = place.below(name)
             self._nodes[key] = node
         elif node.attributes is None:
+            if info.st_nlink > 1 and node.place is not None and not node.is_dir:
+                node.other_places.add(node.place)
             node.place, node.info = (place, name), info
+        elif not node.is_dir:
+            node.other_places.add((place, name))
         return node
 
     def root_node(self, lower: LowerDir) -> OverlayDir:
@@ -101,21 +105,24 @@ class Overlay(SuperBlock):
     def synthetic(self, mode: int = 0o755, uid: int = 0, gid: int = 0) -> OverlayDir:
         """A directory that was there before any guest, and on no host."""
         node = OverlayDir(self)
-        node.fixed = Fixed(stat.S_IFDIR | mode, uid, gid, self.layer.new_number())
+        node.fixed = self._fixed(stat.S_IFDIR | mode, uid, gid)
         return node
 
     def placeholder(self) -> OverlayNode:
         """A file to mount another on."""
         node = OverlaySpecial(self)
-        node.fixed = Fixed(stat.S_IFREG | 0o444, 0, 0, self.layer.new_number())
+        node.fixed = self._fixed(stat.S_IFREG | 0o444)
         return node
 
     def fixed_link(self, text: str) -> OverlayLink:
         """A symbolic link that was there before any guest, and on no host."""
         node = OverlayLink(self)
-        node.fixed = Fixed(stat.S_IFLNK | 0o777, 0, 0, self.layer.new_number())
+        node.fixed = self._fixed(stat.S_IFLNK | 0o777)
         node.text = text
         return node
+
+    def _fixed(self, mode: int, uid: int = 0, gid: int = 0) -> Fixed:
+        return Fixed(mode, uid, gid, self.layer.new_number(), self.layer.now())
 
     def new(self, making: Making) -> OverlayNode:
         """Something new, which has no name yet."""
@@ -133,12 +140,15 @@ class Overlay(SuperBlock):
 
 
 class Fixed(NamedTuple):
-    """What is to be said of a directory on the way to what was given."""
+    """What is to be said of a directory on the way to what was given; ``time`` is when the machine
+    started, nanoseconds since 1970.
+    """
 
     mode: int
     uid: int
     gid: int
     number: int
+    time: int
 
 
 class OverlayNode(Node):
@@ -153,6 +163,8 @@ class OverlayNode(Node):
     def __init__(self, sb: Overlay) -> None:
         self.sb: Overlay = sb
         self.place: tuple[LowerDir, str] | None = None
+        self.other_places: set[tuple[LowerDir, str]] = set()
+        """Where else hard links of it were found."""
         self.info: os.stat_result | None = None
         self.fixed: Fixed | None = None
         self.attributes: Attributes | None = None
@@ -210,10 +222,12 @@ class OverlayNode(Node):
 
     def _lower_kstat(self) -> Kstat:
         if self.info is None:
-            mode, uid, gid, number = self._fixed
-            size, blocks = self._size()
-            links = 2 if self.is_dir else 1
-            return Kstat(mode, number, 0, links, uid, gid, size=size, blocks=blocks)
+            fixed = self._fixed
+            kstat = Kstat(fixed.mode, fixed.number, uid=fixed.uid, gid=fixed.gid)
+            kstat.nlink = 2 if self.is_dir else 1
+            kstat.atime = kstat.mtime = kstat.ctime = fixed.time
+            kstat.size, kstat.blocks = self._size()
+            return kstat
         if self.place is not None:
             now = self.place[0].lstat(self.place[1])
             if now is not None and now.st_ino == self.info.st_ino:
@@ -359,7 +373,7 @@ class OverlayFile(OverlayNode):
         writes = flags & O_ACCMODE != O_RDONLY or bool(flags & O_TRUNC)
         if writes:
             self.copy_up()
-        fd = self._host_fd()
+        fd = self.open_data()
         path = "" if dentry is None else d_path(dentry)
         file = HostFile(self._inode(fd), fd, flags, path)
         if not self.nlink:
@@ -382,7 +396,7 @@ class OverlayFile(OverlayNode):
             self.inode.attributes = self.attributes
         return self.inode
 
-    def _host_fd(self) -> int:
+    def open_data(self) -> int:
         """A new descriptor of the host's file."""
         inode = self.inode
         if self.store is not None:
@@ -416,7 +430,7 @@ class OverlayFile(OverlayNode):
             self.store, fd = layer.new_store()
             os.close(fd)
             return
-        source = self._host_fd()
+        source = self.open_data()
         try:
             inode = layer.inodes.find(os.fstat(source))
             self.store, fd = layer.copy(source)
@@ -506,9 +520,9 @@ class OverlayDir(OverlayNode):
             return node
         if name in self.whiteouts or name in self._absent:
             return None
-        return self._below(name)
+        return self.below(name)
 
-    def _below(self, name: str) -> OverlayNode | None:
+    def below(self, name: str) -> OverlayNode | None:
         """What the name stands for below."""
         node = self.base.get(name)
         if node is not None:
@@ -604,7 +618,7 @@ class OverlayDir(OverlayNode):
         self._modified()
         if self.named.pop(name, None) is not None:
             self._nr_dirs -= node.is_dir
-        if name not in self.whiteouts and self._below(name) is not None:
+        if name not in self.whiteouts and self.below(name) is not None:
             self.whiteouts.add(name)
 
     def _modified(self) -> None:

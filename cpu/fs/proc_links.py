@@ -61,7 +61,7 @@ class MapFiles(Directory):
             return {}
         with mm.mmap_read_lock():
             return {
-                f"{vma.vm_start:x}-{vma.vm_end:x}": mm.file(vma.vm_file).path
+                f"{vma.vm_start:x}-{vma.vm_end:x}": mm.file(vma.vm_file).shown()[0]
                 for vma in mm.c.vmas.vma[0 : mm.c.vmas.nr]
                 if vma.vm_file and not mm.file(vma.vm_file).special
             }

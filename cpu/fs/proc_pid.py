@@ -52,7 +52,7 @@ def small_files(task: Task, current: Callable[[], Task]) -> dict[str, Inode]:
         "loginuid": constant(str(NO_LOGIN)),
         "oom_adj": TextFile(
             lambda: f"{_oom_adj(process.oom_score_adj)}\n",
-            lambda data: set_oom_score_adj(current(), task, _from_oom_adj(kstrto(data))),
+            lambda data: _set_oom_adj(current(), task, kstrto(data)),
         ),
         "oom_score": TextFile(lambda: f"{oom_score(task)}\n"),
         "oom_score_adj": TextFile(lambda: f"{process.oom_score_adj}\n", set_score),
@@ -93,7 +93,7 @@ def _set_comm(asks: Task, task: Task, data: bytes) -> None:
     """comm_write(): a name for a thread of the caller's own process; EINVAL for others."""
     if asks.process is not task.process:
         raise LinuxError(errno.EINVAL)
-    task.comm = data[: TASK_COMM_LEN - 1].partition(b"\0")[0].removesuffix(b"\n")
+    task.comm = data[: TASK_COMM_LEN - 1].partition(b"\0")[0]
 
 
 def _set_coredump_filter(task: Task, data: bytes) -> None:
@@ -142,10 +142,16 @@ def _oom_adj(score_adj: int) -> int:
     return int(score_adj * 17 / OOM_SCORE_ADJ_MAX)
 
 
-def _from_oom_adj(value: int) -> int:
+def _set_oom_adj(asks: Task, task: Task, value: int) -> None:
+    """oom_adj_write(): -17 to 15 on the older scale, by which nothing may be lowered without
+    CAP_SYS_RESOURCE.
+    """
     if not (-16 <= value <= 15 or value == -17):
         raise LinuxError(errno.EINVAL)
-    return OOM_SCORE_ADJ_MAX if value == 15 else int(value * OOM_SCORE_ADJ_MAX / 17)
+    wanted = OOM_SCORE_ADJ_MAX if value == 15 else int(value * OOM_SCORE_ADJ_MAX / 17)
+    if wanted < task.process.oom_score_adj and not asks.cred.capable(CAP_SYS_RESOURCE):
+        raise LinuxError(errno.EACCES)
+    set_oom_score_adj(asks, task, wanted)
 
 
 # What it does.

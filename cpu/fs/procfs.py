@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import errno
 import stat
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from cpu.cred import CAP_SYS_ADMIN
@@ -41,6 +41,9 @@ if TYPE_CHECKING:
     from cpu.system import System
     from cpu.task import Process
     from mmu.linux.mm import Mm
+
+Made = str | bytes | Iterator[str]
+"""What a file's text is made of: cpu.fs.seq_file.Text."""
 
 
 class ProcRoot(Directory):
@@ -92,7 +95,7 @@ class _ProcTask(Directory):
             "status": TextFile(lambda: procfs.status(mm_of(task), task_info(task))),
             "stat": TextFile(lambda: proc_stat(task)),
             "statm": self._of_mm(procfs.statm, "0 0 0 0 0 0 0\n"),
-            "maps": self._of_mm(procfs.maps),
+            "maps": self._of_mm(procfs.map_lines),
             "smaps": self._of_mm(smaps.smaps),
             "smaps_rollup": self._of_mm(smaps.smaps_rollup),
             "numa_maps": self._of_mm(smaps.numa_maps),
@@ -122,12 +125,10 @@ class _ProcTask(Directory):
         if not may_access(self._current(), self._task):
             raise LinuxError(errno.EACCES)
 
-    def _of_mm(
-        self, text: Callable[[Mm], str | bytes], without: str = "", rights: int = 0o444
-    ) -> Inode:
+    def _of_mm(self, text: Callable[[Mm], Made], without: str = "", rights: int = 0o444) -> Inode:
         """A file that tells of the task's memory; ``without`` if it has none any more."""
 
-        def made() -> str | bytes:
+        def made() -> Made:
             if text is not procfs.statm:
                 self._allowed()
             mm = mm_of(self._task)

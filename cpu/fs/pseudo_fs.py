@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import stat
 import zlib
 from collections.abc import Callable, Iterable, Mapping
@@ -47,6 +48,9 @@ class Inode(Node):
         if not hasattr(self, "sb"):
             self.sb = dentry.parent.node.sb
 
+    def truncate(self, size: int) -> None:
+        """O_TRUNC changes nothing: it has no bytes of its own (proc_setattr())."""
+
     def getattr(self) -> Kstat:
         """What stat() says."""
         return Kstat(
@@ -58,6 +62,9 @@ class Inode(Node):
             gid=self.gid,
             rdev=self.rdev,
             size=self.size,
+            atime=self.sb.time,
+            mtime=self.sb.time,
+            ctime=self.sb.time,
             mnt_id=self.sb.mnt_id,
         )
 
@@ -112,13 +119,14 @@ class TextFile(Inode):
 
 
 class Device(Inode):
-    """A device; ``make`` opens it."""
+    """A device; ``make`` opens it, ``device`` are its major and minor number."""
 
     mode = stat.S_IFCHR | 0o666
     writable = True
 
-    def __init__(self, make: Callable[[int], OpenFile]) -> None:
+    def __init__(self, make: Callable[[int], OpenFile], device: tuple[int, int] = (0, 0)) -> None:
         self._make = make
+        self.rdev = os.makedev(*device)
 
     def open(self, path: str, flags: int) -> OpenFile:
         """Open it."""

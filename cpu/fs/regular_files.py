@@ -40,6 +40,11 @@ class FileMapping(MappedFile):
         super().__init__(mapping, **what)
         self._file = file
 
+    def shown(self) -> tuple[str, tuple[int, int], int]:
+        """The name that it has now, and device and inode as stat() tells them."""
+        kstat = self._file.getattr()
+        return self._file.shown_path(), (os.major(kstat.dev), os.minor(kstat.dev)), kstat.ino
+
     def get(self) -> None:
         """One more user."""
         if not self.users:

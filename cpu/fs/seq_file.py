@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from cpu.fs.files import (
     O_ACCMODE,
@@ -17,7 +17,8 @@ from cpu.fs.files import (
 )
 from mmu.errors import LinuxError
 
-Text = Callable[[], "str | bytes"]
+Text = Callable[[], "str | bytes | Iterator[str]"]
+"""Makes up all of a file, or its parts one after the other as they are asked for."""
 Store = Callable[[bytes], None]
 
 
@@ -31,16 +32,22 @@ class SeqFile(OpenFile):
         self.flags = flags & (O_ACCMODE | SETFL_MASK)
         self._text = text
         self._store = store
-        self._data: bytes | None = None
+        self._data = bytearray()
+        self._parts: Iterator[str | bytes] | None = None
 
     def pread(self, count: int, offset: int) -> bytes:
         """``count`` bytes from ``offset`` on, of what there was at the last read from the start."""
         if self.flags & O_ACCMODE == O_WRONLY:
             raise LinuxError(errno.EBADF)
-        if not offset or self._data is None:
+        if not offset or self._parts is None:
             text = self._text()
-            self._data = text.encode("utf-8", "surrogateescape") if isinstance(text, str) else text
-        return self._data[offset : offset + count]
+            self._parts = iter([text]) if isinstance(text, str | bytes) else text
+            self._data.clear()
+        for part in self._parts if len(self._data) < offset + count else ():
+            self._data += part.encode("utf-8", "surrogateescape") if isinstance(part, str) else part
+            if len(self._data) >= offset + count:
+                break
+        return bytes(self._data[offset : offset + count])
 
     def read(self, count: int) -> bytes:
         """The next ``count`` bytes, fewer at the end."""
@@ -75,6 +82,9 @@ class SeqFile(OpenFile):
         position, done = self.position, self.write(data)
         self.position = position
         return done
+
+    def truncate(self, size: int) -> None:
+        """O_TRUNC changes nothing: it has no bytes of its own (proc_setattr())."""
 
     def reopen(self, flags: int) -> OpenFile:
         """Open it once more."""

@@ -15,6 +15,7 @@ from cpu.cred import Cred
 from cpu.fs.dcache import DentryCache
 from cpu.fs.fifo import open_fifo
 from cpu.fs.hostfs import HostFs
+from cpu.fs.keep import Keeper
 from cpu.fs.lower import Descriptors, held_root
 from cpu.fs.node import (
     OVERLAYFS_SUPER_MAGIC,
@@ -59,6 +60,7 @@ class FileSystem:
         scheduler: Scheduler | None = None,
     ) -> None:
         self.cred = cred or (lambda: Cred.of(0, 0))
+        inodes.cred = self.cred
         self.cache = DentryCache()
         self.roots: list[Dentry] = []
         """The roots of what is mounted, in the order of their mounting."""
@@ -82,6 +84,16 @@ class FileSystem:
         for host in self._host:
             host.descriptors.close()
         self.layer.close()
+
+    def keep(self) -> int:
+        """Make a tree of what guests wrote, in the upper layer's directory (cpu.fs.keep); returns
+        how many FIFOs and sockets are not in it. Nobody may use the tree afterwards. Raises
+        OSError, LinuxError.
+        """
+        keeper, node = Keeper(self.overlay), self.root.node
+        assert isinstance(node, OverlayDir)
+        keeper.keep(node)
+        return keeper.lost
 
     @property
     def root(self) -> Dentry:
@@ -134,6 +146,7 @@ class FileSystem:
             name = path[1:].partition("/")[0]
             kind = _TYPE.get(name, "tmpfs")
             sb = SuperBlock(kind, self._new_dev(), _MAGIC.get(name, TMPFS_MAGIC))
+            sb.time, sb.fixed = self.layer.now(), kind in ("proc", "sysfs")
             self._mount(path, node_of, sb)
         if any(_is_beneath(_SHM, path) for path in ours):
             shm = self._overlay("tmpfs", TMPFS_MAGIC, shmem=True)
@@ -207,6 +220,8 @@ class FileSystem:
         for name in names:
             below = self.cache.lookup(at, name)
             if below is None or not below.node.is_dir:
+                if below is not None:
+                    self.cache.drop(below)
                 self._put_under(at.node, name, is_dir=True)
                 below = self.cache.lookup(at, name)
             assert below is not None

@@ -73,11 +73,13 @@ class Nameidata:
         self._push(path)
         return self._to_last()
 
-    def last(self, name: str, *, follow: bool) -> Dentry | None:
+    def last(self, name: str, *, follow: bool, creating: bool = False) -> Dentry | None:
         """What the last name stands for, None: nothing. ENOTDIR if a slash follows and it is no
-        directory.
+        directory; EISDIR if a slash follows at all, and the file is to be made if it is not there.
         """
         while True:
+            if creating and self.trailing:
+                raise LinuxError(errno.EISDIR)
             if name in ("", ".", ".."):
                 if name == "..":
                     self._up()

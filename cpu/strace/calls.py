@@ -139,8 +139,8 @@ uname             utsname!
 sethostname       buf:1 size
 sysinfo           ptr!
 personality       persona -> persona
-prctl             one:prctl prctlarg
-arch_prctl        one:arch_prctl hex
+prctl             one:prctl prctlarg prctlmore prctlmore prctlmore
+arch_prctl        one:arch_prctl archarg!
 set_tid_address   ptr
 set_robust_list   ptr size
 get_robust_list   int ptr! ptr!
@@ -155,8 +155,8 @@ getrandom         random! size flags:grnd
 sched_yield
 sched_getaffinity int size ptr!
 sched_setaffinity int size ptr
-getpriority       int int
-setpriority       int int int
+getpriority       one:prio int
+setpriority       one:prio int int
 getcpu            int_at! int_at! ptr
 kill              int sig
 tkill             int sig
@@ -166,6 +166,7 @@ pidfd_send_signal fd sig ptr hex
 rt_sigaction      sig sigaction sigaction! size
 rt_sigprocmask    one:sig_how sigset sigset! size
 rt_sigpending     sigset! size
+rt_sigreturn      sigframe
 rt_sigsuspend     sigset size
 rt_sigtimedwait   sigset ptr! timespec size -> sig
 rt_sigqueueinfo   int sig ptr
@@ -176,7 +177,7 @@ setitimer         one:itimers itimerval itimerval!
 getitimer         one:itimers itimerval!
 timer_create      one:clocks ptr int_at!
 timer_settime     int flags:timer_flags itimerspec itimerspec!
-timerfd_create    one:clocks flags:pipe_flags
+timerfd_create    one:clocks flags:tfd
 timerfd_settime   fd flags:timer_flags itimerspec itimerspec!
 nanosleep         timespec ptr!
 clock_gettime     one:clocks timespec!
@@ -193,7 +194,7 @@ epoll_ctl         fd one:epoll_ops fd epoll_event
 epoll_wait        fd epolls:result! int int
 epoll_pwait       fd epolls:result! int int sigset size
 eventfd2          uint flags:efd
-signalfd4         fd sigset size flags:pipe_flags
+signalfd4         fd sigset size flags:sfd
 inotify_init1     hex
 inotify_add_watch fd path hex
 socket            one:families socktype int

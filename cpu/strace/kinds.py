@@ -21,16 +21,23 @@ from mmu.units import U32
 Kind = Callable[[Call, int], str | None]
 """What is written for the value of an argument; None: nothing, the call does not take it."""
 
+_POINTER: Final = struct.Struct("<Q")
 _O_CREAT: Final = 0o100
 _O_TMPFILE: Final = 0o20000000
 _AT_FDCWD: Final = -100
 _MAP_TYPE: Final = 0xF
 _FUTEX_PRIVATE, _FUTEX_CLOCK_REALTIME = 128, 256
+_UC_SIGMASK: Final = 296
+"""Offset of uc_sigmask in struct ucontext."""
 _SOCK_FLAGS: Final = 0o2004000
 
 
 def _flags(names: Names, *, prefix: str) -> Kind:
     return lambda call, value: flags(value & U32, names, prefix)
+
+
+def _prot(call: Call, value: int) -> str:
+    return flags(value & U32, f.PROT, "PROT", none="PROT_NONE")
 
 
 def _one_of(names: Names, *, prefix: str) -> Kind:
@@ -103,9 +110,6 @@ def _environment(call: Call, value: int) -> str:
     return f"{value:#x} /* {count} var{'' if count == 1 else 's'} */"
 
 
-_POINTER: Final = struct.Struct("<Q")
-
-
 def _dirents(call: Call, value: int) -> str:
     """How many entries getdents64() gave."""
     count, at, end = 0, value, value + (call.result or 0)
@@ -137,7 +141,7 @@ def _futex_third(call: Call, value: int) -> str | None:
     operation = call.args[1] & 0x7F
     if operation in (9, 10):
         return "FUTEX_BITSET_MATCH_ANY" if value & U32 == U32 else hex(value & U32)
-    return hex(value & U32) if operation in (4, 5, 12) else None
+    return structs.hex_or_zero(value & U32) if operation in (4, 5, 12) else None
 
 
 def _futex_bitset_place(call: Call, value: int) -> str | None:
@@ -187,10 +191,38 @@ def _ioctl_arg(call: Call, value: int) -> str | None:
     return pointer(value)
 
 
-def _prctl_arg(call: Call, value: int) -> str:
-    if call.args[0] & U32 == 15:
+def _prctl_first(call: Call, value: int) -> str | None:
+    option = call.args[0] & U32
+    if option == _PR_SET_NAME:
         return call.text(value)
+    if option in _WITHOUT_ARGUMENT:
+        return None
     return hex(value) if value > 9 else str(value)
+
+
+def _prctl_more(call: Call, value: int) -> str | None:
+    """The others, of options that want them to be 0."""
+    return structs.hex_or_zero(value) if call.args[0] & U32 in _WITH_ALL else None
+
+
+_PR_SET_NAME: Final = 15
+_WITHOUT_ARGUMENT: Final = (3, 7, 21, 27, 30)
+"""PR_GET_DUMPABLE and its like, whose result is the value."""
+_WITH_ALL: Final = (38, 39, 42, 47)
+"""PR_SET_NO_NEW_PRIVS and its like."""
+
+
+def _arch_prctl_arg(call: Call, value: int) -> str:
+    """ARCH_GET_*: what was written."""
+    if call.args[0] in (0x1003, 0x1004) and not call.failed:
+        found = call.unpack(value, _POINTER)
+        return pointer(value) if found is None else f"[{pointer(found[0])}]"
+    return pointer(value)
+
+
+def _signal_frame(call: Call, value: int) -> str:
+    """What rt_sigreturn() comes back to: the mask in the ucontext that RSP points to."""
+    return f"{{mask={structs.sigset_at(call, call.task.vcpu.get_regs().sp + _UC_SIGMASK)}}}"
 
 
 def _personality(call: Call, value: int) -> str:
@@ -212,10 +244,6 @@ def _option_value(call: Call, value: int) -> str:
     return structs.int_at(call, value)
 
 
-def _hex_or_zero(call: Call, value: int) -> str:
-    return hex(value) if value else "0"
-
-
 def _makedev(call: Call, value: int) -> str:
     return f"makedev({value >> 8 & 0xFFF:#x}, {value & 0xFF:#x})"
 
@@ -227,7 +255,7 @@ _PLAIN: Final[dict[str, Kind]] = {
     "id": lambda call, value: str(s32(value)),
     "long": lambda call, value: str(s64(value)),
     "size": lambda call, value: str(value),
-    "hex": _hex_or_zero,
+    "hex": lambda call, value: structs.hex_or_zero(value),
     "ptr": lambda call, value: pointer(value),
     "mode": lambda call, value: octal(value & 0xFFFF),
     "filemode": lambda call, value: structs.file_mode(value & 0xFFFF),
@@ -238,7 +266,7 @@ _PLAIN: Final[dict[str, Kind]] = {
     "openmode": _open_mode,
     "filled": lambda call, value: _filled(call, value),
     "random": lambda call, value: _filled(call, value, hexadecimal=True),
-    "prot": _flags(f.PROT, prefix="PROT"),
+    "prot": _prot,
     "map": _map_flags,
     "offset": _offset,
     "mremapto": _mremap_address,
@@ -253,12 +281,15 @@ _PLAIN: Final[dict[str, Kind]] = {
     "fcntl": _fcntl_arg,
     "ioctl": _ioctl,
     "ioctlarg": _ioctl_arg,
-    "prctlarg": _prctl_arg,
+    "prctlarg": _prctl_first,
+    "prctlmore": _prctl_more,
+    "archarg": _arch_prctl_arg,
     "persona": _personality,
     "socktype": _socket_type,
     "optval": _option_value,
     "dev": _makedev,
     "clone": _clone,
+    "sigframe": _signal_frame,
     "msghdr": structs.msghdr,
     "msghdrout": lambda call, value: (
         pointer(value) if call.failed else structs.msghdr(call, value, call.result)
@@ -290,7 +321,8 @@ _SETS: Final[dict[str, tuple[Names, str]]] = {
         "access": "?_OK", "at_flags": "AT", "access_at_flags": "AT", "rename": "RENAME",
         "statx": "STATX", "mremap": "MREMAP", "msync": "MS", "mcl": "MCL", "mlock": "MLOCK",
         "pipe_flags": "O", "wait": "W", "efd": "EFD", "epoll_create": "EPOLL", "mfd": "MFD",
-        "grnd": "GRND", "clone": "CLONE", "timer_flags": "TIMER", "flock": "LOCK", "msg": "MSG",
+        "grnd": "GRND", "clone": "CLONE", "timer_flags": "TIMER", "flock": "LOCK",
+        "tfd": "TFD", "sfd": "SFD", "msg": "MSG",
     }.items()
 }  # fmt: skip
 """Kinds that are flags: ``flags:NAME``."""
@@ -300,7 +332,7 @@ _VALUES: Final[dict[str, tuple[Names, str]]] = {
         "madv": "MADV", "sig_how": "SIG", "arch_prctl": "ARCH", "rlimit": "RLIMIT",
         "rusage": "RUSAGE", "seek": "SEEK", "clocks": "CLOCK", "itimers": "ITIMER",
         "fcntl": "F", "epoll_ops": "EPOLL_CTL", "prctl": "PR", "families": "AF",
-        "shutdown": "SHUT", "sol": "SOL", "so": "SO",
+        "shutdown": "SHUT", "sol": "SOL", "so": "SO", "prio": "PRIO",
     }.items()
 }  # fmt: skip
 """Kinds that are one of several values: ``one:NAME``."""
@@ -309,6 +341,8 @@ _VALUES: Final[dict[str, tuple[Names, str]]] = {
 def kind(word: str) -> tuple[Kind, bool]:
     """What a word of the table stands for, and whether it is written when the call has returned."""
     after = word.endswith("!")
+    if after and (name := word[:-1]) not in _JUDGE_THEMSELVES:
+        return _unless_failed(kind(name)[0]), after
     name, _, parameter = word.rstrip("!").partition(":")
     if name == "flags":
         names, prefix = _SETS[parameter]
@@ -316,8 +350,6 @@ def kind(word: str) -> tuple[Kind, bool]:
     if name == "one":
         names, prefix = _VALUES[parameter]
         return _one_of(names, prefix=prefix), after
-    if name == "named":
-        return _named(*parameter.split("=")), after
     if name in _OF_COUNT:
         show, number = _OF_COUNT[name], parameter
         if number == "result":
@@ -326,10 +358,13 @@ def kind(word: str) -> tuple[Kind, bool]:
     return _PLAIN[name], after
 
 
-def _named(name: str, word: str) -> Kind:
-    """``named:NAME=KIND``: NAME=value."""
-    show, _ = kind(word)
-    return lambda call, value: f"{name}={show(call, value)}"
+_JUDGE_THEMSELVES: Final = ("fcntl", "ioctlarg", "archarg")
+"""Kinds that the call reads or fills in, whichever it is."""
+
+
+def _unless_failed(show: Kind) -> Kind:
+    """What a call that failed did not fill in is an address."""
+    return lambda call, value: pointer(value) if call.failed else show(call, value)
 
 
 def _of_result(show: Callable[[Call, int, int], str]) -> Kind:

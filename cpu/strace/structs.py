@@ -328,6 +328,11 @@ def signed(value: int) -> str:
     return str(s32(value))
 
 
+def hex_or_zero(value: int) -> str:
+    """A number in hexadecimal, but 0."""
+    return hex(value) if value else "0"
+
+
 def long(value: int) -> str:
     """A long."""
     return str(s64(value))

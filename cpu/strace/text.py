@@ -42,7 +42,7 @@ def pointer(addr: int) -> str:
 
 def octal(mode: int) -> str:
     """Rights, with the leading 0 of an octal number, at least three digits."""
-    return f"0{mode:03o}" if mode else "000"
+    return f"0{mode:o}".rjust(3, "0") if mode else "000"
 
 
 def flags(value: int, names: Sequence[Flag], prefix: str, none: str = "0") -> str:

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
@@ -27,7 +28,7 @@ from cpu.strace.calls import Signature, signature
 from cpu.strace.flags import signal_name
 from cpu.strace.kinds import kind
 from cpu.strace.structs import polled
-from cpu.strace.text import pointer
+from cpu.strace.text import DEFAULT_STRLEN, pointer, quoted
 from cpu.syscalls.numbers import syscall_name
 from mmu.linux.sched import ERESTARTSYS
 from mmu.units import U32, U64
@@ -52,6 +53,17 @@ class Tracer:
     def __init__(self, write: Callable[[str], object]) -> None:
         self._write = write
         self._open: dict[int, _Open] = {}
+        self._told: SigInfo | None = None
+
+    def begun(self, task: Task, path: str, argv: list[bytes], nr_variables: int) -> None:
+        """The first program has been started: as if by execve()."""
+        words = ", ".join(
+            quoted(word[:DEFAULT_STRLEN], more=len(word) > DEFAULT_STRLEN) for word in argv
+        )
+        envp = task.mm.c.start_stack + 8 * (len(argv) + 2)
+        environment = f"{envp:#x} /* {nr_variables} var{'' if nr_variables == 1 else 's'} */"
+        call = f"execve({quoted(os.fsencode(path))}, [{words}], {environment}) "
+        self._line(task, f"{call.ljust(COLUMN)}= 0")
 
     def enter(self, task: Task, nr: int, args: tuple[int, ...]) -> None:
         """The task has made a call."""
@@ -71,7 +83,10 @@ class Tracer:
         self._finish(begun, _result(call, begun.signature))
 
     def signalled(self, task: Task, info: SigInfo) -> None:
-        """A signal is delivered to it."""
+        """A signal is delivered to it; one that ends a process is told once, SIGKILL never."""
+        if info is self._told or info.signo == signal.SIGKILL:
+            return
+        self._told = info
         self._line(task, f"--- {signal_name(info.signo)} {siginfo(info)} ---")
 
     def ended(self, task: Task, end: TaskEnd) -> None:
@@ -107,9 +122,9 @@ class Tracer:
     def _finish(self, begun: _Open, result: str) -> None:
         call = begun.call
         self._interrupt(call.task)
-        start = f"<... {call.name} resumed>" if begun.written else begun.text()
-        text = f"{start}{begun.rest()}) "
-        self._write(f"{self._prefix(call.task)}{text.ljust(COLUMN)}= {result}\n")
+        start = f"<... {call.name} resumed>{begun.rest()}" if begun.written else begun.whole()
+        text = f"{self._prefix(call.task)}{start}) "
+        self._write(f"{text.ljust(COLUMN)}= {result}\n")
 
     def _prefix(self, task: Task) -> str:
         return f"[pid {task.pid:5}] " if len(task.system.tasks) > 1 else ""
@@ -139,6 +154,10 @@ class _Open:
         """The beginning: the arguments up to the first that the call fills in."""
         more = ", " if self._shown and self._at < len(self.signature.arguments) else ""
         return f"{self.call.name}({self._shown}{more}"
+
+    def whole(self) -> str:
+        """All of it, after the call."""
+        return f"{self.call.name}({', '.join(filter(None, (self._shown, self.rest())))}"
 
     def rest(self) -> str:
         """The others, after the call."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from cpu.fs.nameless import node_of
 from cpu.fs.node import Change, Node
 from cpu.fs.permission import MAY_WRITE, chmod_ok, chown_ok, inode_permission, utimes_ok
+from cpu.syscalls.io import inode_newsize_ok
 from cpu.syscalls.paths import (
     AT_EMPTY_PATH,
     AT_FDCWD,
@@ -209,5 +210,6 @@ def sys_truncate(task: Task, path: int, size: int, *_: int) -> int:
     if not node.is_regular:
         raise LinuxError(errno.EINVAL)
     inode_permission(node, MAY_WRITE, task.cred)
+    inode_newsize_ok(task, node.getattr().size, size)
     node.truncate(size)
     return 0

@@ -7,8 +7,11 @@ import errno
 from typing import TYPE_CHECKING
 
 from cpu.fs.files import O_CLOEXEC, O_LARGEFILE
+from cpu.fs.host_data import FALLOC_FL_KEEP_SIZE
 from cpu.fs.memfd import MemFile
 from cpu.fs.pipes import PipeEnd
+from cpu.syscalls.fowner import fcntl_other
+from cpu.syscalls.io import inode_newsize_ok
 from cpu.syscalls.locks import LOCK_COMMANDS, fcntl_lock
 from cpu.syscalls.registry import s32, s64, syscall
 from mmu.errors import LinuxError
@@ -53,7 +56,9 @@ def sys_ftruncate(task: Task, fd: int, size: int, *_: int) -> int:
     """ftruncate(2)."""
     if s64(size) < 0:
         raise LinuxError(errno.EINVAL)
-    task.files.get(s32(fd)).truncate(size)
+    file = task.files.get(s32(fd))
+    inode_newsize_ok(task, file.size, size)
+    file.truncate(size)
     return 0
 
 
@@ -63,6 +68,8 @@ def sys_fallocate(task: Task, fd: int, mode: int, offset: int, length: int, *_: 
     file = task.files.get(s32(fd))
     if s64(offset) < 0 or s64(length) <= 0:
         raise LinuxError(errno.EINVAL)
+    if not mode & FALLOC_FL_KEEP_SIZE:
+        inode_newsize_ok(task, file.size, offset + length)
     file.fallocate(mode & U32, offset, length)
     return 0
 
@@ -90,7 +97,9 @@ def sys_dup3(task: Task, old: int, new: int, flags: int, *_: int) -> int:
 
 @syscall("fcntl")
 def sys_fcntl(task: Task, fd: int, command: int, argument: int, *_: int) -> int:
-    """fcntl(2): descriptors and their flags, the size of pipes; no locks, no signals."""
+    """fcntl(2): descriptors and their flags, locks, seals, the size of pipes, and what there is
+    else.
+    """
     entry, command = task.files.descriptor(s32(fd)), s32(command)
     if command in (F_DUPFD, F_DUPFD_CLOEXEC):
         return task.files.install(
@@ -119,4 +128,4 @@ def sys_fcntl(task: Task, fd: int, command: int, argument: int, *_: int) -> int:
         return (
             pipe.resize(argument & U32) if command == F_SETPIPE_SZ else pipe.max_usage << PAGE_SHIFT
         )
-    raise LinuxError(errno.EINVAL)
+    return fcntl_other(task, entry.file, command, argument)

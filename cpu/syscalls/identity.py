@@ -86,13 +86,7 @@ def commit_creds(task: Task, new: Cred) -> int:
     hears no more of its parent's death (commit_creds()).
     """
     old, task.cred = task.cred, new
-    changed = (old.euid, old.egid, old.fsuid, old.fsgid) != (
-        new.euid,
-        new.egid,
-        new.fsuid,
-        new.fsgid,
-    )
-    if changed or new.cap_permitted & ~old.cap_permitted:
+    if new.is_another(old):
         task.process.dumpable = 0
         task.pdeath_signal = 0
     return 0

@@ -173,6 +173,7 @@ def read_regular(
     """
     file.must_read()
     start = file.position if offset is None else offset
+    rw_verify_area(start, vectors)
     to, done = IovIter(task.mm, vectors, Access.WRITE, MAX_RW_COUNT), 0
     try:
         while to.count and not task.system.stopping:
@@ -212,6 +213,7 @@ def write_regular(
         start = file.size
     else:
         start = file.position if offset is None else offset
+    rw_verify_area(start, vectors)
     source, done = IovIter(task.mm, vectors, Access.READ, MAX_RW_COUNT), 0
     room = generic_write_checks(task, start, source.count)
     try:
@@ -230,6 +232,21 @@ def write_regular(
     if offset is None:
         file.position = start + done
     return done
+
+
+def rw_verify_area(start: int, vectors: Vectors) -> None:
+    """EINVAL for what would reach beyond the last offset."""
+    if start + sum(length for _, length in vectors) > MAX_LFS_FILESIZE:
+        raise LinuxError(errno.EINVAL)
+
+
+def inode_newsize_ok(task: Task, was: int, size: int) -> None:
+    """Whether a file of ``was`` bytes may be made ``size`` bytes long: EFBIG, and SIGXFSZ for
+    RLIMIT_FSIZE.
+    """
+    if size > was and size > task.rlimits[Resource.FSIZE].cur:
+        send_sig(signal.SIGXFSZ, task)
+        raise LinuxError(errno.EFBIG)
 
 
 def generic_write_checks(task: Task, start: int, count: int) -> int:

@@ -254,6 +254,7 @@ def sys_setsid(task: Task, *_: int) -> int:
     if own.session == own.pid or any(other.pgrp == own.pid for other in task.system.alive()):
         raise LinuxError(errno.EPERM)
     own.session = own.pgrp = own.pid
+    own.tty = None
     return own.pid
 
 

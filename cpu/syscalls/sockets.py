@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import errno
 import struct
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from cpu.fs.files import O_CLOEXEC, O_NONBLOCK
 from cpu.fs.poll import READABLE, WRITABLE
@@ -144,20 +144,13 @@ def sys_socketpair(task: Task, family: int, kind: int, protocol: int, result: in
 # Names and connections.
 
 
-def _names(task: Task) -> Any:
-    """The tree, if it has names of sockets; ENOENT."""
-    if not hasattr(task.fs, "find_socket"):
-        raise LinuxError(errno.ENOENT)
-    return task.fs
-
-
 def find_unix(task: Task, sock: UnixSock, name: bytes) -> UnixSock | None:
     """Who has the name, an abstract one or a path; None: nobody, or what is there is no socket
     (unix_find_other()).
     """
     key = sock.key_of(name)
     if name[0]:
-        key = _names(task).find_socket(name[:-1].decode("utf-8", "surrogateescape"))
+        key = task.fs.find_socket(name[:-1].decode("utf-8", "surrogateescape"))
     found = None if key is None else task.system.net.unix_names.get(key)
     assert found is None or isinstance(found, UnixSock)
     return found
@@ -174,7 +167,7 @@ def _bind_unix(task: Task, sock: UnixSock, address: bytes) -> None:
         sock.bind_to(name, sock.key_of(name))
         return
     try:
-        node = _names(task).bind_socket(name[:-1].decode("utf-8", "surrogateescape"))
+        node = task.fs.bind_socket(name[:-1].decode("utf-8", "surrogateescape"))
     except LinuxError as error:
         raise LinuxError(errno.EADDRINUSE if error.errno == errno.EEXIST else error.errno) from None
     sock.bind_to(name, node)

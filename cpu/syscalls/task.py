@@ -10,6 +10,7 @@ from cpu.syscalls.registry import syscall
 from cpu.task import Task
 from mmu.errors import LinuxError
 from mmu.linux.layout import TASK_SIZE
+from mmu.units import U32
 
 ARCH_SET_GS, ARCH_SET_FS, ARCH_GET_FS, ARCH_GET_GS = 0x1001, 0x1002, 0x1003, 0x1004
 
@@ -30,6 +31,15 @@ def sys_arch_prctl(task: Task, code: int, addr: int, *_: int) -> int:
         task.mm.copy_to_user(addr, struct.pack("<Q", base))
         return 0
     raise LinuxError(errno.EINVAL)
+
+
+@syscall("personality")
+def sys_personality(task: Task, persona: int, *_: int) -> int:
+    """personality(2): the one there was. Addresses are never randomised here, whatever it says."""
+    old, persona = task.process.personality, persona & U32
+    if persona != U32:
+        task.process.personality = persona
+    return old
 
 
 @syscall("rseq")

@@ -370,6 +370,10 @@ class MappedFile:
         file.special = True
         return file
 
+    def shown(self) -> tuple[str, tuple[int, int], int]:
+        """Its path, device and inode as /proc/self/maps tells them now."""
+        return self.path, self.device, self.inode
+
     def __repr__(self) -> str:
         """Name and size, for people."""
         return f"<MappedFile {self.path or 'without a name'}, {self.size} bytes>"

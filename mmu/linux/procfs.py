@@ -15,6 +15,8 @@ from mmu.linux.vma import VM_EXEC, VM_MAYSHARE, VM_READ, VM_WRITE
 from mmu.units import PAGE_SHIFT, PAGE_SIZE
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from mmu._native import struct_vm_area_struct_ptr
 
 _PERMS = (("r", VM_READ), ("w", VM_WRITE), ("x", VM_EXEC))
@@ -194,9 +196,8 @@ def statm(mm: MmStruct) -> str:
 
 
 def _name(mm: MmStruct, vma: struct_vm_area_struct_ptr) -> str:
+    """What stands for memory without a file."""
     c = mm.c
-    if vma.vm_file:
-        return mm.file(vma.vm_file).path
     if vma.vm_start < c.brk and vma.vm_end > c.start_brk:
         return "[heap]"
     if c.start_stack and vma.vm_start <= c.start_stack <= vma.vm_end:
@@ -209,17 +210,40 @@ def show_map_vma(mm: MmStruct, vma: struct_vm_area_struct_ptr) -> str:
     flags = vma.vm_flags
     perms = "".join(letter if flags & bit else "-" for letter, bit in _PERMS)
     perms += "s" if flags & VM_MAYSHARE else "p"
-    offset, (major, minor), inode = 0, (0, 0), 0
+    name, offset, (major, minor), inode = "", 0, (0, 0), 0
     if vma.vm_file:
-        file = mm.file(vma.vm_file)
-        offset, (major, minor), inode = vma.vm_pgoff << PAGE_SHIFT, file.device, file.inode
+        name, (major, minor), inode = mm.file(vma.vm_file).shown()
+        name, offset = name.replace("\n", "\\012"), vma.vm_pgoff << PAGE_SHIFT
+    else:
+        name = _name(mm, vma)
     line = (
         f"{vma.vm_start:08x}-{vma.vm_end:08x} {perms} {offset:08x} {major:02x}:{minor:02x} {inode} "
     )
-    name = _name(mm, vma)
     return f"{line.ljust(NAME_COLUMN)} {name}\n" if name else f"{line}\n"
 
 
+def each_vma(
+    mm: MmStruct, show: Callable[[MmStruct, struct_vm_area_struct_ptr], str]
+) -> Iterator[str]:
+    """m_start(), m_next(): what ``show`` says of each VMA in order of address, when it is asked
+    for: the VMAs may change in between. Takes the mmap_lock for reading for each; ends with the mm.
+    """
+    address = 0
+    while mm.mm_users:
+        with mm.mmap_read_lock():
+            i = lib.vma_index_of(mm.c, address)
+            if i >= mm.c.vmas.nr:
+                return
+            vma = mm.c.vmas.vma[i]
+            text, address = show(mm, vma), vma.vm_end
+        yield text
+
+
+def map_lines(mm: MmStruct) -> Iterator[str]:
+    """/proc/PID/maps, line by line; see each_vma()."""
+    return each_vma(mm, show_map_vma)
+
+
 def maps(mm: MmStruct) -> str:
-    """/proc/PID/maps."""
-    return "".join(show_map_vma(mm, vma) for vma in mm.c.vmas.vma[0 : mm.c.vmas.nr])
+    """/proc/PID/maps as it is now."""
+    return "".join(map_lines(mm))

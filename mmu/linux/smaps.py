@@ -15,11 +15,13 @@ from mmu._native import lib
 from mmu.linux import vma as flag
 from mmu.linux.pagewalk import walk_page_range
 from mmu.linux.pgtable import SPECIAL, A, D, entry_pfn, pte_present
-from mmu.linux.procfs import NAME_COLUMN, show_map_vma
+from mmu.linux.procfs import NAME_COLUMN, each_vma, show_map_vma
 from mmu.linux.state import MmStruct
 from mmu.units import PAGE_SHIFT, PAGE_SIZE
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from mmu._native import struct_page, struct_vm_area_struct_ptr
 
 _PSS_SHIFT: Final = 12
@@ -121,63 +123,65 @@ def _account(stats: MemSizeStats, page: struct_page, pte: int) -> None:
         stats.pss_file += pss
 
 
-def _line(name: str, value: int) -> str:
-    """SEQ_PUT_DEC(): kB, of a number of bytes."""
-    return f"{name + ':':<16}{value >> 10:8} kB\n"
+def _lines(names: Sequence[str]) -> str:
+    """SEQ_PUT_DEC() of each name: a template for numbers of kB."""
+    return "".join(f"{name + ':':<16}%8d kB\n" for name in names)
+
+
+_RSS_TO_PSS: Final = ("Rss", "Pss", "Pss_Dirty")
+_PSS_KINDS: Final = ("Pss_Anon", "Pss_File", "Pss_Shmem")
+_PAGES: Final = (
+    "Shared_Clean",
+    "Shared_Dirty",
+    "Private_Clean",
+    "Private_Dirty",
+    "Referenced",
+    "Anonymous",
+)
+_NONE_HERE: Final = (
+    "AnonHugePages",
+    "ShmemPmdMapped",
+    "FilePmdMapped",
+    "Shared_Hugetlb",
+    "Private_Hugetlb",
+    "Swap",
+    "SwapPss",
+)
+_REST: Final = f"{_lines((*_PAGES, 'KSM', 'LazyFree'))}{_lines(_NONE_HERE)}{_lines(('Locked',))}"
+_SMAP: Final = f"{_lines(_RSS_TO_PSS)}{_REST}"
+_ROLLUP: Final = f"{_lines((*_RSS_TO_PSS, *_PSS_KINDS))}{_REST}"
+_HEAD: Final = _lines(("Size", "KernelPageSize", "MMUPageSize"))
 
 
 def _show(stats: MemSizeStats, *, rollup: bool) -> str:
     """__show_smap()."""
-    kinds = {
-        "Pss_Anon": stats.pss_anon,
-        "Pss_File": stats.pss_file,
-        "Pss_Shmem": stats.pss_shmem,
-    }
-    lines = {
-        "Rss": stats.resident,
-        "Pss": stats.pss >> _PSS_SHIFT,
-        "Pss_Dirty": stats.pss_dirty >> _PSS_SHIFT,
-        **{name: pss >> _PSS_SHIFT for name, pss in kinds.items() if rollup},
-        "Shared_Clean": stats.shared_clean,
-        "Shared_Dirty": stats.shared_dirty,
-        "Private_Clean": stats.private_clean,
-        "Private_Dirty": stats.private_dirty,
-        "Referenced": stats.referenced,
-        "Anonymous": stats.anonymous,
-        "KSM": 0,
-        "LazyFree": stats.lazyfree,
-        "AnonHugePages": 0,
-        "ShmemPmdMapped": 0,
-        "FilePmdMapped": 0,
-        "Shared_Hugetlb": 0,
-        "Private_Hugetlb": 0,
-        "Swap": 0,
-        "SwapPss": 0,
-        "Locked": stats.pss_locked >> _PSS_SHIFT,
-    }
-    return "".join(_line(name, value) for name, value in lines.items())
+    s, pss = stats, _PSS_SHIFT + 10
+    kinds = (s.pss_anon >> pss, s.pss_file >> pss, s.pss_shmem >> pss) if rollup else ()
+    return (_ROLLUP if rollup else _SMAP) % (
+        *(s.resident >> 10, s.pss >> pss, s.pss_dirty >> pss, *kinds),
+        *(s.shared_clean >> 10, s.shared_dirty >> 10),
+        *(s.private_clean >> 10, s.private_dirty >> 10),
+        *(s.referenced >> 10, s.anonymous >> 10, 0, s.lazyfree >> 10),
+        *([0] * len(_NONE_HERE)),
+        s.pss_locked >> pss,
+    )
 
 
 def show_smap(mm: MmStruct, vma: struct_vm_area_struct_ptr) -> str:
     """One mapping's lines of smaps."""
-    sizes = (
-        ("Size", vma.vm_end - vma.vm_start),
-        ("KernelPageSize", PAGE_SIZE),
-        ("MMUPageSize", PAGE_SIZE),
-    )
-    letters = " ".join(name for bit, name in _MNEMONICS if vma.vm_flags & bit)
+    flags = vma.vm_flags
+    letters = " ".join([name for bit, name in _MNEMONICS if flags & bit])
     return (
         show_map_vma(mm, vma)
-        + "".join(_line(name, value) for name, value in sizes)
+        + _HEAD % (vma.vm_end - vma.vm_start >> 10, PAGE_SIZE >> 10, PAGE_SIZE >> 10)
         + _show(smap_gather_stats(mm, vma), rollup=False)
         + f"THPeligible:    {0:8}\nVmFlags: {letters} \n"
     )
 
 
-def smaps(mm: MmStruct) -> str:
-    """/proc/PID/smaps. Takes the mmap_lock for reading."""
-    with mm.mmap_read_lock():
-        return "".join(show_smap(mm, vma) for vma in mm.c.vmas.vma[0 : mm.c.vmas.nr])
+def smaps(mm: MmStruct) -> Iterator[str]:
+    """/proc/PID/smaps, mapping by mapping; see each_vma()."""
+    return each_vma(mm, show_smap)
 
 
 def smaps_rollup(mm: MmStruct) -> str:
@@ -185,7 +189,7 @@ def smaps_rollup(mm: MmStruct) -> str:
     reading.
     """
     with mm.mmap_read_lock():
-        vmas = mm.c.vmas.vma[0 : mm.c.vmas.nr]
+        vmas = list(mm.c.vmas.vma[0 : mm.c.vmas.nr])
         if not vmas:
             return ""
         total = MemSizeStats()
@@ -195,10 +199,9 @@ def smaps_rollup(mm: MmStruct) -> str:
     return f"{header.ljust(NAME_COLUMN)} [rollup]\n{_show(total, rollup=True)}"
 
 
-def numa_maps(mm: MmStruct) -> str:
-    """/proc/PID/numa_maps, of the one node that there is. Takes the mmap_lock for reading."""
-    with mm.mmap_read_lock():
-        return "".join(_numa_map(mm, vma) for vma in mm.c.vmas.vma[0 : mm.c.vmas.nr])
+def numa_maps(mm: MmStruct) -> Iterator[str]:
+    """/proc/PID/numa_maps, of the one node that there is; see each_vma()."""
+    return each_vma(mm, _numa_map)
 
 
 def _numa_map(mm: MmStruct, vma: struct_vm_area_struct_ptr) -> str:

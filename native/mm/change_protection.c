@@ -8,8 +8,8 @@
 
 /*
  * The new value of a present PTE.  A write right comes back at once only where no copy can be due
- * (can_change_pte_writable(), mm/mprotect.c): on a page that no other process can map; and on a page
- * of a shared file only if it is dirty already.
+ * (can_change_pte_writable(), mm/mprotect.c): on a page that no other process can map; and on a
+ * page of a shared file only if it is dirty already.
  */
 static u64 pte_modify(struct mm_struct *mm, u64 pte, u64 vm_flags)
 {

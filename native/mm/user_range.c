@@ -45,7 +45,8 @@ u32 user_range(struct mm_struct *mm, u64 addr, u64 n, u32 access, struct user_ra
 			r->error_code = t.error_code;
 			break;
 		}
-		if (access != ACCESS_READ && pfn_to_page(mm->ram, t.pa >> PAGE_SHIFT)->flags & PG_code)
+		if (access != ACCESS_READ &&
+		    pfn_to_page(mm->ram, t.pa >> PAGE_SHIFT)->flags & PG_code)
 			note_code_written(mm->kernel, t.pa);
 		add_stretch(r, t.pa, size < n - r->done ? size : n - r->done);
 	}

@@ -5,7 +5,8 @@
  * Whoever owns an instance that was attached to calls Unicorn too, while the guest stands still and
  * in hooks. uc_ctl_remove_cache(), uc_mem_protect() and uc_mem_unmap() look a page up, the latter
  * two RIP's own, as if to fetch from it; uc_vmem_read() and its kin as if to read or write. None of
- * that is the guest's: it counts nothing, sets no A or D, faults nowhere and ends no run.
+ * that is the guest's: it counts nothing, sets no A or D, faults nowhere and ends no run. In a vCPU
+ * of ours Unicorn itself looks up the pages of the exits, at the end of each run.
  */
 #include "unicorn/vcpu.h"
 

@@ -240,6 +240,9 @@ bool fill(void *arg, u64 page, u64 va, u32 access, uc_tlb_entry *entry)
 
 	if (unlikely(v->window))
 		return window_fill(v, page, entry);
+	/* when a run ends, Unicorn invalidates the code at each exit, whoever's page that is now */
+	if (access == ACCESS_FETCH && unlikely(v->own_exits.nr) && !guest_asks(v, page, access))
+		return answer_unicorn(v, va, access, entry);
 	if (unlikely(v->mmu->soft.all))
 		forget_memos(v);
 	if (unlikely(is_foretold(v, va, access)))

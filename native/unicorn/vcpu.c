@@ -192,10 +192,10 @@ struct vcpu *vcpu_create(const struct vcpu_config *config, const struct uc_api *
 	}
 	if (v->attached) {
 		connect_bus(v);
-		learn_invalidator(v);
 	} else {
 		UC(v, ctl)(v->uc, UC_CTL_WRITE(UC_CTL_UC_USE_EXITS, 1), 1);
 	}
+	learn_invalidator(v);
 	return v;
 }
 

@@ -7,12 +7,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/fs.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/sendfile.h>
@@ -20,6 +22,7 @@
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
+#include <termios.h>
 #include <unistd.h>
 
 #define PAGE 4096L
@@ -182,7 +185,8 @@ static void plain(void)
 static void half_there(void)
 {
 	int fd = begin("half there", "half");
-	char *two = mmap(NULL, 2 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	char *two =
+		mmap(NULL, 2 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	memset(two, 'm', 2 * PAGE);
 	SAY(munmap(two + PAGE, PAGE));
@@ -507,7 +511,9 @@ static void copies(void)
 
 static struct flock lock_of(short type, off_t start, off_t len)
 {
-	return (struct flock){ .l_type = type, .l_whence = SEEK_SET, .l_start = start, .l_len = len };
+	return (struct flock){
+		.l_type = type, .l_whence = SEEK_SET, .l_start = start, .l_len = len
+	};
 }
 
 static int lock(int fd, int command, short type, off_t start, off_t len)
@@ -586,15 +592,13 @@ static void record_locks(void)
 	fflush(stdout);
 	if (!(pid = fork())) {
 		write(p[1], "x", 1);
-		SAY(lock(fd, F_SETLKW, F_WRLCK, 5, 10));
-		_exit(0);
+		_exit(lock(fd, F_SETLKW, F_WRLCK, 5, 10) ? errno : 0);
 	}
 	read(p[0], &byte, 1);
 	usleep(20000);
-	puts("let go");
-	fflush(stdout);
+	SAY(waitpid(pid, NULL, WNOHANG));
 	SAY(lock(fd, F_SETLK, F_UNLCK, 0, 10));
-	wait_for(pid);
+	SAY(WEXITSTATUS(wait_for(pid)));
 	SAY(lock(fd, F_SETLK, F_WRLCK, 0, 10));
 	fflush(stdout);
 	if (!(pid = fork())) {
@@ -667,15 +671,13 @@ static void whole_files(void)
 		SAY(flock(mine, LOCK_EX | LOCK_NB));
 		SAY(flock(fd, LOCK_EX | LOCK_NB));
 		write(p[1], "x", 1);
-		SAY(flock(mine, LOCK_SH));
-		_exit(0);
+		_exit(flock(mine, LOCK_SH) ? errno : 0);
 	}
 	read(p[0], &byte, 1);
 	usleep(20000);
-	puts("let go");
-	fflush(stdout);
+	SAY(waitpid(pid, NULL, WNOHANG));
 	SAY(flock(fd, LOCK_UN));
-	wait_for(pid);
+	SAY(WEXITSTATUS(wait_for(pid)));
 	SAY(flock(fd, LOCK_EX));
 	fflush(stdout);
 	if (!(pid = fork())) {
@@ -735,6 +737,59 @@ static void sealed(void)
 	close(plain_fd);
 }
 
+static void other_commands(void)
+{
+	int fd = begin("other commands of fcntl and ioctl", "other"), to = open("other", O_RDWR),
+	    p[2];
+	struct f_owner_ex owner = { F_OWNER_PID, 0 };
+	unsigned long hint = 3;
+	long size;
+	int number;
+
+	pipe(p);
+	SAY(fcntl(fd, F_GETOWN));
+	SAY(fcntl(p[0], F_SETOWN, getpid()));
+	SAY(fcntl(p[0], F_GETOWN) == getpid());
+	SAY(fcntl(p[0], F_GETOWN_EX, &owner));
+	SAY(owner.type * 10 + (owner.pid == getpid()));
+	SAY(fcntl(p[0], F_SETOWN, 1 << 30));
+	SAY(fcntl(p[0], F_SETOWN, -(1L << 31)));
+	owner = (struct f_owner_ex){ 9, 0 };
+	SAY(fcntl(p[0], F_SETOWN_EX, &owner));
+	SAY(fcntl(p[0], F_SETOWN, 0));
+	SAY(fcntl(p[0], F_GETOWN));
+	SAY(fcntl(p[0], F_GETSIG));
+	SAY(fcntl(p[0], F_SETSIG, 40));
+	SAY(fcntl(p[0], F_GETSIG));
+	SAY(fcntl(p[0], F_SETSIG, 65));
+	SAY(fcntl(fd, F_GETLEASE));
+	SAY(fcntl(fd, F_SETLEASE, F_UNLCK));
+	SAY(fcntl(fd, F_SETLEASE, 77));
+	SAY(fcntl(p[0], F_SETLEASE, F_RDLCK));
+	SAY(fcntl(fd, F_NOTIFY, 1));
+	SAY(fcntl(fd, F_GET_RW_HINT, &hint));
+	SAY(hint);
+	hint = 77;
+	SAY(fcntl(fd, F_SET_RW_HINT, &hint));
+	SAY(fcntl(fd, 1027, fd));
+	SAY(fcntl(fd, 1027, to));
+	SAY(fcntl(fd, 99));
+	SAY(ioctl(fd, FICLONE, to));
+	SAY(ioctl(fd, FICLONE, 99));
+	SAY(ioctl(fd, FIGETBSZ, &number));
+	SAY(number);
+	write(fd, "12345", 5);
+	SAY(ioctl(fd, FIOQSIZE, &size));
+	SAY(ioctl(p[0], FIOQSIZE, &size));
+	SAY(ioctl(fd, FIONREAD, &number));
+	SAY(number);
+	SAY(ioctl(fd, TCGETS, buffer));
+	close(p[0]);
+	close(p[1]);
+	close(to);
+	close(fd);
+}
+
 int main(void)
 {
 	struct sigaction action = { .sa_sigaction = caught, .sa_flags = SA_SIGINFO };
@@ -754,5 +809,6 @@ int main(void)
 	open_file_locks();
 	whole_files();
 	sealed();
+	other_commands();
 	return 0;
 }

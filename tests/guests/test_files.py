@@ -116,8 +116,9 @@ def test_empty_path_and_path_below_a_file() -> None:
 @pytest.mark.parametrize("flags", [os.O_WRONLY, os.O_RDWR, os.O_TRUNC])
 def test_nothing_can_be_written(host: Path, flags: int) -> None:
     fs = file_system((str(host / "given"),))
-    for path in ("/proc/self/status", "/bin/program", str(host / "given" / "data")):
-        assert refused(fs, path, flags) == errno.EROFS
+    for path in ("/proc/self/status", "/bin/program"):
+        assert refused(fs, path, flags) in (errno.EACCES, errno.EROFS)
+    assert refused(fs, str(host / "given" / "data"), flags) == errno.EROFS
     assert refused(fs, str(host / "given" / "new"), O_CREAT | os.O_WRONLY) == errno.EROFS
     assert (host / "given" / "data").read_bytes() == b"0123456789"
     assert not (host / "given" / "new").exists()
@@ -133,10 +134,10 @@ def test_given_directory(host: Path) -> None:
 
 def test_no_way_out_of_a_given_directory(host: Path) -> None:
     fs = file_system((str(host / "given"),))
-    assert refused(fs, str(host / "given" / "link")) == errno.EACCES
+    assert refused(fs, str(host / "given" / "link")) == errno.ENOENT
     assert refused(fs, str(host / "given" / ".." / "secret")) == errno.ENOENT
     assert refused(fs, str(host / "given-not")) == errno.ENOENT
-    assert refused(fs, str(host / "given" / "pipe")) == errno.EACCES
+    assert refused(fs, str(host / "given" / "pipe")) == errno.ENXIO
     assert refused(fs, str(host / "given"), os.O_RDWR) == errno.EISDIR
     assert refused(fs, str(host / "given" / "data"), O_DIRECTORY) == errno.ENOTDIR
 
@@ -160,7 +161,7 @@ def test_paths_start_at_the_working_directory_or_another(host: Path) -> None:
     fs.chdir(str(host / "given"))
     assert (fs.cwd, other.cwd) == (str(host / "given"), "/")
     assert fs.open("data", 0).read(2) == b"01"
-    assert fs.open("data", 0, str(host / "given")).read(2) == b"01"
+    assert fs.open("data", 0, fs.lookup(str(host / "given"))).read(2) == b"01"
     assert refused(other, "data") == errno.ENOENT
     with pytest.raises(LinuxError, match="ENOTDIR"):
         fs.chdir("data")
@@ -282,8 +283,8 @@ def test_links_inside_are_followed_between_what_was_given(host: Path) -> None:
 @pytest.mark.parametrize(
     ("path", "error"),
     [
-        ("given/out", errno.EACCES),
-        ("given/root/etc/passwd", errno.EACCES),
+        ("given/out", errno.ENOENT),
+        ("given/root/etc/passwd", errno.ENOENT),
         ("given/loop", errno.ELOOP),
         ("given/gone", errno.ENOENT),
         ("given/sub/../../secret", errno.ENOENT),

@@ -13,10 +13,12 @@ from collections.abc import Iterator
 
 import pytest
 
+from cpu.cred import Cred
 from tests.guests.machine import run
-from tests.guests.ordinary_user import native, require_linux_6_18, with_small_folios
+from tests.guests.ordinary_user import UID, native, require_linux_6_18, with_small_folios
 from tests.guests.test_native import host_policy
 
+USER = Cred.of(UID, UID)
 SEEDS_OF_A_CAMPAIGN, CALLS_OF_A_CAMPAIGN, PARTS = 200, 1000, 20
 
 
@@ -32,9 +34,8 @@ def compare(seed: int, calls: int, engine: str, fidelity: str = "fast") -> None:
     """Both runs, row by row; the first difference says how to see it again."""
     program = with_small_folios("mm_random")
     theirs = native(program, str(seed), str(calls)).splitlines()
-    ours = run(
-        program, str(seed), str(calls), policy="scan", engine=engine, fidelity=fidelity
-    ).text.splitlines()
+    options = {"policy": "scan", "engine": engine, "fidelity": fidelity}
+    ours = run(program, str(seed), str(calls), cred=USER, **options).text.splitlines()
     for nr, (native_row, our_row) in enumerate(zip(theirs, ours, strict=True)):
         before = theirs[nr - 1] if nr else ""
         assert our_row == native_row, (

@@ -21,8 +21,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 USER = 1000
 _ONE_WHO_WAITS = """
-import signal, sys, time
-signal.signal(signal.SIGUSR1, lambda *_: print("signalled", flush=True))
+import os, signal, time
+signal.signal(signal.SIGUSR1, lambda *_: os.write(1, b"signalled\\n"))
 print("ready", flush=True)
 time.sleep(600)
 """

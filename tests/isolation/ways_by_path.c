@@ -2,6 +2,8 @@
 /* Ways out by names: what is outside is read, written, made or removed. */
 #include "ways_out.h"
 
+#define ROUNDS 40 /* of a race */
+
 #include <dirent.h>
 #include <linux/openat2.h>
 #include <pthread.h>
@@ -282,7 +284,9 @@ WAY(handles_made_up, ONLY_HERE)
 
 WAY(listing_above, HARMLESS)
 {
-	static const char *const names[] = { "..", "../..", "/", "/root", "/home", "/var", "/proc" };
+	static const char *const names[] = {
+		"..", "../..", "/", "/root", "/home", "/var", "/proc"
+	};
 
 	for (int i = 0; i < 7; i++) {
 		DIR *dir = opendir(names[i]);
@@ -367,10 +371,9 @@ WAY(setuid_programs, ONLY_HERE)
 WAY(private_files_of_the_system, ONLY_HERE)
 {
 	static const char *const names[] = {
-		"/etc/shadow",	      "/etc/gshadow",	 "/etc/sudoers",
-		"/etc/ssl/private/x", "/etc/shadow-",	 "/root/.bashrc",
-		"/root/.ssh/id_rsa",  "/root/.profile",	 "/var/log/dpkg.log",
-		"/home",	      "/boot/vmlinuz",	 "/srv",
+		"/etc/shadow",	     "/etc/gshadow",  "/etc/sudoers",	   "/etc/ssl/private/x",
+		"/etc/shadow-",	     "/root/.bashrc", "/root/.ssh/id_rsa", "/root/.profile",
+		"/var/log/dpkg.log", "/home",	      "/boot/vmlinuz",	   "/srv",
 	};
 
 	for (int i = 0; i < 12; i++)
@@ -609,7 +612,7 @@ static void race(void (*go)(const char *path))
 	GOT(symlink(outside, join(writable, "race_link")));
 	race_over = 0;
 	got("thread", pthread_create(&thread, NULL, exchange, NULL));
-	for (int i = 0; i < 300; i++) {
+	for (int i = 0; i < ROUNDS; i++) {
 		go(join(writable, "race/key"));
 		sched_yield();
 	}
@@ -666,7 +669,7 @@ WAY(race_of_working_directories, ONLY_HERE)
 	mkdir(join(writable, "race"), 0755);
 	symlink(outside, join(writable, "race_link"));
 	pthread_create(&thread, NULL, exchange, NULL);
-	for (int i = 0; i < 200; i++) {
+	for (int i = 0; i < ROUNDS; i++) {
 		if (!chdir(join(writable, "race")))
 			read_quietly("key");
 		sched_yield();
@@ -679,7 +682,7 @@ WAY(race_of_working_directories, ONLY_HERE)
 WAY(race_with_the_host, ONLY_HERE)
 {
 	/* the host's side exchanges `swapped` for a link to outside, all the while */
-	for (int i = 0; i < 2000; i++) {
+	for (int i = 0; i < 10 * ROUNDS; i++) {
 		read_quietly(join(writable, "swapped/key"));
 		if (i % 4 == 0)
 			write_quietly(join(writable, "swapped/key"));

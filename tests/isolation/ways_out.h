@@ -8,6 +8,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,7 +21,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { ONLY_HERE, HARMLESS };
+enum {
+	ONLY_HERE,
+	HARMLESS
+};
 
 struct way {
 	const char *name;
@@ -39,11 +43,11 @@ static int port;   /* of a server on 127.0.0.1 */
 
 static char path_buffer[2][8192];
 
-#define WAY(name, harmless)                                                                        \
-	static void try_##name(void);                                                              \
-	static const struct way way_##name __attribute__((used, section("ways"), aligned(8))) = {  \
-		#name, harmless, try_##name                                                        \
-	};                                                                                         \
+#define WAY(name, harmless)                                                             \
+	static void try_##name(void);                                                   \
+	static const struct way way_##name                                              \
+		__attribute__((used, section("ways"), aligned(8))) = { #name, harmless, \
+								       try_##name };    \
 	static void try_##name(void)
 
 extern const struct way __start_ways[], __stop_ways[];
@@ -127,6 +131,7 @@ int main(int argc, char **argv)
 	abstract = argv[5];
 	victim = atoi(argv[6]);
 	port = atoi(argv[7]);
+	signal(SIGPIPE, SIG_IGN);
 	setvbuf(stdout, NULL, _IOLBF, 1 << 16);
 	for (const struct way *way = __start_ways; way < __stop_ways; way++) {
 		int named = 0;

@@ -60,6 +60,10 @@ def require(*programs: str) -> None:
             pytest.skip(f"no {program}: apt-get install {PACKAGES.get(program, program)}")
 
 
+WHITEOUT = ".wh."
+OPAQUE = ".wh..wh..opq"
+
+
 @dataclass(frozen=True)
 class Left:
     """A file as it is left: its kind and mode, and its contents or where it leads to."""
@@ -77,8 +81,31 @@ class Left:
 
 
 def tree(root: Path) -> dict[str, Left]:
-    """All that lies beneath ``root``, by its name from there."""
-    return {str(path.relative_to(root)): Left.at(path) for path in sorted(root.rglob("*"))}
+    """All that lies beneath ``root``, by its name from there, without FIFOs and sockets."""
+    found = {str(path.relative_to(root)): Left.at(path) for path in sorted(root.rglob("*"))}
+    return {name: left for name, left in found.items() if left.mode[0] not in "ps"}
+
+
+def merged(lower: dict[str, Left], upper: dict[str, Left]) -> dict[str, Left]:
+    """A tree after the layer of changes ``upper``, with the whiteouts of OCI's layers."""
+    found = dict(lower)
+    for name in upper:
+        directory, slash, last = name.rpartition("/")
+        if last == OPAQUE:
+            gone = directory + slash
+        elif last.startswith(WHITEOUT):
+            gone = directory + slash + last.removeprefix(WHITEOUT)
+            found.pop(gone, None)
+            gone += "/"
+        else:
+            continue
+        found = {path: left for path, left in found.items() if not path.startswith(gone)}
+    changes = {
+        name: left
+        for name, left in upper.items()
+        if not name.rpartition("/")[2].startswith(WHITEOUT)
+    }
+    return {**found, **changes}
 
 
 @dataclass
@@ -94,6 +121,20 @@ class Outcome:
     def text(self) -> str:
         """Its output as text."""
         return self.stdout.decode(errors="replace")
+
+
+def _run(
+    command: Sequence[str], cwd: Path, env: Mapping[str, str], stdin: bytes, timeout: float
+) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(
+        command,
+        cwd=cwd,
+        env=dict(env),
+        input=stdin,
+        capture_output=True,
+        timeout=timeout,
+        check=False,
+    )
 
 
 class Scratch:
@@ -121,21 +162,6 @@ class Scratch:
             path.write_bytes(contents.encode() if isinstance(contents, str) else contents)
             path.chmod(0o755 if name.endswith(".sh") else 0o644)
 
-    def _run(
-        self, command: Sequence[str], env: Mapping[str, str], stdin: bytes, timeout: float
-    ) -> Outcome:
-        self.prepare()
-        done = subprocess.run(
-            command,
-            cwd=self.path,
-            env=dict(env),
-            input=stdin,
-            capture_output=True,
-            timeout=timeout,
-            check=False,
-        )
-        return Outcome(done.returncode, done.stdout, done.stderr, tree(self.path))
-
     def natively(
         self,
         *command: str,
@@ -144,7 +170,9 @@ class Scratch:
         timeout: float = 300,
     ) -> Outcome:
         """Run it on the host."""
-        return self._run(command, {**ENVIRONMENT, **(env or {})}, stdin, timeout)
+        self.prepare()
+        done = _run(command, self.path, {**ENVIRONMENT, **(env or {})}, stdin, timeout)
+        return Outcome(done.returncode, done.stdout, done.stderr, tree(self.path))
 
     def here(
         self,
@@ -152,14 +180,26 @@ class Scratch:
         stdin: bytes = b"",
         env: Mapping[str, str] | None = None,
         options: Iterable[str] = (),
+        writable: bool = True,
         timeout: float = 300,
     ) -> Outcome:
-        """Run it as a guest that may write to this directory."""
+        """Run it as a guest that sees this directory, and writes to a layer above it, or, with
+        ``writable``, to the directory itself.
+        """
+        self.prepare()
         given = [f"--env={name}={value}" for name, value in {**ENVIRONMENT, **(env or {})}.items()]
         run = [sys.executable, "-m", "ucmmu", "run", f"--timeout={timeout - 10}", "--clear-env"]
-        run += [*given, f"--writable={self.path}", *(f"--read={path}" for path in self.beside)]
-        run += [*options, "--", *command]
-        return self._run(run, os.environ, stdin, timeout)
+        run += [*given, *(f"--read={path}" for path in self.beside)]
+        with tempfile.TemporaryDirectory(prefix="ucmmu-kept-") as kept:
+            if writable:
+                run += [f"--writable={self.path}"]
+            else:
+                run += [f"--read={self.path}", f"--keep={kept}"]
+            run += [*options, "--", *command]
+            done = _run(run, self.path, os.environ, stdin, timeout)
+            changes = tree(Path(kept) / self.path.relative_to("/"))
+        files = merged(tree(self.path), changes)
+        return Outcome(done.returncode, done.stdout, done.stderr, files)
 
     def same(
         self,
@@ -169,6 +209,7 @@ class Scratch:
         options: Iterable[str] = (),
         code: int = 0,
         without: Iterable[str] = (),
+        writable: bool = True,
         timeout: float = 300,
     ) -> Outcome:
         """Run it natively and here: exit code, output and all files left must be equal.
@@ -178,7 +219,9 @@ class Scratch:
         """
         natively = self.natively(*command, stdin=stdin, env=env, timeout=timeout)
         assert natively.code == code, natively.stderr.decode(errors="replace")
-        here = self.here(*command, stdin=stdin, env=env, options=options, timeout=timeout)
+        here = self.here(
+            *command, stdin=stdin, env=env, options=options, writable=writable, timeout=timeout
+        )
         report = here.stderr.decode(errors="replace")
         assert here.text.splitlines() == natively.text.splitlines(), report
         assert (here.code, here.stdout) == (natively.code, natively.stdout), report

@@ -9,12 +9,7 @@ import pytest
 
 from tests.programs.harness import Scratch, require, source
 
-
-
-
 SUM = "int sum(int n) { int s = 0; for (int i = 1; i <= n; i++) s += i * i; return s; }\n"
-
-
 
 
 def test_git(scratch: Scratch) -> None:
@@ -34,7 +29,12 @@ def test_git(scratch: Scratch) -> None:
 @pytest.mark.stress
 def test_make_and_gcc(scratch: Scratch) -> None:
     require("make", "gcc")
-    scratch.files |= {"Makefile": source("Makefile"), "main.c": source("main.c"), "sum.c": SUM, "sum.h": "int sum(int);\n"}
+    scratch.files |= {
+        "Makefile": source("Makefile"),
+        "main.c": source("main.c"),
+        "sum.c": SUM,
+        "sum.h": "int sum(int);\n",
+    }
     scratch.same("make", timeout=400)
 
 
@@ -43,7 +43,7 @@ def test_make(scratch: Scratch) -> None:
     require("make")
     scratch.files["Makefile"] = (
         "all: a.out b.out c.out\n\t@cat $^\n%.out: %.in\n\t@sed s/x/y/ $< >$@; echo made $@ >&2\n"
-        "again: all\n\t@$(source("Makefile")) --no-print-directory -q all && echo up to date\n"
+        "again: all\n\t@$(MAKE) --no-print-directory -q all && echo up to date\n"
         "$(shell touch made-by-shell)V := $(words a b c)$(patsubst %.c,%.o,x.c)\nv:\n\t@echo $(V)\n"
     )
     scratch.files |= {f"{name}.in": f"{name} x\n" for name in "abc"}

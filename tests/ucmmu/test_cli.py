@@ -69,6 +69,8 @@ def one_line(capfd, argv, code):
         "run --uid -1 hello",
         "run --uid root hello",
         "run --uid 4294967295 hello",
+        "run --cwd /nowhere hello",
+        "run --cwd /etc/passwd hello",
         "run --preload nosuchlibrary hello",
         "run --preload /nowhere/lib.so hello",
         "run --preload /etc/passwd hello",

@@ -117,9 +117,9 @@ def test_a_script_is_started_by_its_interpreter(tmp_path):
 def test_working_directory_and_user(tmp_path):
     need("dash")
     (tmp_path / "below").mkdir()
-    script = "pwd; id -u; id -g"
-    told = ucmmu("--cwd", "below", "--uid", "12345", "dash", "-c", script, cwd=tmp_path)
-    assert told == f"{tmp_path}/below\n12345\n12345\n"
+    assert ucmmu("--cwd", "below", "dash", "-c", "pwd", cwd=tmp_path) == f"{tmp_path}/below\n"
+    told = ucmmu("--cwd", "/usr/lib", "--uid", "12345", "dash", "-c", "pwd; id -u; id -g")
+    assert told == "/usr/lib\n12345\n12345\n"
     assert ucmmu("dash", "-c", "id -u") == f"{os.getuid()}\n"
 
 

@@ -9,7 +9,7 @@ date -u -d '2024-02-29 12:00' +%j; dd if=numbers of=part bs=4 skip=1 count=3 con
 echo -e 'a\tb' | expand -t 4; env -i A=1 env; expr 6 '*' 7; factor 1234567890; false || echo false; fmt -w 20 /usr/share/common-licenses/BSD | head -n 5
 fold -w 10 fruit | head -n 3; groups >/dev/null && echo groups; head -c 5 numbers; echo; id -u >/dev/null && echo id
 install -m 711 fruit installed && stat -c %a installed; join fruit fruit 2>/dev/null | head -n 1; ln fruit hard; stat -c %h fruit; ln -sr fruit soft; link fruit linked
-ls -1 --sort=name | head -n 4; ls -l --time-style=+%Y fruit | cut -d' ' -f1; md5sum fruit; b2sum fruit | cut -c1-16; mkdir -m 700 -p d/e; stat -c %A d; mkfifo fifo; stat -c %F fifo
+ls -1 --sort=name | head -n 4; ls -l --time-style=+%Y fruit | cut -d' ' -f1; md5sum fruit; b2sum fruit | cut -c1-16; mkdir -m 700 -p d/e; stat -c %A d; mkfifo "/tmp/fifo.$$"; stat -c %F "/tmp/fifo.$$"; rm "/tmp/fifo.$$"
 mktemp -u xXXXX | wc -c; mv hard moved; nl fruit | head -n 2; nice -n 5 nice; nohup echo nohup 2>/dev/null; nproc >/dev/null && echo nproc; numfmt --to=iec 123456789; od -An -tx2 -N8 numbers
 paste -d, numbers numbers | head -n 2; pathchk -p fruit && echo path; pr -l 20 -h title -D date fruit | head -n 8; printenv PATH >/dev/null && echo printenv; ptx fruit | head -n 2; pwd >/dev/null
 readlink -f soft | xargs basename; realpath --relative-to=/usr /usr/bin/env >/dev/null && echo realpath; rm linked; rmdir d/e; seq -s, 0 0.5 2; sha1sum fruit; sha224sum fruit | cut -c1-8; sha256sum fruit; sha384sum fruit | cut -c1-8; sha512sum fruit | cut -c1-8
