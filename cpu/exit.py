@@ -26,6 +26,7 @@ from cpu.signal_send import do_notify_parent, group_send_sig_info, signal_wake_u
 from cpu.signal_state import exit_signals
 from cpu.syscalls.numbers import calls_by_name
 from cpu.task import Process, Task, TaskEnd
+from cpu.traced import exit_ptrace
 from cpu.tty_jobctrl import disassociate_ctty
 from mmu.errors import MmuError
 from mmu.linux.mm import Mm
@@ -42,6 +43,7 @@ def do_exit(task: Task, end: TaskEnd) -> None:
     if end.group:
         do_group_exit(process, end, task)
     exit_signals(task)
+    exit_ptrace(task)
     process.live -= 1
     group_dead = not process.live
     if group_dead:
@@ -49,6 +51,8 @@ def do_exit(task: Task, end: TaskEnd) -> None:
             process.end = end
         process.result = result_of(process)
     exit_mm(task, group_dead=group_dead)
+    if group_dead:
+        task.system.ipc.sem.exit_sem(process)
     task.files.put()
     task.fs.put()
     if group_dead:

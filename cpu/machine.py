@@ -41,6 +41,7 @@ from cpu.fs.procfs import ProcRoot
 from cpu.fs.streams import Stream
 from cpu.fs.sysfs import sys_files
 from cpu.fs.view import View, ViewError, seen
+from cpu.ipc.namespace import IpcNamespace
 from cpu.result import ProcessResult, RunResult, total
 from cpu.samples import Sample
 from cpu.scheduler import DEFAULT_QUANTUM, Scheduler
@@ -125,7 +126,9 @@ class Machine:
         self.scheduler = Scheduler(self.kernel, self.vcpus, seed=seed, quantum=quantum)
         self.scheduler.on_deadlock = self._deadlock
         self.system = System(self.kernel, self.scheduler, seed=seed)
+        self.system.ipc = IpcNamespace(self.system)
         self.space = Space(0)
+        self.space.tell = self.system.notes.add
         self.inodes = self.system.inodes = InodeTable(
             self.kernel, self.system.clock.realtime_ns, self.space
         )
@@ -294,9 +297,12 @@ class Machine:
                 task.fs.put()
             if process.result is None:
                 process.exe.put()
+        with suppress(MmuError):
+            self.inodes.close()
         self.scheduler.halt()
 
     def _finish(self) -> RunResult:
+        self.system.ipc.close()
         self.inodes.close()
         for vcpu in self.vcpus:
             vcpu.sync()

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import errno
 import signal
-from typing import Any
+from typing import Any, Final
 
 from cpu.pgrp import will_become_orphaned_pgrp
 from cpu.posix_timers import itimer_dequeued, timer_dequeued
@@ -51,6 +51,7 @@ from cpu.signals import (
 from cpu.syscalls.numbers import SYSCALL_NUMBERS
 from cpu.task import Process, Task, TaskEnd
 from cpu.thread import State
+from cpu.traced import ptrace_signal
 from mmu.units import U64
 
 SYSCALL_LENGTH = 2
@@ -143,6 +144,11 @@ def get_signal(task: Task) -> tuple[SigInfo, SigAction] | None:
             return None
         if task.system.tracer is not None:
             task.system.tracer.signalled(task, info)
+        if task.traced is not None and info.signo != signal.SIGKILL:
+            told = ptrace_signal(task, info)
+            if told is None:
+                continue
+            info = told
         signo = info.signo
         action = task.sighand.action(signo)
         if action.handler == SIG_IGN:
@@ -208,8 +214,34 @@ def end_by(task: Task, info: SigInfo) -> TaskEnd:
         walk=walk,
         handler=SIG_DFL if blame is None else blame.handler,
         why_not="" if blame is None else blame.why_not,
+        backtrace=_backtrace(task, info.signo),
     )
     return TaskEnd(128 + info.signo, "signal", report)
+
+
+_CRASHES: Final = frozenset(
+    {
+        signal.SIGILL,
+        signal.SIGTRAP,
+        signal.SIGABRT,
+        signal.SIGBUS,
+        signal.SIGFPE,
+        signal.SIGSEGV,
+        signal.SIGSYS,
+    }
+)
+"""Signals whose report says where the program stood."""
+
+
+def _backtrace(task: Task, signo: int) -> tuple[str, ...]:
+    """Of the first crashes of a machine: it takes its time."""
+    system = task.system
+    if signo not in _CRASHES or not system.backtraces_left:
+        return ()
+    system.backtraces_left -= 1
+    from cpu.symbols.backtrace import backtrace
+
+    return backtrace(task)
 
 
 def _sender(task: Task, info: SigInfo) -> str:

@@ -129,6 +129,8 @@ class SignalReport(NamedTuple):
     """The handler that was not run."""
     why_not: str = ""
     """Why not."""
+    backtrace: tuple[str, ...] = ()
+    """Where the program stood, and its callers: function, source line, file."""
 
     @property
     def line(self) -> str:
@@ -144,6 +146,7 @@ class SignalReport(NamedTuple):
         lines = [self.line]
         if self.handler not in (SIG_DFL, SIG_IGN):
             lines.append(f"  its handler at {self.handler:#x} was not run: {self.why_not}")
+        lines.extend(f"  {frame}" for frame in self.backtrace)
         if self.walk:
             lines.append("  page walk of the address:")
             lines.extend(f"    {line}" for line in self.walk.splitlines())

@@ -15,6 +15,7 @@ import errno
 import random
 import signal
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NoReturn, Protocol
 
 from cpu.clock import VirtualClock
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from cpu.fs.inode import InodeTable
     from cpu.fs.pty import DevPts
     from cpu.fs.tty import JobControl, Tty
+    from cpu.ipc.namespace import IpcNamespace
     from cpu.mempolicy import Mempolicy
     from cpu.result import ProcessResult
     from cpu.siginfo import SigInfo
@@ -63,6 +65,7 @@ TASK_COMM_LEN: Final = 16
 
 ADDR_NO_RANDOMIZE: Final = 0x40000
 """The personality that programs start with: as under ``setarch -R``."""
+MAX_BACKTRACES: Final = 8
 FIRST_PID = 1000
 FIRST_INODE = 100
 """Below it are those of standard streams and programs."""
@@ -107,6 +110,8 @@ class System:
         self.clock = VirtualClock(scheduler.now_ns)
         self.notes = Notes()
         self.uts = UtsNamespace()
+        self.backtraces_left = MAX_BACKTRACES
+        """How many more crashes are reported with the calls that led to them."""
         self.tracer: Tracer | None = None
         """Who writes down the system calls (cpu.strace.tracer)."""
         self.tasks: dict[int, Task] = {}
@@ -119,6 +124,7 @@ class System:
         self.before_teardown: Callable[[Process], None] = lambda process: None
         """Hears of each process that ends, with its result, before its address space goes."""
         self.futexes = FutexTable(scheduler)
+        self.ipc: IpcNamespace
         self.net = Net(scheduler, self.new_inode, self._caller, scheduler.now_ns)
         self.ret_from_fork: Callable[[Task], None]
         """Runs a new task from its first step to its end (cpu.entry)."""
@@ -349,6 +355,23 @@ class Process:
                 self.on_sample(sample)
 
 
+@dataclass
+class Traced:
+    """What a tracer has of its tracee: ``signo`` is the signal that it stands still for, 0: it
+    runs; ``told`` says that wait() has told of that. ``send`` is the signal that it goes on with.
+    """
+
+    tracer: Task
+    info: SigInfo | None = None
+    told: bool = False
+    send: int = 0
+
+    @property
+    def signo(self) -> int:
+        """The signal, 0: none."""
+        return 0 if self.info is None else self.info.signo
+
+
 class Task(Thread):
     """A task_struct: one thread.
 
@@ -401,6 +424,8 @@ class Task(Thread):
         """It is to take part in its process's stop (JOBCTL_STOP_PENDING)."""
         self.stop_dequeued = False
         """It took a stop signal, and SIGCONT has not come since (JOBCTL_STOP_DEQUEUED)."""
+        self.traced: Traced | None = None
+        """What its tracer has of it; None: nobody traces it."""
         self.exiting = False
         self.operation: Operation | None = None
         """It has begun to end, and takes no signal any more (PF_EXITING)."""

@@ -1692,6 +1692,16 @@ class Lib:
         vma: struct_vm_area_struct_ptr | Array[struct_vm_area_struct],
         /,
     ) -> None: ...
+    def set_pte_range(
+        self,
+        mm: struct_mm_struct_ptr | Array[struct_mm_struct],
+        pte: Ptr[int],
+        addr: int,
+        prot: int,
+        nr: int,
+        pfns: Ptr[int],
+        /,
+    ) -> int: ...
     def walk_tables(
         self,
         mm: struct_mm_struct_ptr | Array[struct_mm_struct],

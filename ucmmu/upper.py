@@ -21,7 +21,7 @@ from ucmmu.text import printable
 
 PREFIX = "ucmmu-upper-"
 _LAYER = "layer"
-_MOVED = ".moved-"
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _TAKEN = 60.0
 """Seconds after which a directory that nobody has locked is nobody's: its maker locks it at
 once.
@@ -129,7 +129,7 @@ def _sweep(base: str) -> None:
 
 
 def _remove_if_left(path: str) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    fd = os.open(path, _DIRECTORY)
     try:
         info = os.fstat(fd)
         if info.st_uid != os.geteuid() or stat.S_IMODE(info.st_mode) != 0o700:
@@ -144,25 +144,54 @@ def _remove_if_left(path: str) -> None:
 
 def remove_tree(top: str) -> None:
     """Remove a directory and all beneath it, however deep, whatever modes a guest gave; links are
-    not followed. What cannot be removed stays.
-
-    Each directory found is moved up to ``top`` first, so no path grows long.
+    not followed. What cannot be removed stays. Nobody else may be at work in it.
     """
-    moved = 0
-    left = [top]
-    while left:
-        folder = left.pop()
-        with suppress(OSError):
-            for entry in list(os.scandir(folder)):
-                if not entry.is_dir(follow_symlinks=False):
-                    os.unlink(entry.path)
-                    continue
-                os.chmod(entry.path, 0o700)
-                place = os.path.join(top, f"{_MOVED}{moved}")
-                moved += 1
-                os.rename(entry.path, place)
-                left.append(place)
-            if folder != top:
-                os.rmdir(folder)
     with suppress(OSError):
+        fd = os.open(top, _DIRECTORY)
+        try:
+            fd = _empty(fd)
+        finally:
+            os.close(fd)
         os.rmdir(top)
+
+
+def _empty(fd: int) -> int:
+    """Remove what is in a directory, one descriptor at a time; returns the one that is open then,
+    of the same directory.
+    """
+    path: list[str] = []
+    left = [_remove_files(fd)]
+    while left:
+        if left[-1]:
+            name = left[-1].pop()
+            with suppress(OSError):
+                inner = os.open(name, _DIRECTORY, dir_fd=fd)
+                os.close(fd)
+                fd = inner
+                path.append(name)
+                left.append(_remove_files(fd))
+            continue
+        left.pop()
+        if path:
+            above = os.open("..", _DIRECTORY, dir_fd=fd)
+            os.close(fd)
+            fd = above
+            with suppress(OSError):
+                os.rmdir(path.pop(), dir_fd=fd)
+    return fd
+
+
+def _remove_files(fd: int) -> list[str]:
+    """Remove all but the directories of one; their names."""
+    folders = []
+    with suppress(OSError):
+        os.fchmod(fd, 0o700)
+        with os.scandir(fd) as entries:
+            found = list(entries)
+        for entry in found:
+            if entry.is_dir(follow_symlinks=False):
+                os.chmod(entry.name, 0o700, dir_fd=fd)
+                folders.append(entry.name)
+            else:
+                os.unlink(entry.name, dir_fd=fd)
+    return folders

@@ -41,6 +41,15 @@ class Space:
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.used = 0
+        self.tell: Callable[[str], None] = lambda line: None
+        """Hears, in words for the user, that there was no room."""
+
+    def no_room(
+        self, what: str = "room was left for what guests write (--disk-limit)"
+    ) -> LinuxError:
+        """ENOSPC, and somebody is told."""
+        self.tell(f"no {what}: that was answered ENOSPC")
+        return LinuxError(errno.ENOSPC)
 
     @property
     def room(self) -> int:
@@ -55,6 +64,8 @@ class HostData:
     no upper layer. ``shmem``: its pages count as shared memory. Every method that reads or writes
     needs the file open, and raises LinuxError.
     """
+
+    __slots__ = ("_size", "_space", "_used", "fd", "fd_writes", "kernel", "mapping", "writable")
 
     def __init__(self, kernel: Kernel, space: Space | None, *, writable: bool, shmem: bool) -> None:
         self.kernel = kernel
@@ -134,7 +145,7 @@ class HostData:
     def page_mkwrite(self, nr_dirty: int) -> None:
         """ENOSPC if no room is left for one more page."""
         if self._space is not None and self._space.room < (nr_dirty + 1) << PAGE_SHIFT:
-            raise LinuxError(errno.ENOSPC)
+            raise self._space.no_room()
 
     def punch_hole(self, offset: int, length: int) -> bool:
         """Make it a hole."""
@@ -198,7 +209,7 @@ class HostData:
         allowed = max(min(self.i_size() - at, length), 0) if not self._sparse() else 0
         allowed = max(allowed, min(self._space.room if self._space else length, length))
         if not allowed:
-            raise LinuxError(errno.ENOSPC)
+            raise self._space.no_room() if self._space else LinuxError(errno.ENOSPC)
         return allowed
 
     def _sparse(self) -> bool:
@@ -260,7 +271,7 @@ class HostData:
         if kind not in (0, FALLOC_FL_PUNCH_HOLE, FALLOC_FL_ZERO_RANGE):
             raise LinuxError(errno.EOPNOTSUPP)
         if kind != FALLOC_FL_PUNCH_HOLE and self._space is not None and self._space.room < length:
-            raise LinuxError(errno.ENOSPC)
+            raise self._space.no_room()
         if not kind:
             self._fallocate(mode, offset, length)
         else:
@@ -322,7 +333,7 @@ def _all(call: Callable[[Views, int], int], views: Views, at: int) -> int:
             if not moved:
                 return done
             done += moved
-            rest = _after(rest, moved)
+            rest = _after(rest, moved) if moved < sum(map(len, rest)) else []
     return done
 
 

@@ -24,8 +24,6 @@ from cpu.fs.regular_files import HostFile
 from mmu.errors import LinuxError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from cpu.fs.files import OpenFile
     from cpu.fs.inode import InodeTable
 
@@ -188,8 +186,8 @@ class HostNode(Node):
         uid, gid, bits = self._given
         assert self.place is not None or self.directory is not None
         if change.mode is not None:
-            bits, rights = change.mode & 0o7000, change.mode & 0o777
-            self._on_host(lambda path, fd: os.chmod(path, rights, dir_fd=fd))
+            bits = change.mode & 0o7000
+            self._chmod(change.mode & 0o777)
         if change.atime is not None or change.mtime is not None:
             self._set_times(change)
         uid = uid if change.uid is None else change.uid
@@ -198,26 +196,36 @@ class HostNode(Node):
             self.sb.owners[self.key] = uid, gid, bits
         self.getattr()
 
+    def _chmod(self, rights: int) -> None:
+        """Of the very file that was looked at: what is there by now may be a link."""
+        fd = self._place_fd()
+        try:
+            os.chmod(f"/proc/self/fd/{fd}", rights)
+        except OSError as error:
+            raise host_error(error) from None
+        finally:
+            os.close(fd)
+
     def _set_times(self, change: Change) -> None:
         info = self.info
         atime = info.st_atime_ns if change.atime is None else change.atime
         mtime = info.st_mtime_ns if change.mtime is None else change.mtime
-
-        def utime(path: str, fd: int) -> None:
-            os.utime(path, ns=(atime, mtime), dir_fd=fd, follow_symlinks=False)
-
-        self._on_host(utime)
-
-    def _on_host(self, call: Callable[[str, int], None]) -> None:
-        """Do something to the host's file, by its name."""
+        name, directory = (".", self._dir) if self.place is None else (self.place[1], self.place[0])
         try:
-            if self.place is not None:
-                directory, name = self.place
-                call(name, directory.fd)
-            else:
-                call(".", self._dir.fd)
+            os.utime(name, ns=(atime, mtime), dir_fd=directory.fd, follow_symlinks=False)
         except OSError as error:
             raise host_error(error) from None
+
+    def _place_fd(self) -> int:
+        """An O_PATH descriptor of it; ENOENT if something else has its place by now."""
+        if self.place is None:
+            return os.dup(self._dir.fd)
+        fd = open_beneath(self.place[0].fd, self.place[1], os.O_PATH)
+        info = os.fstat(fd)
+        if (info.st_dev, info.st_ino) != self.key or stat.S_ISLNK(info.st_mode):
+            os.close(fd)
+            raise LinuxError(errno.ENOENT)
+        return fd
 
     # Names.
 
@@ -227,8 +235,10 @@ class HostNode(Node):
         fd = self._dir.fd
         try:
             if kind == stat.S_IFDIR:
-                os.mkdir(name, rights, dir_fd=fd)
-                os.chmod(name, rights, dir_fd=fd)
+                os.mkdir(name, 0o700, dir_fd=fd)
+                new = open_beneath(fd, name, os.O_RDONLY | os.O_DIRECTORY)
+                os.fchmod(new, rights)
+                os.close(new)
             elif kind == stat.S_IFLNK:
                 os.symlink(making.target, name, dir_fd=fd)
             elif kind == stat.S_IFREG:

@@ -35,7 +35,7 @@ Key = tuple[int, int]
 """(st_dev, st_ino) of the host."""
 
 
-@dataclass
+@dataclass(slots=True)
 class Attributes:
     """What stat() says of a file in the upper layer. Times are in nanoseconds since 1970, by the
     machine's clock; ``mode`` has the S_IFMT bits.
@@ -63,6 +63,18 @@ class Inode:
     ``opens`` are the open files that have it, mappings included. ``writers`` is i_writecount:
     above 0 it is open for writing, below 0 it is being executed.
     """
+
+    __slots__ = (
+        "_stamp",
+        "attributes",
+        "data",
+        "key",
+        "locks",
+        "opens",
+        "table",
+        "upper",
+        "writers",
+    )
 
     def __init__(
         self, table: InodeTable, key: Key, *, upper: bool, shmem: bool, charged: bool

@@ -15,7 +15,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from cpu.fs.overlay import OverlayDir, OverlayFile, OverlayLink, OverlayNode
+from cpu.fs.overlay_dir import OverlayDir
+from cpu.fs.overlay_file import OverlayFile
+from cpu.fs.overlay_node import OverlayLink, OverlayNode
 from cpu.fs.upper import copy_data
 
 if TYPE_CHECKING:
@@ -76,7 +78,7 @@ class Keeper:
 
     def _note(self, node: OverlayNode) -> None:
         """Know on which directories of the host's a changed node lies."""
-        places = node.other_places if node.place is None else {node.place, *node.other_places}
+        places = [*node.other_places, *([] if node.place is None else [node.place])]
         for at, name in places:
             self._note_place(at, name)
 
@@ -115,7 +117,7 @@ class Keeper:
             self._make(work)
         names = {*node.named, *node.base}
         if node.lower is not None:
-            names |= self._changed.get(_key(node.lower), set()) - node.whiteouts
+            names |= self._changed.get(_key(node.lower), set()) - node.whiteouts.keys()
         return sorted(names, reverse=True)
 
     def _entry(self, work: _Work, name: str, stores: int) -> _Work | None:

@@ -76,6 +76,8 @@ class Blocked:
 class FileLockContext:
     """A struct file_lock_context: the locks of one inode."""
 
+    __slots__ = ("_blocked", "_flock", "_kernel", "_posix", "_wait")
+
     def __init__(self, kernel: Kernel, blocked: Blocked) -> None:
         self._kernel = kernel
         self._blocked = blocked

@@ -96,10 +96,13 @@ class Node:
     cannot be changed, and holds nothing.
     """
 
+    __slots__ = ("__weakref__", "sb")
     sb: SuperBlock
     mode = stat.S_IFREG | 0o444
     uid = 0
     gid = 0
+    immutable = False
+    """Whether nobody may write it, whatever the rights (S_IMMUTABLE)."""
     cached = False
     """Whether what lookup() said is so until somebody changes it through this tree."""
 

@@ -22,11 +22,13 @@ _DATA_KINDS: Final = (stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK)
 
 
 def inode_permission(node: Node, mask: int, cred: Cred) -> None:
-    """EACCES if ``cred`` may not do what ``mask`` says (MAY_READ and its like), EROFS if nobody may
-    write.
+    """EACCES if ``cred`` may not do what ``mask`` says (MAY_READ and its like), EROFS or EPERM if
+    nobody may write.
     """
     if mask & MAY_WRITE and node.sb.read_only and node.kind in _DATA_KINDS:
         raise LinuxError(errno.EROFS)
+    if mask & MAY_WRITE and node.immutable:
+        raise LinuxError(errno.EPERM)
     if not generic_permission(node, mask, cred):
         raise LinuxError(errno.EACCES)
 

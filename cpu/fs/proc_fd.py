@@ -25,6 +25,7 @@ def number_of(name: str) -> int | None:
 class ProcFd(Directory):
     """/proc/PID/fd: a link for each open file."""
 
+    immutable = True
     mode = stat.S_IFDIR | 0o500
 
     def __init__(self, task: Task) -> None:

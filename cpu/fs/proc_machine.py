@@ -49,6 +49,9 @@ def proc_files(system: System) -> dict[str, Inode]:
         "version": lambda: version(system),
         "vmstat": lambda: vmstat(system),
         "zoneinfo": lambda: zoneinfo(system),
+        "sysvipc/msg": lambda: system.ipc.msg.proc(),
+        "sysvipc/sem": lambda: system.ipc.sem.proc(),
+        "sysvipc/shm": lambda: system.ipc.shm.proc(),
     }
     files: dict[str, Inode] = {name: TextFile(text) for name, text in texts.items()}
     files |= {name: _constant(text) for name, text in _CONSTANTS.items()}

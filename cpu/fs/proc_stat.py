@@ -18,6 +18,8 @@ TICK_NS: Final = 10**9 // USER_HZ
 PF_RANDOMIZE: Final = 0x400000
 SIGCHLD: Final = 17
 DEFAULT_PRIO: Final = 20
+_PTS_MAJOR: Final = 136
+"""UNIX98_PTY_SLAVE_MAJOR."""
 
 
 def proc_stat(task: Task) -> str:
@@ -29,7 +31,7 @@ def proc_stat(task: Task) -> str:
     major = counters["pgmajfault"]
     c = None if mm is None else mm.c
     fields = [
-        *(parent_pid(task), process.pgrp, process.session, 0, -1, PF_RANDOMIZE),
+        *(parent_pid(task), process.pgrp, process.session, *_terminal(task), PF_RANDOMIZE),
         *(counters["pgfault"] - major, 0, major, 0),
         *(process.executed() // TICK_NS, 0, 0, 0),
         *(DEFAULT_PRIO, 0, max(len(process.threads), 1), 0, 0),
@@ -46,3 +48,11 @@ def proc_stat(task: Task) -> str:
     ]
     text = " ".join(str(field if field < 0 else field & U64) for field in fields)
     return f"{task.pid} ({name}) {state_letter(task)} {text}\n"
+
+
+def _terminal(task: Task) -> tuple[int, int]:
+    """tty_nr and tpgid: the process's terminal, and the group in its foreground; 0 and -1 without
+    one.
+    """
+    tty = task.process.tty
+    return (0, -1) if tty is None else (_PTS_MAJOR << 8 | tty.index, tty.pgrp)

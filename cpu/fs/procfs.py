@@ -27,6 +27,7 @@ from cpu.fs.proc_fd import ProcFd, ProcFdInfo, number_of
 from cpu.fs.proc_links import MapFiles, Namespaces
 from cpu.fs.proc_mem import FileOfMm, MemFile, PagemapFile
 from cpu.fs.proc_mounts import mountinfo, mounts, mountstats
+from cpu.fs.proc_net import proc_net
 from cpu.fs.proc_pid import small_files
 from cpu.fs.proc_stat import proc_stat
 from cpu.fs.proc_task import cmdline, environ, mm_of, task_info
@@ -87,6 +88,8 @@ def _living(system: System) -> list[Process]:
 class _ProcTask(Directory):
     """What /proc/PID and /proc/PID/task/TID both have."""
 
+    immutable = True
+
     def __init__(self, task: Task, pid: int, current: Callable[[], Task]) -> None:
         self._task, self._current = task, current
         cred = task.cred
@@ -114,6 +117,7 @@ class _ProcTask(Directory):
             "fdinfo": ProcFdInfo(task),
             "map_files": MapFiles(task, current),
             "ns": Namespaces(),
+            "net": proc_net(task.system.net),
         }
         for child in children.values():
             child.owner = self.owner

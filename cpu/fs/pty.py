@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final
 
 from cpu.fs.files import O_ACCMODE, O_RDWR, SETFL_MASK, OpenFile
+from cpu.fs.n_tty import N_TTY_BUF_SIZE
 from cpu.fs.poll import POLLHUP, READABLE, WRITABLE, PollHead
 from cpu.fs.pseudo_fs import Device, Directory, Inode
 from cpu.fs.tty import JobControl, Tty, TtyFile
@@ -53,8 +54,8 @@ class PtySlave(Tty):
         return max(0, PTY_BUF - len(self.shown)) // 2
 
     def drop_output(self) -> None:
-        """A signal was typed, or tcflush()."""
-        self.shown.clear()
+        """A signal was typed, or tcflush(): what the master's own line discipline has stays."""
+        del self.shown[N_TTY_BUF_SIZE - 1 :]
 
     def nr_output(self) -> int:
         """Bytes that the master has not read."""
@@ -146,8 +147,6 @@ class PtyMaster(OpenFile):
 
     def write(self, data: bytes) -> int:
         """It is typed at the slave."""
-        if self.slave.slave_is_gone():
-            raise LinuxError(errno.EIO)
         done = self.slave.typed_more(data)
         if data and not done:
             raise LinuxError(errno.EAGAIN)

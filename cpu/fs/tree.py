@@ -26,7 +26,9 @@ from cpu.fs.node import (
     Node,
     SuperBlock,
 )
-from cpu.fs.overlay import Overlay, OverlayDir, OverlayNode, OverlaySpecial
+from cpu.fs.overlay import Overlay
+from cpu.fs.overlay_dir import OverlayDir
+from cpu.fs.overlay_node import OverlayNode, OverlaySpecial
 from cpu.fs.pseudo_fs import Directory
 from cpu.fs.upper import UpperLayer
 from cpu.fs.view import Given, View, ViewError
@@ -130,7 +132,7 @@ class FileSystem:
         self._mount_root(node, self.overlay)
         for path, text in view.links:
             directory, name = self._way(path)
-            directory.base[name] = self.overlay.fixed_link(text)
+            directory.add_below(name, self.overlay.fixed_link(text))
         ours = [path for path in mounts if path.count("/") == 1]
         later: list[Given] = []
         for one in given:
@@ -140,7 +142,7 @@ class FileSystem:
                 later.append(one)
             else:
                 directory, name = self._way(one.path)
-                directory.base[name] = self._given_node(one)
+                directory.add_below(name, self._given_node(one))
         self._fresh(view)
         for path, node_of in mounts.items():
             name = path[1:].partition("/")[0]
@@ -177,7 +179,7 @@ class FileSystem:
             child = directory.lookup(name)
             if not isinstance(child, OverlayDir):
                 child = self.overlay.synthetic()
-            directory.base[name] = child
+            directory.add_below(name, child)
             directory = child
         return directory, last
 
@@ -185,7 +187,7 @@ class FileSystem:
         """A directory, made if there is nothing at the path."""
         directory, name = self._way(path)
         if directory.lookup(name) is None:
-            directory.base[name] = self.overlay.synthetic(mode, uid, gid)
+            directory.add_below(name, self.overlay.synthetic(mode, uid, gid))
 
     def _fresh(self, view: View) -> None:
         for path in view.fresh:
@@ -234,7 +236,7 @@ class FileSystem:
         """Have something to mount on."""
         if isinstance(directory, OverlayDir):
             make = self.overlay.synthetic if is_dir else self.overlay.placeholder
-            directory.base[name] = make()
+            directory.add_below(name, make())
         elif isinstance(directory, Directory):
             directory.add(name, Directory())
 

@@ -176,6 +176,7 @@ class TtyFile(OpenFile):
         self.path = tty.name
         self.inode = tty.index + 3
         self._timed_out = False
+        self._waits = False
         tty.opened()
 
     # Reading.
@@ -186,6 +187,8 @@ class TtyFile(OpenFile):
             raise LinuxError(errno.EBADF)
         tty = self.tty
         if tty.hung_up:
+            if self._waits and tty.other_closed():
+                raise LinuxError(errno.EIO)
             return b""
         tty.used()
         tty.jobs.check_change(tty, SIGTTIN)
@@ -214,6 +217,14 @@ class TtyFile(OpenFile):
         tty = self.tty
         if not events & READABLE:
             return tty.write_wait.wait(ready, what)
+        self._waits = True
+        try:
+            return self._wait_for_input(ready, what)
+        finally:
+            self._waits = False
+
+    def _wait_for_input(self, ready: Callable[[], bool], what: str) -> int:
+        tty = self.tty
         least, tenths = tty.ldisc.min_time
         if tty.ldisc.canonical or not tenths:
             return tty.read_wait.wait(ready, what)

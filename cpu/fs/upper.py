@@ -66,7 +66,7 @@ class UpperLayer:
         if not self.there:
             raise LinuxError(errno.EROFS)
         if self.nr_files >= self.files:
-            raise LinuxError(errno.ENOSPC)
+            raise self.inodes.space.no_room("more files may be made (--max-files)")
         self.nr_files += 1
 
     def release(self) -> None:
@@ -141,7 +141,7 @@ class UpperLayer:
     def copy(self, source: int) -> tuple[int, int]:
         """A copy of a host's file, as new_store() gives it; ENOSPC."""
         if os.fstat(source).st_blocks << 9 > self.inodes.space.room:
-            raise LinuxError(errno.ENOSPC)
+            raise self.inodes.space.no_room()
         number, fd = self.new_store()
         try:
             copy_data(source, fd)

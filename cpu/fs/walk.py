@@ -78,13 +78,13 @@ class Nameidata:
         directory; EISDIR if a slash follows at all, and the file is to be made if it is not there.
         """
         while True:
-            if creating and self.trailing:
-                raise LinuxError(errno.EISDIR)
             if name in ("", ".", ".."):
                 if name == "..":
                     self._up()
                 dentry = self.at
                 break
+            if creating and self.trailing:
+                raise LinuxError(errno.EISDIR)
             found = self._cache.lookup(self.at, name)
             if found is None:
                 return None

@@ -6,7 +6,6 @@ machine's.
 from __future__ import annotations
 
 import errno
-import socket
 import struct
 from typing import Final, NamedTuple
 
@@ -89,13 +88,8 @@ def sockaddr(family: int, at: Endpoint) -> bytes:
     return struct.pack("<H", AF_INET6) + struct.pack(">HI16s", at.port, 0, ip) + bytes(4)
 
 
-def text(at: Endpoint) -> str:
+def words(family: int, at: Endpoint) -> str:
     """For /proc/net: the address as 32-bit words of the machine's order, and the port."""
-    words = struct.unpack(f"<{len(at.ip) // 4}I", at.ip)
-    return "".join(f"{word:08X}" for word in words) + f":{at.port:04X}"
-
-
-def show(at: Endpoint) -> str:
-    """For people."""
-    family = socket.AF_INET if len(at.ip) == 4 else socket.AF_INET6
-    return f"{socket.inet_ntop(family, at.ip)} port {at.port}"
+    ip = sockaddr(family, at)[4:8] if family == AF_INET else sockaddr(family, at)[8:24]
+    numbers = struct.unpack(f"<{len(ip) // 4}I", ip)
+    return "".join(f"{number:08X}" for number in numbers) + f":{at.port:04X}"

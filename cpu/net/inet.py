@@ -72,6 +72,10 @@ class InetSock(Sock):
         self.local = Endpoint(ANY4 if family == AF_INET else ANY6, 0)
         self.remote: Endpoint | None = None
 
+    def queues(self) -> tuple[int, int]:
+        """Bytes that were not sent, and that were not read; of a listener how many wait."""
+        return (0, 0)
+
     @property
     def ports(self) -> Ports[Any]:
         """Those of its protocol."""

@@ -103,6 +103,7 @@ class Sock(OpenFile):
         self.kind = kind
         self.sigpipe = kind == SOCK_STREAM
         self.inode = net.new_inode()
+        _, self.uid, self.gid = net.current()
         self.path = f"socket:[{self.inode}]"
         self.flags = O_RDWR | flags & O_NONBLOCK
         self.poll_head: PollHead = PollHead(net.scheduler, "a socket")

@@ -368,6 +368,12 @@ class TcpSock(InetSock):
             raise LinuxError(errno.EINVAL)
         return self._nr
 
+    def queues(self) -> tuple[int, int]:
+        """For /proc/net."""
+        if self.state is State.LISTEN:
+            return (0, len(self._embryos))
+        return (self.nr_unsent(), self._nr)
+
     def nr_unsent(self) -> int:
         """ioctl(SIOCOUTQ): bytes that have not reached the peer's buffer."""
         if self.state is State.LISTEN:

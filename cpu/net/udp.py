@@ -193,6 +193,10 @@ class UdpSock(InetSock):
         """ioctl(FIONREAD): bytes of the first datagram."""
         return len(self._received[0].data) if self._received else 0
 
+    def queues(self) -> tuple[int, int]:
+        """For /proc/net."""
+        return (0, self._rmem)
+
     def shutdown(self, how: int) -> None:
         """inet_shutdown(): it must be connected, and is shut nevertheless."""
         if self.remote is None:

@@ -34,6 +34,7 @@ FICLONE, FICLONERANGE, FS_IOC_FIEMAP = 0x40049409, 0x4020940D, 0xC020660B
 def sys_ioctl(task: Task, fd: int, request: int, argument: int, *_: int) -> int:
     """ioctl(2)."""
     entry, request = task.files.descriptor(s32(fd)), request & U32
+    task.files.not_path(s32(fd))
     file = entry.file
     if request in (FIOCLEX, FIONCLEX):
         entry.cloexec = request == FIOCLEX

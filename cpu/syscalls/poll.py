@@ -43,6 +43,8 @@ POLLEX_SET = POLLPRI | POLLNVAL
 SETS = (POLLIN_SET, POLLOUT_SET, POLLEX_SET)
 """What of poll() each set of select() stands for: to be read, written, and exceptions."""
 FD_SETSIZE_MAX = 1 << 20
+TIME64_MAX = (1 << 63) - 1
+"""Seconds, beyond which no time-out is (include/linux/time64.h)."""
 Watched = list[tuple["OpenFile | None", int]]
 """Files, None where there is none, and the events that are asked."""
 
@@ -86,8 +88,12 @@ def held(files: list[OpenFile]) -> Iterator[None]:
 
 
 def deadline_of(task: Task, nanoseconds: int | None) -> int | None:
-    """The virtual time that is so many nanoseconds from now; None: never."""
-    return None if nanoseconds is None else task.system.clock.now_ns() + nanoseconds
+    """The virtual time that is so many nanoseconds from now, at most the last that a struct
+    timespec can say; None: never.
+    """
+    if nanoseconds is None:
+        return None
+    return min(task.system.clock.now_ns() + nanoseconds, TIME64_MAX * SECOND)
 
 
 # poll().
@@ -184,7 +190,7 @@ def sys_select(
     if timeout:
         seconds, microseconds = struct.unpack("<qq", task.mm.copy_from_user(timeout, 16))
         limit = seconds * SECOND + microseconds * 1000
-        if seconds < 0 or microseconds < 0:
+        if seconds < 0 or microseconds < 0 or seconds + microseconds // 10**6 > TIME64_MAX:
             raise LinuxError(errno.EINVAL)
     deadline = deadline_of(task, limit)
     sets = (reads, writes, excepts)

@@ -17,6 +17,7 @@ from cpu.syscalls.io import blocking
 from cpu.syscalls.registry import s32
 from cpu.tty_jobctrl import disassociate_ctty, set_ctty
 from mmu.errors import LinuxError
+from mmu.units import U32
 
 if TYPE_CHECKING:
     from cpu.task import Process, Task
@@ -290,6 +291,6 @@ def _master_ioctl(task: Task, file: PtyMaster, request: int, argument: int) -> i
     if request == TIOCGPKT:
         return _put_int(task, argument, slave.packet)
     if request == TIOCGPTPEER:
-        peer = task.system.devpts.open_slave(slave, argument)
+        peer = task.fs.open(slave.name, argument & U32)
         return task.files.install(peer, cloexec=bool(argument & O_CLOEXEC))
     return None

@@ -26,6 +26,7 @@ from mmu.linux import (
     change_protection as protection,
 )
 from mmu.linux import copy_page_range as copying
+from mmu.linux import set_pte_range as set_pte_ranges
 from mmu.linux import (
     user_range as user_ranges,
 )
@@ -75,6 +76,7 @@ copy_page_range = Twin(copying.copy_page_range)
 free_pgd_range = Twin(free_pgtables.free_pgd_range)
 do_anonymous_fault = Twin(anon.do_anonymous_fault)
 mm_fast_fault = Twin(anon.mm_fast_fault)
+set_pte_range = Twin(set_pte_ranges.set_pte_range)
 user_range = Twin(user_ranges.user_range)
 rcu_read_lock = Twin(rcu.rcu_read_lock)
 rcu_read_unlock = Twin(rcu.rcu_read_unlock)

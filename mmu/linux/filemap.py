@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import groupby
 from typing import TYPE_CHECKING, Protocol
 
@@ -142,6 +142,8 @@ class AddressSpace:
     may be newer than what ``ops`` would read.
     """
 
+    __slots__ = ("_memory", "_pages", "dirty", "ops", "seals", "shmem", "users")
+
     def __init__(self, ops: AddressSpaceOperations, *, shmem: bool = False) -> None:
         self.ops = ops
         self.shmem = shmem
@@ -178,6 +180,11 @@ class AddressSpace:
         """The pfn of the file's page ``pgoff``, if it is in the cache."""
         return self._pages.get(pgoff)
 
+    def frames(self, pgoffs: Iterable[int]) -> list[int]:
+        """The pfns of these pages of the file, 0 for those that are not in the cache."""
+        get = self._pages.get
+        return [get(pgoff, 0) for pgoff in pgoffs]
+
     def cached_pages(self, first: int, end: int) -> list[int]:
         """The numbers of the cached pages of [first, end), in their order."""
         if end - first < len(self._pages):
@@ -196,11 +203,13 @@ class AddressSpace:
         a shorter window is no error.
         """
         self._use(memory)
-        if pgoff not in self._pages:
+        if pgoff in self._pages:
+            return self._pages[pgoff]
+        if self.shmem:
             self._fill(memory, [pgoff], [memory.alloc_pages()])
-        if not self.shmem:
-            first = max(0, pgoff - RA_PAGES // 2)
-            self.read_ahead(memory, first, first + RA_PAGES)
+            return self._pages[pgoff]
+        first = max(0, pgoff - RA_PAGES // 2)
+        self._read_window(memory, first, first + RA_PAGES, pgoff)
         return self._pages[pgoff]
 
     def read_ahead(self, memory: Memory, first: int, end: int) -> None:
@@ -209,21 +218,29 @@ class AddressSpace:
         """
         if self.shmem:
             return
-        self._use(memory)
-        missing = [n for n in range(first, min(end, self.nr_pages)) if n not in self._pages]
-        for pgoffs in runs(missing):
-            frames = []
+        if not all(map(self._pages.__contains__, range(first, end))):
+            self._use(memory)
+            self._read_window(memory, first, end, None)
+
+    def _read_window(self, memory: Memory, first: int, end: int, needed: int | None) -> None:
+        """Read what is missing of [first, end), each stretch at once. Errors matter only of the
+        page ``needed``, which gets its frame first.
+        """
+        pages = self._pages
+        missing = [n for n in range(first, min(end, self.nr_pages)) if n not in pages]
+        frames = {} if needed is None else {needed: memory.alloc_pages()}
+        with suppress(OutOfMemory):
+            for pgoff in missing:
+                if pgoff != needed:
+                    frames[pgoff] = memory.alloc_pages()
+        for pgoffs in runs(sorted(frames)):
             try:
-                for _ in pgoffs:
-                    frames.append(memory.alloc_pages())
-            except OutOfMemory:
-                pass
-            try:
-                self._fill(memory, pgoffs[: len(frames)], frames)
+                self._fill(memory, pgoffs, [frames[pgoff] for pgoff in pgoffs])
             except LinuxError:
-                return
-            if len(frames) < len(pgoffs):
-                return
+                if needed in pgoffs:
+                    if len(pgoffs) == 1:
+                        raise
+                    self._fill(memory, [pgoffs[pgoffs.index(needed)]], [memory.alloc_pages()])
 
     def set_dirty(self, pgoff: int) -> None:
         """page_mkwrite(): the cached page ``pgoff`` may be written from now on. Raises LinuxError

@@ -41,6 +41,7 @@ from mmu.linux.pgtable import (
 )
 from mmu.linux.pte_ref import PteAlloc
 from mmu.linux.rmap import anon_vma_prepare
+from mmu.linux.set_pte_range import Frames
 from mmu.linux.state import MmStruct
 from mmu.linux.vma import VM_SHARED
 from mmu.twin import EntryPa
@@ -210,11 +211,8 @@ def _unlock_put(mm: MmStruct, pte: EntryPa, addr: int) -> None:
 
 
 def _set_file_pte(mm: MmStruct, addr: int, pte: EntryPa, pfn: int, prot: int) -> None:
-    """set_pte_range() for one page-cache page: one more owner, one more PTE."""
-    page = mm.memory.page(pfn)
-    page._refcount += 1
-    page._mapcount += 1
-    engine.set_pte_at(mm, addr, pte, pfn << PAGE_SHIFT | prot)
+    """set_pte_range() for one page-cache page, whose PTE is none."""
+    engine.set_pte_range(mm, pte, addr, prot, 1, Frames([pfn]))
 
 
 def _do_read_fault(
@@ -264,19 +262,17 @@ def _do_fault_around(
         index + vma_pages - in_vma,
         index + mapping.nr_pages - pgoff,
     )
-    around = range(first - index, end - index)
-    mapping.read_ahead(mm.memory, pgoff + first - index, pgoff + end - index)
-    if not any(mapping.cached(pgoff + offset) is not None for offset in around):
+    around = range(pgoff + first - index, pgoff + end - index)
+    mapping.read_ahead(mm.memory, around.start, around.stop)
+    if not any(mapping.frames(around)):
         return True
     pte = _map_locked(mm, addr)
     if pte is None:
         return False
-    prot, mapped = vma_page_prot(vma.vm_flags, mapping), 0
-    for offset in around:
-        pfn = mapping.cached(pgoff + offset)
-        if pfn is not None and pte_none(mm.memory.read_u64(pte + offset * 8)):
-            _set_file_pte(mm, addr + (offset << PAGE_SHIFT), EntryPa(pte + offset * 8), pfn, prot)
-            mapped += 1
+    prot, frames = vma_page_prot(vma.vm_flags, mapping), Frames(mapping.frames(around))
+    entry = EntryPa(pte + (first - index) * 8)
+    start = addr + (first - index << PAGE_SHIFT)
+    mapped = engine.set_pte_range(mm, entry, start, prot, len(around), frames)
     engine.add_mm_counter(mm, lib.MM_SHMEMPAGES if mapping.shmem else lib.MM_FILEPAGES, mapped)
     engine.pte_entries_set(mm, pte_table(pte), mapped)
     _unlock_put(mm, pte, addr)

@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mmu.linux import engine
-from mmu.linux.pgtable import addr_end, hole_end, mm_find_pmd, pmd_none, pte_table
+from mmu.linux.pgtable import addr_end, hole_end, pmd_none, pte_table
 from mmu.linux.state import MmStruct
 from mmu.units import PAGE_SHIFT
 
@@ -25,7 +25,7 @@ def walk_page_range(
     """
     addr = start
     while addr < end:
-        pmd = mm_find_pmd(mm, addr)
+        pmd = engine.mm_find_pmd(mm, addr)
         following = addr_end(addr, end, 2) if pmd is not None else hole_end(mm, addr, end)
         values: Sequence[int] | None = None
         if pmd is not None and not pmd_none(mm.memory.read_u64(pmd)):

@@ -222,26 +222,28 @@ def show_map_vma(mm: MmStruct, vma: struct_vm_area_struct_ptr) -> str:
     return f"{line.ljust(NAME_COLUMN)} {name}\n" if name else f"{line}\n"
 
 
-def each_vma(
-    mm: MmStruct, show: Callable[[MmStruct, struct_vm_area_struct_ptr], str]
-) -> Iterator[str]:
-    """m_start(), m_next(): what ``show`` says of each VMA in order of address, when it is asked
-    for: the VMAs may change in between. Takes the mmap_lock for reading for each; ends with the mm.
+_BATCH: Final = 32
+"""VMAs told of under one hold of mmap_lock."""
+
+
+def each_vma(mm: MmStruct, show: Callable[[struct_vm_area_struct_ptr], str]) -> Iterator[str]:
+    """m_start(), m_next(): what ``show`` says of the VMAs in order of address, some at a time, when
+    it is asked for: they may change in between. Takes the mmap_lock for reading; ends with the mm.
     """
     address = 0
     while mm.mm_users:
         with mm.mmap_read_lock():
             i = lib.vma_index_of(mm.c, address)
-            if i >= mm.c.vmas.nr:
+            batch = list(mm.c.vmas.vma[i : min(i + _BATCH, mm.c.vmas.nr)])
+            if not batch:
                 return
-            vma = mm.c.vmas.vma[i]
-            text, address = show(mm, vma), vma.vm_end
+            text, address = "".join([show(vma) for vma in batch]), batch[-1].vm_end
         yield text
 
 
 def map_lines(mm: MmStruct) -> Iterator[str]:
     """/proc/PID/maps, line by line; see each_vma()."""
-    return each_vma(mm, show_map_vma)
+    return each_vma(mm, lambda vma: show_map_vma(mm, vma))
 
 
 def maps(mm: MmStruct) -> str:

@@ -444,6 +444,10 @@ class MmStruct:
         """Every file that a VMA maps, or may map again."""
         return [file for file in self._files if file is not None]
 
+    def numbered_files(self) -> list[tuple[int, MappedFile]]:
+        """The same, each with its vm_file."""
+        return [(number, file) for number, file in enumerate(self._files) if file is not None]
+
     def file_number(self, file: MappedFile | None) -> int:
         """Return the vm_file of a file, 0 for None; a file not yet known gets one, and the mm
         becomes one of its users.

@@ -26,6 +26,7 @@
 #define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
 
 static char buffer[1 << 18];
+static const char *directory = "/tmp";
 
 static void tell(const char *what, long result)
 {
@@ -958,6 +959,69 @@ static void edges(void)
 	printf(" %x\n", e.events);
 }
 
+static void paths(void)
+{
+	struct sockaddr_un un = { AF_UNIX, "" }, other;
+	socklen_t size = sizeof(un), length = sizeof(other);
+	int s = socket(AF_UNIX, SOCK_STREAM, 0), c, d;
+	struct stat st;
+
+	chdir(directory);
+	umask(027);
+	strcpy(un.sun_path, "name");
+	tell("bind", bind(s, (void *)&un, size));
+	getsockname(s, (void *)&other, &length);
+	printf("%d %s\n", length, other.sun_path);
+	stat("name", &st);
+	printf("mode %o links %d\n", st.st_mode, (int)st.st_nlink);
+	tell("open", open("name", O_RDWR));
+	c = socket(AF_UNIX, SOCK_STREAM, 0);
+	tell("in use", bind(c, (void *)&un, size));
+	tell("nobody listens", connect(c, (void *)&un, size));
+	listen(s, 5);
+	tell("connect", connect(c, (void *)&un, size));
+	rename("name", "renamed");
+	link("renamed", "linked");
+	symlink("linked", "symbolic");
+	strcpy(un.sun_path, "name");
+	c = socket(AF_UNIX, SOCK_STREAM, 0);
+	tell("no such name", connect(c, (void *)&un, size));
+	strcpy(un.sun_path, "symbolic");
+	tell("through links", connect(c, (void *)&un, size));
+	length = sizeof(other);
+	getpeername(c, (void *)&other, &length);
+	printf("its name is still %s\n", other.sun_path);
+	d = socket(AF_UNIX, SOCK_DGRAM, 0);
+	tell("another kind", connect(d, (void *)&un, size));
+	close(creat("file", 0600));
+	strcpy(un.sun_path, "file");
+	tell("a file", connect(d, (void *)&un, size));
+	tell("bind to a file", bind(d, (void *)&un, size));
+	strcpy(un.sun_path, "file/name");
+	tell("below a file", bind(d, (void *)&un, size));
+	strcpy(un.sun_path, "none/name");
+	tell("no directory", bind(d, (void *)&un, size));
+	unlink("renamed");
+	unlink("linked");
+	close(s);
+	strcpy(un.sun_path, "symbolic");
+	tell("nothing at the link's end", bind(d, (void *)&un, size));
+	strcpy(un.sun_path, "datagrams");
+	tell("bind", bind(d, (void *)&un, size));
+	c = socket(AF_UNIX, SOCK_DGRAM, 0);
+	tell("sendto", sendto(c, "hello", 5, 0, (void *)&un, size));
+	tell("recv", recv(d, buffer, 10, 0));
+	close(d);
+	tell("the name outlives the socket", stat("datagrams", &st));
+	tell("sendto", sendto(c, "hello", 5, 0, (void *)&un, size));
+	memset(un.sun_path, 'x', sizeof(un.sun_path));
+	d = socket(AF_UNIX, SOCK_DGRAM, 0);
+	tell("a name of 108 bytes", bind(d, (void *)&un, sizeof(un)));
+	length = sizeof(other);
+	getsockname(d, (void *)&other, &length);
+	printf("%d\n", length);
+}
+
 static const struct {
 	const char *name;
 	void (*run)(void);
@@ -978,11 +1042,14 @@ static const struct {
 	{ "six", six },
 	{ "options", options },
 	{ "edges", edges },
+	{ "paths", paths },
 };
 
 int main(int argc, char **argv)
 {
 	setvbuf(stdout, NULL, _IOLBF, 0);
+	if (argc > 2)
+		directory = argv[2];
 	for (unsigned int i = 0; i < ARRAY_SIZE(parts); i++)
 		if (argc > 1 && !strcmp(argv[1], parts[i].name))
 			parts[i].run();

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from cpu.fs.view import View
 from tests.guests.build import build, run_natively
 from tests.guests.machine import run
 
@@ -55,3 +56,11 @@ def test_calls_as_on_the_host(part: str) -> None:
 @pytest.mark.parametrize("cpus", [1, 3])
 def test_processes_talk_as_on_the_host(part: str, cpus: int) -> None:
     held_to_the_host(part, cpus=cpus, seed=cpus, quantum=2000)
+
+
+def test_names_in_directories(tmp_path: Path) -> None:
+    (tmp_path / "native").mkdir()
+    (tmp_path / "upper").mkdir()
+    native = run_natively(program(), "paths", str(tmp_path / "native")).decode()
+    ours = run(program(), "paths", view=View(upper=str(tmp_path / "upper"), fresh=("/tmp",)))
+    assert ours.text == native

@@ -259,7 +259,12 @@ def run(host: Host, *words: str, walls: bool = True) -> subprocess.CompletedProc
     return subprocess.run(
         ["sh", "-c", 'exec 7<"$0" "$@"', host.outside / "key", *command(host, *words, walls=walls)],
         cwd=host.work,
-        env={"PYTHONPATH": str(ROOT), "PATH": os.environ["PATH"], "HOME": "/nowhere"},
+        env={
+            "PYTHONPATH": str(ROOT),
+            "PATH": os.environ["PATH"],
+            "HOME": "/nowhere",
+            **({"UCMMU_DEBUG": "1"} if "UCMMU_DEBUG" in os.environ else {}),
+        },
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

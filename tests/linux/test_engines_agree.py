@@ -15,9 +15,10 @@ from mmu._native import lib
 from mmu.errors import LinuxError
 from mmu.linux import change_protection, engine, mman, mmu_gather, pte_ref, tlbflush, zap
 from mmu.linux.bug import MmBug
-from mmu.linux.mman import MAP_ANONYMOUS, MAP_SHARED
+from mmu.linux.mman import MAP_ANONYMOUS, MAP_PRIVATE, MAP_SHARED, MS_SYNC
 from mmu.linux.pgtable import pte_table
 from mmu.linux.policy import FreeTables
+from mmu.linux.uaccess import raw_copy_from_user, raw_copy_to_user
 from mmu.units import PAGE_SIZE
 from tests.linux.world import BASE, MAP_ANON, MAP_FIXED, World, assert_same, both
 
@@ -39,6 +40,10 @@ operation = st.one_of(
     st.tuples(st.just("write"), pages, st.integers(1, 12)),
     st.tuples(st.just("read"), pages, st.integers(1, 12)),
     st.tuples(st.just("map shared"), pages, lengths),
+    st.tuples(st.just("map file"), pages, st.tuples(few, st.integers(0, 61), st.booleans())),
+    st.tuples(st.just("msync"), pages, lengths),
+    st.tuples(st.just("to user"), pages, st.integers(1, 5 * PAGE_SIZE)),
+    st.tuples(st.just("from user"), pages, st.integers(1, 5 * PAGE_SIZE)),
     st.tuples(st.just("dontneed"), pages, lengths),
     st.tuples(st.just("madvise"), pages, st.tuples(few, st.sampled_from(ADVICE))),
     st.tuples(st.just("mlock"), pages, few),
@@ -61,6 +66,17 @@ def perform(world: World, what: str, page: int, argument: Any) -> object:
             return world.mm.mmap(
                 addr, argument * PAGE_SIZE, 3, MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED
             )
+        if what == "map file":
+            nr, pgoff, shared = argument
+            kind = MAP_FIXED | (MAP_SHARED if shared else MAP_PRIVATE)
+            return world.mm.mmap(addr, nr * PAGE_SIZE, 3, kind, world.file, pgoff)
+        if what == "msync":
+            world.mm.msync(addr, argument * PAGE_SIZE, MS_SYNC)
+            return world.disk.written
+        if what == "to user":
+            return raw_copy_to_user(world.mm, addr + 100, bytes([argument % 251]) * argument)
+        if what == "from user":
+            return raw_copy_from_user(world.mm, addr + 100, argument)
         if what == "madvise":
             return world.mm.madvise(addr, argument[0] * PAGE_SIZE, argument[1])
         if what == "mlock":
@@ -129,6 +145,7 @@ def test_random_operations(policy: FreeTables, operations: list[tuple[str, int, 
     for what, page, argument in operations:
         assert perform(c, what, page, argument) == perform(python, what, page, argument), what
     assert_same(c, python)
+    assert c.disk.data == python.disk.data
     for world in (c, python):
         world.mm.exit_mmap()
         world.quiesce()

@@ -11,6 +11,7 @@ from typing import Any
 from mmu._native import ffi, lib
 from mmu.events import MM_COUNTER_ID, Event, EventRing
 from mmu.linux import engine
+from mmu.linux.filemap import AddressSpace, MappedFile
 from mmu.linux.mm import Mm, boot
 from mmu.linux.pgtable import PMD_SIZE, PTRS_PER_PTE, pmd_none
 from mmu.linux.policy import FreeTables
@@ -18,6 +19,7 @@ from mmu.linux.state import OVERCOMMIT_ALWAYS
 from mmu.memory import Memory
 from mmu.units import PAGE_SIZE
 from mmu.x86.unit import Mmu
+from tests.linux.disk import Disk
 
 PROT_RW = 3
 MAP_ANON = 0x22
@@ -38,6 +40,8 @@ class World:
     ring: EventRing = field(init=False)
     mmu: Mmu = field(init=False)
     mm: Mm = field(init=False)
+    disk: Disk = field(init=False)
+    file: MappedFile = field(init=False)
 
     def __post_init__(self) -> None:
         self.memory = Memory(self.ram)
@@ -56,6 +60,8 @@ class World:
         )
         self.mm.kernel.overcommit_memory = OVERCOMMIT_ALWAYS
         self.ring.enable()
+        self.disk = Disk(60 * PAGE_SIZE + 100)
+        self.file = MappedFile(AddressSpace(self.disk), writable=True)
 
     def map(self, start: int = BASE, pages: int = 512) -> int:
         """Map anonymous private writable pages at exactly start."""

@@ -218,7 +218,7 @@ CHECK(file_trees)
 	mkdir("t", 0755);
 	mkdir("t/u", 0755);
 	file_with("t/u/one", "");
-	symlink("u", "t/v");
+	symlink("u", "v");
 	nftw("t", visited, 8, FTW_PHYS | FTW_DEPTH);
 	file_with("x1.c", "");
 	file_with("x2.c", "");
@@ -356,6 +356,7 @@ CHECK(file_temporary)
 	fstat(fd, &st);
 	say("mkstemp %o %zu", st.st_mode, strlen(name));
 	say("mkdtemp %s", outcome(mkdtemp(dir) ? 0 : -1));
+	say("rmdir %s", outcome(rmdir(dir)));
 	say("bad %s", outcome(mkstemp(bad)));
 	unlink(name);
 	fstat(fd, &st);

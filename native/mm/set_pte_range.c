@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "mm/set_pte_range.h"
+
+#include "mm/pgtable.h"
+
+u32 set_pte_range(struct mm_struct *mm, u64 *pte, u64 addr, u64 prot, u32 nr, const u64 *pfns)
+{
+	u32 set = 0;
+
+	for (u32 i = 0; i < nr; i++, pte++, addr += PAGE_SIZE) {
+		struct page *page;
+
+		if (!pfns[i] || !pte_none(*pte))
+			continue;
+		page = pfn_to_page(mm->ram, pfns[i]);
+		page->_refcount++;
+		page->_mapcount++;
+		set_pte_at(mm, addr, pte, pfns[i] << PAGE_SHIFT | prot);
+		set++;
+	}
+	return set;
+}
