@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* Random calls that make, take away and move names, in the current directory, which is empty: each
  * line is a call and its answer, the last ones are the tree that is left. Arguments: seed, calls,
- * "plain" for no FIFOs and no files without names. */
+ * "plain" for no files without names. */
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <errno.h>
@@ -142,7 +142,7 @@ static void step(void)
 		say("symlink", other, one, 0, strstr(other, "..") ? 0 : symlink(other, one));
 		break;
 	case 10:
-		flags = !plain && below(3) ? S_IFIFO : below(2) ? S_IFREG : S_IFDIR;
+		flags = below(3) ? S_IFIFO : below(2) ? S_IFREG : S_IFDIR;
 		say("mknod", one, "", flags | mode, mknod(one, flags | mode, 0));
 		break;
 	case 11:
