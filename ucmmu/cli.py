@@ -29,13 +29,14 @@ the guest:
   Its working directory is the one ucmmu is started in.  It sees, read-only, that directory, the
   program's, what everybody may read of /usr, /lib*, /bin, /sbin, /opt and /etc, and what --read
   names; /tmp, /var/tmp, /run, /dev/shm and its home are empty, if they are not among these.  What
-  it writes is gone at the end, but for --writable and --keep.  Its environment is empty, and it has
-  no network.  stdin, stdout and stderr are yours.  Options of ucmmu come before PROGRAM: what
-  follows it is the guest's.  After -- nothing is a hint."""
+  it writes is gone at the end, but for --writable and --keep.  It has no network but its own.
+  stdin, stdout and stderr are yours.  Options of ucmmu come before PROGRAM: what follows it is the
+  guest's.  After -- nothing is a hint."""
 
 _RUN_EXAMPLES = """\
 examples:
   ucmmu run hello
+  ucmmu run --preload jemalloc python3 script.py
   ucmmu run --free-tables scan --json result.json dontneed_loop 1G 1M
   ucmmu run --fidelity trace --trace-out trace.txt hello
   ucmmu run --cpus 4 --seed 7 ./threaded_program

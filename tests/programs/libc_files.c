@@ -356,6 +356,7 @@ CHECK(file_temporary)
 	fstat(fd, &st);
 	say("mkstemp %o %zu", st.st_mode, strlen(name));
 	say("mkdtemp %s", outcome(mkdtemp(dir) ? 0 : -1));
+	say("rmdir %s", outcome(rmdir(dir)));
 	say("bad %s", outcome(mkstemp(bad)));
 	unlink(name);
 	fstat(fd, &st);
