@@ -184,7 +184,8 @@ static void memory(void)
 	SAY(read(fd, bytes, 0));
 	/* Code too: the next call runs what was written. */
 	unsigned char code[] = { 0xb8, 1, 0, 0, 0, 0xc3 };
-	int (*f)(void) = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	int (*f)(void) =
+		mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	memcpy((void *)f, code, sizeof(code));
 	mprotect((void *)f, PAGE, PROT_READ | PROT_EXEC);
