@@ -31,7 +31,7 @@ from cpu.exe_file import ExeFile
 from cpu.exit import put_mm
 from cpu.mm_release import exit_mm_release
 from cpu.result import total
-from cpu.signal_send import signal_wake_up
+from cpu.signal_send import send_sig, signal_wake_up
 from cpu.signal_state import exec_signals
 from cpu.task import Task, comm_of
 from mmu.errors import LinuxError, OutOfMemory
@@ -137,6 +137,8 @@ def do_execveat(
     _begin_new_exec(task, program, mm)
     try:
         begin_program(task, program, envp)
+        if task.traced is not None:
+            send_sig(signal.SIGTRAP, task)
     except ElfError as error:
         task.kill(signal.SIGSEGV, f"exec: {error}")
 

@@ -25,6 +25,7 @@ from cpu.siginfo import SI_USER, SigInfo
 from cpu.signal_send import do_notify_parent, group_send_sig_info, signal_wake_up
 from cpu.signal_state import exit_signals
 from cpu.task import Process, Task, TaskEnd
+from cpu.traced import exit_ptrace
 from cpu.tty_jobctrl import disassociate_ctty
 from mmu.errors import MmuError
 from mmu.linux.mm import Mm
@@ -41,6 +42,7 @@ def do_exit(task: Task, end: TaskEnd) -> None:
     if end.group:
         do_group_exit(process, end, task)
     exit_signals(task)
+    exit_ptrace(task)
     process.live -= 1
     group_dead = not process.live
     if group_dead:

@@ -51,6 +51,7 @@ from cpu.signals import (
 from cpu.syscalls.numbers import SYSCALL_NUMBERS
 from cpu.task import Process, Task, TaskEnd
 from cpu.thread import State
+from cpu.traced import ptrace_signal
 from mmu.units import U64
 
 SYSCALL_LENGTH = 2
@@ -143,6 +144,11 @@ def get_signal(task: Task) -> tuple[SigInfo, SigAction] | None:
             return None
         if task.system.tracer is not None:
             task.system.tracer.signalled(task, info)
+        if task.traced is not None and info.signo != signal.SIGKILL:
+            told = ptrace_signal(task, info)
+            if told is None:
+                continue
+            info = told
         signo = info.signo
         action = task.sighand.action(signo)
         if action.handler == SIG_IGN:

@@ -185,6 +185,8 @@ def _sig_ignored(signo: int, task: Task) -> bool:
     """Whether it is dropped: what is blocked is not, for its handler may change until then."""
     if (task.blocked | task.real_blocked) & sigmask(signo):
         return False
+    if task.traced is not None and signo != signal.SIGKILL:
+        return False
     return task.sighand.ignores(signo)
 
 
@@ -194,7 +196,8 @@ def complete_signal(info: SigInfo, task: Task, *, group: bool) -> None:
     target = _find_target(signo, task, group=group)
     if target is None:
         return
-    fatal = task.sighand.is_fatal(signo) or signo == signal.SIGKILL
+    fatal = task.sighand.is_fatal(signo) and target.traced is None
+    fatal |= signo == signal.SIGKILL
     if fatal and not dumps_core(signo) and not target.real_blocked & sigmask(signo):
         process.killed = process.killed or info
         process.stop.count = 0

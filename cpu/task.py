@@ -15,6 +15,7 @@ import errno
 import random
 import signal
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NoReturn, Protocol
 
 from cpu.clock import VirtualClock
@@ -347,6 +348,23 @@ class Process:
                 self.on_sample(sample)
 
 
+@dataclass
+class Traced:
+    """What a tracer has of its tracee: ``signo`` is the signal that it stands still for, 0: it
+    runs; ``told`` says that wait() has told of that. ``send`` is the signal that it goes on with.
+    """
+
+    tracer: Task
+    info: SigInfo | None = None
+    told: bool = False
+    send: int = 0
+
+    @property
+    def signo(self) -> int:
+        """The signal, 0: none."""
+        return 0 if self.info is None else self.info.signo
+
+
 class Task(Thread):
     """A task_struct: one thread.
 
@@ -399,6 +417,8 @@ class Task(Thread):
         """It is to take part in its process's stop (JOBCTL_STOP_PENDING)."""
         self.stop_dequeued = False
         """It took a stop signal, and SIGCONT has not come since (JOBCTL_STOP_DEQUEUED)."""
+        self.traced: Traced | None = None
+        """What its tracer has of it; None: nobody traces it."""
         self.exiting = False
         self.operation: Operation | None = None
         """It has begun to end, and takes no signal any more (PF_EXITING)."""

@@ -18,9 +18,10 @@ from typing import Final
 from cpu.exit import release_process
 from cpu.restart import ERESTARTSYS
 from cpu.rusage import Rusage
-from cpu.siginfo import CLD_CONTINUED, CLD_EXITED, CLD_KILLED, CLD_STOPPED
+from cpu.siginfo import CLD_CONTINUED, CLD_EXITED, CLD_KILLED, CLD_STOPPED, CLD_TRAPPED
 from cpu.task import Process, Task
-from cpu.usage import rusage_of
+from cpu.traced import tracees
+from cpu.usage import rusage_of, rusage_of_thread
 from mmu.errors import LinuxError
 from mmu.linux.sched import Sleep
 
@@ -51,7 +52,27 @@ class Waited:
     usage: Rusage
 
 
-def do_wait(task: Task, wanted: Callable[[Process], bool], options: int) -> Waited | None:
+@dataclass(frozen=True)
+class Tracee:
+    """A thread that is traced, as those see it who wait for it."""
+
+    task: Task
+
+    @property
+    def pid(self) -> int:
+        """Its own number."""
+        return self.task.pid
+
+    @property
+    def pgrp(self) -> int:
+        """Its process's group."""
+        return self.task.process.pgrp
+
+
+Wanted = Callable[["Process | Tracee"], bool]
+
+
+def do_wait(task: Task, wanted: Wanted, options: int) -> Waited | None:
     """Wait for a child that is ``wanted`` to change as ``options`` say; None: none has (WNOHANG).
 
     ECHILD: there is no such child. ERESTARTSYS: a signal came.
@@ -62,6 +83,13 @@ def do_wait(task: Task, wanted: Callable[[Process], bool], options: int) -> Wait
         children = [child for child in _children(task, options) if wanted(child)]
         children = [child for child in children if _eligible(child, options)]
         expected = False
+        for tracee in tracees(task.process):
+            if wanted(Tracee(tracee)):
+                stopped = _wait_stopped_tracee(tracee, options)
+                if stopped is not None:
+                    found.append(stopped)
+                    return True
+                expected = True
         for child in children:
             waited = _consider(task, child, options)
             if waited is not None:
@@ -108,6 +136,19 @@ def _consider(task: Task, child: Process, options: int) -> Waited | None:
             child.stop_continued = False
         return _waited(child, CONTINUED_STATUS, CLD_CONTINUED, signal.SIGCONT)
     return None
+
+
+def _wait_stopped_tracee(tracee: Task, options: int) -> Waited | None:
+    """What is told of a tracee: that it stands still, once (wait_task_stopped())."""
+    traced = tracee.traced
+    if traced is None or not traced.signo or traced.told:
+        return None
+    if not options & WNOWAIT:
+        traced.told = True
+    signo = traced.signo
+    usage = rusage_of_thread(tracee)
+    status = signo << 8 | STOPPED_STATUS
+    return Waited(tracee.pid, tracee.uid, status, CLD_TRAPPED, signo, usage)
 
 
 def _wait_zombie(task: Task, child: Process, options: int) -> Waited:

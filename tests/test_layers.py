@@ -52,7 +52,7 @@ SHARED = {
     "check_speculation",
     *("check_load", "check_table", "check_set_ad", "check_filled", "check_copied"),
     *("check_drop_page", "check_drop_context", "check_drop_tables"),
-    "walk_tables",
+    *("walk_tables", "smap_gather_stats"),
     *("event_describe", "counter_describe", "mm_counter_describe", "kernel_counter_describe"),
 }
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import errno
 import struct
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from cpu.pidfd import PIDFD_NONBLOCK, pidfd_of
@@ -22,6 +21,7 @@ from cpu.wait import (
     WNOWAIT,
     WSTOPPED,
     WUNTRACED,
+    Wanted,
     do_wait,
 )
 from mmu.errors import LinuxError
@@ -56,7 +56,7 @@ def sys_wait4(task: Task, pid: int, status: int, options: int, usage: int, *_: i
     return waited.pid
 
 
-def _wanted(pid: int, own_pgrp: int) -> Callable[[Process], bool]:
+def _wanted(pid: int, own_pgrp: int) -> Wanted:
     """Whom wait4() means: -1 any child, 0 one of the own group, < -1 one of that group."""
     if pid == -1:
         return lambda child: True
@@ -112,11 +112,11 @@ def sys_waitid(
     return 0
 
 
-def _is(process: Process) -> Callable[[Process], bool]:
+def _is(process: Process) -> Wanted:
     return lambda child: child is process
 
 
-def _of_group(pgrp: int) -> Callable[[Process], bool]:
+def _of_group(pgrp: int) -> Wanted:
     return lambda child: child.pgrp == pgrp
 
 

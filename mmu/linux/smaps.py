@@ -8,13 +8,10 @@ size divided by their number (``struct page._mapcount``).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Final
 
-from mmu._native import lib
+from mmu._native import ffi, lib
 from mmu.linux import vma as flag
-from mmu.linux.pagewalk import walk_page_range
-from mmu.linux.pgtable import PROTNONE, SPECIAL, A, D, P, entry_pfn, pte_present
 from mmu.linux.procfs import NAME_COLUMN, each_vma, show_map_vma
 from mmu.linux.state import MmStruct
 from mmu.units import PAGE_SHIFT, PAGE_SIZE
@@ -22,11 +19,7 @@ from mmu.units import PAGE_SHIFT, PAGE_SIZE
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from mmu._native import struct_page, struct_vm_area_struct_ptr
-
-_PSS_SHIFT: Final = 12
-"""Bits below the point of Pss."""
-_PSS_OF_PAGE: Final = PAGE_SIZE << _PSS_SHIFT
+    from mmu._native import struct_mem_size_stats_ptr, struct_vm_area_struct_ptr
 
 _MNEMONICS: Final = (
     (flag.VM_READ, "rd"),
@@ -61,74 +54,20 @@ _MNEMONICS: Final = (
 """The letters of VmFlags, in order of the bits (show_smap_vma_flags())."""
 
 
-@dataclass(slots=True)
-class MemSizeStats:
-    """struct mem_size_stats: bytes; those of Pss times 2^12."""
-
-    resident: int = 0
-    pss: int = 0
-    pss_dirty: int = 0
-    pss_anon: int = 0
-    pss_file: int = 0
-    pss_shmem: int = 0
-    pss_locked: int = 0
-    shared_clean: int = 0
-    shared_dirty: int = 0
-    private_clean: int = 0
-    private_dirty: int = 0
-    referenced: int = 0
-    anonymous: int = 0
-    lazyfree: int = 0
-
-    def add(self, other: MemSizeStats) -> None:
-        """Add another mapping's."""
-        for field in fields(self):
-            setattr(self, field.name, getattr(self, field.name) + getattr(other, field.name))
-
-
-def smap_gather_stats(mm: MmStruct, vma: struct_vm_area_struct_ptr) -> MemSizeStats:
-    """What the mapping has in memory; the mmap_lock is held."""
-    stats, page, present = MemSizeStats(), mm.memory.page, P | PROTNONE
-    for _start, _end, ptes in walk_page_range(mm, vma.vm_start, vma.vm_end):
-        for pte in ptes or ():
-            if pte & present and not pte & SPECIAL:
-                _account(stats, page(entry_pfn(pte)), pte)
+def smap_gather_stats(
+    mm: MmStruct, vma: struct_vm_area_struct_ptr, stats: struct_mem_size_stats_ptr
+) -> None:
+    """Add what the mapping has in memory (native/mm/smaps.c, for both engines). The mmap_lock is
+    held.
+    """
+    before = stats.pss
+    lib.smap_gather_stats(mm.c, vma.vm_start, vma.vm_end, stats)
     if vma.vm_flags & flag.VM_LOCKED:
-        stats.pss_locked = stats.pss
-    return stats
+        stats.pss_locked += stats.pss - before
 
 
-def _account(stats: MemSizeStats, page: struct_page, pte: int) -> None:
-    """smaps_account() and smaps_page_accumulate() for one page."""
-    flags, mapcount = page.flags, page._mapcount
-    anon = flags & lib.PG_anon
-    dirty = pte & D or flags & lib.PG_dirty
-    stats.resident += PAGE_SIZE
-    if pte & A:
-        stats.referenced += PAGE_SIZE
-    if anon:
-        stats.anonymous += PAGE_SIZE
-        if not flags & lib.PG_swapbacked and not dirty:
-            stats.lazyfree += PAGE_SIZE
-    if dirty:
-        if mapcount < 2:
-            stats.private_dirty += PAGE_SIZE
-        else:
-            stats.shared_dirty += PAGE_SIZE
-    elif mapcount < 2:
-        stats.private_clean += PAGE_SIZE
-    else:
-        stats.shared_clean += PAGE_SIZE
-    pss = _PSS_OF_PAGE if mapcount < 2 else _PSS_OF_PAGE // mapcount
-    stats.pss += pss
-    if dirty:
-        stats.pss_dirty += pss
-    if anon:
-        stats.pss_anon += pss
-    elif flags & lib.PG_swapbacked:
-        stats.pss_shmem += pss
-    else:
-        stats.pss_file += pss
+def _new_stats() -> struct_mem_size_stats_ptr:
+    return ffi.new("struct mem_size_stats *")
 
 
 def _lines(names: Sequence[str]) -> str:
@@ -161,9 +100,9 @@ _ROLLUP: Final = f"{_lines((*_RSS_TO_PSS, *_PSS_KINDS))}{_REST}"
 _HEAD: Final = _lines(("Size", "KernelPageSize", "MMUPageSize"))
 
 
-def _show(stats: MemSizeStats, *, rollup: bool) -> str:
+def _show(stats: struct_mem_size_stats_ptr, *, rollup: bool) -> str:
     """__show_smap()."""
-    s, pss = stats, _PSS_SHIFT + 10
+    s, pss = stats, lib.PSS_SHIFT + 10
     kinds = (s.pss_anon >> pss, s.pss_file >> pss, s.pss_shmem >> pss) if rollup else ()
     return (_ROLLUP if rollup else _SMAP) % (
         *(s.resident >> 10, s.pss >> pss, s.pss_dirty >> pss, *kinds),
@@ -177,12 +116,13 @@ def _show(stats: MemSizeStats, *, rollup: bool) -> str:
 
 def show_smap(mm: MmStruct, vma: struct_vm_area_struct_ptr) -> str:
     """One mapping's lines of smaps."""
-    flags = vma.vm_flags
+    flags, stats = vma.vm_flags, _new_stats()
+    smap_gather_stats(mm, vma, stats)
     letters = " ".join([name for bit, name in _MNEMONICS if flags & bit])
     return (
         show_map_vma(mm, vma)
         + _HEAD % (vma.vm_end - vma.vm_start >> 10, PAGE_SIZE >> 10, PAGE_SIZE >> 10)
-        + _show(smap_gather_stats(mm, vma), rollup=False)
+        + _show(stats, rollup=False)
         + f"THPeligible:    {0:8}\nVmFlags: {letters} \n"
     )
 
@@ -200,9 +140,9 @@ def smaps_rollup(mm: MmStruct) -> str:
         vmas = list(mm.c.vmas.vma[0 : mm.c.vmas.nr])
         if not vmas:
             return ""
-        total = MemSizeStats()
+        total = _new_stats()
         for vma in vmas:
-            total.add(smap_gather_stats(mm, vma))
+            smap_gather_stats(mm, vma, total)
         header = f"{vmas[0].vm_start:08x}-{vmas[-1].vm_end:08x} ---p {0:08x} 00:00 0 "
     return f"{header.ljust(NAME_COLUMN)} [rollup]\n{_show(total, rollup=True)}"
 
@@ -220,19 +160,13 @@ def _numa_map(mm: MmStruct, vma: struct_vm_area_struct_ptr) -> str:
         line += f" file={name}"
     elif name:
         line += f" {name.strip('[]')}"
-    pages = dirty = anon = mapmax = 0
-    for _start, _end, ptes in walk_page_range(mm, vma.vm_start, vma.vm_end):
-        for pte in ptes or ():
-            if pte and pte_present(pte) and not pte & SPECIAL:
-                page = mm.memory.page(entry_pfn(pte))
-                pages += 1
-                dirty += bool(pte & D or page.flags & lib.PG_dirty)
-                anon += bool(page.flags & lib.PG_anon)
-                mapmax = max(mapmax, page._mapcount)
+    stats = _new_stats()
+    smap_gather_stats(mm, vma, stats)
+    pages = stats.resident >> PAGE_SHIFT
     if pages:
-        line += f" anon={anon}" if anon else ""
-        line += f" dirty={dirty}" if dirty else ""
-        line += f" mapped={pages}" if pages not in (anon, dirty) else ""
-        line += f" mapmax={mapmax}" if mapmax > 1 else ""
+        line += f" anon={stats.nr_anon}" if stats.nr_anon else ""
+        line += f" dirty={stats.nr_dirty}" if stats.nr_dirty else ""
+        line += f" mapped={pages}" if pages not in (stats.nr_anon, stats.nr_dirty) else ""
+        line += f" mapmax={stats.mapcount_max}" if stats.mapcount_max > 1 else ""
         line += f" N0={pages} kernelpagesize_kB={1 << PAGE_SHIFT - 10}"
     return f"{line}\n"

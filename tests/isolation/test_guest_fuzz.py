@@ -52,7 +52,7 @@ def fuzz(host: Host, kind: str, seed: int, cases: int, *options: str) -> None:
 
 @pytest.mark.parametrize(
     ("kind", "cases", "options"),
-    [("code", 60, []), ("calls", 60, []), ("calls", 40, ["--cpus", "2", "--uid", "1000"])],
+    [("code", 40, []), ("calls", 40, []), ("calls", 20, ["--cpus", "2", "--uid", "1000"])],
     ids=["code", "calls", "calls_of_a_user_on_two_cpus"],
 )
 def test_nonsense_does_no_harm(kind: str, cases: int, options: list[str]) -> None:

@@ -49,7 +49,10 @@ def bomb(name: str, *options: str, tmp_path: Path) -> tuple[dict[str, Any], str,
     [
         ("forks", ["--max-processes", "30"], 29, "EAGAIN", "--max-processes"),
         ("threads", ["--max-processes", "30"], 29, "EAGAIN", "--max-processes"),
-        ("zombies", ["--max-processes", "30"], 29, "EAGAIN", "--max-processes"),
+        pytest.param(
+            *("zombies", ["--max-processes", "30"], 29, "EAGAIN", "--max-processes"),
+            marks=pytest.mark.stress,
+        ),
         ("file", ["--disk-limit", "1M"], 1 << 20, "ENOSPC", "--disk-limit"),
         ("files", ["--max-files", "100"], 90, "ENOSPC", "--max-files"),
         ("directories", ["--max-files", "1200"], 1190, "ENOSPC", "--max-files"),
@@ -65,7 +68,7 @@ def test_a_limit_is_an_error_for_the_guest_and_a_note(
     assert [line for line in report["notes"] if note in line]
 
 
-@pytest.mark.parametrize("name", ["descriptors", "pipes"])
+@pytest.mark.parametrize("name", ["descriptors", pytest.param("pipes", marks=pytest.mark.stress)])
 def test_a_guests_own_limits_bind(name: str, tmp_path: Path) -> None:
     _, said, _ = bomb(name, tmp_path=tmp_path)
     assert re.fullmatch(rf"{name} \d+ EMFILE\n", said)
@@ -75,9 +78,9 @@ def test_a_guests_own_limits_bind(name: str, tmp_path: Path) -> None:
 def test_what_goes_on_for_ever_ends_at_the_timeout_with_its_figures(
     name: str, tmp_path: Path
 ) -> None:
-    report, _, err = bomb(name, "--max-processes", "50", "--timeout", "3", tmp_path=tmp_path)
+    report, _, err = bomb(name, "--max-processes", "50", "--timeout", "1.5", tmp_path=tmp_path)
     assert (report["exit_code"], report["ended"]) == (ExitCode.TIMEOUT, "timeout")
-    assert "stopped after 3 s (--timeout)" in err
+    assert "stopped after 1.5 s (--timeout)" in err
     assert report["instructions"] is not None
 
 

@@ -215,15 +215,9 @@ def test_writes_are_gone_kept_or_written_through(tmp_path: Path, place: Path) ->
     assert (kept / ".wh.removed").exists() and not (kept / "left").exists()
     assert (tmp_path / "kept" / "tmp" / "t").read_text() == "t\n"
     assert not list((tmp_path / "kept").rglob("out"))
+    done = sh(f"cat {tmp_path}/kept/tmp/t", "--read", str(tmp_path / "kept"), cwd=work)
+    assert done.stdout == "t\n"
     assert layers(place) == []
-
-
-def test_a_kept_layer_is_a_root_or_given_again(tmp_path: Path) -> None:
-    assert (
-        sh("echo once >/tmp/file", "--keep", str(tmp_path / "kept"), cwd=tmp_path).returncode == 0
-    )
-    done = sh(f"cat {tmp_path}/kept/tmp/file", "--read", str(tmp_path / "kept"), cwd=tmp_path)
-    assert done.stdout == "once\n"
 
 
 def test_root_is_the_whole_tree(tmp_path: Path) -> None:
