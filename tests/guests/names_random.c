@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* Random calls that make, take away and move names, in the current directory, which is empty: each
- * line is a call and its answer, the last ones are the tree that is left. Arguments: seed, calls. */
+ * line is a call and its answer, the last ones are the tree that is left. Arguments: seed, calls,
+ * "plain" for no files without names. */
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <errno.h>
@@ -15,6 +16,7 @@
 #include <unistd.h>
 
 static uint64_t state;
+static int plain;
 
 static unsigned below(unsigned n)
 {
@@ -84,7 +86,7 @@ static void opened(char *at)
 				      O_CREAT | O_TRUNC, O_DIRECTORY, O_NOFOLLOW,	O_PATH,
 				      O_APPEND | O_CREAT, O_CREAT | O_DIRECTORY,
 				      O_PATH | O_NOFOLLOW, O_TMPFILE };
-	int flags = kinds[below(3)] | extras[below(12)] | O_NONBLOCK;
+	int flags = kinds[below(3)] | extras[below(12 - plain)] | O_NONBLOCK;
 	int mode = below(3) ? 0666 : below(010000);
 	int fd = open(at, flags, mode);
 	struct stat s;
@@ -196,6 +198,7 @@ int main(int argc, char **argv)
 {
 	int calls = argc > 2 ? atoi(argv[2]) : 100;
 
+	plain = argc > 3 && !strcmp(argv[3], "plain");
 	state = argc > 1 ? strtoull(argv[1], NULL, 0) : 1;
 	for (int i = 0; i < 4; i++)
 		if (mkdir("w", 0755) || chdir("w"))
