@@ -59,8 +59,8 @@ class Limits(NamedTuple):
     """Seconds of wall clock."""
     memory: int | None = 8 << 30
     """Bytes resident in the child, its share of guest RAM included."""
-    file_size: int | None = 4 << 30
-    """Bytes of any file the child writes (RLIMIT_FSIZE)."""
+    file_size: int | None = 1 << 42
+    """Bytes of any file the child writes, holes included (RLIMIT_FSIZE)."""
     descriptors: int = 1 << 16
     """Open files (RLIMIT_NOFILE): of all guests together."""
 
