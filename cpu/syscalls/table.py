@@ -23,6 +23,7 @@ from cpu.syscalls import (
     memory,
     mempolicy,
     messages,
+    mqueue,
     namespace,
     open,
     pidfd,
@@ -43,7 +44,8 @@ from cpu.syscalls import (
     wait,
     xattr,
 )
-from cpu.syscalls.registry import NR_SYSCALLS, TABLE
+from cpu.syscalls.numbers import NR_SYSCALLS
+from cpu.syscalls.registry import TABLE
 
 __all__ = [
     "NR_SYSCALLS",
@@ -67,6 +69,7 @@ __all__ = [
     "memory",
     "mempolicy",
     "messages",
+    "mqueue",
     "namespace",
     "open",
     "pidfd",

@@ -66,7 +66,10 @@ OPAQUE = ".wh..wh..opq"
 
 @dataclass(frozen=True)
 class Left:
-    """A file as it is left: its kind and mode, and its contents or where it leads to."""
+    """A file as it is left: its kind and mode, and its contents or where it leads to.
+
+    The mode is without set-id and sticky bits, which the host never gets from a guest.
+    """
 
     mode: str
     contents: bytes
@@ -77,7 +80,8 @@ class Left:
         info = path.lstat()
         if stat.S_ISLNK(info.st_mode):
             return cls("link", os.fsencode(os.readlink(path)))
-        return cls(stat.filemode(info.st_mode), path.read_bytes() if path.is_file() else b"")
+        mode = stat.filemode(info.st_mode & ~0o7000)
+        return cls(mode, path.read_bytes() if path.is_file() else b"")
 
 
 def tree(root: Path) -> dict[str, Left]:

@@ -17,10 +17,10 @@ struct check {
 };
 
 /* Defines and registers a check; its name is that of the function. */
-#define CHECK(name)                                                                              \
-	static void name(void);                                                                  \
-	static const struct check name##_check                                                   \
-		__attribute__((used, section("checks"), aligned(8))) = { #name, name };          \
+#define CHECK(name)                                                                     \
+	static void name(void);                                                         \
+	static const struct check name##_check                                          \
+		__attribute__((used, section("checks"), aligned(8))) = { #name, name }; \
 	static void name(void)
 
 /* Prints one line at once, behind the name of the check. */

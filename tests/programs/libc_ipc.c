@@ -80,7 +80,8 @@ CHECK(ipc_unix_socket)
 	struct stat st;
 
 	say("bind %s", outcome(bind(server, (void *)&name, sizeof(name))));
-	say("again %s", outcome(bind(socket(AF_UNIX, SOCK_STREAM, 0), (void *)&name, sizeof(name))));
+	say("again %s",
+	    outcome(bind(socket(AF_UNIX, SOCK_STREAM, 0), (void *)&name, sizeof(name))));
 	stat("socket", &st);
 	say("socket %d", S_ISSOCK(st.st_mode));
 	fd = socket(AF_UNIX, SOCK_STREAM, 0);
@@ -128,7 +129,8 @@ static void serve(int family, struct sockaddr *address, socklen_t length)
 
 CHECK(ipc_tcp)
 {
-	struct sockaddr_in address = { .sin_family = AF_INET, .sin_addr = { htonl(INADDR_LOOPBACK) } };
+	struct sockaddr_in address = { .sin_family = AF_INET,
+				       .sin_addr = { htonl(INADDR_LOOPBACK) } };
 	struct sockaddr_in6 address6 = { .sin6_family = AF_INET6, .sin6_addr = in6addr_loopback };
 
 	serve(AF_INET, (void *)&address, sizeof(address));
@@ -137,7 +139,8 @@ CHECK(ipc_tcp)
 
 CHECK(ipc_udp)
 {
-	struct sockaddr_in address = { .sin_family = AF_INET, .sin_addr = { htonl(INADDR_LOOPBACK) } };
+	struct sockaddr_in address = { .sin_family = AF_INET,
+				       .sin_addr = { htonl(INADDR_LOOPBACK) } };
 	socklen_t length = sizeof(address);
 	int a = socket(AF_INET, SOCK_DGRAM, 0), b = socket(AF_INET, SOCK_DGRAM, 0);
 	char text[20] = "";
@@ -190,7 +193,8 @@ CHECK(ipc_waiting)
 
 CHECK(ipc_counters)
 {
-	int fd = eventfd(3, EFD_NONBLOCK | EFD_SEMAPHORE), timer = timerfd_create(CLOCK_MONOTONIC, 0);
+	int fd = eventfd(3, EFD_NONBLOCK | EFD_SEMAPHORE),
+	    timer = timerfd_create(CLOCK_MONOTONIC, 0);
 	struct itimerspec when = { .it_value = { 0, 1000000 }, .it_interval = { 0, 1000000 } };
 	struct signalfd_siginfo info;
 	eventfd_t value;
@@ -241,6 +245,46 @@ CHECK(ipc_system_v)
 	say("removed %s", outcome(semctl(set, 1, GETVAL)));
 }
 
+static volatile int notified;
+
+static void on_message(int number, siginfo_t *info, void *context)
+{
+	(void)context;
+	notified = number == SIGUSR1 && info->si_code == SI_MESGQ ? info->si_value.sival_int : -1;
+}
+
+static void check_notification(const char *name)
+{
+	struct sigaction action = { .sa_sigaction = on_message, .sa_flags = SA_SIGINFO };
+	struct sigevent event = { .sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGUSR1 };
+	mqd_t queue = mq_open(name, O_RDWR);
+	struct timespec soon;
+
+	event.sigev_value.sival_int = 33;
+	sigaction(SIGUSR1, &action, NULL);
+	say("notify %s", outcome(mq_notify(queue, &event)));
+	say("again %s", outcome(mq_notify(queue, &event)));
+	mq_send(queue, "one", 3, 0);
+	say("notified %d", notified);
+	for (int i = 0; i < 3; i++)
+		mq_send(queue, "more", 4, i);
+	clock_gettime(CLOCK_REALTIME, &soon);
+	soon.tv_sec++;
+	say("full %s", outcome(mq_timedsend(queue, "x", 1, 0, &soon)));
+	soon.tv_nsec = -1;
+	say("bad time %s", outcome(mq_timedsend(queue, "x", 1, 0, &soon)));
+	say("priority %s", outcome(mq_send(queue, "x", 1, 32768)));
+	if (!fork()) {
+		char text[16];
+
+		usleep(20000);
+		_exit(mq_receive(queue, text, 16, NULL) != 4);
+	}
+	say("waited %s", outcome(mq_send(queue, "last", 4, 7)));
+	wait(NULL);
+	say("write only %s", outcome(mq_receive(mq_open(name, O_WRONLY), NULL, 16, NULL)));
+}
+
 CHECK(ipc_message_queue)
 {
 	struct mq_attr attributes = { .mq_maxmsg = 4, .mq_msgsize = 16 };
@@ -256,7 +300,18 @@ CHECK(ipc_message_queue)
 	say("%zd", mq_receive(queue, text, 16, &priority));
 	say("%s priority %u", text, priority);
 	say("small %s", outcome(mq_receive(queue, text, 3, NULL)));
+	mq_getattr(queue, &attributes);
+	say("%ld messages, nonblocking %d", attributes.mq_curmsgs,
+	    attributes.mq_flags == O_NONBLOCK);
+	say("low %zd", mq_receive(queue, text, 16, &priority));
+	say("empty %s", outcome(mq_receive(queue, text, 16, NULL)));
+	say("exists %s", outcome(mq_open(name, O_CREAT | O_EXCL | O_RDWR, 0600, NULL)));
+	attributes.mq_maxmsg = 0;
+	say("attributes %s", outcome(mq_open("/other", O_CREAT | O_RDWR, 0600, &attributes)));
+	say("none %s", outcome(mq_open("/none", O_RDWR)));
+	check_notification(name);
 	say("unlink %s", outcome(mq_unlink(name)));
+	say("gone %s", outcome(mq_unlink(name)));
 }
 
 CHECK(ipc_terminal)
@@ -294,7 +349,8 @@ CHECK(ipc_clocks)
 	say("sleep %s", outcome(nanosleep(&wait_, NULL)));
 	clock_gettime(CLOCK_MONOTONIC, &after);
 	say("passed %d",
-	    (after.tv_sec - before.tv_sec) * 1000000000 + after.tv_nsec - before.tv_nsec >= 5000000);
+	    (after.tv_sec - before.tv_sec) * 1000000000 + after.tv_nsec - before.tv_nsec >=
+		    5000000);
 	say("bad %s", outcome(nanosleep(&bad, NULL)));
 	say("resolution %s", outcome(clock_getres(CLOCK_REALTIME, &resolution)));
 	say("%ld ns", resolution.tv_nsec);

@@ -35,8 +35,8 @@ const char *outcome(long result)
 	if (result != -1)
 		return "ok";
 	switch (errno) {
-#define ERROR(name)                                                                                \
-	case name:                                                                                 \
+#define ERROR(name) \
+	case name:  \
 		return #name;
 		ERROR(EPERM)
 		ERROR(ENOENT)

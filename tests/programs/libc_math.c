@@ -12,8 +12,9 @@
 
 static double value(int i)
 {
-	static volatile const double values[] = { 0.0, -0.0, 0.5, 1.0, -1.5, 2.5, 3.14159265358979,
-						  1e-300, 1e300, 700.5 };
+	static volatile const double values[] = {
+		0.0, -0.0, 0.5, 1.0, -1.5, 2.5, 3.14159265358979, 1e-300, 1e300, 700.5
+	};
 
 	return values[i];
 }
@@ -26,11 +27,12 @@ CHECK(math_functions)
 		say("%.17g: exp %.17g log %.17g sqrt %.17g cbrt %.17g", x, exp(x), log(fabs(x)),
 		    sqrt(fabs(x)), cbrt(x));
 		say("sin %.17g cos %.17g tan %.17g atan %.17g", sin(x), cos(x), tan(x), atan(x));
-		say("pow %.17g sinh %.17g tanh %.17g erf %.17g", pow(fabs(x), 1.7), sinh(x), tanh(x),
-		    erf(x));
+		say("pow %.17g sinh %.17g tanh %.17g erf %.17g", pow(fabs(x), 1.7), sinh(x),
+		    tanh(x), erf(x));
 		say("lgamma %.17g tgamma %.17g expm1 %.17g log1p %.17g", lgamma(x + 0.25),
 		    tgamma(x + 0.25), expm1(x), log1p(fabs(x)));
-		say("hypot %.17g fma %.17g atan2 %.17g", hypot(x, 2), fma(x, x, 1e-20), atan2(x, -2));
+		say("hypot %.17g fma %.17g atan2 %.17g", hypot(x, 2), fma(x, x, 1e-20),
+		    atan2(x, -2));
 		say("float %.9g %.9g %.9g", sinf(x), expf(x), powf(fabs(x), 0.3f));
 	}
 }
@@ -42,8 +44,8 @@ CHECK(math_rounding)
 	for (int mode = 0; mode < 4; mode++) {
 		fesetround(modes[mode]);
 		for (int i = 2; i < 6; i++)
-			say("%d: %g %ld %g %g %g", mode, rint(value(i)), lrint(value(i)), nearbyint(value(i)),
-			    floor(value(i)), round(value(i)));
+			say("%d: %g %ld %g %g %g", mode, rint(value(i)), lrint(value(i)),
+			    nearbyint(value(i)), floor(value(i)), round(value(i)));
 		say("third %.20g %.20g", value(3) / (value(3) + 2), -value(3) / (value(3) + 2));
 	}
 }

@@ -38,7 +38,8 @@ CHECK(process_ends)
 		say("again %d", waitpid(pid, NULL, 0) == pid);
 	}
 	say("nobody %s", outcome(wait(NULL)));
-	say("not yet %d", (fork() || (usleep(50000), _exit(0), 0)) ? waitpid(-1, NULL, WNOHANG) : 1);
+	say("not yet %d",
+	    (fork() || (usleep(50000), _exit(0), 0)) ? waitpid(-1, NULL, WNOHANG) : 1);
 }
 
 CHECK(process_exec)

@@ -57,7 +57,8 @@ CHECK(signal_mask)
 static void tell(int number, siginfo_t *info, void *context)
 {
 	(void)context;
-	say("signal %d code %d value %d", number - SIGRTMIN, info->si_code, info->si_value.sival_int);
+	say("signal %d code %d value %d", number - SIGRTMIN, info->si_code,
+	    info->si_value.sival_int);
 }
 
 CHECK(signal_queue)
@@ -283,5 +284,6 @@ CHECK(signal_names)
 		say("%d %s", number, strsignal(number));
 	say("kill %s", outcome(kill(getpid(), 65)));
 	say("nobody %s", outcome(kill(0x3ffffff, 0)));
-	say("action %s", outcome(sigaction(SIGKILL, &(struct sigaction){ .sa_handler = count }, NULL)));
+	say("action %s",
+	    outcome(sigaction(SIGKILL, &(struct sigaction){ .sa_handler = count }, NULL)));
 }

@@ -36,8 +36,8 @@ CHECK(stdio_scanf)
 	char word[20] = "", set[20] = "";
 	double real = 0;
 
-	say("%d", sscanf("42 word 2.5e3 ff abc123", "%d %19s %lf %x %19[a-c]%n", &number, word, &real,
-			 &hex, set, &used));
+	say("%d", sscanf("42 word 2.5e3 ff abc123", "%d %19s %lf %x %19[a-c]%n", &number, word,
+			 &real, &hex, set, &used));
 	say("%d %s %g %x %s %d", number, word, real, hex, set, used);
 	say("%d", sscanf("x", "%d", &number));
 	say("%d", sscanf("", "%d", &number));
@@ -170,7 +170,8 @@ CHECK(stdio_wide)
 	say("bytes %ld", ftell(file));
 	rewind(file);
 	fgetws(text, 20, file);
-	say("characters %zu, third %x, last %x", wcslen(text), (unsigned)text[1], (unsigned)text[8]);
+	say("characters %zu, third %x, last %x", wcslen(text), (unsigned)text[1],
+	    (unsigned)text[8]);
 }
 
 CHECK(stdio_errors)

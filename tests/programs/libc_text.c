@@ -34,7 +34,8 @@ CHECK(text_strings)
 		memset(block, 'a', sizeof(block));
 		block[at + 64] = 'b';
 		if (memchr(block + at, 'b', 80) != block + at + 64 ||
-		    memrchr(block, 'b', 180) != block + at + 64 || strlen(strcpy(block + at, "xy")) != 2)
+		    memrchr(block, 'b', 180) != block + at + 64 ||
+		    strlen(strcpy(block + at, "xy")) != 2)
 			say("wrong at %zu", at);
 		memmove(block + 3, block, 120);
 		if (block[at + 3] != 'x')
@@ -44,8 +45,10 @@ CHECK(text_strings)
 
 CHECK(text_numbers)
 {
-	static const char *const texts[] = { "0",    "-42",  "0x1fz", "9223372036854775808", "  12 x",
-					     "junk", "-0x8", "077",   "18446744073709551616" };
+	static const char *const texts[] = {
+		"0",	"-42",	"0x1fz", "9223372036854775808", "  12 x",
+		"junk", "-0x8", "077",	 "18446744073709551616"
+	};
 	char *end;
 
 	for (int i = 0; i < 9; i++) {
@@ -58,7 +61,8 @@ CHECK(text_numbers)
 		number = strtoul(texts[i], &end, 0);
 		say("%lu error %d", number, errno);
 	}
-	say("%.17g %.17g %.17g", strtod("0.1", NULL), strtod("1e-310", NULL), strtod("0x1.8p3", NULL));
+	say("%.17g %.17g %.17g", strtod("0.1", NULL), strtod("1e-310", NULL),
+	    strtod("0x1.8p3", NULL));
 	say("%.17g %.17g", strtod("2.2250738585072011e-308", NULL), strtod("inf", NULL));
 	errno = 0;
 	say("%g", strtod("1e999", NULL));
@@ -70,7 +74,8 @@ CHECK(text_numbers)
 
 CHECK(text_patterns)
 {
-	static const char *const patterns[] = { "^a(b|c)*d$", "[[:digit:]]+", "x{2,3}", "(", "(.)\\1" };
+	static const char *const patterns[] = { "^a(b|c)*d$", "[[:digit:]]+", "x{2,3}", "(",
+						"(.)\\1" };
 	regmatch_t match[3];
 	regex_t regex;
 	char text[100];
@@ -121,7 +126,8 @@ CHECK(text_sorting)
 	qsort(numbers, 10000, sizeof(int), compare);
 	for (int i = 1; i < 10000; i++)
 		sorted &= numbers[i - 1] <= numbers[i];
-	say("sorted %d, found %d", sorted, *(int *)bsearch(&key, numbers, 10000, sizeof(int), compare));
+	say("sorted %d, found %d", sorted,
+	    *(int *)bsearch(&key, numbers, 10000, sizeof(int), compare));
 	for (int i = 0; i < 100; i++)
 		tsearch(&numbers[i], &root, compare);
 	say("tree %d", tfind(&numbers[50], &root, compare) != NULL);
@@ -179,14 +185,17 @@ CHECK(text_iconv)
 CHECK(text_time)
 {
 	static const char *const zones[] = { "UTC0", "EST5EDT,M3.2.0,M11.1.0", "<+0530>-5:30" };
-	struct tm parts = { .tm_year = 124, .tm_mon = 13, .tm_mday = -3, .tm_hour = 50, .tm_isdst = -1 };
+	struct tm parts = {
+		.tm_year = 124, .tm_mon = 13, .tm_mday = -3, .tm_hour = 50, .tm_isdst = -1
+	};
 	time_t moment = 1720000000;
 	char text[100];
 
 	for (int i = 0; i < 3; i++) {
 		setenv("TZ", zones[i], 1);
 		tzset();
-		strftime(text, sizeof(text), "%Y-%m-%d %H:%M:%S %z %a %j %U %p", localtime(&moment));
+		strftime(text, sizeof(text), "%Y-%m-%d %H:%M:%S %z %a %j %U %p",
+			 localtime(&moment));
 		say("%s", text);
 		say("%ld %s", timezone, tzname[0]);
 	}

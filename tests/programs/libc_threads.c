@@ -21,8 +21,8 @@ static const char *told(int error)
 
 static pthread_mutex_t *mutex_of(int kind, int robust, int shared)
 {
-	pthread_mutex_t *mutex = mmap(NULL, 4096, PROT_READ | PROT_WRITE,
-				      MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	pthread_mutex_t *mutex =
+		mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	pthread_mutexattr_t attributes;
 
 	pthread_mutexattr_init(&attributes);
