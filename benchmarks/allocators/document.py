@@ -93,8 +93,8 @@ def _verdict(never: dict[str, Any], scan: dict[str, Any], refcount: dict[str, An
     more = refcount["instructions"] - never["instructions"]
     cost = f"instructions {more / never['instructions']:+.2%}"
     if never["VmPTE"] == scan["VmPTE"] == refcount["VmPTE"]:
-        return f"no difference: VmPTE ends at {_cell(never['VmPTE'])} kB under all three; {cost}."
+        return f"no difference: VmPTE ends at {_cell(never['VmPTE'])} kB under all three;\n  {cost}."
     return (
         f"VmPTE ends at {_cell(never['VmPTE'])} kB under `never`, {_cell(scan['VmPTE'])} kB under"
-        f" `scan`, {_cell(refcount['VmPTE'])} kB under `refcount`; {cost}."
+        f"\n  `scan`, {_cell(refcount['VmPTE'])} kB under `refcount`; {cost}."
     )
