@@ -59,8 +59,9 @@ static void show(const char *at, const struct stat *s)
 {
 	int regular = S_ISREG(s->st_mode) || S_ISLNK(s->st_mode);
 
-	printf("%s %06o %ld %u:%u %ld\n", at, s->st_mode, S_ISDIR(s->st_mode) ? 0 : (long)s->st_nlink,
-	       s->st_uid, s->st_gid, regular ? (long)s->st_size : 0);
+	printf("%s %06o %ld %u:%u %ld\n", at, s->st_mode,
+	       S_ISDIR(s->st_mode) ? 0 : (long)s->st_nlink, s->st_uid, s->st_gid,
+	       regular ? (long)s->st_size : 0);
 }
 
 static void look(const char *at)
@@ -82,10 +83,18 @@ static void look(const char *at)
 static void opened(char *at)
 {
 	static const int kinds[] = { O_RDONLY, O_WRONLY, O_RDWR };
-	static const int extras[] = { 0,	 O_CREAT,    O_CREAT | O_EXCL, O_TRUNC,
-				      O_CREAT | O_TRUNC, O_DIRECTORY, O_NOFOLLOW,	O_PATH,
-				      O_APPEND | O_CREAT, O_CREAT | O_DIRECTORY,
-				      O_PATH | O_NOFOLLOW, O_TMPFILE };
+	static const int extras[] = { 0,
+				      O_CREAT,
+				      O_CREAT | O_EXCL,
+				      O_TRUNC,
+				      O_CREAT | O_TRUNC,
+				      O_DIRECTORY,
+				      O_NOFOLLOW,
+				      O_PATH,
+				      O_APPEND | O_CREAT,
+				      O_CREAT | O_DIRECTORY,
+				      O_PATH | O_NOFOLLOW,
+				      O_TMPFILE };
 	int flags = kinds[below(3)] | extras[below(12 - plain)] | O_NONBLOCK;
 	int mode = below(3) ? 0666 : below(010000);
 	int fd = open(at, flags, mode);
