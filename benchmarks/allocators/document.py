@@ -56,8 +56,8 @@ def write_document(rows: Sequence[dict[str, Any]], path: Path) -> None:
 
 def _lines(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
     yield HEAD
-    for program, its_rows in groupby(rows, key=lambda row: row["program"]):
-        its_rows = list(its_rows)
+    for program, group in groupby(rows, key=lambda row: row["program"]):
+        its_rows = list(group)
         yield f"## {program}\n"
         yield WHAT[program] + "\n"
         yield from _table(its_rows)
