@@ -554,6 +554,27 @@ class struct_vm_fault(Struct[struct_vm_fault_ptr]):
 
 class struct_vm_fault_ptr(struct_vm_fault, Ptr[struct_vm_fault]): ...
 
+class struct_mem_size_stats(Struct[struct_mem_size_stats_ptr]):
+    resident: int
+    shared_clean: int
+    shared_dirty: int
+    private_clean: int
+    private_dirty: int
+    referenced: int
+    anonymous: int
+    lazyfree: int
+    pss: int
+    pss_dirty: int
+    pss_anon: int
+    pss_file: int
+    pss_shmem: int
+    pss_locked: int
+    nr_dirty: int
+    nr_anon: int
+    mapcount_max: int
+
+class struct_mem_size_stats_ptr(struct_mem_size_stats, Ptr[struct_mem_size_stats]): ...
+
 class struct_tables_problem(Struct[struct_tables_problem_ptr]):
     what: int
     level: int
@@ -695,6 +716,10 @@ class FFI(BaseFFI):
     ) -> struct_vm_fault_ptr: ...
     @overload
     def new(
+        self, cdecl: Literal["struct mem_size_stats *"], init: object = ...
+    ) -> struct_mem_size_stats_ptr: ...
+    @overload
+    def new(
         self, cdecl: Literal["struct tables_problem *"], init: object = ...
     ) -> struct_tables_problem_ptr: ...
     @overload
@@ -819,6 +844,10 @@ class FFI(BaseFFI):
     ) -> Array[struct_vm_fault]: ...
     @overload
     def new(
+        self, cdecl: Literal["struct mem_size_stats[]"], init: object = ...
+    ) -> Array[struct_mem_size_stats]: ...
+    @overload
+    def new(
         self, cdecl: Literal["struct tables_problem[]"], init: object = ...
     ) -> Array[struct_tables_problem]: ...
     @overload
@@ -929,6 +958,10 @@ class FFI(BaseFFI):
     ) -> struct_flush_tlb_info_ptr: ...
     @overload
     def cast(self, cdecl: Literal["struct vm_fault *"], value: object) -> struct_vm_fault_ptr: ...
+    @overload
+    def cast(
+        self, cdecl: Literal["struct mem_size_stats *"], value: object
+    ) -> struct_mem_size_stats_ptr: ...
     @overload
     def cast(
         self, cdecl: Literal["struct tables_problem *"], value: object
@@ -1204,6 +1237,7 @@ class Lib:
     PTE_ALLOC_OK: Final[int]
     PTE_ALLOC_OOM: Final[int]
     PTE_ALLOC_HUGE_PMD: Final[int]
+    PSS_SHIFT: Final[int]
     TABLES_PROBLEMS_MAX: Final[int]
     TABLES_NO_TABLE: Final[int]
     TABLES_LARGE_PAGE: Final[int]
@@ -1702,6 +1736,14 @@ class Lib:
         pfns: Ptr[int],
         /,
     ) -> int: ...
+    def smap_gather_stats(
+        self,
+        mm: struct_mm_struct_ptr | Array[struct_mm_struct],
+        start: int,
+        end: int,
+        stats: struct_mem_size_stats_ptr | Array[struct_mem_size_stats],
+        /,
+    ) -> None: ...
     def walk_tables(
         self,
         mm: struct_mm_struct_ptr | Array[struct_mm_struct],

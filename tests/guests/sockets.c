@@ -225,10 +225,9 @@ static int receive(const char *what, int from, size_t size, size_t room, int fla
 		char space[256];
 	} control = { 0 };
 	struct iovec iov = { buffer, size };
-	struct msghdr msg = { .msg_iov = &iov,
-			      .msg_iovlen = 1,
-			      .msg_control = &control,
-			      .msg_controllen = room };
+	struct msghdr msg = {
+		.msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = room
+	};
 	ssize_t got = recvmsg(from, &msg, flags);
 	int nr = 0;
 
@@ -679,8 +678,8 @@ static int bound(int family, int kind, const char *ip, int port, int reuse, int 
 		setsockopt(fd, SOL_SOCKET, reuse, &on, sizeof(on));
 	if (only)
 		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on));
-	if (family == AF_INET6 ? bind(fd, (void *)&in6, sizeof(in6)) :
-				 bind(fd, (void *)&in, sizeof(in))) {
+	if (family == AF_INET6 ? bind(fd, (void *)&in6, sizeof(in6))
+			       : bind(fd, (void *)&in, sizeof(in))) {
 		int error = errno;
 
 		close(fd);
@@ -692,13 +691,15 @@ static int bound(int family, int kind, const char *ip, int port, int reuse, int 
 
 static void ports(void)
 {
-	int s = bound(AF_INET, SOCK_STREAM, "127.0.0.1", 0, 0, 0), port = port_of(s), fd, t[2], on = 1;
+	int s = bound(AF_INET, SOCK_STREAM, "127.0.0.1", 0, 0, 0), port = port_of(s), fd, t[2],
+	    on = 1;
 	struct sockaddr_in in;
 
 	tell("the same", bound(AF_INET, SOCK_STREAM, "127.0.0.1", port, 0, 0));
 	tell("every address", bound(AF_INET, SOCK_STREAM, "0.0.0.0", port, 0, 0));
 	tell("another address", !!bound(AF_INET, SOCK_STREAM, "127.0.0.2", port, 0, 0));
-	tell("one of us wants to reuse", bound(AF_INET, SOCK_STREAM, "127.0.0.1", port, SO_REUSEADDR, 0));
+	tell("one of us wants to reuse",
+	     bound(AF_INET, SOCK_STREAM, "127.0.0.1", port, SO_REUSEADDR, 0));
 	close(s);
 	s = bound(AF_INET, SOCK_STREAM, "127.0.0.1", port, SO_REUSEADDR, 0);
 	fd = bound(AF_INET, SOCK_STREAM, "127.0.0.1", port, SO_REUSEADDR, 0);
@@ -752,7 +753,8 @@ static void udp(void)
 	tell("send without a peer", send(c, "x", 1, 0));
 	tell("sendto", sendto(c, "hello", 5, 0, (void *)&to, sizeof(to)));
 	tell("recvfrom", recvfrom(s, buffer, 3, 0, (void *)&from, &size));
-	printf("from %s, its port %d\n", inet_ntoa(from.sin_addr), ntohs(from.sin_port) == port_of(c));
+	printf("from %s, its port %d\n", inet_ntoa(from.sin_addr),
+	       ntohs(from.sin_port) == port_of(c));
 	tell("nothing left", recv(s, buffer, 3, MSG_DONTWAIT));
 	tell("connect", connect(c, (void *)&to, sizeof(to)));
 	tell("empty", send(c, "", 0, 0));
@@ -794,7 +796,8 @@ static void udp(void)
 	from.sin_family = AF_UNSPEC;
 	tell("disconnect", connect(c, (void *)&from, sizeof(from)));
 	tell("shutdown without a peer", shutdown(c, SHUT_WR));
-	tell("port 0", sendto(d, "x", 1, 0, (void *)&(struct sockaddr_in){ AF_INET }, sizeof(from)));
+	tell("port 0",
+	     sendto(d, "x", 1, 0, (void *)&(struct sockaddr_in){ AF_INET }, sizeof(from)));
 	tell("listen", listen(d, 1));
 	tell("accept", accept(d, NULL, NULL));
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* Pseudo-terminals, the line discipline, and job control: each line must be the same on the host. */
+/* Pseudo-terminals, the line discipline, and job control: each line must be the same on the host.
+ */
 #define _GNU_SOURCE
 #include <ctype.h>
 #include <errno.h>
@@ -80,7 +81,8 @@ static void type(int master, const char *keys)
 	settle();
 }
 
-static void set(int fd, tcflag_t iflag_off, tcflag_t iflag_on, tcflag_t lflag_off, tcflag_t lflag_on)
+static void set(int fd, tcflag_t iflag_off, tcflag_t iflag_on, tcflag_t lflag_off,
+		tcflag_t lflag_on)
 {
 	struct termios t;
 
@@ -241,8 +243,14 @@ static void editing(void)
 
 static void output(void)
 {
-	static const tcflag_t flags[] = { 0, OPOST, OPOST | ONLCR, OPOST | OCRNL, OPOST | ONOCR,
-					  OPOST | ONLRET, OPOST | OLCUC, OPOST | XTABS | ONLCR };
+	static const tcflag_t flags[] = { 0,
+					  OPOST,
+					  OPOST | ONLCR,
+					  OPOST | OCRNL,
+					  OPOST | ONOCR,
+					  OPOST | ONLRET,
+					  OPOST | OLCUC,
+					  OPOST | XTABS | ONLCR };
 	int s, m = pair(&s), n;
 	struct termios t;
 
@@ -342,8 +350,8 @@ static void told(const char *what)
 static void take(void)
 {
 	struct sigaction sa = { .sa_handler = note };
-	static const int all[] = { SIGINT, SIGQUIT, SIGTSTP, SIGWINCH, SIGHUP, SIGCONT, SIGTTIN,
-				   SIGTTOU };
+	static const int all[] = { SIGINT, SIGQUIT, SIGTSTP, SIGWINCH,
+				   SIGHUP, SIGCONT, SIGTTIN, SIGTTOU };
 
 	for (unsigned int i = 0; i < ARRAY_SIZE(all); i++)
 		sigaction(all[i], &sa, NULL);
