@@ -24,7 +24,7 @@ SANITIZED_TESTS := $(wildcard tests/trace tests/memory tests/x86 tests/linux tes
 PYTEST := $(BIN)/pytest -n 2
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format bench fuzz enumerate mutate stress sanitize build guests clean
+.PHONY: help run test lint format bench allocators fuzz enumerate mutate stress sanitize build guests clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "make %-9s %s\n", $$1, $$2 }'
@@ -53,6 +53,10 @@ format: $(VENV)/dev ## write Python and C as `make lint` wants them
 
 bench: build guests ## run the benchmarks [ONLY=NAME] into benchmarks/results/latest.jsonl
 	$(BIN)/python -m benchmarks $(ONLY)
+
+allocators: build ## what each policy does for python3 and redis-server on each allocator: docs/allocators.md [ONLY=TEXT in the name]
+	@$(BIN)/pip install -q --disable-pip-version-check "matplotlib>=3.7,<4" || echo "no plots: matplotlib cannot be had here"
+	$(BIN)/python -m benchmarks.allocators --only "$(ONLY)"
 
 fuzz: build guests $(VENV)/dev ## run the random tests with more examples, from new seeds; a million MMU sequences alone take 25 minutes, ten million states and a million kernels on Bochs as long [EXAMPLES=1000 a test] [SCRIPTS=200000 of attach()]
 	HYPOTHESIS_PROFILE=fuzz HYPOTHESIS_EXAMPLES=$(EXAMPLES) $(PYTEST) -m "hypothesis or fuzz"

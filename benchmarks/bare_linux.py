@@ -143,8 +143,8 @@ class BareLinux:
 
     def _brk(self, address: int) -> int:
         if address > self.brk:
-            self.brk = address
-        return self.brk
+            self.brk = int(address)
+        return int(self.brk)
 
     def _arch_prctl(self, code: int, address: int) -> int:
         if code != 0x1002:

@@ -127,7 +127,6 @@ def do_syscall_64(task: Task) -> None:
     ring = system.kernel.ring
     # read all at once: others may run before the call is made
     rip, nr, di, si, dx, r10, r8, r9 = vcpu.syscall_frame.tolist()
-    task.process.nr_syscalls += 1
     task.orig_ax = nr
     if vcpu.mmu.check is not None:
         task.entered_kernel(ChangedBy.SYSCALL, nr, rip)
@@ -136,6 +135,7 @@ def do_syscall_64(task: Task) -> None:
         ring.emit(_SYS_ENTER, nr, di, si)
     if nr >= NR_SYSCALLS:
         nr &= U32  # the kernel looks at eax alone
+    task.process.calls[nr if nr < NR_SYSCALLS else NR_SYSCALLS] += 1
     tracer = system.tracer
     if tracer is not None:
         tracer.enter(task, nr, (di, si, dx, r10, r8, r9))

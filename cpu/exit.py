@@ -24,6 +24,7 @@ from cpu.result import ProcessResult, total
 from cpu.siginfo import SI_USER, SigInfo
 from cpu.signal_send import do_notify_parent, group_send_sig_info, signal_wake_up
 from cpu.signal_state import exit_signals
+from cpu.syscalls.numbers import calls_by_name
 from cpu.task import Process, Task, TaskEnd
 from cpu.traced import exit_ptrace
 from cpu.tty_jobctrl import disassociate_ctty
@@ -246,6 +247,7 @@ def result_of(process: Process) -> ProcessResult:
         vm=mm.vm_stats(),
         instructions=executed,
         syscalls=process.nr_syscalls,
+        calls=calls_by_name(process.calls),
         threads=process.nr_threads,
         samples=[] if executed is None else process.samples.series(mm, executed),
         mm_counters=counters,

@@ -203,6 +203,7 @@ class Machine:
         mm.fatal_signal_pending = system.fatal_signal_pending
         mm.can_lock_all = system.can_lock_all
         files = FileTable(lambda: mm.rlimit[Resource.NOFILE].cur)
+        files.owner = lambda: (self._cred(who).fsuid, self._cred(who).fsgid)
         tty = self._host_tty(streams)
         for file in self._standard_streams(fs, streams, tty is not None):
             files.install(file)

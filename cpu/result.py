@@ -32,6 +32,8 @@ class ProcessResult:
     instructions: int | None
     """None if they were not counted."""
     syscalls: int
+    calls: dict[str, int]
+    """Of which so many of each name."""
     threads: int
     """Threads that it ever had."""
     samples: list[Sample]
@@ -56,6 +58,7 @@ class ProcessResult:
             "page_faults": self.mm_counters["pgfault"],
             "instructions": self.instructions,
             "syscalls": self.syscalls,
+            "calls": self.calls,
             "threads": self.threads,
             "shares_mm": self.shares_mm,
             **_ending(self.exit_code, self.ended, self.report),

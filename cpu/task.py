@@ -31,6 +31,7 @@ from cpu.samples import Sample, Samples
 from cpu.sched_attr import SchedAttr
 from cpu.scheduler import Scheduler
 from cpu.signals import GroupStop, Sighand, SignalReport, SigPending
+from cpu.syscalls.numbers import NR_SYSCALLS
 from cpu.task_end import TaskEnd as TaskEnd
 from cpu.task_end import stopped as stopped
 from cpu.thread import Rq, Thread
@@ -255,7 +256,8 @@ class Process:
         self.wait_chldexit = WaitQueue("a child's end")
         self.instructions = 0
         """Executed by its threads up to the last switch of each."""
-        self.nr_syscalls = 0
+        self.calls = [0] * (NR_SYSCALLS + 1)
+        """How often each system call was made, by number; last: all above."""
         self.nr_threads = 0
         """Threads that it ever had."""
         self.maxrss = 0
@@ -313,6 +315,11 @@ class Process:
     @stop_continued.setter
     def stop_continued(self, continued: bool) -> None:
         self.stop.continued = continued
+
+    @property
+    def nr_syscalls(self) -> int:
+        """System calls that its threads have made."""
+        return sum(self.calls)
 
     def executed(self) -> int:
         """Instructions that its threads have executed."""

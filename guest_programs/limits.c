@@ -245,8 +245,9 @@ static void cpu_time(void)
 	child = fork();
 	if (!child) {
 		close(ready[1]);
-		_exit(read(ready[0], &byte, 1) ? 9 : getrlimit(RLIMIT_CPU, &old) || old.rlim_cur != 5 ||
-								old.rlim_max != 7);
+		_exit(read(ready[0], &byte, 1) ? 9
+					       : getrlimit(RLIMIT_CPU, &old) || old.rlim_cur != 5 ||
+							 old.rlim_max != 7);
 	}
 	say("prlimit of a child", syscall(SYS_prlimit64, child, RLIMIT_CPU, &limit, &old));
 	limit.rlim_cur = 8;

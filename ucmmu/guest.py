@@ -29,11 +29,11 @@ from mmu.x86.geometry import list_geometries
 from ucmmu.environment import environment_of
 from ucmmu.exit_codes import ExitCode, Failure
 from ucmmu.isolation import close_strays, isolate
+from ucmmu.link import Link, Message
 from ucmmu.options import RunOptions, Traces, find_program
 from ucmmu.seen import view_of
 from ucmmu.sizes import format_size
 from ucmmu.strace import Strace
-from ucmmu.supervise import Link, Message
 from ucmmu.text import did_you_mean, printable
 from ucmmu.trace_file import TraceFile
 from ucmmu.trace_text import RING_RECORDS, TracePrinter

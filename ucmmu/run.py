@@ -12,12 +12,13 @@ from typing import Any
 
 from ucmmu.environment import environment_of
 from ucmmu.exit_codes import ExitCode, Failure
+from ucmmu.link import Link, Message
 from ucmmu.options import STDERR as TO_STDERR
 from ucmmu.options import RunOptions, Traces, program_file
 from ucmmu.output import JsonOutput, descriptor_named, refuse_a_program
 from ucmmu.progress import Progress
 from ucmmu.streams import STDERR, STDOUT, Unread, is_closed, say
-from ucmmu.supervise import Limits, Link, Message, Outcome, supervise
+from ucmmu.supervise import Limits, Outcome, supervise
 from ucmmu.text import printable
 from ucmmu.upper import Upper, upper_layer
 

@@ -60,7 +60,7 @@ def view_of(
         if program is not None:
             by_default += around(program, environment)
         for one in by_default:
-            if not is_beneath(one.path, (*given, *named)):
+            if not is_beneath(one.path, (*given, *named, *dict(links))):
                 given[one.path] = one
     given |= named
     return View(

@@ -29,31 +29,27 @@ import resource
 import select
 import signal
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from types import FrameType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ucmmu.exit_codes import SIGNALLED, ExitCode, Failure
 from ucmmu.host_terminal import HostTerminal
+from ucmmu.link import HUSHED, RAW, STOP, STOP_SIGNALS, Link, Message, heeded
 from ucmmu.sizes import format_size
 
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 GRACE = 10.0
 """Seconds between asking a child to stop and killing it, if it has sent no figures."""
 PROMPT = 1.0
 """The same, if it has, or if the user asks a second time."""
-LOOK = 0.25
-"""Seconds between the figures that a child sends which was asked to stop and has not ended."""
 OVERSHOOT = 256 << 20
 """Bytes, at least, by which a child may pass its memory limit while it stops."""
 _POLL = 0.05
-_HUSHED, _RAW, _STOP = b"!", b"r", b"s"
+_NONSENSE = (ValueError, TypeError, KeyError, AttributeError, RecursionError)
+_NO_MESSAGE = "the engine's process sent what is no message: it was killed"
 _PR_SET_PDEATHSIG = 1
-
-Message = dict[str, Any]
 
 
 class Limits(NamedTuple):
@@ -63,8 +59,8 @@ class Limits(NamedTuple):
     """Seconds of wall clock."""
     memory: int | None = 8 << 30
     """Bytes resident in the child, its share of guest RAM included."""
-    file_size: int | None = 4 << 30
-    """Bytes of any file the child writes (RLIMIT_FSIZE)."""
+    file_size: int | None = 1 << 42
+    """Bytes of any file the child writes, holes included (RLIMIT_FSIZE)."""
     descriptors: int = 1 << 16
     """Open files (RLIMIT_NOFILE): of all guests together."""
 
@@ -86,140 +82,6 @@ class Outcome(NamedTuple):
     """Whether ``result`` is what the job returned; else it is the last figures that it sent."""
 
 
-class Link:
-    """The child's end: reports progress and figures, and learns that it should stop."""
-
-    def __init__(self, pipe: int, orders: int) -> None:
-        self._pipe = pipe
-        self._orders = orders
-        self._sending = threading.Lock()
-        self._callbacks: list[Callable[[], None]] = []
-        self._look: Callable[[], Message] | None = None
-        self._has_figures = False
-        self._quiet = threading.Event()
-        self._raw = threading.Event()
-        self._signals: int | None = None
-        self.descriptors = {pipe, orders}
-        """Ours, which a job may not close."""
-        self.stopped = False
-        """Whether the parent asked us to end."""
-        self.hushed = threading.Event()
-        """Set once no more progress should be shown."""
-
-    def progress(self, message: Message) -> None:
-        """Show the parent how far the job is."""
-        self.send({"progress": message})
-
-    def hush(self) -> None:
-        """Have the parent take its progress line away for good; returns when it has."""
-        if not self.hushed.is_set():
-            self.hushed.set()
-            self._listen()
-            self.send({"hush": True})
-            self._quiet.wait()
-
-    def take_terminal(self) -> None:
-        """Have the parent put the user's terminal into raw mode until we have ended; returns when
-        it has.
-        """
-        if not self._raw.is_set():
-            self._listen()
-            self.send({"terminal": True})
-            self._raw.wait()
-
-    def on_stop(self, callback: Callable[[], None]) -> None:
-        """Call ``callback``, from another thread, when the run shall end; at once if it shall
-        already.
-        """
-        self._callbacks.append(callback)
-        self._listen()
-        if self.stopped:
-            callback()
-
-    def on_look(self, look: Callable[[], Message]) -> None:
-        """Call ``look``, from another thread, for the figures of a job that was asked to stop and
-        goes on.
-        """
-        self._look = look
-        self._listen()
-
-    def figures(self, message: Message) -> None:
-        """Send what the job will report but for what it still has to do; nobody is asked to look
-        any more.
-        """
-        with self._sending:
-            self._has_figures = True
-            self._write({"figures": message})
-
-    def send(self, message: Message) -> None:
-        """Send one message, from any thread."""
-        with self._sending:
-            self._write(message)
-
-    def _write(self, message: Message) -> None:
-        data = json.dumps(message).encode() + b"\n"
-        while data:
-            data = data[os.write(self._pipe, data) :]
-
-    def attend(self) -> None:
-        """Keep stop signals for a thread that C code of the job cannot hold up. It starts, and
-        follows orders too, when the job first asks for either: by then it may have given up rights,
-        which a thread that runs already would keep.
-        """
-        self._signals, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        self.descriptors |= {self._signals, writer}
-        signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
-        for number in _heeded():
-            signal.signal(number, lambda _number, _frame: None)
-
-    def _listen(self) -> None:
-        """Start that thread, once."""
-        signals, self._signals = self._signals, None
-        if signals is not None:
-            threading.Thread(target=self._wait, args=(signals,), daemon=True).start()
-
-    def _wait(self, signals: int) -> None:
-        while True:
-            looking = self.stopped and not self._has_figures
-            ready, _, _ = select.select([self._orders, signals], [], [], LOOK if looking else None)
-            if signals in ready:
-                for number in set(os.read(signals, 512)) & set(STOP_SIGNALS):
-                    self.send({"signal": int(number)})
-            if self._orders in ready and not self._follow(os.read(self._orders, 512)):
-                return
-            if self.stopped:
-                self._send_look()
-
-    def _follow(self, orders: bytes) -> bool:
-        """Do what the parent says; false if there is none any more."""
-        if _HUSHED in orders:
-            self._quiet.set()
-        if _RAW in orders:
-            self._raw.set()
-        if _STOP in orders and not self.stopped:
-            self.stopped = True
-            for callback in list(self._callbacks):
-                callback()
-        return bool(orders)
-
-    def _send_look(self) -> None:
-        """Send the figures of now; the job is at work on them, so a look may fail, and the next one
-        will not.
-        """
-        if self._look is None or self._has_figures:
-            return
-        with suppress(Exception):
-            message = self._look()
-            with self._sending:
-                if not self._has_figures:
-                    self._write({"figures": message})
-
-
-def _heeded() -> list[signal.Signals]:
-    """The stop signals that were not ignored when we started."""
-    return [number for number in STOP_SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
-
-
 @contextmanager
 def stops_noted() -> Iterator[list[int]]:
     """Note the stop signals that come between supervised jobs, in the list given, instead of ending
@@ -228,7 +90,7 @@ def stops_noted() -> Iterator[list[int]]:
     noted: list[int] = []
     previous = {
         number: signal.signal(number, lambda number, _frame: noted.append(number))
-        for number in _heeded()
+        for number in heeded()
     }
     try:
         yield noted
@@ -267,7 +129,7 @@ def supervise(
     os.close(writer)
     os.close(orders)
     child = _Child(pid, reader, order, limits, watch)
-    previous = {number: signal.signal(number, child.interrupt) for number in _heeded()}
+    previous = {number: signal.signal(number, child.interrupt) for number in heeded()}
     signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
     try:
         if meanwhile is not None:
@@ -330,8 +192,14 @@ class _Child:
                 if not data:
                     return
                 *lines, pending = (pending + data).split(b"\n")
-                for line in lines:
-                    self._take(json.loads(line))
+                try:
+                    for line in lines:
+                        self._take(json.loads(line))
+                except _NONSENSE:
+                    self._failure = Failure(ExitCode.ENGINE_DIED, _NO_MESSAGE)
+                    self._result = self._figures = None
+                    self._kill()
+                    return
             self._check_limits()
 
     def outcome(self) -> Outcome:
@@ -364,23 +232,28 @@ class _Child:
             os.kill(self._pid, signal.SIGKILL)
 
     def _take(self, message: Message) -> None:
+        """Do what a message says. Raises one of _NONSENSE."""
+        if not isinstance(message, dict):
+            raise TypeError
         if "progress" in message:
             self._show(message["progress"])
         elif "hush" in message:
             self._show(None)
-            self._send_order(_HUSHED)
+            self._send_order(HUSHED)
         elif "terminal" in message:
             self._terminal.enter_raw()
-            self._send_order(_RAW)
+            self._send_order(RAW)
         elif "signal" in message:
-            self._interrupted(message["signal"])
+            self._interrupted(signal.Signals(message["signal"]))
         elif "figures" in message:
-            self._figures = message["figures"]
+            self._figures = _report_in(message["figures"])
             self._figures_at = self._figures_at or time.monotonic()
         elif "result" in message:
-            self._result = message["result"]
+            self._result = _report_in(message["result"])
         elif "failure" in message:
-            self._failure = Failure(message["failure"]["code"], message["failure"]["line"])
+            self._failure = Failure(
+                ExitCode(message["failure"]["code"]), message["failure"]["line"]
+            )
 
     def _show(self, progress: Message | None) -> None:
         if self._watch is not None:
@@ -416,7 +289,7 @@ class _Child:
         if self._reason is None:
             self._reason = reason
             self._stopped_at = time.monotonic()
-            self._send_order(_STOP)
+            self._send_order(STOP)
 
     def _verdict(self) -> tuple[int, str | None, str]:
         """Exit code, line for the user, and kind of end."""
@@ -447,6 +320,13 @@ class _Child:
             return ExitCode.MEMORY_LIMIT, line
         name = signal.Signals(self._signal).name
         return SIGNALLED + self._signal, f"stopped by {name}{lost}"
+
+
+def _report_in(message: Message) -> Message:
+    """The report, if it is one as far as it matters here. Raises one of _NONSENSE."""
+    if not 0 <= int(message["exit_code"]) <= 255 or not isinstance(message["ended"], str):
+        raise ValueError
+    return message
 
 
 def _resident(pid: int) -> int:

@@ -71,8 +71,9 @@ class OpenFile:
     """Of what has one."""
     dentry: Place | None = None
     """The name that it was opened by, if it has one."""
-    uid = gid = 0
-    """Who owns what has no name."""
+    uid: int | None = None
+    gid: int | None = None
+    """Who owns what has no name: who first got a descriptor of it."""
     sigpipe = True
     """Whether who writes where nobody reads gets SIGPIPE with EPIPE."""
     poll_head: PollHead | None = None
@@ -223,8 +224,8 @@ class OpenFile:
         return Kstat(
             mode=self.mode,
             ino=self.inode,
-            uid=self.uid,
-            gid=self.gid,
+            uid=self.uid or 0,
+            gid=self.gid or 0,
             size=self.size,
             blocks=-(-self.size // 512),
         )
@@ -257,6 +258,8 @@ class FileTable:
 
     def __init__(self, nofile: Callable[[], int] = lambda: RLIMIT_NOFILE) -> None:
         self._table: dict[int, Descriptor] = {}
+        self.owner: Callable[[], tuple[int, int]] = lambda: (0, 0)
+        """fsuid and fsgid of who runs."""
         self.nofile = nofile
         self.users = 1
 
@@ -345,6 +348,7 @@ class FileTable:
     def copy(self, nofile: Callable[[], int] | None = None) -> FileTable:
         """The same open files under the same numbers in a table of its own (dup_fd())."""
         other = FileTable(self.nofile if nofile is None else nofile)
+        other.owner = self.owner
         for fd in self:
             entry = self._table[fd]
             other._put_at(fd, entry.file, entry.cloexec)
@@ -358,4 +362,6 @@ class FileTable:
 
     def _put_at(self, fd: int, file: OpenFile, cloexec: bool) -> None:
         file.users += 1
+        if file.uid is None and file.dentry is None:
+            file.uid, file.gid = self.owner()
         self._table[fd] = Descriptor(file, cloexec)

@@ -3,7 +3,7 @@
 
 Each operation is one of the host's, on one name in a directory that is held open. What is never put
 on the host is kept here while the machine runs: owners, S_ISUID, S_ISGID and S_ISVTX, FIFOs and
-sockets (which have no file there at all).
+sockets (cpu.fs.host_special).
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 from weakref import WeakValueDictionary
 
 from cpu.fs.files import O_ACCMODE, O_RDONLY, O_TRUNC, O_WRONLY, Dirent
+from cpu.fs.host_special import HostSpecial, Specials
 from cpu.fs.kstat import BLOCK_SIZE, Kstat
 from cpu.fs.lower import Descriptors, LowerDir
 from cpu.fs.node import Change, Dentry, Making, Node, SuperBlock, Usage
@@ -24,8 +25,10 @@ from cpu.fs.regular_files import HostFile
 from mmu.errors import LinuxError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from cpu.fs.files import OpenFile
-    from cpu.fs.inode import InodeTable
+    from cpu.fs.upper import UpperLayer
 
 HOSTFS_MAGIC: Final = 0x00C0FFEE
 RENAME_EXCHANGE: Final = 2
@@ -36,9 +39,19 @@ _libc = ctypes.CDLL(None, use_errno=True)
 class HostFs(SuperBlock):
     """The super block of the host's directory at ``path``, absolute and without links."""
 
-    def __init__(self, name: str, dev: int, path: str, inodes: InodeTable) -> None:
+    def __init__(
+        self,
+        name: str,
+        dev: int,
+        path: str,
+        layer: UpperLayer,
+        open_fifo: Callable[[HostSpecial, int], OpenFile],
+    ) -> None:
         super().__init__(name, dev, HOSTFS_MAGIC)
-        self.inodes = inodes
+        self.inodes = layer.inodes
+        self.specials = Specials()
+        self._layer = layer
+        self._open_fifo = open_fifo
         self.descriptors = Descriptors()
         self.path = path
         self._nodes: WeakValueDictionary[tuple[int, int], HostNode] = WeakValueDictionary()
@@ -61,6 +74,11 @@ class HostFs(SuperBlock):
                 node.directory = place.below(name)
         node.place, node.info = (place, name), info
         return node
+
+    def new_special(self, making: Making) -> HostSpecial:
+        """A FIFO or a socket's name, in memory."""
+        number, now = self._layer.new_number(), self._layer.now
+        return HostSpecial(self, making, number, now, self._open_fifo)
 
     def root(self) -> HostNode:
         """The node of the directory itself. Raises OSError."""
@@ -128,14 +146,20 @@ class HostNode(Node):
         kstat.dev, kstat.mnt_id = self.sb.dev, self.sb.mnt_id
         return kstat
 
-    def lookup(self, name: str) -> HostNode | None:
-        """What the host has under the name."""
+    def lookup(self, name: str) -> Node | None:
+        """What is there under the name."""
+        return self.sb.specials.get(self.key, name) or self._lookup_host(name)
+
+    def _lookup_host(self, name: str) -> HostNode | None:
         info = self._dir.lstat(name)
         return None if info is None else self.sb.node(self._dir, name, info)
 
     def entries(self) -> list[Dirent]:
-        """What the host lists."""
-        return [Dirent(name, inode, kind) for name, inode, kind in self._dir.scan()]
+        """What the host lists, and what is in memory."""
+        found = {name: Dirent(name, inode, kind) for name, inode, kind in self._dir.scan()}
+        for name, node in self.sb.specials.of(self.key).items():
+            found[name] = Dirent(name, node.number, node.kind)
+        return [found[name] for name in sorted(found)]
 
     def readlink(self) -> str:
         """What the link says."""
@@ -229,8 +253,15 @@ class HostNode(Node):
 
     # Names.
 
-    def create(self, name: str, making: Making) -> HostNode:
-        """Make a file, a directory or a link on the host; EPERM for what has no place there."""
+    def create(self, name: str, making: Making) -> Node:
+        """Make a file, a directory or a link on the host, a FIFO or a socket's name in memory."""
+        if stat.S_IFMT(making.mode) in (stat.S_IFIFO, stat.S_IFSOCK):
+            special = self.sb.new_special(making)
+            self.sb.specials.put(self.key, name, special)
+            return special
+        return self._create_host(name, making)
+
+    def _create_host(self, name: str, making: Making) -> HostNode:
         kind, rights = stat.S_IFMT(making.mode), making.mode & 0o777
         fd = self._dir.fd
         try:
@@ -250,7 +281,7 @@ class HostNode(Node):
                 raise LinuxError(errno.EPERM)
         except OSError as error:
             raise host_error(error) from None
-        node = self.lookup(name)
+        node = self._lookup_host(name)
         if node is None:
             raise LinuxError(errno.ENOENT)
         mine = making.uid, making.gid, making.mode & 0o7000
@@ -259,7 +290,10 @@ class HostNode(Node):
         return node
 
     def link(self, name: str, node: Node) -> None:
-        """One more name on the host."""
+        """One more name."""
+        if isinstance(node, HostSpecial):
+            self.sb.specials.put(self.key, name, node)
+            return
         assert isinstance(node, HostNode)
         if node.place is None:
             raise LinuxError(errno.EPERM)
@@ -273,8 +307,13 @@ class HostNode(Node):
             os.close(source)
 
     def remove(self, name: str, node: Node) -> None:
-        """Take the name away on the host."""
+        """Take the name away."""
+        if isinstance(node, HostSpecial):
+            self.sb.specials.take(self.key, name)
+            return
         assert isinstance(node, HostNode)
+        if self.sb.specials.of(node.key):
+            raise LinuxError(errno.ENOTEMPTY)
         try:
             if node.is_dir:
                 os.rmdir(name, dir_fd=self._dir.fd)
@@ -291,10 +330,35 @@ class HostNode(Node):
             self.sb.inodes.forget(node.info)
 
     def rename(self, name: str, to: Node, new: str, *, exchange: bool) -> None:
-        """Rename on the host."""
+        """Rename on the host, or in memory."""
         assert isinstance(to, HostNode)
-        replaced = None if exchange else to.lookup(new)
-        node = self.lookup(name)
+        node, target = self.lookup(name), to.lookup(new)
+        if isinstance(target, HostSpecial) or isinstance(node, HostSpecial):
+            self._rename_special(name, to, new, exchange=exchange)
+        else:
+            self._rename_host(name, to, new, exchange=exchange)
+
+    def _rename_special(self, name: str, to: HostNode, new: str, *, exchange: bool) -> None:
+        specials = self.sb.specials
+        mine, other = specials.get(self.key, name), specials.get(to.key, new)
+        if other is not None:
+            specials.take(to.key, new)
+        if mine is not None:
+            specials.take(self.key, name)
+            in_the_way = to._lookup_host(new)
+            if in_the_way is not None and exchange:
+                to._rename_host(new, self, name, exchange=False)
+            elif in_the_way is not None:
+                to.remove(new, in_the_way)
+            specials.put(to.key, new, mine)
+        else:
+            self._rename_host(name, to, new, exchange=False)
+        if other is not None and exchange:
+            specials.put(self.key, name, other)
+
+    def _rename_host(self, name: str, to: HostNode, new: str, *, exchange: bool) -> None:
+        replaced = None if exchange else to._lookup_host(new)
+        node = self._lookup_host(name)
         source, target = os.dup(self._dir.fd), to._dir.fd
         try:
             if exchange:
@@ -310,7 +374,7 @@ class HostNode(Node):
         if node is not None:
             node._moved(to._dir, new)
         if exchange:
-            other = self.lookup(name)
+            other = self._lookup_host(name)
             if other is not None:
                 other._moved(self._dir, name)
 

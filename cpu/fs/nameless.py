@@ -26,7 +26,7 @@ class Nameless(Node):
     def __init__(self, file: OpenFile) -> None:
         self._file = file
         self.mode = file.mode
-        self.uid, self.gid = file.uid, file.gid
+        self.uid, self.gid = file.uid or 0, file.gid or 0
 
     def getattr(self) -> Kstat:
         """What stat() says."""

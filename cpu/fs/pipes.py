@@ -56,6 +56,9 @@ class Pipe:
         self.readers = 0
         self.writers = 0
         self.inode = inode
+        self.mode = stat.S_IFIFO | 0o600
+        self.uid: int | None = None
+        self.gid: int | None = None
         self.rd_wait = PollHead(scheduler, "data in a pipe")
         self.wr_wait = PollHead(scheduler, "room in a pipe")
 
@@ -160,11 +163,9 @@ class Pipe:
 class PipeEnd(OpenFile):
     """One end of a pipe, or both (O_RDWR, through /proc/PID/fd)."""
 
-    mode = stat.S_IFIFO | 0o600
-
     def __init__(self, pipe: Pipe, flags: int) -> None:
-        super().__init__()
         self.pipe = pipe
+        super().__init__()
         self.flags = flags & (O_ACCMODE | O_NONBLOCK | O_DIRECT)
         self.inode = pipe.inode
         self.path = f"pipe:[{pipe.inode}]"
@@ -173,6 +174,33 @@ class PipeEnd(OpenFile):
         pipe.readers += self._reads
         pipe.writers += self._writes
         self.poll_head = pipe.rd_wait if self._reads else pipe.wr_wait
+
+    @property
+    def mode(self) -> int:
+        """st_mode, of both ends."""
+        return self.pipe.mode
+
+    @mode.setter
+    def mode(self, mode: int) -> None:
+        self.pipe.mode = mode
+
+    @property
+    def uid(self) -> int | None:
+        """Owner, of both ends."""
+        return self.pipe.uid
+
+    @uid.setter
+    def uid(self, uid: int | None) -> None:
+        self.pipe.uid = uid
+
+    @property
+    def gid(self) -> int | None:
+        """Group, of both ends."""
+        return self.pipe.gid
+
+    @gid.setter
+    def gid(self, gid: int | None) -> None:
+        self.pipe.gid = gid
 
     def read(self, count: int) -> bytes:
         """What is there; EAGAIN if nothing is yet."""

@@ -162,6 +162,7 @@ class _ProcTask(Directory):
 class _ProcPid(_ProcTask):
     def __init__(self, task: Task, pid: int, current: Callable[[], Task]) -> None:
         super().__init__(task, pid, current)
+        self.process = task.process
         self._children["task"] = _Threads(task.process, current)
 
 
@@ -174,6 +175,14 @@ class _ProcTid(_ProcTask):
                 f"{child.pid} " for child in process.children if child.parent_task is task
             )
         )
+
+
+def process_of_directory(file: OpenFile) -> Process | None:
+    """The process whose /proc/PID this open directory is; None: it is none
+    (tgid_pidfd_to_pid()).
+    """
+    node = file.dentry.node if isinstance(file.dentry, Dentry) else None
+    return node.process if isinstance(node, _ProcPid) else None
 
 
 class _Threads(Directory):

@@ -170,6 +170,7 @@ class Opened(Inode):
         self.mode = file.mode
         self.number = file.inode
         self.size = file.size
+        self.owner = file.uid or 0, file.gid or 0
 
     def open(self, path: str, flags: int) -> OpenFile:
         """Open what it stands for once more."""

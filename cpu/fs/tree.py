@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from cpu.cred import Cred
 from cpu.fs.dcache import DentryCache
-from cpu.fs.fifo import open_fifo
+from cpu.fs.fifo import FifoNode, open_fifo
 from cpu.fs.hostfs import HostFs
 from cpu.fs.keep import Keeper
 from cpu.fs.lower import Descriptors, held_root
@@ -28,7 +28,7 @@ from cpu.fs.node import (
 )
 from cpu.fs.overlay import Overlay
 from cpu.fs.overlay_dir import OverlayDir
-from cpu.fs.overlay_node import OverlayNode, OverlaySpecial
+from cpu.fs.overlay_node import OverlayNode
 from cpu.fs.pseudo_fs import Directory
 from cpu.fs.upper import UpperLayer
 from cpu.fs.view import Given, View, ViewError
@@ -116,7 +116,7 @@ class FileSystem:
         self._nr_devs = getattr(self, "_nr_devs", 0) + 1
         return _FIRST_DEV + self._nr_devs - 1
 
-    def _open_fifo(self, node: OverlaySpecial, flags: int) -> OpenFile:
+    def _open_fifo(self, node: FifoNode, flags: int) -> OpenFile:
         if self._scheduler is None:
             raise LinuxError(errno.ENXIO)
         return open_fifo(self._scheduler, node, flags)
@@ -244,7 +244,7 @@ class FileSystem:
         if not given.writable:
             self._mount(given.path, self._given_node(given), self.overlay)
             return
-        host = HostFs("hostfs", self._new_dev(), given.host, inodes)
+        host = HostFs("hostfs", self._new_dev(), given.host, self.layer, self._open_fifo)
         self._host.append(host)
         try:
             root = host.root()

@@ -213,6 +213,82 @@ sendto            fd buf:2 size flags:msg sockaddr:5 int
 recvfrom          fd filled! size flags:msg ptr! ptr!
 sendmsg           fd msghdr flags:msg
 recvmsg           fd msghdrout! flags:msg
+recvmmsg          fd ptr! uint flags:msg timespec
+sendmmsg          fd ptr uint flags:msg
+getdents          fd ptr! size
+openat2           dirfd path ptr size
+fchmodat2         dirfd path mode flags:at_flags
+chroot            path
+pivot_root        path path
+mount             path path text hex ptr
+umount2           path hex
+setxattr          path text buf:3 size hex
+lsetxattr         path text buf:3 size hex
+fsetxattr         fd text buf:3 size hex
+getxattr          path text filled! size
+lgetxattr         path text filled! size
+fgetxattr         fd text filled! size
+listxattr         path filled! size
+llistxattr        path filled! size
+flistxattr        fd filled! size
+removexattr       path text
+lremovexattr      path text
+fremovexattr      fd text
+utime             path ptr
+utimes            path ptr
+futimesat         dirfd path ptr
+sync
+syncfs            fd
+sync_file_range   fd long long hex
+readahead         fd long size
+preadv2           fd iovout:2! int long hex
+pwritev2          fd iov:2 int long hex
+splice            fd ptr fd ptr size hex
+tee               fd fd size hex
+vmsplice          fd iov:2 size hex
+process_vm_readv  int ptr size iov:4 size hex
+process_vm_writev int iov:2 size ptr size hex
+process_mrelease  fd hex
+remap_file_pages  ptr size prot size hex
+pkey_alloc        hex hex
+pkey_free         int
+name_to_handle_at dirfd path ptr! int_at! hex
+epoll_create      int
+epoll_pwait2      fd epolls:result! int timespec sigset size
+signalfd          fd sigset size
+eventfd           uint
+timerfd_gettime   fd itimerspec!
+timer_gettime     int itimerspec!
+timer_getoverrun  int
+timer_delete      int
+restart_syscall
+unshare           flags:clone
+setdomainname     buf:1 size
+ptrace            one:ptrace int ptr ptr
+pidfd_getfd       fd fd hex
+rt_tgsigqueueinfo int int sig ptr
+futex_waitv       ptr uint hex timespec one:clocks
+times             ptr!
+shmget            hex size hex
+shmdt             ptr
+shmctl            int hex ptr
+semget            hex int hex
+semop             int ptr size
+semtimedop        int ptr size timespec
+semctl            int int hex hex
+msgget            hex hex
+msgsnd            int ptr size hex
+msgrcv            int ptr! size long hex
+msgctl            int hex ptr
+sched_setparam    int ptr
+sched_getparam    int ptr!
+sched_setscheduler int hex ptr
+sched_getscheduler int
+sched_get_priority_max int
+sched_get_priority_min int
+sched_rr_get_interval int timespec!
+sched_setattr     int ptr hex
+sched_getattr     int ptr! size hex
 """
 
 

@@ -242,6 +242,13 @@ SO: Final[Names] = tuple(
     for name, value in vars(socket).items()
     if name.startswith("SO_") and isinstance(value, int)
 )
+PTRACE: Final[Names] = (
+    *_from("TRACEME PEEKTEXT PEEKDATA PEEKUSER POKETEXT POKEDATA POKEUSER CONT KILL", 0, "PTRACE_"),
+    *_from("SINGLESTEP - - GETREGS SETREGS GETFPREGS SETFPREGS ATTACH DETACH", 9, "PTRACE_"),
+    (24, "PTRACE_SYSCALL"),
+    *_from("SETOPTIONS GETEVENTMSG GETSIGINFO SETSIGINFO GETREGSET SETREGSET", 0x4200, "PTRACE_"),
+    *_from("SEIZE INTERRUPT LISTEN", 0x4206, "PTRACE_"),
+)
 PERSONALITY: Final[Names] = (
     (0x0040000, "ADDR_NO_RANDOMIZE"),
     (0x0100000, "MMAP_PAGE_ZERO"),

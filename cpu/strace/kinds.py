@@ -332,7 +332,7 @@ _VALUES: Final[dict[str, tuple[Names, str]]] = {
         "madv": "MADV", "sig_how": "SIG", "arch_prctl": "ARCH", "rlimit": "RLIMIT",
         "rusage": "RUSAGE", "seek": "SEEK", "clocks": "CLOCK", "itimers": "ITIMER",
         "fcntl": "F", "epoll_ops": "EPOLL_CTL", "prctl": "PR", "families": "AF",
-        "shutdown": "SHUT", "sol": "SOL", "so": "SO", "prio": "PRIO",
+        "shutdown": "SHUT", "sol": "SOL", "so": "SO", "prio": "PRIO", "ptrace": "PTRACE",
     }.items()
 }  # fmt: skip
 """Kinds that are one of several values: ``one:NAME``."""

@@ -8,13 +8,14 @@ import signal
 import stat
 import struct
 from collections.abc import Callable, Iterator
+from functools import wraps
 from typing import TYPE_CHECKING, TypeVar
 
 from cpu.fs.files import O_APPEND, O_NONBLOCK
 from cpu.fs.poll import READABLE, WRITABLE
 from cpu.fs.regular_files import SeekableFile
 from cpu.signal_send import send_sig
-from cpu.syscalls.registry import s32, s64, syscall
+from cpu.syscalls.registry import Handler, s32, s64, syscall
 from mmu.errors import LinuxError
 from mmu.linux.filemap import MAX_LFS_FILESIZE
 from mmu.linux.iov_iter import IovIter
@@ -353,13 +354,43 @@ def _offset(offset: int) -> int:
     return offset
 
 
+def _reads(handler: Handler) -> Handler:
+    """Count the call and its bytes for /proc/PID/io (add_rchar(), inc_syscr())."""
+
+    @wraps(handler)
+    def counted(task: Task, *args: int) -> int:
+        used = task.process.io
+        used.syscr += 1
+        done = handler(task, *args)
+        used.rchar += done
+        return done
+
+    return counted
+
+
+def _writes(handler: Handler) -> Handler:
+    """The same of a call that writes."""
+
+    @wraps(handler)
+    def counted(task: Task, *args: int) -> int:
+        used = task.process.io
+        used.syscw += 1
+        done = handler(task, *args)
+        used.wchar += done
+        return done
+
+    return counted
+
+
 @syscall("write")
+@_writes
 def sys_write(task: Task, fd: int, addr: int, count: int, *_: int) -> int:
     """write(2)."""
     return _write(task, task.files.get(s32(fd)), [(addr, count)])
 
 
 @syscall("writev")
+@_writes
 def sys_writev(task: Task, fd: int, addr: int, count: int, *_: int) -> int:
     """writev(2)."""
     file = task.files.get(s32(fd))
@@ -367,6 +398,7 @@ def sys_writev(task: Task, fd: int, addr: int, count: int, *_: int) -> int:
 
 
 @syscall("pwrite64")
+@_writes
 def sys_pwrite64(task: Task, fd: int, addr: int, count: int, offset: int, *_: int) -> int:
     """pwrite(2)."""
     at = _offset(offset)
@@ -374,6 +406,7 @@ def sys_pwrite64(task: Task, fd: int, addr: int, count: int, offset: int, *_: in
 
 
 @syscall("pwritev")
+@_writes
 def sys_pwritev(task: Task, fd: int, addr: int, count: int, offset: int, *_: int) -> int:
     """pwritev(2)."""
     at, file = _offset(offset), task.files.get(s32(fd))
@@ -381,12 +414,14 @@ def sys_pwritev(task: Task, fd: int, addr: int, count: int, offset: int, *_: int
 
 
 @syscall("read")
+@_reads
 def sys_read(task: Task, fd: int, addr: int, count: int, *_: int) -> int:
     """read(2)."""
     return _read(task, task.files.get(s32(fd)), [(addr, count)])
 
 
 @syscall("readv")
+@_reads
 def sys_readv(task: Task, fd: int, addr: int, count: int, *_: int) -> int:
     """readv(2)."""
     file = task.files.get(s32(fd))
@@ -394,6 +429,7 @@ def sys_readv(task: Task, fd: int, addr: int, count: int, *_: int) -> int:
 
 
 @syscall("pread64")
+@_reads
 def sys_pread64(task: Task, fd: int, addr: int, count: int, offset: int, *_: int) -> int:
     """pread(2)."""
     at = _offset(offset)
@@ -401,6 +437,7 @@ def sys_pread64(task: Task, fd: int, addr: int, count: int, offset: int, *_: int
 
 
 @syscall("preadv")
+@_reads
 def sys_preadv(task: Task, fd: int, addr: int, count: int, offset: int, *_: int) -> int:
     """preadv(2)."""
     at, file = _offset(offset), task.files.get(s32(fd))
@@ -426,6 +463,7 @@ def _rw_flags(flags: int) -> int:
 
 
 @syscall("preadv2")
+@_reads
 def sys_preadv2(
     task: Task, fd: int, addr: int, count: int, offset: int, _high: int, flags: int
 ) -> int:
@@ -439,6 +477,7 @@ def sys_preadv2(
 
 
 @syscall("pwritev2")
+@_writes
 def sys_pwritev2(
     task: Task, fd: int, addr: int, count: int, offset: int, _high: int, flags: int
 ) -> int:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import Final
 
 _TABLE: Final = os.path.join(os.path.dirname(__file__), "syscall_64.tbl")
@@ -19,6 +20,8 @@ def _read_table() -> dict[int, str]:
     return names
 
 
+NR_SYSCALLS: Final = 512
+"""Numbers that are told apart; all above are unknown."""
 SYSCALL_NAMES: Final = _read_table()
 SYSCALL_NUMBERS: Final = {name: number for number, name in SYSCALL_NAMES.items()}
 
@@ -26,3 +29,9 @@ SYSCALL_NUMBERS: Final = {name: number for number, name in SYSCALL_NAMES.items()
 def syscall_name(number: int) -> str:
     """Return the call's name, or ``syscall NUMBER`` where Linux has none."""
     return SYSCALL_NAMES.get(number, f"syscall {number}")
+
+
+def calls_by_name(calls: Sequence[int]) -> dict[str, int]:
+    """The calls that were made at all, of counts by number; those above the last are "others"."""
+    made = {syscall_name(nr): count for nr, count in enumerate(calls[:NR_SYSCALLS]) if count}
+    return made | ({"others": calls[NR_SYSCALLS]} if calls[NR_SYSCALLS] else {})

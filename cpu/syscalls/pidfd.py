@@ -6,6 +6,7 @@ from __future__ import annotations
 import errno
 from typing import TYPE_CHECKING
 
+from cpu.fs.procfs import process_of_directory
 from cpu.pidfd import PIDFD_NONBLOCK, PidFd, pidfd_of
 from cpu.siginfo import SI_TKILL, SI_USER, SIGINFO_SIZE, SigInfo
 from cpu.signal_send import group_send_sig_info
@@ -38,13 +39,23 @@ def _process(task: Task, fd: int) -> Process:
     return pidfd.process
 
 
+def _process_to_signal(task: Task, fd: int) -> Process:
+    """The same; the descriptor may be one of /proc/PID as well (pidfd_to_pid())."""
+    process = process_of_directory(task.files.get(fd))
+    if process is None:
+        return _process(task, fd)
+    if task.system.process_of(process.pid) is not process:
+        raise LinuxError(errno.ESRCH)
+    return process
+
+
 @syscall("pidfd_send_signal")
 def sys_pidfd_send_signal(task: Task, fd: int, signo: int, info: int, flags: int, *_: int) -> int:
     """pidfd_send_signal(2), to the process."""
     signo = s32(signo)
     if flags & U32:
         raise LinuxError(errno.EINVAL)
-    process = _process(task, s32(fd))
+    process = _process_to_signal(task, s32(fd))
     told = SigInfo.kill(signo, SI_USER, task.tgid, task.uid)
     if info:
         told = SigInfo.unpack(task.mm.copy_from_user(info, SIGINFO_SIZE))

@@ -5,16 +5,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from cpu.syscalls.numbers import SYSCALL_NUMBERS
+from cpu.syscalls.numbers import NR_SYSCALLS, SYSCALL_NUMBERS
 from mmu.units import U32
 
 Handler = Callable[..., int]
 """Takes the Task and six arguments (u64 each); returns what goes into rax, or raises
 LinuxError for -errno.
 """
-
-NR_SYSCALLS = 512
-"""Numbers the table covers; all above are unknown."""
 
 TABLE: list[Handler | None] = [None] * NR_SYSCALLS
 """Handlers by number; None for an unknown call."""

@@ -44,7 +44,8 @@ from cpu.syscalls import (
     wait,
     xattr,
 )
-from cpu.syscalls.registry import NR_SYSCALLS, TABLE
+from cpu.syscalls.numbers import NR_SYSCALLS
+from cpu.syscalls.registry import TABLE
 
 __all__ = [
     "NR_SYSCALLS",

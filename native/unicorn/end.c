@@ -32,8 +32,10 @@ void end(struct vcpu *v, enum stop reason, u64 rip, enum progress progress, enum
 {
 	if (v->end.reason == STOP_NONE)
 		v->end = (struct ending){ reason, progress, again, rip };
-	if (v->run.started)
+	if (v->run.started) {
+		hide_exits(v); /* nothing is translated any more */
 		leave_guest(v);
+	}
 }
 
 /* A fault that shared.exit describes: Python is to see it. */

@@ -89,6 +89,22 @@ bool add_exit(struct vcpu *v, u64 address)
 	return true;
 }
 
+/*
+ * At the end of each run Unicorn drops what it translated to stop at the exits, one by one, and
+ * looks their pages up for it. Ours stay where they are: it need not know of them then.
+ */
+void hide_exits(struct vcpu *v)
+{
+	if (v->own_exits.nr)
+		enable_exits(v, 0);
+}
+
+void show_exits(struct vcpu *v)
+{
+	if (v->own_exits.nr)
+		enable_exits(v, 1);
+}
+
 void publish_exits(struct vcpu *v)
 {
 	set_exits(v, v->own_exits.address, v->own_exits.nr);

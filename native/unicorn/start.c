@@ -72,6 +72,7 @@ static uc_err start_unicorn(struct vcpu *v)
 	uc_err err;
 
 	prepare_count(v, count);
+	show_exits(v);
 	v->run.begin = NO_ADDRESS;
 	v->run.started = true;
 	err = UC(v, emu_start)(v->uc, begin, v->run.until, time_left(v), count);

@@ -129,6 +129,8 @@ void free_watchpoints(struct vcpu *v, bool all);
 /* exits.c */
 bool add_exit(struct vcpu *v, u64 address);
 void publish_exits(struct vcpu *v);
+void hide_exits(struct vcpu *v);
+void show_exits(struct vcpu *v);
 void remove_exit(struct vcpu *v, u64 address);
 bool is_exit(struct vcpu *v, u64 address);
 void suspend_exits(struct vcpu *v);

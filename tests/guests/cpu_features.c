@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Instructions of each feature that CPUID here advertises, with what they compute, and of CET, which
- * are NOPs where it is off.
+ * Instructions of each feature that CPUID here advertises, with what they compute, and of CET,
+ * which are NOPs where it is off.
  */
 #include <immintrin.h>
 #include <stdint.h>

@@ -185,8 +185,9 @@ static void file_pages(void)
 static void advices(void)
 {
 	char *p = map(64, RW, ANON);
-	struct iovec v[4] = { { p, 4 * PAGE }, { p + 8 * PAGE, 0 }, { p + 8 * PAGE, 4 * PAGE },
-			      { p + 1, PAGE } };
+	struct iovec v[4] = {
+		{ p, 4 * PAGE }, { p + 8 * PAGE, 0 }, { p + 8 * PAGE, 4 * PAGE }, { p + 1, PAGE }
+	};
 	int self = (int)syscall(SYS_pidfd_open, getpid(), 0), ready[2];
 	pid_t child;
 
@@ -291,7 +292,8 @@ static void proc(void)
 	(void)*(volatile char *)(p + 20 * PAGE);
 	madvise(p + 2 * PAGE, 3 * PAGE, MADV_FREE);
 	madvise(p + 8 * PAGE, PAGE, GUARD_INSTALL);
-	madvise(s, PAGE, MADV_COLD); /* the host counts lazily free pages when it has drained its lists */
+	madvise(s, PAGE,
+		MADV_COLD); /* the host counts lazily free pages when it has drained its lists */
 	smaps("written", p);
 	pages("pagemap", p, 24);
 	touch(s, 5);
@@ -358,7 +360,8 @@ static void numa(void)
 
 	p[0] = 1;
 	(void)*(volatile char *)(p + PAGE);
-#define GET(mask, max, addr, flags) (mode = 77, syscall(SYS_get_mempolicy, &mode, mask, max, addr, flags))
+#define GET(mask, max, addr, flags) \
+	(mode = 77, syscall(SYS_get_mempolicy, &mode, mask, max, addr, flags))
 	SAY(GET(NULL, 0, NULL, 0));
 	SAY(mode);
 	memset(mask, 0xff, sizeof(mask));
@@ -397,7 +400,8 @@ static void numa(void)
 	SAY(SET(2, (void *)8, 1025));
 	SAY(SET(2, one, 100000));
 	SAY(SET(0, NULL, 0));
-#define MOVE(n, pages, nodes, status, flags) syscall(SYS_move_pages, 0, n, pages, nodes, status, flags)
+#define MOVE(n, pages, nodes, status, flags) \
+	syscall(SYS_move_pages, 0, n, pages, nodes, status, flags)
 	SAY(MOVE(5, at, NULL, status, 0));
 	for (int i = 0; i < 5; i++)
 		printf(" %d", status[i]);

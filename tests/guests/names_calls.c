@@ -489,7 +489,7 @@ static void deleted(void)
 {
 	struct stat s;
 	char at[64];
-	int fd, again;
+	int fd, again, ends[2];
 	long n;
 
 	make("open", "contents");
@@ -523,6 +523,16 @@ static void deleted(void)
 	text[n] = 0;
 	printf("%s\n", strrchr(text, '/'));
 	SAY(read(fd, text, 5));
+	SAY(pipe(ends) ? -1 : 0);
+	fstat(ends[0], &s);
+	printf("%o %u:%u\n", s.st_mode, s.st_uid, s.st_gid);
+	snprintf(at, sizeof(at), "/proc/self/fd/%d", ends[0]);
+	HAS(open(at, O_RDONLY));
+	SAY(fchmod(ends[0], 0));
+	HAS(open(at, O_RDONLY));
+	SAY(fchown(ends[0], getuid(), 77));
+	fstat(ends[1], &s);
+	printf("%o %u:%u\n", s.st_mode, s.st_uid, s.st_gid);
 }
 
 static void attributes(void)

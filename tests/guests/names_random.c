@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* Random calls that make, take away and move names, in the current directory, which is empty: each
- * line is a call and its answer, the last ones are the tree that is left. Arguments: seed, calls. */
+ * line is a call and its answer, the last ones are the tree that is left. Arguments: seed, calls,
+ * "plain" for no files without names. */
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <errno.h>
@@ -15,6 +16,7 @@
 #include <unistd.h>
 
 static uint64_t state;
+static int plain;
 
 static unsigned below(unsigned n)
 {
@@ -57,8 +59,9 @@ static void show(const char *at, const struct stat *s)
 {
 	int regular = S_ISREG(s->st_mode) || S_ISLNK(s->st_mode);
 
-	printf("%s %06o %ld %u:%u %ld\n", at, s->st_mode, S_ISDIR(s->st_mode) ? 0 : (long)s->st_nlink,
-	       s->st_uid, s->st_gid, regular ? (long)s->st_size : 0);
+	printf("%s %06o %ld %u:%u %ld\n", at, s->st_mode,
+	       S_ISDIR(s->st_mode) ? 0 : (long)s->st_nlink, s->st_uid, s->st_gid,
+	       regular ? (long)s->st_size : 0);
 }
 
 static void look(const char *at)
@@ -80,11 +83,19 @@ static void look(const char *at)
 static void opened(char *at)
 {
 	static const int kinds[] = { O_RDONLY, O_WRONLY, O_RDWR };
-	static const int extras[] = { 0,	 O_CREAT,    O_CREAT | O_EXCL, O_TRUNC,
-				      O_CREAT | O_TRUNC, O_DIRECTORY, O_NOFOLLOW,	O_PATH,
-				      O_APPEND | O_CREAT, O_CREAT | O_DIRECTORY,
-				      O_PATH | O_NOFOLLOW, O_TMPFILE };
-	int flags = kinds[below(3)] | extras[below(12)] | O_NONBLOCK;
+	static const int extras[] = { 0,
+				      O_CREAT,
+				      O_CREAT | O_EXCL,
+				      O_TRUNC,
+				      O_CREAT | O_TRUNC,
+				      O_DIRECTORY,
+				      O_NOFOLLOW,
+				      O_PATH,
+				      O_APPEND | O_CREAT,
+				      O_CREAT | O_DIRECTORY,
+				      O_PATH | O_NOFOLLOW,
+				      O_TMPFILE };
+	int flags = kinds[below(3)] | extras[below(12 - plain)] | O_NONBLOCK;
 	int mode = below(3) ? 0666 : below(010000);
 	int fd = open(at, flags, mode);
 	struct stat s;
@@ -196,6 +207,7 @@ int main(int argc, char **argv)
 {
 	int calls = argc > 2 ? atoi(argv[2]) : 100;
 
+	plain = argc > 3 && !strcmp(argv[3], "plain");
 	state = argc > 1 ? strtoull(argv[1], NULL, 0) : 1;
 	for (int i = 0; i < 4; i++)
 		if (mkdir("w", 0755) || chdir("w"))

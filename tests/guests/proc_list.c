@@ -28,7 +28,8 @@ static int visit(const char *path, const struct stat *s, int kind, struct FTW *w
 		printf("%s %s\n", path, errno == EACCES ? "EACCES" : "failed");
 		return 0;
 	}
-	if (strstr(path, "/mem") && !strstr(path, "/mem" "info"))
+	if (strstr(path, "/mem") && !strstr(path, "/mem"
+						  "info"))
 		size = 0;
 	if (strstr(path, "/pagemap"))
 		size = 0;

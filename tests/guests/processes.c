@@ -5,6 +5,7 @@
  */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
@@ -260,6 +261,8 @@ static void pidfds(void)
 	pid_t pid = child_of(sleep_for_ever);
 	int fd = syscall(SYS_pidfd_open, pid, 0);
 	struct pollfd one = { fd, POLLIN, 0 };
+	char directory[32];
+	int proc;
 
 	tell("pidfd_open", fd >= 0);
 	tell("of -1", syscall(SYS_pidfd_open, -1, 0));
@@ -269,6 +272,9 @@ static void pidfds(void)
 	tell("read", read(fd, &info, 1));
 	tell("not a pidfd", syscall(SYS_pidfd_send_signal, 1, 0, NULL, 0));
 	tell("signal 0", syscall(SYS_pidfd_send_signal, fd, 0, NULL, 0));
+	snprintf(directory, sizeof(directory), "/proc/%d", pid);
+	proc = open(directory, O_RDONLY | O_DIRECTORY);
+	tell("signal 0 by /proc", syscall(SYS_pidfd_send_signal, proc, 0, NULL, 0));
 	tell("signal 99", syscall(SYS_pidfd_send_signal, fd, 99, NULL, 0));
 	tell("waitid of no pidfd", waitid(P_PIDFD, 1, &info, WEXITED));
 	tell("SIGTERM", syscall(SYS_pidfd_send_signal, fd, SIGTERM, NULL, 0));
@@ -278,6 +284,8 @@ static void pidfds(void)
 
 	tell_info("waitid", result, &info, pid);
 	tell("signal after its end", syscall(SYS_pidfd_send_signal, fd, SIGTERM, NULL, 0));
+	tell("by /proc", syscall(SYS_pidfd_send_signal, proc, SIGTERM, NULL, 0));
+	close(proc);
 	close(fd);
 
 	fflush(stdout);

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from cpu.cred import Cred
-from cpu.fs.view import View, seen
+from cpu.fs.view import Given, View, seen
 from tests.guests.machine import run
 
 TMPFS = Path("/dev/shm")
@@ -51,12 +51,18 @@ def natively(program: Path, *args: str, uid: int) -> list[str]:
         return str(done.stdout).splitlines()
 
 
-def here(program: Path, *args: str, uid: int, tmp_path: Path, **options: Any) -> list[str]:
-    """The same in a fresh directory of the upper layer."""
-    upper = tmp_path / "upper"
-    shutil.rmtree(upper, ignore_errors=True)
-    upper.mkdir()
-    view = View(given=seen(str(program)), home="/home/guest", upper=str(upper), cwd="/home/guest")
+def here(
+    program: Path, *args: str, uid: int, tmp_path: Path, writable: bool = False, **options: Any
+) -> list[str]:
+    """The same in a fresh directory of the upper layer, or in a writable one of the host's."""
+    upper, out = tmp_path / "upper", tmp_path / "out"
+    for path in (upper, out):
+        shutil.rmtree(path, ignore_errors=True)
+        path.mkdir()
+    given, cwd = seen(str(program)), "/out" if writable else "/home/guest"
+    if writable:
+        given = (*given, Given("/out", str(out), writable=True))
+    view = View(given=given, home="/home/guest", upper=str(upper), cwd=cwd)
     ours = run(str(program), *args, view=view, cred=Cred.of(uid, uid), **options)
     assert (ours.result.exit_code, ours.result.unknown_syscalls) == (0, [])
     return ours.text.splitlines()

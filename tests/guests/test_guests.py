@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from functools import cache
 from itertools import product
+from typing import Any
 
 import pytest
 
@@ -143,6 +144,29 @@ def test_samples_tell_the_course_of_the_run() -> None:
     assert tables_over_time == sorted(tables_over_time)
     assert tables_over_time[-1] - tables_over_time[0] >= 31 * 4
     assert max(sample.VmRSS for sample in samples) >= 2048
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"fast_faults": False},
+        {"fidelity": "exact"},
+        {"fidelity": "exact", "fast_faults": False},
+        {"engine": "python"},
+    ],
+    ids=str,
+)
+def test_samples_are_of_their_instruction_however_it_runs(how: dict[str, Any]) -> None:
+    """Nothing that changes the sizes comes between a sample's instruction and the sample."""
+    guest = ("dontneed_loop", "64M", "1M") if "engine" not in how else ("sparse",)
+    assert run(*guest, **how).result.samples == run(*guest).result.samples
+
+
+def test_system_calls_are_counted_by_name() -> None:
+    (process,) = run("dontneed_loop", "8M").result.processes
+    assert process.calls["madvise"] >= 4
+    assert process.calls["exit_group"] == 1
+    assert sum(process.calls.values()) == process.syscalls
 
 
 @pytest.mark.parametrize("seed", [0, 7])

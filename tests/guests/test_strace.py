@@ -13,8 +13,11 @@ from typing import Any
 import pytest
 
 from cpu.fs.view import View, seen
+from cpu.strace.calls import signatures
 from cpu.strace.flags import sigset
 from cpu.strace.text import DEFAULT_STRLEN, flags, limit, octal, quoted
+from cpu.syscalls.numbers import SYSCALL_NUMBERS, syscall_name
+from cpu.syscalls.table import TABLE
 from tests.guests.build import build
 from tests.guests.machine import Run, guest_machine, run
 from ucmmu.strace import Strace
@@ -100,6 +103,12 @@ def test_a_hundred_calls_look_as_under_strace(tmp_path: Path) -> None:
 
 def run_traced(directory: Path, *command: str) -> tuple[Run, list[str]]:
     return run(*command), traced(directory, *command)
+
+
+def test_the_table_is_of_calls_that_there_are_and_lacks_few() -> None:
+    assert signatures().keys() <= SYSCALL_NUMBERS.keys()
+    here = {syscall_name(nr) for nr, handler in enumerate(TABLE) if handler is not None}
+    assert len(here & signatures().keys()) > 0.93 * len(here)
 
 
 def test_the_tasks_are_told_apart_and_calls_resumed(tmp_path: Path) -> None:

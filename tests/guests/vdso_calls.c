@@ -79,7 +79,8 @@ static int version_matches(uint16_t wanted)
 		def = (const void *)((const char *)def + def->vd_next);
 	}
 	aux = (const void *)((const char *)def + def->vd_aux);
-	return def->vd_hash == elf_hash("LINUX_2.6") && !strcmp(strings + aux->vda_name, "LINUX_2.6");
+	return def->vd_hash == elf_hash("LINUX_2.6") &&
+	       !strcmp(strings + aux->vda_name, "LINUX_2.6");
 }
 
 static void *find(const char *name)
@@ -123,7 +124,8 @@ int main(void)
 	vgettimeofday = find("__vdso_gettimeofday");
 	vgetcpu = find("__vdso_getcpu");
 	vtime = find("__vdso_time");
-	told("weak names", find("clock_gettime") == (void *)vgettime && find("time") == (void *)vtime);
+	told("weak names",
+	     find("clock_gettime") == (void *)vgettime && find("time") == (void *)vtime);
 	told("other names", !find("__vdso_nanosleep") && !find(""));
 	for (int clock = CLOCK_REALTIME; clock <= CLOCK_MONOTONIC; clock++) {
 		syscall(SYS_clock_gettime, clock, &before);

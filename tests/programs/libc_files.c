@@ -345,6 +345,23 @@ CHECK(file_space)
 	say("fsync %s, fdatasync %s", outcome(fsync(fd)), outcome(fdatasync(fd)));
 }
 
+CHECK(file_large)
+{
+	int fd = file_with("file", "");
+	const off_t far = 0x180000000;
+	struct stat st;
+	char *page;
+
+	say("write %zd", pwrite(fd, "far", 3, far));
+	fstat(fd, &st);
+	say("size %lld, blocks few %d", (long long)st.st_size, st.st_blocks < 100);
+	say("seek %lld", (long long)lseek(fd, -1, SEEK_END));
+	page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, far);
+	say("mapped %.3s", page == MAP_FAILED ? "not" : page);
+	say("shrink %s", outcome(ftruncate(fd, far - 1)));
+	unlink("file");
+}
+
 CHECK(file_temporary)
 {
 	char name[] = "nameXXXXXX", dir[] = "dirXXXXXX", bad[] = "badXXX";

@@ -62,6 +62,7 @@ def one_line(capfd, argv, code):
         "run --trace-out trace.txt hello",
         "run --fidelity trace --json - --trace-out - hello",
         "run --fid exact hello",
+        "run --json - --strace-out - hello",
         "compare",
         "compare --free-tables never hello",
         "run --env =x hello",

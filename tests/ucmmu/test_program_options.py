@@ -160,3 +160,38 @@ def test_of_a_static_program_it_is_said_that_nothing_is_preloaded(tmp_path):
     ucmmu("--preload", "libm.so.6", "--json", str(report), "hello")
     notes = json.loads(report.read_text())["notes"]
     assert "--preload has no effect: the program is static" in notes
+
+
+def test_time_zone_and_locale():
+    need("date")
+    assert ucmmu("--env", "TZ=Asia/Tokyo", "date", "+%Z%z") == "JST+0900\n"
+    need("locale")
+    assert ucmmu("--env", "LC_ALL=C.UTF-8", "locale", "charmap") == "UTF-8\n"
+
+
+def test_a_loader_is_a_program_too():
+    loader = Path("/lib64/ld-linux-x86-64.so.2")
+    if not loader.exists():
+        pytest.skip("no glibc here")
+    assert ucmmu(str(loader), need("echo"), "through it") == "through it\n"
+
+
+def test_system_calls_go_where_the_user_wants_them(tmp_path):
+    calls = tmp_path / "calls"
+    assert ucmmu("--strace-out", str(calls), "hello").startswith("hello, world\n")
+    lines = calls.read_text().splitlines()
+    assert lines[0].startswith("execve(") and lines[-1] == "+++ exited with 0 +++"
+    assert any(line.startswith('write(1, "hello, world\\n') for line in lines)
+    assert "\n".join(lines[1:]) in ucmmu("--strace-out", "-", "hello")
+
+
+def test_system_calls_that_cannot_be_written_are_one_line():
+    done = subprocess.run(
+        [sys.executable, "-m", "ucmmu", "run", "--strace-out", "/dev/full", "hello"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 73
+    assert done.stderr.endswith("ucmmu: --strace-out /dev/full: No space left on device\n")

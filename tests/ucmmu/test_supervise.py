@@ -311,3 +311,32 @@ def test_signals_between_two_jobs_are_noted():
         time.sleep(0.01)
     assert stops == [signal.SIGTERM]
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"nonsense\n",
+        b"\xff\xfe\n",
+        b"[1]\n",
+        b'{"result": 5}\n',
+        b'{"result": {"exit_code": 0}}\n',
+        b'{"result": {"exit_code": 1000, "ended": "exit"}}\n',
+        b'{"signal": 999}\n',
+        b'{"failure": {"code": 1, "line": "x"}}\n',
+        b"[" * 100_000 + b"\n",
+    ],
+)
+def test_a_child_that_is_not_itself_any_more_is_killed(data):
+    """A guest that had broken out of the engine would speak for the child."""
+
+    def job(link):
+        os.write(link._pipe, data)
+        time.sleep(60)
+
+    started = time.monotonic()
+    outcome = supervise(job, Limits())
+    assert (outcome.code, outcome.result) == (ExitCode.ENGINE_DIED, None)
+    assert "no message" in outcome.error
+    assert time.monotonic() - started < 20
+    no_children()
