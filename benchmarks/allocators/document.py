@@ -98,7 +98,9 @@ def _verdict(never: dict[str, Any], scan: dict[str, Any], refcount: dict[str, An
     more = refcount["instructions"] - never["instructions"]
     cost = f"instructions {more / never['instructions']:+.2%}"
     if never["VmPTE"] == scan["VmPTE"] == refcount["VmPTE"]:
-        return f"no difference: VmPTE ends at {_cell(never['VmPTE'])} kB under all three;\n  {cost}."
+        return (
+            f"no difference: VmPTE ends at {_cell(never['VmPTE'])} kB under all three;\n  {cost}."
+        )
     return (
         f"VmPTE ends at {_cell(never['VmPTE'])} kB under `never`, {_cell(scan['VmPTE'])} kB under"
         f"\n  `scan`, {_cell(refcount['VmPTE'])} kB under `refcount`; {cost}."
