@@ -53,8 +53,13 @@ def source(name: str) -> str:
     return (SCRIPTS / name).read_text()
 
 
+required: list[str] = []
+"""The programs that the test under way, or those before, asked for: tests.programs.survey."""
+
+
 def require(*programs: str) -> None:
     """Skip the test where a program is missing, and name what would install it."""
+    required.extend(programs)
     for program in programs:
         if shutil.which(program, path=os.environ["PATH"] + ":/usr/sbin:/sbin") is None:
             pytest.skip(f"no {program}: apt-get install {PACKAGES.get(program, program)}")

@@ -18,9 +18,22 @@ PROGRAMS = {
 }
 
 
-@pytest.mark.parametrize("name", PROGRAMS)
-def test_script(name: str, scratch: Scratch) -> None:
-    interpreter, source = PROGRAMS[name]
+LONG = ("ruby", "multiprocessing", "asyncio")
+
+
+def _run(name: str, scratch: Scratch) -> None:
+    interpreter, text = PROGRAMS[name]
     require(interpreter)
-    scratch.files["script"] = source
+    scratch.files["script"] = text
     scratch.same(interpreter, "script")
+
+
+@pytest.mark.parametrize("name", [name for name in PROGRAMS if name not in LONG])
+def test_script(name: str, scratch: Scratch) -> None:
+    _run(name, scratch)
+
+
+@pytest.mark.stress
+@pytest.mark.parametrize("name", LONG)
+def test_long_script(name: str, scratch: Scratch) -> None:
+    _run(name, scratch)

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.programs.harness import Scratch, require, source
 
 
@@ -12,6 +14,7 @@ def test_redis(scratch: Scratch) -> None:
     scratch.same("sh", "redis.sh", without=("log", "dump.rdb"))
 
 
+@pytest.mark.stress
 def test_http(scratch: Scratch) -> None:
     require("/usr/bin/python3", "curl")
     scratch.files |= {"http.sh": source("http.sh"), "served/file": "served\n" * 100}

@@ -23,11 +23,13 @@ def test_bash_script(scratch: Scratch) -> None:
     scratch.same("./bash.sh")
 
 
+@pytest.mark.stress
 def test_coreutils(scratch: Scratch) -> None:
     scratch.files["coreutils.sh"] = source("coreutils.sh")
     scratch.same("bash", "coreutils.sh", without=("old",))
 
 
+@pytest.mark.stress
 def test_tools(scratch: Scratch) -> None:
     require("mawk", "gawk", "busybox", "xz", "zstd", "bzip2", "jq")
     scratch.files["tools.sh"] = source("tools.sh")
