@@ -7,6 +7,7 @@ too without ``--quick``.
 from __future__ import annotations
 
 import argparse
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -22,8 +23,10 @@ BEGIN, END = "<!-- survey: begin -->", "<!-- survey: end -->"
 
 def version_of(program: str) -> str:
     """The version of the Debian package that a program comes from, without epoch and revision;
-    '' where that is unknown.
+    '' where it comes from elsewhere.
     """
+    if not (shutil.which(program) or "").startswith(("/usr/bin/", "/usr/sbin/", "/bin/")):
+        return ""
     package = harness.PACKAGES.get(program, program)
     query = ["dpkg-query", "-W", "-f", "${Version}", package]
     done = subprocess.run(query, capture_output=True, text=True, check=False)
