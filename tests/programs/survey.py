@@ -42,7 +42,7 @@ class Survey:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """The test's call, or what kept it from being made."""
         if report.when == "call" or report.outcome == "skipped":
-            words = {"passed": "as natively", "failed": "**differs**", "skipped": "not there"}
+            words = {"passed": "passed", "failed": "**failed**", "skipped": "skipped"}
             name = report.nodeid.rpartition("::")[2].removeprefix("test_")
             self.rows[name] = (list(harness.required), words[report.outcome])
         if report.when == "teardown":
@@ -50,7 +50,7 @@ class Survey:
 
     def table(self) -> str:
         """The rows, in Markdown."""
-        lines = ["| test | programs | output, exit code, files |", "|---|---|---|"]
+        lines = ["| test | programs | its test |", "|---|---|---|"]
         for name, (programs, ended) in self.rows.items():
             named = (f"{Path(one).name} {version_of(one)}".strip() for one in programs)
             lines.append(f"| {name.replace('_', ' ')} | {', '.join(named)} | {ended} |")
