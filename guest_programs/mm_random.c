@@ -510,6 +510,68 @@ static long do_lock(void)
 	return make("munlock", SYS_munlock, (long)crooked(start), (long)length, 0, 0, 0, 0);
 }
 
+static long do_mremap(void)
+{
+	static const int odd[] = { 8, MREMAP_FIXED, 4, 7, -1 };
+	unsigned long start = ARENA + pick_page() * PAGE_BYTES, old = pick_any_length(),
+		      new = one_in(2) ? old : pick_any_length(),
+		      to = crooked(ARENA + pick_page() * PAGE_BYTES);
+	int flags = one_in(3)	? MREMAP_MAYMOVE
+		    : one_in(2) ? MREMAP_MAYMOVE | MREMAP_FIXED
+		    : one_in(3) ? MREMAP_MAYMOVE | 4
+		    : one_in(9) ? odd[below(5)]
+				: 0;
+	long ret;
+
+	if (new > 1ul << 36)
+		new = PAGE_BYTES;
+	ret = make("mremap", SYS_mremap, (long)crooked(start), (long)old, (long)new, flags,
+		   (long)to, 0);
+	if (ret > 0 || ret < -4095)
+		taint((unsigned long)ret, new, true);
+	return ret;
+}
+
+/* What looks, and what acts on several ranges or for ever. */
+static long do_seldom(void)
+{
+	static unsigned char residency[ARENA_PAGES];
+	static struct {
+		unsigned long start, length;
+	} v[2];
+	unsigned long start = pick_start(), length = near(start, pick_any_length());
+	uint64_t hash = 0;
+	long ret;
+
+	switch (below(8)) {
+	case 0:
+		return make("mseal", 462, (long)crooked(start), PAGE_BYTES, one_in(9), 0, 0, 0);
+	case 1:
+	case 2:
+		v[0].start = crooked(start);
+		v[0].length = length;
+		v[1].start = pick_start();
+		v[1].length = near(v[1].start, pick_length());
+		ret = make("process_madvise", 440, -10000, (long)v, 2,
+			   one_in(2) ? MADV_DONTNEED : MADV_FREE, 0, 0);
+		argument[1] = (long)v[0].start;
+		argument[5] = (long)v[1].start;
+		return ret;
+	case 3:
+		return make("remap_file_pages", SYS_remap_file_pages, (long)start, (long)length, 0,
+			    (long)below(64), one_in(4) ? MAP_NONBLOCK : 0, 0);
+	}
+	if (length > sizeof(residency) * PAGE_BYTES && length < 1ul << 46)
+		length = sizeof(residency) * PAGE_BYTES;
+	memset(residency, 9, sizeof(residency));
+	ret = make("mincore", SYS_mincore, (long)crooked(start), (long)length, (long)residency, 0,
+		   0, 0);
+	for (unsigned int i = 0; i < sizeof(residency); i++)
+		hash = mix(hash, residency[i]);
+	argument[2] = (long)hash;
+	return ret;
+}
+
 static long do_limit(void)
 {
 	static const int which[] = { RLIMIT_AS, RLIMIT_DATA, RLIMIT_STACK, RLIMIT_MEMLOCK };
@@ -593,6 +655,10 @@ static long make_one(void)
 		return do_lock();
 	if (chance < 74)
 		return do_limit();
+	if (chance < 79)
+		return do_mremap();
+	if (chance < 84)
+		return do_seldom();
 	return do_access();
 }
 

@@ -22,18 +22,23 @@ COLUMNS: Final = (
     ("munmap", "munmap calls"),
     ("page_faults", "page faults"),
     ("instructions", "instructions"),
-    ("seconds", "seconds"),
 )
 HEAD: Final = """\
 # What each policy does for programs on the usual allocators
 
 Made by `make allocators` (`python -m benchmarks.allocators`); do not edit. The programs are the
 host's own, unmodified, with the allocator by `--preload`: `benchmarks/allocators/` has what they
-are asked to do. All figures are of the process named, at its end and at its peak, and but for the
-seconds they are the same on each run. "Tables freed" counts PTE tables freed before the end,
-whether by the policy or by munmap(), which frees them under each. Time in a guest is a nanosecond
-an instruction, and passes at once where all sleep: jemalloc's decay of 10 s passes in the idle
-steps.
+are asked to do. All figures are of the process named, at its end and at its peak, and they are the
+same on each run. "Tables freed" counts PTE tables freed before the end, whether by the policy or by
+munmap(), which frees them under each. The kernel of a guest executes none of its instructions, so
+these differ only by the digits of the sizes that a program prints; what a policy costs is in
+[performance.md](performance.md). Time in a guest is a nanosecond an instruction, and passes at once
+where all sleep: jemalloc's decay of 10 s passes in the idle steps.
+
+`scan` looks at what one call of madvise() covers, and frees a table if that is all of its 2 MiB. An
+allocator that gives memory back at once (decay 0) does so in smaller pieces: only the count frees
+tables there. Where an allocator gives nothing back (tcmalloc, most of mimalloc), or by munmap()
+(glibc's large chunks), the policies do not differ.
 
 The numbers, and the samples behind the plots, are in
 [benchmarks/results/allocators.json](../benchmarks/results/allocators.json).
@@ -93,8 +98,10 @@ def _verdict(never: dict[str, Any], scan: dict[str, Any], refcount: dict[str, An
     more = refcount["instructions"] - never["instructions"]
     cost = f"instructions {more / never['instructions']:+.2%}"
     if never["VmPTE"] == scan["VmPTE"] == refcount["VmPTE"]:
-        return f"no difference: VmPTE ends at {_cell(never['VmPTE'])} kB under all three; {cost}."
+        return (
+            f"no difference: VmPTE ends at {_cell(never['VmPTE'])} kB under all three;\n  {cost}."
+        )
     return (
         f"VmPTE ends at {_cell(never['VmPTE'])} kB under `never`, {_cell(scan['VmPTE'])} kB under"
-        f" `scan`, {_cell(refcount['VmPTE'])} kB under `refcount`; {cost}."
+        f"\n  `scan`, {_cell(refcount['VmPTE'])} kB under `refcount`; {cost}."
     )

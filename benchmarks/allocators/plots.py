@@ -39,6 +39,7 @@ def _write_figure(program: str, rows: Sequence[dict[str, Any]], path: Path) -> N
     figure, axes = plt.subplots(
         2, (len(allocators) + 1) // 2, figsize=(11, 5.5), sharey=True, squeeze=False
     )
+    most = max(sample[2] for row in rows for sample in row["samples"])
     for axis in axes.flat[len(allocators) :]:
         axis.set_visible(False)
     for axis, allocator in zip(axes.flat, allocators, strict=False):
@@ -48,7 +49,7 @@ def _write_figure(program: str, rows: Sequence[dict[str, Any]], path: Path) -> N
                     _draw(axis, row)
         axis.set_title(allocator, fontsize=9)
         axis.grid(alpha=0.3)
-        axis.set_ylim(bottom=0)
+        axis.set_ylim(0, 1.05 * most)
     axes[0][0].legend(fontsize=8)
     for axis in axes[:, 0]:
         axis.set_ylabel("VmPTE, kB")

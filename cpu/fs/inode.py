@@ -119,6 +119,8 @@ class Inode:
             return
         with suppress(LinuxError):
             self.data.write_back()
+        if self.data.mapping.shmem:
+            self.data.mapping.truncate_range(0, MAX_LFS_FILESIZE)
         info = self.fstat()
         self._stamp = _stamp(info)
         self.data.close()
@@ -246,8 +248,11 @@ class InodeTable:
     def sync(self) -> None:
         """Write every dirty page to the host (ksys_sync()). May wait."""
         for inode in list(self._inodes.values()):
-            with suppress(LinuxError):
-                inode.data.write_back()
+            if inode.opens:
+                inode.opens += 1
+                with suppress(LinuxError):
+                    inode.data.write_back()
+                inode.close(writes=False)
 
     def close(self) -> None:
         """The machine ends: write all back, give frames and descriptors back."""

@@ -133,6 +133,7 @@ class FileSystem:
         for path, text in view.links:
             directory, name = self._way(path)
             directory.add_below(name, self.overlay.fixed_link(text))
+        self._fresh(view)  # before others make the directories above them
         ours = [path for path in mounts if path.count("/") == 1]
         later: list[Given] = []
         for one in given:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from cpu.fs.poll import POLLERR, POLLHUP, POLLRDHUP, READABLE, WRITABLE
-from cpu.net.families import AF_UNIX, AF_UNSPEC
+from cpu.net.families import AF_UNIX
 from cpu.net.sock import (
     EVENTS,
     MSG_OOB,
@@ -34,14 +34,11 @@ from cpu.net.unix_gc import unix_gc, unix_inflight, unix_notinflight
 from mmu.errors import LinuxError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from cpu.fs.files import OpenFile
     from cpu.net.net import Net, Ucred
 
-SUN_PATH: Final = 2
-"""Where the name begins in struct sockaddr_un."""
-SOCKADDR_UN: Final = 110
 MAX_DGRAM_QLEN: Final = 10
 """net.unix.max_dgram_qlen: datagrams that wait at a receiver that is not the sender's peer."""
 SKB_MAX_HEAD: Final = 3776
@@ -481,36 +478,3 @@ def connect_pair(one: UnixSock, other: UnixSock) -> None:
     """Have the two be each other's peers."""
     one.peer, other.peer = other, one
     one.connected = other.connected = True
-
-
-def make_pair(net: Net, kind: int, flags: int) -> tuple[UnixSock, UnixSock]:
-    """socketpair(): two sockets connected with each other."""
-    one, other = UnixSock(net, kind, flags), UnixSock(net, kind, flags)
-    connect_pair(one, other)
-    one.peercred = other.peercred = net.current()
-    return one, other
-
-
-def unix_name(address: bytes) -> bytes:
-    """The name in a struct sockaddr_un: abstract ones with all their bytes, paths with one zero
-    behind them (unix_validate_addr(), unix_mkname_bsd()). EINVAL.
-    """
-    if not SUN_PATH < len(address) <= SOCKADDR_UN or address[:2] != struct.pack("<H", AF_UNIX):
-        raise LinuxError(errno.EINVAL)
-    name = address[SUN_PATH:]
-    return name if not name[0] else name.split(b"\0")[0] + b"\0"
-
-
-def connect_by_name(
-    sock: UnixSock, address: bytes, find: Callable[[bytes], UnixSock | None]
-) -> None:
-    """connect() to who has the name in ``address``; ``find`` finds it."""
-    if len(address) < 2:
-        raise LinuxError(errno.EINVAL)
-    if address[:2] == struct.pack("<H", AF_UNSPEC):
-        sock.disconnect()
-        return
-    name = unix_name(address)
-    if sock.passes_credentials:
-        sock.autobind()
-    sock.connect_to(find(name))

@@ -26,6 +26,8 @@ T = TypeVar("T")
 DEBUG_DIRECTORY: Final = "/usr/lib/debug"
 MAX_DEBUG_INFO: Final = 64 << 20
 """Bytes of .debug_info that are read at most."""
+MAX_SYMBOLS: Final = 16 << 20
+"""Bytes of a table of symbols that are read at most."""
 _SYMBOL: Final = struct.Struct("<IBBHQQ")
 _CODE: Final = (2, 10)
 """STT_FUNC and STT_GNU_IFUNC, which is chosen when it is first called."""
@@ -139,7 +141,7 @@ class Lines:
     def line(self, vaddr: int) -> str | None:
         """``file:line`` of the address."""
         for elf in (self._elf, self._debug_file()):
-            if elf is None or elf.get_section_by_name(".debug_line") is None:
+            if elf is None or not _has_lines(elf):
                 continue
             if id(elf) not in self._dwarf:
                 dwarf = elf.get_dwarf_info()
@@ -183,6 +185,8 @@ def _functions(elf: Any, section_name: str) -> list[tuple[int, int, str]]:
     section = elf.get_section_by_name(section_name) if elf is not None else None
     if section is None or section["sh_type"] not in ("SHT_SYMTAB", "SHT_DYNSYM"):
         return []
+    if section.data_size > MAX_SYMBOLS:
+        return []
     names = elf.get_section(section["sh_link"]).data()
     return sorted(
         (start, start + size, _name(names, name))
@@ -191,9 +195,13 @@ def _functions(elf: Any, section_name: str) -> list[tuple[int, int, str]]:
     )
 
 
+def _has_lines(elf: Any) -> bool:
+    """Whether it has debug information, of a size that can be read."""
+    sections = [elf.get_section_by_name(name) for name in (".debug_line", ".debug_info")]
+    return all(one is not None and one.data_size <= MAX_DEBUG_INFO for one in sections)
+
+
 def _line(dwarf: Any, aranges: Any, vaddr: int) -> str | None:
-    if dwarf.debug_info_sec is None or dwarf.debug_info_sec.size > MAX_DEBUG_INFO:
-        return None
     unit = _unit(dwarf, aranges, vaddr)
     program = None if unit is None else dwarf.line_program_for_CU(unit)
     if program is None:

@@ -25,7 +25,8 @@ from cpu.net.sock import (
     Received,
     Sock,
 )
-from cpu.net.unix import UnixSock, unix_name
+from cpu.net.unix import UnixSock
+from cpu.net.unix_names import unix_name
 from cpu.syscalls.clock import read_timespec
 from cpu.syscalls.io import IOV_MAX, MAX_RW_COUNT, Vectors, blocking, iovecs, write_all
 from cpu.syscalls.registry import s32, s64, syscall

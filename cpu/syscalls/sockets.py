@@ -24,7 +24,8 @@ from cpu.net.sock import (
 )
 from cpu.net.tcp import TcpSock
 from cpu.net.udp import UdpSock
-from cpu.net.unix import UnixSock, connect_by_name, make_pair, unix_name
+from cpu.net.unix import UnixSock
+from cpu.net.unix_names import connect_by_name, make_pair, unix_name
 from cpu.syscalls.io import blocking
 from cpu.syscalls.pipes import install_pair
 from cpu.syscalls.registry import s32, syscall

@@ -52,7 +52,7 @@ from mmu.linux.vma import (
     vma_merge_copy,
 )
 from mmu.linux.vma_lock import vma_start_write
-from mmu.units import PAGE_SHIFT, PAGE_SIZE
+from mmu.units import PAGE_SHIFT, PAGE_SIZE, U64
 
 if TYPE_CHECKING:
     from mmu._native import struct_vm_area_struct_ptr
@@ -125,7 +125,8 @@ def _check_params(mm: MmStruct, remap: _Remap) -> None:
     dontunmap = remap.flags & MREMAP_DONTUNMAP
     if not remap.flags & MREMAP_MAYMOVE or (dontunmap and remap.old_len != remap.new_len):
         raise LinuxError(errno.EINVAL)
-    if remap.addr + remap.old_len > remap.new_addr and remap.new_addr + remap.new_len > remap.addr:
+    old_end = (remap.addr + remap.old_len) & U64  # vrm_overlaps() lets it wrap
+    if old_end > remap.new_addr and remap.new_addr + remap.new_len > remap.addr:
         raise LinuxError(errno.EINVAL)
     if mm.c.vmas.nr + 2 >= mm.kernel.max_map_count - 3:
         raise LinuxError(errno.ENOMEM)

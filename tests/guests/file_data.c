@@ -317,6 +317,34 @@ static void sync_of_maps(void)
 	close(fd);
 }
 
+/* What was mapped, written and closed is there for who comes later, also after sync(). */
+static void closed(void)
+{
+	int fd = begin("closed", "closed"), i;
+	char *a;
+
+	for (i = 0; i < 3; i++) {
+		ftruncate(fd, 2 * PAGE);
+		a = map(fd, PROT_READ | PROT_WRITE, MAP_SHARED, 2 * PAGE, 0);
+		a[PAGE + i] = 'a' + i;
+		munmap(a, 2 * PAGE);
+		close(fd);
+		if (i)
+			sync();
+		fd = open("closed", O_RDWR);
+		SAY(pread(fd, buffer, 4, PAGE));
+		SAY(memcmp(buffer, "abc", i + 1));
+		SAY(pwrite(fd, "z", 1, PAGE + 3));
+	}
+	a = map(fd, PROT_READ, MAP_PRIVATE, 2 * PAGE, 0);
+	SAY(memcmp(a + PAGE, "abcz", 4));
+	close(fd);
+	sync();
+	SAY(memcmp(a + PAGE, "abcz", 4));
+	munmap(a, 2 * PAGE);
+	sync();
+}
+
 static void holes(void)
 {
 	int fd = begin("holes", "holes"), i;
@@ -801,6 +829,7 @@ int main(void)
 	half_there();
 	mapped();
 	sync_of_maps();
+	closed();
 	holes();
 	between_processes();
 	limited();

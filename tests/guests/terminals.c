@@ -35,6 +35,12 @@ static void settle(void)
 	nanosleep(&(struct timespec){ 0, 20000000 }, NULL);
 }
 
+static void settle_long(void)
+{
+	for (int i = 0; i < 8; i++)
+		settle();
+}
+
 static void show(const char *what, int fd, size_t size)
 {
 	ssize_t got;
@@ -478,8 +484,7 @@ static void orphan(int m, int s)
 	if (!pid) {
 		if (!fork()) {
 			setpgid(0, 0);
-			settle();
-			settle();
+			settle_long();
 			tell("read of an orphan", read(s, buffer, 10));
 			told("orphan");
 			fflush(stdout);
@@ -488,10 +493,8 @@ static void orphan(int m, int s)
 		_exit(0);
 	}
 	waitpid(pid, NULL, 0);
-	settle();
-	settle();
-	settle();
-	settle();
+	settle_long();
+	settle_long();
 }
 
 static void hung_up(int m, int s)
@@ -517,7 +520,7 @@ static void leader_ends(int m, int s)
 		pause();
 		_exit(0);
 	}
-	settle();
+	settle_long();
 	close(s);
 }
 
@@ -541,7 +544,7 @@ static void ends(void)
 		show("the slave reads", s, 10);
 		_exit(0);
 	}
-	settle();
+	settle_long();
 	close(m);
 	waitpid(pid, NULL, 0);
 	m = pair(&s);

@@ -269,6 +269,6 @@ def run(host: Host, *words: str, walls: bool = True) -> subprocess.CompletedProc
         capture_output=True,
         text=True,
         errors="backslashreplace",
-        timeout=90,
+        timeout=200,
         check=False,
     )

@@ -67,7 +67,7 @@ def test_much_nonsense_does_no_harm(kind: str, part: int) -> None:
     seed = random.SystemRandom().getrandbits(48)
     options = [[], ["--cpus", "3"], ["--fidelity", "exact"], ["--uid", "1000"]][part % 4]
     with make_host(as_user=os.geteuid() == 0 and part % 2 == 1) as host:
-        fuzz(host, kind, seed, AT_ONCE, *options)
+        fuzz(host, kind, seed, AT_ONCE, "--timeout", "150", *options)
 
 
 def test_what_was_found_answers_as_the_host_does() -> None:

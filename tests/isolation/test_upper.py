@@ -220,6 +220,18 @@ def test_writes_are_gone_kept_or_written_through(tmp_path: Path, place: Path) ->
     assert layers(place) == []
 
 
+def test_what_is_fresh_is_so_above_the_working_directory_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """/tmp and the home are a user's to write to, though something given lies beneath them."""
+    work = tmp_path / "home" / "work"
+    work.mkdir(parents=True)
+    monkeypatch.setenv("HOME", str(work.parent))
+    done = sh("echo y >~/y && cat ~/y; echo x >/tmp/x && cat /tmp/x", "--uid", "1000", cwd=work)
+    assert done.stdout == "y\nx\n", done.stderr
+    assert sorted(work.parent.iterdir()) == [work]
+
+
 def test_root_is_the_whole_tree(tmp_path: Path) -> None:
     busybox = Path("/bin/busybox")
     if not busybox.exists():

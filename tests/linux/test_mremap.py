@@ -171,3 +171,12 @@ def test_another_process_keeps_its_pages(mm, touch):
     check_processes(mm.kernel)
     child.exit_mmap()
     assert mm.copy_from_user(NEW, 4) == b"mine"
+
+
+def test_an_old_length_that_wraps_overlaps_nothing(mm, raises_errno):
+    """So the target is unmapped before the old range turns out to be impossible, as in v6.18."""
+    mm.mmap(BASE, PAGE, 3, ANON)
+    mm.mmap(NEW, 2 * PAGE, 3, ANON)
+    with raises_errno(errno.EINVAL):
+        mm.mremap(BASE, (1 << 64) - PAGE, PAGE, MOVE, NEW)
+    assert [vma.vm_start for vma in mm.c.vmas.vma[0 : mm.c.vmas.nr]] == [BASE, NEW + PAGE]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import doctest
 import json
 import re
+import shlex
 import subprocess
 import sys
 from functools import cache
@@ -117,9 +118,7 @@ def test_every_make_target_exists(target):
 )
 def test_the_commands_run(command, tmp_path):
     program = ROOT / "guest_programs" / "build" / "hello"
-    words = (
-        command.replace("./program args…", str(program)).replace("./program", str(program)).split()
-    )
+    words = shlex.split(command.replace("./program", str(program)))
     done = subprocess.run(
         [sys.executable, "-m", "ucmmu", *words],
         cwd=tmp_path,
