@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Any, Final
 
 from benchmarks.allocators.plots import plot_name
 
+LINE: Final = 100
+"""Columns of a line that is no table row."""
 COLUMNS: Final = (
     ("allocator", "allocator"),
     ("policy", "policy"),
@@ -91,17 +94,14 @@ def _findings(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
         if len(by_policy) < 3:
             continue
         never, scan, refcount = (by_policy[p] for p in ("never", "scan", "refcount"))
-        yield f"- **{allocator}**: {_verdict(never, scan, refcount)}"
+        text = f"- **{allocator}**: {_verdict(never, scan, refcount)}"
+        yield textwrap.fill(text, LINE, subsequent_indent="  ", break_long_words=False)
 
 
 def _verdict(never: dict[str, Any], scan: dict[str, Any], refcount: dict[str, Any]) -> str:
-    more = refcount["instructions"] - never["instructions"]
-    cost = f"instructions {more / never['instructions']:+.2%}"
     if never["VmPTE"] == scan["VmPTE"] == refcount["VmPTE"]:
-        return (
-            f"no difference: VmPTE ends at {_cell(never['VmPTE'])} kB under all three;\n  {cost}."
-        )
+        return f"no difference: VmPTE ends at {_cell(never['VmPTE'])} kB under all three."
     return (
         f"VmPTE ends at {_cell(never['VmPTE'])} kB under `never`, {_cell(scan['VmPTE'])} kB under"
-        f"\n  `scan`, {_cell(refcount['VmPTE'])} kB under `refcount`; {cost}."
+        f" `scan`, {_cell(refcount['VmPTE'])} kB under `refcount`."
     )
