@@ -102,7 +102,11 @@ static void policies(void)
 /* Of block/ioprio.c: the class above bit 13, and the level. */
 static void io_priorities(void)
 {
-	enum { PROCESS = 1, GROUP, USER };
+	enum {
+		PROCESS = 1,
+		GROUP,
+		USER
+	};
 	int idle = 3 << 13, best_effort = 2 << 13, status;
 
 	tell("none yet", syscall(SYS_ioprio_get, PROCESS, 0));
