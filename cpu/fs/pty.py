@@ -14,7 +14,9 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final
 
 from cpu.fs.files import O_ACCMODE, O_RDWR, SETFL_MASK, OpenFile
+from cpu.fs.kstat import Kstat
 from cpu.fs.n_tty import N_TTY_BUF_SIZE
+from cpu.fs.node import Change
 from cpu.fs.poll import POLLHUP, READABLE, WRITABLE, PollHead
 from cpu.fs.pseudo_fs import Device, Directory, Inode
 from cpu.fs.tty import JobControl, Tty, TtyFile
@@ -179,6 +181,34 @@ def tty_device(make: Callable[[int], OpenFile], major: int, minor: int) -> Devic
     return device
 
 
+class TtyNode(Device):
+    """/dev/pts/N. Owner and rights can be changed, as screen and sshd do; times are not kept."""
+
+    def __init__(self, tty: Tty, make: Callable[[int], OpenFile]) -> None:
+        super().__init__(make)
+        self.rdev = os.makedev(136, tty.index)
+        self._tty = tty
+        self._refresh()
+
+    def _refresh(self) -> None:
+        self.mode, self.owner = stat.S_IFCHR | self._tty.rights, self._tty.owner
+
+    def getattr(self) -> Kstat:
+        """What stat() says, whichever of its nodes was changed."""
+        self._refresh()
+        return super().getattr()
+
+    def setattr(self, change: Change) -> None:
+        """Change owner and rights."""
+        tty, (uid, gid) = self._tty, self._tty.owner
+        tty.rights = tty.rights if change.mode is None else change.mode
+        tty.owner = (
+            uid if change.uid is None else change.uid,
+            gid if change.gid is None else change.gid,
+        )
+        self._refresh()
+
+
 class DevPts(Directory):
     """/dev/pts, and the terminals in it; ``take`` is told of each slave that is opened, and makes
     it the controlling terminal of who has none.
@@ -203,9 +233,7 @@ class DevPts(Directory):
         tty = self.ttys.get(int(name)) if name.isdecimal() else None
         if tty is None or name != str(tty.index):
             return None
-        device = tty_device(lambda flags: self.open_slave(tty, flags), 136, tty.index)
-        device.mode, device.owner = stat.S_IFCHR | 0o620, tty.owner
-        return device
+        return TtyNode(tty, lambda flags: self.open_slave(tty, flags))
 
     def names(self) -> Iterable[str]:
         """Their numbers."""

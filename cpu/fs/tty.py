@@ -65,6 +65,7 @@ class Tty:
         self.winsize = bytes(WINSIZE.size)
         self.owner = jobs.owner()
         """Uid and gid of its file."""
+        self.rights = 0o620
         self.exclusive = False
         self.hung_up = False
         self.openers = 0

@@ -218,6 +218,7 @@ IOCTLS: Final[Names] = (
     (0x540E, "TIOCSCTTY"),
     (0x80045430, "TIOCGPTN"),
     (0x40045431, "TIOCSPTLCK"),
+    (0x5441, "TIOCGPTPEER"),
     (0x40049409, "FICLONE"),
 )
 FAMILIES: Final[Names] = tuple(

@@ -123,6 +123,13 @@ static void opening(void)
 	printf("mode %o rdev %d %d\n", st.st_mode, major(st.st_rdev), minor(st.st_rdev));
 	printf("ttyname %d, isatty %d %d %d\n", !strcmp(ttyname(slave), name), isatty(slave),
 	       isatty(master), isatty(open("/dev/null", O_RDWR)));
+	tell("chmod", chmod(name, 0600));
+	stat(name, &st);
+	printf("mode %o\n", st.st_mode);
+	tell("fchmod", fchmod(slave, 0622));
+	tell("chown", chown(name, getuid(), getgid()));
+	fstat(slave, &st);
+	printf("mode %o, owner %d %d\n", st.st_mode, st.st_uid == getuid(), st.st_gid == getgid());
 	tcgetattr(slave, &t);
 	printf("%x %x %x %x %d, speeds %d %d:", t.c_iflag, t.c_oflag, t.c_cflag, t.c_lflag,
 	       t.c_line, cfgetispeed(&t), cfgetospeed(&t));
