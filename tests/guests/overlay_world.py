@@ -34,6 +34,7 @@ class World:
     cred: Cred = ROOT
     now: int = 10**9
     public_only: bool = False
+    more: tuple[Given, ...] = ()
     fs: FsStruct = field(init=False)
 
     def __post_init__(self) -> None:
@@ -61,6 +62,7 @@ class World:
             given=(
                 Given("/low", str(self.lower), public_only=self.public_only),
                 Given("/out", str(self.writable), writable=True),
+                *self.more,
             ),
             fresh=("/tmp",),
             upper=str(self.upper),
