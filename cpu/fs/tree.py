@@ -90,7 +90,7 @@ class FileSystem:
 
     def keep(self) -> int:
         """Make a tree of what guests wrote, in the upper layer's directory (cpu.fs.keep); returns
-        how many FIFOs and sockets are not in it. Nobody may use the tree afterwards. Raises
+        how many names are not in it (cpu.fs.keep). Nobody may use the tree afterwards. Raises
         OSError, LinuxError.
         """
         keeper, node = Keeper(self.overlay), self.root.node

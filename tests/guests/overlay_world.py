@@ -110,7 +110,7 @@ class World:
 
     def kept(self) -> dict[str, str]:
         """The layer as --keep leaves it: each path and what is there."""
-        self.tree.keep()
+        self.tree_lost = self.tree.keep()
         found = {}
         for folder, _, names in os.walk(self.upper):
             for name in names:
