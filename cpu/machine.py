@@ -233,7 +233,7 @@ class Machine:
 
     def keep_files(self) -> int:
         """Make a tree of what guests wrote in the upper layer's directory, after the run; returns
-        how many FIFOs and sockets are not in it. Raises OSError, LinuxError.
+        how many names are not in it (cpu.fs.keep). Raises OSError, LinuxError.
         """
         assert self._tree is not None
         return self._tree.keep()
