@@ -446,6 +446,8 @@ class Task(Thread):
         self.zombie = False
         """It has ended, and has not been released."""
         self.sched = SchedAttr()
+        self.ioprio = 0
+        """As ioprio_set() says: the class above bit 13, and the level."""
         self.mempolicy: Mempolicy | None = None
         """None: MPOL_DEFAULT."""
         self.no_new_privs = False
