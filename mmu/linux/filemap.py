@@ -142,13 +142,15 @@ class AddressSpace:
     may be newer than what ``ops`` would read.
     """
 
-    __slots__ = ("_memory", "_pages", "dirty", "ops", "seals", "shmem", "users")
+    __slots__ = ("_memory", "_pages", "dirty", "ops", "seals", "shmem", "users", "writeback")
 
     def __init__(self, ops: AddressSpaceOperations, *, shmem: bool = False) -> None:
         self.ops = ops
         self.shmem = shmem
         self.users = 0
         self.dirty: set[int] = set()
+        self.writeback: list[set[int]] = []
+        """Of each who writes pages back: those that nobody made dirty again since."""
         self.seals = F_SEAL_SEAL
         """F_SEAL_* bits: what can be done with it no more; only files of memory get others."""
         self._memory: Memory | None = None
@@ -233,19 +235,21 @@ class AddressSpace:
             for pgoff in missing:
                 if pgoff != needed:
                     frames[pgoff] = memory.alloc_pages()
+        failed = False
         for pgoffs in runs(sorted(frames)):
             try:
                 self._fill(memory, pgoffs, [frames[pgoff] for pgoff in pgoffs])
             except LinuxError:
-                if needed in pgoffs:
-                    if len(pgoffs) == 1:
-                        raise
-                    self._fill(memory, [pgoffs[pgoffs.index(needed)]], [memory.alloc_pages()])
+                failed |= needed in pgoffs
+        if failed and needed is not None:
+            self._fill(memory, [needed], [memory.alloc_pages()])
 
     def set_dirty(self, pgoff: int) -> None:
         """page_mkwrite(): the cached page ``pgoff`` may be written from now on. Raises LinuxError
         if it could not be written back.
         """
+        for pages in self.writeback:
+            pages.discard(pgoff)
         if pgoff in self.dirty:
             return
         self.ops.page_mkwrite(len(self.dirty))
