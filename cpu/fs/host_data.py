@@ -15,6 +15,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final, TypeVar
 
+from cpu.fs.mutex import Mutex
 from mmu._native import lib
 from mmu.errors import LinuxError
 from mmu.linux.filemap import AddressSpace
@@ -65,13 +66,25 @@ class HostData:
     needs the file open, and raises LinuxError.
     """
 
-    __slots__ = ("_size", "_space", "_used", "fd", "fd_writes", "kernel", "mapping", "writable")
+    __slots__ = (
+        "_size",
+        "_space",
+        "_used",
+        "fd",
+        "fd_writes",
+        "kernel",
+        "lock",
+        "mapping",
+        "writable",
+    )
 
     def __init__(self, kernel: Kernel, space: Space | None, *, writable: bool, shmem: bool) -> None:
         self.kernel = kernel
         self.writable = writable
         self.mapping = AddressSpace(self, shmem=shmem)
         self.mapping.get()
+        self.lock = Mutex(kernel, "the i_rwsem of a file")
+        """Held by who writes, or changes the size."""
         self.fd = -1
         self.fd_writes = False
         self._size = 0
@@ -163,14 +176,15 @@ class HostData:
         newer = sorted(pgoff for pgoff in self.mapping.dirty if first <= pgoff < end)
         if not newer:
             return self._host_preadv(views, at)
+        pages = [bytes(self.mapping.view(pgoff)) for pgoff in newer]  # views may be of them
         done = _all(lambda views, at: os.preadv(self.fd, views, at), views, at)
-        for pgoff in newer:
+        for pgoff, page in zip(newer, pages, strict=True):
             start = max(at, pgoff << PAGE_SHIFT)
             stop = min(at + done, pgoff + 1 << PAGE_SHIFT)
             if start < stop:
-                page = self.mapping.view(pgoff)
                 offset = start - (pgoff << PAGE_SHIFT)
-                _spread(page[offset : offset + stop - start], views, start - at)
+                part = memoryview(page)[offset : offset + stop - start]
+                _spread(part, views, start - at)
         return done
 
     def _host_preadv(self, views: Views, at: int) -> int:
@@ -249,8 +263,12 @@ class HostData:
 
     def truncate(self, size: int) -> None:
         """Make it ``size`` bytes long; pages beyond go, out of every mapping too
-        (truncate_setsize()). May wait.
+        (truncate_setsize()). Takes the lock; may wait.
         """
+        with self.lock:
+            self._truncate(size)
+
+    def _truncate(self, size: int) -> None:
         was, self._size = self.i_size(), 0
         _host(lambda: os.ftruncate(self.fd, size))
         if size < was:
@@ -262,8 +280,8 @@ class HostData:
         self.account()
 
     def fallocate(self, mode: int, offset: int, length: int) -> None:
-        """Have blocks for a range, or make it a hole, or zeros. EOPNOTSUPP for other modes. May
-        wait.
+        """Have blocks for a range, or make it a hole, or zeros. EOPNOTSUPP for other modes.
+        Takes the lock; may wait.
         """
         kind = mode & ~FALLOC_FL_KEEP_SIZE
         if kind == FALLOC_FL_PUNCH_HOLE and mode == kind:
@@ -272,11 +290,12 @@ class HostData:
             raise LinuxError(errno.EOPNOTSUPP)
         if kind != FALLOC_FL_PUNCH_HOLE and self._space is not None and self._space.room < length:
             raise self._space.no_room()
-        if not kind:
-            self._fallocate(mode, offset, length)
-        else:
-            self._clear(mode, offset, length)
-        self.account()
+        with self.lock:
+            if not kind:
+                self._fallocate(mode, offset, length)
+            else:
+                self._clear(mode, offset, length)
+            self.account()
 
     def _fallocate(self, mode: int, offset: int, length: int) -> None:
         if _libc.fallocate(self.fd, mode, offset, length):
