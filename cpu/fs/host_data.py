@@ -42,6 +42,7 @@ class Space:
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.used = 0
+        self._dirty: dict[HostData, None] = {}
         self.tell: Callable[[str], None] = lambda line: None
         """Hears, in words for the user, that there was no room."""
 
@@ -54,8 +55,18 @@ class Space:
 
     @property
     def room(self) -> int:
-        """Bytes that are left."""
-        return max(self.limit - self.used, 0)
+        """Bytes that are left, when what is dirty is written."""
+        return max(self.limit - self.used - self._reserved(), 0)
+
+    def add_dirty(self, data: HostData) -> None:
+        """A page of that file becomes dirty."""
+        self._dirty[data] = None
+
+    def _reserved(self) -> int:
+        """Bytes that dirty pages may take yet."""
+        for data in [data for data in self._dirty if not data.mapping.dirty]:
+            del self._dirty[data]
+        return sum(len(data.mapping.dirty) << PAGE_SHIFT for data in self._dirty if data.sparse())
 
 
 class HostData:
@@ -157,8 +168,11 @@ class HostData:
 
     def page_mkwrite(self, nr_dirty: int) -> None:
         """ENOSPC if no room is left for one more page."""
-        if self._space is not None and self._space.room < (nr_dirty + 1) << PAGE_SHIFT:
+        if self._space is None:
+            return
+        if self._space.room < 1 << PAGE_SHIFT and self.sparse():
             raise self._space.no_room()
+        self._space.add_dirty(self)
 
     def punch_hole(self, offset: int, length: int) -> bool:
         """Make it a hole."""
@@ -220,13 +234,16 @@ class HostData:
         """How many of so many bytes may be written although there is little room: those that lie in
         the file already may.
         """
-        allowed = max(min(self.i_size() - at, length), 0) if not self._sparse() else 0
+        allowed = max(min(self.i_size() - at, length), 0) if not self.sparse() else 0
         allowed = max(allowed, min(self._space.room if self._space else length, length))
         if not allowed:
             raise self._space.no_room() if self._space else LinuxError(errno.ENOSPC)
         return allowed
 
-    def _sparse(self) -> bool:
+    def sparse(self) -> bool:
+        """Whether pages of it may take room when they are written: it has holes."""
+        if self.fd < 0:
+            return True
         info = os.fstat(self.fd)
         return info.st_blocks << 9 < info.st_size
 

@@ -63,8 +63,8 @@ class AddressSpaceOperations(Protocol):
         """Write pages ``pgoff`` on, the last one up to the file's end. Raises LinuxError."""
 
     def page_mkwrite(self, nr_dirty: int) -> None:
-        """A page becomes dirty, and ``nr_dirty`` are already: raises LinuxError ENOSPC, EIO if that
-        could not be written back.
+        """A page becomes dirty, as each of shared memory is, and ``nr_dirty`` are already: raises
+        LinuxError ENOSPC, EIO if that could not be written back.
         """
 
     def punch_hole(self, offset: int, length: int) -> bool:
@@ -201,13 +201,14 @@ class AddressSpace:
     def read_pages(self, memory: Memory, pgoff: int) -> int:
         """Bring page ``pgoff`` in, and the read-ahead window around it; returns its pfn.
 
-        Raises OutOfMemory if there is no frame for that page, LinuxError EIO if it cannot be read;
-        a shorter window is no error.
+        Raises OutOfMemory if there is no frame for that page, LinuxError EIO if it cannot be read,
+        ENOSPC if shared memory may have no more; a shorter window is no error.
         """
         self._use(memory)
         if pgoff in self._pages:
             return self._pages[pgoff]
         if self.shmem:
+            self.ops.page_mkwrite(len(self.dirty))
             self._fill(memory, [pgoff], [memory.alloc_pages()])
             return self._pages[pgoff]
         first = max(0, pgoff - RA_PAGES // 2)
