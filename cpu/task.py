@@ -15,6 +15,7 @@ import errno
 import random
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NoReturn, Protocol
 
@@ -537,7 +538,8 @@ class Task(Thread):
     def put_held_files(self) -> None:
         """Let go of the open files that its system call held. May wait."""
         while self.held_files:
-            self.held_files.popitem()[0].put()
+            with suppress(LinuxError):
+                self.held_files.popitem()[0].put()
 
     # The end.
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
  * Files while other threads map the buffers anew, so that reads and writes fault and wait: what is
- * appended, what moves the position, what is closed meanwhile; and a file read into its own mapping.
+ * appended, what moves the position, what is closed meanwhile; and a file read into its own
+ * mapping.
  */
 #define _GNU_SOURCE
 #include <errno.h>

@@ -11,6 +11,7 @@ from mmu.errors import LinuxError
 from mmu.linux.filemap import AddressSpace, MappedFile
 from mmu.linux.mman import (
     MADV_DONTNEED,
+    MADV_REMOVE,
     MAP_FIXED,
     MAP_PRIVATE,
     MAP_SHARED,
@@ -278,3 +279,23 @@ def test_rights_of_the_open_file_bind(mm, disk):
         mm.mprotect(BASE, PAGE, 3)
     with pytest.raises(LinuxError, match="EACCES"):
         mm.mmap(BASE, PAGE, 1, SHARED, file_of(disk, readable=False))
+
+
+def test_a_file_that_is_unmapped_while_another_gets_its_hole_stays_open(mm, disk):
+    """MADV_REMOVE of two files: the first waits, and somebody unmaps the second."""
+    other = file_of(Disk(2 * PAGE))
+
+    class Waits(Disk):
+        """Its holes take long."""
+
+        def punch_hole(self, offset: int, length: int) -> bool:
+            """Somebody else goes on meanwhile."""
+            mm.munmap(BASE + PAGE, PAGE)
+            assert other.users
+            return super().punch_hole(offset, length)
+
+    mm.mmap(BASE, PAGE, 3, SHARED, file_of(Waits(PAGE)))
+    mm.mmap(BASE + PAGE, PAGE, 3, SHARED, other)
+    mm.madvise(BASE, 2 * PAGE, MADV_REMOVE)
+    assert other.users == 0
+    assert other.mapping.ops.data[:PAGE] == bytes(PAGE)
