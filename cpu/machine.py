@@ -204,6 +204,7 @@ class Machine:
         mm.can_lock_all = system.can_lock_all
         files = FileTable(lambda: mm.rlimit[Resource.NOFILE].cur)
         files.owner = lambda: (self._cred(who).fsuid, self._cred(who).fsgid)
+        files.held = system.held_files
         tty = self._host_tty(streams)
         for file in self._standard_streams(fs, streams, tty is not None):
             files.install(file)
@@ -233,7 +234,7 @@ class Machine:
 
     def keep_files(self) -> int:
         """Make a tree of what guests wrote in the upper layer's directory, after the run; returns
-        how many FIFOs and sockets are not in it. Raises OSError, LinuxError.
+        how many names are not in it (cpu.fs.keep). Raises OSError, LinuxError.
         """
         assert self._tree is not None
         return self._tree.keep()

@@ -110,7 +110,9 @@ def _keep(machine: Machine, report: Message) -> bool:
         report["notes"].append(f"--keep: {os.strerror(error.errno or errno.EIO)}")
         return False
     if left_out:
-        report["notes"].append(f"--keep: {left_out} pipes and sockets are not saved")
+        report["notes"].append(
+            f"--keep: {left_out} pipes, sockets and names of whiteouts are not saved"
+        )
     return True
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -52,8 +53,8 @@ def view_of(
         given["/"] = Given("/", host)
     asked = [_asked("--read", path, links) for path in options.read]
     asked += [_asked("--writable", path, links, writable=True) for path in options.writable]
-    asked += [_asked("--preload", path, links) for path in preload_files(options)]
-    named = {one.path: one for ones in asked for one in ones}
+    asked += _preloaded(options, links, [one.path for ones in asked for one in ones])
+    named = _under_all_names({one.path: one for ones in asked for one in ones})
     if options.root is None:
         here = _here()
         by_default = [] if here is None else [Given(here, here)]
@@ -124,6 +125,25 @@ def _asked(
     if is_beneath(name, [link for link, _ in links]):
         name = host
     return [Given(place, host, writable=writable) for place in dict.fromkeys((name, host))]
+
+
+def _under_all_names(named: dict[str, Given]) -> dict[str, Given]:
+    """With what lies in a writable directory seen under each name that the directory has."""
+    found = dict(named)
+    for directory in named.values():
+        for one in named.values():
+            if directory.writable and one.path.startswith(directory.host + "/"):
+                path = directory.path + one.path[len(directory.host) :]
+                found.setdefault(path, replace(one, path=path))
+    return found
+
+
+def _preloaded(
+    options: RunOptions, links: tuple[tuple[str, str], ...], seen: list[str]
+) -> list[list[Given]]:
+    """The libraries of ``--preload`` that are not ``seen`` anyhow."""
+    found = [_asked("--preload", path, links) for path in preload_files(options)]
+    return [[one for one in ones if not is_beneath(one.path, seen)] for ones in found]
 
 
 def _readable(option: str, path: str) -> str:

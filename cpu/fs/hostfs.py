@@ -57,6 +57,10 @@ class HostFs(SuperBlock):
         self._nodes: WeakValueDictionary[tuple[int, int], HostNode] = WeakValueDictionary()
         self.owners: dict[tuple[int, int], tuple[int, int, int]] = {}
         """Owner, group and the mode's bits above 0o777 that guests gave."""
+        self.kept: frozenset[tuple[int, int]] = frozenset()
+        """Files and directories that were given to be read only: whatever name leads to them here,
+        they and what they hold are not changed.
+        """
 
     def usage(self) -> Usage:
         """What the host says."""
@@ -128,7 +132,14 @@ class HostNode(Node):
     def _dir(self) -> LowerDir:
         if self.directory is None:
             raise LinuxError(errno.ENOTDIR)
+        if self.key in self.sb.kept:
+            raise LinuxError(errno.EACCES)
         return self.directory
+
+    def _not_kept(self, number: int) -> None:
+        """Raise the error if the file is not to be changed."""
+        if self.key in self.sb.kept:
+            raise LinuxError(number)
 
     def getattr(self) -> Kstat:
         """What the host says now."""
@@ -172,6 +183,8 @@ class HostNode(Node):
             raise LinuxError(errno.EACCES)
         inode = self.sb.inodes.find(self.info)
         writes = flags & O_ACCMODE != O_RDONLY or bool(flags & O_TRUNC)
+        if writes:
+            self._not_kept(errno.EACCES)
         assert self.place is not None
         directory, name = self.place
         try:
@@ -207,6 +220,7 @@ class HostNode(Node):
 
     def setattr(self, change: Change) -> None:
         """Rights and times are the host's, the rest is kept here."""
+        self._not_kept(errno.EPERM)
         uid, gid, bits = self._given
         assert self.place is not None or self.directory is not None
         if change.mode is not None:
@@ -295,6 +309,7 @@ class HostNode(Node):
             self.sb.specials.put(self.key, name, node)
             return
         assert isinstance(node, HostNode)
+        node._not_kept(errno.EPERM)
         if node.place is None:
             raise LinuxError(errno.EPERM)
         directory, old = node.place
@@ -312,6 +327,7 @@ class HostNode(Node):
             self.sb.specials.take(self.key, name)
             return
         assert isinstance(node, HostNode)
+        node._not_kept(errno.EBUSY)
         if self.sb.specials.of(node.key):
             raise LinuxError(errno.ENOTEMPTY)
         try:
@@ -357,8 +373,11 @@ class HostNode(Node):
             specials.put(self.key, name, other)
 
     def _rename_host(self, name: str, to: HostNode, new: str, *, exchange: bool) -> None:
-        replaced = None if exchange else to._lookup_host(new)
-        node = self._lookup_host(name)
+        there, node = to._lookup_host(new), self._lookup_host(name)
+        for one in (there, node):
+            if one is not None:
+                one._not_kept(errno.EBUSY)
+        replaced = None if exchange else there
         source, target = os.dup(self._dir.fd), to._dir.fd
         try:
             if exchange:

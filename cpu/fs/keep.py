@@ -4,14 +4,14 @@
 Until then the layer is one file for the data of each regular file, and the rest is in memory. What
 is made has what guests changed, under its names, in the form of a layer of an OCI image: an empty
 file ``.wh.NAME`` for a name that was taken away, ``.wh..wh..opq`` in a directory that hides what is
-below. Rights up to 0777 and times are kept; owners, FIFOs and sockets are not.
+below. Rights up to 0777 and times are kept; owners, FIFOs and sockets are not, nor is what a guest
+called ``.wh.`` and more itself.
 """
 
 from __future__ import annotations
 
 import os
 import stat
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -19,6 +19,7 @@ from cpu.fs.overlay_dir import OverlayDir
 from cpu.fs.overlay_file import OverlayFile
 from cpu.fs.overlay_node import OverlayLink, OverlayNode
 from cpu.fs.upper import copy_data
+from cpu.fs.walk import NAME_MAX
 
 if TYPE_CHECKING:
     from cpu.fs.lower import LowerDir
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 WHITEOUT: Final = ".wh."
 OPAQUE: Final = ".wh..wh..opq"
-_STORES: Final = ".wh..stores"
+_STORES: Final = ".wh..stores"  # no name that is saved
 
 Key = tuple[int | str, ...]
 
@@ -52,9 +53,9 @@ class Keeper:
     def __init__(self, overlay: Overlay) -> None:
         self._layer = overlay.layer
         self._changed: dict[Key, set[str]] = {}
-        self._names: dict[OverlayFile, tuple[int, str]] = {}
+        self._linked: dict[OverlayFile, str] = {}
         self.lost = 0
-        """FIFOs and sockets, which are not kept."""
+        """FIFOs and sockets, and names that would be read as whiteouts, which are not kept."""
         for node in overlay.changed:
             self._note(node)
 
@@ -71,8 +72,6 @@ class Keeper:
             for name in os.listdir(stores):
                 os.unlink(name, dir_fd=stores)
         finally:
-            for fd, _ in self._names.values():
-                os.close(fd)
             os.close(stores)
         os.rmdir(_STORES, dir_fd=layer.fd)
 
@@ -111,6 +110,9 @@ class Keeper:
             return [entry.name for entry in reversed(node.entries())]
         gone = [name for name in sorted(node.whiteouts) if name not in node.named]
         for name in gone:
+            if name.startswith(WHITEOUT) or len(os.fsencode(WHITEOUT + name)) > NAME_MAX:
+                self.lost += 1
+                continue
             self._make(work)
             _touch(work.fd, WHITEOUT + name)
         if node.attributes is not None and work.parent is not None:
@@ -127,6 +129,9 @@ class Keeper:
             return None
         below = None if work.whole else work.node.below(name)
         same = below is node
+        if name.startswith(WHITEOUT):
+            self.lost += not same
+            return None
         if isinstance(node, OverlayDir):
             return _Work(node, name, work, whole=not same, hides=below is not None and not same)
         if same and node.attributes is None:
@@ -141,24 +146,28 @@ class Keeper:
         return None
 
     def _file(self, node: OverlayFile, fd: int, name: str, stores: int) -> None:
-        known = self._names.get(node)
-        if known is not None:
-            os.link(known[1], name, src_dir_fd=known[0], dst_dir_fd=fd)
-            return
-        if node.store is not None:
-            os.rename(str(node.store), name, src_dir_fd=stores, dst_dir_fd=fd)
-        else:
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
-            target = os.open(name, flags, 0o600, dir_fd=fd)
-            source = node.open_data()
-            try:
-                copy_data(source, target)
-            finally:
-                os.close(source)
-                os.close(target)
-        _finish(node, fd, name)
+        store = self._linked.get(node) or self._store(node, stores)
         if node.nlink > 1:
-            self._names[node] = os.dup(fd), name
+            self._linked[node] = store
+            os.link(store, name, src_dir_fd=stores, dst_dir_fd=fd)
+        else:
+            os.rename(store, name, src_dir_fd=stores, dst_dir_fd=fd)
+        _finish(node, fd, name)
+
+    def _store(self, node: OverlayFile, stores: int) -> str:
+        """The file for its data, made if the layer has none."""
+        if node.store is not None:
+            return str(node.store)
+        store = f"copy{len(self._linked)}"
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+        target = os.open(store, flags, 0o600, dir_fd=stores)
+        source = node.open_data()
+        try:
+            copy_data(source, target)
+        finally:
+            os.close(source)
+            os.close(target)
+        return store
 
     def _make(self, work: _Work) -> None:
         """Have the directory, and those above it."""
@@ -193,8 +202,7 @@ def _key(directory: LowerDir) -> Key:
 
 def _touch(fd: int, name: str) -> None:
     flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW
-    with suppress(OSError):
-        os.close(os.open(name, flags, 0o600, dir_fd=fd))
+    os.close(os.open(name, flags, 0o600, dir_fd=fd))
 
 
 def _finish(node: OverlayNode, fd: int, name: str) -> None:

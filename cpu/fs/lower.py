@@ -26,13 +26,15 @@ class Descriptors:
 
     def get(self, directory: LowerDir) -> int:
         """An O_PATH descriptor of the directory, good until the next call."""
-        fd = self._held.get(directory)
-        if fd is not None:
-            return fd
-        parent = directory.parent
-        assert parent is not None, "a root is always held"
-        fd = open_beneath(self.get(parent), directory.name, os.O_PATH | os.O_DIRECTORY)
-        self.hold(directory, fd)
+        missing: list[LowerDir] = []
+        at = directory
+        while (fd := self._held.get(at)) is None:
+            assert at.parent is not None, "a root is always held"
+            missing.append(at)
+            at = at.parent
+        for below in reversed(missing):
+            fd = open_beneath(fd, below.name, os.O_PATH | os.O_DIRECTORY)
+            self.hold(below, fd)
         return fd
 
     def hold(self, directory: LowerDir, fd: int) -> None:

@@ -8,7 +8,8 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from cpu.cred import Cred
@@ -89,7 +90,7 @@ class FileSystem:
 
     def keep(self) -> int:
         """Make a tree of what guests wrote, in the upper layer's directory (cpu.fs.keep); returns
-        how many FIFOs and sockets are not in it. Nobody may use the tree afterwards. Raises
+        how many names are not in it (cpu.fs.keep). Nobody may use the tree afterwards. Raises
         OSError, LinuxError.
         """
         keeper, node = Keeper(self.overlay), self.root.node
@@ -135,11 +136,12 @@ class FileSystem:
             directory.add_below(name, self.overlay.fixed_link(text))
         self._fresh(view)  # before others make the directories above them
         ours = [path for path in mounts if path.count("/") == 1]
+        mounted = [*ours, *(one.path for one in given if one.writable)]
         later: list[Given] = []
         for one in given:
             if one.path == "/":
                 continue
-            if one.writable or any(_is_beneath(one.path, path) for path in ours):
+            if any(_is_beneath(one.path, path) for path in mounted):
                 later.append(one)
             else:
                 directory, name = self._way(one.path)
@@ -155,7 +157,15 @@ class FileSystem:
             shm = self._overlay("tmpfs", TMPFS_MAGIC, shmem=True)
             self._mount(_SHM, shm.synthetic(0o1777), shm)
         for one in later:
-            self._mount_given(one, inodes)
+            inner = (
+                other
+                for other in given
+                if one.writable
+                and not other.writable
+                and other.path != "/"
+                and other.host.startswith(one.host + "/")
+            )
+            self._mount_given(one, _identities(inner))
 
     def _given_node(self, given: Given) -> OverlayNode:
         """The node of what was given. Raises ViewError."""
@@ -241,17 +251,28 @@ class FileSystem:
         elif isinstance(directory, Directory):
             directory.add(name, Directory())
 
-    def _mount_given(self, given: Given, inodes: InodeTable) -> None:
+    def _mount_given(self, given: Given, kept: frozenset[tuple[int, int]]) -> None:
         if not given.writable:
             self._mount(given.path, self._given_node(given), self.overlay)
             return
         host = HostFs("hostfs", self._new_dev(), given.host, self.layer, self._open_fifo)
+        host.kept = kept
         self._host.append(host)
         try:
             root = host.root()
         except OSError as error:
             raise ViewError(given.host, str(error.strerror)) from None
         self._mount(given.path, root, host)
+
+
+def _identities(given: Iterable[Given]) -> frozenset[tuple[int, int]]:
+    """Device and inode of each."""
+    found = set()
+    for one in given:
+        with suppress(OSError, ValueError):
+            info = os.stat(one.host, follow_symlinks=False)
+            found.add((info.st_dev, info.st_ino))
+    return frozenset(found)
 
 
 def _is_beneath(path: str, top: str) -> bool:

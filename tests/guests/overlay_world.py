@@ -34,6 +34,7 @@ class World:
     cred: Cred = ROOT
     now: int = 10**9
     public_only: bool = False
+    more: tuple[Given, ...] = ()
     fs: FsStruct = field(init=False)
 
     def __post_init__(self) -> None:
@@ -61,6 +62,7 @@ class World:
             given=(
                 Given("/low", str(self.lower), public_only=self.public_only),
                 Given("/out", str(self.writable), writable=True),
+                *self.more,
             ),
             fresh=("/tmp",),
             upper=str(self.upper),
@@ -108,7 +110,7 @@ class World:
 
     def kept(self) -> dict[str, str]:
         """The layer as --keep leaves it: each path and what is there."""
-        self.tree.keep()
+        self.tree_lost = self.tree.keep()
         found = {}
         for folder, _, names in os.walk(self.upper):
             for name in names:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,8 +16,9 @@ import pytest
 
 from cpu.fs.files import O_CREAT, O_RDWR, O_TRUNC, O_WRONLY
 from cpu.fs.namespace import RENAME_EXCHANGE
-from cpu.fs.node import Change
+from cpu.fs.node import Change, Making
 from tests.guests.overlay_world import USER, World, refused
+from ucmmu.upper import remove_tree
 
 
 def lower_of(world: World) -> dict[str, bytes]:
@@ -223,6 +225,53 @@ def test_a_changed_file_deep_below_is_kept_where_it_is(world: World) -> None:
         "low/sub/deep": "directory",
         "low/sub/deep/two": "TWO",
     }
+
+
+def test_names_of_whiteouts_are_no_guest_s_to_save(world: World) -> None:
+    """A layer is saved whole, whatever a guest calls its files; none hides what it did not."""
+    world.write("/1", b"one")
+    for name in ("/.wh.low", "/tmp/.wh..wh..opq", "/.wh.link"):
+        world.write(name, b"x")
+    world.fs.mkdir("/.wh..stores", 0o755)
+    world.write("/.wh..stores/1", b"x")
+    long = world.lower / ("b" * 255)
+    long.write_bytes(b"")
+    world.fs.unlink(f"/low/{long.name}")
+    assert world.kept() == {"1": "one", "low": "directory", "tmp": "directory"}
+    assert world.tree_lost == 5
+    long.unlink()
+
+
+def test_many_hard_links_are_kept(world: World) -> None:
+    """As many as there are, whatever descriptors there may be."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    for number in range(200):
+        world.write(f"/tmp/{number}", b"")
+        world.fs.link(world.fs.lookup(f"/tmp/{number}"), f"/tmp/{number}.too")
+    world.fs.lookup("/low/file").node.setattr(Change(mode=0o600))
+    assert world.fs.lookup("/low/hard").getattr().mode & 0o777 == 0o600
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) + 50, hard))
+    try:
+        kept = world.kept()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert len([name for name in kept if name.endswith(".too")]) == 200
+    for one, other in (("tmp/1", "tmp/1.too"), ("low/file", "low/hard")):
+        assert (world.upper / one).stat().st_ino == (world.upper / other).stat().st_ino
+    assert kept["low/file"] == "below"
+
+
+def test_a_deep_directory_of_the_host_s_is_found_again(world: World) -> None:
+    """Also when so many others were seen meanwhile that none above it is held open."""
+    deep = world.fs.lookup("/out")
+    node = deep.node
+    for _ in range(2000):
+        node = node.create("d", Making(stat.S_IFDIR | 0o755, 0, 0))
+    for number in range(1100):
+        world.fs.mkdir(f"/out/{number}", 0o755)
+        world.names(f"/out/{number}")
+    assert node.create("x", Making(stat.S_IFREG | 0o644, 0, 0)).getattr().size == 0
+    remove_tree(str(world.writable))
 
 
 def test_nothing_is_kept_of_a_run_that_changed_nothing(world: World) -> None:

@@ -85,6 +85,17 @@ def test_what_is_asked_for_comes_before_what_is_given_anyway(here: Path, tmp_pat
     assert not seen[str(here)].writable
 
 
+def test_what_lies_in_a_writable_directory_is_seen_under_each_of_its_names(
+    here: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "link").symlink_to("here")
+    inner = here / "inner"
+    inner.mkdir()
+    seen = given(view(read=(str(inner),), writable=(str(tmp_path / "link"),)))
+    for name in (inner, tmp_path / "link" / "inner"):
+        assert seen[str(name)] == Given(str(name), str(inner))
+
+
 @pytest.mark.parametrize(
     ("options", "why"),
     [
