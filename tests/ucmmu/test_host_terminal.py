@@ -88,7 +88,8 @@ def terminal(*command: str) -> Iterator[Terminal]:
         for name in ("COLUMNS", "LINES"):
             os.environ.pop(name, None)
         os.environ.update({"PS1": "$ ", "ENV": "", "TERM": "dumb"})
-        os.execv(command[0], command)
+        # Not execv(): readline, in this process, has put LINES and COLUMNS into C's environment.
+        os.execve(command[0], command, dict(os.environ))
     it = Terminal(master, slave, pid)
     try:
         yield it
