@@ -148,6 +148,8 @@ def do_syscall_64(task: Task) -> None:
             result = handler(task, di, si, dx, r10, r8, r9)
     except LinuxError as error:
         result = -error.errno
+    if task.held_files:
+        task.put_held_files()
     if result >= 0 or -result not in RESTARTS:
         task.orig_ax = -1
     if task.rq is not rq:

@@ -53,6 +53,7 @@ def do_exit(task: Task, end: TaskEnd) -> None:
     exit_mm(task, group_dead=group_dead)
     if group_dead:
         task.system.ipc.sem.exit_sem(process)
+    task.put_held_files()
     task.files.put()
     task.fs.put()
     if group_dead:

@@ -223,6 +223,7 @@ def _new_task(task: Task, args: CloneArgs, mm: Mm) -> Task:
     child.comm = task.comm
     child.cpus_allowed = task.cpus_allowed
     child.sched = task.sched.fork()
+    child.ioprio = task.ioprio
     child.no_new_privs = task.no_new_privs
     child.mempolicy = task.mempolicy
     child.timer_slack_ns = task.timer_slack_ns

@@ -204,6 +204,7 @@ class Machine:
         mm.can_lock_all = system.can_lock_all
         files = FileTable(lambda: mm.rlimit[Resource.NOFILE].cur)
         files.owner = lambda: (self._cred(who).fsuid, self._cred(who).fsgid)
+        files.held = system.held_files
         tty = self._host_tty(streams)
         for file in self._standard_streams(fs, streams, tty is not None):
             files.install(file)

@@ -15,12 +15,13 @@ import errno
 import random
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NoReturn, Protocol
 
 from cpu.clock import VirtualClock
 from cpu.cred import CAP_IPC_LOCK, Cred
-from cpu.fs.files import FileTable
+from cpu.fs.files import FileTable, OpenFile
 from cpu.fs.namei import FsStruct
 from cpu.fs.poll import PollHead
 from cpu.futex.table import FutexTable, PiState
@@ -156,6 +157,11 @@ class System:
         """Whether the task that runs is to end: what takes long in the kernel breaks off."""
         task = self.scheduler.current
         return self.stopping if task is None else task.fatal_signal_pending()
+
+    def held_files(self) -> dict[OpenFile, None] | None:
+        """Task.held_files of the task that runs."""
+        task = self.scheduler.current
+        return task.held_files if isinstance(task, Task) else None
 
     def can_lock_all(self) -> bool:
         """Whether the task that runs has CAP_IPC_LOCK."""
@@ -406,6 +412,8 @@ class Task(Thread):
         self.system = process.system
         self.process = self.group = process
         self.files = files
+        self.held_files: dict[OpenFile, None] = {}
+        """Open files that its system call holds, because others may close them meanwhile."""
         self.fs = fs
         self.sighand = Sighand()
         self.sighand.users = 1
@@ -446,6 +454,8 @@ class Task(Thread):
         self.zombie = False
         """It has ended, and has not been released."""
         self.sched = SchedAttr()
+        self.ioprio = 0
+        """As ioprio_set() says: the class above bit 13, and the level."""
         self.mempolicy: Mempolicy | None = None
         """None: MPOL_DEFAULT."""
         self.no_new_privs = False
@@ -526,6 +536,12 @@ class Task(Thread):
         if self.operation is not None:
             end_operation(self.system.kernel, self.operation)
             self.operation = None
+
+    def put_held_files(self) -> None:
+        """Let go of the open files that its system call held. May wait."""
+        while self.held_files:
+            with suppress(LinuxError):
+                self.held_files.popitem()[0].put()
 
     # The end.
 

@@ -36,7 +36,8 @@ the guest:
 _RUN_EXAMPLES = """\
 examples:
   ucmmu run hello
-  ucmmu run --preload jemalloc python3 script.py
+  ucmmu run bash -c 'ls /usr | wc -l'
+  ucmmu run --strace hello
   ucmmu run --free-tables scan --json result.json dontneed_loop 1G 1M
   ucmmu run --fidelity trace --trace-out trace.txt hello
   ucmmu run --cpus 4 --seed 7 ./threaded_program

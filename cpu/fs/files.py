@@ -260,6 +260,8 @@ class FileTable:
         self._table: dict[int, Descriptor] = {}
         self.owner: Callable[[], tuple[int, int]] = lambda: (0, 0)
         """fsuid and fsgid of who runs."""
+        self.held: Callable[[], dict[OpenFile, None] | None] = lambda: None
+        """Where the system call under way has its files; None: there is none."""
         self.nofile = nofile
         self.users = 1
 
@@ -268,8 +270,16 @@ class FileTable:
         return iter(sorted(self._table))
 
     def get(self, fd: int) -> OpenFile:
-        """The open file; EBADF if there is none."""
-        return self.descriptor(fd).file
+        """The open file; EBADF if there is none. It stays open to the end of the system call that
+        asks, whoever closes ``fd`` (fdget()).
+        """
+        file = self.descriptor(fd).file
+        if self.users > 1:
+            held = self.held()
+            if held is not None and file not in held:
+                file.users += 1
+                held[file] = None
+        return file
 
     def not_path(self, fd: int) -> OpenFile:
         """The open file; EBADF if there is none, or one opened with O_PATH (fdget())."""
@@ -324,7 +334,7 @@ class FileTable:
 
     def close(self, fd: int) -> None:
         """Forget the number, and the file with its last one."""
-        file = self.get(fd)
+        file = self.descriptor(fd).file
         del self._table[fd]
         file.flush(self)
         file.put()
@@ -349,6 +359,7 @@ class FileTable:
         """The same open files under the same numbers in a table of its own (dup_fd())."""
         other = FileTable(self.nofile if nofile is None else nofile)
         other.owner = self.owner
+        other.held = self.held
         for fd in self:
             entry = self._table[fd]
             other._put_at(fd, entry.file, entry.cloexec)

@@ -15,6 +15,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final, TypeVar
 
+from cpu.fs.mutex import Mutex
 from mmu._native import lib
 from mmu.errors import LinuxError
 from mmu.linux.filemap import AddressSpace
@@ -41,6 +42,7 @@ class Space:
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.used = 0
+        self._dirty: dict[HostData, None] = {}
         self.tell: Callable[[str], None] = lambda line: None
         """Hears, in words for the user, that there was no room."""
 
@@ -53,8 +55,18 @@ class Space:
 
     @property
     def room(self) -> int:
-        """Bytes that are left."""
-        return max(self.limit - self.used, 0)
+        """Bytes that are left, when what is dirty is written."""
+        return max(self.limit - self.used - self._reserved(), 0)
+
+    def add_dirty(self, data: HostData) -> None:
+        """A page of that file becomes dirty."""
+        self._dirty[data] = None
+
+    def _reserved(self) -> int:
+        """Bytes that dirty pages may take yet."""
+        for data in [data for data in self._dirty if not data.mapping.dirty]:
+            del self._dirty[data]
+        return sum(len(data.mapping.dirty) << PAGE_SHIFT for data in self._dirty if data.sparse())
 
 
 class HostData:
@@ -65,13 +77,25 @@ class HostData:
     needs the file open, and raises LinuxError.
     """
 
-    __slots__ = ("_size", "_space", "_used", "fd", "fd_writes", "kernel", "mapping", "writable")
+    __slots__ = (
+        "_size",
+        "_space",
+        "_used",
+        "fd",
+        "fd_writes",
+        "kernel",
+        "lock",
+        "mapping",
+        "writable",
+    )
 
     def __init__(self, kernel: Kernel, space: Space | None, *, writable: bool, shmem: bool) -> None:
         self.kernel = kernel
         self.writable = writable
         self.mapping = AddressSpace(self, shmem=shmem)
         self.mapping.get()
+        self.lock = Mutex(kernel, "the i_rwsem of a file")
+        """Held by who writes, or changes the size."""
         self.fd = -1
         self.fd_writes = False
         self._size = 0
@@ -144,8 +168,11 @@ class HostData:
 
     def page_mkwrite(self, nr_dirty: int) -> None:
         """ENOSPC if no room is left for one more page."""
-        if self._space is not None and self._space.room < (nr_dirty + 1) << PAGE_SHIFT:
+        if self._space is None:
+            return
+        if self._space.room < 1 << PAGE_SHIFT and self.sparse():
             raise self._space.no_room()
+        self._space.add_dirty(self)
 
     def punch_hole(self, offset: int, length: int) -> bool:
         """Make it a hole."""
@@ -163,14 +190,15 @@ class HostData:
         newer = sorted(pgoff for pgoff in self.mapping.dirty if first <= pgoff < end)
         if not newer:
             return self._host_preadv(views, at)
+        pages = [bytes(self.mapping.view(pgoff)) for pgoff in newer]  # views may be of them
         done = _all(lambda views, at: os.preadv(self.fd, views, at), views, at)
-        for pgoff in newer:
+        for pgoff, page in zip(newer, pages, strict=True):
             start = max(at, pgoff << PAGE_SHIFT)
             stop = min(at + done, pgoff + 1 << PAGE_SHIFT)
             if start < stop:
-                page = self.mapping.view(pgoff)
                 offset = start - (pgoff << PAGE_SHIFT)
-                _spread(page[offset : offset + stop - start], views, start - at)
+                part = memoryview(page)[offset : offset + stop - start]
+                _spread(part, views, start - at)
         return done
 
     def _host_preadv(self, views: Views, at: int) -> int:
@@ -206,13 +234,16 @@ class HostData:
         """How many of so many bytes may be written although there is little room: those that lie in
         the file already may.
         """
-        allowed = max(min(self.i_size() - at, length), 0) if not self._sparse() else 0
+        allowed = max(min(self.i_size() - at, length), 0) if not self.sparse() else 0
         allowed = max(allowed, min(self._space.room if self._space else length, length))
         if not allowed:
             raise self._space.no_room() if self._space else LinuxError(errno.ENOSPC)
         return allowed
 
-    def _sparse(self) -> bool:
+    def sparse(self) -> bool:
+        """Whether pages of it may take room when they are written: it has holes."""
+        if self.fd < 0:
+            return True
         info = os.fstat(self.fd)
         return info.st_blocks << 9 < info.st_size
 
@@ -249,8 +280,12 @@ class HostData:
 
     def truncate(self, size: int) -> None:
         """Make it ``size`` bytes long; pages beyond go, out of every mapping too
-        (truncate_setsize()). May wait.
+        (truncate_setsize()). Takes the lock; may wait.
         """
+        with self.lock:
+            self._truncate(size)
+
+    def _truncate(self, size: int) -> None:
         was, self._size = self.i_size(), 0
         _host(lambda: os.ftruncate(self.fd, size))
         if size < was:
@@ -262,8 +297,8 @@ class HostData:
         self.account()
 
     def fallocate(self, mode: int, offset: int, length: int) -> None:
-        """Have blocks for a range, or make it a hole, or zeros. EOPNOTSUPP for other modes. May
-        wait.
+        """Have blocks for a range, or make it a hole, or zeros. EOPNOTSUPP for other modes.
+        Takes the lock; may wait.
         """
         kind = mode & ~FALLOC_FL_KEEP_SIZE
         if kind == FALLOC_FL_PUNCH_HOLE and mode == kind:
@@ -272,11 +307,12 @@ class HostData:
             raise LinuxError(errno.EOPNOTSUPP)
         if kind != FALLOC_FL_PUNCH_HOLE and self._space is not None and self._space.room < length:
             raise self._space.no_room()
-        if not kind:
-            self._fallocate(mode, offset, length)
-        else:
-            self._clear(mode, offset, length)
-        self.account()
+        with self.lock:
+            if not kind:
+                self._fallocate(mode, offset, length)
+            else:
+                self._clear(mode, offset, length)
+            self.account()
 
     def _fallocate(self, mode: int, offset: int, length: int) -> None:
         if _libc.fallocate(self.fd, mode, offset, length):

@@ -119,6 +119,8 @@ class Inode:
             return
         with suppress(LinuxError):
             self.data.write_back()
+        if self.opens or self.data.fd < 0:
+            return  # others opened it meanwhile, and perhaps closed it
         if self.data.mapping.shmem:
             self.data.mapping.truncate_range(0, MAX_LFS_FILESIZE)
         info = self.fstat()

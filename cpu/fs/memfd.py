@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from cpu.fs.files import O_ACCMODE, O_LARGEFILE, O_RDONLY, O_RDWR, O_WRONLY, OpenFile
 from cpu.fs.host_data import FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE
 from cpu.fs.kstat import Kstat
+from cpu.fs.mutex import Mutex
 from cpu.fs.regular_files import FileMapping, SeekableFile
 from mmu._native import lib
 from mmu.errors import LinuxError, OutOfMemory
@@ -56,6 +57,8 @@ class Memfd:
         killed: Callable[[], bool] = lambda: False,
     ) -> None:
         self.kernel = kernel
+        self.lock = Mutex(kernel, "the i_rwsem of a file of memory")
+        """Held by who writes, or changes the size."""
         self.killed = killed
         self.ops = ShmemOperations(0)
         self.mapping = AddressSpace(self.ops, shmem=True)
@@ -260,6 +263,11 @@ class MemFile(SeekableFile):
         """Bytes."""
         return self.memfd.ops.size
 
+    @property
+    def inode_lock(self) -> Mutex:
+        """The file's."""
+        return self.memfd.lock
+
     def read_views(self, views: Sequence[memoryview], at: int) -> int:
         """Zeros where nothing was written."""
         return self.memfd.read(views, at)
@@ -272,12 +280,14 @@ class MemFile(SeekableFile):
         """As Memfd.truncate(); EINVAL if it is not open for writing."""
         if self.flags & O_ACCMODE == O_RDONLY:
             raise LinuxError(errno.EINVAL)
-        self.memfd.truncate(size)
+        with self.memfd.lock:
+            self.memfd.truncate(size)
 
     def fallocate(self, mode: int, offset: int, length: int) -> None:
         """As Memfd.fallocate(); EBADF if it is not open for writing."""
         self.must_write()
-        self.memfd.fallocate(mode, offset, length)
+        with self.memfd.lock:
+            self.memfd.fallocate(mode, offset, length)
 
     def seek_hole_data(self, offset: int, whence: int) -> int:
         """As Memfd.seek_hole_data()."""

@@ -7,6 +7,7 @@ import errno
 import os
 import stat
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from cpu.fs.files import (
@@ -22,12 +23,14 @@ from cpu.fs.files import (
     SEEK_SET,
     OpenFile,
 )
+from cpu.fs.mutex import Mutex
 from mmu.errors import LinuxError
 from mmu.linux.filemap import AddressSpace, MappedFile
 
 if TYPE_CHECKING:
     from cpu.fs.inode import Inode
     from cpu.fs.locks import FileLockContext
+    from mmu.linux.state import Kernel
 
 Views = Sequence[memoryview]
 """Pieces of memory, one after the other."""
@@ -66,6 +69,18 @@ class SeekableFile(OpenFile):
     def __init__(self) -> None:
         super().__init__()
         self.position = 0
+        self._f_pos_lock: Mutex | None = None
+
+    def f_pos_lock(self, kernel: Kernel) -> Mutex:
+        """Held by who reads or writes at the position, and moves it (fdget_pos())."""
+        if self._f_pos_lock is None:
+            self._f_pos_lock = Mutex(kernel, "the f_pos_lock of an open file")
+        return self._f_pos_lock
+
+    @property
+    def inode_lock(self) -> AbstractContextManager[object]:
+        """i_rwsem, held by who writes; none where nobody can."""
+        return nullcontext()
 
     def read_views(self, views: Views, at: int) -> int:
         """Read into ``views`` from byte ``at`` on, as much as the file has; returns the bytes."""
@@ -245,6 +260,11 @@ class HostFile(SeekableFile):
     def size(self) -> int:
         """Bytes, now."""
         return self.node.data.i_size()
+
+    @property
+    def inode_lock(self) -> Mutex:
+        """The inode's."""
+        return self.node.data.lock
 
     def ahead(self, at: int) -> int:
         """Bytes from there on."""

@@ -54,7 +54,7 @@ class View:
     home: str | None = None
     upper: str | None = None
     limit: int = 1 << 30
-    files: int = 1 << 20
+    files: int = 1 << 18
     cwd: str = "/"
 
 

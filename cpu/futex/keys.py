@@ -5,7 +5,8 @@
 
     private                       the mm and the address; the memory is not looked at
     shared, in private memory     the mm and the address, apart from private ones
-    shared, in a shared mapping   the file and the byte in it: the same in every process
+    shared, in a shared mapping   the file's address_space and the byte in it: the same in every
+                                  process, however each opened the file
 """
 
 from __future__ import annotations
@@ -64,7 +65,8 @@ def _shared_key(mm: Mm, addr: int, pfn: int, writable: bool) -> FutexKey:
         if page.flags & lib.PG_anon or not vma or vma.vm_start > addr or not vma.vm_file:
             raise LinuxError(errno.EFAULT)
         pgoff = vma.vm_pgoff + ((addr & PAGE_MASK) - vma.vm_start >> PAGE_SHIFT)
-        return FutexKey(mm.file(vma.vm_file), (pgoff << PAGE_SHIFT) + addr % PAGE_SIZE, True)
+        mapping = mm.file(vma.vm_file).mapping
+        return FutexKey(mapping, (pgoff << PAGE_SHIFT) + addr % PAGE_SIZE, True)
 
 
 def get_user_u32(mm: Mm, addr: int) -> int:

@@ -21,8 +21,8 @@ FUTEX_BITSET_MATCH_ANY = 0xFFFFFFFF
 class FutexKey(NamedTuple):
     """union futex_key: what makes two user addresses the same futex.
 
-    ``owner`` is an mm or a file, ``offset`` the address in the mm or the byte in the file;
-    ``shared`` tells a futex of an mm that was named as shared from a private one
+    ``owner`` is an mm or a file's AddressSpace, ``offset`` the address in the mm or the byte in the
+    file; ``shared`` tells a futex of an mm that was named as shared from a private one
     (FUT_OFF_MMSHARED).
     """
 

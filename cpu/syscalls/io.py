@@ -173,7 +173,16 @@ def read_regular(
     between the host and the frames of the user's pages.
     """
     file.must_read()
-    start = file.position if offset is None else offset
+    if offset is not None:
+        return _read_at(task, file, vectors, offset)
+    with file.f_pos_lock(task.system.kernel):
+        start = file.position
+        done = _read_at(task, file, vectors, start)
+        file.position = start + done
+    return done
+
+
+def _read_at(task: Task, file: SeekableFile, vectors: Vectors, start: int) -> int:
     rw_verify_area(start, vectors)
     to, done = IovIter(task.mm, vectors, Access.WRITE, MAX_RW_COUNT), 0
     try:
@@ -193,8 +202,6 @@ def read_regular(
     except LinuxError:
         if not done:
             raise
-    if offset is None:
-        file.position = start + done
     return done
 
 
@@ -210,10 +217,19 @@ def write_regular(
     end with ``append``, None: as O_APPEND says.
     """
     file.must_write()
-    if file.flags & O_APPEND if append is None else append:
-        start = file.size
-    else:
-        start = file.position if offset is None else offset
+    if append is None:
+        append = bool(file.flags & O_APPEND)
+    if offset is not None:
+        with file.inode_lock:
+            return _write_at(task, file, vectors, file.size if append else offset)
+    with file.f_pos_lock(task.system.kernel), file.inode_lock:
+        start = file.size if append else file.position
+        done = _write_at(task, file, vectors, start)
+        file.position = start + done
+    return done
+
+
+def _write_at(task: Task, file: SeekableFile, vectors: Vectors, start: int) -> int:
     rw_verify_area(start, vectors)
     source, done = IovIter(task.mm, vectors, Access.READ, MAX_RW_COUNT), 0
     room = generic_write_checks(task, start, source.count)
@@ -230,8 +246,6 @@ def write_regular(
     except LinuxError:
         if not done:
             raise
-    if offset is None:
-        file.position = start + done
     return done
 
 

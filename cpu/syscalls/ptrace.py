@@ -40,6 +40,21 @@ _REQUESTS: Final = frozenset(
         *(PTRACE_GETFPREGS, PTRACE_DETACH, PTRACE_GETSIGINFO, PTRACE_GETREGSET),
     }
 )
+PTRACE_SEIZE: Final = 0x4206
+_REFUSED: Final = {
+    3: "PEEKUSR",
+    4: "POKETEXT",
+    5: "POKEDATA",
+    6: "POKEUSR",
+    9: "SINGLESTEP",
+    13: "SETREGS",
+    15: "SETFPREGS",
+    24: "SYSCALL",
+    0x4200: "SETOPTIONS",
+    0x4205: "SETREGSET",
+    PTRACE_SEIZE: "SEIZE",
+}
+"""What debuggers and tracers begin with, and is not here: told at the end of the run."""
 _IOVEC: Final = struct.Struct("<QQ")
 
 
@@ -54,6 +69,8 @@ def sys_ptrace(task: Task, request: int, pid: int, addr: int, data: int, *_: int
         raise LinuxError(errno.ESRCH)
     if request == PTRACE_ATTACH:
         return _attach(task, other)
+    if request == PTRACE_SEIZE:
+        raise _refused(task, request)
     traced = other.traced
     if traced is None or traced.tracer is not task:
         raise LinuxError(errno.ESRCH)
@@ -63,8 +80,18 @@ def sys_ptrace(task: Task, request: int, pid: int, addr: int, data: int, *_: int
     if traced.info is None or other.state is not State.STOPPED:
         raise LinuxError(errno.ESRCH)
     if request not in _REQUESTS:
-        raise LinuxError(errno.EIO)
+        raise _refused(task, request)
     return _of_stopped(task, other, request, addr, data)
+
+
+def _refused(task: Task, request: int) -> LinuxError:
+    if request in _REFUSED:
+        task.system.notes.add(
+            f"ptrace(PTRACE_{_REFUSED[request]}) by {task.comm.decode(errors='replace')}: EIO; a"
+            " tracee may be looked at here, not changed, stepped or followed: use --strace, or"
+            " --fidelity trace"
+        )
+    return LinuxError(errno.EIO)
 
 
 def _traceme(task: Task) -> int:

@@ -257,8 +257,8 @@ def sys_sched_setattr(task: Task, pid: int, attr: int, flags: int, *_: int) -> i
 # Nice values.
 
 
-def _of(task: Task, which: int, who: int) -> list[Task]:
-    """The threads that getpriority() and setpriority() mean. EINVAL, ESRCH."""
+def tasks_of(task: Task, which: int, who: int) -> list[Task]:
+    """The threads that getpriority() and its like mean: PRIO_* and a number. EINVAL, ESRCH."""
     system = task.system
     if which == PRIO_PROCESS:
         found = [system.tasks[who or task.pid]] if (who or task.pid) in system.tasks else []
@@ -278,7 +278,7 @@ def _of(task: Task, which: int, who: int) -> list[Task]:
 @syscall("getpriority")
 def sys_getpriority(task: Task, which: int, who: int, *_: int) -> int:
     """getpriority(2), the kernel's form: 20 - nice, the greatest of all meant."""
-    return max(20 - one.sched.nice for one in _of(task, s32(which), s32(who)))
+    return max(20 - one.sched.nice for one in tasks_of(task, s32(which), s32(who)))
 
 
 @syscall("setpriority")
@@ -286,7 +286,7 @@ def sys_setpriority(task: Task, which: int, who: int, nice: int, *_: int) -> int
     """setpriority(2)."""
     nice = max(MIN_NICE, min(MAX_NICE, s32(nice)))
     denied = False
-    for one in _of(task, s32(which), s32(who)):
+    for one in tasks_of(task, s32(which), s32(who)):
         if nice < one.sched.nice and not can_nice(one, nice):
             denied = True
         else:

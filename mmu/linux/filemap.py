@@ -63,8 +63,8 @@ class AddressSpaceOperations(Protocol):
         """Write pages ``pgoff`` on, the last one up to the file's end. Raises LinuxError."""
 
     def page_mkwrite(self, nr_dirty: int) -> None:
-        """A page becomes dirty, and ``nr_dirty`` are already: raises LinuxError ENOSPC, EIO if that
-        could not be written back.
+        """A page becomes dirty, as each of shared memory is, and ``nr_dirty`` are already: raises
+        LinuxError ENOSPC, EIO if that could not be written back.
         """
 
     def punch_hole(self, offset: int, length: int) -> bool:
@@ -142,13 +142,15 @@ class AddressSpace:
     may be newer than what ``ops`` would read.
     """
 
-    __slots__ = ("_memory", "_pages", "dirty", "ops", "seals", "shmem", "users")
+    __slots__ = ("_memory", "_pages", "dirty", "ops", "seals", "shmem", "users", "writeback")
 
     def __init__(self, ops: AddressSpaceOperations, *, shmem: bool = False) -> None:
         self.ops = ops
         self.shmem = shmem
         self.users = 0
         self.dirty: set[int] = set()
+        self.writeback: list[set[int]] = []
+        """Of each who writes pages back: those that nobody made dirty again since."""
         self.seals = F_SEAL_SEAL
         """F_SEAL_* bits: what can be done with it no more; only files of memory get others."""
         self._memory: Memory | None = None
@@ -199,13 +201,14 @@ class AddressSpace:
     def read_pages(self, memory: Memory, pgoff: int) -> int:
         """Bring page ``pgoff`` in, and the read-ahead window around it; returns its pfn.
 
-        Raises OutOfMemory if there is no frame for that page, LinuxError EIO if it cannot be read;
-        a shorter window is no error.
+        Raises OutOfMemory if there is no frame for that page, LinuxError EIO if it cannot be read,
+        ENOSPC if shared memory may have no more; a shorter window is no error.
         """
         self._use(memory)
         if pgoff in self._pages:
             return self._pages[pgoff]
         if self.shmem:
+            self.ops.page_mkwrite(len(self.dirty))
             self._fill(memory, [pgoff], [memory.alloc_pages()])
             return self._pages[pgoff]
         first = max(0, pgoff - RA_PAGES // 2)
@@ -233,19 +236,21 @@ class AddressSpace:
             for pgoff in missing:
                 if pgoff != needed:
                     frames[pgoff] = memory.alloc_pages()
+        failed = False
         for pgoffs in runs(sorted(frames)):
             try:
                 self._fill(memory, pgoffs, [frames[pgoff] for pgoff in pgoffs])
             except LinuxError:
-                if needed in pgoffs:
-                    if len(pgoffs) == 1:
-                        raise
-                    self._fill(memory, [pgoffs[pgoffs.index(needed)]], [memory.alloc_pages()])
+                failed |= needed in pgoffs
+        if failed and needed is not None:
+            self._fill(memory, [needed], [memory.alloc_pages()])
 
     def set_dirty(self, pgoff: int) -> None:
         """page_mkwrite(): the cached page ``pgoff`` may be written from now on. Raises LinuxError
         if it could not be written back.
         """
+        for pages in self.writeback:
+            pages.discard(pgoff)
         if pgoff in self.dirty:
             return
         self.ops.page_mkwrite(len(self.dirty))

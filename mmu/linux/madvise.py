@@ -16,6 +16,7 @@ MADV_SOFT_OFFLINE are EINVAL, as without CONFIG_MEMORY_FAILURE.
 from __future__ import annotations
 
 import errno
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final
 
 from mmu._native import ffi, lib
@@ -361,15 +362,17 @@ def _madvise_remove(
         if vma.vm_flags & (VM_SHARED | VM_MAYWRITE) != VM_SHARED | VM_MAYWRITE:
             raise LinuxError(errno.EACCES)
         first = vma.vm_pgoff + (start - vma.vm_start >> PAGE_SHIFT)
-        holes.append((mm.file(vma.vm_file), first, first + (end - start >> PAGE_SHIFT)))
+        file = mm.file(vma.vm_file)
+        users.enter_context(file.user())  # it may be unmapped while one before it is waited for
+        holes.append((file, first, first + (end - start >> PAGE_SHIFT)))
 
-    try:
-        with mm.mmap_read_lock():
-            _walk_vmas(mm, vma, start, end, behavior, visit)
-    finally:
-        for file, first, last in holes:
-            offset, length = first << PAGE_SHIFT, last - first << PAGE_SHIFT
-            with file.user():
+    with ExitStack() as users:
+        try:
+            with mm.mmap_read_lock():
+                _walk_vmas(mm, vma, start, end, behavior, visit)
+        finally:
+            for file, first, last in holes:
+                offset, length = first << PAGE_SHIFT, last - first << PAGE_SHIFT
                 if not file.mapping.ops.punch_hole(offset, length):
                     truncate_pagecache_range(mm.kernel, file.mapping, first, last)
 

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 
 from mmu._native import lib
 from mmu.errors import LinuxError
 from mmu.linux.gup_fast import get_user_pages
 from mmu.linux.state import MmStruct
 from mmu.linux.uaccess import raw_copy_from_user, raw_copy_to_user
+from mmu.linux.vmscan import mapped_files
 from mmu.units import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE
 
 PVM_MAX_PAGES = 64
@@ -114,6 +116,20 @@ def _single_vec(ours: _Local, mm: MmStruct, addr: int, size: int, write: bool) -
     return done
 
 
+def _set_page_dirty(mm: MmStruct, pfn: int) -> None:
+    """set_page_dirty_lock(): the page of a file may have been written back, and be clean, since it
+    was taken hold of.
+    """
+    page = mm.memory.page(pfn)
+    page.flags |= lib.PG_dirty
+    if page.flags & lib.PG_anon:
+        return
+    for mapping in mapped_files(mm.kernel):
+        if mapping.writenotify and mapping.cached(page.index) == pfn:
+            with suppress(LinuxError):
+                mapping.set_dirty(page.index)
+
+
 def _rw_pages(
     ours: _Local, mm: MmStruct, frames: Sequence[int], offset: int, n: int, write: bool
 ) -> int:
@@ -127,7 +143,7 @@ def _rw_pages(
             if memory.page(pfn).flags & lib.PG_code:
                 mm.kernel.note_code_written(pa & PAGE_MASK)
             memory.write(pa, data)
-            memory.page(pfn).flags |= lib.PG_dirty
+            _set_page_dirty(mm, pfn)
             copied = len(data)
         else:
             copied = ours.write(memory.read(pa, size))

@@ -21,16 +21,28 @@ def filemap_write_range(kernel: Kernel, mapping: AddressSpace, first: int, end: 
     Raises LinuxError if the file does not take them, which are dirty still. No lock is held, for
     this takes the mmap_lock of each mm that maps the file. May wait.
     """
-    dirty = sorted(pgoff for pgoff in mapping.dirty if first <= pgoff < end)
-    for pgoffs in runs(dirty):
+    clean = {pgoff for pgoff in mapping.dirty if first <= pgoff < end}
+    mapping.writeback.append(clean)
+    try:
+        for pgoffs in runs(sorted(clean)):
+            _write_stretch(kernel, mapping, pgoffs, clean)
+    finally:
+        mapping.writeback = [pages for pages in mapping.writeback if pages is not clean]
+
+
+def _write_stretch(
+    kernel: Kernel, mapping: AddressSpace, pgoffs: list[int], clean: set[int]
+) -> None:
+    """Write these pages, as far as they are dirty still. Those that left ``clean`` while locks were
+    waited for may be written by a guest again, and stay dirty.
+    """
+    if not mapping.shmem:
+        folio_mkclean(kernel, mapping, pgoffs[0], pgoffs[-1] + 1)
+    for run in runs(pgoff for pgoff in pgoffs if pgoff in mapping.dirty):
+        mapping.ops.writepages(run[0], [mapping.view(pgoff) for pgoff in run])
         if not mapping.shmem:
-            folio_mkclean(kernel, mapping, pgoffs[0], pgoffs[-1] + 1)
-        pgoffs = [pgoff for pgoff in pgoffs if pgoff in mapping.dirty]
-        for run in runs(pgoffs):
-            mapping.ops.writepages(run[0], [mapping.view(pgoff) for pgoff in run])
-            if not mapping.shmem:
-                for pgoff in run:
-                    mapping.clear_dirty(pgoff)
+            for pgoff in clean.intersection(run):
+                mapping.clear_dirty(pgoff)
 
 
 def folio_mkclean(kernel: Kernel, mapping: AddressSpace, first: int, end: int) -> None:

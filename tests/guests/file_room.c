@@ -42,6 +42,26 @@ static int pages_that_fit(char *at, int pages)
 	return i;
 }
 
+/* What is dirty in several files is counted together: at most the disk's 1024 pages. */
+static void fit_together(const char *directory, long size)
+{
+	int fit = 0;
+
+	for (int i = 0; i < 4; i++) {
+		char name[32];
+		char *map;
+		int fd;
+
+		snprintf(name, sizeof name, "%stogether%d", directory, i);
+		fd = open(name, O_RDWR | O_CREAT, 0600);
+		ftruncate(fd, size);
+		map = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+		fit += pages_that_fit(map, size / 4096);
+		unlink(name);
+	}
+	printf("%s: %s\n", directory, fit <= 1024 ? "no more than fit" : "too many");
+}
+
 int main(void)
 {
 	int fd, i, done = 0;
@@ -74,6 +94,9 @@ int main(void)
 	SAY(ftruncate(fd, 0));
 	SAY(munmap(map, 8 * MIB));
 	SAY(write(fd, buffer, 3 * MIB));
+	SAY(ftruncate(fd, 0));
 	close(fd);
+	fit_together("./", 2 * MIB);
+	fit_together("/dev/shm/", 2 * MIB);
 	return 0;
 }

@@ -5,6 +5,7 @@
  */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/futex.h>
 #include <pthread.h>
 #include <signal.h>
@@ -178,6 +179,33 @@ static void between_processes(void)
 	shared[0] = 3;
 	tell("private wake of a shared one", futex(shared, FUTEX_WAKE_PRIVATE, 9, NULL, NULL, 0));
 	tell("shared wake", futex(shared, FUTEX_WAKE, 9, NULL, NULL, 0));
+	wait(&status);
+	printf("status %#x\n", status);
+}
+
+/* Who opened a file once more, as sem_open() does in another process, has the same futexes. */
+static void file_opened_twice(void)
+{
+	int fd = memfd_create("futexes", 0), again, status;
+	char name[64];
+
+	ftruncate(fd, 4096);
+	snprintf(name, sizeof(name), "/proc/self/fd/%d", fd);
+	again = open(name, O_RDWR);
+	shared = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	fflush(stdout);
+	if (!fork()) {
+		shared = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, again, 0);
+		shared[1] = 1;
+		while (!shared[0])
+			futex(shared, FUTEX_WAIT, 0, NULL, NULL, 0);
+		_exit(shared[0]);
+	}
+	while (!shared[1])
+		pause_ms(1);
+	pause_ms(10);
+	shared[0] = 4;
+	tell("wake by another file", futex(shared, FUTEX_WAKE, 9, NULL, NULL, 0));
 	wait(&status);
 	printf("status %#x\n", status);
 }
@@ -427,6 +455,7 @@ int main(void)
 	bitsets();
 	requeue();
 	between_processes();
+	file_opened_twice();
 	pi();
 	robust("robust", PTHREAD_PRIO_NONE);
 	robust("robust and PI", PTHREAD_PRIO_INHERIT);

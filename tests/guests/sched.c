@@ -99,6 +99,38 @@ static void policies(void)
 	tell("prlimit of nobody", syscall(SYS_prlimit64, 0x7fffffff, RLIMIT_STACK, NULL, &limit));
 }
 
+/* Of block/ioprio.c: the class above bit 13, and the level. */
+static void io_priorities(void)
+{
+	enum {
+		PROCESS = 1,
+		GROUP,
+		USER
+	};
+	int idle = 3 << 13, best_effort = 2 << 13, status;
+
+	tell("none yet", syscall(SYS_ioprio_get, PROCESS, 0));
+	tell("no class, level 3", syscall(SYS_ioprio_set, PROCESS, 0, 3));
+	tell("no such class", syscall(SYS_ioprio_set, PROCESS, 0, 5 << 13));
+	tell("of what", syscall(SYS_ioprio_get, 0, 0));
+	tell("set of what", syscall(SYS_ioprio_set, 4, 0, best_effort));
+	tell("of nobody", syscall(SYS_ioprio_get, PROCESS, 0x7fffffff));
+	tell("set of nobody", syscall(SYS_ioprio_set, GROUP, 0x7fffffff, best_effort));
+	tell("best effort", syscall(SYS_ioprio_set, PROCESS, 0, best_effort | 5));
+	tell("read back", syscall(SYS_ioprio_get, PROCESS, getpid()));
+	fflush(stdout);
+	if (!fork())
+		_exit(syscall(SYS_ioprio_get, PROCESS, 0) == (best_effort | 5));
+	wait(&status);
+	printf("a child has it: %d\n", WEXITSTATUS(status));
+	tell("idle", syscall(SYS_ioprio_set, PROCESS, 0, idle));
+	tell("read back", syscall(SYS_ioprio_get, PROCESS, 0));
+	tell("none again", syscall(SYS_ioprio_set, PROCESS, 0, 0));
+	tell("read back", syscall(SYS_ioprio_get, PROCESS, 0));
+	setpgid(0, 0);
+	tell("by the nice value, of the group", syscall(SYS_ioprio_get, GROUP, 0));
+}
+
 static void barriers(void)
 {
 	int commands = syscall(SYS_membarrier, MEMBARRIER_CMD_QUERY, 0, 0);
@@ -175,6 +207,7 @@ int main(void)
 {
 	affinity();
 	policies();
+	io_priorities();
 	barriers();
 	barriers_of_threads();
 	prctls();

@@ -32,7 +32,11 @@ WAYS = [
     (guest, policy, fidelity, engine)
     for guest, policy, fidelity, engine in product(SMALL, POLICIES, FIDELITIES, ("c", "python"))
     if not (
-        (guest == "jemalloc" and engine == "python" and fidelity != "fast" and policy != "refcount")
+        (
+            guest == "jemalloc"
+            and engine == "python"
+            and (fidelity == "trace" or (fidelity == "exact" and policy != "refcount"))
+        )
         or (policy == "refcount-pmdlock" and (engine == "python" or fidelity == "trace"))
         or (
             guest == "signals"
@@ -41,7 +45,8 @@ WAYS = [
     )
 ]
 """All ways to run every guest; but of jemalloc's, which take seconds in Python, one policy stands
-for all there, of the second design of counting two ways, and of the handlers' what is quick.
+for all there and exact for trace, of the second design of counting two ways, and of the
+handlers' what is quick.
 """
 
 

@@ -23,6 +23,18 @@ def test_what_may_be_asked_of_a_tracee_is_answered_as_on_the_host(cpus: int) -> 
     assert run(program, cpus=cpus).text.splitlines() == run_natively(program).decode().splitlines()
 
 
+def test_what_is_not_here_is_refused_and_told_with_what_to_do_instead() -> None:
+    ours = run(build("ptrace_refused.c", "-O1", "-static"))
+    assert ours.text.splitlines() == [
+        *("seize: EIO", "options: EIO", "step: EIO"),
+        *("go on: ok", "exit 3"),
+    ]
+    notes = [line for line in ours.result.notes if line.startswith("ptrace(")]
+    asked = ("PTRACE_SEIZE", "PTRACE_SETOPTIONS", "PTRACE_SINGLESTEP")
+    assert [line.split(")")[0] for line in notes] == [f"ptrace({name}" for name in asked]
+    assert all("--strace" in line for line in notes)
+
+
 @pytest.mark.parametrize("args", [(), ("leak",)])
 def test_leaks_are_found_as_natively(args: tuple[str, ...]) -> None:
     try:

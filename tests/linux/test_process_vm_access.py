@@ -8,11 +8,15 @@ from __future__ import annotations
 import pytest
 
 from mmu.errors import LinuxError
+from mmu.linux.filemap import AddressSpace, MappedFile
 from mmu.linux.mm import Mm
+from mmu.linux.mman import MAP_FIXED, MAP_SHARED, MS_SYNC
 from mmu.linux.process_vm_access import process_vm_rw
 from mmu.linux.rcupdate import rcu_barrier
+from mmu.linux.uaccess import raw_copy_from_user
 from mmu.units import PAGE_SIZE
 from tests.linux.cpus import BASE, Cpus
+from tests.linux.disk import Disk
 
 END = BASE + 512 * PAGE_SIZE
 
@@ -37,6 +41,27 @@ def test_read_and_write_across_pages(mms: tuple[Mm, Mm]) -> None:
     got = mine.copy_from_user(BASE + 50000, 7) + mine.copy_from_user(BASE + 60001, len(data) - 7)
     assert got == data
     assert other.check_tables().ok and mine.check_tables().ok
+
+
+def test_a_page_that_is_written_back_meanwhile_is_dirty_again(
+    mms: tuple[Mm, Mm], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The caller's fault waits while the page is held, and somebody calls msync()."""
+    mine, other = mms
+    disk, at = Disk(PAGE_SIZE), BASE + (1 << 30)
+    file = MappedFile(AddressSpace(disk), writable=True)
+    other.mmap(at, PAGE_SIZE, 3, MAP_SHARED | MAP_FIXED, file)
+    mine.copy_to_user(BASE, b"late")
+
+    def copy(mm: Mm, addr: int, n: int) -> bytes:
+        other.msync(at, PAGE_SIZE, MS_SYNC)
+        return raw_copy_from_user(mm, addr, n)
+
+    monkeypatch.setattr("mmu.linux.process_vm_access.raw_copy_from_user", copy)
+    assert process_vm_rw(mine, [(BASE, 4)], other, [(at, 4)], write=True) == 4
+    assert disk.written == [0]
+    other.msync(at, PAGE_SIZE, MS_SYNC)
+    assert disk.data[:4] == b"late"
 
 
 def test_the_shorter_side_ends_it(mms: tuple[Mm, Mm]) -> None:

@@ -11,6 +11,7 @@ from mmu.errors import LinuxError
 from mmu.linux.filemap import AddressSpace, MappedFile
 from mmu.linux.mman import (
     MADV_DONTNEED,
+    MADV_REMOVE,
     MAP_FIXED,
     MAP_PRIVATE,
     MAP_SHARED,
@@ -21,8 +22,10 @@ from mmu.linux.mman import (
 from mmu.linux.pgtable import RW, D
 from mmu.linux.truncate import truncate_pagecache_range
 from mmu.linux.vmscan import try_to_free_pages
+from tests.linux.cpus import Cpus
 from tests.linux.disk import Disk
 from tests.linux.processes import pte, run
+from tests.races.interleaving import Interleaving
 
 PAGE = 4096
 BASE = 0x10_0000_0000
@@ -177,6 +180,46 @@ def test_a_full_disk_is_sigbus(mm, touch, disk):
     assert touch(BASE + 2 * PAGE, "write").signal == 7
 
 
+def test_a_write_while_another_mm_is_cleaned_is_heard_of(disk):
+    """The writer of page 0 comes after its mm was cleaned, and before the child's was."""
+    cpus = Cpus("python", nr=3)
+    mm, file, at = cpus.mm, file_of(disk), BASE + (1 << 30)
+    mm.mmap(at, PAGE, 3, SHARED, file)
+    mm.copy_to_user(at, b"first")
+    child = mm.dup_mm()
+    written: list[bool] = []
+
+    def hold() -> None:
+        with child.mmap_write_lock():
+            cpus.kernel.scheduler.spin_until(lambda: bool(written), "the second write")
+
+    def write() -> None:
+        cpus.kernel.scheduler.spin_until(lambda: not pte(mm, at) & RW, "the first mm to be clean")
+        mm.copy_to_user(at, b"again")
+        written.append(True)
+
+    actors = {0: lambda: mm.msync(at, PAGE, MS_SYNC), 1: hold, 2: write}
+    Interleaving(cpus.kernel, actors, schedule=[1], points=set()).run()
+    assert disk.data[:5] == b"again"
+    assert pte(mm, at) & RW
+    assert dirty(file) == [0]
+    assert file.mapping.writeback == []
+
+
+def test_what_cannot_be_read_costs_no_frame(mm, disk):
+    file = file_of(disk)
+    file.get()
+    mm.mmap(BASE, 6 * PAGE, 1, SHARED, file)
+    file.mapping.read_ahead(mm.memory, 2, 3)
+    in_use = mm.memory.frames_in_use
+    disk.broken = True
+    for pgoff in (0, 1, 4):
+        with pytest.raises(LinuxError, match="EIO"):
+            file.mapping.read_pages(mm.memory, pgoff)
+    assert mm.memory.frames_in_use == in_use
+    file.put()
+
+
 def test_a_page_that_cannot_be_read_is_sigbus(mm, touch, disk):
     disk.broken = True
     mm.mmap(BASE, PAGE, 3, SHARED, file_of(disk))
@@ -236,3 +279,23 @@ def test_rights_of_the_open_file_bind(mm, disk):
         mm.mprotect(BASE, PAGE, 3)
     with pytest.raises(LinuxError, match="EACCES"):
         mm.mmap(BASE, PAGE, 1, SHARED, file_of(disk, readable=False))
+
+
+def test_a_file_that_is_unmapped_while_another_gets_its_hole_stays_open(mm, disk):
+    """MADV_REMOVE of two files: the first waits, and somebody unmaps the second."""
+    other = file_of(Disk(2 * PAGE))
+
+    class Waits(Disk):
+        """Its holes take long."""
+
+        def punch_hole(self, offset: int, length: int) -> bool:
+            """Somebody else goes on meanwhile."""
+            mm.munmap(BASE + PAGE, PAGE)
+            assert other.users
+            return super().punch_hole(offset, length)
+
+    mm.mmap(BASE, PAGE, 3, SHARED, file_of(Waits(PAGE)))
+    mm.mmap(BASE + PAGE, PAGE, 3, SHARED, other)
+    mm.madvise(BASE, 2 * PAGE, MADV_REMOVE)
+    assert other.users == 0
+    assert other.mapping.ops.data[:PAGE] == bytes(PAGE)

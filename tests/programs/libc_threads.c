@@ -180,7 +180,7 @@ CHECK(thread_rwlock)
 	pthread_rwlock_unlock(&rwlock);
 	pthread_rwlock_wrlock(&rwlock);
 	elsewhere(try_both);
-	say("own %s", told(pthread_rwlock_rdlock(&rwlock)));
+	say("own %s", told(pthread_rwlock_tryrdlock(&rwlock)));
 }
 
 static pthread_barrier_t barrier;
