@@ -47,7 +47,9 @@ PROMPT = 1.0
 OVERSHOOT = 256 << 20
 """Bytes, at least, by which a child may pass its memory limit while it stops."""
 _POLL = 0.05
-_NONSENSE = (ValueError, TypeError, KeyError, AttributeError, RecursionError)
+_LONGEST = 64 << 20
+"""Bytes of a message."""
+_NONSENSE = (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError)
 _NO_MESSAGE = "the engine's process sent what is no message: it was killed"
 _PR_SET_PDEATHSIG = 1
 
@@ -128,6 +130,7 @@ def supervise(
         _child(job, Link(writer, orders), limits, redirect or {}, parent, blocked)
     os.close(writer)
     os.close(orders)
+    os.set_blocking(order, False)
     child = _Child(pid, reader, order, limits, watch)
     previous = {number: signal.signal(number, child.interrupt) for number in heeded()}
     signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
@@ -184,17 +187,22 @@ class _Child:
 
     def watch_over(self) -> None:
         """Read messages and hold the limits until the child has closed its end."""
-        pending = b""
+        pending = bytearray()
         while True:
             ready, _, _ = select.select([self._pipe], [], [], _POLL)
             if ready:
                 data = os.read(self._pipe, 1 << 16)
                 if not data:
                     return
-                *lines, pending = (pending + data).split(b"\n")
+                pending += data
                 try:
-                    for line in lines:
-                        self._take(json.loads(line))
+                    if b"\n" in data:
+                        *lines, last = bytes(pending).split(b"\n")
+                        pending = bytearray(last)
+                        for line in lines:
+                            self._take(json.loads(line))
+                    if len(pending) > _LONGEST:
+                        raise ValueError
                 except _NONSENSE:
                     self._failure = Failure(ExitCode.ENGINE_DIED, _NO_MESSAGE)
                     self._result = self._figures = None
@@ -251,9 +259,8 @@ class _Child:
         elif "result" in message:
             self._result = _report_in(message["result"])
         elif "failure" in message:
-            self._failure = Failure(
-                ExitCode(message["failure"]["code"]), message["failure"]["line"]
-            )
+            failure = message["failure"]
+            self._failure = Failure(ExitCode(failure["code"]), str(failure["line"]))
 
     def _show(self, progress: Message | None) -> None:
         if self._watch is not None:

@@ -325,18 +325,37 @@ def test_signals_between_two_jobs_are_noted():
         b'{"signal": 999}\n',
         b'{"failure": {"code": 1, "line": "x"}}\n',
         b"[" * 100_000 + b"\n",
+        b'{"result": {"exit_code": Infinity, "ended": "exit"}}\n',
+        pytest.param(b" " * (65 << 20), id="without_end"),
     ],
 )
 def test_a_child_that_is_not_itself_any_more_is_killed(data):
     """A guest that had broken out of the engine would speak for the child."""
 
     def job(link):
-        os.write(link._pipe, data)
+        left = memoryview(data)
+        while left:
+            left = left[os.write(link._pipe, left) :]
         time.sleep(60)
 
     started = time.monotonic()
-    outcome = supervise(job, Limits())
+    outcome = supervise(job, Limits(timeout=10))
     assert (outcome.code, outcome.result) == (ExitCode.ENGINE_DIED, None)
     assert "no message" in outcome.error
+    assert time.monotonic() - started < 20
+    no_children()
+
+
+def test_a_child_that_takes_no_orders_does_not_hold_the_parent_up(monkeypatch):
+    """It asks for orders, which fill the pipe that it does not read."""
+
+    def job(link):
+        while True:
+            os.write(link._pipe, b'{"hush": true}\n' * 1000)
+
+    monkeypatch.setattr("ucmmu.supervise.GRACE", 0.5)
+    started = time.monotonic()
+    outcome = supervise(job, Limits(timeout=1.5))
+    assert outcome.code == ExitCode.TIMEOUT
     assert time.monotonic() - started < 20
     no_children()
