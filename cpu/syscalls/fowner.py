@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 F_SETOWN, F_GETOWN, F_SETSIG, F_GETSIG, F_SETOWN_EX, F_GETOWN_EX = 8, 9, 10, 11, 15, 16
 F_SETLEASE, F_GETLEASE, F_NOTIFY, F_DUPFD_QUERY = 1024, 1025, 1026, 1027
+_DN_EVENTS = U32 & ~(1 << 31)
+"""All of F_NOTIFY's argument but DN_MULTISHOT: without one, it ends what was asked for before."""
 F_GET_RW_HINT, F_SET_RW_HINT = 1035, 1036
 F_OWNER_TID, F_OWNER_PID, F_OWNER_PGRP = 0, 1, 2
 _NSIG: Final = 64
@@ -59,6 +61,8 @@ def _leases_and_hints(task: Task, file: OpenFile, command: int, argument: int) -
         if not stat.S_ISREG(file.mode) or wanted not in (_RDLCK, _WRLCK, _UNLCK):
             raise LinuxError(errno.EINVAL)
         raise LinuxError(errno.EAGAIN)
+    if command == F_NOTIFY and not argument & _DN_EVENTS:
+        return 0
     if command == F_NOTIFY and not stat.S_ISDIR(file.mode):
         raise LinuxError(errno.ENOTDIR)
     if command == F_GET_RW_HINT:

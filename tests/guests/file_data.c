@@ -795,6 +795,7 @@ static void other_commands(void)
 	SAY(fcntl(fd, F_SETLEASE, 77));
 	SAY(fcntl(p[0], F_SETLEASE, F_RDLCK));
 	SAY(fcntl(fd, F_NOTIFY, 1));
+	SAY(fcntl(fd, F_NOTIFY, 0x80000000L));
 	SAY(fcntl(fd, F_GET_RW_HINT, &hint));
 	SAY(hint);
 	hint = 77;
