@@ -15,7 +15,8 @@ class UtsNamespace:
     """struct new_utsname; a privileged guest may change ``nodename`` and ``domainname``."""
 
     sysname: bytes = b"Linux"
-    nodename: bytes = b"ucmmu"
+    nodename: bytes = b"localhost"
+    """A name that /etc/hosts has on every host: programs look their own one up."""
     release: bytes = b"6.18.0"
     version: bytes = b"#1 SMP PREEMPT_DYNAMIC"
     machine: bytes = b"x86_64"

@@ -272,6 +272,12 @@ times             ptr!
 shmget            hex size hex
 shmdt             ptr
 shmctl            int hex ptr
+mq_unlink         path
+swapoff           path
+acct              path
+vhangup
+ioprio_get        int int
+ioprio_set        int int hex
 semget            hex int hex
 semop             int ptr size
 semtimedop        int ptr size timespec
