@@ -33,7 +33,7 @@ run: build guests ## set up, then compare the policies on dontneed_loop: purging
 	$(BIN)/ucmmu compare dontneed_loop 50G 2M
 	$(BIN)/ucmmu compare dontneed_loop 50G 1M
 
-test: build guests $(VENV)/dev ## set up and run all tests (under 10 minutes on 2 cores)
+test: build guests $(VENV)/dev ## set up and run all tests (under 12 minutes on 2 cores)
 	$(PYTEST)
 
 lint: build $(VENV)/dev ## formats, ruff, stubs, strict mypy, and the C files with every warning an error
