@@ -11,7 +11,8 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 from benchmarks.measure import Outcome, Skipped, compare
@@ -44,8 +45,8 @@ def program_read() -> Iterator[Outcome]:
             args = [file.name, str(call)]
             yield compare(
                 f"program_read_{call >> 10}k",
-                lambda: size / _here(program, args) / (1 << 20),  # noqa: B023
-                lambda: size / _natively(program, args) / (1 << 20),  # noqa: B023
+                partial(_speed, _here, size, program, args),
+                partial(_speed, _natively, size, program, args),
                 unit="MiB/s",
                 goal=goal,
                 note=f"a program that reads {size >> 20} MiB, {name} a call, fast, against the same"
@@ -61,6 +62,13 @@ def _build(compiler: str) -> Path:
     if not program.exists() or program.stat().st_mtime < SOURCE.stat().st_mtime:
         subprocess.run([compiler, "-O2", "-static", "-o", program, SOURCE], check=True)
     return program
+
+
+def _speed(
+    seconds: Callable[[Path, list[str]], float], size: int, program: Path, args: list[str]
+) -> float:
+    """MiB a second of a program that reads ``size`` bytes."""
+    return size / seconds(program, args) / (1 << 20)
 
 
 def _here(program: Path, args: list[str]) -> float:

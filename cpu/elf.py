@@ -8,7 +8,7 @@ kernel; section headers are never looked at. pyelftools names what is refused.
 from __future__ import annotations
 
 import struct
-from typing import Any, NamedTuple, NoReturn, Protocol
+from typing import Any, Literal, NamedTuple, NoReturn, Protocol
 
 from cpu.elf_layout import (
     EHDR,
@@ -292,8 +292,8 @@ class _Parser:
 
     def refuse_32_bit(self) -> NoReturn:
         """Say what a 32-bit ELF file is."""
-        order = "big" if self.head[EI_DATA] == ELFDATA2MSB else "little"
-        number = int.from_bytes(self.head[18:20], order)  # type: ignore[arg-type]
+        order: Literal["big", "little"] = "big" if self.head[EI_DATA] == ELFDATA2MSB else "little"
+        number = int.from_bytes(self.head[18:20], order)
         if _multiboot(self.head):
             self.refuse(*_BOOTED)
         machine = _machine(number) if number in _MACHINES_32 else f"machine {number}"
