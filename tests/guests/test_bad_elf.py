@@ -32,6 +32,7 @@ BAD: dict[str, tuple[bytes, str]] = {
     "magic alone": (b"\x7fELF", "incomplete"),
     "half a header": (Elf(size=40).build(), "truncated"),
     "32-bit": (Elf(ident=b"\x7fELF\x01\x01\x01" + bytes(9)).build(), "32-bit"),
+    "32-bit, cut off": (b"\x7fELF\x01\x01\x01" + bytes(10), "32-bit"),
     "class 9": (Elf(ident=b"\x7fELF\x09\x01\x01" + bytes(9)).build(), "class 9"),
     "big-endian": (Elf(ident=b"\x7fELF\x02\x02\x01" + bytes(9)).build(), "big-endian"),
     "arm": (Elf(machine=183).build(), "EM_AARCH64"),
