@@ -125,10 +125,14 @@ class BaseFFI:
 class struct_event(Struct[struct_event_ptr]):
     id: int
     cpu: int
+    site: int
+    task: int
     instruction: int
+    time: int
     a: int
     b: int
     c: int
+    d: int
 
 class struct_event_ptr(struct_event, Ptr[struct_event]): ...
 
@@ -148,7 +152,10 @@ class struct_counter_desc_ptr(struct_counter_desc, Ptr[struct_counter_desc]): ..
 class struct_event_ring(Struct[struct_event_ring_ptr]):
     enabled: int
     cpu: int
+    task: int
+    site: int
     instruction: int
+    ahead_ns: int
     head: int
     tail: int
     capacity: int
@@ -156,6 +163,7 @@ class struct_event_ring(Struct[struct_event_ring_ptr]):
     records: struct_event_ptr
     full: Callable[[struct_event_ring_ptr, CData], None]
     arg: CData
+    unwanted: Array[int]
 
 class struct_event_ring_ptr(struct_event_ring, Ptr[struct_event_ring]): ...
 
@@ -988,6 +996,14 @@ class Lib:
     NR_KERNEL_COUNTERS: Final[int]
     PAGE_SHIFT: Final[int]
     PAGE_SIZE: Final[int]
+    EVENT_ENTRY_SLOT_SHIFT: Final[int]
+    EVENT_ENTRY_PCID_SHIFT: Final[int]
+    EVENT_ENTRY_PAT_SHIFT: Final[int]
+    EVENT_ENTRY_LEVEL_SHIFT: Final[int]
+    EVENT_ENTRY_PAGE_LEVEL_SHIFT: Final[int]
+    EVENT_ENTRY_PKEY_SHIFT: Final[int]
+    EVENT_ENTRY_FLAGS_SHIFT: Final[int]
+    EVENT_KINDS: Final[int]
     EXCHANGE_DONE: Final[int]
     EXCHANGE_CHANGED: Final[int]
     EXCHANGE_READ_ONLY: Final[int]
@@ -1249,13 +1265,7 @@ class Lib:
     def ring_create(self, capacity: int, /) -> struct_event_ring_ptr: ...
     def ring_destroy(self, ring: struct_event_ring_ptr | Array[struct_event_ring], /) -> None: ...
     def ring_emit(
-        self,
-        ring: struct_event_ring_ptr | Array[struct_event_ring],
-        id: int,
-        a: int,
-        b: int,
-        c: int,
-        /,
+        self, ring: struct_event_ring_ptr | Array[struct_event_ring], id: int, value: Ptr[int], /
     ) -> None: ...
     def ring_read(
         self,

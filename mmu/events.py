@@ -32,7 +32,7 @@ def _text(c_string: Ptr[bytes]) -> str:
 
 
 class EventDesc(NamedTuple):
-    """One kind of event: its number, its name, the names of its fields a, b, c, and its meaning."""
+    """One kind of event: its number, its name, the names of its fields a to d, and its meaning."""
 
     id: int
     name: str
@@ -52,14 +52,19 @@ class CounterDesc(NamedTuple):
 class Event:
     """One record: ``values`` in the order of its kind's fields, 64 bits each.
 
-    ``instruction`` is the number of instructions executed before it, where they are counted;
-    ``cpu`` the number of the vCPU.
+    ``instruction`` is the number of instructions that the CPU executed before it, where they are
+    counted; ``cpu`` the number of the vCPU, ``task`` the PID of the task on it (0: none), ``site``
+    the kernel function that did it ("" where that is not recorded), ``time`` the virtual time in
+    nanoseconds.
     """
 
     desc: EventDesc
     values: tuple[int, ...]
     instruction: int
     cpu: int
+    task: int = 0
+    site: str = ""
+    time: int = 0
 
     @property
     def name(self) -> str:
@@ -145,6 +150,7 @@ class EventRing:
         self.c = ffi.gc(ring, lib.ring_destroy)
         self.on_full = on_full
         self._chunk = ffi.new("struct event[]", min(capacity, _CHUNK))
+        self._values = ffi.new("u64[4]")
         _rings[int(ffi.cast("uintptr_t", ring))] = self
         if on_full is not None:
             self.c.full = lib.event_ring_full
@@ -158,10 +164,12 @@ class EventRing:
         """Record events from now on, or stop recording."""
         self.c.enabled = int(on)
 
-    def emit(self, event_id: int, a: int = 0, b: int = 0, c: int = 0) -> None:
+    def emit(self, event_id: int, a: int = 0, b: int = 0, c: int = 0, d: int = 0) -> None:
         """Write one record, as C's emit() does: nothing happens while the ring is disabled."""
         if self.c.enabled:
-            lib.ring_emit(self.c, event_id, a, b, c)
+            value = self._values
+            value[0], value[1], value[2], value[3] = a, b, c, d
+            lib.ring_emit(self.c, event_id, value)
 
     def read(self) -> list[Event]:
         """Take every unread record out, oldest first."""
@@ -173,5 +181,5 @@ class EventRing:
 
 def _event(record: struct_event) -> Event:
     desc = EVENTS[record.id]
-    values = (record.a, record.b, record.c)[: len(desc.fields)]
-    return Event(desc, values, record.instruction, record.cpu)
+    values = (record.a, record.b, record.c, record.d)[: len(desc.fields)]
+    return Event(desc, values, record.instruction, record.cpu, record.task, "", record.time)

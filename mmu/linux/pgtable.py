@@ -139,10 +139,10 @@ def xchg(mm: MmStruct, entry: int, value: int) -> int:
     return old
 
 
-def emit(kernel: Kernel, event: int, a: int = 0, b: int = 0, c: int = 0) -> None:
+def emit(kernel: Kernel, event: int, a: int = 0, b: int = 0, c: int = 0, d: int = 0) -> None:
     """Write an event to the kernel's ring, if it has one."""
     if kernel.ring is not None:
-        kernel.ring.emit(event, a, b, c)
+        kernel.ring.emit(event, a, b, c, d)
 
 
 def table_is_empty(memory: Memory, table: int) -> bool:

@@ -147,7 +147,7 @@ def pte_get_many(mm: MmStruct, table: int, nr: int) -> None:
         mm.kernel.bug(Bug.PTE_REF_OVERFLOW if old else Bug.PTE_REF_FROM_ZERO, table)
         return
     page.pte_refcount = old + nr
-    emit(mm.kernel, _PTE_GET, table, nr, old + nr)
+    emit(mm.kernel, _PTE_GET, table, old, old + nr)
 
 
 def pte_entries_set(mm: MmStruct, table: int, nr: int) -> None:
@@ -172,7 +172,7 @@ def _table_get_unless_zero(mm: MmStruct, table: int) -> bool:
     if page.pte_refcount == 0:
         return False
     page.pte_refcount += 1
-    emit(mm.kernel, _PTE_GET, table, 1, page.pte_refcount)
+    emit(mm.kernel, _PTE_GET, table, page.pte_refcount - 1, page.pte_refcount)
     return True
 
 
@@ -456,7 +456,7 @@ def _table_put(mm: MmStruct, table: int, nr: int) -> bool:
         mm.kernel.bug(Bug.PTE_REF_UNDERFLOW, table)
         return False
     page.pte_refcount = old - nr
-    emit(mm.kernel, _PTE_PUT, table, nr, old - nr)
+    emit(mm.kernel, _PTE_PUT, table, old, old - nr)
     return bool(old == nr)
 
 

@@ -88,7 +88,7 @@ class Unit:
         """Add one to the counter of that number (mmu.events.COUNTER_ID)."""
         self.c.counter[counter] += 1
 
-    def emit(self, event: int, a: int, b: int = 0, c: int = 0) -> None:
+    def emit(self, event: int, a: int, b: int = 0, c: int = 0, d: int = 0) -> None:
         """Record an event of that number (mmu.events.EVENT_ID), if anyone records."""
         if self._ring is not None:
-            self._ring.emit(event, a, b, c)
+            self._ring.emit(event, a, b, c, d)

@@ -33,7 +33,7 @@ static always_inline void table_get(struct mm_struct *mm, u64 table, u32 nr)
 		__atomic_fetch_sub(&page->pte_refcount, nr, __ATOMIC_RELAXED);
 		return;
 	}
-	emit(mm->kernel->ring, pte_get, table, nr, old + nr);
+	emit(mm->kernel->ring, pte_get, table, old, old + nr);
 }
 
 void pte_get(struct mm_struct *mm, u64 table)
@@ -62,7 +62,7 @@ static always_inline bool table_get_unless_zero(struct mm_struct *mm, u64 table)
 			return false;
 	} while (!__atomic_compare_exchange_n(&page->pte_refcount, &old, old + 1, true,
 					      __ATOMIC_ACQUIRE, __ATOMIC_RELAXED));
-	emit(mm->kernel->ring, pte_get, table, 1, old + 1);
+	emit(mm->kernel->ring, pte_get, table, old, old + 1);
 	return true;
 }
 
@@ -139,7 +139,7 @@ static bool table_put(struct mm_struct *mm, u64 table, u32 nr)
 		__atomic_fetch_add(&page->pte_refcount, nr, __ATOMIC_RELAXED);
 		return false;
 	}
-	emit(mm->kernel->ring, pte_put, table, nr, old - nr);
+	emit(mm->kernel->ring, pte_put, table, old, old - nr);
 	return old == nr;
 }
 
@@ -199,7 +199,7 @@ static always_inline void put_many(struct mm_struct *mm, struct mmu_gather *tlb,
 		}
 	} while (!__atomic_compare_exchange_n(&page->pte_refcount, &old, old - nr, true,
 					      __ATOMIC_RELEASE, __ATOMIC_RELAXED));
-	emit(mm->kernel->ring, pte_put, table, nr, old - nr);
+	emit(mm->kernel->ring, pte_put, table, old, old - nr);
 }
 
 void pte_put_many(struct mm_struct *mm, u64 table, u64 addr, u32 nr)
@@ -234,8 +234,8 @@ void pte_entry_set_put(struct mm_struct *mm, u64 table, u64 addr)
 		table_get(mm, table, 1);
 		pte_put(mm, table, addr);
 	} else if (unlikely(ring && ring->enabled)) {
-		emit(mm->kernel->ring, pte_get, table, 1, count + 1);
-		emit(mm->kernel->ring, pte_put, table, 1, count);
+		emit(mm->kernel->ring, pte_get, table, count, count + 1);
+		emit(mm->kernel->ring, pte_put, table, count + 1, count);
 	}
 }
 

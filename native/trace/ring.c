@@ -5,7 +5,7 @@
 #include <stdlib.h>
 
 static const struct event_desc event_table[] = {
-#define EVENT(ident, name, a, b, c, meaning) { name, { a, b, c }, meaning },
+#define EVENT(ident, name, a, b, c, d, meaning) { name, { a, b, c, d }, meaning },
 #include "trace/events.def"
 };
 
@@ -55,9 +55,9 @@ static bool ring_is_full(const struct event_ring *ring)
 	return ring->head - ring->tail == ring->capacity;
 }
 
-void ring_emit(struct event_ring *ring, u32 id, u64 a, u64 b, u64 c)
+void ring_emit(struct event_ring *ring, u32 id, const u64 value[4])
 {
-	if (!ring->enabled)
+	if (!ring->enabled || ring->unwanted[id])
 		return;
 	if (unlikely(ring_is_full(ring)) && ring->full)
 		ring->full(ring, ring->arg);
@@ -68,10 +68,14 @@ void ring_emit(struct event_ring *ring, u32 id, u64 a, u64 b, u64 c)
 	ring->records[ring->head++ & (ring->capacity - 1)] = (struct event){
 		.id = id,
 		.cpu = ring->cpu,
+		.site = ring->site,
+		.task = ring->task,
 		.instruction = ring->instruction,
-		.a = a,
-		.b = b,
-		.c = c,
+		.time = ring->instruction + ring->ahead_ns,
+		.a = value[0],
+		.b = value[1],
+		.c = value[2],
+		.d = value[3],
 	};
 }
 

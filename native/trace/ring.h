@@ -6,7 +6,7 @@
 #include "types.h"
 
 enum event_id {
-#define EVENT(ident, name, a, b, c, meaning) EVENT_##ident,
+#define EVENT(ident, name, a, b, c, d, meaning) EVENT_##ident,
 #include "trace/events.def"
 	NR_EVENTS
 };
@@ -31,16 +31,41 @@ enum kernel_counter_id {
 
 /* cffi-begin */
 
+/*
+ * The last field of tlb_fill, tlb_evict, tlb_drop and their walk_cache_ kin:
+ *
+ *    63      48 47  40 39  36 35  32 31   28 27       16 15          0
+ *   +----------+------+------+------+-------+-----------+-------------+
+ *   | reserved | pkey | page | level|  PAT  |   PCID    |    slot     |
+ *   |  flags   |      | level|      |       |           |             |
+ *   +----------+------+------+------+-------+-----------+-------------+
+ *
+ * slot is the place among those of all arrays; level the size that it is entered as (1: 4 KiB, 2: 2 MiB, 3: 1
+ * GiB), page level that of the page; flags are TLB_* of x86/state.h.
+ */
+#define EVENT_ENTRY_SLOT_SHIFT 0
+#define EVENT_ENTRY_PCID_SHIFT 16
+#define EVENT_ENTRY_PAT_SHIFT 28
+#define EVENT_ENTRY_LEVEL_SHIFT 32
+#define EVENT_ENTRY_PAGE_LEVEL_SHIFT 36
+#define EVENT_ENTRY_PKEY_SHIFT 40
+#define EVENT_ENTRY_FLAGS_SHIFT 48
+
+#define EVENT_KINDS 256 /* id is a byte */
+
 struct event {
-	u32 id;		 /* enum event_id */
-	u32 cpu;	 /* number of the vCPU */
-	u64 instruction; /* instructions executed before this event, where counted */
-	u64 a, b, c;	 /* fields, as events.def names them */
+	u8 id;		 /* enum event_id */
+	u8 cpu;		 /* number of the vCPU */
+	u16 site;	 /* the kernel function that did it: its number among the ring's sites, 0 none */
+	u32 task;	 /* PID of the task on that CPU, 0 for the idle task or none */
+	u64 instruction; /* instructions that CPU executed before this event, where counted */
+	u64 time;	 /* virtual time, nanoseconds */
+	u64 a, b, c, d;	 /* fields, as events.def names them */
 };
 
 struct event_desc {
 	const char *name;
-	const char *field[3];
+	const char *field[4];
 	const char *meaning;
 };
 
@@ -55,22 +80,26 @@ struct counter_desc {
  */
 struct event_ring {
 	u32 enabled;	 /* 0: emit() does nothing */
-	u32 cpu;	 /* stamped on each record */
-	u64 instruction; /* stamped on each record; kept by the CPU's hooks */
+	u32 cpu;	 /* stamped on each record, as the next four */
+	u32 task;
+	u32 site;
+	u64 instruction; /* kept by the CPU's hooks */
+	u64 ahead_ns;	 /* what its virtual time is ahead of its instructions, at a nanosecond each */
 	u64 head, tail;	 /* records written, records read */
 	u64 capacity;	 /* a power of two */
 	u64 lost;
 	struct event *records;
 	void (*full)(struct event_ring *ring, void *arg);
 	void *arg;
+	u8 unwanted[EVENT_KINDS]; /* by event number, 1: not recorded */
 };
 
 /* Make a ring of capacity records (a power of two). NULL without memory. */
 struct event_ring *ring_create(u64 capacity);
 /* Free a ring and its records. */
 void ring_destroy(struct event_ring *ring);
-/* Write one record if the ring is enabled; drain or count a loss when full. */
-void ring_emit(struct event_ring *ring, u32 id, u64 a, u64 b, u64 c);
+/* Write one record with four values if the ring is enabled; drain or count a loss when full. */
+void ring_emit(struct event_ring *ring, u32 id, const u64 value[4]);
 /* Move up to max unread records to out; returns how many. */
 u64 ring_read(struct event_ring *ring, struct event *out, u64 max);
 /* Describe event, counter, mm counter and kernel counter number id; NULL past the last. */
@@ -81,11 +110,11 @@ const struct counter_desc *kernel_counter_describe(u32 id);
 /* cffi-end */
 
 /* Emit from C: one test of a flag when tracing is off; ring may be NULL. */
-#define emit(ring, ident, a, b, c)                                      \
-	do {                                                            \
-		struct event_ring *ring_ = (ring);                      \
-		if (unlikely(ring_ && ring_->enabled))                  \
-			ring_emit(ring_, EVENT_##ident, (a), (b), (c)); \
+#define emit(ring, ident, ...)                                                      \
+	do {                                                                        \
+		struct event_ring *ring_ = (ring);                                  \
+		if (unlikely(ring_ && ring_->enabled))                              \
+			ring_emit(ring_, EVENT_##ident, (const u64[4]){ __VA_ARGS__ }); \
 	} while (0)
 
 #endif

@@ -5,7 +5,7 @@
 static void emit_insn(struct vcpu *v, u64 pc, u32 size)
 {
 	if (v->ring && v->ring->enabled)
-		MMU(v, ring_emit, ring_emit)(v->ring, EVENT_insn, pc, size, 0);
+		MMU(v, ring_emit, ring_emit)(v->ring, EVENT_insn, (const u64[4]){ pc, size });
 }
 
 void on_code(uc_engine *uc, u64 pc, u32 size, void *arg)

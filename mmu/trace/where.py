@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Which events are wanted: the same conditions when a trace is written and when it is read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True)
+class Where:
+    """Conditions that all must hold; an empty or None one holds always.
+
+    ``events`` are names, ``cpus`` numbers of CPUs, ``tasks`` PIDs, ``sites`` names of kernel functions.
+    ``addresses`` are ranges [begin, end) of guest-virtual addresses: an event is in one if its
+    first field called ``address``, ``ip`` or ``start`` lies there. ``begin`` and ``end`` are
+    event numbers (from ``begin`` on, before ``end``), ``instructions`` a range [begin, end) of the
+    instruction counts of the event's CPU, ``times`` one of nanoseconds.
+    """
+
+    events: frozenset[str] = frozenset()
+    cpus: frozenset[int] = frozenset()
+    tasks: frozenset[int] = frozenset()
+    sites: frozenset[str] = frozenset()
+    addresses: tuple[tuple[int, int], ...] = ()
+    begin: int = 0
+    end: int | None = None
+    instructions: tuple[int, int] | None = None
+    times: tuple[int, int] | None = None
+
+
+ALL: Final = Where()
+"""Every event."""
