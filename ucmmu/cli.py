@@ -13,6 +13,7 @@ from typing import NoReturn
 
 from ucmmu import exit_codes
 from ucmmu.arguments import add_json, add_keep, add_run_options, choices, run_options
+from ucmmu.command import Command
 from ucmmu.exit_codes import ExitCode, Failure
 from ucmmu.options import POLICIES, RunOptions, find_program
 from ucmmu.options import STDERR as TO_STDERR
@@ -57,7 +58,9 @@ examples:
   ucmmu list --json -"""
 
 
-_COMMANDS = ("run", "compare", "list", "help")
+_READERS: tuple[Command, ...] = ()
+"""The commands that read a trace, in the order of the help."""
+_COMMANDS = ("run", "compare", *(command.name for command in _READERS), "list", "help")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -90,12 +93,23 @@ class _CommandParser(_Parser):
         self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
     ) -> tuple[argparse.Namespace, list[str]]:
         """Split options from program, and parse the options."""
+        if not self.takes_program:
+            return self._parse_words(list(args or []), namespace)
         options, program = self._split(list(args or []))
         parsed, rest = super().parse_known_args(options, namespace)
-        if self.takes_program:
-            parsed.program = program
-        elif program:
-            self.error(f"`{self.prog}` takes no {program[0]!r}")
+        parsed.program = program
+        return parsed, rest
+
+    def _parse_words(
+        self, words: list[str], namespace: argparse.Namespace | None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        """Parse options and arguments in any order."""
+        parsed, rest = super().parse_known_args(words, namespace)
+        if rest and rest[0].startswith("-") and rest[0] not in ("-", "--"):
+            name = rest[0].partition("=")[0]
+            self.error(f"unknown option {name!r}{self._hint(name)}")
+        if rest:
+            self.error(f"`{self.prog}` takes no {rest[0]!r}")
         return parsed, rest
 
     def _split(self, words: list[str]) -> tuple[list[str], list[str]]:
@@ -263,6 +277,12 @@ def build_parser() -> argparse.ArgumentParser:
         "--show-output", action="store_true", help="show what the guest prints, on stderr"
     )
     compare.set_defaults(command=_compare)
+    for command in _READERS:
+        reader = _add_command(
+            commands, command.name, command.usage, command.summary, command.examples
+        )
+        command.add_arguments(reader)
+        reader.set_defaults(command=command.run)
     listing = _add_command(
         commands,
         "list",

@@ -75,13 +75,13 @@ class TraceFile:
 
     ``head`` are the run's parameters; ``descs`` the event kinds, by their number in this file;
     ``notes`` what the run said of itself, in order; ``sites`` names of kernel functions by number;
-    ``summary`` the run's report, None if the file is torn; ``torn`` says why it ends early, None: it
-    does not. Raises TraceError, in one line.
+    ``summary`` the run's report, None if the file is torn; ``torn`` says why it ends early, None:
+    it does not. Raises TraceError, in one line.
     """
 
     def __init__(self, path: str, file: BinaryIO | None = None) -> None:
         self.path = path
-        self._file = file or open(path, "rb")
+        self._file = file or open(path, "rb")  # noqa: SIM115
         self._zstd = zstandard.ZstdDecompressor()
         magic, version, _ = FILE_HEADER.unpack(self._file.read(FILE_HEADER.size))
         if magic != MAGIC or version != VERSION:

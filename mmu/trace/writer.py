@@ -51,7 +51,8 @@ class TraceWriter:
 
     def note(self, kind: str, **fields: Any) -> None:
         """Say something of the run that is no event, as of now: ``process`` (pid, comm, mm),
-        ``map`` (pid, start, end, flags, offset, file), ``symbols`` (file, base, functions) and so on.
+        ``map`` (pid, start, end, flags, offset, file), ``symbols`` (file, base, functions) and so
+        on.
         """
         self._json(NOTE, {"event": self.nr_events, "kind": kind, **fields})
 
