@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What is read out of a trace: texts, tables, other formats, answers."""
