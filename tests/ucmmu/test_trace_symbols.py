@@ -66,29 +66,31 @@ def test_a_cut_mapping_keeps_its_places_in_the_file(record):
     ]
 
 
-def test_a_forked_process_has_its_parents_mappings_and_then_its_own(record):
-    record.note("process", pid=1, comm="a", mm=PGD)
+def test_each_address_space_has_its_own_mappings(record):
     record.note("map", mm=PGD, start=0x4000, end=0x5000, name="[heap]")
-    record.note("process", pid=2, comm="a", mm=CHILD, parent=1)
+    record.note("map", mm=CHILD, start=0x4000, end=0x5000, name="[heap]")
     record.events()
-    record.note("unmap", mm=CHILD, start=0x4000, end=0x5000)
+    record.note("unmap", mm=CHILD, start=0, end=1 << 47)
     history = record.history()
     assert history.mapping(CHILD, 0x4000, 5).name == "[heap]"
     assert history.mapping(CHILD, 0x4000, 10) is None
     assert history.mapping(PGD, 0x4000, 10).name == "[heap]"
 
 
-def test_exec_begins_an_empty_address_space_and_a_thread_shares_one(record):
+def test_a_task_has_the_mm_and_the_name_that_it_had_last(record):
     record.note("process", pid=1, comm="a", mm=PGD)
-    record.note("map", mm=PGD, start=0x4000, end=0x5000, name="[heap]")
     record.note("process", pid=3, tgid=1, comm="a", mm=PGD, parent=1)
     record.events()
     record.note("exec", pid=1, comm="b", mm=CHILD)
+    record.events()
+    record.note("comm", pid=1, comm="c")
+    record.note("exit", pid=3)
     history = record.history()
-    assert history.mapping(history.mm_of(3, 0), 0x4000, 0) is not None
-    assert history.mapping(history.mm_of(1, 10), 0x4000, 10) is None
-    assert str(history.process(1, 0)) == "a-1"
-    assert str(history.process(1, 10)) == "b-1"
+    assert [str(history.process(1, at)) for at in (0, 10, 20)] == ["a-1", "b-1", "c-1"]
+    assert [history.mm_of(1, at) for at in (0, 10)] == [PGD, CHILD]
+    assert [history.mm_of(3, at) for at in (0, 20)] == [PGD, 0]
+    assert [one.pid for one in history.processes(20)] == [1, 3]
+    assert history.process(9, 20) is None
 
 
 def test_a_function_is_found_by_the_files_own_addresses(record):

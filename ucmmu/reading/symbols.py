@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Who runs, what is mapped and which function an address lies in, as of an event.
 
-All of it is from the notes of the trace: ``process``, ``exec``, ``exit``, ``map``, ``unmap`` and
-``symbols`` (docs/recording.md). A process that is forked has its parent's mappings as of then.
+All of it is from the notes of the trace: ``process``, ``exec``, ``comm``, ``exit``, ``map``,
+``unmap`` and ``symbols`` (docs/recording.md).
 """
 
 from __future__ import annotations
@@ -233,19 +233,14 @@ class History:
         self._symbol_notes = len(notes)
 
     def _take_process(self, note: Note) -> None:
-        """A new task: a thread shares its mm; a forked process has its parent's mappings."""
         new = _process(note)
-        parent = self._processes.get(new.parent)
-        shared = any(old.mm == new.mm for pid, old in self._processes.items() if pid != new.pid)
         self._processes[new.pid] = new
-        if not shared and new.mm:
-            forked = parent is not None and parent.mm in self._maps
-            self._maps[new.mm] = list(self._maps[parent.mm]) if parent and forked else []
 
-    def _take_exec(self, note: Note) -> None:
-        new = _process(note)
-        self._processes[new.pid] = new
-        self._maps[new.mm] = []
+    def _take_comm(self, note: Note) -> None:
+        pid = int(note.fields["pid"])
+        if pid in self._processes:
+            comm = str(note.fields["comm"])
+            self._processes[pid] = replace(self._processes[pid], comm=comm)
 
     def _take_exit(self, note: Note) -> None:
         pid = int(note.fields["pid"])
@@ -317,7 +312,8 @@ def _cut(maps: list[Mapping], start: int, end: int) -> None:
 
 _TAKES: Final[dict[str, Callable[[History, Note], None]]] = {
     "process": History._take_process,
-    "exec": History._take_exec,
+    "exec": History._take_process,
+    "comm": History._take_comm,
     "exit": History._take_exit,
     "map": History._take_map,
     "unmap": History._take_unmap,
