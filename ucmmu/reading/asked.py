@@ -37,15 +37,13 @@ class Asked:
 
 def asked(db: duckdb.DuckDBPyConnection, sql: str) -> Asked:
     """Take a statement apart. Raises Failure (USAGE) if it is not one SELECT."""
-    (text,) = db.execute("SELECT json_serialize_sql(?::VARCHAR)", [sql]).fetchone() or ("{}",)
+    ((text,),) = db.execute("SELECT json_serialize_sql(?::VARCHAR)", [sql]).fetchall()
     tree = json.loads(text)
     if tree.get("error"):
         raise Failure(ExitCode.USAGE, f"--query: {_complaint(tree)}")
     statements = tree.get("statements", [])
     if len(statements) != 1:
-        raise Failure(
-            ExitCode.USAGE, f"--query: takes one SELECT statement, not {len(statements)}"
-        )
+        raise Failure(ExitCode.USAGE, f"--query: takes one SELECT statement, not {len(statements)}")
     root = statements[0]["node"]
     nodes = list(_nodes(root))
     tables = Counter(str(node["table_name"]) for node in nodes if node.get("type") == "BASE_TABLE")

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import bisect
+from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -76,7 +77,7 @@ class FunctionNames:
         if len(ips):
             whose = owners(batch.records)
             edges = [0, *self._edges(batch), len(ips)]
-            for begin, end in zip(edges, edges[1:], strict=False):
+            for begin, end in pairwise(edges):
                 if begin:
                     self._known.clear()
                 if begin < end:
@@ -97,9 +98,7 @@ class FunctionNames:
             self._known.clear()
         return np.unique(np.searchsorted(batch.numbers, events)).tolist() if events else []
 
-    def _piece(
-        self, whose: npt.NDArray[np.int64], ips: U64, at: int
-    ) -> npt.NDArray[np.int32]:
+    def _piece(self, whose: npt.NDArray[np.int64], ips: U64, at: int) -> npt.NDArray[np.int32]:
         """Between two changes of mappings."""
         found = np.zeros(len(ips), dtype=np.int32)
         for owner in np.unique(whose).tolist():

@@ -15,8 +15,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mmu.trace.where import ALL, Where
-from ucmmu.reading.attribution import Attribution, FunctionNames, TaskNames
+from ucmmu.event_filter import EventFilter
+from ucmmu.reading import selection
+from ucmmu.reading.attribution import U64
+from ucmmu.reading.named import FunctionNames, TaskNames
+from ucmmu.reading.selection import Progress
 
 if TYPE_CHECKING:
     from mmu.events import EventDesc
@@ -33,8 +36,36 @@ RENAMED: Final = {
 of an entry's old value.
 """
 BITS: Final = frozenset(
-    "ip code code_high address pa entry_pa entry old new table pmd_pa mm value start end cr3 prev"
-    " next lock rax ecx edx cpumask arg0 arg1 arg2 pages global".split()
+    [
+        "ip",
+        "code",
+        "code_high",
+        "address",
+        "pa",
+        "entry_pa",
+        "entry",
+        "old",
+        "new",
+        "table",
+        "pmd_pa",
+        "mm",
+        "value",
+        "start",
+        "end",
+        "cr3",
+        "prev",
+        "next",
+        "lock",
+        "rax",
+        "ecx",
+        "edx",
+        "cpumask",
+        "arg0",
+        "arg1",
+        "arg2",
+        "pages",
+        "global",
+    ]
 )
 """Columns of addresses, registers and bits, which are unsigned; others are signed, so that SQL can
 subtract them.
@@ -87,13 +118,12 @@ class Rows:
     def __init__(self, trace: TraceFile, columns: frozenset[str] | None = None) -> None:
         self._trace = trace
         full = schema(trace.descs)
-        self.schema = (
-            full if columns is None else pa.schema([f for f in full if f.name in columns])
-        )
+        self.schema = full if columns is None else pa.schema([f for f in full if f.name in columns])
         self._places = {
-            column: self._place(column) for column in self.schema.names if column not in _EVERY.names
+            column: self._place(column)
+            for column in self.schema.names
+            if column not in _EVERY.names
         }
-        self._attribution = Attribution(trace.descs)
         self._functions = FunctionNames(trace)
         self._tasks = TaskNames(trace)
         self._wants_ip = bool({"ip", "function"} & set(self.schema.names))
@@ -108,28 +138,28 @@ class Rows:
         return place
 
     def batches(
-        self, where: Where, progress: Callable[[int], object] | None = None
+        self, wanted: EventFilter, progress: Progress | None = None
     ) -> Iterator[pa.RecordBatch]:
-        """The rows, piece by piece; ``progress`` is told the number of the last event."""
-        for batch in self._trace.batches(where):
-            if len(batch.records):
-                yield self._rows(batch)
-                if progress is not None:
-                    progress(int(batch.numbers[-1]) + 1)
+        """The rows, piece by piece."""
+        if self._wants_ip:
+            for batch, ips in selection.attributed(self._trace, wanted, progress):
+                yield self._rows(batch, ips)
+            return
+        for batch in selection.batches(self._trace, wanted, progress):
+            yield self._rows(batch, np.zeros(0, dtype=np.uint64))
 
-    def _rows(self, batch: Batch) -> pa.RecordBatch:
+    def _rows(self, batch: Batch, ips: U64) -> pa.RecordBatch:
         records = np.ascontiguousarray(batch.records)
         words = records.view(np.uint64).reshape(len(records), -1)
-        every = self._every(batch)
+        every = self._every(batch, ips)
         arrays = [
             every[name]() if name in every else self._field(name, records["id"], words)
             for name in self.schema.names
         ]
         return pa.RecordBatch.from_arrays(arrays, schema=self.schema)
 
-    def _every(self, batch: Batch) -> dict[str, Callable[[], pa.Array]]:
+    def _every(self, batch: Batch, ips: U64) -> dict[str, Callable[[], pa.Array]]:
         records = batch.records
-        ips = self._attribution.ips(batch) if self._wants_ip else np.zeros(0, dtype=np.uint64)
         return {
             "number": lambda: _signed(batch.numbers),
             "time": lambda: _signed(records["time"]),
@@ -173,15 +203,15 @@ def _named(codes: npt.NDArray[np.int32], names: Sequence[str]) -> pa.Array:
 
 def write(
     trace: TraceFile,
-    where: Where,
+    wanted: EventFilter,
     out: BinaryIO,
-    progress: Callable[[int], object] | None = None,
+    progress: Progress | None = None,
     columns: frozenset[str] | None = None,
 ) -> None:
-    """Write the events for which ``where`` holds as a Parquet file. Raises OSError."""
+    """Write the events that are ``wanted`` as a Parquet file. Raises OSError."""
     rows = Rows(trace, columns)
     with pq.ParquetWriter(out, rows.schema, compression="zstd") as writer:
-        for group in _groups(rows.batches(where, progress)):
+        for group in _groups(rows.batches(wanted, progress)):
             writer.write_table(pa.Table.from_batches(group, rows.schema), row_group_size=ROW_GROUP)
 
 
@@ -197,6 +227,3 @@ def _groups(batches: Iterator[pa.RecordBatch]) -> Iterator[list[pa.RecordBatch]]
             group, count = [], 0
     if group:
         yield group
-
-
-__all__ = ["ALL", "RENAMED", "Rows", "column_of", "schema", "write"]

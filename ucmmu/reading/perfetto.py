@@ -12,15 +12,17 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 
 import numpy as np
 
-from mmu.trace.where import Where
+from mmu.trace.reader import Batch
+from ucmmu.event_filter import EventFilter
 from ucmmu.reading.gauges import Gauges, LookUps
 from ucmmu.reading.packets import Packets, Pointer, Value
 from ucmmu.reading.rows import HEXADECIMAL
+from ucmmu.reading.selection import Progress, batches, decoded
 from ucmmu.reading.timeline import Timeline
 
 if TYPE_CHECKING:
     from mmu.events import Event
-    from mmu.trace.reader import Batch, Numbered, TraceFile
+    from mmu.trace.reader import Numbered, TraceFile
 
 HOT: Final = frozenset(
     {"insn", "access", "tlb_hit", "tlb_miss", "tlb_fill", "tlb_evict", "tlb_drop"}
@@ -40,17 +42,14 @@ _CATEGORIES: Final = {
 
 def write(
     trace: TraceFile,
-    where: Where,
+    wanted: EventFilter,
     out: BinaryIO,
-    progress: Callable[[int], object] | None = None,
+    progress: Progress | None = None,
 ) -> None:
-    """Write the events for which ``where`` holds as Perfetto's protobuf. Raises OSError."""
-    exporter = _Exporter(trace, out, where.events & HOT)
-    for batch in trace.batches(where):
-        if len(batch.records):
-            exporter.take(batch)
-            if progress is not None:
-                progress(int(batch.numbers[-1]) + 1)
+    """Write the events that are ``wanted`` as Perfetto's protobuf. Raises OSError."""
+    exporter = _Exporter(trace, out, wanted.where.events & HOT)
+    for batch in batches(trace, wanted, progress):
+        exporter.take(batch)
     exporter.close()
 
 
@@ -96,7 +95,7 @@ class _Exporter:
     def take(self, batch: Batch) -> None:
         self._look_ups.take(batch)
         rare = self._rare[batch.records["id"]]
-        for numbered in self._trace.decode(batch.numbers[rare], batch.records[rare]):
+        for numbered in decoded(self._trace, Batch(batch.numbers[rare], batch.records[rare])):
             self._event(numbered)
 
     def close(self) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,15 +18,17 @@ import duckdb
 import pyarrow as pa
 import pyarrow.dataset
 
-from mmu.trace.where import ALL, Where
+from ucmmu.event_filter import EventFilter
 from ucmmu.exit_codes import ExitCode, Failure
 from ucmmu.reading import parquet
 from ucmmu.reading.asked import Asked, asked
 from ucmmu.reading.facts import FACTS
 from ucmmu.reading.rows import Form, write_rows
+from ucmmu.reading.selection import Progress
 
 if TYPE_CHECKING:
     from mmu.trace.reader import TraceFile
+    from mmu.trace.where import Where
 
 MEMORY_LIMIT: Final = "200MB"
 """What DuckDB keeps in memory; the rest goes to a temporary directory."""
@@ -35,13 +38,13 @@ _ROWS: Final = 1 << 12
 
 def answer(
     trace: TraceFile,
-    where: Where,
+    wanted: EventFilter,
     sql: str,
     out: Callable[[str], object],
     form: Form = "table",
-    progress: Callable[[int], object] | None = None,
+    progress: Progress | None = None,
 ) -> None:
-    """Give ``out`` the answer to one SELECT statement over the events for which ``where`` holds, as
+    """Give ``out`` the answer to one SELECT statement over the events that are ``wanted``, as
     an aligned table, JSON (an array of objects) or CSV.
 
     Raises Failure (USAGE) for what is wrong with the statement, in one line.
@@ -49,9 +52,10 @@ def answer(
     with tempfile.TemporaryDirectory(prefix="ucmmu-query-") as directory, _connect(directory) as db:
         question = asked(db, sql)
         with _errors():
-            _offer(db, trace, where, question, Path(directory), progress)
-            db.execute("SET enable_external_access = false")
-            db.execute("SET lock_configuration = true")
+            _check(db, trace, sql)
+            _offer(db, trace, wanted, question, Path(directory), progress)
+            _do(db, "SET enable_external_access = false")
+            _do(db, "SET lock_configuration = true")
             db.execute(sql)
             names = [column[0] for column in db.description or []]
             write_rows(names, _rows(db), out, form)
@@ -91,19 +95,30 @@ def first_line(error: Exception) -> str:
     return " ".join(told)
 
 
+def _check(db: duckdb.DuckDBPyConnection, trace: TraceFile, sql: str) -> None:
+    """Find what is wrong with a statement before the trace is read."""
+    empty = {name: fact.schema for name, fact in FACTS.items()}
+    empty["events"] = parquet.schema(trace.descs)
+    for name, schema in empty.items():
+        db.register(name, schema.empty_table())
+    _do(db, f"EXPLAIN {sql}")
+    for name in empty:
+        db.unregister(name)
+
+
 def _offer(
     db: duckdb.DuckDBPyConnection,
     trace: TraceFile,
-    where: Where,
+    wanted: EventFilter,
     question: Asked,
     directory: Path,
-    progress: Callable[[int], object] | None,
+    progress: Progress | None,
 ) -> None:
     """Make the tables that the statement names."""
     for name, fact in FACTS.items():
         if name in question.tables:
             db.register(f"_{name}", fact(trace))
-            db.execute(f"CREATE TABLE {name} AS SELECT * FROM _{name}")
+            _do(db, f"CREATE TABLE {name} AS SELECT * FROM _{name}")
             db.unregister(f"_{name}")
         else:
             db.register(name, fact.schema.empty_table())
@@ -113,19 +128,26 @@ def _offer(
     columns = None if question.columns is None else question.columns | {"number"}
     if question.once:
         rows = parquet.Rows(trace, columns)
-        narrow = Where(**{**where.__dict__, "events": question.events or where.events})
+        narrow = replace(wanted, where=_narrowed(wanted.where, question.events))
         source = pa.RecordBatchReader.from_batches(rows.schema, rows.batches(narrow, progress))
         db.register("events", source)
         return
     path = directory / "events.parquet"
     with path.open("wb") as file:
-        parquet.write(trace, where, file, progress, columns)
+        parquet.write(trace, wanted, file, progress, columns)
     db.register("events", pyarrow.dataset.dataset(str(path), format="parquet"))
+
+
+def _narrowed(where: Where, events: frozenset[str]) -> Where:
+    """Without the kinds of events that the statement leaves out."""
+    known = events & (where.events or events)
+    return replace(where, events=known) if known else where
+
+
+def _do(db: duckdb.DuckDBPyConnection, sql: str) -> None:
+    db.execute(sql).fetchall()
 
 
 def _rows(db: duckdb.DuckDBPyConnection) -> Iterator[Sequence[Any]]:
     while rows := db.fetchmany(_ROWS):
         yield from rows
-
-
-__all__ = ["ALL", "answer"]

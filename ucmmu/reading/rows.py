@@ -17,8 +17,26 @@ Form = Literal["table", "json", "csv"]
 Out = Callable[[str], object]
 
 HEXADECIMAL: Final = frozenset(
-    "address pa entry_pa entry old new table pmd_pa mm ip start end cr3 value prev next lock"
-    " error_code rax".split()
+    [
+        "address",
+        "pa",
+        "entry_pa",
+        "entry",
+        "old",
+        "new",
+        "table",
+        "pmd_pa",
+        "mm",
+        "ip",
+        "start",
+        "end",
+        "cr3",
+        "prev",
+        "next",
+        "lock",
+        "error_code",
+        "rax",
+    ]
 )
 """Columns whose numbers an aligned table shows in hexadecimal; JSON and CSV have plain numbers."""
 _AHEAD: Final = 1000

@@ -54,7 +54,7 @@ def attributed(
         if not len(batch.records):
             continue
         ips = attribution.ips(batch)
-        keep = trace.holds(batch.records, batch.numbers, wanted.where)
+        keep = holds(trace, batch, wanted.where)
         if functions is not None:
             codes, names = functions.of(batch, ips)
             keep &= np.array([name in (wanted.functions or ()) for name in names])[codes]
@@ -78,6 +78,11 @@ def _wide(where: Where) -> Where:
         instructions=None,
         times=None if where.times is None else (0, where.times[1]),
     )
+
+
+def holds(trace: TraceFile, batch: Batch, where: Where) -> npt.NDArray[np.bool_]:
+    """For which events of a batch ``where`` holds."""
+    return trace._keep(batch.numbers, batch.records, where)
 
 
 def decoded(trace: TraceFile, batch: Batch) -> Iterator[Numbered]:
