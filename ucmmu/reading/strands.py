@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
@@ -72,7 +73,7 @@ class _Strands:
         order = np.argsort(keys, kind="stable")
         ordered = keys[order]
         edges = [0, *(np.flatnonzero(np.diff(ordered)) + 1).tolist(), len(ordered)]
-        for begin, end in zip(edges, edges[1:], strict=False):
+        for begin, end in pairwise(edges):
             owner, number = divmod(int(ordered[begin]), 64)
             strand = Strand(owner, self._subjects[number])
             first = self.counts[strand]
