@@ -85,7 +85,7 @@ class Attribution:
         """Where an instruction is named, and its address."""
         kinds = self._kinds
         mark = kinds.are(records, "insn")
-        for name in ("tlb_hit", "tlb_miss"):
+        for name in ("tlb_hit", "tlb_miss", "tlb_deny"):
             if kinds.number(name) == NO_KIND:
                 continue
             kind = records[kinds.column(name, "access")]

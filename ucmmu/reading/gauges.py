@@ -122,7 +122,7 @@ class LookUps:
     def take(self, batch: Batch) -> None:
         """Count a batch's look-ups."""
         records = batch.records
-        asked = self._kinds.are(records, "tlb_hit", "tlb_miss")
+        asked = self._kinds.are(records, "tlb_hit", "tlb_miss", "tlb_deny")
         if self._kinds.number("tlb_miss") == NO_KIND or not asked.any():
             return
         records = records[asked]

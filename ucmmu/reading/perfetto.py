@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from mmu.trace.reader import Numbered, TraceFile
 
 HOT: Final = frozenset(
-    {"insn", "access", "tlb_hit", "tlb_miss", "tlb_fill", "tlb_evict", "tlb_drop"}
+    {"insn", "access", "tlb_hit", "tlb_miss", "tlb_deny", "tlb_fill", "tlb_evict", "tlb_drop"}
     | {f"walk_cache_{what}" for what in ("hit", "fill", "evict", "drop")}
     | {"walk_entry", "walk_set_ad", "walk_done"}
 )

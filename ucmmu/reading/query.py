@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from mmu.trace.reader import TraceFile
     from mmu.trace.where import Where
 
-MEMORY_LIMIT: Final = "200MB"
+MEMORY_LIMIT: Final = "128MB"
 """What DuckDB keeps in memory; the rest goes to a temporary directory."""
 _ROWS: Final = 1 << 12
 """Rows of an answer that are fetched at once."""
@@ -52,10 +52,10 @@ def answer(
     with tempfile.TemporaryDirectory(prefix="ucmmu-query-") as directory, _connect(directory) as db:
         question = asked(db, sql)
         with _errors():
-            _check(db, trace, sql)
-            _offer(db, trace, wanted, question, Path(directory), progress)
             _do(db, "SET enable_external_access = false")
             _do(db, "SET lock_configuration = true")
+            _check(db, trace, sql)
+            _offer(db, trace, wanted, question, Path(directory), progress)
             db.execute(sql)
             names = [column[0] for column in db.description or []]
             write_rows(names, _rows(db), out, form)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 Progress = Callable[[int], object]
 """Is told how many events of the trace were passed."""
-MARKS = frozenset({"insn", "tlb_hit", "tlb_miss"})
+MARKS = frozenset({"insn", "tlb_hit", "tlb_miss", "tlb_deny"})
 """Events that say which instruction a task is at."""
 
 
