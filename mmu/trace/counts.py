@@ -138,9 +138,7 @@ def count_before(trace: TraceFile, pfn: int, end: int) -> Count | None:
     """
     begin = allocated(trace, pfn, end)
     counts = Counts(trace.descs, trace.sites)
-    where = Where(
-        events=frozenset(CHANGES), frames=frozenset((pfn,)), begin=begin or 0, end=end
-    )
+    where = Where(events=frozenset(CHANGES), frames=frozenset((pfn,)), begin=begin or 0, end=end)
     for batch in trace.batches(where):
         counts.apply(batch)
     return counts.of.get(pfn)

@@ -205,5 +205,3 @@ def lives_of(trace: TraceFile, pfn: int) -> Iterator[Life]:
 def _events_of(trace: TraceFile, pfn: int, begin: int) -> Iterator[Numbered]:
     where = Where(events=frozenset(OF_A_TABLE), frames=frozenset((pfn,)), begin=begin)
     return (one for one in trace.events(where) if _is_of(one, pfn))
-
-

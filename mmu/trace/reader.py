@@ -126,7 +126,7 @@ class TraceFile:
         """The events for which ``where`` holds, in order, piece by piece; memory does not grow with
         the file.
         """
-        for at, size in (reversed(self._chunks) if reverse else self._chunks):
+        for at, size in reversed(self._chunks) if reverse else self._chunks:
             self._file.seek(at)
             raw = self._zstd.decompress(self._file.read(size))
             first = int.from_bytes(raw[:8], "little")
@@ -170,12 +170,16 @@ class TraceFile:
                     if f in ("address", "ip", "start"):
                         v = records["abcd"[i]]
                         for lo, hi in where.addresses:
-                            ok |= (records["id"] == d.id) & (v >= np.uint64(lo)) & (v < np.uint64(hi))
+                            ok |= (
+                                (records["id"] == d.id) & (v >= np.uint64(lo)) & (v < np.uint64(hi))
+                            )
                         break
             keep &= ok
         if where.instructions:
             lo, hi = where.instructions
-            keep &= (records["instruction"] >= np.uint64(lo)) & (records["instruction"] < np.uint64(hi))
+            keep &= (records["instruction"] >= np.uint64(lo)) & (
+                records["instruction"] < np.uint64(hi)
+            )
         if where.times:
             lo, hi = where.times
             keep &= (records["time"] >= np.uint64(lo)) & (records["time"] < np.uint64(hi))

@@ -19,9 +19,9 @@ from mmu._native import lib
 from mmu.events import EVENTS, EventDesc
 from mmu.trace.tables import numbers_of
 from mmu.trace.where import Where
+from mmu.units import PAGE_SHIFT, PAGE_SIZE
 from mmu.x86.entries import vpn_of
 from mmu.x86.tlb import TLB_DIRTY, TLB_GLOBAL, TLB_RW, TLB_SHSTK, TLB_US, TLB_XD
-from mmu.units import PAGE_SHIFT, PAGE_SIZE
 
 if TYPE_CHECKING:
     from mmu.trace.reader import Batch, TraceFile
