@@ -23,9 +23,7 @@ examples:
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("files", metavar="FILE", nargs="+", help="a trace of `ucmmu run --trace`")
-    parser.add_argument(
-        "-o", "--output", metavar="PAGE", help="write the page there, - for stdout"
-    )
+    parser.add_argument("-o", "--output", metavar="PAGE", help="write the page there, - for stdout")
     parser.add_argument(
         "--png", metavar="DIR", help="write each plot as a picture into DIR, which is made"
     )
@@ -34,9 +32,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _run(arguments: argparse.Namespace) -> int:
     if arguments.output is None and arguments.png is None and arguments.json is None:
-        raise Failure(
-            ExitCode.USAGE, "nothing to write: say -o PAGE, --png DIR or --json FILE"
-        )
+        raise Failure(ExitCode.USAGE, "nothing to write: say -o PAGE, --png DIR or --json FILE")
     from ucmmu.reading.report.command import report
 
     return report(

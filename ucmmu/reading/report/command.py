@@ -14,7 +14,7 @@ from ucmmu.output import JsonOutput, write_whole
 from ucmmu.reading.report.curve import Curve
 from ucmmu.reading.report.figures import Figures
 from ucmmu.reading.report.gather import figures_of
-from ucmmu.reading.source import need
+from ucmmu.reading.source import extra
 from ucmmu.text import printable
 
 
@@ -26,7 +26,8 @@ def report(
     """
     with JsonOutput(json_target) as json_output:
         if output is not None or png is not None:
-            need("plots", "matplotlib", "jinja2")
+            for module in ("matplotlib", "jinja2"):
+                extra(module, wanted_by="`ucmmu report`", extra="plots")
         if png is not None:
             _make(png)
         runs = _named_apart([figures_of(file) for file in files])
@@ -58,11 +59,11 @@ def _make(folder: str) -> None:
 
 def _named_apart(runs: list[Figures]) -> list[Figures]:
     """Runs of one policy are told apart by the names of their files, then by number."""
-    for name_of in (lambda run: os.path.basename(run.path), lambda run: run.path):
+    for names in ([os.path.basename(run.path) for run in runs], [run.path for run in runs]):
         labels = [run.label for run in runs]
-        for run in runs:
+        for run, name in zip(runs, names, strict=True):
             if labels.count(run.label) > 1:
-                run.label = printable(name_of(run))
+                run.label = printable(name)
     seen: dict[str, int] = {}
     for run in runs:
         seen[run.label] = seen.get(run.label, 0) + 1

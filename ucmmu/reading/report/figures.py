@@ -69,8 +69,8 @@ class Figures:
     label: str
     path: str
     head: dict[str, Any]
-    summary: dict[str, Any] | None
-    torn: str | None
+    summary: dict[str, Any] | None = None
+    torn: str | None = None
     nr_events: int = 0
     begin: int = 0
     end: int = 0

@@ -4,37 +4,43 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 
 from mmu.trace.reader import TraceFile
+from mmu.trace.where import ALL
+from ucmmu.event_filter import EventFilter
 from ucmmu.reading.report.figures import Figures
 from ucmmu.reading.report.memory import MemoryOverTime, follow_tables
 from ucmmu.reading.report.processor import ProcessorWork
+from ucmmu.reading.selection import attributed
+from ucmmu.reading.source import open_trace
+from ucmmu.text import printable
 
 
-def gather(
-    trace: TraceFile, told: Callable[[int, int], None] = lambda _done, _all: None
-) -> tuple[Figures, ProcessorWork]:
-    """Everything a report shows of a trace; ``told(events so far, all)`` hears of the progress.
+def figures_of(path: str) -> Figures:
+    """Everything that a report shows of the trace in this file. Raises Failure (BAD_TRACE)."""
+    with open_trace(path) as trace:
+        return gather(trace)
 
-    What the processor did gets its names by ProcessorWork.finish().
-    """
-    head = trace.head
-    label = str(head.get("policy") or os.path.basename(trace.path))
-    figures = Figures(label, trace.path, head, trace.summary, trace.torn)
-    figures.nr_events = trace.nr_events
+
+def gather(trace: TraceFile) -> Figures:
+    """Everything that a report shows of a trace."""
+    label = printable(str(trace.head.get("free_tables") or os.path.basename(trace.path)))
+    figures = Figures(label, trace.path, trace.head)
     memory, work = MemoryOverTime(trace, figures), ProcessorWork(trace, figures)
-    first = True
-    done = 0
-    for batch in trace.batches():
+    for batch, ips in attributed(trace, EventFilter(ALL)):
         times = batch.records["time"]
-        if len(times):
-            figures.begin = int(times.min()) if first else figures.begin
-            figures.end = max(figures.end, int(times.max()))
-            first = False
+        if not figures.nr_events:
+            figures.begin = int(times[0])
+        figures.end = max(figures.end, int(times.max()))
+        figures.nr_events += len(times)
         memory.add(batch)
-        work.add(batch)
-        done += len(times)
-        told(done, figures.nr_events)
+        work.add(batch, ips)
+    work.finish()
     follow_tables(trace, figures, memory.peak_event, memory.ends)
-    return figures, work
+    figures.summary, figures.torn = trace.summary, trace.torn
+    figures.processes = {
+        int(note.fields["mm"]): printable(f"PID {note.fields['pid']}, {note.fields['comm']}")
+        for note in trace.notes
+        if note.kind in ("process", "exec") and note.fields.get("mm")
+    }
+    return figures

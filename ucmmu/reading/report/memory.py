@@ -99,7 +99,8 @@ class MemoryOverTime:
 
 
 def _is_table(entries: npt.NDArray[np.uint64]) -> Numbers:
-    return ((entries & (_PRESENT | _HUGE)) == _PRESENT).astype(np.int64)
+    tables: Numbers = ((entries & (_PRESENT | _HUGE)) == _PRESENT).astype(np.int64)
+    return tables
 
 
 class _Tables:
@@ -118,9 +119,8 @@ class _Tables:
         """Count a batch."""
         records = batch.records
         kind = records["id"]
-        table_events = np.flatnonzero(np.isin(kind, [self._id[n] for n in self.KINDS if n != "set_pte"]))
         begin = 0
-        for at in table_events.tolist():
+        for at in np.flatnonzero(kind != self._id["set_pte"]).tolist():
             self._set_ptes(records[begin:at])
             self._table_event(records[at])
             begin = at + 1
@@ -174,7 +174,7 @@ def follow_tables(
     end (event number, mm), and the life of each.
     """
     state = _Tables(trace)
-    stops = sorted([*((number, mm) for number, mm in ends), *([] if peak is None else [(peak, -1)])])
+    stops = sorted(ends if peak is None else [*ends, (peak, -1)])
     for batch in _split(trace, [number for number, _ in stops]):
         while stops and len(batch.numbers) and batch.numbers[0] >= stops[0][0]:
             _look(figures, state, stops.pop(0)[1])

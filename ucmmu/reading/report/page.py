@@ -115,9 +115,7 @@ def _figure(plot: Plot) -> Markup:
     )
 
 
-def _counts(
-    runs: Sequence[Figures], title: str, of: Sequence[Mapping[str, int]]
-) -> Markup:
+def _counts(runs: Sequence[Figures], title: str, of: Sequence[Mapping[str, int]]) -> Markup:
     """A table of counts by name, a column for each run."""
     names = list(dict.fromkeys(name for counts in of for name in counts))
     if not names:
@@ -136,5 +134,3 @@ def _counts(
         '<div class="scroll"><table><thead><tr><th>{}</th>{}</tr></thead><tbody>{}</tbody>'
         "</table></div>"
     ).format(title, head, Markup("").join(rows))
-
-

@@ -140,7 +140,12 @@ def _curves(
             values = [*values.tolist(), float(values[-1])]
         style = ("-", "--", "-.", ":")[number // len(COLOURS) % 4]
         axes.step(
-            times, values, where="post", label=run.label, lw=1.6, ls=style,
+            times,
+            values,
+            where="post",
+            label=run.label,
+            lw=1.6,
+            ls=style,
             color=COLOURS[number % len(COLOURS)],
         )
     _time_axis(axes, max(run.end for run in runs))
@@ -161,8 +166,9 @@ def _lives(runs: Sequence[Figures]) -> Plot | None:
     for at, life in enumerate(lives):
         unhooked = run.end if life.unhooked is None else life.unhooked
         freed = unhooked if life.freed is None else life.freed
-        axes.broken_barh([(life.installed, unhooked - life.installed)], (at, 0.9),
-                         color=COLOURS[0], lw=0)
+        axes.broken_barh(
+            [(life.installed, unhooked - life.installed)], (at, 0.9), color=COLOURS[0], lw=0
+        )
         if freed > unhooked:
             axes.broken_barh([(unhooked, freed - unhooked)], (at, 0.9), color=COLOURS[4], lw=0)
     _time_axis(axes, run.end)
@@ -182,8 +188,12 @@ def _life_times(runs: Sequence[Figures]) -> Plot | None:
     most = max(max(times, default=1) for times in ended)
     edges = [float(10**n) for n in range(len(str(most)) + 1)]
     figure, axes = _figure(2.6)
-    axes.hist(ended, bins=edges, label=[run.label for run in runs],
-              color=[COLOURS[n % len(COLOURS)] for n in range(len(runs))])
+    axes.hist(
+        ended,
+        bins=edges,
+        label=[run.label for run in runs],
+        color=[COLOURS[n % len(COLOURS)] for n in range(len(runs))],
+    )
     axes.set_xscale("log")
     _plain_numbers(axes)
     axes.set_xlabel("virtual nanoseconds from installing to taking out")
@@ -195,8 +205,13 @@ def _life_times(runs: Sequence[Figures]) -> Plot | None:
 
 
 def _bars(
-    name: str, title: str, labels: Iterable[str], groups: Sequence[tuple[str, Sequence[float]]],
-    axis: str, *, log: bool = False,
+    name: str,
+    title: str,
+    labels: Iterable[str],
+    groups: Sequence[tuple[str, Sequence[float]]],
+    axis: str,
+    *,
+    log: bool = False,
 ) -> Plot | None:
     """Horizontal bars, the first at the top: a group of one for each run or kind at each label."""
     labels = list(labels)
@@ -205,8 +220,13 @@ def _bars(
     figure, axes = _figure(0.9 + 0.24 * len(labels) * max(1.0, 0.7 * len(groups)))
     thick = 0.8 / len(groups)
     for number, (label, values) in enumerate(groups):
-        axes.barh([at + number * thick for at in range(len(labels))], values, thick, label=label,
-                  color=COLOURS[number % len(COLOURS)])
+        axes.barh(
+            [at + number * thick for at in range(len(labels))],
+            values,
+            thick,
+            label=label,
+            color=COLOURS[number % len(COLOURS)],
+        )
     middle = (len(groups) - 1) * thick / 2
     axes.set_yticks([at + middle for at in range(len(labels))], labels)
     axes.invert_yaxis()
@@ -242,8 +262,14 @@ def _functions(runs: Sequence[Figures]) -> Plot | None:
     rows = [row for row in run.functions if row.misses]
     misses = [float(row.misses) for row in rows]
     title = f"Functions of {run.label} by TLB misses"
-    return _bars("functions", title, [_short(row.name) for row in rows], [("", misses)],
-                 "TLB misses", log=True)
+    return _bars(
+        "functions",
+        title,
+        [_short(row.name) for row in rows],
+        [("", misses)],
+        "TLB misses",
+        log=True,
+    )
 
 
 def _shootdowns(runs: Sequence[Figures]) -> Plot | None:
@@ -252,8 +278,13 @@ def _shootdowns(runs: Sequence[Figures]) -> Plot | None:
         ("function calls sent", [float(cpu.sent) for cpu in run.cpus]),
         ("handled", [float(cpu.received) for cpu in run.cpus]),
     ]
-    return _bars("shootdowns", f"Function calls between the CPUs of {run.label}",
-                 [f"CPU {cpu.cpu}" for cpu in run.cpus], groups, "calls")
+    return _bars(
+        "shootdowns",
+        f"Function calls between the CPUs of {run.label}",
+        [f"CPU {cpu.cpu}" for cpu in run.cpus],
+        groups,
+        "calls",
+    )
 
 
 def _plain_numbers(axes: Any) -> None:

@@ -89,9 +89,7 @@ def _runs(tables: list[Table]) -> list[list[Table]]:
 
 
 def _stretch(tables: list[Table], per_cell: int) -> Stretch:
-    cells = [
-        _cell(tables[at : at + per_cell]) for at in range(0, len(tables), per_cell)
-    ]
+    cells = [_cell(tables[at : at + per_cell]) for at in range(0, len(tables), per_cell)]
     return Stretch(tables[0].address, tables[-1].address + TABLE_BYTES, cells)
 
 
@@ -100,8 +98,7 @@ def _cell(tables: list[Table]) -> Cell:
     fill = fill_of(-(-entries // len(tables)))
     if len(tables) == 1:
         table = tables[0]
-        return Cell(fill, f"{table.address:#x}: {entries} of {ENTRIES} entries, frame {table.pfn:#x}")
+        text = f"{entries} of {ENTRIES} entries, frame {table.pfn:#x}"
+        return Cell(fill, f"{table.address:#x}: {text}")
     end = tables[-1].address + TABLE_BYTES
-    return Cell(
-        fill, f"{tables[0].address:#x}–{end:#x}: {len(tables)} tables, {entries} entries"
-    )
+    return Cell(fill, f"{tables[0].address:#x}–{end:#x}: {len(tables)} tables, {entries} entries")
