@@ -105,7 +105,11 @@ def _ranges(a: Digests, b: Digests, owners: dict[int, int]) -> dict[Strand, rang
             if ours == theirs and a.counts[mine] == b.counts[its]:
                 continue
             block = next(
-                (at for at, pair in enumerate(zip(ours, theirs, strict=False)) if pair[0] != pair[1]),
+                (
+                    at
+                    for at, pair in enumerate(zip(ours, theirs, strict=False))
+                    if pair[0] != pair[1]
+                ),
                 min(len(ours), len(theirs)),
             )
             found[mine] = range(max(0, block * BLOCK - CONTEXT), (block + 1) * BLOCK)

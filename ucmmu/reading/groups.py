@@ -129,7 +129,16 @@ class ByPage:
     needs_ip = False
     only = frozenset(
         f"event:{name}"
-        for name in "insn access tlb_hit tlb_miss tlb_evict walk_entry page_fault set_pte".split()
+        for name in [
+            "insn",
+            "access",
+            "tlb_hit",
+            "tlb_miss",
+            "tlb_evict",
+            "walk_entry",
+            "page_fault",
+            "set_pte",
+        ]
     )
 
     def __init__(self, trace: TraceFile) -> None:
