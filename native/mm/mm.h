@@ -142,19 +142,16 @@ struct vm_area_struct {
 	u32 pad;
 };
 
-<<<<<<< HEAD
 /* What is told of a VMA outside the kernel: as in struct vm_area_struct. */
 struct vma_facts {
 	u64 vm_start, vm_end, vm_flags, vm_pgoff;
 	u32 vm_file, vm_name;
 };
-=======
 /* The event vma_lock. */
 #define VMA_LOCK_SUCCESS 0
 #define VMA_LOCK_ABORT 1
 #define VMA_LOCK_RETRY 2
 #define VMA_LOCK_MISS 3
->>>>>>> h3
 
 #define VMA_LOCK_OFFSET 0x40000000 /* in vm_refcnt: a writer waits for the readers to leave */
 /* What vma_end_read() returns. */
