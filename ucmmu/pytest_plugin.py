@@ -21,7 +21,7 @@ import pytest
 if TYPE_CHECKING:
     from cpu.machine import Machine
     from mmu.memory import Memory
-    from ucmmu.testing import MmuUnderTest, MmUnderTest
+    from ucmmu.testing import MmUnderTest, MmuUnderTest
     from ucmmu.testing.guest import GuestMaker
     from ucmmu.testing.options import MachineOptions
     from ucmmu.testing.scene import Scene
@@ -157,9 +157,7 @@ def mm(
 
 
 @pytest.fixture
-def machine(
-    ucmmu_options: MachineOptions, ucmmu_scene: Scene, ram: Memory
-) -> Iterator[Machine]:
+def machine(ucmmu_options: MachineOptions, ucmmu_scene: Scene, ram: Memory) -> Iterator[Machine]:
     """A machine of vCPUs over ``ram``, on which nothing runs yet: cpu.machine.Machine."""
     from ucmmu.testing.guest import machine_under_test
 

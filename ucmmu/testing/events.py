@@ -79,9 +79,7 @@ def events(*names: str, cpu: int | None = None) -> list[Event]:
     for name in names:
         event(name)
     return [
-        one
-        for one in found
-        if (not names or one.name in names) and (cpu is None or one.cpu == cpu)
+        one for one in found if (not names or one.name in names) and (cpu is None or one.cpu == cpu)
     ]
 
 

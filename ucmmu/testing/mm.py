@@ -43,7 +43,7 @@ class MmUnderTest(Mm):
         return self.mmap(start, size_of(size), prot_of(prot), wanted | MAP_FIXED)
 
     def touch(
-        self, va: int, access: str | Access = "write", *, pages: int = 1, cpu: int | None = None
+        self, va: int, access: str | Access = "write", pages: int = 1, *, cpu: int | None = None
     ) -> Segv | None:
         """Access a byte of each page from va on as a user's instruction does, faults handled;
         returns the first signal, None: none.
