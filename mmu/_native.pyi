@@ -165,6 +165,7 @@ class struct_event_ring(Struct[struct_event_ring_ptr]):
     arg: CData
     unwanted: Array[int]
     sites: struct_site_table_ptr
+    nr_sites: int
     caller: int
 
 class struct_event_ring_ptr(struct_event_ring, Ptr[struct_event_ring]): ...
@@ -407,6 +408,16 @@ class struct_vm_area_struct(Struct[struct_vm_area_struct_ptr]):
 
 class struct_vm_area_struct_ptr(struct_vm_area_struct, Ptr[struct_vm_area_struct]): ...
 
+class struct_vma_facts(Struct[struct_vma_facts_ptr]):
+    vm_start: int
+    vm_end: int
+    vm_flags: int
+    vm_pgoff: int
+    vm_file: int
+    vm_name: int
+
+class struct_vma_facts_ptr(struct_vma_facts, Ptr[struct_vma_facts]): ...
+
 class struct_vma_index(Struct[struct_vma_index_ptr]):
     vma: Ptr[struct_vm_area_struct_ptr]
     nr: int
@@ -545,6 +556,9 @@ class struct_cpu(Struct[struct_cpu_ptr]):
     is_lazy: int
     next_asid: int
     loaded_mm_asid: int
+    current_pid: int
+    ahead_ns: int
+    instructions: Ptr[int]
     ctxs: Array[struct_tlb_context]
     code_written: struct_code_written
 
@@ -688,6 +702,10 @@ class FFI(BaseFFI):
     ) -> struct_vm_area_struct_ptr: ...
     @overload
     def new(
+        self, cdecl: Literal["struct vma_facts *"], init: object = ...
+    ) -> struct_vma_facts_ptr: ...
+    @overload
+    def new(
         self, cdecl: Literal["struct vma_index *"], init: object = ...
     ) -> struct_vma_index_ptr: ...
     @overload
@@ -812,6 +830,10 @@ class FFI(BaseFFI):
     def new(
         self, cdecl: Literal["struct vm_area_struct[]"], init: object = ...
     ) -> Array[struct_vm_area_struct]: ...
+    @overload
+    def new(
+        self, cdecl: Literal["struct vma_facts[]"], init: object = ...
+    ) -> Array[struct_vma_facts]: ...
     @overload
     def new(
         self, cdecl: Literal["struct vma_index[]"], init: object = ...
@@ -942,6 +964,8 @@ class FFI(BaseFFI):
     def cast(
         self, cdecl: Literal["struct vm_area_struct *"], value: object
     ) -> struct_vm_area_struct_ptr: ...
+    @overload
+    def cast(self, cdecl: Literal["struct vma_facts *"], value: object) -> struct_vma_facts_ptr: ...
     @overload
     def cast(self, cdecl: Literal["struct vma_index *"], value: object) -> struct_vma_index_ptr: ...
     @overload
@@ -1292,7 +1316,6 @@ class Lib:
     def ring_site_name(
         self, ring: struct_event_ring_ptr | Array[struct_event_ring], site: int, /
     ) -> Ptr[bytes]: ...
-    def ring_nr_sites(self, ring: struct_event_ring_ptr | Array[struct_event_ring], /) -> int: ...
     def event_describe(self, id: int, /) -> struct_event_desc_ptr: ...
     def counter_describe(self, id: int, /) -> struct_counter_desc_ptr: ...
     def mm_counter_describe(self, id: int, /) -> struct_counter_desc_ptr: ...
@@ -1509,6 +1532,12 @@ class Lib:
     ) -> int: ...
     def vma_remove(
         self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], first: int, nr: int, /
+    ) -> None: ...
+    def vma_tell(
+        self,
+        mm: struct_mm_struct_ptr | Array[struct_mm_struct],
+        out: struct_vma_facts_ptr | Array[struct_vma_facts],
+        /,
     ) -> None: ...
     def vma_detach(
         self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], first: int, nr: int, /

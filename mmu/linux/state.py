@@ -136,6 +136,8 @@ class Kernel:
         """Asked for frames when RAM is out: each gives some back and returns how many."""
         self.scheduler: Scheduler = Alone()
         self.on_point: Callable[[str], None] | None = None
+        self.on_new_mm: Callable[[MmStruct], None] | None = None
+        """Hears of each mm that is made, before anything is mapped in it."""
         self.now_ns: Callable[[], int] = _boot_time
         self.tables_change_for: object = None
         self.operations = ffi.new("struct check_operations *")
@@ -280,7 +282,7 @@ class Cpu:
     """One CPU's own state: what Linux keeps in per-CPU variables.
 
     ``mmu`` is its MMU, ``loaded_mm`` the mm whose tables its CR3 names, None for init_mm.
-    ``current_pid`` is the PID of the task that it runs. ``c`` is the ``struct cpu *`` of native/mm.
+    ``c`` is the ``struct cpu *`` of native/mm.
     """
 
     def __init__(self, kernel: Kernel, number: int, mmu: Mmu) -> None:
@@ -288,7 +290,7 @@ class Cpu:
         self.id = number
         self.mmu = mmu
         self.loaded_mm: MmStruct | None = None
-        self.current_pid = 0
+        self._counter: object = None
         self.call_single_queue: list[CallSingleData] = []
         self.call_vector = 0
         self.irq_call_count = 0
@@ -322,6 +324,26 @@ class Cpu:
     def has_invlpgb(self) -> bool:
         """Whether it can broadcast invalidations, and has PCIDs to name them by."""
         return bool(self.mmu.c.features & lib.FEATURE_INVLPGB and self.mmu.c.cr4 & lib.CR4_PCIDE)
+
+    @property
+    def current_pid(self) -> int:
+        """The PID of the task that it runs, 0: it is idle."""
+        return int(self.c.current_pid)
+
+    def run_task(self, pid: int, ahead_ns: int) -> None:
+        """The task ``pid``, 0 for the idle task, runs here from now on, and the CPU's virtual time
+        is ``ahead_ns`` more than its instructions: later events say so.
+        """
+        self.c.current_pid, self.c.ahead_ns = pid, ahead_ns
+        if self.kernel.this_cpu is self:
+            self.kernel.this_cpu = self
+
+    def count_instructions(self, address: int, owner: object) -> None:
+        """Events are stamped with the 64-bit count at that address, which ``owner`` keeps; 0:
+        nobody counts.
+        """
+        self.c.instructions = ffi.cast("const u64 *", address)
+        self._counter = owner
 
     def interrupt(self) -> None:
         """Run the calls that other CPUs left for this one (mmu.linux.smp), if interrupts are on.
@@ -392,6 +414,8 @@ class MmStruct:
         self.c.next_trim_cpumask = kernel.jiffies + HZ
         _mms[int(ffi.cast("uintptr_t", self.c))] = self
         self.mmap_lock = MmapLock(kernel, self.c)
+        if kernel.on_new_mm is not None:
+            kernel.on_new_mm(self)
         self.vma_writer_wait = WaitQueue("a VMA without readers")
         self.hole = Hole(UNKNOWN, self.c.mmap_base)
         kernel.mms.append(self)

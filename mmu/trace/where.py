@@ -12,8 +12,8 @@ class Where:
     """Conditions that all must hold; an empty or None one holds always.
 
     ``events`` are names, ``cpus`` numbers of CPUs, ``tasks`` PIDs, ``sites`` names of kernel
-    functions. ``addresses`` are ranges [begin, end) of guest-virtual addresses: an event is in one if its
-    first field called ``address``, ``ip`` or ``start`` lies there. ``begin`` and ``end`` are
+    functions. ``addresses`` are ranges [begin, end) of guest-virtual addresses: an event is in one
+    if its first field called ``address``, ``ip`` or ``start`` lies there. ``begin`` and ``end`` are
     event numbers (from ``begin`` on, before ``end``), ``instructions`` a range [begin, end) of the
     instruction counts of the event's CPU, ``times`` one of nanoseconds.
     """
@@ -22,6 +22,7 @@ class Where:
     cpus: frozenset[int] = frozenset()
     tasks: frozenset[int] = frozenset()
     sites: frozenset[str] = frozenset()
+    frames: frozenset[int] = frozenset()
     addresses: tuple[tuple[int, int], ...] = ()
     begin: int = 0
     end: int | None = None

@@ -138,3 +138,13 @@ void vma_detach(struct mm_struct *mm, u32 first, u32 nr)
 	free(vmas->vma);
 	*vmas = (struct vma_index){ 0 };
 }
+
+void vma_tell(const struct mm_struct *mm, struct vma_facts *out)
+{
+	for (u32 i = 0; i < mm->vmas.nr; i++) {
+		const struct vm_area_struct *vma = mm->vmas.vma[i];
+
+		out[i] = (struct vma_facts){ vma->vm_start, vma->vm_end,  vma->vm_flags,
+					     vma->vm_pgoff, vma->vm_file, vma->vm_name };
+	}
+}
