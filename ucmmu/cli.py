@@ -14,6 +14,9 @@ from typing import NoReturn
 from ucmmu import exit_codes
 from ucmmu.arguments import add_json, add_keep, add_run_options, choices, run_options
 from ucmmu.command import Command
+from ucmmu.command_maps import COMMAND as maps_command
+from ucmmu.command_table import COMMAND as table_command
+from ucmmu.command_walk import COMMAND as walk_command
 from ucmmu.exit_codes import ExitCode, Failure
 from ucmmu.options import POLICIES, RunOptions, find_program
 from ucmmu.options import STDERR as TO_STDERR
@@ -58,7 +61,7 @@ examples:
   ucmmu list --json -"""
 
 
-_READERS: tuple[Command, ...] = ()
+_READERS: tuple[Command, ...] = (walk_command, table_command, maps_command)
 """The commands that read a trace, in the order of the help."""
 _COMMANDS = ("run", "compare", *(command.name for command in _READERS), "list", "help")
 
@@ -88,6 +91,7 @@ class _CommandParser(_Parser):
     """
 
     takes_program = False
+    takes_args = False
 
     def parse_known_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
@@ -103,13 +107,19 @@ class _CommandParser(_Parser):
     def _parse_words(
         self, words: list[str], namespace: argparse.Namespace | None
     ) -> tuple[argparse.Namespace, list[str]]:
-        """Parse options and arguments in any order."""
+        """Parse options and arguments in any order; what stands behind ``--`` is a program's."""
+        args: list[str] = []
+        if self.takes_args and "--" in words:
+            at = words.index("--")
+            words, args = words[:at], words[at + 1 :]
         parsed, rest = super().parse_known_args(words, namespace)
         if rest and rest[0].startswith("-") and rest[0] not in ("-", "--"):
             name = rest[0].partition("=")[0]
             self.error(f"unknown option {name!r}{self._hint(name)}")
         if rest:
             self.error(f"`{self.prog}` takes no {rest[0]!r}")
+        if self.takes_args:
+            parsed.args = args
         return parsed, rest
 
     def _split(self, words: list[str]) -> tuple[list[str], list[str]]:
@@ -281,6 +291,7 @@ def build_parser() -> argparse.ArgumentParser:
         reader = _add_command(
             commands, command.name, command.usage, command.summary, command.examples
         )
+        reader.takes_args = command.takes_args
         command.add_arguments(reader)
         reader.set_defaults(command=command.run)
     listing = _add_command(
