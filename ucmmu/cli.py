@@ -11,12 +11,16 @@ from contextlib import suppress
 from itertools import combinations
 from typing import NoReturn
 
-from ucmmu import exit_codes
+from ucmmu import (
+    command_diff,
+    command_maps,
+    command_table,
+    command_trace,
+    command_walk,
+    exit_codes,
+)
 from ucmmu.arguments import add_json, add_keep, add_run_options, choices, run_options
 from ucmmu.command import Command
-from ucmmu.command_maps import COMMAND as maps_command
-from ucmmu.command_table import COMMAND as table_command
-from ucmmu.command_walk import COMMAND as walk_command
 from ucmmu.exit_codes import ExitCode, Failure
 from ucmmu.options import POLICIES, RunOptions, find_program
 from ucmmu.options import STDERR as TO_STDERR
@@ -61,7 +65,13 @@ examples:
   ucmmu list --json -"""
 
 
-_READERS: tuple[Command, ...] = (walk_command, table_command, maps_command)
+_READERS: tuple[Command, ...] = (
+    command_trace.COMMAND,
+    command_walk.COMMAND,
+    command_table.COMMAND,
+    command_maps.COMMAND,
+    command_diff.COMMAND,
+)
 """The commands that read a trace, in the order of the help."""
 _COMMANDS = ("run", "compare", *(command.name for command in _READERS), "list", "help")
 

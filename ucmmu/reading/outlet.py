@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import IO, BinaryIO, Final
+from typing import IO, Final, Protocol
 
 from ucmmu.exit_codes import ExitCode, Failure
 from ucmmu.streams import STDOUT, is_closed
@@ -25,14 +25,25 @@ class Closed(Exception):
     """Nobody reads any more: ``| head`` has what it wanted, or the pager was left."""
 
 
+class Sink(Protocol):
+    """A binary file that takes all it is given."""
+
+    def write(self, data: bytes, /) -> object:
+        """Write all of it. Raises OSError."""
+        ...
+
+    def flush(self) -> object:
+        """Keep nothing back. Raises OSError."""
+        ...
+
+
 class Outlet:
     """A binary file that is written to, with one Failure (NO_OUTPUT) for what goes wrong; Closed if
     it is a pipe that nobody reads.
     """
 
-    def __init__(self, file: BinaryIO | IO[bytes], name: str, *, at_once: bool = False) -> None:
+    def __init__(self, file: Sink, name: str, *, at_once: bool = False) -> None:
         self.name = name
-        self.is_terminal = file.isatty()
         self._file = file
         self._limit = 0 if at_once else _PIECE
         self._kept: list[bytes] = []
@@ -105,11 +116,8 @@ def outlet(target: str | None, *, source: str = "-", pager: bool = False) -> Ite
 class _Whole:
     """An unbuffered file whose write() writes all."""
 
-    def __init__(self, file: BinaryIO | IO[bytes]) -> None:
+    def __init__(self, file: IO[bytes]) -> None:
         self._file = file
-
-    def isatty(self) -> bool:
-        return self._file.isatty()
 
     def flush(self) -> None:
         """Nothing is kept back."""
@@ -122,7 +130,7 @@ class _Whole:
 
 
 @contextmanager
-def _opened(target: str, source: str) -> Iterator[IO[bytes]]:
+def _opened(target: str, source: str) -> Iterator[Sink]:
     try:
         if source != "-" and os.path.exists(target) and os.path.samefile(target, source):
             raise ValueError("is the trace itself: give -o a file of its own")
@@ -130,7 +138,7 @@ def _opened(target: str, source: str) -> Iterator[IO[bytes]]:
     except (OSError, ValueError) as error:
         raise failure(f"-o {printable(target)}", error) from None
     with file:
-        yield _Whole(file)  # type: ignore[misc]
+        yield _Whole(file)
 
 
 def _pager_words() -> list[str] | None:

@@ -90,12 +90,12 @@ class Phrases:
 
     def _walk_cache_hit(self, fields: Fields) -> str:
         level = _level(fields["level"])
-        text = f"{level:<5} known: go on in table {fields['table']:#x}, slot {fields['slot']}"
+        text = f"{level:<5} cached: go on in table {fields['table']:#x}, slot {fields['slot']}"
         return text + self._for(fields)
 
     def _walk_entry(self, fields: Fields) -> str:
         level, entry = fields["level"], fields["entry"]
-        value = f"{_level(level):<5} at {fields['entry_pa']:#x} = {entry:#018x}"
+        value = f"{_level(level):<5} at {fields['entry_pa']:<#9x} = {entry:#018x}"
         return f"{value}  {entry_text(entry, level)}{self._for(fields)}"
 
     def _walk_set_ad(self, fields: Fields) -> str:
@@ -154,7 +154,9 @@ class Phrases:
         return f"-{name}" if name else self.names.number(event, "ret", value)
 
     def _funcgraph_entry(self, fields: Fields) -> str:
-        return _range(fields) if fields["start"] or fields["end"] else ""
+        parts = [_range(fields)] if fields["start"] or fields["end"] else []
+        parts += [f"mm {fields['mm']:#x}"] if fields["mm"] else []
+        return ", ".join(parts)
 
     def _funcgraph_exit(self, fields: Fields) -> str:
         return self._result("funcgraph_exit", fields["ret"])
