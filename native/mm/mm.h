@@ -148,6 +148,12 @@ struct vma_facts {
 	u32 vm_file, vm_name;
 };
 
+/* The event vma_lock. */
+#define VMA_LOCK_SUCCESS 0
+#define VMA_LOCK_ABORT 1
+#define VMA_LOCK_RETRY 2
+#define VMA_LOCK_MISS 3
+
 #define VMA_LOCK_OFFSET 0x40000000 /* in vm_refcnt: a writer waits for the readers to leave */
 /* What vma_end_read() returns. */
 #define VMA_READER_NONE 0 /* there was no reader: nothing is changed */
