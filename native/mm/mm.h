@@ -147,7 +147,6 @@ struct vma_facts {
 	u64 vm_start, vm_end, vm_flags, vm_pgoff;
 	u32 vm_file, vm_name;
 };
-
 /* The event vma_lock. */
 #define VMA_LOCK_SUCCESS 0
 #define VMA_LOCK_ABORT 1
@@ -160,7 +159,8 @@ struct vma_facts {
 #define VMA_READER_ONE 1
 #define VMA_READER_LAST 2 /* a writer waits for just this */
 
-/* VMAs in order of address, none overlapping, each on the heap, so that it stays where it is. */
+/* VMAs in order of address, none overlapping, each on the heap, so that it stays where it
+   is. */
 struct vma_index {
 	struct vm_area_struct **vma;
 	u32 nr, max;
