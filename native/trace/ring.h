@@ -123,10 +123,10 @@ static inline bool ring_records(const struct event_ring *ring)
 }
 
 /* Emit from C: one test of a flag when tracing is off; ring may be NULL. */
-#define emit(ring, ident, ...)                                                      \
-	do {                                                                        \
-		struct event_ring *ring_ = (ring);                                  \
-		if (unlikely(ring_records(ring_)))                              \
+#define emit(ring, ident, ...)                                                          \
+	do {                                                                            \
+		struct event_ring *ring_ = (ring);                                      \
+		if (unlikely(ring_records(ring_)))                                      \
 			ring_emit(ring_, EVENT_##ident, (const u64[4]){ __VA_ARGS__ }); \
 	} while (0)
 
