@@ -6,27 +6,36 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+Ranges = tuple[tuple[int, int], ...]
+"""Ranges [begin, end)."""
+
 
 @dataclass(frozen=True)
 class Where:
     """Conditions that all must hold; an empty or None one holds always.
 
     ``events`` are names, ``cpus`` numbers of CPUs, ``tasks`` PIDs, ``sites`` names of kernel
-    functions. ``addresses`` are ranges [begin, end) of guest-virtual addresses: an event is in one if its
-    first field called ``address``, ``ip`` or ``start`` lies there. ``begin`` and ``end`` are
+    functions. ``addresses`` are ranges [begin, end) of guest-virtual addresses: an event is in one
+    if its first field called ``address``, ``ip`` or ``start`` lies there. ``begin`` and ``end`` are
     event numbers (from ``begin`` on, before ``end``), ``instructions`` a range [begin, end) of the
-    instruction counts of the event's CPU, ``times`` one of nanoseconds.
+    instruction counts of the event's CPU, ``times`` one of nanoseconds. ``tables`` are frame
+    numbers (pfn) of page tables: an event is of one if it names that frame in a field ``pfn`` or
+    ``table``, or an entry in it by ``entry_pa`` or ``pmd_pa``. ``code`` are ranges of the guest's
+    code: an event is in one if the last instruction that its CPU began, as told by an event
+    ``insn``, lies there; () holds for none.
     """
 
     events: frozenset[str] = frozenset()
     cpus: frozenset[int] = frozenset()
     tasks: frozenset[int] = frozenset()
     sites: frozenset[str] = frozenset()
-    addresses: tuple[tuple[int, int], ...] = ()
+    addresses: Ranges = ()
     begin: int = 0
     end: int | None = None
     instructions: tuple[int, int] | None = None
     times: tuple[int, int] | None = None
+    tables: frozenset[int] = frozenset()
+    code: Ranges | None = None
 
 
 ALL: Final = Where()
