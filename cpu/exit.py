@@ -42,6 +42,8 @@ def do_exit(task: Task, end: TaskEnd) -> None:
     process = task.process
     if end.group:
         do_group_exit(process, end, task)
+    if task.system.recorder is not None:
+        task.system.recorder.ended(task, end if process.end is None else process.end)
     exit_signals(task)
     exit_ptrace(task)
     process.live -= 1

@@ -43,8 +43,8 @@ class Filter:
         _set_range(self._c.time, where.times or (0, None))
         self._c.nr_tasks = len(where.tasks)
         self._c.task = self._array("task", "u32[]", sorted(where.tasks))
-        self._c.nr_tables = len(where.tables)
-        self._c.table = self._array("table", "u64[]", sorted(where.tables))
+        self._c.nr_frames = len(where.frames)
+        self._c.frame = self._array("frame", "u64[]", sorted(where.frames))
         self._c.nr_addresses = len(where.addresses)
         self._c.address = self._array("address", "struct number_range[]", _limited(where.addresses))
         self._c.by_code = where.code is not None

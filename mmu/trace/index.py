@@ -70,7 +70,7 @@ class ChunkInfo:
     tasks: frozenset[int] | None
     pages_insns: NumberSet
     pages: NumberSet
-    tables: NumberSet
+    frames: NumberSet
 
     def pack(self) -> bytes:
         """Its bytes in the file."""
@@ -89,7 +89,7 @@ class ChunkInfo:
         out += (_KIND.pack(kind, nr) for kind, nr in self.kinds.items())
         out += (_CPU.pack(cpu, *values) for cpu, values in self.cpus.items())
         out.append(struct.pack(f"<{len(tasks)}I", *tasks))
-        for numbers in (self.pages_insns, self.pages, self.tables):
+        for numbers in (self.pages_insns, self.pages, self.frames):
             out.append(struct.pack("<I", numbers.nr_bits) + numbers.bits)
         return b"".join(out)
 
@@ -203,8 +203,8 @@ class Wanted:
         where = self._where
         if not chunk.parts[part].nr or not any(kind in chunk.kinds for kind in self._kinds[part]):
             return False
-        if where.tables and (
-            not part or not any(chunk.tables.may_hold(pfn, pfn) for pfn in where.tables)
+        if where.frames and (
+            not part or not any(chunk.frames.may_hold(pfn, pfn) for pfn in where.frames)
         ):
             return False
         pages = chunk.pages if part else chunk.pages_insns

@@ -147,31 +147,28 @@ class TraceFile:
         wanted = Wanted(where, self.descs, self._parts)
         return [chunk for chunk in self.chunks if wanted.parts(chunk)]
 
-    def batches(self, where: Where = ALL) -> Iterator[Batch]:
+    def batches(self, where: Where = ALL, reverse: bool = False) -> Iterator[Batch]:
         """The events for which ``where`` holds, in order, piece by piece; memory does not grow with
-        the file. Pieces in which there is none are left out.
+        the file. Pieces in which there is none are left out. ``reverse``: the last piece first,
+        each in order; not with ``where.code``, nor out of a pipe.
         """
-        wanted = Wanted(where, self.descs, self._parts)
-        chosen = self._filter(where)
-        self.fraction = 0.0
-        for chunk in self._blocks.read(self._value):
-            yield from self._batch(chunk, wanted, chosen)
-            self.fraction = self._blocks.fraction(chunk)
-        self.fraction = 1.0
-
-    def backwards(self, where: Where = ALL) -> Iterator[Batch]:
-        """The same batches, the last first; ``where.code`` must be None, and the file no pipe."""
-        if where.code is not None:
+        if reverse and where.code is not None:
             raise ValueError("whether an event is in code depends on those before it")
         wanted = Wanted(where, self.descs, self._parts)
         chosen = self._filter(where)
-        for chunk in reversed(self._blocks.chunks):
+        self.fraction = 0.0
+        chunks = reversed(self._blocks.chunks) if reverse else self._blocks.read(self._value)
+        for chunk in chunks:
             yield from self._batch(chunk, wanted, chosen)
+            done = self._blocks.fraction(chunk)
+            self.fraction = 1 - done if reverse else done
+        self.fraction = 1.0
 
     def last_before(self, number: int, where: Where = ALL) -> Numbered | None:
-        """The last event before number ``number`` for which ``where`` holds; as backwards()."""
+        """The last event before number ``number`` for which ``where`` holds; as batches() in
+        reverse."""
         end = number if where.end is None else min(number, where.end)
-        for batch in self.backwards(replace(where, end=end)):
+        for batch in self.batches(replace(where, end=end), reverse=True):
             last = Batch(batch.numbers[-1:], batch.records[-1:])
             return next(self._numbered(last))
         return None

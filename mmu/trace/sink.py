@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import struct
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -36,8 +36,8 @@ from mmu.trace.format import (
     roles_of,
     trailer,
 )
-from mmu.trace.where import Ranges, Where
-from mmu.trace.window import Around, FromNth
+from mmu.trace.where import Around, From, Ranges, Where
+from mmu.trace.window import FromNth, Near
 
 if TYPE_CHECKING:
     from mmu._native import struct_event_ptr
@@ -51,28 +51,21 @@ class Limits:
     """What to leave out: see TraceWriter."""
 
     where: Where
-    faults_from: int
-    around: tuple[tuple[str, int], ...]
+    windows: Sequence[From | Around]
     limit_bytes: int | None
     limit_events: int | None
 
     @property
-    def triggers(self) -> set[str]:
+    def triggers(self) -> frozenset[str]:
         """Kinds that must be seen to know what to leave out."""
-        names = {name for name, _ in self.around}
-        if self.faults_from:
-            names.add("page_fault")
-        if self.where.code is not None:
-            names.add("insn")
-        return names
+        names = {name for window in self.windows for name in window.kinds}
+        return frozenset(names if self.where.code is None else {*names, "insn"})
 
     @property
     def keep_all(self) -> bool:
         """Whether nothing is left out but kinds that are not recorded at all."""
         kinds = Where(events=self.where.events)
-        return kinds == self.where and not (
-            self.around or self.faults_from or self.limit_events is not None
-        )
+        return kinds == self.where and not self.windows and self.limit_events is None
 
 
 @dataclass
@@ -82,6 +75,10 @@ class _Said:
     event: int
     kind: str
     fields: Mapping[str, Any]
+
+
+def _numbers(names: Collection[str]) -> list[int]:
+    return [EVENT_ID[name] for name in names]
 
 
 class Sink:
@@ -103,8 +100,9 @@ class Sink:
         self._file = file
         self._limits = limits
         self._sites = sites
-        self._nr_sites = 1
-        self._full = False
+        self._nr_sites = 0
+        self.limited = False
+        """A limit is reached: nothing more is written."""
         self._size = 0
         self._said: deque[_Said] = deque()
         self._notes: list[dict[str, Any]] = []
@@ -119,9 +117,17 @@ class Sink:
         roles = roles_of(EVENTS, [kind["part"] for kind in event_table()])
         self._encoder = Encoder(roles, capacity)
         self._filter = Filter(limits.where, EVENTS, roles)
-        self._from = FromNth(EVENT_ID["page_fault"], limits.faults_from)
-        around = {EVENT_ID[name]: near for name, near in limits.around}
-        self._around = Around(around) if around else None
+        self._from = [
+            FromNth(_numbers(window.kinds), window.nth)
+            for window in limits.windows
+            if isinstance(window, From)
+        ]
+        around = [
+            (_numbers(window.kinds), window.instructions)
+            for window in limits.windows
+            if isinstance(window, Around)
+        ]
+        self._near = Near(around) if around else None
         self._write(FILE_HEADER.pack(MAGIC, VERSION, 0))
         self._json(HEAD, {**head, "events": event_table()})
 
@@ -137,7 +143,7 @@ class Sink:
         """Take a segment of nr records. OSError: the file cannot be written."""
         first = self.taken
         self.taken += nr
-        if self._full:
+        if self.limited:
             self._leave_out("limit", nr)
             return
         self._know_sites(nr_sites)
@@ -148,18 +154,18 @@ class Sink:
         records = np.frombuffer(memoryview(ffi.buffer(c_records, nr * RECORD.itemsize)), RECORD)
         while self._code and self._code[0][0] < first + nr:
             self._filter.add_code(self._code.popleft()[1])
-        if self._around is None:
-            self._select(first, records, self._from.mask(records))
+        if self._near is None:
+            self._select(first, records, np.ones(nr, dtype=np.bool_))
         else:
-            for held in self._around.add(first, records.copy()):
-                self._select(held.first, held.records, held.mask & self._from.mask(held.records))
+            for held in self._near.add(first, records.copy()):
+                self._select(held.first, held.records, held.mask)
 
     def flush(self, *, last: bool = False) -> None:
         """Write what is decided, and what was said up to now; ``last``: nothing follows."""
-        if self._around is not None and last:
-            for held in self._around.rest():
-                self._select(held.first, held.records, held.mask & self._from.mask(held.records))
-        if self._around is None or last:
+        if self._near is not None and last:
+            for held in self._near.rest():
+                self._select(held.first, held.records, held.mask)
+        if self._near is None or last:
             self._hear(self.taken, 1, None)
         while self._nr_pending:
             self._write_pending()
@@ -183,6 +189,8 @@ class Sink:
     def _select(self, first: int, records: Records, mask: Mask) -> None:
         """Take the records that mask and the filter want, and what was said among them."""
         numbers = np.arange(first, first + len(records), dtype=np.uint64)
+        for nth in self._from:
+            mask = mask & nth.mask(records)
         filtered = self._filter.mask(records, numbers)
         self._leave_out("window", int((filtered & ~mask).sum()))
         self._leave_out("filter", int((~filtered).sum()))
@@ -199,7 +207,7 @@ class Sink:
             self._nr_pending += len(kept)
         while self._nr_pending >= self._capacity:
             self._write_pending()
-        if room is not None and len(kept) == room and not self._full:
+        if room is not None and len(kept) == room and not self.limited:
             while self._nr_pending:
                 self._write_pending()
             self._stop()
@@ -211,7 +219,7 @@ class Sink:
             before = max(said.event - first, 0)
             if mask is not None:
                 before = int(mask[:before].sum())
-            number = self.written + self._nr_pending + (0 if self._full else before)
+            number = self.written + self._nr_pending + (0 if self.limited else before)
             self._notes.append({"event": number, "kind": said.kind, **said.fields})
 
     def _write_notes(self, end: int) -> None:
@@ -228,7 +236,7 @@ class Sink:
         self._pending = [records[self._capacity :]]
         records = records[: self._capacity]
         self._nr_pending -= len(records)
-        if self._full:
+        if self.limited:
             self._leave_out("limit", len(records))
         else:
             self._chunk(ffi.from_buffer("struct event[]", records), len(records))
@@ -248,7 +256,7 @@ class Sink:
 
     def _stop(self) -> None:
         """Write no more events: the limit is reached."""
-        self._full = True
+        self.limited = True
         for note in self._notes:
             note["event"] = min(note["event"], self.written)
         self._notes.append({"event": self.written, "kind": "limit"})
@@ -258,7 +266,7 @@ class Sink:
         """Write the names of the kernel functions if there are new ones."""
         if nr > self._nr_sites:
             self._nr_sites = nr
-            names = self._sites()[:nr]
+            names = self._sites()[: nr + 1]
             self._filter.know_sites(names)
             self._blocks.append(self._size)
             self._json(SITES, names[1:])

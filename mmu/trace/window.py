@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -30,17 +30,17 @@ class Held:
 
 
 class FromNth:
-    """Wants everything from event number ``nth`` (from 1) of ``kind`` on."""
+    """Wants everything from event number ``nth`` (from 1) of these kinds on."""
 
-    def __init__(self, kind: int, nth: int) -> None:
-        self._kind = kind
+    def __init__(self, kinds: Collection[int], nth: int) -> None:
+        self._kinds = list(kinds)
         self._missing = nth
 
     def mask(self, records: Records) -> Mask:
         """Which of the next records are wanted."""
         wanted = np.ones(len(records), dtype=np.bool_)
         if self._missing > 0:
-            found = (records["id"] == self._kind).nonzero()[0]
+            found = np.isin(records["id"], self._kinds).nonzero()[0]
             if len(found) < self._missing:
                 wanted[:] = False
             else:
@@ -49,16 +49,17 @@ class FromNth:
         return wanted
 
 
-class Around:
+class Near:
     """Wants what is near events of certain kinds.
 
-    ``kinds`` gives for each the number N of instructions: wanted is everything, on all CPUs, that
-    was recorded from the first event that comes less than N instructions of its CPU before it to
-    the last that comes at most N instructions after it.
+    For each there is a number N of instructions: wanted is everything, on all CPUs, that was
+    recorded from the first event that comes at most N instructions of its CPU before it to the last
+    that comes at most N instructions after it.
     """
 
-    def __init__(self, kinds: Mapping[int, int]) -> None:
-        self._kinds = kinds
+    def __init__(self, kinds: Sequence[tuple[Collection[int], int]]) -> None:
+        self._kinds = [(list(numbers), near) for numbers, near in kinds]
+        self._most = max(near for _, near in kinds)
         self._held: deque[Held] = deque()
         self._until: dict[int, int] = {}
         """By CPU: a window is open up to that instruction of its."""
@@ -68,9 +69,10 @@ class Around:
         held = Held(first, records)
         self._held.append(held)
         self._go_on(held)
-        for kind, near in self._kinds.items():
-            for cpu in np.unique(records["cpu"][records["id"] == kind]).tolist():
-                self._open(held, kind, near, cpu)
+        for kinds, near in self._kinds:
+            found = np.isin(records["id"], kinds)
+            for cpu in np.unique(records["cpu"][found]).tolist():
+                self._open(held, found, near, cpu)
         return self._settled()
 
     def rest(self) -> list[Held]:
@@ -89,10 +91,10 @@ class Around:
             else:
                 held.mask[:] = True
 
-    def _open(self, held: Held, kind: int, near: int, cpu: int) -> None:
+    def _open(self, held: Held, found: Mask, near: int, cpu: int) -> None:
         places = _of(held.records, cpu).nonzero()[0]
         counts = held.records["instruction"][places].astype(np.int64)
-        triggers = counts[held.records["id"][places] == kind]
+        triggers = counts[found[places]]
         begins = np.searchsorted(counts, triggers - near)
         ends = np.searchsorted(counts, triggers + near, side="right")
         edges = np.zeros(len(held.records) + 1, dtype=np.int64)
@@ -143,8 +145,7 @@ class Around:
         return newest
 
     def _is_far(self, held: Held, newest: Mapping[int, int]) -> bool:
-        near = max(self._kinds.values())
-        return all(last + near < newest[cpu] for cpu, last in _last(held.records).items())
+        return all(last + self._most < newest[cpu] for cpu, last in _last(held.records).items())
 
 
 def _of(records: Records, cpu: int) -> npt.NDArray[np.bool_]:

@@ -6,8 +6,9 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from mmu._native import ffi, lib
@@ -15,7 +16,7 @@ from mmu.errors import MmuError
 from mmu.events import EVENT_ID, EventRing
 from mmu.trace.format import TraceError
 from mmu.trace.sink import Limits, Sink
-from mmu.trace.where import ALL, Ranges, Where
+from mmu.trace.where import ALL, Around, From, Ranges, Where
 
 if TYPE_CHECKING:
     from mmu._native import struct_recorder_ptr
@@ -31,11 +32,18 @@ class _RecordedRing(EventRing):
     """The ring of a recorder, which must outlive it."""
 
     def __init__(self, capacity: int, segments: int) -> None:
-        super().__init__(capacity)
+        super().__init__(capacity, on_full=lambda _ring: self.begin())
         recorder = lib.recorder_create(self.c, segments)
         if recorder == ffi.NULL:
             raise MmuError(f"no host memory for {segments} segments of {capacity} records")
         self.recorder = ffi.gc(recorder, lib.recorder_destroy)
+        self.on_begin: Callable[[], object] = lambda: None
+        """Starts the thread."""
+
+    def begin(self) -> None:
+        """Hand segments over from now on, the first at once."""
+        self.on_begin()
+        lib.recorder_begin(self.recorder)
 
 
 class _Thread:
@@ -77,11 +85,10 @@ class TraceWriter:
     the process that runs the guest: a fork of that process writes nothing.
 
     Left out, and counted in ``left_out``, are: events for which ``where`` does not hold (kinds that
-    are not in ``where.events`` cost nothing and are not counted); those before page fault number
-    ``faults_from``, from 1; with ``around``, names of events and numbers of instructions, those
-    that do not come near one of them (mmu/trace/window.py says what is near); and all that would
-    make the file longer than ``limit_bytes``, but for the notes and the end, or than
-    ``limit_events``. Numbers of events in the file count what is in the file.
+    are not in ``where.events`` cost nothing and are not counted); those outside the ``windows``
+    (mmu/trace/window.py says what they hold); and all that would make the file longer than
+    ``limit`` bytes, but for the notes and the end, or than ``limit_events``. ``code`` is put in the
+    place of ``where.code``. Numbers of events in the file count what is in the file.
 
     If the file cannot be written, recording ends, what is in the file can be read, and ``error`` is
     set; ``on_error`` is told once, on the writing thread, else close() raises.
@@ -93,9 +100,9 @@ class TraceWriter:
         head: Mapping[str, Any],
         *,
         where: Where = ALL,
-        faults_from: int = 0,
-        around: tuple[tuple[str, int], ...] = (),
-        limit_bytes: int | None = None,
+        windows: Sequence[From | Around] = (),
+        code: Ranges | None = None,
+        limit: int | None = None,
         limit_events: int | None = None,
         on_error: OnError | None = None,
         capacity: int = RECORDS,
@@ -104,10 +111,12 @@ class TraceWriter:
         """MmuError: capacity is no power of two, an event has no such name, or there is no memory.
         OSError: the file cannot be written.
         """
-        for name in (*where.events, *(name for name, _ in around)):
+        if code is not None:
+            where = replace(where, code=tuple(code))
+        limits = Limits(where, tuple(windows), limit, limit_events)
+        for name in where.events | limits.triggers:
             if name not in EVENT_ID:
                 raise MmuError(f"there is no event {name!r}")
-        limits = Limits(where, faults_from, around, limit_bytes, limit_events)
         self._ring = _RecordedRing(capacity, segments)
         self.ring: EventRing = self._ring
         """What to record to."""
@@ -116,7 +125,7 @@ class TraceWriter:
                 self.ring.c.unwanted[number] = name not in where.events | limits.triggers
         self._pid = os.getpid()
         self._closed = False
-        self._sink = Sink(file, head, limits, capacity, self._site_names)
+        self._sink = Sink(file, head, limits, capacity, self._ring.sites)
         self._thread = _Thread(self._ring, self._sink, on_error)
         self._running = threading.Thread(target=self._thread.run, name="trace-writer", daemon=True)
         self._running.start()
@@ -157,6 +166,11 @@ class TraceWriter:
         return {**self._sink.left_out, **({"lost": lost} if lost else {})}
 
     @property
+    def limited(self) -> bool:
+        """Whether a limit was reached: the trace ends before the run does."""
+        return self._sink.limited
+
+    @property
     def waits(self) -> int:
         """How often the guest had to wait for the writing thread."""
         return lib.recorder_waits(self._ring.recorder)
@@ -172,7 +186,7 @@ class TraceWriter:
         self._sink.add_code(self.nr_events, ranges)
 
     def flush(self) -> None:
-        """Have everything up to now in the file; not what may yet be wanted by ``around``."""
+        """Have everything up to now in the file; not what a window may yet want."""
         self._flush(last=False)
 
     def close(self, summary: Mapping[str, Any] | None = None) -> None:
@@ -186,11 +200,12 @@ class TraceWriter:
         self.ring.enable(False)
         self._flush(last=True)
         self._end()
-        self._running.join()
+        if self._running.ident is not None:
+            self._running.join()
         report = dict(summary or {})
         if self.left_out:
             report["left_out"] = self.left_out
-        nr_sites = len(self._site_names())
+        nr_sites = lib.ring_nr_sites(self.ring.c)
         self._thread.guard(lambda: self._sink.finish(report, nr_sites))
         if self.error is not None and not self._thread.reported:
             raise TraceError(f"the trace could not be written on: {self.error.strerror}")
@@ -198,12 +213,13 @@ class TraceWriter:
     def _flush(self, *, last: bool) -> None:
         if os.getpid() != self._pid:
             return
-        lib.recorder_hand_over(self._ring.recorder)
-        lib.recorder_drain(self._ring.recorder)
+        ring = self.ring.c
+        if ring.head != ring.tail:
+            if self._running.ident is None:
+                self._ring.begin()
+            lib.recorder_hand_over(self._ring.recorder)
+            lib.recorder_drain(self._ring.recorder)
         self._thread.guard(lambda: self._sink.flush(last=last))
-
-    def _site_names(self) -> list[str]:
-        return [""]
 
 
 def _stop(recorder: struct_recorder_ptr) -> None:

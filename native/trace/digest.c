@@ -78,14 +78,14 @@ static void add_task(struct digest *digest, u32 task)
 	digest->nr_tasks++;
 }
 
-static void add_tables(struct putter *tables, const struct event_roles *roles,
+static void add_frames(struct putter *frames, const struct event_roles *roles,
 		       const struct event *event)
 {
 	u32 field, mask = roles->pfn[event->id] | roles->entry_pa[event->id];
 
 	for (field = 0; mask; field++, mask >>= 1)
 		if (mask & 1)
-			put(tables, event_field(event, field) >>
+			put(frames, event_field(event, field) >>
 					    (roles->pfn[event->id] >> field & 1 ? 0 : PAGE_SHIFT));
 }
 
@@ -123,7 +123,7 @@ void digest_records(struct digest *digest, const struct event_roles *roles, cons
 			put(&sets[roles->part[event->id] ? DIGEST_PAGES : DIGEST_PAGES_INSNS],
 			    event_field(event, address) >> PAGE_SHIFT);
 		if (roles->pfn[event->id] | roles->entry_pa[event->id])
-			add_tables(&sets[DIGEST_TABLES], roles, event);
+			add_frames(&sets[DIGEST_FRAMES], roles, event);
 	}
 	for (i = 0; i < DIGEST_SETS; i++)
 		shrink(&sets[i]);

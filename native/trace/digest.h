@@ -12,7 +12,7 @@
 #define DIGEST_SETS 3
 #define DIGEST_PAGES_INSNS 0 /* pages of addresses in TRACE_PART_INSNS */
 #define DIGEST_PAGES 1	     /* those in the other parts */
-#define DIGEST_TABLES 2	     /* frames of tables in the other parts */
+#define DIGEST_FRAMES 2	     /* frames, as roles.h says, in the other parts */
 
 /* A set of 64-bit numbers by their hashes: may hold one that was not put in, never the contrary. */
 struct digest_set {

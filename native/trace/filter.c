@@ -42,7 +42,7 @@ static bool is_listed(const u64 *list, u32 nr, u64 value)
 	return low < nr && list[low] == value;
 }
 
-static bool is_of_tables(const struct event_filter *filter, const struct event_roles *roles,
+static bool is_of_frames(const struct event_filter *filter, const struct event_roles *roles,
 			 const struct event *event)
 {
 	u32 field;
@@ -54,7 +54,7 @@ static bool is_of_tables(const struct event_filter *filter, const struct event_r
 			value >>= PAGE_SHIFT;
 		else if (!(roles->pfn[event->id] >> field & 1))
 			continue;
-		if (is_listed(filter->table, filter->nr_tables, value))
+		if (is_listed(filter->frame, filter->nr_frames, value))
 			return true;
 	}
 	return false;
@@ -79,7 +79,7 @@ static bool is_wanted(const struct event_filter *filter, const struct event_role
 		    !in_ranges(filter->address, filter->nr_addresses, event_field(event, field)))
 			return false;
 	}
-	return !filter->nr_tables || is_of_tables(filter, roles, event);
+	return !filter->nr_frames || is_of_frames(filter, roles, event);
 }
 
 u32 filter_mask(struct event_filter *filter, const struct event_roles *roles, const struct event *records,

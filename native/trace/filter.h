@@ -16,11 +16,11 @@ struct event_filter {
 	u8 kind[EVENT_KINDS]; /* by number, 1: wanted */
 	u8 cpu[256];	      /* the same */
 	struct number_range number, instruction, time;
-	u32 nr_tasks, nr_addresses, nr_tables, nr_code;
+	u32 nr_tasks, nr_addresses, nr_frames, nr_code;
 	const u32 *task;
 	const u8 *site; /* 65536, by number, 1: wanted; NULL: all are */
 	const struct number_range *address;
-	const u64 *table;		 /* frame numbers, ascending */
+	const u64 *frame;		 /* frame numbers, ascending */
 	const struct number_range *code; /* of the instruction during which it happened */
 	bool by_code;
 	u8 in_code[256]; /* by CPU: the last insn was in code; from call to call */

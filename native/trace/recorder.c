@@ -52,9 +52,14 @@ struct recorder *recorder_create(struct event_ring *ring, u32 nr)
 		}
 	}
 	recorder->segment[0].records = ring->records;
-	ring->full = ring_is_full;
-	ring->arg = recorder;
 	return recorder;
+}
+
+void recorder_begin(struct recorder *recorder)
+{
+	recorder->ring->full = ring_is_full;
+	recorder->ring->arg = recorder;
+	recorder_hand_over(recorder);
 }
 
 void recorder_destroy(struct recorder *recorder)
@@ -87,6 +92,7 @@ void recorder_hand_over(struct recorder *recorder)
 	pthread_mutex_lock(&recorder->lock);
 	segment = &recorder->segment[recorder->given % recorder->nr];
 	segment->nr = nr;
+	segment->nr_sites = ring_nr_sites(ring);
 	recorder->records += nr;
 	recorder->given++;
 	pthread_cond_signal(&recorder->given_some);

@@ -25,7 +25,7 @@ struct event_roles {
 	u8 part[EVENT_KINDS];	   /* TRACE_PART_*; 0 only for kinds with a role */
 	u8 role[EVENT_KINDS];	   /* TRACE_ROLE_* */
 	u8 address[EVENT_KINDS];   /* the field (0 to 3) with a guest-virtual address, or TRACE_NO_FIELD */
-	u8 pfn[EVENT_KINDS];	   /* mask of the fields that are frame numbers of tables */
+	u8 pfn[EVENT_KINDS];	   /* mask of the fields that are frame numbers */
 	u8 entry_pa[EVENT_KINDS];  /* mask of the fields that are physical addresses in tables */
 };
 /* cffi-end */
