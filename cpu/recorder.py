@@ -109,9 +109,7 @@ class Recorder:
             if isinstance(change, Mapped):
                 self._tell_map(mm, change)
             else:
-                self._notes.note(
-                    "unmap", mm=int(mm.c.pgd), start=change.start, end=change.end
-                )
+                self._notes.note("unmap", mm=int(mm.c.pgd), start=change.start, end=change.end)
 
     def _tell_map(self, mm: MmStruct, mapped: Mapped) -> None:
         file = mm.file(mapped.file) if mapped.file else None

@@ -167,9 +167,7 @@ def _code_ranges(elf: Any) -> list[tuple[int, int]]:
 def _code_symbols(elf: Any, section: Any) -> Iterator[tuple[int, int, str]]:
     """Functions, and labels of assembly, which have no type."""
     code = {
-        number
-        for number, one in enumerate(elf.iter_sections())
-        if one["sh_flags"] & _SHF_EXECINSTR
+        number for number, one in enumerate(elf.iter_sections()) if one["sh_flags"] & _SHF_EXECINSTR
     }
     names = elf.get_section(section["sh_link"]).data()
     for name, info, _, index, start, size in _SYMBOL.iter_unpack(section.data()):

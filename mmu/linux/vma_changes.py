@@ -102,9 +102,7 @@ def _common(old: bytes, new: bytes) -> tuple[int, int]:
     """
     size, most = _FACTS.size, min(len(old), len(new)) // _FACTS.size
     first = _largest(most, lambda n: old[: n * size] == new[: n * size])
-    last = _largest(
-        most - first, lambda n: not n or old[-n * size :] == new[-n * size :]
-    )
+    last = _largest(most - first, lambda n: not n or old[-n * size :] == new[-n * size :])
     return first * size, last * size
 
 
