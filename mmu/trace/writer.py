@@ -96,7 +96,7 @@ class TraceWriter:
 
     def __init__(
         self,
-        file: BinaryIO,
+        file: Any,
         head: Mapping[str, Any],
         *,
         where: Where = ALL,
