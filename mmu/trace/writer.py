@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Mapping
-from typing import Any, BinaryIO
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import zstandard
 
@@ -24,6 +24,7 @@ from mmu.trace.format import (
     SUMMARY,
     VERSION,
 )
+from mmu.trace.where import ALL, Around, From, Where
 
 _RECORDS = 1 << 16
 
@@ -35,12 +36,25 @@ class TraceWriter:
     ``cpus``. Give ``ring`` to Memory.record() and to the Machine, and enable() it.
     """
 
-    def __init__(self, file: BinaryIO, head: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        file: Any,
+        head: Mapping[str, Any],
+        *,
+        where: Where = ALL,
+        windows: Sequence[From | Around] = (),
+        code: Sequence[tuple[int, int]] | None = None,
+        limit: int | None = None,
+        on_error: Callable[[OSError], object] | None = None,
+    ) -> None:
+        self.limited = False
+        self._on_error = on_error
+        self._failed = False
         self.ring = EventRing(_RECORDS, on_full=lambda _ring: self.flush())
         self._file = file
         self._zstd = zstandard.ZstdCompressor(level=3)
         self._written = 0
-        file.write(FILE_HEADER.pack(MAGIC, VERSION, 0))
+        self._write(FILE_HEADER.pack(MAGIC, VERSION, 0))
         table = [{"name": k.name, "fields": k.fields, "meaning": k.meaning} for k in KINDS]
         self._json(HEAD, {**head, "events": table})
 
@@ -72,12 +86,27 @@ class TraceWriter:
         self.flush()
         self._json(SITES, [])
         self._json(SUMMARY, dict(summary or {}))
-        self._file.flush()
+        if not self._failed:
+            self._file.flush()
+
+    def add_code(self, ranges: Sequence[tuple[int, int]]) -> None:
+        """Code that is wanted lies there too."""
 
     def _json(self, kind: bytes, value: object) -> None:
         self._block(kind, json.dumps(value).encode())
 
     def _block(self, kind: bytes, raw: bytes) -> None:
         stored = self._zstd.compress(raw)
-        self._file.write(BLOCK_HEADER.pack(kind, zlib.crc32(stored), len(stored), len(raw)))
-        self._file.write(stored)
+        header = BLOCK_HEADER.pack(kind, zlib.crc32(stored), len(stored), len(raw))
+        self._write(header + stored)
+
+    def _write(self, data: bytes) -> None:
+        if self._failed:
+            return
+        try:
+            self._file.write(data)
+        except OSError as error:
+            self._failed = True
+            if self._on_error is None:
+                raise
+            self._on_error(error)
