@@ -12,7 +12,7 @@ from itertools import combinations
 from typing import NoReturn
 
 from ucmmu import command_diff, command_maps, command_report, command_table, command_trace, command_walk, exit_codes
-from ucmmu.arguments import add_json, add_keep, add_run_options, choices, run_options
+from ucmmu.arguments import add_json, add_keep, add_run_options, add_trace, choices, run_options
 from ucmmu.command import Command
 from ucmmu.exit_codes import ExitCode, Failure
 from ucmmu.options import POLICIES, RunOptions, find_program
