@@ -58,7 +58,11 @@ examples:
   ucmmu list --json -"""
 
 
-_READERS: tuple[Command, ...] = (command_trace.COMMAND,command_diff.COMMAND,command_report.COMMAND,)
+_READERS: tuple[Command, ...] = (
+    command_trace.COMMAND,
+    command_diff.COMMAND,
+    command_report.COMMAND,
+)
 """The commands that read a trace, in the order of the help."""
 _COMMANDS = ("run", "compare", *(command.name for command in _READERS), "list", "help")
 

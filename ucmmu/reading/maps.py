@@ -82,8 +82,10 @@ def _table(
         return
     for index in used.tolist():
         value = int(words[index])
-        va = _sign(base + index * level_size(level), levels) if level == levels else (
-            base + index * level_size(level)
+        va = (
+            _sign(base + index * level_size(level), levels)
+            if level == levels
+            else (base + index * level_size(level))
         )
         if not value & X86_P:
             space.not_present += 1
@@ -157,9 +159,7 @@ def _add(space: Space, va: int, level: int, rights: str, pa: int, count: int) ->
     last.entries += count
 
 
-def maps_report(
-    space: Space, mappings: Sequence[Mapping], about: dict[str, Any]
-) -> dict[str, Any]:
+def maps_report(space: Space, mappings: Sequence[Mapping], about: dict[str, Any]) -> dict[str, Any]:
     """The address space as JSON: docs/looking.md names each part."""
     pte = [table for table in space.tables if table.level == 1]
     return {

@@ -262,5 +262,3 @@ def _verdict(check: dict[str, Any]) -> str:
     if check["last"]:
         return f"{chain}; WRONG: the table was unhooked with references left"
     return chain + ("" if check["freed"] else "; its grace period is not over at the end")
-
-
