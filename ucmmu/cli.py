@@ -11,7 +11,15 @@ from contextlib import suppress
 from itertools import combinations
 from typing import NoReturn
 
-from ucmmu import command_diff, command_maps, command_report, command_table, command_trace, command_walk, exit_codes
+from ucmmu import (
+    command_diff,
+    command_maps,
+    command_report,
+    command_table,
+    command_trace,
+    command_walk,
+    exit_codes,
+)
 from ucmmu.arguments import add_json, add_keep, add_run_options, add_trace, choices, run_options
 from ucmmu.command import Command
 from ucmmu.exit_codes import ExitCode, Failure
@@ -60,7 +68,14 @@ examples:
   ucmmu list --json -"""
 
 
-_READERS: tuple[Command, ...] = (command_trace.COMMAND,command_walk.COMMAND,command_table.COMMAND,command_maps.COMMAND,command_diff.COMMAND,command_report.COMMAND,)
+_READERS: tuple[Command, ...] = (
+    command_trace.COMMAND,
+    command_walk.COMMAND,
+    command_table.COMMAND,
+    command_maps.COMMAND,
+    command_diff.COMMAND,
+    command_report.COMMAND,
+)
 """The commands that read a trace, in the order of the help."""
 _COMMANDS = ("run", "compare", *(command.name for command in _READERS), "list", "help")
 

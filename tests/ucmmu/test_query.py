@@ -68,10 +68,23 @@ def test_rows_of_events_by_kind(trace):
 def test_lives_of_tables(trace):
     dead, live = ask(trace, "FROM tables ORDER BY pfn")
     assert dead == {
-        "pfn": 20, "mm": MM, "address": 0x200000, "task": 7, "site": None,
-        "allocated": 0, "allocated_time": 10, "installed": 1, "installed_time": 10,
-        "unhooked": 6, "unhooked_time": 30, "freed": 8, "freed_time": 50,
-        "gets": 2, "puts": 3, "count": 0, "count_max": 3,
+        "pfn": 20,
+        "mm": MM,
+        "address": 0x200000,
+        "task": 7,
+        "site": None,
+        "allocated": 0,
+        "allocated_time": 10,
+        "installed": 1,
+        "installed_time": 10,
+        "unhooked": 6,
+        "unhooked_time": 30,
+        "freed": 8,
+        "freed_time": 50,
+        "gets": 2,
+        "puts": 3,
+        "count": 0,
+        "count_max": 3,
     }
     assert (live["pfn"], live["installed"], live["freed"]) == (21, 4, None)
 
@@ -90,7 +103,12 @@ def test_a_frame_that_is_a_table_twice_has_two_lives(tmp_path):
 def test_processes_with_their_ends(trace):
     (row,) = ask(trace, "SELECT pid, parent, comm, code, from_event, until_event FROM processes")
     assert row == {
-        "pid": 7, "parent": 1, "comm": "guest", "code": 3, "from_event": 0, "until_event": 9
+        "pid": 7,
+        "parent": 1,
+        "comm": "guest",
+        "code": 3,
+        "from_event": 0,
+        "until_event": 9,
     }
 
 
