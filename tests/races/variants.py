@@ -83,9 +83,7 @@ def d2_spins_on_zero(mm: Any, pmd: int, addr: int) -> Any:
     return find(mm, pmd, addr, install=install, spin=True)
 
 
-def d2_zero_before_the_lock(
-    mm: Any, tlb: Any, table: int, addr: int, nr: int, holder: int
-) -> None:
+def d2_zero_before_the_lock(mm: Any, tlb: Any, table: int, addr: int, nr: int, holder: int) -> None:
     """D2, first design: the count reaches 0 before the PMD lock is taken."""
     if pte_ref._table_put(mm, table, nr, holder):
         pmd = mm.memory.page(table).pmd
