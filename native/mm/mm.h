@@ -160,7 +160,8 @@ struct vma_facts {
 #define VMA_READER_ONE 1
 #define VMA_READER_LAST 2 /* a writer waits for just this */
 
-/* VMAs in order of address, none overlapping, each on the heap, so that it stays where it is. */
+/* VMAs in order of address, none overlapping, each on the heap, so that it stays where it
+   is. */
 struct vma_index {
 	struct vm_area_struct **vma;
 	u32 nr, max;

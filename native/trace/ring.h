@@ -116,11 +116,17 @@ const struct counter_desc *mm_counter_describe(u32 id);
 const struct counter_desc *kernel_counter_describe(u32 id);
 /* cffi-end */
 
+/* Whether anybody records: what only an event needs can be left out if not. ring may be NULL. */
+static inline bool ring_records(const struct event_ring *ring)
+{
+	return ring && ring->enabled;
+}
+
 /* Emit from C: one test of a flag when tracing is off; ring may be NULL. */
 #define emit(ring, ident, ...)                                                          \
 	do {                                                                            \
 		struct event_ring *ring_ = (ring);                                      \
-		if (unlikely(ring_ && ring_->enabled))                                  \
+		if (unlikely(ring_records(ring_)))                                      \
 			ring_emit(ring_, EVENT_##ident, (const u64[4]){ __VA_ARGS__ }); \
 	} while (0)
 

@@ -10,7 +10,7 @@ import pytest
 
 from mmu.events import Event, EventRing
 from mmu.x86 import Mmu
-from tests.x86.tables import Tables
+from ucmmu.testing.tables import Tables
 
 
 @pytest.fixture
@@ -40,6 +40,19 @@ def counted(mmu: Mmu) -> Callable[..., AbstractContextManager[None]]:
         assert grown == expected
 
     return counted
+
+
+DROPS = ("tlb_drop", "walk_cache_drop")
+
+
+@pytest.fixture
+def causes(recorded: Callable[[], list[Event]]) -> Callable[[], list[str]]:
+    """causes(): recorded(), as text, without the entries that went (test_tlb_events.py)."""
+
+    def causes() -> list[str]:
+        return [str(event) for event in recorded() if event.name not in DROPS]
+
+    return causes
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from mmu.events import Event
 from mmu.x86 import Access, Mmu
 from mmu.x86.entries import X86_D, X86_G, X86_P, X86_PK_SHIFT, X86_PWT, X86_RW, X86_US, X86_XD
 from mmu.x86.registers import CR4_SMAP
-from tests.x86.tables import SUPERVISOR, USER, VA, Tables
+from ucmmu.testing.tables import SUPERVISOR, USER, VA, Tables
 
 STEP = 2 << 12
 """Pages this far apart share a set of the first level of ``tiny``, which has two ways."""
@@ -49,7 +49,7 @@ def test_a_third_page_evicts(tables: Tables, mmu: Mmu, recorded: Callable[[], li
     mmu.translate(VA + 2 * STEP, Access.READ)
     assert mmu.counters()["tlb_evictions"] == 1
     evicted = [event.fields for event in recorded() if event.name == "tlb_evict"]
-    assert evicted == [{"address": vas[0], "pa": first.pa, "array": 0}]
+    assert [(e["address"], e["pa"], e["array"]) for e in evicted] == [(vas[0], first.pa, 0)]
     assert in_array(mmu, "DTLB") == {vas[1], VA + 2 * STEP}
 
 
