@@ -164,8 +164,12 @@ class struct_event_ring(Struct[struct_event_ring_ptr]):
     full: Callable[[struct_event_ring_ptr, CData], None]
     arg: CData
     unwanted: Array[int]
+    sites: struct_site_table_ptr
+    caller: int
 
 class struct_event_ring_ptr(struct_event_ring, Ptr[struct_event_ring]): ...
+class struct_site_table(Struct[struct_site_table_ptr]): ...
+class struct_site_table_ptr(struct_site_table, Ptr[struct_site_table]): ...
 
 class struct_bus(Struct[struct_bus_ptr]):
     self: CData
@@ -908,6 +912,10 @@ class FFI(BaseFFI):
         self, cdecl: Literal["struct event_ring *"], value: object
     ) -> struct_event_ring_ptr: ...
     @overload
+    def cast(
+        self, cdecl: Literal["struct site_table *"], value: object
+    ) -> struct_site_table_ptr: ...
+    @overload
     def cast(self, cdecl: Literal["struct bus *"], value: object) -> struct_bus_ptr: ...
     @overload
     def cast(self, cdecl: Literal["struct memory *"], value: object) -> struct_memory_ptr: ...
@@ -1256,6 +1264,10 @@ class Lib:
     TRYGET_FAILED_ZERO: Final[int]
     TRYGET_FAILED_NONE: Final[int]
     TRYGET_FAILED_HUGE_PMD: Final[int]
+    VMA_LOCK_SUCCESS: Final[int]
+    VMA_LOCK_ABORT: Final[int]
+    VMA_LOCK_RETRY: Final[int]
+    VMA_LOCK_MISS: Final[int]
     VMA_LOCK_OFFSET: Final[int]
     VMA_READER_NONE: Final[int]
     VMA_READER_ONE: Final[int]
@@ -1297,6 +1309,13 @@ class Lib:
         max: int,
         /,
     ) -> int: ...
+    def ring_site(
+        self, ring: struct_event_ring_ptr | Array[struct_event_ring], name: Ptr[bytes], /
+    ) -> int: ...
+    def ring_site_name(
+        self, ring: struct_event_ring_ptr | Array[struct_event_ring], site: int, /
+    ) -> Ptr[bytes]: ...
+    def ring_nr_sites(self, ring: struct_event_ring_ptr | Array[struct_event_ring], /) -> int: ...
     def event_describe(self, id: int, /) -> struct_event_desc_ptr: ...
     def counter_describe(self, id: int, /) -> struct_counter_desc_ptr: ...
     def mm_counter_describe(self, id: int, /) -> struct_counter_desc_ptr: ...
@@ -1738,9 +1757,6 @@ class Lib:
         addr: int,
         nr: int,
         /,
-    ) -> None: ...
-    def pte_entry_set_put(
-        self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], table: int, addr: int, /
     ) -> None: ...
     def free_pte_table(
         self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], pmd: Ptr[int], addr: int, /

@@ -11,7 +11,7 @@ from contextlib import suppress
 from itertools import combinations
 from typing import NoReturn
 
-from ucmmu import exit_codes
+from ucmmu import command_diff, command_report, command_trace, exit_codes
 from ucmmu.arguments import add_json, add_keep, add_run_options, add_trace, choices, run_options
 from ucmmu.command import Command
 from ucmmu.exit_codes import ExitCode, Failure
@@ -60,7 +60,11 @@ examples:
   ucmmu list --json -"""
 
 
-_READERS: tuple[Command, ...] = ()
+_READERS: tuple[Command, ...] = (
+    command_trace.COMMAND,
+    command_diff.COMMAND,
+    command_report.COMMAND,
+)
 """The commands that read a trace, in the order of the help."""
 _COMMANDS = ("run", "compare", *(command.name for command in _READERS), "list", "help")
 

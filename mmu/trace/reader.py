@@ -122,11 +122,11 @@ class TraceFile:
         """Events in the file."""
         return sum(len(batch.records) for batch in self.batches())
 
-    def batches(self, where: Where = ALL) -> Iterator[Batch]:
+    def batches(self, where: Where = ALL, reverse: bool = False) -> Iterator[Batch]:
         """The events for which ``where`` holds, in order, piece by piece; memory does not grow with
         the file.
         """
-        for at, size in self._chunks:
+        for at, size in reversed(self._chunks) if reverse else self._chunks:
             self._file.seek(at)
             raw = self._zstd.decompress(self._file.read(size))
             first = int.from_bytes(raw[:8], "little")
@@ -155,6 +155,34 @@ class TraceFile:
             keep &= np.isin(records["cpu"], list(where.cpus))
         if where.tasks:
             keep &= np.isin(records["task"], list(where.tasks))
+        if where.frames:
+            ok = np.zeros(len(records), dtype=bool)
+            for d in self.descs:
+                for i, f in enumerate(d.fields):
+                    if f in ("pfn", "entry_pa", "pmd_pa"):
+                        v = records["abcd"[i]] >> np.uint64(0 if f == "pfn" else 12)
+                        ok |= (records["id"] == d.id) & np.isin(v, list(where.frames))
+            keep &= ok
+        if where.addresses:
+            ok = np.zeros(len(records), dtype=bool)
+            for d in self.descs:
+                for i, f in enumerate(d.fields):
+                    if f in ("address", "ip", "start"):
+                        v = records["abcd"[i]]
+                        for lo, hi in where.addresses:
+                            ok |= (
+                                (records["id"] == d.id) & (v >= np.uint64(lo)) & (v < np.uint64(hi))
+                            )
+                        break
+            keep &= ok
+        if where.instructions:
+            lo, hi = where.instructions
+            keep &= (records["instruction"] >= np.uint64(lo)) & (
+                records["instruction"] < np.uint64(hi)
+            )
+        if where.times:
+            lo, hi = where.times
+            keep &= (records["time"] >= np.uint64(lo)) & (records["time"] < np.uint64(hi))
         if where.begin:
             keep &= numbers >= where.begin
         if where.end is not None:

@@ -22,6 +22,7 @@ class Where:
     cpus: frozenset[int] = frozenset()
     tasks: frozenset[int] = frozenset()
     sites: frozenset[str] = frozenset()
+    frames: frozenset[int] = frozenset()
     addresses: tuple[tuple[int, int], ...] = ()
     begin: int = 0
     end: int | None = None

@@ -84,7 +84,7 @@ class TraceWriter:
     def close(self, summary: Mapping[str, Any] | None = None) -> None:
         """Write the rest, and the run's report."""
         self.flush()
-        self._json(SITES, [])
+        self._json(SITES, self.ring.sites()[1:])
         self._json(SUMMARY, dict(summary or {}))
         if not self._failed:
             self._file.flush()

@@ -40,8 +40,8 @@ enum kernel_counter_id {
  *   |  flags   |      | level|      |       |           |             |
  *   +----------+------+------+------+-------+-----------+-------------+
  *
- * slot is the place among those of all arrays; level the size that it is entered as (1: 4 KiB, 2: 2 MiB, 3: 1
- * GiB), page level that of the page; flags are TLB_* of x86/state.h.
+ * slot is the place among those of all arrays; level the size that it is entered as (1: 4 KiB, 2: 2
+ * MiB, 3: 1 GiB), page level that of the page; flags are TLB_* of x86/state.h.
  */
 #define EVENT_ENTRY_SLOT_SHIFT 0
 #define EVENT_ENTRY_PCID_SHIFT 16
@@ -54,10 +54,10 @@ enum kernel_counter_id {
 #define EVENT_KINDS 256 /* id is a byte */
 
 struct event {
-	u8 id;		 /* enum event_id */
-	u8 cpu;		 /* number of the vCPU */
-	u16 site;	 /* the kernel function that did it: its number among the ring's sites, 0 none */
-	u32 task;	 /* PID of the task on that CPU, 0 for the idle task or none */
+	u8 id;	  /* enum event_id */
+	u8 cpu;	  /* number of the vCPU */
+	u16 site; /* the kernel function that did it: its number among the ring's sites, 0 none */
+	u32 task; /* PID of the task on that CPU, 0 for the idle task or none */
 	u64 instruction; /* instructions that CPU executed before this event, where counted */
 	u64 time;	 /* virtual time, nanoseconds */
 	u64 a, b, c, d;	 /* fields, as events.def names them */
@@ -79,19 +79,21 @@ struct counter_desc {
  * is called to drain it; without it the newest record is lost and counted.
  */
 struct event_ring {
-	u32 enabled;	 /* 0: emit() does nothing */
-	u32 cpu;	 /* stamped on each record, as the next four */
+	u32 enabled; /* 0: emit() does nothing */
+	u32 cpu;     /* stamped on each record, as the next four */
 	u32 task;
 	u32 site;
 	u64 instruction; /* kept by the CPU's hooks */
-	u64 ahead_ns;	 /* what its virtual time is ahead of its instructions, at a nanosecond each */
-	u64 head, tail;	 /* records written, records read */
-	u64 capacity;	 /* a power of two */
+	u64 ahead_ns; /* what its virtual time is ahead of its instructions, at a nanosecond each */
+	u64 head, tail; /* records written, records read */
+	u64 capacity;	/* a power of two */
 	u64 lost;
 	struct event *records;
 	void (*full)(struct event_ring *ring, void *arg);
 	void *arg;
 	u8 unwanted[EVENT_KINDS]; /* by event number, 1: not recorded */
+	struct site_table *sites; /* names of kernel functions, NULL: none yet */
+	u32 caller;		  /* the site that calls C from Python: see site_of_caller */
 };
 
 /* Make a ring of capacity records (a power of two). NULL without memory. */
@@ -102,6 +104,11 @@ void ring_destroy(struct event_ring *ring);
 void ring_emit(struct event_ring *ring, u32 id, const u64 value[4]);
 /* Move up to max unread records to out; returns how many. */
 u64 ring_read(struct event_ring *ring, struct event *out, u64 max);
+/* The number of a kernel function's name, a new one if it has none; 0 for "", or without memory. */
+u32 ring_site(struct event_ring *ring, const char *name);
+/* The name of a site, "" for 0 and for what is none; how many there are, numbered from 1 on. */
+const char *ring_site_name(const struct event_ring *ring, u32 site);
+u32 ring_nr_sites(const struct event_ring *ring);
 /* Describe event, counter, mm counter and kernel counter number id; NULL past the last. */
 const struct event_desc *event_describe(u32 id);
 const struct counter_desc *counter_describe(u32 id);
@@ -110,11 +117,28 @@ const struct counter_desc *kernel_counter_describe(u32 id);
 /* cffi-end */
 
 /* Emit from C: one test of a flag when tracing is off; ring may be NULL. */
-#define emit(ring, ident, ...)                                                      \
-	do {                                                                        \
-		struct event_ring *ring_ = (ring);                                  \
-		if (unlikely(ring_ && ring_->enabled))                              \
+#define emit(ring, ident, ...)                                                          \
+	do {                                                                            \
+		struct event_ring *ring_ = (ring);                                      \
+		if (unlikely(ring_ && ring_->enabled))                                  \
 			ring_emit(ring_, EVENT_##ident, (const u64[4]){ __VA_ARGS__ }); \
+	} while (0)
+
+/* ring_emit() of an event that the function of this name did; from may be site_of_caller. */
+void ring_emit_from(struct event_ring *ring, u32 id, const char *from, const u64 value[4]);
+/* Stands for the name of the function in Python that called, which ring->caller numbers. */
+extern const char site_of_caller[];
+/* ring_site() of a constant of C, whose address mostly tells it; of site_of_caller the caller. */
+u32 ring_constant_site(struct event_ring *ring, const char *name);
+/* Free the names. */
+void ring_free_sites(struct event_ring *ring);
+
+/* emit() that names the kernel function that did it: mostly __func__. */
+#define emit_from(from, ring, ident, ...)                                                          \
+	do {                                                                                       \
+		struct event_ring *ring_ = (ring);                                                 \
+		if (unlikely(ring_ && ring_->enabled))                                             \
+			ring_emit_from(ring_, EVENT_##ident, from, (const u64[4]){ __VA_ARGS__ }); \
 	} while (0)
 
 #endif

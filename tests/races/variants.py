@@ -170,17 +170,17 @@ def walker(mm: Any, pmd: int, addr: int) -> None:
         pte_ref.pte_put(mm, table, addr)
 
 
-_write_protect_fault = anon._write_protect_fault
+_do_wp_page = anon._do_wp_page
 
 
 def d8_counted_again(mm: Any, vma: Any, pte: int, addr: int) -> int:
     """D8: the write to the zero page sets an entry that was set already, and counts it."""
-    result = _write_protect_fault(mm, vma, pte, addr)
+    result = _do_wp_page(mm, vma, pte, addr)
     pte_ref.pte_entries_set(mm, pte >> 12, 1)
     return result
 
 
-_anonymous_fault = anon._anonymous_fault
+_handle_pte_fault = anon._handle_pte_fault
 
 
 def d9_sigbus(mm: Any, vma: Any, addr: int, write: bool) -> int:
@@ -191,7 +191,7 @@ def d9_sigbus(mm: Any, vma: Any, addr: int, write: bool) -> int:
         if result != TryGet.SUCCEEDED:
             return int(lib.VM_FAULT_SIGBUS)
         pte_ref.pte_put(mm, table, addr)
-    return _anonymous_fault(mm, vma, addr, write)
+    return _handle_pte_fault(mm, vma, addr, write)
 
 
 def d10_put_lost(mm: Any, table: int, addr: int) -> None:

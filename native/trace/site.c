@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Names of the functions that events say did it, numbered in the order of their first event. */
+#include "trace/ring.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define NR_SITES_MAX 0xffff
+#define CACHE_SIZE 256 /* a power of two */
+
+const char site_of_caller[] = "";
+
+struct site_table {
+	char **name; /* number 1 is name[0] */
+	u32 nr, max;
+	struct {
+		const char *name; /* a pointer of C, whose text never changes */
+		u32 site;
+	} cache[CACHE_SIZE];
+};
+
+/* Number the name, which is new. 0 without memory or beyond 16 bits. */
+static u32 add_site(struct site_table *sites, const char *name)
+{
+	if (sites->nr == NR_SITES_MAX)
+		return 0;
+	if (sites->nr == sites->max) {
+		u32 max = sites->max ? 2 * sites->max : 64;
+		char **grown = realloc(sites->name, max * sizeof(*grown));
+
+		if (!grown)
+			return 0;
+		sites->name = grown;
+		sites->max = max;
+	}
+	sites->name[sites->nr] = strdup(name);
+	return sites->name[sites->nr] ? ++sites->nr : 0;
+}
+
+u32 ring_site(struct event_ring *ring, const char *name)
+{
+	struct site_table *sites = ring->sites;
+
+	if (!name || !*name)
+		return 0;
+	if (!sites)
+		sites = ring->sites = calloc(1, sizeof(*sites));
+	if (!sites)
+		return 0;
+	for (u32 i = 0; i < sites->nr; i++)
+		if (!strcmp(sites->name[i], name))
+			return i + 1;
+	return add_site(sites, name);
+}
+
+u32 ring_nr_sites(const struct event_ring *ring)
+{
+	return ring->sites ? ring->sites->nr : 0;
+}
+
+const char *ring_site_name(const struct event_ring *ring, u32 site)
+{
+	return site && site <= ring_nr_sites(ring) ? ring->sites->name[site - 1] : "";
+}
+
+void ring_free_sites(struct event_ring *ring)
+{
+	for (u32 i = 0; i < ring_nr_sites(ring); i++)
+		free(ring->sites->name[i]);
+	if (ring->sites)
+		free(ring->sites->name);
+	free(ring->sites);
+	ring->sites = NULL;
+}
+
+u32 ring_constant_site(struct event_ring *ring, const char *name)
+{
+	u32 at = (uintptr_t)name / 8 % CACHE_SIZE, site;
+
+	if (name == site_of_caller)
+		return ring->caller;
+	if (ring->sites && ring->sites->cache[at].name == name)
+		return ring->sites->cache[at].site;
+	site = ring_site(ring, name);
+	if (site) {
+		ring->sites->cache[at].name = name;
+		ring->sites->cache[at].site = site;
+	}
+	return site;
+}
