@@ -11,7 +11,15 @@ from contextlib import suppress
 from itertools import combinations
 from typing import NoReturn
 
-from ucmmu import command_diff, command_report, command_trace, exit_codes
+from ucmmu import (
+    command_diff,
+    command_maps,
+    command_report,
+    command_table,
+    command_trace,
+    command_walk,
+    exit_codes,
+)
 from ucmmu.arguments import add_json, add_keep, add_run_options, add_trace, choices, run_options
 from ucmmu.command import Command
 from ucmmu.exit_codes import ExitCode, Failure
@@ -62,6 +70,9 @@ examples:
 
 _READERS: tuple[Command, ...] = (
     command_trace.COMMAND,
+    command_walk.COMMAND,
+    command_table.COMMAND,
+    command_maps.COMMAND,
     command_diff.COMMAND,
     command_report.COMMAND,
 )
@@ -94,6 +105,7 @@ class _CommandParser(_Parser):
     """
 
     takes_program = False
+    takes_args = False
 
     def parse_known_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
@@ -109,13 +121,19 @@ class _CommandParser(_Parser):
     def _parse_words(
         self, words: list[str], namespace: argparse.Namespace | None
     ) -> tuple[argparse.Namespace, list[str]]:
-        """Parse options and arguments in any order."""
+        """Parse options and arguments in any order; what stands behind ``--`` is a program's."""
+        args: list[str] = []
+        if self.takes_args and "--" in words:
+            at = words.index("--")
+            words, args = words[:at], words[at + 1 :]
         parsed, rest = super().parse_known_args(words, namespace)
         if rest and rest[0].startswith("-") and rest[0] not in ("-", "--"):
             name = rest[0].partition("=")[0]
             self.error(f"unknown option {name!r}{self._hint(name)}")
         if rest:
             self.error(f"`{self.prog}` takes no {rest[0]!r}")
+        if self.takes_args:
+            parsed.args = args
         return parsed, rest
 
     def _split(self, words: list[str]) -> tuple[list[str], list[str]]:
@@ -294,6 +312,7 @@ def build_parser() -> argparse.ArgumentParser:
         reader = _add_command(
             commands, command.name, command.usage, command.summary, command.examples
         )
+        reader.takes_args = command.takes_args
         command.add_arguments(reader)
         reader.set_defaults(command=command.run)
     listing = _add_command(
