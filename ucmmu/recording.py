@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from cpu.recorder import Recorder
 from mmu.trace.writer import TraceWriter
 from ucmmu.event_filter import EventFilter, parse_filter
+from ucmmu.exit_codes import ExitCode, Failure
 from ucmmu.host_file import HostFile
 from ucmmu.text import printable
 
@@ -37,13 +38,16 @@ class Recording:
         self.cut_off = False
         """Nobody read it when the run was stopped."""
         self._wanted = parse_filter(options.trace_filter, option="--trace-filter", recording=True)
-        self._writer = TraceWriter(
-            HostFile(fd, self._stopping),
-            head_of(options, geometry),
-            **_selection(self._wanted),
-            limit=options.trace_limit,
-            on_error=self._failed,
-        )
+        try:
+            self._writer = TraceWriter(
+                HostFile(fd, self._stopping),
+                head_of(options, geometry),
+                **_selection(self._wanted),
+                limit=options.trace_limit,
+                on_error=self._failed,
+            )
+        except OSError as error:
+            raise Failure(ExitCode.NO_OUTPUT, self._line(error)) from None
         self.ring = self._writer.ring
 
     def attach(self, machine: Machine) -> None:
@@ -83,7 +87,10 @@ class Recording:
         self._writer.close({key: value for key, value in report.items() if key not in HOST_FIELDS})
         if self._error is None:
             return None
-        return f"--trace {printable(self._options.trace or '')}: {self._error.strerror}"
+        return self._line(self._error)
+
+    def _line(self, error: OSError) -> str:
+        return f"--trace {printable(self._options.trace or '')}: {error.strerror}"
 
     def notes(self) -> list[str]:
         """What the user should know of the trace."""
