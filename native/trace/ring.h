@@ -40,8 +40,8 @@ enum kernel_counter_id {
  *   |  flags   |      | level|      |       |           |             |
  *   +----------+------+------+------+-------+-----------+-------------+
  *
- * slot is the place among those of all arrays; level the size that it is entered as (1: 4 KiB, 2: 2 MiB, 3: 1
- * GiB), page level that of the page; flags are TLB_* of x86/state.h.
+ * slot is the place among those of all arrays; level the size that it is entered as (1: 4 KiB, 2: 2
+ * MiB, 3: 1 GiB), page level that of the page; flags are TLB_* of x86/state.h.
  */
 #define EVENT_ENTRY_SLOT_SHIFT 0
 #define EVENT_ENTRY_PCID_SHIFT 16
@@ -54,10 +54,10 @@ enum kernel_counter_id {
 #define EVENT_KINDS 256 /* id is a byte */
 
 struct event {
-	u8 id;		 /* enum event_id */
-	u8 cpu;		 /* number of the vCPU */
-	u16 site;	 /* the kernel function that did it: its number among the ring's sites, 0 none */
-	u32 task;	 /* PID of the task on that CPU, 0 for the idle task or none */
+	u8 id;	  /* enum event_id */
+	u8 cpu;	  /* number of the vCPU */
+	u16 site; /* the kernel function that did it: its number among the ring's sites, 0 none */
+	u32 task; /* PID of the task on that CPU, 0 for the idle task or none */
 	u64 instruction; /* instructions that CPU executed before this event, where counted */
 	u64 time;	 /* virtual time, nanoseconds */
 	u64 a, b, c, d;	 /* fields, as events.def names them */
@@ -79,14 +79,14 @@ struct counter_desc {
  * is called to drain it; without it the newest record is lost and counted.
  */
 struct event_ring {
-	u32 enabled;	 /* 0: emit() does nothing */
-	u32 cpu;	 /* stamped on each record, as the next four */
+	u32 enabled; /* 0: emit() does nothing */
+	u32 cpu;     /* stamped on each record, as the next four */
 	u32 task;
 	u32 site;
 	u64 instruction; /* kept by the CPU's hooks */
-	u64 ahead_ns;	 /* what its virtual time is ahead of its instructions, at a nanosecond each */
-	u64 head, tail;	 /* records written, records read */
-	u64 capacity;	 /* a power of two */
+	u64 ahead_ns; /* what its virtual time is ahead of its instructions, at a nanosecond each */
+	u64 head, tail; /* records written, records read */
+	u64 capacity;	/* a power of two */
 	u64 lost;
 	struct event *records;
 	void (*full)(struct event_ring *ring, void *arg);
@@ -115,11 +115,41 @@ static inline bool ring_records(const struct event_ring *ring)
 	return ring && ring->enabled;
 }
 
+/*
+ * ring_emit() in line, for who writes millions; the ring is enabled.  full() may put other records
+ * in the place of these.
+ */
+static always_inline void ring_put(struct event_ring *ring, u32 id, u64 a, u64 b, u64 c, u64 d)
+{
+	if (unlikely(ring->unwanted[id]))
+		return;
+	if (unlikely(ring->head - ring->tail == ring->capacity)) {
+		if (ring->full)
+			ring->full(ring, ring->arg);
+		if (ring->head - ring->tail == ring->capacity) {
+			ring->lost++;
+			return;
+		}
+	}
+	ring->records[ring->head++ & (ring->capacity - 1)] = (struct event){
+		.id = id,
+		.cpu = ring->cpu,
+		.site = ring->site,
+		.task = ring->task,
+		.instruction = ring->instruction,
+		.time = ring->instruction + ring->ahead_ns,
+		.a = a,
+		.b = b,
+		.c = c,
+		.d = d,
+	};
+}
+
 /* Emit from C: one test of a flag when tracing is off; ring may be NULL. */
-#define emit(ring, ident, ...)                                                      \
-	do {                                                                        \
-		struct event_ring *ring_ = (ring);                                  \
-		if (unlikely(ring_records(ring_)))                              \
+#define emit(ring, ident, ...)                                                          \
+	do {                                                                            \
+		struct event_ring *ring_ = (ring);                                      \
+		if (unlikely(ring_records(ring_)))                                      \
 			ring_emit(ring_, EVENT_##ident, (const u64[4]){ __VA_ARGS__ }); \
 	} while (0)
 
