@@ -98,6 +98,8 @@ def begin_program(task: Task, program: Program, envp: Sequence[str | bytes]) -> 
         )
     finally:
         program.let_go_of_interpreter()
+    if task.system.recorder is not None:
+        task.system.recorder.laid_out(task)
     task.vcpu.enter_user(start.rip, start.rsp)
     task.vcpu.fs_base = task.vcpu.gs_base = 0
 
@@ -342,6 +344,7 @@ def _become_leader(task: Task) -> None:
     task.pid, leader.pid = process.pid, task.pid
     tasks[process.pid] = task
     process.leader = task
+    task.system.scheduler.renumbered(task)
 
 
 def _begin_new_exec(task: Task, program: Program, mm: Mm) -> None:
@@ -358,6 +361,8 @@ def _begin_new_exec(task: Task, program: Program, mm: Mm) -> None:
     process.did_exec = True
     process.dumpable = int(not (task.cred.is_setid or task.cred.is_another(old)))
     task.comm = program.comm
+    if task.system.recorder is not None:
+        task.system.recorder.began(task)
 
 
 def _unshare_files(task: Task) -> None:

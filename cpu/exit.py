@@ -42,6 +42,8 @@ def do_exit(task: Task, end: TaskEnd) -> None:
     process = task.process
     if end.group:
         do_group_exit(process, end, task)
+    if task.system.recorder is not None:
+        task.system.recorder.ended(task, end if process.end is None else process.end)
     exit_signals(task)
     exit_ptrace(task)
     process.live -= 1
@@ -86,8 +88,6 @@ def exit_mm(task: Task, *, group_dead: bool) -> None:
     task.system.scheduler.wake_up(exiting)
     if group_dead:
         task.system.before_teardown(task.process)
-    if task.system.scheduler.before_switch is not None:
-        task.system.scheduler.before_switch()
     task.exited_mm = True
     enter_lazy_tlb(task.system.kernel)
     if put_mm(task, task.mm) and task.process.result is not None:

@@ -120,6 +120,8 @@ def kernel_clone(task: Task, args: CloneArgs) -> int:
     done = WaitQueue(f"vfork: {child}")
     if flags & CLONE_VFORK:
         child.vfork_done = done
+    if task.system.recorder is not None:
+        task.system.recorder.made(child)
     task.system.scheduler.add(child)
     if flags & CLONE_VFORK:
         _wait_for_vfork_done(task, child, done)

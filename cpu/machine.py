@@ -215,6 +215,8 @@ class Machine:
         envp = [f"{key}={value}" for key, value in (env or {}).items()]
 
         def start(task: Task) -> None:
+            if system.recorder is not None:
+                system.recorder.made(task)
             begin_program(task, found, envp)
             if system.tracer is not None:
                 system.tracer.begun(task, path, words, len(envp))

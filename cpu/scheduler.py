@@ -34,6 +34,7 @@ from cpu.host_watch import HostWatch, host_ready
 from cpu.thread import NEVER, Rq, State, Thread
 from cpu.timer_queue import TimerQueue
 from cpu.vcpu import VmExit
+from mmu.events import EVENT_ID
 from mmu.linux.rcupdate import rcu_barrier, rcu_qs
 from mmu.linux.sched import ERESTARTSYS, Sleep, WaitQueue
 from mmu.linux.tlbflush import enter_lazy_tlb, switch_mm
@@ -59,6 +60,7 @@ HOST_POLL_ROUNDS: Final = 64
 
 
 _LIMIT: Final = VmExit.LIMIT
+_SCHED_SWITCH: Final = EVENT_ID["sched_switch"]
 _STATE_OF: Final = {
     Sleep.UNINTERRUPTIBLE: State.UNINTERRUPTIBLE,
     Sleep.KILLABLE: State.UNINTERRUPTIBLE,
@@ -99,10 +101,6 @@ class Scheduler:
         self.stopping = False
         self.nr_syscalls = 0
         self.on_deadlock: Callable[[], None] = lambda: None
-        self.before_switch: Callable[[], None] | None = None
-        """Called before another CPU has its turn, and before an address space is left: what is to
-        be read as the CPU that ran sees it is read here.
-        """
         self._hub: greenlet | None = None
         self._now = 0
         self._timers = TimerQueue()
@@ -226,6 +224,12 @@ class Scheduler:
         """A signal was sent to the task: wake it if it sleeps so (signal_wake_up())."""
         if task.state is State.INTERRUPTIBLE or task.fatal_signal_pending():
             self.wake(task)
+
+    def renumbered(self, task: Thread) -> None:
+        """The task, which runs, has another PID now."""
+        rq = task.rq
+        assert rq is not None
+        rq.cpu.run_task(task.pid, rq.ahead_ns)
 
     def set_cpus_allowed(self, task: Thread, mask: int) -> None:
         """Let it run on these CPUs only: the task that runs is there when this returns, others
@@ -557,8 +561,6 @@ class Scheduler:
 
     def _turn(self, rq: Rq) -> bool:
         """One CPU's turn; whether anything went on there."""
-        if self.before_switch is not None:
-            self.before_switch()
         self.kernel.this_cpu = rq.cpu
         if rq.goes_on is not None and self._go_on(rq):
             return True
@@ -611,6 +613,8 @@ class Scheduler:
 
     def _idle(self, rq: Rq) -> None:
         """Nobody to run here: the last address space stays loaded, with a lazy TLB."""
+        if rq.cpu.current_pid:
+            self._switch(rq, 0)
         enter_lazy_tlb(self.kernel)
         rcu_qs(self.kernel, rq.cpu, idle=True)
 
@@ -635,14 +639,19 @@ class Scheduler:
             rq.loaded = task
             rq.began = rq.vcpu.instructions or 0
         rq.curr, task.rq = task, rq
-        rq.cpu.current_pid = task.pid
+        self._switch(rq, task.pid)
         rcu_qs(self.kernel, rq.cpu)
         self.load_mm(rq, task.mm)
 
+    def _switch(self, rq: Rq, pid: int) -> None:
+        """From the task that this CPU ran to another; 0: its idle task."""
+        ring, prev = self.kernel.ring, rq.cpu.current_pid
+        if ring is not None and prev != pid:
+            ring.emit(_SCHED_SWITCH, prev, pid)
+        rq.cpu.run_task(pid, rq.ahead_ns)
+
     def load_mm(self, rq: Rq, mm: Mm | None) -> None:
         """Load the address space of the task that runs there."""
-        if self.before_switch is not None:
-            self.before_switch()
         if rq.curr is not None and rq.curr.exited_mm:
             enter_lazy_tlb(self.kernel)
         elif mm is not None:

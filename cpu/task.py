@@ -93,6 +93,25 @@ class Tracer(Protocol):
         """It ends."""
 
 
+class Recorder(Protocol):
+    """Hears of tasks, to write down who they are (cpu.recorder)."""
+
+    def made(self, task: Task, /) -> None:
+        """The task is there, and has not run."""
+
+    def began(self, task: Task, /) -> None:
+        """It has another program, whose address space is being laid out."""
+
+    def laid_out(self, task: Task, /) -> None:
+        """The program is in place."""
+
+    def renamed(self, task: Task, /) -> None:
+        """It has another name."""
+
+    def ended(self, task: Task, end: TaskEnd, /) -> None:
+        """It begins to end."""
+
+
 class System:
     """The state around the tasks of a machine; ``seed`` gives all its random numbers.
 
@@ -115,6 +134,8 @@ class System:
         """How many more crashes are reported with the calls that led to them."""
         self.tracer: Tracer | None = None
         """Who writes down the system calls (cpu.strace.tracer)."""
+        self.recorder: Recorder | None = None
+        """Who writes down what tasks there are."""
         self.tasks: dict[int, Task] = {}
         self.processes: list[Process] = []
         """Every process that ever was, in the order of their making."""
@@ -475,6 +496,12 @@ class Task(Thread):
     def __str__(self) -> str:
         """Number and name, for reports."""
         return f"task {self.pid} ({self.comm.decode('utf-8', 'replace')})"
+
+    def set_comm(self, name: bytes) -> None:
+        """It gets this name, by its own wish (__set_task_comm())."""
+        self.comm = name
+        if self.system.recorder is not None:
+            self.system.recorder.renamed(self)
 
     def main(self) -> None:
         """The loop between guest and kernel."""

@@ -360,6 +360,9 @@ class VCpu(Processor):
             mm=mm, cpu=self.cpu, ring=self.ring, fast_faults=fast_faults and mmu.engine == "c"
         )
         self._run = lib.vcpu_run
+        if self.cpu is not None and count:
+            address = ffi.cast("uintptr_t", ffi.addressof(self.shared, "count"))
+            self.cpu.count_instructions(int(address), self.c)
         self.count = words(ffi, self.shared, "count")
         """Instructions executed, if counted, as a view of one number."""
         self.syscall_frame = words(ffi, ffi.addressof(self.exit), "insn", NR_FRAME)
@@ -379,6 +382,8 @@ class VCpu(Processor):
 
     def close(self) -> None:
         """Free the instance; nothing of this vCPU may be used afterwards."""
+        if self.cpu is not None and self.c is not None:
+            self.cpu.count_instructions(0, None)
         self._unhook()
 
     def run(self, limit: int | None = None) -> Any:

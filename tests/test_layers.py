@@ -67,6 +67,7 @@ PYTHON_FOLDERS = [
     "cpu/futex",
     "cpu/syscalls",
     "ucmmu",
+    "ucmmu/reading",
 ]
 C_FOLDERS = [
     "native/trace",

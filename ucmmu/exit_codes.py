@@ -18,10 +18,12 @@ class ExitCode(IntEnum):
 
     OK = 0
     USAGE = 64
+    BAD_TRACE = 65
     NO_PROGRAM = 66
     NO_RAM = 69
     INTERNAL = 70
     ENGINE_DIED = 71
+    NO_EXTRA = 72
     NO_OUTPUT = 73
     MEMORY_LIMIT = 75
     STALE = 76
@@ -31,10 +33,12 @@ class ExitCode(IntEnum):
 MEANING: dict[ExitCode, str] = {
     ExitCode.OK: "done; the guest, if one ran, exited with 0",
     ExitCode.USAGE: "bad option, argument or size",
+    ExitCode.BAD_TRACE: "a trace cannot be read, or is none that this version knows",
     ExitCode.NO_PROGRAM: "PROGRAM cannot be found, read, or run (not a static x86-64 Linux ELF)",
     ExitCode.NO_RAM: "no such guest RAM (--ram): too little, too much, or more than the host gives",
     ExitCode.INTERNAL: "an error in ucmmu, or one of its own checks failed",
     ExitCode.ENGINE_DIED: "the process that runs the engine died of a signal",
+    ExitCode.NO_EXTRA: "an optional package is missing; the line says how to install it",
     ExitCode.NO_OUTPUT: "the report, JSON or trace cannot be written: no reader, no room, no right",
     ExitCode.MEMORY_LIMIT: "the run used more host memory than --memory-limit",
     ExitCode.STALE: "--check-tlb: a stale translation was used, or may have been",

@@ -56,6 +56,25 @@ def refuse_a_program(option: str, target: str | None, program: Path | None) -> N
             raise Failure(ExitCode.NO_OUTPUT, line)
 
 
+def write_whole(option: str, target: str, data: bytes) -> None:
+    """Write a file as JsonOutput does, or stdout for ``-``. Raises Failure (NO_OUTPUT), which names
+    the option.
+    """
+    try:
+        fd = STDOUT if target == "-" else descriptor_named(target)
+        if fd is None:
+            _write(target, data)
+        elif fd == STDOUT and is_closed(STDOUT):
+            raise OSError(errno.EBADF, "stdout is closed")
+        else:
+            write_all(fd, data)
+    except (OSError, ValueError) as error:
+        text = error.strerror if isinstance(error, OSError) else str(error)
+        raise Failure(
+            ExitCode.NO_OUTPUT, f"{option} {printable(target)}: {text or error}"
+        ) from None
+
+
 class JsonOutput:
     """The target of ``--json``: a file, ``-`` for stdout, or None for nowhere.
 

@@ -58,10 +58,14 @@ class Progress:
         if message is None:
             self._end()
             return
+        self.show(describe(message))
+
+    def show(self, figures: str) -> None:
+        """Show how far it is, in words."""
         seconds = time.monotonic() - self._started
         if not self._wanted or seconds < PATIENCE:
             return
-        text = f"{self._title}: {describe(message)}, {seconds:.0f} s"
+        text = f"{self._title}: {figures}, {seconds:.0f} s"
         self._shown = True
         glance(STDERR, _CLEAR + shortened(text, _columns() - 1))
 

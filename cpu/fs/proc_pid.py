@@ -93,7 +93,7 @@ def _set_comm(asks: Task, task: Task, data: bytes) -> None:
     """comm_write(): a name for a thread of the caller's own process; EINVAL for others."""
     if asks.process is not task.process:
         raise LinuxError(errno.EINVAL)
-    task.comm = data[: TASK_COMM_LEN - 1].partition(b"\0")[0]
+    task.set_comm(data[: TASK_COMM_LEN - 1].partition(b"\0")[0])
 
 
 def _set_coredump_filter(task: Task, data: bytes) -> None:

@@ -212,7 +212,7 @@ def _line(dwarf: Any, aranges: Any, vaddr: int) -> str | None:
         if state is None:
             continue
         if before is not None and before.address <= vaddr < state.address:
-            return f"{_file(unit, program, before.file)}:{before.line}"
+            return f"{file_of(unit, program, before.file)}:{before.line}"
         before = None if state.end_sequence else state
     return None
 
@@ -249,7 +249,8 @@ def _ranges(dwarf: Any, unit: Any) -> Iterator[tuple[int, int]]:
             yield base + entry.begin_offset, base + entry.end_offset
 
 
-def _file(unit: Any, program: Any, number: int) -> str:
+def file_of(unit: Any, program: Any, number: int) -> str:
+    """The path of source file ``number`` of a unit's line program."""
     header = program.header
     first = 0 if header.version >= 5 else 1
     entry = header.file_entry[number - first]

@@ -61,7 +61,7 @@ def _put_int(task: Task, addr: int, value: int) -> int:
 
 @_option(PR_SET_NAME)
 def _set_name(task: Task, addr: int, *_: int) -> int:
-    task.comm = task.mm.strncpy_from_user(addr, TASK_COMM_LEN)[: TASK_COMM_LEN - 1]
+    task.set_comm(task.mm.strncpy_from_user(addr, TASK_COMM_LEN)[: TASK_COMM_LEN - 1])
     return 0
 
 

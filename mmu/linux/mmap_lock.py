@@ -20,6 +20,8 @@ from mmu.linux.rwsem import RwSemaphore, Sleeper
 from mmu.linux.sched import Sleep
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from mmu._native import struct_mm_struct_ptr
 
 _START: Final = EVENT_ID["mmap_lock_start_locking"]
@@ -35,6 +37,8 @@ class MmapLock(RwSemaphore):
         c = ffi.addressof(mm, "mmap_lock")
         super().__init__(kernel, f"the mmap_lock of mm {number:#x}", LOCK_MMAP, number, c)
         self._mm = mm
+        self.before_write_unlock: Callable[[], object] | None = None
+        """Called where VMAs may have changed, before others see them."""
 
     def _emit(self, event: int, write: bool, success: int = 0) -> None:
         if self.kernel.ring is not None:
@@ -58,6 +62,8 @@ class MmapLock(RwSemaphore):
 
     def unlock(self, write: bool) -> None:
         """mmap_write_unlock(), which unlocks every VMA too; or mmap_read_unlock()."""
+        if write and self.before_write_unlock is not None:
+            self.before_write_unlock()
         self._emit(_RELEASED, write)
         if write:
             self._must_be_written()
@@ -68,6 +74,8 @@ class MmapLock(RwSemaphore):
 
     def downgrade(self) -> None:
         """mmap_write_downgrade(): VMAs are unlocked, readers come in, no writer does."""
+        if self.before_write_unlock is not None:
+            self.before_write_unlock()
         self._emit(_RETURNED, False, 1)
         self._must_be_written()
         self._mm.mm_lock_seq += 1

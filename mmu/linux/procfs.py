@@ -195,29 +195,33 @@ def statm(mm: MmStruct) -> str:
     return f"{c.total_vm} {mm.rss()} {shared} {_text_pages(mm)} 0 {c.data_vm + c.stack_vm} 0\n"
 
 
-def _name(mm: MmStruct, vma: struct_vm_area_struct_ptr) -> str:
-    """What stands for memory without a file."""
+def vma_name(mm: MmStruct, start: int, end: int) -> str:
+    """What stands for memory without a file in [start, end), a VMA: the heap, the stack, or ""."""
     c = mm.c
-    if vma.vm_start < c.brk and vma.vm_end > c.start_brk:
+    if start < c.brk and end > c.start_brk:
         return "[heap]"
-    if c.start_stack and vma.vm_start <= c.start_stack <= vma.vm_end:
+    if c.start_stack and start <= c.start_stack <= end:
         return "[stack]"
     return ""
 
 
+def perms(vm_flags: int) -> str:
+    """The rights of a VMA with these flags, as maps shows them: ``r-xp``."""
+    letters = "".join(letter if vm_flags & bit else "-" for letter, bit in _PERMS)
+    return letters + ("s" if vm_flags & VM_MAYSHARE else "p")
+
+
 def show_map_vma(mm: MmStruct, vma: struct_vm_area_struct_ptr) -> str:
     """One line of maps."""
-    flags = vma.vm_flags
-    perms = "".join(letter if flags & bit else "-" for letter, bit in _PERMS)
-    perms += "s" if flags & VM_MAYSHARE else "p"
     name, offset, (major, minor), inode = "", 0, (0, 0), 0
     if vma.vm_file:
         name, (major, minor), inode = mm.file(vma.vm_file).shown()
         name, offset = name.replace("\n", "\\012"), vma.vm_pgoff << PAGE_SHIFT
     else:
-        name = _name(mm, vma)
+        name = vma_name(mm, vma.vm_start, vma.vm_end)
     line = (
-        f"{vma.vm_start:08x}-{vma.vm_end:08x} {perms} {offset:08x} {major:02x}:{minor:02x} {inode} "
+        f"{vma.vm_start:08x}-{vma.vm_end:08x} {perms(vma.vm_flags)} {offset:08x}"
+        f" {major:02x}:{minor:02x} {inode} "
     )
     return f"{line.ljust(NAME_COLUMN)} {name}\n" if name else f"{line}\n"
 

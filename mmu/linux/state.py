@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 from weakref import WeakValueDictionary
 
 from mmu._native import ffi, lib
@@ -31,11 +31,12 @@ from mmu.linux.mmap_lock import MmapLock, MmapLocked
 from mmu.linux.policy import FreeTables
 from mmu.linux.resource import Rlimits
 from mmu.linux.sched import Alone, Scheduler, Sleep, WaitQueue
+from mmu.linux.tracepoint import emit
 from mmu.linux.user_stretches import UserRange
 from mmu.units import PAGE_SHIFT
 
 if TYPE_CHECKING:
-    from mmu._native import struct_kernel_ptr, struct_mm_struct_ptr
+    from mmu._native import Ptr, struct_kernel_ptr, struct_mm_struct_ptr
     from mmu.events import EventRing
     from mmu.memory import Memory
     from mmu.x86 import Mmu
@@ -64,6 +65,8 @@ CALL_FUNCTION_VECTOR: Final = 0xFC
 
 _CALL_FUNCTION_ENTRY: Final = EVENT_ID["call_function_entry"]
 _CALL_FUNCTION_EXIT: Final = EVENT_ID["call_function_exit"]
+_CSD_ENTRY: Final = EVENT_ID["csd_function_entry"]
+_CSD_EXIT: Final = EVENT_ID["csd_function_exit"]
 _IRQ_CALL_COUNT: Final = KERNEL_COUNTER_ID["irq_call_count"]
 
 _kernels: WeakValueDictionary[int, Kernel] = WeakValueDictionary()
@@ -124,6 +127,8 @@ class Kernel:
         self.mmap_min_addr = DEFAULT_MMAP_MIN_ADDR
         self.overcommit_memory = OVERCOMMIT_ALWAYS
         self.cpus: list[Cpu] = []
+        self.nr_csds = 0
+        """Functions that CPUs had called on others."""
         self.user_range = UserRange()
         """What a translation of a user's bytes is told in, until the next."""
         self.mms: list[MmStruct] = []
@@ -131,6 +136,8 @@ class Kernel:
         """Asked for frames when RAM is out: each gives some back and returns how many."""
         self.scheduler: Scheduler = Alone()
         self.on_point: Callable[[str], None] | None = None
+        self.on_new_mm: Callable[[MmStruct], None] | None = None
+        """Hears of each mm that is made, before anything is mapped in it."""
         self.now_ns: Callable[[], int] = _boot_time
         self.tables_change_for: object = None
         self.operations = ffi.new("struct check_operations *")
@@ -260,10 +267,14 @@ class Kernel:
 
 @dataclass(slots=True)
 class CallSingleData:
-    """call_single_data_t: a function that one CPU has called on another; ``done`` when it was."""
+    """call_single_data_t: a function that one CPU has called on another; ``done`` when it was.
+
+    ``number`` tells it from others in events.
+    """
 
     func: Callable[[object], None]
     info: object
+    number: int = 0
     done: bool = False
 
 
@@ -271,7 +282,7 @@ class Cpu:
     """One CPU's own state: what Linux keeps in per-CPU variables.
 
     ``mmu`` is its MMU, ``loaded_mm`` the mm whose tables its CR3 names, None for init_mm.
-    ``current_pid`` is the PID of the task that it runs. ``c`` is the ``struct cpu *`` of native/mm.
+    ``c`` is the ``struct cpu *`` of native/mm.
     """
 
     def __init__(self, kernel: Kernel, number: int, mmu: Mmu) -> None:
@@ -279,7 +290,7 @@ class Cpu:
         self.id = number
         self.mmu = mmu
         self.loaded_mm: MmStruct | None = None
-        self.current_pid = 0
+        self._counter: object = None
         self.call_single_queue: list[CallSingleData] = []
         self.call_vector = 0
         self.irq_call_count = 0
@@ -314,6 +325,26 @@ class Cpu:
         """Whether it can broadcast invalidations, and has PCIDs to name them by."""
         return bool(self.mmu.c.features & lib.FEATURE_INVLPGB and self.mmu.c.cr4 & lib.CR4_PCIDE)
 
+    @property
+    def current_pid(self) -> int:
+        """The PID of the task that it runs, 0: it is idle."""
+        return int(self.c.current_pid)
+
+    def run_task(self, pid: int, ahead_ns: int) -> None:
+        """The task ``pid``, 0 for the idle task, runs here from now on, and the CPU's virtual time
+        is ``ahead_ns`` more than its instructions: later events say so.
+        """
+        self.c.current_pid, self.c.ahead_ns = pid, ahead_ns
+        if self.kernel.this_cpu is self:
+            self.kernel.this_cpu = self
+
+    def count_instructions(self, address: int, owner: object) -> None:
+        """Events are stamped with the 64-bit count at that address, which ``owner`` keeps; 0:
+        nobody counts.
+        """
+        self.c.instructions = cast("Ptr[int]", ffi.cast("const u64 *", address))
+        self._counter = owner
+
     def interrupt(self) -> None:
         """Run the calls that other CPUs left for this one (mmu.linux.smp), if interrupts are on.
 
@@ -322,23 +353,23 @@ class Cpu:
         """
         if self.c.irqs_disabled or not self.call_single_queue:
             return
-        kernel, ring = self.kernel, self.kernel.ring
+        kernel = self.kernel
         interrupted = kernel.this_cpu
         kernel.this_cpu = self
         self.c.irqs_disabled += 1
         kernel.c.counter[_IRQ_CALL_COUNT] += 1
         self.irq_call_count += 1
-        if ring is not None:
-            ring.emit(_CALL_FUNCTION_ENTRY, self.call_vector)
+        emit(kernel, _CALL_FUNCTION_ENTRY, self.call_vector)
         try:
             while self.call_single_queue:
                 call = self.call_single_queue.pop(0)
                 self.c.nr_calls -= 1
+                emit(kernel, _CSD_ENTRY, call.number)
                 call.func(call.info)
                 call.done = True
+                emit(kernel, _CSD_EXIT, call.number)
         finally:
-            if ring is not None:
-                ring.emit(_CALL_FUNCTION_EXIT, self.call_vector)
+            emit(kernel, _CALL_FUNCTION_EXIT, self.call_vector)
             self.c.irqs_disabled -= 1
             kernel.this_cpu = interrupted
 
@@ -383,6 +414,8 @@ class MmStruct:
         self.c.next_trim_cpumask = kernel.jiffies + HZ
         _mms[int(ffi.cast("uintptr_t", self.c))] = self
         self.mmap_lock = MmapLock(kernel, self.c)
+        if kernel.on_new_mm is not None:
+            kernel.on_new_mm(self)
         self.vma_writer_wait = WaitQueue("a VMA without readers")
         self.hole = Hole(UNKNOWN, self.c.mmap_base)
         kernel.mms.append(self)

@@ -123,16 +123,31 @@ def pat_index_of(leaf: int, level: int) -> int:
     return pat << 2 | bool(leaf & X86_PCD) << 1 | bool(leaf & X86_PWT)
 
 
+def entry_flags(entry: int, level: int) -> list[str]:
+    """The names of the bits that are set in a present entry, P first; of a leaf's also PAT and its
+    protection key, as PK=5.
+    """
+    flags = [name for bit, name in _FLAG_NAMES if entry & bit]
+    if is_leaf(entry, level):
+        if level > 1:
+            flags.append("PS")
+        if entry & (X86_PAT if level == 1 else X86_PAT_LARGE):
+            flags.append("PAT")
+        if pkey := pkey_of(entry):
+            flags.append(f"PK={pkey}")
+    return flags
+
+
+def leads_to(entry: int, level: int) -> int:
+    """The guest-physical address of the table or page that a present entry refers to."""
+    size = level_size(level) if is_leaf(entry, level) else 1 << PAGE_SHIFT
+    return entry & X86_ADDR_MASK & -size
+
+
 def describe_entry(entry: int, level: int) -> str:
     """One line about an entry: its value, its flags, and where it leads."""
     if not entry & X86_P:
         return f"{entry:#018x}  not present"
-    flags = [name for bit, name in _FLAG_NAMES if entry & bit]
-    if not is_leaf(entry, level):
-        return f"{entry:#018x}  {' '.join(flags)} -> table {entry & X86_ADDR_MASK:#x}"
-    page = entry & X86_ADDR_MASK & -level_size(level)
-    if entry & (X86_PAT if level == 1 else X86_PAT_LARGE):
-        flags.append("PAT")
-    if pkey := pkey_of(entry):
-        flags.append(f"PK={pkey}")
-    return f"{entry:#018x}  {' '.join(flags)} -> {SIZE_NAMES[level]} page {page:#x}"
+    flags = " ".join(flag for flag in entry_flags(entry, level) if flag != "PS")
+    to = f"{SIZE_NAMES[level]} page" if is_leaf(entry, level) else "table"
+    return f"{entry:#018x}  {flags} -> {to} {leads_to(entry, level):#x}"

@@ -5,9 +5,15 @@
 
 void set_this_cpu(struct kernel *kernel, struct cpu *cpu)
 {
+	struct event_ring *ring = kernel->ring;
+
 	kernel->this_cpu = cpu;
-	if (kernel->ring)
-		kernel->ring->cpu = cpu->id;
+	if (!ring)
+		return;
+	ring->cpu = cpu->id;
+	ring->task = cpu->current_pid;
+	ring->ahead_ns = cpu->ahead_ns;
+	ring->instruction = cpu->instructions ? *cpu->instructions : 0;
 }
 
 void local_irq_save(struct cpu *cpu)

@@ -142,13 +142,26 @@ struct vm_area_struct {
 	u32 pad;
 };
 
+/* What is told of a VMA outside the kernel: as in struct vm_area_struct. */
+struct vma_facts {
+	u64 vm_start, vm_end, vm_flags, vm_pgoff;
+	u32 vm_file, vm_name;
+};
+
+/* The event vma_lock. */
+#define VMA_LOCK_SUCCESS 0
+#define VMA_LOCK_ABORT 1
+#define VMA_LOCK_RETRY 2
+#define VMA_LOCK_MISS 3
+
 #define VMA_LOCK_OFFSET 0x40000000 /* in vm_refcnt: a writer waits for the readers to leave */
 /* What vma_end_read() returns. */
 #define VMA_READER_NONE 0 /* there was no reader: nothing is changed */
 #define VMA_READER_ONE 1
 #define VMA_READER_LAST 2 /* a writer waits for just this */
 
-/* VMAs in order of address, none overlapping, each on the heap, so that it stays where it is. */
+/* VMAs in order of address, none overlapping, each on the heap, so that it stays where it
+   is. */
 struct vma_index {
 	struct vm_area_struct **vma;
 	u32 nr, max;
@@ -218,6 +231,9 @@ struct cpu {
 	u32 is_lazy;	   /* 1: loaded_mm stays loaded, but nothing here uses it */
 	u32 next_asid;
 	u32 loaded_mm_asid;
+	u32 current_pid; /* of the task that it runs, 0: idle; stamped on events, as the next two */
+	u64 ahead_ns;	 /* its virtual time less its instructions */
+	const u64 *instructions; /* how many it executed; NULL: nobody counts */
 	struct tlb_context ctxs[TLB_NR_DYN_ASIDS];
 	struct code_written code_written;
 };
@@ -317,7 +333,7 @@ struct mmu_gather {
 #define ZAP_KEEP_COWS 0x4   /* a hole in a file: private copies stay (!even_cows) */
 
 /* The kernel and its CPUs (kernel.c). */
-/* Run kernel code on cpu from now on; events carry its number. */
+/* Run kernel code on cpu from now on; events carry its number, task, time and instructions. */
 void set_this_cpu(struct kernel *kernel, struct cpu *cpu);
 /* Turn interrupts off on the CPU; they nest. */
 void local_irq_save(struct cpu *cpu);
@@ -357,6 +373,8 @@ u32 vma_end_read(struct vm_area_struct *vma);
 int vma_insert(struct mm_struct *mm, const struct vm_area_struct *vma);
 /* Take VMAs [first, first + nr) out and free them. Numbers move. */
 void vma_remove(struct mm_struct *mm, u32 first, u32 nr);
+/* Copy what is told of all VMAs, in order of address, to out, which has room for mm->vmas.nr. */
+void vma_tell(const struct mm_struct *mm, struct vma_facts *out);
 /* Take them out, but leave each to the caller, who ends with vma_free(). */
 void vma_detach(struct mm_struct *mm, u32 first, u32 nr);
 void vma_free(struct vm_area_struct *vma);

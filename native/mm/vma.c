@@ -56,10 +56,12 @@ struct vm_area_struct *lock_vma_under_rcu(struct mm_struct *mm, u64 addr)
 
 	if (!vma || addr < vma->vm_start) {
 		mm->kernel->counter[KERNEL_COUNTER_vma_lock_miss]++;
+		emit_from(__func__, mm->kernel->ring, vma_lock, VMA_LOCK_MISS, addr, mm->pgd);
 		return NULL;
 	}
 	if (!vma_start_read(mm, vma)) {
 		mm->kernel->counter[KERNEL_COUNTER_vma_lock_abort]++;
+		emit_from(__func__, mm->kernel->ring, vma_lock, VMA_LOCK_ABORT, addr, mm->pgd);
 		return NULL;
 	}
 	return vma;
@@ -135,4 +137,14 @@ void vma_detach(struct mm_struct *mm, u32 first, u32 nr)
 		return;
 	free(vmas->vma);
 	*vmas = (struct vma_index){ 0 };
+}
+
+void vma_tell(const struct mm_struct *mm, struct vma_facts *out)
+{
+	for (u32 i = 0; i < mm->vmas.nr; i++) {
+		const struct vm_area_struct *vma = mm->vmas.vma[i];
+
+		out[i] = (struct vma_facts){ vma->vm_start, vma->vm_end,  vma->vm_flags,
+					     vma->vm_pgoff, vma->vm_file, vma->vm_name };
+	}
 }

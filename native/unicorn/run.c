@@ -138,6 +138,8 @@ u32 vcpu_run(struct vcpu *v, u64 limit, u64 due)
 	v->run.limit = v->run.exact ? limit : late;
 	v->run.due = due;
 	run(v);
+	if (v->ring)
+		v->ring->instruction = v->shared.count;
 	return v->shared.exit.reason;
 }
 

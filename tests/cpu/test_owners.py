@@ -15,7 +15,7 @@ from mmu.memory import Memory
 from mmu.x86 import Access, Mmu
 from tests.cpu.assemble import assemble
 from tests.cpu.world import DATA, EXACT, TRACE, How, reg, world
-from tests.x86.tables import USER, Tables
+from ucmmu.testing.tables import USER, Tables
 
 CODE, PAGE = 0x400000, 0x7F12_3456_7000
 ALIAS = PAGE + (1 << 48)

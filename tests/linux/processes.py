@@ -13,7 +13,7 @@ from mmu.linux.pgtable import SPECIAL, P, entry_pfn, mm_find_pmd, pmd_none, pte_
 from mmu.linux.state import Kernel, MmStruct
 from mmu.linux.tlbflush import switch_mm
 from mmu.x86 import Access
-from tests.fixtures import access_once, check_mm
+from ucmmu.testing.mm import access_once, check_mm
 
 PAGE = 4096
 

@@ -39,7 +39,7 @@ def test_free_keeps_the_page_and_clears_a_and_d(mm, assert_walk, assert_refcount
     assert bits(assert_walk, BASE + PAGE) == (1, 1)
     assert mm.copy_from_user(BASE, 4) == b"xxxx"
     assert mm.vm_stats()["RssAnon"] == 16
-    assert_refcounts({BASE: 4})
+    assert_refcounts(mm, {BASE: 4})
 
 
 def test_the_processor_sets_d_again(mm, touch, assert_walk):
@@ -64,7 +64,7 @@ def test_pageout_drops_what_is_lazily_free_and_clean(mm, touch, assert_fault, as
     touch(BASE + PAGE, "write")
     mm.madvise(BASE, 4 * PAGE, MADV_PAGEOUT)
     assert mm.vm_stats()["RssAnon"] == 8
-    assert_refcounts({BASE: 2})
+    assert_refcounts(mm, {BASE: 2})
     assert (
         mm.copy_from_user(BASE, 4 * PAGE) == bytes(PAGE) + b"x" * PAGE + bytes(PAGE) + b"x" * PAGE
     )
@@ -76,7 +76,7 @@ def test_the_last_entry_takes_the_table_along(mm, assert_refcounts):
     written(mm)
     mm.madvise(BASE, 4 * PAGE, MADV_FREE)
     mm.madvise(BASE, 4 * PAGE, MADV_PAGEOUT)
-    assert_refcounts({})
+    assert_refcounts(mm, {})
 
 
 def test_populate_for_writing_makes_it_dirty(mm):

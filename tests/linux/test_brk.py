@@ -14,7 +14,7 @@ PAGE = 4096
 HEAP = 0x60_0000
 ANON = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED
 
-pytestmark = pytest.mark.mmu(engines=["c"])
+pytestmark = pytest.mark.ucmmu(engine="c")
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def test_grow_use_and_shrink(heap, touch, assert_refcounts):
     assert procfs.maps(heap).endswith("[heap]\n")
     assert heap.brk(HEAP + PAGE) == HEAP + PAGE
     assert heap.vm_stats()["VmRSS"] == 4
-    assert_refcounts({HEAP: 1})
+    assert_refcounts(heap, {HEAP: 1})
     assert touch(HEAP + PAGE).code == 1
     assert heap.brk(HEAP) == HEAP
     assert heap.c.vmas.nr == 0

@@ -20,7 +20,7 @@ ANON = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE
 NR = 20_000
 
 
-@pytest.mark.mmu(engines=["c"], policies=["refcount"], ram=512 << 20, exact=False)
+@pytest.mark.ucmmu(engine="c", policy="refcount", ram=512 << 20, fidelity="fast")
 def test_many_tables_are_quick(mm):
     mm.mmap(BASE, NR * SLOT, 3, ANON)
     assert mm.handle_user_fault(BASE, lib.PF_WR | lib.PF_US) is None
@@ -37,7 +37,7 @@ def test_many_tables_are_quick(mm):
     assert time.process_time() - started < NR * 40e-6
 
 
-@pytest.mark.mmu(engines=["c"], policies=["refcount"])
+@pytest.mark.ucmmu(engine="c", policy="refcount")
 def test_of_many_problems_the_first_are_told(mm, touch):
     nr = lib.TABLES_PROBLEMS_MAX + 3
     mm.mmap(BASE, nr * SLOT, 3, ANON)
@@ -56,7 +56,7 @@ def test_of_many_problems_the_first_are_told(mm, touch):
     assert problems[-1] == "and 3 more such disagreements"
 
 
-@pytest.mark.mmu(engines=["c"], policies=["refcount"])
+@pytest.mark.ucmmu(engine="c", policy="refcount")
 def test_a_pte_that_maps_no_ram(mm, touch, assert_walk):
     mm.mmap(BASE, PAGE, 3, ANON)
     touch(BASE)

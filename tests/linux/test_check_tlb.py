@@ -17,7 +17,7 @@ from mmu.linux.policy import FreeTables
 from mmu.memory import Memory
 from mmu.x86 import Access, Mmu, Outcome
 from mmu.x86.check import StaleUse
-from tests.fixtures import access_once
+from ucmmu.testing.mm import access_once
 
 PAGE = 4096
 RW = PROT_READ | PROT_WRITE

@@ -26,7 +26,7 @@ def test_write_first(mm, touch, assert_walk, assert_refcounts):
     assert mm.memory.read(file.cached(0) << 12, 8) == b"original"
     assert (mm.vm_stats()["RssAnon"], mm.vm_stats()["RssFile"]) == (4, 0)
     assert mm.memory.page(file.cached(0))._refcount == 1
-    assert_refcounts({BASE: 1})
+    assert_refcounts(mm, {BASE: 1})
 
 
 def test_read_then_write(mm, touch, assert_walk, assert_fault, assert_refcounts):
@@ -34,15 +34,15 @@ def test_read_then_write(mm, touch, assert_walk, assert_fault, assert_refcounts)
     mm.mmap(BASE, PAGE, 3, FILE, file)
     touch(BASE, "read")
     assert_walk(BASE, "read", pa=file.cached(0) << 12)
-    assert_fault(BASE, "write", error_code=7)
-    assert_refcounts({BASE: 1})
+    assert_fault(BASE, "write", code=7)
+    assert_refcounts(mm, {BASE: 1})
     assert touch(BASE, "write") is None
     assert mm.copy_from_user(BASE, 8) == b"original"
     assert assert_walk(BASE, "write").pa != file.cached(0) << 12
     page = mm.memory.page(file.cached(0))
     assert (page._refcount, page._mapcount) == (1, 0)
     assert (mm.vm_stats()["RssAnon"], mm.vm_stats()["RssFile"]) == (4, 0)
-    assert_refcounts({BASE: 1})
+    assert_refcounts(mm, {BASE: 1})
 
 
 def test_the_tlb_forgets_the_original(mm, mmu, touch):
@@ -79,7 +79,7 @@ def test_a_page_somebody_else_holds_is_copied(mm, touch, assert_walk, assert_ref
     assert assert_walk(BASE).pa >> 12 != old
     assert mm.memory.read(old << 12, 6) == b"shared"
     mm.memory.put_page(old)
-    assert_refcounts({BASE: 1})
+    assert_refcounts(mm, {BASE: 1})
     mm.mprotect(BASE, PAGE, 1)
     mm.mprotect(BASE, PAGE, 3)
     before = assert_walk(BASE).pa

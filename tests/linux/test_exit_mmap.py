@@ -53,7 +53,7 @@ def test_an_empty_mm(mm):
     assert mm.memory.frames_in_use == 0
 
 
-@pytest.mark.mmu(policies=["refcount"])
+@pytest.mark.ucmmu(policy="refcount")
 def test_a_leaked_reference_is_a_bug(busy, assert_walk):
     """One reference too many: tearing down meets the table and names it."""
     table = (assert_walk(BASE).entry[2] & 0xFFFFFFFFFF000) >> 12
@@ -63,7 +63,7 @@ def test_a_leaked_reference_is_a_bug(busy, assert_walk):
     busy.exit_mmap()
 
 
-@pytest.mark.mmu(engines=["c"], policies=["refcount"])
+@pytest.mark.ucmmu(engine="c", policy="refcount")
 def test_a_wrong_counter_is_told(mm):
     mm.c.rss_stat[0] = 1
     with pytest.raises(MmuError, match="still counted"):
@@ -101,7 +101,7 @@ def test_check_tables_sees_each_disagreement(busy, assert_walk):
     assert busy.check_tables().ok
 
 
-@pytest.mark.mmu(engines=["c"], policies=["refcount"])
+@pytest.mark.ucmmu(engine="c", policy="refcount")
 def test_check_tables_looks_at_cr3(mm, mmu):
     mmu.write_cr3(0x5000)
     assert "CR3 of CPU 0 points to 0x5000" in str(mm.check_tables())

@@ -26,7 +26,7 @@ def test_contents_and_zeros_after_the_end(mm, assert_refcounts):
     data = pattern(2 * PAGE + 100)
     mm.mmap(BASE, 3 * PAGE, 1, FILE, MappedFile(data))
     assert mm.copy_from_user(BASE, 3 * PAGE) == data + bytes(PAGE - 100)
-    assert_refcounts({BASE: 3})
+    assert_refcounts(mm, {BASE: 3})
 
 
 def test_sigbus_beyond_the_end(mm, touch):
@@ -57,7 +57,9 @@ def test_a_read_fault_maps_16_pages_around(mm, touch, assert_walk, assert_fault,
     touch(BASE + 15 * PAGE, "read")
     assert mm.counters()["pgfault"] == 2
     assert mm.counters()["pgmajfault"] == 1
-    assert_refcounts({BASE: 32})  # what the first window left out, pages 0 to 3, is read as well
+    assert_refcounts(
+        mm, {BASE: 32}
+    )  # what the first window left out, pages 0 to 3, is read as well
 
 
 def test_around_stays_within_vma_table_and_file(mm, touch, assert_refcounts):
@@ -65,12 +67,12 @@ def test_around_stays_within_vma_table_and_file(mm, touch, assert_refcounts):
     file = MappedFile(pattern(20 * PAGE))
     mm.mmap(table - 3 * PAGE, 7 * PAGE, 1, FILE, file, 2)
     touch(table - PAGE, "read")
-    assert_refcounts({BASE: 3})
+    assert_refcounts(mm, {BASE: 3})
     touch(table, "read")
-    assert_refcounts({BASE: 3, table: 4})
+    assert_refcounts(mm, {BASE: 3, table: 4})
     mm.mmap(BASE, 8 * PAGE, 1, FILE, file, 18)
     touch(BASE, "read")
-    assert_refcounts({BASE: 5, table: 4})
+    assert_refcounts(mm, {BASE: 5, table: 4})
 
 
 def test_around_leaves_what_is_mapped_alone(mm, touch, assert_refcounts):
@@ -80,7 +82,7 @@ def test_around_leaves_what_is_mapped_alone(mm, touch, assert_refcounts):
     assert mm.copy_from_user(BASE + 2 * PAGE, 4) == b"mine"
     assert mm.vm_stats()["RssAnon"] == 4
     assert mm.vm_stats()["RssFile"] == 28
-    assert_refcounts({BASE: 8})
+    assert_refcounts(mm, {BASE: 8})
 
 
 def test_two_mappings_share_the_cache(mm, touch, assert_walk):
@@ -104,7 +106,7 @@ def test_the_cache_goes_with_the_last_mapping_of_the_last_user(mm, touch):
     assert file.nr_cached == 0
 
 
-@pytest.mark.mmu(engines=["c"], policies=["refcount"])
+@pytest.mark.ucmmu(engine="c", policy="refcount")
 def test_reclaim_drops_only_what_nobody_maps(mm, touch):
     file = MappedFile(pattern(40 * PAGE))
     mm.mmap(BASE, 40 * PAGE, 1, FILE, file)
@@ -115,7 +117,7 @@ def test_reclaim_drops_only_what_nobody_maps(mm, touch):
     assert mm.copy_from_user(BASE, 40 * PAGE) == pattern(40 * PAGE)
 
 
-@pytest.mark.mmu(engines=["c"], policies=["refcount"])
+@pytest.mark.ucmmu(engine="c", policy="refcount")
 def test_a_file_is_cached_in_one_ram(mm, touch):
     file = MappedFile(pattern(PAGE))
     mm.mmap(BASE, PAGE, 1, FILE, file)

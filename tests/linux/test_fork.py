@@ -280,7 +280,7 @@ def test_tables_are_those_of_the_parent(mm, fork):
     assert theirs.vm_pte == ours.vm_pte == child.vm_stats()["VmPTE"]
 
 
-def test_a_child_without_entries_has_no_pte_table(mm, fork, machine_config):
+def test_a_child_without_entries_has_no_pte_table(mm, fork, ucmmu_options):
     """Parent's entries belong to another VMA of the same table: the child's is freed again."""
     mm.mmap(BASE, PAGE, 3, MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED)
     mm.mmap(BASE + PAGE, PAGE, 3, ANON)
@@ -288,7 +288,7 @@ def test_a_child_without_entries_has_no_pte_table(mm, fork, machine_config):
     access(mm, BASE + PAGE)
     mm.madvise(BASE + PAGE, PAGE, 4)
     child = fork()
-    counted = machine_config.policy.label.startswith("refcount")
+    counted = ucmmu_options.policy.startswith("refcount")
     assert child.check_tables().pte_tables == (0 if counted else 1)
 
 

@@ -50,7 +50,7 @@ def test_an_access_is_segv_maperr(mm, touch, access, assert_refcounts, raises_er
     assert touch(BASE + 2 * PAGE, access) is None
     with raises_errno(errno.EFAULT):
         mm.copy_to_user(BASE, b"x")
-    assert_refcounts({BASE: 3})
+    assert_refcounts(mm, {BASE: 3})
     assert mm.vm_stats()["RssAnon"] <= 4
 
 
@@ -59,9 +59,9 @@ def test_what_was_mapped_goes(mm, touch, assert_refcounts):
     mm.copy_to_user(BASE, b"gone" + bytes(4 * PAGE - 4))
     mm.madvise(BASE, 3 * PAGE, MADV_GUARD_INSTALL)
     assert mm.vm_stats()["RssAnon"] == 4
-    assert_refcounts({BASE: 4})
+    assert_refcounts(mm, {BASE: 4})
     mm.madvise(BASE, 3 * PAGE, MADV_GUARD_REMOVE)
-    assert_refcounts({BASE: 1})
+    assert_refcounts(mm, {BASE: 1})
     assert mm.copy_from_user(BASE, 4) == bytes(4)
 
 
@@ -84,7 +84,7 @@ def test_dontneed_keeps_markers_and_their_table(mm, touch, assert_refcounts):
     mm.madvise(BASE + PAGE, PAGE, MADV_GUARD_INSTALL)
     mm.madvise(BASE, SLOT, MADV_DONTNEED)
     assert tables(mm) == 1
-    assert_refcounts({BASE: 1})
+    assert_refcounts(mm, {BASE: 1})
     assert touch(BASE + PAGE).code == 1
     mm.madvise(BASE, SLOT, MADV_GUARD_REMOVE)
     assert tables(mm) == (0 if pte_ref_is_enabled(mm) else 1)
@@ -115,9 +115,9 @@ def test_several_tables_and_once_more(mm, touch, assert_refcounts):
     touch(BASE + SLOT + PAGE)
     for _ in range(2):
         mm.madvise(BASE + SLOT - 2 * PAGE, SLOT + 4 * PAGE, MADV_GUARD_INSTALL)
-        assert_refcounts({BASE: 2, BASE + SLOT: 512, BASE + 2 * SLOT: 2})
+        assert_refcounts(mm, {BASE: 2, BASE + SLOT: 512, BASE + 2 * SLOT: 2})
     mm.madvise(BASE, 3 * SLOT, MADV_GUARD_REMOVE)
-    assert_refcounts({})
+    assert_refcounts(mm, {})
 
 
 def test_populate_is_efault(mm, raises_errno):
@@ -142,11 +142,11 @@ def test_errors(mm, raises_errno):
         mm.copy_from_user(BASE + 2 * PAGE, 1)
 
 
-@pytest.mark.mmu(policies=["refcount"])
+@pytest.mark.ucmmu(policy="refcount")
 def test_no_memory_for_a_table(mm, raises_errno, assert_refcounts):
     mm.mmap(BASE, 2 * SLOT, 3, ANON)
     mm.memory.c.fail_after = 3
     with raises_errno(errno.ENOMEM):
         mm.madvise(BASE, 2 * SLOT, MADV_GUARD_INSTALL)
     mm.memory.c.fail_after = (1 << 64) - 1
-    assert_refcounts({BASE: 512})
+    assert_refcounts(mm, {BASE: 512})

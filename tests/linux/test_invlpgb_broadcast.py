@@ -62,7 +62,7 @@ def test_who_only_has_it_loaded_does_not_count(m: Cpus, how: str) -> None:
 
 def test_it_is_looked_at_in_one_of_32_jiffies(m: Cpus) -> None:
     """Which one, the PID says, so that not all processes do at once."""
-    m.kernel.cpus[0].current_pid = 37
+    m.kernel.cpus[0].run_task(37, 0)
     for now_ms, given in ((0, False), (4, False), (5, True)):
         m.now = now_ms * 1_000_000
         m.flush()

@@ -23,7 +23,7 @@ from mmu.linux.mman import (
 PAGE = 4096
 BASE = 0x10_0000_0000
 ANON = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED
-once = pytest.mark.mmu(engines=["c"], policies=["refcount"])
+once = pytest.mark.ucmmu(engine="c", policy="refcount")
 
 
 def stats(mm):

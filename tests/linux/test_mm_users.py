@@ -13,7 +13,7 @@ from mmu.linux.mman import MAP_ANONYMOUS, MAP_FIXED, MAP_PRIVATE
 PAGE = 4096
 BASE = 0x10_0000_0000
 
-pytestmark = pytest.mark.mmu(policies=["refcount"])
+pytestmark = pytest.mark.ucmmu(policy="refcount")
 
 
 @pytest.fixture

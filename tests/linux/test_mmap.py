@@ -42,7 +42,7 @@ RW = PROT_READ | PROT_WRITE
 ANON = MAP_PRIVATE | MAP_ANONYMOUS
 MAX = (1 << 64) - 1
 
-pytestmark = pytest.mark.mmu(engines=["c"], policies=["refcount"])
+pytestmark = pytest.mark.ucmmu(engine="c", policy="refcount")
 
 
 def layout(mm):
@@ -119,7 +119,7 @@ def test_map_fixed_replaces_what_was_there(mm, touch, assert_refcounts):
     mm.mmap(BASE + PAGE, 2 * PAGE, PROT_READ, ANON | MAP_FIXED)
     assert [perms for _, perms in layout(mm)] == ["rw-p", "r--p", "rw-p"]
     assert mm.vm_stats()["VmRSS"] == 8
-    assert_refcounts({BASE: 2})
+    assert_refcounts(mm, {BASE: 2})
 
 
 def test_map_fixed_noreplace_refuses_any_overlap(mm, raises_errno):
@@ -134,7 +134,7 @@ def test_map_populate_maps_every_page(mm, assert_walk, assert_refcounts):
     for page in range(8):
         assert_walk(addr + page * PAGE, "write", dirty=True)
     assert mm.counters()["pgfault"] == 8
-    assert_refcounts({addr: 8})
+    assert_refcounts(mm, {addr: 8})
 
 
 def test_map_populate_of_prot_none_maps_nothing(mm):
@@ -242,7 +242,7 @@ def test_shared_anonymous_memory(mm, touch, assert_refcounts):
         mm.copy_from_user(addr + PAGE - 2, 4) == b"over"
     )  # DONTNEED drops the mapping, not the memory
     assert "/dev/zero (deleted)" in procfs.maps(mm)
-    assert_refcounts()
+    assert_refcounts(mm)
     mm.munmap(addr, 4 * PAGE)
     assert mm.memory.frames_in_use < 8
 

@@ -15,7 +15,8 @@ from mmu.linux.filemap import MappedFile
 from mmu.linux.mman import MADV_DONTNEED, MAP_ANONYMOUS, MAP_FIXED, MAP_PRIVATE
 from mmu.linux.policy import FreeTables
 from mmu.x86 import Access
-from tests.fixtures import MachineConfig, access_once, check_mm, make_mm
+from ucmmu.testing.mm import access_once, check_mm, make_mm
+from ucmmu.testing.options import MachineOptions
 
 PAGE = 4096
 PAGES = 20
@@ -38,7 +39,11 @@ class AddressSpace(RuleBasedStateMachine):
         exact=st.booleans(),
     )
     def start(self, engine: str, policy: FreeTables, exact: bool) -> None:
-        self.mm = make_mm(MachineConfig(engine, policy, 16 << 20, exact, "tiny"))
+        self.mm = make_mm(
+            MachineOptions(
+                engine, policy.label, ram=16 << 20, fidelity="exact" if exact else "fast"
+            )
+        )
         self.file = MappedFile(FILE)
         self.prot: dict[int, int] = {}
         self.source: dict[int, int | None] = {}

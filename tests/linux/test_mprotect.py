@@ -49,22 +49,22 @@ def test_read_only_and_back(four_pages, touch, assert_walk, assert_fault, assert
     mm.mprotect(BASE + PAGE, 2 * PAGE, PROT_READ)
     assert layout(mm) == [(0, 1, "rw-p"), (1, 3, "r--p"), (3, 4, "rw-p")]
     assert_walk(BASE + PAGE, "read", dirty=True)
-    assert_fault(BASE + PAGE, "write", error_code=7)
+    assert_fault(BASE + PAGE, "write", code=7)
     assert str(touch(BASE + 2 * PAGE)) == f"SIGSEGV (SEGV_ACCERR) at {BASE + 2 * PAGE:#x}"
     mm.mprotect(BASE + PAGE, 2 * PAGE, RW)
     assert layout(mm) == [(0, 4, "rw-p")]
     assert touch(BASE + PAGE, pages=2) is None
-    assert_refcounts({BASE: 4})
+    assert_refcounts(mm, {BASE: 4})
 
 
 def test_prot_none_keeps_the_pages(four_pages, touch, assert_fault, assert_refcounts):
     mm = four_pages
     mm.copy_to_user(BASE, b"kept")
     mm.mprotect(BASE, PAGE, PROT_NONE)
-    assert_fault(BASE, "read", error_code=4)
+    assert_fault(BASE, "read", code=4)
     assert str(touch(BASE, "read")) == f"SIGSEGV (SEGV_ACCERR) at {BASE:#x}"
     assert mm.vm_stats()["VmRSS"] == 16
-    assert_refcounts({BASE: 4})
+    assert_refcounts(mm, {BASE: 4})
     mm.mprotect(BASE, PAGE, PROT_READ)
     assert mm.copy_from_user(BASE, 4) == b"kept"
 
@@ -105,7 +105,7 @@ def test_a_hole_is_enomem_and_what_lies_before_it_is_changed(mm, raises_errno):
         mm.mprotect(BASE + 9 * PAGE, PAGE, PROT_READ)
 
 
-@pytest.mark.mmu(engines=["c"], policies=["refcount"])
+@pytest.mark.ucmmu(engine="c", policy="refcount")
 @pytest.mark.parametrize(
     ("addr", "length", "prot", "error"),
     [
@@ -126,7 +126,7 @@ def test_errors(mm, raises_errno, addr, length, prot, error):
     assert layout(mm) == [(0, 1, "rw-p")]
 
 
-@pytest.mark.mmu(engines=["c"], policies=["refcount"])
+@pytest.mark.ucmmu(engine="c", policy="refcount")
 def test_what_is_no_error(mm):
     mm.mmap(BASE, PAGE, RW, ANON)
     mm.mprotect(BASE, 0, PROT_READ)
@@ -134,14 +134,14 @@ def test_what_is_no_error(mm):
     assert layout(mm) == [(0, 1, "r--p")]
 
 
-@pytest.mark.mmu(engines=["c"], policies=["refcount"])
+@pytest.mark.ucmmu(engine="c", policy="refcount")
 def test_prot_growsdown_reaches_to_the_start_of_a_stack(mm):
     mm.mmap(BASE, 4 * PAGE, RW, ANON | MAP_GROWSDOWN)
     mm.mprotect(BASE + 2 * PAGE, PAGE, PROT_READ | PROT_GROWSDOWN)
     assert layout(mm) == [(0, 3, "r--p"), (3, 4, "rw-p")]
 
 
-@pytest.mark.mmu(engines=["c"], policies=["refcount"])
+@pytest.mark.ucmmu(engine="c", policy="refcount")
 def test_a_read_only_shared_file_never_becomes_writable(mm, raises_errno):
     mm.mmap(BASE, PAGE, PROT_READ, MAP_SHARED | MAP_FIXED, MappedFile(bytes(PAGE)))
     with raises_errno(errno.EACCES):
@@ -157,7 +157,7 @@ def test_a_read_only_shared_file_never_becomes_writable(mm, raises_errno):
         mm.mprotect(BASE + PAGE, PAGE, PROT_READ | PROT_EXEC)
 
 
-@pytest.mark.mmu(engines=["c"], policies=["refcount"])
+@pytest.mark.ucmmu(engine="c", policy="refcount")
 def test_limits(mm, raises_errno):
     mm.mmap(BASE, 4 * PAGE, PROT_READ, ANON)
     mm.kernel.max_map_count = 1

@@ -49,14 +49,14 @@ def test_the_range_goes_and_the_rest_stays(mm, touch, assert_refcounts, start, p
             assert mm.copy_from_user(BASE + page * PAGE, 1) == bytes([page + 1])
     nr = sum(end - first for first, end in left)
     assert mm.vm_stats()["VmRSS"] == mm.vm_stats()["VmSize"] == nr * 4
-    assert_refcounts({BASE: nr})
+    assert_refcounts(mm, {BASE: nr})
 
 
 def test_an_unmapped_address_faults(mm, touch, assert_fault):
     mm.mmap(BASE, PAGE, 3, ANON)
     touch(BASE)
     mm.munmap(BASE, PAGE)
-    assert_fault(BASE, "read", error_code=4)
+    assert_fault(BASE, "read", code=4)
     assert str(touch(BASE)) == f"SIGSEGV (SEGV_MAPERR) at {BASE:#x}"
 
 
@@ -92,7 +92,7 @@ def test_tables_of_far_apart_vmas_in_one_call(mm, touch):
     assert mm.vm_stats()["VmPTE"] == 0
 
 
-@pytest.mark.mmu(engines=["c"], policies=["refcount"])
+@pytest.mark.ucmmu(engine="c", policy="refcount")
 @pytest.mark.parametrize(
     ("addr", "length"),
     [
@@ -111,7 +111,7 @@ def test_impossible_ranges_are_einval(mm, raises_errno, addr, length):
     assert mm.c.vmas.nr == 1
 
 
-@pytest.mark.mmu(engines=["c"], policies=["refcount"])
+@pytest.mark.ucmmu(engine="c", policy="refcount")
 def test_a_split_over_max_map_count_is_enomem(mm, raises_errno):
     """A hole in the middle needs one VMA more; cutting off an end does not."""
     mm.mmap(BASE, 8 * PAGE, 3, ANON)

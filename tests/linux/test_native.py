@@ -10,8 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmu.linux.mm import Mm
-from mmu.linux.policy import FreeTables
-from tests.fixtures import MachineConfig, check_mm, make_mm
 from tests.linux.native import (
     Call,
     kernel_is_like_ours,
@@ -21,13 +19,15 @@ from tests.linux.native import (
     run_ours,
     shape,
 )
+from ucmmu.testing.mm import check_mm, make_mm
+from ucmmu.testing.options import MachineOptions
 
 ANON = 0x22
 FIXED = 0x10
 BASE = 0x20_0000_0000
 PAGES = 24
 
-CONFIG = MachineConfig("c", FreeTables.REFCOUNT, 64 << 20, False, "tiny")
+CONFIG = MachineOptions(fidelity="fast")
 
 page = st.integers(0, PAGES - 1).map(lambda n: BASE + n * 4096)
 length = st.one_of(

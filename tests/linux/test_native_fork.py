@@ -23,9 +23,10 @@ from mmu.linux.filemap import MappedFile
 from mmu.linux.mm import Mm
 from mmu.linux.pgtable import SPECIAL, entry_pfn, pte_present
 from mmu.linux.policy import FreeTables
-from tests.fixtures import MachineConfig, make_mm
 from tests.linux.native import kernel_is_like_ours
 from tests.linux.processes import check_processes, pte, run
+from ucmmu.testing.mm import make_mm
+from ucmmu.testing.options import MachineOptions
 
 SOURCE = Path(__file__).with_name("native_fork.c")
 PAGE = 4096
@@ -37,7 +38,7 @@ ANON, FILE, SHARED = 0x32, 0x12, 0x31
 FILE_BYTES = b"".join(bytes([n + 1]) * PAGE for n in range(16))
 
 Step = tuple[str, ...]
-CONFIG = MachineConfig("c", FreeTables.SCAN, 64 << 20, False, "tiny")
+CONFIG = MachineOptions(policy="scan", fidelity="fast")
 
 
 @functools.cache
@@ -67,7 +68,7 @@ def natively(script: str) -> list[str]:
 class Ours:
     """The same processes on mms of ours."""
 
-    def __init__(self, config: MachineConfig = CONFIG) -> None:
+    def __init__(self, config: MachineOptions = CONFIG) -> None:
         mm = make_mm(config)
         mm.kernel.overcommit_memory = 1
         mm.c.start_brk = mm.c.brk = HEAP - PAGE
@@ -601,7 +602,7 @@ def test_random_processes(drawn: list[Step]) -> None:
     compare(made_possible([*FIRST, *drawn]))
 
 
-def answers_of(steps: list[Step], config: MachineConfig) -> list[list[str]]:
+def answers_of(steps: list[Step], config: MachineOptions) -> list[list[str]]:
     """What our processes return and report, all but VmPTE, which is the policy's."""
     ours = Ours(config)
     answers = [ours.act(*step) for step in steps]
@@ -612,7 +613,7 @@ def answers_of(steps: list[Step], config: MachineConfig) -> list[list[str]]:
 
 
 OTHERS = [
-    MachineConfig(engine, policy, 64 << 20, True, "tiny")
+    MachineOptions(engine, policy.label)
     for engine, policy in [
         ("c", FreeTables.REFCOUNT),
         ("python", FreeTables.REFCOUNT),
@@ -629,4 +630,4 @@ def test_random_processes_on_other_engines_and_policies(drawn: list[Step]) -> No
     steps = made_possible([*FIRST, *drawn])
     expected = answers_of(steps, CONFIG)
     for config in OTHERS:
-        assert answers_of(steps, config) == expected, f"{config.engine} {config.policy.label}"
+        assert answers_of(steps, config) == expected, f"{config.engine} {config.policy}"

@@ -24,7 +24,8 @@ from mmu.linux.mman import (
 )
 from mmu.memory import Memory
 from mmu.x86 import Mmu
-from tests.fixtures import ACCESS, access_once, check_mm
+from ucmmu.testing.mm import access_once, check_mm
+from ucmmu.testing.units import ACCESS
 
 PAGE = 4096
 BASE = 0x10_0000_0000
@@ -113,10 +114,10 @@ def test_ram_runs_out_for_good(mm, touch):
     assert mm.memory.frames_in_use == 1
 
 
-test_ram_runs_out_for_good = pytest.mark.mmu(ram=2 << 20)(test_ram_runs_out_for_good)
+test_ram_runs_out_for_good = pytest.mark.ucmmu(ram=2 << 20)(test_ram_runs_out_for_good)
 
 
-@pytest.mark.mmu(engines=["c"], policies=["refcount"], ram=2 << 20)
+@pytest.mark.ucmmu(engine="c", policy="refcount", ram=2 << 20)
 def test_the_page_cache_gives_way(mm, touch):
     """Reclaim takes clean pages of files before it lets a process die."""
     data = MappedFile(bytes(100 * PAGE))

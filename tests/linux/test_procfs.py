@@ -19,7 +19,7 @@ PAGE = 4096
 BASE = 0x40_0000
 ANON = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED
 
-pytestmark = pytest.mark.mmu(engines=["c"], policies=["refcount"])
+pytestmark = pytest.mark.ucmmu(engine="c", policy="refcount")
 
 
 @pytest.fixture

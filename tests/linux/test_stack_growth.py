@@ -16,7 +16,7 @@ BASE = 0x10_0000_0000
 MIB = 1 << 20
 ANON = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED
 
-pytestmark = pytest.mark.mmu(engines=["c"])
+pytestmark = pytest.mark.ucmmu(engine="c")
 
 
 def test_exec_leaves_132_kb_for_one_page_of_arguments(mm):

@@ -28,7 +28,7 @@ def test_across_pages_in_both_directions(mm, assert_refcounts):
     assert mm.copy_from_user(BASE, 1000) == bytes(1000)
     mm.copy_to_user(BASE, b"")
     assert mm.copy_from_user(BASE, 0) == b""
-    assert_refcounts({BASE: 3})
+    assert_refcounts(mm, {BASE: 3})
 
 
 def test_memoryviews_are_taken(mm):
@@ -51,7 +51,7 @@ def test_efault_and_how_far_it_came(mm, raises_errno):
     "addr",
     [0, BASE, 0x7FFFFFFFEFFF, 0x7FFFFFFFF000, 1 << 47, 0xFFFF_8000_0000_0000, (1 << 64) - 8, -8],
 )
-@pytest.mark.mmu(policies=["refcount"])
+@pytest.mark.ucmmu(policy="refcount")
 def test_addresses_that_are_not_the_users(mm, raises_errno, addr):
     with raises_errno(errno.EFAULT):
         mm.copy_from_user(addr, 16)
@@ -75,7 +75,7 @@ def test_it_goes_by_smap_with_ac_set_meanwhile(mm, mmu, assert_fault):
     mmu.write_cr4(mmu.c.cr4 | lib.CR4_SMAP)
     mm.copy_to_user(BASE, b"x")
     assert not mmu.c.rflags & lib.RFLAGS_AC
-    assert_fault(BASE, "read", user=False, error_code=1)
+    assert_fault(BASE, "read", user=False, code=1)
 
 
 def test_copy_on_write_and_sigbus(mm, raises_errno):
@@ -115,7 +115,7 @@ def test_writes_to_frames_that_held_code_are_told(mm, touch, assert_walk):
     mm.memory.page(pa >> 12).flags &= ~lib.PG_code
 
 
-@pytest.mark.mmu(policies=["refcount"])
+@pytest.mark.ucmmu(policy="refcount")
 def test_out_of_memory_is_efault(mm, raises_errno):
     """For the kernel's own access the shortage is the system call's failure; no process is killed
     for it.
@@ -126,7 +126,7 @@ def test_out_of_memory_is_efault(mm, raises_errno):
         mm.copy_to_user(BASE, b"x")
 
 
-@pytest.mark.mmu(policies=["refcount"])
+@pytest.mark.ucmmu(policy="refcount")
 def test_a_table_outside_ram(mm, assert_walk, touch):
     mm.mmap(BASE, PAGE, 3, ANON)
     touch(BASE)

@@ -21,15 +21,15 @@ from mmu.linux.mman import (
     MAP_GROWSDOWN,
     MAP_PRIVATE,
 )
-from mmu.linux.policy import FreeTables
-from tests.fixtures import MachineConfig, make_mm
+from ucmmu.testing.mm import make_mm
+from ucmmu.testing.options import MachineOptions
 
 PAGE = 4096
 MIB = 1 << 20
 ANON = MAP_PRIVATE | MAP_ANONYMOUS
 TOP = 0x7FFFF7FFF000
 
-pytestmark = pytest.mark.mmu(engines=["c"], policies=["refcount"])
+pytestmark = pytest.mark.ucmmu(engine="c", policy="refcount")
 
 
 def test_mmap_base_follows_the_stack_limit():
@@ -109,7 +109,7 @@ def test_when_the_rest_is_full_it_goes_above_mmap_base(mm, raises_errno):
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 40), st.integers(1, 4)), max_size=60))
 def test_what_a_search_remembers_never_hides_a_hole(steps):
     """The remembered hole is a short cut: a fresh mm with the same mappings answers the same."""
-    mm = make_mm(MachineConfig("c", FreeTables.NEVER, 1 << 20, False, "tiny"))
+    mm = make_mm(MachineOptions(policy="never", ram=1 << 20, fidelity="fast"))
     for unmap, page, pages in steps:
         if unmap:
             mm.munmap(TOP - (page + pages) * PAGE, pages * PAGE)

@@ -67,7 +67,7 @@ def test_a_first_write_maps_the_page_itself(mm, touch, assert_refcounts, disk):
     assert dirty(file) == [2]
     assert mm.vm_stats()["RssFile"] == 4
     assert mm.counters()["pgmajfault"] == 1
-    assert_refcounts({BASE: 1})
+    assert_refcounts(mm, {BASE: 1})
 
 
 def test_msync_writes_what_is_dirty_and_protects_it_again(
@@ -263,7 +263,7 @@ def test_the_end_moves_under_a_mapping(mm, touch, assert_refcounts, disk):
     del disk.data[2 * PAGE :]
     truncate_pagecache_range(mm.kernel, file.mapping, 2, 6, even_cows=True)
     assert dirty(file) == [0, 1]
-    assert_refcounts({BASE: 2})
+    assert_refcounts(mm, {BASE: 2})
     assert touch(BASE + 2 * PAGE, "write").signal == 7
     disk.data += bytes(PAGE)
     assert touch(BASE + 2 * PAGE, "write") is None

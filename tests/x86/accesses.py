@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from mmu.memory import Memory
 from mmu.x86 import Access, Geometry, Mmu
-from tests.x86.tables import VA, Tables
+from ucmmu.testing.tables import VA, Tables
 
 ENGINES = ("c", "python")
 

@@ -10,7 +10,7 @@ import pytest
 
 from mmu.events import Event, EventRing
 from mmu.x86 import Mmu
-from tests.x86.tables import Tables
+from ucmmu.testing.tables import Tables
 
 
 @pytest.fixture

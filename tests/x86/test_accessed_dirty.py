@@ -14,7 +14,7 @@ from mmu.events import EventRing
 from mmu.x86 import Access, Mmu, Outcome, WalkMode
 from mmu.x86.entries import X86_A, X86_D, X86_P, X86_US
 from mmu.x86.faults import PF_US, PF_WR
-from tests.x86.tables import USER, VA, Tables
+from ucmmu.testing.tables import USER, VA, Tables
 
 MODES = [WalkMode.QUIET, WalkMode.HARDWARE]
 

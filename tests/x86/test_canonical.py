@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from mmu.x86 import Access, Mmu, Outcome
 from mmu.x86.registers import is_canonical
-from tests.x86.tables import Tables
+from ucmmu.testing.tables import Tables
 
 BAD = [1 << 47, 0xFFFF_7FFF_FFFF_FFFF, 1 << 63, 0x0000_8000_0000_0000, 0xFFFE_FFFF_FFFF_F000]
 GOOD = [0, (1 << 47) - 1, 0xFFFF_8000_0000_0000, (1 << 64) - 1]

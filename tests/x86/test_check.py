@@ -32,7 +32,7 @@ from mmu.x86.entries import (
 )
 from mmu.x86.invalidate import INVLPGB_FINAL_ONLY, INVLPGB_VA
 from mmu.x86.registers import CR0_WP, CR4_PGE, EFER_TCE
-from tests.x86.tables import USER, VA, Tables
+from ucmmu.testing.tables import USER, VA, Tables
 
 FAR = VA + (1 << 21)
 """Under another PDE."""

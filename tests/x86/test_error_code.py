@@ -14,7 +14,7 @@ from mmu.x86 import Access, Mmu, Outcome, Walk
 from mmu.x86.entries import X86_P, X86_US
 from mmu.x86.faults import PF_ID, PF_P, PF_PK, PF_RSVD, PF_SS, PF_US, PF_WR, describe_error_code
 from mmu.x86.registers import CR4_PAE, CR4_SMEP, EFER_NXE
-from tests.x86.tables import USER, VA, Tables
+from ucmmu.testing.tables import USER, VA, Tables
 
 AssertFault = Callable[..., Walk]
 ACCESS_BITS = {"read": 0, "write": PF_WR, "fetch": PF_ID}
@@ -28,7 +28,7 @@ def test_not_present(
     tables.map(VA)
     tables.put(VA, level, tables.get(VA, level) & ~X86_P)
     assert_fault(
-        VA, access, user=user, level=level, error_code=ACCESS_BITS[access] | (PF_US if user else 0)
+        VA, access, user=user, level=level, code=ACCESS_BITS[access] | (PF_US if user else 0)
     )
 
 
@@ -40,14 +40,14 @@ def test_reserved(
     tables.map(VA)
     tables.change(VA, level, set=1 << 51)
     code = PF_P | PF_RSVD | ACCESS_BITS[access] | (PF_US if user else 0)
-    assert_fault(VA, access, user=user, level=level, error_code=code)
+    assert_fault(VA, access, user=user, level=level, code=code)
 
 
 def test_protection(tables: Tables, assert_fault: AssertFault) -> None:
     tables.map(VA, flags=X86_P | X86_US)
-    assert_fault(VA, "write", error_code=PF_P | PF_WR | PF_US, level=1)
-    assert_fault(VA, "write", user=False, error_code=PF_P | PF_WR, level=1)
-    assert_fault(VA, "fetch", user=False, error_code=PF_P | PF_ID, level=1)
+    assert_fault(VA, "write", code=PF_P | PF_WR | PF_US, level=1)
+    assert_fault(VA, "write", user=False, code=PF_P | PF_WR, level=1)
+    assert_fault(VA, "fetch", user=False, code=PF_P | PF_ID, level=1)
 
 
 def test_not_present_below_a_forbidding_entry(tables: Tables, assert_fault: AssertFault) -> None:
@@ -55,13 +55,13 @@ def test_not_present_below_a_forbidding_entry(tables: Tables, assert_fault: Asse
     tables.map(VA)
     tables.change(VA, 3, clear=X86_US)
     tables.put(VA, 1, 0)
-    assert_fault(VA, "read", error_code=PF_US, level=1)
+    assert_fault(VA, "read", code=PF_US, level=1)
 
 
 def test_other_bits_mean_nothing_without_p(tables: Tables, assert_fault: AssertFault) -> None:
     tables.map(VA)
     tables.put(VA, 1, 0xFFFF_FFFF_FFFF_FFFE)
-    assert_fault(VA, "read", error_code=PF_US)
+    assert_fault(VA, "read", code=PF_US)
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_when_fetches_are_told(
 ) -> None:
     mmu.write_cr4(mmu.c.cr4 & ~CR4_SMEP | (CR4_SMEP if smep else 0))
     mmu.c.efer = mmu.c.efer & ~EFER_NXE | (EFER_NXE if nxe else 0)
-    assert_fault(VA, "fetch", error_code=PF_US | (PF_ID if told else 0))
+    assert_fault(VA, "fetch", code=PF_US | (PF_ID if told else 0))
 
 
 def test_nxe_tells_fetches_under_pae_only(
@@ -81,7 +81,7 @@ def test_nxe_tells_fetches_under_pae_only(
 ) -> None:
     """A state that no legal write leads to with paging on; the rule names both bits."""
     mmu.c.cr4 &= ~(CR4_SMEP | CR4_PAE)
-    assert_fault(VA, "fetch", error_code=PF_US)
+    assert_fault(VA, "fetch", code=PF_US)
 
 
 @pytest.mark.parametrize("exact", [False, True])

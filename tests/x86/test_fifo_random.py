@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from tests.x86.accesses import ENGINES, pages_on
 from tests.x86.arrays import one_set
-from tests.x86.tables import VA
+from ucmmu.testing.tables import VA
 
 
 def xorshift64(seed: int) -> Iterator[int]:

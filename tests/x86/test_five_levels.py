@@ -20,7 +20,7 @@ from mmu.x86.entries import (
 )
 from mmu.x86.faults import PF_P, PF_RSVD, PF_US, PF_WR
 from mmu.x86.registers import CR0_PG, CR4_LA57, CR4_PCIDE, Feature
-from tests.x86.tables import USER, VA, Tables
+from ucmmu.testing.tables import USER, VA, Tables
 
 WIDE = 0x00A5_7F12_3456_7000
 """An address that only 57 bits can hold, whose index differs at every level."""

@@ -13,7 +13,7 @@ import pytest
 from mmu.x86 import Access, Mmu
 from mmu.x86.entries import X86_D, X86_G, X86_P, X86_US
 from tests.x86.arrays import array, geometry
-from tests.x86.tables import USER, VA, Tables
+from ucmmu.testing.tables import USER, VA, Tables
 
 ZEN = geometry(
     array("L1", "dtlb", 4, 4, "4K 2M 1G"),
@@ -23,7 +23,7 @@ ZEN = geometry(
 SMALL = geometry(array("L1", "dtlb", 8, 8, smash=((3, 1), (2, 1))))
 """4 KiB pieces of everything."""
 M2, G1 = 1 << 21, 1 << 30
-pytestmark = pytest.mark.mmu(geometry=SMALL)
+pytestmark = pytest.mark.ucmmu(geometry=SMALL)
 
 
 def pieces(mmu: Mmu, name: str = "L1") -> list[tuple[int, int, int, int]]:
@@ -64,7 +64,7 @@ def test_an_answer_names_the_page(tables: Tables, mmu: Mmu) -> None:
     assert entry is not None and "4 KiB of 2 MiB" in str(entry)
 
 
-@pytest.mark.mmu(geometry=ZEN)
+@pytest.mark.ucmmu(geometry=ZEN)
 def test_a_reload_restores_the_page(tables: Tables, mmu: Mmu) -> None:
     base = VA & -G1
     tables.map(VA, G1, level=3)
@@ -132,7 +132,7 @@ def test_global_pieces(tables: Tables, mmu: Mmu) -> None:
     assert mmu.entries() == []
 
 
-@pytest.mark.mmu(geometry=geometry(array("L1", "dtlb", 8, 8, "4K 2M", smash=((3, 2),))))
+@pytest.mark.ucmmu(geometry=geometry(array("L1", "dtlb", 8, 8, "4K 2M", smash=((3, 2),))))
 def test_the_page_and_what_was_there_before(tables: Tables, mmu: Mmu) -> None:
     """The tables mapped 4 KiB first and 1 GiB now, without a flush in between: INVLPG drops entries
     of every size.

@@ -13,7 +13,7 @@ from mmu.errors import MmuError
 from mmu.memory import Memory
 from mmu.x86 import Access, Mmu, list_geometries, load_geometry
 from mmu.x86.geometry import CONFIDENCES, FEATURES, Choice, Figure
-from tests.x86.tables import VA, Tables
+from ucmmu.testing.tables import VA, Tables
 
 GOOD = """
 name = "good"

@@ -15,7 +15,7 @@ from mmu.memory import Memory
 from mmu.x86 import Access, Mmu
 from mmu.x86.tlb import set_number
 from tests.x86.arrays import array, geometry
-from tests.x86.tables import VA, Tables
+from ucmmu.testing.tables import VA, Tables
 
 canonical = st.one_of(
     st.integers(0, (1 << 47) - 1), st.integers(0xFFFF_8000_0000_0000, (1 << 64) - 1)
@@ -83,7 +83,7 @@ def test_where_a_page_goes(sets: int, index: str, level: int, engine: str) -> No
     memory.close()
 
 
-@pytest.mark.mmu(geometry="skylake")
+@pytest.mark.ucmmu(geometry="skylake")
 def test_skylakes_second_level_spreads_what_is_128_pages_apart(tables: Tables, mmu: Mmu) -> None:
     """A linear index would put these into one set."""
     for i in range(16):

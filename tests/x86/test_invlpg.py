@@ -12,9 +12,9 @@ import pytest
 
 from mmu.x86 import Access, Mmu
 from mmu.x86.entries import X86_G
-from tests.x86.tables import USER, VA, Tables
+from ucmmu.testing.tables import USER, VA, Tables
 
-pytestmark = pytest.mark.mmu(geometry="skylake")
+pytestmark = pytest.mark.ucmmu(geometry="skylake")
 
 
 def test_the_page_is_read_anew(tables: Tables, mmu: Mmu) -> None:

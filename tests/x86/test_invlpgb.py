@@ -23,9 +23,9 @@ from mmu.x86.invalidate import (
     INVLPGB_VA,
 )
 from mmu.x86.registers import CR4_PCIDE, EFER_TCE, Feature
-from tests.x86.tables import USER, VA, Tables
+from ucmmu.testing.tables import USER, VA, Tables
 
-pytestmark = pytest.mark.mmu(geometry="skylake")
+pytestmark = pytest.mark.ucmmu(geometry="skylake")
 BASE = VA & -(1 << 21)
 NEXT, GLOBAL, FAR = BASE + 4096, BASE + 8192, BASE + (1 << 21)
 PAGES = (BASE, NEXT, GLOBAL, FAR)

@@ -13,9 +13,9 @@ import pytest
 from mmu.x86 import Access, Mmu, Outcome
 from mmu.x86.entries import X86_G
 from mmu.x86.registers import CR4_PCIDE, Feature
-from tests.x86.tables import USER, VA, Tables
+from ucmmu.testing.tables import USER, VA, Tables
 
-pytestmark = pytest.mark.mmu(geometry="skylake")
+pytestmark = pytest.mark.ucmmu(geometry="skylake")
 NEXT, GLOBAL = VA + 4096, VA + 8192
 
 

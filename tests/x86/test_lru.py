@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from mmu.memory import Memory
 from mmu.x86 import Access, Geometry, Mmu
 from tests.x86.arrays import array, geometry
-from tests.x86.tables import VA, Tables
+from ucmmu.testing.tables import VA, Tables
 
 
 def one_array(entries: int, ways: int) -> Geometry:

@@ -11,7 +11,7 @@ import pytest
 
 from mmu.x86 import Access, MemoryType, Mmu, Outcome
 from mmu.x86.entries import X86_PAT, X86_PAT_LARGE, X86_PCD, X86_PWT
-from tests.x86.tables import USER, VA, Tables
+from ucmmu.testing.tables import USER, VA, Tables
 
 POWER_ON = ["WB", "WT", "UC_MINUS", "UC"] * 2
 """SDM table 12-12."""

@@ -25,9 +25,9 @@ from mmu.x86.registers import (
     CR4_TSD,
     EFER_LMA,
 )
-from tests.x86.tables import USER, VA, Tables
+from ucmmu.testing.tables import USER, VA, Tables
 
-pytestmark = pytest.mark.mmu(geometry="skylake")
+pytestmark = pytest.mark.ucmmu(geometry="skylake")
 GLOBAL = VA + 4096
 ALL, CURRENT, NONE = "all", "current", "none"
 

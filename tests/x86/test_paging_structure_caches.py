@@ -16,10 +16,10 @@ from mmu.events import Event
 from mmu.x86 import Access, Mmu, Outcome, Vendor
 from mmu.x86.entries import X86_ADDR_MASK, X86_P, X86_RW, X86_US, X86_XD
 from mmu.x86.tlb import TLB_TABLE
-from tests.x86.tables import USER, VA, Tables
+from ucmmu.testing.tables import USER, VA, Tables
 
 REACH = {2: 1 << 21, 3: 1 << 30, 4: 1 << 39}
-pytestmark = pytest.mark.mmu(geometry="skylake")
+pytestmark = pytest.mark.ucmmu(geometry="skylake")
 
 
 def loads(mmu: Mmu, va: int, access: Access = Access.READ, *, user: bool = True) -> int:
@@ -252,7 +252,7 @@ def test_a_fault_drops_no_more(tables: Tables, mmu: Mmu) -> None:
     assert left == {(level, far & -REACH[level]) for level in (2, 3)}
 
 
-@pytest.mark.mmu(geometry="tiny")
+@pytest.mark.ucmmu(geometry="tiny")
 def test_they_are_few(tables: Tables, mmu: Mmu) -> None:
     """``tiny`` has two PDE entries: of three tables the least recently used is forgotten."""
     pages = [VA + (i << 21) for i in range(3)]
@@ -263,7 +263,7 @@ def test_they_are_few(tables: Tables, mmu: Mmu) -> None:
     assert reached == {va & -(1 << 21) for va in pages[1:]}
 
 
-@pytest.mark.mmu(geometry="tiny")
+@pytest.mark.ucmmu(geometry="tiny")
 def test_a_use_makes_young(tables: Tables, mmu: Mmu) -> None:
     """A walk that begins at an entry uses it: of two, the other one goes."""
     first, second, third = (VA + (i << 21) for i in range(3))

@@ -14,7 +14,7 @@ from mmu.x86 import Access, Mmu
 from mmu.x86.entries import X86_G
 from mmu.x86.registers import CR4_PCIDE, CR4_TSD
 from tests.x86.arrays import array, geometry
-from tests.x86.tables import USER, VA, Tables
+from ucmmu.testing.tables import USER, VA, Tables
 
 TWO = geometry(array("L1", "dtlb", 16, 16, pcids=2), array("L2", "stlb", 16, 16))
 NONE = geometry(array("L1", "dtlb", 16, 16, pcids=0), array("L2", "stlb", 16, 16))
@@ -30,7 +30,7 @@ def live(mmu: Mmu, array: str = "L1") -> set[int]:
     return {entry.pcid for entry in mmu.entries() if entry.array == array}
 
 
-@pytest.mark.mmu(geometry=TWO)
+@pytest.mark.ucmmu(geometry=TWO)
 def test_the_third_takes_the_first_ones_place(tables: Tables, mmu: Mmu) -> None:
     tables.map(VA)
     for pcid in (1, 2, 3):
@@ -39,7 +39,7 @@ def test_the_third_takes_the_first_ones_place(tables: Tables, mmu: Mmu) -> None:
     assert live(mmu, "L2") == {1, 2, 3}
 
 
-@pytest.mark.mmu(geometry=TWO)
+@pytest.mark.ucmmu(geometry=TWO)
 def test_loading_again_makes_young(tables: Tables, mmu: Mmu) -> None:
     tables.map(VA)
     for pcid in (1, 2, 1, 3):
@@ -47,7 +47,7 @@ def test_loading_again_makes_young(tables: Tables, mmu: Mmu) -> None:
     assert live(mmu) == {1, 3}
 
 
-@pytest.mark.mmu(geometry=TWO)
+@pytest.mark.ucmmu(geometry=TWO)
 def test_loading_counts_and_not_translating(tables: Tables, mmu: Mmu) -> None:
     tables.map(VA)
     visit(tables, 1)
@@ -57,7 +57,7 @@ def test_loading_counts_and_not_translating(tables: Tables, mmu: Mmu) -> None:
     assert live(mmu) == set()
 
 
-@pytest.mark.mmu(geometry=TWO)
+@pytest.mark.ucmmu(geometry=TWO)
 def test_global_entries_stay(tables: Tables, mmu: Mmu) -> None:
     tables.map(VA, flags=USER | X86_G)
     visit(tables, 1)
@@ -66,7 +66,7 @@ def test_global_entries_stay(tables: Tables, mmu: Mmu) -> None:
     assert live(mmu) == {1}
 
 
-@pytest.mark.mmu(geometry=NONE)
+@pytest.mark.ucmmu(geometry=NONE)
 def test_no_room_but_for_the_present(tables: Tables, mmu: Mmu) -> None:
     """With 0, not even a PCID that is loaded again keeps its entries; global ones stay."""
     tables.map(VA)
@@ -78,7 +78,7 @@ def test_no_room_but_for_the_present(tables: Tables, mmu: Mmu) -> None:
     assert {entry.va for entry in mmu.entries() if entry.array == "L2"} == {VA, VA + 4096}
 
 
-@pytest.mark.mmu(geometry=TWO)
+@pytest.mark.ucmmu(geometry=TWO)
 def test_the_pcid_after_reset_counts(tables: Tables, mmu: Mmu) -> None:
     tables.map(VA)
     assert mmu.translate(VA, Access.READ).ok
@@ -88,7 +88,7 @@ def test_the_pcid_after_reset_counts(tables: Tables, mmu: Mmu) -> None:
     assert live(mmu) == set()
 
 
-@pytest.mark.mmu(geometry=TWO)
+@pytest.mark.ucmmu(geometry=TWO)
 def test_without_pcide_all_is_pcid_0(tables: Tables, mmu: Mmu) -> None:
     """CR3[11:0] then names no PCID, and 0 is live again."""
     tables.map(VA)
@@ -101,7 +101,7 @@ def test_without_pcide_all_is_pcid_0(tables: Tables, mmu: Mmu) -> None:
     assert live(mmu) == {0}
 
 
-@pytest.mark.mmu(geometry=NONE)
+@pytest.mark.ucmmu(geometry=NONE)
 @pytest.mark.parametrize(("bit", "kept"), [(CR4_PCIDE, False), (CR4_TSD, True)])
 def test_setting_pcide_loads_a_pcid(tables: Tables, mmu: Mmu, bit: int, kept: bool) -> None:
     """As MOV to CR3 does; other bits of CR4 load none."""
@@ -112,7 +112,7 @@ def test_setting_pcide_loads_a_pcid(tables: Tables, mmu: Mmu, bit: int, kept: bo
     assert {entry.array for entry in mmu.entries()} == {"L2"} | ({"L1"} if kept else set())
 
 
-@pytest.mark.mmu(geometry=geometry(array("L2", "l2_dtlb", 16, 16, "4K PDE", pcids=1)))
+@pytest.mark.ucmmu(geometry=geometry(array("L2", "l2_dtlb", 16, 16, "4K PDE", pcids=1)))
 def test_table_referencing_entries_go_too(tables: Tables, mmu: Mmu) -> None:
     tables.map(VA)
     visit(tables, 1)

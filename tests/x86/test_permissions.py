@@ -14,7 +14,7 @@ import pytest
 from mmu.x86 import Access, Mmu, Outcome, Vendor, WalkMode
 from mmu.x86.entries import X86_P, X86_RW, X86_US, X86_XD
 from mmu.x86.registers import CR0_WP, CR4_SMAP, CR4_SMEP, EFER_NXE, RFLAGS_AC
-from tests.x86.tables import USER, VA, Tables
+from ucmmu.testing.tables import USER, VA, Tables
 
 FLAGS = [X86_RW, X86_US, X86_XD]
 ORDINARY = (Access.READ, Access.WRITE, Access.FETCH)

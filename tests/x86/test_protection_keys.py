@@ -13,7 +13,7 @@ from mmu.x86 import Access, Mmu, Outcome, Privilege
 from mmu.x86.entries import X86_D, X86_PK_SHIFT, X86_RW, X86_US
 from mmu.x86.faults import PF_ID, PF_P, PF_PK, PF_US, PF_WR
 from mmu.x86.registers import CR0_WP, CR4_PKE, CR4_PKS, CR4_SMEP
-from tests.x86.tables import SUPERVISOR, USER, VA, Tables
+from ucmmu.testing.tables import SUPERVISOR, USER, VA, Tables
 
 AD, WD = 1, 2
 KEY = 5

@@ -15,9 +15,9 @@ from mmu._native import ffi, lib
 from mmu.x86 import Access, Mmu
 from mmu.x86.entries import X86_P, X86_US
 from mmu.x86.registers import CR0_PG
-from tests.x86.tables import USER, VA, Tables
+from ucmmu.testing.tables import USER, VA, Tables
 
-pytestmark = pytest.mark.mmu(engines=["c"])
+pytestmark = pytest.mark.ucmmu(engine="c")
 STEP = 2 << 12
 """Pages this far apart share a set of the first level of ``tiny``, which has two ways."""
 

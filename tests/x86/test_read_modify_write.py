@@ -14,7 +14,7 @@ from mmu.x86 import Access, Mmu, Outcome
 from mmu.x86.entries import X86_A, X86_D, X86_P, X86_PK_SHIFT, X86_RW, X86_US
 from mmu.x86.faults import PF_P, PF_US, PF_WR
 from mmu.x86.registers import CR0_WP, CR4_PKE
-from tests.x86.tables import USER, VA, Tables
+from ucmmu.testing.tables import USER, VA, Tables
 
 READ_ONLY = X86_P | X86_US
 

@@ -18,8 +18,8 @@ from mmu.events import Event
 from mmu.x86 import Access, Mmu, Outcome
 from mmu.x86.entries import X86_A, X86_D, X86_P, X86_RW, X86_US, X86_XD
 from mmu.x86.walk import PERM_R, PERM_W, PERM_X
-from tests.x86.tables import SUPERVISOR, USER, VA, Tables
 from tests.x86.twins import Op, Twins, scripts
+from ucmmu.testing.tables import SUPERVISOR, USER, VA, Tables
 
 R, RW, RX, RWX = PERM_R, PERM_R | PERM_W, PERM_R | PERM_X, PERM_R | PERM_W | PERM_X
 Counted = Callable[..., AbstractContextManager[None]]

@@ -30,7 +30,7 @@ from mmu.x86.registers import (
     EFER_TCE,
     Feature,
 )
-from tests.x86.tables import VA, Tables
+from ucmmu.testing.tables import VA, Tables
 
 REGISTERS = ("cr0", "cr3", "cr4", "efer", "pat", "pkru", "pkrs")
 

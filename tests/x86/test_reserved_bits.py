@@ -14,7 +14,7 @@ from mmu.x86 import Access, Mmu, Outcome, Vendor, WalkMode
 from mmu.x86.entries import X86_G, X86_P, X86_PS, entry_offset
 from mmu.x86.faults import PF_P, PF_RSVD, PF_US
 from mmu.x86.registers import CR4_LA57, EFER_NXE, Feature
-from tests.x86.tables import USER, VA, Tables
+from ucmmu.testing.tables import USER, VA, Tables
 
 
 def reserved(bit: int, level: int, leaf_level: int, maxphyaddr: int, nxe: bool) -> bool:

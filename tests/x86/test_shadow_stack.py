@@ -11,7 +11,7 @@ from mmu.x86 import Access, Mmu, Outcome, Privilege
 from mmu.x86.entries import X86_A, X86_D, X86_P, X86_PK_SHIFT, X86_RW, X86_US
 from mmu.x86.faults import PF_P, PF_PK, PF_SS, PF_US, PF_WR
 from mmu.x86.registers import CR4_CET, CR4_PKE
-from tests.x86.tables import USER, VA, Tables
+from ucmmu.testing.tables import USER, VA, Tables
 
 SHADOW = [Access.SHSTK_READ, Access.SHSTK_WRITE]
 USER_STACK = X86_P | X86_US | X86_D

@@ -28,9 +28,9 @@ from mmu.x86.registers import (
     EFER_NXE,
     RESET_PAT,
 )
-from tests.x86.tables import VA, Tables
+from ucmmu.testing.tables import VA, Tables
 
-pytestmark = pytest.mark.mmu(engines=["c"])
+pytestmark = pytest.mark.ucmmu(engine="c")
 LEVELS = (4, 3, 2, 1)
 ACCESSES = [
     (access, user) for access in (Access.READ, Access.WRITE, Access.FETCH) for user in Privilege

@@ -12,7 +12,7 @@ import pytest
 from mmu.x86 import Access, Mmu, Privilege
 from mmu.x86.faults import PF_P, PF_US, PF_WR
 from mmu.x86.registers import CR4_SMAP, RFLAGS_AC
-from tests.x86.tables import SUPERVISOR, USER, VA, Tables
+from ucmmu.testing.tables import SUPERVISOR, USER, VA, Tables
 
 
 @pytest.mark.parametrize("access", [Access.READ, Access.WRITE])

@@ -11,7 +11,7 @@ from mmu._native import lib
 from mmu.x86 import Access, Mmu, Outcome
 from mmu.x86.entries import X86_G, X86_XD
 from mmu.x86.registers import EFER_NXE
-from tests.x86.tables import USER, VA, Tables
+from ucmmu.testing.tables import USER, VA, Tables
 
 MAX = lib.SOFT_FLUSH_MAX
 

@@ -24,7 +24,7 @@ from mmu.x86.tlb import (
     second_level,
 )
 from tests.x86.arrays import array, geometry
-from tests.x86.tables import VA, Tables
+from ucmmu.testing.tables import VA, Tables
 
 Counted = Callable[..., AbstractContextManager[None]]
 
@@ -35,7 +35,7 @@ SPLIT = geometry(
     array("L2 data", "l2_dtlb", 8, 8, "4K PDE"),
     array("L2 code", "l2_itlb", 8, 8),
 )
-pytestmark = pytest.mark.mmu(geometry=SPLIT)
+pytestmark = pytest.mark.ucmmu(geometry=SPLIT)
 
 
 def where(mmu: Mmu, va: int = VA) -> set[str]:
@@ -172,7 +172,7 @@ def test_pages_and_tables_share_an_array(tables: Tables, mmu: Mmu) -> None:
     assert all(entry.level == 1 for entry in mmu.entries())
 
 
-@pytest.mark.mmu(geometry=geometry(array("L2", "stlb", 4, 4, "4K 2M PDE")))
+@pytest.mark.ucmmu(geometry=geometry(array("L2", "stlb", 4, 4, "4K 2M PDE")))
 @pytest.mark.parametrize("level", [1, 2])
 def test_a_pde_and_a_page_of_one_address(tables: Tables, mmu: Mmu, level: int) -> None:
     """The same number, size and set: only the kind tells them apart, whichever came first."""
@@ -191,7 +191,7 @@ def test_a_pde_and_a_page_of_one_address(tables: Tables, mmu: Mmu, level: int) -
     assert mmu.translate(base + 8192, Access.READ).level == 2
 
 
-@pytest.mark.mmu(geometry=geometry(array("L2", "stlb", 4, 4, "4K 2M PDE")))
+@pytest.mark.ucmmu(geometry=geometry(array("L2", "stlb", 4, 4, "4K 2M PDE")))
 def test_a_pde_is_not_dropped_as_a_page(tables: Tables, mmu: Mmu) -> None:
     """What drops an address's translations and leaves the upper levels must tell the two apart."""
     mmu.c.features |= Feature.INVLPGB
@@ -203,7 +203,7 @@ def test_a_pde_is_not_dropped_as_a_page(tables: Tables, mmu: Mmu) -> None:
     assert [entry.va for entry in mmu.paging_structure_caches()] == [base]
 
 
-@pytest.mark.mmu(geometry=geometry(array("L2", "l2_dtlb", 2, 2, "4K PDE")))
+@pytest.mark.ucmmu(geometry=geometry(array("L2", "l2_dtlb", 2, 2, "4K PDE")))
 def test_a_table_may_evict_a_page(tables: Tables, mmu: Mmu) -> None:
     """That counts as an eviction of a page; the other way round nothing is counted."""
     pages = [VA, VA + (1 << 21)]

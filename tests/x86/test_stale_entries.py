@@ -13,7 +13,7 @@ import pytest
 from mmu.x86 import Access, Mmu, Outcome, Vendor
 from mmu.x86.entries import X86_G, X86_P, X86_RW, X86_US
 from mmu.x86.faults import PF_P, PF_US, PF_WR
-from tests.x86.tables import USER, VA, Tables
+from ucmmu.testing.tables import USER, VA, Tables
 
 
 @pytest.mark.parametrize("announced", [False, True])

@@ -17,7 +17,7 @@ from mmu.x86.check import ChangedBy
 from mmu.x86.entries import X86_A, X86_ADDR_MASK, X86_D, X86_P, X86_RW
 from mmu.x86.faults import PF_P, PF_US, PF_WR
 from tests.memory.other_memory import OtherMemory
-from tests.x86.tables import USER, VA, Tables
+from ucmmu.testing.tables import USER, VA, Tables
 
 BEYOND = 5 << 30
 FRAMES = 32

@@ -14,7 +14,7 @@ from mmu.events import Event
 from mmu.x86 import Access, Mmu
 from mmu.x86.entries import X86_D, X86_G, X86_P, X86_PK_SHIFT, X86_PWT, X86_RW, X86_US, X86_XD
 from mmu.x86.registers import CR4_SMAP
-from tests.x86.tables import SUPERVISOR, USER, VA, Tables
+from ucmmu.testing.tables import SUPERVISOR, USER, VA, Tables
 
 STEP = 2 << 12
 """Pages this far apart share a set of the first level of ``tiny``, which has two ways."""

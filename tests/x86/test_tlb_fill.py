@@ -12,7 +12,7 @@ import pytest
 from mmu.events import Event
 from mmu.x86 import Access, Mmu
 from mmu.x86.entries import X86_D, X86_G, X86_P, X86_RW, X86_US, X86_XD
-from tests.x86.tables import USER, VA, Tables
+from ucmmu.testing.tables import USER, VA, Tables
 
 
 def arrays(mmu: Mmu) -> list[str]:

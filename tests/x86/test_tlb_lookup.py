@@ -14,7 +14,7 @@ from mmu.events import Event
 from mmu.x86 import Access, Mmu
 from mmu.x86.entries import X86_D, X86_G
 from mmu.x86.registers import CR4_PCIDE
-from tests.x86.tables import USER, VA, Tables
+from ucmmu.testing.tables import USER, VA, Tables
 
 Counted = Callable[..., AbstractContextManager[None]]
 NAMES = {
@@ -57,7 +57,7 @@ def test_the_second_level_serves_both_sides(
         mmu.translate(VA, second)
 
 
-@pytest.mark.mmu(geometry="skylake")
+@pytest.mark.ucmmu(geometry="skylake")
 @pytest.mark.parametrize(("level", "array"), [(1, "DTLB 4K"), (2, "DTLB 2M"), (3, "DTLB 1G")])
 def test_one_entry_serves_the_whole_page(
     tables: Tables, mmu: Mmu, counted: Counted, level: int, array: str

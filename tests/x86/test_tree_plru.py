@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from mmu.x86 import Access
 from tests.x86.accesses import ENGINES, Permutations, pages_on
 from tests.x86.arrays import array, geometry, one_set
-from tests.x86.tables import VA
+from ucmmu.testing.tables import VA
 
 PLRU4 = [[0, 1, 2, 3], [1, 0, 3, 2], [2, 1, 0, 3], [3, 0, 1, 2]]
 PLRU8 = [

@@ -16,7 +16,7 @@ from mmu.memory import Memory
 from mmu.x86 import Access, Mmu, Outcome, Privilege, WalkMode, entries, faults, registers, tlb, walk
 from mmu.x86.faults import PF_RSVD
 from tests import c_constants
-from tests.x86.tables import VA, Tables
+from ucmmu.testing.tables import VA, Tables
 
 
 def test_reset(memory: Memory) -> None:

@@ -14,7 +14,7 @@ from mmu.events import Event
 from mmu.x86 import Access, MemoryType, Mmu, Outcome, Walk, WalkMode
 from mmu.x86.entries import X86_A, X86_G, X86_P, X86_PS, X86_RW, X86_US, entry_offset, level_size
 from mmu.x86.registers import CR0_PG, CR4_PCIDE, CR4_PGE
-from tests.x86.tables import USER, VA, Tables
+from ucmmu.testing.tables import USER, VA, Tables
 
 AssertWalk = Callable[..., Walk]
 

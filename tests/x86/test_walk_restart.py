@@ -21,7 +21,7 @@ from mmu.x86 import Access, Mmu, Outcome, WalkMode
 from mmu.x86.entries import X86_A, X86_ADDR_MASK, X86_D, X86_P, X86_PS, X86_RW, X86_US
 from mmu.x86.faults import PF_P, PF_RSVD, PF_US, PF_WR
 from tests.x86.other_agent import Traps, other_agent
-from tests.x86.tables import USER, VA, Tables
+from ucmmu.testing.tables import USER, VA, Tables
 
 OTHER = VA ^ 1 << 39
 """Of the same indexes as VA but for the PML4E's: what lies at a level on its way can take the place

@@ -1,0 +1,229 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""``ucmmu trace --format parquet``: one row an event, one column a field.
+
+A column has the name of its field in native/trace/events.def, but for those of :data:`RENAMED`. It
+is null where the event has no such field.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, BinaryIO, Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ucmmu.event_filter import EventFilter
+from ucmmu.reading import selection
+from ucmmu.reading.attribution import U64
+from ucmmu.reading.named import FunctionNames, TaskNames
+from ucmmu.reading.selection import Progress
+
+if TYPE_CHECKING:
+    from mmu.events import EventDesc
+    from mmu.trace.reader import Batch, TraceFile
+
+RENAMED: Final = {
+    ("csd_queue_cpu", "cpu"): "target_cpu",
+    ("ipi_send_cpu", "cpu"): "target_cpu",
+    ("rcu_grace_period", "event"): "gp_event",
+    ("pte_get", "old"): "old_count",
+    ("pte_put", "old"): "old_count",
+}
+"""Fields whose columns have other names, lest they hide a column of every event, or share the one
+of an entry's old value.
+"""
+BITS: Final = frozenset(
+    [
+        "ip",
+        "code",
+        "code_high",
+        "address",
+        "pa",
+        "entry_pa",
+        "entry",
+        "old",
+        "new",
+        "table",
+        "pmd_pa",
+        "mm",
+        "value",
+        "start",
+        "end",
+        "cr3",
+        "prev",
+        "next",
+        "lock",
+        "rax",
+        "ecx",
+        "edx",
+        "cpumask",
+        "arg0",
+        "arg1",
+        "arg2",
+        "pages",
+        "global",
+    ]
+)
+"""Columns of addresses, registers and bits, which are unsigned; others are signed, so that SQL can
+subtract them.
+"""
+ROW_GROUP: Final = 1 << 17
+"""Rows that are kept in memory until they are written."""
+
+_NAMES = pa.dictionary(pa.int32(), pa.string())
+_EVERY = pa.schema(
+    [
+        ("number", pa.int64()),
+        ("time", pa.int64()),
+        ("instruction", pa.int64()),
+        ("cpu", pa.uint8()),
+        ("task", pa.uint32()),
+        ("comm", _NAMES),
+        ("event", _NAMES),
+        ("site", _NAMES),
+        ("ip", pa.uint64()),
+        ("function", _NAMES),
+    ]
+)
+_VALUES_AT = 3
+"""a is the fourth u64 of struct event."""
+_NOWHERE = 255
+
+
+def column_of(event: str, field: str) -> str:
+    """The name of the column of an event's field."""
+    return RENAMED.get((event, field), field)
+
+
+def schema(descs: Sequence[EventDesc]) -> pa.Schema:
+    """The columns: those of every event (number, virtual time in nanoseconds, instructions of the
+    CPU before it, CPU, task, its name, event, kernel function, guest instruction and function), and
+    one for each name of a field.
+    """
+    columns = dict.fromkeys(column_of(desc.name, field) for desc in descs for field in desc.fields)
+    fields = [
+        pa.field(name, pa.uint64() if name in BITS else pa.int64())
+        for name in columns
+        if name not in _EVERY.names
+    ]
+    return pa.schema([*_EVERY, *fields])
+
+
+class Rows:
+    """Makes Arrow's batches of a trace's; ``columns`` are those wanted, None: all."""
+
+    def __init__(self, trace: TraceFile, columns: frozenset[str] | None = None) -> None:
+        self._trace = trace
+        full = schema(trace.descs)
+        self.schema = full if columns is None else pa.schema([f for f in full if f.name in columns])
+        self._places = {
+            column: self._place(column)
+            for column in self.schema.names
+            if column not in _EVERY.names
+        }
+        self._functions = FunctionNames(trace)
+        self._tasks = TaskNames(trace)
+        self._wants_ip = bool({"ip", "function"} & set(self.schema.names))
+
+    def _place(self, column: str) -> npt.NDArray[np.uint8]:
+        """Which of a to d of each kind the column holds."""
+        place = np.full(256, _NOWHERE, dtype=np.uint8)
+        for desc in self._trace.descs:
+            for at, field in enumerate(desc.fields):
+                if column_of(desc.name, field) == column:
+                    place[desc.id] = at
+        return place
+
+    def batches(
+        self, wanted: EventFilter, progress: Progress | None = None
+    ) -> Iterator[pa.RecordBatch]:
+        """The rows, piece by piece."""
+        if self._wants_ip:
+            for batch, ips in selection.attributed(self._trace, wanted, progress):
+                yield self._rows(batch, ips)
+            return
+        for batch in selection.batches(self._trace, wanted, progress):
+            yield self._rows(batch, np.zeros(0, dtype=np.uint64))
+
+    def _rows(self, batch: Batch, ips: U64) -> pa.RecordBatch:
+        records = np.ascontiguousarray(batch.records)
+        words = records.view(np.uint64).reshape(len(records), -1)
+        every = self._every(batch, ips)
+        arrays = [
+            every[name]() if name in every else self._field(name, records["id"], words)
+            for name in self.schema.names
+        ]
+        return pa.RecordBatch.from_arrays(arrays, schema=self.schema)
+
+    def _every(self, batch: Batch, ips: U64) -> dict[str, Callable[[], pa.Array]]:
+        records = batch.records
+        return {
+            "number": lambda: _signed(batch.numbers),
+            "time": lambda: _signed(records["time"]),
+            "instruction": lambda: _signed(records["instruction"]),
+            "cpu": lambda: pa.array(records["cpu"]),
+            "task": lambda: pa.array(records["task"]),
+            "comm": lambda: _named(*self._tasks.of(batch)),
+            "event": lambda: _named(
+                records["id"].astype(np.int32), [desc.name for desc in self._trace.descs]
+            ),
+            "site": lambda: _named(records["site"].astype(np.int32), self._trace.sites),
+            "ip": lambda: pa.array(ips, mask=ips == 0),
+            "function": lambda: _named(*self._functions.of(batch, ips)),
+        }
+
+    def _field(
+        self, column: str, ids: npt.NDArray[np.uint8], words: npt.NDArray[np.uint64]
+    ) -> pa.Array:
+        kind = self.schema.field(column).type
+        at = self._places[column][ids]
+        absent = at == _NOWHERE
+        if absent.all():
+            return pa.nulls(len(ids), kind)
+        rows = np.arange(len(ids))
+        values = words[rows, _VALUES_AT + np.where(absent, 0, at)]
+        if kind == pa.int64():
+            values = values.view(np.int64)
+        return pa.array(values, mask=absent)
+
+
+def _signed(values: npt.NDArray[np.uint64]) -> pa.Array:
+    return pa.array(values.astype(np.int64))
+
+
+def _named(codes: npt.NDArray[np.int32], names: Sequence[str]) -> pa.Array:
+    """Names by number; an empty name is none."""
+    empty = np.array([not name for name in names], dtype=bool)
+    mask = empty[codes] if len(names) else np.ones(len(codes), dtype=bool)
+    return pa.DictionaryArray.from_arrays(pa.array(codes, mask=mask), pa.array(names, pa.string()))
+
+
+def write(
+    trace: TraceFile,
+    wanted: EventFilter,
+    out: BinaryIO,
+    progress: Progress | None = None,
+    columns: frozenset[str] | None = None,
+) -> None:
+    """Write the events that are ``wanted`` as a Parquet file. Raises OSError."""
+    rows = Rows(trace, columns)
+    with pq.ParquetWriter(out, rows.schema, compression="zstd") as writer:
+        for group in _groups(rows.batches(wanted, progress)):
+            writer.write_table(pa.Table.from_batches(group, rows.schema), row_group_size=ROW_GROUP)
+
+
+def _groups(batches: Iterator[pa.RecordBatch]) -> Iterator[list[pa.RecordBatch]]:
+    """Batches together until they fill a group of rows."""
+    group: list[pa.RecordBatch] = []
+    count = 0
+    for batch in batches:
+        group.append(batch)
+        count += batch.num_rows
+        if count >= ROW_GROUP:
+            yield group
+            group, count = [], 0
+    if group:
+        yield group

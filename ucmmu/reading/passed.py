@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""How far a long reading is, on the terminal."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
+
+from ucmmu.progress import Progress
+
+if TYPE_CHECKING:
+    from mmu.trace.reader import TraceFile
+
+INTERVAL: Final = 0.2
+"""Seconds between two lines."""
+
+
+@contextmanager
+def shown(trace: TraceFile) -> Iterator[Callable[[int], None]]:
+    """Show on stderr, if that is a terminal, how many events of the trace were passed: tell the
+    number to what this yields, as often as you like.
+    """
+    with Progress(trace.path) as progress:
+        last = 0.0
+
+        def tell(events: int) -> None:
+            nonlocal last
+            now = time.monotonic()
+            if progress.wanted and now - last >= INTERVAL:
+                last = now
+                progress.show(f"{events / 1e6:,.1f} M events read")
+
+        yield tell

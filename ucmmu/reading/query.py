@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""``ucmmu trace FILE --query SQL``: questions to a trace, answered by DuckDB.
+
+The tables are ``events`` (docs/exporting.md), ``tables``, ``processes``, ``maps`` and ``counters``.
+A statement can read them, and nothing else: no file, no setting, no other statement.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import duckdb
+import pyarrow as pa
+import pyarrow.dataset
+
+from ucmmu.event_filter import EventFilter
+from ucmmu.exit_codes import ExitCode, Failure
+from ucmmu.reading import parquet
+from ucmmu.reading.asked import Asked, asked
+from ucmmu.reading.facts import FACTS
+from ucmmu.reading.rows import Form, write_rows
+from ucmmu.reading.selection import Progress
+
+if TYPE_CHECKING:
+    from mmu.trace.reader import TraceFile
+    from mmu.trace.where import Where
+
+MEMORY_LIMIT: Final = "128MB"
+"""What DuckDB keeps in memory; the rest goes to a temporary directory."""
+_ROWS: Final = 1 << 12
+"""Rows of an answer that are fetched at once."""
+
+
+def answer(
+    trace: TraceFile,
+    wanted: EventFilter,
+    sql: str,
+    out: Callable[[str], object],
+    form: Form = "table",
+    progress: Progress | None = None,
+) -> None:
+    """Give ``out`` the answer to one SELECT statement over the events that are ``wanted``, as
+    an aligned table, JSON (an array of objects) or CSV.
+
+    Raises Failure (USAGE) for what is wrong with the statement, in one line.
+    """
+    with tempfile.TemporaryDirectory(prefix="ucmmu-query-") as directory, _connect(directory) as db:
+        question = asked(db, sql)
+        with _errors():
+            _do(db, "SET enable_external_access = false")
+            _do(db, "SET lock_configuration = true")
+            _check(db, trace, sql)
+            _offer(db, trace, wanted, question, Path(directory), progress)
+            db.execute(sql)
+            names = [column[0] for column in db.description or []]
+            write_rows(names, _rows(db), out, form)
+
+
+@contextlib.contextmanager
+def _connect(directory: str) -> Iterator[duckdb.DuckDBPyConnection]:
+    config = {
+        "memory_limit": MEMORY_LIMIT,
+        "temp_directory": directory,
+        "python_enable_replacements": "false",
+        "autoinstall_known_extensions": "false",
+        "autoload_known_extensions": "false",
+        "preserve_insertion_order": "true",
+        "threads": "2",
+    }
+    db = duckdb.connect(":memory:", config=config)
+    try:
+        yield db
+    finally:
+        db.close()
+
+
+@contextlib.contextmanager
+def _errors() -> Iterator[None]:
+    """What DuckDB says, in one line."""
+    try:
+        yield
+    except duckdb.Error as error:
+        raise Failure(ExitCode.USAGE, f"--query: {first_line(error)}") from None
+
+
+def first_line(error: Exception) -> str:
+    """The message, and its hint, without the statement and the mark below it."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    told = [line for line in lines if line and not line.startswith(("LINE ", "^"))]
+    return " ".join(told)
+
+
+def _check(db: duckdb.DuckDBPyConnection, trace: TraceFile, sql: str) -> None:
+    """Find what is wrong with a statement before the trace is read."""
+    empty = {name: fact.schema for name, fact in FACTS.items()}
+    empty["events"] = parquet.schema(trace.descs)
+    for name, schema in empty.items():
+        db.register(name, schema.empty_table())
+    _do(db, f"EXPLAIN {sql}")
+    for name in empty:
+        db.unregister(name)
+
+
+def _offer(
+    db: duckdb.DuckDBPyConnection,
+    trace: TraceFile,
+    wanted: EventFilter,
+    question: Asked,
+    directory: Path,
+    progress: Progress | None,
+) -> None:
+    """Make the tables that the statement names."""
+    for name, fact in FACTS.items():
+        if name in question.tables:
+            db.register(f"_{name}", fact(trace))
+            _do(db, f"CREATE TABLE {name} AS SELECT * FROM _{name}")
+            db.unregister(f"_{name}")
+        else:
+            db.register(name, fact.schema.empty_table())
+    if not question.tables.get("events"):
+        db.register("events", parquet.schema(trace.descs).empty_table())
+        return
+    columns = None if question.columns is None else question.columns | {"number"}
+    if question.once:
+        rows = parquet.Rows(trace, columns)
+        narrow = replace(wanted, where=_narrowed(wanted.where, question.events))
+        source = pa.RecordBatchReader.from_batches(rows.schema, rows.batches(narrow, progress))
+        db.register("events", source)
+        return
+    path = directory / "events.parquet"
+    with path.open("wb") as file:
+        parquet.write(trace, wanted, file, progress, columns)
+    db.register("events", pyarrow.dataset.dataset(str(path), format="parquet"))
+
+
+def _narrowed(where: Where, events: frozenset[str]) -> Where:
+    """Without the kinds of events that the statement leaves out."""
+    known = events & (where.events or events)
+    return replace(where, events=known) if known else where
+
+
+def _do(db: duckdb.DuckDBPyConnection, sql: str) -> None:
+    db.execute(sql).fetchall()
+
+
+def _rows(db: duckdb.DuckDBPyConnection) -> Iterator[Sequence[Any]]:
+    while rows := db.fetchmany(_ROWS):
+        yield from rows

@@ -1,0 +1,267 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The life of one PTE table, event by event, from its frame's allocation to the end of the grace
+period after it was unhooked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from mmu.events import Event
+from mmu.trace.counts import ENTRIES
+from mmu.trace.lives import Life, Stay, life_at, lives_of, stays_at
+from mmu.trace.where import Where
+from mmu.units import PAGE_SHIFT
+from mmu.x86.entries import level_size
+from ucmmu.exit_codes import ExitCode, Failure
+from ucmmu.reading.moment import space_of
+from ucmmu.reading.names import HOLDER, TRYGET, entry_text
+from ucmmu.reading.palette import Paint, plain, style_of
+
+if TYPE_CHECKING:
+    from mmu.trace.reader import Numbered, TraceFile
+    from ucmmu.reading.symbols import History
+
+_AROUND_FREE: Final = ("flush_tlb_mm_range", "tlb_flush", "rcu_grace_period")
+"""What is told of the time between the table's unhooking and its end, though it names no table."""
+_GRACE_PERIOD: Final = ("begins", "has passed this CPU", "ends")
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The table's stay that is told, which of so many it is (from 1), and all of them."""
+
+    stay: Stay
+    number: int
+    stays: list[Stay]
+
+
+def stays(trace: TraceFile, va: int, mm: int | None) -> list[Stay]:
+    """The stays of PTE tables at an address, of one mm or of all. Raises Failure (USAGE): there is
+    none.
+    """
+    found = [one for one in stays_at(trace, va) if mm is None or one.mm in (None, mm)]
+    if not found:
+        whose = "" if mm is None else f" in the mm at {mm:#x}"
+        line = f"{trace.path}: no PTE table was ever installed for {va:#x}{whose}"
+        raise Failure(ExitCode.USAGE, line)
+    return found
+
+
+def stays_of_frame(trace: TraceFile, pfn: int) -> list[Stay]:
+    """The lives of a frame as a PTE table, as stays. Raises Failure (USAGE): it was never one."""
+    found = [_as_stay(life) for life in lives_of(trace, pfn)]
+    if not found:
+        line = f"{trace.path}: frame {pfn:#x} was never a PTE table"
+        raise Failure(ExitCode.USAGE, line)
+    return found
+
+
+def _as_stay(life: Life) -> Stay:
+    stay = Stay(life.pfn, 0, 0, begin=life.events[0].number)
+    for one in life.events:
+        if one.event.name == "pte_alloc":
+            stay.begin = one.number
+        if one.event.name in ("pte_alloc", "pte_free"):
+            stay.address, stay.mm = one.event["address"], one.event["mm"]
+            stay.pmd_pa = one.event["pmd_pa"]
+        if one.event.name == "pte_free":
+            stay.end = one.number
+    return stay
+
+
+def choose(found: list[Stay], life: int | None) -> Chosen:
+    """The one that ``--life`` names, from 1; the last if it names none. Raises Failure (USAGE)."""
+    number = len(found) if life is None else life
+    if not 1 <= number <= len(found):
+        line = f"argument --life: there are lives 1 to {len(found)}, no {number}"
+        raise Failure(ExitCode.USAGE, line)
+    return Chosen(found[number - 1], number, found)
+
+
+def table_report(trace: TraceFile, history: History, chosen: Chosen) -> dict[str, Any]:
+    """The life that was chosen, and the list of all, as JSON: docs/looking.md names each part."""
+    stay = chosen.stay
+    at = stay.begin if stay.begin is not None else stay.end or 0
+    life = life_at(trace, stay.pfn, at)
+    events = sorted([*life.events, *_around_free(trace, life, stay)], key=lambda one: one.number)
+    return {
+        "pfn": stay.pfn,
+        "address": stay.address,
+        "mm": stay.mm,
+        "whose": None if stay.mm is None else str(space_of(trace, history, stay.mm, at)),
+        "life": chosen.number,
+        "lives": [
+            {"life": n, "pfn": one.pfn, "address": one.address, "mm": one.mm, "begin": one.begin}
+            | {"end": one.end}
+            for n, one in enumerate(chosen.stays, 1)
+        ],
+        "events": [_told(trace, history, one, stay) for one in events],
+        "check": _check(life),
+    }
+
+
+def _around_free(trace: TraceFile, life: Life, stay: Stay) -> Iterator[Numbered]:
+    """Flushes of its addresses and grace periods between its unhooking and its end."""
+    begin = life.number_of("pte_free")
+    if begin is None:
+        return
+    freed = life.number_of("rcu_invoke_callback") or life.number_of("mm_page_free")
+    queued = life.number_of("rcu_callback")
+    end = freed if freed is not None else trace.nr_events
+    where = Where(events=frozenset(_AROUND_FREE), begin=begin, end=end)
+    for one in trace.events(where):
+        if _concerns(one.event, stay) and (
+            one.event.name != "rcu_grace_period" or (queued is not None and one.number > queued)
+        ):
+            yield one
+
+
+def _concerns(event: Event, stay: Stay) -> bool:
+    if event.name == "rcu_grace_period":
+        return event["event"] != 1
+    if stay.mm is not None and event["mm"] != stay.mm:
+        return False
+    if event.name == "tlb_flush":
+        return True
+    reach = stay.address + level_size(2)
+    return event["start"] < reach and stay.address < event["end"]
+
+
+def _told(trace: TraceFile, history: History, one: Numbered, stay: Stay) -> dict[str, Any]:
+    event = one.event
+    process = history.process(event.task, one.number)
+    return {
+        "event": one.number,
+        "kind": event.name,
+        "instruction": event.instruction,
+        "time": event.time,
+        "cpu": event.cpu,
+        "task": event.task,
+        "comm": None if process is None else process.comm,
+        "site": event.site or None,
+        **event.fields,
+        "text": _words(event, stay.pfn),
+    }
+
+
+def _words(event: Event, pfn: int) -> str:
+    """What happened, in words."""
+    tell = _WORDS.get(event.name)
+    return tell(event, pfn) if tell else ""
+
+
+def _count(event: Event, _pfn: int) -> str:
+    old, count = event["old"], event["count"]
+    nr = abs(count - old)
+    if event["holder"] == ENTRIES:
+        what = "of entries" if nr == 1 else f"of {nr} entries"
+    else:
+        what = f"a {HOLDER[0]}'s" if nr == 1 else f"{nr} of {HOLDER[0]}s"
+    return f"{old} -> {count}, {what}"
+
+
+def _entry(event: Event, old: int, new: int) -> str:
+    index = event["entry_pa"] >> 3 & 511
+    return f"entry {index} ({event['address']:#x}): {entry_text(old, 1)} => {entry_text(new, 1)}"
+
+
+def _set_pmd(event: Event, pfn: int) -> str:
+    now = (event["new"] & 0x000F_FFFF_FFFF_F000) >> PAGE_SHIFT
+    verb = "refers to it now" if now == pfn and event["new"] else "refers to it no longer"
+    return f"the PMD entry of {event['address']:#x} {verb}"
+
+
+def _flush(event: Event, _pfn: int) -> str:
+    what = "all" if event["end"] == (1 << 64) - 1 else f"{event['start']:#x}-{event['end']:#x}"
+    return f"flush of {what}" + (", tables were freed" if event["freed_tables"] else "")
+
+
+_WORDS: Final[dict[str, Callable[[Event, int], str]]] = {
+    "mm_page_alloc": lambda _e, _p: "the frame is handed out",
+    "pte_alloc_one": lambda _e, _p: "zeroed, for a PTE table",
+    "pte_alloc": lambda e, _p: f"installed for {e['address']:#x}: count 1, its installer's",
+    "pte_get": _count,
+    "pte_put": _count,
+    "pte_tryget": lambda e, _p: f"{TRYGET.get(e['result'], e['result'])}, count {e['count']}",
+    "set_pte": lambda e, _p: _entry(e, e["old"], e["new"]),
+    "walk_set_ad": lambda e, _p: _entry(e, e["old"], e["entry"]),
+    "set_pmd": _set_pmd,
+    "pte_free": lambda e, _p: f"unhooked from the PMD entry of {e['address']:#x}",
+    "flush_tlb_mm_range": _flush,
+    "tlb_flush": lambda e, _p: "this CPU's TLB is flushed, or others' are asked for",
+    "rcu_callback": lambda e, _p: f"queued for RCU, with {e['qlen']} waiting",
+    "rcu_grace_period": lambda e, _p: f"grace period {e['gp_seq']} {_GRACE_PERIOD[e['event']]}",
+    "rcu_invoke_callback": lambda _e, _p: "the grace period is over: freed",
+    "mm_page_free": lambda _e, _p: "the frame is free again",
+}
+
+
+def _check(life: Life) -> dict[str, Any]:
+    """Whether the counts are one unbroken chain from 1 to 0, and what was counted."""
+    names = [one.event.name for one in life.events]
+    counts = life.counts
+    return {
+        "first": counts[0][0] if counts else None,
+        "last": counts[-1][1] if counts else None,
+        "changes": len(counts),
+        "taken": _sum(life, up=True),
+        "dropped": _sum(life, up=False),
+        "breaks": life.breaks,
+        "unhooked": "pte_free" in names,
+        "freed": "rcu_invoke_callback" in names or "mm_page_free" in names,
+    }
+
+
+def _sum(life: Life, *, up: bool) -> int:
+    return sum(
+        abs(count - old) for old, count in life.counts if (count > old) is up and count != old
+    )
+
+
+def table_text(report: dict[str, Any], *, paint: Paint = plain) -> Iterator[str]:
+    """The report as lines of text."""
+    whose = f" of {report['whose']}" if report["whose"] else ""
+    lives = report["lives"]
+    yield (
+        f"PTE table in frame {report['pfn']:#x}, for {report['address']:#x}{whose}:"
+        f" life {report['life']} of {len(lives)}"
+    )
+    if len(lives) > 1:
+        yield from _list(lives)
+    yield ""
+    yield f"{'event':>10}  {'instruction':>12}  CPU task{'':<12} what"
+    for one in report["events"]:
+        task = f"{one['comm'] or '?'}-{one['task']}" if one["task"] else "-"
+        site = f"{one['site']}(): " if one["site"] else ""
+        yield (
+            f"{one['event']:>10,}  {one['instruction']:>12,}  {one['cpu']:>3} {task:<16}"
+            f" {paint(style_of(one['kind']), format(one['kind'], '<19'))} {site}{one['text']}"
+        )
+    yield ""
+    verdict = _verdict(report["check"])
+    bad = report["check"]["breaks"] or "WRONG" in verdict
+    yield paint("fault" if bad else "hit", verdict)
+
+
+def _list(lives: Iterable[dict[str, Any]]) -> Iterator[str]:
+    for one in lives:
+        begin = "before the trace" if one["begin"] is None else f"event {one['begin']:,}"
+        end = "the end of the trace" if one["end"] is None else f"event {one['end']:,}"
+        yield f"  life {one['life']}: frame {one['pfn']:#x}, installed {begin}, until {end}"
+
+
+def _verdict(check: dict[str, Any]) -> str:
+    if check["breaks"]:
+        return f"BROKEN chain of counts: {'; '.join(check['breaks'])}"
+    if not check["changes"]:
+        return "no count is told: this policy counts no references, or they were filtered out"
+    told = f"{check['changes']} changes, {check['taken']} taken, {check['dropped']} dropped"
+    chain = f"counts are one unbroken chain from {check['first']} to {check['last']}: {told}"
+    if not check["unhooked"]:
+        return f"{chain}; the table is in use at the end"
+    if check["last"]:
+        return f"{chain}; WRONG: the table was unhooked with references left"
+    return chain + ("" if check["freed"] else "; its grace period is not over at the end")
