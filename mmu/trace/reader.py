@@ -166,7 +166,8 @@ class TraceFile:
 
     def last_before(self, number: int, where: Where = ALL) -> Numbered | None:
         """The last event before number ``number`` for which ``where`` holds; as batches() in
-        reverse."""
+        reverse.
+        """
         end = number if where.end is None else min(number, where.end)
         for batch in self.batches(replace(where, end=end), reverse=True):
             last = Batch(batch.numbers[-1:], batch.records[-1:])

@@ -9,7 +9,7 @@ import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, BinaryIO, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from mmu._native import ffi, lib
 from mmu.errors import MmuError
@@ -96,7 +96,7 @@ class TraceWriter:
 
     def __init__(
         self,
-        file: BinaryIO,
+        file: Any,
         head: Mapping[str, Any],
         *,
         where: Where = ALL,
@@ -205,7 +205,7 @@ class TraceWriter:
         report = dict(summary or {})
         if self.left_out:
             report["left_out"] = self.left_out
-        nr_sites = lib.ring_nr_sites(self.ring.c)
+        nr_sites = self.ring.c.nr_sites
         self._thread.guard(lambda: self._sink.finish(report, nr_sites))
         if self.error is not None and not self._thread.reported:
             raise TraceError(f"the trace could not be written on: {self.error.strerror}")

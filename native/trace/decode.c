@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* From a part of a chunk back to records.  The bytes may be anything: nothing is read past their end. */
+/* From a part of a chunk back to records.  The bytes may be anything: nothing is read past their
+ * end. */
 #include "trace/decode.h"
 
 #include "trace/column.h"
@@ -59,7 +60,8 @@ static bool cut(const u8 *bytes, u64 size, u32 nr_columns, struct cursor *positi
 		memcpy(&length, bytes + sizeof(length) * i, sizeof(length));
 		if (length > size)
 			return false;
-		*(i ? &reader->column[i - 1] : positions) = (struct cursor){ at, at + length, false };
+		*(i ? &reader->column[i - 1] : positions) =
+			(struct cursor){ at, at + length, false };
 		at += length;
 		size -= length;
 	}
@@ -115,8 +117,8 @@ static bool get_insn(struct part_reader *reader, const struct node *from, u32 mo
 {
 	struct cursor *code = &reader->column[INSNS_CODE];
 	struct model *model = reader->model;
-	u64 after = from->role == TRACE_ROLE_INSN ? from->a + from->b :
-						    model->cpu[model->current].base;
+	u64 after = from->role == TRACE_ROLE_INSN ? from->a + from->b
+						  : model->cpu[model->current].base;
 	u64 ip;
 
 	if (mode <= TOKEN_SECOND) {
@@ -165,8 +167,8 @@ static bool get_token(struct part_reader *reader, struct event *event)
 
 	if (role > TRACE_ROLE_TLB_HIT)
 		return false;
-	get_head(model, heads, token & TOKEN_HEAD ? get_byte(heads) : 0, role == TRACE_ROLE_INSN, NULL,
-		 event);
+	get_head(model, heads, token & TOKEN_HEAD ? get_byte(heads) : 0, role == TRACE_ROLE_INSN,
+		 NULL, event);
 	event->id = model->id[role];
 	cpu = &model->cpu[model->current];
 	from = &model->node[cpu->node];
@@ -281,8 +283,9 @@ static bool get_insns(struct part_reader *reader, u32 nr, bool scatter, struct e
 	return !expected;
 }
 
-bool decode_part(struct decoder *decoder, const struct event_roles *roles, u32 part, const u8 *bytes,
-		 u64 size, u32 nr, u32 total, bool scatter, struct event *records, u32 *positions)
+bool decode_part(struct decoder *decoder, const struct event_roles *roles, u32 part,
+		 const u8 *bytes, u64 size, u32 nr, u32 total, bool scatter, struct event *records,
+		 u32 *positions)
 {
 	struct part_reader reader = { .model = decoder->model, .roles = roles };
 	u32 i, nr_columns = part == TRACE_PART_INSNS ? NR_INSNS_COLUMNS : NR_OTHERS_COLUMNS;

@@ -89,8 +89,8 @@ static void add_frames(struct putter *frames, const struct event_roles *roles,
 					    (roles->pfn[event->id] >> field & 1 ? 0 : PAGE_SHIFT));
 }
 
-void digest_records(struct digest *digest, const struct event_roles *roles, const struct event *records,
-		    u32 nr)
+void digest_records(struct digest *digest, const struct event_roles *roles,
+		    const struct event *records, u32 nr)
 {
 	struct putter sets[DIGEST_SETS];
 	u32 i, task = ~records->task;

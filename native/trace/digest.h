@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What the index says of a chunk, so that it need not be read where nothing is to be found in it. */
+/* What the index says of a chunk, so that it need not be read where nothing is to be found in it.
+ */
 #ifndef UCMMU_TRACE_DIGEST_H
 #define UCMMU_TRACE_DIGEST_H
 
@@ -34,8 +35,8 @@ struct digest {
 };
 
 /* Say what is in nr records (one at least). */
-void digest_records(struct digest *digest, const struct event_roles *roles, const struct event *records,
-		    u32 nr);
+void digest_records(struct digest *digest, const struct event_roles *roles,
+		    const struct event *records, u32 nr);
 /* Whether a set of nr_bits (a power of two) may hold a number from first to last. */
 bool digest_may_hold(const u64 *bits, u32 nr_bits, u64 first, u64 last);
 /* cffi-end */

@@ -27,8 +27,9 @@ struct encoder {
 
 /* Bytes a record can take in each column. */
 static const u8 insns_room[NR_INSNS_COLUMNS] = {
-	[INSNS_RUNS] = MAX_VARINT, [INSNS_TOKENS] = 1,		  [INSNS_HEADS] = MAX_HEAD,
-	[INSNS_ADDRESS] = MAX_VARINT, [INSNS_CODE] = 3 * MAX_VARINT, [INSNS_VALUES] = 3 * MAX_VARINT,
+	[INSNS_RUNS] = MAX_VARINT,     [INSNS_TOKENS] = 1,
+	[INSNS_HEADS] = MAX_HEAD,      [INSNS_ADDRESS] = MAX_VARINT,
+	[INSNS_CODE] = 3 * MAX_VARINT, [INSNS_VALUES] = 3 * MAX_VARINT,
 };
 
 static const u8 others_room[NR_OTHERS_COLUMNS] = {
@@ -134,11 +135,11 @@ static always_inline void put_position(struct part_writer *writer, u32 position)
 }
 
 /*
- * Write what of CPU, task, site, time and instruction is not as expected; returns HEAD_*.  The state of
- * the CPU, which is then the current one, becomes the event's.
+ * Write what of CPU, task, site, time and instruction is not as expected; returns HEAD_*.  The
+ * state of the CPU, which is then the current one, becomes the event's.
  */
-static u32 put_head(struct model *model, struct column *column, const struct event *event, u16 *site,
-		    u64 expected)
+static u32 put_head(struct model *model, struct column *column, const struct event *event,
+		    u16 *site, u64 expected)
 {
 	u64 ahead = event->time - event->instruction;
 	struct model_cpu *cpu = &model->cpu[model->current];
@@ -187,8 +188,8 @@ static u32 put_insn(struct part_writer *writer, const struct node *from, const s
 {
 	struct column *code = &writer->column[INSNS_CODE];
 	struct model *model = writer->model;
-	u64 after = from->role == TRACE_ROLE_INSN ? from->a + from->b :
-						    model->cpu[model->current].base;
+	u64 after = from->role == TRACE_ROLE_INSN ? from->a + from->b
+						  : model->cpu[model->current].base;
 	u32 i;
 
 	for (i = 0; i < 2; i++) {
@@ -300,8 +301,8 @@ static always_inline bool came_as_expected(struct model *model, const struct eve
 			return false;
 		cpu->base = event->a;
 	} else {
-		if (event->a != expected_a(cpu, node) || event->b != node->b || event->c != node->c ||
-		    event->d != expected_d(model, node, event->a, event->c))
+		if (event->a != expected_a(cpu, node) || event->b != node->b ||
+		    event->c != node->c || event->d != expected_d(model, node, event->a, event->c))
 			return false;
 		model_learn(model, cpu, node, event, false);
 	}
@@ -371,8 +372,9 @@ static void end_part(struct part_writer *writer, struct encoded_part *part)
 	part->size = at - writer->bytes;
 }
 
-void encode_chunk(struct encoder *encoder, const struct event_roles *roles, const struct event *records,
-		  u32 nr, struct encoded_part part[3], struct digest *digest)
+void encode_chunk(struct encoder *encoder, const struct event_roles *roles,
+		  const struct event *records, u32 nr, struct encoded_part part[3],
+		  struct digest *digest)
 {
 	u32 i;
 

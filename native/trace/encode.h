@@ -21,8 +21,9 @@ struct encoder *encoder_create(u32 max_records);
 /* Free it and its last parts; NULL is no encoder. */
 void encoder_destroy(struct encoder *encoder);
 /* Encode nr records into TRACE_PARTS parts, which are good until the next call; fill *digest. */
-void encode_chunk(struct encoder *encoder, const struct event_roles *roles, const struct event *records,
-		  u32 nr, struct encoded_part part[3], struct digest *digest);
+void encode_chunk(struct encoder *encoder, const struct event_roles *roles,
+		  const struct event *records, u32 nr, struct encoded_part part[3],
+		  struct digest *digest);
 /* cffi-end */
 
 #endif

@@ -65,7 +65,8 @@ static bool is_wanted(const struct event_filter *filter, const struct event_role
 {
 	if (!filter->kind[event->id] || !filter->cpu[event->cpu])
 		return false;
-	if (!in_range(&filter->number, number) || !in_range(&filter->instruction, event->instruction) ||
+	if (!in_range(&filter->number, number) ||
+	    !in_range(&filter->instruction, event->instruction) ||
 	    !in_range(&filter->time, event->time))
 		return false;
 	if (filter->nr_tasks && !is_task(filter, event->task))
@@ -82,8 +83,8 @@ static bool is_wanted(const struct event_filter *filter, const struct event_role
 	return !filter->nr_frames || is_of_frames(filter, roles, event);
 }
 
-u32 filter_mask(struct event_filter *filter, const struct event_roles *roles, const struct event *records,
-		const u64 *numbers, u32 nr, u8 *mask)
+u32 filter_mask(struct event_filter *filter, const struct event_roles *roles,
+		const struct event *records, const u64 *numbers, u32 nr, u8 *mask)
 {
 	u32 i, kept = 0;
 

@@ -26,12 +26,14 @@ struct event_filter {
 	u8 in_code[256]; /* by CPU: the last insn was in code; from call to call */
 };
 
-/* Say of each of nr records, the numbers of which are given, whether it is wanted; returns how many. */
-u32 filter_mask(struct event_filter *filter, const struct event_roles *roles, const struct event *records,
-		const u64 *numbers, u32 nr, u8 *mask);
+/* Say of each of nr records, the numbers of which are given, whether it is wanted; returns how
+ * many. */
+u32 filter_mask(struct event_filter *filter, const struct event_roles *roles,
+		const struct event *records, const u64 *numbers, u32 nr, u8 *mask);
 /* Move the records that mask names to the front, and their numbers; returns how many. */
 u32 filter_keep(struct event *records, u64 *numbers, u32 nr, const u8 *mask);
-/* How many of nr records are of kind id; the place of number nth (from 0) goes to *place, else nr. */
+/* How many of nr records are of kind id; the place of number nth (from 0) goes to *place, else nr.
+ */
 u32 filter_count(const struct event *records, u32 nr, u32 id, u64 nth, u32 *place);
 /* cffi-end */
 

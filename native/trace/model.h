@@ -3,8 +3,8 @@
  * What is expected of the next event: the encoder writes only what came otherwise, and the decoder
  * expects the same.  docs/trace.md describes it.
  *
- * Instructions, accesses and TLB hits are nodes of a graph: each knows the two that followed it last
- * on its CPU, and what its fields were.  Other kinds know the last fields of their kind.
+ * Instructions, accesses and TLB hits are nodes of a graph: each knows the two that followed it
+ * last on its CPU, and what its fields were.  Other kinds know the last fields of their kind.
  */
 #ifndef UCMMU_TRACE_MODEL_H
 #define UCMMU_TRACE_MODEL_H
@@ -66,7 +66,7 @@ struct node {
 	u32 next[2]; /* what followed, the likelier first; 0: nothing yet */
 	u32 chain;   /* instructions of one hash */
 	u8 role;
-	bool doubt;  /* the last time it was the second that followed */
+	bool doubt; /* the last time it was the second that followed */
 	u64 a, b, c, d;
 	u64 stride, delta;
 };
@@ -91,7 +91,7 @@ struct model_kind {
 struct model {
 	u8 current, id[4]; /* CPU; id by role */
 	u32 nr_nodes;
-	u64 before;	   /* field a of the event before, of kinds without a role */
+	u64 before; /* field a of the event before, of kinds without a role */
 	struct model_cpu cpu[MODEL_CPUS];
 	u32 hash[1 << MODEL_HASH_BITS];
 	u64 frame[1 << MODEL_PLACE_BITS]; /* pa - address, by page */
@@ -123,7 +123,8 @@ static always_inline u64 *model_slot(struct model *model, u64 address, u64 array
 }
 
 /* The node for an event of that role after the current one; 0: there is none yet. */
-static always_inline u32 model_follower(const struct model *model, const struct node *from, u32 role)
+static always_inline u32 model_follower(const struct model *model, const struct node *from,
+					u32 role)
 {
 	if (from->next[0] && model->node[from->next[0]].role == role)
 		return from->next[0];

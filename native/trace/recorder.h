@@ -15,15 +15,16 @@ struct segment {
 
 struct recorder;
 
-/* Make a recorder of nr segments for an empty ring, the records of which are its first; NULL without
- * memory.  It must outlive the ring, which nobody else reads.
+/* Make a recorder of nr segments for an empty ring, the records of which are its first; NULL
+ * without memory.  It must outlive the ring, which nobody else reads.
  */
 struct recorder *recorder_create(struct event_ring *ring, u32 nr);
 /* Free it. No thread waits in it. */
 void recorder_destroy(struct recorder *recorder);
 /* A thread writes away from now on: take the ring's full(), and hand over what it holds. */
 void recorder_begin(struct recorder *recorder);
-/* Hand over what the ring holds, if anything; waits for a free segment. Only the ring's writer may. */
+/* Hand over what the ring holds, if anything; waits for a free segment. Only the ring's writer may.
+ */
 void recorder_hand_over(struct recorder *recorder);
 /* Wait until all that was handed over is written. */
 void recorder_drain(struct recorder *recorder);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What a recorder must know of each kind of event; a file's reader takes it from the file's table. */
+/* What a recorder must know of each kind of event; a file's reader takes it from the file's table.
+ */
 #ifndef UCMMU_TRACE_ROLES_H
 #define UCMMU_TRACE_ROLES_H
 
@@ -22,11 +23,12 @@
 
 /* By number of the kind. */
 struct event_roles {
-	u8 part[EVENT_KINDS];	   /* TRACE_PART_*; 0 only for kinds with a role */
-	u8 role[EVENT_KINDS];	   /* TRACE_ROLE_* */
-	u8 address[EVENT_KINDS];   /* the field (0 to 3) with a guest-virtual address, or TRACE_NO_FIELD */
-	u8 pfn[EVENT_KINDS];	   /* mask of the fields that are frame numbers */
-	u8 entry_pa[EVENT_KINDS];  /* mask of the fields that are physical addresses in tables */
+	u8 part[EVENT_KINDS];	  /* TRACE_PART_*; 0 only for kinds with a role */
+	u8 role[EVENT_KINDS];	  /* TRACE_ROLE_* */
+	u8 address[EVENT_KINDS];  /* the field (0 to 3) with a guest-virtual address, or
+				     TRACE_NO_FIELD */
+	u8 pfn[EVENT_KINDS];	  /* mask of the fields that are frame numbers */
+	u8 entry_pa[EVENT_KINDS]; /* mask of the fields that are physical addresses in tables */
 };
 /* cffi-end */
 
