@@ -6,6 +6,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from pathlib import Path
 
 import pytest
 
@@ -68,10 +69,23 @@ def test_rows_of_events_by_kind(trace):
 def test_lives_of_tables(trace):
     dead, live = ask(trace, "FROM tables ORDER BY pfn")
     assert dead == {
-        "pfn": 20, "mm": MM, "address": 0x200000, "task": 7, "site": None,
-        "allocated": 0, "allocated_time": 10, "installed": 1, "installed_time": 10,
-        "unhooked": 6, "unhooked_time": 30, "freed": 8, "freed_time": 50,
-        "gets": 2, "puts": 3, "count": 0, "count_max": 3,
+        "pfn": 20,
+        "mm": MM,
+        "address": 0x200000,
+        "task": 7,
+        "site": None,
+        "allocated": 0,
+        "allocated_time": 10,
+        "installed": 1,
+        "installed_time": 10,
+        "unhooked": 6,
+        "unhooked_time": 30,
+        "freed": 8,
+        "freed_time": 50,
+        "gets": 2,
+        "puts": 3,
+        "count": 0,
+        "count_max": 3,
     }
     assert (live["pfn"], live["installed"], live["freed"]) == (21, 4, None)
 
@@ -90,7 +104,12 @@ def test_a_frame_that_is_a_table_twice_has_two_lives(tmp_path):
 def test_processes_with_their_ends(trace):
     (row,) = ask(trace, "SELECT pid, parent, comm, code, from_event, until_event FROM processes")
     assert row == {
-        "pid": 7, "parent": 1, "comm": "guest", "code": 3, "from_event": 0, "until_event": 9
+        "pid": 7,
+        "parent": 1,
+        "comm": "guest",
+        "code": 3,
+        "from_event": 0,
+        "until_event": 9,
     }
 
 
@@ -240,3 +259,11 @@ def test_functions_of_a_guest_by_their_misses(tmp_path):
     (total,) = ask(trace, "SELECT count(*) AS n FROM events WHERE event = 'tlb_miss'")
     assert sum(row["misses"] for row in rows) == total["n"] > 0
     assert {"main", "_start"} & {row["function"] for row in rows}
+
+
+def test_the_examples_of_the_documentation_run(trace):
+    text = (Path(__file__).parents[2] / "docs" / "exporting.md").read_text()
+    statements = [piece.split("```")[0] for piece in text.split("```sql\n")[1:]]
+    assert len(statements) >= 5
+    for statement in statements:
+        ask(trace, statement)

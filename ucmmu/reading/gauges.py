@@ -21,7 +21,7 @@ WINDOW_NS: Final = 10_000
 PAGE_KB: Final = 4
 _PRESENT, _PS = 1, 1 << 7
 _FRAME = 0x000F_FFFF_FFFF_F000
-_LEVELS = ("set_pgd", "set_p4d", "set_pud", "set_pmd")
+_LEVELS = ("set_p4d", "set_pud", "set_pmd")
 _SWAP_ENTRIES = 2
 
 
@@ -53,7 +53,7 @@ class TableCount:
                 self._owner[table] = mm
             else:
                 self._owner.pop(table, None)
-        if not changed or event.name == "set_pgd":
+        if not changed:
             return None
         self.kb[mm] = self.kb.get(mm, 0) + changed * PAGE_KB
         return mm

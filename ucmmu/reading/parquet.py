@@ -195,9 +195,9 @@ def _signed(values: npt.NDArray[np.uint64]) -> pa.Array:
 
 
 def _named(codes: npt.NDArray[np.int32], names: Sequence[str]) -> pa.Array:
-    """Names by number; an empty name is none."""
-    empty = np.array([not name for name in names], dtype=bool)
-    mask = empty[codes] if len(names) else np.ones(len(codes), dtype=bool)
+    """Names by number; an empty name is none, and so is one that a torn trace does not tell."""
+    empty = np.array([*(not name for name in names), True], dtype=bool)
+    mask = empty[np.minimum(codes, len(names))]
     return pa.DictionaryArray.from_arrays(pa.array(codes, mask=mask), pa.array(names, pa.string()))
 
 

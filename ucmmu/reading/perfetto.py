@@ -34,7 +34,7 @@ _CATEGORIES: Final = {
     "tlb": ("tlb_", "walk_", "inv", "mov_cr3", "flush_tlb", "csd_", "ipi_", "call_function"),
     "tables": ("pte_", "set_p", "rcu_"),
     "faults": ("page_fault",),
-    "locks": ("mmap_lock", "contention"),
+    "locks": ("mmap_lock", "vma_lock", "contention"),
     "sched": ("sched_", "switch_mm"),
     "memory": ("mm_page", "rss_stat", "total_vm"),
 }

@@ -107,7 +107,7 @@ def _decode(
                 instruction,
                 cpu,
                 task,
-                sites[site],
+                sites[site] if site < len(sites) else "",
                 time,
             ),
         )
