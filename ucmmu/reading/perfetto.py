@@ -8,6 +8,7 @@ slices are as long as what the guest did meanwhile, often 0.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import TYPE_CHECKING, BinaryIO, Final
 
 import numpy as np
@@ -53,6 +54,7 @@ def write(
     exporter.close()
 
 
+@cache
 def category(event: str) -> str:
     """The category of an event, by which Perfetto filters."""
     for name, starts in _CATEGORIES.items():
