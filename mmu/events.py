@@ -188,7 +188,7 @@ class EventRing:
 
     def sites(self) -> list[str]:
         """Names of the kernel functions that events gave so far, by number; that of 0 is ""."""
-        count: int = lib.ring_nr_sites(self.c)
+        count = self.c.nr_sites
         return [_text(lib.ring_site_name(self.c, number)) for number in range(count + 1)]
 
     def read(self) -> list[Event]:

@@ -20,7 +20,7 @@ from ucmmu import (
     command_walk,
     exit_codes,
 )
-from ucmmu.arguments import add_json, add_keep, add_run_options, choices, run_options
+from ucmmu.arguments import add_json, add_keep, add_run_options, add_trace, choices, run_options
 from ucmmu.command import Command
 from ucmmu.exit_codes import ExitCode, Failure
 from ucmmu.options import POLICIES, RunOptions, find_program
@@ -48,7 +48,8 @@ examples:
   ucmmu run bash -c 'ls /usr | wc -l'
   ucmmu run --strace hello
   ucmmu run --free-tables scan --json result.json dontneed_loop 1G 1M
-  ucmmu run --fidelity trace --trace-out trace.txt hello
+  ucmmu run --trace hello.trace hello
+  ucmmu run --trace faults.trace --trace-filter 'event=page_fault*,pte_*' hello
   ucmmu run --cpus 4 --seed 7 ./threaded_program
   ucmmu run --read data --writable results ./program data results
   ucmmu run --timeout 60 -- ./program --its-own-option"""
@@ -58,6 +59,7 @@ examples:
   ucmmu compare dontneed_loop 1G 1M
   ucmmu compare --json policies.json sparse
   ucmmu compare --fidelity exact --tlb tiny hello
+  ucmmu compare --trace runs sparse
   ucmmu compare --cpus 4 ./threaded_program"""
 
 _LIST_EXAMPLES = """\
@@ -269,10 +271,11 @@ def build_parser() -> argparse.ArgumentParser:
         default="refcount",
         help=f"how empty PTE tables are freed: {choices(POLICIES)} (default: refcount)",
     )
-    run.add_argument(
-        "--trace-out",
-        metavar="FILE",
-        help="with --fidelity trace: print the trace there, - for stdout (default: stderr)",
+    add_trace(
+        run,
+        "FILE",
+        "record the run there, - for stdout: each instruction, what it made TLB and kernel do, or"
+        " with --fidelity fast or exact what those show; `ucmmu trace FILE` prints it",
     )
     run.add_argument(
         "--strace",
@@ -295,6 +298,12 @@ def build_parser() -> argparse.ArgumentParser:
     )
     compare.takes_program = True
     add_run_options(compare)
+    add_trace(
+        compare,
+        "DIR",
+        "record each run in a file of this directory, which is made if it is not there:"
+        " DIR/never.trace, DIR/scan.trace and so on",
+    )
     compare.add_argument(
         "--show-output", action="store_true", help="show what the guest prints, on stderr"
     )
@@ -406,14 +415,11 @@ def _run(arguments: argparse.Namespace) -> int:
 
     from ucmmu.run import run
 
-    if arguments.trace_out is not None and arguments.fidelity != "trace":
-        raise Failure(ExitCode.USAGE, "argument --trace-out: needs --fidelity trace")
     _check_targets(arguments)
     options = replace(
         _run_options(arguments),
         free_tables=arguments.free_tables,
         keep=arguments.keep,
-        trace_out=TO_STDERR if arguments.trace_out is None else arguments.trace_out,
         strace=arguments.strace or arguments.strace_out is not None,
         strace_out=TO_STDERR if arguments.strace_out is None else arguments.strace_out,
     )
@@ -424,7 +430,7 @@ def _check_targets(arguments: argparse.Namespace) -> None:
     """No two outputs have one place but stderr. Raises Failure (USAGE)."""
     targets = [
         (option, getattr(arguments, option.strip("-").replace("-", "_")))
-        for option in ("--json", "--trace-out", "--strace-out")
+        for option in ("--json", "--trace", "--strace-out")
     ]
     for (one, its), (other, target) in combinations(targets, 2):
         if target is not None and _same_place(target, its):

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 from weakref import WeakValueDictionary
 
 from mmu._native import ffi, lib
@@ -36,7 +36,7 @@ from mmu.linux.user_stretches import UserRange
 from mmu.units import PAGE_SHIFT
 
 if TYPE_CHECKING:
-    from mmu._native import struct_kernel_ptr, struct_mm_struct_ptr
+    from mmu._native import Ptr, struct_kernel_ptr, struct_mm_struct_ptr
     from mmu.events import EventRing
     from mmu.memory import Memory
     from mmu.x86 import Mmu
@@ -342,7 +342,7 @@ class Cpu:
         """Events are stamped with the 64-bit count at that address, which ``owner`` keeps; 0:
         nobody counts.
         """
-        self.c.instructions = ffi.cast("const u64 *", address)
+        self.c.instructions = cast("Ptr[int]", ffi.cast("const u64 *", address))
         self._counter = owner
 
     def interrupt(self) -> None:

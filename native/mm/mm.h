@@ -147,6 +147,7 @@ struct vma_facts {
 	u64 vm_start, vm_end, vm_flags, vm_pgoff;
 	u32 vm_file, vm_name;
 };
+
 /* The event vma_lock. */
 #define VMA_LOCK_SUCCESS 0
 #define VMA_LOCK_ABORT 1

@@ -93,6 +93,7 @@ struct event_ring {
 	void *arg;
 	u8 unwanted[EVENT_KINDS]; /* by event number, 1: not recorded */
 	struct site_table *sites; /* names of kernel functions, NULL: none yet */
+	u32 nr_sites;		  /* how many, numbered from 1 on; it only grows */
 	u32 caller;		  /* the site that calls C from Python: see site_of_caller */
 };
 
@@ -106,9 +107,8 @@ void ring_emit(struct event_ring *ring, u32 id, const u64 value[4]);
 u64 ring_read(struct event_ring *ring, struct event *out, u64 max);
 /* The number of a kernel function's name, a new one if it has none; 0 for "", or without memory. */
 u32 ring_site(struct event_ring *ring, const char *name);
-/* The name of a site, "" for 0 and for what is none; how many there are, numbered from 1 on. */
+/* The name of a site, "" for 0 and for what is none. */
 const char *ring_site_name(const struct event_ring *ring, u32 site);
-u32 ring_nr_sites(const struct event_ring *ring);
 /* Describe event, counter, mm counter and kernel counter number id; NULL past the last. */
 const struct event_desc *event_describe(u32 id);
 const struct counter_desc *counter_describe(u32 id);

@@ -19,22 +19,22 @@ struct site_table {
 	} cache[CACHE_SIZE];
 };
 
-/* Number the name, which is new. 0 without memory or beyond 16 bits. */
-static u32 add_site(struct site_table *sites, const char *name)
+/* Number the name, which is new. False without memory or beyond 16 bits. */
+static bool add_site(struct site_table *sites, const char *name)
 {
 	if (sites->nr == NR_SITES_MAX)
-		return 0;
+		return false;
 	if (sites->nr == sites->max) {
 		u32 max = sites->max ? 2 * sites->max : 64;
 		char **grown = realloc(sites->name, max * sizeof(*grown));
 
 		if (!grown)
-			return 0;
+			return false;
 		sites->name = grown;
 		sites->max = max;
 	}
 	sites->name[sites->nr] = strdup(name);
-	return sites->name[sites->nr] ? ++sites->nr : 0;
+	return sites->name[sites->nr] && ++sites->nr;
 }
 
 u32 ring_site(struct event_ring *ring, const char *name)
@@ -50,27 +50,25 @@ u32 ring_site(struct event_ring *ring, const char *name)
 	for (u32 i = 0; i < sites->nr; i++)
 		if (!strcmp(sites->name[i], name))
 			return i + 1;
-	return add_site(sites, name);
-}
-
-u32 ring_nr_sites(const struct event_ring *ring)
-{
-	return ring->sites ? ring->sites->nr : 0;
+	if (!add_site(sites, name))
+		return 0;
+	return ring->nr_sites = sites->nr;
 }
 
 const char *ring_site_name(const struct event_ring *ring, u32 site)
 {
-	return site && site <= ring_nr_sites(ring) ? ring->sites->name[site - 1] : "";
+	return site && site <= ring->nr_sites ? ring->sites->name[site - 1] : "";
 }
 
 void ring_free_sites(struct event_ring *ring)
 {
-	for (u32 i = 0; i < ring_nr_sites(ring); i++)
+	for (u32 i = 0; i < ring->nr_sites; i++)
 		free(ring->sites->name[i]);
 	if (ring->sites)
 		free(ring->sites->name);
 	free(ring->sites);
 	ring->sites = NULL;
+	ring->nr_sites = 0;
 }
 
 u32 ring_constant_site(struct event_ring *ring, const char *name)
