@@ -205,7 +205,7 @@ class TraceWriter:
         report = dict(summary or {})
         if self.left_out:
             report["left_out"] = self.left_out
-        nr_sites = lib.ring_nr_sites(self.ring.c)
+        nr_sites = self.ring.c.nr_sites
         self._thread.guard(lambda: self._sink.finish(report, nr_sites))
         if self.error is not None and not self._thread.reported:
             raise TraceError(f"the trace could not be written on: {self.error.strerror}")

@@ -92,7 +92,7 @@ void recorder_hand_over(struct recorder *recorder)
 	pthread_mutex_lock(&recorder->lock);
 	segment = &recorder->segment[recorder->given % recorder->nr];
 	segment->nr = nr;
-	segment->nr_sites = ring_nr_sites(ring);
+	segment->nr_sites = ring->nr_sites;
 	recorder->records += nr;
 	recorder->given++;
 	pthread_cond_signal(&recorder->given_some);
