@@ -56,8 +56,6 @@ void ring_free_sites(struct event_ring *ring)
 {
 	for (u32 i = 0; i < ring->nr_sites; i++)
 		free(ring->sites->name[i]);
-	if (ring->sites)
-		free(ring->sites->name);
 	free(ring->sites);
 	ring->sites = NULL;
 	ring->nr_sites = 0;
