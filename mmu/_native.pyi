@@ -164,8 +164,92 @@ class struct_event_ring(Struct[struct_event_ring_ptr]):
     full: Callable[[struct_event_ring_ptr, CData], None]
     arg: CData
     unwanted: Array[int]
+    sites: struct_site_table_ptr
+    nr_sites: int
+    caller: int
 
 class struct_event_ring_ptr(struct_event_ring, Ptr[struct_event_ring]): ...
+class struct_site_table(Struct[struct_site_table_ptr]): ...
+class struct_site_table_ptr(struct_site_table, Ptr[struct_site_table]): ...
+
+class struct_event_roles(Struct[struct_event_roles_ptr]):
+    part: Array[int]
+    role: Array[int]
+    address: Array[int]
+    pfn: Array[int]
+    entry_pa: Array[int]
+
+class struct_event_roles_ptr(struct_event_roles, Ptr[struct_event_roles]): ...
+class struct_decoder(Struct[struct_decoder_ptr]): ...
+class struct_decoder_ptr(struct_decoder, Ptr[struct_decoder]): ...
+
+class struct_digest_set(Struct[struct_digest_set_ptr]):
+    nr_bits: int
+    bits: Array[int]
+
+class struct_digest_set_ptr(struct_digest_set, Ptr[struct_digest_set]): ...
+
+class struct_digest_cpu(Struct[struct_digest_cpu_ptr]):
+    nr: int
+    first: int
+    last: int
+
+class struct_digest_cpu_ptr(struct_digest_cpu, Ptr[struct_digest_cpu]): ...
+
+class struct_digest(Struct[struct_digest_ptr]):
+    first_time: int
+    last_time: int
+    kinds: Array[int]
+    cpu: Array[struct_digest_cpu]
+    nr_tasks: int
+    tasks: Array[int]
+    set: Array[struct_digest_set]
+
+class struct_digest_ptr(struct_digest, Ptr[struct_digest]): ...
+
+class struct_encoded_part(Struct[struct_encoded_part_ptr]):
+    bytes: Ptr[int]
+    size: int
+    nr: int
+
+class struct_encoded_part_ptr(struct_encoded_part, Ptr[struct_encoded_part]): ...
+class struct_encoder(Struct[struct_encoder_ptr]): ...
+class struct_encoder_ptr(struct_encoder, Ptr[struct_encoder]): ...
+
+class struct_number_range(Struct[struct_number_range_ptr]):
+    begin: int
+    end: int
+
+class struct_number_range_ptr(struct_number_range, Ptr[struct_number_range]): ...
+
+class struct_event_filter(Struct[struct_event_filter_ptr]):
+    kind: Array[int]
+    cpu: Array[int]
+    number: struct_number_range
+    instruction: struct_number_range
+    time: struct_number_range
+    nr_tasks: int
+    nr_addresses: int
+    nr_frames: int
+    nr_code: int
+    task: Ptr[int]
+    site: Ptr[int]
+    address: struct_number_range_ptr
+    frame: Ptr[int]
+    code: struct_number_range_ptr
+    by_code: bool
+    in_code: Array[int]
+
+class struct_event_filter_ptr(struct_event_filter, Ptr[struct_event_filter]): ...
+
+class struct_segment(Struct[struct_segment_ptr]):
+    records: struct_event_ptr
+    nr: int
+    nr_sites: int
+
+class struct_segment_ptr(struct_segment, Ptr[struct_segment]): ...
+class struct_recorder(Struct[struct_recorder_ptr]): ...
+class struct_recorder_ptr(struct_recorder, Ptr[struct_recorder]): ...
 
 class struct_bus(Struct[struct_bus_ptr]):
     self: CData
@@ -642,6 +726,34 @@ class FFI(BaseFFI):
         self, cdecl: Literal["struct event_ring *"], init: object = ...
     ) -> struct_event_ring_ptr: ...
     @overload
+    def new(
+        self, cdecl: Literal["struct event_roles *"], init: object = ...
+    ) -> struct_event_roles_ptr: ...
+    @overload
+    def new(
+        self, cdecl: Literal["struct digest_set *"], init: object = ...
+    ) -> struct_digest_set_ptr: ...
+    @overload
+    def new(
+        self, cdecl: Literal["struct digest_cpu *"], init: object = ...
+    ) -> struct_digest_cpu_ptr: ...
+    @overload
+    def new(self, cdecl: Literal["struct digest *"], init: object = ...) -> struct_digest_ptr: ...
+    @overload
+    def new(
+        self, cdecl: Literal["struct encoded_part *"], init: object = ...
+    ) -> struct_encoded_part_ptr: ...
+    @overload
+    def new(
+        self, cdecl: Literal["struct number_range *"], init: object = ...
+    ) -> struct_number_range_ptr: ...
+    @overload
+    def new(
+        self, cdecl: Literal["struct event_filter *"], init: object = ...
+    ) -> struct_event_filter_ptr: ...
+    @overload
+    def new(self, cdecl: Literal["struct segment *"], init: object = ...) -> struct_segment_ptr: ...
+    @overload
     def new(self, cdecl: Literal["struct bus *"], init: object = ...) -> struct_bus_ptr: ...
     @overload
     def new(self, cdecl: Literal["struct memory *"], init: object = ...) -> struct_memory_ptr: ...
@@ -769,6 +881,38 @@ class FFI(BaseFFI):
     def new(
         self, cdecl: Literal["struct event_ring[]"], init: object = ...
     ) -> Array[struct_event_ring]: ...
+    @overload
+    def new(
+        self, cdecl: Literal["struct event_roles[]"], init: object = ...
+    ) -> Array[struct_event_roles]: ...
+    @overload
+    def new(
+        self, cdecl: Literal["struct digest_set[]"], init: object = ...
+    ) -> Array[struct_digest_set]: ...
+    @overload
+    def new(
+        self, cdecl: Literal["struct digest_cpu[]"], init: object = ...
+    ) -> Array[struct_digest_cpu]: ...
+    @overload
+    def new(
+        self, cdecl: Literal["struct digest[]"], init: object = ...
+    ) -> Array[struct_digest]: ...
+    @overload
+    def new(
+        self, cdecl: Literal["struct encoded_part[]"], init: object = ...
+    ) -> Array[struct_encoded_part]: ...
+    @overload
+    def new(
+        self, cdecl: Literal["struct number_range[]"], init: object = ...
+    ) -> Array[struct_number_range]: ...
+    @overload
+    def new(
+        self, cdecl: Literal["struct event_filter[]"], init: object = ...
+    ) -> Array[struct_event_filter]: ...
+    @overload
+    def new(
+        self, cdecl: Literal["struct segment[]"], init: object = ...
+    ) -> Array[struct_segment]: ...
     @overload
     def new(self, cdecl: Literal["struct bus[]"], init: object = ...) -> Array[struct_bus]: ...
     @overload
@@ -908,6 +1052,44 @@ class FFI(BaseFFI):
         self, cdecl: Literal["struct event_ring *"], value: object
     ) -> struct_event_ring_ptr: ...
     @overload
+    def cast(
+        self, cdecl: Literal["struct site_table *"], value: object
+    ) -> struct_site_table_ptr: ...
+    @overload
+    def cast(
+        self, cdecl: Literal["struct event_roles *"], value: object
+    ) -> struct_event_roles_ptr: ...
+    @overload
+    def cast(self, cdecl: Literal["struct decoder *"], value: object) -> struct_decoder_ptr: ...
+    @overload
+    def cast(
+        self, cdecl: Literal["struct digest_set *"], value: object
+    ) -> struct_digest_set_ptr: ...
+    @overload
+    def cast(
+        self, cdecl: Literal["struct digest_cpu *"], value: object
+    ) -> struct_digest_cpu_ptr: ...
+    @overload
+    def cast(self, cdecl: Literal["struct digest *"], value: object) -> struct_digest_ptr: ...
+    @overload
+    def cast(
+        self, cdecl: Literal["struct encoded_part *"], value: object
+    ) -> struct_encoded_part_ptr: ...
+    @overload
+    def cast(self, cdecl: Literal["struct encoder *"], value: object) -> struct_encoder_ptr: ...
+    @overload
+    def cast(
+        self, cdecl: Literal["struct number_range *"], value: object
+    ) -> struct_number_range_ptr: ...
+    @overload
+    def cast(
+        self, cdecl: Literal["struct event_filter *"], value: object
+    ) -> struct_event_filter_ptr: ...
+    @overload
+    def cast(self, cdecl: Literal["struct segment *"], value: object) -> struct_segment_ptr: ...
+    @overload
+    def cast(self, cdecl: Literal["struct recorder *"], value: object) -> struct_recorder_ptr: ...
+    @overload
     def cast(self, cdecl: Literal["struct bus *"], value: object) -> struct_bus_ptr: ...
     @overload
     def cast(self, cdecl: Literal["struct memory *"], value: object) -> struct_memory_ptr: ...
@@ -1027,6 +1209,21 @@ class Lib:
     EVENT_ENTRY_PKEY_SHIFT: Final[int]
     EVENT_ENTRY_FLAGS_SHIFT: Final[int]
     EVENT_KINDS: Final[int]
+    TRACE_PART_INSNS: Final[int]
+    TRACE_PART_PROCESSOR: Final[int]
+    TRACE_PART_KERNEL: Final[int]
+    TRACE_PARTS: Final[int]
+    TRACE_ROLE_NONE: Final[int]
+    TRACE_ROLE_INSN: Final[int]
+    TRACE_ROLE_ACCESS: Final[int]
+    TRACE_ROLE_TLB_HIT: Final[int]
+    TRACE_NO_FIELD: Final[int]
+    DIGEST_TASKS: Final[int]
+    DIGEST_SET_BITS: Final[int]
+    DIGEST_SETS: Final[int]
+    DIGEST_PAGES_INSNS: Final[int]
+    DIGEST_PAGES: Final[int]
+    DIGEST_FRAMES: Final[int]
     EXCHANGE_DONE: Final[int]
     EXCHANGE_CHANGED: Final[int]
     EXCHANGE_READ_ONLY: Final[int]
@@ -1256,6 +1453,10 @@ class Lib:
     TRYGET_FAILED_ZERO: Final[int]
     TRYGET_FAILED_NONE: Final[int]
     TRYGET_FAILED_HUGE_PMD: Final[int]
+    VMA_LOCK_SUCCESS: Final[int]
+    VMA_LOCK_ABORT: Final[int]
+    VMA_LOCK_RETRY: Final[int]
+    VMA_LOCK_MISS: Final[int]
     VMA_LOCK_OFFSET: Final[int]
     VMA_READER_NONE: Final[int]
     VMA_READER_ONE: Final[int]
@@ -1297,10 +1498,92 @@ class Lib:
         max: int,
         /,
     ) -> int: ...
+    def ring_site(
+        self, ring: struct_event_ring_ptr | Array[struct_event_ring], name: Ptr[bytes], /
+    ) -> int: ...
+    def ring_site_name(
+        self, ring: struct_event_ring_ptr | Array[struct_event_ring], site: int, /
+    ) -> Ptr[bytes]: ...
     def event_describe(self, id: int, /) -> struct_event_desc_ptr: ...
     def counter_describe(self, id: int, /) -> struct_counter_desc_ptr: ...
     def mm_counter_describe(self, id: int, /) -> struct_counter_desc_ptr: ...
     def kernel_counter_describe(self, id: int, /) -> struct_counter_desc_ptr: ...
+    def decoder_create(self, max_records: int, /) -> struct_decoder_ptr: ...
+    def decoder_destroy(self, decoder: struct_decoder_ptr, /) -> None: ...
+    def decode_part(
+        self,
+        decoder: struct_decoder_ptr,
+        roles: struct_event_roles_ptr | Array[struct_event_roles],
+        part: int,
+        bytes: Ptr[int],
+        size: int,
+        nr: int,
+        total: int,
+        scatter: bool,
+        records: struct_event_ptr | Array[struct_event],
+        positions: Ptr[int],
+        /,
+    ) -> bool: ...
+    def digest_records(
+        self,
+        digest: struct_digest_ptr | Array[struct_digest],
+        roles: struct_event_roles_ptr | Array[struct_event_roles],
+        records: struct_event_ptr | Array[struct_event],
+        nr: int,
+        /,
+    ) -> None: ...
+    def digest_may_hold(self, bits: Ptr[int], nr_bits: int, first: int, last: int, /) -> bool: ...
+    def encoder_create(self, max_records: int, /) -> struct_encoder_ptr: ...
+    def encoder_destroy(self, encoder: struct_encoder_ptr, /) -> None: ...
+    def encode_chunk(
+        self,
+        encoder: struct_encoder_ptr,
+        roles: struct_event_roles_ptr | Array[struct_event_roles],
+        records: struct_event_ptr | Array[struct_event],
+        nr: int,
+        part: struct_encoded_part_ptr | Array[struct_encoded_part],
+        digest: struct_digest_ptr | Array[struct_digest],
+        /,
+    ) -> None: ...
+    def filter_mask(
+        self,
+        filter: struct_event_filter_ptr | Array[struct_event_filter],
+        roles: struct_event_roles_ptr | Array[struct_event_roles],
+        records: struct_event_ptr | Array[struct_event],
+        numbers: Ptr[int],
+        nr: int,
+        mask: Ptr[int],
+        /,
+    ) -> int: ...
+    def filter_keep(
+        self,
+        records: struct_event_ptr | Array[struct_event],
+        numbers: Ptr[int],
+        nr: int,
+        mask: Ptr[int],
+        /,
+    ) -> int: ...
+    def filter_count(
+        self,
+        records: struct_event_ptr | Array[struct_event],
+        nr: int,
+        id: int,
+        nth: int,
+        place: Ptr[int],
+        /,
+    ) -> int: ...
+    def recorder_create(
+        self, ring: struct_event_ring_ptr | Array[struct_event_ring], nr: int, /
+    ) -> struct_recorder_ptr: ...
+    def recorder_destroy(self, recorder: struct_recorder_ptr, /) -> None: ...
+    def recorder_begin(self, recorder: struct_recorder_ptr, /) -> None: ...
+    def recorder_hand_over(self, recorder: struct_recorder_ptr, /) -> None: ...
+    def recorder_drain(self, recorder: struct_recorder_ptr, /) -> None: ...
+    def recorder_wait(self, recorder: struct_recorder_ptr, /) -> struct_segment_ptr: ...
+    def recorder_done(self, recorder: struct_recorder_ptr, /) -> None: ...
+    def recorder_stop(self, recorder: struct_recorder_ptr, /) -> None: ...
+    def recorder_given(self, recorder: struct_recorder_ptr, /) -> int: ...
+    def recorder_waits(self, recorder: struct_recorder_ptr, /) -> int: ...
     def memory_load(
         self, m: struct_memory_ptr | Array[struct_memory], pa: int, value: Ptr[int], /
     ) -> bool: ...
@@ -1738,9 +2021,6 @@ class Lib:
         addr: int,
         nr: int,
         /,
-    ) -> None: ...
-    def pte_entry_set_put(
-        self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], table: int, addr: int, /
     ) -> None: ...
     def free_pte_table(
         self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], pmd: Ptr[int], addr: int, /

@@ -151,6 +151,7 @@ class EventRing:
         self.on_full = on_full
         self._chunk = ffi.new("struct event[]", min(capacity, _CHUNK))
         self._values = ffi.new("u64[4]")
+        self._sites: dict[str, int] = {"": 0}
         _rings[int(ffi.cast("uintptr_t", ring))] = self
         if on_full is not None:
             self.c.full = lib.event_ring_full
@@ -164,22 +165,45 @@ class EventRing:
         """Record events from now on, or stop recording."""
         self.c.enabled = int(on)
 
-    def emit(self, event_id: int, a: int = 0, b: int = 0, c: int = 0, d: int = 0) -> None:
-        """Write one record, as C's emit() does: nothing happens while the ring is disabled."""
+    def emit(
+        self, event_id: int, a: int = 0, b: int = 0, c: int = 0, d: int = 0, *, site: str = ""
+    ) -> None:
+        """Write one record, as C's emit() does: nothing happens while the ring is disabled.
+
+        ``site`` names the kernel function that did it, as C's emit_from() does.
+        """
         if self.c.enabled:
             value = self._values
             value[0], value[1], value[2], value[3] = a, b, c, d
+            self.c.site = self.site(site)
             lib.ring_emit(self.c, event_id, value)
+            self.c.site = 0
+
+    def site(self, name: str) -> int:
+        """The number of a kernel function's name; a new one if it has none yet; 0 for ""."""
+        number = self._sites.get(name)
+        if number is None:
+            number = self._sites[name] = lib.ring_site(self.c, name.encode())
+        return number
+
+    def sites(self) -> list[str]:
+        """Names of the kernel functions that events gave so far, by number; that of 0 is ""."""
+        count = self.c.nr_sites
+        return [_text(lib.ring_site_name(self.c, number)) for number in range(count + 1)]
 
     def read(self) -> list[Event]:
         """Take every unread record out, oldest first."""
         events: list[Event] = []
         while count := lib.ring_read(self.c, self._chunk, len(self._chunk)):
-            events += (_event(self._chunk[i]) for i in range(count))
+            sites = self.sites()
+            events += (_event(self._chunk[i], sites) for i in range(count))
         return events
 
 
-def _event(record: struct_event) -> Event:
+def _event(record: struct_event, sites: list[str]) -> Event:
     desc = EVENTS[record.id]
     values = (record.a, record.b, record.c, record.d)[: len(desc.fields)]
-    return Event(desc, values, record.instruction, record.cpu, record.task, "", record.time)
+    return Event(
+        *(desc, values, record.instruction, record.cpu),
+        *(record.task, sites[record.site], record.time),
+    )

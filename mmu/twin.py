@@ -99,8 +99,13 @@ TWINS: dict[str, Callable[..., Any]] = {}
 """The Python function of every twin, by name."""
 
 
-def Twin(python: Callable[P, R]) -> Callable[P, R]:
+def Twin(
+    python: Callable[P, R], *, note_caller: Callable[[Any], object] | None = None
+) -> Callable[P, R]:
     """Return the function that is ``python`` or its C namesake.
+
+    ``note_caller(ring)`` is called before C is, if the ``kernel`` of the first argument has an
+    event ring: for a function in whose events its caller is named.
 
     Raises TwinError if there is no C function of that name, if it takes another number of
     arguments, or if an annotation is none of the table above.
@@ -122,6 +127,7 @@ def Twin(python: Callable[P, R]) -> Callable[P, R]:
     lines = [
         f"def {name}({', '.join(_declared(p) for p in parameters.values())}):",
         f"    if {first}.native:",
+        *(_noting(first) if note_caller else []),
         *(f"        {line}" for line in prepare),
         f"        _result = {value.format(call=native_call)}",
         "    else:",
@@ -131,6 +137,7 @@ def Twin(python: Callable[P, R]) -> Callable[P, R]:
     ]
     names = {
         "_native": native,
+        "_note_caller": note_caller,
         "_python": python,
         "_cast": ffi.cast,
         "_u64p": ffi.typeof("u64 *"),
@@ -143,6 +150,14 @@ def Twin(python: Callable[P, R]) -> Callable[P, R]:
     }
     TWINS[name] = python
     return cast("Callable[P, R]", _compiled_when_called(python, "\n".join(lines), names))
+
+
+def _noting(first: str) -> list[str]:
+    """Have the ring of the first argument's kernel told who calls."""
+    return [
+        f"        if {first}.kernel.ring is not None:",
+        f"            _note_caller({first}.kernel.ring)",
+    ]
 
 
 def _compiled_when_called(

@@ -30,7 +30,7 @@ COMPILE_ARGS = [
     "-mmemset-strategy=libcall:-1:noalign",
 ]
 MACROS = [("_GNU_SOURCE", "1")]
-LINK_ARGS: list[str] = []
+LINK_ARGS = ["-pthread"]
 
 if sanitizers := os.environ.get("UCMMU_SANITIZE"):
     COMPILE_ARGS += [f"-fsanitize={sanitizers}", "-fno-omit-frame-pointer"]

@@ -84,11 +84,31 @@ def _add_program(group: argparse._ArgumentGroup) -> None:
     )
 
 
+def add_trace(parser: argparse.ArgumentParser, metavar: str, text: str) -> None:
+    """Add ``--trace`` and its like; ``metavar`` and ``text`` say where the trace goes."""
+    group = parser.add_argument_group("recording")
+    group.add_argument("--trace", metavar=metavar, help=text)
+    group.add_argument(
+        "--trace-filter",
+        metavar="WORDS",
+        action="append",
+        default=[],
+        help="record only these events, as in 'event=pte_* faults=100-', 'function=main' or"
+        " around=pte_free:50 (docs/recording.md has all words); may be repeated",
+    )
+    group.add_argument(
+        "--trace-limit",
+        metavar="SIZE",
+        type=_size,
+        help="record no more when the trace has this size; the run goes on",
+    )
+
+
 def _add_machine(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--fidelity",
         choices=list(FIDELITIES),
-        help=f"{choices(FIDELITIES)} (default: fast; with --check-tlb exact)",
+        help=f"{choices(FIDELITIES)} (default: fast; with --check-tlb exact, with --trace trace)",
     )
     group.add_argument(
         "--engine", choices=list(ENGINES), default="c", help=f"{choices(ENGINES)} (default: c)"
@@ -275,6 +295,7 @@ def run_options(arguments: argparse.Namespace, program: str, args: Sequence[str]
             f"argument {option}: a CPU's turn ends by its count of instructions; leave --no-count"
             " out",
         )
+    _check_trace(arguments)
     return RunOptions(
         program=program,
         args=tuple(args),
@@ -300,7 +321,27 @@ def run_options(arguments: argparse.Namespace, program: str, args: Sequence[str]
         max_files=arguments.max_files,
         max_processes=arguments.max_processes,
         without_walls=tuple(arguments.without_wall),
+        trace=arguments.trace,
+        trace_filter=tuple(arguments.trace_filter),
+        trace_limit=arguments.trace_limit,
     )
+
+
+def _check_trace(arguments: argparse.Namespace) -> None:
+    """What belongs to ``--trace`` is asked for with it, and says something. Raises Failure
+    (USAGE).
+    """
+    if arguments.trace is None:
+        if arguments.fidelity == "trace":
+            line = "argument --fidelity: trace needs --trace FILE, for its events to go to"
+            raise Failure(ExitCode.USAGE, line)
+        for option in ("--trace-filter", "--trace-limit"):
+            if getattr(arguments, option.strip("-").replace("-", "_")):
+                raise Failure(ExitCode.USAGE, f"argument {option}: needs --trace")
+    elif arguments.trace_filter:
+        from ucmmu.event_filter import parse_filter
+
+        parse_filter(arguments.trace_filter, option="--trace-filter", recording=True)
 
 
 def _fidelity(arguments: argparse.Namespace) -> str:
@@ -309,4 +350,6 @@ def _fidelity(arguments: argparse.Namespace) -> str:
         raise Failure(
             ExitCode.USAGE, "argument --check-tlb: fast has no TLB; use --fidelity exact or trace"
         )
-    return fidelity or ("exact" if arguments.check_tlb else "fast")
+    if fidelity is not None:
+        return fidelity
+    return "trace" if arguments.trace is not None else "exact" if arguments.check_tlb else "fast"

@@ -11,8 +11,16 @@ from contextlib import suppress
 from itertools import combinations
 from typing import NoReturn
 
-from ucmmu import command_diff, command_report, command_trace, exit_codes
-from ucmmu.arguments import add_json, add_keep, add_run_options, choices, run_options
+from ucmmu import (
+    command_diff,
+    command_maps,
+    command_report,
+    command_table,
+    command_trace,
+    command_walk,
+    exit_codes,
+)
+from ucmmu.arguments import add_json, add_keep, add_run_options, add_trace, choices, run_options
 from ucmmu.command import Command
 from ucmmu.exit_codes import ExitCode, Failure
 from ucmmu.options import POLICIES, RunOptions, find_program
@@ -40,7 +48,8 @@ examples:
   ucmmu run bash -c 'ls /usr | wc -l'
   ucmmu run --strace hello
   ucmmu run --free-tables scan --json result.json dontneed_loop 1G 1M
-  ucmmu run --fidelity trace --trace-out trace.txt hello
+  ucmmu run --trace hello.trace hello
+  ucmmu run --trace faults.trace --trace-filter 'event=page_fault*,pte_*' hello
   ucmmu run --cpus 4 --seed 7 ./threaded_program
   ucmmu run --read data --writable results ./program data results
   ucmmu run --timeout 60 -- ./program --its-own-option"""
@@ -50,6 +59,7 @@ examples:
   ucmmu compare dontneed_loop 1G 1M
   ucmmu compare --json policies.json sparse
   ucmmu compare --fidelity exact --tlb tiny hello
+  ucmmu compare --trace runs sparse
   ucmmu compare --cpus 4 ./threaded_program"""
 
 _LIST_EXAMPLES = """\
@@ -58,7 +68,14 @@ examples:
   ucmmu list --json -"""
 
 
-_READERS: tuple[Command, ...] = (command_trace.COMMAND,command_diff.COMMAND,command_report.COMMAND,)
+_READERS: tuple[Command, ...] = (
+    command_trace.COMMAND,
+    command_walk.COMMAND,
+    command_table.COMMAND,
+    command_maps.COMMAND,
+    command_diff.COMMAND,
+    command_report.COMMAND,
+)
 """The commands that read a trace, in the order of the help."""
 _COMMANDS = ("run", "compare", *(command.name for command in _READERS), "list", "help")
 
@@ -88,6 +105,7 @@ class _CommandParser(_Parser):
     """
 
     takes_program = False
+    takes_args = False
 
     def parse_known_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
@@ -103,13 +121,19 @@ class _CommandParser(_Parser):
     def _parse_words(
         self, words: list[str], namespace: argparse.Namespace | None
     ) -> tuple[argparse.Namespace, list[str]]:
-        """Parse options and arguments in any order."""
+        """Parse options and arguments in any order; what stands behind ``--`` is a program's."""
+        args: list[str] = []
+        if self.takes_args and "--" in words:
+            at = words.index("--")
+            words, args = words[:at], words[at + 1 :]
         parsed, rest = super().parse_known_args(words, namespace)
         if rest and rest[0].startswith("-") and rest[0] not in ("-", "--"):
             name = rest[0].partition("=")[0]
             self.error(f"unknown option {name!r}{self._hint(name)}")
         if rest:
             self.error(f"`{self.prog}` takes no {rest[0]!r}")
+        if self.takes_args:
+            parsed.args = args
         return parsed, rest
 
     def _split(self, words: list[str]) -> tuple[list[str], list[str]]:
@@ -247,10 +271,11 @@ def build_parser() -> argparse.ArgumentParser:
         default="refcount",
         help=f"how empty PTE tables are freed: {choices(POLICIES)} (default: refcount)",
     )
-    run.add_argument(
-        "--trace-out",
-        metavar="FILE",
-        help="with --fidelity trace: print the trace there, - for stdout (default: stderr)",
+    add_trace(
+        run,
+        "FILE",
+        "record the run there, - for stdout: each instruction, what it made TLB and kernel do, or"
+        " with --fidelity fast or exact what those show; `ucmmu trace FILE` prints it",
     )
     run.add_argument(
         "--strace",
@@ -273,6 +298,12 @@ def build_parser() -> argparse.ArgumentParser:
     )
     compare.takes_program = True
     add_run_options(compare)
+    add_trace(
+        compare,
+        "DIR",
+        "record each run in a file of this directory, which is made if it is not there:"
+        " DIR/never.trace, DIR/scan.trace and so on",
+    )
     compare.add_argument(
         "--show-output", action="store_true", help="show what the guest prints, on stderr"
     )
@@ -281,6 +312,7 @@ def build_parser() -> argparse.ArgumentParser:
         reader = _add_command(
             commands, command.name, command.usage, command.summary, command.examples
         )
+        reader.takes_args = command.takes_args
         command.add_arguments(reader)
         reader.set_defaults(command=command.run)
     listing = _add_command(
@@ -383,14 +415,11 @@ def _run(arguments: argparse.Namespace) -> int:
 
     from ucmmu.run import run
 
-    if arguments.trace_out is not None and arguments.fidelity != "trace":
-        raise Failure(ExitCode.USAGE, "argument --trace-out: needs --fidelity trace")
     _check_targets(arguments)
     options = replace(
         _run_options(arguments),
         free_tables=arguments.free_tables,
         keep=arguments.keep,
-        trace_out=TO_STDERR if arguments.trace_out is None else arguments.trace_out,
         strace=arguments.strace or arguments.strace_out is not None,
         strace_out=TO_STDERR if arguments.strace_out is None else arguments.strace_out,
     )
@@ -401,7 +430,7 @@ def _check_targets(arguments: argparse.Namespace) -> None:
     """No two outputs have one place but stderr. Raises Failure (USAGE)."""
     targets = [
         (option, getattr(arguments, option.strip("-").replace("-", "_")))
-        for option in ("--json", "--trace-out", "--strace-out")
+        for option in ("--json", "--trace", "--strace-out")
     ]
     for (one, its), (other, target) in combinations(targets, 2):
         if target is not None and _same_place(target, its):

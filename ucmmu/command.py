@@ -14,7 +14,8 @@ class Command:
     without a full stop, and the text with its examples that ends its help.
 
     ``add_arguments`` tells a parser what it takes; ``run`` does it and returns the exit code. The
-    file that makes it imports nothing heavy before ``run`` is called.
+    file that makes it imports nothing heavy before ``run`` is called. With ``takes_args`` words
+    behind ``--`` are arguments of a program, ``args``.
     """
 
     name: str
@@ -23,3 +24,4 @@ class Command:
     examples: str
     add_arguments: Callable[[argparse.ArgumentParser], None]
     run: Callable[[argparse.Namespace], int]
+    takes_args: bool = False

@@ -5,15 +5,16 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from ucmmu.environment import environment_of
-from ucmmu.exit_codes import SIGNALLED
+from ucmmu.exit_codes import SIGNALLED, ExitCode, Failure
 from ucmmu.options import POLICIES, RunOptions, program_file
 from ucmmu.output import JsonOutput, refuse_a_program
 from ucmmu.progress import Progress
 from ucmmu.report import compare_text
-from ucmmu.run import ended_by_stop, supervised
+from ucmmu.run import ended_by_stop, open_traces, supervised
 from ucmmu.streams import STDERR, STDOUT, glance, say
 from ucmmu.supervise import Limits, stops_noted
 from ucmmu.text import printable
@@ -30,11 +31,16 @@ def compare(
     program = program_file(options)
     environment_of(options)
     refuse_a_program("--json", json_target, program)
+    if options.trace is not None:
+        _make_directory(options.trace)
     reports: dict[str, dict[str, Any]] = {}
     with JsonOutput(json_target) as output, stops_noted() as stops:
         for policy in POLICIES:
             report = reports[policy] = _one(
-                replace(options, free_tables=policy), limits, show_output
+                replace(options, free_tables=policy, trace=_trace_of(options, policy)),
+                limits,
+                show_output,
+                program,
             )
             if report["error"]:
                 glance(STDERR, f"ucmmu: {policy}: {printable(report['error'])}\n")
@@ -57,13 +63,33 @@ def _show(reports: dict[str, dict[str, Any]], output: JsonOutput) -> None:
         say(fd, compare_text(reports, fd))
 
 
-def _one(options: RunOptions, limits: Limits, show_output: bool) -> dict[str, Any]:
+def _make_directory(path: str) -> None:
+    """Raises Failure (NO_OUTPUT)."""
+    try:
+        os.makedirs(path, exist_ok=True)
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else str(error)
+        hint = " (compare makes a file of each policy, in a directory)" if path != "-" else ""
+        line = f"--trace {printable(path)}: {why}{hint}"
+        raise Failure(ExitCode.NO_OUTPUT, line) from None
+
+
+def _trace_of(options: RunOptions, policy: str) -> str | None:
+    return None if options.trace is None else os.path.join(options.trace, f"{policy}.trace")
+
+
+def _one(
+    options: RunOptions, limits: Limits, show_output: bool, program: Path | None
+) -> dict[str, Any]:
+    traces = open_traces(options, program)
     nothing = os.open(os.devnull, os.O_WRONLY)
     try:
         redirect = {1: 2} if show_output else {1: nothing, 2: nothing}
         with Progress(
             f"{options.program} ({options.free_tables})", wanted=not show_output
         ) as progress:
-            return supervised(options, limits, progress, redirect=redirect)
+            return supervised(options, limits, progress, redirect=redirect, traces=traces)
     finally:
         os.close(nothing)
+        if traces.trace is not None:
+            os.close(traces.trace)

@@ -15,6 +15,10 @@ word                            events that it keeps
 ``number=N`` or ``M-N``         with this number, or from M up to but not N; ``M-`` from M on
 ``instruction=N`` or ``M-N``    at these instruction counts of their CPU
 ``time=T`` or ``T-U``           at these virtual times: nanoseconds, or with us, ms or s
+``faults=N-``                   from the Nth page fault on (of a run's ``--trace-filter`` only, as
+                                the next)
+``around=NAME:N,...``           up to N instructions before and after each event of these kinds, on
+                                the same CPU
 =============================== ==================================================================
 
 An event is kept if all words keep it. Several words may stand in one text, with blanks between.
@@ -34,7 +38,7 @@ from ucmmu.sizes import parse_size
 from ucmmu.text import did_you_mean, printable
 
 if TYPE_CHECKING:
-    from mmu.trace.where import Where
+    from mmu.trace.where import Around, From, Where
 
 _U64_END: Final = 1 << 64
 _TIME: Final = re.compile(r"(\d+(?:\.\d+)?)(ns|us|ms|s)?", re.ASCII)
@@ -51,11 +55,15 @@ class EventFilter:
 
     where: Where
     functions: frozenset[str] | None = None
+    windows: tuple[From | Around, ...] = ()
+    """Stretches of a run that are recorded."""
 
 
-def parse_filter(words: Iterable[str], *, option: str = "--filter") -> EventFilter:
-    """The meaning of ``words``, each as one ``--filter`` had it; ``option`` is named in errors.
-    Raises Failure (USAGE).
+def parse_filter(
+    words: Iterable[str], *, option: str = "--filter", recording: bool = False
+) -> EventFilter:
+    """The meaning of ``words``, each as one ``--filter`` had it; ``option`` is named in errors;
+    ``recording`` allows what only a run can be asked. Raises Failure (USAGE).
     """
     from mmu.trace.where import ALL
 
@@ -63,23 +71,28 @@ def parse_filter(words: Iterable[str], *, option: str = "--filter") -> EventFilt
     for text in words:
         for word in text.split():
             try:
-                found = _with(found, word)
+                found = _with(found, word, recording)
             except ValueError as error:
                 line = f"argument {option}: {printable(word)}: {error}"
                 raise Failure(ExitCode.USAGE, line) from None
     return found
 
 
-def _with(found: EventFilter, word: str) -> EventFilter:
+def _with(found: EventFilter, word: str, recording: bool) -> EventFilter:
     key, equals, text = word.partition("=")
     if not equals:
         raise ValueError("a filter is KEY=VALUE, as in event=page_fault")
     if key == "function":
         return replace(found, functions=_both(found.functions, frozenset(_words(text))))
+    if key in _WINDOWS:
+        if not recording:
+            raise ValueError("is of `ucmmu run --trace-filter`: it chooses what is recorded")
+        return replace(found, windows=(*found.windows, *_WINDOWS[key](text)))
     add = _KEYS.get(key)
     if add is None:
-        hint = did_you_mean(key, [*_KEYS, "function"])
-        raise ValueError(f"no filter {key!r}: there are {', '.join([*_KEYS, 'function'])}{hint}")
+        keys = [*_KEYS, "function", *(_WINDOWS if recording else ())]
+        hint = did_you_mean(key, keys)
+        raise ValueError(f"no filter {key!r}: there are {', '.join(keys)}{hint}")
     return replace(found, where=add(found.where, text))
 
 
@@ -223,6 +236,34 @@ def _times(where: Where, text: str) -> Where:
     return replace(where, times=_narrow(where.times or (0, _U64_END), new))
 
 
+def _from_fault(text: str) -> list[From]:
+    from mmu.trace.where import From
+
+    first, dash, last = text.partition("-")
+    if not dash or last:
+        raise ValueError("write faults=N-, from the Nth page fault on, as in faults=100-")
+    number = _whole(first, "number of a page fault")
+    if not number:
+        raise ValueError("the first page fault is number 1")
+    return [From(frozenset({"page_fault", "page_fault_user"}), number)]
+
+
+def _around(text: str) -> list[Around]:
+    from mmu.trace.where import Around
+
+    found = []
+    for word in _words(text):
+        name, colon, count = word.partition(":")
+        if not colon:
+            raise ValueError("write around=NAME:N, as in around=pte_free:50")
+        found.append(Around(_kinds(name), _whole(count, "number of instructions")))
+    return found
+
+
+_WINDOWS: Final[dict[str, Callable[[str], list[From] | list[Around]]]] = {
+    "faults": _from_fault,
+    "around": _around,
+}
 _KEYS: Final[dict[str, Callable[[Where, str], Where]]] = {
     "event": _events,
     "!event": _other_events,

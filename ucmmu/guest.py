@@ -20,7 +20,6 @@ from cpu.result import RunResult
 from cpu.task import Process
 from cpu.vcpu import Fidelity
 from mmu.errors import LinuxError, MmuError
-from mmu.events import EventRing
 from mmu.linux.policy import FreeTables
 from mmu.memory import Memory
 from mmu.x86 import Geometry, load_geometry
@@ -35,13 +34,12 @@ from ucmmu.seen import view_of
 from ucmmu.sizes import format_size
 from ucmmu.strace import Strace
 from ucmmu.text import did_you_mean, printable
-from ucmmu.trace_file import TraceFile
-from ucmmu.trace_text import RING_RECORDS, TracePrinter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from cpu.scheduler import Scheduler
+    from ucmmu.recording import Recording
 
 MIN_RAM, MAX_RAM = 8 << 10, 16 << 40
 """Bytes of guest RAM (mmu.memory): from MIN_RAM to below MAX_RAM."""
@@ -88,17 +86,19 @@ def run_guest(
     report = about | _report(result)
     if options.keep is not None:
         report["kept"] = _keep(guest.machine, report)
-    unwritten = guest.close_trace(options)
-    if strace is not None:
-        unwritten = strace.close(options) or unwritten
+    unwritten = None if strace is None else strace.close(options)
+    recording = guest.recording
+    if recording is not None:
+        unwritten = recording.close(report) or unwritten
+        report["notes"] += recording.notes()
     if unwritten is not None and not result.problems:
         report["exit_code"], report["ended"], report["error"] = (
             int(ExitCode.NO_OUTPUT),
             "failed",
             unwritten,
         )
-    if guest.trace_cut_off or (strace is not None and strace.cut_off):
-        report["notes"].append("the trace is cut off: nobody read it when the run was stopped")
+    if strace is not None and strace.cut_off:
+        report["notes"].append("the calls are cut off: nobody read them when the run was stopped")
     return report
 
 
@@ -194,27 +194,19 @@ def _why_no_ram(size: int, error: MmuError) -> str:
 
 
 class Guest:
-    """A machine as ``options`` say, and what prints its trace."""
+    """A machine as ``options`` say, and what records it in the descriptor ``trace``, if one is
+    given.
+    """
 
     def __init__(self, options: RunOptions, geometry: Geometry, trace: int | None) -> None:
         try:
             memory = Memory(options.ram)
         except MmuError as error:
             raise Failure(ExitCode.NO_RAM, _why_no_ram(options.ram, error)) from None
-        self.trace_cut_off = False
-        self.printer: TracePrinter | None = None
-        self.ring: EventRing | None = None
-        if trace is not None:
-            from cpu.disasm import disassemble_one
-
-            arrays = [array.name for array in geometry.arrays]
-            out = TraceFile(trace, lambda: self.machine.system.stopping)
-            self.printer = TracePrinter(
-                out, self._read_code, disassemble_one, arrays, lambda: self.machine.stop()
-            )
-            self.ring = EventRing(RING_RECORDS, on_full=self.printer.drain)
-            self.ring.enable()
-            memory.record(self.ring)
+        self.recording = None if trace is None else _record(options, geometry, trace)
+        ring = None if self.recording is None else self.recording.ring
+        if ring is not None:
+            memory.record(ring)
         try:
             self.machine = Machine(
                 memory,
@@ -228,28 +220,18 @@ class Guest:
                 count=options.count,
                 fast_faults=options.fast_faults,
                 check=options.check_tlb,
-                ring=self.ring,
+                ring=ring,
             )
         except MmuError as error:
             raise Failure(ExitCode.NO_RAM, f"--ram: too little to begin with: {error}") from None
-        if self.printer is not None and self.ring is not None:
-            printer, ring = self.printer, self.ring
-            self.machine.scheduler.before_switch = lambda: printer.drain(ring)
+        if self.recording is not None:
+            self.recording.attach(self.machine)
 
-    def close_trace(self, options: RunOptions) -> str | None:
-        """Print what is left of the trace; returns the line to say if it could not be written."""
-        if self.printer is None or self.ring is None:
-            return None
-        try:
-            self.printer.close(self.ring)
-        except InterruptedError:
-            self.trace_cut_off = True
-        except OSError as error:
-            return f"--trace-out {options.trace_out}: {error.strerror}"
-        return None
 
-    def _read_code(self, address: int, size: int) -> bytes:
-        return self.machine.vcpus[self.machine.kernel.this_cpu.id].peek(address, size)
+def _record(options: RunOptions, geometry: Geometry, trace: int) -> Recording:
+    from ucmmu.recording import Recording
+
+    return Recording(options, geometry, trace)
 
 
 class _AnnouncedStream(Stream):

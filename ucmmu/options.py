@@ -25,7 +25,7 @@ POLICIES: dict[str, str] = {
 FIDELITIES: dict[str, str] = {
     "fast": "translations, A/D bits and faults exact; no TLB model",
     "exact": "every access goes through the TLB model, stale entries included",
-    "trace": "exact, and every instruction is printed with its TLB, walk and count events",
+    "trace": "exact, and --trace records every instruction and access too",
 }
 """How closely the processor is modelled, by the name that ``--fidelity`` takes."""
 
@@ -57,7 +57,7 @@ WALLS: dict[str, str] = {
 }
 """What stands behind the guest's own checks, by the name that ``--without-wall`` takes."""
 STDERR = "stderr"
-"""Where the trace goes unless ``--trace-out`` names a file."""
+"""Where the system calls go unless ``--strace-out`` names a file."""
 
 
 @dataclass(frozen=True)
@@ -113,19 +113,23 @@ class RunOptions:
     """Processes and threads of the guest's at one time."""
     without_walls: tuple[str, ...] = ()
     """Those of :data:`WALLS` that are left out."""
-    trace_out: str = STDERR
-    """Where the trace goes: a file, ``-`` for stdout, or :data:`STDERR`."""
+    trace: str | None = None
+    """The file that the run is recorded in, ``-`` for stdout; None: it is not."""
+    trace_filter: tuple[str, ...] = ()
+    """Which events are recorded, in the words of ucmmu.event_filter."""
+    trace_limit: int | None = None
+    """Bytes that the trace may have; what comes then is not recorded."""
     strace: bool = False
     """Print the system calls."""
     strace_out: str = STDERR
-    """Where those go, as ``trace_out``."""
+    """Where those go: a file, ``-`` for stdout, or :data:`STDERR`."""
 
 
 class Traces(NamedTuple):
     """The descriptors that traces go to, None: that one is not wanted."""
 
     trace: int | None = None
-    """Of every instruction."""
+    """Of the events."""
     strace: int | None = None
     """Of the system calls."""
 

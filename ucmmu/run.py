@@ -6,7 +6,7 @@ from __future__ import annotations
 import errno
 import gc
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,10 +55,11 @@ def run(options: RunOptions, limits: Limits, *, json_target: str | None) -> int:
     environment_of(options)
     refuse_a_program("--json", json_target, program)
     with JsonOutput(json_target) as output:
-        targets = [options.trace_out, *([options.strace_out] if options.strace else [])]
-        stdout_is_ours = output.to_stdout or STDOUT in map(_fd_of, targets)
+        targets = [options.trace, options.strace_out if options.strace else None]
+        fds = [_fd_of(target) for target in targets if target is not None]
+        stdout_is_ours = output.to_stdout or STDOUT in fds
         traces = open_traces(options, program)
-        with Progress(options.program, wanted=traces == Traces()) as progress:
+        with Progress(options.program, wanted=_is_quiet(traces, fds)) as progress:
             redirect = {1: 2} if stdout_is_ours else {}
             report = supervised(
                 options,
@@ -106,19 +107,27 @@ def load_report() -> None:
 
 
 def _fd_of(target: str) -> int | None:
-    """The descriptor that ``--trace-out`` or its like names, if it names one."""
+    """The descriptor that ``--trace`` or its like names, if it names one."""
     if target == TO_STDERR:
         return STDERR
     return STDOUT if target == "-" else descriptor_named(target)
 
 
+def _is_quiet(traces: Traces, fds: Sequence[int | None]) -> bool:
+    """Whether no trace goes where the progress line is shown."""
+    return traces.strace is None and (traces.trace is None or STDERR not in fds)
+
+
 def open_traces(options: RunOptions, program: Path | None) -> Traces:
-    """Open what ``--trace-out`` and ``--strace-out`` name, for the child to write. Raises Failure
+    """Open what ``--trace`` and ``--strace-out`` name, for the child to write. Raises Failure
     (NO_OUTPUT).
     """
     trace = strace = None
-    if options.fidelity == "trace":
-        trace = _open_trace("--trace-out", options.trace_out, program)
+    if options.trace is not None:
+        trace = _open_trace("--trace", options.trace, program)
+        if os.isatty(trace):
+            line = "--trace: a trace is not for a terminal: write `| ucmmu trace -` behind it"
+            raise Failure(ExitCode.NO_OUTPUT, line)
     if options.strace:
         strace = _open_trace("--strace-out", options.strace_out, program)
     return Traces(trace, strace)
@@ -207,6 +216,9 @@ def report_of(options: RunOptions, outcome: Outcome) -> dict[str, Any]:
         "disk_limit": options.disk_limit,
         "max_files": options.max_files,
         "max_processes": options.max_processes,
+        "trace": options.trace,
+        "trace_filter": list(options.trace_filter),
+        "trace_limit": options.trace_limit,
         "given": None,
         "isolation": None,
         **dict.fromkeys(FIGURES),

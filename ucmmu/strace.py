@@ -6,8 +6,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cpu.strace.tracer import Tracer
+from ucmmu.host_file import HostFile
 from ucmmu.text import printable
-from ucmmu.trace_file import TraceFile
 
 if TYPE_CHECKING:
     from cpu.machine import Machine
@@ -21,7 +21,7 @@ class Strace:
 
     def __init__(self, machine: Machine, fd: int) -> None:
         self._machine = machine
-        self._file = TraceFile(fd, lambda: machine.system.stopping)
+        self._file = HostFile(fd, lambda: machine.system.stopping)
         self._tracer = machine.system.tracer = Tracer(self._write)
         self._error: OSError | None = None
         self.cut_off = False
@@ -31,7 +31,7 @@ class Strace:
         if self._error is not None or self.cut_off:
             return
         try:
-            self._file.write(text)
+            self._file.write(text.encode("utf-8", "backslashreplace"))
         except InterruptedError:
             self.cut_off = True
         except OSError as error:

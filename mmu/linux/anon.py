@@ -20,7 +20,6 @@ from mmu.linux.pgtable import (
     D,
     P,
     add_mm_counter,
-    emit,
     entry_pfn,
     mm_find_pmd,
     pmd_huge,
@@ -37,13 +36,15 @@ from mmu.linux.pte_ref import PteAlloc, pte_alloc_get_map_lock, pte_entries_set,
 from mmu.linux.rmap import anon_vma_prepare
 from mmu.linux.state import MmStruct
 from mmu.linux.tlbflush import flush_tlb_is_local, ptep_clear_flush
+from mmu.linux.tracepoint import Span, emit
 from mmu.twin import EntryPa
-from mmu.units import PAGE_MASK, PAGE_SHIFT, U64
+from mmu.units import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, U64
 
 if TYPE_CHECKING:
     from mmu._native import struct_page, struct_vm_area_struct_ptr
 
 _PAGE_FAULT_USER: Final = EVENT_ID["page_fault_user"]
+_VMA_LOCK: Final = EVENT_ID["vma_lock"]
 _PGFAULT: Final = MM_COUNTER_ID["pgfault"]
 _VMA_LOCK_SUCCESS: Final = KERNEL_COUNTER_ID["vma_lock_success"]
 
@@ -61,7 +62,7 @@ def do_anonymous_fault(mm: MmStruct, address: int, write: bool) -> int:
     vma = lib.find_vma(mm.c, address)
     if vma == ffi.NULL or address < vma.vm_start or vma.vm_file:
         return lib.VM_FAULT_FALLBACK
-    return _anonymous_fault(mm, vma, address & PAGE_MASK, write)
+    return _handle_pte_fault(mm, vma, address & PAGE_MASK, write)
 
 
 def mm_fast_fault(mm: MmStruct, address: int, error_code: int) -> bool:
@@ -88,8 +89,11 @@ def mm_fast_fault(mm: MmStruct, address: int, error_code: int) -> bool:
         return False
     mm.kernel.c.counter[_VMA_LOCK_SUCCESS] += 1
     mm.c.counter[_PGFAULT] += 1
-    emit(mm.kernel, _PAGE_FAULT_USER, address, error_code)
-    result = _anonymous_fault(mm, vma, address & PAGE_MASK, write)
+    emit(mm.kernel, _PAGE_FAULT_USER, address, error_code, mm.c.pgd)
+    emit(mm.kernel, _VMA_LOCK, lib.VMA_LOCK_SUCCESS, address, mm.c.pgd)
+    addr = address & PAGE_MASK
+    with Span(mm.kernel, "mm_fast_fault", addr, addr + PAGE_SIZE, mm.c.pgd) as span:
+        result = span.ret = _handle_pte_fault(mm, vma, addr, write)
     return not result & (lib.VM_FAULT_OOM | lib.VM_FAULT_FALLBACK)
 
 
@@ -104,7 +108,7 @@ def access_error(vm_flags: int, error_code: int) -> bool:
     return bool(error_code & lib.PF_P) or not vm_flags & (lib.VM_READ | lib.VM_WRITE | lib.VM_EXEC)
 
 
-def _anonymous_fault(mm: MmStruct, vma: struct_vm_area_struct_ptr, addr: int, write: bool) -> int:
+def _handle_pte_fault(mm: MmStruct, vma: struct_vm_area_struct_ptr, addr: int, write: bool) -> int:
     pmd = pmd_alloc(mm, addr)
     if pmd is None:
         return lib.VM_FAULT_OOM
@@ -122,15 +126,15 @@ def _resolve_locked(
 ) -> int:
     value = mm.memory.read_u64(pte)
     if pte_none(value):
-        return _map_fresh(mm, vma, pte, addr, write)
+        return _do_anonymous_page(mm, vma, pte, addr, write)
     if not value & P:
         return lib.VM_FAULT_FALLBACK
     if write and not value & RW:
-        return _write_protect_fault(mm, vma, pte, addr)
+        return _do_wp_page(mm, vma, pte, addr)
     return lib.VM_FAULT_NOPAGE
 
 
-def _map_fresh(
+def _do_anonymous_page(
     mm: MmStruct, vma: struct_vm_area_struct_ptr, pte: EntryPa, addr: int, write: bool
 ) -> int:
     if write:
@@ -147,9 +151,7 @@ def _map_fresh(
     return 0
 
 
-def _write_protect_fault(
-    mm: MmStruct, vma: struct_vm_area_struct_ptr, pte: EntryPa, addr: int
-) -> int:
+def _do_wp_page(mm: MmStruct, vma: struct_vm_area_struct_ptr, pte: EntryPa, addr: int) -> int:
     value = mm.memory.read_u64(pte)
     if entry_pfn(value) == mm.memory.zero_pfn:
         anon_vma_prepare(mm, vma)

@@ -16,6 +16,7 @@ from mmu.linux.mmap_lock import MmapLocked
 from mmu.linux.munmap import unmap_range
 from mmu.linux.rmap import vma_had_uncowed_parents
 from mmu.linux.state import MmStruct
+from mmu.linux.tracepoint import spanned
 from mmu.linux.unmapped_area import get_unmapped_area
 from mmu.linux.vma import (
     VM_ACCOUNT,
@@ -38,6 +39,7 @@ from mmu.units import PAGE_SHIFT, PAGE_SIZE, U64
 _BRK_MAX = U64 + 1 - 2 * PAGE_SIZE - STACK_GUARD_GAP
 
 
+@spanned(lambda mm, brk: (mm, mm.c.brk, brk))
 def do_brk(mm: MmStruct, brk: int) -> int:
     """sys_brk(): move the end of the heap to brk if that is possible; returns where it then is,
     bytes.

@@ -25,11 +25,13 @@ from mmu.linux.pgtable import (
 )
 from mmu.linux.pte_ref import pte_put_tlb, pte_tryget_map_lock
 from mmu.linux.state import MmStruct
+from mmu.linux.tracepoint import spanned
 from mmu.linux.zap import each_pmd
 from mmu.twin import EntryPa
 from mmu.units import PAGE_SIZE
 
 
+@spanned(lambda tlb, start, end, vm_flags: (tlb.mm, start, end))
 def change_protection(tlb: Gather, start: int, end: int, vm_flags: int) -> None:
     """Give the PTEs of [start, end), pages of one VMA, the rights of vm_flags; mmap_lock is held.
     Without VM_SHARED for a VMA whose first writes must be heard of.

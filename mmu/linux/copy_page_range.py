@@ -44,6 +44,7 @@ from mmu.linux.pte_ref import (
     pte_tryget_map,
 )
 from mmu.linux.state import MmStruct
+from mmu.linux.tracepoint import spanned
 from mmu.twin import EntryPa
 from mmu.units import PAGE_SIZE
 
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from mmu._native import struct_page
 
 
+@spanned(lambda src, dst, start, end, vm_flags: (dst, start, end))
 def copy_page_range(src: MmStruct, dst: MmStruct, start: int, end: int, vm_flags: int) -> bool:
     """Map in dst what src maps in [start, end), bytes, a VMA of these flags in both.
 

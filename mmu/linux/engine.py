@@ -10,6 +10,8 @@ The modules above this one call these; those below call each other, Python to Py
 
 from __future__ import annotations
 
+from functools import partial
+
 from mmu.linux import (
     anon,
     free_pgtables,
@@ -30,11 +32,14 @@ from mmu.linux import set_pte_range as set_pte_ranges
 from mmu.linux import (
     user_range as user_ranges,
 )
+from mmu.linux.tracepoint import note_caller
 from mmu.twin import Twin
 
+_Named = partial(Twin, note_caller=note_caller)  # their events name the caller
+
 mm_find_pmd = Twin(pgtable.mm_find_pmd)
-set_pte_at = Twin(pgtable.set_pte_at)
-add_mm_counter = Twin(pgtable.add_mm_counter)
+set_pte_at = _Named(pgtable.set_pte_at)
+add_mm_counter = _Named(pgtable.add_mm_counter)
 pud_alloc = Twin(pgalloc.pud_alloc)
 pmd_alloc = Twin(pgalloc.pmd_alloc)
 pte_lock = Twin(locks.pte_lock)
@@ -44,32 +49,32 @@ pmd_lock = Twin(locks.pmd_lock)
 pmd_lock_nested = Twin(locks.pmd_lock_nested)
 pmd_unlock = Twin(locks.pmd_unlock)
 pte_ref_init = Twin(pte_ref.pte_ref_init)
-pte_get = Twin(pte_ref.pte_get)
-pte_get_many = Twin(pte_ref.pte_get_many)
-pte_entries_set = Twin(pte_ref.pte_entries_set)
-pte_get_unless_zero = Twin(pte_ref.pte_get_unless_zero)
-pte_try_get = Twin(pte_ref.pte_try_get)
-pte_tryget_map = Twin(pte_ref.pte_tryget_map)
-pte_tryget_map_lock = Twin(pte_ref.pte_tryget_map_lock)
-pte_relock = Twin(pte_ref.pte_relock)
-pte_alloc_get = Twin(pte_ref.pte_alloc_get)
-pte_alloc_get_map = Twin(pte_ref.pte_alloc_get_map)
-pte_alloc_get_map_lock = Twin(pte_ref.pte_alloc_get_map_lock)
-pmd_install = Twin(pte_ref.pmd_install)
-pte_put = Twin(pte_ref.pte_put)
-pte_put_many = Twin(pte_ref.pte_put_many)
-pte_put_tlb = Twin(pte_ref.pte_put_tlb)
-pte_put_many_tlb = Twin(pte_ref.pte_put_many_tlb)
-pte_put_vmf = Twin(pte_ref.pte_put_vmf)
+pte_get = _Named(pte_ref.pte_get)
+pte_get_many = _Named(pte_ref.pte_get_many)
+pte_entries_set = _Named(pte_ref.pte_entries_set)
+pte_get_unless_zero = _Named(pte_ref.pte_get_unless_zero)
+pte_try_get = _Named(pte_ref.pte_try_get)
+pte_tryget_map = _Named(pte_ref.pte_tryget_map)
+pte_tryget_map_lock = _Named(pte_ref.pte_tryget_map_lock)
+pte_relock = _Named(pte_ref.pte_relock)
+pte_alloc_get = _Named(pte_ref.pte_alloc_get)
+pte_alloc_get_map = _Named(pte_ref.pte_alloc_get_map)
+pte_alloc_get_map_lock = _Named(pte_ref.pte_alloc_get_map_lock)
+pmd_install = _Named(pte_ref.pmd_install)
+pte_put = _Named(pte_ref.pte_put)
+pte_put_many = _Named(pte_ref.pte_put_many)
+pte_put_tlb = _Named(pte_ref.pte_put_tlb)
+pte_put_many_tlb = _Named(pte_ref.pte_put_many_tlb)
+pte_put_vmf = _Named(pte_ref.pte_put_vmf)
 free_pte_table = Twin(pte_ref.free_pte_table)
 free_pte_table_tlb = Twin(pte_ref.free_pte_table_tlb)
 tlb_gather_mmu = Twin(mmu_gather.tlb_gather_mmu)
 tlb_finish_mmu = Twin(mmu_gather.tlb_finish_mmu)
 tlb_flush_mmu = Twin(mmu_gather.tlb_flush_mmu)
 tlb_remove_page = Twin(mmu_gather.tlb_remove_page)
-flush_tlb_mm_range = Twin(tlbflush.flush_tlb_mm_range)
+flush_tlb_mm_range = _Named(tlbflush.flush_tlb_mm_range)
 flush_tlb_is_local = Twin(tlbflush.flush_tlb_is_local)
-ptep_clear_flush = Twin(tlbflush.ptep_clear_flush)
+ptep_clear_flush = _Named(tlbflush.ptep_clear_flush)
 unmap_page_range = Twin(zap.unmap_page_range)
 change_protection = Twin(protection.change_protection)
 copy_page_range = Twin(copying.copy_page_range)

@@ -28,6 +28,7 @@ from mmu.linux.handle_mm_fault import (
 from mmu.linux.layout import TASK_SIZE
 from mmu.linux.stack_growth import lock_mm_and_find_vma
 from mmu.linux.state import MmStruct
+from mmu.linux.tracepoint import emit, spanned
 from mmu.linux.vma_lock import lock_vma_under_rcu, vma_end_read
 from mmu.linux.vmscan import try_to_free_pages
 from mmu.units import PAGE_SHIFT
@@ -39,6 +40,7 @@ SIGBUS, SIGSEGV = 7, 11
 SEGV_MAPERR, SEGV_ACCERR, BUS_ADRERR = 1, 2, 2
 
 _PAGE_FAULT_USER: Final = EVENT_ID["page_fault_user"]
+_VMA_LOCK: Final = EVENT_ID["vma_lock"]
 _VMA_LOCK_SUCCESS: Final = KERNEL_COUNTER_ID["vma_lock_success"]
 _VMA_LOCK_RETRY: Final = KERNEL_COUNTER_ID["vma_lock_retry"]
 
@@ -75,8 +77,7 @@ def handle_user_fault(mm: MmStruct, address: int, error_code: int) -> Segv | Non
     Raises OomKill when no memory is left, BadTable for a reserved bit set in a table entry (the
     kernel would say "Bad pagetable").
     """
-    if mm.kernel.ring is not None:
-        mm.kernel.ring.emit(_PAGE_FAULT_USER, address, error_code)
+    emit(mm.kernel, _PAGE_FAULT_USER, address, error_code, mm.c.pgd)
     segv = do_user_addr_fault(mm, address, error_code, user=True)
     if segv is OUT_OF_MEMORY:
         raise OomKill(
@@ -90,6 +91,7 @@ def handle_user_fault(mm: MmStruct, address: int, error_code: int) -> Segv | Non
 OUT_OF_MEMORY: Final = Segv(9, 0, 0)
 
 
+@spanned(lambda mm, address, *_, **__: (mm, address, address + 1))
 def do_user_addr_fault(
     mm: MmStruct, address: int, error_code: int, *, user: bool = False
 ) -> Segv | None:
@@ -113,8 +115,10 @@ def do_user_addr_fault(
             return fault
         if not fault & VM_FAULT_RETRY:
             mm.kernel.c.counter[_VMA_LOCK_SUCCESS] += 1
+            emit(mm.kernel, _VMA_LOCK, lib.VMA_LOCK_SUCCESS, address, mm.c.pgd)
             return _signal_of(fault, address)
         mm.kernel.c.counter[_VMA_LOCK_RETRY] += 1
+        emit(mm.kernel, _VMA_LOCK, lib.VMA_LOCK_RETRY, address, mm.c.pgd)
     vma = lock_mm_and_find_vma(mm, address)
     if vma is None:
         return Segv(SIGSEGV, SEGV_MAPERR, address)

@@ -22,10 +22,12 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from mmu._native import ffi
 from mmu.errors import LinuxError, OutOfMemory
 from mmu.linux import engine
+from mmu.linux.layout import TASK_SIZE
 from mmu.linux.mm_users import mmput
 from mmu.linux.pgtable import TLB_FLUSH_ALL
 from mmu.linux.rmap import anon_vma_fork
 from mmu.linux.state import MmStruct
+from mmu.linux.tracepoint import TOTAL_VM, emit, spanned
 from mmu.linux.vma import (
     VM_ACCOUNT,
     VM_DONTCOPY,
@@ -73,6 +75,7 @@ def dup_mm(oldmm: M) -> M:
     mm.saved_auxv = oldmm.saved_auxv
     for name in _COPIED:
         setattr(mm.c, name, getattr(oldmm.c, name))
+    emit(mm.kernel, TOTAL_VM, mm.c.pgd, mm.c.total_vm)
     try:
         whole = _dup_mmap(mm, oldmm)
     except LinuxError:
@@ -85,6 +88,7 @@ def dup_mm(oldmm: M) -> M:
     return mm
 
 
+@spanned(lambda mm, oldmm: (mm, 0, TASK_SIZE))
 def _dup_mmap(mm: MmStruct, oldmm: MmStruct) -> bool:
     """dup_mmap(): whether all VMAs, and what they map, could be copied; EINTR if the process is to
     end before it gets the lock.

@@ -15,15 +15,21 @@ from mmu.linux.pgtable import (
     PMD_SIZE,
     P,
     addr_end,
-    emit,
     entry_offset,
     entry_pfn,
     pmd_huge,
 )
 from mmu.linux.pt_reclaim import pte_ref_is_enabled
+from mmu.linux.state import MmStruct
+from mmu.linux.tracepoint import Span, emit
 from mmu.units import U64
 
 _PTE_FREE: Final = EVENT_ID["pte_free"]
+_CLEARED: Final = {
+    2: (EVENT_ID["set_pmd"], "free_pte_range"),
+    3: (EVENT_ID["set_pud"], "free_pmd_range"),
+    4: (EVENT_ID["set_p4d"], "free_pud_range"),
+}
 
 
 def free_pgd_range(tlb: Gather, addr: int, end: int, floor: int, ceiling: int) -> None:
@@ -44,7 +50,8 @@ def free_pgd_range(tlb: Gather, addr: int, end: int, floor: int, ceiling: int) -
         end -= PMD_SIZE
     if addr > end - 1:
         return
-    _free_level(tlb, tlb.mm.c.pgd, addr, end, floor, ceiling, 4)
+    with Span(tlb.mm.kernel, "free_pgd_range", addr, end, tlb.mm.c.pgd):
+        _free_level(tlb, tlb.mm.c.pgd, addr, end, floor, ceiling, 4)
 
 
 def _free_level(
@@ -60,15 +67,23 @@ def _free_level(
         following = addr_end(addr, end, level)
         if value & P and not pmd_huge(value):
             if level == 2:
-                mm.memory.write_u64(entry, 0)
-                _free_pte_range(tlb, entry_pfn(value), addr)
+                _clear_entry(mm, addr, entry, level)
+                _free_pte_range(tlb, entry_pfn(value), addr, entry)
             else:
                 _free_level(tlb, value & ADDR_MASK, addr, following, floor, ceiling, level - 1)
                 if _inside(addr, following, floor, ceiling, level):
-                    mm.memory.write_u64(entry, 0)
+                    _clear_entry(mm, addr, entry, level)
                     mm_dec_pgtables(mm)
                     table_free_tlb(tlb, entry_pfn(value), addr, level - 1)
         addr = following
+
+
+def _clear_entry(mm: MmStruct, addr: int, entry: int, level: int) -> None:
+    """pmd_clear(), pud_clear(), p4d_clear() of an entry that refers to a table."""
+    event, site = _CLEARED[level]
+    start = addr & -(1 << (12 + 9 * (level - 1)))
+    emit(mm.kernel, event, start, mm.memory.read_u64(entry), 0, entry, site)
+    mm.memory.write_u64(entry, 0)
 
 
 def _inside(start: int, end: int, floor: int, ceiling: int, level: int) -> bool:
@@ -83,9 +98,9 @@ def _inside(start: int, end: int, floor: int, ceiling: int, level: int) -> bool:
     return end - 1 <= (ceiling - 1) & U64
 
 
-def _free_pte_range(tlb: Gather, pfn: int, addr: int) -> None:
+def _free_pte_range(tlb: Gather, pfn: int, addr: int, pmd: int) -> None:
     if pte_ref_is_enabled(tlb.mm):
         tlb.mm.kernel.bug(Bug.PTE_TABLE_LEAKED, addr)
-    emit(tlb.mm.kernel, _PTE_FREE, addr & PMD_MASK, pfn)
+    emit(tlb.mm.kernel, _PTE_FREE, addr & PMD_MASK, pfn, tlb.mm.c.pgd, pmd)
     pte_free_tlb(tlb, pfn, addr)
     mm_dec_nr_ptes(tlb.mm)

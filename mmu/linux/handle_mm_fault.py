@@ -43,6 +43,7 @@ from mmu.linux.pte_ref import PteAlloc
 from mmu.linux.rmap import anon_vma_prepare
 from mmu.linux.set_pte_range import Frames
 from mmu.linux.state import MmStruct
+from mmu.linux.tracepoint import Span
 from mmu.linux.vma import VM_SHARED
 from mmu.twin import EntryPa
 from mmu.units import PAGE_SHIFT, PAGE_SIZE
@@ -85,6 +86,15 @@ def handle_mm_fault(
         return VM_FAULT_RETRY
     mm.c.counter[_PGFAULT] += 1
     addr = address & -PAGE_SIZE
+    with Span(mm.kernel, "handle_mm_fault", addr, addr + PAGE_SIZE, mm.c.pgd) as span:
+        result = span.ret = _handle_counted(mm, vma, addr, write)
+    if result & VM_FAULT_MAJOR:
+        mm.c.counter[_PGMAJFAULT] += 1
+    return result
+
+
+def _handle_counted(mm: MmStruct, vma: struct_vm_area_struct_ptr, addr: int, write: bool) -> int:
+    """__handle_mm_fault()."""
     result = VM_FAULT_FALLBACK
     if not vma.vm_file:
         result = engine.do_anonymous_fault(mm, addr, write)
@@ -92,8 +102,6 @@ def handle_mm_fault(
         if engine.pmd_alloc(mm, addr) is None:
             return VM_FAULT_OOM
         result = _handle_pte_fault(mm, vma, addr, write)
-    if result & VM_FAULT_MAJOR:
-        mm.c.counter[_PGMAJFAULT] += 1
     return result
 
 

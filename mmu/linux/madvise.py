@@ -54,6 +54,7 @@ from mmu.linux.mman import (
     MADV_WIPEONFORK,
 )
 from mmu.linux.state import MmStruct
+from mmu.linux.tracepoint import spanned
 from mmu.linux.truncate import truncate_pagecache_range
 from mmu.linux.vma import (
     VM_DONTCOPY,
@@ -127,6 +128,7 @@ _FLAG_ADVICE = {
 }
 
 
+@spanned(lambda mm, start, length, *_, **__: (mm, start, start + length))
 def do_madvise(mm: MmStruct, start: int, length: int, behavior: int) -> None:
     """Advise on [start, start + length), VMA by VMA.
 

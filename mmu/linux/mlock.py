@@ -17,6 +17,7 @@ from mmu.linux.gup import mm_populate
 from mmu.linux.layout import TASK_SIZE, page_align
 from mmu.linux.mman import MCL_CURRENT, MCL_FUTURE, MCL_ONFAULT, MLOCK_ONFAULT
 from mmu.linux.state import MmStruct
+from mmu.linux.tracepoint import spanned
 from mmu.linux.vma import (
     VM_DROPPABLE,
     VM_LOCKED,
@@ -29,6 +30,7 @@ from mmu.linux.vma import (
 from mmu.units import PAGE_SHIFT, PAGE_SIZE, U64
 
 
+@spanned(lambda mm, start, length, *_, **__: (mm, start, start + length))
 def do_mlock(mm: MmStruct, start: int, length: int, flags: int = 0) -> None:
     """sys_mlock(), sys_mlock2(): lock the pages that [start, start + length) touches, and fault
     them in.
@@ -57,6 +59,7 @@ def do_mlock(mm: MmStruct, start: int, length: int, flags: int = 0) -> None:
         raise LinuxError({errno.EFAULT: errno.ENOMEM, errno.ENOMEM: errno.EAGAIN}.get(error, error))
 
 
+@spanned(lambda mm, start, length, *_, **__: (mm, start, start + length))
 def do_munlock(mm: MmStruct, start: int, length: int) -> None:
     """sys_munlock(): unlock the pages that [start, start + length) touches. EINVAL and ENOMEM as
     do_mlock().

@@ -47,6 +47,7 @@ from mmu.linux.mman import (
 from mmu.linux.munmap import vms_complete_munmap_vmas, vms_gather_munmap_vmas
 from mmu.linux.pgtable import PMD_SHIFT, PMD_SIZE
 from mmu.linux.state import OVERCOMMIT_NEVER, MmStruct
+from mmu.linux.tracepoint import spanned
 from mmu.linux.unmapped_area import get_unmapped_area
 from mmu.linux.vma import (
     VM_ACCOUNT,
@@ -209,6 +210,7 @@ def _nr_pages(mm: MmStruct, first: int, last: int, vm_flags: int = 0) -> int:
     )
 
 
+@spanned(lambda mm, start, length, *_, **__: (mm, start, start + length))
 def do_mmap(
     mm: MmStruct, addr: int, length: int, prot: int, flags: int, file: MappedFile | None, pgoff: int
 ) -> int:

@@ -20,6 +20,7 @@ from mmu.linux.smp import smp_call_function
 from mmu.linux.state import Kernel, MmStruct, kernel_of
 from mmu.linux.tlb_check import check_speculation_everywhere
 from mmu.linux.tlbflush import flush_tlb_mm_range
+from mmu.linux.tracepoint import Span
 from mmu.twin import EntryPa
 from mmu.units import PAGE_SHIFT, PAGE_SIZE
 
@@ -36,10 +37,11 @@ class Gather:
     engines share. It belongs to the CPU that gathers.
     """
 
-    __slots__ = ("c", "memory", "mm", "native")
+    __slots__ = ("c", "kernel", "memory", "mm", "native")
 
     def __init__(self, mm: MmStruct, c: struct_mmu_gather_ptr) -> None:
         self.mm = mm
+        self.kernel = mm.kernel
         self.memory = mm.memory
         self.native = mm.native
         self.c = c
@@ -85,9 +87,10 @@ def tlb_finish_mmu(tlb: Gather) -> None:
     if c.mm.tlb_flush_pending > 1:
         c.fullmm = c.freed_tables = 1
         c.start, c.end = 0, TLB_FLUSH_ALL
-    tlb_flush_mmu(tlb)
-    c.mm.tlb_flush_pending -= 1
-    c.cpu.gather = ffi.NULL
+    with Span(tlb.kernel, "tlb_finish_mmu", c.start, c.end, c.mm.pgd):
+        tlb_flush_mmu(tlb)
+        c.mm.tlb_flush_pending -= 1
+        c.cpu.gather = ffi.NULL
 
 
 def tlb_flush_mmu_tlbonly(tlb: Gather) -> None:

@@ -17,6 +17,7 @@ from mmu.linux.pgtable import (
     pmd_none,
     pte_none,
     pte_table,
+    xchg_pmd,
 )
 from mmu.linux.pte_ref import PteAlloc, TryGet
 from mmu.linux.state import MmStruct
@@ -114,9 +115,8 @@ def move_normal_pmd(
     engine.pmd_lock(mm, old_pmd)
     if not same:
         engine.pmd_lock_nested(mm, new_pmd)
-    value = memory.read_u64(old_pmd)
-    memory.write_u64(old_pmd, 0)
-    memory.write_u64(new_pmd, value)
+    value = xchg_pmd(mm, old_addr, old_pmd, 0)
+    xchg_pmd(mm, new_addr, new_pmd, value)
     memory.page(table).pmd = new_pmd
     engine.flush_tlb_mm_range(mm, old_addr, old_addr + PMD_SIZE, PAGE_SHIFT, 1)
     if not same:

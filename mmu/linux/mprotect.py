@@ -15,6 +15,7 @@ from mmu.linux.layout import page_align
 from mmu.linux.mman import PROT_EXEC, PROT_GROWSDOWN, PROT_GROWSUP, PROT_READ, PROT_SEM, PROT_WRITE
 from mmu.linux.mmu_gather import Gather
 from mmu.linux.state import MmStruct
+from mmu.linux.tracepoint import spanned
 from mmu.linux.vma import (
     VM_ACCESS_FLAGS,
     VM_ACCOUNT,
@@ -36,6 +37,7 @@ from mmu.linux.vma_lock import vma_start_write
 from mmu.units import PAGE_SHIFT, PAGE_SIZE, U64
 
 
+@spanned(lambda mm, start, length, *_, **__: (mm, start, start + length))
 def do_mprotect(mm: MmStruct, start: int, length: int, prot: int, *, has_key: bool = False) -> None:
     """do_mprotect_pkey(): give [start, start + length) the rights prot.
 

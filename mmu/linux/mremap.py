@@ -32,6 +32,7 @@ from mmu.linux.mman import (
 from mmu.linux.move_page_tables import move_page_tables
 from mmu.linux.munmap import unmap_range
 from mmu.linux.state import MmStruct
+from mmu.linux.tracepoint import spanned
 from mmu.linux.unmapped_area import get_unmapped_area
 from mmu.linux.vma import (
     VM_ACCOUNT,
@@ -88,6 +89,7 @@ class _Remap:
         return int(self.vma.vm_pgoff + (self.addr - self.vma.vm_start >> PAGE_SHIFT))
 
 
+@spanned(lambda mm, start, length, *_, **__: (mm, start, start + length))
 def do_mremap(
     mm: MmStruct, addr: int, old_len: int, new_len: int, flags: int, new_addr: int
 ) -> int:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from mmu._native import ffi, lib
 from mmu.errors import LinuxError
 from mmu.linux.mman import MS_ASYNC, MS_INVALIDATE, MS_SYNC
+from mmu.linux.tracepoint import spanned
 from mmu.linux.vma import VM_LOCKED, VM_SHARED
 from mmu.linux.writeback import filemap_write_range
 from mmu.units import PAGE_SHIFT, PAGE_SIZE, U64
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from mmu.linux.state import MmStruct
 
 
+@spanned(lambda mm, start, length, *_, **__: (mm, start, start + length))
 def do_msync(mm: MmStruct, start: int, length: int, flags: int) -> None:
     """With MS_SYNC, write the dirty pages of shared mappings in [start, start + length) back to
     their files. With MS_ASYNC alone nothing is to be done: they are dirty, and will be written.

@@ -25,6 +25,7 @@ from mmu.linux.pgtable import PMD_SIZE
 from mmu.linux.rcupdate import rcu_poll
 from mmu.linux.state import MmStruct
 from mmu.linux.tlbflush import leave_mm
+from mmu.linux.tracepoint import TOTAL_VM, emit, spanned
 from mmu.linux.vma import (
     VM_LOCKED,
     VM_SEALED,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from mmu._native import struct_vm_area_struct_ptr
 
 
+@spanned(lambda mm, start, length, *_, **__: (mm, start, start + length))
 def do_munmap(mm: MmStruct, start: int, length: int) -> None:
     """do_vmi_munmap(): EINVAL for an unaligned or impossible range, ENOMEM where a split would
     exceed max_map_count.
@@ -180,6 +182,7 @@ def _free_pgtables(
 # The end.
 
 
+@spanned(lambda mm: (mm, 0, TASK_SIZE))
 def exit_mmap(mm: MmStruct) -> None:
     """Unmap everything and wait for a grace period: nothing is left but the PGD, which mmdrop()
     frees.
@@ -200,6 +203,7 @@ def exit_mmap(mm: MmStruct) -> None:
     rcu_poll(mm.kernel)
     mm.put_all_files()
     c.total_vm = c.data_vm = c.exec_vm = c.stack_vm = c.locked_vm = 0
+    emit(mm.kernel, TOTAL_VM, c.pgd, 0)
     if mm.kernel.this_cpu.loaded_mm is mm:
         leave_mm(mm.kernel)
     mm.kernel.mms.remove(mm)

@@ -3,13 +3,20 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from mmu._native import lib
 from mmu.errors import OutOfMemory
+from mmu.events import EVENT_ID
 from mmu.linux.locks import page_table_lock, page_table_unlock
 from mmu.linux.pgtable import ADDR_MASK, TABLE, P, entry_offset
 from mmu.linux.state import MmStruct
+from mmu.linux.tracepoint import emit
 from mmu.twin import EntryPa
 from mmu.units import PAGE_SHIFT, PAGE_SIZE
+
+_SET_PUD: Final = EVENT_ID["set_pud"]
+_SET_P4D: Final = EVENT_ID["set_p4d"]
 
 
 def table_alloc(mm: MmStruct) -> int | None:
@@ -59,7 +66,7 @@ def _entry_alloc(mm: MmStruct, addr: int, lowest: int) -> EntryPa | None:
             page_table_lock(mm)
             won = not mm.memory.read_u64(entry) & P
             if won:
-                mm.memory.write_u64(entry, pfn << PAGE_SHIFT | TABLE)
+                _populate(mm, addr, entry, level, pfn)
                 mm_inc_pgtables(mm)
             page_table_unlock(mm)
             if not won:
@@ -67,3 +74,13 @@ def _entry_alloc(mm: MmStruct, addr: int, lowest: int) -> EntryPa | None:
                 mm.memory.free_pages(pfn, zero=True)
         table = mm.memory.read_u64(entry) & ADDR_MASK
     return EntryPa(table + entry_offset(addr, lowest))
+
+
+def _populate(mm: MmStruct, addr: int, entry: int, level: int, pfn: int) -> None:
+    """p4d_populate(), pud_populate(): an entry that was none refers to a new table of the level
+    below.
+    """
+    value, start = pfn << PAGE_SHIFT | TABLE, addr & -(1 << 12 + 9 * (level - 1))
+    mm.memory.write_u64(entry, value)
+    event, site = (_SET_P4D, "pud_alloc") if level == 4 else (_SET_PUD, "pmd_alloc")
+    emit(mm.kernel, event, start, 0, value, entry, site)

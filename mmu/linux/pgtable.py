@@ -27,9 +27,10 @@ from typing import TYPE_CHECKING, Final
 from mmu._native import lib
 from mmu.events import EVENT_ID
 from mmu.linux.bug import Bug
-from mmu.linux.state import Kernel, MmStruct
+from mmu.linux.state import MmStruct
+from mmu.linux.tracepoint import emit
 from mmu.twin import EntryPa
-from mmu.units import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE
+from mmu.units import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, U64
 
 if TYPE_CHECKING:
     from mmu._native import struct_page
@@ -56,6 +57,8 @@ PTE_GUARD_MARKER: Final = lib.PTE_GUARD_MARKER
 ADDR_MASK: Final = lib.X86_ADDR_MASK
 
 _SET_PTE: Final = EVENT_ID["set_pte"]
+_SET_PMD: Final = EVENT_ID["set_pmd"]
+_RSS_STAT: Final = EVENT_ID["rss_stat"]
 
 
 def pmd_none(value: int) -> bool:
@@ -132,17 +135,14 @@ def pte_table(pte: EntryPa) -> int:
     return pte >> PAGE_SHIFT
 
 
-def xchg(mm: MmStruct, entry: int, value: int) -> int:
-    """Exchange an entry atomically (hardware may set A at the same time); returns what it was."""
-    old = mm.memory.read_u64(entry)
-    mm.memory.write_u64(entry, value)
+def xchg_pmd(mm: MmStruct, addr: int, pmd: EntryPa, value: int, site: str = "") -> int:
+    """Exchange the PMD entry of addr atomically (hardware may set A at the same time); returns what
+    it was. The PMD lock is held. ``site`` as emit()'s.
+    """
+    old = mm.memory.read_u64(pmd)
+    mm.memory.write_u64(pmd, value)
+    emit(mm.kernel, _SET_PMD, addr & PMD_MASK, old, value, pmd, site)
     return old
-
-
-def emit(kernel: Kernel, event: int, a: int = 0, b: int = 0, c: int = 0, d: int = 0) -> None:
-    """Write an event to the kernel's ring, if it has one."""
-    if kernel.ring is not None:
-        kernel.ring.emit(event, a, b, c, d)
 
 
 def table_is_empty(memory: Memory, table: int) -> bool:
@@ -175,7 +175,7 @@ def set_pte_at(mm: MmStruct, addr: int, pte: EntryPa, value: int) -> None:
     """Write the PTE of addr that lies at pte. The PTE lock is held; counts are the caller's to
     keep.
     """
-    emit(mm.kernel, _SET_PTE, addr & PAGE_MASK, mm.memory.read_u64(pte), value)
+    emit(mm.kernel, _SET_PTE, addr & PAGE_MASK, mm.memory.read_u64(pte), value, pte)
     mm.memory.write_u64(pte, value)
 
 
@@ -199,6 +199,7 @@ def add_mm_counter(mm: MmStruct, member: int, nr: int) -> None:
     rss_stat[member] += nr
     if rss_stat[member] < 0:
         mm.kernel.bug(Bug.RSS_NEGATIVE)
+    emit(mm.kernel, _RSS_STAT, mm.c.pgd, member, rss_stat[member] & U64)
     rss = rss_stat[lib.MM_FILEPAGES] + rss_stat[lib.MM_ANONPAGES] + rss_stat[lib.MM_SHMEMPAGES]
     if nr > 0 and rss > mm.c.hiwater_rss:
         mm.c.hiwater_rss = rss

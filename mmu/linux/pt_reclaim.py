@@ -18,14 +18,14 @@ from mmu.linux.pgtable import (
     ADDR_MASK,
     PMD_MASK,
     PMD_SIZE,
-    emit,
     entry_pfn,
     pmd_huge,
     pmd_none,
     table_is_empty,
-    xchg,
+    xchg_pmd,
 )
 from mmu.linux.state import MmStruct
+from mmu.linux.tracepoint import emit
 from mmu.twin import EntryPa
 
 _PTE_FREE: Final = EVENT_ID["pte_free"]
@@ -47,7 +47,7 @@ def reclaim_pt_is_enabled(mm: MmStruct, start: int, end: int, details: int) -> b
     )
 
 
-def try_get_and_clear_pmd(mm: MmStruct, pmd: EntryPa) -> int | None:
+def try_get_and_clear_pmd(mm: MmStruct, pmd: EntryPa, addr: int) -> int | None:
     """Take the table out of pmd if the PMD lock is free; the PMD's value, or None (mm/pt_reclaim.c,
     v6.14).
 
@@ -55,14 +55,14 @@ def try_get_and_clear_pmd(mm: MmStruct, pmd: EntryPa) -> int | None:
     """
     if not pmd_trylock(mm, pmd):
         return None
-    pmdval = xchg(mm, pmd, 0)
+    pmdval = xchg_pmd(mm, addr, pmd, 0)
     pmd_unlock(mm, pmd)
     return pmdval
 
 
-def free_pte(tlb: Gather, pmdval: int, addr: int) -> None:
-    """Gather the table that pmdval named, already out of its PMD (mm/pt_reclaim.c, v6.14)."""
-    emit(tlb.mm.kernel, _PTE_FREE, addr & PMD_MASK, entry_pfn(pmdval))
+def free_pte(tlb: Gather, pmd: EntryPa, pmdval: int, addr: int) -> None:
+    """Gather the table that pmdval named, already out of pmd (mm/pt_reclaim.c, v6.14)."""
+    emit(tlb.mm.kernel, _PTE_FREE, addr & PMD_MASK, entry_pfn(pmdval), tlb.mm.c.pgd, pmd)
     pte_free_tlb(tlb, entry_pfn(pmdval), addr)
     mm_dec_nr_ptes(tlb.mm)
 
@@ -82,8 +82,8 @@ def try_to_free_pte(tlb: Gather, pmd: EntryPa, addr: int) -> None:
         pte_lock(mm, entry_pfn(pmdval))
         empty = table_is_empty(mm.memory, pmdval & ADDR_MASK)
         if empty:
-            xchg(mm, pmd, 0)
+            xchg_pmd(mm, addr, pmd, 0)
         pte_unlock(mm, entry_pfn(pmdval))
     pmd_unlock(mm, pmd)
     if empty:
-        free_pte(tlb, pmdval, addr)
+        free_pte(tlb, pmd, pmdval, addr)

@@ -54,18 +54,19 @@ from mmu.linux.pgalloc import mm_inc_pgtables, table_alloc
 from mmu.linux.pgtable import (
     ADDR_MASK,
     PMD_MASK,
+    PMD_SIZE,
     TABLE,
-    emit,
     entry_pfn,
     pmd_huge,
     pmd_none,
     table_entry,
     table_is_empty,
-    xchg,
+    xchg_pmd,
 )
 from mmu.linux.pt_reclaim import pte_ref_is_enabled
 from mmu.linux.rcu import rcu_read_lock, rcu_read_unlock
 from mmu.linux.state import MmStruct
+from mmu.linux.tracepoint import Span, emit
 from mmu.twin import EntryPa
 from mmu.units import PAGE_SHIFT
 
@@ -76,7 +77,10 @@ _PTE_ALLOC: Final = EVENT_ID["pte_alloc"]
 _PTE_FREE: Final = EVENT_ID["pte_free"]
 _PTE_GET: Final = EVENT_ID["pte_get"]
 _PTE_PUT: Final = EVENT_ID["pte_put"]
+_PTE_ALLOC_ONE: Final = EVENT_ID["pte_alloc_one"]
 _PTE_TRYGET: Final = EVENT_ID["pte_tryget"]
+_FREEING: Final = "free_pte_table"
+_VISITOR, _ENTRIES = 0, 1  # whose the references of an event are
 _ALLOCATED: Final = MM_COUNTER_ID["pte_tables_allocated"]
 
 
@@ -104,6 +108,7 @@ class VmFault:
 
     def __init__(self, mm: MmStruct, address: int, table: int) -> None:
         self.mm = mm
+        self.kernel = mm.kernel
         self.memory = mm.memory
         self.native = mm.native
         self.check = mm.check
@@ -128,17 +133,21 @@ def pte_ref_init(mm: MmStruct, table: int, pmd: EntryPa, count: int) -> None:
 
 
 def pte_get(mm: MmStruct, table: int) -> None:
-    """Take one more reference: pte_get_many() of one."""
-    pte_get_many(mm, table, 1)
+    """Take one more reference, a visitor's: else as pte_get_many()."""
+    _table_get(mm, table, 1, _VISITOR)
 
 
 def pte_get_many(mm: MmStruct, table: int, nr: int) -> None:
-    """Take nr more references; 0 does nothing.
+    """Take nr more references, those of entries; 0 does nothing.
 
     The caller holds a reference already, or the PTE lock and a non-none entry; no PMD lock is
     needed. Taking from 0 is the bug PTE_REF_FROM_ZERO. Relaxed: who may increment sees the table
     anyway.
     """
+    _table_get(mm, table, nr, _ENTRIES)
+
+
+def _table_get(mm: MmStruct, table: int, nr: int, holder: int) -> None:
     if not nr or not pte_ref_is_enabled(mm):
         return
     page = mm.memory.page(table)
@@ -147,7 +156,7 @@ def pte_get_many(mm: MmStruct, table: int, nr: int) -> None:
         mm.kernel.bug(Bug.PTE_REF_OVERFLOW if old else Bug.PTE_REF_FROM_ZERO, table)
         return
     page.pte_refcount = old + nr
-    emit(mm.kernel, _PTE_GET, table, old, old + nr)
+    emit(mm.kernel, _PTE_GET, table, old, old + nr, holder)
 
 
 def pte_entries_set(mm: MmStruct, table: int, nr: int) -> None:
@@ -172,7 +181,7 @@ def _table_get_unless_zero(mm: MmStruct, table: int) -> bool:
     if page.pte_refcount == 0:
         return False
     page.pte_refcount += 1
-    emit(mm.kernel, _PTE_GET, table, page.pte_refcount - 1, page.pte_refcount)
+    emit(mm.kernel, _PTE_GET, table, page.pte_refcount - 1, page.pte_refcount, _VISITOR)
     return True
 
 
@@ -309,10 +318,10 @@ def pmd_install(mm: MmStruct, pmd: EntryPa, addr: int, table: int) -> int:
     if won:
         if pte_ref_is_enabled(mm):
             flush_freed_tables(mm, pmd, addr)
-        mm.memory.write_u64(pmd, table << PAGE_SHIFT | TABLE)
+        xchg_pmd(mm, addr, pmd, table << PAGE_SHIFT | TABLE, "pmd_install")
         mm_inc_pgtables(mm)
         mm.c.counter[_ALLOCATED] += 1
-        emit(mm.kernel, _PTE_ALLOC, addr & PMD_MASK, table)
+        emit(mm.kernel, _PTE_ALLOC, addr & PMD_MASK, table, mm.c.pgd, pmd)
         held = table
     else:
         got = not pmd_huge(pmdval) and pte_get_unless_zero(mm, pmd)
@@ -344,6 +353,7 @@ def pte_alloc_get(mm: MmStruct, pmd: EntryPa, addr: int) -> tuple[PteAlloc, int]
         made = table_alloc(mm)
         if made is None:
             return PteAlloc.OOM, 0
+        emit(mm.kernel, _PTE_ALLOC_ONE, made, mm.c.pgd)
         pte_ref_init(mm, made, pmd, int(pte_ref_is_enabled(mm)))
         if held := pmd_install(mm, pmd, addr, made):
             return PteAlloc.OK, held
@@ -366,28 +376,27 @@ def pte_alloc_get_map_lock(mm: MmStruct, pmd: EntryPa, addr: int) -> tuple[PteAl
 
 
 def pte_put(mm: MmStruct, table: int, addr: int) -> None:
-    """Drop one reference: pte_put_many() of one."""
-    pte_put_many(mm, table, addr, 1)
+    """Drop one reference, a visitor's: else as pte_put_many()."""
+    _put_many(mm, None, table, addr, 1, _VISITOR)
 
 
 def pte_put_many(mm: MmStruct, table: int, addr: int, nr: int) -> None:
-    """Drop nr references of the table, which the caller holds; the last one frees it and flushes at
-    once.
+    """Drop nr references of the table, those of entries; the last one frees it and flushes at once.
 
     No PTE lock and no PMD lock is held. Dropping more than there are is the bug PTE_REF_UNDERFLOW
     (D7). Release, and acquire by the last: who frees sees every entry that others cleared.
     """
-    _put_many(mm, None, table, addr, nr)
+    _put_many(mm, None, table, addr, nr, _ENTRIES)
 
 
 def pte_put_tlb(tlb: Gather, table: int, addr: int) -> None:
-    """pte_put_many_tlb() of one."""
-    pte_put_many_tlb(tlb, table, addr, 1)
+    """pte_put() whose flush, and whose frame, are left to the gather."""
+    _put_many(tlb.mm, tlb, table, addr, 1, _VISITOR)
 
 
 def pte_put_many_tlb(tlb: Gather, table: int, addr: int, nr: int) -> None:
     """pte_put_many() whose flush, and whose frame, are left to the gather."""
-    _put_many(tlb.mm, tlb, table, addr, nr)
+    _put_many(tlb.mm, tlb, table, addr, nr, _ENTRIES)
 
 
 def pte_put_vmf(vmf: VmFault) -> None:
@@ -397,37 +406,43 @@ def pte_put_vmf(vmf: VmFault) -> None:
         pte_put(vmf.mm, table, vmf.c.address)
 
 
-def _put_many(mm: MmStruct, tlb: Gather | None, table: int, addr: int, nr: int) -> None:
+def _put_many(
+    mm: MmStruct, tlb: Gather | None, table: int, addr: int, nr: int, holder: int
+) -> None:
     """Drop nr references: without a lock unless they are the last (as refcount_dec_and_lock())."""
     if not nr or not pte_ref_is_enabled(mm):
         return
     mm.kernel.point("pte_put")
     page = mm.memory.page(table)
     if page.pte_refcount > nr:
-        _table_put(mm, table, nr)
+        _table_put(mm, table, nr, holder)
     elif page.pte_refcount and mm.kernel.c.policy == lib.FREE_TABLES_REFCOUNT_PMDLOCK:
-        _put_last_locked(mm, tlb, table, addr, nr)
+        _put_last_locked(mm, tlb, table, addr, nr, holder)
     else:
-        _put_last_rcu(mm, tlb, table, addr, nr)
+        _put_last_rcu(mm, tlb, table, addr, nr, holder)
 
 
-def _put_last_locked(mm: MmStruct, tlb: Gather | None, table: int, addr: int, nr: int) -> None:
+def _put_last_locked(
+    mm: MmStruct, tlb: Gather | None, table: int, addr: int, nr: int, holder: int
+) -> None:
     """First design: the count reaches 0 under the PMD lock, and the PMD is cleared in the same
     hold: nobody ever finds a count of 0 (D2).
     """
     pmd = _lock_pmd_of(mm, table)
-    if _table_put(mm, table, nr):
+    if _table_put(mm, table, nr, holder):
         _free_and_unlock(mm, tlb, pmd, addr)
     else:
         pmd_unlock(mm, pmd)
 
 
-def _put_last_rcu(mm: MmStruct, tlb: Gather | None, table: int, addr: int, nr: int) -> None:
+def _put_last_rcu(
+    mm: MmStruct, tlb: Gather | None, table: int, addr: int, nr: int, holder: int
+) -> None:
     """Second design: once the count is 0, anybody may free the table; RCU keeps its frame until
     the back pointer was read.
     """
     rcu_read_lock(mm.kernel)
-    if _table_put(mm, table, nr):
+    if _table_put(mm, table, nr, holder):
         pmd = EntryPa(mm.memory.page(table).pmd)
         mm.kernel.point("free_pte_table")
         pmd_lock(mm, pmd)
@@ -448,7 +463,7 @@ def _lock_pmd_of(mm: MmStruct, table: int) -> EntryPa:
         pmd_unlock(mm, pmd)
 
 
-def _table_put(mm: MmStruct, table: int, nr: int) -> bool:
+def _table_put(mm: MmStruct, table: int, nr: int, holder: int) -> bool:
     """Drop nr references; whether none is left."""
     page = mm.memory.page(table)
     old = page.pte_refcount
@@ -456,7 +471,7 @@ def _table_put(mm: MmStruct, table: int, nr: int) -> bool:
         mm.kernel.bug(Bug.PTE_REF_UNDERFLOW, table)
         return False
     page.pte_refcount = old - nr
-    emit(mm.kernel, _PTE_PUT, table, old, old - nr)
+    emit(mm.kernel, _PTE_PUT, table, old, old - nr, holder)
     return bool(old == nr)
 
 
@@ -479,6 +494,12 @@ def free_pte_table_tlb(tlb: Gather, pmd: EntryPa, addr: int) -> None:
 
 
 def _free_and_unlock(mm: MmStruct, tlb: Gather | None, pmd: EntryPa, addr: int) -> None:
+    start = addr & PMD_MASK
+    with Span(mm.kernel, _FREEING, start, start + PMD_SIZE, mm.c.pgd):
+        _detach_and_unlock(mm, tlb, pmd, addr)
+
+
+def _detach_and_unlock(mm: MmStruct, tlb: Gather | None, pmd: EntryPa, addr: int) -> None:
     table = _detach_pte_table(mm, pmd, addr)
     if table is not None:
         mm.kernel.point("pmd_cleared")
@@ -501,10 +522,10 @@ def _detach_pte_table(mm: MmStruct, pmd: EntryPa, addr: int) -> int | None:
     pmdval = mm.memory.read_u64(pmd)
     if pmd_none(pmdval) or pmd_huge(pmdval) or mm.memory.page(entry_pfn(pmdval)).pte_refcount:
         return None
-    xchg(mm, pmd, 0)
+    xchg_pmd(mm, addr, pmd, 0, _FREEING)
     if not table_is_empty(mm.memory, pmdval & ADDR_MASK):
         mm.kernel.bug(Bug.PTE_TABLE_NOT_EMPTY, addr)
-        mm.memory.write_u64(pmd, pmdval)
+        xchg_pmd(mm, addr, pmd, pmdval, _FREEING)
         return None
-    emit(mm.kernel, _PTE_FREE, addr & PMD_MASK, entry_pfn(pmdval))
+    emit(mm.kernel, _PTE_FREE, addr & PMD_MASK, entry_pfn(pmdval), mm.c.pgd, pmd, _FREEING)
     return entry_pfn(pmdval)

@@ -21,12 +21,14 @@ from typing import Final
 from mmu._native import lib
 from mmu.events import EVENT_ID, KERNEL_COUNTER_ID
 from mmu.linux.bug import Bug
-from mmu.linux.pgtable import emit, table_is_empty
+from mmu.linux.pgtable import table_is_empty
 from mmu.linux.state import Cpu, Kernel
 from mmu.linux.tlb_check import check_speculation_everywhere
+from mmu.linux.tracepoint import emit
 from mmu.units import PAGE_SHIFT
 
 _RCU_CALLBACK: Final = EVENT_ID["rcu_invoke_callback"]
+_CALLBACK_QUEUED: Final = EVENT_ID["rcu_callback"]
 _GRACE_PERIOD: Final = EVENT_ID["rcu_grace_period"]
 _CALLBACKS: Final = KERNEL_COUNTER_ID["rcu_callbacks"]
 _PENDING_MAX: Final = KERNEL_COUNTER_ID["rcu_pending_max"]
@@ -64,6 +66,7 @@ def call_rcu(kernel: Kernel, pfn: int) -> None:
     counter = kernel.c.counter
     counter[_CALLBACKS] += 1
     counter[_PENDING_MAX] = max(counter[_PENDING_MAX], rcu.nr_pending)
+    emit(kernel, _CALLBACK_QUEUED, pfn, rcu.nr_pending)
 
 
 def rcu_report_qs(kernel: Kernel, number: int) -> int:

@@ -25,7 +25,6 @@ from typing import TYPE_CHECKING, Final
 from mmu._native import lib
 from mmu.events import EVENT_ID
 from mmu.linux.bug import Bug
-from mmu.linux.pgtable import emit
 from mmu.linux.state import (
     CALL_FUNCTION_SINGLE_VECTOR,
     CALL_FUNCTION_VECTOR,
@@ -33,11 +32,13 @@ from mmu.linux.state import (
     Cpu,
     Kernel,
 )
+from mmu.linux.tracepoint import emit
 
 if TYPE_CHECKING:
     SmpCallFunc = Callable[[object], None]
     SmpCondFunc = Callable[[Cpu, object], bool]
 
+_CSD_QUEUE: Final = EVENT_ID["csd_queue_cpu"]
 _IPI_SEND_CPU: Final = EVENT_ID["ipi_send_cpu"]
 _IPI_SEND_CPUMASK: Final = EVENT_ID["ipi_send_cpumask"]
 
@@ -99,7 +100,9 @@ def _queue(
     calls = {}
     idle = [cpu for cpu in targets if not cpu.call_single_queue]
     for cpu in targets:
-        calls[cpu] = CallSingleData(func, info)
+        kernel.nr_csds += 1
+        calls[cpu] = CallSingleData(func, info, kernel.nr_csds)
+        emit(kernel, _CSD_QUEUE, cpu.id, kernel.nr_csds)
         cpu.call_single_queue.append(calls[cpu])
         cpu.c.nr_calls += 1
     vector = CALL_FUNCTION_SINGLE_VECTOR

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 from weakref import WeakValueDictionary
 
 from mmu._native import ffi, lib
@@ -31,11 +31,12 @@ from mmu.linux.mmap_lock import MmapLock, MmapLocked
 from mmu.linux.policy import FreeTables
 from mmu.linux.resource import Rlimits
 from mmu.linux.sched import Alone, Scheduler, Sleep, WaitQueue
+from mmu.linux.tracepoint import emit
 from mmu.linux.user_stretches import UserRange
 from mmu.units import PAGE_SHIFT
 
 if TYPE_CHECKING:
-    from mmu._native import struct_kernel_ptr, struct_mm_struct_ptr
+    from mmu._native import Ptr, struct_kernel_ptr, struct_mm_struct_ptr
     from mmu.events import EventRing
     from mmu.memory import Memory
     from mmu.x86 import Mmu
@@ -64,6 +65,8 @@ CALL_FUNCTION_VECTOR: Final = 0xFC
 
 _CALL_FUNCTION_ENTRY: Final = EVENT_ID["call_function_entry"]
 _CALL_FUNCTION_EXIT: Final = EVENT_ID["call_function_exit"]
+_CSD_ENTRY: Final = EVENT_ID["csd_function_entry"]
+_CSD_EXIT: Final = EVENT_ID["csd_function_exit"]
 _IRQ_CALL_COUNT: Final = KERNEL_COUNTER_ID["irq_call_count"]
 
 _kernels: WeakValueDictionary[int, Kernel] = WeakValueDictionary()
@@ -124,6 +127,8 @@ class Kernel:
         self.mmap_min_addr = DEFAULT_MMAP_MIN_ADDR
         self.overcommit_memory = OVERCOMMIT_ALWAYS
         self.cpus: list[Cpu] = []
+        self.nr_csds = 0
+        """Functions that CPUs had called on others."""
         self.user_range = UserRange()
         """What a translation of a user's bytes is told in, until the next."""
         self.mms: list[MmStruct] = []
@@ -262,10 +267,14 @@ class Kernel:
 
 @dataclass(slots=True)
 class CallSingleData:
-    """call_single_data_t: a function that one CPU has called on another; ``done`` when it was."""
+    """call_single_data_t: a function that one CPU has called on another; ``done`` when it was.
+
+    ``number`` tells it from others in events.
+    """
 
     func: Callable[[object], None]
     info: object
+    number: int = 0
     done: bool = False
 
 
@@ -333,7 +342,7 @@ class Cpu:
         """Events are stamped with the 64-bit count at that address, which ``owner`` keeps; 0:
         nobody counts.
         """
-        self.c.instructions = ffi.cast("const u64 *", address)
+        self.c.instructions = cast("Ptr[int]", ffi.cast("const u64 *", address))
         self._counter = owner
 
     def interrupt(self) -> None:
@@ -344,23 +353,23 @@ class Cpu:
         """
         if self.c.irqs_disabled or not self.call_single_queue:
             return
-        kernel, ring = self.kernel, self.kernel.ring
+        kernel = self.kernel
         interrupted = kernel.this_cpu
         kernel.this_cpu = self
         self.c.irqs_disabled += 1
         kernel.c.counter[_IRQ_CALL_COUNT] += 1
         self.irq_call_count += 1
-        if ring is not None:
-            ring.emit(_CALL_FUNCTION_ENTRY, self.call_vector)
+        emit(kernel, _CALL_FUNCTION_ENTRY, self.call_vector)
         try:
             while self.call_single_queue:
                 call = self.call_single_queue.pop(0)
                 self.c.nr_calls -= 1
+                emit(kernel, _CSD_ENTRY, call.number)
                 call.func(call.info)
                 call.done = True
+                emit(kernel, _CSD_EXIT, call.number)
         finally:
-            if ring is not None:
-                ring.emit(_CALL_FUNCTION_EXIT, self.call_vector)
+            emit(kernel, _CALL_FUNCTION_EXIT, self.call_vector)
             self.c.irqs_disabled -= 1
             kernel.this_cpu = interrupted
 

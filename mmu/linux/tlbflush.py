@@ -33,9 +33,10 @@ from mmu.linux.global_asid import (
     mm_needs_global_asid,
 )
 from mmu.linux.mm_count import mmdrop, mmgrab
-from mmu.linux.pgtable import PMD_SHIFT, TLB_FLUSH_ALL, P, emit, set_pte_at
+from mmu.linux.pgtable import PMD_SHIFT, TLB_FLUSH_ALL, P, set_pte_at
 from mmu.linux.smp import local_irqs_off, on_each_cpu_cond_mask
 from mmu.linux.state import HZ, Cpu, Kernel, MmStruct, mm_of
+from mmu.linux.tracepoint import Span, emit
 from mmu.twin import EntryPa
 from mmu.units import PAGE_SHIFT, PAGE_SIZE
 
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
 
 _FLUSH_RANGE: Final = EVENT_ID["flush_tlb_mm_range"]
 _TLB_FLUSH: Final = EVENT_ID["tlb_flush"]
+_SWITCH_MM: Final = EVENT_ID["switch_mm"]
+_FLUSH_FUNC: Final = EVENT_ID["flush_tlb_func"]
 _LOCAL_ALL: Final = MM_COUNTER_ID["nr_tlb_local_flush_all"]
 _LOCAL_ONE: Final = MM_COUNTER_ID["nr_tlb_local_flush_one"]
 _REMOTE: Final = MM_COUNTER_ID["nr_tlb_remote_flush"]
@@ -137,12 +140,19 @@ def switch_mm_irqs_off(kernel: Kernel, next_mm: MmStruct | None) -> None:
         c.ctxs[asid].ctx_id = _ctx_id(next_mm)
         c.ctxs[asid].tlb_gen = next_tlb_gen
     _load_new_mm_cr3(cpu, next_mm, asid, need_flush)
-    emit(kernel, _TLB_FLUSH, TLB_FLUSH_ON_TASK_SWITCH, TLB_FLUSH_ALL if need_flush else 0)
+    emit(kernel, _SWITCH_MM, _pgd_of(kernel, prev), _pgd_of(kernel, next_mm), cpu.mmu.c.cr3)
+    pages = TLB_FLUSH_ALL if need_flush else 0
+    emit(kernel, _TLB_FLUSH, TLB_FLUSH_ON_TASK_SWITCH, pages, _pgd_of(kernel, next_mm))
     cpu.loaded_mm = next_mm
     c.loaded_mm = ffi.NULL if next_mm is None else next_mm.c
     c.loaded_mm_asid = asid
     if prev is not None and prev is not next_mm:
         mmdrop(prev)
+
+
+def _pgd_of(kernel: Kernel, mm: MmStruct | None) -> int:
+    """What names an mm in events; init_mm too."""
+    return kernel.swapper_pg_dir if mm is None else int(mm.c.pgd)
 
 
 def _ctx_id(mm: MmStruct | None) -> int:
@@ -224,9 +234,11 @@ def flush_tlb_mm_range(
     mm.kernel.point("inc_mm_tlb_gen")
     if (end - start) >> stride_shift > tlb_single_page_flush_ceiling:
         start, end = 0, TLB_FLUSH_ALL
-    emit(mm.kernel, _FLUSH_RANGE, start, end, freed_tables)
     cpu = mm.kernel.this_cpu.id
-    _flush_tlb(FlushTlbInfo(mm, start, end, stride_shift, bool(freed_tables), new_tlb_gen, cpu))
+    info = FlushTlbInfo(mm, start, end, stride_shift, bool(freed_tables), new_tlb_gen, cpu)
+    with Span(mm.kernel, "flush_tlb_mm_range", start, end, mm.c.pgd):
+        emit(mm.kernel, _FLUSH_RANGE, start, end, freed_tables, mm.c.pgd)
+        _flush_tlb(info)
 
 
 def ptep_clear_flush(mm: MmStruct, addr: int, pte: EntryPa) -> int:
@@ -282,7 +294,7 @@ def flush_tlb_multi(mask: int, info: FlushTlbInfo) -> None:
     mm.c.counter[_REMOTE] += 1
     everything = info.end == TLB_FLUSH_ALL
     pages = TLB_FLUSH_ALL if everything else info.end - info.start >> PAGE_SHIFT
-    emit(kernel, _TLB_FLUSH, TLB_REMOTE_SEND_IPI, pages)
+    emit(kernel, _TLB_FLUSH, TLB_REMOTE_SEND_IPI, pages, mm.c.pgd)
     everybody = info.freed_tables or mm_in_asid_transition(mm)
     on_each_cpu_cond_mask(kernel, None if everybody else _should_flush, _flush_tlb_func, info, mask)
 
@@ -326,9 +338,10 @@ def flush_tlb_func(info: FlushTlbInfo) -> None:
         kernel.c.counter[_IRQ_TLB_COUNT] += 1
         cpu.irq_tlb_count += 1
         mm.c.counter[_RECEIVED] += 1
+        emit(kernel, _FLUSH_FUNC, mm.c.pgd, info.start, info.end, info.initiating_cpu)
     if cpu.loaded_mm is not mm:
         mm.c.cpu_bitmap &= ~(1 << cpu.id)
-        emit(kernel, _TLB_FLUSH, TLB_REMOTE_WRONG_CPU)
+        emit(kernel, _TLB_FLUSH, TLB_REMOTE_WRONG_CPU, 0, mm.c.pgd)
         return
     if mm_needs_global_asid(mm, c.loaded_mm_asid):
         switch_mm_irqs_off(kernel, mm)
@@ -360,7 +373,7 @@ def _catch_up(cpu: Cpu, info: FlushTlbInfo, local: bool) -> None:
             mm.c.counter[_LOCAL_ALL] += 1
     context.tlb_gen = mm_tlb_gen
     reason = TLB_LOCAL_MM_SHOOTDOWN if local else TLB_REMOTE_SHOOTDOWN
-    emit(mm.kernel, _TLB_FLUSH, reason, nr_invalidate)
+    emit(mm.kernel, _TLB_FLUSH, reason, nr_invalidate, mm.c.pgd, site="flush_tlb_func")
 
 
 def _broadcast_tlb_flush(info: FlushTlbInfo) -> None:

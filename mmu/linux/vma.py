@@ -19,6 +19,7 @@ from mmu.linux.mman import PROT_EXEC, PROT_READ, PROT_WRITE
 from mmu.linux.resource import Resource
 from mmu.linux.rmap import vma_had_uncowed_parents
 from mmu.linux.state import OVERCOMMIT_ALWAYS, OVERCOMMIT_GUESS, OVERCOMMIT_RATIO, MmStruct
+from mmu.linux.tracepoint import TOTAL_VM, emit
 from mmu.linux.vma_lock import vma_start_write
 from mmu.units import PAGE_SHIFT
 
@@ -143,6 +144,7 @@ def vm_stat_account(mm: MmStruct, vm_flags: int, nr_pages: int) -> None:
     """Add nr_pages (negative: take away) to total_vm and to the kind of memory these flags are."""
     c = mm.c
     c.total_vm += nr_pages
+    emit(mm.kernel, TOTAL_VM, c.pgd, c.total_vm)
     if is_exec_mapping(vm_flags):
         c.exec_vm += nr_pages
     elif is_stack_mapping(vm_flags):

@@ -40,6 +40,7 @@ from mmu.linux.pt_reclaim import (
 )
 from mmu.linux.pte_ref import TryGet, pte_put_many_tlb, pte_put_tlb, pte_relock, pte_try_get
 from mmu.linux.state import MmStruct
+from mmu.linux.tracepoint import spanned
 from mmu.twin import EntryPa
 from mmu.units import PAGE_SIZE
 
@@ -62,6 +63,7 @@ def each_pmd(mm: MmStruct, start: int, end: int) -> Iterator[tuple[EntryPa, int,
         addr = following
 
 
+@spanned(lambda tlb, start, end, details: (tlb.mm, start, end))
 def unmap_page_range(tlb: Gather, start: int, end: int, details: int) -> None:
     """Clear what maps [start, end) of one VMA: bytes, page-aligned; mmap_lock is held, no
     page-table lock.
@@ -97,7 +99,7 @@ def zap_pte_range(tlb: Gather, pmd: EntryPa, start: int, end: int, details: int)
         can_reclaim = can_reclaim and not skipped
         direct = direct and not full
         if can_reclaim and direct:
-            pmdval = try_get_and_clear_pmd(mm, pmd)
+            pmdval = try_get_and_clear_pmd(mm, pmd, start)
             direct = pmdval is not None
         flush = full or tlb.c.delayed_rmap
         if flush:
@@ -108,7 +110,7 @@ def zap_pte_range(tlb: Gather, pmd: EntryPa, start: int, end: int, details: int)
             tlb_flush_mmu(tlb)
         pte_put_many_tlb(tlb, table, start, cleared)
     if pmdval is not None:
-        free_pte(tlb, pmdval, start)
+        free_pte(tlb, pmd, pmdval, start)
     elif can_reclaim:
         try_to_free_pte(tlb, pmd, start)
     else:

@@ -3,46 +3,17 @@
 
 from __future__ import annotations
 
-import json
-import zlib
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, BinaryIO
 
-import numpy as np
-import numpy.typing as npt
-import zstandard
-
 from mmu.events import Event, EventDesc
-from mmu.trace.format import (
-    BLOCK_HEADER,
-    EVENTS,
-    FILE_HEADER,
-    HEAD,
-    MAGIC,
-    NOTE,
-    SITES,
-    SUMMARY,
-    VERSION,
-    TraceError,
-)
+from mmu.trace.blocks import Blocks, Chunk
+from mmu.trace.coder import Decoder, Pieces
+from mmu.trace.filter import Filter, Mask, Numbers, Records, keep
+from mmu.trace.format import HEAD, NOTES, SITES, SUMMARY, TraceError, roles_of
+from mmu.trace.index import ChunkInfo, Wanted
 from mmu.trace.where import ALL, Where
-
-RECORD = np.dtype(
-    [
-        ("id", "u1"),
-        ("cpu", "u1"),
-        ("site", "<u2"),
-        ("task", "<u4"),
-        ("instruction", "<u8"),
-        ("time", "<u8"),
-        ("a", "<u8"),
-        ("b", "<u8"),
-        ("c", "<u8"),
-        ("d", "<u8"),
-    ]
-)
-"""struct event of native/trace/ring.h."""
 
 
 @dataclass(frozen=True)
@@ -66,8 +37,8 @@ class Numbered:
 class Batch:
     """Events of one piece of the file: ``numbers`` in the file, and their ``records``."""
 
-    numbers: npt.NDArray[np.uint64]
-    records: npt.NDArray[np.void]
+    numbers: Numbers
+    records: Records
 
 
 class TraceFile:
@@ -76,115 +47,174 @@ class TraceFile:
     ``head`` are the run's parameters; ``descs`` the event kinds, by their number in this file;
     ``notes`` what the run said of itself, in order; ``sites`` names of kernel functions by number;
     ``summary`` the run's report, None if the file is torn; ``torn`` says why it ends early, None:
-    it does not. Raises TraceError, in one line.
+    it does not.
+
+    A ``file`` that cannot seek, as a pipe, is read once: ``notes`` and ``sites`` then grow while
+    batches() is read (those of a batch, and all before, are there when it comes), and ``summary``,
+    ``torn`` and ``nr_events`` are known at its end.
+
+    Raises TraceError, in one line: the file is none of these, a newer one, or damaged.
     """
 
     def __init__(self, path: str, file: BinaryIO | None = None) -> None:
         self.path = path
-        self._file = file or open(path, "rb")  # noqa: SIM115
-        self._zstd = zstandard.ZstdDecompressor()
-        magic, version, _ = FILE_HEADER.unpack(self._file.read(FILE_HEADER.size))
-        if magic != MAGIC or version != VERSION:
-            raise TraceError(f"{path}: not a trace of this version")
         self.head: dict[str, Any] = {}
         self.notes: list[Note] = []
         self.sites: list[str] = [""]
         self.summary: dict[str, Any] | None = None
-        self.torn: str | None = None
-        self._chunks: list[tuple[int, int]] = []
-        while header := self._file.read(BLOCK_HEADER.size):
-            kind, crc, stored, _size = BLOCK_HEADER.unpack(header)
-            at = self._file.tell()
-            if kind == EVENTS:
-                self._file.seek(stored, 1)
-                self._chunks.append((at, stored))
-                continue
-            data = self._file.read(stored)
-            if zlib.crc32(data) != crc:
-                self.torn = "a block is damaged"
-                break
-            value = json.loads(self._zstd.decompress(data))
+        self.descs: list[EventDesc] = []
+        self.fraction = 0.0
+        """How much of the file the last batches() has gone through, 0 to 1."""
+        self._parts: list[int] = []
+        self._own = file is None
+        try:
+            self._file = file or open(path, "rb")  # noqa: SIM115
+            self._blocks = Blocks(path, self._file)
+            self._value(HEAD, self._blocks.head())
+            for kind, value in self._blocks.values():
+                self._value(kind, value)
+        except OSError as error:
+            raise TraceError(f"{path}: {error.strerror}") from None
+        try:
+            self._roles = roles_of(self.descs, self._parts)
+        except (KeyError, IndexError, OverflowError, TypeError):
+            raise TraceError(f"{path}: its table of events is none: record it again") from None
+        self._decoder = Decoder(self._roles)
+
+    def close(self) -> None:
+        """Close the file, if it was opened here."""
+        if self._own:
+            self._file.close()
+
+    def __enter__(self) -> TraceFile:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _value(self, kind: bytes, value: Any) -> None:
+        try:
             if kind == HEAD:
                 self.head = value
-            elif kind == NOTE:
-                self.notes.append(Note(value.pop("event"), value.pop("kind"), value))
+                table = value["events"]
+                self.descs = [
+                    EventDesc(i, e["name"], tuple(e["fields"]), e["meaning"])
+                    for i, e in enumerate(table)
+                ]
+                self._parts = [e["part"] for e in table]
+            elif kind == NOTES:
+                self.notes += [Note(n.pop("event"), n.pop("kind"), n) for n in value]
             elif kind == SITES:
                 self.sites = ["", *value]
             elif kind == SUMMARY:
                 self.summary = value
-        self.descs = [
-            EventDesc(i, e["name"], tuple(e["fields"]), e["meaning"])
-            for i, e in enumerate(self.head["events"])
-        ]
+        except (KeyError, TypeError, AttributeError):
+            raise TraceError(
+                f"{self.path}: its block {kind.decode()} is not as a trace's: record it again"
+            ) from None
+
+    @property
+    def torn(self) -> str | None:
+        """Why the file ends early; None: it does not."""
+        return self._blocks.torn
+
+    @property
+    def chunks(self) -> Sequence[ChunkInfo]:
+        """What is known of each chunk; of a pipe, of those that were read."""
+        return [chunk.info for chunk in self._blocks.chunks]
 
     @property
     def nr_events(self) -> int:
         """Events in the file."""
-        return sum(len(batch.records) for batch in self.batches())
+        return sum(chunk.info.nr for chunk in self._blocks.chunks)
+
+    @property
+    def last_time(self) -> int | None:
+        """The greatest virtual time of any event, in nanoseconds; None if there is none."""
+        return max((chunk.info.times[1] for chunk in self._blocks.chunks), default=None)
+
+    def kinds_count(self) -> dict[str, int]:
+        """Events by name, as the index has them: no event is read."""
+        counts = dict.fromkeys((desc.name for desc in self.descs), 0)
+        for chunk in self._blocks.chunks:
+            for kind, nr in chunk.info.kinds.items():
+                if kind < len(self.descs):
+                    counts[self.descs[kind].name] += nr
+        return counts
+
+    def chunks_for(self, where: Where) -> list[ChunkInfo]:
+        """The chunks that may hold events for which ``where`` holds."""
+        wanted = Wanted(where, self.descs, self._parts)
+        return [chunk for chunk in self.chunks if wanted.parts(chunk)]
 
     def batches(self, where: Where = ALL, reverse: bool = False) -> Iterator[Batch]:
         """The events for which ``where`` holds, in order, piece by piece; memory does not grow with
-        the file.
+        the file. Pieces in which there is none are left out. ``reverse``: the last piece first,
+        each in order; not with ``where.code``, nor out of a pipe.
         """
-        for at, size in reversed(self._chunks) if reverse else self._chunks:
-            self._file.seek(at)
-            raw = self._zstd.decompress(self._file.read(size))
-            first = int.from_bytes(raw[:8], "little")
-            records = np.frombuffer(raw, RECORD, offset=8)
-            numbers = np.arange(first, first + len(records), dtype=np.uint64)
-            keep = self._keep(numbers, records, where)
-            yield Batch(numbers[keep], records[keep])
+        if reverse and where.code is not None:
+            raise ValueError("whether an event is in code depends on those before it")
+        wanted = Wanted(where, self.descs, self._parts)
+        chosen = self._filter(where)
+        self.fraction = 0.0
+        chunks = reversed(self._blocks.chunks) if reverse else self._blocks.read(self._value)
+        for chunk in chunks:
+            yield from self._batch(chunk, wanted, chosen)
+            done = self._blocks.fraction(chunk)
+            self.fraction = 1 - done if reverse else done
+        self.fraction = 1.0
+
+    def last_before(self, number: int, where: Where = ALL) -> Numbered | None:
+        """The last event before number ``number`` for which ``where`` holds; as batches() in
+        reverse.
+        """
+        end = number if where.end is None else min(number, where.end)
+        for batch in self.batches(replace(where, end=end), reverse=True):
+            last = Batch(batch.numbers[-1:], batch.records[-1:])
+            return next(self._numbered(last))
+        return None
 
     def events(self, where: Where = ALL) -> Iterator[Numbered]:
-        """The same one by one."""
+        """The events of batches(), one by one."""
         for batch in self.batches(where):
-            for number, record in zip(batch.numbers.tolist(), batch.records.tolist(), strict=True):
-                kind, cpu, site, task, instruction, time, *values = record
-                desc = self.descs[kind]
-                values = tuple(values[: len(desc.fields)])
-                event = Event(desc, values, instruction, cpu, task, self.sites[site], time)
-                yield Numbered(number, event)
+            yield from self._numbered(batch)
 
-    def _keep(
-        self, numbers: npt.NDArray[np.uint64], records: npt.NDArray[np.void], where: Where
-    ) -> npt.NDArray[np.bool_]:
-        keep = np.ones(len(records), dtype=bool)
-        if where.events:
-            keep &= np.isin(records["id"], [d.id for d in self.descs if d.name in where.events])
-        if where.cpus:
-            keep &= np.isin(records["cpu"], list(where.cpus))
-        if where.tasks:
-            keep &= np.isin(records["task"], list(where.tasks))
-        if where.frames:
-            ok = np.zeros(len(records), dtype=bool)
-            for d in self.descs:
-                for i, f in enumerate(d.fields):
-                    if f in ("pfn", "entry_pa", "pmd_pa"):
-                        v = records["abcd"[i]] >> np.uint64(0 if f == "pfn" else 12)
-                        ok |= (records["id"] == d.id) & np.isin(v, list(where.frames))
-            keep &= ok
-        if where.addresses:
-            ok = np.zeros(len(records), dtype=bool)
-            for d in self.descs:
-                for i, f in enumerate(d.fields):
-                    if f in ("address", "ip", "start"):
-                        v = records["abcd"[i]]
-                        for lo, hi in where.addresses:
-                            ok |= (
-                                (records["id"] == d.id) & (v >= np.uint64(lo)) & (v < np.uint64(hi))
-                            )
-                        break
-            keep &= ok
-        if where.instructions:
-            lo, hi = where.instructions
-            keep &= (records["instruction"] >= np.uint64(lo)) & (
-                records["instruction"] < np.uint64(hi)
-            )
-        if where.times:
-            lo, hi = where.times
-            keep &= (records["time"] >= np.uint64(lo)) & (records["time"] < np.uint64(hi))
-        if where.begin:
-            keep &= numbers >= where.begin
-        if where.end is not None:
-            keep &= numbers < where.end
-        return keep
+    def holds(self, records: Records, numbers: Numbers, where: Where) -> Mask:
+        """For each record of a batch, whether ``where`` holds for it; ``where.code`` as if nothing
+        came before the first.
+        """
+        return self._filter(where).mask(records, numbers)
+
+    def _filter(self, where: Where) -> Filter:
+        chosen = Filter(where, self.descs, self._roles)
+        chosen.know_sites(self.sites)
+        return chosen
+
+    def _batch(self, chunk: Chunk, wanted: Wanted, chosen: Filter) -> Iterator[Batch]:
+        parts = wanted.parts(chunk.info)
+        if not parts:
+            return
+        try:
+            pieces = Pieces([chunk.part(n) if n in parts else None for n in range(3)])
+            records, numbers = self._decoder.records(chunk.info, pieces)
+            if records["id"].max() >= len(self.descs):
+                raise ValueError("a kind without a name")
+        except (ValueError, EOFError):
+            raise TraceError(
+                f"{self.path}: damaged at byte {chunk.offset}: its events from number"
+                f" {chunk.info.first} to {chunk.info.first + chunk.info.nr - 1} cannot be read"
+            ) from None
+        if chosen.where != ALL:
+            chosen.know_sites(self.sites)
+            records, numbers = keep(records, numbers, chosen.mask(records, numbers))
+        if len(records):
+            yield Batch(numbers, records)
+
+    def _numbered(self, batch: Batch) -> Iterator[Numbered]:
+        names = self.sites
+        for number, record in zip(batch.numbers.tolist(), batch.records.tolist(), strict=True):
+            kind, cpu, site, task, instruction, time, *values = record
+            desc = self.descs[kind]
+            values = tuple(values[: len(desc.fields)])
+            name = names[site] if site < len(names) else f"site {site}"
+            yield Numbered(number, Event(desc, values, instruction, cpu, task, name, time))

@@ -37,6 +37,7 @@ from mmu.x86.tlb import (
     NewEntry,
     arrays_of,
     flags_of,
+    take_out,
     tlb_fill_table,
     tlb_find_table,
 )
@@ -92,7 +93,7 @@ def psc_drop_address(u: Unit, va: int, pcid: int) -> None:
         lib.check_drop_tables(u.c, va, True, pcid, 0)
     for entry in _entries(u, pcid):
         if entry.vpn == vpn_of(va, entry.level):
-            entry.flags = 0
+            take_out(u, entry)
 
 
 def psc_drop_context(u: Unit, pcid: int) -> None:
@@ -100,7 +101,7 @@ def psc_drop_context(u: Unit, pcid: int) -> None:
     if u.c.check:
         lib.check_drop_tables(u.c, 0, False, pcid, 0)
     for entry in _entries(u, pcid):
-        entry.flags = 0
+        take_out(u, entry)
 
 
 def psc_drop_any(u: Unit, va: int, only_va: bool) -> None:
@@ -111,4 +112,4 @@ def psc_drop_any(u: Unit, va: int, only_va: bool) -> None:
         lib.check_drop_tables(u.c, va, only_va, 0, DROP_ANY_PCID)
     for entry in _entries(u):
         if not only_va or entry.vpn == vpn_of(va, entry.level):
-            entry.flags = 0
+            take_out(u, entry)

@@ -62,6 +62,7 @@ from mmu.x86.tlb import DROP_GLOBAL, tlb_drop_context, tlb_switch_pcid
 from mmu.x86.walk import Outcome
 
 _MOV_CR3: Final = EVENT_ID["mov_cr3"]
+_MOV_CR4: Final = EVENT_ID["mov_cr4"]
 _TLB_INVALIDATIONS: Final = COUNTER_ID["tlb_invalidations"]
 
 _CR0_DEFINED: Final = 0xE005_003F
@@ -176,11 +177,15 @@ def mmu_write_cr4(u: Unit, value: int) -> Outcome:
     c = u.c
     old, pcid = c.cr4, u.pcid
     changed = old ^ value
-    c.cr4 = value
     drops_all = CR4_PSE | CR4_PAE | CR4_PGE if u.amd else CR4_PGE
-    if changed & drops_all or changed & old & CR4_PCIDE:
+    flush_all = bool(changed & drops_all or changed & old & CR4_PCIDE)
+    flush_pcid = not u.amd and bool(changed & CR4_PAE or changed & value & CR4_SMEP)
+    if changed:
+        u.emit(_MOV_CR4, old, value, int(flush_pcid and not flush_all))
+    c.cr4 = value
+    if flush_all:
         drop_all(u, DROP_GLOBAL)
-    elif not u.amd and (changed & CR4_PAE or changed & value & CR4_SMEP):
+    elif flush_pcid:
         u.count(_TLB_INVALIDATIONS)
         tlb_drop_context(u, pcid, DROP_GLOBAL)
     if changed & CR4_PCIDE:

@@ -88,6 +88,11 @@ class Unit:
         """Add one to the counter of that number (mmu.events.COUNTER_ID)."""
         self.c.counter[counter] += 1
 
+    @property
+    def records(self) -> bool:
+        """Whether anybody records events: what only an event needs can be left out if not."""
+        return self._ring is not None and bool(self._ring.c.enabled)
+
     def emit(self, event: int, a: int, b: int = 0, c: int = 0, d: int = 0) -> None:
         """Record an event of that number (mmu.events.EVENT_ID), if anyone records."""
         if self._ring is not None:

@@ -93,8 +93,10 @@ DROP_GLOBAL: Final = 0x1
 DROP_ANY_PCID: Final = 0x2
 """An invalidation takes entries of every PCID."""
 
-_TLB_FILL: Final = EVENT_ID["tlb_fill"]
-_TLB_EVICT: Final = EVENT_ID["tlb_evict"]
+_FILL: Final = EVENT_ID["tlb_fill"], EVENT_ID["walk_cache_fill"]
+_EVICT: Final = EVENT_ID["tlb_evict"], EVENT_ID["walk_cache_evict"]
+_DROP: Final = EVENT_ID["tlb_drop"], EVENT_ID["walk_cache_drop"]
+"""Events of a page's entry, and of a table-referencing entry."""
 _TLB_EVICTIONS: Final = COUNTER_ID["tlb_evictions"]
 _SOFT_FLUSH_MAX: Final[int] = lib.SOFT_FLUSH_MAX
 _ANY_PCIDS: Final[int] = lib.TLB_ANY_PCIDS
@@ -370,7 +372,7 @@ def _fill_array(u: Unit, number: int, array: struct_tlb_array, new: NewEntry) ->
     entry = _find_in(u, array, new.vpn << PAGE_SHIFT, new.level, new.pcid, table)
     if entry is None:
         entry = u.c.tlb.entry[place_in(u, array, new.vpn, new.level)]
-        if entry.flags & (TLB_VALID | TLB_TABLE) == TLB_VALID:
+        if entry.flags & TLB_VALID:
             _evict(u, entry)
     for name, value in zip(NewEntry._fields, new, strict=True):
         setattr(entry, name, value)
@@ -381,12 +383,43 @@ def _fill_array(u: Unit, number: int, array: struct_tlb_array, new: NewEntry) ->
         lib.check_filled(u.c, number_of(u, entry))
     if not table:
         u.c.tlb.entered |= 1 << new.level
-        u.emit(_TLB_FILL, new.vpn << PAGE_SHIFT, new.frame, number)
+    _emit_entry(u, _FILL, entry)
+
+
+def event_entry(u: Unit, entry: struct_tlb_entry) -> int:
+    """What events say of an entry, packed as native/trace/ring.h draws it."""
+    return (
+        number_of(u, entry) << lib.EVENT_ENTRY_SLOT_SHIFT
+        | entry.pcid << lib.EVENT_ENTRY_PCID_SHIFT
+        | entry.pat << lib.EVENT_ENTRY_PAT_SHIFT
+        | entry.level << lib.EVENT_ENTRY_LEVEL_SHIFT
+        | entry.page_level << lib.EVENT_ENTRY_PAGE_LEVEL_SHIFT
+        | entry.pkey << lib.EVENT_ENTRY_PKEY_SHIFT
+        | entry.flags << lib.EVENT_ENTRY_FLAGS_SHIFT
+    )
+
+
+def _emit_entry(u: Unit, events: tuple[int, int], entry: struct_tlb_entry) -> None:
+    """An event of an entry: the first number for a page's, the second for a table-referencing
+    one.
+    """
+    if u.records:
+        event = events[bool(entry.flags & TLB_TABLE)]
+        va = entry.vpn << PAGE_SHIFT
+        u.emit(event, va, entry.frame, entry.array, event_entry(u, entry))
+
+
+def take_out(u: Unit, entry: struct_tlb_entry) -> None:
+    """Take a valid entry out of its array."""
+    _emit_entry(u, _DROP, entry)
+    entry.flags = 0
 
 
 def _evict(u: Unit, entry: struct_tlb_entry) -> None:
-    """A page's entry gives its place away."""
-    u.emit(_TLB_EVICT, entry.vpn << PAGE_SHIFT, entry.frame, entry.array)
+    """A valid entry gives its place away; one of a page is counted."""
+    _emit_entry(u, _EVICT, entry)
+    if entry.flags & TLB_TABLE:
+        return
     u.count(_TLB_EVICTIONS)
     _forget_if_stale(u, entry)
 
@@ -449,10 +482,10 @@ def tlb_drop_page(u: Unit, va: int) -> None:
         lib.check_drop_page(u.c, va, u.pcid, DROP_GLOBAL)
     while (hit := tlb_find(u, va, TRANSLATIONS)) is not None:
         _forget_if_stale(u, hit.entry)
-        hit.entry.flags = 0
+        take_out(u, hit.entry)
     for entry in _fragments_around(u, va, u.pcid, DROP_GLOBAL):
         _forget_if_stale(u, entry)
-        entry.flags = 0
+        take_out(u, entry)
 
 
 def _fragments_around(u: Unit, va: int, pcid: int, what: int) -> Iterator[struct_tlb_entry]:
@@ -487,7 +520,7 @@ def tlb_drop_context(u: Unit, pcid: int, what: int) -> None:
         if not flags or (flags & TLB_GLOBAL and not what & DROP_GLOBAL):
             continue
         if what & DROP_ANY_PCID or entry.pcid == pcid:
-            entry.flags = 0
+            take_out(u, entry)
 
 
 def tlb_drop_address(u: Unit, va: int, pcid: int, what: int) -> None:
@@ -506,11 +539,12 @@ def tlb_drop_address(u: Unit, va: int, pcid: int, what: int) -> None:
             vpn = vpn_of(va, level)
             for number in set_of(array, vpn, level):
                 entry = entries[number]
-                tagged = entry.vpn == vpn and entry.level == level and not entry.flags & TLB_TABLE
+                is_page = entry.flags & (TLB_VALID | TLB_TABLE) == TLB_VALID
+                tagged = entry.vpn == vpn and entry.level == level and is_page
                 if tagged and _falls_with_page(entry, pcid, what):
-                    entry.flags = 0
+                    take_out(u, entry)
     for entry in _fragments_around(u, va, pcid, what):
-        entry.flags = 0
+        take_out(u, entry)
 
 
 def _falls_with_page(entry: struct_tlb_entry, pcid: int, what: int) -> bool:
@@ -536,8 +570,10 @@ def tlb_switch_pcid(u: Unit, pcid: int) -> None:
             continue
         for number in range(array.first, array.first + array.sets * array.ways):
             entry = tlb.entry[number]
-            if not entry.flags & TLB_GLOBAL and (out is None or entry.pcid == out):
-                entry.flags = 0
+            if entry.flags & (TLB_VALID | TLB_GLOBAL) != TLB_VALID:
+                continue
+            if out is None or entry.pcid == out:
+                take_out(u, entry)
 
 
 def _make_live(array: struct_tlb_array, pcid: int) -> int | None:

@@ -79,6 +79,7 @@ if TYPE_CHECKING:
     from mmu._native import struct_tlb_entry, struct_translation
 
 _TLB_HIT: Final = EVENT_ID["tlb_hit"]
+_TLB_DENY: Final = EVENT_ID["tlb_deny"]
 _TLB_MISS: Final = EVENT_ID["tlb_miss"]
 _WALK_CACHE_HIT: Final = EVENT_ID["walk_cache_hit"]
 _PAGE_FAULT: Final = EVENT_ID["page_fault"]
@@ -229,13 +230,14 @@ def _translate_exact(u: Unit, va: int, access: int, privilege: int) -> Translati
         return _translate_miss(u, va, access, privilege, from_cr3=False)
     if not _usable(u, hit.entry, access, privilege):
         if code := _fault_of_entry(u, hit.entry, access, privilege):
+            u.emit(_TLB_DENY, va, access, hit.array, number_of(u, hit.entry))
             mmu_page_fault(u, va, code)
             return _no_translation(Outcome.PAGE_FAULT, code)
         tlb_drop_page(u, va)
         return _translate_miss(u, va, access, privilege, from_cr3=True)
     entry = hit.entry
     tlb_touch(u, entry)
-    u.emit(_TLB_HIT, va, access, hit.array)
+    u.emit(_TLB_HIT, va, access, hit.array, number_of(u, entry))
     answer = _answer_of_entry(u, entry, va, privilege)
     if first is None:
         u.count(_STLB_HIT[access])
@@ -279,7 +281,7 @@ def _walk_for_miss(
     if cached is not None:
         u.count(_WALK_CACHE_HITS)
         tlb_touch(u, cached)
-        u.emit(_WALK_CACHE_HIT, va, cached.level)
+        u.emit(_WALK_CACHE_HIT, va, cached.level, cached.frame, number_of(u, cached))
         walk = walk_from(u, va, access, privilege, WalkMode.HARDWARE, start)
         if walk.ok or not _must_retry(u, walk):
             return walk, start
@@ -306,11 +308,11 @@ def _entry_of_walk(u: Unit, walk: Walk, table_gen: int) -> NewEntry:
 
 def mmu_page_fault(u: Unit, va: int, error_code: int) -> None:
     """Recognise a page fault (SDM 4.7), and forget what was cached for va (SDM 4.10.4.1)."""
-    tlb_drop_page(u, va)
-    psc_drop_address(u, va, u.pcid)
     u.c.cr2 = va
     u.count(_PAGE_FAULTS_HW)
     u.emit(_PAGE_FAULT, va, error_code)
+    tlb_drop_page(u, va)
+    psc_drop_address(u, va, u.pcid)
 
 
 def mmu_resident(u: Unit, va: int, access: int) -> CPointer | None:

@@ -440,7 +440,7 @@ def _judge(
     bits = X86_A | X86_D if access in SETS_DIRTY else X86_A
     if not _set_accessed_dirty(u, walk, bits, mode):
         return None
-    return _translated(u, walk, rights, mode)
+    return _translated(u, walk, rights, access, mode)
 
 
 def _read_entry(u: Unit, walk: Walk, table: int, mode: int) -> bool:
@@ -454,7 +454,7 @@ def _read_entry(u: Unit, walk: Walk, table: int, mode: int) -> bool:
         u.count(_PAGE_WALKER_LOADS)
         if u.c.check:
             lib.check_table(u.c, table, walk.level, walk.va)
-        u.emit(_WALK_ENTRY, walk.va, pa, entry)
+        u.emit(_WALK_ENTRY, walk.va, pa, entry, walk.level)
     if u.c.exact and mode != WalkMode.PROBE:
         u.memory.mark_table(table)
     return True
@@ -474,7 +474,7 @@ def _set_accessed_dirty(u: Unit, walk: Walk, bits: int, mode: int) -> bool:
     if u.c.check:
         lib.check_set_ad(u.c, pa, seen | bits)
     if mode == WalkMode.HARDWARE:
-        u.emit(_WALK_SET_AD, walk.va, pa, seen | bits)
+        u.emit(_WALK_SET_AD, walk.va, pa, seen, seen | bits)
     return True
 
 
@@ -484,7 +484,7 @@ def _fault(u: Unit, walk: Walk, access: int, privilege: int, why: int) -> Walk:
     return walk
 
 
-def _translated(u: Unit, walk: Walk, rights: Rights, mode: int) -> Walk:
+def _translated(u: Unit, walk: Walk, rights: Rights, access: int, mode: int) -> Walk:
     """The leaf was found and allows the access: say where va lies and with which rights."""
     leaf, offset = walk.entry[walk.level], level_size(walk.level) - 1
     walk.pa = leaf & X86_ADDR_MASK & ~offset | walk.va & offset
@@ -493,5 +493,5 @@ def _translated(u: Unit, walk: Walk, rights: Rights, mode: int) -> Walk:
     walk.dirty = bool(leaf & X86_D)
     walk.is_global = bool(leaf & X86_G and u.c.cr4 & CR4_PGE)
     if mode == WalkMode.HARDWARE:
-        u.emit(_WALK_DONE, walk.va, walk.pa, walk.level)
+        u.emit(_WALK_DONE, walk.va, walk.pa, walk.level, access)
     return walk

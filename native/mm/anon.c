@@ -9,6 +9,7 @@
 #include "mm/pt_reclaim.h"
 #include "mm/pte_ref.h"
 #include "mm/rmap.h"
+#include "mm/site.h"
 #include "mm/tlbflush.h"
 
 /* Frames one fault can need: PUD, PMD and PTE table, and the page. */
@@ -49,8 +50,8 @@ static u64 mk_anon_pte(u64 pfn, u64 vm_flags)
 }
 
 /* First touch: the table is had, held and locked; *pte is none.  Its reference is the caller's. */
-static u32 map_fresh(struct mm_struct *mm, struct vm_area_struct *vma, pte_t *pte, u64 addr,
-		     u32 write)
+static u32 do_anonymous_page(struct mm_struct *mm, struct vm_area_struct *vma, pte_t *pte, u64 addr,
+			     u32 write)
 {
 	u64 value;
 
@@ -71,9 +72,8 @@ static u32 map_fresh(struct mm_struct *mm, struct vm_area_struct *vma, pte_t *pt
 	return 0;
 }
 
-/* do_wp_page() for what an anonymous VMA can hold: copy the zero page, or reuse our own page. */
-static u32 write_protect_fault(struct mm_struct *mm, struct vm_area_struct *vma, pte_t *pte,
-			       u64 addr)
+/* do_wp_page(), for what an anonymous VMA can hold: copy the zero page, or reuse our own page. */
+static u32 do_wp_page(struct mm_struct *mm, struct vm_area_struct *vma, pte_t *pte, u64 addr)
 {
 	u64 value = *pte, pfn;
 
@@ -104,11 +104,11 @@ static u32 resolve_set(struct mm_struct *mm, struct vm_area_struct *vma, pte_t *
 	if (!(value & X86_P))
 		return VM_FAULT_FALLBACK;
 	if (write && !(value & X86_RW))
-		return write_protect_fault(mm, vma, pte, addr);
+		return do_wp_page(mm, vma, pte, addr);
 	return VM_FAULT_NOPAGE;
 }
 
-static u32 anonymous_fault(struct mm_struct *mm, struct vm_area_struct *vma, u64 addr, u32 write)
+static u32 handle_pte_fault(struct mm_struct *mm, struct vm_area_struct *vma, u64 addr, u32 write)
 {
 	pmd_t *pmd = pmd_alloc(mm, addr);
 	pte_t *pte;
@@ -125,10 +125,10 @@ static u32 anonymous_fault(struct mm_struct *mm, struct vm_area_struct *vma, u64
 	}
 	table = pte_table(mm, pte);
 	if (pte_none(*pte)) {
-		result = map_fresh(mm, vma, pte, addr, write);
+		result = do_anonymous_page(mm, vma, pte, addr, write);
 		pte_unlock(mm, table);
 		if (likely(!result)) {
-			pte_entry_set_put(mm, table, addr);
+			pte_entry_set_put_from(__func__, "do_anonymous_page", mm, table, addr);
 			return 0;
 		}
 	} else {
@@ -145,7 +145,7 @@ u32 do_anonymous_fault(struct mm_struct *mm, u64 address, u32 write)
 
 	if (!vma || address < vma->vm_start || vma->vm_file)
 		return VM_FAULT_FALLBACK;
-	return anonymous_fault(mm, vma, address & PAGE_MASK, write);
+	return handle_pte_fault(mm, vma, address & PAGE_MASK, write);
 }
 
 /* access_error(): the VMA does not allow what was tried. */
@@ -176,7 +176,7 @@ static bool is_being_freed(const struct mm_struct *mm, u64 pmdval)
 	return pte_ref_is_enabled(mm) && !pmd_page(mm, pmdval)->pte_refcount;
 }
 
-/* Would anonymous_fault() take it, and not wait for another CPU? Looks only. */
+/* Would handle_pte_fault() take it, and not wait for another CPU? Looks only. */
 static bool is_common(struct mm_struct *mm, u64 addr, u32 write)
 {
 	pmd_t *pmd = mm_find_pmd(mm, addr);
@@ -200,8 +200,10 @@ static bool is_common(struct mm_struct *mm, u64 addr, u32 write)
 
 bool mm_fast_fault(struct mm_struct *mm, u64 address, u32 error_code)
 {
-	u32 write = error_code & PF_WR;
+	struct event_ring *ring = mm->kernel->ring;
+	u32 write = error_code & PF_WR, result;
 	struct vm_area_struct *vma;
+	u64 addr;
 
 	if (unlikely(mm->ram->nr_free < FAULT_FRAMES_MAX || ~mm->ram->fail_after ||
 		     error_code & PF_RSVD))
@@ -213,7 +215,11 @@ bool mm_fast_fault(struct mm_struct *mm, u64 address, u32 error_code)
 		return false;
 	mm->kernel->counter[KERNEL_COUNTER_vma_lock_success]++;
 	mm->counter[MM_COUNTER_pgfault]++;
-	emit(mm->kernel->ring, page_fault_user, address, error_code, 0);
-	return !(anonymous_fault(mm, vma, address & PAGE_MASK, write) &
-		 (VM_FAULT_OOM | VM_FAULT_FALLBACK));
+	emit_from(__func__, ring, page_fault_user, address, error_code, mm->pgd);
+	emit_from(__func__, ring, vma_lock, VMA_LOCK_SUCCESS, address, mm->pgd);
+	addr = address & PAGE_MASK;
+	funcgraph_entry(__func__, mm, addr, addr + PAGE_SIZE);
+	result = handle_pte_fault(mm, vma, addr, write);
+	funcgraph_exit(__func__, mm, result);
+	return !(result & (VM_FAULT_OOM | VM_FAULT_FALLBACK));
 }

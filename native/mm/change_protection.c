@@ -4,7 +4,7 @@
 #include "mm/locks.h"
 #include "mm/mmu_gather.h"
 #include "mm/pgtable.h"
-#include "mm/pte_ref.h"
+#include "mm/site.h"
 
 /*
  * The new value of a present PTE.  A write right comes back at once only where no copy can be due
@@ -64,6 +64,7 @@ void change_protection(struct mmu_gather *tlb, u64 start, u64 end, u64 vm_flags)
 {
 	u64 next;
 
+	funcgraph_entry(__func__, tlb->mm, start, end);
 	for (u64 addr = start; addr < end; addr = next) {
 		pmd_t *pmd = mm_find_pmd(tlb->mm, addr);
 
@@ -71,4 +72,5 @@ void change_protection(struct mmu_gather *tlb, u64 start, u64 end, u64 vm_flags)
 		if (pmd && !pmd_none(*pmd))
 			change_pte_range(tlb, pmd, addr, next, vm_flags);
 	}
+	funcgraph_exit(__func__, tlb->mm, 0);
 }

@@ -4,7 +4,7 @@
 #include "mm/locks.h"
 #include "mm/pgalloc.h"
 #include "mm/pgtable.h"
-#include "mm/pte_ref.h"
+#include "mm/site.h"
 
 /* May a write to the mapping need a copy? */
 static bool is_cow_mapping(u64 vm_flags)
@@ -53,12 +53,12 @@ static u32 copy_ptes(struct mm_struct *src, struct mm_struct *dst, pte_t *src_pt
 			continue;
 		if (pte_present(pte))
 			pte = copy_present_pte(src, addr, src_pte, vm_flags, rss);
-		set_pte_at(dst, addr, dst_pte, pte);
+		set_pte_at_from("copy_pte_range", dst, addr, dst_pte, pte);
 		copied++;
 	}
 	for (u32 i = 0; i < NR_MM_RSS; i++)
 		if (rss[i])
-			add_mm_counter(dst, i, rss[i]);
+			add_mm_counter_from("copy_pte_range", dst, i, rss[i]);
 	return copied;
 }
 
@@ -87,7 +87,8 @@ static bool copy_pte_range(struct mm_struct *src, struct mm_struct *dst, pmd_t *
 	return true;
 }
 
-bool copy_page_range(struct mm_struct *src, struct mm_struct *dst, u64 start, u64 end, u64 vm_flags)
+static bool copy_pmds(struct mm_struct *src, struct mm_struct *dst, u64 start, u64 end,
+		      u64 vm_flags)
 {
 	u64 next;
 
@@ -107,4 +108,14 @@ bool copy_page_range(struct mm_struct *src, struct mm_struct *dst, u64 start, u6
 			return false;
 	}
 	return true;
+}
+
+bool copy_page_range(struct mm_struct *src, struct mm_struct *dst, u64 start, u64 end, u64 vm_flags)
+{
+	bool had;
+
+	funcgraph_entry(__func__, dst, start, end);
+	had = copy_pmds(src, dst, start, end, vm_flags);
+	funcgraph_exit(__func__, dst, had);
+	return had;
 }

@@ -5,15 +5,16 @@
 #include "mm/pgalloc.h"
 #include "mm/pgtable.h"
 #include "mm/pt_reclaim.h"
+#include "mm/site.h"
 
 /* A PTE table still in its PMD: what tearing down is for, but under refcount a leaked reference. */
-static void free_pte_range(struct mmu_gather *tlb, u64 pfn, u64 addr)
+static void free_pte_range(struct mmu_gather *tlb, u64 pfn, u64 addr, u64 pmd_pa)
 {
 	struct mm_struct *mm = tlb->mm;
 
 	if (pte_ref_is_enabled(mm))
 		mm_bug(mm, BUG_PTE_TABLE_LEAKED, addr);
-	emit(mm->kernel->ring, pte_free, addr & PMD_MASK, pfn, 0);
+	emit_from(__func__, mm->kernel->ring, pte_free, addr & PMD_MASK, pfn, mm->pgd, pmd_pa);
 	pte_free_tlb(tlb, pfn, addr);
 	mm_dec_nr_ptes(mm);
 }
@@ -36,6 +37,21 @@ static bool inside(u64 start, u64 end, u64 floor, u64 ceiling, u32 level)
 	return end - 1 <= ceiling - 1;
 }
 
+/* Clear the entry of level, which refers to a table. */
+static void clear_entry(struct mm_struct *mm, u64 addr, u64 *entry, u32 level)
+{
+	struct event_ring *ring = mm->kernel->ring;
+	u64 start = addr & ~(level_size(level) - 1), pa = host_to_pa(mm->ram, entry);
+
+	if (level == 2)
+		emit_from("free_pte_range", ring, set_pmd, start, *entry, 0, pa);
+	else if (level == 3)
+		emit_from("free_pmd_range", ring, set_pud, start, *entry, 0, pa);
+	else
+		emit_from("free_pud_range", ring, set_p4d, start, *entry, 0, pa);
+	__atomic_store_n(entry, 0, __ATOMIC_RELAXED);
+}
+
 /* Free below the entries of level in table, for [addr, end), then the tables themselves. */
 static void free_level(struct mmu_gather *tlb, u64 *table, u64 addr, u64 end, u64 floor,
 		       u64 ceiling, u32 level)
@@ -53,9 +69,9 @@ static void free_level(struct mmu_gather *tlb, u64 *table, u64 addr, u64 end, u6
 			free_level(tlb, table_of(mm, value), addr, next, floor, ceiling, level - 1);
 		if (level > 2 && !inside(addr, next, floor, ceiling, level))
 			continue;
-		__atomic_store_n(entry, 0, __ATOMIC_RELAXED);
+		clear_entry(mm, addr, entry, level);
 		if (level == 2) {
-			free_pte_range(tlb, entry_pfn(value), addr);
+			free_pte_range(tlb, entry_pfn(value), addr, host_to_pa(mm->ram, entry));
 		} else {
 			mm_dec_pgtables(mm);
 			table_free_tlb(tlb, entry_pfn(value), addr, level - 1);
@@ -80,5 +96,7 @@ void free_pgd_range(struct mmu_gather *tlb, u64 addr, u64 end, u64 floor, u64 ce
 		end -= PMD_SIZE;
 	if (addr > end - 1)
 		return;
+	funcgraph_entry(__func__, tlb->mm, addr, end);
 	free_level(tlb, pa_to_host(tlb->mm->ram, tlb->mm->pgd), addr, end, floor, ceiling, 4);
+	funcgraph_exit(__func__, tlb->mm, 0);
 }

@@ -5,6 +5,7 @@
 #include "mm/pgalloc.h"
 #include "mm/pgtable.h"
 #include "mm/rcu.h"
+#include "mm/site.h"
 
 static void reset_range(struct mmu_gather *tlb)
 {
@@ -52,9 +53,11 @@ void tlb_finish_mmu(struct mmu_gather *tlb)
 		tlb->start = 0;
 		tlb->end = TLB_FLUSH_ALL;
 	}
+	funcgraph_entry(__func__, tlb->mm, tlb->start, tlb->end);
 	tlb_flush_mmu(tlb);
 	tlb->mm->tlb_flush_pending--;
 	tlb->cpu->gather = NULL;
+	funcgraph_exit(__func__, tlb->mm, 0);
 }
 
 void tlb_flush_mmu_tlbonly(struct mmu_gather *tlb)

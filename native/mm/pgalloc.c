@@ -4,6 +4,7 @@
 #include "memory/page_alloc.h"
 #include "mm/locks.h"
 #include "mm/pgtable.h"
+#include "mm/site.h"
 
 u64 table_alloc(struct mm_struct *mm)
 {
@@ -32,6 +33,20 @@ void mm_dec_pgtables(struct mm_struct *mm)
 	mm->pgtables_bytes -= PAGE_SIZE;
 }
 
+/* An entry that was none refers to a new table of the level below. */
+static void populate(struct mm_struct *mm, u64 addr, u64 *entry, u32 level, u64 pfn)
+{
+	u64 value = pfn << PAGE_SHIFT | _PAGE_TABLE, start = addr & ~(level_size(level) - 1);
+
+	__atomic_store_n(entry, value, __ATOMIC_RELEASE);
+	if (level == 4)
+		emit_from("pud_alloc", mm->kernel->ring, set_p4d, start, 0, value,
+			  host_to_pa(mm->ram, entry));
+	else
+		emit_from("pmd_alloc", mm->kernel->ring, set_pud, start, 0, value,
+			  host_to_pa(mm->ram, entry));
+}
+
 /* The entry of addr in its table of level, the tables down to that one made. */
 static u64 *entry_alloc(struct mm_struct *mm, u64 addr, u32 lowest)
 {
@@ -47,8 +62,7 @@ static u64 *entry_alloc(struct mm_struct *mm, u64 addr, u32 lowest)
 				return NULL;
 			spin_lock(mm, &mm->page_table_lock, LOCK_PAGE_TABLE);
 			if (likely(!(*entry & X86_P))) {
-				__atomic_store_n(entry, pfn << PAGE_SHIFT | _PAGE_TABLE,
-						 __ATOMIC_RELEASE);
+				populate(mm, addr, entry, level, pfn);
 				mm_inc_pgtables(mm);
 				pfn = 0;
 			}

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "mm/pgtable.h"
 
+#include "mm/site.h"
+
 bool table_is_empty(const u64 *table)
 {
 	u64 any = 0;
@@ -24,9 +26,10 @@ pmd_t *mm_find_pmd(struct mm_struct *mm, u64 addr)
 	return pa_to_host(mm->ram, table + entry_offset(addr, 2));
 }
 
-void set_pte_at(struct mm_struct *mm, u64 addr, pte_t *pte, u64 value)
+void set_pte_at_from(const char *from, struct mm_struct *mm, u64 addr, pte_t *pte, u64 value)
 {
-	emit(mm->kernel->ring, set_pte, addr & PAGE_MASK, *pte, value);
+	emit_from(from, mm->kernel->ring, set_pte, addr & PAGE_MASK, *pte, value,
+		  host_to_pa(mm->ram, pte));
 	__atomic_store_n(pte, value, __ATOMIC_RELAXED);
 }
 
@@ -42,13 +45,14 @@ u64 vm_page_prot(u64 vm_flags)
 	return vm_flags & VM_EXEC ? prot : prot | X86_XD;
 }
 
-void add_mm_counter(struct mm_struct *mm, u32 member, s64 nr)
+void add_mm_counter_from(const char *from, struct mm_struct *mm, u32 member, s64 nr)
 {
 	s64 rss;
 
 	mm->rss_stat[member] += nr;
 	if (unlikely(mm->rss_stat[member] < 0))
 		mm_bug(mm, BUG_RSS_NEGATIVE, 0);
+	emit_from(from, mm->kernel->ring, rss_stat, mm->pgd, member, mm->rss_stat[member]);
 	rss = mm->rss_stat[MM_FILEPAGES] + mm->rss_stat[MM_ANONPAGES] + mm->rss_stat[MM_SHMEMPAGES];
 	if (nr > 0 && rss > (s64)mm->hiwater_rss)
 		mm->hiwater_rss = rss;

@@ -3,20 +3,30 @@
 
 #include "mm/locks.h"
 #include "mm/mmu_gather.h"
-#include "mm/pgtable.h"
+#include "mm/site.h"
 
-bool try_get_and_clear_pmd(struct mm_struct *mm, pmd_t *pmd, u64 *pmdval)
+static u64 pmd_clear(struct mm_struct *mm, pmd_t *pmd, u64 addr, const char *from)
+{
+	u64 old = __atomic_exchange_n(pmd, 0, __ATOMIC_ACQ_REL);
+
+	emit_from(from, mm->kernel->ring, set_pmd, addr & PMD_MASK, old, 0,
+		  host_to_pa(mm->ram, pmd));
+	return old;
+}
+
+bool try_get_and_clear_pmd(struct mm_struct *mm, pmd_t *pmd, u64 addr, u64 *pmdval)
 {
 	if (!pmd_trylock(mm, pmd))
 		return false;
-	*pmdval = __atomic_exchange_n(pmd, 0, __ATOMIC_ACQ_REL);
+	*pmdval = pmd_clear(mm, pmd, addr, __func__);
 	pmd_unlock(mm, pmd);
 	return true;
 }
 
-void free_pte(struct mmu_gather *tlb, u64 pmdval, u64 addr)
+void free_pte(struct mmu_gather *tlb, pmd_t *pmd, u64 pmdval, u64 addr)
 {
-	emit(tlb->mm->kernel->ring, pte_free, addr & PMD_MASK, entry_pfn(pmdval), 0);
+	emit_from(__func__, tlb->mm->kernel->ring, pte_free, addr & PMD_MASK, entry_pfn(pmdval),
+		  tlb->mm->pgd, host_to_pa(tlb->mm->ram, pmd));
 	pte_free_tlb(tlb, entry_pfn(pmdval), addr);
 	mm_dec_nr_ptes(tlb->mm);
 }
@@ -33,10 +43,10 @@ void try_to_free_pte(struct mmu_gather *tlb, pmd_t *pmd, u64 addr)
 		pte_lock(mm, entry_pfn(pmdval));
 		empty = table_is_empty(table_of(mm, pmdval));
 		if (empty)
-			__atomic_exchange_n(pmd, 0, __ATOMIC_ACQ_REL);
+			pmd_clear(mm, pmd, addr, __func__);
 		pte_unlock(mm, entry_pfn(pmdval));
 	}
 	pmd_unlock(mm, pmd);
 	if (empty)
-		free_pte(tlb, pmdval, addr);
+		free_pte(tlb, pmd, pmdval, addr);
 }

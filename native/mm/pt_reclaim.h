@@ -29,9 +29,9 @@ static inline bool reclaim_pt_is_enabled(const struct mm_struct *mm, u64 start, 
  * The fast way: every entry was cleared under the PTE lock that is still held; take the table out
  * of its PMD if the PMD lock is free. Returns whether it did, and what the PMD was.
  */
-bool try_get_and_clear_pmd(struct mm_struct *mm, pmd_t *pmd, u64 *pmdval);
-/* Gather the table that pmdval named, already out of its PMD. */
-void free_pte(struct mmu_gather *tlb, u64 pmdval, u64 addr);
+bool try_get_and_clear_pmd(struct mm_struct *mm, pmd_t *pmd, u64 addr, u64 *pmdval);
+/* Gather the table that pmdval named, already out of pmd. */
+void free_pte(struct mmu_gather *tlb, pmd_t *pmd, u64 pmdval, u64 addr);
 /* The slow way: the PTE lock was dropped midway, so look at every entry under both locks. */
 void try_to_free_pte(struct mmu_gather *tlb, pmd_t *pmd, u64 addr);
 

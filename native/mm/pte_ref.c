@@ -8,8 +8,13 @@
 #include "mm/pgtable.h"
 #include "mm/pt_reclaim.h"
 #include "mm/rcu.h"
+#include "mm/site.h"
 
 #define PTE_REF_MAX 0x7fffffffu
+
+/* Whose the references of an event are. */
+#define VISITOR 0
+#define ENTRIES 1
 
 void pte_ref_init(struct mm_struct *mm, u64 table, pmd_t *pmd, u32 count)
 {
@@ -20,7 +25,8 @@ void pte_ref_init(struct mm_struct *mm, u64 table, pmd_t *pmd, u32 count)
 }
 
 /* pte_get_many(), inlined where nr is known. */
-static always_inline void table_get(struct mm_struct *mm, u64 table, u32 nr)
+static always_inline void table_get(const char *from, struct mm_struct *mm, u64 table, u32 nr,
+				    u32 holder)
 {
 	struct page *page = pfn_to_page(mm->ram, table);
 	u32 old;
@@ -33,26 +39,21 @@ static always_inline void table_get(struct mm_struct *mm, u64 table, u32 nr)
 		__atomic_fetch_sub(&page->pte_refcount, nr, __ATOMIC_RELAXED);
 		return;
 	}
-	emit(mm->kernel->ring, pte_get, table, old, old + nr);
+	emit_from(from, mm->kernel->ring, pte_get, table, old, old + nr, holder);
 }
 
-void pte_get(struct mm_struct *mm, u64 table)
+void pte_get_from(const char *from, struct mm_struct *mm, u64 table)
 {
-	table_get(mm, table, 1);
+	table_get(from, mm, table, 1, VISITOR);
 }
 
-void pte_get_many(struct mm_struct *mm, u64 table, u32 nr)
+void pte_get_many_from(const char *from, struct mm_struct *mm, u64 table, u32 nr)
 {
-	table_get(mm, table, nr);
-}
-
-void pte_entries_set(struct mm_struct *mm, u64 table, u32 nr)
-{
-	table_get(mm, table, nr);
+	table_get(from, mm, table, nr, ENTRIES);
 }
 
 /* Take a reference unless the count is 0; whether it did. */
-static always_inline bool table_get_unless_zero(struct mm_struct *mm, u64 table)
+static always_inline bool table_get_unless_zero(const char *from, struct mm_struct *mm, u64 table)
 {
 	struct page *page = pfn_to_page(mm->ram, table);
 	u32 old = __atomic_load_n(&page->pte_refcount, __ATOMIC_RELAXED);
@@ -62,13 +63,24 @@ static always_inline bool table_get_unless_zero(struct mm_struct *mm, u64 table)
 			return false;
 	} while (!__atomic_compare_exchange_n(&page->pte_refcount, &old, old + 1, true,
 					      __ATOMIC_ACQUIRE, __ATOMIC_RELAXED));
-	emit(mm->kernel->ring, pte_get, table, old, old + 1);
+	emit_from(from, mm->kernel->ring, pte_get, table, old, old + 1, VISITOR);
 	return true;
 }
 
-bool pte_get_unless_zero(struct mm_struct *mm, pmd_t *pmd)
+bool pte_get_unless_zero_from(const char *from, struct mm_struct *mm, pmd_t *pmd)
 {
-	return !pte_ref_is_enabled(mm) || table_get_unless_zero(mm, entry_pfn(*pmd));
+	return !pte_ref_is_enabled(mm) || table_get_unless_zero(from, mm, entry_pfn(*pmd));
+}
+
+static const char freeing[] = "free_pte_table";
+
+/* Exchange the PMD entry of addr, whose lock is held. */
+static void xchg_pmd(struct mm_struct *mm, pmd_t *pmd, u64 addr, u64 value)
+{
+	u64 old = __atomic_exchange_n(pmd, value, __ATOMIC_ACQ_REL);
+
+	emit_from(freeing, mm->kernel->ring, set_pmd, addr & PMD_MASK, old, value,
+		  host_to_pa(mm->ram, pmd));
 }
 
 /* Take the dead table out of pmd. Returns its frame, 0 if another did or it lives. PMD lock held.
@@ -80,13 +92,14 @@ static u64 detach_pte_table(struct mm_struct *mm, pmd_t *pmd, u64 addr)
 	if (pmd_none(pmdval) || pmd_huge(pmdval) ||
 	    __atomic_load_n(&pmd_page(mm, pmdval)->pte_refcount, __ATOMIC_ACQUIRE))
 		return 0;
-	__atomic_exchange_n(pmd, 0, __ATOMIC_ACQ_REL);
+	xchg_pmd(mm, pmd, addr, 0);
 	if (unlikely(!table_is_empty(table_of(mm, pmdval)))) {
 		mm_bug(mm, BUG_PTE_TABLE_NOT_EMPTY, addr);
-		__atomic_store_n(pmd, pmdval, __ATOMIC_RELEASE);
+		xchg_pmd(mm, pmd, addr, pmdval);
 		return 0;
 	}
-	emit(mm->kernel->ring, pte_free, addr & PMD_MASK, entry_pfn(pmdval), 0);
+	emit_from(freeing, mm->kernel->ring, pte_free, addr & PMD_MASK, entry_pfn(pmdval), mm->pgd,
+		  host_to_pa(mm->ram, pmd));
 	return entry_pfn(pmdval);
 }
 
@@ -96,8 +109,10 @@ static u64 detach_pte_table(struct mm_struct *mm, pmd_t *pmd, u64 addr)
  */
 static void free_and_unlock(struct mm_struct *mm, struct mmu_gather *tlb, pmd_t *pmd, u64 addr)
 {
-	u64 table = detach_pte_table(mm, pmd, addr);
+	u64 table, start = addr & PMD_MASK;
 
+	funcgraph_entry(freeing, mm, start, start + PMD_SIZE);
+	table = detach_pte_table(mm, pmd, addr);
 	if (table && tlb) {
 		tlb_gather_owed(tlb, addr);
 		pte_free_tlb(tlb, table, addr);
@@ -105,11 +120,11 @@ static void free_and_unlock(struct mm_struct *mm, struct mmu_gather *tlb, pmd_t 
 		flush_pte_table(mm, addr);
 	}
 	pmd_unlock(mm, pmd);
-	if (!table)
-		return;
-	mm_dec_nr_ptes(mm);
-	if (!tlb)
+	if (table)
+		mm_dec_nr_ptes(mm);
+	if (table && !tlb)
 		tlb_remove_tables(mm->kernel, &table, 1);
+	funcgraph_exit(freeing, mm, 0);
 }
 
 static void free_table_of(struct mm_struct *mm, struct mmu_gather *tlb, pmd_t *pmd, u64 addr)
@@ -129,7 +144,7 @@ void free_pte_table_tlb(struct mmu_gather *tlb, pmd_t *pmd, u64 addr)
 }
 
 /* Drop nr references. Returns whether none is left. */
-static bool table_put(struct mm_struct *mm, u64 table, u32 nr)
+static bool table_put(const char *from, struct mm_struct *mm, u64 table, u32 nr, u32 holder)
 {
 	struct page *page = pfn_to_page(mm->ram, table);
 	u32 old = __atomic_fetch_sub(&page->pte_refcount, nr, __ATOMIC_ACQ_REL);
@@ -139,7 +154,7 @@ static bool table_put(struct mm_struct *mm, u64 table, u32 nr)
 		__atomic_fetch_add(&page->pte_refcount, nr, __ATOMIC_RELAXED);
 		return false;
 	}
-	emit(mm->kernel->ring, pte_put, table, old, old - nr);
+	emit_from(from, mm->kernel->ring, pte_put, table, old, old - nr, holder);
 	return old == nr;
 }
 
@@ -162,29 +177,30 @@ static pmd_t *lock_pmd_of(struct mm_struct *mm, const struct page *page)
  * First design: the count reaches 0 under the PMD lock, with the PMD cleared in the same hold.
  * Second: in an RCU read section, for once it is 0 anybody may free the table.
  */
-static __attribute__((noinline)) void table_put_last(struct mm_struct *mm, struct mmu_gather *tlb,
-						     u64 table, u64 addr, u32 nr)
+static __attribute__((noinline)) void table_put_last(const char *from, struct mm_struct *mm,
+						     struct mmu_gather *tlb, u64 table, u64 addr,
+						     u32 nr, u32 holder)
 {
 	const struct page *page = pfn_to_page(mm->ram, table);
 
 	if (page->pte_refcount && mm->kernel->policy == FREE_TABLES_REFCOUNT_PMDLOCK) {
 		pmd_t *pmd = lock_pmd_of(mm, page);
 
-		if (table_put(mm, table, nr))
+		if (table_put(from, mm, table, nr, holder))
 			free_and_unlock(mm, tlb, pmd, addr);
 		else
 			pmd_unlock(mm, pmd);
 		return;
 	}
 	rcu_read_lock(mm->kernel);
-	if (table_put(mm, table, nr))
+	if (table_put(from, mm, table, nr, holder))
 		free_table_of(mm, tlb, pa_to_host(mm->ram, page->pmd), addr);
 	rcu_read_unlock(mm->kernel);
 }
 
 /* Drop nr references, no lock taken unless they are the last (as refcount_dec_and_lock()). */
-static always_inline void put_many(struct mm_struct *mm, struct mmu_gather *tlb, u64 table,
-				   u64 addr, u32 nr)
+static always_inline void put_many(const char *from, struct mm_struct *mm, struct mmu_gather *tlb,
+				   u64 table, u64 addr, u32 nr, u32 holder)
 {
 	struct page *page = pfn_to_page(mm->ram, table);
 	u32 old;
@@ -194,35 +210,36 @@ static always_inline void put_many(struct mm_struct *mm, struct mmu_gather *tlb,
 	old = __atomic_load_n(&page->pte_refcount, __ATOMIC_RELAXED);
 	do {
 		if (unlikely(old <= nr)) {
-			table_put_last(mm, tlb, table, addr, nr);
+			table_put_last(from, mm, tlb, table, addr, nr, holder);
 			return;
 		}
 	} while (!__atomic_compare_exchange_n(&page->pte_refcount, &old, old - nr, true,
 					      __ATOMIC_RELEASE, __ATOMIC_RELAXED));
-	emit(mm->kernel->ring, pte_put, table, old, old - nr);
+	emit_from(from, mm->kernel->ring, pte_put, table, old, old - nr, holder);
 }
 
-void pte_put_many(struct mm_struct *mm, u64 table, u64 addr, u32 nr)
+void pte_put_many_from(const char *from, struct mm_struct *mm, u64 table, u64 addr, u32 nr)
 {
-	put_many(mm, NULL, table, addr, nr);
+	put_many(from, mm, NULL, table, addr, nr, ENTRIES);
 }
 
-void pte_put(struct mm_struct *mm, u64 table, u64 addr)
+void pte_put_from(const char *from, struct mm_struct *mm, u64 table, u64 addr)
 {
-	put_many(mm, NULL, table, addr, 1);
+	put_many(from, mm, NULL, table, addr, 1, VISITOR);
 }
 
-void pte_put_many_tlb(struct mmu_gather *tlb, u64 table, u64 addr, u32 nr)
+void pte_put_many_tlb_from(const char *from, struct mmu_gather *tlb, u64 table, u64 addr, u32 nr)
 {
-	put_many(tlb->mm, tlb, table, addr, nr);
+	put_many(from, tlb->mm, tlb, table, addr, nr, ENTRIES);
 }
 
-void pte_put_tlb(struct mmu_gather *tlb, u64 table, u64 addr)
+void pte_put_tlb_from(const char *from, struct mmu_gather *tlb, u64 table, u64 addr)
 {
-	put_many(tlb->mm, tlb, table, addr, 1);
+	put_many(from, tlb->mm, tlb, table, addr, 1, VISITOR);
 }
 
-void pte_entry_set_put(struct mm_struct *mm, u64 table, u64 addr)
+void pte_entry_set_put_from(const char *from, const char *entry_from, struct mm_struct *mm,
+			    u64 table, u64 addr)
 {
 	const struct event_ring *ring = mm->kernel->ring;
 	u32 count;
@@ -230,44 +247,33 @@ void pte_entry_set_put(struct mm_struct *mm, u64 table, u64 addr)
 	if (!pte_ref_is_enabled(mm))
 		return;
 	count = __atomic_load_n(&pfn_to_page(mm->ram, table)->pte_refcount, __ATOMIC_RELAXED);
-	if (unlikely(count - 1 >= PTE_REF_MAX - 1)) {
-		table_get(mm, table, 1);
-		pte_put(mm, table, addr);
-	} else if (unlikely(ring && ring->enabled)) {
-		emit(mm->kernel->ring, pte_get, table, count, count + 1);
-		emit(mm->kernel->ring, pte_put, table, count + 1, count);
+	if (unlikely(count - 1 >= PTE_REF_MAX - 1 || (ring && ring->enabled))) {
+		pte_get_many_from(entry_from, mm, table, 1);
+		pte_put_from(from, mm, table, addr);
 	}
 }
 
-void pte_put_vmf(struct vm_fault *vmf)
-{
-	u64 table = vmf->table;
-
-	vmf->table = 0;
-	if (table)
-		pte_put(vmf->mm, table, vmf->address);
-}
-
 /* What pmdval refers to, with a reference taken if it is a table: TRYGET_*. */
-static always_inline u32 get_named(struct mm_struct *mm, u64 pmdval, bool counted)
+static always_inline u32 get_named(const char *from, struct mm_struct *mm, u64 pmdval, bool counted)
 {
 	if (pmd_none(pmdval))
 		return TRYGET_FAILED_NONE;
 	if (unlikely(pmd_huge(pmdval)))
 		return TRYGET_FAILED_HUGE_PMD;
-	if (!counted || likely(table_get_unless_zero(mm, entry_pfn(pmdval))))
+	if (!counted || likely(table_get_unless_zero(from, mm, entry_pfn(pmdval))))
 		return TRYGET_SUCCEEDED;
 	return TRYGET_FAILED_ZERO;
 }
 
 /* First design: under the PMD lock, under which nothing waits. */
-static always_inline u32 try_get_locked(struct mm_struct *mm, pmd_t *pmd, u64 *pmdval)
+static always_inline u32 try_get_locked(const char *from, struct mm_struct *mm, pmd_t *pmd,
+					u64 *pmdval)
 {
 	u32 *lock = &table_page(mm, pmd)->ptl, result;
 
 	spin_lock(mm, lock, LOCK_PMD);
 	*pmdval = *pmd;
-	result = get_named(mm, *pmdval, true);
+	result = get_named(from, mm, *pmdval, true);
 	if (unlikely(mm->kernel->lockdep))
 		spin_unlock_slowpath(mm, lock, LOCK_PMD);
 	__atomic_store_n(lock, 0, __ATOMIC_RELEASE);
@@ -275,49 +281,52 @@ static always_inline u32 try_get_locked(struct mm_struct *mm, pmd_t *pmd, u64 *p
 }
 
 /* Second design: on a copy of the PMD's value, whose table RCU keeps from being freed. */
-static always_inline u32 try_get_rcu(struct mm_struct *mm, pmd_t *pmd, u64 *pmdval, bool counted)
+static always_inline u32 try_get_rcu(const char *from, struct mm_struct *mm, pmd_t *pmd,
+				     u64 *pmdval, bool counted)
 {
 	u32 result;
 
 	rcu_read_lock(mm->kernel);
 	*pmdval = __atomic_load_n(pmd, __ATOMIC_ACQUIRE);
-	result = get_named(mm, *pmdval, counted);
+	result = get_named(from, mm, *pmdval, counted);
 	if (result == TRYGET_SUCCEEDED &&
 	    unlikely(__atomic_load_n(pmd, __ATOMIC_ACQUIRE) != *pmdval)) {
 		/* The table left this slot meanwhile: the put is of the table held. */
-		pte_put(mm, entry_pfn(*pmdval), 0);
+		pte_put_from(from, mm, entry_pfn(*pmdval), 0);
 		result = TRYGET_FAILED_NONE;
 	}
 	rcu_read_unlock(mm->kernel);
 	return result;
 }
 
-static always_inline u32 try_get(struct mm_struct *mm, pmd_t *pmd, u64 *table, bool counted)
+static always_inline u32 try_get(const char *from, struct mm_struct *mm, pmd_t *pmd, u64 *table,
+				 bool counted)
 {
 	u64 pmdval;
 	u32 result;
 
 	if (mm->kernel->policy == FREE_TABLES_REFCOUNT_PMDLOCK)
-		result = try_get_locked(mm, pmd, &pmdval);
+		result = try_get_locked(from, mm, pmd, &pmdval);
 	else
-		result = try_get_rcu(mm, pmd, &pmdval, counted);
+		result = try_get_rcu(from, mm, pmd, &pmdval, counted);
 	*table = result == TRYGET_FAILED_NONE ? 0 : entry_pfn(pmdval);
 	if (counted)
-		emit(mm->kernel->ring, pte_tryget, *table, result,
-		     result > TRYGET_FAILED_ZERO ? 0 : pfn_to_page(mm->ram, *table)->pte_refcount);
+		emit_from(from, mm->kernel->ring, pte_tryget, *table, result,
+			  result > TRYGET_FAILED_ZERO ? 0
+						      : pfn_to_page(mm->ram, *table)->pte_refcount);
 	return result;
 }
 
-u32 pte_try_get(struct mm_struct *mm, pmd_t *pmd, u64 *table)
+u32 pte_try_get_from(const char *from, struct mm_struct *mm, pmd_t *pmd, u64 *table)
 {
-	return try_get(mm, pmd, table, pte_ref_is_enabled(mm));
+	return try_get(from, mm, pmd, table, pte_ref_is_enabled(mm));
 }
 
-pte_t *pte_tryget_map(struct mm_struct *mm, pmd_t *pmd, u64 addr)
+pte_t *pte_tryget_map_from(const char *from, struct mm_struct *mm, pmd_t *pmd, u64 addr)
 {
 	u64 table;
 
-	return try_get(mm, pmd, &table, pte_ref_is_enabled(mm)) == TRYGET_SUCCEEDED
+	return try_get(from, mm, pmd, &table, pte_ref_is_enabled(mm)) == TRYGET_SUCCEEDED
 		       ? table_entry(mm, table, addr)
 		       : NULL;
 }
@@ -341,46 +350,50 @@ static always_inline bool lock_same(struct mm_struct *mm, pmd_t *pmd, u64 table,
 	return false;
 }
 
-pte_t *pte_tryget_map_lock(struct mm_struct *mm, pmd_t *pmd, u64 addr)
+pte_t *pte_tryget_map_lock_from(const char *from, struct mm_struct *mm, pmd_t *pmd, u64 addr)
 {
 	bool counted = pte_ref_is_enabled(mm);
 	u64 table;
 
 	do {
-		if (try_get(mm, pmd, &table, counted) != TRYGET_SUCCEEDED)
+		if (try_get(from, mm, pmd, &table, counted) != TRYGET_SUCCEEDED)
 			return NULL;
 	} while (unlikely(!lock_same(mm, pmd, table, counted)));
 	return table_entry(mm, table, addr);
 }
 
-u64 pte_relock(struct mm_struct *mm, pmd_t *pmd, u64 table)
+u64 pte_relock_from(const char *from, struct mm_struct *mm, pmd_t *pmd, u64 table)
 {
 	if (likely(pte_ref_is_enabled(mm))) {
 		pte_lock(mm, table);
 		return table;
 	}
 	do {
-		if (try_get(mm, pmd, &table, false) != TRYGET_SUCCEEDED)
+		if (try_get(from, mm, pmd, &table, false) != TRYGET_SUCCEEDED)
 			return 0;
 	} while (unlikely(!lock_same(mm, pmd, table, false)));
 	return table;
 }
 
-u64 pmd_install(struct mm_struct *mm, pmd_t *pmd, u64 addr, u64 table)
+u64 pmd_install_from(const char *from, struct mm_struct *mm, pmd_t *pmd, u64 addr, u64 table)
 {
-	u64 held = table;
+	u64 held = table, value = table << PAGE_SHIFT | _PAGE_TABLE;
 
 	pmd_lock(mm, pmd);
 	if (likely(pmd_none(*pmd))) {
 		if (likely(pte_ref_is_enabled(mm)))
 			flush_freed_tables(mm, pmd, addr);
-		__atomic_store_n(pmd, table << PAGE_SHIFT | _PAGE_TABLE, __ATOMIC_RELEASE);
+		__atomic_store_n(pmd, value, __ATOMIC_RELEASE);
+		emit_from("pmd_install", mm->kernel->ring, set_pmd, addr & PMD_MASK, 0, value,
+			  host_to_pa(mm->ram, pmd));
 		mm_inc_pgtables(mm);
 		mm->counter[MM_COUNTER_pte_tables_allocated]++;
-		emit(mm->kernel->ring, pte_alloc, addr & PMD_MASK, table, 0);
+		emit_from(from, mm->kernel->ring, pte_alloc, addr & PMD_MASK, table, mm->pgd,
+			  host_to_pa(mm->ram, pmd));
 		table = 0;
 	} else {
-		held = !pmd_huge(*pmd) && pte_get_unless_zero(mm, pmd) ? entry_pfn(*pmd) : 0;
+		held = !pmd_huge(*pmd) && pte_get_unless_zero_from(from, mm, pmd) ? entry_pfn(*pmd)
+										  : 0;
 	}
 	pmd_unlock(mm, pmd);
 	if (table) {
@@ -390,11 +403,11 @@ u64 pmd_install(struct mm_struct *mm, pmd_t *pmd, u64 addr, u64 table)
 	return held;
 }
 
-static always_inline u32 alloc_get(struct mm_struct *mm, pmd_t *pmd, u64 addr, u64 *table,
-				   bool counted)
+static always_inline u32 alloc_get(const char *from, struct mm_struct *mm, pmd_t *pmd, u64 addr,
+				   u64 *table, bool counted)
 {
 	for (;;) {
-		switch (try_get(mm, pmd, table, counted)) {
+		switch (try_get(from, mm, pmd, table, counted)) {
 		case TRYGET_SUCCEEDED:
 			return PTE_ALLOC_OK;
 		case TRYGET_FAILED_HUGE_PMD:
@@ -407,35 +420,38 @@ static always_inline u32 alloc_get(struct mm_struct *mm, pmd_t *pmd, u64 addr, u
 		*table = table_alloc(mm);
 		if (unlikely(!*table))
 			return PTE_ALLOC_OOM;
+		emit_from(from, mm->kernel->ring, pte_alloc_one, *table, mm->pgd);
 		pte_ref_init(mm, *table, pmd, counted);
-		*table = pmd_install(mm, pmd, addr, *table);
+		*table = pmd_install_from(from, mm, pmd, addr, *table);
 		if (likely(*table))
 			return PTE_ALLOC_OK;
 	}
 }
 
-u32 pte_alloc_get(struct mm_struct *mm, pmd_t *pmd, u64 addr, u64 *table)
+u32 pte_alloc_get_from(const char *from, struct mm_struct *mm, pmd_t *pmd, u64 addr, u64 *table)
 {
-	return alloc_get(mm, pmd, addr, table, pte_ref_is_enabled(mm));
+	return alloc_get(from, mm, pmd, addr, table, pte_ref_is_enabled(mm));
 }
 
-u32 pte_alloc_get_map(struct mm_struct *mm, pmd_t *pmd, u64 addr, pte_t **pte)
+u32 pte_alloc_get_map_from(const char *from, struct mm_struct *mm, pmd_t *pmd, u64 addr,
+			   pte_t **pte)
 {
 	u64 table;
-	u32 result = alloc_get(mm, pmd, addr, &table, pte_ref_is_enabled(mm));
+	u32 result = alloc_get(from, mm, pmd, addr, &table, pte_ref_is_enabled(mm));
 
 	*pte = result == PTE_ALLOC_OK ? table_entry(mm, table, addr) : NULL;
 	return result;
 }
 
-u32 pte_alloc_get_map_lock(struct mm_struct *mm, pmd_t *pmd, u64 addr, pte_t **pte)
+u32 pte_alloc_get_map_lock_from(const char *from, struct mm_struct *mm, pmd_t *pmd, u64 addr,
+				pte_t **pte)
 {
 	bool counted = pte_ref_is_enabled(mm);
 	u64 table;
 
 	*pte = NULL;
 	do {
-		u32 result = alloc_get(mm, pmd, addr, &table, counted);
+		u32 result = alloc_get(from, mm, pmd, addr, &table, counted);
 
 		if (unlikely(result != PTE_ALLOC_OK))
 			return result;

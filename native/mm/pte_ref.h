@@ -49,11 +49,6 @@ void pte_put(struct mm_struct *mm, u64 table, u64 addr);
 void pte_put_many(struct mm_struct *mm, u64 table, u64 addr, u32 nr);
 void pte_put_tlb(struct mmu_gather *tlb, u64 table, u64 addr);
 void pte_put_many_tlb(struct mmu_gather *tlb, u64 table, u64 addr, u32 nr);
-/*
- * pte_entries_set() of one and pte_put() in one, by a visitor who has set an entry, after the PTE
- * lock: its reference becomes the entry's, which costs no atomic.
- */
-void pte_entry_set_put(struct mm_struct *mm, u64 table, u64 addr);
 /* Free the table under pmd if its count is 0, exactly once whoever asks. No lock held. */
 void free_pte_table(struct mm_struct *mm, pmd_t *pmd, u64 addr);
 void free_pte_table_tlb(struct mmu_gather *tlb, pmd_t *pmd, u64 addr);

@@ -34,6 +34,7 @@ void call_rcu(struct kernel *kernel, u64 pfn)
 	kernel->counter[KERNEL_COUNTER_rcu_callbacks]++;
 	if (rcu->nr_pending > kernel->counter[KERNEL_COUNTER_rcu_pending_max])
 		kernel->counter[KERNEL_COUNTER_rcu_pending_max] = rcu->nr_pending;
+	emit_from(__func__, kernel->ring, rcu_callback_queued, pfn, rcu->nr_pending);
 }
 
 void free_table_frame(struct kernel *kernel, u64 pfn)
@@ -73,7 +74,7 @@ static void gp_start(struct kernel *kernel)
 		if (!is_idle(kernel->cpu[i]))
 			rcu->qs_mask |= 1ull << i;
 	}
-	emit(kernel->ring, rcu_grace_period, rcu->gp_seq + 1, RCU_GP_START, 0);
+	emit_from(__func__, kernel->ring, rcu_grace_period, rcu->gp_seq + 1, RCU_GP_START);
 }
 
 /* Clear from the mask CPU number id, if it is in no read section, and all that went idle. */
@@ -88,7 +89,7 @@ static void gp_note_qs(struct kernel *kernel, u32 id)
 		if (!is_idle(cpu) && (i != id || in_read_section(cpu)))
 			continue;
 		rcu->qs_mask &= ~(1ull << i);
-		emit(kernel->ring, rcu_grace_period, rcu->gp_seq + 1, RCU_GP_CPUQS, 0);
+		emit_from(__func__, kernel->ring, rcu_grace_period, rcu->gp_seq + 1, RCU_GP_CPUQS);
 	}
 }
 
@@ -111,11 +112,11 @@ static u32 gp_end(struct kernel *kernel)
 	rcu->gp_seq++;
 	rcu->gp_running = 0;
 	rcu->wait_head = PAGE_NONE;
-	emit(kernel->ring, rcu_grace_period, rcu->gp_seq, RCU_GP_END, 0);
+	emit_from(__func__, kernel->ring, rcu_grace_period, rcu->gp_seq, RCU_GP_END);
 	for (; index != PAGE_NONE; freed++) {
 		u32 next = kernel->ram->pages[index].next;
 
-		emit(kernel->ring, rcu_callback, index + first_pfn(kernel->ram), 0, 0);
+		emit_from(__func__, kernel->ring, rcu_callback, index + first_pfn(kernel->ram));
 		free_table_frame(kernel, index + first_pfn(kernel->ram));
 		index = next;
 	}

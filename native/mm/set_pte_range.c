@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "mm/set_pte_range.h"
 
-#include "mm/pgtable.h"
+#include "mm/site.h"
 
 u32 set_pte_range(struct mm_struct *mm, u64 *pte, u64 addr, u64 prot, u32 nr, const u64 *pfns)
 {

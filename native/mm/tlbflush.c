@@ -2,6 +2,7 @@
 #include "mm/tlbflush.h"
 
 #include "mm/pgtable.h"
+#include "mm/site.h"
 
 bool flush_tlb_is_local(struct mm_struct *mm)
 {
@@ -27,11 +28,12 @@ static void flush_tlb_func(struct cpu *cpu, struct mm_struct *mm, const struct f
 		mm->counter[MM_COUNTER_nr_tlb_local_flush_all]++;
 	}
 	ctx->tlb_gen = f->new_tlb_gen;
-	emit(mm->kernel->ring, tlb_flush, TLB_LOCAL_MM_SHOOTDOWN, nr_invalidate, 0);
+	emit_from(__func__, mm->kernel->ring, tlb_flush, TLB_LOCAL_MM_SHOOTDOWN, nr_invalidate,
+		  mm->pgd);
 }
 
-void flush_tlb_mm_range(struct mm_struct *mm, u64 start, u64 end, u32 stride_shift,
-			u32 freed_tables)
+void flush_tlb_mm_range_from(const char *from, struct mm_struct *mm, u64 start, u64 end,
+			     u32 stride_shift, u32 freed_tables)
 {
 	struct kernel *kernel = mm->kernel;
 	struct cpu *cpu = kernel->this_cpu;
@@ -47,19 +49,21 @@ void flush_tlb_mm_range(struct mm_struct *mm, u64 start, u64 end, u32 stride_shi
 		f.start = 0;
 		f.end = TLB_FLUSH_ALL;
 	}
-	emit(kernel->ring, flush_tlb_mm_range, f.start, f.end, freed_tables);
+	funcgraph_entry("flush_tlb_mm_range", mm, f.start, f.end);
+	emit_from(from, kernel->ring, flush_tlb_mm_range, f.start, f.end, freed_tables, mm->pgd);
 	if (unlikely(!flush_tlb_is_local(mm)))
 		kernel->flush_others(mm, &f);
 	else if (cpu->loaded_mm == mm)
 		flush_tlb_func(cpu, mm, &f);
+	funcgraph_exit("flush_tlb_mm_range", mm, 0);
 }
 
-u64 ptep_clear_flush(struct mm_struct *mm, u64 addr, pte_t *pte)
+u64 ptep_clear_flush_from(const char *from, struct mm_struct *mm, u64 addr, pte_t *pte)
 {
 	u64 old = *pte;
 
-	set_pte_at(mm, addr, pte, 0);
+	set_pte_at_from(from, mm, addr, pte, 0);
 	if (old & X86_P)
-		flush_tlb_mm_range(mm, addr, addr + PAGE_SIZE, PAGE_SHIFT, 0);
+		flush_tlb_mm_range_from(from, mm, addr, addr + PAGE_SIZE, PAGE_SHIFT, 0);
 	return old;
 }

@@ -56,10 +56,12 @@ struct vm_area_struct *lock_vma_under_rcu(struct mm_struct *mm, u64 addr)
 
 	if (!vma || addr < vma->vm_start) {
 		mm->kernel->counter[KERNEL_COUNTER_vma_lock_miss]++;
+		emit_from(__func__, mm->kernel->ring, vma_lock, VMA_LOCK_MISS, addr, mm->pgd);
 		return NULL;
 	}
 	if (!vma_start_read(mm, vma)) {
 		mm->kernel->counter[KERNEL_COUNTER_vma_lock_abort]++;
+		emit_from(__func__, mm->kernel->ring, vma_lock, VMA_LOCK_ABORT, addr, mm->pgd);
 		return NULL;
 	}
 	return vma;

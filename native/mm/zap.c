@@ -5,7 +5,7 @@
 #include "mm/mmu_gather.h"
 #include "mm/pgtable.h"
 #include "mm/pt_reclaim.h"
-#include "mm/pte_ref.h"
+#include "mm/site.h"
 
 /* One stretch of zap_pte_range() under one hold of the PTE lock. */
 struct zap_stretch {
@@ -33,7 +33,7 @@ static bool zap_pte(struct mmu_gather *tlb, pte_t *pte, u64 addr, struct zap_str
 	u64 old = *pte;
 	struct page *page;
 
-	set_pte_at(mm, addr, pte, 0);
+	set_pte_at_from("zap_pte_range", mm, addr, pte, 0);
 	z->cleared++;
 	if (!pte_present(old))
 		return false;
@@ -68,7 +68,7 @@ static void zap_stretch(struct mmu_gather *tlb, pte_t *pte, u64 end, u32 details
 	}
 	for (u32 i = 0; i < NR_MM_RSS; i++)
 		if (z->rss[i])
-			add_mm_counter(tlb->mm, i, z->rss[i]);
+			add_mm_counter_from("zap_pte_range", tlb->mm, i, z->rss[i]);
 }
 
 static void zap_pte_range(struct mmu_gather *tlb, pmd_t *pmd, u64 start, u64 end, u32 details)
@@ -91,7 +91,7 @@ static void zap_pte_range(struct mmu_gather *tlb, pmd_t *pmd, u64 start, u64 end
 		can_reclaim = can_reclaim && !z.skipped;
 		direct = direct && !z.full;
 		if (can_reclaim && direct)
-			direct = try_get_and_clear_pmd(mm, pmd, &pmdval);
+			direct = try_get_and_clear_pmd(mm, pmd, start, &pmdval);
 		flush = z.full || tlb->delayed_rmap;
 		if (flush) {
 			tlb_flush_mmu_tlbonly(tlb);
@@ -103,7 +103,7 @@ static void zap_pte_range(struct mmu_gather *tlb, pmd_t *pmd, u64 start, u64 end
 		pte_put_many_tlb(tlb, table, start, z.cleared);
 	} while (addr < end);
 	if (can_reclaim && direct)
-		free_pte(tlb, pmdval, start);
+		free_pte(tlb, pmd, pmdval, start);
 	else if (can_reclaim)
 		try_to_free_pte(tlb, pmd, start);
 	else
@@ -114,6 +114,7 @@ void unmap_page_range(struct mmu_gather *tlb, u64 start, u64 end, u32 details)
 {
 	u64 next;
 
+	funcgraph_entry(__func__, tlb->mm, start, end);
 	for (u64 addr = start; addr < end; addr = next) {
 		pmd_t *pmd = mm_find_pmd(tlb->mm, addr);
 
@@ -121,4 +122,5 @@ void unmap_page_range(struct mmu_gather *tlb, u64 start, u64 end, u32 details)
 		if (pmd && !pmd_none(*pmd))
 			zap_pte_range(tlb, pmd, addr, next, details);
 	}
+	funcgraph_exit(__func__, tlb->mm, 0);
 }

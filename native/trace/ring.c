@@ -46,6 +46,7 @@ void ring_destroy(struct event_ring *ring)
 {
 	if (!ring)
 		return;
+	ring_free_sites(ring);
 	free(ring->records);
 	free(ring);
 }
@@ -77,6 +78,15 @@ void ring_emit(struct event_ring *ring, u32 id, const u64 value[4])
 		.c = value[2],
 		.d = value[3],
 	};
+}
+
+void ring_emit_from(struct event_ring *ring, u32 id, const char *from, const u64 value[4])
+{
+	if (!ring->enabled || ring->unwanted[id])
+		return;
+	ring->site = ring_constant_site(ring, from);
+	ring_emit(ring, id, value);
+	ring->site = 0;
 }
 
 u64 ring_read(struct event_ring *ring, struct event *out, u64 max)

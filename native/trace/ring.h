@@ -92,6 +92,9 @@ struct event_ring {
 	void (*full)(struct event_ring *ring, void *arg);
 	void *arg;
 	u8 unwanted[EVENT_KINDS]; /* by event number, 1: not recorded */
+	struct site_table *sites; /* names of kernel functions, NULL: none yet */
+	u32 nr_sites;		  /* how many, numbered from 1 on; it only grows */
+	u32 caller;		  /* the site that calls C from Python: see site_of_caller */
 };
 
 /* Make a ring of capacity records (a power of two). NULL without memory. */
@@ -102,6 +105,10 @@ void ring_destroy(struct event_ring *ring);
 void ring_emit(struct event_ring *ring, u32 id, const u64 value[4]);
 /* Move up to max unread records to out; returns how many. */
 u64 ring_read(struct event_ring *ring, struct event *out, u64 max);
+/* The number of a kernel function's name, a new one if it has none; 0 for "", or without memory. */
+u32 ring_site(struct event_ring *ring, const char *name);
+/* The name of a site, "" for 0 and for what is none. */
+const char *ring_site_name(const struct event_ring *ring, u32 site);
 /* Describe event, counter, mm counter and kernel counter number id; NULL past the last. */
 const struct event_desc *event_describe(u32 id);
 const struct counter_desc *counter_describe(u32 id);
@@ -109,12 +116,35 @@ const struct counter_desc *mm_counter_describe(u32 id);
 const struct counter_desc *kernel_counter_describe(u32 id);
 /* cffi-end */
 
+/* Whether anybody records: what only an event needs can be left out if not. ring may be NULL. */
+static inline bool ring_records(const struct event_ring *ring)
+{
+	return ring && ring->enabled;
+}
+
 /* Emit from C: one test of a flag when tracing is off; ring may be NULL. */
 #define emit(ring, ident, ...)                                                          \
 	do {                                                                            \
 		struct event_ring *ring_ = (ring);                                      \
-		if (unlikely(ring_ && ring_->enabled))                                  \
+		if (unlikely(ring_records(ring_)))                                      \
 			ring_emit(ring_, EVENT_##ident, (const u64[4]){ __VA_ARGS__ }); \
+	} while (0)
+
+/* ring_emit() of an event that the function of this name did; from may be site_of_caller. */
+void ring_emit_from(struct event_ring *ring, u32 id, const char *from, const u64 value[4]);
+/* Stands for the name of the function in Python that called, which ring->caller numbers. */
+extern const char site_of_caller[];
+/* ring_site() of a constant of C, whose address mostly tells it; of site_of_caller the caller. */
+u32 ring_constant_site(struct event_ring *ring, const char *name);
+/* Free the names. */
+void ring_free_sites(struct event_ring *ring);
+
+/* emit() that names the kernel function that did it: mostly __func__. */
+#define emit_from(from, ring, ident, ...)                                                          \
+	do {                                                                                       \
+		struct event_ring *ring_ = (ring);                                                 \
+		if (unlikely(ring_ && ring_->enabled))                                             \
+			ring_emit_from(ring_, EVENT_##ident, from, (const u64[4]){ __VA_ARGS__ }); \
 	} while (0)
 
 #endif

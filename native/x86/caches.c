@@ -68,7 +68,7 @@ static void drop(struct mmu_unit *u, u64 va, bool only_va, s32 pcid)
 		for (; e < end; e++)
 			if (e->flags & TLB_TABLE && (pcid == ANY_PCID || e->pcid == pcid) &&
 			    (!only_va || e->vpn == vpn_of(va, e->level)))
-				e->flags = 0;
+				tlb_take_out(u, e);
 	}
 }
 

@@ -81,7 +81,7 @@ u32 mmu_write_cr3(struct mmu_unit *u, u64 value)
 
 	if (value & (pcide ? reserved & ~CR3_NOFLUSH : reserved))
 		return XLATE_GP;
-	emit(u->ring, mov_cr3, value, 0, 0);
+	emit(u->ring, mov_cr3, value);
 	if ((u->cr3 ^ value) & X86_ADDR_MASK)
 		u->table_gen++; /* entries that stay are of other tables */
 	u->cr3 = value & ~CR3_NOFLUSH;
@@ -122,14 +122,18 @@ static u64 cr4_drops_all(const struct mmu_unit *u)
 u32 mmu_write_cr4(struct mmu_unit *u, u64 value)
 {
 	u64 changed = u->cr4 ^ value, set = changed & value, cleared = changed & u->cr4;
+	bool all = changed & cr4_drops_all(u) || cleared & CR4_PCIDE;
+	bool context = !all && u->vendor == VENDOR_INTEL && (changed & CR4_PAE || set & CR4_SMEP);
 	u16 pcid = current_pcid(u);
 
 	if (check_cr4(u, value) != XLATE_OK)
 		return XLATE_GP;
+	if (changed)
+		emit(u->ring, mov_cr4, u->cr4, value, context);
 	u->cr4 = value;
-	if (changed & cr4_drops_all(u) || cleared & CR4_PCIDE) {
+	if (all) {
 		drop_all(u, DROP_GLOBAL);
-	} else if (u->vendor == VENDOR_INTEL && (changed & CR4_PAE || set & CR4_SMEP)) {
+	} else if (context) {
 		u->counter[COUNTER_tlb_invalidations]++;
 		tlb_drop_context(u, pcid, DROP_GLOBAL);
 	}

@@ -52,7 +52,7 @@ void mmu_invlpg(struct mmu_unit *u, u64 va)
 
 	if (!canonical(u, va))
 		return; /* a NOP (SDM vol. 2A, INVLPG) */
-	emit(u->ring, invlpg, va, 0, 0);
+	emit(u->ring, invlpg, va);
 	u->counter[COUNTER_tlb_invalidations]++;
 	tlb_drop_address(u, va, pcid, DROP_GLOBAL);
 	drop_upper(u, va, pcid);
@@ -61,7 +61,7 @@ void mmu_invlpg(struct mmu_unit *u, u64 va)
 
 void drop_all(struct mmu_unit *u, u32 what)
 {
-	emit(u->ring, tlb_flush_all, !!(what & DROP_GLOBAL), 0, 0);
+	emit(u->ring, tlb_flush_all, !!(what & DROP_GLOBAL));
 	u->counter[COUNTER_tlb_invalidations]++;
 	tlb_drop_context(u, 0, what | DROP_ANY_PCID);
 	forget_everything(u);

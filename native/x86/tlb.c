@@ -89,6 +89,14 @@ struct tlb_entry *tlb_find_table(struct mmu_unit *u, u64 va, u32 level)
 	return NULL;
 }
 
+void tlb_emit_entry(struct mmu_unit *u, u32 page_event, u32 table_event, const struct tlb_entry *e)
+{
+	const u64 value[4] = { e->vpn << PAGE_SHIFT, e->frame, e->array,
+			       tlb_event_entry(&u->tlb, e) };
+
+	ring_emit(u->ring, e->flags & TLB_TABLE ? table_event : page_event, value);
+}
+
 void tlb_prefer(struct tlb *tlb, const struct tlb_entry *e)
 {
 	const struct tlb_array *a = &tlb->array[e->array];
@@ -172,10 +180,13 @@ static struct tlb_entry *place_in(struct tlb *tlb, const struct tlb_array *a, u3
 	return empty < a->ways && pointed->flags & TLB_VALID ? first + empty : pointed;
 }
 
-/* A page's entry gives its place away. */
+/* A valid entry gives its place away; one of a page is counted. */
 static void evict(struct mmu_unit *u, const struct tlb_entry *e)
 {
-	emit(u->ring, tlb_evict, e->vpn << PAGE_SHIFT, e->frame, e->array);
+	if (unlikely(ring_records(u->ring)))
+		tlb_emit_entry(u, EVENT_tlb_evict, EVENT_walk_cache_evict, e);
+	if (e->flags & TLB_TABLE)
+		return;
 	u->counter[COUNTER_tlb_evictions]++;
 	forget_if_stale(u, e);
 }
@@ -190,7 +201,7 @@ static void fill_array(struct mmu_unit *u, const struct tlb_array *a, const stru
 
 	if (!e) {
 		e = place_in(tlb, a, set, first);
-		if ((e->flags & (TLB_VALID | TLB_TABLE)) == TLB_VALID)
+		if (e->flags & TLB_VALID)
 			evict(u, e);
 	}
 	*e = *new;
@@ -199,10 +210,10 @@ static void fill_array(struct mmu_unit *u, const struct tlb_array *a, const stru
 	tlb_prefer(tlb, e);
 	if (unlikely(u->check))
 		check_filled(u, e - tlb->entry);
-	if (table)
-		return;
-	tlb->entered |= 1u << e->level;
-	emit(u->ring, tlb_fill, e->vpn << PAGE_SHIFT, e->frame, e->array);
+	if (!table)
+		tlb->entered |= 1u << e->level;
+	if (unlikely(ring_records(u->ring)))
+		tlb_emit_entry(u, EVENT_tlb_fill, EVENT_walk_cache_fill, e);
 }
 
 /* *page as an entry of level: the whole of it, or the fragment that va lies in. */
@@ -275,7 +286,7 @@ static void drop_fragments(struct mmu_unit *u, u64 va, u16 pcid, u32 what, bool 
 			continue;
 		if (forget)
 			forget_if_stale(u, e);
-		e->flags = 0;
+		tlb_take_out(u, e);
 	}
 }
 
@@ -289,7 +300,7 @@ void tlb_drop_page(struct mmu_unit *u, u64 va)
 		return; /* nothing was ever entered */
 	while ((e = tlb_find(u, va, TLB_TRANSLATIONS))) {
 		forget_if_stale(u, e);
-		e->flags = 0;
+		tlb_take_out(u, e);
 	}
 	drop_fragments(u, va, current_pcid(u), DROP_GLOBAL, true);
 }
@@ -302,17 +313,30 @@ static bool falls(const struct tlb_entry *e, u16 pcid, u32 what)
 	return e->pcid == pcid || what & DROP_ANY_PCID;
 }
 
+/* Take the entries of [e, end) out that fall; while nobody records, without a look at each. */
+static void drop_falling(struct mmu_unit *u, struct tlb_entry *e, struct tlb_entry *end, u16 pcid,
+			 u32 what)
+{
+	if (likely(!ring_records(u->ring))) {
+		for (; e < end; e++)
+			if (falls(e, pcid, what))
+				e->flags = 0;
+		return;
+	}
+	for (; e < end; e++)
+		if (e->flags & TLB_VALID && falls(e, pcid, what))
+			tlb_take_out(u, e);
+}
+
 void tlb_drop_context(struct mmu_unit *u, u16 pcid, u32 what)
 {
-	struct tlb_entry *e, *end = u->tlb.entry + u->tlb.nr_entries;
+	struct tlb_entry *e = u->tlb.entry, *end = e + u->tlb.nr_entries;
 
 	if (unlikely(u->check))
 		check_drop_context(u, pcid, what);
 	if (!u->tlb.clock)
 		return;
-	for (e = u->tlb.entry; e < end; e++)
-		if (falls(e, pcid, what))
-			e->flags = 0;
+	drop_falling(u, e, end, pcid, what);
 }
 
 void tlb_drop_address(struct mmu_unit *u, u64 va, u16 pcid, u32 what)
@@ -331,9 +355,10 @@ void tlb_drop_address(struct mmu_unit *u, u64 va, u16 pcid, u32 what)
 
 			e = set_of(&u->tlb, a, vpn, level);
 			for (u32 way = 0; way < a->ways; way++, e++) {
-				if (e->vpn == vpn && e->level == level && !(e->flags & TLB_TABLE) &&
+				if (e->vpn == vpn && e->level == level &&
+				    (e->flags & (TLB_VALID | TLB_TABLE)) == TLB_VALID &&
 				    falls_with_page(e, pcid, what))
-					e->flags = 0;
+					tlb_take_out(u, e);
 			}
 		}
 	}
@@ -371,8 +396,6 @@ void tlb_switch_pcid(struct mmu_unit *u, u16 pcid)
 		out = a->pcids ? make_live(a, pcid) : 0;
 		if (out < 0)
 			continue;
-		for (; e < end; e++)
-			if (falls(e, out, a->pcids ? 0 : DROP_ANY_PCID))
-				e->flags = 0;
+		drop_falling(u, e, end, out, a->pcids ? 0 : DROP_ANY_PCID);
 	}
 }

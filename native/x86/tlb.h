@@ -87,6 +87,27 @@ static inline void tlb_touch(struct mmu_unit *u, struct tlb_entry *e)
 	e->used = ++tlb->clock;
 }
 
+/* What events say of e: see native/trace/ring.h. */
+static inline u64 tlb_event_entry(const struct tlb *tlb, const struct tlb_entry *e)
+{
+	return (u64)(e - tlb->entry) << EVENT_ENTRY_SLOT_SHIFT |
+	       (u64)e->pcid << EVENT_ENTRY_PCID_SHIFT | (u64)e->pat << EVENT_ENTRY_PAT_SHIFT |
+	       (u64)e->level << EVENT_ENTRY_LEVEL_SHIFT |
+	       (u64)e->page_level << EVENT_ENTRY_PAGE_LEVEL_SHIFT |
+	       (u64)e->pkey << EVENT_ENTRY_PKEY_SHIFT | (u64)e->flags << EVENT_ENTRY_FLAGS_SHIFT;
+}
+
+/* An event of e, a page's or a table-referencing entry: the one number or the other. */
+void tlb_emit_entry(struct mmu_unit *u, u32 page_event, u32 table_event, const struct tlb_entry *e);
+
+/* Take e, which is valid, out. */
+static inline void tlb_take_out(struct mmu_unit *u, struct tlb_entry *e)
+{
+	if (unlikely(ring_records(u->ring)))
+		tlb_emit_entry(u, EVENT_tlb_drop, EVENT_walk_cache_drop, e);
+	e->flags = 0;
+}
+
 /* Drop by PCID, in TLB arrays and paging-structure caches. */
 void tlb_drop_context(struct mmu_unit *u, u16 pcid, u32 what);
 /* Drop the entries and fragments of va's pages of every size, of a PCID; DROP_GLOBAL: global ones

@@ -143,14 +143,20 @@ static struct tlb_entry entry_of_walk(const struct mmu_unit *u, const struct wal
 	};
 }
 
+/* The number of e among the entries of all arrays. */
+static inline u64 slot_of(const struct mmu_unit *u, const struct tlb_entry *e)
+{
+	return e - u->tlb.entry;
+}
+
 /* Recognise a page fault (SDM vol. 3A 4.7), and forget what was cached for va (4.10.4.1). */
 void mmu_page_fault(struct mmu_unit *u, u64 va, u32 error_code)
 {
-	tlb_drop_page(u, va);
-	psc_drop_address(u, va, current_pcid(u));
 	u->cr2 = va;
 	u->counter[COUNTER_page_faults_hw]++;
-	emit(u->ring, page_fault, va, error_code, 0);
+	emit(u->ring, page_fault, va, error_code);
+	tlb_drop_page(u, va);
+	psc_drop_address(u, va, current_pcid(u));
 }
 
 /*
@@ -167,7 +173,7 @@ static u32 walk_for_miss(struct mmu_unit *u, u64 va, u32 access, u32 privilege, 
 	if (hit) {
 		u->counter[COUNTER_walk_cache_hits]++;
 		tlb_touch(u, hit);
-		emit(u->ring, walk_cache_hit, va, hit->level, 0);
+		emit(u->ring, walk_cache_hit, va, hit->level, hit->frame, slot_of(u, hit));
 		if (walk_from(u, va, access, privilege, WALK_HARDWARE, from, w) == XLATE_OK ||
 		    !must_retry(u, w))
 			return w->result;
@@ -186,7 +192,7 @@ static u32 translate_miss(struct mmu_unit *u, u64 va, u32 access, u32 privilege,
 	struct walk w;
 
 	u->counter[walk_counter[access]]++;
-	emit(u->ring, tlb_miss, va, access, 0);
+	emit(u->ring, tlb_miss, va, access);
 	if (walk_for_miss(u, va, access, privilege, from_cr3, &from, &w) == XLATE_OK) {
 		u->counter[completed_counter[access]]++;
 		u->counter[completed_counter[access] + w.level]++;
@@ -226,6 +232,7 @@ static u32 translate_exact(struct mmu_unit *u, u64 va, u32 access, u32 privilege
 	if (unlikely(!allows(perms, access))) {
 		error_code = fault_of_entry(u, e, access, privilege);
 		if (error_code) {
+			emit(u->ring, tlb_deny, va, access, tlb_array_of(e), slot_of(u, e));
 			mmu_page_fault(u, va, error_code);
 			return no_translation(XLATE_PF, error_code, t);
 		}
@@ -233,7 +240,7 @@ static u32 translate_exact(struct mmu_unit *u, u64 va, u32 access, u32 privilege
 		return translate_miss(u, va, access, privilege, true, t);
 	}
 	tlb_touch(u, e);
-	emit(u->ring, tlb_hit, va, access, tlb_array_of(e));
+	emit(u->ring, tlb_hit, va, access, tlb_array_of(e), slot_of(u, e));
 	if (second) {
 		u->counter[stlb_hit_counter[access]]++;
 		copy = *e;

@@ -102,7 +102,7 @@ static bool set_accessed_dirty(struct mmu_unit *u, u32 level, u64 bits, u32 mode
 	if (unlikely(u->check))
 		check_set_ad(u, w->entry_pa[level], seen | bits);
 	if (mode == WALK_HARDWARE)
-		emit(u->ring, walk_set_ad, w->va, w->entry_pa[level], w->entry[level]);
+		emit(u->ring, walk_set_ad, w->va, w->entry_pa[level], seen, w->entry[level]);
 	return true;
 }
 
@@ -119,7 +119,7 @@ static bool read_entry(struct mmu_unit *u, u64 table, u32 mode, struct walk *w)
 		u->counter[COUNTER_page_walker_loads]++;
 		if (unlikely(u->check))
 			check_table(u, table, level, w->va);
-		emit(u->ring, walk_entry, w->va, w->entry_pa[level], w->entry[level]);
+		emit(u->ring, walk_entry, w->va, w->entry_pa[level], w->entry[level], level);
 	}
 	if (u->exact && mode != WALK_PROBE)
 		mark_table(u->ram, inside, table);
@@ -127,7 +127,7 @@ static bool read_entry(struct mmu_unit *u, u64 table, u32 mode, struct walk *w)
 }
 
 /* The leaf was found and allows the access: say where va lies and with which rights. */
-static u32 translated(struct mmu_unit *u, u32 mode, u32 rights, struct walk *w)
+static u32 translated(struct mmu_unit *u, u32 access, u32 mode, u32 rights, struct walk *w)
 {
 	u64 leaf = w->entry[w->level], offset = level_size(w->level) - 1;
 
@@ -139,7 +139,7 @@ static u32 translated(struct mmu_unit *u, u32 mode, u32 rights, struct walk *w)
 	w->shstk = !!(rights & TLB_SHSTK);
 	w->pkey = pkey_of(leaf);
 	if (mode == WALK_HARDWARE)
-		emit(u->ring, walk_done, w->va, w->pa, w->level);
+		emit(u->ring, walk_done, w->va, w->pa, w->level, access);
 	return w->result = XLATE_OK;
 }
 
@@ -158,7 +158,7 @@ static bool judge(struct mmu_unit *u, u32 access, u32 privilege, u32 mode, u32 a
 	}
 	if (!set_accessed_dirty(u, w->level, bits, mode, w))
 		return false;
-	translated(u, mode, rights, w);
+	translated(u, access, mode, rights, w);
 	return true;
 }
 

@@ -34,7 +34,7 @@ def test_the_steps_come_in_order(world: World) -> None:
         for event in world.events("pte_free", "flush_tlb_mm_range", "rcu_invoke_callback")
     ]
     assert [name for name, _ in names] == ["pte_free", "flush_tlb_mm_range", "rcu_invoke_callback"]
-    assert names[0][1] == (BASE, table_pfn)
+    assert names[0][1] == (BASE, table_pfn, world.mm.c.pgd, world.pmd())
     assert names[1][1][2] == 1, "freed_tables"
     assert names[2][1] == (table_pfn,)
 

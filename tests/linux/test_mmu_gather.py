@@ -36,7 +36,7 @@ def test_the_range_is_what_was_cleared(world: World) -> None:
     world.touch(BASE)
     world.events()
     world.mm.madvise(BASE + PAGE_SIZE, 511 * PAGE_SIZE, 4)
-    assert [event.values for event in world.events("flush_tlb_mm_range")] == [
+    assert [event.values[:3] for event in world.events("flush_tlb_mm_range")] == [
         (BASE + 7 * PAGE_SIZE, BASE + 21 * PAGE_SIZE, 0)
     ]
 
@@ -88,7 +88,7 @@ def test_an_upper_table_is_flushed_in_all_its_reach(world: World) -> None:
     world.mm.munmap(BASE, PAGE_SIZE)
     assert world.tables() == 0
     (flush,) = world.events("flush_tlb_mm_range")
-    assert flush.values == (0, TLB_FLUSH_ALL, 1)
+    assert flush.values[:3] == (0, TLB_FLUSH_ALL, 1)
 
 
 def test_a_whole_mm_is_flushed_whole(world: World) -> None:

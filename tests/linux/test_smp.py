@@ -71,8 +71,11 @@ def test_one_target_gets_the_vector_for_one(m: Cpus, ran: list[int]) -> None:
     m.events()
     smp_call_function_single(m.kernel, m.kernel.cpus[2], note(m, ran), "info")
     assert [(e.name, e.values[0], e.cpu) for e in m.events()] == [
+        ("csd_queue_cpu", 2, 0),
         ("ipi_send_cpu", 2, 0),
         ("call_function_entry", CALL_FUNCTION_SINGLE_VECTOR, 2),
+        ("csd_function_entry", 1, 2),
+        ("csd_function_exit", 1, 2),
         ("call_function_exit", CALL_FUNCTION_SINGLE_VECTOR, 2),
     ]
 
@@ -81,10 +84,16 @@ def test_several_targets_get_one_mask(m: Cpus, ran: list[int]) -> None:
     m.events()
     on_each_cpu_mask(m.kernel, 0b1010, note(m, ran), "info")
     assert [(e.name, e.values[0], e.cpu) for e in m.events()] == [
+        ("csd_queue_cpu", 1, 0),
+        ("csd_queue_cpu", 3, 0),
         ("ipi_send_cpumask", 0b1010, 0),
         ("call_function_entry", CALL_FUNCTION_VECTOR, 1),
+        ("csd_function_entry", 1, 1),
+        ("csd_function_exit", 1, 1),
         ("call_function_exit", CALL_FUNCTION_VECTOR, 1),
         ("call_function_entry", CALL_FUNCTION_VECTOR, 3),
+        ("csd_function_entry", 2, 3),
+        ("csd_function_exit", 2, 3),
         ("call_function_exit", CALL_FUNCTION_VECTOR, 3),
     ]
 

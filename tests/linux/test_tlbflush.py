@@ -35,7 +35,8 @@ def test_above_the_ceiling_one_mov_to_cr3(world: World, end: int) -> None:
     world.events()
     engine.flush_tlb_mm_range(world.mm, BASE, end, 12, 1)
     flush, mov = world.events("flush_tlb_mm_range", "invlpg", "mov_cr3")
-    assert (flush.name, flush.values) == ("flush_tlb_mm_range", (0, TLB_FLUSH_ALL, 1))
+    assert (flush.name, flush.values[:3]) == ("flush_tlb_mm_range", (0, TLB_FLUSH_ALL, 1))
+    assert (flush["mm"], flush.site) == (world.mm.c.pgd, "test_above_the_ceiling_one_mov_to_cr3")
     assert (mov.name, mov.values) == ("mov_cr3", (world.mmu.c.cr3,))
     assert (world.counter("nr_tlb_local_flush_one"), world.counter("nr_tlb_local_flush_all")) == (
         0,

@@ -174,7 +174,7 @@ def state(world: World) -> dict[str, Any]:
         "vmas": [plain(world.mm.c.vmas.vma[i]) for i in range(world.mm.c.vmas.nr)],
         "mmu": {k: v for k, v in plain(world.mmu.c).items() if k not in ("tlb",)},
         "tlb": bytes(ffi.buffer(ffi.addressof(world.mmu.c, "tlb"))),
-        "events": [str(event) for event in world.ring.read()],
+        "events": [f"{event.site}: {event}" for event in world.ring.read()],
     }
 
 

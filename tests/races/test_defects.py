@@ -173,7 +173,7 @@ def d10(world: RaceWorld, form: str, historical: bool) -> Any:
 
     def starved() -> None:
         world.starve(True)
-        anon._anonymous_fault(world.mm, world.vma(OTHER), OTHER, True)
+        anon._handle_pte_fault(world.mm, world.vma(OTHER), OTHER, True)
         world.starve(False)
 
     return {0: starved, 1: world.clear(BASE, form)}, [(0, "ended"), (1, "ended")]
@@ -307,20 +307,20 @@ DEFECTS = [
     Defect("D7", both({}), d7, "PTE_REF_UNDERFLOW"),
     Defect(
         "D8",
-        both({anon: {"_write_protect_fault": variants.d8_counted_again}}),
+        both({anon: {"_do_wp_page": variants.d8_counted_again}}),
         d8,
         "1 entries and counts 2 references",
         ("direct",),
     ),
     Defect(
         "D9, the count is 0",
-        {RCU: {anon: {"_anonymous_fault": variants.d9_sigbus}}},
+        {RCU: {anon: {"_handle_pte_fault": variants.d9_sigbus}}},
         fault_meets_free("free_pte_table"),
         "a signal",
     ),
     Defect(
         "D9, the PMD is none",
-        both({anon: {"_anonymous_fault": variants.d9_sigbus}}),
+        both({anon: {"_handle_pte_fault": variants.d9_sigbus}}),
         d6,
         "a signal",
     ),

@@ -17,7 +17,7 @@ from unittest import mock
 from mmu._native import lib
 from mmu.linux import anon, engine, mmu_gather, pgalloc, pt_reclaim, pte_ref, rcu, tlbflush
 from mmu.linux.locks import pmd_lock, pmd_unlock
-from mmu.linux.pgtable import entry_pfn, mm_find_pmd, pmd_none, xchg
+from mmu.linux.pgtable import entry_pfn, mm_find_pmd, pmd_none, xchg_pmd
 from mmu.linux.pte_ref import PteAlloc, TryGet
 
 Patches = dict[ModuleType, dict[str, Callable[..., Any]]]
@@ -83,9 +83,9 @@ def d2_spins_on_zero(mm: Any, pmd: int, addr: int) -> Any:
     return find(mm, pmd, addr, install=install, spin=True)
 
 
-def d2_zero_before_the_lock(mm: Any, tlb: Any, table: int, addr: int, nr: int) -> None:
+def d2_zero_before_the_lock(mm: Any, tlb: Any, table: int, addr: int, nr: int, holder: int) -> None:
     """D2, first design: the count reaches 0 before the PMD lock is taken."""
-    if pte_ref._table_put(mm, table, nr):
+    if pte_ref._table_put(mm, table, nr, holder):
         pmd = mm.memory.page(table).pmd
         mm.kernel.point("free_pte_table")
         pmd_lock(mm, pmd)
@@ -170,17 +170,17 @@ def walker(mm: Any, pmd: int, addr: int) -> None:
         pte_ref.pte_put(mm, table, addr)
 
 
-_write_protect_fault = anon._write_protect_fault
+_do_wp_page = anon._do_wp_page
 
 
 def d8_counted_again(mm: Any, vma: Any, pte: int, addr: int) -> int:
     """D8: the write to the zero page sets an entry that was set already, and counts it."""
-    result = _write_protect_fault(mm, vma, pte, addr)
+    result = _do_wp_page(mm, vma, pte, addr)
     pte_ref.pte_entries_set(mm, pte >> 12, 1)
     return result
 
 
-_anonymous_fault = anon._anonymous_fault
+_handle_pte_fault = anon._handle_pte_fault
 
 
 def d9_sigbus(mm: Any, vma: Any, addr: int, write: bool) -> int:
@@ -191,7 +191,7 @@ def d9_sigbus(mm: Any, vma: Any, addr: int, write: bool) -> int:
         if result != TryGet.SUCCEEDED:
             return int(lib.VM_FAULT_SIGBUS)
         pte_ref.pte_put(mm, table, addr)
-    return _anonymous_fault(mm, vma, addr, write)
+    return _handle_pte_fault(mm, vma, addr, write)
 
 
 def d10_put_lost(mm: Any, table: int, addr: int) -> None:
@@ -218,21 +218,21 @@ def nothing(*_: object) -> None:
     """In the place of a step that is left out."""
 
 
-def scan_without_a_second_look(tlb: Any, pmd: int, addr: int) -> None:
+def scan_without_a_second_look(tlb: Any, pmd: Any, addr: int) -> None:
     """Merged scan: a table is freed though the PTE lock was dropped since its entries were
     cleared.
     """
     mm = tlb.mm
     pmd_lock(mm, pmd)
-    pmdval = xchg(mm, pmd, 0)
+    pmdval = xchg_pmd(mm, addr, pmd, 0)
     pmd_unlock(mm, pmd)
-    pt_reclaim.free_pte(tlb, pmdval, addr)
+    pt_reclaim.free_pte(tlb, pmd, pmdval, addr)
 
 
-def scan_waits_inside_the_pte_lock(mm: Any, pmd: int) -> int:
+def scan_waits_inside_the_pte_lock(mm: Any, pmd: int, addr: int) -> int:
     """Merged scan: the PMD lock is waited for, not tried, with the PTE lock held."""
     pmd_lock(mm, pmd)
-    pmdval = xchg(mm, pmd, 0)
+    pmdval = xchg_pmd(mm, addr, pmd, 0)
     pmd_unlock(mm, pmd)
     return pmdval
 
@@ -255,7 +255,7 @@ def split_get(mm: Any, table: int, nr: int) -> None:
     page.pte_refcount = old + nr
 
 
-def split_put(mm: Any, table: int, nr: int) -> bool:
+def split_put(mm: Any, table: int, nr: int, _holder: int) -> bool:
     """A count that is no atomic: read, subtract, write."""
     page = mm.memory.page(table)
     old = page.pte_refcount

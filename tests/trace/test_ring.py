@@ -22,12 +22,20 @@ def addresses(ring: EventRing) -> list[int]:
 
 def test_a_record_carries_fields_instruction_and_cpu(ring: EventRing) -> None:
     ring.c.cpu, ring.c.instruction = 3, 1 << 40
-    ring.emit(SET_PTE, 0x7FFF_FFFF_F000, 0, (1 << 64) - 1)
+    ring.emit(SET_PTE, 0x7FFF_FFFF_F000, 0, (1 << 64) - 1, 0x1008)
     (event,) = ring.read()
     assert (event.name, event.cpu, event.instruction) == ("set_pte", 3, 1 << 40)
-    assert event.fields == {"address": 0x7FFF_FFFF_F000, "old": 0, "new": (1 << 64) - 1}
+    assert event.fields == {
+        "address": 0x7FFF_FFFF_F000,
+        "old": 0,
+        "new": (1 << 64) - 1,
+        "entry_pa": 0x1008,
+    }
     assert event["new"] == (1 << 64) - 1
-    assert str(event) == "set_pte address=0x7ffffffff000 old=0x0 new=0xffffffffffffffff"
+    assert (
+        str(event)
+        == "set_pte address=0x7ffffffff000 old=0x0 new=0xffffffffffffffff entry_pa=0x1008"
+    )
 
 
 def test_a_field_that_the_event_lacks_is_an_error(ring: EventRing) -> None:
@@ -39,7 +47,7 @@ def test_a_field_that_the_event_lacks_is_an_error(ring: EventRing) -> None:
 def test_nothing_is_recorded_while_disabled() -> None:
     ring = EventRing(4)
     ring.emit(INVLPG, 1)
-    lib.ring_emit(ring.c, INVLPG, 2, 0, 0)
+    lib.ring_emit(ring.c, INVLPG, [2, 0, 0, 0])
     ring.enable()
     ring.emit(INVLPG, 3)
     ring.enable(False)

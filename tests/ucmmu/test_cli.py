@@ -59,8 +59,15 @@ def one_line(capfd, argv, code):
         "run --seed -1 hello",
         "run --seed 18446744073709551616 hello",
         "compare --cpus 65 hello",
-        "run --trace-out trace.txt hello",
-        "run --fidelity trace --json - --trace-out - hello",
+        "run --fidelity trace hello",
+        "run --trace-limit 1M hello",
+        "run --trace-filter event=pte_get hello",
+        "run --trace x --trace-limit many hello",
+        "run --trace x --trace-filter event=pte_gt hello",
+        "run --trace x --trace-filter faults=3 hello",
+        "run --trace x --trace-filter around=pte_free hello",
+        "run --trace x --no-count hello",
+        "run --json - --trace - hello",
         "run --fid exact hello",
         "run --json - --strace-out - hello",
         "compare",
@@ -117,7 +124,7 @@ def test_json_that_cannot_be_written_is_known_before_the_run(capfd, tmp_path, ta
 def test_a_trace_that_cannot_be_written_is_known_before_the_run(capfd, tmp_path):
     program = tmp_path / "program"
     program.write_bytes(b"not even run")
-    argv = ["run", "--fidelity", "trace", "--trace-out", "/nonexistent/trace", str(program)]
+    argv = ["run", "--trace", "/nonexistent/trace", str(program)]
     one_line(capfd, argv, ExitCode.NO_OUTPUT)
 
 
@@ -222,7 +229,11 @@ def test_defaults_are_documented():
         ("list --jsn -", "did you mean '--json'?"),
         ("run --no-count --fidelity exact hello", "leave it out"),
         ("run --no-count --check-tlb hello", "leave it out"),
-        ("run --fidelity trace --json x --trace-out ./x hello", "cannot both"),
+        ("run --json x --trace ./x hello", "cannot both"),
+        ("run --fidelity trace hello", "needs --trace FILE"),
+        ("run --trace x --trace-filter event=pte_gt hello", "did you mean 'pte_get'?"),
+        ("run --trace x --trace-filter fault=3- hello", "did you mean 'faults'?"),
+        ("run --trace x --trace-filter around=pte_fre:3 hello", "did you mean 'pte_free'?"),
     ],
 )
 def test_a_usage_error_says_what_was_meant(capfd, line, hint):

@@ -260,29 +260,6 @@ def test_a_broken_check_is_an_internal_error(monkeypatch, capfd):
     )
 
 
-def test_the_trace_has_every_instruction_and_every_event_of_its_kind(tmp_path):
-    trace = tmp_path / "trace.txt"
-    options = ["--fidelity", "trace", "--trace-out", str(trace), "--json", "-"]
-    report = json.loads(ucmmu("run", *options, "hello").stdout)
-    lines = trace.read_text().splitlines()
-    assert sum(re.match(r" *\d+ 0x", line) is not None for line in lines) == report["instructions"]
-    assert sum(line.split()[0] == "pte_alloc" for line in lines) == report["pte_tables_allocated"]
-    assert sum(line.split()[0] == "page_fault_user" for line in lines) <= report["page_faults"]
-
-
-def test_a_trace_on_stdout_is_alone_there():
-    done = ucmmu("run", "--fidelity", "trace", "--trace-out", "-", "hello")
-    assert "hello, world" in done.stderr
-    assert "hello, world" not in done.stdout
-    assert "tlb_miss" in done.stdout
-
-
-def test_a_trace_to_a_full_disk_is_one_line():
-    done = ucmmu("run", "--fidelity", "trace", "--trace-out", "/dev/full", "hello")
-    assert done.returncode == ExitCode.NO_OUTPUT
-    assert last_line(done) == "ucmmu: --trace-out /dev/full: No space left on device"
-
-
 def test_tlb_rates_are_shown_where_there_is_a_tlb():
     assert "TLB loads" in ucmmu("run", "--fidelity", "exact", "hello").stderr
     assert "TLB loads" not in ucmmu("run", "hello").stderr

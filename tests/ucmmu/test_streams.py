@@ -26,9 +26,9 @@ ON_STDOUT = [
     "list --json -",
     "compare hello",
     "run --json - hello",
-    "run --fidelity trace --trace-out - hello",
+    "run --trace - hello",
 ]
-ON_STDERR = ["run hello", "run --fidelity trace hello", "compare --json - hello"]
+ON_STDERR = ["run hello", "run --strace hello", "compare --json - hello"]
 
 
 def shell(command, **options):
@@ -162,9 +162,9 @@ def test_a_guest_that_waits_for_a_reader_is_stopped_with_its_figures(tmp_path, b
 
 def test_a_trace_that_nobody_reads_is_cut_off_and_says_so(tmp_path):
     target = tmp_path / "x.json"
-    options = ["--fidelity", "trace", "--trace-out", "-", "--timeout", "1", "--json", str(target)]
+    options = ["--trace", "-", "--timeout", "1", "--json", str(target)]
     process = subprocess.Popen(
-        [*UCMMU, "run", *options, "hello"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [*UCMMU, "run", *options, "faults", "spin"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
     assert process.wait(timeout=30) == ExitCode.TIMEOUT
     process.communicate()
@@ -174,10 +174,9 @@ def test_a_trace_that_nobody_reads_is_cut_off_and_says_so(tmp_path):
 
 
 def test_a_trace_whose_reader_is_gone_ends_the_run(tmp_path):
-    line = "$UCMMU run --fidelity trace --trace-out - faults spin | head -n1"
-    done = shell(line)
-    assert done.stdout.count("\n") == 1
-    assert done.stderr.endswith("ucmmu: --trace-out -: Broken pipe\n")
+    done = shell("$UCMMU run --trace - faults spin | head -c8")
+    assert done.stdout == "UCMMUTRC"
+    assert done.stderr.endswith("ucmmu: --trace -: Broken pipe\n")
 
 
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT])

@@ -42,6 +42,19 @@ def counted(mmu: Mmu) -> Callable[..., AbstractContextManager[None]]:
     return counted
 
 
+DROPS = ("tlb_drop", "walk_cache_drop")
+
+
+@pytest.fixture
+def causes(recorded: Callable[[], list[Event]]) -> Callable[[], list[str]]:
+    """causes(): recorded(), as text, without the entries that went (test_tlb_events.py)."""
+
+    def causes() -> list[str]:
+        return [str(event) for event in recorded() if event.name not in DROPS]
+
+    return causes
+
+
 @pytest.fixture
 def recorded(mmu: Mmu, ring: EventRing) -> Callable[[], list[Event]]:
     """recorded(): the events since the last call; the first call starts recording."""

@@ -87,10 +87,13 @@ def test_a_hit_is_told(tables: Tables, mmu: Mmu, recorded: Callable[[], list[Eve
     tables.map(VA)
     tables.map(VA + 4096)
     mmu.translate(VA, Access.READ)
+    (cached,) = [entry for entry in mmu.paging_structure_caches() if entry.level == 2]
+    (array,) = [a for a in mmu.c.tlb.array if a.tables >> 2 & 1]
+    slot = array.first + cached.set * array.ways + cached.way
     recorded()
     mmu.translate(VA + 4096, Access.READ)
     assert [str(e) for e in recorded() if e.name == "walk_cache_hit"] == [
-        f"walk_cache_hit address={VA + 4096:#x} level=0x2"
+        f"walk_cache_hit address={VA + 4096:#x} level=0x2 table={cached.pa:#x} slot={slot:#x}"
     ]
     assert mmu.counters()["walk_cache_hits"] == 1
 

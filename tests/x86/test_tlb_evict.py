@@ -49,7 +49,7 @@ def test_a_third_page_evicts(tables: Tables, mmu: Mmu, recorded: Callable[[], li
     mmu.translate(VA + 2 * STEP, Access.READ)
     assert mmu.counters()["tlb_evictions"] == 1
     evicted = [event.fields for event in recorded() if event.name == "tlb_evict"]
-    assert evicted == [{"address": vas[0], "pa": first.pa, "array": 0}]
+    assert [(e["address"], e["pa"], e["array"]) for e in evicted] == [(vas[0], first.pa, 0)]
     assert in_array(mmu, "DTLB") == {vas[1], VA + 2 * STEP}
 
 

@@ -167,9 +167,11 @@ def test_hardware_tells_each_step(
     events = recorded()
     names = ["walk_entry", *["walk_entry", "walk_set_ad"] * 3, "walk_done"]
     assert [event.name for event in events] == names
-    assert events[-1].fields == {"address": VA + 8, "pa": pa + 8, "level": 1}
+    assert events[-1].fields == {"address": VA + 8, "pa": pa + 8, "level": 1, "access": 0}
     assert [e["entry_pa"] for e in events if e.name == "walk_entry"] == walk.entry_pa[4:0:-1]
-    assert [e["entry"] for e in events if e.name == "walk_set_ad"] == walk.entry[3:0:-1]
+    assert [e["level"] for e in events if e.name == "walk_entry"] == [4, 3, 2, 1]
+    set_ad = [(e["old"], e["entry"]) for e in events if e.name == "walk_set_ad"]
+    assert set_ad == [(entry & ~X86_A, entry) for entry in walk.entry[3:0:-1]]
 
 
 @pytest.mark.parametrize(("exact", "marked"), [(True, True), (False, False)])

@@ -16,6 +16,7 @@ from mmu.trace.tables import Tables
 from mmu.units import PAGE_SIZE
 from mmu.x86.entries import X86_ADDR_MASK, X86_P, X86_PS, X86_XD, level_size
 from mmu.x86.tlb import TLB_RW, TLB_US
+from ucmmu.reading.palette import Paint, plain
 from ucmmu.sizes import format_size
 from ucmmu.text import printable
 
@@ -82,8 +83,10 @@ def _table(
         return
     for index in used.tolist():
         value = int(words[index])
-        va = _sign(base + index * level_size(level), levels) if level == levels else (
-            base + index * level_size(level)
+        va = (
+            _sign(base + index * level_size(level), levels)
+            if level == levels
+            else (base + index * level_size(level))
         )
         if not value & X86_P:
             space.not_present += 1
@@ -157,9 +160,7 @@ def _add(space: Space, va: int, level: int, rights: str, pa: int, count: int) ->
     last.entries += count
 
 
-def maps_report(
-    space: Space, mappings: Sequence[Mapping], about: dict[str, Any]
-) -> dict[str, Any]:
+def maps_report(space: Space, mappings: Sequence[Mapping], about: dict[str, Any]) -> dict[str, Any]:
     """The address space as JSON: docs/looking.md names each part."""
     pte = [table for table in space.tables if table.level == 1]
     return {
@@ -224,7 +225,7 @@ def _vma(vma: Mapping, ranges: Sequence[Range], tables: Sequence[Table]) -> dict
     }
 
 
-def maps_text(report: dict[str, Any]) -> Iterator[str]:
+def maps_text(report: dict[str, Any], *, paint: Paint = plain) -> Iterator[str]:
     """The report as lines of text."""
     task = f"{printable(report['comm'])}-{report['task']}, " if report["task"] else ""
     when = "" if report["event"] is None else f", after event {report['event']:,}"
@@ -237,7 +238,7 @@ def maps_text(report: dict[str, Any]) -> Iterator[str]:
             done += 1
         name = f" {printable(vma['name'])}" if vma["name"] else ""
         yield (
-            f"{vma['start']:x}-{vma['end']:x} {vma['prot']}{name}:"
+            f"{paint('label', _extent(vma))} {vma['prot']}{name}:"
             f" {format_size(vma['mapped'])} of {format_size(vma['end'] - vma['start'])} mapped,"
             f" {_many(vma['pages'], 'page')}, {_many(vma['tables'], 'PTE table')}"
         )
@@ -246,7 +247,11 @@ def maps_text(report: dict[str, Any]) -> Iterator[str]:
             done += 1
     for one in report["ranges"][done:]:
         yield _range_line(one)
-    yield from _totals(report)
+    yield from _totals(report, paint)
+
+
+def _extent(one: dict[str, Any]) -> str:
+    return f"{one['start']:x}-{one['end']:x}"
 
 
 def _many(number: int, what: str) -> str:
@@ -260,19 +265,21 @@ def _range_line(one: dict[str, Any]) -> str:
     else:
         where = f"scattered, {one['runs']} runs"
     large = "" if one["page_size"] == PAGE_SIZE else f" in pages of {format_size(one['page_size'])}"
-    return (
-        f"    {one['start']:x}-{one['end']:x} {one['rights']} {format_size(size):>6}{large}"
-        f" -> {where}"
-    )
+    return f"    {_extent(one)} {one['rights']} {format_size(size):>6}{large} -> {where}"
 
 
-def _totals(report: dict[str, Any]) -> Iterator[str]:
+def _totals(report: dict[str, Any], paint: Paint) -> Iterator[str]:
     tables = report["tables"]
     uppers = [f"{tables[name]} {name}" for name in ("PMD", "PUD", "P4D") if tables[name]]
     yield ""
     yield (
-        f"{_many(report['pages'], 'page')} mapped, {_many(report['entries'], 'entry').replace('entrys', 'entries')}"
+        f"{_many(report['pages'], 'page')} mapped, {_many(report['entries'], 'PTE')}"
         f" set in {_many(tables['PTE'], 'PTE table')}: {tables['empty']} empty, {tables['sparse']}"
         f" sparse (fewer than {_SPARSE} of 512), {tables['full']} full"
     )
     yield f"tables: {tables['PTE']} PTE, {', '.join(uppers)}; VmPTE {report['VmPTE']:,} kB"
+    told = report["tables_by_events"]
+    if told == tables["PTE"]:
+        yield "pte_alloc and pte_free events say the same number of PTE tables"
+    else:
+        yield paint("fault", f"DISAGREES: by pte_alloc and pte_free there are {told} PTE tables")

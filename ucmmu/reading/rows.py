@@ -6,7 +6,9 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from decimal import Decimal
 from itertools import chain, islice
 from typing import Any, Final, Literal
 
@@ -46,7 +48,15 @@ _WIDEST: Final = 60
 
 def write_rows(names: Sequence[str], rows: Iterable[Sequence[Any]], out: Out, form: Form) -> None:
     """Give ``out`` the rows, whose columns have these names, piece by piece."""
-    {"table": _table, "json": _json, "csv": _csv}[form](names, iter(rows), out)
+    plain = ([_plain(value) for value in row] for row in rows)
+    {"table": _table, "json": _json, "csv": _csv}[form](names, plain, out)
+
+
+def _plain(value: Any) -> Any:
+    """A value as every form can have it: a decimal as a number, what is no number as none."""
+    if isinstance(value, Decimal):
+        return int(value) if value == value.to_integral_value() else float(value)
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _table(names: Sequence[str], rows: Iterator[Sequence[Any]], out: Out) -> None:

@@ -82,7 +82,7 @@ def _wide(where: Where) -> Where:
 
 def holds(trace: TraceFile, batch: Batch, where: Where) -> npt.NDArray[np.bool_]:
     """For which events of a batch ``where`` holds."""
-    return trace._keep(batch.numbers, batch.records, where)
+    return trace.holds(batch.records, batch.numbers, where)
 
 
 def decoded(trace: TraceFile, batch: Batch) -> Iterator[Numbered]:

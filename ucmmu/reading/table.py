@@ -5,10 +5,11 @@ period after it was unhooked.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from mmu.events import Event
 from mmu.trace.counts import ENTRIES
 from mmu.trace.lives import Life, Stay, life_at, lives_of, stays_at
 from mmu.trace.where import Where
@@ -17,9 +18,9 @@ from mmu.x86.entries import level_size
 from ucmmu.exit_codes import ExitCode, Failure
 from ucmmu.reading.moment import space_of
 from ucmmu.reading.names import HOLDER, TRYGET, entry_text
+from ucmmu.reading.palette import Paint, plain, style_of
 
 if TYPE_CHECKING:
-    from mmu.events import Event
     from mmu.trace.reader import Numbered, TraceFile
     from ucmmu.reading.symbols import History
 
@@ -178,7 +179,7 @@ def _flush(event: Event, _pfn: int) -> str:
     return f"flush of {what}" + (", tables were freed" if event["freed_tables"] else "")
 
 
-_WORDS: Final = {
+_WORDS: Final[dict[str, Callable[[Event, int], str]]] = {
     "mm_page_alloc": lambda _e, _p: "the frame is handed out",
     "pte_alloc_one": lambda _e, _p: "zeroed, for a PTE table",
     "pte_alloc": lambda e, _p: f"installed for {e['address']:#x}: count 1, its installer's",
@@ -220,7 +221,7 @@ def _sum(life: Life, *, up: bool) -> int:
     )
 
 
-def table_text(report: dict[str, Any]) -> Iterator[str]:
+def table_text(report: dict[str, Any], *, paint: Paint = plain) -> Iterator[str]:
     """The report as lines of text."""
     whose = f" of {report['whose']}" if report["whose"] else ""
     lives = report["lives"]
@@ -231,16 +232,18 @@ def table_text(report: dict[str, Any]) -> Iterator[str]:
     if len(lives) > 1:
         yield from _list(lives)
     yield ""
-    yield f"{'event':>10}  {'instruction':>12}  CPU task{'':<12} event                  at"
+    yield f"{'event':>10}  {'instruction':>12}  CPU task{'':<12} what"
     for one in report["events"]:
         task = f"{one['comm'] or '?'}-{one['task']}" if one["task"] else "-"
         site = f"{one['site']}(): " if one["site"] else ""
         yield (
             f"{one['event']:>10,}  {one['instruction']:>12,}  {one['cpu']:>3} {task:<16}"
-            f" {one['kind']:<22} {site}{one['text']}"
+            f" {paint(style_of(one['kind']), format(one['kind'], '<19'))} {site}{one['text']}"
         )
     yield ""
-    yield _verdict(report["check"])
+    verdict = _verdict(report["check"])
+    bad = report["check"]["breaks"] or "WRONG" in verdict
+    yield paint("fault" if bad else "hit", verdict)
 
 
 def _list(lives: Iterable[dict[str, Any]]) -> Iterator[str]:
@@ -262,5 +265,3 @@ def _verdict(check: dict[str, Any]) -> str:
     if check["last"]:
         return f"{chain}; WRONG: the table was unhooked with references left"
     return chain + ("" if check["freed"] else "; its grace period is not over at the end")
-
-

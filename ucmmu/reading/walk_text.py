@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from mmu.x86.entries import X86_P, is_leaf
+from ucmmu.reading.palette import Paint, plain
 from ucmmu.text import printable
 
 Report = dict[str, Any]
@@ -30,21 +31,27 @@ _FIELDS: Final = (
 )
 
 
-def walk_text(report: Report, *, bits: bool = False) -> str:
-    """The report as text; with ``bits`` each entry is drawn bit by bit."""
-    parts = [
-        list(_head(report)),
-        list(_entries(report, bits)),
-        list(_answers(report)),
-        list(_cached(report)),
-        list(_table(report)),
-    ]
-    return "\n".join("".join(line + "\n" for line in part) for part in parts if part)
+def walk_text(report: Report, *, bits: bool = False, paint: Paint = plain) -> Iterator[str]:
+    """The report as lines of text; with ``bits`` each entry is drawn bit by bit."""
+    parts = (
+        _head(report, paint),
+        _entries(report, bits, paint),
+        _answers(report, paint),
+        _cached(report, paint),
+        _table(report, paint),
+    )
+    first = True
+    for part in parts:
+        lines = list(part)
+        if lines and not first:
+            yield ""
+        first = False
+        yield from lines
 
 
-def _head(report: Report) -> Iterator[str]:
+def _head(report: Report, paint: Paint) -> Iterator[str]:
     symbol = f"  {printable(report['symbol'])}" if report["symbol"] else ""
-    yield f"{report['address']:#x}{symbol}"
+    yield paint("label", f"{report['address']:#x}") + symbol
     mapping = report["mapping"]
     if mapping is not None:
         name = printable(mapping["name"]) or "anonymous"
@@ -60,8 +67,8 @@ def _head(report: Report) -> Iterator[str]:
         )
 
 
-def _entries(report: Report, bits: bool) -> Iterator[str]:
-    yield "level   index  entry at          value               last written"
+def _entries(report: Report, bits: bool, paint: Paint) -> Iterator[str]:
+    yield paint("number", "level   index  entry at          value               last written")
     for entry in report["entries"]:
         value = entry["value"]
         if value is None:
@@ -70,10 +77,10 @@ def _entries(report: Report, bits: bool) -> Iterator[str]:
             continue
         since = f"{entry['since']['kind']}, event {entry['since']['event']:,}"
         yield (
-            f"{entry['name']:<6} {entry['index']:>6}  {entry['address']:<#16x}  {value:#018x}"
-            f"  {since}"
+            f"{paint('label', format(entry['name'], '<6'))} {entry['index']:>6}"
+            f"  {entry['address']:<#16x}  {value:#018x}  {paint('number', since)}"
         )
-        yield f"                 {entry['text']}"
+        yield f"                 {paint('walk', entry['text'])}"
         if bits:
             yield from (f"  {line}" for line in drawn(value, entry["level"]))
 
@@ -112,7 +119,7 @@ def _name(name: str, value: int, level: int) -> str:
     return name
 
 
-def _answers(report: Report) -> Iterator[str]:
+def _answers(report: Report, paint: Paint) -> Iterator[str]:
     rights, page = report["rights"], report["page"]
     if rights is not None:
         yield "rights of all levels together: " + ", ".join(
@@ -129,7 +136,8 @@ def _answers(report: Report) -> Iterator[str]:
             f" (PAT index {page['pat_index']}){key}"
         )
     for access, answer in (report["answers"] or {}).items():
-        yield f"a user {access + ':':<6} {_answer(answer)}"
+        style = "hit" if answer["result"] == "ok" else "fault"
+        yield f"a user {access + ':':<6} {paint(style, _answer(answer))}"
 
 
 def _answer(answer: Report) -> str:
@@ -140,31 +148,32 @@ def _answer(answer: Report) -> str:
     return str(answer["result"]).replace("_", " ")
 
 
-def _cached(report: Report) -> Iterator[str]:
+def _cached(report: Report, paint: Paint) -> Iterator[str]:
     for title, paging_structure in (("TLB", False), ("paging-structure caches", True)):
         found = [one for one in report["cached"] if one["paging_structure"] == paging_structure]
         if not found:
             yield f"{title}: nothing of this address on any CPU"
             continue
         yield f"{title}:"
-        yield from (_line(one) for one in found)
+        yield from (_line(one, paint) for one in found)
 
 
-def _line(one: Report) -> str:
+def _line(one: Report, paint: Paint) -> str:
     place = f"{one['array']}"
     if one["set"] is not None:
         place += f"[{one['set']}][{one['way']}]"
     if not one["ours"]:
         state = f"of {printable(one['whose'])}" if one["whose"] else "of another address space"
     else:
-        state = f"STALE: {one['stale']}" if one["stale"] else "as the tables say"
+        stale = one["stale"]
+        state = paint("fault", f"STALE: {stale}") if stale else paint("hit", "as the tables say")
     return (
         f"  CPU {one['cpu']}  {place:<18} {one['va']:#x} -> {one['pa']:#x}  {one['name']:<6}"
         f" {one['rights']} PCID {one['pcid']}  since event {one['since']:,}  {state}"
     )
 
 
-def _table(report: Report) -> Iterator[str]:
+def _table(report: Report, paint: Paint) -> Iterator[str]:
     table, frame = report["table"], report["frame"]
     if table is not None:
         since = "" if table["allocated"] is None else f", allocated by event {table['allocated']:,}"
@@ -173,7 +182,8 @@ def _table(report: Report) -> Iterator[str]:
             yield "  it is not counted, or no event tells its count"
         else:
             yield (
-                f"  count {table['count']}: {table['references_of_entries']} of entries,"
+                f"  {paint('count', 'count ' + str(table['count']))}:"
+                f" {table['references_of_entries']} of entries,"
                 f" {len(table['visitors'])} of visitors"
             )
         for visitor in table["visitors"]:

@@ -4,34 +4,38 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from cpu.fs.streams import write_or_stop
 
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
 
-class TraceFile:
+
+class HostFile(io.RawIOBase):
     """A descriptor for a trace: what is written goes there at once, or InterruptedError if the run
     is to stop.
     """
 
     def __init__(self, fd: int, stopping: Callable[[], bool]) -> None:
+        super().__init__()
         self._fd = fd
         self._stopping = stopping
 
-    def writelines(self, lines: Iterable[str]) -> None:
-        """Write them all in one piece."""
-        self.write("".join(lines))
+    def writable(self) -> bool:
+        """It is."""
+        return True
 
-    def flush(self) -> None:
-        """Nothing is kept back."""
-
-    def write(self, text: str) -> int:
+    def write(self, data: Buffer, /) -> int:
         """Write all of it. Raises OSError."""
-        data = text.encode("utf-8", "backslashreplace")
-        while data:
-            written = write_or_stop(self._fd, data, self._stopping)
-            if written < len(data) and self._stopping():
+        rest = bytes(data)
+        size = len(rest)
+        while rest:
+            written = write_or_stop(self._fd, rest, self._stopping)
+            if written < len(rest) and self._stopping():
                 raise InterruptedError(errno.EINTR, os.strerror(errno.EINTR))
-            data = data[written:]
-        return len(text)
+            rest = rest[written:]
+        return size
