@@ -52,7 +52,7 @@ def read(trace: TraceFile, where: Where = ALL, reverse: bool = False) -> Records
 
 
 @st.composite
-def any_records(draw: st.DrawFn, most: int = 60) -> Records:
+def any_records(draw: st.DrawFn, most: int = 20) -> Records:
     """Records of every kind with any values, often such as came before."""
     nr = draw(st.integers(1, most))
     row = st.tuples(

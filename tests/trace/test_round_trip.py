@@ -8,7 +8,7 @@ from typing import BinaryIO
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmu._native import lib
@@ -20,7 +20,8 @@ from mmu.trace.writer import TraceWriter
 from tests.trace.records import any_records, emit, opened, read, run_like, written
 
 
-@given(records=any_records(), capacity=st.sampled_from((1, 4, 64)))
+@settings(max_examples=40)
+@given(records=any_records(), capacity=st.sampled_from((2, 16, 64)))
 def test_any_events_come_back(records, capacity):
     trace = opened(written(records, capacity=capacity))
     assert (read(trace) == records).all()
@@ -150,12 +151,13 @@ def test_events_have_their_names(tmp_path):
         writer.ring.c.cpu, writer.ring.c.task, writer.ring.c.instruction = 3, 7, 100
         writer.ring.c.ahead_ns = 11
         emit(writer, run_like(1))
-        writer.ring.emit(EVENT_ID["pte_get"], 5, 1, 2, 1)
+        writer.ring.c.site = lib.ring_site(writer.ring.c, b"zap_pte_range")
+        lib.ring_emit(writer.ring.c, EVENT_ID["pte_get"], (5, 1, 2, 1))
     with TraceFile(path) as trace:
         _, got = trace.events()
         last = trace.last_before(2)
         first = trace.last_before(1)
     assert (got.number, got.event.name, got.event["pfn"], got.event["count"]) == (1, "pte_get", 5, 2)
-    assert got.event.site == "test_events_have_their_names"
+    assert got.event.site == "zap_pte_range"
     assert last == got
     assert first is not None and first.event.name == "insn"

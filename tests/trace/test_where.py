@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mmu._native import lib
 from mmu.errors import MmuError
 from mmu.events import EVENTS
 from mmu.trace.where import ALL, Where
@@ -115,8 +116,6 @@ def with_sites(records: Records, **how: Any) -> bytes:
     out = io.BytesIO()
     writer = TraceWriter(out, {}, **{"capacity": 64, **how})
     writer.ring.enable()
-    from mmu._native import lib
-
     for name in SITES[1:]:
         lib.ring_site(writer.ring.c, name.encode())
     emit(writer, records)
@@ -127,7 +126,7 @@ def with_sites(records: Records, **how: Any) -> bytes:
 DATA = with_sites(RECORDS)
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(where=WHERES, keep=NAMES)
 def test_reading(where, keep):
     where = simplified(where, keep)
@@ -139,7 +138,7 @@ def test_reading(where, keep):
         assert (whole.records[mask] == chosen(RECORDS[:500], where)).all()
 
 
-@settings(max_examples=25)
+@settings(max_examples=15)
 @given(where=WHERES, keep=NAMES)
 def test_writing(where, keep):
     """Of what is left out nothing is lost sight of: it is counted, unless its kind is unwanted."""
@@ -147,8 +146,6 @@ def test_writing(where, keep):
     out = io.BytesIO()
     writer = TraceWriter(out, {}, where=where, capacity=64)
     writer.ring.enable()
-    from mmu._native import lib
-
     for name in SITES[1:]:
         lib.ring_site(writer.ring.c, name.encode())
     seen = RECORDS
@@ -163,6 +160,7 @@ def test_writing(where, keep):
     assert len(got) + sum(writer.left_out.values()) == len(seen)
 
 
+@settings(max_examples=20)
 @given(records=any_records(), where=WHERES)
 def test_any_values(records, where):
     where = simplified(where, frozenset(("frames", "addresses", "times")))
