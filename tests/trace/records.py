@@ -91,7 +91,9 @@ def run_like(nr: int, seed: int = 1, cpus: int = 2) -> Records:
                 if at % 2:
                     address = base + turn * 8
                     rows.append((EVENT_ID["access"], *head, address, 8, at % 3, address - 1 << 12))
-                    rows.append((EVENT_ID["tlb_hit"], *head, address, at % 3, 1, address >> 12 & 63))
+                    rows.append(
+                        (EVENT_ID["tlb_hit"], *head, address, at % 3, 1, address >> 12 & 63)
+                    )
         head = (cpu, site, 100 + cpu, counts[cpu], counts[cpu] + ahead)
         walk = (cpu, 0, *head[2:])
         rows.append((EVENT_ID["tlb_miss"], *walk, base, 0, 0, 0))

@@ -157,7 +157,12 @@ def test_events_have_their_names(tmp_path):
         _, got = trace.events()
         last = trace.last_before(2)
         first = trace.last_before(1)
-    assert (got.number, got.event.name, got.event["pfn"], got.event["count"]) == (1, "pte_get", 5, 2)
+    assert (got.number, got.event.name, got.event["pfn"], got.event["count"]) == (
+        1,
+        "pte_get",
+        5,
+        2,
+    )
     assert got.event.site == "zap_pte_range"
     assert last == got
     assert first is not None and first.event.name == "insn"

@@ -69,7 +69,9 @@ def chosen(records: Records, where: Where) -> Records:
 
 def range_of(low: int, high: int) -> st.SearchStrategy[tuple[int, int]]:
     """A range that is not empty."""
-    return st.tuples(st.integers(low, high), st.integers(1, high)).map(lambda r: (r[0], r[0] + r[1]))
+    return st.tuples(st.integers(low, high), st.integers(1, high)).map(
+        lambda r: (r[0], r[0] + r[1])
+    )
 
 
 PAGES = range_of(0x7F00_0000_0000 >> 12, 0x7F00_0004_0000 >> 12)
@@ -86,7 +88,9 @@ WHERES = st.builds(
         st.just(()),
         st.lists(
             st.one_of(
-                range_of(0, 63).map(lambda p: (0x7F00_0000_0000 + p[0] * 4096, 0x7F00_0000_0000 + p[1] * 4096)),
+                range_of(0, 63).map(
+                    lambda p: (0x7F00_0000_0000 + p[0] * 4096, 0x7F00_0000_0000 + p[1] * 4096)
+                ),
                 st.just((0x40_0000, 0x40_0080)),
             ),
             max_size=3,
