@@ -175,6 +175,7 @@ class Sink:
     def finish(self, summary: Mapping[str, Any], nr_sites: int) -> None:
         """Write what comes last."""
         self._know_sites(nr_sites)
+        self._blocks.append(self._size)
         self._json(SUMMARY, dict(summary))
         at = self._size
         raw = struct.pack("<QQ", len(self._chunks), len(self._blocks)) + b"".join(
