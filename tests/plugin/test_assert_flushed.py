@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 
-from ucmmu.testing import MmuUnderTest, MmUnderTest, assert_flushed
+from ucmmu.testing import MmUnderTest, MmuUnderTest, assert_flushed
 
 VA = 0x7F12_3456_7000
 BASE = 0x10_0000_0000
