@@ -245,7 +245,7 @@ def _from_fault(text: str) -> list[From]:
     number = _whole(first, "number of a page fault")
     if not number:
         raise ValueError("the first page fault is number 1")
-    return [From(frozenset({"page_fault", "page_fault_user"}), number)]
+    return [From(frozenset({"page_fault"}), number)]
 
 
 def _around(text: str) -> list[Around]:

@@ -135,7 +135,7 @@ class TraceWriter:
         self._sink = Sink(file, head, limits, capacity, self._ring.names)
         self._thread = _Thread(self._ring, self._sink, on_error)
         self._running = threading.Thread(target=self._thread.run, name="trace-writer", daemon=True)
-        self._running.start()
+        self._ring.on_begin = self._running.start
         self._end = weakref.finalize(self, _stop, self._ring.recorder)
 
     @classmethod

@@ -11,8 +11,9 @@
 const char site_of_caller[] = "";
 
 struct site_table {
-	char **name; /* number 1 is name[0] */
-	u32 nr, max;
+	u32 nr;
+	/* Number 1 is name[0].  It never moves: another thread reads the names up to nr. */
+	char *name[NR_SITES_MAX];
 	struct {
 		const char *name; /* a pointer of C, whose text never changes */
 		u32 site;
@@ -24,15 +25,6 @@ static bool add_site(struct site_table *sites, const char *name)
 {
 	if (sites->nr == NR_SITES_MAX)
 		return false;
-	if (sites->nr == sites->max) {
-		u32 max = sites->max ? 2 * sites->max : 64;
-		char **grown = realloc(sites->name, max * sizeof(*grown));
-
-		if (!grown)
-			return false;
-		sites->name = grown;
-		sites->max = max;
-	}
 	sites->name[sites->nr] = strdup(name);
 	return sites->name[sites->nr] && ++sites->nr;
 }
@@ -64,8 +56,6 @@ void ring_free_sites(struct event_ring *ring)
 {
 	for (u32 i = 0; i < ring->nr_sites; i++)
 		free(ring->sites->name[i]);
-	if (ring->sites)
-		free(ring->sites->name);
 	free(ring->sites);
 	ring->sites = NULL;
 	ring->nr_sites = 0;

@@ -7,8 +7,9 @@ is null where the event has no such field.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, BinaryIO, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -29,11 +30,13 @@ RENAMED: Final = {
     ("csd_queue_cpu", "cpu"): "target_cpu",
     ("ipi_send_cpu", "cpu"): "target_cpu",
     ("rcu_grace_period", "event"): "gp_event",
+    ("contention_begin", "kind"): "lock_kind",
+    ("contention_end", "kind"): "lock_kind",
     ("pte_get", "old"): "old_count",
     ("pte_put", "old"): "old_count",
 }
-"""Fields whose columns have other names, lest they hide a column of every event, or share the one
-of an entry's old value.
+"""Fields whose columns have other names, lest they hide a column of every event, share the one of
+an entry's old value, or be taken for the kind of event.
 """
 BITS: Final = frozenset(
     [
@@ -195,24 +198,52 @@ def _signed(values: npt.NDArray[np.uint64]) -> pa.Array:
 
 
 def _named(codes: npt.NDArray[np.int32], names: Sequence[str]) -> pa.Array:
-    """Names by number; an empty name is none."""
-    empty = np.array([not name for name in names], dtype=bool)
-    mask = empty[codes] if len(names) else np.ones(len(codes), dtype=bool)
+    """Names by number; an empty name is none, and so is one that a torn trace does not tell."""
+    empty = np.array([*(not name for name in names), True], dtype=bool)
+    mask = empty[np.minimum(codes, len(names))]
     return pa.DictionaryArray.from_arrays(pa.array(codes, mask=mask), pa.array(names, pa.string()))
 
 
 def write(
     trace: TraceFile,
     wanted: EventFilter,
-    out: BinaryIO,
+    out: Sink,
     progress: Progress | None = None,
     columns: frozenset[str] | None = None,
 ) -> None:
     """Write the events that are ``wanted`` as a Parquet file. Raises OSError."""
     rows = Rows(trace, columns)
-    with pq.ParquetWriter(out, rows.schema, compression="zstd") as writer:
+    with pq.ParquetWriter(_Sink(out), rows.schema, compression="zstd") as writer:
         for group in _groups(rows.batches(wanted, progress)):
             writer.write_table(pa.Table.from_batches(group, rows.schema), row_group_size=ROW_GROUP)
+
+
+class Sink(Protocol):
+    """What bytes are written to."""
+
+    def write(self, data: bytes, /) -> int:
+        """Write them all."""
+        ...
+
+
+class _Sink(io.RawIOBase):
+    """A file as pyarrow wants one, on anything that is written to in order."""
+
+    def __init__(self, out: Sink) -> None:
+        self._out = out
+        self._size = 0
+
+    def writable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._size
+
+    def write(self, data: Any) -> int:
+        piece = bytes(data)
+        self._out.write(piece)
+        self._size += len(piece)
+        return len(piece)
 
 
 def _groups(batches: Iterator[pa.RecordBatch]) -> Iterator[list[pa.RecordBatch]]:
