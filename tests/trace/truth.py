@@ -18,7 +18,8 @@ from mmu.events import EVENT_ID, EventRing
 from mmu.linux.state import Kernel
 from mmu.memory import Memory
 from mmu.trace.counts import Counts
-from mmu.trace.reader import RECORD, Batch, TraceFile
+from mmu.trace.format import RECORD
+from mmu.trace.reader import Batch, TraceFile
 from mmu.trace.tables import Tables
 from mmu.trace.tlbs import Tlbs
 from mmu.trace.writer import TraceWriter
