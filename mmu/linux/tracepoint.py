@@ -31,8 +31,8 @@ FUNCGRAPH_EXIT: Final = EVENT_ID["funcgraph_exit"]
 
 HELPERS: Final = frozenset(
     [
-        # this file
-        *("emit", "note_caller", "_spanned"),
+        # this file, and mmu.twin
+        *("emit", "note_caller", "_spanned", "_first_call"),
         # references: whose they are is said by who asks for them
         *("pte_get", "pte_get_many", "pte_entries_set", "pte_get_unless_zero", "pte_try_get"),
         *("_table_get", "_table_get_unless_zero", "_get_named", "_try_get_rcu", "_try_get_locked"),
@@ -80,7 +80,7 @@ def site_of(frame: FrameType | None) -> str:
 def note_caller(ring: EventRing) -> None:
     """A twin is about to call C: tell the ring which function of ours calls the twin."""
     if ring.c.enabled:
-        ring.c.caller = ring.site(site_of(sys._getframe(2)))
+        ring.c.caller = ring.site(site_of(sys._getframe(1)))
 
 
 class Span:

@@ -165,12 +165,12 @@ def _failure(
     else:
         head = f"{len(found) - at} events come after the pattern's last item"
     lines = [f"{head} (events{where}):"]
-    lines += [f"  {'  ' if n < reached else '->'} {_item(one)}" for n, one in enumerate(wanted)]
+    lines += [f"  {'->' if n == reached else '  '} {_item(one)}" for n, one in enumerate(wanted)]
     first = max(0, at - SHOWN // 2)
     shown = found[first : first + SHOWN]
     lines.append(f"{len(found)} events, the pattern holds for {at}:")
     lines += [
-        f"  {'  ' if number < at else '->'} {number:4} cpu {one.cpu} {one}"
+        f"  {'->' if number == at else '  '} {number:4} cpu {one.cpu} {one}"
         for number, one in enumerate(shown, first)
     ]
     if first + SHOWN < len(found):
