@@ -143,6 +143,9 @@ class Phrases:
         tables = "; tables were freed" if fields["freed_tables"] else ""
         return f"{_range(fields)}{tables}; mm {fields['mm']:#x}"
 
+    def _flush_func(self, fields: Fields) -> str:
+        return f"{_range(fields)} for CPU {fields['initiating_cpu']}; mm {fields['mm']:#x}"
+
     def _tlb_flush(self, fields: Fields) -> str:
         pages = fields["pages"]
         count = "all" if pages == TLB_FLUSH_ALL else f"{pages} page{'s' * (pages != 1)}"
@@ -263,6 +266,7 @@ _PHRASES: Final[dict[str, Callable[[Phrases, Fields], str]]] = {
     "pte_put": Phrases._references,
     "flush_tlb_mm_range": Phrases._flush_range,
     "tlb_flush": Phrases._tlb_flush,
+    "flush_tlb_func": Phrases._flush_func,
     "sys_enter": Phrases._sys_enter,
     "sys_exit": Phrases._sys_exit,
     "funcgraph_entry": Phrases._funcgraph_entry,
