@@ -129,7 +129,9 @@ class Phrases:
 
     def _set_entry(self, level: int, fields: Fields) -> str:
         old, new = fields["old"], fields["new"]
-        change = f"{_short(old, level)} -> {new:#018x}  {entry_text(new, level)}"
+        change = f"{_number(old)} -> {_number(new)}" + (
+            f"  {entry_text(new, level)}" if new else ""
+        )
         return f"at {fields['entry_pa']:#x}: {change}{self._for(fields)}"
 
     def _table_at(self, fields: Fields) -> str:
@@ -222,9 +224,8 @@ def _mm(fields: Fields) -> str:
     return f"; mm {fields['mm']:#x}" if fields.get("mm") else ""
 
 
-def _short(entry: int, level: int) -> str:
-    """An old value: what it was; the number only if that says more."""
-    return "none" if entry == 0 else f"{entry:#x}"
+def _number(entry: int) -> str:
+    return f"{entry:#x}" if entry else "none"
 
 
 def _setter(level: int) -> Callable[[Phrases, Fields], str]:
