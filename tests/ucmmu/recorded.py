@@ -63,9 +63,8 @@ def _arrays(geometry: str) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     first = 0
     for array in load_geometry(geometry).arrays:
-        found.append(
-            {"name": array.name, "first": first, "sets": array.sets, "ways": array.ways.value}
-        )
+        shape = {"first": first, "sets": array.sets, "ways": array.ways.value}
+        found.append({"name": array.name, "kind": array.kind, **shape})
         first += array.entries.value
     return found
 
