@@ -13,7 +13,7 @@ Nothing of ucmmu is loaded before a test that asks for one of these fixtures is 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
