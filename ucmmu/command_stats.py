@@ -13,10 +13,11 @@ A counter means what `ucmmu run --json` and native/trace/events.def say; rebuilt
 a whole trace, each equals the run's own.  With --filter it is of the events that are kept.
 
 examples:
+  ucmmu run --trace hello.trace hello
   ucmmu stats hello.trace
   ucmmu stats --by function --top 10 hello.trace
   ucmmu stats --by array --json - hello.trace
-  ucmmu stats --by syscall --filter task=1 hello.trace"""
+  ucmmu stats --by syscall --filter cpu=0 hello.trace"""
 
 BY = ("array", "function", "cpu", "process", "page", "syscall")
 

@@ -11,7 +11,7 @@ import pytest
 
 from mmu.events import COUNTERS, KERNEL_COUNTERS, MM_COUNTERS
 from mmu.trace.reader import TraceFile
-from tests.ucmmu.recorded import EVERYTHING, Script, record
+from tests.ucmmu.recorded import EVERYTHING, Script, examples, record
 from ucmmu.cli import main
 from ucmmu.event_filter import parse_filter
 from ucmmu.exit_codes import ExitCode
@@ -276,3 +276,9 @@ def test_an_empty_trace_has_zeros(tmp_path, capfd):
     value = json.loads(capfd.readouterr().out)
     assert set(value["counters"].values()) == {0}
     assert main(["stats", "--by", "function", path]) == 0
+
+
+def test_the_examples_of_the_help_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for words in examples("stats"):
+        assert main(words) == 0, words
