@@ -208,6 +208,8 @@ class Attached(Processor):
         self._attach_hooks()
         open_door(uc, self)
         undo.callback(close_door, uc)
+        if self.trace is not None:
+            undo.callback(self.trace.ring.enable, False)
 
     def _record(
         self,
@@ -223,7 +225,6 @@ class Attached(Processor):
             self.trace = undo.enter_context(TraceWriter.open(os.fspath(record), head))
         self.ring = self.trace.ring
         self.ring.enable()
-        undo.callback(self.ring.enable, False)
 
     def _reads(self, reg: int) -> int:
         return int(self.uc.reg_read(reg)) if self.paging is Paging.GUEST else 0

@@ -167,7 +167,11 @@ class Machine:
         writer.ring.enable()
 
     def close(self) -> None:
-        """Free the vCPUs; nothing of this machine may be used afterwards, but its memory."""
+        """Free the vCPUs; nothing of this machine may be used afterwards, but its memory. Its ring
+        records no more: what Unicorn asks for when it loses our hooks is no event of a guest.
+        """
+        if self.kernel.ring is not None:
+            self.kernel.ring.enable(False)
         if self._tree is not None:
             self._tree.close()
         for vcpu in self.vcpus:

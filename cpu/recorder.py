@@ -83,6 +83,8 @@ class Recorder:
         self._functions: dict[AddressSpace, list[tuple[int, int, str]]] = {}
         system.recorder = self
         system.kernel.on_new_mm = self._watch
+        for mm in system.kernel.mms:
+            self._watch(mm)
 
     # Tasks.
 

@@ -27,7 +27,8 @@ class Recorder:
 
     def _take(self, ring: EventRing) -> None:
         c = ring.c
-        records = np.frombuffer(ffi.buffer(c.records, c.capacity * _RECORD.itemsize), _RECORD)
+        size = c.capacity * _RECORD.itemsize
+        records = np.frombuffer(memoryview(ffi.buffer(c.records, size)), _RECORD)
         numbers = np.arange(c.tail, c.head, dtype=np.uint64) & np.uint64(c.capacity - 1)
         self._taken.append(records[numbers])
         c.tail = c.head

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Rule: the fixture guest runs a program to its end, or some instructions at a time, and both see the
+"""Rule: the fixture guest runs a program to its end, or some instructions at a time; both see the
 same.
 """
 

@@ -67,7 +67,7 @@ def test_of_tables_made_by_hand(pytester: pytest.Pytester) -> None:
     for title in SECTIONS:
         assert f" ucmmu: {title} -" in out, title
     assert "walk of 0xffff800000400000" in out
-    assert "0xffff800000400000 level 1: 0x8000000000001001  P XD -> 4 KiB page 0x1000" in out
+    assert "0xffff800000400000 level 1: 0x8000000000001021  P A XD -> 4 KiB page 0x1000" in out
     assert "page_fault" in out
 
 

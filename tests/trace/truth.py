@@ -111,7 +111,7 @@ def watched(
         writer.ring.c.unwanted[EVENT_ID[name]] = 1
     with guest_machine(program, *args, ring=writer.ring, **options) as machine:
         machine.memory.record(writer.ring)
-        Recorder(machine, writer)
+        Recorder(machine.system, writer)
         writer.ring.enable()
         machine.scheduler.before_switch = lambda: watch.look(machine)
         result = machine.run()

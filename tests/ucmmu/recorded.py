@@ -97,7 +97,7 @@ def record(
             seed=seed,
             ring=writer.ring,
         ) as machine:
-            Recorder(machine, writer)
+            Recorder(machine.system, writer)
             streams = (nowhere.fileno(),) * 3
             machine.spawn(str(BUILD / program), args=args, streams=streams)
             result = machine.run()

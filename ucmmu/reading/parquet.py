@@ -154,9 +154,11 @@ class Rows:
     def _rows(self, batch: Batch, ips: U64) -> pa.RecordBatch:
         records = np.ascontiguousarray(batch.records)
         words = records.view(np.uint64).reshape(len(records), -1)
+        ids = records["id"]
+        kinds = np.flatnonzero(np.bincount(ids, minlength=256))
         every = self._every(batch, ips)
         arrays = [
-            every[name]() if name in every else self._field(name, records["id"], words)
+            every[name]() if name in every else self._field(name, ids, words, kinds)
             for name in self.schema.names
         ]
         return pa.RecordBatch.from_arrays(arrays, schema=self.schema)
@@ -179,17 +181,26 @@ class Rows:
         }
 
     def _field(
-        self, column: str, ids: npt.NDArray[np.uint8], words: npt.NDArray[np.uint64]
+        self,
+        column: str,
+        ids: npt.NDArray[np.uint8],
+        words: npt.NDArray[np.uint64],
+        kinds: npt.NDArray[np.int64],
     ) -> pa.Array:
+        """A field's column; ``kinds`` are those that occur."""
         kind = self.schema.field(column).type
-        at = self._places[column][ids]
-        absent = at == _NOWHERE
-        if absent.all():
+        place = self._places[column]
+        used = np.unique(place[kinds])
+        if used[0] == _NOWHERE:
             return pa.nulls(len(ids), kind)
-        rows = np.arange(len(ids))
-        values = words[rows, _VALUES_AT + np.where(absent, 0, at)]
+        if len(used[used != _NOWHERE]) == 1:
+            values = words[:, _VALUES_AT + used[0]]
+        else:
+            at = np.where(place == _NOWHERE, 0, place)[ids]
+            values = words[np.arange(len(ids)), _VALUES_AT + at]
+        absent = (place == _NOWHERE)[ids] if used[-1] == _NOWHERE else None
         if kind == pa.int64():
-            values = values.view(np.int64)
+            values = values.astype(np.int64)
         return pa.array(values, mask=absent)
 
 
@@ -213,7 +224,15 @@ def write(
 ) -> None:
     """Write the events that are ``wanted`` as a Parquet file. Raises OSError."""
     rows = Rows(trace, columns)
-    with pq.ParquetWriter(_Sink(out), rows.schema, compression="zstd") as writer:
+    texts = [field.name for field in rows.schema if pa.types.is_dictionary(field.type)]
+    numbers = [name for name in rows.schema.names if name not in (*texts, "cpu", "task")]
+    with pq.ParquetWriter(
+        _Sink(out),
+        rows.schema,
+        compression="zstd",
+        use_dictionary=texts,
+        column_encoding=dict.fromkeys(numbers, "DELTA_BINARY_PACKED"),
+    ) as writer:
         for group in _groups(rows.batches(wanted, progress)):
             writer.write_table(pa.Table.from_batches(group, rows.schema), row_group_size=ROW_GROUP)
 
