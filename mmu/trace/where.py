@@ -40,5 +40,21 @@ class Where:
     code: tuple[tuple[int, int], ...] | None = None
 
 
+@dataclass(frozen=True)
+class From:
+    """Record from event number ``nth`` of these ``kinds`` on, the first being number 1."""
+
+    kinds: frozenset[str]
+    nth: int
+
+
+@dataclass(frozen=True)
+class Around:
+    """Record what happens within so many ``instructions`` of an event of these ``kinds``."""
+
+    kinds: frozenset[str]
+    instructions: int
+
+
 ALL: Final = Where()
 """Every event."""
