@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, settings
 from mmu.events import EventRing
 from mmu.memory import Memory
 
-pytest_plugins = ["tests.fixtures", "tests.programs.harness"]
+pytest_plugins = ["pytester", "tests.fixtures", "tests.programs.harness"]
 
 if "libasan" in os.environ.get("LD_PRELOAD", ""):
     vars(os).pop("RTLD_DEEPBIND", None)

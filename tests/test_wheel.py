@@ -33,21 +33,44 @@ def run(*command: str | Path, cwd: Path, **environment: str) -> str:
     return ended.stdout
 
 
+PIP = (sys.executable, "-m", "pip", "-q", "--disable-pip-version-check", "--no-cache-dir")
+OFFLINE = ("--no-deps", "--no-index")
+
+
 @pytest.fixture(scope="module")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with what the wheel installs."""
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel; the source that it is built from is no more."""
     base = tmp_path_factory.mktemp("wheel")
-    source, target = base / "source", base / "installed"
+    source = base / "source"
     shutil.copytree(ROOT, source, ignore=NOT_COPIED)
-    pip = (sys.executable, "-m", "pip", "-q", "--disable-pip-version-check", "--no-cache-dir")
-    offline = ("--no-deps", "--no-index")
-    run(*pip, "wheel", *offline, "--no-build-isolation", "-w", base, source, cwd=base)
+    run(*PIP, "wheel", *OFFLINE, "--no-build-isolation", "-w", base, source, cwd=base)
     (wheel,) = base.glob("*.whl")
     if not sysconfig.get_config_var("Py_GIL_DISABLED"):
         assert "-cp310-abi3-linux_" in wheel.name
-    run(*pip, "install", *offline, "--target", target, wheel, cwd=base)
     shutil.rmtree(source)
+    return wheel
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: Path) -> Path:
+    """A folder with what the wheel installs."""
+    target = wheel.parent / "installed"
+    run(*PIP, "install", *OFFLINE, "--target", target, wheel, cwd=wheel.parent)
     return target
+
+
+@pytest.fixture(scope="module")
+def environment(wheel: Path) -> Path:
+    """The Python of a fresh virtual environment where the wheel is installed; what it depends on
+    comes from .venv.
+    """
+    base = wheel.parent / "environment"
+    run(sys.executable, "-m", "venv", "--without-pip", base, cwd=wheel.parent)
+    python = base / "bin" / "python"
+    run(*PIP, "--python", python, "install", *OFFLINE, wheel, cwd=wheel.parent)
+    site = Path(run(python, "-c", "import site; print(*site.getsitepackages())", cwd=base).strip())
+    (site / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    return python
 
 
 def test_it_is_the_wheel_that_is_imported(installed: Path, tmp_path: Path) -> None:
@@ -65,3 +88,64 @@ def test_a_guest_runs_outside_of_the_tree(installed: Path, tmp_path: Path) -> No
 def test_the_type_checker_is_told(installed: Path) -> None:
     for name in ("mmu/py.typed", "mmu/_native.pyi", "cpu/py.typed", "cpu/_engine.pyi"):
         assert (installed / name).is_file(), name
+
+
+FIVE_LINES = """
+from ucmmu.testing import assert_events, event, write
+
+
+def test_a_read_only_page(mmu, assert_walk, assert_fault):
+    mmu.map(0x400000, pa=0x1000, rights="ru")
+    assert_walk(0x400123, pa=0x1123, level=1, rights="ru")
+    assert_fault(write(0x400000), code=7, cr2=0x400000)
+
+
+def test_the_last_page_takes_its_table_along(mm, assert_refcounts, assert_flushed):
+    mm.vma(0x1000000000, "8K")
+    mm.touch(0x1000000000, pages=2)
+    assert_refcounts(mm, {0x1000000000: 2})
+    mm.munmap(0x1000000000, 8192)
+    assert_flushed(0, 0x1000000000)
+
+
+def test_a_store(guest, assert_walk):
+    run = guest.asm("mov byte ptr [data], 1")
+    run.step()
+    assert_walk(run.symbol("data"), "write", dirty=True)
+    assert run.run().exit_code == 0
+"""
+WRONG = """
+def test_a_wrong_count(mm, assert_refcounts):
+    mm.vma(0x1000000000, "8K")
+    mm.touch(0x1000000000)
+    assert_refcounts(mm, {0x1000000000: 2})
+"""
+
+
+def test_the_pytest_plugin_in_a_fresh_environment(environment: Path, tmp_path: Path) -> None:
+    """Tests of five lines in an empty folder pass, on both engines; a wrong one shows why it
+    failed.
+    """
+    where = run(environment, "-c", "import ucmmu; print(ucmmu.__file__)", cwd=tmp_path)
+    assert where.startswith(str(environment.parents[1]))
+    (tmp_path / "test_five_lines.py").write_text(FIVE_LINES)
+    assert "6 passed" in run(environment, "-m", "pytest", cwd=tmp_path)
+    (tmp_path / "test_wrong.py").write_text(WRONG)
+    failed = subprocess.run(
+        [environment, "-m", "pytest", "test_wrong.py"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert failed.returncode == 1
+    for text in (
+        "PTE table of 0x1000000000: 1 reference, not 2 references",
+        "- ucmmu: walk, CPU 0 -",
+        "PTE   at 0x",
+        "- ucmmu: tables -",
+        "- ucmmu: TLB of CPU 0 -",
+        "- ucmmu: last 30 events -",
+        "2 failed",
+    ):
+        assert text in failed.stdout, text

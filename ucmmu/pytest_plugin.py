@@ -13,7 +13,7 @@ Nothing of ucmmu is loaded before a test that asks for one of these fixtures is 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -35,7 +35,7 @@ _MACHINES = ["c/refcount", "python/refcount"]
 _SHOWN = pytest.StashKey[bool]()
 """Whether the test's call failed, so that its machine need not be checked."""
 _SCENE = pytest.StashKey["Scene"]()
-_LATE = pytest.StashKey["list[tuple[str, str]]"]()
+_LATE: pytest.StashKey[Iterable[tuple[str, str]]] = pytest.StashKey()
 """Sections of a failure while the fixtures were taken down."""
 
 

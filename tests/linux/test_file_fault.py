@@ -57,9 +57,8 @@ def test_a_read_fault_maps_16_pages_around(mm, touch, assert_walk, assert_fault,
     touch(BASE + 15 * PAGE, "read")
     assert mm.counters()["pgfault"] == 2
     assert mm.counters()["pgmajfault"] == 1
-    assert_refcounts(
-        mm, {BASE: 32}
-    )  # what the first window left out, pages 0 to 3, is read as well
+    # What the first window left out, pages 0 to 3, is read as well.
+    assert_refcounts(mm, {BASE: 32})
 
 
 def test_around_stays_within_vma_table_and_file(mm, touch, assert_refcounts):

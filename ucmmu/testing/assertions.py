@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mmu._native import lib
+from mmu.errors import MmuError
 from mmu.linux.state import Cpu
 from mmu.x86 import Access, Mmu, Outcome, TlbEntry, Translation, Walk
 from mmu.x86.entries import X86_A, X86_ADDR_MASK, X86_RW, X86_US, level_size
@@ -197,7 +198,7 @@ def _letters(walk: Walk) -> str:
 
 def _sorted_letters(rights: str) -> str:
     if wrong := set(rights) - set("rwxu-"):
-        raise ValueError(f"rights {rights!r}: no {min(wrong)!r}; known are r, w, x, u and -")
+        raise MmuError(f"rights {rights!r}: no {min(wrong)!r}; known are r, w, x, u and -")
     return "".join(letter for letter in "rwxu" if letter in rights)
 
 

@@ -47,7 +47,9 @@ class Guest:
         self.path = path
         self.result: RunResult | None = None
         """What Machine.run() returned, when it has ended."""
-        self._streams = [tempfile.TemporaryFile() for _ in range(3)]
+        with ExitStack() as stack:
+            self._streams = [stack.enter_context(tempfile.TemporaryFile()) for _ in range(3)]
+            self._closing = stack.pop_all()
         self._symbols: dict[str, int] | None = None
         self._test: greenlet | None = None
         self._hub: greenlet | None = None
@@ -57,9 +59,11 @@ class Guest:
         stdin = options.pop("stdin", b"")
         self._streams[0].write(stdin)
         self._streams[0].seek(0)
-        fds = tuple(stream.fileno() for stream in self._streams)
+        first, second, third = (stream.fileno() for stream in self._streams)
         try:
-            self.process: Process = machine.spawn(str(path), args=args, streams=fds, **options)
+            self.process: Process = machine.spawn(
+                str(path), args=args, streams=(first, second, third), **options
+            )
         except ElfError as error:
             raise MmuError(str(error)) from None
 
@@ -116,8 +120,7 @@ class Guest:
             self.machine.stop()
             while self.result is None:
                 self._go_on()
-        for stream in self._streams:
-            stream.close()
+        self._closing.close()
 
     # Looking.
 

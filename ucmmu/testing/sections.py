@@ -19,6 +19,7 @@ LAST_EVENTS = 30
 MOST_LINES = 60
 """Of tables and of TLB entries that a section shows."""
 _ENTRIES = 512
+_ACCESSES = frozenset({"access", "tlb_hit", "tlb_miss", "walk_done", "page_fault", "invlpg"})
 
 
 def sections(scene: Scene) -> list[tuple[str, str]]:
@@ -50,11 +51,11 @@ def _mmus(scene: Scene) -> Iterator[tuple[str, Mmu]]:
 
 
 def _address(scene: Scene) -> int | None:
-    """The address that was asked about last, else that of the last event which has one."""
+    """The address that was asked about last, else that of the last access."""
     if scene.address is not None:
         return scene.address
     for event in reversed(scene.recorder.events()):
-        if "address" in event.fields:
+        if event.name in _ACCESSES:
             return event["address"]
     return None
 
