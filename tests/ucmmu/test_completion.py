@@ -40,16 +40,12 @@ zmodload zsh/zpty
 zpty z zsh -f -i
 zpty -w z "PS1='READY>'; fpath=($1 \$fpath); autoload -U compinit; compinit -u -D"
 zpty -w z "LISTMAX=0; bindkey '^I' list-choices; echo SET'UP'"
-zpty -r -m z out '*SETUP*' || exit 1
+zpty -r -m z out '*SETUP*READY>*' || exit 1
 shift
 for case in "$@"; do
   zpty -w -n z "${case%%|*}"$'\t'
-  shown=
   for word in ${=case#*|}; do
-    until [[ $shown == *$word* ]]; do
-      zpty -r z out || exit 1
-      shown+=$out
-    done
+    zpty -r -m z out "*$word*" || exit 1
   done
   print -r -- "completed ${case%%|*}"
   zpty -w -n z $'\x15'
