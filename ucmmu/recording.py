@@ -26,8 +26,8 @@ seed gives one file.
 
 
 class Recording:
-    """A run of ``options`` that goes to the descriptor ``fd``: give ``ring`` to memory and machine,
-    attach() the machine, close() it at the end. The run is stopped when the trace cannot be
+    """A run of ``options`` that goes to the descriptor ``fd``: give ``ring``, which records from
+    now on, to memory and machine, attach() the machine, close() it at the end. The run is stopped when the trace cannot be
     written.
     """
 
@@ -49,6 +49,7 @@ class Recording:
         except OSError as error:
             raise Failure(ExitCode.NO_OUTPUT, self._line(error)) from None
         self.ring = self._writer.ring
+        self.ring.enable()
 
     def attach(self, machine: Machine) -> None:
         """Record what the machine does from now on."""
@@ -57,7 +58,6 @@ class Recording:
             machine.stop()
         functions = self._wanted.functions
         Recorder(machine.system, self._writer, None if functions is None else self._mapped)
-        self.ring.enable()
 
     def _mapped(self, file: str, functions: list[tuple[int, int, str]], bias: int) -> None:
         """Functions of these names were asked for: these are where they lie."""

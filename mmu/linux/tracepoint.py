@@ -44,7 +44,6 @@ HELPERS: Final = frozenset(
         *("set_pte_at", "xchg_pmd", "ptep_clear_flush", "flush_tlb_mm_range", "_resolve_locked"),
         *("_map_locked", "_unlock_put", "_exchange_page", "_drop_rmap", "add_mm_counter"),
         *("_change_pte", "_zap_stretch", "_zap_pte", "_copy_ptes", "_move_locked"),
-        *("_add_rss",),
     ]
 )
 """Names of functions that are never a site."""

@@ -31,7 +31,7 @@ def happen(*names: str) -> None:
         [..., "page_fault", ...],
         [..., "invlpg", ..., "invlpg", ...],
         ["invlpg", ..., ..., "page_fault", "invlpg", ...],
-        [event("invlpg", address=0), ..., event("invlpg", address=2, cpu=0)],
+        [event("invlpg", address=0), ..., event("invlpg", address=2, on=0)],
     ],
 )
 def test_it_fits(ram: Memory, pattern: list[Any]) -> None:
@@ -49,7 +49,7 @@ def test_it_fits(ram: Memory, pattern: list[Any]) -> None:
         ([..., "page_fault", "page_fault", ...], "item 2 of the pattern, page_fault,"),
         ([..., "tlb_hit", ...], "item 1 of the pattern, tlb_hit, does not come"),
         ([..., event("invlpg", address=1), ...], "item 1 of the pattern, invlpg address=0x1,"),
-        ([..., event("invlpg", cpu=1), ...], "invlpg cpu=0x1, does not come"),
+        ([..., event("invlpg", on=1), ...], "invlpg on=0x1, does not come"),
         (["invlpg", ..., "invlpg", ..., "invlpg"], "item 4 of the pattern, invlpg, does not"),
     ],
 )
@@ -90,7 +90,7 @@ def test_clear_and_events(ram: Memory) -> None:
 def test_names_and_fields_that_there_are_not(ram: Memory) -> None:
     with pytest.raises(ValueError, match="no event 'tlb_mis': is 'tlb_miss' meant"):
         assert_events(["tlb_mis"])
-    with pytest.raises(ValueError, match="event invlpg has no pa: it has address, cpu"):
+    with pytest.raises(ValueError, match="event invlpg has no pa: it has address, on"):
         event("invlpg", pa=1)
 
 

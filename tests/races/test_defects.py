@@ -20,8 +20,8 @@ from mmu.linux.policy import FreeTables
 from mmu.linux.tlbflush import enter_lazy_tlb
 from tests.races import variants
 from tests.races.interleaving import Deadlock, Step
-from tests.races.variants import Patches, applied
 from tests.races.world import BASE, PAGE_SIZE, SLOT, Actor, RaceWorld
+from ucmmu.testing.variants import Patches, applied
 
 RCU, PMDLOCK, SCAN = FreeTables.REFCOUNT, FreeTables.REFCOUNT_PMDLOCK, FreeTables.SCAN
 OTHER = BASE + PAGE_SIZE

@@ -2,49 +2,19 @@
 """The published series' defects, as functions that take the place of ours in the Python engine.
 
 Each is what the series, or a step of it, did; the docstring says which defect of docs/pte_ref.md it
-is. ``with replaced(pte_ref, pte_alloc_get=…):`` puts them wherever the name is used.
+is. ucmmu.testing.variants puts them in place.
 """
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from types import ModuleType
+from collections.abc import Callable
 from typing import Any
-from unittest import mock
 
 from mmu._native import lib
-from mmu.linux import anon, engine, mmu_gather, pgalloc, pt_reclaim, pte_ref, rcu, tlbflush
+from mmu.linux import anon, mmu_gather, pgalloc, pt_reclaim, pte_ref, rcu, tlbflush
 from mmu.linux.locks import pmd_lock, pmd_unlock
 from mmu.linux.pgtable import entry_pfn, mm_find_pmd, pmd_none, xchg_pmd
 from mmu.linux.pte_ref import PteAlloc, TryGet
-
-Patches = dict[ModuleType, dict[str, Callable[..., Any]]]
-
-
-@contextmanager
-def replaced(module: ModuleType, **functions: Callable[..., Any]) -> Iterator[None]:
-    """Have every module of mmu.linux that uses these functions of ``module`` use others."""
-    with ExitStack() as stack:
-        for name, function in functions.items():
-            ours = getattr(module, name)
-            for place in [m for key, m in sys.modules.items() if key.startswith("mmu.linux.")]:
-                if place is not engine and vars(place).get(name) is ours:
-                    stack.enter_context(mock.patch.object(place, name, function))
-            twin = getattr(engine, name, None)
-            if twin is not None:
-                stack.enter_context(mock.patch.dict(twin.__globals__, {"_python": function}))
-        yield
-
-
-@contextmanager
-def applied(patches: Patches) -> Iterator[None]:
-    """replaced() for several modules."""
-    with ExitStack() as stack:
-        for module, functions in patches.items():
-            stack.enter_context(replaced(module, **functions))
-        yield
 
 
 def find(mm: Any, pmd: int, addr: int, *, install: Callable[..., int], spin: bool = False) -> Any:

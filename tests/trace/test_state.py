@@ -41,9 +41,9 @@ def test_after_each_operation(
         rebuilt.check(truth_of(world.mm.kernel, events), counted=policy.label in COUNTED)
 
 
-def hold(program: str, *args: str, **options: Any) -> None:
+def hold(monkeypatch: pytest.MonkeyPatch, program: str, *args: str, **options: Any) -> None:
     """Run a guest, and hold what is rebuilt against the truth wherever that was taken."""
-    with watched(program, *args, **options) as (trace, truths):
+    with watched(monkeypatch, program, *args, **options) as (trace, truths):
         rebuilt, begin = Rebuilt(), 0
         for truth in truths:
             for batch in trace.batches(Where(begin=begin, end=truth.end)):
@@ -54,12 +54,12 @@ def hold(program: str, *args: str, **options: Any) -> None:
 
 
 @pytest.mark.parametrize("policy", ["never", "scan", "refcount", "refcount-pmdlock"])
-def test_of_a_guest(policy: str) -> None:
-    hold("sparse", "64M", policy=policy, fidelity="exact")
+def test_of_a_guest(monkeypatch: pytest.MonkeyPatch, policy: str) -> None:
+    hold(monkeypatch, "sparse", "64M", policy=policy, fidelity="exact")
 
 
-def test_of_threads_on_two_cpus() -> None:
-    hold("threads", cpus=2, every=5, most=12, fidelity="exact", quantum=2000)
+def test_of_threads_on_two_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    hold(monkeypatch, "threads", cpus=2, every=5, most=12, fidelity="exact", quantum=2000)
 
 
 @pytest.mark.stress
@@ -75,14 +75,16 @@ def test_of_threads_on_two_cpus() -> None:
         ("multi_fault", ("4", "64")),
     ],
 )
-def test_of_long_guests(program: str, args: tuple[str, ...], policy: str) -> None:
-    hold(program, *args, policy=policy, cpus=2, every=50, most=40, fidelity="exact")
+def test_of_long_guests(
+    monkeypatch: pytest.MonkeyPatch, program: str, args: tuple[str, ...], policy: str
+) -> None:
+    hold(monkeypatch, program, *args, policy=policy, cpus=2, every=50, most=40, fidelity="exact")
 
 
 @pytest.mark.stress
 @pytest.mark.parametrize("program", ["hello", "sparse"])
-def test_of_the_python_engine(program: str) -> None:
-    hold(program, engine="python", fidelity="exact")
+def test_of_the_python_engine(monkeypatch: pytest.MonkeyPatch, program: str) -> None:
+    hold(monkeypatch, program, engine="python", fidelity="exact")
 
 
 @pytest.mark.parametrize("kind", ["set_pte", "walk_set_ad", "tlb_fill", "tlb_drop", "pte_get"])

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import pytest
 
 from cpu.machine import Machine
 from cpu.recorder import Recorder
@@ -18,7 +19,8 @@ from mmu.events import EVENT_ID, EventRing
 from mmu.linux.state import Kernel
 from mmu.memory import Memory
 from mmu.trace.counts import Counts
-from mmu.trace.reader import RECORD, Batch, TraceFile
+from mmu.trace.format import RECORD
+from mmu.trace.reader import Batch, TraceFile
 from mmu.trace.tables import Tables
 from mmu.trace.tlbs import Tlbs
 from mmu.trace.writer import TraceWriter
@@ -84,7 +86,7 @@ def entries_of(unit: Unit) -> list[Held]:
 
 
 class Watch:
-    """Records a machine and takes the truth every so many switches, up to ``most`` times."""
+    """Records a machine and takes the truth every so many turns of a CPU, up to ``most`` times."""
 
     def __init__(self, *, every: int, most: int) -> None:
         self.file = io.BytesIO()
@@ -93,7 +95,7 @@ class Watch:
         self._every, self._most, self._seen = every, most, 0
 
     def look(self, machine: Machine) -> None:
-        """A CPU is about to switch."""
+        """A CPU is about to have its turn."""
         self._seen += 1
         if self._seen % self._every == 0 and len(self.truths) < self._most:
             self.truths.append(truth_of(machine.kernel, self.writer.nr_events))
@@ -101,7 +103,12 @@ class Watch:
 
 @contextmanager
 def watched(
-    program: str, *args: str, every: int = 1, most: int = 8, **options: Any
+    monkeypatch: pytest.MonkeyPatch,
+    program: str,
+    *args: str,
+    every: int = 1,
+    most: int = 8,
+    **options: Any,
 ) -> Iterator[tuple[TraceFile, list[Truth]]]:
     """Run a guest, recorded; what came of it, and the truth at some points on the way."""
     watch = Watch(every=every, most=most)
@@ -113,7 +120,13 @@ def watched(
         machine.memory.record(writer.ring)
         Recorder(machine.system, writer)
         writer.ring.enable()
-        machine.scheduler.before_switch = lambda: watch.look(machine)
+        turn = machine.scheduler._turn
+
+        def looked_at(rq: Any) -> bool:
+            watch.look(machine)
+            return turn(rq)
+
+        monkeypatch.setattr(machine.scheduler, "_turn", looked_at)
         result = machine.run()
         writer.ring.enable(False)
         writer.close(result.as_dict())

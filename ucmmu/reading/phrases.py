@@ -129,7 +129,9 @@ class Phrases:
 
     def _set_entry(self, level: int, fields: Fields) -> str:
         old, new = fields["old"], fields["new"]
-        change = f"{_short(old, level)} -> {new:#018x}  {entry_text(new, level)}"
+        change = f"{_number(old)} -> {_number(new)}" + (
+            f"  {entry_text(new, level)}" if new else ""
+        )
         return f"at {fields['entry_pa']:#x}: {change}{self._for(fields)}"
 
     def _table_at(self, fields: Fields) -> str:
@@ -142,6 +144,9 @@ class Phrases:
     def _flush_range(self, fields: Fields) -> str:
         tables = "; tables were freed" if fields["freed_tables"] else ""
         return f"{_range(fields)}{tables}; mm {fields['mm']:#x}"
+
+    def _flush_func(self, fields: Fields) -> str:
+        return f"{_range(fields)} for CPU {fields['initiating_cpu']}; mm {fields['mm']:#x}"
 
     def _tlb_flush(self, fields: Fields) -> str:
         pages = fields["pages"]
@@ -219,9 +224,8 @@ def _mm(fields: Fields) -> str:
     return f"; mm {fields['mm']:#x}" if fields.get("mm") else ""
 
 
-def _short(entry: int, level: int) -> str:
-    """An old value: what it was; the number only if that says more."""
-    return "none" if entry == 0 else f"{entry:#x}"
+def _number(entry: int) -> str:
+    return f"{entry:#x}" if entry else "none"
 
 
 def _setter(level: int) -> Callable[[Phrases, Fields], str]:
@@ -263,6 +267,7 @@ _PHRASES: Final[dict[str, Callable[[Phrases, Fields], str]]] = {
     "pte_put": Phrases._references,
     "flush_tlb_mm_range": Phrases._flush_range,
     "tlb_flush": Phrases._tlb_flush,
+    "flush_tlb_func": Phrases._flush_func,
     "sys_enter": Phrases._sys_enter,
     "sys_exit": Phrases._sys_exit,
     "funcgraph_entry": Phrases._funcgraph_entry,

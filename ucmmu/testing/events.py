@@ -18,7 +18,8 @@ from ucmmu.testing.scene import scene
 
 SHOWN = 40
 """Events that a failure shows at most, around the place where the pattern ends to hold."""
-_OWN = ("cpu", "task", "site", "instruction", "time")
+_OWN = {"on": "cpu", "task": "task", "site": "site", "instruction": "instruction", "time": "time"}
+"""What every event has: as event() names it, and as Event does."""
 
 
 @dataclass(frozen=True)
@@ -39,19 +40,17 @@ class Wanted:
         """Whether the event is such a one."""
         if one.name != self.name:
             return False
-        have = one.fields
-        return all(
-            (have[name] if name in have else getattr(one, name)) == value
-            for name, value in self.fields.items()
-        )
+        have = {name: getattr(one, attribute) for name, attribute in _OWN.items()} | one.fields
+        return all(have[name] == value for name, value in self.fields.items())
 
 
 Pattern = Sequence["str | Wanted | EllipsisType"]
 
 
 def event(name: str, **fields: int | str) -> Wanted:
-    """An event of this name (native/trace/events.def) with these values of its fields; ``cpu``,
-    ``task``, ``site``, ``instruction`` and ``time`` may be asked for as well.
+    """An event of this name (native/trace/events.def) with these values of its fields. Besides,
+    ``on``, the CPU that it happened on, ``task``, ``site``, ``instruction`` and ``time`` may be
+    asked for.
 
     Raises ValueError for a name or a field that no event has.
     """

@@ -1,0 +1,22 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Exercise 4, page faults: the error code says what went wrong (SDM 4.7)."""
+
+from ucmmu.testing import fetch, read, write
+
+PAGE = 0x40_0000
+"""A page that a user may read; the page behind it is not mapped."""
+
+USER_WRITES = 1 | 2 | 4
+USER_FETCHES = 1 | 4 | 16
+USER_READS_BEHIND = 4
+SUPERVISOR_WRITES_BEHIND = 2
+
+
+def test_codes(mmu, assert_fault):
+    codes = (USER_WRITES, USER_FETCHES, USER_READS_BEHIND, SUPERVISOR_WRITES_BEHIND)
+    assert None not in codes, "TODO: add up the bits of each error code"
+    mmu.map(PAGE, rights="ru")
+    assert_fault(write(PAGE), code=USER_WRITES, cr2=PAGE)
+    assert_fault(fetch(PAGE), code=USER_FETCHES)
+    assert_fault(read(PAGE + 0x1000), code=USER_READS_BEHIND)
+    assert_fault(write(PAGE + 0x1000, user=False), code=SUPERVISOR_WRITES_BEHIND)
