@@ -91,7 +91,7 @@ $(VENV)/installed: requirements.txt pyproject.toml setup.py
 	@.ci/system-needs $(PYTHON)
 	@echo "making $(VENV)"
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/pip install -q --disable-pip-version-check -r requirements.txt
+	@$(BIN)/pip install -q --disable-pip-version-check --no-deps -r requirements.txt
 	@$(BIN)/pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
@@ -102,7 +102,7 @@ $(VENV)/built: $(VENV)/installed $(NATIVE)
 	@touch $@
 
 $(VENV)/dev: requirements-dev.txt requirements-bochs.txt $(VENV)/installed
-	@$(BIN)/pip install -q --disable-pip-version-check -r requirements-dev.txt
+	@$(BIN)/pip install -q --disable-pip-version-check --no-deps -r requirements-dev.txt
 	@$(BIN)/pip install -q --disable-pip-version-check --no-deps --only-binary :all: -r requirements-bochs.txt || \
 		echo "Bochs cannot be had here: tests that compare with it are skipped"
 	@touch $@

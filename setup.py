@@ -23,6 +23,7 @@ GUESTS = (
     "threads",
     "fork_tree",
     "signals",
+    "one_table",
     "jemalloc_churn",
 )
 """The guest programs that go into a wheel; jemalloc_churn where libjemalloc.a is installed."""

@@ -23,6 +23,7 @@ from benchmarks import (
     refcount,
     startup,
     tlb,
+    trace_record,
     walk,
 )
 from benchmarks.measure import BenchmarkError, Outcome, Skipped
@@ -52,6 +53,7 @@ BENCHMARKS: dict[str, Callable[[], Iterable[Outcome]]] = {
     "program_start": programs.program_start,
     "program_python": programs.program_python,
     "program_read": reading.program_read,
+    "trace_record": trace_record.trace_record,
     "attach_cycle": attach.attach_cycle,
     "attach_runs": attach.attach_runs,
     "attach_two_ends": attach.attach_two_ends,

@@ -9,12 +9,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import os
+
     from unicorn import Uc
 
     from cpu.attached import Attached, FaultHandler
     from cpu.instance import Paging
     from cpu.vcpu import Fidelity
     from mmu.events import EventRing
+    from mmu.trace.writer import TraceWriter
     from mmu.x86 import Geometry
 
 __all__ = ["attach"]
@@ -34,6 +37,7 @@ def attach(
     ring: EventRing | None = None,
     handler: FaultHandler | None = None,
     check_tlb: bool = False,
+    record: str | os.PathLike[str] | TraceWriter | None = None,
 ) -> Attached:
     """Give an x86-64 Unicorn instance this MMU: ``cpu.attached.Attached``, which has the meaning of
     each option.
@@ -57,4 +61,5 @@ def attach(
         ring=ring,
         handler=handler,
         check_tlb=check_tlb,
+        record=record,
     )

@@ -8,10 +8,11 @@ instance's memory.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from types import TracebackType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import unicorn
 from unicorn import (
@@ -49,6 +50,7 @@ from cpu.instance import (
 from cpu.linkage import answer_faults, function_address, on_fault
 from cpu.mode import MSR_EFER, ProcessorMode
 from cpu.page_tables import LARGE_PAGE, PageTables, rights
+from cpu.recorder import processor_head
 from cpu.vcpu import UC_TLB_VIRTUAL, EngineError, Fidelity, Processor, foreign_address
 from mmu.errors import GeneralProtection, MmuError, PageFault, StackFault, TripleFault
 from mmu.events import EventRing
@@ -66,6 +68,9 @@ from mmu.x86.registers import (
     EFER_NXE,
 )
 from mmu.x86.translate import answer_of_walk
+
+if TYPE_CHECKING:
+    from mmu.trace.writer import TraceWriter
 
 Fault = PageFault | GeneralProtection | StackFault
 FaultHandler = Callable[[Fault], bool]
@@ -88,7 +93,9 @@ class Attached(Processor):
     ``ram`` bytes of RAM of ours, page tables included, start at ``base``, by default as high as the
     processor's physical addresses go. ``fidelity`` is a Fidelity or its name; ``engine``,
     ``geometry`` and ``ring`` as for Mmu. ``handler`` is told of each fault, inside the access.
-    ``deliver`` sends exceptions through the guest's IDT. ``check_tlb`` looks after stale
+    ``record`` has the events recorded from the beginning to detach(), in the file of that path or
+    by a TraceWriter of yours, which is ``trace`` then: its note() adds what you know, symbols for
+    instance. ``deliver`` sends exceptions through the guest's IDT. ``check_tlb`` looks after stale
     translations, for guests that change their own tables: ``stale_translations()`` tells them.
 
     The instance's own methods go on meaning what they mean in plain Unicorn: ``uc.emu_start()`` is
@@ -110,6 +117,7 @@ class Attached(Processor):
         ring: EventRing | None = None,
         handler: FaultHandler | None = None,
         check_tlb: bool = False,
+        record: str | os.PathLike[str] | TraceWriter | None = None,
     ) -> None:
         """Attach. MmuError, and nothing changed, if that cannot be."""
         self.uc = uc
@@ -118,6 +126,10 @@ class Attached(Processor):
         self.deliver = deliver
         self.counting = True
         self.ring = ring
+        self.trace: TraceWriter | None = None
+        """What records, if something does."""
+        if record is not None and ring is not None:
+            raise MmuError("record has a ring of its own: leave ring out")
         if handler is not None and not callable(handler):
             raise MmuError(f"handler is called for each fault, which {handler!r} cannot be")
         check_instance(uc)
@@ -130,7 +142,7 @@ class Attached(Processor):
         self._raised: BaseException | None = None
         self._ram_is_mapped = False
         with ExitStack() as undo:
-            self._attach(undo, ram, base, engine, geometry, check_tlb)
+            self._attach(undo, ram, base, engine, geometry, check_tlb, record)
             self._undo = undo.pop_all()
 
     def __enter__(self) -> Attached:
@@ -154,6 +166,7 @@ class Attached(Processor):
         engine: str,
         geometry: str | Geometry,
         check_tlb: bool,
+        record: str | os.PathLike[str] | TraceWriter | None,
     ) -> None:
         """Make everything, then change the instance; each change's inverse goes onto ``undo``."""
         uc = self.uc
@@ -162,6 +175,10 @@ class Attached(Processor):
         width = max(model.processor.maxphyaddr.value, width_of(regions))
         if base is not None:
             width = max(width, (base + ram - 1).bit_length())
+        levels = 5 if self._reads(UC_X86_REG_CR4) & CR4_LA57 else 4
+        if record is not None:
+            head = processor_head(model, maxphyaddr=width, levels=levels)
+            self._record(undo, record, {**head, "fidelity": self.fidelity.label, "cpus": 1})
         self.memory = Memory(ram, base=place_of_ram(regions, ram, base, width))
         undo.callback(self.memory.close)
         self.mmu = Mmu(
@@ -169,7 +186,7 @@ class Attached(Processor):
             engine=engine,
             geometry=model,
             maxphyaddr=width,
-            levels=5 if self._reads(UC_X86_REG_CR4) & CR4_LA57 else 4,
+            levels=levels,
             ring=self.ring,
             check=check_tlb,
         )
@@ -191,6 +208,23 @@ class Attached(Processor):
         self._attach_hooks()
         open_door(uc, self)
         undo.callback(close_door, uc)
+        if self.trace is not None:
+            undo.callback(self.trace.ring.enable, False)
+
+    def _record(
+        self,
+        undo: ExitStack,
+        record: str | os.PathLike[str] | TraceWriter,
+        head: Mapping[str, Any],
+    ) -> None:
+        from mmu.trace.writer import TraceWriter
+
+        if isinstance(record, TraceWriter):
+            self.trace = record
+        else:
+            self.trace = undo.enter_context(TraceWriter.open(os.fspath(record), head))
+        self.ring = self.trace.ring
+        self.ring.enable()
 
     def _reads(self, reg: int) -> int:
         return int(self.uc.reg_read(reg)) if self.paging is Paging.GUEST else 0
@@ -721,6 +755,7 @@ _WITHOUT_MMU: Final = frozenset(
         "handler",
         "_handler",
         "ring",
+        "trace",
         "fidelity",
         "paging",
         "identity",

@@ -88,6 +88,8 @@ def exit_mm(task: Task, *, group_dead: bool) -> None:
     task.system.scheduler.wake_up(exiting)
     if group_dead:
         task.system.before_teardown(task.process)
+    if task.system.scheduler.before_switch is not None:
+        task.system.scheduler.before_switch()
     task.exited_mm = True
     enter_lazy_tlb(task.system.kernel)
     if put_mm(task, task.mm) and task.process.result is not None:

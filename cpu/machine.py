@@ -42,6 +42,7 @@ from cpu.fs.streams import Stream
 from cpu.fs.sysfs import sys_files
 from cpu.fs.view import View, ViewError, seen
 from cpu.ipc.namespace import IpcNamespace
+from cpu.recorder import Recorder
 from cpu.result import ProcessResult, RunResult, total
 from cpu.samples import Sample
 from cpu.scheduler import DEFAULT_QUANTUM, Scheduler
@@ -61,6 +62,7 @@ from mmu.x86 import Mmu
 if TYPE_CHECKING:
     from mmu.events import EventRing
     from mmu.memory import Memory
+    from mmu.trace.writer import TraceWriter
     from mmu.x86 import Geometry
 
 MAX_CPUS: Final = 64
@@ -149,8 +151,27 @@ class Machine:
     ) -> None:
         self.close()
 
+    def record(self, writer: TraceWriter) -> None:
+        """Record what the machine does from now on, events and notes; it has run nothing yet, and
+        was made with the writer's ``ring``. Whoever made the writer closes it. MmuError: the ring
+        is another.
+
+        >>> with TraceWriter.open("run.trace", processor_head(geometry)) as writer:
+        ...     machine = Machine(memory, geometry=geometry, ring=writer.ring)
+        ...     machine.record(writer)
+        """
+        if self.kernel.ring is not writer.ring:
+            raise MmuError("record(): make the machine with ring=writer.ring")
+        self.memory.record(writer.ring)
+        Recorder(self.system, writer)
+        writer.ring.enable()
+
     def close(self) -> None:
-        """Free the vCPUs; nothing of this machine may be used afterwards, but its memory."""
+        """Free the vCPUs; nothing of this machine may be used afterwards, but its memory. Its ring
+        records no more: what Unicorn asks for when it loses our hooks is no event of a guest.
+        """
+        if self.kernel.ring is not None:
+            self.kernel.ring.enable(False)
         if self._tree is not None:
             self._tree.close()
         for vcpu in self.vcpus:

@@ -26,12 +26,39 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from cpu.elf_layout import Phdr
-    from cpu.machine import Machine
-    from cpu.task import Task, TaskEnd
+    from cpu.task import System, Task, TaskEnd
     from mmu.linux.filemap import AddressSpace, MappedFile
     from mmu.linux.state import MmStruct
+    from mmu.x86 import Geometry
 
     Functions = Callable[[str, list[tuple[int, int, str]], int], object]
+
+
+def processor_head(
+    geometry: Geometry, *, maxphyaddr: int | None = None, levels: int = 4
+) -> dict[str, Any]:
+    """What the head of a trace says of the processors: ``vendor``, ``maxphyaddr`` (bits),
+    ``levels`` of paging, and ``arrays``, the TLB's by number: name, kind, number of the first
+    place, sets, ways. ``maxphyaddr`` None: as the geometry has it.
+    """
+    arrays, first = [], 0
+    for array in geometry.arrays:
+        arrays.append(
+            {
+                "name": array.name,
+                "kind": array.kind,
+                "first": first,
+                "sets": array.sets,
+                "ways": array.ways.value,
+            }
+        )
+        first += array.entries.value
+    return {
+        "arrays": arrays,
+        "vendor": geometry.processor.vendor,
+        "maxphyaddr": geometry.processor.maxphyaddr.value if maxphyaddr is None else maxphyaddr,
+        "levels": levels,
+    }
 
 
 class Notes(Protocol):
@@ -42,22 +69,22 @@ class Notes(Protocol):
 
 
 class Recorder:
-    """Writes notes of ``machine``, which runs nothing yet, to ``notes`` from now on.
+    """Writes notes of a machine that has run nothing yet to ``notes`` from now on.
 
     ``on_functions(file, functions, bias)`` hears of the functions of each file that is mapped for
     execution, each time that it is: address in the file, bytes, name; the bias is what is added.
     """
 
-    def __init__(
-        self, machine: Machine, notes: Notes, on_functions: Functions | None = None
-    ) -> None:
+    def __init__(self, system: System, notes: Notes, on_functions: Functions | None = None) -> None:
         self._notes = notes
         self._on_functions = on_functions
         self._watched: dict[int, VmaChanges] = {}
         self._loads: dict[AddressSpace, list[Phdr]] = {}
         self._functions: dict[AddressSpace, list[tuple[int, int, str]]] = {}
-        machine.system.recorder = self
-        machine.kernel.on_new_mm = self._watch
+        system.recorder = self
+        system.kernel.on_new_mm = self._watch
+        for mm in system.kernel.mms:
+            self._watch(mm)
 
     # Tasks.
 

@@ -101,6 +101,8 @@ class Scheduler:
         self.stopping = False
         self.nr_syscalls = 0
         self.on_deadlock: Callable[[], None] = lambda: None
+        self.before_switch: Callable[[], None] | None = None
+        """Called before another CPU has its turn, and before an address space is left."""
         self._hub: greenlet | None = None
         self._now = 0
         self._timers = TimerQueue()
@@ -561,6 +563,8 @@ class Scheduler:
 
     def _turn(self, rq: Rq) -> bool:
         """One CPU's turn; whether anything went on there."""
+        if self.before_switch is not None:
+            self.before_switch()
         self.kernel.this_cpu = rq.cpu
         if rq.goes_on is not None and self._go_on(rq):
             return True
@@ -652,6 +656,8 @@ class Scheduler:
 
     def load_mm(self, rq: Rq, mm: Mm | None) -> None:
         """Load the address space of the task that runs there."""
+        if self.before_switch is not None:
+            self.before_switch()
         if rq.curr is not None and rq.curr.exited_mm:
             enter_lazy_tlb(self.kernel)
         elif mm is not None:

@@ -183,7 +183,7 @@ class EventRing:
         """The number of a kernel function's name; a new one if it has none yet; 0 for ""."""
         number = self._sites.get(name)
         if number is None:
-            number = self._sites[name] = lib.ring_site(self.c, name.encode())
+            number = self._sites[name] = lib.ring_site(self.c, ffi.new("char[]", name.encode()))
         return number
 
     def sites(self) -> list[str]:

@@ -31,7 +31,8 @@ ffi = cffi.FFI()
 ffi.cdef(_cdef + CALLBACKS)
 ffi.set_source(
     "mmu._native",
-    cdef.includes(_headers),
+    # as native/mm/site.h has it: Python calls the functions of the plain names
+    "#define UCMMU_MM_PLAIN_NAMES\n" + cdef.includes(_headers),
     sources=_sources,
     depends=cdef.inputs(),
     include_dirs=["native"],

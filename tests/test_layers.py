@@ -41,6 +41,7 @@ SHARED = {
     ),
     *("memory_trim", "memory_release_if_zero"),
     *("memory_load", "memory_exchange", "memory_flags"),
+    "vma_tell",
     *("set_this_cpu", "note_code_written", "note_code_stored", "note_code_fetched"),
     *("find_vma", "vma_index_of", "vma_insert", "vma_remove"),
     *("vma_detach", "vma_free", "vma_start_read", "vma_end_read", "lock_vma_under_rcu"),

@@ -15,6 +15,7 @@ from ucmmu import (
     command_diff,
     command_maps,
     command_report,
+    command_stats,
     command_table,
     command_trace,
     command_walk,
@@ -73,6 +74,7 @@ _READERS: tuple[Command, ...] = (
     command_walk.COMMAND,
     command_table.COMMAND,
     command_maps.COMMAND,
+    command_stats.COMMAND,
     command_diff.COMMAND,
     command_report.COMMAND,
 )

@@ -20,6 +20,7 @@ filters (--filter; all must hold; several may stand in one text, with blanks bet
   cpu=N,...          CPUs
   task=PID,...       tasks; 0 is the idle task
   site=NAME,...      kernel functions that made the event
+  table=PFN,...      page tables and frames: their counts, and the entries in them
   address=A          data addresses: A, A-B (B excluded), A+SIZE; several with commas
   function=NAME,...  functions of the guest whose instructions made it happen
   number=M-N         numbers of events: N, M-N (N excluded), M-

@@ -11,6 +11,8 @@ word                            events that it keeps
 ``site=NAME,...``               that these kernel functions made
 ``address=A`` or ``A-B``        whose address (its field address, ip or start) is A, or from A up to
                                 but not B; ``A+SIZE`` likewise; several with commas
+``table=PFN,...``               of these page tables or frames: allocated, counted, freed, and each
+                                entry in them
 ``function=NAME,...``           of instructions in these functions of the guest
 ``number=N`` or ``M-N``         with this number, or from M up to but not N; ``M-`` from M on
 ``instruction=N`` or ``M-N``    at these instruction counts of their CPU
@@ -162,6 +164,11 @@ def _tasks(where: Where, text: str) -> Where:
     return replace(where, tasks=_narrowed(where.tasks, _numbers(text, "PID", 1 << 32)))
 
 
+def _tables(where: Where, text: str) -> Where:
+    frames = _numbers(text, "frame number", 1 << 40)
+    return replace(where, frames=_narrowed(where.frames, frames))
+
+
 def _sites(where: Where, text: str) -> Where:
     return replace(where, sites=_both(where.sites, frozenset(_words(text))))
 
@@ -245,7 +252,7 @@ def _from_fault(text: str) -> list[From]:
     number = _whole(first, "number of a page fault")
     if not number:
         raise ValueError("the first page fault is number 1")
-    return [From(frozenset({"page_fault", "page_fault_user"}), number)]
+    return [From(frozenset({"page_fault"}), number)]
 
 
 def _around(text: str) -> list[Around]:
@@ -270,6 +277,7 @@ _KEYS: Final[dict[str, Callable[[Where, str], Where]]] = {
     "cpu": _cpus,
     "task": _tasks,
     "site": _sites,
+    "table": _tables,
     "address": _addresses,
     "number": _number,
     "instruction": _instructions,

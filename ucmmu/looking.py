@@ -16,7 +16,7 @@ when (--at):
   N            after event N: the first column of `ucmmu trace`
   insn=N       when CPU 0 has executed N instructions; insn=N:CPU on another
   time=T       at T nanoseconds of virtual time
-  end          after the last event"""
+  end          when the last process, or that of --task, begins to exit"""
 WHO = """\
 whose (--task, --cpu): the address space of that task, or the one that the CPU has loaded then; by
 default that of the task of the moment."""

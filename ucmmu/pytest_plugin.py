@@ -35,7 +35,7 @@ _MACHINES = ["c/refcount", "python/refcount"]
 _SHOWN = pytest.StashKey[bool]()
 """Whether the test's call failed, so that its machine need not be checked."""
 _SCENE = pytest.StashKey["Scene"]()
-_LATE = pytest.StashKey["Iterable[tuple[str, str]]"]()
+_LATE: pytest.StashKey[Iterable[tuple[str, str]]] = pytest.StashKey()
 """Sections of a failure while the fixtures were taken down."""
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from cpu.recorder import Recorder
+from cpu.recorder import Recorder, processor_head
 from mmu.trace.writer import TraceWriter
 from ucmmu.event_filter import EventFilter, parse_filter
+from ucmmu.exit_codes import ExitCode, Failure
 from ucmmu.host_file import HostFile
 from ucmmu.text import printable
 
@@ -25,8 +26,8 @@ seed gives one file.
 
 
 class Recording:
-    """A run of ``options`` that goes to the descriptor ``fd``: give ``ring`` to memory and machine,
-    attach() the machine, close() it at the end. The run is stopped when the trace cannot be
+    """A run of ``options`` that goes to the descriptor ``fd``: give ``ring``, which records from
+    now on, to memory and machine, attach() the machine, close() it at the end. The run is stopped when the trace cannot be
     written.
     """
 
@@ -37,14 +38,18 @@ class Recording:
         self.cut_off = False
         """Nobody read it when the run was stopped."""
         self._wanted = parse_filter(options.trace_filter, option="--trace-filter", recording=True)
-        self._writer = TraceWriter(
-            HostFile(fd, self._stopping),
-            head_of(options, geometry),
-            **_selection(self._wanted),
-            limit=options.trace_limit,
-            on_error=self._failed,
-        )
+        try:
+            self._writer = TraceWriter(
+                HostFile(fd, self._stopping),
+                head_of(options, geometry),
+                **_selection(self._wanted),
+                limit=options.trace_limit,
+                on_error=self._failed,
+            )
+        except OSError as error:
+            raise Failure(ExitCode.NO_OUTPUT, self._line(error)) from None
         self.ring = self._writer.ring
+        self.ring.enable()
 
     def attach(self, machine: Machine) -> None:
         """Record what the machine does from now on."""
@@ -52,8 +57,7 @@ class Recording:
         if self._error is not None:
             machine.stop()
         functions = self._wanted.functions
-        Recorder(machine, self._writer, None if functions is None else self._mapped)
-        self.ring.enable()
+        Recorder(machine.system, self._writer, None if functions is None else self._mapped)
 
     def _mapped(self, file: str, functions: list[tuple[int, int, str]], bias: int) -> None:
         """Functions of these names were asked for: these are where they lie."""
@@ -62,7 +66,7 @@ class Recording:
             (start + bias, start + bias + size) for start, size, name in functions if name in names
         ]
         if found:
-            self._writer.add_code(found)
+            self._writer.add_code(tuple(found))
 
     def _failed(self, error: OSError) -> None:
         if isinstance(error, InterruptedError):
@@ -83,7 +87,10 @@ class Recording:
         self._writer.close({key: value for key, value in report.items() if key not in HOST_FIELDS})
         if self._error is None:
             return None
-        return f"--trace {printable(self._options.trace or '')}: {self._error.strerror}"
+        return self._line(self._error)
+
+    def _line(self, error: OSError) -> str:
+        return f"--trace {printable(self._options.trace or '')}: {error.strerror}"
 
     def notes(self) -> list[str]:
         """What the user should know of the trace."""
@@ -105,19 +112,6 @@ def _selection(wanted: EventFilter) -> dict[str, Any]:
 
 def head_of(options: RunOptions, geometry: Geometry) -> dict[str, Any]:
     """What a trace says of its run at its beginning: docs/recording.md lists it."""
-    arrays, first = [], 0
-    for array in geometry.arrays:
-        entries, ways = array.entries.value, array.ways.value
-        arrays.append(
-            {
-                "name": array.name,
-                "kind": array.kind,
-                "first": first,
-                "sets": array.sets,
-                "ways": ways,
-            }
-        )
-        first += entries
     return {
         "program": options.program,
         "args": list(options.args),
@@ -125,10 +119,7 @@ def head_of(options: RunOptions, geometry: Geometry) -> dict[str, Any]:
         "fidelity": options.fidelity,
         "engine": options.engine,
         "tlb": options.tlb,
-        "arrays": arrays,
-        "vendor": geometry.processor.vendor,
-        "maxphyaddr": geometry.processor.maxphyaddr.value,
-        "levels": 4,
+        **processor_head(geometry),
         "cpus": options.cpus,
         "seed": options.seed,
         "quantum": options.quantum,

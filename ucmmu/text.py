@@ -15,6 +15,8 @@ def printable(text: str) -> str:
 
     Bytes of a file's name that are no UTF-8 are shown as bytes: ``\xff``.
     """
+    if text.isprintable():
+        return text
     return "".join(
         character if character.isprintable() else _escaped(character) for character in text
     )

@@ -27,8 +27,8 @@ from mmu.units import U64
 _PTE_FREE: Final = EVENT_ID["pte_free"]
 _CLEARED: Final = {
     2: (EVENT_ID["set_pmd"], "free_pte_range"),
-    3: (EVENT_ID["set_pud"], "free_pmd_range"),
-    4: (EVENT_ID["set_p4d"], "free_pud_range"),
+    3: (EVENT_ID["set_pud"], "free_pgd_range"),
+    4: (EVENT_ID["set_p4d"], "free_pgd_range"),
 }
 
 

@@ -210,7 +210,7 @@ def _nr_pages(mm: MmStruct, first: int, last: int, vm_flags: int = 0) -> int:
     )
 
 
-@spanned(lambda mm, start, length, *_, **__: (mm, start, start + length))
+@spanned(lambda mm, addr, length, *_, **__: (mm, addr, addr + length))
 def do_mmap(
     mm: MmStruct, addr: int, length: int, prot: int, flags: int, file: MappedFile | None, pgoff: int
 ) -> int:

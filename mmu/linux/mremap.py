@@ -89,7 +89,7 @@ class _Remap:
         return int(self.vma.vm_pgoff + (self.addr - self.vma.vm_start >> PAGE_SHIFT))
 
 
-@spanned(lambda mm, start, length, *_, **__: (mm, start, start + length))
+@spanned(lambda mm, addr, old_len, *_, **__: (mm, addr, addr + old_len))
 def do_mremap(
     mm: MmStruct, addr: int, old_len: int, new_len: int, flags: int, new_addr: int
 ) -> int:

@@ -31,8 +31,8 @@ FUNCGRAPH_EXIT: Final = EVENT_ID["funcgraph_exit"]
 
 HELPERS: Final = frozenset(
     [
-        # this file
-        *("emit", "note_caller", "_spanned"),
+        # this file, and mmu.twin
+        *("emit", "note_caller", "_spanned", "_first_call"),
         # references: whose they are is said by who asks for them
         *("pte_get", "pte_get_many", "pte_entries_set", "pte_get_unless_zero", "pte_try_get"),
         *("_table_get", "_table_get_unless_zero", "_get_named", "_try_get_rcu", "_try_get_locked"),
@@ -44,7 +44,6 @@ HELPERS: Final = frozenset(
         *("set_pte_at", "xchg_pmd", "ptep_clear_flush", "flush_tlb_mm_range", "_resolve_locked"),
         *("_map_locked", "_unlock_put", "_exchange_page", "_drop_rmap", "add_mm_counter"),
         *("_change_pte", "_zap_stretch", "_zap_pte", "_copy_ptes", "_move_locked"),
-        *("_add_rss",),
     ]
 )
 """Names of functions that are never a site."""
@@ -80,7 +79,7 @@ def site_of(frame: FrameType | None) -> str:
 def note_caller(ring: EventRing) -> None:
     """A twin is about to call C: tell the ring which function of ours calls the twin."""
     if ring.c.enabled:
-        ring.c.caller = ring.site(site_of(sys._getframe(2)))
+        ring.c.caller = ring.site(site_of(sys._getframe(1)))
 
 
 class Span:

@@ -110,7 +110,7 @@ def event_table() -> list[dict[str, Any]]:
 def _part(kind: EventDesc) -> int:
     if kind.name in _ROLES:
         return 0
-    return 1 if kind.id <= EVENT_ID["tlb_flush_all"] else 2
+    return 1 if kind.id < EVENT_ID["page_fault_user"] else 2
 
 
 def roles_of(descs: Sequence[EventDesc], parts: Sequence[int]) -> struct_event_roles_ptr:

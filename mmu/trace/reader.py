@@ -96,19 +96,15 @@ class TraceFile:
         try:
             if kind == HEAD:
                 self.head = value
-                table = value["events"]
-                self.descs = [
-                    EventDesc(i, e["name"], tuple(e["fields"]), e["meaning"])
-                    for i, e in enumerate(table)
-                ]
-                self._parts = [e["part"] for e in table]
+                self.descs = [_desc(i, entry) for i, entry in enumerate(value["events"])]
+                self._parts = [int(entry["part"]) for entry in value["events"]]
             elif kind == NOTES:
-                self.notes += [Note(n.pop("event"), n.pop("kind"), n) for n in value]
+                self.notes += [_note(entry) for entry in value]
             elif kind == SITES:
-                self.sites = ["", *value]
+                self.sites = ["", *_texts(value)]
             elif kind == SUMMARY:
-                self.summary = value
-        except (KeyError, TypeError, AttributeError):
+                self.summary = dict(value)
+        except (KeyError, TypeError, AttributeError, ValueError):
             raise TraceError(
                 f"{self.path}: its block {kind.decode()} is not as a trace's: record it again"
             ) from None
@@ -218,3 +214,25 @@ class TraceFile:
             values = tuple(values[: len(desc.fields)])
             name = names[site] if site < len(names) else f"site {site}"
             yield Numbered(number, Event(desc, values, instruction, cpu, task, name, time))
+
+
+def _texts(value: Any) -> list[str]:
+    if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
+        raise TypeError
+    return value
+
+
+def _desc(number: int, entry: Any) -> EventDesc:
+    name, meaning = _texts([entry["name"], entry["meaning"]])
+    fields = _texts(entry["fields"])
+    if len(fields) > 4:
+        raise ValueError
+    return EventDesc(number, name, tuple(fields), meaning)
+
+
+def _note(entry: Any) -> Note:
+    fields = dict(entry)
+    event, kind = fields.pop("event"), fields.pop("kind")
+    if not isinstance(event, int) or not isinstance(kind, str):
+        raise TypeError
+    return Note(event, kind, fields)

@@ -90,7 +90,7 @@ class Sink:
         head: Mapping[str, Any],
         limits: Limits,
         capacity: int,
-        sites: Callable[[], list[str]],
+        sites: Callable[[int], list[str]],
     ) -> None:
         self.left_out: dict[str, int] = {}
         self.written = 0
@@ -172,9 +172,9 @@ class Sink:
         self._write_notes(self.written + 1)
         self._file.flush()
 
-    def finish(self, summary: Mapping[str, Any], nr_sites: int) -> None:
+    def finish(self, summary: Mapping[str, Any]) -> None:
         """Write what comes last."""
-        self._know_sites(nr_sites)
+        self._blocks.append(self._size)
         self._json(SUMMARY, dict(summary))
         at = self._size
         raw = struct.pack("<QQ", len(self._chunks), len(self._blocks)) + b"".join(
@@ -266,7 +266,7 @@ class Sink:
         """Write the names of the kernel functions if there are new ones."""
         if nr > self._nr_sites:
             self._nr_sites = nr
-            names = self._sites()[: nr + 1]
+            names = self._sites(nr)
             self._filter.know_sites(names)
             self._blocks.append(self._size)
             self._json(SITES, names[1:])

@@ -153,12 +153,11 @@ def last(
 
 
 def entry_before(trace: TraceFile, pa: int, end: int) -> Entry | None:
-    """The paging-structure entry at guest-physical ``pa``, before event number ``end``; None if no
-    event tells.
+    """The paging-structure entry at guest-physical ``pa``, before event number ``end``, by the last
+    store to it; None if no event tells.
     """
     by_kernel = numbers_of(trace.descs, *SETS)
     set_ad = numbers_of(trace.descs, "walk_set_ad")
-    read = numbers_of(trace.descs, "walk_entry")
     alloc = numbers_of(trace.descs, "mm_page_alloc")
     pfn = pa >> PAGE_SHIFT
 
@@ -166,15 +165,31 @@ def entry_before(trace: TraceFile, pa: int, end: int) -> Entry | None:
         records = batch.records
         kinds = records["id"]
         stored = np.isin(kinds, by_kernel) & (records["d"] == np.uint64(pa))
-        walked = np.isin(kinds, np.union1d(set_ad, read)) & (records["b"] == np.uint64(pa))
+        walked = np.isin(kinds, set_ad) & (records["b"] == np.uint64(pa))
         made = np.isin(kinds, alloc) & (records["a"] == np.uint64(pfn))
         return np.asarray(stored | walked | made)
 
-    names = frozenset((*SETS, "walk_set_ad", "walk_entry", "mm_page_alloc"))
+    names = frozenset((*SETS, "walk_set_ad", "mm_page_alloc"))
     found = last(trace, Where(events=names, frames=frozenset((pfn,)), end=end), matches)
-    if found is None:
-        return None
-    batch, at = found
+    return None if found is None else _entry_of(trace, *found)
+
+
+def entry_read_before(trace: TraceFile, pa: int, reach: tuple[int, int], end: int) -> Entry | None:
+    """The same by the last walk that read or changed it, for an address of its ``reach`` [begin,
+    end).
+    """
+    kinds = numbers_of(trace.descs, "walk_entry", "walk_set_ad")
+
+    def matches(batch: Batch) -> npt.NDArray[np.bool_]:
+        records = batch.records
+        return np.asarray(np.isin(records["id"], kinds) & (records["b"] == np.uint64(pa)))
+
+    names = frozenset(("walk_entry", "walk_set_ad"))
+    found = last(trace, Where(events=names, addresses=(reach,), end=end), matches)
+    return None if found is None else _entry_of(trace, *found)
+
+
+def _entry_of(trace: TraceFile, batch: Batch, at: int) -> Entry:
     record = batch.records[at]
     name = trace.descs[int(record["id"])].name
     field = {"mm_page_alloc": None, "walk_set_ad": "d"}.get(name, "c")

@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-Ranges = tuple[tuple[int, int], ...]
+Ranges = Sequence[tuple[int, int]]
 """Ranges [begin, end)."""
 
 
@@ -31,12 +32,12 @@ class Where:
     tasks: frozenset[int] = frozenset()
     sites: frozenset[str] = frozenset()
     frames: frozenset[int] = frozenset()
-    addresses: Ranges = ()
+    addresses: tuple[tuple[int, int], ...] = ()
     begin: int = 0
     end: int | None = None
     instructions: tuple[int, int] | None = None
     times: tuple[int, int] | None = None
-    code: Ranges | None = None
+    code: tuple[tuple[int, int], ...] | None = None
 
 
 @dataclass(frozen=True)

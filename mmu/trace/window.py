@@ -13,8 +13,8 @@ import numpy.typing as npt
 
 from mmu.trace.filter import Mask, Records
 
-MAX_HELD: Final = 64
-"""Segments that are held back at most to be recorded if something of interest follows."""
+MAX_HELD: Final = 1 << 20
+"""Events that are held back at most, to be recorded if something of interest follows."""
 
 
 @dataclass
@@ -131,10 +131,10 @@ class Near:
     def _settled(self) -> list[Held]:
         out = []
         newest = self._newest()
-        while len(self._held) > MAX_HELD or (
-            len(self._held) > 1 and self._is_far(self._held[0], newest)
-        ):
+        nr = sum(len(held.records) for held in self._held)
+        while len(self._held) > 1 and (nr > MAX_HELD or self._is_far(self._held[0], newest)):
             out.append(self._held.popleft())
+            nr -= len(out[-1].records)
         return out
 
     def _newest(self) -> dict[int, int]:

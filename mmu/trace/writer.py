@@ -37,8 +37,15 @@ class _RecordedRing(EventRing):
         if recorder == ffi.NULL:
             raise MmuError(f"no host memory for {segments} segments of {capacity} records")
         self.recorder = ffi.gc(recorder, lib.recorder_destroy)
+        self._names = [""]
         self.on_begin: Callable[[], object] = lambda: None
         """Starts the thread."""
+
+    def names(self, nr: int) -> list[str]:
+        """The names of sites 0 to nr, which segments told of; also on the writing thread."""
+        for number in range(len(self._names), nr + 1):
+            self._names.append(ffi.string(lib.recorder_site(self.recorder, number)).decode())
+        return self._names[: nr + 1]
 
     def begin(self) -> None:
         """Hand segments over from now on, the first at once."""
@@ -125,10 +132,10 @@ class TraceWriter:
                 self.ring.c.unwanted[number] = name not in where.events | limits.triggers
         self._pid = os.getpid()
         self._closed = False
-        self._sink = Sink(file, head, limits, capacity, self._ring.sites)
+        self._sink = Sink(file, head, limits, capacity, self._ring.names)
         self._thread = _Thread(self._ring, self._sink, on_error)
         self._running = threading.Thread(target=self._thread.run, name="trace-writer", daemon=True)
-        self._running.start()
+        self._ring.on_begin = self._running.start
         self._end = weakref.finalize(self, _stop, self._ring.recorder)
 
     @classmethod
@@ -205,8 +212,7 @@ class TraceWriter:
         report = dict(summary or {})
         if self.left_out:
             report["left_out"] = self.left_out
-        nr_sites = self.ring.c.nr_sites
-        self._thread.guard(lambda: self._sink.finish(report, nr_sites))
+        self._thread.guard(lambda: self._sink.finish(report))
         if self.error is not None and not self._thread.reported:
             raise TraceError(f"the trace could not be written on: {self.error.strerror}")
 

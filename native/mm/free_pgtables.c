@@ -46,9 +46,9 @@ static void clear_entry(struct mm_struct *mm, u64 addr, u64 *entry, u32 level)
 	if (level == 2)
 		emit_from("free_pte_range", ring, set_pmd, start, *entry, 0, pa);
 	else if (level == 3)
-		emit_from("free_pmd_range", ring, set_pud, start, *entry, 0, pa);
+		emit_from("free_pgd_range", ring, set_pud, start, *entry, 0, pa);
 	else
-		emit_from("free_pud_range", ring, set_p4d, start, *entry, 0, pa);
+		emit_from("free_pgd_range", ring, set_p4d, start, *entry, 0, pa);
 	__atomic_store_n(entry, 0, __ATOMIC_RELAXED);
 }
 

@@ -122,6 +122,36 @@ static inline bool ring_records(const struct event_ring *ring)
 	return ring && ring->enabled;
 }
 
+/*
+ * ring_emit() in line, for who writes millions; the ring is enabled.  full() may put other records
+ * in the place of these.
+ */
+static always_inline void ring_put(struct event_ring *ring, u32 id, u64 a, u64 b, u64 c, u64 d)
+{
+	if (unlikely(ring->unwanted[id]))
+		return;
+	if (unlikely(ring->head - ring->tail == ring->capacity)) {
+		if (ring->full)
+			ring->full(ring, ring->arg);
+		if (ring->head - ring->tail == ring->capacity) {
+			ring->lost++;
+			return;
+		}
+	}
+	ring->records[ring->head++ & (ring->capacity - 1)] = (struct event){
+		.id = id,
+		.cpu = ring->cpu,
+		.site = ring->site,
+		.task = ring->task,
+		.instruction = ring->instruction,
+		.time = ring->instruction + ring->ahead_ns,
+		.a = a,
+		.b = b,
+		.c = c,
+		.d = d,
+	};
+}
+
 /* Emit from C: one test of a flag when tracing is off; ring may be NULL. */
 #define emit(ring, ident, ...)                                                          \
 	do {                                                                            \

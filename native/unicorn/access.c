@@ -4,6 +4,7 @@
  * would say, so the data comes from where the model says it does.
  */
 #include "unicorn/memo.h"
+#include "unicorn/trace.h"
 
 /* Unicorn is about to use another translation than the model's: correct its entry in place. */
 static void repair(struct vcpu *v, u64 va, const struct translation *t)
@@ -127,6 +128,8 @@ static void learn_rmw(struct vcpu *v, struct block *b)
 /* Whether this load is that of a read-modify-write. */
 static bool is_rmw_load(struct vcpu *v)
 {
+	if (is_traced(v))
+		return v->trace.now->rmw;
 	return v->block.careful && insn_is_rmw_at(v, load_rip(v));
 }
 
@@ -185,6 +188,18 @@ static void look_up_both(struct vcpu *v, u64 va, u64 pa, u32 size, u32 access, u
 		note_table_store(v, pa2, size - first);
 }
 
+/* trace: the access is made; the model may say that its data is elsewhere than Unicorn would go. */
+static void tell_access(struct vcpu *v, u64 va, u64 pa, u32 size, u32 access)
+{
+	struct translation t;
+
+	if (!is_traced(v))
+		return;
+	if (!would_fault(v, va, access, &t))
+		pa = t.pa;
+	trace_emit(v, EVENT_access, va, size, access, pa);
+}
+
 /* An access of one kind, of size bytes: false if its second page faults. */
 static bool look_up_pages(struct vcpu *v, u64 va, u64 pa, u32 size, u32 access, u32 asked)
 {
@@ -194,9 +209,11 @@ static bool look_up_pages(struct vcpu *v, u64 va, u64 pa, u32 size, u32 access, 
 	if (unlikely(va2 != page_of(va))) {
 		if (foretell_second_page(v, va, va2, access, asked))
 			return false;
+		tell_access(v, va, pa, size, access);
 		look_up_both(v, va, pa, size, access, asked);
 		return true;
 	}
+	tell_access(v, va, pa, size, access);
 	if (to_table || !hit(v, va, pa, page_of(pa), access))
 		look_up(v, va, pa, access);
 	if (unlikely(to_table))
@@ -217,8 +234,11 @@ static __attribute__((noinline)) void access_in_full(struct vcpu *v, u64 pa, u32
 	u64 va2 = page_of(va + size - 1);
 	u32 asked = access;
 
-	if (unlikely(is_passed(v, pa)))
+	if (unlikely(is_passed(v, pa))) {
+		if (is_traced(v))
+			trace_emit(v, EVENT_access, v->insn.passed_va, size, access, pa);
 		return;
+	}
 	if (unlikely(va == NO_ADDRESS)) {
 		v->shared.broken++;
 		return;
@@ -263,4 +283,44 @@ void on_store(uc_engine *uc, uc_mem_type type, u64 pa, int size, s64 value, void
 {
 	(void)uc, (void)type, (void)value;
 	access_once(arg, guest_physical(pa), (u32)size, ACCESS_WRITE);
+}
+
+/* trace: as access_once(), with the events of the instructions up to the access's, and its own. */
+static always_inline void access_traced(struct vcpu *v, u64 pa, u32 size, u32 access)
+{
+	const struct traced_insn *insn;
+	struct memo *m;
+	u64 va;
+
+	if (unlikely(v->stream.crossing != NO_ADDRESS))
+		fetch_reached(v, reg_read(v, UC_X86_REG_RIP));
+	insn = trace_reach(v);
+	m = memo_of(v, pa, access);
+	if (unlikely(!insn || !stands(v, m, page_of(pa)) || (pa & ~PAGE_MASK) + size > PAGE_SIZE)) {
+		access_in_full(v, pa, size, access);
+		return;
+	}
+	va = m->va | (pa & ~PAGE_MASK);
+	if (access == ACCESS_READ && insn->rmw) {
+		if (unlikely(!m->writable)) {
+			access_in_full(v, pa, size, access);
+			return;
+		}
+		access = ACCESS_RMW;
+	}
+	trace_emit(v, EVENT_access, va, size, access, pa);
+	trace_hit(v, va, access, m->entry);
+	use(v, m->entry, access);
+}
+
+void on_load_trace(uc_engine *uc, uc_mem_type type, u64 pa, int size, s64 value, void *arg)
+{
+	(void)uc, (void)type, (void)value;
+	access_traced(arg, guest_physical(pa), (u32)size, ACCESS_READ);
+}
+
+void on_store_trace(uc_engine *uc, uc_mem_type type, u64 pa, int size, s64 value, void *arg)
+{
+	(void)uc, (void)type, (void)value;
+	access_traced(arg, guest_physical(pa), (u32)size, ACCESS_WRITE);
 }

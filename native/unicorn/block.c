@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The BLOCK hooks: before each block, what the one before left to be done, the count, the fetch. */
 #include "unicorn/fetch.h"
+#include "unicorn/trace.h"
 
 /*
  * After a store to a frame of code: if it met its own block, Unicorn undid it and begins again with
@@ -22,8 +23,8 @@ static void recount_cut_block(struct vcpu *v, u64 pc, u32 size)
 	v->stream.denied = pc;
 }
 
-/* Rarely needed work at a block's (trace: an instruction's) begin. False: the run ends. */
-bool attend(struct vcpu *v, u64 pc, u32 size)
+/* Rarely needed work at a block's begin. False: the run ends. */
+static bool attend(struct vcpu *v, u64 pc, u32 size)
 {
 	if (v->pending.deadline && is_late(v))
 		v->pending.stop = 1;
@@ -33,14 +34,15 @@ bool attend(struct vcpu *v, u64 pc, u32 size)
 		settle_passed(v);
 	if (v->pending.code_store)
 		recount_cut_block(v, pc, size);
+	trace_finish(v);
 	if (v->pending.control && !control_carry_out(v))
 		return false;
 	soft_drain(v);
 	return true;
 }
 
-/* Control is at pc, the begin of a block or, in trace, an instruction, and goes no further. */
-void end_before(struct vcpu *v, u64 pc)
+/* Control is at pc, the begin of a block, and goes no further. */
+static void end_before(struct vcpu *v, u64 pc)
 {
 	clear_block(v);
 	if (v->pending.stop)
@@ -52,8 +54,8 @@ void end_before(struct vcpu *v, u64 pc)
 /* A step's block is one instruction; what is known of the longer ones there is kept. */
 static struct block *single(struct vcpu *v, u64 pc, u32 size)
 {
-	v->traced = (struct block){ .pc = pc, .size = size, .insns = 1 };
-	return &v->traced;
+	v->single = (struct block){ .pc = pc, .size = size, .insns = 1 };
+	return &v->single;
 }
 
 /* Count the block that begins at pc, or stop before it if it is too long for the limit. */
@@ -63,6 +65,7 @@ static bool count_block(struct vcpu *v, u64 pc, u32 size)
 
 	if (unlikely(busy(v)) && !attend(v, pc, size))
 		return false;
+	trace_finish(v);
 	if (likely(!v->pending.stop)) {
 		if (v->run.stepping)
 			b = single(v, pc, size);
@@ -116,4 +119,31 @@ void on_block_exact(uc_engine *uc, u64 pc, u32 size, void *arg)
 			return;
 	if (!v->pending.jump) /* Unicorn skips it when a script has written RIP */
 		skip_pc(v, !v->keep_pc && v->stream.crossing == NO_ADDRESS);
+}
+
+/* Whether Unicorn may leave RIP stale in the hooks of the block under way: nobody will look. */
+static bool nobody_needs_pc(const struct vcpu *v)
+{
+	return !v->keep_pc && v->stream.crossing == NO_ADDRESS && v->trace.script->learned;
+}
+
+/* As on_block_exact(), with the events of the block's instructions. */
+void on_block_trace(uc_engine *uc, u64 pc, u32 size, void *arg)
+{
+	struct vcpu *v = arg;
+	struct translation t;
+	bool repeated;
+
+	(void)uc;
+	if (!begin_block(v, pc, size))
+		return;
+	if (v->attached || !v->user)
+		look_at_privilege(v);
+	trace_begin(v);
+	repeated = v->block.known->insns == 1 && pc + size == v->stream.next;
+	while (!fetch_block(v, pc, size, pc + v->block.known->crossing, repeated, &t))
+		if (!fetch_is_mended(v, pc, &t))
+			return;
+	if (!v->pending.jump)
+		skip_pc(v, nobody_needs_pc(v));
 }

@@ -62,6 +62,7 @@ void uncount_from(struct vcpu *v, u64 rip)
 {
 	if (!v->block.known)
 		return;
+	trace_cut(v, rip);
 	v->shared.count -= v->block.known->insns - insns_before(v, rip);
 	clear_block(v);
 }

@@ -152,6 +152,7 @@ void settle(struct vcpu *v)
 		uncount_from(v, e->rip);
 		break;
 	case FETCHED:
+		trace_at(v, e->rip);
 		fetch_again_at(v, e->rip);
 		uncount_from(v, e->rip);
 		v->stream.denied =
@@ -159,6 +160,7 @@ void settle(struct vcpu *v)
 		break;
 	case DONE:
 		fetch_reached(v, NO_ADDRESS);
+		trace_finish(v);
 		break;
 	}
 }

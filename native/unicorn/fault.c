@@ -65,6 +65,18 @@ static bool is_due(struct vcpu *v)
 	       count_at(v, reg_read(v, UC_X86_REG_RIP)) >= v->run.due;
 }
 
+/* What happens now is the instruction's at RIP. */
+static void tell_ring(struct vcpu *v)
+{
+	u64 rip;
+
+	if (!ring_records(v->ring))
+		return;
+	rip = reg_read(v, UC_X86_REG_RIP);
+	if (!trace_at(v, rip))
+		v->ring->instruction = count_at(v, rip);
+}
+
 /*
  * The refill reported *t, a fault at va: let it happen, and resolve it here if that is quick.
  * Returns whether *t translates now.
@@ -72,8 +84,7 @@ static bool is_due(struct vcpu *v)
 bool resolve_fault_as(struct vcpu *v, u64 va, u32 access, u32 privilege, struct translation *t)
 {
 	forget_memos(v);
-	if (v->ring && v->ring->enabled && !v->fidelity->on_code)
-		v->ring->instruction = count_at(v, reg_read(v, UC_X86_REG_RIP));
+	tell_ring(v);
 	if (v->mmu->check)
 		tell_checker(v);
 	if (v->fidelity->let_fault(v, va, access, privilege, t))

@@ -22,6 +22,7 @@ void fetch_reached(struct vcpu *v, u64 rip)
 
 	if (s->crossing == NO_ADDRESS || rip < s->crossing)
 		return;
+	trace_at(v, s->crossing);
 	s->crossed = s->crossing;
 	s->crossing = NO_ADDRESS;
 	if (!fetch_page(v, s->page, &t))

@@ -4,6 +4,7 @@
 #define UCMMU_UNICORN_FETCH_H
 
 #include "unicorn/memo.h"
+#include "unicorn/trace.h"
 
 /* One instruction-TLB look-up.  False: the page cannot be fetched from; *t says why. */
 static inline bool fetch_page(struct vcpu *v, u64 va, struct translation *t)
@@ -13,6 +14,8 @@ static inline bool fetch_page(struct vcpu *v, u64 va, struct translation *t)
 	if (unlikely(!stands(v, m, page_of(va))))
 		return fetch_in_full(v, va, t);
 	use(v, m->entry, ACCESS_FETCH);
+	if (is_traced(v))
+		trace_hit(v, va, ACCESS_FETCH, m->entry);
 	return true;
 }
 

@@ -154,6 +154,8 @@ static bool fault_fetch(struct vcpu *v, u64 page, struct translation *t, uc_tlb_
 		end_ahead(v, rip, v->guest->ahead); /* which executes its first instruction alone */
 		return false;
 	}
+	if (v->fidelity->traced)
+		fetch_reached(v, NO_ADDRESS); /* while the instruction that it is of is known */
 	clear_block(v);
 	fetch_reached(v, NO_ADDRESS);
 	return take_fault(v, page_of(rip) == page ? rip : page, ACCESS_FETCH, ACCESS_FETCH, t,
@@ -188,6 +190,7 @@ static bool fill_implicit(struct vcpu *v, u64 va, u32 access, uc_tlb_entry *entr
 	if (MMU(v, mmu_refill, refill)(v->mmu, va, access, PRIVILEGE_IMPLICIT, &t) == XLATE_OK)
 		return install(v, va, access, &t, entry);
 	forget_memos(v);
+	trace_at(v, reg_read(v, UC_X86_REG_RIP));
 	if (v->fidelity->modelled)
 		MMU(v, mmu_translate, translate)(v->mmu, va, access, PRIVILEGE_IMPLICIT, &t);
 	else if (t.result == XLATE_PF)

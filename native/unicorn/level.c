@@ -22,10 +22,12 @@ void enter_level(struct vcpu *v, struct level *outer)
 		v->thread = pthread_self();
 	if (!v->depth++)
 		return;
+	trace_at(v, insn_of_hook(v));
 	*outer = (struct level){
 		.run = v->run,
 		.end = v->end,
 		.block = v->block,
+		.trace = v->trace,
 		.insn = v->insn,
 		.jump = v->jump,
 		.stream = v->stream,
@@ -45,6 +47,7 @@ void enter_level(struct vcpu *v, struct level *outer)
 	v->pending.any = 0;
 	v->stream.next = v->stream.crossing = NO_ADDRESS;
 	clear_run(v);
+	v->trace.script = NULL;
 	clear_block(v);
 	clear_insn(v);
 }
@@ -66,6 +69,7 @@ void leave_level(struct vcpu *v, const struct level *outer)
 	v->block = outer->block;
 	if (v->block.known)
 		*v->block.known = outer->known;
+	trace_resume(v, &outer->trace);
 	v->insn = outer->insn;
 	v->jump = outer->jump;
 	v->stream = outer->stream;

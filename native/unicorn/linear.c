@@ -5,7 +5,7 @@
  */
 #include <string.h>
 
-#include "unicorn/vcpu.h"
+#include "unicorn/trace.h"
 
 /* The part of an access that lies in one page. */
 struct part {
@@ -37,11 +37,13 @@ static u32 happen(struct vcpu *v, u64 va, u32 access, u32 privilege, struct tran
 }
 
 /* Whether the access would fault, or leads to where there is no memory; no side effects but A. */
-static bool is_denied(struct vcpu *v, const struct part *p, u32 access, u32 privilege)
+static bool is_denied(struct vcpu *v, struct part *p, u32 access, u32 privilege)
 {
 	struct translation t;
+	bool denied = MMU(v, mmu_refill, refill)(v->mmu, p->va, access, privilege, &t) != XLATE_OK;
 
-	return MMU(v, mmu_refill, refill)(v->mmu, p->va, access, privilege, &t) != XLATE_OK;
+	p->pa = t.pa;
+	return denied;
 }
 
 static void copy(struct vcpu *v, const struct part *p, u32 access)
@@ -77,6 +79,8 @@ u32 linear_access(struct vcpu *v, u64 va, void *data, u32 n, u32 access, u32 pri
 		    happen(v, part[i].va, access, privilege, t) != XLATE_OK)
 			return t->result;
 	}
+	if (v->fidelity->traced)
+		trace_emit(v, EVENT_access, va, n, access, part[0].pa);
 	for (u32 i = 0; i < nr; i++) {
 		*at = part[i].va;
 		if (happen(v, part[i].va, access, privilege, t) != XLATE_OK)

@@ -44,11 +44,9 @@ void clear_vcpu(struct vcpu *v)
 {
 	clear_run(v);
 	clear_insn(v);
-	clear_block(v);
 	v->stream = (struct stream){ .next = NO_ADDRESS,
 				     .crossing = NO_ADDRESS,
 				     .crossed = NO_ADDRESS,
-				     .insn = NO_ADDRESS,
 				     .denied = NO_ADDRESS };
 	v->nested.rip = v->accessing = NO_ADDRESS;
 	v->owner_epoch = 1;

@@ -23,6 +23,7 @@
 #define NR_BLOCKS 4096 /* a power of two */
 #define NR_WATCHES 64
 #define NR_OWN_EXITS (3 * PAGE_SIZE) /* more than two pages can have */
+#define NR_TRACED 65536		     /* instructions, and their accesses, that trace keeps */
 #define NR_MEMOS 128		     /* a power of two, for each kind of access */
 #define MAX_INSN 15		     /* bytes (SDM vol. 2 2.3.11) */
 #define MSR_EFER 0xc0000080
@@ -53,6 +54,8 @@
 
 struct vcpu;
 struct insn;
+struct tracing;
+struct script;
 struct before;
 struct frame_chunk;
 
@@ -197,6 +200,7 @@ struct memo {
 	u64 translations;
 	struct tlb_entry *entry;
 	bool writable;	      /* a load may as well be that of a read-modify-write */
+	u64 va;		      /* the virtual page */
 	u64 vpn, frame, rest; /* the entry's: all that a look-up and the rights depend on */
 };
 
@@ -217,7 +221,6 @@ struct stream {
 	u64 page; /* of the last byte fetched */
 	u64 crossing; /* this instruction enters a page not looked up yet; NO_ADDRESS: none */
 	u64 crossed;  /* this denied instruction's second page is looked up already */
-	u64 insn;     /* trace: the last instruction */
 	u64 denied;   /* trace: the instruction that is about to be executed again */
 };
 
@@ -282,6 +285,15 @@ struct block_state {
 	bool stopped;	     /* a hook of its first instruction stopped the run */
 };
 
+/* trace: how far the events of the block under way have come. clear_block() ends them. */
+struct trace_state {
+	struct script *script;	       /* its instructions; NULL: no block is under way */
+	const struct traced_insn *now; /* the one whose access is under way */
+	u64 begin;		       /* shared.count before the first */
+	u32 next;		       /* how many are events already */
+	u32 access;		       /* loads and stores that they made */
+};
+
 /* State of the instruction under way: clear_insn() clears it before each start of Unicorn. */
 struct insn_state {
 	struct foretold foretold;
@@ -321,9 +333,10 @@ enum answer {
 
 /* What fast, exact and trace do differently; vcpu.c has the three. */
 struct fidelity {
-	void *on_block, *on_code, *on_store; /* hooks; NULL: none */
+	void *on_block, *on_store; /* hooks; NULL: none */
 	void (*on_load)(uc_engine *uc, uc_mem_type type, u64 pa, int size, s64 value, void *arg);
 	bool modelled; /* a fault happens in the model, with its exact address */
+	bool traced;   /* each instruction is an event, and stamps those that it causes */
 	bool (*probe)(struct vcpu *v, u64 va, u32 access, u64 *pa);
 	bool (*let_fault)(struct vcpu *v, u64 va, u32 access, u32 privilege, struct translation *t);
 };
@@ -365,6 +378,7 @@ struct level {
 	struct run run;
 	struct ending end;
 	struct block_state block;
+	struct trace_state trace;
 	struct block known; /* what block.known points to */
 	struct insn_state insn;
 	struct jump jump;
@@ -411,6 +425,7 @@ struct vcpu {
 	struct run run;
 	struct ending end; /* of the last start of Unicorn */
 	struct block_state block;
+	struct trace_state trace;
 	struct insn_state insn;
 	struct jump jump;
 	struct nested nested;
@@ -420,7 +435,8 @@ struct vcpu {
 
 	u64 epoch; /* grows when code may have changed under blocks */
 	struct block blocks[NR_BLOCKS];
-	struct block traced; /* trace, and steps: the instruction under way, as a block */
+	struct block single;	 /* steps: the instruction under way, as a block */
+	struct tracing *tracing; /* trace: what is known of instructions; NULL: nobody asked yet */
 
 	struct controls seen; /* attached: Unicorn's registers when last looked at */
 	struct env_places places;

@@ -77,10 +77,13 @@ static void settle_rep_end(struct vcpu *v, const struct before *b, u64 room)
 {
 	if (!rep_ran_out(v, b))
 		return;
-	if (room > 1)
+	if (room > 1) {
+		trace_finish(v);
+		trace_alone(v, b->rip, &b->insn);
 		v->shared.count++;
-	else
+	} else {
 		reg_write(v, UC_X86_REG_RIP, b->rip);
+	}
 }
 
 /* Whether the instruction neither looks at TF nor is one that step() must look at afterwards. */

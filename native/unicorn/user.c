@@ -45,7 +45,7 @@ void forget_program(struct vcpu *v)
 {
 	struct stream *s = &v->stream;
 
-	s->next = s->crossing = s->crossed = s->insn = s->denied = NO_ADDRESS;
+	s->next = s->crossing = s->crossed = s->denied = NO_ADDRESS;
 }
 
 u32 vcpu_enter_user(struct vcpu *v, u64 rip, u64 rsp)

@@ -15,10 +15,11 @@ static const struct fidelity fidelities[] = {
 			     .modelled = true,
 			     .probe = probe_by_model,
 			     .let_fault = let_fault_modelled },
-	[FIDELITY_TRACE] = { .on_code = (void *)on_code,
-			     .on_load = on_load,
-			     .on_store = (void *)on_store,
+	[FIDELITY_TRACE] = { .on_block = (void *)on_block_trace,
+			     .on_load = on_load_trace,
+			     .on_store = (void *)on_store_trace,
 			     .modelled = true,
+			     .traced = true,
 			     .probe = probe_by_model,
 			     .let_fault = let_fault_modelled },
 };
@@ -95,8 +96,6 @@ bool arm(struct vcpu *v)
 		     add_hook(v, UC_HOOK_INSN, (void *)on_syscall, UC_X86_INS_SYSCALL);
 	if (!v->attached || v->counting)
 		ok = ok && add_hook(v, UC_HOOK_EDGE_GENERATED, v->guest->on_edge, 0);
-	if (f->on_code)
-		ok = ok && add_hook(v, UC_HOOK_CODE, f->on_code, 0);
 	if (f->on_block && v->counting)
 		ok = ok && add_hook(v, UC_HOOK_BLOCK, f->on_block, 0);
 	if (f->on_load)
@@ -140,9 +139,13 @@ static int own_frames(struct vcpu *v)
 	return v->fidelity->modelled || v->serving ? start_owning(v) : 0;
 }
 
-/* Choose what the fidelity does; its hooks come with arm(). */
+/* Choose what the fidelity does; its hooks come with arm(). Without a ring trace is exact. */
 static int choose_fidelity(struct vcpu *v, u32 fidelity)
 {
+	if (fidelity == FIDELITY_TRACE && !v->ring)
+		fidelity = FIDELITY_EXACT;
+	if (fidelity == FIDELITY_TRACE && !trace_prepare(v))
+		return -ENOMEM;
 	v->fidelity = &fidelities[fidelity];
 	v->counting |= fidelity != FIDELITY_FAST;
 	v->load.hook = v->fidelity->on_load;
@@ -213,7 +216,7 @@ int vcpu_set_fidelity(struct vcpu *v, u32 fidelity)
 	while (v->nr_hooks > 1)
 		del_last_hook(v);
 	v->armed = false;
-	v->stream.next = v->stream.crossing = v->stream.insn = NO_ADDRESS;
+	v->stream.next = v->stream.crossing = NO_ADDRESS;
 	v->epoch++;
 	forget_memos(v);
 	return choose_fidelity(v, fidelity);
@@ -225,5 +228,6 @@ void vcpu_free(struct vcpu *v)
 	free_watchpoints(v, true);
 	free_regions(&v->regions);
 	free_frames(v);
+	free(v->tracing);
 	free(v);
 }

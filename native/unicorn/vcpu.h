@@ -137,6 +137,18 @@ void suspend_exits(struct vcpu *v);
 void resume_exits(struct vcpu *v);
 uc_err start_ahead(struct vcpu *v, uc_err (*start_unicorn)(struct vcpu *v));
 
+/* trace.c: the instructions' events; what of it is hot stands in trace.h. */
+bool trace_prepare(struct vcpu *v);
+void trace_begin(struct vcpu *v);
+void trace_to(struct vcpu *v, u32 number);
+bool trace_at(struct vcpu *v, u64 rip);
+void trace_rest(struct vcpu *v);
+void trace_cut(struct vcpu *v, u64 rip);
+void trace_alone(struct vcpu *v, u64 rip, const struct insn *insn);
+const struct traced_insn *trace_find(struct vcpu *v);
+void trace_resume(struct vcpu *v, const struct trace_state *outer);
+void clear_block(struct vcpu *v);
+
 /* count.c */
 void learn(struct vcpu *v, struct block *b, u64 pc, u32 size);
 void uncount_from(struct vcpu *v, u64 rip);
@@ -205,16 +217,16 @@ bool pass_nothing(struct vcpu *v, u64 va, u64 pa, u32 access, uc_tlb_entry *entr
 bool fetch_is_mended(struct vcpu *v, u64 pc, struct translation *t);
 void settle_passed(struct vcpu *v);
 
-/* access.c, fill.c, block.c, trace.c, traps.c: the hooks. */
+/* access.c, fill.c, block.c, traps.c: the hooks. */
 void on_load(uc_engine *uc, uc_mem_type type, u64 pa, int size, s64 value, void *arg);
 void on_store(uc_engine *uc, uc_mem_type type, u64 pa, int size, s64 value, void *arg);
 bool fill(void *arg, u64 page, u64 va, u32 access, uc_tlb_entry *entry);
 bool fill_attached(void *arg, u64 page, u64 va, u32 access, uc_tlb_entry *entry);
-bool attend(struct vcpu *v, u64 pc, u32 size);
-void end_before(struct vcpu *v, u64 pc);
 void on_block_fast(uc_engine *uc, u64 pc, u32 size, void *arg);
 void on_block_exact(uc_engine *uc, u64 pc, u32 size, void *arg);
-void on_code(uc_engine *uc, u64 pc, u32 size, void *arg);
+void on_block_trace(uc_engine *uc, u64 pc, u32 size, void *arg);
+void on_load_trace(uc_engine *uc, uc_mem_type type, u64 pa, int size, s64 value, void *arg);
+void on_store_trace(uc_engine *uc, uc_mem_type type, u64 pa, int size, s64 value, void *arg);
 void on_syscall(uc_engine *uc, void *arg);
 void on_interrupt(uc_engine *uc, u32 vector, void *arg);
 void finish_syscall(struct vcpu *v);
@@ -323,11 +335,11 @@ static inline bool enter(struct vcpu *v, struct block *b)
 	return true;
 }
 
-/* No block is under way; what its end would have done to the MMU is not done either. */
-static inline void clear_block(struct vcpu *v)
+/* trace: the block under way is done, and so are all of its instructions. */
+static inline void trace_finish(struct vcpu *v)
 {
-	v->block = (struct block_state){ .known = NULL };
-	v->pending.control = CONTROL_NONE;
+	if (v->trace.script)
+		trace_rest(v);
 }
 
 /* The guest-physical address of what the instance has at that address: see region.c. */

@@ -141,6 +141,10 @@ static void store_first(struct vcpu *v, const struct insn *insn, u64 pc)
 /* The instruction at rip is intercepted: it does not execute. */
 void end_by_intercept(struct vcpu *v, const struct insn *insn, u64 rip, enum progress progress)
 {
+	if (!trace_at(v, rip)) {
+		trace_finish(v);
+		trace_alone(v, rip, insn);
+	}
 	if (intercept_of(insn) == INTERCEPT_EMULATED)
 		end(v, STOP_EMULATED, rip, progress, AGAIN_START);
 	else

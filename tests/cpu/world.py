@@ -19,6 +19,7 @@ from mmu.linux.mman import MAP_ANONYMOUS, MAP_FIXED, MAP_PRIVATE, PROT_EXEC, PRO
 from mmu.memory import Memory
 from mmu.x86 import Mmu
 from tests.cpu.assemble import assemble
+from tests.cpu.traced import Recorder
 
 TEXT = 0x400000
 DATA = 0x600000
@@ -79,6 +80,7 @@ class World:
     mm: Mm
     vcpu: VCpu
     faults: int = 0
+    recorder: Recorder | None = None
 
     def run(self, limit: int | None = None) -> Any:
         """Run on, resolving faults; returns the first exit that is none, or a fault that is a
@@ -106,10 +108,12 @@ class World:
 
     def check(self) -> None:
         """Unicorn never used a translation that was not the model's, and every cut block was
-        understood.
+        understood; in trace every instruction was told.
         """
         assert self.vcpu.shared.broken == 0
         assert self.vcpu.shared.miscounts == 0
+        if self.recorder is not None:
+            self.recorder.check(self.vcpu.instructions or 0)
 
 
 def map_fixed(mm: Mm, at: int, size: int, prot: int) -> None:
@@ -131,6 +135,9 @@ def world(
     """Load ``source`` (assembly or bytes) at ``at`` with data and stack, in user mode at its first
     byte.
     """
+    recorder = Recorder() if ring is None and how.fidelity is Fidelity.TRACE else None
+    if recorder is not None:
+        ring = recorder.ring
     code = assemble(source) if isinstance(source, str) else source
     memory = Memory(64 << 20)
     mmu = Mmu(memory, engine=how.engine, geometry="tiny", ring=ring)
@@ -146,5 +153,5 @@ def world(
         vcpu.enter_user(at, STACK_TOP - 64)
         for name, value in (regs or {}).items():
             vcpu.write_reg(reg(name), value)
-        yield World(memory, mmu, mm, vcpu)
+        yield World(memory, mmu, mm, vcpu, recorder=recorder)
     mm.exit_mmap()

@@ -52,6 +52,8 @@ operation = st.one_of(
     st.tuples(st.just("fast fault"), pages, st.sampled_from([4, 6, 7, 0x14])),
     st.tuples(st.just("marker"), pages, st.just(0)),
     st.tuples(st.just("no memory"), pages, st.integers(0, 4)),
+    st.tuples(st.just("mremap"), pages, st.tuples(few, few)),
+    st.tuples(st.just("fork"), st.just(0), st.just(0)),
     st.tuples(st.just("quiesce"), st.just(0), st.just(0)),
 )
 
@@ -95,6 +97,11 @@ def perform(world: World, what: str, page: int, argument: Any) -> object:
             return set_marker(world, addr)
         if what == "no memory":
             return starved(world, addr, argument)
+        if what == "mremap":
+            old, new = argument
+            return world.mm.mremap(addr, old * PAGE_SIZE, new * PAGE_SIZE, mman.MREMAP_MAYMOVE)
+        if what == "fork":
+            return world.mm.dup_mm().exit_mmap()
         return world.quiesce()
     except (LinuxError, MmBug) as error:
         return str(error)

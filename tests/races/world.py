@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from mmu._native import lib
-from mmu.events import MM_COUNTER_ID, EventRing
+from mmu.events import EVENTS, MM_COUNTER_ID, EventRing
 from mmu.linux import engine, mmu_gather, pte_ref, zap
 from mmu.linux.locks import pte_lock, pte_unlock
 from mmu.linux.mm import Mm
@@ -26,10 +26,12 @@ from mmu.linux.smp import local_irqs_off
 from mmu.linux.state import Kernel
 from mmu.linux.tlbflush import flush_tlb_mm_range, switch_mm
 from mmu.memory import Memory
+from mmu.trace.chains import broken_chains
 from mmu.twin import EntryPa
 from mmu.units import PAGE_SHIFT, PAGE_SIZE
 from mmu.x86 import Access, Mmu, Outcome
 from tests.races.interleaving import Interleaving, Step
+from tests.trace.rings import batch_of
 
 BASE = 0x10_0000_0000
 SLOT = 2 << 20
@@ -63,7 +65,9 @@ class RaceWorld:
         invlpgb: bool = False,
     ) -> None:
         self.memory = Memory(2 << 20)
-        self.ring = EventRing(1 << 14)
+        self.ring = EventRing(1 << 16)
+        self.ring.enable()
+        self.memory.record(self.ring)
         self.kernel = Kernel(
             self.memory, policy=policy, engine="python", ring=self.ring, lockdep=True
         )
@@ -263,7 +267,9 @@ class RaceWorld:
         self.kernel.check()
 
     def settle(self) -> None:
-        """What must be so at rest: counts are entries, nothing stale was used, nothing is left."""
+        """What must be so at rest: counts are entries, nothing stale was used, nothing is left; and
+        what the events say of each count is one chain.
+        """
         self.quiesce()
         self.kernel.check()
         report = self.mm.check_tables(references=True)
@@ -277,6 +283,7 @@ class RaceWorld:
         self.quiesce()
         assert self.counter("pte_tables_allocated") == self.counter("pte_tables_freed")
         assert (self.mm.c.pgtables_bytes, self.kernel.c.rcu.nr_pending) == (0, 0)
+        assert broken_chains(EVENTS, [batch_of(self.ring)]) == []
 
 
 __all__ = ["BASE", "PAGE_SIZE", "SLOT", "Actor", "RaceWorld", "pte_lock"]

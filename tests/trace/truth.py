@@ -10,13 +10,19 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import pytest
 
 from cpu.machine import Machine
 from cpu.recorder import Recorder
-from mmu._native import lib
-from mmu.linux.state import MmStruct
+from mmu._native import ffi, lib
+from mmu.events import EVENT_ID, EventRing
+from mmu.linux.state import Kernel
 from mmu.memory import Memory
-from mmu.trace.reader import TraceFile
+from mmu.trace.counts import Counts
+from mmu.trace.format import RECORD
+from mmu.trace.reader import Batch, TraceFile
+from mmu.trace.tables import Tables
+from mmu.trace.tlbs import Tlbs
 from mmu.trace.writer import TraceWriter
 from mmu.units import PAGE_SHIFT, PAGE_SIZE
 from mmu.x86.entries import X86_ADDR_MASK, X86_P, X86_PS
@@ -42,26 +48,26 @@ class Truth:
     pgds: list[int] = field(default_factory=list)
 
 
-def truth_of(machine: Machine, end: int) -> Truth:
+def truth_of(kernel: Kernel, end: int) -> Truth:
     """What RAM, struct page and the arrays hold now."""
     truth = Truth(end)
-    for mm in machine.kernel.mms:
+    for mm in kernel.mms:
         if mm.c.pgd:
             truth.pgds.append(int(mm.c.pgd) >> PAGE_SHIFT)
-            _take(truth, machine.memory, mm, int(mm.c.pgd) >> PAGE_SHIFT, 4)
-    for cpu in machine.kernel.cpus:
+            _take(truth, mm.memory, int(mm.c.pgd) >> PAGE_SHIFT, 4)
+    for cpu in kernel.cpus:
         truth.entries[cpu.id] = entries_of(cpu.mmu)
     return truth
 
 
-def _take(truth: Truth, memory: Memory, mm: MmStruct, pfn: int, level: int) -> None:
+def _take(truth: Truth, memory: Memory, pfn: int, level: int) -> None:
     data = truth.tables[pfn] = memory.read(pfn << PAGE_SHIFT, PAGE_SIZE)
     if level == 1:
         truth.counts[pfn] = int(memory.page(pfn).pte_refcount)
         return
     for value in np.frombuffer(data, np.uint64).tolist():
         if value & X86_P and not (level <= 3 and value & X86_PS):
-            _take(truth, memory, mm, (value & X86_ADDR_MASK) >> PAGE_SHIFT, level - 1)
+            _take(truth, memory, (value & X86_ADDR_MASK) >> PAGE_SHIFT, level - 1)
 
 
 def entries_of(unit: Unit) -> list[Held]:
@@ -80,7 +86,7 @@ def entries_of(unit: Unit) -> list[Held]:
 
 
 class Watch:
-    """Records a machine and takes the truth every so many switches, up to ``most`` times."""
+    """Records a machine and takes the truth every so many turns of a CPU, up to ``most`` times."""
 
     def __init__(self, *, every: int, most: int) -> None:
         self.file = io.BytesIO()
@@ -89,27 +95,38 @@ class Watch:
         self._every, self._most, self._seen = every, most, 0
 
     def look(self, machine: Machine) -> None:
-        """A CPU is about to switch."""
+        """A CPU is about to have its turn."""
         self._seen += 1
         if self._seen % self._every == 0 and len(self.truths) < self._most:
-            self.truths.append(truth_of(machine, self.writer.nr_events))
+            self.truths.append(truth_of(machine.kernel, self.writer.nr_events))
 
 
 @contextmanager
 def watched(
-    program: str, *args: str, every: int = 1, most: int = 8, **options: Any
+    monkeypatch: pytest.MonkeyPatch,
+    program: str,
+    *args: str,
+    every: int = 1,
+    most: int = 8,
+    **options: Any,
 ) -> Iterator[tuple[TraceFile, list[Truth]]]:
     """Run a guest, recorded; what came of it, and the truth at some points on the way."""
     watch = Watch(every=every, most=most)
     head = {"levels": 4, "cpus": options.get("cpus", 1)}
     watch.writer = writer = TraceWriter(watch.file, head)
     for name in ("insn", "access", "tlb_hit"):
-        writer.ring.c.unwanted[lib_number(name)] = 1
+        writer.ring.c.unwanted[EVENT_ID[name]] = 1
     with guest_machine(program, *args, ring=writer.ring, **options) as machine:
         machine.memory.record(writer.ring)
-        Recorder(machine, writer)
+        Recorder(machine.system, writer)
         writer.ring.enable()
-        machine.scheduler.before_switch = lambda: watch.look(machine)
+        turn = machine.scheduler._turn
+
+        def looked_at(rq: Any) -> bool:
+            watch.look(machine)
+            return turn(rq)
+
+        monkeypatch.setattr(machine.scheduler, "_turn", looked_at)
         result = machine.run()
         writer.ring.enable(False)
         writer.close(result.as_dict())
@@ -118,8 +135,51 @@ def watched(
     yield TraceFile("memory", watch.file), watch.truths
 
 
-def lib_number(name: str) -> int:
-    """The number of an event by its name."""
-    from mmu.events import EVENT_ID
+def unread(ring: EventRing, first: int) -> Batch:
+    """The unread records of a ring with no writer, the first of which has number ``first``."""
+    records = ffi.new("struct event[]", max(int(ring.c.head - ring.c.tail), 1))
+    count = lib.ring_read(ring.c, records, len(records))
+    data = np.frombuffer(ffi.buffer(records), RECORD)[:count].copy()
+    return Batch(np.arange(first, first + count, dtype=np.uint64), data)
 
-    return EVENT_ID[name]
+
+@dataclass
+class Rebuilt:
+    """All that is rebuilt from events: apply() each batch, then hold it against a truth."""
+
+    tables: Tables = field(default_factory=Tables)
+    tlbs: Tlbs = field(default_factory=Tlbs)
+    counts: Counts = field(default_factory=Counts)
+
+    def apply(self, batch: Batch) -> None:
+        """Go on by these events."""
+        for part in (self.tables, self.tlbs, self.counts):
+            part.apply(batch)
+
+    def check(self, truth: Truth, *, counted: bool) -> None:
+        """Every byte, entry and count is the true one."""
+        for pfn, data in truth.tables.items():
+            assert self.tables.table(pfn).tobytes() == data, f"table {pfn:#x} at {truth.end}"
+        for cpu, entries in truth.entries.items():
+            assert held(self.tlbs, cpu) == entries, f"CPU {cpu} at {truth.end}"
+        told = {pfn: self.count(pfn) for pfn in truth.counts}
+        assert told == (truth.counts if counted else dict.fromkeys(truth.counts, 0))
+
+    def count(self, pfn: int) -> int:
+        """The count of a table; 0 if no event told of it. Of entries and visitors there are as
+        many.
+        """
+        count = self.counts.of.get(pfn)
+        if count is None:
+            return 0
+        assert count.count == count.entries + len(count.visitors), hex(pfn)
+        return count.count
+
+
+def held(tlbs: Tlbs, cpu: int) -> list[Held]:
+    """What is resident on a CPU, in the form of a truth."""
+    return [
+        (one.slot, one.array, int(one.table), one.va >> PAGE_SHIFT, one.pa, one.level)
+        + (one.page_level, one.pcid, one.pat, one.pkey, one.flags)
+        for one in tlbs.entries(cpu)
+    ]

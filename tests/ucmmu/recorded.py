@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,6 +21,7 @@ from mmu.trace.where import Where
 from mmu.trace.writer import TraceWriter
 from mmu.x86 import load_geometry
 from tests.guests.machine import BUILD
+from ucmmu.cli import _command_parsers
 from ucmmu.event_filter import EventFilter
 
 EVERYTHING = EventFilter(Where())
@@ -42,10 +45,14 @@ class Script:
         ring.ahead_ns = (instruction if time is None else time) - instruction
 
     def emit(self, name: str, **fields: int) -> None:
+        self.emit_from("", name, **fields)
+
+    def emit_from(self, site: str, name: str, **fields: int) -> None:
+        """An event that the kernel function ``site`` caused."""
         desc = _KINDS[name]
         assert set(fields) <= set(desc.fields)
         values = [fields.get(field, 0) & (1 << 64) - 1 for field in desc.fields]
-        self.writer.ring.emit(desc.id, *values)
+        self.writer.ring.emit(desc.id, *values, site=site)
 
     def insn(self, ip: int, code: bytes = b"\x90") -> None:
         self.emit("insn", ip=ip, size=len(code), code=int.from_bytes(code, "little"))
@@ -63,9 +70,8 @@ def _arrays(geometry: str) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     first = 0
     for array in load_geometry(geometry).arrays:
-        found.append(
-            {"name": array.name, "first": first, "sets": array.sets, "ways": array.ways.value}
-        )
+        shape = {"first": first, "sets": array.sets, "ways": array.ways.value}
+        found.append({"name": array.name, "kind": array.kind, **shape})
         first += array.entries.value
     return found
 
@@ -97,7 +103,7 @@ def record(
             seed=seed,
             ring=writer.ring,
         ) as machine:
-            Recorder(machine, writer)
+            Recorder(machine.system, writer)
             streams = (nowhere.fileno(),) * 3
             machine.spawn(str(BUILD / program), args=args, streams=streams)
             result = machine.run()
@@ -105,3 +111,11 @@ def record(
             writer.close(result.as_dict())
     memory.close()
     return path
+
+
+def examples(command: str) -> list[list[str]]:
+    """The words of the examples in a command's help, without ``ucmmu``."""
+    (parser,) = (parser for name, parser in _command_parsers().items() if name == command)
+    found = re.findall(r"^  ucmmu (.+)$", parser.format_help().partition("examples:")[2], re.M)
+    assert found
+    return [shlex.split(line) for line in found]

@@ -10,10 +10,11 @@ from collections import Counter, defaultdict
 
 import pytest
 
-from tests.ucmmu.recorded import EVERYTHING, Script
+from tests.ucmmu.recorded import EVERYTHING, Script, record
 
 protos = pytest.importorskip("perfetto.protos.perfetto.trace.perfetto_trace_pb2")
 
+from mmu.trace.reader import TraceFile  # noqa: E402
 from ucmmu.event_filter import parse_filter  # noqa: E402
 from ucmmu.reading import perfetto  # noqa: E402
 
@@ -247,8 +248,7 @@ def test_memory_of_a_process_over_time(script):
     script.emit("rss_stat", mm=MM, member=0, pages=4)
     script.emit("rss_stat", mm=MM, member=2, pages=50)
     script.at(20, task=7)
-    script.emit("set_pgd", address=0, old=0, new=0x2067, entry_pa=MM)
-    script.emit("set_p4d", address=0, old=0, new=0x3067, entry_pa=0x2000)
+    script.emit("set_p4d", address=0, old=0, new=0x3067, entry_pa=MM)
     script.emit("set_pud", address=0, old=0, new=0x4067, entry_pa=0x3008)
     script.emit("set_pmd", address=0, old=0, new=0x5067, entry_pa=0x4010)
     script.emit("set_pmd", address=0, old=0, new=0x20_00E7, entry_pa=0x4018)
@@ -294,3 +294,73 @@ def test_another_name_renames_the_track(script):
 
 def test_a_trace_without_events_is_a_file_with_its_first_packet(tmp_path):
     assert len(export(Script(tmp_path / "a.trace").trace()).packets) == 1
+
+
+@pytest.fixture(scope="module")
+def guest(tmp_path_factory):
+    path = tmp_path_factory.mktemp("perfetto") / "a.trace"
+    return record(path, "dontneed_loop", "4M", "2M", cpus=2)
+
+
+@pytest.fixture(scope="module")
+def exported(guest):
+    return export(TraceFile(str(guest)))
+
+
+def test_a_guest_s_counters_are_those_of_its_report(guest, exported):
+    read, report = exported, TraceFile(str(guest)).summary
+    tables = [value for _, value in read.counter("PTE tables")]
+    born = sum(after > before for before, after in zip([0, *tables], tables, strict=False))
+    assert born == report["pte_tables_allocated"]
+    assert tables[-1] == 0
+    for name, peak in (("VmSize", "VmPeak"), ("VmRSS", "VmHWM"), ("VmPTE", "VmPTE_peak")):
+        values = [value for _, value in read.counter(name)]
+        assert max(values) == report[peak]
+        assert values[-1] == 0
+    pending = [value for _, value in read.counter("RCU pending")]
+    assert max(pending) == report["kernel_counters"]["rcu_pending_max"]
+    assert pending[-1] == 0
+
+
+def test_each_process_has_counters_of_its_own(tmp_path):
+    trace = TraceFile(str(record(tmp_path / "a.trace", "fork_tree", "1", "256K")))
+    read = export(trace)
+    processes = {uuid: its for uuid, its in read.tracks.items() if its.HasField("process")}
+    peaks = defaultdict(dict)
+    for one in read.events:
+        track = read.tracks[one["track"]]
+        if track.HasField("counter") and track.parent_uuid in processes:
+            pid = processes[track.parent_uuid].process.pid
+            peak = max(one["value"], peaks[pid].get(track.name, 0))
+            peaks[pid][track.name] = peak
+    for report in trace.summary["processes"]:
+        assert peaks[report["pid"]] == {
+            "VmSize": report["VmPeak"],
+            "VmRSS": report["VmHWM"],
+            "VmPTE": report["VmPTE_peak"],
+        }
+
+
+def test_each_flow_of_a_guest_begins_and_ends_once(exported):
+    begun = [flow for one in exported.events for flow in one["flows"]]
+    ended = [flow for one in exported.events for flow in one["ends"]]
+    assert begun and sorted(begun) == sorted(ended)
+    assert len(set(begun)) == len(begun)
+
+
+def test_perfetto_s_trace_processor_reads_it(guest, tmp_path):
+    """Its program is a download; where it is not there, the classes above have to do."""
+    shutil = pytest.importorskip("shutil")
+    binary = shutil.which("trace_processor_shell") or shutil.which("trace_processor")
+    if binary is None:
+        pytest.skip("no trace_processor_shell in PATH: get.perfetto.dev/trace_processor")
+    from perfetto.trace_processor import TraceProcessor, TraceProcessorConfig
+
+    path = tmp_path / "a.pftrace"
+    with path.open("wb") as file:
+        perfetto.write(TraceFile(str(guest)), EVERYTHING, file)
+    with TraceProcessor(trace=str(path), config=TraceProcessorConfig(bin_path=binary)) as tp:
+        (row,) = tp.query("SELECT count(*) AS n FROM slice WHERE name = 'madvise'")
+        assert row.n > 0
+        (row,) = tp.query("SELECT count(*) AS n FROM flow")
+        assert row.n > 0

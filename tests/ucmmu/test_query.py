@@ -6,6 +6,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from pathlib import Path
 
 import pytest
 
@@ -258,3 +259,11 @@ def test_functions_of_a_guest_by_their_misses(tmp_path):
     (total,) = ask(trace, "SELECT count(*) AS n FROM events WHERE event = 'tlb_miss'")
     assert sum(row["misses"] for row in rows) == total["n"] > 0
     assert {"main", "_start"} & {row["function"] for row in rows}
+
+
+def test_the_examples_of_the_documentation_run(trace):
+    text = (Path(__file__).parents[2] / "docs" / "exporting.md").read_text()
+    statements = [piece.split("```")[0] for piece in text.split("```sql\n")[1:]]
+    assert len(statements) >= 5
+    for statement in statements:
+        ask(trace, statement)

@@ -89,7 +89,7 @@ def test_every_kind_of_access_has_its_name(access):
 @pytest.mark.parametrize("result", TryGet)
 def test_every_result_of_tryget_has_its_name(result):
     name = result.name.lower().removeprefix("failed_")
-    assert f"({name})" in phrase("pte_tryget", 7, int(result), 0)
+    assert f": {name}," in phrase("pte_tryget", 7, int(result), 0)
 
 
 @pytest.mark.parametrize("reason", TlbFlushReason)

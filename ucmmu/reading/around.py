@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Final
 
+from mmu.trace.where import Where
 from ucmmu.text import did_you_mean
 
 if TYPE_CHECKING:
@@ -23,9 +24,13 @@ class Around:
     ``hit`` holds.
     """
 
-    def __init__(self, hit: Callable[[Numbered], bool], count: int) -> None:
+    def __init__(
+        self, hit: Callable[[Numbered], bool], count: int, number: int | None = None
+    ) -> None:
         self.hit = hit
         self.count = count
+        self.number = number
+        """The event that is looked for, if it is one."""
 
     @classmethod
     def parse(cls, text: str) -> Around:
@@ -40,11 +45,20 @@ class Around:
             raise ValueError(f"{count_text!r} is no number of events from 0 to {MAX}")
         if what.isdecimal():
             number = int(what)
-            return cls(lambda one: one.number == number, count)
+            return cls(lambda one: one.number == number, count, number)
         kinds = frozenset(name for name in EVENT_ID if fnmatchcase(name, what))
         if not kinds:
             raise ValueError(f"no event {what!r}{did_you_mean(what, EVENT_ID)}")
         return cls(lambda one: one.event.name in kinds, count)
+
+    def narrowed(self, where: Where) -> Where:
+        """Conditions that leave out what is too far from the one event that is looked for, where
+        that can be told.
+        """
+        if self.number is None or where != Where():
+            return where
+        begin, end = max(0, self.number - self.count), self.number + self.count + 1
+        return Where(begin=begin, end=end)
 
     def groups(self, events: Iterable[Numbered]) -> Iterator[Numbered | None]:
         """The events that are near a hit; None stands between groups that do not touch."""

@@ -74,7 +74,12 @@ def _columns(nodes: list[Node]) -> frozenset[str] | None:
     a table may stand for all.
     """
     names: set[str] = set()
-    tables = {str(node.get(key, "")).lower() for node in nodes for key in ("alias", "table_name")}
+    tables = {
+        str(node.get(key, "")).lower()
+        for node in nodes
+        if node.get("type") == "BASE_TABLE"
+        for key in ("alias", "table_name")
+    }
     for node in nodes:
         if node.get("type") == "STAR" or node.get("ref_type") == "NATURAL":
             return None

@@ -13,12 +13,11 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-from mmu.trace.where import Where
 from ucmmu.arguments import run_options
 from ucmmu.exit_codes import ExitCode, Failure
 from ucmmu.options import RunOptions, program_file
 from ucmmu.progress import Progress
-from ucmmu.reading.moment import Moment
+from ucmmu.reading.moment import Moment, exit_moment
 from ucmmu.reading.source import open_trace
 from ucmmu.run import open_traces, supervised
 from ucmmu.supervise import Limits
@@ -70,9 +69,8 @@ def _exit_of(trace: TraceFile, task: int | None, report: dict[str, Any]) -> Mome
     pid = task
     if pid is None:
         pid = next((n.fields["pid"] for n in trace.notes if n.kind == "process"), None)
-    ends = [n.event for n in trace.notes if n.kind == "exit" and n.fields.get("tgid") == pid]
-    if not ends:
+    when = exit_moment(trace, pid)
+    if when is None:
         why = f": {report['error']}" if report["error"] else ""
         raise Failure(report["exit_code"] or ExitCode.USAGE, f"task {pid} did not exit{why}")
-    end = ends[-1]
-    return Moment(end, next(trace.events(Where(begin=end - 1, end=end)), None) if end else None)
+    return when

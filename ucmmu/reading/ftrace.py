@@ -65,7 +65,7 @@ class FtraceEvents:
 
     def comm(self, pid: int) -> str:
         """What a task is called, as of the event; ``<idle>`` and ``<...>`` as ftrace has them."""
-        process = self.history.process(pid, self._number)
+        process = self.history.process(pid, self._number) or self.history.first_named(pid)
         if process is None:
             return "<...>" if pid else "<idle>"
         return printable(process.comm)[:MAX_COMM]

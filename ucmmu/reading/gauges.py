@@ -21,7 +21,7 @@ WINDOW_NS: Final = 10_000
 PAGE_KB: Final = 4
 _PRESENT, _PS = 1, 1 << 7
 _FRAME = 0x000F_FFFF_FFFF_F000
-_LEVELS = ("set_pgd", "set_p4d", "set_pud", "set_pmd")
+_LEVELS = ("set_p4d", "set_pud", "set_pmd")
 _SWAP_ENTRIES = 2
 
 
@@ -53,7 +53,7 @@ class TableCount:
                 self._owner[table] = mm
             else:
                 self._owner.pop(table, None)
-        if not changed or event.name == "set_pgd":
+        if not changed:
             return None
         self.kb[mm] = self.kb.get(mm, 0) + changed * PAGE_KB
         return mm
@@ -84,6 +84,8 @@ class Gauges:
             self._of_mm("VmRSS", event["mm"], event.time, pages * PAGE_KB)
         elif name == "total_vm":
             self._of_mm("VmSize", event["mm"], event.time, event["pages"] * PAGE_KB)
+        elif name == "mm_page_free":
+            self._timeline.frame_freed(event["pfn"])
         elif name in ("pte_alloc", "pte_free"):
             self._tables += 1 if name == "pte_alloc" else -1
             self._of_all("PTE tables", "tables", event.time, self._tables)
@@ -95,9 +97,9 @@ class Gauges:
             self._of_all("RCU pending", "tables", event.time, self._pending)
 
     def _of_mm(self, name: str, mm: int, time: int, kb: int) -> None:
-        key = name, mm
+        process = self._timeline.process_of(mm)
+        key = name, process or -mm
         if key not in self._tracks:
-            process = self._timeline.process_of(mm)
             label = name if process else f"{name} of mm {mm:#x}"
             self._tracks[key] = self._timeline.counter(label, "kB", process)
         self._packets.counter(self._tracks[key], time, kb)

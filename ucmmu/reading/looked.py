@@ -151,7 +151,7 @@ def _looked(arguments: argparse.Namespace) -> Iterator[tuple[TraceFile, History,
         return
     with open_trace(arguments.target) as trace:
         _refuse_a_pipe(arguments.target)
-        yield trace, History(trace), moment(trace, arguments.at)
+        yield trace, History(trace), moment(trace, arguments.at, arguments.task)
 
 
 def _refuse_a_pipe(path: str) -> None:

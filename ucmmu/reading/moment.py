@@ -35,14 +35,16 @@ class Moment:
         return max(self.end - 1, 0)
 
 
-def moment(trace: TraceFile, text: str) -> Moment:
+def moment(trace: TraceFile, text: str, task: int | None = None) -> Moment:
     """What ``--at text`` names. Raises Failure (USAGE): no such form, no such event.
 
     N: after event N; ``insn=N``: when a CPU (0 unless ``:CPU`` says another) has executed N
-    instructions and the next is about to; ``time=T``: at T nanoseconds; ``end``: after the last.
+    instructions and the next is about to; ``time=T``: at T nanoseconds; ``end``: when ``task``, or
+    the last process, begins to exit, for then its address space goes; after the last event if that
+    is not recorded.
     """
     if text == "end":
-        return _before(trace, trace.nr_events)
+        return exit_moment(trace, task) or before(trace, trace.nr_events)
     key, equals, value = text.partition("=")
     if not equals:
         return _after(trace, _number(text))
@@ -73,10 +75,23 @@ def _after(trace: TraceFile, number: int) -> Moment:
         has = f"0 to {trace.nr_events - 1:,}" if trace.nr_events else "none at all"
         line = f"argument --at: no event {number:,}: {trace.path} has {has}"
         raise Failure(ExitCode.USAGE, line)
-    return _before(trace, number + 1)
+    return before(trace, number + 1)
 
 
-def _before(trace: TraceFile, end: int) -> Moment:
+def exit_moment(trace: TraceFile, task: int | None = None) -> Moment | None:
+    """When the last thread of a process begins to exit: of that whose PID is ``task``, by default
+    of the process that does last; None if none is told to.
+    """
+    ends = [
+        note.event
+        for note in trace.notes
+        if note.kind == "exit" and task in (None, note.fields.get("tgid"), note.fields.get("pid"))
+    ]
+    return before(trace, ends[-1]) if ends else None
+
+
+def before(trace: TraceFile, end: int) -> Moment:
+    """The state that the events with numbers below ``end`` left."""
     last = next(trace.events(Where(begin=end - 1, end=end)), None) if end else None
     return Moment(end, last)
 
@@ -87,7 +102,7 @@ def _at_instruction(trace: TraceFile, count: int, cpu: int) -> Moment:
     if first is None:
         line = f"argument --at: CPU {cpu} executed no instruction number {count:,} in {trace.path}"
         raise Failure(ExitCode.USAGE, line)
-    return _before(trace, first.number)
+    return before(trace, first.number)
 
 
 def _at_time(trace: TraceFile, time: int) -> Moment:
@@ -95,7 +110,7 @@ def _at_time(trace: TraceFile, time: int) -> Moment:
     if first is None:
         line = f"argument --at: {trace.path} ends before {time:,} ns"
         raise Failure(ExitCode.USAGE, line)
-    return _before(trace, first.number)
+    return before(trace, first.number)
 
 
 @dataclass(frozen=True)
@@ -142,15 +157,16 @@ def space(
         return space_of(trace, history, loaded.mm, when.at)
     found = _usual(trace, history, when)
     if found is None:
-        raise Failure(
-            ExitCode.USAGE, f"{trace.path}: no address space is known then: --task PID chooses one"
-        )
+        ended = exit_moment(trace)
+        hint = "" if ended is None else f"; the last process began to exit at event {ended.end:,}"
+        line = f"{trace.path}: no process has an address space then{hint}"
+        raise Failure(ExitCode.USAGE, line)
     return found
 
 
 def _usual(trace: TraceFile, history: History, when: Moment) -> Space | None:
-    """The space of the moment's task; else what its CPU has loaded; else that of the first
-    process.
+    """The space of the moment's task; else what its CPU has loaded, if that is a process's or no
+    process is known at all; else that of the first process.
     """
     if when.last is not None:
         event = when.last.event
@@ -159,7 +175,9 @@ def _usual(trace: TraceFile, history: History, when: Moment) -> Space | None:
             return Space(process.mm, process.pid, process.comm)
         loaded: Loaded | None = loaded_before(trace, event.cpu, when.end)
         if loaded is not None and loaded.mm:
-            return space_of(trace, history, loaded.mm, when.at)
+            found = space_of(trace, history, loaded.mm, when.at)
+            if found.pid or not any(note.kind == "process" for note in trace.notes):
+                return found
     for process in history.processes(when.at):
         if process.mm:
             return Space(process.mm, process.pid, process.comm)

@@ -26,21 +26,28 @@ class TaskNames:
 
     def __init__(self, trace: TraceFile) -> None:
         self.names = [""]
+        self._notes = trace.notes
+        self._read = 0
         self._since: dict[int, tuple[list[int], list[int]]] = {}
-        codes = {"": 0}
-        for note in trace.notes:
+        self._codes = {"": 0}
+
+    def _take_notes(self) -> None:
+        """Take those that are there: a trace from a pipe gets more while it is read."""
+        for note in self._notes[self._read :]:
             pid, comm = note.fields.get("pid"), note.fields.get("comm")
             if pid is None or comm is None:
                 continue
-            if comm not in codes:
-                codes[comm] = len(self.names)
+            if comm not in self._codes:
+                self._codes[comm] = len(self.names)
                 self.names.append(comm)
             events, names = self._since.setdefault(pid, ([], []))
             events.append(note.event)
-            names.append(codes[comm])
+            names.append(self._codes[comm])
+        self._read = len(self._notes)
 
     def of(self, batch: Batch) -> tuple[npt.NDArray[np.int32], list[str]]:
         """For each event the number of its task's name, and the names by number."""
+        self._take_notes()
         found = np.zeros(len(batch.records), dtype=np.int32)
         tasks = batch.records["task"]
         for task in np.unique(tasks).tolist():
@@ -52,6 +59,7 @@ class TaskNames:
 
     def at(self, task: int, number: int) -> str:
         """What a task is called as of one event, "" if the trace does not say."""
+        self._take_notes()
         events, names = self._since.get(task, ([], []))
         place = bisect.bisect_right(events, number)
         return self.names[names[place - 1]] if place else ""

@@ -28,6 +28,8 @@ ACCESS: Final = {int(access): access.label for access in Access}
 """What an access does, by its number."""
 TRYGET: Final = {int(result): result.name.lower().removeprefix("failed_") for result in TryGet}
 """What pte_try_get() ended in."""
+VMA_LOCK: Final = {0: "success", 1: "abort", 2: "retry", 3: "miss"}
+"""What came of a page fault's try with the lock of its VMA, as vmstat counts it (vma_lock_*)."""
 REASON: Final = {int(reason): reason.label for reason in TlbFlushReason}
 """Why a TLB was flushed (enum tlb_flush_reason), as ftrace says it."""
 HOLDER: Final = {0: "visitor", 1: "entries"}
@@ -166,7 +168,7 @@ def _of(names: Mapping[int, str], events: Sequence[str] = ()) -> Meaning:
 _MEANINGS: Final[dict[str, Meaning]] = {
     "access": _of(ACCESS),
     "error_code": lambda _event, value: describe_error_code(value),
-    "result": _of(TRYGET),
+    "result": lambda event, value: (VMA_LOCK if event == "vma_lock" else TRYGET).get(value),
     "holder": _of(HOLDER),
     "reason": _of(REASON),
     "kind": _of(LOCK),

@@ -48,9 +48,21 @@ class Outlet:
         self._limit = 0 if at_once else _PIECE
         self._kept: list[bytes] = []
         self._size = 0
+        self._written = 0
+
+    @property
+    def closed(self) -> bool:
+        """Never: whoever opened it closes it."""
+        return False
+
+    def tell(self) -> int:
+        """Bytes that were written."""
+        return self._written
 
     def write(self, data: bytes) -> int:
         """Write the bytes, or keep them until there are more."""
+        data = bytes(data)
+        self._written += len(data)
         self._kept.append(data)
         self._size += len(data)
         if self._size > self._limit:

@@ -7,8 +7,9 @@ is null where the event has no such field.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, BinaryIO, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -29,11 +30,13 @@ RENAMED: Final = {
     ("csd_queue_cpu", "cpu"): "target_cpu",
     ("ipi_send_cpu", "cpu"): "target_cpu",
     ("rcu_grace_period", "event"): "gp_event",
+    ("contention_begin", "kind"): "lock_kind",
+    ("contention_end", "kind"): "lock_kind",
     ("pte_get", "old"): "old_count",
     ("pte_put", "old"): "old_count",
 }
-"""Fields whose columns have other names, lest they hide a column of every event, or share the one
-of an entry's old value.
+"""Fields whose columns have other names, lest they hide a column of every event, share the one of
+an entry's old value, or be taken for the kind of event.
 """
 BITS: Final = frozenset(
     [
@@ -151,9 +154,11 @@ class Rows:
     def _rows(self, batch: Batch, ips: U64) -> pa.RecordBatch:
         records = np.ascontiguousarray(batch.records)
         words = records.view(np.uint64).reshape(len(records), -1)
+        ids = records["id"]
+        kinds = np.flatnonzero(np.bincount(ids, minlength=256))
         every = self._every(batch, ips)
         arrays = [
-            every[name]() if name in every else self._field(name, records["id"], words)
+            every[name]() if name in every else self._field(name, ids, words, kinds)
             for name in self.schema.names
         ]
         return pa.RecordBatch.from_arrays(arrays, schema=self.schema)
@@ -176,17 +181,26 @@ class Rows:
         }
 
     def _field(
-        self, column: str, ids: npt.NDArray[np.uint8], words: npt.NDArray[np.uint64]
+        self,
+        column: str,
+        ids: npt.NDArray[np.uint8],
+        words: npt.NDArray[np.uint64],
+        kinds: npt.NDArray[np.int64],
     ) -> pa.Array:
+        """A field's column; ``kinds`` are those that occur."""
         kind = self.schema.field(column).type
-        at = self._places[column][ids]
-        absent = at == _NOWHERE
-        if absent.all():
+        place = self._places[column]
+        used = np.unique(place[kinds])
+        if used[0] == _NOWHERE:
             return pa.nulls(len(ids), kind)
-        rows = np.arange(len(ids))
-        values = words[rows, _VALUES_AT + np.where(absent, 0, at)]
+        if len(used[used != _NOWHERE]) == 1:
+            values = words[:, _VALUES_AT + used[0]]
+        else:
+            at = np.where(place == _NOWHERE, 0, place)[ids]
+            values = words[np.arange(len(ids)), _VALUES_AT + at]
+        absent = (place == _NOWHERE)[ids] if used[-1] == _NOWHERE else None
         if kind == pa.int64():
-            values = values.view(np.int64)
+            values = values.astype(np.int64)
         return pa.array(values, mask=absent)
 
 
@@ -195,24 +209,60 @@ def _signed(values: npt.NDArray[np.uint64]) -> pa.Array:
 
 
 def _named(codes: npt.NDArray[np.int32], names: Sequence[str]) -> pa.Array:
-    """Names by number; an empty name is none."""
-    empty = np.array([not name for name in names], dtype=bool)
-    mask = empty[codes] if len(names) else np.ones(len(codes), dtype=bool)
+    """Names by number; an empty name is none, and so is one that a torn trace does not tell."""
+    empty = np.array([*(not name for name in names), True], dtype=bool)
+    mask = empty[np.minimum(codes, len(names))]
     return pa.DictionaryArray.from_arrays(pa.array(codes, mask=mask), pa.array(names, pa.string()))
 
 
 def write(
     trace: TraceFile,
     wanted: EventFilter,
-    out: BinaryIO,
+    out: Sink,
     progress: Progress | None = None,
     columns: frozenset[str] | None = None,
 ) -> None:
     """Write the events that are ``wanted`` as a Parquet file. Raises OSError."""
     rows = Rows(trace, columns)
-    with pq.ParquetWriter(out, rows.schema, compression="zstd") as writer:
+    texts = [field.name for field in rows.schema if pa.types.is_dictionary(field.type)]
+    numbers = [name for name in rows.schema.names if name not in (*texts, "cpu", "task")]
+    with pq.ParquetWriter(
+        _Sink(out),
+        rows.schema,
+        compression="zstd",
+        use_dictionary=texts,
+        column_encoding=dict.fromkeys(numbers, "DELTA_BINARY_PACKED"),
+    ) as writer:
         for group in _groups(rows.batches(wanted, progress)):
             writer.write_table(pa.Table.from_batches(group, rows.schema), row_group_size=ROW_GROUP)
+
+
+class Sink(Protocol):
+    """What bytes are written to."""
+
+    def write(self, data: bytes, /) -> int:
+        """Write them all."""
+        ...
+
+
+class _Sink(io.RawIOBase):
+    """A file as pyarrow wants one, on anything that is written to in order."""
+
+    def __init__(self, out: Sink) -> None:
+        self._out = out
+        self._size = 0
+
+    def writable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._size
+
+    def write(self, data: Any) -> int:
+        piece = bytes(data)
+        self._out.write(piece)
+        self._size += len(piece)
+        return len(piece)
 
 
 def _groups(batches: Iterator[pa.RecordBatch]) -> Iterator[list[pa.RecordBatch]]:

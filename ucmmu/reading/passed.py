@@ -30,6 +30,7 @@ def shown(trace: TraceFile) -> Iterator[Callable[[int], None]]:
             now = time.monotonic()
             if progress.wanted and now - last >= INTERVAL:
                 last = now
-                progress.show(f"{events / 1e6:,.1f} M events read")
+                share = f"{trace.fraction:.0%}, " if trace.fraction else ""
+                progress.show(f"{share}{events / 1e6:,.1f} M events read")
 
         yield tell

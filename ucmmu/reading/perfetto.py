@@ -8,6 +8,7 @@ slices are as long as what the guest did meanwhile, often 0.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import TYPE_CHECKING, BinaryIO, Final
 
 import numpy as np
@@ -34,7 +35,7 @@ _CATEGORIES: Final = {
     "tlb": ("tlb_", "walk_", "inv", "mov_cr3", "flush_tlb", "csd_", "ipi_", "call_function"),
     "tables": ("pte_", "set_p", "rcu_"),
     "faults": ("page_fault",),
-    "locks": ("mmap_lock", "contention"),
+    "locks": ("mmap_lock", "vma_lock", "contention"),
     "sched": ("sched_", "switch_mm"),
     "memory": ("mm_page", "rss_stat", "total_vm"),
 }
@@ -53,6 +54,7 @@ def write(
     exporter.close()
 
 
+@cache
 def category(event: str) -> str:
     """The category of an event, by which Perfetto filters."""
     for name, starts in _CATEGORIES.items():

@@ -17,7 +17,9 @@ from mmu.x86.faults import describe_error_code
 from ucmmu.reading.names import (
     ACCESS,
     HOLDER,
+    RSS_MEMBER,
     SET_LEVEL,
+    TRYGET,
     EntryWord,
     Names,
     entry_text,
@@ -121,9 +123,15 @@ class Phrases:
         holder = HOLDER.get(fields["holder"], f"holder {fields['holder']}")
         return f"table {fields['pfn']:#x}: {old} -> {new} ({new - old:+d}, {holder})"
 
+    def _tryget(self, fields: Fields) -> str:
+        result = TRYGET.get(fields["result"], f"result {fields['result']}")
+        return f"table {fields['pfn']:#x}: {result}, count {fields['count']}"
+
     def _set_entry(self, level: int, fields: Fields) -> str:
         old, new = fields["old"], fields["new"]
-        change = f"{_short(old, level)} -> {new:#018x}  {entry_text(new, level)}"
+        change = f"{_number(old)} -> {_number(new)}" + (
+            f"  {entry_text(new, level)}" if new else ""
+        )
         return f"at {fields['entry_pa']:#x}: {change}{self._for(fields)}"
 
     def _table_at(self, fields: Fields) -> str:
@@ -136,6 +144,9 @@ class Phrases:
     def _flush_range(self, fields: Fields) -> str:
         tables = "; tables were freed" if fields["freed_tables"] else ""
         return f"{_range(fields)}{tables}; mm {fields['mm']:#x}"
+
+    def _flush_func(self, fields: Fields) -> str:
+        return f"{_range(fields)} for CPU {fields['initiating_cpu']}; mm {fields['mm']:#x}"
 
     def _tlb_flush(self, fields: Fields) -> str:
         pages = fields["pages"]
@@ -159,7 +170,21 @@ class Phrases:
         return ", ".join(parts)
 
     def _funcgraph_exit(self, fields: Fields) -> str:
-        return self._result("funcgraph_exit", fields["ret"])
+        result = self._result("funcgraph_exit", fields["ret"])
+        return f"{result}; mm {fields['mm']:#x}" if fields.get("mm") else result
+
+    def _mmap_lock(self, fields: Fields) -> str:
+        success = fields.get("success", 1)
+        failed = "" if success == 1 else f", success {success}"
+        how = {0: "reading", 1: "writing"}.get(fields["write"], f"write {fields['write']}")
+        return f"for {how}{failed}; mm {fields['mm']:#x}"
+
+    def _rss_stat(self, fields: Fields) -> str:
+        member = RSS_MEMBER.get(fields["member"], f"member {fields['member']}")
+        return f"{member} {_pages(fields)}; mm {fields['mm']:#x}"
+
+    def _total_vm(self, fields: Fields) -> str:
+        return f"{_pages(fields)}; mm {fields['mm']:#x}"
 
     def _sched_switch(self, fields: Fields) -> str:
         tasks = (self.task_name(fields[name]) for name in ("prev_pid", "next_pid"))
@@ -191,13 +216,16 @@ def _range(fields: Fields) -> str:
     return f"[{start:#x}, {end:#x})"
 
 
+def _pages(fields: Fields) -> str:
+    return f"{fields['pages']} page{'s' * (fields['pages'] != 1)}"
+
+
 def _mm(fields: Fields) -> str:
     return f"; mm {fields['mm']:#x}" if fields.get("mm") else ""
 
 
-def _short(entry: int, level: int) -> str:
-    """An old value: what it was; the number only if that says more."""
-    return "none" if entry == 0 else f"{entry:#x}"
+def _number(entry: int) -> str:
+    return f"{entry:#x}" if entry else "none"
 
 
 def _setter(level: int) -> Callable[[Phrases, Fields], str]:
@@ -217,6 +245,7 @@ _SPANS: Final = BEGINS | frozenset(ENDS.values())
 _PHRASES: Final[dict[str, Callable[[Phrases, Fields], str]]] = {
     "access": Phrases._access,
     "tlb_hit": Phrases._tlb_hit,
+    "tlb_deny": Phrases._tlb_hit,
     "tlb_miss": Phrases._tlb_miss,
     "tlb_fill": Phrases._tlb_entry,
     "tlb_evict": Phrases._tlb_entry,
@@ -233,14 +262,21 @@ _PHRASES: Final[dict[str, Callable[[Phrases, Fields], str]]] = {
     "pte_alloc_one": Phrases._pte_alloc_one,
     "pte_alloc": Phrases._table_at,
     "pte_free": Phrases._table_at,
+    "pte_tryget": Phrases._tryget,
     "pte_get": Phrases._references,
     "pte_put": Phrases._references,
     "flush_tlb_mm_range": Phrases._flush_range,
     "tlb_flush": Phrases._tlb_flush,
+    "flush_tlb_func": Phrases._flush_func,
     "sys_enter": Phrases._sys_enter,
     "sys_exit": Phrases._sys_exit,
     "funcgraph_entry": Phrases._funcgraph_entry,
     "funcgraph_exit": Phrases._funcgraph_exit,
     "sched_switch": Phrases._sched_switch,
+    "mmap_lock_start_locking": Phrases._mmap_lock,
+    "mmap_lock_acquire_returned": Phrases._mmap_lock,
+    "mmap_lock_released": Phrases._mmap_lock,
+    "rss_stat": Phrases._rss_stat,
+    "total_vm": Phrases._total_vm,
     **{event: _setter(level) for event, level in SET_LEVEL.items()},
 }

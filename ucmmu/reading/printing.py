@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import islice
 from typing import TYPE_CHECKING, Final
@@ -42,9 +42,12 @@ def selected(
     trace: TraceFile, request: Request, progress: Progress | None = None
 ) -> Iterator[Numbered | None]:
     """The events asked for, in order; None stands where ``around`` left some out."""
+    wanted = request.wanted
+    if request.around is not None:
+        wanted = replace(wanted, where=request.around.narrowed(wanted.where))
 
     def each() -> Iterator[Numbered]:
-        for batch in batches(trace, request.wanted, progress):
+        for batch in batches(trace, wanted, progress):
             yield from decoded(trace, batch)
 
     found: Iterator[Numbered | None] = (
@@ -79,6 +82,7 @@ def print_text(
         disassemble_one,
         source_text=SourceFiles().line,
         paint=paint,
+        width=max(6, len(str(trace.nr_events))),
         wanted=lambda event: not kinds or event in kinds,
     )
     for one in selected(trace, request, progress):

@@ -35,10 +35,9 @@ def batches(
             yield batch
         return
     for batch in trace.batches(wanted.where):
-        if len(batch.records):
-            yield batch
-            if progress is not None:
-                progress(int(batch.numbers[-1]) + 1)
+        yield batch
+        if progress is not None:
+            progress(int(batch.numbers[-1]) + 1)
 
 
 def attributed(
@@ -51,10 +50,8 @@ def attributed(
     attribution = Attribution(trace.descs)
     functions = None if wanted.functions is None else FunctionNames(trace)
     for batch in trace.batches(_wide(wanted.where)):
-        if not len(batch.records):
-            continue
         ips = attribution.ips(batch)
-        keep = holds(trace, batch, wanted.where)
+        keep = trace.holds(batch.records, batch.numbers, wanted.where)
         if functions is not None:
             codes, names = functions.of(batch, ips)
             keep &= np.array([name in (wanted.functions or ()) for name in names])[codes]
@@ -80,11 +77,6 @@ def _wide(where: Where) -> Where:
     )
 
 
-def holds(trace: TraceFile, batch: Batch, where: Where) -> npt.NDArray[np.bool_]:
-    """For which events of a batch ``where`` holds."""
-    return trace.holds(batch.records, batch.numbers, where)
-
-
 def decoded(trace: TraceFile, batch: Batch) -> Iterator[Numbered]:
     """The events of a batch, one by one."""
     return _decode(trace.descs, trace.sites, batch.numbers, batch.records)
@@ -107,7 +99,7 @@ def _decode(
                 instruction,
                 cpu,
                 task,
-                sites[site],
+                sites[site] if site < len(sites) else f"site {site}",
                 time,
             ),
         )

@@ -32,7 +32,7 @@ SUBJECTS: Final = {
     "shootdowns": ("flush_tlb", "csd_", "ipi_", "call_function"),
     "scheduling": ("sched_", "switch_mm"),
     "memory": ("mm_page", "rss_stat", "total_vm"),
-    "locks": ("mmap_lock", "contention"),
+    "locks": ("mmap_lock", "vma_lock", "contention"),
     "kernel functions": ("funcgraph_",),
     "other events": ("",),
 }
@@ -76,7 +76,8 @@ class Fingerprints:
             self._names[desc.id] = text_hash(desc.name)
             for at, field in enumerate(desc.fields):
                 self._masks[desc.id, at] = _mask(desc.name, field)
-        self._sites = np.array([text_hash(site) for site in sites], dtype=np.uint64)
+        self._sites = np.zeros(1 << 16, dtype=np.uint64)
+        self._sites[: len(sites)] = [text_hash(site) for site in sites]
 
     def of(self, records: npt.NDArray[np.void], places: npt.NDArray[np.int64]) -> U64:
         """Fingerprints of events that stand at these places among theirs."""

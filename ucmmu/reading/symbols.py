@@ -154,6 +154,16 @@ class History:
         self.advance(at)
         return self._processes.get(pid)
 
+    def first_named(self, pid: int) -> Process | None:
+        """The task with that PID as the first note of it says, wherever that stands: for what
+        happened before.
+        """
+        for note in self._trace.notes:
+            if note.kind in ("process", "exec") and note.fields.get("pid") == pid:
+                with _sound(self._trace, note):
+                    return _process(note)
+        return None
+
     def processes(self, at: int) -> list[Process]:
         """All that were so far, by PID."""
         self.advance(at)

@@ -104,18 +104,24 @@ def table_report(trace: TraceFile, history: History, chosen: Chosen) -> dict[str
 
 
 def _around_free(trace: TraceFile, life: Life, stay: Stay) -> Iterator[Numbered]:
-    """Flushes of its addresses and grace periods between its unhooking and its end."""
+    """The flush of its addresses that follows its unhooking, and the grace periods up to its
+    end.
+    """
     begin = life.number_of("pte_free")
     if begin is None:
         return
     freed = life.number_of("rcu_invoke_callback") or life.number_of("mm_page_free")
     queued = life.number_of("rcu_callback")
     end = freed if freed is not None else trace.nr_events
-    where = Where(events=frozenset(_AROUND_FREE), begin=begin, end=end)
-    for one in trace.events(where):
-        if _concerns(one.event, stay) and (
-            one.event.name != "rcu_grace_period" or (queued is not None and one.number > queued)
-        ):
+    flushed = False
+    for one in trace.events(Where(events=frozenset(_AROUND_FREE), begin=begin, end=end)):
+        if not _concerns(one.event, stay):
+            continue
+        if one.event.name == "rcu_grace_period":
+            if queued is not None and one.number > queued:
+                yield one
+        elif not flushed:
+            flushed = one.event.name == "flush_tlb_mm_range" and bool(one.event["freed_tables"])
             yield one
 
 
@@ -142,7 +148,7 @@ def _told(trace: TraceFile, history: History, one: Numbered, stay: Stay) -> dict
         "task": event.task,
         "comm": None if process is None else process.comm,
         "site": event.site or None,
-        **event.fields,
+        "fields": event.fields,
         "text": _words(event, stay.pfn),
     }
 

@@ -116,7 +116,7 @@ class TextPrinter:
         return [self._paint("context", text)]
 
     def _task_name(self, pid: int) -> str:
-        process = self._history.process(pid, self._number)
+        process = self._history.process(pid, self._number) or self._history.first_named(pid)
         if process is None:
             return f"task {pid}" if pid else "idle"
         return printable(str(process))
@@ -139,7 +139,7 @@ class TextPrinter:
         if line is not None:
             source = self._source_text(*line)
             text += f"  {printable(line[0].rpartition('/')[2])}:{line[1]}:"
-            text += "" if source is None else f"  {printable(source.strip().expandtabs())}"
+            text += "" if source is None else f"  {printable(' '.join(source.split()))}"
         return [self._paint("label", text)]
 
     def _instruction(self, event: Event, fields: dict[str, int]) -> str:

@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import bisect
 from typing import TYPE_CHECKING
 
+from mmu.units import PAGE_SHIFT
 from ucmmu.reading.packets import Packets
 
 if TYPE_CHECKING:
@@ -25,6 +27,8 @@ class Timeline:
         self._tgid: dict[int, int] = {}
         self._comm: dict[int, str] = {}
         self._of_mm: dict[int, int] = {}
+        self._makers: dict[int, list[tuple[int, int]]] = {}
+        self._indexed = 0
         self._named: dict[str, int] = {}
         self._interrupted: dict[int, int] = {}
 
@@ -66,8 +70,33 @@ class Timeline:
         return self.thread(event.task)
 
     def process_of(self, mm: int) -> int:
-        """The track of the process whose address space it is, 0 if none is known."""
-        return self._process(self._of_mm[mm]) if mm in self._of_mm else 0
+        """The track of the process whose address space it is, 0 if none is known.
+
+        A new address space is filled before the note of its process.
+        """
+        if mm not in self._of_mm:
+            self._index()
+            made = self._makers.get(mm, [])
+            at = bisect.bisect_left(made, (self._read, 0))
+            if at == len(made):
+                return 0
+            tgid = made[at][1]
+            self._comm.setdefault(tgid, str(self._notes[made[at][0]].fields.get("comm") or ""))
+            return self._process(tgid)
+        return self._process(self._of_mm[mm])
+
+    def _index(self) -> None:
+        """Find who gets which address space, in the notes that there are."""
+        for at in range(self._indexed, len(self._notes)):
+            note = self._notes[at]
+            if note.kind in ("process", "exec") and note.fields.get("mm"):
+                tgid = note.fields.get("tgid") or note.fields["pid"]
+                self._makers.setdefault(note.fields["mm"], []).append((at, tgid))
+        self._indexed = len(self._notes)
+
+    def frame_freed(self, pfn: int) -> None:
+        """An address space whose PGD lay there is no more: the frame may be another's."""
+        self._of_mm.pop(pfn << PAGE_SHIFT, None)
 
     def thread(self, pid: int) -> int:
         """The track of a task."""

@@ -26,6 +26,7 @@ from ucmmu.reading.names import (
     REASON,
     RSS_MEMBER,
     TRYGET,
+    VMA_LOCK,
     Names,
 )
 
@@ -242,6 +243,8 @@ def _own(desc: EventDesc, names: Names, kernel: bool) -> Tracepoint:
     parts, args = [], []
     for field in desc.fields:
         symbols = _SYMBOLS.get(field)
+        if (desc.name, field) == ("vma_lock", "result"):
+            symbols = VMA_LOCK
         if field == "array":
             symbols = dict(enumerate(names.arrays)) or None
         decimal = not names.number(desc.name, field, 16).startswith("0x")

@@ -18,7 +18,7 @@ from mmu.errors import MmuError
 from mmu.memory import Memory
 from mmu.trace.counts import allocated, count_before
 from mmu.trace.spaces import Loaded, loaded_before
-from mmu.trace.tables import SETS, Entry, entry_before, rebuild
+from mmu.trace.tables import SETS, Entry, entry_before, entry_read_before, rebuild
 from mmu.trace.tlbs import Cached, cached_before
 from mmu.trace.where import Where
 from mmu.units import PAGE_SHIFT, PAGE_SIZE
@@ -80,7 +80,11 @@ def steps(trace: TraceFile, mm: int, va: int, end: int) -> list[Step]:
         if table is None:
             break
         pa = table + entry_offset(va, level)
-        found.append(Step(level, pa, entry_before(trace, pa, end)))
+        entry = entry_before(trace, pa, end)
+        if entry is None:
+            base = va & -level_size(level)
+            entry = entry_read_before(trace, pa, (base, base + level_size(level)), end)
+        found.append(Step(level, pa, entry))
         table = found[-1].next_table
     return found
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
@@ -110,21 +111,16 @@ def _figure(height: float) -> tuple[Figure, Any]:
     return figure, figure.add_subplot()
 
 
-def _time_axis(axes: Any, end: int) -> None:
-    unit, scale = next(
-        ((u, s) for u, s in (("s", 1e9), ("ms", 1e6), ("µs", 1e3)) if end >= 2 * s), ("ns", 1.0)
-    )
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _at: f"{value / scale:,g}"))
-    axes.set_xlabel(f"virtual time, {unit}")
+def _time_unit(end: int) -> tuple[str, float]:
+    """The unit in which times up to ``end`` nanoseconds are shown, and its nanoseconds."""
+    units = (("s", 1e9), ("ms", 1e6), ("µs", 1e3))
+    return next((unit for unit in units if end >= 2 * unit[1]), ("ns", 1.0))
 
 
-def _size_axis(axes: Any, most: float) -> None:
-    unit, scale = next(
-        ((u, s) for u, s in (("GiB", 1 << 20), ("MiB", 1 << 10)) if most >= 4 * s), ("kB", 1)
-    )
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _at: f"{value / scale:,g}"))
-    axes.set_ylabel(unit)
-    axes.set_ylim(bottom=0)
+def _size_unit(most: float) -> tuple[str, int]:
+    """The unit in which sizes up to ``most`` kB are shown, and its kB."""
+    units = (("GiB", 1 << 20), ("MiB", 1 << 10))
+    return next((unit for unit in units if most >= 4 * unit[1]), ("kB", 1))
 
 
 def _curves(
@@ -133,23 +129,26 @@ def _curves(
     if not any(of(run).peak for run in runs):
         return None
     figure, axes = _figure(3)
+    unit, nanoseconds = _time_unit(max(run.end for run in runs))
+    size_unit, kb = _size_unit(max(of(run).peak for run in runs))
     for number, run in enumerate(runs):
         times, values = of(run).points()
         if len(times):
-            times = [*times.tolist(), float(run.end)]
-            values = [*values.tolist(), float(values[-1])]
+            times = np.append(times, run.end)
+            values = np.append(values, values[-1])
         style = ("-", "--", "-.", ":")[number // len(COLOURS) % 4]
         axes.step(
-            times,
-            values,
+            times / nanoseconds,
+            values / kb,
             where="post",
             label=run.label,
             lw=1.6,
             ls=style,
             color=COLOURS[number % len(COLOURS)],
         )
-    _time_axis(axes, max(run.end for run in runs))
-    _size_axis(axes, max(of(run).peak for run in runs))
+    axes.set_xlabel(f"virtual time, {unit}")
+    axes.set_ylabel(size_unit)
+    axes.set_ylim(bottom=0)
     if len(runs) > 1:
         axes.legend(loc="best")
     return Plot(name, title, figure)
@@ -163,15 +162,15 @@ def _lives(runs: Sequence[Figures]) -> Plot | None:
     lives = sorted(run.lives, key=lambda life: (life.unhooked or run.end) - life.installed)
     lives = sorted(lives[-_MAX_LIVES:], key=lambda life: life.installed)
     figure, axes = _figure(3.4)
+    unit, scale = _time_unit(run.end)
     for at, life in enumerate(lives):
-        unhooked = run.end if life.unhooked is None else life.unhooked
-        freed = unhooked if life.freed is None else life.freed
-        axes.broken_barh(
-            [(life.installed, unhooked - life.installed)], (at, 0.9), color=COLOURS[0], lw=0
-        )
+        installed = life.installed / scale
+        unhooked = (run.end if life.unhooked is None else life.unhooked) / scale
+        freed = unhooked if life.freed is None else life.freed / scale
+        axes.broken_barh([(installed, unhooked - installed)], (at, 0.9), color=COLOURS[0], lw=0)
         if freed > unhooked:
             axes.broken_barh([(unhooked, freed - unhooked)], (at, 0.9), color=COLOURS[4], lw=0)
-    _time_axis(axes, run.end)
+    axes.set_xlabel(f"virtual time, {unit}")
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_ylabel("PTE table")
     some = f", the {_MAX_LIVES} that lived longest" if len(run.lives) > _MAX_LIVES else ""
@@ -237,7 +236,7 @@ def _bars(
         axes.set_xlim(left=0)
     axes.set_xlabel(axis)
     if len(groups) > 1:
-        axes.legend(loc="lower right")
+        axes.legend(loc="best")
     return Plot(name, title, figure)
 
 

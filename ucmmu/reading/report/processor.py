@@ -63,6 +63,7 @@ class ProcessorWork:
     def _add_arrays(self, records: Records, kind: npt.NDArray[np.uint8]) -> None:
         for name, attribute in (
             ("tlb_hit", "hits"),
+            ("tlb_deny", "hits"),
             ("tlb_fill", "fills"),
             ("tlb_evict", "evictions"),
             ("tlb_drop", "drops"),
@@ -86,8 +87,9 @@ class ProcessorWork:
 
     def _add_places(self, batch: Batch, kind: npt.NDArray[np.uint8], ips: U64) -> None:
         """Count instructions, look-ups, misses and faults by the function they are of."""
-        hit, miss = kind == self._id["tlb_hit"], kind == self._id["tlb_miss"]
-        flags = (kind == self._id["insn"], hit | miss, miss, kind == self._id["page_fault"])
+        miss = kind == self._id["tlb_miss"]
+        lookup = miss | (kind == self._id["tlb_hit"]) | (kind == self._id["tlb_deny"])
+        flags = (kind == self._id["insn"], lookup, miss, kind == self._id["page_fault"])
         codes, names = self._names.of(batch, ips)
         counts = np.stack([np.bincount(codes, flag, len(names)) for flag in flags])
         for code in np.flatnonzero(counts.any(axis=0)).tolist():

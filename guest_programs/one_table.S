@@ -15,7 +15,7 @@ _start:	mov	r10d, 0x32			/* MAP_PRIVATE | MAP_FIXED | MAP_ANONYMOUS */
 	mov	r8d, -1
 	xor	r9d, r9d
 	call	9, page, 4096, 3		/* mmap: PROT_READ | PROT_WRITE */
-	call	56, 0x10f00, offset stack	/* clone: CLONE_VM | _FS | _FILES | _SIGHAND | _THREAD */
+	call	56, 0x10f00, "offset stack"	/* clone: CLONE_VM | _FS | _FILES | _SIGHAND | _THREAD */
 	test	eax, eax
 	jz	thread
 touch:	mov	byte ptr [page], 1		/* the first touch: a table is made */
@@ -26,6 +26,7 @@ ready:	cmp	dword ptr [seen], 0
 fork:	call	57
 	test	eax, eax
 	jz	child
+	xor	r10d, r10d
 	call	61, -1				/* wait4 */
 	call	231				/* exit_group */
 thread:	cmp	byte ptr [page], 0		/* the page is now in this CPU's TLB too */

@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Rule: what docs/reading.md shows is what happens.
+
+``python -m tests.ucmmu.test_reading_doc`` writes what happens now into the page.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = ROOT / "docs" / "reading.md"
+_SESSION = re.compile(r"(^```console\n\$ )(.+)\n((?:.*\n)*?)(^```$)", re.MULTILINE)
+
+
+def happens(command, directory):
+    """What a command line shows on stdout."""
+    ucmmu = shlex.join([sys.executable, "-m", "ucmmu"])
+    script = f'ucmmu() {{ {ucmmu} "$@"; }}; {command}'
+    env = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "HOME": str(directory)}
+    done = subprocess.run(
+        ["bash", "-c", script], cwd=directory, env=env, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    return "" if command.startswith("ucmmu run --cpus") else done.stdout
+
+
+def as_it_is_now(page, directory):
+    """The page with what its commands show now."""
+    return _SESSION.sub(lambda m: f"{m[1]}{m[2]}\n{happens(m[2], directory)}{m[4]}", page)
+
+
+def test_what_the_page_shows_happens(tmp_path):
+    page = PAGE.read_text()
+    assert len(_SESSION.findall(page)) > 6
+    assert as_it_is_now(page, tmp_path) == page
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as place:
+        PAGE.write_text(as_it_is_now(PAGE.read_text(), Path(place)))
