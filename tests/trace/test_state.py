@@ -53,7 +53,7 @@ def hold(monkeypatch: pytest.MonkeyPatch, program: str, *args: str, **options: A
         assert any(truth.counts for truth in truths)
 
 
-@pytest.mark.parametrize("policy", ["never", "scan", "refcount", "refcount-pmdlock"])
+@pytest.mark.parametrize("policy", ["never", "refcount"])
 def test_of_a_guest(monkeypatch: pytest.MonkeyPatch, policy: str) -> None:
     hold(monkeypatch, "sparse", "64M", policy=policy, fidelity="exact", every=2, most=20)
 
