@@ -17,7 +17,7 @@ PAGE = ROOT / "docs" / "looking.md"
 def test_what_the_page_shows_happens(tmp_path: Path) -> None:
     page = PAGE.read_text()
     assert page.count("```console") == 6
-    assert "STALE: " in page, "--at 366 is to be between the unhooking of the table and its flush"
+    assert "STALE: " in page, "--at 368 is to be between the unhooking of the table and its flush"
     assert as_it_is_now(page, tmp_path) == page
 
 
