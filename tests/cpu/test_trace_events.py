@@ -95,9 +95,7 @@ def test_the_bytes_are_told() -> None:
         syscall
     """
     code = assemble(source)
-    events = told(
-        source, regs={"RAX": DATA + 0x100 - 0x12345678, "RCX": 0}, names=("insn",)
-    )
+    events = told(source, regs={"RAX": DATA + 0x100 - 0x12345678, "RCX": 0}, names=("insn",))
     assert {len(code_of(e)) for e in events} >= {1, 2, 10}
     for event in events:
         at = event["ip"] - TEXT
