@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Rule: each program of docs/testing.md runs as the page says: it passes, or fails and shows why."""
+"""Rule: each program of docs/testing.md runs as the page says: it passes, or fails as shown."""
 
 from __future__ import annotations
 

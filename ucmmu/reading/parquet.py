@@ -73,7 +73,7 @@ BITS: Final = frozenset(
 """Columns of addresses, registers and bits, which are unsigned; others are signed, so that SQL can
 subtract them.
 """
-ROW_GROUP: Final = 1 << 17
+ROW_GROUP: Final = 1 << 16
 """Rows that are kept in memory until they are written."""
 
 _NAMES = pa.dictionary(pa.int32(), pa.string())

@@ -8,15 +8,14 @@ A statement can read them, and nothing else: no file, no setting, no other state
 from __future__ import annotations
 
 import contextlib
+import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import duckdb
 import pyarrow as pa
-import pyarrow.dataset
 
 from ucmmu.event_filter import EventFilter
 from ucmmu.exit_codes import ExitCode, Failure
@@ -55,7 +54,7 @@ def answer(
             _do(db, "SET enable_external_access = false")
             _do(db, "SET lock_configuration = true")
             _check(db, trace, sql)
-            _offer(db, trace, wanted, question, Path(directory), progress)
+            _offer(db, trace, wanted, question, progress)
             db.execute(sql)
             names = [column[0] for column in db.description or []]
             write_rows(names, _rows(db), out, form)
@@ -72,7 +71,7 @@ def _connect(directory: str) -> Iterator[duckdb.DuckDBPyConnection]:
         "preserve_insertion_order": "true",
         "threads": "2",
     }
-    db = duckdb.connect(":memory:", config=config)
+    db = duckdb.connect(os.path.join(directory, "events.duckdb"), config=config)
     try:
         yield db
     finally:
@@ -111,15 +110,12 @@ def _offer(
     trace: TraceFile,
     wanted: EventFilter,
     question: Asked,
-    directory: Path,
     progress: Progress | None,
 ) -> None:
     """Make the tables that the statement names."""
     for name, fact in FACTS.items():
         if name in question.tables:
-            db.register(f"_{name}", fact(trace))
-            _do(db, f"CREATE TABLE {name} AS SELECT * FROM _{name}")
-            db.unregister(f"_{name}")
+            _store(db, name, fact(trace))
         else:
             db.register(name, fact.schema.empty_table())
     if not question.tables.get("events"):
@@ -132,10 +128,16 @@ def _offer(
         source = pa.RecordBatchReader.from_batches(rows.schema, rows.batches(narrow, progress))
         db.register("events", source)
         return
-    path = directory / "events.parquet"
-    with path.open("wb") as file:
-        parquet.write(trace, wanted, file, progress, columns)
-    db.register("events", pyarrow.dataset.dataset(str(path), format="parquet"))
+    rows = parquet.Rows(trace, columns)
+    source = pa.RecordBatchReader.from_batches(rows.schema, rows.batches(wanted, progress))
+    _store(db, "events", source)
+
+
+def _store(db: duckdb.DuckDBPyConnection, name: str, source: pa.RecordBatchReader) -> None:
+    """Make a table of what is read once; DuckDB keeps on disk what is too much for its memory."""
+    db.register(f"_{name}", source)
+    _do(db, f"CREATE TABLE {name} AS SELECT * FROM _{name}")
+    db.unregister(f"_{name}")
 
 
 def _narrowed(where: Where, events: frozenset[str]) -> Where:
