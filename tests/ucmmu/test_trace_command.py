@@ -130,6 +130,7 @@ def test_sql_is_answered(capfd, file):
         (["--around", "page_falt"], "did you mean 'page_fault'"),
         (["--around", "page_fault:x"], "'x' is no number of events"),
         (["--filter", "event=page_falt"], "did you mean 'page_fault'"),
+        (["--filter", "function=tuch"], "names no such function; did you mean 'touch'?"),
         (["--csv"], "needs --query"),
         (["--query", "select 1", "--limit", "3"], "says it in SQL"),
         (["--query", "select 1", "--csv", "--json"], "does not go with --json"),
