@@ -299,7 +299,7 @@ def test_a_trace_without_events_is_a_file_with_its_first_packet(tmp_path):
 @pytest.fixture(scope="module")
 def guest(tmp_path_factory):
     path = tmp_path_factory.mktemp("perfetto") / "a.trace"
-    return record(path, "dontneed_loop", "4M", "2M", cpus=2)
+    return record(path, "dontneed_loop", "2M", "2M", cpus=2)
 
 
 @pytest.fixture(scope="module")
