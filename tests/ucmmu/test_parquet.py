@@ -192,3 +192,22 @@ def test_a_filter_on_numbers_keeps_only_those(script):
     where = replace(EVERYTHING.where, begin=3, end=5)
     rows = frame(script.trace(), replace(EVERYTHING, where=where))
     assert rows["address"].to_list() == [3, 4]
+
+
+def test_what_was_written_when_the_user_interrupts_can_be_read(script, monkeypatch):
+    for i in range(10):
+        script.emit("invlpg", address=i)
+    trace = script.trace()
+    monkeypatch.setattr(parquet, "ROW_GROUP", 4)
+    batches = trace.batches
+
+    def interrupted(where):
+        (batch,) = batches(where)
+        yield type(batch)(batch.numbers[:4], batch.records[:4])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(trace, "batches", interrupted)
+    out = io.BytesIO()
+    with pytest.raises(KeyboardInterrupt):
+        parquet.write(trace, EVERYTHING, out)
+    assert pl.read_parquet(io.BytesIO(out.getvalue()))["address"].to_list() == [0, 1, 2, 3]

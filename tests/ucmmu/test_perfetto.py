@@ -364,3 +364,20 @@ def test_perfetto_s_trace_processor_reads_it(guest, tmp_path):
         assert row.n > 0
         (row,) = tp.query("SELECT count(*) AS n FROM flow")
         assert row.n > 0
+
+
+def test_what_was_written_when_the_user_interrupts_is_whole(script, monkeypatch):
+    script.at(10, task=7)
+    script.emit("sys_enter", nr=11)
+    trace = script.trace()
+    batches = trace.batches
+
+    def interrupted(where):
+        yield from batches(where)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(trace, "batches", interrupted)
+    out = io.BytesIO()
+    with pytest.raises(KeyboardInterrupt):
+        perfetto.write(trace, EVERYTHING, out)
+    Read(out.getvalue()).check_nesting()
