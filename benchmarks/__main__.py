@@ -36,6 +36,7 @@ BENCHMARKS: dict[str, Callable[[], Iterable[Outcome]]] = {
     "four_vcpus": multi_cpu.four_vcpus,
     "exact_memory": exact.exact_memory,
     "exact_memory_private": exact.exact_memory_private,
+    "trace_null": exact.trace_null,
     "exact_cachegrind": exact.exact_cachegrind,
     "exact_lackey": exact.exact_lackey,
     "walk_warm": walk.walk_warm,

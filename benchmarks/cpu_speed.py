@@ -20,6 +20,7 @@ from unicorn.x86_const import UC_X86_REG_RCX, UC_X86_REG_RDI, UC_X86_REG_RIP, UC
 
 from benchmarks.measure import Result, compare
 from cpu.vcpu import Fidelity, VCpu, VmExit
+from mmu.events import EventRing
 from mmu.linux.mm import boot
 from mmu.linux.mman import MAP_ANONYMOUS, MAP_FIXED, MAP_PRIVATE
 from mmu.memory import Memory
@@ -62,10 +63,15 @@ class Ours:
     """A vCPU over an mm, at CPL 3."""
 
     def __init__(
-        self, loop: Loop, *, count: bool = True, fidelity: Fidelity = Fidelity.FAST
+        self,
+        loop: Loop,
+        *,
+        count: bool = True,
+        fidelity: Fidelity = Fidelity.FAST,
+        ring: EventRing | None = None,
     ) -> None:
         memory = Memory(256 << 20)
-        mmu = Mmu(memory)
+        mmu = Mmu(memory, ring=ring)
         self.mm = boot(memory, mmu)
         for address, size in ((CODE, 0x1000), (BUFFER, BUFFER_SIZE), (STACK, 0x1000)):
             self.mm.mmap(address, size, RWX, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED)

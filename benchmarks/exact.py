@@ -22,6 +22,7 @@ from benchmarks.cpu_speed import Bare, Ours, assemble
 from benchmarks.measure import Outcome, Result, Skipped, compare
 from cpu.linkage import private_parts
 from cpu.vcpu import Fidelity
+from mmu.events import EventRing
 from ucmmu.options import find_program
 
 NATIVE_RUNS = 9
@@ -62,6 +63,34 @@ def exact_memory_private() -> Iterator[Outcome]:
     yield _against_bare(
         "exact_memory_private", ours, goal=">= 0.4", how="with private parts of Unicorn"
     )
+
+
+def trace_null() -> Iterator[Outcome]:
+    """The same in ``trace``, whose events go to a ring that throws them away, against ``exact``."""
+    loop = assemble("loop_memory")
+    events = 0
+
+    def drop(ring: EventRing) -> None:
+        nonlocal events
+        events += ring.c.head - ring.c.tail
+        ring.c.tail = ring.c.head
+
+    ring = EventRing(1 << 16, on_full=drop)
+    ring.enable()
+    traced = Ours(loop, fidelity=Fidelity.TRACE, ring=ring)
+    result = compare(
+        "trace_null",
+        traced.rate,
+        Ours(loop, fidelity=Fidelity.EXACT).rate,
+        unit="MIPS",
+        goal=">= 0.3",
+        note="15 instructions, 3 accesses a turn, trace, every event thrown away, against exact",
+    )
+    if traced.vcpu.shared.broken:
+        raise AssertionError("Unicorn used a translation that was not the model's")
+    drop(ring)
+    result.more.update(events_per_instruction=events / (traced.vcpu.instructions or 1))
+    yield result
 
 
 def _against_bare(name: str, ours: Ours, *, goal: str, how: str) -> Result:

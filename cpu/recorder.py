@@ -80,7 +80,7 @@ class Recorder:
         self._on_functions = on_functions
         self._watched: dict[int, VmaChanges] = {}
         self._loads: dict[AddressSpace, list[Phdr]] = {}
-        self._functions: dict[AddressSpace, list[tuple[int, int, str]]] = {}
+        self._functions: dict[AddressSpace | str, list[tuple[int, int, str]]] = {}
         system.recorder = self
         system.kernel.on_new_mm = self._watch
         for mm in system.kernel.mms:
@@ -166,9 +166,10 @@ class Recorder:
         return self._loads[file.mapping]
 
     def _tell_symbols(self, path: str, file: MappedFile, bias: int) -> None:
-        if file.mapping not in self._functions:
+        known = path if file.special else file.mapping
+        if known not in self._functions:
             table = symbol_table(file)
-            self._functions[file.mapping] = table.functions
+            self._functions[known] = table.functions
             self._notes.note(
                 "symbols",
                 file=path,
@@ -178,7 +179,7 @@ class Recorder:
                 left_out=table.left_out,
             )
         if self._on_functions is not None:
-            self._on_functions(path, self._functions[file.mapping], bias)
+            self._on_functions(path, self._functions[known], bias)
 
 
 def _text(name: bytes) -> str:

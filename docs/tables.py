@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 
-from mmu.events import COUNTER_DESCS
+from mmu.events import COUNTER_DESCS, EVENTS, KERNEL_COUNTER_DESCS, MM_COUNTER_DESCS, EventDesc
 from mmu.x86.geometry import (
     CONFIDENCES,
     Array,
@@ -127,6 +127,57 @@ def counter_list() -> str:
     return "\n".join([*_table(("counter", "counts"), rows), ""])
 
 
+def kernel_counter_list() -> str:
+    """Every counter of an mm and of the kernel with its sentence of events.def."""
+    rows = [
+        (f"`{counter.name}`", of, counter.meaning)
+        for of, descs in (("an mm", MM_COUNTER_DESCS), ("the kernel", KERNEL_COUNTER_DESCS))
+        for counter in descs
+    ]
+    return "\n".join([*_table(("counter", "of", "counts"), rows), ""])
+
+
+def events_of(first: str, end: str | None) -> str:
+    """Every kind of event from ``first`` on, before ``end``: fields, meaning, and what tells it."""
+    names = [desc.name for desc in EVENTS]
+    kinds = EVENTS[names.index(first) : end and names.index(end)]
+    rows = [
+        (
+            f"`{desc.name}`",
+            ", ".join(f"`{field}`" for field in desc.fields),
+            desc.meaning,
+            ", ".join(f"`{path}`" for path in told_by(desc)),
+        )
+        for desc in kinds
+    ]
+    return "\n".join([*_table(("event", "fields", "what happened", "told by"), rows), ""])
+
+
+def told_by(desc: EventDesc) -> list[str]:
+    """The files that tell the event, of C and of Python."""
+    root, ident = PAGES.parent, _IDENTS.get(desc.name, desc.name)
+    in_c = re.compile(rf"emit\w*\([^;]*?\b{ident},[^;]*;|\bEVENT_{ident}\b")
+    in_python = f'EVENT_ID["{desc.name}"]'
+    files = [
+        *(path for path in (root / "native").rglob("*.[ch]") if in_c.search(path.read_text())),
+        *(
+            path
+            for folder in ("mmu/x86", "mmu/linux", "cpu")
+            for path in (root / folder).rglob("*.py")
+            if in_python in path.read_text()
+        ),
+    ]
+    return sorted(path.relative_to(root).as_posix() for path in files)
+
+
+_IDENTS = {
+    "mm_page_alloc": "page_alloc",
+    "mm_page_free": "page_free",
+    "rcu_callback": "rcu_callback_queued",
+    "rcu_invoke_callback": "rcu_callback",
+}
+
+
 def deviations() -> str:
     """Where Unicorn's walker, Unicorn through our MMU, and kinds of KVM are known to do otherwise,
     and why.
@@ -150,6 +201,9 @@ TABLES: dict[str, Callable[[], str]] = {
     "counters": counter_list,
     "deviations": deviations,
     "geometries": geometries,
+    "kernel_counters": kernel_counter_list,
+    "kernel_events": partial(events_of, "page_fault_user", None),
+    "processor_events": partial(events_of, "insn", "page_fault_user"),
     **{f"recipe_{path.stem}": partial(recipe, path) for path in RECIPES},
 }
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -31,35 +30,6 @@ settings.register_profile(
 )
 settings.register_profile("fuzz", max_examples=_EXAMPLES, stateful_step_count=100, **_COMMON)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
-
-
-# Until every test is written with the plugin: the old marker and the old forms.
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "mmu: the marker ucmmu, as it was")
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    for marker in list(metafunc.definition.iter_markers("mmu")):
-        new = {"engines": "engine", "policies": "policy"}
-        kwargs = {new.get(name, name): value for name, value in marker.kwargs.items()}
-        if "exact" in kwargs:
-            kwargs["fidelity"] = "exact" if kwargs.pop("exact") else "fast"
-        metafunc.definition.add_marker(pytest.mark.ucmmu(**kwargs))
-
-
-@pytest.fixture
-def assert_refcounts(ucmmu_scene: Any) -> Any:
-    def assert_refcounts(mm: Any = None, expected: Any = None, **rest: Any) -> None:
-        from ucmmu.testing import assert_refcounts
-
-        if mm is None or isinstance(mm, dict):
-            mm, expected = ucmmu_scene.mm, mm
-        assert_refcounts(mm, expected, **rest)
-
-    return assert_refcounts
 
 
 @pytest.fixture

@@ -68,6 +68,14 @@ examples:
   ucmmu list
   ucmmu list --json -"""
 
+_COMPLETION_EXAMPLES = """\
+In ~/.bashrc:  eval "$(ucmmu completion bash)"
+For zsh:       ucmmu completion zsh > DIR/_ucmmu, where DIR is one of $fpath
+
+examples:
+  ucmmu completion bash
+  ucmmu completion zsh"""
+
 
 _READERS: tuple[Command, ...] = (
     command_trace.COMMAND,
@@ -79,7 +87,14 @@ _READERS: tuple[Command, ...] = (
     command_report.COMMAND,
 )
 """The commands that read a trace, in the order of the help."""
-_COMMANDS = ("run", "compare", *(command.name for command in _READERS), "list", "help")
+_COMMANDS = (
+    "run",
+    "compare",
+    *(command.name for command in _READERS),
+    "list",
+    "completion",
+    "help",
+)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -326,6 +341,15 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add_json(listing)
     listing.set_defaults(command=_list)
+    completion = _add_command(
+        commands,
+        "completion",
+        "SHELL",
+        "write the script by which a shell completes this command line",
+        _COMPLETION_EXAMPLES,
+    )
+    completion.add_argument("shell", metavar="SHELL", choices=["bash", "zsh"], help="bash or zsh")
+    completion.set_defaults(command=_completion)
     commands.add_parser("help", help="show this help, or `ucmmu help COMMAND`", add_help=False)
     return parser
 
@@ -472,3 +496,10 @@ def _list(arguments: argparse.Namespace) -> int:
     from ucmmu.listing import list_all
 
     return list_all(json_target=arguments.json)
+
+
+def _completion(arguments: argparse.Namespace) -> int:
+    from ucmmu.completion import script
+
+    say(STDOUT, script(build_parser(), arguments.shell))
+    return 0

@@ -27,8 +27,8 @@ seed gives one file.
 
 class Recording:
     """A run of ``options`` that goes to the descriptor ``fd``: give ``ring``, which records from
-    now on, to memory and machine, attach() the machine, close() it at the end. The run is stopped when the trace cannot be
-    written.
+    now on, to memory and machine, attach() the machine, close() it at the end. The run is stopped
+    when the trace cannot be written.
     """
 
     def __init__(self, options: RunOptions, geometry: Geometry, fd: int) -> None:

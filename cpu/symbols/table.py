@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -142,12 +142,25 @@ def _functions(elf: Any) -> tuple[list[tuple[int, int, str]], str]:
             continue
         if section.data_size > MAX_SYMBOLS:
             return [], f"{name} has {section.data_size} bytes, {MAX_SYMBOLS} are read at most"
-        best: dict[int, tuple[int, str]] = {}
-        for address, size, text in _code_symbols(elf, section):
-            if address not in best or _rank(size, text) < _rank(*best[address]):
-                best[address] = size, text
-        return _sized(best, _code_ranges(elf)), ""
-    return [], ""
+        return _sized(_plainest(_code_symbols(elf, section)), _code_ranges(elf)), ""
+    return _sized(_plainest(_dynamic_symbols(elf)), []), ""
+
+
+def _plainest(symbols: Iterable[tuple[int, int, str]]) -> dict[int, tuple[int, str]]:
+    """By address, the size and the best of the names there."""
+    best: dict[int, tuple[int, str]] = {}
+    for address, size, text in symbols:
+        if address not in best or _rank(size, text) < _rank(*best[address]):
+            best[address] = size, text
+    return best
+
+
+def _dynamic_symbols(elf: Any) -> Iterator[tuple[int, int, str]]:
+    """The functions of a file without sections, by its PT_DYNAMIC, as the vDSO has one."""
+    for segment in elf.iter_segments("PT_DYNAMIC"):
+        for symbol in segment.iter_symbols():
+            if symbol["st_info"]["type"] == "STT_FUNC" and symbol["st_value"]:
+                yield symbol["st_value"], symbol["st_size"], symbol.name
 
 
 def _rank(size: int, name: str) -> tuple[bool, int, int, str]:
@@ -181,7 +194,9 @@ def _code_symbols(elf: Any, section: Any) -> Iterator[tuple[int, int, str]]:
 def _sized(
     best: dict[int, tuple[int, str]], code: list[tuple[int, int]]
 ) -> list[tuple[int, int, str]]:
-    """In order; a label without a size ends where the next begins, or its section ends."""
+    """In order; a label without a size ends where the next begins, or its section ends, and is
+    none (_end) if it has no code.
+    """
     starts = sorted(best)
     functions = []
     for at, start in enumerate(starts):
@@ -190,7 +205,8 @@ def _sized(
             end = next((end for low, end in code if low <= start < end), start)
             following = starts[at + 1] if at + 1 < len(starts) else end
             size = max(min(end, following) - start, 0)
-        functions.append((start, size, name))
+        if size:
+            functions.append((start, size, name))
     return functions
 
 

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """mseal(): mappings that stay as they are (mm/mseal.c, v6.18).
 
-What would change or take away a sealed mapping is EPERM: munmap(), mremap(), mprotect() to other
-rights, mmap(MAP_FIXED) over it, and advice that discards anonymous memory which cannot be written.
+What would change or take away a sealed mapping is EPERM: munmap(), mremap(), mprotect(), to same
+rights too, mmap(MAP_FIXED) over it, and advice that discards anonymous memory which cannot be
+written.
 """
 
 from __future__ import annotations

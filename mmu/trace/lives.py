@@ -33,7 +33,6 @@ OF_A_TABLE: Final = (
     "mm_page_alloc",
     "pte_alloc_one",
     "pte_alloc",
-    "set_pmd",
     *CHANGES,
     "pte_tryget",
     "set_pte",
@@ -171,13 +170,6 @@ class Life:
         return any(one.event.name in ("pte_alloc_one", "pte_alloc") for one in self.events)
 
 
-def _is_of(one: Numbered, pfn: int) -> bool:
-    """Whether an event of a frame is of it as a table: a set_pmd of an entry *in* it is not."""
-    if one.event.name != "set_pmd":
-        return True
-    return pfn in (table_of(one.event["old"]), table_of(one.event["new"]))
-
-
 def life_at(trace: TraceFile, pfn: int, number: int) -> Life:
     """The life in which frame ``pfn`` is at event ``number``."""
     begin = allocated(trace, pfn, number + 1) or 0
@@ -204,4 +196,31 @@ def lives_of(trace: TraceFile, pfn: int) -> Iterator[Life]:
 
 def _events_of(trace: TraceFile, pfn: int, begin: int) -> Iterator[Numbered]:
     where = Where(events=frozenset(OF_A_TABLE), frames=frozenset((pfn,)), begin=begin)
-    return (one for one in trace.events(where) if _is_of(one, pfn))
+    return trace.events(where)
+
+
+def hooks_of(trace: TraceFile, life: Life, address: int) -> list[Numbered]:
+    """The stores to PMD entries that hooked or unhooked the table in this life, that of ``address``
+    among others: they name the frame in a value only, so they are looked for by address, or, if the
+    table was moved, among all.
+    """
+    size = level_size(2)
+    places = {
+        one.event["address"] & -size
+        for one in life.events
+        if one.event.name in ("pte_alloc", "pte_free")
+    }
+    base = address & -size
+    unmoved = places <= {base} and life.number_of("pte_free") is not None
+    end = life.events[-1].number + 1 if life.number_of("mm_page_free") is not None else None
+    where = Where(
+        events=frozenset(("set_pmd",)),
+        addresses=((base, base + size),) if unmoved else (),
+        begin=life.events[0].number if life.events else 0,
+        end=end,
+    )
+    return [
+        one
+        for one in trace.events(where)
+        if life.pfn in (table_of(one.event["old"]), table_of(one.event["new"]))
+    ]

@@ -17,10 +17,22 @@ static void recount_cut_block(struct vcpu *v, u64 pc, u32 size)
 	v->pending.code_store = 0;
 	if (!cut)
 		return;
+	v->pending.deaf = v->fidelity->modelled ? 2 : 0;
 	uncount_from(v, pc);
 	v->stream.next = pc;
 	v->stream.crossing = NO_ADDRESS;
 	v->stream.denied = pc;
+}
+
+/*
+ * Where a store meets its own block Unicorn leaves its helper as if that were still under way, and
+ * calls no hook of loads and stores from then on, until it is started anew: behind the instruction,
+ * whose hooks were called before it was undone.
+ */
+static void start_hearing(struct vcpu *v, u64 pc)
+{
+	clear_block(v);
+	end(v, STOP_FOUND, pc, NOT_BEGUN, AGAIN_START);
 }
 
 /* Rarely needed work at a block's begin. False: the run ends. */
@@ -38,6 +50,10 @@ static bool attend(struct vcpu *v, u64 pc, u32 size)
 	if (v->pending.control && !control_carry_out(v))
 		return false;
 	soft_drain(v);
+	if (v->pending.deaf && !--v->pending.deaf) {
+		start_hearing(v, pc);
+		return false;
+	}
 	return true;
 }
 

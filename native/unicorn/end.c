@@ -3,7 +3,7 @@
  * One end of a run: the only place that says why Unicorn left the guest, and that makes it leave.
  * docs/hooks.md draws the machine.
  */
-#include "unicorn/vcpu.h"
+#include "unicorn/trace.h"
 
 /* The only caller of uc_emu_stop(). */
 void leave_guest(struct vcpu *v)

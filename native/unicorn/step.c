@@ -3,7 +3,7 @@
  * Instructions one at a time by RFLAGS.TF (SDM vol. 3B 18.3.1.4), which the guest never sees. While
  * they are plain, Unicorn is not left between them.
  */
-#include "unicorn/vcpu.h"
+#include "unicorn/trace.h"
 
 #define RFLAGS_ZF 0x40
 #define OP_PUSHF 0x9c

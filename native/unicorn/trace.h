@@ -37,6 +37,13 @@ struct tracing {
 	struct traced_insn insn[NR_TRACED + 1]; /* the last is the single one's */
 };
 
+/* trace: the block under way is done, and so are all of its instructions. */
+static inline void trace_finish(struct vcpu *v)
+{
+	if (v->trace.script)
+		trace_rest(v);
+}
+
 /* Whether the events of a block under way are to be told. */
 static inline bool is_traced(const struct vcpu *v)
 {

@@ -335,13 +335,6 @@ static inline bool enter(struct vcpu *v, struct block *b)
 	return true;
 }
 
-/* trace: the block under way is done, and so are all of its instructions. */
-static inline void trace_finish(struct vcpu *v)
-{
-	if (v->trace.script)
-		trace_rest(v);
-}
-
 /* The guest-physical address of what the instance has at that address: see region.c. */
 static inline u64 guest_physical(u64 address)
 {

@@ -9,7 +9,7 @@
  * So a block that holds none costs nothing when it runs.
  */
 
-#include "unicorn/vcpu.h"
+#include "unicorn/trace.h"
 
 #define MAX_BLOCK (PAGE_SIZE + MAX_INSN)
 

@@ -21,7 +21,8 @@ from mmu.linux.state import Cpu, Kernel
 from mmu.linux.tlbflush import TLB_FLUSH_ON_TASK_SWITCH, enter_lazy_tlb, switch_mm
 from mmu.memory import Memory
 from mmu.units import PAGE_SHIFT, PAGE_SIZE
-from mmu.x86 import Access, Mmu, Outcome
+from mmu.x86 import Access, Mmu
+from ucmmu.testing.mm import access_once
 
 BASE = 0x10_0000_0000
 """Where test mappings lie."""
@@ -106,13 +107,8 @@ class Cpus:
 
     def touch(self, number: int, addr: int = BASE, access: Access = Access.WRITE) -> None:
         """Access addr as a user on that CPU, faulting it in."""
-        with self.running_on(number) as cpu:
-            for _ in range(3):
-                answer = cpu.mmu.translate(addr, access)
-                if answer.result == Outcome.OK:
-                    return
-                assert self.mm.handle_user_fault(addr, answer.error_code) is None
-        raise AssertionError(f"{addr:#x} still faults on CPU {number}")
+        with self.running_on(number):
+            assert access_once(self.mm, addr, access) is None
 
     def dontneed(self, pages: int = 1) -> None:
         """madvise(MADV_DONTNEED) of the first pages."""

@@ -106,6 +106,16 @@ def test_when_the_rest_is_full_it_goes_above_mmap_base(mm, raises_errno):
         mm.mmap(0, 1 << 31, 3, ANON | MAP_32BIT)
 
 
+@pytest.mark.ucmmu(policy="refcount")
+def test_a_place_is_told_and_not_taken(mm, raises_errno):
+    assert mm.get_unmapped_area(1) == TOP - PAGE
+    assert mm.get_unmapped_area(1) == TOP - PAGE
+    assert mm.mmap(0, PAGE, 3, ANON) == TOP - PAGE
+    assert mm.get_unmapped_area(PAGE) == TOP - 2 * PAGE
+    with raises_errno(errno.ENOMEM):
+        mm.get_unmapped_area(1 << 47)
+
+
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 40), st.integers(1, 4)), max_size=60))
 def test_what_a_search_remembers_never_hides_a_hole(steps):
     """The remembered hole is a short cut: a fresh mm with the same mappings answers the same."""

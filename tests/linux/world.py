@@ -8,19 +8,21 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from mmu._native import ffi, lib
+from mmu._native import ffi
 from mmu.events import MM_COUNTER_ID, Event, EventRing
 from mmu.linux import engine
 from mmu.linux.filemap import AddressSpace, MappedFile
-from mmu.linux.mm import Mm, boot
-from mmu.linux.pgtable import PMD_SIZE, PTRS_PER_PTE, pmd_none
+from mmu.linux.pgtable import PMD_SIZE
 from mmu.linux.policy import FreeTables
 from mmu.linux.state import OVERCOMMIT_ALWAYS
 from mmu.memory import Memory
 from mmu.units import PAGE_SIZE
+from mmu.x86 import Access
 from mmu.x86.unit import Mmu
 from tests.linux.disk import Disk
 from tests.trace.rings import batch_of
+from ucmmu.testing.mm import MmUnderTest, access_once, load_mm
+from ucmmu.testing.options import MachineOptions
 
 PROT_RW = 3
 MAP_ANON = 0x22
@@ -40,7 +42,7 @@ class World:
     memory: Memory = field(init=False)
     ring: EventRing = field(init=False)
     mmu: Mmu = field(init=False)
-    mm: Mm = field(init=False)
+    mm: MmUnderTest = field(init=False)
     disk: Disk = field(init=False)
     file: MappedFile = field(init=False)
 
@@ -51,14 +53,7 @@ class World:
         self.mmu = Mmu(
             self.memory, geometry="tiny", engine=self.engine, exact=self.exact, ring=self.ring
         )
-        self.mm = boot(
-            self.memory,
-            self.mmu,
-            policy=self.policy,
-            engine=self.engine,
-            ring=self.ring,
-            lockdep=True,
-        )
+        self.mm = load_mm(MachineOptions(self.engine, self.policy.label), self.mmu, self.ring)
         self.mm.kernel.overcommit_memory = OVERCOMMIT_ALWAYS
         self.ring.enable()
         self.disk = Disk(60 * PAGE_SIZE + 100)
@@ -70,14 +65,7 @@ class World:
 
     def touch(self, addr: int, *, write: bool = True) -> None:
         """Access one byte as the processor would: through the MMU, faulting it in."""
-        access = lib.ACCESS_WRITE if write else lib.ACCESS_READ
-        for _ in range(3):
-            translation = self.mmu.translate(addr, access)
-            if translation.result == lib.XLATE_OK:
-                return
-            segv = self.mm.handle_user_fault(addr, translation.error_code)
-            assert segv is None, segv
-        raise AssertionError(f"{addr:#x} still faults")
+        assert access_once(self.mm, addr, Access.WRITE if write else Access.READ) is None
 
     def dontneed(self, start: int, pages: int) -> None:
         """MADV_DONTNEED, and the grace period that the way out of a system call brings."""
@@ -86,7 +74,7 @@ class World:
 
     def quiesce(self) -> None:
         """End a grace period."""
-        engine.rcu_process_callbacks(self.mm.kernel)
+        self.mm.quiesce()
 
     def pmd(self, addr: int = BASE) -> int:
         """The PMD entry of addr, upper tables made."""
@@ -96,32 +84,24 @@ class World:
 
     def frame(self, addr: int = BASE) -> int:
         """The frame number of the PTE table that maps addr; 0 without one."""
-        pmd = engine.mm_find_pmd(self.mm, addr)
-        return 0 if pmd is None else (self.memory.read_u64(pmd) & lib.X86_ADDR_MASK) >> 12
+        return self.mm.pte_table(addr)
 
     def table(self, addr: int = BASE) -> Any:
         """``struct page`` of the PTE table that maps addr, None without one."""
-        pmd = engine.mm_find_pmd(self.mm, addr)
-        value = 0 if pmd is None else self.memory.read_u64(pmd)
-        return None if pmd_none(value) else self.memory.page((value & lib.X86_ADDR_MASK) >> 12)
+        frame = self.mm.pte_table(addr)
+        return self.memory.page(frame) if frame else None
 
     def count(self, addr: int = BASE) -> int:
         """The reference count of addr's PTE table; 0 without a table."""
-        table = self.table(addr)
-        return 0 if table is None else int(table.pte_refcount)
+        return self.mm.refcount(addr)
 
     def entries(self, addr: int = BASE) -> int:
         """Non-none entries of addr's PTE table, counted."""
-        pmd = engine.mm_find_pmd(self.mm, addr)
-        value = 0 if pmd is None else self.memory.read_u64(pmd)
-        if pmd_none(value):
-            return 0
-        table = value & lib.X86_ADDR_MASK
-        return sum(self.memory.read_u64(table + 8 * i) != 0 for i in range(PTRS_PER_PTE))
+        return self.mm.entries(addr)
 
     def tables(self) -> int:
         """PTE, PMD and PUD tables of the mm, as VmPTE counts them."""
-        return int(self.mm.c.pgtables_bytes) // PAGE_SIZE
+        return self.mm.tables()
 
     def counter(self, name: str) -> int:
         """One of the mm's counters."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Rule: each program of docs/testing.md runs as the page says: it passes, or fails and shows why."""
+"""Rule: each program of docs/testing.md runs as the page says: it passes, or fails as shown."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 import pytest
 
-PAGE = (Path(__file__).resolve().parents[2] / "docs" / "testing.md").read_text()
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = (ROOT / "docs" / "testing.md").read_text()
 
 
 class Block(NamedTuple):
@@ -48,3 +49,10 @@ def test_the_page(pytester: pytest.Pytester, number: int) -> None:
     printed = "\n".join(result.outlines)
     for line in block.shows:
         assert line in printed, line
+
+
+def test_the_test_of_the_readme(pytester: pytest.Pytester) -> None:
+    snippets = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    (snippet,) = [snippet for snippet in snippets if "def test_" in snippet]
+    pytester.makepyfile(test_readme=f"from ucmmu.testing import write\n\n\n{snippet}")
+    pytester.runpytest("-p", "no:cacheprovider").assert_outcomes(passed=2)

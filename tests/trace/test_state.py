@@ -55,11 +55,11 @@ def hold(monkeypatch: pytest.MonkeyPatch, program: str, *args: str, **options: A
 
 @pytest.mark.parametrize("policy", ["never", "scan", "refcount", "refcount-pmdlock"])
 def test_of_a_guest(monkeypatch: pytest.MonkeyPatch, policy: str) -> None:
-    hold(monkeypatch, "sparse", "64M", policy=policy, fidelity="exact")
+    hold(monkeypatch, "sparse", "64M", policy=policy, fidelity="exact", every=2, most=20)
 
 
 def test_of_threads_on_two_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
-    hold(monkeypatch, "threads", cpus=2, every=5, most=12, fidelity="exact", quantum=2000)
+    hold(monkeypatch, "threads", cpus=2, fidelity="exact", quantum=2000, every=5, most=12)
 
 
 @pytest.mark.stress

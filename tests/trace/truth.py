@@ -86,7 +86,7 @@ def entries_of(unit: Unit) -> list[Held]:
 
 
 class Watch:
-    """Records a machine and takes the truth every so many turns of a CPU, up to ``most`` times."""
+    """Records a machine and takes the truth every so many system calls, up to ``most`` times."""
 
     def __init__(self, *, every: int, most: int) -> None:
         self.file = io.BytesIO()
@@ -95,7 +95,7 @@ class Watch:
         self._every, self._most, self._seen = every, most, 0
 
     def look(self, machine: Machine) -> None:
-        """A CPU is about to have its turn."""
+        """A task enters the kernel."""
         self._seen += 1
         if self._seen % self._every == 0 and len(self.truths) < self._most:
             self.truths.append(truth_of(machine.kernel, self.writer.nr_events))
@@ -120,13 +120,13 @@ def watched(
         machine.memory.record(writer.ring)
         Recorder(machine.system, writer)
         writer.ring.enable()
-        turn = machine.scheduler._turn
+        entered_kernel = machine.scheduler.entered_kernel
 
-        def looked_at(rq: Any) -> bool:
+        def looked_at() -> None:
             watch.look(machine)
-            return turn(rq)
+            entered_kernel()
 
-        monkeypatch.setattr(machine.scheduler, "_turn", looked_at)
+        monkeypatch.setattr(machine.scheduler, "entered_kernel", looked_at)
         result = machine.run()
         writer.ring.enable(False)
         writer.close(result.as_dict())

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Rule: what docs/reading.md shows is what happens.
+"""Rule: what docs/reading.md and README.md show is what happens.
 
-``python -m tests.ucmmu.test_reading_doc`` writes what happens now into the page.
+``python -m tests.ucmmu.test_reading_doc`` writes what happens now into the pages.
 """
 
 from __future__ import annotations
@@ -14,8 +14,11 @@ import sys
 import tempfile
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[2]
-PAGE = ROOT / "docs" / "reading.md"
+PAGES = {ROOT / "docs" / "reading.md": 7, ROOT / "README.md": 4}
+"""The pages, and how many commands each shows at least."""
 _SESSION = re.compile(r"(^```console\n\$ )(.+)\n((?:.*\n)*?)(^```$)", re.MULTILINE)
 
 
@@ -36,12 +39,14 @@ def as_it_is_now(page, directory):
     return _SESSION.sub(lambda m: f"{m[1]}{m[2]}\n{happens(m[2], directory)}{m[4]}", page)
 
 
-def test_what_the_page_shows_happens(tmp_path):
-    page = PAGE.read_text()
-    assert len(_SESSION.findall(page)) > 6
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_what_the_page_shows_happens(tmp_path, path):
+    page = path.read_text()
+    assert len(_SESSION.findall(page)) >= PAGES[path]
     assert as_it_is_now(page, tmp_path) == page
 
 
 if __name__ == "__main__":
-    with tempfile.TemporaryDirectory() as place:
-        PAGE.write_text(as_it_is_now(PAGE.read_text(), Path(place)))
+    for path in PAGES:
+        with tempfile.TemporaryDirectory() as place:
+            path.write_text(as_it_is_now(path.read_text(), Path(place)))

@@ -22,8 +22,8 @@ from mmu.x86 import Geometry, Mmu, list_geometries
 from mmu.x86.entries import X86_RW
 from mmu.x86.tlb import TLB_TABLE, TLB_VALID, first_level
 from mmu.x86.walk import Access
-from tests.x86.tables import USER, VA, Tables
 from tests.x86.twins import TORTURE, Op, Twins, script
+from ucmmu.testing.tables import USER, VA, Tables
 
 if TYPE_CHECKING:
     from mmu._native import struct_tlb_entry

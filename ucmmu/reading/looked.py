@@ -6,7 +6,7 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from mmu.trace.tables import rebuild
@@ -23,7 +23,7 @@ from ucmmu.reading.symbols import History
 from ucmmu.reading.table import choose, stays, stays_of_frame, table_report, table_text
 from ucmmu.reading.walk import walk_report
 from ucmmu.reading.walk_text import walk_text
-from ucmmu.streams import STDOUT
+from ucmmu.streams import STDERR, STDOUT, say
 from ucmmu.text import printable
 
 if TYPE_CHECKING:
@@ -64,6 +64,7 @@ def table(arguments: argparse.Namespace) -> int:
     with JsonOutput(arguments.json) as output:
         with open_trace(arguments.target) as trace:
             _refuse_a_pipe(arguments.target)
+            _tell_of_gaps(trace)
             history = History(trace)
             kind, equals, frame = arguments.address.partition("=")
             if equals and kind == "pfn":
@@ -151,7 +152,18 @@ def _looked(arguments: argparse.Namespace) -> Iterator[tuple[TraceFile, History,
         return
     with open_trace(arguments.target) as trace:
         _refuse_a_pipe(arguments.target)
+        _tell_of_gaps(trace)
         yield trace, History(trace), moment(trace, arguments.at, arguments.task)
+
+
+def _tell_of_gaps(trace: TraceFile) -> None:
+    """Warn on stderr if events were left out when the trace was recorded."""
+    words = trace.head.get("filter")
+    if words:
+        shown = printable(" ".join(map(str, words)))
+        line = f"{trace.path}: recorded with --trace-filter {shown}: what that left out is not seen"
+        with suppress(Failure):
+            say(STDERR, f"ucmmu: warning: {line}\n", patience=0.5)
 
 
 def _refuse_a_pipe(path: str) -> None:

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from mmu.events import Event
 from mmu.trace.counts import ENTRIES
-from mmu.trace.lives import Life, Stay, life_at, lives_of, stays_at
+from mmu.trace.lives import Life, Stay, hooks_of, life_at, lives_of, stays_at, table_of
 from mmu.trace.where import Where
-from mmu.units import PAGE_SHIFT
 from mmu.x86.entries import level_size
 from ucmmu.exit_codes import ExitCode, Failure
 from ucmmu.reading.moment import space_of
@@ -86,7 +85,8 @@ def table_report(trace: TraceFile, history: History, chosen: Chosen) -> dict[str
     stay = chosen.stay
     at = stay.begin if stay.begin is not None else stay.end or 0
     life = life_at(trace, stay.pfn, at)
-    events = sorted([*life.events, *_around_free(trace, life, stay)], key=lambda one: one.number)
+    others = [*hooks_of(trace, life, stay.address), *_around_free(trace, life, stay)]
+    events = sorted([*life.events, *others], key=lambda one: one.number)
     return {
         "pfn": stay.pfn,
         "address": stay.address,
@@ -175,8 +175,7 @@ def _entry(event: Event, old: int, new: int) -> str:
 
 
 def _set_pmd(event: Event, pfn: int) -> str:
-    now = (event["new"] & 0x000F_FFFF_FFFF_F000) >> PAGE_SHIFT
-    verb = "refers to it now" if now == pfn and event["new"] else "refers to it no longer"
+    verb = "refers to it now" if table_of(event["new"]) == pfn else "refers to it no longer"
     return f"the PMD entry of {event['address']:#x} {verb}"
 
 

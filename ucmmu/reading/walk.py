@@ -123,7 +123,8 @@ def walk_report(
     known = way[-1].value is not None
     cached = cached_before(trace, va, when.end)
     with processor(trace, way, who.mm) as mmu:
-        probe = mmu.walk(va, Access.READ)
+        rights = _rights(way) if known else None
+        probe = mmu.walk(va, Access.READ, user=rights is None or rights["user"])
         answers = {access.label: _answer(mmu, va, access) for access in _ACCESSES}
         report: dict[str, Any] = {
             "address": va,
@@ -133,7 +134,7 @@ def walk_report(
             "mm": who.mm,
             **_place(history, who, va, when),
             "entries": [_step(step, va) for step in way],
-            "rights": _rights(way) if known else None,
+            "rights": rights,
             "page": _page(mmu, probe, way[-1]) if known and probe.ok else None,
             "answers": answers if known else None,
         }
