@@ -20,7 +20,7 @@ from mmu.trace.writer import TraceWriter
 from tests.trace.records import any_records, emit, opened, read, run_like, written
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(records=any_records(), capacity=st.sampled_from((2, 16, 64)))
 def test_any_events_come_back(records, capacity):
     trace = opened(written(records, capacity=capacity))
