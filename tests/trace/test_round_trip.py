@@ -20,7 +20,7 @@ from mmu.trace.writer import TraceWriter
 from tests.trace.records import any_records, emit, opened, read, run_like, written
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(records=any_records(), capacity=st.sampled_from((2, 16, 64)))
 def test_any_events_come_back(records, capacity):
     trace = opened(written(records, capacity=capacity))
@@ -166,3 +166,15 @@ def test_events_have_their_names(tmp_path):
     assert got.event.site == "zap_pte_range"
     assert last == got
     assert first is not None and first.event.name == "insn"
+
+
+def test_how_far_reading_is():
+    data = written(run_like(2000), capacity=64)
+    for reverse in (False, True):
+        trace = opened(data)
+        seen = []
+        for _ in trace.batches(reverse=reverse):
+            seen.append(trace.fraction)
+        assert seen == sorted(seen)
+        assert all(0 <= fraction <= 1 for fraction in seen)
+        assert trace.fraction == 1

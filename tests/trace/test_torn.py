@@ -110,11 +110,12 @@ def test_a_flipped_bit():
 
 
 @pytest.mark.fuzz
-def test_each_bit_flipped():
+def test_a_bit_of_each_byte_flipped():
+    rng = random.Random()
     for at in range(len(DATA)):
-        for bit in range(8):
-            what_is_read(flip(at, bit))
-            what_is_read(flip(at, bit), stream=True)
+        data = flip(at, rng.randrange(8))
+        what_is_read(data)
+        what_is_read(data, stream=True)
 
 
 def test_a_flipped_bit_in_events_is_told_with_their_numbers():

@@ -130,7 +130,7 @@ def with_sites(records: Records, **how: Any) -> bytes:
 DATA = with_sites(RECORDS)
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(where=WHERES, keep=NAMES)
 def test_reading(where, keep):
     where = simplified(where, keep)
@@ -164,7 +164,7 @@ def test_writing(where, keep):
     assert len(got) + sum(writer.left_out.values()) == len(seen)
 
 
-@settings(max_examples=20)
+@settings(max_examples=12)
 @given(records=any_records(), where=WHERES)
 def test_any_values(records, where):
     where = simplified(where, frozenset(("frames", "addresses", "times")))
