@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import io
+import os
+import signal
 from dataclasses import replace
 from itertools import islice
 
@@ -211,3 +213,21 @@ def test_what_was_written_when_the_user_interrupts_can_be_read(script, monkeypat
     with pytest.raises(KeyboardInterrupt):
         parquet.write(trace, EVERYTHING, out)
     assert pl.read_parquet(io.BytesIO(out.getvalue()))["address"].to_list() == [0, 1, 2, 3]
+
+
+def test_an_interrupt_in_the_middle_of_a_write_leaves_a_whole_file(script):
+    """As ^C does that strikes while pyarrow writes."""
+    for i in range(10):
+        script.emit("invlpg", address=i)
+
+    class Out(io.BytesIO):
+        def write(self, data):
+            os.kill(os.getpid(), signal.SIGINT)
+            return super().write(data)
+
+    out = Out()
+    handler = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        parquet.write(script.trace(), EVERYTHING, out)
+    assert signal.getsignal(signal.SIGINT) is handler
+    assert pl.read_parquet(io.BytesIO(out.getvalue())).height == 10

@@ -20,6 +20,7 @@ from ucmmu.event_filter import EventFilter
 from ucmmu.reading import selection
 from ucmmu.reading.attribution import U64
 from ucmmu.reading.named import FunctionNames, TaskNames
+from ucmmu.reading.passed import interrupted_between
 from ucmmu.reading.selection import Progress
 
 if TYPE_CHECKING:
@@ -229,16 +230,20 @@ def write(
     texts = [field.name for field in rows.schema if pa.types.is_dictionary(field.type)]
     numbers = [name for name in rows.schema.names if name not in (*texts, "cpu", "task")]
     try:
-        with pq.ParquetWriter(
-            _Sink(out),
-            rows.schema,
-            compression="zstd",
-            use_dictionary=texts,
-            column_encoding=dict.fromkeys(numbers, "DELTA_BINARY_PACKED"),
-        ) as writer:
+        with (
+            interrupted_between() as check,
+            pq.ParquetWriter(
+                _Sink(out),
+                rows.schema,
+                compression="zstd",
+                use_dictionary=texts,
+                column_encoding=dict.fromkeys(numbers, "DELTA_BINARY_PACKED"),
+            ) as writer,
+        ):
             for group in _groups(rows.batches(wanted, progress)):
                 table = pa.Table.from_batches(group, rows.schema)
                 writer.write_table(table, row_group_size=ROW_GROUP)
+                check()
     except KeyboardInterrupt:
         out.flush()
         raise

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""How far a long reading is, on the terminal."""
+"""How far a long reading is, on the terminal, and where its user may interrupt it."""
 
 from __future__ import annotations
 
+import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -34,3 +36,28 @@ def shown(trace: TraceFile) -> Iterator[Callable[[int], None]]:
                 progress.show(f"{share}{events / 1e6:,.1f} M events read")
 
         yield tell
+
+
+@contextmanager
+def interrupted_between() -> Iterator[Callable[[], None]]:
+    """Let ^C strike only where what this yields is called: it raises KeyboardInterrupt if there was
+    one. So a file is left whole.
+    """
+    struck = False
+
+    def note(*_: object) -> None:
+        nonlocal struck
+        struck = True
+
+    def check() -> None:
+        if struck:
+            raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield check
+        return
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield check
+    finally:
+        signal.signal(signal.SIGINT, before)

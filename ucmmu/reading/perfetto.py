@@ -17,6 +17,7 @@ from mmu.trace.reader import Batch
 from ucmmu.event_filter import EventFilter
 from ucmmu.reading.gauges import Gauges, LookUps
 from ucmmu.reading.packets import Packets, Pointer, Value
+from ucmmu.reading.passed import interrupted_between
 from ucmmu.reading.rows import HEXADECIMAL
 from ucmmu.reading.selection import Progress, batches, decoded
 from ucmmu.reading.timeline import Timeline
@@ -52,8 +53,10 @@ def write(
     """
     exporter = _Exporter(trace, out, wanted.where.events & HOT)
     try:
-        for batch in batches(trace, wanted, progress):
-            exporter.take(batch)
+        with interrupted_between() as check:
+            for batch in batches(trace, wanted, progress):
+                exporter.take(batch)
+                check()
     except KeyboardInterrupt:
         exporter.close()
         out.flush()

@@ -111,9 +111,13 @@ def _errors(source: _Source) -> Iterator[None]:
     """What DuckDB says, in one line."""
     try:
         yield
-    except duckdb.Error as error:
+    except (duckdb.Error, RuntimeError) as error:
         if source.error is not None:
             raise source.error from None
+        if "interrupt" in str(error).lower():
+            raise KeyboardInterrupt from None
+        if not isinstance(error, duckdb.Error):
+            raise
         raise Failure(ExitCode.USAGE, f"--query: {first_line(error)}") from None
 
 
