@@ -132,7 +132,7 @@ def do_syscall_64(task: Task) -> None:
         task.entered_kernel(ChangedBy.SYSCALL, nr, rip)
     system.scheduler.entered_kernel()
     if ring is not None:
-        ring.emit(_SYS_ENTER, nr, di, si)
+        ring.emit(_SYS_ENTER, nr, di, si, dx)
     if nr >= NR_SYSCALLS:
         nr &= U32  # the kernel looks at eax alone
     task.process.calls[nr if nr < NR_SYSCALLS else NR_SYSCALLS] += 1

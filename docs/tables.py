@@ -140,7 +140,7 @@ def kernel_counter_list() -> str:
 def events_of(first: str, end: str | None) -> str:
     """Every kind of event from ``first`` on, before ``end``: fields, meaning, and what tells it."""
     names = [desc.name for desc in EVENTS]
-    kinds = EVENTS[names.index(first) : end and names.index(end)]
+    kinds = EVENTS[names.index(first) : len(names) if end is None else names.index(end)]
     rows = [
         (
             f"`{desc.name}`",

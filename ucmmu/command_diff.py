@@ -18,8 +18,8 @@ events and counters that differ.
 The exit code is 0 if both runs did the same, 1 if not.
 
 examples:
-  ucmmu run --trace never.trace --free-tables never dontneed_loop 4M 2M
-  ucmmu run --trace refcount.trace --free-tables refcount dontneed_loop 4M 2M
+  ucmmu run --trace never.trace --free-tables never dontneed_loop 2M 2M
+  ucmmu run --trace refcount.trace --free-tables refcount dontneed_loop 2M 2M
   ucmmu diff never.trace refcount.trace
   ucmmu diff --filter 'event=pte_*,sys_*' never.trace refcount.trace
   ucmmu diff --json - never.trace refcount.trace"""

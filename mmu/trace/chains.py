@@ -155,7 +155,11 @@ def broken_chains(
 
 
 def check_chains(trace: TraceFile) -> list[Break]:
-    """broken_chains() of a trace; if it ends early, tables may be left."""
+    """broken_chains() of a trace; if it ends early, tables may be left.
+
+    All of EVENTS must have been recorded, from the beginning of the run on: what a filter or a
+    limit left out is found as a break.
+    """
     batches = trace.batches(Where(events=frozenset(EVENTS)))
     found = Chains(trace.descs)
     for batch in batches:

@@ -69,16 +69,26 @@ class TraceFile:
         self._own = file is None
         try:
             self._file = file or open(path, "rb")  # noqa: SIM115
-            self._blocks = Blocks(path, self._file)
+        except OSError as error:
+            raise TraceError(f"{path}: {error.strerror}") from None
+        try:
+            self._begin()
+        except BaseException:
+            self.close()
+            raise
+
+    def _begin(self) -> None:
+        try:
+            self._blocks = Blocks(self.path, self._file)
             self._value(HEAD, self._blocks.head())
             for kind, value in self._blocks.values():
                 self._value(kind, value)
         except OSError as error:
-            raise TraceError(f"{path}: {error.strerror}") from None
+            raise TraceError(f"{self.path}: {error.strerror}") from None
         try:
             self._roles = roles_of(self.descs, self._parts)
         except (KeyError, IndexError, OverflowError, TypeError):
-            raise TraceError(f"{path}: its table of events is none: record it again") from None
+            raise TraceError(f"{self.path}: its table of events is none: record it again") from None
         self._decoder = Decoder(self._roles)
 
     def close(self) -> None:
@@ -195,6 +205,8 @@ class TraceFile:
             records, numbers = self._decoder.records(chunk.info, pieces)
             if records["id"].max() >= len(self.descs):
                 raise ValueError("a kind without a name")
+        except OSError as error:
+            raise TraceError(f"{self.path}: {error.strerror}") from None
         except (ValueError, EOFError):
             raise TraceError(
                 f"{self.path}: damaged at byte {chunk.offset}: its events from number"

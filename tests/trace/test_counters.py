@@ -14,6 +14,7 @@ from mmu.events import COUNTERS, EVENT_ID, EVENTS, KERNEL_COUNTERS, MM_COUNTERS,
 from mmu.trace.chains import check_chains
 from mmu.trace.counters import RULES, CounterReader, Mms
 from mmu.units import PAGE_SHIFT, PAGE_SIZE
+from tests.guests.build import build
 from tests.guests.machine import HAS_JEMALLOC, POLICIES
 from tests.linux.world import BASE, World
 from tests.trace.recorded import Recorded, record
@@ -31,8 +32,16 @@ GUESTS = [
     ("memory_loop", "1M", "1"),
     ("fork_tree",),
     ("threads", "4", "2000"),
-    *([("jemalloc_churn",)] if HAS_JEMALLOC else []),
+    *([("jemalloc_churn", "1", "159")] if HAS_JEMALLOC else []),
 ]
+TEST_GUESTS = {
+    "memory_calls.c": (),
+    "futexes.c": ("-pthread",),
+    "sysv_ipc.c": ("-w",),
+    "signal_threads.c": ("-pthread",),
+    "processes.c": (),
+    "sched.c": ("-pthread",),
+}
 
 
 def counted(run: Recorded) -> CounterReader:
@@ -86,6 +95,13 @@ def test_without_the_processor_the_kernel_counts_alike(policy: str) -> None:
 def test_counters_of_every_guest(program: Sequence[str], policy: str) -> None:
     for cpus in (1, 2, 4):
         assert_equal(record(*program, policy=policy, cpus=cpus))
+
+
+@pytest.mark.stress
+@pytest.mark.parametrize("source", TEST_GUESTS)
+def test_counters_of_the_guests_of_tests(source: str) -> None:
+    program = build(source, "-static", "-O1", *TEST_GUESTS[source])
+    assert_equal(record(str(program), policy="refcount", cpus=2))
 
 
 @pytest.mark.stress

@@ -7,19 +7,16 @@ the comment above it still say why. A comment whose line is gone is printed.
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
+from tests.trace_golden.golden import FILES, Golden, place
 
-from tests.trace_golden.golden import FILES, Golden
-
-with tempfile.TemporaryDirectory() as directory:
+with place() as directory:
     for path in FILES:
         golden = Golden.load(path)
         wrong = golden.wrong_build()
         if wrong is not None:
             print(f"{path.name}: left as it is: {wrong}")
             continue
-        text, lost = golden.updated(golden.now(Path(directory)))
+        text, lost = golden.updated(golden.now(directory))
         path.write_text(text)
         print(f"{path.name}: {len(golden.lines)} lines before")
         for line in lost:

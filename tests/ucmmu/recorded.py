@@ -24,6 +24,7 @@ from tests.guests.machine import BUILD
 from ucmmu.cli import _command_parsers
 from ucmmu.event_filter import EventFilter
 
+ROOT = Path(__file__).resolve().parents[2]
 EVERYTHING = EventFilter(Where())
 _KINDS = {desc.name: desc for desc in EVENTS}
 

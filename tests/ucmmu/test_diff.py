@@ -247,7 +247,7 @@ def test_the_examples_of_the_help_run(tmp_path, monkeypatch):
 def runs(tmp_path_factory):
     """A guest under two policies, and under another geometry."""
     place = tmp_path_factory.mktemp("diff")
-    program = ("dontneed_loop", "4M", "2M")
+    program = ("dontneed_loop", "2M", "2M")
     return {
         "refcount": TraceFile(str(record(place / "a", *program))),
         "again": TraceFile(str(record(place / "b", *program))),

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import replace
+from itertools import islice
 
 import pytest
 
@@ -15,7 +16,7 @@ pl = pytest.importorskip("polars")
 pytest.importorskip("pyarrow")
 
 from ucmmu.event_filter import parse_filter  # noqa: E402
-from ucmmu.reading import parquet, selection  # noqa: E402
+from ucmmu.reading import parquet  # noqa: E402
 
 MM = 0x1000
 
@@ -165,14 +166,10 @@ def test_a_guest_s_trace_comes_back_whole(tmp_path):
 
     trace = TraceFile(str(record(tmp_path / "a.trace", "hello")))
     rows = frame(trace)
-    events = [
-        one
-        for batch in selection.batches(trace, EVERYTHING)
-        for one in selection.decoded(trace, batch)
-    ]
-    assert rows.height == len(events) == trace.nr_events
-    for row, one in list(zip(rows.iter_rows(named=True), events, strict=True))[::97]:
-        event = one.event
+    events = [one.event for one in islice(trace.events(), 0, None, 97)]
+    assert rows.height == trace.nr_events
+    sample = rows.gather_every(97).iter_rows(named=True)
+    for row, event in zip(sample, events, strict=True):
         assert (row["event"], row["cpu"], row["task"]) == (event.name, event.cpu, event.task)
         for name, value in event.fields.items():
             told = row[parquet.column_of(event.name, name)]
@@ -195,3 +192,22 @@ def test_a_filter_on_numbers_keeps_only_those(script):
     where = replace(EVERYTHING.where, begin=3, end=5)
     rows = frame(script.trace(), replace(EVERYTHING, where=where))
     assert rows["address"].to_list() == [3, 4]
+
+
+def test_what_was_written_when_the_user_interrupts_can_be_read(script, monkeypatch):
+    for i in range(10):
+        script.emit("invlpg", address=i)
+    trace = script.trace()
+    monkeypatch.setattr(parquet, "ROW_GROUP", 4)
+    batches = trace.batches
+
+    def interrupted(where):
+        (batch,) = batches(where)
+        yield type(batch)(batch.numbers[:4], batch.records[:4])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(trace, "batches", interrupted)
+    out = io.BytesIO()
+    with pytest.raises(KeyboardInterrupt):
+        parquet.write(trace, EVERYTHING, out)
+    assert pl.read_parquet(io.BytesIO(out.getvalue()))["address"].to_list() == [0, 1, 2, 3]

@@ -299,7 +299,7 @@ def test_a_trace_without_events_is_a_file_with_its_first_packet(tmp_path):
 @pytest.fixture(scope="module")
 def guest(tmp_path_factory):
     path = tmp_path_factory.mktemp("perfetto") / "a.trace"
-    return record(path, "dontneed_loop", "4M", "2M", cpus=2)
+    return record(path, "dontneed_loop", "2M", "2M", cpus=2)
 
 
 @pytest.fixture(scope="module")
@@ -364,3 +364,20 @@ def test_perfetto_s_trace_processor_reads_it(guest, tmp_path):
         assert row.n > 0
         (row,) = tp.query("SELECT count(*) AS n FROM flow")
         assert row.n > 0
+
+
+def test_what_was_written_when_the_user_interrupts_is_whole(script, monkeypatch):
+    script.at(10, task=7)
+    script.emit("sys_enter", nr=11)
+    trace = script.trace()
+    batches = trace.batches
+
+    def interrupted(where):
+        yield from batches(where)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(trace, "batches", interrupted)
+    out = io.BytesIO()
+    with pytest.raises(KeyboardInterrupt):
+        perfetto.write(trace, EVERYTHING, out)
+    Read(out.getvalue()).check_nesting()

@@ -15,6 +15,7 @@ from tests.ucmmu.recorded import EVERYTHING, Script, record
 pytest.importorskip("duckdb")
 pytest.importorskip("pyarrow")
 
+from mmu.trace.format import TraceError
 from mmu.trace.reader import TraceFile
 from ucmmu.event_filter import parse_filter
 from ucmmu.exit_codes import ExitCode, Failure
@@ -267,3 +268,20 @@ def test_the_examples_of_the_documentation_run(trace):
     assert len(statements) >= 5
     for statement in statements:
         ask(trace, statement)
+
+
+@pytest.mark.parametrize("times", [1, 2])
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), TraceError("a.trace: damaged at byte 9")])
+def test_what_goes_wrong_with_the_trace_is_no_error_of_the_statement(
+    trace, monkeypatch, error, times
+):
+    """DuckDB itself would tell it in a text of its own."""
+
+    def batches(where):
+        raise error
+        yield
+
+    monkeypatch.setattr(trace, "batches", batches)
+    tables = ", ".join(["events"] * times)
+    with pytest.raises(type(error)):
+        ask(trace, f"SELECT count(*) FROM {tables.replace(', events', ', events b')}")

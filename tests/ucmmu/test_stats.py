@@ -47,7 +47,7 @@ def by(trace, name, wanted=EVERYTHING, **how):
 @pytest.fixture(scope="module", params=[1, 2])
 def guest(request, tmp_path_factory):
     path = tmp_path_factory.mktemp("stats") / "a.trace"
-    return TraceFile(str(record(path, "dontneed_loop", "4M", "2M", cpus=request.param)))
+    return TraceFile(str(record(path, "dontneed_loop", "2M", "2M", cpus=request.param)))
 
 
 def test_the_totals_are_the_run_s_own(guest):

@@ -11,12 +11,14 @@ import difflib
 
 import pytest
 
-from tests.trace_golden.golden import FILES, Golden
+from mmu.trace.reader import TraceFile
+from tests.trace_golden.golden import FILES, Golden, place, recorded
 
 
 @pytest.fixture(scope="module")
-def directory(tmp_path_factory):
-    return tmp_path_factory.mktemp("golden")
+def directory():
+    with place() as found:
+        yield found
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
@@ -37,3 +39,18 @@ def test_a_golden_trace_says_why(path):
     assert 0 in places
     gaps = zip(places, [*places[1:], len(golden.lines)], strict=True)
     assert max(end - begin for begin, end in gaps) <= 20, places
+
+
+def test_the_totals_of_hello_are_those_of_its_run(directory):
+    """Whatever compiler built it: what is listed once is counted once."""
+    with TraceFile(str(recorded("hello", "", directory))) as trace:
+        count, summary = trace.kinds_count(), trace.summary
+    counters = summary["counters"]
+    assert count["insn"] == summary["instructions"]
+    assert count["sys_enter"] == summary["syscalls"]
+    assert count["page_fault"] == summary["page_faults"] == counters["page_faults_hw"]
+    assert count["pte_alloc"] == count["pte_free"] == summary["pte_tables_allocated"]
+    assert count["walk_entry"] == counters["page_walker_loads"]
+    assert count["walk_cache_hit"] == counters["walk_cache_hits"]
+    looked_up = sum(counters[name] for name in ("dTLB-loads", "dTLB-stores", "iTLB-loads"))
+    assert count["tlb_hit"] + count["tlb_miss"] + count["tlb_deny"] == looked_up

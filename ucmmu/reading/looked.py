@@ -9,8 +9,10 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
+from mmu.trace.counts import allocated
 from mmu.trace.tables import rebuild
 from mmu.trace.where import Where
+from mmu.units import PAGE_SHIFT
 from ucmmu.exit_codes import ExitCode, Failure
 from ucmmu.output import JsonOutput
 from ucmmu.reading.at_exit import recorded_until_exit
@@ -125,22 +127,13 @@ def _frame(text: str) -> int:
 
 def _installed(trace: TraceFile, who: Space, when: Moment) -> int:
     """PTE tables of an mm, as the events that install and unhook them say."""
-    number = 0
-    where = Where(events=frozenset(("pte_alloc", "pte_free")), end=when.end)
-    begin = _began(trace, who, when)
-    for one in trace.events(where):
-        if one.number >= begin and one.event["mm"] == who.mm:
-            number += 1 if one.event.name == "pte_alloc" else -1
-    return number
-
-
-def _began(trace: TraceFile, who: Space, when: Moment) -> int:
-    """Since which event a frame has been the PGD of this mm."""
-    notes = [n for n in trace.notes if n.kind in ("process", "exec") and n.event <= when.end]
-    for note in notes:
-        if note.fields.get("mm") == who.mm and note.fields.get("pid") == who.pid:
-            return note.event
-    return 0
+    begin = allocated(trace, who.mm >> PAGE_SHIFT, when.end) or 0
+    where = Where(events=frozenset(("pte_alloc", "pte_free")), begin=begin, end=when.end)
+    return sum(
+        1 if one.event.name == "pte_alloc" else -1
+        for one in trace.events(where)
+        if one.event["mm"] == who.mm
+    )
 
 
 @contextmanager

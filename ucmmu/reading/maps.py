@@ -277,7 +277,8 @@ def _totals(report: dict[str, Any], paint: Paint) -> Iterator[str]:
         f" set in {_many(tables['PTE'], 'PTE table')}: {tables['empty']} empty, {tables['sparse']}"
         f" sparse (fewer than {_SPARSE} of 512), {tables['full']} full"
     )
-    yield f"tables: {tables['PTE']} PTE, {', '.join(uppers)}; VmPTE {report['VmPTE']:,} kB"
+    levels = ", ".join([f"{tables['PTE']} PTE", *uppers])
+    yield f"tables: {levels}; VmPTE {report['VmPTE']:,} kB"
     told = report["tables_by_events"]
     if told == tables["PTE"]:
         yield "pte_alloc and pte_free events say the same number of PTE tables"

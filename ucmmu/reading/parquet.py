@@ -222,19 +222,26 @@ def write(
     progress: Progress | None = None,
     columns: frozenset[str] | None = None,
 ) -> None:
-    """Write the events that are ``wanted`` as a Parquet file. Raises OSError."""
+    """Write the events that are ``wanted`` as a Parquet file, which can be read up to there if the
+    user interrupts it. Raises OSError.
+    """
     rows = Rows(trace, columns)
     texts = [field.name for field in rows.schema if pa.types.is_dictionary(field.type)]
     numbers = [name for name in rows.schema.names if name not in (*texts, "cpu", "task")]
-    with pq.ParquetWriter(
-        _Sink(out),
-        rows.schema,
-        compression="zstd",
-        use_dictionary=texts,
-        column_encoding=dict.fromkeys(numbers, "DELTA_BINARY_PACKED"),
-    ) as writer:
-        for group in _groups(rows.batches(wanted, progress)):
-            writer.write_table(pa.Table.from_batches(group, rows.schema), row_group_size=ROW_GROUP)
+    try:
+        with pq.ParquetWriter(
+            _Sink(out),
+            rows.schema,
+            compression="zstd",
+            use_dictionary=texts,
+            column_encoding=dict.fromkeys(numbers, "DELTA_BINARY_PACKED"),
+        ) as writer:
+            for group in _groups(rows.batches(wanted, progress)):
+                table = pa.Table.from_batches(group, rows.schema)
+                writer.write_table(table, row_group_size=ROW_GROUP)
+    except KeyboardInterrupt:
+        out.flush()
+        raise
 
 
 class Sink(Protocol):
@@ -242,6 +249,10 @@ class Sink(Protocol):
 
     def write(self, data: bytes, /) -> int:
         """Write them all."""
+        ...
+
+    def flush(self) -> object:
+        """Keep nothing back."""
         ...
 
 

@@ -47,10 +47,17 @@ def write(
     out: BinaryIO,
     progress: Progress | None = None,
 ) -> None:
-    """Write the events that are ``wanted`` as Perfetto's protobuf. Raises OSError."""
+    """Write the events that are ``wanted`` as Perfetto's protobuf, up to there if the user
+    interrupts it. Raises OSError.
+    """
     exporter = _Exporter(trace, out, wanted.where.events & HOT)
-    for batch in batches(trace, wanted, progress):
-        exporter.take(batch)
+    try:
+        for batch in batches(trace, wanted, progress):
+            exporter.take(batch)
+    except KeyboardInterrupt:
+        exporter.close()
+        out.flush()
+        raise
     exporter.close()
 
 

@@ -50,11 +50,12 @@ def answer(
     """
     with tempfile.TemporaryDirectory(prefix="ucmmu-query-") as directory, _connect(directory) as db:
         question = asked(db, sql)
-        with _errors():
+        source = _Source(trace, wanted, progress)
+        with _errors(source):
             _do(db, "SET enable_external_access = false")
             _do(db, "SET lock_configuration = true")
             _check(db, trace, sql)
-            _offer(db, trace, wanted, question, progress)
+            _offer(db, source, question)
             db.execute(sql)
             names = [column[0] for column in db.description or []]
             write_rows(names, _rows(db), out, form)
@@ -78,12 +79,41 @@ def _connect(directory: str) -> Iterator[duckdb.DuckDBPyConnection]:
         db.close()
 
 
+class _Source:
+    """The events as DuckDB reads them. It tells an exception of ours as a text of its own:
+    ``error`` is the exception.
+    """
+
+    def __init__(self, trace: TraceFile, wanted: EventFilter, progress: Progress | None) -> None:
+        self.trace = trace
+        self._wanted = wanted
+        self._progress = progress
+        self.error: BaseException | None = None
+
+    def reader(
+        self, columns: frozenset[str] | None, events: frozenset[str] = frozenset()
+    ) -> pa.RecordBatchReader:
+        """These columns of the events that are wanted, limited to these kinds if there are any."""
+        rows = parquet.Rows(self.trace, columns)
+        narrow = replace(self._wanted, where=_narrowed(self._wanted.where, events))
+        return pa.RecordBatchReader.from_batches(rows.schema, self._batches(rows, narrow))
+
+    def _batches(self, rows: parquet.Rows, wanted: EventFilter) -> Iterator[pa.RecordBatch]:
+        try:
+            yield from rows.batches(wanted, self._progress)
+        except BaseException as error:
+            self.error = error
+            raise
+
+
 @contextlib.contextmanager
-def _errors() -> Iterator[None]:
+def _errors(source: _Source) -> Iterator[None]:
     """What DuckDB says, in one line."""
     try:
         yield
     except duckdb.Error as error:
+        if source.error is not None:
+            raise source.error from None
         raise Failure(ExitCode.USAGE, f"--query: {first_line(error)}") from None
 
 
@@ -105,32 +135,21 @@ def _check(db: duckdb.DuckDBPyConnection, trace: TraceFile, sql: str) -> None:
         db.unregister(name)
 
 
-def _offer(
-    db: duckdb.DuckDBPyConnection,
-    trace: TraceFile,
-    wanted: EventFilter,
-    question: Asked,
-    progress: Progress | None,
-) -> None:
+def _offer(db: duckdb.DuckDBPyConnection, source: _Source, question: Asked) -> None:
     """Make the tables that the statement names."""
     for name, fact in FACTS.items():
         if name in question.tables:
-            _store(db, name, fact(trace))
+            _store(db, name, fact(source.trace))
         else:
             db.register(name, fact.schema.empty_table())
     if not question.tables.get("events"):
-        db.register("events", parquet.schema(trace.descs).empty_table())
+        db.register("events", parquet.schema(source.trace.descs).empty_table())
         return
     columns = None if question.columns is None else question.columns | {"number"}
     if question.once:
-        rows = parquet.Rows(trace, columns)
-        narrow = replace(wanted, where=_narrowed(wanted.where, question.events))
-        source = pa.RecordBatchReader.from_batches(rows.schema, rows.batches(narrow, progress))
-        db.register("events", source)
-        return
-    rows = parquet.Rows(trace, columns)
-    source = pa.RecordBatchReader.from_batches(rows.schema, rows.batches(wanted, progress))
-    _store(db, "events", source)
+        db.register("events", source.reader(columns, question.events))
+    else:
+        _store(db, "events", source.reader(columns))
 
 
 def _store(db: duckdb.DuckDBPyConnection, name: str, source: pa.RecordBatchReader) -> None:

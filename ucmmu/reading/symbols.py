@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from mmu.trace.reader import Note, TraceFile
 
 
+_MAX_CACHED: Final = 1 << 18
+"""Addresses whose symbols are kept."""
+
+
 @dataclass(frozen=True)
 class Process:
     """A task: its PID, that of its process, its name, its program and its mm (the guest-physical
@@ -127,6 +131,8 @@ class History:
         self._symbols: dict[str, _File] = {}
         self._symbol_notes = 0
         self._cache: dict[tuple[str, int], Symbol] = {}
+        self._first: dict[int, Process] = {}
+        self._named = 0
         self._begin_again()
 
     def _begin_again(self) -> None:
@@ -158,11 +164,14 @@ class History:
         """The task with that PID as the first note of it says, wherever that stands: for what
         happened before.
         """
-        for note in self._trace.notes:
-            if note.kind in ("process", "exec") and note.fields.get("pid") == pid:
+        notes = self._trace.notes
+        for note in notes[self._named :]:
+            if note.kind in ("process", "exec"):
                 with _sound(self._trace, note):
-                    return _process(note)
-        return None
+                    new = _process(note)
+                    self._first.setdefault(new.pid, new)
+        self._named = len(notes)
+        return self._first.get(pid)
 
     def processes(self, at: int) -> list[Process]:
         """All that were so far, by PID."""
@@ -197,6 +206,8 @@ class History:
         key = name, address - where.bias
         symbol = self._cache.get(key)
         if symbol is None:
+            if len(self._cache) >= _MAX_CACHED:
+                self._cache.clear()
             symbol = self._cache[key] = self._look_up(where, name, address)
         return symbol
 

@@ -41,6 +41,7 @@ _CODE: Final = 24
 _EVENT_INDENT: Final = " " * 11
 _BEGIN_OF: Final = {end: begin for begin, end in ENDS.items()}
 _MAX_DEPTH: Final = 24
+_MAX_DECODED: Final = 1 << 18
 
 
 def insn_code(fields: dict[str, int]) -> bytes:
@@ -151,6 +152,8 @@ class TextPrinter:
         if text is None:
             known = any(code)
             text = self._disassemble(code, ip) if known else "(its bytes could not be read)"
+            if len(self._decoded) >= _MAX_DECODED:
+                self._decoded.clear()
             self._decoded[key] = text
         number = self._paint("number", f"{self._number:>{self._width}}")
         body = f"{event.instruction:>6}  {ip:#x}  {code.hex(' '):<{_CODE}} {text}"

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from ucmmu.event_filter import parse_filter
+from ucmmu.event_filter import EventFilter, parse_filter
 from ucmmu.exit_codes import SIGNALLED, ExitCode, Failure
 from ucmmu.reading.around import Around
 from ucmmu.reading.outlet import Closed, Outlet, outlet
@@ -19,8 +19,9 @@ from ucmmu.reading.palette import Paint, painter, plain
 from ucmmu.reading.passed import shown
 from ucmmu.reading.printing import Request
 from ucmmu.reading.source import extra, open_trace
+from ucmmu.reading.symbols import History
 from ucmmu.streams import STDOUT
-from ucmmu.text import printable
+from ucmmu.text import did_you_mean, printable
 
 if TYPE_CHECKING:
     from mmu.trace.reader import TraceFile
@@ -117,12 +118,28 @@ def _show(arguments: argparse.Namespace) -> None:
         outlet(arguments.output, source=arguments.file, pager=pages) as out,
         shown(source) as progress,
     ):
+        _check_functions(source, request.wanted)
         what = request if form.chosen else request.wanted
         tell = None if to_stdout and os.isatty(STDOUT) else progress
         if arguments.format == "text":
             write(source, what, out, tell, _paint(arguments.color, to_stdout))
         else:
             _written(write, source, what, out, tell)
+
+
+def _check_functions(source: TraceFile, wanted: EventFilter) -> None:
+    """Raise Failure (USAGE) for a function that a whole trace, one that names functions at all,
+    does not name.
+    """
+    if source.summary is None:
+        return
+    known = History(source).function_names() if wanted.functions else set()
+    for name in sorted(wanted.functions or ()):
+        if known and name not in known and not name.startswith("["):
+            line = (
+                f"argument --filter: function={printable(name)}: the trace names no such function"
+            )
+            raise Failure(ExitCode.USAGE, line + did_you_mean(name, known))
 
 
 def _written(
