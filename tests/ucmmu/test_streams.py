@@ -162,9 +162,11 @@ def test_a_guest_that_waits_for_a_reader_is_stopped_with_its_figures(tmp_path, b
 
 def test_a_trace_that_nobody_reads_is_cut_off_and_says_so(tmp_path):
     target = tmp_path / "x.json"
-    options = ["--trace", "-", "--timeout", "1", "--json", str(target)]
+    options = ["--trace", "-", "--timeout", "2", "--json", str(target)]
     process = subprocess.Popen(
-        [*UCMMU, "run", *options, "faults", "spin"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [*UCMMU, "run", *options, "memory_loop", "16M", "1"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
     )
     assert process.wait(timeout=30) == ExitCode.TIMEOUT
     process.communicate()
