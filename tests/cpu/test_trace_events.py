@@ -15,7 +15,7 @@ from mmu.events import EVENT_ID, Event, EventRing
 from tests.cpu import programs
 from tests.cpu.assemble import assemble
 from tests.cpu.test_exact import _STEP
-from tests.cpu.world import DATA, RWX, STACK_TOP, TEXT, TRACE, How, world
+from tests.cpu.world import DATA, RWX, RX, STACK_TOP, TEXT, TRACE, How, world
 
 READ, WRITE, FETCH, RMW = 0, 1, 2, 5
 OWN = ("insn", "access", "tlb_hit", "tlb_miss", "page_fault")
@@ -26,15 +26,14 @@ def told(
     *,
     slice_: int | None = None,
     how: How = TRACE,
-    text_prot: int | None = None,
+    text_prot: int = RX,
     regs: dict[str, int] | None = None,
     names: tuple[str, ...] = OWN,
 ) -> list[Event]:
     """The events of these names, of a program that runs whole, or in slices."""
     ring = EventRing(1 << 17)
     ring.enable()
-    more = {} if text_prot is None else {"text_prot": text_prot}
-    with world(source, how, ring=ring, regs=regs, **more) as w:
+    with world(source, how, ring=ring, regs=regs, text_prot=text_prot) as w:
         ring.read()
         limit = slice_
         while w.run(limit).reason == VmExit.LIMIT:
