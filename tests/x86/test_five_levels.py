@@ -31,19 +31,9 @@ class FiveLevels(Tables):
 
     def __init__(self, mmu: Mmu) -> None:
         super().__init__(mmu)
-        self.pml4 = self.root
-        self.root = self.frame()
+        self.pml4 = self.frame()
         self.memory.write_u64(self.root + entry_offset(WIDE, 5), self.pml4 | USER)
         self.memory.write_u64(self.root, self.pml4 | USER)
-
-    def entry_pa(self, va: int, level: int, table_flags: int = USER) -> int:
-        if level == 5:
-            return self.root + entry_offset(va, 5)
-        top, self.root = self.root, self.pml4
-        try:
-            return super().entry_pa(va, level, table_flags)
-        finally:
-            self.root = top
 
 
 @pytest.fixture

@@ -314,14 +314,13 @@ def test_the_fifth_level_too(engine: str, monkeypatch: pytest.MonkeyPatch) -> No
     try:
         mmu = Mmu(memory, geometry="tiny", engine=engine, levels=5, ring=EventRing())
         tables = Tables(mmu)
-        pml5 = tables.frame()
         tables.map(VA)
-        memory.write_u64(pml5, tables.root | USER)
-        mmu.write_cr3(pml5)
-        with other_agent(mmu, {pml5: {pml5: tables.root | X86_P | X86_RW}}, monkeypatch):
+        tables.load()
+        pml5, pml4 = tables.root, tables.get(VA, 5) & X86_ADDR_MASK
+        with other_agent(mmu, {pml5: {pml5: pml4 | X86_P | X86_RW}}, monkeypatch):
             walk = mmu.walk(VA, Access.READ, mode=WalkMode.HARDWARE)
         assert (walk.result, walk.error_code) == (Outcome.PAGE_FAULT, PF_P | PF_US)
-        assert memory.read_u64(pml5) == tables.root | X86_P | X86_RW | X86_A
+        assert memory.read_u64(pml5) == pml4 | X86_P | X86_RW | X86_A
         assert mmu.counters()["page_walker_loads"] == 1 + 5
     finally:
         memory.close()
