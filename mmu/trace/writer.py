@@ -44,7 +44,7 @@ class _RecordedRing(EventRing):
     def names(self, nr: int) -> list[str]:
         """The names of sites 0 to nr, which segments told of; also on the writing thread."""
         for number in range(len(self._names), nr + 1):
-            self._names.append(ffi.string(lib.recorder_site(self.recorder, number)).decode())
+            self._names.append(ffi.string(lib.ring_site_name(self.c, number)).decode())
         return self._names[: nr + 1]
 
     def begin(self) -> None:

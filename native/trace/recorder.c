@@ -6,8 +6,6 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define NR_SITES 0x10000
-
 struct recorder {
 	struct event_ring *ring;
 	pthread_mutex_t lock;
@@ -18,8 +16,6 @@ struct recorder {
 	u64 given, done; /* segments; the ring writes segment given modulo nr */
 	u64 records;	 /* handed over */
 	u64 waits;
-	u32 nr_sites;
-	const char **site; /* names by number, up to nr_sites of the last segment */
 	struct segment segment[];
 };
 
@@ -45,11 +41,6 @@ struct recorder *recorder_create(struct event_ring *ring, u32 nr)
 	recorder->ring = ring;
 	recorder->nr = nr;
 	recorder->owner = getpid();
-	recorder->site = calloc(NR_SITES, sizeof(*recorder->site));
-	if (!recorder->site) {
-		free(recorder);
-		return NULL;
-	}
 	pthread_mutex_init(&recorder->lock, NULL);
 	pthread_cond_init(&recorder->given_some, NULL);
 	pthread_cond_init(&recorder->done_some, NULL);
@@ -82,20 +73,7 @@ void recorder_destroy(struct recorder *recorder)
 	pthread_cond_destroy(&recorder->done_some);
 	pthread_cond_destroy(&recorder->given_some);
 	pthread_mutex_destroy(&recorder->lock);
-	free(recorder->site);
 	free(recorder);
-}
-
-/* The ring's table of names moves when it grows; the names stay. Called with the lock held. */
-static void learn_sites(struct recorder *recorder)
-{
-	const struct event_ring *ring = recorder->ring;
-
-	while (recorder->nr_sites < ring->nr_sites) {
-		u32 number = ++recorder->nr_sites;
-
-		recorder->site[number] = ring_site_name(ring, number);
-	}
 }
 
 void recorder_hand_over(struct recorder *recorder)
@@ -114,8 +92,7 @@ void recorder_hand_over(struct recorder *recorder)
 	pthread_mutex_lock(&recorder->lock);
 	segment = &recorder->segment[recorder->given % recorder->nr];
 	segment->nr = nr;
-	learn_sites(recorder);
-	segment->nr_sites = recorder->nr_sites;
+	segment->nr_sites = ring->nr_sites;
 	recorder->records += nr;
 	recorder->given++;
 	pthread_cond_signal(&recorder->given_some);
@@ -168,16 +145,6 @@ void recorder_stop(struct recorder *recorder)
 	recorder->stopped = true;
 	pthread_cond_signal(&recorder->given_some);
 	pthread_mutex_unlock(&recorder->lock);
-}
-
-const char *recorder_site(struct recorder *recorder, u32 number)
-{
-	const char *name;
-
-	pthread_mutex_lock(&recorder->lock);
-	name = number && number <= recorder->nr_sites ? recorder->site[number] : "";
-	pthread_mutex_unlock(&recorder->lock);
-	return name;
 }
 
 u64 recorder_given(const struct recorder *recorder)

@@ -34,8 +34,6 @@ const struct segment *recorder_wait(struct recorder *recorder);
 void recorder_done(struct recorder *recorder);
 /* No segment will come any more; who waits in recorder_wait() returns when it had all. */
 void recorder_stop(struct recorder *recorder);
-/* The name of a site that a segment may name, good as long as the ring; "" of none. */
-const char *recorder_site(struct recorder *recorder, u32 number);
 /* Records handed over so far; and how often a full ring had to wait for the thread. */
 u64 recorder_given(const struct recorder *recorder);
 u64 recorder_waits(const struct recorder *recorder);
