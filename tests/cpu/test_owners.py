@@ -15,7 +15,7 @@ from mmu.memory import Memory
 from mmu.x86 import Access, Mmu
 from tests.cpu.assemble import assemble
 from tests.cpu.world import DATA, EXACT, TRACE, How, reg, world
-from ucmmu.testing.tables import USER, Tables
+from ucmmu.testing.tables import Tables
 
 CODE, PAGE = 0x400000, 0x7F12_3456_7000
 ALIAS = PAGE + (1 << 48)
@@ -39,10 +39,8 @@ def test_addresses_of_57_bits(memory: Memory, fidelity: Fidelity, engine: str) -
     tables = Tables(mmu)
     memory.write(tables.map(CODE), assemble("mov al, [rbx]; mov [rcx], al; mov al, [rbx]; syscall"))
     frame = tables.map(PAGE)
-    pml5 = tables.frame()
-    for index in (0, 1):
-        memory.write_u64(pml5 + 8 * index, tables.root | USER)
-    mmu.write_cr3(pml5)
+    memory.write_u64(tables.root + 8, tables.get(PAGE, 5))
+    tables.load()
     with VCpu(memory, mmu, fidelity=fidelity) as vcpu:
         vcpu.enter_user(CODE, 0)
         vcpu.write_reg(reg("RBX"), PAGE)

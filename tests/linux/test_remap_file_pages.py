@@ -7,8 +7,9 @@ import errno
 
 import pytest
 
-from mmu.linux.filemap import MappedFile
+from mmu.linux.filemap import AddressSpace, MappedFile
 from mmu.linux.mman import MAP_FIXED, MAP_SHARED
+from tests.linux.disk import Disk
 
 BASE = 0x10_0000_0000
 PAGE = 4096
@@ -19,8 +20,10 @@ pytestmark = pytest.mark.ucmmu(policy="refcount")
 @pytest.fixture
 def shared(mm):
     """Four pages of a file, each full of its number's digit."""
-    data = b"".join(str(n).encode() * PAGE for n in range(4))
-    mm.mmap(BASE, 4 * PAGE, 1, MAP_SHARED | MAP_FIXED, MappedFile(data, writable=True))
+    disk = Disk(4 * PAGE)
+    disk.data[:] = b"".join(str(n).encode() * PAGE for n in range(4))
+    file = MappedFile(AddressSpace(disk), writable=True)
+    mm.mmap(BASE, 4 * PAGE, 1, MAP_SHARED | MAP_FIXED, file)
     return mm
 
 
