@@ -71,7 +71,8 @@ def mm_fast_fault(mm: MmStruct, address: int, error_code: int) -> bool:
 
     What the CPU's fill hook calls before it gives up and lets the long way (handle_user_fault())
     run. It never waits: a lock that is held, a flush that needs another CPU mean no. It is a fault
-    under the lock of its VMA (mmu.linux.vma_lock), which nobody can see held.
+    under the lock of its VMA (mmu.linux.vma_lock), which nobody can see held. Its events are
+    those of the long way.
     """
     write = bool(error_code & lib.PF_WR)
     memory = mm.memory.c
@@ -89,11 +90,13 @@ def mm_fast_fault(mm: MmStruct, address: int, error_code: int) -> bool:
         return False
     mm.kernel.c.counter[_VMA_LOCK_SUCCESS] += 1
     mm.c.counter[_PGFAULT] += 1
-    emit(mm.kernel, _PAGE_FAULT_USER, address, error_code, mm.c.pgd)
-    emit(mm.kernel, _VMA_LOCK, lib.VMA_LOCK_SUCCESS, address, mm.c.pgd)
-    addr = address & PAGE_MASK
-    with Span(mm.kernel, "mm_fast_fault", addr, addr + PAGE_SIZE, mm.c.pgd) as span:
-        result = span.ret = _handle_pte_fault(mm, vma, addr, write)
+    pgd, addr = mm.c.pgd, address & PAGE_MASK
+    emit(mm.kernel, _PAGE_FAULT_USER, address, error_code, pgd, site="handle_user_fault")
+    with Span(mm.kernel, "do_user_addr_fault", address, address + 1, pgd):
+        with Span(mm.kernel, "handle_mm_fault", addr, addr + PAGE_SIZE, pgd) as span:
+            result = span.ret = _handle_pte_fault(mm, vma, addr, write)
+        won = lib.VMA_LOCK_SUCCESS
+        emit(mm.kernel, _VMA_LOCK, won, address, pgd, site="do_user_addr_fault")
     return not result & (lib.VM_FAULT_OOM | lib.VM_FAULT_FALLBACK)
 
 

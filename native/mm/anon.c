@@ -198,6 +198,11 @@ static bool is_common(struct mm_struct *mm, u64 addr, u32 write)
 	return is_zero_page(mm, value) ? flush_tlb_is_local(mm) : can_reuse(mm, value);
 }
 
+/* The functions of Linux that mm_fast_fault() is: what it does is told in their names. */
+static const char handle_user_fault[] = "handle_user_fault";
+static const char do_user_addr_fault[] = "do_user_addr_fault";
+static const char handle_mm_fault[] = "handle_mm_fault";
+
 bool mm_fast_fault(struct mm_struct *mm, u64 address, u32 error_code)
 {
 	struct event_ring *ring = mm->kernel->ring;
@@ -215,11 +220,13 @@ bool mm_fast_fault(struct mm_struct *mm, u64 address, u32 error_code)
 		return false;
 	mm->kernel->counter[KERNEL_COUNTER_vma_lock_success]++;
 	mm->counter[MM_COUNTER_pgfault]++;
-	emit_from(__func__, ring, page_fault_user, address, error_code, mm->pgd);
-	emit_from(__func__, ring, vma_lock, VMA_LOCK_SUCCESS, address, mm->pgd);
+	emit_from(handle_user_fault, ring, page_fault_user, address, error_code, mm->pgd);
 	addr = address & PAGE_MASK;
-	funcgraph_entry(__func__, mm, addr, addr + PAGE_SIZE);
+	funcgraph_entry(do_user_addr_fault, mm, address, address + 1);
+	funcgraph_entry(handle_mm_fault, mm, addr, addr + PAGE_SIZE);
 	result = handle_pte_fault(mm, vma, addr, write);
-	funcgraph_exit(__func__, mm, result);
+	funcgraph_exit(handle_mm_fault, mm, result);
+	emit_from(do_user_addr_fault, ring, vma_lock, VMA_LOCK_SUCCESS, address, mm->pgd);
+	funcgraph_exit(do_user_addr_fault, mm, 0);
 	return !(result & (VM_FAULT_OOM | VM_FAULT_FALLBACK));
 }
