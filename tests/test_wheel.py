@@ -79,6 +79,19 @@ def test_it_is_the_wheel_that_is_imported(installed: Path, tmp_path: Path) -> No
     assert files == [str(installed / "mmu/_native.abi3.so"), str(installed / "cpu/_engine.abi3.so")]
 
 
+@pytest.mark.parametrize("package", ["mmu", "cpu", "ucmmu"])
+def test_every_file_of_the_tree_is_there(installed: Path, package: str) -> None:
+    built = {".pyc", ".so", ".pyi"}
+    missing = [
+        str(file.relative_to(ROOT))
+        for file in (ROOT / package).rglob("*")
+        if file.is_file()
+        and file.suffix not in built
+        and not (installed / file.relative_to(ROOT)).is_file()
+    ]
+    assert missing == []
+
+
 def test_a_guest_runs_outside_of_the_tree(installed: Path, tmp_path: Path) -> None:
     command = (sys.executable, "-m", "ucmmu", "run", "--fidelity", "exact", "hello")
     out = run(*command, cwd=tmp_path, PYTHONPATH=str(installed))
