@@ -73,14 +73,6 @@ def environment(wheel: Path) -> Path:
     return python
 
 
-def test_it_has_every_package(installed: Path) -> None:
-    for layer in ("mmu", "cpu", "ucmmu"):
-        packages = {file.relative_to(ROOT).parent for file in (ROOT / layer).rglob("__init__.py")}
-        assert packages == {
-            file.relative_to(installed).parent for file in (installed / layer).rglob("__init__.py")
-        }
-
-
 def test_it_is_the_wheel_that_is_imported(installed: Path, tmp_path: Path) -> None:
     script = "import mmu._native, cpu._engine; print(mmu._native.__file__, cpu._engine.__file__)"
     files = run(sys.executable, "-c", script, cwd=tmp_path, PYTHONPATH=str(installed)).split()
