@@ -29,6 +29,13 @@ def _escaped(character: str) -> str:
     return character.encode("unicode_escape").decode("ascii")
 
 
+def as_utf8(text: str) -> str:
+    r"""``text`` with what is not UTF-8 in it (bytes of a file's name) written out, for a format
+    that holds nothing else: ``\udcff``.
+    """
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 def shortened(text: str, width: int = MAX_NAME) -> str:
     """``text`` with an ellipsis where it is longer than ``width``."""
     return text if len(text) <= width else text[: width - 1] + "…"

@@ -5,15 +5,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Final
 
-from mmu.events import Event, EventDesc
+from mmu.events import EVENTS, Event, EventDesc
 from mmu.trace.blocks import Blocks, Chunk
 from mmu.trace.coder import Decoder, Pieces
 from mmu.trace.filter import Filter, Mask, Numbers, Records, keep
 from mmu.trace.format import HEAD, NOTES, SITES, SUMMARY, TraceError, roles_of
 from mmu.trace.index import ChunkInfo, Wanted
+from mmu.trace.sound import check_head, check_note, check_summary, plain
 from mmu.trace.where import ALL, Where
+
+_FIELDS: Final = {desc.name: frozenset(desc.fields) for desc in EVENTS}
+"""What readers ask an event of that name for."""
 
 
 @dataclass(frozen=True)
@@ -105,6 +109,7 @@ class TraceFile:
     def _value(self, kind: bytes, value: Any) -> None:
         try:
             if kind == HEAD:
+                check_head(value)
                 self.head = value
                 self.descs = [_desc(i, entry) for i, entry in enumerate(value["events"])]
                 self._parts = [int(entry["part"]) for entry in value["events"]]
@@ -112,7 +117,10 @@ class TraceFile:
                 self.notes += [_note(entry) for entry in value]
             elif kind == SITES:
                 self.sites = ["", *_texts(value)]
+                if not all(map(plain, self.sites)):
+                    raise ValueError
             elif kind == SUMMARY:
+                check_summary(value)
                 self.summary = dict(value)
         except (KeyError, TypeError, AttributeError, ValueError):
             raise TraceError(
@@ -237,14 +245,15 @@ def _texts(value: Any) -> list[str]:
 def _desc(number: int, entry: Any) -> EventDesc:
     name, meaning = _texts([entry["name"], entry["meaning"]])
     fields = _texts(entry["fields"])
-    if len(fields) > 4:
+    if len(fields) > 4 or not all(map(plain, (name, *fields))):
+        raise ValueError
+    ours = _FIELDS.get(name)
+    if ours is not None and not ours.issubset(fields):
         raise ValueError
     return EventDesc(number, name, tuple(fields), meaning)
 
 
 def _note(entry: Any) -> Note:
     fields = dict(entry)
-    event, kind = fields.pop("event"), fields.pop("kind")
-    if not isinstance(event, int) or not isinstance(kind, str):
-        raise TypeError
-    return Note(event, kind, fields)
+    check_note(fields)
+    return Note(fields.pop("event"), fields.pop("kind"), fields)

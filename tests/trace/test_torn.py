@@ -17,6 +17,8 @@ from mmu.trace.format import (
     FILE_HEADER,
     HEAD,
     MAGIC,
+    NOTES,
+    SITES,
     SUMMARY,
     TRAILER,
     TraceError,
@@ -243,3 +245,41 @@ def test_forged_columns():
             trace.kinds_count()
         except TraceError as error:
             assert "\n" not in str(error)
+
+
+NOTE = {"event": 0, "kind": "process", "pid": 1, "comm": "a", "args": [], "mm": 4096}
+MAP = {"event": 0, "kind": "map", "mm": 4096, "start": 0, "end": 4096, "prot": "r--p"}
+
+
+@pytest.mark.parametrize(
+    "note",
+    [
+        {**NOTE, "pid": 1 << 31},
+        {**NOTE, "pid": True},
+        {**NOTE, "comm": 1},
+        {**NOTE, "args": [1]},
+        {**MAP, "end": float("inf")},
+        {**MAP, "start": None},
+        {**MAP, "prot": "\x1b[31m"},
+        {"event": 0, "kind": "map", "mm": 4096},
+        {"event": 0, "kind": "symbols", "file": "/a", "functions": [[1, "b", 2]]},
+        {"event": -1, "kind": "exit", "pid": 1},
+    ],
+)
+def test_a_note_with_values_that_no_recorder_writes(note):
+    """Checksums hold for forged files too, and readers must be able to rely on a note."""
+    opened(with_notes([NOTE, MAP]))
+    with pytest.raises(TraceError, match="block NOTE is not as a trace's"):
+        opened(with_notes([NOTE, note]))
+
+
+def with_notes(notes: list[dict[str, object]]) -> bytes:
+    block = json_block(NOTES, notes, zstandard.ZstdCompressor())
+    return DATA[:HEAD_END] + block + DATA[HEAD_END : blocks(DATA)[-1][1]]
+
+
+@pytest.mark.parametrize("sites", [["\x1b[31m"], ["\udcff"], ["a\nb"]])
+def test_names_of_kernel_functions_are_plain(sites):
+    block = json_block(SITES, sites, zstandard.ZstdCompressor())
+    with pytest.raises(TraceError, match="block SITE is not as a trace's"):
+        opened(DATA[:HEAD_END] + block)

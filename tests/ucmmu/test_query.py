@@ -152,6 +152,21 @@ def test_a_table_has_its_rows_however_it_is_named(trace, table):
     assert ask(trace, f"SELECT count(*) AS n FROM {table}") == [{"n": 2}]
 
 
+def test_names_that_are_not_utf8_are_written_out(tmp_path):
+    script = Script(tmp_path / "a.trace")
+    name = "g\udcff"
+    script.note("process", pid=7, tgid=7, comm=name, exe=f"/{name}", mm=MM, parent=1)
+    script.note("map", mm=MM, start=0x1000, end=0x2000, file=f"/{name}", bias=0)
+    script.at(10, task=7)
+    script.emit("invlpg", address=1)
+    trace = script.trace()
+    assert ask(trace, "SELECT comm, exe FROM processes") == [
+        {"comm": "g\\udcff", "exe": "/g\\udcff"}
+    ]
+    assert ask(trace, "SELECT file FROM maps") == [{"file": "/g\\udcff"}]
+    assert ask(trace, "SELECT comm FROM events") == [{"comm": "g\\udcff"}]
+
+
 def test_a_column_by_its_place_is_that_of_the_whole_table(trace):
     assert ask(trace, "SELECT #2 AS t FROM events WHERE event = 'pte_put'") == [{"t": 15}]
 

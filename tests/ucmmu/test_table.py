@@ -61,6 +61,17 @@ def script(tmp_path: Path) -> Script:
     return script
 
 
+def test_a_name_cannot_steer_the_terminal(
+    script: Script, capfd: pytest.CaptureFixture[str]
+) -> None:
+    script.note("comm", pid=7, comm="\x1b[31mred")
+    live(script)
+    assert main(["table", str(script.close()), hex(VA)]) == 0
+    out = capfd.readouterr().out
+    assert "\\x1b[31mred" in out
+    assert "\x1b" not in out
+
+
 def test_a_whole_life(script: Script, capfd: pytest.CaptureFixture[str]) -> None:
     live(script)
     report = told(script.close(), hex(VA + 0x3000))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pyarrow as pa
 
 from mmu.trace.where import Where
+from ucmmu.text import as_utf8
 
 if TYPE_CHECKING:
     from mmu.trace.reader import Numbered, TraceFile
@@ -33,11 +34,15 @@ class Fact:
     def _batches(self, trace: TraceFile) -> Iterator[pa.RecordBatch]:
         piece: list[Mapping[str, Any]] = []
         for row in self.rows(trace):
-            piece.append(row)
+            piece.append({name: _utf8(value) for name, value in row.items()})
             if len(piece) == _PIECE:
                 yield pa.RecordBatch.from_pylist(piece, self.schema)
                 piece = []
         yield pa.RecordBatch.from_pylist(piece, self.schema)
+
+
+def _utf8(value: object) -> object:
+    return as_utf8(value) if isinstance(value, str) else value
 
 
 @dataclass

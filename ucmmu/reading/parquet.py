@@ -22,6 +22,7 @@ from ucmmu.reading.attribution import U64
 from ucmmu.reading.named import FunctionNames, TaskNames
 from ucmmu.reading.passed import interrupted_between
 from ucmmu.reading.selection import Progress
+from ucmmu.text import as_utf8
 
 if TYPE_CHECKING:
     from mmu.events import EventDesc
@@ -213,7 +214,8 @@ def _named(codes: npt.NDArray[np.int32], names: Sequence[str]) -> pa.Array:
     """Names by number; an empty name is none, and so is one that a torn trace does not tell."""
     empty = np.array([*(not name for name in names), True], dtype=bool)
     mask = empty[np.minimum(codes, len(names))]
-    return pa.DictionaryArray.from_arrays(pa.array(codes, mask=mask), pa.array(names, pa.string()))
+    texts = pa.array(map(as_utf8, names), pa.string())
+    return pa.DictionaryArray.from_arrays(pa.array(codes, mask=mask), texts)
 
 
 def write(

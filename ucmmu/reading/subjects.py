@@ -103,4 +103,6 @@ def _mask(event: str, field: str) -> int:
 
 def text_hash(text: str) -> int:
     """The same number for the same text, everywhere."""
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
+    return int.from_bytes(
+        hashlib.blake2b(text.encode("utf-8", "backslashreplace"), digest_size=8).digest(), "little"
+    )

@@ -18,6 +18,7 @@ from ucmmu.exit_codes import ExitCode, Failure
 from ucmmu.reading.moment import space_of
 from ucmmu.reading.names import HOLDER, TRYGET, entry_text
 from ucmmu.reading.palette import Paint, plain, style_of
+from ucmmu.text import printable
 
 if TYPE_CHECKING:
     from mmu.trace.reader import Numbered, TraceFile
@@ -228,7 +229,7 @@ def _sum(life: Life, *, up: bool) -> int:
 
 def table_text(report: dict[str, Any], *, paint: Paint = plain) -> Iterator[str]:
     """The report as lines of text."""
-    whose = f" of {report['whose']}" if report["whose"] else ""
+    whose = f" of {printable(report['whose'])}" if report["whose"] else ""
     lives = report["lives"]
     yield (
         f"PTE table in frame {report['pfn']:#x}, for {report['address']:#x}{whose}:"
@@ -239,8 +240,8 @@ def table_text(report: dict[str, Any], *, paint: Paint = plain) -> Iterator[str]
     yield ""
     yield f"{'event':>10}  {'instruction':>12}  CPU task{'':<12} what"
     for one in report["events"]:
-        task = f"{one['comm'] or '?'}-{one['task']}" if one["task"] else "-"
-        site = f"{one['site']}(): " if one["site"] else ""
+        task = f"{printable(one['comm'] or '?')}-{one['task']}" if one["task"] else "-"
+        site = f"{printable(one['site'])}(): " if one["site"] else ""
         yield (
             f"{one['event']:>10,}  {one['instruction']:>12,}  {one['cpu']:>3} {task:<16}"
             f" {paint(style_of(one['kind']), format(one['kind'], '<19'))} {site}{one['text']}"
