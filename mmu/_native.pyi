@@ -1385,6 +1385,8 @@ class Lib:
     VM_DROPPABLE: Final[int]
     _PAGE_PROTNONE: Final[int]
     _PAGE_SPECIAL: Final[int]
+    _PAGE_SAVED_DIRTY: Final[int]
+    _PAGE_DIRTY_BITS: Final[int]
     _PAGE_TABLE: Final[int]
     PTE_GUARD_MARKER: Final[int]
     PTRS_PER_PTE: Final[int]

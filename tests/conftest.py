@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -17,6 +18,11 @@ pytest_plugins = ["pytester", "tests.fixtures", "tests.programs.harness"]
 if "libasan" in os.environ.get("LD_PRELOAD", ""):
     vars(os).pop("RTLD_DEEPBIND", None)
     """AddressSanitizer refuses it, and capstone's package loads its library with it."""
+
+for _signal in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
+    # who runs the tests in the background has them ignored, and so would have what they start
+    if signal.getsignal(_signal) == signal.SIG_IGN:
+        signal.signal(_signal, signal.SIG_DFL)
 
 _COMMON = {
     "deadline": None,

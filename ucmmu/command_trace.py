@@ -94,7 +94,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _count(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or not int(text):
+    if not text.isascii() or not text.isdigit() or len(text) > 20 or not int(text):
         raise argparse.ArgumentTypeError(f"{text!r} is no number of events from 1 on")
     return int(text)
 

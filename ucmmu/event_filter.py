@@ -37,7 +37,7 @@ from typing import TYPE_CHECKING, Final
 
 from ucmmu.exit_codes import ExitCode, Failure
 from ucmmu.sizes import parse_size
-from ucmmu.text import did_you_mean, printable
+from ucmmu.text import did_you_mean, printable, shortened
 
 if TYPE_CHECKING:
     from mmu.trace.where import Around, From, Where
@@ -235,7 +235,12 @@ def _time(word: str) -> int:
     match = _TIME.fullmatch(word)
     if match is None:
         raise ValueError(f"{word!r} is no time: write nanoseconds, or 1.5ms, 20us, 2s")
-    return int(float(match[1]) * _NANOSECONDS[match[2]]) if match[2] else _whole(word, "time")
+    if not match[2]:
+        return _whole(word, "time")
+    time = float(match[1]) * _NANOSECONDS[match[2]]
+    if time >= _U64_END:
+        raise ValueError(f"{shortened(word, 40)!r} is no time: it must be below 2^64 ns")
+    return int(time)
 
 
 def _times(where: Where, text: str) -> Where:

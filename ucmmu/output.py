@@ -18,6 +18,8 @@ from ucmmu.streams import STDOUT, is_closed, say, write_all
 from ucmmu.text import printable
 
 MAX_LINKS = 40
+_TRACE = b"UCMMUTRC"
+"""MAGIC of mmu.trace.format, without all that this imports."""
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -83,8 +85,8 @@ class JsonOutput:
     it (other names, its owner, its attributes, a place in a directory that cannot be changed), it
     is written in place, room for all of it taken first, and put back as it was if that fails.
     Anything else that exists (a pipe, a device, a descriptor's name) is written directly.  The
-    place is tried on entry, so a long run does not end in a report that cannot be written.  Raises
-    Failure (NO_OUTPUT).
+    place is tried on entry, so a long run does not end in a report that cannot be written.  A trace
+    is never written over.  Raises Failure (NO_OUTPUT).
     """
 
     def __init__(self, target: str | None) -> None:
@@ -169,9 +171,17 @@ def _try(target: str) -> None:
     elif stat.S_ISSOCK(status.st_mode):
         raise OSError(errno.ENXIO, "is a socket")
     elif stat.S_ISREG(status.st_mode):
+        _refuse_a_trace(target)
         os.close(os.open(target, os.O_WRONLY | os.O_CLOEXEC))
     elif not os.access(target, os.W_OK):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+
+def _refuse_a_trace(target: str) -> None:
+    """Raise ValueError if the regular file is a trace: very likely the one that is read."""
+    with suppress(OSError), open(target, "rb") as file:
+        if file.read(len(_TRACE)) == _TRACE:
+            raise ValueError("is a trace: give it a file of its own")
 
 
 def _write(target: str, data: bytes) -> None:
@@ -183,6 +193,8 @@ def _write(target: str, data: bytes) -> None:
         finally:
             os.close(fd)
         return
+    if status is not None:
+        _refuse_a_trace(target)
     place = os.path.realpath(target)
     if status is None or status.st_nlink == 1:
         with suppress(_NotBeside):

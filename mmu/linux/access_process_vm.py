@@ -11,7 +11,7 @@ from mmu._native import ffi, lib
 from mmu.linux import engine
 from mmu.linux.gup import fault_in_page
 from mmu.linux.handle_mm_fault import VM_FAULT_ERROR, peek_pte
-from mmu.linux.pgtable import RW, P, entry_pfn, pte_present, pte_table
+from mmu.linux.pgtable import RW, P, entry_pfn, pte_present, pte_table, pte_wrprotect
 from mmu.linux.state import MmStruct
 from mmu.linux.vma import VM_IO, VM_MAYREAD, VM_MAYWRITE, VM_PFNMAP, VM_READ, VM_SHARED, VM_WRITE
 from mmu.units import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE
@@ -104,6 +104,6 @@ def _take_write_right(mm: MmStruct, addr: int) -> None:
     old = mm.memory.read_u64(pte)
     if old & RW:
         engine.ptep_clear_flush(mm, addr, pte)
-        engine.set_pte_at(mm, addr, pte, old & ~RW)
+        engine.set_pte_at(mm, addr, pte, pte_wrprotect(old))
     engine.pte_unlock(mm, table)
     engine.pte_put(mm, table, addr)

@@ -24,7 +24,16 @@ from typing import TYPE_CHECKING
 from mmu._native import lib
 from mmu.linux import engine
 from mmu.linux.mmu_gather import tlb_remove_tlb_entry
-from mmu.linux.pgtable import SPECIAL, A, D, P, entry_pfn, mm_counter, pte_present, pte_table
+from mmu.linux.pgtable import (
+    DIRTY_BITS,
+    SPECIAL,
+    A,
+    P,
+    entry_pfn,
+    mm_counter,
+    pte_present,
+    pte_table,
+)
 from mmu.linux.state import MmStruct
 from mmu.linux.vma import VM_DROPPABLE
 from mmu.linux.zap import each_pmd
@@ -66,7 +75,7 @@ def _lazyfree(mm: MmStruct, vma: struct_vm_area_struct_ptr, value: int, page: st
     if not page.flags & lib.PG_anon or (page.flags & lib.PG_dirty and page._mapcount != 1):
         return value
     page.flags &= ~(lib.PG_swapbacked | lib.PG_dirty)
-    return value & ~(A | D)
+    return value & ~(A | DIRTY_BITS)
 
 
 def _cold(mm: MmStruct, vma: struct_vm_area_struct_ptr, value: int, page: struct_page) -> int:
@@ -84,7 +93,7 @@ def _pageout(mm: MmStruct, vma: struct_vm_area_struct_ptr, value: int, page: str
         return 0 if page.flags & lib.PG_swapbacked else value
     if page.flags & lib.PG_swapbacked:
         return value
-    if (value & D or page.flags & lib.PG_dirty) and not vma.vm_flags & VM_DROPPABLE:
+    if (value & DIRTY_BITS or page.flags & lib.PG_dirty) and not vma.vm_flags & VM_DROPPABLE:
         page.flags |= lib.PG_swapbacked
         return value
     return 0
@@ -131,7 +140,7 @@ def _change_pte_range(
                 if old & P:
                     tlb_remove_tlb_entry(tlb, addr)
                 if not value:
-                    cleared.append((entry_pfn(old), bool(old & D)))
+                    cleared.append((entry_pfn(old), bool(old & DIRTY_BITS)))
         pte = EntryPa(pte + 8)
     engine.pte_unlock(mm, table)
     for pfn, dirty in cleared:

@@ -24,6 +24,7 @@ from mmu.linux.pgtable import (
     mm_find_pmd,
     pmd_huge,
     pmd_none,
+    pte_mksaveddirty,
     pte_none,
     pte_offset,
     pte_table,
@@ -167,7 +168,7 @@ def _do_wp_page(mm: MmStruct, vma: struct_vm_area_struct_ptr, pte: EntryPa, addr
         set_pte_at(mm, addr, pte, value)
     elif can_reuse(mm, value):
         mm.memory.page(entry_pfn(value)).flags |= lib.PG_anon_exclusive
-        set_pte_at(mm, addr, pte, value | RW | D | A)
+        set_pte_at(mm, addr, pte, pte_mksaveddirty(value | RW | D | A))
     else:
         return lib.VM_FAULT_FALLBACK
     return 0

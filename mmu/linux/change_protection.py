@@ -9,6 +9,7 @@ from mmu.linux.locks import pte_unlock
 from mmu.linux.mmu_gather import Gather, tlb_remove_tlb_entry
 from mmu.linux.pgtable import (
     ADDR_MASK,
+    DIRTY_BITS,
     RW,
     SPECIAL,
     US,
@@ -18,6 +19,7 @@ from mmu.linux.pgtable import (
     G,
     P,
     entry_pfn,
+    pte_mksaveddirty,
     pte_present,
     pte_table,
     set_pte_at,
@@ -68,17 +70,17 @@ def _change_pte(tlb: Gather, addr: int, pte: EntryPa, vm_flags: int) -> None:
 
 
 def pte_modify(mm: MmStruct, pte: int, vm_flags: int) -> int:
-    """A present PTE's new value: frame, A, D and SPECIAL stay.
+    """A present PTE's new value: frame, A, dirtiness and SPECIAL stay.
 
     A write right comes back at once only where no copy can be due: on a page of this mm alone; and
     on a page of a shared file only if it is dirty already (can_change_pte_writable()).
     """
-    value = pte & (ADDR_MASK | A | D | SPECIAL) | vm_page_prot(vm_flags)
+    value = pte & (ADDR_MASK | A | DIRTY_BITS | SPECIAL) | vm_page_prot(vm_flags)
     if vm_flags & lib.VM_WRITE and not pte & SPECIAL:
         anon = mm.memory.page(entry_pfn(pte)).flags & lib.PG_anon
-        if is_exclusive(mm, pte) or (pte & D and not anon):
+        if is_exclusive(mm, pte) or (pte & DIRTY_BITS and not anon):
             value |= RW
-    return value
+    return pte_mksaveddirty(value)
 
 
 def pte_needs_flush(old: int, new: int) -> bool:

@@ -19,10 +19,10 @@ from mmu._native import lib
 from mmu.linux.locks import pte_lock_nested, pte_unlock
 from mmu.linux.pgalloc import pmd_alloc, pud_alloc
 from mmu.linux.pgtable import (
+    DIRTY_BITS,
     RW,
     SPECIAL,
     A,
-    D,
     add_mm_counter,
     addr_end,
     entry_pfn,
@@ -34,6 +34,7 @@ from mmu.linux.pgtable import (
     pte_none,
     pte_present,
     pte_table,
+    pte_wrprotect,
     set_pte_at,
 )
 from mmu.linux.pte_ref import (
@@ -153,10 +154,10 @@ def _copy_present_pte(
     if not value & SPECIAL:
         _dup_rmap(src.memory.page(entry_pfn(value)), rss)
     if is_cow_mapping(vm_flags) and value & RW:
-        value &= ~RW
+        value = pte_wrprotect(value)
         set_pte_at(src, addr, src_pte, value)
     if vm_flags & lib.VM_SHARED:
-        value &= ~D
+        value &= ~DIRTY_BITS
     return value & ~A
 
 

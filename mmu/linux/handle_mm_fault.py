@@ -34,6 +34,7 @@ from mmu.linux.pgtable import (
     is_guard_pte_marker,
     mm_counter,
     pmd_huge,
+    pte_mksaveddirty,
     pte_none,
     pte_offset,
     pte_table,
@@ -381,7 +382,7 @@ def _wp_page_reuse(mm: MmStruct, addr: int, orig: int, mapping: AddressSpace | N
         if not result:
             if mapping is not None:
                 page.flags |= lib.PG_dirty
-            engine.set_pte_at(mm, addr, pte, orig | RW | D | A)
+            engine.set_pte_at(mm, addr, pte, pte_mksaveddirty(orig | RW | D | A))
     _unlock_put(mm, pte, addr)
     return result
 

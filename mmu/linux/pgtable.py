@@ -16,6 +16,7 @@ What Linux makes of the bits that the processor leaves to software, or that mean
 while P is 0::
 
     present:    ... | 9 SPECIAL (no struct page to count: the zero page) | ... | 0 P = 1
+    read-only:  ... | 58 SAVED_DIRTY (dirty; D with R/W clear would be a shadow stack's page)
     PROT_NONE:  ... | 8 PROTNONE                                         | ... | 0 P = 0
     guard:      PTE_GUARD_MARKER, the swap entry that MADV_GUARD_INSTALL sets
 """
@@ -52,6 +53,8 @@ G: Final = lib.X86_G
 XD: Final = lib.X86_XD
 PROTNONE: Final = lib._PAGE_PROTNONE
 SPECIAL: Final = lib._PAGE_SPECIAL
+SAVED_DIRTY: Final = lib._PAGE_SAVED_DIRTY
+DIRTY_BITS: Final = lib._PAGE_DIRTY_BITS
 TABLE: Final = lib._PAGE_TABLE
 PTE_GUARD_MARKER: Final = lib.PTE_GUARD_MARKER
 ADDR_MASK: Final = lib.X86_ADDR_MASK
@@ -81,6 +84,20 @@ def pte_none(value: int) -> bool:
 def pte_present(value: int) -> bool:
     """Whether a PTE maps a frame, if only for the kernel (PROT_NONE pages are present to Linux)."""
     return value & (P | PROTNONE) != 0
+
+
+def pte_mksaveddirty(value: int) -> int:
+    """A present PTE's value with its dirtiness where it belongs: in D if R/W is set, in SAVED_DIRTY
+    if not (pte_mksaveddirty(), pte_clear_saveddirty()).
+    """
+    if not value & DIRTY_BITS:
+        return value
+    return value & ~DIRTY_BITS | (D if value & RW else SAVED_DIRTY)
+
+
+def pte_wrprotect(value: int) -> int:
+    """A present PTE's value without the right to write; what is dirty stays dirty."""
+    return pte_mksaveddirty(value & ~RW)
 
 
 def is_guard_pte_marker(value: int) -> bool:

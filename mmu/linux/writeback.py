@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from mmu.linux import engine
 from mmu.linux.filemap import AddressSpace, runs
-from mmu.linux.pgtable import RW, D, P, pte_table
+from mmu.linux.pgtable import DIRTY_BITS, RW, P, pte_table
 from mmu.linux.state import Kernel, MmStruct
 from mmu.linux.truncate import mapped_ranges
 from mmu.linux.vma import VM_SHARED
@@ -46,7 +46,7 @@ def _write_stretch(
 
 
 def folio_mkclean(kernel: Kernel, mapping: AddressSpace, first: int, end: int) -> None:
-    """Take D and the right to write from every PTE that maps pages [first, end) of the file."""
+    """Make every PTE that maps pages [first, end) of the file clean and read-only."""
     for mm in list(kernel.mms):
         if any(known.mapping is mapping for known in mm.files):
             with mm.mmap_read_lock():
@@ -64,8 +64,8 @@ def _page_vma_mkclean(mm: MmStruct, start: int, end: int) -> None:
         if pte is None:
             continue
         value = mm.memory.read_u64(pte)
-        if value & P and value & (RW | D):
-            engine.set_pte_at(mm, addr, pte, value & ~(RW | D))
+        if value & P and value & (RW | DIRTY_BITS):
+            engine.set_pte_at(mm, addr, pte, value & ~(RW | DIRTY_BITS))
             cleaned = True
         engine.pte_unlock(mm, pte_table(pte))
         engine.pte_put(mm, pte_table(pte), addr)

@@ -17,8 +17,8 @@ from mmu.linux.mmu_gather import (
     tlb_remove_tlb_entry,
 )
 from mmu.linux.pgtable import (
+    DIRTY_BITS,
     SPECIAL,
-    D,
     add_mm_counter,
     addr_end,
     entry_pfn,
@@ -164,7 +164,7 @@ def _zap_pte(tlb: Gather, pte: EntryPa, addr: int, rss: list[int]) -> bool:
         return False
     page = mm.memory.page(entry_pfn(old))
     page._mapcount -= 1
-    if old & D and not page.flags & lib.PG_anon:
+    if old & DIRTY_BITS and not page.flags & lib.PG_anon:
         page.flags |= lib.PG_dirty
         tlb.c.delayed_rmap = 1
     rss[mm_counter(page)] -= 1

@@ -88,7 +88,7 @@ static u32 do_wp_page(struct mm_struct *mm, struct vm_area_struct *vma, pte_t *p
 		set_pte_at(mm, addr, pte, value);
 	} else if (can_reuse(mm, value)) {
 		pfn_to_page(mm->ram, entry_pfn(value))->flags |= PG_anon_exclusive;
-		set_pte_at(mm, addr, pte, value | X86_RW | X86_D | X86_A);
+		set_pte_at(mm, addr, pte, pte_mksaveddirty(value | X86_RW | X86_D | X86_A));
 	} else {
 		return VM_FAULT_FALLBACK;
 	}

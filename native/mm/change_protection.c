@@ -13,16 +13,17 @@
  */
 static u64 pte_modify(struct mm_struct *mm, u64 pte, u64 vm_flags)
 {
-	u64 keep = X86_ADDR_MASK | X86_A | X86_D | _PAGE_SPECIAL;
+	u64 keep = X86_ADDR_MASK | X86_A | _PAGE_DIRTY_BITS | _PAGE_SPECIAL;
 	u64 value = (pte & keep) | vm_page_prot(vm_flags);
 
 	if (vm_flags & VM_WRITE && !(pte & _PAGE_SPECIAL)) {
 		const struct page *page = pfn_to_page(mm->ram, entry_pfn(pte));
 
-		if (page->flags & PG_anon_exclusive || (pte & X86_D && !(page->flags & PG_anon)))
+		if (page->flags & PG_anon_exclusive ||
+		    (pte & _PAGE_DIRTY_BITS && !(page->flags & PG_anon)))
 			value |= X86_RW;
 	}
-	return value;
+	return pte_mksaveddirty(value);
 }
 
 /* pte_needs_flush(), arch/x86/include/asm/tlbflush.h: P, A or D cleared, or rights changed. */

@@ -31,11 +31,11 @@ static u64 copy_present_pte(struct mm_struct *src, u64 addr, pte_t *src_pte, u64
 	if (!(pte & _PAGE_SPECIAL))
 		dup_rmap(src, pte, rss);
 	if (is_cow_mapping(vm_flags) && pte & X86_RW) {
-		pte &= ~(u64)X86_RW;
+		pte = pte_wrprotect(pte);
 		set_pte_at(src, addr, src_pte, pte);
 	}
 	if (vm_flags & VM_SHARED)
-		pte &= ~(u64)X86_D;
+		pte &= ~(u64)_PAGE_DIRTY_BITS;
 	return pte & ~(u64)X86_A;
 }
 

@@ -29,7 +29,10 @@
  */
 #define _PAGE_PROTNONE 0x100
 #define _PAGE_SPECIAL 0x200
-#define _PAGE_TABLE 0x67 /* P | RW | US | A | D */
+/* Dirty of an entry without R/W: D there would make it a page of a shadow stack (SDM 4.6.1). */
+#define _PAGE_SAVED_DIRTY 0x400000000000000 /* bit 58 */
+#define _PAGE_DIRTY_BITS 0x400000000000040  /* and X86_D */
+#define _PAGE_TABLE 0x67		    /* P | RW | US | A | D */
 /*
  * What MADV_GUARD_INSTALL sets: the swap entry make_pte_marker(PTE_MARKER_GUARD).
  *

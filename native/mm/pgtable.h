@@ -23,6 +23,19 @@ void add_mm_counter(struct mm_struct *mm, u32 member, s64 nr);
 #define pte_present(value) (((value) & (X86_P | _PAGE_PROTNONE)) != 0)
 #define entry_pfn(value) (((value) & X86_ADDR_MASK) >> PAGE_SHIFT)
 
+/* A present PTE with its dirtiness where it belongs: D with R/W, SAVED_DIRTY without. */
+static inline u64 pte_mksaveddirty(u64 value)
+{
+	u64 dirty = value & _PAGE_DIRTY_BITS ? value & X86_RW ? X86_D : _PAGE_SAVED_DIRTY : 0;
+
+	return (value & ~(u64)_PAGE_DIRTY_BITS) | dirty;
+}
+
+static inline u64 pte_wrprotect(u64 value)
+{
+	return pte_mksaveddirty(value & ~(u64)X86_RW);
+}
+
 /* Keep the first broken invariant, for the caller to raise. */
 static inline void kernel_bug(struct kernel *kernel, u32 bug, u64 address)
 {

@@ -8,7 +8,7 @@
 /* smaps_account(): one page that a PTE maps. */
 static void account(struct mem_size_stats *stats, const struct page *page, u64 pte)
 {
-	bool dirty = pte & X86_D || page->flags & PG_dirty;
+	bool dirty = pte & _PAGE_DIRTY_BITS || page->flags & PG_dirty;
 	bool shared = page->_mapcount >= 2;
 	u64 pss = (u64)PAGE_SIZE << PSS_SHIFT;
 

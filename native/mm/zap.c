@@ -42,7 +42,7 @@ static bool zap_pte(struct mmu_gather *tlb, pte_t *pte, u64 addr, struct zap_str
 		return false;
 	page = pfn_to_page(mm->ram, entry_pfn(old));
 	page->_mapcount--;
-	if (old & X86_D && !(page->flags & PG_anon)) {
+	if (old & _PAGE_DIRTY_BITS && !(page->flags & PG_anon)) {
 		page->flags |= PG_dirty;
 		tlb->delayed_rmap = 1;
 	}

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from mmu.linux.fault import Segv
 from mmu.linux.mm import Mm
-from mmu.linux.pgtable import SPECIAL, P, entry_pfn, mm_find_pmd, pmd_none, pte_present
+from mmu.linux.pgtable import RW, SPECIAL, D, P, entry_pfn, mm_find_pmd, pmd_none, pte_present
 from mmu.linux.state import Kernel, MmStruct
 from mmu.linux.tlbflush import switch_mm
 from mmu.x86 import Access
@@ -86,6 +86,7 @@ def check_processes(kernel: Kernel) -> None:
         check_mm(mm)  # type: ignore[arg-type]
         for value in present_ptes(mm):
             mapped[entry_pfn(value)] += 1
+            assert value & (RW | D) != D, f"{value:#x} is a shadow stack's page"
             writable[entry_pfn(value)] += bool(value & P and value & 2)
     caches = {id(file.mapping): file.mapping for mm in kernel.mms for file in mm.files}
     cached = Counter(pfn for cache in caches.values() for pfn in cache._pages.values())

@@ -9,7 +9,7 @@ import pytest
 
 from mmu._native import lib
 from mmu.linux.change_protection import pte_needs_flush
-from mmu.linux.pgtable import PROTNONE, RW, XD, A, D, P
+from mmu.linux.pgtable import PROTNONE, RW, SAVED_DIRTY, XD, A, D, P
 from mmu.units import PAGE_SIZE
 from tests.linux.world import BASE, World
 
@@ -27,12 +27,12 @@ def pte(world: World, addr: int = BASE) -> int:
 
 
 def test_read_only_and_back(world: World) -> None:
-    """A page of one's own gets W back at once; A and D stay."""
+    """A page of one's own gets W back at once; A stays, and D waits in SAVED_DIRTY."""
     world.touch(BASE)
     before = pte(world)
     assert before & (RW | A | D) == RW | A | D
     world.mm.mprotect(BASE, PAGE_SIZE, 1)
-    assert pte(world) == before & ~RW
+    assert pte(world) == before & ~(RW | D) | SAVED_DIRTY
     world.mm.mprotect(BASE, PAGE_SIZE, 3)
     assert pte(world) == before
 
@@ -98,6 +98,7 @@ def test_no_table_is_made_or_kept(world: World) -> None:
         (P | D, P, True),
         (P | A, P, False),
         (P, P | A | D, False),
+        (P | SAVED_DIRTY, P, False),
         (P, PROTNONE, True),
         (PROTNONE, P, False),
         (P | RW, P | RW, False),

@@ -24,7 +24,7 @@ from mmu.linux.mman import (
     MAP_SHARED,
     MCL_FUTURE,
 )
-from mmu.linux.pgtable import RW, A, D
+from mmu.linux.pgtable import RW, SAVED_DIRTY, A, D
 from mmu.linux.resource import Resource, Rlimit
 from mmu.x86 import Access
 from tests.linux.processes import access, check_processes, pfn, pte, read, run, vma_list, write
@@ -72,8 +72,8 @@ def test_a_shared_page_is_read_only_in_both_and_not_accessed_in_the_child(mm, fo
     assert pfn(child, BASE) == pfn(mm, BASE)
     assert (page._refcount, page._mapcount) == (2, 2)
     assert not page.flags & lib.PG_anon_exclusive
-    assert pte(mm, BASE) & (RW | A | D) == A | D
-    assert pte(child, BASE) & (RW | A | D) == D
+    assert pte(mm, BASE) & (RW | A | D | SAVED_DIRTY) == A | SAVED_DIRTY
+    assert pte(child, BASE) & (RW | A | D | SAVED_DIRTY) == SAVED_DIRTY
 
 
 def test_the_parents_tlb_forgets_the_write_right(mm, fork, mmu):

@@ -13,8 +13,9 @@ import sys
 
 import pytest
 
+from mmu.trace.format import MAGIC
 from ucmmu.exit_codes import ExitCode, Failure
-from ucmmu.output import JsonOutput, refuse_a_program
+from ucmmu.output import JsonOutput, refuse_a_program, write_whole
 
 
 def test_it_is_written_whole(tmp_path):
@@ -53,6 +54,17 @@ def test_a_full_disk_is_one_line(tmp_path):
         output.write({"a": 1})
     assert failure.value.code == ExitCode.NO_OUTPUT
     assert "No space left" in failure.value.line
+
+
+def test_a_trace_is_never_written_over(tmp_path):
+    """`ucmmu walk a.trace --json a.trace` is a slip: the run is worth more than the answer."""
+    target = tmp_path / "a.trace"
+    target.write_bytes(MAGIC + b"events")
+    for write in (JsonOutput(str(target)).__enter__, lambda: write_whole("-o", str(target), b"x")):
+        with pytest.raises(Failure, match="is a trace") as failure:
+            write()
+        assert failure.value.code == ExitCode.NO_OUTPUT
+    assert target.read_bytes() == MAGIC + b"events"
 
 
 def test_nowhere_is_a_target_too(capfd):

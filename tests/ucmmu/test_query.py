@@ -141,6 +141,21 @@ def test_the_events_may_be_read_more_than_once(trace):
     assert ask(trace, sql) == [{"a": 10, "b": 10}]
 
 
+@pytest.mark.parametrize(
+    "table",
+    ["EVENTS", '"Events"', "main.Events", "query_table('events')", "query('FROM Events')"],
+)
+def test_a_table_has_its_rows_however_it_is_named(trace, table):
+    """SQL's names have no case: no spelling may give an empty table in silence."""
+    assert ask(trace, f"SELECT count(*) AS n FROM {table}") == [{"n": 10}]
+    table = table.lower().replace("events", "Tables")
+    assert ask(trace, f"SELECT count(*) AS n FROM {table}") == [{"n": 2}]
+
+
+def test_a_column_by_its_place_is_that_of_the_whole_table(trace):
+    assert ask(trace, "SELECT #2 AS t FROM events WHERE event = 'pte_put'") == [{"t": 15}]
+
+
 def test_counts_can_be_subtracted(trace):
     sql = "SELECT sum(count - old_count) AS n FROM events WHERE event IN ('pte_get', 'pte_put')"
     assert ask(trace, sql) == [{"n": -1}]
@@ -191,6 +206,8 @@ def test_a_filter_holds_for_sql_too(trace):
         ("SELECT trace FROM trace", "does not exist"),
         ("SELECT 'x'::INTEGER", "Could not convert"),
         ("SELECT CAST(event AS INTEGER) FROM events", "Could not convert"),
+        ("SELECT '\udcff'", "not UTF-8"),
+        (f"SELECT {'[' * 900}1{']' * 900}", "nested too deeply"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_line(trace, sql, complaint):

@@ -160,6 +160,7 @@ def test_pictures(tmp_path: Path) -> None:
         (["{trace}", "-o", "/nowhere/x.html"], 73, "--output /nowhere/x.html: No such file"),
         (["{trace}", "-o", "/dev/full"], 73, "--output /dev/full: No space left on device"),
         (["{trace}", "--png", "/dev/null/x"], 73, "--png /dev/null/x: Not a directory"),
+        (["{trace}", "--png", "/dev/null"], 73, "--png /dev/null: is no directory"),
     ],
 )
 def test_errors_are_one_line(

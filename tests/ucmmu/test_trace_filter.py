@@ -69,6 +69,8 @@ def test_functions_stand_by_themselves():
         ("address=0x10000000000000000", "no address"),
         ("address=4+0", "no size"),
         ("time=5min", "no time"),
+        (f"time={'9' * 400}s", "below 2^64 ns"),
+        ("time=18446744074s", "below 2^64 ns"),
         ("number=9-9", "empty"),
         ("!event=*", "no event can be kept"),
         ("cpu=1 cpu=2", "no event can be kept"),

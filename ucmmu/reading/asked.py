@@ -12,7 +12,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from ucmmu.exit_codes import ExitCode, Failure
 
@@ -20,16 +20,22 @@ if TYPE_CHECKING:
     import duckdb
 
 Node = dict[str, Any]
+_TAKE_TABLES: Final = {"query", "query_table"}
+"""Functions that read what a text names."""
+_ANY_COLUMN: Final = {"PIVOT", "SHOW_REF", "TABLE_FUNCTION", "POSITIONAL_REFERENCE"}
+"""Nodes that stand for columns without their names."""
 
 
 @dataclass(frozen=True)
 class Asked:
-    """How often a statement names each table, whether it reads its events ``once`` for certain, the
-    names of ``columns`` that may occur (None: all), and the names of ``events`` that it is limited
-    to (empty: not).
+    """How often a statement names each table (in lower case, as SQL's names have none), whether it
+    may name ``hidden`` ones in texts, whether it reads its events ``once`` for certain, the names
+    of ``columns`` that may occur (None: all), and the names of ``events`` that it is limited to
+    (empty: not).
     """
 
     tables: Counter[str]
+    hidden: bool
     once: bool
     columns: frozenset[str] | None
     events: frozenset[str]
@@ -37,8 +43,17 @@ class Asked:
 
 def asked(db: duckdb.DuckDBPyConnection, sql: str) -> Asked:
     """Take a statement apart. Raises Failure (USAGE) if it is not one SELECT."""
-    ((text,),) = db.execute("SELECT json_serialize_sql(?::VARCHAR)", [sql]).fetchall()
-    tree = json.loads(text)
+    try:
+        sql.encode()
+        ((text,),) = db.execute("SELECT json_serialize_sql(?::VARCHAR)", [sql]).fetchall()
+        return _taken_apart(json.loads(text))
+    except UnicodeEncodeError:
+        raise Failure(ExitCode.USAGE, "--query: the statement is not UTF-8") from None
+    except RecursionError:
+        raise Failure(ExitCode.USAGE, "--query: the statement is nested too deeply") from None
+
+
+def _taken_apart(tree: Node) -> Asked:
     if tree.get("error"):
         raise Failure(ExitCode.USAGE, f"--query: {_complaint(tree)}")
     statements = tree.get("statements", [])
@@ -46,10 +61,12 @@ def asked(db: duckdb.DuckDBPyConnection, sql: str) -> Asked:
         raise Failure(ExitCode.USAGE, f"--query: takes one SELECT statement, not {len(statements)}")
     root = statements[0]["node"]
     nodes = list(_nodes(root))
-    tables = Counter(str(node["table_name"]) for node in nodes if node.get("type") == "BASE_TABLE")
+    names = (str(node["table_name"]) for node in nodes if node.get("type") == "BASE_TABLE")
+    tables = Counter(name.lower() for name in names)
+    hidden = any(str(node.get("function_name", "")).lower() in _TAKE_TABLES for node in nodes)
     selects = sum(str(node.get("type", "")).endswith("_NODE") for node in nodes)
-    once = tables["events"] == 1 and selects == 1
-    return Asked(tables, once, _columns(nodes), _events(root) if once else frozenset())
+    once = tables["events"] == 1 and selects == 1 and not hidden
+    return Asked(tables, hidden, once, _columns(nodes), _events(root) if once else frozenset())
 
 
 def _complaint(tree: Node) -> str:
@@ -89,7 +106,7 @@ def _columns(nodes: list[Node]) -> frozenset[str] | None:
             names.update(str(name).lower() for name in node["column_names"])
         if node.get("type") == "JOIN":
             names.update(str(name).lower() for name in node.get("using_columns", []))
-        if node.get("type") in ("PIVOT", "SHOW_REF", "TABLE_FUNCTION"):
+        if node.get("type") in _ANY_COLUMN:
             return None
         if node.get("column_name_alias"):
             return None

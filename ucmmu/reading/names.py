@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 
 from cpu.syscalls.numbers import syscall_name
 from mmu._native import lib
-from mmu.linux.pgtable import PROTNONE, PTE_GUARD_MARKER, SPECIAL, TLB_FLUSH_ALL
+from mmu.linux.pgtable import PROTNONE, PTE_GUARD_MARKER, SAVED_DIRTY, SPECIAL, TLB_FLUSH_ALL
 from mmu.linux.pte_ref import TryGet
 from mmu.linux.tlbflush import TlbFlushReason
 from mmu.units import U64
@@ -129,7 +129,8 @@ def entry_text(entry: int, level: int) -> str:
     if entry == 0:
         return "none"
     if entry & X86_P:
-        special = " SPECIAL" if level == 1 and entry & SPECIAL else ""
+        ours = ((SPECIAL, " SPECIAL"), (SAVED_DIRTY, " SAVED_DIRTY")) if level == 1 else ()
+        special = "".join(name for bit, name in ours if entry & bit)
         to = "page" if is_leaf(entry, level) else "table"
         flags = " ".join(entry_flags(entry, level))
         return f"{flags}{special} -> {to} {leads_to(entry, level):#x}"

@@ -142,11 +142,11 @@ def _check(db: duckdb.DuckDBPyConnection, trace: TraceFile, sql: str) -> None:
 def _offer(db: duckdb.DuckDBPyConnection, source: _Source, question: Asked) -> None:
     """Make the tables that the statement names."""
     for name, fact in FACTS.items():
-        if name in question.tables:
+        if question.hidden or name in question.tables:
             _store(db, name, fact(source.trace))
         else:
             db.register(name, fact.schema.empty_table())
-    if not question.tables.get("events"):
+    if not (question.hidden or question.tables["events"]):
         db.register("events", parquet.schema(source.trace.descs).empty_table())
         return
     columns = None if question.columns is None else question.columns | {"number"}

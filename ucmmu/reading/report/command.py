@@ -51,6 +51,8 @@ def _draw(runs: Sequence[Figures], output: str | None, png: str | None) -> None:
 
 def _make(folder: str) -> None:
     try:
+        if os.path.exists(folder) and not os.path.isdir(folder):
+            raise ValueError("is no directory: --png takes one")
         os.makedirs(folder, exist_ok=True)
     except (OSError, ValueError) as error:
         text = error.strerror if isinstance(error, OSError) else str(error)
