@@ -74,8 +74,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         )
         _check_fixtures(names, made)
     except WrongOption as error:
-        pytest.fail(f"marker ucmmu of {metafunc.definition.nodeid}: {error}", pytrace=False)
-    metafunc.parametrize(_OPTIONS, made, ids=ids(made), scope="function")
+        wrong = f"marker ucmmu of {metafunc.definition.nodeid}: {error}"
+    else:
+        metafunc.parametrize(_OPTIONS, made, ids=ids(made), scope="function")
+        return
+    pytest.fail(wrong, pytrace=False)
 
 
 def _check_fixtures(names: list[str], made: list[MachineOptions]) -> None:

@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 
 _RESERVE = 4096
 """Bytes kept free below a limit for what comes last, but the index."""
+_FEWEST = 256
+"""Events of the smallest chunks that are made to fill a file up to its limit."""
 
 
 @dataclass(frozen=True)
@@ -230,6 +232,11 @@ class Sink:
             self._json(NOTES, self._notes[:nr])
             del self._notes[:nr]
 
+    def _size_of_notes(self, end: int) -> int:
+        """What _write_notes() would write."""
+        notes = [note for note in self._notes if note["event"] < end]
+        return len(json_block(NOTES, notes, self._zstd)) if notes else 0
+
     def _write_pending(self) -> None:
         """Write a chunk of what was kept."""
         records = np.concatenate(self._pending)
@@ -242,11 +249,21 @@ class Sink:
             self._chunk(ffi.from_buffer("struct event[]", records), len(records))
 
     def _chunk(self, c_records: struct_event_ptr, nr: int) -> None:
+        """Write a chunk; near the limit in halves, of which those that fit are written."""
         data, info = self._encoder.chunk(c_records, nr, self.written)
+        limit = self._limits.limit_bytes
         size = self._size + len(data) + self._index_size + len(info) + _RESERVE
-        if self._limits.limit_bytes is not None and size > self._limits.limit_bytes:
-            self._leave_out("limit", nr)
-            self._stop()
+        if limit is not None and size + self._size_of_notes(self.written + nr) > limit:
+            half = nr // 2
+            if half < _FEWEST:
+                self._leave_out("limit", nr)
+                self._stop()
+                return
+            self._chunk(c_records, half)
+            if self.limited:
+                self._leave_out("limit", nr - half)
+            else:
+                self._chunk(ffi.addressof(c_records[half]), nr - half)
             return
         self._write_notes(self.written + nr)
         self._chunks.append((self._size, info))

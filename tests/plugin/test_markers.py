@@ -35,7 +35,10 @@ def test_machines(marked: dict[str, object], has_policy: bool, names: list[str])
 @pytest.mark.parametrize(
     ("marked", "message"),
     [
-        ({"engin": "c"}, "no engin: known are engine, policy, cpus, seed, geometry, levels"),
+        (
+            {"engin": "c"},
+            "no keyword engin: known are engine, policy, cpus, seed, geometry, levels",
+        ),
         ({"engine": "rust"}, "no engine 'rust': known are c, python"),
         ({"policy": ["never", "eager"]}, "no policy 'eager': known are never, scan, refcount"),
         ({"fidelity": "slow"}, "no fidelity 'slow': known are fast, exact, trace"),

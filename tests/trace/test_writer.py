@@ -212,6 +212,25 @@ def test_nothing_is_recorded_after_close():
     assert len(out.getvalue()) == size
 
 
+def test_a_limit_below_the_size_of_a_chunk():
+    """What fits of a large chunk is written, notes counted; numbers and records are right."""
+    records = run_like(20000)
+    whole = len(written(records, capacity=65536))
+    out = io.BytesIO()
+    limit = whole + 1000
+    writer = TraceWriter(out, {}, capacity=65536, limit=limit)
+    writer.ring.enable()
+    writer.note("symbols", names=os.urandom(4000).hex())
+    emit(writer, records)
+    writer.close()
+    trace = opened(out.getvalue())
+    got = read(trace)
+    assert 250 <= len(got) < len(records)
+    assert (got == records[: len(got)]).all()
+    assert writer.left_out == {"limit": len(records) - len(got)}
+    assert len(out.getvalue()) <= limit
+
+
 def test_a_limit_of_bytes():
     """The file is no longer, but for its end; the run goes on; it is said in the trace."""
     whole = len(written(RECORDS, capacity=64))

@@ -51,6 +51,21 @@ def script(tmp_path: Path) -> Script:
     return script
 
 
+def test_a_range_ends_where_a_vma_ends(script: Script, tmp_path: Path) -> None:
+    for start, end in ((0, 2), (2, 3)):
+        where = {"start": BASE + start * 4096, "end": BASE + end * 4096}
+        script.note("map", mm=PGD, **where, prot="rwxp", flags=0, offset=0, file=None, name=None)
+    table = link(script)
+    for index in range(4):
+        set_pte(script, table, index, 0x50067 + index * 4096)
+    report = mapped(script.close(), "--at", "end", json_file=tmp_path / "o")
+    assert [(r["start"] - BASE, r["end"] - BASE, r["pa"]) for r in report["ranges"]] == [
+        (0, 0x2000, 0x50000),
+        (0x2000, 0x3000, 0x52000),
+        (0x3000, 0x4000, 0x53000),
+    ]
+
+
 def test_ranges_of_equal_rights_are_one(script: Script, tmp_path: Path) -> None:
     table = link(script)
     for index, value in enumerate((0x50067, 0x51067, 0x52065, 0x53065, 0x60065)):

@@ -97,6 +97,25 @@ def test_data_behind_the_page(tmp_path: Path, capfd: pytest.CaptureFixture[str])
     assert run["pages_flushed"] == {"1": 1}
 
 
+def test_an_address_space_is_called_by_its_process_and_each_run_by_its_file(tmp_path: Path) -> None:
+    for name, cpus in (("one", 1), ("two", 2)):
+        head = {"program": name, "cpus": cpus, "arrays": []}
+        with (tmp_path / name).open("wb") as file:
+            writer = TraceWriter(file, head)
+            writer.ring.enable()
+            for pid in (1000, 1003):
+                writer.note("process", pid=pid, tgid=1000, comm="many", mm=PGD, parent=0)
+            writer.ring.emit(EVENT_ID["pte_alloc"], 0x200000, 0x10, PGD, 0x7000)
+            writer.close(SUMMARY)
+    page = tmp_path / "page.html"
+    traces = [str(tmp_path / name) for name in ("one", "two")]
+    assert main(["report", *traces, "-o", str(page)]) == 0
+    text = page.read_text()
+    assert "PID 1000, many" in text
+    assert "PID 1003" not in text
+    assert re.search(r"one: [^;<]*CPUs 1; two: [^;<]*CPUs 2", text)
+
+
 def test_one_page_in_a_browser(tmp_path: Path) -> None:
     """Both runs' figures are there, the console is silent, nothing is asked for."""
     traces = [

@@ -282,3 +282,18 @@ def test_the_examples_of_the_help_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for words in examples("stats"):
         assert main(words) == 0, words
+
+
+@pytest.mark.parametrize("by", [[], ["--by", "function"], ["--by", "array"]])
+@pytest.mark.parametrize(
+    ("head", "words"),
+    [
+        ({"filter": ["!event=insn"]}, "recorded with --trace-filter !event=insn"),
+        ({"fidelity": "exact"}, "recorded with --fidelity exact: instructions, accesses"),
+    ],
+)
+def test_what_the_figures_are_not_about_is_said(tmp_path, capfd, by, head, words):
+    script = Script(tmp_path / "a.trace", arrays=ARRAYS, **head)
+    script.trace()
+    assert main(["stats", str(tmp_path / "a.trace"), *by]) == 0
+    assert words in capfd.readouterr().err

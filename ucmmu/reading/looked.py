@@ -6,7 +6,7 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from mmu.trace.counts import allocated
@@ -20,12 +20,12 @@ from ucmmu.reading.maps import maps_report, maps_text, survey
 from ucmmu.reading.moment import Moment, Space, address, moment, space
 from ucmmu.reading.outlet import Closed, outlet
 from ucmmu.reading.palette import Paint, painter, plain
-from ucmmu.reading.source import open_trace
+from ucmmu.reading.source import open_trace, tell_of_gaps
 from ucmmu.reading.symbols import History
 from ucmmu.reading.table import choose, stays, stays_of_frame, table_report, table_text
 from ucmmu.reading.walk import walk_report
 from ucmmu.reading.walk_text import walk_text
-from ucmmu.streams import STDERR, STDOUT, say
+from ucmmu.streams import STDOUT
 from ucmmu.text import printable
 
 if TYPE_CHECKING:
@@ -53,11 +53,13 @@ def maps(arguments: argparse.Namespace) -> int:
         with _looked(arguments) as (trace, history, when):
             who = space(trace, history, when, task=arguments.task, cpu=arguments.cpu)
             levels = int(trace.head.get("levels", 4))
-            held = survey(rebuild(trace, when.end), who.mm, levels)
+            mappings = history.mappings(who.mm, when.at)
+            edges = [edge for one in mappings for edge in (one.start, one.end)]
+            held = survey(rebuild(trace, when.end), who.mm, levels, edges)
             about = {"mm": who.mm, "task": who.pid or None, "comm": who.comm or None}
             about |= {"event": when.end - 1 if when.end else None}
             about |= {"tables_by_events": _installed(trace, who, when)}
-            report = maps_report(held, history.mappings(who.mm, when.at), about)
+            report = maps_report(held, mappings, about)
         return _show(arguments, output, report, maps_text(report, paint=_paint(arguments)))
 
 
@@ -66,7 +68,7 @@ def table(arguments: argparse.Namespace) -> int:
     with JsonOutput(arguments.json) as output:
         with open_trace(arguments.target) as trace:
             _refuse_a_pipe(arguments.target)
-            _tell_of_gaps(trace)
+            tell_of_gaps(trace)
             history = History(trace)
             kind, equals, frame = arguments.address.partition("=")
             if equals and kind == "pfn":
@@ -145,18 +147,8 @@ def _looked(arguments: argparse.Namespace) -> Iterator[tuple[TraceFile, History,
         return
     with open_trace(arguments.target) as trace:
         _refuse_a_pipe(arguments.target)
-        _tell_of_gaps(trace)
+        tell_of_gaps(trace)
         yield trace, History(trace), moment(trace, arguments.at, arguments.task)
-
-
-def _tell_of_gaps(trace: TraceFile) -> None:
-    """Warn on stderr if events were left out when the trace was recorded."""
-    words = trace.head.get("filter")
-    if words:
-        shown = printable(" ".join(map(str, words)))
-        line = f"{trace.path}: recorded with --trace-filter {shown}: what that left out is not seen"
-        with suppress(Failure):
-            say(STDERR, f"ucmmu: warning: {line}\n", patience=0.5)
 
 
 def _refuse_a_pipe(path: str) -> None:

@@ -5,7 +5,7 @@ tables are.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mmu.trace.tables import Tables
-from mmu.units import PAGE_SIZE
+from mmu.units import PAGE_SHIFT, PAGE_SIZE
 from mmu.x86.entries import X86_ADDR_MASK, X86_P, X86_PS, X86_XD, level_size
 from mmu.x86.tlb import TLB_RW, TLB_US
 from ucmmu.reading.palette import Paint, plain
@@ -61,13 +61,15 @@ class Space:
 
     ranges: list[Range] = field(default_factory=list)
     tables: list[Table] = field(default_factory=list)
+    edges: frozenset[int] = frozenset()
+    """Where VMAs begin and end: no range goes on over one."""
     not_present: int = 0
     """PTEs that are set but not present: swap, PROT_NONE, guard markers."""
 
 
-def survey(tables: Tables, pgd: int, levels: int) -> Space:
-    """Go through all tables from the PGD down."""
-    space = Space()
+def survey(tables: Tables, pgd: int, levels: int, edges: Iterable[int] = ()) -> Space:
+    """Go through all tables from the PGD down. ``edges``: where VMAs begin and end."""
+    space = Space(edges=frozenset(edges))
     _table(tables, pgd >> 12, levels, 0, ~0, levels, space)
     return space
 
@@ -140,6 +142,9 @@ def _leaves(
         | (rights[1:] != rights[:-1])
         | (frames[1:] != frames[:-1] + np.uint64(PAGE_SIZE))
     )
+    reach = level_size(2)
+    inside = [edge - base >> PAGE_SHIFT for edge in space.edges if base < edge < base + reach]
+    breaks |= np.isin(used, inside)
     starts = np.flatnonzero(breaks)
     lengths = np.diff(np.append(starts, len(used)))
     for start, length in zip(starts.tolist(), lengths.tolist(), strict=True):
@@ -151,7 +156,8 @@ def _add(space: Space, va: int, level: int, rights: str, pa: int, count: int) ->
     """Some more pages: they go on with the last range, or begin one."""
     size = level_size(level) * count
     last = space.ranges[-1] if space.ranges else None
-    if last is None or last.end != va or last.rights != rights or last.level != level:
+    joins = last is not None and last.end == va and va not in space.edges
+    if last is None or not joins or last.rights != rights or last.level != level:
         space.ranges.append(Range(va, va + size, rights, level, pa, entries=count))
         return
     if last.runs > 1 or last.pa + (last.end - last.start) != pa:

@@ -41,6 +41,19 @@ def open_trace(path: str) -> Iterator[TraceFile]:
         raise Failure(ExitCode.BAD_TRACE, str(error)) from None
 
 
+def tell_of_gaps(trace: TraceFile) -> None:
+    """Warn on stderr, in one line each, if events were left out when the trace was recorded."""
+    lines = []
+    if words := trace.head.get("filter"):
+        shown = printable(" ".join(map(str, words)))
+        lines.append(f"recorded with --trace-filter {shown}: what that left out is not seen")
+    if lost := ((trace.summary or {}).get("left_out") or {}).get("limit"):
+        lines.append(f"recorded up to its --trace-limit: {lost:,} later events are not seen")
+    for line in lines:
+        with suppress(Failure):
+            say(STDERR, f"ucmmu: warning: {trace.path}: {line}\n", patience=0.5)
+
+
 @contextmanager
 def open_binary(path: str) -> Iterator[Any]:
     """The file ``path``, ``-`` for stdin, open for reading. Raises Failure (BAD_TRACE)."""

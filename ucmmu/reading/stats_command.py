@@ -4,16 +4,18 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from mmu.events import COUNTERS, KERNEL_COUNTERS, MM_COUNTERS
 from ucmmu.event_filter import EventFilter, parse_filter
+from ucmmu.exit_codes import Failure
 from ucmmu.output import JsonOutput
 from ucmmu.reading.groups import GROUPINGS
 from ucmmu.reading.passed import shown
 from ucmmu.reading.rows import write_rows
 from ucmmu.reading.selection import Progress
-from ucmmu.reading.source import open_trace
+from ucmmu.reading.source import open_trace, tell_of_gaps
 from ucmmu.reading.stats import Group, count, count_arrays, differences
 from ucmmu.reading.stats_text import (
     INSTRUCTIONS,
@@ -23,7 +25,7 @@ from ucmmu.reading.stats_text import (
     group_rows,
     total_text,
 )
-from ucmmu.streams import STDOUT, say
+from ucmmu.streams import STDERR, STDOUT, say
 from ucmmu.text import printable, shortened
 
 if TYPE_CHECKING:
@@ -43,10 +45,24 @@ def stats(arguments: argparse.Namespace) -> int:
                 value, text = _arrays(trace, wanted, progress)
             else:
                 value, text = _groups(trace, wanted, arguments.by, arguments.top, progress)
+            _tell_of_gaps(trace)
         output.write(value)
         if not output.to_stdout:
             say(STDOUT, text)
     return 0
+
+
+def _tell_of_gaps(trace: TraceFile) -> None:
+    """Warn of what the figures are not about."""
+    tell_of_gaps(trace)
+    fidelity = trace.head.get("fidelity", "trace")
+    if fidelity != "trace":
+        line = (
+            f"{trace.path}: recorded with --fidelity {fidelity}: instructions, accesses and most"
+            " TLB hits are not counted; functions are those of the last fetch that missed"
+        )
+        with suppress(Failure):
+            say(STDERR, f"ucmmu: warning: {line}\n", patience=0.5)
 
 
 def _total(trace: TraceFile, wanted: EventFilter, progress: Progress) -> tuple[Any, str]:

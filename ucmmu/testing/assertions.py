@@ -63,9 +63,13 @@ def assert_walk(
     other field of mmu.x86.Walk by its name. AssertionError shows the walk.
     """
     __tracebackhide__ = True
+    check_address("assert_walk", va)
     here = scene()
     here.address = va
     walk = (mmu or here.this_mmu()).walk(va, access_of(access), user=user)
+    for name in expected:
+        if name not in ("accessed", "dirty") and not hasattr(walk, name):
+            raise TypeError(f"assert_walk() knows no {name!r}")
     if walk.result != Outcome.OK:
         raise AssertionError(f"the walk for a {access_name(access)} does not succeed\n{walk}")
     if isinstance(rights, str):
@@ -77,10 +81,8 @@ def assert_walk(
     for name, value in expected.items():
         if name == "accessed":
             _compare(name, bool(walk.entry[walk.level] & X86_A), value, walk)
-        elif hasattr(walk, name):
-            _compare(name, getattr(walk, name), value, walk)
         else:
-            raise TypeError(f"assert_walk() knows no {name!r}")
+            _compare(name, getattr(walk, name), value, walk)
     return walk
 
 
@@ -114,6 +116,11 @@ def assert_fault(
         cr2 = attempt.va if cr2 is None else cr2
     else:
         answer = access() if callable(access) else access
+        if not isinstance(answer, Translation):
+            raise TypeError(
+                "assert_fault() begins with an access, as in assert_fault(write(0x400000)):"
+                f" not with {answer!r}"
+            )
         attempt = Attempt(int(unit.c.cr2), access_of(kind), user)
     here.address = attempt.va
     walk = unit.walk(attempt.va, attempt.access, user=attempt.user)
@@ -145,6 +152,7 @@ def assert_flushed(cpu: int | Cpu | Mmu, va: int, *, tables: bool = True) -> Non
     in memory. AssertionError names what is left.
     """
     __tracebackhide__ = True
+    check_address("assert_flushed", va)
     here = scene()
     here.address = va
     name, unit = here.cpu(cpu)
@@ -164,6 +172,16 @@ def assert_flushed(cpu: int | Cpu | Mmu, va: int, *, tables: bool = True) -> Non
             f"{name} still has {len(left)} {'entry' if len(left) == 1 else 'entries'}"
             f" for {va:#x}:\n" + "\n".join(f"  {line}" for line in left) + f"\n{walk}"
         )
+
+
+def check_address(assertion: str, va: object) -> None:
+    """Raises TypeError if ``va`` is no number."""
+    if isinstance(va, bool) or not isinstance(va, int):
+        calls = {
+            "assert_walk": "assert_walk(0x400000, pa=0x1000); another MMU goes last, as mmu=",
+            "assert_flushed": "assert_flushed(0, 0x400000)",
+        }
+        raise TypeError(f"an address is a number, as in {calls[assertion]}: not {va!r}")
 
 
 def access_name(access: str | Access) -> str:

@@ -107,6 +107,10 @@ def assert_events(
         for number, part in pattern.items():
             assert_events(part, among=among, cpu=number)
         return
+    if isinstance(pattern, (str, Wanted)):
+        raise TypeError(
+            f'a pattern is a list, as in assert_events(["tlb_miss", ...]): not {pattern}'
+        )
     wanted = [one if one is ... or isinstance(one, Wanted) else event(one) for one in pattern]
     found = events(*among, cpu=cpu)
     reached, at = _match(wanted, found)

@@ -158,7 +158,7 @@ class Guest:
         if self._symbols is None:
             self._symbols = _symbols_of(self.path)
         if name not in self._symbols:
-            raise MmuError(f"{self.path.name} has no symbol {name!r}")
+            raise MmuError(f"the guest has no symbol {name!r}")
         return self._symbols[name]
 
     @property

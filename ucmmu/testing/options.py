@@ -74,7 +74,7 @@ def machines(
     WrongOption.
     """
     if unknown := marked.keys() - set(NAMES):
-        raise WrongOption(f"no {', '.join(sorted(unknown))}: known are {', '.join(NAMES)}")
+        raise WrongOption(f"no keyword {', '.join(sorted(unknown))}: known are {', '.join(NAMES)}")
     choices = {name: _listed(value) for name, value in marked.items()}
     for name, values in choices.items():
         for value in values:

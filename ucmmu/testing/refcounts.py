@@ -67,6 +67,8 @@ def assert_refcounts(
     every table.
     """
     __tracebackhide__ = True
+    if not isinstance(mm, Mm):
+        raise TypeError(f"an mm comes first, as in assert_refcounts(mm, {{va: 1}}): not {mm!r}")
     scene().mm = mm
     counted = pte_ref_is_enabled(mm)
     held = _by_table(visitors or {})

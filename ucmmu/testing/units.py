@@ -19,6 +19,8 @@ def access_of(kind: str | int) -> Access:
         if kind not in ACCESS:
             raise MmuError(f"no access {kind!r}: known are {', '.join(ACCESS)}")
         return ACCESS[kind]
+    if kind not in set(Access):
+        raise MmuError(f"no access {kind!r}: known are {', '.join(ACCESS)}")
     return Access(kind)
 
 

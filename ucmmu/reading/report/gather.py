@@ -41,7 +41,9 @@ def gather(trace: TraceFile, progress: Callable[[int], object] | None = None) ->
     follow_tables(trace, figures, memory.peak_event, memory.ends)
     figures.summary, figures.torn = trace.summary, trace.torn
     figures.processes = {
-        int(note.fields["mm"]): printable(f"PID {note.fields['pid']}, {note.fields['comm']}")
+        int(note.fields["mm"]): printable(
+            f"PID {note.fields.get('tgid', note.fields['pid'])}, {note.fields['comm']}"
+        )
         for note in trace.notes
         if note.kind in ("process", "exec") and note.fields.get("mm")
     }

@@ -51,6 +51,14 @@ _PARAMETERS = (
 )
 
 
+def _subtitle(runs: Sequence[Figures]) -> str:
+    """The parameters: of all runs, or of each if they differ."""
+    told = [_parameters(run) for run in runs]
+    if len(set(told)) == 1:
+        return told[0]
+    return "; ".join(f"{run.label}: {words}" for run, words in zip(runs, told, strict=True))
+
+
 def render(runs: Sequence[Figures], plots: Sequence[Plot]) -> str:
     """The page about these runs, the first of which is the one looked at most closely."""
     environment = Environment(autoescape=True, trim_blocks=True)
@@ -64,7 +72,7 @@ def render(runs: Sequence[Figures], plots: Sequence[Plot]) -> str:
     ]
     return template.render(
         title=title_of(runs),
-        subtitle=", ".join(dict.fromkeys(_parameters(run) for run in runs)),
+        subtitle=_subtitle(runs),
         warnings=[f"{run.path}: {run.torn}" for run in runs if run.torn],
         runs=runs,
         rows=[*_table(runs), ("events", [_number(run.nr_events) for run in runs])],
