@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from cpu.cred import Cred
 from mmu._native import lib
 from mmu.events import COUNTERS, EVENT_ID, EVENTS, KERNEL_COUNTERS, MM_COUNTERS, EventRing
 from mmu.trace.chains import check_chains
@@ -16,6 +17,7 @@ from mmu.trace.counters import RULES, CounterReader, Mms
 from mmu.units import PAGE_SHIFT, PAGE_SIZE
 from tests.guests.build import build
 from tests.guests.machine import HAS_JEMALLOC, POLICIES
+from tests.guests.ordinary_user import UID
 from tests.linux.world import BASE, World
 from tests.trace.recorded import Recorded, record
 from tests.trace.rings import batch_of
@@ -94,7 +96,9 @@ def test_without_the_processor_the_kernel_counts_alike(policy: str) -> None:
 @pytest.mark.parametrize("policy", POLICIES)
 def test_counters_of_every_guest(program: Sequence[str], policy: str) -> None:
     for cpus in (1, 2, 4):
-        assert_equal(record(*program, policy=policy, cpus=cpus))
+        run = record(*program, policy=policy, cpus=cpus, cred=Cred.of(UID, UID))
+        assert run.figures["exit_code"] == 0, "it did not do its work"
+        assert_equal(run)
 
 
 @pytest.mark.stress
