@@ -72,9 +72,9 @@ def _row(*checks: Check) -> Check:
 
 def _array(value: Any) -> bool:
     if not isinstance(value, dict):
-        return False
+        return _text(value)
     texts, numbers = ("name", "kind"), ("first", "sets", "ways")
-    return all(_text(value.get(name)) for name in texts) and all(
+    return all(_text(value.get(name, "")) for name in texts) and all(
         _from_to(0, _MAX_ENTRIES)(value.get(name, 0)) for name in numbers
     )
 
