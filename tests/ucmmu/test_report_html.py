@@ -116,6 +116,18 @@ def test_an_address_space_is_called_by_its_process_and_each_run_by_its_file(tmp_
     assert re.search(r"one: [^;<]*CPUs 1; two: [^;<]*CPUs 2", text)
 
 
+def test_an_array_that_no_processor_has(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """A number that the head does not name, however large, is shown as a number."""
+    path = tmp_path / "a.trace"
+    with path.open("wb") as file:
+        writer = TraceWriter(file, {"arrays": [{"name": "L1 dTLB"}]})
+        writer.ring.enable()
+        writer.ring.emit(EVENT_ID["tlb_hit"], 0x1000, 0, 1 << 47, 0)
+        writer.close(SUMMARY)
+    [run] = report_json(capfd, str(path))
+    assert [(a["name"], a["hits"]) for a in run["arrays"]] == [(f"array {1 << 47}", 1)]
+
+
 def test_one_page_in_a_browser(tmp_path: Path) -> None:
     """Both runs' figures are there, the console is silent, nothing is asked for."""
     traces = [

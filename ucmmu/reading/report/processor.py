@@ -30,7 +30,8 @@ class ProcessorWork:
         self._id = {desc.name: desc.id for desc in trace.descs}
         self._figures = figures
         self._shown = Names(trace.head)
-        self._arrays = [Array(array["name"]) for array in trace.head.get("arrays", ())]
+        named = enumerate(trace.head.get("arrays", ()))
+        self._arrays = {number: Array(array["name"]) for number, array in named}
         self._cpus: dict[int, CpuShootdowns] = {}
         self._reasons: Counter[int] = Counter()
         self._pages: Counter[int] = Counter()
@@ -51,7 +52,9 @@ class ProcessorWork:
     def finish(self) -> None:
         """Give what was counted to the figures, by name."""
         figures = self._figures
-        figures.arrays = [array for array in self._arrays if array.hits or array.fills]
+        figures.arrays = [
+            array for _, array in sorted(self._arrays.items()) if array.hits or array.fills
+        ]
         figures.cpus = [self._cpus[cpu] for cpu in sorted(self._cpus)]
         for reason, count in self._reasons.most_common():
             figures.reasons[self._shown.shown("tlb_flush", "reason", reason)] = count
@@ -68,11 +71,9 @@ class ProcessorWork:
             ("tlb_evict", "evictions"),
             ("tlb_drop", "drops"),
         ):
-            counts = np.bincount(records["c"][kind == self._id[name]].astype(np.intp))
-            for number, count in enumerate(counts.tolist()):
-                while number >= len(self._arrays):
-                    self._arrays.append(Array(f"array {len(self._arrays)}"))
-                array = self._arrays[number]
+            found = np.unique(records["c"][kind == self._id[name]], return_counts=True)
+            for number, count in zip(found[0].tolist(), found[1].tolist(), strict=True):
+                array = self._arrays.setdefault(number, Array(f"array {number}"))
                 setattr(array, attribute, getattr(array, attribute) + count)
         self._figures.misses += int((kind == self._id["tlb_miss"]).sum())
 
