@@ -220,7 +220,7 @@ def test_a_limit_below_the_size_of_a_chunk():
     limit = whole + 1000
     writer = TraceWriter(out, {}, capacity=65536, limit=limit)
     writer.ring.enable()
-    writer.note("symbols", names=os.urandom(4000).hex())
+    writer.note("remark", names=os.urandom(4000).hex())
     emit(writer, records)
     writer.close()
     trace = opened(out.getvalue())
