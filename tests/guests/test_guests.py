@@ -32,11 +32,7 @@ WAYS = [
     (guest, policy, fidelity, engine)
     for guest, policy, fidelity, engine in product(SMALL, POLICIES, FIDELITIES, ("c", "python"))
     if not (
-        (
-            guest == "jemalloc"
-            and engine == "python"
-            and (fidelity == "trace" or (fidelity == "exact" and policy != "refcount"))
-        )
+        (engine == "python" and (fidelity == "trace" or guest == "jemalloc"))
         or (policy == "refcount-pmdlock" and (engine == "python" or fidelity == "trace"))
         or (
             guest == "signals"
@@ -44,9 +40,8 @@ WAYS = [
         )
     )
 ]
-"""All ways to run every guest; but of jemalloc's, which take seconds in Python, one policy stands
-for all there and exact for trace, of the second design of counting two ways, and of the
-handlers' what is quick.
+"""All ways to run every guest; but in Python not jemalloc's, which takes long, and not trace, which
+without a ring is exact; of the second design of counting two ways, of the handlers' what is quick.
 """
 
 
