@@ -51,33 +51,10 @@ void ring_destroy(struct event_ring *ring)
 	free(ring);
 }
 
-static bool ring_is_full(const struct event_ring *ring)
-{
-	return ring->head - ring->tail == ring->capacity;
-}
-
 void ring_emit(struct event_ring *ring, u32 id, const u64 value[4])
 {
-	if (!ring->enabled || ring->unwanted[id])
-		return;
-	if (unlikely(ring_is_full(ring)) && ring->full)
-		ring->full(ring, ring->arg);
-	if (unlikely(ring_is_full(ring))) {
-		ring->lost++;
-		return;
-	}
-	ring->records[ring->head++ & (ring->capacity - 1)] = (struct event){
-		.id = id,
-		.cpu = ring->cpu,
-		.site = ring->site,
-		.task = ring->task,
-		.instruction = ring->instruction,
-		.time = ring->instruction + ring->ahead_ns,
-		.a = value[0],
-		.b = value[1],
-		.c = value[2],
-		.d = value[3],
-	};
+	if (ring->enabled)
+		ring_put(ring, id, value[0], value[1], value[2], value[3]);
 }
 
 void ring_emit_from(struct event_ring *ring, u32 id, const char *from, const u64 value[4])

@@ -173,7 +173,7 @@ void ring_free_sites(struct event_ring *ring);
 #define emit_from(from, ring, ident, ...)                                                          \
 	do {                                                                                       \
 		struct event_ring *ring_ = (ring);                                                 \
-		if (unlikely(ring_ && ring_->enabled))                                             \
+		if (unlikely(ring_records(ring_)))                                                 \
 			ring_emit_from(ring_, EVENT_##ident, from, (const u64[4]){ __VA_ARGS__ }); \
 	} while (0)
 
