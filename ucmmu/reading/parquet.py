@@ -21,6 +21,7 @@ from ucmmu.reading import selection
 from ucmmu.reading.attribution import U64
 from ucmmu.reading.named import FunctionNames, TaskNames
 from ucmmu.reading.passed import interrupted_between
+from ucmmu.reading.rows import HEXADECIMAL
 from ucmmu.reading.selection import Progress
 from ucmmu.text import as_utf8
 
@@ -40,38 +41,19 @@ RENAMED: Final = {
 """Fields whose columns have other names, lest they hide a column of every event, share the one of
 an entry's old value, or be taken for the kind of event.
 """
-BITS: Final = frozenset(
-    [
-        "ip",
-        "code",
-        "code_high",
-        "address",
-        "pa",
-        "entry_pa",
-        "entry",
-        "old",
-        "new",
-        "table",
-        "pmd_pa",
-        "mm",
-        "value",
-        "start",
-        "end",
-        "cr3",
-        "prev",
-        "next",
-        "lock",
-        "rax",
-        "ecx",
-        "edx",
-        "cpumask",
-        "arg0",
-        "arg1",
-        "arg2",
-        "pages",
-        "global",
-    ]
-)
+BITS: Final = HEXADECIMAL - {"error_code"} | {
+    "arg0",
+    "arg1",
+    "arg2",
+    "code",
+    "code_high",
+    "cpumask",
+    "ecx",
+    "edx",
+    "global",
+    "pages",
+    "value",
+}
 """Columns of addresses, registers and bits, which are unsigned; others are signed, so that SQL can
 subtract them.
 """
