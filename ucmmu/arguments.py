@@ -38,6 +38,17 @@ def add_json(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_display(group: argparse._ArgumentGroup) -> None:
+    """Add ``--color`` and ``--no-pager``."""
+    group.add_argument(
+        "--color",
+        choices=("auto", "always", "never"),
+        default="auto",
+        help="colours: auto on a terminal without NO_COLOR, always, never (default: auto)",
+    )
+    group.add_argument("--no-pager", action="store_true", help="do not page on a terminal")
+
+
 def add_run_options(parser: argparse.ArgumentParser) -> None:
     """Add what a run may be told, whichever command makes it."""
     _add_program(parser.add_argument_group("the program"))

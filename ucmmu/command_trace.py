@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import argparse
 
+from ucmmu.arguments import add_display
 from ucmmu.command import Command
 
 FORMATS = ("text", "jsonl", "ftrace", "trace.dat", "perfetto", "parquet")
-COLORS = ("auto", "always", "never")
 
 _EXAMPLES = """\
 Shows each instruction of a run that `ucmmu run --trace FILE` recorded, and under it what it made
@@ -69,13 +69,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     showing.add_argument(
         "-o", "--output", metavar="FILE", help="write there, - for stdout (default: stdout)"
     )
-    showing.add_argument(
-        "--color",
-        choices=COLORS,
-        default="auto",
-        help="colours: auto on a terminal without NO_COLOR, always, never (default: auto)",
-    )
-    showing.add_argument("--no-pager", action="store_true", help="do not page on a terminal")
+    add_display(showing)
     showing.add_argument(
         "--json",
         metavar="FILE",

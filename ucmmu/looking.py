@@ -6,11 +6,10 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 
-from ucmmu.arguments import add_run_options, choices
+from ucmmu.arguments import add_display, add_run_options, choices
 from ucmmu.exit_codes import ExitCode, Failure
 from ucmmu.options import POLICIES
 
-COLORS = ("auto", "always", "never")
 WHEN = """\
 when (--at):
   N            after event N: the first column of `ucmmu trace`
@@ -56,14 +55,7 @@ def add_moment(parser: argparse.ArgumentParser) -> None:
 
 def add_showing(parser: argparse.ArgumentParser) -> None:
     """Add how it is shown."""
-    showing = parser.add_argument_group("how it is shown")
-    showing.add_argument(
-        "--color",
-        choices=COLORS,
-        default="auto",
-        help="colours: auto on a terminal without NO_COLOR, always, never (default: auto)",
-    )
-    showing.add_argument("--no-pager", action="store_true", help="do not page on a terminal")
+    add_display(parser.add_argument_group("how it is shown"))
 
 
 class _Collected:
