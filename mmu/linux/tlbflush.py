@@ -120,8 +120,8 @@ def switch_mm_irqs_off(kernel: Kernel, next_mm: MmStruct | None) -> None:
     """switch_mm() with interrupts off.
 
     The CPU is in mm_cpumask before it reads which flush was the last: one that it does not see
-    sees it. The mm that was loaded keeps this CPU in its mm_cpumask. To the same mm it only takes up a
-    global ASID, or what a lazy CPU has missed.
+    sees it. The mm that was loaded keeps this CPU in its mm_cpumask. To the same mm it only takes
+    up a global ASID, or what a lazy CPU has missed.
     """
     cpu, c = kernel.this_cpu, kernel.this_cpu.c
     prev, asid, was_lazy = cpu.loaded_mm, int(c.loaded_mm_asid), bool(c.is_lazy)
