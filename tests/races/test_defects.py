@@ -19,8 +19,8 @@ from mmu.linux.pgtable import entry_pfn
 from mmu.linux.policy import FreeTables
 from mmu.linux.tlbflush import enter_lazy_tlb
 from tests.races import variants
-from tests.races.interleaving import Deadlock, Step
-from tests.races.world import BASE, PAGE_SIZE, SLOT, Actor, RaceWorld
+from ucmmu.race.interleaving import Deadlock, Step
+from ucmmu.race.world import BASE, PAGE_SIZE, SLOT, Actor, RaceWorld
 from ucmmu.testing.variants import Patches, applied
 
 RCU, PMDLOCK, SCAN = FreeTables.REFCOUNT, FreeTables.REFCOUNT_PMDLOCK, FreeTables.SCAN
