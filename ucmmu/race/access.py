@@ -38,7 +38,6 @@ from mmu.linux.state import Cpu, Kernel, MmStruct
 from mmu.units import PAGE_SHIFT
 from ucmmu.race.structs import (
     KERNEL_REST,
-    RCU,
     StructDiff,
     ValueDiff,
     cpu_object,
@@ -48,7 +47,7 @@ from ucmmu.race.structs import (
     mm_object,
 )
 from ucmmu.race.tso import StoreBuffer
-from ucmmu.race.watched import MAX_CPUS, WatchedMemory
+from ucmmu.race.watched import WatchedMemory
 
 if TYPE_CHECKING:
     from mmu.linux.rwsem import RwSemaphore
@@ -375,7 +374,7 @@ class Watch:
 
     def _object(self, owner: object, field: str) -> Object:
         if isinstance(owner, MmStruct):
-            return field == "page_table_lock" and ("mm", int(owner.c.ctx_id), field) or mm_object(
+            return (field == "page_table_lock" and ("mm", int(owner.c.ctx_id), field)) or mm_object(
                 owner, field
             )
         if isinstance(owner, Cpu):
