@@ -67,7 +67,7 @@ class KernelProgram(Interleaving):
         """See Program."""
         return all(acting.ended for acting in self._actors.values())
 
-    def waits(self) -> str:
+    def waiting(self) -> str:
         """Who waits for what, in words."""
         return "; ".join(str(acting) for acting in self._actors.values() if not acting.ended)
 
