@@ -131,10 +131,10 @@ def d5(world: RaceWorld, form: str, historical: bool) -> Any:
 
     def reader() -> None:
         rcu.rcu_read_lock(world.kernel)
-        page = world.memory.page(entry_pfn(world.memory.read_u64(pmd)))
+        table = entry_pfn(world.memory.read_u64(pmd))
         world.kernel.point("reader")
-        lock_table(world.mm, page)
-        unlock_table(world.mm, page)
+        lock_table(world.mm, table)
+        unlock_table(world.mm, table)
         rcu.rcu_read_unlock(world.kernel)
 
     return {0: world.clear(BASE, form), 1: reader}, [(1, "reader"), (0, "ended"), (1, "ended")]
