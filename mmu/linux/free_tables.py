@@ -119,6 +119,7 @@ class FreeTablesPolicy:
         """Take nr > 0 more references: there is one already that keeps the table, or the PTE lock
         and a non-none entry do. It may not wait.
         """
+        self.kernel.lock_prefix()
         page = self.memory.page(table)
         old = page.pte_refcount
         if old == 0 or old + nr > PTE_REF_MAX:
@@ -131,6 +132,7 @@ class FreeTablesPolicy:
         """Take a visitor's reference unless there is none left; whether it did. In an RCU read
         section, or under the PMD lock: the frame is there, but the table may be dying.
         """
+        self.kernel.lock_prefix()
         page = self.memory.page(table)
         if page.pte_refcount == 0:
             return False
@@ -142,6 +144,7 @@ class FreeTablesPolicy:
         """Drop nr references; whether none is left: then the caller must free the table. Dropping
         more than there are is the bug PTE_REF_UNDERFLOW. It may not wait.
         """
+        self.kernel.lock_prefix()
         page = self.memory.page(table)
         old = page.pte_refcount
         if old < nr:

@@ -30,7 +30,6 @@ from mmu.trace.chains import broken_chains
 from mmu.twin import EntryPa
 from mmu.units import PAGE_SHIFT, PAGE_SIZE
 from mmu.x86 import Access, Mmu, Outcome
-from mmu.x86.check import ChangedBy
 from ucmmu.race.interleaving import Interleaving, Step
 from ucmmu.testing.rings import batch_of
 
