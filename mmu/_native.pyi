@@ -1406,6 +1406,7 @@ class Lib:
     FREE_TABLES_SCAN: Final[int]
     FREE_TABLES_REFCOUNT: Final[int]
     FREE_TABLES_REFCOUNT_PMDLOCK: Final[int]
+    FREE_TABLES_OWN: Final[int]
     MM_FILEPAGES: Final[int]
     MM_ANONPAGES: Final[int]
     MM_SWAPENTS: Final[int]
