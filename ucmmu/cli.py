@@ -14,6 +14,7 @@ from typing import NoReturn
 from ucmmu import (
     command_diff,
     command_maps,
+    command_race,
     command_report,
     command_stats,
     command_table,
@@ -85,6 +86,7 @@ _READERS: tuple[Command, ...] = (
     command_stats.COMMAND,
     command_diff.COMMAND,
     command_report.COMMAND,
+    command_race.COMMAND,
 )
 """The commands that read a trace, in the order of the help."""
 _COMMANDS = (

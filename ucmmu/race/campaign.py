@@ -45,13 +45,19 @@ class Result:
     failure: Failure | None = None
     stopped: bool = False
     """It ended before the bound that was wanted."""
+    at_random: bool = False
+
+    @property
+    def complete(self) -> bool:
+        """Whether every order there is was run."""
+        return not (self.stopped or self.at_random or self.failure) and self.bound is None
 
     @property
     def verdict(self) -> str:
         """``failed``, ``UNFINISHED``, or ``passed``."""
         if self.failure is not None:
             return "failed"
-        return "UNFINISHED" if self.stopped else "passed"
+        return "UNFINISHED" if self.stopped and not self.at_random else "passed"
 
 
 OnProgress = Callable[[int], bool]
@@ -73,8 +79,19 @@ def run(setting: Setting, search: Search, on_progress: OnProgress | None = None)
         search.bound,
         time.monotonic() - started,
         failure,
-        found.stopped,
+        found.stopped and found.error is None,
+        search.seed is not None,
     )
+
+
+def unfinished(setting: Setting, search: Search) -> Result:
+    """Of a setting that was not explored to its end."""
+    return Result(setting, 0, None, search.bound, 0.0, stopped=True)
+
+
+def shrunk(result: Result) -> Result:
+    """With a failing order that is as short as can be."""
+    return result
 
 
 def _text(error: BaseException) -> str:

@@ -31,7 +31,10 @@ class Found:
 
 
 def _run(
-    make: Callable[[], Program], given: Sequence[Actor], rng: random.Random | None
+    make: Callable[[], Program],
+    given: Sequence[Actor],
+    rng: random.Random | None,
+    told: Callable[[Step | None], None] | None = None,
 ) -> tuple[list[Step], list[list[Actor]], BaseException | None]:
     steps: list[Step] = []
     options: list[list[Actor]] = []
@@ -53,7 +56,11 @@ def _run(
                 steps.append(program.step(chosen))
             except BaseException:
                 steps.append(Step(chosen, "fails"))
+                if told is not None:
+                    told(None)
                 raise
+            if told is not None:
+                told(steps[-1])
             if len(steps) > 2000:
                 raise AssertionError("more than 2000 steps")
         program.finish()
@@ -68,6 +75,12 @@ def _order(steps: Sequence[Step], able: list[Actor]) -> list[Actor]:
     last = next((s.actor for s in reversed(steps) if s.actor.kind.value == ""), able[0])
     first = last if last in able else able[0]
     return [first, *(a for a in able if a != first)]
+
+
+def run_once(
+    program: Program, given: Sequence[Actor], told: Callable[[Step | None], None] | None = None
+) -> tuple[list[Step], list[list[Actor]], BaseException | None]:
+    return _run(lambda: program, given, None, told)
 
 
 def explore(

@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
+
 from mmu._native import lib
 from mmu.events import EVENTS, MM_COUNTER_ID, EventRing
 from mmu.linux import engine, mmu_gather, pte_ref, zap
@@ -29,9 +31,11 @@ from mmu.linux.tlb_check import Operation, begin_operation, end_operation, table
 from mmu.linux.tlbflush import flush_tlb_mm_range, switch_mm
 from mmu.memory import Memory
 from mmu.trace.chains import broken_chains
+from mmu.trace.reader import Batch
 from mmu.twin import EntryPa
 from mmu.units import PAGE_SHIFT, PAGE_SIZE
 from mmu.x86 import Access, Mmu, Outcome
+from mmu.x86.check import ChangedBy
 from ucmmu.race.interleaving import Interleaving, Step
 from ucmmu.testing.rings import batch_of
 
@@ -70,6 +74,7 @@ class RaceWorld:
     ) -> None:
         self.memory = Memory(2 << 20)
         self._own_ring = ring is None
+        self._batches: list[Batch] = []
         self.ring = EventRing(1 << 16) if ring is None else ring
         self.ring.enable()
         self.memory.record(self.ring)
@@ -305,6 +310,15 @@ class RaceWorld:
             for entry in tlb.entry[0 : tlb.nr_entries]
         )
 
+    def records(self) -> Any:
+        """The events so far, as an array of records (mmu.trace.format.RECORD); none if they go to
+        somebody else's ring.
+        """
+        if self._own_ring:
+            first = sum(len(batch.records) for batch in self._batches)
+            self._batches.append(batch_of(self.ring, first))
+        return np.concatenate([batch.records for batch in self._batches or [batch_of(None)]])
+
     def quiesce(self) -> None:
         """Every CPU passes a quiescent state."""
         for _ in range(2):
@@ -340,7 +354,8 @@ class RaceWorld:
             assert mm.c.pgtables_bytes == 0, f"{mm.c.pgtables_bytes} bytes of tables are left"
         assert self.kernel.c.rcu.nr_pending == 0
         if self._own_ring:
-            assert broken_chains(EVENTS, [batch_of(self.ring)]) == []
+            self.records()
+            assert broken_chains(EVENTS, self._batches) == []
 
 
 __all__ = ["BASE", "PAGE_SIZE", "SLOT", "Actor", "RaceWorld", "pte_lock"]

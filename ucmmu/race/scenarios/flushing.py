@@ -36,10 +36,12 @@ def lazy_zap_fault(world: RaceWorld) -> Actors:
 
 
 def lazy_guard(world: RaceWorld) -> Actors:
-    """CPU 1 is lazy while the table is freed without a gather."""
+    """CPU 1 is lazy while the table is freed without a gather, after its last page was zapped."""
+    world.run_on(0)
+    world.mm.madvise(OTHER, PAGE_SIZE, MADV_GUARD_INSTALL)
     _known_to_both(world)
-    world.mm.madvise(BASE, PAGE_SIZE, MADV_GUARD_INSTALL)
-    return {0: do.guard_remove(world, BASE), 1: do.in_order(do.lazy(world), do.load(world, BASE))}
+    free = do.in_order(do.zap(world, BASE), do.guard_remove(world, OTHER))
+    return {0: free, 1: do.in_order(do.lazy(world), do.load(world, BASE))}
 
 
 def switch_zap(world: RaceWorld) -> Actors:
@@ -131,7 +133,7 @@ SCENARIOS: Final = (
     ),
     Scenario(
         "lazy-guard",
-        ("guard remove", "lazy, load"),
+        ("zap, guard remove", "lazy, load"),
         "as lazy-zap, freed without a gather",
         "F13, D3",
         lazy_guard,

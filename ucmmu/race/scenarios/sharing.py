@@ -5,8 +5,11 @@ from __future__ import annotations
 
 from typing import Final
 
+from mmu.events import EVENT_ID
+from mmu.linux import pte_ref
 from mmu.linux.mm_users import mmget
 from mmu.linux.mman import MAP_ANONYMOUS, MAP_FIXED, MAP_SHARED
+from mmu.linux.pgtable import entry_pfn
 from ucmmu.race import operations as do
 from ucmmu.race.scenario import COUNTED, Actors, Scenario
 from ucmmu.race.world import BASE, PAGE_SIZE, SLOT, Actor, RaceWorld
@@ -141,15 +144,39 @@ def move_visit(world: RaceWorld) -> Actors:
     return {0: do.in_order(move, do.fault(world, OTHER)), 1: do.visit(world, BASE)}
 
 
-def move_fault(world: RaceWorld) -> Actors:
-    """A table moves between a fault's look at the PMD and its reference (ABA)."""
+def move_lookup(world: RaceWorld) -> Actors:
+    """A table moves, and another comes in its place, between a look at the PMD and the reference
+    that is taken on what it named.
+    """
     _written(world, BASE)
+    move = world.move_table(BASE, BASE + SLOT)
+    pmd = world.pmd(BASE)
 
-    def check() -> None:
-        assert not world.pte(OTHER + SLOT), "a page was mapped in another table"
+    def look() -> int:
+        result, table = pte_ref.pte_try_get(world.mm, pmd)
+        if result != pte_ref.TryGet.SUCCEEDED:
+            return 0
+        pte_ref.pte_put(world.mm, table, BASE)
+        return table
 
-    world.at_end.append(check)
-    return {0: world.move_table(BASE, BASE + SLOT), 1: do.fault(world, OTHER)}
+    world.at_end.append(lambda: _check_lookup(world, pmd))
+    return {0: do.in_order(move, do.fault(world, OTHER)), 1: do.syscall(world, "read", look)}
+
+
+def _check_lookup(world: RaceWorld, pmd: int) -> None:
+    """What CPU 1's lookup got stood in the PMD while it held it."""
+    records = world.records()
+    ids = {name: EVENT_ID[name] for name in ("set_pmd", "pte_get", "pte_tryget")}
+    named, held, seen = 0, -1, False
+    for record in records:
+        kind, cpu = int(record["id"]), int(record["cpu"])
+        if kind == ids["set_pmd"] and int(record["d"]) == pmd:
+            named = entry_pfn(int(record["c"]))
+        if kind == ids["pte_get"] and cpu == 1:
+            held, seen = int(record["a"]), False
+        seen = seen or named == held
+        if kind == ids["pte_tryget"] and cpu == 1 and record["b"] == pte_ref.TryGet.SUCCEEDED:
+            assert seen, "the reference is on a table that the PMD had not named since (ABA)"
 
 
 # The reverse mapping.
@@ -359,12 +386,12 @@ SCENARIOS: Final = (
         COUNTED,
     ),
     Scenario(
-        "move-fault",
-        ("move table", "fault"),
+        "move-lookup",
+        ("move table, fault", "lookup"),
         "the table moves between a look at the PMD and the increment: ABA",
         "ABA, D11",
-        move_fault,
-        (COUNTED[0],),
+        move_lookup,
+        COUNTED,
     ),
     Scenario(
         "rmap-fault",
