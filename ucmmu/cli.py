@@ -14,8 +14,10 @@ from typing import NoReturn
 from ucmmu import (
     command_diff,
     command_maps,
+    command_race,
     command_report,
     command_stats,
+    command_sweep,
     command_table,
     command_trace,
     command_walk,
@@ -85,6 +87,8 @@ _READERS: tuple[Command, ...] = (
     command_stats.COMMAND,
     command_diff.COMMAND,
     command_report.COMMAND,
+    command_race.COMMAND,
+    command_sweep.COMMAND,
 )
 """The commands of files of their own, in the order of the help; they find the parsers of all
 commands in their arguments, as `command_parsers()`.
