@@ -17,6 +17,7 @@ from ucmmu import (
     command_race,
     command_report,
     command_stats,
+    command_sweep,
     command_table,
     command_trace,
     command_walk,
@@ -87,8 +88,11 @@ _READERS: tuple[Command, ...] = (
     command_diff.COMMAND,
     command_report.COMMAND,
     command_race.COMMAND,
+    command_sweep.COMMAND,
 )
-"""The commands that read a trace, in the order of the help."""
+"""The commands of files of their own, in the order of the help; they find the parsers of all
+commands in their arguments, as `command_parsers()`.
+"""
 _COMMANDS = (
     "run",
     "compare",
@@ -333,7 +337,7 @@ def build_parser() -> argparse.ArgumentParser:
         )
         reader.takes_args = command.takes_args
         command.add_arguments(reader)
-        reader.set_defaults(command=command.run)
+        reader.set_defaults(command=command.run, command_parsers=_command_parsers)
     listing = _add_command(
         commands,
         "list",
