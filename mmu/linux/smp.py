@@ -100,6 +100,8 @@ def _queue(
     calls = {}
     idle = [cpu for cpu in targets if not cpu.call_single_queue]
     for cpu in targets:
+        kernel.instrument_read(cpu, "irqs")
+        kernel.instrument_write(cpu, "nr_calls")
         kernel.nr_csds += 1
         calls[cpu] = CallSingleData(func, info, kernel.nr_csds)
         emit(kernel, _CSD_QUEUE, cpu.id, kernel.nr_csds)
@@ -129,6 +131,8 @@ def _csd_lock_wait(kernel: Kernel, calls: dict[Cpu, CallSingleData]) -> None:
             missing = sum(1 << cpu.id for cpu, call in calls.items() if not call.done)
             kernel.bug(Bug.IPI_NEVER_ACKNOWLEDGED, missing)
             return
+    for cpu in calls:
+        kernel.instrument_read(cpu, "called")
 
 
 def on_each_cpu_cond_mask(

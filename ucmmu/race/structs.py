@@ -38,8 +38,12 @@ NOT_ACCESSES: Final = frozenset(
 MM_FIELDS: Final = ("tlb_gen", "cpu_bitmap", "tlb_flush_pending")
 """Fields of an mm that CPUs use without a lock: who reads them says so."""
 
-CPU_GROUPS: Final = {"rcu_nesting": "rcu", "rcu_watching": "rcu", "irqs_disabled": "rcu"}
-"""Fields of a CPU that are one object: what RCU looks at on other CPUs."""
+CPU_GROUPS: Final = {
+    **dict.fromkeys(("rcu_nesting", "rcu_watching"), "rcu"),
+    "irqs_disabled": "irqs",
+    **dict.fromkeys(("ctxs", "loaded_mm_asid", "next_asid"), "tlbstate"),
+}
+"""Fields of a CPU that are one object."""
 
 
 def mm_object(mm: MmStruct, field: str) -> Hashable:
