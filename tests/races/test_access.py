@@ -106,7 +106,8 @@ def swap_some(setting: Setting, seed: int, swaps: int) -> int:
         said = f"{setting}, seed {seed}: steps {i} and {i + 1}, {there[-2:]}"
         for key in {*before, *after}:
             assert before.get(key) == after.get(key), f"{said}: {key}"
-        assert [s.access for s in there[-2:]] == [s.access for s in back[:-3:-1]], said
+        assert there[-2].access == back[-1].access, f"{said}: {there[-2]} is {back[-1]}"
+        assert there[-1].access == back[-2].access, f"{said}: {there[-1]} is {back[-2]}"
     return len(chosen)
 
 

@@ -28,6 +28,7 @@ NOT_ACCESSES: Final = frozenset(
         *("counter", "hiwater_pgtables", "hiwater_rss", "hiwater_vm"),  # statistics
         *("pgtables_bytes", "rss_stat"),  # sums: additions commute
         *("mmap_lock", "page_table_lock"),  # told by who takes and drops them
+        "nr_calls",  # told by who queues a call
         *("current_pid", "ahead_ns", "instructions", "code_written"),  # stamps of events
         *("this_cpu", "bug", "bug_address"),  # the scheduler's and the checkers'
         "vmas",  # looked at one by one: vmas_of()
