@@ -356,6 +356,8 @@ class CallSingleData:
     func: Callable[[object], None]
     info: object
     number: int = 0
+    src: int = 0
+    """The CPU that has it called, and waits."""
     done: bool = False
 
 
@@ -443,12 +445,14 @@ class Cpu:
         kernel.c.counter[_IRQ_CALL_COUNT] += 1
         self.irq_call_count += 1
         emit(kernel, _CALL_FUNCTION_ENTRY, self.call_vector)
+        kernel.instrument_write(self, "queue")
         try:
             while self.call_single_queue:
                 call = self.call_single_queue.pop(0)
                 self.c.nr_calls -= 1
                 emit(kernel, _CSD_ENTRY, call.number)
                 call.func(call.info)
+                kernel.instrument_write(kernel.cpus[call.src], "csd")
                 call.done = True
                 emit(kernel, _CSD_EXIT, call.number)
         finally:

@@ -154,8 +154,6 @@ class Watch:
         for diff in self._diffs:
             for what, field, before, now in diff.changes():
                 mix((what, field), before, now)
-                if field == "nr_calls" and now < before:  # type: ignore[operator]
-                    what = (*what[:2], "called")  # type: ignore[index]
                 self._writes.add(what)
                 drains = drains or field not in _LOCAL_FIELDS or what[:2] != own  # type: ignore[index]
         if drains and self.buffers:
@@ -328,11 +326,13 @@ class Watch:
         """See MemoryWatch. Interrupts are off meanwhile, and with them grace periods."""
         self.tlb(cpu, serializing=False)
         self._reads.add(("operations",))
+        self._writes.add(("cpu", cpu, "irqs"))
         c = self.kernel.cpus[cpu].c
         lib.local_irq_save(c)
         try:
             yield
         finally:
+            self._writes.add(("cpu", cpu, "irqs"))
             lib.local_irq_restore(c)
 
     def tlb(self, cpu: int, *, serializing: bool = True) -> None:

@@ -68,6 +68,13 @@ class _Table:
         self.uncounted: Counter[int] = Counter()
 
 
+def _frame_of(what: Hashable) -> int:
+    """The frame whose word, or whose struct page, an object is; -1: of none."""
+    if isinstance(what, int):
+        return what >> PAGE_SHIFT
+    return what[1] if isinstance(what, tuple) and what[0] == "page" else -1
+
+
 def _locals(frame: FrameType | None) -> Iterator[Hashable]:
     """Where the code of a CPU is, and the numbers and functions in its variables."""
     while frame is not None:
@@ -218,6 +225,7 @@ class Invariants:
         """
         self.kernel.check()
         if self.counted:
+            self._touched.update(map(_frame_of, access.writes))
             for table in self._touched.intersection(self.tables):
                 self._check_count(table)
         self._touched.clear()

@@ -85,6 +85,7 @@ class KernelProgram(Interleaving):
     def _go_on(self, actor: Actor) -> str:
         """Let a CPU go on, or take its interrupt; the name of the point where that ends."""
         if actor.kind is Kind.INTERRUPT:
+            self.kernel.instrument_read(self.kernel.cpus[actor.cpu], "irqs")
             self._interrupt(self.kernel.cpus[actor.cpu])
             return "interrupt"
         acting = self._actors[actor.cpu]

@@ -320,6 +320,8 @@ class WatchedMemory(Memory):
         self.in_use.discard(pfn)
         self.private.discard(pfn)
         self.c.frees += 1
+        if self.c.nr_freed:
+            self.c.nr_freed[pfn] += 1
         self._freed[cpu].append(pfn)
 
     def put_page(self, pfn: int) -> None:

@@ -78,7 +78,7 @@ class RaceWorld:
         self.memory = WatchedMemory() if watched else Memory(2 << 20)
         self._own_ring = ring is None
         self._batches: list[Batch] = []
-        self.ring = EventRing(1 << 16) if ring is None else ring
+        self.ring = EventRing(1 << 14) if ring is None else ring
         self.ring.enable()
         self.memory.record(self.ring)
         self.kernel = Kernel(
