@@ -52,8 +52,11 @@ class Deferring(FreeTablesPolicy):
     def put_last(
         self, mm: MmStruct, tlb: Gather | None, table: int, addr: int, nr: int, holder: Holder
     ) -> None:
-        """Take a reference of our own before the last is dropped, unless there are too many."""
-        if self.keep(mm, table, addr):
+        """Take a reference of our own before the last is dropped, unless there are too many, or the
+        address space goes.
+        """
+        exits = tlb is not None and tlb.c.fullmm
+        if not exits and self.keep(mm, table, addr):
             self.table_put(mm, table, nr, holder)
         else:
             super().put_last(mm, tlb, table, addr, nr, holder)
@@ -73,20 +76,20 @@ class Deferring(FreeTablesPolicy):
         due = self.kernel.now_ns() - WAIT_NS
         for table, kept in list(self.empty.items()):
             if kept.since <= due and kept.mm.mmap_lock.read_trylock():
-                self.give_up(None, table, kept)
+                if self.give_up(None, table, kept):
+                    self.refilled += 1
+                else:
+                    self.freed += 1
                 kept.mm.mmap_lock.unlock(False)
 
-    def give_up(self, tlb: Gather | None, table: int, kept: Kept) -> None:
-        """Drop our reference of the table, whose mmap_lock is held."""
+    def give_up(self, tlb: Gather | None, table: int, kept: Kept) -> bool:
+        """Drop our reference of the table, whose mmap_lock is held; whether others have some."""
         with self.lock:
-            if self.empty.get(table) is not kept:
-                return
-            del self.empty[table]
-            if self.references(table) > 1:
-                self.refilled += 1
-            else:
-                self.freed += 1
+            if self.empty.pop(table, None) is None:
+                return True
+        in_use = self.references(table) > 1
         super().put_last(kept.mm, tlb, table, kept.addr, 1, Holder.VISITOR)
+        return in_use
 
     def unmapping(self, tlb: Gather, start: int, end: int) -> None:
         """Nothing may be left of these addresses."""

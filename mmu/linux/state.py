@@ -225,6 +225,19 @@ class Kernel:
             return cast("TablePolicy", class_of(self.policy)(self))
         return self.policy(self)
 
+    def policy_figures(self) -> dict[str, int]:
+        """What a policy of one's own says of itself, and "memory kept at most, bytes"; of ours
+        nothing.
+        """
+        if self.task_work is None:
+            return {}
+        return {
+            **self.free_tables.figures(),
+            "memory kept at most, bytes": max(
+                self.policy_memory_max, self.free_tables.memory_kept()
+            ),
+        }
+
     def _policys_work(self) -> None:
         self.policy_memory_max = max(self.policy_memory_max, self.free_tables.memory_kept())
         self.free_tables.task_work()
