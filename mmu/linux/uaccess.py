@@ -17,7 +17,7 @@ from collections.abc import Callable
 from typing import Final
 
 from mmu._native import ffi, lib
-from mmu.errors import BadTable, LinuxError
+from mmu.errors import BadTable, LinuxError, MmuError
 from mmu.linux import engine
 from mmu.linux.fault import do_user_addr_fault
 from mmu.linux.layout import TASK_SIZE
@@ -36,6 +36,16 @@ def access_ok(addr: int, n: int) -> bool:
     return 0 <= addr <= TASK_SIZE - n
 
 
+def _must_be_loaded(mm: MmStruct) -> None:
+    """What the processor translates is the loaded mm's: of another it would be the wrong bytes."""
+    c = mm.kernel.c.this_cpu
+    if c.loaded_mm != mm.c:
+        raise MmuError(
+            f"CPU {c.id} does not have {mm!r} loaded: switch_mm() to it first, "
+            "or use access_process_vm()"
+        )
+
+
 def _fault_in(mm: MmStruct, addr: int, result: Outcome, error_code: int) -> bool:
     """Whether the access may be tried again, its page brought in."""
     if result not in (_PF, _GP):
@@ -45,6 +55,7 @@ def _fault_in(mm: MmStruct, addr: int, result: Outcome, error_code: int) -> bool
 
 def _translate(mm: MmStruct, addr: int, access: Access) -> int | None:
     """The guest-physical address of addr for this access, faulted in if needed; None is EFAULT."""
+    _must_be_loaded(mm)
     while True:
         answer = translate_for_kernel(mm.kernel.this_cpu.mmu, addr, access)
         if answer.result == _OK:
@@ -58,9 +69,11 @@ def user_pieces(mm: MmStruct, addr: int, n: int, access: Access) -> list[memoryv
     place before anything waits; [] is EFAULT.
 
     They are faulted in if needed, which may wait: then it ends before the next that is not there.
+    Raises MmuError if this CPU has not loaded mm: its bytes cannot be reached then.
     """
     if not n or not access_ok(addr, n):
         return []
+    _must_be_loaded(mm)
     found, view = mm.kernel.user_range, mm.memory.view
     while True:
         result = engine.user_range(mm, addr, n, access, found)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import pytest
 
 from mmu.linux.filemap import MappedFile
+from mmu.linux.tlbflush import switch_mm
 from mmu.linux.vma import VM_EXEC, VM_MAYEXEC, VM_MAYREAD, VM_READ
 
 BASE = 0x10_0000_0000
@@ -41,5 +42,6 @@ def test_it_can_be_unmapped(special, assert_refcounts, assert_flushed):
 
 def test_a_child_has_it(special):
     child = special.dup_mm()
+    switch_mm(special.kernel, child)
     assert child.copy_from_user(BASE, 1) == b"a"
     child.exit_mmap()

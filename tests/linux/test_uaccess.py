@@ -10,10 +10,10 @@ import errno
 import pytest
 
 from mmu._native import lib
-from mmu.errors import BadTable
+from mmu.errors import BadTable, MmuError
 from mmu.linux.filemap import MappedFile
 from mmu.linux.mman import MAP_ANONYMOUS, MAP_FIXED, MAP_PRIVATE
-from mmu.linux.uaccess import raw_copy_from_user, raw_copy_to_user
+from mmu.linux.uaccess import raw_copy_from_user, raw_copy_to_user, user_atomic_u32
 
 PAGE = 4096
 BASE = 0x10_0000_0000
@@ -138,3 +138,19 @@ def test_a_table_outside_ram(mm, assert_walk, touch):
         mm.copy_from_user(BASE, 1)
     mm.memory.write_u64(pde, good)
     mm.kernel.this_cpu.mmu.flush_all()
+
+
+def test_only_of_the_loaded_mm(mm):
+    """Another's bytes are not what the processor would reach: refused, not read from this mm."""
+    mm.mmap(BASE, PAGE, 3, ANON)
+    mm.copy_to_user(BASE, b"parent")
+    child = mm.dup_mm()
+    for access in (
+        lambda: child.copy_from_user(BASE, 6),
+        lambda: child.copy_to_user(BASE, b"child"),
+        lambda: user_atomic_u32(child, BASE, lambda value: None),
+    ):
+        with pytest.raises(MmuError, match=r"CPU 0 does not have .* loaded: switch_mm\(\)"):
+            access()
+    assert mm.copy_from_user(BASE, 6) == b"parent"
+    child.exit_mmap()
