@@ -14,6 +14,7 @@ from typing import NoReturn
 from ucmmu import (
     command_diff,
     command_maps,
+    command_race,
     command_report,
     command_stats,
     command_sweep,
@@ -86,6 +87,7 @@ _READERS: tuple[Command, ...] = (
     command_stats.COMMAND,
     command_diff.COMMAND,
     command_report.COMMAND,
+    command_race.COMMAND,
     command_sweep.COMMAND,
 )
 """The commands of files of their own, in the order of the help; they find the parsers of all

@@ -15,9 +15,10 @@ makes a CPU run has set. Making an MmStruct loads nothing: ``switch_mm()`` does.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, cast
+from functools import cached_property
+from typing import TYPE_CHECKING, ClassVar, Final, Protocol, cast
 from weakref import WeakValueDictionary
 
 from mmu._native import ffi, lib
@@ -28,7 +29,7 @@ from mmu.linux.filemap import MappedFile
 from mmu.linux.layout import TASK_SIZE, UNKNOWN, Hole, mmap_base
 from mmu.linux.lockdep import Lockdep
 from mmu.linux.mmap_lock import MmapLock, MmapLocked
-from mmu.linux.policy import FreeTables
+from mmu.linux.policy import FreeTables, class_of
 from mmu.linux.resource import Rlimits
 from mmu.linux.sched import Alone, Scheduler, Sleep, WaitQueue
 from mmu.linux.tracepoint import emit
@@ -93,31 +94,70 @@ def kernel_run_calls(c: struct_kernel_ptr, number: int) -> None:
         kernel.keep_error(error)
 
 
+class TablePolicy(Protocol):
+    """What lies below mmu.linux.free_tables needs of a policy, which is a FreeTablesPolicy."""
+
+    label: ClassVar[str]
+    counts: ClassVar[bool]
+    number: ClassVar[int]
+
+    def __init__(self, kernel: Kernel) -> None: ...
+
+    def tlb_remove_tables(self, tables: Sequence[int]) -> None:
+        """See FreeTablesPolicy."""
+
+    def frame_freed(self, table: int) -> None:
+        """See FreeTablesPolicy."""
+
+
+class Instrument(Protocol):
+    """Who watches what CPUs share without a lock, as KCSAN does (include/linux/instrumented.h):
+    the explorer of races. An ``owner`` is an MmStruct, a Cpu, or the Kernel.
+    """
+
+    def lock_prefix(self, *, spin_lock: bool = False) -> None:
+        """The next read-modify-write of memory is one locked instruction; ``spin_lock``: which
+        takes a lock that the CPU waits for.
+        """
+
+    def instrument_read(self, owner: object, field: str) -> None:
+        """A field is read that another CPU may change meanwhile."""
+
+    def instrument_write(self, owner: object, field: str) -> None:
+        """A field is changed that another CPU may look at meanwhile, by a locked instruction."""
+
+    def instrument_lock(self, lock: str, number: int, *, write: bool) -> None:
+        """A lock of readers and a writer is taken, given back or waited for."""
+
+
 class Kernel:
     """What Linux keeps in global variables: memory, CPUs, RCU, how tables are freed, sysctls.
 
-    ``policy`` says when empty PTE tables are freed, ``engine`` which twins are called (``native``
-    is True for "c"). ``ring`` takes the events, None records nothing. ``scheduler`` is asked
+    ``policy`` says when empty PTE tables are freed: one of ours, or a subclass of FreeTablesPolicy,
+    which the Python engine alone can follow. ``engine`` says which twins are called (``native`` is
+    True for "c"). ``ring`` takes the events, None records nothing. ``scheduler`` is asked
     wherever kernel code waits, ``on_point`` hears of each step that another CPU could see (tests
     switch there). ``now_ns`` tells the virtual time, nanoseconds since the kernel was booted.
     ``c`` is the ``struct kernel *`` of native/mm that both engines work on. ``lockdep`` has every
     lock watched (mmu.linux.lockdep), at the cost of a call for each. ``max_map_count``,
     ``mmap_min_addr`` and ``overcommit_memory`` are the sysctls of those names (vm.*). ``mms`` are
     the address spaces that have not exited, oldest first.
-    Raises MmuError for an unknown engine.
+    Raises MmuError for an unknown engine, and for a policy of one's own on the C engine.
     """
 
     def __init__(
         self,
         memory: Memory,
         *,
-        policy: FreeTables = FreeTables.REFCOUNT,
+        policy: FreeTables | type[TablePolicy] = FreeTables.REFCOUNT,
         engine: str = "c",
         ring: EventRing | None = None,
         lockdep: bool = False,
     ) -> None:
         if engine not in ENGINES:
             raise MmuError(f"there is no engine {engine!r}: choose one of {', '.join(ENGINES)}")
+        if engine == "c" and not isinstance(policy, FreeTables):
+            raise MmuError(f"{policy.__name__} is in Python: it needs the Python engine")
         self.memory = memory
         self.policy = policy
         self.engine = engine
@@ -136,6 +176,10 @@ class Kernel:
         """Asked for frames when RAM is out: each gives some back and returns how many."""
         self.scheduler: Scheduler = Alone()
         self.on_point: Callable[[str], None] | None = None
+        self.ready: Callable[[], bool] | None = None
+        """What the step that comes next, at the last point, waits for; None: nothing."""
+        self.instrument: Instrument | None = None
+        """Hears of what CPUs share without a lock (Python engine)."""
         self.on_new_mm: Callable[[MmStruct], None] | None = None
         """Hears of each mm that is made, before anything is mapped in it."""
         self.now_ns: Callable[[], int] = _boot_time
@@ -145,7 +189,7 @@ class Kernel:
         self.c = ffi.new("struct kernel *")
         self.c.ram = memory.c
         self.c.ring = ffi.NULL if ring is None else ring.c
-        self.c.policy = policy.number
+        self.c.policy = policy_number(policy)
         self.c.rcu.head = self.c.rcu.tail = self.c.rcu.wait_head = lib.PAGE_NONE
         self.rcu_gp_wait = WaitQueue("grace periods")
         self.c.wait_for_lock = lib.kernel_wait_for_lock
@@ -160,6 +204,13 @@ class Kernel:
         self.c.lockdep = lib.kernel_lockdep if lockdep else ffi.NULL
         self._error: BaseException | None = None
         _kernels[int(ffi.cast("uintptr_t", self.c))] = self
+
+    @cached_property
+    def free_tables(self) -> TablePolicy:
+        """How tables are freed, under the Python engine; see mmu.linux.free_tables."""
+        if isinstance(self.policy, FreeTables):
+            return cast("TablePolicy", class_of(self.policy)(self))
+        return self.policy(self)
 
     def add_cpu(self, mmu: Mmu) -> Cpu:
         """Bring up a CPU with this MMU, and return it. The first one is ``this_cpu``.
@@ -207,10 +258,33 @@ class Kernel:
         """Ticks of HZ since the kernel was booted, of virtual time."""
         return self.now_ns() * HZ // NSEC_PER_SEC
 
-    def point(self, name: str) -> None:
-        """A step of this name comes next that another CPU could see."""
+    def point(self, name: str, ready: Callable[[], bool] | None = None) -> None:
+        """A step of this name comes next that another CPU could see; with ``ready``, which
+        ``self.ready`` is then, it waits where that is not so.
+        """
         if self.on_point is not None:
+            self.ready = ready
             self.on_point(name)
+
+    def lock_prefix(self, *, spin_lock: bool = False) -> None:
+        """The next read-modify-write of memory is one locked instruction; see Instrument."""
+        if self.instrument is not None:
+            self.instrument.lock_prefix(spin_lock=spin_lock)
+
+    def instrument_read(self, owner: object, field: str) -> None:
+        """See Instrument."""
+        if self.instrument is not None:
+            self.instrument.instrument_read(owner, field)
+
+    def instrument_write(self, owner: object, field: str) -> None:
+        """See Instrument."""
+        if self.instrument is not None:
+            self.instrument.instrument_write(owner, field)
+
+    def instrument_lock(self, lock: str, number: int, *, write: bool) -> None:
+        """See Instrument."""
+        if self.instrument is not None:
+            self.instrument.instrument_lock(lock, number, write=write)
 
     def wait_event(
         self,
@@ -265,6 +339,13 @@ class Kernel:
         return dict(zip(KERNEL_COUNTERS, self.c.counter, strict=True))
 
 
+def policy_number(policy: FreeTables | type[TablePolicy]) -> int:
+    """FREE_TABLES_* of a policy: of one's own, OWN if it counts, else NEVER."""
+    if isinstance(policy, FreeTables):
+        return policy.number
+    return int(lib.FREE_TABLES_OWN if policy.counts else lib.FREE_TABLES_NEVER)
+
+
 @dataclass(slots=True)
 class CallSingleData:
     """call_single_data_t: a function that one CPU has called on another; ``done`` when it was.
@@ -290,6 +371,8 @@ class Cpu:
         self.id = number
         self.mmu = mmu
         self.loaded_mm: MmStruct | None = None
+        self.is_switching = False
+        """Between two mms: LOADED_MM_SWITCHING, asked to flush whatever it had."""
         self._counter: object = None
         self.call_single_queue: list[CallSingleData] = []
         self.call_vector = 0
