@@ -408,18 +408,17 @@ def test_without_what_an_option_needs(workers, sweep, monkeypatch):
 def test_real_cells_are_as_ucmmu_run_has_them(sweep, tmp_path):
     (tmp_path / "s.toml").write_text(
         "[workloads]\nw = '--env=A=1 dontneed_loop 4M 2M'\nno = 'sh -c \"exit 3\"'\n"
-        "[matrix]\nfree-tables = ['never', 'refcount']\n"
-        "[[exclude]]\nworkload = 'no'\nfree-tables = 'never'\n"
+        "[options]\nfree-tables = 'scan'\n"
     )
     code, value, text = sweep("--jobs", "2")
-    never, refcount, three = (cell["report"] for cell in value["cells"])
-    assert code == 0 and never["VmPTE"] > refcount["VmPTE"]
+    scan, three = (cell["report"] for cell in value["cells"])
+    assert code == 0 and scan["free_tables"] == "scan"
     assert (three["exit_code"], three["ended"]) == (3, "exit") and " exit 3 " in text
-    words = ["--env=A=1", "dontneed_loop", "4M", "2M"]
+    words = ["--free-tables=scan", "--env=A=1", "dontneed_loop", "4M", "2M"]
     assert main(["run", "--json", "one.json", *words]) == 0
     one = json.loads(Path("one.json").read_text())
-    assert one["mm_counters"] == refcount["mm_counters"]
-    assert one["instructions"] == refcount["instructions"]
+    assert one["mm_counters"] == scan["mm_counters"]
+    assert one["instructions"] == scan["instructions"]
 
 
 def test_a_time_limit_is_of_each_cell(sweep, tmp_path):
@@ -434,10 +433,10 @@ def test_a_time_limit_is_of_each_cell(sweep, tmp_path):
 LOOP = "sh -c 'i=0; while [ $i -lt {} ]; do i=$((i+1)); done'"
 
 
-def begin(tmp_path, times):
-    """Start a sweep of three cells that count so far, with two workers."""
+def begin(tmp_path, times, seeds):
+    """Start a sweep of cells that count so far, with two workers."""
     (tmp_path / "s.toml").write_text(
-        f'[workloads]\nw = "{LOOP.format(times)}"\n[matrix]\nseed = [1, 2, 3]\n'
+        f'[workloads]\nw = "{LOOP.format(times)}"\n[matrix]\nseed = {seeds}\n'
     )
     words = ["sweep", "--jobs", "2", "--json", "s.json", "s.toml"]
     return subprocess.Popen(
@@ -459,13 +458,13 @@ def children(pid):
         return []
 
 
-def both_at_work(pid):
-    """Workers whose cell's guest runs; waits for two."""
+def at_work(pid, count):
+    """All workers as soon as so many have a cell whose guest runs."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         workers = children(pid)
         busy = [one for one in workers if any(children(cell) for cell in children(one))]
-        if len(busy) == 2:
+        if len(busy) == count:
             return workers
         time.sleep(0.02)
     raise AssertionError("no cells")
@@ -487,30 +486,30 @@ def gone(pids):
 
 
 def test_a_worker_or_a_cell_that_is_killed_loses_no_other(tmp_path):
-    process = begin(tmp_path, 4000)
-    before = both_at_work(process.pid)
+    process = begin(tmp_path, 4000, [1, 2])
+    before = at_work(process.pid, 2)
     os.kill(before[0], signal.SIGKILL)
     assert gone(before)
-    (cell,) = children(both_at_work(process.pid)[0])
+    (cell,) = children(at_work(process.pid, 2)[0])
     os.kill(cell, signal.SIGKILL)
     out, _ = process.communicate(timeout=60)
     value = json.loads((tmp_path / "s.json").read_text())
     assert process.returncode == 1, out
-    assert value["counts"] == {"done": 2, "failed": 1, "missing": 0}
-    assert (value["ran"], value["worker_deaths"]) == (3, 1)
+    assert value["counts"] == {"done": 1, "failed": 1, "missing": 0}
+    assert (value["ran"], value["worker_deaths"]) == (2, 1)
     assert "the cell's process died of SIGKILL and left no result" in out
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_nothing_is_left_running(tmp_path, number):
-    process = begin(tmp_path, 10**9)
-    both_at_work(process.pid)
+    process = begin(tmp_path, 10**9, [1])
+    at_work(process.pid, 1)
     everybody = family(process.pid)
     process.send_signal(number)
     out, _ = process.communicate(timeout=60)
     assert process.returncode == (130 if number == signal.SIGINT else -signal.SIGKILL), out
     assert gone(everybody)
     if number == signal.SIGINT:
-        line = "ucmmu: stopped by SIGINT; 0 of 3 cells are kept: the same command goes on\n"
+        line = "ucmmu: stopped by SIGINT; 0 of 1 cells are kept: the same command goes on\n"
         assert out.endswith(line)
     assert not list((tmp_path / "s.results").glob("*.json"))
