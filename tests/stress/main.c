@@ -6,8 +6,8 @@
 
 #include "stress.h"
 
-#define ROUND_NS 100000000 /* of work, then everybody rests and is looked at */
-#define BATCH 64	   /* operations between two looks at the clock */
+#define ROUND_NS 100000000   /* of work, then everybody rests and is looked at */
+#define BATCH 64	     /* operations between two looks at the clock */
 #define SPIN_CPU_NS 10000000 /* of CPU time outside waits that a batch may take and a stop */
 
 static const char *const policies[] = { "never", "scan", "refcount", "refcount-pmdlock" };

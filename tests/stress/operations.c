@@ -326,8 +326,8 @@ static bool idle(void)
 void operate(void)
 {
 	static bool (*const operations[NR_OPERATIONS])(void) = {
-		fault, access_page, zap_some, visit, visit_locked,
-		get_put, alloc_and_put, gup, read_section, idle,
+		fault,	 access_page,	zap_some, visit,	visit_locked,
+		get_put, alloc_and_put, gup,	  read_section, idle,
 	};
 	u32 total = 0, drawn, which = 0;
 

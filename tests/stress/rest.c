@@ -7,8 +7,12 @@
 #include "stress.h"
 
 static const char *const problems[] = {
-	"an entry refers to no table", "a large page",	   "an entry refers to what is no table",
-	"a count is wrong",	       "a lock is still held", "an entry maps what is no memory",
+	"an entry refers to no table",
+	"a large page",
+	"an entry refers to what is no table",
+	"a count is wrong",
+	"a lock is still held",
+	"an entry maps what is no memory",
 };
 
 /* Has the product found a broken invariant itself? (BUG_* of mm/mm.h) */
@@ -52,8 +56,8 @@ void check_at_rest(void)
 	check_bug();
 	check_cpus();
 	if ((s64)report.pages[MM_ANONPAGES] != world.mm.rss_stat[MM_ANONPAGES])
-		defect("at rest: %lu pages are mapped, %ld are counted",
-		       report.pages[MM_ANONPAGES], world.mm.rss_stat[MM_ANONPAGES]);
+		defect("at rest: %lu pages are mapped, %ld are counted", report.pages[MM_ANONPAGES],
+		       world.mm.rss_stat[MM_ANONPAGES]);
 	world.rounds++;
 	world.rest_tables += report.pte_tables;
 	world.rest_entries += report.entries;
