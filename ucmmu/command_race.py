@@ -65,9 +65,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         type=_bound,
         help="preemptions, or all: no bound (default: 3, 2, 1 for two, three, four operations)",
     )
-    how.add_argument(
-        "--schedules", metavar="N", type=_count, help="no more than N orders of each"
-    )
+    how.add_argument("--schedules", metavar="N", type=_count, help="no more than N orders of each")
     how.add_argument(
         "--seconds", metavar="S", type=_seconds, help="no longer than S seconds for each"
     )

@@ -194,7 +194,10 @@ def _text(fd: int, results: Sequence[Result]) -> str:
     for result in results:
         if result.failure is not None:
             text += _failed(fd, result)
-    count = {name: sum(result.verdict == name for result in results) for name in ("passed", "failed", "UNFINISHED")}
+    count = {
+        name: sum(result.verdict == name for result in results)
+        for name in ("passed", "failed", "UNFINISHED")
+    }
     schedules = sum(result.schedules for result in results)
     total = ", ".join(f"{nr} {name}" for name, nr in count.items() if nr)
     return f"{text}\n{total}: {schedules:,} schedules\n"
@@ -229,7 +232,7 @@ def _replay(arguments: argparse.Namespace, settings: Sequence[Setting]) -> int:
     if len(settings) != 1:
         raise Failure(
             ExitCode.USAGE,
-            "argument --replay: give one NAME, --free-tables, and --model: an order is of one world",
+            "argument --replay: give one NAME, --free-tables and --model: it is of one world",
         )
     try:
         schedule: Schedule = parse_schedule(arguments.replay)

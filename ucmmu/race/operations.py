@@ -131,9 +131,7 @@ def oom_reap(world: RaceWorld) -> Actor:
 
 def punch(world: RaceWorld, addr: int, mm: Mm | None = None) -> Actor:
     """madvise(MADV_REMOVE) of a shared page: it is found by its file and unmapped from each mm."""
-    return syscall(
-        world, "madvise", lambda: (mm or world.mm).madvise(addr, PAGE_SIZE, MADV_REMOVE)
-    )
+    return syscall(world, "madvise", lambda: (mm or world.mm).madvise(addr, PAGE_SIZE, MADV_REMOVE))
 
 
 def try_to_unmap(world: RaceWorld, addr: int) -> Actor:
@@ -174,9 +172,7 @@ def mprotect(world: RaceWorld, addr: int, prot: int, length: int = PAGE_SIZE) ->
 def mremap(world: RaceWorld, addr: int, new: int, length: int = SLOT) -> Actor:
     """mremap() to another place: whole tables, if addresses and length are multiples of 2 MiB."""
     flags = MREMAP_MAYMOVE | MREMAP_FIXED
-    return syscall(
-        world, "mremap", lambda: world.mm.mremap(addr, length, length, flags, new)
-    )
+    return syscall(world, "mremap", lambda: world.mm.mremap(addr, length, length, flags, new))
 
 
 def fork(world: RaceWorld) -> Actor:
@@ -253,7 +249,7 @@ def gup_fast(world: RaceWorld, addr: int, *, write: bool = True) -> Actor:
 
 
 def lockless_walk(world: RaceWorld, addr: int) -> Actor:
-    """gup_fast() without the slow way: whether it found the page. It never comes to a freed frame."""
+    """gup_fast() without the slow way: whether it found the page. No freed frame is come to."""
 
     def call() -> bool:
         with local_irqs_off(world.kernel):
@@ -294,4 +290,3 @@ def switch_to(world: RaceWorld, mm: Mm) -> Actor:
 def flush(world: RaceWorld) -> Actor:
     """A flush of all that the mm has in any TLB."""
     return syscall(world, "mprotect", lambda: flush_tlb_mm(world.mm))
-
