@@ -102,8 +102,6 @@ def _queue(
     calls = {}
     idle = []
     for cpu in targets:
-        kernel.instrument_read(cpu, "irqs")
-        kernel.instrument_write(cpu, "nr_calls")
         kernel.nr_csds += 1
         calls[cpu] = CallSingleData(func, info, kernel.nr_csds, kernel.this_cpu.id)
         emit(kernel, _CSD_QUEUE, cpu.id, kernel.nr_csds)
@@ -119,6 +117,7 @@ def _queue(
         vector = CALL_FUNCTION_VECTOR
         emit(kernel, _IPI_SEND_CPUMASK, sum(1 << cpu.id for cpu in idle))
     for cpu in idle:
+        kernel.instrument_write(cpu, "nr_calls")
         cpu.call_vector = vector
         kernel.scheduler.kick(cpu)
     return calls

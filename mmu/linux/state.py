@@ -109,6 +109,15 @@ class TablePolicy(Protocol):
     def frame_freed(self, table: int) -> None:
         """See FreeTablesPolicy."""
 
+    def task_work(self) -> None:
+        """See FreeTablesPolicy."""
+
+    def memory_kept(self) -> int:
+        """See FreeTablesPolicy."""
+
+    def figures(self) -> dict[str, int]:
+        """See FreeTablesPolicy."""
+
 
 class Instrument(Protocol):
     """Who watches what CPUs share without a lock, as KCSAN does (include/linux/instrumented.h):
@@ -160,6 +169,10 @@ class Kernel:
             raise MmuError(f"{policy.__name__} is in Python: it needs the Python engine")
         self.memory = memory
         self.policy = policy
+        self.task_work = None if isinstance(policy, FreeTables) else self._policys_work
+        """Done where a task goes back to user mode, for a policy of one's own."""
+        self.policy_memory_max = 0
+        """Bytes that it kept at most (FreeTablesPolicy.memory_kept())."""
         self.engine = engine
         self.native = engine == "c"
         self.ring = ring
@@ -211,6 +224,23 @@ class Kernel:
         if isinstance(self.policy, FreeTables):
             return cast("TablePolicy", class_of(self.policy)(self))
         return self.policy(self)
+
+    def policy_figures(self) -> dict[str, int]:
+        """What a policy of one's own says of itself, and "memory kept at most, bytes"; of ours
+        nothing.
+        """
+        if self.task_work is None:
+            return {}
+        return {
+            **self.free_tables.figures(),
+            "memory kept at most, bytes": max(
+                self.policy_memory_max, self.free_tables.memory_kept()
+            ),
+        }
+
+    def _policys_work(self) -> None:
+        self.policy_memory_max = max(self.policy_memory_max, self.free_tables.memory_kept())
+        self.free_tables.task_work()
 
     def add_cpu(self, mmu: Mmu) -> Cpu:
         """Bring up a CPU with this MMU, and return it. The first one is ``this_cpu``.

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from ucmmu.race.program import StepAccess
 
 _VISITOR: Final = 0  # whose the references of an event are
-_SAME_STATE: Final = 3  # times that a CPU may come to one point and find nothing new
+_SAME_STATE: Final = 32  # times that a CPU may come to one point and find nothing new
 
 
 class Reason(Enum):
