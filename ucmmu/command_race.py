@@ -58,6 +58,14 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE.py:CLASS",
         help="with these functions in the place of the kernel's (docs/races.md)",
     )
+    what.add_argument(
+        "--points",
+        metavar="NAMES",
+        type=_names,
+        default=(),
+        help="leave a CPU only at points of these names, as pte_put,pmd_cleared, and where it waits"
+        " (default: at all)",
+    )
     how = parser.add_argument_group("how far")
     how.add_argument(
         "--bound",
@@ -94,6 +102,13 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         help="record the order that is replayed, or the first that fails; `ucmmu trace` reads it",
     )
     add_json(parser)
+
+
+def _names(text: str) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in text.split(","))
+    if not all(name.isidentifier() for name in names):
+        raise argparse.ArgumentTypeError(f"{text!r} is no list of points: as pte_put,pmd_cleared")
+    return names
 
 
 def _bound(text: str) -> int:

@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Final
 
-from ucmmu.race.program import Actor, Step, format_schedule
-from ucmmu.race.search import Found, Search, explore
+from ucmmu.race.run import Failure
+from ucmmu.race.search import Found, OnProgress, Search, explore
 from ucmmu.race.setting import Setting
 
 BOUNDS: Final = {2: 3, 3: 2, 4: 1}
@@ -18,23 +18,10 @@ BOUNDS: Final = {2: 3, 3: 2, 4: 1}
 
 
 @dataclass(frozen=True)
-class Failure:
-    """A schedule that fails: the error's kind and text, and the steps that led to it."""
-
-    kind: str
-    reason: str
-    steps: tuple[Step, ...]
-
-    @property
-    def schedule(self) -> str:
-        """As ``--replay`` takes it."""
-        return format_schedule([step.actor for step in self.steps])
-
-
-@dataclass(frozen=True)
 class Result:
     """What came of a setting: ``schedules`` run; ``bound``, the preemptions up to which all were,
-    None: all there are; ``wanted``, up to which they should be; ``seconds`` it took.
+    None: not even 0; ``wanted``, up to which they should be, None: all there are; ``complete``: all
+    there are were run; ``stopped`` by a limit; ``seconds`` it took.
     """
 
     setting: Setting
@@ -43,14 +30,9 @@ class Result:
     wanted: int | None
     seconds: float
     failure: Failure | None = None
+    complete: bool = False
     stopped: bool = False
-    """It ended before the bound that was wanted."""
     at_random: bool = False
-
-    @property
-    def complete(self) -> bool:
-        """Whether every order there is was run."""
-        return not (self.stopped or self.at_random or self.failure) and self.bound is None
 
     @property
     def verdict(self) -> str:
@@ -60,31 +42,25 @@ class Result:
         return "UNFINISHED" if self.stopped and not self.at_random else "passed"
 
 
-OnProgress = Callable[[int], bool]
-"""Told how many schedules were run since; whether to go on."""
-
-
 def run(setting: Setting, search: Search, on_progress: OnProgress | None = None) -> Result:
     """Explore one setting."""
     started = time.monotonic()
-    failure = None
     try:
-        found: Found = explore(setting.program, search, on_progress)
+        found = explore(setting.program, search, on_progress)
     except Exception as error:  # of a variant: the world cannot even be made
         if setting.variant is None:
             raise
-        found = Found(schedules=0)
-        failure = Failure(type(error).__name__, f"before the race: {_text(error)}", ())
-    if found.error is not None:
-        failure = Failure(type(found.error).__name__, _text(found.error), tuple(found.steps))
+        text = f"before the race: {error}"
+        found = Found(failure=Failure(type(error).__name__, text, (), ()))
     return Result(
         setting,
         found.schedules,
         found.bound,
         search.bound,
         time.monotonic() - started,
-        failure,
-        found.stopped and found.error is None,
+        found.failure,
+        found.complete,
+        found.stopped,
         search.seed is not None,
     )
 
@@ -92,21 +68,6 @@ def run(setting: Setting, search: Search, on_progress: OnProgress | None = None)
 def unfinished(setting: Setting, search: Search) -> Result:
     """Of a setting that was not explored to its end."""
     return Result(setting, 0, None, search.bound, 0.0, stopped=True)
-
-
-def shrunk(result: Result) -> Result:
-    """With a failing order that is as short as can be."""
-    return result
-
-
-def _text(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return " ".join(line.strip() for line in lines[:3]) or type(error).__name__
-
-
-def replay(setting: Setting, schedule: Sequence[Actor]) -> Result:
-    """Run the one schedule; what it leaves open goes on CPU by CPU."""
-    return run(setting, Search(bound=None, schedule=tuple(schedule)))
 
 
 def run_all(

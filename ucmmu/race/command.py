@@ -14,7 +14,7 @@ from ucmmu.command_race import MODELS
 from ucmmu.exit_codes import SIGNALLED, ExitCode, Failure
 from ucmmu.output import JsonOutput
 from ucmmu.progress import Progress
-from ucmmu.race.campaign import BOUNDS, Result, replay, run_all, shrunk, unfinished
+from ucmmu.race.campaign import BOUNDS, Result, run_all, unfinished
 from ucmmu.race.notes import annotated, recorded
 from ucmmu.race.program import Schedule, parse_schedule
 from ucmmu.race.report import (
@@ -26,6 +26,7 @@ from ucmmu.race.report import (
     scenario_table,
     steps_table,
 )
+from ucmmu.race.run import Impossible
 from ucmmu.race.scenario import Scenario
 from ucmmu.race.scenarios import SCENARIOS
 from ucmmu.race.search import Search
@@ -104,7 +105,7 @@ def settings_of(arguments: argparse.Namespace) -> list[Setting]:
         except MmuError as error:
             raise Failure(ExitCode.USAGE, f"argument --variant: {error}") from None
     settings = [
-        Setting(scenario.name, policy, model, arguments.variant)
+        Setting(scenario.name, policy, model, arguments.variant, points=arguments.points)
         for scenario in _chosen(arguments)
         for policy in _policies(arguments, scenario, variant_policies)
         for model in models
@@ -186,7 +187,7 @@ def _explore(tasks: Sequence[Task], jobs: int) -> tuple[list[Result], bool]:
     except KeyboardInterrupt:
         results += [unfinished(*task) for task in tasks[len(results) :]]
         return results, True
-    return [shrunk(result) for result in results], False
+    return results, False
 
 
 def _text(fd: int, results: Sequence[Result]) -> str:
@@ -206,7 +207,7 @@ def _text(fd: int, results: Sequence[Result]) -> str:
 def _failed(fd: int, result: Result) -> str:
     assert result.failure is not None
     setting = result.setting
-    steps = annotated(setting, [step.actor for step in result.failure.steps])
+    steps, _ = annotated(setting, result.failure.schedule)
     head = f"\n{setting.scenario}, {setting.policy}, {setting.model}: fails\n\n"
     lines = [
         "",
@@ -221,7 +222,7 @@ def _record(path: str, results: Sequence[Result], fd: int) -> None:
     if failed is None or failed.failure is None:
         say(fd, "nothing failed: nothing was recorded\n")
         return
-    recorded(path, failed.setting, [step.actor for step in failed.failure.steps])
+    recorded(path, failed.setting, failed.failure.schedule)
     say(fd, f"the failing order of {failed.setting.scenario} is in {printable(path)}\n")
 
 
@@ -240,12 +241,17 @@ def _replay(arguments: argparse.Namespace, settings: Sequence[Setting]) -> int:
         raise Failure(ExitCode.USAGE, f"argument --replay: {error}") from None
     setting = settings[0]
     with JsonOutput(arguments.json) as output:
-        result = replay(setting, schedule)
+        started = time.monotonic()
+        try:
+            steps, failure = annotated(setting, schedule)
+        except Impossible as error:
+            raise Failure(ExitCode.USAGE, f"argument --replay: {error}") from None
+        seconds = time.monotonic() - started
+        result = Result(setting, 1, None, None, seconds, failure, at_random=True)
         output.write([result_json(result)])
         fd = STDERR if output.to_stdout else STDOUT
-        steps = annotated(setting, schedule)
-        lines = ["", *(failure_text(result.failure) if result.failure else ["  it passes"])]
+        lines = ["", *(failure_text(failure) if failure else ["  it passes"])]
         say(fd, rendered(fd, [steps_table(result, steps)], lines))
         if arguments.trace is not None:
             recorded(arguments.trace, setting, schedule)
-    return FAILED if result.failure else 0
+    return FAILED if failure else 0

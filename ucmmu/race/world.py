@@ -17,6 +17,7 @@ import numpy as np
 from mmu._native import lib
 from mmu.events import EVENTS, MM_COUNTER_ID, EventRing
 from mmu.linux import engine, mmu_gather, pte_ref, zap
+from mmu.linux.free_tables import FreeTablesPolicy
 from mmu.linux.locks import pte_lock, pte_unlock
 from mmu.linux.mm import Mm
 from mmu.linux.mman import MAP_ANONYMOUS, MAP_FIXED, MAP_PRIVATE
@@ -68,7 +69,7 @@ class RaceWorld:
 
     def __init__(
         self,
-        policy: FreeTables = FreeTables.REFCOUNT,
+        policy: FreeTables | type[FreeTablesPolicy] = FreeTables.REFCOUNT,
         cpus: int = 2,
         *,
         invlpgb: bool = False,
