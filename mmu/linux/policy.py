@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The policies by which empty PTE tables are freed; mmu.linux.pt_reclaim does what each says."""
+"""The policies by which empty tables are freed; mmu.linux.pt_reclaim does what each says."""
 
 from __future__ import annotations
 
 from enum import Enum
 
 from mmu._native import lib
+from mmu.errors import MmuError
 
 
 class FreeTables(Enum):
@@ -42,3 +43,35 @@ class FreeTables(Enum):
     def from_label(cls, label: str) -> FreeTables:
         """Return the policy of this name; KeyError if there is none."""
         return {policy.label: policy for policy in cls}[label]
+
+
+class FreeLevels(Enum):
+    """Up to which level empty tables are freed: the name on the command line, the number in
+    ``struct kernel``, what it does.
+
+    More than PTE takes a policy that counts: REFCOUNT or REFCOUNT_PMDLOCK.
+    """
+
+    PTE = ("pte", lib.FREE_LEVELS_PTE, "PTE tables alone")
+    PMD = ("pmd", lib.FREE_LEVELS_PMD, "PTE tables, and PMD tables that have none left")
+    PUD = ("pud", lib.FREE_LEVELS_PUD, "PTE, PMD and PUD tables")
+
+    def __init__(self, label: str, number: int, meaning: str) -> None:
+        """Name the three parts of the value."""
+        self.label = label
+        self.number = number
+        self.meaning = meaning
+
+    @classmethod
+    def from_label(cls, label: str) -> FreeLevels:
+        """Return the levels of this name; KeyError if there are none."""
+        return {levels.label: levels for levels in cls}[label]
+
+
+def check_free_levels(policy: FreeTables, levels: FreeLevels) -> None:
+    """Raise MmuError if the policy does not count, so that it cannot free such tables."""
+    if levels is not FreeLevels.PTE and policy.number < lib.FREE_TABLES_REFCOUNT:
+        raise MmuError(
+            f"empty tables up to {levels.label} can be freed only where references are counted:"
+            f" refcount or refcount-pmdlock, not {policy.label}"
+        )

@@ -36,6 +36,11 @@ def pte_ref_is_enabled(mm: MmStruct) -> bool:
     return bool(mm.kernel.c.policy >= lib.FREE_TABLES_REFCOUNT)
 
 
+def table_is_counted(mm: MmStruct, level: int) -> bool:
+    """Whether references of PMD tables (level 2) or of PUD tables (3) are counted."""
+    return bool(level <= mm.kernel.c.free_levels)
+
+
 def reclaim_pt_is_enabled(mm: MmStruct, start: int, end: int, details: int) -> bool:
     """Whether this zap of [start, end), part of one table, may free the table after a look at it.
 

@@ -27,9 +27,10 @@ page.pmd``. There are two designs::
 Under the policies that do not count, "get" means "find" and "put" does nothing. From Qi Zheng's
 series "Free user PTE page table pages" (2021, 2022), its defects mended: docs/pte_ref.md.
 
-What looks a table up takes ``pmd``, the guest-physical address of the PMD entry; what acts on a
-table that is held takes ``table``, its frame number, for the PMD entry may name another one by then
-(D11). ``addr`` is any virtual address of the table's 2 MiB.
+What looks a table up takes ``pmd``, the guest-physical address of the PMD entry, which stays
+meanwhile: where PMD tables are counted as well, because the caller visits its table
+(mmu.linux.pmd_ref). What acts on a table that is held takes ``table``, its frame number, for the
+PMD entry may name another one by then (D11). ``addr`` is any virtual address of the table's 2 MiB.
 """
 
 from __future__ import annotations
@@ -63,7 +64,8 @@ from mmu.linux.pgtable import (
     table_is_empty,
     xchg_pmd,
 )
-from mmu.linux.pt_reclaim import pte_ref_is_enabled
+from mmu.linux.pmd_ref import pmd_entry_cleared, pmd_entry_cleared_tlb, pmd_entry_set
+from mmu.linux.pt_reclaim import pte_ref_is_enabled, table_is_counted
 from mmu.linux.rcu import rcu_read_lock, rcu_read_unlock
 from mmu.linux.state import MmStruct
 from mmu.linux.tracepoint import Span, emit
@@ -322,6 +324,7 @@ def pmd_install(mm: MmStruct, pmd: EntryPa, addr: int, table: int) -> int:
         mm_inc_pgtables(mm)
         mm.c.counter[_ALLOCATED] += 1
         emit(mm.kernel, _PTE_ALLOC, addr & PMD_MASK, table, mm.c.pgd, pmd)
+        pmd_entry_set(mm, pmd)
         held = table
     else:
         got = not pmd_huge(pmdval) and pte_get_unless_zero(mm, pmd)
@@ -452,15 +455,22 @@ def _put_last_rcu(
 
 def _lock_pmd_of(mm: MmStruct, table: int) -> EntryPa:
     """Take the PMD lock of the slot in which the table, which is held, stands: a mover may change
-    the back pointer until then.
+    the back pointer until then. The PMD table that it leaves could go, with the lock that is waited
+    for, if RCU did not keep it.
     """
+    counted = table_is_counted(mm, 2)
+    if counted:
+        rcu_read_lock(mm.kernel)
     page = mm.memory.page(table)
     while True:
         pmd = EntryPa(page.pmd)
         pmd_lock(mm, pmd)
         if page.pmd == pmd:
-            return pmd
+            break
         pmd_unlock(mm, pmd)
+    if counted:
+        rcu_read_unlock(mm.kernel)
+    return pmd
 
 
 def _table_put(mm: MmStruct, table: int, nr: int, holder: int) -> bool:
@@ -504,7 +514,7 @@ def _detach_and_unlock(mm: MmStruct, tlb: Gather | None, pmd: EntryPa, addr: int
     if table is not None:
         mm.kernel.point("pmd_cleared")
         if tlb is not None:
-            tlb_gather_owed(tlb, addr)
+            tlb_gather_owed(tlb, addr, 1)
             pte_free_tlb(tlb, table, addr)
         else:
             flush_pte_table(mm, addr)
@@ -513,6 +523,9 @@ def _detach_and_unlock(mm: MmStruct, tlb: Gather | None, pmd: EntryPa, addr: int
         mm_dec_nr_ptes(mm)
         if tlb is None:
             tlb_remove_tables(mm.kernel, [table])
+            pmd_entry_cleared(mm, pmd, addr)
+        else:
+            pmd_entry_cleared_tlb(tlb, pmd, addr)
 
 
 def _detach_pte_table(mm: MmStruct, pmd: EntryPa, addr: int) -> int | None:

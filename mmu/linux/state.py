@@ -28,7 +28,7 @@ from mmu.linux.filemap import MappedFile
 from mmu.linux.layout import TASK_SIZE, UNKNOWN, Hole, mmap_base
 from mmu.linux.lockdep import Lockdep
 from mmu.linux.mmap_lock import MmapLock, MmapLocked
-from mmu.linux.policy import FreeTables
+from mmu.linux.policy import FreeLevels, FreeTables, check_free_levels
 from mmu.linux.resource import Rlimits
 from mmu.linux.sched import Alone, Scheduler, Sleep, WaitQueue
 from mmu.linux.tracepoint import emit
@@ -96,7 +96,8 @@ def kernel_run_calls(c: struct_kernel_ptr, number: int) -> None:
 class Kernel:
     """What Linux keeps in global variables: memory, CPUs, RCU, how tables are freed, sysctls.
 
-    ``policy`` says when empty PTE tables are freed, ``engine`` which twins are called (``native``
+    ``policy`` says when empty PTE tables are freed, ``free_levels`` whether PMD and PUD tables are
+    as well, ``engine`` which twins are called (``native``
     is True for "c"). ``ring`` takes the events, None records nothing. ``scheduler`` is asked
     wherever kernel code waits, ``on_point`` hears of each step that another CPU could see (tests
     switch there). ``now_ns`` tells the virtual time, nanoseconds since the kernel was booted.
@@ -104,7 +105,7 @@ class Kernel:
     lock watched (mmu.linux.lockdep), at the cost of a call for each. ``max_map_count``,
     ``mmap_min_addr`` and ``overcommit_memory`` are the sysctls of those names (vm.*). ``mms`` are
     the address spaces that have not exited, oldest first.
-    Raises MmuError for an unknown engine.
+    Raises MmuError for an unknown engine, and for free_levels with a policy that does not count.
     """
 
     def __init__(
@@ -112,14 +113,17 @@ class Kernel:
         memory: Memory,
         *,
         policy: FreeTables = FreeTables.REFCOUNT,
+        free_levels: FreeLevels = FreeLevels.PTE,
         engine: str = "c",
         ring: EventRing | None = None,
         lockdep: bool = False,
     ) -> None:
         if engine not in ENGINES:
             raise MmuError(f"there is no engine {engine!r}: choose one of {', '.join(ENGINES)}")
+        check_free_levels(policy, free_levels)
         self.memory = memory
         self.policy = policy
+        self.free_levels = free_levels
         self.engine = engine
         self.native = engine == "c"
         self.ring = ring
@@ -146,6 +150,7 @@ class Kernel:
         self.c.ram = memory.c
         self.c.ring = ffi.NULL if ring is None else ring.c
         self.c.policy = policy.number
+        self.c.free_levels = free_levels.number
         self.c.rcu.head = self.c.rcu.tail = self.c.rcu.wait_head = lib.PAGE_NONE
         self.rcu_gp_wait = WaitQueue("grace periods")
         self.c.wait_for_lock = lib.kernel_wait_for_lock

@@ -79,7 +79,7 @@ void tlb_remove_tables(struct kernel *kernel, const u64 *table, u32 nr)
 	if (at_once && nr && kernel->invlpgb && kernel->nr_cpus > 1)
 		kernel->sync_one(kernel);
 	for (u32 i = 0; i < nr; i++) {
-		if (at_once)
+		if (at_once && !(pfn_to_page(kernel->ram, table[i])->flags & PG_upper))
 			free_table_frame(kernel, table[i]);
 		else
 			call_rcu(kernel, table[i]);
@@ -142,14 +142,14 @@ void mm_dec_nr_ptes(struct mm_struct *mm)
 }
 
 /*
- * What gathers of mm in progress, but for one, have still to flush of addr's 2 MiB: widen [*start,
- * *end) by it.  Returns whether there is something.
+ * What gathers of mm in progress, but for one, have still to flush of what the table of level for
+ * addr reaches: widen [*start, *end) by it.  Returns whether there is something.
  */
 static bool add_owed(const struct mm_struct *mm, const struct mmu_gather *except, u64 addr,
-		     u64 *start, u64 *end)
+		     u32 level, u64 *start, u64 *end)
 {
 	const struct kernel *kernel = mm->kernel;
-	u64 first = addr & PMD_MASK, last = first + PMD_SIZE;
+	u64 size = level_size(level + 1), first = addr & ~(size - 1), last = first + size;
 	bool any = false;
 
 	for (u32 i = 0; i < kernel->nr_cpus; i++) {
@@ -167,11 +167,11 @@ static bool add_owed(const struct mm_struct *mm, const struct mmu_gather *except
 	return any;
 }
 
-void tlb_gather_owed(struct mmu_gather *tlb, u64 addr)
+void tlb_gather_owed(struct mmu_gather *tlb, u64 addr, u32 level)
 {
 	u64 start = TLB_FLUSH_ALL, end = 0;
 
-	if (unlikely(add_owed(tlb->mm, tlb, addr, &start, &end))) {
+	if (unlikely(add_owed(tlb->mm, tlb, addr, level, &start, &end))) {
 		adjust_range(tlb, start, PAGE_SHIFT);
 		adjust_range(tlb, end - PAGE_SIZE, PAGE_SHIFT);
 	}
@@ -181,15 +181,23 @@ void flush_pte_table(struct mm_struct *mm, u64 addr)
 {
 	u64 start = addr & PMD_MASK, end = start + PAGE_SIZE;
 
-	add_owed(mm, NULL, addr, &start, &end);
+	add_owed(mm, NULL, addr, 1, &start, &end);
 	flush_tlb_mm_range(mm, start, end, PAGE_SHIFT, 1);
 }
 
-/* The struct page of a table that was taken out of pmd and whose flush is owed, or NULL. */
-static struct page *owed_table(const struct mm_struct *mm, const pmd_t *pmd)
+void flush_upper_table(struct mm_struct *mm, u64 addr, u32 level)
+{
+	u64 start = addr & ~(level_size(level + 1) - 1), end = start + PAGE_SIZE;
+
+	add_owed(mm, NULL, addr, level, &start, &end);
+	flush_tlb_mm_range(mm, start, end, PAGE_SHIFT, 1);
+}
+
+/* The struct page of a table that was taken out of entry and whose flush is owed, or NULL. */
+static struct page *owed_table(const struct mm_struct *mm, const u64 *entry)
 {
 	const struct kernel *kernel = mm->kernel;
-	u64 pa = host_to_pa(mm->ram, pmd);
+	u64 pa = host_to_pa(mm->ram, entry);
 
 	for (u32 i = 0; i < kernel->nr_cpus; i++) {
 		const struct mmu_gather *tlb = kernel->cpu[i]->gather;
@@ -206,17 +214,20 @@ static struct page *owed_table(const struct mm_struct *mm, const pmd_t *pmd)
 	return NULL;
 }
 
-bool flush_is_owed(const struct mm_struct *mm, const pmd_t *pmd)
+bool flush_is_owed(const struct mm_struct *mm, const u64 *entry)
 {
-	return owed_table(mm, pmd);
+	return owed_table(mm, entry);
 }
 
-void flush_freed_tables(struct mm_struct *mm, const pmd_t *pmd, u64 addr)
+void flush_freed_tables(struct mm_struct *mm, const u64 *entry, u64 addr, u32 level)
 {
-	struct page *page = owed_table(mm, pmd);
+	struct page *page = owed_table(mm, entry);
 
 	if (likely(!page))
 		return;
 	page->pmd = 0;
-	flush_pte_table(mm, addr);
+	if (level == 1)
+		flush_pte_table(mm, addr);
+	else
+		flush_upper_table(mm, addr, level);
 }

@@ -42,7 +42,7 @@ void free_table_frame(struct kernel *kernel, u64 pfn)
 	struct memory *ram = kernel->ram;
 	struct page *page = pfn_to_page(ram, pfn);
 
-	page->flags &= ~PG_table;
+	page->flags &= ~(PG_table | PG_upper);
 	page->ptl = 0;
 	page->pte_refcount = 0;
 	page->pmd = 0;
