@@ -68,6 +68,7 @@ PYTHON_FOLDERS = [
     "cpu/futex",
     "cpu/syscalls",
     "ucmmu",
+    "ucmmu/race",
     "ucmmu/reading",
 ]
 C_FOLDERS = [

@@ -19,10 +19,10 @@ from mmu.linux.pgtable import (
     G,
     P,
     entry_pfn,
+    pte_cmpxchg,
     pte_mksaveddirty,
     pte_present,
     pte_table,
-    set_pte_at,
     vm_page_prot,
 )
 from mmu.linux.pte_ref import pte_put_tlb, pte_tryget_map_lock
@@ -58,13 +58,15 @@ def change_pte_range(tlb: Gather, pmd: EntryPa, start: int, end: int, vm_flags: 
 
 
 def _change_pte(tlb: Gather, addr: int, pte: EntryPa, vm_flags: int) -> None:
-    old = tlb.mm.memory.read_u64(pte)
-    if not pte_present(old):
-        return
-    value = pte_modify(tlb.mm, old, vm_flags)
-    if value == old:
-        return
-    set_pte_at(tlb.mm, addr, pte, value)
+    while True:
+        old = tlb.mm.memory.read_u64(pte)
+        if not pte_present(old):
+            return
+        value = pte_modify(tlb.mm, old, vm_flags)
+        if value == old:
+            return
+        if pte_cmpxchg(tlb.mm, addr, pte, old, value):
+            break
     if pte_needs_flush(old, value):
         tlb_remove_tlb_entry(tlb, addr)
 

@@ -32,7 +32,7 @@ from mmu.linux.pgtable import (
     pte_none,
     pte_present,
     pte_table,
-    pte_wrprotect,
+    ptep_set_wrprotect,
     set_pte_at,
 )
 from mmu.linux.pmd_ref import pmd_alloc, pmd_put, pmd_tryget, pud_alloc
@@ -177,8 +177,7 @@ def _copy_present_pte(
     if not value & SPECIAL:
         _dup_rmap(src.memory.page(entry_pfn(value)), rss)
     if is_cow_mapping(vm_flags) and value & RW:
-        value = pte_wrprotect(value)
-        set_pte_at(src, addr, src_pte, value)
+        value = ptep_set_wrprotect(src, addr, src_pte)
     if vm_flags & lib.VM_SHARED:
         value &= ~DIRTY_BITS
     return value & ~A

@@ -25,7 +25,6 @@ from mmu.linux.contention import (
     contention_begin,
     contention_end,
 )
-from mmu.linux.pgtable import table_page
 from mmu.linux.state import Kernel, MmStruct, kernel_of
 from mmu.twin import EntryPa
 from mmu.units import PAGE_SHIFT
@@ -33,7 +32,7 @@ from mmu.units import PAGE_SHIFT
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from mmu._native import Ptr, struct_kernel_ptr, struct_page
+    from mmu._native import Ptr, struct_kernel_ptr
 
 # What C calls back.
 
@@ -90,78 +89,76 @@ def _spin_lock(mm: MmStruct, held: Callable[[], int], name: int, kind: int) -> N
         kernel.bug(Bug.LOCK_HELD, name)
 
 
-def lock_table(mm: MmStruct, page: struct_page, kind: int = LOCK_PTE) -> None:
-    """Take the lock of the table whose ``struct page`` this is. May wait for another CPU."""
-    kernel = mm.kernel
+def lock_table(mm: MmStruct, table: int, kind: int = LOCK_PTE) -> None:
+    """Take the lock of the table in frame ``table``. May wait for another CPU."""
+    kernel, page = mm.kernel, mm.memory.page(table)
     kernel.point("spin_lock")
     if kernel.lockdep is not None:
-        _lockdep(kernel, lib.LOCKDEP_ACQUIRE, _pfn_of(mm, page), kind)
+        _lockdep(kernel, lib.LOCKDEP_ACQUIRE, table, kind)
+    kernel.lock_prefix()
     if page.ptl:
-        _spin_lock(mm, lambda: page.ptl, _pfn_of(mm, page), kind & ~lib.LOCK_NESTED)
+        _spin_lock(mm, lambda: page.ptl, table, kind & ~lib.LOCK_NESTED)
     page.ptl = kernel.c.this_cpu.id + 1
     if kernel.lockdep is not None:
-        _lockdep(kernel, lib.LOCKDEP_ACQUIRED, _pfn_of(mm, page), kind)
+        _lockdep(kernel, lib.LOCKDEP_ACQUIRED, table, kind)
 
 
-def unlock_table(mm: MmStruct, page: struct_page, kind: int = LOCK_PTE) -> None:
-    """Drop the lock of the table whose ``struct page`` this is, which this CPU holds."""
-    kernel = mm.kernel
+def unlock_table(mm: MmStruct, table: int, kind: int = LOCK_PTE) -> None:
+    """Drop the lock of the table in frame ``table``, which this CPU holds."""
+    kernel, page = mm.kernel, mm.memory.page(table)
     if page.ptl != kernel.c.this_cpu.id + 1:
-        kernel.bug(Bug.LOCK_NOT_HELD, _pfn_of(mm, page))
+        kernel.bug(Bug.LOCK_NOT_HELD, table)
     if kernel.lockdep is not None:
-        _lockdep(kernel, lib.LOCKDEP_RELEASE, _pfn_of(mm, page), kind)
+        _lockdep(kernel, lib.LOCKDEP_RELEASE, table, kind)
     page.ptl = 0
     kernel.point("spin_unlock")
 
 
-def _pfn_of(mm: MmStruct, page: struct_page) -> int:
-    index = ffi.addressof(page) - mm.memory.c.pages
-    return int(index) + (mm.memory.base >> PAGE_SHIFT)
-
-
 def pte_lock(mm: MmStruct, table: int) -> None:
     """Take the lock of the PTE table in frame ``table``, which is held (ptep_lockptr(), mm.h)."""
-    lock_table(mm, mm.memory.page(table))
+    lock_table(mm, table)
 
 
 def pte_lock_nested(mm: MmStruct, table: int) -> None:
     """pte_lock() inside the PTE lock of another table, which is taken first everywhere:
     spin_lock_nested(SINGLE_DEPTH_NESTING).
     """
-    lock_table(mm, mm.memory.page(table), LOCK_PTE | lib.LOCK_NESTED)
+    lock_table(mm, table, LOCK_PTE | lib.LOCK_NESTED)
 
 
 def pte_unlock(mm: MmStruct, table: int) -> None:
     """Drop the lock of the PTE table."""
-    unlock_table(mm, mm.memory.page(table))
+    unlock_table(mm, table)
 
 
 def pmd_lock(mm: MmStruct, pmd: EntryPa) -> None:
     """Take the lock of the PMD table that pmd lies in (pmd_lock(), mm.h)."""
-    lock_table(mm, table_page(mm, pmd), LOCK_PMD)
+    lock_table(mm, pmd >> PAGE_SHIFT, LOCK_PMD)
 
 
 def pmd_lock_nested(mm: MmStruct, pmd: EntryPa) -> None:
     """pmd_lock() inside the PMD lock of another table, which is taken first everywhere."""
-    lock_table(mm, table_page(mm, pmd), LOCK_PMD | lib.LOCK_NESTED)
+    lock_table(mm, pmd >> PAGE_SHIFT, LOCK_PMD | lib.LOCK_NESTED)
 
 
 def pmd_trylock(mm: MmStruct, pmd: EntryPa) -> bool:
     """Take the PMD lock if it is free; whether it was. What may be done inside a PTE lock."""
     kernel = mm.kernel
     kernel.point("spin_trylock")
-    page = table_page(mm, pmd)
+    table = pmd >> PAGE_SHIFT
+    page = mm.memory.page(table)
+    kernel.lock_prefix()
     if page.ptl:
         return False
     page.ptl = kernel.c.this_cpu.id + 1
     if kernel.lockdep is not None:
-        _lockdep(kernel, lib.LOCKDEP_TRYLOCK, _pfn_of(mm, page), LOCK_PMD)
+        _lockdep(kernel, lib.LOCKDEP_TRYLOCK, table, LOCK_PMD)
     return True
 
 
 def pmd_unlock(mm: MmStruct, pmd: EntryPa) -> None:
     """Drop the PMD lock."""
-    unlock_table(mm, table_page(mm, pmd), LOCK_PMD)
+    unlock_table(mm, pmd >> PAGE_SHIFT, LOCK_PMD)
 
 
 def page_table_lock(mm: MmStruct) -> None:
@@ -170,6 +167,7 @@ def page_table_lock(mm: MmStruct) -> None:
     kernel.point("spin_lock")
     if kernel.lockdep is not None:
         _lockdep(kernel, lib.LOCKDEP_ACQUIRE, int(mm.c.pgd), LOCK_PAGE_TABLE)
+    kernel.instrument_write(mm, "page_table_lock")
     if mm.c.page_table_lock:
         _spin_lock(mm, lambda: mm.c.page_table_lock, int(mm.c.pgd), LOCK_PAGE_TABLE)
     mm.c.page_table_lock = kernel.c.this_cpu.id + 1
@@ -184,5 +182,6 @@ def page_table_unlock(mm: MmStruct) -> None:
         kernel.bug(Bug.LOCK_NOT_HELD, int(mm.c.pgd))
     if kernel.lockdep is not None:
         _lockdep(kernel, lib.LOCKDEP_RELEASE, int(mm.c.pgd), LOCK_PAGE_TABLE)
+    kernel.instrument_write(mm, "page_table_lock")
     mm.c.page_table_lock = 0
     kernel.point("spin_unlock")

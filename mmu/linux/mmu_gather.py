@@ -72,6 +72,7 @@ def tlb_gather_mmu(mm: MmStruct, fullmm: bool = False) -> Gather:
     _reset_range(c)
     c.cpu = cpu
     cpu.gather = c
+    mm.kernel.instrument_write(mm, "tlb_flush_pending")
     mm.c.tlb_flush_pending += 1
     return Gather(mm, c)
 
@@ -84,11 +85,13 @@ def tlb_finish_mmu(tlb: Gather) -> None:
     (mm_tlb_flush_nested()).
     """
     c = tlb.c
+    tlb.kernel.instrument_read(tlb.mm, "tlb_flush_pending")
     if c.mm.tlb_flush_pending > 1:
         c.fullmm = c.freed_tables = 1
         c.start, c.end = 0, TLB_FLUSH_ALL
     with Span(tlb.kernel, "tlb_finish_mmu", c.start, c.end, c.mm.pgd):
         tlb_flush_mmu(tlb)
+        tlb.kernel.instrument_write(tlb.mm, "tlb_flush_pending")
         c.mm.tlb_flush_pending -= 1
         c.cpu.gather = ffi.NULL
 
@@ -153,6 +156,7 @@ def _owed(mm: MmStruct, addr: int, but: Gather | None, level: int) -> Iterator[t
 
 def _gathers(mm: MmStruct) -> Iterator[struct_mmu_gather_ptr]:
     for cpu in mm.kernel.cpus:
+        mm.kernel.instrument_read(cpu, "gather")
         if cpu.c.gather and cpu.c.gather.mm == mm.c:
             yield cpu.c.gather
 

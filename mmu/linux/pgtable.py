@@ -161,8 +161,7 @@ def xchg_pmd(mm: MmStruct, addr: int, pmd: EntryPa, value: int, site: str = "") 
     """Exchange the PMD entry of addr atomically (hardware may set A at the same time); returns what
     it was. The PMD lock is held. ``site`` as emit()'s.
     """
-    old = mm.memory.read_u64(pmd)
-    mm.memory.write_u64(pmd, value)
+    old = mm.memory.xchg_u64(pmd, value)
     emit(mm.kernel, _SET_PMD, addr & PMD_MASK, old, value, pmd, site)
     return old
 
@@ -199,6 +198,36 @@ def set_pte_at(mm: MmStruct, addr: int, pte: EntryPa, value: int) -> None:
     """
     emit(mm.kernel, _SET_PTE, addr & PAGE_MASK, mm.memory.read_u64(pte), value, pte)
     mm.memory.write_u64(pte, value)
+
+
+def ptep_get_and_clear(mm: MmStruct, addr: int, pte: EntryPa) -> int:
+    """Exchange the PTE of addr with none atomically (hardware may set A or D at the same time);
+    returns what it was. The PTE lock is held.
+    """
+    old = mm.memory.xchg_u64(pte, 0)
+    emit(mm.kernel, _SET_PTE, addr & PAGE_MASK, old, 0, pte)
+    return old
+
+
+def pte_cmpxchg(mm: MmStruct, addr: int, pte: EntryPa, old: int, value: int) -> bool:
+    """Change the PTE of addr from old to value atomically; False, and nothing is done, if hardware
+    has set A or D meanwhile. The PTE lock is held.
+    """
+    if not mm.memory.cmpxchg_u64(pte, old, value):
+        return False
+    emit(mm.kernel, _SET_PTE, addr & PAGE_MASK, old, value, pte)
+    return True
+
+
+def ptep_set_wrprotect(mm: MmStruct, addr: int, pte: EntryPa) -> int:
+    """Take W from the present PTE of addr atomically; returns what it is now. The PTE lock is
+    held.
+    """
+    while True:
+        old = mm.memory.read_u64(pte)
+        value = pte_wrprotect(old)
+        if pte_cmpxchg(mm, addr, pte, old, value):
+            return value
 
 
 def vm_page_prot(vm_flags: int) -> int:

@@ -53,6 +53,7 @@ def rcu_read_unlock(kernel: Kernel) -> None:
 
 def call_rcu(kernel: Kernel, pfn: int) -> None:
     """Queue a table's frame, which no PMD refers to any more, to be freed after a grace period."""
+    kernel.instrument_write(kernel, "rcu")
     rcu, memory = kernel.c.rcu, kernel.memory
     index = pfn - (memory.base >> PAGE_SHIFT)
     pages = memory.c.pages
@@ -76,6 +77,7 @@ def rcu_report_qs(kernel: Kernel, number: int) -> int:
     left to report. Returns the number of frames that were freed.
     """
     rcu, freed = kernel.c.rcu, 0
+    kernel.instrument_write(kernel, "rcu")
     while True:
         if not rcu.gp_running:
             if rcu.head == lib.PAGE_NONE and rcu.gp_seq >= rcu.gp_seq_needed:
@@ -94,6 +96,7 @@ def rcu_process_callbacks(kernel: Kernel) -> int:
 
 def _is_idle(cpu: Cpu) -> bool:
     """Whether the CPU is in a quiescent state without saying so."""
+    cpu.kernel.instrument_read(cpu, "rcu")
     return not cpu.c.rcu_watching and not _in_read_section(cpu)
 
 

@@ -25,6 +25,7 @@ def rcu_qs(kernel: Kernel, cpu: Cpu, *, idle: bool = False) -> None:
         kernel.lockdep.quiescent(cpu.id)
     cpu.c.rcu_watching = not idle
     rcu = kernel.c.rcu
+    kernel.instrument_read(kernel, "rcu")
     if rcu.nr_pending or rcu.gp_seq_needed > rcu.gp_seq:
         _report(kernel, cpu.id)
 

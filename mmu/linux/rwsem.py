@@ -44,6 +44,9 @@ class Sleeper(Recorder, Protocol):
     def point(self, name: str) -> None:
         """See Kernel.point()."""
 
+    def instrument_lock(self, lock: str, number: int, *, write: bool) -> None:
+        """See Kernel.instrument_lock()."""
+
 
 @dataclass(eq=False)
 class _Waiter:
@@ -118,6 +121,7 @@ class RwSemaphore:
         return self._trylock(True)
 
     def _take(self, write: bool) -> bool:
+        self.kernel.instrument_lock(self.name, self.number, write=write)
         count = int(self.c.count)
         if count & (WRITER_LOCKED | FLAG_WAITERS) or (write and count):
             return False
@@ -143,6 +147,7 @@ class RwSemaphore:
     def _wait(self, write: bool, sleep: Sleep) -> int:
         kernel = self.kernel
         waiter = _Waiter(write)
+        kernel.instrument_lock(self.name, self.number, write=True)
         self._waiters.append(waiter)
         self.c.count |= FLAG_WAITERS
         contention_begin(kernel, self.number, self.kind, LCB_F_WRITE if write else LCB_F_READ)
@@ -174,6 +179,7 @@ class RwSemaphore:
         if self.c.count < READER_BIAS:
             raise MmBug(Bug.LOCK_NOT_HELD, self.number)
         self._released()
+        self.kernel.instrument_lock(self.name, self.number, write=False)
         self.c.count -= READER_BIAS
         self._hand_over()
 
@@ -181,6 +187,7 @@ class RwSemaphore:
         """The writer drops it."""
         self._must_be_written()
         self._released()
+        self.kernel.instrument_lock(self.name, self.number, write=True)
         self.c.count &= ~WRITER_LOCKED
         self._hand_over()
 
@@ -191,6 +198,7 @@ class RwSemaphore:
         self._must_be_written()
         if self.kernel.lockdep is not None:
             self.kernel.lockdep.downgrade(self)
+        self.kernel.instrument_lock(self.name, self.number, write=True)
         self.c.count = (self.c.count & ~WRITER_LOCKED) + READER_BIAS
         self._hand_over()
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final, Protocol, cast
 from weakref import WeakValueDictionary
 
 from mmu._native import ffi, lib
@@ -93,6 +93,24 @@ def kernel_run_calls(c: struct_kernel_ptr, number: int) -> None:
         kernel.keep_error(error)
 
 
+class Instrument(Protocol):
+    """Who watches what CPUs share without a lock, as KCSAN does (include/linux/instrumented.h):
+    the explorer of races. An ``owner`` is an MmStruct, a Cpu, or the Kernel.
+    """
+
+    def lock_prefix(self) -> None:
+        """The next read-modify-write of memory is one locked instruction."""
+
+    def instrument_read(self, owner: object, field: str) -> None:
+        """A field is read that another CPU may change meanwhile."""
+
+    def instrument_write(self, owner: object, field: str) -> None:
+        """A field is changed that another CPU may look at meanwhile, by a locked instruction."""
+
+    def instrument_lock(self, lock: str, number: int, *, write: bool) -> None:
+        """A lock of readers and a writer is taken, given back or waited for."""
+
+
 class Kernel:
     """What Linux keeps in global variables: memory, CPUs, RCU, how tables are freed, sysctls.
 
@@ -140,6 +158,8 @@ class Kernel:
         """Asked for frames when RAM is out: each gives some back and returns how many."""
         self.scheduler: Scheduler = Alone()
         self.on_point: Callable[[str], None] | None = None
+        self.instrument: Instrument | None = None
+        """Hears of what CPUs share without a lock (Python engine)."""
         self.on_new_mm: Callable[[MmStruct], None] | None = None
         """Hears of each mm that is made, before anything is mapped in it."""
         self.now_ns: Callable[[], int] = _boot_time
@@ -216,6 +236,26 @@ class Kernel:
         """A step of this name comes next that another CPU could see."""
         if self.on_point is not None:
             self.on_point(name)
+
+    def lock_prefix(self) -> None:
+        """The next read-modify-write of memory is one locked instruction (LOCK)."""
+        if self.instrument is not None:
+            self.instrument.lock_prefix()
+
+    def instrument_read(self, owner: object, field: str) -> None:
+        """See Instrument."""
+        if self.instrument is not None:
+            self.instrument.instrument_read(owner, field)
+
+    def instrument_write(self, owner: object, field: str) -> None:
+        """See Instrument."""
+        if self.instrument is not None:
+            self.instrument.instrument_write(owner, field)
+
+    def instrument_lock(self, lock: str, number: int, *, write: bool) -> None:
+        """See Instrument."""
+        if self.instrument is not None:
+            self.instrument.instrument_lock(lock, number, write=write)
 
     def wait_event(
         self,
@@ -295,6 +335,8 @@ class Cpu:
         self.id = number
         self.mmu = mmu
         self.loaded_mm: MmStruct | None = None
+        self.is_switching = False
+        """Between two mms: LOADED_MM_SWITCHING, asked to flush whatever it had."""
         self._counter: object = None
         self.call_single_queue: list[CallSingleData] = []
         self.call_vector = 0

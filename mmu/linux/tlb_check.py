@@ -74,4 +74,5 @@ def check_speculation_everywhere(kernel: Kernel) -> None:
     """Tables were freed: have every checker look whether its CPU may still walk through them."""
     for cpu in kernel.cpus:
         if cpu.mmu.c.check:
+            kernel.instrument_read(cpu, "tlb")
             lib.check_speculation(cpu.mmu.c)

@@ -33,7 +33,7 @@ from mmu.linux.global_asid import (
     mm_needs_global_asid,
 )
 from mmu.linux.mm_count import mmdrop, mmgrab
-from mmu.linux.pgtable import PMD_SHIFT, TLB_FLUSH_ALL, P, set_pte_at
+from mmu.linux.pgtable import PMD_SHIFT, TLB_FLUSH_ALL, P, ptep_get_and_clear
 from mmu.linux.smp import local_irqs_off, on_each_cpu_cond_mask
 from mmu.linux.state import HZ, Cpu, Kernel, MmStruct, mm_of
 from mmu.linux.tracepoint import Span, emit
@@ -106,6 +106,7 @@ def enter_lazy_tlb(kernel: Kernel) -> None:
     It stays loaded, so that coming back is free; flushes pass the CPU by, unless tables are freed.
     """
     if kernel.this_cpu.loaded_mm is not None:
+        kernel.instrument_write(kernel.this_cpu, "is_lazy")
         kernel.this_cpu.c.is_lazy = 1
 
 
@@ -116,21 +117,24 @@ def leave_mm(kernel: Kernel) -> None:
 
 
 def switch_mm_irqs_off(kernel: Kernel, next_mm: MmStruct | None) -> None:
-    """switch_mm() with interrupts off; on this machine nothing comes between its steps.
+    """switch_mm() with interrupts off.
 
-    The mm that was loaded keeps this CPU in its mm_cpumask. To the same mm it only takes up a
-    global ASID, or what a lazy CPU has missed.
+    The CPU is in mm_cpumask before it reads which flush was the last: one that it does not see
+    sees it. The mm that was loaded keeps this CPU in its mm_cpumask. To the same mm it only takes
+    up a global ASID, or what a lazy CPU has missed.
     """
     cpu, c = kernel.this_cpu, kernel.this_cpu.c
     prev, asid, was_lazy = cpu.loaded_mm, int(c.loaded_mm_asid), bool(c.is_lazy)
+    kernel.instrument_write(cpu, "is_lazy")
     c.is_lazy = 0
-    next_tlb_gen = 0 if next_mm is None else int(next_mm.c.tlb_gen)
-    if prev is not next_mm:
-        if next_mm is not None:
-            mmgrab(next_mm)
-            next_mm.c.cpu_bitmap |= 1 << cpu.id
-        asid, need_flush = _choose_new_asid(cpu, next_mm, next_tlb_gen)
-    elif next_mm is not None and mm_needs_global_asid(next_mm, asid):
+    if prev is not next_mm and next_mm is not None:
+        mmgrab(next_mm)
+        kernel.instrument_write(cpu, "loaded_mm")
+        cpu.is_switching = True
+        kernel.instrument_write(next_mm, "cpu_bitmap")
+        next_mm.c.cpu_bitmap |= 1 << cpu.id
+    next_tlb_gen = 0 if next_mm is None else _mm_tlb_gen(next_mm)
+    if prev is not next_mm or (next_mm is not None and mm_needs_global_asid(next_mm, asid)):
         asid, need_flush = _choose_new_asid(cpu, next_mm, next_tlb_gen)
     elif is_global_asid(asid) or not was_lazy or c.ctxs[asid].tlb_gen == next_tlb_gen:
         return
@@ -143,7 +147,8 @@ def switch_mm_irqs_off(kernel: Kernel, next_mm: MmStruct | None) -> None:
     emit(kernel, _SWITCH_MM, _pgd_of(kernel, prev), _pgd_of(kernel, next_mm), cpu.mmu.c.cr3)
     pages = TLB_FLUSH_ALL if need_flush else 0
     emit(kernel, _TLB_FLUSH, TLB_FLUSH_ON_TASK_SWITCH, pages, _pgd_of(kernel, next_mm))
-    cpu.loaded_mm = next_mm
+    kernel.instrument_write(cpu, "loaded_mm")
+    cpu.loaded_mm, cpu.is_switching = next_mm, False
     c.loaded_mm = ffi.NULL if next_mm is None else next_mm.c
     c.loaded_mm_asid = asid
     if prev is not None and prev is not next_mm:
@@ -203,7 +208,14 @@ class FlushTlbInfo:
 
 def inc_mm_tlb_gen(mm: MmStruct) -> int:
     """The generation of a flush of mm that begins: whoever loads mm from here on sees it."""
+    mm.kernel.instrument_write(mm, "tlb_gen")
     mm.c.tlb_gen += 1
+    return int(mm.c.tlb_gen)
+
+
+def _mm_tlb_gen(mm: MmStruct) -> int:
+    """The last flush of mm that began."""
+    mm.kernel.instrument_read(mm, "tlb_gen")
     return int(mm.c.tlb_gen)
 
 
@@ -247,8 +259,7 @@ def ptep_clear_flush(mm: MmStruct, addr: int, pte: EntryPa) -> int:
     mm/pgtable-generic.c. The PTE lock is held. No CPU uses the old page any more afterwards, so a
     new one may be mapped.
     """
-    old = mm.memory.read_u64(pte)
-    set_pte_at(mm, addr, pte, 0)
+    old = ptep_get_and_clear(mm, addr, pte)
     if old & P:
         flush_tlb_mm_range(mm, addr, addr + PAGE_SIZE, PAGE_SHIFT, 0)
     return old
@@ -257,6 +268,7 @@ def ptep_clear_flush(mm: MmStruct, addr: int, pte: EntryPa) -> int:
 def _flush_tlb(info: FlushTlbInfo) -> None:
     """Which CPUs, and how."""
     mm, kernel, cpu = info.mm, info.mm.kernel, info.mm.kernel.this_cpu
+    kernel.instrument_read(mm, "cpu_bitmap")
     if mm.c.global_asid:
         _broadcast_tlb_flush(info)
     elif mm.c.cpu_bitmap & ~(1 << cpu.id):
@@ -303,9 +315,12 @@ def should_flush_tlb(cpu: Cpu, info: FlushTlbInfo) -> bool:
     """Whether that CPU must be asked now: it uses the mm. One that does not is asked once a second,
     so that it leaves mm_cpumask.
     """
+    kernel = cpu.kernel
+    kernel.instrument_read(cpu, "is_lazy")
     if cpu.c.is_lazy:
         return False
-    return cpu.loaded_mm is info.mm or info.trim_cpumask
+    kernel.instrument_read(cpu, "loaded_mm")
+    return cpu.is_switching or cpu.loaded_mm is info.mm or info.trim_cpumask
 
 
 def should_trim_cpumask(mm: MmStruct) -> bool:
@@ -340,6 +355,7 @@ def flush_tlb_func(info: FlushTlbInfo) -> None:
         mm.c.counter[_RECEIVED] += 1
         emit(kernel, _FLUSH_FUNC, mm.c.pgd, info.start, info.end, info.initiating_cpu)
     if cpu.loaded_mm is not mm:
+        kernel.instrument_write(mm, "cpu_bitmap")
         mm.c.cpu_bitmap &= ~(1 << cpu.id)
         emit(kernel, _TLB_FLUSH, TLB_REMOTE_WRONG_CPU, 0, mm.c.pgd)
         return
@@ -356,7 +372,7 @@ def flush_tlb_func(info: FlushTlbInfo) -> None:
 def _catch_up(cpu: Cpu, info: FlushTlbInfo, local: bool) -> None:
     """The flush itself, on a CPU that uses the mm under an ASID of its own."""
     mm, context = info.mm, cpu.c.ctxs[cpu.c.loaded_mm_asid]
-    local_tlb_gen, mm_tlb_gen = int(context.tlb_gen), int(mm.c.tlb_gen)
+    local_tlb_gen, mm_tlb_gen = int(context.tlb_gen), _mm_tlb_gen(mm)
     nr_invalidate = 0
     if info.new_tlb_gen <= local_tlb_gen:
         return

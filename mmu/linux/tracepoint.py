@@ -42,6 +42,7 @@ HELPERS: Final = frozenset(
         *("_put_many", "_put_last_locked", "_put_last_rcu", "_table_put"),
         # entries
         *("set_pte_at", "xchg_pmd", "ptep_clear_flush", "flush_tlb_mm_range", "_resolve_locked"),
+        *("ptep_get_and_clear", "pte_cmpxchg", "ptep_set_wrprotect"),
         *("_map_locked", "_unlock_put", "_exchange_page", "_drop_rmap", "add_mm_counter"),
         *("_change_pte", "_zap_stretch", "_zap_pte", "_copy_ptes", "_move_locked"),
     ]

@@ -47,6 +47,7 @@ def lock_vma_under_rcu(mm: MmStruct, address: int) -> struct_vm_area_struct_ptr 
     kernel = mm.kernel
     if kernel.on_point is not None:
         kernel.point("lock_vma_under_rcu")
+    kernel.instrument_lock("vm_refcnt", mm.c.pgd, write=False)
     vma = lib.lock_vma_under_rcu(mm.c, address)
     if not vma:
         return None
@@ -57,6 +58,7 @@ def lock_vma_under_rcu(mm: MmStruct, address: int) -> struct_vm_area_struct_ptr 
 
 def vma_start_read(mm: MmStruct, vma: struct_vm_area_struct_ptr) -> bool:
     """Become a reader unless a writer has the VMA or waits for it, or it is detached."""
+    mm.kernel.instrument_lock("vm_refcnt", mm.c.pgd, write=False)
     if not lib.vma_start_read(mm.c, vma):
         return False
     if mm.kernel.lockdep is not None:
@@ -72,6 +74,7 @@ def _watch_reader(mm: MmStruct, vma: struct_vm_area_struct_ptr) -> None:
 def vma_end_read(mm: MmStruct, vma: struct_vm_area_struct_ptr) -> None:
     """A reader leaves; the last one wakes the writer that waits. MmBug LOCK_NOT_HELD."""
     kernel = mm.kernel
+    kernel.instrument_lock("vm_refcnt", mm.c.pgd, write=False)
     reader = lib.vma_end_read(vma)
     if reader != _ONE_READER:
         if reader == lib.VMA_READER_NONE:
@@ -94,8 +97,10 @@ def vma_start_write(mm: MmStruct, vma: struct_vm_area_struct_ptr) -> None:
         return
     if kernel.lockdep is not None:
         kernel.lockdep.acquire(_number(vma), LOCK_VMA, _name(vma))
+    kernel.instrument_lock("vm_refcnt", mm.c.pgd, write=True)
     vma.vm_refcnt += VMA_LOCK_OFFSET
     kernel.point("vma_start_write")
+    kernel.instrument_lock("vm_refcnt", mm.c.pgd, write=True)
     if vma.vm_refcnt != VMA_LOCK_OFFSET + 1:
         _wait_for_readers(mm, vma)
     vma.vm_lock_seq = mm.c.mm_lock_seq

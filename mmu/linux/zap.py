@@ -28,7 +28,7 @@ from mmu.linux.pgtable import (
     pmd_none,
     pte_none,
     pte_present,
-    set_pte_at,
+    ptep_get_and_clear,
     table_entry,
 )
 from mmu.linux.pmd_ref import pmd_put, pmd_put_tlb, pmd_tryget
@@ -166,8 +166,7 @@ def _zap_skips(mm: MmStruct, value: int, details: int) -> bool:
 
 def _zap_pte(tlb: Gather, pte: EntryPa, addr: int, rss: list[int]) -> bool:
     mm = tlb.mm
-    old = mm.memory.read_u64(pte)
-    set_pte_at(mm, addr, pte, 0)
+    old = ptep_get_and_clear(mm, addr, pte)
     if not pte_present(old):
         return False
     tlb_remove_tlb_entry(tlb, addr)

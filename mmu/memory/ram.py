@@ -114,6 +114,21 @@ class Memory:
         """Set the aligned 64-bit word at guest-physical pa."""
         self.words[self._word(pa)] = value
 
+    def xchg_u64(self, pa: int, value: int) -> int:
+        """LOCK XCHG of the aligned 64-bit word at guest-physical pa; returns what it was."""
+        word = self._word(pa)
+        old = self.words[word]
+        self.words[word] = value
+        return old
+
+    def cmpxchg_u64(self, pa: int, old: int, value: int) -> bool:
+        """LOCK CMPXCHG of the aligned 64-bit word at guest-physical pa; whether it was ``old``."""
+        word = self._word(pa)
+        if self.words[word] != old:
+            return False
+        self.words[word] = value
+        return True
+
     def load(self, pa: int) -> int | None:
         """The aligned 64-bit word at guest-physical pa, in RAM or in the memory beyond that the bus
         reaches; None if there is no memory.

@@ -123,7 +123,7 @@ class Zoo:
         self.random.choice(things)()
 
 
-@pytest.mark.parametrize("seed", range(30))
+@pytest.mark.parametrize("seed", range(12))
 def test_objects_die_in_any_order(seed: int) -> None:
     zoo = Zoo(seed)
     for _ in range(ROUNDS):

@@ -12,7 +12,7 @@ from mmu.linux.bug import Bug, MmBug
 from mmu.linux.rcupdate import rcu_barrier, rcu_qs, synchronize_rcu
 from mmu.linux.smp import local_irqs_off
 from tests.linux.cpus import Cpus
-from tests.races.interleaving import Interleaving
+from ucmmu.race.interleaving import Interleaving
 
 
 @pytest.fixture(params=["c", "python"])

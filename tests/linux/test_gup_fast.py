@@ -16,7 +16,7 @@ from mmu.linux.policy import FreeTables
 from mmu.linux.smp import local_irqs_off
 from mmu.units import PAGE_SHIFT, PAGE_SIZE
 from tests.linux.cpus import BASE, Cpus
-from tests.races.interleaving import Interleaving, Step, explore
+from ucmmu.race.interleaving import Interleaving, Step, explore
 
 
 @pytest.fixture(params=["c", "python"])

@@ -16,7 +16,7 @@ from mmu.linux.contention import LOCK_MMAP
 from mmu.linux.mm import Mm
 from mmu.linux.sched import Sleep, WaitQueue
 from tests.linux.cpus import BASE, Cpus
-from tests.races.interleaving import Interleaving
+from ucmmu.race.interleaving import Interleaving
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from mmu.linux.tlbflush import switch_mm
 from mmu.memory import Memory
 from mmu.twin import EntryPa
 from mmu.x86 import Mmu
-from tests.races.interleaving import Deadlock, Interleaving
+from ucmmu.race.interleaving import Deadlock, Interleaving
 
 BASE = 0x10_0000_0000
 KINDS = {"pte": LOCK_PTE, "pmd": LOCK_PMD}

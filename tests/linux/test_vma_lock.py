@@ -14,7 +14,7 @@ from mmu.linux.contention import LOCK_VMA
 from mmu.linux.vma_lock import lock_vma_under_rcu, vma_end_read, vma_start_read, vma_start_write
 from mmu.units import PAGE_SIZE
 from tests.linux.cpus import BASE, Cpus
-from tests.races.interleaving import Interleaving
+from ucmmu.race.interleaving import Interleaving
 
 OTHER = BASE + (1 << 30)
 

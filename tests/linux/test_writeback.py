@@ -25,7 +25,7 @@ from mmu.linux.vmscan import try_to_free_pages
 from tests.linux.cpus import Cpus
 from tests.linux.disk import Disk
 from tests.linux.processes import pte, run
-from tests.races.interleaving import Interleaving
+from ucmmu.race.interleaving import Interleaving
 
 PAGE = 4096
 BASE = 0x10_0000_0000

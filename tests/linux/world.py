@@ -20,9 +20,9 @@ from mmu.units import PAGE_SIZE
 from mmu.x86 import Access
 from mmu.x86.unit import Mmu
 from tests.linux.disk import Disk
-from tests.trace.rings import batch_of
 from ucmmu.testing.mm import MmUnderTest, access_once, load_mm
 from ucmmu.testing.options import MachineOptions
+from ucmmu.testing.rings import batch_of
 
 PROT_RW = 3
 MAP_ANON = 0x22

@@ -19,8 +19,8 @@ from mmu.linux.pgtable import entry_pfn
 from mmu.linux.policy import FreeTables
 from mmu.linux.tlbflush import enter_lazy_tlb
 from tests.races import variants
-from tests.races.interleaving import Deadlock, Step
-from tests.races.world import BASE, PAGE_SIZE, SLOT, Actor, RaceWorld
+from ucmmu.race.interleaving import Deadlock, Step
+from ucmmu.race.world import BASE, PAGE_SIZE, SLOT, Actor, RaceWorld
 from ucmmu.testing.variants import Patches, applied
 
 RCU, PMDLOCK, SCAN = FreeTables.REFCOUNT, FreeTables.REFCOUNT_PMDLOCK, FreeTables.SCAN
@@ -131,10 +131,10 @@ def d5(world: RaceWorld, form: str, historical: bool) -> Any:
 
     def reader() -> None:
         rcu.rcu_read_lock(world.kernel)
-        page = world.memory.page(entry_pfn(world.memory.read_u64(pmd)))
+        table = entry_pfn(world.memory.read_u64(pmd))
         world.kernel.point("reader")
-        lock_table(world.mm, page)
-        unlock_table(world.mm, page)
+        lock_table(world.mm, table)
+        unlock_table(world.mm, table)
         rcu.rcu_read_unlock(world.kernel)
 
     return {0: world.clear(BASE, form), 1: reader}, [(1, "reader"), (0, "ended"), (1, "ended")]

@@ -15,8 +15,8 @@ from mmu.linux.policy import FreeTables
 from mmu.linux.tlbflush import switch_mm
 from mmu.x86 import Access, Outcome
 from tests.linux.processes import check_processes
-from tests.races.interleaving import Interleaving, Step, explore
-from tests.races.world import BASE, SLOT, Actor, RaceWorld
+from ucmmu.race.interleaving import Interleaving, Step, explore
+from ucmmu.race.world import BASE, SLOT, Actor, RaceWorld
 
 SHARED = BASE + 4 * SLOT
 

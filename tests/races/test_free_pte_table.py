@@ -16,8 +16,8 @@ from mmu.errors import MmuError
 from mmu.linux import engine, mmu_gather, pte_ref
 from mmu.linux.policy import FreeTables
 from mmu.linux.pte_ref import TryGet
-from tests.races.interleaving import Interleaving, Step, explore
-from tests.races.world import BASE, PAGE_SIZE, SLOT, Actor, RaceWorld
+from ucmmu.race.interleaving import Interleaving, Step, explore
+from ucmmu.race.world import BASE, PAGE_SIZE, SLOT, Actor, RaceWorld
 from ucmmu.testing.variants import replaced
 
 BOTH = pytest.mark.parametrize(

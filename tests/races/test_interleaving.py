@@ -14,7 +14,7 @@ from mmu.linux.sched import WaitQueue
 from mmu.linux.state import Kernel
 from mmu.memory import Memory
 from mmu.x86 import Mmu
-from tests.races.interleaving import Deadlock, Interleaving, Step, explore
+from ucmmu.race.interleaving import Deadlock, Interleaving, Step, explore
 
 
 @pytest.fixture

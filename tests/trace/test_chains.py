@@ -16,7 +16,7 @@ from mmu.linux.policy import FreeTables
 from mmu.trace.chains import Break, Chains, broken_chains
 from mmu.units import PAGE_SIZE
 from tests.linux.world import BASE, World
-from tests.trace.rings import batch_of
+from ucmmu.testing.rings import batch_of
 
 ALLOC, FREE = EVENT_ID["pte_alloc"], EVENT_ID["pte_free"]
 GET, PUT = EVENT_ID["pte_get"], EVENT_ID["pte_put"]

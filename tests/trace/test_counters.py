@@ -20,7 +20,7 @@ from tests.guests.machine import HAS_JEMALLOC, POLICIES
 from tests.guests.ordinary_user import UID
 from tests.linux.world import BASE, World
 from tests.trace.recorded import Recorded, record
-from tests.trace.rings import batch_of
+from ucmmu.testing.rings import batch_of
 
 GUESTS = [
     ("hello",),

@@ -2,7 +2,7 @@
 """A kernel of several CPUs that run one mm, for races: the Python engine, the checker of stale
 translations and lockdep on.
 
-An actor is a function of a CPU (tests.races.interleaving): ``world.write(addr)`` and its like make
+An actor is a function of a CPU (ucmmu.race.interleaving): ``world.write(addr)`` and its like make
 one. ``world.settle()`` says what must be so when all have ended.
 """
 
@@ -30,8 +30,8 @@ from mmu.trace.chains import broken_chains
 from mmu.twin import EntryPa
 from mmu.units import PAGE_SHIFT, PAGE_SIZE
 from mmu.x86 import Access, Mmu, Outcome
-from tests.races.interleaving import Interleaving, Step
-from tests.trace.rings import batch_of
+from ucmmu.race.interleaving import Interleaving, Step
+from ucmmu.testing.rings import batch_of
 
 BASE = 0x10_0000_0000
 SLOT = 2 << 20

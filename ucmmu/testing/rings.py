@@ -17,5 +17,5 @@ def batch_of(ring: EventRing) -> Batch:
     count = int(ring.c.head - ring.c.tail)
     records = ffi.new("struct event[]", max(count, 1))
     lib.ring_read(ring.c, records, count)
-    taken = np.frombuffer(ffi.buffer(records), RECORD)[:count].copy()
+    taken = np.frombuffer(bytes(ffi.buffer(records)), RECORD)[:count].copy()
     return Batch(np.arange(count, dtype=np.uint64), taken)

@@ -1,0 +1,458 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What each step of the kernel reads and writes that another CPU could see.
+
+Two steps of different CPUs that touch nothing in common, or only read it, may change places: the
+explorer need not try both orders. ``WatchedMemory`` and ``Watch`` find out, for the Python engine::
+
+    words of RAM             every read and write, the page walker's too
+    struct page              every field, by a view that Memory.page() hands out
+    frames                   handed out and taken back, from a list for each CPU, as Linux's pcp
+    mm, CPU, gather, RCU     writes: what of their bytes changed in the step; reads: a CPU reads all
+                             of its own, and the rest where kernel code says so
+                             (Kernel.instrument_read()); what is rarely written, every step reads
+    a CPU's TLB              by its Mmu's methods (WatchedMmu)
+
+An object is a guest-physical address (a word of RAM) or a tuple, which describe() puts in words.
+Counters, high-water marks and events are no accesses; sums that commute (rss_stat, pgtables_bytes)
+are none either.
+
+With ``fine`` each step has one such object: before the second one there is a point to switch at,
+named by the function that comes to it. What is read and then written stays together, and a frame
+that no table entry named yet makes no points.
+
+With ``tso`` each CPU has a store buffer (ucmmu.race.tso) for its plain stores to RAM and to
+``struct page``; drain_step() is then a step of its own. A store to what is no word of RAM and no
+field of a ``struct page`` is seen at once, with all that came before it.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from mmu._native import lib
+from mmu.linux.state import Cpu, Kernel, MmStruct
+from mmu.units import PAGE_SHIFT
+from ucmmu.race.structs import (
+    KERNEL_REST,
+    StructDiff,
+    ValueDiff,
+    cpu_object,
+    diffs_of_cpu,
+    diffs_of_kernel,
+    diffs_of_mm,
+    mm_object,
+)
+from ucmmu.race.tso import StoreBuffer
+from ucmmu.race.watched import WatchedMemory
+
+if TYPE_CHECKING:
+    from mmu.linux.rwsem import RwSemaphore
+
+Object = Hashable
+"""What a step touches: the address of a word of RAM, or a tuple."""
+
+_NOT_OURS: Final = ("access.py", "watched.py", "state.py", "contextlib.py")
+"""Files whose functions come between the kernel's code and us."""
+
+_LOCAL_FIELDS: Final = frozenset(
+    ["rcu_nesting", "irqs_disabled", "ctxs", "next_asid", "loaded_mm_asid", "nr_calls"]
+)
+"""Fields of a CPU whose change makes no other CPU look for its stores."""
+
+_CELLS: Final = frozenset(["flags", "_refcount", "ptl", "pte_refcount"])
+"""Fields that are read and written by one locked instruction where one step does both."""
+
+_ONLY_OF_THE_LIVING: Final = frozenset(["ptl", "pte_refcount", "pmd"])
+"""Fields that nobody may look at once the frame is free."""
+
+
+@dataclass(frozen=True, slots=True)
+class StepAccess:
+    """What one step read and wrote. ``everything``: more than is known, so it conflicts with all."""
+
+    reads: frozenset[Object] = frozenset()
+    writes: frozenset[Object] = frozenset()
+    everything: bool = False
+
+    def conflicts_with(self, other: StepAccess) -> bool:
+        """Whether the order of the two may matter: one writes what the other touches."""
+        if self.everything or other.everything:
+            return True
+        return not (
+            self.writes.isdisjoint(other.writes)
+            and self.writes.isdisjoint(other.reads)
+            and self.reads.isdisjoint(other.writes)
+        )
+
+
+def describe(what: Object) -> str:
+    """An object in words."""
+    if isinstance(what, int):
+        return f"the word at {what:#x}"
+    kind, *rest = what if isinstance(what, tuple) else (what,)
+    if kind == "page":
+        field, *part = rest[1:]
+        return f"{field} of frame {rest[0]:#x}" + (f" ({part[0]} of CPU {part[1]})" if part else "")
+    if kind == "frame":
+        return f"frame {rest[0]:#x} being in use"
+    if kind in ("mm", "cpu"):
+        return f"{rest[1]} of {kind if kind == 'mm' else 'CPU'} {rest[0]}"
+    if kind == "tlb":
+        return f"the TLB of CPU {rest[0]}"
+    return " ".join(map(str, (kind, *rest)))
+
+
+class Watch:
+    """Watches the kernel's steps; its memory is a WatchedMemory, its engine the Python one.
+
+    Before a CPU goes on: begin_step(); when it stops again: end_step(). ``on_freed(pfn, what)`` is
+    called when a free frame is used, ``on_store`` for each word or field that reaches memory.
+    ``buffers`` are the CPUs' store buffers, none without ``tso``.
+    """
+
+    def __init__(self, kernel: Kernel, *, fine: bool = True, tso: bool = False) -> None:
+        memory = kernel.memory
+        if not isinstance(memory, WatchedMemory) or kernel.native:
+            raise TypeError("only a kernel of the Python engine over a WatchedMemory is watched")
+        self.kernel = kernel
+        self.memory = memory
+        self.fine = fine
+        self.active = False
+        self.on_freed: Callable[[int, Object], None] | None = None
+        self.buffers: list[StoreBuffer[Object]] = [
+            StoreBuffer[Object]() for _ in (kernel.cpus if tso else ())
+        ]
+        self._cpu = 0
+        self._reads: set[Object] = set()
+        self._writes: set[Object] = set()
+        self._everything = False
+        self._shared: Object = None
+        self._locked: dict[int, Object] = {}
+        self._ran: set[int] = set()
+        self._numbers = range(len(kernel.cpus))
+        self._own = [
+            frozenset(
+                [cpu_object(cpu, name) for name, _ in _fields_of(cpu.c)]
+                + [cpu_object(cpu, "gather")]
+            )
+            for cpu in kernel.cpus
+        ]
+        self._groups: dict[Object, tuple[frozenset[Object], ...]] = {}
+        self._mms: list[MmStruct] = []
+        self._diffs: list[StructDiff | ValueDiff] = diffs_of_kernel(kernel)
+        for cpu in kernel.cpus:
+            self._diffs += diffs_of_cpu(cpu)
+        self._always: set[Object] = {KERNEL_REST}
+        self._meet_mms()
+        memory.watch = self
+        kernel.instrument = self
+
+    # The scheduler calls these.
+
+    def begin_step(self, cpu: int) -> None:
+        """CPU ``cpu`` goes on from here."""
+        self._cpu = cpu
+        self._reads, self._writes = set(), set()
+        self._everything = False
+        self._shared = None
+        self._ran = {cpu}
+        self.active = True
+
+    def end_step(self) -> StepAccess:
+        """It stops; what it touched since begin_step()."""
+        self.active = False
+        self._meet_mms()
+        drains = False
+        own, mix = ("cpu", self._cpu), self.memory.mix
+        for diff in self._diffs:
+            for what, field, before, now in diff.changes():
+                mix((what, field), before, now)
+                self._writes.add(what)
+                drains = drains or field not in _LOCAL_FIELDS or what[:2] != own  # type: ignore[index]
+        if drains and self.buffers:
+            self._drain_now(self._cpu)
+        self._reads |= self._always
+        for cpu in self._ran:
+            self._reads |= self._own[cpu]
+        return StepAccess(frozenset(self._reads), frozenset(self._writes), self._everything)
+
+    def drainable(self) -> list[int]:
+        """The CPUs that have stores which no other CPU sees yet: each may drain_step()."""
+        return [cpu for cpu, buffer in enumerate(self.buffers) if buffer]
+
+    def drain_step(self, cpu: int) -> StepAccess:
+        """The oldest store of that CPU reaches memory."""
+        what, value = self.buffers[cpu].drain()
+        self.memory.raw_store(what, value)
+        return StepAccess(frozenset(), frozenset([*self._group(what)[0], ("buffer", cpu)]))
+
+    @property
+    def state_hash(self) -> int:
+        """A hash of all that CPUs share, what waits in store buffers too; equal states have equal
+        ones.
+        """
+        waiting = tuple(tuple(buffer) for buffer in self.buffers)
+        return self.memory.state_hash ^ hash(waiting)
+
+    # What memory tells (MemoryWatch).
+
+    def this_cpu(self) -> int:
+        """The number of the CPU that runs."""
+        return int(self.kernel.c.this_cpu.id)
+
+    def load(self, what: Object, frame: int) -> int:
+        """See MemoryWatch."""
+        self._touch(what, frame)
+        self._reads |= self._group(what)[0]
+        return self._value(what)
+
+    def _value(self, what: Object) -> int:
+        if self.buffers:
+            value = self.buffers[self.this_cpu()].load(what)
+            if value is not None:
+                return value
+        return self.memory.raw_load(what)
+
+    def store(self, what: Object, frame: int, value: int) -> None:
+        """See MemoryWatch: a plain store, unless it ends a locked read-modify-write."""
+        cpu = self.this_cpu()
+        locked = self._locked.get(cpu) == what
+        self._touch(what, frame)
+        cell = isinstance(what, tuple) and what[2] in _CELLS
+        read = what in self._reads
+        modifies = cell and read and not (what[2] == "ptl" and value == 0)  # type: ignore[index]
+        if locked:
+            del self._locked[cpu]
+        self._note_store(what, value, cpu, modifies or locked)
+        if not self.buffers:
+            self.memory.raw_store(what, value)
+        elif locked or modifies:
+            self._drain_now(cpu)
+            self.memory.raw_store(what, value)
+        else:
+            self.buffers[cpu].store(what, value)
+            self._writes.add(("buffer", cpu))
+
+    def _note_store(self, what: Object, value: int, cpu: int, modifies: bool) -> None:
+        """Count what is added and taken away in any order as commuting."""
+        everyone, gets, puts = self._group(what)
+        if modifies and gets:
+            old = self._value(what)
+            if min(old, value) >= 1 and old != value:
+                self._reads -= everyone
+                self._reads |= puts if value > old else gets
+                self._writes.add((*what, "get" if value > old else "put", cpu))  # type: ignore[misc]
+                return
+        self._writes |= everyone
+
+    def _group(self, what: Object) -> tuple[frozenset[Object], ...]:
+        """(what a plain access of it touches, takers of references, droppers)."""
+        group = self._groups.get(what)
+        if group is None:
+            gets: frozenset[Object] = frozenset()
+            puts: frozenset[Object] = frozenset()
+            if isinstance(what, tuple) and what[0] == "page" and what[2] == "pte_refcount":
+                gets = frozenset((*what, "get", cpu) for cpu in self._numbers)
+                puts = frozenset((*what, "put", cpu) for cpu in self._numbers)
+            group = self._groups[what] = (frozenset([what]) | gets | puts, gets, puts)
+        return group
+
+    def exchange(self, what: Object, frame: int, value: int) -> int:
+        """See MemoryWatch."""
+        self.lock_prefix()
+        old = self.load(what, frame)
+        self.store(what, frame, value)
+        return old
+
+    def walker_load(self, pa: int) -> int:
+        """See MemoryWatch: what memory has, for a walk passes the store buffer by."""
+        frame = pa >> PAGE_SHIFT
+        self._touch(pa, frame, quiet=not self.memory.c.pages[frame].pmd)
+        self._reads.add(pa)
+        return self.memory.raw_load(pa)
+
+    def walker_exchange(self, pa: int, old: int, value: int) -> bool:
+        """See MemoryWatch."""
+        self._touch(pa, pa >> PAGE_SHIFT, quiet=True)
+        self._reads.add(pa)
+        if self.memory.raw_load(pa) != old:
+            return False
+        self._writes.add(pa)
+        self.memory.raw_store(pa, value)
+        return True
+
+    def put_page(self, pfn: int) -> bool:
+        """See MemoryWatch."""
+        what = ("page", pfn, "_refcount")
+        self.lock_prefix()
+        nr = self.load(what, pfn) - 1
+        self.store(what, pfn, nr)
+        return nr == 0
+
+    def allocation(self, pfn: int, cpu: int) -> None:
+        """See MemoryWatch."""
+        if not self.active:
+            return
+        self._fence(cpu)
+        if pfn in self.memory.in_use:
+            self._before(("frame", pfn))
+        self._writes.update((("pcp", cpu), ("frame", pfn)))
+
+    def everything(self) -> None:
+        """See MemoryWatch."""
+        self._everything = True
+
+    @contextmanager
+    def instruction(self, cpu: int) -> Iterator[None]:
+        """See MemoryWatch. Interrupts are off meanwhile, and with them grace periods."""
+        self.tlb(cpu, serializing=False)
+        self._reads.add(("operations",))
+        c = self.kernel.cpus[cpu].c
+        lib.local_irq_save(c)
+        try:
+            yield
+        finally:
+            lib.local_irq_restore(c)
+
+    def tlb(self, cpu: int, *, serializing: bool = True) -> None:
+        """See MemoryWatch."""
+        what = ("tlb", cpu)
+        self._before(what)
+        if serializing and cpu == self.this_cpu():
+            self._fence(cpu)
+        self._writes.add(what)
+        self._ran.add(self.this_cpu())
+
+    def translated(self, pa: int) -> None:
+        """See MemoryWatch."""
+        self._check_frame(pa >> PAGE_SHIFT, pa)
+        self._reads.add(("frame", pa >> PAGE_SHIFT))
+
+    # What the kernel tells (mmu.linux.state.Instrument).
+
+    def lock_prefix(self) -> None:
+        """See Instrument."""
+        if not self.active:
+            return
+        if self._shared is not None:
+            self._switch()
+        cpu = self.this_cpu()
+        self._fence(cpu)
+        self._locked[cpu] = None
+
+    def instrument_read(self, owner: object, field: str) -> None:
+        """See Instrument."""
+        if self.active:
+            what = self._object(owner, field)
+            self._before(what)
+            self._reads.add(what)
+
+    def instrument_write(self, owner: object, field: str) -> None:
+        """See Instrument: seen at once by all, and so is all that this CPU stored before."""
+        if self.active:
+            what = self._object(owner, field)
+            self._before(what)
+            self._fence(self.this_cpu())
+            self._writes.add(what)
+
+    def instrument_lock(self, lock: RwSemaphore | object, number: int, *, write: bool) -> None:
+        """See Instrument: readers come and go in any order."""
+        if not self.active:
+            return
+        what = ("lock", getattr(lock, "name", lock), number)
+        self._before(what)
+        cpu = self.this_cpu()
+        self._fence(cpu)
+        if write:
+            self._writes.update((*what, n) for n in self._numbers)
+        else:
+            self._writes.add((*what, cpu))
+
+    def _object(self, owner: object, field: str) -> Object:
+        if isinstance(owner, MmStruct):
+            return (field == "page_table_lock" and ("mm", int(owner.c.ctx_id), field)) or mm_object(
+                owner, field
+            )
+        if isinstance(owner, Cpu):
+            return ("tlb", owner.id) if field == "tlb" else cpu_object(owner, field)
+        return (field,)
+
+    # One shared object a step.
+
+    def _touch(self, what: Object, frame: int, *, quiet: bool = False) -> None:
+        """The CPU that runs comes to a word of that frame, or a field of its struct page."""
+        if not quiet and frame not in self.memory.private:
+            self._before(what)
+        cpu = self.this_cpu()
+        self._ran.add(cpu)
+        if self._locked.get(cpu, self) is None:
+            self._locked[cpu] = what
+        self._reads.add(("frame", frame))
+        if isinstance(what, int) or what[2] in _ONLY_OF_THE_LIVING:  # type: ignore[index]
+            self._check_frame(frame, what)
+
+    def _check_frame(self, frame: int, what: Object) -> None:
+        if frame not in self.memory.in_use and self.on_freed is not None:
+            self.on_freed(frame, what)
+
+    def _before(self, what: Object) -> None:
+        """If the step has touched another object, end it here."""
+        if self._shared is not None and self._shared != what:
+            self._switch()
+        self._shared = what
+
+    def _switch(self) -> None:
+        if self.fine and self.this_cpu() == self._cpu:
+            self.kernel.point(_label(sys._getframe(2)))
+
+    # Store buffers.
+
+    def _fence(self, cpu: int) -> None:
+        """Wait until the CPU's stores are all in memory."""
+        if not self.buffers or not self.buffers[cpu]:
+            return
+        buffer = self.buffers[cpu]
+        waited = cpu == self._cpu and self.kernel.scheduler.spin_until(
+            lambda: not buffer, f"the store buffer of CPU {cpu} to drain"
+        )
+        if not waited:
+            self._drain_now(cpu)
+
+    def _drain_now(self, cpu: int) -> None:
+        for what, _ in self.buffers[cpu]:
+            self._writes |= self._group(what)[0]
+        self.buffers[cpu].drain_all(self.memory.raw_store)
+
+    def drain(self, cpu: int) -> None:
+        """All stores of that CPU reach memory now: an interrupt, the end of its work."""
+        if self.buffers:
+            self._drain_now(cpu)
+
+    # Address spaces come and go.
+
+    def _meet_mms(self) -> None:
+        if self._mms == self.kernel.mms:
+            return
+        for mm in self.kernel.mms:
+            if mm not in self._mms:
+                self._diffs += diffs_of_mm(mm)
+                self._always.add(mm_object(mm, "rest"))
+        self._mms = list(self.kernel.mms)
+        self._writes.add(KERNEL_REST)
+
+
+def _fields_of(c: Any) -> list[tuple[str, Any]]:
+    from mmu._native import ffi
+
+    return list(ffi.typeof(c).item.fields)
+
+
+def _label(frame: Any) -> str:
+    """The name of the kernel's function that touches something."""
+    while frame is not None and frame.f_code.co_filename.endswith(_NOT_OURS):
+        frame = frame.f_back
+    return "" if frame is None else str(frame.f_code.co_name).lstrip("_")
