@@ -1409,6 +1409,7 @@ class Lib:
     FREE_TABLES_SCAN: Final[int]
     FREE_TABLES_REFCOUNT: Final[int]
     FREE_TABLES_REFCOUNT_PMDLOCK: Final[int]
+    FREE_TABLES_OWN: Final[int]
     FREE_LEVELS_PTE: Final[int]
     FREE_LEVELS_PMD: Final[int]
     FREE_LEVELS_PUD: Final[int]

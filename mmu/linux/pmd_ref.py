@@ -45,7 +45,6 @@ from mmu.linux.mmu_gather import (
     flush_upper_table,
     table_free_tlb,
     tlb_gather_owed,
-    tlb_remove_tables,
 )
 from mmu.linux.pgalloc import entry_alloc, mm_dec_pgtables, mm_inc_pgtables, populate, table_alloc
 from mmu.linux.pgtable import (
@@ -59,7 +58,7 @@ from mmu.linux.pgtable import (
     table_page,
 )
 from mmu.linux.pt_reclaim import table_is_counted
-from mmu.linux.rcu import rcu_read_lock, rcu_read_unlock
+from mmu.linux.rcu import call_rcu, rcu_read_lock, rcu_read_unlock
 from mmu.linux.state import MmStruct
 from mmu.linux.tlbflush import flush_tlb_is_local
 from mmu.linux.tracepoint import Span, emit
@@ -262,6 +261,7 @@ def _entry_set(mm: MmStruct, entry: EntryPa, level: int, site: str) -> None:
     """One more entry of the table of this level in which entry lies."""
     if not table_is_counted(mm, level):
         return
+    mm.kernel.lock_prefix()
     page = table_page(mm, entry)
     old = page.pte_refcount
     if old == 0 or old == TABLE_REF_MAX:
@@ -274,6 +274,7 @@ def _entry_set(mm: MmStruct, entry: EntryPa, level: int, site: str) -> None:
 
 
 def _get_unless_zero(mm: MmStruct, table: int, level: int, site: str) -> bool:
+    mm.kernel.lock_prefix()
     page = mm.memory.page(table)
     old = page.pte_refcount
     if old == 0:
@@ -304,6 +305,7 @@ def _put(
 
 def _table_put(mm: MmStruct, table: int, level: int, holder: int, site: str) -> bool:
     """Drop one reference; whether none is left."""
+    mm.kernel.lock_prefix()
     page = mm.memory.page(table)
     old = page.pte_refcount
     if old == 0:
@@ -346,7 +348,7 @@ def _free_and_unlock(
         if table is not None:
             mm_dec_pgtables(mm)
             if tlb is None:
-                tlb_remove_tables(mm.kernel, [table])
+                call_rcu(mm.kernel, table)
             if table_is_counted(mm, level + 1):
                 above = entry >> PAGE_SHIFT
                 _put(mm, tlb, above, addr, level + 1, _ENTRIES, _LEVELS[level].freeing)
@@ -361,7 +363,7 @@ def _detach(mm: MmStruct, entry: EntryPa, addr: int, level: int) -> int | None:
     if not value & P or mm.memory.page(entry_pfn(value)).pte_refcount:
         return None
     start = addr & -level_size(level + 1)
-    mm.memory.write_u64(entry, 0)
+    value = mm.memory.xchg_u64(entry, 0)
     emit(mm.kernel, names.set_event, start, value, 0, entry, names.freeing)
     if not table_is_empty(mm.memory, value & ADDR_MASK):
         mm.kernel.bug(Bug.TABLE_NOT_EMPTY, addr)

@@ -1,9 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The policies by which empty tables are freed; mmu.linux.pt_reclaim does what each says."""
+"""The policies by which empty tables are freed, by name; mmu.linux.policies does what each says
+under the Python engine.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import Enum
+from typing import Any, TypeVar
 
 from mmu._native import lib
 from mmu.errors import MmuError
@@ -49,7 +53,7 @@ class FreeLevels(Enum):
     """Up to which level empty tables are freed: the name on the command line, the number in
     ``struct kernel``, what it does.
 
-    More than PTE takes a policy that counts: REFCOUNT or REFCOUNT_PMDLOCK.
+    More than PTE takes a policy that counts: REFCOUNT, REFCOUNT_PMDLOCK, or one's own.
     """
 
     PTE = ("pte", lib.FREE_LEVELS_PTE, "PTE tables alone")
@@ -68,10 +72,31 @@ class FreeLevels(Enum):
         return {levels.label: levels for levels in cls}[label]
 
 
-def check_free_levels(policy: FreeTables, levels: FreeLevels) -> None:
-    """Raise MmuError if the policy does not count, so that it cannot free such tables."""
-    if levels is not FreeLevels.PTE and policy.number < lib.FREE_TABLES_REFCOUNT:
+def check_free_levels(label: str, number: int, levels: FreeLevels) -> None:
+    """Raise MmuError if the policy of this name and number does not count, so that it cannot free
+    such tables.
+    """
+    if levels is not FreeLevels.PTE and number < lib.FREE_TABLES_REFCOUNT:
         raise MmuError(
-            f"empty tables up to {levels.label} can be freed only where references are counted:"
-            f" refcount or refcount-pmdlock, not {policy.label}"
+            f"empty {levels.label.upper()} tables can be freed only where references are counted:"
+            f" by refcount or refcount-pmdlock, not by {label}"
         )
+
+
+C = TypeVar("C", bound=type)
+_MADE_BY: dict[FreeTables, Callable[[Any], Any]] = {}
+
+
+def made_by(policy: FreeTables) -> Callable[[C], C]:
+    """The class below is the policy under the Python engine."""
+
+    def decorate(cls: C) -> C:
+        _MADE_BY[policy] = cls
+        return cls
+
+    return decorate
+
+
+def class_of(policy: FreeTables) -> Callable[[Any], Any]:
+    """The class of a policy, whose objects are made of a Kernel; mmu.linux.policies has them."""
+    return _MADE_BY[policy]

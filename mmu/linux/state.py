@@ -15,9 +15,10 @@ makes a CPU run has set. Making an MmStruct loads nothing: ``switch_mm()`` does.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Protocol, cast
+from functools import cached_property
+from typing import TYPE_CHECKING, ClassVar, Final, Protocol, cast
 from weakref import WeakValueDictionary
 
 from mmu._native import ffi, lib
@@ -28,7 +29,7 @@ from mmu.linux.filemap import MappedFile
 from mmu.linux.layout import TASK_SIZE, UNKNOWN, Hole, mmap_base
 from mmu.linux.lockdep import Lockdep
 from mmu.linux.mmap_lock import MmapLock, MmapLocked
-from mmu.linux.policy import FreeLevels, FreeTables, check_free_levels
+from mmu.linux.policy import FreeLevels, FreeTables, check_free_levels, class_of
 from mmu.linux.resource import Rlimits
 from mmu.linux.sched import Alone, Scheduler, Sleep, WaitQueue
 from mmu.linux.tracepoint import emit
@@ -93,6 +94,22 @@ def kernel_run_calls(c: struct_kernel_ptr, number: int) -> None:
         kernel.keep_error(error)
 
 
+class TablePolicy(Protocol):
+    """What lies below mmu.linux.free_tables needs of a policy, which is a FreeTablesPolicy."""
+
+    label: ClassVar[str]
+    counts: ClassVar[bool]
+    number: ClassVar[int]
+
+    def __init__(self, kernel: Kernel) -> None: ...
+
+    def tlb_remove_tables(self, tables: Sequence[int]) -> None:
+        """See FreeTablesPolicy."""
+
+    def frame_freed(self, table: int) -> None:
+        """See FreeTablesPolicy."""
+
+
 class Instrument(Protocol):
     """Who watches what CPUs share without a lock, as KCSAN does (include/linux/instrumented.h):
     the explorer of races. An ``owner`` is an MmStruct, a Cpu, or the Kernel.
@@ -114,23 +131,25 @@ class Instrument(Protocol):
 class Kernel:
     """What Linux keeps in global variables: memory, CPUs, RCU, how tables are freed, sysctls.
 
-    ``policy`` says when empty PTE tables are freed, ``free_levels`` whether PMD and PUD tables are
-    as well, ``engine`` which twins are called (``native``
-    is True for "c"). ``ring`` takes the events, None records nothing. ``scheduler`` is asked
+    ``policy`` says when empty PTE tables are freed: one of ours, or a subclass of FreeTablesPolicy,
+    which the Python engine alone can follow; ``free_levels`` whether empty PMD and PUD tables are
+    freed as well. ``engine`` says which twins are called (``native`` is True for "c"). ``ring``
+    takes the events, None records nothing. ``scheduler`` is asked
     wherever kernel code waits, ``on_point`` hears of each step that another CPU could see (tests
     switch there). ``now_ns`` tells the virtual time, nanoseconds since the kernel was booted.
     ``c`` is the ``struct kernel *`` of native/mm that both engines work on. ``lockdep`` has every
     lock watched (mmu.linux.lockdep), at the cost of a call for each. ``max_map_count``,
     ``mmap_min_addr`` and ``overcommit_memory`` are the sysctls of those names (vm.*). ``mms`` are
     the address spaces that have not exited, oldest first.
-    Raises MmuError for an unknown engine, and for free_levels with a policy that does not count.
+    Raises MmuError for an unknown engine, for a policy of one's own on the C engine, and for
+    free_levels with a policy that does not count.
     """
 
     def __init__(
         self,
         memory: Memory,
         *,
-        policy: FreeTables = FreeTables.REFCOUNT,
+        policy: FreeTables | type[TablePolicy] = FreeTables.REFCOUNT,
         free_levels: FreeLevels = FreeLevels.PTE,
         engine: str = "c",
         ring: EventRing | None = None,
@@ -138,7 +157,10 @@ class Kernel:
     ) -> None:
         if engine not in ENGINES:
             raise MmuError(f"there is no engine {engine!r}: choose one of {', '.join(ENGINES)}")
-        check_free_levels(policy, free_levels)
+        if engine == "c" and not isinstance(policy, FreeTables):
+            raise MmuError(f"{policy.__name__} is in Python: it needs the Python engine")
+        label = policy.label if isinstance(policy, FreeTables) else policy.label or policy.__name__
+        check_free_levels(label, policy_number(policy), free_levels)
         self.memory = memory
         self.policy = policy
         self.free_levels = free_levels
@@ -169,7 +191,7 @@ class Kernel:
         self.c = ffi.new("struct kernel *")
         self.c.ram = memory.c
         self.c.ring = ffi.NULL if ring is None else ring.c
-        self.c.policy = policy.number
+        self.c.policy = policy_number(policy)
         self.c.free_levels = free_levels.number
         self.c.rcu.head = self.c.rcu.tail = self.c.rcu.wait_head = lib.PAGE_NONE
         self.rcu_gp_wait = WaitQueue("grace periods")
@@ -185,6 +207,13 @@ class Kernel:
         self.c.lockdep = lib.kernel_lockdep if lockdep else ffi.NULL
         self._error: BaseException | None = None
         _kernels[int(ffi.cast("uintptr_t", self.c))] = self
+
+    @cached_property
+    def free_tables(self) -> TablePolicy:
+        """How tables are freed, under the Python engine; see mmu.linux.free_tables."""
+        if isinstance(self.policy, FreeTables):
+            return cast("TablePolicy", class_of(self.policy)(self))
+        return self.policy(self)
 
     def add_cpu(self, mmu: Mmu) -> Cpu:
         """Bring up a CPU with this MMU, and return it. The first one is ``this_cpu``.
@@ -308,6 +337,13 @@ class Kernel:
     def counters(self) -> dict[str, int]:
         """What the kernel counts for all its CPUs (KERNEL_COUNTER in events.def), by name."""
         return dict(zip(KERNEL_COUNTERS, self.c.counter, strict=True))
+
+
+def policy_number(policy: FreeTables | type[TablePolicy]) -> int:
+    """FREE_TABLES_* of a policy: of one's own, OWN if it counts, else NEVER."""
+    if isinstance(policy, FreeTables):
+        return policy.number
+    return int(lib.FREE_TABLES_OWN if policy.counts else lib.FREE_TABLES_NEVER)
 
 
 @dataclass(slots=True)

@@ -65,6 +65,7 @@
 #define FREE_TABLES_SCAN 1
 #define FREE_TABLES_REFCOUNT 2
 #define FREE_TABLES_REFCOUNT_PMDLOCK 3
+#define FREE_TABLES_OWN 4 /* counts, in a way that the Python engine alone knows */
 
 /* Up to which level tables are counted and freed when empty, where PTE tables are. */
 #define FREE_LEVELS_PTE 1

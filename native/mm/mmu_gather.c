@@ -79,7 +79,7 @@ void tlb_remove_tables(struct kernel *kernel, const u64 *table, u32 nr)
 	if (at_once && nr && kernel->invlpgb && kernel->nr_cpus > 1)
 		kernel->sync_one(kernel);
 	for (u32 i = 0; i < nr; i++) {
-		if (at_once && !(pfn_to_page(kernel->ram, table[i])->flags & PG_upper))
+		if (at_once)
 			free_table_frame(kernel, table[i]);
 		else
 			call_rcu(kernel, table[i]);
@@ -88,10 +88,35 @@ void tlb_remove_tables(struct kernel *kernel, const u64 *table, u32 nr)
 		check_speculation_everywhere(kernel);
 }
 
+/* Take PMD and PUD tables that are counted, which RCU frees, out of the gathered ones. */
+static u32 split_counted(struct mmu_gather *tlb, u64 *counted)
+{
+	u32 nr = 0, kept = 0;
+
+	for (u32 i = 0; i < tlb->nr_tables; i++) {
+		u64 table = tlb->table[i];
+
+		if (pfn_to_page(tlb->mm->ram, table)->flags & PG_upper)
+			counted[nr++] = table;
+		else
+			tlb->table[kept++] = table;
+	}
+	tlb->nr_tables = kept;
+	return nr;
+}
+
 void tlb_flush_mmu(struct mmu_gather *tlb)
 {
+	struct kernel *kernel = tlb->mm->kernel;
+	u64 counted[MMU_GATHER_MAX];
+	u32 nr_counted = 0;
+
 	tlb_flush_mmu_tlbonly(tlb);
-	tlb_remove_tables(tlb->mm->kernel, tlb->table, tlb->nr_tables);
+	if (unlikely(kernel->free_levels > FREE_LEVELS_PTE))
+		nr_counted = split_counted(tlb, counted);
+	tlb_remove_tables(kernel, tlb->table, tlb->nr_tables);
+	for (u32 i = 0; i < nr_counted; i++)
+		call_rcu(kernel, counted[i]);
 	for (u32 i = 0; i < tlb->nr; i++)
 		put_page(tlb->mm->ram, tlb->pfn[i]);
 	tlb->nr = 0;

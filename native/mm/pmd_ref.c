@@ -151,7 +151,7 @@ static void free_and_unlock(struct mm_struct *mm, struct mmu_gather *tlb, u64 *e
 	if (table) {
 		mm_dec_pgtables(mm);
 		if (!tlb)
-			tlb_remove_tables(mm->kernel, &table, 1);
+			call_rcu(mm->kernel, table);
 		if (table_is_counted(mm, level + 1))
 			put(from, mm, tlb, frame_of(mm, entry), addr, level + 1, ENTRIES);
 	}
