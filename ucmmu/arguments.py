@@ -82,7 +82,7 @@ def _add_program(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--uid",
         metavar="N",
-        type=_whole(0, MAX_UID),
+        type=whole(0, MAX_UID),
         help="its user and group ID, 0 for root in the guest (default: yours)",
     )
     group.add_argument(
@@ -133,21 +133,21 @@ def _add_machine(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--cpus",
         metavar="N",
-        type=_whole(1, MAX_CPUS),
+        type=whole(1, MAX_CPUS),
         default=1,
         help=f"CPUs of the machine, 1 to {MAX_CPUS} (default: 1)",
     )
     group.add_argument(
         "--seed",
         metavar="S",
-        type=_whole(0, MAX_SEED),
+        type=whole(0, MAX_SEED),
         default=0,
         help="gives the schedule and the guest's random numbers: one seed, one run (default: 0)",
     )
     group.add_argument(
         "--quantum",
         metavar="I",
-        type=_whole(1, MAX_QUANTUM),
+        type=whole(1, MAX_QUANTUM),
         help="instructions of a CPU's turn, on average; the seed gives each its length"
         f" (default: {DEFAULT_QUANTUM})",
     )
@@ -234,7 +234,7 @@ def _add_number(
     group.add_argument(
         name,
         metavar="N",
-        type=_whole(1, most),
+        type=whole(1, most),
         default=default,
         help=f"{text} (default: {default})",
     )
@@ -262,7 +262,7 @@ def _size(text: str) -> int:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
-def _whole(least: int, most: int) -> Callable[[str], int]:
+def whole(least: int, most: int) -> Callable[[str], int]:
     """The type of an argument that is a whole number, decimal or 0x…, in [least, most]."""
 
     def whole(text: str) -> int:

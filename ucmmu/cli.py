@@ -14,8 +14,10 @@ from typing import NoReturn
 from ucmmu import (
     command_diff,
     command_maps,
+    command_race,
     command_report,
     command_stats,
+    command_sweep,
     command_table,
     command_trace,
     command_walk,
@@ -85,8 +87,12 @@ _READERS: tuple[Command, ...] = (
     command_stats.COMMAND,
     command_diff.COMMAND,
     command_report.COMMAND,
+    command_race.COMMAND,
+    command_sweep.COMMAND,
 )
-"""The commands that read a trace, in the order of the help."""
+"""The commands of files of their own, in the order of the help; they find the parsers of all
+commands in their arguments, as `command_parsers()`.
+"""
 _COMMANDS = (
     "run",
     "compare",
@@ -331,7 +337,7 @@ def build_parser() -> argparse.ArgumentParser:
         )
         reader.takes_args = command.takes_args
         command.add_arguments(reader)
-        reader.set_defaults(command=command.run)
+        reader.set_defaults(command=command.run, command_parsers=_command_parsers)
     listing = _add_command(
         commands,
         "list",

@@ -115,8 +115,10 @@ class Instrument(Protocol):
     the explorer of races. An ``owner`` is an MmStruct, a Cpu, or the Kernel.
     """
 
-    def lock_prefix(self) -> None:
-        """The next read-modify-write of memory is one locked instruction."""
+    def lock_prefix(self, *, spin_lock: bool = False) -> None:
+        """The next read-modify-write of memory is one locked instruction; ``spin_lock``: which
+        takes a lock that the CPU waits for.
+        """
 
     def instrument_read(self, owner: object, field: str) -> None:
         """A field is read that another CPU may change meanwhile."""
@@ -180,6 +182,8 @@ class Kernel:
         """Asked for frames when RAM is out: each gives some back and returns how many."""
         self.scheduler: Scheduler = Alone()
         self.on_point: Callable[[str], None] | None = None
+        self.ready: Callable[[], bool] | None = None
+        """What the step that comes next, at the last point, waits for; None: nothing."""
         self.instrument: Instrument | None = None
         """Hears of what CPUs share without a lock (Python engine)."""
         self.on_new_mm: Callable[[MmStruct], None] | None = None
@@ -261,15 +265,18 @@ class Kernel:
         """Ticks of HZ since the kernel was booted, of virtual time."""
         return self.now_ns() * HZ // NSEC_PER_SEC
 
-    def point(self, name: str) -> None:
-        """A step of this name comes next that another CPU could see."""
+    def point(self, name: str, ready: Callable[[], bool] | None = None) -> None:
+        """A step of this name comes next that another CPU could see; with ``ready``, which
+        ``self.ready`` is then, it waits where that is not so.
+        """
         if self.on_point is not None:
+            self.ready = ready
             self.on_point(name)
 
-    def lock_prefix(self) -> None:
-        """The next read-modify-write of memory is one locked instruction (LOCK)."""
+    def lock_prefix(self, *, spin_lock: bool = False) -> None:
+        """The next read-modify-write of memory is one locked instruction; see Instrument."""
         if self.instrument is not None:
-            self.instrument.lock_prefix()
+            self.instrument.lock_prefix(spin_lock=spin_lock)
 
     def instrument_read(self, owner: object, field: str) -> None:
         """See Instrument."""

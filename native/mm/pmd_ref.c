@@ -108,7 +108,7 @@ static bool table_put(const char *from, struct mm_struct *mm, u64 table, u32 lev
 static u64 detach_table(struct mm_struct *mm, u64 *entry, u64 addr, u32 level)
 {
 	const char *from = freeing_site(level);
-	u64 value = *entry, start = addr & ~(level_size(level + 1) - 1);
+	u64 value = entry_get(entry), start = addr & ~(level_size(level + 1) - 1);
 
 	if (!(value & X86_P) ||
 	    __atomic_load_n(&pmd_page(mm, value)->pte_refcount, __ATOMIC_ACQUIRE))
@@ -185,7 +185,7 @@ static void put(const char *from, struct mm_struct *mm, struct mmu_gather *tlb, 
 	}
 	rcu_read_lock(mm->kernel);
 	if (table_put(from, mm, table, level, holder))
-		free_table(mm, tlb, pa_to_host(mm->ram, page->pmd), addr, level);
+		free_table(mm, tlb, pa_to_host(mm->ram, READ_ONCE(page->pmd)), addr, level);
 	rcu_read_unlock(mm->kernel);
 }
 
@@ -246,8 +246,8 @@ static u64 counted_table(struct mm_struct *mm, const u64 *entry)
 	if (table) {
 		struct page *page = pfn_to_page(mm->ram, table);
 
-		page->flags |= PG_upper;
-		page->pmd = host_to_pa(mm->ram, entry);
+		page_change_flags(page, PG_upper, 0);
+		WRITE_ONCE(page->pmd, host_to_pa(mm->ram, entry));
 		__atomic_store_n(&page->pte_refcount, 1, __ATOMIC_RELAXED);
 	}
 	return table;
@@ -263,7 +263,7 @@ static u64 install(struct mm_struct *mm, u64 *entry, u64 addr, u64 table, u32 le
 	u64 held = table;
 
 	spin_lock(mm, &mm->page_table_lock, LOCK_PAGE_TABLE);
-	if (likely(!(*entry & X86_P))) {
+	if (likely(!(entry_get(entry) & X86_P))) {
 		flush_freed_tables(mm, entry, addr, level);
 		populate(mm, addr, entry, level + 1, table);
 		mm_inc_pgtables(mm);
@@ -272,13 +272,13 @@ static u64 install(struct mm_struct *mm, u64 *entry, u64 addr, u64 table, u32 le
 		entry_set(from, mm, entry, level + 1);
 		table = 0;
 	} else {
-		held = entry_pfn(*entry);
+		held = entry_pfn(entry_get(entry));
 		if (!get_unless_zero(from, mm, held, level))
 			held = 0;
 	}
 	spin_unlock(mm, &mm->page_table_lock, LOCK_PAGE_TABLE);
 	if (unlikely(table)) {
-		pfn_to_page(mm->ram, table)->flags &= ~(PG_table | PG_upper);
+		page_change_flags(pfn_to_page(mm->ram, table), 0, PG_table | PG_upper);
 		free_pages(mm->ram, table, 0, true);
 	}
 	return held;
@@ -291,7 +291,7 @@ static u64 table_alloc_get(struct mm_struct *mm, u64 *entry, u64 addr, u32 level
 		u64 value, table = 0;
 
 		rcu_read_lock(mm->kernel);
-		value = __atomic_load_n(entry, __ATOMIC_ACQUIRE);
+		value = entry_get(entry);
 		if (value & X86_P &&
 		    get_unless_zero(alloc_site(level), mm, entry_pfn(value), level))
 			table = entry_pfn(value);
@@ -352,16 +352,18 @@ bool pmd_alloc_waits(struct mm_struct *mm, u64 addr)
 {
 	u64 table = mm->pgd;
 
-	if (mm->page_table_lock)
+	if (READ_ONCE(mm->page_table_lock))
 		return true;
 	if (!table_is_counted(mm, 2))
 		return false;
 	for (u32 level = 4; level > 2; level--) {
-		u64 *entry = pa_to_host(mm->ram, table + entry_offset(addr, level)), value = *entry;
+		u64 *entry = pa_to_host(mm->ram, table + entry_offset(addr, level));
+		u64 value = entry_get(entry);
 
 		if (!(value & X86_P))
 			return flush_is_owed(mm, entry) && !flush_tlb_is_local(mm);
-		if (table_is_counted(mm, level - 1) && !pmd_page(mm, value)->pte_refcount)
+		if (table_is_counted(mm, level - 1) &&
+		    !READ_ONCE(pmd_page(mm, value)->pte_refcount))
 			return true;
 		table = value & X86_ADDR_MASK;
 	}

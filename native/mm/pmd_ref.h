@@ -64,7 +64,7 @@ static always_inline pmd_t *next_pmd(struct mmu_gather *tlb, struct mm_struct *m
 	pmd_t *pmd = unlikely(counted) ? pmd_tryget(mm, addr) : mm_find_pmd(mm, addr);
 
 	*next = pmd ? addr_end(addr, end, 2) : hole_end(mm, addr, end);
-	if (!pmd || !pmd_none(*pmd))
+	if (!pmd || !pmd_none(pmdp_get(pmd)))
 		return pmd;
 	if (unlikely(counted))
 		leave_pmd(tlb, mm, pmd, addr);

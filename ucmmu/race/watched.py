@@ -34,7 +34,7 @@ _PAGE_FREE: Final = EVENT_ID["mm_page_free"]
 PageField = tuple[str, int, str]
 """("page", pfn, field): one field of a frame's ``struct page``."""
 
-_UNIONS: Final = {"_mapcount": "ptl", "index": "pmd"}  # one word under two names
+_UNIONS: Final = {"index": "pmd"}  # one word under two names
 _FIELDS: Final = ("flags", "_refcount", "_mapcount", "ptl", "pte_refcount", "next", "pmd", "index")
 
 

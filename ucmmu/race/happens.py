@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Which steps of one run happen before which, and which pairs of them race.
+
+A step *happens before* a later one if it is of the same actor, or dependent on it, or made it able
+to run, or if a step between them links the two. Two runs with the same steps and the same
+happens-before are one *Mazurkiewicz trace*: no actor can tell them apart. Two dependent steps
+*race* if nothing else orders them, and the second could have come first.
+
+Sets of steps are bit masks by position in the run, sets of objects bit masks by a number that each
+object gets when it is first seen, and sets of actors bit masks by their index.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable
+from dataclasses import dataclass
+
+from ucmmu.race.program import StepAccess
+
+_EVERY = 1
+"""The bit that each mask has: what a step that touches everything is dependent on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Masks:
+    """A StepAccess as masks of objects."""
+
+    touched: int
+    """Read, written, added to, waited for, taken or freed."""
+    written: int
+    adds: int
+    fixed: int
+    """Touched otherwise than by an add."""
+    waits: int
+    takes: int
+    frees: int
+
+    def conflict(self, other: Masks) -> int:
+        """Not 0 if steps of two actors are dependent: see StepAccess.conflicts_with()."""
+        return (
+            self.written & other.touched
+            | other.written & self.touched
+            | self.adds & other.fixed
+            | other.adds & self.fixed
+        )
+
+
+class Objects:
+    """Numbers objects, for all runs of one exploration, so that masks can be compared."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[Hashable, int] = {}
+        self._known: dict[StepAccess, Masks] = {}
+
+    def masks(self, access: StepAccess) -> Masks:
+        """The access as masks."""
+        known = self._known.get(access)
+        if known is None:
+            known = self._known[access] = self._masks(access)
+        return known
+
+    def _masks(self, access: StepAccess) -> Masks:
+        if access.everything:
+            every = -1
+            return Masks(every, every, 0, every, 0, 0, 0)
+        reads, writes, adds = self._of(access.reads), self._of(access.writes), self._of(access.adds)
+        waits, takes, frees = self._of(access.waits), self._of(access.takes), self._of(access.frees)
+        written = writes | takes | frees
+        fixed = reads | waits | written
+        return Masks(
+            fixed | adds | _EVERY, written, adds & ~fixed, fixed | _EVERY, waits, takes, frees
+        )
+
+    def _of(self, objects: Iterable[Hashable]) -> int:
+        numbers, mask = self._numbers, 0
+        for thing in objects:
+            number = numbers.get(thing)
+            if number is None:
+                number = numbers[thing] = len(numbers) + 1
+            mask |= 1 << number
+        return mask
+
+
+@dataclass(slots=True)
+class Event:
+    """A step at its place in a run."""
+
+    actor: int
+    masks: Masks
+    enabled: int
+    """The actors that could take a step before it."""
+    before: int = 0
+    """Steps that happen before it."""
+    held: int = 0
+    """What its actor held before it."""
+
+
+class Happens:
+    """The steps of one run, as they are taken. ``events`` may be cut back and go on otherwise."""
+
+    def __init__(self, actors: int) -> None:
+        self.events: list[Event] = []
+        self._places = [0] * actors
+        self._held: list[list[int]] = [[0] * actors]
+
+    def cut(self, length: int) -> None:
+        """Forget all but the first ``length`` steps."""
+        if length < len(self.events):
+            del self.events[length:]
+            del self._held[length + 1 :]
+            rest = (1 << length) - 1
+            self._places = [mask & rest for mask in self._places]
+
+    def add(self, actor: int, masks: Masks, enabled: int) -> list[int]:
+        """The actor took a step, when ``enabled`` could: returns the positions, last first, of the
+        steps that race with it.
+        """
+        event = Event(actor, masks, enabled, held=self._held[-1][actor])
+        event.before, races = self._order(event)
+        held = [mask & ~masks.frees for mask in self._held[-1]]
+        held[actor] |= masks.takes
+        self._held.append(held)
+        self._places[actor] |= 1 << len(self.events)
+        self.events.append(event)
+        return races
+
+    def races_of(self, actor: int, masks: Masks, enabled: int) -> list[int]:
+        """With which steps the actor's next one, not taken, would race."""
+        return self._order(Event(actor, masks, enabled, held=self._held[-1][actor]))[1]
+
+    def _order(self, event: Event) -> tuple[int, list[int]]:
+        """What happens before an event that comes next, and the positions that it races with."""
+        events, masks = self.events, event.masks
+        mine = self._places[event.actor]
+        last = mine.bit_length() - 1
+        before = mine if last < 0 else mine | events[last].before
+        enabler = self._enabler(event.actor, last)
+        fixed = 0
+        races = []
+        for place in range(len(events) - 1, -1, -1):
+            if before >> place & 1:
+                continue
+            other = events[place]
+            if not other.masks.conflict(masks):
+                continue
+            if self._reversible(place, other, event, enabler, last):
+                races.append(place)
+                before |= other.before | 1 << place
+            else:
+                fixed |= other.before | 1 << place
+        if enabler >= 0:
+            fixed |= events[enabler].before | 1 << enabler
+        return before | fixed, races
+
+    def _enabler(self, actor: int, last: int) -> int:
+        """The step since the actor's last one that made it able to go on; -1: it always was."""
+        bit, events = 1 << actor, self.events
+        for place in range(len(events) - 1, last, -1):
+            if not events[place].enabled & bit:
+                return place
+        return -1
+
+    def _reversible(self, place: int, other: Event, event: Event, enabler: int, last: int) -> bool:
+        """Whether the event could have come before the other one, as far as is known."""
+        if event.masks.waits & (other.masks.frees | other.held):
+            return False
+        if place > last and not other.enabled >> event.actor & 1 and enabler >= place:
+            return enabler != place and not self.events[enabler].before >> place & 1
+        return True
+
+    def not_after(self, place: int) -> list[Event]:
+        """The events behind the one at ``place`` that it does not happen before, in order."""
+        return [event for event in self.events[place + 1 :] if not event.before >> place & 1]
+
+    def trace(self) -> int:
+        """A number that two runs have in common if they are the same Mazurkiewicz trace."""
+        total = 0
+        for event in self.events:
+            seen = tuple([(event.before & places).bit_count() for places in self._places])
+            total += hash((event.actor, seen))
+        return hash(total)

@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Wakeup trees: what is still to be explored from one state, as sequences of steps.
+
+From "Optimal Dynamic Partial Order Reduction" (Abdulla, Aronis, Jonsson, Sagonas, POPL 2014). A
+*weak initial* of a sequence is an actor whose next step could as well be taken first: no step of
+the sequence that stands before it happens before it, or the actor takes none and its step is
+independent of all of them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ucmmu.race.happens import Event, Masks
+
+
+@dataclass(slots=True)
+class Branch:
+    """One step of a wakeup tree, and what is to follow it, oldest first."""
+
+    actor: int
+    masks: Masks
+    branches: list[Branch] = field(default_factory=list)
+
+
+def take_weak_initial(sequence: list[Event], actor: int, masks: Masks) -> list[Event] | None:
+    """The sequence without the actor's first step, if the actor is a weak initial of it; None if
+    it is not. ``masks`` are those of its step if the sequence has none.
+    """
+    for number, event in enumerate(sequence):
+        if event.actor == actor:
+            if any(event.masks.conflict(other.masks) for other in sequence[:number]):
+                return None
+            return [*sequence[:number], *sequence[number + 1 :]]
+    if any(masks.conflict(event.masks) for event in sequence):
+        return None
+    return sequence
+
+
+def insert(branches: list[Branch], sequence: list[Event]) -> bool:
+    """Add the sequence, unless what the tree has leads to it; whether it was added."""
+    while True:
+        for branch in branches:
+            rest = take_weak_initial(sequence, branch.actor, branch.masks)
+            if rest is None:
+                continue
+            if not rest or not branch.branches:
+                return False
+            branches, sequence = branch.branches, rest
+            break
+        else:
+            for event in sequence:
+                branch = Branch(event.actor, event.masks)
+                branches.append(branch)
+                branches = branch.branches
+            return True
