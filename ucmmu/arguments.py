@@ -12,17 +12,20 @@ from ucmmu.exit_codes import ExitCode, Failure
 from ucmmu.options import (
     DEFAULT_DISK,
     DEFAULT_FILES,
+    DEFAULT_LEVELS,
     DEFAULT_PROCESSES,
     DEFAULT_QUANTUM,
     DEFAULT_TLB,
     ENGINES,
     FIDELITIES,
+    LEVELS,
     MAX_CPUS,
     MAX_FILES,
     MAX_PROCESSES,
     MAX_QUANTUM,
     MAX_SEED,
     MAX_UID,
+    NOT_COUNTED,
     WALLS,
     RunOptions,
 )
@@ -116,6 +119,13 @@ def add_trace(parser: argparse.ArgumentParser, metavar: str, text: str) -> None:
 
 
 def _add_machine(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--free-levels",
+        choices=list(LEVELS),
+        default=DEFAULT_LEVELS,
+        help=f"which empty tables are freed where references are counted: {choices(LEVELS)}"
+        f" (default: {DEFAULT_LEVELS})",
+    )
     group.add_argument(
         "--fidelity",
         choices=list(FIDELITIES),
@@ -287,6 +297,18 @@ def _seconds(text: str) -> float:
     return seconds
 
 
+def check_free_levels(options: RunOptions) -> None:
+    """Raises Failure (USAGE) if the way of freeing tables cannot free those of the levels asked
+    for.
+    """
+    if options.free_levels != DEFAULT_LEVELS and options.free_tables in NOT_COUNTED:
+        raise Failure(
+            ExitCode.USAGE,
+            f"argument --free-levels {options.free_levels}: --free-tables {options.free_tables}"
+            " counts no references; use refcount or refcount-pmdlock",
+        )
+
+
 def run_options(arguments: argparse.Namespace, program: str, args: Sequence[str]) -> RunOptions:
     """Gather what the options ask for. Raises Failure (USAGE)."""
     if arguments.ram % 4096:
@@ -315,6 +337,7 @@ def run_options(arguments: argparse.Namespace, program: str, args: Sequence[str]
         cwd=arguments.cwd,
         uid=arguments.uid,
         preload=tuple(arguments.preload),
+        free_levels=arguments.free_levels,
         fidelity=_fidelity(arguments),
         engine=arguments.engine,
         tlb=arguments.tlb,

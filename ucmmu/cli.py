@@ -23,7 +23,15 @@ from ucmmu import (
     command_walk,
     exit_codes,
 )
-from ucmmu.arguments import add_json, add_keep, add_run_options, add_trace, choices, run_options
+from ucmmu.arguments import (
+    add_json,
+    add_keep,
+    add_run_options,
+    add_trace,
+    check_free_levels,
+    choices,
+    run_options,
+)
 from ucmmu.command import Command
 from ucmmu.exit_codes import ExitCode, Failure
 from ucmmu.options import POLICIES, RunOptions, find_program
@@ -455,6 +463,7 @@ def _run(arguments: argparse.Namespace) -> int:
         strace=arguments.strace or arguments.strace_out is not None,
         strace_out=TO_STDERR if arguments.strace_out is None else arguments.strace_out,
     )
+    check_free_levels(options)
     return run(options, _limits(arguments), json_target=arguments.json)
 
 

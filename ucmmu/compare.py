@@ -10,7 +10,7 @@ from typing import Any
 
 from ucmmu.environment import environment_of
 from ucmmu.exit_codes import SIGNALLED, ExitCode, Failure
-from ucmmu.options import POLICIES, RunOptions, program_file
+from ucmmu.options import DEFAULT_LEVELS, NOT_COUNTED, POLICIES, RunOptions, program_file
 from ucmmu.output import JsonOutput, refuse_a_program
 from ucmmu.progress import Progress
 from ucmmu.report import compare_text
@@ -37,7 +37,7 @@ def compare(
     with JsonOutput(json_target) as output, stops_noted() as stops:
         for policy in POLICIES:
             report = reports[policy] = _one(
-                replace(options, free_tables=policy, trace=_trace_of(options, policy)),
+                _under(options, policy),
                 limits,
                 show_output,
                 program,
@@ -72,6 +72,13 @@ def _make_directory(path: str) -> None:
         hint = " (compare makes a file of each policy, in a directory)" if path != "-" else ""
         line = f"--trace {printable(path)}: {why}{hint}"
         raise Failure(ExitCode.NO_OUTPUT, line) from None
+
+
+def _under(options: RunOptions, policy: str) -> RunOptions:
+    """The run under this policy: one that counts no references frees PTE tables at most."""
+    levels = DEFAULT_LEVELS if policy in NOT_COUNTED else options.free_levels
+    trace = _trace_of(options, policy)
+    return replace(options, free_tables=policy, free_levels=levels, trace=trace)
 
 
 def _trace_of(options: RunOptions, policy: str) -> str | None:

@@ -20,7 +20,7 @@ from cpu.result import RunResult
 from cpu.task import Process
 from cpu.vcpu import Fidelity
 from mmu.errors import LinuxError, MmuError
-from mmu.linux.policy import FreeTables
+from mmu.linux.policy import FreeLevels, FreeTables
 from mmu.memory import Memory
 from mmu.x86 import Geometry, load_geometry
 from mmu.x86.check import StaleUse
@@ -212,6 +212,7 @@ class Guest:
                 memory,
                 cpus=options.cpus,
                 policy=FreeTables.from_label(options.free_tables),
+                free_levels=FreeLevels.from_label(options.free_levels),
                 fidelity=Fidelity.from_label(options.fidelity),
                 engine=options.engine,
                 geometry=geometry,
