@@ -41,7 +41,11 @@ class Setting:
         """A new run of it, whose events go to ``ring``."""
         scenario = self.found
         world = RaceWorld(
-            FreeTables.from_label(self.policy), scenario.cpus, invlpgb=scenario.invlpgb, ring=ring
+            FreeTables.from_label(self.policy),
+            scenario.cpus,
+            invlpgb=scenario.invlpgb,
+            free_levels=scenario.free_levels,
+            ring=ring,
         )
         return KernelProgram(world, scenario.prepare(world))
 
