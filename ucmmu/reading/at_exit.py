@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-from ucmmu.arguments import check_free_levels, run_options
+from ucmmu.arguments import run_options
 from ucmmu.exit_codes import ExitCode, Failure
 from ucmmu.options import RunOptions, program_file
 from ucmmu.progress import Progress
@@ -41,7 +41,6 @@ def recorded_until_exit(arguments: argparse.Namespace) -> Iterator[tuple[TraceFi
             run_options(arguments, arguments.target, arguments.args),
             free_tables=arguments.free_tables,
         )
-        check_free_levels(options)
         limits = Limits(timeout=arguments.timeout, memory=arguments.memory_limit)
         report = _run(options, limits, show_output=arguments.show_output)
         with open_trace(file) as trace:
