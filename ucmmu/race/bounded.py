@@ -5,11 +5,12 @@ From "Bounded Partial-Order Reduction" (Coons, Musuvathi, McKinley, OOPSLA 2013)
 may take a preemption too many where the race is, and none if the actor that is to be first goes on
 at the last change of actors before: so each reversal is tried there too.
 
-A sleep set may leave a trace to an order of it that takes more preemptions, and is cut off; so
-only those sleep for which that cannot be: the CPU that was going on, whose step, taken
-where another is preferred to it, would cost as much again, and what costs nothing, store buffers
-and interrupts. Such a sleeper wakes if it may be what lets a CPU go on that was left because it
-waited: with that step first, to leave it is a preemption.
+A sleep set may leave a trace to an order of it that takes more preemptions, and is cut off. So it
+is used for two CPUs only, and only those sleep for which that cannot be: the CPU that was going
+on, since the other one must be preempted for it again, and what costs nothing, store buffers and
+interrupts. Such a sleeper wakes if it may be what lets a CPU go on that was left because it waited:
+with that step first, to leave it is a preemption. With more CPUs nobody sleeps: some traces are run
+more than once.
 """
 
 from __future__ import annotations
@@ -126,6 +127,7 @@ class Bounded(Exploration):
             taken = node.taken
             assert taken is not None
             free = node.chosen == node.running or not self._cpus >> node.chosen & 1
+            free = free and self._cpus.bit_count() <= 2
             if free and not (node.waits is not None and taken.conflict(node.waits)):
                 node.sleep[node.chosen] = taken
             if self._choose(node, node.todo & node.enabled & ~node.done):
