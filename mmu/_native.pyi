@@ -281,6 +281,7 @@ class struct_memory(Struct[struct_memory_ptr]):
     pcp: Array[int]
     nr_freed: Ptr[int]
     code_free: int
+    lock: int
     bus: struct_bus_ptr
     ring: struct_event_ring_ptr
 
@@ -512,7 +513,7 @@ class struct_rcu_state(Struct[struct_rcu_state_ptr]):
     wait_head: int
     nr_pending: int
     gp_running: int
-    pad: int
+    lock: int
     qs_mask: int
     gp_seq: int
     gp_seq_needed: int
@@ -636,6 +637,7 @@ class struct_cpu(Struct[struct_cpu_ptr]):
     next_asid: int
     loaded_mm_asid: int
     current_pid: int
+    gather_lock: int
     ahead_ns: int
     instructions: Ptr[int]
     ctxs: Array[struct_tlb_context]
@@ -1406,6 +1408,7 @@ class Lib:
     FREE_TABLES_SCAN: Final[int]
     FREE_TABLES_REFCOUNT: Final[int]
     FREE_TABLES_REFCOUNT_PMDLOCK: Final[int]
+    FREE_TABLES_OWN: Final[int]
     MM_FILEPAGES: Final[int]
     MM_ANONPAGES: Final[int]
     MM_SWAPENTS: Final[int]

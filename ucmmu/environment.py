@@ -43,7 +43,7 @@ _ET_DYN, _EM_X86_64 = b"\x03\x00", b"\x3e\x00"
 def environment_of(options: RunOptions) -> dict[str, str]:
     """The variables that the first program gets, in their order. Raises Failure (USAGE)."""
     user = os.environ
-    environment = {} if options.clear_env else _passed(user)
+    environment = {} if options.clear_env else passed(user)
     if not options.clear_env and (options.root is not None or "PATH" not in environment):
         environment["PATH"] = DEFAULT_PATH
     for asked in options.env:
@@ -62,7 +62,8 @@ def environment_of(options: RunOptions) -> dict[str, str]:
     return environment
 
 
-def _passed(user: Mapping[str, str]) -> dict[str, str]:
+def passed(user: Mapping[str, str]) -> dict[str, str]:
+    """Those of the user's variables that a guest gets without being asked for: :data:`PASSED`."""
     return {
         name: value
         for name, value in user.items()

@@ -58,6 +58,25 @@ def refuse_a_program(option: str, target: str | None, program: Path | None) -> N
             raise Failure(ExitCode.NO_OUTPUT, line)
 
 
+def check_target(option: str, target: str) -> None:
+    """See, before the work is done, that write_whole() will be able to write there. Raises Failure
+    (NO_OUTPUT), which names the option.
+    """
+    try:
+        fd = STDOUT if target == "-" else descriptor_named(target)
+        if fd is None:
+            _try(target)
+        elif fd == STDOUT and is_closed(STDOUT):
+            raise OSError(errno.EBADF, "stdout is closed")
+        elif fd != STDOUT:
+            _must_be_writable(fd)
+    except (OSError, ValueError) as error:
+        text = error.strerror if isinstance(error, OSError) else str(error)
+        raise Failure(
+            ExitCode.NO_OUTPUT, f"{option} {printable(target)}: {text or error}"
+        ) from None
+
+
 def write_whole(option: str, target: str, data: bytes) -> None:
     """Write a file as JsonOutput does, or stdout for ``-``. Raises Failure (NO_OUTPUT), which names
     the option.

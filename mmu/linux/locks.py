@@ -92,10 +92,10 @@ def _spin_lock(mm: MmStruct, held: Callable[[], int], name: int, kind: int) -> N
 def lock_table(mm: MmStruct, table: int, kind: int = LOCK_PTE) -> None:
     """Take the lock of the table in frame ``table``. May wait for another CPU."""
     kernel, page = mm.kernel, mm.memory.page(table)
-    kernel.point("spin_lock")
+    kernel.point("spin_lock", lambda: not page.ptl)
     if kernel.lockdep is not None:
         _lockdep(kernel, lib.LOCKDEP_ACQUIRE, table, kind)
-    kernel.lock_prefix()
+    kernel.lock_prefix(spin_lock=True)
     if page.ptl:
         _spin_lock(mm, lambda: page.ptl, table, kind & ~lib.LOCK_NESTED)
     page.ptl = kernel.c.this_cpu.id + 1
@@ -164,12 +164,13 @@ def pmd_unlock(mm: MmStruct, pmd: EntryPa) -> None:
 def page_table_lock(mm: MmStruct) -> None:
     """Take the mm's own page_table_lock. May wait for another CPU."""
     kernel = mm.kernel
-    kernel.point("spin_lock")
+    kernel.point("spin_lock", lambda: not mm.c.page_table_lock)
     if kernel.lockdep is not None:
         _lockdep(kernel, lib.LOCKDEP_ACQUIRE, int(mm.c.pgd), LOCK_PAGE_TABLE)
     kernel.instrument_write(mm, "page_table_lock")
     if mm.c.page_table_lock:
         _spin_lock(mm, lambda: mm.c.page_table_lock, int(mm.c.pgd), LOCK_PAGE_TABLE)
+        kernel.instrument_write(mm, "page_table_lock")
     mm.c.page_table_lock = kernel.c.this_cpu.id + 1
     if kernel.lockdep is not None:
         _lockdep(kernel, lib.LOCKDEP_ACQUIRED, int(mm.c.pgd), LOCK_PAGE_TABLE)

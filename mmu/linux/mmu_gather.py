@@ -15,17 +15,15 @@ from mmu.events import MM_COUNTER_ID
 from mmu.linux.bug import Bug
 from mmu.linux.pgalloc import mm_dec_pgtables
 from mmu.linux.pgtable import PMD_MASK, PMD_SIZE, TLB_FLUSH_ALL
-from mmu.linux.rcu import call_rcu, free_table_frame
 from mmu.linux.smp import smp_call_function
 from mmu.linux.state import Kernel, MmStruct, kernel_of
-from mmu.linux.tlb_check import check_speculation_everywhere
 from mmu.linux.tlbflush import flush_tlb_mm_range
 from mmu.linux.tracepoint import Span
 from mmu.twin import EntryPa
 from mmu.units import PAGE_SHIFT, PAGE_SIZE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from mmu._native import struct_kernel_ptr, struct_mmu_gather_ptr, struct_page
 
@@ -174,25 +172,6 @@ def _owed_table(mm: MmStruct, pmd: EntryPa) -> struct_page | None:
     return None
 
 
-def tlb_remove_tables(kernel: Kernel, tables: Sequence[int]) -> None:
-    """Free tables that no translation leads to any more: at once in the first design of counting,
-    else after a grace period.
-
-    At once may wait: where a flush is a broadcast, no IPI has held off the lockless walkers, who
-    have interrupts off.
-    """
-    at_once = kernel.c.policy == lib.FREE_TABLES_REFCOUNT_PMDLOCK
-    if at_once and tables and kernel.c.invlpgb:
-        tlb_remove_table_sync_one(kernel)
-    for table in tables:
-        if at_once:
-            free_table_frame(kernel, table)
-        else:
-            call_rcu(kernel, table)
-    if at_once and tables:
-        check_speculation_everywhere(kernel)
-
-
 def tlb_remove_table_sync_one(kernel: Kernel) -> None:
     """Wait until every other CPU has had its interrupts on: who walks the tables without a lock has
     them off (mm/mmu_gather.c).
@@ -220,7 +199,7 @@ def tlb_flush_mmu(tlb: Gather) -> None:
     tlb.mm.kernel.point("tlb_flush_mmu")
     tlb_flush_mmu_tlbonly(tlb)
     c = tlb.c
-    tlb_remove_tables(tlb.mm.kernel, list(c.table[0 : c.nr_tables]))
+    tlb.kernel.free_tables.tlb_remove_tables(list(c.table[0 : c.nr_tables]))
     for i in range(c.nr):
         tlb.mm.memory.put_page(c.pfn[i])
     c.nr = c.nr_tables = 0

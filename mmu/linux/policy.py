@@ -1,9 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The policies by which empty PTE tables are freed; mmu.linux.pt_reclaim does what each says."""
+"""The policies by which empty PTE tables are freed, by name; mmu.linux.policies does what each says
+under the Python engine.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import Enum
+from typing import Any, TypeVar
 
 from mmu._native import lib
 
@@ -42,3 +46,22 @@ class FreeTables(Enum):
     def from_label(cls, label: str) -> FreeTables:
         """Return the policy of this name; KeyError if there is none."""
         return {policy.label: policy for policy in cls}[label]
+
+
+C = TypeVar("C", bound=type)
+_MADE_BY: dict[FreeTables, Callable[[Any], Any]] = {}
+
+
+def made_by(policy: FreeTables) -> Callable[[C], C]:
+    """The class below is the policy under the Python engine."""
+
+    def decorate(cls: C) -> C:
+        _MADE_BY[policy] = cls
+        return cls
+
+    return decorate
+
+
+def class_of(policy: FreeTables) -> Callable[[Any], Any]:
+    """The class of a policy, whose objects are made of a Kernel; mmu.linux.policies has them."""
+    return _MADE_BY[policy]

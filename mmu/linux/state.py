@@ -15,9 +15,10 @@ makes a CPU run has set. Making an MmStruct loads nothing: ``switch_mm()`` does.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Protocol, cast
+from functools import cached_property
+from typing import TYPE_CHECKING, ClassVar, Final, Protocol, cast
 from weakref import WeakValueDictionary
 
 from mmu._native import ffi, lib
@@ -28,7 +29,7 @@ from mmu.linux.filemap import MappedFile
 from mmu.linux.layout import TASK_SIZE, UNKNOWN, Hole, mmap_base
 from mmu.linux.lockdep import Lockdep
 from mmu.linux.mmap_lock import MmapLock, MmapLocked
-from mmu.linux.policy import FreeTables
+from mmu.linux.policy import FreeTables, class_of
 from mmu.linux.resource import Rlimits
 from mmu.linux.sched import Alone, Scheduler, Sleep, WaitQueue
 from mmu.linux.tracepoint import emit
@@ -93,13 +94,40 @@ def kernel_run_calls(c: struct_kernel_ptr, number: int) -> None:
         kernel.keep_error(error)
 
 
+class TablePolicy(Protocol):
+    """What lies below mmu.linux.free_tables needs of a policy, which is a FreeTablesPolicy."""
+
+    label: ClassVar[str]
+    counts: ClassVar[bool]
+    number: ClassVar[int]
+
+    def __init__(self, kernel: Kernel) -> None: ...
+
+    def tlb_remove_tables(self, tables: Sequence[int]) -> None:
+        """See FreeTablesPolicy."""
+
+    def frame_freed(self, table: int) -> None:
+        """See FreeTablesPolicy."""
+
+    def task_work(self) -> None:
+        """See FreeTablesPolicy."""
+
+    def memory_kept(self) -> int:
+        """See FreeTablesPolicy."""
+
+    def figures(self) -> dict[str, int]:
+        """See FreeTablesPolicy."""
+
+
 class Instrument(Protocol):
     """Who watches what CPUs share without a lock, as KCSAN does (include/linux/instrumented.h):
     the explorer of races. An ``owner`` is an MmStruct, a Cpu, or the Kernel.
     """
 
-    def lock_prefix(self) -> None:
-        """The next read-modify-write of memory is one locked instruction."""
+    def lock_prefix(self, *, spin_lock: bool = False) -> None:
+        """The next read-modify-write of memory is one locked instruction; ``spin_lock``: which
+        takes a lock that the CPU waits for.
+        """
 
     def instrument_read(self, owner: object, field: str) -> None:
         """A field is read that another CPU may change meanwhile."""
@@ -114,30 +142,37 @@ class Instrument(Protocol):
 class Kernel:
     """What Linux keeps in global variables: memory, CPUs, RCU, how tables are freed, sysctls.
 
-    ``policy`` says when empty PTE tables are freed, ``engine`` which twins are called (``native``
-    is True for "c"). ``ring`` takes the events, None records nothing. ``scheduler`` is asked
+    ``policy`` says when empty PTE tables are freed: one of ours, or a subclass of FreeTablesPolicy,
+    which the Python engine alone can follow. ``engine`` says which twins are called (``native`` is
+    True for "c"). ``ring`` takes the events, None records nothing. ``scheduler`` is asked
     wherever kernel code waits, ``on_point`` hears of each step that another CPU could see (tests
     switch there). ``now_ns`` tells the virtual time, nanoseconds since the kernel was booted.
     ``c`` is the ``struct kernel *`` of native/mm that both engines work on. ``lockdep`` has every
     lock watched (mmu.linux.lockdep), at the cost of a call for each. ``max_map_count``,
     ``mmap_min_addr`` and ``overcommit_memory`` are the sysctls of those names (vm.*). ``mms`` are
     the address spaces that have not exited, oldest first.
-    Raises MmuError for an unknown engine.
+    Raises MmuError for an unknown engine, and for a policy of one's own on the C engine.
     """
 
     def __init__(
         self,
         memory: Memory,
         *,
-        policy: FreeTables = FreeTables.REFCOUNT,
+        policy: FreeTables | type[TablePolicy] = FreeTables.REFCOUNT,
         engine: str = "c",
         ring: EventRing | None = None,
         lockdep: bool = False,
     ) -> None:
         if engine not in ENGINES:
             raise MmuError(f"there is no engine {engine!r}: choose one of {', '.join(ENGINES)}")
+        if engine == "c" and not isinstance(policy, FreeTables):
+            raise MmuError(f"{policy.__name__} is in Python: it needs the Python engine")
         self.memory = memory
         self.policy = policy
+        self.task_work = None if isinstance(policy, FreeTables) else self._policys_work
+        """Done where a task goes back to user mode, for a policy of one's own."""
+        self.policy_memory_max = 0
+        """Bytes that it kept at most (FreeTablesPolicy.memory_kept())."""
         self.engine = engine
         self.native = engine == "c"
         self.ring = ring
@@ -154,6 +189,8 @@ class Kernel:
         """Asked for frames when RAM is out: each gives some back and returns how many."""
         self.scheduler: Scheduler = Alone()
         self.on_point: Callable[[str], None] | None = None
+        self.ready: Callable[[], bool] | None = None
+        """What the step that comes next, at the last point, waits for; None: nothing."""
         self.instrument: Instrument | None = None
         """Hears of what CPUs share without a lock (Python engine)."""
         self.on_new_mm: Callable[[MmStruct], None] | None = None
@@ -165,7 +202,7 @@ class Kernel:
         self.c = ffi.new("struct kernel *")
         self.c.ram = memory.c
         self.c.ring = ffi.NULL if ring is None else ring.c
-        self.c.policy = policy.number
+        self.c.policy = policy_number(policy)
         self.c.rcu.head = self.c.rcu.tail = self.c.rcu.wait_head = lib.PAGE_NONE
         self.rcu_gp_wait = WaitQueue("grace periods")
         self.c.wait_for_lock = lib.kernel_wait_for_lock
@@ -180,6 +217,30 @@ class Kernel:
         self.c.lockdep = lib.kernel_lockdep if lockdep else ffi.NULL
         self._error: BaseException | None = None
         _kernels[int(ffi.cast("uintptr_t", self.c))] = self
+
+    @cached_property
+    def free_tables(self) -> TablePolicy:
+        """How tables are freed, under the Python engine; see mmu.linux.free_tables."""
+        if isinstance(self.policy, FreeTables):
+            return cast("TablePolicy", class_of(self.policy)(self))
+        return self.policy(self)
+
+    def policy_figures(self) -> dict[str, int]:
+        """What a policy of one's own says of itself, and "memory kept at most, bytes"; of ours
+        nothing.
+        """
+        if self.task_work is None:
+            return {}
+        return {
+            **self.free_tables.figures(),
+            "memory kept at most, bytes": max(
+                self.policy_memory_max, self.free_tables.memory_kept()
+            ),
+        }
+
+    def _policys_work(self) -> None:
+        self.policy_memory_max = max(self.policy_memory_max, self.free_tables.memory_kept())
+        self.free_tables.task_work()
 
     def add_cpu(self, mmu: Mmu) -> Cpu:
         """Bring up a CPU with this MMU, and return it. The first one is ``this_cpu``.
@@ -227,15 +288,18 @@ class Kernel:
         """Ticks of HZ since the kernel was booted, of virtual time."""
         return self.now_ns() * HZ // NSEC_PER_SEC
 
-    def point(self, name: str) -> None:
-        """A step of this name comes next that another CPU could see."""
+    def point(self, name: str, ready: Callable[[], bool] | None = None) -> None:
+        """A step of this name comes next that another CPU could see; with ``ready``, which
+        ``self.ready`` is then, it waits where that is not so.
+        """
         if self.on_point is not None:
+            self.ready = ready
             self.on_point(name)
 
-    def lock_prefix(self) -> None:
-        """The next read-modify-write of memory is one locked instruction (LOCK)."""
+    def lock_prefix(self, *, spin_lock: bool = False) -> None:
+        """The next read-modify-write of memory is one locked instruction; see Instrument."""
         if self.instrument is not None:
-            self.instrument.lock_prefix()
+            self.instrument.lock_prefix(spin_lock=spin_lock)
 
     def instrument_read(self, owner: object, field: str) -> None:
         """See Instrument."""
@@ -305,6 +369,13 @@ class Kernel:
         return dict(zip(KERNEL_COUNTERS, self.c.counter, strict=True))
 
 
+def policy_number(policy: FreeTables | type[TablePolicy]) -> int:
+    """FREE_TABLES_* of a policy: of one's own, OWN if it counts, else NEVER."""
+    if isinstance(policy, FreeTables):
+        return policy.number
+    return int(lib.FREE_TABLES_OWN if policy.counts else lib.FREE_TABLES_NEVER)
+
+
 @dataclass(slots=True)
 class CallSingleData:
     """call_single_data_t: a function that one CPU has called on another; ``done`` when it was.
@@ -315,6 +386,8 @@ class CallSingleData:
     func: Callable[[object], None]
     info: object
     number: int = 0
+    src: int = 0
+    """The CPU that has it called, and waits."""
     done: bool = False
 
 
@@ -402,12 +475,14 @@ class Cpu:
         kernel.c.counter[_IRQ_CALL_COUNT] += 1
         self.irq_call_count += 1
         emit(kernel, _CALL_FUNCTION_ENTRY, self.call_vector)
+        kernel.instrument_write(self, "queue")
         try:
             while self.call_single_queue:
                 call = self.call_single_queue.pop(0)
                 self.c.nr_calls -= 1
                 emit(kernel, _CSD_ENTRY, call.number)
                 call.func(call.info)
+                kernel.instrument_write(kernel.cpus[call.src], "csd")
                 call.done = True
                 emit(kernel, _CSD_EXIT, call.number)
         finally:

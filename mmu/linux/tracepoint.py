@@ -35,11 +35,12 @@ HELPERS: Final = frozenset(
         *("emit", "note_caller", "_spanned", "_first_call"),
         # references: whose they are is said by who asks for them
         *("pte_get", "pte_get_many", "pte_entries_set", "pte_get_unless_zero", "pte_try_get"),
-        *("_table_get", "_table_get_unless_zero", "_get_named", "_try_get_rcu", "_try_get_locked"),
+        *("table_get", "table_get_unless_zero", "get_named", "tell_get", "tell_put"),
         *("pte_tryget_map", "pte_tryget_map_lock", "pte_relock", "_lock_same"),
-        *("pte_alloc_get", "pte_alloc_get_map", "pte_alloc_get_map_lock", "pmd_install"),
+        *("pte_alloc_get", "pte_alloc_get_map", "pte_alloc_get_map_lock", "install_new"),
+        "pmd_install",
         *("pte_put", "pte_put_many", "pte_put_tlb", "pte_put_many_tlb", "pte_put_vmf"),
-        *("_put_many", "_put_last_locked", "_put_last_rcu", "_table_put"),
+        *("put_many", "put_last", "table_put"),
         # entries
         *("set_pte_at", "xchg_pmd", "ptep_clear_flush", "flush_tlb_mm_range", "_resolve_locked"),
         *("ptep_get_and_clear", "pte_cmpxchg", "ptep_set_wrprotect"),

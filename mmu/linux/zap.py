@@ -32,12 +32,8 @@ from mmu.linux.pgtable import (
     ptep_get_and_clear,
     table_entry,
 )
-from mmu.linux.pt_reclaim import (
-    free_pte,
-    reclaim_pt_is_enabled,
-    try_get_and_clear_pmd,
-    try_to_free_pte,
-)
+from mmu.linux.policies import policy_of
+from mmu.linux.pt_reclaim import free_pte
 from mmu.linux.pte_ref import TryGet, pte_put_many_tlb, pte_put_tlb, pte_relock, pte_try_get
 from mmu.linux.state import MmStruct
 from mmu.linux.tracepoint import spanned
@@ -85,7 +81,8 @@ def zap_pte_range(tlb: Gather, pmd: EntryPa, start: int, end: int, details: int)
     dropped (tlb_delay_rmap()): nobody may find it clean and unmapped while it can be written.
     """
     mm = tlb.mm
-    can_reclaim = reclaim_pt_is_enabled(mm, start, end, details)
+    policy = policy_of(mm.kernel)
+    can_reclaim = policy.reclaim_pt_is_enabled(mm, start, end, details)
     direct, pmdval = True, None
     result, table = pte_try_get(mm, pmd)
     if result != TryGet.SUCCEEDED:
@@ -99,7 +96,7 @@ def zap_pte_range(tlb: Gather, pmd: EntryPa, start: int, end: int, details: int)
         can_reclaim = can_reclaim and not skipped
         direct = direct and not full
         if can_reclaim and direct:
-            pmdval = try_get_and_clear_pmd(mm, pmd, start)
+            pmdval = policy.try_get_and_clear_pmd(mm, pmd, start)
             direct = pmdval is not None
         flush = full or tlb.c.delayed_rmap
         if flush:
@@ -112,7 +109,7 @@ def zap_pte_range(tlb: Gather, pmd: EntryPa, start: int, end: int, details: int)
     if pmdval is not None:
         free_pte(tlb, pmd, pmdval, start)
     elif can_reclaim:
-        try_to_free_pte(tlb, pmd, start)
+        policy.try_to_free_pte(tlb, pmd, start)
     else:
         pte_put_tlb(tlb, table, start)
 

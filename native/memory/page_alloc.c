@@ -19,11 +19,6 @@
 #define PCP_BATCH (1u << PCP_BATCH_ORDER)
 #define PCP_DRAIN (PCP_MAX / 4) /* frames, the longest kept first, that make room */
 
-static u32 page_order(const struct page *page)
-{
-	return page->flags >> PG_order_shift;
-}
-
 /* ---- lists of free blocks ---- */
 
 /* Put the free block of 2^order frames at index in front of its list. */
@@ -32,7 +27,8 @@ static void list_add(struct memory *m, u32 index, u32 order)
 	struct page *page = &m->pages[index];
 	u32 head = m->free_head[order];
 
-	page->flags = (page->flags & (PG_zero | PG_host)) | PG_buddy | order << PG_order_shift;
+	WRITE_ONCE(page->flags,
+		   (page->flags & (PG_zero | PG_host)) | PG_buddy | order << PG_order_shift);
 	page->next = head;
 	page->prev = PAGE_NONE;
 	if (head != PAGE_NONE)
@@ -51,7 +47,7 @@ static void list_del(struct memory *m, u32 index, u32 order)
 		m->pages[page->prev].next = page->next;
 	if (page->next != PAGE_NONE)
 		m->pages[page->next].prev = page->prev;
-	page->flags &= PG_zero | PG_host;
+	page_change_flags(page, 0, ~(u32)(PG_zero | PG_host));
 }
 
 /* ---- the buddy system ---- */
@@ -60,9 +56,12 @@ static void list_del(struct memory *m, u32 index, u32 order)
 static u32 free_buddy(const struct memory *m, u32 index, u32 order)
 {
 	u64 buddy = ((index + first_pfn(m)) ^ (u64)1 << order) - first_pfn(m);
+	u32 flags;
 
-	if (buddy >= m->frontier || !(m->pages[buddy].flags & PG_buddy) ||
-	    page_order(&m->pages[buddy]) != order)
+	if (buddy >= m->frontier)
+		return PAGE_NONE;
+	flags = READ_ONCE(m->pages[buddy].flags);
+	if (!(flags & PG_buddy) || flags >> PG_order_shift != order)
 		return PAGE_NONE;
 	return buddy;
 }
@@ -191,12 +190,12 @@ static void page_hand_out(struct memory *m, u32 index, bool zero)
 		memset(frame_host(m, index), 0, PAGE_SIZE);
 	if (flags & PG_host)
 		m->nr_dirty_free--;
-	*page = (struct page){
-		.flags = PG_host,
-		._refcount = 1,
-		.next = PAGE_NONE,
-		.prev = PAGE_NONE,
-	};
+	WRITE_ONCE(page->flags, PG_host);
+	WRITE_ONCE(page->_refcount, 1);
+	WRITE_ONCE(page->ptl, 0);
+	WRITE_ONCE(page->pte_refcount, 0);
+	page->next = page->prev = PAGE_NONE;
+	WRITE_ONCE(page->pmd, 0);
 }
 
 /* Mark one frame free. false if it must wait for memory_take_code(). */
@@ -204,7 +203,7 @@ static bool page_take_back(struct memory *m, u32 index, bool zero)
 {
 	struct page *page = &m->pages[index];
 
-	page->_refcount = 0;
+	WRITE_ONCE(page->_refcount, 0);
 	if (unlikely(page->flags & PG_code)) {
 		page->flags = PG_code | (page->flags & PG_host) | (zero ? PG_zero : 0);
 		page->next = m->code_free;
@@ -212,7 +211,7 @@ static bool page_take_back(struct memory *m, u32 index, bool zero)
 		return false;
 	}
 	m->nr_dirty_free += (page->flags & PG_host) != 0;
-	page->flags = (page->flags & PG_host) | (zero ? PG_zero : 0);
+	WRITE_ONCE(page->flags, (page->flags & PG_host) | (zero ? PG_zero : 0));
 	return true;
 }
 
@@ -224,15 +223,12 @@ static void pcp_push(struct memory *m, u32 index)
 	m->pcp[m->pcp_nr++] = index;
 }
 
-/* ---- what the rest calls ---- */
-
-u64 alloc_pages(struct memory *m, u32 order, bool zero)
+/* Hand out 2^order frames, zeroed if zero.  The zone's lock is held. */
+static always_inline u64 take_pages(struct memory *m, u32 order, bool zero)
 {
 	u64 nr, pfn;
 	u32 index;
 
-	if (unlikely(order >= NR_PAGE_ORDERS))
-		return 0;
 	if (unlikely(m->fail_after != FAIL_NEVER) && m->fail_after-- == 0)
 		return 0;
 	nr = (u64)1 << order;
@@ -248,7 +244,7 @@ u64 alloc_pages(struct memory *m, u32 order, bool zero)
 		for (u64 i = 0; i < nr; i++)
 			page_hand_out(m, index + i, zero);
 	}
-	m->nr_free -= nr;
+	WRITE_ONCE(m->nr_free, m->nr_free - nr);
 	if (m->nr_free < m->nr_free_min)
 		m->nr_free_min = m->nr_free;
 	m->allocs += nr;
@@ -257,8 +253,8 @@ u64 alloc_pages(struct memory *m, u32 order, bool zero)
 	return pfn;
 }
 
-/* A block with a frame that waits for memory_take_code() comes back frame by frame. */
-void free_pages(struct memory *m, u64 pfn, u32 order, bool zero)
+/* Take 2^order frames back.  The zone's lock is held. */
+static always_inline void give_pages(struct memory *m, u64 pfn, u32 order, bool zero)
 {
 	u32 index = MEMORY_PAGE_INDEX(m, pfn);
 	u64 nr = (u64)1 << order, nr_back = 0;
@@ -266,10 +262,10 @@ void free_pages(struct memory *m, u64 pfn, u32 order, bool zero)
 	emit(m->ring, page_free, pfn, order, 0);
 	m->frees += nr;
 	for (u64 i = 0; unlikely(m->nr_freed) && i < nr; i++)
-		m->nr_freed[index + i]++;
+		WRITE_ONCE(m->nr_freed[index + i], m->nr_freed[index + i] + 1);
 	for (u64 i = 0; i < nr; i++)
 		nr_back += page_take_back(m, index + i, zero);
-	m->nr_free += nr_back;
+	WRITE_ONCE(m->nr_free, m->nr_free + nr_back);
 	if (order && nr_back == nr) {
 		buddy_free(m, index, order);
 		return;
@@ -279,11 +275,33 @@ void free_pages(struct memory *m, u64 pfn, u32 order, bool zero)
 			pcp_push(m, index + i);
 }
 
+/* ---- what the rest calls ---- */
+
+u64 alloc_pages(struct memory *m, u32 order, bool zero)
+{
+	u64 pfn;
+
+	if (unlikely(order >= NR_PAGE_ORDERS))
+		return 0;
+	smp_lock(&m->lock);
+	pfn = take_pages(m, order, zero);
+	smp_unlock(&m->lock);
+	return pfn;
+}
+
+/* A block with a frame that waits for memory_take_code() comes back frame by frame. */
+void free_pages(struct memory *m, u64 pfn, u32 order, bool zero)
+{
+	smp_lock(&m->lock);
+	give_pages(m, pfn, order, zero);
+	smp_unlock(&m->lock);
+}
+
 void put_page(struct memory *m, u64 pfn)
 {
 	struct page *page = pfn_to_page(m, pfn);
 
-	if (--page->_refcount)
+	if (__atomic_sub_fetch(&page->_refcount, 1, __ATOMIC_ACQ_REL))
 		return;
 	if (unlikely(page->flags & PG_reserved))
 		page->_refcount = 1;

@@ -7,6 +7,7 @@
 
 #include "memory/bus.h"
 #include "memory/frames.h"
+#include "smp.h"
 #include "trace/ring.h"
 #include "types.h"
 
@@ -39,6 +40,7 @@ struct memory {
 	u32 pcp[PCP_MAX];
 	u32 *nr_freed;	       /* by frame index, how often it was taken back; NULL: nobody asks */
 	u32 code_free;	       /* list of freed PG_code frames that wait for memory_take_code() */
+	u32 lock;	       /* zone->lock, where CPUs are host threads */
 	const struct bus *bus; /* memory outside RAM; NULL: there is none */
 	struct event_ring *ring;
 };
@@ -77,6 +79,18 @@ static inline void *pa_to_host(const struct memory *m, u64 pa)
 static inline u64 host_to_pa(const struct memory *m, const void *p)
 {
 	return (u64)((const u8 *)p - m->ram) + m->base;
+}
+
+/* Set and clear flags of a frame that is the caller's: who looks for a buddy reads them, too. */
+static inline void page_change_flags(struct page *page, u32 set, u32 clear)
+{
+	WRITE_ONCE(page->flags, (page->flags | set) & ~clear);
+}
+
+/* One more owner of a frame that has one. */
+static inline void get_page(struct page *page)
+{
+	__atomic_fetch_add(&page->_refcount, 1, __ATOMIC_RELAXED);
 }
 
 /* pfn of the first frame. */

@@ -36,9 +36,11 @@ static u64 alloc_anon_page(struct mm_struct *mm, const struct vm_area_struct *vm
 	if (likely(pfn)) {
 		struct page *page = pfn_to_page(mm->ram, pfn);
 
-		page->flags |= PG_anon | PG_anon_exclusive;
-		if (!(vma->vm_flags & VM_DROPPABLE))
-			page->flags |= PG_swapbacked;
+		page_change_flags(page,
+				  vma->vm_flags & VM_DROPPABLE
+					  ? PG_anon | PG_anon_exclusive
+					  : PG_anon | PG_anon_exclusive | PG_swapbacked,
+				  0);
 		page->_mapcount = 1;
 	}
 	return pfn;
@@ -75,7 +77,7 @@ static u32 do_anonymous_page(struct mm_struct *mm, struct vm_area_struct *vma, p
 /* do_wp_page(), for what an anonymous VMA can hold: copy the zero page, or reuse our own page. */
 static u32 do_wp_page(struct mm_struct *mm, struct vm_area_struct *vma, pte_t *pte, u64 addr)
 {
-	u64 value = *pte, pfn;
+	u64 value = ptep_get(pte), pfn;
 
 	if (is_zero_page(mm, value)) {
 		anon_vma_prepare(mm, vma);
@@ -87,7 +89,7 @@ static u32 do_wp_page(struct mm_struct *mm, struct vm_area_struct *vma, pte_t *p
 		ptep_clear_flush(mm, addr, pte);
 		set_pte_at(mm, addr, pte, value);
 	} else if (can_reuse(mm, value)) {
-		pfn_to_page(mm->ram, entry_pfn(value))->flags |= PG_anon_exclusive;
+		page_change_flags(pfn_to_page(mm->ram, entry_pfn(value)), PG_anon_exclusive, 0);
 		set_pte_at(mm, addr, pte, pte_mksaveddirty(value | X86_RW | X86_D | X86_A));
 	} else {
 		return VM_FAULT_FALLBACK;
@@ -99,7 +101,7 @@ static u32 do_wp_page(struct mm_struct *mm, struct vm_area_struct *vma, pte_t *p
 static u32 resolve_set(struct mm_struct *mm, struct vm_area_struct *vma, pte_t *pte, u64 addr,
 		       u32 write)
 {
-	u64 value = *pte;
+	u64 value = ptep_get(pte);
 
 	if (!(value & X86_P))
 		return VM_FAULT_FALLBACK;
@@ -124,7 +126,7 @@ static u32 handle_pte_fault(struct mm_struct *mm, struct vm_area_struct *vma, u6
 		return VM_FAULT_FALLBACK;
 	}
 	table = pte_table(mm, pte);
-	if (pte_none(*pte)) {
+	if (pte_none(ptep_get(pte))) {
 		result = do_anonymous_page(mm, vma, pte, addr, write);
 		pte_unlock(mm, table);
 		if (likely(!result)) {
@@ -218,8 +220,8 @@ bool mm_fast_fault(struct mm_struct *mm, u64 address, u32 error_code)
 		     access_error(vma->vm_flags, error_code) ||
 		     !vma_lock_suffices(mm, vma, write) || !is_common(mm, address, write)))
 		return false;
-	mm->kernel->counter[KERNEL_COUNTER_vma_lock_success]++;
-	mm->counter[MM_COUNTER_pgfault]++;
+	stat_inc(mm->kernel->counter[KERNEL_COUNTER_vma_lock_success]);
+	stat_inc(mm->counter[MM_COUNTER_pgfault]);
 	emit_from(handle_user_fault, ring, page_fault_user, address, error_code, mm->pgd);
 	addr = address & PAGE_MASK;
 	funcgraph_entry(do_user_addr_fault, mm, address, address + 1);

@@ -17,9 +17,9 @@ static void dup_rmap(struct mm_struct *src, u64 pte, s64 *rss)
 {
 	struct page *page = pfn_to_page(src->ram, entry_pfn(pte));
 
-	page->_refcount++;
+	get_page(page);
 	page->_mapcount++;
-	page->flags &= ~PG_anon_exclusive;
+	page_change_flags(page, 0, PG_anon_exclusive);
 	rss[mm_counter(page)]++;
 }
 

@@ -3,11 +3,19 @@
 #include "memory/page_alloc.h"
 #include "mm/pgtable.h"
 
+#ifdef UCMMU_SMP
+_Thread_local struct cpu *cpu_of_thread;
+#endif
+
 void set_this_cpu(struct kernel *kernel, struct cpu *cpu)
 {
 	struct event_ring *ring = kernel->ring;
 
+#ifdef UCMMU_SMP
+	cpu_of_thread = cpu;
+#else
 	kernel->this_cpu = cpu;
+#endif
 	if (!ring)
 		return;
 	ring->cpu = cpu->id;

@@ -13,20 +13,23 @@ static u64 lock_name(const struct mm_struct *mm, const u32 *lock)
 	return (ram->base >> PAGE_SHIFT) + offset / sizeof(struct page);
 }
 
-/* Wait until the lock is free. */
+/* Wait until the lock is free, and take it. */
 static void wait_for_lock(struct mm_struct *mm, u32 *lock, u32 kind)
 {
 	struct kernel *kernel = mm->kernel;
 	u64 name = lock_name(mm, lock);
 	bool had = true;
 
-	kernel->counter[KERNEL_COUNTER_pte_lock_contended + kind]++;
+	stat_inc(kernel->counter[KERNEL_COUNTER_pte_lock_contended + kind]);
 	emit(kernel->ring, contention_begin, name, kind, LCB_F_SPIN);
-	while (*lock && had)
+	do {
 		had = kernel->wait_for_lock && kernel->wait_for_lock(kernel, lock, kind);
+	} while (had && !spin_try(mm, lock));
 	emit(kernel->ring, contention_end, name, kind, !had);
-	if (!had)
+	if (!had) {
 		mm_bug(mm, BUG_LOCK_HELD, name);
+		WRITE_ONCE(*lock, this_cpu(kernel)->id + 1);
+	}
 }
 
 static void lockdep(struct mm_struct *mm, u32 what, const u32 *lock, u32 kind)
@@ -38,14 +41,14 @@ static void lockdep(struct mm_struct *mm, u32 what, const u32 *lock, u32 kind)
 void spin_lock_slowpath(struct mm_struct *mm, u32 *lock, u32 kind)
 {
 	lockdep(mm, LOCKDEP_ACQUIRE, lock, kind);
-	if (*lock)
+	if (!spin_try(mm, lock))
 		wait_for_lock(mm, lock, kind & ~(u32)LOCK_NESTED);
 	lockdep(mm, LOCKDEP_ACQUIRED, lock, kind);
 }
 
 void spin_unlock_slowpath(struct mm_struct *mm, u32 *lock, u32 kind)
 {
-	if (*lock != mm->kernel->this_cpu->id + 1)
+	if (READ_ONCE(*lock) != this_cpu(mm->kernel)->id + 1)
 		mm_bug(mm, BUG_LOCK_NOT_HELD, lock_name(mm, lock));
 	lockdep(mm, LOCKDEP_RELEASE, lock, kind);
 }
@@ -79,9 +82,8 @@ bool pmd_trylock(struct mm_struct *mm, pmd_t *pmd)
 {
 	u32 *lock = &table_page(mm, pmd)->ptl;
 
-	if (*lock)
+	if (!spin_try(mm, lock))
 		return false;
-	__atomic_store_n(lock, mm->kernel->this_cpu->id + 1, __ATOMIC_RELAXED);
 	lockdep(mm, LOCKDEP_TRYLOCK, lock, LOCK_PMD);
 	return true;
 }

@@ -20,12 +20,21 @@ void pmd_lock_nested(struct mm_struct *mm, pmd_t *pmd);
 /* cffi-end */
 
 /*
- * The lock, of this kind, is held, or lockdep is on: tell it, and wait until the lock is free.
- * It may not become so: BUG_LOCK_HELD.
+ * The lock, of this kind, is held, or lockdep is on: tell it, wait, and take the lock.
+ * It may not become free: BUG_LOCK_HELD.
  */
 void spin_lock_slowpath(struct mm_struct *mm, u32 *lock, u32 kind);
 /* Lockdep is on, or this CPU does not hold the lock: BUG_LOCK_NOT_HELD. */
 void spin_unlock_slowpath(struct mm_struct *mm, u32 *lock, u32 kind);
+
+/* Take the lock if it is free; whether it did. */
+static always_inline bool spin_try(struct mm_struct *mm, u32 *lock)
+{
+	u32 unlocked = 0;
+
+	return __atomic_compare_exchange_n(lock, &unlocked, this_cpu(mm->kernel)->id + 1, false,
+					   __ATOMIC_ACQUIRE, __ATOMIC_RELAXED);
+}
 
 /*
  * Take a lock whose word is 0, or the number of the CPU that holds it and 1.  May wait.  kind is
@@ -33,18 +42,15 @@ void spin_unlock_slowpath(struct mm_struct *mm, u32 *lock, u32 kind);
  */
 static inline void spin_lock(struct mm_struct *mm, u32 *lock, u32 kind)
 {
-	const struct kernel *kernel = mm->kernel;
-
-	if (unlikely(*lock || kernel->lockdep))
+	if (unlikely(mm->kernel->lockdep || !spin_try(mm, lock)))
 		spin_lock_slowpath(mm, lock, kind);
-	__atomic_store_n(lock, kernel->this_cpu->id + 1, __ATOMIC_RELAXED);
 }
 
 static inline void spin_unlock(struct mm_struct *mm, u32 *lock, u32 kind)
 {
 	const struct kernel *kernel = mm->kernel;
 
-	if (unlikely(*lock != kernel->this_cpu->id + 1 || kernel->lockdep))
+	if (unlikely(READ_ONCE(*lock) != this_cpu(kernel)->id + 1 || kernel->lockdep))
 		spin_unlock_slowpath(mm, lock, kind);
 	__atomic_store_n(lock, 0, __ATOMIC_RELEASE);
 }

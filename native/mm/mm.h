@@ -65,6 +65,7 @@
 #define FREE_TABLES_SCAN 1
 #define FREE_TABLES_REFCOUNT 2
 #define FREE_TABLES_REFCOUNT_PMDLOCK 3
+#define FREE_TABLES_OWN 4 /* counts, in a way that the Python engine alone knows */
 
 #define MM_FILEPAGES 0
 #define MM_ANONPAGES 1
@@ -177,11 +178,11 @@ struct vma_index {
  * frame indexes, PAGE_NONE when empty.
  */
 struct rcu_state {
-	u32 head, tail; /* queued since the grace period began, or while there is none */
-	u32 wait_head;	/* freed when this grace period ends */
-	u32 nr_pending; /* frames in both */
-	u32 gp_running; /* a grace period has begun and not ended */
-	u32 pad;
+	u32 head, tail;	   /* queued since the grace period began, or while there is none */
+	u32 wait_head;	   /* freed when this grace period ends */
+	u32 nr_pending;	   /* frames in both */
+	u32 gp_running;	   /* a grace period has begun and not ended */
+	u32 lock;	   /* of all this, where CPUs are host threads */
 	u64 qs_mask;	   /* CPUs that must still pass a quiescent state */
 	u64 gp_seq;	   /* grace periods ended */
 	u64 gp_seq_needed; /* somebody waits until so many have */
@@ -235,6 +236,7 @@ struct cpu {
 	u32 next_asid;
 	u32 loaded_mm_asid;
 	u32 current_pid; /* of the task that it runs, 0: idle; stamped on events, as the next two */
+	u32 gather_lock; /* another CPU looks at the gather, where CPUs are host threads */
 	u64 ahead_ns;	 /* its virtual time less its instructions */
 	const u64 *instructions; /* how many it executed; NULL: nobody counts */
 	struct tlb_context ctxs[TLB_NR_DYN_ASIDS];
@@ -253,7 +255,7 @@ struct flush_tlb_info {
 struct kernel {
 	struct memory *ram;
 	struct event_ring *ring;
-	struct cpu *this_cpu; /* the one that kernel code runs on; set_this_cpu() sets it */
+	struct cpu *this_cpu; /* the one that kernel code runs on: see this_cpu() */
 	u32 policy;	      /* FREE_TABLES_* */
 	u32 bug;	      /* BUG_*: the first broken invariant since it was last asked for */
 	u64 bug_address;
@@ -382,5 +384,20 @@ void vma_tell(const struct mm_struct *mm, struct vma_facts *out);
 void vma_detach(struct mm_struct *mm, u32 first, u32 nr);
 void vma_free(struct vm_area_struct *vma);
 /* cffi-end */
+
+#ifdef UCMMU_SMP
+extern _Thread_local struct cpu *cpu_of_thread; /* set_this_cpu() sets it */
+#endif
+
+/* The CPU that kernel code runs on: Linux's per-CPU data start here. */
+static inline struct cpu *this_cpu(const struct kernel *kernel)
+{
+#ifdef UCMMU_SMP
+	(void)kernel;
+	return cpu_of_thread;
+#else
+	return kernel->this_cpu;
+#endif
+}
 
 #endif

@@ -7,10 +7,11 @@
 #include "mm/rcu.h"
 #include "mm/site.h"
 
+/* Nothing is left to flush. Another CPU that sees it knows that it is done (add_owed()). */
 static void reset_range(struct mmu_gather *tlb)
 {
-	tlb->start = TLB_FLUSH_ALL;
-	tlb->end = 0;
+	__atomic_store_n(&tlb->start, TLB_FLUSH_ALL, __ATOMIC_RELEASE);
+	__atomic_store_n(&tlb->end, 0, __ATOMIC_RELEASE);
 	tlb->freed_tables = 0;
 	tlb->stride_shift = 0;
 }
@@ -19,16 +20,24 @@ static void reset_range(struct mmu_gather *tlb)
 static void adjust_range(struct mmu_gather *tlb, u64 addr, u32 shift)
 {
 	if (addr < tlb->start)
-		tlb->start = addr;
+		WRITE_ONCE(tlb->start, addr);
 	if (addr + PAGE_SIZE > tlb->end)
-		tlb->end = addr + PAGE_SIZE;
+		WRITE_ONCE(tlb->end, addr + PAGE_SIZE);
 	if (!tlb->stride_shift || shift < tlb->stride_shift)
 		tlb->stride_shift = shift;
 }
 
+/* Say which gather is in progress on the CPU, NULL none: add_owed() and owed_table() look. */
+static void set_gather(struct cpu *cpu, struct mmu_gather *tlb)
+{
+	smp_lock(&cpu->gather_lock);
+	cpu->gather = tlb;
+	smp_unlock(&cpu->gather_lock);
+}
+
 void tlb_gather_mmu(struct mmu_gather *tlb, struct mm_struct *mm, u32 fullmm)
 {
-	struct cpu *cpu = mm->kernel->this_cpu;
+	struct cpu *cpu = this_cpu(mm->kernel);
 
 	if (cpu->gather)
 		mm_bug(mm, BUG_GATHER_NESTED, 0);
@@ -40,23 +49,23 @@ void tlb_gather_mmu(struct mmu_gather *tlb, struct mm_struct *mm, u32 fullmm)
 	tlb->delayed_rmap = 0;
 	tlb->max = MMU_GATHER_BUNDLE;
 	reset_range(tlb);
-	cpu->gather = tlb;
-	mm->tlb_flush_pending++;
+	set_gather(cpu, tlb);
+	__atomic_fetch_add(&mm->tlb_flush_pending, 1, __ATOMIC_SEQ_CST);
 }
 
 void tlb_finish_mmu(struct mmu_gather *tlb)
 {
 	/* Another gather may have cleared PTEs that this one, finding them none, passed by. */
-	if (unlikely(tlb->mm->tlb_flush_pending > 1)) {
+	if (unlikely(READ_ONCE(tlb->mm->tlb_flush_pending) > 1)) {
 		tlb->fullmm = 1;
 		tlb->freed_tables = 1;
-		tlb->start = 0;
-		tlb->end = TLB_FLUSH_ALL;
+		WRITE_ONCE(tlb->start, 0);
+		WRITE_ONCE(tlb->end, TLB_FLUSH_ALL);
 	}
 	funcgraph_entry(__func__, tlb->mm, tlb->start, tlb->end);
 	tlb_flush_mmu(tlb);
-	tlb->mm->tlb_flush_pending--;
-	tlb->cpu->gather = NULL;
+	__atomic_fetch_sub(&tlb->mm->tlb_flush_pending, 1, __ATOMIC_SEQ_CST);
+	set_gather(tlb->cpu, NULL);
 	funcgraph_exit(__func__, tlb->mm, 0);
 }
 
@@ -90,19 +99,23 @@ void tlb_remove_tables(struct kernel *kernel, const u64 *table, u32 nr)
 
 void tlb_flush_mmu(struct mmu_gather *tlb)
 {
+	u32 nr_tables = tlb->nr_tables;
+
 	tlb_flush_mmu_tlbonly(tlb);
-	tlb_remove_tables(tlb->mm->kernel, tlb->table, tlb->nr_tables);
+	smp_lock(&tlb->cpu->gather_lock);
+	tlb->nr_tables = 0;
+	smp_unlock(&tlb->cpu->gather_lock);
+	tlb_remove_tables(tlb->mm->kernel, tlb->table, nr_tables);
 	for (u32 i = 0; i < tlb->nr; i++)
 		put_page(tlb->mm->ram, tlb->pfn[i]);
 	tlb->nr = 0;
-	tlb->nr_tables = 0;
 }
 
 /* With a frame to spare for a batch, hold many; without, go on with what the gather itself holds.
  */
 static void next_batch(struct mmu_gather *tlb)
 {
-	if (tlb->mm->ram->nr_free && tlb->mm->ram->fail_after)
+	if (READ_ONCE(tlb->mm->ram->nr_free) && tlb->mm->ram->fail_after)
 		tlb->max = MMU_GATHER_MAX;
 }
 
@@ -125,7 +138,9 @@ void table_free_tlb(struct mmu_gather *tlb, u64 pfn, u64 addr, u32 level)
 
 	adjust_range(tlb, addr >> shift << shift, shift);
 	tlb->freed_tables = 1;
+	smp_lock(&tlb->cpu->gather_lock);
 	tlb->table[tlb->nr_tables++] = pfn;
+	smp_unlock(&tlb->cpu->gather_lock);
 	if (tlb->nr_tables == MMU_GATHER_MAX)
 		tlb_flush_mmu(tlb);
 }
@@ -138,7 +153,7 @@ void pte_free_tlb(struct mmu_gather *tlb, u64 pfn, u64 addr)
 void mm_dec_nr_ptes(struct mm_struct *mm)
 {
 	mm_dec_pgtables(mm);
-	mm->counter[MM_COUNTER_pte_tables_freed]++;
+	stat_inc(mm->counter[MM_COUNTER_pte_tables_freed]);
 }
 
 /*
@@ -153,14 +168,20 @@ static bool add_owed(const struct mm_struct *mm, const struct mmu_gather *except
 	bool any = false;
 
 	for (u32 i = 0; i < kernel->nr_cpus; i++) {
-		const struct mmu_gather *tlb = kernel->cpu[i]->gather;
+		struct cpu *cpu = kernel->cpu[i];
+		u64 from = TLB_FLUSH_ALL, to = 0;
 
-		if (!tlb || tlb == except || tlb->mm != mm || tlb->start >= last ||
-		    tlb->end <= first)
+		smp_lock(&cpu->gather_lock);
+		if (cpu->gather && cpu->gather != except && cpu->gather->mm == mm) {
+			from = __atomic_load_n(&cpu->gather->start, __ATOMIC_ACQUIRE);
+			to = __atomic_load_n(&cpu->gather->end, __ATOMIC_ACQUIRE);
+		}
+		smp_unlock(&cpu->gather_lock);
+		if (from >= last || to <= first)
 			continue;
-		*start = tlb->start < *start ? tlb->start : *start;
+		*start = from < *start ? from : *start;
 		*start = *start < first ? first : *start;
-		*end = tlb->end > *end ? tlb->end : *end;
+		*end = to > *end ? to : *end;
 		*end = *end > last ? last : *end;
 		any = true;
 	}
@@ -185,38 +206,51 @@ void flush_pte_table(struct mm_struct *mm, u64 addr)
 	flush_tlb_mm_range(mm, start, end, PAGE_SHIFT, 1);
 }
 
-/* The struct page of a table that was taken out of pmd and whose flush is owed, or NULL. */
-static struct page *owed_table(const struct mm_struct *mm, const pmd_t *pmd)
+/* The struct page of a table of tlb that was taken out of the PMD entry at pa, or NULL. */
+static struct page *table_from(const struct mm_struct *mm, const struct mmu_gather *tlb, u64 pa)
 {
-	const struct kernel *kernel = mm->kernel;
-	u64 pa = host_to_pa(mm->ram, pmd);
+	if (!tlb || tlb->mm != mm)
+		return NULL;
+	for (u32 t = tlb->nr_tables; t-- > 0;) {
+		struct page *page = pfn_to_page(mm->ram, tlb->table[t]);
 
-	for (u32 i = 0; i < kernel->nr_cpus; i++) {
-		const struct mmu_gather *tlb = kernel->cpu[i]->gather;
-
-		if (!tlb || tlb->mm != mm)
-			continue;
-		for (u32 t = tlb->nr_tables; t-- > 0;) {
-			struct page *page = pfn_to_page(mm->ram, tlb->table[t]);
-
-			if (page->pmd == pa)
-				return page;
-		}
+		if (page->pmd == pa)
+			return page;
 	}
 	return NULL;
 }
 
+/*
+ * Was a table taken out of pmd whose flush is owed?  forget: the caller, who holds the PMD lock,
+ * does that flush, and the table is not found here again.
+ */
+static bool owed_table(const struct mm_struct *mm, const pmd_t *pmd, bool forget)
+{
+	const struct kernel *kernel = mm->kernel;
+	u64 pa = host_to_pa(mm->ram, pmd);
+	bool found = false;
+
+	for (u32 i = 0; i < kernel->nr_cpus && !found; i++) {
+		struct cpu *cpu = kernel->cpu[i];
+		struct page *page;
+
+		smp_lock(&cpu->gather_lock);
+		page = table_from(mm, cpu->gather, pa);
+		if (page && forget)
+			WRITE_ONCE(page->pmd, 0);
+		smp_unlock(&cpu->gather_lock);
+		found = page;
+	}
+	return found;
+}
+
 bool flush_is_owed(const struct mm_struct *mm, const pmd_t *pmd)
 {
-	return owed_table(mm, pmd);
+	return owed_table(mm, pmd, false);
 }
 
 void flush_freed_tables(struct mm_struct *mm, const pmd_t *pmd, u64 addr)
 {
-	struct page *page = owed_table(mm, pmd);
-
-	if (likely(!page))
-		return;
-	page->pmd = 0;
-	flush_pte_table(mm, addr);
+	if (unlikely(owed_table(mm, pmd, true)))
+		flush_pte_table(mm, addr);
 }

@@ -13,24 +13,22 @@ u64 table_alloc(struct mm_struct *mm)
 	if (pfn) {
 		struct page *page = pfn_to_page(mm->ram, pfn);
 
-		page->flags |= PG_table;
-		page->ptl = 0;
-		page->pte_refcount = 0;
-		page->pmd = 0;
+		page_change_flags(page, PG_table, 0);
+		WRITE_ONCE(page->ptl, 0);
+		WRITE_ONCE(page->pte_refcount, 0);
+		WRITE_ONCE(page->pmd, 0);
 	}
 	return pfn;
 }
 
 void mm_inc_pgtables(struct mm_struct *mm)
 {
-	mm->pgtables_bytes += PAGE_SIZE;
-	if (mm->pgtables_bytes > mm->hiwater_pgtables)
-		mm->hiwater_pgtables = mm->pgtables_bytes;
+	stat_max(&mm->hiwater_pgtables, stat_add(mm->pgtables_bytes, PAGE_SIZE));
 }
 
 void mm_dec_pgtables(struct mm_struct *mm)
 {
-	mm->pgtables_bytes -= PAGE_SIZE;
+	stat_add(mm->pgtables_bytes, -(u64)PAGE_SIZE);
 }
 
 /* An entry that was none refers to a new table of the level below. */
@@ -55,24 +53,24 @@ static u64 *entry_alloc(struct mm_struct *mm, u64 addr, u32 lowest)
 	for (u32 level = 4; level > lowest; level--) {
 		u64 *entry = pa_to_host(mm->ram, table + entry_offset(addr, level));
 
-		if (unlikely(!(*entry & X86_P))) {
+		if (unlikely(!(entry_get(entry) & X86_P))) {
 			u64 pfn = table_alloc(mm);
 
 			if (!pfn)
 				return NULL;
 			spin_lock(mm, &mm->page_table_lock, LOCK_PAGE_TABLE);
-			if (likely(!(*entry & X86_P))) {
+			if (likely(!(entry_get(entry) & X86_P))) {
 				populate(mm, addr, entry, level, pfn);
 				mm_inc_pgtables(mm);
 				pfn = 0;
 			}
 			spin_unlock(mm, &mm->page_table_lock, LOCK_PAGE_TABLE);
 			if (unlikely(pfn)) { /* another made one while the lock was waited for */
-				pfn_to_page(mm->ram, pfn)->flags &= ~PG_table;
+				page_change_flags(pfn_to_page(mm->ram, pfn), 0, PG_table);
 				free_pages(mm->ram, pfn, 0, true);
 			}
 		}
-		table = *entry & X86_ADDR_MASK;
+		table = entry_get(entry) & X86_ADDR_MASK;
 	}
 	return pa_to_host(mm->ram, table + entry_offset(addr, lowest));
 }

@@ -17,7 +17,7 @@ pmd_t *mm_find_pmd(struct mm_struct *mm, u64 addr)
 	u64 table = mm->pgd;
 
 	for (u32 level = 4; level > 2; level--) {
-		u64 entry = *(u64 *)pa_to_host(mm->ram, table + entry_offset(addr, level));
+		u64 entry = entry_get(pa_to_host(mm->ram, table + entry_offset(addr, level)));
 
 		if (!(entry & X86_P))
 			return NULL;
@@ -30,7 +30,16 @@ void set_pte_at_from(const char *from, struct mm_struct *mm, u64 addr, pte_t *pt
 {
 	emit_from(from, mm->kernel->ring, set_pte, addr & PAGE_MASK, *pte, value,
 		  host_to_pa(mm->ram, pte));
-	__atomic_store_n(pte, value, __ATOMIC_RELAXED);
+	__atomic_store_n(pte, value, __ATOMIC_RELEASE);
+}
+
+u64 ptep_get_and_clear_from(const char *from, struct mm_struct *mm, u64 addr, pte_t *pte)
+{
+	u64 old = get_and_clear(pte);
+
+	emit_from(from, mm->kernel->ring, set_pte, addr & PAGE_MASK, old, 0,
+		  host_to_pa(mm->ram, pte));
+	return old;
 }
 
 u64 vm_page_prot(u64 vm_flags)
@@ -47,13 +56,13 @@ u64 vm_page_prot(u64 vm_flags)
 
 void add_mm_counter_from(const char *from, struct mm_struct *mm, u32 member, s64 nr)
 {
-	s64 rss;
+	s64 pages = stat_add(mm->rss_stat[member], nr), rss;
 
-	mm->rss_stat[member] += nr;
-	if (unlikely(mm->rss_stat[member] < 0))
+	if (unlikely(pages < 0))
 		mm_bug(mm, BUG_RSS_NEGATIVE, 0);
-	emit_from(from, mm->kernel->ring, rss_stat, mm->pgd, member, mm->rss_stat[member]);
-	rss = mm->rss_stat[MM_FILEPAGES] + mm->rss_stat[MM_ANONPAGES] + mm->rss_stat[MM_SHMEMPAGES];
-	if (nr > 0 && rss > (s64)mm->hiwater_rss)
-		mm->hiwater_rss = rss;
+	emit_from(from, mm->kernel->ring, rss_stat, mm->pgd, member, pages);
+	rss = READ_ONCE(mm->rss_stat[MM_FILEPAGES]) + READ_ONCE(mm->rss_stat[MM_ANONPAGES]) +
+	      READ_ONCE(mm->rss_stat[MM_SHMEMPAGES]);
+	if (nr > 0 && rss > 0)
+		stat_max(&mm->hiwater_rss, rss);
 }

@@ -23,6 +23,18 @@ void add_mm_counter(struct mm_struct *mm, u32 member, s64 nr);
 #define pte_present(value) (((value) & (X86_P | _PAGE_PROTNONE)) != 0)
 #define entry_pfn(value) (((value) & X86_ADDR_MASK) >> PAGE_SHIFT)
 
+/*
+ * What an entry holds that another CPU, or the processor, may change meanwhile; and then what its
+ * table held when it was published: ptep_get(), pmdp_get() and their kin.
+ */
+static inline u64 entry_get(const u64 *entry)
+{
+	return __atomic_load_n(entry, __ATOMIC_ACQUIRE);
+}
+
+#define ptep_get(pte) entry_get(pte)
+#define pmdp_get(pmd) entry_get(pmd)
+
 /* A present PTE with its dirtiness where it belongs: D with R/W, SAVED_DIRTY without. */
 static inline u64 pte_mksaveddirty(u64 value)
 {
@@ -39,10 +51,11 @@ static inline u64 pte_wrprotect(u64 value)
 /* Keep the first broken invariant, for the caller to raise. */
 static inline void kernel_bug(struct kernel *kernel, u32 bug, u64 address)
 {
-	if (kernel->bug == BUG_NONE) {
-		kernel->bug = bug;
+	u32 none = BUG_NONE;
+
+	if (__atomic_compare_exchange_n(&kernel->bug, &none, bug, false, __ATOMIC_RELAXED,
+					__ATOMIC_RELAXED))
 		kernel->bug_address = address;
-	}
 }
 
 static inline void mm_bug(struct mm_struct *mm, u32 bug, u64 address)
@@ -104,7 +117,7 @@ static inline bool has_pud_table(const struct mm_struct *mm, u64 addr)
 {
 	const u64 *pml4e = pa_to_host(mm->ram, mm->pgd + entry_offset(addr, 4));
 
-	return *pml4e & X86_P;
+	return entry_get(pml4e) & X86_P;
 }
 
 /* The end of the span below which addr has no PMD table: the missing entry's reach. */

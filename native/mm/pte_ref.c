@@ -20,7 +20,7 @@ void pte_ref_init(struct mm_struct *mm, u64 table, pmd_t *pmd, u32 count)
 {
 	struct page *page = pfn_to_page(mm->ram, table);
 
-	page->pmd = host_to_pa(mm->ram, pmd);
+	WRITE_ONCE(page->pmd, host_to_pa(mm->ram, pmd));
 	__atomic_store_n(&page->pte_refcount, count, __ATOMIC_RELAXED);
 }
 
@@ -69,7 +69,7 @@ static always_inline bool table_get_unless_zero(const char *from, struct mm_stru
 
 bool pte_get_unless_zero_from(const char *from, struct mm_struct *mm, pmd_t *pmd)
 {
-	return !pte_ref_is_enabled(mm) || table_get_unless_zero(from, mm, entry_pfn(*pmd));
+	return !pte_ref_is_enabled(mm) || table_get_unless_zero(from, mm, entry_pfn(pmdp_get(pmd)));
 }
 
 static const char freeing[] = "free_pte_table";
@@ -162,11 +162,11 @@ static bool table_put(const char *from, struct mm_struct *mm, u64 table, u32 nr,
 static pmd_t *lock_pmd_of(struct mm_struct *mm, const struct page *page)
 {
 	for (;;) {
-		u64 pa = __atomic_load_n(&page->pmd, __ATOMIC_RELAXED);
+		u64 pa = READ_ONCE(page->pmd);
 		pmd_t *pmd = pa_to_host(mm->ram, pa);
 
 		pmd_lock(mm, pmd);
-		if (likely(page->pmd == pa))
+		if (likely(READ_ONCE(page->pmd) == pa))
 			return pmd;
 		pmd_unlock(mm, pmd);
 	}
@@ -183,7 +183,7 @@ static __attribute__((noinline)) void table_put_last(const char *from, struct mm
 {
 	const struct page *page = pfn_to_page(mm->ram, table);
 
-	if (page->pte_refcount && mm->kernel->policy == FREE_TABLES_REFCOUNT_PMDLOCK) {
+	if (READ_ONCE(page->pte_refcount) && mm->kernel->policy == FREE_TABLES_REFCOUNT_PMDLOCK) {
 		pmd_t *pmd = lock_pmd_of(mm, page);
 
 		if (table_put(from, mm, table, nr, holder))
@@ -194,7 +194,7 @@ static __attribute__((noinline)) void table_put_last(const char *from, struct mm
 	}
 	rcu_read_lock(mm->kernel);
 	if (table_put(from, mm, table, nr, holder))
-		free_table_of(mm, tlb, pa_to_host(mm->ram, page->pmd), addr);
+		free_table_of(mm, tlb, pa_to_host(mm->ram, READ_ONCE(page->pmd)), addr);
 	rcu_read_unlock(mm->kernel);
 }
 
@@ -287,10 +287,9 @@ static always_inline u32 try_get_rcu(const char *from, struct mm_struct *mm, pmd
 	u32 result;
 
 	rcu_read_lock(mm->kernel);
-	*pmdval = __atomic_load_n(pmd, __ATOMIC_ACQUIRE);
+	*pmdval = pmdp_get(pmd);
 	result = get_named(from, mm, *pmdval, counted);
-	if (result == TRYGET_SUCCEEDED &&
-	    unlikely(__atomic_load_n(pmd, __ATOMIC_ACQUIRE) != *pmdval)) {
+	if (result == TRYGET_SUCCEEDED && unlikely(pmdp_get(pmd) != *pmdval)) {
 		/* The table left this slot meanwhile: the put is of the table held. */
 		pte_put_from(from, mm, entry_pfn(*pmdval), 0);
 		result = TRYGET_FAILED_NONE;
@@ -332,34 +331,37 @@ pte_t *pte_tryget_map_from(const char *from, struct mm_struct *mm, pmd_t *pmd, u
 }
 
 /*
- * Take the PTE lock of the table.  One that is not counted may have gone before the lock was had:
- * is it the one that pmd names?  Else the lock is dropped (pte_offset_map_lock(), v6.18).
+ * Find the table and take its PTE lock; false: nothing is held.  One that is not counted may go
+ * meanwhile: it is looked up and locked in one RCU read section, and another is looked for if pmd
+ * does not name it any more (pte_offset_map_lock(), v6.18).
  */
-static always_inline bool lock_same(struct mm_struct *mm, pmd_t *pmd, u64 table, bool counted)
+static always_inline bool try_get_lock(const char *from, struct mm_struct *mm, pmd_t *pmd,
+				       u64 *table, bool counted)
 {
-	if (likely(counted)) {
-		pte_lock(mm, table);
-		return true;
+	bool found;
+
+	for (;;) {
+		if (!counted)
+			rcu_read_lock(mm->kernel);
+		found = try_get(from, mm, pmd, table, counted) == TRYGET_SUCCEEDED;
+		if (found)
+			pte_lock(mm, *table);
+		if (counted)
+			return found;
+		rcu_read_unlock(mm->kernel);
+		if (!found || likely(entry_pfn(pmdp_get(pmd)) == *table))
+			return found;
+		pte_unlock(mm, *table);
 	}
-	rcu_read_lock(mm->kernel);
-	pte_lock(mm, table);
-	rcu_read_unlock(mm->kernel);
-	if (likely(entry_pfn(*pmd) == table))
-		return true;
-	pte_unlock(mm, table);
-	return false;
 }
 
 pte_t *pte_tryget_map_lock_from(const char *from, struct mm_struct *mm, pmd_t *pmd, u64 addr)
 {
-	bool counted = pte_ref_is_enabled(mm);
 	u64 table;
 
-	do {
-		if (try_get(from, mm, pmd, &table, counted) != TRYGET_SUCCEEDED)
-			return NULL;
-	} while (unlikely(!lock_same(mm, pmd, table, counted)));
-	return table_entry(mm, table, addr);
+	return try_get_lock(from, mm, pmd, &table, pte_ref_is_enabled(mm))
+		       ? table_entry(mm, table, addr)
+		       : NULL;
 }
 
 u64 pte_relock_from(const char *from, struct mm_struct *mm, pmd_t *pmd, u64 table)
@@ -368,11 +370,7 @@ u64 pte_relock_from(const char *from, struct mm_struct *mm, pmd_t *pmd, u64 tabl
 		pte_lock(mm, table);
 		return table;
 	}
-	do {
-		if (try_get(from, mm, pmd, &table, false) != TRYGET_SUCCEEDED)
-			return 0;
-	} while (unlikely(!lock_same(mm, pmd, table, false)));
-	return table;
+	return try_get_lock(from, mm, pmd, &table, false) ? table : 0;
 }
 
 u64 pmd_install_from(const char *from, struct mm_struct *mm, pmd_t *pmd, u64 addr, u64 table)
@@ -387,7 +385,7 @@ u64 pmd_install_from(const char *from, struct mm_struct *mm, pmd_t *pmd, u64 add
 		emit_from("pmd_install", mm->kernel->ring, set_pmd, addr & PMD_MASK, 0, value,
 			  host_to_pa(mm->ram, pmd));
 		mm_inc_pgtables(mm);
-		mm->counter[MM_COUNTER_pte_tables_allocated]++;
+		stat_inc(mm->counter[MM_COUNTER_pte_tables_allocated]);
 		emit_from(from, mm->kernel->ring, pte_alloc, addr & PMD_MASK, table, mm->pgd,
 			  host_to_pa(mm->ram, pmd));
 		table = 0;
@@ -397,7 +395,7 @@ u64 pmd_install_from(const char *from, struct mm_struct *mm, pmd_t *pmd, u64 add
 	}
 	pmd_unlock(mm, pmd);
 	if (table) {
-		pfn_to_page(mm->ram, table)->flags &= ~PG_table;
+		page_change_flags(pfn_to_page(mm->ram, table), 0, PG_table);
 		free_pages(mm->ram, table, 0, true);
 	}
 	return held;
@@ -450,12 +448,16 @@ u32 pte_alloc_get_map_lock_from(const char *from, struct mm_struct *mm, pmd_t *p
 	u64 table;
 
 	*pte = NULL;
-	do {
+	while (counted || unlikely(!try_get_lock(from, mm, pmd, &table, false))) {
 		u32 result = alloc_get(from, mm, pmd, addr, &table, counted);
 
 		if (unlikely(result != PTE_ALLOC_OK))
 			return result;
-	} while (unlikely(!lock_same(mm, pmd, table, counted)));
+		if (likely(counted)) {
+			pte_lock(mm, table);
+			break;
+		}
+	}
 	*pte = table_entry(mm, table, addr);
 	return PTE_ALLOC_OK;
 }

@@ -6,16 +6,20 @@
 
 void rcu_read_lock(struct kernel *kernel)
 {
-	kernel->this_cpu->rcu_nesting++;
+	this_cpu(kernel)->rcu_nesting++;
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
 }
 
 void rcu_read_unlock(struct kernel *kernel)
 {
-	if (unlikely(!kernel->this_cpu->rcu_nesting)) {
+	struct cpu *cpu = this_cpu(kernel);
+
+	if (unlikely(!cpu->rcu_nesting)) {
 		kernel_bug(kernel, BUG_RCU_UNBALANCED, 0);
 		return;
 	}
-	kernel->this_cpu->rcu_nesting--;
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+	cpu->rcu_nesting--;
 }
 
 void call_rcu(struct kernel *kernel, u64 pfn)
@@ -24,17 +28,18 @@ void call_rcu(struct kernel *kernel, u64 pfn)
 	struct memory *ram = kernel->ram;
 	u32 index = MEMORY_PAGE_INDEX(ram, pfn);
 
+	smp_lock(&rcu->lock);
 	ram->pages[index].next = PAGE_NONE;
 	if (rcu->head == PAGE_NONE)
 		rcu->head = index;
 	else
 		ram->pages[rcu->tail].next = index;
 	rcu->tail = index;
-	rcu->nr_pending++;
-	kernel->counter[KERNEL_COUNTER_rcu_callbacks]++;
-	if (rcu->nr_pending > kernel->counter[KERNEL_COUNTER_rcu_pending_max])
-		kernel->counter[KERNEL_COUNTER_rcu_pending_max] = rcu->nr_pending;
+	WRITE_ONCE(rcu->nr_pending, rcu->nr_pending + 1);
+	stat_inc(kernel->counter[KERNEL_COUNTER_rcu_callbacks]);
+	stat_max(&kernel->counter[KERNEL_COUNTER_rcu_pending_max], rcu->nr_pending);
 	emit_from(__func__, kernel->ring, rcu_callback_queued, pfn, rcu->nr_pending);
+	smp_unlock(&rcu->lock);
 }
 
 void free_table_frame(struct kernel *kernel, u64 pfn)
@@ -42,10 +47,10 @@ void free_table_frame(struct kernel *kernel, u64 pfn)
 	struct memory *ram = kernel->ram;
 	struct page *page = pfn_to_page(ram, pfn);
 
-	page->flags &= ~PG_table;
-	page->ptl = 0;
-	page->pte_refcount = 0;
-	page->pmd = 0;
+	page_change_flags(page, 0, PG_table);
+	WRITE_ONCE(page->ptl, 0);
+	WRITE_ONCE(page->pte_refcount, 0);
+	WRITE_ONCE(page->pmd, 0);
 	free_pages(ram, pfn, 0, table_is_empty(pa_to_host(ram, pfn << PAGE_SHIFT)));
 }
 
@@ -120,12 +125,13 @@ static u32 gp_end(struct kernel *kernel)
 		free_table_frame(kernel, index + first_pfn(kernel->ram));
 		index = next;
 	}
-	rcu->nr_pending -= freed;
+	WRITE_ONCE(rcu->nr_pending, rcu->nr_pending - freed);
 	check_speculation_everywhere(kernel);
 	return freed;
 }
 
-u32 rcu_report_qs(struct kernel *kernel, u32 id)
+/* rcu_report_qs(), its lock held. */
+static u32 report_qs(struct kernel *kernel, u32 id)
 {
 	struct rcu_state *rcu = &kernel->rcu;
 	u32 freed = 0;
@@ -143,7 +149,17 @@ u32 rcu_report_qs(struct kernel *kernel, u32 id)
 	}
 }
 
+u32 rcu_report_qs(struct kernel *kernel, u32 id)
+{
+	u32 freed;
+
+	smp_lock(&kernel->rcu.lock);
+	freed = report_qs(kernel, id);
+	smp_unlock(&kernel->rcu.lock);
+	return freed;
+}
+
 u32 rcu_process_callbacks(struct kernel *kernel)
 {
-	return rcu_report_qs(kernel, kernel->this_cpu->id);
+	return rcu_report_qs(kernel, this_cpu(kernel)->id);
 }

@@ -13,7 +13,7 @@ u32 set_pte_range(struct mm_struct *mm, u64 *pte, u64 addr, u64 prot, u32 nr, co
 		if (!pfns[i] || !pte_none(*pte))
 			continue;
 		page = pfn_to_page(mm->ram, pfns[i]);
-		page->_refcount++;
+		get_page(page);
 		page->_mapcount++;
 		set_pte_at(mm, addr, pte, pfns[i] << PAGE_SHIFT | prot);
 		set++;

@@ -40,6 +40,8 @@ void pte_entry_set_put_from(const char *from, const char *entry_from, struct mm_
 			    u64 table, u64 addr);
 /* pgtable.h */
 void set_pte_at_from(const char *from, struct mm_struct *mm, u64 addr, pte_t *pte, u64 value);
+/* Clear a PTE, which the processor may change meanwhile: what it was. The PTE lock is held. */
+u64 ptep_get_and_clear_from(const char *from, struct mm_struct *mm, u64 addr, pte_t *pte);
 void add_mm_counter_from(const char *from, struct mm_struct *mm, u32 member, s64 nr);
 /* tlbflush.h */
 void flush_tlb_mm_range_from(const char *from, struct mm_struct *mm, u64 start, u64 end,

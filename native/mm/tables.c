@@ -65,6 +65,13 @@ static u32 count_entries(struct table_walk *w, const u64 *table, u64 address)
 	return used;
 }
 
+/* Does the policy keep its counts where this file can read them? */
+static bool counts_in_struct_page(const struct kernel *kernel)
+{
+	return kernel->policy == FREE_TABLES_REFCOUNT ||
+	       kernel->policy == FREE_TABLES_REFCOUNT_PMDLOCK;
+}
+
 static void look_at_pte_table(struct table_walk *w, const u64 *table, u64 address)
 {
 	struct tables_report *report = w->report;
@@ -78,7 +85,7 @@ static void look_at_pte_table(struct table_walk *w, const u64 *table, u64 addres
 	}
 	report->pte_tables++;
 	report->entries += used;
-	if (w->mm->kernel->policy >= FREE_TABLES_REFCOUNT && page->pte_refcount != used)
+	if (counts_in_struct_page(w->mm->kernel) && page->pte_refcount != used)
 		problem(w, TABLES_REFERENCES, 1, address, used, page->pte_refcount);
 	if (page->ptl)
 		problem(w, TABLES_LOCKED, 1, address, 0, 0);

@@ -6,14 +6,13 @@
 
 bool flush_tlb_is_local(struct mm_struct *mm)
 {
-	const struct cpu *cpu = mm->kernel->this_cpu;
+	const struct cpu *cpu = this_cpu(mm->kernel);
 
-	return !(mm->cpu_bitmap & ~(1ull << cpu->id)) && !mm->global_asid &&
+	return !(READ_ONCE(mm->cpu_bitmap) & ~(1ull << cpu->id)) && !mm->global_asid &&
 	       !(cpu->loaded_mm == mm && cpu->is_lazy);
 }
 
-/* flush_tlb_func() of the CPU that asks, which has mm loaded and is not lazy. */
-static void flush_tlb_func(struct cpu *cpu, struct mm_struct *mm, const struct flush_tlb_info *f)
+void flush_tlb_func(struct cpu *cpu, struct mm_struct *mm, const struct flush_tlb_info *f)
 {
 	struct tlb_context *ctx = &cpu->ctxs[cpu->loaded_mm_asid];
 	u64 nr_invalidate = TLB_FLUSH_ALL;
@@ -22,10 +21,10 @@ static void flush_tlb_func(struct cpu *cpu, struct mm_struct *mm, const struct f
 		nr_invalidate = (f->end - f->start) >> f->stride_shift;
 		for (u64 addr = f->start; addr < f->end; addr += 1ull << f->stride_shift)
 			mmu_invlpg(cpu->mmu, addr);
-		mm->counter[MM_COUNTER_nr_tlb_local_flush_one] += nr_invalidate;
+		stat_add(mm->counter[MM_COUNTER_nr_tlb_local_flush_one], nr_invalidate);
 	} else {
 		mmu_write_cr3(cpu->mmu, cpu->mmu->cr3);
-		mm->counter[MM_COUNTER_nr_tlb_local_flush_all]++;
+		stat_inc(mm->counter[MM_COUNTER_nr_tlb_local_flush_all]);
 	}
 	ctx->tlb_gen = f->new_tlb_gen;
 	emit_from(__func__, mm->kernel->ring, tlb_flush, TLB_LOCAL_MM_SHOOTDOWN, nr_invalidate,
@@ -36,11 +35,11 @@ void flush_tlb_mm_range_from(const char *from, struct mm_struct *mm, u64 start, 
 			     u32 stride_shift, u32 freed_tables)
 {
 	struct kernel *kernel = mm->kernel;
-	struct cpu *cpu = kernel->this_cpu;
+	struct cpu *cpu = this_cpu(kernel);
 	struct flush_tlb_info f = {
 		.start = start,
 		.end = end,
-		.new_tlb_gen = ++mm->tlb_gen,
+		.new_tlb_gen = __atomic_add_fetch(&mm->tlb_gen, 1, __ATOMIC_SEQ_CST),
 		.stride_shift = stride_shift,
 		.freed_tables = freed_tables,
 	};
@@ -60,9 +59,8 @@ void flush_tlb_mm_range_from(const char *from, struct mm_struct *mm, u64 start, 
 
 u64 ptep_clear_flush_from(const char *from, struct mm_struct *mm, u64 addr, pte_t *pte)
 {
-	u64 old = *pte;
+	u64 old = ptep_get_and_clear_from(from, mm, addr, pte);
 
-	set_pte_at_from(from, mm, addr, pte, 0);
 	if (old & X86_P)
 		flush_tlb_mm_range_from(from, mm, addr, addr + PAGE_SIZE, PAGE_SHIFT, 0);
 	return old;

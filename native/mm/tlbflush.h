@@ -19,4 +19,7 @@ bool flush_tlb_is_local(struct mm_struct *mm);
 u64 ptep_clear_flush(struct mm_struct *mm, u64 addr, pte_t *pte);
 /* cffi-end */
 
+/* Do a flush of mm on the CPU that runs this, which has mm loaded and is not lazy. */
+void flush_tlb_func(struct cpu *cpu, struct mm_struct *mm, const struct flush_tlb_info *f);
+
 #endif

@@ -33,7 +33,7 @@ static void add_stretch(struct user_range *r, u64 pa, u64 size)
 
 u32 user_range(struct mm_struct *mm, u64 addr, u64 n, u32 access, struct user_range *r)
 {
-	struct mmu_unit *u = mm->kernel->this_cpu->mmu;
+	struct mmu_unit *u = this_cpu(mm->kernel)->mmu;
 	struct translation t;
 
 	r->done = r->nr = r->result = r->error_code = 0;

@@ -18,10 +18,12 @@ static bool vma_index_is(const struct vma_index *vmas, u32 i, u64 addr)
 u32 vma_index_of(struct mm_struct *mm, u64 addr)
 {
 	struct vma_index *vmas = &mm->vmas;
-	u32 low = 0, high = vmas->nr;
+	u32 low, high = vmas->nr;
 
-	if (likely(vma_index_is(vmas, vmas->hint, addr)))
-		return vmas->hint;
+	low = READ_ONCE(vmas->hint);
+	if (likely(vma_index_is(vmas, low, addr)))
+		return low;
+	low = 0;
 	while (low < high) {
 		u32 middle = low + (high - low) / 2;
 
@@ -30,7 +32,7 @@ u32 vma_index_of(struct mm_struct *mm, u64 addr)
 		else
 			high = middle;
 	}
-	vmas->hint = low;
+	WRITE_ONCE(vmas->hint, low);
 	return low;
 }
 
@@ -55,12 +57,12 @@ struct vm_area_struct *lock_vma_under_rcu(struct mm_struct *mm, u64 addr)
 	struct vm_area_struct *vma = find_vma(mm, addr);
 
 	if (!vma || addr < vma->vm_start) {
-		mm->kernel->counter[KERNEL_COUNTER_vma_lock_miss]++;
+		stat_inc(mm->kernel->counter[KERNEL_COUNTER_vma_lock_miss]);
 		emit_from(__func__, mm->kernel->ring, vma_lock, VMA_LOCK_MISS, addr, mm->pgd);
 		return NULL;
 	}
 	if (!vma_start_read(mm, vma)) {
-		mm->kernel->counter[KERNEL_COUNTER_vma_lock_abort]++;
+		stat_inc(mm->kernel->counter[KERNEL_COUNTER_vma_lock_abort]);
 		emit_from(__func__, mm->kernel->ring, vma_lock, VMA_LOCK_ABORT, addr, mm->pgd);
 		return NULL;
 	}

@@ -30,10 +30,9 @@ static bool zap_skips(struct mm_struct *mm, u64 pte, u32 details)
 static bool zap_pte(struct mmu_gather *tlb, pte_t *pte, u64 addr, struct zap_stretch *z)
 {
 	struct mm_struct *mm = tlb->mm;
-	u64 old = *pte;
+	u64 old = ptep_get_and_clear_from("zap_pte_range", mm, addr, pte);
 	struct page *page;
 
-	set_pte_at_from("zap_pte_range", mm, addr, pte, 0);
 	z->cleared++;
 	if (!pte_present(old))
 		return false;
@@ -43,7 +42,7 @@ static bool zap_pte(struct mmu_gather *tlb, pte_t *pte, u64 addr, struct zap_str
 	page = pfn_to_page(mm->ram, entry_pfn(old));
 	page->_mapcount--;
 	if (old & _PAGE_DIRTY_BITS && !(page->flags & PG_anon)) {
-		page->flags |= PG_dirty;
+		page_change_flags(page, PG_dirty, 0);
 		tlb->delayed_rmap = 1;
 	}
 	z->rss[mm_counter(page)]--;
@@ -54,9 +53,11 @@ static void zap_stretch(struct mmu_gather *tlb, pte_t *pte, u64 end, u32 details
 			struct zap_stretch *z)
 {
 	for (; z->addr < end; z->addr += PAGE_SIZE, pte++) {
-		if (pte_none(*pte))
+		u64 value = ptep_get(pte);
+
+		if (pte_none(value))
 			continue;
-		if (unlikely(zap_skips(tlb->mm, *pte, details))) {
+		if (unlikely(zap_skips(tlb->mm, value, details))) {
 			z->skipped++;
 			continue;
 		}
@@ -119,7 +120,7 @@ void unmap_page_range(struct mmu_gather *tlb, u64 start, u64 end, u32 details)
 		pmd_t *pmd = mm_find_pmd(tlb->mm, addr);
 
 		next = pmd ? addr_end(addr, end, 2) : hole_end(tlb->mm, addr, end);
-		if (pmd && !pmd_none(*pmd))
+		if (pmd && !pmd_none(pmdp_get(pmd)))
 			zap_pte_range(tlb, pmd, addr, next, details);
 	}
 	funcgraph_exit(__func__, tlb->mm, 0);

@@ -26,7 +26,7 @@ static always_inline bool load_entry(const struct memory *ram, bool inside, u64 
 {
 	if (unlikely(!inside))
 		return memory_load(ram, pa, entry);
-	*entry = __atomic_load_n((u64 *)pa_to_host(ram, pa), __ATOMIC_RELAXED);
+	*entry = __atomic_load_n((u64 *)pa_to_host(ram, pa), __ATOMIC_ACQUIRE);
 	return true;
 }
 
@@ -44,7 +44,7 @@ static always_inline void mark_table(struct memory *ram, bool inside, u64 table)
 	u32 *flags = likely(inside) ? &pfn_to_page(ram, table >> PAGE_SHIFT)->flags
 				    : memory_flags(ram, table);
 
-	if (unlikely(flags && !(*flags & PG_table))) {
+	if (unlikely(flags && !(READ_ONCE(*flags) & PG_table))) {
 		*flags |= PG_table;
 		ram->tables_met++;
 	}

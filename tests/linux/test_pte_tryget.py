@@ -8,7 +8,8 @@ from collections.abc import Callable
 import pytest
 
 from mmu._native import lib
-from mmu.linux import engine, pte_ref
+from mmu.linux import engine
+from mmu.linux.free_tables import FreeTablesPolicy
 from mmu.linux.pgtable import TABLE
 from mmu.linux.pte_ref import PteAlloc, TryGet
 from mmu.units import PAGE_SIZE
@@ -131,14 +132,14 @@ def test_aba_drops_the_reference_of_the_table_held(monkeypatch: pytest.MonkeyPat
     engine.pte_alloc_get(mm, pmd, BASE)
     engine.pte_alloc_get(mm, other_pmd, BASE + (2 << 20))
     first, second = world.table(), world.table(BASE + (2 << 20))
-    real = pte_ref._table_get_unless_zero
+    real = FreeTablesPolicy.table_get_unless_zero
 
-    def swapped(mm_: object, table: int) -> bool:
+    def swapped(self: FreeTablesPolicy, mm_: object, table: int) -> bool:
         a, b = world.memory.read_u64(pmd), world.memory.read_u64(other_pmd)
         world.memory.write_u64(pmd, b)
         world.memory.write_u64(other_pmd, a)
-        return real(mm, table)
+        return real(self, mm, table)
 
-    monkeypatch.setattr(pte_ref, "_table_get_unless_zero", swapped)
+    monkeypatch.setattr(FreeTablesPolicy, "table_get_unless_zero", swapped)
     assert engine.pte_try_get(mm, pmd)[0] == TryGet.FAILED_NONE
     assert (first.pte_refcount, second.pte_refcount) == (1, 1)

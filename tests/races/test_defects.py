@@ -13,9 +13,11 @@ from typing import Any
 import pytest
 
 from mmu.errors import MmuError
-from mmu.linux import anon, mmu_gather, pt_reclaim, pte_ref, rcu
+from mmu.linux import anon, mmu_gather, pte_ref, rcu
+from mmu.linux.free_tables import FreeTablesPolicy
 from mmu.linux.locks import lock_table, unlock_table
 from mmu.linux.pgtable import entry_pfn
+from mmu.linux.policies import RefcountPmdlock
 from mmu.linux.policy import FreeTables
 from mmu.linux.tlbflush import enter_lazy_tlb
 from tests.races import variants
@@ -262,7 +264,10 @@ DEFECTS = [
         "D2",
         {
             RCU: {pte_ref: _SPIN},
-            PMDLOCK: {pte_ref: {**_SPIN, "_put_last_locked": variants.d2_zero_before_the_lock}},
+            PMDLOCK: {
+                pte_ref: _SPIN,
+                RefcountPmdlock: {"put_last": variants.d2_zero_before_the_lock},
+            },
         },
         d2,
         "kept waiting",
@@ -275,7 +280,7 @@ DEFECTS = [
     ),
     Defect(
         "D4 direct",
-        both({pte_ref: {"_free_and_unlock": variants.d4_flushed_after_the_lock}}),
+        both({FreeTablesPolicy: {"free_and_unlock": variants.d4_flushed_after_the_lock}}),
         d4,
         "ways through the old table",
         ("direct",),
@@ -283,7 +288,7 @@ DEFECTS = [
     ),
     Defect(
         "D4 gathered",
-        both({mmu_gather: {"flush_freed_tables": variants.d4_owed_flush_forgotten}}),
+        both({FreeTablesPolicy: {"flush_before_install": variants.d4_owed_flush_forgotten}}),
         d4,
         "ways through the old table",
         ("gathered",),
@@ -291,15 +296,15 @@ DEFECTS = [
     ),
     Defect(
         "D5",
-        {RCU: {mmu_gather: {"tlb_remove_tables": variants.d5_lock_freed_at_once}}},
+        {RCU: {FreeTablesPolicy: {"tlb_remove_tables": variants.d5_lock_freed_at_once}}},
         d5,
         "no CPU can go on",
     ),
     Defect(
         "D6",
         {
-            RCU: {pte_ref: {"_try_get_rcu": variants.d6_section_left_open}},
-            PMDLOCK: {pte_ref: {"_try_get_locked": variants.d6_lock_kept}},
+            RCU: {FreeTablesPolicy: {"pte_try_get": variants.d6_section_left_open}},
+            PMDLOCK: {RefcountPmdlock: {"pte_try_get": variants.d6_lock_kept}},
         },
         d6,
         "LOCK_KEPT|no CPU can go on|LOCK_RECURSION|LOCK_ORDER",
@@ -341,14 +346,18 @@ DEFECTS = [
     ),
     Defect(
         "scan, entries refilled midway",
-        {SCAN: {pt_reclaim: {"try_to_free_pte": variants.scan_without_a_second_look}}},
+        {SCAN: {FreeTablesPolicy: {"try_to_free_pte": variants.scan_without_a_second_look}}},
         scan_midway,
         "finds 0, the counter says 1",
         ("gathered",),
     ),
     Defect(
         "scan, the PMD lock waited for inside the PTE lock",
-        {SCAN: {pt_reclaim: {"try_get_and_clear_pmd": variants.scan_waits_inside_the_pte_lock}}},
+        {
+            SCAN: {
+                FreeTablesPolicy: {"try_get_and_clear_pmd": variants.scan_waits_inside_the_pte_lock}
+            }
+        },
         scan_two,
         "LOCK_ORDER",
         ("gathered",),
@@ -356,8 +365,8 @@ DEFECTS = [
     Defect(
         "ABA",
         {
-            RCU: {pte_ref: {"_try_get_rcu": variants.aba_not_looked_at_again}},
-            PMDLOCK: {pte_ref: {"_try_get_locked": variants.aba_not_looked_at_again}},
+            RCU: {FreeTablesPolicy: {"pte_try_get": variants.aba_not_looked_at_again}},
+            PMDLOCK: {RefcountPmdlock: {"pte_try_get": variants.aba_not_looked_at_again}},
         },
         aba,
         "in another table",
@@ -365,7 +374,9 @@ DEFECTS = [
     ),
     Defect(
         "no atomic",
-        both({pte_ref: {"pte_get_many": variants.split_get, "_table_put": variants.split_put}}),
+        both(
+            {FreeTablesPolicy: {"table_get": variants.split_get, "table_put": variants.split_put}}
+        ),
         lambda world, form, historical: (
             {0: world.write(BASE), 1: world.write(OTHER)},
             [(0, "count read"), (1, "ended"), (0, "ended")],

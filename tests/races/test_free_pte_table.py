@@ -13,7 +13,7 @@ from unittest import mock
 import pytest
 
 from mmu.errors import MmuError
-from mmu.linux import engine, mmu_gather, pte_ref
+from mmu.linux import engine, policies, pte_ref
 from mmu.linux.policy import FreeTables
 from mmu.linux.pte_ref import TryGet
 from ucmmu.race.interleaving import Interleaving, Step, explore
@@ -181,7 +181,7 @@ def test_without_that_interrupt_it_walks_through_a_freed_frame() -> None:
     world.run_on(0)
     world.write(BASE)()
     with ExitStack() as stack:
-        stack.enter_context(mock.patch.object(mmu_gather, "tlb_remove_table_sync_one", lambda _: 0))
+        stack.enter_context(mock.patch.object(policies, "tlb_remove_table_sync_one", lambda _: 0))
         stack.enter_context(pytest.raises(AssertionError, match="through a freed frame"))
         world.race(
             {0: world.clear(BASE, "direct"), 1: world.lockless_walk(BASE)},

@@ -14,6 +14,7 @@ from mmu._native import lib
 from mmu.linux import anon, mmu_gather, pgalloc, pt_reclaim, pte_ref, rcu, tlbflush
 from mmu.linux.locks import pmd_lock, pmd_unlock
 from mmu.linux.pgtable import entry_pfn, mm_find_pmd, pmd_none, xchg_pmd
+from mmu.linux.policies import policy_of
 from mmu.linux.pte_ref import PteAlloc, TryGet
 
 
@@ -26,7 +27,7 @@ def find(mm: Any, pmd: int, addr: int, *, install: Callable[..., int], spin: boo
         if result == TryGet.FAILED_ZERO and spin:
             mm.kernel.point("cpu_relax")
         elif result == TryGet.FAILED_ZERO:
-            pte_ref.free_pte_table(mm, pmd, addr)
+            policy_of(mm.kernel).found_zero(mm, pmd, addr)
         elif held := install(mm, pmd, addr, pgalloc.table_alloc(mm)):
             return PteAlloc.OK, held
 
@@ -53,13 +54,15 @@ def d2_spins_on_zero(mm: Any, pmd: int, addr: int) -> Any:
     return find(mm, pmd, addr, install=install, spin=True)
 
 
-def d2_zero_before_the_lock(mm: Any, tlb: Any, table: int, addr: int, nr: int, holder: int) -> None:
+def d2_zero_before_the_lock(
+    self: Any, mm: Any, tlb: Any, table: int, addr: int, nr: int, holder: int
+) -> None:
     """D2, first design: the count reaches 0 before the PMD lock is taken."""
-    if pte_ref._table_put(mm, table, nr, holder):
+    if self.table_put(mm, table, nr, holder):
         pmd = mm.memory.page(table).pmd
         mm.kernel.point("free_pte_table")
         pmd_lock(mm, pmd)
-        pte_ref._free_and_unlock(mm, tlb, pmd, addr)
+        self.free_and_unlock(mm, tlb, pmd, addr)
 
 
 _flush_tlb_mm_range = tlbflush.flush_tlb_mm_range
@@ -70,23 +73,20 @@ def d3_without_freed_tables(mm: Any, start: int, end: int, stride: int, freed_ta
     _flush_tlb_mm_range(mm, start, end, stride, 0)
 
 
-def d4_flushed_after_the_lock(mm: Any, tlb: Any, pmd: int, addr: int) -> None:
+def d4_flushed_after_the_lock(self: Any, mm: Any, tlb: Any, pmd: int, addr: int) -> None:
     """D4: the PMD lock is dropped between the clearing of the PMD and the flush."""
-    table = pte_ref._detach_pte_table(mm, pmd, addr)
+    table = self.detach(mm, pmd, addr)
     pmd_unlock(mm, pmd)
     if table is None:
         return
     mm.kernel.point("pmd_cleared")
-    if tlb is not None:
-        mmu_gather.pte_free_tlb(tlb, table, addr)
-    else:
-        mmu_gather.flush_pte_table(mm, addr)
+    self.flush_detached(mm, tlb, table, addr)
     mmu_gather.mm_dec_nr_ptes(mm)
     if tlb is None:
-        mmu_gather.tlb_remove_tables(mm.kernel, [table])
+        self.tlb_remove_tables([table])
 
 
-def d4_owed_flush_forgotten(mm: Any, pmd: int, addr: int) -> None:
+def d4_owed_flush_forgotten(self: Any, mm: Any, pmd: int, addr: int) -> None:
     """D4, gathered: a table comes into a slot whose flush is still owed."""
 
 
@@ -94,33 +94,33 @@ LOCK_FREED = 0x6B6B6B6B
 """What the memory of a freed lock holds."""
 
 
-def d5_lock_freed_at_once(kernel: Any, tables: Any) -> None:
+def d5_lock_freed_at_once(self: Any, tables: Any) -> None:
     """D5: the table's lock does not live as long as its frame."""
     for table in tables:
-        kernel.memory.page(table).ptl = LOCK_FREED
-        rcu.call_rcu(kernel, table)
+        self.memory.page(table).ptl = LOCK_FREED
+        rcu.call_rcu(self.kernel, table)
 
 
-def d6_section_left_open(mm: Any, pmd: int) -> Any:
+def d6_section_left_open(self: Any, mm: Any, pmd: int) -> Any:
     """D6: the way out for an empty slot forgets the end of the RCU read section."""
     rcu.rcu_read_lock(mm.kernel)
     pmdval = mm.memory.read_u64(pmd)
     mm.kernel.point("pte_try_get")
     if pmd_none(mm.memory.read_u64(pmd)):
         return TryGet.FAILED_NONE, 0
-    result = pte_ref._get_named(mm, pmdval)
+    result = self.get_named(mm, pmdval)
     rcu.rcu_read_unlock(mm.kernel)
     return result, pmdval
 
 
-def d6_lock_kept(mm: Any, pmd: int) -> Any:
+def d6_lock_kept(self: Any, mm: Any, pmd: int) -> Any:
     """D6, first design: the way out for an empty slot forgets the PMD lock."""
     mm.kernel.point("pte_try_get")
     pmd_lock(mm, pmd)
     pmdval = mm.memory.read_u64(pmd)
     if pmd_none(pmdval):
         return TryGet.FAILED_NONE, 0
-    result = pte_ref._get_named(mm, pmdval)
+    result = self.get_named(mm, pmdval)
     pmd_unlock(mm, pmd)
     return result, pmdval
 
@@ -188,7 +188,7 @@ def nothing(*_: object) -> None:
     """In the place of a step that is left out."""
 
 
-def scan_without_a_second_look(tlb: Any, pmd: Any, addr: int) -> None:
+def scan_without_a_second_look(self: Any, tlb: Any, pmd: Any, addr: int) -> None:
     """Merged scan: a table is freed though the PTE lock was dropped since its entries were
     cleared.
     """
@@ -199,7 +199,7 @@ def scan_without_a_second_look(tlb: Any, pmd: Any, addr: int) -> None:
     pt_reclaim.free_pte(tlb, pmd, pmdval, addr)
 
 
-def scan_waits_inside_the_pte_lock(mm: Any, pmd: int, addr: int) -> int:
+def scan_waits_inside_the_pte_lock(self: Any, mm: Any, pmd: int, addr: int) -> int:
     """Merged scan: the PMD lock is waited for, not tried, with the PTE lock held."""
     pmd_lock(mm, pmd)
     pmdval = xchg_pmd(mm, addr, pmd, 0)
@@ -207,17 +207,17 @@ def scan_waits_inside_the_pte_lock(mm: Any, pmd: int, addr: int) -> int:
     return pmdval
 
 
-def aba_not_looked_at_again(mm: Any, pmd: int) -> Any:
+def aba_not_looked_at_again(self: Any, mm: Any, pmd: int) -> Any:
     """ABA: the PMD is not read again after the increment."""
     rcu.rcu_read_lock(mm.kernel)
     pmdval = mm.memory.read_u64(pmd)
     mm.kernel.point("pte_try_get")
-    result = pte_ref._get_named(mm, pmdval)
+    result = self.get_named(mm, pmdval)
     rcu.rcu_read_unlock(mm.kernel)
     return result, pmdval
 
 
-def split_get(mm: Any, table: int, nr: int) -> None:
+def split_get(self: Any, mm: Any, table: int, nr: int, _holder: int) -> None:
     """A count that is no atomic: read, add, write."""
     page = mm.memory.page(table)
     old = page.pte_refcount
@@ -225,7 +225,7 @@ def split_get(mm: Any, table: int, nr: int) -> None:
     page.pte_refcount = old + nr
 
 
-def split_put(mm: Any, table: int, nr: int, _holder: int) -> bool:
+def split_put(self: Any, mm: Any, table: int, nr: int, _holder: int) -> bool:
     """A count that is no atomic: read, subtract, write."""
     page = mm.memory.page(table)
     old = page.pte_refcount

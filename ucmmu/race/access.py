@@ -30,12 +30,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from mmu._native import lib
 from mmu.linux.state import Cpu, Kernel, MmStruct
 from mmu.units import PAGE_SHIFT
+from ucmmu.race.program import StepAccess
 from ucmmu.race.structs import (
     KERNEL_REST,
     StructDiff,
@@ -63,30 +63,11 @@ _LOCAL_FIELDS: Final = frozenset(
 )
 """Fields of a CPU whose change makes no other CPU look for its stores."""
 
-_CELLS: Final = frozenset(["flags", "_refcount", "ptl", "pte_refcount"])
+_CELLS: Final = frozenset(["flags", "_refcount", "_mapcount", "ptl", "pte_refcount"])
 """Fields that are read and written by one locked instruction where one step does both."""
 
 _ONLY_OF_THE_LIVING: Final = frozenset(["ptl", "pte_refcount", "pmd"])
 """Fields that nobody may look at once the frame is free."""
-
-
-@dataclass(frozen=True, slots=True)
-class StepAccess:
-    """What one step read and wrote. ``everything``: more than is known, so it conflicts with all."""
-
-    reads: frozenset[Object] = frozenset()
-    writes: frozenset[Object] = frozenset()
-    everything: bool = False
-
-    def conflicts_with(self, other: StepAccess) -> bool:
-        """Whether the order of the two may matter: one writes what the other touches."""
-        if self.everything or other.everything:
-            return True
-        return not (
-            self.writes.isdisjoint(other.writes)
-            and self.writes.isdisjoint(other.reads)
-            and self.reads.isdisjoint(other.writes)
-        )
 
 
 def describe(what: Object) -> str:
@@ -132,15 +113,15 @@ class Watch:
         self._everything = False
         self._shared: Object = None
         self._locked: dict[int, Object] = {}
+        self._spinning: set[int] = set()
+        self._takes: set[Object] = set()
+        self._frees: set[Object] = set()
+        self._waits: set[Object] = set()
+        self._stores = [0] * len(kernel.cpus)
         self._ran: set[int] = set()
+        self._quiet_frame = -1
         self._numbers = range(len(kernel.cpus))
-        self._own = [
-            frozenset(
-                [cpu_object(cpu, name) for name, _ in _fields_of(cpu.c)]
-                + [cpu_object(cpu, "gather")]
-            )
-            for cpu in kernel.cpus
-        ]
+        self._own = [frozenset([cpu_object(cpu, "nr_calls")]) for cpu in kernel.cpus]
         self._groups: dict[Object, tuple[frozenset[Object], ...]] = {}
         self._mms: list[MmStruct] = []
         self._diffs: list[StructDiff | ValueDiff] = diffs_of_kernel(kernel)
@@ -157,9 +138,11 @@ class Watch:
         """CPU ``cpu`` goes on from here."""
         self._cpu = cpu
         self._reads, self._writes = set(), set()
+        self._waits, self._takes, self._frees = set(), set(), set()
         self._everything = False
         self._shared = None
         self._ran = {cpu}
+        self._quiet_frame = -1
         self.active = True
 
     def end_step(self) -> StepAccess:
@@ -178,7 +161,14 @@ class Watch:
         self._reads |= self._always
         for cpu in self._ran:
             self._reads |= self._own[cpu]
-        return StepAccess(frozenset(self._reads), frozenset(self._writes), self._everything)
+        return StepAccess(
+            reads=frozenset(self._reads),
+            writes=frozenset(self._writes),
+            waits=frozenset(self._waits),
+            takes=frozenset(self._takes),
+            frees=frozenset(self._frees),
+            everything=self._everything,
+        )
 
     def drainable(self) -> list[int]:
         """The CPUs that have stores which no other CPU sees yet: each may drain_step()."""
@@ -186,9 +176,15 @@ class Watch:
 
     def drain_step(self, cpu: int) -> StepAccess:
         """The oldest store of that CPU reaches memory."""
+        token = ("buffer", cpu, self._stores[cpu] - len(self.buffers[cpu]))
         what, value = self.buffers[cpu].drain()
         self.memory.raw_store(what, value)
-        return StepAccess(frozenset(), frozenset([*self._group(what)[0], ("buffer", cpu)]))
+        frees: list[Object] = [token]
+        writes = {("store_buffer", cpu)}
+        if _is_lock(what) and not value:
+            frees.append(what)
+            return StepAccess(writes=frozenset(writes), frees=frozenset(frees))
+        return StepAccess(writes=self._group(what)[0] | writes, frees=frozenset(frees))
 
     @property
     def state_hash(self) -> int:
@@ -210,6 +206,14 @@ class Watch:
         self._reads |= self._group(what)[0]
         return self._value(what)
 
+    def load_block(self, words: range, frame: int) -> list[int]:
+        """See MemoryWatch."""
+        self._touch(words[0], frame)
+        self._reads.update(words)
+        if not any(self.buffers):
+            return self.memory.words[words.start >> 3 : words.stop + 7 >> 3].tolist()
+        return [self._value(word) for word in words]
+
     def _value(self, what: Object) -> int:
         if self.buffers:
             value = self.buffers[self.this_cpu()].load(what)
@@ -222,23 +226,35 @@ class Watch:
         cpu = self.this_cpu()
         locked = self._locked.get(cpu) == what
         self._touch(what, frame)
-        cell = isinstance(what, tuple) and what[2] in _CELLS
-        read = what in self._reads
-        modifies = cell and read and not (what[2] == "ptl" and value == 0)  # type: ignore[index]
+        modifies = locked or self._modifies(what, value)
         if locked:
             del self._locked[cpu]
-        self._note_store(what, value, cpu, modifies or locked)
-        if not self.buffers:
-            self.memory.raw_store(what, value)
-        elif locked or modifies:
-            self._drain_now(cpu)
-            self.memory.raw_store(what, value)
-        else:
+        if self.buffers and not modifies:
             self.buffers[cpu].store(what, value)
-            self._writes.add(("buffer", cpu))
+            self._takes.add(("buffer", cpu, self._stores[cpu]))
+            self._stores[cpu] += 1
+            if _is_lock(what):
+                self._reads.discard(what)
+            return
+        self._note_store(what, value, cpu, modifies)
+        if self.buffers:
+            self._drain_now(cpu)
+        self.memory.raw_store(what, value)
+
+    def _modifies(self, what: Object, value: int) -> bool:
+        """Whether the store ends a read-modify-write: the same step has read the field."""
+        if not isinstance(what, tuple) or what[2] not in _CELLS or what not in self._reads:
+            return False
+        return not _is_lock(what) or value != 0
 
     def _note_store(self, what: Object, value: int, cpu: int, modifies: bool) -> None:
-        """Count what is added and taken away in any order as commuting."""
+        """References that are taken, and those that are dropped, are so in any order."""
+        if _is_lock(what) and (cpu in self._spinning or not value):
+            self._reads.discard(what)
+            if value:
+                self._waits.add(what)
+            (self._takes if value else self._frees).add(what)
+            return
         everyone, gets, puts = self._group(what)
         if modifies and gets:
             old = self._value(what)
@@ -311,11 +327,13 @@ class Watch:
         """See MemoryWatch. Interrupts are off meanwhile, and with them grace periods."""
         self.tlb(cpu, serializing=False)
         self._reads.add(("operations",))
+        self._writes.add(("cpu", cpu, "irqs"))
         c = self.kernel.cpus[cpu].c
         lib.local_irq_save(c)
         try:
             yield
         finally:
+            self._writes.add(("cpu", cpu, "irqs"))
             lib.local_irq_restore(c)
 
     def tlb(self, cpu: int, *, serializing: bool = True) -> None:
@@ -328,21 +346,23 @@ class Watch:
         self._ran.add(self.this_cpu())
 
     def translated(self, pa: int) -> None:
-        """See MemoryWatch."""
+        """See MemoryWatch: the access itself is part of the same instruction."""
+        self._quiet_frame = pa >> PAGE_SHIFT
         self._check_frame(pa >> PAGE_SHIFT, pa)
         self._reads.add(("frame", pa >> PAGE_SHIFT))
 
     # What the kernel tells (mmu.linux.state.Instrument).
 
-    def lock_prefix(self) -> None:
+    def lock_prefix(self, *, spin_lock: bool = False) -> None:
         """See Instrument."""
         if not self.active:
             return
-        if self._shared is not None:
+        if self._shared is not None and self._quiet_frame < 0:
             self._switch()
         cpu = self.this_cpu()
         self._fence(cpu)
         self._locked[cpu] = None
+        (self._spinning.add if spin_lock else self._spinning.discard)(cpu)
 
     def instrument_read(self, owner: object, field: str) -> None:
         """See Instrument."""
@@ -374,9 +394,7 @@ class Watch:
 
     def _object(self, owner: object, field: str) -> Object:
         if isinstance(owner, MmStruct):
-            return (field == "page_table_lock" and ("mm", int(owner.c.ctx_id), field)) or mm_object(
-                owner, field
-            )
+            return mm_object(owner, field)
         if isinstance(owner, Cpu):
             return ("tlb", owner.id) if field == "tlb" else cpu_object(owner, field)
         return (field,)
@@ -385,7 +403,7 @@ class Watch:
 
     def _touch(self, what: Object, frame: int, *, quiet: bool = False) -> None:
         """The CPU that runs comes to a word of that frame, or a field of its struct page."""
-        if not quiet and frame not in self.memory.private:
+        if not quiet and frame not in self.memory.private and frame != self._quiet_frame:
             self._before(what)
         cpu = self.this_cpu()
         self._ran.add(cpu)
@@ -416,20 +434,23 @@ class Watch:
         if not self.buffers or not self.buffers[cpu]:
             return
         buffer = self.buffers[cpu]
-        waited = cpu == self._cpu and self.kernel.scheduler.spin_until(
-            lambda: not buffer, f"the store buffer of CPU {cpu} to drain"
-        )
-        if not waited:
+        if cpu == self._cpu:
+            self.kernel.point("store_buffer", lambda: not buffer)
+        if buffer:
             self._drain_now(cpu)
+        else:
+            self._waits.add(("buffer", cpu, self._stores[cpu] - 1))
 
     def _drain_now(self, cpu: int) -> None:
-        for what, _ in self.buffers[cpu]:
+        for number, (what, _) in enumerate(reversed(list(self.buffers[cpu])), 1):
             self._writes |= self._group(what)[0]
+            self._frees.add(("buffer", cpu, self._stores[cpu] - number))
         self.buffers[cpu].drain_all(self.memory.raw_store)
 
     def drain(self, cpu: int) -> None:
         """All stores of that CPU reach memory now: an interrupt, the end of its work."""
         if self.buffers:
+            self._reads.add(("store_buffer", cpu))
             self._drain_now(cpu)
 
     # Address spaces come and go.
@@ -445,10 +466,8 @@ class Watch:
         self._writes.add(KERNEL_REST)
 
 
-def _fields_of(c: Any) -> list[tuple[str, Any]]:
-    from mmu._native import ffi
-
-    return list(ffi.typeof(c).item.fields)
+def _is_lock(what: Object) -> bool:
+    return isinstance(what, tuple) and what[0] == "page" and what[2] == "ptl"
 
 
 def _label(frame: Any) -> str:

@@ -8,8 +8,11 @@ one. ``world.settle()`` says what must be so when all have ended.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
+
+import numpy as np
 
 from mmu._native import lib
 from mmu.events import EVENTS, MM_COUNTER_ID, EventRing
@@ -24,13 +27,17 @@ from mmu.linux.rcupdate import rcu_qs
 from mmu.linux.sched import Interruptible
 from mmu.linux.smp import local_irqs_off
 from mmu.linux.state import Kernel
+from mmu.linux.tlb_check import Operation, begin_operation, end_operation, tables_change_for
 from mmu.linux.tlbflush import flush_tlb_mm_range, switch_mm
 from mmu.memory import Memory
 from mmu.trace.chains import broken_chains
+from mmu.trace.reader import Batch
 from mmu.twin import EntryPa
 from mmu.units import PAGE_SHIFT, PAGE_SIZE
 from mmu.x86 import Access, Mmu, Outcome
+from mmu.x86.check import ChangedBy
 from ucmmu.race.interleaving import Interleaving, Step
+from ucmmu.race.watched import WatchedMemory, WatchedMmu
 from ucmmu.testing.rings import batch_of
 
 BASE = 0x10_0000_0000
@@ -54,7 +61,9 @@ class AtOnce(Interleaving):
 class RaceWorld:
     """``cpus`` CPUs, each with the same mm loaded; two slots of 2 MiB are mapped from BASE on.
 
-    With ``invlpgb`` flushes are broadcast; there are at least four CPUs then.
+    With ``invlpgb`` flushes are broadcast; there are at least four CPUs then. Events go to
+    ``ring``, if it is given. A ``watched`` one has a memory and MMUs that tell of every access
+    (ucmmu.race.watched).
     """
 
     def __init__(
@@ -63,19 +72,31 @@ class RaceWorld:
         cpus: int = 2,
         *,
         invlpgb: bool = False,
+        ring: EventRing | None = None,
+        watched: bool = False,
     ) -> None:
-        self.memory = Memory(2 << 20)
-        self.ring = EventRing(1 << 16)
+        self.memory = WatchedMemory() if watched else Memory(2 << 20)
+        self._own_ring = ring is None
+        self._batches: list[Batch] = []
+        self.ring = EventRing(1 << 14) if ring is None else ring
         self.ring.enable()
         self.memory.record(self.ring)
         self.kernel = Kernel(
             self.memory, policy=policy, engine="python", ring=self.ring, lockdep=True
         )
         for _ in range(cpus):
+            kind = WatchedMmu if watched else Mmu
             self.kernel.add_cpu(
-                Mmu(self.memory, geometry="tiny", engine="python", exact=True, check=True)
+                kind(self.memory, geometry="tiny", engine="python", exact=True, check=True)
             )
         self.gather_max = lib.MMU_GATHER_BUNDLE
+        self.children: list[Mm] = []
+        """What fork() made."""
+        self.at_end: list[Callable[[], None]] = []
+        """Checks of a scenario's own, when all its operations are done."""
+        self.at_end_of_operation: Callable[[int], object] | None = None
+        """Hears of each CPU that goes back to user mode."""
+        self._operation: dict[int, Operation] = {}
         self.mm = Mm(self.kernel)
         for number in reversed(range(cpus)):
             self.run_on(number)
@@ -115,14 +136,54 @@ class RaceWorld:
         return lambda: self._access(addr, Access.READ)
 
     def _access(self, addr: int, access: Access) -> None:
+        self.translate(self.mm, addr, access)
+
+    def translate(self, mm: Mm, addr: int, access: Access) -> int:
+        """The guest-physical address by which a user of the mm comes to addr on this CPU; faults
+        are handled.
+        """
         cpu = self.kernel.this_cpu
+        if cpu.loaded_mm is not mm:
+            switch_mm(self.kernel, mm)
         for _ in range(8):
             answer = cpu.mmu.translate(addr, access)
             if answer.result == Outcome.OK:
-                return
-            segv = self.mm.handle_user_fault(addr, answer.error_code)
+                return answer.pa
+            with self.operation("page_fault", addr):
+                segv = mm.handle_user_fault(addr, answer.error_code)
             assert segv is None, f"a signal: {segv}"
         raise AssertionError(f"{addr:#x} still faults on CPU {cpu.id}")
+
+    def store(self, mm: Mm, addr: int, byte: int = 1) -> None:
+        """A user's write of a byte."""
+        self.memory.write(self.translate(mm, addr, Access.WRITE), bytes([byte]))
+
+    def load(self, mm: Mm, addr: int) -> int:
+        """A user's read of a byte."""
+        return self.memory.read(self.translate(mm, addr, Access.READ), 1)[0]
+
+    @contextmanager
+    def operation(self, name: str, detail: int = 0) -> Iterator[None]:
+        """This CPU is in the kernel, in the system call of that name or for a fault of address
+        ``detail``: what it changes is flushed by the end, which is a quiescent state.
+        """
+        by = ChangedBy.FAULT if name == "page_fault" else ChangedBy.SYSCALL
+        cpu = self.kernel.this_cpu
+        self.kernel.instrument_write(self.kernel, "operations")
+        self._operation[cpu.id] = begin_operation(self.kernel, by, detail, 0, None)
+        try:
+            yield
+        finally:
+            self.kernel.instrument_write(self.kernel, "operations")
+            end_operation(self.kernel, self._operation.pop(cpu.id))
+        self.kernel.check()
+        if self.at_end_of_operation is not None:
+            self.at_end_of_operation(cpu.id)
+        rcu_qs(self.kernel, cpu)
+
+    def resumed(self, number: int) -> None:
+        """That CPU goes on: from here on tables change for its operation."""
+        tables_change_for(self.kernel, self._operation.get(number))
 
     def dontneed(self, start: int = BASE, length: int = PAGE_SIZE) -> Actor:
         """What MADV_DONTNEED does, with mmap_lock held for reading: the gathered form."""
@@ -259,6 +320,15 @@ class RaceWorld:
             for entry in tlb.entry[0 : tlb.nr_entries]
         )
 
+    def records(self) -> Any:
+        """The events so far, as an array of records (mmu.trace.format.RECORD); none if they go to
+        somebody else's ring.
+        """
+        if self._own_ring:
+            first = sum(len(batch.records) for batch in self._batches)
+            self._batches.append(batch_of(self.ring, first))
+        return np.concatenate([batch.records for batch in self._batches or [batch_of(None)]])
+
     def quiesce(self) -> None:
         """Every CPU passes a quiescent state."""
         for _ in range(2):
@@ -272,18 +342,30 @@ class RaceWorld:
         """
         self.quiesce()
         self.kernel.check()
-        report = self.mm.check_tables(references=True)
-        assert report.ok, str(report)
+        for check in self.at_end:
+            check()
+        for mm in (self.mm, *self.children):
+            if mm.mm_users:
+                report = mm.check_tables(references=True)
+                assert report.ok, str(report)
         for cpu in self.kernel.cpus:
             assert cpu.mmu.check is not None
-            assert cpu.mmu.check.uses() == [], f"CPU {cpu.id}"
+            uses = cpu.mmu.check.uses()
+            assert uses == [], f"CPU {cpu.id} used what was flushed: {uses[0]}"
             assert (cpu.c.rcu_nesting, bool(cpu.c.gather)) == (0, False), f"CPU {cpu.id}"
         self.run_on(0)
-        self.mm.exit_mmap()
-        self.quiesce()
-        assert self.counter("pte_tables_allocated") == self.counter("pte_tables_freed")
-        assert (self.mm.c.pgtables_bytes, self.kernel.c.rcu.nr_pending) == (0, 0)
-        assert broken_chains(EVENTS, [batch_of(self.ring)]) == []
+        for mm in (*self.children, self.mm):
+            mm.exit_mmap()
+            self.quiesce()
+            allocated, freed = (
+                mm.c.counter[MM_COUNTER_ID[f"pte_tables_{what}"]] for what in ("allocated", "freed")
+            )
+            assert allocated == freed, f"{allocated} tables allocated, {freed} freed"
+            assert mm.c.pgtables_bytes == 0, f"{mm.c.pgtables_bytes} bytes of tables are left"
+        assert self.kernel.c.rcu.nr_pending == 0
+        if self._own_ring:
+            self.records()
+            assert broken_chains(EVENTS, self._batches) == []
 
 
 __all__ = ["BASE", "PAGE_SIZE", "SLOT", "Actor", "RaceWorld", "pte_lock"]

@@ -14,19 +14,23 @@ from unittest import mock
 
 from mmu.linux import engine
 
-Patches = dict[ModuleType, dict[str, Callable[..., Any]]]
+Patches = dict[ModuleType | type, dict[str, Callable[..., Any]]]
 
 
 @contextmanager
-def replaced(module: ModuleType, **functions: Callable[..., Any]) -> Iterator[None]:
+def replaced(module: ModuleType | type, **functions: Callable[..., Any]) -> Iterator[None]:
     """``with replaced(pte_ref, free_pte_table=mine):`` every module of mmu.linux that uses these
-    functions of ``module``, or their twins under the Python engine, uses others inside.
+    functions of ``module``, or their twins under the Python engine, uses others inside. Of a class
+    it is the methods.
 
     Raises AttributeError if the module has none of a name.
     """
     with ExitStack() as stack:
         for name, function in functions.items():
             ours = getattr(module, name)
+            if isinstance(module, type):
+                stack.enter_context(mock.patch.object(module, name, function))
+                continue
             for place in [m for key, m in sys.modules.items() if key.startswith("mmu.linux.")]:
                 if place is not engine and vars(place).get(name) is ours:
                     stack.enter_context(mock.patch.object(place, name, function))

@@ -1,0 +1,251 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What ``ucmmu race`` does: choose, explore, show."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from collections.abc import Sequence
+
+from mmu.errors import MmuError
+from mmu.linux.policy import FreeTables
+from ucmmu.command_race import MODELS
+from ucmmu.exit_codes import SIGNALLED, ExitCode, Failure
+from ucmmu.output import JsonOutput
+from ucmmu.progress import Progress
+from ucmmu.race.campaign import BOUNDS, Result, replay, run_all, shrunk, unfinished
+from ucmmu.race.notes import annotated, recorded
+from ucmmu.race.program import Schedule, parse_schedule
+from ucmmu.race.report import (
+    failure_text,
+    replay_command,
+    result_json,
+    result_table,
+    scenario_json,
+    scenario_table,
+    steps_table,
+)
+from ucmmu.race.scenario import Scenario
+from ucmmu.race.scenarios import SCENARIOS
+from ucmmu.race.search import Search
+from ucmmu.race.setting import Setting
+from ucmmu.race.variant import load_variant
+from ucmmu.streams import STDERR, STDOUT, say
+from ucmmu.terminal import rendered
+from ucmmu.text import did_you_mean, printable
+
+FAILED, UNFINISHED = 1, 2
+"""Exit codes of its own."""
+
+Task = tuple[Setting, Search]
+
+
+def race(arguments: argparse.Namespace) -> int:
+    """Do what the command line asks; the exit code. Raises Failure."""
+    if arguments.list:
+        return _list(arguments)
+    settings = settings_of(arguments)
+    if arguments.replay is not None:
+        return _replay(arguments, settings)
+    tasks = [(setting, _search(arguments, setting)) for setting in settings]
+    jobs = min(arguments.jobs or len(os.sched_getaffinity(0)), len(tasks))
+    with JsonOutput(arguments.json) as output:
+        results, interrupted = _explore(tasks, jobs)
+        output.write([result_json(result) for result in results])
+        fd = STDERR if output.to_stdout else STDOUT
+        say(fd, _text(fd, results))
+        if arguments.trace is not None:
+            _record(arguments.trace, results, fd)
+    if interrupted:
+        return SIGNALLED + 2
+    verdicts = {result.verdict for result in results}
+    return FAILED if "failed" in verdicts else UNFINISHED if "UNFINISHED" in verdicts else 0
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    scenarios = _chosen(arguments) if arguments.names else list(SCENARIOS.values())
+    with JsonOutput(arguments.json) as output:
+        output.write([scenario_json(scenario) for scenario in scenarios])
+        if not output.to_stdout:
+            say(STDOUT, rendered(STDOUT, [scenario_table(scenarios)]))
+    return 0
+
+
+# What is asked for.
+
+
+def _chosen(arguments: argparse.Namespace) -> list[Scenario]:
+    if arguments.all and arguments.names:
+        raise Failure(ExitCode.USAGE, "argument --all: it takes no NAME")
+    if arguments.all:
+        return list(SCENARIOS.values())
+    if not arguments.names:
+        raise Failure(
+            ExitCode.USAGE, "no NAME of a scenario given: `ucmmu race --list` names them, or --all"
+        )
+    for name in arguments.names:
+        if name not in SCENARIOS:
+            raise Failure(
+                ExitCode.USAGE,
+                f"no scenario {printable(name)!r}{did_you_mean(name, SCENARIOS)}"
+                " (`ucmmu race --list` names them)",
+            )
+    return [SCENARIOS[name] for name in dict.fromkeys(arguments.names)]
+
+
+def settings_of(arguments: argparse.Namespace) -> list[Setting]:
+    """What the command line asks to be explored. Raises Failure (USAGE)."""
+    models = list(MODELS) if arguments.model == "both" else [arguments.model]
+    variant_policies: Sequence[FreeTables] = tuple(FreeTables)
+    if arguments.variant is not None:
+        try:
+            variant_policies = load_variant(arguments.variant).policies
+        except MmuError as error:
+            raise Failure(ExitCode.USAGE, f"argument --variant: {error}") from None
+    settings = [
+        Setting(scenario.name, policy, model, arguments.variant)
+        for scenario in _chosen(arguments)
+        for policy in _policies(arguments, scenario, variant_policies)
+        for model in models
+    ]
+    if not settings:
+        raise Failure(ExitCode.USAGE, "no scenario given is for such a policy (--list --json -)")
+    return settings
+
+
+def _policies(
+    arguments: argparse.Namespace, scenario: Scenario, possible: Sequence[FreeTables]
+) -> list[str]:
+    usual = [policy.label for policy in scenario.policies if policy in possible]
+    if not arguments.free_tables:
+        return usual
+    chosen = []
+    for word in dict.fromkeys(arguments.free_tables):
+        try:
+            FreeTables.from_label(word)
+        except KeyError:
+            known = [policy.label for policy in FreeTables]
+            raise Failure(
+                ExitCode.USAGE,
+                f"argument --free-tables: {printable(word)!r} is none of {', '.join(known)}"
+                f"{did_you_mean(word, known)}",
+            ) from None
+        if word in usual:
+            chosen.append(word)
+        elif len(arguments.names) == 1:
+            raise Failure(
+                ExitCode.USAGE,
+                f"argument --free-tables: {scenario.name} is for {', '.join(usual) or 'none'}",
+            )
+    return chosen
+
+
+def _search(arguments: argparse.Namespace, setting: Setting) -> Search:
+    bound: int | None = BOUNDS[len(setting.found.operations)]
+    if arguments.bound is not None:
+        bound = None if arguments.bound < 0 else arguments.bound
+    schedules = arguments.schedules
+    if arguments.seed is not None and schedules is None and arguments.seconds is None:
+        raise Failure(ExitCode.USAGE, "argument --seed: say how many with --schedules or --seconds")
+    return Search(bound, schedules, arguments.seconds, arguments.seed)
+
+
+# Exploring.
+
+
+class _Meter:
+    """Counts orders as they are run, and shows how many."""
+
+    def __init__(self, progress: Progress, nr_tasks: int) -> None:
+        self._progress = progress
+        self._nr_tasks = nr_tasks
+        self._started = time.monotonic()
+        self._schedules = 0
+        self.done = 0
+
+    def __call__(self, more: int) -> bool:
+        """See campaign.OnProgress."""
+        self._schedules += more
+        rate = self._schedules / max(time.monotonic() - self._started, 1e-6)
+        self._progress.show(
+            f"{self.done} of {self._nr_tasks} done, {self._schedules:,} schedules, {rate:,.0f}/s"
+        )
+        return True
+
+
+def _explore(tasks: Sequence[Task], jobs: int) -> tuple[list[Result], bool]:
+    """The results, and whether ^C ended it: what was not done then is unfinished."""
+    results: list[Result] = []
+    try:
+        with Progress("race") as progress:
+            meter = _Meter(progress, len(tasks))
+            for result in run_all(tasks, jobs, meter):
+                results.append(result)
+                meter.done += 1
+    except KeyboardInterrupt:
+        results += [unfinished(*task) for task in tasks[len(results) :]]
+        return results, True
+    return [shrunk(result) for result in results], False
+
+
+def _text(fd: int, results: Sequence[Result]) -> str:
+    text = rendered(fd, [result_table(results)])
+    for result in results:
+        if result.failure is not None:
+            text += _failed(fd, result)
+    count = {
+        name: sum(result.verdict == name for result in results)
+        for name in ("passed", "failed", "UNFINISHED")
+    }
+    schedules = sum(result.schedules for result in results)
+    total = ", ".join(f"{nr} {name}" for name, nr in count.items() if nr)
+    return f"{text}\n{total}: {schedules:,} schedules\n"
+
+
+def _failed(fd: int, result: Result) -> str:
+    assert result.failure is not None
+    setting = result.setting
+    steps = annotated(setting, [step.actor for step in result.failure.steps])
+    head = f"\n{setting.scenario}, {setting.policy}, {setting.model}: fails\n\n"
+    lines = [
+        "",
+        *failure_text(result.failure),
+        f"  again: {replay_command(result)}",
+    ]
+    return head + rendered(fd, [steps_table(result, steps)], lines)
+
+
+def _record(path: str, results: Sequence[Result], fd: int) -> None:
+    failed = next((result for result in results if result.failure is not None), None)
+    if failed is None or failed.failure is None:
+        say(fd, "nothing failed: nothing was recorded\n")
+        return
+    recorded(path, failed.setting, [step.actor for step in failed.failure.steps])
+    say(fd, f"the failing order of {failed.setting.scenario} is in {printable(path)}\n")
+
+
+# One order.
+
+
+def _replay(arguments: argparse.Namespace, settings: Sequence[Setting]) -> int:
+    if len(settings) != 1:
+        raise Failure(
+            ExitCode.USAGE,
+            "argument --replay: give one NAME, --free-tables and --model: it is of one world",
+        )
+    try:
+        schedule: Schedule = parse_schedule(arguments.replay)
+    except ValueError as error:
+        raise Failure(ExitCode.USAGE, f"argument --replay: {error}") from None
+    setting = settings[0]
+    with JsonOutput(arguments.json) as output:
+        result = replay(setting, schedule)
+        output.write([result_json(result)])
+        fd = STDERR if output.to_stdout else STDOUT
+        steps = annotated(setting, schedule)
+        lines = ["", *(failure_text(result.failure) if result.failure else ["  it passes"])]
+        say(fd, rendered(fd, [steps_table(result, steps)], lines))
+        if arguments.trace is not None:
+            recorded(arguments.trace, setting, schedule)
+    return FAILED if result.failure else 0

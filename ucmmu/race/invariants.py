@@ -1,0 +1,279 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What must be so after each step of a race, whatever the order.
+
+For each PTE table in a PMD, from its installation to its removal::
+
+    count = visitors + entries - uncounted
+
+``visitors`` are the references that CPUs hold to look or write, ``uncounted`` what a CPU has set
+and not yet counted, less what it has cleared and not yet put. Both are kept for each CPU, from the
+events of the kernel's own functions, and are exact: an increment that is lost, made twice or made
+on another table's count breaks the equation in the step that does it. What is not yet counted is
+safe only while the same CPU holds a visitor's reference (D12), and a CPU that ends an operation has
+nothing of either left (D7, D8, D10).
+
+Values that wait in store buffers are taken as stored: the equation is about what was done.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Hashable, Iterator
+from enum import Enum
+from types import FrameType, FunctionType
+from typing import TYPE_CHECKING, Final
+
+from mmu._native import lib
+from mmu.events import EVENT_ID, EventRing
+from mmu.linux.state import MmStruct
+from mmu.linux.tables import check_tables
+from mmu.units import PAGE_SHIFT, PAGE_SIZE
+from ucmmu.race.access import Watch, describe
+
+if TYPE_CHECKING:
+    from ucmmu.race.program import StepAccess
+
+_VISITOR: Final = 0  # whose the references of an event are
+_SAME_STATE: Final = 32  # times that a CPU may come to one point and find nothing new
+
+
+class Reason(Enum):
+    """What is wrong; the value says it in words."""
+
+    COUNT = "the count is not what is there: visitors and entries"
+    UNCOUNTED = "entries are not counted yet, and no visitor's reference keeps the table"
+    LEFT = "a reference is left at the end of an operation"
+    FREED_TWICE = "a table that is in no PMD is taken out again"
+    FREED_IN_USE = "a table is freed that still has entries or references"
+    FREED_FRAME = "a free frame is used"
+    STALE = "a translation is used after its flush is over"
+    UNBOUNDED = "a CPU waits without bound for another one to go on"
+
+
+class RaceViolation(AssertionError):
+    """Something that must always be so is not. ``reason`` says what."""
+
+    def __init__(self, reason: Reason, text: str) -> None:
+        super().__init__(f"{reason.value}: {text}")
+        self.reason = reason
+
+
+class _Table:
+    """What is known of one table: references of visitors and what is not counted yet, by CPU."""
+
+    __slots__ = ("uncounted", "visitors")
+
+    def __init__(self) -> None:
+        self.visitors: Counter[int] = Counter()
+        self.uncounted: Counter[int] = Counter()
+
+
+def _frame_of(what: Hashable) -> int:
+    """The frame whose word, or whose struct page, an object is; -1: of none."""
+    if isinstance(what, int):
+        return what >> PAGE_SHIFT
+    return what[1] if isinstance(what, tuple) and what[0] == "page" else -1
+
+
+def _locals(frame: FrameType | None) -> Iterator[Hashable]:
+    """Where the code of a CPU is, and the numbers and functions in its variables."""
+    while frame is not None:
+        yield frame.f_code.co_name, frame.f_lasti
+        for name, value in frame.f_locals.items():
+            if isinstance(value, int):
+                yield name, value
+            elif isinstance(value, FunctionType):
+                yield name, id(value)
+        frame = frame.f_back
+
+
+class ListenedRing(EventRing):
+    """An event ring that tells ``hear(event, a, b, c, d)`` of each event before it is written."""
+
+    def __init__(self, ring: EventRing, hear: Callable[[int, int, int, int, int], None]) -> None:
+        self.__dict__.update(ring.__dict__)  # the same ring, not another
+        self._hear = hear
+
+    def emit(
+        self, event_id: int, a: int = 0, b: int = 0, c: int = 0, d: int = 0, *, site: str = ""
+    ) -> None:
+        """See EventRing."""
+        self._hear(event_id, a, b, c, d)
+        super().emit(event_id, a, b, c, d, site=site)
+
+
+class Invariants:
+    """Looks after each step of the kernel that ``watch`` watches; RaceViolation if something broke.
+
+    The kernel has an event ring, which is on. Tables that are installed already are taken as they
+    are, at rest.
+    """
+
+    def __init__(self, watch: Watch) -> None:
+        kernel = watch.kernel
+        if kernel.ring is None:
+            raise TypeError("what the kernel does is heard from its event ring: it has none")
+        self.watch = watch
+        self.kernel = kernel
+        self.memory = watch.memory
+        self.counted = kernel.c.policy >= lib.FREE_TABLES_REFCOUNT
+        self.tables: dict[int, _Table] = {}
+        self._gone: set[int] = set()
+        self._touched: set[int] = set()
+        self._visits: defaultdict[int, Counter[Hashable]] = defaultdict(Counter)
+        self._hears = {
+            EVENT_ID["pte_get"]: self._pte_get,
+            EVENT_ID["pte_put"]: self._pte_put,
+            EVENT_ID["set_pte"]: self._set_pte,
+            EVENT_ID["pte_alloc"]: self._pte_alloc,
+            EVENT_ID["pte_free"]: self._pte_free,
+        }
+        for mm in kernel.mms:
+            self._meet(mm)
+        kernel.ring = ListenedRing(kernel.ring, self._hear)
+        watch.on_freed = self._freed_frame_used
+
+    def _meet(self, mm: MmStruct) -> None:
+        """Find the tables of an mm that is at rest."""
+        for address in check_tables(mm, references=True).references if self.counted else ():
+            self.tables[self._table_of(mm, address)] = _Table()
+
+    def _table_of(self, mm: MmStruct, address: int) -> int:
+        table = int(mm.c.pgd)
+        for level in (4, 3, 2):
+            entry = self.memory.raw_load(table + (address >> 12 + 9 * (level - 1) & 511) * 8)
+            table = entry & 0x000F_FFFF_FFFF_F000
+        return table >> PAGE_SHIFT
+
+    # What the kernel says it does.
+
+    def _hear(self, event: int, a: int, b: int, c: int, d: int) -> None:
+        hears = self._hears.get(event)
+        if hears is not None:
+            hears(a, b, c, d)
+
+    def _pte_get(self, table: int, old: int, new: int, holder: int) -> None:
+        self._refer(table, new - old, holder)
+
+    def _pte_put(self, table: int, old: int, new: int, holder: int) -> None:
+        self._refer(table, new - old, holder)
+
+    def _refer(self, table: int, nr: int, holder: int) -> None:
+        found = self.tables.get(table)
+        if found is None:
+            return
+        cpu = self.watch.this_cpu()
+        self._touched.add(table)
+        if holder == _VISITOR:
+            found.visitors[cpu] += nr
+        else:
+            found.uncounted[cpu] -= nr
+
+    def _set_pte(self, _addr: int, old: int, new: int, pte: int) -> None:
+        table = pte >> PAGE_SHIFT
+        found = self.tables.get(table)
+        if found is not None and bool(old) != bool(new):
+            found.uncounted[self.watch.this_cpu()] += 1 if new else -1
+            self._touched.add(table)
+
+    def _pte_alloc(self, _addr: int, table: int, _pgd: int, _pmd: int) -> None:
+        found = self.tables[table] = _Table()
+        self._gone.discard(table)
+        if self.counted:
+            found.visitors[self.watch.this_cpu()] = 1
+        self._touched.add(table)
+
+    def _pte_free(self, addr: int, table: int, _pgd: int, _pmd: int) -> None:
+        if self.tables.pop(table, None) is None and self.counted:
+            raise RaceViolation(Reason.FREED_TWICE, f"frame {table:#x}, of {addr:#x}")
+        entries, count = self._entries(table), self._count(table)
+        if entries or (count and self.counted):
+            what = f"frame {table:#x}, of {addr:#x}: {entries} entries, a count of {count}"
+            raise RaceViolation(Reason.FREED_IN_USE, what)
+
+    def _freed_frame_used(self, pfn: int, what: Hashable) -> None:
+        text = f"CPU {self.watch.this_cpu()} comes to {describe(what)}, in frame {pfn:#x}"
+        raise RaceViolation(Reason.FREED_FRAME, text)
+
+    # What is so.
+
+    def _stored(self, what: Hashable, value: int) -> int:
+        """A word or field as it will be once the store buffers are empty."""
+        for buffer in self.watch.buffers:
+            waiting = buffer.load(what)
+            value = value if waiting is None else waiting
+        return value
+
+    def _count(self, table: int) -> int:
+        what = ("page", table, "pte_refcount")
+        return self._stored(what, self.memory.raw_load(what))
+
+    def _entries(self, table: int) -> int:
+        start = table << PAGE_SHIFT
+        words = self.memory.words[start >> 3 : start + PAGE_SIZE >> 3].tolist()
+        for buffer in self.watch.buffers:
+            for what, value in buffer:
+                if isinstance(what, int) and what >> PAGE_SHIFT == table:
+                    words[(what & PAGE_SIZE - 1) >> 3] = value
+        return len(words) - words.count(0)
+
+    def after_step(
+        self, cpu: int, label: str, access: StepAccess, frame: FrameType | None = None
+    ) -> None:
+        """CPU ``cpu`` stopped at the point ``label``; the step before it touched ``access``.
+        ``frame`` is where its code goes on.
+        """
+        self.kernel.check()
+        if self.counted:
+            self._touched.update(map(_frame_of, access.writes))
+            for table in self._touched.intersection(self.tables):
+                self._check_count(table)
+        self._touched.clear()
+        self._check_translations()
+        if frame is not None:
+            self._check_progress(cpu, label, access, frame)
+
+    def _check_count(self, table: int) -> None:
+        found = self.tables[table]
+        visitors, uncounted = found.visitors.total(), found.uncounted.total()
+        entries, count = self._entries(table), self._count(table)
+        if count != visitors + entries - uncounted:
+            raise RaceViolation(
+                Reason.COUNT,
+                f"the table in frame {table:#x} counts {count}; it has {entries} entries,"
+                f" {uncounted} of them not counted yet, and {visitors} visitors",
+            )
+        for cpu, nr in found.uncounted.items():
+            if nr > 0 and found.visitors[cpu] < 1:
+                text = f"{nr} of the table in frame {table:#x}, by CPU {cpu}"
+                raise RaceViolation(Reason.UNCOUNTED, text)
+
+    def _check_translations(self) -> None:
+        for cpu in self.kernel.cpus:
+            check = cpu.mmu.check
+            if check is not None and (check.nr_used or check.nr_may):
+                raise RaceViolation(Reason.STALE, f"on CPU {cpu.id}: {check.uses()[0]}")
+
+    def _check_progress(self, cpu: int, label: str, access: StepAccess, frame: FrameType) -> None:
+        """Coming to one point again and again, by the same reads, with nothing changed in between,
+        neither what CPUs share nor the code's own numbers, is a wait that only another CPU can end.
+        """
+        here: Hashable = (label, access.reads, self.watch.state_hash)
+        visits = self._visits[cpu]
+        visits[here] += 1
+        if visits[here] <= _SAME_STATE:
+            return
+        here = (here, tuple(_locals(frame)))
+        visits[here] += 1
+        if visits[here] > _SAME_STATE:
+            raise RaceViolation(Reason.UNBOUNDED, f"CPU {cpu} comes to {label} again and again")
+
+    def end_of_operation(self, cpu: int) -> None:
+        """CPU ``cpu`` goes back to user mode."""
+        if not self.counted:
+            return
+        for table, found in self.tables.items():
+            left = found.visitors[cpu] - found.uncounted[cpu]
+            if left:
+                text = f"CPU {cpu} holds {left} of the table in frame {table:#x}"
+                raise RaceViolation(Reason.LEFT, text)

@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""One order run again: with what each step did in words, or into a trace."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+from cpu.recorder import processor_head
+from mmu.events import Event, EventRing
+from mmu.linux.contention import LOCK_NAMES
+from mmu.linux.pte_ref import TryGet
+from mmu.trace.format import TraceError
+from mmu.trace.writer import TraceWriter
+from mmu.units import PAGE_SHIFT
+from mmu.x86.geometry import load_geometry
+from ucmmu.exit_codes import ExitCode, Failure
+from ucmmu.race.program import Actor, Step
+from ucmmu.race.search import run_once
+from ucmmu.race.setting import Setting
+from ucmmu.race.world import BASE
+from ucmmu.text import printable
+
+_MAX_NOTES: Final = 6
+"""What is said of one step."""
+
+Fields = dict[str, int]
+
+
+def annotated(setting: Setting, schedule: Sequence[Actor]) -> list[Step]:
+    """The steps of an order, each with what it did."""
+    ring = EventRing(1 << 16)
+    notes: list[str] = []
+    with setting.applied():
+        program = setting.program(ring)
+        ring.read()
+
+        def told(_: Step | None) -> None:
+            notes.append("; ".join(_notes(ring.read())))
+
+        steps = run_once(program, schedule, told)[0]
+    return [replace(step, note=note) for step, note in zip(steps, notes, strict=False)]
+
+
+def recorded(path: str, setting: Setting, schedule: Sequence[Actor]) -> None:
+    """Run an order into a trace. Raises Failure (NO_OUTPUT)."""
+    scenario = setting.found
+    head: dict[str, Any] = {
+        "program": "race",
+        "args": [scenario.name],
+        "free_tables": setting.policy,
+        "fidelity": "exact",
+        "engine": "python",
+        "tlb": "tiny",
+        **processor_head(load_geometry("tiny")),
+        "cpus": scenario.cpus,
+    }
+    try:
+        with setting.applied(), TraceWriter.open(path, head) as writer:
+            run_once(setting.program(writer.ring), schedule)
+            writer.ring.enable(False)
+    except TraceError as error:
+        raise Failure(ExitCode.NO_OUTPUT, f"--trace {printable(str(error))}") from None
+
+
+def _notes(events: Sequence[Event]) -> list[str]:
+    told = [make(event.fields) for event in events if (make := _WORDS.get(event.name))]
+    words = [word for word in told if word]
+    if len(words) > _MAX_NOTES:
+        words = [*words[: _MAX_NOTES - 1], f"and {len(words) - _MAX_NOTES + 1} more"]
+    return words
+
+
+def _page(address: int) -> str:
+    """An address as one of the scenario: BASE, BASE+1 (page), ..."""
+    pages = address - BASE >> PAGE_SHIFT
+    if not 0 <= pages < 8 * 512:
+        return f"{address:#x}"
+    slot, page = divmod(pages, 512)
+    return f"{slot}:{page}"
+
+
+def _set_pte(fields: Fields) -> str:
+    what = "is cleared" if not fields["new"] else "is set" if not fields["old"] else "is changed"
+    return f"PTE {_page(fields['address'])} {what}"
+
+
+def _set_pmd(fields: Fields) -> str:
+    new = fields["new"] >> PAGE_SHIFT
+    return f"PMD {_page(fields['address'])} := " + (f"table {new:#x}" if new else "none")
+
+
+def _count(name: str) -> Callable[[Fields], str]:
+    return lambda fields: f"{name} {fields['pfn']:#x}: {fields['old']} -> {fields['count']}"
+
+
+def _tryget(fields: Fields) -> str:
+    result = TryGet(fields["result"])
+    return "" if result == TryGet.SUCCEEDED else f"pte_try_get: {result.name.lower()}"
+
+
+def _freed(fields: Fields) -> str:
+    return f"frame {fields['pfn']:#x} is free"
+
+
+_WORDS: Final[dict[str, Callable[[Fields], str]]] = {
+    "page_fault_user": lambda fields: f"page fault at {_page(fields['address'])}",
+    "set_pte": _set_pte,
+    "set_pmd": _set_pmd,
+    "pte_get": _count("get"),
+    "pte_put": _count("put"),
+    "pte_tryget": _tryget,
+    "mm_page_free": _freed,
+    "contention_begin": lambda fields: f"waits for the {LOCK_NAMES[fields['kind']]}",
+    "tlb_flush": lambda fields: "TLB flush",
+}

@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What ``ucmmu race`` shows: the list, the table of results, and a failing order as columns."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+from rich.text import Text
+
+from ucmmu.race.campaign import Failure, Result
+from ucmmu.race.program import Kind, Step
+from ucmmu.race.scenario import Scenario
+from ucmmu.text import printable
+
+_STYLE = {"passed": "green", "failed": "bold red", "UNFINISHED": "yellow"}
+
+
+def scenario_table(scenarios: Iterable[Scenario]) -> Table:
+    """The scenarios: name, operations, what each is about, its rules."""
+    table = _table("scenario", "operations", "about", "rules")
+    for scenario in scenarios:
+        table.add_row(
+            Text(scenario.name, style="bold"),
+            " | ".join(scenario.operations),
+            scenario.about,
+            scenario.rules,
+        )
+    return table
+
+
+def scenario_json(scenario: Scenario) -> dict[str, Any]:
+    """One scenario, for ``--json``."""
+    return {
+        "name": scenario.name,
+        "operations": list(scenario.operations),
+        "about": scenario.about,
+        "rules": scenario.rules.split(", "),
+        "policies": [policy.label for policy in scenario.policies],
+        "invlpgb": scenario.invlpgb,
+    }
+
+
+def result_table(results: Sequence[Result]) -> Table:
+    """One row for each setting."""
+    table = _table("scenario", "policy", "model")
+    table.add_column("schedules", justify="right")
+    for name in ("preemptions", "result"):
+        table.add_column(name)
+    for result in results:
+        setting = result.setting
+        table.add_row(
+            setting.scenario,
+            setting.policy,
+            setting.model,
+            f"{result.schedules:,}",
+            bound_text(result),
+            Text(result.verdict, style=_STYLE[result.verdict]),
+        )
+    return table
+
+
+def bound_text(result: Result) -> str:
+    """Up to how many preemptions all orders were run: ``all``, ``0 to 2``, ``random``."""
+    if result.at_random:
+        return "random"
+    if result.complete:
+        return "all"
+    done = "none" if result.bound is None else f"0 to {result.bound}"
+    if result.verdict == "UNFINISHED":
+        wanted = "all" if result.wanted is None else str(result.wanted)
+        return f"{done} (of {wanted})"
+    return done if result.bound is not None else "0"
+
+
+def result_json(result: Result) -> dict[str, Any]:
+    """One result, for ``--json``."""
+    setting, failure = result.setting, result.failure
+    return {
+        "scenario": setting.scenario,
+        "policy": setting.policy,
+        "model": setting.model,
+        "variant": setting.variant,
+        "schedules": result.schedules,
+        "preemptions": result.bound,
+        "complete": result.complete,
+        "result": result.verdict,
+        "seconds": round(result.seconds, 3),
+        "failure": None
+        if failure is None
+        else {
+            "kind": failure.kind,
+            "reason": failure.reason,
+            "schedule": failure.schedule,
+            "command": replay_command(result),
+            "steps": [
+                {"actor": str(step.actor), "at": step.label, "what": step.note}
+                for step in failure.steps
+            ],
+        },
+    }
+
+
+def replay_command(result: Result) -> str:
+    """The command that runs a failing order again."""
+    setting, failure = result.setting, result.failure
+    words = ["ucmmu", "race", "--free-tables", setting.policy, "--model", setting.model]
+    if setting.variant is not None:
+        words += ["--variant", setting.variant]
+    if failure is not None:
+        words += ["--replay", failure.schedule]
+    return shlex.join([*words, setting.scenario])
+
+
+def failure_text(failure: Failure) -> list[str]:
+    """What failed, in lines."""
+    return [f"  {failure.kind}: {printable(failure.reason)}"]
+
+
+def steps_table(result: Result, steps: Sequence[Step]) -> Table:
+    """An order as columns, one for each CPU: time runs downwards.
+
+    A step that did something a reader would look for has a line of its own, ``point: what it did``;
+    of others only the points they came to are named.
+    """
+    operations = result.setting.found.operations
+    cpus = sorted({step.actor.cpu for step in steps} | set(range(len(operations))))
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    table.add_column("steps", justify="right", style="dim")
+    for cpu in cpus:
+        what = f": {operations[cpu]}" if cpu < len(operations) else ""
+        table.add_column(f"CPU {cpu}{what}")
+    first = 1
+    for cpu, block in groupby(steps, key=lambda step: step.actor.cpu):
+        part = list(block)
+        last = first + len(part) - 1
+        cells = [""] * len(cpus)
+        cells[cpus.index(cpu)] = "\n".join(_lines(part))
+        table.add_row(f"{first}" if first == last else f"{first}-{last}", *map(Text, cells))
+        first = last + 1
+    return table
+
+
+def _lines(steps: Sequence[Step]) -> list[str]:
+    """The lines of steps that one CPU took in a row."""
+    lines: list[str] = []
+    quiet: list[str] = []
+
+    def flush() -> None:
+        if quiet:
+            lines.append("  ".join(name for name, _ in groupby(quiet)))
+            quiet.clear()
+
+    for step in steps:
+        name = _name(step)
+        if step.note:
+            flush()
+            lines += [f"{step.note}"] if not name else [*step.note.split("; "), f"{name}"]
+        else:
+            quiet.append(name)
+    flush()
+    return lines
+
+
+def _name(step: Step) -> str:
+    if step.actor.kind is Kind.DRAIN:
+        return "(a store becomes visible)"
+    if step.actor.kind is Kind.INTERRUPT:
+        return "(interrupt)"
+    return f"[{step.label}]"
+
+
+def _table(*names: str) -> Table:
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for name in names:
+        table.add_column(name, overflow="fold")
+    return table

@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What is explored: a scenario under a policy and a memory model, or a variant of the kernel."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from mmu.linux.policy import FreeTables
+from ucmmu.race.kernel_program import KernelProgram
+from ucmmu.race.scenarios import SCENARIOS
+from ucmmu.race.variant import load_variant
+from ucmmu.race.world import RaceWorld
+
+if TYPE_CHECKING:
+    from mmu.events import EventRing
+    from ucmmu.race.scenario import Scenario
+
+MODELS = ("sc", "tso")
+"""Memory models: sequential consistency; a store buffer for each CPU, as x86 has."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One thing to explore: the names of scenario and policy, the memory model, and the variant, as
+    FILE.py:CLASS, that takes the place of our functions. ``fine``: CPUs may be left before each
+    thing that others see, not only at the points that the kernel names.
+    """
+
+    scenario: str
+    policy: str
+    model: str = "sc"
+    variant: str | None = None
+    fine: bool = False
+
+    @property
+    def found(self) -> Scenario:
+        """The scenario."""
+        return SCENARIOS[self.scenario]
+
+    def program(self, ring: EventRing | None = None) -> KernelProgram:
+        """A new run of it, whose events go to ``ring``."""
+        scenario = self.found
+        world = RaceWorld(
+            FreeTables.from_label(self.policy),
+            scenario.cpus,
+            invlpgb=scenario.invlpgb,
+            ring=ring,
+            watched=True,
+        )
+        acts = scenario.prepare(world)
+        return KernelProgram(world, acts, fine=self.fine, tso=self.model == "tso")
+
+    def applied(self) -> AbstractContextManager[None]:
+        """``with``: the variant is in the place of our functions, if there is one."""
+        if self.variant is None:
+            return nullcontext()
+        return load_variant(self.variant).applied(FreeTables.from_label(self.policy))

@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Where cells run: processes of this host, or a Dask cluster; both are executors of
+concurrent.futures.
+"""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+from collections.abc import Iterator
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager, suppress
+from typing import Any, Protocol
+
+from ucmmu.exit_codes import ExitCode, Failure
+from ucmmu.sweep.jobs import Done, Job
+from ucmmu.sweep.worker import begin, run_cell
+from ucmmu.text import printable
+
+CONNECT = 10.0
+"""Seconds in which a cluster must answer."""
+
+
+class Lost(Exception):
+    """No worker can be had any more; the line says why."""
+
+
+def could_not(error: BaseException) -> str:
+    """The line of a cell that a worker did not even begin."""
+    return f"its worker could not run it: {type(error).__name__}: {error}"
+
+
+class Workers(Protocol):
+    """What runs cells."""
+
+    @property
+    def size(self) -> int:
+        """How many it runs at a time; may change."""
+
+    def submit(self, job: Job) -> Future[Done]:
+        """Have a job run. Raises Lost."""
+
+    def verdict(self, error: BaseException) -> str | None:
+        """Why a cell failed whose future ended with ``error``; None if only its worker died, and
+        it is to run again. Raises Lost if none will run any more.
+        """
+
+    @property
+    def broken(self) -> bool:
+        """Whether nothing more is run before mend()."""
+
+    def mend(self) -> None:
+        """Have workers again, when no future is left."""
+
+
+class LocalWorkers:
+    """Processes of this host, which end when this object's process does, however it ends."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._begin()
+
+    def _begin(self) -> None:
+        self.broken = False
+        lifeline, self._end = os.pipe2(os.O_CLOEXEC)
+        # forked before the pool has threads: no start-up of an interpreter, nothing to import
+        self._pool: Executor = ProcessPoolExecutor(
+            self._size,
+            mp_context=multiprocessing.get_context("fork"),
+            initializer=begin,
+            initargs=(lifeline, self._end),
+        )
+        self._lifeline = lifeline
+
+    @property
+    def size(self) -> int:
+        """Processes."""
+        return self._size
+
+    def submit(self, job: Job) -> Future[Done]:
+        """Have a job run; if a process has died meanwhile the future says so."""
+        try:
+            return self._pool.submit(run_cell, job)
+        except BrokenProcessPool as error:
+            self.broken = True
+            future: Future[Done] = Future()
+            future.set_exception(error)
+            return future
+
+    def verdict(self, error: BaseException) -> str | None:
+        """None if a process of the pool died, which ends them all."""
+        if isinstance(error, BrokenProcessPool):
+            self.broken = True
+            return None
+        return could_not(error)
+
+    def mend(self) -> None:
+        """Have new processes."""
+        self.close()
+        self._begin()
+
+    def close(self) -> None:
+        """End the processes, and the cells that they run."""
+        os.close(self._end)
+        self._pool.shutdown(wait=True, cancel_futures=True)
+        os.close(self._lifeline)
+
+
+class ClusterWorkers:
+    """The workers of a Dask cluster, each thread of which runs a cell at a time."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        # allowed-failures of the cluster's scheduler says how many workers a job may outlive
+        self._executor: Executor = client.get_executor(pure=False)
+
+    @property
+    def size(self) -> int:
+        """Threads of all workers; 1 as long as there is none."""
+        with suppress(Exception):
+            threads: dict[str, int] = self._client.nthreads()
+            return max(1, sum(threads.values()))
+        return 1
+
+    def submit(self, job: Job) -> Future[Done]:
+        """Have a job run; if its worker dies the scheduler gives it to another."""
+        try:
+            return self._executor.submit(run_cell, job)
+        except Exception as error:
+            raise Lost(f"the cluster is gone: {error or type(error).__name__}") from None
+
+    @property
+    def broken(self) -> bool:
+        """Never: the scheduler looks for workers."""
+        return False
+
+    def verdict(self, error: BaseException) -> str | None:
+        """A line in any case: the scheduler has tried other workers."""
+        if type(error).__name__ == "KilledWorker":
+            return "each worker that ran it died"
+        if self._client.status != "running" or "Cancelled" in type(error).__name__:
+            raise Lost("the cluster is gone")
+        return could_not(error)
+
+    def mend(self) -> None:
+        """Nothing: the scheduler looks for workers."""
+
+
+@contextmanager
+def local_workers(size: int) -> Iterator[Workers]:
+    """``size`` processes of this host."""
+    workers = LocalWorkers(size)
+    try:
+        yield workers
+    finally:
+        workers.close()
+
+
+@contextmanager
+def cluster_workers(address: str) -> Iterator[Workers]:
+    """The workers of the Dask scheduler at ``address``. Raises Failure: NO_EXTRA without
+    distributed, USAGE if there is no scheduler.
+    """
+    try:
+        from distributed import Client
+    except ImportError:
+        line = "--cluster needs distributed: pip install 'ucmmu[cluster]'"
+        raise Failure(ExitCode.NO_EXTRA, line) from None
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    try:
+        client = Client(address, timeout=CONNECT)
+    except Exception as error:
+        why = str(error).splitlines()[0] if str(error) else type(error).__name__
+        line = f"--cluster {printable(address)}: no Dask scheduler answers: {why}"
+        raise Failure(ExitCode.USAGE, line) from None
+    try:
+        yield ClusterWorkers(client)
+    finally:
+        with suppress(Exception):
+            client.close(timeout=CONNECT)
