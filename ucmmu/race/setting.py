@@ -51,6 +51,7 @@ class Setting:
             self._policy(),
             scenario.cpus,
             invlpgb=scenario.invlpgb,
+            free_levels=scenario.free_levels,
             ring=ring,
             watched=True,
         )
