@@ -21,12 +21,12 @@ or --schedules ended it first, or ^C, with 130.
 
 examples:
   ucmmu race --list
-  ucmmu race --bound 1 fault-zap
-  ucmmu race --free-tables refcount --model sc --bound 1 fault-zap gup-zap
+  ucmmu race --bound 0 fault-zap
+  ucmmu race --free-tables refcount --model sc --bound 1 gup-zap lazy-zap
   ucmmu race --seed 7 --schedules 20 zap-zap-fault
   ucmmu race --free-tables refcount --model sc --replay '0*3,1*5' --trace race.trace fault-zap
   ucmmu race --json races.json --bound 0 fault-fault
-  ucmmu race --all --seconds 0.001"""
+  ucmmu race --all --seconds 60 --jobs 4"""
 
 MODELS = {"sc": "each store is seen at once", "tso": "a store buffer for each CPU, as x86 has"}
 """Memory models, by the name that ``--model`` takes."""

@@ -52,9 +52,8 @@ def test_every_variant_has_an_order() -> None:
 def _written(match: re.Match[str]) -> str:
     """The order, found anew."""
     from tests.races.test_variants import FOUND
-    from ucmmu.race.campaign import run
+    from ucmmu.race.campaign import Search, run
     from ucmmu.race.report import replay_command
-    from ucmmu.race.search import Search
     from ucmmu.race.setting import Setting
 
     name, scenario, policy = match[1], match[2], match[3]

@@ -13,8 +13,7 @@ import pytest
 
 from mmu.linux.policy import FreeTables
 from tests.races.variants import VARIANTS
-from ucmmu.race.campaign import run
-from ucmmu.race.search import Search
+from ucmmu.race.campaign import Search, run
 from ucmmu.race.setting import Setting
 
 FILE = Path(__file__).with_name("variants.py")

@@ -14,7 +14,7 @@ from ucmmu.command_race import MODELS
 from ucmmu.exit_codes import SIGNALLED, ExitCode, Failure
 from ucmmu.output import JsonOutput
 from ucmmu.progress import Progress
-from ucmmu.race.campaign import BOUNDS, Result, run_all, unfinished
+from ucmmu.race.campaign import BOUNDS, Result, Search, Task, run_all
 from ucmmu.race.notes import annotated, recorded
 from ucmmu.race.program import Schedule, parse_schedule
 from ucmmu.race.report import (
@@ -29,17 +29,15 @@ from ucmmu.race.report import (
 from ucmmu.race.run import Impossible
 from ucmmu.race.scenario import Scenario
 from ucmmu.race.scenarios import SCENARIOS
-from ucmmu.race.search import Search
 from ucmmu.race.setting import Setting
 from ucmmu.race.variant import load_variant
 from ucmmu.streams import STDERR, STDOUT, say
+from ucmmu.supervise import stops_noted
 from ucmmu.terminal import rendered
 from ucmmu.text import did_you_mean, printable
 
 FAILED, UNFINISHED = 1, 2
 """Exit codes of its own."""
-
-Task = tuple[Setting, Search]
 
 
 def race(arguments: argparse.Namespace) -> int:
@@ -52,14 +50,14 @@ def race(arguments: argparse.Namespace) -> int:
     tasks = [(setting, _search(arguments, setting)) for setting in settings]
     jobs = min(arguments.jobs or len(os.sched_getaffinity(0)), len(tasks))
     with JsonOutput(arguments.json) as output:
-        results, interrupted = _explore(tasks, jobs)
+        results, stops = _explore(tasks, jobs)
         output.write([result_json(result) for result in results])
         fd = STDERR if output.to_stdout else STDOUT
         say(fd, _text(fd, results))
         if arguments.trace is not None:
             _record(arguments.trace, results, fd)
-    if interrupted:
-        return SIGNALLED + 2
+    if stops:
+        return SIGNALLED + stops[0]
     verdicts = {result.verdict for result in results}
     return FAILED if "failed" in verdicts else UNFINISHED if "UNFINISHED" in verdicts else 0
 
@@ -158,8 +156,9 @@ def _search(arguments: argparse.Namespace, setting: Setting) -> Search:
 class _Meter:
     """Counts orders as they are run, and shows how many."""
 
-    def __init__(self, progress: Progress, nr_tasks: int) -> None:
+    def __init__(self, progress: Progress, nr_tasks: int, stops: Sequence[int]) -> None:
         self._progress = progress
+        self._stops = stops
         self._nr_tasks = nr_tasks
         self._started = time.monotonic()
         self._schedules = 0
@@ -172,22 +171,20 @@ class _Meter:
         self._progress.show(
             f"{self.done} of {self._nr_tasks} done, {self._schedules:,} schedules, {rate:,.0f}/s"
         )
-        return True
+        return not self._stops
 
 
-def _explore(tasks: Sequence[Task], jobs: int) -> tuple[list[Result], bool]:
-    """The results, and whether ^C ended it: what was not done then is unfinished."""
+def _explore(tasks: Sequence[Task], jobs: int) -> tuple[list[Result], list[int]]:
+    """The results, and the signals by which the user ended it: what was not done then is
+    unfinished.
+    """
     results: list[Result] = []
-    try:
-        with Progress("race") as progress:
-            meter = _Meter(progress, len(tasks))
-            for result in run_all(tasks, jobs, meter):
-                results.append(result)
-                meter.done += 1
-    except KeyboardInterrupt:
-        results += [unfinished(*task) for task in tasks[len(results) :]]
-        return results, True
-    return results, False
+    with stops_noted() as stops, Progress("race") as progress:
+        meter = _Meter(progress, len(tasks), stops)
+        for result in run_all(tasks, jobs, meter):
+            results.append(result)
+            meter.done += 1
+    return results, stops
 
 
 def _text(fd: int, results: Sequence[Result]) -> str:

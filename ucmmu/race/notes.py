@@ -17,9 +17,9 @@ from mmu.units import PAGE_SHIFT
 from mmu.x86.geometry import load_geometry
 from ucmmu.exit_codes import ExitCode, Failure
 from ucmmu.race import run as runs
+from ucmmu.race.campaign import MAX_STEPS
 from ucmmu.race.kernel_program import KernelProgram
 from ucmmu.race.program import Actor, Step
-from ucmmu.race.search import MAX_STEPS
 from ucmmu.race.setting import Setting
 from ucmmu.race.world import BASE
 from ucmmu.text import printable
