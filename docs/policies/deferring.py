@@ -16,8 +16,8 @@ from mmu.linux.shared import SpinLock
 from mmu.linux.state import Kernel, MmStruct
 from mmu.units import PAGE_SIZE
 
-WAIT_NS = 2_000_000
-"""Nanoseconds of virtual time; an instruction takes one."""
+WAIT_NS = 20_000
+"""Nanoseconds of virtual time: an instruction of a guest takes one, the kernel takes none."""
 MOST = 128
 
 
