@@ -39,7 +39,7 @@ def find_policy(text: str) -> Policy:
         return FreeTables.from_label(text)
     except KeyError:
         known = [policy.label for policy in FreeTables]
-        line = f"{text!r} is none of {', '.join(known)}, and no FILE.py:CLASS"
+        line = f"--free-tables: {text!r} is none of {', '.join(known)}, and no FILE.py:CLASS"
         raise Failure(ExitCode.USAGE, f"{line}{did_you_mean(text, known)}") from None
 
 

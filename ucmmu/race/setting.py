@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mmu.linux.policy import FreeTables
+from ucmmu.policy_file import find_policy
 from ucmmu.race.kernel_program import KernelProgram
 from ucmmu.race.scenarios import SCENARIOS
 from ucmmu.race.variant import load_variant
@@ -43,7 +44,7 @@ class Setting:
         """A new run of it, whose events go to ``ring``."""
         scenario = self.found
         world = RaceWorld(
-            FreeTables.from_label(self.policy),
+            find_policy(self.policy),
             scenario.cpus,
             invlpgb=scenario.invlpgb,
             ring=ring,
@@ -56,4 +57,6 @@ class Setting:
         """``with``: the variant is in the place of our functions, if there is one."""
         if self.variant is None:
             return nullcontext()
-        return load_variant(self.variant).applied(FreeTables.from_label(self.policy))
+        policy = find_policy(self.policy)
+        assert isinstance(policy, FreeTables)
+        return load_variant(self.variant).applied(policy)
