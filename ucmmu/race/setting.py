@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mmu.linux.policy import FreeTables, class_of
+from ucmmu.policy_file import find_policy
 from ucmmu.race.kernel_program import KernelProgram
 from ucmmu.race.scenarios import SCENARIOS
 from ucmmu.race.variant import load_variant
@@ -60,12 +61,15 @@ class Setting:
         return KernelProgram(world, acts, fine=self.fine, tso=tso, on_close=changed.close)
 
     def _policy(self) -> FreeTables | type[FreeTablesPolicy]:
-        policy = FreeTables.from_label(self.policy)
+        policy = find_policy(self.policy)
         if self.variant is None:
             return policy
+        assert isinstance(policy, FreeTables)
         return load_variant(self.variant).policy(class_of(policy))
 
     def _applied(self) -> AbstractContextManager[None]:
         if self.variant is None:
             return nullcontext()
-        return load_variant(self.variant).applied(FreeTables.from_label(self.policy))
+        policy = find_policy(self.policy)
+        assert isinstance(policy, FreeTables)
+        return load_variant(self.variant).applied(policy)
