@@ -22,6 +22,13 @@ POLICIES: dict[str, str] = {
 }
 """The ways to free empty PTE tables, by the name that ``--free-tables`` takes."""
 
+
+def is_policy_file(text: str) -> bool:
+    """Whether ``--free-tables`` names a class in a file, FILE.py:CLASS, by the look of it."""
+    place, colon, name = text.rpartition(":")
+    return bool(colon and place and name.isidentifier())
+
+
 FIDELITIES: dict[str, str] = {
     "fast": "translations, A/D bits and faults exact; no TLB model",
     "exact": "every access goes through the TLB model, stale entries included",

@@ -77,7 +77,7 @@ def run_text(report: Report) -> str:
     table.add_column(report["free_tables"], justify="right")
     for label, key, form in _ROWS:
         table.add_row(label, form(report.get(key)))
-    for label, text in _tlb_lines(report):
+    for label, text in [*_tlb_lines(report), *_policy_lines(report)]:
         table.add_row(label, text)
     uses = (str(use["text"]) for use in report.get("stale_translations") or [])
     remarks = _lines([*_remarks(report), *uses])
@@ -134,6 +134,9 @@ def compare_text(reports: Mapping[str, Report], fd: int) -> str:
     tlb = [dict(_tlb_lines(report)) for report in reports.values()]
     for label in dict.fromkeys(label for lines in tlb for label in lines):
         table.add_row(label, *(lines.get(label, "–") for lines in tlb))
+    own = [dict(_policy_lines(report)) for report in reports.values()]
+    for label in dict.fromkeys(label for lines in own for label in lines):
+        table.add_row(label, *(lines.get(label, "–") for lines in own))
     table.add_row("ended", *(_ending(report) for report in reports.values()))
     remarks = [f"{name}: {line}" for name, report in reports.items() for line in _remarks(report)]
     return rendered(fd, [table], _lines(remarks))
@@ -178,6 +181,11 @@ def _tlb_lines(report: Report) -> list[tuple[str, str]]:
         lines.append(("  second-level hits", f"{_number(second)} ({_rate(second, total)})"))
         lines.append(("  page walks", f"{_number(walks)} ({_rate(walks, total)})"))
     return lines
+
+
+def _policy_lines(report: Report) -> list[tuple[str, str]]:
+    """What a policy of the user's own says of itself."""
+    return [(printable(name), _number(value)) for name, value in report.get("policy", {}).items()]
 
 
 def _shootdown_lines(report: Report) -> list[tuple[str, str]]:

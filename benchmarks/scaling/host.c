@@ -18,16 +18,21 @@ struct worker {
 	unsigned char *base;
 	u32 areas, pages, rounds;
 	u64 chunk;
-	double fault_ns, zap_ns, all_ns;
+	double fault_ns, zap_ns, all_ns, cpu_ns;
 	int error;
 };
 
-static double now_ns(void)
+static double clock_ns(clockid_t clock)
 {
 	struct timespec t;
 
-	clock_gettime(CLOCK_MONOTONIC, &t);
+	clock_gettime(clock, &t);
 	return (double)t.tv_sec * 1e9 + (double)t.tv_nsec;
+}
+
+static double now_ns(void)
+{
+	return clock_ns(CLOCK_MONOTONIC);
 }
 
 /* An aligned area without huge pages; NULL: errno says why. */
@@ -66,11 +71,12 @@ static int give_back(const struct worker *w)
 static void *work(void *argument)
 {
 	struct worker *w = argument;
-	double start, touched, given, began;
+	double start, touched, given, began, cpu;
 
 	touch(w);
 	w->error = give_back(w);
 	pthread_barrier_wait(w->barrier);
+	cpu = clock_ns(CLOCK_THREAD_CPUTIME_ID);
 	began = now_ns();
 	for (u32 round = 0; round < w->rounds && !w->error; round++) {
 		start = now_ns();
@@ -82,6 +88,7 @@ static void *work(void *argument)
 		w->zap_ns += given - touched;
 	}
 	w->all_ns = now_ns() - began;
+	w->cpu_ns = clock_ns(CLOCK_THREAD_CPUTIME_ID) - cpu;
 	return NULL;
 }
 
@@ -116,7 +123,7 @@ int host_faults(u32 threads, u32 areas, u32 pages, u32 rounds, u64 chunk, bool a
 		if (pthread_create(&w[i].thread, NULL, work, &w[i]))
 			abort(); /* the others would wait at the barrier */
 	work(&w[0]);
-	*rates = (struct host_rates){ 0 };
+	*rates = (struct host_rates){ .busy = 1 };
 	for (u32 i = 0; i < threads; i++) {
 		if (i)
 			pthread_join(w[i].thread, NULL);
@@ -125,6 +132,8 @@ int host_faults(u32 threads, u32 areas, u32 pages, u32 rounds, u64 chunk, bool a
 		rates->zap_ns += w[i].zap_ns / faults / threads;
 		if (w[i].all_ns / faults > rates->round_ns)
 			rates->round_ns = w[i].all_ns / faults;
+		if (w[i].cpu_ns / w[i].all_ns < rates->busy)
+			rates->busy = w[i].cpu_ns / w[i].all_ns;
 	}
 	pthread_barrier_destroy(&barrier);
 	munmap(base, threads * stride);

@@ -9,7 +9,8 @@
 struct host_rates {
 	double fault_ns; /* a first touch of a page, by each thread */
 	double zap_ns;	 /* MADV_DONTNEED of a page, by each thread */
-	double round_ns; /* both, by the slowest thread's whole time; per page of one thread */
+	double round_ns; /* both, of the slowest thread; its whole time by its pages */
+	double busy;	 /* the lowest share of its time that a thread had its CPU */
 };
 /*
  * Each thread touches `pages` of the 512 pages in each of its `areas` of 2 MiB and gives them back

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from enum import Enum
 from statistics import mean
@@ -26,9 +25,13 @@ class Pattern(str, Enum):
     """One page in each of 64 areas of its own: each fault needs a table, where it was freed."""
     SHARED = "shared"
     """Its part of 8 areas that all threads share."""
+    LOOP = "loop"
+    """The DONTNEED loop: all pages of a 2 MiB area, each time of the next one."""
 
 
 SHARED_AREAS, SINGLE_AREAS = 8, 64
+Parts = list[tuple[Slot, range]]
+"""Areas, and the pages in each."""
 
 
 class Vmas(str, Enum):
@@ -83,12 +86,12 @@ def simulate(workload: Workload, parameters: Parameters) -> Figures:
     Threads start anywhere in a round; what is counted begins when all are well under way.
     """
     machine = Machine(workload.cpus, parameters, workload.seed)
-    slots = _slots(machine, workload)
+    areas = Areas(machine, workload)
     one = Line(machine)
     for cpu in machine.cpus:
         vma = one if workload.vmas is Vmas.ONE else Line(machine)
-        machine.env.process(_thread(cpu, workload, slots, vma))
-    a_round = sum(len(pages) for _, pages in _parts(workload, 0, slots))
+        machine.env.process(_thread(cpu, areas, vma))
+    a_round = areas.faults_in_a_round()
     machine.run_faults(5 * a_round * workload.cpus // 4)
     since, transfers = machine.env.now, machine.transfers
     waits, waited = machine.lock_waits, machine.lock_waited
@@ -99,61 +102,70 @@ def simulate(workload: Workload, parameters: Parameters) -> Figures:
     waited = machine.lock_waited - waited
     pending = machine.rcu.pending
     machine.drain()
-    free_ns = [ns for slot in slots for ns in slot.free_ns]
+    free_ns = [ns for slot in areas.slots for ns in slot.free_ns]
     return Figures(
         faults_per_s=total / elapsed * 1e9,
         ns_per_fault=elapsed * workload.cpus / total,
         transfers_per_fault=transfers / total,
         lock_waits_per_fault=waits / total,
         lock_wait_ns=waited / total,
-        tables_allocated=sum(slot.allocations for slot in slots),
-        tables_freed=sum(slot.frees for slot in slots),
+        tables_allocated=sum(slot.allocations for slot in areas.slots),
+        tables_freed=sum(slot.frees for slot in areas.slots),
         pending=pending,
         pending_max=machine.rcu.pending_max,
         free_ns=mean(free_ns) if free_ns else 0.0,
     )
 
 
-def _areas_of(workload: Workload) -> int:
-    """How many areas a thread touches in a round."""
-    return {Pattern.AREAS: 1, Pattern.PAGES: SINGLE_AREAS, Pattern.SHARED: SHARED_AREAS}[
-        workload.pattern
-    ]
+class Areas:
+    """The areas of a workload, side by side: a PMD table has 512 of them."""
+
+    def __init__(self, machine: Machine, workload: Workload) -> None:
+        self.slots: list[Slot] = []
+        self._machine = machine
+        self._workload = workload
+        self._pmd = PmdTable(machine)
+        self._parts = [self._make(cpu) for cpu in range(workload.cpus)]
+
+    def faults_in_a_round(self) -> int:
+        """Of a thread; of several that share areas, on average."""
+        if self._workload.pattern is Pattern.SHARED:
+            return SHARED_AREAS * PAGES // self._workload.cpus
+        return sum(len(pages) for _, pages in self._parts[0])
+
+    def of(self, cpu: int) -> Parts:
+        """What a thread touches in its next round."""
+        if self._workload.pattern is Pattern.LOOP:
+            return [(self._next(), range(PAGES))]
+        return self._parts[cpu]
+
+    def _next(self) -> Slot:
+        number = len(self.slots)
+        if number and number % PAGES == 0:
+            self._pmd = PmdTable(self._machine)
+        slot = Slot(self._machine, self._pmd, number % PAGES, self._workload.design)
+        self.slots.append(slot)
+        return slot
+
+    def _make(self, cpu: int) -> Parts:
+        pattern, cpus = self._workload.pattern, self._workload.cpus
+        if pattern is Pattern.PAGES:
+            return [(self._next(), range(1)) for _ in range(SINGLE_AREAS)]
+        if pattern is not Pattern.SHARED:
+            return [(self._next(), range(PAGES))]
+        while len(self.slots) < SHARED_AREAS:
+            self._next()
+        first, end = (PAGES * number // cpus for number in (cpu, cpu + 1))
+        turned = (self.slots[(cpu + turn) % SHARED_AREAS] for turn in range(SHARED_AREAS))
+        return [(slot, range(first, end)) for slot in turned]
 
 
-def _slots(machine: Machine, workload: Workload) -> list[Slot]:
-    """The PMD entries of all areas, side by side: 512 in a PMD table."""
-    shared = workload.pattern is Pattern.SHARED
-    number = _areas_of(workload) * (1 if shared else workload.cpus)
-    pmds = [PmdTable(machine) for _ in range(-(-number // PAGES))]
-    return [
-        Slot(machine, pmds[index // PAGES], index % PAGES, workload.design)
-        for index in range(number)
-    ]
-
-
-def _parts(workload: Workload, cpu: int, slots: list[Slot]) -> Iterator[tuple[Slot, range]]:
-    """The areas of a thread, and its pages in each."""
-    areas = _areas_of(workload)
-    if workload.pattern is Pattern.SHARED:
-        first, end = (PAGES * number // workload.cpus for number in (cpu, cpu + 1))
-        for turn in range(areas):
-            yield slots[(cpu + turn) % areas], range(first, end)
-        return
-    pages = range(PAGES) if workload.pattern is Pattern.AREAS else range(1)
-    for slot in slots[cpu * areas : (cpu + 1) * areas]:
-        yield slot, pages
-
-
-def _thread(cpu: Cpu, workload: Workload, slots: list[Slot], vma: Line) -> Steps:
+def _thread(cpu: Cpu, areas: Areas, vma: Line) -> Steps:
     machine, parameters = cpu.machine, cpu.machine.parameters
-    parts = list(_parts(workload, cpu.number, slots))
-    a_round = sum(
-        len(pages) * (parameters.fault + parameters.zap_page) + parameters.zap_call
-        for _, pages in parts
-    )
-    yield machine.env.timeout(cpu.random.random() * a_round)
+    a_page = parameters.fault + parameters.zap_page
+    yield machine.env.timeout(cpu.random.random() * a_page * areas.faults_in_a_round())
     while not machine.stopped:
+        parts = areas.of(cpu.number)
         for slot, pages in parts:
             for page in pages:
                 yield from _fault(cpu, slot, page, vma)
@@ -162,7 +174,6 @@ def _thread(cpu: Cpu, workload: Workload, slots: list[Slot], vma: Line) -> Steps
                     return
         for slot, pages in parts:
             yield from _madvise(cpu, slot, pages, vma)
-    yield from cpu.catch_up()
 
 
 def _lock_alone(parameters: Parameters) -> float:

@@ -32,7 +32,7 @@ from mmu.linux.pgtable import (
     table_page,
     vm_page_prot,
 )
-from mmu.linux.pt_reclaim import pte_ref_is_enabled
+from mmu.linux.policies import policy_of
 from mmu.linux.pte_ref import PteAlloc, pte_alloc_get_map_lock, pte_entries_set, pte_put
 from mmu.linux.rmap import anon_vma_prepare
 from mmu.linux.state import MmStruct
@@ -230,7 +230,7 @@ def _is_common(mm: MmStruct, addr: int, write: bool) -> bool:
     if pmd_huge(pmdval):
         return False
     table = mm.memory.page(entry_pfn(pmdval))
-    if table.ptl or (pte_ref_is_enabled(mm) and not table.pte_refcount):
+    if table.ptl or policy_of(mm.kernel).is_dead(mm, entry_pfn(pmdval)):
         return False
     value = mm.memory.read_u64(pte_offset(pmdval, addr))
     if pte_none(value):

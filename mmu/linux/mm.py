@@ -29,7 +29,7 @@ from mmu.linux.filemap import MappedFile
 from mmu.linux.layout import TASK_SIZE, page_align
 from mmu.linux.mm_users import mmput
 from mmu.linux.policy import FreeTables
-from mmu.linux.state import Kernel, MmStruct
+from mmu.linux.state import Kernel, MmStruct, TablePolicy
 from mmu.linux.tables import TablesReport
 from mmu.linux.tlbflush import switch_mm
 from mmu.linux.unmapped_area import get_unmapped_area
@@ -211,7 +211,7 @@ def boot(
     memory: Memory,
     mmu: Mmu,
     *,
-    policy: FreeTables = FreeTables.REFCOUNT,
+    policy: FreeTables | type[TablePolicy] = FreeTables.REFCOUNT,
     engine: str = "c",
     ring: EventRing | None = None,
     lockdep: bool = False,

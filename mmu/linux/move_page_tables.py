@@ -19,6 +19,7 @@ from mmu.linux.pgtable import (
     pte_table,
     xchg_pmd,
 )
+from mmu.linux.policies import policy_of
 from mmu.linux.pte_ref import PteAlloc, TryGet
 from mmu.linux.state import MmStruct
 from mmu.linux.vma import find_vma_intersection
@@ -118,6 +119,8 @@ def move_normal_pmd(
     value = xchg_pmd(mm, old_addr, old_pmd, 0)
     xchg_pmd(mm, new_addr, new_pmd, value)
     memory.page(table).pmd = new_pmd
+    if not mm.native:
+        policy_of(mm.kernel).table_moved(mm, table, new_addr)
     engine.flush_tlb_mm_range(mm, old_addr, old_addr + PMD_SIZE, PAGE_SHIFT, 1)
     if not same:
         engine.pmd_unlock(mm, new_pmd)

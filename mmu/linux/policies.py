@@ -104,6 +104,10 @@ class Never(FreeTablesPolicy):
     ) -> None:
         """Nothing is counted."""
 
+    def is_dead(self, mm: MmStruct, table: int) -> bool:
+        """Every table that is found may be visited."""
+        return False
+
     def flush_before_install(self, mm: MmStruct, pmd: EntryPa, addr: int) -> None:
         """The gather's own flush is all there is."""
 

@@ -139,7 +139,7 @@ def pte_try_get(mm: MmStruct, pmd: EntryPa) -> tuple[TryGet, int]:
     table = 0 if result == TryGet.FAILED_NONE else entry_pfn(pmdval)
     if policy.counts and mm.kernel.ring is not None:
         has_count = result in (TryGet.SUCCEEDED, TryGet.FAILED_ZERO)
-        count = policy.references(mm, table) + policy.kept(mm, table) if has_count else 0
+        count = policy.references(table) + policy.kept(table) if has_count else 0
         emit(mm.kernel, _PTE_TRYGET, table, result, count)
     return result, table
 

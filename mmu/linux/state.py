@@ -109,6 +109,15 @@ class TablePolicy(Protocol):
     def frame_freed(self, table: int) -> None:
         """See FreeTablesPolicy."""
 
+    def task_work(self) -> None:
+        """See FreeTablesPolicy."""
+
+    def memory_kept(self) -> int:
+        """See FreeTablesPolicy."""
+
+    def figures(self) -> dict[str, int]:
+        """See FreeTablesPolicy."""
+
 
 class Instrument(Protocol):
     """Who watches what CPUs share without a lock, as KCSAN does (include/linux/instrumented.h):
@@ -160,6 +169,10 @@ class Kernel:
             raise MmuError(f"{policy.__name__} is in Python: it needs the Python engine")
         self.memory = memory
         self.policy = policy
+        self.task_work = None if isinstance(policy, FreeTables) else self._policys_work
+        """Done where a task goes back to user mode, for a policy of one's own."""
+        self.policy_memory_max = 0
+        """Bytes that it kept at most (FreeTablesPolicy.memory_kept())."""
         self.engine = engine
         self.native = engine == "c"
         self.ring = ring
@@ -211,6 +224,23 @@ class Kernel:
         if isinstance(self.policy, FreeTables):
             return cast("TablePolicy", class_of(self.policy)(self))
         return self.policy(self)
+
+    def policy_figures(self) -> dict[str, int]:
+        """What a policy of one's own says of itself, and "memory kept at most, bytes"; of ours
+        nothing.
+        """
+        if self.task_work is None:
+            return {}
+        return {
+            **self.free_tables.figures(),
+            "memory kept at most, bytes": max(
+                self.policy_memory_max, self.free_tables.memory_kept()
+            ),
+        }
+
+    def _policys_work(self) -> None:
+        self.policy_memory_max = max(self.policy_memory_max, self.free_tables.memory_kept())
+        self.free_tables.task_work()
 
     def add_cpu(self, mmu: Mmu) -> Cpu:
         """Bring up a CPU with this MMU, and return it. The first one is ``this_cpu``.
@@ -356,6 +386,8 @@ class CallSingleData:
     func: Callable[[object], None]
     info: object
     number: int = 0
+    src: int = 0
+    """The CPU that has it called, and waits."""
     done: bool = False
 
 
@@ -443,12 +475,14 @@ class Cpu:
         kernel.c.counter[_IRQ_CALL_COUNT] += 1
         self.irq_call_count += 1
         emit(kernel, _CALL_FUNCTION_ENTRY, self.call_vector)
+        kernel.instrument_write(self, "queue")
         try:
             while self.call_single_queue:
                 call = self.call_single_queue.pop(0)
                 self.c.nr_calls -= 1
                 emit(kernel, _CSD_ENTRY, call.number)
                 call.func(call.info)
+                kernel.instrument_write(kernel.cpus[call.src], "csd")
                 call.done = True
                 emit(kernel, _CSD_EXIT, call.number)
         finally:

@@ -18,13 +18,15 @@ Values that wait in store buffers are taken as stored: the equation is about wha
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
 from enum import Enum
+from types import FrameType, FunctionType
 from typing import TYPE_CHECKING, Final
 
 from mmu._native import lib
 from mmu.events import EVENT_ID, EventRing
 from mmu.linux.state import MmStruct
+from mmu.linux.tables import check_tables
 from mmu.units import PAGE_SHIFT, PAGE_SIZE
 from ucmmu.race.access import Watch, describe
 
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
     from ucmmu.race.program import StepAccess
 
 _VISITOR: Final = 0  # whose the references of an event are
-_SAME_STATE: Final = 3  # times that a CPU may come to one point and find nothing new
+_SAME_STATE: Final = 32  # times that a CPU may come to one point and find nothing new
 
 
 class Reason(Enum):
@@ -64,6 +66,25 @@ class _Table:
     def __init__(self) -> None:
         self.visitors: Counter[int] = Counter()
         self.uncounted: Counter[int] = Counter()
+
+
+def _frame_of(what: Hashable) -> int:
+    """The frame whose word, or whose struct page, an object is; -1: of none."""
+    if isinstance(what, int):
+        return what >> PAGE_SHIFT
+    return what[1] if isinstance(what, tuple) and what[0] == "page" else -1
+
+
+def _locals(frame: FrameType | None) -> Iterator[Hashable]:
+    """Where the code of a CPU is, and the numbers and functions in its variables."""
+    while frame is not None:
+        yield frame.f_code.co_name, frame.f_lasti
+        for name, value in frame.f_locals.items():
+            if isinstance(value, int):
+                yield name, value
+            elif isinstance(value, FunctionType):
+                yield name, id(value)
+        frame = frame.f_back
 
 
 class ListenedRing(EventRing):
@@ -114,7 +135,7 @@ class Invariants:
 
     def _meet(self, mm: MmStruct) -> None:
         """Find the tables of an mm that is at rest."""
-        for address in mm.check_tables(references=True).references if self.counted else ():
+        for address in check_tables(mm, references=True).references if self.counted else ():
             self.tables[self._table_of(mm, address)] = _Table()
 
     def _table_of(self, mm: MmStruct, address: int) -> int:
@@ -196,15 +217,21 @@ class Invariants:
                     words[(what & PAGE_SIZE - 1) >> 3] = value
         return len(words) - words.count(0)
 
-    def after_step(self, cpu: int, label: str, access: StepAccess) -> None:
-        """CPU ``cpu`` stopped at the point ``label``; the step before it touched ``access``."""
+    def after_step(
+        self, cpu: int, label: str, access: StepAccess, frame: FrameType | None = None
+    ) -> None:
+        """CPU ``cpu`` stopped at the point ``label``; the step before it touched ``access``.
+        ``frame`` is where its code goes on.
+        """
         self.kernel.check()
         if self.counted:
+            self._touched.update(map(_frame_of, access.writes))
             for table in self._touched.intersection(self.tables):
                 self._check_count(table)
         self._touched.clear()
         self._check_translations()
-        self._check_progress(cpu, label, access)
+        if frame is not None:
+            self._check_progress(cpu, label, access, frame)
 
     def _check_count(self, table: int) -> None:
         found = self.tables[table]
@@ -227,14 +254,18 @@ class Invariants:
             if check is not None and (check.nr_used or check.nr_may):
                 raise RaceViolation(Reason.STALE, f"on CPU {cpu.id}: {check.uses()[0]}")
 
-    def _check_progress(self, cpu: int, label: str, access: StepAccess) -> None:
+    def _check_progress(self, cpu: int, label: str, access: StepAccess, frame: FrameType) -> None:
         """Coming to one point again and again, by the same reads, with nothing changed in between,
-        is a wait that only another CPU can end.
+        neither what CPUs share nor the code's own numbers, is a wait that only another CPU can end.
         """
-        here = (label, access.reads, self.watch.state_hash)
+        here: Hashable = (label, access.reads, self.watch.state_hash)
         visits = self._visits[cpu]
         visits[here] += 1
-        if visits[here] > _SAME_STATE and label != "ended":
+        if visits[here] <= _SAME_STATE:
+            return
+        here = (here, tuple(_locals(frame)))
+        visits[here] += 1
+        if visits[here] > _SAME_STATE:
             raise RaceViolation(Reason.UNBOUNDED, f"CPU {cpu} comes to {label} again and again")
 
     def end_of_operation(self, cpu: int) -> None:

@@ -249,7 +249,7 @@ def gup_fast(world: RaceWorld, addr: int, *, write: bool = True) -> Actor:
 
 
 def lockless_walk(world: RaceWorld, addr: int) -> Actor:
-    """gup_fast() without the slow way: whether it found the page. It never comes to a freed frame."""
+    """gup_fast() without the slow way: whether it found the page. No freed frame is come to."""
 
     def call() -> bool:
         with local_irqs_off(world.kernel):

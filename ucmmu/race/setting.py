@@ -24,13 +24,15 @@ MODELS = ("sc", "tso")
 @dataclass(frozen=True)
 class Setting:
     """One thing to explore: the names of scenario and policy, the memory model, and the variant, as
-    FILE.py:CLASS, that takes the place of our functions.
+    FILE.py:CLASS, that takes the place of our functions. ``fine``: CPUs may be left before each
+    thing that others see, not only at the points that the kernel names.
     """
 
     scenario: str
     policy: str
     model: str = "sc"
     variant: str | None = None
+    fine: bool = False
 
     @property
     def found(self) -> Scenario:
@@ -41,9 +43,14 @@ class Setting:
         """A new run of it, whose events go to ``ring``."""
         scenario = self.found
         world = RaceWorld(
-            FreeTables.from_label(self.policy), scenario.cpus, invlpgb=scenario.invlpgb, ring=ring
+            FreeTables.from_label(self.policy),
+            scenario.cpus,
+            invlpgb=scenario.invlpgb,
+            ring=ring,
+            watched=True,
         )
-        return KernelProgram(world, scenario.prepare(world))
+        acts = scenario.prepare(world)
+        return KernelProgram(world, acts, fine=self.fine, tso=self.model == "tso")
 
     def applied(self) -> AbstractContextManager[None]:
         """``with``: the variant is in the place of our functions, if there is one."""

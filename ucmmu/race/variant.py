@@ -84,7 +84,7 @@ class Variant:
     @classmethod
     @contextmanager
     def applied(cls, policy: FreeTables) -> Iterator[None]:
-        """``with``: it is in the place of our functions. AttributeError: there is none of a name."""
+        """``with``: it is in the place of our functions. AttributeError: there is none such."""
         with applied(cls.patches(policy)):
             yield
 
