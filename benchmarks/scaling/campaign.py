@@ -43,8 +43,8 @@ QUICK = Scale(cpus=(1, 2, 4), rounds=0.1, pending_ms=3.0)
 def rounds_of(pattern: Pattern, cpus: int, scale: Scale) -> float:
     """Fewer of more CPUs: what is counted is about the same number of faults."""
     if pattern is Pattern.PAGES:
-        return max(2.0, 32 / cpus * scale.rounds)
-    return max(0.5, 16 / cpus * scale.rounds)
+        return max(1.0, 32 / cpus * scale.rounds)
+    return max(0.25, 8 / cpus * scale.rounds)
 
 
 def run_all(runs: Iterable[Run], label: str, progress: Progress) -> Iterator[Figures]:
