@@ -81,6 +81,8 @@ def exit_to_user_mode(task: Task) -> None:
         restart_syscall(task)
         restore_saved_sigmask(task)
     task.resume_flag = False
+    if system.kernel.task_work is not None:
+        system.kernel.task_work()
     if task.operation is not None:
         task.leaves_kernel()
     if system.rcu_pending[0]:

@@ -54,9 +54,9 @@ from cpu.tty_jobctrl import set_ctty, tty_devices
 from cpu.vcpu import Fidelity, VCpu
 from mmu.errors import LinuxError, MmuError
 from mmu.linux.mm import Mm
-from mmu.linux.policy import FreeTables
+from mmu.linux.policy import FreeLevels, FreeTables
 from mmu.linux.resource import Resource
-from mmu.linux.state import Kernel
+from mmu.linux.state import Kernel, TablePolicy
 from mmu.x86 import Mmu
 
 if TYPE_CHECKING:
@@ -72,7 +72,10 @@ SIGKILL: Final = 9
 class Machine:
     """A machine of ``cpus`` CPUs over ``memory``.
 
-    ``policy`` says how empty PTE tables are freed, ``fidelity`` and ``engine`` how it is modelled,
+    ``policy`` says how empty PTE tables are freed: one of ours, or a subclass of
+    mmu.linux.free_tables.FreeTablesPolicy, which needs the engine "python" (docs/policies.md);
+    ``free_levels`` whether PMD and PUD tables are as well; ``fidelity`` and ``engine`` how it is
+    modelled,
     ``geometry`` the TLBs of each CPU; ``seed`` and ``quantum`` give the schedule, ``seed`` also all
     random numbers of the guests. ``count=False`` (fast only) leaves instructions uncounted.
     ``fast_faults=False`` brings every page fault to Python. ``check`` looks after stale
@@ -86,7 +89,8 @@ class Machine:
         memory: Memory,
         *,
         cpus: int = 1,
-        policy: FreeTables = FreeTables.REFCOUNT,
+        policy: FreeTables | type[TablePolicy] = FreeTables.REFCOUNT,
+        free_levels: FreeLevels = FreeLevels.PTE,
         fidelity: Fidelity = Fidelity.FAST,
         engine: str = "c",
         geometry: Geometry | str = "skylake",
@@ -100,7 +104,14 @@ class Machine:
     ) -> None:
         self.memory = memory
         self.fidelity = fidelity
-        self.kernel = Kernel(memory, policy=policy, engine=engine, ring=ring, lockdep=lockdep)
+        self.kernel = Kernel(
+            memory,
+            policy=policy,
+            free_levels=free_levels,
+            engine=engine,
+            ring=ring,
+            lockdep=lockdep,
+        )
         self._frames_before = memory.free_frames
         for _ in range(cpus):
             self.kernel.add_cpu(
@@ -302,12 +313,17 @@ class Machine:
 
         def before_teardown(process: Process) -> None:
             if process is first and on_figures is not None:
-                on_figures(self.figures())
+                figures = self.figures()
+                figures.policy = self.kernel.policy_figures()
+                on_figures(figures)
 
         self.system.before_teardown = before_teardown
         try:
             self.scheduler.run()
         except BaseException:
+            with suppress(Exception):
+                if on_figures is not None:
+                    on_figures(self.figures())
             self._abandon()
             raise
         return self._finish()
@@ -316,13 +332,13 @@ class Machine:
         """A run that cannot go on: give back what its processes hold, as far as that can be."""
         for process in self.system.processes:
             for task in process.threads:
-                with suppress(MmuError):
+                with suppress(Exception):
                     task.mm.exit_mmap()
                 task.files.put()
                 task.fs.put()
             if process.result is None:
                 process.exe.put()
-        with suppress(MmuError):
+        with suppress(Exception):
             self.inodes.close()
         self.scheduler.halt()
 
@@ -333,6 +349,7 @@ class Machine:
             vcpu.sync()
         self.scheduler.halt()
         result = self.figures()
+        result.policy = self.kernel.policy_figures()
         result.problems += self.system.problems
         leaked = self._frames_before - self.memory.free_frames
         if leaked:

@@ -102,6 +102,9 @@ class RunResult:
     """What no mm counts: locks, RCU, interrupts."""
     processes: list[ProcessResult]
     """One for each process, in the order of their making."""
+    policy: dict[str, int] = field(default_factory=dict)
+    """What a policy of one's own says of itself, by name (FreeTablesPolicy.figures()), and the bytes
+    that it kept at most."""
     notes: list[str] = field(default_factory=list)
     """What a user should know: signals that were not handled, and so on."""
     problems: list[str] = field(default_factory=list)
@@ -130,6 +133,7 @@ class RunResult:
             "counters": self.counters,
             "mm_counters": self.mm_counters,
             "kernel_counters": self.kernel_counters,
+            "policy": self.policy,
             "processes": [process.as_dict() for process in self.processes],
             "notes": self.notes,
             "problems": self.problems,

@@ -12,21 +12,27 @@ from ucmmu.exit_codes import ExitCode, Failure
 from ucmmu.options import (
     DEFAULT_DISK,
     DEFAULT_FILES,
+    DEFAULT_LEVELS,
     DEFAULT_PROCESSES,
     DEFAULT_QUANTUM,
     DEFAULT_TLB,
     ENGINES,
     FIDELITIES,
+    LEVELS,
     MAX_CPUS,
     MAX_FILES,
     MAX_PROCESSES,
     MAX_QUANTUM,
     MAX_SEED,
     MAX_UID,
+    NOT_COUNTED,
+    POLICIES,
     WALLS,
     RunOptions,
+    is_policy_file,
 )
 from ucmmu.sizes import format_size, parse_size
+from ucmmu.text import did_you_mean
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:
@@ -95,6 +101,41 @@ def _add_program(group: argparse._ArgumentGroup) -> None:
     )
 
 
+def add_free_tables(
+    group: argparse._ActionsContainer, *, several: bool = False, text: str = ""
+) -> None:
+    """Add ``--free-tables``; ``several``: it may be repeated, and is a list. ``text`` says more."""
+    group.add_argument(
+        "--free-tables",
+        metavar="POLICY",
+        type=_policy,
+        action="append" if several else "store",
+        default=[] if several else "refcount",
+        help=f"how empty PTE tables are freed: {choices(POLICIES)}; or a class of your own, as"
+        f" FILE.py:CLASS (docs/policies.md) {text or '(default: refcount)'}",
+    )
+
+
+def _policy(text: str) -> str:
+    if text in POLICIES or is_policy_file(text):
+        return text
+    hint = did_you_mean(text, POLICIES)
+    line = f"{text!r} is none of {', '.join(POLICIES)}, and no FILE.py:CLASS{hint}"
+    raise argparse.ArgumentTypeError(line)
+
+
+def engine_for(policy: str, asked: str | None) -> str:
+    """The engine of a run under that policy: C if none is asked for, Python for a policy of one's
+    own. Raises Failure (USAGE).
+    """
+    if not is_policy_file(policy):
+        return asked or "c"
+    if asked == "c":
+        line = f"argument --engine: {policy} is in Python, which the engine python alone can run"
+        raise Failure(ExitCode.USAGE, line)
+    return "python"
+
+
 def add_trace(parser: argparse.ArgumentParser, metavar: str, text: str) -> None:
     """Add ``--trace`` and its like; ``metavar`` and ``text`` say where the trace goes."""
     group = parser.add_argument_group("recording")
@@ -117,12 +158,21 @@ def add_trace(parser: argparse.ArgumentParser, metavar: str, text: str) -> None:
 
 def _add_machine(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
+        "--free-levels",
+        choices=list(LEVELS),
+        default=DEFAULT_LEVELS,
+        help=f"which empty tables are freed where references are counted: {choices(LEVELS)}"
+        f" (default: {DEFAULT_LEVELS})",
+    )
+    group.add_argument(
         "--fidelity",
         choices=list(FIDELITIES),
         help=f"{choices(FIDELITIES)} (default: fast; with --check-tlb exact, with --trace trace)",
     )
     group.add_argument(
-        "--engine", choices=list(ENGINES), default="c", help=f"{choices(ENGINES)} (default: c)"
+        "--engine",
+        choices=list(ENGINES),
+        help=f"{choices(ENGINES)} (default: c; python for a policy of your own)",
     )
     group.add_argument(
         "--tlb",
@@ -287,6 +337,16 @@ def _seconds(text: str) -> float:
     return seconds
 
 
+def check_free_levels(policy: str, levels: str) -> None:
+    """Raises Failure (USAGE) if that way of freeing tables cannot free those of these levels."""
+    if levels != DEFAULT_LEVELS and policy in NOT_COUNTED:
+        raise Failure(
+            ExitCode.USAGE,
+            f"argument --free-levels {levels}: --free-tables {policy} counts no references; use"
+            " refcount or refcount-pmdlock",
+        )
+
+
 def run_options(arguments: argparse.Namespace, program: str, args: Sequence[str]) -> RunOptions:
     """Gather what the options ask for. Raises Failure (USAGE)."""
     if arguments.ram % 4096:
@@ -307,6 +367,9 @@ def run_options(arguments: argparse.Namespace, program: str, args: Sequence[str]
             " out",
         )
     _check_trace(arguments)
+    asked = getattr(arguments, "free_tables", None)
+    policy = asked if isinstance(asked, str) else "refcount"
+    check_free_levels(policy, arguments.free_levels)
     return RunOptions(
         program=program,
         args=tuple(args),
@@ -315,8 +378,10 @@ def run_options(arguments: argparse.Namespace, program: str, args: Sequence[str]
         cwd=arguments.cwd,
         uid=arguments.uid,
         preload=tuple(arguments.preload),
+        free_levels=arguments.free_levels,
         fidelity=_fidelity(arguments),
-        engine=arguments.engine,
+        free_tables=policy,
+        engine=engine_for(policy, arguments.engine),
         tlb=arguments.tlb,
         check_tlb=arguments.check_tlb,
         ram=arguments.ram,

@@ -23,11 +23,18 @@ from ucmmu import (
     command_walk,
     exit_codes,
 )
-from ucmmu.arguments import add_json, add_keep, add_run_options, add_trace, choices, run_options
+from ucmmu.arguments import (
+    add_free_tables,
+    add_json,
+    add_keep,
+    add_run_options,
+    add_trace,
+    run_options,
+)
 from ucmmu.command import Command
 from ucmmu.exit_codes import ExitCode, Failure
-from ucmmu.options import POLICIES, RunOptions, find_program
 from ucmmu.options import STDERR as TO_STDERR
+from ucmmu.options import RunOptions, find_program
 from ucmmu.streams import STDERR, STDOUT, open_missing_streams, say
 from ucmmu.supervise import Limits, internal_error
 from ucmmu.text import did_you_mean, printable, shortened
@@ -288,12 +295,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     run.takes_program = True
     add_run_options(run)
-    run.add_argument(
-        "--free-tables",
-        choices=list(POLICIES),
-        default="refcount",
-        help=f"how empty PTE tables are freed: {choices(POLICIES)} (default: refcount)",
-    )
+    add_free_tables(run)
     add_trace(
         run,
         "FILE",
@@ -321,6 +323,12 @@ def build_parser() -> argparse.ArgumentParser:
     )
     compare.takes_program = True
     add_run_options(compare)
+    add_free_tables(
+        compare,
+        several=True,
+        text="; may be repeated: a column each (default: all of ours; yours come beside them,"
+        " unless some of ours are named too)",
+    )
     add_trace(
         compare,
         "DIR",
@@ -450,7 +458,6 @@ def _run(arguments: argparse.Namespace) -> int:
     _check_targets(arguments)
     options = replace(
         _run_options(arguments),
-        free_tables=arguments.free_tables,
         keep=arguments.keep,
         strace=arguments.strace or arguments.strace_out is not None,
         strace_out=TO_STDERR if arguments.strace_out is None else arguments.strace_out,
@@ -493,6 +500,8 @@ def _compare(arguments: argparse.Namespace) -> int:
     return compare(
         _run_options(arguments),
         _limits(arguments),
+        policies=arguments.free_tables,
+        engine=arguments.engine,
         json_target=arguments.json,
         show_output=arguments.show_output,
     )

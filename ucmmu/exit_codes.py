@@ -27,6 +27,7 @@ class ExitCode(IntEnum):
     NO_OUTPUT = 73
     MEMORY_LIMIT = 75
     STALE = 76
+    POLICY = 78
     TIMEOUT = 124
 
 
@@ -42,6 +43,7 @@ MEANING: dict[ExitCode, str] = {
     ExitCode.NO_OUTPUT: "the report, JSON or trace cannot be written: no reader, no room, no right",
     ExitCode.MEMORY_LIMIT: "the run used more host memory than --memory-limit",
     ExitCode.STALE: "--check-tlb: a stale translation was used, or may have been",
+    ExitCode.POLICY: "a policy of your own (FILE.py:CLASS) cannot be loaded, or failed in the run",
     ExitCode.TIMEOUT: "the run took longer than --timeout",
 }
 

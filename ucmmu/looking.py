@@ -6,9 +6,8 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 
-from ucmmu.arguments import add_display, add_run_options, choices
+from ucmmu.arguments import add_display, add_free_tables, add_run_options
 from ucmmu.exit_codes import ExitCode, Failure
-from ucmmu.options import POLICIES
 
 WHEN = """\
 when (--at):
@@ -41,12 +40,7 @@ def add_moment(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(args=[])
     run = _Collected(parser)
     add_run_options(parser)
-    parser.add_argument_group("the machine").add_argument(
-        "--free-tables",
-        choices=list(POLICIES),
-        default="refcount",
-        help=f"how empty PTE tables are freed: {choices(POLICIES)} (default: refcount)",
-    )
+    add_free_tables(parser.add_argument_group("the machine"))
     parser.add_argument_group("the program").add_argument(
         "--show-output", action="store_true", help="show what the guest prints, on stderr"
     )

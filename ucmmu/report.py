@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from ucmmu.options import DEFAULT_TLB
+from ucmmu.options import DEFAULT_LEVELS, DEFAULT_TLB
 from ucmmu.sizes import format_kb
 from ucmmu.streams import STDERR
 from ucmmu.text import printable, shortened
@@ -74,10 +74,10 @@ def run_text(report: Report) -> str:
 
     table = _table(_title(report))
     table.add_column("figure")
-    table.add_column(report["free_tables"], justify="right")
+    table.add_column(_way(report), justify="right")
     for label, key, form in _ROWS:
         table.add_row(label, form(report.get(key)))
-    for label, text in _tlb_lines(report):
+    for label, text in [*_tlb_lines(report), *_policy_lines(report)]:
         table.add_row(label, text)
     uses = (str(use["text"]) for use in report.get("stale_translations") or [])
     remarks = _lines([*_remarks(report), *uses])
@@ -127,16 +127,25 @@ def compare_text(reports: Mapping[str, Report], fd: int) -> str:
 
     table = _table(_title(next(iter(reports.values()))))
     table.add_column("empty PTE tables are freed")
-    for name in reports:
-        table.add_column(name, justify="right")
+    for report in reports.values():
+        table.add_column(_way(report), justify="right")
     for label, key, form in _ROWS:
         table.add_row(label, *(form(report.get(key)) for report in reports.values()))
     tlb = [dict(_tlb_lines(report)) for report in reports.values()]
     for label in dict.fromkeys(label for lines in tlb for label in lines):
         table.add_row(label, *(lines.get(label, "–") for lines in tlb))
+    own = [dict(_policy_lines(report)) for report in reports.values()]
+    for label in dict.fromkeys(label for lines in own for label in lines):
+        table.add_row(label, *(lines.get(label, "–") for lines in own))
     table.add_row("ended", *(_ending(report) for report in reports.values()))
     remarks = [f"{name}: {line}" for name, report in reports.items() for line in _remarks(report)]
     return rendered(fd, [table], _lines(remarks))
+
+
+def _way(report: Report) -> str:
+    """How tables were freed, and which besides PTE tables: ``refcount, pud``."""
+    levels = report["free_levels"]
+    return str(report["free_tables"]) + ("" if levels == DEFAULT_LEVELS else f", {levels}")
 
 
 def _table(title: str) -> Table:
@@ -178,6 +187,11 @@ def _tlb_lines(report: Report) -> list[tuple[str, str]]:
         lines.append(("  second-level hits", f"{_number(second)} ({_rate(second, total)})"))
         lines.append(("  page walks", f"{_number(walks)} ({_rate(walks, total)})"))
     return lines
+
+
+def _policy_lines(report: Report) -> list[tuple[str, str]]:
+    """What a policy of the user's own says of itself."""
+    return [(printable(name), _number(value)) for name, value in report.get("policy", {}).items()]
 
 
 def _shootdown_lines(report: Report) -> list[tuple[str, str]]:

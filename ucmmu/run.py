@@ -14,7 +14,7 @@ from ucmmu.environment import environment_of
 from ucmmu.exit_codes import ExitCode, Failure
 from ucmmu.link import Link, Message
 from ucmmu.options import STDERR as TO_STDERR
-from ucmmu.options import RunOptions, Traces, program_file
+from ucmmu.options import RunOptions, Traces, is_policy_file, program_file
 from ucmmu.output import JsonOutput, descriptor_named, refuse_a_program
 from ucmmu.progress import Progress
 from ucmmu.streams import STDERR, STDOUT, Unread, is_closed, say
@@ -53,6 +53,7 @@ def run(options: RunOptions, limits: Limits, *, json_target: str | None) -> int:
     """
     program = program_file(options)
     environment_of(options)
+    load_policy_of(options)
     refuse_a_program("--json", json_target, program)
     with JsonOutput(json_target) as output:
         targets = [options.trace, options.strace_out if options.strace else None]
@@ -70,6 +71,16 @@ def run(options: RunOptions, limits: Limits, *, json_target: str | None) -> int:
                 meanwhile=None if output.to_stdout else load_report,
             )
         return show(report, output)
+
+
+def load_policy_of(options: RunOptions) -> None:
+    """Load a policy of the user's own, so that a bad one is refused before anything is begun.
+    Raises Failure (POLICY).
+    """
+    if is_policy_file(options.free_tables):
+        from ucmmu.policy_file import load_policy
+
+        load_policy(options.free_tables)
 
 
 def show(report: dict[str, Any], output: JsonOutput) -> int:
@@ -197,6 +208,7 @@ def report_of(options: RunOptions, outcome: Outcome) -> dict[str, Any]:
         "program": options.program,
         "args": list(options.args),
         "free_tables": options.free_tables,
+        "free_levels": options.free_levels,
         "fidelity": options.fidelity,
         "engine": options.engine,
         "tlb": options.tlb,
@@ -232,6 +244,8 @@ def report_of(options: RunOptions, outcome: Outcome) -> dict[str, Any]:
     report["samples"] = report.pop("samples", [])
     report["processes"] = report.pop("processes", [])
     report["notes"] = [*report.get("notes", []), *([] if outcome.finished else [UNFINISHED])]
+    if is_policy_file(options.free_tables):
+        report["notes"].append(f"{options.free_tables} is in Python: it ran on the Python engine")
     if outcome.ended != "done":
         report["ended"] = outcome.ended
     if outcome.error is not None:

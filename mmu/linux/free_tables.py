@@ -26,7 +26,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import IntEnum
-from typing import ClassVar, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from mmu._native import lib
 from mmu.events import EVENT_ID, MM_COUNTER_ID
@@ -52,12 +52,16 @@ from mmu.linux.pgtable import (
     table_is_empty,
     xchg_pmd,
 )
+from mmu.linux.pmd_ref import pmd_entry_cleared, pmd_entry_cleared_tlb, pmd_entry_set
 from mmu.linux.pt_reclaim import free_pte
 from mmu.linux.rcu import call_rcu, rcu_read_lock, rcu_read_unlock
 from mmu.linux.state import Kernel, MmStruct
 from mmu.linux.tracepoint import Span, emit
 from mmu.twin import EntryPa
 from mmu.units import PAGE_SHIFT
+
+if TYPE_CHECKING:
+    from mmu._native import struct_page
 
 PTE_REF_MAX: Final = 0x7FFF_FFFF
 """A count above this is an overflow."""
@@ -154,13 +158,13 @@ class FreeTablesPolicy:
         self.tell_put(table, old, old - nr, holder)
         return bool(old == nr)
 
-    def references(self, mm: MmStruct, table: int) -> int:
+    def references(self, table: int) -> int:
         """How many references of entries and visitors there are, for checks and reports: nothing
         runs meanwhile. Those that the policy itself holds are not among them (kept()).
         """
-        return int(self.memory.page(table).pte_refcount) - self.kept(mm, table)
+        return int(self.peek(table).pte_refcount) - self.kept(table)
 
-    def kept(self, mm: MmStruct, table: int) -> int:
+    def kept(self, table: int) -> int:
         """How many references of the table the policy itself holds."""
         return 0
 
@@ -225,6 +229,7 @@ class FreeTablesPolicy:
             mm_inc_pgtables(mm)
             mm.c.counter[_ALLOCATED] += 1
             emit(self.kernel, _PTE_ALLOC, addr & PMD_MASK, table, mm.c.pgd, pmd)
+            pmd_entry_set(mm, pmd)
             held = table
         else:
             named = entry_pfn(pmdval)
@@ -233,6 +238,7 @@ class FreeTablesPolicy:
                 held = named
         pmd_unlock(mm, pmd)
         if not won:
+            self.frame_freed(table)
             self.memory.page(table).flags &= ~lib.PG_table
             self.memory.free_pages(table, zero=True)
         return held
@@ -289,6 +295,9 @@ class FreeTablesPolicy:
                 mm_dec_nr_ptes(mm)
                 if tlb is None:
                     self.tlb_remove_tables([table])
+                    pmd_entry_cleared(mm, pmd, addr)
+                else:
+                    pmd_entry_cleared_tlb(tlb, pmd, addr)
 
     def detach(self, mm: MmStruct, pmd: EntryPa, addr: int) -> int | None:
         """Take the dead table out of pmd; its frame, or None if another did, or it lives. The PMD
@@ -316,7 +325,7 @@ class FreeTablesPolicy:
         if tlb is None:
             flush_pte_table(mm, addr)
         else:
-            tlb_gather_owed(tlb, addr)
+            tlb_gather_owed(tlb, addr, 1)
             pte_free_tlb(tlb, table, addr)
 
     def tlb_remove_tables(self, tables: Sequence[int]) -> None:
@@ -370,27 +379,37 @@ class FreeTablesPolicy:
 
     # What it is told.
 
-    def unmapping(self, mm: MmStruct, start: int, end: int) -> None:
-        """The VMAs of [start, end) are gone and their entries cleared; next their tables must be
-        gone too: give up what is kept of them. mmap_lock is held for writing; it may wait. At exit
-        it is told of all of user space, so that nothing is left.
+    def unmapping(self, tlb: Gather, start: int, end: int) -> None:
+        """The entries of [start, end) are cleared, and the tables that lie in it alone must be
+        gone next: drop the references that are kept of them, by the gather. mmap_lock is held for
+        writing; it may wait. At exit it is told of all of user space: nothing may be left.
         """
 
-    def work(self) -> None:
-        """A task enters or leaves the kernel, no lock is held, and it may wait: a place for what
-        was put off. ``kernel.now_ns()`` tells the virtual time.
+    def table_moved(self, mm: MmStruct, table: int, addr: int) -> None:
+        """mremap() moved the table, whole, to addr. mmap_lock is held for writing, and the PMD
+        locks: it may not wait.
+        """
+
+    def task_work(self) -> None:
+        """A task goes back to user mode, or on after a slice of its time: the place for what was
+        put off. No lock is held, not even mmap_lock, and it may wait. ``kernel.now_ns()`` tells the
+        virtual time.
         """
 
     def frame_freed(self, table: int) -> None:
-        """The grace period of a table is over, and its frame goes back to the allocator now. May
-        not wait.
+        """The frame of a PTE, PMD or PUD table goes back to the allocator now: nobody can come to
+        it. It may not wait.
         """
 
     def memory_kept(self) -> int:
-        """Bytes of kernel memory that the policy has in use beside ``struct page``: counters of its
-        own, and empty tables that it keeps for now.
+        """Bytes of memory that it has in use: counters of its own, and tables that it could have
+        freed. Nothing runs meanwhile.
         """
         return 0
+
+    def figures(self) -> dict[str, int]:
+        """What a report says of it at the end, by name; nothing runs meanwhile."""
+        return {}
 
     # For subclasses.
 
@@ -401,3 +420,9 @@ class FreeTablesPolicy:
     def tell_put(self, table: int, old: int, new: int, holder: Holder) -> None:
         """Record pte_put: the table's count went from old to new."""
         emit(self.kernel, _PTE_PUT, table, old, new, holder)
+
+    def peek(self, table: int) -> struct_page:
+        """The table's ``struct page``, for checks and reports: no CPU's access, as far as the race
+        explorer knows.
+        """
+        return self.memory.c.pages[table - (self.memory.base >> PAGE_SHIFT)]

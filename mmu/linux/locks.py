@@ -170,6 +170,7 @@ def page_table_lock(mm: MmStruct) -> None:
     kernel.instrument_write(mm, "page_table_lock")
     if mm.c.page_table_lock:
         _spin_lock(mm, lambda: mm.c.page_table_lock, int(mm.c.pgd), LOCK_PAGE_TABLE)
+        kernel.instrument_write(mm, "page_table_lock")
     mm.c.page_table_lock = kernel.c.this_cpu.id + 1
     if kernel.lockdep is not None:
         _lockdep(kernel, lib.LOCKDEP_ACQUIRED, int(mm.c.pgd), LOCK_PAGE_TABLE)

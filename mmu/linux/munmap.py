@@ -21,7 +21,8 @@ from mmu.linux import engine
 from mmu.linux.layout import TASK_SIZE, page_align
 from mmu.linux.mmap_lock import MmapLocked
 from mmu.linux.mmu_gather import Gather
-from mmu.linux.pgtable import PMD_SIZE
+from mmu.linux.pgtable import PMD_MASK, PMD_SIZE
+from mmu.linux.policies import policy_of
 from mmu.linux.rcupdate import rcu_poll
 from mmu.linux.state import MmStruct
 from mmu.linux.tlbflush import leave_mm
@@ -160,6 +161,9 @@ def _unmap_region(
     try:
         for vma in vmas:
             engine.unmap_page_range(tlb, vma.vm_start, vma.vm_end, lib.ZAP_DROP_MARKER)
+        if not mm.native:
+            start, end = vmas[0].vm_start & PMD_MASK, (vmas[-1].vm_end - 1 | ~PMD_MASK) + 1
+            policy_of(mm.kernel).unmapping(tlb, *((0, TASK_SIZE) if fullmm else (start, end)))
         _free_pgtables(tlb, vmas, floor, ceiling)
     finally:
         engine.tlb_finish_mmu(tlb)

@@ -61,6 +61,7 @@ def synchronize_rcu(kernel: Kernel) -> None:
     if kernel.wait_event(kernel.rcu_gp_wait, lambda: bool(rcu.gp_seq >= target), what):
         cpus = [cpu.id for cpu in kernel.cpus if rcu.qs_mask >> cpu.id & 1]
         raise MmBug(Bug.RCU_STALL, 0, f"{what} waits for CPUs {cpus}")
+    kernel.instrument_read(kernel, "rcu")
 
 
 def rcu_barrier(kernel: Kernel) -> None:

@@ -157,6 +157,7 @@ class RwSemaphore:
         except BaseException:
             self._give_up(waiter)
             raise
+        kernel.instrument_lock(self.name, self.number, write=write)
         error = 0 if waiter.granted else -errno.EINTR
         contention_end(kernel, self.number, self.kind, error & 0xFFFF_FFFF)
         if error:

@@ -47,10 +47,12 @@ _IPI_SEND_CPUMASK: Final = EVENT_ID["ipi_send_cpumask"]
 def local_irqs_off(kernel: Kernel) -> Iterator[None]:
     """Run the body with this CPU's interrupts off: local_irq_save(), local_irq_restore()."""
     cpu = kernel.this_cpu
+    kernel.instrument_write(cpu, "irqs")
     lib.local_irq_save(cpu.c)
     try:
         yield
     finally:
+        kernel.instrument_write(cpu, "irqs")
         lib.local_irq_restore(cpu.c)
 
 
@@ -98,11 +100,14 @@ def _queue(
 ) -> dict[Cpu, CallSingleData]:
     """Queue one call with each target, and interrupt those whose queue was empty."""
     calls = {}
-    idle = [cpu for cpu in targets if not cpu.call_single_queue]
+    idle = []
     for cpu in targets:
         kernel.nr_csds += 1
-        calls[cpu] = CallSingleData(func, info, kernel.nr_csds)
+        calls[cpu] = CallSingleData(func, info, kernel.nr_csds, kernel.this_cpu.id)
         emit(kernel, _CSD_QUEUE, cpu.id, kernel.nr_csds)
+        kernel.instrument_write(cpu, "queue")
+        if not cpu.call_single_queue:
+            idle.append(cpu)
         cpu.call_single_queue.append(calls[cpu])
         cpu.c.nr_calls += 1
     vector = CALL_FUNCTION_SINGLE_VECTOR
@@ -112,6 +117,7 @@ def _queue(
         vector = CALL_FUNCTION_VECTOR
         emit(kernel, _IPI_SEND_CPUMASK, sum(1 << cpu.id for cpu in idle))
     for cpu in idle:
+        kernel.instrument_write(cpu, "nr_calls")
         cpu.call_vector = vector
         kernel.scheduler.kick(cpu)
     return calls
@@ -123,12 +129,14 @@ def _csd_lock_wait(kernel: Kernel, calls: dict[Cpu, CallSingleData]) -> None:
     def ready() -> bool:
         return all(call.done for call in calls.values())
 
+    kernel.instrument_read(kernel.this_cpu, "csd")
     names = ", ".join(str(cpu.id) for cpu in calls)
     while not ready():
         if not kernel.scheduler.spin_until(ready, f"an interrupt to be handled by CPU {names}"):
             missing = sum(1 << cpu.id for cpu, call in calls.items() if not call.done)
             kernel.bug(Bug.IPI_NEVER_ACKNOWLEDGED, missing)
             return
+    kernel.instrument_read(kernel.this_cpu, "csd")
 
 
 def on_each_cpu_cond_mask(

@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Final
 
 from mmu._native import ffi, lib
 from mmu.events import MM_COUNTER_ID
+from mmu.linux.pgtable import entry_pfn, mm_find_pmd
+from mmu.linux.policies import policy_of
 from mmu.linux.state import MmStruct
-from mmu.units import PAGE_SIZE
+from mmu.units import PAGE_SHIFT, PAGE_SIZE
 
 _ADDR: Final = lib.X86_ADDR_MASK
 _ALLOCATED = MM_COUNTER_ID["pte_tables_allocated"]
@@ -27,9 +29,9 @@ _WORDS = {
     lib.TABLES_LARGE_PAGE: "the level-{level} entry of {address:#x} is {value:#x}: a large page",
     lib.TABLES_NOT_A_TABLE: "the table of {address:#x} lies in frame {value:#x}, which is none",
     lib.TABLES_REFERENCES: (
-        "the PTE table of {address:#x} has {value} entries and counts {other} references"
+        "the {table} table of {address:#x} has {value} entries and counts {other} references"
     ),
-    lib.TABLES_LOCKED: "the PTE table of {address:#x} is locked",
+    lib.TABLES_LOCKED: "the {table} table of {address:#x} is locked",
     lib.TABLES_NO_PAGE: "the PTE of {address:#x} is {value:#x}: it maps what is not RAM",
 }
 
@@ -79,12 +81,12 @@ if TYPE_CHECKING:
 
 def _words(problem: struct_tables_problem) -> str:
     values = {name: getattr(problem, name) for name in ("level", "address", "value", "other")}
-    return _WORDS[problem.what].format(**values)
+    return _WORDS[problem.what].format(**values, table=("PTE", "PMD", "PUD")[problem.level - 1])
 
 
 def check_tables(mm: MmStruct, *, references: bool = False) -> TablesReport:
     """Walk all of user space from the PGD, which CR3 must name where the mm is loaded; recompute
-    VmPTE, RSS by kind and, under refcount, every table's references.
+    VmPTE, RSS by kind and, where tables are counted, every table's references.
     """
     problems = []
     root = mm.c.pgd
@@ -100,6 +102,11 @@ def check_tables(mm: MmStruct, *, references: bool = False) -> TablesReport:
     ]
     if c.nr_problems > lib.TABLES_PROBLEMS_MAX:
         problems.append(f"and {c.nr_problems - lib.TABLES_PROBLEMS_MAX} more such disagreements")
+    counts: dict[int, int] = {}
+    if mm.kernel.c.policy == lib.FREE_TABLES_OWN:
+        counts = _own_references(mm, root, c.pte_tables, problems)
+    elif references:
+        counts = _references(mm, root, c.pte_tables)
     report = TablesReport(
         pud_tables=c.pud_tables,
         pmd_tables=c.pmd_tables,
@@ -108,7 +115,7 @@ def check_tables(mm: MmStruct, *, references: bool = False) -> TablesReport:
         anon_pages=c.pages[lib.MM_ANONPAGES],
         file_pages=c.pages[lib.MM_FILEPAGES],
         shmem_pages=c.pages[lib.MM_SHMEMPAGES],
-        references=_references(mm, root, c.pte_tables) if references else {},
+        references=counts if references else {},
         problems=problems,
     )
     _compare(mm, report)
@@ -120,6 +127,24 @@ def _references(mm: MmStruct, root: int, nr: int) -> dict[int, int]:
     addresses, counts = ffi.new("u64[]", nr), ffi.new("u32[]", nr)
     lib.walk_tables(mm.c, root, ffi.new("struct tables_report *"), addresses, counts, nr)
     return dict(zip(addresses, counts, strict=True))
+
+
+def _own_references(mm: MmStruct, root: int, nr: int, problems: list[str]) -> dict[int, int]:
+    """The same, as a policy that keeps its own counts tells them; each must be the table's entries
+    that are not none.
+    """
+    policy, counts = policy_of(mm.kernel), {}
+    for address in _references(mm, root, nr):
+        pmd = mm_find_pmd(mm, address)
+        assert pmd is not None
+        table = entry_pfn(mm.memory.read_u64(pmd))
+        counts[address] = policy.references(table)
+        entries = memoryview(mm.memory.read(table << PAGE_SHIFT, PAGE_SIZE)).cast("Q")
+        used = sum(entry != 0 for entry in entries)
+        if policy.counts and used != counts[address]:
+            words = _WORDS[lib.TABLES_REFERENCES]
+            problems.append(words.format(address=address, value=used, other=counts[address]))
+    return counts
 
 
 def _compare(mm: MmStruct, report: TablesReport) -> None:

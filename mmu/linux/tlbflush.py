@@ -125,6 +125,7 @@ def switch_mm_irqs_off(kernel: Kernel, next_mm: MmStruct | None) -> None:
     """
     cpu, c = kernel.this_cpu, kernel.this_cpu.c
     prev, asid, was_lazy = cpu.loaded_mm, int(c.loaded_mm_asid), bool(c.is_lazy)
+    kernel.instrument_read(cpu, "tlbstate")
     kernel.instrument_write(cpu, "is_lazy")
     c.is_lazy = 0
     if prev is not next_mm and next_mm is not None:
@@ -277,6 +278,7 @@ def _flush_tlb(info: FlushTlbInfo) -> None:
         flush_tlb_multi(mm.c.cpu_bitmap, info)
         consider_global_asid(mm, cpu)
     elif cpu.loaded_mm is mm:
+        kernel.instrument_read(cpu, "loaded_mm")
         with local_irqs_off(kernel):
             flush_tlb_func(info)
 
@@ -354,6 +356,7 @@ def flush_tlb_func(info: FlushTlbInfo) -> None:
         cpu.irq_tlb_count += 1
         mm.c.counter[_RECEIVED] += 1
         emit(kernel, _FLUSH_FUNC, mm.c.pgd, info.start, info.end, info.initiating_cpu)
+    kernel.instrument_read(cpu, "tlbstate")
     if cpu.loaded_mm is not mm:
         kernel.instrument_write(mm, "cpu_bitmap")
         mm.c.cpu_bitmap &= ~(1 << cpu.id)

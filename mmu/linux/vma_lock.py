@@ -103,6 +103,7 @@ def vma_start_write(mm: MmStruct, vma: struct_vm_area_struct_ptr) -> None:
     kernel.instrument_lock("vm_refcnt", mm.c.pgd, write=True)
     if vma.vm_refcnt != VMA_LOCK_OFFSET + 1:
         _wait_for_readers(mm, vma)
+        kernel.instrument_lock("vm_refcnt", mm.c.pgd, write=True)
     vma.vm_lock_seq = mm.c.mm_lock_seq
     vma.vm_refcnt -= VMA_LOCK_OFFSET
 

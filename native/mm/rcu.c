@@ -35,7 +35,7 @@ void call_rcu(struct kernel *kernel, u64 pfn)
 	else
 		ram->pages[rcu->tail].next = index;
 	rcu->tail = index;
-	rcu->nr_pending++;
+	WRITE_ONCE(rcu->nr_pending, rcu->nr_pending + 1);
 	stat_inc(kernel->counter[KERNEL_COUNTER_rcu_callbacks]);
 	stat_max(&kernel->counter[KERNEL_COUNTER_rcu_pending_max], rcu->nr_pending);
 	emit_from(__func__, kernel->ring, rcu_callback_queued, pfn, rcu->nr_pending);
@@ -47,7 +47,7 @@ void free_table_frame(struct kernel *kernel, u64 pfn)
 	struct memory *ram = kernel->ram;
 	struct page *page = pfn_to_page(ram, pfn);
 
-	page_change_flags(page, 0, PG_table);
+	page_change_flags(page, 0, PG_table | PG_upper);
 	WRITE_ONCE(page->ptl, 0);
 	WRITE_ONCE(page->pte_refcount, 0);
 	WRITE_ONCE(page->pmd, 0);
@@ -125,7 +125,7 @@ static u32 gp_end(struct kernel *kernel)
 		free_table_frame(kernel, index + first_pfn(kernel->ram));
 		index = next;
 	}
-	rcu->nr_pending -= freed;
+	WRITE_ONCE(rcu->nr_pending, rcu->nr_pending - freed);
 	check_speculation_everywhere(kernel);
 	return freed;
 }

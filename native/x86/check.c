@@ -53,7 +53,7 @@ int check_begin(struct mmu_unit *u)
 	in->by_frame = map_lazily(in->nr_frames * sizeof(*in->by_frame));
 	if (!in->by_frame || memory_count_frees(u->ram))
 		goto out;
-	for (u32 i = 0; i < TLB_MAX_ENTRIES; i++)
+	for (u32 i = 0; i < u->tlb.nr_entries; i++)
 		in->filled[i].rip = in->filled[i].instruction = CHECK_NOWHERE;
 	check->now = (struct check_where){ .rip = CHECK_NOWHERE,
 					   .instruction = CHECK_NOWHERE,

@@ -11,9 +11,8 @@ void forget_ranges(struct tlb_check *check)
 	struct check_inside *in = check->inside;
 
 	memset(in->chain, 0xff, sizeof(in->chain));
-	for (u32 i = 0; i < CHECK_MAX_RANGES; i++)
-		in->range[i].next = i + 1 < CHECK_MAX_RANGES ? i + 1 : NONE;
-	in->free = 0;
+	in->free = NONE;
+	in->fresh = 0;
 	check->nr_ranges = 0;
 }
 
@@ -60,15 +59,19 @@ void add_range(struct mmu_unit *u, const struct stale_range *new)
 {
 	struct tlb_check *check = u->check;
 	struct check_inside *in = check->inside;
-	u32 *chain = chain_of(in, new->va, new->level, new->table), number = in->free;
+	u32 *chain = chain_of(in, new->va, new->level, new->table), number;
 
 	if (find_range(check, new->va, new->level, new->table, new->pcid))
 		return;
-	if (number == NONE) {
+	number = in->free;
+	if (number != NONE) {
+		in->free = in->range[number].next;
+	} else if (in->fresh < CHECK_MAX_RANGES) {
+		number = in->fresh++;
+	} else {
 		check->lost++;
 		return;
 	}
-	in->free = in->range[number].next;
 	in->range[number] = *new;
 	in->range[number].next = *chain;
 	*chain = number;

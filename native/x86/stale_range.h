@@ -17,8 +17,9 @@ struct check_inside {
 	u64 nr_frames;
 	u64 root[CR3_PCID_MASK + 1]; /* by PCID: the table it was last loaded with; 0: none */
 	u32 chain[NR_CHAINS];
-	u32 free; /* first of the ranges not in use */
-	bool met; /* the access under way is to a stale range: */
+	u32 free;  /* first of the ranges that were in use and are not now */
+	u32 fresh; /* ranges from here on were never in use, nor their memory touched */
+	bool met;  /* the access under way is to a stale range: */
 	struct stale_range meets;
 	struct stale_range range[CHECK_MAX_RANGES];
 	struct check_where filled[TLB_MAX_ENTRIES];

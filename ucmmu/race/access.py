@@ -113,20 +113,15 @@ class Watch:
         self._everything = False
         self._shared: Object = None
         self._locked: dict[int, Object] = {}
-        self._spinning = False
+        self._spinning: set[int] = set()
         self._takes: set[Object] = set()
         self._frees: set[Object] = set()
         self._waits: set[Object] = set()
         self._stores = [0] * len(kernel.cpus)
         self._ran: set[int] = set()
+        self._quiet_frame = -1
         self._numbers = range(len(kernel.cpus))
-        self._own = [
-            frozenset(
-                [cpu_object(cpu, name) for name, _ in _fields_of(cpu.c)]
-                + [cpu_object(cpu, "gather")]
-            )
-            for cpu in kernel.cpus
-        ]
+        self._own = [frozenset([cpu_object(cpu, "nr_calls")]) for cpu in kernel.cpus]
         self._groups: dict[Object, tuple[frozenset[Object], ...]] = {}
         self._mms: list[MmStruct] = []
         self._diffs: list[StructDiff | ValueDiff] = diffs_of_kernel(kernel)
@@ -147,6 +142,7 @@ class Watch:
         self._everything = False
         self._shared = None
         self._ran = {cpu}
+        self._quiet_frame = -1
         self.active = True
 
     def end_step(self) -> StepAccess:
@@ -184,10 +180,11 @@ class Watch:
         what, value = self.buffers[cpu].drain()
         self.memory.raw_store(what, value)
         frees: list[Object] = [token]
+        writes = {("store_buffer", cpu)}
         if _is_lock(what) and not value:
             frees.append(what)
-            return StepAccess(frees=frozenset(frees))
-        return StepAccess(writes=self._group(what)[0], frees=frozenset(frees))
+            return StepAccess(writes=frozenset(writes), frees=frozenset(frees))
+        return StepAccess(writes=self._group(what)[0] | writes, frees=frozenset(frees))
 
     @property
     def state_hash(self) -> int:
@@ -208,6 +205,14 @@ class Watch:
         self._touch(what, frame)
         self._reads |= self._group(what)[0]
         return self._value(what)
+
+    def load_block(self, words: range, frame: int) -> list[int]:
+        """See MemoryWatch."""
+        self._touch(words[0], frame)
+        self._reads.update(words)
+        if not any(self.buffers):
+            return self.memory.words[words.start >> 3 : words.stop + 7 >> 3].tolist()
+        return [self._value(word) for word in words]
 
     def _value(self, what: Object) -> int:
         if self.buffers:
@@ -244,7 +249,7 @@ class Watch:
 
     def _note_store(self, what: Object, value: int, cpu: int, modifies: bool) -> None:
         """References that are taken, and those that are dropped, are so in any order."""
-        if _is_lock(what) and (self._spinning or not value):
+        if _is_lock(what) and (cpu in self._spinning or not value):
             self._reads.discard(what)
             if value:
                 self._waits.add(what)
@@ -322,11 +327,13 @@ class Watch:
         """See MemoryWatch. Interrupts are off meanwhile, and with them grace periods."""
         self.tlb(cpu, serializing=False)
         self._reads.add(("operations",))
+        self._writes.add(("cpu", cpu, "irqs"))
         c = self.kernel.cpus[cpu].c
         lib.local_irq_save(c)
         try:
             yield
         finally:
+            self._writes.add(("cpu", cpu, "irqs"))
             lib.local_irq_restore(c)
 
     def tlb(self, cpu: int, *, serializing: bool = True) -> None:
@@ -339,7 +346,8 @@ class Watch:
         self._ran.add(self.this_cpu())
 
     def translated(self, pa: int) -> None:
-        """See MemoryWatch."""
+        """See MemoryWatch: the access itself is part of the same instruction."""
+        self._quiet_frame = pa >> PAGE_SHIFT
         self._check_frame(pa >> PAGE_SHIFT, pa)
         self._reads.add(("frame", pa >> PAGE_SHIFT))
 
@@ -349,12 +357,12 @@ class Watch:
         """See Instrument."""
         if not self.active:
             return
-        self._spinning = spin_lock
-        if self._shared is not None:
+        if self._shared is not None and self._quiet_frame < 0:
             self._switch()
         cpu = self.this_cpu()
         self._fence(cpu)
         self._locked[cpu] = None
+        (self._spinning.add if spin_lock else self._spinning.discard)(cpu)
 
     def instrument_read(self, owner: object, field: str) -> None:
         """See Instrument."""
@@ -395,7 +403,7 @@ class Watch:
 
     def _touch(self, what: Object, frame: int, *, quiet: bool = False) -> None:
         """The CPU that runs comes to a word of that frame, or a field of its struct page."""
-        if not quiet and frame not in self.memory.private:
+        if not quiet and frame not in self.memory.private and frame != self._quiet_frame:
             self._before(what)
         cpu = self.this_cpu()
         self._ran.add(cpu)
@@ -442,6 +450,7 @@ class Watch:
     def drain(self, cpu: int) -> None:
         """All stores of that CPU reach memory now: an interrupt, the end of its work."""
         if self.buffers:
+            self._reads.add(("store_buffer", cpu))
             self._drain_now(cpu)
 
     # Address spaces come and go.
@@ -459,12 +468,6 @@ class Watch:
 
 def _is_lock(what: Object) -> bool:
     return isinstance(what, tuple) and what[0] == "page" and what[2] == "ptl"
-
-
-def _fields_of(c: Any) -> list[tuple[str, Any]]:
-    from mmu._native import ffi
-
-    return list(ffi.typeof(c).item.fields)
 
 
 def _label(frame: Any) -> str:

@@ -45,7 +45,7 @@ def race(arguments: argparse.Namespace) -> int:
     """Do what the command line asks; the exit code. Raises Failure."""
     if arguments.list:
         return _list(arguments)
-    settings = _settings(arguments)
+    settings = settings_of(arguments)
     if arguments.replay is not None:
         return _replay(arguments, settings)
     tasks = [(setting, _search(arguments, setting)) for setting in settings]
@@ -94,7 +94,8 @@ def _chosen(arguments: argparse.Namespace) -> list[Scenario]:
     return [SCENARIOS[name] for name in dict.fromkeys(arguments.names)]
 
 
-def _settings(arguments: argparse.Namespace) -> list[Setting]:
+def settings_of(arguments: argparse.Namespace) -> list[Setting]:
+    """What the command line asks to be explored. Raises Failure (USAGE)."""
     models = list(MODELS) if arguments.model == "both" else [arguments.model]
     variant_policies: Sequence[FreeTables] = tuple(FreeTables)
     if arguments.variant is not None:
@@ -231,7 +232,7 @@ def _replay(arguments: argparse.Namespace, settings: Sequence[Setting]) -> int:
     if len(settings) != 1:
         raise Failure(
             ExitCode.USAGE,
-            "argument --replay: give one NAME, --free-tables, and --model: an order is of one world",
+            "argument --replay: give one NAME, --free-tables and --model: it is of one world",
         )
     try:
         schedule: Schedule = parse_schedule(arguments.replay)

@@ -18,13 +18,15 @@ Values that wait in store buffers are taken as stored: the equation is about wha
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
 from enum import Enum
+from types import FrameType, FunctionType
 from typing import TYPE_CHECKING, Final
 
 from mmu._native import lib
 from mmu.events import EVENT_ID, EventRing
 from mmu.linux.state import MmStruct
+from mmu.linux.tables import check_tables
 from mmu.units import PAGE_SHIFT, PAGE_SIZE
 from ucmmu.race.access import Watch, describe
 
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
     from ucmmu.race.program import StepAccess
 
 _VISITOR: Final = 0  # whose the references of an event are
-_SAME_STATE: Final = 3  # times that a CPU may come to one point and find nothing new
+_SAME_STATE: Final = 32  # times that a CPU may come to one point and find nothing new
 
 
 class Reason(Enum):
@@ -45,6 +47,7 @@ class Reason(Enum):
     FREED_IN_USE = "a table is freed that still has entries or references"
     FREED_FRAME = "a free frame is used"
     STALE = "a translation is used after its flush is over"
+    OLD_WAYS = "a table comes where a CPU has cached ways through the one before"
     UNBOUNDED = "a CPU waits without bound for another one to go on"
 
 
@@ -64,6 +67,25 @@ class _Table:
     def __init__(self) -> None:
         self.visitors: Counter[int] = Counter()
         self.uncounted: Counter[int] = Counter()
+
+
+def _frame_of(what: Hashable) -> int:
+    """The frame whose word, or whose struct page, an object is; -1: of none."""
+    if isinstance(what, int):
+        return what >> PAGE_SHIFT
+    return what[1] if isinstance(what, tuple) and what[0] == "page" else -1
+
+
+def _locals(frame: FrameType | None) -> Iterator[Hashable]:
+    """Where the code of a CPU is, and the numbers and functions in its variables."""
+    while frame is not None:
+        yield frame.f_code.co_name, frame.f_lasti
+        for name, value in frame.f_locals.items():
+            if isinstance(value, int):
+                yield name, value
+            elif isinstance(value, FunctionType):
+                yield name, id(value)
+        frame = frame.f_back
 
 
 class ListenedRing(EventRing):
@@ -98,6 +120,7 @@ class Invariants:
         self.counted = kernel.c.policy >= lib.FREE_TABLES_REFCOUNT
         self.tables: dict[int, _Table] = {}
         self._gone: set[int] = set()
+        self._before: dict[int, int] = {}  # the table that stood in a PMD entry last
         self._touched: set[int] = set()
         self._visits: defaultdict[int, Counter[Hashable]] = defaultdict(Counter)
         self._hears = {
@@ -114,7 +137,7 @@ class Invariants:
 
     def _meet(self, mm: MmStruct) -> None:
         """Find the tables of an mm that is at rest."""
-        for address in mm.check_tables(references=True).references if self.counted else ():
+        for address in check_tables(mm, references=True).references if self.counted else ():
             self.tables[self._table_of(mm, address)] = _Table()
 
     def _table_of(self, mm: MmStruct, address: int) -> int:
@@ -155,14 +178,30 @@ class Invariants:
             found.uncounted[self.watch.this_cpu()] += 1 if new else -1
             self._touched.add(table)
 
-    def _pte_alloc(self, _addr: int, table: int, _pgd: int, _pmd: int) -> None:
+    def _pte_alloc(self, addr: int, table: int, _pgd: int, pmd: int) -> None:
+        if self.counted and pmd in self._before:
+            self._check_old_ways(addr, self._before.pop(pmd))
         found = self.tables[table] = _Table()
         self._gone.discard(table)
         if self.counted:
             found.visitors[self.watch.this_cpu()] = 1
         self._touched.add(table)
 
-    def _pte_free(self, addr: int, table: int, _pgd: int, _pmd: int) -> None:
+    def _check_old_ways(self, addr: int, old: int) -> None:
+        """No CPU has anything cached that came through the table before (D4)."""
+        for cpu in self.kernel.cpus:
+            unit, wanted = cpu.mmu.c, lib.TLB_VALID | lib.TLB_TABLE
+            for entry in unit.tlb.entry[0 : unit.tlb.nr_entries]:
+                if (
+                    entry.flags & wanted == wanted
+                    and entry.frame == old << PAGE_SHIFT
+                    and entry.pcid == unit.cr3 & lib.CR3_PCID_MASK
+                ):
+                    text = f"CPU {cpu.id}, to the old table of {addr:#x}, frame {old:#x}"
+                    raise RaceViolation(Reason.OLD_WAYS, text)
+
+    def _pte_free(self, addr: int, table: int, _pgd: int, pmd: int) -> None:
+        self._before[pmd] = table
         if self.tables.pop(table, None) is None and self.counted:
             raise RaceViolation(Reason.FREED_TWICE, f"frame {table:#x}, of {addr:#x}")
         entries, count = self._entries(table), self._count(table)
@@ -196,15 +235,21 @@ class Invariants:
                     words[(what & PAGE_SIZE - 1) >> 3] = value
         return len(words) - words.count(0)
 
-    def after_step(self, cpu: int, label: str, access: StepAccess) -> None:
-        """CPU ``cpu`` stopped at the point ``label``; the step before it touched ``access``."""
+    def after_step(
+        self, cpu: int, label: str, access: StepAccess, frame: FrameType | None = None
+    ) -> None:
+        """CPU ``cpu`` stopped at the point ``label``; the step before it touched ``access``.
+        ``frame`` is where its code goes on.
+        """
         self.kernel.check()
         if self.counted:
+            self._touched.update(map(_frame_of, access.writes))
             for table in self._touched.intersection(self.tables):
                 self._check_count(table)
         self._touched.clear()
         self._check_translations()
-        self._check_progress(cpu, label, access)
+        if frame is not None:
+            self._check_progress(cpu, label, access, frame)
 
     def _check_count(self, table: int) -> None:
         found = self.tables[table]
@@ -227,14 +272,18 @@ class Invariants:
             if check is not None and (check.nr_used or check.nr_may):
                 raise RaceViolation(Reason.STALE, f"on CPU {cpu.id}: {check.uses()[0]}")
 
-    def _check_progress(self, cpu: int, label: str, access: StepAccess) -> None:
+    def _check_progress(self, cpu: int, label: str, access: StepAccess, frame: FrameType) -> None:
         """Coming to one point again and again, by the same reads, with nothing changed in between,
-        is a wait that only another CPU can end.
+        neither what CPUs share nor the code's own numbers, is a wait that only another CPU can end.
         """
-        here = (label, access.reads, self.watch.state_hash)
+        here: Hashable = (label, access.reads, self.watch.state_hash)
         visits = self._visits[cpu]
         visits[here] += 1
-        if visits[here] > _SAME_STATE and label != "ended":
+        if visits[here] <= _SAME_STATE:
+            return
+        here = (here, tuple(_locals(frame)))
+        visits[here] += 1
+        if visits[here] > _SAME_STATE:
             raise RaceViolation(Reason.UNBOUNDED, f"CPU {cpu} comes to {label} again and again")
 
     def end_of_operation(self, cpu: int) -> None:

@@ -3,31 +3,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from contextlib import redirect_stderr
 from io import StringIO
 
+from mmu.linux.state import Cpu
+from ucmmu.race.access import Watch
 from ucmmu.race.interleaving import Interleaving
+from ucmmu.race.invariants import Invariants
 from ucmmu.race.program import EVERYTHING, Actor, Kind, Step, StepAccess
+from ucmmu.race.watched import WatchedMemory
 from ucmmu.race.world import Actor as Act
 from ucmmu.race.world import RaceWorld
 
 
 class KernelProgram(Interleaving):
-    """The actors of a world (ucmmu.race.program.Program): its CPUs, and their interrupts.
+    """The actors of a world (ucmmu.race.program.Program): its CPUs, their interrupts and, with
+    ``tso``, their store buffers.
 
     A CPU goes on until it comes to a point, waits, or ends. An interprocessor interrupt is a step
     of its own, unless the CPU waits, is idle or has ended: then it is part of the sender's step.
-    While the program is open it is the scheduler of the world's kernel.
+    Of a watched world each step tells what it touched, and the invariants are looked at after it;
+    with ``fine`` each step touches one thing that other CPUs may see. While the program is open it
+    is the scheduler of the world's kernel. ``on_close`` is called at its end.
     """
 
-    def __init__(self, world: RaceWorld, acts: Mapping[int, Act]) -> None:
+    def __init__(
+        self,
+        world: RaceWorld,
+        acts: Mapping[int, Act],
+        *,
+        fine: bool = False,
+        tso: bool = False,
+        on_close: Callable[[], None] | None = None,
+    ) -> None:
         super().__init__(world.kernel, acts)
+        self._on_close = on_close
         self.world = world
+        self.watch: Watch | None = None
+        self.invariants: Invariants | None = None
+        if isinstance(world.memory, WatchedMemory):
+            self.watch = Watch(world.kernel, fine=fine, tso=tso)
+            self.invariants = Invariants(self.watch)
+            world.at_end_of_operation = self.invariants.end_of_operation
         self.cpus = [Actor(number) for number in sorted(acts)]
         self.actors: Sequence[Actor] = (
             *self.cpus,
             *(Actor(cpu.id, Kind.INTERRUPT) for cpu in world.kernel.cpus),
+            *(Actor(cpu.id, Kind.DRAIN) for cpu in world.kernel.cpus if tso),
         )
         kernel = world.kernel
         self._before = kernel.scheduler, kernel.on_point, kernel.this_cpu
@@ -36,26 +59,61 @@ class KernelProgram(Interleaving):
     def enabled(self) -> Collection[Actor]:
         """See Program."""
         able = [actor for actor in self.cpus if self._actors[actor.cpu].can_run()]
-        pending = [n for n in sorted(self._kicked) if self._can_interrupt(n)]
-        return [*able, *(Actor(number, Kind.INTERRUPT) for number in pending)]
+        draining = [] if self.watch is None else self.watch.drainable()
+        pending = [n for n in sorted(self._kicked) if self._can_interrupt(n) and n not in draining]
+        return [
+            *able,
+            *(Actor(number, Kind.INTERRUPT) for number in pending),
+            *(Actor(number, Kind.DRAIN) for number in draining),
+        ]
 
     def step(self, actor: Actor) -> Step:
         """See Program."""
-        number = actor.cpu
-        if actor.kind is Kind.INTERRUPT:
-            self._interrupt(self.kernel.cpus[number])
-            label = "interrupt"
+        watch, number = self.watch, actor.cpu
+        if watch is None:
+            label, access = self._go_on(actor), EVERYTHING
+            self.kernel.check()
+            return Step(actor, label, access)
+        if actor.kind is Kind.DRAIN:
+            label, access = "drain", watch.drain_step(number)
         else:
-            acting = self._actors[number]
-            acting.ready = None
-            self._current = acting
-            self.kernel.this_cpu = acting.cpu
-            self.world.resumed(number)
-            acting.greenlet.switch()
-            self._current = None
-            label = acting.at
-        self.kernel.check()
-        return Step(actor, label, EVERYTHING)
+            watch.begin_step(number)
+            try:
+                label = self._go_on(actor)
+            finally:
+                access = watch.end_step()
+        assert self.invariants is not None
+        frame = None
+        if actor.kind is Kind.CPU and not self._actors[number].ended:
+            frame = self._actors[number].greenlet.gr_frame
+        self.invariants.after_step(number, label, access, frame)
+        return Step(actor, label, access)
+
+    def _go_on(self, actor: Actor) -> str:
+        """Let a CPU go on, or take its interrupt; the name of the point where that ends."""
+        if actor.kind is Kind.INTERRUPT:
+            self.kernel.instrument_read(self.kernel.cpus[actor.cpu], "irqs")
+            self._interrupt(self.kernel.cpus[actor.cpu])
+            return "interrupt"
+        acting = self._actors[actor.cpu]
+        acting.ready = None
+        self._current = acting
+        self.kernel.this_cpu = acting.cpu
+        self.world.resumed(actor.cpu)
+        acting.greenlet.switch()
+        self._current = None
+        return acting.at
+
+    def _point(self, name: str) -> None:
+        if self._current is not None and self.watch is not None:
+            self._current.ready = self.kernel.ready
+            self._current.what = name
+        super()._point(name)
+
+    def _interrupt(self, cpu: Cpu) -> None:
+        if self.watch is not None:
+            self.watch.drain(cpu.id)
+        super()._interrupt(cpu)
 
     def pending(self, actor: Actor) -> StepAccess | None:
         """See Program."""
@@ -65,9 +123,11 @@ class KernelProgram(Interleaving):
 
     def finished(self) -> bool:
         """See Program."""
+        if self.watch is not None and self.watch.drainable():
+            return False
         return all(acting.ended for acting in self._actors.values())
 
-    def waits(self) -> str:
+    def waiting(self) -> str:
         """Who waits for what, in words."""
         return "; ".join(str(acting) for acting in self._actors.values() if not acting.ended)
 
@@ -78,7 +138,7 @@ class KernelProgram(Interleaving):
 
     def state(self) -> Hashable:
         """See Program."""
-        return None
+        return None if self.watch is None else self.watch.state_hash
 
     def close(self) -> None:
         """See Program."""
@@ -86,6 +146,8 @@ class KernelProgram(Interleaving):
         with redirect_stderr(StringIO()):
             self._end_all()
         self._leave()
+        if self._on_close is not None:
+            self._on_close()
 
     def _leave(self) -> None:
         kernel = self.kernel

@@ -65,7 +65,7 @@ def result_table(results: Sequence[Result]) -> Table:
 
 
 def bound_text(result: Result) -> str:
-    """Up to how many preemptions all orders were run: ``all``, ``0 to 2``, ``0 of 3``, ``random``."""
+    """Up to how many preemptions all orders were run: ``all``, ``0 to 2``, ``random``."""
     if result.at_random:
         return "random"
     if result.complete:

@@ -43,7 +43,7 @@ def _run(
         while not program.finished():
             able = list(program.enabled())
             if not able:
-                raise Deadlock(f"no CPU can go on: {program.waits()}")  # type: ignore[attr-defined]
+                raise Deadlock(f"no CPU can go on: {program.waiting()}")  # type: ignore[attr-defined]
             depth = len(steps)
             if depth < len(given) and given[depth] in able:
                 chosen = given[depth]

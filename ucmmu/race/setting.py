@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mmu.linux.policy import FreeTables
+from mmu.linux.policy import FreeTables, class_of
 from ucmmu.race.kernel_program import KernelProgram
 from ucmmu.race.scenarios import SCENARIOS
 from ucmmu.race.variant import load_variant
@@ -15,6 +15,7 @@ from ucmmu.race.world import RaceWorld
 
 if TYPE_CHECKING:
     from mmu.events import EventRing
+    from mmu.linux.free_tables import FreeTablesPolicy
     from ucmmu.race.scenario import Scenario
 
 MODELS = ("sc", "tso")
@@ -24,13 +25,15 @@ MODELS = ("sc", "tso")
 @dataclass(frozen=True)
 class Setting:
     """One thing to explore: the names of scenario and policy, the memory model, and the variant, as
-    FILE.py:CLASS, that takes the place of our functions.
+    FILE.py:CLASS, that takes the place of our functions. ``fine``: CPUs may be left before each
+    thing that others see, not only at the points that the kernel names.
     """
 
     scenario: str
     policy: str
     model: str = "sc"
     variant: str | None = None
+    fine: bool = False
 
     @property
     def found(self) -> Scenario:
@@ -38,15 +41,31 @@ class Setting:
         return SCENARIOS[self.scenario]
 
     def program(self, ring: EventRing | None = None) -> KernelProgram:
-        """A new run of it, whose events go to ``ring``."""
+        """A new run of it, whose events go to ``ring``. A variant's functions are in the place of
+        ours from the beginning of the race until it is closed.
+        """
         scenario = self.found
         world = RaceWorld(
-            FreeTables.from_label(self.policy), scenario.cpus, invlpgb=scenario.invlpgb, ring=ring
+            self._policy(),
+            scenario.cpus,
+            invlpgb=scenario.invlpgb,
+            free_levels=scenario.free_levels,
+            ring=ring,
+            watched=True,
         )
-        return KernelProgram(world, scenario.prepare(world))
+        acts = scenario.prepare(world)
+        changed = ExitStack()
+        changed.enter_context(self._applied())
+        tso = self.model == "tso"
+        return KernelProgram(world, acts, fine=self.fine, tso=tso, on_close=changed.close)
 
-    def applied(self) -> AbstractContextManager[None]:
-        """``with``: the variant is in the place of our functions, if there is one."""
+    def _policy(self) -> FreeTables | type[FreeTablesPolicy]:
+        policy = FreeTables.from_label(self.policy)
+        if self.variant is None:
+            return policy
+        return load_variant(self.variant).policy(class_of(policy))
+
+    def _applied(self) -> AbstractContextManager[None]:
         if self.variant is None:
             return nullcontext()
         return load_variant(self.variant).applied(FreeTables.from_label(self.policy))

@@ -28,6 +28,7 @@ NOT_ACCESSES: Final = frozenset(
         *("counter", "hiwater_pgtables", "hiwater_rss", "hiwater_vm"),  # statistics
         *("pgtables_bytes", "rss_stat"),  # sums: additions commute
         *("mmap_lock", "page_table_lock"),  # told by who takes and drops them
+        "nr_calls",  # told by who queues a call
         *("current_pid", "ahead_ns", "instructions", "code_written"),  # stamps of events
         *("this_cpu", "bug", "bug_address"),  # the scheduler's and the checkers'
         "vmas",  # looked at one by one: vmas_of()
@@ -38,8 +39,12 @@ NOT_ACCESSES: Final = frozenset(
 MM_FIELDS: Final = ("tlb_gen", "cpu_bitmap", "tlb_flush_pending")
 """Fields of an mm that CPUs use without a lock: who reads them says so."""
 
-CPU_GROUPS: Final = {"rcu_nesting": "rcu", "rcu_watching": "rcu", "irqs_disabled": "rcu"}
-"""Fields of a CPU that are one object: what RCU looks at on other CPUs."""
+CPU_GROUPS: Final = {
+    **dict.fromkeys(("rcu_nesting", "rcu_watching"), "rcu"),
+    "irqs_disabled": "irqs",
+    **dict.fromkeys(("ctxs", "loaded_mm_asid", "next_asid"), "tlbstate"),
+}
+"""Fields of a CPU that are one object."""
 
 
 def mm_object(mm: MmStruct, field: str) -> Hashable:
@@ -110,7 +115,12 @@ class ValueDiff:
 
 
 def _fields(c: Any) -> list[str]:
-    return [name for name, _ in ffi.typeof(c).item.fields if name not in NOT_ACCESSES]
+    """The fields of a struct that are looked at: no pointers, which differ from run to run."""
+    return [
+        name
+        for name, field in ffi.typeof(c).item.fields
+        if name not in NOT_ACCESSES and field.type.kind != "pointer"
+    ]
 
 
 def diffs_of_mm(mm: MmStruct) -> list[StructDiff | ValueDiff]:
@@ -134,8 +144,16 @@ def diffs_of_cpu(cpu: Cpu) -> list[StructDiff | ValueDiff]:
         g = cpu.c.gather
         return bool(g) and (g.start, g.end, g.freed_tables, g.fullmm, g.nr_tables)
 
+    def loaded_mm() -> Hashable:
+        mm = cpu.loaded_mm
+        return cpu.is_switching, 0 if mm is None else int(mm.c.ctx_id)
+
     objects = {name: cpu_object(cpu, name) for name in _fields(cpu.c)}
-    return [StructDiff(cpu.c, objects), ValueDiff(cpu_object(cpu, "gather"), gather)]
+    return [
+        StructDiff(cpu.c, objects),
+        ValueDiff(cpu_object(cpu, "gather"), gather),
+        ValueDiff(cpu_object(cpu, "loaded_mm"), loaded_mm),
+    ]
 
 
 def diffs_of_kernel(kernel: Kernel) -> list[StructDiff | ValueDiff]:

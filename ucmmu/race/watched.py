@@ -47,11 +47,17 @@ class MemoryWatch(Protocol):
     def load(self, what: Hashable, frame: int) -> int:
         """The CPU that runs reads a word or field of that frame."""
 
+    def load_block(self, words: range, frame: int) -> list[int]:
+        """It reads these words, all in that frame, in one step."""
+
     def store(self, what: Hashable, frame: int, value: int) -> None:
         """It writes one."""
 
     def exchange(self, what: Hashable, frame: int, value: int) -> int:
         """It exchanges one, LOCK XCHG; returns what it was."""
+
+    def lock_prefix(self) -> None:
+        """What it reads and then writes next is one locked instruction."""
 
     def walker_load(self, pa: int) -> int:
         """Its page walker reads a word."""
@@ -213,16 +219,30 @@ class WatchedMemory(Memory):
         if self.watch is None or not self.watch.active:
             return super().read(pa, n)
         words = range(pa & -8, pa + n, 8)
-        data = b"".join(self.read_u64(word).to_bytes(8, "little") for word in words)
+        values = self.watch.load_block(words, pa >> PAGE_SHIFT)
+        data = b"".join(value.to_bytes(8, "little") for value in values)
         return data[pa % 8 : pa % 8 + n]
 
     def write(self, pa: int, data: bytes) -> None:
         """See Memory."""
         start, end = pa & -8, pa + len(data)
-        old = super().read(start, -(-end // 8) * 8 - start)
-        new = old[: pa - start] + bytes(data) + old[end - start :]
-        for at in range(0, len(new), 8):
-            self.write_u64(start + at, int.from_bytes(new[at : at + 8], "little"))
+        for word in range(start, end, 8):
+            first, last = max(pa, word), min(end, word + 8)
+            part = int.from_bytes(data[first - pa : last - pa], "little") << (first - word) * 8
+            if last - first == 8:
+                self.write_u64(word, part)
+            else:
+                mask = (1 << (last - first) * 8) - 1 << (first - word) * 8
+                self._write_part(word, mask, part)
+
+    def _write_part(self, word: int, mask: int, part: int) -> None:
+        """A store of some bytes of a word, which is seen at once: the buffers have whole words."""
+        watch = self.watch
+        if watch is None or not watch.active:
+            self.raw_store(word, self.raw_load(word) & ~mask | part)
+            return
+        watch.lock_prefix()
+        watch.store(word, word >> PAGE_SHIFT, watch.load(word, word >> PAGE_SHIFT) & ~mask | part)
 
     def view(self, pa: int, n: int) -> memoryview:
         """See Memory: nobody can tell what is done with it."""
@@ -300,6 +320,8 @@ class WatchedMemory(Memory):
         self.in_use.discard(pfn)
         self.private.discard(pfn)
         self.c.frees += 1
+        if self.c.nr_freed:
+            self.c.nr_freed[pfn] += 1
         self._freed[cpu].append(pfn)
 
     def put_page(self, pfn: int) -> None:

@@ -22,7 +22,7 @@ from mmu.linux.mm import Mm
 from mmu.linux.mman import MAP_ANONYMOUS, MAP_FIXED, MAP_PRIVATE
 from mmu.linux.move_page_tables import move_normal_pmd
 from mmu.linux.pgtable import entry_pfn, mm_find_pmd, pmd_none, pte_table, set_pte_at, table_entry
-from mmu.linux.policy import FreeTables
+from mmu.linux.policy import FreeLevels, FreeTables
 from mmu.linux.rcupdate import rcu_qs
 from mmu.linux.sched import Interruptible
 from mmu.linux.smp import local_irqs_off
@@ -37,6 +37,7 @@ from mmu.units import PAGE_SHIFT, PAGE_SIZE
 from mmu.x86 import Access, Mmu, Outcome
 from mmu.x86.check import ChangedBy
 from ucmmu.race.interleaving import Interleaving, Step
+from ucmmu.race.watched import WatchedMemory, WatchedMmu
 from ucmmu.testing.rings import batch_of
 
 BASE = 0x10_0000_0000
@@ -60,8 +61,9 @@ class AtOnce(Interleaving):
 class RaceWorld:
     """``cpus`` CPUs, each with the same mm loaded; two slots of 2 MiB are mapped from BASE on.
 
-    With ``invlpgb`` flushes are broadcast; there are at least four CPUs then. Events go to
-    ``ring``, if it is given.
+    With ``invlpgb`` flushes are broadcast; there are at least four CPUs then. ``free_levels`` says
+    which empty tables are freed. Events go to ``ring``, if it is given. A ``watched`` one has a
+    memory and MMUs that tell of every access (ucmmu.race.watched).
     """
 
     def __init__(
@@ -70,26 +72,36 @@ class RaceWorld:
         cpus: int = 2,
         *,
         invlpgb: bool = False,
+        free_levels: FreeLevels = FreeLevels.PTE,
         ring: EventRing | None = None,
+        watched: bool = False,
     ) -> None:
-        self.memory = Memory(2 << 20)
+        self.memory = WatchedMemory() if watched else Memory(2 << 20)
         self._own_ring = ring is None
         self._batches: list[Batch] = []
-        self.ring = EventRing(1 << 16) if ring is None else ring
+        self.ring = EventRing(1 << 14) if ring is None else ring
         self.ring.enable()
         self.memory.record(self.ring)
         self.kernel = Kernel(
-            self.memory, policy=policy, engine="python", ring=self.ring, lockdep=True
+            self.memory,
+            policy=policy,
+            free_levels=free_levels,
+            engine="python",
+            ring=self.ring,
+            lockdep=True,
         )
         for _ in range(cpus):
+            kind = WatchedMmu if watched else Mmu
             self.kernel.add_cpu(
-                Mmu(self.memory, geometry="tiny", engine="python", exact=True, check=True)
+                kind(self.memory, geometry="tiny", engine="python", exact=True, check=True)
             )
         self.gather_max = lib.MMU_GATHER_BUNDLE
         self.children: list[Mm] = []
         """What fork() made."""
         self.at_end: list[Callable[[], None]] = []
         """Checks of a scenario's own, when all its operations are done."""
+        self.at_end_of_operation: Callable[[int], object] | None = None
+        """Hears of each CPU that goes back to user mode."""
         self._operation: dict[int, Operation] = {}
         self.mm = Mm(self.kernel)
         for number in reversed(range(cpus)):
@@ -163,12 +175,16 @@ class RaceWorld:
         """
         by = ChangedBy.FAULT if name == "page_fault" else ChangedBy.SYSCALL
         cpu = self.kernel.this_cpu
+        self.kernel.instrument_write(self.kernel, "operations")
         self._operation[cpu.id] = begin_operation(self.kernel, by, detail, 0, None)
         try:
             yield
         finally:
+            self.kernel.instrument_write(self.kernel, "operations")
             end_operation(self.kernel, self._operation.pop(cpu.id))
         self.kernel.check()
+        if self.at_end_of_operation is not None:
+            self.at_end_of_operation(cpu.id)
         rcu_qs(self.kernel, cpu)
 
     def resumed(self, number: int) -> None:

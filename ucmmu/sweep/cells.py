@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -91,11 +92,12 @@ def make_cells(spec: Spec, parsers: Parsers) -> list[Cell]:
     maker = _Maker(spec, parsers)
     maker.check()
     found: dict[Cell, None] = {}
+    total = 0
     for group in spec.groups:
-        for cell in maker.cells_of(group):
-            found.setdefault(cell)
-            if len(found) > MAX_VALUES:
-                spec.complain(group.key, f"these are more than {MAX_VALUES:,} cells")
+        total += len(group.workloads) * math.prod(map(len, group.axes.values()))
+        if total > MAX_VALUES:
+            spec.complain(group.key, f"these are more than {MAX_VALUES:,} cells")
+        found.update(dict.fromkeys(maker.cells_of(group)))
     cells = list(found)
     for group in spec.excluded:
         left = [cell for cell in cells if not _is_in(cell, group)]

@@ -110,7 +110,7 @@ def _loaders(path: str) -> Iterator[str]:
     """The file that loads a program: its PT_INTERP, or the interpreter of a script."""
     with open(path, "rb") as file:
         head = file.read(4096)
-        with suppress(struct.error, IndexError, UnicodeDecodeError):
+        with suppress(struct.error, IndexError, OverflowError, UnicodeDecodeError):
             name = _script_interpreter(head) if head[:2] == b"#!" else _elf_interpreter(head)
             if name and _is_readable_file(name):
                 yield name

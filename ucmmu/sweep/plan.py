@@ -80,6 +80,8 @@ class Planner:
             names = environment_of(options)
             asked = asdict(options) | _others(arguments, options)
         else:
+            _check_races(arguments)
+            words = [kind, "--jobs=1", *words[1:]]
             asked = _others(arguments, None)
         files = files_of(words, program)
         facts = facts_of(
@@ -116,13 +118,23 @@ def _options(arguments: argparse.Namespace) -> RunOptions:
 
 
 def _others(arguments: argparse.Namespace, options: RunOptions | None) -> dict[str, Any]:
-    """What the command line says that is not among the options of a run."""
-    known = () if options is None else tuple(asdict(options))
-    return {
-        name: value
-        for name, value in vars(arguments).items()
-        if name not in (*_NOT_ASKED, *WHY_NOT) and (name not in known or name == "free_tables")
-    }
+    """What the command line says that the options of a run do not, or not yet."""
+    usual = asdict(RunOptions("")) if options is not None else {}
+    taken = asdict(options) if options is not None else {}
+    others = {}
+    for name, value in vars(arguments).items():
+        given = tuple(value) if isinstance(value, list) else value
+        if name in _NOT_ASKED or name.replace("_", "-") in WHY_NOT:
+            continue
+        if name not in usual or (given is not None and taken[name] == usual[name] != given):
+            others[name] = given
+    return others
+
+
+def _check_races(arguments: argparse.Namespace) -> None:
+    from ucmmu.race.command import settings_of
+
+    settings_of(arguments)
 
 
 def _check_geometry(name: str) -> None:

@@ -28,7 +28,7 @@ FIGURES: Final[dict[str, tuple[str, ...]]] = {
         "instructions",
         "seconds",
     ),
-    "race": ("schedules", "complete", "failures", "seconds"),
+    "race": ("result", "schedules", "complete", "seconds"),
 }
 """What a table shows of each kind unless the spec says otherwise."""
 _HEADS: Final = {

@@ -31,6 +31,8 @@ sys.path[:] = {path!r}
 from ucmmu.sweep.cell import run
 sys.exit(run(*{arguments!r}))
 """
+_VERDICTS: Final = ("failed", "UNFINISHED")
+"""Of races, the worst first."""
 _LONGEST_LINE: Final = 2000
 _GRACE: Final = 2.0
 """Seconds in which a cell that is told to end may do so by itself."""
@@ -100,11 +102,27 @@ def _end(process: subprocess.Popen[bytes]) -> int:
 
 
 def _report_in(path: Path) -> dict[str, Any] | None:
+    """What the command wrote: the report of a run, or what :func:`_of_races` makes of races."""
     with suppress(OSError, ValueError):
         report = json.loads(path.read_bytes())
         if isinstance(report, dict):
             return report
+        if report and all(isinstance(one, dict) for one in report):
+            return _of_races(report)
     return None
+
+
+def _of_races(results: list[dict[str, Any]]) -> dict[str, Any]:
+    """The results of races, and what they say together: the worst, all schedules, all time."""
+    verdicts = [one["result"] for one in results]
+    worst = (verdict for verdict in _VERDICTS if verdict in verdicts)
+    return {
+        "result": next(worst, verdicts[0]),
+        "schedules": sum(one["schedules"] for one in results),
+        "complete": all(one["complete"] for one in results),
+        "seconds": round(sum(one["seconds"] for one in results), 3),
+        "results": results,
+    }
 
 
 def _error(
@@ -128,9 +146,8 @@ def _error(
 def was_stopped(done: Done) -> bool:
     """Whether the cell was ended from outside, and has no result for that."""
     stops = {SIGNALLED + signal.SIGINT, SIGNALLED + signal.SIGTERM, SIGNALLED + signal.SIGHUP}
-    report = done.report
-    if report is not None:
-        return report.get("ended") == "interrupt"
+    if done.report is not None and "ended" in done.report:
+        return bool(done.report["ended"] == "interrupt")
     return done.exit_code in stops or done.exit_code in (-signal.SIGTERM, -signal.SIGINT)
 
 

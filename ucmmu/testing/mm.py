@@ -15,6 +15,7 @@ from mmu.linux.fault import Segv
 from mmu.linux.mm import Mm
 from mmu.linux.mman import MAP_ANONYMOUS, MAP_FIXED, MAP_PRIVATE
 from mmu.linux.pgtable import PTRS_PER_PTE, entry_pfn, pmd_none
+from mmu.linux.policies import policy_of
 from mmu.linux.state import Cpu, Kernel
 from mmu.linux.tlbflush import switch_mm
 from mmu.memory import Memory
@@ -107,6 +108,8 @@ class MmUnderTest(Mm):
     def refcount(self, va: int) -> int:
         """The reference count of va's PTE table; 0 without a table."""
         table = self.pte_table(va)
+        if table and not self.native:
+            return policy_of(self.kernel).references(table)
         return int(self.memory.page(table).pte_refcount) if table else 0
 
     def tables(self) -> int:
@@ -146,6 +149,7 @@ def load_mm(options: MachineOptions, mmu: Mmu, ring: EventRing | None) -> MmUnde
     kernel = Kernel(
         mmu.memory,
         policy=options.free_tables,
+        free_levels=options.levels_freed,
         engine=options.engine,
         ring=ring,
         lockdep=True,

@@ -21,5 +21,5 @@ def batch_of(ring: EventRing | None, first: int = 0) -> Batch:
     count = int(ring.c.head - ring.c.tail)
     records = ffi.new("struct event[]", max(count, 1))
     lib.ring_read(ring.c, records, count)
-    taken = np.frombuffer(ffi.buffer(records), RECORD)[:count].copy()
+    taken = np.frombuffer(memoryview(ffi.buffer(records)), RECORD)[:count].copy()
     return Batch(np.arange(first, first + count, dtype=np.uint64), taken)

@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Free only what stays empty for a while: a range that is refilled at once keeps its tables.
+
+The last reference of a table is not dropped but becomes the policy's own. A table on which nobody
+else has had one for ``WAIT_NS`` of virtual time is freed; one that was refilled is left alone. Each
+address space has at most ``MOST`` such tables: when it has, a table is freed at once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mmu.linux.free_tables import FreeTablesPolicy, Holder
+from mmu.linux.mmu_gather import Gather
+from mmu.linux.shared import SpinLock
+from mmu.linux.state import Kernel, MmStruct
+from mmu.units import PAGE_SIZE
+
+WAIT_NS = 2_000_000
+"""Nanoseconds of virtual time; an instruction takes one."""
+MOST = 128
+
+
+@dataclass
+class Kept:
+    """A table that was empty at ``since``."""
+
+    mm: MmStruct
+    addr: int
+    since: int
+
+
+class Deferring(FreeTablesPolicy):
+    """refcount, but the last reference waits."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        super().__init__(kernel)
+        self.empty: dict[int, Kept] = {}
+        """By frame, under the lock."""
+        self.lock = SpinLock(kernel, "the lock of empty tables")
+        self.most = self.freed = self.refilled = 0
+
+    def put_many(
+        self, mm: MmStruct, tlb: Gather | None, table: int, addr: int, nr: int, holder: Holder
+    ) -> None:
+        """Drop references; a table on which only ours is left waits from now on."""
+        super().put_many(mm, tlb, table, addr, nr, holder)
+        entry = self.empty.get(table)
+        if entry is not None and not self.references(table):
+            entry.since = self.kernel.now_ns()
+
+    def put_last(
+        self, mm: MmStruct, tlb: Gather | None, table: int, addr: int, nr: int, holder: Holder
+    ) -> None:
+        """Take a reference of our own before the last is dropped, unless there are too many, or the
+        address space goes.
+        """
+        exits = tlb is not None and tlb.c.fullmm
+        if not exits and self.keep(mm, table, addr):
+            self.table_put(mm, table, nr, holder)
+        else:
+            super().put_last(mm, tlb, table, addr, nr, holder)
+
+    def keep(self, mm: MmStruct, table: int, addr: int) -> bool:
+        """Have the table wait; whether it does. The caller holds a reference."""
+        with self.lock:
+            if table in self.empty or sum(kept.mm is mm for kept in self.empty.values()) >= MOST:
+                return False
+            self.empty[table] = Kept(mm, addr, self.kernel.now_ns())
+            self.most = max(self.most, len(self.empty))
+            self.table_get(mm, table, 1, Holder.VISITOR)
+        return True
+
+    def task_work(self) -> None:
+        """Give up what has waited long enough."""
+        due = self.kernel.now_ns() - WAIT_NS
+        for table, kept in list(self.empty.items()):
+            if kept.since <= due and kept.mm.mmap_lock.read_trylock():
+                if self.give_up(None, table, kept):
+                    self.refilled += 1
+                else:
+                    self.freed += 1
+                kept.mm.mmap_lock.unlock(False)
+
+    def give_up(self, tlb: Gather | None, table: int, kept: Kept) -> bool:
+        """Drop our reference of the table, whose mmap_lock is held; whether others have some."""
+        with self.lock:
+            if self.empty.pop(table, None) is None:
+                return True
+        in_use = self.references(table) > 1
+        super().put_last(kept.mm, tlb, table, kept.addr, 1, Holder.VISITOR)
+        return in_use
+
+    def unmapping(self, tlb: Gather, start: int, end: int) -> None:
+        """Nothing may be left of these addresses."""
+        for table, kept in list(self.empty.items()):
+            if kept.mm is tlb.mm and start <= kept.addr < end:
+                self.give_up(tlb, table, kept)
+
+    def table_moved(self, mm: MmStruct, table: int, addr: int) -> None:
+        """It is found there now."""
+        if table in self.empty:
+            self.empty[table].addr = addr
+
+    def kept(self, table: int) -> int:
+        """One of each that waits."""
+        return int(table in self.empty)
+
+    def memory_kept(self) -> int:
+        """The tables that wait."""
+        return len(self.empty) * PAGE_SIZE
+
+    def figures(self) -> dict[str, int]:
+        """What the waiting came to."""
+        return {
+            "empty tables kept at most": self.most,
+            "freed after they waited": self.freed,
+            "refilled while they waited": self.refilled,
+        }

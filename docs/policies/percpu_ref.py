@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""References counted per CPU, as struct percpu_ref does (lib/percpu-refcount.c; series of 2022).
+
+A table that is alive is counted by each CPU for itself: no cache line is shared. When it looks as
+if no reference were left, the count becomes one atomic number for good::
+
+    live     get, put: this CPU's counter       the atomic count is BIAS
+      │ a put after which the counters add up to 0: kill(), the PMD lock held
+      │    live = 0; wait until every CPU has had its interrupts on;
+      │    atomic count += all counters - BIAS
+    dying    get, put: the atomic count; at 0 the table is freed, as by refcount
+
+Whoever counts has interrupts off between looking at ``live`` and changing its counter: once every
+other CPU took an interrupt, none can still be about to change one.
+
+The last reference is dropped by a put, and whoever puts adds up afterwards: the last one finds 0.
+Faults on a table that nothing was ever zapped from are spared even that: ``zapped`` says so.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mmu.linux.bug import Bug
+from mmu.linux.free_tables import FreeTablesPolicy, Holder
+from mmu.linux.locks import pmd_lock, pmd_unlock
+from mmu.linux.mmu_gather import Gather
+from mmu.linux.pgtable import entry_pfn
+from mmu.linux.rcu import rcu_read_lock, rcu_read_unlock
+from mmu.linux.shared import Atomic, PerCpu, local_irqs_off
+from mmu.linux.smp import smp_call_function
+from mmu.linux.state import Kernel, MmStruct
+from mmu.twin import EntryPa
+
+BIAS = 1 << 30
+"""Keeps the atomic count from 0 as long as the counters count."""
+
+
+@dataclass
+class Ref:
+    """What a table has beside its ``struct page``, whose ``pte_refcount`` is the atomic count."""
+
+    count: PerCpu
+    live: Atomic
+    zapped: Atomic
+
+
+class PerCpuRef(FreeTablesPolicy):
+    """Per-CPU counters while a table is live, one atomic count once it may be empty."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        super().__init__(kernel)
+        self.refs: dict[int, Ref] = {}
+        self.killed = 0
+
+    def pte_ref_init(self, mm: MmStruct, table: int, pmd: EntryPa, count: int) -> None:
+        """Live from the start; the first references are this CPU's."""
+        super().pte_ref_init(mm, table, pmd, BIAS)
+        self.refs[table] = Ref(
+            PerCpu(self.kernel, f"count of table {table:#x}"),
+            Atomic(self.kernel, f"live of table {table:#x}", 1),
+            Atomic(self.kernel, f"zapped of table {table:#x}"),
+        )
+        self.refs[table].count.values[self.kernel.this_cpu.id] = count
+
+    def add(self, table: int, nr: int) -> bool:
+        """Add to this CPU's counter if the table is live; whether it is."""
+        ref = self.refs[table]
+        with local_irqs_off(self.kernel):
+            if not ref.live.read():
+                return False
+            ref.count.add(nr)
+            return True
+
+    def table_get(self, mm: MmStruct, table: int, nr: int, holder: Holder) -> None:
+        """Count."""
+        if self.add(table, nr):
+            self.tell_get(table, 0, nr, holder)
+        else:
+            super().table_get(mm, table, nr, holder)
+
+    def table_get_unless_zero(self, mm: MmStruct, table: int) -> bool:
+        """Count; a live table has not come to 0, whatever its counters say."""
+        if self.add(table, 1):
+            self.tell_get(table, 0, 1, Holder.VISITOR)
+            return True
+        return super().table_get_unless_zero(mm, table)
+
+    def put_many(
+        self, mm: MmStruct, tlb: Gather | None, table: int, addr: int, nr: int, holder: Holder
+    ) -> None:
+        """Count, and look whether these were the last."""
+        ref = self.refs[table]
+        rcu_read_lock(self.kernel)  # keeps the frame, once our references are gone
+        if holder is Holder.ENTRIES and not ref.zapped.read():
+            ref.zapped.set(1)
+        if self.add(table, -nr):
+            self.tell_put(table, nr, 0, holder)
+            if ref.zapped.read() and ref.count.sum() == 0:
+                self.kill(mm, tlb, table, addr)
+            rcu_read_unlock(self.kernel)
+        else:
+            rcu_read_unlock(self.kernel)
+            super().put_many(mm, tlb, table, addr, nr, holder)
+
+    def kill(self, mm: MmStruct, tlb: Gather | None, table: int, addr: int) -> None:
+        """Have the table counted by one number, and free it if that is 0. In an RCU read section;
+        waits for all other CPUs.
+        """
+        page, ref = self.memory.page(table), self.refs[table]
+        while True:
+            pmd = EntryPa(page.pmd)
+            pmd_lock(mm, pmd)
+            if page.pmd == pmd:
+                break
+            pmd_unlock(mm, pmd)  # it was moved
+        if entry_pfn(self.memory.read_u64(pmd)) != table or not ref.live.read():
+            pmd_unlock(mm, pmd)  # another CPU was faster
+            return
+        self.killed += 1
+        ref.live.set(0)
+        self.stop_counting()
+        total = sum(ref.count.take(cpu.id) for cpu in self.kernel.cpus)
+        self.kernel.lock_prefix()
+        left = page.pte_refcount + total - BIAS
+        if left < 0:
+            self.kernel.bug(Bug.PTE_REF_UNDERFLOW, table)
+        page.pte_refcount = max(left, 0)
+        if left:
+            pmd_unlock(mm, pmd)
+        else:
+            self.free_and_unlock(mm, tlb, pmd, addr)
+
+    def stop_counting(self) -> None:
+        """Wait until no CPU can still be between looking at ``live`` and changing its counter."""
+        smp_call_function(self.kernel, lambda _: None)
+
+    def frame_freed(self, table: int) -> None:
+        """The counters go with the frame. It may be that of a PMD table, which has none."""
+        self.refs.pop(table, None)
+
+    def references(self, table: int) -> int:
+        """The counters and the atomic count, without BIAS."""
+        count = self.peek(table).pte_refcount
+        return int(count) + sum(self.refs[table].count.values) - (BIAS if count >= BIAS >> 1 else 0)
+
+    def tell_get(self, table: int, old: int, new: int, holder: Holder) -> None:
+        """Record what the true count went to."""
+        now = self.references(table)
+        super().tell_get(table, now - (new - old), now, holder)
+
+    def tell_put(self, table: int, old: int, new: int, holder: Holder) -> None:
+        """Record what the true count went to."""
+        now = self.references(table)
+        super().tell_put(table, now + old - new, now, holder)
+
+    def memory_kept(self) -> int:
+        """Four bytes a CPU and table (alloc_percpu())."""
+        return 4 * len(self.kernel.cpus) * len(self.refs)
+
+    def figures(self) -> dict[str, int]:
+        """How often the counters were folded into one number."""
+        return {"per-CPU counts folded": self.killed}

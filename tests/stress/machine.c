@@ -1,0 +1,340 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The machine: CPUs that are host threads, their interrupts, their waits, and memory. */
+#include <sched.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "memory/page_alloc.h"
+#include "mm/pgalloc.h"
+#include "mm/rcu.h"
+#include "mm/tlbflush.h"
+#include "stress.h"
+
+#define RAM ((u64)64 << 20)
+#define PENDING_MAX 2048 /* frames in RCU, above which allocation waits for a grace period */
+#define SPINS 64	 /* before the CPU is left to another thread */
+#define STOP_NS 30000000 /* how long a stopped thread is away */
+
+struct world world;
+_Thread_local struct thread *me;
+
+void defect(const char *format, ...)
+{
+	va_list arguments;
+
+	if (!__atomic_fetch_add(&world.defects, 1, __ATOMIC_ACQ_REL)) {
+		va_start(arguments, format);
+		vsnprintf(world.defect, sizeof(world.defect), format, arguments);
+		va_end(arguments);
+	}
+	WRITE_ONCE(world.stop, BROKEN);
+}
+
+static u64 clock_ns(clockid_t clock)
+{
+	struct timespec t;
+
+	clock_gettime(clock, &t);
+	return (u64)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+u64 now_ns(void)
+{
+	return clock_ns(CLOCK_MONOTONIC);
+}
+
+u64 cpu_ns(void)
+{
+	return clock_ns(CLOCK_THREAD_CPUTIME_ID);
+}
+
+/* xorshift64* */
+u64 next_random(void)
+{
+	u64 x = me->random;
+
+	x ^= x >> 12;
+	x ^= x << 25;
+	x ^= x >> 27;
+	me->random = x;
+	return x * 0x2545f4914f6cdd1d >> 8;
+}
+
+/* ---- interrupts ---- */
+
+/* Another CPU asks this one for a flush. */
+static void flush_tlb_call(const struct flush_tlb_info *info)
+{
+	me->calls++;
+	if (info->new_tlb_gen > me->cpu.ctxs[0].tlb_gen)
+		flush_tlb_func(&me->cpu, &world.mm, info);
+}
+
+void take_interrupts(void)
+{
+	u32 id = me->cpu.id;
+	u64 who;
+
+	if (me->cpu.irqs_disabled || !READ_ONCE(world.pending[id]))
+		return;
+	who = __atomic_exchange_n(&world.pending[id], 0, __ATOMIC_ACQUIRE);
+	for (; who; who &= who - 1) {
+		struct request *request = &world.request[id][__builtin_ctzll(who)];
+
+		flush_tlb_call(request->info);
+		__atomic_store_n(&request->pending, 0, __ATOMIC_RELEASE);
+	}
+}
+
+/* A wait in progress. */
+struct wait {
+	u64 since, cpu_since;
+	u32 spins;
+};
+
+static struct wait begin_wait(void)
+{
+	return (struct wait){ now_ns(), cpu_ns(), 0 };
+}
+
+/* Once more round a wait. False: it is unbounded. */
+static bool wait_on(struct wait *w, const char *what)
+{
+	take_interrupts();
+	if (READ_ONCE(world.stop) == BROKEN)
+		return false;
+	if (++w->spins % SPINS) {
+		__builtin_ia32_pause();
+		return true;
+	}
+	sched_yield();
+	if (w->spins % (SPINS * 64) || now_ns() - w->since < world.options.stall_ms * 1000000)
+		return true;
+	defect("CPU %u waits for %s for more than %lu ms", me->cpu.id, what,
+	       world.options.stall_ms);
+	return false;
+}
+
+static void end_wait(const struct wait *w)
+{
+	u64 ns = now_ns() - w->since;
+
+	me->waited_cpu_ns += cpu_ns() - w->cpu_since;
+	if (ns > me->wait_ns_max)
+		me->wait_ns_max = ns;
+}
+
+static bool wait_for_lock(struct kernel *kernel, u32 *lock, u32 kind)
+{
+	struct wait w = begin_wait();
+	bool had = true;
+
+	(void)kernel;
+	while (READ_ONCE(*lock) && had)
+		had = wait_on(&w, kind == LOCK_PTE ? "a PTE lock" : "a PMD lock");
+	end_wait(&w);
+	return had;
+}
+
+/* Ask the other CPUs of mask for the flush; do it here; wait for them. */
+static void flush_others(struct mm_struct *mm, const struct flush_tlb_info *info)
+{
+	struct flush_tlb_info f = *info;
+	u64 others = READ_ONCE(mm->cpu_bitmap) & ~(1ull << me->cpu.id);
+	struct wait w = begin_wait();
+
+	for (u64 mask = others; mask; mask &= mask - 1) {
+		u32 id = __builtin_ctzll(mask);
+		struct request *request = &world.request[id][me->cpu.id];
+
+		request->info = &f;
+		WRITE_ONCE(request->pending, 1);
+		__atomic_fetch_or(&world.pending[id], 1ull << me->cpu.id, __ATOMIC_RELEASE);
+	}
+	if (f.new_tlb_gen > me->cpu.ctxs[0].tlb_gen)
+		flush_tlb_func(&me->cpu, mm, &f);
+	for (u64 mask = others; mask; mask &= mask - 1) {
+		struct request *request = &world.request[__builtin_ctzll(mask)][me->cpu.id];
+
+		while (__atomic_load_n(&request->pending, __ATOMIC_ACQUIRE) &&
+		       wait_on(&w, "another CPU's flush"))
+			;
+	}
+	end_wait(&w);
+}
+
+/* ---- preemption and RCU ---- */
+
+static void stop_here(void)
+{
+	struct timespec away = { .tv_nsec = STOP_NS };
+	u64 since = cpu_ns();
+
+	me->stops++;
+	nanosleep(&away, NULL);
+	me->waited_cpu_ns += cpu_ns() - since;
+}
+
+void may_be_preempted(void)
+{
+	u64 chance = next_random();
+
+	take_interrupts();
+	if (chance % 64)
+		return;
+	if (!me->cpu.rcu_nesting && !me->cpu.irqs_disabled)
+		rcu_report_qs(&world.kernel, me->cpu.id);
+	if (chance / 64 % 4 == 0)
+		sched_yield();
+	else
+		for (u32 i = chance / 256 % 512; i > 0; i--)
+			__builtin_ia32_pause();
+	if (world.options.unfair && chance / 64 % 512 == 1)
+		stop_here();
+}
+
+/* Too many frames wait for a grace period: wait for it, too. */
+static void throttle(void)
+{
+	struct wait w = begin_wait();
+
+	me->throttled++;
+	while (READ_ONCE(world.kernel.rcu.nr_pending) > PENDING_MAX / 2 &&
+	       wait_on(&w, "a grace period"))
+		rcu_report_qs(&world.kernel, me->cpu.id);
+	end_wait(&w);
+}
+
+void meet(void)
+{
+	u32 round = __atomic_load_n(&world.round, __ATOMIC_ACQUIRE);
+	struct wait w = begin_wait();
+
+	if (__atomic_add_fetch(&world.arrived, 1, __ATOMIC_ACQ_REL) == world.options.threads) {
+		WRITE_ONCE(world.arrived, 0);
+		__atomic_fetch_add(&world.round, 1, __ATOMIC_ACQ_REL);
+		return;
+	}
+	while (__atomic_load_n(&world.round, __ATOMIC_ACQUIRE) == round) {
+		take_interrupts();
+		if (++w.spins % SPINS == 0)
+			sched_yield();
+		if (w.spins % 1024 == 0)
+			rcu_report_qs(&world.kernel, me->cpu.id);
+	}
+}
+
+/* ---- making it ---- */
+
+/* A first-level array for loads and stores, a second-level one, and paging-structure caches. */
+static void lay_out_tlb(struct tlb *tlb)
+{
+	static const struct tlb_array arrays[] = {
+		{ .kind = TLB_DTLB_LOAD | TLB_DTLB_STORE, .sizes = 2, .sets = 16, .ways = 4 },
+		{ .kind = TLB_L2_DTLB, .sizes = 2, .sets = 64, .ways = 8 },
+		{ .kind = TLB_PSC, .tables = 1 << 2 | 1 << 3 | 1 << 4, .sets = 1, .ways = 32 },
+	};
+	u32 sets = 0;
+
+	tlb->random = 1;
+	tlb->nr_arrays = sizeof(arrays) / sizeof(arrays[0]);
+	for (u32 i = 0; i < tlb->nr_arrays; i++) {
+		struct tlb_array *array = &tlb->array[i];
+
+		*array = arrays[i];
+		array->first = tlb->nr_entries;
+		array->first_set = sets;
+		array->enters[1] = array->sizes ? 1 : 0;
+		array->pcids = TLB_ANY_PCIDS;
+		tlb->nr_entries += array->sets * array->ways;
+		sets += array->sets;
+	}
+}
+
+static void make_cpu(u32 id)
+{
+	struct thread *t = &world.thread[id];
+
+	t->random = (world.options.seed + id + 1) * 0x9e3779b97f4a7c15;
+	t->mmu.ram = &world.memory;
+	t->mmu.cpu = id;
+	t->mmu.cr0 = CR0_PE | CR0_PG | CR0_WP;
+	t->mmu.cr4 = CR4_PAE;
+	t->mmu.cr3 = world.mm.pgd;
+	t->mmu.efer = EFER_LME | EFER_LMA | EFER_NXE;
+	t->mmu.maxphyaddr = 40;
+	t->mmu.exact = 1;
+	lay_out_tlb(&t->mmu.tlb);
+	t->cpu.kernel = &world.kernel;
+	t->cpu.mmu = &t->mmu;
+	t->cpu.id = id;
+	t->cpu.loaded_mm = &world.mm;
+	t->cpu.rcu_watching = 1;
+	t->cpu.ctxs[0].ctx_id = world.mm.ctx_id;
+	world.kernel.cpu[id] = &t->cpu;
+	world.kernel.nr_cpus++;
+	world.mm.cpu_bitmap |= 1ull << id;
+}
+
+static void make_mm(void)
+{
+	struct mm_struct *mm = &world.mm;
+	struct vm_area_struct vma = {
+		.vm_start = BASE,
+		.vm_end = BASE + world.options.tables * (u64)PMD_SIZE,
+		.vm_flags = VM_READ | VM_WRITE | VM_MAYREAD | VM_MAYWRITE,
+		.vm_pgoff = BASE >> PAGE_SHIFT,
+		.anon_vma = 1,
+		.nr_anon_vma_chain = 1,
+	};
+
+	mm->kernel = &world.kernel;
+	mm->ram = &world.memory;
+	mm->ctx_id = INIT_MM_CTX_ID + 1;
+	mm->pgd = alloc_pages(&world.memory, 0, true) << PAGE_SHIFT;
+	page_change_flags(pfn_to_page(mm->ram, mm->pgd >> PAGE_SHIFT), PG_table, 0);
+	if (vma_insert(mm, &vma))
+		abort();
+}
+
+/* The PUD and PMD tables, which stay: no freeing of theirs is looked for. */
+static void make_upper_tables(void)
+{
+	for (u64 i = 0; i < world.memory.frontier; i++)
+		if (READ_ONCE(world.memory.pages[i].flags) & PG_table)
+			world.frames[i].state = FRAME_UPPER;
+}
+
+void make_world(const struct options *options)
+{
+	u64 bytes = options->threads * sizeof(struct thread);
+
+	world.options = *options;
+	world.thread = aligned_alloc(128, (bytes + 127) / 128 * 128);
+	world.frames = calloc(RAM >> PAGE_SHIFT, sizeof(*world.frames));
+	if (!world.thread || !world.frames || memory_init(&world.memory, RAM, 0))
+		abort();
+	memset(world.thread, 0, bytes);
+	me = world.thread;
+	world.kernel.ram = &world.memory;
+	world.kernel.policy = options->policy;
+	world.kernel.rcu.head = world.kernel.rcu.tail = world.kernel.rcu.wait_head = PAGE_NONE;
+	world.kernel.wait_for_lock = wait_for_lock;
+	world.kernel.flush_others = flush_others;
+	make_mm();
+	for (u32 id = 0; id < options->threads; id++)
+		make_cpu(id);
+	set_this_cpu(&world.kernel, &me->cpu);
+	if (!pmd_alloc(&world.mm, BASE))
+		abort();
+	make_upper_tables();
+}
+
+void wait_for_memory(void)
+{
+	if (unlikely(READ_ONCE(world.kernel.rcu.nr_pending) > PENDING_MAX))
+		throttle();
+}

@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The threads, their rounds, and what came of it: one JSON object on standard output. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "stress.h"
+
+#define ROUND_NS 100000000   /* of work, then everybody rests and is looked at */
+#define BATCH 64	     /* operations between two looks at the clock */
+#define SPIN_CPU_NS 10000000 /* of CPU time outside waits that a batch may take and a stop */
+
+static const char *const policies[] = { "never", "scan", "refcount", "refcount-pmdlock" };
+
+/* A thread that spins where it cannot be seen to wait uses up CPU time: an unbounded wait (D2). */
+static void check_spinning(u64 cpu_since)
+{
+	u64 spent = cpu_ns() - cpu_since;
+
+	if (world.options.unfair && spent > me->waited_cpu_ns + SPIN_CPU_NS)
+		defect("CPU %u spun for %lu us where no lock is waited for", me->cpu.id,
+		       (spent - me->waited_cpu_ns) / 1000);
+}
+
+static void work_until(u64 end)
+{
+	while (!has_ended() && now_ns() < end) {
+		u64 cpu_since = cpu_ns(), since = now_ns(), spent;
+
+		me->waited_cpu_ns = 0;
+		for (u32 i = 0; i < BATCH && !has_ended(); i++)
+			operate();
+		check_spinning(cpu_since);
+		spent = now_ns() - since;
+		if (spent > me->batch_ns_max)
+			me->batch_ns_max = spent;
+	}
+}
+
+static void *run(void *arg)
+{
+	u64 end;
+
+	me = arg;
+	set_this_cpu(&world.kernel, &me->cpu);
+	end = now_ns() + (u64)(world.options.seconds * 1e9);
+	do {
+		u64 now = now_ns();
+
+		work_until(now + ROUND_NS < end ? now + ROUND_NS : end);
+		meet();
+		if (me->cpu.id == 0)
+			check_at_rest();
+		if (me->cpu.id == 0 && now_ns() >= end && !world.stop)
+			WRITE_ONCE(world.stop, ENOUGH);
+		meet();
+	} while (!has_ended());
+	return NULL;
+}
+
+static double number(const char *name, const char *text, double least, double most)
+{
+	char *end;
+	double value = strtod(text, &end);
+
+	if (*end || end == text || !(value >= least && value <= most)) {
+		fprintf(stderr, "stress: %s must be a number from %g to %g, not %s\n", name, least,
+			most, text);
+		exit(2);
+	}
+	return value;
+}
+
+static u32 policy_of(const char *name)
+{
+	for (u32 i = 0; i < sizeof(policies) / sizeof(policies[0]); i++)
+		if (!strcmp(policies[i], name))
+			return i;
+	fprintf(stderr, "stress: unknown policy %s\n", name);
+	exit(2);
+}
+
+static u64 sum(size_t field)
+{
+	u64 total = 0;
+
+	for (u32 i = 0; i < world.options.threads; i++)
+		total += *(const u64 *)((const char *)&world.thread[i] + field);
+	return total;
+}
+
+static u64 most(size_t field)
+{
+	u64 value = 0;
+
+	for (u32 i = 0; i < world.options.threads; i++) {
+		u64 mine = *(const u64 *)((const char *)&world.thread[i] + field);
+
+		value = mine > value ? mine : value;
+	}
+	return value;
+}
+
+#define SUM(field) sum(offsetof(struct thread, field))
+#define MOST(field) most(offsetof(struct thread, field))
+
+static void print_operations(void)
+{
+	u64 total = 0;
+
+	printf("\"operations\": {");
+	for (u32 i = 0; i < NR_OPERATIONS; i++) {
+		u64 done = SUM(done[i]);
+
+		total += done;
+		printf("\"%s\": %lu, ", operation_names[i], done);
+	}
+	printf("\"total\": %lu}, \"missed\": {", total);
+	for (u32 i = 0; i < NR_OPERATIONS; i++)
+		printf("%s\"%s\": %lu", i ? ", " : "", operation_names[i], SUM(missed[i]));
+	printf("}, ");
+}
+
+static void print_defect(void)
+{
+	printf("\"defects\": %lu, \"defect\": ", world.defects);
+	if (world.defects)
+		printf("\"%s\"", world.defect);
+	else
+		printf("null");
+	printf("}\n");
+}
+
+static void print(double seconds)
+{
+	const struct options *o = &world.options;
+
+	printf("{\"free_tables\": \"%s\", \"threads\": %u, \"tables\": %u, \"pages\": %u, ",
+	       policies[o->policy], o->threads, o->tables, o->pages);
+	printf("\"seed\": %lu, \"seconds\": %.3f, ", o->seed, seconds);
+	print_operations();
+	printf("\"tables_allocated\": %lu, \"tables_freed\": %lu, \"lost_counts\": %lu, ",
+	       SUM(tables_allocated), SUM(tables_freed), world.lost_counts);
+	printf("\"faults\": %lu, \"flushes_for_others\": %lu, \"grace_periods\": %lu, ",
+	       SUM(faults), SUM(calls), world.kernel.rcu.gp_seq);
+	printf("\"words_checked\": %lu, \"stops\": %lu, \"throttled\": %lu, ", SUM(reads),
+	       SUM(stops), SUM(throttled));
+	printf("\"rests\": %u, \"tables_at_rest\": %lu, \"entries_at_rest\": %lu, ", world.rounds,
+	       world.rest_tables, world.rest_entries);
+	printf("\"lock_waits\": %lu, \"wait_us_max\": %lu, \"batch_us_max\": %lu, ",
+	       world.kernel.counter[KERNEL_COUNTER_pte_lock_contended] +
+		       world.kernel.counter[KERNEL_COUNTER_pmd_lock_contended],
+	       MOST(wait_ns_max) / 1000, MOST(batch_ns_max) / 1000);
+	print_defect();
+}
+
+int main(int argc, char **argv)
+{
+	struct options options;
+	u64 since;
+
+	if (argc != 9) {
+		fprintf(stderr, "usage: stress POLICY THREADS TABLES PAGES SECONDS SEED STALL_MS "
+				"UNFAIR\n");
+		return 2;
+	}
+	options = (struct options){
+		.policy = policy_of(argv[1]),
+		.threads = number("THREADS", argv[2], 1, THREADS_MAX),
+		.tables = number("TABLES", argv[3], 1, PTRS_PER_PTE),
+		.pages = number("PAGES", argv[4], 1, PTRS_PER_PTE),
+		.seconds = number("SECONDS", argv[5], 0, 1e9),
+		.seed = number("SEED", argv[6], 0, 1e15),
+		.stall_ms = number("STALL_MS", argv[7], 1, 1e9),
+		.unfair = number("UNFAIR", argv[8], 0, 1),
+	};
+	make_world(&options);
+	since = now_ns();
+	for (u32 i = 0; i < options.threads; i++)
+		if (pthread_create(&world.thread[i].pthread, NULL, run, &world.thread[i])) {
+			fprintf(stderr, "stress: no thread can be made\n");
+			return 2;
+		}
+	for (u32 i = 0; i < options.threads; i++)
+		pthread_join(world.thread[i].pthread, NULL);
+	me = world.thread;
+	set_this_cpu(&world.kernel, &me->cpu);
+	world.mm.cpu_bitmap = 1; /* the others are gone */
+	if (!world.defects)
+		check_at_end();
+	print((now_ns() - since) / 1e9);
+	return world.defects ? 1 : 0;
+}

@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Run the threads of tests/stress/*.c, and read what came of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from native import smp
+
+FORMS = ("scan", "refcount-pmdlock", "refcount")
+"""The policies that free tables: what the threads run under."""
+
+STRESS = smp.Program(
+    "stress",
+    Path(__file__).resolve().parent,
+    ("frames.c", "machine.c", "main.c", "operations.c", "rest.c"),
+    (
+        *("alloc_pages", "free_pages", "put_page", "table_alloc"),
+        *("pmd_lock", "rcu_read_unlock"),
+    ),
+)
+_PATIENCE = 120
+"""Seconds that a run may take longer than it is to."""
+
+
+class Died(Exception):
+    """The program ended without a report, or a sanitizer has something to say: its words."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run is: the fields of ``struct options`` (tests/stress/stress.h)."""
+
+    free_tables: str = "refcount"
+    threads: int = 2
+    tables: int = 3
+    pages: int = 4
+    seconds: float = 10.0
+    seed: int = 1
+    stall_ms: int = 20_000
+    unfair: bool = True
+    sanitize: str = ""
+
+
+def stress(run: Run, changed: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """One run's report. ``changed`` as for native.smp.build(). Died, native.smp.NotBuilt."""
+    program = smp.build(STRESS, sanitize=run.sanitize, changed=changed)
+    fields = (run.threads, run.tables, run.pages, run.seconds, run.seed, run.stall_ms)
+    options = "halt_on_error=1:exitcode=66"
+    try:
+        done = subprocess.run(
+            [str(program), run.free_tables, *map(str, fields), str(int(run.unfair))],
+            capture_output=True,
+            text=True,
+            timeout=run.seconds + _PATIENCE,
+            check=False,
+            env={**os.environ, "TSAN_OPTIONS": options, "UBSAN_OPTIONS": "halt_on_error=1"},
+        )
+    except subprocess.TimeoutExpired as error:
+        raise Died(f"it did not end within {error.timeout:.0f} s") from None
+    if done.returncode not in (0, 1) or done.stderr:
+        raise Died(f"it ended with {done.returncode}: {done.stderr.strip()}")
+    report: dict[str, Any] = json.loads(done.stdout)
+    return report

@@ -1,0 +1,345 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What the threads do to the tables, and what each must find there. */
+#include "memory/page_alloc.h"
+#include "mm/anon.h"
+#include "mm/locks.h"
+#include "mm/mmu_gather.h"
+#include "mm/pgtable.h"
+#include "mm/pt_reclaim.h"
+#include "mm/pte_ref.h"
+#include "mm/rcu.h"
+#include "mm/zap.h"
+#include "stress.h"
+
+#define RETRIES_MAX 100000 /* faults of one access */
+
+const char *const operation_names[NR_OPERATIONS] = {
+	"fault", "access", "zap", "visit", "lock", "get_put", "alloc", "gup", "read", "idle",
+};
+
+/* How often each is drawn. */
+static const u32 weights[NR_OPERATIONS] = { 20, 24, 24, 8, 8, 4, 4, 8, 6, 1 };
+
+/* ---- addresses and words ---- */
+
+static u64 any_table(void)
+{
+	return BASE + next_random() % world.options.tables * (u64)PMD_SIZE;
+}
+
+/* The used pages lie at both ends of a table, and in between. */
+static u64 any_page(void)
+{
+	u64 page = next_random() % world.options.pages;
+
+	return any_table() + page * (PTRS_PER_PTE / world.options.pages) * PAGE_SIZE;
+}
+
+static pmd_t *pmd_of(u64 addr)
+{
+	return mm_find_pmd(&world.mm, addr);
+}
+
+/* Is the first word of the page at addr what a page of this mm holds: 0 at first, or its stamp? */
+static void check_word(u64 word, u64 addr, const char *who)
+{
+	me->reads++;
+	if (word && word != (STAMP ^ (addr & PAGE_MASK)))
+		defect("%s: the page of %#lx holds %#lx, another's word", who, addr, word);
+}
+
+/* Is this what an entry of this mm can be: none, or a page of the VMA's? */
+static void check_entry(u64 pte, u64 addr, const char *who)
+{
+	me->reads++;
+	if (pte && (!(pte & X86_P) || !memory_holds(&world.memory, pte & X86_ADDR_MASK)))
+		defect("%s: the entry of %#lx is %#lx, which nobody wrote", who, addr, pte);
+}
+
+/* Look at all used entries of the table that holds *pte. */
+static void check_entries(const pte_t *pte, const char *who)
+{
+	const pte_t *first = (const pte_t *)((uintptr_t)pte & PAGE_MASK);
+	u32 stride = PTRS_PER_PTE / world.options.pages;
+
+	for (u32 i = 0; i < PTRS_PER_PTE; i += stride)
+		check_entry(ptep_get(first + i), (u64)i << PAGE_SHIFT, who);
+}
+
+/* ---- the operations; each returns whether there was something to work on ---- */
+
+static bool fault_at(u64 addr, u32 write)
+{
+	u32 result = do_anonymous_fault(&world.mm, addr, write);
+
+	me->faults++;
+	if (result & VM_FAULT_OOM) {
+		wait_for_memory();
+		return false;
+	}
+	if (result & VM_FAULT_FALLBACK)
+		defect("fault: an entry of %#lx is not one that a fault can meet", addr);
+	return true;
+}
+
+static bool fault(void)
+{
+	return fault_at(any_page(), next_random() % 4 != 0);
+}
+
+/* A load or a store by the processor: from translation to the word nothing interrupts it. */
+static bool access_page(void)
+{
+	u64 addr = any_page(), *word;
+	u32 access = next_random() % 2 ? ACCESS_WRITE : ACCESS_READ, result;
+	struct translation t;
+
+	for (u32 i = 0; i < RETRIES_MAX && !has_ended(); i++) {
+		result = mmu_translate(&me->mmu, addr, access, 3, &t);
+		if (result == XLATE_OK) {
+			word = pa_to_host(&world.memory, t.pa);
+			check_word(READ_ONCE(*word), addr, "access");
+			if (access == ACCESS_WRITE)
+				WRITE_ONCE(*word, STAMP ^ addr);
+			return true;
+		}
+		if (result != XLATE_PF || t.error_code & PF_RSVD) {
+			defect("access: the walk for %#lx met what is no table (%u, error code %#x)",
+			       addr, result, t.error_code);
+			return false;
+		}
+		me->retries++;
+		fault_at(addr, access == ACCESS_WRITE);
+		may_be_preempted();
+	}
+	if (!has_ended())
+		defect("access: %#lx faults again and again", addr);
+	return false;
+}
+
+void zap(u64 start, u64 end)
+{
+	struct mmu_gather *tlb = &me->gather;
+
+	tlb_gather_mmu(tlb, &world.mm, 0);
+	for (u64 addr = start, next; addr < end; addr = next) {
+		next = addr_end(addr, end, 2);
+		unmap_page_range(tlb, addr, next, ZAP_RECLAIM_PT);
+		may_be_preempted();
+	}
+	tlb_finish_mmu(tlb);
+}
+
+static bool zap_some(void)
+{
+	u64 start = any_page(), table = start & PMD_MASK, way = next_random() % 4;
+
+	if (way == 0)
+		zap(start, start + PAGE_SIZE);
+	else if (way == 1)
+		zap(start, table + PMD_SIZE);
+	else if (way == 2)
+		zap(table, table + PMD_SIZE);
+	else
+		zap(BASE, BASE + world.options.tables * (u64)PMD_SIZE);
+	return true;
+}
+
+/* Only where tables are counted: elsewhere a table may go while it is looked at without a lock. */
+static bool visit(void)
+{
+	u64 addr = any_page(), table;
+	pte_t *pte;
+	u32 lives;
+
+	if (!pte_ref_is_enabled(&world.mm))
+		return false;
+	pte = pte_tryget_map(&world.mm, pmd_of(addr), addr);
+	if (!pte)
+		return false;
+	table = pte_table(&world.mm, pte);
+	lives = table_lives(table);
+	check_entries(pte, "visit");
+	may_be_preempted();
+	check_entries(pte, "visit");
+	check_table_lives(table, lives, "visit");
+	pte_put(&world.mm, table, addr);
+	return true;
+}
+
+static bool visit_locked(void)
+{
+	u64 addr = any_page(), table;
+	pte_t *pte = pte_tryget_map_lock(&world.mm, pmd_of(addr), addr), *first;
+	u32 entries = 0, lives, count;
+
+	if (!pte)
+		return false;
+	table = pte_table(&world.mm, pte);
+	first = table_entry(&world.mm, table, 0);
+	lives = table_lives(table);
+	for (u32 i = 0; i < PTRS_PER_PTE; i++)
+		entries += !pte_none(ptep_get(first + i));
+	check_entries(pte, "lock");
+	/* With the visitor: the count may be more by other visitors, never less. */
+	count = READ_ONCE(pfn_to_page(&world.memory, table)->pte_refcount);
+	if (pte_ref_is_enabled(&world.mm) && count < entries + 1)
+		defect("lock: table %#lx has %u entries and a visitor, but a count of %u", table,
+		       entries, count);
+	check_table_lives(table, lives, "lock");
+	pte_unlock(&world.mm, table);
+	pte_put(&world.mm, table, addr);
+	return true;
+}
+
+/* References on top of the one held, put one by one and together. */
+static bool get_put(void)
+{
+	u64 addr = any_page(), table;
+	u32 nr = 1 + next_random() % 8, lives;
+
+	if (!pte_ref_is_enabled(&world.mm) ||
+	    pte_try_get(&world.mm, pmd_of(addr), &table) != TRYGET_SUCCEEDED)
+		return false;
+	lives = table_lives(table);
+	for (u32 i = 0; i < nr; i++)
+		pte_get(&world.mm, table);
+	may_be_preempted();
+	check_table_lives(table, lives, "get_put");
+	for (u32 i = 0; i < nr; i++)
+		pte_put(&world.mm, table, addr);
+	pte_get_many(&world.mm, table, nr);
+	pte_put_many(&world.mm, table, addr, nr);
+	check_table_lives(table, lives, "get_put");
+	pte_put(&world.mm, table, addr);
+	return true;
+}
+
+static bool alloc_and_put(void)
+{
+	u64 addr = any_page(), table;
+	u32 lives;
+
+	if (!pte_ref_is_enabled(&world.mm))
+		return false;
+	if (pte_alloc_get(&world.mm, pmd_of(addr), addr, &table) != PTE_ALLOC_OK) {
+		wait_for_memory();
+		return false;
+	}
+	lives = table_lives(table);
+	check_entries(table_entry(&world.mm, table, addr), "alloc");
+	may_be_preempted();
+	check_table_lives(table, lives, "alloc");
+	pte_put(&world.mm, table, addr);
+	return true;
+}
+
+/* Take a reference on the page unless it has none. */
+static bool try_get_page(struct page *page)
+{
+	u32 old = READ_ONCE(page->_refcount);
+
+	do {
+		if (!old)
+			return false;
+	} while (!__atomic_compare_exchange_n(&page->_refcount, &old, old + 1, true,
+					      __ATOMIC_ACQUIRE, __ATOMIC_RELAXED));
+	return true;
+}
+
+/* gup_fast_pte() (mmu/linux/gup_fast.py); interrupts are off. 0: it takes the slow way. */
+static u64 gup_fast_pte(u64 addr)
+{
+	pmd_t *pmd = pmd_of(addr), pmdval = pmdp_get(pmd);
+	u64 value, pfn;
+	pte_t *pte;
+
+	if (pmd_none(pmdval))
+		return 0;
+	pte = pte_offset(&world.mm, pmdval, addr);
+	may_be_preempted();
+	value = ptep_get(pte);
+	check_entry(value, addr, "gup");
+	if ((value & (X86_P | X86_US)) != (X86_P | X86_US) || value & _PAGE_SPECIAL)
+		return 0;
+	pfn = entry_pfn(value);
+	if (!try_get_page(pfn_to_page(&world.memory, pfn)))
+		return 0;
+	if (pmdp_get(pmd) != pmdval || entry_pfn(ptep_get(pte)) != pfn) {
+		put_page(&world.memory, pfn);
+		return 0;
+	}
+	return pfn;
+}
+
+static bool gup(void)
+{
+	u64 addr = any_page(), pfn;
+
+	local_irq_save(&me->cpu);
+	pfn = gup_fast_pte(addr);
+	local_irq_restore(&me->cpu);
+	if (!pfn)
+		return false;
+	may_be_preempted();
+	check_word(READ_ONCE(*(u64 *)pa_to_host(&world.memory, pfn << PAGE_SHIFT)), addr, "gup");
+	put_page(&world.memory, pfn);
+	return true;
+}
+
+/* A reader of tables whose frames RCU alone keeps. */
+static bool read_section(void)
+{
+	u64 addr = any_page(), pmdval;
+	u32 lives = 0;
+
+	if (world.kernel.policy == FREE_TABLES_REFCOUNT_PMDLOCK)
+		return false;
+	rcu_read_lock(&world.kernel);
+	pmdval = pmdp_get(pmd_of(addr));
+	if (!pmd_none(pmdval)) {
+		lives = table_lives(entry_pfn(pmdval));
+		check_entries(pte_offset(&world.mm, pmdval, addr), "read");
+		may_be_preempted();
+		check_entries(pte_offset(&world.mm, pmdval, addr), "read");
+		check_table_lives(entry_pfn(pmdval), lives, "read");
+	}
+	rcu_read_unlock(&world.kernel);
+	return !pmd_none(pmdval);
+}
+
+static bool idle(void)
+{
+	struct rcu_state *rcu = &world.kernel.rcu;
+
+	smp_lock(&rcu->lock);
+	me->cpu.rcu_watching = 0;
+	smp_unlock(&rcu->lock);
+	for (u32 i = 0; i < 64; i++)
+		take_interrupts();
+	smp_lock(&rcu->lock);
+	me->cpu.rcu_watching = 1;
+	smp_unlock(&rcu->lock);
+	return true;
+}
+
+void operate(void)
+{
+	static bool (*const operations[NR_OPERATIONS])(void) = {
+		fault,	 access_page,	zap_some, visit,	visit_locked,
+		get_put, alloc_and_put, gup,	  read_section, idle,
+	};
+	u32 total = 0, drawn, which = 0;
+
+	for (u32 i = 0; i < NR_OPERATIONS; i++)
+		total += weights[i];
+	drawn = next_random() % total;
+	while (drawn >= weights[which])
+		drawn -= weights[which++];
+	wait_for_memory();
+	if (operations[which]())
+		me->done[which]++;
+	else
+		me->missed[which]++;
+	may_be_preempted();
+}

@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Rule: a Dask cluster runs a sweep as processes of this host do; a worker that is killed loses no
+cell.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.ucmmu.test_sweep import LOOP, ROOT, children
+from ucmmu.cli import main
+from ucmmu.exit_codes import ExitCode
+
+distributed = pytest.importorskip("distributed")
+
+
+@pytest.fixture
+def cluster():
+    """A scheduler and two workers, each a process with one thread."""
+    path = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = str(ROOT)
+    try:
+        with distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
+        ) as made:
+            yield made
+    finally:
+        del os.environ["PYTHONPATH"]
+        if path is not None:
+            os.environ["PYTHONPATH"] = path
+
+
+def kill_one_at_work(pids, killed):
+    """Kill the first worker that has a cell whose guest runs."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        for pid in pids:
+            if any(children(cell) for cell in children(pid)):
+                os.kill(pid, signal.SIGKILL)
+                killed.append(pid)
+                return
+        time.sleep(0.01)
+
+
+def test_a_worker_of_a_cluster_is_killed_midway(cluster, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("s.toml").write_text(f'[workloads]\nw = "{LOOP.format(1000)}"\n[matrix]\nseed = [1, 2]\n')
+    killed: list[int] = []
+    pids = [nanny.pid for nanny in cluster.workers.values()]
+    killer = threading.Thread(target=kill_one_at_work, args=(pids, killed))
+    killer.start()
+    words = ["--cluster", cluster.scheduler_address, "--json", "s.json", "s.toml"]
+    code = main(["sweep", *words])
+    killer.join()
+    value = json.loads(Path("s.json").read_text())
+    assert code == 0 and len(killed) == 1
+    assert value["counts"] == {"done": 2, "failed": 0, "missing": 0} and value["ran"] == 2
+    assert len({cell["report"]["instructions"] for cell in value["cells"]}) == 1
+    done = subprocess.run(
+        [sys.executable, "-m", "ucmmu", "sweep", "s.toml"],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "(0 ran now; s.results)" in done.stdout, "cells here have the keys that they had there"
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:{port}", "nonsense", "tcp://", "ucx://x:1"])
+def test_a_cluster_that_is_not_there(tmp_path, monkeypatch, capfd, address):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("ucmmu.sweep.workers.CONNECT", 0.3)
+    Path("s.toml").write_text("[workloads]\nw = 'hello'\n")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        named = address.format(port=free.getsockname()[1])
+        code = main(["sweep", "--cluster", named, "s.toml"])
+    out, err = capfd.readouterr()
+    assert code == ExitCode.USAGE and out == ""
+    assert err.startswith(f"ucmmu: --cluster {named}: no Dask scheduler answers: ")
+    assert err.count("\n") == 1, err

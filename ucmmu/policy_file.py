@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A policy of the user's own: the class that ``--free-tables FILE.py:CLASS`` names
+(docs/policies.md).
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import sys
+import traceback
+from collections.abc import Iterator
+from importlib.util import module_from_spec, spec_from_file_location
+from types import ModuleType
+from typing import TYPE_CHECKING, TypeAlias
+
+from ucmmu.exit_codes import ExitCode, Failure
+from ucmmu.options import is_policy_file
+from ucmmu.text import did_you_mean, printable
+
+if TYPE_CHECKING:
+    from mmu.linux.free_tables import FreeTablesPolicy
+    from mmu.linux.policy import FreeTables
+
+    Policy: TypeAlias = FreeTables | type[FreeTablesPolicy]
+
+_loaded: dict[str, type[FreeTablesPolicy]] = {}
+
+
+def find_policy(text: str) -> Policy:
+    """The policy that ``--free-tables`` names: one of ours, or FILE.py:CLASS. Raises Failure (USAGE
+    for a name that there is not, POLICY for a file that cannot be used).
+    """
+    from mmu.linux.policy import FreeTables
+
+    if is_policy_file(text):
+        return load_policy(text)
+    try:
+        return FreeTables.from_label(text)
+    except KeyError:
+        known = [policy.label for policy in FreeTables]
+        line = f"{text!r} is none of {', '.join(known)}, and no FILE.py:CLASS"
+        raise Failure(ExitCode.USAGE, f"{line}{did_you_mean(text, known)}") from None
+
+
+def policy_label(policy: Policy) -> str:
+    """The name of a policy in reports: of one from a file, FILE.py:CLASS as it was asked for."""
+    from mmu.linux.policy import FreeTables
+
+    if isinstance(policy, FreeTables):
+        return policy.label
+    return policy.__dict__.get("label") or policy.__qualname__
+
+
+def load_policy(spec: str) -> type[FreeTablesPolicy]:
+    """The class that FILE.py:CLASS names; its file is executed once. Raises Failure (POLICY), one
+    line with the file, the line in it if that is known, and what is wrong.
+    """
+    if spec not in _loaded:
+        place, _, name = spec.rpartition(":")
+        found = _class_in(_module(place), place, name)
+        _check_methods(found, place)
+        label = spec.removeprefix("./")
+        _loaded[spec] = type(found.__name__, (found,), {"label": label, "__module__": __name__})
+    return _loaded[spec]
+
+
+def _refused(text: str) -> Failure:
+    return Failure(ExitCode.POLICY, f"--free-tables {text}")
+
+
+def _module(place: str) -> ModuleType:
+    """The file, executed; modules beside it can be imported."""
+    shown = printable(place)
+    if not os.path.exists(place):
+        raise _refused(f"{shown}: no such file")
+    if not os.path.isfile(place):
+        raise _refused(f"{shown}: is no regular file")
+    path = os.path.realpath(place)
+    key = f"ucmmu_policy_{path}"
+    if key in sys.modules:
+        return sys.modules[key]
+    made = spec_from_file_location(key, path)
+    if made is None or made.loader is None:
+        raise _refused(f"{shown}: is no Python file (.py)")
+    module = sys.modules[key] = module_from_spec(made)
+    sys.path.insert(0, os.path.dirname(path))
+    try:
+        made.loader.exec_module(module)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        del sys.modules[key]
+        raise _refused(f"{shown}{_where(error, path)}: {_what(error)}") from None
+    finally:
+        sys.path.remove(os.path.dirname(path))
+    return module
+
+
+def _where(error: BaseException, path: str) -> str:
+    """``, line N``: of that file, if it is known."""
+    if isinstance(error, SyntaxError) and error.filename == path:
+        return f", line {error.lineno}"
+    lines = [
+        frame.lineno
+        for frame in traceback.extract_tb(error.__traceback__)
+        if frame.filename == path
+    ]
+    return f", line {lines[-1]}" if lines else ""
+
+
+def _what(error: BaseException) -> str:
+    text = error.msg if isinstance(error, SyntaxError) else str(error)
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _class_in(module: ModuleType, place: str, name: str) -> type[FreeTablesPolicy]:
+    from mmu.linux.free_tables import FreeTablesPolicy
+
+    shown = printable(place)
+    known = [key for key, value in vars(module).items() if _is_policy(value, module)]
+    found = getattr(module, name, None)
+    if found is None:
+        has = f"it has {', '.join(known)}" if known else "it has no subclass of FreeTablesPolicy"
+        raise _refused(f"{shown}: no class {name!r}: {has}{did_you_mean(name, known)}")
+    if not isinstance(found, type) or not issubclass(found, FreeTablesPolicy):
+        raise _refused(f"{shown}: {name} is no subclass of mmu.linux.free_tables.FreeTablesPolicy")
+    if not isinstance(found.label, str) or not isinstance(found.counts, bool):
+        raise _refused(f"{shown}: {name}: label must be text, and counts True or False")
+    return found
+
+
+def _is_policy(value: object, module: ModuleType) -> bool:
+    from mmu.linux.free_tables import FreeTablesPolicy
+
+    return (
+        isinstance(value, type)
+        and issubclass(value, FreeTablesPolicy)
+        and value.__module__ == module.__name__
+    )
+
+
+def _check_methods(found: type[FreeTablesPolicy], place: str) -> None:
+    """Each method that takes the place of one of ours takes the same arguments."""
+    from mmu.linux.free_tables import FreeTablesPolicy
+
+    for name, ours in vars(FreeTablesPolicy).items():
+        own = inspect.getattr_static(found, name)
+        if not callable(ours) or own is ours:
+            continue
+        if not inspect.isfunction(own):
+            raise _refused(f"{printable(place)}: {found.__name__}.{name} must be a method")
+        wanted = inspect.signature(ours)
+        try:
+            inspect.signature(own).bind(*wanted.parameters)
+        except TypeError:
+            line = own.__code__.co_firstlineno
+            raise _refused(
+                f"{printable(place)}, line {line}: {found.__name__}.{name} must take"
+                f" ({', '.join(wanted.parameters)}), not"
+                f" ({', '.join(inspect.signature(own).parameters)})"
+            ) from None
+
+
+def policy_failure(policy: Policy, error: BaseException) -> str | None:
+    """What a run that ended in ``error`` says of the policy of the user's own that it was under:
+    file, line, method and exception if it was raised there, else what became of it; None if the
+    policy is one of ours.
+    """
+    from mmu.linux.bug import MmBug
+    from mmu.linux.policy import FreeTables
+
+    if isinstance(policy, FreeTables):
+        return None
+    label = policy_label(policy)
+    if isinstance(error, MmBug):
+        return f"{label} broke an invariant: {error}"
+    files = set(_files_of(policy))
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        if frame.filename in files:
+            place = printable(os.path.relpath(frame.filename))
+            return f"{label}: {place}, line {frame.lineno}, in {frame.name}(): {_what(error)}"
+    return f"under {label}: {_what(error)}"
+
+
+def _files_of(policy: type[FreeTablesPolicy]) -> Iterator[str]:
+    """The files of the user's that its methods are in."""
+    from mmu.linux.free_tables import FreeTablesPolicy
+
+    for cls in policy.__mro__:
+        module = sys.modules.get(cls.__module__)
+        if issubclass(cls, FreeTablesPolicy) and not cls.__module__.startswith(("mmu.", "ucmmu.")):
+            yield str(getattr(module, "__file__", ""))
