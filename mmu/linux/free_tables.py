@@ -78,7 +78,10 @@ class Holder(IntEnum):
     """Whose references are taken or dropped."""
 
     VISITOR = 0
+    """Of one who looks or writes; it is dropped before the task is back in user mode."""
     ENTRIES = 1
+    POLICY = 2
+    """The policy's own: kept()."""
 
 
 class TryGet(IntEnum):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 from mmu.linux.policy import FreeTables, class_of
+from ucmmu.policy_file import find_policy
 from ucmmu.race.kernel_program import KernelProgram
 from ucmmu.race.scenarios import SCENARIOS
 from ucmmu.race.variant import load_variant
@@ -69,13 +70,15 @@ class Setting:
         )
 
     def _policy(self) -> FreeTables | type[FreeTablesPolicy]:
-        policy = FreeTables.from_label(self.policy)
+        policy = find_policy(self.policy)
         if self.variant is None:
             return policy
-        base = cast("type[FreeTablesPolicy]", class_of(policy))
-        return load_variant(self.variant).policy(base)
+        base = class_of(policy) if isinstance(policy, FreeTables) else policy
+        return load_variant(self.variant).policy(cast("type[FreeTablesPolicy]", base))
 
     def _applied(self) -> AbstractContextManager[None]:
         if self.variant is None:
             return nullcontext()
-        return load_variant(self.variant).applied(FreeTables.from_label(self.policy))
+        policy = find_policy(self.policy)
+        assert isinstance(policy, FreeTables)
+        return load_variant(self.variant).applied(policy)
