@@ -408,4 +408,3 @@ def _is_variant(value: object) -> bool:
 
 
 VARIANTS = {name: value for name, value in list(globals().items()) if _is_variant(value)}
-
