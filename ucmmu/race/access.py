@@ -103,6 +103,9 @@ class Watch:
         self.memory = memory
         self.fine = fine
         self.active = False
+        self.coarse = False
+        """Whether a step may pass a lock's point: what it waits for is then no reason not to begin
+        it."""
         self.on_freed: Callable[[int, Object], None] | None = None
         self.buffers: list[StoreBuffer[Object]] = [
             StoreBuffer[Object]() for _ in (kernel.cpus if tso else ())
@@ -117,6 +120,7 @@ class Watch:
         self._takes: set[Object] = set()
         self._frees: set[Object] = set()
         self._waits: set[Object] = set()
+        self._fenced: set[Object] = set()
         self._stores = [0] * len(kernel.cpus)
         self._ran: set[int] = set()
         self._quiet_frame = -1
@@ -132,6 +136,14 @@ class Watch:
         memory.watch = self
         kernel.instrument = self
 
+    def close(self) -> None:
+        """Watch no more; what waits in store buffers reaches memory."""
+        for buffer in self.buffers:
+            buffer.drain_all(self.memory.raw_store)
+        self.active = False
+        self.memory.watch = None
+        self.kernel.instrument = None
+
     # The scheduler calls these.
 
     def begin_step(self, cpu: int) -> None:
@@ -139,6 +151,7 @@ class Watch:
         self._cpu = cpu
         self._reads, self._writes = set(), set()
         self._waits, self._takes, self._frees = set(), set(), set()
+        self._fenced = set()
         self._everything = False
         self._shared = None
         self._ran = {cpu}
@@ -155,12 +168,20 @@ class Watch:
             for what, field, before, now in diff.changes():
                 mix((what, field), before, now)
                 self._writes.add(what)
-                drains = drains or field not in _LOCAL_FIELDS or what[:2] != own  # type: ignore[index]
+                local = field in _LOCAL_FIELDS and what[:2] == own  # type: ignore[index]
+                drains = drains or not (local or what in self._fenced)
         if drains and self.buffers:
             self._drain_now(self._cpu)
         self._reads |= self._always
         for cpu in self._ran:
             self._reads |= self._own[cpu]
+        passed = self._takes & self._frees  # taken and freed again: held for no other step
+        if self.coarse:  # the step may have begun before it came to what it waits for
+            passed |= self._waits | self._takes | self._frees
+            self._waits -= passed
+        self._takes -= passed
+        self._frees -= passed
+        self._writes |= passed
         return StepAccess(
             reads=frozenset(self._reads),
             writes=frozenset(self._writes),
@@ -358,9 +379,11 @@ class Watch:
         """See Instrument."""
         if not self.active:
             return
+        cpu = self.this_cpu()
+        if self._shared is not None and self._locked.get(cpu) == self._shared:
+            return  # it has begun already: what is locked is the whole of it
         if self._shared is not None and self._quiet_frame < 0:
             self._switch()
-        cpu = self.this_cpu()
         self._fence(cpu)
         self._locked[cpu] = None
         (self._spinning.add if spin_lock else self._spinning.discard)(cpu)
@@ -379,6 +402,7 @@ class Watch:
             self._before(what)
             self._fence(self.this_cpu())
             self._writes.add(what)
+            self._fenced.add(what)
 
     def instrument_lock(self, lock: RwSemaphore | object, number: int, *, write: bool) -> None:
         """See Instrument: readers come and go in any order."""

@@ -122,7 +122,8 @@ class Invariants:
         self.watch = watch
         self.kernel = kernel
         self.memory = watch.memory
-        self.counted = kernel.c.policy >= lib.FREE_TABLES_REFCOUNT
+        self.policy = policy_of(kernel)
+        self.counted = self.policy.counts
         self.tables: dict[int, _Table] = {}
         self._gone: set[int] = set()
         self._before: dict[int, int] = {}  # the table that stood in a PMD entry last
@@ -137,8 +138,14 @@ class Invariants:
         }
         for mm in kernel.mms:
             self._meet(mm)
+        self._ring = kernel.ring
         kernel.ring = ListenedRing(kernel.ring, self._hear)
         watch.on_freed = self._freed_frame_used
+
+    def close(self) -> None:
+        """Look no more."""
+        self.kernel.ring = self._ring
+        self.watch.on_freed = None
 
     def _meet(self, mm: MmStruct) -> None:
         """Find the tables of an mm that is at rest."""
@@ -230,11 +237,10 @@ class Invariants:
         return value
 
     def _count(self, table: int) -> int:
-        if self.kernel.c.policy == lib.FREE_TABLES_OWN:
-            policy = policy_of(self.kernel)
-            return policy.references(table) + policy.kept(table)
+        """References of entries and visitors: the policy's own are not among them."""
         what = ("page", table, "pte_refcount")
-        return self._stored(what, self.memory.raw_load(what))
+        memory = self.memory.raw_load(what)
+        return self.policy.references(table) + self._stored(what, memory) - memory
 
     def _entries(self, table: int) -> int:
         start = table << PAGE_SHIFT

@@ -48,6 +48,7 @@ class KernelProgram(Interleaving):
         self.invariants: Invariants | None = None
         if isinstance(world.memory, WatchedMemory):
             self.watch = Watch(world.kernel, fine=fine, tso=tso)
+            self.watch.coarse = points is not None
             self.invariants = Invariants(self.watch)
             world.at_end_of_operation = self.invariants.end_of_operation
         self.cpus = [Actor(number) for number in sorted(acts)]
@@ -157,6 +158,9 @@ class KernelProgram(Interleaving):
         with redirect_stderr(StringIO()):
             self._end_all()
         self._leave()
+        if self.watch is not None and self.invariants is not None:
+            self.invariants.close()
+            self.watch.close()
         if self._on_close is not None:
             self._on_close()
 
