@@ -155,12 +155,17 @@ def _lines(steps: Sequence[Step]) -> list[str]:
         elif step.actor.kind is Kind.DRAIN:
             lines.append("a store of its buffer is seen by all")
         lines += [f"  {note}" if lines[-1:] == ["interrupt:"] else note for note in _notes(step)]
+    lines = [_times(line, sum(1 for _ in same)) for line, same in groupby(lines)]
     last = steps[-1]
     if last.label == FAILS:
         return [*lines, "fails"]
     if last.actor.kind is Kind.CPU:
         lines.append("(ends)" if last.label == "ended" else f"(before {last.label})")
     return lines
+
+
+def _times(line: str, times: int) -> str:
+    return line if times == 1 else f"{line}  ({times} times)"
 
 
 def _notes(step: Step) -> list[str]:
