@@ -157,6 +157,9 @@ class KernelProgram(Interleaving):
         with redirect_stderr(StringIO()):
             self._end_all()
         self._leave()
+        if self.watch is not None and self.invariants is not None:
+            self.invariants.close()
+            self.watch.close()
         if self._on_close is not None:
             self._on_close()
 
