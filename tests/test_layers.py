@@ -70,6 +70,7 @@ PYTHON_FOLDERS = [
     "ucmmu",
     "ucmmu/race",
     "ucmmu/reading",
+    "ucmmu/sweep",
 ]
 C_FOLDERS = [
     "native/trace",

@@ -23,6 +23,7 @@ _BY_METAVAR: Final = {
     "FILE": _FILE,
     "PATH": _FILE,
     "LIB": _FILE,
+    "SPEC": _FILE,
     "A": _FILE,
     "B": _FILE,
     "DIR": _DIRECTORY,

@@ -151,7 +151,8 @@ def test_a_closed_stdout_is_one_line():
 
 
 @pytest.mark.parametrize(
-    "argv", [["--help"], ["run", "--help"], ["compare", "--help"], ["list", "--help"]]
+    "argv",
+    [["--help"], *([name, "--help"] for name in ("run", "compare", "sweep", "list"))],
 )
 def test_every_help_has_an_example_that_parses(capfd, argv):
     with pytest.raises(SystemExit) as done:

@@ -22,7 +22,7 @@ from mmu.linux.mm import Mm
 from mmu.linux.mman import MAP_ANONYMOUS, MAP_FIXED, MAP_PRIVATE
 from mmu.linux.move_page_tables import move_normal_pmd
 from mmu.linux.pgtable import entry_pfn, mm_find_pmd, pmd_none, pte_table, set_pte_at, table_entry
-from mmu.linux.policy import FreeTables
+from mmu.linux.policy import FreeLevels, FreeTables
 from mmu.linux.rcupdate import rcu_qs
 from mmu.linux.sched import Interruptible
 from mmu.linux.smp import local_irqs_off
@@ -61,9 +61,9 @@ class AtOnce(Interleaving):
 class RaceWorld:
     """``cpus`` CPUs, each with the same mm loaded; two slots of 2 MiB are mapped from BASE on.
 
-    With ``invlpgb`` flushes are broadcast; there are at least four CPUs then. Events go to
-    ``ring``, if it is given. A ``watched`` one has a memory and MMUs that tell of every access
-    (ucmmu.race.watched).
+    With ``invlpgb`` flushes are broadcast; there are at least four CPUs then. ``free_levels`` says
+    which empty tables are freed. Events go to ``ring``, if it is given. A ``watched`` one has a
+    memory and MMUs that tell of every access (ucmmu.race.watched).
     """
 
     def __init__(
@@ -72,6 +72,7 @@ class RaceWorld:
         cpus: int = 2,
         *,
         invlpgb: bool = False,
+        free_levels: FreeLevels = FreeLevels.PTE,
         ring: EventRing | None = None,
         watched: bool = False,
     ) -> None:
@@ -82,7 +83,12 @@ class RaceWorld:
         self.ring.enable()
         self.memory.record(self.ring)
         self.kernel = Kernel(
-            self.memory, policy=policy, engine="python", ring=self.ring, lockdep=True
+            self.memory,
+            policy=policy,
+            free_levels=free_levels,
+            engine="python",
+            ring=self.ring,
+            lockdep=True,
         )
         for _ in range(cpus):
             kind = WatchedMmu if watched else Mmu
