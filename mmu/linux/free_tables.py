@@ -261,6 +261,7 @@ class FreeTablesPolicy:
         they are (as refcount_dec_and_lock()). No PTE lock and no PMD lock is held.
         """
         self.kernel.point("pte_put")
+        self.kernel.lock_prefix()  # the look and the drop are one: LOCK CMPXCHG
         if self.memory.page(table).pte_refcount > nr:
             self.table_put(mm, table, nr, holder)
         else:
