@@ -58,8 +58,8 @@ def build(
     changed = changed or {}
     cc = compiler or os.environ.get("CC", "gcc")
     flags = [*FLAGS, *([f"-fsanitize={sanitize}", "-fno-omit-frame-pointer"] if sanitize else [])]
-    if "thread" in sanitize:
-        flags.append("-O1")  # the stacks it prints can be read
+    if sanitize:
+        flags += ["-O1", "-g1"]  # sooner built, and the stacks that it prints can be read
     kind = sanitize.replace(",", "-") or "plain"
     with _locked(f"{program.name}-{kind}"):
         commands = _Commands(cc, [*flags, f"-I{cdef.NATIVE}", f"-I{program.folder}"])
