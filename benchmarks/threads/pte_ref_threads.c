@@ -19,7 +19,7 @@
 
 #define THREADS_MAX 8
 #define ROUNDS_MAX 1000
-#define BATCH 64 /* operations between two looks at the clock */
+#define BATCH 256 /* operations between two looks at the clock */
 #define BASE ((u64)1 << 30)
 #define LINE 64
 #define noinline __attribute__((noinline))
@@ -37,7 +37,10 @@ struct thread {
 	pthread_t pthread;
 	pmd_t *pmd;
 	u64 addr, table;
-	u32 *own_lock;
+	u64 own_word;
+	_Alignas(LINE) u32 wants;
+	_Alignas(LINE) u64 handoff_tsc;
+	u64 handoffs, tsc;
 	u64 done, ns, transfers;
 };
 
@@ -50,16 +53,17 @@ static struct {
 	_Alignas(2 * LINE) u64 word;
 } shared;
 static struct {
-	_Alignas(2 * LINE) u32 turn;
-} turn;
+	_Alignas(2 * LINE) u64 released; /* time stamp; 0: nobody waited */
+} handoff;
 static u32 nr_threads, count_transfers;
 static u32 stop, ready;
+static u64 round_ns;
 
 /* ---- the operations: each once ---- */
 
 static noinline void op_atomic(struct thread *t)
 {
-	__atomic_fetch_add(&t->done, 0, __ATOMIC_RELAXED);
+	__atomic_fetch_add(&t->own_word, 1, __ATOMIC_RELAXED);
 }
 
 /* The line goes to the other core, modified, and comes back. */
@@ -77,16 +81,29 @@ static noinline void op_lock(struct thread *t)
 	pmd_unlock(&mm, t->pmd);
 }
 
-/* The lock goes to the other thread: one operation is one acquisition in turn. */
+/*
+ * The lock goes to the other thread, which spins for it: how long from the release to the other's
+ * having it is told by the time-stamp counter, which all cores share.
+ */
 static noinline void op_lock_handoff(struct thread *t)
 {
-	for (bool mine = false; !mine && !READ_ONCE(stop);) {
-		pmd_lock(&mm, t->pmd);
-		mine = turn.turn == t->cpu.id;
-		if (mine)
-			turn.turn = (t->cpu.id + 1) % nr_threads;
-		pmd_unlock(&mm, t->pmd);
+	struct thread *other = &thread[(t->cpu.id + 1) % nr_threads];
+
+	WRITE_ONCE(t->wants, 1);
+	pmd_lock(&mm, t->pmd);
+	if (handoff.released) {
+		t->handoff_tsc += __builtin_ia32_rdtsc() - handoff.released;
+		t->handoffs++;
 	}
+	WRITE_ONCE(t->wants, 0);
+	while (!READ_ONCE(other->wants) && !READ_ONCE(stop))
+		__builtin_ia32_pause();
+	for (u32 i = 0; i < 32; i++)
+		__builtin_ia32_pause(); /* it spins by now */
+	handoff.released = READ_ONCE(stop) ? 0 : __builtin_ia32_rdtsc();
+	pmd_unlock(&mm, t->pmd);
+	while (READ_ONCE(other->wants) && !READ_ONCE(stop))
+		__builtin_ia32_pause();
 }
 
 static noinline void op_rcu_read(struct thread *t)
@@ -227,25 +244,25 @@ static void note_owner(struct thread *t)
 static void *run(void *arg)
 {
 	struct thread *t = arg;
-	u64 since;
+	u64 since, tsc;
 
+	t->handoff_tsc = t->handoffs = t->wants = 0;
 	set_this_cpu(&kernel, &t->cpu);
 	__atomic_fetch_add(&ready, 1, __ATOMIC_ACQ_REL);
-	while (__atomic_load_n(&ready, __ATOMIC_ACQUIRE) <= nr_threads)
-		__builtin_ia32_pause();
+	while (__atomic_load_n(&ready, __ATOMIC_ACQUIRE) < nr_threads)
+		sched_yield();
 	since = now_ns();
-	for (u64 done = 0;; done += BATCH) {
-		if (READ_ONCE(stop)) {
-			t->done = done;
-			break;
-		}
+	tsc = __builtin_ia32_rdtsc();
+	/* The first whose time is over ends the round: only while all work, all work as meant. */
+	for (t->done = 0; !READ_ONCE(stop) && now_ns() - since < round_ns; t->done += BATCH)
 		for (u32 i = 0; i < BATCH; i++) {
 			operation(t);
 			if (unlikely(count_transfers))
 				note_owner(t);
 		}
-	}
+	WRITE_ONCE(stop, 1);
 	t->ns = now_ns() - since;
+	t->tsc = __builtin_ia32_rdtsc() - tsc;
 	return NULL;
 }
 
@@ -265,14 +282,24 @@ static void pin(pthread_attr_t *attributes, u32 number)
 		}
 }
 
+static double operation_ns(const struct thread *t)
+{
+	return (double)t->ns / (t->done ? t->done : 1);
+}
+
+static double handoff_ns(const struct thread *t)
+{
+	return t->handoffs ? (double)t->handoff_tsc / t->handoffs * t->ns / t->tsc : 0;
+}
+
 /* One round. Nanoseconds of one operation, as one thread has it. */
 static double round_of(u64 ns)
 {
-	struct timespec length = { .tv_nsec = ns };
 	double sum = 0;
 
+	round_ns = ns;
 	stop = ready = 0;
-	shared.word = turn.turn = 0;
+	shared.word = handoff.released = 0;
 	for (u32 i = 0; i < nr_threads; i++) {
 		pthread_attr_t attributes;
 
@@ -281,14 +308,10 @@ static double round_of(u64 ns)
 		if (pthread_create(&thread[i].pthread, &attributes, run, &thread[i]))
 			abort();
 	}
-	while (__atomic_load_n(&ready, __ATOMIC_ACQUIRE) < nr_threads)
-		sched_yield();
-	__atomic_fetch_add(&ready, 1, __ATOMIC_ACQ_REL);
-	nanosleep(&length, NULL);
-	WRITE_ONCE(stop, 1);
 	for (u32 i = 0; i < nr_threads; i++) {
 		pthread_join(thread[i].pthread, NULL);
-		sum += (double)thread[i].ns / (thread[i].done ? thread[i].done : 1);
+		sum += operation == op_lock_handoff ? handoff_ns(&thread[i])
+						    : operation_ns(&thread[i]);
 	}
 	return sum / nr_threads;
 }
@@ -351,7 +374,7 @@ int main(int argc, char **argv)
 	u64 ns, transfers = 0, done = 0;
 
 	if (argc != 8) {
-		fprintf(stderr, "usage: refcount_threads OPERATION POLICY THREADS OWN NS ROUNDS "
+		fprintf(stderr, "usage: pte_ref_threads OPERATION POLICY THREADS OWN NS ROUNDS "
 				"TRANSFERS\n");
 		return 2;
 	}
@@ -363,7 +386,7 @@ int main(int argc, char **argv)
 	ns = atoll(argv[5]);
 	rounds = atoi(argv[6]);
 	if (!operation || !nr_threads || nr_threads > THREADS_MAX || rounds > ROUNDS_MAX) {
-		fprintf(stderr, "refcount_threads: unknown operation, or too many\n");
+		fprintf(stderr, "pte_ref_threads: unknown operation, or too many\n");
 		return 2;
 	}
 	count_transfers = 0;
