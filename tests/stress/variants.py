@@ -100,7 +100,7 @@ VARIANTS = (
         "D12 entries are counted after the visitor's put",
         "refcount",
         "mm/anon.c",
-        "			pte_entry_set_put_from(__func__, \"do_anonymous_page\", mm, table, addr);\n",
+        '			pte_entry_set_put_from(__func__, "do_anonymous_page", mm, table, addr);\n',
         "			pte_put(mm, table, addr);\n			pte_entries_set(mm, table, 1);\n",
     ),
     Variant(

@@ -334,6 +334,7 @@ class Watch:
             yield
         finally:
             self._writes.add(("cpu", cpu, "irqs"))
+            self._reads.add(("cpu", cpu, "queue"))
             lib.local_irq_restore(c)
 
     def tlb(self, cpu: int, *, serializing: bool = True) -> None:
