@@ -67,7 +67,7 @@ def build(
         own = [program.folder / name for name in program.sources]
         objects = [(path, BUILD / kind / _object(path)) for path in (*common, *own)]
         target = BUILD / kind / program.name
-        for path, text in changed.items():
+        for text in changed.values():
             digest = hashlib.sha256(text.encode()).hexdigest()[:16]
             copy = BUILD / kind / f"{digest}.c"
             target = target.with_name(f"{target.name}-{digest}")

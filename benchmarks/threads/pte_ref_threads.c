@@ -13,6 +13,7 @@
 #include "memory/page_alloc.h"
 #include "mm/locks.h"
 #include "mm/pgalloc.h"
+#include "mm/pmd_ref.h"
 #include "mm/pgtable.h"
 #include "mm/pte_ref.h"
 #include "mm/rcu.h"
@@ -38,9 +39,6 @@ struct thread {
 	pmd_t *pmd;
 	u64 addr, table;
 	u64 own_word;
-	_Alignas(LINE) u32 wants;
-	_Alignas(LINE) u64 handoff_tsc;
-	u64 handoffs, tsc;
 	u64 done, ns, transfers;
 };
 
@@ -49,12 +47,6 @@ static struct kernel kernel;
 static struct mm_struct mm;
 static struct thread thread[THREADS_MAX];
 static struct percpu_ref percpu;
-static struct {
-	_Alignas(2 * LINE) u64 word;
-} shared;
-static struct {
-	_Alignas(2 * LINE) u64 released; /* time stamp; 0: nobody waited */
-} handoff;
 static u32 nr_threads, count_transfers;
 static u32 stop, ready;
 static u64 round_ns;
@@ -64,53 +56,6 @@ static u64 round_ns;
 static noinline void op_atomic(struct thread *t)
 {
 	__atomic_fetch_add(&t->own_word, 1, __ATOMIC_RELAXED);
-}
-
-/* The line goes to the other core, modified, and comes back. */
-static noinline void op_transfer(struct thread *t)
-{
-	while (__atomic_load_n(&shared.word, __ATOMIC_ACQUIRE) % 2 != t->cpu.id)
-		if (READ_ONCE(stop))
-			return;
-	__atomic_store_n(&shared.word, t->cpu.id + 1, __ATOMIC_RELEASE);
-}
-
-static noinline void op_lock(struct thread *t)
-{
-	pmd_lock(&mm, t->pmd);
-	pmd_unlock(&mm, t->pmd);
-}
-
-/*
- * The lock goes to the other thread, which spins for it: how long from the release to the other's
- * having it is told by the time-stamp counter, which all cores share.
- */
-static noinline void op_lock_handoff(struct thread *t)
-{
-	struct thread *other = &thread[(t->cpu.id + 1) % nr_threads];
-
-	WRITE_ONCE(t->wants, 1);
-	pmd_lock(&mm, t->pmd);
-	if (handoff.released) {
-		t->handoff_tsc += __builtin_ia32_rdtsc() - handoff.released;
-		t->handoffs++;
-	}
-	WRITE_ONCE(t->wants, 0);
-	while (!READ_ONCE(other->wants) && !READ_ONCE(stop))
-		__builtin_ia32_pause();
-	for (u32 i = 0; i < 32; i++)
-		__builtin_ia32_pause(); /* it spins by now */
-	handoff.released = READ_ONCE(stop) ? 0 : __builtin_ia32_rdtsc();
-	pmd_unlock(&mm, t->pmd);
-	while (READ_ONCE(other->wants) && !READ_ONCE(stop))
-		__builtin_ia32_pause();
-}
-
-static noinline void op_rcu_read(struct thread *t)
-{
-	(void)t;
-	rcu_read_lock(&kernel);
-	rcu_read_unlock(&kernel);
 }
 
 static always_inline void percpu_get(struct thread *t)
@@ -194,10 +139,6 @@ static const struct {
 	void (*run)(struct thread *t);
 } operations[] = {
 	{ "atomic", op_atomic },
-	{ "transfer", op_transfer },
-	{ "lock", op_lock },
-	{ "lock_handoff", op_lock_handoff },
-	{ "rcu_read", op_rcu_read },
 	{ "percpu_pair", op_percpu_pair },
 	{ "get_put", op_get_put },
 	{ "lookup_put", op_lookup_put },
@@ -244,15 +185,13 @@ static void note_owner(struct thread *t)
 static void *run(void *arg)
 {
 	struct thread *t = arg;
-	u64 since, tsc;
+	u64 since;
 
-	t->handoff_tsc = t->handoffs = t->wants = 0;
 	set_this_cpu(&kernel, &t->cpu);
 	__atomic_fetch_add(&ready, 1, __ATOMIC_ACQ_REL);
 	while (__atomic_load_n(&ready, __ATOMIC_ACQUIRE) < nr_threads)
 		sched_yield();
 	since = now_ns();
-	tsc = __builtin_ia32_rdtsc();
 	/* The first whose time is over ends the round: only while all work, all work as meant. */
 	for (t->done = 0; !READ_ONCE(stop) && now_ns() - since < round_ns; t->done += BATCH)
 		for (u32 i = 0; i < BATCH; i++) {
@@ -262,7 +201,6 @@ static void *run(void *arg)
 		}
 	WRITE_ONCE(stop, 1);
 	t->ns = now_ns() - since;
-	t->tsc = __builtin_ia32_rdtsc() - tsc;
 	return NULL;
 }
 
@@ -287,11 +225,6 @@ static double operation_ns(const struct thread *t)
 	return (double)t->ns / (t->done ? t->done : 1);
 }
 
-static double handoff_ns(const struct thread *t)
-{
-	return t->handoffs ? (double)t->handoff_tsc / t->handoffs * t->ns / t->tsc : 0;
-}
-
 /* One round. Nanoseconds of one operation, as one thread has it. */
 static double round_of(u64 ns)
 {
@@ -299,7 +232,6 @@ static double round_of(u64 ns)
 
 	round_ns = ns;
 	stop = ready = 0;
-	shared.word = handoff.released = 0;
 	for (u32 i = 0; i < nr_threads; i++) {
 		pthread_attr_t attributes;
 
@@ -310,8 +242,7 @@ static double round_of(u64 ns)
 	}
 	for (u32 i = 0; i < nr_threads; i++) {
 		pthread_join(thread[i].pthread, NULL);
-		sum += operation == op_lock_handoff ? handoff_ns(&thread[i])
-						    : operation_ns(&thread[i]);
+		sum += operation_ns(&thread[i]);
 	}
 	return sum / nr_threads;
 }

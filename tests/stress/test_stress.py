@@ -44,9 +44,7 @@ def test_real_threads_lose_no_count_and_free_each_table_once() -> None:
 
 @pytest.mark.parametrize("sanitize", SANITIZERS)
 def test_sanitizers_find_nothing(sanitize: str) -> None:
-    runs = [
-        Run(free_tables=form, seconds=1, sanitize=sanitize, stall_ms=60_000) for form in FORMS
-    ]
+    runs = [Run(free_tables=form, seconds=1, sanitize=sanitize, stall_ms=60_000) for form in FORMS]
     for run in runs:
         report = stress(run)
         assert report["defect"] is None, report
