@@ -5,6 +5,7 @@ PYTHON ?= python3
 CC ?= gcc
 ONLY ?=
 SAMPLE ?=
+QUICK ?=
 EXAMPLES ?= 1000
 SCRIPTS ?= 200000
 EVERY ?= 1
@@ -14,7 +15,7 @@ SANITIZE ?= address,undefined
 VENV := .venv
 BIN := $(VENV)/bin
 NATIVE := $(wildcard native/*.h native/*.py native/*/*.[ch] native/*/*/*.[ch] native/*/*.def)
-LINTED_C := $(wildcard native/*/*.c native/*/*/*.c benchmarks/*.c tests/x86/*.c tests/oracles/*.c tests/oracles/*/*.c tests/stress/*.c benchmarks/*/*.c)
+LINTED_C := $(wildcard native/*/*.c native/*/*/*.c benchmarks/*.c benchmarks/*/*.c tests/x86/*.c tests/oracles/*.c tests/oracles/*/*.c tests/stress/*.c)
 FORMATTED_C := $(wildcard native/*.h native/*/*.[ch] native/*/*/*.[ch] benchmarks/*.[ch] benchmarks/*/*.[ch] guest_programs/*.[ch] tests/*/*.[ch] \
 	tests/oracles/*/*.[ch])
 UNICORN_INCLUDE = $$($(BIN)/python -c "from native import cdef; print(cdef.unicorn_include())")
@@ -25,7 +26,7 @@ SANITIZED_TESTS := $(wildcard tests/trace tests/memory tests/x86 tests/linux tes
 PYTEST := $(BIN)/pytest -n 2
 
 .DEFAULT_GOAL := help
-.PHONY: help run races test lint format bench allocators fuzz enumerate mutate stress sanitize build guests clean
+.PHONY: help run races test lint format bench allocators scaling fuzz enumerate mutate stress sanitize build guests clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "make %-9s %s\n", $$1, $$2 }'
@@ -58,6 +59,10 @@ bench: build guests ## run the benchmarks [ONLY=NAME] into benchmarks/results/la
 allocators: build ## what each policy does for python3 and redis-server on each allocator: docs/allocators.md [ONLY=TEXT in the name]
 	@$(BIN)/pip install -q --disable-pip-version-check "matplotlib>=3.7,<4" || echo "no plots: matplotlib cannot be had here"
 	$(BIN)/python -m benchmarks.allocators --only "$(ONLY)"
+
+scaling: build guests ## measure and simulate how the count scales to 128 CPUs: docs/performance.md [QUICK=1: a small run below build/scaling]
+	@$(BIN)/pip install -q --disable-pip-version-check "simpy>=4,<5" "matplotlib>=3.7,<4" || echo "simpy or matplotlib cannot be had here"
+	$(BIN)/python -m benchmarks.scaling $(if $(QUICK),--quick --output build/scaling)
 
 fuzz: build guests $(VENV)/dev ## run the random tests with more examples, from new seeds; a million MMU sequences alone take 25 minutes, ten million states and a million kernels on Bochs as long [EXAMPLES=1000 a test] [SCRIPTS=200000 of attach()]
 	HYPOTHESIS_PROFILE=fuzz HYPOTHESIS_EXAMPLES=$(EXAMPLES) $(PYTEST) -m "hypothesis or fuzz"
