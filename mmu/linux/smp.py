@@ -53,6 +53,7 @@ def local_irqs_off(kernel: Kernel) -> Iterator[None]:
         yield
     finally:
         kernel.instrument_write(cpu, "irqs")
+        kernel.instrument_read(cpu, "queue")
         lib.local_irq_restore(cpu.c)
 
 
@@ -102,8 +103,6 @@ def _queue(
     calls = {}
     idle = []
     for cpu in targets:
-        kernel.instrument_read(cpu, "irqs")
-        kernel.instrument_write(cpu, "nr_calls")
         kernel.nr_csds += 1
         calls[cpu] = CallSingleData(func, info, kernel.nr_csds, kernel.this_cpu.id)
         emit(kernel, _CSD_QUEUE, cpu.id, kernel.nr_csds)
@@ -119,6 +118,7 @@ def _queue(
         vector = CALL_FUNCTION_VECTOR
         emit(kernel, _IPI_SEND_CPUMASK, sum(1 << cpu.id for cpu in idle))
     for cpu in idle:
+        kernel.instrument_write(cpu, "nr_calls")
         cpu.call_vector = vector
         kernel.scheduler.kick(cpu)
     return calls
@@ -128,16 +128,15 @@ def _csd_lock_wait(kernel: Kernel, calls: dict[Cpu, CallSingleData]) -> None:
     """Wait until every call is done."""
 
     def ready() -> bool:
+        kernel.instrument_read(kernel.this_cpu, "csd")
         return all(call.done for call in calls.values())
 
-    kernel.instrument_read(kernel.this_cpu, "csd")
     names = ", ".join(str(cpu.id) for cpu in calls)
     while not ready():
         if not kernel.scheduler.spin_until(ready, f"an interrupt to be handled by CPU {names}"):
             missing = sum(1 << cpu.id for cpu, call in calls.items() if not call.done)
             kernel.bug(Bug.IPI_NEVER_ACKNOWLEDGED, missing)
             return
-    kernel.instrument_read(kernel.this_cpu, "csd")
 
 
 def on_each_cpu_cond_mask(

@@ -19,7 +19,7 @@ struct check_inside {
 	u32 chain[NR_CHAINS];
 	u32 free;  /* first of the ranges that were in use and are not now */
 	u32 fresh; /* ranges from here on were never in use, nor their memory touched */
-	bool met; /* the access under way is to a stale range: */
+	bool met;  /* the access under way is to a stale range: */
 	struct stale_range meets;
 	struct stale_range range[CHECK_MAX_RANGES];
 	struct check_where filled[TLB_MAX_ENTRIES];

@@ -7,14 +7,17 @@
 #include "stress.h"
 
 static const char *const problems[] = {
-	"an entry refers to no table", "a large page",	   "an entry refers to what is no table",
-	"a count is wrong",	       "a lock is still held", "an entry maps what is no memory",
+	"an entry refers to no table",
+	"a large page",
+	"an entry refers to what is no table",
+	"a count is wrong",
+	"a lock is still held",
+	"an entry maps what is no memory",
 };
 
-/* Has the product found a broken invariant itself? (BUG_* of mm/mm.h) */
-static void check_bug(void)
+void check_bug(void)
 {
-	if (world.kernel.bug)
+	if (unlikely(READ_ONCE(world.kernel.bug)))
 		defect("the kernel found BUG_ number %u at %#lx", world.kernel.bug,
 		       world.kernel.bug_address);
 }
@@ -52,8 +55,8 @@ void check_at_rest(void)
 	check_bug();
 	check_cpus();
 	if ((s64)report.pages[MM_ANONPAGES] != world.mm.rss_stat[MM_ANONPAGES])
-		defect("at rest: %lu pages are mapped, %ld are counted",
-		       report.pages[MM_ANONPAGES], world.mm.rss_stat[MM_ANONPAGES]);
+		defect("at rest: %lu pages are mapped, %ld are counted", report.pages[MM_ANONPAGES],
+		       world.mm.rss_stat[MM_ANONPAGES]);
 	world.rounds++;
 	world.rest_tables += report.pte_tables;
 	world.rest_entries += report.entries;
@@ -88,7 +91,7 @@ void check_at_end(void)
 	zap(BASE, BASE + world.options.tables * (u64)PMD_SIZE);
 	drain_rcu();
 	check_at_rest();
-	if (kept || world.defects)
+	if (kept)
 		return;
 	walk_tables(&world.mm, world.mm.pgd, &report, NULL, NULL, 0);
 	if (report.pte_tables)

@@ -113,7 +113,7 @@ class Watch:
         self._everything = False
         self._shared: Object = None
         self._locked: dict[int, Object] = {}
-        self._spinning = False
+        self._spinning: set[int] = set()
         self._takes: set[Object] = set()
         self._frees: set[Object] = set()
         self._waits: set[Object] = set()
@@ -180,10 +180,11 @@ class Watch:
         what, value = self.buffers[cpu].drain()
         self.memory.raw_store(what, value)
         frees: list[Object] = [token]
+        writes = {("store_buffer", cpu)}
         if _is_lock(what) and not value:
             frees.append(what)
-            return StepAccess(frees=frozenset(frees))
-        return StepAccess(writes=self._group(what)[0], frees=frozenset(frees))
+            return StepAccess(writes=frozenset(writes), frees=frozenset(frees))
+        return StepAccess(writes=self._group(what)[0] | writes, frees=frozenset(frees))
 
     @property
     def state_hash(self) -> int:
@@ -248,7 +249,7 @@ class Watch:
 
     def _note_store(self, what: Object, value: int, cpu: int, modifies: bool) -> None:
         """References that are taken, and those that are dropped, are so in any order."""
-        if _is_lock(what) and (self._spinning or not value):
+        if _is_lock(what) and (cpu in self._spinning or not value):
             self._reads.discard(what)
             if value:
                 self._waits.add(what)
@@ -333,6 +334,7 @@ class Watch:
             yield
         finally:
             self._writes.add(("cpu", cpu, "irqs"))
+            self._reads.add(("cpu", cpu, "queue"))
             lib.local_irq_restore(c)
 
     def tlb(self, cpu: int, *, serializing: bool = True) -> None:
@@ -356,12 +358,12 @@ class Watch:
         """See Instrument."""
         if not self.active:
             return
-        self._spinning = spin_lock
         if self._shared is not None and self._quiet_frame < 0:
             self._switch()
         cpu = self.this_cpu()
         self._fence(cpu)
         self._locked[cpu] = None
+        (self._spinning.add if spin_lock else self._spinning.discard)(cpu)
 
     def instrument_read(self, owner: object, field: str) -> None:
         """See Instrument."""
@@ -449,6 +451,7 @@ class Watch:
     def drain(self, cpu: int) -> None:
         """All stores of that CPU reach memory now: an interrupt, the end of its work."""
         if self.buffers:
+            self._reads.add(("store_buffer", cpu))
             self._drain_now(cpu)
 
     # Address spaces come and go.

@@ -67,9 +67,14 @@ OnProgress = Callable[[int], bool]
 def run(setting: Setting, search: Search, on_progress: OnProgress | None = None) -> Result:
     """Explore one setting."""
     started = time.monotonic()
-    with setting.applied():
-        found: Found = explore(setting.program, search, on_progress)
     failure = None
+    try:
+        found: Found = explore(setting.program, search, on_progress)
+    except Exception as error:  # of a variant: the world cannot even be made
+        if setting.variant is None:
+            raise
+        found = Found(schedules=0)
+        failure = Failure(type(error).__name__, f"before the race: {_text(error)}", ())
     if found.error is not None:
         failure = Failure(type(found.error).__name__, _text(found.error), tuple(found.steps))
     return Result(

@@ -13,6 +13,7 @@ from mmu.linux.policy import FreeTables
 from ucmmu.command_race import MODELS
 from ucmmu.exit_codes import SIGNALLED, ExitCode, Failure
 from ucmmu.output import JsonOutput
+from ucmmu.policy_file import find_policy
 from ucmmu.progress import Progress
 from ucmmu.race.campaign import BOUNDS, Result, replay, run_all, shrunk, unfinished
 from ucmmu.race.notes import annotated, recorded
@@ -26,7 +27,7 @@ from ucmmu.race.report import (
     scenario_table,
     steps_table,
 )
-from ucmmu.race.scenario import Scenario
+from ucmmu.race.scenario import COUNTED, UNCOUNTED, Scenario
 from ucmmu.race.scenarios import SCENARIOS
 from ucmmu.race.search import Search
 from ucmmu.race.setting import Setting
@@ -123,14 +124,16 @@ def _policies(
     chosen = []
     for word in dict.fromkeys(arguments.free_tables):
         try:
-            FreeTables.from_label(word)
-        except KeyError:
-            known = [policy.label for policy in FreeTables]
-            raise Failure(
-                ExitCode.USAGE,
-                f"argument --free-tables: {printable(word)!r} is none of {', '.join(known)}"
-                f"{did_you_mean(word, known)}",
-            ) from None
+            policy = find_policy(word)
+        except Failure as failure:
+            raise Failure(failure.code, f"argument {failure.line}") from None
+        if not isinstance(policy, FreeTables):
+            if arguments.variant is not None:
+                line = "argument --variant: it is of one of our policies, not of yours"
+                raise Failure(ExitCode.USAGE, line)
+            if any(ours in scenario.policies for ours in (COUNTED if policy.counts else UNCOUNTED)):
+                chosen.append(word)
+            continue
         if word in usual:
             chosen.append(word)
         elif len(arguments.names) == 1:

@@ -20,35 +20,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from ucmmu.race.happens import Event, Happens, Masks, Objects
-from ucmmu.race.program import EVERYTHING, Actor, MakeProgram, StepAccess
-from ucmmu.race.run import End, Run
+from ucmmu.race.exploration import Exploration, Part
+from ucmmu.race.happens import Event, Masks
+from ucmmu.race.program import EVERYTHING, Actor, MakeProgram
+from ucmmu.race.run import Run
 from ucmmu.race.wakeup import Branch, insert, take_weak_initial
-
-
-class NotDeterministic(RuntimeError):
-    """The same steps of a program did something else the second time: it cannot be explored."""
-
-
-@dataclass(frozen=True, slots=True)
-class Told:
-    """What one run of an exploration came to; the run is closed."""
-
-    run: Run
-    trace: int | None
-    """The Mazurkiewicz trace; None of a run that came to no end."""
-    blocked: bool = False
-    """Cut short: all that could go on had been explored from an earlier state."""
-
-
-@dataclass(frozen=True)
-class Part:
-    """A part of the orders of a program: those that begin with ``prefix`` and do not go on from
-    there with one of those ``asleep``, but for steps dependent on it.
-    """
-
-    prefix: tuple[Actor, ...] = ()
-    asleep: tuple[tuple[Actor, StepAccess], ...] = ()
 
 
 @dataclass(slots=True)
@@ -62,70 +38,30 @@ class _Node:
     taken: Masks | None = None
 
 
-class Dpor:
-    """The exploration of one program, or of a part of it: next_run() until that returns None."""
+class Dpor(Exploration):
+    """Every order of a program that matters, each once."""
 
     def __init__(
         self, make: MakeProgram, *, max_steps: int = 10_000, part: Part | None = None
     ) -> None:
-        self._make = make
-        self._max_steps = max_steps
-        self._part = part or Part()
+        super().__init__(make, max_steps=max_steps, part=part)
         self._stack: list[_Node] = []
-        self._objects = Objects()
-        self._happens: Happens | None = None
-        self._races: list[tuple[Event, list[int]]] = []
-        self._begun = False
 
-    def next_run(self) -> Told | None:
-        """Explore one more; None if there is nothing left. Raises NotDeterministic."""
-        if self._begun and not self._backtrack():
-            return None
-        self._begun = True
-        self._races.clear()
-        run = Run(self._make, self._max_steps)
-        happens = self._happens = self._happens or Happens(len(run.actors))
-        try:
-            blocked = self._explore(run, happens)
-            if run.failure is not None:
-                self._look_ahead(run, happens)
-            trace = happens.trace() if run.end is End.FINISHED else None
-        finally:
-            run.close()
-        self._add_reversals(happens)
-        return Told(run, trace, blocked)
-
-    def _explore(self, run: Run, happens: Happens) -> bool:
-        """Follow the stack, then go on freely; whether the sleep set ended it."""
-        for actor in self._part.prefix:
-            self._step(run, happens, run.index[actor], 0)
+    def _explore(self, run: Run) -> bool:
         for node in self._stack:
-            self._take(run, happens, node)
+            self._take(run, node)
         while able := run.enabled():
             node = self._enter(run, able)
             if not self._next_branch(node, run):
                 return True
             self._stack.append(node)
-            self._take(run, happens, node)
+            self._take(run, node)
         return False
 
-    def _take(self, run: Run, happens: Happens, node: _Node) -> None:
+    def _take(self, run: Run, node: _Node) -> None:
         """Explore the first branch of the last node."""
         branch = node.branches[0]
-        branch.masks = node.taken = self._step(run, happens, branch.actor, node.enabled)
-
-    def _step(self, run: Run, happens: Happens, actor: int, enabled: int) -> Masks:
-        """Take a step, or take it again, and note what it races with."""
-        place = len(run.steps)
-        step = run.step(run.actors[actor])
-        masks = self._objects.masks(EVERYTHING if step is None else step.access)
-        if place < len(happens.events):
-            if happens.events[place].masks is not masks:
-                raise NotDeterministic(_difference(run))
-        elif step is not None:
-            races = happens.add(actor, masks, enabled)
-            self._races.append((happens.events[place], races))
-        return masks
+        branch.masks = node.taken = self._step(run, branch.actor, node.enabled)
 
     def _enter(self, run: Run, able: Sequence[Actor]) -> _Node:
         """The state that was come to."""
@@ -159,7 +95,6 @@ class Dpor:
 
     def _backtrack(self) -> bool:
         """Go back to the last node from which something is to be explored; whether there is any."""
-        assert self._happens is not None
         stack, prefix = self._stack, len(self._part.prefix)
         while stack:
             node = stack[-1]
@@ -174,42 +109,20 @@ class Dpor:
             stack.pop()
         return False
 
-    # What else is to be explored.
-
-    def _look_ahead(self, run: Run, happens: Happens) -> None:
-        """The run failed: who had not ended races with the next step that it did not take."""
-        able = set(run.program.enabled())
-        enabled = sum(1 << run.index[actor] for actor in able)
-        for number, actor in enumerate(run.actors):
-            access = EVERYTHING if actor in able else run.program.pending(actor)
-            if access is not None:
-                masks = self._objects.masks(access)
-                event = Event(number, masks, enabled)
-                self._races.append((event, happens.races_of(number, masks, enabled)))
-
-    def _add_reversals(self, happens: Happens) -> None:
-        """For each race of this run, have its other order explored, if it is not to be anyway."""
-        for node, sequence in self._reversals(happens):
+    def _learn(self) -> None:
+        """For each race, have its other order explored, unless it is to be anyway."""
+        for node, sequence in self._reversals():
             if not any(
                 take_weak_initial(sequence, actor, masks) is not None
                 for actor, masks in node.sleep.items()
             ):
                 insert(node.branches, sequence)
 
-    def _reversals(self, happens: Happens) -> Iterator[tuple[_Node, list[Event]]]:
+    def _reversals(self) -> Iterator[tuple[_Node, list[Event]]]:
         """The states before the first step of each race, and what is to be done from there."""
         prefix = len(self._part.prefix)
         for event, races in self._races:
             for place in races:
                 if prefix <= place < prefix + len(self._stack):
-                    yield self._stack[place - prefix], [*happens.not_after(place), event]
-
-
-def _difference(run: Run) -> str:
-    """What a program did otherwise than before, in a line."""
-    step = run.steps[-1] if run.steps else None
-    what = "failed" if run.failure is not None else f"ended at {step.label if step else 'nothing'}"
-    return (
-        f"the program is not deterministic: step {len(run.schedule)}, of {run.schedule[-1]}, {what}"
-        " and touched other things than when the same steps were taken before"
-    )
+                    later = self._happens.not_after(place)
+                    yield self._stack[place - prefix], [*later, event]

@@ -111,12 +111,15 @@ class Happens:
             rest = (1 << length) - 1
             self._places = [mask & rest for mask in self._places]
 
-    def add(self, actor: int, masks: Masks, enabled: int) -> list[int]:
+    def add(self, actor: int, masks: Masks, enabled: int, *, of_each: bool = False) -> list[int]:
         """The actor took a step, when ``enabled`` could: returns the positions, last first, of the
-        steps that race with it.
+        steps that race with it; or, if ``of_each``, of the last of each other actor that would race
+        with it if those of the rest did not.
         """
         event = Event(actor, masks, enabled, held=self._held[-1][actor])
         event.before, races = self._order(event)
+        if of_each:
+            races = self._of_each(event)
         held = [mask & ~masks.frees for mask in self._held[-1]]
         held[actor] |= masks.takes
         self._held.append(held)
@@ -124,9 +127,12 @@ class Happens:
         self.events.append(event)
         return races
 
-    def races_of(self, actor: int, masks: Masks, enabled: int) -> list[int]:
-        """With which steps the actor's next one, not taken, would race."""
-        return self._order(Event(actor, masks, enabled, held=self._held[-1][actor]))[1]
+    def races_of(
+        self, actor: int, masks: Masks, enabled: int, *, of_each: bool = False
+    ) -> list[int]:
+        """With which steps the actor's next one, not taken, would race; see add()."""
+        event = Event(actor, masks, enabled, held=self._held[-1][actor])
+        return self._of_each(event) if of_each else self._order(event)[1]
 
     def _order(self, event: Event) -> tuple[int, list[int]]:
         """What happens before an event that comes next, and the positions that it races with."""
@@ -151,6 +157,26 @@ class Happens:
         if enabler >= 0:
             fixed |= events[enabler].before | 1 << enabler
         return before | fixed, races
+
+    def _of_each(self, event: Event) -> list[int]:
+        """Of each other actor the last step that the event is dependent on, that its actor's last
+        one does not come after, and that it could have come before.
+        """
+        events = self.events
+        last = self._places[event.actor].bit_length() - 1
+        before = 0 if last < 0 else events[last].before | 1 << last
+        enabler = self._enabler(event.actor, last)
+        races, seen = [], 1 << event.actor
+        for place in range(len(events) - 1, -1, -1):
+            other = events[place]
+            if seen >> other.actor & 1 or before >> place & 1:
+                continue
+            if other.masks.conflict(event.masks) and self._reversible(
+                place, other, event, enabler, last
+            ):
+                races.append(place)
+                seen |= 1 << other.actor
+        return races
 
     def _enabler(self, actor: int, last: int) -> int:
         """The step since the actor's last one that made it able to go on; -1: it always was."""

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Final
 
 from mmu._native import lib
 from mmu.events import EVENT_ID, EventRing
+from mmu.linux.policies import policy_of
 from mmu.linux.state import MmStruct
 from mmu.linux.tables import check_tables
 from mmu.units import PAGE_SHIFT, PAGE_SIZE
@@ -34,7 +35,8 @@ if TYPE_CHECKING:
     from ucmmu.race.program import StepAccess
 
 _VISITOR: Final = 0  # whose the references of an event are
-_SAME_STATE: Final = 3  # times that a CPU may come to one point and find nothing new
+_POLICY: Final = 2
+_SAME_STATE: Final = 32  # times that a CPU may come to one point and find nothing new
 
 
 class Reason(Enum):
@@ -47,6 +49,7 @@ class Reason(Enum):
     FREED_IN_USE = "a table is freed that still has entries or references"
     FREED_FRAME = "a free frame is used"
     STALE = "a translation is used after its flush is over"
+    OLD_WAYS = "a table comes where a CPU has cached ways through the one before"
     UNBOUNDED = "a CPU waits without bound for another one to go on"
 
 
@@ -59,11 +62,14 @@ class RaceViolation(AssertionError):
 
 
 class _Table:
-    """What is known of one table: references of visitors and what is not counted yet, by CPU."""
+    """What is known of one table: references of visitors and what is not counted yet, by CPU, and
+    references that the policy keeps.
+    """
 
-    __slots__ = ("uncounted", "visitors")
+    __slots__ = ("kept", "uncounted", "visitors")
 
     def __init__(self) -> None:
+        self.kept = 0
         self.visitors: Counter[int] = Counter()
         self.uncounted: Counter[int] = Counter()
 
@@ -119,6 +125,7 @@ class Invariants:
         self.counted = kernel.c.policy >= lib.FREE_TABLES_REFCOUNT
         self.tables: dict[int, _Table] = {}
         self._gone: set[int] = set()
+        self._before: dict[int, int] = {}  # the table that stood in a PMD entry last
         self._touched: set[int] = set()
         self._visits: defaultdict[int, Counter[Hashable]] = defaultdict(Counter)
         self._hears = {
@@ -166,6 +173,8 @@ class Invariants:
         self._touched.add(table)
         if holder == _VISITOR:
             found.visitors[cpu] += nr
+        elif holder == _POLICY:
+            found.kept += nr
         else:
             found.uncounted[cpu] -= nr
 
@@ -176,14 +185,30 @@ class Invariants:
             found.uncounted[self.watch.this_cpu()] += 1 if new else -1
             self._touched.add(table)
 
-    def _pte_alloc(self, _addr: int, table: int, _pgd: int, _pmd: int) -> None:
+    def _pte_alloc(self, addr: int, table: int, _pgd: int, pmd: int) -> None:
+        if self.counted and pmd in self._before:
+            self._check_old_ways(addr, self._before.pop(pmd))
         found = self.tables[table] = _Table()
         self._gone.discard(table)
         if self.counted:
             found.visitors[self.watch.this_cpu()] = 1
         self._touched.add(table)
 
-    def _pte_free(self, addr: int, table: int, _pgd: int, _pmd: int) -> None:
+    def _check_old_ways(self, addr: int, old: int) -> None:
+        """No CPU has anything cached that came through the table before (D4)."""
+        for cpu in self.kernel.cpus:
+            unit, wanted = cpu.mmu.c, lib.TLB_VALID | lib.TLB_TABLE
+            for entry in unit.tlb.entry[0 : unit.tlb.nr_entries]:
+                if (
+                    entry.flags & wanted == wanted
+                    and entry.frame == old << PAGE_SHIFT
+                    and entry.pcid == unit.cr3 & lib.CR3_PCID_MASK
+                ):
+                    text = f"CPU {cpu.id}, to the old table of {addr:#x}, frame {old:#x}"
+                    raise RaceViolation(Reason.OLD_WAYS, text)
+
+    def _pte_free(self, addr: int, table: int, _pgd: int, pmd: int) -> None:
+        self._before[pmd] = table
         if self.tables.pop(table, None) is None and self.counted:
             raise RaceViolation(Reason.FREED_TWICE, f"frame {table:#x}, of {addr:#x}")
         entries, count = self._entries(table), self._count(table)
@@ -205,6 +230,9 @@ class Invariants:
         return value
 
     def _count(self, table: int) -> int:
+        if self.kernel.c.policy == lib.FREE_TABLES_OWN:
+            policy = policy_of(self.kernel)
+            return policy.references(table) + policy.kept(table)
         what = ("page", table, "pte_refcount")
         return self._stored(what, self.memory.raw_load(what))
 
@@ -237,11 +265,12 @@ class Invariants:
         found = self.tables[table]
         visitors, uncounted = found.visitors.total(), found.uncounted.total()
         entries, count = self._entries(table), self._count(table)
-        if count != visitors + entries - uncounted:
+        if count != visitors + entries - uncounted + found.kept:
             raise RaceViolation(
                 Reason.COUNT,
                 f"the table in frame {table:#x} counts {count}; it has {entries} entries,"
-                f" {uncounted} of them not counted yet, and {visitors} visitors",
+                f" {uncounted} of them not counted yet, and {visitors} visitors"
+                + (f"; the policy keeps {found.kept}" if found.kept else ""),
             )
         for cpu, nr in found.uncounted.items():
             if nr > 0 and found.visitors[cpu] < 1:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from contextlib import redirect_stderr
 from io import StringIO
 
@@ -25,13 +25,20 @@ class KernelProgram(Interleaving):
     of its own, unless the CPU waits, is idle or has ended: then it is part of the sender's step.
     Of a watched world each step tells what it touched, and the invariants are looked at after it;
     with ``fine`` each step touches one thing that other CPUs may see. While the program is open it
-    is the scheduler of the world's kernel.
+    is the scheduler of the world's kernel. ``on_close`` is called at its end.
     """
 
     def __init__(
-        self, world: RaceWorld, acts: Mapping[int, Act], *, fine: bool = False, tso: bool = False
+        self,
+        world: RaceWorld,
+        acts: Mapping[int, Act],
+        *,
+        fine: bool = False,
+        tso: bool = False,
+        on_close: Callable[[], None] | None = None,
     ) -> None:
         super().__init__(world.kernel, acts)
+        self._on_close = on_close
         self.world = world
         self.watch: Watch | None = None
         self.invariants: Invariants | None = None
@@ -139,6 +146,8 @@ class KernelProgram(Interleaving):
         with redirect_stderr(StringIO()):
             self._end_all()
         self._leave()
+        if self._on_close is not None:
+            self._on_close()
 
     def _leave(self) -> None:
         kernel = self.kernel

@@ -32,14 +32,13 @@ def annotated(setting: Setting, schedule: Sequence[Actor]) -> list[Step]:
     """The steps of an order, each with what it did."""
     ring = EventRing(1 << 16)
     notes: list[str] = []
-    with setting.applied():
-        program = setting.program(ring)
-        ring.read()
+    program = setting.program(ring)
+    ring.read()
 
-        def told(_: Step | None) -> None:
-            notes.append("; ".join(_notes(ring.read())))
+    def told(_: Step | None) -> None:
+        notes.append("; ".join(_notes(ring.read())))
 
-        steps = run_once(program, schedule, told)[0]
+    steps = run_once(program, schedule, told)[0]
     return [replace(step, note=note) for step, note in zip(steps, notes, strict=False)]
 
 
@@ -57,7 +56,7 @@ def recorded(path: str, setting: Setting, schedule: Sequence[Actor]) -> None:
         "cpus": scenario.cpus,
     }
     try:
-        with setting.applied(), TraceWriter.open(path, head) as writer:
+        with TraceWriter.open(path, head) as writer:
             run_once(setting.program(writer.ring), schedule)
             writer.ring.enable(False)
     except TraceError as error:

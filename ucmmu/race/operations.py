@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from mmu._native import lib
+from mmu._native import ffi, lib
 from mmu.errors import LinuxError
 from mmu.linux import engine, mmu_gather, pte_ref, rcu
 from mmu.linux import zap as _zap
@@ -30,6 +30,7 @@ from mmu.linux.mman import (
 from mmu.linux.oom_kill import oom_reap_task_mm
 from mmu.linux.pagemap import pagemap_read
 from mmu.linux.pgtable import entry_pfn, mm_find_pmd, pmd_none, pte_table
+from mmu.linux.rcupdate import rcu_qs
 from mmu.linux.smp import local_irqs_off
 from mmu.linux.tlbflush import enter_lazy_tlb, leave_mm, ptep_clear_flush, switch_mm
 from mmu.units import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE
@@ -135,30 +136,42 @@ def punch(world: RaceWorld, addr: int, mm: Mm | None = None) -> Actor:
 
 
 def try_to_unmap(world: RaceWorld, addr: int) -> Actor:
-    """try_to_unmap_one(), as reclaim comes to a PTE of a shared page: by the reverse mapping, with
-    no mmap_lock. The page stays in its cache.
+    """try_to_unmap_one(), as reclaim comes to the PTE of a shared page by the reverse mapping. The
+    page stays in its cache.
+
+    mmap_lock, for reading, keeps the VMA where Linux has i_mmap_rwsem, as in
+    mmu.linux.truncate; faults, which need the lock of the VMA alone, go on.
     """
 
     def call() -> bool:
-        mm, memory = world.mm, world.memory
-        pmd = mm_find_pmd(mm, addr)
-        pte = None if pmd is None else pte_ref.pte_tryget_map_lock(mm, pmd, addr)
-        if pte is None:
-            return False
-        table, old = pte_table(pte), ptep_clear_flush(mm, addr, pte)
-        if old:
-            page = memory.page(entry_pfn(old))
-            engine.add_mm_counter(mm, lib.MM_SHMEMPAGES, -1)
-            page._mapcount -= 1
-            page.flags |= lib.PG_dirty
-        engine.pte_unlock(mm, table)
-        pte_ref.pte_put_many(mm, table, addr, int(bool(old)))
-        pte_ref.pte_put(mm, table, addr)
-        if old:
-            memory.put_page(entry_pfn(old))
-        return bool(old)
+        mm = world.mm
+        with mm.mmap_read_lock():
+            vma = lib.find_vma(mm.c, addr)
+            if vma == ffi.NULL or vma.vm_start > addr:
+                return False
+            return _unmap_one(world, addr)
 
     return syscall(world, "reclaim", call)
+
+
+def _unmap_one(world: RaceWorld, addr: int) -> bool:
+    mm, memory = world.mm, world.memory
+    pmd = mm_find_pmd(mm, addr)
+    pte = None if pmd is None else pte_ref.pte_tryget_map_lock(mm, pmd, addr)
+    if pte is None:
+        return False
+    table, old = pte_table(pte), ptep_clear_flush(mm, addr, pte)
+    if old:
+        page = memory.page(entry_pfn(old))
+        engine.add_mm_counter(mm, lib.MM_SHMEMPAGES, -1)
+        page._mapcount -= 1
+        page.flags |= lib.PG_dirty
+    engine.pte_unlock(mm, table)
+    pte_ref.pte_put_many(mm, table, addr, int(bool(old)))
+    pte_ref.pte_put(mm, table, addr)
+    if old:
+        memory.put_page(entry_pfn(old))
+    return bool(old)
 
 
 # What else changes entries.
@@ -266,13 +279,16 @@ def lockless_walk(world: RaceWorld, addr: int) -> Actor:
 
 
 def lazy(world: RaceWorld) -> Actor:
-    """The CPU runs a kernel thread for a while, the mm stays loaded, and comes back to it."""
+    """The CPU is idle for a while, the mm stays loaded, and it comes back to it."""
 
     def act() -> None:
-        enter_lazy_tlb(world.kernel)
-        world.kernel.point("lazy")
+        kernel, cpu = world.kernel, world.kernel.this_cpu
+        enter_lazy_tlb(kernel)
+        rcu_qs(kernel, cpu, idle=True)
+        kernel.point("lazy")
+        rcu_qs(kernel, cpu)
         if world.mm.mm_users:
-            switch_mm(world.kernel, world.mm)
+            switch_mm(kernel, world.mm)
 
     return act
 

@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mmu.linux.policy import FreeTables
+from mmu.linux.policy import FreeTables, class_of
+from ucmmu.policy_file import find_policy
 from ucmmu.race.kernel_program import KernelProgram
 from ucmmu.race.scenarios import SCENARIOS
 from ucmmu.race.variant import load_variant
@@ -15,6 +16,7 @@ from ucmmu.race.world import RaceWorld
 
 if TYPE_CHECKING:
     from mmu.events import EventRing
+    from mmu.linux.free_tables import FreeTablesPolicy
     from ucmmu.race.scenario import Scenario
 
 MODELS = ("sc", "tso")
@@ -40,20 +42,34 @@ class Setting:
         return SCENARIOS[self.scenario]
 
     def program(self, ring: EventRing | None = None) -> KernelProgram:
-        """A new run of it, whose events go to ``ring``."""
+        """A new run of it, whose events go to ``ring``. A variant's functions are in the place of
+        ours from the beginning of the race until it is closed.
+        """
         scenario = self.found
         world = RaceWorld(
-            FreeTables.from_label(self.policy),
+            self._policy(),
             scenario.cpus,
             invlpgb=scenario.invlpgb,
+            free_levels=scenario.free_levels,
             ring=ring,
             watched=True,
         )
         acts = scenario.prepare(world)
-        return KernelProgram(world, acts, fine=self.fine, tso=self.model == "tso")
+        changed = ExitStack()
+        changed.enter_context(self._applied())
+        tso = self.model == "tso"
+        return KernelProgram(world, acts, fine=self.fine, tso=tso, on_close=changed.close)
 
-    def applied(self) -> AbstractContextManager[None]:
-        """``with``: the variant is in the place of our functions, if there is one."""
+    def _policy(self) -> FreeTables | type[FreeTablesPolicy]:
+        policy = find_policy(self.policy)
+        if self.variant is None:
+            return policy
+        assert isinstance(policy, FreeTables)
+        return load_variant(self.variant).policy(class_of(policy))
+
+    def _applied(self) -> AbstractContextManager[None]:
         if self.variant is None:
             return nullcontext()
-        return load_variant(self.variant).applied(FreeTables.from_label(self.policy))
+        policy = find_policy(self.policy)
+        assert isinstance(policy, FreeTables)
+        return load_variant(self.variant).applied(policy)

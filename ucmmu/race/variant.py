@@ -1,8 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A change of the kernel, in one small class, to put through the races: its functions take the
-place of ours of the same name.
+"""A change of the kernel, in one small class, to put through the races.
 
 ::
+
+    class D1(Variant):
+        \"\"\"The table is published before its count is set.\"\"\"
+
+        def install_new(self, mm, pmd, addr, table):
+            held = self.pmd_install(mm, pmd, addr, table)
+            self.pte_ref_init(mm, table, pmd, 1)
+            return held
 
     class D3(Variant):
         \"\"\"The flush does not say that tables were freed.\"\"\"
@@ -11,9 +18,9 @@ place of ours of the same name.
         def flush_tlb_mm_range(mm, start, end, stride_shift, freed_tables):
             tlbflush.flush_tlb_mm_range(mm, start, end, stride_shift, 0)
 
-``ucmmu race --variant FILE.py:D3 lazy-zap`` explores with it. A function may still call the one it
-replaces by its own module, as above, if it names another module in ``replaces``, or keep it under
-another name before.
+A method takes the place of the policy's of that name (mmu.linux.free_tables), whichever policy it
+is put upon; a function marked by replaces() that of the module, for all in mmu.linux who use it.
+``ucmmu race --variant FILE.py:D1 fault-fault`` explores with it.
 """
 
 from __future__ import annotations
@@ -25,9 +32,10 @@ from dataclasses import dataclass
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from mmu.errors import MmuError
+from mmu.linux.free_tables import FreeTablesPolicy
 from mmu.linux.policy import FreeTables
 from ucmmu.testing.variants import Patches, applied
 
@@ -59,11 +67,19 @@ def replaces(
     return mark
 
 
-class Variant:
-    """A variant of the kernel: a subclass has functions marked by replaces().
+if TYPE_CHECKING:
+    _Policy = FreeTablesPolicy
+else:
+    _Policy = object
 
-    ``policies`` are those that it is a variant of, ``scenarios`` names some in which it shows, and
-    ``seen`` is a pattern of the reason that exploration fails with; the docstring says what it is.
+
+class Variant(_Policy):
+    """A variant of the kernel: a subclass has methods of a policy, functions marked by replaces(),
+    or both.
+
+    ``policies`` are those that it is a variant of, ``scenarios`` names some in which it shows,
+    ``models`` the memory models it shows in, and ``seen`` is a pattern of what exploration fails
+    with; the docstring says what it is.
     """
 
     policies: ClassVar[tuple[FreeTables, ...]] = tuple(FreeTables)
@@ -72,20 +88,20 @@ class Variant:
     seen: ClassVar[str] = ""
 
     @classmethod
-    def patches(cls, policy: FreeTables) -> Patches:
-        """What it replaces under a policy."""
+    def policy(cls, base: type[FreeTablesPolicy]) -> type[FreeTablesPolicy]:
+        """The policy that it makes of another one."""
+        return type(cls.__name__, (cls, base), {"label": base.label})
+
+    @classmethod
+    @contextmanager
+    def applied(cls, policy: FreeTables) -> Iterator[None]:
+        """``with``: its functions are in the place of ours. AttributeError: there is none such."""
         patches: Patches = {}
         for base in reversed(cls.__mro__):
             for value in vars(base).values():
                 if isinstance(value, _Replacement) and policy in value.policies:
                     patches.setdefault(value.module, {})[value.name] = value.function
-        return patches
-
-    @classmethod
-    @contextmanager
-    def applied(cls, policy: FreeTables) -> Iterator[None]:
-        """``with``: it is in the place of our functions. AttributeError: there is none such."""
-        with applied(cls.patches(policy)):
+        with applied(patches):
             yield
 
 

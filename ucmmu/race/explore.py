@@ -1,0 +1,242 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Exploring a program: under every order, under those with few preemptions, or at random.
+
+explore() tries bounds of 0, 1, 2, … preemptions one after the other (ucmmu.race.bounded), so the
+first failure is one of the fewest; without a bound then every order that matters, each once
+(ucmmu.race.dpor). What does not come to its end within the limits is *unfinished*, whatever was
+found not to fail until then. explore_at_random() is for programs too large for that; it proves
+nothing, and finds much.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from ucmmu.race.bounded import Bounded
+from ucmmu.race.dpor import Dpor
+from ucmmu.race.exploration import Exploration, Part, Told
+from ucmmu.race.program import Actor, Kind, MakeProgram
+from ucmmu.race.run import End, Failure, Run
+
+OnRun = Callable[[], bool]
+"""Called after each run; False: stop."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """When to stop: None is without limit. A run of more than ``max_steps`` steps fails."""
+
+    schedules: int | None = None
+    seconds: float | None = None
+    max_steps: int = 10_000
+
+
+@dataclass
+class Found:
+    """What came of an exploration.
+
+    ``schedules`` were run, of which ``blocked`` were cut short, since what was left had been
+    explored. The others came to ``traces`` different Mazurkiewicz traces. ``bound``: all orders
+    with so many preemptions were run; None: not even those without. ``complete``: all there are.
+    ``stopped``: a limit, or who was told, ended it.
+    """
+
+    schedules: int = 0
+    blocked: int = 0
+    traces: int = 0
+    bound: int | None = None
+    complete: bool = False
+    stopped: bool = False
+    failure: Failure | None = None
+    seconds: float = 0.0
+
+    @property
+    def verdict(self) -> str:
+        """``failed``, ``passed`` if all that was asked for was run, or ``UNFINISHED``."""
+        if self.failure is not None:
+            return "failed"
+        return "UNFINISHED" if self.stopped else "passed"
+
+
+@dataclass
+class _Clock:
+    """Counts runs, and says when to stop."""
+
+    limits: Limits
+    on_run: OnRun | None
+    found: Found
+    started: float = field(default_factory=time.monotonic)
+    seen: set[int] = field(default_factory=set)
+
+    def over(self) -> bool:
+        """Whether a limit is reached; then the exploration is stopped."""
+        limits, found = self.limits, self.found
+        found.seconds = time.monotonic() - self.started
+        if limits.schedules is not None and found.schedules >= limits.schedules:
+            found.stopped = True
+        if limits.seconds is not None and found.seconds >= limits.seconds:
+            found.stopped = True
+        return found.stopped
+
+    def count(self, told: Told) -> bool:
+        """Note a run; whether to go on."""
+        found = self.found
+        found.schedules += 1
+        found.blocked += told.blocked
+        if told.trace is not None:
+            self.seen.add(told.trace)
+            found.traces = len(self.seen)
+        found.seconds = time.monotonic() - self.started
+        if told.run.failure is not None:
+            found.failure = told.run.failure
+            return False
+        if self.on_run is not None and not self.on_run():
+            found.stopped = True
+        return not found.stopped
+
+
+def explore(
+    make: MakeProgram,
+    *,
+    bound: int | None = None,
+    limits: Limits | None = None,
+    on_run: OnRun | None = None,
+    part: Part | None = None,
+) -> Found:
+    """Explore up to so many preemptions, or, if None, every order; to the first failure.
+
+    Every order takes 0 and 1 preemptions first, then whatever order comes. Of a ``part`` only the
+    orders that it has are run, and no bound is tried before. Raises NotDeterministic.
+    """
+    limits = limits or Limits()
+    clock = _Clock(limits, on_run, Found())
+    if part is None:
+        for preemptions in range(2 if bound is None else bound + 1):
+            bounded = Bounded(make, preemptions, max_steps=limits.max_steps)
+            if not _run_all(bounded, clock):
+                return clock.found
+            clock.found.bound = preemptions
+            if not bounded.beyond:
+                clock.found.complete = True
+                return clock.found
+    if bound is None and _run_all(Dpor(make, max_steps=limits.max_steps, part=part), clock):
+        clock.found.bound = None
+        clock.found.complete = True
+    return clock.found
+
+
+def _run_all(exploration: Exploration, clock: _Clock) -> bool:
+    """Whether the exploration came to its end, and nothing failed."""
+    while not clock.over():
+        told = exploration.next_run()
+        if told is None:
+            return True
+        if not clock.count(told):
+            return False
+    return False
+
+
+def explore_at_random(
+    make: MakeProgram,
+    *,
+    seed: int,
+    limits: Limits,
+    on_run: OnRun | None = None,
+    preemptions: int = 3,
+) -> Found:
+    """Run random orders until a limit, or a failure; the same seed gives the same ones.
+
+    Half of them are chosen step by step, all alike. The others are of the probabilistic
+    concurrency test (Burckhardt et al., ASPLOS 2010): the CPU of the highest priority goes on, and
+    at ``preemptions`` random steps it gets the lowest.
+    """
+    clock = _Clock(limits, on_run, Found())
+    chance = random.Random(seed)
+    length = 20
+    while not clock.over():
+        chooser = _uniform if clock.found.schedules % 2 else _by_priority
+        told = chooser(make, limits.max_steps, chance, length, preemptions)
+        length = max(length, len(told.run.steps))
+        if not clock.count(told):
+            break
+    return clock.found
+
+
+def _uniform(
+    make: MakeProgram, max_steps: int, chance: random.Random, length: int, preemptions: int
+) -> Told:
+    run = Run(make, max_steps)
+    try:
+        while able := run.enabled():
+            run.step(chance.choice(able))
+    finally:
+        run.close()
+    return Told(run, None)
+
+
+def _by_priority(
+    make: MakeProgram, max_steps: int, chance: random.Random, length: int, preemptions: int
+) -> Told:
+    run = Run(make, max_steps)
+    priority: dict[Actor, float] = {actor: 1 + chance.random() for actor in run.actors}
+    changes = {chance.randrange(length): number for number in range(preemptions)}
+    try:
+        while able := run.enabled():
+            chosen = max(able, key=priority.__getitem__)
+            if (number := changes.get(len(run.steps))) is not None:
+                priority[chosen] = number / (preemptions + 1)
+                chosen = max(able, key=priority.__getitem__)
+            if chosen.kind is not Kind.CPU:
+                priority[chosen] = 1 + chance.random()
+            run.step(chosen)
+    finally:
+        run.close()
+    return Told(run, None)
+
+
+def split(make: MakeProgram, parts: int, *, max_steps: int = 10_000) -> list[Part]:
+    """All orders as at least so many parts, if there are that many, for as many processes."""
+    todo = [Part()]
+    done: list[Part] = []
+    while todo and len(todo) + len(done) < parts:
+        part = todo.pop(0)
+        below = _below(make, part, max_steps)
+        if below is None:
+            done.append(part)
+        else:
+            todo += below
+    return done + todo
+
+
+def _below(make: MakeProgram, part: Part, max_steps: int) -> list[Part] | None:
+    """The part as parts that are one step longer; None if the run ends there."""
+    parts: list[Part] = []
+    asleep = list(part.asleep)
+    run = _follow(make, part.prefix, max_steps)
+    able = run.enabled()
+    run.close()
+    if run.end is not End.GOES_ON:
+        return None
+    for actor in able:
+        if actor in dict(part.asleep):
+            continue
+        run = _follow(make, part.prefix, max_steps)
+        step = run.step(actor)
+        run.close()
+        if step is None:
+            parts.append(Part((*part.prefix, actor)))
+            continue
+        rest = [(who, what) for who, what in asleep if not what.conflicts_with(step.access)]
+        parts.append(Part((*part.prefix, actor), tuple(rest)))
+        asleep.append((actor, step.access))
+    return parts
+
+
+def _follow(make: MakeProgram, prefix: tuple[Actor, ...], max_steps: int) -> Run:
+    run = Run(make, max_steps)
+    for actor in prefix:
+        run.step(actor)
+    return run
