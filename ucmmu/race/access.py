@@ -121,6 +121,7 @@ class Watch:
         self._frees: set[Object] = set()
         self._waits: set[Object] = set()
         self._fenced: set[Object] = set()
+        self._plain: set[Object] = set()
         self._stores = [0] * len(kernel.cpus)
         self._ran: set[int] = set()
         self._quiet_frame = -1
@@ -151,7 +152,7 @@ class Watch:
         self._cpu = cpu
         self._reads, self._writes = set(), set()
         self._waits, self._takes, self._frees = set(), set(), set()
-        self._fenced = set()
+        self._fenced, self._plain = set(), set()
         self._everything = False
         self._shared = None
         self._ran = {cpu}
@@ -175,13 +176,12 @@ class Watch:
         self._reads |= self._always
         for cpu in self._ran:
             self._reads |= self._own[cpu]
-        passed = self._takes & self._frees  # taken and freed again: held for no other step
+        whole = self._takes & self._frees  # a wait for it could be tried before this step
         if self.coarse:  # the step may have begun before it came to what it waits for
-            passed |= self._waits | self._takes | self._frees
-            self._waits -= passed
-        self._takes -= passed
-        self._frees -= passed
-        self._writes |= passed
+            whole |= self._waits | self._takes | self._frees
+        self._writes |= whole
+        for part in (self._waits, self._takes, self._frees):
+            part -= whole
         return StepAccess(
             reads=frozenset(self._reads),
             writes=frozenset(self._writes),
@@ -199,10 +199,11 @@ class Watch:
         """The oldest store of that CPU reaches memory."""
         token = ("buffer", cpu, self._stores[cpu] - len(self.buffers[cpu]))
         what, value = self.buffers[cpu].drain()
+        unlocks = _is_lock(what) and not value and self.memory.raw_load(what) == cpu + 1
         self.memory.raw_store(what, value)
         frees: list[Object] = [token]
         writes = {("store_buffer", cpu)}
-        if _is_lock(what) and not value:
+        if unlocks:
             frees.append(what)
             return StepAccess(writes=frozenset(writes), frees=frozenset(frees))
         return StepAccess(writes=self._group(what)[0] | writes, frees=frozenset(frees))
@@ -225,6 +226,8 @@ class Watch:
         """See MemoryWatch."""
         self._touch(what, frame)
         self._reads |= self._group(what)[0]
+        if self._locked.get(self.this_cpu()) != what:
+            self._plain.add(what)
         return self._value(what)
 
     def load_block(self, words: range, frame: int) -> list[int]:
@@ -270,14 +273,18 @@ class Watch:
 
     def _note_store(self, what: Object, value: int, cpu: int, modifies: bool) -> None:
         """References that are taken, and those that are dropped, are so in any order."""
-        if _is_lock(what) and (cpu in self._spinning or not value):
+        spun = cpu in self._spinning and self._touched_only(what)
+        if _is_lock(what) and modifies and value and spun:
             self._reads.discard(what)
-            if value:
-                self._waits.add(what)
-            (self._takes if value else self._frees).add(what)
+            self._waits.add(what)
+            self._takes.add(what)
+            return
+        if _is_lock(what) and not value and self._value(what) == cpu + 1:
+            self._reads.discard(what)
+            self._frees.add(what)
             return
         everyone, gets, puts = self._group(what)
-        if modifies and gets:
+        if modifies and gets and what not in self._plain:
             old = self._value(what)
             if min(old, value) >= 1 and old != value:
                 self._reads -= everyone
@@ -285,6 +292,14 @@ class Watch:
                 self._writes.add((*what, "get" if value > old else "put", cpu))  # type: ignore[misc]
                 return
         self._writes |= everyone
+
+    def _touched_only(self, what: Object) -> bool:
+        """Whether the step has done nothing else yet: else, if it had to wait, it would have done
+        that all the same.
+        """
+        others = self._writes or self._waits or self._takes or self._frees
+        frame = ("frame", what[1]) if isinstance(what, tuple) else None
+        return not others and self._reads <= {what, frame}
 
     def _group(self, what: Object) -> tuple[frozenset[Object], ...]:
         """(what a plain access of it touches, takers of references, droppers)."""
