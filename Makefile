@@ -8,6 +8,7 @@ SAMPLE ?=
 EXAMPLES ?= 1000
 SCRIPTS ?= 200000
 EVERY ?= 1
+SECONDS ?= 60
 SANITIZE ?= address,undefined
 
 VENV := .venv
@@ -24,7 +25,7 @@ SANITIZED_TESTS := $(wildcard tests/trace tests/memory tests/x86 tests/linux tes
 PYTEST := $(BIN)/pytest -n 2
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format bench allocators fuzz enumerate mutate stress sanitize build guests clean
+.PHONY: help run races test lint format bench allocators fuzz enumerate mutate stress sanitize build guests clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "make %-9s %s\n", $$1, $$2 }'
@@ -67,6 +68,9 @@ enumerate: build $(VENV)/dev ## check the page walk in all 2 thousand million ca
 
 mutate: build guests $(VENV)/dev ## change one thing in the sources after another: a test must fail [ONLY=TEXT in the name] [SAMPLE=NUMBER]
 	$(BIN)/python -m tests.mutants $(if $(SAMPLE),--sample $(SAMPLE)) $(if $(ONLY),"$(ONLY)")
+
+races: build ## every order of kernel operations that meet on one table, all scenarios, policies and both memory models; hours [SECONDS=60 for each at most]
+	$(BIN)/ucmmu race --all --seconds $(SECONDS) || [ $$? = 2 ]  # 2: some are unfinished, as the table says
 
 stress: build guests $(VENV)/dev ## the long tests that `make test` leaves out
 	$(PYTEST) -m stress

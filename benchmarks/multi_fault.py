@@ -13,13 +13,16 @@ import argparse
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from ucmmu.options import POLICIES
 
 CPUS = (1, 2, 4, 8)
+TIMED = ("pte_free", "rcu_invoke_callback")
+"""Events that times are taken from: the last ones are those of the exit, which frees all."""
 LOCKS = (
     "pte_lock_contended",
     "pmd_lock_contended",
@@ -49,8 +52,17 @@ class Row:
     """Before the exit."""
     vmpte: int
     """At the end, kB."""
+    pending_max: int
+    """Table frames that waited for a grace period at once, at most."""
     instructions: int
     seconds: float
+    virtual_ns: int = 0
+    """What the machine's clocks showed at the end: a nanosecond an instruction of the guest, on
+    CPUs that run side by side, and waits. 0: not asked for."""
+    free_ns: tuple[int, ...] = ()
+    """For each table freed before the exit by RCU, sorted: virtual time from leaving its PMD to its
+    frame's return to the allocator. The clocks of two CPUs differ by a slice at most; below 0 is
+    0."""
 
     def per_fault(self, count: int) -> float:
         """Of ``count``, how many fall to a fault."""
@@ -58,14 +70,51 @@ class Row:
 
 
 def measure(
-    policy: str, cpus: int, areas: int, rounds: int, who: str, chunk: str = "1M", seed: int = 0
+    policy: str,
+    cpus: int,
+    areas: int,
+    rounds: int,
+    who: str,
+    chunk: str = "1M",
+    seed: int = 0,
+    *,
+    times: bool = False,
 ) -> Row:
-    """Run the benchmark on so many vCPUs with as many threads. Raises CalledProcessError."""
+    """Run the benchmark on so many vCPUs with as many threads; ``times``: with virtual times, which
+    a trace tells. Raises CalledProcessError.
+    """
     machine = ["--cpus", str(cpus), "--seed", str(seed), "--free-tables", policy]
     guest = ["multi_fault", str(cpus), str(areas), str(rounds), who, chunk]
-    command = [sys.executable, "-m", "ucmmu", "run", "--json", "-", *machine, *guest]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
-    return row_of(policy, cpus, json.loads(done.stdout))
+    with TemporaryDirectory() as folder:
+        trace = f"{folder}/trace"
+        if times:
+            machine += ["--trace", trace, "--trace-filter", f"event={','.join(TIMED)}"]
+        row = row_of(policy, cpus, json.loads(_ucmmu("run", "--json", "-", *machine, *guest)))
+        if not times:
+            return row
+        lines = _ucmmu("trace", "--json", "-", trace).splitlines()
+    return with_times(row, [json.loads(line) for line in lines])
+
+
+def _ucmmu(*arguments: str) -> str:
+    """What a command prints."""
+    command = [sys.executable, "-m", "ucmmu", *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+def with_times(row: Row, events: Iterable[dict[str, Any]]) -> Row:
+    """The row with the times that the events of its run tell."""
+    taken_out: dict[str, int] = {}
+    frees: list[int] = []
+    now = 0
+    for event in events:
+        now = max(now, event["time_ns"])
+        pfn = event["fields"]["pfn"]
+        if event["event"] == "pte_free":
+            taken_out[pfn] = event["time_ns"]
+        elif pfn in taken_out:
+            frees.append(max(0, event["time_ns"] - taken_out.pop(pfn)))
+    return replace(row, virtual_ns=now, free_ns=tuple(sorted(frees[: row.tables_freed])))
 
 
 def row_of(policy: str, cpus: int, report: dict[str, Any]) -> Row:
@@ -82,6 +131,7 @@ def row_of(policy: str, cpus: int, report: dict[str, Any]) -> Row:
         lock_waits=sum(kernel.get(name, 0) for name in LOCKS),
         tables_freed=report["pte_tables_freed_before_exit"],
         vmpte=report["VmPTE"],
+        pending_max=kernel.get("rcu_pending_max", 0),
         instructions=report["instructions"],
         seconds=report["seconds"],
     )

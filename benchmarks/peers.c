@@ -96,6 +96,19 @@ double time_array_lookups(const uint64_t *frame, uint64_t mask, const uint64_t *
 	return (now_ns() - start) / (double)n;
 }
 
+double time_lookups(lookup_fn lookup, put_fn put, void *mm, void *pmd, uint64_t addr, uint64_t n)
+{
+	double start = now_ns();
+
+	for (uint64_t i = 0; i < n; i++) {
+		uint64_t table = 0;
+
+		lookup(mm, pmd, &table);
+		put(mm, (void *)(uintptr_t)table, addr);
+	}
+	return (now_ns() - start) / (double)n;
+}
+
 double time_pairs(get_fn get, put_fn put, void *mm, void *pmd, uint64_t addr, uint64_t n)
 {
 	double start = now_ns();

@@ -12,6 +12,7 @@ typedef uint32_t (*translate_fn)(void *unit, uint64_t va, uint32_t access, uint3
 				 void *translation);
 typedef void (*get_fn)(void *mm, void *pmd);
 typedef void (*put_fn)(void *mm, void *pmd, uint64_t addr);
+typedef uint32_t (*lookup_fn)(void *mm, void *pmd, uint64_t *table);
 
 /* Nanoseconds a walk takes, over n walks of the addresses va[0, nr_va), each waiting for the one
  * before. */
@@ -31,6 +32,8 @@ double time_array_lookups(const uint64_t *frame, uint64_t mask, const uint64_t *
 double time_pairs(get_fn get, put_fn put, void *mm, void *pmd, uint64_t addr, uint64_t n);
 /* Nanoseconds a relaxed add of 1 and an acquire-release subtraction take, of *count. */
 double time_atomic_pairs(uint32_t *count, uint64_t n);
+/* Nanoseconds a lookup of pmd's table takes, with the put of what it got. */
+double time_lookups(lookup_fn lookup, put_fn put, void *mm, void *pmd, uint64_t addr, uint64_t n);
 /* Whether radix_walk() of each address gives pa[i]. */
 int radix_agrees(const uint8_t *ram, uint64_t cr3, const uint64_t *va, const uint64_t *pa,
 		 uint64_t nr);

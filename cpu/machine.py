@@ -54,7 +54,7 @@ from cpu.tty_jobctrl import set_ctty, tty_devices
 from cpu.vcpu import Fidelity, VCpu
 from mmu.errors import LinuxError, MmuError
 from mmu.linux.mm import Mm
-from mmu.linux.policy import FreeTables
+from mmu.linux.policy import FreeLevels, FreeTables
 from mmu.linux.resource import Resource
 from mmu.linux.state import Kernel, TablePolicy
 from mmu.x86 import Mmu
@@ -73,10 +73,11 @@ class Machine:
     """A machine of ``cpus`` CPUs over ``memory``.
 
     ``policy`` says how empty PTE tables are freed: one of ours, or a subclass of
-    mmu.linux.free_tables.FreeTablesPolicy, which needs the engine "python" (docs/policies.md); ``fidelity`` and ``engine`` how it is modelled,
-    ``geometry`` the TLBs of each CPU; ``seed`` and ``quantum`` give the schedule, ``seed`` also all
-    random numbers of the guests. ``count=False`` (fast only) leaves instructions uncounted.
-    ``fast_faults=False`` brings every page fault to Python. ``check`` looks after stale
+    mmu.linux.free_tables.FreeTablesPolicy, which needs the engine "python" (docs/policies.md).
+    ``free_levels`` says whether PMD and PUD tables are as well. ``fidelity`` and ``engine`` say how
+    it is modelled, ``geometry`` the TLBs of each CPU; ``seed`` and ``quantum`` give the schedule,
+    ``seed`` also all random numbers of the guests. ``count=False`` (fast only) leaves instructions
+    uncounted. ``fast_faults=False`` brings every page fault to Python. ``check`` looks after stale
     translations. ``ring`` gets the events. ``lockdep`` has every lock of the kernel watched.
 
     Use as a context manager, or close() it: the vCPUs hold host memory.
@@ -88,6 +89,7 @@ class Machine:
         *,
         cpus: int = 1,
         policy: FreeTables | type[TablePolicy] = FreeTables.REFCOUNT,
+        free_levels: FreeLevels = FreeLevels.PTE,
         fidelity: Fidelity = Fidelity.FAST,
         engine: str = "c",
         geometry: Geometry | str = "skylake",
@@ -101,7 +103,14 @@ class Machine:
     ) -> None:
         self.memory = memory
         self.fidelity = fidelity
-        self.kernel = Kernel(memory, policy=policy, engine=engine, ring=ring, lockdep=lockdep)
+        self.kernel = Kernel(
+            memory,
+            policy=policy,
+            free_levels=free_levels,
+            engine=engine,
+            ring=ring,
+            lockdep=lockdep,
+        )
         self._frames_before = memory.free_frames
         for _ in range(cpus):
             self.kernel.add_cpu(

@@ -547,8 +547,10 @@ class struct_kernel(Struct[struct_kernel_ptr]):
     ring: struct_event_ring_ptr
     this_cpu: struct_cpu_ptr
     policy: int
-    bug: int
+    free_levels: int
     bug_address: int
+    bug: int
+    pad: int
     rcu: struct_rcu_state
     nr_cpus: int
     invlpgb: int
@@ -1240,6 +1242,7 @@ class Lib:
     PG_swapbacked: Final[int]
     PG_dirty: Final[int]
     PG_anon_exclusive: Final[int]
+    PG_upper: Final[int]
     PG_order_shift: Final[int]
     NR_PAGE_ORDERS: Final[int]
     PCP_MAX: Final[int]
@@ -1409,6 +1412,9 @@ class Lib:
     FREE_TABLES_REFCOUNT: Final[int]
     FREE_TABLES_REFCOUNT_PMDLOCK: Final[int]
     FREE_TABLES_OWN: Final[int]
+    FREE_LEVELS_PTE: Final[int]
+    FREE_LEVELS_PMD: Final[int]
+    FREE_LEVELS_PUD: Final[int]
     MM_FILEPAGES: Final[int]
     MM_ANONPAGES: Final[int]
     MM_SWAPENTS: Final[int]
@@ -1440,6 +1446,11 @@ class Lib:
     BUG_IPI_NEVER_ACKNOWLEDGED: Final[int]
     BUG_IPI_IRQS_OFF: Final[int]
     BUG_IRQS_UNBALANCED: Final[int]
+    BUG_TABLE_REF_UNDERFLOW: Final[int]
+    BUG_TABLE_REF_OVERFLOW: Final[int]
+    BUG_TABLE_REF_FROM_ZERO: Final[int]
+    BUG_TABLE_NOT_EMPTY: Final[int]
+    BUG_TABLE_LEAKED: Final[int]
     LOCK_PTE: Final[int]
     LOCK_PMD: Final[int]
     LOCK_PAGE_TABLE: Final[int]
@@ -1931,14 +1942,22 @@ class Lib:
     def flush_pte_table(
         self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], addr: int, /
     ) -> None: ...
+    def flush_upper_table(
+        self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], addr: int, level: int, /
+    ) -> None: ...
     def tlb_gather_owed(
-        self, tlb: struct_mmu_gather_ptr | Array[struct_mmu_gather], addr: int, /
+        self, tlb: struct_mmu_gather_ptr | Array[struct_mmu_gather], addr: int, level: int, /
     ) -> None: ...
     def flush_freed_tables(
-        self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], pmd: Ptr[int], addr: int, /
+        self,
+        mm: struct_mm_struct_ptr | Array[struct_mm_struct],
+        entry: Ptr[int],
+        addr: int,
+        level: int,
+        /,
     ) -> None: ...
     def flush_is_owed(
-        self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], pmd: Ptr[int], /
+        self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], entry: Ptr[int], /
     ) -> bool: ...
     def pmd_alloc(
         self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], addr: int, /
@@ -1946,6 +1965,27 @@ class Lib:
     def pud_alloc(
         self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], addr: int, /
     ) -> Ptr[int]: ...
+    def pmd_tryget(
+        self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], addr: int, /
+    ) -> Ptr[int]: ...
+    def pmd_put(
+        self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], pmd: Ptr[int], addr: int, /
+    ) -> None: ...
+    def pmd_put_tlb(
+        self, tlb: struct_mmu_gather_ptr | Array[struct_mmu_gather], pmd: Ptr[int], addr: int, /
+    ) -> None: ...
+    def pud_put(
+        self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], pud: Ptr[int], addr: int, /
+    ) -> None: ...
+    def pmd_entry_set(
+        self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], pmd: Ptr[int], /
+    ) -> None: ...
+    def pmd_entry_cleared(
+        self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], pmd: Ptr[int], addr: int, /
+    ) -> None: ...
+    def pmd_entry_cleared_tlb(
+        self, tlb: struct_mmu_gather_ptr | Array[struct_mmu_gather], pmd: Ptr[int], addr: int, /
+    ) -> None: ...
     def pte_ref_init(
         self,
         mm: struct_mm_struct_ptr | Array[struct_mm_struct],

@@ -12,17 +12,20 @@ from ucmmu.exit_codes import ExitCode, Failure
 from ucmmu.options import (
     DEFAULT_DISK,
     DEFAULT_FILES,
+    DEFAULT_LEVELS,
     DEFAULT_PROCESSES,
     DEFAULT_QUANTUM,
     DEFAULT_TLB,
     ENGINES,
     FIDELITIES,
+    LEVELS,
     MAX_CPUS,
     MAX_FILES,
     MAX_PROCESSES,
     MAX_QUANTUM,
     MAX_SEED,
     MAX_UID,
+    NOT_COUNTED,
     POLICIES,
     WALLS,
     RunOptions,
@@ -154,6 +157,13 @@ def add_trace(parser: argparse.ArgumentParser, metavar: str, text: str) -> None:
 
 
 def _add_machine(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--free-levels",
+        choices=list(LEVELS),
+        default=DEFAULT_LEVELS,
+        help=f"which empty tables are freed where references are counted: {choices(LEVELS)}"
+        f" (default: {DEFAULT_LEVELS})",
+    )
     group.add_argument(
         "--fidelity",
         choices=list(FIDELITIES),
@@ -327,6 +337,16 @@ def _seconds(text: str) -> float:
     return seconds
 
 
+def check_free_levels(policy: str, levels: str) -> None:
+    """Raises Failure (USAGE) if that way of freeing tables cannot free those of these levels."""
+    if levels != DEFAULT_LEVELS and policy in NOT_COUNTED:
+        raise Failure(
+            ExitCode.USAGE,
+            f"argument --free-levels {levels}: --free-tables {policy} counts no references; use"
+            " refcount or refcount-pmdlock",
+        )
+
+
 def run_options(arguments: argparse.Namespace, program: str, args: Sequence[str]) -> RunOptions:
     """Gather what the options ask for. Raises Failure (USAGE)."""
     if arguments.ram % 4096:
@@ -349,6 +369,7 @@ def run_options(arguments: argparse.Namespace, program: str, args: Sequence[str]
     _check_trace(arguments)
     asked = getattr(arguments, "free_tables", None)
     policy = asked if isinstance(asked, str) else "refcount"
+    check_free_levels(policy, arguments.free_levels)
     return RunOptions(
         program=program,
         args=tuple(args),
@@ -357,6 +378,7 @@ def run_options(arguments: argparse.Namespace, program: str, args: Sequence[str]
         cwd=arguments.cwd,
         uid=arguments.uid,
         preload=tuple(arguments.preload),
+        free_levels=arguments.free_levels,
         fidelity=_fidelity(arguments),
         free_tables=policy,
         engine=engine_for(policy, arguments.engine),

@@ -12,7 +12,14 @@ from typing import Any
 from ucmmu.arguments import engine_for
 from ucmmu.environment import environment_of
 from ucmmu.exit_codes import SIGNALLED, ExitCode, Failure
-from ucmmu.options import POLICIES, RunOptions, is_policy_file, program_file
+from ucmmu.options import (
+    DEFAULT_LEVELS,
+    NOT_COUNTED,
+    POLICIES,
+    RunOptions,
+    is_policy_file,
+    program_file,
+)
 from ucmmu.output import JsonOutput, refuse_a_program
 from ucmmu.progress import Progress
 from ucmmu.report import compare_text
@@ -66,15 +73,7 @@ def _runs(options: RunOptions, policies: Sequence[str], engine: str | None) -> l
     chosen = list(dict.fromkeys(policies))
     if all(is_policy_file(policy) for policy in chosen):
         chosen = [*POLICIES, *chosen]
-    runs = [
-        replace(
-            options,
-            free_tables=policy,
-            engine=engine_for(policy, engine),
-            trace=_trace_of(options, policy),
-        )
-        for policy in chosen
-    ]
+    runs = [_under(options, policy, engine) for policy in chosen]
     for one in runs:
         load_policy_of(one)
     return runs
@@ -98,6 +97,19 @@ def _make_directory(path: str) -> None:
         hint = " (compare makes a file of each policy, in a directory)" if path != "-" else ""
         line = f"--trace {printable(path)}: {why}{hint}"
         raise Failure(ExitCode.NO_OUTPUT, line) from None
+
+
+def _under(options: RunOptions, policy: str, engine: str | None) -> RunOptions:
+    """The run under this policy: one of ours that counts no references frees PTE tables at most.
+    Raises Failure (USAGE).
+    """
+    return replace(
+        options,
+        free_tables=policy,
+        free_levels=DEFAULT_LEVELS if policy in NOT_COUNTED else options.free_levels,
+        engine=engine_for(policy, engine),
+        trace=_trace_of(options, policy),
+    )
 
 
 def _trace_of(options: RunOptions, policy: str) -> str | None:

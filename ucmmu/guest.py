@@ -20,6 +20,8 @@ from cpu.result import RunResult
 from cpu.task import Process
 from cpu.vcpu import Fidelity
 from mmu.errors import LinuxError, MmuError
+from mmu.linux.policy import FreeLevels, check_free_levels
+from mmu.linux.state import policy_number
 from mmu.memory import Memory
 from mmu.x86 import Geometry, load_geometry
 from mmu.x86.check import StaleUse
@@ -29,7 +31,7 @@ from ucmmu.exit_codes import ExitCode, Failure
 from ucmmu.isolation import close_strays, isolate
 from ucmmu.link import Link, Message
 from ucmmu.options import RunOptions, Traces, find_program, is_policy_file
-from ucmmu.policy_file import find_policy, policy_failure
+from ucmmu.policy_file import find_policy, policy_failure, policy_label
 from ucmmu.seen import view_of
 from ucmmu.sizes import format_size
 from ucmmu.strace import Strace
@@ -216,6 +218,12 @@ class Guest:
         except MmuError as error:
             raise Failure(ExitCode.NO_RAM, _why_no_ram(options.ram, error)) from None
         self.policy = find_policy(options.free_tables)
+        levels = FreeLevels.from_label(options.free_levels)
+        try:
+            check_free_levels(policy_label(self.policy), policy_number(self.policy), levels)
+        except MmuError as error:
+            why = f"--free-levels {options.free_levels}: {error}"
+            raise Failure(ExitCode.USAGE, why) from None
         self.recording = None if trace is None else _record(options, geometry, trace)
         ring = None if self.recording is None else self.recording.ring
         if ring is not None:
@@ -225,6 +233,7 @@ class Guest:
                 memory,
                 cpus=options.cpus,
                 policy=self.policy,
+                free_levels=levels,
                 fidelity=Fidelity.from_label(options.fidelity),
                 engine=options.engine,
                 geometry=geometry,

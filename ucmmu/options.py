@@ -22,6 +22,17 @@ POLICIES: dict[str, str] = {
 }
 """The ways to free empty PTE tables, by the name that ``--free-tables`` takes."""
 
+LEVELS: dict[str, str] = {
+    "pte": "PTE tables alone",
+    "pmd": "PMD tables that have none left as well",
+    "pud": "PUD tables too",
+}
+"""Up to which level empty tables are freed, by the name that ``--free-levels`` takes."""
+
+DEFAULT_LEVELS = "pte"
+NOT_COUNTED = ("never", "scan")
+"""The ways to free tables that count no references, so that they free PTE tables at most."""
+
 
 def is_policy_file(text: str) -> bool:
     """Whether ``--free-tables`` names a class in a file, FILE.py:CLASS, by the look of it."""
@@ -86,6 +97,7 @@ class RunOptions:
     preload: tuple[str, ...] = ()
     """Libraries for LD_PRELOAD: paths, or names that are looked for."""
     free_tables: str = "refcount"
+    free_levels: str = DEFAULT_LEVELS
     fidelity: str = "fast"
     engine: str = "c"
     tlb: str = DEFAULT_TLB

@@ -116,6 +116,7 @@ def head_of(options: RunOptions, geometry: Geometry) -> dict[str, Any]:
         "program": options.program,
         "args": list(options.args),
         "free_tables": options.free_tables,
+        "free_levels": options.free_levels,
         "fidelity": options.fidelity,
         "engine": options.engine,
         "tlb": options.tlb,

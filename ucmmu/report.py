@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from ucmmu.options import DEFAULT_TLB
+from ucmmu.options import DEFAULT_LEVELS, DEFAULT_TLB
 from ucmmu.sizes import format_kb
 from ucmmu.streams import STDERR
 from ucmmu.text import printable, shortened
@@ -74,7 +74,7 @@ def run_text(report: Report) -> str:
 
     table = _table(_title(report))
     table.add_column("figure")
-    table.add_column(report["free_tables"], justify="right")
+    table.add_column(_way(report), justify="right")
     for label, key, form in _ROWS:
         table.add_row(label, form(report.get(key)))
     for label, text in [*_tlb_lines(report), *_policy_lines(report)]:
@@ -127,8 +127,8 @@ def compare_text(reports: Mapping[str, Report], fd: int) -> str:
 
     table = _table(_title(next(iter(reports.values()))))
     table.add_column("empty PTE tables are freed")
-    for name in reports:
-        table.add_column(name, justify="right")
+    for report in reports.values():
+        table.add_column(_way(report), justify="right")
     for label, key, form in _ROWS:
         table.add_row(label, *(form(report.get(key)) for report in reports.values()))
     tlb = [dict(_tlb_lines(report)) for report in reports.values()]
@@ -140,6 +140,12 @@ def compare_text(reports: Mapping[str, Report], fd: int) -> str:
     table.add_row("ended", *(_ending(report) for report in reports.values()))
     remarks = [f"{name}: {line}" for name, report in reports.items() for line in _remarks(report)]
     return rendered(fd, [table], _lines(remarks))
+
+
+def _way(report: Report) -> str:
+    """How tables were freed, and which besides PTE tables: ``refcount, pud``."""
+    levels = report["free_levels"]
+    return str(report["free_tables"]) + ("" if levels == DEFAULT_LEVELS else f", {levels}")
 
 
 def _table(title: str) -> Table:

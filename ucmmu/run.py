@@ -208,6 +208,7 @@ def report_of(options: RunOptions, outcome: Outcome) -> dict[str, Any]:
         "program": options.program,
         "args": list(options.args),
         "free_tables": options.free_tables,
+        "free_levels": options.free_levels,
         "fidelity": options.fidelity,
         "engine": options.engine,
         "tlb": options.tlb,

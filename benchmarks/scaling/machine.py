@@ -41,6 +41,8 @@ class Machine:
         self.transfers = 0
         self.lock_waits = 0
         self.lock_waited = 0.0
+        self.interrupts = 0.0
+        """What all interrupts of all other CPUs take from a CPU, since the start."""
         self.stopped = False
         """Its threads end at their next fault."""
 
@@ -71,7 +73,7 @@ class Cpu:
         self.random = random.Random(f"{seed} {number}")
         self._more = random.Random(f"{seed} {number} more")
         self._owed = 0.0
-        self._interrupts = 0.0
+        self._handled = 0.0
 
     def spend(self, ns: float) -> None:
         """Go on alone for so long."""
@@ -88,15 +90,15 @@ class Cpu:
     def _vary(self, source: random.Random) -> float:
         return 1.0 + self.machine.parameters.jitter * (2.0 * source.random() - 1.0)
 
-    def interrupt(self, ns: float) -> None:
-        """Another CPU interrupts this one for so long."""
-        self._interrupts += ns
+    def _interrupts(self) -> float:
+        """Time that interrupts still to be handled will take."""
+        return self.machine.interrupts - self._handled
 
     def catch_up(self) -> Steps:
         """Let the time pass that was spent, and that of interrupts meanwhile."""
-        owed = self._owed + self._interrupts
+        owed = self._owed + self._interrupts()
         if owed:
-            self._owed = self._interrupts = 0.0
+            self._owed, self._handled = 0.0, self.machine.interrupts
             yield self.machine.env.timeout(owed)
 
     def wait(self, event: simpy.Event) -> Steps:
@@ -104,16 +106,15 @@ class Cpu:
         env = self.machine.env
         since = env.now
         yield event
-        self._interrupts = max(0.0, self._interrupts - (env.now - since))
+        self._handled += min(self._interrupts(), env.now - since)
 
     def flush_others(self) -> Steps:
         """Interrupt all other CPUs and wait for them; each loses the time of the interrupt."""
         parameters, others = self.machine.parameters, len(self.machine.cpus) - 1
         if others:
             yield from self.catch_up()
-            for cpu in self.machine.cpus:
-                if cpu is not self:
-                    cpu.interrupt(parameters.ipi_receive)
+            self.machine.interrupts += parameters.ipi_receive
+            self._handled += parameters.ipi_receive
             waits = parameters.ipi_wait + parameters.ipi_each * (others - 1)
             yield from self.wait(self.machine.env.timeout(waits))
 

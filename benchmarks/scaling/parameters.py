@@ -55,9 +55,9 @@ class Parameters:
     )
     far: float = _parameter(
         ASSUMED,
-        "a transfer to another cluster, in transfers: 100 ns between dies and 200 between sockets"
-        " against some 40 within a die are what vendors and lmbench-like tools give",
-        3.0,
+        "a transfer to another cluster, in transfers: what is measured is taken for all; 3 would be"
+        " 200 ns between sockets against some 60 within a cluster",
+        1.0,
     )
     cluster: float = _parameter(ASSUMED, "cores that share a last-level cache (Zen 3: 8)", 8)
     ipi_wait: float = _parameter(
@@ -91,21 +91,26 @@ class Parameters:
         return dataclasses.replace(self, **changes)
 
 
-def calibrated(measured: Mapping[str, float], base: Parameters | None = None) -> Parameters:
-    """The parameters with those that ``measured`` has; names that are none are left out."""
-    base = base or Parameters()
+def calibrated(measured: Mapping[str, float]) -> Parameters:
+    """The parameters with those that ``measured`` has. A difference that came out below 0 in the
+    noise is 0. ValueError for a name that is none.
+    """
     names = {each.name for each in dataclasses.fields(Parameters)}
-    return base.replace(**{name: value for name, value in measured.items() if name in names})
+    if unknown := set(measured) - names:
+        raise ValueError(f"no parameters of the model: {', '.join(sorted(unknown))}")
+    return Parameters(**{name: max(0.0, value) for name, value in measured.items()})
 
 
-def described(parameters: Parameters) -> list[dict[str, Any]]:
-    """A row for each: name, value, origin, meaning."""
-    return [
-        {
-            "name": each.name,
-            "value": getattr(parameters, each.name),
-            "origin": each.metadata["origin"],
-            "meaning": each.metadata["meaning"],
-        }
-        for each in dataclasses.fields(parameters)
-    ]
+def described(parameters: Parameters, measured: Mapping[str, float] = {}) -> list[dict[str, Any]]:
+    """A row for each: name, value, where it comes from, meaning. What is to be measured and is not
+    among ``measured`` has its default.
+    """
+    rows = []
+    for each in dataclasses.fields(parameters):
+        origin = each.metadata["origin"]
+        if origin != ASSUMED and each.name not in measured:
+            origin = "default"
+        value = getattr(parameters, each.name)
+        meaning = each.metadata["meaning"]
+        rows.append({"name": each.name, "value": value, "origin": origin, "meaning": meaning})
+    return rows

@@ -51,7 +51,8 @@ class Workload:
     vmas: Vmas
     design: Design
     cpus: int
-    rounds: int
+    rounds: float
+    """Of each thread, after a warm-up of one and a quarter."""
     seed: int = 0
 
 
@@ -95,7 +96,7 @@ def simulate(workload: Workload, parameters: Parameters) -> Figures:
     machine.run_faults(5 * a_round * workload.cpus // 4)
     since, transfers = machine.env.now, machine.transfers
     waits, waited = machine.lock_waits, machine.lock_waited
-    total = workload.rounds * a_round * workload.cpus
+    total = max(1, round(workload.rounds * a_round * workload.cpus))
     machine.run_faults(total)
     elapsed = machine.env.now - since
     transfers, waits = machine.transfers - transfers, machine.lock_waits - waits

@@ -94,10 +94,11 @@ def _can_follow_write(mm: MmStruct, vma: struct_vm_area_struct_ptr, pte: int) ->
 
 def _take_write_right(mm: MmStruct, addr: int) -> None:
     """maybe_mkwrite(): the fault's page is not for its process to write."""
-    pmd = engine.mm_find_pmd(mm, addr)
+    pmd = engine.pmd_tryget(mm, addr)
     if pmd is None:
         return
     pte = engine.pte_tryget_map_lock(mm, pmd, addr)
+    engine.pmd_put(mm, pmd, addr)
     if pte is None:
         return
     table = pte_table(pte)

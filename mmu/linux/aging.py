@@ -116,7 +116,7 @@ def _change_pages(
 ) -> None:
     tlb = engine.tlb_gather_mmu(mm)
     try:
-        for pmd, addr, following in each_pmd(mm, start, end):
+        for pmd, addr, following in each_pmd(mm, start, end, tlb):
             _change_pte_range(tlb, vma, pmd, addr, following, change)
     finally:
         engine.tlb_finish_mmu(tlb)

@@ -12,7 +12,6 @@ from mmu.errors import OutOfMemory
 from mmu.events import EVENT_ID, KERNEL_COUNTER_ID, MM_COUNTER_ID
 from mmu.linux.locks import pte_unlock
 from mmu.linux.mmu_gather import flush_is_owed
-from mmu.linux.pgalloc import pmd_alloc
 from mmu.linux.pgtable import (
     RW,
     SPECIAL,
@@ -32,7 +31,9 @@ from mmu.linux.pgtable import (
     table_page,
     vm_page_prot,
 )
+from mmu.linux.pmd_ref import pmd_alloc, pmd_alloc_waits, pmd_put
 from mmu.linux.policies import policy_of
+from mmu.linux.pt_reclaim import table_is_counted
 from mmu.linux.pte_ref import PteAlloc, pte_alloc_get_map_lock, pte_entries_set, pte_put
 from mmu.linux.rmap import anon_vma_prepare
 from mmu.linux.state import MmStruct
@@ -117,6 +118,7 @@ def _handle_pte_fault(mm: MmStruct, vma: struct_vm_area_struct_ptr, addr: int, w
     if pmd is None:
         return lib.VM_FAULT_OOM
     allocated, pte = pte_alloc_get_map_lock(mm, pmd, addr)
+    pmd_put(mm, pmd, addr)
     if allocated != PteAlloc.OK:
         return lib.VM_FAULT_OOM if allocated == PteAlloc.OOM else lib.VM_FAULT_FALLBACK
     result = _resolve_locked(mm, vma, pte, addr, write)
@@ -221,9 +223,11 @@ def _vma_lock_suffices(mm: MmStruct, vma: struct_vm_area_struct_ptr, write: bool
 def _is_common(mm: MmStruct, addr: int, write: bool) -> bool:
     pmd = mm_find_pmd(mm, addr)
     if pmd is None:
-        return not mm.c.page_table_lock
+        return not pmd_alloc_waits(mm, addr)
     pmdval = mm.memory.read_u64(pmd)
     if table_page(mm, pmd).ptl:
+        return False
+    if table_is_counted(mm, 2) and not table_page(mm, pmd).pte_refcount:
         return False
     if pmd_none(pmdval):
         return not flush_is_owed(mm, pmd) or flush_tlb_is_local(mm)

@@ -30,6 +30,11 @@ class Bug(IntEnum):
     LOCK_KEPT = lib.BUG_LOCK_KEPT
     SLEEP_IN_ATOMIC = lib.BUG_SLEEP_IN_ATOMIC
     RCU_STALL = lib.BUG_RCU_STALL
+    TABLE_REF_UNDERFLOW = lib.BUG_TABLE_REF_UNDERFLOW
+    TABLE_REF_OVERFLOW = lib.BUG_TABLE_REF_OVERFLOW
+    TABLE_REF_FROM_ZERO = lib.BUG_TABLE_REF_FROM_ZERO
+    TABLE_NOT_EMPTY = lib.BUG_TABLE_NOT_EMPTY
+    TABLE_LEAKED = lib.BUG_TABLE_LEAKED
 
 
 _SENTENCES = {
@@ -60,6 +65,17 @@ _SENTENCES = {
     Bug.LOCK_KEPT: "something was held on the way out of the kernel",
     Bug.SLEEP_IN_ATOMIC: "a sleep where none is allowed",
     Bug.RCU_STALL: "a grace period is waited for that cannot end",
+    Bug.TABLE_REF_UNDERFLOW: (
+        "more references of a PMD or PUD table were dropped than were held (in frame {:#x})"
+    ),
+    Bug.TABLE_REF_OVERFLOW: "the reference count of a PMD or PUD table overflowed (in frame {:#x})",
+    Bug.TABLE_REF_FROM_ZERO: (
+        "a reference was taken on a PMD or PUD table whose count is 0 (in frame {:#x})"
+    ),
+    Bug.TABLE_NOT_EMPTY: (
+        "the count of the PMD or PUD table of {:#x} reached 0 while entries were set"
+    ),
+    Bug.TABLE_LEAKED: "tearing down met the PMD or PUD table of {:#x}: a reference leaked",
 }
 
 

@@ -41,7 +41,7 @@ def change_protection(tlb: Gather, start: int, end: int, vm_flags: int) -> None:
     No entry becomes none or non-none, so no reference of an entry changes; the loop itself visits
     each table.
     """
-    for pmd, addr, following in each_pmd(tlb.mm, start, end):
+    for pmd, addr, following in each_pmd(tlb.mm, start, end, tlb):
         change_pte_range(tlb, pmd, addr, following, vm_flags)
 
 

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING
 
 from mmu._native import lib
 from mmu.linux.locks import pte_lock_nested, pte_unlock
-from mmu.linux.pgalloc import pmd_alloc, pud_alloc
 from mmu.linux.pgtable import (
     DIRTY_BITS,
     RW,
@@ -29,7 +28,6 @@ from mmu.linux.pgtable import (
     has_pud_table,
     hole_end,
     mm_counter,
-    mm_find_pmd,
     pmd_none,
     pte_none,
     pte_present,
@@ -37,6 +35,8 @@ from mmu.linux.pgtable import (
     ptep_set_wrprotect,
     set_pte_at,
 )
+from mmu.linux.pmd_ref import pmd_alloc, pmd_put, pmd_tryget, pud_alloc
+from mmu.linux.pt_reclaim import table_is_counted
 from mmu.linux.pte_ref import (
     PteAlloc,
     pte_alloc_get_map_lock,
@@ -63,22 +63,45 @@ def copy_page_range(src: MmStruct, dst: MmStruct, start: int, end: int, vm_flags
     """
     addr = start
     while addr < end:
-        src_pmd = mm_find_pmd(src, addr)
+        src_pmd = pmd_tryget(src, addr)
         if src_pmd is None:
-            if has_pud_table(src, addr) and pud_alloc(dst, addr) is None:
+            if not _copy_hole(src, dst, addr):
                 return False
             addr = hole_end(src, addr, end)
             continue
-        dst_pmd = pmd_alloc(dst, addr)
-        if dst_pmd is None:
-            return False
         following = addr_end(addr, end, 2)
-        if not pmd_none(src.memory.read_u64(src_pmd)) and not copy_pte_range(
-            src, dst, src_pmd, dst_pmd, addr, following, vm_flags
-        ):
+        copied = _copy_slot(src, dst, src_pmd, addr, following, vm_flags)
+        pmd_put(src, src_pmd, addr)
+        if not copied:
             return False
         addr = following
     return True
+
+
+def _copy_hole(src: MmStruct, dst: MmStruct, addr: int) -> bool:
+    """Where src has a PUD table and no PMD table, dst gets a PUD table too; not where an empty one
+    does not stay. False: out of memory.
+    """
+    if table_is_counted(dst, 3) or not has_pud_table(src, addr):
+        return True
+    return pud_alloc(dst, addr) is not None
+
+
+def _copy_slot(
+    src: MmStruct, dst: MmStruct, src_pmd: EntryPa, addr: int, end: int, vm_flags: int
+) -> bool:
+    """Copy what src_pmd, whose table is visited, refers to; dst gets a PMD table even for an empty
+    slot, but not where an empty one does not stay. False: out of memory.
+    """
+    empty = pmd_none(src.memory.read_u64(src_pmd))
+    if empty and table_is_counted(dst, 2):
+        return True
+    dst_pmd = pmd_alloc(dst, addr)
+    if dst_pmd is None:
+        return False
+    copied = empty or copy_pte_range(src, dst, src_pmd, dst_pmd, addr, end, vm_flags)
+    pmd_put(dst, dst_pmd, addr)
+    return copied
 
 
 def is_cow_mapping(vm_flags: int) -> bool:

@@ -17,8 +17,8 @@ from mmu.linux import (
     free_pgtables,
     locks,
     mmu_gather,
-    pgalloc,
     pgtable,
+    pmd_ref,
     pte_ref,
     rcu,
     tlbflush,
@@ -40,8 +40,15 @@ _Named = partial(Twin, note_caller=note_caller)  # their events name the caller
 mm_find_pmd = Twin(pgtable.mm_find_pmd)
 set_pte_at = _Named(pgtable.set_pte_at)
 add_mm_counter = _Named(pgtable.add_mm_counter)
-pud_alloc = Twin(pgalloc.pud_alloc)
-pmd_alloc = Twin(pgalloc.pmd_alloc)
+pud_alloc = Twin(pmd_ref.pud_alloc)
+pmd_alloc = Twin(pmd_ref.pmd_alloc)
+pmd_tryget = Twin(pmd_ref.pmd_tryget)
+pmd_put = Twin(pmd_ref.pmd_put)
+pmd_put_tlb = Twin(pmd_ref.pmd_put_tlb)
+pud_put = Twin(pmd_ref.pud_put)
+pmd_entry_set = Twin(pmd_ref.pmd_entry_set)
+pmd_entry_cleared = Twin(pmd_ref.pmd_entry_cleared)
+pmd_entry_cleared_tlb = Twin(pmd_ref.pmd_entry_cleared_tlb)
 pte_lock = Twin(locks.pte_lock)
 pte_lock_nested = Twin(locks.pte_lock_nested)
 pte_unlock = Twin(locks.pte_unlock)

@@ -19,7 +19,7 @@ from mmu.linux.pgtable import (
     entry_pfn,
     pmd_huge,
 )
-from mmu.linux.pt_reclaim import pte_ref_is_enabled
+from mmu.linux.pt_reclaim import pte_ref_is_enabled, table_is_counted
 from mmu.linux.state import MmStruct
 from mmu.linux.tracepoint import Span, emit
 from mmu.units import U64
@@ -37,7 +37,8 @@ def free_pgd_range(tlb: Gather, addr: int, end: int, floor: int, ceiling: int) -
     ceiling 0: no limit.
 
     floor and ceiling are the end of the VMA before and the start of the one after. Under refcount
-    no PTE table is left to be met: one that is, is the bug PTE_TABLE_LEAKED.
+    no PTE table is left to be met: one that is, is the bug PTE_TABLE_LEAKED; so it is with PMD and
+    PUD tables where those are counted: TABLE_LEAKED.
     """
     addr &= PMD_MASK
     if addr < floor:
@@ -72,6 +73,8 @@ def _free_level(
             else:
                 _free_level(tlb, value & ADDR_MASK, addr, following, floor, ceiling, level - 1)
                 if _inside(addr, following, floor, ceiling, level):
+                    if table_is_counted(mm, level - 1):
+                        mm.kernel.bug(Bug.TABLE_LEAKED, addr)
                     _clear_entry(mm, addr, entry, level)
                     mm_dec_pgtables(mm)
                     table_free_tlb(tlb, entry_pfn(value), addr, level - 1)

@@ -52,6 +52,7 @@ from mmu.linux.pgtable import (
     table_is_empty,
     xchg_pmd,
 )
+from mmu.linux.pmd_ref import pmd_entry_cleared, pmd_entry_cleared_tlb, pmd_entry_set
 from mmu.linux.pt_reclaim import free_pte
 from mmu.linux.rcu import call_rcu, rcu_read_lock, rcu_read_unlock
 from mmu.linux.state import Kernel, MmStruct
@@ -77,7 +78,10 @@ class Holder(IntEnum):
     """Whose references are taken or dropped."""
 
     VISITOR = 0
+    """Of one who looks or writes; it is dropped before the task is back in user mode."""
     ENTRIES = 1
+    POLICY = 2
+    """The policy's own: kept()."""
 
 
 class TryGet(IntEnum):
@@ -229,6 +233,7 @@ class FreeTablesPolicy:
             mm_inc_pgtables(mm)
             mm.c.counter[_ALLOCATED] += 1
             emit(self.kernel, _PTE_ALLOC, addr & PMD_MASK, table, mm.c.pgd, pmd)
+            pmd_entry_set(mm, pmd)
             held = table
         else:
             named = entry_pfn(pmdval)
@@ -295,6 +300,9 @@ class FreeTablesPolicy:
                 mm_dec_nr_ptes(mm)
                 if tlb is None:
                     self.tlb_remove_tables([table])
+                    pmd_entry_cleared(mm, pmd, addr)
+                else:
+                    pmd_entry_cleared_tlb(tlb, pmd, addr)
 
     def detach(self, mm: MmStruct, pmd: EntryPa, addr: int) -> int | None:
         """Take the dead table out of pmd; its frame, or None if another did, or it lives. The PMD
@@ -322,7 +330,7 @@ class FreeTablesPolicy:
         if tlb is None:
             flush_pte_table(mm, addr)
         else:
-            tlb_gather_owed(tlb, addr)
+            tlb_gather_owed(tlb, addr, 1)
             pte_free_tlb(tlb, table, addr)
 
     def tlb_remove_tables(self, tables: Sequence[int]) -> None:

@@ -61,6 +61,7 @@ def _install(mm: MmStruct, start: int, end: int) -> bool:
         if pmd is None:
             raise LinuxError(errno.ENOMEM)
         allocated, pte = engine.pte_alloc_get_map_lock(mm, pmd, start)
+        engine.pmd_put(mm, pmd, start)
         if allocated != PteAlloc.OK:
             raise LinuxError(errno.ENOMEM)
         table = pte_table(pte)

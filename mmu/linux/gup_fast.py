@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Getting a user's pages with no lock at all (gup_fast() of mm/gup.c, v6.18).
 
-The walk takes no lock and no reference of the PTE table. What keeps a table's frame from being
-freed under it is that interrupts are off: who frees a table either waits for an interprocessor
-interrupt that this CPU does not take, or for a grace period that does not end meanwhile. What keeps
-the page is the reference it takes; and then the PMD and the PTE are read again, for between the
-look and the reference the page may have gone and come back as another.
+The walk takes no lock and no reference of a table, of any level. What keeps a table's frame from
+being freed under it is that interrupts are off: who frees a table either waits for an
+interprocessor interrupt that this CPU does not take, or for a grace period that does not end
+meanwhile. What keeps the page is the reference it takes; and then the PMD and the PTE are read
+again, for between the look and the reference the page may have gone and come back as another.
 
 Where that does not succeed, mmap_lock is taken and the page is faulted in.
 """
@@ -21,6 +21,7 @@ from mmu.linux import engine
 from mmu.linux.gup import fault_in_page
 from mmu.linux.handle_mm_fault import VM_FAULT_ERROR, peek_pte
 from mmu.linux.pgtable import RW, SPECIAL, US, P, entry_pfn, pmd_huge, pmd_none, pte_offset
+from mmu.linux.pt_reclaim import table_is_counted
 from mmu.linux.smp import local_irqs_off
 from mmu.linux.state import MmStruct
 from mmu.linux.uaccess import access_ok
@@ -64,6 +65,8 @@ def gup_fast_pte(mm: MmStruct, addr: int, write: bool) -> int | None:
     """
     memory, point = mm.memory, mm.kernel.point
     pmd = engine.mm_find_pmd(mm, addr)
+    if table_is_counted(mm, 2):
+        point("gup_fast_pud")
     if pmd is None:
         return None
     pmdval = memory.read_u64(pmd)

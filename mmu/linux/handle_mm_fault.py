@@ -100,9 +100,11 @@ def _handle_counted(mm: MmStruct, vma: struct_vm_area_struct_ptr, addr: int, wri
     if not vma.vm_file:
         result = engine.do_anonymous_fault(mm, addr, write)
     if result & VM_FAULT_FALLBACK:
-        if engine.pmd_alloc(mm, addr) is None:
+        pmd = engine.pmd_alloc(mm, addr)
+        if pmd is None:
             return VM_FAULT_OOM
         result = _handle_pte_fault(mm, vma, addr, write)
+        engine.pmd_put(mm, pmd, addr)
     return result
 
 
@@ -208,6 +210,7 @@ def _map_locked(mm: MmStruct, addr: int) -> EntryPa | None:
     if pmd is None:
         return None
     allocated, pte = engine.pte_alloc_get_map_lock(mm, pmd, addr)
+    engine.pmd_put(mm, pmd, addr)
     return pte if allocated == PteAlloc.OK else None
 
 

@@ -28,7 +28,7 @@ from mmu.linux.fault import Segv
 from mmu.linux.filemap import MappedFile
 from mmu.linux.layout import TASK_SIZE, page_align
 from mmu.linux.mm_users import mmput
-from mmu.linux.policy import FreeTables
+from mmu.linux.policy import FreeLevels, FreeTables
 from mmu.linux.state import Kernel, MmStruct, TablePolicy
 from mmu.linux.tables import TablesReport
 from mmu.linux.tlbflush import switch_mm
@@ -212,6 +212,7 @@ def boot(
     mmu: Mmu,
     *,
     policy: FreeTables | type[TablePolicy] = FreeTables.REFCOUNT,
+    free_levels: FreeLevels = FreeLevels.PTE,
     engine: str = "c",
     ring: EventRing | None = None,
     lockdep: bool = False,
@@ -221,7 +222,14 @@ def boot(
     The other arguments are Kernel's, and so are the errors. Raises OutOfMemory if RAM has no frame
     for the PGD.
     """
-    kernel = Kernel(memory, policy=policy, engine=engine, ring=ring, lockdep=lockdep)
+    kernel = Kernel(
+        memory,
+        policy=policy,
+        free_levels=free_levels,
+        engine=engine,
+        ring=ring,
+        lockdep=lockdep,
+    )
     kernel.add_cpu(mmu)
     mm = Mm(kernel)
     switch_mm(kernel, mm)

@@ -14,7 +14,8 @@ from mmu._native import ffi, lib
 from mmu.events import MM_COUNTER_ID
 from mmu.linux.bug import Bug
 from mmu.linux.pgalloc import mm_dec_pgtables
-from mmu.linux.pgtable import PMD_MASK, PMD_SIZE, TLB_FLUSH_ALL
+from mmu.linux.pgtable import TLB_FLUSH_ALL, level_size
+from mmu.linux.rcu import call_rcu
 from mmu.linux.smp import smp_call_function
 from mmu.linux.state import Kernel, MmStruct, kernel_of
 from mmu.linux.tlbflush import flush_tlb_mm_range
@@ -112,27 +113,42 @@ def flush_pte_table(mm: MmStruct, addr: int) -> None:
     One page stands for the table. What gathers in progress still owe for addresses of its 2 MiB
     goes with it, so that afterwards nothing is cached that came through the table.
     """
-    start = addr & PMD_MASK
-    end = start + PAGE_SIZE
-    for first, last in _owed(mm, addr, None):
-        start, end = min(start, first), max(end, last)
+    start, end = _with_owed(mm, addr, 1)
     flush_tlb_mm_range(mm, start, end, PAGE_SHIFT, 1)
 
 
-def tlb_gather_owed(tlb: Gather, addr: int) -> None:
-    """The PTE table of addr is about to be gathered: what other gathers in progress owe for its
-    addresses is made part of this one's flush.
+def flush_upper_table(mm: MmStruct, addr: int, level: int) -> None:
+    """flush_pte_table() of a PMD table (level 2) or a PUD table (3); page_table_lock is held."""
+    start, end = _with_owed(mm, addr, level)
+    flush_tlb_mm_range(mm, start, end, PAGE_SHIFT, 1)
+
+
+def _with_owed(mm: MmStruct, addr: int, level: int) -> tuple[int, int]:
+    """The page that stands for the table of this level, and what is owed of its reach."""
+    start = addr & -level_size(level + 1)
+    end = start + PAGE_SIZE
+    for first, last in _owed(mm, addr, None, level):
+        start, end = min(start, first), max(end, last)
+    return start, end
+
+
+def tlb_gather_owed(tlb: Gather, addr: int, level: int) -> None:
+    """The table of this level for addr is about to be gathered: what other gathers in progress owe
+    for its addresses is made part of this one's flush.
     """
-    for first, last in _owed(tlb.mm, addr, tlb):
+    for first, last in _owed(tlb.mm, addr, tlb, level):
         _adjust_range(tlb.c, first, PAGE_SHIFT)
         _adjust_range(tlb.c, last - PAGE_SIZE, PAGE_SHIFT)
 
 
-def _owed(mm: MmStruct, addr: int, but: Gather | None) -> Iterator[tuple[int, int]]:
-    """What each gather of mm in progress, but for one, has still to flush of addr's 2 MiB."""
-    slot = addr & PMD_MASK
+def _owed(mm: MmStruct, addr: int, but: Gather | None, level: int) -> Iterator[tuple[int, int]]:
+    """What each gather of mm in progress, but for one, has still to flush of what the table of this
+    level reaches.
+    """
+    size = level_size(level + 1)
+    slot = addr & -size
     for c in _gathers(mm):
-        start, end = max(slot, c.start), min(slot + PMD_SIZE, c.end)
+        start, end = max(slot, c.start), min(slot + size, c.end)
         if start < end and (but is None or c != but.c):
             yield start, end
 
@@ -144,30 +160,35 @@ def _gathers(mm: MmStruct) -> Iterator[struct_mmu_gather_ptr]:
             yield cpu.c.gather
 
 
-def flush_freed_tables(mm: MmStruct, pmd: EntryPa, addr: int) -> None:
-    """A table comes into the empty pmd of addr: flush what is still owed for the one before (D4).
+def flush_freed_tables(mm: MmStruct, entry: EntryPa, addr: int, level: int = 1) -> None:
+    """A table of this level comes into the empty entry of addr: flush what is still owed for the
+    one before (D4).
 
-    The PMD lock is held, by who gathered the table too: no table leaves its PMD unseen. The flush
-    waits, and the gather's CPU may go on gathering meanwhile: its range is left alone, and it
-    flushes once more.
+    The lock of the entry is held, by who gathered the table too: no table leaves its entry unseen.
+    The flush waits, and the gather's CPU may go on gathering meanwhile: its range is left alone,
+    and it flushes once more.
     """
-    page = _owed_table(mm, pmd)
-    if page is not None:
-        page.pmd = 0
+    page = _owed_table(mm, entry)
+    if page is None:
+        return
+    page.pmd = 0
+    if level == 1:
         flush_pte_table(mm, addr)
+    else:
+        flush_upper_table(mm, addr, level)
 
 
-def flush_is_owed(mm: MmStruct, pmd: EntryPa) -> bool:
+def flush_is_owed(mm: MmStruct, entry: EntryPa) -> bool:
     """Whether flush_freed_tables() would have something to flush."""
-    return _owed_table(mm, pmd) is not None
+    return _owed_table(mm, entry) is not None
 
 
-def _owed_table(mm: MmStruct, pmd: EntryPa) -> struct_page | None:
-    """A table that was taken out of pmd and whose flush is owed."""
+def _owed_table(mm: MmStruct, entry: EntryPa) -> struct_page | None:
+    """A table that was taken out of the entry and whose flush is owed."""
     for c in _gathers(mm):
         for i in reversed(range(c.nr_tables)):
             page = mm.memory.page(c.table[i])
-            if page.pmd == pmd:
+            if page.pmd == entry:
                 return page
     return None
 
@@ -195,11 +216,18 @@ def kernel_sync_one(c: struct_kernel_ptr) -> None:
 
 
 def tlb_flush_mmu(tlb: Gather) -> None:
-    """Flush, then free the gathered tables and drop the gathered frames' references."""
+    """Flush, then free the gathered tables and drop the gathered frames' references.
+
+    Tables are freed as the policy says; PMD and PUD tables that are counted after a grace period.
+    """
     tlb.mm.kernel.point("tlb_flush_mmu")
     tlb_flush_mmu_tlbonly(tlb)
     c = tlb.c
-    tlb.kernel.free_tables.tlb_remove_tables(list(c.table[0 : c.nr_tables]))
+    tables = list(c.table[0 : c.nr_tables])
+    counted = [pfn for pfn in tables if tlb.memory.page(pfn).flags & lib.PG_upper]
+    tlb.kernel.free_tables.tlb_remove_tables([pfn for pfn in tables if pfn not in counted])
+    for pfn in counted:
+        call_rcu(tlb.kernel, pfn)
     for i in range(c.nr):
         tlb.mm.memory.put_page(c.pfn[i])
     c.nr = c.nr_tables = 0

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """mremap()'s move of what is mapped: whole PTE tables, or entry by entry (mm/mremap.c, v6.18).
 
-A whole table changes its PMD entry and its back pointer, no count. An entry that moves is one
-reference less of its old table and one more of its new one; both are visited meanwhile.
+A whole table changes its PMD entry and its back pointer, no count of its own. An entry that moves
+is one reference less of its old table and one more of its new one; both are visited meanwhile. So
+are the PMD tables of both, where those are counted; a PTE table that moves is an entry of theirs.
 """
 
 from __future__ import annotations
@@ -82,16 +83,38 @@ def _can_realign(
 
 def _move_extent(mm: MmStruct, old_addr: int, new_addr: int, extent: int) -> bool:
     """Move what lies in one table, to one table; False: out of memory."""
-    old_pmd = engine.mm_find_pmd(mm, old_addr)
+    old_pmd = engine.pmd_tryget(mm, old_addr)
     if old_pmd is None:
         return True
-    if engine.pud_alloc(mm, new_addr) is None:
+    try:
+        return _move_from(mm, old_pmd, old_addr, new_addr, extent)
+    finally:
+        engine.pmd_put(mm, old_pmd, old_addr)
+
+
+def _move_from(mm: MmStruct, old_pmd: EntryPa, old_addr: int, new_addr: int, extent: int) -> bool:
+    """_move_extent() where there is a PMD table, which is visited."""
+    new_pud = engine.pud_alloc(mm, new_addr)
+    if new_pud is None:
         return False
-    if pmd_none(mm.memory.read_u64(old_pmd)):
-        return True
-    new_pmd = engine.pmd_alloc(mm, new_addr)
-    if new_pmd is None:
-        return False
+    try:
+        if pmd_none(mm.memory.read_u64(old_pmd)):
+            return True
+        new_pmd = engine.pmd_alloc(mm, new_addr)
+        if new_pmd is None:
+            return False
+    finally:
+        engine.pud_put(mm, new_pud, new_addr)
+    try:
+        return _move_to(mm, old_pmd, old_addr, new_pmd, new_addr, extent)
+    finally:
+        engine.pmd_put(mm, new_pmd, new_addr)
+
+
+def _move_to(
+    mm: MmStruct, old_pmd: EntryPa, old_addr: int, new_pmd: EntryPa, new_addr: int, extent: int
+) -> bool:
+    """_move_extent() between two slots whose PMD tables are visited."""
     if extent == PMD_SIZE and move_normal_pmd(mm, old_pmd, old_addr, new_pmd, new_addr):
         return True
     return move_ptes(mm, old_pmd, old_addr, new_pmd, new_addr, extent)
@@ -119,12 +142,14 @@ def move_normal_pmd(
     value = xchg_pmd(mm, old_addr, old_pmd, 0)
     xchg_pmd(mm, new_addr, new_pmd, value)
     memory.page(table).pmd = new_pmd
+    engine.pmd_entry_set(mm, new_pmd)
     if not mm.native:
         policy_of(mm.kernel).table_moved(mm, table, new_addr)
     engine.flush_tlb_mm_range(mm, old_addr, old_addr + PMD_SIZE, PAGE_SHIFT, 1)
     if not same:
         engine.pmd_unlock(mm, new_pmd)
     engine.pmd_unlock(mm, old_pmd)
+    engine.pmd_entry_cleared(mm, old_pmd, old_addr)
     engine.pte_put(mm, table, new_addr)
     return True
 

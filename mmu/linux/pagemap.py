@@ -100,7 +100,7 @@ def clear_refs(mm: MmStruct, kind: int) -> None:
             for vma in mm.c.vmas.vma[0 : mm.c.vmas.nr]:
                 wanted = {CLEAR_REFS_ANON: not vma.vm_file, CLEAR_REFS_MAPPED: bool(vma.vm_file)}
                 if wanted.get(kind, True):
-                    for pmd, addr, following in each_pmd(mm, vma.vm_start, vma.vm_end):
+                    for pmd, addr, following in each_pmd(mm, vma.vm_start, vma.vm_end, tlb):
                         _clear_refs_pte_range(tlb, pmd, addr, following)
         finally:
             engine.tlb_finish_mmu(tlb)

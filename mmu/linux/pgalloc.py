@@ -42,21 +42,11 @@ def mm_dec_pgtables(mm: MmStruct) -> None:
     mm.c.pgtables_bytes -= PAGE_SIZE
 
 
-def pud_alloc(mm: MmStruct, addr: int) -> EntryPa | None:
-    """Address of addr's PUD entry, a missing PUD table made; None: out of memory. No lock held."""
-    return _entry_alloc(mm, addr, 3)
-
-
-def pmd_alloc(mm: MmStruct, addr: int) -> EntryPa | None:
-    """Address of addr's PMD entry, missing PUD and PMD tables made; None: out of memory. No
-    spinlock is held.
-
-    Who loses the race to make a table frees its own (__pud_alloc(), __pmd_alloc()).
+def entry_alloc(mm: MmStruct, addr: int, lowest: int) -> EntryPa | None:
+    """Address of addr's entry of level ``lowest``, the tables down to that one made, none of which
+    is counted; None: out of memory. No spinlock is held: what pud_alloc() and pmd_alloc() are
+    where tables of their level stay (mmu.linux.pmd_ref).
     """
-    return _entry_alloc(mm, addr, 2)
-
-
-def _entry_alloc(mm: MmStruct, addr: int, lowest: int) -> EntryPa | None:
     table = mm.c.pgd
     for level in range(4, lowest, -1):
         entry = table + entry_offset(addr, level)
@@ -66,7 +56,7 @@ def _entry_alloc(mm: MmStruct, addr: int, lowest: int) -> EntryPa | None:
             page_table_lock(mm)
             won = not mm.memory.read_u64(entry) & P
             if won:
-                _populate(mm, addr, entry, level, pfn)
+                populate(mm, addr, entry, level, pfn)
                 mm_inc_pgtables(mm)
             page_table_unlock(mm)
             if not won:
@@ -76,9 +66,9 @@ def _entry_alloc(mm: MmStruct, addr: int, lowest: int) -> EntryPa | None:
     return EntryPa(table + entry_offset(addr, lowest))
 
 
-def _populate(mm: MmStruct, addr: int, entry: int, level: int, pfn: int) -> None:
-    """p4d_populate(), pud_populate(): an entry that was none refers to a new table of the level
-    below.
+def populate(mm: MmStruct, addr: int, entry: int, level: int, pfn: int) -> None:
+    """p4d_populate(), pud_populate(): an entry of this level (4, 3) that was none refers to a new
+    table of the level below. The page_table_lock is held.
     """
     value, start = pfn << PAGE_SHIFT | TABLE, addr & -(1 << 12 + 9 * (level - 1))
     mm.memory.write_u64(entry, value)

@@ -124,6 +124,11 @@ def entry_offset(addr: int, level: int) -> int:
     return (addr >> (12 + 9 * (level - 1)) & 511) * 8
 
 
+def level_size(level: int) -> int:
+    """The bytes that one entry of a table of this level reaches: 4 KiB, 2 MiB, 1 GiB, 512 GiB."""
+    return 1 << PAGE_SHIFT + 9 * (level - 1)
+
+
 def addr_end(addr: int, end: int, level: int) -> int:
     """The end of the reach of level's entry for addr, or end if that is nearer (pmd_addr_end() and
     kin).

@@ -12,7 +12,8 @@ from mmu.linux.locks import pmd_lock, pmd_unlock
 from mmu.linux.mmu_gather import Gather, tlb_remove_table_sync_one
 from mmu.linux.pgtable import PMD_SIZE
 from mmu.linux.policy import FreeTables, made_by
-from mmu.linux.rcu import free_table_frame
+from mmu.linux.pt_reclaim import table_is_counted
+from mmu.linux.rcu import free_table_frame, rcu_read_lock, rcu_read_unlock
 from mmu.linux.state import Kernel, MmStruct
 from mmu.linux.tlb_check import check_speculation_everywhere
 from mmu.twin import EntryPa
@@ -59,15 +60,22 @@ class RefcountPmdlock(FreeTablesPolicy):
 
     def lock_pmd_of(self, mm: MmStruct, table: int) -> EntryPa:
         """Take the PMD lock of the slot in which the table, which is held, stands: a mover may
-        change the back pointer until then.
+        change the back pointer until then. The PMD table that it leaves could go, with the lock
+        that is waited for, if RCU did not keep it.
         """
+        counted = table_is_counted(mm, 2)
+        if counted:
+            rcu_read_lock(self.kernel)
         page = self.memory.page(table)
         while True:
             pmd = EntryPa(page.pmd)
             pmd_lock(mm, pmd)
             if page.pmd == pmd:
-                return pmd
+                break
             pmd_unlock(mm, pmd)
+        if counted:
+            rcu_read_unlock(self.kernel)
+        return pmd
 
     def tlb_remove_tables(self, tables: Sequence[int]) -> None:
         """Free them at once.

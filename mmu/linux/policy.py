@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The policies by which empty PTE tables are freed, by name; mmu.linux.policies does what each says
+"""The policies by which empty tables are freed, by name; mmu.linux.policies does what each says
 under the Python engine.
 """
 
@@ -10,6 +10,7 @@ from enum import Enum
 from typing import Any, TypeVar
 
 from mmu._native import lib
+from mmu.errors import MmuError
 
 
 class FreeTables(Enum):
@@ -46,6 +47,40 @@ class FreeTables(Enum):
     def from_label(cls, label: str) -> FreeTables:
         """Return the policy of this name; KeyError if there is none."""
         return {policy.label: policy for policy in cls}[label]
+
+
+class FreeLevels(Enum):
+    """Up to which level empty tables are freed: the name on the command line, the number in
+    ``struct kernel``, what it does.
+
+    More than PTE takes a policy that counts: REFCOUNT, REFCOUNT_PMDLOCK, or one's own.
+    """
+
+    PTE = ("pte", lib.FREE_LEVELS_PTE, "PTE tables alone")
+    PMD = ("pmd", lib.FREE_LEVELS_PMD, "PTE tables, and PMD tables that have none left")
+    PUD = ("pud", lib.FREE_LEVELS_PUD, "PTE, PMD and PUD tables")
+
+    def __init__(self, label: str, number: int, meaning: str) -> None:
+        """Name the three parts of the value."""
+        self.label = label
+        self.number = number
+        self.meaning = meaning
+
+    @classmethod
+    def from_label(cls, label: str) -> FreeLevels:
+        """Return the levels of this name; KeyError if there are none."""
+        return {levels.label: levels for levels in cls}[label]
+
+
+def check_free_levels(label: str, number: int, levels: FreeLevels) -> None:
+    """Raise MmuError if the policy of this name and number does not count, so that it cannot free
+    such tables.
+    """
+    if levels is not FreeLevels.PTE and number < lib.FREE_TABLES_REFCOUNT:
+        raise MmuError(
+            f"empty {levels.label.upper()} tables can be freed only where references are counted:"
+            f" by refcount or refcount-pmdlock, not by {label}"
+        )
 
 
 C = TypeVar("C", bound=type)

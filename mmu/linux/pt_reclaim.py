@@ -25,6 +25,11 @@ def pte_ref_is_enabled(mm: MmStruct) -> bool:
     return bool(mm.kernel.c.policy >= lib.FREE_TABLES_REFCOUNT)
 
 
+def table_is_counted(mm: MmStruct, level: int) -> bool:
+    """Whether references of PMD tables (level 2) or of PUD tables (3) are counted."""
+    return bool(level <= mm.kernel.c.free_levels)
+
+
 def free_pte(tlb: Gather, pmd: EntryPa, pmdval: int, addr: int) -> None:
     """Gather the table that pmdval named, already out of pmd (mm/pt_reclaim.c, v6.14)."""
     emit(tlb.mm.kernel, _PTE_FREE, addr & PMD_MASK, entry_pfn(pmdval), tlb.mm.c.pgd, pmd)

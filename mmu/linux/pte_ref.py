@@ -27,9 +27,10 @@ page.pmd``. There are two designs::
 Under the policies that do not count, "get" means "find" and "put" does nothing. From Qi Zheng's
 series "Free user PTE page table pages" (2021, 2022), its defects mended: docs/pte_ref.md.
 
-What looks a table up takes ``pmd``, the guest-physical address of the PMD entry; what acts on a
-table that is held takes ``table``, its frame number, for the PMD entry may name another one by then
-(D11). ``addr`` is any virtual address of the table's 2 MiB.
+What looks a table up takes ``pmd``, the guest-physical address of the PMD entry, which stays
+meanwhile: where PMD tables are counted as well, because the caller visits its table
+(mmu.linux.pmd_ref). What acts on a table that is held takes ``table``, its frame number, for the
+PMD entry may name another one by then (D11). ``addr`` is any virtual address of the table's 2 MiB.
 """
 
 from __future__ import annotations

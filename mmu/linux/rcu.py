@@ -151,6 +151,6 @@ def free_table_frame(kernel: Kernel, pfn: int) -> None:
     """Free a table's frame, and its lock with it, now: nobody can come to it any more (D5)."""
     kernel.free_tables.frame_freed(pfn)
     page = kernel.memory.page(pfn)
-    page.flags &= ~lib.PG_table
+    page.flags &= ~(lib.PG_table | lib.PG_upper)
     page.ptl = page.pte_refcount = page.pmd = 0
     kernel.memory.free_pages(pfn, zero=table_is_empty(kernel.memory, pfn << PAGE_SHIFT))

@@ -29,7 +29,7 @@ from mmu.linux.filemap import MappedFile
 from mmu.linux.layout import TASK_SIZE, UNKNOWN, Hole, mmap_base
 from mmu.linux.lockdep import Lockdep
 from mmu.linux.mmap_lock import MmapLock, MmapLocked
-from mmu.linux.policy import FreeTables, class_of
+from mmu.linux.policy import FreeLevels, FreeTables, check_free_levels, class_of
 from mmu.linux.resource import Rlimits
 from mmu.linux.sched import Alone, Scheduler, Sleep, WaitQueue
 from mmu.linux.tracepoint import emit
@@ -143,15 +143,17 @@ class Kernel:
     """What Linux keeps in global variables: memory, CPUs, RCU, how tables are freed, sysctls.
 
     ``policy`` says when empty PTE tables are freed: one of ours, or a subclass of FreeTablesPolicy,
-    which the Python engine alone can follow. ``engine`` says which twins are called (``native`` is
-    True for "c"). ``ring`` takes the events, None records nothing. ``scheduler`` is asked
+    which the Python engine alone can follow; ``free_levels`` whether empty PMD and PUD tables are
+    freed as well. ``engine`` says which twins are called (``native`` is True for "c"). ``ring``
+    takes the events, None records nothing. ``scheduler`` is asked
     wherever kernel code waits, ``on_point`` hears of each step that another CPU could see (tests
     switch there). ``now_ns`` tells the virtual time, nanoseconds since the kernel was booted.
     ``c`` is the ``struct kernel *`` of native/mm that both engines work on. ``lockdep`` has every
     lock watched (mmu.linux.lockdep), at the cost of a call for each. ``max_map_count``,
     ``mmap_min_addr`` and ``overcommit_memory`` are the sysctls of those names (vm.*). ``mms`` are
     the address spaces that have not exited, oldest first.
-    Raises MmuError for an unknown engine, and for a policy of one's own on the C engine.
+    Raises MmuError for an unknown engine, for a policy of one's own on the C engine, and for
+    free_levels with a policy that does not count.
     """
 
     def __init__(
@@ -159,6 +161,7 @@ class Kernel:
         memory: Memory,
         *,
         policy: FreeTables | type[TablePolicy] = FreeTables.REFCOUNT,
+        free_levels: FreeLevels = FreeLevels.PTE,
         engine: str = "c",
         ring: EventRing | None = None,
         lockdep: bool = False,
@@ -167,8 +170,11 @@ class Kernel:
             raise MmuError(f"there is no engine {engine!r}: choose one of {', '.join(ENGINES)}")
         if engine == "c" and not isinstance(policy, FreeTables):
             raise MmuError(f"{policy.__name__} is in Python: it needs the Python engine")
+        label = policy.label if isinstance(policy, FreeTables) else policy.label or policy.__name__
+        check_free_levels(label, policy_number(policy), free_levels)
         self.memory = memory
         self.policy = policy
+        self.free_levels = free_levels
         self.task_work = None if isinstance(policy, FreeTables) else self._policys_work
         """Done where a task goes back to user mode, for a policy of one's own."""
         self.policy_memory_max = 0
@@ -203,6 +209,7 @@ class Kernel:
         self.c.ram = memory.c
         self.c.ring = ffi.NULL if ring is None else ring.c
         self.c.policy = policy_number(policy)
+        self.c.free_levels = free_levels.number
         self.c.rcu.head = self.c.rcu.tail = self.c.rcu.wait_head = lib.PAGE_NONE
         self.rcu_gp_wait = WaitQueue("grace periods")
         self.c.wait_for_lock = lib.kernel_wait_for_lock

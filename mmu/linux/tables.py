@@ -29,9 +29,9 @@ _WORDS = {
     lib.TABLES_LARGE_PAGE: "the level-{level} entry of {address:#x} is {value:#x}: a large page",
     lib.TABLES_NOT_A_TABLE: "the table of {address:#x} lies in frame {value:#x}, which is none",
     lib.TABLES_REFERENCES: (
-        "the PTE table of {address:#x} has {value} entries and counts {other} references"
+        "the {table} table of {address:#x} has {value} entries and counts {other} references"
     ),
-    lib.TABLES_LOCKED: "the PTE table of {address:#x} is locked",
+    lib.TABLES_LOCKED: "the {table} table of {address:#x} is locked",
     lib.TABLES_NO_PAGE: "the PTE of {address:#x} is {value:#x}: it maps what is not RAM",
 }
 
@@ -81,12 +81,12 @@ if TYPE_CHECKING:
 
 def _words(problem: struct_tables_problem) -> str:
     values = {name: getattr(problem, name) for name in ("level", "address", "value", "other")}
-    return _WORDS[problem.what].format(**values)
+    return _WORDS[problem.what].format(**values, table=("PTE", "PMD", "PUD")[problem.level - 1])
 
 
 def check_tables(mm: MmStruct, *, references: bool = False) -> TablesReport:
     """Walk all of user space from the PGD, which CR3 must name where the mm is loaded; recompute
-    VmPTE, RSS by kind and, under refcount, every table's references.
+    VmPTE, RSS by kind and, where tables are counted, every table's references.
     """
     problems = []
     root = mm.c.pgd

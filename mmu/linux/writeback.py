@@ -59,8 +59,11 @@ def _page_vma_mkclean(mm: MmStruct, start: int, end: int) -> None:
     """page_vma_mkclean_one() for [start, end) of one VMA."""
     cleaned = False
     for addr in range(start, end, PAGE_SIZE):
-        pmd = engine.mm_find_pmd(mm, addr)
-        pte = None if pmd is None else engine.pte_tryget_map_lock(mm, pmd, addr)
+        pmd = engine.pmd_tryget(mm, addr)
+        if pmd is None:
+            continue
+        pte = engine.pte_tryget_map_lock(mm, pmd, addr)
+        engine.pmd_put(mm, pmd, addr)
         if pte is None:
             continue
         value = mm.memory.read_u64(pte)

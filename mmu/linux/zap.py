@@ -25,13 +25,13 @@ from mmu.linux.pgtable import (
     hole_end,
     is_guard_pte_marker,
     mm_counter,
-    mm_find_pmd,
     pmd_none,
     pte_none,
     pte_present,
     ptep_get_and_clear,
     table_entry,
 )
+from mmu.linux.pmd_ref import pmd_put, pmd_put_tlb, pmd_tryget
 from mmu.linux.policies import policy_of
 from mmu.linux.pt_reclaim import free_pte
 from mmu.linux.pte_ref import TryGet, pte_put_many_tlb, pte_put_tlb, pte_relock, pte_try_get
@@ -44,18 +44,29 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-def each_pmd(mm: MmStruct, start: int, end: int) -> Iterator[tuple[EntryPa, int, int]]:
+def each_pmd(
+    mm: MmStruct, start: int, end: int, tlb: Gather | None = None
+) -> Iterator[tuple[EntryPa, int, int]]:
     """(pmd, addr, next) of each 2 MiB slot of [start, end) whose PMD is not none.
 
     Holes are passed by their upper entry. The next slot is looked up when it is asked for,
-    so the body may free the table it was given.
+    so the body may free the table it was given. Meanwhile the PMD table is visited, where those
+    are counted; if nothing is left in it, it is freed after the body, by the gather if there is
+    one.
     """
     addr = start
     while addr < end:
-        pmd = mm_find_pmd(mm, addr)
+        pmd = pmd_tryget(mm, addr)
         following = addr_end(addr, end, 2) if pmd is not None else hole_end(mm, addr, end)
-        if pmd is not None and not pmd_none(mm.memory.read_u64(pmd)):
-            yield pmd, addr, following
+        if pmd is not None:
+            try:
+                if not pmd_none(mm.memory.read_u64(pmd)):
+                    yield pmd, addr, following
+            finally:
+                if tlb is not None:
+                    pmd_put_tlb(tlb, pmd, addr)
+                else:
+                    pmd_put(mm, pmd, addr)
         addr = following
 
 
@@ -68,7 +79,7 @@ def unmap_page_range(tlb: Gather, start: int, end: int, details: int) -> None:
     ZAP_RECLAIM_PT if it is MADV_DONTNEED; ZAP_DROP_MARKER if guard markers go as well;
     ZAP_KEEP_COWS if private copies of a file's pages stay.
     """
-    for pmd, addr, following in each_pmd(tlb.mm, start, end):
+    for pmd, addr, following in each_pmd(tlb.mm, start, end, tlb):
         zap_pte_range(tlb, pmd, addr, following, details)
 
 

@@ -3,10 +3,10 @@
 
 ::
 
-     31       24 23             10  9   8   7   6   5   4   3   2   1   0
-    +-----------+-----------------+---+---+---+---+---+---+---+---+---+---+
-    |   order   |        0        |EXC|DTY|SWB|HST|ANO|RSV|COD|TBL|BUD|ZER|
-    +-----------+-----------------+---+---+---+---+---+---+---+---+---+---+
+     31       24 23         11 10   9   8   7   6   5   4   3   2   1   0
+    +-----------+-------------+---+---+---+---+---+---+---+---+---+---+---+
+    |   order   |      0      |UPR|EXC|DTY|SWB|HST|ANO|RSV|COD|TBL|BUD|ZER|
+    +-----------+-------------+---+---+---+---+---+---+---+---+---+---+---+
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ class PageFlag(IntFlag):
     SWAPBACKED = lib.PG_swapbacked
     DIRTY = lib.PG_dirty
     ANON_EXCLUSIVE = lib.PG_anon_exclusive
+    UPPER = lib.PG_upper
 
 
 def describe_page(page: struct_page) -> str:

@@ -122,6 +122,7 @@ _HEAD: Final[Mapping[str, Check]] = {
     "args": _all(_text),
     "filter": _all(_text),
     "free_tables": _text,
+    "free_levels": _text,
     "fidelity": _text,
     "engine": _text,
     "tlb": _text,

@@ -11,10 +11,10 @@
 /*
  * struct page.flags
  *
- *    31       24 23             10  9   8   7   6   5   4   3   2   1   0
- *   +-----------+-----------------+---+---+---+---+---+---+---+---+---+---+
- *   |   order   |        0        |EXC|DTY|SWB|HST|ANO|RSV|COD|TBL|BUD|ZER|
- *   +-----------+-----------------+---+---+---+---+---+---+---+---+---+---+
+ *    31       24 23         11 10   9   8   7   6   5   4   3   2   1   0
+ *   +-----------+-------------+---+---+---+---+---+---+---+---+---+---+---+
+ *   |   order   |      0      |UPR|EXC|DTY|SWB|HST|ANO|RSV|COD|TBL|BUD|ZER|
+ *   +-----------+-------------+---+---+---+---+---+---+---+---+---+---+---+
  */
 #define PG_zero 0x1		/* free, and every byte is known to be 0 */
 #define PG_buddy 0x2		/* first frame of a free block of 2^order frames */
@@ -26,6 +26,7 @@
 #define PG_swapbacked 0x80	/* anonymous or shared memory: its only other home would be swap */
 #define PG_dirty 0x100		/* written, though no PTE that is left may say so by its D */
 #define PG_anon_exclusive 0x200 /* anonymous, and no other process can map it: no copy is due */
+#define PG_upper 0x400		/* a PMD or PUD table that is counted: RCU alone frees it */
 #define PG_order_shift 24
 
 /* One guest frame; 32 bytes, so that one host page describes 512 KiB. */
@@ -36,10 +37,10 @@ struct page {
 		u32 _mapcount; /* data frames: PTEs that map it */
 		u32 ptl;       /* tables: the table's lock word, 0 or 1 */
 	};
-	u32 pte_refcount; /* PTE tables under refcount: entries + visitors */
+	u32 pte_refcount; /* tables that are counted: entries + visitors */
 	u32 next, prev;	  /* links of a free list or a callback list: frame indexes */
 	union {
-		u64 pmd;   /* PTE tables: guest-physical address of the PMD entry */
+		u64 pmd;   /* tables that are counted: where the entry is that refers to it */
 		u64 index; /* page-cache frames: page offset in the file */
 	};
 };

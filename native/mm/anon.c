@@ -6,6 +6,7 @@
 #include "mm/mmu_gather.h"
 #include "mm/pgalloc.h"
 #include "mm/pgtable.h"
+#include "mm/pmd_ref.h"
 #include "mm/pt_reclaim.h"
 #include "mm/pte_ref.h"
 #include "mm/rmap.h"
@@ -112,14 +113,18 @@ static u32 resolve_set(struct mm_struct *mm, struct vm_area_struct *vma, pte_t *
 
 static u32 handle_pte_fault(struct mm_struct *mm, struct vm_area_struct *vma, u64 addr, u32 write)
 {
-	pmd_t *pmd = pmd_alloc(mm, addr);
+	bool counted = table_is_counted(mm, 2);
+	pmd_t *pmd = unlikely(counted) ? pmd_alloc_get(mm, addr) : pmd_alloc_uncounted(mm, addr);
 	pte_t *pte;
 	u64 table;
 	u32 result;
 
 	if (unlikely(!pmd))
 		return VM_FAULT_OOM;
-	switch (pte_alloc_get_map_lock(mm, pmd, addr, &pte)) {
+	result = pte_alloc_get_map_lock(mm, pmd, addr, &pte);
+	if (unlikely(counted))
+		pmd_put(mm, pmd, addr);
+	switch (result) {
 	case PTE_ALLOC_OOM:
 		return VM_FAULT_OOM;
 	case PTE_ALLOC_HUGE_PMD:
@@ -185,8 +190,10 @@ static bool is_common(struct mm_struct *mm, u64 addr, u32 write)
 	u64 value;
 
 	if (!pmd)
-		return !mm->page_table_lock;
+		return !pmd_alloc_waits(mm, addr);
 	if (table_page(mm, pmd)->ptl)
+		return false;
+	if (unlikely(table_is_counted(mm, 2)) && !table_page(mm, pmd)->pte_refcount)
 		return false;
 	if (pmd_none(*pmd))
 		return !flush_is_owed(mm, pmd) || flush_tlb_is_local(mm);

@@ -4,6 +4,7 @@
 #include "mm/locks.h"
 #include "mm/mmu_gather.h"
 #include "mm/pgtable.h"
+#include "mm/pmd_ref.h"
 #include "mm/site.h"
 
 /*
@@ -67,11 +68,12 @@ void change_protection(struct mmu_gather *tlb, u64 start, u64 end, u64 vm_flags)
 
 	funcgraph_entry(__func__, tlb->mm, start, end);
 	for (u64 addr = start; addr < end; addr = next) {
-		pmd_t *pmd = mm_find_pmd(tlb->mm, addr);
+		pmd_t *pmd = next_pmd(tlb, tlb->mm, addr, end, &next);
 
-		next = pmd ? addr_end(addr, end, 2) : hole_end(tlb->mm, addr, end);
-		if (pmd && !pmd_none(*pmd))
-			change_pte_range(tlb, pmd, addr, next, vm_flags);
+		if (!pmd)
+			continue;
+		change_pte_range(tlb, pmd, addr, next, vm_flags);
+		leave_pmd(tlb, tlb->mm, pmd, addr);
 	}
 	funcgraph_exit(__func__, tlb->mm, 0);
 }

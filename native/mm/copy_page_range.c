@@ -2,8 +2,8 @@
 #include "mm/copy_page_range.h"
 
 #include "mm/locks.h"
-#include "mm/pgalloc.h"
 #include "mm/pgtable.h"
+#include "mm/pmd_ref.h"
 #include "mm/site.h"
 
 /* May a write to the mapping need a copy? */
@@ -87,24 +87,54 @@ static bool copy_pte_range(struct mm_struct *src, struct mm_struct *dst, pmd_t *
 	return true;
 }
 
+/*
+ * Where src has a PUD table and no PMD table, dst gets a PUD table too; not where an empty one does
+ * not stay.  false: out of memory.
+ */
+static bool copy_hole(struct mm_struct *src, struct mm_struct *dst, u64 addr)
+{
+	return table_is_counted(dst, 3) || !has_pud_table(src, addr) || pud_alloc(dst, addr);
+}
+
+/*
+ * Copy what src_pmd, whose table is visited, refers to.  dst gets a PMD table even for an empty
+ * slot, but not where an empty one does not stay.  false: out of memory.
+ */
+static bool copy_slot(struct mm_struct *src, struct mm_struct *dst, pmd_t *src_pmd, u64 addr,
+		      u64 end, u64 vm_flags)
+{
+	bool empty = pmd_none(*src_pmd), copied;
+	pmd_t *dst_pmd;
+
+	if (empty && table_is_counted(dst, 2))
+		return true;
+	dst_pmd = pmd_alloc(dst, addr);
+	if (!dst_pmd)
+		return false;
+	copied = empty || copy_pte_range(src, dst, src_pmd, dst_pmd, addr, end, vm_flags);
+	pmd_put(dst, dst_pmd, addr);
+	return copied;
+}
+
 static bool copy_pmds(struct mm_struct *src, struct mm_struct *dst, u64 start, u64 end,
 		      u64 vm_flags)
 {
 	u64 next;
 
 	for (u64 addr = start; addr < end; addr = next) {
-		pmd_t *src_pmd = mm_find_pmd(src, addr), *dst_pmd;
+		pmd_t *src_pmd = pmd_tryget(src, addr);
+		bool copied;
 
 		if (!src_pmd) {
 			next = hole_end(src, addr, end);
-			if (has_pud_table(src, addr) && !pud_alloc(dst, addr))
+			if (!copy_hole(src, dst, addr))
 				return false;
 			continue;
 		}
 		next = addr_end(addr, end, 2);
-		dst_pmd = pmd_alloc(dst, addr);
-		if (!dst_pmd || (!pmd_none(*src_pmd) &&
-				 !copy_pte_range(src, dst, src_pmd, dst_pmd, addr, next, vm_flags)))
+		copied = copy_slot(src, dst, src_pmd, addr, next, vm_flags);
+		pmd_put(src, src_pmd, addr);
+		if (!copied)
 			return false;
 	}
 	return true;

@@ -69,6 +69,8 @@ static void free_level(struct mmu_gather *tlb, u64 *table, u64 addr, u64 end, u6
 			free_level(tlb, table_of(mm, value), addr, next, floor, ceiling, level - 1);
 		if (level > 2 && !inside(addr, next, floor, ceiling, level))
 			continue;
+		if (level > 2 && table_is_counted(mm, level - 1))
+			mm_bug(mm, BUG_TABLE_LEAKED, addr);
 		clear_entry(mm, addr, entry, level);
 		if (level == 2) {
 			free_pte_range(tlb, entry_pfn(value), addr, host_to_pa(mm->ram, entry));

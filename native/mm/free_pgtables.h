@@ -8,7 +8,8 @@
 /* cffi-begin */
 /*
  * Free the tables of [addr, end) that map nothing outside [floor, ceiling): free_pgd_range().
- * Under refcount a PTE table met here is a leak and is told as one.  ceiling 0: none.
+ * Under refcount a PTE table met here is a leak and is told as one, and so is a table of another
+ * level that is counted.  ceiling 0: none.
  */
 void free_pgd_range(struct mmu_gather *tlb, u64 addr, u64 end, u64 floor, u64 ceiling);
 /* cffi-end */

@@ -67,6 +67,11 @@
 #define FREE_TABLES_REFCOUNT_PMDLOCK 3
 #define FREE_TABLES_OWN 4 /* counts, in a way that the Python engine alone knows */
 
+/* Up to which level tables are counted and freed when empty, where PTE tables are. */
+#define FREE_LEVELS_PTE 1
+#define FREE_LEVELS_PMD 2
+#define FREE_LEVELS_PUD 3
+
 #define MM_FILEPAGES 0
 #define MM_ANONPAGES 1
 #define MM_SWAPENTS 2
@@ -102,6 +107,11 @@
 #define BUG_IPI_NEVER_ACKNOWLEDGED 16
 #define BUG_IPI_IRQS_OFF 17
 #define BUG_IRQS_UNBALANCED 18
+#define BUG_TABLE_REF_UNDERFLOW 19 /* of a PMD or PUD table, as the next ones */
+#define BUG_TABLE_REF_OVERFLOW 20
+#define BUG_TABLE_REF_FROM_ZERO 21
+#define BUG_TABLE_NOT_EMPTY 22
+#define BUG_TABLE_LEAKED 23
 
 /* Kinds of locks: struct kernel.wait_for_lock's, the contention events', the counters' order. */
 #define LOCK_PTE 0
@@ -257,8 +267,10 @@ struct kernel {
 	struct event_ring *ring;
 	struct cpu *this_cpu; /* the one that kernel code runs on: see this_cpu() */
 	u32 policy;	      /* FREE_TABLES_* */
-	u32 bug;	      /* BUG_*: the first broken invariant since it was last asked for */
+	u32 free_levels;      /* FREE_LEVELS_* */
 	u64 bug_address;
+	u32 bug; /* BUG_*: the first broken invariant since it was last asked for */
+	u32 pad;
 	struct rcu_state rcu;
 	u32 nr_cpus;
 	u32 invlpgb; /* 1: flushes of global ASIDs are broadcast, for every CPU has INVLPGB */

@@ -97,15 +97,38 @@ void tlb_remove_tables(struct kernel *kernel, const u64 *table, u32 nr)
 		check_speculation_everywhere(kernel);
 }
 
+/* Take PMD and PUD tables that are counted, which RCU frees, out of the gathered ones. */
+static u32 split_counted(struct mmu_gather *tlb, u32 *nr_tables, u64 *counted)
+{
+	u32 nr = 0, kept = 0;
+
+	for (u32 i = 0; i < *nr_tables; i++) {
+		u64 table = tlb->table[i];
+
+		if (READ_ONCE(pfn_to_page(tlb->mm->ram, table)->flags) & PG_upper)
+			counted[nr++] = table;
+		else
+			tlb->table[kept++] = table;
+	}
+	*nr_tables = kept;
+	return nr;
+}
+
 void tlb_flush_mmu(struct mmu_gather *tlb)
 {
-	u32 nr_tables = tlb->nr_tables;
+	struct kernel *kernel = tlb->mm->kernel;
+	u64 counted[MMU_GATHER_MAX];
+	u32 nr_tables = tlb->nr_tables, nr_counted = 0;
 
 	tlb_flush_mmu_tlbonly(tlb);
 	smp_lock(&tlb->cpu->gather_lock);
 	tlb->nr_tables = 0;
 	smp_unlock(&tlb->cpu->gather_lock);
-	tlb_remove_tables(tlb->mm->kernel, tlb->table, nr_tables);
+	if (unlikely(kernel->free_levels > FREE_LEVELS_PTE))
+		nr_counted = split_counted(tlb, &nr_tables, counted);
+	tlb_remove_tables(kernel, tlb->table, nr_tables);
+	for (u32 i = 0; i < nr_counted; i++)
+		call_rcu(kernel, counted[i]);
 	for (u32 i = 0; i < tlb->nr; i++)
 		put_page(tlb->mm->ram, tlb->pfn[i]);
 	tlb->nr = 0;
@@ -157,14 +180,14 @@ void mm_dec_nr_ptes(struct mm_struct *mm)
 }
 
 /*
- * What gathers of mm in progress, but for one, have still to flush of addr's 2 MiB: widen [*start,
- * *end) by it.  Returns whether there is something.
+ * What gathers of mm in progress, but for one, have still to flush of what the table of level for
+ * addr reaches: widen [*start, *end) by it.  Returns whether there is something.
  */
 static bool add_owed(const struct mm_struct *mm, const struct mmu_gather *except, u64 addr,
-		     u64 *start, u64 *end)
+		     u32 level, u64 *start, u64 *end)
 {
 	const struct kernel *kernel = mm->kernel;
-	u64 first = addr & PMD_MASK, last = first + PMD_SIZE;
+	u64 size = level_size(level + 1), first = addr & ~(size - 1), last = first + size;
 	bool any = false;
 
 	for (u32 i = 0; i < kernel->nr_cpus; i++) {
@@ -188,11 +211,11 @@ static bool add_owed(const struct mm_struct *mm, const struct mmu_gather *except
 	return any;
 }
 
-void tlb_gather_owed(struct mmu_gather *tlb, u64 addr)
+void tlb_gather_owed(struct mmu_gather *tlb, u64 addr, u32 level)
 {
 	u64 start = TLB_FLUSH_ALL, end = 0;
 
-	if (unlikely(add_owed(tlb->mm, tlb, addr, &start, &end))) {
+	if (unlikely(add_owed(tlb->mm, tlb, addr, level, &start, &end))) {
 		adjust_range(tlb, start, PAGE_SHIFT);
 		adjust_range(tlb, end - PAGE_SIZE, PAGE_SHIFT);
 	}
@@ -202,11 +225,19 @@ void flush_pte_table(struct mm_struct *mm, u64 addr)
 {
 	u64 start = addr & PMD_MASK, end = start + PAGE_SIZE;
 
-	add_owed(mm, NULL, addr, &start, &end);
+	add_owed(mm, NULL, addr, 1, &start, &end);
 	flush_tlb_mm_range(mm, start, end, PAGE_SHIFT, 1);
 }
 
-/* The struct page of a table of tlb that was taken out of the PMD entry at pa, or NULL. */
+void flush_upper_table(struct mm_struct *mm, u64 addr, u32 level)
+{
+	u64 start = addr & ~(level_size(level + 1) - 1), end = start + PAGE_SIZE;
+
+	add_owed(mm, NULL, addr, level, &start, &end);
+	flush_tlb_mm_range(mm, start, end, PAGE_SHIFT, 1);
+}
+
+/* The struct page of a table of tlb that was taken out of the entry at pa, or NULL. */
 static struct page *table_from(const struct mm_struct *mm, const struct mmu_gather *tlb, u64 pa)
 {
 	if (!tlb || tlb->mm != mm)
@@ -221,13 +252,13 @@ static struct page *table_from(const struct mm_struct *mm, const struct mmu_gath
 }
 
 /*
- * Was a table taken out of pmd whose flush is owed?  forget: the caller, who holds the PMD lock,
- * does that flush, and the table is not found here again.
+ * Was a table taken out of entry whose flush is owed?  forget: the caller, who holds the entry's
+ * lock, does that flush, and the table is not found here again.
  */
-static bool owed_table(const struct mm_struct *mm, const pmd_t *pmd, bool forget)
+static bool owed_table(const struct mm_struct *mm, const u64 *entry, bool forget)
 {
 	const struct kernel *kernel = mm->kernel;
-	u64 pa = host_to_pa(mm->ram, pmd);
+	u64 pa = host_to_pa(mm->ram, entry);
 	bool found = false;
 
 	for (u32 i = 0; i < kernel->nr_cpus && !found; i++) {
@@ -244,13 +275,17 @@ static bool owed_table(const struct mm_struct *mm, const pmd_t *pmd, bool forget
 	return found;
 }
 
-bool flush_is_owed(const struct mm_struct *mm, const pmd_t *pmd)
+bool flush_is_owed(const struct mm_struct *mm, const u64 *entry)
 {
-	return owed_table(mm, pmd, false);
+	return owed_table(mm, entry, false);
 }
 
-void flush_freed_tables(struct mm_struct *mm, const pmd_t *pmd, u64 addr)
+void flush_freed_tables(struct mm_struct *mm, const u64 *entry, u64 addr, u32 level)
 {
-	if (unlikely(owed_table(mm, pmd, true)))
+	if (likely(!owed_table(mm, entry, true)))
+		return;
+	if (level == 1)
 		flush_pte_table(mm, addr);
+	else
+		flush_upper_table(mm, addr, level);
 }

@@ -36,13 +36,15 @@ void tlb_remove_tables(struct kernel *kernel, const u64 *table, u32 nr);
  * in progress owe for its addresses.  The PMD lock is held.
  */
 void flush_pte_table(struct mm_struct *mm, u64 addr);
-/* The PTE table of addr is about to be gathered: its flush takes in what other gathers owe for it.
+/* The same of a PMD table (level 2) or a PUD table (3); page_table_lock is held. */
+void flush_upper_table(struct mm_struct *mm, u64 addr, u32 level);
+/* The table of level for addr is about to be gathered: its flush takes in what others owe for it.
  */
-void tlb_gather_owed(struct mmu_gather *tlb, u64 addr);
-/* A table comes into the empty pmd of addr: flush what is still owed for the one before. */
-void flush_freed_tables(struct mm_struct *mm, const pmd_t *pmd, u64 addr);
-/* Does a gather in progress owe a flush for a table that it took out of pmd? */
-bool flush_is_owed(const struct mm_struct *mm, const pmd_t *pmd);
+void tlb_gather_owed(struct mmu_gather *tlb, u64 addr, u32 level);
+/* A table of level comes into the empty entry of addr: flush what is owed for the one before. */
+void flush_freed_tables(struct mm_struct *mm, const u64 *entry, u64 addr, u32 level);
+/* Does a gather in progress owe a flush for a table that it took out of entry? */
+bool flush_is_owed(const struct mm_struct *mm, const u64 *entry);
 /* cffi-end */
 
 #endif

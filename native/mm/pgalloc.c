@@ -31,8 +31,7 @@ void mm_dec_pgtables(struct mm_struct *mm)
 	stat_add(mm->pgtables_bytes, -(u64)PAGE_SIZE);
 }
 
-/* An entry that was none refers to a new table of the level below. */
-static void populate(struct mm_struct *mm, u64 addr, u64 *entry, u32 level, u64 pfn)
+void populate(struct mm_struct *mm, u64 addr, u64 *entry, u32 level, u64 pfn)
 {
 	u64 value = pfn << PAGE_SHIFT | _PAGE_TABLE, start = addr & ~(level_size(level) - 1);
 
@@ -75,12 +74,12 @@ static u64 *entry_alloc(struct mm_struct *mm, u64 addr, u32 lowest)
 	return pa_to_host(mm->ram, table + entry_offset(addr, lowest));
 }
 
-u64 *pud_alloc(struct mm_struct *mm, u64 addr)
+u64 *pud_alloc_uncounted(struct mm_struct *mm, u64 addr)
 {
 	return entry_alloc(mm, addr, 3);
 }
 
-pmd_t *pmd_alloc(struct mm_struct *mm, u64 addr)
+pmd_t *pmd_alloc_uncounted(struct mm_struct *mm, u64 addr)
 {
 	return entry_alloc(mm, addr, 2);
 }

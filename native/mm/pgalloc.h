@@ -5,13 +5,14 @@
 
 #include "mm/mm.h"
 
-/* cffi-begin */
-/* The PMD entry of addr, missing PUD and PMD tables made. NULL: out of memory. */
-pmd_t *pmd_alloc(struct mm_struct *mm, u64 addr);
-/* The PDPT entry of addr, a missing PUD table made. NULL: out of memory. */
-u64 *pud_alloc(struct mm_struct *mm, u64 addr);
-/* cffi-end */
-
+/*
+ * The PMD entry, the PDPT entry of addr, missing tables above it made, none of which is counted:
+ * what pmd_alloc() and pud_alloc() are where tables of their level stay.  NULL: out of memory.
+ */
+pmd_t *pmd_alloc_uncounted(struct mm_struct *mm, u64 addr);
+u64 *pud_alloc_uncounted(struct mm_struct *mm, u64 addr);
+/* An entry of level (4, 3) that was none refers to a new table. page_table_lock is held. */
+void populate(struct mm_struct *mm, u64 addr, u64 *entry, u32 level, u64 pfn);
 /* Make a table frame, zero, counted in pgtables_bytes by the caller. 0: out of memory. */
 u64 table_alloc(struct mm_struct *mm);
 void mm_inc_pgtables(struct mm_struct *mm);

@@ -17,6 +17,12 @@ static inline bool pte_ref_is_enabled(const struct mm_struct *mm)
 	return mm->kernel->policy >= FREE_TABLES_REFCOUNT;
 }
 
+/* Are references of PMD tables (level 2), of PUD tables (3) counted? */
+static inline bool table_is_counted(const struct mm_struct *mm, u32 level)
+{
+	return level <= mm->kernel->free_levels;
+}
+
 /* May this zap of [start, end), part of one table, free the table after a look at it? */
 static inline bool reclaim_pt_is_enabled(const struct mm_struct *mm, u64 start, u64 end,
 					 u32 details)

@@ -6,6 +6,7 @@
 #include "mm/mmu_gather.h"
 #include "mm/pgalloc.h"
 #include "mm/pgtable.h"
+#include "mm/pmd_ref.h"
 #include "mm/pt_reclaim.h"
 #include "mm/rcu.h"
 #include "mm/site.h"
@@ -114,7 +115,7 @@ static void free_and_unlock(struct mm_struct *mm, struct mmu_gather *tlb, pmd_t 
 	funcgraph_entry(freeing, mm, start, start + PMD_SIZE);
 	table = detach_pte_table(mm, pmd, addr);
 	if (table && tlb) {
-		tlb_gather_owed(tlb, addr);
+		tlb_gather_owed(tlb, addr, 1);
 		pte_free_tlb(tlb, table, addr);
 	} else if (table) {
 		flush_pte_table(mm, addr);
@@ -122,8 +123,12 @@ static void free_and_unlock(struct mm_struct *mm, struct mmu_gather *tlb, pmd_t 
 	pmd_unlock(mm, pmd);
 	if (table)
 		mm_dec_nr_ptes(mm);
-	if (table && !tlb)
+	if (table && !tlb) {
 		tlb_remove_tables(mm->kernel, &table, 1);
+		pmd_entry_cleared(mm, pmd, addr);
+	} else if (table) {
+		pmd_entry_cleared_tlb(tlb, pmd, addr);
+	}
 	funcgraph_exit(freeing, mm, 0);
 }
 
@@ -158,18 +163,29 @@ static bool table_put(const char *from, struct mm_struct *mm, u64 table, u32 nr,
 	return old == nr;
 }
 
-/* Take the PMD lock of the slot in which the table stands: a mover may change the back pointer. */
+/*
+ * Take the PMD lock of the slot in which the table stands: a mover may change the back pointer.
+ * The PMD table that it leaves could go, with the lock that is waited for, if RCU did not keep it.
+ */
 static pmd_t *lock_pmd_of(struct mm_struct *mm, const struct page *page)
 {
-	for (;;) {
-		u64 pa = READ_ONCE(page->pmd);
-		pmd_t *pmd = pa_to_host(mm->ram, pa);
+	bool counted = table_is_counted(mm, 2);
+	pmd_t *pmd;
+	u64 pa;
 
+	if (unlikely(counted))
+		rcu_read_lock(mm->kernel);
+	for (;;) {
+		pa = READ_ONCE(page->pmd);
+		pmd = pa_to_host(mm->ram, pa);
 		pmd_lock(mm, pmd);
 		if (likely(READ_ONCE(page->pmd) == pa))
-			return pmd;
+			break;
 		pmd_unlock(mm, pmd);
 	}
+	if (unlikely(counted))
+		rcu_read_unlock(mm->kernel);
+	return pmd;
 }
 
 /*
@@ -380,7 +396,7 @@ u64 pmd_install_from(const char *from, struct mm_struct *mm, pmd_t *pmd, u64 add
 	pmd_lock(mm, pmd);
 	if (likely(pmd_none(*pmd))) {
 		if (likely(pte_ref_is_enabled(mm)))
-			flush_freed_tables(mm, pmd, addr);
+			flush_freed_tables(mm, pmd, addr, 1);
 		__atomic_store_n(pmd, value, __ATOMIC_RELEASE);
 		emit_from("pmd_install", mm->kernel->ring, set_pmd, addr & PMD_MASK, 0, value,
 			  host_to_pa(mm->ram, pmd));
@@ -388,6 +404,8 @@ u64 pmd_install_from(const char *from, struct mm_struct *mm, pmd_t *pmd, u64 add
 		stat_inc(mm->counter[MM_COUNTER_pte_tables_allocated]);
 		emit_from(from, mm->kernel->ring, pte_alloc, addr & PMD_MASK, table, mm->pgd,
 			  host_to_pa(mm->ram, pmd));
+		if (unlikely(table_is_counted(mm, 2)))
+			pmd_entry_set(mm, pmd);
 		table = 0;
 	} else {
 		held = !pmd_huge(*pmd) && pte_get_unless_zero_from(from, mm, pmd) ? entry_pfn(*pmd)

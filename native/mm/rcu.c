@@ -47,7 +47,7 @@ void free_table_frame(struct kernel *kernel, u64 pfn)
 	struct memory *ram = kernel->ram;
 	struct page *page = pfn_to_page(ram, pfn);
 
-	page_change_flags(page, 0, PG_table);
+	page_change_flags(page, 0, PG_table | PG_upper);
 	WRITE_ONCE(page->ptl, 0);
 	WRITE_ONCE(page->pte_refcount, 0);
 	WRITE_ONCE(page->pmd, 0);

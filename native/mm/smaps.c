@@ -3,6 +3,7 @@
 
 #include "mm/locks.h"
 #include "mm/pgtable.h"
+#include "mm/pmd_ref.h"
 #include "mm/pte_ref.h"
 
 /* smaps_account(): one page that a PTE maps. */
@@ -59,10 +60,11 @@ void smap_gather_stats(struct mm_struct *mm, u64 start, u64 end, struct mem_size
 	u64 next;
 
 	for (u64 addr = start; addr < end; addr = next) {
-		pmd_t *pmd = mm_find_pmd(mm, addr);
+		pmd_t *pmd = next_pmd(NULL, mm, addr, end, &next);
 
-		next = pmd ? addr_end(addr, end, 2) : hole_end(mm, addr, end);
-		if (pmd && *pmd)
-			gather_pte_range(mm, pmd, addr, next, stats);
+		if (!pmd)
+			continue;
+		gather_pte_range(mm, pmd, addr, next, stats);
+		leave_pmd(NULL, mm, pmd, addr);
 	}
 }

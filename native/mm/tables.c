@@ -91,6 +91,23 @@ static void look_at_pte_table(struct table_walk *w, const u64 *table, u64 addres
 		problem(w, TABLES_LOCKED, 1, address, 0, 0);
 }
 
+/* A PMD table (level 2) or PUD table (3), whose first entry is for address. */
+static void look_at_count(struct table_walk *w, const u64 *table, u64 address, u32 level)
+{
+	const struct memory *ram = w->mm->ram;
+	const struct page *page = pfn_to_page(ram, host_to_pa(ram, table) >> PAGE_SHIFT);
+	u32 used = 0;
+
+	if (page->ptl)
+		problem(w, TABLES_LOCKED, level, address, 0, 0);
+	if (level > w->mm->kernel->free_levels)
+		return;
+	for (u32 i = 0; i < ENTRIES; i++)
+		used += table[i] != 0;
+	if (page->pte_refcount != used)
+		problem(w, TABLES_REFERENCES, level, address, used, page->pte_refcount);
+}
+
 /* The table that the entry of level refers to, NULL if that cannot be one. */
 static const u64 *table_below(struct table_walk *w, u64 entry, u64 address, u32 level)
 {
@@ -145,6 +162,7 @@ static void look_at_table(struct table_walk *w, const u64 *table, u64 address, u
 			w->report->pud_tables++;
 		else
 			w->report->pmd_tables++;
+		look_at_count(w, below, address, level - 1);
 		look_at_table(w, below, address, level - 1);
 	}
 }

@@ -13,9 +13,9 @@
 #define TABLES_NO_TABLE 0
 #define TABLES_LARGE_PAGE 1  /* value: that entry, which maps a large page */
 #define TABLES_NOT_A_TABLE 2 /* value: the frame that it refers to, which is no table */
-/* value: entries of the PTE table of address, other: what its count says */
+/* value: entries of the table of level for address, other: what its count says */
 #define TABLES_REFERENCES 3
-#define TABLES_LOCKED 4	 /* the PTE table of address */
+#define TABLES_LOCKED 4	 /* the table of level for address */
 #define TABLES_NO_PAGE 5 /* value: the PTE of address, which maps what is not RAM */
 
 struct tables_problem {

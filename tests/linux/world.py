@@ -13,7 +13,7 @@ from mmu.events import MM_COUNTER_ID, Event, EventRing
 from mmu.linux import engine
 from mmu.linux.filemap import AddressSpace, MappedFile
 from mmu.linux.pgtable import PMD_SIZE
-from mmu.linux.policy import FreeTables
+from mmu.linux.policy import FreeLevels, FreeTables
 from mmu.linux.state import OVERCOMMIT_ALWAYS
 from mmu.memory import Memory
 from mmu.units import PAGE_SIZE
@@ -39,6 +39,7 @@ class World:
     policy: FreeTables = FreeTables.REFCOUNT
     ram: int = 64 << 20
     exact: bool = True
+    free_levels: FreeLevels = FreeLevels.PTE
     memory: Memory = field(init=False)
     ring: EventRing = field(init=False)
     mmu: Mmu = field(init=False)
@@ -53,7 +54,8 @@ class World:
         self.mmu = Mmu(
             self.memory, geometry="tiny", engine=self.engine, exact=self.exact, ring=self.ring
         )
-        self.mm = load_mm(MachineOptions(self.engine, self.policy.label), self.mmu, self.ring)
+        machine = MachineOptions(self.engine, self.policy.label, free_levels=self.free_levels.label)
+        self.mm = load_mm(machine, self.mmu, self.ring)
         self.mm.kernel.overcommit_memory = OVERCOMMIT_ALWAYS
         self.ring.enable()
         self.disk = Disk(60 * PAGE_SIZE + 100)

@@ -103,6 +103,9 @@ class Watch:
         self.memory = memory
         self.fine = fine
         self.active = False
+        self.coarse = False
+        """Whether a step may pass a lock's point: what it waits for is then no reason not to begin
+        it."""
         self.on_freed: Callable[[int, Object], None] | None = None
         self.buffers: list[StoreBuffer[Object]] = [
             StoreBuffer[Object]() for _ in (kernel.cpus if tso else ())
@@ -173,10 +176,13 @@ class Watch:
         self._reads |= self._always
         for cpu in self._ran:
             self._reads |= self._own[cpu]
-        whole = self._takes & self._frees  # a wait for it could be tried before this step
-        self._writes |= whole
-        for part in (self._waits, self._takes, self._frees):
-            part -= whole
+        passed = self._takes & self._frees  # taken and freed again: held for no other step
+        if self.coarse:  # the step may have begun before it came to what it waits for
+            passed |= self._waits | self._takes | self._frees
+            self._waits -= passed
+        self._takes -= passed
+        self._frees -= passed
+        self._writes |= passed
         return StepAccess(
             reads=frozenset(self._reads),
             writes=frozenset(self._writes),

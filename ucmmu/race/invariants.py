@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from ucmmu.race.program import StepAccess
 
 _VISITOR: Final = 0  # whose the references of an event are
+_POLICY: Final = 2
 _SAME_STATE: Final = 32  # times that a CPU may come to one point and find nothing new
 
 
@@ -61,11 +62,14 @@ class RaceViolation(AssertionError):
 
 
 class _Table:
-    """What is known of one table: references of visitors and what is not counted yet, by CPU."""
+    """What is known of one table: references of visitors and what is not counted yet, by CPU, and
+    references that the policy keeps.
+    """
 
-    __slots__ = ("uncounted", "visitors")
+    __slots__ = ("kept", "uncounted", "visitors")
 
     def __init__(self) -> None:
+        self.kept = 0
         self.visitors: Counter[int] = Counter()
         self.uncounted: Counter[int] = Counter()
 
@@ -176,6 +180,8 @@ class Invariants:
         self._touched.add(table)
         if holder == _VISITOR:
             found.visitors[cpu] += nr
+        elif holder == _POLICY:
+            found.kept += nr
         else:
             found.uncounted[cpu] -= nr
 
@@ -265,11 +271,12 @@ class Invariants:
         found = self.tables[table]
         visitors, uncounted = found.visitors.total(), found.uncounted.total()
         entries, count = self._entries(table), self._count(table)
-        if count != visitors + entries - uncounted:
+        if count != visitors + entries - uncounted + found.kept:
             raise RaceViolation(
                 Reason.COUNT,
                 f"the table in frame {table:#x} counts {count}; it has {entries} entries,"
-                f" {uncounted} of them not counted yet, and {visitors} visitors",
+                f" {uncounted} of them not counted yet, and {visitors} visitors"
+                + (f"; the policy keeps {found.kept}" if found.kept else ""),
             )
         for cpu, nr in found.uncounted.items():
             if nr > 0 and found.visitors[cpu] < 1:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from mmu.linux.policy import FreeTables
+from mmu.linux.policy import FreeLevels, FreeTables
 
 if TYPE_CHECKING:
     from ucmmu.race.world import Actor, RaceWorld
@@ -16,6 +16,7 @@ Actors = dict[int, "Actor"]
 """What each CPU does."""
 
 ALL: Final = tuple(FreeTables)
+UNCOUNTED: Final = (FreeTables.NEVER, FreeTables.SCAN)
 COUNTED: Final = (FreeTables.REFCOUNT, FreeTables.REFCOUNT_PMDLOCK)
 """The policies that count references."""
 
@@ -27,7 +28,8 @@ class Scenario:
     ``operations`` are what the CPUs do, CPU 0 first; ``about`` says in one sentence what may go
     wrong, ``rules`` which rules of docs/pte_ref.md hold then. ``prepare(world)`` brings a new world
     to where the race begins, and returns its actors. It holds under each of ``policies``.
-    ``invlpgb``: flushes are broadcast, and send no interprocessor interrupt.
+    ``invlpgb``: flushes are broadcast, and send no interprocessor interrupt. ``free_levels``: which
+    empty tables are freed.
     """
 
     name: str
@@ -37,6 +39,7 @@ class Scenario:
     prepare: Callable[[RaceWorld], Actors]
     policies: tuple[FreeTables, ...] = ALL
     invlpgb: bool = False
+    free_levels: FreeLevels = FreeLevels.PTE
 
     @property
     def cpus(self) -> int:

@@ -22,11 +22,11 @@ from mmu.linux.mm import Mm
 from mmu.linux.mman import MAP_ANONYMOUS, MAP_FIXED, MAP_PRIVATE
 from mmu.linux.move_page_tables import move_normal_pmd
 from mmu.linux.pgtable import entry_pfn, mm_find_pmd, pmd_none, pte_table, set_pte_at, table_entry
-from mmu.linux.policy import FreeTables
+from mmu.linux.policy import FreeLevels, FreeTables
 from mmu.linux.rcupdate import rcu_qs
 from mmu.linux.sched import Interruptible
 from mmu.linux.smp import local_irqs_off
-from mmu.linux.state import Kernel
+from mmu.linux.state import Kernel, TablePolicy
 from mmu.linux.tlb_check import Operation, begin_operation, end_operation, tables_change_for
 from mmu.linux.tlbflush import flush_tlb_mm_range, switch_mm
 from mmu.memory import Memory
@@ -61,17 +61,18 @@ class AtOnce(Interleaving):
 class RaceWorld:
     """``cpus`` CPUs, each with the same mm loaded; two slots of 2 MiB are mapped from BASE on.
 
-    With ``invlpgb`` flushes are broadcast; there are at least four CPUs then. Events go to
-    ``ring``, if it is given. A ``watched`` one has a memory and MMUs that tell of every access
-    (ucmmu.race.watched).
+    With ``invlpgb`` flushes are broadcast; there are at least four CPUs then. ``free_levels`` says
+    which empty tables are freed. Events go to ``ring``, if it is given. A ``watched`` one has a
+    memory and MMUs that tell of every access (ucmmu.race.watched).
     """
 
     def __init__(
         self,
-        policy: FreeTables = FreeTables.REFCOUNT,
+        policy: FreeTables | type[TablePolicy] = FreeTables.REFCOUNT,
         cpus: int = 2,
         *,
         invlpgb: bool = False,
+        free_levels: FreeLevels = FreeLevels.PTE,
         ring: EventRing | None = None,
         watched: bool = False,
     ) -> None:
@@ -82,7 +83,12 @@ class RaceWorld:
         self.ring.enable()
         self.memory.record(self.ring)
         self.kernel = Kernel(
-            self.memory, policy=policy, engine="python", ring=self.ring, lockdep=True
+            self.memory,
+            policy=policy,
+            free_levels=free_levels,
+            engine="python",
+            ring=self.ring,
+            lockdep=True,
         )
         for _ in range(cpus):
             kind = WatchedMmu if watched else Mmu
@@ -173,6 +179,8 @@ class RaceWorld:
         self._operation[cpu.id] = begin_operation(self.kernel, by, detail, 0, None)
         try:
             yield
+            if self.kernel.task_work is not None:
+                self.kernel.task_work()
         finally:
             self.kernel.instrument_write(self.kernel, "operations")
             end_operation(self.kernel, self._operation.pop(cpu.id))
@@ -365,7 +373,8 @@ class RaceWorld:
         assert self.kernel.c.rcu.nr_pending == 0
         if self._own_ring:
             self.records()
-            assert broken_chains(EVENTS, self._batches) == []
+            broken = broken_chains(EVENTS, self._batches)
+            assert not broken, f"counts are no chain: {broken[0]}"
 
 
 __all__ = ["BASE", "PAGE_SIZE", "SLOT", "Actor", "RaceWorld", "pte_lock"]

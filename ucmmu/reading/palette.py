@@ -37,6 +37,8 @@ _GROUPS: Final = {
     "pte_alloc_one": "table",
     "pte_alloc": "table",
     "pte_free": "table",
+    **dict.fromkeys(("pmd_get", "pmd_put", "pud_get", "pud_put"), "count"),
+    **dict.fromkeys(("pmd_alloc", "pmd_free", "pud_alloc", "pud_free"), "table"),
     "rcu_callback": "table",
     "rcu_invoke_callback": "table",
     "set_pte": "count",

@@ -35,8 +35,11 @@ RENAMED: Final = {
     ("rcu_grace_period", "event"): "gp_event",
     ("contention_begin", "kind"): "lock_kind",
     ("contention_end", "kind"): "lock_kind",
-    ("pte_get", "old"): "old_count",
-    ("pte_put", "old"): "old_count",
+    **{
+        (f"{table}_{change}", "old"): "old_count"
+        for table in ("pte", "pmd", "pud")
+        for change in ("get", "put")
+    },
 }
 """Fields whose columns have other names, lest they hide a column of every event, share the one of
 an entry's old value, or be taken for the kind of event.

@@ -135,7 +135,9 @@ class Phrases:
         return f"at {fields['entry_pa']:#x}: {change}{self._for(fields)}"
 
     def _table_at(self, fields: Fields) -> str:
-        where = f"of {fields['address']:#x}, PMD entry at {fields['pmd_pa']:#x}"
+        place = next(name for name in ("pmd_pa", "pud_pa", "p4d_pa") if name in fields)
+        entry = f"{place.removesuffix('_pa').upper()} entry at {fields[place]:#x}"
+        where = f"of {fields['address']:#x}, {entry}"
         return f"table {fields['pfn']:#x} {where}; mm {fields['mm']:#x}"
 
     def _pte_alloc_one(self, fields: Fields) -> str:
@@ -262,6 +264,8 @@ _PHRASES: Final[dict[str, Callable[[Phrases, Fields], str]]] = {
     "pte_alloc_one": Phrases._pte_alloc_one,
     "pte_alloc": Phrases._table_at,
     "pte_free": Phrases._table_at,
+    **dict.fromkeys(("pmd_alloc", "pmd_free", "pud_alloc", "pud_free"), Phrases._table_at),
+    **dict.fromkeys(("pmd_get", "pmd_put", "pud_get", "pud_put"), Phrases._references),
     "pte_tryget": Phrases._tryget,
     "pte_get": Phrases._references,
     "pte_put": Phrases._references,

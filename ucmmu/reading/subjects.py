@@ -27,7 +27,8 @@ SUBJECTS: Final = {
     "page faults": ("page_fault",),
     "system calls": ("sys_",),
     "PTE tables": ("pte_alloc", "pte_free", "rcu_callback", "rcu_invoke_callback"),
-    "references": ("pte_get", "pte_tryget", "pte_put"),
+    "PMD and PUD tables": ("pmd_alloc", "pmd_free", "pud_alloc", "pud_free"),
+    "references": ("pte_get", "pte_tryget", "pte_put", "pmd_get", "pmd_put", "pud_get", "pud_put"),
     "entries set": ("set_",),
     "shootdowns": ("flush_tlb", "csd_", "ipi_", "call_function"),
     "scheduling": ("sched_", "switch_mm"),
@@ -41,10 +42,10 @@ the longest beginning first.
 """
 _PLACES: Final = frozenset(
     {"pa", "pfn", "entry_pa", "pmd_pa", "table", "mm", "cr3", "prev", "next", "lock", "slot", "csd"}
-    | {"gp_seq", "value"}
+    | {"gp_seq", "value", "pud_pa", "p4d_pa"}
 )
 _ENTRIES: Final = frozenset({"old", "new", "entry"})
-_COUNTS: Final = frozenset({"pte_get", "pte_put"})
+_COUNTS: Final = frozenset({"pte_get", "pte_put", "pmd_get", "pmd_put", "pud_get", "pud_put"})
 _NO_FRAME: Final = ~0x000F_FFFF_FFFF_F000 & (1 << 64) - 1
 _ALL: Final = (1 << 64) - 1
 _MIX: Final = np.uint64(0x9E37_79B9_7F4A_7C15)

@@ -5,16 +5,15 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from ucmmu.event_filter import EventFilter, parse_filter
-from ucmmu.exit_codes import SIGNALLED, ExitCode, Failure
+from ucmmu.exit_codes import ExitCode, Failure
 from ucmmu.reading.around import Around
-from ucmmu.reading.outlet import Closed, Outlet, outlet
+from ucmmu.reading.outlet import NO_READER, Closed, Outlet, outlet
 from ucmmu.reading.palette import Paint, painter, plain
 from ucmmu.reading.passed import shown
 from ucmmu.reading.printing import Request
@@ -62,7 +61,7 @@ def trace(arguments: argparse.Namespace) -> int:
         else:
             _show(arguments)
     except Closed:
-        return SIGNALLED + signal.SIGPIPE
+        return NO_READER
     return 0
 
 

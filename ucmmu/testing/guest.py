@@ -228,6 +228,7 @@ def machine_under_test(options: MachineOptions, memory: Memory, scene: Scene) ->
         memory,
         cpus=options.cpus,
         policy=options.free_tables,
+        free_levels=options.levels_freed,
         fidelity=Fidelity.from_label(options.fidelity or "trace"),
         engine=options.engine,
         geometry=options.geometry,

@@ -149,6 +149,7 @@ def load_mm(options: MachineOptions, mmu: Mmu, ring: EventRing | None) -> MmUnde
     kernel = Kernel(
         mmu.memory,
         policy=options.free_tables,
+        free_levels=options.levels_freed,
         engine=options.engine,
         ring=ring,
         lockdep=True,

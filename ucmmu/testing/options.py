@@ -16,12 +16,13 @@ from itertools import product
 from typing import Any
 
 from mmu.errors import MmuError
-from mmu.linux.policy import FreeTables
+from mmu.linux.policy import FreeLevels, FreeTables, check_free_levels
 from mmu.x86 import Feature, Geometry, load_geometry
 
 ENGINES = ("c", "python")
 FIDELITIES = ("fast", "exact", "trace")
 POLICIES = tuple(policy.label for policy in FreeTables)
+FREE_LEVELS = tuple(levels.label for levels in FreeLevels)
 MAX_CPUS = 64
 MIN_RAM = 1 << 20
 
@@ -35,7 +36,8 @@ class MachineOptions:
     """One machine that a test runs on.
 
     ``engine``: "c" or "python". ``policy``: when empty PTE tables are freed, as `ucmmu run
-    --free-tables` names it. ``cpus``: 1 to 64. ``seed``: of the schedule and of all random numbers
+    --free-tables` names it. ``free_levels``: "pte", "pmd" or "pud", as --free-levels, for policies
+    that count references. ``cpus``: 1 to 64. ``seed``: of the schedule and of all random numbers
     of guests. ``geometry``: a shipped geometry's name, a file's path, or a mmu.x86.Geometry.
     ``levels``: of paging, 4 or 5. ``fidelity``: "fast" without a TLB, "exact" with one, "trace"
     with an event for each instruction; None: "trace" for guests, else "exact". ``ram``: bytes.
@@ -49,6 +51,7 @@ class MachineOptions:
     levels: int = 4
     fidelity: str | None = None
     ram: int = 64 << 20
+    free_levels: str = "pte"
 
     @property
     def exact(self) -> bool:
@@ -59,6 +62,11 @@ class MachineOptions:
     def free_tables(self) -> FreeTables:
         """The policy."""
         return FreeTables.from_label(self.policy)
+
+    @property
+    def levels_freed(self) -> FreeLevels:
+        """Up to which level."""
+        return FreeLevels.from_label(self.free_levels)
 
 
 NAMES = tuple(field.name for field in fields(MachineOptions))
@@ -133,7 +141,7 @@ def _listed(value: Any) -> list[Any]:
 
 
 def _label(name: str, value: object) -> str:
-    if name in ("engine", "policy", "fidelity"):
+    if name in ("engine", "policy", "fidelity", "free_levels"):
         return str(value)
     if isinstance(value, Geometry):
         return value.name
@@ -145,6 +153,7 @@ def _check(name: str, value: object) -> None:
         "engine": ENGINES,
         "policy": POLICIES,
         "fidelity": FIDELITIES,
+        "free_levels": FREE_LEVELS,
     }
     if name in known:
         if value not in known[name]:
@@ -175,6 +184,10 @@ def _check_geometry(value: object) -> None:
 
 
 def _check_together(machine: MachineOptions) -> None:
+    try:
+        check_free_levels(machine.policy, machine.free_tables.number, machine.levels_freed)
+    except MmuError as error:
+        raise WrongOption(str(error)) from None
     geometry = machine.geometry
     if isinstance(geometry, str):
         geometry = load_geometry(geometry)

@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The simulated part of the campaign: which runs, on as many processes as there are CPUs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+from benchmarks.scaling.designs import Design
+from benchmarks.scaling.parameters import Parameters
+from benchmarks.scaling.workloads import Figures, Pattern, Vmas, Workload, simulate
+
+CPUS = (1, 2, 4, 8, 16, 32, 64, 128)
+SETTINGS = (
+    (Pattern.AREAS, Vmas.OWN),
+    (Pattern.AREAS, Vmas.ONE),
+    (Pattern.LOOP, Vmas.OWN),
+    (Pattern.SHARED, Vmas.ONE),
+    (Pattern.PAGES, Vmas.OWN),
+)
+SENSITIVE_CPUS, FACTORS = 32, (0.5, 2.0)
+Progress = Callable[[str], None]
+Run = tuple[Workload, Parameters]
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How much of it is run."""
+
+    cpus: Sequence[int] = CPUS
+    rounds: float = 1.0
+    """A factor: more are more exact."""
+    pending_ms: float = 60.0
+    """Virtual time in which tables wait for grace periods."""
+
+
+QUICK = Scale(cpus=(1, 2, 4), rounds=0.1, pending_ms=3.0)
+
+
+def rounds_of(pattern: Pattern, cpus: int, scale: Scale) -> float:
+    """Fewer of more CPUs: what is counted is about the same number of faults."""
+    if pattern is Pattern.PAGES:
+        return max(1.0, 32 / cpus * scale.rounds)
+    return max(0.25, 8 / cpus * scale.rounds)
+
+
+def run_all(runs: Iterable[Run], label: str, progress: Progress) -> Iterator[Figures]:
+    """The figures of all, in their order."""
+    todo = list(runs)
+    with ProcessPoolExecutor(os.cpu_count()) as pool:
+        results = pool.map(simulate, *zip(*todo, strict=True))
+        for number, result in enumerate(results, 1):
+            progress(f"{label} {number}/{len(todo)}")
+            yield result
+
+
+def row(workload: Workload, figures: Figures) -> dict[str, Any]:
+    """What was run and what it came to, in one object."""
+    named = {
+        each.name: getattr(value, "value", value)
+        for each in fields(workload)
+        for value in [getattr(workload, each.name)]
+    }
+    return named | figures.record()
+
+
+def with_change(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Each row with ``change``: its throughput against that of no counting, in percent."""
+    same = ("pattern", "vmas", "cpus", "seed")
+    base = {
+        tuple(each[name] for name in same): each["faults_per_s"]
+        for each in rows
+        if each["design"] == Design.NONE.value
+    }
+    return [
+        each
+        | {"change": 100 * (each["faults_per_s"] / base[tuple(each[name] for name in same)] - 1)}
+        for each in rows
+    ]
+
+
+def throughput(parameters: Parameters, scale: Scale, progress: Progress) -> list[dict[str, Any]]:
+    """Every pattern under every design on every number of CPUs."""
+    workloads = [
+        Workload(pattern, vmas, design, cpus, rounds_of(pattern, cpus, scale))
+        for pattern, vmas in SETTINGS
+        for cpus in sorted(scale.cpus, reverse=True)
+        for design in Design
+    ]
+    runs = ((workload, parameters) for workload in workloads)
+    figures = run_all(runs, "simulated", progress)
+    rows = [row(*pair) for pair in zip(workloads, figures, strict=True)]
+    rows.sort(key=lambda each: each["cpus"])
+    return with_change(rows)
+
+
+def sensitivity(parameters: Parameters, scale: Scale, progress: Progress) -> list[dict[str, Any]]:
+    """What half and twice of each parameter makes of the change on 32 CPUs, of those that count
+    atomically.
+    """
+    cpus = min(SENSITIVE_CPUS, max(scale.cpus))
+    changed = [("", 1.0, parameters)] + [
+        (each.name, factor, parameters.replace(**{each.name: factor * value}))
+        for each in fields(parameters)
+        for value in [getattr(parameters, each.name)]
+        for factor in FACTORS
+    ]
+    designs = (Design.NONE, Design.PMD_LOCK, Design.RCU)
+    rounds = rounds_of(Pattern.AREAS, cpus, scale)
+    workloads = [Workload(Pattern.AREAS, Vmas.OWN, design, cpus, rounds) for design in designs]
+    runs = [(workload, them) for _, _, them in changed for workload in workloads]
+    figures = run_all(runs, "sensitivity", progress)
+    rows = []
+    for name, factor, _ in changed:
+        none, pmd_lock, rcu = (next(figures).faults_per_s for _ in designs)
+        rows.append(
+            {
+                "parameter": name,
+                "factor": factor,
+                "cpus": cpus,
+                "pmd_lock": 100 * (pmd_lock / none - 1),
+                "RCU": 100 * (rcu / none - 1),
+            }
+        )
+    return rows
+
+
+def pending(parameters: Parameters, scale: Scale, progress: Progress) -> list[dict[str, Any]]:
+    """Table memory that waits for grace periods, where each fault's table is freed: kB, beside what
+    Little's law says: tables freed a second times the mean wait.
+    """
+    designs = (Design.PMD_LOCK, Design.RCU, Design.PER_CPU)
+    a_fault = parameters.fault + parameters.zap_call + parameters.table_alloc
+    workloads = [
+        Workload(Pattern.PAGES, Vmas.OWN, design, cpus, scale.pending_ms * 1e6 / a_fault / 64)
+        for cpus in scale.cpus
+        if cpus <= 16
+        for design in designs
+    ]
+    runs = ((replace(each, rounds=each.rounds / each.cpus**0.5), parameters) for each in workloads)
+    rows = []
+    for workload, figures in zip(workloads, run_all(runs, "pending", progress), strict=True):
+        rows.append(
+            row(workload, figures)
+            | {"pending_max_kB": 4 * figures.pending_max, "grace_period": parameters.grace_period}
+        )
+    return rows
+
+
+def parameters_record(parameters: Parameters) -> dict[str, float]:
+    """By their names."""
+    return asdict(parameters)
