@@ -274,7 +274,8 @@ class Watch:
 
     def _note_store(self, what: Object, value: int, cpu: int, modifies: bool) -> None:
         """References that are taken, and those that are dropped, are so in any order."""
-        if _is_lock(what) and modifies and value and cpu in self._spinning:
+        spun = cpu in self._spinning and self._touched_only(what)
+        if _is_lock(what) and modifies and value and spun:
             self._reads.discard(what)
             self._waits.add(what)
             self._takes.add(what)
@@ -292,6 +293,14 @@ class Watch:
                 self._writes.add((*what, "get" if value > old else "put", cpu))  # type: ignore[misc]
                 return
         self._writes |= everyone
+
+    def _touched_only(self, what: Object) -> bool:
+        """Whether the step has done nothing else yet: else, if it had to wait, it would have done
+        that all the same.
+        """
+        others = self._writes or self._waits or self._takes or self._frees
+        frame = ("frame", what[1]) if isinstance(what, tuple) else None
+        return not others and self._reads <= {what, frame}
 
     def _group(self, what: Object) -> tuple[frozenset[Object], ...]:
         """(what a plain access of it touches, takers of references, droppers)."""

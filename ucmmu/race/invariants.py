@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from ucmmu.race.program import StepAccess
 
 _VISITOR: Final = 0  # whose the references of an event are
-_POLICY: Final = 2
 _SAME_STATE: Final = 32  # times that a CPU may come to one point and find nothing new
 
 
@@ -62,14 +61,11 @@ class RaceViolation(AssertionError):
 
 
 class _Table:
-    """What is known of one table: references of visitors and what is not counted yet, by CPU, and
-    references that the policy keeps.
-    """
+    """What is known of one table: references of visitors and what is not counted yet, by CPU."""
 
-    __slots__ = ("kept", "uncounted", "visitors")
+    __slots__ = ("uncounted", "visitors")
 
     def __init__(self) -> None:
-        self.kept = 0
         self.visitors: Counter[int] = Counter()
         self.uncounted: Counter[int] = Counter()
 
@@ -180,8 +176,6 @@ class Invariants:
         self._touched.add(table)
         if holder == _VISITOR:
             found.visitors[cpu] += nr
-        elif holder == _POLICY:
-            found.kept += nr
         else:
             found.uncounted[cpu] -= nr
 
@@ -271,12 +265,11 @@ class Invariants:
         found = self.tables[table]
         visitors, uncounted = found.visitors.total(), found.uncounted.total()
         entries, count = self._entries(table), self._count(table)
-        if count != visitors + entries - uncounted + found.kept:
+        if count != visitors + entries - uncounted:
             raise RaceViolation(
                 Reason.COUNT,
                 f"the table in frame {table:#x} counts {count}; it has {entries} entries,"
-                f" {uncounted} of them not counted yet, and {visitors} visitors"
-                + (f"; the policy keeps {found.kept}" if found.kept else ""),
+                f" {uncounted} of them not counted yet, and {visitors} visitors",
             )
         for cpu, nr in found.uncounted.items():
             if nr > 0 and found.visitors[cpu] < 1:
