@@ -8,7 +8,7 @@ SAMPLE ?=
 EXAMPLES ?= 1000
 SCRIPTS ?= 200000
 EVERY ?= 1
-SECONDS ?= 60
+RACE_SECONDS ?= 3600
 SANITIZE ?= address,undefined
 
 VENV := .venv
@@ -69,8 +69,8 @@ enumerate: build $(VENV)/dev ## check the page walk in all 2 thousand million ca
 mutate: build guests $(VENV)/dev ## change one thing in the sources after another: a test must fail [ONLY=TEXT in the name] [SAMPLE=NUMBER]
 	$(BIN)/python -m tests.mutants $(if $(SAMPLE),--sample $(SAMPLE)) $(if $(ONLY),"$(ONLY)")
 
-races: build ## every order of kernel operations that meet on one table, all scenarios, policies and both memory models; hours [SECONDS=60 for each at most]
-	$(BIN)/ucmmu race --all --seconds $(SECONDS) || [ $$? = 2 ]  # 2: some are unfinished, as the table says
+races: build ## every order of kernel operations that meet on one table, all scenarios, policies and both memory models [RACE_SECONDS=3600 in all]
+	$(BIN)/ucmmu race --all --seconds $(RACE_SECONDS) || [ $$? = 2 ]  # 2: some are unfinished, as the table says
 
 stress: build guests $(VENV)/dev ## the long tests that `make test` leaves out
 	$(PYTEST) -m stress
