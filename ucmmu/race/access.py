@@ -176,13 +176,12 @@ class Watch:
         self._reads |= self._always
         for cpu in self._ran:
             self._reads |= self._own[cpu]
-        passed = self._takes & self._frees  # taken and freed again: held for no other step
+        whole = self._takes & self._frees  # a wait for it could be tried before this step
         if self.coarse:  # the step may have begun before it came to what it waits for
-            passed |= self._waits | self._takes | self._frees
-            self._waits -= passed
-        self._takes -= passed
-        self._frees -= passed
-        self._writes |= passed
+            whole |= self._waits | self._takes | self._frees
+        self._writes |= whole
+        for part in (self._waits, self._takes, self._frees):
+            part -= whole
         return StepAccess(
             reads=frozenset(self._reads),
             writes=frozenset(self._writes),
