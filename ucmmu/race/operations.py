@@ -109,7 +109,7 @@ def guard_remove(world: RaceWorld, addr: int, length: int = PAGE_SIZE) -> Actor:
 
 def zap_with_little_room(world: RaceWorld, addr: int, length: int, room: int = 3) -> Actor:
     """MADV_DONTNEED that finds no memory for its gather, which has room for so few pages: it drops
-    the PTE lock midway. Memory is there again when it has ended, or by world.starve(False).
+    the PTE lock midway.
     """
 
     def call() -> None:
