@@ -26,7 +26,7 @@ examples:
   ucmmu race --seed 7 --schedules 20 zap-zap-fault
   ucmmu race --free-tables refcount --model sc --replay '0*3,1*5' --trace race.trace fault-zap
   ucmmu race --json races.json --bound 0 fault-fault
-  ucmmu race --all --seconds 60 --jobs 4"""
+  ucmmu race --all --seconds 3600 --jobs 4"""
 
 MODELS = {"sc": "each store is seen at once", "tso": "a store buffer for each CPU, as x86 has"}
 """Memory models, by the name that ``--model`` takes."""
@@ -75,7 +75,10 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     how.add_argument("--schedules", metavar="N", type=_count, help="no more than N orders of each")
     how.add_argument(
-        "--seconds", metavar="S", type=_seconds, help="no longer than S seconds for each"
+        "--seconds",
+        metavar="S",
+        type=_seconds,
+        help="no longer than S seconds in all, shared among what is run",
     )
     how.add_argument(
         "--seed",

@@ -45,7 +45,7 @@ FOUND: dict[str, Within] = {
     "D11": Within(1, 60, ("visiting", "pmd_install")),
     "D12": Within(0, 3),
     "ScanMidway": Within(1, 60),
-    "ScanWaits": Within(1, 60),
+    "ScanWaits": Within(0, 60),
     "ScanNotLookedAtAgain": Within(1, 60),
     "ABA": Within(1, 60, ("pte_try_get", "pmd_install")),
     "NotAtomic": Within(1, 60, ("count_read", "pte_entries_set")),

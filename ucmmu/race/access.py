@@ -103,6 +103,9 @@ class Watch:
         self.memory = memory
         self.fine = fine
         self.active = False
+        self.coarse = False
+        """Whether a step may pass a lock's point: what it waits for is then no reason not to begin
+        it."""
         self.on_freed: Callable[[int, Object], None] | None = None
         self.buffers: list[StoreBuffer[Object]] = [
             StoreBuffer[Object]() for _ in (kernel.cpus if tso else ())
@@ -174,6 +177,8 @@ class Watch:
         for cpu in self._ran:
             self._reads |= self._own[cpu]
         whole = self._takes & self._frees  # a wait for it could be tried before this step
+        if self.coarse:  # the step may have begun before it came to what it waits for
+            whole |= self._waits | self._takes | self._frees
         self._writes |= whole
         for part in (self._waits, self._takes, self._frees):
             part -= whole

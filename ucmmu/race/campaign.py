@@ -8,7 +8,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, ProcessPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from ucmmu.race.explore import Found, Limits, explore, explore_at_random
@@ -17,7 +17,11 @@ from ucmmu.race.run import Failure
 from ucmmu.race.setting import Setting
 
 if TYPE_CHECKING:
+    from multiprocessing.sharedctypes import Synchronized
     from multiprocessing.synchronize import Event
+    from typing import TypeAlias
+
+    Counter: TypeAlias = Synchronized[int]
 
 BOUNDS: Final = {2: 3, 3: 2, 4: 1}
 """Preemptions up to which scenarios of so many operations are explored, if nothing else is said."""
@@ -115,43 +119,67 @@ def unfinished(setting: Setting, search: Search) -> Result:
 
 
 def run_all(
-    tasks: Sequence[Task], jobs: int, on_progress: OnProgress | None = None
+    tasks: Sequence[Task],
+    jobs: int,
+    on_progress: OnProgress | None = None,
+    seconds: float | None = None,
 ) -> Iterator[Result]:
     """Explore each; results in the order of the tasks. With ``jobs`` more than 1 in as many
     processes. When ``on_progress`` says so, what is being run and what was not begun is unfinished.
+    ``seconds`` are for all together: each has its share of what is left when it begins.
     """
+    end = None if seconds is None else time.monotonic() + seconds
     if jobs > 1:
-        yield from _run_in_processes(tasks, jobs, on_progress)
+        yield from _run_in_processes(tasks, jobs, on_progress, end)
         return
     going = True
-    for setting, search in tasks:
+    for number, (setting, search) in enumerate(tasks):
         going = going and (on_progress is None or on_progress(0))
-        yield run(setting, search, on_progress) if going else unfinished(setting, search)
+        shared = _with_share(search, end, len(tasks) - number)
+        yield run(setting, shared, on_progress) if going else unfinished(setting, search)
+
+
+def _with_share(search: Search, end: float | None, waiting: float) -> Search:
+    """With the seconds until ``end`` shared among those that wait."""
+    if end is None:
+        return search
+    return replace(search, seconds=max(0.0, end - time.monotonic()) / max(waiting, 1.0))
 
 
 # In several processes.
 
 _stop: Event | None = None  # in a worker: whether all is over
+_begun: Counter | None = None  # how many tasks were begun
 
 
-def _begin(stop: Event) -> None:
-    """What a worker does first: ^C is its parent's to hear."""
-    global _stop
-    _stop = stop
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _begin(stop: Event, begun: Counter) -> None:
+    """What a worker does first: ^C and its like are its parent's to hear."""
+    global _stop, _begun
+    _stop, _begun = stop, begun
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_IGN)
 
 
-def _run_in_worker(setting: Setting, search: Search) -> Result:
-    return run(setting, search, lambda _: _stop is None or not _stop.is_set())
+def _run_in_worker(task: Task, end: float | None, nr_tasks: int, jobs: int) -> Result:
+    assert _stop is not None and _begun is not None
+    stop = _stop
+    with _begun.get_lock():
+        waiting = nr_tasks - _begun.value
+        _begun.value += 1
+    if stop.is_set():
+        return unfinished(*task)
+    setting, search = task
+    shared = _with_share(search, end, waiting / jobs)
+    return run(setting, shared, lambda _: not stop.is_set())
 
 
 def _run_in_processes(
-    tasks: Sequence[Task], jobs: int, on_progress: OnProgress | None
+    tasks: Sequence[Task], jobs: int, on_progress: OnProgress | None, end: float | None
 ) -> Iterator[Result]:
     context = multiprocessing.get_context("fork")
-    stop = context.Event()
-    with ProcessPoolExecutor(jobs, context, _begin, (stop,)) as pool:
-        futures = [pool.submit(_run_in_worker, *task) for task in tasks]
+    stop, begun = context.Event(), context.Value("Q", 0)
+    with ProcessPoolExecutor(jobs, context, _begin, (stop, begun)) as pool:
+        futures = [pool.submit(_run_in_worker, task, end, len(tasks), jobs) for task in tasks]
         told: set[Future[Result]] = set()
         for task, future in zip(tasks, futures, strict=True):
             while not future.done():

@@ -51,7 +51,7 @@ def race(arguments: argparse.Namespace) -> int:
     tasks = [(setting, _search(arguments, setting)) for setting in settings]
     jobs = min(arguments.jobs or len(os.sched_getaffinity(0)), len(tasks))
     with JsonOutput(arguments.json) as output:
-        results, stops = _explore(tasks, jobs)
+        results, stops = _explore(tasks, jobs, arguments.seconds)
         output.write([result_json(result) for result in results])
         fd = STDERR if output.to_stdout else STDOUT
         say(fd, _text(fd, results))
@@ -150,7 +150,7 @@ def _search(arguments: argparse.Namespace, setting: Setting) -> Search:
     schedules = arguments.schedules
     if arguments.seed is not None and schedules is None and arguments.seconds is None:
         raise Failure(ExitCode.USAGE, "argument --seed: say how many with --schedules or --seconds")
-    return Search(bound, schedules, arguments.seconds, arguments.seed)
+    return Search(bound, schedules, None, arguments.seed)
 
 
 # Exploring.
@@ -177,14 +177,16 @@ class _Meter:
         return not self._stops
 
 
-def _explore(tasks: Sequence[Task], jobs: int) -> tuple[list[Result], list[int]]:
+def _explore(
+    tasks: Sequence[Task], jobs: int, seconds: float | None
+) -> tuple[list[Result], list[int]]:
     """The results, and the signals by which the user ended it: what was not done then is
-    unfinished.
+    unfinished. ``seconds`` are for all: each task that begins has its share of what is left.
     """
     results: list[Result] = []
     with stops_noted() as stops, Progress("race") as progress:
         meter = _Meter(progress, len(tasks), stops)
-        for result in run_all(tasks, jobs, meter):
+        for result in run_all(tasks, jobs, meter, seconds):
             results.append(result)
             meter.done += 1
     return results, stops

@@ -48,6 +48,7 @@ class KernelProgram(Interleaving):
         self.invariants: Invariants | None = None
         if isinstance(world.memory, WatchedMemory):
             self.watch = Watch(world.kernel, fine=fine, tso=tso)
+            self.watch.coarse = points is not None
             self.invariants = Invariants(self.watch)
             world.at_end_of_operation = self.invariants.end_of_operation
         self.cpus = [Actor(number) for number in sorted(acts)]

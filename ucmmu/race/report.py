@@ -72,7 +72,7 @@ def bound_text(result: Result) -> str:
         return "random"
     if result.complete:
         return "all"
-    done = "none" if result.bound is None else f"0 to {result.bound}"
+    done = "none" if result.bound is None else f"0 to {result.bound}" if result.bound else "0"
     if result.verdict == "UNFINISHED":
         wanted = "all" if result.wanted is None else str(result.wanted)
         return f"{done} (of {wanted})"
