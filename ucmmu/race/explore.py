@@ -41,8 +41,8 @@ class Found:
     ``schedules`` were run, of which ``blocked`` were cut short, since what was left had been
     explored. The others came to ``traces`` different Mazurkiewicz traces. ``bound``: all orders
     with so many preemptions were run; None: not even those without. ``complete``: all there are
-    were, and ``bound`` is None if no bound was needed for it. ``stopped``: a limit, or who was told,
-    ended it.
+    were; ``bound`` is None then if it took no bound. ``stopped``: a limit, or who was told, ended
+    it.
     """
 
     schedules: int = 0
