@@ -87,6 +87,7 @@ def result_json(result: Result) -> dict[str, Any]:
         "policy": setting.policy,
         "model": setting.model,
         "variant": setting.variant,
+        "fine": setting.fine,
         "points": list(setting.points),
         "schedules": result.schedules,
         "preemptions": result.bound,
@@ -111,6 +112,8 @@ def replay_command(result: Result) -> str:
     words = ["ucmmu", "race", "--free-tables", setting.policy, "--model", setting.model]
     if setting.variant is not None:
         words += ["--variant", setting.variant]
+    if setting.fine:
+        words.append("--fine")
     if setting.points:
         words += ["--points", ",".join(setting.points)]
     if failure is not None:
