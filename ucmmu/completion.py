@@ -13,9 +13,11 @@ from typing import Any, Final
 
 from ucmmu.exit_codes import ExitCode, Failure
 from ucmmu.listing import guests
+from ucmmu.options import POLICIES
 
 _PROGRAMS: Final = {"bash": "_ucmmu_programs", "zsh": "_ucmmu_programs"}
 _GEOMETRIES: Final = {"bash": "_ucmmu_geometries", "zsh": "_ucmmu_geometries"}
+_POLICIES: Final = {"bash": "_ucmmu_policies", "zsh": "_ucmmu_policies"}
 _FILTERS: Final = {"bash": "_ucmmu_filters", "zsh": "_ucmmu_filters"}
 _FILE: Final = {"bash": "_shtab_compgen_files", "zsh": "_files"}
 _DIRECTORY: Final = {"bash": "_shtab_compgen_dirs", "zsh": "_files -/"}
@@ -29,11 +31,17 @@ _BY_METAVAR: Final = {
     "DIR": _DIRECTORY,
     "PROGRAM": _PROGRAMS,
 }
-_BY_OPTION: Final = {"--tlb": _GEOMETRIES, "--filter": _FILTERS, "--trace-filter": _FILTERS}
+_BY_OPTION: Final = {
+    "--tlb": _GEOMETRIES,
+    "--free-tables": _POLICIES,
+    "--filter": _FILTERS,
+    "--trace-filter": _FILTERS,
+}
 
 _BASH: Final = """\
 _ucmmu_programs() {{ compgen -W '{guests}' -- "$1"; compgen -f -- "$1"; compgen -c -- "$1"; }}
 _ucmmu_geometries() {{ compgen -W '{geometries}' -- "$1"; compgen -f -- "$1"; }}
+_ucmmu_policies() {{ compgen -W '{policies}' -- "$1"; compgen -f -- "$1"; }}
 _ucmmu_filters() {{ compgen -W '{filters}' -- "$1"; }}
 """
 _ZSH: Final = """\
@@ -41,6 +49,7 @@ _ucmmu_programs() {{
   _alternative 'guests:guest:({guests})' 'files:file:_files' 'commands:command:_command_names -e'
 }}
 _ucmmu_geometries() {{ _alternative 'geometries:geometry:({geometries})' 'files:file:_files' }}
+_ucmmu_policies() {{ _alternative 'policies:policy:({policies})' 'files:file:_files' }}
 _ucmmu_filters() {{ compadd -S '' -- {filters} }}
 """
 
@@ -90,6 +99,7 @@ def _preamble(shell: str) -> str:
     words = {
         "guests": " ".join(guests()),
         "geometries": " ".join(list_geometries()),
+        "policies": " ".join(POLICIES),
         "filters": " ".join(f"{key}=" for key in KEYS if not key.startswith("!")),
     }
     return (_BASH if shell == "bash" else _ZSH).format(**words)

@@ -16,8 +16,13 @@ from itertools import product
 from typing import Any
 
 from mmu.errors import MmuError
+from mmu.linux.free_tables import FreeTablesPolicy
 from mmu.linux.policy import FreeLevels, FreeTables, check_free_levels
+from mmu.linux.state import TablePolicy, policy_number
 from mmu.x86 import Feature, Geometry, load_geometry
+from ucmmu.exit_codes import Failure
+from ucmmu.options import is_policy_file
+from ucmmu.policy_file import find_policy, load_policy
 
 ENGINES = ("c", "python")
 FIDELITIES = ("fast", "exact", "trace")
@@ -44,7 +49,7 @@ class MachineOptions:
     """
 
     engine: str = "c"
-    policy: str = "refcount"
+    policy: str | type[TablePolicy] = "refcount"
     cpus: int = 1
     seed: int = 0
     geometry: str | Geometry = "tiny"
@@ -59,9 +64,9 @@ class MachineOptions:
         return self.fidelity != "fast"
 
     @property
-    def free_tables(self) -> FreeTables:
+    def free_tables(self) -> FreeTables | type[TablePolicy]:
         """The policy."""
-        return FreeTables.from_label(self.policy)
+        return find_policy(self.policy) if isinstance(self.policy, str) else self.policy
 
     @property
     def levels_freed(self) -> FreeLevels:
@@ -141,6 +146,8 @@ def _listed(value: Any) -> list[Any]:
 
 
 def _label(name: str, value: object) -> str:
+    if isinstance(value, type):
+        return value.__name__
     if name in ("engine", "policy", "fidelity", "free_levels"):
         return str(value)
     if isinstance(value, Geometry):
@@ -155,7 +162,9 @@ def _check(name: str, value: object) -> None:
         "fidelity": FIDELITIES,
         "free_levels": FREE_LEVELS,
     }
-    if name in known:
+    if name == "policy" and (isinstance(value, type) or is_policy_file(str(value))):
+        _check_own_policy(value)
+    elif name in known:
         if value not in known[name]:
             raise WrongOption(f"no {name} {value!r}: known are {', '.join(known[name])}")
     elif name == "geometry":
@@ -172,6 +181,17 @@ def _check(name: str, value: object) -> None:
         raise WrongOption(f"seed must not be negative: {value}")
 
 
+def _check_own_policy(value: object) -> None:
+    if isinstance(value, type):
+        if not issubclass(value, FreeTablesPolicy):
+            raise WrongOption(f"policy {value.__name__} is no subclass of FreeTablesPolicy")
+        return
+    try:
+        load_policy(str(value))
+    except Failure as failure:
+        raise WrongOption(failure.line) from None
+
+
 def _check_geometry(value: object) -> None:
     if isinstance(value, Geometry):
         return
@@ -184,8 +204,11 @@ def _check_geometry(value: object) -> None:
 
 
 def _check_together(machine: MachineOptions) -> None:
+    label, policy = _label("policy", machine.policy), machine.free_tables
+    if not isinstance(policy, FreeTables) and machine.engine != "python":
+        raise WrongOption(f"policy {label} is in Python: it needs engine='python'")
     try:
-        check_free_levels(machine.policy, machine.free_tables.number, machine.levels_freed)
+        check_free_levels(label, policy_number(policy), machine.levels_freed)
     except MmuError as error:
         raise WrongOption(str(error)) from None
     geometry = machine.geometry

@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Rule: a test may ask for a policy of one's own, as a class or by its file; one that cannot be is
+a WrongOption in one line.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from mmu.linux.free_tables import FreeTablesPolicy
+from ucmmu.testing.mm import make_mm
+from ucmmu.testing.options import WrongOption, ids, machines
+
+PAIRS = [("c", "refcount"), ("python", "refcount")]
+DEFERRING = "docs/policies/deferring.py:Deferring"
+
+
+class Mine(FreeTablesPolicy):
+    """refcount by another name."""
+
+
+@pytest.mark.parametrize("policy", [Mine, DEFERRING])
+def test_an_mm_under_it(policy: object) -> None:
+    """The kernel is the Python engine's, its policy is that one; the test's name has it."""
+    made = machines({"policy": ["never", policy], "engine": "python"}, PAIRS, has_policy=True)
+    label = policy.__name__ if isinstance(policy, type) else policy
+    assert ids(made) == ["python-never", f"python-{label}"]
+    mm = make_mm(made[1])
+    assert mm.kernel.policy_name == (label if policy is DEFERRING else "Mine")
+    assert isinstance(mm.kernel.free_tables, FreeTablesPolicy)
+
+
+@pytest.mark.parametrize(
+    ("policy", "engine", "said"),
+    [
+        (Mine, "c", "policy Mine is in Python: it needs engine='python'"),
+        (int, "python", "policy int is no subclass of FreeTablesPolicy"),
+        ("nothing.py:Mine", "python", "--free-tables nothing.py: no such file"),
+        ("refcnt", "python", "no policy 'refcnt'"),
+    ],
+)
+def test_what_cannot_be(policy: object, engine: str, said: str) -> None:
+    """Another engine, another class, no file, no such name."""
+    with pytest.raises(WrongOption) as caught:
+        machines({"policy": policy, "engine": engine}, PAIRS, has_policy=True)
+    assert str(caught.value).startswith(said)
