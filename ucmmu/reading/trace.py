@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from ucmmu.event_filter import EventFilter, parse_filter
 from ucmmu.exit_codes import ExitCode, Failure
 from ucmmu.reading.around import Around
+from ucmmu.reading.child import in_a_child
 from ucmmu.reading.outlet import NO_READER, Closed, Outlet, outlet
 from ucmmu.reading.palette import Paint, painter, plain
 from ucmmu.reading.passed import shown
@@ -173,4 +174,9 @@ def _query(arguments: argparse.Namespace) -> None:
         outlet(arguments.output, source=arguments.file, pager=pages) as out,
         shown(source) as progress,
     ):
-        answer(source, wanted, arguments.query, out.text, form, progress)
+
+        def ask() -> None:
+            answer(source, wanted, arguments.query, out.text, form, progress)
+            out.flush()
+
+        in_a_child(ask)
