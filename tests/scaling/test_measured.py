@@ -52,12 +52,16 @@ def test_work_that_cannot_be_is_refused():
         host.refill(512, False, 1)
 
 
-def test_a_lookup_under_a_count_takes_longer_than_one_without():
-    never, refcount = (
-        min(fault_time.lookup_and_put(policy, 2000)() for _ in range(9))
-        for policy in ("never", "refcount")
-    )
-    assert 0 < never < refcount
+def test_the_time_of_the_count_is_held_against_a_fault_of_the_host():
+    results = list(fault_time.refcount_fault_time(3))
+    assert [each.name for each in results] == [
+        "refcount_fault_time_refcount",
+        "refcount_fault_time_refcount-pmdlock",
+    ]
+    for each in results:
+        assert 0 < each.ours < each.peer
+        assert each.ratios[0] <= each.ratio <= each.ratios[1]
+        assert each.met == (each.ratio <= 0.012)
 
 
 def test_the_host_tells_times_of_both_ways_to_give_back():
