@@ -73,12 +73,11 @@ class Machine:
     """A machine of ``cpus`` CPUs over ``memory``.
 
     ``policy`` says how empty PTE tables are freed: one of ours, or a subclass of
-    mmu.linux.free_tables.FreeTablesPolicy, which needs the engine "python" (docs/policies.md);
-    ``free_levels`` whether PMD and PUD tables are as well; ``fidelity`` and ``engine`` how it is
-    modelled,
-    ``geometry`` the TLBs of each CPU; ``seed`` and ``quantum`` give the schedule, ``seed`` also all
-    random numbers of the guests. ``count=False`` (fast only) leaves instructions uncounted.
-    ``fast_faults=False`` brings every page fault to Python. ``check`` looks after stale
+    mmu.linux.free_tables.FreeTablesPolicy, which needs the engine "python" (docs/policies.md).
+    ``free_levels`` says whether PMD and PUD tables are as well. ``fidelity`` and ``engine`` say how
+    it is modelled, ``geometry`` the TLBs of each CPU; ``seed`` and ``quantum`` give the schedule,
+    ``seed`` also all random numbers of the guests. ``count=False`` (fast only) leaves instructions
+    uncounted. ``fast_faults=False`` brings every page fault to Python. ``check`` looks after stale
     translations. ``ring`` gets the events. ``lockdep`` has every lock of the kernel watched.
 
     Use as a context manager, or close() it: the vCPUs hold host memory.

@@ -103,8 +103,9 @@ class RunResult:
     processes: list[ProcessResult]
     """One for each process, in the order of their making."""
     policy: dict[str, int] = field(default_factory=dict)
-    """What a policy of one's own says of itself, by name (FreeTablesPolicy.figures()), and the bytes
-    that it kept at most."""
+    """What a policy of one's own says of itself, by name (FreeTablesPolicy.figures()), and how many
+    bytes it kept at most.
+    """
     notes: list[str] = field(default_factory=list)
     """What a user should know: signals that were not handled, and so on."""
     problems: list[str] = field(default_factory=list)

@@ -39,7 +39,7 @@ def find_policy(text: str) -> Policy:
         return FreeTables.from_label(text)
     except KeyError:
         known = [policy.label for policy in FreeTables]
-        line = f"{text!r} is none of {', '.join(known)}, and no FILE.py:CLASS"
+        line = f"--free-tables: {text!r} is none of {', '.join(known)}, and no FILE.py:CLASS"
         raise Failure(ExitCode.USAGE, f"{line}{did_you_mean(text, known)}") from None
 
 
@@ -180,7 +180,9 @@ def policy_failure(policy: Policy, error: BaseException) -> str | None:
         if frame.filename in files:
             place = printable(os.path.relpath(frame.filename))
             return f"{label}: {place}, line {frame.lineno}, in {frame.name}(): {_what(error)}"
-    return f"under {label}: {_what(error)}"
+    last = traceback.extract_tb(error.__traceback__)[-1:]
+    where = f" (in {last[0].name}(), {os.path.basename(last[0].filename)})" if last else ""
+    return f"under {label}: {_what(error)}{where}"
 
 
 def _files_of(policy: type[FreeTablesPolicy]) -> Iterator[str]:

@@ -358,7 +358,7 @@ def _child(
     try:
         if not debug:
             faulthandler.disable()
-        _die_with(parent)
+        die_with(parent)
         _apply(limits)
         for ours, source in redirect.items():
             os.dup2(source, ours)
@@ -392,7 +392,7 @@ def internal_error(error: BaseException) -> str:
     return f"internal error: {type(error).__name__}: {text} (UCMMU_DEBUG=1 shows where)"
 
 
-def _die_with(parent: int) -> None:
+def die_with(parent: int) -> None:
     """Have the kernel kill us when the parent ends, however it ends."""
     import ctypes
 

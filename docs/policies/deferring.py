@@ -4,6 +4,7 @@
 The last reference of a table is not dropped but becomes the policy's own. A table on which nobody
 else has had one for ``WAIT_NS`` of virtual time is freed; one that was refilled is left alone. Each
 address space has at most ``MOST`` such tables: when it has, a table is freed at once.
+``Impatient`` waits for nothing, so that `ucmmu race`, where no time passes, sees tables freed too.
 """
 
 from __future__ import annotations
@@ -15,10 +16,6 @@ from mmu.linux.mmu_gather import Gather
 from mmu.linux.shared import SpinLock
 from mmu.linux.state import Kernel, MmStruct
 from mmu.units import PAGE_SIZE
-
-WAIT_NS = 2_000_000
-"""Nanoseconds of virtual time; an instruction takes one."""
-MOST = 128
 
 
 @dataclass
@@ -32,6 +29,10 @@ class Kept:
 
 class Deferring(FreeTablesPolicy):
     """refcount, but the last reference waits."""
+
+    WAIT_NS = 20_000
+    """Nanoseconds of virtual time: an instruction of a guest takes one, the kernel takes none."""
+    MOST = 128
 
     def __init__(self, kernel: Kernel) -> None:
         super().__init__(kernel)
@@ -55,25 +56,23 @@ class Deferring(FreeTablesPolicy):
         """Take a reference of our own before the last is dropped, unless there are too many, or the
         address space goes.
         """
-        exits = tlb is not None and tlb.c.fullmm
-        if not exits and self.keep(mm, table, addr):
-            self.table_put(mm, table, nr, holder)
-        else:
-            super().put_last(mm, tlb, table, addr, nr, holder)
+        if tlb is None or not tlb.c.fullmm:
+            self.keep(mm, table, addr)
+        super().put_last(mm, tlb, table, addr, nr, holder)  # the last, if ours is gone already
 
-    def keep(self, mm: MmStruct, table: int, addr: int) -> bool:
-        """Have the table wait; whether it does. The caller holds a reference."""
+    def keep(self, mm: MmStruct, table: int, addr: int) -> None:
+        """Have the table wait, unless there are too many. The caller holds a reference."""
         with self.lock:
-            if table in self.empty or sum(kept.mm is mm for kept in self.empty.values()) >= MOST:
-                return False
+            nr_kept = sum(kept.mm is mm for kept in self.empty.values())
+            if table in self.empty or nr_kept >= self.MOST:
+                return
+            self.table_get(mm, table, 1, Holder.POLICY)
             self.empty[table] = Kept(mm, addr, self.kernel.now_ns())
             self.most = max(self.most, len(self.empty))
-            self.table_get(mm, table, 1, Holder.VISITOR)
-        return True
 
     def task_work(self) -> None:
         """Give up what has waited long enough."""
-        due = self.kernel.now_ns() - WAIT_NS
+        due = self.kernel.now_ns() - self.WAIT_NS
         for table, kept in list(self.empty.items()):
             if kept.since <= due and kept.mm.mmap_lock.read_trylock():
                 if self.give_up(None, table, kept):
@@ -88,7 +87,7 @@ class Deferring(FreeTablesPolicy):
             if self.empty.pop(table, None) is None:
                 return True
         in_use = self.references(table) > 1
-        super().put_last(kept.mm, tlb, table, kept.addr, 1, Holder.VISITOR)
+        super().put_last(kept.mm, tlb, table, kept.addr, 1, Holder.POLICY)
         return in_use
 
     def unmapping(self, tlb: Gather, start: int, end: int) -> None:
@@ -117,3 +116,9 @@ class Deferring(FreeTablesPolicy):
             "freed after they waited": self.freed,
             "refilled while they waited": self.refilled,
         }
+
+
+class Impatient(Deferring):
+    """Free what is empty where the task goes back to user mode."""
+
+    WAIT_NS = 0

@@ -13,8 +13,9 @@ if no reference were left, the count becomes one atomic number for good::
 Whoever counts has interrupts off between looking at ``live`` and changing its counter: once every
 other CPU took an interrupt, none can still be about to change one.
 
-The last reference is dropped by a put, and whoever puts adds up afterwards: the last one finds 0.
-Faults on a table that nothing was ever zapped from are spared even that: ``zapped`` says so.
+Whoever drops references adds up afterwards, so who drops the last ones finds 0. Visitors are spared
+that on a table that has entries: ``maybe_empty`` is 0 once some were set, and 1 before any is
+dropped. Both is done under the PTE lock or after it, so no entry's end comes before its beginning.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ class Ref:
 
     count: PerCpu
     live: Atomic
-    zapped: Atomic
+    maybe_empty: Atomic
 
 
 class PerCpuRef(FreeTablesPolicy):
@@ -59,7 +60,7 @@ class PerCpuRef(FreeTablesPolicy):
         self.refs[table] = Ref(
             PerCpu(self.kernel, f"count of table {table:#x}"),
             Atomic(self.kernel, f"live of table {table:#x}", 1),
-            Atomic(self.kernel, f"zapped of table {table:#x}"),
+            Atomic(self.kernel, f"maybe_empty of table {table:#x}", 1),
         )
         self.refs[table].count.values[self.kernel.this_cpu.id] = count
 
@@ -74,6 +75,9 @@ class PerCpuRef(FreeTablesPolicy):
 
     def table_get(self, mm: MmStruct, table: int, nr: int, holder: Holder) -> None:
         """Count."""
+        maybe_empty = self.refs[table].maybe_empty
+        if holder is Holder.ENTRIES and maybe_empty.read():
+            maybe_empty.set(0)
         if self.add(table, nr):
             self.tell_get(table, 0, nr, holder)
         else:
@@ -92,11 +96,11 @@ class PerCpuRef(FreeTablesPolicy):
         """Count, and look whether these were the last."""
         ref = self.refs[table]
         rcu_read_lock(self.kernel)  # keeps the frame, once our references are gone
-        if holder is Holder.ENTRIES and not ref.zapped.read():
-            ref.zapped.set(1)
+        if holder is Holder.ENTRIES and not ref.maybe_empty.read():
+            ref.maybe_empty.set(1)
         if self.add(table, -nr):
             self.tell_put(table, nr, 0, holder)
-            if ref.zapped.read() and ref.count.sum() == 0:
+            if ref.maybe_empty.read() and ref.count.sum() == 0:
                 self.kill(mm, tlb, table, addr)
             rcu_read_unlock(self.kernel)
         else:

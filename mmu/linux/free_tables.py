@@ -78,7 +78,10 @@ class Holder(IntEnum):
     """Whose references are taken or dropped."""
 
     VISITOR = 0
+    """Of one who looks or writes; it is dropped before the task is back in user mode."""
     ENTRIES = 1
+    POLICY = 2
+    """The policy's own: kept()."""
 
 
 class TryGet(IntEnum):
@@ -138,10 +141,11 @@ class FreeTablesPolicy:
         """
         self.kernel.lock_prefix()
         page = self.memory.page(table)
-        if page.pte_refcount == 0:
+        old = page.pte_refcount
+        if old == 0:
             return False
-        page.pte_refcount += 1
-        self.tell_get(table, page.pte_refcount - 1, page.pte_refcount, Holder.VISITOR)
+        page.pte_refcount = old + 1
+        self.tell_get(table, old, old + 1, Holder.VISITOR)
         return True
 
     def table_put(self, mm: MmStruct, table: int, nr: int, holder: Holder) -> bool:
@@ -258,6 +262,7 @@ class FreeTablesPolicy:
         they are (as refcount_dec_and_lock()). No PTE lock and no PMD lock is held.
         """
         self.kernel.point("pte_put")
+        self.kernel.lock_prefix()  # the look and the drop are one: LOCK CMPXCHG
         if self.memory.page(table).pte_refcount > nr:
             self.table_put(mm, table, nr, holder)
         else:

@@ -23,6 +23,7 @@ def rcu_qs(kernel: Kernel, cpu: Cpu, *, idle: bool = False) -> None:
     """
     if kernel.lockdep is not None:
         kernel.lockdep.quiescent(cpu.id)
+    kernel.instrument_write(cpu, "rcu")
     cpu.c.rcu_watching = not idle
     rcu = kernel.c.rcu
     kernel.instrument_read(kernel, "rcu")
@@ -58,10 +59,14 @@ def synchronize_rcu(kernel: Kernel) -> None:
     rcu.gp_seq_needed = max(rcu.gp_seq_needed, target)
     rcu_poll(kernel)
     what = f"grace period {target}"
-    if kernel.wait_event(kernel.rcu_gp_wait, lambda: bool(rcu.gp_seq >= target), what):
+
+    def ended() -> bool:
+        kernel.instrument_read(kernel, "rcu")
+        return bool(rcu.gp_seq >= target)
+
+    if kernel.wait_event(kernel.rcu_gp_wait, ended, what):
         cpus = [cpu.id for cpu in kernel.cpus if rcu.qs_mask >> cpu.id & 1]
         raise MmBug(Bug.RCU_STALL, 0, f"{what} waits for CPUs {cpus}")
-    kernel.instrument_read(kernel, "rcu")
 
 
 def rcu_barrier(kernel: Kernel) -> None:

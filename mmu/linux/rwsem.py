@@ -151,13 +151,17 @@ class RwSemaphore:
         self._waiters.append(waiter)
         self.c.count |= FLAG_WAITERS
         contention_begin(kernel, self.number, self.kind, LCB_F_WRITE if write else LCB_F_READ)
+
+        def granted() -> bool:
+            kernel.instrument_lock(self.name, self.number, write=True)
+            return waiter.granted
+
         what = f"{self.name}, to {'write' if write else 'read'}: {self.state}"
         try:
-            kernel.wait_event(self._queue, lambda: waiter.granted, what, sleep=sleep)
+            kernel.wait_event(self._queue, granted, what, sleep=sleep)
         except BaseException:
             self._give_up(waiter)
             raise
-        kernel.instrument_lock(self.name, self.number, write=write)
         error = 0 if waiter.granted else -errno.EINTR
         contention_end(kernel, self.number, self.kind, error & 0xFFFF_FFFF)
         if error:

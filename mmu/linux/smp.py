@@ -53,6 +53,7 @@ def local_irqs_off(kernel: Kernel) -> Iterator[None]:
         yield
     finally:
         kernel.instrument_write(cpu, "irqs")
+        kernel.instrument_read(cpu, "queue")
         lib.local_irq_restore(cpu.c)
 
 
@@ -127,16 +128,15 @@ def _csd_lock_wait(kernel: Kernel, calls: dict[Cpu, CallSingleData]) -> None:
     """Wait until every call is done."""
 
     def ready() -> bool:
+        kernel.instrument_read(kernel.this_cpu, "csd")
         return all(call.done for call in calls.values())
 
-    kernel.instrument_read(kernel.this_cpu, "csd")
     names = ", ".join(str(cpu.id) for cpu in calls)
     while not ready():
         if not kernel.scheduler.spin_until(ready, f"an interrupt to be handled by CPU {names}"):
             missing = sum(1 << cpu.id for cpu, call in calls.items() if not call.done)
             kernel.bug(Bug.IPI_NEVER_ACKNOWLEDGED, missing)
             return
-    kernel.instrument_read(kernel.this_cpu, "csd")
 
 
 def on_each_cpu_cond_mask(

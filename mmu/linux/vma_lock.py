@@ -103,7 +103,6 @@ def vma_start_write(mm: MmStruct, vma: struct_vm_area_struct_ptr) -> None:
     kernel.instrument_lock("vm_refcnt", mm.c.pgd, write=True)
     if vma.vm_refcnt != VMA_LOCK_OFFSET + 1:
         _wait_for_readers(mm, vma)
-        kernel.instrument_lock("vm_refcnt", mm.c.pgd, write=True)
     vma.vm_lock_seq = mm.c.mm_lock_seq
     vma.vm_refcnt -= VMA_LOCK_OFFSET
 
@@ -111,10 +110,15 @@ def vma_start_write(mm: MmStruct, vma: struct_vm_area_struct_ptr) -> None:
 def _wait_for_readers(mm: MmStruct, vma: struct_vm_area_struct_ptr) -> None:
     """__vma_enter_locked()."""
     kernel, number = mm.kernel, _number(vma)
+
+    def ready() -> bool:
+        kernel.instrument_lock("vm_refcnt", mm.c.pgd, write=True)
+        return bool(vma.vm_refcnt == VMA_LOCK_OFFSET + 1)
+
     contention_begin(kernel, number, LOCK_VMA, LCB_F_WRITE)
     error = kernel.wait_event(
         mm.vma_writer_wait,
-        lambda: bool(vma.vm_refcnt == VMA_LOCK_OFFSET + 1),
+        ready,
         f"the readers of {_name(vma)}",
     )
     contention_end(kernel, number, LOCK_VMA, error & 0xFFFF_FFFF)

@@ -29,6 +29,8 @@ VISITOR: Final = 0
 """``holder``: one who looks or writes."""
 ENTRIES: Final = 1
 """``holder``: entries that are not none."""
+POLICY: Final = 2
+"""``holder``: the policy itself."""
 
 
 @dataclass(frozen=True)
@@ -46,11 +48,12 @@ class Visitor:
 @dataclass
 class Count:
     """The count of one table: ``count`` in all, None before the first change is known; ``entries``
-    those of entries; the rest are ``visitors``, the last one last.
+    those of entries, ``kept`` those of the policy; the rest are ``visitors``, the last one last.
     """
 
     count: int | None = None
     entries: int = 0
+    kept: int = 0
     visitors: list[Visitor] = field(default_factory=list)
 
     def change(self, old: int, new: int, holder: int, by: Visitor) -> None:
@@ -60,6 +63,8 @@ class Count:
         self.count = new
         if holder == ENTRIES:
             self.entries += new - old
+        elif holder == POLICY:
+            self.kept += new - old
         elif new > old:
             self.visitors += [by] * (new - old)
         else:

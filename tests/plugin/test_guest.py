@@ -89,3 +89,20 @@ def test_what_cannot_be(guest: GuestMaker) -> None:
         run.symbol("dta")
     with pytest.raises(MmuError, match="at least one instruction"):
         run.step(0)
+
+
+@pytest.mark.ucmmu(cpus=[1, 2])
+def test_a_guest_without_end_is_given_up(guest: GuestMaker) -> None:
+    """Not before so many instructions, and not long after."""
+    loop = guest.asm("again: jmp again")
+    with pytest.raises(AssertionError, match="has not ended after 10,000 instructions"):
+        loop.run(instructions=10_000)
+    assert 10_000 <= (loop.machine.progress()["instructions"] or 0) < 11_000
+    with pytest.raises(AssertionError, match="after 5 instructions: it is at RIP 0x"):
+        loop.run(instructions=5)
+
+
+def test_a_limit_that_is_not_reached_changes_nothing(guest: GuestMaker) -> None:
+    hello = guest("hello")
+    result = hello.run(instructions=1_000_000)
+    assert (result.exit_code, hello.run(instructions=1)) == (0, result)

@@ -10,7 +10,8 @@
 #include "mm/rcu.h"
 #include "stress.h"
 
-#define POISON 0x6b6b6b6b6b6b6b6a /* of a freed table: not present */
+#define SECTIONS_MAX 10000  /* in one fault, or one operation without: a few are usual */
+#define POISON 0x6b6b6b6067 /* of a freed table: present, and beyond RAM */
 
 u64 __real_table_alloc(struct mm_struct *mm);
 u64 __real_alloc_pages(struct memory *m, u32 order, bool zero);
@@ -89,12 +90,16 @@ void __wrap_put_page(struct memory *m, u64 pfn)
 void __wrap_pmd_lock(struct mm_struct *mm, pmd_t *pmd)
 {
 	may_be_preempted();
+	if (me->cpu.rcu_nesting)
+		may_stop(1024); /* mostly the last put of a table, which is dead now */
 	__real_pmd_lock(mm, pmd);
 }
 
 void __wrap_rcu_read_unlock(struct kernel *kernel)
 {
 	__real_rcu_read_unlock(kernel);
+	if (++me->sections > SECTIONS_MAX)
+		defect("CPU %u looks a table up again and again: an unbounded wait", me->cpu.id);
 	may_be_preempted();
 }
 

@@ -1,14 +1,17 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The machine: CPUs that are host threads, their interrupts, their waits, and memory. */
 #include <sched.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "memory/page_alloc.h"
 #include "mm/pgalloc.h"
+#include "mm/pmd_ref.h"
 #include "mm/rcu.h"
 #include "mm/tlbflush.h"
 #include "stress.h"
@@ -17,6 +20,7 @@
 #define PENDING_MAX 2048 /* frames in RCU, above which allocation waits for a grace period */
 #define SPINS 64	 /* before the CPU is left to another thread */
 #define STOP_NS 30000000 /* how long a stopped thread is away */
+#define SIGNALLED 8	 /* one request of so many interrupts at once, others at the next look */
 
 struct world world;
 _Thread_local struct thread *me;
@@ -25,30 +29,22 @@ void defect(const char *format, ...)
 {
 	va_list arguments;
 
-	if (!__atomic_fetch_add(&world.defects, 1, __ATOMIC_ACQ_REL)) {
-		va_start(arguments, format);
-		vsnprintf(world.defect, sizeof(world.defect), format, arguments);
-		va_end(arguments);
-	}
-	WRITE_ONCE(world.stop, BROKEN);
-}
-
-static u64 clock_ns(clockid_t clock)
-{
-	struct timespec t;
-
-	clock_gettime(clock, &t);
-	return (u64)t.tv_sec * 1000000000 + t.tv_nsec;
+	if (__atomic_exchange_n(&world.broken, 1, __ATOMIC_ACQ_REL))
+		pause(); /* another found one first, and ends the program */
+	va_start(arguments, format);
+	vsnprintf(world.defect, sizeof(world.defect), format, arguments);
+	va_end(arguments);
+	print_report();
+	fflush(stdout);
+	_exit(1);
 }
 
 u64 now_ns(void)
 {
-	return clock_ns(CLOCK_MONOTONIC);
-}
+	struct timespec t;
 
-u64 cpu_ns(void)
-{
-	return clock_ns(CLOCK_THREAD_CPUTIME_ID);
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (u64)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
 /* xorshift64* */
@@ -78,8 +74,9 @@ void take_interrupts(void)
 	u32 id = me->cpu.id;
 	u64 who;
 
-	if (me->cpu.irqs_disabled || !READ_ONCE(world.pending[id]))
+	if (me->cpu.irqs_disabled || me->masked || !READ_ONCE(world.pending[id]))
 		return;
+	mask_interrupts();
 	who = __atomic_exchange_n(&world.pending[id], 0, __ATOMIC_ACQUIRE);
 	for (; who; who &= who - 1) {
 		struct request *request = &world.request[id][__builtin_ctzll(who)];
@@ -87,42 +84,45 @@ void take_interrupts(void)
 		flush_tlb_call(request->info);
 		__atomic_store_n(&request->pending, 0, __ATOMIC_RELEASE);
 	}
+	unmask_interrupts();
+}
+
+/* An interrupt comes between any two instructions of the thread. */
+static void on_signal(int signal)
+{
+	(void)signal;
+	take_interrupts();
 }
 
 /* A wait in progress. */
 struct wait {
-	u64 since, cpu_since;
+	u64 since;
 	u32 spins;
 };
 
 static struct wait begin_wait(void)
 {
-	return (struct wait){ now_ns(), cpu_ns(), 0 };
+	return (struct wait){ now_ns(), 0 };
 }
 
-/* Once more round a wait. False: it is unbounded. */
-static bool wait_on(struct wait *w, const char *what)
+/* Once more round a wait. */
+static void wait_on(struct wait *w, const char *what)
 {
 	take_interrupts();
-	if (READ_ONCE(world.stop) == BROKEN)
-		return false;
 	if (++w->spins % SPINS) {
 		__builtin_ia32_pause();
-		return true;
+		return;
 	}
 	sched_yield();
-	if (w->spins % (SPINS * 64) || now_ns() - w->since < world.options.stall_ms * 1000000)
-		return true;
-	defect("CPU %u waits for %s for more than %lu ms", me->cpu.id, what,
-	       world.options.stall_ms);
-	return false;
+	if (w->spins % (SPINS * 64) == 0 && now_ns() - w->since > world.options.stall_ms * 1000000)
+		defect("CPU %u waits for %s for more than %lu ms", me->cpu.id, what,
+		       world.options.stall_ms);
 }
 
 static void end_wait(const struct wait *w)
 {
 	u64 ns = now_ns() - w->since;
 
-	me->waited_cpu_ns += cpu_ns() - w->cpu_since;
 	if (ns > me->wait_ns_max)
 		me->wait_ns_max = ns;
 }
@@ -130,20 +130,34 @@ static void end_wait(const struct wait *w)
 static bool wait_for_lock(struct kernel *kernel, u32 *lock, u32 kind)
 {
 	struct wait w = begin_wait();
-	bool had = true;
 
 	(void)kernel;
-	while (READ_ONCE(*lock) && had)
-		had = wait_on(&w, kind == LOCK_PTE ? "a PTE lock" : "a PMD lock");
+	while (READ_ONCE(*lock))
+		wait_on(&w, kind == LOCK_PTE ? "a PTE lock" : "a PMD lock");
 	end_wait(&w);
-	return had;
+	return true;
 }
 
-/* Ask the other CPUs of mask for the flush; do it here; wait for them. */
+/* The other CPUs that a flush must ask: should_flush_tlb() (mmu/linux/tlbflush.py). */
+static u64 cpus_to_ask(const struct mm_struct *mm, const struct flush_tlb_info *info)
+{
+	u64 others = READ_ONCE(mm->cpu_bitmap) & ~(1ull << me->cpu.id), ask = 0;
+
+	for (u64 mask = others; mask; mask &= mask - 1) {
+		u32 id = __builtin_ctzll(mask);
+		u32 lazy = __atomic_load_n(&world.thread[id].cpu.is_lazy, __ATOMIC_SEQ_CST);
+
+		if (info->freed_tables || !lazy)
+			ask |= 1ull << id;
+	}
+	return ask;
+}
+
+/* Ask the other CPUs for the flush; do it here; wait for them. */
 static void flush_others(struct mm_struct *mm, const struct flush_tlb_info *info)
 {
 	struct flush_tlb_info f = *info;
-	u64 others = READ_ONCE(mm->cpu_bitmap) & ~(1ull << me->cpu.id);
+	u64 others = cpus_to_ask(mm, info);
 	struct wait w = begin_wait();
 
 	for (u64 mask = others; mask; mask &= mask - 1) {
@@ -153,29 +167,45 @@ static void flush_others(struct mm_struct *mm, const struct flush_tlb_info *info
 		request->info = &f;
 		WRITE_ONCE(request->pending, 1);
 		__atomic_fetch_or(&world.pending[id], 1ull << me->cpu.id, __ATOMIC_RELEASE);
+		if (next_random() % SIGNALLED == 0)
+			pthread_kill(world.thread[id].pthread, SIGUSR1);
 	}
+	mask_interrupts();
 	if (f.new_tlb_gen > me->cpu.ctxs[0].tlb_gen)
 		flush_tlb_func(&me->cpu, mm, &f);
+	unmask_interrupts();
 	for (u64 mask = others; mask; mask &= mask - 1) {
 		struct request *request = &world.request[__builtin_ctzll(mask)][me->cpu.id];
 
-		while (__atomic_load_n(&request->pending, __ATOMIC_ACQUIRE) &&
-		       wait_on(&w, "another CPU's flush"))
-			;
+		while (__atomic_load_n(&request->pending, __ATOMIC_ACQUIRE))
+			wait_on(&w, "another CPU's flush");
 	}
 	end_wait(&w);
 }
 
 /* ---- preemption and RCU ---- */
 
-static void stop_here(void)
+void may_stop(u32 one_of)
 {
 	struct timespec away = { .tv_nsec = STOP_NS };
-	u64 since = cpu_ns();
 
+	if (!world.options.unfair || next_random() % one_of)
+		return;
 	me->stops++;
 	nanosleep(&away, NULL);
-	me->waited_cpu_ns += cpu_ns() - since;
+}
+
+/* Stay here, with interrupts taken and RCU told that nothing is read. */
+static void stay(u32 turns)
+{
+	for (u32 i = turns; i > 0; i--) {
+		take_interrupts();
+		__builtin_ia32_pause();
+		if (i % 64 == 0)
+			rcu_report_qs(&world.kernel, me->cpu.id);
+		if (i % 512 == 0)
+			sched_yield();
+	}
 }
 
 void may_be_preempted(void)
@@ -183,28 +213,40 @@ void may_be_preempted(void)
 	u64 chance = next_random();
 
 	take_interrupts();
+	check_bug();
 	if (chance % 64)
 		return;
-	if (!me->cpu.rcu_nesting && !me->cpu.irqs_disabled)
-		rcu_report_qs(&world.kernel, me->cpu.id);
+	rcu_report_qs(&world.kernel, me->cpu.id);
 	if (chance / 64 % 4 == 0)
 		sched_yield();
+	else if (chance / 64 % 4 == 1)
+		stay(chance / 256 % 2048);
 	else
 		for (u32 i = chance / 256 % 512; i > 0; i--)
 			__builtin_ia32_pause();
-	if (world.options.unfair && chance / 64 % 512 == 1)
-		stop_here();
+	may_stop(1024);
 }
 
-/* Too many frames wait for a grace period: wait for it, too. */
-static void throttle(void)
+void linger(void)
 {
-	struct wait w = begin_wait();
+	u64 chance = next_random();
 
+	if (chance % 8 == 0)
+		stay(chance / 8 % 2048);
+}
+
+void wait_for_memory(void)
+{
+	struct wait w;
+
+	if (likely(READ_ONCE(world.kernel.rcu.nr_pending) <= PENDING_MAX))
+		return;
+	w = begin_wait();
 	me->throttled++;
-	while (READ_ONCE(world.kernel.rcu.nr_pending) > PENDING_MAX / 2 &&
-	       wait_on(&w, "a grace period"))
+	while (READ_ONCE(world.kernel.rcu.nr_pending) > PENDING_MAX / 2) {
+		wait_on(&w, "a grace period");
 		rcu_report_qs(&world.kernel, me->cpu.id);
+	}
 	end_wait(&w);
 }
 
@@ -310,6 +352,7 @@ static void make_upper_tables(void)
 
 void make_world(const struct options *options)
 {
+	struct sigaction action = { .sa_handler = on_signal, .sa_flags = SA_RESTART };
 	u64 bytes = options->threads * sizeof(struct thread);
 
 	world.options = *options;
@@ -331,10 +374,5 @@ void make_world(const struct options *options)
 	if (!pmd_alloc(&world.mm, BASE))
 		abort();
 	make_upper_tables();
-}
-
-void wait_for_memory(void)
-{
-	if (unlikely(READ_ONCE(world.kernel.rcu.nr_pending) > PENDING_MAX))
-		throttle();
+	sigaction(SIGUSR1, &action, NULL);
 }

@@ -14,11 +14,12 @@
 #define RETRIES_MAX 100000 /* faults of one access */
 
 const char *const operation_names[NR_OPERATIONS] = {
-	"fault", "access", "zap", "visit", "lock", "get_put", "alloc", "gup", "read", "idle",
+	"fault", "access", "zap",  "visit", "lock", "get_put",
+	"alloc", "gup",	   "read", "idle",  "lazy",
 };
 
 /* How often each is drawn. */
-static const u32 weights[NR_OPERATIONS] = { 20, 24, 24, 8, 8, 4, 4, 8, 6, 1 };
+static const u32 weights[NR_OPERATIONS] = { 20, 24, 20, 8, 8, 8, 4, 8, 8, 1, 3 };
 
 /* ---- addresses and words ---- */
 
@@ -70,8 +71,10 @@ static void check_entries(const pte_t *pte, const char *who)
 
 static bool fault_at(u64 addr, u32 write)
 {
-	u32 result = do_anonymous_fault(&world.mm, addr, write);
+	u32 result;
 
+	me->sections = 0;
+	result = do_anonymous_fault(&world.mm, addr, write);
 	me->faults++;
 	if (result & VM_FAULT_OOM) {
 		wait_for_memory();
@@ -95,18 +98,22 @@ static bool access_page(void)
 	struct translation t;
 
 	for (u32 i = 0; i < RETRIES_MAX && !has_ended(); i++) {
+		mask_interrupts();
 		result = mmu_translate(&me->mmu, addr, access, 3, &t);
 		if (result == XLATE_OK) {
+			if (!memory_holds(&world.memory, t.pa))
+				defect("access: %#lx leads to %#lx, which is not RAM", addr, t.pa);
 			word = pa_to_host(&world.memory, t.pa);
 			check_word(READ_ONCE(*word), addr, "access");
 			if (access == ACCESS_WRITE)
 				WRITE_ONCE(*word, STAMP ^ addr);
+			unmask_interrupts();
 			return true;
 		}
+		unmask_interrupts();
 		if (result != XLATE_PF || t.error_code & PF_RSVD) {
 			defect("access: the walk for %#lx met what is no table (%u, error code %#x)",
 			       addr, result, t.error_code);
-			return false;
 		}
 		me->retries++;
 		fault_at(addr, access == ACCESS_WRITE);
@@ -126,6 +133,7 @@ void zap(u64 start, u64 end)
 		next = addr_end(addr, end, 2);
 		unmap_page_range(tlb, addr, next, ZAP_RECLAIM_PT);
 		may_be_preempted();
+		linger();
 	}
 	tlb_finish_mmu(tlb);
 }
@@ -160,7 +168,7 @@ static bool visit(void)
 	table = pte_table(&world.mm, pte);
 	lives = table_lives(table);
 	check_entries(pte, "visit");
-	may_be_preempted();
+	linger();
 	check_entries(pte, "visit");
 	check_table_lives(table, lives, "visit");
 	pte_put(&world.mm, table, addr);
@@ -196,7 +204,7 @@ static bool visit_locked(void)
 static bool get_put(void)
 {
 	u64 addr = any_page(), table;
-	u32 nr = 1 + next_random() % 8, lives;
+	u32 nr = 1 + next_random() % 64, lives;
 
 	if (!pte_ref_is_enabled(&world.mm) ||
 	    pte_try_get(&world.mm, pmd_of(addr), &table) != TRYGET_SUCCEEDED)
@@ -204,7 +212,6 @@ static bool get_put(void)
 	lives = table_lives(table);
 	for (u32 i = 0; i < nr; i++)
 		pte_get(&world.mm, table);
-	may_be_preempted();
 	check_table_lives(table, lives, "get_put");
 	for (u32 i = 0; i < nr; i++)
 		pte_put(&world.mm, table, addr);
@@ -228,7 +235,7 @@ static bool alloc_and_put(void)
 	}
 	lives = table_lives(table);
 	check_entries(table_entry(&world.mm, table, addr), "alloc");
-	may_be_preempted();
+	linger();
 	check_table_lives(table, lives, "alloc");
 	pte_put(&world.mm, table, addr);
 	return true;
@@ -257,7 +264,7 @@ static u64 gup_fast_pte(u64 addr)
 	if (pmd_none(pmdval))
 		return 0;
 	pte = pte_offset(&world.mm, pmdval, addr);
-	may_be_preempted();
+	linger();
 	value = ptep_get(pte);
 	check_entry(value, addr, "gup");
 	if ((value & (X86_P | X86_US)) != (X86_P | X86_US) || value & _PAGE_SPECIAL)
@@ -300,7 +307,7 @@ static bool read_section(void)
 	if (!pmd_none(pmdval)) {
 		lives = table_lives(entry_pfn(pmdval));
 		check_entries(pte_offset(&world.mm, pmdval, addr), "read");
-		may_be_preempted();
+		linger();
 		check_entries(pte_offset(&world.mm, pmdval, addr), "read");
 		check_table_lives(entry_pfn(pmdval), lives, "read");
 	}
@@ -323,11 +330,44 @@ static bool idle(void)
 	return true;
 }
 
+/*
+ * enter_lazy_tlb(), and back by switch_mm(): flushes pass the CPU by unless tables are freed.  The
+ * processor speculates meanwhile, by what it has cached of tables; of data it uses nothing.
+ */
+static bool lazy(void)
+{
+	struct tlb_context *ctx = &me->cpu.ctxs[0];
+	struct translation t;
+	u64 gen;
+
+	__atomic_store_n(&me->cpu.is_lazy, 1, __ATOMIC_SEQ_CST);
+	for (u32 i = 0; i < 32; i++) {
+		u64 addr = any_page();
+
+		mask_interrupts();
+		mmu_refill(&me->mmu, addr, ACCESS_READ, 3, &t);
+		unmask_interrupts();
+		if (t.result == XLATE_OK ? !memory_holds(&world.memory, t.pa)
+					 : t.result != XLATE_PF || t.error_code & PF_RSVD)
+			defect("lazy: a walk for %#lx went through a freed table", addr);
+		linger();
+	}
+	__atomic_store_n(&me->cpu.is_lazy, 0, __ATOMIC_SEQ_CST);
+	mask_interrupts();
+	gen = __atomic_load_n(&world.mm.tlb_gen, __ATOMIC_SEQ_CST);
+	if (ctx->tlb_gen != gen) {
+		mmu_write_cr3(&me->mmu, me->mmu.cr3);
+		ctx->tlb_gen = gen;
+	}
+	unmask_interrupts();
+	return true;
+}
+
 void operate(void)
 {
 	static bool (*const operations[NR_OPERATIONS])(void) = {
-		fault,	 access_page,	zap_some, visit,	visit_locked,
-		get_put, alloc_and_put, gup,	  read_section, idle,
+		fault,	       access_page, zap_some,	  visit, visit_locked, get_put,
+		alloc_and_put, gup,	    read_section, idle,	 lazy,
 	};
 	u32 total = 0, drawn, which = 0;
 
@@ -337,6 +377,7 @@ void operate(void)
 	while (drawn >= weights[which])
 		drawn -= weights[which++];
 	wait_for_memory();
+	me->sections = 0;
 	if (operations[which]())
 		me->done[which]++;
 	else

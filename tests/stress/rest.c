@@ -15,10 +15,9 @@ static const char *const problems[] = {
 	"an entry maps what is no memory",
 };
 
-/* Has the product found a broken invariant itself? (BUG_* of mm/mm.h) */
-static void check_bug(void)
+void check_bug(void)
 {
-	if (world.kernel.bug)
+	if (unlikely(READ_ONCE(world.kernel.bug)))
 		defect("the kernel found BUG_ number %u at %#lx", world.kernel.bug,
 		       world.kernel.bug_address);
 }
@@ -92,7 +91,7 @@ void check_at_end(void)
 	zap(BASE, BASE + world.options.tables * (u64)PMD_SIZE);
 	drain_rcu();
 	check_at_rest();
-	if (kept || world.defects)
+	if (kept)
 		return;
 	walk_tables(&world.mm, world.mm.pgd, &report, NULL, NULL, 0);
 	if (report.pte_tables)

@@ -6,6 +6,11 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -20,6 +25,7 @@ from mmu.trace.reader import TraceFile
 from ucmmu.event_filter import parse_filter
 from ucmmu.exit_codes import ExitCode, Failure
 from ucmmu.reading import query
+from ucmmu.reading.child import in_a_child
 
 MM = 0x1000
 
@@ -317,3 +323,39 @@ def test_what_goes_wrong_with_the_trace_is_no_error_of_the_statement(
     tables = ", ".join(["events"] * times)
     with pytest.raises(type(error)):
         ask(trace, f"SELECT count(*) FROM {tables.replace(', events', ', events b')}")
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT count(*) FROM range(10000000000000) a",
+        "SELECT sum(length(repeat('x', CAST(range + 100000000 AS INT)))) FROM range(100000)",
+    ],
+)
+def test_a_question_without_end_hears_an_interrupt(trace, tmp_path, sql):
+    """It is killed in the middle of whatever DuckDB does, and leaves no file."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ucmmu", "trace", trace.path, "--query", sql],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+    )
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob("ucmmu-*/ucmmu-query-*/events.duckdb*")):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    time.sleep(0.3)
+    process.send_signal(signal.SIGINT)
+    begun = time.monotonic()
+    assert process.communicate(timeout=60)[1] == "ucmmu: interrupted\n"
+    assert process.returncode == 130 and time.monotonic() - begun < 10
+    assert not list(tmp_path.glob("ucmmu-*"))
+
+
+def test_a_child_that_dies_is_told_in_a_line():
+    with pytest.raises(Failure, match="the process that did the work died: killed by SIGKILL"):
+        in_a_child(lambda: os.kill(os.getpid(), signal.SIGKILL))
+    with pytest.raises(Failure, match="internal error: ZeroDivisionError"):
+        in_a_child(lambda: 1 // 0)
+    in_a_child(lambda: None)

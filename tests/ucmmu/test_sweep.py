@@ -442,7 +442,7 @@ def begin(tmp_path, times, seeds):
     return subprocess.Popen(
         [sys.executable, "-m", "ucmmu", *words],
         cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path)},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -498,6 +498,7 @@ def test_a_worker_or_a_cell_that_is_killed_loses_no_other(tmp_path):
     assert value["counts"] == {"done": 1, "failed": 1, "missing": 0}
     assert (value["ran"], value["worker_deaths"]) == (2, 1)
     assert "the cell's process died of SIGKILL and left no result" in out
+    assert not list(tmp_path.glob("ucmmu-sweep-*"))
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
@@ -513,3 +514,4 @@ def test_nothing_is_left_running(tmp_path, number):
         line = "ucmmu: stopped by SIGINT; 0 of 1 cells are kept: the same command goes on\n"
         assert out.endswith(line)
     assert not list((tmp_path / "s.results").glob("*.json"))
+    assert not list(tmp_path.glob("ucmmu-sweep-*"))

@@ -36,7 +36,7 @@ def refused(cells):
         with pytest.raises(Failure) as caught:
             spec_cells = cells(text)
             Planner(read_spec("s.toml"), _command_parsers()).plan(spec_cells)
-        assert caught.value.code in (ExitCode.USAGE, ExitCode.NO_PROGRAM)
+        assert caught.value.code in (ExitCode.USAGE, ExitCode.NO_PROGRAM, ExitCode.POLICY)
         assert "\n" not in caught.value.line
         return caught.value.line
 
@@ -137,6 +137,10 @@ WRONG = {
     W + "[matrix]\nfidelity = ['exactly']\n": "s.toml:4: matrix.fidelity: --fidelity: 'exactly' is"
     " none of fast, exact, trace; did you mean 'exact'?",
     W + "[matrix]\ntlb = ['skylke']\n": "s.toml:2: workloads.a: --tlb skylke: ",
+    W + "[matrix]\nfree-tables = ['./no.py:X']\n": "s.toml:2: workloads.a: --free-tables ./no.py:"
+    " no such file (as in the cell a free-tables=./no.py:X)",
+    "[workloads]\na = { race = 'fault-zip' }\n": "s.toml:2: workloads.a: no scenario 'fault-zip';"
+    " did you mean 'fault-zap'?",
     W + "[options]\njson = 'x'\n": "s.toml:4: options.json: cannot be swept: a sweep keeps",
     W + "[options]\nwritable = 'x'\n": "s.toml:4: options.writable: cannot be swept: cells run",
     W + "[options]\nno-count = true\ncpus = 2\n": "s.toml:2: workloads.a: --cpus: a CPU's turn",

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Final
 
 from mmu._native import lib
 from mmu.events import EVENT_ID, EventRing
+from mmu.linux.policies import policy_of
 from mmu.linux.state import MmStruct
 from mmu.linux.tables import check_tables
 from mmu.units import PAGE_SHIFT, PAGE_SIZE
@@ -117,7 +118,8 @@ class Invariants:
         self.watch = watch
         self.kernel = kernel
         self.memory = watch.memory
-        self.counted = kernel.c.policy >= lib.FREE_TABLES_REFCOUNT
+        self.policy = policy_of(kernel)
+        self.counted = self.policy.counts
         self.tables: dict[int, _Table] = {}
         self._gone: set[int] = set()
         self._before: dict[int, int] = {}  # the table that stood in a PMD entry last
@@ -132,8 +134,14 @@ class Invariants:
         }
         for mm in kernel.mms:
             self._meet(mm)
+        self._ring = kernel.ring
         kernel.ring = ListenedRing(kernel.ring, self._hear)
         watch.on_freed = self._freed_frame_used
+
+    def close(self) -> None:
+        """Look no more."""
+        self.kernel.ring = self._ring
+        self.watch.on_freed = None
 
     def _meet(self, mm: MmStruct) -> None:
         """Find the tables of an mm that is at rest."""
@@ -223,8 +231,10 @@ class Invariants:
         return value
 
     def _count(self, table: int) -> int:
+        """References of entries and visitors: the policy's own are not among them."""
         what = ("page", table, "pte_refcount")
-        return self._stored(what, self.memory.raw_load(what))
+        memory = self.memory.raw_load(what)
+        return self.policy.references(table) + self._stored(what, memory) - memory
 
     def _entries(self, table: int) -> int:
         start = table << PAGE_SHIFT

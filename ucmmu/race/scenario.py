@@ -16,6 +16,7 @@ Actors = dict[int, "Actor"]
 """What each CPU does."""
 
 ALL: Final = tuple(FreeTables)
+UNCOUNTED: Final = (FreeTables.NEVER, FreeTables.SCAN)
 COUNTED: Final = (FreeTables.REFCOUNT, FreeTables.REFCOUNT_PMDLOCK)
 """The policies that count references."""
 

@@ -26,7 +26,7 @@ from mmu.linux.policy import FreeLevels, FreeTables
 from mmu.linux.rcupdate import rcu_qs
 from mmu.linux.sched import Interruptible
 from mmu.linux.smp import local_irqs_off
-from mmu.linux.state import Kernel
+from mmu.linux.state import Kernel, TablePolicy
 from mmu.linux.tlb_check import Operation, begin_operation, end_operation, tables_change_for
 from mmu.linux.tlbflush import flush_tlb_mm_range, switch_mm
 from mmu.memory import Memory
@@ -68,7 +68,7 @@ class RaceWorld:
 
     def __init__(
         self,
-        policy: FreeTables = FreeTables.REFCOUNT,
+        policy: FreeTables | type[TablePolicy] = FreeTables.REFCOUNT,
         cpus: int = 2,
         *,
         invlpgb: bool = False,
@@ -179,6 +179,8 @@ class RaceWorld:
         self._operation[cpu.id] = begin_operation(self.kernel, by, detail, 0, None)
         try:
             yield
+            if self.kernel.task_work is not None:
+                self.kernel.task_work()
         finally:
             self.kernel.instrument_write(self.kernel, "operations")
             end_operation(self.kernel, self._operation.pop(cpu.id))
@@ -371,7 +373,8 @@ class RaceWorld:
         assert self.kernel.c.rcu.nr_pending == 0
         if self._own_ring:
             self.records()
-            assert broken_chains(EVENTS, self._batches) == []
+            broken = broken_chains(EVENTS, self._batches)
+            assert not broken, f"counts are no chain: {broken[0]}"
 
 
 __all__ = ["BASE", "PAGE_SIZE", "SLOT", "Actor", "RaceWorld", "pte_lock"]

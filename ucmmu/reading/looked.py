@@ -18,7 +18,7 @@ from ucmmu.output import JsonOutput
 from ucmmu.reading.at_exit import recorded_until_exit
 from ucmmu.reading.maps import maps_report, maps_text, survey
 from ucmmu.reading.moment import Moment, Space, address, moment, space
-from ucmmu.reading.outlet import Closed, outlet
+from ucmmu.reading.outlet import NO_READER, Closed, outlet
 from ucmmu.reading.palette import Paint, painter, plain
 from ucmmu.reading.source import open_trace, tell_of_gaps
 from ucmmu.reading.symbols import History
@@ -30,9 +30,6 @@ from ucmmu.text import printable
 
 if TYPE_CHECKING:
     from mmu.trace.reader import TraceFile
-
-NO_READER = 128 + 13
-"""As of a program that SIGPIPE ended."""
 
 
 def walk(arguments: argparse.Namespace) -> int:

@@ -32,7 +32,7 @@ VMA_LOCK: Final = {0: "success", 1: "abort", 2: "retry", 3: "miss"}
 """What came of a page fault's try with the lock of its VMA, as vmstat counts it (vma_lock_*)."""
 REASON: Final = {int(reason): reason.label for reason in TlbFlushReason}
 """Why a TLB was flushed (enum tlb_flush_reason), as ftrace says it."""
-HOLDER: Final = {0: "visitor", 1: "entries"}
+HOLDER: Final = {0: "visitor", 1: "entries", 2: "policy"}
 """Whose references pte_get and pte_put count."""
 LOCK: Final = {0: "PTE table", 1: "PMD table", 2: "page_table_lock", 3: "mmap_lock", 4: "VMA"}
 """Kinds of locks that are waited for."""

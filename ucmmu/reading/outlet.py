@@ -12,13 +12,17 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import IO, Final, Protocol
 
-from ucmmu.exit_codes import ExitCode, Failure
+from ucmmu.exit_codes import SIGNALLED, ExitCode, Failure
 from ucmmu.streams import STDOUT, is_closed
 from ucmmu.text import printable
 
 _PIECE: Final = 1 << 16
 """Bytes that are gathered before they are written to what is no terminal."""
 DEFAULT_PAGER: Final = "less"
+
+
+NO_READER: Final = SIGNALLED + signal.SIGPIPE
+"""The exit code of a command that was Closed, as a shell shows it of other programs."""
 
 
 class Closed(Exception):
@@ -123,6 +127,19 @@ def outlet(target: str | None, *, source: str = "-", pager: bool = False) -> Ite
         out = Outlet(_Whole(file), "stdout", at_once=file.isatty())
         yield out
         out.flush()
+
+
+def print_out(*texts: str) -> int:
+    """Write texts to stdout; returns the exit code, NO_READER if it is a pipe that nobody reads.
+    Raises Failure (NO_OUTPUT).
+    """
+    try:
+        with outlet(None) as out:
+            for text in texts:
+                out.text(text)
+    except Closed:
+        return NO_READER
+    return 0
 
 
 class _Whole:

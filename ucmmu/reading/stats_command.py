@@ -12,6 +12,7 @@ from ucmmu.event_filter import EventFilter, parse_filter
 from ucmmu.exit_codes import Failure
 from ucmmu.output import JsonOutput
 from ucmmu.reading.groups import GROUPINGS
+from ucmmu.reading.outlet import print_out
 from ucmmu.reading.passed import shown
 from ucmmu.reading.rows import write_rows
 from ucmmu.reading.selection import Progress
@@ -25,7 +26,7 @@ from ucmmu.reading.stats_text import (
     group_rows,
     total_text,
 )
-from ucmmu.streams import STDERR, STDOUT, say
+from ucmmu.streams import STDERR, say
 from ucmmu.text import printable, shortened
 
 if TYPE_CHECKING:
@@ -35,7 +36,9 @@ ALL_COUNTERS = (*COUNTERS, *MM_COUNTERS, *KERNEL_COUNTERS)
 
 
 def stats(arguments: argparse.Namespace) -> int:
-    """Count, write, and return the exit code. Raises Failure."""
+    """Count, write, and return the exit code: NO_READER if stdout is a pipe that nobody reads.
+    Raises Failure.
+    """
     wanted = parse_filter(arguments.filter)
     with JsonOutput(arguments.json) as output:
         with open_trace(arguments.file) as trace, shown(trace) as progress:
@@ -47,9 +50,7 @@ def stats(arguments: argparse.Namespace) -> int:
                 value, text = _groups(trace, wanted, arguments.by, arguments.top, progress)
             _tell_of_gaps(trace)
         output.write(value)
-        if not output.to_stdout:
-            say(STDOUT, text)
-    return 0
+        return 0 if output.to_stdout else print_out(text)
 
 
 def _tell_of_gaps(trace: TraceFile) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from mmu.events import Event
-from mmu.trace.counts import ENTRIES
+from mmu.trace.counts import ENTRIES, POLICY
 from mmu.trace.lives import Life, Stay, hooks_of, life_at, lives_of, stays_at, table_of
 from mmu.trace.where import Where
 from mmu.x86.entries import level_size
@@ -165,6 +165,8 @@ def _count(event: Event, _pfn: int) -> str:
     nr = abs(count - old)
     if event["holder"] == ENTRIES:
         what = "of entries" if nr == 1 else f"of {nr} entries"
+    elif event["holder"] == POLICY:
+        what = "the policy's"
     else:
         what = f"a {HOLDER[0]}'s" if nr == 1 else f"{nr} of {HOLDER[0]}s"
     return f"{old} -> {count}, {what}"

@@ -5,16 +5,16 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from ucmmu.event_filter import EventFilter, parse_filter
-from ucmmu.exit_codes import SIGNALLED, ExitCode, Failure
+from ucmmu.exit_codes import ExitCode, Failure
 from ucmmu.reading.around import Around
-from ucmmu.reading.outlet import Closed, Outlet, outlet
+from ucmmu.reading.child import in_a_child
+from ucmmu.reading.outlet import NO_READER, Closed, Outlet, outlet
 from ucmmu.reading.palette import Paint, painter, plain
 from ucmmu.reading.passed import shown
 from ucmmu.reading.printing import Request
@@ -62,7 +62,7 @@ def trace(arguments: argparse.Namespace) -> int:
         else:
             _show(arguments)
     except Closed:
-        return SIGNALLED + signal.SIGPIPE
+        return NO_READER
     return 0
 
 
@@ -174,4 +174,9 @@ def _query(arguments: argparse.Namespace) -> None:
         outlet(arguments.output, source=arguments.file, pager=pages) as out,
         shown(source) as progress,
     ):
-        answer(source, wanted, arguments.query, out.text, form, progress)
+
+        def ask() -> None:
+            answer(source, wanted, arguments.query, out.text, form, progress)
+            out.flush()
+
+        in_a_child(ask)

@@ -15,6 +15,7 @@ from ucmmu.arguments import run_options
 from ucmmu.environment import environment_of, passed
 from ucmmu.exit_codes import ExitCode, Failure
 from ucmmu.options import RunOptions, program_file
+from ucmmu.policy_file import find_policy
 from ucmmu.sweep.cells import WHY_NOT, Cell, Parsers
 from ucmmu.sweep.jobs import Job
 from ucmmu.sweep.key import code_digest, digest_of, facts_of, files_of
@@ -77,6 +78,7 @@ class Planner:
             options = _options(arguments)
             program = options.program if program_file(options) is not None else None
             _check_geometry(options.tlb)
+            find_policy(options.free_tables)
             names = environment_of(options)
             asked = asdict(options) | _others(arguments, options)
         else:

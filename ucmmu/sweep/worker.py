@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -151,18 +152,20 @@ def was_stopped(done: Done) -> bool:
     return done.exit_code in stops or done.exit_code in (-signal.SIGTERM, -signal.SIGINT)
 
 
-def begin(lifeline: int, other_end: int) -> None:
+def begin(lifeline: int, other_end: int, place: str) -> None:
     """Start as a worker process of a sweep on this host: end when ``lifeline``, a pipe, is closed
-    at its ``other_end``, and leave signals of the terminal to the sweep.
+    at its ``other_end``, and leave signals of the terminal to the sweep. Files of cells go to the
+    directory ``place``, which is taken away at the end.
     """
     os.close(other_end)
+    tempfile.tempdir = place
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
         signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    threading.Thread(target=_end_with, args=(lifeline,), daemon=True).start()
+    threading.Thread(target=_end_with, args=(lifeline, place), daemon=True).start()
 
 
-def _end_with(lifeline: int) -> None:
+def _end_with(lifeline: int, place: str) -> None:
     os.read(lifeline, 1)
     for process in list(_running):
         with suppress(OSError):
@@ -172,4 +175,5 @@ def _end_with(lifeline: int) -> None:
         if time.monotonic() > deadline:
             break
         time.sleep(0.01)
+    shutil.rmtree(place, ignore_errors=True)
     os._exit(0)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
+import tempfile
 from collections.abc import Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -60,6 +61,7 @@ class LocalWorkers:
 
     def __init__(self, size: int) -> None:
         self._size = size
+        self._place = tempfile.TemporaryDirectory(prefix="ucmmu-sweep-")
         self._begin()
 
     def _begin(self) -> None:
@@ -70,7 +72,7 @@ class LocalWorkers:
             self._size,
             mp_context=multiprocessing.get_context("fork"),
             initializer=begin,
-            initargs=(lifeline, self._end),
+            initargs=(lifeline, self._end, self._place.name),
         )
         self._lifeline = lifeline
 
@@ -98,11 +100,15 @@ class LocalWorkers:
 
     def mend(self) -> None:
         """Have new processes."""
-        self.close()
+        self._stop()
         self._begin()
 
     def close(self) -> None:
         """End the processes, and the cells that they run."""
+        self._stop()
+        self._place.cleanup()
+
+    def _stop(self) -> None:
         os.close(self._end)
         self._pool.shutdown(wait=True, cancel_futures=True)
         os.close(self._lifeline)

@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from elftools.elf.elffile import ELFFile
 from greenlet import getcurrent, greenlet
@@ -32,6 +32,10 @@ from ucmmu.testing.scene import Scene
 
 if TYPE_CHECKING:
     from cpu.task import Process
+
+
+_MAX_PATIENCE: Final = 1 << 40
+"""Times the limit, in nanoseconds of virtual time, that all tasks of a guest may wait."""
 
 
 class Guest:
@@ -69,10 +73,13 @@ class Guest:
 
     # Running.
 
-    def run(self) -> RunResult:
+    def run(self, *, instructions: int | None = None) -> RunResult:
         """Run all its processes to their end, with the checks of every run: tables and counters
-        agree, and nothing is left. Returns the result. AssertionError if a check failed.
+        agree, and nothing is left. Returns the result. AssertionError if a check failed, or if it
+        has not ended after so many ``instructions`` more, of all CPUs together; None: no limit.
         """
+        if instructions is not None:
+            self._run_at_most(instructions)
         while self.result is None:
             self._go_on()
         assert not self.result.problems, "\n".join(self.result.problems)
@@ -93,6 +100,23 @@ class Guest:
         scheduler.add_timer(scheduler.now_ns() + instructions, self._pause)
         self._go_on()
         return self.result is None
+
+    def _run_at_most(self, instructions: int) -> None:
+        """Run so many instructions; AssertionError if it has not ended then, or if all its tasks
+        wait for what does not come.
+        """
+        begun = self._executed()
+        left, patience = instructions, 1
+        while left > 0 and patience <= _MAX_PATIENCE and self.step(left * patience):
+            before, left = left, begun + instructions - self._executed()
+            patience = 1 if left < before else 2 * patience
+        if self.result is None:
+            why = "waits" if left > 0 else f"has not ended after {instructions:,} instructions"
+            raise AssertionError(f"the guest {why}: it is at RIP {self.rip:#x}")
+
+    def _executed(self) -> int:
+        """Instructions so far."""
+        return self.machine.progress()["instructions"] or 0
 
     def _go_on(self) -> None:
         """Run until _pause(), or the end; MmuError if it raised before."""

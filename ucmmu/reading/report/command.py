@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ucmmu.exit_codes import ExitCode, Failure
-from ucmmu.output import JsonOutput, write_whole
+from ucmmu.output import JsonOutput, check_target, write_whole
 from ucmmu.reading.report.curve import Curve
 from ucmmu.reading.report.figures import Figures
 from ucmmu.reading.report.gather import figures_of
@@ -28,6 +28,8 @@ def report(
         if output is not None or png is not None:
             for module in ("matplotlib", "jinja2"):
                 extra(module, wanted_by="`ucmmu report`", extra="plots")
+        if output is not None:
+            check_target("--output", output)
         if png is not None:
             _make(png)
         runs = _named_apart([figures_of(file) for file in files])

@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Defects put back into native/, one at a time: the threads must find each.
+
+Those with a D are of the published versions (docs/design notes of the counts: D1 to D12).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from native import cdef
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One defect: a text of a file of native/ and what stands there instead."""
+
+    name: str
+    form: str
+    """The policy under which it shows."""
+    file: str
+    was: str
+    becomes: str
+
+    def changed(self) -> dict[str, str]:
+        """The changed file, for native.smp.build(). ValueError if the text is not there once."""
+        text = (cdef.NATIVE / self.file).read_text()
+        if text.count(self.was) != 1:
+            raise ValueError(f"{self.name}: {self.file} has the text {text.count(self.was)} times")
+        return {self.file: text.replace(self.was, self.becomes)}
+
+
+VARIANTS = (
+    Variant(
+        "D1 published before its count is set",
+        "refcount",
+        "mm/pte_ref.c",
+        """\
+		pte_ref_init(mm, *table, pmd, counted);
+		*table = pmd_install_from(from, mm, pmd, addr, *table);
+""",
+        """\
+		{
+			u64 made = *table;
+
+			*table = pmd_install_from(from, mm, pmd, addr, made);
+			rcu_read_lock(mm->kernel);
+			rcu_read_unlock(mm->kernel);
+			pte_ref_init(mm, made, pmd, counted);
+		}
+""",
+    ),
+    Variant(
+        "D2 who meets a count of 0 spins until its freer comes",
+        "refcount",
+        "mm/pte_ref.c",
+        "			free_pte_table(mm, pmd, addr);\n			continue;\n",
+        "			continue;\n",
+    ),
+    Variant(
+        "D3 the flush does not say that tables are freed",
+        "refcount",
+        "mm/mmu_gather.c",
+        "	tlb->freed_tables = 1;\n	smp",
+        "	smp",
+    ),
+    Variant(
+        "D7 a failed try-get is put",
+        "refcount",
+        "mm/zap.c",
+        "	if (pte_try_get(mm, pmd, &table) != TRYGET_SUCCEEDED)\n		return;\n",
+        """\
+	if (pte_try_get(mm, pmd, &table) != TRYGET_SUCCEEDED) {
+		if (table)
+			pte_put_tlb(tlb, table, start);
+		return;
+	}
+""",
+    ),
+    Variant(
+        "D8 an entry that is set again is counted again",
+        "refcount",
+        "mm/anon.c",
+        "		result = resolve_set(mm, vma, pte, addr, write);\n		pte_unlock(mm, table);\n",
+        """\
+		result = resolve_set(mm, vma, pte, addr, write);
+		if (!result)
+			pte_entries_set(mm, table, 1);
+		pte_unlock(mm, table);
+""",
+    ),
+    Variant(
+        "D10 an error path loses its put",
+        "refcount",
+        "mm/anon.c",
+        "	pte_put(mm, table, addr);\n	return result;\n",
+        "	if (result != VM_FAULT_NOPAGE)\n		pte_put(mm, table, addr);\n	return result;\n",
+    ),
+    Variant(
+        "D12 entries are counted after the visitor's put",
+        "refcount",
+        "mm/anon.c",
+        '			pte_entry_set_put_from(__func__, "do_anonymous_page", mm, table, addr);\n',
+        "			pte_put(mm, table, addr);\n			pte_entries_set(mm, table, 1);\n",
+    ),
+    Variant(
+        "the count is not atomic",
+        "refcount",
+        "mm/pte_ref.c",
+        "	old = __atomic_fetch_add(&page->pte_refcount, nr, __ATOMIC_RELAXED);\n",
+        "	old = page->pte_refcount;\n	WRITE_ONCE(page->pte_refcount, old + nr);\n",
+    ),
+    Variant(
+        "the put is not atomic",
+        "refcount",
+        "mm/pte_ref.c",
+        "	} while (!__atomic_compare_exchange_n(&page->pte_refcount, &old, old - nr, true,\n"
+        "					      __ATOMIC_RELEASE, __ATOMIC_RELAXED));\n",
+        "		WRITE_ONCE(page->pte_refcount, old - nr);\n	} while (0);\n",
+    ),
+    Variant(
+        "a table is freed without a grace period",
+        "refcount",
+        "mm/mmu_gather.c",
+        "	bool at_once = kernel->policy == FREE_TABLES_REFCOUNT_PMDLOCK;\n",
+        "	bool at_once = true;\n",
+    ),
+    Variant(
+        "ABA: a table is found outside the read section, and not looked for again",
+        "refcount",
+        "mm/pte_ref.c",
+        """\
+	result = get_named(from, mm, *pmdval, counted);
+	if (result == TRYGET_SUCCEEDED && unlikely(pmdp_get(pmd) != *pmdval)) {
+""",
+        """\
+	rcu_read_unlock(mm->kernel);
+	rcu_read_lock(mm->kernel);
+	result = get_named(from, mm, *pmdval, counted);
+	if (false) {
+""",
+    ),
+    Variant(
+        "a table without a count is locked outside the read section of its lookup",
+        "scan",
+        "mm/pte_ref.c",
+        "		if (found)\n			pte_lock(mm, *table);\n		if (counted)\n",
+        """\
+		if (!counted) {
+			rcu_read_unlock(mm->kernel);
+			rcu_read_lock(mm->kernel);
+		}
+		if (found)
+			pte_lock(mm, *table);
+		if (counted)
+""",
+    ),
+    Variant(
+        "merged scan: a table that was refilled while its lock was dropped is freed",
+        "scan",
+        "mm/pt_reclaim.c",
+        "		empty = table_is_empty(table_of(mm, pmdval));\n",
+        "		empty = true;\n",
+    ),
+    Variant(
+        "a table is locked without looking whether it is still there",
+        "scan",
+        "mm/pte_ref.c",
+        "		if (!found || likely(entry_pfn(pmdp_get(pmd)) == *table))\n",
+        "		if (true)\n",
+    ),
+    Variant(
+        "a lock that is held is taken",
+        "refcount",
+        "mm/locks.c",
+        "	} while (had && !spin_try(mm, lock));\n",
+        "		WRITE_ONCE(*lock, this_cpu(kernel)->id + 1);\n	} while (false);\n",
+    ),
+    Variant(
+        "a gather is finished without its flush",
+        "refcount",
+        "mm/mmu_gather.c",
+        "	u32 nr_tables = tlb->nr_tables;\n\n	tlb_flush_mmu_tlbonly(tlb);\n",
+        "	u32 nr_tables = tlb->nr_tables;\n\n",
+    ),
+    Variant(
+        "a grace period does not wait for readers",
+        "refcount",
+        "mm/rcu.c",
+        "		if (rcu->qs_mask)\n			return freed;\n",
+        "",
+    ),
+)
