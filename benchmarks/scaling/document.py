@@ -137,7 +137,7 @@ def _change(results: dict[str, Any]) -> Table:
             else:
                 cells = [_percent(row["change"]) for row in its]
             found.append((f"{pattern}, {vmas}", design, *cells))
-    return ("pattern", "design", *(f"{number} CPUs" for number in cpus)), found
+    return ("pattern", "design", *(f"{number} CPU{'s'[: number > 1]}" for number in cpus)), found
 
 
 def _published(results: dict[str, Any]) -> Table:
