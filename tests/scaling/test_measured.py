@@ -5,6 +5,7 @@ do.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from pathlib import Path
@@ -17,7 +18,9 @@ from benchmarks.multi_fault import Row, with_times
 from benchmarks.priority import real_time
 from benchmarks.scaling import document, host
 
-PERFORMANCE = Path(__file__).resolve().parents[2] / "docs" / "performance.md"
+ROOT = Path(__file__).resolve().parents[2]
+PERFORMANCE = ROOT / "docs" / "performance.md"
+RESULTS = ROOT / "benchmarks" / "results" / "scaling.json"
 
 
 def test_a_priority_is_given_back():
@@ -123,6 +126,9 @@ def test_tables_are_put_between_their_markers_and_the_text_stays():
         document.with_tables(text.replace("threads", "other"), results)
 
 
-def test_the_page_has_each_table_once_and_each_is_filled():
+def test_the_page_has_each_table_once_and_says_what_the_results_do():
     text = PERFORMANCE.read_text(encoding="utf-8")
     assert sorted(re.findall(r"<!-- table (\S+) -->", text)) == sorted(document.TABLES)
+    assert "-->\n<!-- end" not in text
+    results = json.loads(RESULTS.read_text(encoding="utf-8"))
+    assert document.with_tables(text, results) == text
