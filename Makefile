@@ -5,26 +5,28 @@ PYTHON ?= python3
 CC ?= gcc
 ONLY ?=
 SAMPLE ?=
+QUICK ?=
 EXAMPLES ?= 1000
 SCRIPTS ?= 200000
 EVERY ?= 1
+SECONDS ?=
 SANITIZE ?= address,undefined
 
 VENV := .venv
 BIN := $(VENV)/bin
 NATIVE := $(wildcard native/*.h native/*.py native/*/*.[ch] native/*/*/*.[ch] native/*/*.def)
-LINTED_C := $(wildcard native/*/*.c native/*/*/*.c benchmarks/*.c tests/x86/*.c tests/oracles/*.c tests/oracles/*/*.c)
-FORMATTED_C := $(wildcard native/*.h native/*/*.[ch] native/*/*/*.[ch] benchmarks/*.[ch] guest_programs/*.[ch] tests/*/*.[ch] \
+LINTED_C := $(wildcard native/*/*.c native/*/*/*.c benchmarks/*.c benchmarks/*/*.c tests/x86/*.c tests/oracles/*.c tests/oracles/*/*.c tests/stress/*.c)
+FORMATTED_C := $(wildcard native/*.h native/*/*.[ch] native/*/*/*.[ch] benchmarks/*.[ch] benchmarks/*/*.[ch] guest_programs/*.[ch] tests/*/*.[ch] \
 	tests/oracles/*/*.[ch])
 UNICORN_INCLUDE = $$($(BIN)/python -c "from native import cdef; print(cdef.unicorn_include())")
-LINT_CFLAGS := -std=c11 -O2 -D_GNU_SOURCE=1 -Wall -Wextra -Werror -Inative -Ibenchmarks -Itests/oracles -Itests/x86
+LINT_CFLAGS := -std=c11 -O2 -D_GNU_SOURCE=1 -Wall -Wextra -Werror -Inative -Ibenchmarks -Itests/oracles -Itests/x86 -Itests/stress
 SANITIZED := build/sanitize
 # -k below leaves out a comparison with the host's VmPeak, which AddressSanitizer raises to 20 TiB.
 SANITIZED_TESTS := $(wildcard tests/trace tests/memory tests/x86 tests/linux tests/cpu/test_attach_*.py tests/cpu/test_regions.py)
 PYTEST := $(BIN)/pytest -n 2
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format bench allocators fuzz enumerate mutate stress sanitize build guests clean
+.PHONY: help run races test lint format bench allocators scaling fuzz enumerate mutate stress sanitize build guests clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "make %-9s %s\n", $$1, $$2 }'
@@ -58,6 +60,10 @@ allocators: build ## what each policy does for python3 and redis-server on each 
 	@$(BIN)/pip install -q --disable-pip-version-check "matplotlib>=3.7,<4" || echo "no plots: matplotlib cannot be had here"
 	$(BIN)/python -m benchmarks.allocators --only "$(ONLY)"
 
+scaling: build guests ## measure and simulate how the count scales to 128 CPUs: docs/performance.md [QUICK=1: a small run below build/scaling]
+	@$(BIN)/pip install -q --disable-pip-version-check "simpy>=4,<5" "matplotlib>=3.7,<4" || echo "simpy or matplotlib cannot be had here"
+	$(BIN)/python -m benchmarks.scaling $(if $(QUICK),--quick --output build/scaling)
+
 fuzz: build guests $(VENV)/dev ## run the random tests with more examples, from new seeds; a million MMU sequences alone take 25 minutes, ten million states and a million kernels on Bochs as long [EXAMPLES=1000 a test] [SCRIPTS=200000 of attach()]
 	HYPOTHESIS_PROFILE=fuzz HYPOTHESIS_EXAMPLES=$(EXAMPLES) $(PYTEST) -m "hypothesis or fuzz"
 	$(BIN)/python -m tests.oracles.attach --scripts $(SCRIPTS)
@@ -68,8 +74,12 @@ enumerate: build $(VENV)/dev ## check the page walk in all 2 thousand million ca
 mutate: build guests $(VENV)/dev ## change one thing in the sources after another: a test must fail [ONLY=TEXT in the name] [SAMPLE=NUMBER]
 	$(BIN)/python -m tests.mutants $(if $(SAMPLE),--sample $(SAMPLE)) $(if $(ONLY),"$(ONLY)")
 
-stress: build guests $(VENV)/dev ## the long tests that `make test` leaves out
-	$(PYTEST) -m stress
+races: build ## every order of kernel operations that meet on one table, all scenarios, policies and both memory models [SECONDS=3600 in all]
+	$(BIN)/ucmmu race --all --seconds $(or $(SECONDS),3600) || [ $$? = 2 ]  # 2: some are unfinished, as the table says
+
+stress: build guests $(VENV)/dev ## host threads on the C counts and free path for a minute, then the long tests that `make test` leaves out [SECONDS=N: the threads alone, N seconds]
+	$(BIN)/python -m tests.stress --seconds $(or $(SECONDS),60)
+	$(if $(SECONDS),,$(PYTEST) -m stress)
 
 sanitize: build $(VENV)/dev ## the tests of the C code under AddressSanitizer and UBSan [SANITIZE=address,undefined]
 	UCMMU_SANITIZE=$(SANITIZE) $(BIN)/python setup.py -q build --build-lib $(SANITIZED)/lib --build-temp $(SANITIZED)/temp

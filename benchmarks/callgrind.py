@@ -38,6 +38,26 @@ def executed(
     ``module`` is the shared object of both, ``scratch`` a directory. BenchmarkError without
     valgrind, and if the run fails.
     """
+    command = [sys.executable, "-c", script]
+    _callgrind(command, functions, [f"--dump-before={parts}"], scratch)
+    numbered = sorted(scratch.glob("part.*"), key=lambda path: int(path.suffix[1:]))
+    atomics = _atomics(module)
+    return [_read(path, module, atomics) for path in [*numbered[1:], scratch / "part"]]
+
+
+def executed_by(
+    command: Sequence[str], functions: Sequence[str], *, module: Path, scratch: Path
+) -> Executed:
+    """Run a program, and count inside ``functions`` of it and what they call; the rest as
+    executed().
+    """
+    _callgrind(command, functions, [], scratch)
+    return _read(scratch / "part", module, _atomics(module))
+
+
+def _callgrind(
+    command: Sequence[str], functions: Sequence[str], options: Sequence[str], scratch: Path
+) -> None:
     valgrind = shutil.which("valgrind")
     if valgrind is None:
         raise BenchmarkError("valgrind is not installed: apt-get install valgrind")
@@ -46,14 +66,12 @@ def executed(
             valgrind,
             "--tool=callgrind",
             *(f"--toggle-collect={function}" for function in functions),
-            f"--dump-before={parts}",
+            *options,
             "--dump-instr=yes",
             "--compress-strings=no",
             "--compress-pos=no",
             f"--callgrind-out-file={scratch / 'part'}",
-            sys.executable,
-            "-c",
-            script,
+            *command,
         ],
         capture_output=True,
         text=True,
@@ -62,9 +80,6 @@ def executed(
     if done.returncode:
         lines = done.stderr.strip().splitlines() or ["no message"]
         raise BenchmarkError(f"callgrind ended with {done.returncode}: {lines[-1]}")
-    numbered = sorted(scratch.glob("part.*"), key=lambda path: int(path.suffix[1:]))
-    atomics = _atomics(module)
-    return [_read(path, module, atomics) for path in [*numbered[1:], scratch / "part"]]
 
 
 def _read(path: Path, module: Path, atomics: set[int]) -> Executed:

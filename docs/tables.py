@@ -192,6 +192,20 @@ def deviations() -> str:
     return "\n".join([*_table(("deviation", "of", "what, and why"), rows), ""])
 
 
+def race_scenarios() -> str:
+    """The scenarios of `ucmmu race`."""
+    from mmu.linux.policy import FreeTables
+    from ucmmu.race.scenarios import SCENARIOS
+
+    rows = []
+    for one in SCENARIOS.values():
+        everywhere = set(one.policies) == set(FreeTables)
+        policies = "all" if everywhere else ", ".join(policy.label for policy in one.policies)
+        rows.append((f"`{one.name}`", " ∥ ".join(one.operations), one.about, one.rules, policies))
+    head = ("scenario", "operations", "what it is about", "rules", "policies")
+    return "\n".join([*_table(head, rows), ""])
+
+
 def recipe(path: Path) -> str:
     """A program, as a page shows it."""
     return f"```python\n{path.read_text()}```\n"
@@ -204,6 +218,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "kernel_counters": kernel_counter_list,
     "kernel_events": partial(events_of, "page_fault_user", None),
     "processor_events": partial(events_of, "insn", "page_fault_user"),
+    "race_scenarios": race_scenarios,
     **{f"recipe_{path.stem}": partial(recipe, path) for path in RECIPES},
 }
 

@@ -58,8 +58,8 @@ def build(
     changed = changed or {}
     cc = compiler or os.environ.get("CC", "gcc")
     flags = [*FLAGS, *([f"-fsanitize={sanitize}", "-fno-omit-frame-pointer"] if sanitize else [])]
-    if "thread" in sanitize:
-        flags.append("-O1")  # the stacks it prints can be read
+    if sanitize:
+        flags += ["-O1", "-g1"]  # sooner built, and the stacks that it prints can be read
     kind = sanitize.replace(",", "-") or "plain"
     with _locked(f"{program.name}-{kind}"):
         commands = _Commands(cc, [*flags, f"-I{cdef.NATIVE}", f"-I{program.folder}"])
@@ -67,7 +67,7 @@ def build(
         own = [program.folder / name for name in program.sources]
         objects = [(path, BUILD / kind / _object(path)) for path in (*common, *own)]
         target = BUILD / kind / program.name
-        for path, text in changed.items():
+        for text in changed.values():
             digest = hashlib.sha256(text.encode()).hexdigest()[:16]
             copy = BUILD / kind / f"{digest}.c"
             target = target.with_name(f"{target.name}-{digest}")

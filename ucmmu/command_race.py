@@ -21,12 +21,12 @@ or --schedules ended it first, or ^C, with 130.
 
 examples:
   ucmmu race --list
-  ucmmu race --bound 1 fault-zap
-  ucmmu race --free-tables refcount --model sc --bound 1 fault-zap gup-zap
+  ucmmu race --bound 0 fault-zap
+  ucmmu race --free-tables refcount --model sc --bound 1 gup-zap lazy-zap
   ucmmu race --seed 7 --schedules 20 zap-zap-fault
   ucmmu race --free-tables refcount --model sc --replay '0*3,1*5' --trace race.trace fault-zap
   ucmmu race --json races.json --bound 0 fault-fault
-  ucmmu race --all --seconds 0.001"""
+  ucmmu race --all --seconds 3600 --jobs 4"""
 
 MODELS = {"sc": "each store is seen at once", "tso": "a store buffer for each CPU, as x86 has"}
 """Memory models, by the name that ``--model`` takes."""
@@ -58,6 +58,14 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE.py:CLASS",
         help="with these functions in the place of the kernel's (docs/races.md)",
     )
+    what.add_argument(
+        "--points",
+        metavar="NAMES",
+        type=_names,
+        default=(),
+        help="leave a CPU only at points of these names, as pte_put,pmd_cleared, and where it waits"
+        " (default: at all)",
+    )
     how = parser.add_argument_group("how far")
     how.add_argument(
         "--bound",
@@ -67,7 +75,10 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     how.add_argument("--schedules", metavar="N", type=_count, help="no more than N orders of each")
     how.add_argument(
-        "--seconds", metavar="S", type=_seconds, help="no longer than S seconds for each"
+        "--seconds",
+        metavar="S",
+        type=_seconds,
+        help="no longer than S seconds in all, shared among what is run",
     )
     how.add_argument(
         "--seed",
@@ -94,6 +105,13 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         help="record the order that is replayed, or the first that fails; `ucmmu trace` reads it",
     )
     add_json(parser)
+
+
+def _names(text: str) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in text.split(","))
+    if not all(name.isidentifier() for name in names):
+        raise argparse.ArgumentTypeError(f"{text!r} is no list of points: as pte_put,pmd_cleared")
+    return names
 
 
 def _bound(text: str) -> int:

@@ -145,7 +145,8 @@ def compare_text(reports: Mapping[str, Report], fd: int) -> str:
 def _way(report: Report) -> str:
     """How tables were freed, and which besides PTE tables: ``refcount, pud``."""
     levels = report["free_levels"]
-    return str(report["free_tables"]) + ("" if levels == DEFAULT_LEVELS else f", {levels}")
+    policy = printable(str(report["free_tables"]).rpartition("/")[2])
+    return policy + ("" if levels == DEFAULT_LEVELS else f", {levels}")
 
 
 def _table(title: str) -> Table:

@@ -109,7 +109,7 @@ def fitted(
 
 
 def compare(
-    parameters: Parameters, progress: Progress, *, seeds: int = 5, rounds: float = 4.0
+    parameters: Parameters, progress: Progress, *, seeds: int = 3, rounds: float = 1.0
 ) -> list[dict[str, Any]]:
     """A row for each reading, number of threads and design: the simulated change in percent, its
     lowest and highest of the seeds, and the published one.
@@ -120,7 +120,7 @@ def compare(
         for threads, without, with_count in PUBLISHED:
             progress(f"published: fit of {threads} threads, {reading}")
             vmas = Vmas.ONE if reading == "queue" else Vmas.OWN
-            them = fitted(reading, threads, without, base, min(rounds, 1.0))
+            them = fitted(reading, threads, without, base, min(rounds, 0.25))
             runs = [
                 (Workload(Pattern.AREAS, vmas, design, threads, rounds, seed), them)
                 for design in Design

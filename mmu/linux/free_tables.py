@@ -141,10 +141,11 @@ class FreeTablesPolicy:
         """
         self.kernel.lock_prefix()
         page = self.memory.page(table)
-        if page.pte_refcount == 0:
+        old = page.pte_refcount
+        if old == 0:
             return False
-        page.pte_refcount += 1
-        self.tell_get(table, page.pte_refcount - 1, page.pte_refcount, Holder.VISITOR)
+        page.pte_refcount = old + 1
+        self.tell_get(table, old, old + 1, Holder.VISITOR)
         return True
 
     def table_put(self, mm: MmStruct, table: int, nr: int, holder: Holder) -> bool:
@@ -261,6 +262,7 @@ class FreeTablesPolicy:
         they are (as refcount_dec_and_lock()). No PTE lock and no PMD lock is held.
         """
         self.kernel.point("pte_put")
+        self.kernel.lock_prefix()  # the look and the drop are one: LOCK CMPXCHG
         if self.memory.page(table).pte_refcount > nr:
             self.table_put(mm, table, nr, holder)
         else:

@@ -232,6 +232,12 @@ class Kernel:
             return cast("TablePolicy", class_of(self.policy)(self))
         return self.policy(self)
 
+    @property
+    def policy_name(self) -> str:
+        """The policy's label, or the name of its class."""
+        policy = self.policy
+        return policy.label if isinstance(policy, FreeTables) else policy.label or policy.__name__
+
     def policy_figures(self) -> dict[str, int]:
         """What a policy of one's own says of itself, and "memory kept at most, bytes"; of ours
         nothing.
@@ -548,7 +554,7 @@ class MmStruct:
         """Sizes and policy, for people."""
         return (
             f"<mm {self.c.total_vm << 2} kB in {self.c.vmas.nr} VMAs,"
-            f" free tables: {self.kernel.policy.label}>"
+            f" free tables: {self.kernel.policy_name}>"
         )
 
     def check(self) -> None:

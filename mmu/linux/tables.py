@@ -143,7 +143,9 @@ def _own_references(mm: MmStruct, root: int, nr: int, problems: list[str]) -> di
         used = sum(entry != 0 for entry in entries)
         if policy.counts and used != counts[address]:
             words = _WORDS[lib.TABLES_REFERENCES]
-            problems.append(words.format(address=address, value=used, other=counts[address]))
+            problems.append(
+                words.format(table="PTE", address=address, value=used, other=counts[address])
+            )
     return counts
 
 

@@ -41,7 +41,7 @@ def every_schedule(
     given: list[Actor] | None = []
     while given is not None:
         run = Run(make, max_steps)
-        happens = Happens(len(run.actors))
+        happens = Happens(run.actors)
         options: list[Sequence[Actor]] = []
         while able := run.enabled():
             place = len(options)

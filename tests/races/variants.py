@@ -1,234 +1,410 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The published series' defects, as functions that take the place of ours in the Python engine.
+"""The published series' defects, each a small change of ours: what it did, in the place of what we
+do. docs/races.md has each as a lesson; the explorer finds each by itself.
 
-Each is what the series, or a step of it, did; the docstring says which defect of docs/pte_ref.md it
-is. ucmmu.testing.variants puts them in place.
+A method takes the place of the policy's (mmu.linux.free_tables), a function marked by replaces()
+that of the module's. ``ucmmu race --variant tests/races/variants.py:D1 fault-fault`` runs one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from mmu._native import lib
-from mmu.linux import anon, mmu_gather, pgalloc, pt_reclaim, pte_ref, rcu, tlbflush
-from mmu.linux.locks import pmd_lock, pmd_unlock
-from mmu.linux.pgtable import entry_pfn, mm_find_pmd, pmd_none, xchg_pmd
-from mmu.linux.policies import policy_of
+from mmu.linux import anon, engine, mmu_gather, pagewalk, pte_ref, rcu, tlbflush
+from mmu.linux.locks import pmd_lock, pmd_unlock, pte_lock, pte_unlock
+from mmu.linux.mmu_gather import mm_dec_nr_ptes
+from mmu.linux.pgtable import (
+    addr_end,
+    entry_pfn,
+    mm_find_pmd,
+    pmd_none,
+    pte_table,
+    table_entry,
+    xchg_pmd,
+)
+from mmu.linux.policy import FreeTables
+from mmu.linux.pt_reclaim import free_pte
 from mmu.linux.pte_ref import PteAlloc, TryGet
+from mmu.units import PAGE_SHIFT
+from ucmmu.race.variant import Variant, replaces
+
+RCU, PMDLOCK, SCAN = FreeTables.REFCOUNT, FreeTables.REFCOUNT_PMDLOCK, FreeTables.SCAN
+BOTH = (RCU, PMDLOCK)
 
 
-def find(mm: Any, pmd: int, addr: int, *, install: Callable[..., int], spin: bool = False) -> Any:
-    """pte_alloc_get()'s loop, with another way to install, and to spin on a count of 0."""
-    while True:
-        result, table = pte_ref.pte_try_get(mm, pmd)
-        if result == TryGet.SUCCEEDED:
-            return PteAlloc.OK, table
-        if result == TryGet.FAILED_ZERO and spin:
-            mm.kernel.point("cpu_relax")
-        elif result == TryGet.FAILED_ZERO:
-            policy_of(mm.kernel).found_zero(mm, pmd, addr)
-        elif held := install(mm, pmd, addr, pgalloc.table_alloc(mm)):
-            return PteAlloc.OK, held
+class D1(Variant):
+    """The table is published before its count is set: whoever comes between the two finds 0."""
 
+    policies = BOTH
+    scenarios = ("fault-fault",)
+    seen = "."
 
-def d1_published_before_its_count(mm: Any, pmd: int, addr: int) -> Any:
-    """D1: pmd_install() first, pte_ref_init() after."""
-
-    def install(mm: Any, pmd: int, addr: int, table: int) -> int:
-        held = pte_ref.pmd_install(mm, pmd, addr, table)
-        mm.kernel.point("published")
-        pte_ref.pte_ref_init(mm, table, pmd, 1)
+    def install_new(self, mm: Any, pmd: Any, addr: int, table: int) -> int:
+        """pmd_install() first, pte_ref_init() after."""
+        held = self.pmd_install(mm, pmd, addr, table)
+        if held == table:
+            self.kernel.point("published")
+            self.pte_ref_init(mm, table, pmd, 1)
         return held
 
-    return find(mm, pmd, addr, install=install)
+
+class D2(Variant):
+    """Who finds a count of 0 tries again until the freer has cleared the PMD: a freer who is
+    preempted then keeps everybody waiting.
+    """
+
+    policies = (RCU,)
+    scenarios = ("fault-zap",)
+    seen = "."
+
+    def found_zero(self, mm: Any, pmd: Any, addr: int) -> None:
+        """cpu_relax()."""
+        self.kernel.point("cpu_relax")
 
 
-def d2_spins_on_zero(mm: Any, pmd: int, addr: int) -> Any:
-    """D2: who finds a count of 0 tries again until the freer has cleared the PMD."""
+class D2Locked(D2):
+    """The same in the first design, where the count reached 0 before the PMD lock was taken."""
 
-    def install(mm: Any, pmd: int, addr: int, table: int) -> int:
-        pte_ref.pte_ref_init(mm, table, pmd, 1)
-        return pte_ref.pmd_install(mm, pmd, addr, table)
+    policies = (PMDLOCK,)
 
-    return find(mm, pmd, addr, install=install, spin=True)
+    def put_last(self, mm: Any, tlb: Any, table: int, addr: int, nr: int, holder: Any) -> None:
+        """The count first, the lock after."""
+        if self.table_put(mm, table, nr, holder):
+            pmd = mm.memory.page(table).pmd
+            self.kernel.point("free_pte_table")
+            pmd_lock(mm, pmd)
+            self.free_and_unlock(mm, tlb, pmd, addr)
 
 
-def d2_zero_before_the_lock(
-    self: Any, mm: Any, tlb: Any, table: int, addr: int, nr: int, holder: int
-) -> None:
-    """D2, first design: the count reaches 0 before the PMD lock is taken."""
-    if self.table_put(mm, table, nr, holder):
-        pmd = mm.memory.page(table).pmd
-        mm.kernel.point("free_pte_table")
-        pmd_lock(mm, pmd)
-        self.free_and_unlock(mm, tlb, pmd, addr)
+class D3(Variant):
+    """The flush does not say that tables were freed, so lazy CPUs keep ways to them."""
+
+    policies = BOTH
+    scenarios = ("lazy-zap", "lazy-guard")
+    seen = "."
+
+    @replaces(mmu_gather)
+    def flush_tlb_mm_range(mm: Any, start: int, end: int, stride_shift: int, freed: int) -> None:
+        """Without freed_tables."""
+        _flush_tlb_mm_range(mm, start, end, stride_shift, 0)
 
 
 _flush_tlb_mm_range = tlbflush.flush_tlb_mm_range
 
 
-def d3_without_freed_tables(mm: Any, start: int, end: int, stride: int, freed_tables: int) -> None:
-    """D3: the flush does not say that tables were freed."""
-    _flush_tlb_mm_range(mm, start, end, stride, 0)
+class D4(Variant):
+    """The PMD lock is dropped between the clearing of the PMD and the flush: a new table comes
+    beside old translations.
+    """
+
+    policies = BOTH
+    scenarios = ("zap-visit-fault",)
+    seen = "."
+
+    def free_and_unlock(self, mm: Any, tlb: Any, pmd: Any, addr: int) -> None:
+        """Unlock, then flush."""
+        table = self.detach(mm, pmd, addr)
+        pmd_unlock(mm, pmd)
+        if table is None:
+            return
+        self.kernel.point("pmd_cleared")
+        self.flush_detached(mm, tlb, table, addr)
+        mm_dec_nr_ptes(mm)
+        if tlb is None:
+            self.tlb_remove_tables([table])
 
 
-def d4_flushed_after_the_lock(self: Any, mm: Any, tlb: Any, pmd: int, addr: int) -> None:
-    """D4: the PMD lock is dropped between the clearing of the PMD and the flush."""
-    table = self.detach(mm, pmd, addr)
-    pmd_unlock(mm, pmd)
-    if table is None:
-        return
-    mm.kernel.point("pmd_cleared")
-    self.flush_detached(mm, tlb, table, addr)
-    mmu_gather.mm_dec_nr_ptes(mm)
-    if tlb is None:
-        self.tlb_remove_tables([table])
+class D4Gathered(Variant):
+    """A table comes into a slot whose flush a gather still owes."""
 
+    policies = BOTH
+    scenarios = ("fault-zap",)
+    seen = "."
 
-def d4_owed_flush_forgotten(self: Any, mm: Any, pmd: int, addr: int) -> None:
-    """D4, gathered: a table comes into a slot whose flush is still owed."""
+    def flush_before_install(self, mm: Any, pmd: Any, addr: int) -> None:
+        """Nothing is flushed."""
 
 
 LOCK_FREED = 0x6B6B6B6B
 """What the memory of a freed lock holds."""
 
 
-def d5_lock_freed_at_once(self: Any, tables: Any) -> None:
-    """D5: the table's lock does not live as long as its frame."""
-    for table in tables:
-        self.memory.page(table).ptl = LOCK_FREED
-        rcu.call_rcu(self.kernel, table)
+class D5(Variant):
+    """The lock of the table does not live as long as its frame."""
+
+    policies = (RCU,)
+    scenarios = ("zap-rcu-reader",)
+    seen = "."
+
+    def tlb_remove_tables(self, tables: Sequence[int]) -> None:
+        """The lock goes at once, the frame after a grace period."""
+        for table in tables:
+            self.memory.page(table).ptl = LOCK_FREED
+            rcu.call_rcu(self.kernel, table)
 
 
-def d6_section_left_open(self: Any, mm: Any, pmd: int) -> Any:
-    """D6: the way out for an empty slot forgets the end of the RCU read section."""
-    rcu.rcu_read_lock(mm.kernel)
-    pmdval = mm.memory.read_u64(pmd)
-    mm.kernel.point("pte_try_get")
-    if pmd_none(mm.memory.read_u64(pmd)):
-        return TryGet.FAILED_NONE, 0
-    result = self.get_named(mm, pmdval)
-    rcu.rcu_read_unlock(mm.kernel)
-    return result, pmdval
+class D6(Variant):
+    """The way out for an empty slot forgets the end of the RCU read section."""
+
+    policies = (RCU,)
+    scenarios = ("fault-zap",)
+    seen = "LOCK_KEPT|RCU"
+
+    def pte_try_get(self, mm: Any, pmd: Any) -> Any:
+        """An early return."""
+        if pmd_none(self.memory.read_u64(pmd)):
+            return TryGet.FAILED_NONE, 0
+        rcu.rcu_read_lock(self.kernel)
+        self.kernel.point("pte_try_get")
+        pmdval = self.memory.read_u64(pmd)
+        if pmd_none(pmdval):
+            return TryGet.FAILED_NONE, 0
+        result = self.get_named(mm, pmdval)
+        rcu.rcu_read_unlock(self.kernel)
+        return result, pmdval
 
 
-def d6_lock_kept(self: Any, mm: Any, pmd: int) -> Any:
-    """D6, first design: the way out for an empty slot forgets the PMD lock."""
-    mm.kernel.point("pte_try_get")
-    pmd_lock(mm, pmd)
-    pmdval = mm.memory.read_u64(pmd)
-    if pmd_none(pmdval):
-        return TryGet.FAILED_NONE, 0
-    result = self.get_named(mm, pmdval)
-    pmd_unlock(mm, pmd)
-    return result, pmdval
+class D6Locked(Variant):
+    """The same in the first design: it forgets the PMD lock."""
+
+    policies = (PMDLOCK,)
+    scenarios = ("fault-zap",)
+    seen = "."
+
+    def pte_try_get(self, mm: Any, pmd: Any) -> Any:
+        """An early return."""
+        if pmd_none(self.memory.read_u64(pmd)):
+            return TryGet.FAILED_NONE, 0
+        self.kernel.point("pte_try_get")
+        pmd_lock(mm, pmd)
+        pmdval = self.memory.read_u64(pmd)
+        if pmd_none(pmdval):
+            return TryGet.FAILED_NONE, 0
+        result = self.get_named(mm, pmdval)
+        pmd_unlock(mm, pmd)
+        return result, pmdval
 
 
-def d7_put_after_a_failed_get(mm: Any, pmd: int, addr: int) -> None:
-    """D7: a walker whose way out puts what it did not get."""
-    result, table = pte_ref.pte_try_get(mm, pmd)
-    if result != TryGet.SUCCEEDED:
-        mm.kernel.point("nothing there")
-    pte_ref.pte_put(mm, table, addr)
+class D7(Variant):
+    """A walker's way out puts what it did not get."""
+
+    policies = BOTH
+    scenarios = ("zap-walk",)
+    seen = "."
+
+    @replaces(pagewalk)
+    def walk_page_range(mm: Any, start: int, end: int) -> Iterator[Any]:
+        """One table of it."""
+        pmd = mm_find_pmd(mm, start)
+        if pmd is None or pmd_none(mm.memory.read_u64(pmd)):
+            return
+        result, table = pte_ref.pte_try_get(mm, pmd)
+        values = None
+        if result == TryGet.SUCCEEDED:
+            pte_lock(mm, table)
+            values = [mm.memory.read_u64(table_entry(table, start))]
+            pte_unlock(mm, table)
+        pte_ref.pte_put(mm, table, start)
+        yield start, addr_end(start, end, 2), values
 
 
-def walker(mm: Any, pmd: int, addr: int) -> None:
-    """A walker that puts what it got."""
-    result, table = pte_ref.pte_try_get(mm, pmd)
-    if result == TryGet.SUCCEEDED:
-        pte_ref.pte_put(mm, table, addr)
+class D8(Variant):
+    """The write to the zero page sets an entry that was set already, and counts it again."""
+
+    policies = BOTH
+    scenarios = ("zero-page-writes",)
+    seen = "."
+
+    @replaces(anon)
+    def _do_wp_page(mm: Any, vma: Any, pte: Any, addr: int) -> int:
+        result = _do_wp_page(mm, vma, pte, addr)
+        _pte_entries_set(mm, pte >> PAGE_SHIFT, 1)
+        return result
 
 
 _do_wp_page = anon._do_wp_page
-
-
-def d8_counted_again(mm: Any, vma: Any, pte: int, addr: int) -> int:
-    """D8: the write to the zero page sets an entry that was set already, and counts it."""
-    result = _do_wp_page(mm, vma, pte, addr)
-    pte_ref.pte_entries_set(mm, pte >> 12, 1)
-    return result
-
-
 _handle_pte_fault = anon._handle_pte_fault
 
 
-def d9_sigbus(mm: Any, vma: Any, addr: int, write: bool) -> int:
-    """D9: a fault that cannot have the table that it saw ends in SIGBUS."""
-    pmd = mm_find_pmd(mm, addr)
-    if pmd is not None and not pmd_none(mm.memory.read_u64(pmd)):
-        result, table = pte_ref.pte_try_get(mm, pmd)
-        if result != TryGet.SUCCEEDED:
-            return int(lib.VM_FAULT_SIGBUS)
-        pte_ref.pte_put(mm, table, addr)
-    return _handle_pte_fault(mm, vma, addr, write)
+class D9(Variant):
+    """A fault that cannot have the table that it saw ends in SIGBUS."""
+
+    policies = BOTH
+    scenarios = ("fault-zap",)
+    seen = "a signal: SIGBUS"
+
+    @replaces(anon)
+    def _handle_pte_fault(mm: Any, vma: Any, addr: int, write: bool) -> int:
+        pmd = mm_find_pmd(mm, addr)
+        if pmd is not None and not pmd_none(mm.memory.read_u64(pmd)):
+            result, table = pte_ref.pte_try_get(mm, pmd)
+            if result != TryGet.SUCCEEDED:
+                return int(lib.VM_FAULT_SIGBUS)
+            pte_ref.pte_put(mm, table, addr)
+        return _handle_pte_fault(mm, vma, addr, write)
 
 
-def d10_put_lost(mm: Any, table: int, addr: int) -> None:
-    """D10: the way out of a fault loses its put."""
+class D10(Variant):
+    """The way out of a fault that finds no memory loses its put."""
+
+    policies = BOTH
+    scenarios = ("zap-fault-oom",)
+    seen = "."
+
+    @replaces(anon)
+    def _handle_pte_fault(mm: Any, vma: Any, addr: int, write: bool) -> int:
+        pmd = engine.pmd_alloc(mm, addr)
+        assert pmd is not None
+        allocated, pte = pte_ref.pte_alloc_get_map_lock(mm, pmd, addr)
+        if allocated != PteAlloc.OK:
+            return int(lib.VM_FAULT_OOM)
+        result = anon._resolve_locked(mm, vma, pte, addr, write)
+        pte_unlock(mm, pte_table(pte))
+        if not result & lib.VM_FAULT_OOM:
+            pte_ref.pte_put(mm, pte_table(pte), addr)
+        return int(result)
 
 
-_pte_put = pte_ref.pte_put
+class D11(Variant):
+    """The put is of the table that the PMD names now."""
+
+    policies = BOTH
+    scenarios = ("move-visit",)
+    seen = "."
+
+    def put_many(self, mm: Any, tlb: Any, table: int, addr: int, nr: int, holder: Any) -> None:
+        """The PMD is read again."""
+        pmd = mm_find_pmd(mm, addr)
+        named = 0 if pmd is None else entry_pfn(self.memory.read_u64(pmd))
+        super().put_many(mm, tlb, named or table, addr, nr, holder)
 
 
-def d11_rereads_the_pmd(mm: Any, table: int, addr: int) -> None:
-    """D11: the put is of the table that the PMD names now."""
-    pmd = mm_find_pmd(mm, addr)
-    assert pmd is not None
-    _pte_put(mm, entry_pfn(mm.memory.read_u64(pmd)), addr)
+class D12(Variant):
+    """The visitor's reference is dropped before the entry that it set is counted."""
+
+    policies = BOTH
+    scenarios = ("fault-zap",)
+    seen = "."
+
+    @replaces(anon)
+    def pte_entries_set(mm: Any, table: int, nr: int) -> None:
+        """Later."""
+
+    @replaces(anon)
+    def pte_put(mm: Any, table: int, addr: int) -> None:
+        """The put first."""
+        _pte_put(mm, table, addr)
+        _pte_entries_set(mm, table, 1)
 
 
-def d12_visitor_gone(mm: Any, table: int, addr: int) -> None:
-    """D12: the visitor's reference is dropped before the entry is counted."""
-    _pte_put(mm, table, addr)
-    pte_ref.pte_entries_set(mm, table, 1)
+_pte_put, _pte_entries_set = pte_ref.pte_put, pte_ref.pte_entries_set
 
 
-def nothing(*_: object) -> None:
-    """In the place of a step that is left out."""
-
-
-def scan_without_a_second_look(self: Any, tlb: Any, pmd: Any, addr: int) -> None:
+class ScanMidway(Variant):
     """Merged scan: a table is freed though the PTE lock was dropped since its entries were
     cleared.
     """
-    mm = tlb.mm
-    pmd_lock(mm, pmd)
-    pmdval = xchg_pmd(mm, addr, pmd, 0)
-    pmd_unlock(mm, pmd)
-    pt_reclaim.free_pte(tlb, pmd, pmdval, addr)
+
+    policies = (SCAN,)
+    scenarios = ("zap-midway-fault",)
+    seen = "."
+
+    def try_to_free_pte(self, tlb: Any, pmd: Any, addr: int) -> None:
+        """Without a second look."""
+        pmd_lock(tlb.mm, pmd)
+        pmdval = xchg_pmd(tlb.mm, addr, pmd, 0)
+        pmd_unlock(tlb.mm, pmd)
+        free_pte(tlb, pmd, pmdval, addr)
 
 
-def scan_waits_inside_the_pte_lock(self: Any, mm: Any, pmd: int, addr: int) -> int:
+class ScanWaits(Variant):
     """Merged scan: the PMD lock is waited for, not tried, with the PTE lock held."""
-    pmd_lock(mm, pmd)
-    pmdval = xchg_pmd(mm, addr, pmd, 0)
-    pmd_unlock(mm, pmd)
-    return pmdval
+
+    policies = (SCAN,)
+    scenarios = ("zap-midway-zap",)
+    seen = "LOCK_ORDER|no CPU can go on"
+
+    def try_get_and_clear_pmd(self, mm: Any, pmd: Any, addr: int) -> int:
+        """It waits."""
+        pmd_lock(mm, pmd)
+        pmdval = xchg_pmd(mm, addr, pmd, 0)
+        pmd_unlock(mm, pmd)
+        return pmdval
 
 
-def aba_not_looked_at_again(self: Any, mm: Any, pmd: int) -> Any:
-    """ABA: the PMD is not read again after the increment."""
-    rcu.rcu_read_lock(mm.kernel)
-    pmdval = mm.memory.read_u64(pmd)
-    mm.kernel.point("pte_try_get")
-    result = self.get_named(mm, pmdval)
-    rcu.rcu_read_unlock(mm.kernel)
-    return result, pmdval
+class ScanNotLookedAtAgain(Variant):
+    """Where nothing is counted: the PTE lock is waited for, and the table that it is of may have
+    gone meanwhile.
+    """
+
+    policies = (SCAN,)
+    scenarios = ("fault-zap-2M",)
+    seen = "."
+
+    @replaces(pte_ref)
+    def _lock_same(mm: Any, pmd: Any, table: int) -> bool:
+        pte_lock(mm, table)
+        return True
 
 
-def split_get(self: Any, mm: Any, table: int, nr: int, _holder: int) -> None:
+class ABA(Variant):
+    """The PMD is not read again after the increment."""
+
+    policies = BOTH
+    scenarios = ("move-lookup",)
+    seen = "ABA"
+
+    def pte_try_get(self, mm: Any, pmd: Any) -> Any:
+        """One look."""
+        rcu.rcu_read_lock(self.kernel)
+        pmdval = self.memory.read_u64(pmd)
+        self.kernel.point("pte_try_get")
+        result = self.get_named(mm, pmdval)
+        rcu.rcu_read_unlock(self.kernel)
+        return result, pmdval
+
+
+class NotAtomic(Variant):
     """A count that is no atomic: read, add, write."""
-    page = mm.memory.page(table)
-    old = page.pte_refcount
-    mm.kernel.point("count read")
-    page.pte_refcount = old + nr
+
+    policies = BOTH
+    scenarios = ("fault-fault",)
+    seen = "."
+
+    def table_get(self, mm: Any, table: int, nr: int, holder: Any) -> None:
+        """Read, add, write."""
+        page = self.memory.page(table)
+        old = page.pte_refcount
+        self.kernel.point("count_read")
+        page.pte_refcount = old + nr
+        self.tell_get(table, old, old + nr, holder)
+
+    def table_put(self, mm: Any, table: int, nr: int, holder: Any) -> bool:
+        """Read, subtract, write."""
+        page = self.memory.page(table)
+        old = page.pte_refcount
+        self.kernel.point("count_read")
+        page.pte_refcount = old - nr
+        self.tell_put(table, old, old - nr, holder)
+        return bool(old == nr)
 
 
-def split_put(self: Any, mm: Any, table: int, nr: int, _holder: int) -> bool:
-    """A count that is no atomic: read, subtract, write."""
-    page = mm.memory.page(table)
-    old = page.pte_refcount
-    mm.kernel.point("count read")
-    page.pte_refcount = old - nr
-    return bool(old == nr)
+class NoInterrupt(Variant):
+    """First design, where a flush is a broadcast: nothing holds off the walkers without a lock."""
+
+    policies = (PMDLOCK,)
+    scenarios = ("gup-guard-invlpgb", "gup-zap-invlpgb")
+    seen = "."
+
+    @replaces(mmu_gather)
+    def tlb_remove_table_sync_one(_kernel: Any) -> None:
+        """Nobody is asked."""
+
+
+def _is_variant(value: object) -> bool:
+    return isinstance(value, type) and issubclass(value, Variant) and value is not Variant
+
+
+VARIANTS = {name: value for name, value in list(globals().items()) if _is_variant(value)}

@@ -11,6 +11,7 @@
 
 #include "memory/page_alloc.h"
 #include "mm/pgalloc.h"
+#include "mm/pmd_ref.h"
 #include "mm/rcu.h"
 #include "mm/tlbflush.h"
 #include "stress.h"

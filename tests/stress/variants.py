@@ -114,10 +114,8 @@ VARIANTS = (
         "the put is not atomic",
         "refcount",
         "mm/pte_ref.c",
-        """\
-	} while (!__atomic_compare_exchange_n(&page->pte_refcount, &old, old - nr, true,
-					      __ATOMIC_RELEASE, __ATOMIC_RELAXED));
-""",
+        "	} while (!__atomic_compare_exchange_n(&page->pte_refcount, &old, old - nr, true,\n"
+        "					      __ATOMIC_RELEASE, __ATOMIC_RELAXED));\n",
         "		WRITE_ONCE(page->pte_refcount, old - nr);\n	} while (0);\n",
     ),
     Variant(

@@ -103,6 +103,9 @@ class Watch:
         self.memory = memory
         self.fine = fine
         self.active = False
+        self.coarse = False
+        """Whether a step may pass a lock's point: what it waits for is then no reason not to begin
+        it."""
         self.on_freed: Callable[[int, Object], None] | None = None
         self.buffers: list[StoreBuffer[Object]] = [
             StoreBuffer[Object]() for _ in (kernel.cpus if tso else ())
@@ -117,6 +120,8 @@ class Watch:
         self._takes: set[Object] = set()
         self._frees: set[Object] = set()
         self._waits: set[Object] = set()
+        self._fenced: set[Object] = set()
+        self._plain: set[Object] = set()
         self._stores = [0] * len(kernel.cpus)
         self._ran: set[int] = set()
         self._quiet_frame = -1
@@ -132,6 +137,14 @@ class Watch:
         memory.watch = self
         kernel.instrument = self
 
+    def close(self) -> None:
+        """Watch no more; what waits in store buffers reaches memory."""
+        for buffer in self.buffers:
+            buffer.drain_all(self.memory.raw_store)
+        self.active = False
+        self.memory.watch = None
+        self.kernel.instrument = None
+
     # The scheduler calls these.
 
     def begin_step(self, cpu: int) -> None:
@@ -139,6 +152,7 @@ class Watch:
         self._cpu = cpu
         self._reads, self._writes = set(), set()
         self._waits, self._takes, self._frees = set(), set(), set()
+        self._fenced, self._plain = set(), set()
         self._everything = False
         self._shared = None
         self._ran = {cpu}
@@ -155,12 +169,19 @@ class Watch:
             for what, field, before, now in diff.changes():
                 mix((what, field), before, now)
                 self._writes.add(what)
-                drains = drains or field not in _LOCAL_FIELDS or what[:2] != own  # type: ignore[index]
+                local = field in _LOCAL_FIELDS and what[:2] == own  # type: ignore[index]
+                drains = drains or not (local or what in self._fenced)
         if drains and self.buffers:
             self._drain_now(self._cpu)
         self._reads |= self._always
         for cpu in self._ran:
             self._reads |= self._own[cpu]
+        whole = self._takes & self._frees  # a wait for it could be tried before this step
+        if self.coarse:  # the step may have begun before it came to what it waits for
+            whole |= self._waits | self._takes | self._frees
+        self._writes |= whole
+        for part in (self._waits, self._takes, self._frees):
+            part -= whole
         return StepAccess(
             reads=frozenset(self._reads),
             writes=frozenset(self._writes),
@@ -178,10 +199,11 @@ class Watch:
         """The oldest store of that CPU reaches memory."""
         token = ("buffer", cpu, self._stores[cpu] - len(self.buffers[cpu]))
         what, value = self.buffers[cpu].drain()
+        unlocks = _is_lock(what) and not value and self.memory.raw_load(what) == cpu + 1
         self.memory.raw_store(what, value)
         frees: list[Object] = [token]
         writes = {("store_buffer", cpu)}
-        if _is_lock(what) and not value:
+        if unlocks:
             frees.append(what)
             return StepAccess(writes=frozenset(writes), frees=frozenset(frees))
         return StepAccess(writes=self._group(what)[0] | writes, frees=frozenset(frees))
@@ -204,6 +226,8 @@ class Watch:
         """See MemoryWatch."""
         self._touch(what, frame)
         self._reads |= self._group(what)[0]
+        if self._locked.get(self.this_cpu()) != what:
+            self._plain.add(what)
         return self._value(what)
 
     def load_block(self, words: range, frame: int) -> list[int]:
@@ -249,14 +273,18 @@ class Watch:
 
     def _note_store(self, what: Object, value: int, cpu: int, modifies: bool) -> None:
         """References that are taken, and those that are dropped, are so in any order."""
-        if _is_lock(what) and (cpu in self._spinning or not value):
+        spun = cpu in self._spinning and self._touched_only(what)
+        if _is_lock(what) and modifies and value and spun:
             self._reads.discard(what)
-            if value:
-                self._waits.add(what)
-            (self._takes if value else self._frees).add(what)
+            self._waits.add(what)
+            self._takes.add(what)
+            return
+        if _is_lock(what) and not value and self._value(what) == cpu + 1:
+            self._reads.discard(what)
+            self._frees.add(what)
             return
         everyone, gets, puts = self._group(what)
-        if modifies and gets:
+        if modifies and gets and what not in self._plain:
             old = self._value(what)
             if min(old, value) >= 1 and old != value:
                 self._reads -= everyone
@@ -264,6 +292,14 @@ class Watch:
                 self._writes.add((*what, "get" if value > old else "put", cpu))  # type: ignore[misc]
                 return
         self._writes |= everyone
+
+    def _touched_only(self, what: Object) -> bool:
+        """Whether the step has done nothing else yet: else, if it had to wait, it would have done
+        that all the same.
+        """
+        others = self._writes or self._waits or self._takes or self._frees
+        frame = ("frame", what[1]) if isinstance(what, tuple) else None
+        return not others and self._reads <= {what, frame}
 
     def _group(self, what: Object) -> tuple[frozenset[Object], ...]:
         """(what a plain access of it touches, takers of references, droppers)."""
@@ -358,9 +394,11 @@ class Watch:
         """See Instrument."""
         if not self.active:
             return
+        cpu = self.this_cpu()
+        if self._shared is not None and self._locked.get(cpu) == self._shared:
+            return  # it has begun already: what is locked is the whole of it
         if self._shared is not None and self._quiet_frame < 0:
             self._switch()
-        cpu = self.this_cpu()
         self._fence(cpu)
         self._locked[cpu] = None
         (self._spinning.add if spin_lock else self._spinning.discard)(cpu)
@@ -379,6 +417,7 @@ class Watch:
             self._before(what)
             self._fence(self.this_cpu())
             self._writes.add(what)
+            self._fenced.add(what)
 
     def instrument_lock(self, lock: RwSemaphore | object, number: int, *, write: bool) -> None:
         """See Instrument: readers come and go in any order."""

@@ -3,38 +3,55 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from dataclasses import dataclass
-from typing import Final
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, ProcessPoolExecutor, wait
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
 
-from ucmmu.race.program import Actor, Step, format_schedule
-from ucmmu.race.search import Found, Search, explore
+from ucmmu.race.explore import Found, Limits, explore, explore_at_random
+from ucmmu.race.minimal import minimal
+from ucmmu.race.run import Failure
 from ucmmu.race.setting import Setting
+
+if TYPE_CHECKING:
+    from multiprocessing.sharedctypes import Synchronized
+    from multiprocessing.synchronize import Event
+    from typing import TypeAlias
+
+    Counter: TypeAlias = Synchronized[int]
 
 BOUNDS: Final = {2: 3, 3: 2, 4: 1}
 """Preemptions up to which scenarios of so many operations are explored, if nothing else is said."""
+MAX_STEPS: Final = 10_000
+"""Steps of one order; more are a wait without bound."""
+
+OnProgress = Callable[[int], bool]
+"""Told how many orders were run since; whether to go on."""
 
 
 @dataclass(frozen=True)
-class Failure:
-    """A schedule that fails: the error's kind and text, and the steps that led to it."""
+class Search:
+    """What to run: orders with up to ``bound`` preemptions, None: all; no more than ``schedules``,
+    no longer than ``seconds``; with ``seed`` at random instead, until one of these ends it.
+    """
 
-    kind: str
-    reason: str
-    steps: tuple[Step, ...]
+    bound: int | None = 3
+    schedules: int | None = None
+    seconds: float | None = None
+    seed: int | None = None
 
-    @property
-    def schedule(self) -> str:
-        """As ``--replay`` takes it."""
-        return format_schedule([step.actor for step in self.steps])
+
+Task = tuple[Setting, Search]
 
 
 @dataclass(frozen=True)
 class Result:
     """What came of a setting: ``schedules`` run; ``bound``, the preemptions up to which all were,
-    None: all there are; ``wanted``, up to which they should be; ``seconds`` it took.
+    None: not even 0; ``wanted``, up to which they should be, None: all there are; ``complete``: all
+    there are were run; ``stopped`` before; ``seconds`` it took.
     """
 
     setting: Setting
@@ -43,40 +60,39 @@ class Result:
     wanted: int | None
     seconds: float
     failure: Failure | None = None
+    complete: bool = False
     stopped: bool = False
-    """It ended before the bound that was wanted."""
     at_random: bool = False
-
-    @property
-    def complete(self) -> bool:
-        """Whether every order there is was run."""
-        return not (self.stopped or self.at_random or self.failure) and self.bound is None
 
     @property
     def verdict(self) -> str:
         """``failed``, ``UNFINISHED``, or ``passed``."""
         if self.failure is not None:
             return "failed"
-        return "UNFINISHED" if self.stopped and not self.at_random else "passed"
-
-
-OnProgress = Callable[[int], bool]
-"""Told how many schedules were run since; whether to go on."""
+        return "UNFINISHED" if self.stopped else "passed"
 
 
 def run(setting: Setting, search: Search, on_progress: OnProgress | None = None) -> Result:
-    """Explore one setting."""
+    """Explore one setting. An order at random that fails is made as short as can be."""
     started = time.monotonic()
-    failure = None
+    interrupted: list[bool] = []
+
+    def on_run() -> bool:
+        if on_progress is not None and not on_progress(1):
+            interrupted.append(True)
+        return not interrupted
+
     try:
-        found: Found = explore(setting.program, search, on_progress)
+        found = _explore(setting, search, on_run)
     except Exception as error:  # of a variant: the world cannot even be made
         if setting.variant is None:
             raise
-        found = Found(schedules=0)
-        failure = Failure(type(error).__name__, f"before the race: {_text(error)}", ())
-    if found.error is not None:
-        failure = Failure(type(found.error).__name__, _text(found.error), tuple(found.steps))
+        text = f"before the race: {error}"
+        found = Found(failure=Failure(type(error).__name__, text, (), ()))
+    at_random = search.seed is not None
+    failure = found.failure
+    if failure is not None and at_random:
+        failure = minimal(setting.program, failure)
     return Result(
         setting,
         found.schedules,
@@ -84,59 +100,98 @@ def run(setting: Setting, search: Search, on_progress: OnProgress | None = None)
         search.bound,
         time.monotonic() - started,
         failure,
-        found.stopped and found.error is None,
-        search.seed is not None,
+        found.complete,
+        bool(interrupted) if at_random else found.stopped,
+        at_random,
     )
 
 
+def _explore(setting: Setting, search: Search, on_run: Callable[[], bool]) -> Found:
+    limits = Limits(search.schedules, search.seconds, MAX_STEPS)
+    if search.seed is None:
+        return explore(setting.program, bound=search.bound, limits=limits, on_run=on_run)
+    return explore_at_random(setting.program, seed=search.seed, limits=limits, on_run=on_run)
+
+
 def unfinished(setting: Setting, search: Search) -> Result:
-    """Of a setting that was not explored to its end."""
+    """Of a setting that was not begun."""
     return Result(setting, 0, None, search.bound, 0.0, stopped=True)
 
 
-def shrunk(result: Result) -> Result:
-    """With a failing order that is as short as can be."""
-    return result
-
-
-def _text(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return " ".join(line.strip() for line in lines[:3]) or type(error).__name__
-
-
-def replay(setting: Setting, schedule: Sequence[Actor]) -> Result:
-    """Run the one schedule; what it leaves open goes on CPU by CPU."""
-    return run(setting, Search(bound=None, schedule=tuple(schedule)))
-
-
 def run_all(
-    tasks: Sequence[tuple[Setting, Search]], jobs: int, on_progress: OnProgress | None = None
+    tasks: Sequence[Task],
+    jobs: int,
+    on_progress: OnProgress | None = None,
+    seconds: float | None = None,
 ) -> Iterator[Result]:
     """Explore each; results in the order of the tasks. With ``jobs`` more than 1 in as many
-    processes.
+    processes. When ``on_progress`` says so, what is being run and what was not begun is unfinished.
+    ``seconds`` are for all together: each has its share of what is left when it begins.
     """
-    if jobs == 1:
-        for setting, search in tasks:
-            yield run(setting, search, on_progress)
+    end = None if seconds is None else time.monotonic() + seconds
+    if jobs > 1:
+        yield from _run_in_processes(tasks, jobs, on_progress, end)
         return
-    with ProcessPoolExecutor(jobs) as pool:
-        futures = [pool.submit(run, *task) for task in tasks]
-        try:
-            yield from _in_order(futures, on_progress)
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    going = True
+    for number, (setting, search) in enumerate(tasks):
+        going = going and (on_progress is None or on_progress(0))
+        shared = _with_share(search, end, len(tasks) - number)
+        yield run(setting, shared, on_progress) if going else unfinished(setting, search)
 
 
-def _in_order(
-    futures: Sequence[Future[Result]], on_progress: OnProgress | None
+def _with_share(search: Search, end: float | None, waiting: float) -> Search:
+    """With the seconds until ``end`` shared among those that wait."""
+    if end is None:
+        return search
+    return replace(search, seconds=max(0.0, end - time.monotonic()) / max(waiting, 1.0))
+
+
+# In several processes.
+
+_stop: Event | None = None  # in a worker: whether all is over
+_begun: Counter | None = None  # how many tasks were begun
+
+
+def _begin(stop: Event, begun: Counter) -> None:
+    """What a worker does first: ^C and its like are its parent's to hear."""
+    global _stop, _begun
+    _stop, _begun = stop, begun
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_IGN)
+
+
+def _run_in_worker(task: Task, end: float | None, nr_tasks: int, jobs: int) -> Result:
+    assert _stop is not None and _begun is not None
+    stop = _stop
+    with _begun.get_lock():
+        waiting = nr_tasks - _begun.value
+        _begun.value += 1
+    if stop.is_set():
+        return unfinished(*task)
+    setting, search = task
+    shared = _with_share(search, end, waiting / jobs)
+    return run(setting, shared, lambda _: not stop.is_set())
+
+
+def _run_in_processes(
+    tasks: Sequence[Task], jobs: int, on_progress: OnProgress | None, end: float | None
 ) -> Iterator[Result]:
-    told: set[Future[Result]] = set()
-    for future in futures:
-        while not future.done():
-            done, _ = wait(futures, timeout=0.2, return_when=FIRST_COMPLETED)
-            for other in done - told:
-                told.add(other)
-                if on_progress is not None:
-                    on_progress(other.result().schedules)
-        yield future.result()
+    context = multiprocessing.get_context("fork")
+    stop, begun = context.Event(), context.Value("Q", 0)
+    with ProcessPoolExecutor(jobs, context, _begin, (stop, begun)) as pool:
+        futures = [pool.submit(_run_in_worker, task, end, len(tasks), jobs) for task in tasks]
+        told: set[Future[Result]] = set()
+        for task, future in zip(tasks, futures, strict=True):
+            while not future.done():
+                wait([future], timeout=0.2, return_when=FIRST_COMPLETED)
+                done = {other for other in futures if other.done() and not other.cancelled()}
+                more = sum(other.result().schedules for other in done - told)
+                told |= done
+                if on_progress is not None and not on_progress(more):
+                    stop.set()
+                    for other in futures:
+                        other.cancel()
+            try:
+                yield future.result()
+            except CancelledError:
+                yield unfinished(*task)

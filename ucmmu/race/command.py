@@ -15,7 +15,7 @@ from ucmmu.exit_codes import SIGNALLED, ExitCode, Failure
 from ucmmu.output import JsonOutput
 from ucmmu.policy_file import find_policy
 from ucmmu.progress import Progress
-from ucmmu.race.campaign import BOUNDS, Result, replay, run_all, shrunk, unfinished
+from ucmmu.race.campaign import BOUNDS, Result, Search, Task, run_all
 from ucmmu.race.notes import annotated, recorded
 from ucmmu.race.program import Schedule, parse_schedule
 from ucmmu.race.report import (
@@ -27,19 +27,18 @@ from ucmmu.race.report import (
     scenario_table,
     steps_table,
 )
+from ucmmu.race.run import Impossible
 from ucmmu.race.scenario import COUNTED, UNCOUNTED, Scenario
 from ucmmu.race.scenarios import SCENARIOS
-from ucmmu.race.search import Search
 from ucmmu.race.setting import Setting
 from ucmmu.race.variant import load_variant
 from ucmmu.streams import STDERR, STDOUT, say
+from ucmmu.supervise import stops_noted
 from ucmmu.terminal import rendered
 from ucmmu.text import did_you_mean, printable
 
 FAILED, UNFINISHED = 1, 2
 """Exit codes of its own."""
-
-Task = tuple[Setting, Search]
 
 
 def race(arguments: argparse.Namespace) -> int:
@@ -52,14 +51,14 @@ def race(arguments: argparse.Namespace) -> int:
     tasks = [(setting, _search(arguments, setting)) for setting in settings]
     jobs = min(arguments.jobs or len(os.sched_getaffinity(0)), len(tasks))
     with JsonOutput(arguments.json) as output:
-        results, interrupted = _explore(tasks, jobs)
+        results, stops = _explore(tasks, jobs, arguments.seconds)
         output.write([result_json(result) for result in results])
         fd = STDERR if output.to_stdout else STDOUT
         say(fd, _text(fd, results))
         if arguments.trace is not None:
             _record(arguments.trace, results, fd)
-    if interrupted:
-        return SIGNALLED + 2
+    if stops:
+        return SIGNALLED + stops[0]
     verdicts = {result.verdict for result in results}
     return FAILED if "failed" in verdicts else UNFINISHED if "UNFINISHED" in verdicts else 0
 
@@ -105,7 +104,7 @@ def settings_of(arguments: argparse.Namespace) -> list[Setting]:
         except MmuError as error:
             raise Failure(ExitCode.USAGE, f"argument --variant: {error}") from None
     settings = [
-        Setting(scenario.name, policy, model, arguments.variant)
+        Setting(scenario.name, policy, model, arguments.variant, points=arguments.points)
         for scenario in _chosen(arguments)
         for policy in _policies(arguments, scenario, variant_policies)
         for model in models
@@ -151,7 +150,7 @@ def _search(arguments: argparse.Namespace, setting: Setting) -> Search:
     schedules = arguments.schedules
     if arguments.seed is not None and schedules is None and arguments.seconds is None:
         raise Failure(ExitCode.USAGE, "argument --seed: say how many with --schedules or --seconds")
-    return Search(bound, schedules, arguments.seconds, arguments.seed)
+    return Search(bound, schedules, None, arguments.seed)
 
 
 # Exploring.
@@ -160,8 +159,9 @@ def _search(arguments: argparse.Namespace, setting: Setting) -> Search:
 class _Meter:
     """Counts orders as they are run, and shows how many."""
 
-    def __init__(self, progress: Progress, nr_tasks: int) -> None:
+    def __init__(self, progress: Progress, nr_tasks: int, stops: Sequence[int]) -> None:
         self._progress = progress
+        self._stops = stops
         self._nr_tasks = nr_tasks
         self._started = time.monotonic()
         self._schedules = 0
@@ -174,22 +174,22 @@ class _Meter:
         self._progress.show(
             f"{self.done} of {self._nr_tasks} done, {self._schedules:,} schedules, {rate:,.0f}/s"
         )
-        return True
+        return not self._stops
 
 
-def _explore(tasks: Sequence[Task], jobs: int) -> tuple[list[Result], bool]:
-    """The results, and whether ^C ended it: what was not done then is unfinished."""
+def _explore(
+    tasks: Sequence[Task], jobs: int, seconds: float | None
+) -> tuple[list[Result], list[int]]:
+    """The results, and the signals by which the user ended it: what was not done then is
+    unfinished. ``seconds`` are for all: each task that begins has its share of what is left.
+    """
     results: list[Result] = []
-    try:
-        with Progress("race") as progress:
-            meter = _Meter(progress, len(tasks))
-            for result in run_all(tasks, jobs, meter):
-                results.append(result)
-                meter.done += 1
-    except KeyboardInterrupt:
-        results += [unfinished(*task) for task in tasks[len(results) :]]
-        return results, True
-    return [shrunk(result) for result in results], False
+    with stops_noted() as stops, Progress("race") as progress:
+        meter = _Meter(progress, len(tasks), stops)
+        for result in run_all(tasks, jobs, meter, seconds):
+            results.append(result)
+            meter.done += 1
+    return results, stops
 
 
 def _text(fd: int, results: Sequence[Result]) -> str:
@@ -209,7 +209,7 @@ def _text(fd: int, results: Sequence[Result]) -> str:
 def _failed(fd: int, result: Result) -> str:
     assert result.failure is not None
     setting = result.setting
-    steps = annotated(setting, [step.actor for step in result.failure.steps])
+    steps, _ = annotated(setting, result.failure.schedule)
     head = f"\n{setting.scenario}, {setting.policy}, {setting.model}: fails\n\n"
     lines = [
         "",
@@ -224,7 +224,7 @@ def _record(path: str, results: Sequence[Result], fd: int) -> None:
     if failed is None or failed.failure is None:
         say(fd, "nothing failed: nothing was recorded\n")
         return
-    recorded(path, failed.setting, [step.actor for step in failed.failure.steps])
+    recorded(path, failed.setting, failed.failure.schedule)
     say(fd, f"the failing order of {failed.setting.scenario} is in {printable(path)}\n")
 
 
@@ -243,12 +243,17 @@ def _replay(arguments: argparse.Namespace, settings: Sequence[Setting]) -> int:
         raise Failure(ExitCode.USAGE, f"argument --replay: {error}") from None
     setting = settings[0]
     with JsonOutput(arguments.json) as output:
-        result = replay(setting, schedule)
+        started = time.monotonic()
+        try:
+            steps, failure = annotated(setting, schedule)
+        except Impossible as error:
+            raise Failure(ExitCode.USAGE, f"argument --replay: {error}") from None
+        seconds = time.monotonic() - started
+        result = Result(setting, 1, None, None, seconds, failure, at_random=True)
         output.write([result_json(result)])
         fd = STDERR if output.to_stdout else STDOUT
-        steps = annotated(setting, schedule)
-        lines = ["", *(failure_text(result.failure) if result.failure else ["  it passes"])]
+        lines = ["", *(failure_text(failure) if failure else ["  it passes"])]
         say(fd, rendered(fd, [steps_table(result, steps)], lines))
         if arguments.trace is not None:
             recorded(arguments.trace, setting, schedule)
-    return FAILED if result.failure else 0
+    return FAILED if failure else 0

@@ -50,7 +50,7 @@ class Exploration(ABC):
         self._max_steps = max_steps
         self._part = part or Part()
         self._objects = Objects()
-        self._happens = Happens(0)
+        self._happens = Happens(())
         self._races: list[tuple[Event, list[int]]] = []
         self._begun = False
 
@@ -62,7 +62,7 @@ class Exploration(ABC):
         run = Run(self._make, self._max_steps)
         if not self._begun:
             self._begun = True
-            self._happens = Happens(len(run.actors))
+            self._happens = Happens(run.actors)
         try:
             for actor in self._part.prefix:
                 self._step(run, run.index[actor], _mask(run, run.enabled()))

@@ -12,10 +12,10 @@ object gets when it is first seen, and sets of actors bit masks by their index.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 
-from ucmmu.race.program import StepAccess
+from ucmmu.race.program import Actor, StepAccess
 
 _EVERY = 1
 """The bit that each mask has: what a step that touches everything is dependent on."""
@@ -92,16 +92,19 @@ class Event:
     before: int = 0
     """Steps that happen before it."""
     held: int = 0
-    """What its actor held before it."""
+    """What its actor held before it, and what it frees that somebody held."""
 
 
 class Happens:
     """The steps of one run, as they are taken. ``events`` may be cut back and go on otherwise."""
 
-    def __init__(self, actors: int) -> None:
+    def __init__(self, actors: Sequence[Actor]) -> None:
         self.events: list[Event] = []
-        self._places = [0] * actors
-        self._held: list[list[int]] = [[0] * actors]
+        self._actors = actors
+        self._places = [0] * len(actors)
+        self._held: list[list[int]] = [[0] * len(actors)]
+        self._unruly = 0
+        """What was once freed by a CPU that did not hold it: to wait for it says nothing."""
 
     def cut(self, length: int) -> None:
         """Forget all but the first ``length`` steps."""
@@ -116,13 +119,11 @@ class Happens:
         steps that race with it; or, if ``of_each``, of the last of each other actor that would race
         with it if those of the rest did not.
         """
-        event = Event(actor, masks, enabled, held=self._held[-1][actor])
+        event = self._event(actor, masks, enabled)
         event.before, races = self._order(event)
         if of_each:
             races = self._of_each(event)
-        held = [mask & ~masks.frees for mask in self._held[-1]]
-        held[actor] |= masks.takes
-        self._held.append(held)
+        self._hold(actor, masks)
         self._places[actor] |= 1 << len(self.events)
         self.events.append(event)
         return races
@@ -131,8 +132,28 @@ class Happens:
         self, actor: int, masks: Masks, enabled: int, *, of_each: bool = False
     ) -> list[int]:
         """With which steps the actor's next one, not taken, would race; see add()."""
-        event = Event(actor, masks, enabled, held=self._held[-1][actor])
+        event = self._event(actor, masks, enabled)
         return self._of_each(event) if of_each else self._order(event)[1]
+
+    def _event(self, actor: int, masks: Masks, enabled: int) -> Event:
+        held = self._held[-1]
+        anybody = 0
+        for mask in held:
+            anybody |= mask
+        return Event(actor, masks, enabled, held=held[actor] | masks.frees & anybody)
+
+    def _hold(self, actor: int, masks: Masks) -> None:
+        """Note what the actor's step takes and frees. What it does both to, in whatever order, is
+        not held afterwards, as far as is known.
+        """
+        held, cpu = self._held[-1], self._actors[actor].cpu
+        if masks.frees:
+            for number, other in enumerate(self._actors):
+                if other.cpu != cpu:
+                    self._unruly |= held[number] & masks.frees
+        after = [mask & ~masks.frees for mask in held] if masks.frees else [*held]
+        after[actor] |= masks.takes & ~masks.frees
+        self._held.append(after)
 
     def _order(self, event: Event) -> tuple[int, list[int]]:
         """What happens before an event that comes next, and the positions that it races with."""
@@ -188,7 +209,7 @@ class Happens:
 
     def _reversible(self, place: int, other: Event, event: Event, enabler: int, last: int) -> bool:
         """Whether the event could have come before the other one, as far as is known."""
-        if event.masks.waits & (other.masks.frees | other.held):
+        if event.masks.waits & other.held & ~self._unruly:
             return False
         if place > last and not other.enabled >> event.actor & 1 and enabler >= place:
             return enabler != place and not self.events[enabler].before >> place & 1

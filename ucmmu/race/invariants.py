@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from ucmmu.race.program import StepAccess
 
 _VISITOR: Final = 0  # whose the references of an event are
-_POLICY: Final = 2
 _SAME_STATE: Final = 32  # times that a CPU may come to one point and find nothing new
 
 
@@ -62,14 +61,11 @@ class RaceViolation(AssertionError):
 
 
 class _Table:
-    """What is known of one table: references of visitors and what is not counted yet, by CPU, and
-    references that the policy keeps.
-    """
+    """What is known of one table: references of visitors and what is not counted yet, by CPU."""
 
-    __slots__ = ("kept", "uncounted", "visitors")
+    __slots__ = ("uncounted", "visitors")
 
     def __init__(self) -> None:
-        self.kept = 0
         self.visitors: Counter[int] = Counter()
         self.uncounted: Counter[int] = Counter()
 
@@ -122,7 +118,8 @@ class Invariants:
         self.watch = watch
         self.kernel = kernel
         self.memory = watch.memory
-        self.counted = kernel.c.policy >= lib.FREE_TABLES_REFCOUNT
+        self.policy = policy_of(kernel)
+        self.counted = self.policy.counts
         self.tables: dict[int, _Table] = {}
         self._gone: set[int] = set()
         self._before: dict[int, int] = {}  # the table that stood in a PMD entry last
@@ -137,8 +134,14 @@ class Invariants:
         }
         for mm in kernel.mms:
             self._meet(mm)
+        self._ring = kernel.ring
         kernel.ring = ListenedRing(kernel.ring, self._hear)
         watch.on_freed = self._freed_frame_used
+
+    def close(self) -> None:
+        """Look no more."""
+        self.kernel.ring = self._ring
+        self.watch.on_freed = None
 
     def _meet(self, mm: MmStruct) -> None:
         """Find the tables of an mm that is at rest."""
@@ -173,8 +176,6 @@ class Invariants:
         self._touched.add(table)
         if holder == _VISITOR:
             found.visitors[cpu] += nr
-        elif holder == _POLICY:
-            found.kept += nr
         else:
             found.uncounted[cpu] -= nr
 
@@ -230,11 +231,10 @@ class Invariants:
         return value
 
     def _count(self, table: int) -> int:
-        if self.kernel.c.policy == lib.FREE_TABLES_OWN:
-            policy = policy_of(self.kernel)
-            return policy.references(table) + policy.kept(table)
+        """References of entries and visitors: the policy's own are not among them."""
         what = ("page", table, "pte_refcount")
-        return self._stored(what, self.memory.raw_load(what))
+        memory = self.memory.raw_load(what)
+        return self.policy.references(table) + self._stored(what, memory) - memory
 
     def _entries(self, table: int) -> int:
         start = table << PAGE_SHIFT
@@ -265,12 +265,11 @@ class Invariants:
         found = self.tables[table]
         visitors, uncounted = found.visitors.total(), found.uncounted.total()
         entries, count = self._entries(table), self._count(table)
-        if count != visitors + entries - uncounted + found.kept:
+        if count != visitors + entries - uncounted:
             raise RaceViolation(
                 Reason.COUNT,
                 f"the table in frame {table:#x} counts {count}; it has {entries} entries,"
-                f" {uncounted} of them not counted yet, and {visitors} visitors"
-                + (f"; the policy keeps {found.kept}" if found.kept else ""),
+                f" {uncounted} of them not counted yet, and {visitors} visitors",
             )
         for cpu, nr in found.uncounted.items():
             if nr > 0 and found.visitors[cpu] < 1:

@@ -26,6 +26,7 @@ class KernelProgram(Interleaving):
     Of a watched world each step tells what it touched, and the invariants are looked at after it;
     with ``fine`` each step touches one thing that other CPUs may see. While the program is open it
     is the scheduler of the world's kernel. ``on_close`` is called at its end.
+    ``points``, None for all, are those at which a CPU may be left.
     """
 
     def __init__(
@@ -35,15 +36,19 @@ class KernelProgram(Interleaving):
         *,
         fine: bool = False,
         tso: bool = False,
+        points: Collection[str] | None = None,
         on_close: Callable[[], None] | None = None,
     ) -> None:
-        super().__init__(world.kernel, acts)
+        super().__init__(world.kernel, acts, points=points)
         self._on_close = on_close
+        self.on_step: Callable[[], None] | None = None
+        """Called after each step, also one that fails."""
         self.world = world
         self.watch: Watch | None = None
         self.invariants: Invariants | None = None
         if isinstance(world.memory, WatchedMemory):
             self.watch = Watch(world.kernel, fine=fine, tso=tso)
+            self.watch.coarse = points is not None
             self.invariants = Invariants(self.watch)
             world.at_end_of_operation = self.invariants.end_of_operation
         self.cpus = [Actor(number) for number in sorted(acts)]
@@ -69,6 +74,13 @@ class KernelProgram(Interleaving):
 
     def step(self, actor: Actor) -> Step:
         """See Program."""
+        try:
+            return self._step_of(actor)
+        finally:
+            if self.on_step is not None:
+                self.on_step()
+
+    def _step_of(self, actor: Actor) -> Step:
         watch, number = self.watch, actor.cpu
         if watch is None:
             label, access = self._go_on(actor), EVERYTHING
@@ -146,6 +158,9 @@ class KernelProgram(Interleaving):
         with redirect_stderr(StringIO()):
             self._end_all()
         self._leave()
+        if self.watch is not None and self.invariants is not None:
+            self.invariants.close()
+            self.watch.close()
         if self._on_close is not None:
             self._on_close()
 

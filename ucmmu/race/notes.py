@@ -16,30 +16,44 @@ from mmu.trace.writer import TraceWriter
 from mmu.units import PAGE_SHIFT
 from mmu.x86.geometry import load_geometry
 from ucmmu.exit_codes import ExitCode, Failure
+from ucmmu.race import run as runs
+from ucmmu.race.campaign import MAX_STEPS
+from ucmmu.race.kernel_program import KernelProgram
 from ucmmu.race.program import Actor, Step
-from ucmmu.race.search import run_once
 from ucmmu.race.setting import Setting
 from ucmmu.race.world import BASE
 from ucmmu.text import printable
 
+FAILS: Final = "fails"
+"""The label of a step that does not come to its end."""
 _MAX_NOTES: Final = 6
 """What is said of one step."""
 
 Fields = dict[str, int]
 
 
-def annotated(setting: Setting, schedule: Sequence[Actor]) -> list[Step]:
-    """The steps of an order, each with what it did."""
+def annotated(
+    setting: Setting, schedule: Sequence[Actor]
+) -> tuple[list[Step], runs.Failure | None]:
+    """The steps of an order, each with what it did, and what failed. The step that did not come to
+    its end has the label FAILS. Raises Impossible.
+    """
     ring = EventRing(1 << 16)
     notes: list[str] = []
-    program = setting.program(ring)
-    ring.read()
 
-    def told(_: Step | None) -> None:
-        notes.append("; ".join(_notes(ring.read())))
+    def make() -> KernelProgram:
+        program = setting.program(ring)
+        ring.read()
+        program.on_step = lambda: notes.append("; ".join(_notes(ring.read())))
+        return program
 
-    steps = run_once(program, schedule, told)[0]
-    return [replace(step, note=note) for step, note in zip(steps, notes, strict=False)]
+    run = runs.replay(make, schedule, max_steps=MAX_STEPS)
+    run.close()
+    steps = [*run.steps]
+    if len(run.schedule) > len(steps):
+        steps.append(Step(run.schedule[-1], FAILS))
+    told = [replace(step, note=note) for step, note in zip(steps, notes, strict=True)]
+    return told, run.failure
 
 
 def recorded(path: str, setting: Setting, schedule: Sequence[Actor]) -> None:
@@ -57,7 +71,7 @@ def recorded(path: str, setting: Setting, schedule: Sequence[Actor]) -> None:
     }
     try:
         with TraceWriter.open(path, head) as writer:
-            run_once(setting.program(writer.ring), schedule)
+            runs.replay(lambda: setting.program(writer.ring), schedule, max_steps=MAX_STEPS).close()
             writer.ring.enable(False)
     except TraceError as error:
         raise Failure(ExitCode.NO_OUTPUT, f"--trace {printable(str(error))}") from None

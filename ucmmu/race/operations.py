@@ -107,15 +107,19 @@ def guard_remove(world: RaceWorld, addr: int, length: int = PAGE_SIZE) -> Actor:
 
 
 def zap_with_little_room(world: RaceWorld, addr: int, length: int, room: int = 3) -> Actor:
-    """MADV_DONTNEED whose gather has room for so few pages: it drops the PTE lock midway."""
+    """MADV_DONTNEED that finds no memory for its gather, which has room for so few pages: it drops
+    the PTE lock midway. Memory is there again when it has ended, or by world.starve(False).
+    """
 
     def call() -> None:
         mm = world.mm
         with mm.mmap_read_lock():
             tlb = mmu_gather.tlb_gather_mmu(mm)
             tlb.c.max = room
+            world.starve(True)
             _zap.unmap_page_range(tlb, addr, addr + length, lib.ZAP_RECLAIM_PT)
             mmu_gather.tlb_finish_mmu(tlb)
+            world.starve(False)
 
     return syscall(world, "madvise", call)
 
@@ -214,15 +218,16 @@ def walk(world: RaceWorld, addr: int, pages: int = 1) -> Actor:
 
 
 def visit(world: RaceWorld, addr: int) -> Actor:
-    """A visitor of addr's table that holds no mmap_lock; it stays a while at the point
+    """A visitor of addr's table, under mmap_lock for reading; it stays a while at the point
     "visiting".
     """
 
     def call() -> None:
-        result, table = pte_ref.pte_alloc_get(world.mm, world.pmd(addr), addr)
-        if result == pte_ref.PteAlloc.OK:
-            world.kernel.point("visiting")
-            pte_ref.pte_put(world.mm, table, addr)
+        with world.mm.mmap_read_lock():
+            result, table = pte_ref.pte_alloc_get(world.mm, world.pmd(addr), addr)
+            if result == pte_ref.PteAlloc.OK:
+                world.kernel.point("visiting")
+                pte_ref.pte_put(world.mm, table, addr)
 
     return syscall(world, "visit", call)
 

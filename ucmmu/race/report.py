@@ -12,8 +12,10 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from ucmmu.race.campaign import Failure, Result
-from ucmmu.race.program import Kind, Step
+from ucmmu.race.campaign import Result
+from ucmmu.race.notes import FAILS
+from ucmmu.race.program import Kind, Step, format_schedule
+from ucmmu.race.run import Failure
 from ucmmu.race.scenario import Scenario
 from ucmmu.text import printable
 
@@ -70,7 +72,7 @@ def bound_text(result: Result) -> str:
         return "random"
     if result.complete:
         return "all"
-    done = "none" if result.bound is None else f"0 to {result.bound}"
+    done = "none" if result.bound is None else f"0 to {result.bound}" if result.bound else "0"
     if result.verdict == "UNFINISHED":
         wanted = "all" if result.wanted is None else str(result.wanted)
         return f"{done} (of {wanted})"
@@ -85,6 +87,7 @@ def result_json(result: Result) -> dict[str, Any]:
         "policy": setting.policy,
         "model": setting.model,
         "variant": setting.variant,
+        "points": list(setting.points),
         "schedules": result.schedules,
         "preemptions": result.bound,
         "complete": result.complete,
@@ -94,13 +97,10 @@ def result_json(result: Result) -> dict[str, Any]:
         if failure is None
         else {
             "kind": failure.kind,
-            "reason": failure.reason,
-            "schedule": failure.schedule,
+            "reason": failure.text,
+            "schedule": format_schedule(failure.schedule),
             "command": replay_command(result),
-            "steps": [
-                {"actor": str(step.actor), "at": step.label, "what": step.note}
-                for step in failure.steps
-            ],
+            "steps": [{"actor": str(step.actor), "at": step.label} for step in failure.steps],
         },
     }
 
@@ -111,21 +111,22 @@ def replay_command(result: Result) -> str:
     words = ["ucmmu", "race", "--free-tables", setting.policy, "--model", setting.model]
     if setting.variant is not None:
         words += ["--variant", setting.variant]
+    if setting.points:
+        words += ["--points", ",".join(setting.points)]
     if failure is not None:
-        words += ["--replay", failure.schedule]
+        words += ["--replay", format_schedule(failure.schedule)]
     return shlex.join([*words, setting.scenario])
 
 
 def failure_text(failure: Failure) -> list[str]:
     """What failed, in lines."""
-    return [f"  {failure.kind}: {printable(failure.reason)}"]
+    first, *more = failure.text.strip().splitlines() or [""]
+    return [f"  {failure.kind}: {printable(first)}", *(f"  {printable(line)}" for line in more)]
 
 
 def steps_table(result: Result, steps: Sequence[Step]) -> Table:
-    """An order as columns, one for each CPU: time runs downwards.
-
-    A step that did something a reader would look for has a line of its own, ``point: what it did``;
-    of others only the points they came to are named.
+    """An order as columns, one for each CPU: time runs downwards. Where a CPU is left, the point is
+    named that it stands before.
     """
     operations = result.setting.found.operations
     cpus = sorted({step.actor.cpu for step in steps} | set(range(len(operations))))
@@ -146,32 +147,24 @@ def steps_table(result: Result, steps: Sequence[Step]) -> Table:
 
 
 def _lines(steps: Sequence[Step]) -> list[str]:
-    """The lines of steps that one CPU took in a row."""
+    """What one CPU did in some steps in a row, and where it stands then."""
     lines: list[str] = []
-    quiet: list[str] = []
-
-    def flush() -> None:
-        if quiet:
-            lines.append("  ".join(name for name, _ in groupby(quiet)))
-            quiet.clear()
-
     for step in steps:
-        name = _name(step)
-        if step.note:
-            flush()
-            lines += [f"{step.note}"] if not name else [*step.note.split("; "), f"{name}"]
-        else:
-            quiet.append(name)
-    flush()
+        if step.actor.kind is Kind.INTERRUPT:
+            lines.append("interrupt:")
+        elif step.actor.kind is Kind.DRAIN:
+            lines.append("a store of its buffer is seen by all")
+        lines += [f"  {note}" if lines[-1:] == ["interrupt:"] else note for note in _notes(step)]
+    last = steps[-1]
+    if last.label == FAILS:
+        return [*lines, "fails"]
+    if last.actor.kind is Kind.CPU:
+        lines.append("(ends)" if last.label == "ended" else f"(before {last.label})")
     return lines
 
 
-def _name(step: Step) -> str:
-    if step.actor.kind is Kind.DRAIN:
-        return "(a store becomes visible)"
-    if step.actor.kind is Kind.INTERRUPT:
-        return "(interrupt)"
-    return f"[{step.label}]"
+def _notes(step: Step) -> list[str]:
+    return [note for note in step.note.split("; ") if note]
 
 
 def _table(*names: str) -> Table:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from mmu.linux.policy import FreeTables, class_of
 from ucmmu.policy_file import find_policy
@@ -27,7 +27,8 @@ MODELS = ("sc", "tso")
 class Setting:
     """One thing to explore: the names of scenario and policy, the memory model, and the variant, as
     FILE.py:CLASS, that takes the place of our functions. ``fine``: CPUs may be left before each
-    thing that others see, not only at the points that the kernel names.
+    thing that others see, not only at the points that the kernel names. ``points``: only at the
+    points of these names (none: at all), and where a CPU waits.
     """
 
     scenario: str
@@ -35,6 +36,7 @@ class Setting:
     model: str = "sc"
     variant: str | None = None
     fine: bool = False
+    points: tuple[str, ...] = ()
 
     @property
     def found(self) -> Scenario:
@@ -58,14 +60,21 @@ class Setting:
         changed = ExitStack()
         changed.enter_context(self._applied())
         tso = self.model == "tso"
-        return KernelProgram(world, acts, fine=self.fine, tso=tso, on_close=changed.close)
+        return KernelProgram(
+            world,
+            acts,
+            fine=self.fine,
+            tso=tso,
+            points=self.points or None,
+            on_close=changed.close,
+        )
 
     def _policy(self) -> FreeTables | type[FreeTablesPolicy]:
         policy = find_policy(self.policy)
         if self.variant is None:
             return policy
-        assert isinstance(policy, FreeTables)
-        return load_variant(self.variant).policy(class_of(policy))
+        base = class_of(policy) if isinstance(policy, FreeTables) else policy
+        return load_variant(self.variant).policy(cast("type[FreeTablesPolicy]", base))
 
     def _applied(self) -> AbstractContextManager[None]:
         if self.variant is None:

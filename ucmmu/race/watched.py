@@ -143,18 +143,24 @@ class WatchedMemory(Memory):
 
     # As it is, for whoever watches.
 
+    def _word_at(self, pa: int) -> int:
+        """Memory.read_u64(), in half the time: RAM begins at 0 here."""
+        if pa & 7 or not 0 <= pa < self.size:
+            return super().read_u64(pa)  # which says what is wrong
+        return self.words[pa >> 3]
+
     def raw_load(self, what: Hashable) -> int:
         """What memory has of a word or field."""
         if isinstance(what, int):
-            return super().read_u64(what)
+            return self._word_at(what)
         _, pfn, field = cast("PageField", what)
         return int(getattr(self.c.pages[pfn], field))
 
     def raw_store(self, what: Hashable, value: int) -> None:
         """Have memory take a word or field."""
         if isinstance(what, int):
-            old = super().read_u64(what)
-            super().write_u64(what, value)
+            old = self._word_at(what)
+            self.words[what >> 3] = value
             self.private.discard((value & lib.X86_ADDR_MASK) >> PAGE_SHIFT)
         else:
             _, pfn, field = cast("PageField", what)
@@ -177,7 +183,7 @@ class WatchedMemory(Memory):
         """See Memory."""
         watch = self.watch
         if watch is None or not watch.active:
-            return super().read_u64(pa)
+            return self._word_at(pa)
         return watch.load(pa, pa >> PAGE_SHIFT)
 
     def write_u64(self, pa: int, value: int) -> None:

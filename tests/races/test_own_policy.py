@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Rule: a policy of one's own is explored as ours are: the right examples pass, the wrong one
+fails, and the defects that the explorer found in the others stay found.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from mmu.linux.bug import MmBug
+from ucmmu.policy_file import load_policy
+from ucmmu.race.world import BASE, PAGE_SIZE, RaceWorld
+
+OTHER = BASE + PAGE_SIZE
+LATE = [(1, "this_cpu_add"), (0, "ended"), (1, "ended")]
+"""CPU 1 has looked at ``live`` and not yet counted; CPU 0 frees the table meanwhile."""
+
+
+def test_counters_that_others_still_change_are_not_added_up() -> None:
+    """PerCpuRef waits for CPU 1, Unstopped does not: more is dropped than was held."""
+    wrong = RaceWorld(load_policy("docs/policies/percpu_unstopped.py:Unstopped"))
+    wrong.write(BASE)()
+    with pytest.raises(MmBug, match="PTE_REF_UNDERFLOW"):
+        wrong.race({0: wrong.dontneed(), 1: wrong.write(OTHER)}, LATE)
+    right = RaceWorld(load_policy("docs/policies/percpu_ref.py:PerCpuRef"))
+    right.write(BASE)()
+    right.race({0: right.dontneed(), 1: right.write(OTHER)}, LATE)
+    assert right.pte(OTHER)
+    right.settle()
+
+
+def test_a_table_that_never_had_an_entry_is_freed() -> None:
+    """What a visitor installed, it frees again: PerCpuRef once added up for entries only."""
+    world = RaceWorld(load_policy("docs/policies/percpu_ref.py:PerCpuRef"))
+    world.visit(BASE)()
+    assert not world.frame()
+    world.settle()
+
+
+def test_what_is_kept_may_be_given_up_before_the_put() -> None:
+    """CPU 0 has the policy keep the table, and is stopped before its own put; CPU 1 has the policy
+    give it up: CPU 0's put is the last, and frees. Deferring once took it for granted that not.
+    """
+    world = RaceWorld(load_policy("docs/policies/deferring.py:Impatient"))
+    world.write(BASE)()
+
+    def other() -> None:
+        world.visit(BASE)()
+        assert world.kernel.task_work is not None
+        world.kernel.task_work()
+
+    kept = [(0, "spin_unlock"), (0, "pte_put"), (0, "pte_put"), (0, "spin_unlock")]
+    world.race({0: world.dontneed(), 1: other}, [*kept, (1, "ended"), (0, "ended")])
+    assert not world.frame()
+    world.settle()

@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Rule: `ucmmu race` explores what it is asked for, says what came of it and how far it went, and
+shows a failure as an order that can be run again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ucmmu.cli import main
+from ucmmu.exit_codes import ExitCode
+from ucmmu.race.scenarios import SCENARIOS
+
+ROOT = Path(__file__).resolve().parents[2]
+ONE = ("--free-tables", "refcount", "--model", "sc")
+D1 = ("--variant", str(Path(__file__).with_name("variants.py")) + ":D1")
+
+
+def race(*words: str) -> int:
+    return main(["race", *words])
+
+
+def results(capfd: pytest.CaptureFixture[str], *words: str) -> tuple[int, list[dict[str, Any]]]:
+    code = race("--json", "-", *words)
+    return code, json.loads(capfd.readouterr().out)
+
+
+def test_the_list_names_every_scenario(capfd: pytest.CaptureFixture[str]) -> None:
+    assert race("--list") == 0
+    shown = capfd.readouterr().out
+    assert all(name in shown for name in SCENARIOS)
+
+
+def test_the_list_as_json(capfd: pytest.CaptureFixture[str]) -> None:
+    assert race("--list", "--json", "-", "fault-zap") == 0
+    (scenario,) = json.loads(capfd.readouterr().out)
+    assert scenario["operations"] == ["zap", "fault"] and "D2" in scenario["rules"]
+
+
+def test_each_policy_and_model_has_a_row(capfd: pytest.CaptureFixture[str]) -> None:
+    assert race("--bound", "0", "--jobs", "1", "gup-zap") == 0
+    shown = capfd.readouterr().out
+    assert shown.count("gup-zap") == 8 and "8 passed" in shown
+
+
+def test_two_processes_say_the_same(capfd: pytest.CaptureFixture[str]) -> None:
+    words = ("--bound", "0", "--model", "sc", "gup-zap", "fault-fault")
+    one = results(capfd, "--jobs", "1", *words)[1]
+    two = results(capfd, "--jobs", "2", *words)[1]
+    assert [{**row, "seconds": 0} for row in one] == [{**row, "seconds": 0} for row in two]
+
+
+def test_what_did_not_end_is_unfinished(capfd: pytest.CaptureFixture[str]) -> None:
+    code, (row,) = results(capfd, *ONE, "--schedules", "3", "fault-zap")
+    assert code == 2
+    assert (row["result"], row["schedules"], row["complete"]) == ("UNFINISHED", 3, False)
+
+
+def test_orders_at_random_are_as_many_as_asked_for(capfd: pytest.CaptureFixture[str]) -> None:
+    words = (*ONE, "--seed", "3", "--schedules", "4", "zap-zap-fault")
+    code, (row,) = results(capfd, *words)
+    assert (code, row["schedules"], row["complete"]) == (0, 4, False)
+
+
+def test_a_failure_is_shown_and_comes_again(capfd: pytest.CaptureFixture[str]) -> None:
+    code, (row,) = results(capfd, *ONE, *D1, "fault-fault")
+    failure = row["failure"]
+    assert code == 1 and "the count is not what is there" in failure["reason"]
+    command = shlex.split(failure["command"])
+    assert main(command[1:]) == 1
+    shown = capfd.readouterr().out
+    assert "CPU 0: fault" in shown and "fails" in shown and failure["kind"] in shown
+
+
+def test_a_failure_ends_with_1_and_columns(capfd: pytest.CaptureFixture[str]) -> None:
+    assert race(*ONE, *D1, "fault-fault") == 1
+    shown = capfd.readouterr().out
+    assert "1 failed" in shown and "again: ucmmu race" in shown and "CPU 1: fault" in shown
+
+
+def test_the_failing_order_is_a_trace(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    trace = str(tmp_path / "race.trace")
+    assert race(*ONE, *D1, "--trace", trace, "fault-fault") == 1
+    capfd.readouterr()
+    assert main(["trace", "--filter", "event=set_pmd", trace]) == 0
+    assert "set_pmd" in capfd.readouterr().out
+
+
+def test_an_order_that_passes(capfd: pytest.CaptureFixture[str]) -> None:
+    assert race(*ONE, "--replay", "0*3,1*2", "fault-zap") == 0
+    assert "it passes" in capfd.readouterr().out
+
+
+BAD = [
+    ((), "no NAME"),
+    (("fault-zpa",), "did you mean 'fault-zap'"),
+    (("--all", "fault-zap"), "it takes no NAME"),
+    (("--bound", "x", "fault-zap"), "'x' is no number of preemptions"),
+    (("--seconds", "0", "fault-zap"), "'0' is no number of seconds"),
+    (("--jobs", "0", "fault-zap"), "'0' is no number of processes"),
+    (("--seed", "1", "fault-zap"), "say how many"),
+    (("--free-tables", "nevr", "fault-zap"), "did you mean 'never'"),
+    (("--free-tables", "never", "zap-visit"), "zap-visit is for refcount"),
+    (("--variant", "nowhere.py:D1", "fault-zap"), "nowhere.py: no such file"),
+    (("--variant", "x", "fault-zap"), "FILE.py:CLASS"),
+    (("--replay", "0", "fault-zap"), "give one NAME"),
+    ((*ONE, "--replay", "0*x", "fault-zap"), "a number of steps"),
+    ((*ONE, "--replay", "7", "fault-zap"), "there is no such actor"),
+    ((*ONE, "--points", "a-b", "fault-zap"), "is no list of points"),
+]
+
+
+@pytest.mark.parametrize(("words", "line"), BAD)
+def test_bad_input_is_one_line(
+    words: tuple[str, ...], line: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert race(*words) == ExitCode.USAGE
+    out, err = capfd.readouterr()
+    assert out == "" and err.count("\n") == 1 and line in err
+
+
+def test_a_variant_that_does_not_load_is_one_line(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for text, line in (("raise ValueError('no')", "ValueError: no"), ("x = 1", "has no variant")):
+        file = tmp_path / f"{len(text)}.py"
+        file.write_text(text)
+        assert race("--variant", f"{file}:X", "fault-zap") == ExitCode.USAGE
+        assert line in capfd.readouterr().err
+
+
+def test_a_trace_that_cannot_be_written(capfd: pytest.CaptureFixture[str]) -> None:
+    words = (*ONE, "--replay", "0", "--trace", "/nowhere/x.trace", "fault-zap")
+    assert race(*words) == ExitCode.NO_OUTPUT
+    assert "/nowhere/x.trace" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_an_interrupt_leaves_what_was_not_done_unfinished(tmp_path: Path, jobs: str) -> None:
+    file = tmp_path / "races.json"
+    words = ("race", "--jobs", jobs, "--json", str(file), "--model", "sc", "zap-zap", "fault-zap")
+    with subprocess.Popen(
+        [sys.executable, "-c", _TELLING, *words],
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        start_new_session=True,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "begun\n"
+        os.killpg(process.pid, signal.SIGINT)
+        shown = process.communicate(timeout=60)[0]
+    assert process.returncode == 128 + signal.SIGINT
+    assert "UNFINISHED" in shown
+    assert len(json.loads(file.read_text())) == 8
+
+
+_TELLING = """
+import sys
+from ucmmu.cli import main
+from ucmmu.race import command
+run_all = command.run_all
+def telling(tasks, jobs, on_progress):
+    print("begun", flush=True)
+    return run_all(tasks, jobs, on_progress)
+command.run_all = telling
+sys.exit(main(sys.argv[1:]))
+"""

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Rule: the explorer finds each defect of the published versions by itself, within so many
+preemptions and schedules, and tells it by its reason.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from mmu.linux.policy import FreeTables
+from tests.races.variants import VARIANTS
+from ucmmu.race.campaign import Search, run
+from ucmmu.race.setting import Setting
+
+FILE = Path(__file__).with_name("variants.py")
+
+
+@dataclass(frozen=True)
+class Within:
+    """The bound that a variant is found within, and the points that suffice; none: all."""
+
+    preemptions: int
+    schedules: int
+    points: tuple[str, ...] = ()
+
+
+FOUND: dict[str, Within] = {
+    "D1": Within(0, 3),
+    "D2": Within(1, 80, ("free_pte_table", "cpu_relax", "pte_try_get")),
+    "D2Locked": Within(1, 80, ("free_pte_table", "cpu_relax", "pte_try_get")),
+    "D3": Within(1, 60, ("lazy", "pte_put")),
+    "D4": Within(3, 400, ("visiting", "tlb_flush_mmu", "pmd_cleared")),
+    "D4Gathered": Within(1, 30),
+    "D5": Within(1, 60),
+    "D6": Within(1, 60, ("pte_try_get",)),
+    "D6Locked": Within(1, 60, ("pte_try_get",)),
+    "D7": Within(1, 80, ("pte_try_get", "free_pte_table", "pmd_cleared")),
+    "D8": Within(0, 3),
+    "D9": Within(1, 60, ("pte_try_get", "free_pte_table")),
+    "D10": Within(0, 3),
+    "D11": Within(1, 60, ("visiting", "pmd_install")),
+    "D12": Within(0, 3),
+    "ScanMidway": Within(1, 60),
+    "ScanWaits": Within(0, 60),
+    "ScanNotLookedAtAgain": Within(1, 60),
+    "ABA": Within(1, 60, ("pte_try_get", "pmd_install")),
+    "NotAtomic": Within(1, 60, ("count_read", "pte_entries_set")),
+    "NoInterrupt": Within(1, 60, ("gup_fast_pmd", "gup_fast_pte")),
+}
+
+CASES = [
+    pytest.param(name, scenario, policy, id=f"{name}-{scenario}-{policy.label}")
+    for name, variant in VARIANTS.items()
+    for scenario in variant.scenarios
+    for policy in variant.policies
+]
+
+
+def test_each_variant_is_explored() -> None:
+    assert set(FOUND) == set(VARIANTS)
+
+
+@pytest.mark.parametrize(("name", "scenario", "policy"), CASES)
+def test_the_explorer_finds_the_variant(name: str, scenario: str, policy: FreeTables) -> None:
+    within, variant = FOUND[name], VARIANTS[name]
+    setting = Setting(scenario, policy.label, "sc", f"{FILE}:{name}", points=within.points)
+    result = run(setting, Search(within.preemptions, within.schedules))
+    assert result.failure is not None, result.verdict
+    assert re.search(variant.seen, f"{result.failure.kind}: {result.failure.text}")

@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Rule: one CPU takes the sum of its costs; each design frees what it should and loses no count."""
+
+from __future__ import annotations
+
+import pytest
+
+pytest.importorskip("simpy")
+
+from benchmarks.scaling import campaign, published
+from benchmarks.scaling.designs import Design
+from benchmarks.scaling.parameters import Parameters, calibrated, described
+from benchmarks.scaling.workloads import PAGES, Pattern, Vmas, Workload, simulate
+
+PLAIN = Parameters(jitter=0)
+
+
+def run(pattern, design, cpus=1, rounds=2.0, vmas=Vmas.OWN, parameters=PLAIN, seed=0):
+    return simulate(Workload(pattern, vmas, design, cpus, rounds, seed), parameters)
+
+
+def test_one_cpu_without_a_count_takes_what_was_measured():
+    figures = run(Pattern.AREAS, Design.NONE)
+    expected = PLAIN.fault + PLAIN.zap_page + PLAIN.zap_call / PAGES
+    assert figures.ns_per_fault == pytest.approx(expected, rel=1e-3)
+    assert figures.transfers_per_fault == figures.lock_waits_per_fault == 0
+
+
+@pytest.mark.parametrize(
+    ("design", "a_fault"),
+    [
+        (Design.PMD_LOCK, PLAIN.lock + PLAIN.atomic),
+        (Design.RCU, PLAIN.rcu_read + PLAIN.atomic),
+        (Design.PER_CPU, PLAIN.rcu_read + PLAIN.percpu_pair / 2),
+    ],
+)
+def test_one_cpu_with_a_count_adds_its_costs(design, a_fault):
+    """A visit in each fault; for 512 of them, one table made, counted, zapped and freed."""
+    figures = run(Pattern.LOOP, design)
+    without = run(Pattern.LOOP, Design.NONE)
+    added = figures.ns_per_fault - without.ns_per_fault
+    a_table = PLAIN.table_free + 10 * (PLAIN.lock + PLAIN.atomic)
+    assert a_fault * 0.99 < added < a_fault + a_table / PAGES
+
+
+def test_the_loop_leaves_its_tables_where_none_are_counted():
+    none, rcu = (run(Pattern.LOOP, design, rounds=6) for design in (Design.NONE, Design.RCU))
+    assert none.tables_freed == 0 < none.tables_allocated
+    assert rcu.tables_allocated - 1 <= rcu.tables_freed <= rcu.tables_allocated
+
+
+@pytest.mark.parametrize("design", list(Design))
+@pytest.mark.parametrize("pattern", list(Pattern))
+def test_the_same_seed_gives_the_same_figures(pattern, design):
+    parameters = Parameters(grace_period=20_000)
+    rounds = 2.0 if pattern is Pattern.PAGES else 0.1
+    first, again, other = (
+        run(pattern, design, 3, rounds, Vmas.ONE, parameters, seed) for seed in (5, 5, 6)
+    )
+    assert first == again != other
+    if design is Design.NONE or (pattern, design) == (Pattern.LOOP, Design.RCU):
+        assert (first.tables_freed > 0) == (design is Design.RCU)
+
+
+def test_a_shared_lock_bounds_all_designs_and_the_pmd_lock_its_own():
+    many = {
+        design: run(Pattern.AREAS, design, 24, 0.1) for design in (Design.NONE, Design.PMD_LOCK)
+    }
+    limit = 1e9 / (PLAIN.lock_handoff + PLAIN.lock)
+    assert many[Design.PMD_LOCK].faults_per_s < limit < many[Design.NONE].faults_per_s
+    queued = run(Pattern.AREAS, Design.NONE, 24, 0.1, Vmas.ONE)
+    assert queued.faults_per_s < 1e9 / (2 * (PLAIN.transfer + PLAIN.atomic)) * 1.01
+
+
+def test_tables_wait_for_a_grace_period_and_per_cpu_ones_for_another():
+    parameters = PLAIN.replace(grace_period=50_000)
+    rcu = run(Pattern.PAGES, Design.RCU, parameters=parameters, rounds=8)
+    assert rcu.pending_max > 1
+    assert 50_000 <= rcu.free_ns <= 100_000
+    per_cpu = run(Pattern.LOOP, Design.PER_CPU, parameters=parameters, rounds=8)
+    assert per_cpu.free_ns > 100_000
+
+
+def test_the_fit_to_the_publication_gives_its_figure_without_a_count():
+    base = published.of_one_thread(PLAIN)
+    _, without, _ = published.PUBLISHED[0]
+    figures = run(Pattern.AREAS, Design.NONE, vmas=Vmas.ONE, parameters=base)
+    assert 60 * figures.faults_per_s == pytest.approx(without, rel=0.01)
+    stretched = published.fitted("stretch", 16, published.PUBLISHED[2][1], base, 1)
+    assert stretched.fault == pytest.approx(base.fault * 8.4799 / 1.8700, rel=1e-3)
+    assert published.fit(0, 100, 30, lambda x: 2 * x) == pytest.approx(15, rel=2e-3)
+    with pytest.raises(ValueError, match="not reached"):
+        published.fit(0, 1, 30, lambda x: 2 * x)
+
+
+def test_what_was_measured_replaces_defaults_and_says_so():
+    parameters = calibrated({"atomic": 2.0, "table_free": -3.0})
+    assert (parameters.atomic, parameters.table_free) == (2.0, 0.0)
+    origins = {row["name"]: row["origin"] for row in described(parameters, {"atomic": 2.0})}
+    assert (origins["atomic"], origins["lock"], origins["far"]) == ("threads", "default", "assumed")
+    with pytest.raises(ValueError, match="atom,"):
+        calibrated({"atom": 1, "zzz": 2})
+
+
+def test_a_change_is_against_the_same_run_without_a_count():
+    keys = {"pattern": "areas", "vmas": "own VMAs", "cpus": 2, "seed": 0}
+    rows = [
+        keys | {"design": "none", "faults_per_s": 200.0},
+        keys | {"design": "RCU", "faults_per_s": 150.0},
+    ]
+    assert [row["change"] for row in campaign.with_change(rows)] == [0, -25]

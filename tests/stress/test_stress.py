@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Rule: threads that fault, zap, look up and read on the same tables lose no count, free each table
+exactly once and never see one that is freed (docs/stress.md); and the sanitizers see no race.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from native.cdef import ROOT
+from tests.stress.native import FORMS, STRESS, Died, Run, stress
+from tests.stress.variants import VARIANTS, Variant
+
+SECONDS = float(os.environ.get("UCMMU_STRESS_SECONDS", "30"))
+"""Of all forms together."""
+SANITIZERS = ("thread", "address,undefined")
+
+
+def assert_sound(report: dict[str, Any]) -> None:
+    assert report["defect"] is None, report
+    assert report["lost_counts"] == 0
+    assert report["tables_allocated"] == report["tables_freed"] > 100
+    for operation in ("fault", "access", "zap", "lock", "gup"):
+        assert report["operations"][operation] > 0, operation
+    assert report["flushes_for_others"] > 0
+    assert report["rests"] > 0
+
+
+def test_real_threads_lose_no_count_and_free_each_table_once() -> None:
+    for form in FORMS:
+        report = stress(Run(free_tables=form, seconds=SECONDS / len(FORMS), seed=os.getpid()))
+        assert_sound(report)
+        if form == "refcount":
+            assert report["grace_periods"] > 0
+            assert report["operations"]["read"] > 0
+
+
+@pytest.mark.parametrize("sanitize", SANITIZERS)
+def test_sanitizers_find_nothing(sanitize: str) -> None:
+    runs = [Run(free_tables=form, seconds=1, sanitize=sanitize, stall_ms=60_000) for form in FORMS]
+    for run in runs:
+        report = stress(run)
+        assert report["defect"] is None, report
+        assert report["operations"]["total"] > 0
+
+
+@pytest.mark.stress
+@pytest.mark.parametrize("threads", [3, 8])
+@pytest.mark.parametrize("form", [*FORMS, "never"])
+def test_more_threads_than_cores(form: str, threads: int) -> None:
+    report = stress(Run(free_tables=form, threads=threads, seconds=10, pages=16, tables=8))
+    assert report["defect"] is None, report
+
+
+SURE = ("D1", "D2", "D3", "D7", "D8", "D10", "D12", "a table is freed", "a grace", "a gather")
+"""Variants that are found within a fraction of a second."""
+
+
+def found(variant: Variant) -> str:
+    """What the threads say of it; "" if they find nothing. A crash is found, too."""
+    for seed in range(1, 4):
+        run = Run(free_tables=variant.form, seconds=20, stall_ms=10_000, seed=seed)
+        try:
+            report = stress(run, variant.changed())
+        except Died as died:
+            return str(died)
+        if report["defect"]:
+            return str(report["defect"])
+    return ""
+
+
+def test_defects_put_back_are_found() -> None:
+    sure = [variant for variant in VARIANTS if variant.name.startswith(SURE)]
+    assert len(sure) == len(SURE)
+    with ThreadPoolExecutor(1) as pool:
+        said = dict(zip((v.name for v in sure), pool.map(found, sure), strict=True))
+    assert all(said.values()), said
+    assert "unbounded wait" in said[next(name for name in said if name.startswith("D2"))]
+    assert "freed table" in said[next(name for name in said if name.startswith("D3"))]
+
+
+@pytest.mark.stress
+@pytest.mark.parametrize("variant", VARIANTS, ids=lambda variant: variant.name)
+def test_every_defect_put_back_is_found(variant: Variant) -> None:
+    assert found(variant)
+
+
+def test_every_file_is_built() -> None:
+    folder = Path(__file__).parent
+    assert set(STRESS.sources) == {path.name for path in folder.glob("*.c")}
+
+
+def run_command(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "tests.stress", *arguments],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        check=False,
+    )
+
+
+def test_command_prints_a_table_and_writes_json(tmp_path: Path) -> None:
+    path = tmp_path / "stress.json"
+    done = run_command("-p", "refcount", "--seconds", "0.3", "--seed", "7", "--json", str(path))
+    assert done.returncode == 0, done.stderr
+    assert "lost counts" in done.stdout and "seed 7" in done.stdout
+    assert '"lost_counts": 0' in path.read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--seconds", "0"], "--seconds"),
+        (["--threads", "33"], "--threads takes at most 32"),
+        (["-p", "sometimes"], "invalid choice"),
+        (["--seed", "x"], "--seed"),
+    ],
+)
+def test_wrong_usage_is_one_line(arguments: list[str], said: str) -> None:
+    done = run_command(*arguments)
+    assert done.returncode == 2
+    assert said in done.stderr.splitlines()[-1]

@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Rule: ``--free-tables FILE.py:CLASS`` runs under that class, on the Python engine; what is wrong
+with it is one line with file, line and reason, and exit code POLICY, the statistics still printed.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ucmmu.exit_codes import ExitCode, Failure
+from ucmmu.policy_file import find_policy, load_policy, policy_label
+
+ROOT = Path(__file__).resolve().parents[2]
+HEAD = "from mmu.linux.free_tables import FreeTablesPolicy\n"
+POLICY = int(ExitCode.POLICY)
+
+
+def written(tmp_path: Path, text: str, name: str = "mine.py") -> str:
+    (tmp_path / name).write_text(text)
+    return str(tmp_path / name)
+
+
+def ucmmu(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "ucmmu", *words]
+    environment = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"}
+    return subprocess.run(
+        command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("x = (\n", ", line 1: SyntaxError: '(' was never closed"),
+        ("import os\nraise OSError('no')\n", ", line 2: OSError: no"),
+        ("raise SystemExit\n", ", line 1: SystemExit"),
+        (HEAD + "class Mime(FreeTablesPolicy): pass\n", "it has Mime; did you mean 'Mime'?"),
+        ("Mine = 3\n", "Mine is no subclass of mmu.linux.free_tables.FreeTablesPolicy"),
+        ("", "no class 'Mine': it has no subclass of FreeTablesPolicy"),
+        (
+            HEAD + "class Mine(FreeTablesPolicy):\n  def table_get(self, mm, table, nr): pass\n",
+            ", line 3: Mine.table_get must take (self, mm, table, nr, holder), not"
+            " (self, mm, table, nr)",
+        ),
+        (HEAD + "class Mine(FreeTablesPolicy):\n  task_work = 3\n", "task_work must be a method"),
+        (HEAD + "class Mine(FreeTablesPolicy):\n  counts = 'no'\n", "counts True or False"),
+    ],
+)
+def test_a_file_that_cannot_be_used(tmp_path: Path, text: str, said: str) -> None:
+    """One line, which begins with the file."""
+    path = written(tmp_path, text)
+    with pytest.raises(Failure) as caught:
+        load_policy(f"{path}:Mine")
+    assert caught.value.code == POLICY
+    assert caught.value.line.startswith(f"--free-tables {path}")
+    assert said in caught.value.line, caught.value.line
+
+
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [("nothing.py", "no such file"), ("", "is no regular file"), ("mine.txt", "no Python file")],
+)
+def test_a_place_that_holds_no_policy(tmp_path: Path, place: str, said: str) -> None:
+    """Missing, a directory, a file of another kind."""
+    written(tmp_path, "", "mine.txt")
+    with pytest.raises(Failure, match=said):
+        load_policy(f"{tmp_path / place}:Mine")
+
+
+def test_a_file_is_executed_once_and_its_neighbours_are_found(tmp_path: Path) -> None:
+    """Two classes of one file; it imports a module beside it."""
+    written(tmp_path, "NAME = 'a neighbour'\n", "beside_it.py")
+    text = f"import beside_it\n{HEAD}class A(FreeTablesPolicy): pass\nclass B(A): pass\n"
+    path = written(tmp_path, text)
+    first, second = load_policy(f"{path}:A"), load_policy(f"{path}:B")
+    assert issubclass(second, first.__mro__[1]) and load_policy(f"{path}:A") is first
+    assert policy_label(first) == f"{path}:A"
+
+
+def test_a_name_that_is_none_of_ours() -> None:
+    """USAGE, with what it may have meant."""
+    with pytest.raises(Failure, match="did you mean 'refcount'") as caught:
+        find_policy("refcnt")
+    assert caught.value.code == ExitCode.USAGE
+
+
+def test_a_run_and_its_report(tmp_path: Path) -> None:
+    """Counts at rest and at the end are checked; the report has the policy's own figures."""
+    policy = f"{ROOT}/docs/policies/deferring.py:Deferring"
+    words = ["--json", "a.json", "--free-tables", policy, "dontneed_loop", "1M", "512K"]
+    run = ucmmu("run", *words, cwd=tmp_path)
+    assert run.returncode == 0, run.stderr
+    report = json.loads((tmp_path / "a.json").read_text())
+    assert (report["free_tables"], report["engine"]) == (policy, "python")
+    assert report["policy"]["empty tables kept at most"] >= 1
+    assert report["pte_tables_allocated"] == report["pte_tables_freed"]
+    assert "deferring.py:Deferring" in run.stderr and "Python engine" in run.stderr
+
+
+def test_compare_has_a_column_of_it(tmp_path: Path) -> None:
+    """Beside those of ours that are named."""
+    words = ["--free-tables", "never", "--free-tables", "./percpu_ref.py:PerCpuRef", "hello"]
+    run = ucmmu("compare", *words, cwd=ROOT / "docs/policies")
+    assert run.returncode == 0, run.stderr
+    head = next(line for line in run.stdout.splitlines() if "never" in line)
+    assert head.split()[-2:] == ["never", "percpu_ref.py:PerCpuRef"]
+
+
+RAISES = """class Mine(FreeTablesPolicy):
+    def table_put(self, mm, table, nr, holder):
+        return 1 // 0
+"""
+LEAKS = """class Mine(FreeTablesPolicy):
+    def put_last(self, mm, tlb, table, addr, nr, holder):
+        self.table_put(mm, table, nr - 1, holder)
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (RAISES, "line 4, in table_put(): ZeroDivisionError: integer division or modulo by zero"),
+        (LEAKS, "PTE_TABLE_LEAKED"),
+    ],
+)
+def test_a_policy_that_fails_in_the_run(tmp_path: Path, text: str, said: str) -> None:
+    """One line, the table before it, and the exit code."""
+    written(tmp_path, HEAD + text)
+    run = ucmmu("run", "--free-tables", "mine.py:Mine", "hello", cwd=tmp_path)
+    assert run.returncode == POLICY, run.stderr
+    assert "VmPTE" in run.stderr and "Traceback" not in run.stderr
+    last = run.stderr.splitlines()[-1]
+    assert last.startswith("ucmmu: ") and "mine.py:Mine" in last and said in last
+
+
+def test_the_c_engine_is_refused(tmp_path: Path) -> None:
+    """In one line, before anything is run."""
+    words = ["--engine", "c", "--free-tables", "mine.py:Mine", "hello"]
+    run = ucmmu("run", *words, cwd=tmp_path)
+    assert (run.returncode, run.stdout) == (int(ExitCode.USAGE), "")
+    assert "which the engine python alone can run" in run.stderr
