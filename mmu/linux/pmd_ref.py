@@ -298,6 +298,7 @@ def _put(
     the one above, until the entry that refers to it was looked at.
     """
     mm.kernel.point("pmd_put")
+    mm.kernel.lock_prefix()  # the look and the drop are one: LOCK CMPXCHG
     if mm.memory.page(table).pte_refcount > 1:
         _table_put(mm, table, level, holder, site)
         return
