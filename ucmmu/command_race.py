@@ -59,6 +59,12 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         help="with these functions in the place of the kernel's (docs/races.md)",
     )
     what.add_argument(
+        "--fine",
+        action="store_true",
+        help="have each step touch one thing that other CPUs may see, not only end at named points:"
+        " many more orders",
+    )
+    what.add_argument(
         "--points",
         metavar="NAMES",
         type=_names,

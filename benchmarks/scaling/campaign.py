@@ -43,7 +43,7 @@ QUICK = Scale(cpus=(1, 2, 4), rounds=0.1, pending_ms=3.0)
 def rounds_of(pattern: Pattern, cpus: int, scale: Scale) -> float:
     """Fewer of more CPUs: what is counted is about the same number of faults."""
     if pattern is Pattern.PAGES:
-        return max(1.0, 32 / cpus * scale.rounds)
+        return max(8.0 * scale.rounds, 32 / cpus * scale.rounds)
     return max(0.25, 8 / cpus * scale.rounds)
 
 
@@ -109,7 +109,7 @@ def sensitivity(parameters: Parameters, scale: Scale, progress: Progress) -> lis
         for factor in FACTORS
     ]
     designs = (Design.NONE, Design.PMD_LOCK, Design.RCU)
-    rounds = rounds_of(Pattern.AREAS, cpus, scale)
+    rounds = 1.5 * scale.rounds
     workloads = [Workload(Pattern.AREAS, Vmas.OWN, design, cpus, rounds) for design in designs]
     runs = [(workload, them) for _, _, them in changed for workload in workloads]
     figures = run_all(runs, "sensitivity", progress)

@@ -137,7 +137,7 @@ def _change(results: dict[str, Any]) -> Table:
             else:
                 cells = [_percent(row["change"]) for row in its]
             found.append((f"{pattern}, {vmas}", design, *cells))
-    return ("pattern", "design", *(f"{number} CPUs" for number in cpus)), found
+    return ("pattern", "design", *(f"{number} CPU{'s'[: number > 1]}" for number in cpus)), found
 
 
 def _published(results: dict[str, Any]) -> Table:
@@ -219,16 +219,23 @@ def _refill_host(results: dict[str, Any]) -> Table:
 
 
 def _rates(results: dict[str, Any]) -> Table:
-    return ("threads", "VMAs", "a fault, ns", "a page given back, ns", "both, ns"), [
-        (
-            str(row["threads"]),
-            "own" if row["own_vmas"] else "one",
-            row["fault_ns"],
-            row["zap_ns"],
-            row["ns"],
+    simulated = results["simulated"]["rows"]
+    found = []
+    for row in results["host"]["rates"]:
+        vmas = "own VMAs" if row["own_vmas"] else "one lock"
+        model = chosen(simulated, pattern="areas", design="none", vmas=vmas, cpus=row["threads"])
+        found.append(
+            (
+                str(row["threads"]),
+                "own" if row["own_vmas"] else "one",
+                row["fault_ns"],
+                row["zap_ns"],
+                row["ns"],
+                model[0]["ns_per_fault"] if model else None,
+            )
         )
-        for row in results["host"]["rates"]
-    ]
+    heads = ("threads", "VMAs", "a fault, ns", "a page given back, ns", "both, ns", "the model, ns")
+    return heads, found
 
 
 def _refill_guest(results: dict[str, Any]) -> Table:

@@ -116,7 +116,13 @@ def _allocate_global_asid(kernel: Kernel) -> int:
 
 def _mm_active_cpus_exceeds(mm: MmStruct, threshold: int) -> bool:
     """Whether more than so many CPUs are using mm now."""
-    return sum(cpu.loaded_mm is mm and not cpu.c.is_lazy for cpu in mm.cpus) > threshold
+    return sum(_uses(cpu, mm) for cpu in mm.cpus) > threshold
+
+
+def _uses(cpu: Cpu, mm: MmStruct) -> bool:
+    cpu.kernel.instrument_read(cpu, "loaded_mm")
+    cpu.kernel.instrument_read(cpu, "is_lazy")
+    return cpu.loaded_mm is mm and not cpu.c.is_lazy
 
 
 def use_global_asid(mm: MmStruct) -> None:

@@ -224,13 +224,14 @@ def tlb_flush_mmu(tlb: Gather) -> None:
     tlb_flush_mmu_tlbonly(tlb)
     c = tlb.c
     tables = list(c.table[0 : c.nr_tables])
+    c.nr_tables = 0  # their flush is not owed any more
     counted = [pfn for pfn in tables if tlb.memory.page(pfn).flags & lib.PG_upper]
     tlb.kernel.free_tables.tlb_remove_tables([pfn for pfn in tables if pfn not in counted])
     for pfn in counted:
         call_rcu(tlb.kernel, pfn)
     for i in range(c.nr):
         tlb.mm.memory.put_page(c.pfn[i])
-    c.nr = c.nr_tables = 0
+    c.nr = 0
 
 
 def tlb_remove_page(tlb: Gather, pfn: int) -> bool:

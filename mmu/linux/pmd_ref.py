@@ -83,19 +83,26 @@ class _Level(NamedTuple):
     set_event: int  # of the entry that refers to one
 
 
-def _level(name: str, entry: str) -> _Level:
-    return _Level(
-        f"{name}_alloc",
-        f"free_{name}_table",
-        EVENT_ID[f"{name}_alloc"],
-        EVENT_ID[f"{name}_free"],
-        EVENT_ID[f"{name}_get"],
-        EVENT_ID[f"{name}_put"],
-        EVENT_ID[f"set_{entry}"],
-    )
-
-
-_LEVELS: Final = {2: _level("pmd", "pud"), 3: _level("pud", "p4d")}
+_LEVELS: Final = {
+    2: _Level(
+        "pmd_alloc",
+        "free_pmd_table",
+        EVENT_ID["pmd_alloc"],
+        EVENT_ID["pmd_free"],
+        EVENT_ID["pmd_get"],
+        EVENT_ID["pmd_put"],
+        EVENT_ID["set_pud"],
+    ),
+    3: _Level(
+        "pud_alloc",
+        "free_pud_table",
+        EVENT_ID["pud_alloc"],
+        EVENT_ID["pud_free"],
+        EVENT_ID["pud_get"],
+        EVENT_ID["pud_put"],
+        EVENT_ID["set_p4d"],
+    ),
+}
 
 
 # Finding and making.
@@ -291,6 +298,7 @@ def _put(
     the one above, until the entry that refers to it was looked at.
     """
     mm.kernel.point("pmd_put")
+    mm.kernel.lock_prefix()  # the look and the drop are one: LOCK CMPXCHG
     if mm.memory.page(table).pte_refcount > 1:
         _table_put(mm, table, level, holder, site)
         return

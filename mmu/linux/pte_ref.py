@@ -160,12 +160,8 @@ def pte_tryget_map_lock(mm: MmStruct, pmd: EntryPa, addr: int) -> EntryPa | None
     """pte_tryget_map() with the PTE lock taken. None: no reference, no lock, no RCU section is
     held.
     """
-    while True:
-        result, table = pte_try_get(mm, pmd)
-        if result != TryGet.SUCCEEDED:
-            return None
-        if _lock_same(mm, pmd, table):
-            return table_entry(table, addr)
+    table = _try_get_lock(mm, pmd)
+    return table_entry(table, addr) if table else None
 
 
 def pte_relock(mm: MmStruct, pmd: EntryPa, table: int) -> int:
@@ -178,11 +174,27 @@ def pte_relock(mm: MmStruct, pmd: EntryPa, table: int) -> int:
     if pte_ref_is_enabled(mm):
         pte_lock(mm, table)
         return table
+    return _try_get_lock(mm, pmd)
+
+
+def _try_get_lock(mm: MmStruct, pmd: EntryPa) -> int:
+    """Find the table and take its PTE lock; 0: nothing is held.
+
+    One that is not counted may go meanwhile: it is looked up and locked in one RCU read section,
+    and looked for again if it is not the same any more.
+    """
+    counted = pte_ref_is_enabled(mm)
     while True:
+        if not counted:
+            rcu_read_lock(mm.kernel)
         result, table = pte_try_get(mm, pmd)
-        if result != TryGet.SUCCEEDED:
+        found = result == TryGet.SUCCEEDED
+        same = found and _lock_same(mm, pmd, table)
+        if not counted:
+            rcu_read_unlock(mm.kernel)
+        if not found:
             return 0
-        if _lock_same(mm, pmd, table):
+        if same:
             return table
 
 
@@ -192,13 +204,8 @@ def _lock_same(mm: MmStruct, pmd: EntryPa, table: int) -> bool:
     One that is not counted may have gone before the lock was had: if pmd names another one by then,
     the lock is dropped, and False returned (pte_offset_map_lock(), v6.18).
     """
-    if pte_ref_is_enabled(mm):
-        pte_lock(mm, table)
-        return True
-    rcu_read_lock(mm.kernel)
     pte_lock(mm, table)
-    rcu_read_unlock(mm.kernel)
-    if entry_pfn(mm.memory.read_u64(pmd)) == table:
+    if pte_ref_is_enabled(mm) or entry_pfn(mm.memory.read_u64(pmd)) == table:
         return True
     pte_unlock(mm, table)
     return False
@@ -249,12 +256,15 @@ def pte_alloc_get_map(mm: MmStruct, pmd: EntryPa, addr: int) -> tuple[PteAlloc, 
 
 def pte_alloc_get_map_lock(mm: MmStruct, pmd: EntryPa, addr: int) -> tuple[PteAlloc, EntryPa]:
     """pte_alloc_get_map() with the PTE lock taken if it is OK."""
-    while True:
+    counted = pte_ref_is_enabled(mm)
+    while counted or not (table := _try_get_lock(mm, pmd)):
         result, table = pte_alloc_get(mm, pmd, addr)
         if result != PteAlloc.OK:
             return result, EntryPa(0)
-        if _lock_same(mm, pmd, table):
-            return result, table_entry(table, addr)
+        if counted:
+            pte_lock(mm, table)
+            break
+    return PteAlloc.OK, table_entry(table, addr)
 
 
 def pte_put(mm: MmStruct, table: int, addr: int) -> None:

@@ -568,6 +568,7 @@ class MmStruct:
 
         One that loaded another mm stays in it until a flush takes it out; Cpu.loaded_mm is exact.
         """
+        self.kernel.instrument_read(self, "cpu_bitmap")
         mask = self.c.cpu_bitmap
         return [cpu for cpu in self.kernel.cpus if mask >> cpu.id & 1]
 

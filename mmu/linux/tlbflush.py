@@ -422,6 +422,8 @@ def _finish_asid_transition(info: FlushTlbInfo) -> None:
     if not mm_in_asid_transition(mm):
         return
     for cpu in mm.cpus:
+        mm.kernel.instrument_read(cpu, "loaded_mm")
+        mm.kernel.instrument_read(cpu, "tlbstate")
         if cpu.loaded_mm is mm and cpu.c.loaded_mm_asid != mm.c.global_asid:
             flush_tlb_multi(mm.c.cpu_bitmap, info)
             return

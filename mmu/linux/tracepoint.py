@@ -36,7 +36,8 @@ HELPERS: Final = frozenset(
         # references: whose they are is said by who asks for them
         *("pte_get", "pte_get_many", "pte_entries_set", "pte_get_unless_zero", "pte_try_get"),
         *("table_get", "table_get_unless_zero", "get_named", "tell_get", "tell_put"),
-        *("pte_tryget_map", "pte_tryget_map_lock", "pte_relock", "_lock_same"),
+        *("pte_tryget_map", "pte_tryget_map_lock", "pte_relock"),
+        *("_try_get_lock", "_lock_same"),
         *("pte_alloc_get", "pte_alloc_get_map", "pte_alloc_get_map_lock", "install_new"),
         "pmd_install",
         *("pte_put", "pte_put_many", "pte_put_tlb", "pte_put_many_tlb", "pte_put_vmf"),

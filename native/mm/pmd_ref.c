@@ -26,25 +26,21 @@ static const char *freeing_site(u32 level)
 	return level == 2 ? "free_pmd_table" : "free_pud_table";
 }
 
-/* The event of that name for a PMD table, or for a PUD table. */
-#define emit_table(from, mm, level, what, ...)                                        \
-	do {                                                                          \
-		if ((level) == 2)                                                     \
-			emit_from(from, (mm)->kernel->ring, pmd_##what, __VA_ARGS__); \
-		else                                                                  \
-			emit_from(from, (mm)->kernel->ring, pud_##what, __VA_ARGS__); \
-	} while (0)
+/* Tell an event whose kind depends on the level. */
+static void tell(const char *from, struct mm_struct *mm, u32 event, u64 a, u64 b, u64 c, u64 d)
+{
+	struct event_ring *ring = mm->kernel->ring;
+
+	if (unlikely(ring_records(ring)))
+		ring_emit_from(ring, event, from, (const u64[4]){ a, b, c, d });
+}
 
 /* The entry of the level above that refers to a table was changed. */
-static void emit_set(const char *from, struct mm_struct *mm, u32 level, u64 start, u64 old,
+static void tell_set(const char *from, struct mm_struct *mm, u32 level, u64 start, u64 old,
 		     u64 value, const u64 *entry)
 {
-	u64 pa = host_to_pa(mm->ram, entry);
-
-	if (level == 2)
-		emit_from(from, mm->kernel->ring, set_pud, start, old, value, pa);
-	else
-		emit_from(from, mm->kernel->ring, set_p4d, start, old, value, pa);
+	tell(from, mm, level == 2 ? EVENT_set_pud : EVENT_set_p4d, start, old, value,
+	     host_to_pa(mm->ram, entry));
 }
 
 /* The frame of the table that an entry lies in. */
@@ -64,7 +60,7 @@ static bool get_unless_zero(const char *from, struct mm_struct *mm, u64 table, u
 			return false;
 	} while (!__atomic_compare_exchange_n(&page->pte_refcount, &old, old + 1, true,
 					      __ATOMIC_ACQUIRE, __ATOMIC_RELAXED));
-	emit_table(from, mm, level, get, table, old, old + 1, VISITOR);
+	tell(from, mm, level == 2 ? EVENT_pmd_get : EVENT_pud_get, table, old, old + 1, VISITOR);
 	return true;
 }
 
@@ -83,7 +79,8 @@ static void entry_set(const char *from, struct mm_struct *mm, const u64 *entry, 
 		__atomic_fetch_sub(&page->pte_refcount, 1, __ATOMIC_RELAXED);
 		return;
 	}
-	emit_table(from, mm, level, get, frame_of(mm, entry), old, old + 1, ENTRIES);
+	tell(from, mm, level == 2 ? EVENT_pmd_get : EVENT_pud_get, frame_of(mm, entry), old,
+	     old + 1, ENTRIES);
 }
 
 /* Drop one reference. Returns whether none is left. */
@@ -97,7 +94,7 @@ static bool table_put(const char *from, struct mm_struct *mm, u64 table, u32 lev
 		__atomic_fetch_add(&page->pte_refcount, 1, __ATOMIC_RELAXED);
 		return false;
 	}
-	emit_table(from, mm, level, put, table, old, old - 1, holder);
+	tell(from, mm, level == 2 ? EVENT_pmd_put : EVENT_pud_put, table, old, old - 1, holder);
 	return old == 1;
 }
 
@@ -114,15 +111,15 @@ static u64 detach_table(struct mm_struct *mm, u64 *entry, u64 addr, u32 level)
 	    __atomic_load_n(&pmd_page(mm, value)->pte_refcount, __ATOMIC_ACQUIRE))
 		return 0;
 	value = __atomic_exchange_n(entry, 0, __ATOMIC_ACQ_REL);
-	emit_set(from, mm, level, start, value, 0, entry);
+	tell_set(from, mm, level, start, value, 0, entry);
 	if (unlikely(!table_is_empty(table_of(mm, value)))) {
 		mm_bug(mm, BUG_TABLE_NOT_EMPTY, addr);
 		__atomic_store_n(entry, value, __ATOMIC_RELEASE);
-		emit_set(from, mm, level, start, 0, value, entry);
+		tell_set(from, mm, level, start, 0, value, entry);
 		return 0;
 	}
-	emit_table(from, mm, level, free, start, entry_pfn(value), mm->pgd,
-		   host_to_pa(mm->ram, entry));
+	tell(from, mm, level == 2 ? EVENT_pmd_free : EVENT_pud_free, start, entry_pfn(value),
+	     mm->pgd, host_to_pa(mm->ram, entry));
 	return entry_pfn(value);
 }
 
@@ -180,7 +177,8 @@ static void put(const char *from, struct mm_struct *mm, struct mmu_gather *tlb, 
 		if (!__atomic_compare_exchange_n(&page->pte_refcount, &old, old - 1, true,
 						 __ATOMIC_RELEASE, __ATOMIC_RELAXED))
 			continue;
-		emit_table(from, mm, level, put, table, old, old - 1, holder);
+		tell(from, mm, level == 2 ? EVENT_pmd_put : EVENT_pud_put, table, old, old - 1,
+		     holder);
 		return;
 	}
 	rcu_read_lock(mm->kernel);
@@ -267,8 +265,9 @@ static u64 install(struct mm_struct *mm, u64 *entry, u64 addr, u64 table, u32 le
 		flush_freed_tables(mm, entry, addr, level);
 		populate(mm, addr, entry, level + 1, table);
 		mm_inc_pgtables(mm);
-		emit_table(from, mm, level, alloc, addr & ~(level_size(level + 1) - 1), table,
-			   mm->pgd, host_to_pa(mm->ram, entry));
+		tell(from, mm, level == 2 ? EVENT_pmd_alloc : EVENT_pud_alloc,
+		     addr & ~(level_size(level + 1) - 1), table, mm->pgd,
+		     host_to_pa(mm->ram, entry));
 		entry_set(from, mm, entry, level + 1);
 		table = 0;
 	} else {

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Rule: what one CPU can show of the defects of the published reference-counting series.
 
-tests/races/test_defects.py has the historical variants, on two CPUs.
+tests/races/variants.py has the historical variants, on two CPUs.
 """
 
 from __future__ import annotations

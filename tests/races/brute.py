@@ -11,6 +11,10 @@ from ucmmu.race.program import Actor, Kind, MakeProgram
 from ucmmu.race.run import End, Run
 
 
+class TooMany(AssertionError):
+    """There are more schedules than were to be run."""
+
+
 @dataclass
 class Every:
     """What all schedules came to."""
@@ -34,8 +38,8 @@ def preemptions(schedule: Sequence[Actor], options: Sequence[Sequence[Actor]]) -
 def every_schedule(
     make: MakeProgram, bound: int | None = None, limit: int = 100_000, max_steps: int = 10_000
 ) -> Every:
-    """Run all of them, or those with at most ``bound`` preemptions; AssertionError if there are
-    more than ``limit``.
+    """Run all of them, or those with at most ``bound`` preemptions; TooMany if there are more than
+    ``limit``.
     """
     every, objects = Every(), Objects()
     given: list[Actor] | None = []
@@ -52,7 +56,9 @@ def every_schedule(
                 enabled = sum(1 << run.index[other] for other in able)
                 happens.add(run.index[actor], objects.masks(step.access), enabled)
         every.schedules += 1
-        assert every.schedules <= limit, f"more than {limit} schedules"
+        if every.schedules > limit:
+            run.close()
+            raise TooMany(f"more than {limit} schedules")
         if run.end is End.FINISHED:
             every.traces.add(happens.trace())
             every.states.add(run.program.state())

@@ -169,9 +169,9 @@ import sys
 from ucmmu.cli import main
 from ucmmu.race import command
 run_all = command.run_all
-def telling(tasks, jobs, on_progress):
+def telling(*what):
     print("begun", flush=True)
-    return run_all(tasks, jobs, on_progress)
+    return run_all(*what)
 command.run_all = telling
 sys.exit(main(sys.argv[1:]))
 """

@@ -65,7 +65,7 @@ def _written(match: re.Match[str]) -> str:
     done = subprocess.run(
         [sys.executable, "-m", *shlex.split(command)], capture_output=True, text=True, cwd=ROOT
     )
-    assert done.returncode == 1, done.stderr
+    assert done.returncode == 1, (command, done.returncode, done.stdout, done.stderr)
     head = f"<!-- order of {name} in {scenario}, {policy} -->"
     lines = "\n".join(line.rstrip() for line in done.stdout.rstrip().splitlines())
     return f"{head}\n```\n$ {command}\n{lines}\n```\n"

@@ -222,10 +222,25 @@ def test_an_entry_in_words(entry, level, text):
     assert entry_text(entry, level) == text
 
 
+def test_the_place_of_an_entry_is_as_walk_has_it():
+    arrays = [
+        {"name": "STLB", "first": 0, "sets": 3, "ways": 4},
+        {"name": "PML4E", "first": 12, "sets": 1, "ways": 2},
+    ]
+    names = Names({"arrays": arrays})
+    assert [names.place(0, 11), names.place(1, 12), names.place(1, 13)] == [
+        *("STLB[2][3]", "PML4E[0][0]", "PML4E[0][1]")
+    ]
+    assert [names.array_of(slot) for slot in (0, 11, 12, 99)] == [0, 0, 1, 1]
+    assert [names.place(1, 11), names.place(1, 14)] == ["PML4E slot 11", "PML4E slot 14"]
+    assert (names.place(2, 5), Names({}).array_of(5)) == ("array 2 slot 5", None)
+    assert Names({"arrays": ["STLB"]}).place(0, 5) == "STLB slot 5"
+
+
 def test_an_entry_of_a_tlb_in_words():
     word = 12 | 1 << 16 | 1 << 32 | 2 << 36 | 5 << 40 | 0x17 << 48
-    assert str(EntryWord.of(word)) == "4 KiB of a 2 MiB page PCID 1 R/W U/S D PK=5 slot 12"
-    assert str(EntryWord.of(3 | 2 << 32 | 0x81 << 48)) == "PDE PCID 0 slot 3"
+    assert str(EntryWord.of(word)) == "4 KiB of a 2 MiB page PCID 1 R/W U/S D PK=5"
+    assert str(EntryWord.of(3 | 2 << 32 | 0x81 << 48)) == "PDE PCID 0"
 
 
 def test_errors_have_their_names():

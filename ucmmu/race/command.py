@@ -104,7 +104,7 @@ def settings_of(arguments: argparse.Namespace) -> list[Setting]:
         except MmuError as error:
             raise Failure(ExitCode.USAGE, f"argument --variant: {error}") from None
     settings = [
-        Setting(scenario.name, policy, model, arguments.variant, points=arguments.points)
+        Setting(scenario.name, policy, model, arguments.variant, arguments.fine, arguments.points)
         for scenario in _chosen(arguments)
         for policy in _policies(arguments, scenario, variant_policies)
         for model in models

@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from ucmmu.race.exploration import Exploration, Part
+from ucmmu.race.exploration import Exploration
 from ucmmu.race.happens import Event, Masks
 from ucmmu.race.program import EVERYTHING, Actor, MakeProgram
 from ucmmu.race.run import Run
@@ -41,10 +41,8 @@ class _Node:
 class Dpor(Exploration):
     """Every order of a program that matters, each once."""
 
-    def __init__(
-        self, make: MakeProgram, *, max_steps: int = 10_000, part: Part | None = None
-    ) -> None:
-        super().__init__(make, max_steps=max_steps, part=part)
+    def __init__(self, make: MakeProgram, *, max_steps: int = 10_000) -> None:
+        super().__init__(make, max_steps=max_steps)
         self._stack: list[_Node] = []
 
     def _explore(self, run: Run) -> bool:
@@ -67,8 +65,7 @@ class Dpor(Exploration):
         """The state that was come to."""
         enabled = sum(1 << run.index[actor] for actor in able)
         if not self._stack:
-            asleep = {run.index[a]: self._objects.masks(access) for a, access in self._part.asleep}
-            return _Node(enabled, asleep, [])
+            return _Node(enabled, {}, [])
         parent = self._stack[-1]
         branch, taken = parent.branches[0], parent.taken
         assert taken is not None
@@ -95,10 +92,10 @@ class Dpor(Exploration):
 
     def _backtrack(self) -> bool:
         """Go back to the last node from which something is to be explored; whether there is any."""
-        stack, prefix = self._stack, len(self._part.prefix)
+        stack = self._stack
         while stack:
             node = stack[-1]
-            self._happens.cut(prefix + len(stack) - 1)
+            self._happens.cut(len(stack) - 1)
             branch = node.branches.pop(0)
             assert node.taken is not None
             node.sleep[branch.actor] = node.taken
@@ -120,9 +117,6 @@ class Dpor(Exploration):
 
     def _reversals(self) -> Iterator[tuple[_Node, list[Event]]]:
         """The states before the first step of each race, and what is to be done from there."""
-        prefix = len(self._part.prefix)
         for event, races in self._races:
             for place in races:
-                if prefix <= place < prefix + len(self._stack):
-                    later = self._happens.not_after(place)
-                    yield self._stack[place - prefix], [*later, event]
+                yield self._stack[place], [*self._happens.not_after(place), event]

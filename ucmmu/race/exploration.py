@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from ucmmu.race.happens import Event, Happens, Masks, Objects
-from ucmmu.race.program import EVERYTHING, Actor, MakeProgram, StepAccess
+from ucmmu.race.program import EVERYTHING, Actor, MakeProgram
 from ucmmu.race.run import End, Run
 
 
@@ -30,25 +30,12 @@ class Told:
     """Cut short: all that could go on had been explored from an earlier state."""
 
 
-@dataclass(frozen=True)
-class Part:
-    """A part of the orders of a program: those that begin with ``prefix`` and do not go on from
-    there with one of those ``asleep``, but for steps dependent on it.
-    """
-
-    prefix: tuple[Actor, ...] = ()
-    asleep: tuple[tuple[Actor, StepAccess], ...] = ()
-
-
 class Exploration(ABC):
-    """The exploration of one program, or of a part of it: next_run() until that returns None."""
+    """The exploration of one program: next_run() until that returns None."""
 
-    def __init__(
-        self, make: MakeProgram, *, max_steps: int = 10_000, part: Part | None = None
-    ) -> None:
+    def __init__(self, make: MakeProgram, *, max_steps: int = 10_000) -> None:
         self._make = make
         self._max_steps = max_steps
-        self._part = part or Part()
         self._objects = Objects()
         self._happens = Happens(())
         self._races: list[tuple[Event, list[int]]] = []
@@ -64,8 +51,6 @@ class Exploration(ABC):
             self._begun = True
             self._happens = Happens(run.actors)
         try:
-            for actor in self._part.prefix:
-                self._step(run, run.index[actor], _mask(run, run.enabled()))
             blocked = self._explore(run)
             if run.failure is not None:
                 self._look_ahead(run)
@@ -83,7 +68,7 @@ class Exploration(ABC):
 
     @abstractmethod
     def _explore(self, run: Run) -> bool:
-        """Take the run, behind the part's prefix, to its end; whether a sleep set ended it."""
+        """Take the run to its end; whether a sleep set ended it."""
 
     @abstractmethod
     def _learn(self) -> None:

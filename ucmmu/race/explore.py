@@ -17,9 +17,9 @@ from dataclasses import dataclass, field
 
 from ucmmu.race.bounded import Bounded
 from ucmmu.race.dpor import Dpor
-from ucmmu.race.exploration import Exploration, Part, Told
+from ucmmu.race.exploration import Exploration, Told
 from ucmmu.race.program import Actor, Kind, MakeProgram
-from ucmmu.race.run import End, Failure, Run
+from ucmmu.race.run import Failure, Run
 
 OnRun = Callable[[], bool]
 """Called after each run; False: stop."""
@@ -40,8 +40,9 @@ class Found:
 
     ``schedules`` were run, of which ``blocked`` were cut short, since what was left had been
     explored. The others came to ``traces`` different Mazurkiewicz traces. ``bound``: all orders
-    with so many preemptions were run; None: not even those without. ``complete``: all there are.
-    ``stopped``: a limit, or who was told, ended it.
+    with so many preemptions were run; None: not even those without. ``complete``: all there are
+    were; ``bound`` is None then if it took no bound. ``stopped``: a limit, or who was told, ended
+    it.
     """
 
     schedules: int = 0
@@ -104,25 +105,22 @@ def explore(
     bound: int | None = None,
     limits: Limits | None = None,
     on_run: OnRun | None = None,
-    part: Part | None = None,
 ) -> Found:
     """Explore up to so many preemptions, or, if None, every order; to the first failure.
 
-    Every order takes 0 and 1 preemptions first, then whatever order comes. Of a ``part`` only the
-    orders that it has are run, and no bound is tried before. Raises NotDeterministic.
+    Every order takes 0 and 1 preemptions first, then whatever order comes. Raises NotDeterministic.
     """
     limits = limits or Limits()
     clock = _Clock(limits, on_run, Found())
-    if part is None:
-        for preemptions in range(2 if bound is None else bound + 1):
-            bounded = Bounded(make, preemptions, max_steps=limits.max_steps)
-            if not _run_all(bounded, clock):
-                return clock.found
-            clock.found.bound = preemptions
-            if not bounded.beyond:
-                clock.found.complete = True
-                return clock.found
-    if bound is None and _run_all(Dpor(make, max_steps=limits.max_steps, part=part), clock):
+    for preemptions in range(2 if bound is None else bound + 1):
+        bounded = Bounded(make, preemptions, max_steps=limits.max_steps)
+        if not _run_all(bounded, clock):
+            return clock.found
+        clock.found.bound = preemptions
+        if not bounded.beyond:
+            clock.found.complete = True
+            return clock.found
+    if bound is None and _run_all(Dpor(make, max_steps=limits.max_steps), clock):
         clock.found.bound = None
         clock.found.complete = True
     return clock.found
@@ -195,48 +193,3 @@ def _by_priority(
     finally:
         run.close()
     return Told(run, None)
-
-
-def split(make: MakeProgram, parts: int, *, max_steps: int = 10_000) -> list[Part]:
-    """All orders as at least so many parts, if there are that many, for as many processes."""
-    todo = [Part()]
-    done: list[Part] = []
-    while todo and len(todo) + len(done) < parts:
-        part = todo.pop(0)
-        below = _below(make, part, max_steps)
-        if below is None:
-            done.append(part)
-        else:
-            todo += below
-    return done + todo
-
-
-def _below(make: MakeProgram, part: Part, max_steps: int) -> list[Part] | None:
-    """The part as parts that are one step longer; None if the run ends there."""
-    parts: list[Part] = []
-    asleep = list(part.asleep)
-    run = _follow(make, part.prefix, max_steps)
-    able = run.enabled()
-    run.close()
-    if run.end is not End.GOES_ON:
-        return None
-    for actor in able:
-        if actor in dict(part.asleep):
-            continue
-        run = _follow(make, part.prefix, max_steps)
-        step = run.step(actor)
-        run.close()
-        if step is None:
-            parts.append(Part((*part.prefix, actor)))
-            continue
-        rest = [(who, what) for who, what in asleep if not what.conflicts_with(step.access)]
-        parts.append(Part((*part.prefix, actor), tuple(rest)))
-        asleep.append((actor, step.access))
-    return parts
-
-
-def _follow(make: MakeProgram, prefix: tuple[Actor, ...], max_steps: int) -> Run:
-    run = Run(make, max_steps)
-    for actor in prefix:
-        run.step(actor)
-    return run

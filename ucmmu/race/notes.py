@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from cpu.recorder import processor_head
-from mmu.events import Event, EventRing
+from mmu.events import EVENTS
 from mmu.linux.contention import LOCK_NAMES
 from mmu.linux.pte_ref import TryGet
 from mmu.trace.format import TraceError
@@ -38,13 +38,12 @@ def annotated(
     """The steps of an order, each with what it did, and what failed. The step that did not come to
     its end has the label FAILS. Raises Impossible.
     """
-    ring = EventRing(1 << 16)
     notes: list[str] = []
 
     def make() -> KernelProgram:
-        program = setting.program(ring)
-        ring.read()
-        program.on_step = lambda: notes.append("; ".join(_notes(ring.read())))
+        program = setting.program()
+        program.world.new_records()
+        program.on_step = lambda: notes.append("; ".join(_notes(program.world.new_records())))
         return program
 
     run = runs.replay(make, schedule, max_steps=MAX_STEPS)
@@ -77,9 +76,14 @@ def recorded(path: str, setting: Setting, schedule: Sequence[Actor]) -> None:
         raise Failure(ExitCode.NO_OUTPUT, f"--trace {printable(str(error))}") from None
 
 
-def _notes(events: Sequence[Event]) -> list[str]:
-    told = [make(event.fields) for event in events if (make := _WORDS.get(event.name))]
-    words = [word for word in told if word]
+def _notes(records: Any) -> list[str]:
+    words = []
+    for record in records:
+        desc = EVENTS[int(record["id"])]
+        if desc.name in _WORDS:
+            values = (int(record[name]) for name in "abcd")
+            words.append(_WORDS[desc.name](dict(zip(desc.fields, values, strict=False))))
+    words = [word for word in words if word]
     if len(words) > _MAX_NOTES:
         words = [*words[: _MAX_NOTES - 1], f"and {len(words) - _MAX_NOTES + 1} more"]
     return words

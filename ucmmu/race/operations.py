@@ -34,6 +34,7 @@ from mmu.linux.rcupdate import rcu_qs
 from mmu.linux.smp import local_irqs_off
 from mmu.linux.tlbflush import enter_lazy_tlb, leave_mm, ptep_clear_flush, switch_mm
 from mmu.units import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE
+from ucmmu.race.watched import WatchedMemory
 from ucmmu.race.world import SLOT, Actor, RaceWorld
 
 
@@ -108,7 +109,7 @@ def guard_remove(world: RaceWorld, addr: int, length: int = PAGE_SIZE) -> Actor:
 
 def zap_with_little_room(world: RaceWorld, addr: int, length: int, room: int = 3) -> Actor:
     """MADV_DONTNEED that finds no memory for its gather, which has room for so few pages: it drops
-    the PTE lock midway. Memory is there again when it has ended, or by world.starve(False).
+    the PTE lock midway.
     """
 
     def call() -> None:
@@ -116,10 +117,10 @@ def zap_with_little_room(world: RaceWorld, addr: int, length: int, room: int = 3
         with mm.mmap_read_lock():
             tlb = mmu_gather.tlb_gather_mmu(mm)
             tlb.c.max = room
-            world.starve(True)
+            if isinstance(world.memory, WatchedMemory):
+                world.memory.c.nr_free = 0  # nor does it get a batch for more
             _zap.unmap_page_range(tlb, addr, addr + length, lib.ZAP_RECLAIM_PT)
             mmu_gather.tlb_finish_mmu(tlb)
-            world.starve(False)
 
     return syscall(world, "madvise", call)
 

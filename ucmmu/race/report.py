@@ -87,6 +87,7 @@ def result_json(result: Result) -> dict[str, Any]:
         "policy": setting.policy,
         "model": setting.model,
         "variant": setting.variant,
+        "fine": setting.fine,
         "points": list(setting.points),
         "schedules": result.schedules,
         "preemptions": result.bound,
@@ -111,6 +112,8 @@ def replay_command(result: Result) -> str:
     words = ["ucmmu", "race", "--free-tables", setting.policy, "--model", setting.model]
     if setting.variant is not None:
         words += ["--variant", setting.variant]
+    if setting.fine:
+        words.append("--fine")
     if setting.points:
         words += ["--points", ",".join(setting.points)]
     if failure is not None:
@@ -155,12 +158,17 @@ def _lines(steps: Sequence[Step]) -> list[str]:
         elif step.actor.kind is Kind.DRAIN:
             lines.append("a store of its buffer is seen by all")
         lines += [f"  {note}" if lines[-1:] == ["interrupt:"] else note for note in _notes(step)]
+    lines = [_times(line, sum(1 for _ in same)) for line, same in groupby(lines)]
     last = steps[-1]
     if last.label == FAILS:
         return [*lines, "fails"]
     if last.actor.kind is Kind.CPU:
         lines.append("(ends)" if last.label == "ended" else f"(before {last.label})")
     return lines
+
+
+def _times(line: str, times: int) -> str:
+    return line if times == 1 else f"{line}  ({times} times)"
 
 
 def _notes(step: Step) -> list[str]:

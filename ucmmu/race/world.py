@@ -328,14 +328,18 @@ class RaceWorld:
             for entry in tlb.entry[0 : tlb.nr_entries]
         )
 
-    def records(self) -> Any:
-        """The events so far, as an array of records (mmu.trace.format.RECORD); none if they go to
-        somebody else's ring.
+    def new_records(self) -> Any:
+        """The events since the last look, as an array of records (mmu.trace.format.RECORD); none if
+        they go to somebody else's ring.
         """
-        if self._own_ring:
-            first = sum(len(batch.records) for batch in self._batches)
-            self._batches.append(batch_of(self.ring, first))
-        return np.concatenate([batch.records for batch in self._batches or [batch_of(None)]])
+        first = sum(len(batch.records) for batch in self._batches)
+        self._batches.append(batch_of(self.ring if self._own_ring else None, first))
+        return self._batches[-1].records
+
+    def records(self) -> Any:
+        """All events so far, as new_records()."""
+        self.new_records()
+        return np.concatenate([batch.records for batch in self._batches])
 
     def quiesce(self) -> None:
         """Every CPU passes a quiescent state."""

@@ -97,15 +97,15 @@ class EntryWord(NamedTuple):
         return " ".join(name for bit, name in _TLB_FLAGS if self.flags & bit)
 
     def __str__(self) -> str:
-        """``4 KiB PCID 1 R/W U/S slot 12``."""
+        """``4 KiB PCID 1 R/W U/S``; Names.place() says where it is."""
         if self.flags & lib.TLB_TABLE:
             size = LEVEL_NAMES.get(self.level, f"level {self.level}")
         else:
             size = SIZE_NAMES.get(self.level, f"level {self.level}")
         page = f" of a {SIZE_NAMES[self.page_level]} page" if self._is_fragment else ""
-        pkey = f"PK={self.pkey} " if self.pkey else ""
-        rights = f"{self.rights} " if self.rights else ""
-        return f"{size}{page} PCID {self.pcid} {rights}{pkey}slot {self.slot}"
+        pkey = f" PK={self.pkey}" if self.pkey else ""
+        rights = f" {self.rights}" if self.rights else ""
+        return f"{size}{page} PCID {self.pcid}{rights}{pkey}"
 
     @property
     def _is_fragment(self) -> bool:
@@ -189,7 +189,35 @@ class Names:
     """Values in words. ``head`` is the trace's: the names of its TLB arrays are in there."""
 
     def __init__(self, head: Mapping[str, Any]) -> None:
-        self.arrays = [_array_name(array) for array in head.get("arrays", [])]
+        self._heads = list(head.get("arrays", []))
+        self.arrays = [_array_name(array) for array in self._heads]
+
+    def place(self, array: int, slot: int) -> str:
+        """Where an entry is, by the array's number and the place among all arrays', as `ucmmu walk`
+        has it: ``STLB[4][1]``, set and way.
+        """
+        name = self.arrays[array] if array < len(self.arrays) else f"array {array}"
+        found = self.set_and_way(array, slot)
+        return f"{name} slot {slot}" if found is None else f"{name}[{found[0]}][{found[1]}]"
+
+    def array_of(self, slot: int) -> int | None:
+        """The number of the array that has the place ``slot``; None if the trace does not say."""
+        firsts = [
+            (int(head["first"]), number)
+            for number, head in enumerate(self._heads)
+            if isinstance(head, Mapping) and "first" in head and int(head["first"]) <= slot
+        ]
+        return max(firsts)[1] if firsts else None
+
+    def set_and_way(self, array: int, slot: int) -> tuple[int, int] | None:
+        """Set and way of a place of an array; None if the trace does not say how it is made."""
+        head = self._heads[array] if array < len(self._heads) else None
+        if not isinstance(head, Mapping) or not head.get("ways"):
+            return None
+        inside, ways = slot - int(head.get("first", 0)), int(head["ways"])
+        if inside < 0 or inside >= ways * int(head.get("sets", inside + 1)):
+            return None
+        return divmod(inside, ways)
 
     def meaning(self, event: str, field: str, value: int) -> str | None:
         """What a field's value means, in words; None where the number says all."""

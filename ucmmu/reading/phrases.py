@@ -63,9 +63,6 @@ class Phrases:
         meaning = self.names.meaning(event, field, value)
         return number if meaning is None else f"{number} ({meaning})"
 
-    def _array(self, number: int) -> str:
-        return self.names.meaning("", "array", number) or f"array {number}"
-
     def _for(self, fields: Fields) -> str:
         address = fields["address"]
         return "" if address == self._about else f"  for {address:#x}"
@@ -76,23 +73,28 @@ class Phrases:
         return f"{what}, pa {fields['pa']:#x}" if fields["pa"] else what
 
     def _tlb_hit(self, fields: Fields) -> str:
-        where = f"{self._array(fields['array'])} slot {fields['slot']}"
+        where = self.names.place(fields["array"], fields["slot"])
         return f"{_access(fields)} {fields['address']:#x}: {where}"
 
     def _tlb_miss(self, fields: Fields) -> str:
         return f"{_access(fields)} {fields['address']:#x}"
 
     def _tlb_entry(self, fields: Fields) -> str:
-        place = f"{self._array(fields['array'])}: {EntryWord.of(fields['entry'])}"
-        return f"{fields['address']:#x} -> {fields['pa']:#x}, {place}"
+        return f"{fields['address']:#x} -> {fields['pa']:#x}, {self._entry(fields)}"
 
     def _walk_cache_entry(self, fields: Fields) -> str:
-        place = f"{self._array(fields['array'])}: {EntryWord.of(fields['entry'])}"
-        return f"{fields['address']:#x} -> table {fields['table']:#x}, {place}"
+        return f"{fields['address']:#x} -> table {fields['table']:#x}, {self._entry(fields)}"
+
+    def _entry(self, fields: Fields) -> str:
+        word = EntryWord.of(fields["entry"])
+        return f"{self.names.place(fields['array'], word.slot)}: {word}"
 
     def _walk_cache_hit(self, fields: Fields) -> str:
         level = _level(fields["level"])
-        text = f"{level:<5} cached: go on in table {fields['table']:#x}, slot {fields['slot']}"
+        slot = fields["slot"]
+        array = self.names.array_of(slot)
+        place = f"slot {slot}" if array is None else self.names.place(array, slot)
+        text = f"{level:<5} cached in {place}: go on in table {fields['table']:#x}"
         return text + self._for(fields)
 
     def _walk_entry(self, fields: Fields) -> str:

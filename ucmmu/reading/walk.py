@@ -276,15 +276,11 @@ def _owner(trace: TraceFile, one: Cached, when: Moment) -> Loaded | None:
 
 def _slot(trace: TraceFile, one: Cached) -> dict[str, Any]:
     """The array's name, set and way."""
-    arrays = trace.head.get("arrays", [])
-    names = Names(trace.head).arrays
-    name = names[one.array] if one.array < len(names) else f"array {one.array}"
-    found: dict[str, Any] = {"array": name, "set": None, "way": None, "slot": one.slot}
-    array = arrays[one.array] if one.array < len(arrays) else None
-    if isinstance(array, dict) and array.get("ways"):
-        inside = one.slot - int(array.get("first", 0))
-        found["set"], found["way"] = divmod(inside, int(array["ways"]))
-    return found
+    names = Names(trace.head)
+    known = one.array < len(names.arrays)
+    place, way = names.set_and_way(one.array, one.slot) or (None, None)
+    name = names.arrays[one.array] if known else f"array {one.array}"
+    return {"array": name, "set": place, "way": way, "slot": one.slot}
 
 
 def _stale_page(one: Cached, walk: Walk) -> str | None:

@@ -1,0 +1,225 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Rule: the explorer leaves no order out that matters, runs none twice, and says what it did not
+come to; with a bound of preemptions it comes to all that so few of them lead to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from math import factorial, prod
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.races.brute import Every, TooMany, every_schedule, preemptions
+from tests.races.classics import dekker, lastzero, readers, straight
+from tests.races.random_texts import texts
+from ucmmu.race.bounded import Bounded
+from ucmmu.race.dpor import Dpor
+from ucmmu.race.exploration import Exploration, NotDeterministic
+from ucmmu.race.explore import Limits, explore, explore_at_random
+from ucmmu.race.program import Actor, Kind, format_schedule, parse_schedule
+from ucmmu.race.run import Impossible, replay
+from ucmmu.race.textbook import Load, Lock, Store, Text, TextProgram, Thread, Unlock
+
+QUICK = settings(deadline=None, max_examples=30, suppress_health_check=list(HealthCheck))
+LONG = settings(deadline=None, max_examples=1500, suppress_health_check=list(HealthCheck))
+
+
+class Came:
+    """What an exploration came to, run to its end."""
+
+    def __init__(self, exploration: Exploration) -> None:
+        self.runs = self.blocked = self.finished = 0
+        self.traces: set[int] = set()
+        self.states: set[Hashable] = set()
+        self.failures: set[tuple[str, str]] = set()
+        while (told := exploration.next_run()) is not None:
+            self.runs += 1
+            self.blocked += told.blocked
+            if told.trace is not None:
+                self.finished += 1
+                self.traces.add(told.trace)
+                self.states.add(told.run.program.state())
+            elif told.run.failure is not None:
+                self.failures.add(told.run.failure.reason)
+
+    def same_as(self, every: Every) -> None:
+        assert self.states == every.states
+        assert self.traces == every.traces
+        assert self.failures == every.failures
+
+
+def every_of(text: Text, *, tso: bool, bound: int | None, limit: int) -> Every | None:
+    """What brute force comes to; None if that takes too many schedules."""
+    try:
+        return every_schedule(lambda: TextProgram(text, tso=tso), bound, limit=limit)
+    except TooMany:
+        return None
+
+
+def compare(text: Text, *, tso: bool, bound: int | None, limit: int) -> None:
+    every = every_of(text, tso=tso, bound=bound, limit=limit)
+    if every is None:
+        return
+
+    def make() -> TextProgram:
+        return TextProgram(text, tso=tso)
+
+    came = Came(Dpor(make) if bound is None else Bounded(make, bound))
+    came.same_as(every)
+    if bound is None:
+        assert came.finished == len(came.traces), "a trace was run twice"
+
+
+TWO, THREE = texts(2, 3), texts(3, 2)
+
+
+@QUICK
+@given(TWO, st.booleans())
+def test_every_order_of_two_threads_as_by_brute_force(text: Text, tso: bool) -> None:
+    compare(text, tso=tso, bound=None, limit=150)
+
+
+@QUICK
+@given(THREE, st.booleans())
+def test_every_order_of_three_threads_as_by_brute_force(text: Text, tso: bool) -> None:
+    compare(text, tso=tso, bound=None, limit=150)
+
+
+@QUICK
+@given(TWO, st.booleans(), st.integers(0, 3))
+def test_every_order_within_a_bound_as_by_brute_force(text: Text, tso: bool, bound: int) -> None:
+    compare(text, tso=tso, bound=bound, limit=150)
+
+
+@QUICK
+@given(THREE, st.booleans(), st.integers(0, 2))
+def test_three_threads_within_a_bound(text: Text, tso: bool, bound: int) -> None:
+    compare(text, tso=tso, bound=bound, limit=150)
+
+
+@pytest.mark.fuzz
+@LONG
+@given(st.one_of(texts(2, 4), texts(3, 3)), st.booleans(), st.sampled_from([None, 0, 1, 2, 3]))
+def test_larger_programs_as_by_brute_force(text: Text, tso: bool, bound: int | None) -> None:
+    compare(text, tso=tso, bound=bound, limit=5000)
+
+
+@pytest.mark.parametrize("lengths", [(1, 1), (3, 3), (2, 2, 2), (4, 3)])
+def test_brute_force_runs_the_multinomial_number(lengths: tuple[int, ...]) -> None:
+    """Of threads with n1, n2, … steps there are (n1 + n2 + …)! / (n1! n2! …) schedules; one trace
+    if nothing is shared.
+    """
+    threads = [straight(*[Store(number, 1)] * steps) for number, steps in enumerate(lengths)]
+    every = every_schedule(lambda: TextProgram(Text(threads)))
+    assert every.schedules == factorial(sum(lengths)) // prod(map(factorial, lengths))
+    assert len(every.traces) == 1
+    assert Came(Dpor(lambda: TextProgram(Text(threads)))).runs == 1
+
+
+def test_no_run_has_more_preemptions_than_the_bound() -> None:
+    def make() -> TextProgram:
+        return TextProgram(dekker(fence=True))
+
+    for bound in (0, 1, 2):
+        exploration = Bounded(make, bound)
+        while (told := exploration.next_run()) is not None:
+            program, options = make(), []
+            for actor in told.run.schedule:
+                options.append(list(program.enabled()))
+                program.step(actor)
+            assert preemptions(told.run.schedule, options) <= bound
+
+
+def cross() -> Text:
+    """Two threads that take two locks, each in its own order."""
+
+    def thread(first: str, second: str) -> Thread:
+        yield Lock(first)
+        yield Lock(second)
+        yield Unlock(second)
+        yield Unlock(first)
+
+    return Text([lambda: thread("a", "b"), lambda: thread("b", "a")])
+
+
+def test_a_deadlock_is_found_with_the_fewest_preemptions() -> None:
+    found = explore(lambda: TextProgram(cross()))
+    assert found.failure is not None
+    assert (found.failure.kind, found.bound) == ("Deadlock", 0)
+    assert found.failure.text == "nobody can go on: CPU 0 waits: b; CPU 1 waits: a"
+    assert format_schedule(found.failure.schedule) == "0,1"
+    assert found.verdict == "failed"
+
+
+def test_who_never_ends_is_found() -> None:
+    def spins() -> Thread:
+        while (yield Load("x")) == 0:
+            pass
+
+    found = explore(lambda: TextProgram(Text([spins])), limits=Limits(max_steps=50))
+    assert found.failure is not None
+    assert (found.failure.kind, len(found.failure.steps)) == ("Endless", 50)
+
+
+def test_what_does_not_end_is_unfinished() -> None:
+    def make() -> TextProgram:
+        return TextProgram(readers(3))
+
+    few = explore(make, limits=Limits(schedules=5))
+    assert (few.verdict, few.complete, few.schedules) == ("UNFINISHED", False, 5)
+    none = explore(make, limits=Limits(seconds=0))
+    assert (none.verdict, none.schedules, none.bound) == ("UNFINISHED", 0, None)
+    told = explore(make, on_run=lambda: False)
+    assert (told.verdict, told.schedules) == ("UNFINISHED", 1)
+    bounded = explore(lambda: TextProgram(lastzero(2)), bound=0)
+    assert (bounded.verdict, bounded.bound, bounded.complete) == ("passed", 0, False)
+
+
+def test_without_anything_left_out_a_bound_is_complete() -> None:
+    found = explore(lambda: TextProgram(dekker(fence=True)), bound=9)
+    assert found.complete and found.bound is not None and found.bound < 9
+
+
+def test_at_random_the_same_seed_runs_the_same() -> None:
+    def make() -> TextProgram:
+        return TextProgram(dekker(fence=False), tso=True)
+
+    for seed in range(3):
+        one, two = (explore_at_random(make, seed=seed, limits=Limits(200)) for _ in range(2))
+        assert one.failure is not None and two.failure is not None
+        assert one.failure.schedule == two.failure.schedule
+        assert not one.complete
+    right = explore_at_random(
+        lambda: TextProgram(dekker(fence=True), tso=True), seed=1, limits=Limits(100)
+    )
+    assert (right.verdict, right.complete, right.schedules) == ("UNFINISHED", False, 100)
+
+
+def test_a_failure_is_replayed() -> None:
+    def make() -> TextProgram:
+        return TextProgram(dekker(fence=False), tso=True)
+
+    failure = explore(make).failure
+    assert failure is not None
+    run = replay(make, parse_schedule(format_schedule(failure.schedule)))
+    assert run.failure is not None and run.failure.reason == failure.reason
+    with pytest.raises(Impossible, match=r"step 1 of the schedule is 7's: there is no such actor"):
+        replay(make, [Actor(7)])
+    with pytest.raises(Impossible, match=r"step 1 .* 0d's, who cannot go on there: 0, 1 can"):
+        replay(make, [Actor(0, Kind.DRAIN)])
+
+
+def test_a_program_that_is_not_deterministic_is_told() -> None:
+    runs = [0]
+
+    def thread() -> Thread:
+        runs[0] += 1
+        yield Store("x", 1)
+        yield Load(f"other {runs[0]}")
+        yield Store("x", 1)
+
+    with pytest.raises(NotDeterministic, match=r"not deterministic: step 2, of 0"):
+        explore(lambda: TextProgram(Text([thread, straight(Load("x"))])))

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Rule: the campaign says in one line what it lacks, keeps what it has, and makes the documents
+from results alone.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+
+import pytest
+
+from benchmarks.measure import BenchmarkError
+from benchmarks.scaling import __main__ as command
+from ucmmu.exit_codes import ExitCode
+
+PAIR = {"design": "RCU", "threads": 1, "shared": True, "ns": 5.0, "operations_per_s": 2e8}
+
+
+def run(monkeypatch, *arguments):
+    monkeypatch.setattr(sys, "argv", ["scaling", *arguments])
+    return command.main()
+
+
+def test_without_simpy_one_line_says_what_to_install(monkeypatch, tmp_path, capsys):
+    monkeypatch.setitem(sys.modules, "simpy", None)
+    status = run(monkeypatch, "--only", "simulated", "--output", str(tmp_path))
+    assert status == ExitCode.NO_EXTRA
+    assert capsys.readouterr().err == ("simpy is not installed: pip install 'ucmmu[simulation]'\n")
+
+
+def test_a_part_that_fails_is_told_and_the_others_stay(monkeypatch, tmp_path, capsys):
+    def fails(_results, _quick):
+        raise BenchmarkError("no such thing here")
+
+    monkeypatch.setitem(command.PARTS, "threads", lambda *_: {"pairs": [{**PAIR, "transfers": 0}]})
+    monkeypatch.setitem(command.PARTS, "host", fails)
+    status = run(monkeypatch, "--only", "threads", "--only", "host", "--output", str(tmp_path))
+    assert status == 1
+    assert capsys.readouterr().err.splitlines()[-1] == "host: no such thing here"
+    kept = json.loads((tmp_path / "benchmarks" / "results" / "scaling.json").read_text())
+    assert kept["threads"]["pairs"][0]["ns"] == 5
+
+
+def test_the_documents_are_made_from_results_alone(monkeypatch, tmp_path):
+    results = tmp_path / "benchmarks" / "results" / "scaling.json"
+    results.parent.mkdir(parents=True)
+    results.write_text(json.dumps({"threads": {"pairs": [{**PAIR, "transfers": 0.25}]}}))
+    page = tmp_path / "docs" / "performance.md"
+    page.parent.mkdir()
+    page.write_text("<!-- table threads -->\n<!-- end -->\n")
+    assert run(monkeypatch, "--report", "--output", str(tmp_path)) == 0
+    assert "| RCU | 1 | 5.00 | 200 | 0.250 |" in page.read_text()
+    with (page.parent / "performance" / "threads.csv").open() as file:
+        (row,) = csv.DictReader(file)
+    assert (row["design"], row["transfers"]) == ("RCU", "0.25")
+
+
+def test_a_small_model_makes_its_tables_and_plots(monkeypatch, tmp_path):
+    pytest.importorskip("simpy")
+    pytest.importorskip("matplotlib")
+    from benchmarks.scaling import campaign
+
+    monkeypatch.setattr(campaign, "SETTINGS", campaign.SETTINGS[:1])
+    monkeypatch.setattr(campaign, "QUICK", campaign.Scale((1, 2), 0.02))
+    assert run(monkeypatch, "--quick", "--only", "simulated", "--output", str(tmp_path)) == 0
+    rows = json.loads((tmp_path / "benchmarks" / "results" / "scaling.json").read_text())
+    assert len(rows["simulated"]["rows"]) == 2 * 4
+    assert {row["origin"] for row in rows["simulated"]["parameters"]} == {"default", "assumed"}
+    folder = tmp_path / "docs" / "performance"
+    for name in ("throughput.svg", "throughput.png", "change.svg", "simulated.csv"):
+        assert (folder / name).stat().st_size > 200
