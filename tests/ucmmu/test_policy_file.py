@@ -92,7 +92,7 @@ def test_a_name_that_is_none_of_ours() -> None:
 def test_a_run_and_its_report(tmp_path: Path) -> None:
     """Counts at rest and at the end are checked; the report has the policy's own figures."""
     policy = f"{ROOT}/docs/policies/deferring.py:Deferring"
-    words = ["--json", "a.json", "--free-tables", policy, "dontneed_loop", "1M", "512K"]
+    words = ["--json", "a.json", "--free-tables", policy, "dontneed_loop", "2M", "1M"]
     run = ucmmu("run", *words, cwd=tmp_path)
     assert run.returncode == 0, run.stderr
     report = json.loads((tmp_path / "a.json").read_text())

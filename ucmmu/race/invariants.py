@@ -3,14 +3,14 @@
 
 For each PTE table in a PMD, from its installation to its removal::
 
-    count = visitors + entries - uncounted
+    count = visitors + entries - uncounted + kept
 
 ``visitors`` are the references that CPUs hold to look or write, ``uncounted`` what a CPU has set
-and not yet counted, less what it has cleared and not yet put. Both are kept for each CPU, from the
-events of the kernel's own functions, and are exact: an increment that is lost, made twice or made
-on another table's count breaks the equation in the step that does it. What is not yet counted is
-safe only while the same CPU holds a visitor's reference (D12), and a CPU that ends an operation has
-nothing of either left (D7, D8, D10).
+and not yet counted, less what it has cleared and not yet put, ``kept`` the policy's own. The first
+two are told apart by CPU, all are from the events of the kernel's own functions, and are exact: an
+increment that is lost, made twice or made on another table's count breaks the equation in the step
+that does it. What is not yet counted is safe only while the same CPU holds a visitor's reference
+(D12), and a CPU that ends an operation has nothing of either left (D7, D8, D10).
 
 Values that wait in store buffers are taken as stored: the equation is about what was done.
 """
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from ucmmu.race.program import StepAccess
 
 _VISITOR: Final = 0  # whose the references of an event are
+_POLICY: Final = 2
 _SAME_STATE: Final = 32  # times that a CPU may come to one point and find nothing new
 
 
@@ -61,11 +62,14 @@ class RaceViolation(AssertionError):
 
 
 class _Table:
-    """What is known of one table: references of visitors and what is not counted yet, by CPU."""
+    """What is known of one table: references of visitors and what is not counted yet, by CPU, and
+    those that the policy keeps.
+    """
 
-    __slots__ = ("uncounted", "visitors")
+    __slots__ = ("kept", "uncounted", "visitors")
 
     def __init__(self) -> None:
+        self.kept = 0
         self.visitors: Counter[int] = Counter()
         self.uncounted: Counter[int] = Counter()
 
@@ -176,6 +180,8 @@ class Invariants:
         self._touched.add(table)
         if holder == _VISITOR:
             found.visitors[cpu] += nr
+        elif holder == _POLICY:
+            found.kept += nr
         else:
             found.uncounted[cpu] -= nr
 
@@ -231,10 +237,12 @@ class Invariants:
         return value
 
     def _count(self, table: int) -> int:
-        """References of entries and visitors: the policy's own are not among them."""
+        """All references, the policy's own among them."""
         what = ("page", table, "pte_refcount")
         memory = self.memory.raw_load(what)
-        return self.policy.references(table) + self._stored(what, memory) - memory
+        policy = self.policy
+        known = policy.references(table) + policy.kept(table)
+        return known + self._stored(what, memory) - memory
 
     def _entries(self, table: int) -> int:
         start = table << PAGE_SHIFT
@@ -265,11 +273,12 @@ class Invariants:
         found = self.tables[table]
         visitors, uncounted = found.visitors.total(), found.uncounted.total()
         entries, count = self._entries(table), self._count(table)
-        if count != visitors + entries - uncounted:
+        if count != visitors + entries - uncounted + found.kept:
             raise RaceViolation(
                 Reason.COUNT,
                 f"the table in frame {table:#x} counts {count}; it has {entries} entries,"
-                f" {uncounted} of them not counted yet, and {visitors} visitors",
+                f" {uncounted} of them not counted yet, and {visitors} visitors"
+                + (f"; the policy keeps {found.kept}" if found.kept else ""),
             )
         for cpu, nr in found.uncounted.items():
             if nr > 0 and found.visitors[cpu] < 1:
