@@ -195,6 +195,7 @@ class Invariants:
     def _pte_alloc(self, addr: int, table: int, _pgd: int, pmd: int) -> None:
         if self.counted and pmd in self._before:
             self._check_old_ways(addr, self._before.pop(pmd))
+        self._before = {place: old for place, old in self._before.items() if old != table}
         found = self.tables[table] = _Table()
         self._gone.discard(table)
         if self.counted:

@@ -240,7 +240,7 @@ def rcu_reader(world: RaceWorld, addr: int) -> Actor:
     def call() -> None:
         world.kernel.point("rcu_reader")
         rcu.rcu_read_lock(world.kernel)
-        pmdval = world.memory.read_u64(pmd)
+        pmdval = world.memory.read_u64(pmd) if world.mm.mm_users else 0
         if not pmd_none(pmdval):
             page = world.memory.page(entry_pfn(pmdval))
             engine.pte_lock(world.mm, entry_pfn(pmdval))

@@ -343,7 +343,7 @@ class RaceWorld:
 
     def quiesce(self) -> None:
         """Every CPU passes a quiescent state."""
-        for _ in range(2):
+        for _ in range(4):
             for cpu in self.kernel.cpus:
                 rcu_qs(self.kernel, cpu, idle=True)
         self.kernel.check()
