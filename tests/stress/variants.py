@@ -166,8 +166,8 @@ VARIANTS = (
         "a table is locked without looking whether it is still there",
         "scan",
         "mm/pte_ref.c",
-        "		if (!found || likely(entry_pfn(pmdp_get(pmd)) == *table))\n",
-        "		if (true)\n",
+        "		same = !found || entry_pfn(pmdp_get(pmd)) == *table;\n",
+        "		same = true;\n",
     ),
     Variant(
         "a lock that is held is taken",
