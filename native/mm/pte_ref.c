@@ -354,7 +354,7 @@ pte_t *pte_tryget_map_from(const char *from, struct mm_struct *mm, pmd_t *pmd, u
 static always_inline bool try_get_lock(const char *from, struct mm_struct *mm, pmd_t *pmd,
 				       u64 *table, bool counted)
 {
-	bool found;
+	bool found, same;
 
 	for (;;) {
 		if (!counted)
@@ -364,10 +364,12 @@ static always_inline bool try_get_lock(const char *from, struct mm_struct *mm, p
 			pte_lock(mm, *table);
 		if (counted)
 			return found;
+		same = !found || entry_pfn(pmdp_get(pmd)) == *table;
+		if (unlikely(!same))
+			pte_unlock(mm, *table);
 		rcu_read_unlock(mm->kernel);
-		if (!found || likely(entry_pfn(pmdp_get(pmd)) == *table))
+		if (likely(same))
 			return found;
-		pte_unlock(mm, *table);
 	}
 }
 

@@ -166,8 +166,8 @@ VARIANTS = (
         "a table is locked without looking whether it is still there",
         "scan",
         "mm/pte_ref.c",
-        "		if (!found || likely(entry_pfn(pmdp_get(pmd)) == *table))\n",
-        "		if (true)\n",
+        "		same = !found || entry_pfn(pmdp_get(pmd)) == *table;\n",
+        "		same = true;\n",
     ),
     Variant(
         "a lock that is held is taken",
@@ -180,8 +180,8 @@ VARIANTS = (
         "a gather is finished without its flush",
         "refcount",
         "mm/mmu_gather.c",
-        "	u32 nr_tables = tlb->nr_tables;\n\n	tlb_flush_mmu_tlbonly(tlb);\n",
-        "	u32 nr_tables = tlb->nr_tables;\n\n",
+        "	tlb_flush_mmu_tlbonly(tlb);\n	smp_lock(",
+        "	smp_lock(",
     ),
     Variant(
         "a grace period does not wait for readers",
