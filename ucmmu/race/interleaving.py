@@ -102,9 +102,9 @@ class Interleaving:
         def body() -> object:
             rcu_qs(self.kernel, self.kernel.cpus[number])
             self.results[number] = act()
+            rcu_qs(self.kernel, self.kernel.cpus[number], idle=True)  # may wait for its stores
             self._actors[number].ended = True
             self._actors[number].at = _ENDED
-            rcu_qs(self.kernel, self.kernel.cpus[number], idle=True)
             return None
 
         return body
