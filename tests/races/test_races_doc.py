@@ -46,6 +46,19 @@ def test_the_order_that_is_shown_fails_so(
     assert (steps, error) == (wanted, told)
 
 
+def test_the_readme_shows_what_a_wrong_policy_does(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    found = re.search(r"```\n\$ (ucmmu race .*)\n((?:.*\n)*?)```", (ROOT / "README.md").read_text())
+    assert found is not None
+    assert main(shlex.split(found[1])[1:]) == 1
+    printed = [line.rstrip() for line in capfd.readouterr().out.splitlines() if line.strip()]
+    shown = found[2].splitlines()
+    begin = printed.index(shown[0])
+    assert printed[begin : begin + len(shown)] == shown
+
+
 _ASSERTION = "\n  AssertionError: "
 """What follows it pytest words in its own way."""
 
