@@ -1860,6 +1860,9 @@ class Lib:
     def mm_find_pmd(
         self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], addr: int, /
     ) -> Ptr[int]: ...
+    def pmd_address(
+        self, mm: struct_mm_struct_ptr | Array[struct_mm_struct], pmd: Ptr[int], addr: int, /
+    ) -> int: ...
     def set_pte_at(
         self,
         mm: struct_mm_struct_ptr | Array[struct_mm_struct],

@@ -47,6 +47,7 @@ from mmu.linux.pgtable import (
     PMD_SIZE,
     TABLE,
     entry_pfn,
+    pmd_address,
     pmd_huge,
     pmd_none,
     table_is_empty,
@@ -279,7 +280,7 @@ class FreeTablesPolicy:
             pmd = EntryPa(self.memory.page(table).pmd)
             self.kernel.point("free_pte_table")
             pmd_lock(mm, pmd)
-            self.free_and_unlock(mm, tlb, pmd, addr)
+            self.free_and_unlock(mm, tlb, pmd, pmd_address(mm, pmd, addr))
         rcu_read_unlock(self.kernel)
 
     def free_and_unlock(self, mm: MmStruct, tlb: Gather | None, pmd: EntryPa, addr: int) -> None:

@@ -182,6 +182,23 @@ def mm_find_pmd(mm: MmStruct, addr: int) -> EntryPa | None:
     return EntryPa(table + entry_offset(addr, 2))
 
 
+def pmd_address(mm: MmStruct, pmd: EntryPa, addr: int) -> int:
+    """An address that the entry at pmd, whose PTE table is held, maps: addr, unless that table was
+    moved since it was looked up for addr (mremap()); then pmd is searched for in all of the tree.
+    """
+    if mm_find_pmd(mm, addr) == pmd:
+        return addr
+    for pgd in range(0, 1 << 47, level_size(4)):
+        pgdval = mm.memory.read_u64(mm.c.pgd + entry_offset(pgd, 4))
+        if not pgdval & P:
+            continue
+        for pud in range(pgd, pgd + level_size(4), level_size(3)):
+            pudval = mm.memory.read_u64((pgdval & ADDR_MASK) + entry_offset(pud, 3))
+            if pudval & P and entry_pfn(pudval) == pmd >> PAGE_SHIFT:
+                return pud + pmd // 8 % 512 * PMD_SIZE
+    return addr
+
+
 def has_pud_table(mm: MmStruct, addr: int) -> bool:
     """Whether the PML4 entry of addr refers to a table."""
     return bool(mm.memory.read_u64(mm.c.pgd + entry_offset(addr, 4)) & P)

@@ -10,7 +10,7 @@ from mmu._native import lib
 from mmu.linux.free_tables import FreeTablesPolicy, Holder, TryGet
 from mmu.linux.locks import pmd_lock, pmd_unlock
 from mmu.linux.mmu_gather import Gather, tlb_remove_table_sync_one
-from mmu.linux.pgtable import PMD_SIZE
+from mmu.linux.pgtable import PMD_SIZE, pmd_address
 from mmu.linux.policy import FreeTables, made_by
 from mmu.linux.pt_reclaim import table_is_counted
 from mmu.linux.rcu import free_table_frame, rcu_read_lock, rcu_read_unlock
@@ -54,7 +54,7 @@ class RefcountPmdlock(FreeTablesPolicy):
             return
         pmd = self.lock_pmd_of(mm, table)
         if self.table_put(mm, table, nr, holder):
-            self.free_and_unlock(mm, tlb, pmd, addr)
+            self.free_and_unlock(mm, tlb, pmd, pmd_address(mm, pmd, addr))
         else:
             pmd_unlock(mm, pmd)
 

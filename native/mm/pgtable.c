@@ -26,6 +26,39 @@ pmd_t *mm_find_pmd(struct mm_struct *mm, u64 addr)
 	return pa_to_host(mm->ram, table + entry_offset(addr, 2));
 }
 
+/* In the 512 GiB of *addr, find the PUD entry that refers to the PMD table; *addr is its first. */
+static bool find_pmd_table(struct mm_struct *mm, u64 pfn, u64 *addr)
+{
+	u64 pgdval = entry_get(pa_to_host(mm->ram, mm->pgd + entry_offset(*addr, 4)));
+
+	if (!(pgdval & X86_P))
+		return false;
+	for (u64 i = 0; i < PTRS_PER_PTE; i++) {
+		u64 pudval = entry_get(table_of(mm, pgdval) + i);
+
+		if (pudval & X86_P && entry_pfn(pudval) == pfn) {
+			*addr += i * level_size(3);
+			return true;
+		}
+	}
+	return false;
+}
+
+u64 pmd_address(struct mm_struct *mm, pmd_t *pmd, u64 addr)
+{
+	u64 pa = host_to_pa(mm->ram, pmd);
+
+	if (likely(mm_find_pmd(mm, addr) == pmd))
+		return addr;
+	for (u64 i = 0; i < PTRS_PER_PTE / 2; i++) {
+		u64 found = i * level_size(4);
+
+		if (find_pmd_table(mm, pa >> PAGE_SHIFT, &found))
+			return found + pa / sizeof(pmd_t) % PTRS_PER_PTE * level_size(2);
+	}
+	return addr;
+}
+
 void set_pte_at_from(const char *from, struct mm_struct *mm, u64 addr, pte_t *pte, u64 value)
 {
 	emit_from(from, mm->kernel->ring, set_pte, addr & PAGE_MASK, *pte, value,

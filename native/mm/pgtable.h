@@ -8,6 +8,11 @@
 /* cffi-begin */
 /* The PMD entry of addr, or NULL where a PUD or PMD table is missing. */
 pmd_t *mm_find_pmd(struct mm_struct *mm, u64 addr);
+/*
+ * An address that *pmd, whose PTE table is held, maps: addr, unless that table was moved since it
+ * was looked up for addr (mremap()); then pmd is searched for in all of the tree.
+ */
+u64 pmd_address(struct mm_struct *mm, pmd_t *pmd, u64 addr);
 /* Write a PTE, telling the ring. The PTE lock is held. */
 void set_pte_at(struct mm_struct *mm, u64 addr, pte_t *pte, u64 value);
 /* The PTE that a present page of this VMA gets, without W and D: vm_get_page_prot(). */

@@ -203,14 +203,17 @@ static __attribute__((noinline)) void table_put_last(const char *from, struct mm
 		pmd_t *pmd = lock_pmd_of(mm, page);
 
 		if (table_put(from, mm, table, nr, holder))
-			free_and_unlock(mm, tlb, pmd, addr);
+			free_and_unlock(mm, tlb, pmd, pmd_address(mm, pmd, addr));
 		else
 			pmd_unlock(mm, pmd);
 		return;
 	}
 	rcu_read_lock(mm->kernel);
-	if (table_put(from, mm, table, nr, holder))
-		free_table_of(mm, tlb, pa_to_host(mm->ram, READ_ONCE(page->pmd)), addr);
+	if (table_put(from, mm, table, nr, holder)) {
+		pmd_t *pmd = pa_to_host(mm->ram, READ_ONCE(page->pmd));
+
+		free_table_of(mm, tlb, pmd, pmd_address(mm, pmd, addr));
+	}
 	rcu_read_unlock(mm->kernel);
 }
 

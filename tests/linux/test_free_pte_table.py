@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from mmu._native import lib
 from mmu.linux import engine
 from mmu.linux.bug import Bug, MmBug
+from mmu.linux.mman import MREMAP_FIXED, MREMAP_MAYMOVE
 from mmu.linux.policy import FreeTables
 from mmu.units import PAGE_SIZE
 from tests.linux.world import BASE, PMD_SIZE, World
@@ -37,6 +38,27 @@ def test_the_steps_come_in_order(world: World) -> None:
     assert names[0][1] == (BASE, table_pfn, world.mm.c.pgd, world.pmd())
     assert names[1][1][2] == 1, "freed_tables"
     assert names[2][1] == (table_pfn,)
+
+
+@pytest.mark.parametrize("policy", [FreeTables.REFCOUNT, FreeTables.REFCOUNT_PMDLOCK])
+@pytest.mark.parametrize("held_for", [BASE, 0], ids=["where it was", "nobody knows where"])
+def test_a_visitor_frees_a_table_that_was_moved(
+    world: World, policy: FreeTables, held_for: int
+) -> None:
+    """What the visitor looked up is not where the table stands: the flush is of where it stands."""
+    world = World(world.engine, policy)
+    new = BASE + (3 << 30) + 5 * PMD_SIZE
+    world.map()
+    world.touch(BASE)
+    _, table = engine.pte_alloc_get(world.mm, world.pmd(), BASE)
+    world.mm.mremap(BASE, PMD_SIZE, PMD_SIZE, MREMAP_MAYMOVE | MREMAP_FIXED, new)
+    world.dontneed(new, 1)
+    world.events()
+    engine.pte_put(world.mm, table, held_for)
+    freed, flushed = world.events("pte_free", "flush_tlb_mm_range")
+    assert (freed.values[0], freed.values[1]) == (new, table)
+    assert flushed.values[:3] == (new, new + PAGE_SIZE, 1)
+    world.mm.check()
 
 
 @pytest.mark.parametrize("form", ["direct", "gathered"])
