@@ -95,7 +95,8 @@ def swap_some(setting: Setting, seed: int, swaps: int) -> int:
     pairs = [
         i
         for i in range(len(steps) - 1)
-        if steps[i].actor.cpu != steps[i + 1].actor.cpu
+        if steps[i].actor != steps[i + 1].actor
+        and not (steps[i].label == "store_buffer" and steps[i].actor.cpu == steps[i + 1].actor.cpu)
         and not steps[i].access.conflicts_with(steps[i + 1].access)
     ]
     chosen = chance.sample(pairs, min(swaps, len(pairs)))

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from contextlib import redirect_stderr
 from io import StringIO
 
+from mmu.linux.sched import Interruptible
 from mmu.linux.state import Cpu
 from ucmmu.race.access import Watch
 from ucmmu.race.interleaving import Interleaving
@@ -104,7 +105,8 @@ class KernelProgram(Interleaving):
     def _go_on(self, actor: Actor) -> str:
         """Let a CPU go on, or take its interrupt; the name of the point where that ends."""
         if actor.kind is Kind.INTERRUPT:
-            self.kernel.instrument_read(self.kernel.cpus[actor.cpu], "irqs")
+            for field in ("irqs", "nr_calls"):
+                self.kernel.instrument_read(self.kernel.cpus[actor.cpu], field)
             self._interrupt(self.kernel.cpus[actor.cpu])
             return "interrupt"
         acting = self._actors[actor.cpu]
@@ -126,6 +128,10 @@ class KernelProgram(Interleaving):
         if self.watch is not None:
             self.watch.drain(cpu.id)
         super()._interrupt(cpu)
+
+    def _takes_at_once(self, number: int) -> bool:
+        """See Interleaving: only of a CPU that does nothing in this race."""
+        return number not in self._actors
 
     def pending(self, actor: Actor) -> StepAccess | None:
         """See Program."""
