@@ -91,9 +91,13 @@ class KernelProgram(Interleaving):
             label, access = "drain", watch.drain_step(number)
         else:
             watch.begin_step(number)
+            idle = self._takes_at_once(number)
             try:
                 label = self._go_on(actor)
             finally:
+                if idle != self._takes_at_once(number):
+                    watch.looks_at(("cpu", number, "queue"))
+                    watch.looks_at(("cpu", number, "nr_calls"))
                 access = watch.end_step()
         assert self.invariants is not None
         frame = None
@@ -130,8 +134,13 @@ class KernelProgram(Interleaving):
         super()._interrupt(cpu)
 
     def _takes_at_once(self, number: int) -> bool:
-        """See Interleaving: only of a CPU that does nothing in this race."""
-        return number not in self._actors
+        """See Interleaving: of two CPUs only one that has not begun, or has ended, so that its
+        steps but the first and the last are independent of when an interrupt is sent.
+        """
+        acting = self._actors.get(number)
+        if len(self._actors) > 2:
+            return super()._takes_at_once(number)
+        return acting is None or acting.ended or acting.at == "start"
 
     def pending(self, actor: Actor) -> StepAccess | None:
         """See Program."""
