@@ -195,10 +195,18 @@ class Watch:
 
     def drain_step(self, cpu: int) -> StepAccess:
         """The oldest store of that CPU reaches memory."""
+        access = self.next_drain(cpu)
+        assert access is not None
+        self.memory.raw_store(*self.buffers[cpu].drain())
+        return access
+
+    def next_drain(self, cpu: int) -> StepAccess | None:
+        """What drain_step() would touch now; None if no store waits."""
+        what, value = next(iter(self.buffers[cpu]), (None, 0))
+        if what is None:
+            return None
         token = ("buffer", cpu, self._stores[cpu] - len(self.buffers[cpu]))
-        what, value = self.buffers[cpu].drain()
         unlocks = _is_lock(what) and not value and self.memory.raw_load(what) == cpu + 1
-        self.memory.raw_store(what, value)
         frees: list[Object] = [token]
         writes = {("store_buffer", cpu)}
         if unlocks:
@@ -494,6 +502,9 @@ class Watch:
             self._waits.add(("buffer", cpu, self._stores[cpu] - 1))
 
     def _drain_now(self, cpu: int) -> None:
+        """All that waits reaches memory, as if its drains had been the steps before this one."""
+        if self._stores[cpu] and not self.buffers[cpu]:
+            self._waits.add(("buffer", cpu, self._stores[cpu] - 1))
         for number, (what, _) in enumerate(reversed(list(self.buffers[cpu])), 1):
             self._writes |= self._group(what)[0]
             self._frees.add(("buffer", cpu, self._stores[cpu] - number))

@@ -146,6 +146,8 @@ class KernelProgram(Interleaving):
         """See Program."""
         if actor.kind is Kind.CPU and self._actors[actor.cpu].ended:
             return None
+        if actor.kind is Kind.DRAIN and self.watch is not None:
+            return self.watch.next_drain(actor.cpu)
         return EVERYTHING
 
     def finished(self) -> bool:
