@@ -65,8 +65,9 @@ class _Actor:
 class Interleaving:
     """One run of ``actors``, by CPU, on ``kernel``, which this becomes the scheduler of.
 
-    ``points`` (None: all) are those at which may be switched. ``options`` has for each step what
-    could have been chosen, ``results`` what the actors returned.
+    ``points`` (None: all) are those at which may be switched; if only some are, ``met`` are the
+    names of all that were come to. ``options`` has for each step what could have been chosen,
+    ``results`` what the actors returned.
     """
 
     def __init__(
@@ -82,6 +83,7 @@ class Interleaving:
         self.kernel = kernel
         self.seed = seed
         self.points = points
+        self.met: set[str] = set()
         self.max_steps = max_steps
         self.schedule: list[int] = []
         self.trail: list[tuple[int, str]] = []
@@ -190,8 +192,11 @@ class Interleaving:
     def _point(self, name: str) -> None:
         if self._over or self._current is None or getcurrent() is not self._current.greenlet:
             return
-        if self.points is None or name in self.points:
-            self._yield(name)
+        if self.points is not None:
+            self.met.add(name)
+            if name not in self.points:
+                return
+        self._yield(name)
 
     # The scheduler's functions (mmu.linux.sched.Scheduler).
 
