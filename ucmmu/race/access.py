@@ -35,7 +35,7 @@ from typing import TYPE_CHECKING, Any, Final
 from mmu._native import lib
 from mmu.linux.state import Cpu, Kernel, MmStruct
 from mmu.units import PAGE_SHIFT
-from ucmmu.race.program import StepAccess
+from ucmmu.race.program import EVERYTHING, StepAccess
 from ucmmu.race.structs import (
     KERNEL_REST,
     StructDiff,
@@ -188,6 +188,23 @@ class Watch:
             frees=frozenset(self._frees),
             everything=self._everything,
         )
+
+    def waits_of(self, cpu: Cpu, ready: Callable[[], bool]) -> StepAccess:
+        """What a CPU waits for that goes on when it is ``ready``: what that looks at."""
+        kernel, number = self.kernel, int(cpu.id)
+        before, kernel.this_cpu = kernel.this_cpu, cpu
+        self.begin_step(number)
+        try:
+            ready()
+        except Exception:
+            return EVERYTHING
+        finally:
+            self.active = False
+            kernel.this_cpu = before
+        touched = self._reads | self._writes
+        if not touched and self.buffers and self.buffers[number]:
+            touched.add(("buffer", number, self._stores[number] - 1))
+        return StepAccess(waits=frozenset(touched)) if touched else EVERYTHING
 
     def drainable(self) -> list[int]:
         """The CPUs that have stores which no other CPU sees yet: each may drain_step()."""

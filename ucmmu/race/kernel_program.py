@@ -144,10 +144,15 @@ class KernelProgram(Interleaving):
 
     def pending(self, actor: Actor) -> StepAccess | None:
         """See Program."""
-        if actor.kind is Kind.CPU and self._actors[actor.cpu].ended:
-            return None
-        if actor.kind is Kind.DRAIN and self.watch is not None:
-            return self.watch.next_drain(actor.cpu)
+        watch = self.watch
+        if actor.kind is Kind.CPU:
+            acting = self._actors[actor.cpu]
+            if acting.ended:
+                return None
+            if watch is not None and acting.ready is not None:
+                return watch.waits_of(acting.cpu, acting.ready)
+        elif actor.kind is Kind.DRAIN and watch is not None:
+            return watch.next_drain(actor.cpu)
         return EVERYTHING
 
     def finished(self) -> bool:
