@@ -7,7 +7,6 @@ from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from contextlib import redirect_stderr
 from io import StringIO
 
-from mmu.linux.sched import Interruptible
 from mmu.linux.state import Cpu
 from ucmmu.race.access import Watch
 from ucmmu.race.interleaving import Interleaving
