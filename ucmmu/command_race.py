@@ -11,8 +11,8 @@ from ucmmu.options import MAX_SEED, POLICIES
 
 _EXAMPLES = """\
 A scenario is two to four kernel operations over one PTE table, each on its own CPU.  Every order of
-their steps is run, in which a CPU that could go on is left for another at most --bound times: 3 for
-two operations, 2 for three, 1 for four.  After each step, and at the end, all is checked.  With
+their steps that matters is run: of two operations all of them, of more those in which a CPU that
+could go on is left for another at most --bound times, 2 for three, 1 for four.  After each step, and at the end, all is checked.  With
 --seed orders are drawn at random instead.  docs/races.md says how it works, and shows the defects
 that it finds in published versions.
 
@@ -77,7 +77,8 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         "--bound",
         metavar="N",
         type=_bound,
-        help="preemptions, or all: no bound (default: 3, 2, 1 for two, three, four operations)",
+        help="preemptions, or all: no bound (default: all, 2, 1 for two, three, four operations;"
+        " of two, 2 and more mean all)",
     )
     how.add_argument("--schedules", metavar="N", type=_count, help="no more than N orders of each")
     how.add_argument(

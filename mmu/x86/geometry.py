@@ -257,7 +257,12 @@ class Geometry:
 
 def list_geometries() -> list[str]:
     """Names of the geometries that ship, sorted."""
-    return sorted(path.stem for path in _SHIPPED.glob("*.toml"))
+    return list(_names())
+
+
+@cache
+def _names() -> tuple[str, ...]:
+    return tuple(sorted(path.stem for path in _SHIPPED.glob("*.toml")))
 
 
 def load_geometry(name_or_path: str) -> Geometry:

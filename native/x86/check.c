@@ -44,7 +44,7 @@ struct shadow {
 int check_begin(struct mmu_unit *u)
 {
 	struct tlb_check *check = calloc(1, sizeof(*check));
-	struct check_inside *in = calloc(1, sizeof(*in));
+	struct check_inside *in = map_lazily(sizeof(*in)); /* little of it is ever touched */
 
 	if (!check || !in)
 		goto out;
@@ -66,7 +66,8 @@ int check_begin(struct mmu_unit *u)
 out:
 	if (in && in->by_frame)
 		munmap(in->by_frame, in->nr_frames * sizeof(*in->by_frame));
-	free(in);
+	if (in)
+		munmap(in, sizeof(*in));
 	free(check);
 	return -ENOMEM;
 }
@@ -84,7 +85,7 @@ void check_end(struct mmu_unit *u)
 		}
 	munmap(check->inside->by_frame,
 	       check->inside->nr_frames * sizeof(*check->inside->by_frame));
-	free(check->inside);
+	munmap(check->inside, sizeof(*check->inside));
 	free(check);
 	u->check = NULL;
 }

@@ -35,8 +35,9 @@ from typing import TYPE_CHECKING, Any, Final
 from mmu._native import lib
 from mmu.linux.state import Cpu, Kernel, MmStruct
 from mmu.units import PAGE_SHIFT
-from ucmmu.race.program import StepAccess
+from ucmmu.race.program import EVERYTHING, StepAccess
 from ucmmu.race.structs import (
+    ADDED,
     KERNEL_REST,
     StructDiff,
     ValueDiff,
@@ -62,6 +63,9 @@ _LOCAL_FIELDS: Final = frozenset(
     ["rcu_nesting", "irqs_disabled", "ctxs", "next_asid", "loaded_mm_asid", "nr_calls"]
 )
 """Fields of a CPU whose change makes no other CPU look for its stores."""
+
+_FOUND: Final = ADDED | {"irqs"}
+"""Fields that count as written only if the step leaves them otherwise than they were."""
 
 _CELLS: Final = frozenset(["flags", "_refcount", "_mapcount", "ptl", "pte_refcount"])
 """Fields that are read and written by one locked instruction where one step does both."""
@@ -121,6 +125,7 @@ class Watch:
         self._frees: set[Object] = set()
         self._waits: set[Object] = set()
         self._fenced: set[Object] = set()
+        self._adds: set[Object] = set()
         self._plain: set[Object] = set()
         self._stores = [0] * len(kernel.cpus)
         self._quiet_frame = -1
@@ -153,7 +158,7 @@ class Watch:
         self._cpu = cpu
         self._reads, self._writes = set(), set()
         self._waits, self._takes, self._frees = set(), set(), set()
-        self._fenced, self._plain = set(), set()
+        self._fenced, self._plain, self._adds = set(), set(), set()
         self._everything = False
         self._shared = None
         self._quiet_frame = -1
@@ -168,7 +173,8 @@ class Watch:
         for diff in self._diffs:
             for what, field, before, now in diff.changes():
                 mix((what, field), before, now)
-                self._writes.add(what)
+                adds = field in ADDED and what not in self._reads
+                (self._adds if adds else self._writes).add(what)
                 local = field in _LOCAL_FIELDS and what[:2] == own  # type: ignore[index]
                 drains = drains or not (local or what in self._fenced)
         if drains and self.buffers:
@@ -183,11 +189,29 @@ class Watch:
         return StepAccess(
             reads=frozenset(self._reads),
             writes=frozenset(self._writes),
+            adds=frozenset(self._adds),
             waits=frozenset(self._waits),
             takes=frozenset(self._takes),
             frees=frozenset(self._frees),
             everything=self._everything,
         )
+
+    def waits_of(self, cpu: Cpu, ready: Callable[[], bool]) -> StepAccess:
+        """What a CPU waits for that goes on when it is ``ready``: what that looks at."""
+        kernel, number = self.kernel, int(cpu.id)
+        before, kernel.this_cpu = kernel.this_cpu, cpu
+        self.begin_step(number)
+        try:
+            ready()
+        except Exception:
+            return EVERYTHING
+        finally:
+            self.active = False
+            kernel.this_cpu = before
+        touched = self._reads | self._writes
+        if not touched and self.buffers and self.buffers[number]:
+            touched.add(("buffer", number, self._stores[number] - 1))
+        return StepAccess(waits=frozenset(touched)) if touched else EVERYTHING
 
     def drainable(self) -> list[int]:
         """The CPUs that have stores which no other CPU sees yet: each may drain_step()."""
@@ -426,7 +450,7 @@ class Watch:
             what = self._object(owner, field)
             self._before(what)
             self._fence(self.this_cpu())
-            if not self._unseen(owner, field):
+            if field not in _FOUND and not self._unseen(owner, field):
                 self._writes.add(what)
             self._fenced.add(what)
 

@@ -96,7 +96,7 @@ def run(setting: Setting, search: Search, on_progress: OnProgress | None = None)
         return program
 
     try:
-        found = _explore(make, search, on_run)
+        found = _explore(setting, make, search, on_run)
     except FAILURES as error:
         failure = before_the_race(setting, error)
         if failure is None:
@@ -104,7 +104,7 @@ def run(setting: Setting, search: Search, on_progress: OnProgress | None = None)
         found = Found(failure=failure)
     at_random = search.seed is not None
     failure = found.failure
-    if failure is not None and at_random:
+    if failure is not None and (at_random or _every_order(setting, search)):
         failure = minimal(make, failure)
     return Result(
         setting,
@@ -132,11 +132,23 @@ def before_the_race(setting: Setting, error: BaseException) -> Failure | None:
     )
 
 
-def _explore(make: MakeProgram, search: Search, on_run: Callable[[], bool]) -> Found:
+def _explore(
+    setting: Setting, make: MakeProgram, search: Search, on_run: Callable[[], bool]
+) -> Found:
     limits = Limits(search.schedules, search.seconds, MAX_STEPS)
+    if search.seed is None and _every_order(setting, search):
+        return explore(make, bounds_first=1, limits=limits, on_run=on_run)
     if search.seed is None:
         return explore(make, bound=search.bound, limits=limits, on_run=on_run)
     return explore_at_random(make, seed=search.seed, limits=limits, on_run=on_run)
+
+
+def _every_order(setting: Setting, search: Search) -> bool:
+    """Whether to run every order that matters, each once: of two CPUs there are fewer of them than
+    orders within a bound, some of which are run twice.
+    """
+    few = len(setting.found.operations) == 2 and not setting.points
+    return search.bound is None or (few and search.bound >= 2)
 
 
 def unfinished(setting: Setting, search: Search) -> Result:

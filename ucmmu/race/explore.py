@@ -105,14 +105,16 @@ def explore(
     bound: int | None = None,
     limits: Limits | None = None,
     on_run: OnRun | None = None,
+    bounds_first: int = 2,
 ) -> Found:
     """Explore up to so many preemptions, or, if None, every order; to the first failure.
 
-    Every order takes 0 and 1 preemptions first, then whatever order comes. Raises NotDeterministic.
+    Every order takes as few preemptions first as ``bounds_first`` says, 0 and 1, then whatever
+    order comes. Raises NotDeterministic.
     """
     limits = limits or Limits()
     clock = _Clock(limits, on_run, Found())
-    for preemptions in range(2 if bound is None else bound + 1):
+    for preemptions in range(bounds_first if bound is None else bound + 1):
         bounded = Bounded(make, preemptions, max_steps=limits.max_steps)
         if not _run_all(bounded, clock):
             return clock.found

@@ -22,7 +22,8 @@ class KernelProgram(Interleaving):
     ``tso``, their store buffers.
 
     A CPU goes on until it comes to a point, waits, or ends. An interprocessor interrupt is a step
-    of its own, unless the CPU waits, is idle or has ended: then it is part of the sender's step.
+    of its own, unless the CPU has not begun or has ended, or, of three or more, waits: then it is
+    part of the sender's step.
     Of a watched world each step tells what it touched, and the invariants are looked at after it;
     with ``fine`` each step touches one thing that other CPUs may see. While the program is open it
     is the scheduler of the world's kernel. ``on_close`` is called at its end.
@@ -95,7 +96,8 @@ class KernelProgram(Interleaving):
                 label = self._go_on(actor)
             finally:
                 if idle != self._takes_at_once(number):
-                    watch.looks_at(("cpu", number, "queue"))
+                    if len(self._actors) > 2:
+                        watch.looks_at(("cpu", number, "queue"))
                     watch.looks_at(("cpu", number, "nr_calls"))
                 access = watch.end_step()
         assert self.invariants is not None
@@ -143,10 +145,15 @@ class KernelProgram(Interleaving):
 
     def pending(self, actor: Actor) -> StepAccess | None:
         """See Program."""
-        if actor.kind is Kind.CPU and self._actors[actor.cpu].ended:
-            return None
-        if actor.kind is Kind.DRAIN and self.watch is not None:
-            return self.watch.next_drain(actor.cpu)
+        watch = self.watch
+        if actor.kind is Kind.CPU:
+            acting = self._actors[actor.cpu]
+            if acting.ended:
+                return None
+            if watch is not None and acting.ready is not None:
+                return watch.waits_of(acting.cpu, acting.ready)
+        elif actor.kind is Kind.DRAIN and watch is not None:
+            return watch.next_drain(actor.cpu)
         return EVERYTHING
 
     def finished(self) -> bool:

@@ -36,6 +36,9 @@ NOT_ACCESSES: Final = frozenset(
 )
 """Fields whose change is no access, or one that is told otherwise."""
 
+ADDED: Final = frozenset(["tlb_flush_pending"])
+"""Fields that locked instructions add to or take from, without a look at the sum: in any order."""
+
 MM_FIELDS: Final = ("tlb_gen", "cpu_bitmap", "tlb_flush_pending")
 """Fields of an mm that CPUs use without a lock: who reads them says so."""
 

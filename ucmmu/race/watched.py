@@ -9,6 +9,7 @@ a frame that a CPU frees is the one it gets next.
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Hashable
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Final, Protocol, cast
@@ -226,7 +227,7 @@ class WatchedMemory(Memory):
             return super().read(pa, n)
         words = range(pa & -8, pa + n, 8)
         values = self.watch.load_block(words, pa >> PAGE_SHIFT)
-        data = b"".join(value.to_bytes(8, "little") for value in values)
+        data = array("Q", values).tobytes()
         return data[pa % 8 : pa % 8 + n]
 
     def write(self, pa: int, data: bytes) -> None:
