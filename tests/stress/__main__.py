@@ -89,6 +89,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"{form} for {run.seconds:.0f} s, seed {seed} …", file=sys.stderr)
             reports.append(stress(run))
     except (NotBuilt, Died) as error:
+        if reports:
+            show(reports)
         print(f"stress: {error}", file=sys.stderr)
         return 2 if isinstance(error, NotBuilt) else 1
     if options.json and str(options.json) != "-":

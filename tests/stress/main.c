@@ -30,6 +30,7 @@ static void *run(void *arg)
 
 	me = arg;
 	set_this_cpu(&world.kernel, &me->cpu);
+	meet(); /* a thread that is not there yet takes no signal */
 	end = now_ns() + (u64)(world.options.seconds * 1e9);
 	do {
 		u64 now = now_ns();

@@ -42,6 +42,19 @@ def test_real_threads_lose_no_count_and_free_each_table_once() -> None:
             assert report["operations"]["read"] > 0
 
 
+def test_a_program_that_dies_is_told_by_signal_and_seed() -> None:
+    variant = Variant("it dies", "scan", "mm/rcu.c", "	rcu->gp_seq++;", "	__builtin_trap();")
+    with pytest.raises(Died, match="under scan, seed 3: it died of SIGILL"):
+        stress(Run(free_tables="scan", seconds=2, seed=3), variant.changed())
+
+
+def test_threads_that_begin_late_are_waited_for() -> None:
+    """A signal to a thread that has not begun ended the program."""
+    for seed in range(1, 4):
+        run = Run(free_tables="scan", threads=32, seconds=0.2, seed=seed, stall_ms=60_000)
+        assert stress(run)["defect"] is None
+
+
 @pytest.mark.parametrize("sanitize", SANITIZERS)
 def test_sanitizers_find_nothing(sanitize: str) -> None:
     runs = [Run(free_tables=form, seconds=1, sanitize=sanitize, stall_ms=60_000) for form in FORMS]
