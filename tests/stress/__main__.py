@@ -8,7 +8,7 @@ import json
 import os
 import secrets
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -106,7 +106,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return int(any(report["defects"] for report in reports))
 
 
-ROWS = {
+ROWS: dict[str, Callable[[dict[str, Any]], str]] = {
     "operations": lambda r: f"{r['operations']['total']:,}",
     "  a second": lambda r: f"{r['operations']['total'] / r['seconds']:,.0f}",
     "faults": lambda r: f"{r['faults']:,}",
