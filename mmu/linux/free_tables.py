@@ -344,8 +344,8 @@ class FreeTablesPolicy:
     # A zap that looks whether it emptied the table (CONFIG_PT_RECLAIM).
 
     def reclaim_pt_is_enabled(self, mm: MmStruct, start: int, end: int, details: int) -> bool:
-        """Whether this zap of [start, end), part of one table, may free the table after a look at
-        it, though nobody counts. ``details`` are zap_pte_range()'s.
+        """Whether this zap of [start, end), a part or all of one table, frees the table if it finds
+        all 512 entries none, though nobody counts. ``details`` are zap_pte_range()'s.
         """
         return False
 
@@ -353,8 +353,8 @@ class FreeTablesPolicy:
         """Take the table out of pmd if the PMD lock is free; the PMD's value, or None
         (mm/pt_reclaim.c, v6.14).
 
-        Every entry was cleared under the PTE lock, which is still held: nobody can have refilled
-        it.
+        The zap is of all 2 MiB. Every entry was cleared under the PTE lock, which is still held:
+        nobody can have refilled it.
         """
         if not pmd_trylock(mm, pmd):
             return None
@@ -366,8 +366,8 @@ class FreeTablesPolicy:
         """Free the table under pmd if, under both locks, all its entries are none (mm/pt_reclaim.c,
         v6.14).
 
-        For a zap that let the PTE lock go midway: another may have refilled what it cleared, or
-        freed the table.
+        For a zap of a part of the table, and one that let the PTE lock go midway: another may have
+        refilled what it cleared, or freed the table.
         """
         mm = tlb.mm
         pmd_lock(mm, pmd)

@@ -18,6 +18,7 @@ from mmu.linux.mmu_gather import (
 )
 from mmu.linux.pgtable import (
     DIRTY_BITS,
+    PMD_SIZE,
     SPECIAL,
     add_mm_counter,
     addr_end,
@@ -94,7 +95,7 @@ def zap_pte_range(tlb: Gather, pmd: EntryPa, start: int, end: int, details: int)
     mm = tlb.mm
     policy = policy_of(mm.kernel)
     can_reclaim = policy.reclaim_pt_is_enabled(mm, start, end, details)
-    direct, pmdval = True, None
+    direct, pmdval = end - start == PMD_SIZE, None
     result, table = pte_try_get(mm, pmd)
     if result != TryGet.SUCCEEDED:
         return

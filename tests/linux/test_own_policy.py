@@ -6,23 +6,31 @@ what it keeps is its own, and nothing is left at exit (F3, F7); the C engine ref
 from __future__ import annotations
 
 import random
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from mmu.errors import MmuError
 from mmu.linux.bug import MmBug
 from mmu.linux.free_tables import FreeTablesPolicy, Holder
-from mmu.linux.policies import Scan, policy_of
+from mmu.linux.policies import policy_of
 from mmu.linux.state import Kernel
 from mmu.memory import Memory
 from ucmmu.policy_file import load_policy
 from ucmmu.race.world import BASE, PAGE_SIZE, SLOT, RaceWorld
 
+ROOT = Path(__file__).parents[2]
 EXAMPLES = (
     "docs/policies/percpu_ref.py:PerCpuRef",
     "docs/policies/deferring.py:Deferring",
     "docs/policies/deferring.py:Impatient",
 )
+
+
+def code_of(page: str) -> str:
+    """The first Python program of a page of the documentation."""
+    return (ROOT / page).read_text().partition("```python\n")[2].partition("```")[0]
 
 
 def contents(world: RaceWorld) -> list[bool]:
@@ -123,15 +131,17 @@ def test_a_kept_table_is_given_up_where_it_is_unmapped() -> None:
 
 
 def test_a_zap_that_always_looks() -> None:
-    """A change of the merged scan: of any zap, not of 2 MiB only."""
-
-    class ScanAlways(Scan):
-        def reclaim_pt_is_enabled(self, mm, start, end, details):
-            return True
-
-    world = RaceWorld(ScanAlways)
-    world.write(BASE)()
+    """The policy of docs/policies.md: a change of the merged scan, which looks at the whole table
+    before it frees it, after a zap of any size.
+    """
+    names: dict[str, Any] = {}
+    exec(code_of("docs/policies.md"), names)
+    world = RaceWorld(names["ScanAlways"])
+    world.write(BASE, BASE + PAGE_SIZE)()
     world.dontneed()()
+    assert world.counter("pte_tables_freed") == 0
+    assert world.pte(BASE + PAGE_SIZE)
+    world.dontneed(BASE + PAGE_SIZE)()
     assert world.counter("pte_tables_freed") == 1
     world.settle()
 

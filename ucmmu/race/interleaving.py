@@ -205,7 +205,7 @@ class Interleaving:
         if actor is None or getcurrent() is not actor.greenlet or self._over:
             return False
         actor.ready, actor.what = ready, what
-        if actor.cpu.id in self._kicked and self._interrupts_on(actor.cpu):
+        if self._can_interrupt(actor.cpu.id) and self._takes_at_once(actor.cpu.id):
             self._interrupt(actor.cpu)
         self._yield(at)
         return not self._over
@@ -242,12 +242,15 @@ class Interleaving:
     def kick(self, cpu: Interruptible) -> None:
         """See Scheduler."""
         number = next(c.id for c in self.kernel.cpus if c is cpu)
-        actor = self._actors.get(number)
-        waits = actor is None or actor.ended or actor.ready is not None or actor.at == "start"
-        if waits and self._interrupts_on(self.kernel.cpus[number]):
+        if self._takes_at_once(number) and self._interrupts_on(self.kernel.cpus[number]):
             self._interrupt(self.kernel.cpus[number])
         else:
             self._kicked.add(number)
+
+    def _takes_at_once(self, number: int) -> bool:
+        """Whether the CPU takes an interrupt where it stands: it waits, is idle or has ended."""
+        actor = self._actors.get(number)
+        return actor is None or actor.ended or actor.ready is not None or actor.at == "start"
 
     @staticmethod
     def _interrupts_on(cpu: Cpu) -> bool:
