@@ -3,6 +3,7 @@
 
 Writes benchmarks/results/scaling.json, the tables and plots of docs/performance/, and the tables in
 docs/performance.md. With ``--report`` the documents are made anew from the results that are there.
+With ``--quick`` nothing of that is touched: it writes below build/scaling.
 """
 
 from __future__ import annotations
@@ -62,9 +63,15 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--report", action="store_true", help="run nothing")
     parser.add_argument("--quick", action="store_true", help="a small run, not for the record")
     parser.add_argument(
-        "--output", metavar="DIR", type=Path, default=ROOT, help="write below it (default: here)"
+        "--output",
+        metavar="DIR",
+        type=Path,
+        help="write below it (default: here; with --quick build/scaling)",
     )
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    if arguments.output is None:
+        arguments.output = ROOT / "build" / "scaling" if arguments.quick else ROOT
+    return arguments
 
 
 def progress(text: str, *, end: str = "") -> None:

@@ -195,8 +195,11 @@ def lives_of(trace: TraceFile, pfn: int) -> Iterator[Life]:
 
 
 def _events_of(trace: TraceFile, pfn: int, begin: int) -> Iterator[Numbered]:
+    """But for those of PTE tables that came to, or went from, an entry in that frame."""
     where = Where(events=frozenset(OF_A_TABLE), frames=frozenset((pfn,)), begin=begin)
-    return trace.events(where)
+    for one in trace.events(where):
+        if one.event.name not in ("pte_alloc", "pte_free") or one.event["pfn"] == pfn:
+            yield one
 
 
 def hooks_of(trace: TraceFile, life: Life, address: int) -> list[Numbered]:

@@ -71,3 +71,12 @@ def test_a_small_model_makes_its_tables_and_plots(monkeypatch, tmp_path):
     folder = tmp_path / "docs" / "performance"
     for name in ("throughput.svg", "throughput.png", "change.svg", "simulated.csv"):
         assert (folder / name).stat().st_size > 200
+
+
+def test_a_quick_run_leaves_the_record_alone(monkeypatch, tmp_path):
+    monkeypatch.setattr(command, "ROOT", tmp_path)
+    monkeypatch.setitem(command.PARTS, "threads", lambda *_: {"pairs": [{**PAIR, "transfers": 0}]})
+    for arguments, place in ((["--quick"], tmp_path / "build" / "scaling"), ([], tmp_path)):
+        assert run(monkeypatch, *arguments, "--only", "threads") == 0
+        assert (place / "benchmarks" / "results" / "scaling.json").exists()
+        assert (tmp_path / "docs").exists() is (not arguments)

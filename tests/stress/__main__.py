@@ -8,7 +8,7 @@ import json
 import os
 import secrets
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -89,6 +89,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"{form} for {run.seconds:.0f} s, seed {seed} …", file=sys.stderr)
             reports.append(stress(run))
     except (NotBuilt, Died) as error:
+        if reports:
+            show(reports)
         print(f"stress: {error}", file=sys.stderr)
         return 2 if isinstance(error, NotBuilt) else 1
     if options.json and str(options.json) != "-":
@@ -104,7 +106,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return int(any(report["defects"] for report in reports))
 
 
-ROWS = {
+ROWS: dict[str, Callable[[dict[str, Any]], str]] = {
     "operations": lambda r: f"{r['operations']['total']:,}",
     "  a second": lambda r: f"{r['operations']['total'] / r['seconds']:,.0f}",
     "faults": lambda r: f"{r['faults']:,}",

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -48,6 +49,13 @@ class Run:
     sanitize: str = ""
 
 
+def _how(done: subprocess.CompletedProcess[str]) -> str:
+    """How the program ended, in a line; what a sanitizer said follows."""
+    code = done.returncode
+    how = f"died of {signal.Signals(-code).name}" if code < 0 else f"ended with {code}"
+    return f"it {how}{': ' if done.stderr.strip() else ''}{done.stderr.strip()}"
+
+
 def stress(run: Run, changed: Mapping[str, str] | None = None) -> dict[str, Any]:
     """One run's report. ``changed`` as for native.smp.build(). Died, native.smp.NotBuilt."""
     program = smp.build(STRESS, sanitize=run.sanitize, changed=changed)
@@ -65,6 +73,6 @@ def stress(run: Run, changed: Mapping[str, str] | None = None) -> dict[str, Any]
     except subprocess.TimeoutExpired as error:
         raise Died(f"it did not end within {error.timeout:.0f} s") from None
     if done.returncode not in (0, 1) or done.stderr:
-        raise Died(f"it ended with {done.returncode}: {done.stderr.strip()}")
+        raise Died(f"under {run.free_tables}, seed {run.seed}: {_how(done)}")
     report: dict[str, Any] = json.loads(done.stdout)
     return report

@@ -42,6 +42,12 @@ def test_real_threads_lose_no_count_and_free_each_table_once() -> None:
             assert report["operations"]["read"] > 0
 
 
+def test_a_program_that_dies_is_told_by_signal_and_seed() -> None:
+    variant = Variant("it dies", "scan", "mm/rcu.c", "	rcu->gp_seq++;", "	__builtin_trap();")
+    with pytest.raises(Died, match="under scan, seed 3: it died of SIGILL"):
+        stress(Run(free_tables="scan", seconds=2, seed=3), variant.changed())
+
+
 def test_no_thread_is_interrupted_before_it_runs() -> None:
     """More threads than cores begin one after the other, and the first ones flush at once."""
     for seed in range(20):

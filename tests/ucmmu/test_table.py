@@ -193,3 +193,12 @@ def test_every_table_of_a_guest(tmp_path: Path) -> None:
         assert (check["first"], check["last"], check["breaks"]) == (1, 0, [])
         assert check["unhooked"]
         assert check["freed"]
+
+
+def test_a_pmd_table_is_no_pte_table(script: Script, capfd: pytest.CaptureFixture[str]) -> None:
+    """Tables come to entries in its frame, and go: that makes it none of them."""
+    frame = PMD_PA >> 12
+    script.emit("mm_page_alloc", pfn=frame)
+    live(script)
+    assert main(["table", str(script.close()), f"pfn={frame:#x}"]) == ExitCode.USAGE
+    assert f"frame {frame:#x} was never a PTE table" in capfd.readouterr().err
