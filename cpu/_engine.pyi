@@ -321,6 +321,7 @@ class Lib:
     PRIVATE_HOST: Final[int]
     PRIVATE_ENV: Final[int]
     PRIVATE_CONTEXT: Final[int]
+    PRIVATE_HEARING: Final[int]
     PRIVATE_ALL: Final[int]
     INTERCEPT_NONE: Final[int]
     INTERCEPT_UD: Final[int]

@@ -57,7 +57,8 @@ def compare(
             policy = one.free_tables
             report = reports[policy] = _one(one, limits, show_output, program)
             if report["error"]:
-                glance(STDERR, f"ucmmu: {policy}: {printable(report['error'])}\n")
+                line = report["error"].removeprefix(f"{policy.removeprefix('./')}: ")
+                glance(STDERR, f"ucmmu: {policy}: {printable(line)}\n")
             if ended_by_stop(report) or stops:
                 break
         _show(reports, output)

@@ -85,7 +85,7 @@ def run_guest(
         result = guest.machine.run(lambda result: link.figures(about | _report(result)))
     except ElfError as error:
         raise Failure(ExitCode.NO_PROGRAM, str(error)) from None
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         line = policy_failure(guest.policy, error)
         if line is None:
             raise

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     Policy: TypeAlias = FreeTables | type[FreeTablesPolicy]
 
+_KEY = "ucmmu_policy_"
 _loaded: dict[str, type[FreeTablesPolicy]] = {}
 
 
@@ -77,7 +78,7 @@ def _module(place: str) -> ModuleType:
     if not os.path.isfile(place):
         raise _refused(f"{shown}: is no regular file")
     path = os.path.realpath(place)
-    key = f"ucmmu_policy_{path}"
+    key = f"{_KEY}{path}"
     if key in sys.modules:
         return sys.modules[key]
     made = spec_from_file_location(key, path)
@@ -110,6 +111,10 @@ def _where(error: BaseException, path: str) -> str:
 
 
 def _what(error: BaseException) -> str:
+    if isinstance(error, ImportError) and _KEY in str(error):
+        return (
+            "ImportError: it is in no package: import a file beside it by its name, without a dot"
+        )
     text = error.msg if isinstance(error, SyntaxError) else str(error)
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 

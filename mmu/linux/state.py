@@ -240,12 +240,17 @@ class Kernel:
 
     def policy_figures(self) -> dict[str, int]:
         """What a policy of one's own says of itself, and "memory kept at most, bytes"; of ours
-        nothing.
+        nothing. Raises TypeError if what it says is not names and whole numbers.
         """
         if self.task_work is None:
             return {}
+        figures = self.free_tables.figures()
+        if not isinstance(figures, dict) or not all(
+            isinstance(name, str) and isinstance(value, int) for name, value in figures.items()
+        ):
+            raise TypeError(f"figures() must return whole numbers by name, not {figures!r}")
         return {
-            **self.free_tables.figures(),
+            **figures,
             "memory kept at most, bytes": max(
                 self.policy_memory_max, self.free_tables.memory_kept()
             ),

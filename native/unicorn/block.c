@@ -17,7 +17,10 @@ static void recount_cut_block(struct vcpu *v, u64 pc, u32 size)
 	v->pending.code_store = 0;
 	if (!cut)
 		return;
-	v->pending.deaf = v->fidelity->modelled ? 2 : 0;
+	if (v->fidelity->modelled) {
+		v->pending.deaf = 2;
+		forget_memos(v); /* access_in_full() is to see the store */
+	}
 	uncount_from(v, pc);
 	v->stream.next = pc;
 	v->stream.crossing = NO_ADDRESS;
@@ -25,14 +28,20 @@ static void recount_cut_block(struct vcpu *v, u64 pc, u32 size)
 }
 
 /*
- * Where a store meets its own block Unicorn leaves its helper as if that were still under way, and
- * calls no hook of loads and stores from then on, until it is started anew: behind the instruction,
- * whose hooks were called before it was undone.
+ * Where a misaligned store meets its own block Unicorn leaves its helper as if that were still
+ * under way, and calls no hook of loads and stores from then on: help it, or else start it anew,
+ * behind the instruction, whose hooks were called before it was undone. The hook of any other such
+ * store is called again: see hears_again(). False: the run ends.
  */
-static void start_hearing(struct vcpu *v, u64 pc)
+static bool start_hearing(struct vcpu *v, u64 pc)
 {
+	if (private_has(v, PRIVATE_HEARING)) {
+		private_hear_again(v);
+		return true;
+	}
 	clear_block(v);
 	end(v, STOP_FOUND, pc, NOT_BEGUN, AGAIN_START);
+	return false;
 }
 
 /* Rarely needed work at a block's begin. False: the run ends. */
@@ -50,11 +59,7 @@ static bool attend(struct vcpu *v, u64 pc, u32 size)
 	if (v->pending.control && !control_carry_out(v))
 		return false;
 	soft_drain(v);
-	if (v->pending.deaf && !--v->pending.deaf) {
-		start_hearing(v, pc);
-		return false;
-	}
-	return true;
+	return !v->pending.deaf || --v->pending.deaf || start_hearing(v, pc);
 }
 
 /* Control is at pc, the begin of a block, and goes no further. */

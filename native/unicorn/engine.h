@@ -33,7 +33,8 @@
 #define PRIVATE_HOST 0x100	 /* the host address of the instance's memory is known */
 #define PRIVATE_ENV 0x200	 /* the processor's state can be reached, word by word */
 #define PRIVATE_CONTEXT 0x400	 /* whether contexts hold memory can be told */
-#define PRIVATE_ALL 0x7ff
+#define PRIVATE_HEARING 0x800	 /* hooks that Unicorn has gone deaf to can be called again */
+#define PRIVATE_ALL 0xfff
 
 /* Instructions that never execute: the run stops before them (intercept.c says which and why). */
 #define INTERCEPT_NONE 0

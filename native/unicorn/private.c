@@ -14,6 +14,7 @@
 #define UC_LEVEL 0x39f8	  /* struct uc_struct: int nested_level, 0 while Unicorn stands still */
 #define UC_CONTEXT 0x7dc  /* struct uc_struct: what uc_context_save() saves */
 #define UC_COUNTER 0x558  /* struct uc_struct: u64 emu_counter, emu_count */
+#define UC_PARTS 0x568	  /* struct uc_struct: int size_recur_mem, of an access made in parts */
 #define UC_STOP 0x56d	  /* struct uc_struct: bool stop_request */
 #define JMP_BUF_PC 0x38	  /* jmp_buf of glibc: where longjmp() goes on, mangled */
 #define CPU_ENV 0x128	  /* CPUState: CPUX86State *env_ptr */
@@ -238,6 +239,15 @@ void private_restore_run(struct vcpu *v, const struct unicorn_run *run)
 	*(u64 *)(uc + UC_COUNTER) = run->counter;
 	*(u64 *)(uc + UC_COUNTER + 8) = run->count ? run->count : NO_LIMIT;
 	uc[UC_STOP] = run->stop;
+}
+
+/*
+ * Unicorn calls no hook of the parts of an access. It believes itself in one for good where a
+ * misaligned store meets its own block: tell it otherwise.
+ */
+void private_hear_again(struct vcpu *v)
+{
+	*(u32 *)((u8 *)v->uc + UC_PARTS) = 0;
 }
 
 /*

@@ -13,6 +13,7 @@
 #define TEST_STUB 0x2000
 #define TEST_LOAD 0x3123
 #define TEST_STORE 0x4567
+#define TEST_OWN 0x6000 /* stores to itself */
 #define TEST_ABSENT 0x9678
 #define TEST_OTHER 0x5000
 #define TEST_USER 0xa000
@@ -32,6 +33,12 @@ static const u8 test_code[] = {
 	0x88, 0x04, 0x25, 0x67, 0x45, 0x00, 0x00, /* mov [TEST_STORE], al */
 	0x88, 0x04, 0x25, 0x78, 0x96, 0x00, 0x00, /* mov [TEST_ABSENT], al */
 };
+static const u8 test_own[] = {
+	0xc7, 0x04, 0x25, 0x13, 0x60, 0,    0, /* mov dword ptr [TEST_OWN + 19], .. */
+	0x90, 0x90, 0x90, 0x90,		       /* .. four NOPs, where NOPs are */
+	0x8a, 0x04, 0x25, 0x23, 0x31, 0,    0, /* mov al, [TEST_LOAD] */
+	0x90, 0x90, 0x90, 0x90, 0x90, 0x90,
+};
 static const u8 test_stub[] = { 0x48, 0x0f, 0x07 }; /* sysretq */
 
 struct self_test {
@@ -45,6 +52,8 @@ struct self_test {
 	u64 asker;		 /* of the last fill */
 	bool skip, find, set;	 /* what the memory hook tries */
 	bool nest;		 /* ... a run inside the run */
+	bool hear;		 /* what a load's fill tries */
+	u32 loads;		 /* that the memory hook was told of */
 	bool overwritten;	 /* whether that run was seen in what Unicorn keeps */
 	struct unicorn_run run;
 	bool io; /* I/O was read */
@@ -59,6 +68,8 @@ static bool test_fill(void *self, u64 page, u64 va, u32 access, uc_tlb_entry *en
 	test->asker = private_asker(test->v);
 	test->fill_rip[access] = reg_read(test->v, UC_X86_REG_RIP);
 	*test->v->skip_pc = test->skip;
+	if (test->hear && access == ACCESS_READ)
+		private_hear_again(test->v);
 	if (page == page_of(TEST_ABSENT) || page == TEST_USER)
 		return false;
 	entry->paddr = page;
@@ -93,6 +104,7 @@ static void test_memory(uc_engine *uc, uc_mem_type type, u64 pa, int size, s64 v
 		test->store_rip = reg_read(test->v, UC_X86_REG_RIP);
 		return;
 	}
+	test->loads++;
 	test->v->load = test->load;
 	test->load_rip = test->find ? private_rip(test->v) : reg_read(test->v, UC_X86_REG_RIP);
 	if (test->set)
@@ -280,6 +292,26 @@ static bool test_asker(struct self_test *test)
 	return nobody && guest && invalidator && guest != invalidator && probes;
 }
 
+/* Loads that are told of behind a misaligned store to its own block. */
+static u32 loads_behind_store(struct self_test *test, bool hear)
+{
+	struct vcpu *v = test->v;
+
+	test->hear = hear;
+	test->loads = 0;
+	UC(v, ctl)(v->uc, UC_CTL_WRITE(UC_CTL_TLB_FLUSH, 0));
+	if (UC(v, mem_write)(v->uc, TEST_OWN, test_own, sizeof(test_own)) != UC_ERR_OK ||
+	    UC(v, emu_start)(v->uc, TEST_OWN, TEST_OWN + sizeof(test_own), 0, 0) != UC_ERR_OK)
+		return ~0u;
+	test->hear = false;
+	return test->loads;
+}
+
+static bool test_hearing(struct self_test *test)
+{
+	return loads_behind_store(test, false) == 0 && loads_behind_store(test, true) == 1;
+}
+
 /* Try what is wanted, one after the other, on the prepared instance. */
 static u32 run_tests(struct self_test *test, u32 wanted)
 {
@@ -307,6 +339,8 @@ static u32 run_tests(struct self_test *test, u32 wanted)
 		works |= PRIVATE_CONTEXT;
 	if ((wanted & PRIVATE_ENV) && test_private_env(&test->v->api))
 		works |= PRIVATE_ENV;
+	if ((wanted & PRIVATE_HEARING) && test_hearing(test))
+		works |= PRIVATE_HEARING;
 	return works;
 }
 

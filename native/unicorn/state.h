@@ -159,7 +159,7 @@ union pending {
 		u8 code_store; /* 1: it made a store to a frame of code */
 		u8 jump;       /* 1: see struct jump */
 		u8 deadline;   /* 1: each block looks at the time */
-		u8 deaf;       /* so many blocks on, Unicorn is started anew: see attend() */
+		u8 deaf;       /* so many blocks on, Unicorn is to hear again: see attend() */
 		volatile u8 stop;
 	};
 	u64 any;

@@ -61,6 +61,7 @@ u32 control_refuse_cr0_cr4(struct vcpu *v);
 void private_save_run(const struct vcpu *v, struct unicorn_run *run);
 void private_restore_run(struct vcpu *v, const struct unicorn_run *run);
 u8 *private_host(struct vcpu *v, u64 address, u64 size);
+void private_hear_again(struct vcpu *v);
 void private_drop_code(struct vcpu *v, u64 address, u64 size);
 
 /* region.c, frame.c, bus.c */

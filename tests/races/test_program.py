@@ -37,7 +37,9 @@ def test_a_text_and_its_schedule() -> None:
     assert parse_schedule("") == ()
 
 
-@pytest.mark.parametrize("text", ["x", "0*", "0*0", "0*-1", "*3", "0x", "0*9999999", "0 1", "٣"])
+@pytest.mark.parametrize(
+    "text", ["x", "0*", "0*0", "0*-1", "*3", "0x", "0*9999999", "0 1", "٣", "0,,1", "0,"]
+)
 def test_what_is_no_schedule_is_told(text: str) -> None:
     with pytest.raises(ValueError, match=r"no actor|a number of steps"):
         parse_schedule(text)

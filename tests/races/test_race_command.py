@@ -175,3 +175,52 @@ def telling(*what):
 command.run_all = telling
 sys.exit(main(sys.argv[1:]))
 """
+
+
+RAISES = """from mmu.linux.free_tables import FreeTablesPolicy
+
+class Mine(FreeTablesPolicy):
+    def table_get(self, mm, table, nr, holder):
+        raise {error}
+"""
+
+
+@pytest.mark.parametrize("error", ["ValueError('no')", "SystemExit(0)"])
+def test_a_policy_that_fails_before_the_race_is_a_row(
+    capfd: pytest.CaptureFixture[str], tmp_path: Path, error: str
+) -> None:
+    """The world cannot be made under it: it fails, with file, line and method; so does --replay."""
+    (tmp_path / "mine.py").write_text(RAISES.format(error=error))
+    words = ("--free-tables", f"{tmp_path}/mine.py:Mine", "--model", "sc", "fault-zap")
+    for more in (("--bound", "0"), ("--replay", "0"), ("--bound", "0", "--trace", f"{tmp_path}/t")):
+        assert race(*more, *words) == 1
+        shown = capfd.readouterr().out
+        assert "before the race: " in shown and "mine.py, line 5, in table_get(): " in shown
+
+
+def test_a_variant_that_fails_before_the_race_is_shown(
+    capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    text = RAISES.format(error="ValueError('no')").replace("FreeTablesPolicy", "Variant")
+    (tmp_path / "v.py").write_text(text.replace("mmu.linux.free_tables", "ucmmu.race.variant"))
+    assert race(*ONE, "--bound", "0", "--variant", f"{tmp_path}/v.py:Mine", "fault-zap") == 1
+    assert "ValueError: before the race: no" in capfd.readouterr().out
+
+
+def test_a_variant_whose_file_exits_is_one_line(
+    capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "v.py").write_text("raise SystemExit(0)\n")
+    words = ("--variant", f"{tmp_path}/v.py:Mine", "fault-zap")
+    assert race(*ONE, *words) == ExitCode.USAGE
+    assert "v.py: SystemExit: 0" in capfd.readouterr().err
+
+
+def test_passing_without_a_point_that_was_asked_for_is_no_passing(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """No order came to it: it is misspelt, or the scenario does not lead there."""
+    words = (*ONE, "--bound", "0", "fault-zap")
+    assert race("--points", "pte_putt", *words) == ExitCode.USAGE
+    assert "no order came to 'pte_putt'" in capfd.readouterr().err
+    assert race("--points", "pte_put", *words) == 0

@@ -41,7 +41,7 @@ FOUND: dict[str, Within] = {
     "D7": Within(1, 80, ("pte_try_get", "free_pte_table", "pmd_cleared")),
     "D8": Within(0, 3),
     "D9": Within(1, 60, ("pte_try_get", "free_pte_table")),
-    "D10": Within(0, 3),
+    "D10": Within(0, 5),
     "D11": Within(1, 60, ("visiting", "pmd_install")),
     "D12": Within(0, 3),
     "ScanMidway": Within(1, 60),

@@ -29,7 +29,9 @@ static void *run(void *arg)
 	u64 end;
 
 	me = arg;
+	me->pthread = pthread_self();
 	set_this_cpu(&world.kernel, &me->cpu);
+	meet(); /* nobody interrupts a CPU that is not there yet */
 	end = now_ns() + (u64)(world.options.seconds * 1e9);
 	do {
 		u64 now = now_ns();
@@ -144,6 +146,7 @@ void print_report(void)
 
 int main(int argc, char **argv)
 {
+	pthread_t made[THREADS_MAX];
 	struct options options;
 
 	if (argc != 9) {
@@ -164,12 +167,12 @@ int main(int argc, char **argv)
 	make_world(&options);
 	world.since = now_ns();
 	for (u32 i = 0; i < options.threads; i++)
-		if (pthread_create(&world.thread[i].pthread, NULL, run, &world.thread[i])) {
+		if (pthread_create(&made[i], NULL, run, &world.thread[i])) {
 			fprintf(stderr, "stress: no thread can be made\n");
 			return 2;
 		}
 	for (u32 i = 0; i < options.threads; i++)
-		pthread_join(world.thread[i].pthread, NULL);
+		pthread_join(made[i], NULL);
 	me = world.thread;
 	set_this_cpu(&world.kernel, &me->cpu);
 	world.mm.cpu_bitmap = 1; /* the others are gone */

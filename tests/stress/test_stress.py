@@ -42,6 +42,13 @@ def test_real_threads_lose_no_count_and_free_each_table_once() -> None:
             assert report["operations"]["read"] > 0
 
 
+def test_no_thread_is_interrupted_before_it_runs() -> None:
+    """More threads than cores begin one after the other, and the first ones flush at once."""
+    for seed in range(20):
+        report = stress(Run(free_tables="scan", threads=6, seconds=0.02, seed=seed + 1))
+        assert report["operations"]
+
+
 @pytest.mark.parametrize("sanitize", SANITIZERS)
 def test_sanitizers_find_nothing(sanitize: str) -> None:
     runs = [Run(free_tables=form, seconds=1, sanitize=sanitize, stall_ms=60_000) for form in FORMS]

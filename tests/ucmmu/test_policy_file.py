@@ -39,6 +39,7 @@ def ucmmu(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
         ("x = (\n", ", line 1: SyntaxError: '(' was never closed"),
         ("import os\nraise OSError('no')\n", ", line 2: OSError: no"),
         ("raise SystemExit\n", ", line 1: SystemExit"),
+        ("from . import beside\n", ", line 1: ImportError: it is in no package"),
         (HEAD + "class Mime(FreeTablesPolicy): pass\n", "it has Mime; did you mean 'Mime'?"),
         ("Mine = 3\n", "Mine is no subclass of mmu.linux.free_tables.FreeTablesPolicy"),
         ("", "no class 'Mine': it has no subclass of FreeTablesPolicy"),
@@ -119,11 +120,21 @@ LEAKS = """class Mine(FreeTablesPolicy):
     def put_last(self, mm, tlb, table, addr, nr, holder):
         self.table_put(mm, table, nr - 1, holder)
 """
+EXITS = """class Mine(FreeTablesPolicy):
+    def table_put(self, mm, table, nr, holder):
+        raise SystemExit(3)
+"""
+SAYS_NONSENSE = """class Mine(FreeTablesPolicy):
+    def figures(self):
+        return {"a": "b"}
+"""
 
 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
+        (EXITS, "line 4, in table_put(): SystemExit: 3"),
+        (SAYS_NONSENSE, "figures() must return whole numbers by name, not {'a': 'b'}"),
         (RAISES, "line 4, in table_put(): ZeroDivisionError: integer division or modulo by zero"),
         (LEAKS, "PTE_TABLE_LEAKED"),
     ],
@@ -136,6 +147,19 @@ def test_a_policy_that_fails_in_the_run(tmp_path: Path, text: str, said: str) ->
     assert "VmPTE" in run.stderr and "Traceback" not in run.stderr
     last = run.stderr.splitlines()[-1]
     assert last.startswith("ucmmu: ") and "mine.py:Mine" in last and said in last
+
+
+def test_compare_names_a_policy_that_fails_once(tmp_path: Path) -> None:
+    """The line begins with it, and goes on with file, line and reason."""
+    written(tmp_path, HEAD + RAISES)
+    run = ucmmu("compare", *two("mine.py:Mine", "never"), "hello", cwd=tmp_path)
+    assert run.returncode == POLICY
+    line = next(line for line in run.stderr.splitlines() if line.startswith("ucmmu: "))
+    assert line.startswith("ucmmu: mine.py:Mine: mine.py, line 4, in table_put(): ")
+
+
+def two(*policies: str) -> list[str]:
+    return [word for policy in policies for word in ("--free-tables", policy)]
 
 
 def test_the_c_engine_is_refused(tmp_path: Path) -> None:

@@ -123,10 +123,11 @@ class Watch:
         self._fenced: set[Object] = set()
         self._plain: set[Object] = set()
         self._stores = [0] * len(kernel.cpus)
-        self._ran: set[int] = set()
         self._quiet_frame = -1
+        self._changed: set[int] = set()
+        """CPUs whose operation changed a table entry that was present."""
         self._numbers = range(len(kernel.cpus))
-        self._own = [frozenset([cpu_object(cpu, "nr_calls")]) for cpu in kernel.cpus]
+        self._operations = frozenset(cpu_object(cpu, "operation_end") for cpu in kernel.cpus)
         self._groups: dict[Object, tuple[frozenset[Object], ...]] = {}
         self._mms: list[MmStruct] = []
         self._diffs: list[StructDiff | ValueDiff] = diffs_of_kernel(kernel)
@@ -155,7 +156,6 @@ class Watch:
         self._fenced, self._plain = set(), set()
         self._everything = False
         self._shared = None
-        self._ran = {cpu}
         self._quiet_frame = -1
         self.active = True
 
@@ -174,8 +174,6 @@ class Watch:
         if drains and self.buffers:
             self._drain_now(self._cpu)
         self._reads |= self._always
-        for cpu in self._ran:
-            self._reads |= self._own[cpu]
         whole = self._takes & self._frees  # a wait for it could be tried before this step
         if self.coarse:  # the step may have begun before it came to what it waits for
             whole |= self._waits | self._takes | self._frees
@@ -197,10 +195,18 @@ class Watch:
 
     def drain_step(self, cpu: int) -> StepAccess:
         """The oldest store of that CPU reaches memory."""
+        access = self.next_drain(cpu)
+        assert access is not None
+        self.memory.raw_store(*self.buffers[cpu].drain())
+        return access
+
+    def next_drain(self, cpu: int) -> StepAccess | None:
+        """What drain_step() would touch now; None if no store waits."""
+        what, value = next(iter(self.buffers[cpu]), (None, 0))
+        if what is None:
+            return None
         token = ("buffer", cpu, self._stores[cpu] - len(self.buffers[cpu]))
-        what, value = self.buffers[cpu].drain()
         unlocks = _is_lock(what) and not value and self.memory.raw_load(what) == cpu + 1
-        self.memory.raw_store(what, value)
         frees: list[Object] = [token]
         writes = {("store_buffer", cpu)}
         if unlocks:
@@ -253,9 +259,12 @@ class Watch:
         modifies = locked or self._modifies(what, value)
         if locked:
             del self._locked[cpu]
+        if isinstance(what, int) and self._value(what) & lib.X86_P:
+            self._changed.add(cpu)
         if self.buffers and not modifies:
             self.buffers[cpu].store(what, value)
             self._takes.add(("buffer", cpu, self._stores[cpu]))
+            self._reads.add(("stores", cpu))
             self._stores[cpu] += 1
             if _is_lock(what):
                 self._reads.discard(what)
@@ -297,9 +306,10 @@ class Watch:
         """Whether the step has done nothing else yet: else, if it had to wait, it would have done
         that all the same.
         """
-        others = self._writes or self._waits or self._takes or self._frees
+        others = self._writes or self._takes or self._frees
         frame = ("frame", what[1]) if isinstance(what, tuple) else None
-        return not others and self._reads <= {what, frame}
+        waits = all(other[0] == "buffer" for other in self._waits)  # type: ignore[index]
+        return not others and waits and self._reads <= {what, frame}
 
     def _group(self, what: Object) -> tuple[frozenset[Object], ...]:
         """(what a plain access of it touches, takers of references, droppers)."""
@@ -354,6 +364,10 @@ class Watch:
             self._before(("frame", pfn))
         self._writes.update((("pcp", cpu), ("frame", pfn)))
 
+    def looks_at(self, what: Object) -> None:
+        """Who checks the step looks at that: what is found hangs on it."""
+        self._reads.add(what)
+
     def everything(self) -> None:
         """See MemoryWatch."""
         self._everything = True
@@ -362,16 +376,13 @@ class Watch:
     def instruction(self, cpu: int) -> Iterator[None]:
         """See MemoryWatch. Interrupts are off meanwhile, and with them grace periods."""
         self.tlb(cpu, serializing=False)
-        self._reads.add(("operations",))
-        self._writes.add(("cpu", cpu, "irqs"))
+        self._reads |= self._operations
         c = self.kernel.cpus[cpu].c
-        lib.local_irq_save(c)
+        c.irqs_disabled += 1
         try:
             yield
         finally:
-            self._writes.add(("cpu", cpu, "irqs"))
-            self._reads.add(("cpu", cpu, "queue"))
-            lib.local_irq_restore(c)
+            c.irqs_disabled -= 1
 
     def tlb(self, cpu: int, *, serializing: bool = True) -> None:
         """See MemoryWatch."""
@@ -380,7 +391,6 @@ class Watch:
         if serializing and cpu == self.this_cpu():
             self._fence(cpu)
         self._writes.add(what)
-        self._ran.add(self.this_cpu())
 
     def translated(self, pa: int) -> None:
         """See MemoryWatch: the access itself is part of the same instruction."""
@@ -416,8 +426,19 @@ class Watch:
             what = self._object(owner, field)
             self._before(what)
             self._fence(self.this_cpu())
-            self._writes.add(what)
+            if not self._unseen(owner, field):
+                self._writes.add(what)
             self._fenced.add(what)
+
+    def _unseen(self, owner: object, field: str) -> bool:
+        """Whether nobody can tell that an operation begins or ends: from its end on whoever uses
+        what it left stale is told, but it changed no entry that was present.
+        """
+        if not isinstance(owner, Cpu) or not field.startswith("operation_"):
+            return False
+        if field == "operation_begin":
+            self._changed.discard(owner.id)
+        return owner.id not in self._changed
 
     def instrument_lock(self, lock: RwSemaphore | object, number: int, *, write: bool) -> None:
         """See Instrument: readers come and go in any order."""
@@ -446,7 +467,6 @@ class Watch:
         if not quiet and frame not in self.memory.private and frame != self._quiet_frame:
             self._before(what)
         cpu = self.this_cpu()
-        self._ran.add(cpu)
         if self._locked.get(cpu, self) is None:
             self._locked[cpu] = what
         self._reads.add(("frame", frame))
@@ -471,10 +491,10 @@ class Watch:
 
     def _fence(self, cpu: int) -> None:
         """Wait until the CPU's stores are all in memory."""
-        if not self.buffers or not self.buffers[cpu]:
+        if not self.buffers or not self._stores[cpu]:
             return
         buffer = self.buffers[cpu]
-        if cpu == self._cpu:
+        if buffer and cpu == self._cpu:
             self.kernel.point("store_buffer", lambda: not buffer)
         if buffer:
             self._drain_now(cpu)
@@ -482,6 +502,9 @@ class Watch:
             self._waits.add(("buffer", cpu, self._stores[cpu] - 1))
 
     def _drain_now(self, cpu: int) -> None:
+        """All that waits reaches memory, as if its drains had been the steps before this one."""
+        if self._stores[cpu] and not self.buffers[cpu]:
+            self._waits.add(("buffer", cpu, self._stores[cpu] - 1))
         for number, (what, _) in enumerate(reversed(list(self.buffers[cpu])), 1):
             self._writes |= self._group(what)[0]
             self._frees.add(("buffer", cpu, self._stores[cpu] - number))
@@ -491,6 +514,7 @@ class Watch:
         """All stores of that CPU reach memory now: an interrupt, the end of its work."""
         if self.buffers:
             self._reads.add(("store_buffer", cpu))
+            self._writes.add(("stores", cpu))
             self._drain_now(cpu)
 
     # Address spaces come and go.

@@ -60,8 +60,11 @@ class Bounded(Exploration):
         self._cpus = sum(1 << n for n, actor in enumerate(run.actors) if actor.kind is Kind.CPU)
         for node in self._stack:
             node.taken = self._step(run, node.chosen, node.enabled)
+        replayed = len(self._stack) - 1
         while able := run.enabled():
             node = self._enter(run, able)
+            if len(self._stack) > max(replayed, 0):
+                self._note_disabled(run, self._stack[-1].enabled, node.enabled)
             if not self._choose(node, node.enabled, first=True):
                 self._look_at_sleepers(node)
                 return True
@@ -141,6 +144,8 @@ class Bounded(Exploration):
                 self._try(place, event)
                 for earlier in self._changes_before(place):
                     self._try(earlier, event)
+        for place, event in self._disabled:
+            self._try(place, event)
 
     def _try(self, place: int, event: Event) -> None:
         """Have the event's actor, or if it cannot everybody, go on from before that step."""

@@ -11,15 +11,19 @@ from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, ProcessP
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
+from ucmmu.policy_file import find_policy, policy_failure
 from ucmmu.race.explore import Found, Limits, explore, explore_at_random
 from ucmmu.race.minimal import minimal
-from ucmmu.race.run import Failure
+from ucmmu.race.program import MakeProgram
+from ucmmu.race.run import FAILURES, Failure
 from ucmmu.race.setting import Setting
 
 if TYPE_CHECKING:
     from multiprocessing.sharedctypes import Synchronized
     from multiprocessing.synchronize import Event
     from typing import TypeAlias
+
+    from ucmmu.race.kernel_program import KernelProgram
 
     Counter: TypeAlias = Synchronized[int]
 
@@ -63,6 +67,8 @@ class Result:
     complete: bool = False
     stopped: bool = False
     at_random: bool = False
+    met: frozenset[str] = frozenset()
+    """The points that were come to, if only some were asked for."""
 
     @property
     def verdict(self) -> str:
@@ -82,17 +88,24 @@ def run(setting: Setting, search: Search, on_progress: OnProgress | None = None)
             interrupted.append(True)
         return not interrupted
 
+    met: set[str] = set()
+
+    def make() -> KernelProgram:
+        program = setting.program()
+        program.met = met
+        return program
+
     try:
-        found = _explore(setting, search, on_run)
-    except Exception as error:  # of a variant: the world cannot even be made
-        if setting.variant is None:
+        found = _explore(make, search, on_run)
+    except FAILURES as error:
+        failure = before_the_race(setting, error)
+        if failure is None:
             raise
-        text = f"before the race: {error}"
-        found = Found(failure=Failure(type(error).__name__, text, (), ()))
+        found = Found(failure=failure)
     at_random = search.seed is not None
     failure = found.failure
     if failure is not None and at_random:
-        failure = minimal(setting.program, failure)
+        failure = minimal(make, failure)
     return Result(
         setting,
         found.schedules,
@@ -103,14 +116,27 @@ def run(setting: Setting, search: Search, on_progress: OnProgress | None = None)
         found.complete,
         bool(interrupted) if at_random else found.stopped,
         at_random,
+        frozenset(met),
     )
 
 
-def _explore(setting: Setting, search: Search, on_run: Callable[[], bool]) -> Found:
+def before_the_race(setting: Setting, error: BaseException) -> Failure | None:
+    """The failure of a world that cannot even be made, which is for a variant, or a policy of the
+    user's own, to answer for; None: it is ours.
+    """
+    text = None if setting.variant is None else f"{error}"
+    if setting.variant is None:
+        text = policy_failure(find_policy(setting.policy), error)
+    return (
+        None if text is None else Failure(type(error).__name__, f"before the race: {text}", (), ())
+    )
+
+
+def _explore(make: MakeProgram, search: Search, on_run: Callable[[], bool]) -> Found:
     limits = Limits(search.schedules, search.seconds, MAX_STEPS)
     if search.seed is None:
-        return explore(setting.program, bound=search.bound, limits=limits, on_run=on_run)
-    return explore_at_random(setting.program, seed=search.seed, limits=limits, on_run=on_run)
+        return explore(make, bound=search.bound, limits=limits, on_run=on_run)
+    return explore_at_random(make, seed=search.seed, limits=limits, on_run=on_run)
 
 
 def unfinished(setting: Setting, search: Search) -> Result:

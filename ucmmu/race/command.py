@@ -60,6 +60,8 @@ def race(arguments: argparse.Namespace) -> int:
     if stops:
         return SIGNALLED + stops[0]
     verdicts = {result.verdict for result in results}
+    if verdicts == {"passed"}:
+        _check_points(arguments.points, results)
     return FAILED if "failed" in verdicts else UNFINISHED if "UNFINISHED" in verdicts else 0
 
 
@@ -190,6 +192,16 @@ def _explore(
             results.append(result)
             meter.done += 1
     return results, stops
+
+
+def _check_points(wanted: Sequence[str], results: Sequence[Result]) -> None:
+    """Raises Failure (USAGE) if no order came to one of the points: passing says nothing then."""
+    met = {name for result in results for name in result.met}
+    for name in wanted:
+        if name not in met:
+            others = ", ".join(sorted(met)) or "none"
+            line = f"argument --points: no order came to {name!r}, but to {others}"
+            raise Failure(ExitCode.USAGE, f"{line}{did_you_mean(name, met)}")
 
 
 def _text(fd: int, results: Sequence[Result]) -> str:

@@ -48,8 +48,11 @@ class Dpor(Exploration):
     def _explore(self, run: Run) -> bool:
         for node in self._stack:
             self._take(run, node)
+        replayed = len(self._stack) - 1
         while able := run.enabled():
             node = self._enter(run, able)
+            if len(self._stack) > max(replayed, 0):
+                self._note_disabled(run, self._stack[-1].enabled, node.enabled)
             if not self._next_branch(node, run):
                 return True
             self._stack.append(node)
@@ -120,3 +123,5 @@ class Dpor(Exploration):
         for event, races in self._races:
             for place in races:
                 yield self._stack[place], [*self._happens.not_after(place), event]
+        for place, event in self._disabled:
+            yield self._stack[place], [event]

@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from ucmmu.race.happens import Event, Happens, Masks, Objects
-from ucmmu.race.program import EVERYTHING, Actor, MakeProgram
+from ucmmu.race.program import EVERYTHING, Actor, Kind, MakeProgram
 from ucmmu.race.run import End, Run
 
 
@@ -39,6 +39,7 @@ class Exploration(ABC):
         self._objects = Objects()
         self._happens = Happens(())
         self._races: list[tuple[Event, list[int]]] = []
+        self._disabled: list[tuple[int, Event]] = []
         self._begun = False
 
     def next_run(self) -> Told | None:
@@ -46,6 +47,7 @@ class Exploration(ABC):
         if self._begun and not self._backtrack():
             return None
         self._races.clear()
+        self._disabled.clear()
         run = Run(self._make, self._max_steps)
         if not self._begun:
             self._begun = True
@@ -89,6 +91,18 @@ class Exploration(ABC):
 
     def _note(self, actor: int, masks: Masks, enabled: int) -> list[int]:
         return self._happens.add(actor, masks, enabled)
+
+    def _note_disabled(self, run: Run, before: int, after: int) -> None:
+        """The last step kept others from a step that they could take before it, and took what that
+        would have done: it is looked at as if it came next. CPUs that must wait take theirs later.
+        """
+        place = len(self._happens.events) - 1
+        actor = self._happens.events[place].actor
+        for number in range(len(run.actors)):
+            gone = before & ~after & ~(1 << actor)
+            if gone >> number & 1 and run.actors[number].kind is not Kind.CPU:
+                masks = self._objects.masks(EVERYTHING)
+                self._disabled.append((place, Event(number, masks, before)))
 
     def _look_ahead(self, run: Run) -> None:
         """The run failed: who had not ended races with the next step that it did not take."""

@@ -65,8 +65,9 @@ class _Actor:
 class Interleaving:
     """One run of ``actors``, by CPU, on ``kernel``, which this becomes the scheduler of.
 
-    ``points`` (None: all) are those at which may be switched. ``options`` has for each step what
-    could have been chosen, ``results`` what the actors returned.
+    ``points`` (None: all) are those at which may be switched; if only some are, ``met`` are the
+    names of all that were come to. ``options`` has for each step what could have been chosen,
+    ``results`` what the actors returned.
     """
 
     def __init__(
@@ -82,6 +83,7 @@ class Interleaving:
         self.kernel = kernel
         self.seed = seed
         self.points = points
+        self.met: set[str] = set()
         self.max_steps = max_steps
         self.schedule: list[int] = []
         self.trail: list[tuple[int, str]] = []
@@ -190,8 +192,11 @@ class Interleaving:
     def _point(self, name: str) -> None:
         if self._over or self._current is None or getcurrent() is not self._current.greenlet:
             return
-        if self.points is None or name in self.points:
-            self._yield(name)
+        if self.points is not None:
+            self.met.add(name)
+            if name not in self.points:
+                return
+        self._yield(name)
 
     # The scheduler's functions (mmu.linux.sched.Scheduler).
 
@@ -200,7 +205,7 @@ class Interleaving:
         if actor is None or getcurrent() is not actor.greenlet or self._over:
             return False
         actor.ready, actor.what = ready, what
-        if actor.cpu.id in self._kicked and self._interrupts_on(actor.cpu):
+        if self._can_interrupt(actor.cpu.id) and self._takes_at_once(actor.cpu.id):
             self._interrupt(actor.cpu)
         self._yield(at)
         return not self._over
@@ -237,12 +242,15 @@ class Interleaving:
     def kick(self, cpu: Interruptible) -> None:
         """See Scheduler."""
         number = next(c.id for c in self.kernel.cpus if c is cpu)
-        actor = self._actors.get(number)
-        waits = actor is None or actor.ended or actor.ready is not None or actor.at == "start"
-        if waits and self._interrupts_on(self.kernel.cpus[number]):
+        if self._takes_at_once(number) and self._interrupts_on(self.kernel.cpus[number]):
             self._interrupt(self.kernel.cpus[number])
         else:
             self._kicked.add(number)
+
+    def _takes_at_once(self, number: int) -> bool:
+        """Whether the CPU takes an interrupt where it stands: it waits, is idle or has ended."""
+        actor = self._actors.get(number)
+        return actor is None or actor.ended or actor.ready is not None or actor.at == "start"
 
     @staticmethod
     def _interrupts_on(cpu: Cpu) -> bool:

@@ -205,6 +205,7 @@ class Invariants:
     def _check_old_ways(self, addr: int, old: int) -> None:
         """No CPU has anything cached that came through the table before (D4)."""
         for cpu in self.kernel.cpus:
+            self.watch.looks_at(("tlb", cpu.id))
             unit, wanted = cpu.mmu.c, lib.TLB_VALID | lib.TLB_TABLE
             for entry in unit.tlb.entry[0 : unit.tlb.nr_entries]:
                 if (

@@ -90,9 +90,13 @@ class KernelProgram(Interleaving):
             label, access = "drain", watch.drain_step(number)
         else:
             watch.begin_step(number)
+            idle = self._takes_at_once(number)
             try:
                 label = self._go_on(actor)
             finally:
+                if idle != self._takes_at_once(number):
+                    watch.looks_at(("cpu", number, "queue"))
+                    watch.looks_at(("cpu", number, "nr_calls"))
                 access = watch.end_step()
         assert self.invariants is not None
         frame = None
@@ -104,7 +108,8 @@ class KernelProgram(Interleaving):
     def _go_on(self, actor: Actor) -> str:
         """Let a CPU go on, or take its interrupt; the name of the point where that ends."""
         if actor.kind is Kind.INTERRUPT:
-            self.kernel.instrument_read(self.kernel.cpus[actor.cpu], "irqs")
+            for field in ("irqs", "nr_calls"):
+                self.kernel.instrument_read(self.kernel.cpus[actor.cpu], field)
             self._interrupt(self.kernel.cpus[actor.cpu])
             return "interrupt"
         acting = self._actors[actor.cpu]
@@ -127,10 +132,21 @@ class KernelProgram(Interleaving):
             self.watch.drain(cpu.id)
         super()._interrupt(cpu)
 
+    def _takes_at_once(self, number: int) -> bool:
+        """See Interleaving: of two CPUs only one that has not begun, or has ended, so that its
+        steps but the first and the last are independent of when an interrupt is sent.
+        """
+        acting = self._actors.get(number)
+        if len(self._actors) > 2:
+            return super()._takes_at_once(number)
+        return acting is None or acting.ended or acting.at == "start"
+
     def pending(self, actor: Actor) -> StepAccess | None:
         """See Program."""
         if actor.kind is Kind.CPU and self._actors[actor.cpu].ended:
             return None
+        if actor.kind is Kind.DRAIN and self.watch is not None:
+            return self.watch.next_drain(actor.cpu)
         return EVERYTHING
 
     def finished(self) -> bool:

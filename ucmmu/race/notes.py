@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final
 
 from cpu.recorder import processor_head
@@ -17,7 +18,7 @@ from mmu.units import PAGE_SHIFT
 from mmu.x86.geometry import load_geometry
 from ucmmu.exit_codes import ExitCode, Failure
 from ucmmu.race import run as runs
-from ucmmu.race.campaign import MAX_STEPS
+from ucmmu.race.campaign import MAX_STEPS, before_the_race
 from ucmmu.race.kernel_program import KernelProgram
 from ucmmu.race.program import Actor, Step
 from ucmmu.race.setting import Setting
@@ -36,7 +37,7 @@ def annotated(
     setting: Setting, schedule: Sequence[Actor]
 ) -> tuple[list[Step], runs.Failure | None]:
     """The steps of an order, each with what it did, and what failed. The step that did not come to
-    its end has the label FAILS. Raises Impossible.
+    its end has the label FAILS. No steps: it failed before the race. Raises Impossible.
     """
     notes: list[str] = []
 
@@ -46,7 +47,15 @@ def annotated(
         program.on_step = lambda: notes.append("; ".join(_notes(program.world.new_records())))
         return program
 
-    run = runs.replay(make, schedule, max_steps=MAX_STEPS)
+    try:
+        run = runs.replay(make, schedule, max_steps=MAX_STEPS)
+    except runs.Impossible:
+        raise
+    except runs.FAILURES as error:
+        failure = before_the_race(setting, error)
+        if failure is None:
+            raise
+        return [], failure
     run.close()
     steps = [*run.steps]
     if len(run.schedule) > len(steps):
@@ -70,7 +79,12 @@ def recorded(path: str, setting: Setting, schedule: Sequence[Actor]) -> None:
     }
     try:
         with TraceWriter.open(path, head) as writer:
-            runs.replay(lambda: setting.program(writer.ring), schedule, max_steps=MAX_STEPS).close()
+            try:
+                make = partial(setting.program, writer.ring)
+                runs.replay(make, schedule, max_steps=MAX_STEPS).close()
+            except runs.FAILURES as error:
+                if before_the_race(setting, error) is None:
+                    raise
             writer.ring.enable(False)
     except TraceError as error:
         raise Failure(ExitCode.NO_OUTPUT, f"--trace {printable(str(error))}") from None

@@ -68,7 +68,8 @@ def parse_schedule(text: str) -> Schedule:
     ValueError, which says what of the text is wrong.
     """
     schedule: list[Actor] = []
-    for part in filter(None, (part.strip() for part in text.split(","))):
+    for part in text.split(",") if text.strip() else ():
+        part = part.strip()
         name, _, times = part.partition("*")
         count = int(times) if re.fullmatch(r"\d{1,7}", times, re.ASCII) else -1
         if "*" in part and not 0 < count <= _MOST_STEPS - len(schedule):

@@ -8,8 +8,12 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
+from typing import Final
 
 from ucmmu.race.program import Actor, MakeProgram, Program, Schedule, Step
+
+FAILURES: Final = (Exception, SystemExit)
+"""What ends a run as failed: a policy of the user's own may call sys.exit()."""
 
 
 class Deadlock(AssertionError):
@@ -76,7 +80,7 @@ class Run:
                 raise Deadlock(_waiting(self.program))
             self.program.finish()
             self.end = End.FINISHED
-        except Exception as error:
+        except FAILURES as error:
             self._fail(error)
         return []
 
@@ -87,13 +91,13 @@ class Run:
             if len(self.steps) >= self._max_steps:
                 raise Endless(f"no end after {self._max_steps} steps: somebody waits without bound")
             step = self.program.step(actor)
-        except Exception as error:
+        except FAILURES as error:
             self._fail(error)
             return None
         self.steps.append(step)
         return step
 
-    def _fail(self, error: Exception) -> None:
+    def _fail(self, error: BaseException) -> None:
         self.end = End.FAILED
         self.failure = Failure(
             type(error).__name__, str(error), tuple(self.schedule), tuple(self.steps)
@@ -101,7 +105,7 @@ class Run:
 
     def close(self) -> None:
         """The run is over."""
-        with suppress(Exception):
+        with suppress(*FAILURES):
             self.program.close()
 
 

@@ -130,7 +130,7 @@ def _load(spec: str) -> type[Variant]:
         module = sys.modules[key] = module_from_spec(made)
         try:
             made.loader.exec_module(module)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             del sys.modules[key]
             raise MmuError(f"{place}: {type(error).__name__}: {error}") from None
     found = getattr(module, name, None)

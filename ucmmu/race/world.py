@@ -175,14 +175,14 @@ class RaceWorld:
         """
         by = ChangedBy.FAULT if name == "page_fault" else ChangedBy.SYSCALL
         cpu = self.kernel.this_cpu
-        self.kernel.instrument_write(self.kernel, "operations")
+        self.kernel.instrument_write(cpu, "operation_begin")
         self._operation[cpu.id] = begin_operation(self.kernel, by, detail, 0, None)
         try:
             yield
             if self.kernel.task_work is not None:
                 self.kernel.task_work()
         finally:
-            self.kernel.instrument_write(self.kernel, "operations")
+            self.kernel.instrument_write(cpu, "operation_end")
             end_operation(self.kernel, self._operation.pop(cpu.id))
         self.kernel.check()
         if self.at_end_of_operation is not None:

@@ -93,10 +93,7 @@ def compare(
         attached = player(script, how)
     except Exception:
         return Difference(seed, how, "error", told=traceback.format_exc(limit=-3))
-    plain, attached = differences.cut(plain, attached, how.fidelity)
-    pair = first_difference(
-        differences.normalised(plain, how.fidelity), differences.normalised(attached, how.fidelity)
-    )
+    pair = first_difference(*differences.cut(plain, attached))
     return None if pair is None else Difference(seed, how, "log", *pair)
 
 

@@ -36,7 +36,7 @@ from unicorn import (
 
 import cpu
 from tests.oracles.attach import differences
-from tests.oracles.attach.differences import ENDS_HERE, FLAGS, TRACE_ENDS_HERE
+from tests.oracles.attach.differences import ENDS_HERE, FLAGS
 from tests.oracles.attach.script import GENERAL, HIGH, PAGE, Op, Script
 
 LogEntry = tuple[Any, ...]
@@ -114,7 +114,6 @@ class Player:
         self.over = False
         self.failure: int | None = None
         self.counted = False
-        self.in_block = False
         self.resumed = False
         self.stopped = False
         self.where = ""
@@ -169,11 +168,6 @@ class Player:
         if self.how.fidelity is None:
             self.note(ENDS_HERE, difference)
             self.over = True
-
-    def end_trace_here(self, difference: str) -> None:
-        """As end_here(), for the fidelity trace only."""
-        if self.how.fidelity is None:
-            self.note(TRACE_ENDS_HERE, difference)
 
     def do(self, op: Op) -> Any:
         """One operation; its result or its exception is logged."""
@@ -296,8 +290,6 @@ class Player:
         return self.uc.reg_read(_register(name))
 
     def op_save(self, ident: int) -> None:
-        if self.in_block:
-            self.end_trace_here("saves_stale_flags")
         self.saved[ident] = self.attached, self.uc.context_save()
 
     def op_restore(self, ident: int) -> None:
@@ -342,8 +334,6 @@ class Player:
         """A run inside a hook, which leaves the registers as they were."""
         if self.depth == 2 or self.stopped or len(self.log) >= TOO_LONG:
             return
-        if self.in_block:
-            self.end_trace_here("saves_stale_flags")
         context = self.uc.context_save()
         self.depth += 1
         try:
@@ -442,15 +432,6 @@ class Player:
         if differences.reaches_ahead(self.uc, address):
             self.end_here("reaches_ahead")
 
-    def look_at_stop(self, kind: str) -> None:
-        """In hooks of helpers a stop is seen at the block's end, or at the next CODE hook."""
-        rip = self.uc.reg_read(x86_const.UC_X86_REG_RIP)
-        helper = kind in ("insn:in", "insn:out", "insn:cpuid")
-        if kind.startswith("mem"):
-            helper = b"\xdb" in self.uc.mem_read(rip, 3)
-        if helper:
-            self.end_trace_here("stops_sooner")
-
     def called(self, hook: dict[str, Any], *about: int) -> int:
         """Log a call, do what is to be done at it, and return its number."""
         ident = hook["id"]
@@ -464,27 +445,19 @@ class Player:
         if self.resumed and ("unmapped" in hook["kind"] or "prot" in hook["kind"]):
             self.end_here("stale_rip")
         glance = self.uc.reg_read_batch(_GLANCE_IDS) if hook["look"] else ()
-        if hook["kind"] == "block" and about[1] >= differences.LONG_BLOCK:
-            self.end_trace_here("splits_long_blocks")
         self.note(f"hook {ident} {hook['kind']}", *about, *glance)
-        outer = self.access, self.address, self.in_block
-        self.in_block = hook["kind"] == "block"
+        outer = self.access, self.address
         if len(about) == 4:
             self.access, self.address = about[:2]
         try:
             for when, op in hook["acts"]:
                 if when == number:
                     self.act(op)
-        except HookError:
-            self.look_at_stop(hook["kind"])
-            raise
         finally:
-            self.access, self.address, self.in_block = outer
+            self.access, self.address = outer
         if len(self.log) >= TOO_LONG or self.over:
             self.stopped = True
             self.uc.emu_stop()
-        if self.stopped:
-            self.look_at_stop(hook["kind"])
         return number
 
     def crashes_plain(self, op: Op) -> bool:
