@@ -56,7 +56,8 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     what.add_argument(
         "--variant",
         metavar="FILE.py:CLASS",
-        help="with these functions in the place of the kernel's (docs/races.md)",
+        help="change the kernel: a class whose functions take the place of its own (docs/races.md,"
+        " A change of your own)",
     )
     what.add_argument(
         "--fine",
@@ -69,8 +70,8 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAMES",
         type=_names,
         default=(),
-        help="leave a CPU only at points of these names, as pte_put,pmd_cleared, and where it waits"
-        " (default: at all)",
+        help="leave a CPU only at points of these names, as pte_put,pmd_cleared, and where it"
+        " waits: fewer orders (default: at all; docs/races.md names them)",
     )
     how = parser.add_argument_group("how far")
     how.add_argument(
@@ -80,7 +81,9 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         help="preemptions, or all: no bound (default: all, 2, 1 for two, three, four operations;"
         " of two, 2 and more mean all)",
     )
-    how.add_argument("--schedules", metavar="N", type=_count, help="no more than N orders of each")
+    how.add_argument(
+        "--schedules", metavar="N", type=_count, help="no more than N orders of each row"
+    )
     how.add_argument(
         "--seconds",
         metavar="S",
@@ -152,7 +155,7 @@ def _seconds(text: str) -> float:
     except ValueError:
         seconds = 0.0
     if not 0 < seconds < 1e9:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds")
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds above 0")
     return seconds
 
 

@@ -45,7 +45,12 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         help=f"under this policy (default {', '.join(FORMS)}, one after the other)",
     )
     add("--seconds", type=_positive(float), default=60, help="of all policies (default 60)")
-    add("--threads", type=_positive(int), default=max(2, os.cpu_count() or 2), help="CPUs")
+    add(
+        "--threads",
+        type=_positive(int),
+        default=max(2, os.cpu_count() or 2),
+        help="CPUs, each a thread (default: as many as the host has)",
+    )
     add("--tables", type=_positive(int), default=3, help="PTE tables that they share (default 3)")
     add("--pages", type=_positive(int), default=4, help="pages used of each (default 4)")
     add("--seed", type=_positive(int), help="of what each thread does (default: a new one)")
