@@ -224,3 +224,15 @@ def test_passing_without_a_point_that_was_asked_for_is_no_passing(
     assert race("--points", "pte_putt", *words) == ExitCode.USAGE
     assert "no order came to 'pte_putt'" in capfd.readouterr().err
     assert race("--points", "pte_put", *words) == 0
+
+
+def test_a_variant_that_is_not_there_is_told_with_those_that_are(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The base class that the file imports is none of them."""
+    file = tmp_path / "my.py"
+    file.write_text(
+        "from ucmmu.race.variant import Variant\nclass Mine(Variant):\n    '''Nothing.'''\n"
+    )
+    assert race("--variant", f"{file}:Other", "lazy-zap") == ExitCode.USAGE
+    assert "has no variant 'Other'; it has Mine\n" in capfd.readouterr().err

@@ -135,7 +135,7 @@ def _load(spec: str) -> type[Variant]:
             raise MmuError(f"{place}: {type(error).__name__}: {error}") from None
     found = getattr(module, name, None)
     if not isinstance(found, type) or not issubclass(found, Variant) or found is Variant:
-        known = [n for n, v in vars(module).items() if _is_variant(v)]
+        known = [n for n, v in vars(module).items() if _is_variant(v) and v is not Variant]
         hint = f"; it has {', '.join(known)}" if known else ""
         raise MmuError(f"{place} has no variant {name!r}{hint}")
     return found
