@@ -12,9 +12,9 @@ from ucmmu.options import MAX_SEED, POLICIES
 _EXAMPLES = """\
 A scenario is two to four kernel operations over one PTE table, each on its own CPU.  Every order of
 their steps that matters is run: of two operations all of them, of more those in which a CPU that
-could go on is left for another at most --bound times, 2 for three, 1 for four.  After each step, and
-at the end, all is checked.  With --seed orders are drawn at random instead.  docs/races.md says how
-it works, and shows the defects that it finds in published versions.
+could go on is left for another at most --bound times, 2 for three, 1 for four.  After each step,
+and at the end, all is checked.  With --seed orders are drawn at random instead.  docs/races.md says
+how it works, and shows the defects that it finds in published versions.
 
 The exit code is 0 if all passed, 1 if one failed, 2 if none failed and one is UNFINISHED: --seconds
 or --schedules ended it first, or ^C, with 130.
