@@ -49,7 +49,9 @@ _ucmmu_programs() {{
   _alternative 'guests:guest:({guests})' 'files:file:_files' 'commands:command:_command_names -e'
 }}
 _ucmmu_geometries() {{ _alternative 'geometries:geometry:({geometries})' 'files:file:_files' }}
-_ucmmu_policies() {{ _alternative 'policies:policy:({policies})' 'files:file:_files' }}
+_ucmmu_policies() {{
+  _alternative 'policies:policy:({policies})' 'files:file:_files -g "*.py"'
+}}
 _ucmmu_filters() {{ compadd -S '' -- {filters} }}
 """
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import inspect
 import os
 import sys
-import traceback
 from collections.abc import Iterator
 from importlib.util import module_from_spec, spec_from_file_location
 from types import ModuleType
@@ -19,6 +18,8 @@ from ucmmu.options import is_policy_file
 from ucmmu.text import did_you_mean, printable
 
 if TYPE_CHECKING:
+    from traceback import StackSummary
+
     from mmu.linux.free_tables import FreeTablesPolicy
     from mmu.linux.policy import FreeTables
 
@@ -102,11 +103,7 @@ def _where(error: BaseException, path: str) -> str:
     """``, line N``: of that file, if it is known."""
     if isinstance(error, SyntaxError) and error.filename == path:
         return f", line {error.lineno}"
-    lines = [
-        frame.lineno
-        for frame in traceback.extract_tb(error.__traceback__)
-        if frame.filename == path
-    ]
+    lines = [frame.lineno for frame in _frames(error) if frame.filename == path]
     return f", line {lines[-1]}" if lines else ""
 
 
@@ -181,11 +178,11 @@ def policy_failure(policy: Policy, error: BaseException) -> str | None:
     if isinstance(error, MmBug):
         return f"{label} broke an invariant: {error}"
     files = set(_files_of(policy))
-    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+    for frame in reversed(_frames(error)):
         if frame.filename in files:
             place = printable(os.path.relpath(frame.filename))
             return f"{label}: {place}, line {frame.lineno}, in {frame.name}(): {_what(error)}"
-    last = traceback.extract_tb(error.__traceback__)[-1:]
+    last = _frames(error)[-1:]
     where = f" (in {last[0].name}(), {os.path.basename(last[0].filename)})" if last else ""
     return f"under {label}: {_what(error)}{where}"
 
@@ -198,3 +195,10 @@ def _files_of(policy: type[FreeTablesPolicy]) -> Iterator[str]:
         module = sys.modules.get(cls.__module__)
         if issubclass(cls, FreeTablesPolicy) and not cls.__module__.startswith(("mmu.", "ucmmu.")):
             yield str(getattr(module, "__file__", ""))
+
+
+def _frames(error: BaseException) -> StackSummary:
+    """Where it was raised, the innermost last."""
+    import traceback
+
+    return traceback.extract_tb(error.__traceback__)

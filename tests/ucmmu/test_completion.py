@@ -88,9 +88,11 @@ def test_bash_completes(tmp_path: Path) -> None:
 @pytest.mark.skipif(not shutil.which("zsh"), reason="there is no zsh")
 def test_zsh_completes(tmp_path: Path) -> None:
     (tmp_path / "_ucmmu").write_text(script("zsh"))
+    (tmp_path / "empty").mkdir()
     cases = [f"{line}|{' '.join(sorted(words))}" for line, words in CASES.items()]
     done = subprocess.run(
         ["zsh", "-f", "-c", _ZSH, "zsh", str(tmp_path), *cases],
+        cwd=tmp_path / "empty",  # what is listed between the right words is not ours
         capture_output=True,
         text=True,
         timeout=60,

@@ -24,6 +24,7 @@ OPTIONS = {
     "cpus": 1,
     "seed": 0,
     "free_tables": "scan",
+    "free_levels": "pte",
 }
 
 
