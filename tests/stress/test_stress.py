@@ -141,14 +141,3 @@ def test_wrong_usage_is_one_line(arguments: list[str], said: str) -> None:
     done = run_command(*arguments)
     assert done.returncode == 2
     assert said in done.stderr.splitlines()[-1]
-
-
-def test_a_crash_is_told_by_its_signal(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A person looks for SIGSEGV, not for -11."""
-
-    def crashed(*_: object, **__: object) -> subprocess.CompletedProcess[str]:
-        return subprocess.CompletedProcess([], -11, "", "")
-
-    monkeypatch.setattr(subprocess, "run", crashed)
-    with pytest.raises(Died, match=r"^it died of SIGSEGV$"):
-        stress(Run(seconds=0.1))
