@@ -14,6 +14,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -33,12 +34,10 @@ def main() -> int:
     results_path = arguments.output / "benchmarks" / "results" / "scaling.json"
     results: Results = json.loads(results_path.read_text()) if results_path.exists() else {}
     parts = [] if arguments.report else arguments.only or list(PARTS)
-    if {"simulated", "published", "sensitivity", "pending"} & set(parts):
-        try:
-            import simpy  # noqa: F401
-        except ImportError:
-            print("simpy is not installed: pip install 'ucmmu[simulation]'", file=sys.stderr)
-            return NO_EXTRA
+    simulated = {"simulated", "published", "sensitivity", "pending"} & set(parts)
+    if simulated and find_spec("simpy") is None:
+        print("simpy is not installed: pip install 'ucmmu[simulation]'", file=sys.stderr)
+        return NO_EXTRA
     for name in parts:
         started = time.monotonic()
         try:
