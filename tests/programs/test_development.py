@@ -39,12 +39,15 @@ def test_make_and_gcc(scratch: Scratch) -> None:
 
 
 def test_make(scratch: Scratch) -> None:
-    """Rules, patterns, parallel jobs, what is up to date."""
+    """Rules, patterns, parallel jobs, what is up to date.
+
+    ``v`` waits for ``again``: two goals of -j3 print in the order in which they happen to end.
+    """
     require("make")
     scratch.files["Makefile"] = (
         "all: a.out b.out c.out\n\t@cat $^\n%.out: %.in\n\t@sed s/x/y/ $< >$@; echo made $@ >&2\n"
         "again: all\n\t@$(MAKE) --no-print-directory a.out\n"
-        "$(shell touch made-by-shell)V := $(words a b c)$(patsubst %.c,%.o,x.c)\nv:\n\t@echo $(V)\n"
+        "$(shell touch made-by-shell)V := $(words a b c)$(patsubst %.c,%.o,x.c)\nv: again\n\t@echo $(V)\n"
     )
     scratch.files |= {f"{name}.in": f"{name} x\n" for name in "abc"}
     scratch.same("make", "-j3", "-Otarget", "again", "v")
