@@ -47,7 +47,8 @@ def test_make(scratch: Scratch) -> None:
     scratch.files["Makefile"] = (
         "all: a.out b.out c.out\n\t@cat $^\n%.out: %.in\n\t@sed s/x/y/ $< >$@; echo made $@ >&2\n"
         "again: all\n\t@$(MAKE) --no-print-directory a.out\n"
-        "$(shell touch made-by-shell)V := $(words a b c)$(patsubst %.c,%.o,x.c)\nv: again\n\t@echo $(V)\n"
+        "$(shell touch made-by-shell)V := $(words a b c)$(patsubst %.c,%.o,x.c)\n"
+        "v: again\n\t@echo $(V)\n"
     )
     scratch.files |= {f"{name}.in": f"{name} x\n" for name in "abc"}
     scratch.same("make", "-j3", "-Otarget", "again", "v")
