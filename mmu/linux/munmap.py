@@ -212,4 +212,4 @@ def exit_mmap(mm: MmStruct) -> None:
     emit(mm.kernel, TOTAL_VM, c.pgd, 0)
     if mm.kernel.this_cpu.loaded_mm is mm:
         leave_mm(mm.kernel)
-    mm.kernel.mms.remove(mm)
+    mm.kernel.all_mms.remove(mm)

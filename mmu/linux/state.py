@@ -151,7 +151,8 @@ class Kernel:
     ``c`` is the ``struct kernel *`` of native/mm that both engines work on. ``lockdep`` has every
     lock watched (mmu.linux.lockdep), at the cost of a call for each. ``max_map_count``,
     ``mmap_min_addr`` and ``overcommit_memory`` are the sysctls of those names (vm.*). ``mms`` are
-    the address spaces that have not exited, oldest first.
+    the address spaces that have not exited, oldest first; ``all_mms`` is the same list, for who does
+    not go through it as the kernel's code.
     Raises MmuError for an unknown engine, for a policy of one's own on the C engine, and for
     free_levels with a policy that does not count.
     """
@@ -190,7 +191,7 @@ class Kernel:
         """Functions that CPUs had called on others."""
         self.user_range = UserRange()
         """What a translation of a user's bytes is told in, until the next."""
-        self.mms: list[MmStruct] = []
+        self.all_mms: list[MmStruct] = []
         self.shrinkers: list[Callable[[], int]] = []
         """Asked for frames when RAM is out: each gives some back and returns how many."""
         self.scheduler: Scheduler = Alone()
@@ -313,6 +314,12 @@ class Kernel:
         if self.on_point is not None:
             self.ready = ready
             self.on_point(name)
+
+    @property
+    def mms(self) -> list[MmStruct]:
+        """The address spaces that have not exited, oldest first."""
+        self.instrument_read(self, "mms")
+        return self.all_mms
 
     def lock_prefix(self, *, spin_lock: bool = False) -> None:
         """The next read-modify-write of memory is one locked instruction; see Instrument."""
@@ -553,7 +560,7 @@ class MmStruct:
             kernel.on_new_mm(self)
         self.vma_writer_wait = WaitQueue("a VMA without readers")
         self.hole = Hole(UNKNOWN, self.c.mmap_base)
-        kernel.mms.append(self)
+        kernel.all_mms.append(self)
 
     def __repr__(self) -> str:
         """Sizes and policy, for people."""
