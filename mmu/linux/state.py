@@ -151,7 +151,7 @@ class Kernel:
     ``c`` is the ``struct kernel *`` of native/mm that both engines work on. ``lockdep`` has every
     lock watched (mmu.linux.lockdep), at the cost of a call for each. ``max_map_count``,
     ``mmap_min_addr`` and ``overcommit_memory`` are the sysctls of those names (vm.*). ``mms`` are
-    the address spaces that have not exited, oldest first; ``all_mms`` is the same list, for who does
+    the address spaces that have not exited, oldest first; ``all_mms`` is the same, for who does
     not go through it as the kernel's code.
     Raises MmuError for an unknown engine, for a policy of one's own on the C engine, and for
     free_levels with a policy that does not count.
