@@ -65,7 +65,7 @@ _LOCAL_FIELDS: Final = frozenset(
 )
 """Fields of a CPU whose change makes no other CPU look for its stores."""
 
-_FOUND: Final = ADDED | {"irqs"}
+_FOUND: Final = ADDED | {"irqs", "rcu_watching"}
 """Fields that count as written only if the step leaves them otherwise than they were."""
 
 _CELLS: Final = frozenset(["flags", "_refcount", "_mapcount", "ptl", "pte_refcount"])
