@@ -25,6 +25,9 @@ SANITIZED := build/sanitize
 SANITIZED_TESTS := $(wildcard tests/trace tests/memory tests/x86 tests/linux tests/cpu/test_attach_*.py tests/cpu/test_regions.py)
 PYTEST := $(BIN)/pytest -n 2
 
+# Tests start the command hundreds of times: each would compile every module anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help run races test lint format bench allocators scaling fuzz enumerate mutate stress sanitize build guests clean
 
