@@ -133,10 +133,16 @@ static bool is_rmw_load(struct vcpu *v)
 	return v->block.careful && insn_is_rmw_at(v, load_rip(v));
 }
 
+/* With identity, and nobody of ours to ask, pages fault in the order that Unicorn comes to them. */
+static bool is_in_unicorns_order(const struct vcpu *v)
+{
+	return v->identity && !v->handled && !v->deliver;
+}
+
 /*
  * The load of a read-modify-write whose store will fault, although as a load it does not: nothing
  * of it happens before that.  If its second page cannot even be read, there will be no store, and
- * the first page's fault, which comes first on processors, is foretold.
+ * the first page's fault, which comes first on processors, is foretold, where order is theirs.
  */
 static bool leave_to_store(struct vcpu *v, u64 va, u64 va2)
 {
@@ -145,7 +151,7 @@ static bool leave_to_store(struct vcpu *v, u64 va, u64 va2)
 
 	unreadable = crosses && would_fault(v, va2, ACCESS_READ, &t2);
 	if (would_fault(v, va, ACCESS_RMW, &t)) {
-		if (unreadable)
+		if (unreadable && !is_in_unicorns_order(v))
 			foretell(v, va, va, va2, ACCESS_RMW, ACCESS_READ, &t);
 		else
 			v->insn.rmw_denied = va;
