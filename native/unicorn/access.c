@@ -233,7 +233,8 @@ static bool is_passed(const struct vcpu *v, u64 pa)
 	return v->insn.passed != NO_ADDRESS && page_of(pa) == guest_physical(v->insn.passed);
 }
 
-/* A store that met its own block, and was undone, is heard when it is made again. */
+/* A store that met its own block, and was undone, is heard when it is made again: with what its
+ * instruction loads, that was an access the first time. */
 static void hears_again(struct vcpu *v, u32 access)
 {
 	if (access == ACCESS_WRITE)
@@ -247,8 +248,10 @@ static __attribute__((noinline)) void access_in_full(struct vcpu *v, u64 pa, u32
 	u64 va2 = page_of(va + size - 1);
 	u32 asked = access;
 
-	if (unlikely(v->pending.deaf))
+	if (unlikely(v->pending.deaf)) {
 		hears_again(v, access);
+		return;
+	}
 	if (unlikely(is_passed(v, pa))) {
 		if (is_traced(v))
 			trace_emit(v, EVENT_access, v->insn.passed_va, size, access, pa);
