@@ -552,8 +552,13 @@ class Watch:
         self.buffers[cpu].drain_all(self.memory.raw_store)
 
     def drain(self, cpu: int) -> None:
-        """All stores of that CPU reach memory now: an interrupt, the end of its work."""
-        if self.buffers:
+        """All stores of that CPU reach memory now: it takes an interrupt.
+
+        A step that is one interrupt can be taken only when its CPU's buffer is empty. It is not
+        dependent on that CPU's stores for that: where nothing else that it depends on comes after
+        one of them, it could as well have come before the store, and comes to the same.
+        """
+        if self.buffers and (self.buffers[cpu] or cpu != self._cpu):  # part of another CPU's step
             self._reads.add(("store_buffer", cpu))
             self._writes.add(("stores", cpu))
             self._drain_now(cpu)
