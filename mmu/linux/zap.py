@@ -27,7 +27,6 @@ from mmu.linux.pgtable import (
     is_guard_pte_marker,
     mm_counter,
     pmd_none,
-    pte_none,
     pte_present,
     ptep_get_and_clear,
     table_entry,
@@ -132,15 +131,19 @@ def _zap_stretch(
     """Clear under one hold of the PTE lock; where it ended, entries cleared and left, whether the
     gather is full.
     """
-    mm = tlb.mm
+    mm, memory = tlb.mm, tlb.mm.memory
     pte: int = table_entry(table, addr)
     rss = [0] * lib.NR_MM_RSS
     cleared, skipped, full = 0, 0, False
     while addr < end and not full:
-        value = mm.memory.read_u64(pte)
-        if not pte_none(value) and _zap_skips(mm, value, details):
+        none = memory.nr_zero_words(pte, (end - addr) // PAGE_SIZE)
+        addr += none * PAGE_SIZE
+        pte += none * 8
+        if addr >= end:
+            break
+        if _zap_skips(mm, memory.read_u64(pte), details):
             skipped += 1
-        elif not pte_none(value):
+        else:
             full = _zap_pte(tlb, EntryPa(pte), addr, rss)
             cleared += 1
         addr += PAGE_SIZE

@@ -30,10 +30,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any, Final
 
 from mmu._native import lib
 from mmu.linux.state import Cpu, Kernel, MmStruct
+from mmu.memory import Memory
 from mmu.units import PAGE_SHIFT
 from ucmmu.race.program import EVERYTHING, StepAccess
 from ucmmu.race.structs import (
@@ -128,6 +130,9 @@ class Watch:
         self._adds: set[Object] = set()
         self._plain: set[Object] = set()
         self._stores = [0] * len(kernel.cpus)
+        self.drained = False
+        """Whether end_step() had the CPU's stores reach memory."""
+        self._behind = False  # what steps taken again changed of structs was not looked at yet
         self._quiet_frame = -1
         self._changed: set[int] = set()
         """CPUs whose operation changed a table entry that was present."""
@@ -155,6 +160,12 @@ class Watch:
 
     def begin_step(self, cpu: int) -> None:
         """CPU ``cpu`` goes on from here."""
+        if self._behind:
+            self._catch_up()
+        self.begin_again(cpu)
+
+    def begin_again(self, cpu: int) -> None:
+        """CPU ``cpu`` takes a step again that it took in an earlier run: until end_again()."""
         self._cpu = cpu
         self._reads, self._writes = set(), set()
         self._waits, self._takes, self._frees = set(), set(), set()
@@ -177,7 +188,8 @@ class Watch:
                 (self._adds if adds else self._writes).add(what)
                 local = field in _LOCAL_FIELDS and what[:2] == own  # type: ignore[index]
                 drains = drains or not (local or what in self._fenced)
-        if drains and self.buffers:
+        self.drained = drains and bool(self.buffers)
+        if self.drained:
             self._drain_now(self._cpu)
         self._reads |= self._always
         whole = self._takes & self._frees  # a wait for it could be tried before this step
@@ -195,6 +207,22 @@ class Watch:
             frees=frozenset(self._frees),
             everything=self._everything,
         )
+
+    def end_again(self, drained: bool) -> None:
+        """It stops; ``drained`` is as it was after end_step()."""
+        self.active = False
+        self._meet_mms()
+        if drained:
+            self._drain_now(self._cpu)
+        self._behind = True
+
+    def _catch_up(self) -> None:
+        """Have state_hash, and what structs are compared with, as of now."""
+        self._behind = False
+        mix = self.memory.mix
+        for diff in self._diffs:
+            for what, field, before, now in diff.changes():
+                mix((what, field), before, now)
 
     def waits_of(self, cpu: Cpu, ready: Callable[[], bool]) -> StepAccess:
         """What a CPU waits for that goes on when it is ``ready``: what that looks at."""
@@ -224,6 +252,10 @@ class Watch:
         self.memory.raw_store(*self.buffers[cpu].drain())
         return access
 
+    def drain_again(self, cpu: int) -> None:
+        """drain_step(), again."""
+        self.memory.raw_store(*self.buffers[cpu].drain())
+
     def next_drain(self, cpu: int) -> StepAccess | None:
         """What drain_step() would touch now; None if no store waits."""
         what, value = next(iter(self.buffers[cpu]), (None, 0))
@@ -243,6 +275,8 @@ class Watch:
         """A hash of all that CPUs share, what waits in store buffers too; equal states have equal
         ones.
         """
+        if self._behind:
+            self._catch_up()
         waiting = tuple(tuple(buffer) for buffer in self.buffers)
         return self.memory.state_hash ^ hash(waiting)
 
@@ -267,6 +301,18 @@ class Watch:
         if not any(self.buffers):
             return self.memory.words[words.start >> 3 : words.stop + 7 >> 3].tolist()
         return [self._value(word) for word in words]
+
+    def load_zeros(self, words: range, frame: int) -> int:
+        """See MemoryWatch: one word after the other, where a step has one or may see a store that
+        waits.
+        """
+        if self.fine or any(self.buffers):
+            zeros = takewhile(lambda word: not self.load(word, frame), words)
+            return sum(1 for _ in zeros)
+        nr = Memory.nr_zero_words(self.memory, words.start, len(words))
+        if words:
+            self.load_block(words[: nr + 1], frame)
+        return nr
 
     def _value(self, what: Object) -> int:
         if self.buffers:

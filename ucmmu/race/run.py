@@ -8,9 +8,16 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
-from typing import Final
+from typing import Final, cast
 
-from ucmmu.race.program import Actor, MakeProgram, Program, Schedule, Step
+from ucmmu.race.program import (
+    Actor,
+    MakeProgram,
+    Program,
+    Schedule,
+    Step,
+    TakesAgain,
+)
 
 FAILURES: Final = (Exception, SystemExit)
 """What ends a run as failed: a policy of the user's own may call sys.exit()."""
@@ -96,6 +103,20 @@ class Run:
             return None
         self.steps.append(step)
         return step
+
+    def again(self, step: Step) -> bool:
+        """Take a step that was taken in the same place of an earlier run; whether it ended at the
+        same point. The program is one that TakesAgain.
+        """
+        program = cast("TakesAgain", self.program)
+        self.schedule.append(step.actor)
+        try:
+            label = program.again(step)
+        except FAILURES as error:
+            self._fail(error)
+            return False
+        self.steps.append(step)
+        return label == step.label
 
     def _fail(self, error: BaseException) -> None:
         self.end = End.FAILED
