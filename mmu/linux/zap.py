@@ -26,6 +26,7 @@ from mmu.linux.pgtable import (
     hole_end,
     is_guard_pte_marker,
     mm_counter,
+    not_none,
     pmd_none,
     pte_present,
     ptep_get_and_clear,
@@ -135,23 +136,19 @@ def _zap_stretch(
     pte: int = table_entry(table, addr)
     rss = [0] * lib.NR_MM_RSS
     cleared, skipped, full = 0, 0, False
-    while addr < end and not full:
-        none = memory.nr_zero_words(pte, (end - addr) // PAGE_SIZE)
-        addr += none * PAGE_SIZE
-        pte += none * 8
-        if addr >= end:
-            break
-        if _zap_skips(mm, memory.read_u64(pte), details):
+    for at in not_none(memory, pte, (end - addr) // PAGE_SIZE):
+        if _zap_skips(mm, memory.read_u64(pte + at * 8), details):
             skipped += 1
-        else:
-            full = _zap_pte(tlb, EntryPa(pte), addr, rss)
-            cleared += 1
-        addr += PAGE_SIZE
-        pte += 8
+            continue
+        full = _zap_pte(tlb, EntryPa(pte + at * 8), addr + at * PAGE_SIZE, rss)
+        cleared += 1
+        if full:
+            end = addr + (at + 1) * PAGE_SIZE
+            break
     for member, nr in enumerate(rss):
         if nr:
             add_mm_counter(mm, member, nr)
-    return addr, cleared, skipped, full
+    return end, cleared, skipped, full
 
 
 def _zap_skips(mm: MmStruct, value: int, details: int) -> bool:

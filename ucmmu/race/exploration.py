@@ -81,8 +81,8 @@ class Exploration(ABC):
     def _step(self, run: Run, actor: int, enabled: int) -> Masks:
         """Take a step, or take it again, and note what it races with."""
         place, happens = len(run.steps), self._happens
-        if place < len(self._steps) and isinstance(run.program, TakesAgain):
-            return self._step_again(run, run.program)
+        if place < len(self._steps) and run.takes_again is not None:
+            return self._step_again(run, run.takes_again)
         step = run.step(run.actors[actor])
         masks = self._objects.masks(EVERYTHING if step is None else step.access)
         if place < len(happens.events):

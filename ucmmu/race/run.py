@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
-from typing import Final, cast
+from typing import Final
 
 from ucmmu.race.program import (
     Actor,
@@ -67,6 +67,7 @@ class Run:
 
     def __init__(self, make: MakeProgram, max_steps: int) -> None:
         self.program: Program = make()
+        self.takes_again = self.program if isinstance(self.program, TakesAgain) else None
         self.actors = tuple(self.program.actors)
         self.index = {actor: number for number, actor in enumerate(self.actors)}
         self.steps: list[Step] = []
@@ -108,7 +109,8 @@ class Run:
         """Take a step that was taken in the same place of an earlier run; whether it ended at the
         same point. The program is one that TakesAgain.
         """
-        program = cast("TakesAgain", self.program)
+        program = self.takes_again
+        assert program is not None
         self.schedule.append(step.actor)
         try:
             label = program.again(step)
