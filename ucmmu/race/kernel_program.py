@@ -10,7 +10,7 @@ from types import FrameType
 from typing import NamedTuple
 
 from mmu.linux.state import Cpu
-from ucmmu.race.access import Watch
+from ucmmu.race.access import Found, Watch
 from ucmmu.race.interleaving import Interleaving
 from ucmmu.race.invariants import Invariants, Place
 from ucmmu.race.program import EVERYTHING, Actor, Kind, Step, StepAccess
@@ -24,8 +24,8 @@ class _Known(NamedTuple):
 
     place: Place
     """See Invariants.after_step()."""
-    drained: bool
-    """Watch.drained after it."""
+    found: Found
+    """See Watch.end_again(); of no meaning for a drain."""
 
 
 class KernelProgram(Interleaving):
@@ -33,7 +33,7 @@ class KernelProgram(Interleaving):
     ``tso``, their store buffers.
 
     A CPU goes on until it comes to a point, waits, or ends. An interprocessor interrupt is a step
-    of its own, unless the CPU has not begun or has ended, or, of three or more, waits: then it is
+    of its own, unless the CPU has not begun, or, of three or more, waits or has ended: then it is
     part of the sender's step.
     Of a watched world each step tells what it touched, and the invariants are looked at after it;
     with ``fine`` each step touches one thing that other CPUs may see. While the program is open it
@@ -101,7 +101,7 @@ class KernelProgram(Interleaving):
         if actor.kind is Kind.DRAIN:
             label, access = "drain", watch.drain_step(number)
         else:
-            watch.begin_step(number)
+            watch.begin_step(number, interrupt=actor.kind is Kind.INTERRUPT)
             idle = self._takes_at_once(number)
             try:
                 label = self._go_on(actor)
@@ -114,8 +114,7 @@ class KernelProgram(Interleaving):
         assert self.invariants is not None
         frame = self._frame_of(actor)
         place = self.invariants.after_step(number, label, access, frame)
-        drained = actor.kind is not Kind.DRAIN and watch.drained
-        return Step(actor, label, access, known=_Known(place, drained))
+        return Step(actor, label, access, known=_Known(place, watch.found()))
 
     def again(self, step: Step) -> str:
         """See TakesAgain."""
@@ -133,11 +132,11 @@ class KernelProgram(Interleaving):
         if actor.kind is Kind.DRAIN:
             watch.drain_again(number)
             return "drain"
-        watch.begin_again(number)
+        watch.begin_again(number, interrupt=actor.kind is Kind.INTERRUPT)
         try:
             label = self._go_on(actor)
         finally:
-            watch.end_again(known.drained)
+            watch.end_again(known.found)
         assert self.invariants is not None
         self.invariants.after_step_again(number, known.place, self._frame_of(actor))
         return label
@@ -182,13 +181,13 @@ class KernelProgram(Interleaving):
         super()._interrupt(cpu)
 
     def _takes_at_once(self, number: int) -> bool:
-        """See Interleaving: of two CPUs only one that has not begun, or has ended, so that its
-        steps but the first and the last are independent of when an interrupt is sent.
+        """See Interleaving: of two CPUs only one that has not begun, so that its steps but the
+        first are independent of when an interrupt is sent.
         """
         acting = self._actors.get(number)
         if len(self._actors) > 2:
             return super()._takes_at_once(number)
-        return acting is None or acting.ended or acting.at == "start"
+        return acting is None or acting.at == "start"
 
     def pending(self, actor: Actor) -> StepAccess | None:
         """See Program."""
