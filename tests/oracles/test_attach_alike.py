@@ -158,7 +158,9 @@ def test_a_jump_before_a_nested_run() -> None:
 
     def scene(fidelity: str | None) -> Answer:
         told: list[int] = []
-        machine = Machine("inc r8; inc r8; mov rax, [rbx]; inc r8; mov [rbx], rax; inc r8", fidelity)
+        machine = Machine(
+            "inc r8; inc r8; mov rax, [rbx]; inc r8; mov [rbx], rax; inc r8", fidelity
+        )
         machine.uc.mem_write(CODE + 0x1000, b"\x90")
         machine.attach()
 
