@@ -158,7 +158,9 @@ def test_a_jump_before_a_nested_run() -> None:
 
     def scene(fidelity: str | None) -> Answer:
         told: list[int] = []
-        machine = Machine("inc r8; inc r8; mov rax, [rbx]; inc r8; mov [rbx], rax; inc r8", fidelity)
+        machine = Machine(
+            "inc r8; inc r8; mov rax, [rbx]; inc r8; mov [rbx], rax; inc r8", fidelity
+        )
         machine.uc.mem_write(CODE + 0x1000, b"\x90")
         machine.attach()
 
@@ -180,7 +182,8 @@ def test_a_jump_before_a_nested_run() -> None:
         machine.run()
         return told, machine[UC_X86_REG_R8], machine[UC_X86_REG_RIP] - CODE
 
-    shows(scene, *[([0, 3, 0x1000, 6, 9, 12, 15], 4, 18)] * 2)
+    answer = [0, 3, 0x1000, 6, 9, 12, 15], 4, 18
+    shows(scene, answer, answer)
 
 
 def test_a_read_modify_write_of_two_pages() -> None:

@@ -147,6 +147,22 @@ def test_a_second_read_of_what_may_not_be_read() -> None:
     shows(scene, [UC_ERR_READ_PROT, UC_ERR_OK], [UC_ERR_READ_PROT, UC_ERR_READ_PROT])
 
 
+def test_a_read_that_reaches_into_what_may_not_be_read() -> None:
+    """reads_again: Unicorn makes it, attached or not; plain, and in fast to the end of the block,
+    what is there may be read from then on.
+    """
+
+    def scene(fidelity: str | None) -> Answer:
+        machine = Machine("mov rax, [rbx - 1]; mov rax, [rbx]", fidelity)
+        machine.uc.mem_map(DATA + 0x1000, 0x1000, UC_PROT_NONE)
+        machine.uc.reg_write(UC_X86_REG_RBX, DATA + 0x1000)
+        machine.attach()
+        return machine.run(), machine[UC_X86_REG_RIP] - CODE
+
+    shows(scene, (UC_ERR_OK, 7), (UC_ERR_OK, 7), ("fast",))
+    shows(scene, (UC_ERR_OK, 7), (UC_ERR_READ_PROT, 4), ("exact", "trace"))
+
+
 def test_the_right_to_read_is_taken_away() -> None:
     """stale_rights: plain Unicorn's soft TLB keeps it."""
 

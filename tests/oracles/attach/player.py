@@ -92,6 +92,7 @@ _INSN = {
 _NO_CHANGES = (UC_MEM_READ_PROT, UC_MEM_FETCH_PROT)
 """Plain Unicorn crashes where hooks of these change regions or W and return True."""
 _CHANGES = ("map", "map_here", "map_ptr", "mmio", "unmap", "protect")
+_INC_R8_HLT = b"\x49\xff\xc0\xf4"
 
 
 def _hook_type(kind: str) -> int:
@@ -188,6 +189,8 @@ class Player:
             if differences.is_cut_to_52_bits(error):
                 self.end("cut_to_52_bits")
             self.note(op[0], "UcError", error.errno)
+            if op[0] == "nest" and error.errno in (UC_ERR_READ_PROT, UC_ERR_WRITE_PROT):
+                self.op_flush_tlb()  # or reads_again would be met
             self.failure = error.errno
         except HookError as error:
             self.note(op[0], "HookError", *error.args)
@@ -267,6 +270,9 @@ class Player:
         if not (self.address < 1 << 31 or 0 <= self.address - HIGH < 64 * PAGE):
             return "left out"  # what plain Unicorn has left of a longer address
         self.uc.mem_map(self.address & -PAGE, pages * PAGE, perms)
+        if self.access == UC_MEM_FETCH_UNMAPPED:  # not zeros: blocks have an end
+            code = _INC_R8_HLT * (pages * PAGE // len(_INC_R8_HLT))
+            self.uc.mem_write(self.address & -PAGE, code)
         return None
 
     def op_protect_here(self, perms: int) -> None:
@@ -286,6 +292,8 @@ class Player:
             return UC_PROT_READ | UC_PROT_EXEC
         if self.access == UC_MEM_WRITE_PROT:
             executable = self.may(self.address, UC_PROT_EXEC)  # or stale_rights would be met
+            if executable:
+                self.end_here("drops_other_code")  # if the store is to the block under way
             return UC_PROT_READ | UC_PROT_WRITE | UC_PROT_EXEC * executable
         return perms | UC_PROT_READ
 
