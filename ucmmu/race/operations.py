@@ -161,6 +161,7 @@ def try_to_unmap(world: RaceWorld, addr: int) -> Actor:
             unmapped = [
                 _unmap_one(world, low) for low, _, _ in mapped_ranges(mm, mapping, pgoff, pgoff + 1)
             ]
+        assert not world.memory.page(pfn)._mapcount, "it missed an entry that maps the page"
         folio_unlock_put(kernel, pfn)
         return any(unmapped)
 
