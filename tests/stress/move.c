@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* mremap() of a table between its two places: move_page_tables() (mmu/linux/move_page_tables.py). */
+/* mremap() of a table between its two places: move_page_tables() (mmu/linux/move_page_tables.py).
+ */
 #include "mm/locks.h"
 #include "mm/pgtable.h"
 #include "mm/pmd_ref.h"

@@ -48,7 +48,7 @@ STRESS = smp.Program(
     Path(__file__).resolve().parent,
     (
         *("crash.c", "frames.c", "interrupts.c", "machine.c", "main.c", "move.c"),
-        *("operations.c", "rest.c", "slots.c", "zap.c"),
+        *("operations.c", "rest.c", "slots.c", "walkers.c", "zap.c"),
     ),
     (
         *("alloc_pages", "free_pages", "put_page", "table_alloc"),

@@ -42,8 +42,8 @@ struct options {
 	u32 policy;	 /* FREE_TABLES_* */
 	u32 free_levels; /* FREE_LEVELS_* */
 	bool invlpgb;	 /* flushes are broadcast */
-	u32 tables; /* PTE tables that they share */
-	u32 pages;  /* pages used of each */
+	u32 tables;	 /* PTE tables that they share */
+	u32 pages;	 /* pages used of each */
 	double seconds;
 	u64 seed;
 	u64 stall_ms; /* a wait longer than this is a defect */
@@ -186,17 +186,26 @@ void unlock_slots_for_write(void);
 
 /* operations.c: one of them, drawn at random. */
 void operate(void);
-/* move.c, zap.c: those that are long.  Each returns whether there was something to do. */
+/* Those of files of their own.  Each returns whether there was something to do. */
+bool gup(void);
+bool read_section(void);
 bool move_some(void);
 bool zap_some(void);
 /*
- * Has the table of addr moved away, its VMA being write-locked still?  Which move it was, 0: no.  If
+ * Has the table of addr moved away, its VMA being write-locked still?  Which move it was, 0: no. If
  * it is the same before a translation and after it, the translation must fail.
  */
 u64 gone_since(u64 addr);
 /* Zap [start, end), whose VMAs are locked or used by nobody. */
 void zap(u64 start, u64 end);
 
+/* walkers.c: what may be seen, by who. */
+/* Is the first word of the page at addr what a page of this mm holds: 0 at first, or its stamp? */
+void check_word(u64 word, u64 addr, const char *who);
+/* Is this what an entry of this mm can be: none, or one that refers to RAM? */
+void check_entry(u64 entry, u64 addr, const char *who);
+/* Look at all used entries of the table that holds *pte. */
+void check_entries(const pte_t *pte, const char *who);
 /* frames.c: is the frame a table's, and is it still in the life that it was? */
 void check_table_lives(u64 pfn, u32 lives, const char *who);
 u32 table_lives(u64 pfn);

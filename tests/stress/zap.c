@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* MADV_DONTNEED of a page, of some, of a table, of all: each VMA is read-locked until it is over. */
+/* MADV_DONTNEED of a page, of some, of a table, of all: each VMA is read-locked until it is over.
+ */
 #include "mm/mmu_gather.h"
 #include "mm/pgtable.h"
 #include "mm/pt_reclaim.h"
