@@ -9,7 +9,8 @@ explorer need not try both orders. ``WatchedMemory`` and ``Watch`` find out, for
     frames                   handed out and taken back, from a list for each CPU, as Linux's pcp
     mm, CPU, gather, RCU     writes: what of their bytes changed in the step; reads: a CPU reads all
                              of its own, and the rest where kernel code says so
-                             (Kernel.instrument_read()); what is rarely written, every step reads
+                             (Kernel.instrument_read()); what is rarely written, every step reads:
+                             of an mm, on CPUs that have had to do with it
     a CPU's TLB              by its Mmu's methods (WatchedMmu)
 
 An object is a guest-physical address (a word of RAM) or a tuple, which describe() puts in words.
@@ -30,17 +31,19 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final
+from itertools import takewhile
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from mmu._native import lib
 from mmu.linux.state import Cpu, Kernel, MmStruct
+from mmu.memory import Memory
 from mmu.units import PAGE_SHIFT
 from ucmmu.race.program import EVERYTHING, StepAccess
 from ucmmu.race.structs import (
     ADDED,
     KERNEL_REST,
-    StructDiff,
-    ValueDiff,
+    MMS,
+    Diff,
     cpu_object,
     diffs_of_cpu,
     diffs_of_kernel,
@@ -64,7 +67,7 @@ _LOCAL_FIELDS: Final = frozenset(
 )
 """Fields of a CPU whose change makes no other CPU look for its stores."""
 
-_FOUND: Final = ADDED | {"irqs"}
+_FOUND: Final = ADDED | {"irqs", "rcu_watching"}
 """Fields that count as written only if the step leaves them otherwise than they were."""
 
 _CELLS: Final = frozenset(["flags", "_refcount", "_mapcount", "ptl", "pte_refcount"])
@@ -89,6 +92,15 @@ def describe(what: Object) -> str:
     if kind == "tlb":
         return f"the TLB of CPU {rest[0]}"
     return " ".join(map(str, (kind, *rest)))
+
+
+class Found(NamedTuple):
+    """What only the first time that a step is taken is found out."""
+
+    drained: bool
+    """Its end had the CPU's stores reach memory."""
+    known: frozenset[Object]
+    """What its CPU knows of after it."""
 
 
 class Watch:
@@ -128,6 +140,8 @@ class Watch:
         self._adds: set[Object] = set()
         self._plain: set[Object] = set()
         self._stores = [0] * len(kernel.cpus)
+        self._drained = False
+        self._behind = False  # what steps taken again changed of structs was not looked at yet
         self._quiet_frame = -1
         self._changed: set[int] = set()
         """CPUs whose operation changed a table entry that was present."""
@@ -135,10 +149,14 @@ class Watch:
         self._operations = frozenset(cpu_object(cpu, "operation_end") for cpu in kernel.cpus)
         self._groups: dict[Object, tuple[frozenset[Object], ...]] = {}
         self._mms: list[MmStruct] = []
-        self._diffs: list[StructDiff | ValueDiff] = diffs_of_kernel(kernel)
+        self._diffs: list[Diff] = diffs_of_kernel(kernel)
         for cpu in kernel.cpus:
             self._diffs += diffs_of_cpu(cpu)
-        self._always: set[Object] = {KERNEL_REST}
+        self._always: list[set[Object]] = [{KERNEL_REST} for _ in kernel.cpus]
+        """What every step of a CPU reads. Of an mm, from when on the CPU has it loaded, changes it
+        or tells of it: before that it cannot come to it, or only by Kernel.mms."""
+        self._known: set[Object] = set()
+        """The same of what is running: an interrupt knows what was sent to it, no more."""
         self._meet_mms()
         memory.watch = self
         kernel.instrument = self
@@ -153,15 +171,23 @@ class Watch:
 
     # The scheduler calls these.
 
-    def begin_step(self, cpu: int) -> None:
-        """CPU ``cpu`` goes on from here."""
+    def begin_step(self, cpu: int, *, interrupt: bool = False) -> None:
+        """CPU ``cpu`` goes on from here, or takes an ``interrupt``."""
+        if self._behind:
+            self._catch_up()
+        self.begin_again(cpu, interrupt=interrupt)
+
+    def begin_again(self, cpu: int, *, interrupt: bool = False) -> None:
+        """CPU ``cpu`` takes a step again that it took in an earlier run: until end_again()."""
         self._cpu = cpu
+        self._known = {KERNEL_REST} if interrupt else self._always[cpu]
         self._reads, self._writes = set(), set()
         self._waits, self._takes, self._frees = set(), set(), set()
         self._fenced, self._plain, self._adds = set(), set(), set()
         self._everything = False
         self._shared = None
         self._quiet_frame = -1
+        self._knows_loaded()
         self.active = True
 
     def end_step(self) -> StepAccess:
@@ -173,13 +199,17 @@ class Watch:
         for diff in self._diffs:
             for what, field, before, now in diff.changes():
                 mix((what, field), before, now)
+                if what[0] == "mm":  # type: ignore[index]
+                    self._known.add(("mm", what[1], "rest"))  # type: ignore[index]
                 adds = field in ADDED and what not in self._reads
                 (self._adds if adds else self._writes).add(what)
                 local = field in _LOCAL_FIELDS and what[:2] == own  # type: ignore[index]
                 drains = drains or not (local or what in self._fenced)
-        if drains and self.buffers:
+        self._drained = drains and bool(self.buffers)
+        if self._drained:
             self._drain_now(self._cpu)
-        self._reads |= self._always
+        self._knows_loaded()
+        self._reads |= self._known
         whole = self._takes & self._frees  # a wait for it could be tried before this step
         if self.coarse:  # the step may have begun before it came to what it waits for
             whole |= self._waits | self._takes | self._frees
@@ -195,6 +225,27 @@ class Watch:
             frees=frozenset(self._frees),
             everything=self._everything,
         )
+
+    def found(self) -> Found:
+        """What end_step() came to that end_again() is to know."""
+        return Found(self._drained, frozenset(self._known))
+
+    def end_again(self, found: Found) -> None:
+        """It stops, where end_step() stopped it; ``found`` is what that came to."""
+        self.active = False
+        self._meet_mms()
+        self._known |= found.known
+        if found.drained:
+            self._drain_now(self._cpu)
+        self._behind = True
+
+    def _catch_up(self) -> None:
+        """Have state_hash, and what structs are compared with, as of now."""
+        self._behind = False
+        mix = self.memory.mix
+        for diff in self._diffs:
+            for what, field, before, now in diff.changes():
+                mix((what, field), before, now)
 
     def waits_of(self, cpu: Cpu, ready: Callable[[], bool]) -> StepAccess:
         """What a CPU waits for that goes on when it is ``ready``: what that looks at."""
@@ -224,6 +275,10 @@ class Watch:
         self.memory.raw_store(*self.buffers[cpu].drain())
         return access
 
+    def drain_again(self, cpu: int) -> None:
+        """drain_step(), again."""
+        self.memory.raw_store(*self.buffers[cpu].drain())
+
     def next_drain(self, cpu: int) -> StepAccess | None:
         """What drain_step() would touch now; None if no store waits."""
         what, value = next(iter(self.buffers[cpu]), (None, 0))
@@ -243,6 +298,8 @@ class Watch:
         """A hash of all that CPUs share, what waits in store buffers too; equal states have equal
         ones.
         """
+        if self._behind:
+            self._catch_up()
         waiting = tuple(tuple(buffer) for buffer in self.buffers)
         return self.memory.state_hash ^ hash(waiting)
 
@@ -267,6 +324,18 @@ class Watch:
         if not any(self.buffers):
             return self.memory.words[words.start >> 3 : words.stop + 7 >> 3].tolist()
         return [self._value(word) for word in words]
+
+    def load_zeros(self, words: range, frame: int) -> int:
+        """See MemoryWatch: one word after the other, where a step has one or may see a store that
+        waits.
+        """
+        if self.fine or any(self.buffers):
+            zeros = takewhile(lambda word: not self.load(word, frame), words)
+            return sum(1 for _ in zeros)
+        nr = Memory.nr_zero_words(self.memory, words.start, len(words))
+        if words:
+            self.load_block(words[: nr + 1], frame)
+        return nr
 
     def _value(self, what: Object) -> int:
         if self.buffers:
@@ -439,10 +508,15 @@ class Watch:
 
     def instrument_read(self, owner: object, field: str) -> None:
         """See Instrument."""
-        if self.active:
-            what = self._object(owner, field)
+        if not self.active:
+            return
+        what = self._object(owner, field)
+        if what == MMS:
+            self._knows(*self.kernel.all_mms)
+            self._reads.update(mm_object(mm, "vmas") for mm in self.kernel.all_mms)
+        elif field != "vmas":  # which is read by one function, together with their locks
             self._before(what)
-            self._reads.add(what)
+        self._reads.add(what)
 
     def instrument_write(self, owner: object, field: str) -> None:
         """See Instrument: seen at once by all, and so is all that this CPU stored before."""
@@ -469,6 +543,7 @@ class Watch:
         if not self.active:
             return
         what = ("lock", getattr(lock, "name", lock), number)
+        self._knows(*(mm for mm in self._mms if mm.c.pgd == number))
         self._before(what)
         cpu = self.this_cpu()
         self._fence(cpu)
@@ -479,6 +554,7 @@ class Watch:
 
     def _object(self, owner: object, field: str) -> Object:
         if isinstance(owner, MmStruct):
+            self._knows(owner)
             return mm_object(owner, field)
         if isinstance(owner, Cpu):
             return ("tlb", owner.id) if field == "tlb" else cpu_object(owner, field)
@@ -543,15 +619,23 @@ class Watch:
 
     # Address spaces come and go.
 
+    def _knows(self, *mms: MmStruct) -> None:
+        """Whose step it is has to do with these from now on."""
+        self._known.update(mm_object(mm, "rest") for mm in mms)
+
+    def _knows_loaded(self) -> None:
+        mm = self.kernel.cpus[self._cpu].loaded_mm
+        if mm is not None:
+            self._knows(mm)
+
     def _meet_mms(self) -> None:
-        if self._mms == self.kernel.mms:
+        if self._mms == self.kernel.all_mms:
             return
-        for mm in self.kernel.mms:
+        for mm in self.kernel.all_mms:
             if mm not in self._mms:
                 self._diffs += diffs_of_mm(mm)
-                self._always.add(mm_object(mm, "rest"))
-        self._mms = list(self.kernel.mms)
-        self._writes.add(KERNEL_REST)
+        self._mms = list(self.kernel.all_mms)
+        self._writes.add(MMS)
 
 
 def _is_lock(what: Object) -> bool:

@@ -6,15 +6,26 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from contextlib import redirect_stderr
 from io import StringIO
+from types import FrameType
+from typing import NamedTuple
 
 from mmu.linux.state import Cpu
-from ucmmu.race.access import Watch
+from ucmmu.race.access import Found, Watch
 from ucmmu.race.interleaving import Interleaving
-from ucmmu.race.invariants import Invariants
+from ucmmu.race.invariants import Invariants, Place
 from ucmmu.race.program import EVERYTHING, Actor, Kind, Step, StepAccess
 from ucmmu.race.watched import WatchedMemory
 from ucmmu.race.world import Actor as Act
 from ucmmu.race.world import RaceWorld
+
+
+class _Known(NamedTuple):
+    """What of a step is not found out again when it is taken again."""
+
+    place: Place
+    """See Invariants.after_step()."""
+    found: Found
+    """See Watch.end_again(); of no meaning for a drain."""
 
 
 class KernelProgram(Interleaving):
@@ -22,7 +33,7 @@ class KernelProgram(Interleaving):
     ``tso``, their store buffers.
 
     A CPU goes on until it comes to a point, waits, or ends. An interprocessor interrupt is a step
-    of its own, unless the CPU has not begun or has ended, or, of three or more, waits: then it is
+    of its own, unless the CPU has not begun, or, of three or more, waits or has ended: then it is
     part of the sender's step.
     Of a watched world each step tells what it touched, and the invariants are looked at after it;
     with ``fine`` each step touches one thing that other CPUs may see. While the program is open it
@@ -90,7 +101,7 @@ class KernelProgram(Interleaving):
         if actor.kind is Kind.DRAIN:
             label, access = "drain", watch.drain_step(number)
         else:
-            watch.begin_step(number)
+            watch.begin_step(number, interrupt=actor.kind is Kind.INTERRUPT)
             idle = self._takes_at_once(number)
             try:
                 label = self._go_on(actor)
@@ -101,11 +112,46 @@ class KernelProgram(Interleaving):
                     watch.looks_at(("cpu", number, "nr_calls"))
                 access = watch.end_step()
         assert self.invariants is not None
-        frame = None
-        if actor.kind is Kind.CPU and not self._actors[number].ended:
-            frame = self._actors[number].greenlet.gr_frame
-        self.invariants.after_step(number, label, access, frame)
-        return Step(actor, label, access)
+        frame = self._frame_of(actor)
+        place = self.invariants.after_step(number, label, access, frame)
+        return Step(actor, label, access, known=_Known(place, watch.found()))
+
+    def again(self, step: Step) -> str:
+        """See TakesAgain."""
+        try:
+            return self._again(step)
+        finally:
+            if self.on_step is not None:
+                self.on_step()
+
+    def _again(self, step: Step) -> str:
+        actor, watch, known = step.actor, self.watch, step.known
+        number = actor.cpu
+        if watch is None or not isinstance(known, _Known):
+            return self._step_of(actor).label
+        if actor.kind is Kind.DRAIN:
+            watch.drain_again(number)
+            return "drain"
+        watch.begin_again(number, interrupt=actor.kind is Kind.INTERRUPT)
+        try:
+            label = self._go_on(actor)
+        finally:
+            watch.end_again(known.found)
+        assert self.invariants is not None
+        self.invariants.after_step_again(number, known.place, self._frame_of(actor))
+        return label
+
+    def came_to(self, step: Step) -> bool:
+        """See TakesAgain."""
+        known = step.known
+        return not isinstance(known, _Known) or known.place[2] == self.state()
+
+    def _frame_of(self, actor: Actor) -> FrameType | None:
+        """Where the code of a CPU goes on."""
+        acting = self._actors.get(actor.cpu)
+        if actor.kind is not Kind.CPU or acting is None or acting.ended:
+            return None
+        return acting.greenlet.gr_frame
 
     def _go_on(self, actor: Actor) -> str:
         """Let a CPU go on, or take its interrupt; the name of the point where that ends."""
@@ -135,13 +181,13 @@ class KernelProgram(Interleaving):
         super()._interrupt(cpu)
 
     def _takes_at_once(self, number: int) -> bool:
-        """See Interleaving: of two CPUs only one that has not begun, or has ended, so that its
-        steps but the first and the last are independent of when an interrupt is sent.
+        """See Interleaving: of two CPUs only one that has not begun, so that its steps but the
+        first are independent of when an interrupt is sent.
         """
         acting = self._actors.get(number)
         if len(self._actors) > 2:
             return super()._takes_at_once(number)
-        return acting is None or acting.ended or acting.at == "start"
+        return acting is None or acting.at == "start"
 
     def pending(self, actor: Actor) -> StepAccess | None:
         """See Program."""

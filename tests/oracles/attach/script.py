@@ -24,8 +24,8 @@ GENERAL = (
     "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15",
 )  # fmt: skip
 PERMS = (RW, RW, RW, RW, RW, RW, READ, READ, READ | EXEC, 0)
-"""Of regions for data. A second RWX one would meet differences.py's aliased_offsets, one without
-READ without_read."""
+"""Of regions for data. A second RWX one would meet drops_other_code, one without READ without_read:
+both in test_attach_differences.py."""
 
 Op = list[Any]
 Script = dict[str, Any]
@@ -259,6 +259,12 @@ class Writer:
         self.world.dirty = True
         return ["hook", hook]
 
+    def unhook(self) -> Op:
+        """Delete a hook; translated code may call a CODE or BLOCK hook on."""
+        ident, kind = self.random.choice(self.world.hooks)
+        self.world.dirty |= kind in ("code", "block")
+        return ["unhook", ident]
+
     def _hook_range(self, kind: str) -> tuple[int, int]:
         random = self.random
         if random.random() < 0.6 or kind.startswith("insn") or kind == "intr":
@@ -428,11 +434,11 @@ class Writer:
     def start(self) -> list[Op]:
         """Regions, programs, a stack, registers."""
         random = self.random
-        ops: list[Op] = [["map", STACK, 0x4000, RW]]
-        self._set(STACK, 0x4000, RW)
         perms = random.choice((ALL, ALL, READ | EXEC))
-        ops.append(["map", CODE, 0x8000, perms])
+        ops: list[Op] = [["map", CODE, 0x8000, perms]]  # first: see drops_other_code
         self._set(CODE, 0x8000, perms)
+        ops.append(["map", STACK, 0x4000, RW])
+        self._set(STACK, 0x4000, RW)
         low = LOW + random.randrange(24) * PAGE
         ops.append(["map", low, 0x3000, RW])
         self._set(low, 0x3000, RW)
@@ -474,7 +480,7 @@ class Writer:
         if choice < 0.3:
             return [self.hook()]
         if choice < 0.36 and world.hooks:
-            return [["unhook", random.choice(world.hooks)[0]]]
+            return [self.unhook()]
         if choice < 0.42:
             world.saved += 1
             return [["save", world.saved - 1]]
