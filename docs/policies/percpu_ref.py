@@ -44,6 +44,8 @@ class Ref:
     count: PerCpu
     live: Atomic
     maybe_empty: Atomic
+    moving: int = 0
+    """Taken from the counters, and not yet in the atomic count: for references()."""
 
 
 class PerCpuRef(FreeTablesPolicy):
@@ -62,7 +64,7 @@ class PerCpuRef(FreeTablesPolicy):
             Atomic(self.kernel, f"live of table {table:#x}", 1),
             Atomic(self.kernel, f"maybe_empty of table {table:#x}", 1),
         )
-        self.refs[table].count.values[self.kernel.this_cpu.id] = count
+        self.refs[table].count.set(count)
 
     def add(self, table: int, nr: int) -> bool:
         """Add to this CPU's counter if the table is live; whether it is."""
@@ -124,9 +126,10 @@ class PerCpuRef(FreeTablesPolicy):
         self.killed += 1
         ref.live.set(0)
         self.stop_counting()
-        total = sum(ref.count.take(cpu.id) for cpu in self.kernel.cpus)
+        for cpu in self.kernel.cpus:
+            ref.moving += ref.count.take(cpu.id)
         self.kernel.lock_prefix()
-        left = page.pte_refcount + total - BIAS
+        left, ref.moving = page.pte_refcount + ref.moving - BIAS, 0
         if left < 0:
             self.kernel.bug(Bug.PTE_REF_UNDERFLOW, table)
         page.pte_refcount = max(left, 0)
@@ -145,8 +148,9 @@ class PerCpuRef(FreeTablesPolicy):
 
     def references(self, table: int) -> int:
         """The counters and the atomic count, without BIAS."""
-        count = self.peek(table).pte_refcount
-        return int(count) + sum(self.refs[table].count.values) - (BIAS if count >= BIAS >> 1 else 0)
+        count, ref = int(self.peek(table).pte_refcount), self.refs[table]
+        known = count + sum(ref.count.values) + ref.moving
+        return known - (BIAS if count >= BIAS >> 1 else 0)
 
     def tell_get(self, table: int, old: int, new: int, holder: Holder) -> None:
         """Record what the true count went to."""

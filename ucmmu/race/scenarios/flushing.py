@@ -35,6 +35,13 @@ def lazy_zap_fault(world: RaceWorld) -> Actors:
     return {**lazy_zap(world), 2: do.fault(world, OTHER)}
 
 
+def lazy_zap_page(world: RaceWorld) -> Actors:
+    """The table keeps an entry: a lazy CPU is spared, and catches up when it comes back."""
+    world.run_on(0)
+    world.write(OTHER)()
+    return lazy_zap(world)
+
+
 def lazy_guard(world: RaceWorld) -> Actors:
     """CPU 1 is lazy while the table is freed without a gather, after its last page was zapped."""
     world.run_on(0)
@@ -108,6 +115,13 @@ def flush_switch(world: RaceWorld) -> Actors:
     }
 
 
+def flush_switch_page(world: RaceWorld) -> Actors:
+    """The table keeps an entry: the flush asks only those CPUs that have the mm loaded."""
+    world.run_on(0)
+    world.write(OTHER)()
+    return flush_switch(world)
+
+
 def zap(world: RaceWorld) -> object:
     """The gathered form."""
     return do.zap(world, BASE)
@@ -146,6 +160,13 @@ SCENARIOS: Final = (
         lazy_zap_fault,
     ),
     Scenario(
+        "lazy-zap-page",
+        ("zap", "lazy, load"),
+        "no table is freed: a lazy CPU is spared, and catches up with the flush as it comes back",
+        "F13",
+        lazy_zap_page,
+    ),
+    Scenario(
         "switch-zap",
         ("zap", "switch, load"),
         "a CPU that ran another process catches up with the flushes it missed",
@@ -158,6 +179,13 @@ SCENARIOS: Final = (
         "a CPU loads the mm while a flush begins: either sees the other",
         "F13",
         flush_switch,
+    ),
+    Scenario(
+        "flush-switch-page",
+        ("zap", "switch, load"),
+        "as flush-switch, and no table is freed: who has another mm loaded is not asked",
+        "F13",
+        flush_switch_page,
     ),
     Scenario(
         "load-zap",
