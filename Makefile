@@ -25,6 +25,9 @@ SANITIZED := build/sanitize
 SANITIZED_TESTS := $(wildcard tests/trace tests/memory tests/x86 tests/linux tests/cpu/test_attach_*.py tests/cpu/test_regions.py)
 PYTEST := $(BIN)/pytest -n 2
 
+# Tests start the command hundreds of times: each would compile every module anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help run races test lint format bench allocators scaling fuzz enumerate mutate stress sanitize build guests clean
 
@@ -77,9 +80,9 @@ mutate: build guests $(VENV)/dev ## change one thing in the sources after anothe
 races: build ## every order of kernel operations that meet on one table, all scenarios, policies and both memory models [SECONDS=3600 in all]
 	$(BIN)/ucmmu race --all --seconds $(or $(SECONDS),3600) || [ $$? = 2 ]  # 2: some are unfinished, as the table says
 
-stress: build guests $(VENV)/dev ## host threads on the C counts and free path for a minute, then the long tests that `make test` leaves out [SECONDS=N: the threads alone, N seconds]
-	$(BIN)/python -m tests.stress --seconds $(or $(SECONDS),60)
-	$(if $(SECONDS),,$(PYTEST) -m stress)
+stress: build guests $(VENV)/dev ## host threads on the C counts and free path for a minute, then the long tests that `make test` leaves out [SECONDS=N: the threads alone, N seconds] [POLICY=FILE.py:CLASS: yours, on the Python engine]
+	$(BIN)/python -m tests.stress $(if $(POLICY),--free-tables "$(POLICY)") --seconds $(or $(SECONDS),60)
+	$(if $(SECONDS)$(POLICY),,$(PYTEST) -m stress)
 
 sanitize: build $(VENV)/dev ## the tests of the C code under AddressSanitizer and UBSan [SANITIZE=address,undefined]
 	UCMMU_SANITIZE=$(SANITIZE) $(BIN)/python setup.py -q build --build-lib $(SANITIZED)/lib --build-temp $(SANITIZED)/temp

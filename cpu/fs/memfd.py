@@ -27,7 +27,8 @@ from mmu.linux.filemap import (
     MappedFile,
     ShmemOperations,
 )
-from mmu.linux.truncate import mapped_ranges, truncate_pagecache_range
+from mmu.linux.i_mmap import mapped_ranges
+from mmu.linux.truncate import truncate_pagecache_range
 from mmu.linux.vma import VM_MAYWRITE, VM_SHARED
 from mmu.units import PAGE_SHIFT, PAGE_SIZE
 

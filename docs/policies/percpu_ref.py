@@ -66,13 +66,17 @@ class PerCpuRef(FreeTablesPolicy):
         )
         self.refs[table].count.set(count)
 
-    def add(self, table: int, nr: int) -> bool:
-        """Add to this CPU's counter if the table is live; whether it is."""
+    def add(self, table: int, nr: int, holder: Holder) -> bool:
+        """Add to this CPU's counter if the table is live, and tell; whether it is."""
         ref = self.refs[table]
         with local_irqs_off(self.kernel):
             if not ref.live.read():
                 return False
             ref.count.add(nr)
+            if nr > 0:
+                self.tell_get(table, 0, nr, holder)
+            else:
+                self.tell_put(table, -nr, 0, holder)
             return True
 
     def table_get(self, mm: MmStruct, table: int, nr: int, holder: Holder) -> None:
@@ -80,17 +84,12 @@ class PerCpuRef(FreeTablesPolicy):
         maybe_empty = self.refs[table].maybe_empty
         if holder is Holder.ENTRIES and maybe_empty.read():
             maybe_empty.set(0)
-        if self.add(table, nr):
-            self.tell_get(table, 0, nr, holder)
-        else:
+        if not self.add(table, nr, holder):
             super().table_get(mm, table, nr, holder)
 
     def table_get_unless_zero(self, mm: MmStruct, table: int) -> bool:
         """Count; a live table has not come to 0, whatever its counters say."""
-        if self.add(table, 1):
-            self.tell_get(table, 0, 1, Holder.VISITOR)
-            return True
-        return super().table_get_unless_zero(mm, table)
+        return self.add(table, 1, Holder.VISITOR) or super().table_get_unless_zero(mm, table)
 
     def put_many(
         self, mm: MmStruct, tlb: Gather | None, table: int, addr: int, nr: int, holder: Holder
@@ -100,8 +99,7 @@ class PerCpuRef(FreeTablesPolicy):
         rcu_read_lock(self.kernel)  # keeps the frame, once our references are gone
         if holder is Holder.ENTRIES and not ref.maybe_empty.read():
             ref.maybe_empty.set(1)
-        if self.add(table, -nr):
-            self.tell_put(table, nr, 0, holder)
+        if self.add(table, -nr, holder):
             if ref.maybe_empty.read() and ref.count.sum() == 0:
                 self.kill(mm, tlb, table, addr)
             rcu_read_unlock(self.kernel)

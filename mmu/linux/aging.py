@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 
 from mmu._native import lib
 from mmu.linux import engine
+from mmu.linux.folio import filemap_remove_folio, folio_trylock, folio_unlock
 from mmu.linux.mmu_gather import tlb_remove_tlb_entry
 from mmu.linux.pgtable import (
     DIRTY_BITS,
@@ -90,7 +91,7 @@ def _pageout(mm: MmStruct, vma: struct_vm_area_struct_ptr, value: int, page: str
     if page._mapcount != 1:
         return value
     if not page.flags & lib.PG_anon:
-        return 0 if page.flags & lib.PG_swapbacked else value
+        return _pageout_shmem(mm, value, page)
     if page.flags & lib.PG_swapbacked:
         return value
     if (value & DIRTY_BITS or page.flags & lib.PG_dirty) and not vma.vm_flags & VM_DROPPABLE:
@@ -99,16 +100,29 @@ def _pageout(mm: MmStruct, vma: struct_vm_area_struct_ptr, value: int, page: str
     return 0
 
 
-def _reclaim_shmem(
-    mm: MmStruct, vma: struct_vm_area_struct_ptr, page: struct_page, dirty: bool
-) -> None:
-    """shrink_folio_list() for a page of shared memory that was unmapped: only what is all zero may
-    go.
+def _pageout_shmem(mm: MmStruct, value: int, page: struct_page) -> int:
+    """_pageout() of a page of a file: of shared memory it goes, and is locked then, if its lock is
+    free.
     """
+    pfn = entry_pfn(value)
+    if not page.flags & lib.PG_swapbacked or not folio_trylock(mm.kernel, pfn):
+        return value
+    if page._mapcount == 1:
+        return 0
+    folio_unlock(mm.kernel, pfn)
+    return value
+
+
+def _reclaim_shmem(mm: MmStruct, vma: struct_vm_area_struct_ptr, pfn: int, dirty: bool) -> None:
+    """shrink_folio_list() for a page of shared memory that was unmapped, and is locked still: only
+    what is all zero may go.
+    """
+    page = mm.memory.page(pfn)
     if dirty:
         page.flags |= lib.PG_dirty
     if not page.flags & lib.PG_dirty:
-        mm.file(vma.vm_file).mapping.truncate_range(page.index, page.index + 1)
+        filemap_remove_folio(mm.kernel, mm.file(vma.vm_file).mapping, page.index)
+    folio_unlock(mm.kernel, pfn)
 
 
 def _change_pages(
@@ -148,7 +162,7 @@ def _change_pte_range(
         page = memory.page(pfn)
         page._mapcount -= 1
         if not page.flags & lib.PG_anon:
-            _reclaim_shmem(mm, vma, page, dirty)
+            _reclaim_shmem(mm, vma, pfn, dirty)
         if engine.tlb_remove_page(tlb, pfn):
             engine.tlb_flush_mmu(tlb)
     engine.pte_put_many_tlb(tlb, table, start, len(cleared))

@@ -35,6 +35,7 @@ class Bug(IntEnum):
     TABLE_REF_FROM_ZERO = lib.BUG_TABLE_REF_FROM_ZERO
     TABLE_NOT_EMPTY = lib.BUG_TABLE_NOT_EMPTY
     TABLE_LEAKED = lib.BUG_TABLE_LEAKED
+    PAGE_CACHE_MAPPED = lib.BUG_PAGE_CACHE_MAPPED
 
 
 _SENTENCES = {
@@ -76,6 +77,7 @@ _SENTENCES = {
         "the count of the PMD or PUD table of {:#x} reached 0 while entries were set"
     ),
     Bug.TABLE_LEAKED: "tearing down met the PMD or PUD table of {:#x}: a reference leaked",
+    Bug.PAGE_CACHE_MAPPED: "a page leaves its file while a PTE maps it (in frame {:#x})",
 }
 
 

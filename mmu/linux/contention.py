@@ -18,8 +18,13 @@ LOCK_PMD: Final = lib.LOCK_PMD
 LOCK_PAGE_TABLE: Final = lib.LOCK_PAGE_TABLE
 LOCK_MMAP: Final = lib.LOCK_MMAP
 LOCK_VMA: Final = lib.LOCK_VMA
+LOCK_FOLIO: Final = lib.LOCK_FOLIO
+LOCK_I_MMAP: Final = lib.LOCK_I_MMAP
 
-LOCK_NAMES: Final = ("PTE lock", "PMD lock", "page_table_lock", "mmap_lock", "VMA lock")
+LOCK_NAMES: Final = (
+    *("PTE lock", "PMD lock", "page_table_lock", "mmap_lock", "VMA lock"),
+    *("folio lock", "i_mmap_rwsem"),
+)
 """By kind of lock, for people."""
 
 LCB_F_SPIN: Final = lib.LCB_F_SPIN

@@ -142,7 +142,10 @@ class AddressSpace:
     may be newer than what ``ops`` would read.
     """
 
-    __slots__ = ("_memory", "_pages", "dirty", "ops", "seals", "shmem", "users", "writeback")
+    __slots__ = (
+        *("_memory", "_pages", "dirty", "ops", "seals", "shmem", "users", "writeback"),
+        "__weakref__",
+    )
 
     def __init__(self, ops: AddressSpaceOperations, *, shmem: bool = False) -> None:
         self.ops = ops
@@ -272,18 +275,13 @@ class AddressSpace:
         idle = [
             pgoff
             for pgoff, pfn in self._pages.items()
-            if page(pfn)._refcount == 1 and pgoff not in self.dirty
+            if page(pfn)._refcount == 1
+            and not page(pfn).flags & lib.PG_locked
+            and pgoff not in self.dirty
         ]
         for pgoff in idle:
             self._memory.put_page(self._pages.pop(pgoff))
         return len(idle)
-
-    def is_mapped(self, first: int, end: int) -> bool:
-        """Whether a PTE maps one of the cached pages [first, end)."""
-        memory, pages = self._memory, self._pages
-        return memory is not None and any(
-            memory.page(pages[pgoff])._mapcount for pgoff in self.cached_pages(first, end)
-        )
 
     def truncate_range(self, first: int, end: int) -> None:
         """Drop pages [first, end) from the cache, written back or not; the caller has unmapped

@@ -420,11 +420,13 @@ class FreeTablesPolicy:
     # For subclasses.
 
     def tell_get(self, table: int, old: int, new: int, holder: Holder) -> None:
-        """Record pte_get: the table's count went from old to new."""
+        """Record pte_get: the table's count went from old to new. At once: what others can see is
+        done before the count is changed, or after this.
+        """
         emit(self.kernel, _PTE_GET, table, old, new, holder)
 
     def tell_put(self, table: int, old: int, new: int, holder: Holder) -> None:
-        """Record pte_put: the table's count went from old to new."""
+        """Record pte_put, as tell_get()."""
         emit(self.kernel, _PTE_PUT, table, old, new, holder)
 
     def peek(self, table: int) -> struct_page:

@@ -5,9 +5,7 @@
 
     handle_mm_fault()            counts; by kind of VMA:
       engine.do_anonymous_fault()  anonymous memory, the zero page, write rights that came back
-      do_read_fault()              file: map the page cache, 16 pages around at once
-      do_cow_fault()               private file, first touch is a write: a copy at once
-      do_shared_fault()            shared memory, a write
+      do_fault()                   a page of a file (mmu.linux.file_fault)
       do_wp_page()                 a write to a read-only PTE: a copy, or the right itself
 
 What sets a PTE here holds a reference of the table (pte_alloc_get_map_lock()) until it is done, and
@@ -18,12 +16,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from mmu._native import ffi, lib
-from mmu.errors import LinuxError, OutOfMemory
+from mmu._native import lib
 from mmu.events import MM_COUNTER_ID
 from mmu.linux import engine
 from mmu.linux.anon import can_reuse, mk_anon_pte
-from mmu.linux.filemap import FAULT_AROUND_PAGES
+from mmu.linux.file_fault import VM_FAULT_ERROR as VM_FAULT_ERROR
+from mmu.linux.file_fault import VM_FAULT_FALLBACK as VM_FAULT_FALLBACK
+from mmu.linux.file_fault import VM_FAULT_MAJOR as VM_FAULT_MAJOR
+from mmu.linux.file_fault import VM_FAULT_NOPAGE as VM_FAULT_NOPAGE
+from mmu.linux.file_fault import VM_FAULT_OOM as VM_FAULT_OOM
+from mmu.linux.file_fault import VM_FAULT_RETRY as VM_FAULT_RETRY
+from mmu.linux.file_fault import VM_FAULT_SIGBUS as VM_FAULT_SIGBUS
+from mmu.linux.file_fault import VM_FAULT_SIGSEGV as VM_FAULT_SIGSEGV
+from mmu.linux.file_fault import alloc_copy, do_fault, map_locked, page_mkwrite, unlock_put
 from mmu.linux.pgtable import (
     RW,
     SPECIAL,
@@ -37,34 +42,19 @@ from mmu.linux.pgtable import (
     pte_mksaveddirty,
     pte_none,
     pte_offset,
-    pte_table,
-    vm_page_prot,
 )
-from mmu.linux.pte_ref import PteAlloc
 from mmu.linux.rmap import anon_vma_prepare
-from mmu.linux.set_pte_range import Frames
 from mmu.linux.state import MmStruct
 from mmu.linux.tracepoint import Span
 from mmu.linux.vma import VM_SHARED
-from mmu.twin import EntryPa
-from mmu.units import PAGE_SHIFT, PAGE_SIZE
+from mmu.units import PAGE_SIZE
 
 if TYPE_CHECKING:
     from mmu._native import struct_vm_area_struct_ptr
-    from mmu.linux.filemap import AddressSpace, MappedFile
-
-VM_FAULT_OOM: Final = lib.VM_FAULT_OOM
-VM_FAULT_SIGBUS: Final = lib.VM_FAULT_SIGBUS
-VM_FAULT_MAJOR: Final = lib.VM_FAULT_MAJOR
-VM_FAULT_NOPAGE: Final = lib.VM_FAULT_NOPAGE
-VM_FAULT_FALLBACK: Final = lib.VM_FAULT_FALLBACK
-VM_FAULT_SIGSEGV: Final = lib.VM_FAULT_SIGSEGV
-VM_FAULT_RETRY: Final = lib.VM_FAULT_RETRY
-VM_FAULT_ERROR: Final = VM_FAULT_OOM | VM_FAULT_SIGBUS | VM_FAULT_SIGSEGV
+    from mmu.linux.filemap import AddressSpace
 
 _PGFAULT: Final = MM_COUNTER_ID["pgfault"]
 _PGMAJFAULT: Final = MM_COUNTER_ID["pgmajfault"]
-_PTRS_PER_PTE: Final = lib.PTRS_PER_PTE
 
 
 def handle_mm_fault(
@@ -142,217 +132,12 @@ def _handle_pte_fault(mm: MmStruct, vma: struct_vm_area_struct_ptr, addr: int, w
     if pte_none(pte):
         if not vma.vm_file:
             return VM_FAULT_NOPAGE  # zapped since do_anonymous_fault() looked
-        return _do_fault(mm, vma, addr, write)
+        return do_fault(mm, vma, addr, write)
     if is_guard_pte_marker(pte):
         return VM_FAULT_SIGSEGV
     if write and not pte & RW:
         return _do_wp_page(mm, vma, addr, pte)
     return VM_FAULT_NOPAGE
-
-
-def _do_fault(mm: MmStruct, vma: struct_vm_area_struct_ptr, addr: int, write: bool) -> int:
-    file = mm.file(vma.vm_file)
-    pgoff = vma.vm_pgoff + (addr - vma.vm_start >> PAGE_SHIFT)
-    if not write:
-        return _do_read_fault(mm, vma, file, addr, pgoff)
-    if vma.vm_flags & VM_SHARED:
-        return _do_shared_fault(mm, vma, file.mapping, addr, pgoff)
-    return _do_cow_fault(mm, vma, file.mapping, addr, pgoff)
-
-
-# Pages of files.
-
-
-def filemap_fault(mm: MmStruct, mapping: AddressSpace, pgoff: int) -> tuple[int, int]:
-    """Find page pgoff in the page cache, or read it: VM_FAULT_* bits and the pfn.
-
-    SIGBUS beyond the end of the file and where it cannot be read, OOM without a frame, MAJOR if
-    data was read.
-    """
-    if pgoff >= mapping.nr_pages:
-        return VM_FAULT_SIGBUS, 0
-    pfn = mapping.cached(pgoff)
-    if pfn is not None:
-        return 0, pfn
-    try:
-        return 0 if mapping.shmem else VM_FAULT_MAJOR, mapping.read_pages(mm.memory, pgoff)
-    except OutOfMemory:
-        return VM_FAULT_OOM, 0
-    except LinuxError:
-        return VM_FAULT_SIGBUS, 0
-
-
-def page_mkwrite(mapping: AddressSpace, pgoff: int) -> int:
-    """do_page_mkwrite(): page pgoff of a file is about to be written; SIGBUS if it could not be
-    written back, as when the disk is full.
-    """
-    try:
-        mapping.set_dirty(pgoff)
-    except LinuxError:
-        return VM_FAULT_SIGBUS
-    return 0
-
-
-def vma_page_prot(vm_flags: int, mapping: AddressSpace) -> int:
-    """vma_set_page_prot() of a file's VMA: a shared page may be written at once only if nobody is
-    to hear of it.
-    """
-    return vm_page_prot(vm_flags & ~VM_SHARED if mapping.writenotify else vm_flags)
-
-
-# A page that left the cache while the table's lock was waited for is not mapped: the access faults
-# again. Linux keeps the folio locked instead.
-
-
-def _map_locked(mm: MmStruct, addr: int) -> EntryPa | None:
-    """The PTE of addr, its table made, held and locked; None without memory."""
-    pmd = engine.pmd_alloc(mm, addr)
-    if pmd is None:
-        return None
-    allocated, pte = engine.pte_alloc_get_map_lock(mm, pmd, addr)
-    engine.pmd_put(mm, pmd, addr)
-    return pte if allocated == PteAlloc.OK else None
-
-
-def _unlock_put(mm: MmStruct, pte: EntryPa, addr: int) -> None:
-    """What every path that had _map_locked() ends with: the PTE lock, then the visitor's reference
-    (D10).
-    """
-    engine.pte_unlock(mm, pte_table(pte))
-    engine.pte_put(mm, pte_table(pte), addr)
-
-
-def _set_file_pte(mm: MmStruct, addr: int, pte: EntryPa, pfn: int, prot: int) -> None:
-    """set_pte_range() for one page-cache page, whose PTE is none."""
-    engine.set_pte_range(mm, pte, addr, prot, 1, Frames([pfn]))
-
-
-def _do_read_fault(
-    mm: MmStruct, vma: struct_vm_area_struct_ptr, file: MappedFile, addr: int, pgoff: int
-) -> int:
-    """Map what the cache holds of the 16 pages around; then page pgoff if it was not among them."""
-    mapping, result = file.mapping, 0
-    if not mapping.shmem and pgoff < mapping.nr_pages:
-        result, _ = filemap_fault(mm, mapping, pgoff)
-        if result & VM_FAULT_ERROR:
-            return result
-    if not file.special:
-        if not _do_fault_around(mm, vma, mapping, addr, pgoff):
-            return VM_FAULT_OOM
-        if mapping.cached(pgoff) is not None:
-            return result
-    result, pfn = filemap_fault(mm, mapping, pgoff)
-    if result & VM_FAULT_ERROR:
-        return result
-    pte = _map_locked(mm, addr)
-    if pte is None:
-        return VM_FAULT_OOM
-    if pte_none(mm.memory.read_u64(pte)) and mapping.cached(pgoff) == pfn:
-        _set_file_pte(mm, addr, pte, pfn, vma_page_prot(vma.vm_flags, mapping))
-        engine.add_mm_counter(mm, mm_counter(mm.memory.page(pfn)), 1)
-        engine.pte_entries_set(mm, pte_table(pte), 1)
-    _unlock_put(mm, pte, addr)
-    return result
-
-
-def _do_fault_around(
-    mm: MmStruct, vma: struct_vm_area_struct_ptr, mapping: AddressSpace, addr: int, pgoff: int
-) -> bool:
-    """Map the cached pages around, within VMA, table and file, where no PTE is set; False: out of
-    memory.
-
-    Pages of files are read first, as where the whole file is in the cache; those of shared memory
-    are not made.
-    """
-    index = addr >> PAGE_SHIFT & (_PTRS_PER_PTE - 1)
-    in_vma = addr - vma.vm_start >> PAGE_SHIFT
-    vma_pages = vma.vm_end - vma.vm_start >> PAGE_SHIFT
-    first = max(index & -FAULT_AROUND_PAGES, index - min(index, in_vma))
-    end = min(
-        first + FAULT_AROUND_PAGES,
-        _PTRS_PER_PTE,
-        index + vma_pages - in_vma,
-        index + mapping.nr_pages - pgoff,
-    )
-    around = range(pgoff + first - index, pgoff + end - index)
-    mapping.read_ahead(mm.memory, around.start, around.stop)
-    if not any(mapping.frames(around)):
-        return True
-    pte = _map_locked(mm, addr)
-    if pte is None:
-        return False
-    prot, frames = vma_page_prot(vma.vm_flags, mapping), Frames(mapping.frames(around))
-    entry = EntryPa(pte + (first - index) * 8)
-    start = addr + (first - index << PAGE_SHIFT)
-    mapped = engine.set_pte_range(mm, entry, start, prot, len(around), frames)
-    engine.add_mm_counter(mm, lib.MM_SHMEMPAGES if mapping.shmem else lib.MM_FILEPAGES, mapped)
-    engine.pte_entries_set(mm, pte_table(pte), mapped)
-    _unlock_put(mm, pte, addr)
-    return True
-
-
-def _do_shared_fault(
-    mm: MmStruct, vma: struct_vm_area_struct_ptr, mapping: AddressSpace, addr: int, pgoff: int
-) -> int:
-    result, pfn = filemap_fault(mm, mapping, pgoff)
-    if result & VM_FAULT_ERROR:
-        return result
-    pte = _map_locked(mm, addr)
-    if pte is None:
-        return VM_FAULT_OOM
-    if pte_none(mm.memory.read_u64(pte)) and mapping.cached(pgoff) == pfn:
-        if mapping.writenotify:
-            result |= page_mkwrite(mapping, pgoff)
-        if result & VM_FAULT_ERROR:
-            _unlock_put(mm, pte, addr)
-            return result
-        _set_file_pte(mm, addr, pte, pfn, vm_page_prot(vma.vm_flags) | RW | D)
-        mm.memory.page(pfn).flags |= lib.PG_dirty  # fault_dirty_shared_page()
-        engine.add_mm_counter(mm, mm_counter(mm.memory.page(pfn)), 1)
-        engine.pte_entries_set(mm, pte_table(pte), 1)
-    _unlock_put(mm, pte, addr)
-    return result
-
-
-def _alloc_copy(mm: MmStruct, pfn: int) -> int | None:
-    """An anonymous page with the bytes of frame pfn, about to be mapped by one PTE; None: out of
-    memory.
-    """
-    memory = mm.memory
-    try:
-        copy = memory.alloc_pages(zero=False)
-    except OutOfMemory:
-        return None
-    page = memory.page(copy)
-    page.flags |= lib.PG_anon | lib.PG_swapbacked | lib.PG_anon_exclusive
-    page._mapcount = 1
-    ram, base = memory.c.ram, memory.base
-    ffi.memmove(ram + ((copy << PAGE_SHIFT) - base), ram + ((pfn << PAGE_SHIFT) - base), PAGE_SIZE)
-    return copy
-
-
-def _do_cow_fault(
-    mm: MmStruct, vma: struct_vm_area_struct_ptr, mapping: AddressSpace, addr: int, pgoff: int
-) -> int:
-    anon_vma_prepare(mm, vma)
-    result, pfn = filemap_fault(mm, mapping, pgoff)
-    if result & VM_FAULT_ERROR:
-        return result
-    copy = _alloc_copy(mm, pfn)
-    if copy is None:
-        return VM_FAULT_OOM
-    pte = _map_locked(mm, addr)
-    if pte is None:
-        mm.memory.put_page(copy)
-        return VM_FAULT_OOM
-    if pte_none(mm.memory.read_u64(pte)) and mapping.cached(pgoff) == pfn:
-        engine.set_pte_at(mm, addr, pte, mk_anon_pte(copy, vma.vm_flags))
-        engine.add_mm_counter(mm, lib.MM_ANONPAGES, 1)
-        engine.pte_entries_set(mm, pte_table(pte), 1)
-    else:
-        mm.memory.put_page(copy)
-    _unlock_put(mm, pte, addr)
-    return result
 
 
 # Writes to read-only PTEs.
@@ -373,7 +158,7 @@ def _wp_page_reuse(mm: MmStruct, addr: int, orig: int, mapping: AddressSpace | N
     """wp_page_reuse(), or with the ``mapping`` that the page is of wp_page_shared(): have the PTE
     give the right.
     """
-    result, pte = 0, _map_locked(mm, addr)
+    result, pte = 0, map_locked(mm, addr)
     if pte is None:
         return VM_FAULT_OOM
     if mm.memory.read_u64(pte) == orig:
@@ -386,7 +171,7 @@ def _wp_page_reuse(mm: MmStruct, addr: int, orig: int, mapping: AddressSpace | N
             if mapping is not None:
                 page.flags |= lib.PG_dirty
             engine.set_pte_at(mm, addr, pte, pte_mksaveddirty(orig | RW | D | A))
-    _unlock_put(mm, pte, addr)
+    unlock_put(mm, pte, addr)
     return result
 
 
@@ -396,7 +181,7 @@ def _wp_page_copy(mm: MmStruct, vma: struct_vm_area_struct_ptr, addr: int, orig:
     """
     anon_vma_prepare(mm, vma)
     old = entry_pfn(orig)
-    copy = _alloc_copy(mm, old)
+    copy = alloc_copy(mm, old)
     if copy is None:
         return VM_FAULT_OOM
     mm.memory.page(old)._refcount += 1
@@ -409,7 +194,7 @@ def _exchange_page(
     mm: MmStruct, vma: struct_vm_area_struct_ptr, addr: int, orig: int, copy: int
 ) -> int:
     """Map the copy instead of what orig maps; the copy goes if another PTE stands there now."""
-    pte = _map_locked(mm, addr)
+    pte = map_locked(mm, addr)
     if pte is None:
         mm.memory.put_page(copy)
         return VM_FAULT_OOM
@@ -423,7 +208,7 @@ def _exchange_page(
             _drop_rmap(mm, entry_pfn(orig))
     else:
         mm.memory.put_page(copy)
-    _unlock_put(mm, pte, addr)
+    unlock_put(mm, pte, addr)
     return 0
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mmu.linux import engine
+from mmu.linux.i_mmap import i_mmap_write
 from mmu.linux.pgtable import (
     PMD_MASK,
     PMD_SIZE,
@@ -42,8 +43,9 @@ def move_page_tables(
     """Move what old maps in [old_addr, old_addr + length) to new_addr in new, where nothing is
     mapped; returns how many bytes were: less where no table could be made.
 
-    The mmap_lock is held for writing, both VMAs are write-locked. Takes and drops PMD and PTE
-    locks and visitor references; the old translations are flushed before the locks are dropped.
+    The mmap_lock is held for writing, both VMAs are write-locked. Takes and drops the file's
+    i_mmap_rwsem, PMD and PTE locks and visitor references; the old translations are flushed before
+    the locks are dropped. Whoever comes by the file finds an entry in one place or the other.
     """
     if not length:
         return 0
@@ -54,8 +56,9 @@ def move_page_tables(
         extent = min(
             end - old_addr, PMD_SIZE - (old_addr & ~PMD_MASK), PMD_SIZE - (new_addr & ~PMD_MASK)
         )
-        if not _move_extent(mm, old_addr, new_addr, extent):
-            break
+        with i_mmap_write(mm, old.vm_file):  # take_rmap_locks()
+            if not _move_extent(mm, old_addr, new_addr, extent):
+                break
         old_addr += extent
         new_addr += extent
     return max(min(old_addr, end) - start, 0)

@@ -7,7 +7,8 @@
       vms_gather_munmap_vmas()        split what crosses the ends
       vms_complete_munmap_vmas()      lock and detach the VMAs: nobody finds them any more
                                       mmap_lock is downgraded: faults elsewhere go on
-        unmap_region()                zap, flush, free the tables that are empty
+        _unmap_region()               zap, take the VMAs out of their files' i_mmap, free the
+                                      tables that are empty, flush
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING
 from mmu._native import lib
 from mmu.errors import LinuxError
 from mmu.linux import engine
+from mmu.linux.i_mmap import i_mmap_rwsem, i_mmap_write
 from mmu.linux.layout import TASK_SIZE, page_align
 from mmu.linux.mmap_lock import MmapLocked
 from mmu.linux.mmu_gather import Gather
@@ -117,6 +119,7 @@ def vms_complete_munmap_vmas(
         if vma.vm_flags & VM_LOCKED:
             c.locked_vm -= _vma_pages(vma)
     lib.vma_detach(c, first, last - first)
+    mm.mt_detach += [vma for vma in vmas if vma.vm_file]
     mm.hole.forget_below(vmas[-1].vm_end, c.mmap_base)
     try:
         if lock is not None:
@@ -129,6 +132,7 @@ def vms_complete_munmap_vmas(
 def _forget_vmas(mm: MmStruct, vmas: list[struct_vm_area_struct_ptr]) -> None:
     """Count detached VMAs out and free them; files that nobody else maps go too."""
     c, files = mm.c, set()
+    mm.mt_detach = [vma for vma in mm.mt_detach if vma not in vmas]
     c.hiwater_vm = max(c.hiwater_vm, c.total_vm)
     for vma in vmas:
         vm_stat_account(mm, vma.vm_flags, -_vma_pages(vma))
@@ -156,23 +160,64 @@ def _unmap_region(
     *,
     fullmm: bool = False,
 ) -> None:
-    """unmap_region(): zap VMAs and free the tables that then map nothing."""
+    """unmap_region(): zap VMAs and free the tables that then map nothing.
+
+    Who comes by a file finds its VMAs until they are unlinked, and its tables as long. Nobody
+    sleeps with a gather open: if an i_mmap_rwsem is to be waited for, all is flushed first.
+    """
     tlb = engine.tlb_gather_mmu(mm, fullmm)
     try:
         for vma in vmas:
             engine.unmap_page_range(tlb, vma.vm_start, vma.vm_end, lib.ZAP_DROP_MARKER)
-        if not mm.native:
-            start, end = vmas[0].vm_start & PMD_MASK, (vmas[-1].vm_end - 1 | ~PMD_MASK) + 1
-            policy_of(mm.kernel).unmapping(tlb, *((0, TASK_SIZE) if fullmm else (start, end)))
-        _free_pgtables(tlb, vmas, floor, ceiling)
+        linked = _try_unlink_files(mm, vmas, fullmm)
+        if not linked:
+            _free_pgtables(tlb, vmas, floor, ceiling, fullmm)
+    finally:
+        engine.tlb_finish_mmu(tlb)
+    if not linked:
+        return
+    for file in linked:
+        with i_mmap_write(mm, file):
+            _unlink_file(mm, vmas, file, fullmm)
+    tlb = engine.tlb_gather_mmu(mm, fullmm)
+    try:
+        _free_pgtables(tlb, vmas, floor, ceiling, fullmm)
     finally:
         engine.tlb_finish_mmu(tlb)
 
 
+def _try_unlink_files(
+    mm: MmStruct, vmas: list[struct_vm_area_struct_ptr], fullmm: bool
+) -> list[int]:
+    """Unlink the VMAs from those files whose i_mmap_rwsem is free; the vm_file of the others."""
+    linked = []
+    for file in sorted({vma.vm_file for vma in vmas} - {0}):
+        mm.kernel.point("unlink_file_vma")
+        lock = i_mmap_rwsem(mm.kernel, mm.file(file).mapping)
+        if lock.down_write_trylock():
+            _unlink_file(mm, vmas, file, fullmm)
+            lock.up_write()
+        else:
+            linked.append(file)
+    return linked
+
+
+def _unlink_file(
+    mm: MmStruct, vmas: list[struct_vm_area_struct_ptr], file: int, fullmm: bool
+) -> None:
+    """unlink_file_vma() of those of the VMAs that map the file, whose i_mmap_rwsem is held."""
+    mm.mt_detach = [vma for vma in mm.mt_detach if vma.vm_file != file or vma not in vmas]
+    if fullmm:
+        mm.unlinked_files.add(file)
+
+
 def _free_pgtables(
-    tlb: Gather, vmas: list[struct_vm_area_struct_ptr], floor: int, ceiling: int
+    tlb: Gather, vmas: list[struct_vm_area_struct_ptr], floor: int, ceiling: int, fullmm: bool
 ) -> None:
     """free_pgtables(): one free_pgd_range() for each run of VMAs less than 2 MiB apart."""
+    if not tlb.mm.native:
+        start, end = vmas[0].vm_start & PMD_MASK, (vmas[-1].vm_end - 1 | ~PMD_MASK) + 1
+        policy_of(tlb.kernel).unmapping(tlb, *((0, TASK_SIZE) if fullmm else (start, end)))
     i, last = 0, len(vmas)
     while i < last:
         start = vmas[i].vm_start
@@ -210,4 +255,4 @@ def exit_mmap(mm: MmStruct) -> None:
     emit(mm.kernel, TOTAL_VM, c.pgd, 0)
     if mm.kernel.this_cpu.loaded_mm is mm:
         leave_mm(mm.kernel)
-    mm.kernel.mms.remove(mm)
+    mm.kernel.all_mms.remove(mm)

@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar, Final, Protocol, cast
-from weakref import WeakValueDictionary
+from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from mmu._native import ffi, lib
 from mmu.errors import MmuError
@@ -37,8 +37,15 @@ from mmu.linux.user_stretches import UserRange
 from mmu.units import PAGE_SHIFT
 
 if TYPE_CHECKING:
-    from mmu._native import Ptr, struct_kernel_ptr, struct_mm_struct_ptr
+    from mmu._native import (
+        Ptr,
+        struct_kernel_ptr,
+        struct_mm_struct_ptr,
+        struct_vm_area_struct_ptr,
+    )
     from mmu.events import EventRing
+    from mmu.linux.filemap import AddressSpace
+    from mmu.linux.rwsem import RwSemaphore
     from mmu.memory import Memory
     from mmu.x86 import Mmu
 
@@ -166,7 +173,8 @@ class Kernel:
     ``c`` is the ``struct kernel *`` of native/mm that both engines work on. ``lockdep`` has every
     lock watched (mmu.linux.lockdep), at the cost of a call for each. ``max_map_count``,
     ``mmap_min_addr`` and ``overcommit_memory`` are the sysctls of those names (vm.*). ``mms`` are
-    the address spaces that have not exited, oldest first.
+    the address spaces that have not exited, oldest first; ``all_mms`` is the same, for who does
+    not go through it as the kernel's code.
     Raises MmuError for an unknown engine, for a policy of one's own on the C engine, and for
     free_levels with a policy that does not count.
     """
@@ -205,7 +213,7 @@ class Kernel:
         """Functions that CPUs had called on others."""
         self.user_range = UserRange()
         """What a translation of a user's bytes is told in, until the next."""
-        self.mms: list[MmStruct] = []
+        self.all_mms: list[MmStruct] = []
         self.shrinkers: list[Callable[[], int]] = []
         """Asked for frames when RAM is out: each gives some back and returns how many."""
         self.scheduler: Scheduler = Alone()
@@ -227,6 +235,10 @@ class Kernel:
         self.c.free_levels = free_levels.number
         self.c.rcu.head = self.c.rcu.tail = self.c.rcu.wait_head = lib.PAGE_NONE
         self.rcu_gp_wait = WaitQueue("grace periods")
+        self.folio_wait = WaitQueue("folio locks")
+        self.i_mmap_rwsems: WeakKeyDictionary[AddressSpace, RwSemaphore] = WeakKeyDictionary()
+        """By file; see mmu.linux.i_mmap."""
+        self.nr_i_mmap_rwsems = 0
         self.c.wait_for_lock = lib.kernel_wait_for_lock
         self.c.run_calls = lib.kernel_run_calls
         self.c.flush_others = lib.kernel_flush_others
@@ -328,6 +340,12 @@ class Kernel:
         if self.on_point is not None:
             self.ready = ready
             self.on_point(name)
+
+    @property
+    def mms(self) -> list[MmStruct]:
+        """The address spaces that have not exited, oldest first."""
+        self.instrument_read(self, "mms")
+        return self.all_mms
 
     def lock_prefix(self, *, spin_lock: bool = False) -> None:
         """The next read-modify-write of memory is one locked instruction; see Instrument."""
@@ -589,6 +607,10 @@ class MmStruct:
         self.fatal_signal_pending: Callable[[], bool] = _never
         self.can_lock_all: Callable[[], bool] = _never
         self._files: list[MappedFile | None] = [None]
+        self.mt_detach: list[struct_vm_area_struct_ptr] = []
+        """VMAs of files that are in the index no more, and in their files' i_mmap still."""
+        self.unlinked_files: set[int] = set()
+        """Files whose VMAs the end of the mm has taken out of their i_mmap."""
         self.mm_users = self.mm_count = 1
         self.c = ffi.gc(ffi.new("struct mm_struct *"), _free_vmas)
         self.c.kernel = kernel.c
@@ -607,7 +629,7 @@ class MmStruct:
             kernel.on_new_mm(self)
         self.vma_writer_wait = WaitQueue("a VMA without readers")
         self.hole = Hole(UNKNOWN, self.c.mmap_base)
-        kernel.mms.append(self)
+        kernel.all_mms.append(self)
 
     def __repr__(self) -> str:
         """Sizes and policy, for people."""

@@ -1,6 +1,17 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Taking pages out of a file's page cache while processes map them (mm/truncate.c, mm/memory.c,
 v6.18).
+
+::
+
+    truncate_pagecache_range()
+      unmap_mapping_pages()            all at once, in every mm
+      truncate_inode_pages_range()     each page that is cached, its folio locked:
+        truncate_cleanup_folio()         unmapped again, if a fault came in between
+        filemap_remove_folio()           nobody can map it now
+      unmap_mapping_pages()            private copies made in between, where those go too
+
+A page is unmapped twice at most, whatever other CPUs do.
 """
 
 from __future__ import annotations
@@ -10,8 +21,9 @@ from typing import Final
 from mmu._native import lib
 from mmu.linux import engine
 from mmu.linux.filemap import AddressSpace
+from mmu.linux.folio import filemap_lock_folio, filemap_remove_folio, folio_unlock_put
+from mmu.linux.i_mmap import i_mmap_read, mapped_ranges, mms_mapping
 from mmu.linux.state import Kernel, MmStruct
-from mmu.units import PAGE_SHIFT
 
 _ZAP_KEEP_COWS: Final = lib.ZAP_KEEP_COWS
 
@@ -21,50 +33,47 @@ def truncate_pagecache_range(
 ) -> None:
     """Drop pages [first, end) of a file, mapped or not; they read as zero, or as the file, again.
 
-    ``even_cows``: private copies go too, as where the file ends before them now (ftruncate()).
-    No lock is held, for this takes the mmap_lock of each mm that maps the file.
+    ``even_cows``: private copies go too, as where the file ends before them now
+    (truncate_pagecache()), which its i_size says already. No page-table lock, no folio lock and no
+    i_mmap_rwsem is held; may sleep.
     """
     mapping.get()
     try:
         unmap_mapping_pages(kernel, mapping, first, end, even_cows=even_cows)
-        while mapping.is_mapped(first, end):
-            unmap_mapping_pages(kernel, mapping, first, end, even_cows=even_cows)
-        mapping.truncate_range(first, end)
+        truncate_inode_pages_range(kernel, mapping, first, end)
+        if even_cows:
+            unmap_mapping_pages(kernel, mapping, first, end, even_cows=True)
     finally:
         mapping.put()
+
+
+def truncate_inode_pages_range(kernel: Kernel, mapping: AddressSpace, first: int, end: int) -> None:
+    """Take those of pages [first, end) out of the cache that are in it now; may sleep."""
+    kernel.instrument_read(kernel, "i_pages")
+    for pgoff in mapping.cached_pages(first, end):
+        pfn = filemap_lock_folio(kernel, mapping, pgoff)
+        if pfn is not None:
+            truncate_cleanup_folio(kernel, mapping, pgoff, pfn)
+            filemap_remove_folio(kernel, mapping, pgoff)
+            folio_unlock_put(kernel, pfn)
+
+
+def truncate_cleanup_folio(kernel: Kernel, mapping: AddressSpace, pgoff: int, pfn: int) -> None:
+    """See to it that no PTE maps the page, whose folio is locked: unmap_mapping_folio()."""
+    if kernel.memory.page(pfn)._mapcount:
+        unmap_mapping_pages(kernel, mapping, pgoff, pgoff + 1)
 
 
 def unmap_mapping_pages(
     kernel: Kernel, mapping: AddressSpace, first: int, end: int, *, even_cows: bool = False
 ) -> None:
-    """Zap pages [first, end) of a file in every mm that maps them.
-
-    The mmap_lock of each keeps its VMAs where Linux has i_mmap_rwsem. A fault may bring a page back
-    as soon as that is dropped.
+    """Zap pages [first, end) of a file in every mm that maps them; holds i_mmap_rwsem for reading
+    meanwhile. A page whose folio is not locked may be mapped again at once.
     """
     zap = 0 if even_cows else _ZAP_KEEP_COWS
-    for mm in list(kernel.mms):
-        if any(known.mapping is mapping for known in mm.files):
-            with mm.mmap_read_lock():
-                _unmap_mapping_range(mm, mapping, first, end, zap)
-
-
-def mapped_ranges(
-    mm: MmStruct, mapping: AddressSpace, first: int, end: int
-) -> list[tuple[int, int, int]]:
-    """Where the mm maps pages [first, end) of a file: start and end address in each VMA, and its
-    vm_flags. The mmap_lock is held.
-    """
-    ranges = []
-    for i in range(mm.c.vmas.nr):
-        vma = mm.c.vmas.vma[i]
-        if vma.vm_file and mm.file(vma.vm_file).mapping is mapping:
-            offset = vma.vm_start - (vma.vm_pgoff << PAGE_SHIFT)
-            low = max(vma.vm_start, offset + (first << PAGE_SHIFT))
-            high = min(vma.vm_end, offset + (end << PAGE_SHIFT))
-            if low < high:
-                ranges.append((low, high, vma.vm_flags))
-    return ranges
+    with i_mmap_read(kernel, mapping):
+        for mm in mms_mapping(kernel, mapping):
+            _unmap_mapping_range(mm, mapping, first, end, zap)
 
 
 def _unmap_mapping_range(

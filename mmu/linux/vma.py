@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from mmu._native import ffi, lib
 from mmu.errors import LinuxError
+from mmu.linux.i_mmap import i_mmap_write
 from mmu.linux.layout import STACK_GUARD_GAP
 from mmu.linux.mman import PROT_EXEC, PROT_READ, PROT_WRITE
 from mmu.linux.resource import Resource
@@ -114,9 +115,15 @@ def new_vma(
 
 
 def vma_insert(mm: MmStruct, vma: struct_vm_area_struct_ptr) -> int:
-    """Put a VMA into the index without merging; returns its number. ENOMEM if the host is out of
-    memory.
+    """Put a VMA into the index without merging, and into its file's i_mmap; returns its number.
+    ENOMEM if the host is out of memory. May sleep.
     """
+    with i_mmap_write(mm, vma.vm_file):
+        return _vma_link(mm, vma)
+
+
+def _vma_link(mm: MmStruct, vma: struct_vm_area_struct_ptr) -> int:
+    """vma_insert(), its file's i_mmap_rwsem held."""
     if lib.vma_insert(mm.c, vma):
         raise LinuxError(errno.ENOMEM)
     return lib.vma_index_of(mm.c, vma.vm_start)
@@ -339,20 +346,21 @@ def _merge_new_range(
         vma_start_write(mm, vmas.vma[i - 1])
     if right:
         vma_start_write(mm, vmas.vma[i])
-    if left and right:
-        _dup_anon_vma(vmas.vma[i - 1], vmas.vma[i], *also)
-        vmas.vma[i - 1].vm_end = vmas.vma[i].vm_end
-        lib.vma_remove(mm.c, i, 1)
-        return i - 1
-    if left:
-        _dup_anon_vma(vmas.vma[i - 1], *also)
-        vmas.vma[i - 1].vm_end = new.end
-        return i - 1
-    if right:
+    if not left and not right:
+        return None
+    with i_mmap_write(mm, new.file):
+        if left and right:
+            _dup_anon_vma(vmas.vma[i - 1], vmas.vma[i], *also)
+            vmas.vma[i - 1].vm_end = vmas.vma[i].vm_end
+            lib.vma_remove(mm.c, i, 1)
+            return i - 1
+        if left:
+            _dup_anon_vma(vmas.vma[i - 1], *also)
+            vmas.vma[i - 1].vm_end = new.end
+            return i - 1
         _dup_anon_vma(vmas.vma[i], *also)
         _move_start(vmas.vma[i], new.start)
         return i
-    return None
 
 
 def split_vma(mm: MmStruct, i: int, address: int) -> None:
@@ -368,12 +376,13 @@ def split_vma(mm: MmStruct, i: int, address: int) -> None:
     upper = ffi.new("struct vm_area_struct *", vma[0])
     _move_start(upper, address)
     old_end = vma.vm_end
-    vma.vm_end = address
-    try:
-        vma_insert(mm, upper)
-    except LinuxError:
-        mm.c.vmas.vma[i].vm_end = old_end
-        raise
+    with i_mmap_write(mm, vma.vm_file):
+        vma.vm_end = address
+        try:
+            _vma_link(mm, upper)
+        except LinuxError:
+            mm.c.vmas.vma[i].vm_end = old_end
+            raise
 
 
 def _split_vma_limited(mm: MmStruct, i: int, address: int) -> None:
@@ -408,8 +417,7 @@ def _vma_merge_existing_range(
     """Let neighbours of [start, end), a part of VMA number i, take it over; the number of the one
     that did, or None.
     """
-    vma = mm.c.vmas.vma
-    middle = vma[i]
+    middle = mm.c.vmas.vma[i]
     at_start, at_end = middle.vm_start == start, middle.vm_end == end
     pgoff = middle.vm_pgoff + (start - middle.vm_start >> PAGE_SHIFT)
     new = _NewVma(
@@ -424,12 +432,24 @@ def _vma_merge_existing_range(
     )
     left = at_start and _can_merge_left(mm, i - 1, new)
     right = at_end and _can_merge_right(mm, i + 1, new, i - 1 if left else None)
-    if left or right:
-        vma_start_write(mm, middle)
+    if not left and not right:
+        return None
+    vma_start_write(mm, middle)
     if left:
-        vma_start_write(mm, vma[i - 1])
+        vma_start_write(mm, mm.c.vmas.vma[i - 1])
     if right:
-        vma_start_write(mm, vma[i + 1])
+        vma_start_write(mm, mm.c.vmas.vma[i + 1])
+    with i_mmap_write(mm, new.file):
+        return _grow_over(mm, i, new, left=left, right=right)
+
+
+def _grow_over(mm: MmStruct, i: int, new: _NewVma, *, left: bool, right: bool) -> int:
+    """commit_merge(): the neighbours of VMA number i that are given take ``new``, a part of it,
+    over; the number of the one that did. All are write-locked, as is their file's i_mmap.
+    """
+    vma, start, end = mm.c.vmas.vma, new.start, new.end
+    middle = vma[i]
+    at_start, at_end = middle.vm_start == start, middle.vm_end == end
     if left and right:
         _dup_anon_vma(vma[i - 1], vma[i + 1], middle)
         vma[i - 1].vm_end = vma[i + 1].vm_end
@@ -443,12 +463,10 @@ def _vma_merge_existing_range(
         else:
             _move_start(middle, end)
         return i - 1
-    if right:
-        _dup_anon_vma(vma[i + 1], middle)
-        _move_start(vma[i + 1], start)
-        if not at_start:
-            middle.vm_end = start
-            return i + 1
-        lib.vma_remove(mm.c, i, 1)
-        return i
-    return None
+    _dup_anon_vma(vma[i + 1], middle)
+    _move_start(vma[i + 1], start)
+    if not at_start:
+        middle.vm_end = start
+        return i + 1
+    lib.vma_remove(mm.c, i, 1)
+    return i

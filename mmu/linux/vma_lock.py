@@ -48,6 +48,7 @@ def lock_vma_under_rcu(mm: MmStruct, address: int) -> struct_vm_area_struct_ptr 
     if kernel.on_point is not None:
         kernel.point("lock_vma_under_rcu")
     kernel.instrument_lock("vm_refcnt", mm.c.pgd, write=False)
+    kernel.instrument_read(mm, "vmas")
     vma = lib.lock_vma_under_rcu(mm.c, address)
     if not vma:
         return None
@@ -59,6 +60,7 @@ def lock_vma_under_rcu(mm: MmStruct, address: int) -> struct_vm_area_struct_ptr 
 def vma_start_read(mm: MmStruct, vma: struct_vm_area_struct_ptr) -> bool:
     """Become a reader unless a writer has the VMA or waits for it, or it is detached."""
     mm.kernel.instrument_lock("vm_refcnt", mm.c.pgd, write=False)
+    mm.kernel.instrument_read(mm, "vmas")
     if not lib.vma_start_read(mm.c, vma):
         return False
     if mm.kernel.lockdep is not None:

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from mmu.linux import engine
 from mmu.linux.filemap import AddressSpace, runs
+from mmu.linux.i_mmap import i_mmap_read, mapped_ranges, mms_mapping
 from mmu.linux.pgtable import DIRTY_BITS, RW, P, pte_table
 from mmu.linux.state import Kernel, MmStruct
-from mmu.linux.truncate import mapped_ranges
 from mmu.linux.vma import VM_SHARED
 from mmu.units import PAGE_SHIFT, PAGE_SIZE
 
@@ -18,8 +18,8 @@ def filemap_write_range(kernel: Kernel, mapping: AddressSpace, first: int, end: 
     """filemap_fdatawrite_range(): write the dirty pages of [first, end) back. Each is clean and
     write-protected first, so that a write meanwhile makes it dirty again.
 
-    Raises LinuxError if the file does not take them, which are dirty still. No lock is held, for
-    this takes the mmap_lock of each mm that maps the file. May wait.
+    Raises LinuxError if the file does not take them, which are dirty still. No i_mmap_rwsem is
+    held, for this takes it. May wait.
     """
     clean = {pgoff for pgoff in mapping.dirty if first <= pgoff < end}
     mapping.writeback.append(clean)
@@ -47,12 +47,11 @@ def _write_stretch(
 
 def folio_mkclean(kernel: Kernel, mapping: AddressSpace, first: int, end: int) -> None:
     """Make every PTE that maps pages [first, end) of the file clean and read-only."""
-    for mm in list(kernel.mms):
-        if any(known.mapping is mapping for known in mm.files):
-            with mm.mmap_read_lock():
-                for low, high, vm_flags in mapped_ranges(mm, mapping, first, end):
-                    if vm_flags & VM_SHARED:
-                        _page_vma_mkclean(mm, low, high)
+    with i_mmap_read(kernel, mapping):
+        for mm in mms_mapping(kernel, mapping):
+            for low, high, vm_flags in mapped_ranges(mm, mapping, first, end):
+                if vm_flags & VM_SHARED:
+                    _page_vma_mkclean(mm, low, high)
 
 
 def _page_vma_mkclean(mm: MmStruct, start: int, end: int) -> None:

@@ -11,10 +11,10 @@
 /*
  * struct page.flags
  *
- *    31       24 23         11 10   9   8   7   6   5   4   3   2   1   0
- *   +-----------+-------------+---+---+---+---+---+---+---+---+---+---+---+
- *   |   order   |      0      |UPR|EXC|DTY|SWB|HST|ANO|RSV|COD|TBL|BUD|ZER|
- *   +-----------+-------------+---+---+---+---+---+---+---+---+---+---+---+
+ *    31       24 23     12 11  10   9   8   7   6   5   4   3   2   1   0
+ *   +-----------+---------+---+---+---+---+---+---+---+---+---+---+---+---+
+ *   |   order   |    0    |LCK|UPR|EXC|DTY|SWB|HST|ANO|RSV|COD|TBL|BUD|ZER|
+ *   +-----------+---------+---+---+---+---+---+---+---+---+---+---+---+---+
  */
 #define PG_zero 0x1		/* free, and every byte is known to be 0 */
 #define PG_buddy 0x2		/* first frame of a free block of 2^order frames */
@@ -27,6 +27,7 @@
 #define PG_dirty 0x100		/* written, though no PTE that is left may say so by its D */
 #define PG_anon_exclusive 0x200 /* anonymous, and no other process can map it: no copy is due */
 #define PG_upper 0x400		/* a PMD or PUD table that is counted: RCU alone frees it */
+#define PG_locked 0x800		/* a page of a file, whose folio lock is held */
 #define PG_order_shift 24
 
 /* One guest frame; 32 bytes, so that one host page describes 512 KiB. */

@@ -112,6 +112,7 @@
 #define BUG_TABLE_REF_FROM_ZERO 21
 #define BUG_TABLE_NOT_EMPTY 22
 #define BUG_TABLE_LEAKED 23
+#define BUG_PAGE_CACHE_MAPPED 24 /* a page leaves its file while a PTE maps it */
 
 /* Kinds of locks: struct kernel.wait_for_lock's, the contention events', the counters' order. */
 #define LOCK_PTE 0
@@ -119,7 +120,9 @@
 #define LOCK_PAGE_TABLE 2
 #define LOCK_MMAP 3
 #define LOCK_VMA 4
-#define NR_LOCK_KINDS 5
+#define LOCK_FOLIO 5
+#define LOCK_I_MMAP 6
+#define NR_LOCK_KINDS 7
 #define LOCK_NESTED 0x100 /* with a kind: inside another lock of it (SINGLE_DEPTH_NESTING) */
 
 /* What struct kernel.lockdep is told. */

@@ -133,10 +133,16 @@ static bool is_rmw_load(struct vcpu *v)
 	return v->block.careful && insn_is_rmw_at(v, load_rip(v));
 }
 
+/* With identity, and nobody of ours to ask, pages fault in the order that Unicorn comes to them. */
+static bool is_in_unicorns_order(const struct vcpu *v)
+{
+	return v->identity && !v->handled && !v->deliver;
+}
+
 /*
  * The load of a read-modify-write whose store will fault, although as a load it does not: nothing
  * of it happens before that.  If its second page cannot even be read, there will be no store, and
- * the first page's fault, which comes first on processors, is foretold.
+ * the first page's fault, which comes first on processors, is foretold, where order is theirs.
  */
 static bool leave_to_store(struct vcpu *v, u64 va, u64 va2)
 {
@@ -145,7 +151,7 @@ static bool leave_to_store(struct vcpu *v, u64 va, u64 va2)
 
 	unreadable = crosses && would_fault(v, va2, ACCESS_READ, &t2);
 	if (would_fault(v, va, ACCESS_RMW, &t)) {
-		if (unreadable)
+		if (unreadable && !is_in_unicorns_order(v))
 			foretell(v, va, va, va2, ACCESS_RMW, ACCESS_READ, &t);
 		else
 			v->insn.rmw_denied = va;
@@ -227,7 +233,8 @@ static bool is_passed(const struct vcpu *v, u64 pa)
 	return v->insn.passed != NO_ADDRESS && page_of(pa) == guest_physical(v->insn.passed);
 }
 
-/* A store that met its own block, and was undone, is heard when it is made again. */
+/* A store that met its own block, and was undone, is heard when it is made again: with what its
+ * instruction loads, that was an access the first time. */
 static void hears_again(struct vcpu *v, u32 access)
 {
 	if (access == ACCESS_WRITE)
@@ -241,8 +248,10 @@ static __attribute__((noinline)) void access_in_full(struct vcpu *v, u64 pa, u32
 	u64 va2 = page_of(va + size - 1);
 	u32 asked = access;
 
-	if (unlikely(v->pending.deaf))
+	if (unlikely(v->pending.deaf)) {
 		hears_again(v, access);
+		return;
+	}
 	if (unlikely(is_passed(v, pa))) {
 		if (is_traced(v))
 			trace_emit(v, EVENT_access, v->insn.passed_va, size, access, pa);

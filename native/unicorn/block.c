@@ -4,14 +4,25 @@
 #include "unicorn/trace.h"
 
 /*
- * After a store to a frame of code: if it met its own block, Unicorn undid it and begins again with
- * that instruction as a block of its own.  Its registers then still are as they were.
+ * After a store to a frame of code: whether it, or one behind it, met its own block.  Unicorn undid
+ * that and begins again with the instruction as a block of its own. The registers of the first such
+ * store then still are as they were; of another, the block under way tells that it ends too soon.
  */
+static bool is_cut_block(struct vcpu *v, u64 pc, u32 size)
+{
+	const struct block *b = v->block.known;
+
+	if (insn_count(v, pc, pc + size, NULL) != 1)
+		return false;
+	if (pc == v->code_store.rip)
+		return reg_read(v, UC_X86_REG_RCX) == v->code_store.rcx &&
+		       reg_read(v, UC_X86_REG_RSP) == v->code_store.rsp;
+	return is_inside_block(v, pc) && pc > v->code_store.rip && pc + size < b->pc + b->size;
+}
+
 static void recount_cut_block(struct vcpu *v, u64 pc, u32 size)
 {
-	bool cut = pc == v->code_store.rip && reg_read(v, UC_X86_REG_RCX) == v->code_store.rcx &&
-		   reg_read(v, UC_X86_REG_RSP) == v->code_store.rsp &&
-		   insn_count(v, pc, pc + size, NULL) == 1;
+	bool cut = is_cut_block(v, pc, size);
 
 	soft_drop_page(v, v->code_store.page);
 	v->pending.code_store = 0;

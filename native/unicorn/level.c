@@ -74,6 +74,7 @@ void leave_level(struct vcpu *v, const struct level *outer)
 	v->jump = outer->jump;
 	v->stream = outer->stream;
 	v->pending = outer->pending;
+	v->pending.jump = 0; /* Unicorn has forgotten it over the inner run */
 	v->accessing = outer->accessing;
 	v->nested = (struct nested){ .rip = reg_read(v, UC_X86_REG_RIP), .insn = outer->rip };
 	v->code_store = outer->code_store;

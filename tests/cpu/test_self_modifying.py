@@ -28,6 +28,24 @@ OWN_BLOCK_LATE = f"""
     inc ecx
     syscall
 """
+SECOND_STORE = """
+    mov byte ptr [rip + 2f], 0x90   # another block's
+    nop
+    mov byte ptr [rip + 1f], 0xc3   # this one's
+    nop
+    .byte 0xff
+1:  .byte 0xc0
+    inc ecx
+    syscall
+2:  nop
+"""
+LOADED_TOO = """
+    nop
+    xor byte ptr [rip + 1f], 0x03
+    .byte 0xff
+1:  .byte 0xc0
+    syscall
+"""
 LOOPED = """
     xor ebx, ebx
     mov edx, 4
@@ -80,6 +98,8 @@ CASES = {
     # source: instructions, RAX, RBX
     "own_block": (OWN_BLOCK, 5, 0, 1),
     "own_block_late": (OWN_BLOCK_LATE, 44, 0, 1),
+    "second_store": (SECOND_STORE, 7, 0, 1),
+    "loaded_too": (LOADED_TOO, 4, 0, 1),
     "looped": (LOOPED, 2 + 4 * 4 + 1, 2, 2),
     "other_block": (OTHER_BLOCK, 8, 1, 1),
     "rep_over_itself": (REP_OVER_ITSELF, 3 + 7 + 6 + 1, 0x90, 0),
@@ -126,6 +146,27 @@ def test_counters_alike(case: str) -> None:
             w.run()
             counters.append(w.mmu.counters())
     assert all(c == counters[0] for c in counters)
+
+
+ACCESSES = {
+    # loads, stores
+    "own_block": (0, 1),
+    "second_store": (0, 2),
+    "loaded_too": (1, 1),
+    "looped": (4, 4),
+    "rep_over_itself": (0, 6),
+    "push_over_code": (0, 1),
+}
+
+
+@pytest.mark.parametrize("case", ACCESSES)
+def test_accesses_counted_once(case: str) -> None:
+    """A store that meets its own block is made twice by Unicorn, and once by the guest."""
+    for how in FIDELITIES[1:]:
+        with world(CASES[case][0], how, text_prot=RWX, regs=START) as w:
+            w.run()
+            counters = w.mmu.counters()
+            assert (counters["dTLB-loads"], counters["dTLB-stores"]) == ACCESSES[case], how
 
 
 @pytest.mark.parametrize("how", FIDELITIES, ids=str)

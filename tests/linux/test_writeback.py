@@ -9,6 +9,7 @@ import pytest
 
 from mmu.errors import LinuxError
 from mmu.linux.filemap import AddressSpace, MappedFile
+from mmu.linux.locks import pte_lock, pte_unlock
 from mmu.linux.mman import (
     MADV_DONTNEED,
     MADV_REMOVE,
@@ -19,12 +20,13 @@ from mmu.linux.mman import (
     MS_INVALIDATE,
     MS_SYNC,
 )
-from mmu.linux.pgtable import RW, D
+from mmu.linux.pgtable import RW, D, entry_pfn, mm_find_pmd
 from mmu.linux.truncate import truncate_pagecache_range
 from mmu.linux.vmscan import try_to_free_pages
+from mmu.x86 import Access
 from tests.linux.cpus import Cpus
 from tests.linux.disk import Disk
-from tests.linux.processes import pte, run
+from tests.linux.processes import access, pte, run
 from ucmmu.race.interleaving import Interleaving
 
 PAGE = 4096
@@ -187,11 +189,17 @@ def test_a_write_while_another_mm_is_cleaned_is_heard_of(disk):
     mm.mmap(at, PAGE, 3, SHARED, file)
     mm.copy_to_user(at, b"first")
     child = mm.dup_mm()
+    access(child, at, Access.READ)
+    run(mm)
+    pmd = mm_find_pmd(child, at)
+    assert pmd is not None
+    table = entry_pfn(child.memory.read_u64(pmd))
     written: list[bool] = []
 
     def hold() -> None:
-        with child.mmap_write_lock():
-            cpus.kernel.scheduler.spin_until(lambda: bool(written), "the second write")
+        pte_lock(child, table)
+        cpus.kernel.scheduler.spin_until(lambda: bool(written), "the second write")
+        pte_unlock(child, table)
 
     def write() -> None:
         cpus.kernel.scheduler.spin_until(lambda: not pte(mm, at) & RW, "the first mm to be clean")

@@ -11,7 +11,16 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from unicorn import UC_ERR_WRITE_UNMAPPED, UC_HOOK_BLOCK, UC_HOOK_INSN
+from unicorn import (
+    UC_ERR_READ_UNMAPPED,
+    UC_ERR_WRITE_UNMAPPED,
+    UC_HOOK_BLOCK,
+    UC_HOOK_CODE,
+    UC_HOOK_INSN,
+    UC_HOOK_MEM_READ_UNMAPPED,
+    UC_PROT_READ,
+    Uc,
+)
 from unicorn.x86_const import (
     UC_X86_INS_CPUID,
     UC_X86_INS_OUT,
@@ -19,6 +28,7 @@ from unicorn.x86_const import (
     UC_X86_REG_R8,
     UC_X86_REG_RBX,
     UC_X86_REG_RDI,
+    UC_X86_REG_RIP,
 )
 
 from cpu._engine import lib
@@ -26,6 +36,7 @@ from cpu.linkage import private_parts
 from tests.oracles.test_attach_differences import (
     CF_SF_AF,
     CODE,
+    DATA,
     OTHER,
     ZF,
     Answer,
@@ -138,3 +149,49 @@ def test_blocks_behind_a_store_into_its_own_block(place: str) -> None:
     sizes = [(0, 22 + bool(place)), (0, 10), (10, 12 + bool(place)), (22 + bool(place), 1)]
     told = [one for begin, size in sizes for one in (begin, (begin, size))]
     shows(scene, told, told)
+
+
+def test_a_jump_before_a_nested_run() -> None:
+    """Unicorn forgets over the inner run where the hook has sent the outer one; a load that a hook
+    mends later is not taken for the begin of that jump.
+    """
+
+    def scene(fidelity: str | None) -> Answer:
+        told: list[int] = []
+        machine = Machine(
+            "inc r8; inc r8; mov rax, [rbx]; inc r8; mov [rbx], rax; inc r8", fidelity
+        )
+        machine.uc.mem_write(CODE + 0x1000, b"\x90")
+        machine.attach()
+
+        def hook(uc: Uc, at: int, _size: int, _data: Any) -> None:
+            told.append(at - CODE)
+            if at == CODE + 3:
+                uc.reg_write(UC_X86_REG_RIP, CODE + 15)
+                context = uc.context_save()
+                uc.emu_start(CODE + 0x1000, CODE + 0x1001)
+                uc.context_restore(context)
+
+        def mend(uc: Uc, *_: Any) -> bool:
+            uc.mem_map(OTHER, 0x1000)
+            return True
+
+        machine.uc.reg_write(UC_X86_REG_RBX, OTHER)
+        machine.uc.hook_add(UC_HOOK_CODE, hook)
+        machine.uc.hook_add(UC_HOOK_MEM_READ_UNMAPPED, mend)
+        machine.run()
+        return told, machine[UC_X86_REG_R8], machine[UC_X86_REG_RIP] - CODE
+
+    shows(scene, *[([0, 3, 0x1000, 6, 9, 12, 15], 4, 18)] * 2)
+
+
+def test_a_read_modify_write_of_two_pages() -> None:
+    """The first may not be written, the second is absent: Unicorn reads both before it writes."""
+
+    def scene(fidelity: str | None) -> Answer:
+        machine = Machine("and [rbx], rax", fidelity)
+        machine.uc.mem_protect(DATA, 0x1000, UC_PROT_READ)
+        machine.uc.reg_write(UC_X86_REG_RBX, DATA + 0xFFC)
+        return machine.attach().run()
+
+    shows(scene, UC_ERR_READ_UNMAPPED, UC_ERR_READ_UNMAPPED)

@@ -284,6 +284,28 @@ def test_a_nested_run_after_a_stop(htype: int) -> None:
     shows(scene, 3, 1 if known else 3)
 
 
+def test_rip_of_an_access_after_an_invalid_instruction() -> None:
+    """stale_rip: memory hooks see the RIP at which the invalid instruction was, too."""
+
+    def scene(fidelity: str | None) -> Answer:
+        told: list[int] = []
+        machine = Machine("ud2; nop; nop; mov [rbx], rax", fidelity).attach()
+
+        def skip(uc: Uc, _data: Any) -> bool:
+            uc.reg_write(UC_X86_REG_RIP, CODE + 2)
+            return True
+
+        def store(uc: Uc, *_: Any) -> None:
+            told.append(machine[UC_X86_REG_RIP] - CODE)
+
+        machine.uc.hook_add(UC_HOOK_INSN_INVALID, skip)
+        machine.uc.hook_add(UC_HOOK_MEM_WRITE, store)
+        machine.run()
+        return told
+
+    shows(scene, [2], [4])
+
+
 def test_code_that_may_not_be_read() -> None:
     """without_read: no page table lets a page be executed but not read; with a TLB it is absent."""
 

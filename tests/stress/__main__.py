@@ -15,6 +15,8 @@ from typing import Any
 
 from native.smp import NotBuilt
 from tests.stress.native import FORMS, Died, Run, stress
+from ucmmu.exit_codes import Failure
+from ucmmu.options import is_policy_file
 from ucmmu.terminal import Console
 
 SANITIZERS = {"thread": "thread", "address": "address", "undefined": "undefined"}
@@ -22,9 +24,10 @@ EXAMPLE = """examples:
   make stress SECONDS=3600
   python -m tests.stress --free-tables refcount --threads 4 --seconds 10 --seed 7
   python -m tests.stress --sanitize thread --seconds 30 --json stress.json
+  make stress POLICY=docs/policies/percpu_ref.py:PerCpuRef SECONDS=600
 
 exit status: 0 nothing was found, 1 a rule was broken, 2 wrong usage or nothing could be built,
-130 interrupted
+78 a policy of yours cannot be loaded, 130 interrupted
 """
 
 
@@ -41,15 +44,19 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add(
         *("--free-tables", "-p"),
         action="append",
-        choices=("never", *FORMS),
-        help=f"under this policy (default {', '.join(FORMS)}, one after the other)",
+        type=_policy,
+        metavar="POLICY",
+        help=f"under this policy: never, {', '.join(FORMS)} (default: the last three, one after the"
+        " other), or yours as FILE.py:CLASS, which the Python engine runs in orders drawn at random"
+        " (may be repeated)",
     )
     add("--seconds", type=_positive(float), default=60, help="of all policies (default 60)")
     add(
         "--threads",
         type=_positive(int),
         default=max(2, os.cpu_count() or 2),
-        help="CPUs, each a thread (default: as many as the host has)",
+        help="CPUs, each a thread; of a policy of yours, processes (default: as many CPUs as the"
+        " host has)",
     )
     add("--tables", type=_positive(int), default=3, help="PTE tables that they share (default 3)")
     add("--pages", type=_positive(int), default=4, help="pages used of each (default 4)")
@@ -60,7 +67,17 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     for name, most in (("threads", 32), ("tables", 512), ("pages", 512)):
         if getattr(options, name) > most:
             parser.error(f"--{name} takes at most {most}")
+    if options.sanitize and any(map(is_policy_file, options.free_tables or ())):
+        parser.error("--sanitize is for C code: a policy of yours has none")
     return options
+
+
+def _policy(text: str) -> str:
+    if text in ("never", *FORMS) or is_policy_file(text):
+        return text
+    raise argparse.ArgumentTypeError(
+        f"invalid choice: {text!r} (choose from never, {', '.join(FORMS)}, or FILE.py:CLASS)"
+    )
 
 
 def _positive(kind: type) -> Any:
@@ -77,27 +94,18 @@ def _positive(kind: type) -> Any:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run what the command line says; returns the exit status."""
     options = parse(arguments)
-    forms = options.free_tables or list(FORMS)
+    policies = options.free_tables or list(FORMS)
     seed = options.seed or secrets.randbelow(10**9) + 1
-    reports = []
+    seconds = options.seconds / len(policies)
+    reports: list[dict[str, Any]] = []
     try:
-        for form in forms:
-            run = Run(
-                free_tables=form,
-                threads=options.threads,
-                tables=options.tables,
-                pages=options.pages,
-                seconds=options.seconds / len(forms),
-                seed=seed,
-                sanitize=options.sanitize,
-            )
-            print(f"{form} for {run.seconds:.0f} s, seed {seed} …", file=sys.stderr)
-            reports.append(stress(run))
-    except (NotBuilt, Died) as error:
-        if reports:
-            show(reports)
+        for policy in policies:
+            print(f"{policy} for {seconds:.0f} s, seed {seed} …", file=sys.stderr)
+            reports.append(_report(options, policy, seconds, seed))
+    except (NotBuilt, Died, Failure) as error:
+        show(reports)
         print(f"stress: {error}", file=sys.stderr)
-        return 2 if isinstance(error, NotBuilt) else 1
+        return error.code if isinstance(error, Failure) else 1 if isinstance(error, Died) else 2
     if options.json and str(options.json) != "-":
         try:
             options.json.write_text(json.dumps(reports, indent=1) + "\n")
@@ -109,6 +117,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     else:
         show(reports)
     return int(any(report["defects"] for report in reports))
+
+
+def _report(options: argparse.Namespace, policy: str, seconds: float, seed: int) -> dict[str, Any]:
+    """Run one policy. Raises NotBuilt, Died, Failure."""
+    if is_policy_file(policy):
+        from tests.stress.policy import PolicyRun, stress_policy
+
+        return stress_policy(PolicyRun(policy, seconds, seed, options.threads))
+    return stress(
+        Run(
+            free_tables=policy,
+            threads=options.threads,
+            tables=options.tables,
+            pages=options.pages,
+            seconds=seconds,
+            seed=seed,
+            sanitize=options.sanitize,
+        )
+    )
 
 
 ROWS: dict[str, Callable[[dict[str, Any]], str]] = {
@@ -130,7 +157,18 @@ ROWS: dict[str, Callable[[dict[str, Any]], str]] = {
 
 
 def show(reports: Sequence[dict[str, Any]]) -> None:
-    """The table, a column for each policy."""
+    """The tables: one of ours, a column for each, and one for each of the user's own."""
+    ours = [report for report in reports if not is_policy_file(report["free_tables"])]
+    if ours:
+        _show_ours(ours)
+    for report in reports:
+        if report not in ours:
+            from tests.stress.policy import show_policy
+
+            show_policy(report)
+
+
+def _show_ours(reports: Sequence[dict[str, Any]]) -> None:
     from rich import box
     from rich.table import Table
 

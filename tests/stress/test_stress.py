@@ -15,8 +15,11 @@ from typing import Any
 import pytest
 
 from native.cdef import ROOT
+from tests.stress import policy
 from tests.stress.native import FORMS, STRESS, Died, Run, stress
+from tests.stress.policy import PolicyRun, settings_of, stress_policy
 from tests.stress.variants import VARIANTS, Variant
+from ucmmu.race.scenarios import SCENARIOS
 
 SECONDS = float(os.environ.get("UCMMU_STRESS_SECONDS", "30"))
 """Of all forms together."""
@@ -128,6 +131,26 @@ def test_command_prints_a_table_and_writes_json(tmp_path: Path) -> None:
     assert '"lost_counts": 0' in path.read_text()
 
 
+def test_a_policy_of_ones_own_is_run_in_random_orders(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One seed after the other until the time is over, or until an order fails."""
+    monkeypatch.setattr(policy, "SCENARIOS", {"fault-zap": SCENARIOS["fault-zap"]})
+    monkeypatch.setattr(policy, "MODELS", ("sc",))
+    right = stress_policy(PolicyRun("docs/policies/percpu_ref.py:PerCpuRef", 0.1, 1, 1))
+    assert right["defect"] is None, right
+    assert right["orders"] == right["operations"]["zap"] == right["operations"]["fault"] > 0
+    assert right["tables_allocated"] == right["tables_freed"] > 0
+    wrong = stress_policy(PolicyRun("docs/policies/percpu_unstopped.py:Unstopped", 60, 1, 1))
+    assert "PTE_REF_UNDERFLOW" in wrong["defect"]
+    assert "--replay" in wrong["replay"]
+
+
+def test_a_policy_of_ones_own_meets_every_scenario_that_is_for_it() -> None:
+    settings = settings_of("docs/policies/percpu_ref.py:PerCpuRef")
+    assert {setting.model for setting in settings} == {"sc", "tso"}
+    assert {setting.fine for setting in settings} == {False, True}
+    assert len({setting.scenario for setting in settings}) > 80
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -135,9 +158,16 @@ def test_command_prints_a_table_and_writes_json(tmp_path: Path) -> None:
         (["--threads", "33"], "--threads takes at most 32"),
         (["-p", "sometimes"], "invalid choice"),
         (["--seed", "x"], "--seed"),
+        (["-p", "a.py:A", "--sanitize", "thread"], "--sanitize is for C code"),
     ],
 )
 def test_wrong_usage_is_one_line(arguments: list[str], said: str) -> None:
     done = run_command(*arguments)
     assert done.returncode == 2
     assert said in done.stderr.splitlines()[-1]
+
+
+def test_a_policy_that_cannot_be_loaded_is_one_line() -> None:
+    done = run_command("-p", "nowhere.py:Policy", "--seconds", "1")
+    assert done.returncode == 78
+    assert "nowhere.py: no such file" in done.stderr.splitlines()[-1]

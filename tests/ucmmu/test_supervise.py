@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Rule: whatever happens to the child, the parent lives, knows why, and leaves no process
 behind.
+
+Jobs that shall be cut short never end by themselves: a parent that waited for them would wait for
+ever, and be found out by the limit that pytest sets each test.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
 import resource
 import signal
@@ -29,6 +33,11 @@ def until_stopped(link):
     link.progress({"running": True})
     stopped.wait(60)
     return report(ended="stopped", figure=42)
+
+
+def never_end():
+    while True:
+        time.sleep(3600)
 
 
 def no_children():
@@ -130,11 +139,9 @@ def test_a_timeout_still_gives_the_statistics():
 
 def test_a_deaf_child_is_killed_after_the_grace(monkeypatch):
     monkeypatch.setattr(supervise_module, "GRACE", 0.2)
-    started = time.monotonic()
-    outcome = supervise(lambda link: time.sleep(60), Limits(timeout=0.2))
+    outcome = supervise(lambda link: never_end(), Limits(timeout=0.2))
     assert outcome.code == ExitCode.TIMEOUT
     assert "statistics are lost" in outcome.error
-    assert time.monotonic() - started < 10
     no_children()
 
 
@@ -168,18 +175,18 @@ def test_a_second_interrupt_kills():
 
     def job(link):
         link.progress({})
-        time.sleep(60)
+        never_end()
 
-    started = time.monotonic()
     outcome = supervise(job, Limits(), watch=send_twice)
     assert outcome.code == 128 + signal.SIGINT
-    assert time.monotonic() - started < 10
 
 
 def test_a_run_that_ends_by_itself_as_the_stop_comes_is_not_called_stopped():
     def job(link):
+        stopped = threading.Event()
+        link.on_stop(stopped.set)
         link.progress({})
-        time.sleep(0.2)
+        stopped.wait()
         return report(exit_code=3)
 
     outcome = supervise(job, Limits(), watch=lambda _: os.kill(os.getpid(), signal.SIGTERM))
@@ -243,13 +250,11 @@ def test_figures_count_where_the_checks_are_not_finished(monkeypatch):
         link.on_stop(stopped.set)
         stopped.wait(60)
         link.figures(report(ended="stopped", figure=42))
-        time.sleep(60)
+        never_end()
 
-    started = time.monotonic()
     outcome = supervise(job, Limits(timeout=0.2))
     assert (outcome.code, outcome.error) == (ExitCode.TIMEOUT, "stopped after 0.2 s (--timeout)")
     assert (outcome.result["figure"], outcome.finished) == (42, False)
-    assert time.monotonic() - started < 5
     no_children()
 
 
@@ -265,7 +270,7 @@ def test_a_job_that_cannot_end_is_looked_at(monkeypatch):
 
     def job(link):
         link.on_look(look)
-        time.sleep(60)
+        never_end()
 
     outcome = supervise(job, Limits(timeout=0.2))
     assert outcome.code == ExitCode.TIMEOUT
@@ -277,7 +282,7 @@ def test_a_guest_that_ended_keeps_its_code_though_its_checks_are_cut_short(monke
 
     def job(link):
         link.figures(report(exit_code=7))
-        time.sleep(60)
+        never_end()
 
     outcome = supervise(job, Limits(timeout=0.3))
     assert (outcome.code, outcome.ended, outcome.finished) == (7, "done", False)
@@ -308,7 +313,8 @@ def test_two_signals_at_once_do_not_cost_the_figures():
 def test_signals_between_two_jobs_are_noted():
     with stops_noted() as stops:
         os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(0.01)
+        while not stops:
+            time.sleep(0.001)
     assert stops == [signal.SIGTERM]
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
@@ -336,13 +342,11 @@ def test_a_child_that_is_not_itself_any_more_is_killed(data):
         left = memoryview(data)
         while left:
             left = left[os.write(link._pipe, left) :]
-        time.sleep(60)
+        never_end()
 
-    started = time.monotonic()
-    outcome = supervise(job, Limits(timeout=10))
+    outcome = supervise(job, Limits())
     assert (outcome.code, outcome.result) == (ExitCode.ENGINE_DIED, None)
     assert "no message" in outcome.error
-    assert time.monotonic() - started < 20
     no_children()
 
 
@@ -350,12 +354,11 @@ def test_a_child_that_takes_no_orders_does_not_hold_the_parent_up(monkeypatch):
     """It asks for orders, which fill the pipe that it does not read."""
 
     def job(link):
+        fcntl.fcntl(link._orders, fcntl.F_SETPIPE_SZ, 4096)
         while True:
             os.write(link._pipe, b'{"hush": true}\n' * 1000)
 
-    monkeypatch.setattr("ucmmu.supervise.GRACE", 0.5)
-    started = time.monotonic()
-    outcome = supervise(job, Limits(timeout=1.5))
+    monkeypatch.setattr("ucmmu.supervise.GRACE", 0.2)
+    outcome = supervise(job, Limits(timeout=0.5))
     assert outcome.code == ExitCode.TIMEOUT
-    assert time.monotonic() - started < 20
     no_children()

@@ -9,7 +9,8 @@ explorer need not try both orders. ``WatchedMemory`` and ``Watch`` find out, for
     frames                   handed out and taken back, from a list for each CPU, as Linux's pcp
     mm, CPU, gather, RCU     writes: what of their bytes changed in the step; reads: a CPU reads all
                              of its own, and the rest where kernel code says so
-                             (Kernel.instrument_read()); what is rarely written, every step reads
+                             (Kernel.instrument_read()); what is rarely written, every step reads:
+                             of an mm, on CPUs that have had to do with it
     a CPU's TLB              by its Mmu's methods (WatchedMmu)
 
 An object is a guest-physical address (a word of RAM) or a tuple, which describe() puts in words.
@@ -40,8 +41,8 @@ from ucmmu.race.program import EVERYTHING, StepAccess
 from ucmmu.race.structs import (
     ADDED,
     KERNEL_REST,
-    StructDiff,
-    ValueDiff,
+    MMS,
+    Diff,
     cpu_object,
     diffs_of_cpu,
     diffs_of_kernel,
@@ -137,10 +138,14 @@ class Watch:
         self._operations = frozenset(cpu_object(cpu, "operation_end") for cpu in kernel.cpus)
         self._groups: dict[Object, tuple[frozenset[Object], ...]] = {}
         self._mms: list[MmStruct] = []
-        self._diffs: list[StructDiff | ValueDiff] = diffs_of_kernel(kernel)
+        self._diffs: list[Diff] = diffs_of_kernel(kernel)
         for cpu in kernel.cpus:
             self._diffs += diffs_of_cpu(cpu)
-        self._always: set[Object] = {KERNEL_REST}
+        self._always: list[set[Object]] = [{KERNEL_REST} for _ in kernel.cpus]
+        """What every step of a CPU reads. Of an mm, from when on the CPU has it loaded, changes it
+        or tells of it: before that it cannot come to it, or only by Kernel.mms."""
+        self._known: set[Object] = set()
+        """The same of what is running: an interrupt knows what was sent to it, no more."""
         self._meet_mms()
         memory.watch = self
         kernel.instrument = self
@@ -155,15 +160,17 @@ class Watch:
 
     # The scheduler calls these.
 
-    def begin_step(self, cpu: int) -> None:
-        """CPU ``cpu`` goes on from here."""
+    def begin_step(self, cpu: int, *, interrupt: bool = False) -> None:
+        """CPU ``cpu`` goes on from here, or takes an ``interrupt``."""
         self._cpu = cpu
+        self._known = {KERNEL_REST} if interrupt else self._always[cpu]
         self._reads, self._writes = set(), set()
         self._waits, self._takes, self._frees = set(), set(), set()
         self._fenced, self._plain, self._adds = set(), set(), set()
         self._everything = False
         self._shared = None
         self._quiet_frame = -1
+        self._knows_loaded()
         self.active = True
 
     def end_step(self) -> StepAccess:
@@ -175,13 +182,16 @@ class Watch:
         for diff in self._diffs:
             for what, field, before, now in diff.changes():
                 mix((what, field), before, now)
+                if what[0] == "mm":  # type: ignore[index]
+                    self._known.add(("mm", what[1], "rest"))  # type: ignore[index]
                 adds = field in ADDED and what not in self._reads
                 (self._adds if adds else self._writes).add(what)
                 local = field in _LOCAL_FIELDS and what[:2] == own  # type: ignore[index]
                 drains = drains or not (local or what in self._fenced)
         if drains and self.buffers:
             self._drain_now(self._cpu)
-        self._reads |= self._always
+        self._knows_loaded()
+        self._reads |= self._known
         whole = self._takes & self._frees  # a wait for it could be tried before this step
         if self.coarse:  # the step may have begun before it came to what it waits for
             whole |= self._waits | self._takes | self._frees
@@ -460,17 +470,22 @@ class Watch:
 
     def instrument_read(self, owner: object, field: str) -> None:
         """See Instrument."""
-        if self.active:
-            what = self._fields.object_of(owner, field)
+        if not self.active:
+            return
+        what = self._object(owner, field)
+        if what == MMS:
+            self._knows(*self.kernel.all_mms)
+            self._reads.update(mm_object(mm, "vmas") for mm in self.kernel.all_mms)
+        elif field != "vmas":  # which is read by one function, together with their locks
             self._before(what)
-            self._reads.add(what)
+        self._reads.add(what)
 
     def instrument_write(self, owner: object, field: str) -> None:
         """See Instrument: seen at once by all, and so is all that this CPU stored before; but CLI
         and STI wait for nothing.
         """
         if self.active:
-            what = self._fields.object_of(owner, field)
+            what = self._object(owner, field)
             self._before(what)
             if field != "irqs":
                 self._fence(self.this_cpu())
@@ -526,6 +541,7 @@ class Watch:
         if not self.active:
             return
         what = ("lock", getattr(lock, "name", lock), number)
+        self._knows(*(mm for mm in self._mms if mm.c.pgd == number))
         self._before(what)
         cpu = self.this_cpu()
         self._fence(cpu)
@@ -533,6 +549,11 @@ class Watch:
             self._writes.update((*what, n) for n in self._numbers)
         else:
             self._writes.add((*what, cpu))
+
+    def _object(self, owner: object, field: str) -> Object:
+        if isinstance(owner, MmStruct):
+            self._knows(owner)
+        return self._fields.object_of(owner, field)
 
     # One shared object a step.
 
@@ -593,15 +614,23 @@ class Watch:
 
     # Address spaces come and go.
 
+    def _knows(self, *mms: MmStruct) -> None:
+        """Whose step it is has to do with these from now on."""
+        self._known.update(mm_object(mm, "rest") for mm in mms)
+
+    def _knows_loaded(self) -> None:
+        mm = self.kernel.cpus[self._cpu].loaded_mm
+        if mm is not None:
+            self._knows(mm)
+
     def _meet_mms(self) -> None:
-        if self._mms == self.kernel.mms:
+        if self._mms == self.kernel.all_mms:
             return
-        for mm in self.kernel.mms:
+        for mm in self.kernel.all_mms:
             if mm not in self._mms:
                 self._diffs += diffs_of_mm(mm)
-                self._always.add(mm_object(mm, "rest"))
-        self._mms = list(self.kernel.mms)
-        self._writes.add(KERNEL_REST)
+        self._mms = list(self.kernel.all_mms)
+        self._writes.add(MMS)
 
 
 def _is_lock(what: Object) -> bool:

@@ -34,6 +34,8 @@ MAX_STEPS: Final = 10_000
 
 OnProgress = Callable[[int], bool]
 """Told how many orders were run since; whether to go on."""
+OnProgram = Callable[["KernelProgram"], object]
+"""Told of each program before it is run."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,12 @@ class Result:
         return "UNFINISHED" if self.stopped else "passed"
 
 
-def run(setting: Setting, search: Search, on_progress: OnProgress | None = None) -> Result:
+def run(
+    setting: Setting,
+    search: Search,
+    on_progress: OnProgress | None = None,
+    on_program: OnProgram | None = None,
+) -> Result:
     """Explore one setting. An order at random that fails is made as short as can be."""
     started = time.monotonic()
     interrupted: list[bool] = []
@@ -93,6 +100,8 @@ def run(setting: Setting, search: Search, on_progress: OnProgress | None = None)
     def make() -> KernelProgram:
         program = setting.program()
         program.met = met
+        if on_program is not None:
+            on_program(program)
         return program
 
     try:

@@ -136,7 +136,7 @@ class Invariants:
             EVENT_ID["pte_alloc"]: self._pte_alloc,
             EVENT_ID["pte_free"]: self._pte_free,
         }
-        for mm in kernel.mms:
+        for mm in kernel.all_mms:
             self._meet(mm)
         self._ring = kernel.ring
         kernel.ring = ListenedRing(kernel.ring, self._hear)

@@ -22,7 +22,7 @@ class KernelProgram(Interleaving):
     ``tso``, their store buffers.
 
     A CPU goes on until it comes to a point, waits, or ends. An interprocessor interrupt is a step
-    of its own, unless the CPU has not begun or has ended, or, of three or more, waits: then it is
+    of its own, unless the CPU has not begun, or, of three or more, waits or has ended: then it is
     part of the sender's step.
     Of a watched world each step tells what it touched, and the invariants are looked at after it;
     with ``fine`` each step touches one thing that other CPUs may see. While the program is open it
@@ -90,7 +90,7 @@ class KernelProgram(Interleaving):
         if actor.kind is Kind.DRAIN:
             label, access = "drain", watch.drain_step(number)
         else:
-            watch.begin_step(number)
+            watch.begin_step(number, interrupt=actor.kind is Kind.INTERRUPT)
             idle = self._takes_at_once(number)
             try:
                 label = self._go_on(actor)
@@ -135,13 +135,13 @@ class KernelProgram(Interleaving):
         super()._interrupt(cpu)
 
     def _takes_at_once(self, number: int) -> bool:
-        """See Interleaving: of two CPUs only one that has not begun, or has ended, so that its
-        steps but the first and the last are independent of when an interrupt is sent.
+        """See Interleaving: of two CPUs only one that has not begun, so that its steps but the
+        first are independent of when an interrupt is sent.
         """
         acting = self._actors.get(number)
         if len(self._actors) > 2:
             return super()._takes_at_once(number)
-        return acting is None or acting.ended or acting.at == "start"
+        return acting is None or acting.at == "start"
 
     def pending(self, actor: Actor) -> StepAccess | None:
         """See Program."""

@@ -10,13 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from mmu._native import ffi, lib
+from mmu._native import lib
 from mmu.errors import LinuxError
 from mmu.linux import engine, mmu_gather, pte_ref, rcu
 from mmu.linux import zap as _zap
 from mmu.linux.fault import OomKill
+from mmu.linux.folio import filemap_lock_folio, folio_unlock_put
 from mmu.linux.fork import flush_tlb_mm
 from mmu.linux.gup_fast import get_user_pages_fast, gup_fast_pte
+from mmu.linux.i_mmap import i_mmap_read, mapped_ranges
 from mmu.linux.mm import Mm
 from mmu.linux.mm_users import mmput
 from mmu.linux.mman import (
@@ -142,19 +144,25 @@ def punch(world: RaceWorld, addr: int, mm: Mm | None = None) -> Actor:
 
 def try_to_unmap(world: RaceWorld, addr: int) -> Actor:
     """try_to_unmap_one(), as reclaim comes to the PTE of a shared page by the reverse mapping. The
-    page stays in its cache.
-
-    mmap_lock, for reading, keeps the VMA where Linux has i_mmap_rwsem, as in
-    mmu.linux.truncate; faults, which need the lock of the VMA alone, go on.
+    page stays in its cache. The folio is locked, i_mmap_rwsem held for reading.
     """
+    mm, kernel = world.mm, world.kernel
+    vma = lib.find_vma(mm.c, addr)
+    mapping, pgoff = (
+        mm.file(vma.vm_file).mapping,
+        vma.vm_pgoff + (addr - vma.vm_start >> PAGE_SHIFT),
+    )
 
     def call() -> bool:
-        mm = world.mm
-        with mm.mmap_read_lock():
-            vma = lib.find_vma(mm.c, addr)
-            if vma == ffi.NULL or vma.vm_start > addr:
-                return False
-            return _unmap_one(world, addr)
+        pfn = filemap_lock_folio(kernel, mapping, pgoff)
+        if pfn is None:
+            return False
+        with i_mmap_read(kernel, mapping):
+            unmapped = [
+                _unmap_one(world, low) for low, _, _ in mapped_ranges(mm, mapping, pgoff, pgoff + 1)
+            ]
+        folio_unlock_put(kernel, pfn)
+        return any(unmapped)
 
     return syscall(world, "reclaim", call)
 

@@ -4,10 +4,12 @@
 What is written there by any code, of either language, is found so without its help. ::
 
     struct mm_struct   tlb_gen, cpu_bitmap, tlb_flush_pending     an object each
-                       everything else, and the VMAs              one object, "rest"
+                       VMAs and what write-locks them             one object, "vmas"
+                       sizes of what is mapped                    one object, "total_vm"
+                       everything else, and whether it is used    one object, "rest"
     struct cpu         an object each; what RCU looks at is one
     struct mmu_gather  one object of its CPU
-    struct kernel      RCU's state is one object; everything else is one
+    struct kernel      RCU's state is one object, the last ctx_id is; everything else is one
 """
 
 from __future__ import annotations
@@ -37,11 +39,21 @@ NOT_ACCESSES: Final = frozenset(
 )
 """Fields whose change is no access, or one that is told otherwise."""
 
-ADDED: Final = frozenset(["tlb_flush_pending"])
-"""Fields that locked instructions add to or take from, without a look at the sum: in any order."""
+SIZES: Final = frozenset(["total_vm", "data_vm", "exec_vm", "stack_vm"])
+"""Pages of VMAs of a kind: a sum, which only who holds mmap_lock for writing looks at."""
 
-MM_FIELDS: Final = ("tlb_gen", "cpu_bitmap", "tlb_flush_pending")
-"""Fields of an mm that CPUs use without a lock: who reads them says so."""
+ADDED: Final = SIZES | {"tlb_flush_pending"}
+"""Fields that are added to or taken from without a look at the sum: in any order."""
+
+MM_GROUPS: Final = {
+    **{name: name for name in ("tlb_gen", "cpu_bitmap", "tlb_flush_pending", "page_table_lock")},
+    **dict.fromkeys(("vmas", "mm_lock_seq"), "vmas"),
+    **dict.fromkeys(SIZES, "total_vm"),
+}
+"""Fields of an mm that not every step may have read. Those that CPUs use without a lock: who reads
+them says so. VMAs and sizes are changed by who holds mmap_lock for writing, and what is changed of
+a VMA by who has locked that too: all who hold one of these locks are ordered by it, so only who
+looks without one says so (lock_vma_under_rcu())."""
 
 CPU_GROUPS: Final = {
     **dict.fromkeys(("rcu_nesting", "rcu_watching"), "rcu"),
@@ -53,8 +65,7 @@ CPU_GROUPS: Final = {
 
 def mm_object(mm: MmStruct, field: str) -> Hashable:
     """The object that a field of an mm is, or belongs to."""
-    own = field in MM_FIELDS or field == "page_table_lock"
-    return ("mm", int(mm.c.ctx_id), field if own else "rest")
+    return ("mm", int(mm.c.ctx_id), MM_GROUPS.get(field, "rest"))
 
 
 def cpu_object(cpu: Cpu, field: str) -> Hashable:
@@ -64,6 +75,8 @@ def cpu_object(cpu: Cpu, field: str) -> Hashable:
 
 KERNEL_REST: Final = ("kernel", "rest")
 RCU: Final = ("rcu",)
+MMS: Final = ("mms",)
+"""The list of all mms: read by who goes through it (Kernel.mms)."""
 
 
 class StructDiff:
@@ -118,6 +131,37 @@ class ValueDiff:
             yield self._what, "", before, now
 
 
+class AnonVmaDiff:
+    """Which anon_vma each VMA has: one that stays may get one while mmap_lock is held for reading.
+    What comes and goes is told by diffs_of_mm().
+    """
+
+    __slots__ = ("_mm", "_value", "_what")
+
+    def __init__(self, mm: MmStruct) -> None:
+        self._mm = mm
+        self._what = mm_object(mm, "anon_vma")
+        self._value = self._ask()
+
+    def _ask(self) -> dict[int, int]:
+        index = self._mm.c.vmas
+        return {int(v.vm_start): int(v.anon_vma) for v in index.vma[0 : index.nr]}
+
+    def changes(self) -> Iterator[Change]:
+        """What changed since the last look."""
+        now = self._ask()
+        if now == self._value:
+            return
+        before, self._value = self._value, now
+        for start in sorted(now.keys() & before.keys()):
+            if now[start] != before[start]:
+                yield self._what, f"anon_vma of {start:#x}", before[start], now[start]
+
+
+Diff = StructDiff | ValueDiff | AnonVmaDiff
+"""What finds the changes of some objects."""
+
+
 def _fields(c: Any) -> list[str]:
     """The fields of a struct that are looked at: no pointers, which differ from run to run."""
     return [
@@ -127,8 +171,8 @@ def _fields(c: Any) -> list[str]:
     ]
 
 
-def diffs_of_mm(mm: MmStruct) -> list[StructDiff | ValueDiff]:
-    """What of an mm is looked at: its struct, and its VMAs."""
+def diffs_of_mm(mm: MmStruct) -> list[Diff]:
+    """What of an mm is looked at: its struct, its VMAs, and whether it has users."""
 
     def vmas() -> Hashable:
         index = mm.c.vmas
@@ -138,10 +182,15 @@ def diffs_of_mm(mm: MmStruct) -> list[StructDiff | ValueDiff]:
         )
 
     objects = {name: mm_object(mm, name) for name in _fields(mm.c)}
-    return [StructDiff(mm.c, objects), ValueDiff(mm_object(mm, "vmas"), vmas)]
+    return [
+        StructDiff(mm.c, objects),
+        ValueDiff(mm_object(mm, "vmas"), vmas),
+        ValueDiff(mm_object(mm, "mm_users"), lambda: mm.mm_users),
+        AnonVmaDiff(mm),
+    ]
 
 
-def diffs_of_cpu(cpu: Cpu) -> list[StructDiff | ValueDiff]:
+def diffs_of_cpu(cpu: Cpu) -> list[Diff]:
     """What of a CPU is looked at: its struct, and what its gather has."""
 
     def gather() -> Hashable:
@@ -155,8 +204,9 @@ def diffs_of_cpu(cpu: Cpu) -> list[StructDiff | ValueDiff]:
     ]
 
 
-def diffs_of_kernel(kernel: Kernel) -> list[StructDiff | ValueDiff]:
+def diffs_of_kernel(kernel: Kernel) -> list[Diff]:
     """What of the kernel itself is looked at."""
     objects: dict[str, Hashable] = dict.fromkeys(_fields(kernel.c), KERNEL_REST)
     objects["rcu"] = RCU
+    objects["last_mm_ctx_id"] = ("last_mm_ctx_id",)
     return [StructDiff(kernel.c, objects)]

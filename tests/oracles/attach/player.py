@@ -442,7 +442,7 @@ class Player:
             return number
         if len(about) == 4 and about[0] in (UC_MEM_FETCH_UNMAPPED, UC_MEM_FETCH_PROT):
             self.look_behind_fetch(about[1])
-        if self.resumed and ("unmapped" in hook["kind"] or "prot" in hook["kind"]):
+        if self.resumed and hook["kind"].startswith("mem_"):
             self.end_here("stale_rip")
         glance = self.uc.reg_read_batch(_GLANCE_IDS) if hook["look"] else ()
         self.note(f"hook {ident} {hook['kind']}", *about, *glance)

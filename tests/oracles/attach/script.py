@@ -259,6 +259,12 @@ class Writer:
         self.world.dirty = True
         return ["hook", hook]
 
+    def unhook(self) -> Op:
+        """Delete a hook; translated code may call a CODE or BLOCK hook on."""
+        ident, kind = self.random.choice(self.world.hooks)
+        self.world.dirty |= kind in ("code", "block")
+        return ["unhook", ident]
+
     def _hook_range(self, kind: str) -> tuple[int, int]:
         random = self.random
         if random.random() < 0.6 or kind.startswith("insn") or kind == "intr":
@@ -474,7 +480,7 @@ class Writer:
         if choice < 0.3:
             return [self.hook()]
         if choice < 0.36 and world.hooks:
-            return [["unhook", random.choice(world.hooks)[0]]]
+            return [self.unhook()]
         if choice < 0.42:
             world.saved += 1
             return [["save", world.saved - 1]]
