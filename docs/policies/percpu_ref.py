@@ -28,7 +28,7 @@ from mmu.linux.locks import pmd_lock, pmd_unlock
 from mmu.linux.mmu_gather import Gather
 from mmu.linux.pgtable import entry_pfn
 from mmu.linux.rcu import rcu_read_lock, rcu_read_unlock
-from mmu.linux.shared import Atomic, PerCpu, local_irqs_off
+from mmu.linux.shared import Atomic, PerCpu, local_irqs_off, smp_mb
 from mmu.linux.smp import smp_call_function
 from mmu.linux.state import Kernel, MmStruct
 from mmu.twin import EntryPa
@@ -100,6 +100,7 @@ class PerCpuRef(FreeTablesPolicy):
         if holder is Holder.ENTRIES and not ref.maybe_empty.read():
             ref.maybe_empty.set(1)
         if self.add(table, -nr, holder):
+            self.let_all_see()
             if ref.maybe_empty.read() and ref.count.sum() == 0:
                 self.kill(mm, tlb, table, addr)
             rcu_read_unlock(self.kernel)
@@ -135,6 +136,12 @@ class PerCpuRef(FreeTablesPolicy):
             pmd_unlock(mm, pmd)
         else:
             self.free_and_unlock(mm, tlb, pmd, addr)
+
+    def let_all_see(self) -> None:
+        """An addition to a counter is no locked instruction: of two CPUs that drop the last two
+        references, each could add up what the other one had before.
+        """
+        smp_mb(self.kernel)
 
     def stop_counting(self) -> None:
         """Wait until no CPU can still be between looking at ``live`` and changing its counter."""

@@ -11,6 +11,7 @@ from types import TracebackType
 
 from mmu.linux.bug import Bug
 from mmu.linux.smp import local_irqs_off as local_irqs_off
+from mmu.linux.smp import smp_mb as smp_mb
 from mmu.linux.state import Kernel
 
 

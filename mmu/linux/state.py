@@ -119,6 +119,9 @@ class TablePolicy(Protocol):
     def frame_freed(self, table: int) -> None:
         """See FreeTablesPolicy."""
 
+    def kept(self, table: int) -> int:
+        """See FreeTablesPolicy."""
+
     def task_work(self) -> None:
         """See FreeTablesPolicy."""
 

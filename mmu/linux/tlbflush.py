@@ -34,7 +34,7 @@ from mmu.linux.global_asid import (
 )
 from mmu.linux.mm_count import mmdrop, mmgrab
 from mmu.linux.pgtable import PMD_SHIFT, TLB_FLUSH_ALL, P, ptep_get_and_clear
-from mmu.linux.smp import local_irqs_off, on_each_cpu_cond_mask
+from mmu.linux.smp import local_irqs_off, on_each_cpu_cond_mask, smp_mb
 from mmu.linux.state import HZ, LOADED_MM_SWITCHING, Cpu, Kernel, MmStruct, mm_of
 from mmu.linux.tracepoint import Span, emit
 from mmu.twin import EntryPa
@@ -175,11 +175,6 @@ def _begin_switching(cpu: Cpu, next_mm: MmStruct | None) -> None:
             next_mm.c.cpu_bitmap |= 1 << cpu.id
             return
     smp_mb(kernel)
-
-
-def smp_mb(kernel: Kernel) -> None:
-    """A full barrier: what this CPU stored is seen by all before it loads anything more."""
-    kernel.smp_mb()
 
 
 def _pgd_of(kernel: Kernel, mm: MmStruct | None) -> int:

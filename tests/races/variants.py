@@ -410,7 +410,8 @@ class NoBarrier(Variant):
 
     scenarios = ("flush-switch-page", "lazy-zap-page")
     models = ("tso",)
-    seen = "stale translation"
+    policies = (RCU,)
+    seen = "a free frame is used|translation is used after its flush"
 
     @replaces(tlbflush)
     def smp_mb(_kernel: Any) -> None:

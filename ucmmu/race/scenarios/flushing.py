@@ -24,6 +24,11 @@ def _known_to_both(world: RaceWorld) -> None:
         world.write(BASE)()
 
 
+def _loads(world: RaceWorld) -> do.Actor:
+    """A user reads the page, and again after a while."""
+    return do.in_order(do.load(world, BASE), do.user(world), do.load(world, BASE))
+
+
 def lazy_zap(world: RaceWorld) -> Actors:
     """CPU 1 becomes lazy, and comes back; what it has cached must not lead to what was freed."""
     _known_to_both(world)
@@ -39,7 +44,7 @@ def lazy_zap_page(world: RaceWorld) -> Actors:
     """The table keeps an entry: a lazy CPU is spared, and catches up when it comes back."""
     world.run_on(0)
     world.write(OTHER)()
-    return lazy_zap(world)
+    return {**lazy_zap(world), 1: do.in_order(do.lazy(world), _loads(world))}
 
 
 def lazy_guard(world: RaceWorld) -> Actors:
@@ -63,7 +68,7 @@ def switch_zap(world: RaceWorld) -> Actors:
 def load_zap(world: RaceWorld) -> Actors:
     """A user on CPU 1 reads what CPU 0 zaps, before, during and after."""
     _known_to_both(world)
-    return {0: do.zap(world, BASE), 1: do.in_order(do.load(world, BASE), do.load(world, BASE))}
+    return {0: do.zap(world, BASE), 1: _loads(world)}
 
 
 def gup(op: Callable[[RaceWorld], object], with_guard: bool = False) -> Callable[..., Actors]:
@@ -92,7 +97,7 @@ def mprotect_load(world: RaceWorld) -> Actors:
     _known_to_both(world)
     return {
         0: do.mprotect(world, BASE, PROT_READ),
-        1: do.in_order(do.load(world, BASE), do.load(world, BASE)),
+        1: _loads(world),
     }
 
 
@@ -161,7 +166,7 @@ SCENARIOS: Final = (
     ),
     Scenario(
         "lazy-zap-page",
-        ("zap", "lazy, load"),
+        ("zap", "lazy, load, load"),
         "no table is freed: a lazy CPU is spared, and catches up with the flush as it comes back",
         "F13",
         lazy_zap_page,
