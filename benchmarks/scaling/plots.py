@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,13 +18,10 @@ COLOURS: Final = {
 STYLE: Final = {"svg.hashsalt": "ucmmu", "svg.fonttype": "none", "font.size": 8}
 
 
-def write_plots(results: dict[str, Any], folder: Path, say: Callable[[str], None]) -> None:
-    """Write the figures into ``folder``; where matplotlib is not installed, say so."""
-    try:
-        import matplotlib as mpl
-    except ImportError:
-        say("no plots: matplotlib is not here (pip install 'ucmmu[plots]')")
-        return
+def write_plots(results: dict[str, Any], folder: Path) -> None:
+    """Write the figures into ``folder``. Needs matplotlib."""
+    import matplotlib as mpl
+
     mpl.use("Agg")
     folder.mkdir(parents=True, exist_ok=True)
     with mpl.rc_context(STYLE):

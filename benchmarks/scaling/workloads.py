@@ -54,6 +54,8 @@ class Workload:
     rounds: float
     """Of each thread, after a warm-up of one and a quarter."""
     seed: int = 0
+    calls: int = 1
+    """Of MADV_DONTNEED, by which the pages of an area are given back."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,7 @@ def simulate(workload: Workload, parameters: Parameters) -> Figures:
     one = Line(machine)
     for cpu in machine.cpus:
         vma = one if workload.vmas is Vmas.ONE else Line(machine)
-        machine.env.process(_thread(cpu, areas, vma))
+        machine.env.process(_thread(cpu, areas, vma, workload.calls))
     a_round = areas.faults_in_a_round()
     machine.run_faults(5 * a_round * workload.cpus // 4)
     since, transfers = machine.env.now, machine.transfers
@@ -161,7 +163,7 @@ class Areas:
         return [(slot, range(first, end)) for slot in turned]
 
 
-def _thread(cpu: Cpu, areas: Areas, vma: Line) -> Steps:
+def _thread(cpu: Cpu, areas: Areas, vma: Line, calls: int) -> Steps:
     machine, parameters = cpu.machine, cpu.machine.parameters
     a_page = parameters.fault + parameters.zap_page
     yield machine.env.timeout(cpu.random.random() * a_page * areas.faults_in_a_round())
@@ -174,7 +176,13 @@ def _thread(cpu: Cpu, areas: Areas, vma: Line) -> Steps:
                 if machine.stopped:
                     return
         for slot, pages in parts:
-            yield from _madvise(cpu, slot, pages, vma)
+            for piece in _pieces(pages, calls):
+                yield from _madvise(cpu, slot, piece, vma)
+
+
+def _pieces(pages: range, number: int) -> list[range]:
+    size = -(-len(pages) // number)
+    return [pages[at : at + size] for at in range(0, len(pages), size)]
 
 
 def _lock_alone(parameters: Parameters) -> float:

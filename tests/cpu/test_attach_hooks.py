@@ -175,7 +175,7 @@ def apart(case: Case, fidelity: str | None = None, door: str = "uc") -> list[Any
     pid = os.fork()
     if not pid:
         faulthandler.disable()
-        signal.alarm(20)
+        signal.setitimer(signal.ITIMER_PROF, 20)
         try:
             result = case.run(fidelity, door)
         except BaseException as error:

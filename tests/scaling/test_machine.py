@@ -129,6 +129,7 @@ def test_readers_share_a_line_until_it_is_modified():
 def test_a_far_cluster_takes_longer():
     machine = Machine(16, PLAIN.replace(far=3, cluster=8))
     assert (machine.transfer(0, 7), machine.transfer(7, 8)) == (50, 150)
+    assert (machine.hand_off(0, 7), machine.hand_off(7, 8)) == (60, 180)
 
 
 def test_an_interrupt_costs_a_cpu_that_works_and_not_one_that_waits():

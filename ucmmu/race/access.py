@@ -31,10 +31,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final
+from itertools import takewhile
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from mmu._native import lib
 from mmu.linux.state import Cpu, Kernel, MmStruct
+from mmu.memory import Memory
 from mmu.units import PAGE_SHIFT
 from ucmmu.race.fields import Fields
 from ucmmu.race.program import EVERYTHING, StepAccess
@@ -66,7 +68,7 @@ _LOCAL_FIELDS: Final = frozenset(
 )
 """Fields of a CPU whose change makes no other CPU look for its stores."""
 
-_FOUND: Final = ADDED | {"irqs"}
+_FOUND: Final = ADDED | {"irqs", "rcu_watching"}
 """Fields that count as written only if the step leaves them otherwise than they were."""
 
 _CELLS: Final = frozenset(["flags", "_refcount", "_mapcount", "ptl", "pte_refcount"])
@@ -91,6 +93,15 @@ def describe(what: Object) -> str:
     if kind == "tlb":
         return f"the TLB of CPU {rest[0]}"
     return " ".join(map(str, (kind, *rest)))
+
+
+class Found(NamedTuple):
+    """What only the first time that a step is taken is found out."""
+
+    drained: bool
+    """Its end had the CPU's stores reach memory."""
+    known: frozenset[Object]
+    """What its CPU knows of after it."""
 
 
 class Watch:
@@ -131,6 +142,8 @@ class Watch:
         self._plain: set[Object] = set()
         self._stores = [0] * len(kernel.cpus)
         self._fields = Fields()
+        self._drained = False
+        self._behind = False  # what steps taken again changed of structs was not looked at yet
         self._quiet_frame = -1
         self._changed: set[int] = set()
         """CPUs whose operation changed a table entry that was present."""
@@ -162,6 +175,12 @@ class Watch:
 
     def begin_step(self, cpu: int, *, interrupt: bool = False) -> None:
         """CPU ``cpu`` goes on from here, or takes an ``interrupt``."""
+        if self._behind:
+            self._catch_up()
+        self.begin_again(cpu, interrupt=interrupt)
+
+    def begin_again(self, cpu: int, *, interrupt: bool = False) -> None:
+        """CPU ``cpu`` takes a step again that it took in an earlier run: until end_again()."""
         self._cpu = cpu
         self._known = {KERNEL_REST} if interrupt else self._always[cpu]
         self._reads, self._writes = set(), set()
@@ -188,7 +207,8 @@ class Watch:
                 (self._adds if adds else self._writes).add(what)
                 local = field in _LOCAL_FIELDS and what[:2] == own  # type: ignore[index]
                 drains = drains or not (local or what in self._fenced)
-        if drains and self.buffers:
+        self._drained = drains and bool(self.buffers)
+        if self._drained:
             self._drain_now(self._cpu)
         self._knows_loaded()
         self._reads |= self._known
@@ -207,6 +227,27 @@ class Watch:
             frees=frozenset(self._frees),
             everything=self._everything,
         )
+
+    def found(self) -> Found:
+        """What end_step() came to that end_again() is to know."""
+        return Found(self._drained, frozenset(self._known))
+
+    def end_again(self, found: Found) -> None:
+        """It stops, where end_step() stopped it; ``found`` is what that came to."""
+        self.active = False
+        self._meet_mms()
+        self._known |= found.known
+        if found.drained:
+            self._drain_now(self._cpu)
+        self._behind = True
+
+    def _catch_up(self) -> None:
+        """Have state_hash, and what structs are compared with, as of now."""
+        self._behind = False
+        mix = self.memory.mix
+        for diff in self._diffs:
+            for what, field, before, now in diff.changes():
+                mix((what, field), before, now)
 
     def waits_of(self, cpu: Cpu, ready: Callable[[], bool]) -> StepAccess:
         """What a CPU waits for that goes on when it is ``ready``: what that looks at."""
@@ -236,6 +277,10 @@ class Watch:
         self._commit(*self.buffers[cpu].drain())
         return access
 
+    def drain_again(self, cpu: int) -> None:
+        """drain_step(), again."""
+        self._commit(*self.buffers[cpu].drain())
+
     def next_drain(self, cpu: int) -> StepAccess | None:
         """What drain_step() would touch now; None if no store waits."""
         what, value = next(iter(self.buffers[cpu]), (None, 0))
@@ -255,6 +300,8 @@ class Watch:
         """A hash of all that CPUs share, what waits in store buffers too; equal states have equal
         ones.
         """
+        if self._behind:
+            self._catch_up()
         waiting = tuple(tuple(buffer) for buffer in self.buffers)
         return self.memory.state_hash ^ hash(waiting)
 
@@ -279,6 +326,18 @@ class Watch:
         if not any(self.buffers):
             return self.memory.words[words.start >> 3 : words.stop + 7 >> 3].tolist()
         return [self._value(word) for word in words]
+
+    def load_zeros(self, words: range, frame: int) -> int:
+        """See MemoryWatch: one word after the other, where a step has one or may see a store that
+        waits.
+        """
+        if self.fine or any(self.buffers):
+            zeros = takewhile(lambda word: not self.load(word, frame), words)
+            return sum(1 for _ in zeros)
+        nr = Memory.nr_zero_words(self.memory, words.start, len(words))
+        if words:
+            self.load_block(words[: nr + 1], frame)
+        return nr
 
     def _value(self, what: Object) -> int:
         if self.buffers:

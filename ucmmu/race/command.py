@@ -183,7 +183,7 @@ def _explore(
     tasks: Sequence[Task], jobs: int, seconds: float | None
 ) -> tuple[list[Result], list[int]]:
     """The results, and the signals by which the user ended it: what was not done then is
-    unfinished. ``seconds`` are for all: each task that begins has its share of what is left.
+    unfinished. ``seconds`` are for all.
     """
     results: list[Result] = []
     with stops_noted() as stops, Progress("race") as progress:
@@ -191,6 +191,8 @@ def _explore(
         for result in run_all(tasks, jobs, meter, seconds):
             results.append(result)
             meter.done += 1
+    order = {setting: number for number, (setting, _) in enumerate(tasks)}
+    results.sort(key=lambda result: order[result.setting])
     return results, stops
 
 

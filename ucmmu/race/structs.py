@@ -7,7 +7,7 @@ What is written there by any code, of either language, is found so without its h
                        VMAs and what write-locks them             one object, "vmas"
                        sizes of what is mapped                    one object, "total_vm"
                        everything else, and whether it is used    one object, "rest"
-    struct cpu         an object each; what RCU looks at is one
+    struct cpu         an object each; what the TLB has of which mm is one
     struct mmu_gather  one object of its CPU
     struct kernel      RCU's state is one object, the last ctx_id is; everything else is one
 """
@@ -56,7 +56,6 @@ a VMA by who has locked that too: all who hold one of these locks are ordered by
 looks without one says so (lock_vma_under_rcu())."""
 
 CPU_GROUPS: Final = {
-    **dict.fromkeys(("rcu_nesting", "rcu_watching"), "rcu"),
     "irqs_disabled": "irqs",
     **dict.fromkeys(("ctxs", "loaded_mm_asid", "next_asid"), "tlbstate"),
 }

@@ -413,7 +413,6 @@ SCENARIOS: Final = (
         "reclaim comes to an entry whose VMA goes",
         "F9",
         rmap_munmap,
-        COUNTED,
     ),
     Scenario(
         "rmap-zap-fault",
