@@ -11,7 +11,7 @@ from mmu.linux.mman import MADV_GUARD_INSTALL
 from mmu.linux.tlbflush import switch_mm
 from ucmmu.race import operations as do
 from ucmmu.race.scenario import COUNTED, Actors, Scenario
-from ucmmu.race.world import BASE, PAGE_SIZE, RaceWorld
+from ucmmu.race.world import BASE, PAGE_SIZE, Actor, RaceWorld
 
 OTHER: Final = BASE + PAGE_SIZE
 PROT_READ: Final = 1
@@ -24,7 +24,7 @@ def _known_to_both(world: RaceWorld) -> None:
         world.write(BASE)()
 
 
-def _loads(world: RaceWorld) -> do.Actor:
+def _loads(world: RaceWorld) -> Actor:
     """A user reads the page, and again after a while."""
     return do.in_order(do.load(world, BASE), do.user(world), do.load(world, BASE))
 
