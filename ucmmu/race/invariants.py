@@ -138,7 +138,7 @@ class Invariants:
         self._before: dict[int, int] = {}  # the table that stood in an entry last
         self._touched: set[int] = set()
         self._visits: defaultdict[int, Counter[Hashable]] = defaultdict(Counter)
-        self._hears = {
+        self._hears: dict[int, Callable[[int, int, int, int], None]] = {
             **{EVENT_ID[f"{name}_{what}"]: self._refer for name in _NAMES for what in _REFERENCES},
             **{EVENT_ID[f"set_{name}"]: self._set_entry for name in _NAMES},
             **{
