@@ -89,6 +89,11 @@ def load(world: RaceWorld, addr: int, mm: Mm | None = None) -> Actor:
     return lambda: world.load(mm or world.mm, addr)
 
 
+def user(world: RaceWorld) -> Actor:
+    """User code that touches no memory: other CPUs may go on meanwhile."""
+    return lambda: world.kernel.point("user")
+
+
 # Zaps.
 
 

@@ -496,6 +496,7 @@ class Player:
         """An operation in a hook; its failure is logged, what it means to raise is raised."""
         if op[0] == "raise":
             self.stopped = True
+            self.stopped_by_insn |= self.in_insn
             raise HookError(op[1])
         if self.crashes_plain(op):
             self.note("left out", op[0])
