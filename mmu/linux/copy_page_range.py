@@ -28,8 +28,8 @@ from mmu.linux.pgtable import (
     has_pud_table,
     hole_end,
     mm_counter,
+    not_none,
     pmd_none,
-    pte_none,
     pte_present,
     pte_table,
     ptep_set_wrprotect,
@@ -154,11 +154,9 @@ def _copy_ptes(
     """Copy the entries of [start, end); how many there were. A guard marker is copied as it is."""
     rss = [0] * lib.NR_MM_RSS
     copied = 0
-    for addr in range(start, end, PAGE_SIZE):
-        offset = (addr - start) // PAGE_SIZE * 8
+    for at in not_none(src.memory, src_pte, (end - start) // PAGE_SIZE):
+        addr, offset = start + at * PAGE_SIZE, at * 8
         value = src.memory.read_u64(src_pte + offset)
-        if pte_none(value):
-            continue
         if pte_present(value):
             value = _copy_present_pte(src, addr, EntryPa(src_pte + offset), vm_flags, rss)
         set_pte_at(dst, addr, EntryPa(dst_pte + offset), value)

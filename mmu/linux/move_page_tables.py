@@ -16,8 +16,8 @@ from mmu.linux.pgtable import (
     PMD_MASK,
     PMD_SIZE,
     P,
+    not_none,
     pmd_none,
-    pte_none,
     pte_table,
     xchg_pmd,
 )
@@ -188,11 +188,9 @@ def _move_locked(
 ) -> int:
     """Move entries, and flush if one was present; how many there were."""
     moved, force_flush = 0, False
-    for offset in range(0, extent, PAGE_SIZE):
-        at = offset >> PAGE_SHIFT - 3
+    for number in not_none(mm.memory, old_pte, extent // PAGE_SIZE):
+        offset, at = number * PAGE_SIZE, number * 8
         value = mm.memory.read_u64(old_pte + at)
-        if pte_none(value):
-            continue
         engine.set_pte_at(mm, old_addr + offset, EntryPa(old_pte + at), 0)
         engine.set_pte_at(mm, new_addr + offset, EntryPa(new_pte + at), value)
         force_flush = force_flush or bool(value & P)

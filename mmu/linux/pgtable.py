@@ -34,6 +34,8 @@ from mmu.twin import EntryPa
 from mmu.units import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, U64
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from mmu._native import struct_page
     from mmu.memory import Memory
 
@@ -72,6 +74,18 @@ def pmd_none(value: int) -> bool:
 def pmd_huge(value: int) -> bool:
     """Whether an entry maps a large page itself (P and PS set) instead of referring to a table."""
     return value & (P | PS) == P | PS
+
+
+def not_none(memory: Memory, pte: int, nr: int) -> Iterator[int]:
+    """Which of nr PTEs from guest-physical pte on are not none, from 0 up; each is looked at when
+    it is asked for.
+    """
+    at = 0
+    while at < nr:
+        at += memory.nr_zero_words(pte + at * 8, nr - at)
+        if at < nr:
+            yield at
+            at += 1
 
 
 def pte_none(value: int) -> bool:

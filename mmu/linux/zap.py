@@ -26,8 +26,8 @@ from mmu.linux.pgtable import (
     hole_end,
     is_guard_pte_marker,
     mm_counter,
+    not_none,
     pmd_none,
-    pte_none,
     pte_present,
     ptep_get_and_clear,
     table_entry,
@@ -132,23 +132,23 @@ def _zap_stretch(
     """Clear under one hold of the PTE lock; where it ended, entries cleared and left, whether the
     gather is full.
     """
-    mm = tlb.mm
+    mm, memory = tlb.mm, tlb.mm.memory
     pte: int = table_entry(table, addr)
     rss = [0] * lib.NR_MM_RSS
     cleared, skipped, full = 0, 0, False
-    while addr < end and not full:
-        value = mm.memory.read_u64(pte)
-        if not pte_none(value) and _zap_skips(mm, value, details):
+    for at in not_none(memory, pte, (end - addr) // PAGE_SIZE):
+        if _zap_skips(mm, memory.read_u64(pte + at * 8), details):
             skipped += 1
-        elif not pte_none(value):
-            full = _zap_pte(tlb, EntryPa(pte), addr, rss)
-            cleared += 1
-        addr += PAGE_SIZE
-        pte += 8
+            continue
+        full = _zap_pte(tlb, EntryPa(pte + at * 8), addr + at * PAGE_SIZE, rss)
+        cleared += 1
+        if full:
+            end = addr + (at + 1) * PAGE_SIZE
+            break
     for member, nr in enumerate(rss):
         if nr:
             add_mm_counter(mm, member, nr)
-    return addr, cleared, skipped, full
+    return end, cleared, skipped, full
 
 
 def _zap_skips(mm: MmStruct, value: int, details: int) -> bool:

@@ -167,6 +167,11 @@ class Memory:
         """Copy n bytes out, from guest-physical pa on."""
         return bytes(ffi.buffer(self.c.ram + self._offset(pa, n), n))
 
+    def nr_zero_words(self, pa: int, nr: int) -> int:
+        """How many aligned words from guest-physical pa on are 0 before one that is not, or nr."""
+        data = ffi.buffer(self.c.ram + self._offset(pa, nr * 8), nr * 8)[:]
+        return (len(data) - len(data.lstrip(b"\0"))) >> 3
+
     def view(self, pa: int, n: int) -> memoryview:
         """The n bytes from guest-physical pa on, to be read and written in place."""
         offset = self._offset(pa, n)

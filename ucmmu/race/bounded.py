@@ -130,7 +130,6 @@ class Bounded(Exploration):
             taken = node.taken
             assert taken is not None
             free = node.chosen == node.running or not self._cpus >> node.chosen & 1
-            free = free and self._cpus.bit_count() <= 2
             if free and not (node.waits is not None and taken.conflict(node.waits)):
                 node.sleep[node.chosen] = taken
             if self._choose(node, node.todo & node.enabled & ~node.done):

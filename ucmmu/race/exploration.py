@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from ucmmu.race.happens import Event, Happens, Masks, Objects
-from ucmmu.race.program import EVERYTHING, Actor, Kind, MakeProgram
+from ucmmu.race.program import EVERYTHING, Actor, Kind, MakeProgram, Step, TakesAgain
 from ucmmu.race.run import End, Run
 
 
@@ -40,6 +40,7 @@ class Exploration(ABC):
         self._happens = Happens(())
         self._races: list[tuple[Event, list[int]]] = []
         self._disabled: list[tuple[int, Event]] = []
+        self._steps: list[Step] = []  # of the last run, as far as the next one follows it
         self._begun = False
 
     def next_run(self) -> Told | None:
@@ -48,6 +49,7 @@ class Exploration(ABC):
             return None
         self._races.clear()
         self._disabled.clear()
+        del self._steps[len(self._happens.events) :]
         run = Run(self._make, self._max_steps)
         if not self._begun:
             self._begun = True
@@ -79,6 +81,8 @@ class Exploration(ABC):
     def _step(self, run: Run, actor: int, enabled: int) -> Masks:
         """Take a step, or take it again, and note what it races with."""
         place, happens = len(run.steps), self._happens
+        if place < len(self._steps) and run.takes_again is not None:
+            return self._step_again(run, run.takes_again)
         step = run.step(run.actors[actor])
         masks = self._objects.masks(EVERYTHING if step is None else step.access)
         if place < len(happens.events):
@@ -87,7 +91,16 @@ class Exploration(ABC):
         elif step is not None:
             races = self._note(actor, masks, enabled)
             self._races.append((happens.events[place], races))
+            self._steps.append(step)
         return masks
+
+    def _step_again(self, run: Run, program: TakesAgain) -> Masks:
+        place = len(run.steps)
+        step = self._steps[place]
+        same = run.again(step)
+        if not same or (place == len(self._steps) - 1 and not program.came_to(step)):
+            raise NotDeterministic(_difference(run))
+        return self._happens.events[place].masks
 
     def _note(self, actor: int, masks: Masks, enabled: int) -> list[int]:
         return self._happens.add(actor, masks, enabled)

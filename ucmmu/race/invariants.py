@@ -39,6 +39,10 @@ _POLICY: Final = 2
 _SAME_STATE: Final = 32  # times that a CPU may come to one point and find nothing new
 
 
+Place = tuple[str, "frozenset[Hashable]", int]
+"""Where a step came to: the point, what the step read, and the hash of the state."""
+
+
 class Reason(Enum):
     """What is wrong; the value says it in words."""
 
@@ -257,9 +261,9 @@ class Invariants:
 
     def after_step(
         self, cpu: int, label: str, access: StepAccess, frame: FrameType | None = None
-    ) -> None:
+    ) -> Place:
         """CPU ``cpu`` stopped at the point ``label``; the step before it touched ``access``.
-        ``frame`` is where its code goes on.
+        ``frame`` is where its code goes on. Returns what after_step_again() is to know.
         """
         self.kernel.check()
         if self.counted:
@@ -268,8 +272,18 @@ class Invariants:
                 self._check_count(table)
         self._touched.clear()
         self._check_translations()
+        here = (label, access.reads, self.watch.state_hash)
         if frame is not None:
-            self._check_progress(cpu, label, access, frame)
+            self._check_progress(cpu, here, frame)
+        return here
+
+    def after_step_again(self, cpu: int, here: Place, frame: FrameType | None) -> None:
+        """As after_step(), which returned ``here``, of a step that passed its checks before: only
+        what those of later steps need is noted.
+        """
+        self._touched.clear()
+        if frame is not None:
+            self._check_progress(cpu, here, frame)
 
     def _check_count(self, table: int) -> None:
         found = self.tables[table]
@@ -293,19 +307,18 @@ class Invariants:
             if check is not None and (check.nr_used or check.nr_may):
                 raise RaceViolation(Reason.STALE, f"on CPU {cpu.id}: {check.uses()[0]}")
 
-    def _check_progress(self, cpu: int, label: str, access: StepAccess, frame: FrameType) -> None:
+    def _check_progress(self, cpu: int, here: Place, frame: FrameType) -> None:
         """Coming to one point again and again, by the same reads, with nothing changed in between,
         neither what CPUs share nor the code's own numbers, is a wait that only another CPU can end.
         """
-        here: Hashable = (label, access.reads, self.watch.state_hash)
         visits = self._visits[cpu]
         visits[here] += 1
         if visits[here] <= _SAME_STATE:
             return
-        here = (here, tuple(_locals(frame)))
-        visits[here] += 1
-        if visits[here] > _SAME_STATE:
-            raise RaceViolation(Reason.UNBOUNDED, f"CPU {cpu} comes to {label} again and again")
+        code = (here, tuple(_locals(frame)))
+        visits[code] += 1
+        if visits[code] > _SAME_STATE:
+            raise RaceViolation(Reason.UNBOUNDED, f"CPU {cpu} comes to {here[0]} again and again")
 
     def end_of_operation(self, cpu: int) -> None:
         """CPU ``cpu`` goes back to user mode."""

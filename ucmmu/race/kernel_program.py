@@ -6,15 +6,26 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from contextlib import redirect_stderr
 from io import StringIO
+from types import FrameType
+from typing import NamedTuple
 
 from mmu.linux.state import Cpu
-from ucmmu.race.access import Watch
+from ucmmu.race.access import Found, Watch
 from ucmmu.race.interleaving import Interleaving
-from ucmmu.race.invariants import Invariants
+from ucmmu.race.invariants import Invariants, Place
 from ucmmu.race.program import EVERYTHING, Actor, Kind, Step, StepAccess
 from ucmmu.race.watched import WatchedMemory
 from ucmmu.race.world import Actor as Act
 from ucmmu.race.world import RaceWorld
+
+
+class _Known(NamedTuple):
+    """What of a step is not found out again when it is taken again."""
+
+    place: Place
+    """See Invariants.after_step()."""
+    found: Found
+    """See Watch.end_again(); of no meaning for a drain."""
 
 
 class KernelProgram(Interleaving):
@@ -101,11 +112,46 @@ class KernelProgram(Interleaving):
                     watch.looks_at(("cpu", number, "nr_calls"))
                 access = watch.end_step()
         assert self.invariants is not None
-        frame = None
-        if actor.kind is Kind.CPU and not self._actors[number].ended:
-            frame = self._actors[number].greenlet.gr_frame
-        self.invariants.after_step(number, label, access, frame)
-        return Step(actor, label, access)
+        frame = self._frame_of(actor)
+        place = self.invariants.after_step(number, label, access, frame)
+        return Step(actor, label, access, known=_Known(place, watch.found()))
+
+    def again(self, step: Step) -> str:
+        """See TakesAgain."""
+        try:
+            return self._again(step)
+        finally:
+            if self.on_step is not None:
+                self.on_step()
+
+    def _again(self, step: Step) -> str:
+        actor, watch, known = step.actor, self.watch, step.known
+        number = actor.cpu
+        if watch is None or not isinstance(known, _Known):
+            return self._step_of(actor).label
+        if actor.kind is Kind.DRAIN:
+            watch.drain_again(number)
+            return "drain"
+        watch.begin_again(number, interrupt=actor.kind is Kind.INTERRUPT)
+        try:
+            label = self._go_on(actor)
+        finally:
+            watch.end_again(known.found)
+        assert self.invariants is not None
+        self.invariants.after_step_again(number, known.place, self._frame_of(actor))
+        return label
+
+    def came_to(self, step: Step) -> bool:
+        """See TakesAgain."""
+        known = step.known
+        return not isinstance(known, _Known) or known.place[2] == self.state()
+
+    def _frame_of(self, actor: Actor) -> FrameType | None:
+        """Where the code of a CPU goes on."""
+        acting = self._actors.get(actor.cpu)
+        if actor.kind is not Kind.CPU or acting is None or acting.ended:
+            return None
+        return acting.greenlet.gr_frame
 
     def _go_on(self, actor: Actor) -> str:
         """Let a CPU go on, or take its interrupt; the name of the point where that ends."""

@@ -13,10 +13,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from itertools import groupby
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 NOTHING: frozenset[Hashable] = frozenset()
 
@@ -125,13 +125,15 @@ EVERYTHING = StepAccess(everything=True)
 class Step:
     """One executed step: who took it, the name of the point where it ended, what it touched.
 
-    ``note`` is more for a reader: what was waited for, the word that was written.
+    ``note`` is more for a reader: what was waited for, the word that was written. ``known`` is what
+    a program that can take the step again (TakesAgain) needs for it.
     """
 
     actor: Actor
     label: str
     access: StepAccess = EVERYTHING
     note: str = ""
+    known: object = field(default=None, compare=False, repr=False)
 
 
 class Program(Protocol):
@@ -171,6 +173,21 @@ class Program(Protocol):
 
     def close(self) -> None:
         """The run is over, at its end or before: give back what it holds."""
+
+
+@runtime_checkable
+class TakesAgain(Protocol):
+    """A program that takes the steps that it shares with an earlier run without looking at what
+    they touch, and without the checks that they passed then.
+    """
+
+    def again(self, step: Step) -> str:
+        """Let the step's actor take it where it was taken before; the name of the point where it
+        ended now.
+        """
+
+    def came_to(self, step: Step) -> bool:
+        """Whether, after again() of all steps up to this one, the state is what it was after it."""
 
 
 MakeProgram = Callable[[], Program]

@@ -10,7 +10,14 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-from ucmmu.race.program import Actor, MakeProgram, Program, Schedule, Step
+from ucmmu.race.program import (
+    Actor,
+    MakeProgram,
+    Program,
+    Schedule,
+    Step,
+    TakesAgain,
+)
 
 FAILURES: Final = (Exception, SystemExit)
 """What ends a run as failed: a policy of the user's own may call sys.exit()."""
@@ -60,6 +67,7 @@ class Run:
 
     def __init__(self, make: MakeProgram, max_steps: int) -> None:
         self.program: Program = make()
+        self.takes_again = self.program if isinstance(self.program, TakesAgain) else None
         self.actors = tuple(self.program.actors)
         self.index = {actor: number for number, actor in enumerate(self.actors)}
         self.steps: list[Step] = []
@@ -96,6 +104,21 @@ class Run:
             return None
         self.steps.append(step)
         return step
+
+    def again(self, step: Step) -> bool:
+        """Take a step that was taken in the same place of an earlier run; whether it ended at the
+        same point. The program is one that TakesAgain.
+        """
+        program = self.takes_again
+        assert program is not None
+        self.schedule.append(step.actor)
+        try:
+            label = program.again(step)
+        except FAILURES as error:
+            self._fail(error)
+            return False
+        self.steps.append(step)
+        return label == step.label
 
     def _fail(self, error: BaseException) -> None:
         self.end = End.FAILED

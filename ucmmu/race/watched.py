@@ -51,6 +51,9 @@ class MemoryWatch(Protocol):
     def load_block(self, words: range, frame: int) -> list[int]:
         """It reads these words, all in that frame, in one step."""
 
+    def load_zeros(self, words: range, frame: int) -> int:
+        """It reads these words, all in that frame, up to the first that is not 0; how many are."""
+
     def store(self, what: Hashable, frame: int, value: int) -> None:
         """It writes one."""
 
@@ -250,6 +253,12 @@ class WatchedMemory(Memory):
             return
         watch.lock_prefix()
         watch.store(word, word >> PAGE_SHIFT, watch.load(word, word >> PAGE_SHIFT) & ~mask | part)
+
+    def nr_zero_words(self, pa: int, nr: int) -> int:
+        """See Memory."""
+        if self.watch is None or not self.watch.active:
+            return super().nr_zero_words(pa, nr)
+        return self.watch.load_zeros(range(pa, pa + nr * 8, 8), pa >> PAGE_SHIFT)
 
     def view(self, pa: int, n: int) -> memoryview:
         """See Memory: nobody can tell what is done with it."""
