@@ -23,7 +23,7 @@ LINT_CFLAGS := -std=c11 -O2 -D_GNU_SOURCE=1 -Wall -Wextra -Werror -Inative -Iben
 SANITIZED := build/sanitize
 # -k below leaves out a comparison with the host's VmPeak, which AddressSanitizer raises to 20 TiB.
 SANITIZED_TESTS := $(wildcard tests/trace tests/memory tests/x86 tests/linux tests/cpu/test_attach_*.py tests/cpu/test_regions.py)
-PYTEST := $(BIN)/pytest -n 2
+PYTEST := $(BIN)/pytest -n 2 --dist worksteal
 
 # Tests start the command hundreds of times: each would compile every module anew.
 unexport PYTHONDONTWRITEBYTECODE

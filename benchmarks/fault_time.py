@@ -10,9 +10,9 @@ difference to ``never`` would be less than it adds: the processor overlaps the t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from statistics import median
 
-from benchmarks import peers
+from benchmarks import calm, peers
+from benchmarks.calm import Round
 from benchmarks.measure import Result
 from benchmarks.priority import real_time
 from benchmarks.scaling import host
@@ -25,36 +25,39 @@ from mmu.x86 import Mmu
 
 ADDRESS = 1 << 30
 PAIRS = 20_000
-ROUNDS = 201
+ROUNDS = 101
 GOAL = 0.012
 """Of the host kernel's own fault."""
 BASE, POLICIES = "never", ("refcount", "refcount-pmdlock")
 
 
-def refcount_fault_time(rounds: int = ROUNDS) -> Iterator[Result]:
-    """Lookup and put of a table with an entry; the policies take turns."""
+def refcount_fault_time(rounds: int = ROUNDS, patience: float = 6.0) -> Iterator[Result]:
+    """Lookup and put of a table with an entry; the policies take turns. Calm rounds count."""
     pairs = {policy: lookup_and_put(policy) for policy in (BASE, *POLICIES)}
-    order = [BASE, *POLICIES]
-    found: dict[str, list[float]] = {policy: [] for policy in order}
-    for _ in range(rounds):
+    order = list(pairs)
+
+    def once() -> Iterator[Round]:
         order.reverse()
         with real_time():
-            for policy in order:
-                found[policy].append(pairs[policy]())
-    kernel = host.rate(1, 512, host.AREA // 2, rounds=max(3, rounds // 5)).fault_ns
-    for policy in POLICIES:
-        pair = sorted(found[policy])
-        quarter = len(pair) // 4
+            before = calm.probe()
+            found = {policy: pairs[policy]() for policy in order}
+            probe = max(before, calm.probe())
+        yield Round(tuple(found[policy] for policy in pairs), probe)
+
+    never, *counted = calm.measure(once, rounds, patience)
+    fault = host.rate(wanted=max(3, rounds // 5), patience=patience).fault_ns
+    for policy, pair in zip(POLICIES, counted, strict=True):
         yield Result(
             f"refcount_fault_time_{policy}",
-            median(pair),
-            kernel,
+            pair.median,
+            fault.median,
             "ns",
             f"<= {GOAL}",
-            (pair[quarter] / kernel, pair[-1 - quarter] / kernel),
+            (pair.low / fault.high, pair.high / fault.low),
             f"a lookup and its put under {policy}, all of it, against a fault of the host's kernel;"
             " the bounds are quartiles",
-            {"rounds": rounds, "pair_never": median(found[BASE])},
+            {"pair_never": never.median, "fault_spread": fault.share, **pair.record()}
+            | {"noisy": pair.noisy or fault.noisy},
         )
 
 

@@ -37,6 +37,8 @@ double time_lookups(lookup_fn lookup, put_fn put, void *mm, void *pmd, uint64_t 
 /* Whether radix_walk() of each address gives pa[i]. */
 int radix_agrees(const uint8_t *ram, uint64_t cr3, const uint64_t *va, const uint64_t *pa,
 		 uint64_t nr);
+/* ns of a probe (probe.h) of the core that this thread is on. */
+double core_probe(void);
 /* Set all 512 entries of the table at ram + table to entry. */
 void fill_table(uint8_t *ram, uint64_t table, uint64_t entry);
 /* cffi-end */

@@ -15,7 +15,9 @@ HERE = Path(__file__).resolve().parent
 @functools.cache
 def load() -> Any:
     """The compiled module, with ``ffi`` and ``lib``."""
-    return on_demand.load("ucmmu_benchmark_peers", [HERE / "peers.h"], [HERE / "peers.c"])
+    return on_demand.load(
+        "ucmmu_benchmark_peers", [HERE / "peers.h"], [HERE / "peers.c"], [str(HERE)]
+    )
 
 
 def address_of(ffi: Any, lib: Any, name: str) -> int:

@@ -33,13 +33,17 @@ def load(
     wait for it.
     """
     folder = headers[-1].parent
+    looked_in = [folder, *map(Path, include_dirs)]
     ffi = cffi.FFI()
     ffi.cdef(cdef.declarations([cdef.NATIVE / "types.h", *headers]))
     ffi.set_source(
         name,
         f'#include "types.h"\n#include "{headers[-1].name}"\n',
         sources=[str(path) for path in sources],
-        depends=[*map(str, folder.glob("*.h")), *(str(cdef.ROOT / path) for path in cdef.inputs())],
+        depends=[
+            *(str(path) for each in looked_in for path in each.glob("*.h")),
+            *(str(cdef.ROOT / path) for path in cdef.inputs()),
+        ],
         include_dirs=[str(folder), str(cdef.NATIVE), *include_dirs],
         define_macros=cdef.MACROS,
         extra_compile_args=COMPILE_ARGS,

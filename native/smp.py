@@ -40,6 +40,8 @@ class Program:
     """Its files in the folder."""
     wraps: tuple[str, ...] = ()
     """Functions whose calls between files go to the program's __wrap_NAME() first."""
+    include: tuple[Path, ...] = ()
+    """Folders besides its own and native/ in which its headers stand."""
 
 
 def build(
@@ -52,8 +54,8 @@ def build(
     """The path of the program, built if need be.
 
     ``sanitize`` is what -fsanitize= takes. ``changed`` gives C files of native/, by their path
-    below it, another text: for tests that a defect is found. One process builds, others wait.
-    NotBuilt if it cannot be built.
+    below it, and the program's own, by their name, another text: for tests that a defect is found.
+    One process builds, others wait. NotBuilt if it cannot be built.
     """
     changed = changed or {}
     cc = compiler or os.environ.get("CC", "gcc")
@@ -62,9 +64,10 @@ def build(
         flags += ["-O1", "-g1"]  # sooner built, and the stacks that it prints can be read
     kind = sanitize.replace(",", "-") or "plain"
     with _locked(f"{program.name}-{kind}"):
-        commands = _Commands(cc, [*flags, f"-I{cdef.NATIVE}", f"-I{program.folder}"])
+        looked_in = [cdef.NATIVE, program.folder, *program.include]
+        commands = _Commands(cc, [*flags, *(f"-I{folder}" for folder in looked_in)])
         common = [cdef.NATIVE / path for path in _sources() if path not in changed]
-        own = [program.folder / name for name in program.sources]
+        own = [program.folder / name for name in program.sources if name not in changed]
         objects = [(path, BUILD / kind / _object(path)) for path in (*common, *own)]
         target = BUILD / kind / program.name
         for text in changed.values():
@@ -74,7 +77,7 @@ def build(
             copy.parent.mkdir(parents=True, exist_ok=True)
             copy.write_text(text)
             objects.append((copy, copy.with_suffix(".o")))
-        commands.compile(objects, _newest_header(program.folder))
+        commands.compile(objects, _newest_header(looked_in[1:]))
         commands.link([made for _, made in objects], target, program.wraps)
     return target
 
@@ -88,9 +91,10 @@ def _object(path: Path) -> str:
     return "_".join(path.relative_to(cdef.ROOT).parts) + ".o"
 
 
-def _newest_header(folder: Path) -> float:
+def _newest_header(folders: Sequence[Path]) -> float:
     headers = [cdef.ROOT / path for path in cdef.inputs()]
-    return max(path.stat().st_mtime for path in [*headers, *folder.glob("*.h")])
+    own = [path for folder in folders for path in folder.glob("*.h")]
+    return max(path.stat().st_mtime for path in [*headers, *own])
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 from collections.abc import Iterator
@@ -36,6 +37,12 @@ settings.register_profile(
 )
 settings.register_profile("fuzz", max_examples=_EXAMPLES, stateful_step_count=100, **_COMMON)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+
+def pytest_collection_finish() -> None:
+    """Thousands of tests stay: no collection of garbage, and no fork's, looks at them again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture

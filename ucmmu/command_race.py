@@ -11,10 +11,10 @@ from ucmmu.options import MAX_SEED, POLICIES
 
 _EXAMPLES = """\
 A scenario is two to four kernel operations over one PTE table, each on its own CPU.  Every order of
-their steps that matters is run: of two operations all of them, of more those in which a CPU that
-could go on is left for another at most --bound times, 2 for three, 1 for four.  After each step,
-and at the end, all is checked.  With --seed orders are drawn at random instead.  docs/races.md says
-how it works, and shows the defects that it finds in published versions.
+their steps that matters is run in which a CPU that could go on is left for another at most --bound
+times, 3 for two, 2 for three, 1 for four; of two operations all of them, if they are few.  After
+each step, and at the end, all is checked.  With --seed orders are drawn at random instead.
+docs/races.md says how it works, and shows the defects that it finds in published versions.
 
 The exit code is 0 if all passed, 1 if one failed, 2 if none failed and one is UNFINISHED: --seconds
 or --schedules ended it first, or ^C, with 130.
@@ -78,8 +78,8 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         "--bound",
         metavar="N",
         type=_bound,
-        help="preemptions, or all: no bound (default: all, 2, 1 for two, three, four operations;"
-        " of two, 2 and more mean all)",
+        help="preemptions, or all: no bound (default: 3, 2, 1 for two, three, four operations;"
+        " of two all, if they are few)",
     )
     how.add_argument(
         "--schedules", metavar="N", type=_count, help="no more than N orders of each row"
@@ -88,7 +88,8 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         "--seconds",
         metavar="S",
         type=_seconds,
-        help="no longer than S seconds in all, shared among what is run",
+        help="no longer than S seconds in all, shared among what is run: the rows that are not done"
+        " have what others leave",
     )
     how.add_argument(
         "--seed",

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 import time
 from collections.abc import Callable
@@ -18,6 +17,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from benchmarks import endings
 from benchmarks.measure import BenchmarkError
 from benchmarks.scaling.document import write_document, write_tables
 from benchmarks.scaling.plots import write_plots
@@ -32,11 +32,21 @@ def main() -> int:
     """Run the parts that are asked for, and write what is known after each."""
     arguments = _arguments()
     results_path = arguments.output / "benchmarks" / "results" / "scaling.json"
-    results: Results = json.loads(results_path.read_text()) if results_path.exists() else {}
+    return endings.run(
+        lambda: _run(arguments, results_path),
+        f"the parts that ended are in {results_path}",
+    )
+
+
+def _run(arguments: argparse.Namespace, results_path: Path) -> int:
+    try:
+        results = _read(results_path)
+    except ValueError:
+        progress(f"{results_path} is damaged: move it away", end="\n")
+        return int(ExitCode.USAGE)
     parts = [] if arguments.report else arguments.only or list(PARTS)
-    simulated = {"simulated", "published", "sensitivity", "pending"} & set(parts)
-    if simulated and find_spec("simpy") is None:
-        print("simpy is not installed: pip install 'ucmmu[simulation]'", file=sys.stderr)
+    if SIMULATED & set(parts) and find_spec("simpy") is None:
+        progress("simpy is not installed: pip install 'ucmmu[simulation]'", end="\n")
         return NO_EXTRA
     for name in parts:
         started = time.monotonic()
@@ -46,12 +56,20 @@ def main() -> int:
             progress(f"{name}: {error}", end="\n")
             return 1
         progress(f"{name}: {time.monotonic() - started:.0f} s", end="\n")
-        _write(results, results_path)
+        endings.write_whole(results_path, json.dumps(results, indent=1) + "\n")
     folder = arguments.output / "docs" / "performance"
     write_tables(results, folder)
-    write_plots(results, folder, say=lambda text: progress(text, end="\n"))
     write_document(results, arguments.output / "docs" / "performance.md")
+    if find_spec("matplotlib") is None:
+        progress("no plots: matplotlib is not installed: pip install 'ucmmu[plots]'", end="\n")
+        return NO_EXTRA
+    write_plots(results, folder)
     return 0
+
+
+def _read(path: Path) -> Results:
+    results: Results = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return results
 
 
 def _arguments() -> argparse.Namespace:
@@ -81,33 +99,26 @@ def progress(text: str, *, end: str = "") -> None:
         print(text, file=sys.stderr, flush=True)
 
 
-def _write(results: Results, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
-
-
 def _host(_results: Results, quick: bool) -> Any:
     from benchmarks.scaling import host
 
     progress("host: the kernel's own faults")
-    return host.measure(0.05 if quick else 1.0)
+    return host.measure(quick)
 
 
-def _threads(_results: Results, quick: bool) -> Any:
+def _threads(results: Results, quick: bool) -> Any:
     from benchmarks.scaling import threads
 
     progress("threads: atomics, lines and locks")
-    return threads.measure(quick)
+    return threads.measure(results.get("threads", {}), quick)
 
 
 def _fault(_results: Results, quick: bool) -> Any:
-    from benchmarks.fault_time import ROUNDS, refcount_fault_time
+    from benchmarks.fault_time import refcount_fault_time
     from benchmarks.refcount import refcount_fault
 
     progress("fault: time of the count")
-    found = [result.record() for result in refcount_fault_time(11 if quick else ROUNDS)]
+    found = [result.record() for result in refcount_fault_time(*((5, 0.5) if quick else ()))]
     if not quick:
         progress("fault: instructions and atomics")
         found += [result.record() for result in refcount_fault()]
@@ -144,6 +155,8 @@ def _simulation(function: str) -> Callable[[Results, bool], Any]:
         if function == "published":
             rounds = {"seeds": 2, "rounds": 0.5} if quick else {}
             rows: Any = published.compare(parameters, progress, **rounds)  # type: ignore[arg-type]
+        elif function == "agreement":
+            rows = campaign.agreement(parameters, results.get("host", {}), 2.0 if quick else 64.0)
         else:
             scale = campaign.QUICK if quick else campaign.Scale()
             rows = getattr(campaign, function)(parameters, scale, progress)
@@ -158,11 +171,13 @@ PARTS: dict[str, Callable[[Results, bool], Any]] = {
     "fault": _fault,
     "guest": _guest,
     "refill": _refill,
+    "agreement": _simulation("agreement"),
     "simulated": _simulation("throughput"),
     "published": _simulation("published"),
     "sensitivity": _simulation("sensitivity"),
     "pending": _simulation("pending"),
 }
+SIMULATED = {"agreement", "simulated", "published", "sensitivity", "pending"}
 
 
 if __name__ == "__main__":

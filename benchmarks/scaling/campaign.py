@@ -4,14 +4,15 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from benchmarks.scaling.designs import Design
 from benchmarks.scaling.parameters import Parameters
-from benchmarks.scaling.workloads import Figures, Pattern, Vmas, Workload, simulate
+from benchmarks.scaling.workloads import PAGES, Figures, Pattern, Vmas, Workload, simulate
 
 CPUS = (1, 2, 4, 8, 16, 32, 64, 128)
 SETTINGS = (
@@ -21,6 +22,8 @@ SETTINGS = (
     (Pattern.SHARED, Vmas.ONE),
     (Pattern.PAGES, Vmas.OWN),
 )
+CALLS = 2
+"""By which the host's areas are given back (host.CHUNK)."""
 SENSITIVE_CPUS, FACTORS = 32, (0.5, 2.0)
 Progress = Callable[[str], None]
 Run = tuple[Workload, Parameters]
@@ -44,17 +47,26 @@ def rounds_of(pattern: Pattern, cpus: int, scale: Scale) -> float:
     """Fewer of more CPUs: what is counted is about the same number of faults."""
     if pattern is Pattern.PAGES:
         return max(8.0 * scale.rounds, 32 / cpus * scale.rounds)
-    return max(0.25, 8 / cpus * scale.rounds)
+    return max(0.5, 16 / cpus * scale.rounds)
 
 
 def run_all(runs: Iterable[Run], label: str, progress: Progress) -> Iterator[Figures]:
     """The figures of all, in their order."""
     todo = list(runs)
-    with ProcessPoolExecutor(os.cpu_count()) as pool:
+    with ProcessPoolExecutor(os.cpu_count(), initializer=_die_at_once) as pool:
         results = pool.map(simulate, *zip(*todo, strict=True))
-        for number, result in enumerate(results, 1):
-            progress(f"{label} {number}/{len(todo)}")
-            yield result
+        try:
+            for number, result in enumerate(results, 1):
+                progress(f"{label} {number}/{len(todo)}")
+                yield result
+        except KeyboardInterrupt:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _die_at_once() -> None:
+    """On ^C, which the command itself tells."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def row(workload: Workload, figures: Figures) -> dict[str, Any]:
@@ -150,6 +162,43 @@ def pending(parameters: Parameters, scale: Scale, progress: Progress) -> list[di
     return rows
 
 
-def parameters_record(parameters: Parameters) -> dict[str, float]:
-    """By their names."""
-    return asdict(parameters)
+def agreement(parameters: Parameters, host: dict[str, Any], rounds: float) -> list[dict[str, Any]]:
+    """What two threads take on the host's kernel, and what the model says they should, with the
+    host's interrupts and the distance of its CPUs then; ns a page, touched and given back.
+    """
+    alone = [row for row in host.get("rates", []) if row["threads"] == 1]
+    return [_agreement(row, alone, parameters, host, rounds) for row in host.get("rates", [])]
+
+
+def _agreement(
+    row: dict[str, Any],
+    alone: Sequence[dict[str, Any]],
+    parameters: Parameters,
+    host: dict[str, Any],
+    rounds: float,
+) -> dict[str, Any]:
+    """Two processes take what one thread does: the mean of one on each CPU."""
+    threads = 1 if row["shares"] == "nothing" else row["threads"]
+    told = host.get("interrupt") or {"wait": 0.0, "receive": 0.0}
+    fault, a_page = (
+        sum(each[name] for each in alone) / len(alone) for name in ("fault_ns", "zap_ns")
+    )
+    here = parameters.replace(
+        fault=fault,
+        zap_page=max(0.0, a_page - parameters.zap_call * CALLS / PAGES),
+        transfer=row["distance"] or parameters.transfer,
+        far=1.0,
+        ipi_wait=told["wait"],
+        ipi_each=0.0,
+        ipi_receive=told["receive"],
+    )
+    vmas = Vmas.ONE if row["shares"] == "a VMA" else Vmas.OWN
+
+    def ns(them: Parameters) -> float:
+        workload = Workload(Pattern.AREAS, vmas, Design.NONE, threads, rounds, calls=CALLS)
+        return simulate(workload, them).ns_per_fault
+
+    return row | {
+        "model": ns(here),
+        "model_without_interrupts": ns(here.replace(ipi_wait=0, ipi_receive=0)),
+    }

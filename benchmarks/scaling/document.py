@@ -8,10 +8,13 @@ hand.
 from __future__ import annotations
 
 import csv
+import io
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
+
+from benchmarks.endings import write_whole
 
 Rows = Sequence[dict[str, Any]]
 Table = tuple[Sequence[str], Iterable[Sequence[Any]]]
@@ -29,24 +32,29 @@ def settings_of(rows: Rows) -> list[tuple[str, str]]:
     return list(dict.fromkeys((row["pattern"], row["vmas"]) for row in rows))
 
 
+def policy_name(policy: str) -> str:
+    """A policy of a file without the folder."""
+    return policy.rsplit("/", maxsplit=1)[-1]
+
+
 def write_tables(results: dict[str, Any], folder: Path) -> None:
     """Write each part that has rows as CSV."""
-    folder.mkdir(parents=True, exist_ok=True)
     for name, rows in _flat(results):
-        with (folder / f"{name}.csv").open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(
-                {
-                    key: round(value, 4) if isinstance(value, float) else value
-                    for key, value in row.items()
-                }
-                for row in rows
-            )
+        text = io.StringIO()
+        writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(
+            {
+                key: round(value, 4) if isinstance(value, float) else value
+                for key, value in row.items()
+            }
+            for row in rows
+        )
+        write_whole(folder / f"{name}.csv", text.getvalue())
 
 
 def _flat(results: dict[str, Any]) -> Iterator[tuple[str, Rows]]:
-    for name in ("simulated", "published", "sensitivity", "pending"):
+    for name in ("agreement", "simulated", "published", "sensitivity", "pending"):
         if results.get(name):
             yield name, results[name]["rows"]
             yield "parameters", results[name]["parameters"]
@@ -60,7 +68,7 @@ def write_document(results: dict[str, Any], path: Path) -> None:
     """Put the tables of the results into the document; those without results stay."""
     if path.exists():
         text = path.read_text(encoding="utf-8")
-        path.write_text(with_tables(text, results), encoding="utf-8")
+        write_whole(path, with_tables(text, results))
 
 
 def with_tables(text: str, results: dict[str, Any]) -> str:
@@ -102,24 +110,55 @@ def _percent(value: float) -> str:
     return f"{value:+.2f} %"
 
 
+def _spread(row: dict[str, Any]) -> str:
+    """How sure a measured figure is: half the distance of its quartiles."""
+    return f"±{row['spread']:.1%}" + (" (noise)" if row["noisy"] else "")
+
+
 def _parameters(results: dict[str, Any]) -> Table:
     rows = results["simulated"]["parameters"]
-    return ("parameter", "value", "from", "meaning"), [
-        (f"`{row['name']}`", _cell(float(row["value"])), row["origin"], row["meaning"])
+    spreads = {**results["host"]["spreads"], **results["threads"]["spreads"]}
+    return ("parameter", "value", "spread", "from", "meaning"), [
+        (
+            f"`{row['name']}`",
+            _cell(float(row["value"])),
+            f"±{spreads[row['name']]:.0%}" if row["name"] in spreads else "",
+            row["origin"],
+            row["meaning"],
+        )
         for row in rows
     ]
 
 
 def _threads(results: dict[str, Any]) -> Table:
-    heads = ("design", "CPUs", "ns a pair", "million pairs a second", "line transfers a pair")
-    where = {(1, True): "1", (2, False): "2, a table each", (2, True): "2, one table"}
+    heads = (
+        "operation",
+        "design",
+        "CPUs",
+        "ns",
+        "spread",
+        "million a second",
+        "a line's way, ns",
+        "line transfers",
+        "lock waits",
+    )
+    named = {
+        "atomic": "an atomic",
+        "lookup_put": "lookup and put",
+        "fault": "a fault's part",
+    }
+    where = {(1, True): "1", (1, False): "1", (2, True): "2, a table each"}
     return heads, [
         (
+            named[row["pair"]],
             row["design"],
-            where[row["threads"], row["shared"]],
+            where.get((row["threads"], row["own_tables"]), "2, one table"),
             row["ns"],
+            _spread(row),
             row["operations_per_s"] / 1e6,
+            row["distance"],
             row["transfers"],
+            row["waits"],
         )
         for row in results["threads"]["pairs"]
     ]
@@ -162,6 +201,23 @@ def _published(results: dict[str, Any]) -> Table:
     return heads, found
 
 
+def _atomics(results: dict[str, Any]) -> Table:
+    """What one thread pays by the number of atomics in a fault: this host's costs in a fault of the
+    publication.
+    """
+    heads = ("atomics a fault", "as in", "RCU, ns", "of a published fault", "published")
+    values = {row["name"]: row["value"] for row in results["published"]["parameters"]}
+    one = chosen(results["published"]["rows"], threads=1, design="RCU", reading="queue")[0]
+    whole = 60e9 / one["published_without"]
+    rows = []
+    for number, where in ((1, "this code"), (3, "the publication")):
+        ns = values["rcu_read"] + number * values["atomic"]
+        rows.append(
+            (str(number), where, ns, _percent(-100 * ns / (whole + ns)), _percent(one["published"]))
+        )
+    return heads, rows
+
+
 def _sensitivity(results: dict[str, Any]) -> Table:
     base, *rows = results["sensitivity"]["rows"]
     found = [("as it is", *(_percent(base[each]) for each in ("pmd_lock",) * 2 + ("RCU",) * 2))]
@@ -191,11 +247,12 @@ def _pending(results: dict[str, Any]) -> Table:
 
 
 def _fault(results: dict[str, Any]) -> Table:
-    return ("what", "ours", "unit", "bound", "goal met"), [
+    return ("what", "ours", "unit", "spread", "bound", "goal met"), [
         (
             row["name"].replace("refcount_fault_", "").replace("_", ", "),
             float(row["ours"]),
             row["unit"],
+            _spread(row) if "spread" in row else "exact",
             f"{row['ratio']:.2%} of {row['peer']:,.0f} ns; goal 1.2 %"
             if row["unit"] == "ns"
             else f"{row['peer']:.0f}",
@@ -218,24 +275,36 @@ def _refill_host(results: dict[str, Any]) -> Table:
     ]
 
 
-def _rates(results: dict[str, Any]) -> Table:
-    simulated = results["simulated"]["rows"]
-    found = []
-    for row in results["host"]["rates"]:
-        vmas = "own VMAs" if row["own_vmas"] else "one lock"
-        model = chosen(simulated, pattern="areas", design="none", vmas=vmas, cpus=row["threads"])
-        found.append(
-            (
-                str(row["threads"]),
-                "own" if row["own_vmas"] else "one",
-                row["fault_ns"],
-                row["zap_ns"],
-                row["ns"],
-                model[0]["ns_per_fault"] if model else None,
-            )
+def _agreement(results: dict[str, Any]) -> Table:
+    heads = (
+        "threads",
+        "share",
+        "a fault, ns",
+        "a page given back, ns",
+        "both, ns",
+        "spread",
+        "rounds",
+        "a line's way, ns",
+        "the model, ns",
+        "without interrupts",
+        "the model is off by",
+    )
+    return heads, [
+        (
+            f"1, on CPU {row['first_cpu']}" if row["threads"] == 1 else str(row["threads"]),
+            "" if row["threads"] == 1 else row["shares"],
+            row["fault_ns"],
+            row["zap_ns"],
+            row["ns"],
+            _spread(row),
+            f"{row['rounds']} of {row['of']}",
+            row["distance"],
+            row["model"],
+            row["model_without_interrupts"],
+            f"{row['model'] / row['ns'] - 1:+.1%}",
         )
-    heads = ("threads", "VMAs", "a fault, ns", "a page given back, ns", "both, ns", "the model, ns")
-    return heads, found
+        for row in results["agreement"]["rows"]
+    ]
 
 
 def _refill_guest(results: dict[str, Any]) -> Table:
@@ -251,7 +320,7 @@ def _refill_guest(results: dict[str, Any]) -> Table:
     )
     return heads, [
         (
-            f"`{row['policy'].rsplit('/')[-1]}`",
+            f"`{policy_name(row['policy'])}`",
             row["faults"],
             row["tables_freed"],
             row["flushes_per_fault"],
@@ -293,7 +362,7 @@ def _guest(results: dict[str, Any]) -> Table:
     return heads, [
         (
             str(row["cpus"]),
-            f"`{row['policy']}`",
+            f"`{policy_name(row['policy'])}`",
             row["faults"],
             row["virtual_ns_per_fault"],
             row["interrupts_per_fault"],
@@ -314,11 +383,12 @@ TABLES: Final[dict[str, Callable[[dict[str, Any]], Table]]] = {
     "threads": _threads,
     "change": _change,
     "published": _published,
+    "atomics": _atomics,
     "sensitivity": _sensitivity,
     "pending": _pending,
     "fault": _fault,
     "refill-host": _refill_host,
-    "rates": _rates,
+    "agreement": _agreement,
     "refill-guest": _refill_guest,
     "refill-instructions": _refill_instructions,
     "guest": _guest,

@@ -1,25 +1,41 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "host.h"
+#include "probe.h"
 
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/wait.h>
 #include <time.h>
+#include <unistd.h>
 
 #define AREA (2ul << 20)
 #define PAGE 4096ul
-#define MOST_THREADS 256
+#define MOST_THREADS 16
+#define GAP 1000.0 /* ns: longer than two clocks take */
+
+struct crew;
 
 struct worker {
+	struct crew *crew;
 	pthread_t thread;
-	pthread_barrier_t *barrier;
+	pid_t pid;
 	unsigned char *base;
-	u32 areas, pages, rounds;
+	u32 cpu, areas, pages, rounds;
 	u64 chunk;
-	double fault_ns, zap_ns, all_ns, cpu_ns;
+	double fault_ns, zap_ns, all_ns, cpu_ns, probe_ns;
 	int error;
+};
+
+/* In memory that processes share as well. */
+struct crew {
+	pthread_mutex_t hiring;
+	pthread_barrier_t barrier;
+	bool dismissed;
+	struct worker worker[MOST_THREADS];
 };
 
 static double clock_ns(clockid_t clock)
@@ -68,14 +84,30 @@ static int give_back(const struct worker *w)
 	return 0;
 }
 
+static void run_on(u32 cpu)
+{
+	cpu_set_t one;
+
+	CPU_ZERO(&one);
+	CPU_SET(cpu, &one);
+	sched_setaffinity(0, sizeof(one), &one);
+}
+
 static void *work(void *argument)
 {
 	struct worker *w = argument;
-	double start, touched, given, began, cpu;
+	double start, touched, given, began, cpu, again;
 
+	pthread_mutex_lock(&w->crew->hiring);
+	pthread_mutex_unlock(&w->crew->hiring);
+	if (w->crew->dismissed)
+		return NULL;
+	run_on(w->cpu);
 	touch(w);
 	w->error = give_back(w);
-	pthread_barrier_wait(w->barrier);
+	probe(); /* a new process pays for pages that it shared */
+	pthread_barrier_wait(&w->crew->barrier);
+	w->probe_ns = probe();
 	cpu = clock_ns(CLOCK_THREAD_CPUTIME_ID);
 	began = now_ns();
 	for (u32 round = 0; round < w->rounds && !w->error; round++) {
@@ -89,83 +121,197 @@ static void *work(void *argument)
 	}
 	w->all_ns = now_ns() - began;
 	w->cpu_ns = clock_ns(CLOCK_THREAD_CPUTIME_ID) - cpu;
+	again = probe();
+	w->probe_ns = again > w->probe_ns ? again : w->probe_ns;
 	return NULL;
 }
 
-int host_faults(u32 threads, u32 areas, u32 pages, u32 rounds, u64 chunk, bool apart,
-		struct host_rates *rates)
+static struct crew *make_crew(u32 threads)
 {
-	static struct worker w[MOST_THREADS];
-	size_t each = areas * AREA, stride = each + (apart ? AREA : 0);
-	double faults = (double)areas * pages * rounds;
-	pthread_barrier_t barrier;
-	unsigned char *base;
+	struct crew *crew = mmap(NULL, sizeof(*crew), PROT_READ | PROT_WRITE,
+				 MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	pthread_barrierattr_t barrier;
+	pthread_mutexattr_t mutex;
+
+	if (crew == MAP_FAILED)
+		return NULL;
+	pthread_mutexattr_init(&mutex);
+	pthread_mutexattr_setpshared(&mutex, PTHREAD_PROCESS_SHARED);
+	pthread_mutex_init(&crew->hiring, &mutex);
+	pthread_barrierattr_init(&barrier);
+	pthread_barrierattr_setpshared(&barrier, PTHREAD_PROCESS_SHARED);
+	pthread_barrier_init(&crew->barrier, &barrier, threads);
+	return crew;
+}
+
+static int hire(struct worker *w, bool process)
+{
+	if (!process)
+		return pthread_create(&w->thread, NULL, work, w);
+	w->pid = fork();
+	if (w->pid == 0) {
+		work(w);
+		_exit(0);
+	}
+	return w->pid < 0 ? errno : 0;
+}
+
+static void wait_for(const struct worker *w, bool process)
+{
+	if (process)
+		waitpid(w->pid, NULL, 0);
+	else
+		pthread_join(w->thread, NULL);
+}
+
+/* Start all but the first; none works if one cannot be started. */
+static int hire_others(struct crew *crew, u32 threads, bool processes)
+{
+	u32 hired = 1;
 	int error = 0;
+
+	pthread_mutex_lock(&crew->hiring);
+	while (hired < threads && !error) {
+		error = hire(&crew->worker[hired], processes);
+		hired += !error;
+	}
+	crew->dismissed = error;
+	pthread_mutex_unlock(&crew->hiring);
+	while (error && --hired)
+		wait_for(&crew->worker[hired], processes);
+	return error;
+}
+
+/* The CPU number i of those that this thread may use, in turn. */
+static u32 cpu_number(const cpu_set_t *cpus, u32 i)
+{
+	u32 left = i % (u32)CPU_COUNT(cpus) + 1, cpu = 0;
+
+	for (; left -= !!CPU_ISSET(cpu, cpus); cpu++)
+		;
+	return cpu;
+}
+
+static void add_up(const struct worker *w, u32 threads, double faults, struct host_rates *rates)
+{
+	rates->fault_ns += w->fault_ns / faults / threads;
+	rates->zap_ns += w->zap_ns / faults / threads;
+	rates->round_ns += w->all_ns / faults / threads;
+	if (w->cpu_ns / w->all_ns < rates->busy)
+		rates->busy = w->cpu_ns / w->all_ns;
+	if (w->probe_ns > rates->probe_ns)
+		rates->probe_ns = w->probe_ns;
+}
+
+int host_faults(u32 threads, u32 first_cpu, u32 areas, u32 pages, u32 rounds, u64 chunk,
+		u32 sharing, struct host_rates *rates)
+{
+	size_t each = areas * AREA, stride = each + (sharing == HOST_ONE_VMA ? 0 : AREA);
+	bool processes = sharing == HOST_PROCESSES;
+	struct crew *crew;
+	unsigned char *base;
+	cpu_set_t cpus;
+	int error;
 
 	if (!threads || threads > MOST_THREADS || !rounds || !chunk || each % chunk)
 		return EINVAL;
+	sched_getaffinity(0, sizeof(cpus), &cpus);
+	crew = make_crew(threads);
 	base = map_areas(threads * stride);
-	if (!base)
+	if (!crew || !base)
 		return errno;
-	for (u32 i = 0; apart && i < threads; i++)
-		mprotect(base + i * stride + each, AREA, PROT_NONE);
-	pthread_barrier_init(&barrier, NULL, threads);
-	for (u32 i = 0; i < threads; i++)
-		w[i] = (struct worker){
-			.barrier = &barrier,
+	for (u32 i = 0; i < threads; i++) {
+		if (stride > each)
+			mprotect(base + i * stride + each, AREA, PROT_NONE);
+		crew->worker[i] = (struct worker){
+			.crew = crew,
 			.base = base + i * stride,
+			.cpu = cpu_number(&cpus, first_cpu + i),
 			.areas = areas,
 			.pages = pages,
 			.rounds = rounds,
 			.chunk = chunk,
 		};
-	for (u32 i = 1; i < threads; i++)
-		if (pthread_create(&w[i].thread, NULL, work, &w[i]))
-			abort(); /* the others would wait at the barrier */
-	work(&w[0]);
-	*rates = (struct host_rates){ .busy = 1 };
-	for (u32 i = 0; i < threads; i++) {
-		if (i)
-			pthread_join(w[i].thread, NULL);
-		error = error ? error : w[i].error;
-		rates->fault_ns += w[i].fault_ns / faults / threads;
-		rates->zap_ns += w[i].zap_ns / faults / threads;
-		if (w[i].all_ns / faults > rates->round_ns)
-			rates->round_ns = w[i].all_ns / faults;
-		if (w[i].cpu_ns / w[i].all_ns < rates->busy)
-			rates->busy = w[i].cpu_ns / w[i].all_ns;
 	}
-	pthread_barrier_destroy(&barrier);
+	error = hire_others(crew, threads, processes);
+	if (!error)
+		work(&crew->worker[0]);
+	*rates = (struct host_rates){ .busy = 1 };
+	for (u32 i = 0; i < threads && !error; i++) {
+		if (i)
+			wait_for(&crew->worker[i], processes);
+		add_up(&crew->worker[i], threads, (double)areas * pages * rounds, rates);
+	}
+	for (u32 i = 0; i < threads && !error; i++)
+		error = crew->worker[i].error;
+	sched_setaffinity(0, sizeof(cpus), &cpus);
+	pthread_barrier_destroy(&crew->barrier);
+	munmap(crew, sizeof(*crew));
 	munmap(base, threads * stride);
 	return error;
 }
 
-static void *compute(void *stop)
+struct computing {
+	pthread_t thread;
+	atomic_bool runs, stop;
+	u32 cpu;
+	double lost_ns;
+};
+
+/* Compute, and note the time in which it could not: an interrupt is a gap between two clocks. */
+static void *compute(void *argument)
 {
-	while (!atomic_load_explicit((atomic_bool *)stop, memory_order_relaxed))
-		;
+	struct computing *c = argument;
+	double last, now;
+
+	run_on(c->cpu);
+	atomic_store(&c->runs, true);
+	for (last = now_ns(); !atomic_load_explicit(&c->stop, memory_order_relaxed); last = now) {
+		now = now_ns();
+		if (now - last > GAP)
+			c->lost_ns += now - last;
+	}
 	return NULL;
 }
 
-int host_refill(u32 n, u32 pages, bool whole, bool spin, double *zap_ns, double *touch_ns)
+static int start_computing(struct computing *c, const cpu_set_t *cpus)
+{
+	int error = 0;
+
+	if (CPU_COUNT(cpus) < 2)
+		return ENODEV;
+	c->cpu = cpu_number(cpus, 1);
+	error = pthread_create(&c->thread, NULL, compute, c);
+	while (!error && !atomic_load(&c->runs))
+		usleep(100);
+	return error;
+}
+
+static double stop_computing(struct computing *c)
+{
+	atomic_store(&c->stop, true);
+	pthread_join(c->thread, NULL);
+	return c->lost_ns;
+}
+
+int host_refill(u32 n, u32 pages, bool whole, bool spin, double *zap_ns, double *touch_ns,
+		double *lost_ns)
 {
 	unsigned char *base = map_areas(AREA);
 	size_t bytes = whole ? AREA : AREA - PAGE;
-	atomic_bool stop = false;
+	struct computing other = { 0 };
 	double start, zapped;
-	pthread_t other;
+	cpu_set_t cpus;
 	int error = 0;
 
 	if (!base)
 		return errno;
+	sched_getaffinity(0, sizeof(cpus), &cpus);
 	if (!pages || pages >= AREA / PAGE)
 		error = EINVAL;
-	if (!error && spin)
-		error = pthread_create(&other, NULL, compute, &stop);
-	if (error) {
-		munmap(base, AREA);
-		return error;
-	}
+	else if (spin)
+		error = start_computing(&other, &cpus);
+	run_on(cpu_number(&cpus, 0));
 	for (u32 i = 0; i < n && !error; i++) {
 		for (u32 page = 0; page < pages; page++)
 			*(volatile unsigned char *)(base + page * PAGE) = 1;
@@ -176,10 +322,8 @@ int host_refill(u32 n, u32 pages, bool whole, bool spin, double *zap_ns, double 
 		touch_ns[i] = now_ns() - zapped;
 		zap_ns[i] = zapped - start;
 	}
-	if (spin) {
-		atomic_store(&stop, true);
-		pthread_join(other, NULL);
-	}
+	*lost_ns = other.runs ? stop_computing(&other) / n : 0;
+	sched_setaffinity(0, sizeof(cpus), &cpus);
 	munmap(base, AREA);
 	return error;
 }

@@ -59,9 +59,16 @@ class Machine:
 
     def transfer(self, source: int, target: int) -> float:
         """How long a line takes from one CPU to another."""
+        return self.parameters.transfer * self._distance(source, target)
+
+    def hand_off(self, source: int, target: int) -> float:
+        """How long a lock that is waited for takes from one CPU to another."""
+        return self.parameters.lock_handoff * self._distance(source, target)
+
+    def _distance(self, source: int, target: int) -> float:
         parameters = self.parameters
         same = source // parameters.cluster == target // parameters.cluster
-        return parameters.transfer * (1.0 if same else parameters.far)
+        return 1.0 if same else parameters.far
 
 
 class Cpu:
@@ -104,9 +111,9 @@ class Cpu:
     def wait(self, event: simpy.Event) -> Steps:
         """Wait with interrupts on: those that come meanwhile cost nothing more."""
         env = self.machine.env
-        since = env.now
+        since, before = env.now, self._interrupts()
         yield event
-        self._handled += min(self._interrupts(), env.now - since)
+        self._handled += min(self._interrupts() - before, env.now - since)
 
     def flush_others(self) -> Steps:
         """Interrupt all other CPUs and wait for them; each loses the time of the interrupt."""
@@ -191,12 +198,13 @@ class Line:
 class SpinLock:
     """A lock whose word stands in ``line``, with whatever else does."""
 
-    __slots__ = ("_holder", "_machine", "_queue", "line")
+    __slots__ = ("_from", "_holder", "_machine", "_queue", "line")
 
     def __init__(self, machine: Machine, line: Line | None = None) -> None:
         self._machine = machine
         self.line = line or Line(machine)
         self._holder: Cpu | None = None
+        self._from = 0
         self._queue: deque[simpy.Event] = deque()
 
     def acquire(self, cpu: Cpu) -> Steps:
@@ -214,7 +222,7 @@ class SpinLock:
         self._queue.append(turn)
         yield from cpu.wait(turn)
         self._holder = cpu
-        yield machine.env.timeout(machine.parameters.lock_handoff)
+        yield machine.env.timeout(machine.hand_off(self._from, cpu.number))
         machine.lock_waits += 1
         machine.lock_waited += machine.env.now - since
 
@@ -225,6 +233,7 @@ class SpinLock:
         if not self.line.private:
             yield from cpu.catch_up()
         if self._queue:
+            self._from = cpu.number
             self._queue.popleft().succeed()
         else:
             self._holder = None

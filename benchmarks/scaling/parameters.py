@@ -24,13 +24,13 @@ def _parameter(origin: str, meaning: str, value: float) -> Any:
 class Parameters:
     """One machine and its kernel. The defaults are those of a 2.4 GHz EPYC of Zen 3."""
 
-    atomic: float = _parameter(THREADS, "a LOCK read-modify-write of a line this CPU owns", 4.5)
+    atomic: float = _parameter(THREADS, "a LOCK read-modify-write of a line this CPU owns", 2.5)
     transfer: float = _parameter(
-        THREADS, "a modified line goes from one core to another of its cluster", 60.0
+        THREADS, "a modified line goes from one core to another of its cluster", 25.0
     )
     lock: float = _parameter(THREADS, "a spinlock nobody else wants, taken and released", 6.0)
     lock_handoff: float = _parameter(
-        THREADS, "from the release of a spinlock to its next owner's first instruction", 70.0
+        THREADS, "from the release of a spinlock to its next owner's first instruction", 35.0
     )
     rcu_read: float = _parameter(THREADS, "an RCU read section, entered and left", 1.5)
     percpu_pair: float = _parameter(THREADS, "a get and a put of a per-CPU reference", 2.0)
@@ -55,9 +55,9 @@ class Parameters:
     )
     far: float = _parameter(
         ASSUMED,
-        "a transfer to another cluster, in transfers: what is measured is taken for all; 3 would be"
-        " 200 ns between sockets against some 60 within a cluster",
-        1.0,
+        "a transfer or a hand-off to another cluster, in those of a cluster: what this host showed"
+        " when its two CPUs stood in different ones",
+        5.0,
     )
     cluster: float = _parameter(ASSUMED, "cores that share a last-level cache (Zen 3: 8)", 8)
     ipi_wait: float = _parameter(
@@ -108,7 +108,9 @@ def described(parameters: Parameters, measured: Mapping[str, float] = {}) -> lis
     rows = []
     for each in dataclasses.fields(parameters):
         origin = each.metadata["origin"]
-        if origin != ASSUMED and each.name not in measured:
+        if each.name in measured and origin == ASSUMED:
+            origin = THREADS
+        elif each.name not in measured and origin != ASSUMED:
             origin = "default"
         value = getattr(parameters, each.name)
         meaning = each.metadata["meaning"]

@@ -76,9 +76,7 @@ def of_one_thread(parameters: Parameters) -> Parameters:
     whole = ns_per_fault(*PUBLISHED[0][:2])
     if per_page >= whole:
         raise ValueError("this host gives a page back slower than the publication's faults one")
-    return parameters.replace(
-        fault=whole - per_page, far=1.0, ipi_receive=0, ipi_wait=0, ipi_each=0
-    )
+    return parameters.replace(fault=whole - per_page, ipi_receive=0, ipi_wait=0, ipi_each=0)
 
 
 def fitted(
@@ -96,7 +94,7 @@ def fitted(
     workload = Workload(Pattern.AREAS, Vmas.ONE, Design.NONE, threads, rounds)
 
     def with_transfer(transfer: float) -> Parameters:
-        return parameters.replace(transfer=transfer, lock_handoff=transfer)
+        return parameters.replace(transfer=transfer, lock_handoff=transfer, far=1.0)
 
     return with_transfer(
         fit(

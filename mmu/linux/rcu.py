@@ -96,9 +96,12 @@ def rcu_process_callbacks(kernel: Kernel) -> int:
 
 def _is_idle(cpu: Cpu) -> bool:
     """Whether the CPU is in a quiescent state without saying so."""
-    cpu.kernel.instrument_read(cpu, "rcu")
+    cpu.kernel.instrument_read(cpu, "rcu_watching")
+    if cpu.c.rcu_watching:
+        return False
+    cpu.kernel.instrument_read(cpu, "rcu_nesting")
     cpu.kernel.instrument_read(cpu, "irqs")
-    return not cpu.c.rcu_watching and not _in_read_section(cpu)
+    return not _in_read_section(cpu)
 
 
 def _in_read_section(cpu: Cpu) -> bool:

@@ -23,7 +23,7 @@ def rcu_qs(kernel: Kernel, cpu: Cpu, *, idle: bool = False) -> None:
     """
     if kernel.lockdep is not None:
         kernel.lockdep.quiescent(cpu.id)
-    kernel.instrument_write(cpu, "rcu")
+    kernel.instrument_write(cpu, "rcu_watching")
     cpu.c.rcu_watching = not idle
     rcu = kernel.c.rcu
     kernel.instrument_read(kernel, "rcu")

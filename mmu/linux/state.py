@@ -61,6 +61,9 @@ ENGINES: Final = ("c", "python")
 """Which twin does the work on entries: the functions of native/mm, or those of this package."""
 
 
+LOADED_MM_SWITCHING: Final = 0
+"""Cpu.loaded_mm_id of a CPU that is between two mms; no mm has this ctx_id."""
+
 HZ: Final = 1000
 """Jiffies in a second of virtual time."""
 NSEC_PER_SEC: Final = 1_000_000_000
@@ -116,6 +119,9 @@ class TablePolicy(Protocol):
     def frame_freed(self, table: int) -> None:
         """See FreeTablesPolicy."""
 
+    def kept(self, table: int) -> int:
+        """See FreeTablesPolicy."""
+
     def task_work(self) -> None:
         """See FreeTablesPolicy."""
 
@@ -144,6 +150,18 @@ class Instrument(Protocol):
 
     def instrument_lock(self, lock: str, number: int, *, write: bool) -> None:
         """A lock of readers and a writer is taken, given back or waited for."""
+
+    def write_once(self, owner: object, field: str, value: int) -> None:
+        """A plain store to a field: other CPUs may see it later."""
+
+    def read_once(self, owner: object, field: str) -> int:
+        """A plain load of such a field."""
+
+    def peek(self, owner: object, field: str) -> int:
+        """The newest store to such a field, by any CPU: no CPU's access."""
+
+    def smp_mb(self) -> None:
+        """What this CPU stored before is seen by all, before it goes on."""
 
 
 class Kernel:
@@ -352,6 +370,34 @@ class Kernel:
         if self.instrument is not None:
             self.instrument.instrument_lock(lock, number, write=write)
 
+    def write_once(self, owner: object, field: str, value: int) -> None:
+        """WRITE_ONCE() of a field that other CPUs look at without a lock: a plain store, which they
+        may see later than this CPU does, in the order of its stores.
+        """
+        if self.instrument is None:
+            setattr(owner, field, value)
+        else:
+            self.instrument.write_once(owner, field, value)
+
+    def read_once(self, owner: object, field: str) -> int:
+        """READ_ONCE() of such a field: this CPU's own newest store, or what all see."""
+        if self.instrument is None:
+            return int(getattr(owner, field))
+        return self.instrument.read_once(owner, field)
+
+    def peek(self, owner: object, field: str) -> int:
+        """The newest store to such a field, also one that only its own CPU sees yet: a look for
+        reports, no CPU's access.
+        """
+        if self.instrument is None:
+            return int(getattr(owner, field))
+        return self.instrument.peek(owner, field)
+
+    def smp_mb(self) -> None:
+        """A full barrier: what this CPU stored is seen by all before it loads anything more."""
+        if self.instrument is not None:
+            self.instrument.smp_mb()
+
     def wait_event(
         self,
         queue: WaitQueue,
@@ -439,8 +485,10 @@ class Cpu:
         self.id = number
         self.mmu = mmu
         self.loaded_mm: MmStruct | None = None
-        self.is_switching = False
-        """Between two mms: LOADED_MM_SWITCHING, asked to flush whatever it had."""
+        self.loaded_mm_id: int = lib.INIT_MM_CTX_ID
+        """What other CPUs see of loaded_mm, by read_once(): its ctx_id, or LOADED_MM_SWITCHING
+        between two, when it is asked to flush whatever it had.
+        """
         self._counter: object = None
         self.call_single_queue: list[CallSingleData] = []
         self.call_vector = 0
@@ -475,6 +523,15 @@ class Cpu:
     def has_invlpgb(self) -> bool:
         """Whether it can broadcast invalidations, and has PCIDs to name them by."""
         return bool(self.mmu.c.features & lib.FEATURE_INVLPGB and self.mmu.c.cr4 & lib.CR4_PCIDE)
+
+    @property
+    def is_lazy(self) -> int:
+        """1: loaded_mm stays loaded, but nothing here uses it. For write_once() and read_once()."""
+        return int(self.c.is_lazy)
+
+    @is_lazy.setter
+    def is_lazy(self, value: int) -> None:
+        self.c.is_lazy = value
 
     @property
     def current_pid(self) -> int:

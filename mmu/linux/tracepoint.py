@@ -45,7 +45,8 @@ HELPERS: Final = frozenset(
         # entries
         *("set_pte_at", "xchg_pmd", "ptep_clear_flush", "flush_tlb_mm_range", "_resolve_locked"),
         *("ptep_get_and_clear", "pte_cmpxchg", "ptep_set_wrprotect"),
-        *("_map_locked", "_unlock_put", "_exchange_page", "_drop_rmap", "add_mm_counter"),
+        *("map_locked", "unlock_put", "_finish_fault", "_map_copy", "_filemap_map_pages"),
+        *("_exchange_page", "_drop_rmap", "add_mm_counter"),
         *("_change_pte", "_zap_stretch", "_zap_pte", "_copy_ptes", "_move_locked"),
     ]
 )

@@ -47,6 +47,8 @@ LEG = [
     "test_guest_kernel.py",
     "test_regions.py",
 ]
+PROCESSES = 4
+"""How many of them share the files: each imports everything anew."""
 
 
 @pytest.mark.parametrize("name", PARTS)
@@ -65,15 +67,15 @@ def test_all_parts_are_used_with_the_pinned_unicorn() -> None:
 
 
 @pytest.mark.skipif(os.environ.get("UCMMU_PRIVATE") == "0", reason="this is that leg")
-@pytest.mark.parametrize("file", LEG)
-def test_without_private_parts(file: str) -> None:
+@pytest.mark.parametrize("part", range(PROCESSES))
+def test_without_private_parts(part: int) -> None:
     """The tests of this folder, on Unicorn's public API alone."""
+    files = [f"tests/cpu/{file}" for file in LEG[part::PROCESSES]]
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", f"tests/cpu/{file}"],
+        [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *files],
         cwd=ROOT,
         env={**os.environ, "UCMMU_PRIVATE": "0", "PYTEST_ADDOPTS": ""},
         capture_output=True,
         text=True,
-        timeout=300,
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]

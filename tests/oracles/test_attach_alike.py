@@ -182,7 +182,8 @@ def test_a_jump_before_a_nested_run() -> None:
         machine.run()
         return told, machine[UC_X86_REG_R8], machine[UC_X86_REG_RIP] - CODE
 
-    shows(scene, *[([0, 3, 0x1000, 6, 9, 12, 15], 4, 18)] * 2)
+    answer = [0, 3, 0x1000, 6, 9, 12, 15], 4, 18
+    shows(scene, answer, answer)
 
 
 def test_a_read_modify_write_of_two_pages() -> None:

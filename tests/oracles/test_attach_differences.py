@@ -23,6 +23,7 @@ from unicorn import (
     UC_ERR_WRITE_UNMAPPED,
     UC_HOOK_BLOCK,
     UC_HOOK_CODE,
+    UC_HOOK_INSN,
     UC_HOOK_INSN_INVALID,
     UC_HOOK_MEM_FETCH_PROT,
     UC_HOOK_MEM_READ_PROT,
@@ -37,6 +38,7 @@ from unicorn import (
     UcError,
 )
 from unicorn.x86_const import (
+    UC_X86_INS_CPUID,
     UC_X86_REG_EFLAGS,
     UC_X86_REG_R8,
     UC_X86_REG_RBX,
@@ -143,6 +145,22 @@ def test_a_second_read_of_what_may_not_be_read() -> None:
         return [machine.run(), machine.run()]
 
     shows(scene, [UC_ERR_READ_PROT, UC_ERR_OK], [UC_ERR_READ_PROT, UC_ERR_READ_PROT])
+
+
+def test_a_read_that_reaches_into_what_may_not_be_read() -> None:
+    """reads_again: Unicorn makes it, attached or not; plain, and in fast to the end of the block,
+    what is there may be read from then on.
+    """
+
+    def scene(fidelity: str | None) -> Answer:
+        machine = Machine("mov rax, [rbx - 1]; mov rax, [rbx]", fidelity)
+        machine.uc.mem_map(DATA + 0x1000, 0x1000, UC_PROT_NONE)
+        machine.uc.reg_write(UC_X86_REG_RBX, DATA + 0x1000)
+        machine.attach()
+        return machine.run(), machine[UC_X86_REG_RIP] - CODE
+
+    shows(scene, (UC_ERR_OK, 7), (UC_ERR_OK, 7), ("fast",))
+    shows(scene, (UC_ERR_OK, 7), (UC_ERR_READ_PROT, 4), ("exact", "trace"))
 
 
 def test_the_right_to_read_is_taken_away() -> None:
@@ -349,6 +367,50 @@ def test_a_code_hook_deleted_in_a_block_hook() -> None:
         return bool(told)
 
     shows(scene, True, False)
+
+
+def test_a_code_hook_after_a_stop_in_a_cpuid_hook() -> None:
+    """calls_after_stop: plain Unicorn calls it once more, if there is no other for its address."""
+
+    def scene(fidelity: str | None) -> Answer:
+        told: list[int] = []
+        machine = Machine("cpuid; nop; nop", fidelity).attach()
+        machine.uc.hook_add(UC_HOOK_CODE, lambda uc, at, size, _: told.append(at - CODE))
+        machine.uc.hook_add(
+            UC_HOOK_INSN, lambda uc, _: uc.emu_stop() or 0, None, 1, 0, UC_X86_INS_CPUID
+        )
+        machine.run()
+        return told
+
+    shows(scene, [0, 2], [0])
+
+
+def test_code_of_a_region_that_stays() -> None:
+    """drops_other_code: plain Unicorn's mem_unmap() of data in a hook may drop the block under way,
+    by chance of where regions lie in its own numbering; that then misses its own stores.
+    """
+
+    def scene(fidelity: str | None) -> Answer:
+        blocks: list[int] = []
+        uc = Uc(UC_ARCH_X86, UC_MODE_64)
+        uc.mem_map(STACK, 0x4000, RW)
+        uc.mem_map(CODE, 0x8000)
+        uc.mem_map(0x12000, 0x3000, RW)
+        code = assemble("mov byte ptr [rip + 6], 0xfb; .fill 30, 1, 0x90")
+        uc.mem_write(CODE + 0x1000, code)
+        if fidelity is not None:
+            cpu.attach(uc, identity=True, fidelity=fidelity)
+
+        def hook(uc: Uc, at: int, _size: int, _data: Any) -> None:
+            if not blocks:
+                uc.mem_unmap(0x12000, 0x3000)
+            blocks.append(at - CODE - 0x1000)
+
+        uc.hook_add(UC_HOOK_BLOCK, hook)
+        uc.emu_start(CODE + 0x1000, CODE + 0x1000 + len(code))
+        return blocks
+
+    shows(scene, [0], [0, 0, 7, 14, 15])
 
 
 def a_read_hook_makes_memory_writable(fidelity: str | None) -> None:

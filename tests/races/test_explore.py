@@ -204,6 +204,17 @@ def test_without_anything_left_out_a_bound_is_complete() -> None:
     assert found.complete and found.bound is not None and found.bound < 9
 
 
+def test_all_orders_are_run_before_a_bound_where_they_are_few() -> None:
+    def make() -> TextProgram:
+        return TextProgram(lastzero(3))
+
+    found = explore(make, bound=3, few=1000)
+    assert found.complete and found.bound is None
+    cut = explore(make, bound=3, few=2)
+    assert (cut.complete, cut.bound, cut.verdict) == (False, 3, "passed")
+    assert cut.schedules == explore(make, bound=3).schedules + 2
+
+
 def test_at_random_the_same_seed_runs_the_same() -> None:
     def make() -> TextProgram:
         return TextProgram(dekker(fence=False), tso=True)

@@ -13,11 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import fault_time, refcount_threads
+from benchmarks import calm, fault_time, refcount_threads
+from benchmarks.calm import Round
 from benchmarks.measure import BenchmarkError
 from benchmarks.multi_fault import Row, with_times
 from benchmarks.priority import real_time
-from benchmarks.scaling import document, host
+from benchmarks.scaling import document, host, threads
 
 ROOT = Path(__file__).resolve().parents[2]
 PERFORMANCE = ROOT / "docs" / "performance.md"
@@ -31,35 +32,38 @@ def test_a_priority_is_given_back():
     assert os.sched_getscheduler(0) == before
 
 
-def test_times_of_one_cpu_are_ordered_as_their_work_is():
-    times = {  # the least: other work of the host takes time from some
-        work: min(refcount_threads.measure(work, rounds=1).ns for _ in range(5))
-        for work in ("WORK_PAIR_NONE", "WORK_PAIR_PER_CPU", "WORK_PAIR_RCU", "WORK_PAIR_PMD_LOCK")
+def test_times_of_one_core_are_ordered_as_their_work_is():
+    quick = functools.partial(refcount_threads.measure, wanted=1, patience=0.1)
+    times = {
+        design: quick(refcount_threads.name_of("lookup_put", design), design).ns.low
+        for design in ("none", "RCU", "pmd_lock")
     }
     assert sorted(times, key=times.__getitem__) == list(times)
 
 
-def test_two_cpus_take_the_line_from_each_other_only_where_they_share_it():
-    if refcount_threads.cpus() < 2:
-        pytest.skip("this host has one CPU")
-    one = functools.partial(refcount_threads.measure, "WORK_PAIR_PMD_LOCK", 2, rounds=1)
-    alone = [one(shared=False) for _ in range(3)]
-    assert max(times.transfers for times in alone) < 0.01
-    tries = (one(shared=True) for _ in range(20))  # where other work lets both run at once
-    shared = next(times for times in tries if times.transfers > 0.1)
-    assert min(times.ns for times in alone) < shared.ns
-    assert refcount_threads.measure("WORK_PAIR_PER_CPU", 2, rounds=3).transfers == 0
+def test_two_cores_take_the_line_from_each_other_only_where_they_share_it():
+    if refcount_threads.cores() < 2:
+        pytest.skip("this process may use one core")
+    one = functools.partial(
+        refcount_threads.measure, "lookup_put", "RCU", 2, wanted=1, patience=0, transfers=True
+    )
+    alone, shared = one(own=True), one(own=False)
+    assert alone.transfers < 0.01 < shared.transfers <= 2
+    assert alone.ns.median < shared.ns.median
+    assert alone.waits == shared.waits == 0
+    locked = refcount_threads.measure("lookup_put", "pmd_lock", 2, wanted=1, patience=0)
+    assert locked.waits > 0
 
 
 def test_work_that_cannot_be_is_refused():
-    with pytest.raises(BenchmarkError, match="WORK_TURNS on 1 threads: Invalid argument"):
-        refcount_threads.measure("WORK_TURNS", 1)
+    with pytest.raises(BenchmarkError, match="dance: refcount_threads: unknown operation"):
+        refcount_threads.measure("dance")
     with pytest.raises(BenchmarkError, match="refuses the measurement: Invalid argument"):
         host.refill(512, False, 1)
 
 
 def test_the_time_of_the_count_is_held_against_a_fault_of_the_host():
-    results = list(fault_time.refcount_fault_time(3))
+    results = list(fault_time.refcount_fault_time(3, 0.1))
     assert [each.name for each in results] == [
         "refcount_fault_time_refcount",
         "refcount_fault_time_refcount-pmdlock",
@@ -71,11 +75,62 @@ def test_the_time_of_the_count_is_held_against_a_fault_of_the_host():
 
 
 def test_the_host_tells_times_of_both_ways_to_give_back():
-    kept, freed = (host.refill(1, each, 50) for each in (False, True))
+    quick = functools.partial(host.refill, 1, number=50, wanted=1, patience=0)
+    kept, freed = (quick(freed=each) for each in (False, True))
     assert len(kept.zap_ns) == len(freed.touch_ns) == 50
-    assert 0 < kept.zap_ns[0] <= kept.zap_ns[-1]
-    rate = host.rate(1, 8, host.AREA // 2, rounds=2)
-    assert 0 < rate.fault_ns + rate.zap_ns <= rate.ns * 1.2
+    assert 0 < kept.zap_ns[0] <= kept.median.median <= kept.zap_ns[-1]
+    assert kept.lost_ns == 0
+
+
+def test_threads_of_the_host_work_each_on_its_cpu_and_share_what_they_are_told_to():
+    before = os.sched_getaffinity(0)
+    for shares in host.SHARINGS:
+        rate = host.rate(min(2, len(before)), shares, pages=8, wanted=1, patience=0)
+        assert 0 < rate.fault_ns.median + rate.zap_ns.median <= rate.ns.median * 1.2
+    assert os.sched_getaffinity(0) == before
+
+
+def test_rounds_that_another_hyperthread_disturbed_do_not_count(monkeypatch):
+    monkeypatch.setattr(calm, "fastest_probe", lambda: 1.0)
+    rounds = iter([2.0, 1.0, 1.1, 1.6, 1.0, 1.05, 1.14, 9.0, 1.0])
+
+    def once():
+        probe = next(rounds)
+        yield Round((100 * probe,), probe)
+
+    (spread,) = calm.measure(once, wanted=6, patience=60)
+    assert (spread.rounds, spread.of) == (6, 9)
+    assert 100 <= spread.low <= spread.median <= spread.high <= 114
+    assert not spread.noisy
+
+
+def test_a_figure_without_calm_rounds_is_said_to_be_noise(monkeypatch):
+    monkeypatch.setattr(calm, "fastest_probe", lambda: 1.0)
+    probes = iter([2.0, 3.0, 1.9, 2.5])
+    found, good = calm.gather(lambda: [Round((each,), each) for each in probes], 1, 0)
+    (spread,) = calm.spreads(found, good)
+    assert good == [] and spread.noisy
+    assert spread.median == 1.9  # the least disturbed
+    lost = [Round((1.0,), 1.0, busy=0.5)] * 6
+    assert not any(calm.is_calm(each, 1.0) for each in lost)
+    wide = [Round((each,), 1.0) for each in (1.0, 1.0, 2.0, 4.0, 5.0, 6.0)]
+    assert calm.spreads(wide, wide)[0].noisy
+
+
+def test_the_nearest_and_the_farthest_distance_of_the_cores_are_kept():
+    near = {"transfer": 25.0, "lock_handoff": 30.0}
+    slower = {"transfer": 29.0, "lock_handoff": 50.0}
+    far = {"transfer": 125.0, "lock_handoff": 80.0}
+    assert threads.ends([slower, far, near]) == [near, far]
+    assert threads.of_distances([far, near]) == {**near, "far": 5.0}
+    assert threads.of_distances([slower, near]) == near
+    assert threads.of_distances([far]) == {**far, "far": 1.0}
+    moves = iter([25.0, 120.0, 120.0, 121.0])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(refcount_threads, "distance", lambda: next(moves))
+        calls = []
+        found = refcount_threads.at_one_distance(lambda: calls.append(0) or len(calls))
+    assert found == (2, 120.5)
 
 
 def test_percentiles_are_of_the_list():
@@ -108,20 +163,26 @@ def test_tables_are_put_between_their_markers_and_the_text_stays():
         "threads": {
             "pairs": [
                 {
+                    "pair": "lookup_put",
                     "design": "RCU",
                     "threads": 2,
-                    "shared": True,
+                    "own_tables": False,
                     "ns": 29.3,
                     "operations_per_s": 68e6,
+                    "distance": 25.0,
                     "transfers": 0.085,
+                    "waits": 0.0,
+                    "spread": 0.2,
+                    "noisy": True,
                 },
             ]
         }
     }
     text = "before\n<!-- table threads -->\nold\n<!-- end -->\nafter\n"
     made = document.with_tables(text, results)
-    assert made.startswith("before\n<!-- table threads -->\n| design | CPUs |")
-    assert "| RCU | 2, one table | 29.30 | 68.00 | 0.085 |" in made
+    assert made.startswith("before\n<!-- table threads -->\n| operation | design | CPUs |")
+    row = "| lookup and put | RCU | 2, one table | 29.30 | ±20.0% (noise) | 68.00 | 25.00 |"
+    assert f"{row} 0.085 | 0.000 |" in made
     assert made.endswith("<!-- end -->\nafter\n") and "old" not in made
     assert document.with_tables(made, results) == made
     assert document.with_tables(text, {}) == text

@@ -12,7 +12,7 @@ from benchmarks.scaling.designs import Design
 from benchmarks.scaling.parameters import Parameters, calibrated, described
 from benchmarks.scaling.workloads import PAGES, Pattern, Vmas, Workload, simulate
 
-PLAIN = Parameters(jitter=0)
+PLAIN = Parameters(jitter=0, transfer=60, lock_handoff=70, far=1)
 
 
 def run(pattern, design, cpus=1, rounds=2.0, vmas=Vmas.OWN, parameters=PLAIN, seed=0):
@@ -53,7 +53,7 @@ def test_the_loop_leaves_its_tables_where_none_are_counted():
 @pytest.mark.parametrize("pattern", list(Pattern))
 def test_the_same_seed_gives_the_same_figures(pattern, design):
     parameters = Parameters(grace_period=20_000)
-    rounds = 2.0 if pattern is Pattern.PAGES else 0.1
+    rounds = {Pattern.PAGES: 2.0, Pattern.LOOP: 1.0}.get(pattern, 0.1)
     first, again, other = (
         run(pattern, design, 3, rounds, Vmas.ONE, parameters, seed) for seed in (5, 5, 6)
     )
@@ -100,6 +100,41 @@ def test_what_was_measured_replaces_defaults_and_says_so():
     assert (origins["atomic"], origins["lock"], origins["far"]) == ("threads", "default", "assumed")
     with pytest.raises(ValueError, match="atom,"):
         calibrated({"atom": 1, "zzz": 2})
+
+
+def test_what_an_area_is_given_back_by_is_calls_that_each_flush():
+    """Each call costs itself, and interrupts the others; without others only itself."""
+    told = PLAIN.replace(ipi_wait=10_000, ipi_each=0, ipi_receive=8_000)
+
+    def ns(calls, cpus, parameters=told):
+        workload = Workload(Pattern.AREAS, Vmas.OWN, Design.NONE, cpus, 12.0, calls=calls)
+        return simulate(workload, parameters).ns_per_fault
+
+    one = ns(1, 1)
+    assert ns(2, 1) - one == pytest.approx(PLAIN.zap_call / PAGES, rel=0.2)
+    told = told.replace(jitter=0.2)  # so that the two do not flush at the same time for ever
+    quiet = told.replace(ipi_wait=0, ipi_receive=0)
+    for calls in (1, 2):
+        added = ns(calls, 2, told) - ns(calls, 2, quiet)
+        assert added == pytest.approx(calls * (10_000 + 8_000) / PAGES, rel=0.2)
+
+
+def test_the_model_is_held_against_the_host_with_its_own_figures():
+    row = {"fault_ns": 1000.0, "zap_ns": 250.0, "ns": 1250.0, "distance": None, "first_cpu": 0}
+    host = {
+        "rates": [
+            {**row, "threads": 1, "shares": "an address space"},
+            {**row, "threads": 2, "shares": "nothing"},
+            {**row, "threads": 2, "shares": "an address space", "distance": 25.0},
+            {**row, "threads": 2, "shares": "a VMA", "distance": 100.0},
+        ],
+        "interrupt": {"wait": 12_800.0, "receive": 6_400.0},
+    }
+    one, apart, own, shared = campaign.agreement(PLAIN, host, 4.0)
+    assert one["model"] == apart["model"] == pytest.approx(1250, rel=0.01)
+    assert own["model"] - own["model_without_interrupts"] == pytest.approx(75, rel=0.15)
+    assert own["model_without_interrupts"] == pytest.approx(1250, rel=0.01)
+    assert shared["model_without_interrupts"] - 1250 > 60  # the line of the VMA's lock
 
 
 def test_a_change_is_against_the_same_run_without_a_count():

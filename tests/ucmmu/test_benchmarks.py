@@ -12,7 +12,7 @@ import pytest
 
 from benchmarks import __main__ as command
 from benchmarks import callgrind, exact, tlb
-from benchmarks.measure import Result, compare
+from benchmarks.measure import BenchmarkError, Result, compare
 from benchmarks.refcount import refcount_pair
 from mmu import _native
 
@@ -67,6 +67,40 @@ def test_results_are_one_object_a_line(tmp_path, monkeypatch, capsys):
     (line,) = (tmp_path / "results" / "latest.jsonl").read_text().splitlines()
     assert json.loads(line)["ratio"] == 0.5
     assert "0.500" in capsys.readouterr().out
+
+
+def test_one_that_cannot_be_made_is_told_and_the_others_go_on(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(command, "RESULTS", tmp_path / "latest.jsonl")
+
+    def fails():
+        raise BenchmarkError("no such thing here")
+        yield
+
+    monkeypatch.setattr(
+        command, "BENCHMARKS", {"bad": fails, "good": lambda: [result(1, 2, "<= 1")]}
+    )
+    monkeypatch.setattr("sys.argv", ["benchmarks", "bad", "good"])
+    assert command.main() == 1
+    assert "bad: no such thing here" in capsys.readouterr().err
+    (line,) = (tmp_path / "latest.jsonl").read_text().splitlines()
+    assert json.loads(line)["ratio"] == 0.5
+
+
+def test_what_was_measured_before_an_interrupt_is_kept(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(command, "RESULTS", tmp_path / "latest.jsonl")
+
+    def interrupted():
+        raise KeyboardInterrupt
+        yield
+
+    monkeypatch.setattr(
+        command, "BENCHMARKS", {"good": lambda: [result(1, 2, "<= 1")], "long": interrupted}
+    )
+    monkeypatch.setattr("sys.argv", ["benchmarks", "good", "long"])
+    assert command.main() == 130
+    assert (tmp_path / "latest.jsonl").read_text().count("\n") == 1
+    kept = f"what was measured is in {tmp_path / 'latest.jsonl'}"
+    assert capsys.readouterr().err.splitlines()[-1] == f"interrupted: {kept}"
 
 
 def test_without_valgrind_one_line_says_so(monkeypatch, capsys):

@@ -21,12 +21,11 @@ from tests.ucmmu.test_sweep import LOOP, ROOT, children
 from ucmmu.cli import main
 from ucmmu.exit_codes import ExitCode
 
-distributed = pytest.importorskip("distributed")
-
 
 @pytest.fixture
 def cluster():
     """A scheduler and two workers, each a process with one thread."""
+    distributed = pytest.importorskip("distributed")
     path = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = str(ROOT)
     try:

@@ -6,12 +6,13 @@ from __future__ import annotations
 import multiprocessing
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, ProcessPoolExecutor, wait
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from ucmmu.policy_file import find_policy, policy_failure
+from ucmmu.race.exploration import rare_collections
 from ucmmu.race.explore import Found, Limits, explore, explore_at_random
 from ucmmu.race.minimal import minimal
 from ucmmu.race.program import MakeProgram
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 BOUNDS: Final = {2: 3, 3: 2, 4: 1}
 """Preemptions up to which scenarios of so many operations are explored, if nothing else is said."""
+FEW: Final = 4000
+"""So many orders of two operations are run, whatever preemptions they take, before those with 2."""
 MAX_STEPS: Final = 10_000
 """Steps of one order; more are a wait without bound."""
 
@@ -105,7 +108,8 @@ def run(
         return program
 
     try:
-        found = _explore(setting, make, search, on_run)
+        with rare_collections():
+            found = _explore(setting, make, search, on_run)
     except FAILURES as error:
         failure = before_the_race(setting, error)
         if failure is None:
@@ -145,16 +149,15 @@ def _explore(
     setting: Setting, make: MakeProgram, search: Search, on_run: Callable[[], bool]
 ) -> Found:
     limits = Limits(search.schedules, search.seconds, MAX_STEPS)
-    if search.seed is None and _every_order(setting, search):
-        return explore(make, bounds_first=1, limits=limits, on_run=on_run)
     if search.seed is None:
-        return explore(make, bound=search.bound, limits=limits, on_run=on_run)
+        few = FEW if _every_order(setting, search) else 0
+        return explore(make, bound=search.bound, limits=limits, on_run=on_run, few=few)
     return explore_at_random(make, seed=search.seed, limits=limits, on_run=on_run)
 
 
 def _every_order(setting: Setting, search: Search) -> bool:
-    """Whether to run every order that matters, each once: of two CPUs there are fewer of them than
-    orders within a bound, some of which are run twice.
+    """Whether to run every order that matters, each once: also within a bound, where some are run
+    twice, if of two operations there may be fewer in all.
     """
     few = len(setting.found.operations) == 2 and not setting.points
     return search.bound is None or (few and search.bound >= 2)
@@ -170,20 +173,85 @@ def run_all(
     jobs: int,
     on_progress: OnProgress | None = None,
     seconds: float | None = None,
-) -> Iterator[Result]:
-    """Explore each; results in the order of the tasks. With ``jobs`` more than 1 in as many
-    processes. When ``on_progress`` says so, what is being run and what was not begun is unfinished.
-    ``seconds`` are for all together: each has its share of what is left when it begins.
+) -> Generator[Result, None, None]:
+    """Explore each; the results as they come, those that are unfinished last. With ``jobs`` more
+    than 1 in as many processes. When ``on_progress`` says so, what is being run and what was not
+    begun is unfinished.
+
+    ``seconds`` are for all together. A part of them is shared among all; those that it is not
+    enough for begin again with more, so that what is soon done leaves its time to them.
     """
     end = None if seconds is None else time.monotonic() + seconds
-    if jobs > 1:
-        yield from _run_in_processes(tasks, jobs, on_progress, end)
-        return
-    going = True
-    for number, (setting, search) in enumerate(tasks):
-        going = going and (on_progress is None or on_progress(0))
-        shared = _with_share(search, end, len(tasks) - number)
-        yield run(setting, shared, on_progress) if going else unfinished(setting, search)
+    left, kept, share = dict(enumerate(tasks)), dict[int, Result](), 0.0
+    asked = _Asked(on_progress)
+    while left:
+        until = end
+        if end is not None:
+            remains = max(0.0, end - time.monotonic())
+            until, share = _until(end, remains, remains * jobs / len(left), share)
+        results = _run_in_processes if jobs > 1 else _run_here
+        begun, left = left, {}
+        for number, result in results(begun, jobs, asked, until):
+            best = _further(kept.pop(number, None), result)
+            if until == end or asked.stopped or not _may_go_further(tasks[number], best):
+                yield best
+            else:
+                kept[number], left[number] = best, tasks[number]
+
+
+class _Asked:
+    """Whether to go on: once not, never again."""
+
+    def __init__(self, on_progress: OnProgress | None) -> None:
+        self._on_progress = on_progress
+        self.stopped = False
+
+    def __call__(self, more: int) -> bool:
+        if self._on_progress is not None and not self._on_progress(more):
+            self.stopped = True
+        return not self.stopped
+
+
+def _until(end: float, remains: float, share: float, before: float) -> tuple[float, float]:
+    """Until when those that are left are run now, if all that ``remains`` is ``share`` for each,
+    and what each has of it: a third, unless that is no more than it had before.
+    """
+    if share / 3 < 2 * before or share < _SHORT:
+        return end, share
+    return end - remains * 2 / 3, share / 3
+
+
+_SHORT: Final = 2.0
+"""Seconds for a row that are not worth to be shared out."""
+
+
+def _may_go_further(task: Task, result: Result) -> bool:
+    """Whether more time would help."""
+    _, search = task
+    enough = search.schedules is not None and result.schedules >= search.schedules
+    return result.verdict == "UNFINISHED" and not enough
+
+
+def _further(before: Result | None, now: Result) -> Result:
+    """Of two results of one task the one that says more, with the time of both."""
+    if before is None:
+        return now
+    best = max((before, now), key=_says)
+    return replace(best, seconds=before.seconds + now.seconds)
+
+
+def _says(result: Result) -> tuple[bool, bool, int, int]:
+    bound = -1 if result.bound is None else result.bound
+    return result.failure is not None, result.complete, bound, result.schedules
+
+
+def _run_here(
+    tasks: Mapping[int, Task], _jobs: int, asked: _Asked, end: float | None
+) -> Iterator[tuple[int, Result]]:
+    for begun, (number, task) in enumerate(tasks.items()):
+        setting, search = task
+        shared = _with_share(search, end, len(tasks) - begun)
+        yield number, run(setting, shared, asked) if asked(0) else unfinished(*task)
 
 
 def _with_share(search: Search, end: float | None, waiting: float) -> Search:
@@ -221,24 +289,29 @@ def _run_in_worker(task: Task, end: float | None, nr_tasks: int, jobs: int) -> R
 
 
 def _run_in_processes(
-    tasks: Sequence[Task], jobs: int, on_progress: OnProgress | None, end: float | None
-) -> Iterator[Result]:
+    tasks: Mapping[int, Task], jobs: int, asked: _Asked, end: float | None
+) -> Iterator[tuple[int, Result]]:
     context = multiprocessing.get_context("fork")
     stop, begun = context.Event(), context.Value("Q", 0)
     with ProcessPoolExecutor(jobs, context, _begin, (stop, begun)) as pool:
-        futures = [pool.submit(_run_in_worker, task, end, len(tasks), jobs) for task in tasks]
-        told: set[Future[Result]] = set()
-        for task, future in zip(tasks, futures, strict=True):
-            while not future.done():
-                wait([future], timeout=0.2, return_when=FIRST_COMPLETED)
-                done = {other for other in futures if other.done() and not other.cancelled()}
-                more = sum(other.result().schedules for other in done - told)
-                told |= done
-                if on_progress is not None and not on_progress(more):
+        futures = {
+            pool.submit(_run_in_worker, task, end, len(tasks), jobs): number
+            for number, task in tasks.items()
+        }
+        going = set(futures)
+        try:
+            while going:
+                done, going = wait(going, timeout=0.2, return_when=FIRST_COMPLETED)
+                ended = [future for future in done if not future.cancelled()]
+                if not asked(sum(future.result().schedules for future in ended)):
                     stop.set()
-                    for other in futures:
+                    for other in going:
                         other.cancel()
-            try:
-                yield future.result()
-            except CancelledError:
-                yield unfinished(*task)
+                for future in sorted(done, key=futures.__getitem__):
+                    number = futures[future]
+                    cancelled = future.cancelled()
+                    yield number, unfinished(*tasks[number]) if cancelled else future.result()
+        finally:  # also where nobody wants to hear more: a closed pipe
+            stop.set()
+            for other in going:
+                other.cancel()

@@ -2,10 +2,10 @@
 """Exploring a program: under every order, under those with few preemptions, or at random.
 
 explore() tries bounds of 0, 1, 2, … preemptions one after the other (ucmmu.race.bounded), so the
-first failure is one of the fewest; without a bound then every order that matters, each once
-(ucmmu.race.dpor). What does not come to its end within the limits is *unfinished*, whatever was
-found not to fail until then. explore_at_random() is for programs too large for that; it proves
-nothing, and finds much.
+first failure is one of the fewest; without a bound, or where there are few, then every order that
+matters, each once (ucmmu.race.dpor). What does not come to its end within the limits is
+*unfinished*, whatever was found not to fail until then. explore_at_random() is for programs too
+large for that; it proves nothing, and finds much.
 """
 
 from __future__ import annotations
@@ -82,6 +82,11 @@ class _Clock:
             found.stopped = True
         return found.stopped
 
+    def half_over(self) -> bool:
+        """Whether half of the time is."""
+        seconds = self.limits.seconds
+        return seconds is not None and self.found.seconds >= seconds / 2
+
     def count(self, told: Told) -> bool:
         """Note a run; whether to go on."""
         found = self.found
@@ -105,32 +110,45 @@ def explore(
     bound: int | None = None,
     limits: Limits | None = None,
     on_run: OnRun | None = None,
-    bounds_first: int = 2,
+    few: int = 0,
 ) -> Found:
     """Explore up to so many preemptions, or, if None, every order; to the first failure.
 
-    Every order takes as few preemptions first as ``bounds_first`` says, 0 and 1, then whatever
-    order comes. Raises NotDeterministic.
+    Without a bound, 0 and 1 preemptions come first, then every order. With one, and ``few``, so
+    many of all orders are run before the bounds above 1, in no more than half of the time: if that
+    is all there are, it is complete, for some of these would be run twice within a bound; if it is
+    not, they say nothing. Raises NotDeterministic.
     """
     limits = limits or Limits()
     clock = _Clock(limits, on_run, Found())
-    for preemptions in range(bounds_first if bound is None else bound + 1):
+    found = clock.found
+    for preemptions in range(2 if bound is None else bound + 1):
+        if preemptions == 2 and few:
+            every = Dpor(make, max_steps=limits.max_steps)
+            if _run_all(every, clock, few):
+                found.bound, found.complete = None, True
+            if found.complete or found.failure is not None or found.stopped:
+                return found
         bounded = Bounded(make, preemptions, max_steps=limits.max_steps)
         if not _run_all(bounded, clock):
-            return clock.found
-        clock.found.bound = preemptions
+            return found
+        found.bound = preemptions
         if not bounded.beyond:
-            clock.found.complete = True
-            return clock.found
+            found.complete = True
+            return found
     if bound is None and _run_all(Dpor(make, max_steps=limits.max_steps), clock):
-        clock.found.bound = None
-        clock.found.complete = True
-    return clock.found
+        found.bound, found.complete = None, True
+    return found
 
 
-def _run_all(exploration: Exploration, clock: _Clock) -> bool:
-    """Whether the exploration came to its end, and nothing failed."""
+def _run_all(exploration: Exploration, clock: _Clock, most: int | None = None) -> bool:
+    """Whether the exploration came to its end, and nothing failed; with ``most`` only if it takes
+    no more orders, and no more than half of the time that there is.
+    """
+    begun = clock.found.schedules
     while not clock.over():
+        if most is not None and (clock.found.schedules - begun >= most or clock.half_over()):
+            return False
         told = exploration.next_run()
         if told is None:
             return True

@@ -7,7 +7,7 @@ What is written there by any code, of either language, is found so without its h
                        VMAs and what write-locks them             one object, "vmas"
                        sizes of what is mapped                    one object, "total_vm"
                        everything else, and whether it is used    one object, "rest"
-    struct cpu         an object each; what RCU looks at is one
+    struct cpu         an object each; what the TLB has of which mm is one
     struct mmu_gather  one object of its CPU
     struct kernel      RCU's state is one object, the last ctx_id is; everything else is one
 """
@@ -31,6 +31,7 @@ NOT_ACCESSES: Final = frozenset(
         *("pgtables_bytes", "rss_stat"),  # sums: additions commute
         *("mmap_lock", "page_table_lock"),  # told by who takes and drops them
         "nr_calls",  # told by who queues a call
+        "is_lazy",  # told by write_once()
         *("current_pid", "ahead_ns", "instructions", "code_written"),  # stamps of events
         *("this_cpu", "bug", "bug_address"),  # the scheduler's and the checkers'
         "vmas",  # looked at one by one: vmas_of()
@@ -55,7 +56,6 @@ a VMA by who has locked that too: all who hold one of these locks are ordered by
 looks without one says so (lock_vma_under_rcu())."""
 
 CPU_GROUPS: Final = {
-    **dict.fromkeys(("rcu_nesting", "rcu_watching"), "rcu"),
     "irqs_disabled": "irqs",
     **dict.fromkeys(("ctxs", "loaded_mm_asid", "next_asid"), "tlbstate"),
 }
@@ -196,15 +196,10 @@ def diffs_of_cpu(cpu: Cpu) -> list[Diff]:
         g = cpu.c.gather
         return bool(g) and (g.start, g.end, g.freed_tables, g.fullmm, g.nr_tables)
 
-    def loaded_mm() -> Hashable:
-        mm = cpu.loaded_mm
-        return cpu.is_switching, 0 if mm is None else int(mm.c.ctx_id)
-
     objects = {name: cpu_object(cpu, name) for name in _fields(cpu.c)}
     return [
         StructDiff(cpu.c, objects),
         ValueDiff(cpu_object(cpu, "gather"), gather),
-        ValueDiff(cpu_object(cpu, "loaded_mm"), loaded_mm),
     ]
 
 

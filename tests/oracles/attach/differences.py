@@ -8,13 +8,22 @@ from __future__ import annotations
 
 from typing import Any
 
-from unicorn import UC_ERR_FETCH_PROT, UC_ERR_FETCH_UNMAPPED, UC_PROT_EXEC, Uc, x86_const
+from unicorn import (
+    UC_ERR_FETCH_PROT,
+    UC_ERR_FETCH_UNMAPPED,
+    UC_PROT_EXEC,
+    Uc,
+    UcError,
+    x86_const,
+)
 
+from mmu.errors import GeneralProtection, StackFault
+from mmu.x86.registers import is_canonical
 from tests.oracles.attach.script import PAGE
 
 LogEntry = tuple[Any, ...]
 ENDS_HERE = "ends here"
-"""The name of a log's last entry, where plain Unicorn goes its own way."""
+"""The name of a log's last entry, from which on the two differ as they must."""
 FETCH_ERRORS = (UC_ERR_FETCH_UNMAPPED, UC_ERR_FETCH_PROT)
 CUT_SHORT = "registers, cut short"
 """The name of an entry with the registers after a run that failed or was stopped in a hook."""
@@ -37,9 +46,19 @@ def reaches_ahead(uc: Uc, address: int | None) -> bool:
     return any(b <= rip <= e and p & UC_PROT_EXEC for b, e, p in uc.mem_regions())
 
 
+def is_cut_to_52_bits(error: UcError) -> bool:
+    """Whether an attached instance has faulted at an address that is not canonical, of which plain
+    Unicorn takes the low 52 bits.
+    """
+    return isinstance(error, (GeneralProtection, StackFault)) and not is_canonical(error.address)
+
+
 def cut(plain: list[LogEntry], attached: list[LogEntry]) -> tuple[list[LogEntry], list[LogEntry]]:
-    """Both logs up to where plain Unicorn goes its own way."""
-    for index, entry in enumerate(plain):
-        if entry[1] == ENDS_HERE:
-            return plain[:index], attached[:index]
-    return plain, attached
+    """Both logs up to where the two must differ."""
+    ends = [
+        index
+        for log in (plain, attached)
+        for index, entry in enumerate(log)
+        if entry[1] == ENDS_HERE
+    ]
+    return (plain[: min(ends)], attached[: min(ends)]) if ends else (plain, attached)

@@ -92,6 +92,7 @@ _INSN = {
 _NO_CHANGES = (UC_MEM_READ_PROT, UC_MEM_FETCH_PROT)
 """Plain Unicorn crashes where hooks of these change regions or W and return True."""
 _CHANGES = ("map", "map_here", "map_ptr", "mmio", "unmap", "protect")
+_INC_R8_HLT = b"\x49\xff\xc0\xf4"
 
 
 def _hook_type(kind: str) -> int:
@@ -116,6 +117,8 @@ class Player:
         self.counted = False
         self.resumed = False
         self.stopped = False
+        self.stopped_by_insn = False
+        self.in_insn = False
         self.where = ""
         self.hooks: dict[int, tuple[int, str]] = {}
         self.calls: dict[int, int] = {}
@@ -154,7 +157,7 @@ class Player:
             self.uc.reg_write(x86_const.UC_X86_REG_EFLAGS, flags)
             if self.counted:
                 seen[FLAGS] = flags
-        self.stopped = False
+        self.stopped = self.stopped_by_insn = False
         if self.failure in (UC_ERR_READ_PROT, UC_ERR_WRITE_PROT):
             self.op_flush_tlb()
         self.note(name, *seen)
@@ -166,8 +169,12 @@ class Player:
     def end_here(self, difference: str) -> None:
         """A difference that must be: what plain Unicorn does from here on is its own affair."""
         if self.how.fidelity is None:
-            self.note(ENDS_HERE, difference)
-            self.over = True
+            self.end(difference)
+
+    def end(self, difference: str) -> None:
+        """The log ends."""
+        self.note(ENDS_HERE, difference)
+        self.over = True
 
     def do(self, op: Op) -> Any:
         """One operation; its result or its exception is logged."""
@@ -179,7 +186,11 @@ class Player:
                 self.look_behind_fetch(None)
             if op[0] in ("run", "nest") and self.resumed:
                 self.end_here("stale_rip")
+            if differences.is_cut_to_52_bits(error):
+                self.end("cut_to_52_bits")
             self.note(op[0], "UcError", error.errno)
+            if op[0] == "nest" and error.errno in (UC_ERR_READ_PROT, UC_ERR_WRITE_PROT):
+                self.op_flush_tlb()  # or reads_again would be met
             self.failure = error.errno
         except HookError as error:
             self.note(op[0], "HookError", *error.args)
@@ -259,6 +270,9 @@ class Player:
         if not (self.address < 1 << 31 or 0 <= self.address - HIGH < 64 * PAGE):
             return "left out"  # what plain Unicorn has left of a longer address
         self.uc.mem_map(self.address & -PAGE, pages * PAGE, perms)
+        if self.access == UC_MEM_FETCH_UNMAPPED:  # not zeros: blocks have an end
+            code = _INC_R8_HLT * (pages * PAGE // len(_INC_R8_HLT))
+            self.uc.mem_write(self.address & -PAGE, code)
         return None
 
     def op_protect_here(self, perms: int) -> None:
@@ -278,6 +292,8 @@ class Player:
             return UC_PROT_READ | UC_PROT_EXEC
         if self.access == UC_MEM_WRITE_PROT:
             executable = self.may(self.address, UC_PROT_EXEC)  # or stale_rights would be met
+            if executable:
+                self.end_here("drops_other_code")  # if the store is to the block under way
             return UC_PROT_READ | UC_PROT_WRITE | UC_PROT_EXEC * executable
         return perms | UC_PROT_READ
 
@@ -346,10 +362,11 @@ class Player:
             self.uc.context_restore(context)
             if self.stopped:
                 self.end_here("inner_stop")
-            self.stopped = False
+            self.stopped = self.stopped_by_insn = False
 
     def op_stop(self) -> None:
         self.stopped = True
+        self.stopped_by_insn |= self.in_insn
         self.uc.emu_stop()
 
     def op_raise(self, number: int) -> None:
@@ -444,9 +461,12 @@ class Player:
             self.look_behind_fetch(about[1])
         if self.resumed and hook["kind"].startswith("mem_"):
             self.end_here("stale_rip")
+        if self.stopped_by_insn and hook["kind"] == "code":
+            self.end_here("calls_after_stop")
         glance = self.uc.reg_read_batch(_GLANCE_IDS) if hook["look"] else ()
         self.note(f"hook {ident} {hook['kind']}", *about, *glance)
         outer = self.access, self.address
+        self.in_insn = hook["kind"].startswith("insn:")
         if len(about) == 4:
             self.access, self.address = about[:2]
         try:
@@ -455,6 +475,7 @@ class Player:
                     self.act(op)
         finally:
             self.access, self.address = outer
+            self.in_insn = False
         if len(self.log) >= TOO_LONG or self.over:
             self.stopped = True
             self.uc.emu_stop()
@@ -475,6 +496,7 @@ class Player:
         """An operation in a hook; its failure is logged, what it means to raise is raised."""
         if op[0] == "raise":
             self.stopped = True
+            self.stopped_by_insn |= self.in_insn
             raise HookError(op[1])
         if self.crashes_plain(op):
             self.note("left out", op[0])

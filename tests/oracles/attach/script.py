@@ -24,8 +24,8 @@ GENERAL = (
     "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15",
 )  # fmt: skip
 PERMS = (RW, RW, RW, RW, RW, RW, READ, READ, READ | EXEC, 0)
-"""Of regions for data. A second RWX one would meet differences.py's aliased_offsets, one without
-READ without_read."""
+"""Of regions for data. A second RWX one would meet drops_other_code, one without READ without_read:
+both in test_attach_differences.py."""
 
 Op = list[Any]
 Script = dict[str, Any]
@@ -434,11 +434,11 @@ class Writer:
     def start(self) -> list[Op]:
         """Regions, programs, a stack, registers."""
         random = self.random
-        ops: list[Op] = [["map", STACK, 0x4000, RW]]
-        self._set(STACK, 0x4000, RW)
         perms = random.choice((ALL, ALL, READ | EXEC))
-        ops.append(["map", CODE, 0x8000, perms])
+        ops: list[Op] = [["map", CODE, 0x8000, perms]]  # first: see drops_other_code
         self._set(CODE, 0x8000, perms)
+        ops.append(["map", STACK, 0x4000, RW])
+        self._set(STACK, 0x4000, RW)
         low = LOW + random.randrange(24) * PAGE
         ops.append(["map", low, 0x3000, RW])
         self._set(low, 0x3000, RW)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * What visiting a PTE table costs where each CPU is a host thread: one measurement a run, the
- * product's functions (native/mm, UCMMU_SMP), each thread on a core of its own.
+ * product's functions (native/mm, UCMMU_SMP), each thread on a core of its own; and the single
+ * steps that the model of scaling is calibrated with.
  */
 #include <pthread.h>
 #include <sched.h>
@@ -17,12 +18,16 @@
 #include "mm/pgtable.h"
 #include "mm/pte_ref.h"
 #include "mm/rcu.h"
+#include "probe.h"
 
 #define THREADS_MAX 8
 #define ROUNDS_MAX 1000
 #define BATCH 256 /* operations between two looks at the clock */
 #define BASE ((u64)1 << 30)
 #define LINE 64
+#define TABLES 64  /* more than an L1 cache holds */
+#define SPINS 4096 /* before a core is left to others, which may keep whom this thread waits for \
+		    */
 #define noinline __attribute__((noinline))
 
 /* A count in pieces, one for each CPU: percpu_ref while nobody has asked for its sum. */
@@ -33,13 +38,20 @@ struct percpu_ref {
 	} cpu[THREADS_MAX];
 };
 
+/* Fair, as qspinlock is. */
+struct ticket_lock {
+	u32 next, serving;
+};
+
 struct thread {
 	_Alignas(2 * LINE) struct cpu cpu;
 	pthread_t pthread;
 	pmd_t *pmd;
 	u64 addr, table;
 	u64 own_word;
-	u64 done, ns, transfers;
+	u64 done, ns, transfers, waits;
+	u32 turn, scanned;
+	double probe_ns;
 };
 
 static struct memory memory;
@@ -50,10 +62,60 @@ static struct percpu_ref percpu;
 static u32 nr_threads, count_transfers;
 static u32 stop, ready;
 static u64 round_ns;
+static _Alignas(2 * LINE) struct ticket_lock ticket_lock;
+static _Alignas(2 * LINE) u32 turn;
+static _Alignas(2 * LINE) u64 entries[TABLES][PAGE_SIZE / sizeof(u64)];
 
-/* ---- the operations: each once ---- */
+/* ---- the operations ---- */
 
-static noinline void op_atomic(struct thread *t)
+/* One more turn of a loop that waits for another thread. */
+static always_inline void spin(u32 *spins)
+{
+	if (unlikely(++*spins % SPINS == 0))
+		sched_yield();
+}
+
+static always_inline void op_lock(struct thread *t)
+{
+	u32 mine = __atomic_fetch_add(&ticket_lock.next, 1, __ATOMIC_RELAXED), spins = 0;
+
+	(void)t;
+	for (; __atomic_load_n(&ticket_lock.serving, __ATOMIC_ACQUIRE) != mine; spin(&spins))
+		__builtin_ia32_pause();
+	__atomic_store_n(&ticket_lock.serving, mine + 1, __ATOMIC_RELEASE);
+}
+
+static always_inline void op_rcu_read(struct thread *t)
+{
+	(void)t;
+	rcu_read_lock(&kernel);
+	rcu_read_unlock(&kernel);
+}
+
+/*
+ * Two threads modify a line in turn.  They ask for it by read-modify-writes, not by loads: a load
+ * would first fetch a copy, and the store after it once more the line.
+ */
+static always_inline void op_turns(struct thread *t)
+{
+	u32 mine = t->turn * nr_threads + t->cpu.id, seen = mine, spins = 0;
+
+	while (!__atomic_compare_exchange_n(&turn, &seen, mine + 1, false, __ATOMIC_ACQ_REL,
+					    __ATOMIC_RELAXED) &&
+	       !READ_ONCE(stop)) {
+		seen = mine;
+		spin(&spins);
+	}
+	t->turn++;
+}
+
+static always_inline void op_scan(struct thread *t)
+{
+	if (!table_is_empty(entries[t->scanned++ % TABLES]))
+		abort();
+}
+
+static always_inline void op_atomic(struct thread *t)
 {
 	__atomic_fetch_add(&t->own_word, 1, __ATOMIC_RELAXED);
 }
@@ -74,19 +136,19 @@ static always_inline void percpu_put(struct thread *t)
 	rcu_read_unlock(&kernel);
 }
 
-static noinline void op_percpu_pair(struct thread *t)
+static always_inline void op_percpu_pair(struct thread *t)
 {
 	percpu_get(t);
 	percpu_put(t);
 }
 
-static noinline void op_get_put(struct thread *t)
+static always_inline void op_get_put(struct thread *t)
 {
 	pte_get(&mm, t->table);
 	pte_put(&mm, t->table, t->addr);
 }
 
-static noinline void op_lookup_put(struct thread *t)
+static always_inline void op_lookup_put(struct thread *t)
 {
 	u64 table;
 
@@ -95,7 +157,7 @@ static noinline void op_lookup_put(struct thread *t)
 	pte_put(&mm, table, t->addr);
 }
 
-static noinline void op_lookup_put_percpu(struct thread *t)
+static always_inline void op_lookup_put_percpu(struct thread *t)
 {
 	u64 pmdval;
 
@@ -109,7 +171,7 @@ static noinline void op_lookup_put_percpu(struct thread *t)
 }
 
 /* What a fault does to the table, but for the page and its entry. */
-static noinline void op_fault(struct thread *t)
+static always_inline void op_fault(struct thread *t)
 {
 	pte_t *pte;
 	u64 table;
@@ -121,7 +183,7 @@ static noinline void op_fault(struct thread *t)
 	pte_put(&mm, table, t->addr);
 }
 
-static noinline void op_fault_percpu(struct thread *t)
+static always_inline void op_fault_percpu(struct thread *t)
 {
 	pte_t *pte;
 	u64 table;
@@ -134,20 +196,43 @@ static noinline void op_fault_percpu(struct thread *t)
 	percpu_put(t);
 }
 
+/* So many times: the loop stands around the operation itself, not around a call of it. */
+#define REPEAT(name)                                                    \
+	static noinline void repeat_##name(struct thread *t, u32 times) \
+	{                                                               \
+		while (times--)                                         \
+			op_##name(t);                                   \
+	}
+REPEAT(lock)
+REPEAT(rcu_read)
+REPEAT(turns)
+REPEAT(scan)
+REPEAT(atomic)
+REPEAT(percpu_pair)
+REPEAT(get_put)
+REPEAT(lookup_put)
+REPEAT(lookup_put_percpu)
+REPEAT(fault)
+REPEAT(fault_percpu)
+
 static const struct {
 	const char *name;
-	void (*run)(struct thread *t);
+	void (*repeat)(struct thread *t, u32 times);
 } operations[] = {
-	{ "atomic", op_atomic },
-	{ "percpu_pair", op_percpu_pair },
-	{ "get_put", op_get_put },
-	{ "lookup_put", op_lookup_put },
-	{ "lookup_put_percpu", op_lookup_put_percpu },
-	{ "fault", op_fault },
-	{ "fault_percpu", op_fault_percpu },
+	{ "lock", repeat_lock },
+	{ "rcu_read", repeat_rcu_read },
+	{ "turns", repeat_turns },
+	{ "scan", repeat_scan },
+	{ "atomic", repeat_atomic },
+	{ "percpu_pair", repeat_percpu_pair },
+	{ "get_put", repeat_get_put },
+	{ "lookup_put", repeat_lookup_put },
+	{ "lookup_put_percpu", repeat_lookup_put_percpu },
+	{ "fault", repeat_fault },
+	{ "fault_percpu", repeat_fault_percpu },
 };
 
-static void (*operation)(struct thread *t);
+static void (*operation)(struct thread *t, u32 times);
 
 /* ---- threads ---- */
 
@@ -161,9 +246,11 @@ static u64 now_ns(void)
 
 static bool wait_for_lock(struct kernel *k, u32 *lock, u32 kind)
 {
-	(void)k;
+	u32 spins = 0;
+
 	(void)kind;
-	while (READ_ONCE(*lock))
+	thread[this_cpu(k)->id].waits++;
+	for (; READ_ONCE(*lock); spin(&spins))
 		__builtin_ia32_pause();
 	return true;
 }
@@ -182,25 +269,38 @@ static void note_owner(struct thread *t)
 	}
 }
 
+static void work(struct thread *t)
+{
+	if (!count_transfers) {
+		operation(t, BATCH);
+		return;
+	}
+	for (u32 i = 0; i < BATCH; i++) {
+		operation(t, 1);
+		note_owner(t);
+	}
+}
+
 static void *run(void *arg)
 {
 	struct thread *t = arg;
+	double again;
 	u64 since;
 
 	set_this_cpu(&kernel, &t->cpu);
+	t->turn = 0;
 	__atomic_fetch_add(&ready, 1, __ATOMIC_ACQ_REL);
 	while (__atomic_load_n(&ready, __ATOMIC_ACQUIRE) < nr_threads)
 		sched_yield();
+	t->probe_ns = probe();
 	since = now_ns();
 	/* The first whose time is over ends the round: only while all work, all work as meant. */
 	for (t->done = 0; !READ_ONCE(stop) && now_ns() - since < round_ns; t->done += BATCH)
-		for (u32 i = 0; i < BATCH; i++) {
-			operation(t);
-			if (unlikely(count_transfers))
-				note_owner(t);
-		}
+		work(t);
 	WRITE_ONCE(stop, 1);
 	t->ns = now_ns() - since;
+	again = probe();
+	t->probe_ns = again > t->probe_ns ? again : t->probe_ns;
 	return NULL;
 }
 
@@ -231,7 +331,7 @@ static double round_of(u64 ns)
 	double sum = 0;
 
 	round_ns = ns;
-	stop = ready = 0;
+	stop = ready = turn = 0;
 	for (u32 i = 0; i < nr_threads; i++) {
 		pthread_attr_t attributes;
 
@@ -245,6 +345,17 @@ static double round_of(u64 ns)
 		sum += operation_ns(&thread[i]);
 	}
 	return sum / nr_threads;
+}
+
+/* Of the slowest core. */
+static double slowest_probe(void)
+{
+	double slowest = 0;
+
+	for (u32 i = 0; i < nr_threads; i++)
+		if (thread[i].probe_ns > slowest)
+			slowest = thread[i].probe_ns;
+	return slowest;
 }
 
 /* ---- the tables ---- */
@@ -295,29 +406,28 @@ static void make_world(u32 policy, bool own)
 noinline void counted(struct thread *t, u32 times);
 noinline void counted(struct thread *t, u32 times)
 {
-	for (u32 i = 0; i < times; i++)
-		operation(t);
+	operation(t, times);
 }
 
 int main(int argc, char **argv)
 {
 	u32 policy, rounds;
-	u64 ns, transfers = 0, done = 0;
+	u64 ns, transfers = 0, waits = 0, done = 0;
 
 	if (argc != 8) {
-		fprintf(stderr, "usage: pte_ref_threads OPERATION POLICY THREADS OWN NS ROUNDS "
+		fprintf(stderr, "usage: refcount_threads OPERATION POLICY THREADS OWN NS ROUNDS "
 				"TRANSFERS\n");
 		return 2;
 	}
 	for (u32 i = 0; i < sizeof(operations) / sizeof(operations[0]); i++)
 		if (!strcmp(argv[1], operations[i].name))
-			operation = operations[i].run;
+			operation = operations[i].repeat;
 	policy = atoi(argv[2]);
 	nr_threads = atoi(argv[3]);
 	ns = atoll(argv[5]);
 	rounds = atoi(argv[6]);
 	if (!operation || !nr_threads || nr_threads > THREADS_MAX || rounds > ROUNDS_MAX) {
-		fprintf(stderr, "pte_ref_threads: unknown operation, or too many\n");
+		fprintf(stderr, "refcount_threads: unknown operation, or too many\n");
 		return 2;
 	}
 	count_transfers = 0;
@@ -327,14 +437,19 @@ int main(int argc, char **argv)
 		return 0;
 	}
 	count_transfers = atoi(argv[7]);
-	printf("{\"ns\": [");
+	printf("{\"rounds\": [");
 	for (u32 i = 0; i < rounds; i++) {
-		printf("%s%.3f", i ? ", " : "", round_of(ns));
+		double took = round_of(ns);
+
+		printf("%s[%.3f, %.4f]", i ? ", " : "", took, slowest_probe());
 		for (u32 t = 0; t < nr_threads; t++)
 			done += thread[t].done;
 	}
-	for (u32 t = 0; t < nr_threads; t++)
+	for (u32 t = 0; t < nr_threads; t++) {
 		transfers += thread[t].transfers;
-	printf("], \"operations\": %lu, \"transfers\": %lu}\n", done, transfers);
+		waits += thread[t].waits;
+	}
+	printf("], \"operations\": %lu, \"transfers\": %lu, \"waits\": %lu}\n", done, transfers,
+	       waits);
 	return kernel.bug != 0;
 }
