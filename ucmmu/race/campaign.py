@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from ucmmu.policy_file import find_policy, policy_failure
-from ucmmu.race.exploration import rare_collections
 from ucmmu.race.explore import Found, Limits, explore, explore_at_random
 from ucmmu.race.minimal import minimal
 from ucmmu.race.program import MakeProgram
@@ -108,8 +107,7 @@ def run(
         return program
 
     try:
-        with rare_collections():
-            found = _explore(setting, make, search, on_run)
+        found = _explore(setting, make, search, on_run)
     except FAILURES as error:
         failure = before_the_race(setting, error)
         if failure is None:

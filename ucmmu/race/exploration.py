@@ -5,10 +5,9 @@ order of their steps as they go.
 
 from __future__ import annotations
 
-import gc
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass
 
 from ucmmu.race.happens import Event, Happens, Masks, Objects
@@ -29,19 +28,6 @@ class Told:
     """The Mazurkiewicz trace; None of a run that came to no end."""
     blocked: bool = False
     """Cut short: all that could go on had been explored from an earlier state."""
-
-
-@contextmanager
-def rare_collections() -> Iterator[None]:
-    """Have the garbage of some twenty runs collected at once: each leaves a whole world, and what
-    outlives a collection is looked at again in the next.
-    """
-    before = gc.get_threshold()
-    gc.set_threshold(40_000, 20, 100)
-    try:
-        yield
-    finally:
-        gc.set_threshold(*before)
 
 
 class Exploration(ABC):
