@@ -8,7 +8,8 @@
  * tables, and entries of tables are what they are in both: C11 atomics in their orders.
  *
  * With UCMMU_SMP defined, each CPU is a host thread: the same files for make stress and the
- * benchmarks of threads.  All that differs is below, and this_cpu() (mm/mm.h).
+ * benchmarks of threads.  All that differs is below, this_cpu() (mm/mm.h), and that the fast fault
+ * takes the lock of its VMA, at which it only looks here (mm/anon.c).
  */
 #ifndef UCMMU_SMP_H
 #define UCMMU_SMP_H

@@ -54,8 +54,8 @@ def build(
     """The path of the program, built if need be.
 
     ``sanitize`` is what -fsanitize= takes. ``changed`` gives C files of native/, by their path
-    below it, another text: for tests that a defect is found. One process builds, others wait.
-    NotBuilt if it cannot be built.
+    below it, and the program's own, by their name, another text: for tests that a defect is found.
+    One process builds, others wait. NotBuilt if it cannot be built.
     """
     changed = changed or {}
     cc = compiler or os.environ.get("CC", "gcc")
@@ -67,7 +67,7 @@ def build(
         looked_in = [cdef.NATIVE, program.folder, *program.include]
         commands = _Commands(cc, [*flags, *(f"-I{folder}" for folder in looked_in)])
         common = [cdef.NATIVE / path for path in _sources() if path not in changed]
-        own = [program.folder / name for name in program.sources]
+        own = [program.folder / name for name in program.sources if name not in changed]
         objects = [(path, BUILD / kind / _object(path)) for path in (*common, *own)]
         target = BUILD / kind / program.name
         for text in changed.values():

@@ -54,7 +54,10 @@ class RefcountPmdlock(FreeTablesPolicy):
             return
         pmd = self.lock_pmd_of(mm, table)
         if self.table_put(mm, table, nr, holder):
-            self.free_and_unlock(mm, tlb, pmd, pmd_address(mm, pmd, addr))
+            rcu_read_lock(self.kernel)  # keeps the tables above that are looked at
+            addr = pmd_address(mm, pmd, addr)
+            rcu_read_unlock(self.kernel)
+            self.free_and_unlock(mm, tlb, pmd, addr)
         else:
             pmd_unlock(mm, pmd)
 

@@ -165,6 +165,62 @@ static bool access_error(u64 vm_flags, u32 error_code)
 	return error_code & PF_P || !(vm_flags & (VM_READ | VM_WRITE | VM_EXEC));
 }
 
+/* Has the table no reference left, so that whoever needs it frees it first? */
+static bool is_being_freed(const struct mm_struct *mm, u64 pmdval)
+{
+	return pte_ref_is_enabled(mm) && !READ_ONCE(pmd_page(mm, pmdval)->pte_refcount);
+}
+
+/* Would handle_pte_fault() take it, and not wait for another CPU? Looks only. */
+static bool is_common(struct mm_struct *mm, u64 addr, u32 write)
+{
+	pmd_t *pmd = mm_find_pmd(mm, addr), pmdval;
+	u64 value;
+
+	if (!pmd)
+		return !pmd_alloc_waits(mm, addr);
+	if (READ_ONCE(table_page(mm, pmd)->ptl))
+		return false;
+	if (unlikely(table_is_counted(mm, 2)) && !READ_ONCE(table_page(mm, pmd)->pte_refcount))
+		return false;
+	pmdval = pmdp_get(pmd);
+	if (pmd_none(pmdval))
+		return !flush_is_owed(mm, pmd) || flush_tlb_is_local(mm);
+	if (pmd_huge(pmdval) || READ_ONCE(pmd_page(mm, pmdval)->ptl) || is_being_freed(mm, pmdval))
+		return false;
+	value = ptep_get(pte_offset(mm, pmdval, addr));
+	if (pte_none(value))
+		return true;
+	if (!write || (value & (X86_P | X86_RW)) != X86_P)
+		return false;
+	return is_zero_page(mm, value) ? flush_tlb_is_local(mm) : can_reuse(mm, value);
+}
+
+#ifdef UCMMU_SMP
+/*
+ * Is it a common fault, and may it run under the lock of the VMA, which is read-locked then?  While
+ * it is looked at interrupts are off, for tables may be freed; what was seen may be over already.
+ */
+static bool begin_fast_fault(struct mm_struct *mm, struct vm_area_struct *vma, u64 addr, u32 write)
+{
+	struct cpu *cpu = this_cpu(mm->kernel);
+	bool common;
+
+	if ((write && !vma->anon_vma) || !vma_start_read(mm, vma))
+		return false;
+	local_irq_save(cpu);
+	common = is_common(mm, addr, write);
+	local_irq_restore(cpu);
+	if (!common)
+		vma_end_read(vma);
+	return common;
+}
+
+static void end_fast_fault(struct vm_area_struct *vma)
+{
+	vma_end_read(vma);
+}
+#else
 /*
  * May the fault run under the lock of its VMA?  Not if a writer has it or waits for it; and what
  * gives the VMA an anon_vma must get mmap_lock for reading (vmf_anon_prepare()), the long way.
@@ -177,35 +233,18 @@ static bool vma_lock_suffices(const struct mm_struct *mm, const struct vm_area_s
 	return !write || vma->anon_vma;
 }
 
-/* Has the table no reference left, so that whoever needs it frees it first? */
-static bool is_being_freed(const struct mm_struct *mm, u64 pmdval)
+/* Nobody else runs until it is over: to look is enough. */
+static bool begin_fast_fault(struct mm_struct *mm, const struct vm_area_struct *vma, u64 addr,
+			     u32 write)
 {
-	return pte_ref_is_enabled(mm) && !pmd_page(mm, pmdval)->pte_refcount;
+	return vma_lock_suffices(mm, vma, write) && is_common(mm, addr, write);
 }
 
-/* Would handle_pte_fault() take it, and not wait for another CPU? Looks only. */
-static bool is_common(struct mm_struct *mm, u64 addr, u32 write)
+static void end_fast_fault(const struct vm_area_struct *vma)
 {
-	pmd_t *pmd = mm_find_pmd(mm, addr);
-	u64 value;
-
-	if (!pmd)
-		return !pmd_alloc_waits(mm, addr);
-	if (table_page(mm, pmd)->ptl)
-		return false;
-	if (unlikely(table_is_counted(mm, 2)) && !table_page(mm, pmd)->pte_refcount)
-		return false;
-	if (pmd_none(*pmd))
-		return !flush_is_owed(mm, pmd) || flush_tlb_is_local(mm);
-	if (pmd_huge(*pmd) || pmd_page(mm, *pmd)->ptl || is_being_freed(mm, *pmd))
-		return false;
-	value = *pte_offset(mm, *pmd, addr);
-	if (pte_none(value))
-		return true;
-	if (!write || (value & (X86_P | X86_RW)) != X86_P)
-		return false;
-	return is_zero_page(mm, value) ? flush_tlb_is_local(mm) : can_reuse(mm, value);
+	(void)vma;
 }
+#endif
 
 /* The functions of Linux that mm_fast_fault() is: what it does is told in their names. */
 static const char handle_user_fault[] = "handle_user_fault";
@@ -217,25 +256,30 @@ bool mm_fast_fault(struct mm_struct *mm, u64 address, u32 error_code)
 	struct event_ring *ring = mm->kernel->ring;
 	u32 write = error_code & PF_WR, result;
 	struct vm_area_struct *vma;
+	bool done;
 	u64 addr;
 
-	if (unlikely(mm->ram->nr_free < FAULT_FRAMES_MAX || ~mm->ram->fail_after ||
+	if (unlikely(READ_ONCE(mm->ram->nr_free) < FAULT_FRAMES_MAX || ~mm->ram->fail_after ||
 		     error_code & PF_RSVD))
 		return false;
 	vma = find_vma(mm, address);
 	if (unlikely(!vma || address < vma->vm_start || vma->vm_file || vma->vm_flags & VM_SHARED ||
 		     access_error(vma->vm_flags, error_code) ||
-		     !vma_lock_suffices(mm, vma, write) || !is_common(mm, address, write)))
+		     !begin_fast_fault(mm, vma, address, write)))
 		return false;
-	stat_inc(mm->kernel->counter[KERNEL_COUNTER_vma_lock_success]);
-	stat_inc(mm->counter[MM_COUNTER_pgfault]);
 	emit_from(handle_user_fault, ring, page_fault_user, address, error_code, mm->pgd);
 	addr = address & PAGE_MASK;
 	funcgraph_entry(do_user_addr_fault, mm, address, address + 1);
 	funcgraph_entry(handle_mm_fault, mm, addr, addr + PAGE_SIZE);
 	result = handle_pte_fault(mm, vma, addr, write);
 	funcgraph_exit(handle_mm_fault, mm, result);
+	end_fast_fault(vma);
 	emit_from(do_user_addr_fault, ring, vma_lock, VMA_LOCK_SUCCESS, address, mm->pgd);
 	funcgraph_exit(do_user_addr_fault, mm, 0);
-	return !(result & (VM_FAULT_OOM | VM_FAULT_FALLBACK));
+	done = !(result & (VM_FAULT_OOM | VM_FAULT_FALLBACK));
+	if (likely(done)) {
+		stat_inc(mm->kernel->counter[KERNEL_COUNTER_vma_lock_success]);
+		stat_inc(mm->counter[MM_COUNTER_pgfault]);
+	}
+	return done;
 }

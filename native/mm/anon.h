@@ -15,7 +15,8 @@
 u32 do_anonymous_fault(struct mm_struct *mm, u64 address, u32 write);
 /*
  * The fill hook's path: if the fault at address is one of do_anonymous_fault()'s, sure to
- * succeed, count it and resolve it.  Returns whether it did; if not, nothing was changed.
+ * succeed, count it and resolve it.  Returns whether it did; if not, nothing was changed.  Where
+ * CPUs are host threads it may have to wait for locks, and to fail, uncounted, after all.
  */
 bool mm_fast_fault(struct mm_struct *mm, u64 address, u32 error_code);
 /* cffi-end */

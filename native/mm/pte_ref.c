@@ -188,6 +188,17 @@ static pmd_t *lock_pmd_of(struct mm_struct *mm, const struct page *page)
 	return pmd;
 }
 
+/* pmd_address(), pmd locked.  RCU keeps the tables above it that are looked at on the way. */
+static u64 locked_pmd_address(struct mm_struct *mm, pmd_t *pmd, u64 addr)
+{
+	u64 found;
+
+	rcu_read_lock(mm->kernel);
+	found = pmd_address(mm, pmd, addr);
+	rcu_read_unlock(mm->kernel);
+	return found;
+}
+
 /*
  * Drop the nr references that were the last ones a moment ago, and free the table if they are.
  * First design: the count reaches 0 under the PMD lock, with the PMD cleared in the same hold.
@@ -203,7 +214,7 @@ static __attribute__((noinline)) void table_put_last(const char *from, struct mm
 		pmd_t *pmd = lock_pmd_of(mm, page);
 
 		if (table_put(from, mm, table, nr, holder))
-			free_and_unlock(mm, tlb, pmd, pmd_address(mm, pmd, addr));
+			free_and_unlock(mm, tlb, pmd, locked_pmd_address(mm, pmd, addr));
 		else
 			pmd_unlock(mm, pmd);
 		return;

@@ -45,11 +45,19 @@ struct vm_area_struct *find_vma(struct mm_struct *mm, u64 addr)
 
 bool vma_start_read(const struct mm_struct *mm, struct vm_area_struct *vma)
 {
-	if (vma->vm_lock_seq == mm->mm_lock_seq || !vma->vm_refcnt ||
-	    vma->vm_refcnt >= VMA_LOCK_OFFSET)
+	u32 old = READ_ONCE(vma->vm_refcnt);
+
+	if (READ_ONCE(vma->vm_lock_seq) == READ_ONCE(mm->mm_lock_seq))
 		return false;
-	vma->vm_refcnt++;
-	return true;
+	do {
+		if (!old || old >= VMA_LOCK_OFFSET)
+			return false;
+	} while (!__atomic_compare_exchange_n(&vma->vm_refcnt, &old, old + 1, true,
+					      __ATOMIC_ACQUIRE, __ATOMIC_RELAXED));
+	if (likely(READ_ONCE(vma->vm_lock_seq) != READ_ONCE(mm->mm_lock_seq)))
+		return true;
+	vma_end_read(vma); /* a writer came and went since the first look */
+	return false;
 }
 
 struct vm_area_struct *lock_vma_under_rcu(struct mm_struct *mm, u64 addr)
@@ -71,10 +79,12 @@ struct vm_area_struct *lock_vma_under_rcu(struct mm_struct *mm, u64 addr)
 
 u32 vma_end_read(struct vm_area_struct *vma)
 {
-	if ((vma->vm_refcnt & (VMA_LOCK_OFFSET - 1)) <= 1)
+	u32 left;
+
+	if ((READ_ONCE(vma->vm_refcnt) & (VMA_LOCK_OFFSET - 1)) <= 1)
 		return VMA_READER_NONE;
-	vma->vm_refcnt--;
-	return vma->vm_refcnt == VMA_LOCK_OFFSET + 1 ? VMA_READER_LAST : VMA_READER_ONE;
+	left = __atomic_sub_fetch(&vma->vm_refcnt, 1, __ATOMIC_RELEASE);
+	return left == VMA_LOCK_OFFSET + 1 ? VMA_READER_LAST : VMA_READER_ONE;
 }
 
 /* Room for one more. 0, or -ENOMEM with the index unchanged. */

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from native.smp import NotBuilt
-from tests.stress.native import FORMS, Died, Run, stress
+from tests.stress.native import FORMS, POLICIES, Died, Form, Run, stress
 from ucmmu.exit_codes import Failure
 from ucmmu.options import is_policy_file
 from ucmmu.terminal import Console
@@ -46,10 +46,17 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         action="append",
         type=_policy,
         metavar="POLICY",
-        help=f"under this policy: never, {', '.join(FORMS)} (default: the last three, one after the"
-        " other), or yours as FILE.py:CLASS, which the Python engine runs in orders drawn at random"
-        " (may be repeated)",
+        help=f"under this policy: {', '.join(POLICIES)}, or yours as FILE.py:CLASS, which the"
+        " Python engine runs in orders drawn at random (may be repeated; default:"
+        f" {'; '.join(form.name for form in FORMS)})",
     )
+    add(
+        "--free-levels",
+        choices=("pte", "pmd", "pud"),
+        default="pte",
+        help="which tables --free-tables refcount and refcount-pmdlock free (default pte)",
+    )
+    add("--invlpgb", action="store_true", help="with --free-tables: flushes are broadcast")
     add("--seconds", type=_positive(float), default=60, help="of all policies (default 60)")
     add(
         "--threads",
@@ -64,19 +71,24 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--sanitize", choices=SANITIZERS, default="", help="build with this sanitizer")
     add("--json", type=Path, metavar="FILE", help="write the reports as JSON; - prints them")
     options = parser.parse_args(arguments)
-    for name, most in (("threads", 32), ("tables", 512), ("pages", 512)):
+    for name, most in (("threads", 32), ("tables", 128), ("pages", 512)):
         if getattr(options, name) > most:
             parser.error(f"--{name} takes at most {most}")
-    if options.sanitize and any(map(is_policy_file, options.free_tables or ())):
+    policies = options.free_tables or []
+    if options.sanitize and any(map(is_policy_file, policies)):
         parser.error("--sanitize is for C code: a policy of yours has none")
+    if options.free_levels != "pte" and not all("refcount" in policy for policy in policies):
+        parser.error(f"--free-levels {options.free_levels} is for refcount and refcount-pmdlock")
+    if (options.invlpgb or options.free_levels != "pte") and not policies:
+        parser.error("--free-levels and --invlpgb go with --free-tables")
     return options
 
 
 def _policy(text: str) -> str:
-    if text in ("never", *FORMS) or is_policy_file(text):
+    if text in POLICIES or is_policy_file(text):
         return text
     raise argparse.ArgumentTypeError(
-        f"invalid choice: {text!r} (choose from never, {', '.join(FORMS)}, or FILE.py:CLASS)"
+        f"invalid choice: {text!r} (choose from {', '.join(POLICIES)}, or FILE.py:CLASS)"
     )
 
 
@@ -94,14 +106,16 @@ def _positive(kind: type) -> Any:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run what the command line says; returns the exit status."""
     options = parse(arguments)
-    policies = options.free_tables or list(FORMS)
+    forms: Sequence[Form] = FORMS
+    if options.free_tables:
+        forms = [Form(p, options.free_levels, options.invlpgb) for p in options.free_tables]
     seed = options.seed or secrets.randbelow(10**9) + 1
-    seconds = options.seconds / len(policies)
+    seconds = options.seconds / len(forms)
     reports: list[dict[str, Any]] = []
     try:
-        for policy in policies:
-            print(f"{policy} for {seconds:.0f} s, seed {seed} …", file=sys.stderr)
-            reports.append(_report(options, policy, seconds, seed))
+        for form in forms:
+            print(f"{form.name} for {seconds:.0f} s, seed {seed} …", file=sys.stderr)
+            reports.append(_report(options, form, seconds, seed))
     except (NotBuilt, Died, Failure) as error:
         show(reports)
         print(f"stress: {error}", file=sys.stderr)
@@ -119,15 +133,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return int(any(report["defects"] for report in reports))
 
 
-def _report(options: argparse.Namespace, policy: str, seconds: float, seed: int) -> dict[str, Any]:
-    """Run one policy. Raises NotBuilt, Died, Failure."""
-    if is_policy_file(policy):
+def _report(options: argparse.Namespace, form: Form, seconds: float, seed: int) -> dict[str, Any]:
+    """Run one form. Raises NotBuilt, Died, Failure."""
+    if is_policy_file(form.free_tables):
         from tests.stress.policy import PolicyRun, stress_policy
 
-        return stress_policy(PolicyRun(policy, seconds, seed, options.threads))
+        return stress_policy(PolicyRun(form.free_tables, seconds, seed, options.threads))
     return stress(
         Run(
-            free_tables=policy,
+            form=form,
             threads=options.threads,
             tables=options.tables,
             pages=options.pages,
@@ -142,7 +156,11 @@ ROWS: dict[str, Callable[[dict[str, Any]], str]] = {
     "operations": lambda r: f"{r['operations']['total']:,}",
     "  a second": lambda r: f"{r['operations']['total'] / r['seconds']:,.0f}",
     "faults": lambda r: f"{r['faults']:,}",
+    "fast faults": lambda r: f"{r['fast_faults']:,}",
     "flushes done for other CPUs": lambda r: f"{r['flushes_for_others']:,}",
+    "flushes broadcast to them": lambda r: f"{r['broadcasts']:,}",
+    "tables moved": lambda r: f"{r['tables_moved']:,}",
+    "entries moved": lambda r: f"{r['entries_moved']:,}",
     "grace periods": lambda r: f"{r['grace_periods']:,}",
     "words checked": lambda r: f"{r['words_checked']:,}",
     "tables allocated": lambda r: f"{r['tables_allocated']:,}",
@@ -168,6 +186,12 @@ def show(reports: Sequence[dict[str, Any]]) -> None:
             show_policy(report)
 
 
+def _again(report: dict[str, Any]) -> str:
+    """The command whose threads do the same, though the host may interleave them otherwise."""
+    sizes = " ".join(f"--{name} {report[name]}" for name in ("threads", "tables", "pages"))
+    return f"python -m tests.stress --free-tables {report['form']} {sizes} --seed {report['seed']}"
+
+
 def _show_ours(reports: Sequence[dict[str, Any]]) -> None:
     from rich import box
     from rich.table import Table
@@ -175,7 +199,7 @@ def _show_ours(reports: Sequence[dict[str, Any]]) -> None:
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column(f"seed {reports[0]['seed']}, {reports[0]['threads']} threads")
     for report in reports:
-        table.add_column(report["free_tables"], justify="right")
+        table.add_column(report["form"].replace(" --", "\n--"), justify="right")
     for operation in reports[0]["operations"]:
         if operation != "total":
             table.add_row(operation, *(f"{r['operations'][operation]:,}" for r in reports))
@@ -185,7 +209,7 @@ def _show_ours(reports: Sequence[dict[str, Any]]) -> None:
     Console(sys.stdout).print(table)
     for report in reports:
         if report["defect"]:
-            print(f"{report['free_tables']}: {report['defect']}")
+            print(f"{report['form']}: {report['defect']}\n  again: {_again(report)}")
 
 
 if __name__ == "__main__":

@@ -10,8 +10,7 @@
 #include "mm/rcu.h"
 #include "stress.h"
 
-#define SECTIONS_MAX 10000  /* in one fault, or one operation without: a few are usual */
-#define POISON 0x6b6b6b6067 /* of a freed table: present, and beyond RAM */
+#define SECTIONS_MAX 10000 /* in one fault, or one operation without: a few are usual */
 
 u64 __real_table_alloc(struct mm_struct *mm);
 u64 __real_alloc_pages(struct memory *m, u32 order, bool zero);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The machine: CPUs that are host threads, their interrupts, their waits, and memory. */
+/* The machine: CPUs that are host threads, their waits, and memory. */
 #include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -12,15 +12,14 @@
 #include "memory/page_alloc.h"
 #include "mm/pgalloc.h"
 #include "mm/pmd_ref.h"
+#include "mm/pt_reclaim.h"
 #include "mm/rcu.h"
-#include "mm/tlbflush.h"
 #include "stress.h"
 
 #define RAM ((u64)64 << 20)
 #define PENDING_MAX 2048 /* frames in RCU, above which allocation waits for a grace period */
 #define SPINS 64	 /* before the CPU is left to another thread */
 #define STOP_NS 30000000 /* how long a stopped thread is away */
-#define SIGNALLED 8	 /* one request of so many interrupts at once, others at the next look */
 
 struct world world;
 _Thread_local struct thread *me;
@@ -29,7 +28,7 @@ void defect(const char *format, ...)
 {
 	va_list arguments;
 
-	if (__atomic_exchange_n(&world.broken, 1, __ATOMIC_ACQ_REL))
+	while (__atomic_exchange_n(&world.broken, 1, __ATOMIC_ACQ_REL))
 		pause(); /* another found one first, and ends the program */
 	va_start(arguments, format);
 	vsnprintf(world.defect, sizeof(world.defect), format, arguments);
@@ -59,54 +58,14 @@ u64 next_random(void)
 	return x * 0x2545f4914f6cdd1d >> 8;
 }
 
-/* ---- interrupts ---- */
+/* ---- waiting ---- */
 
-/* Another CPU asks this one for a flush. */
-static void flush_tlb_call(const struct flush_tlb_info *info)
-{
-	me->calls++;
-	if (info->new_tlb_gen > me->cpu.ctxs[0].tlb_gen)
-		flush_tlb_func(&me->cpu, &world.mm, info);
-}
-
-void take_interrupts(void)
-{
-	u32 id = me->cpu.id;
-	u64 who;
-
-	if (me->cpu.irqs_disabled || me->masked || !READ_ONCE(world.pending[id]))
-		return;
-	mask_interrupts();
-	who = __atomic_exchange_n(&world.pending[id], 0, __ATOMIC_ACQUIRE);
-	for (; who; who &= who - 1) {
-		struct request *request = &world.request[id][__builtin_ctzll(who)];
-
-		flush_tlb_call(request->info);
-		__atomic_store_n(&request->pending, 0, __ATOMIC_RELEASE);
-	}
-	unmask_interrupts();
-}
-
-/* An interrupt comes between any two instructions of the thread. */
-static void on_signal(int signal)
-{
-	(void)signal;
-	take_interrupts();
-}
-
-/* A wait in progress. */
-struct wait {
-	u64 since;
-	u32 spins;
-};
-
-static struct wait begin_wait(void)
+struct wait begin_wait(void)
 {
 	return (struct wait){ now_ns(), 0 };
 }
 
-/* Once more round a wait. */
-static void wait_on(struct wait *w, const char *what)
+void wait_on(struct wait *w, const char *what)
 {
 	take_interrupts();
 	if (++w->spins % SPINS) {
@@ -119,7 +78,7 @@ static void wait_on(struct wait *w, const char *what)
 		       world.options.stall_ms);
 }
 
-static void end_wait(const struct wait *w)
+void end_wait(const struct wait *w)
 {
 	u64 ns = now_ns() - w->since;
 
@@ -136,51 +95,6 @@ static bool wait_for_lock(struct kernel *kernel, u32 *lock, u32 kind)
 		wait_on(&w, kind == LOCK_PTE ? "a PTE lock" : "a PMD lock");
 	end_wait(&w);
 	return true;
-}
-
-/* The other CPUs that a flush must ask: should_flush_tlb() (mmu/linux/tlbflush.py). */
-static u64 cpus_to_ask(const struct mm_struct *mm, const struct flush_tlb_info *info)
-{
-	u64 others = READ_ONCE(mm->cpu_bitmap) & ~(1ull << me->cpu.id), ask = 0;
-
-	for (u64 mask = others; mask; mask &= mask - 1) {
-		u32 id = __builtin_ctzll(mask);
-		u32 lazy = __atomic_load_n(&world.thread[id].cpu.is_lazy, __ATOMIC_SEQ_CST);
-
-		if (info->freed_tables || !lazy)
-			ask |= 1ull << id;
-	}
-	return ask;
-}
-
-/* Ask the other CPUs for the flush; do it here; wait for them. */
-static void flush_others(struct mm_struct *mm, const struct flush_tlb_info *info)
-{
-	struct flush_tlb_info f = *info;
-	u64 others = cpus_to_ask(mm, info);
-	struct wait w = begin_wait();
-
-	for (u64 mask = others; mask; mask &= mask - 1) {
-		u32 id = __builtin_ctzll(mask);
-		struct request *request = &world.request[id][me->cpu.id];
-
-		request->info = &f;
-		WRITE_ONCE(request->pending, 1);
-		__atomic_fetch_or(&world.pending[id], 1ull << me->cpu.id, __ATOMIC_RELEASE);
-		if (next_random() % SIGNALLED == 0)
-			pthread_kill(world.thread[id].pthread, SIGUSR1);
-	}
-	mask_interrupts();
-	if (f.new_tlb_gen > me->cpu.ctxs[0].tlb_gen)
-		flush_tlb_func(&me->cpu, mm, &f);
-	unmask_interrupts();
-	for (u64 mask = others; mask; mask &= mask - 1) {
-		struct request *request = &world.request[__builtin_ctzll(mask)][me->cpu.id];
-
-		while (__atomic_load_n(&request->pending, __ATOMIC_ACQUIRE))
-			wait_on(&w, "another CPU's flush");
-	}
-	end_wait(&w);
 }
 
 /* ---- preemption and RCU ---- */
@@ -324,30 +238,33 @@ static void make_cpu(u32 id)
 static void make_mm(void)
 {
 	struct mm_struct *mm = &world.mm;
-	struct vm_area_struct vma = {
-		.vm_start = BASE,
-		.vm_end = BASE + world.options.tables * (u64)PMD_SIZE,
-		.vm_flags = VM_READ | VM_WRITE | VM_MAYREAD | VM_MAYWRITE,
-		.vm_pgoff = BASE >> PAGE_SHIFT,
-		.anon_vma = 1,
-		.nr_anon_vma_chain = 1,
-	};
 
 	mm->kernel = &world.kernel;
 	mm->ram = &world.memory;
 	mm->ctx_id = INIT_MM_CTX_ID + 1;
 	mm->pgd = alloc_pages(&world.memory, 0, true) << PAGE_SHIFT;
 	page_change_flags(pfn_to_page(mm->ram, mm->pgd >> PAGE_SHIFT), PG_table, 0);
-	if (vma_insert(mm, &vma))
-		abort();
+	mm->global_asid = world.options.invlpgb;
+	make_vmas();
 }
 
-/* The PUD and PMD tables, which stay: no freeing of theirs is looked for. */
+/* The upper tables that stay, for they are not counted: no freeing of theirs is looked for. */
 static void make_upper_tables(void)
 {
+	for (u32 i = 0; i < 2 * world.options.tables; i++) {
+		u64 addr = slot_address(i / 2, i % 2);
+
+		if (!table_is_counted(&world.mm, 3) && !pud_alloc(&world.mm, addr))
+			abort();
+		if (!table_is_counted(&world.mm, 2) && !pmd_alloc(&world.mm, addr))
+			abort();
+	}
 	for (u64 i = 0; i < world.memory.frontier; i++)
 		if (READ_ONCE(world.memory.pages[i].flags) & PG_table)
 			world.frames[i].state = FRAME_UPPER;
+	for (u32 i = 0; i < world.options.threads; i++)
+		world.thread[i].tables_allocated = 0;
+	world.frames_kept = world.memory.nr_pages - world.memory.nr_free;
 }
 
 void make_world(const struct options *options)
@@ -364,15 +281,17 @@ void make_world(const struct options *options)
 	me = world.thread;
 	world.kernel.ram = &world.memory;
 	world.kernel.policy = options->policy;
+	world.kernel.free_levels = options->free_levels;
+	world.kernel.invlpgb = options->invlpgb;
 	world.kernel.rcu.head = world.kernel.rcu.tail = world.kernel.rcu.wait_head = PAGE_NONE;
 	world.kernel.wait_for_lock = wait_for_lock;
 	world.kernel.flush_others = flush_others;
+	world.kernel.sync_one = sync_one;
 	make_mm();
 	for (u32 id = 0; id < options->threads; id++)
 		make_cpu(id);
 	set_this_cpu(&world.kernel, &me->cpu);
-	if (!pmd_alloc(&world.mm, BASE))
-		abort();
 	make_upper_tables();
 	sigaction(SIGUSR1, &action, NULL);
+	catch_crashes();
 }

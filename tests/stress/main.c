@@ -10,6 +10,7 @@
 #define BATCH 64	   /* operations between two looks at the clock */
 
 static const char *const policies[] = { "never", "scan", "refcount", "refcount-pmdlock" };
+static const char *const levels[] = { "pte", "pmd", "pud" }; /* from FREE_LEVELS_PTE on */
 
 static void work_until(u64 end)
 {
@@ -60,12 +61,13 @@ static double number(const char *name, const char *text, double least, double mo
 	return value;
 }
 
-static u32 policy_of(const char *name)
+/* Which of the names it is. */
+static u32 number_of(const char *name, const char *const *names, u32 nr)
 {
-	for (u32 i = 0; i < sizeof(policies) / sizeof(policies[0]); i++)
-		if (!strcmp(policies[i], name))
+	for (u32 i = 0; i < nr; i++)
+		if (!strcmp(names[i], name))
 			return i;
-	fprintf(stderr, "stress: unknown policy %s\n", name);
+	fprintf(stderr, "stress: %s is none of %s to %s\n", name, names[0], names[nr - 1]);
 	exit(2);
 }
 
@@ -125,14 +127,19 @@ void print_report(void)
 	const struct options *o = &world.options;
 	double seconds = (now_ns() - world.since) / 1e9;
 
-	printf("{\"free_tables\": \"%s\", \"threads\": %u, \"tables\": %u, \"pages\": %u, ",
-	       policies[o->policy], o->threads, o->tables, o->pages);
+	printf("{\"free_tables\": \"%s\", \"free_levels\": \"%s\", \"invlpgb\": %s, ",
+	       policies[o->policy], levels[o->free_levels - FREE_LEVELS_PTE],
+	       o->invlpgb ? "true" : "false");
+	printf("\"threads\": %u, \"tables\": %u, \"pages\": %u, ", o->threads, o->tables, o->pages);
 	printf("\"seed\": %lu, \"seconds\": %.3f, ", o->seed, seconds);
 	print_operations();
 	printf("\"tables_allocated\": %lu, \"tables_freed\": %lu, \"lost_counts\": %lu, ",
 	       SUM(tables_allocated), SUM(tables_freed), world.lost_counts);
 	printf("\"faults\": %lu, \"flushes_for_others\": %lu, \"grace_periods\": %lu, ",
 	       SUM(faults), SUM(calls), world.kernel.rcu.gp_seq);
+	printf("\"fast_faults\": %lu, \"broadcasts\": %lu, ", SUM(fast), SUM(broadcasts));
+	printf("\"tables_moved\": %lu, \"entries_moved\": %lu, ", SUM(tables_moved),
+	       SUM(entries_moved));
 	printf("\"words_checked\": %lu, \"stops\": %lu, \"throttled\": %lu, ", SUM(reads),
 	       SUM(stops), SUM(throttled));
 	printf("\"rests\": %u, \"tables_at_rest\": %lu, \"entries_at_rest\": %lu, ", world.rounds,
@@ -149,20 +156,22 @@ int main(int argc, char **argv)
 	pthread_t made[THREADS_MAX];
 	struct options options;
 
-	if (argc != 9) {
-		fprintf(stderr, "usage: stress POLICY THREADS TABLES PAGES SECONDS SEED STALL_MS "
-				"UNFAIR\n");
+	if (argc != 11) {
+		fprintf(stderr, "usage: stress POLICY LEVELS INVLPGB THREADS TABLES PAGES SECONDS "
+				"SEED STALL_MS UNFAIR\n");
 		return 2;
 	}
 	options = (struct options){
-		.policy = policy_of(argv[1]),
-		.threads = number("THREADS", argv[2], 1, THREADS_MAX),
-		.tables = number("TABLES", argv[3], 1, PTRS_PER_PTE),
-		.pages = number("PAGES", argv[4], 1, PTRS_PER_PTE),
-		.seconds = number("SECONDS", argv[5], 0, 1e9),
-		.seed = number("SEED", argv[6], 0, 1e15),
-		.stall_ms = number("STALL_MS", argv[7], 1, 1e9),
-		.unfair = number("UNFAIR", argv[8], 0, 1),
+		.policy = number_of(argv[1], policies, 4),
+		.free_levels = FREE_LEVELS_PTE + number_of(argv[2], levels, 3),
+		.invlpgb = number("INVLPGB", argv[3], 0, 1),
+		.threads = number("THREADS", argv[4], 1, THREADS_MAX),
+		.tables = number("TABLES", argv[5], 1, TABLES_MAX),
+		.pages = number("PAGES", argv[6], 1, PTRS_PER_PTE),
+		.seconds = number("SECONDS", argv[7], 0, 1e9),
+		.seed = number("SEED", argv[8], 0, 1e15),
+		.stall_ms = number("STALL_MS", argv[9], 1, 1e9),
+		.unfair = number("UNFAIR", argv[10], 0, 1),
 	};
 	make_world(&options);
 	world.since = now_ns();

@@ -14,13 +14,42 @@ from typing import Any
 
 from native import smp
 
-FORMS = ("scan", "refcount-pmdlock", "refcount")
-"""The policies that free tables: what the threads run under."""
+POLICIES = ("never", "scan", "refcount-pmdlock", "refcount")
+
+
+@dataclass(frozen=True)
+class Form:
+    """What the threads run under: a policy, which tables are freed (``--free-levels``), and
+    whether flushes are broadcast.
+    """
+
+    free_tables: str
+    free_levels: str = "pte"
+    invlpgb: bool = False
+
+    @property
+    def name(self) -> str:
+        """In the words of the command line: ``refcount --free-levels pud``."""
+        levels = "" if self.free_levels == "pte" else f" --free-levels {self.free_levels}"
+        return f"{self.free_tables}{levels}{' --invlpgb' if self.invlpgb else ''}"
+
+
+FORMS = (
+    Form("scan"),
+    Form("refcount-pmdlock", invlpgb=True),
+    Form("refcount"),
+    Form("refcount", "pud"),
+    Form("refcount-pmdlock", "pmd"),
+)
+"""What is run if nothing else is said: of each kind one."""
 
 STRESS = smp.Program(
     "stress",
     Path(__file__).resolve().parent,
-    ("frames.c", "machine.c", "main.c", "operations.c", "rest.c"),
+    (
+        *("crash.c", "frames.c", "interrupts.c", "machine.c", "main.c", "move.c"),
+        *("operations.c", "rest.c", "slots.c", "walkers.c", "zap.c"),
+    ),
     (
         *("alloc_pages", "free_pages", "put_page", "table_alloc"),
         *("pmd_lock", "rcu_read_unlock"),
@@ -38,7 +67,7 @@ class Died(Exception):
 class Run:
     """What a run is: the fields of ``struct options`` (tests/stress/stress.h)."""
 
-    free_tables: str = "refcount"
+    form: Form = FORMS[2]
     threads: int = 2
     tables: int = 3
     pages: int = 4
@@ -59,11 +88,12 @@ def _how(done: subprocess.CompletedProcess[str]) -> str:
 def stress(run: Run, changed: Mapping[str, str] | None = None) -> dict[str, Any]:
     """One run's report. ``changed`` as for native.smp.build(). Died, native.smp.NotBuilt."""
     program = smp.build(STRESS, sanitize=run.sanitize, changed=changed)
+    form = (run.form.free_tables, run.form.free_levels, str(int(run.form.invlpgb)))
     fields = (run.threads, run.tables, run.pages, run.seconds, run.seed, run.stall_ms)
     options = "halt_on_error=1:exitcode=66"
     try:
         done = subprocess.run(
-            [str(program), run.free_tables, *map(str, fields), str(int(run.unfair))],
+            [str(program), *form, *map(str, fields), str(int(run.unfair))],
             capture_output=True,
             text=True,
             timeout=run.seconds + _PATIENCE,
@@ -73,6 +103,6 @@ def stress(run: Run, changed: Mapping[str, str] | None = None) -> dict[str, Any]
     except subprocess.TimeoutExpired as error:
         raise Died(f"it did not end within {error.timeout:.0f} s") from None
     if done.returncode not in (0, 1) or done.stderr:
-        raise Died(f"under {run.free_tables}, seed {run.seed}: {_how(done)}")
+        raise Died(f"under {run.form.name}, seed {run.seed}: {_how(done)}")
     report: dict[str, Any] = json.loads(done.stdout)
-    return report
+    return {"form": run.form.name, **report}

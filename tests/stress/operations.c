@@ -1,71 +1,23 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* What the threads do to the tables, and what each must find there. */
-#include "memory/page_alloc.h"
 #include "mm/anon.h"
 #include "mm/locks.h"
-#include "mm/mmu_gather.h"
 #include "mm/pgtable.h"
+#include "mm/pmd_ref.h"
 #include "mm/pt_reclaim.h"
 #include "mm/pte_ref.h"
 #include "mm/rcu.h"
-#include "mm/zap.h"
 #include "stress.h"
 
 #define RETRIES_MAX 100000 /* faults of one access */
 
 const char *const operation_names[NR_OPERATIONS] = {
-	"fault", "access", "zap",  "visit", "lock", "get_put",
-	"alloc", "gup",	   "read", "idle",  "lazy",
+	"fault", "fast", "access", "zap",  "visit", "lock", "get_put",
+	"alloc", "gup",	 "read",   "idle", "lazy",  "move",
 };
 
 /* How often each is drawn. */
-static const u32 weights[NR_OPERATIONS] = { 20, 24, 20, 8, 8, 8, 4, 8, 8, 1, 3 };
-
-/* ---- addresses and words ---- */
-
-static u64 any_table(void)
-{
-	return BASE + next_random() % world.options.tables * (u64)PMD_SIZE;
-}
-
-/* The used pages lie at both ends of a table, and in between. */
-static u64 any_page(void)
-{
-	u64 page = next_random() % world.options.pages;
-
-	return any_table() + page * (PTRS_PER_PTE / world.options.pages) * PAGE_SIZE;
-}
-
-static pmd_t *pmd_of(u64 addr)
-{
-	return mm_find_pmd(&world.mm, addr);
-}
-
-/* Is the first word of the page at addr what a page of this mm holds: 0 at first, or its stamp? */
-static void check_word(u64 word, u64 addr, const char *who)
-{
-	me->reads++;
-	if (word && word != (STAMP ^ (addr & PAGE_MASK)))
-		defect("%s: the page of %#lx holds %#lx, another's word", who, addr, word);
-}
-
-/* Is this what an entry of this mm can be: none, or a page of the VMA's? */
-static void check_entry(u64 pte, u64 addr, const char *who)
-{
-	me->reads++;
-	if (pte && (!(pte & X86_P) || !memory_holds(&world.memory, pte & X86_ADDR_MASK)))
-		defect("%s: the entry of %#lx is %#lx, which nobody wrote", who, addr, pte);
-}
-
-/* Look at all used entries of the table that holds *pte. */
-static void check_entries(const pte_t *pte, const char *who)
-{
-	const pte_t *first = (const pte_t *)((uintptr_t)pte & PAGE_MASK);
-	u32 stride = PTRS_PER_PTE / world.options.pages;
-
-	for (u32 i = 0; i < PTRS_PER_PTE; i += stride)
-		check_entry(ptep_get(first + i), (u64)i << PAGE_SHIFT, who);
-}
+static const u32 weights[NR_OPERATIONS] = { 16, 8, 24, 20, 8, 8, 8, 4, 8, 8, 1, 3, 4 };
 
 /* ---- the operations; each returns whether there was something to work on ---- */
 
@@ -74,7 +26,10 @@ static bool fault_at(u64 addr, u32 write)
 	u32 result;
 
 	me->sections = 0;
+	if (!lock_slot(addr))
+		return false; /* mremap() has it */
 	result = do_anonymous_fault(&world.mm, addr, write);
+	unlock_slot(addr);
 	me->faults++;
 	if (result & VM_FAULT_OOM) {
 		wait_for_memory();
@@ -90,23 +45,41 @@ static bool fault(void)
 	return fault_at(any_page(), next_random() % 4 != 0);
 }
 
+static bool fast_fault_at(u64 addr, u32 write)
+{
+	if (!mm_fast_fault(&world.mm, addr, write ? PF_US | PF_WR : PF_US))
+		return false;
+	me->fast++;
+	return true;
+}
+
+static bool fast_fault(void)
+{
+	return fast_fault_at(any_page(), next_random() % 4 != 0);
+}
+
 /* A load or a store by the processor: from translation to the word nothing interrupts it. */
 static bool access_page(void)
 {
 	u64 addr = any_page(), *word;
 	u32 access = next_random() % 2 ? ACCESS_WRITE : ACCESS_READ, result;
 	struct translation t;
+	u64 gone;
 
 	for (u32 i = 0; i < RETRIES_MAX && !has_ended(); i++) {
 		mask_interrupts();
+		gone = gone_since(addr);
 		result = mmu_translate(&me->mmu, addr, access, 3, &t);
 		if (result == XLATE_OK) {
+			if (gone && gone_since(addr) == gone)
+				defect("access: CPU %u translates %#lx, which has moved",
+				       me->cpu.id, addr);
 			if (!memory_holds(&world.memory, t.pa))
 				defect("access: %#lx leads to %#lx, which is not RAM", addr, t.pa);
 			word = pa_to_host(&world.memory, t.pa);
 			check_word(READ_ONCE(*word), addr, "access");
 			if (access == ACCESS_WRITE)
-				WRITE_ONCE(*word, STAMP ^ addr);
+				WRITE_ONCE(*word, STAMP ^ home_of(addr));
 			unmask_interrupts();
 			return true;
 		}
@@ -116,7 +89,8 @@ static bool access_page(void)
 			       addr, result, t.error_code);
 		}
 		me->retries++;
-		fault_at(addr, access == ACCESS_WRITE);
+		if (!fast_fault_at(addr, access == ACCESS_WRITE))
+			fault_at(addr, access == ACCESS_WRITE);
 		may_be_preempted();
 	}
 	if (!has_ended())
@@ -124,33 +98,31 @@ static bool access_page(void)
 	return false;
 }
 
-void zap(u64 start, u64 end)
+static pte_t *pte_tryget_map_here(struct mm_struct *mm, pmd_t *pmd, u64 addr)
 {
-	struct mmu_gather *tlb = &me->gather;
-
-	tlb_gather_mmu(tlb, &world.mm, 0);
-	for (u64 addr = start, next; addr < end; addr = next) {
-		next = addr_end(addr, end, 2);
-		unmap_page_range(tlb, addr, next, ZAP_RECLAIM_PT);
-		may_be_preempted();
-		linger();
-	}
-	tlb_finish_mmu(tlb);
+	return pte_tryget_map(mm, pmd, addr);
 }
 
-static bool zap_some(void)
+static pte_t *pte_tryget_map_lock_here(struct mm_struct *mm, pmd_t *pmd, u64 addr)
 {
-	u64 start = any_page(), table = start & PMD_MASK, way = next_random() % 4;
+	return pte_tryget_map_lock(mm, pmd, addr);
+}
 
-	if (way == 0)
-		zap(start, start + PAGE_SIZE);
-	else if (way == 1)
-		zap(start, table + PMD_SIZE);
-	else if (way == 2)
-		zap(table, table + PMD_SIZE);
-	else
-		zap(BASE, BASE + world.options.tables * (u64)PMD_SIZE);
-	return true;
+/*
+ * Visit the table of addr, and a PTE table below it if there is one: _tryget() and its kin of both
+ * levels.  NULL: there is none, nothing is held.
+ */
+static pte_t *visit_table(u64 addr, pte_t *(*visit)(struct mm_struct *mm, pmd_t *pmd, u64 addr))
+{
+	pmd_t *pmd = pmd_tryget(&world.mm, addr);
+	pte_t *pte;
+
+	if (!pmd)
+		return NULL;
+	linger();
+	pte = visit(&world.mm, pmd, addr);
+	pmd_put(&world.mm, pmd, addr);
+	return pte;
 }
 
 /* Only where tables are counted: elsewhere a table may go while it is looked at without a lock. */
@@ -162,7 +134,7 @@ static bool visit(void)
 
 	if (!pte_ref_is_enabled(&world.mm))
 		return false;
-	pte = pte_tryget_map(&world.mm, pmd_of(addr), addr);
+	pte = visit_table(addr, pte_tryget_map_here);
 	if (!pte)
 		return false;
 	table = pte_table(&world.mm, pte);
@@ -178,7 +150,7 @@ static bool visit(void)
 static bool visit_locked(void)
 {
 	u64 addr = any_page(), table;
-	pte_t *pte = pte_tryget_map_lock(&world.mm, pmd_of(addr), addr), *first;
+	pte_t *pte = visit_table(addr, pte_tryget_map_lock_here), *first;
 	u32 entries = 0, lives, count;
 
 	if (!pte)
@@ -205,10 +177,14 @@ static bool get_put(void)
 {
 	u64 addr = any_page(), table;
 	u32 nr = 1 + next_random() % 64, lives;
+	pte_t *pte;
 
-	if (!pte_ref_is_enabled(&world.mm) ||
-	    pte_try_get(&world.mm, pmd_of(addr), &table) != TRYGET_SUCCEEDED)
+	if (!pte_ref_is_enabled(&world.mm))
 		return false;
+	pte = visit_table(addr, pte_tryget_map_here);
+	if (!pte)
+		return false;
+	table = pte_table(&world.mm, pte);
 	lives = table_lives(table);
 	for (u32 i = 0; i < nr; i++)
 		pte_get(&world.mm, table);
@@ -225,11 +201,19 @@ static bool get_put(void)
 static bool alloc_and_put(void)
 {
 	u64 addr = any_page(), table;
-	u32 lives;
+	u32 lives, result = PTE_ALLOC_OOM;
+	pmd_t *pmd;
 
-	if (!pte_ref_is_enabled(&world.mm))
+	if (!pte_ref_is_enabled(&world.mm) || !lock_slot(addr))
 		return false;
-	if (pte_alloc_get(&world.mm, pmd_of(addr), addr, &table) != PTE_ALLOC_OK) {
+	pmd = pmd_alloc(&world.mm, addr);
+	if (pmd) {
+		linger();
+		result = pte_alloc_get(&world.mm, pmd, addr, &table);
+		pmd_put(&world.mm, pmd, addr);
+	}
+	unlock_slot(addr);
+	if (result != PTE_ALLOC_OK) {
 		wait_for_memory();
 		return false;
 	}
@@ -239,80 +223,6 @@ static bool alloc_and_put(void)
 	check_table_lives(table, lives, "alloc");
 	pte_put(&world.mm, table, addr);
 	return true;
-}
-
-/* Take a reference on the page unless it has none. */
-static bool try_get_page(struct page *page)
-{
-	u32 old = READ_ONCE(page->_refcount);
-
-	do {
-		if (!old)
-			return false;
-	} while (!__atomic_compare_exchange_n(&page->_refcount, &old, old + 1, true,
-					      __ATOMIC_ACQUIRE, __ATOMIC_RELAXED));
-	return true;
-}
-
-/* gup_fast_pte() (mmu/linux/gup_fast.py); interrupts are off. 0: it takes the slow way. */
-static u64 gup_fast_pte(u64 addr)
-{
-	pmd_t *pmd = pmd_of(addr), pmdval = pmdp_get(pmd);
-	u64 value, pfn;
-	pte_t *pte;
-
-	if (pmd_none(pmdval))
-		return 0;
-	pte = pte_offset(&world.mm, pmdval, addr);
-	linger();
-	value = ptep_get(pte);
-	check_entry(value, addr, "gup");
-	if ((value & (X86_P | X86_US)) != (X86_P | X86_US) || value & _PAGE_SPECIAL)
-		return 0;
-	pfn = entry_pfn(value);
-	if (!try_get_page(pfn_to_page(&world.memory, pfn)))
-		return 0;
-	if (pmdp_get(pmd) != pmdval || entry_pfn(ptep_get(pte)) != pfn) {
-		put_page(&world.memory, pfn);
-		return 0;
-	}
-	return pfn;
-}
-
-static bool gup(void)
-{
-	u64 addr = any_page(), pfn;
-
-	local_irq_save(&me->cpu);
-	pfn = gup_fast_pte(addr);
-	local_irq_restore(&me->cpu);
-	if (!pfn)
-		return false;
-	may_be_preempted();
-	check_word(READ_ONCE(*(u64 *)pa_to_host(&world.memory, pfn << PAGE_SHIFT)), addr, "gup");
-	put_page(&world.memory, pfn);
-	return true;
-}
-
-/* A reader of tables whose frames RCU alone keeps. */
-static bool read_section(void)
-{
-	u64 addr = any_page(), pmdval;
-	u32 lives = 0;
-
-	if (world.kernel.policy == FREE_TABLES_REFCOUNT_PMDLOCK)
-		return false;
-	rcu_read_lock(&world.kernel);
-	pmdval = pmdp_get(pmd_of(addr));
-	if (!pmd_none(pmdval)) {
-		lives = table_lives(entry_pfn(pmdval));
-		check_entries(pte_offset(&world.mm, pmdval, addr), "read");
-		linger();
-		check_entries(pte_offset(&world.mm, pmdval, addr), "read");
-		check_table_lives(entry_pfn(pmdval), lives, "read");
-	}
-	rcu_read_unlock(&world.kernel);
-	return !pmd_none(pmdval);
 }
 
 static bool idle(void)
@@ -353,6 +263,8 @@ static bool lazy(void)
 		linger();
 	}
 	__atomic_store_n(&me->cpu.is_lazy, 0, __ATOMIC_SEQ_CST);
+	if (world.options.invlpgb)
+		return true; /* a global ASID: nothing was missed */
 	mask_interrupts();
 	gen = __atomic_load_n(&world.mm.tlb_gen, __ATOMIC_SEQ_CST);
 	if (ctx->tlb_gen != gen) {
@@ -366,8 +278,8 @@ static bool lazy(void)
 void operate(void)
 {
 	static bool (*const operations[NR_OPERATIONS])(void) = {
-		fault,	       access_page, zap_some,	  visit, visit_locked, get_put,
-		alloc_and_put, gup,	    read_section, idle,	 lazy,
+		fault,	       fast_fault, access_page,	 zap_some, visit, visit_locked, get_put,
+		alloc_and_put, gup,	   read_section, idle,	   lazy,  move_some,
 	};
 	u32 total = 0, drawn, which = 0;
 
@@ -378,6 +290,7 @@ void operate(void)
 		drawn -= weights[which++];
 	wait_for_memory();
 	me->sections = 0;
+	me->operation = which;
 	if (operations[which]())
 		me->done[which]++;
 	else

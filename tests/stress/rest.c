@@ -39,6 +39,18 @@ static void count_lost(const struct tables_problem *p)
 	world.lost_counts += p->value > p->other ? p->value - p->other : p->other - p->value;
 }
 
+/* Each fast fault that was done is counted once, and no other. */
+static void check_faults(void)
+{
+	u64 done = 0;
+
+	for (u32 i = 0; i < world.options.threads; i++)
+		done += world.thread[i].fast;
+	if (done != world.mm.counter[MM_COUNTER_pgfault])
+		defect("at rest: %lu fast faults were done, %lu are counted", done,
+		       world.mm.counter[MM_COUNTER_pgfault]);
+}
+
 void check_at_rest(void)
 {
 	struct tables_report report;
@@ -57,6 +69,7 @@ void check_at_rest(void)
 	if ((s64)report.pages[MM_ANONPAGES] != world.mm.rss_stat[MM_ANONPAGES])
 		defect("at rest: %lu pages are mapped, %ld are counted", report.pages[MM_ANONPAGES],
 		       world.mm.rss_stat[MM_ANONPAGES]);
+	check_faults();
 	world.rounds++;
 	world.rest_tables += report.pte_tables;
 	world.rest_entries += report.entries;
@@ -88,7 +101,7 @@ void check_at_end(void)
 	struct tables_report report;
 	bool kept = world.kernel.policy == FREE_TABLES_NEVER;
 
-	zap(BASE, BASE + world.options.tables * (u64)PMD_SIZE);
+	zap(BASE, slot_address(world.options.tables - 1, false) + level_size(4));
 	drain_rcu();
 	check_at_rest();
 	if (kept)
@@ -96,6 +109,10 @@ void check_at_end(void)
 	walk_tables(&world.mm, world.mm.pgd, &report, NULL, NULL, 0);
 	if (report.pte_tables)
 		defect("at the end: %lu empty tables are left", report.pte_tables);
+	if (table_is_counted(&world.mm, 2) && report.pmd_tables)
+		defect("at the end: %lu empty PMD tables are left", report.pmd_tables);
+	if (table_is_counted(&world.mm, 3) && report.pud_tables)
+		defect("at the end: %lu empty PUD tables are left", report.pud_tables);
 	if (sum_of_tables(false) != sum_of_tables(true))
 		defect("at the end: %lu tables were allocated, %lu freed", sum_of_tables(false),
 		       sum_of_tables(true));
@@ -103,7 +120,7 @@ void check_at_end(void)
 		defect("at the end: the mm counts %lu tables installed, %lu freed",
 		       counter[MM_COUNTER_pte_tables_allocated],
 		       counter[MM_COUNTER_pte_tables_freed]);
-	if (world.memory.nr_pages - world.memory.nr_free != 5)
-		defect("at the end: %lu frames are in use, not 5",
-		       world.memory.nr_pages - world.memory.nr_free);
+	if (world.memory.nr_pages - world.memory.nr_free != world.frames_kept)
+		defect("at the end: %lu frames are in use, not %lu",
+		       world.memory.nr_pages - world.memory.nr_free, world.frames_kept);
 }

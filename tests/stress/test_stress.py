@@ -16,9 +16,9 @@ import pytest
 
 from native.cdef import ROOT
 from tests.stress import policy
-from tests.stress.native import FORMS, STRESS, Died, Run, stress
+from tests.stress.native import FORMS, STRESS, Died, Form, Run, stress
 from tests.stress.policy import PolicyRun, settings_of, stress_policy
-from tests.stress.variants import VARIANTS, Variant
+from tests.stress.variants import SCAN, VARIANTS, Variant
 from ucmmu.race.scenarios import SCENARIOS
 
 SECONDS = float(os.environ.get("UCMMU_STRESS_SECONDS", "30"))
@@ -30,37 +30,39 @@ def assert_sound(report: dict[str, Any]) -> None:
     assert report["defect"] is None, report
     assert report["lost_counts"] == 0
     assert report["tables_allocated"] == report["tables_freed"] > 100
-    for operation in ("fault", "access", "zap", "lock", "gup"):
+    for operation in ("fault", "fast", "access", "zap", "lock", "gup", "move"):
         assert report["operations"][operation] > 0, operation
-    assert report["flushes_for_others"] > 0
+    assert report["flushes_for_others"] + report["broadcasts"] > 0
+    assert report["tables_moved"] > 0
     assert report["rests"] > 0
 
 
 def test_real_threads_lose_no_count_and_free_each_table_once() -> None:
     for form in FORMS:
-        report = stress(Run(free_tables=form, seconds=SECONDS / len(FORMS), seed=os.getpid()))
+        report = stress(Run(form, seconds=SECONDS / len(FORMS), seed=os.getpid()))
         assert_sound(report)
-        if form == "refcount":
+        assert (report["broadcasts"] > 0) == form.invlpgb
+        if form.free_tables == "refcount":
             assert report["grace_periods"] > 0
             assert report["operations"]["read"] > 0
 
 
 def test_a_program_that_dies_is_told_by_signal_and_seed() -> None:
-    variant = Variant("it dies", "scan", "mm/rcu.c", "	rcu->gp_seq++;", "	__builtin_trap();")
+    variant = Variant("it dies", SCAN, "mm/rcu.c", "	rcu->gp_seq++;", "	__builtin_trap();")
     with pytest.raises(Died, match="under scan, seed 3: it died of SIGILL"):
-        stress(Run(free_tables="scan", seconds=2, seed=3), variant.changed())
+        stress(Run(SCAN, seconds=2, seed=3), variant.changed())
 
 
 def test_no_thread_is_interrupted_before_it_runs() -> None:
     """More threads than cores begin one after the other, and the first ones flush at once."""
     for seed in range(20):
-        report = stress(Run(free_tables="scan", threads=6, seconds=0.02, seed=seed + 1))
+        report = stress(Run(SCAN, threads=6, seconds=0.02, seed=seed + 1))
         assert report["operations"]
 
 
 @pytest.mark.parametrize("sanitize", SANITIZERS)
 def test_sanitizers_find_nothing(sanitize: str) -> None:
-    runs = [Run(free_tables=form, seconds=1, sanitize=sanitize, stall_ms=60_000) for form in FORMS]
+    runs = [Run(form, seconds=0.6, sanitize=sanitize, stall_ms=60_000) for form in FORMS]
     for run in runs:
         report = stress(run)
         assert report["defect"] is None, report
@@ -69,9 +71,9 @@ def test_sanitizers_find_nothing(sanitize: str) -> None:
 
 @pytest.mark.stress
 @pytest.mark.parametrize("threads", [3, 8])
-@pytest.mark.parametrize("form", [*FORMS, "never"])
-def test_more_threads_than_cores(form: str, threads: int) -> None:
-    report = stress(Run(free_tables=form, threads=threads, seconds=10, pages=16, tables=8))
+@pytest.mark.parametrize("form", [*FORMS, Form("never")], ids=lambda form: form.name)
+def test_more_threads_than_cores(form: Form, threads: int) -> None:
+    report = stress(Run(form, threads=threads, seconds=10, pages=16, tables=8))
     assert report["defect"] is None, report
 
 
@@ -82,7 +84,7 @@ SURE = ("D1", "D2", "D3", "D7", "D8", "D10", "D12", "a table is freed", "a grace
 def found(variant: Variant) -> str:
     """What the threads say of it; "" if they find nothing. A crash is found, too."""
     for seed in range(1, 4):
-        run = Run(free_tables=variant.form, seconds=20, stall_ms=10_000, seed=seed)
+        run = Run(variant.form, seconds=20, stall_ms=10_000, seed=seed)
         try:
             report = stress(run, variant.changed())
         except Died as died:
@@ -158,6 +160,8 @@ def test_a_policy_of_ones_own_meets_every_scenario_that_is_for_it() -> None:
         (["--threads", "33"], "--threads takes at most 32"),
         (["-p", "sometimes"], "invalid choice"),
         (["--seed", "x"], "--seed"),
+        (["--invlpgb"], "--free-levels and --invlpgb go with --free-tables"),
+        (["-p", "scan", "--free-levels", "pud"], "--free-levels pud is for refcount"),
         (["-p", "a.py:A", "--sanitize", "thread"], "--sanitize is for C code"),
     ],
 )

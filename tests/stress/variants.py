@@ -9,6 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from native import cdef
+from tests.stress.native import STRESS, Form
+
+SCAN = Form("scan")
+REFCOUNT = Form("refcount")
+BROADCAST = Form("refcount-pmdlock", invlpgb=True)
+PUD = Form("refcount", "pud")
 
 
 @dataclass(frozen=True)
@@ -16,15 +22,17 @@ class Variant:
     """One defect: a text of a file of native/ and what stands there instead."""
 
     name: str
-    form: str
-    """The policy under which it shows."""
+    form: Form
+    """What it shows under."""
     file: str
+    """Below native/, or one of the program's own."""
     was: str
     becomes: str
 
     def changed(self) -> dict[str, str]:
         """The changed file, for native.smp.build(). ValueError if the text is not there once."""
-        text = (cdef.NATIVE / self.file).read_text()
+        folder = STRESS.folder if self.file in STRESS.sources else cdef.NATIVE
+        text = (folder / self.file).read_text()
         if text.count(self.was) != 1:
             raise ValueError(f"{self.name}: {self.file} has the text {text.count(self.was)} times")
         return {self.file: text.replace(self.was, self.becomes)}
@@ -33,7 +41,7 @@ class Variant:
 VARIANTS = (
     Variant(
         "D1 published before its count is set",
-        "refcount",
+        REFCOUNT,
         "mm/pte_ref.c",
         """\
 		pte_ref_init(mm, *table, pmd, counted);
@@ -52,21 +60,21 @@ VARIANTS = (
     ),
     Variant(
         "D2 who meets a count of 0 spins until its freer comes",
-        "refcount",
+        REFCOUNT,
         "mm/pte_ref.c",
         "			free_pte_table(mm, pmd, addr);\n			continue;\n",
         "			continue;\n",
     ),
     Variant(
         "D3 the flush does not say that tables are freed",
-        "refcount",
+        REFCOUNT,
         "mm/mmu_gather.c",
         "	tlb->freed_tables = 1;\n	smp",
         "	smp",
     ),
     Variant(
         "D7 a failed try-get is put",
-        "refcount",
+        REFCOUNT,
         "mm/zap.c",
         "	if (pte_try_get(mm, pmd, &table) != TRYGET_SUCCEEDED)\n		return;\n",
         """\
@@ -79,7 +87,7 @@ VARIANTS = (
     ),
     Variant(
         "D8 an entry that is set again is counted again",
-        "refcount",
+        REFCOUNT,
         "mm/anon.c",
         "		result = resolve_set(mm, vma, pte, addr, write);\n		pte_unlock(mm, table);\n",
         """\
@@ -91,28 +99,28 @@ VARIANTS = (
     ),
     Variant(
         "D10 an error path loses its put",
-        "refcount",
+        REFCOUNT,
         "mm/anon.c",
         "	pte_put(mm, table, addr);\n	return result;\n",
         "	if (result != VM_FAULT_NOPAGE)\n		pte_put(mm, table, addr);\n	return result;\n",
     ),
     Variant(
         "D12 entries are counted after the visitor's put",
-        "refcount",
+        REFCOUNT,
         "mm/anon.c",
         '			pte_entry_set_put_from(__func__, "do_anonymous_page", mm, table, addr);\n',
         "			pte_put(mm, table, addr);\n			pte_entries_set(mm, table, 1);\n",
     ),
     Variant(
         "the count is not atomic",
-        "refcount",
+        REFCOUNT,
         "mm/pte_ref.c",
         "	old = __atomic_fetch_add(&page->pte_refcount, nr, __ATOMIC_RELAXED);\n",
         "	old = page->pte_refcount;\n	WRITE_ONCE(page->pte_refcount, old + nr);\n",
     ),
     Variant(
         "the put is not atomic",
-        "refcount",
+        REFCOUNT,
         "mm/pte_ref.c",
         "	} while (!__atomic_compare_exchange_n(&page->pte_refcount, &old, old - nr, true,\n"
         "					      __ATOMIC_RELEASE, __ATOMIC_RELAXED));\n",
@@ -120,14 +128,14 @@ VARIANTS = (
     ),
     Variant(
         "a table is freed without a grace period",
-        "refcount",
+        REFCOUNT,
         "mm/mmu_gather.c",
         "	bool at_once = kernel->policy == FREE_TABLES_REFCOUNT_PMDLOCK;\n",
         "	bool at_once = true;\n",
     ),
     Variant(
         "ABA: a table is found outside the read section, and not looked for again",
-        "refcount",
+        REFCOUNT,
         "mm/pte_ref.c",
         """\
 	result = get_named(from, mm, *pmdval, counted);
@@ -142,7 +150,7 @@ VARIANTS = (
     ),
     Variant(
         "a table without a count is locked outside the read section of its lookup",
-        "scan",
+        SCAN,
         "mm/pte_ref.c",
         "		if (found)\n			pte_lock(mm, *table);\n		if (counted)\n",
         """\
@@ -157,37 +165,114 @@ VARIANTS = (
     ),
     Variant(
         "merged scan: a table that was refilled while its lock was dropped is freed",
-        "scan",
+        SCAN,
         "mm/pt_reclaim.c",
         "		empty = table_is_empty(table_of(mm, pmdval));\n",
         "		empty = true;\n",
     ),
     Variant(
         "a table is locked without looking whether it is still there",
-        "scan",
+        SCAN,
         "mm/pte_ref.c",
         "		same = !found || entry_pfn(pmdp_get(pmd)) == *table;\n",
         "		same = true;\n",
     ),
     Variant(
         "a lock that is held is taken",
-        "refcount",
+        REFCOUNT,
         "mm/locks.c",
         "	} while (had && !spin_try(mm, lock));\n",
         "		WRITE_ONCE(*lock, this_cpu(kernel)->id + 1);\n	} while (false);\n",
     ),
     Variant(
         "a gather is finished without its flush",
-        "refcount",
+        REFCOUNT,
         "mm/mmu_gather.c",
         "	tlb_flush_mmu_tlbonly(tlb);\n	smp_lock(",
         "	smp_lock(",
     ),
     Variant(
         "a grace period does not wait for readers",
-        "refcount",
+        REFCOUNT,
         "mm/rcu.c",
         "		if (rcu->qs_mask)\n			return freed;\n",
         "",
+    ),
+    Variant(
+        "FAST: a fast fault leaves its VMA before it is done",
+        REFCOUNT,
+        "mm/anon.c",
+        "	if (!common)\n		vma_end_read(vma);\n",
+        "	vma_end_read(vma);\n",
+    ),
+    Variant(
+        "MOVE: a moved table keeps its old back pointer",
+        REFCOUNT,
+        "move.c",
+        "	WRITE_ONCE(pfn_to_page(mm->ram, table)->pmd, host_to_pa(mm->ram, new_pmd));\n",
+        "",
+    ),
+    Variant(
+        "MOVE: the old address of a moved table is not flushed",
+        REFCOUNT,
+        "move.c",
+        "	flush_tlb_mm_range(mm, old, old + PMD_SIZE, PAGE_SHIFT, 1);\n	if (!same)\n",
+        "	if (!same)\n",
+    ),
+    Variant(
+        "MOVE: the old address of moved entries is not flushed elsewhere",
+        REFCOUNT,
+        "move.c",
+        "	if (moved)\n		flush_tlb_mm_range(mm, old, old + PMD_SIZE, PAGE_SHIFT, 1);\n",
+        "	if (moved && old)\n		mmu_write_cr3(&me->mmu, me->mmu.cr3);\n",
+    ),
+    Variant(
+        "BROADCAST: a table is freed at once, and no CPU has had its interrupts on",
+        BROADCAST,
+        "mm/mmu_gather.c",
+        "		kernel->sync_one(kernel);\n",
+        "		(void)0;\n",
+    ),
+    Variant(
+        "UPPER: a PMD table is freed without a grace period",
+        PUD,
+        "mm/mmu_gather.c",
+        "		call_rcu(kernel, counted[i]);\n",
+        "		free_table_frame(kernel, counted[i]);\n",
+    ),
+    Variant(
+        "UPPER: a PMD table's last put does not free it",
+        PUD,
+        "mm/pmd_ref.c",
+        "	if (table_put(from, mm, table, level, holder))\n		free_table",
+        "	if (table_put(from, mm, table, level, holder) && level == 3)\n		free_table",
+    ),
+    Variant(
+        "UPPER: a dead PMD table is visited",
+        PUD,
+        "mm/pmd_ref.c",
+        "		if (!old)\n			return false;\n",
+        "",
+    ),
+    Variant(
+        "UPPER: a PMD table's count is not atomic",
+        PUD,
+        "mm/pmd_ref.c",
+        "	old = __atomic_fetch_add(&page->pte_refcount, 1, __ATOMIC_RELAXED);\n",
+        "	old = page->pte_refcount;\n	WRITE_ONCE(page->pte_refcount, old + 1);\n",
+    ),
+    Variant(
+        "UPPER: a PMD table that nobody gathers is freed without a flush",
+        PUD,
+        "mm/pmd_ref.c",
+        "	} else if (table) {\n		flush_upper_table(mm, addr, level);\n	}\n",
+        "	}\n",
+    ),
+    Variant(
+        "UPPER: a freed table still has its entry",
+        PUD,
+        "mm/pte_ref.c",
+        "		pmd_entry_cleared_tlb(tlb, pmd, addr);\n",
+        "		;\n",
     ),
 )
