@@ -169,8 +169,8 @@ class Kernel:
 
     ``policy`` says when empty PTE tables are freed: one of ours, or a subclass of FreeTablesPolicy;
     ``free_levels`` whether empty PMD and PUD tables are freed as well. ``engine`` says which twins
-    are called, those in C for "c" (``native``), but those in Python for a policy in Python: the
-    MMU may be in C all the same. ``ring`` takes the events, None records nothing. ``scheduler`` is
+    are called, those in C for "c" (``native``), but those in Python for a policy in Python: the MMU
+    may be in C all the same. ``ring`` takes the events, None records nothing. ``scheduler`` is
     asked wherever kernel code waits, ``on_point`` hears of each step that another CPU could see
     (tests switch there). ``now_ns`` tells the virtual time, nanoseconds since boot. ``c`` is the
     ``struct kernel *`` of native/mm that both engines work on. ``lockdep`` has every lock watched
