@@ -19,10 +19,12 @@ _PROGRAMS: Final = {"bash": "_ucmmu_programs", "zsh": "_ucmmu_programs"}
 _GEOMETRIES: Final = {"bash": "_ucmmu_geometries", "zsh": "_ucmmu_geometries"}
 _POLICIES: Final = {"bash": "_ucmmu_policies", "zsh": "_ucmmu_policies"}
 _FILTERS: Final = {"bash": "_ucmmu_filters", "zsh": "_ucmmu_filters"}
+_SCENARIOS: Final = {"bash": "_ucmmu_scenarios", "zsh": "_ucmmu_scenarios"}
 _FILE: Final = {"bash": "_shtab_compgen_files", "zsh": "_files"}
 _DIRECTORY: Final = {"bash": "_shtab_compgen_dirs", "zsh": "_files -/"}
 _BY_METAVAR: Final = {
     "FILE": _FILE,
+    "FILE.py:CLASS": _FILE,
     "PATH": _FILE,
     "LIB": _FILE,
     "SPEC": _FILE,
@@ -31,6 +33,8 @@ _BY_METAVAR: Final = {
     "DIR": _DIRECTORY,
     "PROGRAM": _PROGRAMS,
 }
+_BY_COMMAND: Final = {("race", "NAME"): _SCENARIOS}
+"""Of an argument whose metavar is of that command alone."""
 _BY_OPTION: Final = {
     "--tlb": _GEOMETRIES,
     "--free-tables": _POLICIES,
@@ -43,6 +47,7 @@ _ucmmu_programs() {{ compgen -W '{guests}' -- "$1"; compgen -f -- "$1"; compgen 
 _ucmmu_geometries() {{ compgen -W '{geometries}' -- "$1"; compgen -f -- "$1"; }}
 _ucmmu_policies() {{ compgen -W '{policies}' -- "$1"; compgen -f -- "$1"; }}
 _ucmmu_filters() {{ compgen -W '{filters}' -- "$1"; }}
+_ucmmu_scenarios() {{ compgen -W '{scenarios}' -- "$1"; }}
 """
 _ZSH: Final = """\
 _ucmmu_programs() {{
@@ -53,6 +58,7 @@ _ucmmu_policies() {{
   _alternative 'policies:policy:({policies})' 'files:file:_files -g "*.py"'
 }}
 _ucmmu_filters() {{ compadd -S '' -- {filters} }}
+_ucmmu_scenarios() {{ compadd -- {scenarios} }}
 """
 
 
@@ -70,7 +76,7 @@ def script(parser: argparse.ArgumentParser, shell: str) -> str:
             subparser.add_argument("program", metavar="PROGRAM")
             subparser.add_argument("args", metavar="FILE", nargs="*")
         for action in subparser._actions:
-            how = _completer(action)
+            how = _BY_COMMAND.get((command, str(action.metavar))) or _completer(action)
             if how is not None and action.choices is None:
                 action.complete = how  # type: ignore[attr-defined]
     text: str = shtab.complete(parser, shell=shell, preamble=_preamble(shell))
@@ -97,11 +103,13 @@ def _completer(action: argparse.Action) -> dict[str, str] | None:
 def _preamble(shell: str) -> str:
     from mmu.x86.geometry import list_geometries
     from ucmmu.event_filter import KEYS
+    from ucmmu.race.scenarios import SCENARIOS
 
     words = {
         "guests": " ".join(guests()),
         "geometries": " ".join(list_geometries()),
         "policies": " ".join(POLICIES),
+        "scenarios": " ".join(SCENARIOS),
         "filters": " ".join(f"{key}=" for key in KEYS if not key.startswith("!")),
     }
     return (_BASH if shell == "bash" else _ZSH).format(**words)

@@ -5,11 +5,10 @@ from __future__ import annotations
 
 import os
 import time
-from contextlib import suppress
 from types import TracebackType
 from typing import Any
 
-from ucmmu.streams import STDERR, glance
+from ucmmu.streams import STDERR, columns, glance
 from ucmmu.text import printable, shortened
 
 PATIENCE = 0.5
@@ -44,9 +43,7 @@ class Progress:
 
     def _end(self) -> None:
         self._wanted = False
-        if self._shown:
-            self._shown = False
-            glance(STDERR, _CLEAR)
+        self.clear()
 
     @property
     def wanted(self) -> bool:
@@ -67,13 +64,13 @@ class Progress:
             return
         text = f"{self._title}: {figures}, {seconds:.0f} s"
         self._shown = True
-        glance(STDERR, _CLEAR + shortened(text, _columns() - 1))
+        glance(STDERR, _CLEAR + shortened(text, columns(STDERR) - 1))
 
-
-def _columns() -> int:
-    with suppress(OSError):
-        return max(20, os.get_terminal_size(STDERR).columns or 80)
-    return 80
+    def clear(self) -> None:
+        """Take the line away until the next: something else is written now."""
+        if self._shown:
+            self._shown = False
+            glance(STDERR, _CLEAR)
 
 
 def describe(message: dict[str, Any]) -> str:

@@ -88,6 +88,13 @@ def glance(fd: int, text: str) -> None:
             os.write(fd, text.encode("utf-8", "backslashreplace")[:_PIECE])
 
 
+def columns(fd: int) -> int:
+    """How wide the terminal is that stdout or stderr is; 80 if it is none."""
+    with suppress(OSError):
+        return max(20, os.get_terminal_size(fd).columns or 80)
+    return 80
+
+
 def stream_of(fd: int) -> IO[str]:
     """The interpreter's own file for stdout or stderr: to ask for its encoding, and whether it is a
     terminal.

@@ -47,7 +47,7 @@ def rounds_of(pattern: Pattern, cpus: int, scale: Scale) -> float:
     """Fewer of more CPUs: what is counted is about the same number of faults."""
     if pattern is Pattern.PAGES:
         return max(8.0 * scale.rounds, 32 / cpus * scale.rounds)
-    return max(0.25, 8 / cpus * scale.rounds)
+    return max(0.5, 16 / cpus * scale.rounds)
 
 
 def run_all(runs: Iterable[Run], label: str, progress: Progress) -> Iterator[Figures]:

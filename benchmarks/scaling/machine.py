@@ -111,9 +111,9 @@ class Cpu:
     def wait(self, event: simpy.Event) -> Steps:
         """Wait with interrupts on: those that come meanwhile cost nothing more."""
         env = self.machine.env
-        since = env.now
+        since, before = env.now, self._interrupts()
         yield event
-        self._handled += min(self._interrupts(), env.now - since)
+        self._handled += min(self._interrupts() - before, env.now - since)
 
     def flush_others(self) -> Steps:
         """Interrupt all other CPUs and wait for them; each loses the time of the interrupt."""

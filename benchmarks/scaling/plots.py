@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks.scaling.document import chosen, settings_of
+from benchmarks.scaling.document import chosen, policy_name, settings_of
 
 COLOURS: Final = {
     "none": "#707070",
@@ -33,6 +33,10 @@ def write_plots(results: dict[str, Any], folder: Path) -> None:
             _sensitivity(results["sensitivity"]["rows"], folder / "sensitivity")
         if "host" in results:
             _refill(results["host"]["refill"], folder / "refill")
+        if "pending" in results:
+            _pending(results["pending"]["rows"], folder / "pending")
+        if results.get("refill", {}).get("instructions"):
+            _policies(results["refill"], folder / "policies")
 
 
 def _save(figure: Any, path: Path) -> None:
@@ -119,4 +123,61 @@ def _refill(rows: Iterable[dict[str, Any]], path: Path) -> None:
         axis.set_title(f"{title}, the host's kernel", fontsize=8)
         axis.grid(alpha=0.3)
     axes[0].legend(fontsize=7)
+    _save(figure, path)
+
+
+def _pending(rows: list[dict[str, Any]], path: Path) -> None:
+    """Table memory that waits for grace periods over CPUs, and how long a frame waits."""
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(1, 2, figsize=(9, 3))
+    for axis, name, factor, label in zip(
+        axes,
+        ("pending_max_kB", "free_ns"),
+        (1 / 1024, 1e-6),
+        ("tables waiting, most, MiB", "mean wait of a frame, ms"),
+        strict=True,
+    ):
+        for design in ("pmd_lock", "RCU", "per-CPU"):
+            its = chosen(rows, design=design)
+            axis.plot(
+                [each["cpus"] for each in its],
+                [factor * each[name] for each in its],
+                label=design,
+                color=COLOURS[design],
+                marker=".",
+                linewidth=1.2,
+            )
+        axis.set_xscale("log", base=2)
+        axis.set_yscale("log")
+        axis.set_xlabel("CPUs, a thread each, single pages")
+        axis.set_ylabel(label)
+        axis.grid(alpha=0.3)
+    axes[0].legend(fontsize=7)
+    _save(figure, path)
+
+
+def _policies(refill: dict[str, Any], path: Path) -> None:
+    """A range refilled at once under each policy: instructions, tables freed, VmPTE."""
+    from matplotlib import pyplot as plt
+
+    name = "refcount_refill_"
+    executed = {row["name"].removeprefix(name): row["ours"] for row in refill["instructions"]}
+    executed["never"] = refill["instructions"][0]["peer"]
+    guest = {policy_name(row["policy"]): row for row in refill["guest"]}
+    figure, axes = plt.subplots(1, 3, figsize=(11, 2.6), sharey=True)
+    for axis, label, values in zip(
+        axes,
+        ("instructions of C a refill", "tables freed", "VmPTE at the end, kB"),
+        (
+            [executed.get(policy, 0) for policy in guest],
+            [row["tables_freed"] for row in guest.values()],
+            [row["vmpte"] for row in guest.values()],
+        ),
+        strict=True,
+    ):
+        axis.barh(list(guest), values, color=COLOURS["RCU"])
+        axis.set_xlabel(label)
+        axis.grid(alpha=0.3, axis="x")
+    axes[0].invert_yaxis()
     _save(figure, path)

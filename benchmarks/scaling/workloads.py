@@ -30,6 +30,8 @@ class Pattern(str, Enum):
 
 
 SHARED_AREAS, SINGLE_AREAS = 8, 64
+WARM_UP = 0.25
+"""Rounds of each thread before anything counts."""
 Parts = list[tuple[Slot, range]]
 """Areas, and the pages in each."""
 
@@ -52,7 +54,7 @@ class Workload:
     design: Design
     cpus: int
     rounds: float
-    """Of each thread, after a warm-up of one and a quarter."""
+    """Of each thread, after the warm-up."""
     seed: int = 0
     calls: int = 1
     """Of MADV_DONTNEED, by which the pages of an area are given back."""
@@ -86,7 +88,7 @@ class Figures:
 def simulate(workload: Workload, parameters: Parameters) -> Figures:
     """Run it: the same workload, parameters and seed give the same figures.
 
-    Threads start anywhere in a round; what is counted begins when all are well under way.
+    Threads start anywhere in a round; what is counted begins after a quarter of one.
     """
     machine = Machine(workload.cpus, parameters, workload.seed)
     areas = Areas(machine, workload)
@@ -95,7 +97,7 @@ def simulate(workload: Workload, parameters: Parameters) -> Figures:
         vma = one if workload.vmas is Vmas.ONE else Line(machine)
         machine.env.process(_thread(cpu, areas, vma, workload.calls))
     a_round = areas.faults_in_a_round()
-    machine.run_faults(5 * a_round * workload.cpus // 4)
+    machine.run_faults(max(1, round(WARM_UP * a_round * workload.cpus)))
     since, transfers = machine.env.now, machine.transfers
     waits, waited = machine.lock_waits, machine.lock_waited
     total = max(1, round(workload.rounds * a_round * workload.cpus))
@@ -166,11 +168,13 @@ class Areas:
 def _thread(cpu: Cpu, areas: Areas, vma: Line, calls: int) -> Steps:
     machine, parameters = cpu.machine, cpu.machine.parameters
     a_page = parameters.fault + parameters.zap_page
-    yield machine.env.timeout(cpu.random.random() * a_page * areas.faults_in_a_round())
+    skipped = int(cpu.random.random() * areas.faults_in_a_round())
+    yield machine.env.timeout(cpu.random.random() * a_page)
     while not machine.stopped:
         parts = areas.of(cpu.number)
         for slot, pages in parts:
-            for page in pages:
+            first, skipped = min(skipped, len(pages)), max(0, skipped - len(pages))
+            for page in pages[first:]:
                 yield from _fault(cpu, slot, page, vma)
                 machine.faults += 1
                 if machine.stopped:

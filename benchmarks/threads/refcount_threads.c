@@ -25,7 +25,8 @@
 #define BATCH 256 /* operations between two looks at the clock */
 #define BASE ((u64)1 << 30)
 #define LINE 64
-#define TABLES 64 /* more than an L1 cache holds */
+#define TABLES 64  /* more than an L1 cache holds */
+#define SPINS 4096 /* before a core is left to others: one may keep whom this thread waits for */
 #define noinline __attribute__((noinline))
 
 /* A count in pieces, one for each CPU: percpu_ref while nobody has asked for its sum. */
@@ -66,12 +67,19 @@ static _Alignas(2 * LINE) u64 entries[TABLES][PAGE_SIZE / sizeof(u64)];
 
 /* ---- the operations ---- */
 
+/* One more turn of a loop that waits for another thread. */
+static always_inline void spin(u32 *spins)
+{
+	if (unlikely(++*spins % SPINS == 0))
+		sched_yield();
+}
+
 static always_inline void op_lock(struct thread *t)
 {
-	u32 mine = __atomic_fetch_add(&ticket_lock.next, 1, __ATOMIC_RELAXED);
+	u32 mine = __atomic_fetch_add(&ticket_lock.next, 1, __ATOMIC_RELAXED), spins = 0;
 
 	(void)t;
-	while (__atomic_load_n(&ticket_lock.serving, __ATOMIC_ACQUIRE) != mine)
+	for (; __atomic_load_n(&ticket_lock.serving, __ATOMIC_ACQUIRE) != mine; spin(&spins))
 		__builtin_ia32_pause();
 	__atomic_store_n(&ticket_lock.serving, mine + 1, __ATOMIC_RELEASE);
 }
@@ -89,12 +97,14 @@ static always_inline void op_rcu_read(struct thread *t)
  */
 static always_inline void op_turns(struct thread *t)
 {
-	u32 mine = t->turn * nr_threads + t->cpu.id, seen = mine;
+	u32 mine = t->turn * nr_threads + t->cpu.id, seen = mine, spins = 0;
 
 	while (!__atomic_compare_exchange_n(&turn, &seen, mine + 1, false, __ATOMIC_ACQ_REL,
 					    __ATOMIC_RELAXED) &&
-	       !READ_ONCE(stop))
+	       !READ_ONCE(stop)) {
 		seen = mine;
+		spin(&spins);
+	}
 	t->turn++;
 }
 
@@ -235,9 +245,11 @@ static u64 now_ns(void)
 
 static bool wait_for_lock(struct kernel *k, u32 *lock, u32 kind)
 {
+	u32 spins = 0;
+
 	(void)kind;
 	thread[this_cpu(k)->id].waits++;
-	while (READ_ONCE(*lock))
+	for (; READ_ONCE(*lock); spin(&spins))
 		__builtin_ia32_pause();
 	return true;
 }

@@ -28,7 +28,7 @@ from mmu.linux.locks import pmd_lock, pmd_unlock
 from mmu.linux.mmu_gather import Gather
 from mmu.linux.pgtable import entry_pfn
 from mmu.linux.rcu import rcu_read_lock, rcu_read_unlock
-from mmu.linux.shared import Atomic, PerCpu, local_irqs_off
+from mmu.linux.shared import Atomic, PerCpu, local_irqs_off, smp_mb
 from mmu.linux.smp import smp_call_function
 from mmu.linux.state import Kernel, MmStruct
 from mmu.twin import EntryPa
@@ -44,6 +44,8 @@ class Ref:
     count: PerCpu
     live: Atomic
     maybe_empty: Atomic
+    moving: int = 0
+    """Taken from the counters, and not yet in the atomic count: for references()."""
 
 
 class PerCpuRef(FreeTablesPolicy):
@@ -62,7 +64,7 @@ class PerCpuRef(FreeTablesPolicy):
             Atomic(self.kernel, f"live of table {table:#x}", 1),
             Atomic(self.kernel, f"maybe_empty of table {table:#x}", 1),
         )
-        self.refs[table].count.values[self.kernel.this_cpu.id] = count
+        self.refs[table].count.set(count)
 
     def add(self, table: int, nr: int, holder: Holder) -> bool:
         """Add to this CPU's counter if the table is live, and tell; whether it is."""
@@ -98,6 +100,7 @@ class PerCpuRef(FreeTablesPolicy):
         if holder is Holder.ENTRIES and not ref.maybe_empty.read():
             ref.maybe_empty.set(1)
         if self.add(table, -nr, holder):
+            self.let_all_see()
             if ref.maybe_empty.read() and ref.count.sum() == 0:
                 self.kill(mm, tlb, table, addr)
             rcu_read_unlock(self.kernel)
@@ -122,9 +125,10 @@ class PerCpuRef(FreeTablesPolicy):
         self.killed += 1
         ref.live.set(0)
         self.stop_counting()
-        total = sum(ref.count.take(cpu.id) for cpu in self.kernel.cpus)
+        for cpu in self.kernel.cpus:
+            ref.moving += ref.count.take(cpu.id)
         self.kernel.lock_prefix()
-        left = page.pte_refcount + total - BIAS
+        left, ref.moving = page.pte_refcount + ref.moving - BIAS, 0
         if left < 0:
             self.kernel.bug(Bug.PTE_REF_UNDERFLOW, table)
         page.pte_refcount = max(left, 0)
@@ -132,6 +136,12 @@ class PerCpuRef(FreeTablesPolicy):
             pmd_unlock(mm, pmd)
         else:
             self.free_and_unlock(mm, tlb, pmd, addr)
+
+    def let_all_see(self) -> None:
+        """An addition to a counter is no locked instruction: of two CPUs that drop the last two
+        references, each could add up what the other one had before.
+        """
+        smp_mb(self.kernel)
 
     def stop_counting(self) -> None:
         """Wait until no CPU can still be between looking at ``live`` and changing its counter."""
@@ -143,8 +153,9 @@ class PerCpuRef(FreeTablesPolicy):
 
     def references(self, table: int) -> int:
         """The counters and the atomic count, without BIAS."""
-        count = self.peek(table).pte_refcount
-        return int(count) + sum(self.refs[table].count.values) - (BIAS if count >= BIAS >> 1 else 0)
+        count, ref = int(self.peek(table).pte_refcount), self.refs[table]
+        known = count + sum(ref.count.values) + ref.moving
+        return known - (BIAS if count >= BIAS >> 1 else 0)
 
     def tell_get(self, table: int, old: int, new: int, holder: Holder) -> None:
         """Record what the true count went to."""

@@ -120,9 +120,8 @@ def _mm_active_cpus_exceeds(mm: MmStruct, threshold: int) -> bool:
 
 
 def _uses(cpu: Cpu, mm: MmStruct) -> bool:
-    cpu.kernel.instrument_read(cpu, "loaded_mm")
-    cpu.kernel.instrument_read(cpu, "is_lazy")
-    return cpu.loaded_mm is mm and not cpu.c.is_lazy
+    loaded = cpu.kernel.read_once(cpu, "loaded_mm_id")
+    return loaded == mm.c.ctx_id and not cpu.kernel.read_once(cpu, "is_lazy")
 
 
 def use_global_asid(mm: MmStruct) -> None:

@@ -242,10 +242,8 @@ def exit_mmap(mm: MmStruct) -> None:
     """
     c = mm.c
     for cpu in mm.kernel.cpus:
-        mm.kernel.instrument_read(cpu, "loaded_mm")
-        if cpu.loaded_mm is mm:
-            mm.kernel.instrument_write(cpu, "is_lazy")
-            cpu.c.is_lazy = 1
+        if mm.kernel.read_once(cpu, "loaded_mm_id") == c.ctx_id:
+            mm.kernel.write_once(cpu, "is_lazy", 1)
     if c.vmas.nr:
         with mm.mmap_write_lock():
             c.hiwater_vm = max(c.hiwater_vm, c.total_vm)

@@ -77,8 +77,8 @@ def pmd_huge(value: int) -> bool:
 
 
 def not_none(memory: Memory, pte: int, nr: int) -> Iterator[int]:
-    """Which of nr PTEs from guest-physical pte on are not none, from 0 up; each is looked at when it
-    is asked for.
+    """Which of nr PTEs from guest-physical pte on are not none, from 0 up; each is looked at when
+    it is asked for.
     """
     at = 0
     while at < nr:

@@ -11,6 +11,7 @@ from types import TracebackType
 
 from mmu.linux.bug import Bug
 from mmu.linux.smp import local_irqs_off as local_irqs_off
+from mmu.linux.smp import smp_mb as smp_mb
 from mmu.linux.state import Kernel
 
 
@@ -29,7 +30,7 @@ class Atomic:
     def read(self) -> int:
         """atomic_read()."""
         self.kernel.point("atomic_read")
-        self.kernel.instrument_read(self.kernel, self.name)
+        self.kernel.instrument_read(self, "value")
         return self.value
 
     def set(self, value: int) -> None:
@@ -67,11 +68,22 @@ class Atomic:
 
     def _write(self, point: str) -> None:
         self.kernel.point(point)
-        self.kernel.instrument_write(self.kernel, self.name)
+        self.kernel.instrument_write(self, "value")
+
+
+class _Word:
+    """One word, which plain loads and stores are of."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.value = 0
 
 
 class PerCpu:
     """A per-CPU variable (DEFINE_PER_CPU()): one number for each CPU of the kernel.
+
+    No access is a barrier: another CPU may see an addition later, after what this CPU has loaded
+    since, but in the order of its stores.
 
     What looks at its own CPU's and then changes it has interrupts off meanwhile
     (``local_irqs_off(kernel)``), if an interrupt, or whoever waits for one to be taken, must not
@@ -81,34 +93,42 @@ class PerCpu:
     def __init__(self, kernel: Kernel, name: str) -> None:
         self.kernel = kernel
         self.name = name
-        self.values = [0] * len(kernel.cpus)
+        self._words = [_Word(f"{name}[{cpu.id}]") for cpu in kernel.cpus]
+
+    @property
+    def values(self) -> list[int]:
+        """Each CPU's, as it sees it itself."""
+        return [self.kernel.peek(word, "value") for word in self._words]
 
     def add(self, nr: int) -> int:
         """this_cpu_add_return(), one instruction: what this CPU's is then."""
         cpu = self.kernel.c.this_cpu.id
-        self._write(cpu, "this_cpu_add")
-        self.values[cpu] += nr
-        return self.values[cpu]
+        self.kernel.point("this_cpu_add")
+        word = self._words[cpu]
+        value = self.kernel.read_once(word, "value") + nr
+        self.kernel.write_once(word, "value", value)
+        return value
+
+    def set(self, value: int) -> None:
+        """this_cpu_write()."""
+        self.kernel.point("this_cpu_write")
+        self.kernel.write_once(self._words[self.kernel.c.this_cpu.id], "value", value)
 
     def read(self, cpu: int) -> int:
         """per_cpu(): that CPU's, which may be changing it."""
         self.kernel.point("per_cpu")
-        self.kernel.instrument_read(self.kernel, f"{self.name}[{cpu}]")
-        return self.values[cpu]
+        return self.kernel.read_once(self._words[cpu], "value")
 
     def take(self, cpu: int) -> int:
         """That CPU's, which is 0 then; it must not be changing it."""
-        self._write(cpu, "per_cpu")
-        value, self.values[cpu] = self.values[cpu], 0
+        self.kernel.point("per_cpu")
+        value = self.kernel.read_once(self._words[cpu], "value")
+        self.kernel.write_once(self._words[cpu], "value", 0)
         return value
 
     def sum(self) -> int:
         """All of them added up, one after the other: what the sum never was, if some change."""
-        return sum(self.read(cpu) for cpu in range(len(self.values)))
-
-    def _write(self, cpu: int, point: str) -> None:
-        self.kernel.point(point)
-        self.kernel.instrument_write(self.kernel, f"{self.name}[{cpu}]")
+        return sum(self.read(cpu) for cpu in range(len(self._words)))
 
 
 class SpinLock:
@@ -123,7 +143,7 @@ class SpinLock:
     def __enter__(self) -> None:
         kernel = self.kernel
         kernel.point("spin_lock")
-        kernel.instrument_write(kernel, self.name)
+        kernel.instrument_write(self, "owner")
         had = True
         while self.owner and had:
             what = f"{self.name}, which CPU {self.owner - 1} holds"
@@ -140,6 +160,5 @@ class SpinLock:
     ) -> None:
         if self.owner != self.kernel.c.this_cpu.id + 1:
             self.kernel.bug(Bug.LOCK_NOT_HELD)
-        self.owner = 0
-        self.kernel.instrument_write(self.kernel, self.name)
+        self.kernel.write_once(self, "owner", 0)
         self.kernel.point("spin_unlock")

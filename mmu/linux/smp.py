@@ -57,6 +57,11 @@ def local_irqs_off(kernel: Kernel) -> Iterator[None]:
         lib.local_irq_restore(cpu.c)
 
 
+def smp_mb(kernel: Kernel) -> None:
+    """A full barrier: what this CPU stored is seen by all before it loads anything more."""
+    kernel.smp_mb()
+
+
 def cpumask(kernel: Kernel) -> int:
     """The mask of all CPUs: cpu_online_mask."""
     return (1 << len(kernel.cpus)) - 1

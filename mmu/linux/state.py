@@ -61,6 +61,9 @@ ENGINES: Final = ("c", "python")
 """Which twin does the work on entries: the functions of native/mm, or those of this package."""
 
 
+LOADED_MM_SWITCHING: Final = 0
+"""Cpu.loaded_mm_id of a CPU that is between two mms; no mm has this ctx_id."""
+
 HZ: Final = 1000
 """Jiffies in a second of virtual time."""
 NSEC_PER_SEC: Final = 1_000_000_000
@@ -116,6 +119,9 @@ class TablePolicy(Protocol):
     def frame_freed(self, table: int) -> None:
         """See FreeTablesPolicy."""
 
+    def kept(self, table: int) -> int:
+        """See FreeTablesPolicy."""
+
     def task_work(self) -> None:
         """See FreeTablesPolicy."""
 
@@ -145,23 +151,33 @@ class Instrument(Protocol):
     def instrument_lock(self, lock: str, number: int, *, write: bool) -> None:
         """A lock of readers and a writer is taken, given back or waited for."""
 
+    def write_once(self, owner: object, field: str, value: int) -> None:
+        """A plain store to a field: other CPUs may see it later."""
+
+    def read_once(self, owner: object, field: str) -> int:
+        """A plain load of such a field."""
+
+    def peek(self, owner: object, field: str) -> int:
+        """The newest store to such a field, by any CPU: no CPU's access."""
+
+    def smp_mb(self) -> None:
+        """What this CPU stored before is seen by all, before it goes on."""
+
 
 class Kernel:
     """What Linux keeps in global variables: memory, CPUs, RCU, how tables are freed, sysctls.
 
-    ``policy`` says when empty PTE tables are freed: one of ours, or a subclass of FreeTablesPolicy,
-    which the Python engine alone can follow; ``free_levels`` whether empty PMD and PUD tables are
-    freed as well. ``engine`` says which twins are called (``native`` is True for "c"). ``ring``
-    takes the events, None records nothing. ``scheduler`` is asked
-    wherever kernel code waits, ``on_point`` hears of each step that another CPU could see (tests
-    switch there). ``now_ns`` tells the virtual time, nanoseconds since the kernel was booted.
-    ``c`` is the ``struct kernel *`` of native/mm that both engines work on. ``lockdep`` has every
+    ``policy`` says when empty PTE tables are freed: one of ours, or a subclass of FreeTablesPolicy;
+    ``free_levels`` whether empty PMD and PUD tables are freed as well. ``engine`` says which twins
+    are called, those in C for "c" (``native``), but those in Python for a policy in Python: the
+    MMU may be in C all the same. ``ring`` takes the events, None records nothing. ``scheduler`` is
+    asked wherever kernel code waits, ``on_point`` hears of each step that another CPU could see
+    (tests switch there). ``now_ns`` tells the virtual time, nanoseconds since boot. ``c`` is the ``struct kernel *`` of native/mm that both engines work on. ``lockdep`` has every
     lock watched (mmu.linux.lockdep), at the cost of a call for each. ``max_map_count``,
     ``mmap_min_addr`` and ``overcommit_memory`` are the sysctls of those names (vm.*). ``mms`` are
     the address spaces that have not exited, oldest first; ``all_mms`` is the same, for who does
     not go through it as the kernel's code.
-    Raises MmuError for an unknown engine, for a policy of one's own on the C engine, and for
-    free_levels with a policy that does not count.
+    Raises MmuError for an unknown engine, and for free_levels with a policy that does not count.
     """
 
     def __init__(
@@ -176,8 +192,6 @@ class Kernel:
     ) -> None:
         if engine not in ENGINES:
             raise MmuError(f"there is no engine {engine!r}: choose one of {', '.join(ENGINES)}")
-        if engine == "c" and not isinstance(policy, FreeTables):
-            raise MmuError(f"{policy.__name__} is in Python: it needs the Python engine")
         label = policy.label if isinstance(policy, FreeTables) else policy.label or policy.__name__
         check_free_levels(label, policy_number(policy), free_levels)
         self.memory = memory
@@ -188,7 +202,7 @@ class Kernel:
         self.policy_memory_max = 0
         """Bytes that it kept at most (FreeTablesPolicy.memory_kept())."""
         self.engine = engine
-        self.native = engine == "c"
+        self.native = engine == "c" and isinstance(policy, FreeTables)
         self.ring = ring
         self.max_map_count = DEFAULT_MAX_MAP_COUNT
         self.mmap_min_addr = DEFAULT_MMAP_MIN_ADDR
@@ -352,6 +366,34 @@ class Kernel:
         if self.instrument is not None:
             self.instrument.instrument_lock(lock, number, write=write)
 
+    def write_once(self, owner: object, field: str, value: int) -> None:
+        """WRITE_ONCE() of a field that other CPUs look at without a lock: a plain store, which they
+        may see later than this CPU does, in the order of its stores.
+        """
+        if self.instrument is None:
+            setattr(owner, field, value)
+        else:
+            self.instrument.write_once(owner, field, value)
+
+    def read_once(self, owner: object, field: str) -> int:
+        """READ_ONCE() of such a field: this CPU's own newest store, or what all see."""
+        if self.instrument is None:
+            return int(getattr(owner, field))
+        return self.instrument.read_once(owner, field)
+
+    def peek(self, owner: object, field: str) -> int:
+        """The newest store to such a field, also one that only its own CPU sees yet: a look for
+        reports, no CPU's access.
+        """
+        if self.instrument is None:
+            return int(getattr(owner, field))
+        return self.instrument.peek(owner, field)
+
+    def smp_mb(self) -> None:
+        """A full barrier: what this CPU stored is seen by all before it loads anything more."""
+        if self.instrument is not None:
+            self.instrument.smp_mb()
+
     def wait_event(
         self,
         queue: WaitQueue,
@@ -439,8 +481,10 @@ class Cpu:
         self.id = number
         self.mmu = mmu
         self.loaded_mm: MmStruct | None = None
-        self.is_switching = False
-        """Between two mms: LOADED_MM_SWITCHING, asked to flush whatever it had."""
+        self.loaded_mm_id: int = lib.INIT_MM_CTX_ID
+        """What other CPUs see of loaded_mm, by read_once(): its ctx_id, or LOADED_MM_SWITCHING
+        between two, when it is asked to flush whatever it had.
+        """
         self._counter: object = None
         self.call_single_queue: list[CallSingleData] = []
         self.call_vector = 0
@@ -475,6 +519,15 @@ class Cpu:
     def has_invlpgb(self) -> bool:
         """Whether it can broadcast invalidations, and has PCIDs to name them by."""
         return bool(self.mmu.c.features & lib.FEATURE_INVLPGB and self.mmu.c.cr4 & lib.CR4_PCIDE)
+
+    @property
+    def is_lazy(self) -> int:
+        """1: loaded_mm stays loaded, but nothing here uses it. For write_once() and read_once()."""
+        return int(self.c.is_lazy)
+
+    @is_lazy.setter
+    def is_lazy(self, value: int) -> None:
+        self.c.is_lazy = value
 
     @property
     def current_pid(self) -> int:

@@ -34,8 +34,8 @@ from mmu.linux.global_asid import (
 )
 from mmu.linux.mm_count import mmdrop, mmgrab
 from mmu.linux.pgtable import PMD_SHIFT, TLB_FLUSH_ALL, P, ptep_get_and_clear
-from mmu.linux.smp import local_irqs_off, on_each_cpu_cond_mask
-from mmu.linux.state import HZ, Cpu, Kernel, MmStruct, mm_of
+from mmu.linux.smp import local_irqs_off, on_each_cpu_cond_mask, smp_mb
+from mmu.linux.state import HZ, LOADED_MM_SWITCHING, Cpu, Kernel, MmStruct, mm_of
 from mmu.linux.tracepoint import Span, emit
 from mmu.twin import EntryPa
 from mmu.units import PAGE_SHIFT, PAGE_SIZE
@@ -106,8 +106,7 @@ def enter_lazy_tlb(kernel: Kernel) -> None:
     It stays loaded, so that coming back is free; flushes pass the CPU by, unless tables are freed.
     """
     if kernel.this_cpu.loaded_mm is not None:
-        kernel.instrument_write(kernel.this_cpu, "is_lazy")
-        kernel.this_cpu.c.is_lazy = 1
+        kernel.write_once(kernel.this_cpu, "is_lazy", 1)
 
 
 def leave_mm(kernel: Kernel) -> None:
@@ -119,27 +118,31 @@ def leave_mm(kernel: Kernel) -> None:
 def switch_mm_irqs_off(kernel: Kernel, next_mm: MmStruct | None) -> None:
     """switch_mm() with interrupts off.
 
-    The CPU is in mm_cpumask before it reads which flush was the last: one that it does not see
-    sees it. The mm that was loaded keeps this CPU in its mm_cpumask. To the same mm it only takes
-    up a global ASID, or what a lazy CPU has missed.
+    What other CPUs look at (is_lazy, loaded_mm, mm_cpumask) is seen by them before this one reads
+    which flush was the last: one that it does not see sees it. The mm that was loaded keeps this
+    CPU in its mm_cpumask. To the same mm it only takes up a global ASID, or what a lazy CPU has
+    missed.
     """
     cpu, c = kernel.this_cpu, kernel.this_cpu.c
-    prev, asid, was_lazy = cpu.loaded_mm, int(c.loaded_mm_asid), bool(c.is_lazy)
+    prev, asid = cpu.loaded_mm, int(c.loaded_mm_asid)
+    was_lazy = bool(kernel.read_once(cpu, "is_lazy"))
     kernel.instrument_read(cpu, "tlbstate")
-    kernel.instrument_write(cpu, "is_lazy")
-    c.is_lazy = 0
-    if prev is not next_mm and next_mm is not None:
-        mmgrab(next_mm)
-        kernel.instrument_write(cpu, "loaded_mm")
-        cpu.is_switching = True
-        kernel.instrument_write(next_mm, "cpu_bitmap")
-        next_mm.c.cpu_bitmap |= 1 << cpu.id
-    next_tlb_gen = 0 if next_mm is None else _mm_tlb_gen(next_mm)
-    if prev is not next_mm or (next_mm is not None and mm_needs_global_asid(next_mm, asid)):
+    if was_lazy:
+        kernel.write_once(cpu, "is_lazy", 0)
+    if prev is not next_mm:
+        _begin_switching(cpu, next_mm)
+        next_tlb_gen = 0 if next_mm is None else _mm_tlb_gen(next_mm)
         asid, need_flush = _choose_new_asid(cpu, next_mm, next_tlb_gen)
-    elif is_global_asid(asid) or not was_lazy or c.ctxs[asid].tlb_gen == next_tlb_gen:
+    elif next_mm is not None and mm_needs_global_asid(next_mm, asid):
+        next_tlb_gen = _mm_tlb_gen(next_mm)
+        asid, need_flush = _choose_new_asid(cpu, next_mm, next_tlb_gen)
+    elif next_mm is None or is_global_asid(asid) or not was_lazy:
         return
     else:
+        smp_mb(kernel)
+        next_tlb_gen = _mm_tlb_gen(next_mm)
+        if c.ctxs[asid].tlb_gen == next_tlb_gen:
+            return
         need_flush = True
     if need_flush:
         c.ctxs[asid].ctx_id = _ctx_id(next_mm)
@@ -148,12 +151,30 @@ def switch_mm_irqs_off(kernel: Kernel, next_mm: MmStruct | None) -> None:
     emit(kernel, _SWITCH_MM, _pgd_of(kernel, prev), _pgd_of(kernel, next_mm), cpu.mmu.c.cr3)
     pages = TLB_FLUSH_ALL if need_flush else 0
     emit(kernel, _TLB_FLUSH, TLB_FLUSH_ON_TASK_SWITCH, pages, _pgd_of(kernel, next_mm))
-    kernel.instrument_write(cpu, "loaded_mm")
-    cpu.loaded_mm, cpu.is_switching = next_mm, False
+    kernel.write_once(cpu, "loaded_mm_id", _ctx_id(next_mm))
+    cpu.loaded_mm = next_mm
     c.loaded_mm = ffi.NULL if next_mm is None else next_mm.c
     c.loaded_mm_asid = asid
     if prev is not None and prev is not next_mm:
         mmdrop(prev)
+
+
+def _begin_switching(cpu: Cpu, next_mm: MmStruct | None) -> None:
+    """From here on flushes of next_mm reach the CPU. Without the barrier it could read tlb_gen
+    while a flush still finds another mm loaded here; a CPU that is in mm_cpumask already gets none
+    from cpumask_set_cpu().
+    """
+    kernel = cpu.kernel
+    if next_mm is not None:
+        mmgrab(next_mm)
+    kernel.write_once(cpu, "loaded_mm_id", LOADED_MM_SWITCHING)
+    if next_mm is not None:
+        kernel.instrument_read(next_mm, "cpu_bitmap")
+        if not next_mm.c.cpu_bitmap >> cpu.id & 1:
+            kernel.instrument_write(next_mm, "cpu_bitmap")
+            next_mm.c.cpu_bitmap |= 1 << cpu.id
+            return
+    smp_mb(kernel)
 
 
 def _pgd_of(kernel: Kernel, mm: MmStruct | None) -> int:
@@ -226,7 +247,7 @@ def flush_tlb_is_local(mm: MmStruct) -> bool:
     return (
         not mm.c.cpu_bitmap & ~(1 << cpu.id)
         and not mm.c.global_asid
-        and not (cpu.loaded_mm is mm and cpu.c.is_lazy)
+        and not (cpu.loaded_mm is mm and mm.kernel.read_once(cpu, "is_lazy"))
     )
 
 
@@ -278,7 +299,6 @@ def _flush_tlb(info: FlushTlbInfo) -> None:
         flush_tlb_multi(mm.c.cpu_bitmap, info)
         consider_global_asid(mm, cpu)
     elif cpu.loaded_mm is mm:
-        kernel.instrument_read(cpu, "loaded_mm")
         with local_irqs_off(kernel):
             flush_tlb_func(info)
 
@@ -318,11 +338,10 @@ def should_flush_tlb(cpu: Cpu, info: FlushTlbInfo) -> bool:
     so that it leaves mm_cpumask.
     """
     kernel = cpu.kernel
-    kernel.instrument_read(cpu, "is_lazy")
-    if cpu.c.is_lazy:
+    loaded = kernel.read_once(cpu, "loaded_mm_id")
+    if kernel.read_once(cpu, "is_lazy"):
         return False
-    kernel.instrument_read(cpu, "loaded_mm")
-    return cpu.is_switching or cpu.loaded_mm is info.mm or info.trim_cpumask
+    return loaded in (LOADED_MM_SWITCHING, info.mm.c.ctx_id) or info.trim_cpumask
 
 
 def should_trim_cpumask(mm: MmStruct) -> bool:
@@ -366,7 +385,7 @@ def flush_tlb_func(info: FlushTlbInfo) -> None:
         switch_mm_irqs_off(kernel, mm)
     if is_global_asid(c.loaded_mm_asid):
         return
-    if c.is_lazy:
+    if kernel.read_once(cpu, "is_lazy"):
         switch_mm_irqs_off(kernel, None)
         return
     _catch_up(cpu, info, local)
@@ -422,9 +441,12 @@ def _finish_asid_transition(info: FlushTlbInfo) -> None:
     if not mm_in_asid_transition(mm):
         return
     for cpu in mm.cpus:
-        mm.kernel.instrument_read(cpu, "loaded_mm")
+        loaded = mm.kernel.read_once(cpu, "loaded_mm_id")
         mm.kernel.instrument_read(cpu, "tlbstate")
-        if cpu.loaded_mm is mm and cpu.c.loaded_mm_asid != mm.c.global_asid:
+        if (
+            loaded in (LOADED_MM_SWITCHING, mm.c.ctx_id)
+            and cpu.c.loaded_mm_asid != mm.c.global_asid
+        ):
             flush_tlb_multi(mm.c.cpu_bitmap, info)
             return
     mm.c.asid_transition = 0

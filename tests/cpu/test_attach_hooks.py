@@ -169,6 +169,12 @@ class Case:
         return self.log
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _attached_once() -> None:
+    """What the first attach() finds out about Unicorn is found out here, not in each fork."""
+    cpu.attach(new_instance(), identity=True).detach()
+
+
 def apart(case: Case, fidelity: str | None = None, door: str = "uc") -> list[Any] | None:
     """Run it in a fork; None if that crashes, or hangs."""
     inside, outside = os.pipe()

@@ -40,7 +40,7 @@ TWICE_ROUND = """
 """
 FETCHED_ROUND = f"""
     mov edx, 4
-1:  {"call 2f; call 2f; .skip 4086, 0x90; " * 12}
+1:  {"call 2f; call 2f; .skip 81, 0x90; jmp 3f; .skip 4000; 3: " * 12}
     dec edx
     jnz 1b
     syscall

@@ -29,15 +29,17 @@ def rss(mm):
 
 @pytest.mark.parametrize("access", ["read", "write"])
 def test_shared_anonymous_memory_is_shmem(mm, touch, access):
-    mm.mmap(BASE, 1024 * PAGE, 3, SHARED)
-    touch(BASE, access, pages=1024)
-    assert rss(mm) == (0, 0, 4096)
-    assert mm.check_tables().shmem_pages == 1024
-    mm.madvise(BASE, 512 * PAGE, MADV_DONTNEED)
-    assert rss(mm) == (0, 0, 2048)
-    mm.madvise(BASE + 512 * PAGE, 256 * PAGE, MADV_REMOVE)
-    assert rss(mm) == (0, 0, 1024)
-    mm.munmap(BASE, 1024 * PAGE)
+    """The end of one PTE table, and the beginning of the next."""
+    begin = BASE + 480 * PAGE
+    mm.mmap(begin, 64 * PAGE, 3, SHARED)
+    touch(begin, access, pages=64)
+    assert rss(mm) == (0, 0, 256)
+    assert mm.check_tables().shmem_pages == 64
+    mm.madvise(begin, 32 * PAGE, MADV_DONTNEED)
+    assert rss(mm) == (0, 0, 128)
+    mm.madvise(begin + 32 * PAGE, 16 * PAGE, MADV_REMOVE)
+    assert rss(mm) == (0, 0, 64)
+    mm.munmap(begin, 64 * PAGE)
     assert rss(mm) == (0, 0, 0)
 
 

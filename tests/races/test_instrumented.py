@@ -22,6 +22,7 @@ EXEMPT = {
     "_choose_new_asid": "what its own CPU knows of each ASID",
     "_catch_up": "as well; the mm's it has from _mm_tlb_gen()",
     "try_to_free_pages": "its own CPU's gather",
+    "is_lazy": "what write_once() and read_once() use",
 }
 
 

@@ -9,6 +9,8 @@ import pytest
 
 from mmu.linux.bug import MmBug
 from ucmmu.policy_file import load_policy
+from ucmmu.race.kernel_program import KernelProgram
+from ucmmu.race.program import Actor, Kind
 from ucmmu.race.world import BASE, PAGE_SIZE, RaceWorld
 
 OTHER = BASE + PAGE_SIZE
@@ -53,3 +55,41 @@ def test_what_is_kept_may_be_given_up_before_the_put() -> None:
     world.race({0: world.dontneed(), 1: other}, [*kept, (1, "ended"), (0, "ended")])
     assert not world.frame()
     world.settle()
+
+
+def _put_last_on_both(policy: str) -> RaceWorld:
+    """Two CPUs zap the last two entries. Each adds up the counters while the other one's last
+    addition waits in its store buffer.
+    """
+    world = RaceWorld(load_policy(policy), watched=True)
+    world.write(BASE, OTHER)()
+    count = world.kernel.free_tables.refs[world.frame()].count  # type: ignore[attr-defined]
+    acts = {0: world.dontneed(BASE), 1: world.dontneed(OTHER)}
+    program = KernelProgram(world, acts, tso=True)
+    try:
+        for number, last in ((0, count.values[0] - 1), (1, count.values[1] - 1)):
+            while count.values[number] != last or program._actors[number].at != "per_cpu":
+                _step(program, Actor(number))
+        for number in (0, 1, 0, 1):  # two counters, of which each adds up both
+            program.step(Actor(number))
+        while not program.finished():
+            program.step(next(iter(program.enabled())))
+    finally:
+        program.close()
+    return world
+
+
+def _step(program: KernelProgram, actor: Actor) -> None:
+    """One step of the CPU; what it waits for is drained first."""
+    while actor not in program.enabled():
+        program.step(Actor(actor.cpu, Kind.DRAIN))
+    program.step(actor)
+
+
+def test_the_counters_are_added_up_behind_a_barrier() -> None:
+    """this_cpu_add() is no locked instruction: without smp_mb() each CPU adds up what the other one
+    had before, neither comes to 0, and the table stays. PerCpuRef once had no barrier there.
+    """
+    with pytest.raises(AssertionError, match="nobody freed it who dropped the last reference"):
+        _put_last_on_both("docs/policies/percpu_unfenced.py:Unfenced").settle()
+    _put_last_on_both("docs/policies/percpu_ref.py:PerCpuRef").settle()

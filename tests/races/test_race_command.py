@@ -11,6 +11,7 @@ import shlex
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ import pytest
 
 from ucmmu.cli import main
 from ucmmu.exit_codes import ExitCode
+from ucmmu.race import command
+from ucmmu.race.campaign import Result, Task
 from ucmmu.race.scenarios import SCENARIOS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -38,6 +41,11 @@ def test_the_list_names_every_scenario(capfd: pytest.CaptureFixture[str]) -> Non
     assert race("--list") == 0
     shown = capfd.readouterr().out
     assert all(name in shown for name in SCENARIOS)
+
+
+def test_the_list_fits_in_80_columns(capfd: pytest.CaptureFixture[str]) -> None:
+    assert race("--list") == 0
+    assert max(map(len, capfd.readouterr().out.splitlines())) <= 80
 
 
 def test_the_list_as_json(capfd: pytest.CaptureFixture[str]) -> None:
@@ -115,6 +123,8 @@ BAD = [
     (("--replay", "0", "fault-zap"), "give one NAME"),
     ((*ONE, "--replay", "0*x", "fault-zap"), "a number of steps"),
     ((*ONE, "--replay", "7", "fault-zap"), "there is no such actor"),
+    ((*ONE, "--replay", "0", "--seed", "1", "fault-zap"), "--replay runs one"),
+    ((*ONE, "--replay", "0", "--bound", "all", "fault-zap"), "--replay runs one"),
     ((*ONE, "--points", "a-b", "fault-zap"), "is no list of points"),
 ]
 
@@ -139,9 +149,28 @@ def test_a_variant_that_does_not_load_is_one_line(
 
 
 def test_a_trace_that_cannot_be_written(capfd: pytest.CaptureFixture[str]) -> None:
-    words = (*ONE, "--replay", "0", "--trace", "/nowhere/x.trace", "fault-zap")
-    assert race(*words) == ExitCode.NO_OUTPUT
-    assert "/nowhere/x.trace" in capfd.readouterr().err
+    """It is told before anything is run."""
+    for more in (("--replay", "0"), ("--bound", "0")):
+        words = (*ONE, *more, "--trace", "/nowhere/x.trace", "fault-zap")
+        assert race(*words) == ExitCode.NO_OUTPUT
+        out, err = capfd.readouterr()
+        assert out == "" and "--trace /nowhere/x.trace: No such file" in err
+
+
+def test_each_row_is_shown_as_soon_as_it_is_known(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = []
+
+    def slow(tasks: list[Task], *_: object) -> Iterator[Result]:
+        for setting, search in tasks:
+            yield Result(setting, 7, 0, search.bound, 0.1)
+            shown.append(capfd.readouterr().out)
+
+    monkeypatch.setattr(command, "run_all", slow)
+    assert race(*ONE, "fault-zap", "zap-zap") == 0
+    assert "fault-zap" in shown[0] and "zap-zap" in shown[1] and "schedules" in shown[0]
+    assert all(text.endswith("passed\n") for text in shown)
 
 
 @pytest.mark.parametrize("jobs", ["1", "2"])
@@ -156,7 +185,7 @@ def test_an_interrupt_leaves_what_was_not_done_unfinished(tmp_path: Path, jobs: 
         text=True,
     ) as process:
         assert process.stdout is not None
-        assert process.stdout.readline() == "begun\n"
+        assert "begun\n" in iter(process.stdout.readline, "")
         os.killpg(process.pid, signal.SIGINT)
         shown = process.communicate(timeout=60)[0]
     assert process.returncode == 128 + signal.SIGINT

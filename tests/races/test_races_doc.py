@@ -81,7 +81,7 @@ def _written(match: re.Match[str]) -> str:
 
     name, scenario, policy = match[1], match[2], match[3]
     within = FOUND[name]
-    setting = Setting(scenario, policy, "sc", f"{FILE}:{name}", points=within.points)
+    setting = Setting(scenario, policy, within.model, f"{FILE}:{name}", points=within.points)
     result = run(setting, Search(within.preemptions, within.schedules))
     assert result.failure is not None, name
     command = replay_command(result)

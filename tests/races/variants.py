@@ -403,6 +403,21 @@ class NoInterrupt(Variant):
         """Nobody is asked."""
 
 
+class NoBarrier(Variant):
+    """switch_mm_irqs_off() reads tlb_gen while other CPUs still see is_lazy and loaded_mm as they
+    were: what Linux had until v6.18 for a CPU that was in mm_cpumask already.
+    """
+
+    scenarios = ("flush-switch-page", "lazy-zap-page")
+    models = ("tso",)
+    policies = (RCU,)
+    seen = "a free frame is used|translation is used after its flush"
+
+    @replaces(tlbflush)
+    def smp_mb(_kernel: Any) -> None:
+        """The stores may wait in the buffer."""
+
+
 def _is_variant(value: object) -> bool:
     return isinstance(value, type) and issubclass(value, Variant) and value is not Variant
 

@@ -134,8 +134,8 @@ def test_a_far_cluster_takes_longer():
 
 def test_an_interrupt_costs_a_cpu_that_works_and_not_one_that_waits():
     parameters = PLAIN.replace(ipi_wait=1000, ipi_receive=400)
-    machine = Machine(3, parameters)
-    sender, works, waits = machine.cpus
+    machine = Machine(4, parameters)
+    sender, works, waits, first_works = machine.cpus
     ends = {}
 
     def send():
@@ -153,10 +153,17 @@ def test_an_interrupt_costs_a_cpu_that_works_and_not_one_that_waits():
         yield from waits.catch_up()
         ends[waits] = machine.env.now
 
-    for each in (send, work, wait):
+    def work_and_wait():
+        first_works.spend(100)
+        yield from first_works.catch_up()
+        yield from first_works.wait(machine.env.timeout(2000))
+        yield from first_works.catch_up()
+        ends[first_works] = machine.env.now
+
+    for each in (wait, send, work, work_and_wait):
         machine.env.process(each())
     machine.env.run()
-    assert [ends[cpu] for cpu in machine.cpus] == [1000, 500, 2000]
+    assert [ends[cpu] for cpu in machine.cpus] == [1000, 500, 2000, 2500]
 
 
 def test_a_callback_waits_for_a_grace_period_that_begins_after_it():

@@ -53,7 +53,7 @@ def test_the_loop_leaves_its_tables_where_none_are_counted():
 @pytest.mark.parametrize("pattern", list(Pattern))
 def test_the_same_seed_gives_the_same_figures(pattern, design):
     parameters = Parameters(grace_period=20_000)
-    rounds = 2.0 if pattern is Pattern.PAGES else 0.1
+    rounds = {Pattern.PAGES: 2.0, Pattern.LOOP: 1.0}.get(pattern, 0.1)
     first, again, other = (
         run(pattern, design, 3, rounds, Vmas.ONE, parameters, seed) for seed in (5, 5, 6)
     )
@@ -112,10 +112,11 @@ def test_what_an_area_is_given_back_by_is_calls_that_each_flush():
 
     one = ns(1, 1)
     assert ns(2, 1) - one == pytest.approx(PLAIN.zap_call / PAGES, rel=0.2)
+    told = told.replace(jitter=0.2)  # so that the two do not flush at the same time for ever
     quiet = told.replace(ipi_wait=0, ipi_receive=0)
     for calls in (1, 2):
-        added = ns(calls, 2) - ns(calls, 2, quiet)
-        assert added == pytest.approx(calls * (10_000 + 8_000) / PAGES, rel=0.1)
+        added = ns(calls, 2, told) - ns(calls, 2, quiet)
+        assert added == pytest.approx(calls * (10_000 + 8_000) / PAGES, rel=0.2)
 
 
 def test_the_model_is_held_against_the_host_with_its_own_figures():
@@ -129,7 +130,7 @@ def test_the_model_is_held_against_the_host_with_its_own_figures():
         ],
         "interrupt": {"wait": 12_800.0, "receive": 6_400.0},
     }
-    one, apart, own, shared = campaign.agreement(PLAIN, host, 8.0)
+    one, apart, own, shared = campaign.agreement(PLAIN, host, 4.0)
     assert one["model"] == apart["model"] == pytest.approx(1250, rel=0.01)
     assert own["model"] - own["model_without_interrupts"] == pytest.approx(75, rel=0.15)
     assert own["model_without_interrupts"] == pytest.approx(1250, rel=0.01)

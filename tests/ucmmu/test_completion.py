@@ -25,6 +25,7 @@ CASES = {
     "ucmmu run dontneed_": {"dontneed_loop"},
     "ucmmu run --trace-filter fun": {"function="},
     "ucmmu trace --format par": {"parquet"},
+    "ucmmu race lazy-zap-p": {"lazy-zap-page"},
     "ucmmu completion ": {"bash", "zsh"},
 }
 _BASH = """\

@@ -177,12 +177,12 @@ def test_three_times_the_escape_key_ends_a_guest_that_ignores_all() -> None:
 def test_a_key_stops_a_guest_that_computes() -> None:
     """^C, typed while nobody reads, reaches the foreground group within a moment."""
     assert BUSYBOX is not None
-    script = "read x; while :; do :; done"
+    script = "echo ready; read x; echo begun; while :; do :; done"
     with terminal(*UCMMU, BUSYBOX, "sh", "-c", script) as guest:
-        time.sleep(2)
+        guest.expect(rb"ready")
         guest.type(b"go\r")
-        guest.expect(rb"go\r\n")
-        time.sleep(0.5)
+        guest.expect(rb"begun")
+        time.sleep(0.2)
         guest.type(b"\x03")
         assert guest.ended() == 130
 
@@ -204,12 +204,13 @@ def test_the_guest_hears_of_the_windows_size() -> None:
 def test_time_passes_as_at_the_users() -> None:
     """A time-out that waits for a key waits."""
     assert BUSYBOX is not None
-    script = "read -t 2 x; echo got $x; read -t 1 y || echo late"
+    script = "echo ready; read -t 60 x; echo got $x; read -t 1 y || echo late"
     with terminal(*UCMMU, BUSYBOX, "sh", "-c", script) as guest:
-        time.sleep(2)
+        guest.expect(rb"ready")
+        time.sleep(0.3)
+        began = time.monotonic()
         guest.type(b"it\r")
         guest.expect(rb"got it\r\n")
-        began = time.monotonic()
         guest.expect(rb"late\r\n")
-        assert time.monotonic() - began > 0.7
+        assert time.monotonic() - began > 0.95
         assert guest.ended() == 0

@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from tests.guests.build import build
-from tests.ucmmu.spinning import start_spinning
+from tests.ucmmu.spinning import once_begun, start_spinning
 from ucmmu.cli import main
 from ucmmu.exit_codes import ExitCode
 from ucmmu.options import guests_directory
@@ -296,22 +296,26 @@ def test_the_examples_of_help_run(example, tmp_path):
     assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stderr
 
 
+def never_end(*_):
+    while True:
+        time.sleep(3600)
+
+
 @pytest.fixture
 def slow_checks(monkeypatch):
-    """Checks of the tables that take for ever, as they did of hundreds of thousands."""
+    """Checks of the tables that never end, as they did not of hundreds of thousands."""
     from mmu.linux.mm import Mm
 
-    monkeypatch.setattr(Mm, "check_tables", lambda mm: time.sleep(60))
+    monkeypatch.setattr(Mm, "check_tables", never_end)
 
 
 def test_checks_that_last_do_not_cost_the_figures(slow_checks, tmp_path, capfd):
-    started = time.monotonic()
-    assert (
-        main(["run", "--timeout", "1", "--json", str(tmp_path / "x"), "faults", "spin"])
-        == ExitCode.TIMEOUT
-    )
-    assert time.monotonic() - started < 40
-    report = json.loads((tmp_path / "x").read_text())
+    def run(seconds):
+        words = ["run", "--timeout", seconds, "--json", str(tmp_path / "x"), "faults", "spin"]
+        assert main(words) == ExitCode.TIMEOUT
+        return json.loads((tmp_path / "x").read_text())
+
+    report = once_begun(run)
     assert all(report[key] is not None for key in FIGURES)
     assert (report["ended"], report["checks_finished"]) == ("timeout", False)
     assert report["instructions"] > 1000
@@ -325,24 +329,23 @@ def test_a_guest_in_a_call_that_does_not_end_is_reported(monkeypatch, tmp_path):
     from cpu.syscalls.table import TABLE
 
     number = next(nr for nr in range(len(TABLE)) if syscall_name(nr) == "write")
-    for_ever = [*TABLE[:number], lambda *_: time.sleep(60), *TABLE[number + 1 :]]
+    for_ever = [*TABLE[:number], never_end, *TABLE[number + 1 :]]
     monkeypatch.setattr("cpu.entry.TABLE", for_ever)
-    started = time.monotonic()
-    assert (
-        main(["run", "--timeout", "1", "--json", str(tmp_path / "x"), "hello"]) == ExitCode.TIMEOUT
-    )
-    assert time.monotonic() - started < 40
-    report = json.loads((tmp_path / "x").read_text())
+
+    def run(seconds):
+        words = ["run", "--timeout", seconds, "--json", str(tmp_path / "x"), "hello"]
+        assert main(words) == ExitCode.TIMEOUT
+        return json.loads((tmp_path / "x").read_text())
+
+    report = once_begun(run)
     assert report["instructions"] > 1000 and report["VmPTE"] > 0
     assert any("did not end" in note for note in report["notes"])
 
 
 @pytest.mark.stress
-def test_64_tib_end_within_twelve_seconds_with_all_figures(tmp_path):
+def test_64_tib_end_with_all_figures(tmp_path):
     """One page touched in each 2 MiB: hundreds of thousands of tables in ten seconds."""
-    started = time.monotonic()
     done = ucmmu("run", "--timeout", "10", "--json", str(tmp_path / "x"), "sparse", "64T")
-    assert time.monotonic() - started < 40
     assert done.returncode == ExitCode.TIMEOUT
     report = json.loads((tmp_path / "x").read_text())
     assert all(report[key] is not None for key in FIGURES)

@@ -10,11 +10,10 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 
-from tests.ucmmu.spinning import start_spinning
+from tests.ucmmu.spinning import once_begun, start_spinning
 from ucmmu.exit_codes import ExitCode
 from ucmmu.streams import Unread, say, write_all
 
@@ -117,10 +116,8 @@ def test_a_guest_without_stdin_reads_an_end_and_none_of_our_pipes():
 
 def test_nobody_who_reads_is_waited_for_only_so_long():
     reader, writer = os.pipe()
-    started = time.monotonic()
     with pytest.raises(TimeoutError):
         write_all(writer, bytes(1 << 20), patience=0.2)
-    assert time.monotonic() - started < 40
     os.close(reader)
     os.close(writer)
 
@@ -148,30 +145,38 @@ def test_a_guest_that_waits_for_a_reader_is_stopped_with_its_figures(tmp_path, b
             os.write(writer, bytes(4096))
     os.set_blocking(writer, True)
     target = tmp_path / "x.json"
-    command = [*UCMMU, "run", "--timeout", "2", "--json", str(target), "hello"]
-    done = subprocess.run(
-        command, stdout=writer, stderr=writer if both else subprocess.PIPE, timeout=30
-    )
+    stderr = writer if both else subprocess.PIPE
+
+    def run(seconds):
+        command = [*UCMMU, "run", "--timeout", seconds, "--json", str(target), "hello"]
+        done = subprocess.run(command, stdout=writer, stderr=stderr)
+        assert done.returncode == ExitCode.TIMEOUT
+        return json.loads(target.read_text())
+
+    report = once_begun(run)
     os.close(reader)
     os.close(writer)
-    report = json.loads(target.read_text())
-    assert (done.returncode, report["ended"]) == (ExitCode.TIMEOUT, "timeout")
+    assert report["ended"] == "timeout"
     assert report["instructions"] > 1000 and report["checks_finished"]
 
 
 def test_a_trace_that_nobody_reads_is_cut_off_and_says_so(tmp_path):
     target = tmp_path / "x.json"
-    options = ["--trace", "-", "--timeout", "2", "--json", str(target)]
-    process = subprocess.Popen(
-        [*UCMMU, "run", *options, "memory_loop", "16M", "1"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-    assert process.wait(timeout=30) == ExitCode.TIMEOUT
-    process.communicate()
-    report = json.loads(target.read_text())
+
+    def run(seconds):
+        options = ["--trace", "-", "--timeout", seconds, "--json", str(target)]
+        process = subprocess.Popen(
+            [*UCMMU, "run", *options, "memory_loop", "16M", "1"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        assert process.wait() == ExitCode.TIMEOUT
+        process.communicate()
+        return json.loads(target.read_text())
+
+    report = once_begun(run)
     assert any("trace is cut off" in note for note in report["notes"])
-    assert report["instructions"] > 0
+    assert report["instructions"] > 1000
 
 
 def test_a_trace_whose_reader_is_gone_ends_the_run(tmp_path):
@@ -185,7 +190,7 @@ def test_signals_ignored_at_the_start_stay_ignored(number):
     """What nohup does, and a shell that starts a job in the background."""
     name = number.name.removeprefix("SIG")
     done = shell(
-        f"trap '' {name}; $UCMMU run --timeout 2 faults spin & sleep 1; trap - {name};"
+        f"trap '' {name}; $UCMMU run --timeout 1 faults spin & sleep 0.5; trap - {name};"
         f" kill -{name} $!; wait $!; exit $?"
     )
     assert done.returncode == ExitCode.TIMEOUT, done.stderr

@@ -21,9 +21,9 @@ With ``fine`` each step has one such object: before the second one there is a po
 named by the function that comes to it. What is read and then written stays together, and a frame
 that no table entry named yet makes no points.
 
-With ``tso`` each CPU has a store buffer (ucmmu.race.tso) for its plain stores to RAM and to
-``struct page``; drain_step() is then a step of its own. A store to what is no word of RAM and no
-field of a ``struct page`` is seen at once, with all that came before it.
+With ``tso`` each CPU has a store buffer (ucmmu.race.tso) for its plain stores: to RAM, to
+``struct page``, and to what kernel code changes by Kernel.write_once(); drain_step() is then a step
+of its own. Any other store is seen at once, with all that came before it.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ from mmu._native import lib
 from mmu.linux.state import Cpu, Kernel, MmStruct
 from mmu.memory import Memory
 from mmu.units import PAGE_SHIFT
+from ucmmu.race.fields import Fields
 from ucmmu.race.program import EVERYTHING, StepAccess
 from ucmmu.race.structs import (
     ADDED,
@@ -140,6 +141,7 @@ class Watch:
         self._adds: set[Object] = set()
         self._plain: set[Object] = set()
         self._stores = [0] * len(kernel.cpus)
+        self._fields = Fields()
         self._drained = False
         self._behind = False  # what steps taken again changed of structs was not looked at yet
         self._quiet_frame = -1
@@ -164,7 +166,7 @@ class Watch:
     def close(self) -> None:
         """Watch no more; what waits in store buffers reaches memory."""
         for buffer in self.buffers:
-            buffer.drain_all(self.memory.raw_store)
+            buffer.drain_all(self._commit)
         self.active = False
         self.memory.watch = None
         self.kernel.instrument = None
@@ -272,12 +274,12 @@ class Watch:
         """The oldest store of that CPU reaches memory."""
         access = self.next_drain(cpu)
         assert access is not None
-        self.memory.raw_store(*self.buffers[cpu].drain())
+        self._commit(*self.buffers[cpu].drain())
         return access
 
     def drain_again(self, cpu: int) -> None:
         """drain_step(), again."""
-        self.memory.raw_store(*self.buffers[cpu].drain())
+        self._commit(*self.buffers[cpu].drain())
 
     def next_drain(self, cpu: int) -> StepAccess | None:
         """What drain_step() would touch now; None if no store waits."""
@@ -285,7 +287,7 @@ class Watch:
         if what is None:
             return None
         token = ("buffer", cpu, self._stores[cpu] - len(self.buffers[cpu]))
-        unlocks = _is_lock(what) and not value and self.memory.raw_load(what) == cpu + 1
+        unlocks = _is_lock(what) and not value and self._load(what) == cpu + 1
         frees: list[Object] = [token]
         writes = {("store_buffer", cpu)}
         if unlocks:
@@ -342,7 +344,22 @@ class Watch:
             value = self.buffers[self.this_cpu()].load(what)
             if value is not None:
                 return value
+        return self._load(what)
+
+    def _load(self, what: Object) -> int:
+        """What all see of it."""
+        if what in self._fields:
+            return self._fields.load(what)
         return self.memory.raw_load(what)
+
+    def _commit(self, what: Object, value: int) -> None:
+        """Have all see a store."""
+        if what not in self._fields:
+            self.memory.raw_store(what, value)
+            return
+        old = self._fields.store(what, value)
+        if old != value:
+            self.memory.mix(what, old, value)
 
     def store(self, what: Object, frame: int, value: int) -> None:
         """See MemoryWatch: a plain store, unless it ends a locked read-modify-write."""
@@ -355,10 +372,7 @@ class Watch:
         if isinstance(what, int) and self._value(what) & lib.X86_P:
             self._changed.add(cpu)
         if self.buffers and not modifies:
-            self.buffers[cpu].store(what, value)
-            self._takes.add(("buffer", cpu, self._stores[cpu]))
-            self._reads.add(("stores", cpu))
-            self._stores[cpu] += 1
+            self._buffer(what, value, cpu)
             if _is_lock(what):
                 self._reads.discard(what)
             return
@@ -366,6 +380,13 @@ class Watch:
         if self.buffers:
             self._drain_now(cpu)
         self.memory.raw_store(what, value)
+
+    def _buffer(self, what: Object, value: int, cpu: int) -> None:
+        """A plain store: it waits in the CPU's store buffer."""
+        self.buffers[cpu].store(what, value)
+        self._takes.add(("buffer", cpu, self._stores[cpu]))
+        self._reads.add(("stores", cpu))
+        self._stores[cpu] += 1
 
     def _modifies(self, what: Object, value: int) -> bool:
         """Whether the store ends a read-modify-write: the same step has read the field."""
@@ -461,6 +482,12 @@ class Watch:
         """Who checks the step looks at that: what is found hangs on it."""
         self._reads.add(what)
 
+    def handler(self, cpu: int, *, changes: bool) -> None:
+        """The step of that CPU begins or ends in the handler of an interrupt: what it does next
+        hangs on it.
+        """
+        (self._writes if changes else self._reads).add(("handler", cpu))
+
     def everything(self) -> None:
         """See MemoryWatch."""
         self._everything = True
@@ -519,14 +546,50 @@ class Watch:
         self._reads.add(what)
 
     def instrument_write(self, owner: object, field: str) -> None:
-        """See Instrument: seen at once by all, and so is all that this CPU stored before."""
+        """See Instrument: seen at once by all, and so is all that this CPU stored before; but CLI
+        and STI wait for nothing.
+        """
         if self.active:
             what = self._object(owner, field)
             self._before(what)
-            self._fence(self.this_cpu())
+            if field != "irqs":
+                self._fence(self.this_cpu())
             if field not in _FOUND and not self._unseen(owner, field):
                 self._writes.add(what)
             self._fenced.add(what)
+
+    def write_once(self, owner: object, field: str, value: int) -> None:
+        """See Instrument."""
+        if not self.active:
+            setattr(owner, field, value)
+            return
+        what = self._fields.meet(owner, field)
+        self._before(what)
+        if self.buffers:
+            self._buffer(what, value, self.this_cpu())
+        else:
+            self._writes.add(what)
+            self._commit(what, value)
+
+    def read_once(self, owner: object, field: str) -> int:
+        """See Instrument."""
+        if not self.active:
+            return int(getattr(owner, field))
+        what = self._fields.meet(owner, field)
+        self._before(what)
+        self._reads.add(what)
+        return self._value(what)
+
+    def peek(self, owner: object, field: str) -> int:
+        """See Instrument."""
+        what = self._fields.meet(owner, field)
+        waiting = (buffer.load(what) for buffer in self.buffers)
+        return next((value for value in waiting if value is not None), self._load(what))
+
+    def smp_mb(self) -> None:
+        """See Instrument."""
+        if self.active:
+            self._fence(self.this_cpu())
 
     def _unseen(self, owner: object, field: str) -> bool:
         """Whether nobody can tell that an operation begins or ends: from its end on whoever uses
@@ -555,10 +618,7 @@ class Watch:
     def _object(self, owner: object, field: str) -> Object:
         if isinstance(owner, MmStruct):
             self._knows(owner)
-            return mm_object(owner, field)
-        if isinstance(owner, Cpu):
-            return ("tlb", owner.id) if field == "tlb" else cpu_object(owner, field)
-        return (field,)
+        return self._fields.object_of(owner, field)
 
     # One shared object a step.
 
@@ -608,11 +668,16 @@ class Watch:
         for number, (what, _) in enumerate(reversed(list(self.buffers[cpu])), 1):
             self._writes |= self._group(what)[0]
             self._frees.add(("buffer", cpu, self._stores[cpu] - number))
-        self.buffers[cpu].drain_all(self.memory.raw_store)
+        self.buffers[cpu].drain_all(self._commit)
 
     def drain(self, cpu: int) -> None:
-        """All stores of that CPU reach memory now: an interrupt, the end of its work."""
-        if self.buffers:
+        """All stores of that CPU reach memory now: it takes an interrupt.
+
+        A step that is one interrupt can be taken only when its CPU's buffer is empty. It is not
+        dependent on that CPU's stores for that: where nothing else that it depends on comes after
+        one of them, it could as well have come before the store, and comes to the same.
+        """
+        if self.buffers and (self.buffers[cpu] or cpu != self._cpu):  # part of another CPU's step
             self._reads.add(("store_buffer", cpu))
             self._writes.add(("stores", cpu))
             self._drain_now(cpu)

@@ -6,7 +6,7 @@ from __future__ import annotations
 import multiprocessing
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
@@ -171,7 +171,7 @@ def run_all(
     jobs: int,
     on_progress: OnProgress | None = None,
     seconds: float | None = None,
-) -> Iterator[Result]:
+) -> Generator[Result, None, None]:
     """Explore each; the results as they come, those that are unfinished last. With ``jobs`` more
     than 1 in as many processes. When ``on_progress`` says so, what is being run and what was not
     begun is unfinished.
@@ -297,14 +297,19 @@ def _run_in_processes(
             for number, task in tasks.items()
         }
         going = set(futures)
-        while going:
-            done, going = wait(going, timeout=0.2, return_when=FIRST_COMPLETED)
-            ended = [future for future in done if not future.cancelled()]
-            if not asked(sum(future.result().schedules for future in ended)):
-                stop.set()
-                for other in going:
-                    other.cancel()
-            for future in sorted(done, key=futures.__getitem__):
-                number = futures[future]
-                cancelled = future.cancelled()
-                yield number, unfinished(*tasks[number]) if cancelled else future.result()
+        try:
+            while going:
+                done, going = wait(going, timeout=0.2, return_when=FIRST_COMPLETED)
+                ended = [future for future in done if not future.cancelled()]
+                if not asked(sum(future.result().schedules for future in ended)):
+                    stop.set()
+                    for other in going:
+                        other.cancel()
+                for future in sorted(done, key=futures.__getitem__):
+                    number = futures[future]
+                    cancelled = future.cancelled()
+                    yield number, unfinished(*tasks[number]) if cancelled else future.result()
+        finally:  # also where nobody wants to hear more: a closed pipe
+            stop.set()
+            for other in going:
+                other.cancel()

@@ -7,24 +7,25 @@ import argparse
 import os
 import time
 from collections.abc import Sequence
+from contextlib import closing
 
 from mmu.errors import MmuError
 from mmu.linux.policy import FreeTables
 from ucmmu.command_race import MODELS
 from ucmmu.exit_codes import SIGNALLED, ExitCode, Failure
-from ucmmu.output import JsonOutput
+from ucmmu.output import JsonOutput, check_target
 from ucmmu.policy_file import find_policy
 from ucmmu.progress import Progress
 from ucmmu.race.campaign import BOUNDS, Result, Search, Task, run_all
 from ucmmu.race.notes import annotated, recorded
 from ucmmu.race.program import Schedule, parse_schedule
 from ucmmu.race.report import (
+    ResultRows,
     failure_text,
     replay_command,
     result_json,
-    result_table,
     scenario_json,
-    scenario_table,
+    scenario_list,
     steps_table,
 )
 from ucmmu.race.run import Impossible
@@ -32,7 +33,7 @@ from ucmmu.race.scenario import COUNTED, UNCOUNTED, Scenario
 from ucmmu.race.scenarios import SCENARIOS
 from ucmmu.race.setting import Setting
 from ucmmu.race.variant import load_variant
-from ucmmu.streams import STDERR, STDOUT, say
+from ucmmu.streams import STDERR, STDOUT, columns, say
 from ucmmu.supervise import stops_noted
 from ucmmu.terminal import rendered
 from ucmmu.text import did_you_mean, printable
@@ -46,14 +47,16 @@ def race(arguments: argparse.Namespace) -> int:
     if arguments.list:
         return _list(arguments)
     settings = settings_of(arguments)
+    if arguments.trace is not None:
+        check_target("--trace", arguments.trace)
     if arguments.replay is not None:
         return _replay(arguments, settings)
     tasks = [(setting, _search(arguments, setting)) for setting in settings]
     jobs = min(arguments.jobs or len(os.sched_getaffinity(0)), len(tasks))
     with JsonOutput(arguments.json) as output:
-        results, stops = _explore(tasks, jobs, arguments.seconds)
-        output.write([result_json(result) for result in results])
         fd = STDERR if output.to_stdout else STDOUT
+        results, stops = _explore(tasks, jobs, arguments.seconds, fd)
+        output.write([result_json(result) for result in results])
         say(fd, _text(fd, results))
         if arguments.trace is not None:
             _record(arguments.trace, results, fd)
@@ -70,7 +73,10 @@ def _list(arguments: argparse.Namespace) -> int:
     with JsonOutput(arguments.json) as output:
         output.write([scenario_json(scenario) for scenario in scenarios])
         if not output.to_stdout:
-            say(STDOUT, rendered(STDOUT, [scenario_table(scenarios)]))
+            say(
+                STDOUT,
+                rendered(STDOUT, [scenario_list(scenarios, columns(STDOUT))]).rstrip() + "\n",
+            )
     return 0
 
 
@@ -161,8 +167,11 @@ def _search(arguments: argparse.Namespace, setting: Setting) -> Search:
 class _Meter:
     """Counts orders as they are run, and shows how many."""
 
-    def __init__(self, progress: Progress, nr_tasks: int, stops: Sequence[int]) -> None:
+    def __init__(
+        self, progress: Progress, nr_tasks: int, stops: Sequence[int], seconds: float | None
+    ) -> None:
         self._progress = progress
+        self._seconds = seconds
         self._stops = stops
         self._nr_tasks = nr_tasks
         self._started = time.monotonic()
@@ -172,25 +181,33 @@ class _Meter:
     def __call__(self, more: int) -> bool:
         """See campaign.OnProgress."""
         self._schedules += more
-        rate = self._schedules / max(time.monotonic() - self._started, 1e-6)
+        passed = time.monotonic() - self._started
+        rate = self._schedules / max(passed, 1e-6)
+        left = "" if self._seconds is None else f", {max(self._seconds - passed, 0):,.0f} s left"
         self._progress.show(
             f"{self.done} of {self._nr_tasks} done, {self._schedules:,} schedules, {rate:,.0f}/s"
+            f"{left}"
         )
         return not self._stops
 
 
 def _explore(
-    tasks: Sequence[Task], jobs: int, seconds: float | None
+    tasks: Sequence[Task], jobs: int, seconds: float | None, fd: int
 ) -> tuple[list[Result], list[int]]:
-    """The results, and the signals by which the user ended it: what was not done then is
-    unfinished. ``seconds`` are for all.
+    """The results, each of which has its row on ``fd`` as soon as it is known, and the signals by
+    which the user ended it: what was not done then is unfinished. ``seconds`` are for all.
     """
     results: list[Result] = []
+    rows = ResultRows([setting for setting, _ in tasks])
+    say(fd, rendered(fd, [rows.head()]))
     with stops_noted() as stops, Progress("race") as progress:
-        meter = _Meter(progress, len(tasks), stops)
-        for result in run_all(tasks, jobs, meter, seconds):
-            results.append(result)
-            meter.done += 1
+        meter = _Meter(progress, len(tasks), stops, seconds)
+        with closing(run_all(tasks, jobs, meter, seconds)) as coming:
+            for result in coming:
+                results.append(result)
+                meter.done += 1
+                progress.clear()
+                say(fd, rendered(fd, [rows.row(result)]))
     order = {setting: number for number, (setting, _) in enumerate(tasks)}
     results.sort(key=lambda result: order[result.setting])
     return results, stops
@@ -207,7 +224,7 @@ def _check_points(wanted: Sequence[str], results: Sequence[Result]) -> None:
 
 
 def _text(fd: int, results: Sequence[Result]) -> str:
-    text = rendered(fd, [result_table(results)])
+    text = ""
     for result in results:
         if result.failure is not None:
             text += _failed(fd, result)
@@ -246,6 +263,10 @@ def _record(path: str, results: Sequence[Result], fd: int) -> None:
 
 
 def _replay(arguments: argparse.Namespace, settings: Sequence[Setting]) -> int:
+    for name in ("bound", "schedules", "seconds", "seed", "jobs"):
+        if getattr(arguments, name) is not None:
+            line = f"argument --{name}: it is about many orders: --replay runs one"
+            raise Failure(ExitCode.USAGE, line)
     if len(settings) != 1:
         raise Failure(
             ExitCode.USAGE,

@@ -89,6 +89,11 @@ def load(world: RaceWorld, addr: int, mm: Mm | None = None) -> Actor:
     return lambda: world.load(mm or world.mm, addr)
 
 
+def user(world: RaceWorld) -> Actor:
+    """User code that touches no memory: other CPUs may go on meanwhile."""
+    return lambda: world.kernel.point("user")
+
+
 # Zaps.
 
 
@@ -161,6 +166,7 @@ def try_to_unmap(world: RaceWorld, addr: int) -> Actor:
             unmapped = [
                 _unmap_one(world, low) for low, _, _ in mapped_ranges(mm, mapping, pgoff, pgoff + 1)
             ]
+        assert not world.memory.page(pfn)._mapcount, "it missed an entry that maps the page"
         folio_unlock_put(kernel, pfn)
         return any(unmapped)
 

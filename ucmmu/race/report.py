@@ -4,9 +4,10 @@
 from __future__ import annotations
 
 import shlex
+import textwrap
 from collections.abc import Iterable, Sequence
 from itertools import groupby
-from typing import Any
+from typing import Any, Final
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
@@ -17,22 +18,24 @@ from ucmmu.race.notes import FAILS
 from ucmmu.race.program import Kind, Step, format_schedule
 from ucmmu.race.run import Failure
 from ucmmu.race.scenario import Scenario
+from ucmmu.race.setting import Setting
 from ucmmu.text import printable
 
 _STYLE = {"passed": "green", "failed": "bold red", "UNFINISHED": "yellow"}
 
 
-def scenario_table(scenarios: Iterable[Scenario]) -> Table:
-    """The scenarios: name, operations, what each is about, its rules."""
-    table = _table("scenario", "operations", "about", "rules")
+def scenario_list(scenarios: Iterable[Scenario], width: int) -> Text:
+    """The scenarios, in lines of no more than ``width`` columns: name and operations, what each is
+    about, and its rules.
+    """
+    text = Text()
     for scenario in scenarios:
-        table.add_row(
-            Text(scenario.name, style="bold"),
-            " | ".join(scenario.operations),
-            scenario.about,
-            scenario.rules,
-        )
-    return table
+        text.append(scenario.name, style="bold")
+        text.append(f": {' | '.join(scenario.operations)}\n")
+        about = f"{scenario.about} ({scenario.rules})"
+        for line in textwrap.wrap(about, max(width - 4, 20)):
+            text.append(f"    {line}\n", style="dim")
+    return text
 
 
 def scenario_json(scenario: Scenario) -> dict[str, Any]:
@@ -47,23 +50,38 @@ def scenario_json(scenario: Scenario) -> dict[str, Any]:
     }
 
 
-def result_table(results: Sequence[Result]) -> Table:
-    """One row for each setting."""
-    table = _table("scenario", "policy", "model")
-    table.add_column("schedules", justify="right")
-    for name in ("preemptions", "result"):
-        table.add_column(name)
-    for result in results:
-        setting = result.setting
-        table.add_row(
-            setting.scenario,
-            setting.policy,
-            setting.model,
-            f"{result.schedules:,}",
-            bound_text(result),
-            Text(result.verdict, style=_STYLE[result.verdict]),
-        )
-    return table
+class ResultRows:
+    """The table of results, row by row: ``settings`` are those that it will have, so that its
+    columns are wide enough for all.
+    """
+
+    _SCHEDULES: Final = 11
+    _PREEMPTIONS: Final = 13
+
+    def __init__(self, settings: Sequence[Setting]) -> None:
+        self._widths = [
+            max(len(name), *(len(str(getattr(setting, name))) for setting in settings))
+            for name in ("scenario", "policy", "model")
+        ]
+
+    def head(self) -> Text:
+        """The names of the columns, and a line below them."""
+        names = ("scenario", "policy", "model", "schedules", "preemptions", "result")
+        first = self._line(names)
+        return Text(f"{first}\n{'─' * len(first)}")
+
+    def row(self, result: Result) -> Text:
+        """One setting."""
+        setting, verdict = result.setting, result.verdict
+        cells = (setting.scenario, setting.policy, setting.model, f"{result.schedules:,}")
+        line = Text(self._line((*cells, bound_text(result), "")))
+        return line.append(verdict, style=_STYLE[verdict])
+
+    def _line(self, cells: Sequence[str]) -> str:
+        schedules, preemptions, result = cells[3:]
+        padded = [f"{cell:{width}}" for cell, width in zip(cells, self._widths, strict=False)]
+        last = (f"{schedules:>{self._SCHEDULES}}", f"{preemptions:{self._PREEMPTIONS}}", result)
+        return "   ".join((*padded, *last))
 
 
 def bound_text(result: Result) -> str:
@@ -173,10 +191,3 @@ def _times(line: str, times: int) -> str:
 
 def _notes(step: Step) -> list[str]:
     return [note for note in step.note.split("; ") if note]
-
-
-def _table(*names: str) -> Table:
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for name in names:
-        table.add_column(name, overflow="fold")
-    return table

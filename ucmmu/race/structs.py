@@ -31,6 +31,7 @@ NOT_ACCESSES: Final = frozenset(
         *("pgtables_bytes", "rss_stat"),  # sums: additions commute
         *("mmap_lock", "page_table_lock"),  # told by who takes and drops them
         "nr_calls",  # told by who queues a call
+        "is_lazy",  # told by write_once()
         *("current_pid", "ahead_ns", "instructions", "code_written"),  # stamps of events
         *("this_cpu", "bug", "bug_address"),  # the scheduler's and the checkers'
         "vmas",  # looked at one by one: vmas_of()
@@ -195,15 +196,10 @@ def diffs_of_cpu(cpu: Cpu) -> list[Diff]:
         g = cpu.c.gather
         return bool(g) and (g.start, g.end, g.freed_tables, g.fullmm, g.nr_tables)
 
-    def loaded_mm() -> Hashable:
-        mm = cpu.loaded_mm
-        return cpu.is_switching, 0 if mm is None else int(mm.c.ctx_id)
-
     objects = {name: cpu_object(cpu, name) for name in _fields(cpu.c)}
     return [
         StructDiff(cpu.c, objects),
         ValueDiff(cpu_object(cpu, "gather"), gather),
-        ValueDiff(cpu_object(cpu, "loaded_mm"), loaded_mm),
     ]
 
 

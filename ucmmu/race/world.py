@@ -348,6 +348,18 @@ class RaceWorld:
                 rcu_qs(self.kernel, cpu, idle=True)
         self.kernel.check()
 
+    def _check_no_table_is_left(self, mm: Mm, references: Mapping[int, int]) -> None:
+        """Who drops the last reference of a table frees it, then and not at the next chance."""
+        policy = self.kernel.free_tables
+        for addr, nr in references.items() if policy.counts else ():
+            pmd = mm_find_pmd(mm, addr)
+            assert pmd is not None
+            table = entry_pfn(self.memory.read_u64(pmd))
+            assert nr or policy.kept(table), (
+                f"the PTE table of {addr:#x}, frame {table:#x}, is left: nobody freed it who"
+                " dropped the last reference"
+            )
+
     def settle(self) -> None:
         """What must be so at rest: counts are entries, nothing stale was used, nothing is left; and
         what the events say of each count is one chain.
@@ -360,6 +372,7 @@ class RaceWorld:
             if mm.mm_users:
                 report = mm.check_tables(references=True)
                 assert report.ok, str(report)
+                self._check_no_table_is_left(mm, report.references)
         for cpu in self.kernel.cpus:
             assert cpu.mmu.check is not None
             uses = cpu.mmu.check.uses()

@@ -11,7 +11,7 @@ from mmu.linux.mman import MADV_GUARD_INSTALL
 from mmu.linux.tlbflush import switch_mm
 from ucmmu.race import operations as do
 from ucmmu.race.scenario import COUNTED, Actors, Scenario
-from ucmmu.race.world import BASE, PAGE_SIZE, RaceWorld
+from ucmmu.race.world import BASE, PAGE_SIZE, Actor, RaceWorld
 
 OTHER: Final = BASE + PAGE_SIZE
 PROT_READ: Final = 1
@@ -24,6 +24,11 @@ def _known_to_both(world: RaceWorld) -> None:
         world.write(BASE)()
 
 
+def _loads(world: RaceWorld) -> Actor:
+    """A user reads the page, and again after a while."""
+    return do.in_order(do.load(world, BASE), do.user(world), do.load(world, BASE))
+
+
 def lazy_zap(world: RaceWorld) -> Actors:
     """CPU 1 becomes lazy, and comes back; what it has cached must not lead to what was freed."""
     _known_to_both(world)
@@ -33,6 +38,13 @@ def lazy_zap(world: RaceWorld) -> Actors:
 def lazy_zap_fault(world: RaceWorld) -> Actors:
     """The same, and the table has an heir."""
     return {**lazy_zap(world), 2: do.fault(world, OTHER)}
+
+
+def lazy_zap_page(world: RaceWorld) -> Actors:
+    """The table keeps an entry: a lazy CPU is spared, and catches up when it comes back."""
+    world.run_on(0)
+    world.write(OTHER)()
+    return {**lazy_zap(world), 1: do.in_order(do.lazy(world), _loads(world))}
 
 
 def lazy_guard(world: RaceWorld) -> Actors:
@@ -56,7 +68,7 @@ def switch_zap(world: RaceWorld) -> Actors:
 def load_zap(world: RaceWorld) -> Actors:
     """A user on CPU 1 reads what CPU 0 zaps, before, during and after."""
     _known_to_both(world)
-    return {0: do.zap(world, BASE), 1: do.in_order(do.load(world, BASE), do.load(world, BASE))}
+    return {0: do.zap(world, BASE), 1: _loads(world)}
 
 
 def gup(op: Callable[[RaceWorld], object], with_guard: bool = False) -> Callable[..., Actors]:
@@ -85,7 +97,7 @@ def mprotect_load(world: RaceWorld) -> Actors:
     _known_to_both(world)
     return {
         0: do.mprotect(world, BASE, PROT_READ),
-        1: do.in_order(do.load(world, BASE), do.load(world, BASE)),
+        1: _loads(world),
     }
 
 
@@ -106,6 +118,13 @@ def flush_switch(world: RaceWorld) -> Actors:
         0: do.zap(world, BASE),
         1: do.in_order(do.switch_to(world, world.mm), do.load(world, BASE)),
     }
+
+
+def flush_switch_page(world: RaceWorld) -> Actors:
+    """The table keeps an entry: the flush asks only those CPUs that have the mm loaded."""
+    world.run_on(0)
+    world.write(OTHER)()
+    return flush_switch(world)
 
 
 def zap(world: RaceWorld) -> object:
@@ -146,6 +165,13 @@ SCENARIOS: Final = (
         lazy_zap_fault,
     ),
     Scenario(
+        "lazy-zap-page",
+        ("zap", "lazy, load, load"),
+        "no table is freed: a lazy CPU is spared, and catches up with the flush as it comes back",
+        "F13",
+        lazy_zap_page,
+    ),
+    Scenario(
         "switch-zap",
         ("zap", "switch, load"),
         "a CPU that ran another process catches up with the flushes it missed",
@@ -158,6 +184,13 @@ SCENARIOS: Final = (
         "a CPU loads the mm while a flush begins: either sees the other",
         "F13",
         flush_switch,
+    ),
+    Scenario(
+        "flush-switch-page",
+        ("zap", "switch, load"),
+        "as flush-switch, and no table is freed: who has another mm loaded is not asked",
+        "F13",
+        flush_switch_page,
     ),
     Scenario(
         "load-zap",

@@ -7,9 +7,12 @@ from typing import Final
 
 from mmu.events import EVENT_ID
 from mmu.linux import pte_ref
+from mmu.linux.filemap import AddressSpace, MappedFile, ShmemOperations
+from mmu.linux.i_mmap import mapped_ranges
 from mmu.linux.mm_users import mmget
-from mmu.linux.mman import MAP_ANONYMOUS, MAP_FIXED, MAP_SHARED
-from mmu.linux.pgtable import entry_pfn
+from mmu.linux.mman import MADV_DONTNEED, MAP_ANONYMOUS, MAP_FIXED, MAP_PRIVATE, MAP_SHARED
+from mmu.linux.pgtable import entry_pfn, mm_find_pmd, table_entry
+from mmu.linux.truncate import truncate_pagecache_range
 from ucmmu.race import operations as do
 from ucmmu.race.scenario import COUNTED, Actors, Scenario
 from ucmmu.race.world import BASE, PAGE_SIZE, SLOT, Actor, RaceWorld
@@ -17,6 +20,7 @@ from ucmmu.race.world import BASE, PAGE_SIZE, SLOT, Actor, RaceWorld
 OTHER: Final = BASE + PAGE_SIZE
 SHARED: Final = BASE + 4 * SLOT
 AWAY: Final = BASE + 6 * SLOT
+BELOW: Final = BASE + 2 * SLOT + PAGE_SIZE
 PROT_READ: Final = 1
 
 
@@ -25,11 +29,11 @@ def _written(world: RaceWorld, *addrs: int) -> None:
     world.write(*addrs)()
 
 
-def _map_shared(world: RaceWorld) -> None:
-    """One page of shared memory at SHARED, written."""
+def _map_shared(world: RaceWorld, pages: int = 1) -> None:
+    """Pages of shared memory at SHARED, written."""
     world.run_on(0)
-    world.mm.mmap(SHARED, PAGE_SIZE, 3, MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED)
-    world.write(SHARED)()
+    world.mm.mmap(SHARED, pages * PAGE_SIZE, 3, MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED)
+    world.write(*range(SHARED, SHARED + pages * PAGE_SIZE, PAGE_SIZE))()
 
 
 def _child(world: RaceWorld) -> None:
@@ -129,10 +133,12 @@ def mremap_pages_gup(world: RaceWorld) -> Actors:
 
 
 def mremap_rmap(world: RaceWorld) -> Actors:
-    """The only entry moves, while reclaim comes to it by the reverse mapping."""
+    """The only entry moves, to where reclaim, which comes to it by the reverse mapping, looks
+    first.
+    """
     _map_shared(world)
     return {
-        0: do.mremap(world, SHARED, AWAY + PAGE_SIZE, PAGE_SIZE),
+        0: do.mremap(world, SHARED, BELOW, PAGE_SIZE),
         1: do.try_to_unmap(world, SHARED),
     }
 
@@ -211,6 +217,7 @@ def punch_fault(world: RaceWorld) -> Actors:
     _child(world)
     world.run_on(1)
     world.store(world.children[0], SHARED)
+    _maps_the_files_pages(world)
     return {0: do.fault(world, SHARED), 1: do.punch(world, SHARED, world.children[0])}
 
 
@@ -218,7 +225,68 @@ def punch_munmap(world: RaceWorld) -> Actors:
     """A hole is punched into what is unmapped."""
     _map_shared(world)
     _child(world)
+    _maps_the_files_pages(world)
     return {0: do.munmap(world, SHARED), 1: do.punch(world, SHARED, world.children[0])}
+
+
+def punch_fault_around(world: RaceWorld) -> Actors:
+    """A hole is punched into a page that a read fault of its neighbour maps as well."""
+    _map_shared(world, 2)
+    world.mm.madvise(SHARED, 2 * PAGE_SIZE, MADV_DONTNEED)
+    _child(world)
+    _maps_the_files_pages(world)
+    return {
+        0: do.load(world, SHARED + PAGE_SIZE),
+        1: do.punch(world, SHARED, world.children[0]),
+    }
+
+
+def punch_mremap(world: RaceWorld) -> Actors:
+    """A hole is punched into a page whose entry moves."""
+    _map_shared(world)
+    _child(world)
+    _maps_the_files_pages(world)
+    return {
+        0: do.mremap(world, SHARED, BELOW, PAGE_SIZE),
+        1: do.punch(world, SHARED, world.children[0]),
+    }
+
+
+def truncate_cow(world: RaceWorld) -> Actors:
+    """A file is cut while a private copy of its page is made: no copy is left beyond its end."""
+    world.run_on(0)
+    ops = ShmemOperations(PAGE_SIZE)
+    file = MappedFile(AddressSpace(ops, shmem=True), writable=True)
+    world.mm.mmap(SHARED, PAGE_SIZE, 3, MAP_PRIVATE | MAP_FIXED, file)
+    world.load(world.mm, SHARED)
+    world.mm.madvise(SHARED, PAGE_SIZE, MADV_DONTNEED)
+
+    def cut() -> None:
+        ops.size = 0
+        truncate_pagecache_range(world.kernel, file.mapping, 0, 1, even_cows=True)
+
+    def check() -> None:
+        assert not world.pte(SHARED), "a private copy is left beyond the end of the file"
+
+    world.at_end.append(check)
+    return {0: _may_fail(world, SHARED, "SIGBUS"), 1: do.syscall(world, "ftruncate", cut)}
+
+
+def _maps_the_files_pages(world: RaceWorld) -> None:
+    """At the end no entry of the mms maps a page that has left the file at SHARED."""
+    mapping = world.mm.file(world.vma(SHARED).vm_file).mapping
+
+    def check() -> None:
+        for mm in (world.mm, *world.children):
+            for addr, _, _ in mapped_ranges(mm, mapping, 0, 1):
+                pmd = mm_find_pmd(mm, addr)
+                table = 0 if pmd is None else entry_pfn(world.memory.read_u64(pmd))
+                value = world.memory.read_u64(table_entry(table, addr)) if table else 0
+                assert not value or entry_pfn(value) == mapping.cached(0), (
+                    f"{addr:#x} maps a page that has left its file"
+                )
+
+    world.at_end.append(check)
 
 
 # munmap, mprotect, the end.
@@ -226,14 +294,19 @@ def punch_munmap(world: RaceWorld) -> Actors:
 
 def _may_segfault(world: RaceWorld, addr: int) -> Actor:
     """A user's write that may find nothing mapped."""
+    return _may_fail(world, addr, "SIGSEGV")
+
+
+def _may_fail(world: RaceWorld, addr: int, signal: str) -> Actor:
+    """A user's write that may end in that signal."""
 
     def act() -> object:
         try:
             return do.fault(world, addr)()
         except AssertionError as error:
-            if "SIGSEGV" not in str(error):
+            if signal not in str(error):
                 raise
-            return "SIGSEGV"
+            return signal
 
     return act
 
@@ -434,6 +507,27 @@ SCENARIOS: Final = (
         "a page of shared memory goes while its VMA does",
         "F9",
         punch_munmap,
+    ),
+    Scenario(
+        "punch-fault-around",
+        ("fault", "punch hole"),
+        "a page goes that a fault of its neighbour maps as well",
+        "F9",
+        punch_fault_around,
+    ),
+    Scenario(
+        "punch-mremap",
+        ("mremap", "punch hole"),
+        "a page goes while its entry moves",
+        "F9, D11",
+        punch_mremap,
+    ),
+    Scenario(
+        "truncate-cow",
+        ("fault", "truncate"),
+        "a private copy is made of a page that is beyond the end of its file by then",
+        "F9",
+        truncate_cow,
     ),
     Scenario(
         "munmap-fault",
