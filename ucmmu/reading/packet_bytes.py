@@ -13,7 +13,7 @@ are slow at from Python. The numbers of fields are theirs (https://protobuf.dev,
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import lru_cache
 from struct import Struct
 from typing import Final
@@ -27,17 +27,13 @@ from perfetto.protos.perfetto.trace.perfetto_trace_pb2 import (
 )
 
 Value = int | str
-"""An argument; what is an address or an entry comes as a Pointer."""
+"""An argument."""
 
 _VARINT, _FIXED64, _BYTES = 0, 1, 2
 _U64: Final = (1 << 64) - 1
 _SMALL: Final = [bytes((n,)) for n in range(128)]
 _U64_BYTES: Final = Struct("<Q").pack
 _DOUBLE_BYTES: Final = Struct("<d").pack
-
-
-class Pointer(int):
-    """A number that is shown in hexadecimal."""
 
 
 @lru_cache(1 << 14)
@@ -78,23 +74,34 @@ _FLOW_ENDS: Final = _tag(TrackEvent, "terminating_flow_ids", _FIXED64)
 _COUNTER: Final = _tag(TrackEvent, "counter_value", _VARINT)
 _DOUBLE: Final = _tag(TrackEvent, "double_counter_value", _FIXED64)
 _ANNOTATION_NAME: Final = _tag(DebugAnnotation, "name_iid", _VARINT)
-_KINDS: Final[dict[type | None, bytes]] = {
-    int: _tag(DebugAnnotation, "uint_value", _VARINT),
-    Pointer: _tag(DebugAnnotation, "pointer_value", _VARINT),
-    str: _tag(DebugAnnotation, "string_value", _BYTES),
-    None: _tag(DebugAnnotation, "int_value", _VARINT),  # below 0
-}
+_UINT: Final = _tag(DebugAnnotation, "uint_value", _VARINT)
+_INT: Final = _tag(DebugAnnotation, "int_value", _VARINT)
+_POINTER: Final = _tag(DebugAnnotation, "pointer_value", _VARINT)
+_STRING: Final = _tag(DebugAnnotation, "string_value", _BYTES)
+
+
+def _annotation(body: bytes) -> bytes:
+    return _ANNOTATION + _sized(body)
+
+
+_HEAD: Final = len(_ANNOTATION) + 1
+"""Bytes before what an annotation of less than 128 bytes holds."""
+_MAX_TEXTS: Final = 1 << 14
 
 
 class TrackEvents:
-    """Makes the packets of one sequence, each with the names that it is the first to use."""
+    """Makes the packets of one sequence, each with the names that it is the first to use.
 
-    def __init__(self, sequence: int, flags: int) -> None:
+    ``pointers`` are the arguments that are shown in hexadecimal.
+    """
+
+    def __init__(self, sequence: int, flags: int, pointers: Collection[str]) -> None:
         self._constant = _SEQUENCE + varint(sequence) + _FLAGS + varint(flags)
         self._names: dict[str, bytes] = {}
         self._categories: dict[str, bytes] = {}
-        self._arguments: dict[type | None, dict[str, bytes]] = {kind: {} for kind in _KINDS}
-        self._argument_iids: dict[str, int] = {}
+        self._pointers = pointers
+        self._arguments: dict[str, tuple[bytes, bytes]] = {}
+        self._texts: dict[tuple[str, str], bytes] = {}
         self._new = InternedData()
         self._nr_new = 0
 
@@ -120,26 +127,36 @@ class TrackEvents:
     def annotated(self, arguments: Mapping[str, Value]) -> bytes:
         """Fields of a TrackEvent: its arguments."""
         parts = []
+        known = self._arguments
         for name, value in arguments.items():
-            kind: type | None = type(value)
-            if kind is not str and value < 0:  # type: ignore[operator]
-                kind, value = None, value & _U64  # type: ignore[operator]
-            head = self._arguments[kind].get(name) or self._argument(name, kind)
-            body = head + (
-                _sized(value.encode("utf-8", "replace"))
-                if isinstance(value, str)
-                else varint(value)
-            )
-            parts.append(_ANNOTATION + varint(len(body)) + body)
+            iid, number = known.get(name) or self._argument(name)
+            if isinstance(value, str):
+                parts.append(self._text(name, value, iid))
+            elif value < 0:
+                parts.append(_annotation(iid + _INT + varint(value & _U64)))
+            elif value < 128:
+                parts.append(number + _SMALL[value])
+            else:
+                body = number[_HEAD:] + varint(value)
+                parts.append(_ANNOTATION + _SMALL[len(body)] + body)
         return b"".join(parts)
 
-    def _argument(self, name: str, kind: type | None) -> bytes:
-        iid = self._argument_iids.get(name)
-        if iid is None:
-            iid = self._argument_iids[name] = len(self._argument_iids) + 1
-            self._tell("debug_annotation_names", iid, name)
-        head = self._arguments[kind][name] = _ANNOTATION_NAME + varint(iid) + _KINDS[kind]
-        return head
+    def _text(self, name: str, value: str, iid: bytes) -> bytes:
+        known = self._texts.get((name, value))
+        if known is None:
+            known = _annotation(iid + _STRING + _sized(value.encode("utf-8", "replace")))
+            if len(self._texts) < _MAX_TEXTS:
+                self._texts[name, value] = known
+        return known
+
+    def _argument(self, name: str) -> tuple[bytes, bytes]:
+        """Its name, and the whole of it but for its value, if that is a number below 128."""
+        number = len(self._arguments) + 1
+        self._tell("debug_annotation_names", number, name)
+        iid = _ANNOTATION_NAME + varint(number)
+        body = iid + (_POINTER if name in self._pointers else _UINT)
+        self._arguments[name] = iid, _ANNOTATION + _SMALL[len(body) + 1] + body
+        return self._arguments[name]
 
     @staticmethod
     def flow(number: int, *, ends: bool) -> bytes:

@@ -7,13 +7,12 @@ protos/perfetto/trace/track_event/track_event.proto.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import BinaryIO, Final
 
 from perfetto.protos.perfetto.trace.perfetto_trace_pb2 import TracePacket, TrackEvent
 from perfetto.trace_builder.proto_builder import StreamingTraceProtoBuilder
 
-from ucmmu.reading.packet_bytes import Pointer as Pointer
 from ucmmu.reading.packet_bytes import TrackEvents
 from ucmmu.reading.packet_bytes import Value as Value
 
@@ -26,12 +25,14 @@ _INSTANT, _COUNTER = int(TrackEvent.TYPE_INSTANT), int(TrackEvent.TYPE_COUNTER)
 
 
 class Packets:
-    """Writes packets to ``out``; each raises OSError. Times are nanoseconds."""
+    """Writes packets to ``out``; each raises OSError. Times are nanoseconds. ``pointers`` are the
+    arguments that are shown in hexadecimal.
+    """
 
-    def __init__(self, out: BinaryIO) -> None:
+    def __init__(self, out: BinaryIO, pointers: Collection[str] = ()) -> None:
         self._out = out
         self._builder = StreamingTraceProtoBuilder(out)
-        self._events = TrackEvents(SEQUENCE, _NEEDS_STATE)
+        self._events = TrackEvents(SEQUENCE, _NEEDS_STATE, pointers)
         self._last: dict[int, int] = {}
         self._open: dict[int, list[str]] = {}
         self.end_time = 0
