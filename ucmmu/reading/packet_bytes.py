@@ -36,11 +36,22 @@ _U64_BYTES: Final = Struct("<Q").pack
 _DOUBLE_BYTES: Final = Struct("<d").pack
 
 
-@lru_cache(1 << 14)
-def varint(value: int) -> bytes:
+def varint(v: int) -> bytes:
     """A number of 0 to 2^64 - 1."""
-    if value < 128:
-        return _SMALL[value]
+    if v < 1 << 7:
+        return _SMALL[v]
+    if v < 1 << 14:
+        return bytes((v & 127 | 128, v >> 7))
+    if v < 1 << 21:
+        return bytes((v & 127 | 128, v >> 7 & 127 | 128, v >> 14))
+    if v < 1 << 28:
+        return bytes((v & 127 | 128, v >> 7 & 127 | 128, v >> 14 & 127 | 128, v >> 21))
+    return _long_varint(v)
+
+
+@lru_cache(1 << 14)
+def _long_varint(value: int) -> bytes:
+    """Mostly addresses, which come again and again."""
     out = []
     while value > 127:
         out.append(value & 127 | 128)
@@ -84,8 +95,6 @@ def _annotation(body: bytes) -> bytes:
     return _ANNOTATION + _sized(body)
 
 
-_HEAD: Final = len(_ANNOTATION) + 1
-"""Bytes before what an annotation of less than 128 bytes holds."""
 _MAX_TEXTS: Final = 1 << 14
 
 
@@ -100,7 +109,7 @@ class TrackEvents:
         self._names: dict[str, bytes] = {}
         self._categories: dict[str, bytes] = {}
         self._pointers = pointers
-        self._arguments: dict[str, tuple[bytes, bytes]] = {}
+        self._arguments: dict[str, tuple[bytes, bytes, bytes]] = {}
         self._texts: dict[tuple[str, str], bytes] = {}
         self._new = InternedData()
         self._nr_new = 0
@@ -129,15 +138,15 @@ class TrackEvents:
         parts = []
         known = self._arguments
         for name, value in arguments.items():
-            iid, number = known.get(name) or self._argument(name)
+            iid, head, body = known.get(name) or self._argument(name)
             if isinstance(value, str):
                 parts.append(self._text(name, value, iid))
             elif value < 0:
                 parts.append(_annotation(iid + _INT + varint(value & _U64)))
             elif value < 128:
-                parts.append(number + _SMALL[value])
+                parts.append(head + _SMALL[value])
             else:
-                body = number[_HEAD:] + varint(value)
+                body += varint(value)
                 parts.append(_ANNOTATION + _SMALL[len(body)] + body)
         return b"".join(parts)
 
@@ -149,13 +158,15 @@ class TrackEvents:
                 self._texts[name, value] = known
         return known
 
-    def _argument(self, name: str) -> tuple[bytes, bytes]:
-        """Its name, and the whole of it but for its value, if that is a number below 128."""
+    def _argument(self, name: str) -> tuple[bytes, bytes, bytes]:
+        """Its name; all of it but for its value, if that is a number below 128; the same without
+        the length.
+        """
         number = len(self._arguments) + 1
         self._tell("debug_annotation_names", number, name)
         iid = _ANNOTATION_NAME + varint(number)
         body = iid + (_POINTER if name in self._pointers else _UINT)
-        self._arguments[name] = iid, _ANNOTATION + _SMALL[len(body) + 1] + body
+        self._arguments[name] = iid, _ANNOTATION + _SMALL[len(body) + 1] + body, body
         return self._arguments[name]
 
     @staticmethod
