@@ -14,7 +14,7 @@ from mmu.linux import engine
 from mmu.linux.filemap import AddressSpace, MappedFile
 from mmu.linux.pgtable import PMD_SIZE
 from mmu.linux.policy import FreeLevels, FreeTables
-from mmu.linux.state import OVERCOMMIT_ALWAYS
+from mmu.linux.state import OVERCOMMIT_ALWAYS, TablePolicy
 from mmu.memory import Memory
 from mmu.units import PAGE_SIZE
 from mmu.x86 import Access
@@ -36,7 +36,7 @@ class World:
     """An mm of one engine and one policy, with all it stands on; ``ring`` records every event."""
 
     engine: str = "c"
-    policy: FreeTables = FreeTables.REFCOUNT
+    policy: FreeTables | type[TablePolicy] = FreeTables.REFCOUNT
     ram: int = 64 << 20
     exact: bool = True
     free_levels: FreeLevels = FreeLevels.PTE
@@ -54,7 +54,8 @@ class World:
         self.mmu = Mmu(
             self.memory, geometry="tiny", engine=self.engine, exact=self.exact, ring=self.ring
         )
-        machine = MachineOptions(self.engine, self.policy.label, free_levels=self.free_levels.label)
+        policy = self.policy.label if isinstance(self.policy, FreeTables) else self.policy
+        machine = MachineOptions(self.engine, policy, free_levels=self.free_levels.label)
         self.mm = load_mm(machine, self.mmu, self.ring)
         self.mm.kernel.overcommit_memory = OVERCOMMIT_ALWAYS
         self.ring.enable()
@@ -121,7 +122,9 @@ class World:
         assert self.counter("pte_tables_allocated") == self.counter("pte_tables_freed")
 
 
-def both(policy: FreeTables = FreeTables.REFCOUNT, **kwargs: Any) -> tuple[World, World]:
+def both(
+    policy: FreeTables | type[TablePolicy] = FreeTables.REFCOUNT, **kwargs: Any
+) -> tuple[World, World]:
     """The same world twice: on the C engine, on the Python engine."""
     return World("c", policy, **kwargs), World("python", policy, **kwargs)
 

@@ -13,7 +13,7 @@ import pytest
 
 from mmu._native import ffi
 from ucmmu.race.kernel_program import KernelProgram
-from ucmmu.race.program import Actor, Step
+from ucmmu.race.program import Actor, Kind, Step
 from ucmmu.race.setting import Setting
 from ucmmu.race.structs import NOT_ACCESSES
 from ucmmu.race.watched import WatchedMemory
@@ -87,6 +87,18 @@ def _at_random(setting: Setting, chance: random.Random) -> list[Step]:
     return steps
 
 
+def _may_be_swapped(step: Step, following: Step) -> bool:
+    """Not what a CPU stores, and an interrupt that it takes: that waits until its buffer is empty;
+    nor what ends where its CPU waits for a drain.
+    """
+    if step.actor.cpu != following.actor.cpu:
+        return True
+    kinds = {step.actor.kind, following.actor.kind}
+    stores = any(what[0] == "buffer" for what in following.access.takes)  # type: ignore[index]
+    interrupt = Kind.INTERRUPT in kinds and (stores or Kind.DRAIN in kinds)
+    return not interrupt and step.label != "store_buffer"
+
+
 def swap_some(setting: Setting, seed: int, swaps: int) -> int:
     """Swap so many neighbours that are said to be independent; how many there were."""
     chance = random.Random(seed)
@@ -96,7 +108,7 @@ def swap_some(setting: Setting, seed: int, swaps: int) -> int:
         i
         for i in range(len(steps) - 1)
         if steps[i].actor != steps[i + 1].actor
-        and not (steps[i].label == "store_buffer" and steps[i].actor.cpu == steps[i + 1].actor.cpu)
+        and _may_be_swapped(steps[i], steps[i + 1])
         and not steps[i].access.conflicts_with(steps[i + 1].access)
     ]
     chosen = chance.sample(pairs, min(swaps, len(pairs)))

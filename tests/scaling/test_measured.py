@@ -118,13 +118,14 @@ def test_a_figure_without_calm_rounds_is_said_to_be_noise(monkeypatch):
 
 
 def test_the_nearest_and_the_farthest_distance_of_the_cores_are_kept():
-    near = {"transfer": 25.0, "lock_handoff": 30.0}
-    slower = {"transfer": 29.0, "lock_handoff": 50.0}
-    far = {"transfer": 125.0, "lock_handoff": 80.0}
+    near = {"transfer": 25.0, "lock_handoff": 30.0, "spread": 0.01}
+    slower = {"transfer": 29.0, "lock_handoff": 50.0, "spread": 0.01}
+    far = {"transfer": 125.0, "lock_handoff": 80.0, "spread": 0.3}
+    within = {"transfer": 25.0, "lock_handoff": 30.0}
     assert threads.ends([slower, far, near]) == [near, far]
-    assert threads.of_distances([far, near]) == {**near, "far": 5.0}
-    assert threads.of_distances([slower, near]) == near
-    assert threads.of_distances([far]) == {**far, "far": 1.0}
+    assert threads.of_distances([far, near]) == {**within, "far": 5.0}
+    assert threads.of_distances([slower, near]) == within
+    assert threads.of_distances([far]) == {"transfer": 125.0, "lock_handoff": 80.0, "far": 1.0}
     moves = iter([25.0, 120.0, 120.0, 121.0])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(refcount_threads, "distance", lambda: next(moves))

@@ -61,6 +61,7 @@ class Exploration(ABC):
             trace = self._happens.trace() if run.end is End.FINISHED else None
         finally:
             run.close()
+        self._disabled = [one for one in self._disabled if not self._is_told_before(*one)]
         self._learn()
         return Told(run, trace, blocked)
 
@@ -116,6 +117,25 @@ class Exploration(ABC):
             if gone >> number & 1 and run.actors[number].kind is not Kind.CPU:
                 masks = self._objects.masks(EVERYTHING)
                 self._disabled.append((place, Event(number, masks, before)))
+
+    def _is_told_before(self, place: int, event: Event) -> bool:
+        """Whether an interrupt that the step at ``place`` kept off was kept off by an earlier one
+        already, and could have come before that as well: it depends on nothing in between.
+        """
+        events, actor = self._happens.events, event.actor
+        if self._happens.actors[actor].kind is not Kind.INTERRUPT:
+            return False
+        taken = next((one for one in events[place + 1 :] if one.actor == actor), None)
+        if taken is None:
+            return False
+        bit, enabled = 1 << actor, True
+        for earlier in reversed(events[:place]):
+            if earlier.actor == actor or earlier.masks.conflict(taken.masks):
+                return False
+            if earlier.enabled & bit and not enabled:
+                return True
+            enabled = bool(earlier.enabled & bit)
+        return False
 
     def _look_ahead(self, run: Run) -> None:
         """The run failed: who had not ended races with the next step that it did not take."""

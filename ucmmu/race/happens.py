@@ -100,7 +100,7 @@ class Happens:
 
     def __init__(self, actors: Sequence[Actor]) -> None:
         self.events: list[Event] = []
-        self._actors = actors
+        self.actors = actors
         self._places = [0] * len(actors)
         self._held: list[list[int]] = [[0] * len(actors)]
         self._unruly = 0
@@ -146,9 +146,9 @@ class Happens:
         """Note what the actor's step takes and frees. What it does both to, in whatever order, is
         not held afterwards, as far as is known.
         """
-        held, cpu = self._held[-1], self._actors[actor].cpu
+        held, cpu = self._held[-1], self.actors[actor].cpu
         if masks.frees:
-            for number, other in enumerate(self._actors):
+            for number, other in enumerate(self.actors):
                 if other.cpu != cpu:
                     self._unruly |= held[number] & masks.frees
         after = [mask & ~masks.frees for mask in held] if masks.frees else [*held]
