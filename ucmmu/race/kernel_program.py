@@ -156,7 +156,7 @@ class KernelProgram(Interleaving):
     def _go_on(self, actor: Actor) -> str:
         """Let a CPU go on, or take its interrupt; the name of the point where that ends."""
         if actor.kind is Kind.INTERRUPT:
-            for field in ("irqs", "nr_calls"):
+            for field in ("irqs", "nr_calls", "queue"):
                 self.kernel.instrument_read(self.kernel.cpus[actor.cpu], field)
             self._interrupt(self.kernel.cpus[actor.cpu])
             return "interrupt"
