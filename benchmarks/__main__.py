@@ -10,6 +10,7 @@ import json
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from subprocess import CalledProcessError
 
 from benchmarks import (
     attach,
@@ -17,6 +18,7 @@ from benchmarks import (
     dontneed,
     endings,
     exact,
+    explorer,
     fault_time,
     multi_cpu,
     programs,
@@ -59,6 +61,8 @@ BENCHMARKS: dict[str, Callable[[], Iterable[Outcome]]] = {
     "program_python": programs.program_python,
     "program_read": reading.program_read,
     "trace_record": trace_record.trace_record,
+    "explorer_again": explorer.explorer_again,
+    "explorer_bound": explorer.explorer_bound,
     "attach_cycle": attach.attach_cycle,
     "attach_runs": attach.attach_runs,
     "attach_two_ends": attach.attach_two_ends,
@@ -73,18 +77,21 @@ def main() -> int:
     told, and the others go on.
     """
     names = _names()
-    return endings.run(lambda: _run(names), f"what was measured is in {RESULTS}")
-
-
-def _run(names: list[str]) -> int:
     results: list[Outcome] = []
+    return endings.run(
+        lambda: _run(names, results),
+        lambda: f"what was measured is in {RESULTS}" if results else "nothing was measured",
+    )
+
+
+def _run(names: list[str], results: list[Outcome]) -> int:
     failed = False
     try:
         for name in names:
             print(f"{name} …", file=sys.stderr)
             try:
                 results += BENCHMARKS[name]()
-            except BenchmarkError as error:
+            except (BenchmarkError, CalledProcessError) as error:
                 print(f"{name}: {error}", file=sys.stderr)
                 failed = True
     finally:

@@ -18,17 +18,17 @@ INTERRUPTED = SIGNALLED + signal.SIGINT
 
 def write_whole(path: Path, text: str) -> None:
     """Replace the file at once; what was there stays if the new one cannot be written (OSError)."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.tmp")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         temporary.write_text(text, encoding="utf-8")
         os.replace(temporary, path)
-    except OSError:
+    except OSError as error:
         temporary.unlink(missing_ok=True)
-        raise
+        raise OSError(error.errno, error.strerror, str(path)) from None
 
 
-def run(main: Callable[[], int], kept: str) -> int:
+def run(main: Callable[[], int], kept: Callable[[], str]) -> int:
     """Call main(): its exit code, or that of what ended it, after a line on stderr. ``kept`` says
     where what was measured is, if it was interrupted.
     """
@@ -37,13 +37,13 @@ def run(main: Callable[[], int], kept: str) -> int:
         sys.stdout.flush()
         return status
     except KeyboardInterrupt:
-        return _say(f"interrupted: {kept}", INTERRUPTED)
+        return _say(f"interrupted: {kept()}", INTERRUPTED)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _say("nobody reads the output any more", ExitCode.NO_OUTPUT)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        return _say(f"cannot write {where}{error.strerror}; {kept}", ExitCode.NO_OUTPUT)
+        return _say(f"cannot write {where}{error.strerror}; {kept()}", ExitCode.NO_OUTPUT)
 
 
 def _say(line: str, status: int) -> int:

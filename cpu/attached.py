@@ -58,7 +58,7 @@ from mmu.memory import Memory
 from mmu.units import PAGE_SIZE, U64
 from mmu.x86 import Access, Geometry, Mmu, Outcome, TlbEntry, Translation, Walk
 from mmu.x86.check import StaleUse
-from mmu.x86.entries import X86_US
+from mmu.x86.entries import X86_ADDR_MASK, X86_US
 from mmu.x86.registers import (
     CR0_PG,
     CR0_WP,
@@ -348,12 +348,20 @@ class Attached(Processor):
         return bool(lib.vcpu_remove_code(self.c, begin.value, end.value))
 
     def restored(self) -> None:
-        """The script has restored a context. One saved before attach() knows of no paging: it comes
-        back with that of attach().
+        """The script has restored a context. One saved before attach() knows of no paging, one of
+        an attachment that is over of tables that are gone: it comes back with that of attach().
         """
-        if self.paging is Paging.OWN and not self.uc.reg_read(UC_X86_REG_CR0) & CR0_PG:
+        if self.paging is Paging.OWN and not self._has_tables():
             self._turn_paging_on()
         self.sync()
+
+    def _has_tables(self) -> bool:
+        """Whether paging is on, with a root table that is there."""
+        if not self.uc.reg_read(UC_X86_REG_CR0) & CR0_PG:
+            return False
+        root = self.uc.reg_read(UC_X86_REG_CR3) & X86_ADDR_MASK
+        ours = self.memory.base <= root < self.memory.base + self.memory.size
+        return ours or any(begin <= root <= end for begin, end, _ in self.uc.mem_regions())
 
     def jumping(self, rip: int) -> None:
         """The script is about to write RIP."""

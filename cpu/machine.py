@@ -73,7 +73,7 @@ class Machine:
     """A machine of ``cpus`` CPUs over ``memory``.
 
     ``policy`` says how empty PTE tables are freed: one of ours, or a subclass of
-    mmu.linux.free_tables.FreeTablesPolicy, which needs the engine "python" (docs/policies.md).
+    mmu.linux.free_tables.FreeTablesPolicy, which has the mm in Python (docs/policies.md).
     ``free_levels`` says whether PMD and PUD tables are as well. ``fidelity`` and ``engine`` say how
     it is modelled, ``geometry`` the TLBs of each CPU; ``seed`` and ``quantum`` give the schedule,
     ``seed`` also all random numbers of the guests. ``count=False`` (fast only) leaves instructions

@@ -356,9 +356,8 @@ class VCpu(Processor):
         self.uc = _new_instance(memory)
         self.cpu = mm.kernel.cpu_of(mmu) if cpu is None and mm is not None else cpu
         """The kernel's CPU that this is, if it runs under one."""
-        self._hook(
-            mm=mm, cpu=self.cpu, ring=self.ring, fast_faults=fast_faults and mmu.engine == "c"
-        )
+        in_c = mmu.engine == "c" and (self.cpu is None or self.cpu.kernel.native)
+        self._hook(mm=mm, cpu=self.cpu, ring=self.ring, fast_faults=fast_faults and in_c)
         self._run = lib.vcpu_run
         if self.cpu is not None and count:
             address = ffi.cast("uintptr_t", ffi.addressof(self.shared, "count"))

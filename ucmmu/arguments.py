@@ -124,18 +124,6 @@ def _policy(text: str) -> str:
     raise argparse.ArgumentTypeError(line)
 
 
-def engine_for(policy: str, asked: str | None) -> str:
-    """The engine of a run under that policy: C if none is asked for, Python for a policy of one's
-    own. Raises Failure (USAGE).
-    """
-    if not is_policy_file(policy):
-        return asked or "c"
-    if asked == "c":
-        line = f"argument --engine: {policy} is in Python, which the engine python alone can run"
-        raise Failure(ExitCode.USAGE, line)
-    return "python"
-
-
 def add_trace(parser: argparse.ArgumentParser, metavar: str, text: str) -> None:
     """Add ``--trace`` and its like; ``metavar`` and ``text`` say where the trace goes."""
     group = parser.add_argument_group("recording")
@@ -172,7 +160,7 @@ def _add_machine(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--engine",
         choices=list(ENGINES),
-        help=f"{choices(ENGINES)} (default: c; python for a policy of your own)",
+        help=f"{choices(ENGINES)} (default: c; with a policy of your own the mm is in Python)",
     )
     group.add_argument(
         "--tlb",
@@ -381,7 +369,7 @@ def run_options(arguments: argparse.Namespace, program: str, args: Sequence[str]
         free_levels=arguments.free_levels,
         fidelity=_fidelity(arguments),
         free_tables=policy,
-        engine=engine_for(policy, arguments.engine),
+        engine=arguments.engine or "c",
         tlb=arguments.tlb,
         check_tlb=arguments.check_tlb,
         ram=arguments.ram,

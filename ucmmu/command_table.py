@@ -10,10 +10,11 @@ from ucmmu.command import Command
 from ucmmu.looking import Number, add_showing
 
 _EXAMPLES = """\
-Shows the life of one PTE table in a recorded run: its frame is allocated, it is installed, each
-reference is taken and dropped (who, in which kernel function, from what to what), each of its
-entries is set and cleared, it is unhooked, flushed, queued for RCU, and free when the grace period
-is over.  The last line says whether the counts are one unbroken chain from 1 to 0.
+Shows the life of one table in a recorded run, a PTE table if --level does not say otherwise: its
+frame is allocated, it is installed, each reference is taken and dropped (who, in which kernel
+function, from what to what), each of its entries is set and cleared, it is unhooked, flushed,
+queued for RCU, and free when the grace period is over.  The last line says whether the counts are
+one unbroken chain from 1 to 0.
 
 ADDRESS is an address that the table maps: a number, or a function of the guest; or the frame of the
 table: pfn=0x123.  If several tables stood there one after the other, --life chooses; the last is
@@ -22,7 +23,9 @@ shown if it does not.
 examples:
   ucmmu run --trace hello.trace hello
   ucmmu table hello.trace main
-  ucmmu table hello.trace --life 1 --json - main"""
+  ucmmu table hello.trace --life 1 --json - main
+  ucmmu run --free-levels pmd --trace upper.trace hello
+  ucmmu table upper.trace --level pmd main"""
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,6 +34,13 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         "address", metavar="ADDRESS", help="a number, a function's name, or pfn=FRAME"
     )
     choosing = parser.add_argument_group("which table")
+    choosing.add_argument(
+        "--level",
+        choices=("pte", "pmd", "pud"),
+        default="pte",
+        help="a table of that level; those above pte tell of all their references where they are"
+        " counted (ucmmu run --free-levels); default: pte",
+    )
     choosing.add_argument("--task", metavar="PID", type=Number, help="in the mm of that task")
     choosing.add_argument(
         "--mm", metavar="PA", type=_address, help="in the mm whose PGD lies at that address"
@@ -56,7 +66,7 @@ def _run(arguments: argparse.Namespace) -> int:
 COMMAND = Command(
     "table",
     "[option...] FILE ADDRESS",
-    "show the life of one PTE table, from its allocation to the grace period",
+    "show the life of one table, from its allocation to the grace period",
     _EXAMPLES,
     _add_arguments,
     _run,

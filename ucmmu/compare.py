@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ucmmu.arguments import engine_for
 from ucmmu.environment import environment_of
 from ucmmu.exit_codes import SIGNALLED, ExitCode, Failure
 from ucmmu.options import (
@@ -108,7 +107,7 @@ def _under(options: RunOptions, policy: str, engine: str | None) -> RunOptions:
         options,
         free_tables=policy,
         free_levels=DEFAULT_LEVELS if policy in NOT_COUNTED else options.free_levels,
-        engine=engine_for(policy, engine),
+        engine=engine or "c",
         trace=_trace_of(options, policy),
     )
 

@@ -245,7 +245,9 @@ def report_of(options: RunOptions, outcome: Outcome) -> dict[str, Any]:
     report["processes"] = report.pop("processes", [])
     report["notes"] = [*report.get("notes", []), *([] if outcome.finished else [UNFINISHED])]
     if is_policy_file(options.free_tables):
-        report["notes"].append("the policy is in Python, so it ran on the Python engine, slowly")
+        report["notes"].append(
+            "the policy is in Python, so the mm ran on the Python engine, slowly"
+        )
     if outcome.ended != "done":
         report["ended"] = outcome.ended
     if outcome.error is not None:

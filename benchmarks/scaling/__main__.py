@@ -34,7 +34,7 @@ def main() -> int:
     results_path = arguments.output / "benchmarks" / "results" / "scaling.json"
     return endings.run(
         lambda: _run(arguments, results_path),
-        f"the parts that ended are in {results_path}",
+        lambda: f"the parts that ended are in {results_path}",
     )
 
 

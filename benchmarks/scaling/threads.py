@@ -9,10 +9,11 @@ from run to run: the one is what the model takes within a cluster, the other bet
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from benchmarks import refcount_threads
+from benchmarks.calm import Spread
 
 OF_TWO = ("transfer", "lock_handoff")
 CLUSTER = 60.0
@@ -20,7 +21,9 @@ CLUSTER = 60.0
 PATIENCE = 150.0
 """How long the CPUs are given to move, s."""
 Distance = dict[str, float]
-"""The parameters OF_TWO."""
+"""The parameters OF_TWO, and their ``spread``, the wider one."""
+
+Row = dict[str, Any]
 
 
 def measure(before: dict[str, Any], quick: bool = False) -> dict[str, Any]:
@@ -30,21 +33,46 @@ def measure(before: dict[str, Any], quick: bool = False) -> dict[str, Any]:
     """
     found = refcount_threads.calibration(quick)
     parameters = {name: each.median for name, each in found.items()}
-    distances = list(before.get("distances", [])) if before.get("core") == core() else []
+    spreads = {name: each.share for name, each in found.items()}
+    before = before if before.get("core") == core() else {}
+    distances = list(before.get("distances", []))
     if "transfer" in found:
-        distances.append({name: parameters[name] for name in OF_TWO})
-        distances = ends(distances)
+        distances = ends([*distances, _distance(found)])
         distances += _others(distances, 0.0 if quick else PATIENCE)
         parameters |= of_distances(distances)
+        spreads |= dict.fromkeys(OF_TWO, ends(distances)[0]["spread"])
     return {
         "core": core(),
         "cpus": refcount_threads.cores(),
         "parameters": parameters,
-        "spreads": {name: each.share for name, each in found.items()},
-        "noisy": [name for name, each in found.items() if each.noisy],
+        "spreads": spreads,
         "distances": ends(distances),
-        "pairs": refcount_threads.pairs(quick),
+        "pairs": both_ways(before.get("pairs", []), refcount_threads.pairs(quick)),
     }
+
+
+def both_ways(before: Sequence[Row], pairs: Sequence[Row]) -> list[Row]:
+    """The rows of this run, and after each of two CPUs the last run's that found them the other
+    distance apart, so that both are there.
+    """
+    rows = []
+    for row in pairs:
+        rows.append(row)
+        key = [row[name] for name in ("pair", "design", "threads", "own_tables")]
+        if row["distance"] is not None:
+            rows += [
+                old
+                for old in before
+                if key == [old[name] for name in ("pair", "design", "threads", "own_tables")]
+                and not old["noisy"]
+                and (old["distance"] < CLUSTER) != (row["distance"] < CLUSTER)
+            ]
+    return rows
+
+
+def _distance(found: Mapping[str, Spread]) -> Distance:
+    medians = {name: found[name].median for name in OF_TWO}
+    return medians | {"spread": max(found[name].share for name in OF_TWO)}
 
 
 def _others(known: Sequence[Distance], patience: float) -> list[Distance]:
@@ -52,8 +80,7 @@ def _others(known: Sequence[Distance], patience: float) -> list[Distance]:
     end = time.monotonic() + patience
     while len(known) < 2 and time.monotonic() < end:
         if (refcount_threads.distance() < CLUSTER) != (known[0]["transfer"] < CLUSTER):
-            found = refcount_threads.calibration(only=OF_TWO)
-            return [{name: each.median for name, each in found.items()}]
+            return [_distance(refcount_threads.calibration(only=OF_TWO))]
         time.sleep(2.0)
     return []
 
@@ -71,7 +98,7 @@ def of_distances(distances: Sequence[Distance]) -> dict[str, float]:
     if only that within one, ``far`` stays what is assumed.
     """
     found = ends(distances)
-    parameters = dict(found[0])
+    parameters = {name: found[0][name] for name in OF_TWO}
     if len(found) == 2:
         parameters["far"] = found[1]["transfer"] / found[0]["transfer"]
     elif found[0]["transfer"] >= CLUSTER:

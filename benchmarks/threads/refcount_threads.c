@@ -26,8 +26,7 @@
 #define BASE ((u64)1 << 30)
 #define LINE 64
 #define TABLES 64  /* more than an L1 cache holds */
-#define SPINS 4096 /* before a core is left to others, which may keep whom this thread waits for \
-		    */
+#define SPINS 4096 /* before a core is left to others: one may keep whom this thread waits for */
 #define noinline __attribute__((noinline))
 
 /* A count in pieces, one for each CPU: percpu_ref while nobody has asked for its sum. */

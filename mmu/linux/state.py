@@ -167,19 +167,18 @@ class Instrument(Protocol):
 class Kernel:
     """What Linux keeps in global variables: memory, CPUs, RCU, how tables are freed, sysctls.
 
-    ``policy`` says when empty PTE tables are freed: one of ours, or a subclass of FreeTablesPolicy,
-    which the Python engine alone can follow; ``free_levels`` whether empty PMD and PUD tables are
-    freed as well. ``engine`` says which twins are called (``native`` is True for "c"). ``ring``
-    takes the events, None records nothing. ``scheduler`` is asked
-    wherever kernel code waits, ``on_point`` hears of each step that another CPU could see (tests
-    switch there). ``now_ns`` tells the virtual time, nanoseconds since the kernel was booted.
-    ``c`` is the ``struct kernel *`` of native/mm that both engines work on. ``lockdep`` has every
-    lock watched (mmu.linux.lockdep), at the cost of a call for each. ``max_map_count``,
-    ``mmap_min_addr`` and ``overcommit_memory`` are the sysctls of those names (vm.*). ``mms`` are
-    the address spaces that have not exited, oldest first; ``all_mms`` is the same, for who does
-    not go through it as the kernel's code.
-    Raises MmuError for an unknown engine, for a policy of one's own on the C engine, and for
-    free_levels with a policy that does not count.
+    ``policy`` says when empty PTE tables are freed: one of ours, or a subclass of FreeTablesPolicy;
+    ``free_levels`` whether empty PMD and PUD tables are freed as well. ``engine`` says which twins
+    are called, those in C for "c" (``native``), but those in Python for a policy in Python: the MMU
+    may be in C all the same. ``ring`` takes the events, None records nothing. ``scheduler`` is
+    asked wherever kernel code waits, ``on_point`` hears of each step that another CPU could see
+    (tests switch there). ``now_ns`` tells the virtual time, nanoseconds since boot. ``c`` is the
+    ``struct kernel *`` of native/mm that both engines work on. ``lockdep`` has every lock watched
+    (mmu.linux.lockdep), at the cost of a call for each. ``max_map_count``, ``mmap_min_addr`` and
+    ``overcommit_memory`` are the sysctls of those names (vm.*). ``mms`` are the address spaces that
+    have not exited, oldest first; ``all_mms`` is the same, for who does not go through it as the
+    kernel's code.
+    Raises MmuError for an unknown engine, and for free_levels with a policy that does not count.
     """
 
     def __init__(
@@ -194,8 +193,6 @@ class Kernel:
     ) -> None:
         if engine not in ENGINES:
             raise MmuError(f"there is no engine {engine!r}: choose one of {', '.join(ENGINES)}")
-        if engine == "c" and not isinstance(policy, FreeTables):
-            raise MmuError(f"{policy.__name__} is in Python: it needs the Python engine")
         label = policy.label if isinstance(policy, FreeTables) else policy.label or policy.__name__
         check_free_levels(label, policy_number(policy), free_levels)
         self.memory = memory
@@ -206,7 +203,7 @@ class Kernel:
         self.policy_memory_max = 0
         """Bytes that it kept at most (FreeTablesPolicy.memory_kept())."""
         self.engine = engine
-        self.native = engine == "c"
+        self.native = engine == "c" and isinstance(policy, FreeTables)
         self.ring = ring
         self.max_map_count = DEFAULT_MAX_MAP_COUNT
         self.mmap_min_addr = DEFAULT_MMAP_MIN_ADDR

@@ -226,6 +226,18 @@ def test_a_context_is_restored_between_thousands_of_runs(fidelity: str) -> None:
         assert m.instructions == 2 * 1000 * 5
 
 
+def test_a_context_of_an_attachment_that_is_over() -> None:
+    """Its tables are gone: the next attachment restores it with its own."""
+    uc = new_instance()
+    begin, until = load(uc, "inc rax; nop")
+    with cpu.attach(uc, identity=True, ram=1 << 20, base=1 << 37):
+        saved = uc.context_save()
+    with cpu.attach(uc, identity=True, ram=1 << 20, base=1 << 36):
+        uc.context_restore(saved)
+        uc.emu_start(begin, until)
+        assert get(uc, "rax") == 1
+
+
 @pytest.mark.parametrize("fidelity", FIDELITIES)
 @pytest.mark.parametrize(
     ("source", "kind", "errno", "address", "code"),

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmu._native import lib
@@ -21,6 +21,7 @@ from mmu.linux.policy import FreeTables
 from mmu.linux.uaccess import raw_copy_from_user, raw_copy_to_user
 from mmu.units import PAGE_SIZE
 from tests.linux.world import BASE, MAP_ANON, MAP_FIXED, World, assert_same, both
+from ucmmu.policy_file import load_policy
 
 SPAN = 3 * 512  # pages: three PTE tables
 ADVICE = [
@@ -157,6 +158,24 @@ def test_random_operations(policy: FreeTables, operations: list[tuple[str, int, 
         world.mm.exit_mmap()
         world.quiesce()
     assert_same(c, python)
+
+
+@pytest.mark.parametrize("policy", ["deferring.py:Impatient", "percpu_ref.py:PerCpuRef"])
+@settings(max_examples=8 if settings().max_examples < 1000 else settings().max_examples)
+@given(operations=st.lists(operation, max_size=12))
+def test_a_policy_of_ones_own(policy: str, operations: list[tuple[str, int, Any]]) -> None:
+    """The MMU in C under a mm in Python, and all in Python."""
+    c, python = both(load_policy(f"docs/policies/{policy}"))
+    for what, page, argument in [("map", 0, SPAN), *operations]:
+        assert perform(c, what, page, argument) == perform(python, what, page, argument), what
+        for world in (c, python):
+            assert world.mm.kernel.task_work is not None
+            world.mm.kernel.task_work()
+    for _ in range(2):
+        assert_same(c, python)
+        for world in (c, python):
+            world.mm.exit_mmap()
+            world.quiesce()
 
 
 FAULTS = {

@@ -6,6 +6,7 @@ event ring.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 from mmu._native import ffi
@@ -14,7 +15,7 @@ from mmu.linux import engine
 from mmu.linux.filemap import AddressSpace, MappedFile
 from mmu.linux.pgtable import PMD_SIZE
 from mmu.linux.policy import FreeLevels, FreeTables
-from mmu.linux.state import OVERCOMMIT_ALWAYS
+from mmu.linux.state import OVERCOMMIT_ALWAYS, TablePolicy
 from mmu.memory import Memory
 from mmu.units import PAGE_SIZE
 from mmu.x86 import Access
@@ -36,7 +37,7 @@ class World:
     """An mm of one engine and one policy, with all it stands on; ``ring`` records every event."""
 
     engine: str = "c"
-    policy: FreeTables = FreeTables.REFCOUNT
+    policy: FreeTables | type[TablePolicy] = FreeTables.REFCOUNT
     ram: int = 64 << 20
     exact: bool = True
     free_levels: FreeLevels = FreeLevels.PTE
@@ -54,7 +55,8 @@ class World:
         self.mmu = Mmu(
             self.memory, geometry="tiny", engine=self.engine, exact=self.exact, ring=self.ring
         )
-        machine = MachineOptions(self.engine, self.policy.label, free_levels=self.free_levels.label)
+        policy = self.policy.label if isinstance(self.policy, FreeTables) else self.policy
+        machine = MachineOptions(self.engine, policy, free_levels=self.free_levels.label)
         self.mm = load_mm(machine, self.mmu, self.ring)
         self.mm.kernel.overcommit_memory = OVERCOMMIT_ALWAYS
         self.ring.enable()
@@ -121,13 +123,23 @@ class World:
         assert self.counter("pte_tables_allocated") == self.counter("pte_tables_freed")
 
 
-def both(policy: FreeTables = FreeTables.REFCOUNT, **kwargs: Any) -> tuple[World, World]:
+def both(
+    policy: FreeTables | type[TablePolicy] = FreeTables.REFCOUNT, **kwargs: Any
+) -> tuple[World, World]:
     """The same world twice: on the C engine, on the Python engine."""
     return World("c", policy, **kwargs), World("python", policy, **kwargs)
 
 
+@cache
+def _points(kind: Any) -> bool:
+    """Whether there is a pointer in a type."""
+    if kind.kind == "struct":
+        return any(_points(member.type) for _, member in kind.fields)
+    return bool(kind.kind == "pointer" or (kind.kind == "array" and _points(kind.item)))
+
+
 def plain(struct: Any) -> Any:
-    """A struct's members as plain values, pointers left out."""
+    """A struct's members as plain values, pointers left out; of an array without any, its bytes."""
     kind = ffi.typeof(struct)
     if kind.kind == "pointer":
         return plain(struct[0])
@@ -141,6 +153,8 @@ def plain(struct: Any) -> Any:
             name: plain(value) if isinstance(value, ffi.CData) else value
             for name, value in members.items()
         }
+    if not _points(kind):
+        return bytes(ffi.buffer(struct))
     return [plain(item) if isinstance(item, ffi.CData) else item for item in struct]
 
 

@@ -19,13 +19,15 @@ class Mine(FreeTablesPolicy):
     """refcount by another name."""
 
 
+@pytest.mark.parametrize("engine", ["c", "python"])
 @pytest.mark.parametrize("policy", [Mine, DEFERRING])
-def test_an_mm_under_it(policy: object) -> None:
-    """The kernel is the Python engine's, its policy is that one; the test's name has it."""
-    made = machines({"policy": ["never", policy], "engine": "python"}, PAIRS, has_policy=True)
+def test_an_mm_under_it(policy: object, engine: str) -> None:
+    """The mm is in Python, whichever the engine of the MMU; the test's name has the policy."""
+    made = machines({"policy": ["never", policy], "engine": engine}, PAIRS, has_policy=True)
     label = policy.__name__ if isinstance(policy, type) else policy
-    assert ids(made) == ["python-never", f"python-{label}"]
+    assert ids(made) == [f"{engine}-never", f"{engine}-{label}"]
     mm = make_mm(made[1])
+    assert (mm.native, mm.kernel.this_cpu.mmu.native) == (False, engine == "c")
     assert mm.kernel.policy_name == (label if policy is DEFERRING else "Mine")
     assert isinstance(mm.kernel.free_tables, FreeTablesPolicy)
 
@@ -33,14 +35,13 @@ def test_an_mm_under_it(policy: object) -> None:
 @pytest.mark.parametrize(
     ("policy", "engine", "said"),
     [
-        (Mine, "c", "policy Mine is in Python: it needs engine='python'"),
         (int, "python", "policy int is no subclass of FreeTablesPolicy"),
         ("nothing.py:Mine", "python", "--free-tables nothing.py: no such file"),
         ("refcnt", "python", "no policy 'refcnt'"),
     ],
 )
 def test_what_cannot_be(policy: object, engine: str, said: str) -> None:
-    """Another engine, another class, no file, no such name."""
+    """Another class, no file, no such name."""
     with pytest.raises(WrongOption) as caught:
         machines({"policy": policy, "engine": engine}, PAIRS, has_policy=True)
     assert str(caught.value).startswith(said)

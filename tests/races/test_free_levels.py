@@ -9,17 +9,22 @@ which upper tables are looked up, counted, freed and flushed: so at each gap of 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
 from mmu.linux.policy import FreeLevels, FreeTables
+from tests.races.counted_variants import VARIANTS as COUNTED_VARIANTS
 from tests.races.level_variants import VARIANTS
+from ucmmu.race.campaign import Search, run
 from ucmmu.race.interleaving import Interleaving, Step, explore
 from ucmmu.race.scenario import Scenario
 from ucmmu.race.scenarios.levels import SCENARIOS
+from ucmmu.race.setting import Setting
 from ucmmu.race.variant import Variant
 from ucmmu.race.world import RaceWorld
 
+COUNTED_FILE = Path(__file__).with_name("counted_variants.py")
 BY_NAME = {scenario.name: scenario for scenario in SCENARIOS}
 GAPS = [
     *("pmd_tryget", "pmd_alloc", "pud_alloc", "pmd_install", "pmd_put", "pmd_cleared"),
@@ -39,7 +44,7 @@ QUICK = [
 def every_order(scenario: Scenario, policy: FreeTables, *, preemptions: int = 1) -> int:
     """Run it in each; returns how many there were."""
 
-    def run(schedule: Sequence[Step]) -> Interleaving:
+    def in_order(schedule: Sequence[Step]) -> Interleaving:
         world = RaceWorld(
             policy,
             scenario.cpus,
@@ -53,7 +58,7 @@ def every_order(scenario: Scenario, policy: FreeTables, *, preemptions: int = 1)
         world.settle()
         return race
 
-    return explore(run, preemptions=preemptions)
+    return explore(in_order, preemptions=preemptions)
 
 
 @pytest.mark.parametrize("name", [f"pud-{name}" for name in QUICK])
@@ -79,6 +84,19 @@ def test_the_variant_fails(variant: type[Variant]) -> None:
     scenario = BY_NAME[variant.scenarios[0]]
     with variant.applied(FreeTables.REFCOUNT), pytest.raises(Exception, match=variant.seen):
         every_order(scenario, FreeTables.REFCOUNT, preemptions=2)
+
+
+@pytest.mark.parametrize("name", COUNTED_VARIANTS)
+def test_the_invariants_tell_the_variant(name: str) -> None:
+    """By the check that it is for, in one step."""
+    variant = COUNTED_VARIANTS[name]
+    points = ("count_read",) if name == "LostIncrement" else ()
+    spec = f"{COUNTED_FILE}:{name}"
+    setting = Setting(variant.scenarios[0], "refcount", "sc", spec, points=points)
+    result = run(setting, Search(1, 60))
+    assert result.failure is not None, result.verdict
+    assert result.failure.kind == "RaceViolation", result.failure.text
+    assert result.failure.text.startswith(variant.seen), result.failure.text
 
 
 def test_every_level_has_its_scenarios() -> None:

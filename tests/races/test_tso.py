@@ -192,3 +192,40 @@ def test_an_interrupt_finds_the_buffer_empty() -> None:
     finally:
         program.close()
     assert program.results[0] == 1
+
+
+def test_a_handler_of_an_interrupt_is_left_midway() -> None:
+    """With ``fine`` other CPUs go on between two accesses of the handler, as in any code; the CPU
+    goes on with it, and then where it was interrupted.
+    """
+    world, x, y = _world()
+    told: list[str] = []
+
+    def handler(_: object) -> None:
+        world.memory.write_u64(x, 1)
+        told.append("first")
+        world.memory.write_u64(y, 1)
+        told.append("second")
+
+    def interrupted() -> str:
+        world.kernel.point("here")
+        return ", ".join(told)
+
+    acts = {0: lambda: smp_call_function(world.kernel, handler), 1: interrupted}
+    program = KernelProgram(world, acts, fine=True)
+    cpu, interrupt = Actor(1), Actor(1, Kind.INTERRUPT)
+    try:
+        while program._actors[1].at != "here":
+            program.step(cpu)
+        while interrupt not in program.enabled():
+            program.step(Actor(0))
+        assert program.step(interrupt).label == "interrupt_handler"
+        assert interrupt not in program.enabled()
+        while "first" not in told:
+            program.step(cpu)
+        assert told == ["first"] and program._actors[1].handling
+        while not program.finished():
+            program.step(next(iter(program.enabled())))
+    finally:
+        program.close()
+    assert program.results[1] == "first, second"

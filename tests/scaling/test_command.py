@@ -88,7 +88,7 @@ def test_a_full_disk_is_one_line_and_leaves_the_last_results(monkeypatch, tmp_pa
     status = run(monkeypatch, "--only", "threads", "--output", str(tmp_path))
     assert status == ExitCode.NO_OUTPUT
     last = capsys.readouterr().err.splitlines()[-1]
-    assert last.startswith("cannot write ") and "No space left on device; the parts" in last
+    assert last.startswith(f"cannot write {results}: No space left on device; the parts that")
     assert [path.name for path in results.parent.iterdir()] == ["scaling.json"]
     assert results.read_text() == "{}"
 

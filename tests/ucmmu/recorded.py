@@ -14,7 +14,7 @@ from cpu.machine import Machine
 from cpu.recorder import Recorder
 from cpu.vcpu import Fidelity
 from mmu.events import EVENTS
-from mmu.linux.policy import FreeTables
+from mmu.linux.policy import FreeLevels, FreeTables
 from mmu.memory import Memory
 from mmu.trace.reader import TraceFile
 from mmu.trace.where import Where
@@ -85,6 +85,7 @@ def record(
     cpus: int = 1,
     seed: int = 0,
     geometry: str = "skylake",
+    free_levels: FreeLevels = FreeLevels.PTE,
 ) -> Path:
     """Run a guest of ours, its output to nowhere, and write its trace."""
     memory = Memory(1 << 30)
@@ -99,6 +100,7 @@ def record(
             memory,
             cpus=cpus,
             policy=FreeTables.from_label(policy),
+            free_levels=free_levels,
             fidelity=Fidelity.TRACE,
             geometry=geometry,
             seed=seed,

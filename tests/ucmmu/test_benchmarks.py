@@ -6,6 +6,7 @@ take turns.
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -76,12 +77,17 @@ def test_one_that_cannot_be_made_is_told_and_the_others_go_on(tmp_path, monkeypa
         raise BenchmarkError("no such thing here")
         yield
 
-    monkeypatch.setattr(
-        command, "BENCHMARKS", {"bad": fails, "good": lambda: [result(1, 2, "<= 1")]}
-    )
-    monkeypatch.setattr("sys.argv", ["benchmarks", "bad", "good"])
+    def dies():
+        raise subprocess.CalledProcessError(70, "ucmmu")
+        yield
+
+    benchmarks = {"bad": fails, "dies": dies, "good": lambda: [result(1, 2, "<= 1")]}
+    monkeypatch.setattr(command, "BENCHMARKS", benchmarks)
+    monkeypatch.setattr("sys.argv", ["benchmarks", *benchmarks])
     assert command.main() == 1
-    assert "bad: no such thing here" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "bad: no such thing here" in told
+    assert "dies: Command 'ucmmu' returned non-zero exit status 70." in told
     (line,) = (tmp_path / "latest.jsonl").read_text().splitlines()
     assert json.loads(line)["ratio"] == 0.5
 
@@ -101,6 +107,9 @@ def test_what_was_measured_before_an_interrupt_is_kept(tmp_path, monkeypatch, ca
     assert (tmp_path / "latest.jsonl").read_text().count("\n") == 1
     kept = f"what was measured is in {tmp_path / 'latest.jsonl'}"
     assert capsys.readouterr().err.splitlines()[-1] == f"interrupted: {kept}"
+    monkeypatch.setattr("sys.argv", ["benchmarks", "long"])
+    assert command.main() == 130
+    assert capsys.readouterr().err.splitlines()[-1] == "interrupted: nothing was measured"
 
 
 def test_without_valgrind_one_line_says_so(monkeypatch, capsys):

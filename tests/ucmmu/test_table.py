@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from mmu.linux.policy import FreeLevels
 from mmu.trace.reader import TraceFile
 from mmu.trace.where import Where
 from tests.ucmmu.recorded import Script, record
@@ -202,3 +203,94 @@ def test_a_pmd_table_is_no_pte_table(script: Script, capfd: pytest.CaptureFixtur
     live(script)
     assert main(["table", str(script.close()), f"pfn={frame:#x}"]) == ExitCode.USAGE
     assert f"frame {frame:#x} was never a PTE table" in capfd.readouterr().err
+
+
+PUD_PA, PMD_FRAME = 0x41440, PMD_PA >> 12
+
+
+def upper(script: Script) -> None:
+    """The life of a PMD table: it gets a PTE table as its entry, and goes with it."""
+    gib = VA & -(1 << 30)
+    script.emit("mm_page_alloc", pfn=PMD_FRAME)
+    script.emit("set_pud", address=gib, new=PMD_FRAME << 12 | LINK, entry_pa=PUD_PA)
+    script.emit("pmd_alloc", address=gib, pfn=PMD_FRAME, mm=PGD, pud_pa=PUD_PA)
+    script.emit("set_pmd", address=VA, new=PFN << 12 | LINK, entry_pa=PMD_PA)
+    script.emit("pte_alloc", address=VA, pfn=PFN, mm=PGD, pmd_pa=PMD_PA)
+    script.emit("pmd_get", pfn=PMD_FRAME, old=1, count=2, holder=ENTRIES)
+    script.emit("pmd_put", pfn=PMD_FRAME, old=2, count=1, holder=VISITOR)
+    script.emit("set_pmd", address=VA, old=PFN << 12 | LINK, entry_pa=PMD_PA)
+    script.emit("pmd_put", pfn=PMD_FRAME, old=1, count=0, holder=ENTRIES)
+    script.emit("set_pud", address=gib, old=PMD_FRAME << 12 | LINK, entry_pa=PUD_PA)
+    script.emit("pmd_free", address=gib, pfn=PMD_FRAME, mm=PGD, pud_pa=PUD_PA)
+    script.emit("flush_tlb_mm_range", start=VA, end=VA + 4096, freed_tables=1, mm=PGD)
+    script.emit("rcu_callback", pfn=PMD_FRAME, qlen=1)
+    script.emit("rcu_invoke_callback", pfn=PMD_FRAME)
+    script.emit("mm_page_free", pfn=PMD_FRAME)
+
+
+def test_the_life_of_a_pmd_table(script: Script, capfd: pytest.CaptureFixture[str]) -> None:
+    """Its entries are PTE tables; an address anywhere in its 1 GiB names it, as its frame does."""
+    upper(script)
+    trace = script.close()
+    report = told(trace, "--level", "pmd", hex(VA + (3 << 21)))
+    assert (report["level"], report["pfn"]) == ("PMD", PMD_FRAME)
+    assert [one["kind"] for one in report["events"]] == [
+        *("mm_page_alloc", "set_pud", "pmd_alloc", "set_pmd", "pmd_get", "pmd_put", "set_pmd"),
+        *("pmd_put", "set_pud", "pmd_free", "flush_tlb_mm_range", "rcu_callback"),
+        *("rcu_invoke_callback", "mm_page_free"),
+    ]
+    check = report["check"]
+    assert (check["first"], check["last"], check["breaks"]) == (1, 0, [])
+    assert check["unhooked"] and check["freed"]
+    text = capfd.readouterr().out
+    assert text.startswith(f"PMD table in frame {PMD_FRAME:#x}, for {VA & -(1 << 30):#x} of one-7")
+    assert "the PUD entry of" in text and "-> table 0x43000" in text
+    assert told(trace, "--level", "pmd", f"pfn={PMD_FRAME}")["events"] == report["events"]
+
+
+def test_a_pmd_table_that_is_not_counted(script: Script, capfd: pytest.CaptureFixture[str]) -> None:
+    """The stores to entries are told, and that no count is."""
+    gib = VA & -(1 << 30)
+    script.emit("mm_page_alloc", pfn=PMD_FRAME)
+    script.emit("set_pud", address=gib, new=PMD_FRAME << 12 | LINK, entry_pa=PUD_PA)
+    live(script)
+    report = told(script.close(), "--level", "pmd", hex(VA))
+    kinds = [one["kind"] for one in report["events"]]
+    assert kinds == ["mm_page_alloc", "set_pud", "set_pmd", "set_pmd"]
+    assert "no count is told: PMD tables are counted with --free-levels" in capfd.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--level", "pud", hex(VA)], f"no PUD table was ever installed for {VA:#x}"),
+        ([f"pfn={PMD_FRAME:#x}"], "was never a PTE table: --level pmd shows it as one"),
+        (["--level", "pmd", f"pfn={PFN:#x}"], f"frame {PFN:#x} was never a PMD table"),
+    ],
+)
+def test_a_table_of_another_level(
+    script: Script, words: list[str], says: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    upper(script)
+    assert main(["table", str(script.close()), *words]) == ExitCode.USAGE
+    error = capfd.readouterr().err
+    assert says in error
+    assert error.count("\n") == 1
+
+
+def test_every_upper_table_of_a_guest(tmp_path: Path) -> None:
+    """Each that is counted is told from its allocation to its end, its counts in one chain."""
+    path = record(tmp_path / "upper.trace", "hello", free_levels=FreeLevels.PUD)
+    trace = TraceFile(str(path))
+    for level in ("pmd", "pud"):
+        tables = {
+            (one.event["address"], one.event["mm"])
+            for one in trace.events(Where(events=frozenset((f"{level}_alloc",))))
+        }
+        assert tables
+        for address, mm in tables:
+            words = ("--level", level, "--mm", hex(mm), hex(address))
+            check = told(path, *words)["check"]
+            assert (check["first"], check["last"], check["breaks"]) == (1, 0, [])
+            assert check["unhooked"]
+            assert check["freed"]

@@ -541,6 +541,12 @@ class Watch:
         """Who checks the step looks at that: what is found hangs on it."""
         self._reads.add(what)
 
+    def handler(self, cpu: int, *, changes: bool) -> None:
+        """The step of that CPU begins or ends in the handler of an interrupt: what it does next
+        hangs on it.
+        """
+        (self._writes if changes else self._reads).add(("handler", cpu))
+
     def everything(self) -> None:
         """See MemoryWatch."""
         self._everything = True

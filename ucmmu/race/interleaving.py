@@ -54,6 +54,8 @@ class _Actor:
     ready: Callable[[], bool] | None = None
     what: str = ""
     ended: bool = False
+    handling: bool = False
+    """It is in the handler of an interrupt, midway."""
 
     def can_run(self) -> bool:
         return not self.ended and (self.ready is None or self.ready())
@@ -187,7 +189,18 @@ class Interleaving:
         actor = self._current
         assert actor is not None
         actor.at = at
-        self._hub.switch()
+        while self._hub.switch() == _INTERRUPT:
+            self._interrupt_handler(actor)
+
+    def _interrupt_handler(self, actor: _Actor) -> None:
+        """Take an interrupt where the CPU stands: its handler may be left midway, as any code."""
+        before = actor.at, actor.ready, actor.what
+        actor.ready, actor.handling = None, True
+        try:
+            actor.cpu.interrupt()
+        finally:
+            actor.handling = False
+            actor.at, actor.ready, actor.what = before
 
     def _point(self, name: str) -> None:
         if self._over or self._current is None or getcurrent() is not self._current.greenlet:

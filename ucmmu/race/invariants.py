@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What must be so after each step of a race, whatever the order.
 
-For each PTE table in a PMD, from its installation to its removal::
+For each counted table in an entry, from its installation to its removal; PTE tables, and PMD and
+PUD tables where those are counted (``free_levels``)::
 
     count = visitors + entries - uncounted + kept
 
@@ -20,6 +21,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterator
 from enum import Enum
+from functools import partial
 from types import FrameType, FunctionType
 from typing import TYPE_CHECKING, Final
 
@@ -27,13 +29,14 @@ from mmu._native import lib
 from mmu.events import EVENT_ID, EventRing
 from mmu.linux.policies import policy_of
 from mmu.linux.state import MmStruct
-from mmu.linux.tables import check_tables
 from mmu.units import PAGE_SHIFT, PAGE_SIZE
 from ucmmu.race.access import Watch, describe
 
 if TYPE_CHECKING:
     from ucmmu.race.program import StepAccess
 
+_NAMES: Final = ("pte", "pmd", "pud")  # of levels, from 1 on, in events
+_REFERENCES: Final = ("get", "put")
 _VISITOR: Final = 0  # whose the references of an event are
 _POLICY: Final = 2
 _SAME_STATE: Final = 32  # times that a CPU may come to one point and find nothing new
@@ -66,13 +69,15 @@ class RaceViolation(AssertionError):
 
 
 class _Table:
-    """What is known of one table: references of visitors and what is not counted yet, by CPU, and
-    those that the policy keeps.
+    """What is known of one table of a level: references of visitors and what is not counted yet, by
+    CPU, and those that the policy keeps.
     """
 
-    __slots__ = ("kept", "uncounted", "visitors")
+    __slots__ = ("kept", "level", "name", "uncounted", "visitors")
 
-    def __init__(self) -> None:
+    def __init__(self, level: int = 1) -> None:
+        self.level = level
+        self.name = ("table", "PMD table", "PUD table")[level - 1]
         self.kept = 0
         self.visitors: Counter[int] = Counter()
         self.uncounted: Counter[int] = Counter()
@@ -130,15 +135,17 @@ class Invariants:
         self.counted = self.policy.counts
         self.tables: dict[int, _Table] = {}
         self._gone: set[int] = set()
-        self._before: dict[int, int] = {}  # the table that stood in a PMD entry last
+        self._before: dict[int, int] = {}  # the table that stood in an entry last
         self._touched: set[int] = set()
         self._visits: defaultdict[int, Counter[Hashable]] = defaultdict(Counter)
-        self._hears = {
-            EVENT_ID["pte_get"]: self._pte_get,
-            EVENT_ID["pte_put"]: self._pte_put,
-            EVENT_ID["set_pte"]: self._set_pte,
-            EVENT_ID["pte_alloc"]: self._pte_alloc,
-            EVENT_ID["pte_free"]: self._pte_free,
+        self._hears: dict[int, Callable[[int, int, int, int], None]] = {
+            **{EVENT_ID[f"{name}_{what}"]: self._refer for name in _NAMES for what in _REFERENCES},
+            **{EVENT_ID[f"set_{name}"]: self._set_entry for name in _NAMES},
+            **{
+                EVENT_ID[f"{name}_alloc"]: partial(self._table_alloc, level)
+                for level, name in enumerate(_NAMES, 1)
+            },
+            **{EVENT_ID[f"{name}_free"]: self._table_free for name in _NAMES},
         }
         for mm in kernel.all_mms:
             self._meet(mm)
@@ -152,16 +159,25 @@ class Invariants:
         self.watch.on_freed = None
 
     def _meet(self, mm: MmStruct) -> None:
-        """Find the tables of an mm that is at rest."""
-        for address in check_tables(mm, references=True).references if self.counted else ():
-            self.tables[self._table_of(mm, address)] = _Table()
+        """Find the counted tables of an mm that is at rest."""
+        if not self.counted:
+            return
+        tables = [int(mm.c.pgd) >> PAGE_SHIFT]
+        for level in (3, 2, 1):
+            tables = [below for table in tables for below in self._tables_below(table)]
+            if self._is_counted(level):
+                self.tables.update((table, _Table(level)) for table in tables)
 
-    def _table_of(self, mm: MmStruct, address: int) -> int:
-        table = int(mm.c.pgd)
-        for level in (4, 3, 2):
-            entry = self.memory.raw_load(table + (address >> 12 + 9 * (level - 1) & 511) * 8)
-            table = entry & 0x000F_FFFF_FFFF_F000
-        return table >> PAGE_SHIFT
+    def _tables_below(self, table: int) -> list[int]:
+        start = table << PAGE_SHIFT
+        return [
+            (entry & lib.X86_ADDR_MASK) >> PAGE_SHIFT
+            for entry in self.memory.words[start >> 3 : start + PAGE_SIZE >> 3].tolist()
+            if entry & lib.X86_P and not entry & lib.X86_PS
+        ]
+
+    def _is_counted(self, level: int) -> bool:
+        return self.counted and (level == 1 or self.kernel.free_levels.number >= level)
 
     # What the kernel says it does.
 
@@ -170,17 +186,11 @@ class Invariants:
         if hears is not None:
             hears(a, b, c, d)
 
-    def _pte_get(self, table: int, old: int, new: int, holder: int) -> None:
-        self._refer(table, new - old, holder)
-
-    def _pte_put(self, table: int, old: int, new: int, holder: int) -> None:
-        self._refer(table, new - old, holder)
-
-    def _refer(self, table: int, nr: int, holder: int) -> None:
+    def _refer(self, table: int, old: int, new: int, holder: int) -> None:
         found = self.tables.get(table)
         if found is None:
             return
-        cpu = self.watch.this_cpu()
+        cpu, nr = self.watch.this_cpu(), new - old
         self._touched.add(table)
         if holder == _VISITOR:
             found.visitors[cpu] += nr
@@ -189,18 +199,18 @@ class Invariants:
         else:
             found.uncounted[cpu] -= nr
 
-    def _set_pte(self, _addr: int, old: int, new: int, pte: int) -> None:
-        table = pte >> PAGE_SHIFT
+    def _set_entry(self, _addr: int, old: int, new: int, entry: int) -> None:
+        table = entry >> PAGE_SHIFT
         found = self.tables.get(table)
         if found is not None and bool(old) != bool(new):
             found.uncounted[self.watch.this_cpu()] += 1 if new else -1
             self._touched.add(table)
 
-    def _pte_alloc(self, addr: int, table: int, _pgd: int, pmd: int) -> None:
-        if self.counted and pmd in self._before:
-            self._check_old_ways(addr, self._before.pop(pmd))
+    def _table_alloc(self, level: int, addr: int, table: int, _pgd: int, entry: int) -> None:
+        if self.counted and entry in self._before:
+            self._check_old_ways(addr, self._before.pop(entry))
         self._before = {place: old for place, old in self._before.items() if old != table}
-        found = self.tables[table] = _Table()
+        found = self.tables[table] = _Table(level)
         self._gone.discard(table)
         if self.counted:
             found.visitors[self.watch.this_cpu()] = 1
@@ -220,11 +230,12 @@ class Invariants:
                     text = f"CPU {cpu.id}, to the old table of {addr:#x}, frame {old:#x}"
                     raise RaceViolation(Reason.OLD_WAYS, text)
 
-    def _pte_free(self, addr: int, table: int, _pgd: int, pmd: int) -> None:
-        self._before[pmd] = table
-        if self.tables.pop(table, None) is None and self.counted:
+    def _table_free(self, addr: int, table: int, _pgd: int, entry: int) -> None:
+        self._before[entry] = table
+        found = self.tables.pop(table, None)
+        if found is None and self.counted:
             raise RaceViolation(Reason.FREED_TWICE, f"frame {table:#x}, of {addr:#x}")
-        entries, count = self._entries(table), self._count(table)
+        entries, count = self._entries(table), self._count(table, found)
         if entries or (count and self.counted):
             what = f"frame {table:#x}, of {addr:#x}: {entries} entries, a count of {count}"
             raise RaceViolation(Reason.FREED_IN_USE, what)
@@ -242,12 +253,12 @@ class Invariants:
             value = value if waiting is None else waiting
         return value
 
-    def _count(self, table: int) -> int:
-        """All references, the policy's own among them."""
+    def _count(self, table: int, found: _Table | None) -> int:
+        """All references, the policy's own among them, which counts PTE tables alone."""
         what = ("page", table, "pte_refcount")
-        memory = self.memory.raw_load(what)
-        policy = self.policy
-        known = policy.references(table) + policy.kept(table)
+        known = memory = self.memory.raw_load(what)
+        if found is None or found.level == 1:
+            known = self.policy.references(table) + self.policy.kept(table)
         return known + self._stored(what, memory) - memory
 
     def _entries(self, table: int) -> int:
@@ -288,17 +299,18 @@ class Invariants:
     def _check_count(self, table: int) -> None:
         found = self.tables[table]
         visitors, uncounted = found.visitors.total(), found.uncounted.total()
-        entries, count = self._entries(table), self._count(table)
+        entries, count = self._entries(table), self._count(table, found)
+        what = f"the {found.name} in frame {table:#x}"
         if count != visitors + entries - uncounted + found.kept:
             raise RaceViolation(
                 Reason.COUNT,
-                f"the table in frame {table:#x} counts {count}; it has {entries} entries,"
+                f"{what} counts {count}; it has {entries} entries,"
                 f" {uncounted} of them not counted yet, and {visitors} visitors"
                 + (f"; the policy keeps {found.kept}" if found.kept else ""),
             )
         for cpu, nr in found.uncounted.items():
             if nr > 0 and found.visitors[cpu] < 1:
-                text = f"{nr} of the table in frame {table:#x}, by CPU {cpu}"
+                text = f"{nr} of {what}, by CPU {cpu}"
                 raise RaceViolation(Reason.UNCOUNTED, text)
 
     def _check_translations(self) -> None:
@@ -327,5 +339,5 @@ class Invariants:
         for table, found in self.tables.items():
             left = found.visitors[cpu] - found.uncounted[cpu]
             if left:
-                text = f"CPU {cpu} holds {left} of the table in frame {table:#x}"
+                text = f"CPU {cpu} holds {left} of the {found.name} in frame {table:#x}"
                 raise RaceViolation(Reason.LEFT, text)

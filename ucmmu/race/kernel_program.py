@@ -158,16 +158,36 @@ class KernelProgram(Interleaving):
         if actor.kind is Kind.INTERRUPT:
             for field in ("irqs", "nr_calls", "queue"):
                 self.kernel.instrument_read(self.kernel.cpus[actor.cpu], field)
-            self._interrupt(self.kernel.cpus[actor.cpu])
-            return "interrupt"
+            return self._take_interrupt(actor.cpu)
         acting = self._actors[actor.cpu]
         acting.ready = None
         self._current = acting
         self.kernel.this_cpu = acting.cpu
         self.world.resumed(actor.cpu)
+        handling = acting.handling
         acting.greenlet.switch()
         self._current = None
+        if self.watch is not None:
+            self.watch.handler(actor.cpu, changes=acting.handling != handling)
         return acting.at
+
+    def _take_interrupt(self, number: int) -> str:
+        """A CPU that has begun and not ended may be left midway in the handler; another takes the
+        interrupt in one step.
+        """
+        acting, cpu = self._actors.get(number), self.kernel.cpus[number]
+        if acting is None or acting.ended or not acting.greenlet:
+            self._interrupt(cpu)
+            return "interrupt"
+        self._kicked.discard(number)
+        if self.watch is not None:
+            self.watch.drain(number)
+        self._current, self.kernel.this_cpu = acting, cpu
+        acting.greenlet.switch("interrupt")
+        self._current = None
+        if self.watch is not None and acting.handling:
+            self.watch.handler(number, changes=True)
+        return acting.at if acting.handling else "interrupt"
 
     def _point(self, name: str) -> None:
         if self._current is not None and self.watch is not None:

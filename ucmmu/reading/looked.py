@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from mmu.trace.counts import allocated
+from mmu.trace.lives import LEVELS
 from mmu.trace.tables import rebuild
 from mmu.trace.where import Where
 from mmu.units import PAGE_SHIFT
@@ -67,13 +68,14 @@ def table(arguments: argparse.Namespace) -> int:
             _refuse_a_pipe(arguments.target)
             tell_of_gaps(trace)
             history = History(trace)
+            level = LEVELS[arguments.level]
             kind, equals, frame = arguments.address.partition("=")
             if equals and kind == "pfn":
-                found = stays_of_frame(trace, _frame(frame))
+                found = stays_of_frame(trace, _frame(frame), level)
             else:
                 when = Moment(trace.nr_events, None)
                 found = _stays(arguments, trace, history, when)
-            report = table_report(trace, history, choose(found, arguments.life))
+            report = table_report(trace, history, choose(found, arguments.life, level))
         return _show(arguments, output, report, table_text(report, paint=_paint(arguments)))
 
 
@@ -84,7 +86,7 @@ def _stays(arguments: argparse.Namespace, trace: TraceFile, history: History, wh
     at = _mapped_at(trace, history, mm)
     levels = int(trace.head.get("levels", 4))
     va = address(arguments.address, history, at[0], at[1], levels=levels)
-    return stays(trace, va, mm)
+    return stays(trace, va, mm, LEVELS[arguments.level])
 
 
 def _mm_of_task(trace: TraceFile, history: History, task: int) -> int:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The life of one PTE table, event by event, from its frame's allocation to the end of the grace
+"""The life of one table, event by event, from its frame's allocation to the end of the grace
 period after it was unhooked.
 """
 
@@ -11,9 +11,19 @@ from typing import TYPE_CHECKING, Any, Final
 
 from mmu.events import Event
 from mmu.trace.counts import ENTRIES, POLICY
-from mmu.trace.lives import Life, Stay, hooks_of, life_at, lives_of, stays_at, table_of
+from mmu.trace.lives import (
+    LEVELS,
+    PTE,
+    Level,
+    Life,
+    Stay,
+    hooks_of,
+    life_at,
+    lives_of,
+    stays_at,
+    table_of,
+)
 from mmu.trace.where import Where
-from mmu.x86.entries import level_size
 from ucmmu.exit_codes import ExitCode, Failure
 from ucmmu.reading.moment import space_of
 from ucmmu.reading.names import HOLDER, TRYGET, entry_text
@@ -31,64 +41,72 @@ _GRACE_PERIOD: Final = ("begins", "has passed this CPU", "ends")
 
 @dataclass(frozen=True)
 class Chosen:
-    """The table's stay that is told, which of so many it is (from 1), and all of them."""
+    """The table's stay that is told, which of so many it is (from 1), all of them, and the level of
+    the table.
+    """
 
     stay: Stay
     number: int
     stays: list[Stay]
+    level: Level = PTE
 
 
-def stays(trace: TraceFile, va: int, mm: int | None) -> list[Stay]:
-    """The stays of PTE tables at an address, of one mm or of all. Raises Failure (USAGE): there is
-    none.
+def stays(trace: TraceFile, va: int, mm: int | None, level: Level = PTE) -> list[Stay]:
+    """The stays of tables of a level at an address, of one mm or of all. Raises Failure (USAGE):
+    there is none.
     """
-    found = [one for one in stays_at(trace, va) if mm is None or one.mm in (None, mm)]
+    found = [one for one in stays_at(trace, va, level) if mm is None or one.mm in (None, mm)]
     if not found:
         whose = "" if mm is None else f" in the mm at {mm:#x}"
-        line = f"{trace.path}: no PTE table was ever installed for {va:#x}{whose}"
+        line = f"{trace.path}: no {level.name} table was ever installed for {va:#x}{whose}"
         raise Failure(ExitCode.USAGE, line)
     return found
 
 
-def stays_of_frame(trace: TraceFile, pfn: int) -> list[Stay]:
-    """The lives of a frame as a PTE table, as stays. Raises Failure (USAGE): it was never one."""
-    found = [_as_stay(life) for life in lives_of(trace, pfn)]
-    if not found:
-        line = f"{trace.path}: frame {pfn:#x} was never a PTE table"
-        raise Failure(ExitCode.USAGE, line)
-    return found
+def stays_of_frame(trace: TraceFile, pfn: int, level: Level = PTE) -> list[Stay]:
+    """The lives of a frame as a table of a level, as stays. Raises Failure (USAGE): it was never
+    one, or of another level, which the line says.
+    """
+    found = [_as_stay(life) for life in lives_of(trace, pfn, level)]
+    if found:
+        return found
+    others = [name for name, other in LEVELS.items() if any(lives_of(trace, pfn, other))]
+    hint = f": --level {others[0]} shows it as one" if others else ""
+    line = f"{trace.path}: frame {pfn:#x} was never a {level.name} table{hint}"
+    raise Failure(ExitCode.USAGE, line)
 
 
 def _as_stay(life: Life) -> Stay:
-    stay = Stay(life.pfn, 0, 0, begin=life.events[0].number)
+    level, stay = life.level, Stay(life.pfn, 0, 0, begin=life.events[0].number)
     for one in life.events:
-        if one.event.name == "pte_alloc":
+        if one.event.name == level.alloc:
             stay.begin = one.number
-        if one.event.name in ("pte_alloc", "pte_free"):
+        if one.event.name in (level.alloc, level.free):
             stay.address, stay.mm = one.event["address"], one.event["mm"]
-            stay.pmd_pa = one.event["pmd_pa"]
-        if one.event.name == "pte_free":
+            stay.entry_pa = one.event[level.place]
+        if one.event.name == level.free:
             stay.end = one.number
     return stay
 
 
-def choose(found: list[Stay], life: int | None) -> Chosen:
+def choose(found: list[Stay], life: int | None, level: Level = PTE) -> Chosen:
     """The one that ``--life`` names, from 1; the last if it names none. Raises Failure (USAGE)."""
     number = len(found) if life is None else life
     if not 1 <= number <= len(found):
         line = f"argument --life: there are lives 1 to {len(found)}, no {number}"
         raise Failure(ExitCode.USAGE, line)
-    return Chosen(found[number - 1], number, found)
+    return Chosen(found[number - 1], number, found, level)
 
 
 def table_report(trace: TraceFile, history: History, chosen: Chosen) -> dict[str, Any]:
     """The life that was chosen, and the list of all, as JSON: docs/looking.md names each part."""
     stay = chosen.stay
     at = stay.begin if stay.begin is not None else stay.end or 0
-    life = life_at(trace, stay.pfn, at)
+    life = life_at(trace, stay.pfn, at, chosen.level)
     others = [*hooks_of(trace, life, stay.address), *_around_free(trace, life, stay)]
     events = sorted([*life.events, *others], key=lambda one: one.number)
     return {
+        "level": chosen.level.name,
         "pfn": stay.pfn,
         "address": stay.address,
         "mm": stay.mm,
@@ -99,7 +117,7 @@ def table_report(trace: TraceFile, history: History, chosen: Chosen) -> dict[str
             | {"end": one.end}
             for n, one in enumerate(chosen.stays, 1)
         ],
-        "events": [_told(trace, history, one, stay) for one in events],
+        "events": [_told(trace, history, one, life) for one in events],
         "check": _check(life),
     }
 
@@ -108,7 +126,7 @@ def _around_free(trace: TraceFile, life: Life, stay: Stay) -> Iterator[Numbered]
     """The flush of its addresses that follows its unhooking, and the grace periods up to its
     end.
     """
-    begin = life.number_of("pte_free")
+    begin = life.number_of(life.level.free)
     if begin is None:
         return
     freed = life.number_of("rcu_invoke_callback") or life.number_of("mm_page_free")
@@ -116,7 +134,7 @@ def _around_free(trace: TraceFile, life: Life, stay: Stay) -> Iterator[Numbered]
     end = freed if freed is not None else trace.nr_events
     flushed = False
     for one in trace.events(Where(events=frozenset(_AROUND_FREE), begin=begin, end=end)):
-        if not _concerns(one.event, stay):
+        if not _concerns(one.event, stay, life.level):
             continue
         if one.event.name == "rcu_grace_period":
             if queued is not None and one.number > queued:
@@ -126,18 +144,18 @@ def _around_free(trace: TraceFile, life: Life, stay: Stay) -> Iterator[Numbered]
             yield one
 
 
-def _concerns(event: Event, stay: Stay) -> bool:
+def _concerns(event: Event, stay: Stay, level: Level) -> bool:
     if event.name == "rcu_grace_period":
         return event["event"] != 1
     if stay.mm is not None and event["mm"] != stay.mm:
         return False
     if event.name == "tlb_flush":
         return True
-    reach = stay.address + level_size(2)
+    reach = stay.address + level.size
     return event["start"] < reach and stay.address < event["end"]
 
 
-def _told(trace: TraceFile, history: History, one: Numbered, stay: Stay) -> dict[str, Any]:
+def _told(trace: TraceFile, history: History, one: Numbered, life: Life) -> dict[str, Any]:
     event = one.event
     process = history.process(event.task, one.number)
     return {
@@ -150,17 +168,36 @@ def _told(trace: TraceFile, history: History, one: Numbered, stay: Stay) -> dict
         "comm": None if process is None else process.comm,
         "site": event.site or None,
         "fields": event.fields,
-        "text": _words(event, stay.pfn),
+        "text": _words(event, life),
     }
 
 
-def _words(event: Event, pfn: int) -> str:
+def _words(event: Event, life: Life) -> str:
     """What happened, in words."""
-    tell = _WORDS.get(event.name)
-    return tell(event, pfn) if tell else ""
+    level, name = life.level, event.name
+    if name in level.changes:
+        return _count(event)
+    if name == level.entries:
+        return _entry(event, event["old"], event["new"], level)
+    if name == "walk_set_ad":
+        return _entry(event, event["old"], event["entry"], level)
+    if name == level.hook:
+        verb = "now" if table_of(event["new"]) == life.pfn else "no longer"
+        return f"{_hook(level, event)} refers to it {verb}"
+    if name == level.alloc:
+        return f"installed for {event['address']:#x}: count 1, its installer's"
+    if name == level.free:
+        return f"unhooked from {_hook(level, event)}"
+    tell = _WORDS.get(name)
+    return tell(event) if tell else ""
 
 
-def _count(event: Event, _pfn: int) -> str:
+def _hook(level: Level, event: Event) -> str:
+    """The entry that refers to the table."""
+    return f"the {level.place.removesuffix('_pa').upper()} entry of {event['address']:#x}"
+
+
+def _count(event: Event) -> str:
     old, count = event["old"], event["count"]
     nr = abs(count - old)
     if event["holder"] == ENTRIES:
@@ -172,39 +209,29 @@ def _count(event: Event, _pfn: int) -> str:
     return f"{old} -> {count}, {what}"
 
 
-def _entry(event: Event, old: int, new: int) -> str:
-    index = event["entry_pa"] >> 3 & 511
-    return f"entry {index} ({event['address']:#x}): {entry_text(old, 1)} => {entry_text(new, 1)}"
+def _entry(event: Event, old: int, new: int, level: Level) -> str:
+    index, number = event["entry_pa"] >> 3 & 511, level.number
+    change = f"{entry_text(old, number)} => {entry_text(new, number)}"
+    return f"entry {index} ({event['address']:#x}): {change}"
 
 
-def _set_pmd(event: Event, pfn: int) -> str:
-    verb = "refers to it now" if table_of(event["new"]) == pfn else "refers to it no longer"
-    return f"the PMD entry of {event['address']:#x} {verb}"
-
-
-def _flush(event: Event, _pfn: int) -> str:
+def _flush(event: Event) -> str:
     what = "all" if event["end"] == (1 << 64) - 1 else f"{event['start']:#x}-{event['end']:#x}"
     return f"flush of {what}" + (", tables were freed" if event["freed_tables"] else "")
 
 
-_WORDS: Final[dict[str, Callable[[Event, int], str]]] = {
-    "mm_page_alloc": lambda _e, _p: "the frame is handed out",
-    "pte_alloc_one": lambda _e, _p: "zeroed, for a PTE table",
-    "pte_alloc": lambda e, _p: f"installed for {e['address']:#x}: count 1, its installer's",
-    "pte_get": _count,
-    "pte_put": _count,
-    "pte_tryget": lambda e, _p: f"{TRYGET.get(e['result'], e['result'])}, count {e['count']}",
-    "set_pte": lambda e, _p: _entry(e, e["old"], e["new"]),
-    "walk_set_ad": lambda e, _p: _entry(e, e["old"], e["entry"]),
-    "set_pmd": _set_pmd,
-    "pte_free": lambda e, _p: f"unhooked from the PMD entry of {e['address']:#x}",
+_WORDS: Final[dict[str, Callable[[Event], str]]] = {
+    "mm_page_alloc": lambda _e: "the frame is handed out",
+    "pte_alloc_one": lambda _e: "zeroed, for a PTE table",
+    "pte_tryget": lambda e: f"{TRYGET.get(e['result'], e['result'])}, count {e['count']}",
     "flush_tlb_mm_range": _flush,
-    "tlb_flush": lambda e, _p: "this CPU's TLB is flushed, or others' are asked for",
-    "rcu_callback": lambda e, _p: f"queued for RCU, with {e['qlen']} waiting",
-    "rcu_grace_period": lambda e, _p: f"grace period {e['gp_seq']} {_GRACE_PERIOD[e['event']]}",
-    "rcu_invoke_callback": lambda _e, _p: "the grace period is over: freed",
-    "mm_page_free": lambda _e, _p: "the frame is free again",
+    "tlb_flush": lambda _e: "this CPU's TLB is flushed, or others' are asked for",
+    "rcu_callback": lambda e: f"queued for RCU, with {e['qlen']} waiting",
+    "rcu_grace_period": lambda e: f"grace period {e['gp_seq']} {_GRACE_PERIOD[e['event']]}",
+    "rcu_invoke_callback": lambda _e: "the grace period is over: freed",
+    "mm_page_free": lambda _e: "the frame is free again",
 }
+"""Of the events that tell the same of a table of any level."""
 
 
 def _check(life: Life) -> dict[str, Any]:
@@ -218,7 +245,7 @@ def _check(life: Life) -> dict[str, Any]:
         "taken": _sum(life, up=True),
         "dropped": _sum(life, up=False),
         "breaks": life.breaks,
-        "unhooked": "pte_free" in names,
+        "unhooked": life.level.free in names,
         "freed": "rcu_invoke_callback" in names or "mm_page_free" in names,
     }
 
@@ -234,7 +261,7 @@ def table_text(report: dict[str, Any], *, paint: Paint = plain) -> Iterator[str]
     whose = f" of {printable(report['whose'])}" if report["whose"] else ""
     lives = report["lives"]
     yield (
-        f"PTE table in frame {report['pfn']:#x}, for {report['address']:#x}{whose}:"
+        f"{report['level']} table in frame {report['pfn']:#x}, for {report['address']:#x}{whose}:"
         f" life {report['life']} of {len(lives)}"
     )
     if len(lives) > 1:
@@ -249,7 +276,7 @@ def table_text(report: dict[str, Any], *, paint: Paint = plain) -> Iterator[str]
             f" {paint(style_of(one['kind']), format(one['kind'], '<19'))} {site}{one['text']}"
         )
     yield ""
-    verdict = _verdict(report["check"])
+    verdict = _verdict(report["check"], report["level"])
     bad = report["check"]["breaks"] or "WRONG" in verdict
     yield paint("fault" if bad else "hit", verdict)
 
@@ -261,11 +288,14 @@ def _list(lives: Iterable[dict[str, Any]]) -> Iterator[str]:
         yield f"  life {one['life']}: frame {one['pfn']:#x}, installed {begin}, until {end}"
 
 
-def _verdict(check: dict[str, Any]) -> str:
+def _verdict(check: dict[str, Any], level: str) -> str:
     if check["breaks"]:
         return f"BROKEN chain of counts: {'; '.join(check['breaks'])}"
     if not check["changes"]:
-        return "no count is told: this policy counts no references, or they were filtered out"
+        why = "this policy counts no references"
+        if level != PTE.name:
+            why = f"{level} tables are counted with --free-levels {level.lower()}"
+        return f"no count is told: {why}, or they were filtered out"
     told = f"{check['changes']} changes, {check['taken']} taken, {check['dropped']} dropped"
     chain = f"counts are one unbroken chain from {check['first']} to {check['last']}: {told}"
     if not check["unhooked"]:

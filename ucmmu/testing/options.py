@@ -205,8 +205,6 @@ def _check_geometry(value: object) -> None:
 
 def _check_together(machine: MachineOptions) -> None:
     label, policy = _label("policy", machine.policy), machine.free_tables
-    if not isinstance(policy, FreeTables) and machine.engine != "python":
-        raise WrongOption(f"policy {label} is in Python: it needs engine='python'")
     try:
         check_free_levels(label, policy_number(policy), machine.levels_freed)
     except MmuError as error:

@@ -35,6 +35,7 @@ from unicorn import (
 )
 
 import cpu
+from mmu.errors import PageFault
 from tests.oracles.attach import differences
 from tests.oracles.attach.differences import ENDS_HERE, FLAGS
 from tests.oracles.attach.script import GENERAL, HIGH, PAGE, Op, Script
@@ -188,6 +189,8 @@ class Player:
                 self.end_here("stale_rip")
             if differences.is_cut_to_52_bits(error):
                 self.end("cut_to_52_bits")
+            if isinstance(error, PageFault) and error.errno == UC_ERR_READ_PROT:
+                self.look_before(error.address)
             self.note(op[0], "UcError", error.errno)
             if op[0] == "nest" and error.errno in (UC_ERR_READ_PROT, UC_ERR_WRITE_PROT):
                 self.op_flush_tlb()  # or reads_again would be met
@@ -449,6 +452,11 @@ class Player:
         if differences.reaches_ahead(self.uc, address):
             self.end_here("reaches_ahead")
 
+    def look_before(self, address: int) -> None:
+        """Plain Unicorn may have read from there, in a read that began on the page before."""
+        if self.may((address & -PAGE) - 1, UC_PROT_READ):
+            self.end("reads_again")
+
     def called(self, hook: dict[str, Any], *about: int) -> int:
         """Log a call, do what is to be done at it, and return its number."""
         ident = hook["id"]
@@ -461,7 +469,7 @@ class Player:
             self.look_behind_fetch(about[1])
         if self.resumed and hook["kind"].startswith("mem_"):
             self.end_here("stale_rip")
-        if self.stopped_by_insn and hook["kind"] == "code":
+        if self.stopped_by_insn:
             self.end_here("calls_after_stop")
         glance = self.uc.reg_read_batch(_GLANCE_IDS) if hook["look"] else ()
         self.note(f"hook {ident} {hook['kind']}", *about, *glance)
