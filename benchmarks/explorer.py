@@ -89,7 +89,7 @@ def explorer_bound() -> Iterator[Result]:
         ours=runs,
         peer=len(traces),
         unit="orders",
-        goal="<= 3",
+        goal="<= 6",
         ratios=(ratio, ratio),
         note="zap, zap and fault under TSO without a preemption; peer: the Mazurkiewicz traces",
     )
