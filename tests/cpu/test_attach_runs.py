@@ -477,7 +477,11 @@ def test_one_clock_over_many_faults(fidelity: str, door: str) -> None:
         return True
 
     m = cpu.attach(uc, identity=True, fidelity=fidelity, handler=handler)
-    through(door, uc, m)(begin, 0, 10_000)
+    for timeout in (10_000, 100_000, 1_000_000):  # a host that is busy needs more
+        through(door, uc, m)(begin, 0, timeout)
+        if len(faults) > 1:
+            break
+        faults.clear()
     assert len(faults) > 1
 
 

@@ -5,12 +5,15 @@ From "Bounded Partial-Order Reduction" (Coons, Musuvathi, McKinley, OOPSLA 2013)
 may take a preemption too many where the race is, and none if the actor that is to be first goes on
 at the last change of actors before: so each reversal is tried there too.
 
-A sleep set may leave a trace to an order of it that takes more preemptions, and is cut off. So it
-is used for two CPUs only, and only those sleep for which that cannot be: the CPU that was going
-on, since the other one must be preempted for it again, and what costs nothing, store buffers and
-interrupts. Such a sleeper wakes if it may be what lets a CPU go on that was left because it waited:
-with that step first, to leave it is a preemption. With more CPUs nobody sleeps: some traces are run
-more than once.
+A sleep set may leave a trace to an order of it that takes more preemptions, and is cut off. So only
+those sleep for whom that cannot be: whose step, put first, makes no order cost more.
+
+- The CPU that was going on: to come back to it costs as much as to leave it later.
+- Store buffers and interrupts, which cost nothing anywhere.
+- A CPU that went on for one that waits, until any CPU goes on: then it would have to be left.
+
+A sleeper wakes if its step may be what lets a CPU go on that is left because it waits: with that
+step first, to leave it is a preemption. Some traces are still run more than once.
 """
 
 from __future__ import annotations
