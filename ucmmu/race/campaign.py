@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 BOUNDS: Final = {2: 3, 3: 2, 4: 1}
 """Preemptions up to which scenarios of so many operations are explored, if nothing else is said."""
 FEW: Final = 4000
-"""So many orders of two operations are run, whatever preemptions they take, before those with 2."""
+"""So many orders of two operations are run, whatever preemptions they take, before those with 1."""
 MAX_STEPS: Final = 10_000
 """Steps of one order; more are a wait without bound."""
 
@@ -148,8 +148,11 @@ def _explore(
 ) -> Found:
     limits = Limits(search.schedules, search.seconds, MAX_STEPS)
     if search.seed is None:
-        few = FEW if _every_order(setting, search) else 0
-        return explore(make, bound=search.bound, limits=limits, on_run=on_run, few=few)
+        if not _every_order(setting, search):
+            return explore(make, bound=search.bound, limits=limits, on_run=on_run)
+        return explore(
+            make, bound=search.bound, limits=limits, on_run=on_run, bounds_first=1, few=FEW
+        )
     return explore_at_random(make, seed=search.seed, limits=limits, on_run=on_run)
 
 

@@ -110,20 +110,21 @@ def explore(
     bound: int | None = None,
     limits: Limits | None = None,
     on_run: OnRun | None = None,
+    bounds_first: int = 2,
     few: int = 0,
 ) -> Found:
     """Explore up to so many preemptions, or, if None, every order; to the first failure.
 
-    Without a bound, 0 and 1 preemptions come first, then every order. With one, and ``few``, so
-    many of all orders are run before the bounds above 1, in no more than half of the time: if that
-    is all there are, it is complete, for some of these would be run twice within a bound; if it is
-    not, they say nothing. Raises NotDeterministic.
+    Without a bound, as few preemptions come first as ``bounds_first`` says, 0 and 1, then every
+    order. With one, and ``few``, so many of all orders are run after these bounds, in no more than
+    half of the time: if that is all there are, it is complete, for some of these would be run twice
+    within a bound; if it is not, they say nothing. Raises NotDeterministic.
     """
     limits = limits or Limits()
     clock = _Clock(limits, on_run, Found())
     found = clock.found
-    for preemptions in range(2 if bound is None else bound + 1):
-        if preemptions == 2 and few:
+    for preemptions in range(bounds_first if bound is None else bound + 1):
+        if preemptions == bounds_first and few:
             every = Dpor(make, max_steps=limits.max_steps)
             if _run_all(every, clock, few):
                 found.bound, found.complete = None, True
