@@ -78,7 +78,10 @@ class Event:
 
     def __getitem__(self, field: str) -> int:
         """One field's value by its name; KeyError if this event has no such field."""
-        return self.fields[field]
+        try:
+            return self.values[self.desc.fields.index(field)]
+        except ValueError:
+            raise KeyError(field) from None
 
     def __str__(self) -> str:
         """The event as text: ``name field=value ...``, values in hexadecimal."""

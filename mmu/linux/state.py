@@ -169,14 +169,15 @@ class Kernel:
 
     ``policy`` says when empty PTE tables are freed: one of ours, or a subclass of FreeTablesPolicy;
     ``free_levels`` whether empty PMD and PUD tables are freed as well. ``engine`` says which twins
-    are called, those in C for "c" (``native``), but those in Python for a policy in Python: the
-    MMU may be in C all the same. ``ring`` takes the events, None records nothing. ``scheduler`` is
+    are called, those in C for "c" (``native``), but those in Python for a policy in Python: the MMU
+    may be in C all the same. ``ring`` takes the events, None records nothing. ``scheduler`` is
     asked wherever kernel code waits, ``on_point`` hears of each step that another CPU could see
-    (tests switch there). ``now_ns`` tells the virtual time, nanoseconds since boot. ``c`` is the ``struct kernel *`` of native/mm that both engines work on. ``lockdep`` has every
-    lock watched (mmu.linux.lockdep), at the cost of a call for each. ``max_map_count``,
-    ``mmap_min_addr`` and ``overcommit_memory`` are the sysctls of those names (vm.*). ``mms`` are
-    the address spaces that have not exited, oldest first; ``all_mms`` is the same, for who does
-    not go through it as the kernel's code.
+    (tests switch there). ``now_ns`` tells the virtual time, nanoseconds since boot. ``c`` is the
+    ``struct kernel *`` of native/mm that both engines work on. ``lockdep`` has every lock watched
+    (mmu.linux.lockdep), at the cost of a call for each. ``max_map_count``, ``mmap_min_addr`` and
+    ``overcommit_memory`` are the sysctls of those names (vm.*). ``mms`` are the address spaces that
+    have not exited, oldest first; ``all_mms`` is the same, for who does not go through it as the
+    kernel's code.
     Raises MmuError for an unknown engine, and for free_levels with a policy that does not count.
     """
 

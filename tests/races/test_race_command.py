@@ -124,6 +124,7 @@ BAD = [
     ((*ONE, "--replay", "0*x", "fault-zap"), "a number of steps"),
     ((*ONE, "--replay", "7", "fault-zap"), "there is no such actor"),
     ((*ONE, "--replay", "0", "--seed", "1", "fault-zap"), "--replay runs one"),
+    ((*ONE, "--bound", "0", "--trace", "-", "fault-zap"), "give a FILE"),
     ((*ONE, "--replay", "0", "--bound", "all", "fault-zap"), "--replay runs one"),
     ((*ONE, "--points", "a-b", "fault-zap"), "is no list of points"),
 ]

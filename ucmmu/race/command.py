@@ -47,6 +47,8 @@ def race(arguments: argparse.Namespace) -> int:
     if arguments.list:
         return _list(arguments)
     settings = settings_of(arguments)
+    if arguments.trace == "-":
+        raise Failure(ExitCode.USAGE, "argument --trace: the result is on stdout: give a FILE")
     if arguments.trace is not None:
         check_target("--trace", arguments.trace)
     if arguments.replay is not None:

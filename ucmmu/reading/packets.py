@@ -7,33 +7,32 @@ protos/perfetto/trace/track_event/track_event.proto.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import BinaryIO, Final, Protocol
+from collections.abc import Collection, Mapping
+from typing import BinaryIO, Final
 
 from perfetto.protos.perfetto.trace.perfetto_trace_pb2 import TracePacket, TrackEvent
 from perfetto.trace_builder.proto_builder import StreamingTraceProtoBuilder
+
+from ucmmu.reading.packet_bytes import TrackEvents
+from ucmmu.reading.packet_bytes import Value as Value
 
 SEQUENCE: Final = 1
 """The number of our one sequence."""
 _NEEDS_STATE = TracePacket.SEQ_NEEDS_INCREMENTAL_STATE
 _CLEARED = TracePacket.SEQ_INCREMENTAL_STATE_CLEARED
-
-Value = int | str
-"""An argument; what is an address or an entry comes as a Pointer."""
-
-
-class Pointer(int):
-    """A number that is shown in hexadecimal."""
+_BEGIN, _END = int(TrackEvent.TYPE_SLICE_BEGIN), int(TrackEvent.TYPE_SLICE_END)
+_INSTANT, _COUNTER = int(TrackEvent.TYPE_INSTANT), int(TrackEvent.TYPE_COUNTER)
 
 
 class Packets:
-    """Writes packets to ``out``; each raises OSError. Times are nanoseconds."""
+    """Writes packets to ``out``; each raises OSError. Times are nanoseconds. ``pointers`` are the
+    arguments that are shown in hexadecimal.
+    """
 
-    def __init__(self, out: BinaryIO) -> None:
+    def __init__(self, out: BinaryIO, pointers: Collection[str] = ()) -> None:
+        self._out = out
         self._builder = StreamingTraceProtoBuilder(out)
-        self._names: dict[str, int] = {}
-        self._categories: dict[str, int] = {}
-        self._arguments: dict[str, int] = {}
+        self._events = TrackEvents(SEQUENCE, _NEEDS_STATE, pointers)
         self._last: dict[int, int] = {}
         self._open: dict[int, list[str]] = {}
         self.end_time = 0
@@ -87,9 +86,8 @@ class Packets:
     ) -> None:
         """Begin a slice."""
         self._open.setdefault(track, []).append(name)
-        packet = self._event(TrackEvent.TYPE_SLICE_BEGIN, track, time)
-        self._fill(packet, name, category, arguments, flow, flow_ends)
-        self._builder.write_packet(packet)
+        fields = self._fields(name, category, arguments, flow, flow_ends)
+        self._event(_BEGIN, track, time, fields)
 
     def end(
         self,
@@ -106,12 +104,11 @@ class Packets:
             return
         while names:
             ended = names.pop()
-            packet = self._event(TrackEvent.TYPE_SLICE_END, track, time)
-            if name is None or ended == name:
-                self._annotate(packet, arguments)
-                self._builder.write_packet(packet)
+            last = name is None or ended == name
+            fields = self._events.annotated(arguments) if last and arguments else b""
+            self._event(_END, track, time, fields)
+            if last:
                 return
-            self._builder.write_packet(packet)
 
     def instant(
         self,
@@ -125,18 +122,12 @@ class Packets:
         flow_ends: bool = False,
     ) -> None:
         """Something that happened at one time."""
-        packet = self._event(TrackEvent.TYPE_INSTANT, track, time)
-        self._fill(packet, name, category, arguments, flow, flow_ends)
-        self._builder.write_packet(packet)
+        fields = self._fields(name, category, arguments, flow, flow_ends)
+        self._event(_INSTANT, track, time, fields)
 
     def counter(self, track: int, time: int, value: int | float) -> None:
         """A value from this time on."""
-        packet = self._event(TrackEvent.TYPE_COUNTER, track, time)
-        if isinstance(value, float):
-            packet.track_event.double_counter_value = value
-        else:
-            packet.track_event.counter_value = value
-        self._builder.write_packet(packet)
+        self._event(_COUNTER, track, time, self._events.value(value))
 
     def end_all(self, track: int, time: int) -> None:
         """End every slice of a track that is open."""
@@ -159,62 +150,24 @@ class Packets:
         if parent:
             packet.track_descriptor.parent_uuid = parent
 
-    def _event(self, kind: int, track: int, time: int) -> TracePacket:
+    def _event(self, kind: int, track: int, time: int, fields: bytes) -> None:
         time = max(time, self._last.get(track, 0))
         self._last[track] = time
-        self.end_time = max(self.end_time, time)
-        packet = self._packet()
-        packet.timestamp = time
-        packet.sequence_flags = _NEEDS_STATE
-        packet.track_event.type = kind
-        packet.track_event.track_uuid = track
-        return packet
+        if time > self.end_time:
+            self.end_time = time
+        self._out.write(self._events.packet(kind, track, time, fields))
 
-    def _fill(
+    def _fields(
         self,
-        packet: TracePacket,
         name: str,
         category: str,
         arguments: Mapping[str, Value] | None,
         flow: int | None,
         flow_ends: bool,
-    ) -> None:
-        interned = packet.interned_data
-        event = packet.track_event
-        event.name_iid = _intern(self._names, interned.event_names, name)
-        event.category_iids.append(_intern(self._categories, interned.event_categories, category))
-        self._annotate(packet, arguments)
+    ) -> bytes:
+        fields = self._events.named(name, category)
+        if arguments:
+            fields += self._events.annotated(arguments)
         if flow is not None:
-            (event.terminating_flow_ids if flow_ends else event.flow_ids).append(flow)
-
-    def _annotate(self, packet: TracePacket, arguments: Mapping[str, Value] | None) -> None:
-        for name, value in (arguments or {}).items():
-            annotation = packet.track_event.debug_annotations.add()
-            annotation.name_iid = _intern(
-                self._arguments, packet.interned_data.debug_annotation_names, name
-            )
-            if isinstance(value, str):
-                annotation.string_value = value
-            elif isinstance(value, Pointer):
-                annotation.pointer_value = value
-            elif value < 0:
-                annotation.int_value = value
-            else:
-                annotation.uint_value = value
-
-
-class _Interned(Protocol):
-    """A list of interned texts."""
-
-    def add(self, *, iid: int, name: str) -> object:
-        """Add one."""
-        ...
-
-
-def _intern(known: dict[str, int], told: _Interned, name: str) -> int:
-    """The number of a text, which is told where it is first used."""
-    number = known.get(name)
-    if number is None:
-        number = known[name] = len(known) + 1
-        told.add(iid=number, name=name)
-    return number
+            fields += self._events.flow(flow, ends=flow_ends)
+        return fields

@@ -16,7 +16,7 @@ import numpy as np
 from mmu.trace.reader import Batch
 from ucmmu.event_filter import EventFilter
 from ucmmu.reading.gauges import Gauges, LookUps
-from ucmmu.reading.packets import Packets, Pointer, Value
+from ucmmu.reading.packets import Packets, Value
 from ucmmu.reading.passed import interrupted_between
 from ucmmu.reading.rows import HEXADECIMAL
 from ucmmu.reading.selection import Progress, batches, decoded
@@ -76,7 +76,7 @@ def category(event: str) -> str:
 class _Exporter:
     def __init__(self, trace: TraceFile, out: BinaryIO, wanted: frozenset[str]) -> None:
         self._trace = trace
-        self._packets = Packets(out)
+        self._packets = Packets(out, HEXADECIMAL)
         self._timeline = Timeline(self._packets, trace)
         self._gauges = Gauges(self._packets, self._timeline)
         self._look_ups = LookUps(self._packets, self._timeline, trace.descs)
@@ -119,7 +119,7 @@ class _Exporter:
         self._timeline.catch_up(numbered.number, event.time)
         self._gauges.take(event)
         track = self._timeline.track_of(event)
-        handler = self._handlers.get(event.name, self._instant)
+        handler = self._handlers.get(event.desc.name, self._instant)
         handler(event, track, _arguments(numbered))
 
     def _instant(self, event: Event, track: int, arguments: dict[str, Value]) -> None:
@@ -213,10 +213,7 @@ def _signed(value: int) -> int:
 
 def _arguments(numbered: Numbered) -> dict[str, Value]:
     event = numbered.event
-    arguments: dict[str, Value] = {
-        name: Pointer(value) if name in HEXADECIMAL else value
-        for name, value in event.fields.items()
-    }
+    arguments: dict[str, Value] = dict(zip(event.desc.fields, event.values, strict=True))
     if event.site:
         arguments["site"] = event.site
     arguments["number"] = numbered.number
