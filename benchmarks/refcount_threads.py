@@ -34,8 +34,8 @@ THREADS = smp.Program(
 )
 ROUND_NS = 5_000_000
 """The length of one round."""
-ROUNDS = 10
-"""Of one run of the program."""
+ROUNDS = 3
+"""Of one run of the program: where it lies in memory is chance, and moves some figures."""
 COUNTED = 1000
 """Operations that callgrind counts."""
 

@@ -23,6 +23,8 @@ PATIENCE = 150.0
 Distance = dict[str, float]
 """The parameters OF_TWO, and their ``spread``, the wider one."""
 
+Row = dict[str, Any]
+
 
 def measure(before: dict[str, Any], quick: bool = False) -> dict[str, Any]:
     """``parameters`` for the model with their ``spreads``, and the pairs of each design.
@@ -32,7 +34,8 @@ def measure(before: dict[str, Any], quick: bool = False) -> dict[str, Any]:
     found = refcount_threads.calibration(quick)
     parameters = {name: each.median for name, each in found.items()}
     spreads = {name: each.share for name, each in found.items()}
-    distances = list(before.get("distances", [])) if before.get("core") == core() else []
+    before = before if before.get("core") == core() else {}
+    distances = list(before.get("distances", []))
     if "transfer" in found:
         distances = ends([*distances, _distance(found)])
         distances += _others(distances, 0.0 if quick else PATIENCE)
@@ -44,8 +47,27 @@ def measure(before: dict[str, Any], quick: bool = False) -> dict[str, Any]:
         "parameters": parameters,
         "spreads": spreads,
         "distances": ends(distances),
-        "pairs": refcount_threads.pairs(quick),
+        "pairs": both_ways(before.get("pairs", []), refcount_threads.pairs(quick)),
     }
+
+
+def both_ways(before: Sequence[Row], pairs: Sequence[Row]) -> list[Row]:
+    """The rows of this run, and after each of two CPUs the last run's that found them the other
+    distance apart, so that both are there.
+    """
+    rows = []
+    for row in pairs:
+        rows.append(row)
+        key = [row[name] for name in ("pair", "design", "threads", "own_tables")]
+        if row["distance"] is not None:
+            rows += [
+                old
+                for old in before
+                if key == [old[name] for name in ("pair", "design", "threads", "own_tables")]
+                and not old["noisy"]
+                and (old["distance"] < CLUSTER) != (row["distance"] < CLUSTER)
+            ]
+    return rows
 
 
 def _distance(found: Mapping[str, Spread]) -> Distance:

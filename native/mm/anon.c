@@ -118,6 +118,7 @@ static u32 handle_pte_fault(struct mm_struct *mm, struct vm_area_struct *vma, u6
 	pte_t *pte;
 	u64 table;
 	u32 result;
+	bool put;
 
 	if (unlikely(!pmd))
 		return VM_FAULT_OOM;
@@ -133,11 +134,10 @@ static u32 handle_pte_fault(struct mm_struct *mm, struct vm_area_struct *vma, u6
 	table = pte_table(mm, pte);
 	if (pte_none(ptep_get(pte))) {
 		result = do_anonymous_page(mm, vma, pte, addr, write);
+		put = result || !pte_entry_set_from("do_anonymous_page", mm, table);
 		pte_unlock(mm, table);
-		if (likely(!result)) {
-			pte_entry_set_put_from(__func__, "do_anonymous_page", mm, table, addr);
+		if (likely(!put))
 			return 0;
-		}
 	} else {
 		result = resolve_set(mm, vma, pte, addr, write);
 		pte_unlock(mm, table);

@@ -268,19 +268,18 @@ void pte_put_tlb_from(const char *from, struct mmu_gather *tlb, u64 table, u64 a
 	put_many(from, tlb->mm, tlb, table, addr, 1, VISITOR);
 }
 
-void pte_entry_set_put_from(const char *from, const char *entry_from, struct mm_struct *mm,
-			    u64 table, u64 addr)
+bool pte_entry_set_from(const char *from, struct mm_struct *mm, u64 table)
 {
 	const struct event_ring *ring = mm->kernel->ring;
 	u32 count;
 
 	if (!pte_ref_is_enabled(mm))
-		return;
+		return true;
 	count = __atomic_load_n(&pfn_to_page(mm->ram, table)->pte_refcount, __ATOMIC_RELAXED);
-	if (unlikely(count - 1 >= PTE_REF_MAX - 1 || (ring && ring->enabled))) {
-		pte_get_many_from(entry_from, mm, table, 1);
-		pte_put_from(from, mm, table, addr);
-	}
+	if (likely(count - 1 < PTE_REF_MAX - 1 && !(ring && ring->enabled)))
+		return true;
+	pte_get_many_from(from, mm, table, 1);
+	return false;
 }
 
 /* What pmdval refers to, with a reference taken if it is a table: TRYGET_*. */

@@ -33,11 +33,11 @@ void pte_put_many_from(const char *from, struct mm_struct *mm, u64 table, u64 ad
 void pte_put_tlb_from(const char *from, struct mmu_gather *tlb, u64 table, u64 addr);
 void pte_put_many_tlb_from(const char *from, struct mmu_gather *tlb, u64 table, u64 addr, u32 nr);
 /*
- * pte_entries_set() of one and pte_put() in one, by a visitor who has had entry_from set an entry,
- * after the PTE lock: its reference becomes the entry's, which costs no atomic.
+ * pte_entries_set() of one by a visitor who puts then: its reference becomes the entry's, which
+ * costs no atomic.  Whether it did; if not, the visitor has its reference still.  The PTE lock is
+ * held: after it, another CPU may have cleared the entry and dropped the reference.
  */
-void pte_entry_set_put_from(const char *from, const char *entry_from, struct mm_struct *mm,
-			    u64 table, u64 addr);
+bool pte_entry_set_from(const char *from, struct mm_struct *mm, u64 table);
 /* pgtable.h */
 void set_pte_at_from(const char *from, struct mm_struct *mm, u64 addr, pte_t *pte, u64 value);
 /* Clear a PTE, which the processor may change meanwhile: what it was. The PTE lock is held. */

@@ -465,9 +465,15 @@ def test_what_a_hook_before_raised_outlives_a_run_inside(fidelity: str) -> None:
 @pytest.mark.parametrize("door", DOORS)
 def test_one_clock_over_many_faults(fidelity: str, door: str) -> None:
     """Each fault is mended, and the guest runs into the next one for ever."""
+    timeouts = (10_000, 100_000, 1_000_000)  # a host that is busy needs more
+    assert any(len(faults_within(us, fidelity, door)) > 1 for us in timeouts)
+
+
+def faults_within(timeout: int, fidelity: str, door: str) -> list[int]:
+    """Faults of a guest that has no others until its time is over."""
     uc = new_instance()
     begin, _ = load(uc, f"mov rax, {VIRTUAL:#x}; t: mov rbx, [rax]; jmp t")
-    faults = []
+    faults: list[int] = []
 
     def handler(fault: Fault) -> bool:
         faults.append(fault.address)
@@ -477,8 +483,8 @@ def test_one_clock_over_many_faults(fidelity: str, door: str) -> None:
         return True
 
     m = cpu.attach(uc, identity=True, fidelity=fidelity, handler=handler)
-    through(door, uc, m)(begin, 0, 10_000)
-    assert len(faults) > 1
+    through(door, uc, m)(begin, 0, timeout)
+    return faults
 
 
 @pytest.mark.parametrize("fidelity", FIDELITIES)

@@ -6,6 +6,7 @@ event ring.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 from mmu._native import ffi
@@ -129,8 +130,16 @@ def both(
     return World("c", policy, **kwargs), World("python", policy, **kwargs)
 
 
+@cache
+def _points(kind: Any) -> bool:
+    """Whether there is a pointer in a type."""
+    if kind.kind == "struct":
+        return any(_points(member.type) for _, member in kind.fields)
+    return bool(kind.kind == "pointer" or (kind.kind == "array" and _points(kind.item)))
+
+
 def plain(struct: Any) -> Any:
-    """A struct's members as plain values, pointers left out."""
+    """A struct's members as plain values, pointers left out; of an array without any, its bytes."""
     kind = ffi.typeof(struct)
     if kind.kind == "pointer":
         return plain(struct[0])
@@ -144,6 +153,8 @@ def plain(struct: Any) -> Any:
             name: plain(value) if isinstance(value, ffi.CData) else value
             for name, value in members.items()
         }
+    if not _points(kind):
+        return bytes(ffi.buffer(struct))
     return [plain(item) if isinstance(item, ffi.CData) else item for item in struct]
 
 

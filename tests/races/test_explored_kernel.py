@@ -1,17 +1,21 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What the explorer leaves out makes no difference: on the kernel itself, every order of steps with
-few preemptions comes to the same final states as those that it tries.
+few preemptions comes to the same final states as those that it tries; and steps that an order takes
+again are as they were.
 """
 
 from __future__ import annotations
 
 from collections.abc import Hashable
+from typing import Any
 
 import pytest
 
+from ucmmu.race.bounded import Bounded
+from ucmmu.race.exploration import NotDeterministic
 from ucmmu.race.explore import explore
 from ucmmu.race.kernel_program import KernelProgram
-from ucmmu.race.program import Actor, Kind
+from ucmmu.race.program import Actor, Kind, MakeProgram, Step, TakesAgain
 from ucmmu.race.setting import Setting
 
 
@@ -72,3 +76,64 @@ def test_what_is_left_out_makes_no_difference(name: str, bound: int) -> None:
     setting = Setting(name, "refcount")
     tried, every = _final_states(setting, bound), _every_final_state(setting, bound)
     assert every <= tried
+
+
+class _LooksAgain:
+    """A program that takes no step again: it looks at each as if it were new."""
+
+    def __init__(self, program: KernelProgram) -> None:
+        self._program = program
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ("again", "came_to"):
+            raise AttributeError(name)
+        return getattr(self._program, name)
+
+
+def _runs(make: MakeProgram, nr: int) -> list[list[Step]]:
+    exploration = Bounded(make, 1)
+    runs = [exploration.next_run() for _ in range(nr)]
+    return [told.run.steps for told in runs if told is not None]
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        Setting("gup-munmap", "refcount", "tso"),
+        Setting("cow-exit", "refcount"),
+        Setting("zap-walk", "refcount", "tso", fine=True),
+        Setting("zap-visit-fault", "refcount-pmdlock", "tso"),
+    ],
+    ids=lambda setting: setting.scenario,
+)
+def test_steps_taken_again_lead_to_the_same(setting: Setting) -> None:
+    """What comes after them touches the same, at the same points, as after steps looked at."""
+
+    def looking_again() -> KernelProgram:
+        program: Any = _LooksAgain(setting.program())
+        assert not isinstance(program, TakesAgain)
+        return program  # type: ignore[no-any-return]
+
+    assert isinstance(setting.program(), TakesAgain)
+    runs = _runs(setting.program, 6)
+    assert len(runs) == 6
+    assert runs == _runs(looking_again, 6)
+
+
+def test_a_step_that_is_another_one_when_taken_again_is_told() -> None:
+    """Not only where it ends, also what it leaves is compared."""
+
+    def make() -> KernelProgram:
+        program = Setting("fault-zap", "refcount").program()
+        again, memory = program.again, program.world.memory
+
+        def otherwise(step: Step) -> str:
+            label = again(step)
+            memory.write_u64(memory.size - 8, 1)
+            return label
+
+        program.again = otherwise  # type: ignore[method-assign]
+        return program
+
+    with pytest.raises(NotDeterministic, match="not deterministic"):
+        explore(make, bound=1)

@@ -104,6 +104,13 @@ def test_rounds_that_another_hyperthread_disturbed_do_not_count(monkeypatch):
     assert not spread.noisy
 
 
+def test_the_bar_is_the_usual_speed_and_not_a_moment_of_a_faster_one():
+    assert calm.usual_fastest([0.77] * 20 + [0.93] * 60 + [1.3] * 40) == 0.93
+    assert calm.usual_fastest([0.93] * 30 + [1.3] * 90) == 0.93
+    assert calm.usual_fastest([1.3] * 4) == 1.3
+    assert calm.usual_fastest([1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0]) == 3.0
+
+
 def test_a_figure_without_calm_rounds_is_said_to_be_noise(monkeypatch):
     monkeypatch.setattr(calm, "fastest_probe", lambda: 1.0)
     probes = iter([2.0, 3.0, 1.9, 2.5])
@@ -157,6 +164,20 @@ def test_a_free_is_timed_from_its_pmd_to_the_allocator():
         event("pte_free", 90),
     ]
     assert (with_times(row, events).free_ns, with_times(row, events).virtual_ns) == ((60,), 90)
+
+
+def test_rows_of_both_distances_are_kept():
+    keys = {"pair": "fault", "design": "RCU", "threads": 2, "own_tables": False}
+    keys |= {"ns": 1.0, "noisy": False}
+    far, near = ({**keys, "distance": distance} for distance in (120.0, 23.0))
+    alone = {**keys, "threads": 1, "distance": None}
+    assert threads.both_ways([], [alone, far]) == [alone, far]
+    again = {**near, "ns": 2.0}
+    assert threads.both_ways([alone, far], [alone, again]) == [alone, again, far]
+    assert threads.both_ways([alone, again, far], [alone, near]) == [alone, near, far]
+    other = {**near, "design": "none"}
+    assert threads.both_ways([far], [other]) == [other]
+    assert threads.both_ways([{**far, "noisy": True}], [near]) == [near]
 
 
 def test_tables_are_put_between_their_markers_and_the_text_stays():

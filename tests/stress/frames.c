@@ -17,6 +17,7 @@ u64 __real_alloc_pages(struct memory *m, u32 order, bool zero);
 void __real_free_pages(struct memory *m, u64 pfn, u32 order, bool zero);
 void __real_put_page(struct memory *m, u64 pfn);
 void __real_pmd_lock(struct mm_struct *mm, pmd_t *pmd);
+void __real_pte_unlock(struct mm_struct *mm, u64 table);
 void __real_rcu_read_unlock(struct kernel *kernel);
 
 u64 __wrap_table_alloc(struct mm_struct *mm);
@@ -24,6 +25,7 @@ u64 __wrap_alloc_pages(struct memory *m, u32 order, bool zero);
 void __wrap_free_pages(struct memory *m, u64 pfn, u32 order, bool zero);
 void __wrap_put_page(struct memory *m, u64 pfn);
 void __wrap_pmd_lock(struct mm_struct *mm, pmd_t *pmd);
+void __wrap_pte_unlock(struct mm_struct *mm, u64 table);
 void __wrap_rcu_read_unlock(struct kernel *kernel);
 
 static struct frame *frame_of(u64 pfn)
@@ -92,6 +94,13 @@ void __wrap_pmd_lock(struct mm_struct *mm, pmd_t *pmd)
 	if (me->cpu.rcu_nesting)
 		may_stop(1024); /* mostly the last put of a table, which is dead now */
 	__real_pmd_lock(mm, pmd);
+}
+
+/* Where an entry is set, or cleared, and who did it has not gone on yet (D12). */
+void __wrap_pte_unlock(struct mm_struct *mm, u64 table)
+{
+	__real_pte_unlock(mm, table);
+	may_be_preempted();
 }
 
 void __wrap_rcu_read_unlock(struct kernel *kernel)

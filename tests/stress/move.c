@@ -8,6 +8,8 @@
 #include "mm/tlbflush.h"
 #include "stress.h"
 
+#define LINGERS 32 /* as long as others need to come by */
+
 /* Exchange the PMD entries: the whole table moves.  false: there is none, or one in its way. */
 static bool move_normal_pmd(pmd_t *old_pmd, u64 old, pmd_t *new_pmd, u64 new)
 {
@@ -146,7 +148,8 @@ static void check_gone(u64 old)
 	}
 	__atomic_store_n(&world.gone, old, __ATOMIC_RELEASE);
 	may_be_preempted();
-	linger();
+	for (u32 i = 0; i < LINGERS; i++)
+		linger();
 	__atomic_store_n(&world.gone, 0, __ATOMIC_RELEASE);
 }
 

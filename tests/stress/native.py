@@ -52,7 +52,7 @@ STRESS = smp.Program(
     ),
     (
         *("alloc_pages", "free_pages", "put_page", "table_alloc"),
-        *("pmd_lock", "rcu_read_unlock"),
+        *("pmd_lock", "pte_unlock", "rcu_read_unlock"),
     ),
 )
 _PATIENCE = 120

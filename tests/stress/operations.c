@@ -122,6 +122,8 @@ static pte_t *visit_table(u64 addr, pte_t *(*visit)(struct mm_struct *mm, pmd_t 
 	linger();
 	pte = visit(&world.mm, pmd, addr);
 	pmd_put(&world.mm, pmd, addr);
+	if (pte)
+		check_place(pte_table(&world.mm, pte), addr, operation_names[me->operation]);
 	return pte;
 }
 
@@ -217,6 +219,7 @@ static bool alloc_and_put(void)
 		wait_for_memory();
 		return false;
 	}
+	check_place(table, addr, "alloc");
 	lives = table_lives(table);
 	check_entries(table_entry(&world.mm, table, addr), "alloc");
 	linger();

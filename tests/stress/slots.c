@@ -49,6 +49,22 @@ u64 home_of(u64 addr)
 	return inside >= NEAR ? addr - NEAR : addr;
 }
 
+/* Number of the PMD entry of addr in its table. */
+static u64 pmd_index(u64 addr)
+{
+	return addr / PMD_SIZE % PTRS_PER_PTE;
+}
+
+void check_place(u64 table, u64 addr, const char *who)
+{
+	u64 pmd = READ_ONCE(pfn_to_page(&world.memory, table)->pmd) / sizeof(pmd_t) % PTRS_PER_PTE;
+	u64 home = home_of(addr), away = home + (pmd_index(home) % 2 ? layout()->far : NEAR);
+
+	if (pmd != pmd_index(home) && pmd != pmd_index(away))
+		defect("%s: table %#lx, held for %#lx, is another address's: of PMD entry %lu", who,
+		       table, addr, pmd);
+}
+
 /* One in four is away. */
 u64 any_slot(void)
 {

@@ -177,6 +177,8 @@ u64 any_slot(void);
 u64 any_page(void);
 /* The address that a page has at home: what it is stamped with, wherever it is moved. */
 u64 home_of(u64 addr);
+/* The table that is held for addr must stand there, or where mremap() may have moved it. */
+void check_place(u64 table, u64 addr, const char *who);
 /* Read-lock, and unlock, the VMA of addr. */
 bool lock_slot(u64 addr);
 void unlock_slot(u64 addr);

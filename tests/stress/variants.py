@@ -108,8 +108,31 @@ VARIANTS = (
         "D12 entries are counted after the visitor's put",
         REFCOUNT,
         "mm/anon.c",
-        '			pte_entry_set_put_from(__func__, "do_anonymous_page", mm, table, addr);\n',
-        "			pte_put(mm, table, addr);\n			pte_entries_set(mm, table, 1);\n",
+        """\
+		put = result || !pte_entry_set_from("do_anonymous_page", mm, table);
+		pte_unlock(mm, table);
+""",
+        """\
+		put = result != 0;
+		pte_unlock(mm, table);
+		if (!put) {
+			pte_put(mm, table, addr);
+			pte_entries_set(mm, table, 1);
+		}
+""",
+    ),
+    Variant(
+        "D12, once ours: who handed its reference over looks at the count after the PTE lock",
+        REFCOUNT,
+        "mm/anon.c",
+        """\
+		put = result || !pte_entry_set_from("do_anonymous_page", mm, table);
+		pte_unlock(mm, table);
+""",
+        """\
+		pte_unlock(mm, table);
+		put = result || !pte_entry_set_from("do_anonymous_page", mm, table);
+""",
     ),
     Variant(
         "the count is not atomic",
@@ -142,8 +165,10 @@ VARIANTS = (
 	if (result == TRYGET_SUCCEEDED && unlikely(pmdp_get(pmd) != *pmdval)) {
 """,
         """\
-	rcu_read_unlock(mm->kernel);
-	rcu_read_lock(mm->kernel);
+	for (u32 i = 0; i < 16; i++) {
+		rcu_read_unlock(mm->kernel);
+		rcu_read_lock(mm->kernel);
+	}
 	result = get_named(from, mm, *pmdval, counted);
 	if (false) {
 """,
@@ -262,11 +287,17 @@ VARIANTS = (
         "	old = page->pte_refcount;\n	WRITE_ONCE(page->pte_refcount, old + 1);\n",
     ),
     Variant(
-        "UPPER: a PMD table that nobody gathers is freed without a flush",
+        "UPPER: a PMD table is found in one read section, and visited in another",
         PUD,
         "mm/pmd_ref.c",
-        "	} else if (table) {\n		flush_upper_table(mm, addr, level);\n	}\n",
-        "	}\n",
+        "	pmd = mm_find_pmd(mm, addr);\n	if (pmd && !get",
+        """\
+	pmd = mm_find_pmd(mm, addr);
+	for (u32 i = 0; i < 16; i++) {
+		rcu_read_unlock(mm->kernel);
+		rcu_read_lock(mm->kernel);
+	}
+	if (pmd && !get""",
     ),
     Variant(
         "UPPER: a freed table still has its entry",

@@ -13,13 +13,13 @@ from typing import Any
 UCMMU = [sys.executable, "-m", "ucmmu"]
 
 
-def once_begun(run: Callable[[str], dict[str, Any]]) -> dict[str, Any]:
+def once_begun(run: Callable[[str], dict[str, Any]], processes: int = 1) -> dict[str, Any]:
     """The report that ``run`` gives for the first of these --timeout, seconds, that lets its guest
-    begin.
+    begin, and have so many processes.
     """
     for seconds in ("1", "5", "25", "125"):
         report = run(seconds)
-        if (report["instructions"] or 0) > 1000:
+        if (report["instructions"] or 0) > 1000 and len(report["processes"]) >= processes:
             break
     return report
 

@@ -153,23 +153,31 @@ def test_a_geometry_that_is_none():
 
 
 def test_a_timeout_ends_the_run_with_its_figures(tmp_path):
-    done = ucmmu("run", "--timeout", "1", "--json", str(tmp_path / "x.json"), "faults", "spin")
-    assert done.returncode == ExitCode.TIMEOUT
-    assert last_line(done) == "ucmmu: stopped after 1 s (--timeout)"
-    report = json.loads((tmp_path / "x.json").read_text())
-    assert (report["ended"], report["exit_code"]) == ("timeout", ExitCode.TIMEOUT)
-    assert report["instructions"] > 0
-    assert report["error"] in last_line(done)
+    def run(seconds):
+        options = ["--timeout", seconds, "--json", str(tmp_path / "x.json")]
+        done = ucmmu("run", *options, "faults", "spin")
+        assert done.returncode == ExitCode.TIMEOUT
+        assert last_line(done) == f"ucmmu: stopped after {seconds} s (--timeout)"
+        report = json.loads((tmp_path / "x.json").read_text())
+        assert (report["ended"], report["exit_code"]) == ("timeout", ExitCode.TIMEOUT)
+        assert report["error"] in last_line(done)
+        return report
+
+    assert once_begun(run)["instructions"] > 0
 
 
 def test_a_timeout_reports_every_process(tmp_path):
     """A process that computes, and seven that wait for each other's files for ever."""
     program = str(build("waiting_files.c", "-static", "-O1", "-Wno-unused-result"))
-    args = ("--cpus", "2", "--timeout", "3", "--json", str(tmp_path / "x.json"))
-    done = ucmmu("run", *args, program, "processes", "never")
-    assert done.returncode == ExitCode.TIMEOUT
-    assert last_line(done) == "ucmmu: stopped after 3 s (--timeout)"
-    report = json.loads((tmp_path / "x.json").read_text())
+
+    def run(seconds):
+        args = ("--cpus", "2", "--timeout", seconds, "--json", str(tmp_path / "x.json"))
+        done = ucmmu("run", *args, program, "processes", "never")
+        assert done.returncode == ExitCode.TIMEOUT
+        assert last_line(done) == f"ucmmu: stopped after {seconds} s (--timeout)"
+        return {**json.loads((tmp_path / "x.json").read_text()), "stderr": done.stderr}
+
+    report = once_begun(run, processes=8)
     assert (report["ended"], report["problems"], report["checks_finished"]) == ("timeout", [], True)
     processes = report["processes"]
     assert [process["pid"] for process in processes] == list(range(1000, 1008))
@@ -177,8 +185,8 @@ def test_a_timeout_reports_every_process(tmp_path):
     assert {process["ended"] for process in processes} == {"stopped"}
     for name in ("VmRSS", "VmPTE", "page_faults", "pte_tables_allocated"):
         assert report[name] == sum(process[name] for process in processes)
-    assert "total of 8 processes" in done.stderr
-    assert sum(line.split()[:2][-1:] == ["1000"] for line in done.stderr.splitlines()) == 7
+    assert "total of 8 processes" in report["stderr"]
+    assert sum(line.split()[:2][-1:] == ["1000"] for line in report["stderr"].splitlines()) == 7
 
 
 def test_without_counting_a_timeout_ends_it_too():

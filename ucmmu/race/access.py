@@ -29,6 +29,7 @@ of its own. Any other store is seen at once, with all that came before it.
 from __future__ import annotations
 
 import sys
+from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from itertools import takewhile
@@ -71,6 +72,13 @@ _LOCAL_FIELDS: Final = frozenset(
 _FOUND: Final = ADDED | {"irqs", "rcu_watching"}
 """Fields that count as written only if the step leaves them otherwise than they were."""
 
+_TOGETHER: Final = frozenset(["vmas", "rcu_watching", "rcu_nesting", "irqs"])
+"""Fields that are read together with what was come to before: VMAs and the lock of one by a single
+function, CPUs by who has RCU's own lock."""
+
+_MOST_REFERENCES: Final = 1024
+"""That one step takes or drops of a table, or it is a change as any other."""
+
 _CELLS: Final = frozenset(["flags", "_refcount", "_mapcount", "ptl", "pte_refcount"])
 """Fields that are read and written by one locked instruction where one step does both."""
 
@@ -102,6 +110,40 @@ class Found(NamedTuple):
     """Its end had the CPU's stores reach memory."""
     known: frozenset[Object]
     """What its CPU knows of after it."""
+
+
+class References:
+    """Who took references of a table and dropped them, for which of that may change places.
+
+    Who drops some finds the count as many lower as others take later. If it is not 0 then either,
+    it does not matter to anybody which of them came first. A CPU that has a reference takes *more*:
+    the count is not 0 meanwhile, whoever else drops. Of others' first ones, *gets*, fewer may be
+    put behind a drop for that.
+    """
+
+    __slots__ = ("_get", "_has", "_more")
+
+    def __init__(self, has: dict[int, int] | None = None) -> None:
+        self._has = has or {}
+        self._get: dict[int, int] = {}
+        self._more: dict[int, int] = {}
+
+    def change(self, cpu: int, old: int, value: int) -> tuple[str, int]:
+        """The CPU changes the count: what that is; and of a put, for which of these it matters
+        whether others do it before or after: 2: gets and more; 1: gets; 0: nothing.
+        """
+        has = self._has.get(cpu, 0)
+        self._has[cpu] = has + value - old
+        if value < old:
+            more, get = (_of_others(taken, cpu) for taken in (self._more, self._get))
+            return "put", 2 if value <= more else 1 if value <= more + get else 0
+        kind, taken = ("get", self._get) if has < 1 else ("more", self._more)
+        taken[cpu] = taken.get(cpu, 0) + value - old
+        return kind, 0
+
+
+def _of_others(taken: dict[int, int], cpu: int) -> int:
+    return sum(nr for other, nr in taken.items() if other != cpu)
 
 
 class Watch:
@@ -150,6 +192,7 @@ class Watch:
         self._numbers = range(len(kernel.cpus))
         self._operations = frozenset(cpu_object(cpu, "operation_end") for cpu in kernel.cpus)
         self._groups: dict[Object, tuple[frozenset[Object], ...]] = {}
+        self._references: dict[Object, References] = defaultdict(References)
         self._mms: list[MmStruct] = []
         self._diffs: list[Diff] = diffs_of_kernel(kernel)
         for cpu in kernel.cpus:
@@ -371,6 +414,8 @@ class Watch:
             del self._locked[cpu]
         if isinstance(what, int) and self._value(what) & lib.X86_P:
             self._changed.add(cpu)
+        if not modifies:
+            self._references[what] = References({cpu: value})
         if self.buffers and not modifies:
             self._buffer(what, value, cpu)
             if _is_lock(what):
@@ -406,15 +451,28 @@ class Watch:
             self._reads.discard(what)
             self._frees.add(what)
             return
-        everyone, gets, puts = self._group(what)
-        if modifies and gets and what not in self._plain:
+        everyone, gets, mores = self._group(what)
+        if modifies and gets:
             old = self._value(what)
-            if min(old, value) >= 1 and old != value:
+            kind, matters = self._references[what].change(cpu, old, value)
+            common = min(old, value) >= 1 and 0 < abs(old - value) <= _MOST_REFERENCES
+            if common and what not in self._plain:
                 self._reads -= everyone
-                self._reads |= puts if value > old else gets
-                self._writes.add((*what, "get" if value > old else "put", cpu))  # type: ignore[misc]
+                if matters:
+                    self._reads |= gets | mores if matters > 1 else gets
+                self._writes.add((*what, kind, cpu))  # type: ignore[misc]
+                if kind == "put":
+                    self._note_put(what, old - value, value, cpu)
                 return
         self._writes |= everyone
+
+    def _note_put(self, what: Object, nr: int, left: int, cpu: int) -> None:
+        """A put of ``nr`` that leaves so many: one of others that drops as many would be the last,
+        if it has not been yet.
+        """
+        drop = ("drop", what)
+        self._writes.update((*drop, size, cpu) for size in range(1, nr + 1))
+        self._reads.update((*drop, left, other) for other in self._numbers if other != cpu)
 
     def _touched_only(self, what: Object) -> bool:
         """Whether the step has done nothing else yet: else, if it had to wait, it would have done
@@ -426,15 +484,16 @@ class Watch:
         return not others and waits and self._reads <= {what, frame}
 
     def _group(self, what: Object) -> tuple[frozenset[Object], ...]:
-        """(what a plain access of it touches, takers of references, droppers)."""
+        """(what a plain access of it touches, takers of references, who takes more)."""
         group = self._groups.get(what)
         if group is None:
-            gets: frozenset[Object] = frozenset()
-            puts: frozenset[Object] = frozenset()
+            kinds: list[frozenset[Object]] = [frozenset()] * 3
             if isinstance(what, tuple) and what[0] == "page" and what[2] == "pte_refcount":
-                gets = frozenset((*what, "get", cpu) for cpu in self._numbers)
-                puts = frozenset((*what, "put", cpu) for cpu in self._numbers)
-            group = self._groups[what] = (frozenset([what]) | gets | puts, gets, puts)
+                kinds = [
+                    frozenset((*what, kind, cpu) for cpu in self._numbers)
+                    for kind in ("get", "more", "put")
+                ]
+            group = self._groups[what] = (frozenset([what]).union(*kinds), kinds[0], kinds[1])
         return group
 
     def exchange(self, what: Object, frame: int, value: int) -> int:
@@ -541,7 +600,7 @@ class Watch:
         if what == MMS:
             self._knows(*self.kernel.all_mms)
             self._reads.update(mm_object(mm, "vmas") for mm in self.kernel.all_mms)
-        elif field != "vmas":  # which is read by one function, together with their locks
+        elif field not in _TOGETHER:
             self._before(what)
         self._reads.add(what)
 

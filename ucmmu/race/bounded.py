@@ -5,17 +5,19 @@ From "Bounded Partial-Order Reduction" (Coons, Musuvathi, McKinley, OOPSLA 2013)
 may take a preemption too many where the race is, and none if the actor that is to be first goes on
 at the last change of actors before: so each reversal is tried there too.
 
-A sleep set may leave a trace to an order of it that takes more preemptions, and is cut off. So it
-is used for two CPUs only, and only those sleep for which that cannot be: the CPU that was going
-on, since the other one must be preempted for it again, and what costs nothing, store buffers and
-interrupts. Such a sleeper wakes if it may be what lets a CPU go on that was left because it waited:
-with that step first, to leave it is a preemption. With more CPUs nobody sleeps: some traces are run
-more than once.
+A sleep set may leave a trace to an order of it that takes more preemptions, and is cut off. So only
+those sleep for whom that cannot be: whose step, put first, makes no order cost more.
+
+- The CPU that was going on: to come back to it costs as much as to leave it later.
+- Store buffers and interrupts, which cost nothing anywhere.
+
+A sleeper wakes if its step may be what lets a CPU go on that is left because it waits: with that
+step first, to leave it is a preemption. Some traces are still run more than once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ucmmu.race.exploration import Exploration
@@ -36,8 +38,6 @@ class _Node:
     sleep: dict[int, Masks]
     waits: Masks | None
     """For what the running CPU waits, if it does."""
-    naps: int
-    """The sleepers, if they still are, that wake when any CPU goes on."""
     todo: int = 0
     done: int = 0
     chosen: int = -1
@@ -88,7 +88,7 @@ class Bounded(Exploration):
     def _enter(self, run: Run, able: Sequence[Actor]) -> _Node:
         enabled = sum(1 << run.index[actor] for actor in able)
         if not self._stack:
-            return _Node(enabled, -1, 0, {}, None, 0)
+            return _Node(enabled, -1, 0, {}, None)
         parent = self._stack[-1]
         chosen, taken = parent.chosen, parent.taken
         assert taken is not None
@@ -98,26 +98,10 @@ class Bounded(Exploration):
         if running >= 0 and not enabled >> running & 1:
             pending = run.program.pending(run.actors[running])
             waits = None if pending is None else self._objects.masks(pending)
-        awake = self._woken(parent, running, waits)
-        sleep = {q: m for q, m in sleep.items() if not awake(q, m)}
+        if waits is not None:
+            sleep = {q: m for q, m in sleep.items() if not m.conflict(waits)}
         preemptions = parent.preemptions + self._cost(parent, chosen)
-        naps = sum(1 << q for q in sleep if parent.naps >> q & 1)
-        return _Node(enabled, running, preemptions, sleep, waits, naps)
-
-    def _woken(
-        self, parent: _Node, running: int, waits: Masks | None
-    ) -> Callable[[int, Masks], bool]:
-        """Whether an actor wakes though the last step was independent of its next one."""
-        left = parent.waits if running != parent.running else None
-        cpu_went_on = self._cpus >> parent.chosen & 1
-
-        def woken(actor: int, masks: Masks) -> bool:
-            if parent.naps >> actor & 1:
-                return bool(cpu_went_on)
-            for_whom = waits if self._cpus >> actor & 1 else left
-            return for_whom is not None and bool(masks.conflict(for_whom))
-
-        return woken
+        return _Node(enabled, running, preemptions, sleep, waits)
 
     def _cost(self, node: _Node, actor: int) -> int:
         """1 if it is a preemption that this actor goes on."""
@@ -147,10 +131,9 @@ class Bounded(Exploration):
             node.done |= 1 << node.chosen
             taken = node.taken
             assert taken is not None
-            if not self._cost(node, node.chosen):
+            free = node.chosen == node.running or not self._cpus >> node.chosen & 1
+            if free and not (node.waits is not None and taken.conflict(node.waits)):
                 node.sleep[node.chosen] = taken
-                if self._cpus >> node.chosen & 1 and node.chosen != node.running:
-                    node.naps |= 1 << node.chosen
             if self._choose(node, node.todo & node.enabled & ~node.done):
                 return True
             stack.pop()

@@ -158,6 +158,8 @@ class KernelProgram(Interleaving):
         if actor.kind is Kind.INTERRUPT:
             for field in ("irqs", "nr_calls"):
                 self.kernel.instrument_read(self.kernel.cpus[actor.cpu], field)
+            if self.watch is not None:  # also if somebody has emptied it meanwhile
+                self.watch.looks_at(("cpu", actor.cpu, "queue"))
             return self._take_interrupt(actor.cpu)
         acting = self._actors[actor.cpu]
         acting.ready = None

@@ -469,7 +469,7 @@ class Player:
             self.look_behind_fetch(about[1])
         if self.resumed and hook["kind"].startswith("mem_"):
             self.end_here("stale_rip")
-        if self.stopped_by_insn and hook["kind"] == "code":
+        if self.stopped_by_insn:
             self.end_here("calls_after_stop")
         glance = self.uc.reg_read_batch(_GLANCE_IDS) if hook["look"] else ()
         self.note(f"hook {ident} {hook['kind']}", *about, *glance)
