@@ -32,6 +32,7 @@ from mmu.linux.pgtable import (
     P,
     entry_pfn,
     mm_counter,
+    pte_cmpxchg,
     pte_present,
     pte_table,
 )
@@ -136,6 +137,24 @@ def _change_pages(
         engine.tlb_finish_mmu(tlb)
 
 
+def _change_pte(
+    mm: MmStruct, vma: struct_vm_area_struct_ptr, addr: int, pte: EntryPa, change: Change
+) -> tuple[int, int]:
+    """What the PTE was, and is now. Where the processor sets D meanwhile the page is not clean any
+    more, and it is decided anew.
+    """
+    while True:
+        old = mm.memory.read_u64(pte)
+        if not pte_present(old) or old & SPECIAL:
+            return old, old
+        page = mm.memory.page(entry_pfn(old))
+        value = change(mm, vma, old, page)
+        if value == old or pte_cmpxchg(mm, addr, pte, old, value):
+            return old, value
+        if not value and not page.flags & lib.PG_anon:
+            folio_unlock(mm.kernel, entry_pfn(old))
+
+
 def _change_pte_range(
     tlb: Gather, vma: struct_vm_area_struct_ptr, pmd: EntryPa, start: int, end: int, change: Change
 ) -> None:
@@ -146,15 +165,12 @@ def _change_pte_range(
     table = pte_table(pte)
     cleared: list[tuple[int, bool]] = []
     for addr in range(start, end, PAGE_SIZE):
-        old = memory.read_u64(pte)
-        if pte_present(old) and not old & SPECIAL:
-            value = change(mm, vma, old, memory.page(entry_pfn(old)))
-            if value != old:
-                engine.set_pte_at(mm, addr, pte, value)
-                if old & P:
-                    tlb_remove_tlb_entry(tlb, addr)
-                if not value:
-                    cleared.append((entry_pfn(old), bool(old & DIRTY_BITS)))
+        old, value = _change_pte(mm, vma, addr, pte, change)
+        if value != old:
+            if old & P:
+                tlb_remove_tlb_entry(tlb, addr)
+            if not value:
+                cleared.append((entry_pfn(old), bool(old & DIRTY_BITS)))
         pte = EntryPa(pte + 8)
     engine.pte_unlock(mm, table)
     for pfn, dirty in cleared:

@@ -19,6 +19,7 @@ from mmu.linux.pgtable import (
     not_none,
     pmd_none,
     pte_table,
+    ptep_get_and_clear,
     xchg_pmd,
 )
 from mmu.linux.policies import policy_of
@@ -192,8 +193,7 @@ def _move_locked(
     moved, force_flush = 0, False
     for number in not_none(mm.memory, old_pte, extent // PAGE_SIZE):
         offset, at = number * PAGE_SIZE, number * 8
-        value = mm.memory.read_u64(old_pte + at)
-        engine.set_pte_at(mm, old_addr + offset, EntryPa(old_pte + at), 0)
+        value = ptep_get_and_clear(mm, old_addr + offset, EntryPa(old_pte + at))
         engine.set_pte_at(mm, new_addr + offset, EntryPa(new_pte + at), value)
         force_flush = force_flush or bool(value & P)
         moved += 1

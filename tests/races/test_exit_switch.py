@@ -5,18 +5,17 @@ lazy in the next, where flushes would then pass it by.
 
 from __future__ import annotations
 
-import pytest
-
 from mmu.linux.policy import FreeTables
 from mmu.linux.tlbflush import enter_lazy_tlb, switch_mm
 from ucmmu.race import operations as do
-from ucmmu.race.explore import explore
+from ucmmu.race.explore import Limits, explore
 from ucmmu.race.kernel_program import KernelProgram
 from ucmmu.race.world import BASE, RaceWorld
 
 
-@pytest.mark.parametrize("tso", [False, True])
-def test_a_cpu_that_switches_while_its_mm_ends_is_not_lazy(tso: bool) -> None:
+def test_a_cpu_that_switches_while_its_mm_ends_is_not_lazy() -> None:
+    """With store buffers: its own 0 may leave the buffer before another CPU writes a 1."""
+
     def make() -> KernelProgram:
         world = RaceWorld(FreeTables.REFCOUNT, watched=True)
         world.run_on(0)
@@ -35,8 +34,8 @@ def test_a_cpu_that_switches_while_its_mm_ends_is_not_lazy(tso: bool) -> None:
 
         world.at_end.append(check)
         acts = {0: do.exit_mm(world, child), 1: do.switch_to(world, world.mm)}
-        return KernelProgram(world, acts, tso=tso)
+        return KernelProgram(world, acts, tso=True)
 
-    found = explore(make, bound=1)
-    assert found.failure is None, found.failure
-    assert found.complete or found.bound == 1
+    found = explore(make, bound=1, limits=Limits(schedules=100))
+    assert found.failure is None, found.failure.text
+    assert found.bound is not None or found.schedules == 100
