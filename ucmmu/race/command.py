@@ -242,7 +242,10 @@ def _text(fd: int, results: Sequence[Result]) -> str:
 def _failed(fd: int, result: Result) -> str:
     assert result.failure is not None
     setting = result.setting
-    steps, _ = annotated(setting, result.failure.schedule)
+    try:
+        steps, _ = annotated(setting, result.failure.schedule)
+    except Impossible:  # it does otherwise each time it is run
+        steps = [*result.failure.steps]
     head = f"\n{setting.scenario}, {setting.policy}, {setting.model}: fails\n\n"
     lines = [
         "",

@@ -43,6 +43,11 @@ class Setting:
         """The scenario."""
         return SCENARIOS[self.scenario]
 
+    @property
+    def of_the_user(self) -> bool:
+        """Whether code of the user's runs in it: a variant, or a policy of their own."""
+        return self.variant is not None or not isinstance(find_policy(self.policy), FreeTables)
+
     def program(self, ring: EventRing | None = None) -> KernelProgram:
         """A new run of it, whose events go to ``ring``. A variant's functions are in the place of
         ours from the beginning of the race until it is closed.
