@@ -117,6 +117,7 @@ BAD = [
     (("--seconds", "0", "fault-zap"), "'0' is no number of seconds"),
     (("--jobs", "0", "fault-zap"), "'0' is no number of processes"),
     (("--seed", "1", "fault-zap"), "say how many"),
+    (("--seed", "1", "--schedules", "1", "--bound", "0", "fault-zap"), "at random (--seed) have"),
     (("--free-tables", "nevr", "fault-zap"), "did you mean 'never'"),
     (("--free-tables", "never", "zap-visit"), "zap-visit is for refcount"),
     (("--variant", "nowhere.py:D1", "fault-zap"), "nowhere.py: no such file"),

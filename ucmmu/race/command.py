@@ -160,6 +160,8 @@ def _search(arguments: argparse.Namespace, setting: Setting) -> Search:
     schedules = arguments.schedules
     if arguments.seed is not None and schedules is None and arguments.seconds is None:
         raise Failure(ExitCode.USAGE, "argument --seed: say how many with --schedules or --seconds")
+    if arguments.seed is not None and arguments.bound is not None:
+        raise Failure(ExitCode.USAGE, "argument --bound: orders at random (--seed) have none")
     return Search(bound, schedules, None, arguments.seed)
 
 
