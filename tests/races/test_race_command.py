@@ -345,7 +345,7 @@ def test_the_variants_that_the_docs_write_fail(
     blocks = re.findall(r"```(?:python|sh)\n(.*?)```", part, re.DOTALL)
     (tmp_path / "my.py").write_text(blocks[0])
     monkeypatch.chdir(tmp_path)
-    commands = blocks[1].splitlines()
-    for command, line in zip(commands, ("nobody freed it", "stale translation"), strict=True):
-        assert main(shlex.split(command)[1:]) == 1
+    shown = ("nobody freed it", "stale translation")
+    for words, line in zip(blocks[1].splitlines(), shown, strict=True):
+        assert main(shlex.split(words)[1:]) == 1
         assert line in capfd.readouterr().out

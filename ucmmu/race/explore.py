@@ -115,9 +115,9 @@ def explore(
 ) -> Found:
     """Explore up to ``bound`` preemptions, or, if None, every order; to the first failure.
 
-    The first ``bounds_first`` bounds, from 0 on, are tried in any case. Then, without a bound, every
-    order. With one, and ``few``, all orders are tried first: if they are no more than ``few``, and
-    take no more than half of the time, it is complete; else the other bounds follow. Raises
+    The first ``bounds_first`` bounds, from 0 on, are tried in any case. Then, without a bound, all
+    orders. With one, and ``few``, all orders too: if they are no more than ``few``, and take no
+    more than half of the time, it is complete; else the other bounds follow. Raises
     NotDeterministic.
     """
     limits = limits or Limits()
