@@ -238,7 +238,7 @@ def _text(fd: int, results: Sequence[Result]) -> str:
     }
     schedules = sum(result.schedules for result in results)
     total = ", ".join(f"{nr} {name}" for name, nr in count.items() if nr)
-    return f"{text}\n{total}: {schedules:,} schedules\n"
+    return f"{text}\n{total}: {schedules:,} schedule{'s' if schedules != 1 else ''}\n"
 
 
 def _failed(fd: int, result: Result) -> str:
