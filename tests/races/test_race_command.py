@@ -289,6 +289,17 @@ def test_a_variant_that_changes_nothing_is_refused(
     assert "my.py: Mine changes nothing: " in capfd.readouterr().err
 
 
+def test_passing_without_a_function_of_the_variant_is_no_passing(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing moves in this scenario."""
+    file = tmp_path / "my.py"
+    file.write_text(NOTHING.replace("put_mani", "table_moved"))
+    words = (*ONE, "--bound", "0", "--variant", f"{file}:Mine", "gup-zap")
+    assert race(*words) == ExitCode.USAGE
+    assert "no order came to table_moved()" in capfd.readouterr().err
+
+
 def test_a_function_that_is_not_there_cannot_be_replaced(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -74,6 +74,8 @@ class Result:
     at_random: bool = False
     met: frozenset[str] = frozenset()
     """The points that were come to, if only some were asked for."""
+    called: frozenset[str] = frozenset()
+    """The functions of the variant that were called, by name."""
 
     @property
     def verdict(self) -> str:
@@ -102,9 +104,10 @@ def run(
         return not interrupted
 
     met: set[str] = set()
+    called: set[str] = set()
 
     def make() -> KernelProgram:
-        program = setting.program()
+        program = setting.program(called=called)
         program.met = met
         if on_program is not None:
             on_program(program)
@@ -136,6 +139,7 @@ def run(
         bool(interrupted) if at_random else found.stopped,
         at_random,
         frozenset(met),
+        frozenset(called),
     )
 
 

@@ -17,6 +17,7 @@ from ucmmu.output import JsonOutput, check_target
 from ucmmu.policy_file import find_policy
 from ucmmu.progress import Progress
 from ucmmu.race.campaign import BOUNDS, Result, Search, Task, run_all
+from ucmmu.race.exploration import NotDeterministic
 from ucmmu.race.notes import annotated, recorded
 from ucmmu.race.program import Schedule, parse_schedule
 from ucmmu.race.report import (
@@ -32,7 +33,7 @@ from ucmmu.race.run import Impossible
 from ucmmu.race.scenario import COUNTED, UNCOUNTED, Scenario
 from ucmmu.race.scenarios import SCENARIOS
 from ucmmu.race.setting import Setting
-from ucmmu.race.variant import load_variant
+from ucmmu.race.variant import functions_of, load_variant
 from ucmmu.streams import STDERR, STDOUT, columns, say
 from ucmmu.supervise import stops_noted
 from ucmmu.terminal import rendered
@@ -67,6 +68,7 @@ def race(arguments: argparse.Namespace) -> int:
     verdicts = {result.verdict for result in results}
     if verdicts == {"passed"}:
         _check_points(arguments.points, results)
+        _check_variant(arguments.variant, results)
     return FAILED if "failed" in verdicts else UNFINISHED if "UNFINISHED" in verdicts else 0
 
 
@@ -227,6 +229,13 @@ def _check_points(wanted: Sequence[str], results: Sequence[Result]) -> None:
             raise Failure(ExitCode.USAGE, f"{line}{did_you_mean(name, met)}")
 
 
+def _check_variant(spec: str | None, results: Sequence[Result]) -> None:
+    """Raises Failure (USAGE) if no order came to a function of the variant."""
+    if spec is not None and not any(result.called for result in results):
+        names = ", ".join(f"{name}()" for name in functions_of(load_variant(spec)))
+        raise Failure(ExitCode.USAGE, f"argument --variant: no order came to {names}")
+
+
 def _text(fd: int, results: Sequence[Result]) -> str:
     text = ""
     for result in results:
@@ -243,17 +252,15 @@ def _text(fd: int, results: Sequence[Result]) -> str:
 
 def _failed(fd: int, result: Result) -> str:
     assert result.failure is not None
-    setting = result.setting
-    try:
-        steps, _ = annotated(setting, result.failure.schedule)
-    except Impossible:  # it does otherwise each time it is run
-        steps = [*result.failure.steps]
+    setting, failure = result.setting, result.failure
     head = f"\n{setting.scenario}, {setting.policy}, {setting.model}: fails\n\n"
-    lines = [
-        "",
-        *failure_text(result.failure),
-        f"  again: {replay_command(result)}",
-    ]
+    if failure.kind == NotDeterministic.__name__:  # no order would show it
+        return head + rendered(fd, failure_text(failure))
+    try:
+        steps, _ = annotated(setting, failure.schedule)
+    except Impossible:  # it does otherwise each time it is run
+        steps = [*failure.steps]
+    lines = ["", *failure_text(failure), f"  again: {replay_command(result)}"]
     return head + rendered(fd, [steps_table(result, steps)], lines)
 
 

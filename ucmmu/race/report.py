@@ -85,7 +85,7 @@ class ResultRows:
 
 
 def bound_text(result: Result) -> str:
-    """Up to how many preemptions all orders were run, and passed: ``all``, ``0 to 2``, ``random``."""
+    """Up to how many preemptions all orders passed: ``all``, ``0 to 2``, ``random``."""
     if result.at_random:
         return "random"
     if result.complete:

@@ -28,6 +28,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import wraps
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -90,21 +91,65 @@ class Variant(_Policy):
     seen: ClassVar[str] = ""
 
     @classmethod
-    def policy(cls, base: type[FreeTablesPolicy]) -> type[FreeTablesPolicy]:
-        """The policy that it makes of another one."""
-        return type(cls.__name__, (cls, base), {"label": base.label})
+    def policy(
+        cls, base: type[FreeTablesPolicy], called: set[str] | None = None
+    ) -> type[FreeTablesPolicy]:
+        """The policy that it makes of another one. ``called`` gets the names of its methods as they
+        are called.
+        """
+        methods = {}
+        for name in changed_by(cls):
+            value = getattr(cls, name)
+            if callable(value):
+                methods[name] = _noted(name, value, called)
+            elif called is not None:
+                called.add(name)
+        return type(cls.__name__, (cls, base), {**methods, "label": base.label})
 
     @classmethod
     @contextmanager
-    def applied(cls, policy: FreeTables) -> Iterator[None]:
-        """``with``: its functions are in the place of ours."""
+    def applied(cls, policy: FreeTables, called: set[str] | None = None) -> Iterator[None]:
+        """``with``: its functions are in the place of ours. ``called`` gets the names of those that
+        are called.
+        """
         patches: Patches = {}
-        for base in reversed(cls.__mro__):
-            for value in vars(base).values():
-                if isinstance(value, _Replacement) and policy in value.policies:
-                    patches.setdefault(value.module, {})[value.name] = value.function
+        for value in _replacements(cls):
+            if policy in value.policies:
+                function = _noted(value.name, value.function, called)
+                patches.setdefault(value.module, {})[value.name] = function
         with applied(patches):
             yield
+
+
+def _noted(name: str, function: Function, called: set[str] | None) -> Function:
+    """The function, whose calls are noted."""
+    if called is None:
+        return function
+
+    @wraps(function)
+    def noted(*args: Any, **kwargs: Any) -> Any:
+        called.add(name)
+        return function(*args, **kwargs)
+
+    return noted
+
+
+def _replacements(variant: type[Variant]) -> Iterator[_Replacement]:
+    """What is marked by replaces(): a base class's first, so that its own come after them."""
+    for cls in reversed(variant.__mro__):
+        yield from (value for value in vars(cls).values() if isinstance(value, _Replacement))
+
+
+def changed_by(variant: type[Variant]) -> list[str]:
+    """What of a policy it takes the place of, by name."""
+    own = [cls for cls in variant.__mro__ if issubclass(cls, Variant) and cls is not Variant]
+    names = [name for cls in own for name in vars(cls) if not name.startswith("__")]
+    return [name for name in dict.fromkeys(names) if hasattr(FreeTablesPolicy, name)]
+
+
+def functions_of(variant: type[Variant]) -> list[str]:
+    """All functions of ours that it takes the place of, by name."""
+    return [*changed_by(variant), *(value.name for value in _replacements(variant))]
 
 
 _loaded: dict[str, type[Variant]] = {}
@@ -130,7 +175,7 @@ def _load(spec: str) -> type[Variant]:
         known = [word for word, value in vars(module).items() if _is_variant(value)]
         hint = f"; it has {', '.join(known)}" if known else ""
         raise MmuError(f"{place} has no variant {name!r}{hint}")
-    if not _changes_something(found):
+    if not functions_of(found):  # to pass would say nothing
         raise MmuError(
             f"{place}: {name} changes nothing: none of its methods is one of a policy"
             " (mmu/linux/free_tables.py), and no function is marked by replaces()"
@@ -140,16 +185,3 @@ def _load(spec: str) -> type[Variant]:
 
 def _is_variant(value: object) -> bool:
     return isinstance(value, type) and issubclass(value, Variant) and value is not Variant
-
-
-def _changes_something(variant: type[Variant]) -> bool:
-    """Whether anything of it takes the place of ours: a name that is misspelt would not, and to
-    pass would say nothing.
-    """
-    own = [cls for cls in variant.__mro__ if issubclass(cls, Variant) and cls is not Variant]
-    return any(
-        isinstance(value, _Replacement) or hasattr(FreeTablesPolicy, name)
-        for cls in own
-        for name, value in vars(cls).items()
-        if not name.startswith("__")
-    )
