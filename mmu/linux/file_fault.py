@@ -26,7 +26,7 @@ from mmu.errors import LinuxError, OutOfMemory
 from mmu.linux import engine
 from mmu.linux.anon import mk_anon_pte
 from mmu.linux.filemap import FAULT_AROUND_PAGES
-from mmu.linux.folio import filemap_lock_folio, folio_trylock, folio_unlock, folio_unlock_put
+from mmu.linux.folio import filemap_lock_folio, folio_unlock_put, next_uptodate_folio
 from mmu.linux.pgtable import RW, D, mm_counter, pte_none, pte_table, vm_page_prot
 from mmu.linux.pte_ref import PteAlloc
 from mmu.linux.rmap import anon_vma_prepare
@@ -268,30 +268,19 @@ def _filemap_map_pages(
     engine.pte_entries_set(mm, pte_table(pte), mapped)
     if not mm.native:
         for pfn in filter(None, locked):
-            folio_unlock(mm.kernel, pfn)
+            folio_unlock_put(mm.kernel, pfn)
 
 
 def _next_uptodate_folios(mm: MmStruct, mapping: AddressSpace, around: range) -> list[int]:
-    """The frames of the cached pages, each locked; 0 for those that are not cached, or whose lock
-    is taken.
+    """The frames of the cached pages, each locked and with a reference; 0 for those that are not
+    cached, or whose lock is taken.
 
     Under the C engine nobody else runs until they are mapped: that the locks are free is enough.
     """
-    kernel, page = mm.kernel, mm.memory.page
     if mm.native:
-        frames = mapping.frames(around)
+        page, frames = mm.memory.page, mapping.frames(around)
         return [pfn if pfn and not page(pfn).flags & lib.PG_locked else 0 for pfn in frames]
-    locked = []
-    for pgoff in around:
-        kernel.instrument_read(kernel, "i_pages")
-        pfn = mapping.cached(pgoff) or 0
-        if pfn and folio_trylock(kernel, pfn):
-            if mapping.cached(pgoff) == pfn:
-                locked.append(pfn)
-                continue
-            folio_unlock(kernel, pfn)
-        locked.append(0)
-    return locked
+    return [next_uptodate_folio(mm.kernel, mapping, pgoff) for pgoff in around]
 
 
 def _do_shared_fault(

@@ -8,8 +8,8 @@ cache; a fault takes it and looks whether the page is still the file's before it
 that a PTE maps is in its file's cache.
 
 A folio lock sleeps. It is taken inside mmap_lock and the VMA lock, outside i_mmap_rwsem and the
-locks of page tables; inside those it is only tried. Who waits for one has an owner's reference of
-the frame.
+locks of page tables; inside those it is only tried. Who waits for one, or tries it, has an owner's
+reference of the frame: a frame that was freed, and is another page by now, would be locked else.
 """
 
 from __future__ import annotations
@@ -41,7 +41,9 @@ def _lock(kernel: Kernel, pfn: int) -> bool:
 
 
 def folio_trylock(kernel: Kernel, pfn: int) -> bool:
-    """Take the lock if it is free; whether it was. Never sleeps."""
+    """Take the lock if it is free; whether it was. Never sleeps. A reference as in folio_lock(), or
+    a PTE that maps the page and whose lock is held.
+    """
     kernel.point("folio_trylock")
     taken = _lock(kernel, pfn)
     if taken and kernel.lockdep is not None:
@@ -92,15 +94,29 @@ def folio_unlock(kernel: Kernel, pfn: int) -> None:
 # The page cache.
 
 
+def folio_try_get(kernel: Kernel, pfn: int) -> bool:
+    """Take a reference of a frame that may be free by now: whether it was not."""
+    kernel.lock_prefix()
+    page = kernel.memory.page(pfn)
+    if not page._refcount:
+        return False
+    page._refcount += 1
+    return True
+
+
 def filemap_get_folio(kernel: Kernel, mapping: AddressSpace, pgoff: int) -> int | None:
     """The frame of the file's page ``pgoff``, with a reference that the caller owns; None if it is
-    not in the cache.
+    not in the cache. It may leave the cache, but not be freed, until that is dropped.
     """
-    kernel.instrument_read(kernel, "i_pages")
-    pfn = mapping.cached(pgoff)
-    if pfn is not None:
-        kernel.memory.page(pfn)._refcount += 1
-    return pfn
+    while True:
+        kernel.instrument_read(kernel, "i_pages")
+        pfn = mapping.cached(pgoff)
+        if pfn is None:
+            return None
+        if folio_try_get(kernel, pfn):
+            if mapping.cached(pgoff) == pfn:
+                return pfn
+            kernel.memory.put_page(pfn)
 
 
 def filemap_lock_folio(kernel: Kernel, mapping: AddressSpace, pgoff: int) -> int | None:
@@ -114,8 +130,23 @@ def filemap_lock_folio(kernel: Kernel, mapping: AddressSpace, pgoff: int) -> int
     return None
 
 
+def next_uptodate_folio(kernel: Kernel, mapping: AddressSpace, pgoff: int) -> int:
+    """The same where nothing may sleep: 0 if page ``pgoff`` is not in the cache, or its lock is
+    taken.
+    """
+    pfn = filemap_get_folio(kernel, mapping, pgoff)
+    if pfn is None:
+        return 0
+    if folio_trylock(kernel, pfn):
+        if mapping.cached(pgoff) == pfn:
+            return pfn
+        folio_unlock(kernel, pfn)
+    kernel.memory.put_page(pfn)
+    return 0
+
+
 def folio_unlock_put(kernel: Kernel, pfn: int) -> None:
-    """Drop what filemap_lock_folio() got: the lock, and the reference."""
+    """Drop what filemap_lock_folio() or next_uptodate_folio() got: the lock, and the reference."""
     folio_unlock(kernel, pfn)
     kernel.memory.put_page(pfn)
 

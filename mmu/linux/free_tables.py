@@ -420,8 +420,8 @@ class FreeTablesPolicy:
     # For subclasses.
 
     def tell_get(self, table: int, old: int, new: int, holder: Holder) -> None:
-        """Record pte_get: the table's count went from old to new. At once: what others can see is
-        done before the count is changed, or after this.
+        """Record pte_get: the table's count went from old to new. It is called right after the
+        change: nothing that another CPU could see comes between the two.
         """
         emit(self.kernel, _PTE_GET, table, old, new, holder)
 

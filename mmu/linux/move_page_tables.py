@@ -45,7 +45,9 @@ def move_page_tables(
 
     The mmap_lock is held for writing, both VMAs are write-locked. Takes and drops the file's
     i_mmap_rwsem, PMD and PTE locks and visitor references; the old translations are flushed before
-    the locks are dropped. Whoever comes by the file finds an entry in one place or the other.
+    the locks are dropped. Whoever comes by the file finds an entry in one place or the other. Linux
+    takes i_mmap_rwsem for whole tables, and for entries only if its i_mmap may have the new VMA
+    before the old one (need_rmap_locks); the order here is none to rely on.
     """
     if not length:
         return 0

@@ -27,7 +27,7 @@ from mmu.linux.pgtable import PMD_MASK, PMD_SIZE
 from mmu.linux.policies import policy_of
 from mmu.linux.rcupdate import rcu_poll
 from mmu.linux.state import MmStruct
-from mmu.linux.tlbflush import leave_mm
+from mmu.linux.tlbflush import enter_lazy_tlb, leave_mm
 from mmu.linux.tracepoint import TOTAL_VM, emit, spanned
 from mmu.linux.vma import (
     VM_LOCKED,
@@ -132,7 +132,7 @@ def vms_complete_munmap_vmas(
 def _forget_vmas(mm: MmStruct, vmas: list[struct_vm_area_struct_ptr]) -> None:
     """Count detached VMAs out and free them; files that nobody else maps go too."""
     c, files = mm.c, set()
-    mm.mt_detach = [vma for vma in mm.mt_detach if vma not in vmas]
+    _leave_i_mmap(mm, vmas)
     c.hiwater_vm = max(c.hiwater_vm, c.total_vm)
     for vma in vmas:
         vm_stat_account(mm, vma.vm_flags, -_vma_pages(vma))
@@ -160,7 +160,7 @@ def _unmap_region(
     *,
     fullmm: bool = False,
 ) -> None:
-    """unmap_region(): zap VMAs and free the tables that then map nothing.
+    """vms_clear_ptes(): zap VMAs and free the tables that then map nothing; for exit_mmap() too.
 
     Who comes by a file finds its VMAs until they are unlinked, and its tables as long. Nobody
     sleeps with a gather open: if an i_mmap_rwsem is to be waited for, all is flushed first.
@@ -206,9 +206,15 @@ def _unlink_file(
     mm: MmStruct, vmas: list[struct_vm_area_struct_ptr], file: int, fullmm: bool
 ) -> None:
     """unlink_file_vma() of those of the VMAs that map the file, whose i_mmap_rwsem is held."""
-    mm.mt_detach = [vma for vma in mm.mt_detach if vma.vm_file != file or vma not in vmas]
+    _leave_i_mmap(mm, [vma for vma in vmas if vma.vm_file == file])
     if fullmm:
         mm.unlinked_files.add(file)
+
+
+def _leave_i_mmap(mm: MmStruct, vmas: list[struct_vm_area_struct_ptr]) -> None:
+    if mm.mt_detach:
+        unlinked = set(vmas)
+        mm.mt_detach = [vma for vma in mm.mt_detach if vma not in unlinked]
 
 
 def _free_pgtables(
@@ -236,14 +242,13 @@ def exit_mmap(mm: MmStruct) -> None:
     """Unmap everything and wait for a grace period: nothing is left but the PGD, which mmdrop()
     frees.
 
-    What the last user of the mm does (mmput()); a CPU that still has it loaded is in lazy mode, and
-    the flush of what was unmapped sends it to init_mm. Raises MmBug for an invariant that broke on
-    the way; what was not done then is done if it is called again.
+    What the last user of the mm does (mmput()); a CPU that still has it loaded has no user of it,
+    and the flush of what was unmapped sends it to init_mm. Raises MmBug for an invariant that broke
+    on the way; what was not done then is done if it is called again.
     """
     c = mm.c
-    for cpu in mm.kernel.cpus:
-        if mm.kernel.read_once(cpu, "loaded_mm_id") == c.ctx_id:
-            mm.kernel.write_once(cpu, "is_lazy", 1)
+    if mm.kernel.this_cpu.loaded_mm is mm:
+        enter_lazy_tlb(mm.kernel)  # exit_mm() has done that
     if c.vmas.nr:
         with mm.mmap_write_lock():
             c.hiwater_vm = max(c.hiwater_vm, c.total_vm)

@@ -335,7 +335,8 @@ def flush_tlb_multi(mask: int, info: FlushTlbInfo) -> None:
 
 def should_flush_tlb(cpu: Cpu, info: FlushTlbInfo) -> bool:
     """Whether that CPU must be asked now: it uses the mm. One that does not is asked once a second,
-    so that it leaves mm_cpumask.
+    so that it leaves mm_cpumask. is_lazy is read after loaded_mm, so it is no older than that: they
+    are stored the other way round.
     """
     kernel = cpu.kernel
     loaded = kernel.read_once(cpu, "loaded_mm_id")
@@ -365,7 +366,7 @@ def flush_tlb_func(info: FlushTlbInfo) -> None:
     Interrupts are off.
 
     It drops the pages one by one only if that is all it has missed; else everything, and is then as
-    new as the mm.
+    new as the mm. A CPU without a user of the mm, lazy or because the mm ends, leaves it instead.
     """
     mm, kernel = info.mm, info.mm.kernel
     cpu, c = kernel.this_cpu, kernel.this_cpu.c
@@ -385,7 +386,7 @@ def flush_tlb_func(info: FlushTlbInfo) -> None:
         switch_mm_irqs_off(kernel, mm)
     if is_global_asid(c.loaded_mm_asid):
         return
-    if kernel.read_once(cpu, "is_lazy"):
+    if kernel.read_once(cpu, "is_lazy") or not mm.mm_users:
         switch_mm_irqs_off(kernel, None)
         return
     _catch_up(cpu, info, local)

@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mmu._native import lib
-from mmu.events import COUNTERS, KERNEL_COUNTERS, MM_COUNTERS, EventDesc
+from mmu.events import COUNTERS, KERNEL_COUNTER_ID, KERNEL_COUNTERS, MM_COUNTERS, EventDesc
 from mmu.trace.tables import numbers_of
 from mmu.units import PAGE_SHIFT, U64
 
@@ -43,7 +43,8 @@ _BY_ACCESS: Final = {
 _TRANSLATED: Final = {_LOAD: "dTLB-loads", _STORE: "dTLB-stores", _FETCH: "iTLB-loads"}
 _SIZES: Final = {1: "4k", 2: "2m_4m", 3: "1g"}
 _SECOND_LEVEL: Final = ("stlb", "l2_itlb", "l2_dtlb")
-_CONTENDED: Final = ("pte_lock", "pmd_lock", "page_table_lock", "mmap_lock", "vma_lock")
+_FIRST_LOCK: Final = KERNEL_COUNTER_ID["pte_lock_contended"]
+_CONTENDED: Final = KERNEL_COUNTERS[_FIRST_LOCK : _FIRST_LOCK + lib.NR_LOCK_KINDS]
 _VMA_LOCK: Final = {
     lib.VMA_LOCK_SUCCESS: "vma_lock_success",
     lib.VMA_LOCK_ABORT: "vma_lock_abort",
@@ -232,8 +233,8 @@ class CounterReader:
         yield "irq_tlb_count", at, None
 
     def _contended(self, _: str, own: Any, at: Positions) -> Iterator[Found]:
-        for kind, lock in enumerate(_CONTENDED):
-            yield f"{lock}_contended", at[own["b"] == kind], None
+        for kind, counter in enumerate(_CONTENDED):
+            yield counter, at[own["b"] == kind], None
 
     def _vma_locked(self, _: str, own: Any, at: Positions) -> Iterator[Found]:
         for result, counter in _VMA_LOCK.items():

@@ -54,9 +54,11 @@ bool vma_start_read(const struct mm_struct *mm, struct vm_area_struct *vma)
 			return false;
 	} while (!__atomic_compare_exchange_n(&vma->vm_refcnt, &old, old + 1, true,
 					      __ATOMIC_ACQUIRE, __ATOMIC_RELAXED));
-	if (likely(READ_ONCE(vma->vm_lock_seq) != READ_ONCE(mm->mm_lock_seq)))
+	/* Acquires what the writer before changed: mm_lock_seq moves on when it unlocks. */
+	if (likely(READ_ONCE(vma->vm_lock_seq) !=
+		   __atomic_load_n(&mm->mm_lock_seq, __ATOMIC_ACQUIRE)))
 		return true;
-	vma_end_read(vma); /* a writer came and went since the first look */
+	vma_end_read(vma); /* a writer has locked it since the first look */
 	return false;
 }
 

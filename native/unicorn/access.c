@@ -233,8 +233,10 @@ static bool is_passed(const struct vcpu *v, u64 pa)
 	return v->insn.passed != NO_ADDRESS && page_of(pa) == guest_physical(v->insn.passed);
 }
 
-/* A store that met its own block, and was undone, is heard when it is made again: with what its
- * instruction loads, that was an access the first time. */
+/*
+ * A store that met its own block, and was undone, is heard when it is made again: with what its
+ * instruction loads, that was an access the first time.
+ */
 static void hears_again(struct vcpu *v, u32 access)
 {
 	if (access == ACCESS_WRITE)

@@ -139,15 +139,24 @@ def test_an_instruction_the_processor_lacks_says_so(name: str, count: bool) -> N
     assert "gcc -march=x86-64-v2" in report.line
 
 
-@pytest.mark.parametrize("engine", ["c", "python"])
-@pytest.mark.parametrize("fidelity", FIDELITIES)
+def figures_are_the_same_every_way(*words: str) -> None:
+    """In each fidelity under the C engine, and under the Python engine, which every access asks in
+    exact and none in fast: a report does not tell them apart.
+    """
+    usual = run("faults", *words).figures
+    for fidelity, engine in [
+        ("exact", "c"),
+        ("trace", "c"),
+        ("fast", "python"),
+        ("exact", "python"),
+    ]:
+        ours = run("faults", *words, fidelity=fidelity, engine=engine).figures
+        assert ours == usual, (fidelity, engine)
+
+
 @pytest.mark.parametrize("code", ["90c5f9fec2", "90cd06", "90f1", "b83412cd060f0b"])
-def test_every_way_stops_at_the_same_instruction(code: str, fidelity: str, engine: str) -> None:
-    program = f"code:{code}"
-    assert (
-        run("faults", program, fidelity=fidelity, engine=engine).figures
-        == run("faults", program).figures
-    )
+def test_every_way_stops_at_the_same_instruction(code: str) -> None:
+    figures_are_the_same_every_way(f"code:{code}")
 
 
 @pytest.mark.parametrize(
@@ -196,15 +205,11 @@ def test_the_host_sends_the_same_signal(mode: str) -> None:
     assert native("faults", mode)[0] == -ENDS[mode][0]
 
 
-@pytest.mark.parametrize("engine", ["c", "python"])
-@pytest.mark.parametrize("fidelity", FIDELITIES)
 @pytest.mark.parametrize(
     "mode", ["null", "text", "data_jump", "div", "noncanonical", "noncanonical_stack"]
 )
-def test_every_way_reports_the_same(mode: str, fidelity: str, engine: str) -> None:
-    assert (
-        run("faults", mode, fidelity=fidelity, engine=engine).figures == run("faults", mode).figures
-    )
+def test_every_way_reports_the_same(mode: str) -> None:
+    figures_are_the_same_every_way(mode)
 
 
 def test_stack_grows_to_its_limit_first() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from mmu.errors import MmuError
 from mmu.linux.filemap import MappedFile
-from mmu.linux.mman import MAP_FIXED, MAP_PRIVATE, MAP_SHARED
+from mmu.linux.mman import MADV_DONTNEED, MAP_FIXED, MAP_PRIVATE, MAP_SHARED
 from mmu.linux.vmscan import try_to_free_pages
 from mmu.memory import Memory
 
@@ -42,6 +42,30 @@ def test_offset(mm):
     data = pattern(5 * PAGE)
     mm.mmap(BASE, 2 * PAGE, 1, FILE, MappedFile(data), 3)
     assert mm.copy_from_user(BASE, 2 * PAGE) == data[3 * PAGE :]
+
+
+@pytest.mark.ucmmu(engine="python")
+def test_a_page_around_is_not_freed_while_its_lock_is_tried(mm, touch, assert_fault):
+    """next_uptodate_folio() has a reference: else the frame could be another page's by then."""
+    file = MappedFile(pattern(2 * PAGE))
+    mm.mmap(BASE, 2 * PAGE, 1, FILE, file)
+    touch(BASE, "read")
+    mm.madvise(BASE, 2 * PAGE, MADV_DONTNEED)
+    page, owners = mm.memory.page(file.cached(1)), []
+
+    def truncate(point):
+        if point == "folio_trylock":
+            owners.append(page._refcount)
+            if len(owners) == 2:  # page 1
+                file.mapping.truncate_range(1, 2)
+                owners.append(page._refcount)
+
+    mm.kernel.on_point = truncate
+    touch(BASE, "read")
+    mm.kernel.on_point = None
+    assert owners == [1, 2, 1]
+    assert page._refcount == 0
+    assert_fault(BASE + PAGE, "read")
 
 
 def test_a_read_fault_maps_16_pages_around(mm, touch, assert_walk, assert_fault, assert_refcounts):

@@ -6,10 +6,12 @@ freed.
 from __future__ import annotations
 
 import errno
+import time
 
 import pytest
 
 from mmu.linux import procfs
+from mmu.linux.filemap import MappedFile
 from mmu.linux.layout import TASK_SIZE
 from mmu.linux.mman import MAP_ANONYMOUS, MAP_FIXED, MAP_PRIVATE
 
@@ -122,3 +124,16 @@ def test_a_split_over_max_map_count_is_enomem(mm, raises_errno):
     mm.munmap(BASE, PAGE)
     mm.munmap(BASE + 7 * PAGE, PAGE)
     assert extents(mm) == [(1, 7)]
+
+
+@pytest.mark.ucmmu(engine="c", policy="refcount", fidelity="fast")
+def test_twenty_times_the_vmas_of_a_file_take_no_longer_each(mm):
+    """Each is looked for in its file's i_mmap, not among all."""
+    file, times = MappedFile(b"page"), []
+    for nr in (250, 5000):
+        for number in range(nr):
+            mm.mmap(BASE + 2 * number * PAGE, PAGE, 1, MAP_PRIVATE | MAP_FIXED, file)
+        started = time.process_time()
+        mm.munmap(BASE, 2 * nr * PAGE)
+        times.append((time.process_time() - started) / nr)
+    assert times[1] < 2 * times[0], times

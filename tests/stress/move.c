@@ -127,7 +127,7 @@ static void check_unmapped(u64 start)
 
 u64 gone_since(u64 addr)
 {
-	u32 seq = READ_ONCE(world.mm.mm_lock_seq);
+	u32 seq = __atomic_load_n(&world.mm.mm_lock_seq, __ATOMIC_ACQUIRE);
 	bool gone = __atomic_load_n(&world.gone, __ATOMIC_ACQUIRE) == (addr & PMD_MASK);
 
 	return gone && __atomic_load_n(&world.mm.mm_lock_seq, __ATOMIC_ACQUIRE) == seq ? seq : 0;

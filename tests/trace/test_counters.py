@@ -172,6 +172,14 @@ ONE_BY_ONE = {
         ("contention_begin", (7, lib.LOCK_PMD, 1)),
         {"pmd_lock_contended": 1},
     ),
+    "a folio lock waited for": (
+        ("contention_begin", (7, lib.LOCK_FOLIO, 4)),
+        {"folio_lock_contended": 1},
+    ),
+    "an i_mmap_rwsem waited for": (
+        ("contention_begin", (1, lib.LOCK_I_MMAP, 2)),
+        {"i_mmap_rwsem_contended": 1},
+    ),
     "no VMA": (("vma_lock", (lib.VMA_LOCK_MISS, 0, 0)), {"vma_lock_miss": 1}),
 }
 

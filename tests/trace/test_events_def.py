@@ -22,6 +22,7 @@ from mmu.events import (
     MM_COUNTER_ID,
     MM_COUNTERS,
 )
+from ucmmu.reading.names import LOCK
 
 TEXT = (Path(__file__).parents[2] / "native/trace/events.def").read_text()
 DESCS = [*EVENTS, *COUNTER_DESCS, *MM_COUNTER_DESCS, *KERNEL_COUNTER_DESCS]
@@ -30,6 +31,12 @@ DESCS = [*EVENTS, *COUNTER_DESCS, *MM_COUNTER_DESCS, *KERNEL_COUNTER_DESCS]
 def listed(kind: str) -> list[str]:
     """The names that events.def lists under a kind, in order."""
     return re.findall(rf'^{kind}\(\w+, "([^"]+)"', TEXT, re.MULTILINE)
+
+
+def test_every_kind_of_lock_is_named() -> None:
+    contention_begin = EVENTS[EVENT_ID["contention_begin"]]
+    kinds = [f"{kind} {LOCK[kind]}" for kind in range(lib.NR_LOCK_KINDS)]
+    assert f"({', '.join(kinds)})" in contention_begin.meaning
 
 
 def test_python_knows_exactly_what_is_listed_in_order() -> None:

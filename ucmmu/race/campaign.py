@@ -170,8 +170,9 @@ def _explore(
     if search.seed is None:
         if not _every_order(setting, search):
             return explore(make, bound=search.bound, limits=limits, on_run=on_run)
+        first = int(setting.model == "sc")  # drains are no preemptions: none has many orders
         return explore(
-            make, bound=search.bound, limits=limits, on_run=on_run, bounds_first=1, few=FEW
+            make, bound=search.bound, limits=limits, on_run=on_run, bounds_first=first, few=FEW
         )
     return explore_at_random(make, seed=search.seed, limits=limits, on_run=on_run)
 

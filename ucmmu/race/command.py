@@ -255,7 +255,7 @@ def _failed(fd: int, result: Result) -> str:
     setting, failure = result.setting, result.failure
     head = f"\n{setting.scenario}, {setting.policy}, {setting.model}: fails\n\n"
     if failure.kind == NotDeterministic.__name__:  # no order would show it
-        return head + rendered(fd, failure_text(failure))
+        return head + rendered(fd, [], failure_text(failure))
     try:
         steps, _ = annotated(setting, failure.schedule)
     except Impossible:  # it does otherwise each time it is run

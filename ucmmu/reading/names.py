@@ -34,7 +34,15 @@ REASON: Final = {int(reason): reason.label for reason in TlbFlushReason}
 """Why a TLB was flushed (enum tlb_flush_reason), as ftrace says it."""
 HOLDER: Final = {0: "visitor", 1: "entries", 2: "policy"}
 """Whose references pte_get and pte_put count."""
-LOCK: Final = {0: "PTE table", 1: "PMD table", 2: "page_table_lock", 3: "mmap_lock", 4: "VMA"}
+LOCK: Final = {
+    0: "PTE table",
+    1: "PMD table",
+    2: "page_table_lock",
+    3: "mmap_lock",
+    4: "VMA",
+    5: "folio",
+    6: "i_mmap_rwsem",
+}
 """Kinds of locks that are waited for."""
 LOCK_FLAGS: Final = {1: "SPIN", 2: "READ", 4: "WRITE"}
 """How a lock is waited for (LCB_F_*)."""
