@@ -12,12 +12,13 @@ from ucmmu.options import MAX_SEED, POLICIES
 _EXAMPLES = """\
 A scenario is two to four kernel operations over one PTE table, each on its own CPU.  Every order of
 their steps that matters is run in which a CPU that could go on is left for another at most --bound
-times, 3 for two, 2 for three, 1 for four; of two operations all of them, if they are few.  After
-each step, and at the end, all is checked.  With --seed orders are drawn at random instead.
-docs/races.md says how it works, and shows the defects that it finds in published versions.
+times: 3 for two operations, 2 for three, 1 for four.  Of two operations all orders are run, if they
+are no more than 4,000.  After each step, and at the end, all is checked.  With --seed orders are
+drawn at random instead.  docs/races.md says how it works, and shows the defects that it finds in
+published versions.
 
 The exit code is 0 if all passed, 1 if one failed, 2 if none failed and one is UNFINISHED: --seconds
-or --schedules ended it first, or ^C, with 130.
+or --schedules ended it first.  After ^C it is 130.
 
 examples:
   ucmmu race --list
@@ -78,8 +79,8 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         "--bound",
         metavar="N",
         type=_bound,
-        help="preemptions, or all: no bound (default: 3, 2, 1 for two, three, four operations;"
-        " of two all, if they are few)",
+        help="most preemptions, or all: no bound (default: 3, 2, 1 for two, three, four operations;"
+        " from 2 on, two operations are run in all orders, if there are no more than 4,000)",
     )
     how.add_argument(
         "--schedules", metavar="N", type=_count, help="no more than N orders of each row"
@@ -88,8 +89,8 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         "--seconds",
         metavar="S",
         type=_seconds,
-        help="no longer than S seconds in all, shared among what is run: the rows that are not done"
-        " have what others leave",
+        help="no longer than S seconds in all, shared among the rows: what some do not need, the"
+        " others get",
     )
     how.add_argument(
         "--seed",

@@ -71,20 +71,33 @@ def _refused(text: str) -> Failure:
     return Failure(ExitCode.POLICY, f"--free-tables {text}")
 
 
+class BadFile(ValueError):
+    """A file that cannot be used; one line says which, where, and what is wrong."""
+
+
 def _module(place: str) -> ModuleType:
-    """The file, executed; modules beside it can be imported."""
+    try:
+        return python_file(place, _KEY)
+    except BadFile as error:
+        raise _refused(str(error)) from None
+
+
+def python_file(place: str, prefix: str) -> ModuleType:
+    """The file, executed once, as the module ``prefix`` and its path; modules beside it can be
+    imported. Raises BadFile.
+    """
     shown = printable(place)
     if not os.path.exists(place):
-        raise _refused(f"{shown}: no such file")
+        raise BadFile(f"{shown}: no such file")
     if not os.path.isfile(place):
-        raise _refused(f"{shown}: is no regular file")
+        raise BadFile(f"{shown}: is no regular file")
     path = os.path.realpath(place)
-    key = f"{_KEY}{path}"
+    key = f"{prefix}{path}"
     if key in sys.modules:
         return sys.modules[key]
     made = spec_from_file_location(key, path)
     if made is None or made.loader is None:
-        raise _refused(f"{shown}: is no Python file (.py)")
+        raise BadFile(f"{shown}: is no Python file (.py)")
     module = sys.modules[key] = module_from_spec(made)
     sys.path.insert(0, os.path.dirname(path))
     try:
@@ -93,7 +106,7 @@ def _module(place: str) -> ModuleType:
         raise
     except BaseException as error:
         del sys.modules[key]
-        raise _refused(f"{shown}{_where(error, path)}: {_what(error)}") from None
+        raise BadFile(f"{shown}{_where(error, path)}: {_what(error, prefix)}") from None
     finally:
         sys.path.remove(os.path.dirname(path))
     return module
@@ -107,8 +120,8 @@ def _where(error: BaseException, path: str) -> str:
     return f", line {lines[-1]}" if lines else ""
 
 
-def _what(error: BaseException) -> str:
-    if isinstance(error, ImportError) and _KEY in str(error):
+def _what(error: BaseException, prefix: str = _KEY) -> str:
+    if isinstance(error, ImportError) and prefix in str(error):
         return (
             "ImportError: it is in no package: import a file beside it by its name, without a dot"
         )

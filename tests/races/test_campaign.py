@@ -57,3 +57,11 @@ def test_a_row_that_more_time_does_not_help_runs_once(monkeypatch: pytest.Monkey
     tasks = [(Setting("zap-visit", "refcount"), Search(3, schedules=5))]
     (result,) = run_all(tasks, 1, seconds=600)
     assert (result.verdict, len(clock.given["zap-visit"])) == ("UNFINISHED", 1)
+
+
+def test_orders_at_random_have_all_of_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are never done: to begin them again with more time would run the same ones."""
+    clock = Clock(monkeypatch)
+    tasks = [(Setting(name, "refcount"), Search(seed=1)) for name in ("fault-zap", "zap-visit")]
+    list(run_all(tasks, 1, seconds=120))
+    assert (clock.given["fault-zap"], clock.given["zap-visit"]) == ([60.0], [119.0])

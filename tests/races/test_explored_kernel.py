@@ -6,7 +6,7 @@ again are as they were.
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import pytest
@@ -16,6 +16,7 @@ from ucmmu.race.exploration import NotDeterministic
 from ucmmu.race.explore import explore
 from ucmmu.race.kernel_program import KernelProgram
 from ucmmu.race.program import Actor, Kind, MakeProgram, Step, TakesAgain
+from ucmmu.race.run import Run
 from ucmmu.race.setting import Setting
 
 
@@ -137,3 +138,33 @@ def test_a_step_that_is_another_one_when_taken_again_is_told() -> None:
 
     with pytest.raises(NotDeterministic, match="not deterministic"):
         explore(make, bound=1)
+
+
+class _Sleepless(Bounded):
+    """Nothing sleeps: traces are run again and again, and none is left out."""
+
+    def _enter(self, run: Run, able: Sequence[Actor]) -> Any:
+        node = super()._enter(run, able)
+        node.sleep.clear()
+        return node
+
+    def _backtrack(self) -> bool:
+        if not self._stack:
+            return False
+        again = super()._backtrack()
+        for node in self._stack:
+            node.sleep.clear()
+        return again
+
+
+def _traces(exploration: Bounded) -> set[int]:
+    runs = iter(exploration.next_run, None)
+    return {told.trace for told in runs if told.trace is not None}
+
+
+def test_sleep_sets_lose_no_trace_where_an_interrupt_lets_a_cpu_go_on() -> None:
+    """1*8,0*11,1,1i,1: CPU 0 waits for the interrupt, which comes between two steps of CPU 1. With
+    the first of these two before CPU 0's, which it is independent of, the second is a preemption.
+    """
+    setting = Setting("fault-zap", "refcount", "sc")
+    assert _traces(Bounded(setting.program, 1)) == _traces(_Sleepless(setting.program, 1))

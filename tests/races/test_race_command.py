@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -116,6 +117,7 @@ BAD = [
     (("--seconds", "0", "fault-zap"), "'0' is no number of seconds"),
     (("--jobs", "0", "fault-zap"), "'0' is no number of processes"),
     (("--seed", "1", "fault-zap"), "say how many"),
+    (("--seed", "1", "--schedules", "1", "--bound", "0", "fault-zap"), "at random (--seed) have"),
     (("--free-tables", "nevr", "fault-zap"), "did you mean 'never'"),
     (("--free-tables", "never", "zap-visit"), "zap-visit is for refcount"),
     (("--variant", "nowhere.py:D1", "fault-zap"), "nowhere.py: no such file"),
@@ -243,7 +245,7 @@ def test_a_variant_whose_file_exits_is_one_line(
     (tmp_path / "v.py").write_text("raise SystemExit(0)\n")
     words = ("--variant", f"{tmp_path}/v.py:Mine", "fault-zap")
     assert race(*ONE, *words) == ExitCode.USAGE
-    assert "v.py: SystemExit: 0" in capfd.readouterr().err
+    assert "v.py, line 1: SystemExit: 0" in capfd.readouterr().err
 
 
 def test_passing_without_a_point_that_was_asked_for_is_no_passing(
@@ -266,3 +268,95 @@ def test_a_variant_that_is_not_there_is_told_with_those_that_are(
     )
     assert race("--variant", f"{file}:Other", "lazy-zap") == ExitCode.USAGE
     assert "has no variant 'Other'; it has Mine\n" in capfd.readouterr().err
+
+
+NOTHING = """from mmu.linux import mmu_gather
+from ucmmu.race.variant import Variant, replaces
+
+class Mine(Variant):
+    def put_mani(self, mm, tlb, table, addr, nr, holder):
+        pass
+"""
+
+
+def test_a_variant_that_changes_nothing_is_refused(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Its only name is misspelt: all would pass."""
+    file = tmp_path / "my.py"
+    file.write_text(NOTHING)
+    assert race("--variant", f"{file}:Mine", "lazy-zap") == ExitCode.USAGE
+    assert "my.py: Mine changes nothing: " in capfd.readouterr().err
+
+
+def test_passing_without_a_function_of_the_variant_is_no_passing(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing moves in this scenario."""
+    file = tmp_path / "my.py"
+    file.write_text(NOTHING.replace("put_mani", "table_moved"))
+    words = (*ONE, "--bound", "0", "--variant", f"{file}:Mine", "gup-zap")
+    assert race(*words) == ExitCode.USAGE
+    assert "no order came to table_moved()" in capfd.readouterr().err
+
+
+def test_a_function_that_is_not_there_cannot_be_replaced(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "my.py"
+    file.write_text(f"{NOTHING}\n    @replaces(mmu_gather)\n    def tlb_gather_mm(): ...\n")
+    assert race("--variant", f"{file}:Mine", "lazy-zap") == ExitCode.USAGE
+    line = "no function 'tlb_gather_mm'; did you mean 'tlb_gather_mmu'?"
+    assert f"my.py, line 8: AttributeError: mmu.linux.mmu_gather has {line}\n" in (
+        capfd.readouterr().err
+    )
+
+
+COUNTS = """from ucmmu.race.variant import Variant
+
+calls = []
+
+class Mine(Variant):
+    def put_many(self, mm, tlb, table, addr, nr, holder):
+        calls.append(0)
+        if len(calls) % 3 == 0:
+            self.kernel.point("third")
+        super().put_many(mm, tlb, table, addr, nr, holder)
+
+class Raises(Variant):
+    def detach(self, mm, pmd, addr):
+        return {}[addr]
+"""
+
+
+def test_a_variant_that_remembers_the_order_before_is_told_so(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "my.py"
+    file.write_text(COUNTS)
+    assert race(*ONE, "--bound", "1", "--variant", f"{file}:Mine", "fault-zap") == 1
+    shown = capfd.readouterr().out
+    assert "NotDeterministic: the program is not deterministic" in shown
+    assert "does it keep anything from run to run" in shown and "before the race" not in shown
+
+
+def test_a_mistake_in_a_variant_is_told_with_its_line(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "my.py"
+    file.write_text(COUNTS)
+    assert race(*ONE, "--bound", "0", "--variant", f"{file}:Raises", "fault-zap") == 1
+    assert "KeyError: 68719476736 (in detach(), my.py, line 14)" in capfd.readouterr().out
+
+
+def test_the_variants_that_the_docs_write_fail(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    part = (ROOT / "docs/races.md").read_text().partition("## A change of your own")[2]
+    blocks = re.findall(r"```(?:python|sh)\n(.*?)```", part, re.DOTALL)
+    (tmp_path / "my.py").write_text(blocks[0])
+    monkeypatch.chdir(tmp_path)
+    shown = ("nobody freed it", "stale translation")
+    for words, line in zip(blocks[1].splitlines(), shown, strict=True):
+        assert main(shlex.split(words)[1:]) == 1
+        assert line in capfd.readouterr().out

@@ -12,7 +12,9 @@ those sleep for whom that cannot be: whose step, put first, makes no order cost 
 - Store buffers and interrupts, which cost nothing anywhere.
 
 A sleeper wakes if its step may be what lets a CPU go on that is left because it waits: with that
-step first, to leave it is a preemption. Some traces are still run more than once.
+step first, to leave it is a preemption. So does a CPU that sleeps: whoever lets the waiting one go
+on later, as an interrupt may, makes it a preemption to come back to the CPU only then. Some traces
+are still run more than once.
 """
 
 from __future__ import annotations
@@ -99,7 +101,8 @@ class Bounded(Exploration):
             pending = run.program.pending(run.actors[running])
             waits = None if pending is None else self._objects.masks(pending)
         if waits is not None:
-            sleep = {q: m for q, m in sleep.items() if not m.conflict(waits)}
+            cpus = self._cpus
+            sleep = {q: m for q, m in sleep.items() if not cpus >> q & 1 and not m.conflict(waits)}
         preemptions = parent.preemptions + self._cost(parent, chosen)
         return _Node(enabled, running, preemptions, sleep, waits)
 

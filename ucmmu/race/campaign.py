@@ -12,10 +12,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from ucmmu.policy_file import find_policy, policy_failure
+from ucmmu.race.exploration import NotDeterministic
 from ucmmu.race.explore import Found, Limits, explore, explore_at_random
 from ucmmu.race.minimal import minimal
 from ucmmu.race.program import MakeProgram
-from ucmmu.race.run import FAILURES, Failure
+from ucmmu.race.run import FAILURES, Failure, told
 from ucmmu.race.setting import Setting
 
 if TYPE_CHECKING:
@@ -73,6 +74,8 @@ class Result:
     at_random: bool = False
     met: frozenset[str] = frozenset()
     """The points that were come to, if only some were asked for."""
+    called: frozenset[str] = frozenset()
+    """The functions of the variant that were called, by name."""
 
     @property
     def verdict(self) -> str:
@@ -91,16 +94,20 @@ def run(
     """Explore one setting. An order at random that fails is made as short as can be."""
     started = time.monotonic()
     interrupted: list[bool] = []
+    runs = 0
 
     def on_run() -> bool:
+        nonlocal runs
+        runs += 1
         if on_progress is not None and not on_progress(1):
             interrupted.append(True)
         return not interrupted
 
     met: set[str] = set()
+    called: set[str] = set()
 
     def make() -> KernelProgram:
-        program = setting.program()
+        program = setting.program(called=called)
         program.met = met
         if on_program is not None:
             on_program(program)
@@ -108,6 +115,10 @@ def run(
 
     try:
         found = _explore(setting, make, search, on_run)
+    except NotDeterministic as error:
+        if not setting.of_the_user:
+            raise
+        found = Found(schedules=runs, failure=_not_deterministic(error))
     except FAILURES as error:
         failure = before_the_race(setting, error)
         if failure is None:
@@ -128,6 +139,7 @@ def run(
         bool(interrupted) if at_random else found.stopped,
         at_random,
         frozenset(met),
+        frozenset(called),
     )
 
 
@@ -135,12 +147,20 @@ def before_the_race(setting: Setting, error: BaseException) -> Failure | None:
     """The failure of a world that cannot even be made, which is for a variant, or a policy of the
     user's own, to answer for; None: it is ours.
     """
-    text = None if setting.variant is None else f"{error}"
+    text = None if setting.variant is None else told(error)
     if setting.variant is None:
         text = policy_failure(find_policy(setting.policy), error)
     return (
         None if text is None else Failure(type(error).__name__, f"before the race: {text}", (), ())
     )
+
+
+def _not_deterministic(error: NotDeterministic) -> Failure:
+    """Of a variant, or a policy of the user's own: each order is run in a new world, but in one
+    process.
+    """
+    why = "does it keep anything from run to run, as in a variable of its module or class?"
+    return Failure(type(error).__name__, f"{error}: {why}", (), ())
 
 
 def _explore(
@@ -181,14 +201,16 @@ def run_all(
     begun is unfinished.
 
     ``seconds`` are for all together. A part of them is shared among all; those that it is not
-    enough for begin again with more, so that what is soon done leaves its time to them.
+    enough for begin again with more, so that what is soon done leaves its time to them. Orders at
+    random are never done, and take their share at once.
     """
     end = None if seconds is None else time.monotonic() + seconds
+    at_random = any(search.seed is not None for _, search in tasks)
     left, kept, share = dict(enumerate(tasks)), dict[int, Result](), 0.0
     asked = _Asked(on_progress)
     while left:
         until = end
-        if end is not None:
+        if end is not None and not at_random:
             remains = max(0.0, end - time.monotonic())
             until, share = _until(end, remains, remains * jobs / len(left), share)
         results = _run_in_processes if jobs > 1 else _run_here

@@ -17,6 +17,7 @@ from ucmmu.output import JsonOutput, check_target
 from ucmmu.policy_file import find_policy
 from ucmmu.progress import Progress
 from ucmmu.race.campaign import BOUNDS, Result, Search, Task, run_all
+from ucmmu.race.exploration import NotDeterministic
 from ucmmu.race.notes import annotated, recorded
 from ucmmu.race.program import Schedule, parse_schedule
 from ucmmu.race.report import (
@@ -32,7 +33,7 @@ from ucmmu.race.run import Impossible
 from ucmmu.race.scenario import COUNTED, UNCOUNTED, Scenario
 from ucmmu.race.scenarios import SCENARIOS
 from ucmmu.race.setting import Setting
-from ucmmu.race.variant import load_variant
+from ucmmu.race.variant import functions_of, load_variant
 from ucmmu.streams import STDERR, STDOUT, columns, say
 from ucmmu.supervise import stops_noted
 from ucmmu.terminal import rendered
@@ -67,6 +68,7 @@ def race(arguments: argparse.Namespace) -> int:
     verdicts = {result.verdict for result in results}
     if verdicts == {"passed"}:
         _check_points(arguments.points, results)
+        _check_variant(arguments.variant, results)
     return FAILED if "failed" in verdicts else UNFINISHED if "UNFINISHED" in verdicts else 0
 
 
@@ -160,6 +162,8 @@ def _search(arguments: argparse.Namespace, setting: Setting) -> Search:
     schedules = arguments.schedules
     if arguments.seed is not None and schedules is None and arguments.seconds is None:
         raise Failure(ExitCode.USAGE, "argument --seed: say how many with --schedules or --seconds")
+    if arguments.seed is not None and arguments.bound is not None:
+        raise Failure(ExitCode.USAGE, "argument --bound: orders at random (--seed) have none")
     return Search(bound, schedules, None, arguments.seed)
 
 
@@ -225,6 +229,13 @@ def _check_points(wanted: Sequence[str], results: Sequence[Result]) -> None:
             raise Failure(ExitCode.USAGE, f"{line}{did_you_mean(name, met)}")
 
 
+def _check_variant(spec: str | None, results: Sequence[Result]) -> None:
+    """Raises Failure (USAGE) if no order came to a function of the variant."""
+    if spec is not None and not any(result.called for result in results):
+        names = ", ".join(f"{name}()" for name in functions_of(load_variant(spec)))
+        raise Failure(ExitCode.USAGE, f"argument --variant: no order came to {names}")
+
+
 def _text(fd: int, results: Sequence[Result]) -> str:
     text = ""
     for result in results:
@@ -236,19 +247,20 @@ def _text(fd: int, results: Sequence[Result]) -> str:
     }
     schedules = sum(result.schedules for result in results)
     total = ", ".join(f"{nr} {name}" for name, nr in count.items() if nr)
-    return f"{text}\n{total}: {schedules:,} schedules\n"
+    return f"{text}\n{total}: {schedules:,} schedule{'s' if schedules != 1 else ''}\n"
 
 
 def _failed(fd: int, result: Result) -> str:
     assert result.failure is not None
-    setting = result.setting
-    steps, _ = annotated(setting, result.failure.schedule)
+    setting, failure = result.setting, result.failure
     head = f"\n{setting.scenario}, {setting.policy}, {setting.model}: fails\n\n"
-    lines = [
-        "",
-        *failure_text(result.failure),
-        f"  again: {replay_command(result)}",
-    ]
+    if failure.kind == NotDeterministic.__name__:  # no order would show it
+        return head + rendered(fd, [], failure_text(failure))
+    try:
+        steps, _ = annotated(setting, failure.schedule)
+    except Impossible:  # it does otherwise each time it is run
+        steps = [*failure.steps]
+    lines = ["", *failure_text(failure), f"  again: {replay_command(result)}"]
     return head + rendered(fd, [steps_table(result, steps)], lines)
 
 

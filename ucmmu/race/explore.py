@@ -2,8 +2,8 @@
 """Exploring a program: under every order, under those with few preemptions, or at random.
 
 explore() tries bounds of 0, 1, 2, … preemptions one after the other (ucmmu.race.bounded), so the
-first failure is one of the fewest; without a bound, or where there are few, then every order that
-matters, each once (ucmmu.race.dpor). What does not come to its end within the limits is
+first failure is one of the fewest. Without a bound, or where they are few, every order that
+matters is run, each once (ucmmu.race.dpor). What does not come to its end within the limits is
 *unfinished*, whatever was found not to fail until then. explore_at_random() is for programs too
 large for that; it proves nothing, and finds much.
 """
@@ -113,12 +113,12 @@ def explore(
     bounds_first: int = 2,
     few: int = 0,
 ) -> Found:
-    """Explore up to so many preemptions, or, if None, every order; to the first failure.
+    """Explore up to ``bound`` preemptions, or, if None, every order; to the first failure.
 
-    Without a bound, as few preemptions come first as ``bounds_first`` says, 0 and 1, then every
-    order. With one, and ``few``, so many of all orders are run after these bounds, in no more than
-    half of the time: if that is all there are, it is complete, for some of these would be run twice
-    within a bound; if it is not, they say nothing. Raises NotDeterministic.
+    The first ``bounds_first`` bounds, from 0 on, are tried in any case. Then, without a bound, all
+    orders. With one, and ``few``, all orders too: if they are no more than ``few``, and take no
+    more than half of the time, it is complete; else the other bounds follow. Raises
+    NotDeterministic.
     """
     limits = limits or Limits()
     clock = _Clock(limits, on_run, Found())

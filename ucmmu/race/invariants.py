@@ -134,7 +134,6 @@ class Invariants:
         self.policy = policy_of(kernel)
         self.counted = self.policy.counts
         self.tables: dict[int, _Table] = {}
-        self._gone: set[int] = set()
         self._before: dict[int, int] = {}  # the table that stood in an entry last
         self._touched: set[int] = set()
         self._visits: defaultdict[int, Counter[Hashable]] = defaultdict(Counter)
@@ -211,7 +210,6 @@ class Invariants:
             self._check_old_ways(addr, self._before.pop(entry))
         self._before = {place: old for place, old in self._before.items() if old != table}
         found = self.tables[table] = _Table(level)
-        self._gone.discard(table)
         if self.counted:
             found.visitors[self.watch.this_cpu()] = 1
         self._touched.add(table)

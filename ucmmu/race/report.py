@@ -85,7 +85,7 @@ class ResultRows:
 
 
 def bound_text(result: Result) -> str:
-    """Up to how many preemptions all orders were run: ``all``, ``0 to 2``, ``random``."""
+    """Up to how many preemptions all orders passed: ``all``, ``0 to 2``, ``random``."""
     if result.at_random:
         return "random"
     if result.complete:
@@ -94,7 +94,7 @@ def bound_text(result: Result) -> str:
     if result.verdict == "UNFINISHED":
         wanted = "all" if result.wanted is None else str(result.wanted)
         return f"{done} (of {wanted})"
-    return done if result.bound is not None else "0"
+    return done
 
 
 def result_json(result: Result) -> dict[str, Any]:

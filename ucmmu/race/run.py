@@ -3,13 +3,16 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
+from traceback import extract_tb
 from typing import Final
 
+from mmu.errors import MmuError
 from ucmmu.race.program import (
     Actor,
     MakeProgram,
@@ -123,13 +126,25 @@ class Run:
     def _fail(self, error: BaseException) -> None:
         self.end = End.FAILED
         self.failure = Failure(
-            type(error).__name__, str(error), tuple(self.schedule), tuple(self.steps)
+            type(error).__name__, told(error), tuple(self.schedule), tuple(self.steps)
         )
 
     def close(self) -> None:
         """The run is over."""
         with suppress(*FAILURES):
             self.program.close()
+
+
+def told(error: BaseException) -> str:
+    """What an exception says, and where it was raised unless it is a check's: it is then a mistake
+    in the code of a variant or a policy.
+    """
+    text = str(error)
+    where = extract_tb(error.__traceback__)[-1:]
+    if not where or (text and isinstance(error, (AssertionError, MmuError))):
+        return text
+    place = f"in {where[0].name}(), {os.path.basename(where[0].filename)}, line {where[0].lineno}"
+    return f"{text} ({place})" if text else place
 
 
 def _waiting(program: Program) -> str:

@@ -43,13 +43,21 @@ class Setting:
         """The scenario."""
         return SCENARIOS[self.scenario]
 
-    def program(self, ring: EventRing | None = None) -> KernelProgram:
+    @property
+    def of_the_user(self) -> bool:
+        """Whether code of the user's runs in it: a variant, or a policy of their own."""
+        return self.variant is not None or not isinstance(find_policy(self.policy), FreeTables)
+
+    def program(
+        self, ring: EventRing | None = None, called: set[str] | None = None
+    ) -> KernelProgram:
         """A new run of it, whose events go to ``ring``. A variant's functions are in the place of
-        ours from the beginning of the race until it is closed.
+        ours from the beginning of the race until it is closed; ``called`` gets the names of those
+        that are called.
         """
         scenario = self.found
         world = RaceWorld(
-            self._policy(),
+            self._policy(called),
             scenario.cpus,
             invlpgb=scenario.invlpgb,
             free_levels=scenario.free_levels,
@@ -58,7 +66,7 @@ class Setting:
         )
         acts = scenario.prepare(world)
         changed = ExitStack()
-        changed.enter_context(self._applied())
+        changed.enter_context(self._applied(called))
         tso = self.model == "tso"
         return KernelProgram(
             world,
@@ -69,16 +77,16 @@ class Setting:
             on_close=changed.close,
         )
 
-    def _policy(self) -> FreeTables | type[FreeTablesPolicy]:
+    def _policy(self, called: set[str] | None) -> FreeTables | type[FreeTablesPolicy]:
         policy = find_policy(self.policy)
         if self.variant is None:
             return policy
         base = class_of(policy) if isinstance(policy, FreeTables) else policy
-        return load_variant(self.variant).policy(cast("type[FreeTablesPolicy]", base))
+        return load_variant(self.variant).policy(cast("type[FreeTablesPolicy]", base), called)
 
-    def _applied(self) -> AbstractContextManager[None]:
+    def _applied(self, called: set[str] | None) -> AbstractContextManager[None]:
         if self.variant is None:
             return nullcontext()
         policy = find_policy(self.policy)
         assert isinstance(policy, FreeTables)
-        return load_variant(self.variant).applied(policy)
+        return load_variant(self.variant).applied(policy, called)

@@ -25,19 +25,19 @@ is put upon; a function marked by replaces() that of the module, for all in mmu.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.util import module_from_spec, spec_from_file_location
-from pathlib import Path
+from functools import wraps
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from mmu.errors import MmuError
 from mmu.linux.free_tables import FreeTablesPolicy
 from mmu.linux.policy import FreeTables
+from ucmmu.policy_file import BadFile, python_file
 from ucmmu.testing.variants import Patches, applied
+from ucmmu.text import did_you_mean
 
 Function = Callable[..., Any]
 
@@ -56,13 +56,16 @@ def replaces(
     module: ModuleType, *policies: FreeTables, name: str | None = None
 ) -> Callable[[Function], Any]:
     """The function below takes the place of the module's of the same name, or of ``name``, under
-    these policies (none: under all).
+    these policies (none: under all). AttributeError: there is none such.
     """
 
     def mark(function: Function) -> _Replacement:
-        return _Replacement(
-            module, name or function.__name__, function, policies or tuple(FreeTables)
-        )
+        of = name or function.__name__
+        if not callable(getattr(module, of, None)):
+            known = [word for word, value in vars(module).items() if callable(value)]
+            line = f"{module.__name__} has no function {of!r}{did_you_mean(of, known)}"
+            raise AttributeError(line)
+        return _Replacement(module, of, function, policies or tuple(FreeTables))
 
     return mark
 
@@ -88,21 +91,65 @@ class Variant(_Policy):
     seen: ClassVar[str] = ""
 
     @classmethod
-    def policy(cls, base: type[FreeTablesPolicy]) -> type[FreeTablesPolicy]:
-        """The policy that it makes of another one."""
-        return type(cls.__name__, (cls, base), {"label": base.label})
+    def policy(
+        cls, base: type[FreeTablesPolicy], called: set[str] | None = None
+    ) -> type[FreeTablesPolicy]:
+        """The policy that it makes of another one. ``called`` gets the names of its methods as they
+        are called.
+        """
+        methods = {}
+        for name in changed_by(cls):
+            value = getattr(cls, name)
+            if callable(value):
+                methods[name] = _noted(name, value, called)
+            elif called is not None:
+                called.add(name)
+        return type(cls.__name__, (cls, base), {**methods, "label": base.label})
 
     @classmethod
     @contextmanager
-    def applied(cls, policy: FreeTables) -> Iterator[None]:
-        """``with``: its functions are in the place of ours. AttributeError: there is none such."""
+    def applied(cls, policy: FreeTables, called: set[str] | None = None) -> Iterator[None]:
+        """``with``: its functions are in the place of ours. ``called`` gets the names of those that
+        are called.
+        """
         patches: Patches = {}
-        for base in reversed(cls.__mro__):
-            for value in vars(base).values():
-                if isinstance(value, _Replacement) and policy in value.policies:
-                    patches.setdefault(value.module, {})[value.name] = value.function
+        for value in _replacements(cls):
+            if policy in value.policies:
+                function = _noted(value.name, value.function, called)
+                patches.setdefault(value.module, {})[value.name] = function
         with applied(patches):
             yield
+
+
+def _noted(name: str, function: Function, called: set[str] | None) -> Function:
+    """The function, whose calls are noted."""
+    if called is None:
+        return function
+
+    @wraps(function)
+    def noted(*args: Any, **kwargs: Any) -> Any:
+        called.add(name)
+        return function(*args, **kwargs)
+
+    return noted
+
+
+def _replacements(variant: type[Variant]) -> Iterator[_Replacement]:
+    """What is marked by replaces(): a base class's first, so that its own come after them."""
+    for cls in reversed(variant.__mro__):
+        yield from (value for value in vars(cls).values() if isinstance(value, _Replacement))
+
+
+def changed_by(variant: type[Variant]) -> list[str]:
+    """What of a policy it takes the place of, by name."""
+    own = [cls for cls in variant.__mro__ if issubclass(cls, Variant) and cls is not Variant]
+    names = [name for cls in own for name in vars(cls) if not name.startswith("__")]
+    return [name for name in dict.fromkeys(names) if hasattr(FreeTablesPolicy, name)]
+
+
+def functions_of(variant: type[Variant]) -> list[str]:
+    """All functions of ours that it takes the place of, by name."""
+    return [*changed_by(variant), *(value.name for value in _replacements(variant))]
 
 
 _loaded: dict[str, type[Variant]] = {}
@@ -117,29 +164,24 @@ def load_variant(spec: str) -> type[Variant]:
 
 def _load(spec: str) -> type[Variant]:
     place, colon, name = spec.rpartition(":")
-    path = Path(place)
-    if not colon or not name.isidentifier() or path.suffix != ".py":
+    if not colon or not name.isidentifier() or not place.endswith(".py"):
         raise MmuError(f"{spec!r} is no variant: FILE.py:CLASS")
-    if not path.is_file():
-        raise MmuError(f"{place}: no such file")
-    key = f"ucmmu_variant_{path.resolve().as_posix()}"
-    module = sys.modules.get(key)
-    if module is None:
-        made = spec_from_file_location(key, path)
-        assert made is not None and made.loader is not None
-        module = sys.modules[key] = module_from_spec(made)
-        try:
-            made.loader.exec_module(module)
-        except (Exception, SystemExit) as error:
-            del sys.modules[key]
-            raise MmuError(f"{place}: {type(error).__name__}: {error}") from None
+    try:
+        module = python_file(place, "ucmmu_variant_")
+    except BadFile as error:
+        raise MmuError(str(error)) from None
     found = getattr(module, name, None)
     if not isinstance(found, type) or not issubclass(found, Variant) or found is Variant:
-        known = [n for n, v in vars(module).items() if _is_variant(v) and v is not Variant]
+        known = [word for word, value in vars(module).items() if _is_variant(value)]
         hint = f"; it has {', '.join(known)}" if known else ""
         raise MmuError(f"{place} has no variant {name!r}{hint}")
+    if not functions_of(found):  # to pass would say nothing
+        raise MmuError(
+            f"{place}: {name} changes nothing: none of its methods is one of a policy"
+            " (mmu/linux/free_tables.py), and no function is marked by replaces()"
+        )
     return found
 
 
 def _is_variant(value: object) -> bool:
-    return isinstance(value, type) and issubclass(value, Variant) and bool(value.__doc__)
+    return isinstance(value, type) and issubclass(value, Variant) and value is not Variant
