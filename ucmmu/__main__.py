@@ -8,8 +8,8 @@ import sys
 def main() -> int:
     """Run the command; ^C while it is still being loaded ends it without a traceback.
 
-    Modules are no garbage, so nothing is collected while they load (the child that runs a guest
-    collects as usual), nor is what is left looked through when the process ends.
+    Modules are no garbage, so nothing is collected while they load (ucmmu.garbage says from when on
+    it is), nor is what is left looked through when the process ends.
     """
     gc.disable()
     try:

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import errno
-import gc
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 
 from ucmmu.environment import environment_of
 from ucmmu.exit_codes import ExitCode, Failure
+from ucmmu.garbage import collect_garbage
 from ucmmu.link import Link, Message
 from ucmmu.options import STDERR as TO_STDERR
 from ucmmu.options import RunOptions, Traces, is_policy_file, program_file
@@ -177,8 +177,7 @@ def supervised(
         def job(link: Link) -> Message:
             from ucmmu.guest import run_guest
 
-            gc.freeze()
-            gc.enable()
+            collect_garbage()
             return run_guest(options, link, traces, upper.path, progress=progress.wanted)
 
         outcome = supervise(job, limits, redirect=redirect, watch=progress, meanwhile=meanwhile)

@@ -360,3 +360,32 @@ def test_the_variants_that_the_docs_write_fail(
     for words, line in zip(blocks[1].splitlines(), shown, strict=True):
         assert main(shlex.split(words)[1:]) == 1
         assert line in capfd.readouterr().out
+
+
+COLLECTS = """\
+import gc
+from mmu.linux.free_tables import FreeTablesPolicy
+
+class Mine(FreeTablesPolicy):
+    def __init__(self, kernel):
+        super().__init__(kernel)
+        assert gc.isenabled(), "garbage is not collected"
+"""
+
+
+def test_garbage_is_collected_between_orders(tmp_path: Path) -> None:
+    """Each order has a world of its own, with 2 MiB of RAM: the command, which loads with the
+    collector off, took all of the host's memory in minutes.
+    """
+    (tmp_path / "mine.py").write_text(COLLECTS)
+    words = ["--free-tables", "mine.py:Mine", "--model", "sc", "--bound", "0", "fault-zap"]
+    done = subprocess.run(
+        [sys.executable, "-m", "ucmmu", "race", *words],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr

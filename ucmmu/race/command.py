@@ -13,6 +13,7 @@ from mmu.errors import MmuError
 from mmu.linux.policy import FreeTables
 from ucmmu.command_race import MODELS
 from ucmmu.exit_codes import SIGNALLED, ExitCode, Failure
+from ucmmu.garbage import collect_garbage
 from ucmmu.output import JsonOutput, check_target
 from ucmmu.policy_file import find_policy
 from ucmmu.progress import Progress
@@ -47,6 +48,7 @@ def race(arguments: argparse.Namespace) -> int:
     """Do what the command line asks; the exit code. Raises Failure."""
     if arguments.list:
         return _list(arguments)
+    collect_garbage()  # each order's world is some
     settings = settings_of(arguments)
     if arguments.trace == "-":
         raise Failure(ExitCode.USAGE, "argument --trace: the result is on stdout: give a FILE")

@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from ucmmu.exit_codes import SIGNALLED, ExitCode, Failure
+from ucmmu.garbage import collect_garbage
 from ucmmu.output import JsonOutput, check_target, write_whole
 from ucmmu.progress import Progress
 from ucmmu.reading.source import extra
@@ -44,6 +45,7 @@ def sweep(arguments: argparse.Namespace) -> int:
     with JsonOutput(arguments.json) as output:
         if arguments.dry_run:
             return _dry_run(planned, results, output, arguments)
+        collect_garbage()
         results.open()
         return _Command(arguments, spec, planned, results).run(output)
 
