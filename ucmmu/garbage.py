@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""When the garbage collector works: not while the command loads (``ucmmu/__main__.py``), for modules
-are no garbage. Who works for long, and makes garbage, switches it on.
+"""When the garbage collector works: not while the command loads (``ucmmu/__main__.py``), for
+modules are no garbage. Who works for long, and makes garbage, switches it on.
 """
 
 from __future__ import annotations
