@@ -51,7 +51,7 @@ FOUND: dict[str, Within] = {
     "ABA": Within(1, 60, ("pte_try_get", "pmd_install")),
     "NotAtomic": Within(1, 60, ("count_read", "pte_entries_set")),
     "NoInterrupt": Within(1, 60, ("gup_fast_pmd", "gup_fast_pte")),
-    "NoBarrier": Within(1, 200, model="tso"),
+    "NoBarrier": Within(1, 300, model="tso"),
 }
 
 CASES = [
