@@ -8,6 +8,7 @@ import argparse
 from ucmmu.arguments import add_json
 from ucmmu.command import Command
 from ucmmu.options import MAX_SEED, POLICIES
+from ucmmu.race.models import MODELS
 
 _EXAMPLES = """\
 A scenario is two to four kernel operations over one PTE table, each on its own CPU.  Every order of
@@ -29,8 +30,6 @@ examples:
   ucmmu race --json races.json --bound 0 fault-fault
   ucmmu race --all --seconds 3600 --jobs 4"""
 
-MODELS = {"sc": "each store is seen at once", "tso": "a store buffer for each CPU, as x86 has"}
-"""Memory models, by the name that ``--model`` takes."""
 MAX_JOBS = 1024
 
 

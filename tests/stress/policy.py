@@ -24,11 +24,12 @@ from mmu.linux.free_tables import FreeTablesPolicy
 from ucmmu.policy_file import load_policy
 from ucmmu.race.campaign import Result, Search, run
 from ucmmu.race.kernel_program import KernelProgram
+from ucmmu.race.models import MODELS
 from ucmmu.race.notes import annotated
 from ucmmu.race.report import failure_text, replay_command, steps_table
 from ucmmu.race.scenario import COUNTED, UNCOUNTED, Scenario
 from ucmmu.race.scenarios import SCENARIOS
-from ucmmu.race.setting import MODELS, Setting
+from ucmmu.race.setting import Setting
 from ucmmu.streams import STDOUT
 from ucmmu.terminal import rendered
 

@@ -11,7 +11,6 @@ from contextlib import closing
 
 from mmu.errors import MmuError
 from mmu.linux.policy import FreeTables
-from ucmmu.command_race import MODELS
 from ucmmu.exit_codes import SIGNALLED, ExitCode, Failure
 from ucmmu.garbage import collect_garbage
 from ucmmu.output import JsonOutput, check_target
@@ -19,6 +18,7 @@ from ucmmu.policy_file import find_policy
 from ucmmu.progress import Progress
 from ucmmu.race.campaign import BOUNDS, Result, Search, Task, run_all
 from ucmmu.race.exploration import NotDeterministic
+from ucmmu.race.models import MODELS
 from ucmmu.race.notes import annotated, recorded
 from ucmmu.race.program import Schedule, parse_schedule
 from ucmmu.race.report import (

@@ -19,9 +19,6 @@ if TYPE_CHECKING:
     from mmu.linux.free_tables import FreeTablesPolicy
     from ucmmu.race.scenario import Scenario
 
-MODELS = ("sc", "tso")
-"""Memory models: sequential consistency; a store buffer for each CPU, as x86 has."""
-
 
 @dataclass(frozen=True)
 class Setting:
