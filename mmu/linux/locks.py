@@ -164,14 +164,17 @@ def pmd_unlock(mm: MmStruct, pmd: EntryPa) -> None:
 def page_table_lock(mm: MmStruct) -> None:
     """Take the mm's own page_table_lock. May wait for another CPU."""
     kernel = mm.kernel
-    kernel.point("spin_lock", lambda: not mm.c.page_table_lock)
+
+    def held() -> int:
+        return kernel.read_once(mm, "page_table_lock")
+
+    kernel.point("spin_lock", lambda: not held())
     if kernel.lockdep is not None:
         _lockdep(kernel, lib.LOCKDEP_ACQUIRE, int(mm.c.pgd), LOCK_PAGE_TABLE)
-    kernel.instrument_write(mm, "page_table_lock")
-    if mm.c.page_table_lock:
-        _spin_lock(mm, lambda: mm.c.page_table_lock, int(mm.c.pgd), LOCK_PAGE_TABLE)
-        kernel.instrument_write(mm, "page_table_lock")
-    mm.c.page_table_lock = kernel.c.this_cpu.id + 1
+    kernel.lock_prefix(spin_lock=True)
+    if held():
+        _spin_lock(mm, held, int(mm.c.pgd), LOCK_PAGE_TABLE)
+    kernel.write_once(mm, "page_table_lock", kernel.c.this_cpu.id + 1)
     if kernel.lockdep is not None:
         _lockdep(kernel, lib.LOCKDEP_ACQUIRED, int(mm.c.pgd), LOCK_PAGE_TABLE)
 
@@ -179,10 +182,9 @@ def page_table_lock(mm: MmStruct) -> None:
 def page_table_unlock(mm: MmStruct) -> None:
     """Drop the mm's own page_table_lock."""
     kernel = mm.kernel
-    if mm.c.page_table_lock != kernel.c.this_cpu.id + 1:
+    if kernel.read_once(mm, "page_table_lock") != kernel.c.this_cpu.id + 1:
         kernel.bug(Bug.LOCK_NOT_HELD, int(mm.c.pgd))
     if kernel.lockdep is not None:
         _lockdep(kernel, lib.LOCKDEP_RELEASE, int(mm.c.pgd), LOCK_PAGE_TABLE)
-    kernel.instrument_write(mm, "page_table_lock")
-    mm.c.page_table_lock = 0
+    kernel.write_once(mm, "page_table_lock", 0)
     kernel.point("spin_unlock")

@@ -384,7 +384,7 @@ def _detach(mm: MmStruct, entry: EntryPa, addr: int, level: int) -> int | None:
 
 def pmd_alloc_waits(mm: MmStruct, addr: int) -> bool:
     """Whether pmd_alloc() could have to wait for another CPU, for a lock or a flush. Looks only."""
-    if mm.c.page_table_lock:
+    if mm.kernel.read_once(mm, "page_table_lock"):
         return True
     if not table_is_counted(mm, 2):
         return False

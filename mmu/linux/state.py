@@ -638,6 +638,15 @@ class MmStruct:
             f" free tables: {self.kernel.policy_name}>"
         )
 
+    @property
+    def page_table_lock(self) -> int:
+        """The number of the CPU that holds it and 1, else 0. For write_once() and read_once()."""
+        return int(self.c.page_table_lock)
+
+    @page_table_lock.setter
+    def page_table_lock(self, value: int) -> None:
+        self.c.page_table_lock = value
+
     def check(self) -> None:
         """Raise MmBug if an invariant broke since the last check; see Kernel.check()."""
         if self.kernel.c.bug:

@@ -30,7 +30,7 @@ from __future__ import annotations
 
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -61,6 +61,7 @@ if TYPE_CHECKING:
 
 Object = Hashable
 """What a step touches: the address of a word of RAM, or a tuple."""
+Objects = frozenset[Object]
 
 _NOT_OURS: Final = ("access.py", "watched.py", "state.py", "contextlib.py")
 """Files whose functions come between the kernel's code and us."""
@@ -80,8 +81,13 @@ function, CPUs by who has RCU's own lock."""
 _MOST_REFERENCES: Final = 1024
 """That one step takes or drops of a table, or it is a change as any other."""
 
-_CELLS: Final = frozenset(["flags", "_refcount", "_mapcount", "ptl", "pte_refcount"])
+_CELLS: Final = frozenset(
+    ["flags", "_refcount", "_mapcount", "ptl", "pte_refcount", "page_table_lock"]
+)
 """Fields that are read and written by one locked instruction where one step does both."""
+
+_LOCKS: Final = frozenset(["ptl", "page_table_lock"])
+"""Fields that are a spinlock: 0, or the number of the CPU that has it and 1."""
 
 _ONLY_OF_THE_LIVING: Final = frozenset(["ptl", "pte_refcount", "pmd"])
 """Fields that nobody may look at once the frame is free."""
@@ -95,6 +101,8 @@ def describe(what: Object) -> str:
     if kind == "page":
         field, *part = rest[1:]
         return f"{field} of frame {rest[0]:#x}" + (f" ({part[0]} of CPU {part[1]})" if part else "")
+    if kind == "word":
+        return f"the word at {rest[0]:#x} as CPU {rest[1]} sees it"
     if kind == "frame":
         return f"frame {rest[0]:#x} being in use"
     if kind in ("mm", "cpu"):
@@ -158,7 +166,7 @@ class Watch:
         """CPUs whose operation changed a table entry that was present."""
         self._numbers = range(len(kernel.cpus))
         self._operations = frozenset(cpu_object(cpu, "operation_end") for cpu in kernel.cpus)
-        self._groups: dict[Object, tuple[frozenset[Object], ...]] = {}
+        self._groups: dict[Object, tuple[Objects, Objects, Objects]] = {}
         self._references: dict[Object, References] = defaultdict(References)
         self._mms: list[MmStruct] = []
         self._diffs: list[Diff] = diffs_of_kernel(kernel)
@@ -276,6 +284,15 @@ class Watch:
             touched.add(("buffer", number, self._stores[number] - 1))
         return StepAccess(waits=frozenset(touched)) if touched else EVERYTHING
 
+    def before_lock(self, cpu: int) -> None:
+        """That CPU comes to a lock: have its stores reach memory before it waits for that, so that
+        to find the lock held, and to wait then, is no step.
+        """
+        if self.buffers and (buffer := self.buffers[cpu]):
+            self.kernel.point("store_buffer", lambda: not buffer)
+            if not buffer:
+                self._waits.add(("buffer", cpu, self._stores[cpu] - 1))
+
     def drainable(self) -> list[int]:
         """The CPUs that have stores which no other CPU sees yet: each may drain_step()."""
         return [cpu for cpu, buffer in enumerate(self.buffers) if buffer]
@@ -296,14 +313,18 @@ class Watch:
         what, value = next(iter(self.buffers[cpu]), (None, 0))
         if what is None:
             return None
-        token = ("buffer", cpu, self._stores[cpu] - len(self.buffers[cpu]))
-        unlocks = _is_lock(what) and not value and self._load(what) == cpu + 1
-        frees: list[Object] = [token]
-        writes = {("store_buffer", cpu)}
-        if unlocks:
-            frees.append(what)
-            return StepAccess(writes=frozenset(writes), frees=frozenset(frees))
-        return StepAccess(writes=self._group(what)[0] | writes, frees=frozenset(frees))
+        writes, frees = self._drains(cpu, what, value, self._stores[cpu] - len(self.buffers[cpu]))
+        return StepAccess(writes=writes | {("store_buffer", cpu)}, frees=frees)
+
+    def _drains(self, cpu: int, what: Object, value: int, number: int) -> tuple[Objects, Objects]:
+        """What it writes and frees that store ``number`` of that CPU reaches memory. Its own loads
+        get the same before and after.
+        """
+        token = ("buffer", cpu, number)
+        if _is_lock(what) and not value and self._load(what) == cpu + 1:
+            return frozenset(), frozenset((token, what))
+        mine = {_seen_by(cpu, what)} if isinstance(what, int) else set()
+        return self._group(what)[0] - mine, frozenset((token,))
 
     @property
     def state_hash(self) -> int:
@@ -324,7 +345,10 @@ class Watch:
     def load(self, what: Object, frame: int) -> int:
         """See MemoryWatch."""
         self._touch(what, frame)
-        self._reads |= self._group(what)[0]
+        return self._load_once(what)
+
+    def _load_once(self, what: Object) -> int:
+        self._reads.update(self._loads(what))
         if self._locked.get(self.this_cpu()) != what:
             self._plain.add(what)
         return self._value(what)
@@ -332,7 +356,7 @@ class Watch:
     def load_block(self, words: range, frame: int) -> list[int]:
         """See MemoryWatch."""
         self._touch(words[0], frame)
-        self._reads.update(words)
+        self._reads.update(self._loads_of(words))
         if not any(self.buffers):
             return self.memory.words[words.start >> 3 : words.stop + 7 >> 3].tolist()
         return [self._value(word) for word in words]
@@ -373,9 +397,12 @@ class Watch:
 
     def store(self, what: Object, frame: int, value: int) -> None:
         """See MemoryWatch: a plain store, unless it ends a locked read-modify-write."""
+        self._touch(what, frame)
+        self._store(what, value)
+
+    def _store(self, what: Object, value: int) -> None:
         cpu = self.this_cpu()
         locked = self._locked.get(cpu) == what
-        self._touch(what, frame)
         modifies = locked or self._modifies(what, value)
         if locked:
             del self._locked[cpu]
@@ -391,7 +418,7 @@ class Watch:
         self._note_store(what, value, cpu, modifies)
         if self.buffers:
             self._drain_now(cpu)
-        self.memory.raw_store(what, value)
+        self._commit(what, value)
 
     def _buffer(self, what: Object, value: int, cpu: int) -> None:
         """A plain store: it waits in the CPU's store buffer."""
@@ -402,7 +429,7 @@ class Watch:
 
     def _modifies(self, what: Object, value: int) -> bool:
         """Whether the store ends a read-modify-write: the same step has read the field."""
-        if not isinstance(what, tuple) or what[2] not in _CELLS or what not in self._reads:
+        if not isinstance(what, tuple) or what[-1] not in _CELLS or what not in self._reads:
             return False
         return not _is_lock(what) or value != 0
 
@@ -450,18 +477,34 @@ class Watch:
         waits = all(other[0] == "buffer" for other in self._waits)  # type: ignore[index]
         return not others and waits and self._reads <= {what, frame}
 
-    def _group(self, what: Object) -> tuple[frozenset[Object], ...]:
-        """(what a plain access of it touches, takers of references, who takes more)."""
+    def _loads(self, what: Object) -> Iterable[Object]:
+        """What a load by the CPU that runs touches."""
+        return self._loads_of((what,)) if isinstance(what, int) else self._group(what)[0]
+
+    def _loads_of(self, words: Iterable[int]) -> Iterable[Object]:
+        if not self.buffers:
+            return words
+        cpu = self.this_cpu()
+        return [_seen_by(cpu, word) for word in words]
+
+    def _group(self, what: Object) -> tuple[Objects, Objects, Objects]:
+        """(all of it, for a plain access; takers of references; who takes more)."""
         group = self._groups.get(what)
         if group is None:
-            kinds: list[frozenset[Object]] = [frozenset()] * 3
-            if isinstance(what, tuple) and what[0] == "page" and what[2] == "pte_refcount":
-                kinds = [
-                    frozenset((*what, kind, cpu) for cpu in self._numbers)
-                    for kind in ("get", "more", "put")
-                ]
-            group = self._groups[what] = (frozenset([what]).union(*kinds), kinds[0], kinds[1])
+            gets, mores, others = self._parts(what)
+            group = self._groups[what] = frozenset([what]) | gets | mores | others, gets, mores
         return group
+
+    def _parts(self, what: Object) -> list[Objects]:
+        """Of a count: its takers, who takes more, who drops; of a word: last, who sees it."""
+        none: Objects = frozenset()
+        if isinstance(what, int):
+            seen = [_seen_by(cpu, what) for cpu in self._numbers if self.buffers]
+            return [none, none, frozenset(seen)]
+        if not isinstance(what, tuple) or what[-1] != "pte_refcount":
+            return [none] * 3
+        kinds = ("get", "more", "put")
+        return [frozenset((*what, kind, cpu) for cpu in self._numbers) for kind in kinds]
 
     def exchange(self, what: Object, frame: int, value: int) -> int:
         """See MemoryWatch."""
@@ -483,7 +526,7 @@ class Watch:
         self._reads.add(pa)
         if self.memory.raw_load(pa) != old:
             return False
-        self._writes.add(pa)
+        self._writes |= self._group(pa)[0]
         self.memory.raw_store(pa, value)
         return True
 
@@ -589,22 +632,17 @@ class Watch:
         if not self.active:
             setattr(owner, field, value)
             return
-        what = self._fields.meet(owner, field)
-        self._before(what)
-        if self.buffers:
-            self._buffer(what, value, self.this_cpu())
-        else:
-            self._writes.add(what)
-            self._commit(what, value)
+        what = self._meet(owner, field)
+        self._come_to(what)
+        self._store(what, value)
 
     def read_once(self, owner: object, field: str) -> int:
         """See Instrument."""
         if not self.active:
             return int(getattr(owner, field))
-        what = self._fields.meet(owner, field)
-        self._before(what)
-        self._reads.add(what)
-        return self._value(what)
+        what = self._meet(owner, field)
+        self._come_to(what)
+        return self._load_once(what)
 
     def peek(self, owner: object, field: str) -> int:
         """See Instrument."""
@@ -646,18 +684,32 @@ class Watch:
             self._knows(owner)
         return self._fields.object_of(owner, field)
 
+    def _meet(self, owner: object, field: str) -> Object:
+        if isinstance(owner, MmStruct):
+            self._knows(owner)
+        return self._fields.meet(owner, field)
+
     # One shared object a step.
 
     def _touch(self, what: Object, frame: int, *, quiet: bool = False) -> None:
         """The CPU that runs comes to a word of that frame, or a field of its struct page."""
-        if not quiet and frame not in self.memory.private and frame != self._quiet_frame:
-            self._before(what)
-        cpu = self.this_cpu()
-        if self._locked.get(cpu, self) is None:
-            self._locked[cpu] = what
+        if quiet or frame in self.memory.private or frame == self._quiet_frame:
+            self._begin_locked(what)
+        else:
+            self._come_to(what)
         self._reads.add(("frame", frame))
         if isinstance(what, int) or what[2] in _ONLY_OF_THE_LIVING:  # type: ignore[index]
             self._check_frame(frame, what)
+
+    def _come_to(self, what: Object) -> None:
+        self._before(what)
+        self._begin_locked(what)
+
+    def _begin_locked(self, what: Object) -> None:
+        """What comes after a lock prefix is what it locks."""
+        cpu = self.this_cpu()
+        if self._locked.get(cpu, self) is None:
+            self._locked[cpu] = what
 
     def _check_frame(self, frame: int, what: Object) -> None:
         if frame not in self.memory.in_use and self.on_freed is not None:
@@ -691,9 +743,11 @@ class Watch:
         """All that waits reaches memory, as if its drains had been the steps before this one."""
         if self._stores[cpu] and not self.buffers[cpu]:
             self._waits.add(("buffer", cpu, self._stores[cpu] - 1))
-        for number, (what, _) in enumerate(reversed(list(self.buffers[cpu])), 1):
-            self._writes |= self._group(what)[0]
-            self._frees.add(("buffer", cpu, self._stores[cpu] - number))
+        first = self._stores[cpu] - len(self.buffers[cpu])
+        for number, (what, value) in enumerate(self.buffers[cpu], first):
+            writes, frees = self._drains(cpu, what, value, number)
+            self._writes |= writes
+            self._frees |= frees
         self.buffers[cpu].drain_all(self._commit)
 
     def drain(self, cpu: int) -> None:
@@ -729,8 +783,13 @@ class Watch:
         self._writes.add(MMS)
 
 
+def _seen_by(cpu: int, word: int) -> Object:
+    """What a CPU's own loads get of a word."""
+    return ("word", word, cpu)
+
+
 def _is_lock(what: Object) -> bool:
-    return isinstance(what, tuple) and what[0] == "page" and what[2] == "ptl"
+    return isinstance(what, tuple) and what[-1] in _LOCKS
 
 
 def _label(frame: Any) -> str:

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 
 from ucmmu.race.exploration import Exploration
 from ucmmu.race.happens import Event, Masks
-from ucmmu.race.program import EVERYTHING, Actor, MakeProgram
+from ucmmu.race.program import EVERYTHING, Actor, Kind, MakeProgram
 from ucmmu.race.run import Run
 from ucmmu.race.wakeup import Branch, insert, take_weak_initial
 
@@ -54,10 +54,20 @@ class Dpor(Exploration):
             if len(self._stack) > max(replayed, 0):
                 self._note_disabled(run, self._stack[-1].enabled, node.enabled)
             if not self._next_branch(node, run):
+                self._look_at_waiting(run, node)
                 return True
             self._stack.append(node)
             self._take(run, node)
         return False
+
+    def _look_at_waiting(self, run: Run, node: _Node) -> None:
+        """Where only sleepers could go on, who waits races with who keeps it waiting."""
+        for number, actor in enumerate(run.actors):
+            access = None if node.enabled >> number & 1 else run.program.pending(actor)
+            if access is not None and actor.kind is Kind.CPU:
+                masks = self._objects.masks(access)
+                races = self._happens.races_of(number, masks, node.enabled)
+                self._races.append((Event(number, masks, node.enabled), races))
 
     def _take(self, run: Run, node: _Node) -> None:
         """Explore the first branch of the last node."""

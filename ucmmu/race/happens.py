@@ -170,7 +170,9 @@ class Happens:
             other = events[place]
             if not other.masks.conflict(masks):
                 continue
-            if self._reversible(place, other, event, enabler, last):
+            if self._is_cause(other, event):
+                before |= other.before | 1 << place
+            elif self._reversible(place, other, event, enabler, last):
                 races.append(place)
                 before |= other.before | 1 << place
             else:
@@ -190,14 +192,24 @@ class Happens:
         races, seen = [], 1 << event.actor
         for place in range(len(events) - 1, -1, -1):
             other = events[place]
-            if seen >> other.actor & 1 or before >> place & 1:
+            if before >> place & 1:
                 continue
-            if other.masks.conflict(event.masks) and self._reversible(
+            if self._is_cause(other, event):
+                before |= other.before | 1 << place
+            elif seen >> other.actor & 1:
+                continue
+            elif other.masks.conflict(event.masks) and self._reversible(
                 place, other, event, enabler, last
             ):
                 races.append(place)
                 seen |= 1 << other.actor
         return races
+
+    def _is_cause(self, other: Event, event: Event) -> int:
+        """Not 0 if the event frees what the other one took, as a drain does its store: without that
+        there is nothing to free.
+        """
+        return other.masks.takes & event.masks.frees & ~self._unruly
 
     def _enabler(self, actor: int, last: int) -> int:
         """The step since the actor's last one that made it able to go on; -1: it always was."""

@@ -192,9 +192,11 @@ class KernelProgram(Interleaving):
         return acting.at if acting.handling else "interrupt"
 
     def _point(self, name: str) -> None:
-        if self._current is not None and self.watch is not None:
-            self._current.ready = self.kernel.ready
-            self._current.what = name
+        current, ready = self._current, self.kernel.ready
+        if current is not None and self.watch is not None:
+            if ready is not None and name != "store_buffer":
+                self.watch.before_lock(current.cpu.id)
+            current.ready, current.what = ready, name
         super()._point(name)
 
     def _interrupt(self, cpu: Cpu) -> None:
