@@ -16,6 +16,7 @@ nothing need be allocated to free something.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from mmu._native import lib
@@ -53,7 +54,7 @@ def rcu_read_unlock(kernel: Kernel) -> None:
 
 def call_rcu(kernel: Kernel, pfn: int) -> None:
     """Queue a table's frame, which no PMD refers to any more, to be freed after a grace period."""
-    kernel.instrument_write(kernel, "rcu")
+    kernel.instrument_write(kernel, "rcu_cblist")
     rcu, memory = kernel.c.rcu, kernel.memory
     index = pfn - (memory.base >> PAGE_SHIFT)
     pages = memory.c.pages
@@ -74,19 +75,52 @@ def rcu_report_qs(kernel: Kernel, number: int) -> int:
     """CPU ``number`` is in a quiescent state, unless it is in a read section.
 
     Begins a grace period if something waits for one and there is none, and ends it when no CPU is
-    left to report. Returns the number of frames that were freed.
+    left to report: both are left to the thread, with ``kernel.gp_kthread``. Returns the number of
+    frames that were freed.
     """
     rcu, freed = kernel.c.rcu, 0
-    kernel.instrument_write(kernel, "rcu")
-    while True:
+    if kernel.gp_kthread:
+        _gp_note_qs(kernel, kernel.cpus[number : number + 1], number)
+        return 0
+    while rcu.gp_running or rcu_needs_gp(kernel):
         if not rcu.gp_running:
-            if rcu.head == lib.PAGE_NONE and rcu.gp_seq >= rcu.gp_seq_needed:
-                return freed
             _gp_start(kernel)
-        _gp_note_qs(kernel, number)
+        _gp_note_qs(kernel, kernel.cpus, number)
         if rcu.qs_mask:
             return freed
         freed += _gp_end(kernel)
+    return freed
+
+
+# The grace-period thread, where the scheduler runs one: begins one as soon as it is needed, and
+# ends it some time after it could end.
+
+
+def rcu_needs_gp(kernel: Kernel) -> bool:
+    """Whether something waits for a grace period, and none has begun."""
+    rcu = kernel.c.rcu
+    return not rcu.gp_running and (rcu.head != lib.PAGE_NONE or rcu.gp_seq < rcu.gp_seq_needed)
+
+
+def rcu_gp_is_over(kernel: Kernel) -> bool:
+    """Whether a grace period waits for no CPU that is not idle."""
+    rcu = kernel.c.rcu
+    return bool(rcu.gp_running) and all(
+        _is_idle(cpu) for cpu in kernel.cpus if rcu.qs_mask >> cpu.id & 1
+    )
+
+
+def rcu_gp_kthread(kernel: Kernel) -> int:
+    """End a grace period that is over, and begin another if anything waits for one. Returns the
+    number of frames that were freed.
+    """
+    freed = 0
+    if rcu_gp_is_over(kernel):
+        _gp_note_qs(kernel, kernel.cpus)
+        freed = _gp_end(kernel)
+    if rcu_needs_gp(kernel):
+        _gp_start(kernel)
+    return freed
 
 
 def rcu_process_callbacks(kernel: Kernel) -> int:
@@ -112,26 +146,33 @@ def _in_read_section(cpu: Cpu) -> bool:
 def _gp_start(kernel: Kernel) -> None:
     """Begin a grace period for all that is queued: every CPU that is not idle must report."""
     rcu = kernel.c.rcu
+    for field in ("rcu_cblist", "rcu_gp"):
+        kernel.instrument_write(kernel, field)
+    for cpu in kernel.cpus:
+        kernel.instrument_write(cpu, "rcu_qs")
     rcu.wait_head = rcu.head
     rcu.head = rcu.tail = lib.PAGE_NONE
     rcu.gp_running = 1
-    rcu.qs_mask = sum(1 << cpu.id for cpu in kernel.cpus if not _is_idle(cpu))
+    rcu.qs_mask = sum(1 << cpu.id for cpu in kernel.cpus if kernel.gp_kthread or not _is_idle(cpu))
     emit(kernel, _GRACE_PERIOD, rcu.gp_seq + 1, lib.RCU_GP_START)
 
 
-def _gp_note_qs(kernel: Kernel, number: int) -> None:
-    """Clear from the mask that CPU, if it is in no read section, and all that went idle."""
+def _gp_note_qs(kernel: Kernel, cpus: Sequence[Cpu], number: int = -1) -> None:
+    """Clear of these from the mask CPU ``number``, if it is in no read section, and who is idle."""
     rcu = kernel.c.rcu
-    for cpu in kernel.cpus:
+    for cpu in cpus:
+        kernel.instrument_read(cpu, "rcu_qs")
         if not rcu.qs_mask >> cpu.id & 1:
             continue
         if _is_idle(cpu) or (cpu.id == number and not _in_read_section(cpu)):
+            kernel.instrument_write(cpu, "rcu_qs")
             rcu.qs_mask &= ~(1 << cpu.id)
             emit(kernel, _GRACE_PERIOD, rcu.gp_seq + 1, lib.RCU_GP_CPUQS)
 
 
 def _gp_end(kernel: Kernel) -> int:
     """The grace period is over: free what waited for it; how many frames."""
+    kernel.instrument_write(kernel, "rcu_gp")
     rcu, memory = kernel.c.rcu, kernel.memory
     index, freed = int(rcu.wait_head), 0
     rcu.gp_seq += 1

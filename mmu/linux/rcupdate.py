@@ -25,8 +25,10 @@ def rcu_qs(kernel: Kernel, cpu: Cpu, *, idle: bool = False) -> None:
         kernel.lockdep.quiescent(cpu.id)
     kernel.instrument_write(cpu, "rcu_watching")
     cpu.c.rcu_watching = not idle
+    if idle and kernel.gp_kthread:
+        return  # the thread finds out
     rcu = kernel.c.rcu
-    kernel.instrument_read(kernel, "rcu")
+    kernel.instrument_read(cpu, "rcu_qs")
     if rcu.nr_pending or rcu.gp_seq_needed > rcu.gp_seq:
         _report(kernel, cpu.id)
 
@@ -55,13 +57,15 @@ def synchronize_rcu(kernel: Kernel) -> None:
     The caller is in no read section and holds no spinlock. MmBug RCU_STALL if it can never end.
     """
     rcu = kernel.c.rcu
+    kernel.instrument_read(kernel, "rcu_gp")
+    kernel.instrument_write(kernel, "rcu_cblist")
     target = rcu.gp_seq + 1 + rcu.gp_running
     rcu.gp_seq_needed = max(rcu.gp_seq_needed, target)
     rcu_poll(kernel)
     what = f"grace period {target}"
 
     def ended() -> bool:
-        kernel.instrument_read(kernel, "rcu")
+        kernel.instrument_read(kernel, "rcu_gp")
         return bool(rcu.gp_seq >= target)
 
     if kernel.wait_event(kernel.rcu_gp_wait, ended, what):
@@ -73,5 +77,7 @@ def rcu_barrier(kernel: Kernel) -> None:
     """Sleep until everything that was handed to call_rcu() before has been freed; as
     synchronize_rcu().
     """
+    kernel.instrument_read(kernel, "rcu_cblist")
+    kernel.instrument_read(kernel, "rcu_gp")
     if kernel.c.rcu.nr_pending:
         synchronize_rcu(kernel)

@@ -16,6 +16,7 @@ FIELDS = {"tlb_gen", "cpu_bitmap", "tlb_flush_pending", "page_table_lock", "is_l
 """Fields of an mm or a CPU that other CPUs look at with no lock held."""
 
 EXEMPT = {
+    "page_table_lock": "the property that read_once() and write_once() use",
     "flush_tlb_is_local": "only for mm_fast_fault(), which runs where nobody else does",
     "_is_common": "as well",
     "pmd_alloc_waits": "as well",

@@ -40,7 +40,7 @@ from mmu.linux.state import Cpu, Kernel, MmStruct
 from mmu.memory import Memory
 from mmu.units import PAGE_SHIFT
 from ucmmu.race.fields import Fields
-from ucmmu.race.program import EVERYTHING, StepAccess
+from ucmmu.race.program import EVERYTHING, Kind, StepAccess
 from ucmmu.race.references import References
 from ucmmu.race.structs import (
     ADDED,
@@ -71,10 +71,13 @@ _LOCAL_FIELDS: Final = frozenset(
 )
 """Fields of a CPU whose change makes no other CPU look for its stores."""
 
-_FOUND: Final = ADDED | {"irqs", "rcu_watching"}
+_RCU: Final = frozenset(["rcu_cblist", "rcu_gp", "rcu_qs"])
+"""Fields that are used together, by who has RCU's own lock."""
+
+_FOUND: Final = ADDED | _RCU | {"irqs", "rcu_watching"}
 """Fields that count as written only if the step leaves them otherwise than they were."""
 
-_TOGETHER: Final = frozenset(["vmas", "rcu_watching", "rcu_nesting", "irqs"])
+_TOGETHER: Final = _RCU | {"vmas", "rcu_watching", "rcu_nesting", "irqs"}
 """Fields that are read together with what was come to before: VMAs and the lock of one by a single
 function, CPUs by who has RCU's own lock."""
 
@@ -145,6 +148,8 @@ class Watch:
             StoreBuffer[Object]() for _ in (kernel.cpus if tso else ())
         ]
         self._cpu = 0
+        self._buffered = False  # stores of the step wait in its CPU's buffer
+        self._uses_mm = False  # the step is one of what its CPU has loaded
         self._reads: set[Object] = set()
         self._writes: set[Object] = set()
         self._everything = False
@@ -191,22 +196,26 @@ class Watch:
 
     # The scheduler calls these.
 
-    def begin_step(self, cpu: int, *, interrupt: bool = False) -> None:
-        """CPU ``cpu`` goes on from here, or takes an ``interrupt``."""
+    def begin_step(self, cpu: int, kind: Kind = Kind.CPU) -> None:
+        """CPU ``cpu`` goes on from here, takes an interrupt, or a grace period is ended as by it:
+        then its store buffer has nothing to do with that.
+        """
         if self._behind:
             self._catch_up()
-        self.begin_again(cpu, interrupt=interrupt)
+        self.begin_again(cpu, kind)
 
-    def begin_again(self, cpu: int, *, interrupt: bool = False) -> None:
-        """CPU ``cpu`` takes a step again that it took in an earlier run: until end_again()."""
+    def begin_again(self, cpu: int, kind: Kind = Kind.CPU) -> None:
+        """A step is taken again that was taken in an earlier run: until end_again()."""
         self._cpu = cpu
-        self._known = {KERNEL_REST} if interrupt else self._always[cpu]
+        self._buffered = bool(self.buffers) and kind is not Kind.GRACE_PERIOD
+        self._known = self._always[cpu] if kind is Kind.CPU else {KERNEL_REST}
         self._reads, self._writes = set(), set()
         self._waits, self._takes, self._frees = set(), set(), set()
         self._fenced, self._plain, self._adds = set(), set(), set()
         self._everything = False
         self._shared = None
         self._quiet_frame = -1
+        self._uses_mm = kind is not Kind.GRACE_PERIOD
         self._knows_loaded()
         self.active = True
 
@@ -223,9 +232,14 @@ class Watch:
                     self._known.add(("mm", what[1], "rest"))  # type: ignore[index]
                 adds = field in ADDED and what not in self._reads
                 (self._adds if adds else self._writes).add(what)
+                quiet = what[-1] in ("rcu_qs", "rcu_watching")  # type: ignore[index]
+                if quiet and not now and self._uses_mm:
+                    self._takes.add(("qs", what[1]))  # type: ignore[index]
+                if what == ("rcu_gp",) and now[0] != before[0]:
+                    self._frees.update(("qs", cpu) for cpu in self._numbers)
                 local = field in _LOCAL_FIELDS and what[:2] == own  # type: ignore[index]
                 drains = drains or not (local or what in self._fenced)
-        self._drained = drains and bool(self.buffers)
+        self._drained = drains and self._buffered
         if self._drained:
             self._drain_now(self._cpu)
         self._knows_loaded()
@@ -374,7 +388,7 @@ class Watch:
         return nr
 
     def _value(self, what: Object) -> int:
-        if self.buffers:
+        if self._buffered:
             value = self.buffers[self.this_cpu()].load(what)
             if value is not None:
                 return value
@@ -410,13 +424,13 @@ class Watch:
             self._changed.add(cpu)
         if not modifies:
             self._references[what] = References({cpu: value})
-        if self.buffers and not modifies:
+        if self._buffered and not modifies:
             self._buffer(what, value, cpu)
             if _is_lock(what):
                 self._reads.discard(what)
             return
         self._note_store(what, value, cpu, modifies)
-        if self.buffers:
+        if self._buffered:
             self._drain_now(cpu)
         self._commit(what, value)
 
@@ -482,7 +496,7 @@ class Watch:
         return self._loads_of((what,)) if isinstance(what, int) else self._group(what)[0]
 
     def _loads_of(self, words: Iterable[int]) -> Iterable[Object]:
-        if not self.buffers:
+        if not self._buffered:
             return words
         cpu = self.this_cpu()
         return [_seen_by(cpu, word) for word in words]
@@ -612,7 +626,8 @@ class Watch:
             self._reads.update(mm_object(mm, "vmas") for mm in self.kernel.all_mms)
         elif field not in _TOGETHER:
             self._before(what)
-        self._reads.add(what)
+        if field != "rcu_qs" or self._uses_mm:
+            self._reads.add(what)
 
     def instrument_write(self, owner: object, field: str) -> None:
         """See Instrument: seen at once by all, and so is all that this CPU stored before; but CLI
@@ -620,7 +635,8 @@ class Watch:
         """
         if self.active:
             what = self._object(owner, field)
-            self._before(what)
+            if field not in _RCU:
+                self._before(what)
             if field != "irqs":
                 self._fence(self.this_cpu())
             if field not in _FOUND and not self._unseen(owner, field):
@@ -729,7 +745,7 @@ class Watch:
 
     def _fence(self, cpu: int) -> None:
         """Wait until the CPU's stores are all in memory."""
-        if not self.buffers or not self._stores[cpu]:
+        if not self._buffered or not self._stores[cpu]:
             return
         buffer = self.buffers[cpu]
         if buffer and cpu == self._cpu:
@@ -770,7 +786,7 @@ class Watch:
 
     def _knows_loaded(self) -> None:
         mm = self.kernel.cpus[self._cpu].loaded_mm
-        if mm is not None:
+        if self._uses_mm and mm is not None:
             self._knows(mm)
 
     def _meet_mms(self) -> None:

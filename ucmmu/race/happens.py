@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 
-from ucmmu.race.program import Actor, StepAccess
+from ucmmu.race.program import Actor, Kind, StepAccess
 
 _EVERY = 1
 """The bit that each mask has: what a step that touches everything is dependent on."""
@@ -147,7 +147,7 @@ class Happens:
         not held afterwards, as far as is known.
         """
         held, cpu = self._held[-1], self.actors[actor].cpu
-        if masks.frees:
+        if masks.frees and self.actors[actor].kind is not Kind.GRACE_PERIOD:
             for number, other in enumerate(self.actors):
                 if other.cpu != cpu:
                     self._unruly |= held[number] & masks.frees
@@ -223,6 +223,8 @@ class Happens:
         """Whether the event could have come before the other one, as far as is known."""
         if event.masks.waits & other.held & ~self._unruly:
             return False
+        if event.masks.waits & other.masks.takes:  # whatever else it had to wait for there
+            return True
         if place > last and not other.enabled >> event.actor & 1 and enabler >= place:
             return enabler != place and not self.events[enabler].before >> place & 1
         return True

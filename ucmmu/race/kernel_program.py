@@ -7,8 +7,9 @@ from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from contextlib import redirect_stderr
 from io import StringIO
 from types import FrameType
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
+from mmu.linux.rcu import rcu_gp_is_over, rcu_gp_kthread, rcu_needs_gp
 from mmu.linux.state import Cpu
 from ucmmu.race.access import Found, Watch
 from ucmmu.race.interleaving import Interleaving
@@ -17,6 +18,9 @@ from ucmmu.race.program import EVERYTHING, Actor, Kind, Step, StepAccess
 from ucmmu.race.watched import WatchedMemory
 from ucmmu.race.world import Actor as Act
 from ucmmu.race.world import RaceWorld
+
+
+_GRACE_PERIOD: Final = Actor(0, Kind.GRACE_PERIOD)
 
 
 class _Known(NamedTuple):
@@ -68,10 +72,12 @@ class KernelProgram(Interleaving):
             *self.cpus,
             *(Actor(cpu.id, Kind.INTERRUPT) for cpu in world.kernel.cpus),
             *(Actor(cpu.id, Kind.DRAIN) for cpu in world.kernel.cpus if tso),
+            *([_GRACE_PERIOD] if self.watch is not None else []),
         )
         kernel = world.kernel
         self._before = kernel.scheduler, kernel.on_point, kernel.this_cpu
         kernel.scheduler, kernel.on_point = self, self._point
+        kernel.gp_kthread = self.watch is not None
 
     def enabled(self) -> Collection[Actor]:
         """See Program."""
@@ -82,6 +88,7 @@ class KernelProgram(Interleaving):
             *able,
             *(Actor(number, Kind.INTERRUPT) for number in pending),
             *(Actor(number, Kind.DRAIN) for number in draining),
+            *([_GRACE_PERIOD] if self.watch is not None and rcu_gp_is_over(self.kernel) else []),
         ]
 
     def step(self, actor: Actor) -> Step:
@@ -101,7 +108,7 @@ class KernelProgram(Interleaving):
         if actor.kind is Kind.DRAIN:
             label, access = "drain", watch.drain_step(number)
         else:
-            watch.begin_step(number, interrupt=actor.kind is Kind.INTERRUPT)
+            watch.begin_step(number, actor.kind)
             idle = self._takes_at_once(number)
             try:
                 label = self._go_on(actor)
@@ -132,7 +139,7 @@ class KernelProgram(Interleaving):
         if actor.kind is Kind.DRAIN:
             watch.drain_again(number)
             return "drain"
-        watch.begin_again(number, interrupt=actor.kind is Kind.INTERRUPT)
+        watch.begin_again(number, actor.kind)
         try:
             label = self._go_on(actor)
         finally:
@@ -154,7 +161,20 @@ class KernelProgram(Interleaving):
         return acting.greenlet.gr_frame
 
     def _go_on(self, actor: Actor) -> str:
-        """Let a CPU go on, or take its interrupt; the name of the point where that ends."""
+        """Let a CPU go on, or take its interrupt, or have a grace period ended; the name of the
+        point where that ends.
+        """
+        if actor.kind is Kind.GRACE_PERIOD:
+            self.kernel.this_cpu = self.kernel.cpus[actor.cpu]
+            rcu_gp_kthread(self.kernel)
+            return "rcu_gp_kthread"
+        label = self._run(actor)
+        if rcu_needs_gp(self.kernel):
+            rcu_gp_kthread(self.kernel)
+        return label
+
+    def _run(self, actor: Actor) -> str:
+        """Let a CPU go on, or take its interrupt."""
         if actor.kind is Kind.INTERRUPT:
             for field in ("irqs", "nr_calls"):
                 self.kernel.instrument_read(self.kernel.cpus[actor.cpu], field)
@@ -260,3 +280,4 @@ class KernelProgram(Interleaving):
     def _leave(self) -> None:
         kernel = self.kernel
         kernel.scheduler, kernel.on_point, kernel.this_cpu = self._before
+        kernel.gp_kthread = False

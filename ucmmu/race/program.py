@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What the explorer runs: a program of a few actors, made anew for each order of their steps.
 
-An *actor* is a CPU that executes, the store buffer of a CPU that drains, or the interrupts that a
-CPU has pending. The explorer asks which actors can take a step, lets one take it, and learns what
+An *actor* is a CPU that executes, the store buffer of a CPU that drains, the interrupts that a CPU
+has pending, or the thread that ends RCU's grace periods. The explorer asks which actors can take a step, lets one take it, and learns what
 the step read and wrote: two steps that touch nothing in common may be swapped, so one order of
 them is enough. A schedule is the list of actors in the order of their steps; as text,
-``0*3,1,0d,1i*2`` is three steps of CPU 0, one of CPU 1, one store of CPU 0 that becomes visible,
-and two interrupts of CPU 1.
+``0*3,1,0d,1i*2,0g`` is three steps of CPU 0, one of CPU 1, one store of CPU 0 that becomes visible,
+two interrupts of CPU 1, and the end of a grace period, whose frames CPU 0's list gets.
 """
 
 from __future__ import annotations
@@ -30,10 +30,12 @@ class Kind(Enum):
     """The oldest store in the CPU's store buffer becomes visible to all."""
     INTERRUPT = "i"
     """The CPU takes a pending interrupt."""
+    GRACE_PERIOD = "g"
+    """RCU's thread ends a grace period, which no CPU holds up any more."""
 
 
 class Actor(NamedTuple):
-    """Who takes a step. As text ``0``, ``0d`` or ``0i``."""
+    """Who takes a step. As text ``0``, ``0d``, ``0i`` or ``0g``."""
 
     cpu: int
     kind: Kind = Kind.CPU
@@ -44,10 +46,11 @@ class Actor(NamedTuple):
     @staticmethod
     def parse(text: str) -> Actor:
         """The actor that str() gives this text. Raises ValueError."""
-        match = re.fullmatch(r"(\d{1,4})([di]?)", text.strip(), re.ASCII)
+        match = re.fullmatch(r"(\d{1,4})([dig]?)", text.strip(), re.ASCII)
         if match is None:
             raise ValueError(
-                f"{text!r} is no actor: a CPU's number, with d (drain) or i (interrupt)"
+                f"{text!r} is no actor: a CPU's number, with d (drain), i (interrupt) or"
+                " g (grace period)"
             )
         return Actor(int(match[1]), Kind(match[2]))
 

@@ -9,7 +9,8 @@ What is written there by any code, of either language, is found so without its h
                        everything else, and whether it is used    one object, "rest"
     struct cpu         an object each; what the TLB has of which mm is one
     struct mmu_gather  one object of its CPU
-    struct kernel      RCU's state is one object, the last ctx_id is; everything else is one
+    struct kernel      what RCU is given to free is one object, its grace period one, whether it waits
+                       for a CPU one of that; the last ctx_id is one; everything else is one
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ NOT_ACCESSES: Final = frozenset(
         "is_lazy",  # told by write_once()
         *("current_pid", "ahead_ns", "instructions", "code_written"),  # stamps of events
         *("this_cpu", "bug", "bug_address"),  # the scheduler's and the checkers'
-        "vmas",  # looked at one by one: vmas_of()
+        *("vmas", "rcu"),  # looked at one by one: diffs_of_mm(), diffs_of_kernel()
     ]
 )
 """Fields whose change is no access, or one that is told otherwise."""
@@ -73,7 +74,6 @@ def cpu_object(cpu: Cpu, field: str) -> Hashable:
 
 
 KERNEL_REST: Final = ("kernel", "rest")
-RCU: Final = ("rcu",)
 MMS: Final = ("mms",)
 """The list of all mms: read by who goes through it (Kernel.mms)."""
 
@@ -197,8 +197,10 @@ def diffs_of_cpu(cpu: Cpu) -> list[Diff]:
         return bool(g) and (g.start, g.end, g.freed_tables, g.fullmm, g.nr_tables)
 
     objects = {name: cpu_object(cpu, name) for name in _fields(cpu.c)}
+    rcu, bit = cpu.kernel.c.rcu, 1 << cpu.id
     return [
         StructDiff(cpu.c, objects),
+        ValueDiff(cpu_object(cpu, "rcu_qs"), lambda: rcu.qs_mask & bit),
         ValueDiff(cpu_object(cpu, "gather"), gather),
     ]
 
@@ -206,6 +208,10 @@ def diffs_of_cpu(cpu: Cpu) -> list[Diff]:
 def diffs_of_kernel(kernel: Kernel) -> list[Diff]:
     """What of the kernel itself is looked at."""
     objects: dict[str, Hashable] = dict.fromkeys(_fields(kernel.c), KERNEL_REST)
-    objects["rcu"] = RCU
     objects["last_mm_ctx_id"] = ("last_mm_ctx_id",)
-    return [StructDiff(kernel.c, objects)]
+    rcu = kernel.c.rcu
+    return [
+        StructDiff(kernel.c, objects),
+        ValueDiff(("rcu_cblist",), lambda: (rcu.head, rcu.tail, rcu.gp_seq_needed)),
+        ValueDiff(("rcu_gp",), lambda: (rcu.gp_seq, rcu.gp_running, rcu.wait_head)),
+    ]

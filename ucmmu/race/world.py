@@ -171,10 +171,13 @@ class RaceWorld:
     @contextmanager
     def operation(self, name: str, detail: int = 0) -> Iterator[None]:
         """This CPU is in the kernel, in the system call of that name or for a fault of address
-        ``detail``: what it changes is flushed by the end, which is a quiescent state.
+        ``detail``: what it changes is flushed by the end. User mode is a quiescent state, which a
+        grace-period thread need not be told of (ct_user_enter()).
         """
         by = ChangedBy.FAULT if name == "page_fault" else ChangedBy.SYSCALL
         cpu = self.kernel.this_cpu
+        if self.kernel.gp_kthread and not cpu.c.rcu_watching:
+            rcu_qs(self.kernel, cpu)
         self.kernel.instrument_write(cpu, "operation_begin")
         self._operation[cpu.id] = begin_operation(self.kernel, by, detail, 0, None)
         try:
@@ -187,7 +190,7 @@ class RaceWorld:
         self.kernel.check()
         if self.at_end_of_operation is not None:
             self.at_end_of_operation(cpu.id)
-        rcu_qs(self.kernel, cpu)
+        rcu_qs(self.kernel, cpu, idle=self.kernel.gp_kthread)
 
     def resumed(self, number: int) -> None:
         """That CPU goes on: from here on tables change for its operation."""
