@@ -74,6 +74,10 @@ _LOCAL_FIELDS: Final = frozenset(
 _RCU: Final = frozenset(["rcu_cblist", "rcu_gp", "rcu_qs"])
 """Fields that are used together, by who has RCU's own lock."""
 
+_CAUSES: Final = frozenset(["rcu_qs", "rcu_watching"])
+"""What the end of a grace period looks at: whoever changes that so that it can come is its cause,
+and else it does not matter."""
+
 _FOUND: Final = ADDED | _RCU | {"irqs", "rcu_watching"}
 """Fields that count as written only if the step leaves them otherwise than they were."""
 
@@ -122,6 +126,8 @@ class Found(NamedTuple):
     """Its end had the CPU's stores reach memory."""
     known: frozenset[Object]
     """What its CPU knows of after it."""
+    quiet: frozenset[int]
+    """The CPUs that the grace period waits for no more after it."""
 
 
 class Watch:
@@ -173,6 +179,11 @@ class Watch:
         self._operations = frozenset(cpu_object(cpu, "operation_end") for cpu in kernel.cpus)
         self._groups: dict[Object, tuple[Objects, Objects, Objects]] = {}
         self._references: dict[Object, References] = defaultdict(References)
+        self._quiet: frozenset[int] = frozenset()
+        """The CPUs that the grace period waits for no more."""
+        self._watched: list[int] = []  # and the rest of RCU's state, as the step began
+        self._qs_mask = self._gp_seq = 0
+        self._gp = False
         self._mms: list[MmStruct] = []
         self._diffs: list[Diff] = diffs_of_kernel(kernel)
         for cpu in kernel.cpus:
@@ -216,6 +227,9 @@ class Watch:
         self._shared = None
         self._quiet_frame = -1
         self._uses_mm = kind is not Kind.GRACE_PERIOD
+        rcu = self.kernel.c.rcu
+        self._watched = [cpu.c.rcu_watching for cpu in self.kernel.cpus]
+        self._qs_mask, self._gp_seq, self._gp = rcu.qs_mask, rcu.gp_seq, bool(rcu.gp_running)
         self._knows_loaded()
         self.active = True
 
@@ -232,13 +246,9 @@ class Watch:
                     self._known.add(("mm", what[1], "rest"))  # type: ignore[index]
                 adds = field in ADDED and what not in self._reads
                 (self._adds if adds else self._writes).add(what)
-                quiet = what[-1] in ("rcu_qs", "rcu_watching")  # type: ignore[index]
-                if quiet and not now and self._uses_mm:
-                    self._takes.add(("qs", what[1]))  # type: ignore[index]
-                if what == ("rcu_gp",) and now[0] != before[0]:
-                    self._frees.update(("qs", cpu) for cpu in self._numbers)
                 local = field in _LOCAL_FIELDS and what[:2] == own  # type: ignore[index]
                 drains = drains or not (local or what in self._fenced)
+        self._note_rcu()
         self._drained = drains and self._buffered
         if self._drained:
             self._drain_now(self._cpu)
@@ -260,15 +270,35 @@ class Watch:
             everything=self._everything,
         )
 
+    def _note_rcu(self) -> None:
+        """A grace period ends when each CPU has been quiet, in it or from before: what first made a
+        CPU so is a cause of the end. What it does later is none.
+        """
+        rcu, quiet = self.kernel.c.rcu, self._quiet
+        for cpu, watched in enumerate(self._watched):
+            if not self._uses_mm or cpu in quiet:
+                continue
+            tells = self._qs_mask >> cpu & 1 and not rcu.qs_mask >> cpu & 1
+            if watched and (tells or not self.kernel.cpus[cpu].c.rcu_watching):
+                self._takes.add(("qs", cpu))
+                quiet |= {cpu} if self._gp else frozenset()
+        now = (int(rcu.gp_seq), bool(rcu.gp_running))
+        if self._gp_seq != now[0]:
+            self._frees.update(("qs", cpu) for cpu in self._numbers)
+        if now != (self._gp_seq, self._gp):
+            quiet = frozenset(cpu.id for cpu in self.kernel.cpus if now[1] and not cpu.c.rcu_watching)
+        self._quiet = quiet
+
     def found(self) -> Found:
         """What end_step() came to that end_again() is to know."""
-        return Found(self._drained, frozenset(self._known))
+        return Found(self._drained, frozenset(self._known), self._quiet)
 
     def end_again(self, found: Found) -> None:
         """It stops, where end_step() stopped it; ``found`` is what that came to."""
         self.active = False
         self._meet_mms()
         self._known |= found.known
+        self._quiet = found.quiet
         if found.drained:
             self._drain_now(self._cpu)
         self._behind = True
@@ -626,7 +656,7 @@ class Watch:
             self._reads.update(mm_object(mm, "vmas") for mm in self.kernel.all_mms)
         elif field not in _TOGETHER:
             self._before(what)
-        if field != "rcu_qs" or self._uses_mm:
+        if self._uses_mm or field not in _CAUSES:
             self._reads.add(what)
 
     def instrument_write(self, owner: object, field: str) -> None:

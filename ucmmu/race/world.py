@@ -23,6 +23,7 @@ from mmu.linux.mman import MAP_ANONYMOUS, MAP_FIXED, MAP_PRIVATE
 from mmu.linux.move_page_tables import move_normal_pmd
 from mmu.linux.pgtable import entry_pfn, mm_find_pmd, pmd_none, pte_table, set_pte_at, table_entry
 from mmu.linux.policy import FreeLevels, FreeTables
+from mmu.linux.rcu import rcu_gp_kthread
 from mmu.linux.rcupdate import rcu_qs
 from mmu.linux.sched import Interruptible
 from mmu.linux.smp import local_irqs_off
@@ -349,6 +350,7 @@ class RaceWorld:
         for _ in range(4):
             for cpu in self.kernel.cpus:
                 rcu_qs(self.kernel, cpu, idle=True)
+            rcu_gp_kthread(self.kernel)
         self.kernel.check()
 
     def _check_no_table_is_left(self, mm: Mm, references: Mapping[int, int]) -> None:
