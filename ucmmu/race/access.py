@@ -13,7 +13,7 @@ explorer need not try both orders. ``WatchedMemory`` and ``Watch`` find out, for
                              of an mm, on CPUs that have had to do with it
     a CPU's TLB              by its Mmu's methods (WatchedMmu)
 
-An object is a guest-physical address (a word of RAM) or a tuple, which describe() puts in words.
+ucmmu.race.objects says what objects are called.
 Counters, high-water marks and events are no accesses; sums that commute (rss_stat, pgtables_bytes)
 are none either.
 
@@ -30,7 +30,7 @@ from __future__ import annotations
 
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -40,7 +40,9 @@ from mmu.linux.state import Cpu, Kernel, MmStruct
 from mmu.memory import Memory
 from mmu.units import PAGE_SHIFT
 from ucmmu.race.fields import Fields
+from ucmmu.race.objects import CELLS, Object, Objects, field_of, is_lock, seen_by
 from ucmmu.race.program import EVERYTHING, Kind, StepAccess
+from ucmmu.race.quiet import Quiet
 from ucmmu.race.references import References
 from ucmmu.race.structs import (
     ADDED,
@@ -58,10 +60,6 @@ from ucmmu.race.watched import WatchedMemory
 
 if TYPE_CHECKING:
     from mmu.linux.rwsem import RwSemaphore
-
-Object = Hashable
-"""What a step touches: the address of a word of RAM, or a tuple."""
-Objects = frozenset[Object]
 
 _NOT_OURS: Final = ("access.py", "watched.py", "state.py", "contextlib.py")
 """Files whose functions come between the kernel's code and us."""
@@ -88,35 +86,8 @@ function, CPUs by who has RCU's own lock."""
 _MOST_REFERENCES: Final = 1024
 """That one step takes or drops of a table, or it is a change as any other."""
 
-_CELLS: Final = frozenset(
-    ["flags", "_refcount", "_mapcount", "ptl", "pte_refcount", "page_table_lock"]
-)
-"""Fields that are read and written by one locked instruction where one step does both."""
-
-_LOCKS: Final = frozenset(["ptl", "page_table_lock"])
-"""Fields that are a spinlock: 0, or the number of the CPU that has it and 1."""
-
 _ONLY_OF_THE_LIVING: Final = frozenset(["ptl", "pte_refcount", "pmd"])
 """Fields that nobody may look at once the frame is free."""
-
-
-def describe(what: Object) -> str:
-    """An object in words."""
-    if isinstance(what, int):
-        return f"the word at {what:#x}"
-    kind, *rest = what if isinstance(what, tuple) else (what,)
-    if kind == "page":
-        field, *part = rest[1:]
-        return f"{field} of frame {rest[0]:#x}" + (f" ({part[0]} of CPU {part[1]})" if part else "")
-    if kind == "word":
-        return f"the word at {rest[0]:#x} as CPU {rest[1]} sees it"
-    if kind == "frame":
-        return f"frame {rest[0]:#x} being in use"
-    if kind in ("mm", "cpu"):
-        return f"{rest[1]} of {kind if kind == 'mm' else 'CPU'} {rest[0]}"
-    if kind == "tlb":
-        return f"the TLB of CPU {rest[0]}"
-    return " ".join(map(str, (kind, *rest)))
 
 
 class Found(NamedTuple):
@@ -179,11 +150,7 @@ class Watch:
         self._operations = frozenset(cpu_object(cpu, "operation_end") for cpu in kernel.cpus)
         self._groups: dict[Object, tuple[Objects, Objects, Objects]] = {}
         self._references: dict[Object, References] = defaultdict(References)
-        self._quiet: frozenset[int] = frozenset()
-        """The CPUs that the grace period waits for no more."""
-        self._watched: list[int] = []  # and the rest of RCU's state, as the step began
-        self._qs_mask = self._gp_seq = 0
-        self._gp = False
+        self._quiet = Quiet(kernel)
         self._mms: list[MmStruct] = []
         self._diffs: list[Diff] = diffs_of_kernel(kernel)
         for cpu in kernel.cpus:
@@ -227,9 +194,7 @@ class Watch:
         self._shared = None
         self._quiet_frame = -1
         self._uses_mm = kind is not Kind.GRACE_PERIOD
-        rcu = self.kernel.c.rcu
-        self._watched = [cpu.c.rcu_watching for cpu in self.kernel.cpus]
-        self._qs_mask, self._gp_seq, self._gp = rcu.qs_mask, rcu.gp_seq, bool(rcu.gp_running)
+        self._quiet.begin_step()
         self._knows_loaded()
         self.active = True
 
@@ -248,7 +213,9 @@ class Watch:
                 (self._adds if adds else self._writes).add(what)
                 local = field in _LOCAL_FIELDS and what[:2] == own  # type: ignore[index]
                 drains = drains or not (local or what in self._fenced)
-        self._note_rcu()
+        takes, frees = self._quiet.end_step(ends=not self._uses_mm)
+        self._takes |= takes
+        self._frees |= frees
         self._drained = drains and self._buffered
         if self._drained:
             self._drain_now(self._cpu)
@@ -270,35 +237,16 @@ class Watch:
             everything=self._everything,
         )
 
-    def _note_rcu(self) -> None:
-        """A grace period ends when each CPU has been quiet, in it or from before: what first made a
-        CPU so is a cause of the end. What it does later is none.
-        """
-        rcu, quiet = self.kernel.c.rcu, self._quiet
-        for cpu, watched in enumerate(self._watched):
-            if not self._uses_mm or cpu in quiet:
-                continue
-            tells = self._qs_mask >> cpu & 1 and not rcu.qs_mask >> cpu & 1
-            if watched and (tells or not self.kernel.cpus[cpu].c.rcu_watching):
-                self._takes.add(("qs", cpu))
-                quiet |= {cpu} if self._gp else frozenset()
-        now = (int(rcu.gp_seq), bool(rcu.gp_running))
-        if self._gp_seq != now[0]:
-            self._frees.update(("qs", cpu) for cpu in self._numbers)
-        if now != (self._gp_seq, self._gp):
-            quiet = frozenset(cpu.id for cpu in self.kernel.cpus if now[1] and not cpu.c.rcu_watching)
-        self._quiet = quiet
-
     def found(self) -> Found:
         """What end_step() came to that end_again() is to know."""
-        return Found(self._drained, frozenset(self._known), self._quiet)
+        return Found(self._drained, frozenset(self._known), self._quiet.cpus)
 
     def end_again(self, found: Found) -> None:
         """It stops, where end_step() stopped it; ``found`` is what that came to."""
         self.active = False
         self._meet_mms()
         self._known |= found.known
-        self._quiet = found.quiet
+        self._quiet.cpus = found.quiet
         if found.drained:
             self._drain_now(self._cpu)
         self._behind = True
@@ -365,9 +313,9 @@ class Watch:
         get the same before and after.
         """
         token = ("buffer", cpu, number)
-        if _is_lock(what) and not value and self._load(what) == cpu + 1:
+        if is_lock(what) and not value and self._load(what) == cpu + 1:
             return frozenset(), frozenset((token, what))
-        mine = {_seen_by(cpu, what)} if isinstance(what, int) else set()
+        mine = {seen_by(cpu, what)} if isinstance(what, int) else set()
         return self._group(what)[0] - mine, frozenset((token,))
 
     @property
@@ -456,7 +404,7 @@ class Watch:
             self._references[what] = References({cpu: value})
         if self._buffered and not modifies:
             self._buffer(what, value, cpu)
-            if _is_lock(what):
+            if is_lock(what):
                 self._reads.discard(what)
             return
         self._note_store(what, value, cpu, modifies)
@@ -473,19 +421,19 @@ class Watch:
 
     def _modifies(self, what: Object, value: int) -> bool:
         """Whether the store ends a read-modify-write: the same step has read the field."""
-        if not isinstance(what, tuple) or what[-1] not in _CELLS or what not in self._reads:
+        if field_of(what) not in CELLS or what not in self._reads:
             return False
-        return not _is_lock(what) or value != 0
+        return not is_lock(what) or value != 0
 
     def _note_store(self, what: Object, value: int, cpu: int, modifies: bool) -> None:
         """References that are taken, and those that are dropped, are so in any order."""
         spun = cpu in self._spinning and self._touched_only(what)
-        if _is_lock(what) and modifies and value and spun:
+        if is_lock(what) and modifies and value and spun:
             self._reads.discard(what)
             self._waits.add(what)
             self._takes.add(what)
             return
-        if _is_lock(what) and not value and self._value(what) == cpu + 1:
+        if is_lock(what) and not value and self._value(what) == cpu + 1:
             self._reads.discard(what)
             self._frees.add(what)
             return
@@ -517,7 +465,7 @@ class Watch:
         that all the same.
         """
         others = self._writes or self._takes or self._frees
-        frame = ("frame", what[1]) if isinstance(what, tuple) else None
+        frame = ("frame", what[1]) if isinstance(what, tuple) and what[0] == "page" else None
         waits = all(other[0] == "buffer" for other in self._waits)  # type: ignore[index]
         return not others and waits and self._reads <= {what, frame}
 
@@ -529,7 +477,7 @@ class Watch:
         if not self._buffered:
             return words
         cpu = self.this_cpu()
-        return [_seen_by(cpu, word) for word in words]
+        return [seen_by(cpu, word) for word in words]
 
     def _group(self, what: Object) -> tuple[Objects, Objects, Objects]:
         """(all of it, for a plain access; takers of references; who takes more)."""
@@ -543,12 +491,12 @@ class Watch:
         """Of a count: its takers, who takes more, who drops; of a word: last, who sees it."""
         none: Objects = frozenset()
         if isinstance(what, int):
-            seen = [_seen_by(cpu, what) for cpu in self._numbers if self.buffers]
+            seen = [seen_by(cpu, what) for cpu in self._numbers if self.buffers]
             return [none, none, frozenset(seen)]
-        if not isinstance(what, tuple) or what[-1] != "pte_refcount":
+        if field_of(what) != "pte_refcount":
             return [none] * 3
         kinds = ("get", "more", "put")
-        return [frozenset((*what, kind, cpu) for cpu in self._numbers) for kind in kinds]
+        return [frozenset((*what, kind, cpu) for cpu in self._numbers) for kind in kinds]  # type: ignore[misc]
 
     def exchange(self, what: Object, frame: int, value: int) -> int:
         """See MemoryWatch."""
@@ -744,7 +692,7 @@ class Watch:
         else:
             self._come_to(what)
         self._reads.add(("frame", frame))
-        if isinstance(what, int) or what[2] in _ONLY_OF_THE_LIVING:  # type: ignore[index]
+        if isinstance(what, int) or field_of(what) in _ONLY_OF_THE_LIVING:
             self._check_frame(frame, what)
 
     def _come_to(self, what: Object) -> None:
@@ -827,15 +775,6 @@ class Watch:
                 self._diffs += diffs_of_mm(mm)
         self._mms = list(self.kernel.all_mms)
         self._writes.add(MMS)
-
-
-def _seen_by(cpu: int, word: int) -> Object:
-    """What a CPU's own loads get of a word."""
-    return ("word", word, cpu)
-
-
-def _is_lock(what: Object) -> bool:
-    return isinstance(what, tuple) and what[-1] in _LOCKS
 
 
 def _label(frame: Any) -> str:

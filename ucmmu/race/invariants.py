@@ -30,7 +30,8 @@ from mmu.events import EVENT_ID, EventRing
 from mmu.linux.policies import policy_of
 from mmu.linux.state import MmStruct
 from mmu.units import PAGE_SHIFT, PAGE_SIZE
-from ucmmu.race.access import Watch, describe
+from ucmmu.race.access import Watch
+from ucmmu.race.objects import describe
 
 if TYPE_CHECKING:
     from ucmmu.race.program import StepAccess

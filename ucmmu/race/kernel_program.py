@@ -19,7 +19,6 @@ from ucmmu.race.watched import WatchedMemory
 from ucmmu.race.world import Actor as Act
 from ucmmu.race.world import RaceWorld
 
-
 _GRACE_PERIOD: Final = Actor(0, Kind.GRACE_PERIOD)
 
 

@@ -2,11 +2,12 @@
 """What the explorer runs: a program of a few actors, made anew for each order of their steps.
 
 An *actor* is a CPU that executes, the store buffer of a CPU that drains, the interrupts that a CPU
-has pending, or the thread that ends RCU's grace periods. The explorer asks which actors can take a step, lets one take it, and learns what
-the step read and wrote: two steps that touch nothing in common may be swapped, so one order of
-them is enough. A schedule is the list of actors in the order of their steps; as text,
-``0*3,1,0d,1i*2,0g`` is three steps of CPU 0, one of CPU 1, one store of CPU 0 that becomes visible,
-two interrupts of CPU 1, and the end of a grace period, whose frames CPU 0's list gets.
+has pending, or the thread that ends RCU's grace periods. The explorer asks which actors can take a
+step, lets one take it, and learns what the step read and wrote: two steps that touch nothing in
+common may be swapped, so one order of them is enough. A schedule is the list of actors in the order
+of their steps; as text, ``0*3,1,0d,1i*2,0g`` is three steps of CPU 0, one of CPU 1, one store of
+CPU 0 that becomes visible, two interrupts of CPU 1, and the end of a grace period, whose frames go
+to CPU 0's list.
 """
 
 from __future__ import annotations

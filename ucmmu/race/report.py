@@ -175,6 +175,8 @@ def _lines(steps: Sequence[Step]) -> list[str]:
             lines.append("interrupt:")
         elif step.actor.kind is Kind.DRAIN:
             lines.append("a store of its buffer is seen by all")
+        elif step.actor.kind is Kind.GRACE_PERIOD:
+            lines.append("(a grace period ends)")
         lines += [f"  {note}" if lines[-1:] == ["interrupt:"] else note for note in _notes(step)]
     lines = [_times(line, sum(1 for _ in same)) for line, same in groupby(lines)]
     last = steps[-1]

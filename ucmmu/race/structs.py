@@ -9,8 +9,8 @@ What is written there by any code, of either language, is found so without its h
                        everything else, and whether it is used    one object, "rest"
     struct cpu         an object each; what the TLB has of which mm is one
     struct mmu_gather  one object of its CPU
-    struct kernel      what RCU is given to free is one object, its grace period one, whether it waits
-                       for a CPU one of that; the last ctx_id is one; everything else is one
+    struct kernel      what RCU is given to free is one object, its grace period one, and for each
+                       CPU whether it waits for that; the last ctx_id is one; all else is one
 """
 
 from __future__ import annotations

@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What the end of a grace period waits for: that each CPU has been quiet, in it or from before.
+
+What first made a CPU so is a cause of the end, which cannot be tried before it; what the CPU does
+later has nothing to do with the end. So the step that makes it so takes ("qs", cpu), and the end
+frees it.
+"""
+
+from __future__ import annotations
+
+from mmu.linux.state import Kernel
+from ucmmu.race.objects import Object
+
+
+class Quiet:
+    """``cpus`` are those that the grace period waits for no more."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        self.cpus: frozenset[int] = frozenset()
+        self._kernel = kernel
+        self._watched: list[int] = []
+        self._qs_mask = 0
+        self._gp = (0, False)
+
+    def begin_step(self) -> None:
+        """A step begins: note what RCU knows."""
+        self._watched = [int(cpu.c.rcu_watching) for cpu in self._kernel.cpus]
+        self._qs_mask = int(self._kernel.c.rcu.qs_mask)
+        self._gp = self._now()
+
+    def _now(self) -> tuple[int, bool]:
+        rcu = self._kernel.c.rcu
+        return int(rcu.gp_seq), bool(rcu.gp_running)
+
+    def end_step(self, *, ends: bool) -> tuple[set[Object], set[Object]]:
+        """What the step takes and frees; ``ends``: it is the end of a grace period."""
+        takes = set() if ends else {("qs", cpu) for cpu in self._became_quiet()}
+        now, frees = self._now(), set[Object]()
+        if now[0] != self._gp[0]:
+            frees.update(("qs", cpu.id) for cpu in self._kernel.cpus)
+        if now != self._gp:
+            idle = (cpu.id for cpu in self._kernel.cpus if not cpu.c.rcu_watching)
+            self.cpus = frozenset(idle if now[1] else ())
+        return set(takes), frees
+
+    def _became_quiet(self) -> list[int]:
+        """Who was watched before the step, and told of a quiescent state in it or went idle."""
+        kernel = self._kernel
+        told = self._qs_mask & ~kernel.c.rcu.qs_mask
+        found = [
+            cpu.id
+            for cpu in kernel.cpus
+            if cpu.id not in self.cpus
+            and self._watched[cpu.id]
+            and (told >> cpu.id & 1 or not cpu.c.rcu_watching)
+        ]
+        if self._gp[1]:
+            self.cpus |= frozenset(found)
+        return found
