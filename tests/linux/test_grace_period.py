@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 
-from mmu.linux import engine, pgalloc
+from mmu.linux import engine, pgalloc, rcu
 from mmu.linux.bug import Bug, MmBug
 from mmu.linux.rcupdate import rcu_barrier, rcu_qs, synchronize_rcu
 from mmu.linux.smp import local_irqs_off
@@ -110,6 +110,32 @@ def test_interrupts_off_are_a_read_section(cpus: Cpus) -> None:
         assert not is_free(cpus, frame)
     engine.rcu_report_qs(cpus.kernel, 1)
     assert is_free(cpus, frame)
+
+
+def test_a_thread_ends_what_is_over_and_begins_what_is_needed() -> None:
+    """Where the scheduler runs the grace-period thread, who reports ends nothing."""
+    cpus = Cpus("python", nr=3)
+    kernel, (one, two, three) = cpus.kernel, cpus.kernel.cpus
+    kernel.gp_kthread = True
+    for cpu in (one, two):
+        rcu_qs(kernel, cpu)
+    frame = queue(cpus)
+    assert rcu.rcu_needs_gp(kernel)
+    assert rcu.rcu_gp_kthread(kernel) == 0 and not rcu.rcu_needs_gp(kernel)
+    second = queue(cpus)
+    assert not rcu.rcu_gp_is_over(kernel)
+    rcu_qs(kernel, one)
+    rcu_qs(kernel, two, idle=True)
+    assert rcu.rcu_gp_is_over(kernel), "CPU 2 was idle from before"
+    rcu_qs(kernel, three)
+    assert rcu.rcu_gp_is_over(kernel) and not is_free(cpus, frame)
+    assert rcu.rcu_gp_kthread(kernel) == 1
+    assert is_free(cpus, frame) and not is_free(cpus, second)
+    assert not rcu.rcu_gp_is_over(kernel), "the next one waits for CPUs 0 and 2"
+    for cpu in (one, three):
+        rcu_qs(kernel, cpu)
+    assert rcu.rcu_gp_kthread(kernel) == 1 and is_free(cpus, second)
+    assert kernel.c.rcu.gp_seq == 2 and not kernel.c.rcu.gp_running
 
 
 def test_one_cpu_frees_on_its_way_to_user_mode() -> None:

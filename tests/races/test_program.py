@@ -29,9 +29,9 @@ def test_a_schedule_and_its_text(schedule: list[Actor]) -> None:
 
 def test_a_text_and_its_schedule() -> None:
     zero, one = Actor(0), Actor(1)
-    assert parse_schedule(" 0*3, 1,0d,1i*2 ") == (
+    assert parse_schedule(" 0*3, 1,0d,1i*2,0g ") == (
         *(zero, zero, zero, one, Actor(0, Kind.DRAIN)),
-        *(Actor(1, Kind.INTERRUPT), Actor(1, Kind.INTERRUPT)),
+        *(Actor(1, Kind.INTERRUPT), Actor(1, Kind.INTERRUPT), Actor(0, Kind.GRACE_PERIOD)),
     )
     assert format_schedule([zero, zero, one, Actor(0, Kind.DRAIN)]) == "0*2,1,0d"
     assert parse_schedule("") == ()
