@@ -83,20 +83,24 @@ class Where:
         instruction = None if where.instruction == NOWHERE else where.instruction
         return cls(rip, instruction, ChangedBy(where.by), where.detail, where.cpu)
 
-    def __str__(self) -> str:
+    def _place(self) -> str:
         place = [] if self.rip is None else [f"ip {self.rip:#x}"]
         if self.instruction is not None:
             place.append(f"instruction {self.instruction}")
-        return ", ".join(place) or "by the program that drives the MMU"
+        return ", ".join(place)
+
+    def __str__(self) -> str:
+        return self._place() or "by the program that drives the MMU"
 
     def who(self) -> str:
         """By whom, and where."""
+        where = f" ({place})" if (place := self._place()) else ""
         if self.by == ChangedBy.SYSCALL:
-            return f"by system call {self.detail} ({self})"
+            return f"by system call {self.detail}{where}"
         if self.by == ChangedBy.FAULT:
-            return f"by the page fault of {self.detail:#x} ({self})"
+            return f"by the page fault of {self.detail:#x}{where}"
         if self.by == ChangedBy.STORE:
-            return f"by a store of the guest's ({self})"
+            return f"by a store of the guest's{where}"
         return str(self) if self.rip is None else f"at {self}"
 
 

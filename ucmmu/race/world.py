@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from cpu.syscalls.numbers import SYSCALL_NUMBERS
 from mmu._native import lib
 from mmu.events import EVENTS, MM_COUNTER_ID, EventRing
 from mmu.linux import engine, mmu_gather, pte_ref, zap
@@ -36,7 +37,7 @@ from mmu.trace.reader import Batch
 from mmu.twin import EntryPa
 from mmu.units import PAGE_SHIFT, PAGE_SIZE
 from mmu.x86 import Access, Mmu, Outcome
-from mmu.x86.check import ChangedBy
+from mmu.x86.check import NOWHERE, ChangedBy
 from ucmmu.race.interleaving import Interleaving, Step
 from ucmmu.race.watched import WatchedMemory, WatchedMmu
 from ucmmu.testing.rings import batch_of
@@ -175,12 +176,14 @@ class RaceWorld:
         ``detail``: what it changes is flushed by the end. User mode is a quiescent state, which a
         grace-period thread need not be told of (ct_user_enter()).
         """
-        by = ChangedBy.FAULT if name == "page_fault" else ChangedBy.SYSCALL
+        by = ChangedBy.FAULT if name == "page_fault" else ChangedBy.HOST
+        if name in SYSCALL_NUMBERS:
+            by, detail = ChangedBy.SYSCALL, SYSCALL_NUMBERS[name]
         cpu = self.kernel.this_cpu
         if self.kernel.gp_kthread and not cpu.c.rcu_watching:
             rcu_qs(self.kernel, cpu)
         self.kernel.instrument_write(cpu, "operation_begin")
-        self._operation[cpu.id] = begin_operation(self.kernel, by, detail, 0, None)
+        self._operation[cpu.id] = begin_operation(self.kernel, by, detail, NOWHERE, None)
         try:
             yield
             if self.kernel.task_work is not None:
