@@ -79,9 +79,9 @@ and else it does not matter."""
 _FOUND: Final = ADDED | _RCU | {"irqs", "rcu_watching"}
 """Fields that count as written only if the step leaves them otherwise than they were."""
 
-_TOGETHER: Final = _RCU | {"vmas", "rcu_watching", "rcu_nesting", "irqs"}
+_TOGETHER: Final = _RCU | {"vmas", "rcu_watching", "rcu_nesting", "irqs", "tlb"}
 """Fields that are read together with what was come to before: VMAs and the lock of one by a single
-function, CPUs by who has RCU's own lock."""
+function, CPUs by who has RCU's own lock, their TLBs by the checker."""
 
 _MOST_REFERENCES: Final = 1024
 """That one step takes or drops of a table, or it is a change as any other."""
@@ -569,8 +569,10 @@ class Watch:
         """See MemoryWatch."""
         what = ("tlb", cpu)
         self._before(what)
-        if serializing and cpu == self.this_cpu():
-            self._fence(cpu)
+        if serializing:
+            self._writes.add(("flushes", cpu))
+            if cpu == self.this_cpu():
+                self._fence(cpu)
         self._writes.add(what)
 
     def translated(self, pa: int) -> None:

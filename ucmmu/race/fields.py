@@ -27,7 +27,7 @@ class Fields:
         if isinstance(owner, MmStruct):
             return mm_object(owner, field)
         if isinstance(owner, Cpu):
-            return ("tlb", owner.id) if field == "tlb" else cpu_object(owner, field)
+            return ("flushes", owner.id) if field == "tlb" else cpu_object(owner, field)
         return (field,) if isinstance(owner, Kernel) else self._named_object(owner)
 
     def _named_object(self, owner: Any) -> Hashable:

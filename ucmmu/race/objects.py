@@ -8,7 +8,9 @@
     ("page", 0x5, "ptl")            a field of a struct page; of a count also its parts, by CPU
     ("frame", 0x5)                  whether the frame is in use
     ("mm", 2, "tlb_gen")            a field of an mm, by its ctx_id, or a group of them
-    ("cpu", 1, "is_lazy")           the same of a CPU; ("tlb", 1): its TLB
+    ("cpu", 1, "is_lazy")           the same of a CPU
+    ("tlb", 1)                      a CPU's TLB
+    ("flushes", 1)                  what it was told to drop: whether it may still come to a table
     ("buffer", 1, 7)                store number 7 of CPU 1 waits
     ("qs", 1)                       CPU 1 has been quiet, as the end of a grace period asks for
 """
@@ -45,8 +47,8 @@ def describe(what: Object) -> str:
         return f"frame {rest[0]:#x} being in use"
     if kind in ("mm", "cpu"):
         return f"{rest[1]} of {kind if kind == 'mm' else 'CPU'} {rest[0]}"
-    if kind == "tlb":
-        return f"the TLB of CPU {rest[0]}"
+    if kind in ("tlb", "flushes"):
+        return f"the {'TLB' if kind == 'tlb' else kind} of CPU {rest[0]}"
     return " ".join(map(str, (kind, *rest)))
 
 
