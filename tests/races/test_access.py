@@ -101,15 +101,18 @@ def _may_be_swapped(step: Step, following: Step) -> bool:
     return not interrupt and step.label != "store_buffer"
 
 
-def _without_counts(step: Step) -> StepAccess:
-    """What it touched but for references: what else these are dependent on hangs on the count."""
+def _without_hints(step: Step) -> StepAccess:
+    """What it touched but for references, for what else these are dependent on hangs on the count;
+    and ends of operations, which an instruction is dependent on where anything at all is stale.
+    """
     access = step.access
-    counts = {
+    hints = {
         what
         for what in access.reads | access.writes
-        if isinstance(what, tuple) and (what[0] == "drop" or what[2:3] == ("pte_refcount",))
+        if isinstance(what, tuple)
+        and (what[0] == "drop" or what[2:3] in (("pte_refcount",), ("operation_end",)))
     }
-    return replace(access, reads=access.reads - counts, writes=access.writes - counts)
+    return replace(access, reads=access.reads - hints, writes=access.writes - hints)
 
 
 def swap_some(setting: Setting, seed: int, swaps: int) -> int:
@@ -136,7 +139,7 @@ def swap_some(setting: Setting, seed: int, swaps: int) -> int:
         for key in {*before, *after}:
             assert before.get(key) == after.get(key), f"{said}: {key}"
         for one, other in ((there[-2], back[-1]), (there[-1], back[-2])):
-            assert _without_counts(one) == _without_counts(other), f"{said}: {one} is {other}"
+            assert _without_hints(one) == _without_hints(other), f"{said}: {one} is {other}"
     return len(chosen)
 
 

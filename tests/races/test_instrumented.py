@@ -11,6 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import mmu.linux
+from mmu.memory import Memory
+from ucmmu.race.dpor import Dpor
+from ucmmu.race.setting import Setting
+from ucmmu.race.watched import WatchedMemory
 
 FIELDS = {"tlb_gen", "cpu_bitmap", "tlb_flush_pending", "page_table_lock", "is_lazy", "gather"}
 """Fields of an mm or a CPU that other CPUs look at with no lock held."""
@@ -53,3 +57,28 @@ def test_fields_that_are_shared_without_a_lock_are_told() -> None:
         if touched and not told and function.name not in EXEMPT:
             silent.append(f"{place} touches {', '.join(sorted(touched))}")
     assert silent == []
+
+
+UNWATCHED = {
+    **dict.fromkeys(("close", "holds", "trim", "record", "connect"), "no access of a CPU's"),
+    **dict.fromkeys(("zero_pfn", "frames_in_use"), "says what does not change, or is for reports"),
+    **dict.fromkeys(("mark_table", "take_code", "free_code"), "where guest code runs"),
+    "release_if_zero": "gives the host back what is zero",
+}
+
+
+def test_no_access_passes_the_watch_by() -> None:
+    """Whatever reads or writes RAM or frames is one of the watched memory's own."""
+    public = {name for name in vars(Memory) if not name.startswith("_")}
+    assert public - set(vars(WatchedMemory)) == set(UNWATCHED)
+
+
+def test_a_compare_and_exchange_is_told() -> None:
+    """The PTE that mprotect() changes by LOCK CMPXCHG: a load comes before it, or after."""
+    setting = Setting("mprotect-load", "refcount", "sc")
+    every = Dpor(setting.program)
+    told = every.next_run()
+    assert told is not None
+    written = [step.access.writes for step in told.run.steps if step.label == "spin_unlock"]
+    assert any(isinstance(what, int) for writes in written for what in writes)
+    assert 1 + sum(1 for _ in iter(every.next_run, None)) == 6

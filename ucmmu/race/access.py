@@ -36,6 +36,7 @@ from itertools import takewhile
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from mmu._native import lib
+from mmu.linux.pgtable import entry_offset
 from mmu.linux.state import Cpu, Kernel, MmStruct
 from mmu.memory import Memory
 from mmu.units import PAGE_SHIFT
@@ -505,6 +506,15 @@ class Watch:
         self.store(what, frame, value)
         return old
 
+    def cmpxchg(self, what: Object, frame: int, old: int, value: int) -> bool:
+        """See MemoryWatch."""
+        self.lock_prefix()
+        if self.load(what, frame) != old:
+            self._locked.pop(self.this_cpu(), None)
+            return False
+        self.store(what, frame, value)
+        return True
+
     def walker_load(self, pa: int) -> int:
         """See MemoryWatch: what memory has, for a walk passes the store buffer by."""
         frame = pa >> PAGE_SHIFT
@@ -554,16 +564,32 @@ class Watch:
         self._everything = True
 
     @contextmanager
-    def instruction(self, cpu: int) -> Iterator[None]:
-        """See MemoryWatch. Interrupts are off meanwhile, and with them grace periods."""
+    def instruction(self, cpu: int, va: int) -> Iterator[None]:
+        """See MemoryWatch. Interrupts are off meanwhile, and with them grace periods.
+
+        What is cached of an entry is as if it had been read. Whether it is stale hangs on who
+        changed that, and then on whether the operation that did is over.
+        """
         self.tlb(cpu, serializing=False)
-        self._reads |= self._operations
-        c = self.kernel.cpus[cpu].c
+        c, unit = self.kernel.cpus[cpu].c, self.kernel.cpus[cpu].mmu.c
         c.irqs_disabled += 1
         try:
             yield
         finally:
             c.irqs_disabled -= 1
+            self._reads.update(self._entries_of(int(unit.cr3) & lib.X86_ADDR_MASK, va))
+            if not unit.check or unit.check.nr_ranges:
+                self._reads |= self._operations
+
+    def _entries_of(self, table: int, va: int) -> Iterator[int]:
+        """The words of the entries that translate an address now, from the PML4E on."""
+        for level in (4, 3, 2, 1):
+            entry = table + entry_offset(va, level)
+            yield entry
+            value = self.memory.raw_load(entry)
+            if not value & lib.X86_P or (level > 1 and value & lib.X86_PS):
+                return
+            table = value & lib.X86_ADDR_MASK
 
     def tlb(self, cpu: int, *, serializing: bool = True) -> None:
         """See MemoryWatch."""

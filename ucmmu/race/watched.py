@@ -60,6 +60,9 @@ class MemoryWatch(Protocol):
     def exchange(self, what: Hashable, frame: int, value: int) -> int:
         """It exchanges one, LOCK XCHG; returns what it was."""
 
+    def cmpxchg(self, what: Hashable, frame: int, old: int, value: int) -> bool:
+        """It changes one, LOCK CMPXCHG; whether it was ``old``."""
+
     def lock_prefix(self) -> None:
         """What it reads and then writes next is one locked instruction."""
 
@@ -78,8 +81,8 @@ class MemoryWatch(Protocol):
     def everything(self) -> None:
         """It does what is not followed."""
 
-    def instruction(self, cpu: int) -> AbstractContextManager[None]:
-        """An instruction of that CPU's translates an address: no interrupt comes inside."""
+    def instruction(self, cpu: int, va: int) -> AbstractContextManager[None]:
+        """An instruction of that CPU's translates va: no interrupt comes inside."""
 
     def tlb(self, cpu: int) -> None:
         """That CPU's TLB is changed, by a serializing instruction."""
@@ -206,6 +209,16 @@ class WatchedMemory(Memory):
             self.raw_store(pa, value)
             return old
         return watch.exchange(pa, pa >> PAGE_SHIFT, value)
+
+    def cmpxchg_u64(self, pa: int, old: int, value: int) -> bool:
+        """See Memory."""
+        watch = self.watch
+        if watch is None or not watch.active:
+            if super().read_u64(pa) != old:
+                return False
+            self.raw_store(pa, value)
+            return True
+        return watch.cmpxchg(pa, pa >> PAGE_SHIFT, old, value)
 
     def load(self, pa: int) -> int | None:
         """See Memory: the page walker's load."""
@@ -378,7 +391,7 @@ class WatchedMmu(Mmu):
         watch = self._watch()
         if watch is None:
             return super().translate(va, access, user=user)
-        with watch.instruction(int(self.c.cpu)):
+        with watch.instruction(int(self.c.cpu), va):
             answer = super().translate(va, access, user=user)
         if answer.result == Outcome.OK:
             watch.translated(answer.pa)
