@@ -277,14 +277,14 @@ class Watch:
             touched.add(("buffer", number, self._stores[number] - 1))
         return StepAccess(waits=frozenset(touched)) if touched else EVERYTHING
 
-    def before_lock(self, cpu: int) -> None:
-        """That CPU comes to a lock: have its stores reach memory before it waits for that, so that
-        to find the lock held, and to wait then, is no step.
+    def locks_when(self, cpu: int, ready: Callable[[], bool]) -> Callable[[], bool]:
+        """When that CPU can take a lock that is free when it is ``ready``: with an empty buffer, so
+        that to find the lock held, and to wait then, is no step.
         """
-        if self.buffers and (buffer := self.buffers[cpu]):
-            self.kernel.point("store_buffer", lambda: not buffer)
-            if not buffer:
-                self._waits.add(("buffer", cpu, self._stores[cpu] - 1))
+        if not self.buffers:
+            return ready
+        buffer = self.buffers[cpu]
+        return lambda: not buffer and ready()
 
     def drainable(self) -> list[int]:
         """The CPUs that have stores which no other CPU sees yet: each may drain_step()."""

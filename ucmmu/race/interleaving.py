@@ -58,7 +58,8 @@ class _Actor:
     """It is in the handler of an interrupt, midway."""
 
     def can_run(self) -> bool:
-        return not self.ended and (self.ready is None or self.ready())
+        on = self.handling or not self.ended
+        return on and (self.ready is None or self.ready())
 
     def __str__(self) -> str:
         return f"CPU {self.cpu.id} waits for {self.what}"

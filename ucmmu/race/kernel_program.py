@@ -78,6 +78,17 @@ class KernelProgram(Interleaving):
         kernel.scheduler, kernel.on_point = self, self._point
         kernel.gp_kthread = self.watch is not None
 
+    def _body(self, number: int, act: Callable[[], object]) -> Callable[[], object]:
+        """A CPU that has ended is idle, and takes interrupts as before."""
+        body = super()._body(number, act)
+
+        def with_idleness() -> None:
+            body()
+            while True:
+                self._yield("ended")
+
+        return with_idleness
+
     def enabled(self) -> Collection[Actor]:
         """See Program."""
         able = [actor for actor in self.cpus if self._actors[actor.cpu].can_run()]
@@ -193,11 +204,11 @@ class KernelProgram(Interleaving):
         return acting.at
 
     def _take_interrupt(self, number: int) -> str:
-        """A CPU that has begun and not ended may be left midway in the handler; another takes the
-        interrupt in one step.
+        """A CPU that has begun may be left midway in the handler; another takes the interrupt in
+        one step.
         """
         acting, cpu = self._actors.get(number), self.kernel.cpus[number]
-        if acting is None or acting.ended or not acting.greenlet:
+        if acting is None or not acting.greenlet:
             self._interrupt(cpu)
             return "interrupt"
         self._kicked.discard(number)
@@ -213,8 +224,8 @@ class KernelProgram(Interleaving):
     def _point(self, name: str) -> None:
         current, ready = self._current, self.kernel.ready
         if current is not None and self.watch is not None:
-            if ready is not None and name != "store_buffer":
-                self.watch.before_lock(current.cpu.id)
+            if ready is not None:
+                ready = self.watch.locks_when(current.cpu.id, ready)
             current.ready, current.what = ready, name
         super()._point(name)
 
@@ -237,7 +248,7 @@ class KernelProgram(Interleaving):
         watch = self.watch
         if actor.kind is Kind.CPU:
             acting = self._actors[actor.cpu]
-            if acting.ended:
+            if acting.ended and not acting.handling:
                 return None
             if watch is not None and acting.ready is not None:
                 return watch.waits_of(acting.cpu, acting.ready)
@@ -249,7 +260,7 @@ class KernelProgram(Interleaving):
         """See Program."""
         if self.watch is not None and self.watch.drainable():
             return False
-        return all(acting.ended for acting in self._actors.values())
+        return all(acting.ended and not acting.handling for acting in self._actors.values())
 
     def waiting(self) -> str:
         """Who waits for what, in words."""
