@@ -17,7 +17,8 @@ def rcu_qs(kernel: Kernel, cpu: Cpu, *, idle: bool = False) -> None:
     """``cpu`` is in a quiescent state: user mode, a context switch, or idle.
 
     rcu_note_context_switch(), rcu_sched_clock_irq(user), ct_idle_enter(). With ``idle`` it stays in
-    it until the next call without. A CPU for which this was never called is idle. Frames whose
+    it until the next call without; the grace-period thread, if there is one (Kernel.gp_kthread),
+    finds that out, and is not told. A CPU for which this was never called is idle. Frames whose
     grace period this ends are freed, and who waits for it is woken. With lockdep on: MmBug
     LOCK_KEPT if the CPU holds a lock, is in a read section or has interrupts off.
     """
