@@ -82,10 +82,10 @@ class _Clock:
             found.stopped = True
         return found.stopped
 
-    def half_over(self) -> bool:
-        """Whether half of the time is."""
+    def mostly_over(self) -> bool:
+        """Whether three quarters of the time are."""
         seconds = self.limits.seconds
-        return seconds is not None and self.found.seconds >= seconds / 2
+        return seconds is not None and self.found.seconds >= seconds * 3 / 4
 
     def count(self, told: Told) -> bool:
         """Note a run; whether to go on."""
@@ -117,7 +117,7 @@ def explore(
 
     The first ``bounds_first`` bounds, from 0 on, are tried in any case. Then, without a bound, all
     orders. With one, and ``few``, all orders too: if they are no more than ``few``, and take no
-    more than half of the time, it is complete; else the other bounds follow. Raises
+    more than three quarters of the time, it is complete; else the other bounds follow. Raises
     NotDeterministic.
     """
     limits = limits or Limits()
@@ -144,11 +144,11 @@ def explore(
 
 def _run_all(exploration: Exploration, clock: _Clock, most: int | None = None) -> bool:
     """Whether the exploration came to its end, and nothing failed; with ``most`` only if it takes
-    no more orders, and no more than half of the time that there is.
+    no more orders, and no more than three quarters of the time that there is.
     """
     begun = clock.found.schedules
     while not clock.over():
-        if most is not None and (clock.found.schedules - begun >= most or clock.half_over()):
+        if most is not None and (clock.found.schedules - begun >= most or clock.mostly_over()):
             return False
         told = exploration.next_run()
         if told is None:
