@@ -219,11 +219,11 @@ class Kernel:
         self.scheduler: Scheduler = Alone()
         self.on_point: Callable[[str], None] | None = None
         self.ready: Callable[[], bool] | None = None
+        """What the step that comes next, at the last point, waits for; None: nothing."""
         self.gp_kthread = False
         """Whether a grace period is ended by a thread (mmu.linux.rcu.rcu_gp_kthread()), which the
         scheduler runs, and not in the report of the last CPU. In Python alone.
         """
-        """What the step that comes next, at the last point, waits for; None: nothing."""
         self.instrument: Instrument | None = None
         """Hears of what CPUs share without a lock (Python engine)."""
         self.on_new_mm: Callable[[MmStruct], None] | None = None

@@ -134,6 +134,54 @@ def test_who_waits_where_only_sleepers_could_go_on_races() -> None:
     compare_untold(Text([holder, late]), limit=1000)
 
 
+class Tried(TextProgram):
+    """One in which CPU 1 tries its locks: what it takes is read and written."""
+
+    def _access(self, number: int, cpu: _Cpu, op: Op) -> StepAccess:
+        access = super()._access(number, cpu, op)
+        if number != 1 or not isinstance(op, Lock):
+            return access
+        lock = access.takes
+        return StepAccess(reads=lock, writes=lock, waits=access.waits - lock)
+
+
+def test_who_waits_for_a_lock_and_for_its_own_stores_may_be_first() -> None:
+    """CPU 0 has to drain a store before it takes the lock, which CPU 1 gets meanwhile: what lets
+    it go on comes after that, and yet it could have been first.
+    """
+
+    def stores() -> Thread:
+        yield Store("x", 1)
+        yield Lock("y")
+        yield Unlock("y")
+
+    def tries() -> Thread:
+        yield Load("x")
+        yield Lock("y")
+        yield Unlock("y")
+
+    text = Text([stores, tries])
+    for program in (TextProgram, Tried):
+        every = every_schedule(lambda made=program: made(text, tso=True))  # type: ignore[misc]
+        Came(Dpor(lambda made=program: made(text, tso=True))).same_as(every)  # type: ignore[misc]
+
+
+class _Freed(TextProgram):
+    """One in which CPU 1 frees what CPU 0 takes, whether it has or not."""
+
+    def _access(self, number: int, cpu: _Cpu, op: Op) -> StepAccess:
+        thing = frozenset({"thing"})
+        return StepAccess(takes=thing) if number == 0 else StepAccess(frees=thing)
+
+
+def test_what_another_cpu_frees_may_have_been_free() -> None:
+    def store() -> Thread:
+        yield Store("x", 1)
+
+    came = Came(Dpor(lambda: _Freed(Text([store, store]), tso=False)))
+    assert (came.runs, len(came.traces)) == (2, 2)
+
+
 @QUICK
 @given(st.one_of(TWO, THREE))
 def test_locks_that_are_not_told_as_locks(text: Text) -> None:

@@ -127,7 +127,7 @@ class Watch:
         ]
         self._cpu = 0
         self._buffered = False  # stores of the step wait in its CPU's buffer
-        self._uses_mm = False  # the step is one of what its CPU has loaded
+        self._kind = Kind.CPU
         self._reads: set[Object] = set()
         self._writes: set[Object] = set()
         self._everything = False
@@ -186,6 +186,7 @@ class Watch:
     def begin_again(self, cpu: int, kind: Kind = Kind.CPU) -> None:
         """A step is taken again that was taken in an earlier run: until end_again()."""
         self._cpu = cpu
+        self._kind = kind
         self._buffered = bool(self.buffers) and kind is not Kind.GRACE_PERIOD
         self._known = self._always[cpu] if kind is Kind.CPU else {KERNEL_REST}
         self._reads, self._writes = set(), set()
@@ -194,7 +195,6 @@ class Watch:
         self._everything = False
         self._shared = None
         self._quiet_frame = -1
-        self._uses_mm = kind is not Kind.GRACE_PERIOD
         self._quiet.begin_step()
         self._knows_loaded()
         self.active = True
@@ -214,7 +214,7 @@ class Watch:
                 (self._adds if adds else self._writes).add(what)
                 local = field in _LOCAL_FIELDS and what[:2] == own  # type: ignore[index]
                 drains = drains or not (local or what in self._fenced)
-        takes, frees = self._quiet.end_step(ends=not self._uses_mm)
+        takes, frees = self._quiet.end_step(ends=self._kind is Kind.GRACE_PERIOD)
         self._takes |= takes
         self._frees |= frees
         self._drained = drains and self._buffered
@@ -478,7 +478,12 @@ class Watch:
         if not self._buffered:
             return words
         cpu = self.this_cpu()
-        return [seen_by(cpu, word) for word in words]
+        seen: list[Object] = [seen_by(cpu, word) for word in words]
+        if (
+            self._kind is Kind.INTERRUPT or cpu != self._cpu
+        ):  # a handler: the stores are not its own
+            seen += words
+        return seen
 
     def _group(self, what: Object) -> tuple[Objects, Objects, Objects]:
         """(all of it, for a plain access; takers of references; who takes more)."""
@@ -632,7 +637,7 @@ class Watch:
             self._reads.update(mm_object(mm, "vmas") for mm in self.kernel.all_mms)
         elif field not in _TOGETHER:
             self._before(what)
-        if self._uses_mm or field not in _CAUSES:
+        if self._kind is not Kind.GRACE_PERIOD or field not in _CAUSES:
             self._reads.add(what)
 
     def instrument_write(self, owner: object, field: str) -> None:
@@ -792,7 +797,7 @@ class Watch:
 
     def _knows_loaded(self) -> None:
         mm = self.kernel.cpus[self._cpu].loaded_mm
-        if self._uses_mm and mm is not None:
+        if self._kind is not Kind.GRACE_PERIOD and mm is not None:
             self._knows(mm)
 
     def _meet_mms(self) -> None:

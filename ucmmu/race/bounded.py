@@ -10,7 +10,7 @@ those sleep for whom that cannot be: whose step, put first, makes no order cost 
 
 - The CPU that was going on: to come back to it costs as much as to leave it later. Not where there
   are store buffers: of fault-zap with one preemption only 79 of 113 traces would be run.
-- Store buffers and interrupts, which cost nothing anywhere.
+- Store buffers, interrupts and ends of grace periods, which cost nothing anywhere.
 
 A sleeper wakes if its step may be what lets a CPU go on that is left because it waits: with that
 step first, to leave it is a preemption. So does a CPU that sleeps: whoever lets the waiting one go

@@ -207,8 +207,11 @@ class Happens:
 
     def _is_cause(self, other: Event, event: Event) -> int:
         """Not 0 if the event frees what the other one took, as a drain does its store: without that
-        there is nothing to free.
+        there is nothing to free. What a CPU frees that another one took may have been free.
         """
+        one, two = self.actors[other.actor], self.actors[event.actor]
+        if one.cpu != two.cpu and two.kind is not Kind.GRACE_PERIOD:
+            return 0
         return other.masks.takes & event.masks.frees & ~self._unruly
 
     def _enabler(self, actor: int, last: int) -> int:
@@ -220,10 +223,14 @@ class Happens:
         return -1
 
     def _reversible(self, place: int, other: Event, event: Event, enabler: int, last: int) -> bool:
-        """Whether the event could have come before the other one, as far as is known."""
+        """Whether the event could have come before the other one, as far as is known.
+
+        Where its actor had to wait then, and what let it go on comes after the other one, it could
+        not. Unless the other one did what it waits for: it may have waited for something else then.
+        """
         if event.masks.waits & other.held & ~self._unruly:
             return False
-        if event.masks.waits & other.masks.takes:  # whatever else it had to wait for there
+        if event.masks.waits & other.masks.written & ~other.masks.frees:
             return True
         if place > last and not other.enabled >> event.actor & 1 and enabler >= place:
             return enabler != place and not self.events[enabler].before >> place & 1

@@ -105,7 +105,7 @@ class Interleaving:
 
     def _body(self, number: int, act: Callable[[], object]) -> Callable[[], object]:
         def body() -> object:
-            rcu_qs(self.kernel, self.kernel.cpus[number])
+            rcu_qs(self.kernel, self.kernel.cpus[number], idle=self.kernel.gp_kthread)
             self.results[number] = act()
             rcu_qs(self.kernel, self.kernel.cpus[number], idle=True)  # may wait for its stores
             self._actors[number].ended = True

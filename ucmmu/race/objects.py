@@ -59,7 +59,8 @@ def seen_by(cpu: int, word: int) -> Object:
 
 def field_of(what: Object) -> str:
     """Which field of a struct page or an mm it is; "": of neither."""
-    return what[2] if isinstance(what, tuple) and what[0] in ("page", "mm") else ""
+    found = isinstance(what, tuple) and len(what) > 2 and what[0] in ("page", "mm")
+    return str(what[2]) if found else ""  # type: ignore[index]
 
 
 def is_lock(what: Object) -> bool:

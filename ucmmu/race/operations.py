@@ -309,6 +309,8 @@ def lazy(world: RaceWorld) -> Actor:
         rcu_qs(kernel, cpu)
         if world.mm.mm_users:
             switch_mm(kernel, world.mm)
+        if kernel.gp_kthread:
+            rcu_qs(kernel, cpu, idle=True)  # in user mode
 
     return act
 

@@ -8,8 +8,14 @@ frees it.
 
 from __future__ import annotations
 
-from mmu.linux.state import Kernel
+from mmu.linux.state import Cpu, Kernel
 from ucmmu.race.objects import Object
+
+
+def _is_quiet(cpu: Cpu) -> bool:
+    """Whether the end of a grace period need not wait for it."""
+    c = cpu.c
+    return not (c.rcu_watching or c.rcu_nesting or c.irqs_disabled)
 
 
 class Quiet:
@@ -18,13 +24,13 @@ class Quiet:
     def __init__(self, kernel: Kernel) -> None:
         self.cpus: frozenset[int] = frozenset()
         self._kernel = kernel
-        self._watched: list[int] = []
+        self._was: list[bool] = []
         self._qs_mask = 0
         self._gp = (0, False)
 
     def begin_step(self) -> None:
         """A step begins: note what RCU knows."""
-        self._watched = [int(cpu.c.rcu_watching) for cpu in self._kernel.cpus]
+        self._was = [_is_quiet(cpu) for cpu in self._kernel.cpus]
         self._qs_mask = int(self._kernel.c.rcu.qs_mask)
         self._gp = self._now()
 
@@ -39,20 +45,20 @@ class Quiet:
         if now[0] != self._gp[0]:
             frees.update(("qs", cpu.id) for cpu in self._kernel.cpus)
         if now != self._gp:
-            idle = (cpu.id for cpu in self._kernel.cpus if not cpu.c.rcu_watching)
-            self.cpus = frozenset(idle if now[1] else ())
+            quiet = (cpu.id for cpu in self._kernel.cpus if _is_quiet(cpu))
+            self.cpus = frozenset(quiet if now[1] else ())
         return set(takes), frees
 
     def _became_quiet(self) -> list[int]:
-        """Who was watched before the step, and told of a quiescent state in it or went idle."""
+        """Who was not quiet before the step, and is, or told that it was."""
         kernel = self._kernel
         told = self._qs_mask & ~kernel.c.rcu.qs_mask
         found = [
             cpu.id
             for cpu in kernel.cpus
             if cpu.id not in self.cpus
-            and self._watched[cpu.id]
-            and (told >> cpu.id & 1 or not cpu.c.rcu_watching)
+            and not self._was[cpu.id]
+            and (told >> cpu.id & 1 or _is_quiet(cpu))
         ]
         if self._gp[1]:
             self.cpus |= frozenset(found)
