@@ -768,9 +768,9 @@ class Watch:
 
     def _drain_now(self, cpu: int) -> None:
         """All that waits reaches memory, as if its drains had been the steps before this one."""
-        if self._stores[cpu] and not self.buffers[cpu]:
-            self._waits.add(("buffer", cpu, self._stores[cpu] - 1))
         first = self._stores[cpu] - len(self.buffers[cpu])
+        if first:
+            self._waits.add(("buffer", cpu, first - 1))
         for number, (what, value) in enumerate(self.buffers[cpu], first):
             writes, frees = self._drains(cpu, what, value, number)
             self._writes |= writes
