@@ -32,13 +32,13 @@ def test_a_priority_is_given_back():
     assert os.sched_getscheduler(0) == before
 
 
-def test_times_of_one_core_are_ordered_as_their_work_is():
+def test_one_thread_is_measured_in_each_design():
+    """It takes time, and waits for nobody; how much is a host's affair."""
     quick = functools.partial(refcount_threads.measure, wanted=1, patience=0.1)
-    times = {
-        design: quick(refcount_threads.name_of("lookup_put", design), design).ns.low
-        for design in ("none", "RCU", "pmd_lock")
-    }
-    assert sorted(times, key=times.__getitem__) == list(times)
+    for design in ("none", "RCU", "pmd_lock"):
+        measured = quick(refcount_threads.name_of("lookup_put", design), design)
+        assert 0 < measured.ns.low <= measured.ns.median <= measured.ns.high
+        assert (measured.transfers, measured.waits) == (0, 0)
 
 
 def test_two_cores_take_the_line_from_each_other_only_where_they_share_it():
