@@ -106,7 +106,7 @@ def rcu_gp_is_over(kernel: Kernel) -> bool:
     """Whether a grace period waits for no CPU that is not idle."""
     rcu = kernel.c.rcu
     return bool(rcu.gp_running) and all(
-        _is_idle(cpu) for cpu in kernel.cpus if rcu.qs_mask >> cpu.id & 1
+        rcu_is_idle_cpu(cpu) for cpu in kernel.cpus if rcu.qs_mask >> cpu.id & 1
     )
 
 
@@ -128,8 +128,10 @@ def rcu_process_callbacks(kernel: Kernel) -> int:
     return rcu_report_qs(kernel, int(kernel.c.this_cpu.id))
 
 
-def _is_idle(cpu: Cpu) -> bool:
-    """Whether the CPU is in a quiescent state without saying so."""
+def rcu_is_idle_cpu(cpu: Cpu) -> bool:
+    """Whether the CPU is in a quiescent state without saying so: RCU does not watch it
+    (rcu_is_watching(), kernel/rcu/tree.c, v6.18), and it is in no read section.
+    """
     cpu.kernel.instrument_read(cpu, "rcu_watching")
     if cpu.c.rcu_watching:
         return False
@@ -153,7 +155,8 @@ def _gp_start(kernel: Kernel) -> None:
     rcu.wait_head = rcu.head
     rcu.head = rcu.tail = lib.PAGE_NONE
     rcu.gp_running = 1
-    rcu.qs_mask = sum(1 << cpu.id for cpu in kernel.cpus if kernel.gp_kthread or not _is_idle(cpu))
+    waited_for = (cpu for cpu in kernel.cpus if kernel.gp_kthread or not rcu_is_idle_cpu(cpu))
+    rcu.qs_mask = sum(1 << cpu.id for cpu in waited_for)
     emit(kernel, _GRACE_PERIOD, rcu.gp_seq + 1, lib.RCU_GP_START)
 
 
@@ -164,7 +167,7 @@ def _gp_note_qs(kernel: Kernel, cpus: Sequence[Cpu], number: int = -1) -> None:
         kernel.instrument_read(cpu, "rcu_qs")
         if not rcu.qs_mask >> cpu.id & 1:
             continue
-        if _is_idle(cpu) or (cpu.id == number and not _in_read_section(cpu)):
+        if rcu_is_idle_cpu(cpu) or (cpu.id == number and not _in_read_section(cpu)):
             kernel.instrument_write(cpu, "rcu_qs")
             rcu.qs_mask &= ~(1 << cpu.id)
             emit(kernel, _GRACE_PERIOD, rcu.gp_seq + 1, lib.RCU_GP_CPUQS)

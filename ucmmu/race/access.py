@@ -106,8 +106,7 @@ class Watch:
     """Watches the kernel's steps; its memory is a WatchedMemory, its engine the Python one.
 
     Before a CPU goes on: begin_step(); when it stops again: end_step(). ``on_freed(pfn, what)`` is
-    called when a free frame is used, ``on_store`` for each word or field that reaches memory.
-    ``buffers`` are the CPUs' store buffers, none without ``tso``.
+    called when a free frame is used. ``buffers`` are the CPUs' store buffers, none without ``tso``.
     """
 
     def __init__(self, kernel: Kernel, *, fine: bool = True, tso: bool = False) -> None:
@@ -181,6 +180,7 @@ class Watch:
         """
         if self._behind:
             self._catch_up()
+        self._quiet.begin_step()
         self.begin_again(cpu, kind)
 
     def begin_again(self, cpu: int, kind: Kind = Kind.CPU) -> None:
@@ -195,7 +195,6 @@ class Watch:
         self._everything = False
         self._shared = None
         self._quiet_frame = -1
-        self._quiet.begin_step()
         self._knows_loaded()
         self.active = True
 
@@ -499,10 +498,10 @@ class Watch:
         if isinstance(what, int):
             seen = [seen_by(cpu, what) for cpu in self._numbers if self.buffers]
             return [none, none, frozenset(seen)]
-        if field_of(what) != "pte_refcount":
+        if field_of(what) != "pte_refcount" or not isinstance(what, tuple):
             return [none] * 3
         kinds = ("get", "more", "put")
-        return [frozenset((*what, kind, cpu) for cpu in self._numbers) for kind in kinds]  # type: ignore[misc]
+        return [frozenset((*what, kind, cpu) for cpu in self._numbers) for kind in kinds]
 
     def exchange(self, what: Object, frame: int, value: int) -> int:
         """See MemoryWatch."""

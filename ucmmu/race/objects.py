@@ -59,8 +59,9 @@ def seen_by(cpu: int, word: int) -> Object:
 
 def field_of(what: Object) -> str:
     """Which field of a struct page or an mm it is; "": of neither."""
-    found = isinstance(what, tuple) and len(what) > 2 and what[0] in ("page", "mm")
-    return str(what[2]) if found else ""  # type: ignore[index]
+    if not isinstance(what, tuple) or len(what) < 3 or what[0] not in ("page", "mm"):
+        return ""
+    return str(what[2])
 
 
 def is_lock(what: Object) -> bool:

@@ -8,14 +8,9 @@ frees it.
 
 from __future__ import annotations
 
-from mmu.linux.state import Cpu, Kernel
+from mmu.linux.rcu import rcu_is_idle_cpu
+from mmu.linux.state import Kernel
 from ucmmu.race.objects import Object
-
-
-def _is_quiet(cpu: Cpu) -> bool:
-    """Whether the end of a grace period need not wait for it."""
-    c = cpu.c
-    return not (c.rcu_watching or c.rcu_nesting or c.irqs_disabled)
 
 
 class Quiet:
@@ -30,7 +25,7 @@ class Quiet:
 
     def begin_step(self) -> None:
         """A step begins: note what RCU knows."""
-        self._was = [_is_quiet(cpu) for cpu in self._kernel.cpus]
+        self._was = [rcu_is_idle_cpu(cpu) for cpu in self._kernel.cpus]
         self._qs_mask = int(self._kernel.c.rcu.qs_mask)
         self._gp = self._now()
 
@@ -45,7 +40,7 @@ class Quiet:
         if now[0] != self._gp[0]:
             frees.update(("qs", cpu.id) for cpu in self._kernel.cpus)
         if now != self._gp:
-            quiet = (cpu.id for cpu in self._kernel.cpus if _is_quiet(cpu))
+            quiet = (cpu.id for cpu in self._kernel.cpus if rcu_is_idle_cpu(cpu))
             self.cpus = frozenset(quiet if now[1] else ())
         return set(takes), frees
 
@@ -58,7 +53,7 @@ class Quiet:
             for cpu in kernel.cpus
             if cpu.id not in self.cpus
             and not self._was[cpu.id]
-            and (told >> cpu.id & 1 or _is_quiet(cpu))
+            and (told >> cpu.id & 1 or rcu_is_idle_cpu(cpu))
         ]
         if self._gp[1]:
             self.cpus |= frozenset(found)
