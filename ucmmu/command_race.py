@@ -14,7 +14,7 @@ _EXAMPLES = """\
 A scenario is two to four kernel operations over one PTE table, each on its own CPU.  Every order of
 their steps that matters is run in which a CPU that could go on is left for another at most --bound
 times: 3 for two operations, 2 for three, 1 for four.  Of two operations all orders are run, if they
-are no more than 4,000.  After each step, and at the end, all is checked.  With --seed orders are
+are no more than 20,000.  After each step, and at the end, all is checked.  With --seed orders are
 drawn at random instead.  docs/races.md says how it works, and shows the defects that it finds in
 published versions.
 
@@ -79,7 +79,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         type=_bound,
         help="most preemptions, or all: no bound (default: 3, 2, 1 for two, three, four operations;"
-        " from 2 on, two operations are run in all orders, if there are no more than 4,000)",
+        " from 2 on, two operations are run in all orders, if there are no more than 20,000)",
     )
     how.add_argument(
         "--schedules", metavar="N", type=_count, help="no more than N orders of each row"

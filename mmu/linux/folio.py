@@ -53,7 +53,8 @@ def folio_trylock(kernel: Kernel, pfn: int) -> bool:
 
 def folio_lock(kernel: Kernel, pfn: int) -> None:
     """Take the lock; may sleep. The caller owns a reference of the frame."""
-    kernel.point("folio_lock")
+    page = kernel.memory.page(pfn)
+    kernel.point("folio_lock", lambda: not page.flags & lib.PG_locked, sleeps=True)
     if kernel.lockdep is not None:
         kernel.lockdep.acquire(("folio", pfn), LOCK_FOLIO, _name(pfn))
     if not _lock(kernel, pfn):

@@ -20,7 +20,7 @@ from mmu._native import ffi, lib
 from mmu.linux.bug import Bug, MmBug
 from mmu.linux.contention import LCB_F_READ, LCB_F_WRITE, Recorder, contention_begin, contention_end
 from mmu.linux.lockdep import Lockdep
-from mmu.linux.sched import Scheduler, Sleep, WaitQueue
+from mmu.linux.sched import LockUse, Scheduler, Sleep, WaitQueue
 
 if TYPE_CHECKING:
     from mmu._native import struct_rw_semaphore_ptr
@@ -41,10 +41,14 @@ class Sleeper(Recorder, Protocol):
     ) -> int:
         """See Kernel.wait_event()."""
 
-    def point(self, name: str) -> None:
+    def point(
+        self, name: str, ready: Callable[[], bool] | None = None, *, sleeps: bool = False
+    ) -> None:
         """See Kernel.point()."""
 
-    def instrument_lock(self, lock: str, number: int, *, write: bool) -> None:
+    def instrument_lock(
+        self, lock: str, number: int, *, write: bool, use: LockUse = LockUse.TRIED
+    ) -> None:
         """See Kernel.instrument_lock()."""
 
 
@@ -120,26 +124,30 @@ class RwSemaphore:
         """Take it for writing if that needs no wait; whether it did. Never sleeps."""
         return self._trylock(True)
 
-    def _take(self, write: bool) -> bool:
-        self.kernel.instrument_lock(self.name, self.number, write=write)
+    def _can_be_had(self, write: bool, use: LockUse = LockUse.TRIED) -> bool:
+        self.kernel.instrument_lock(self.name, self.number, write=write, use=use)
         count = int(self.c.count)
-        if count & (WRITER_LOCKED | FLAG_WAITERS) or (write and count):
+        return not (count & (WRITER_LOCKED | FLAG_WAITERS) or (write and count))
+
+    def _take(self, write: bool, use: LockUse) -> bool:
+        if not self._can_be_had(write, use):
             return False
-        self.c.count = count + (WRITER_LOCKED if write else READER_BIAS)
+        self.c.count += WRITER_LOCKED if write else READER_BIAS
         return True
 
     def _trylock(self, write: bool) -> bool:
-        taken = self._take(write)
+        taken = self._take(write, LockUse.TRIED)
         if taken and self.kernel.lockdep is not None:
             self.kernel.lockdep.acquired(self, self.kind, self.name, read=not write, trylock=True)
         return taken
 
     def _down(self, write: bool, sleep: Sleep, subclass: int = 0) -> int:
         kernel = self.kernel
-        kernel.point("down_write" if write else "down_read")
+        name = "down_write" if write else "down_read"
+        kernel.point(name, lambda: self._can_be_had(write), sleeps=True)
         if kernel.lockdep is not None:
             kernel.lockdep.acquire(self, self.kind, self.name, read=not write, subclass=subclass)
-        error = 0 if self._take(write) else self._wait(write, sleep)
+        error = 0 if self._take(write, LockUse.TAKEN) else self._wait(write, sleep)
         if kernel.lockdep is not None and not error:
             kernel.lockdep.acquired(self, self.kind, self.name, read=not write, subclass=subclass)
         return error
@@ -184,7 +192,7 @@ class RwSemaphore:
         if self.c.count < READER_BIAS:
             raise MmBug(Bug.LOCK_NOT_HELD, self.number)
         self._released()
-        self.kernel.instrument_lock(self.name, self.number, write=False)
+        self.kernel.instrument_lock(self.name, self.number, write=False, use=LockUse.RELEASED)
         self.c.count -= READER_BIAS
         self._hand_over()
 
@@ -192,7 +200,7 @@ class RwSemaphore:
         """The writer drops it."""
         self._must_be_written()
         self._released()
-        self.kernel.instrument_lock(self.name, self.number, write=True)
+        self.kernel.instrument_lock(self.name, self.number, write=True, use=LockUse.RELEASED)
         self.c.count &= ~WRITER_LOCKED
         self._hand_over()
 

@@ -31,7 +31,7 @@ from mmu.linux.lockdep import Lockdep
 from mmu.linux.mmap_lock import MmapLock, MmapLocked
 from mmu.linux.policy import FreeLevels, FreeTables, check_free_levels, class_of
 from mmu.linux.resource import Rlimits
-from mmu.linux.sched import Alone, Scheduler, Sleep, WaitQueue
+from mmu.linux.sched import Alone, LockUse, Scheduler, Sleep, WaitQueue
 from mmu.linux.tracepoint import emit
 from mmu.linux.user_stretches import UserRange
 from mmu.units import PAGE_SHIFT
@@ -148,8 +148,10 @@ class Instrument(Protocol):
     def instrument_write(self, owner: object, field: str) -> None:
         """A field is changed that another CPU may look at meanwhile, by a locked instruction."""
 
-    def instrument_lock(self, lock: str, number: int, *, write: bool) -> None:
-        """A lock of readers and a writer is taken, given back or waited for."""
+    def instrument_lock(
+        self, lock: str, number: int, *, write: bool, use: LockUse = LockUse.TRIED
+    ) -> None:
+        """A lock of readers and a writer is tried, taken, given back or waited for."""
 
     def write_once(self, owner: object, field: str, value: int) -> None:
         """A plain store to a field: other CPUs may see it later."""
@@ -220,6 +222,8 @@ class Kernel:
         self.on_point: Callable[[str], None] | None = None
         self.ready: Callable[[], bool] | None = None
         """What the step that comes next, at the last point, waits for; None: nothing."""
+        self.sleeps = False
+        """Whether it sleeps meanwhile."""
         self.gp_kthread = False
         """Whether a grace period is ended by a thread (mmu.linux.rcu.rcu_gp_kthread()), which the
         scheduler runs, and not in the report of the last CPU. In Python alone.
@@ -337,12 +341,14 @@ class Kernel:
         """Ticks of HZ since the kernel was booted, of virtual time."""
         return self.now_ns() * HZ // NSEC_PER_SEC
 
-    def point(self, name: str, ready: Callable[[], bool] | None = None) -> None:
+    def point(
+        self, name: str, ready: Callable[[], bool] | None = None, *, sleeps: bool = False
+    ) -> None:
         """A step of this name comes next that another CPU could see; with ``ready``, which
-        ``self.ready`` is then, it waits where that is not so.
+        ``self.ready`` is then, it waits where that is not so: it spins, or ``sleeps``.
         """
         if self.on_point is not None:
-            self.ready = ready
+            self.ready, self.sleeps = ready, sleeps
             self.on_point(name)
 
     @property
@@ -366,10 +372,12 @@ class Kernel:
         if self.instrument is not None:
             self.instrument.instrument_write(owner, field)
 
-    def instrument_lock(self, lock: str, number: int, *, write: bool) -> None:
+    def instrument_lock(
+        self, lock: str, number: int, *, write: bool, use: LockUse = LockUse.TRIED
+    ) -> None:
         """See Instrument."""
         if self.instrument is not None:
-            self.instrument.instrument_lock(lock, number, write=write)
+            self.instrument.instrument_lock(lock, number, write=write, use=use)
 
     def write_once(self, owner: object, field: str, value: int) -> None:
         """WRITE_ONCE() of a field that other CPUs look at without a lock: a plain store, which they

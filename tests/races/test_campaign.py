@@ -3,10 +3,14 @@
 
 from __future__ import annotations
 
+import pickle
+import time
+from dataclasses import replace
+
 import pytest
 
 from ucmmu.race import campaign
-from ucmmu.race.campaign import Result, Search, run_all
+from ucmmu.race.campaign import Exploring, Result, Search, run_all
 from ucmmu.race.setting import Setting
 
 NEEDED = {"fault-zap": 1.0, "fault-fault": 38.0, "zap-zap": 1.0, "zap-visit": 1000.0}
@@ -19,18 +23,27 @@ class Clock:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 100.0
         self.given: dict[str, list[float]] = {name: [] for name in NEEDED}
+        self.last: list[bool] = []
         monkeypatch.setattr("ucmmu.race.campaign.time.monotonic", lambda: self.now)
-        monkeypatch.setattr(campaign, "run", self.run)
 
-    def run(self, setting: Setting, search: Search, _asked: object) -> Result:
-        """See campaign.run(): with a tenth of what it needs a row comes to one preemption."""
-        has, needs = search.seconds, NEEDED[setting.scenario]
-        assert has is not None
+        def run(exploring: Exploring, has: float, _asked: object, *, last: bool) -> Result:
+            return self.run(exploring, has, last)
+
+        monkeypatch.setattr(Exploring, "run", run)
+
+    def run(self, exploring: Exploring, has: float, last: bool) -> Result:
+        """See Exploring.run(): with a tenth of what it needs a row comes to one preemption."""
+        setting, before = exploring.setting, exploring.result
+        needs = NEEDED[setting.scenario]
         self.given[setting.scenario].append(has)
-        took = min(has, needs)
+        self.last.append(last)
+        took = min(has, needs - before.seconds)
         self.now += took
-        bound = 3 if took == needs else 1 if took >= needs / 10 else None
-        return Result(setting, int(took), bound, 3, took, stopped=took < needs)
+        total = before.seconds + took
+        bound = 3 if total == needs else 1 if total >= needs / 10 else None
+        stopped = total < needs
+        exploring.result = Result(setting, int(total), bound, 3, total, stopped=stopped)
+        return exploring.result
 
 
 def test_time_that_is_left_goes_to_those_that_are_not_done(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -39,12 +52,14 @@ def test_time_that_is_left_goes_to_those_that_are_not_done(monkeypatch: pytest.M
     results = {result.setting.scenario: result for result in run_all(tasks, 1, seconds=120)}
     assert [results[name].verdict == "passed" for name in NEEDED] == [True, True, True, False]
     assert len(clock.given["fault-zap"]) == len(clock.given["zap-zap"]) == 1, "done is done"
-    assert clock.given["fault-fault"][-1] > 38 > 120 / 4, "more than its share"
-    assert clock.now <= 220.01, "no longer than it may"
+    assert len(clock.given["fault-fault"]) > 1, "it goes on"
+    assert sum(clock.given["fault-fault"]) > 38 > 120 / 4, "more than its share"
+    assert clock.now == pytest.approx(220), "as long as it may"
     assert results["zap-visit"].seconds == sum(clock.given["zap-visit"]), "all that it took"
+    assert clock.last[-1] and not clock.last[0]
 
 
-def test_what_a_row_came_to_is_kept_when_it_begins_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_row_that_is_ended_has_come_to_what_it_had(monkeypatch: pytest.MonkeyPatch) -> None:
     Clock(monkeypatch)
     tasks = [(Setting("zap-visit", "refcount"), Search(3))]
     asked = iter([True, True, False])
@@ -57,6 +72,31 @@ def test_a_row_that_more_time_does_not_help_runs_once(monkeypatch: pytest.Monkey
     tasks = [(Setting("zap-visit", "refcount"), Search(3, schedules=5))]
     (result,) = run_all(tasks, 1, seconds=600)
     assert (result.verdict, len(clock.given["zap-visit"])) == ("UNFINISHED", 1)
+
+
+@pytest.mark.parametrize(("model", "bound"), [("sc", 1), ("sc", 3), ("tso", 3)])
+def test_what_is_left_and_gone_on_with_is_the_same(model: str, bound: int) -> None:
+    """Each time after a few orders, as if in another process: none is run twice, none is lost."""
+    setting, search = Setting("fork-zap", "refcount", model), Search(bound)
+    whole = Exploring(setting, search).run(None)
+    left, schedules, after = Exploring(setting, search), 0, -1
+    while after < schedules or left.may_go_on:
+        after = schedules
+        left = pickle.loads(pickle.dumps(left))
+        asked = iter([True] * 6)
+        schedules = left.run(None, lambda _, asked=asked: next(asked, False)).schedules
+    assert whole.verdict == "passed"
+    assert replace(left.result, seconds=0) == replace(whole, seconds=0)
+
+
+def test_processes_come_to_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there is not enough time for a row at once, it goes from one process to another."""
+    monkeypatch.setattr(campaign, "_until", lambda end, _: min(end, time.monotonic() + 0.3))
+    tasks = [(Setting(name, "refcount"), Search(2)) for name in ("zap-guard", "fork-zap")]
+    together = {result.setting: result for result in run_all(tasks, 2, seconds=200)}
+    for setting, search in tasks:
+        alone = campaign.run(setting, search)
+        assert replace(together[setting], seconds=0) == replace(alone, seconds=0)
 
 
 def test_orders_at_random_have_all_of_the_time(monkeypatch: pytest.MonkeyPatch) -> None:

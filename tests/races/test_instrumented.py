@@ -13,6 +13,7 @@ from pathlib import Path
 import mmu.linux
 from mmu.memory import Memory
 from ucmmu.race.dpor import Dpor
+from ucmmu.race.program import Actor, Kind, Step
 from ucmmu.race.setting import Setting
 from ucmmu.race.watched import WatchedMemory
 
@@ -82,3 +83,35 @@ def test_a_compare_and_exchange_is_told() -> None:
     written = [step.access.writes for step in told.run.steps if step.label == "spin_unlock"]
     assert any(isinstance(what, int) for writes in written for what in writes)
     assert 1 + sum(1 for _ in iter(every.next_run, None)) == 6
+
+
+def _runs(setting: Setting) -> Iterator[list[Step]]:
+    every = Dpor(setting.program)
+    while (told := every.next_run()) is not None:
+        assert told.run.failure is None
+        yield told.run.steps
+
+
+def test_who_takes_a_sleeping_lock_waits_for_it_and_holds_it() -> None:
+    """fork() has mmap_lock for writing, a zap wants it for reading, and waits before it queues."""
+    for steps in _runs(Setting("fork-zap", "refcount")):
+        at: dict[Actor, str] = {}
+        for step in steps:
+            if at.get(step.actor, "").startswith("down_"):
+                lock = {what for what in step.access.takes if what[0] == "lock"}
+                assert lock and lock <= step.access.waits
+                assert not lock & (step.access.reads | step.access.writes)
+                assert step.label != "wait_event"
+            at[step.actor] = step.label
+
+
+def test_who_sleeps_for_a_lock_is_quiet() -> None:
+    """A grace period ends while mremap() waits for i_mmap_rwsem, which reclaim has."""
+    ended = set()
+    for steps in _runs(Setting("mremap-rmap", "refcount")):
+        at: dict[Actor, str] = {}
+        for step in steps:
+            if step.actor.kind is Kind.GRACE_PERIOD:
+                ended.add((at.get(Actor(0)), at.get(Actor(1))))
+            at[step.actor] = step.label
+    assert ("down_write", "pte_try_get") in ended

@@ -37,6 +37,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from mmu._native import lib
 from mmu.linux.pgtable import entry_offset
+from mmu.linux.sched import LockUse
 from mmu.linux.state import Cpu, Kernel, MmStruct
 from mmu.memory import Memory
 from mmu.units import PAGE_SHIFT
@@ -120,6 +121,8 @@ class Watch:
         self.coarse = False
         """Whether a step may pass a lock's point: what it waits for is then no reason not to begin
         it."""
+        self.waited = False
+        """Whether the step began when a lock could be had that it takes first."""
         self.on_freed: Callable[[int, Object], None] | None = None
         self.buffers: list[StoreBuffer[Object]] = [
             StoreBuffer[Object]() for _ in (kernel.cpus if tso else ())
@@ -193,6 +196,7 @@ class Watch:
         self._waits, self._takes, self._frees = set(), set(), set()
         self._fenced, self._plain, self._adds = set(), set(), set()
         self._everything = False
+        self.waited = False
         self._shared = None
         self._quiet_frame = -1
         self._knows_loaded()
@@ -563,9 +567,11 @@ class Watch:
         """
         (self._writes if changes else self._reads).add(("handler", cpu))
 
-    def everything(self) -> None:
-        """See MemoryWatch."""
-        self._everything = True
+    def viewed(self, frames: range) -> None:
+        """See MemoryWatch: whoever comes to a frame after its allocation depends on that."""
+        new = self.memory.private
+        if not all(pfn in new and ("frame", pfn) in self._writes for pfn in frames):
+            self._everything = True
 
     @contextmanager
     def instruction(self, cpu: int, va: int) -> Iterator[None]:
@@ -645,7 +651,7 @@ class Watch:
         """
         if self.active:
             what = self._object(owner, field)
-            if field not in _RCU:
+            if field not in _RCU and field != "rcu_watching":
                 self._before(what)
             if field != "irqs":
                 self._fence(self.this_cpu())
@@ -691,7 +697,14 @@ class Watch:
             self._changed.discard(owner.id)
         return owner.id not in self._changed
 
-    def instrument_lock(self, lock: RwSemaphore | object, number: int, *, write: bool) -> None:
+    def instrument_lock(
+        self,
+        lock: RwSemaphore | object,
+        number: int,
+        *,
+        write: bool,
+        use: LockUse = LockUse.TRIED,
+    ) -> None:
         """See Instrument: readers come and go in any order."""
         if not self.active:
             return
@@ -700,10 +713,14 @@ class Watch:
         self._before(what)
         cpu = self.this_cpu()
         self._fence(cpu)
-        if write:
-            self._writes.update((*what, n) for n in self._numbers)
+        parts = {(*what, n) for n in (self._numbers if write else (cpu,))}
+        if use is LockUse.RELEASED:
+            self._frees |= parts
+        elif use is LockUse.TAKEN and self.waited:
+            self._waits |= parts
+            self._takes |= parts
         else:
-            self._writes.add((*what, cpu))
+            self._writes |= parts
 
     def _object(self, owner: object, field: str) -> Object:
         if isinstance(owner, MmStruct):

@@ -8,12 +8,12 @@ import signal
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from ucmmu.policy_file import find_policy, policy_failure
 from ucmmu.race.exploration import NotDeterministic
-from ucmmu.race.explore import Found, Limits, explore, explore_at_random
+from ucmmu.race.explore import Explorer, Found, Limits, explore_at_random
 from ucmmu.race.minimal import minimal
 from ucmmu.race.program import MakeProgram
 from ucmmu.race.run import FAILURES, Failure, told
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 BOUNDS: Final = {2: 3, 3: 2, 4: 1}
 """Preemptions up to which scenarios of so many operations are explored, if nothing else is said."""
-FEW: Final = 4000
+FEW: Final = 20_000
 """So many orders of two operations are run, whatever preemptions they take, before those with 1."""
 MAX_STEPS: Final = 10_000
 """Steps of one order; more are a wait without bound."""
@@ -85,6 +85,101 @@ class Result:
         return "UNFINISHED" if self.stopped else "passed"
 
 
+class Exploring:
+    """A setting that is explored: run() until it is done, or its time over, and then again. It is
+    pickled with what it has come to.
+    """
+
+    def __init__(self, setting: Setting, search: Search) -> None:
+        self.setting = setting
+        self.search = search
+        self.result = unfinished(setting, search)
+        """What has come of it so far."""
+        self._explorer = _explorer(setting, search)
+        self._met: set[str] = set()
+        self._called: set[str] = set()
+
+    @property
+    def may_go_on(self) -> bool:
+        """Whether more time would help."""
+        enough = self.search.schedules
+        ran_all = enough is not None and self.result.schedules >= enough
+        return self.result.verdict == "UNFINISHED" and not ran_all
+
+    def run(
+        self,
+        seconds: float | None,
+        on_progress: OnProgress | None = None,
+        on_program: OnProgram | None = None,
+        *,
+        last: bool = True,
+    ) -> Result:
+        """Explore for no longer than ``seconds``; ``last``: and then no more. An order at random
+        that fails is made as short as can be.
+        """
+        started = time.monotonic()
+        setting, search = self.setting, self.search
+        at_random = search.seed is not None
+        interrupted: list[bool] = []
+
+        def on_run() -> bool:
+            if on_progress is not None and not on_progress(1):
+                interrupted.append(True)
+            return not interrupted
+
+        def make() -> KernelProgram:
+            program = setting.program(called=self._called)
+            program.met = self._met
+            if on_program is not None:
+                on_program(program)
+            return program
+
+        limits = Limits(search.schedules, seconds, MAX_STEPS)
+        found = self._explored(make, limits, on_run, last=last)
+        failure = found.failure
+        if failure is not None and (at_random or _every_order(setting, search)):
+            failure = minimal(make, failure)
+        self.result = Result(
+            setting,
+            found.schedules,
+            found.bound,
+            search.bound,
+            self.result.seconds + time.monotonic() - started,
+            failure,
+            found.complete,
+            bool(interrupted) if at_random else found.stopped,
+            at_random,
+            frozenset(self._met),
+            frozenset(self._called),
+        )
+        return self.result
+
+    def _explored(
+        self, make: MakeProgram, limits: Limits, on_run: Callable[[], bool], *, last: bool
+    ) -> Found:
+        seed, explorer = self.search.seed, self._explorer
+        runs = explorer.found.schedules
+
+        def counted() -> bool:
+            nonlocal runs
+            runs += 1
+            return on_run()
+
+        try:
+            if seed is not None:
+                return explore_at_random(make, seed=seed, limits=limits, on_run=counted)
+            return explorer.go_on(make, limits, counted, last=last)
+        except NotDeterministic as error:
+            if not self.setting.of_the_user:
+                raise
+            return Found(schedules=runs, failure=_not_deterministic(error))
+        except FAILURES as error:
+            failure = before_the_race(self.setting, error)
+            if failure is None:
+                raise
+            return Found(failure=failure)
+
+
 def run(
     setting: Setting,
     search: Search,
@@ -92,55 +187,14 @@ def run(
     on_program: OnProgram | None = None,
 ) -> Result:
     """Explore one setting. An order at random that fails is made as short as can be."""
-    started = time.monotonic()
-    interrupted: list[bool] = []
-    runs = 0
+    return Exploring(setting, search).run(search.seconds, on_progress, on_program)
 
-    def on_run() -> bool:
-        nonlocal runs
-        runs += 1
-        if on_progress is not None and not on_progress(1):
-            interrupted.append(True)
-        return not interrupted
 
-    met: set[str] = set()
-    called: set[str] = set()
-
-    def make() -> KernelProgram:
-        program = setting.program(called=called)
-        program.met = met
-        if on_program is not None:
-            on_program(program)
-        return program
-
-    try:
-        found = _explore(setting, make, search, on_run)
-    except NotDeterministic as error:
-        if not setting.of_the_user:
-            raise
-        found = Found(schedules=runs, failure=_not_deterministic(error))
-    except FAILURES as error:
-        failure = before_the_race(setting, error)
-        if failure is None:
-            raise
-        found = Found(failure=failure)
-    at_random = search.seed is not None
-    failure = found.failure
-    if failure is not None and (at_random or _every_order(setting, search)):
-        failure = minimal(make, failure)
-    return Result(
-        setting,
-        found.schedules,
-        found.bound,
-        search.bound,
-        time.monotonic() - started,
-        failure,
-        found.complete,
-        bool(interrupted) if at_random else found.stopped,
-        at_random,
-        frozenset(met),
-        frozenset(called),
-    )
+def _explorer(setting: Setting, search: Search) -> Explorer:
+    if not _every_order(setting, search):
+        return Explorer(bound=search.bound, max_steps=MAX_STEPS)
+    first = int(setting.model == "sc")  # drains are no preemptions: none has many orders
+    return Explorer(bound=search.bound, bounds_first=first, few=FEW, max_steps=MAX_STEPS)
 
 
 def before_the_race(setting: Setting, error: BaseException) -> Failure | None:
@@ -161,20 +215,6 @@ def _not_deterministic(error: NotDeterministic) -> Failure:
     """
     why = "does it keep anything from run to run, as in a variable of its module or class?"
     return Failure(type(error).__name__, f"{error}: {why}", (), ())
-
-
-def _explore(
-    setting: Setting, make: MakeProgram, search: Search, on_run: Callable[[], bool]
-) -> Found:
-    limits = Limits(search.schedules, search.seconds, MAX_STEPS)
-    if search.seed is None:
-        if not _every_order(setting, search):
-            return explore(make, bound=search.bound, limits=limits, on_run=on_run)
-        first = int(setting.model == "sc")  # drains are no preemptions: none has many orders
-        return explore(
-            make, bound=search.bound, limits=limits, on_run=on_run, bounds_first=first, few=FEW
-        )
-    return explore_at_random(make, seed=search.seed, limits=limits, on_run=on_run)
 
 
 def _every_order(setting: Setting, search: Search) -> bool:
@@ -201,26 +241,22 @@ def run_all(
     begun is unfinished.
 
     ``seconds`` are for all together. A part of them is shared among all; those that it is not
-    enough for begin again with more, so that what is soon done leaves its time to them. Orders at
-    random are never done, and take their share at once.
+    enough for go on with more, so that what is soon done leaves its time to them. Orders at random
+    are never done, and take their share at once.
     """
     end = None if seconds is None else time.monotonic() + seconds
     at_random = any(search.seed is not None for _, search in tasks)
-    left, kept, share = dict(enumerate(tasks)), dict[int, Result](), 0.0
+    left = {number: Exploring(*task) for number, task in enumerate(tasks)}
     asked = _Asked(on_progress)
+    passes = _run_in_processes if jobs > 1 else _run_here
     while left:
-        until = end
-        if end is not None and not at_random:
-            remains = max(0.0, end - time.monotonic())
-            until, share = _until(end, remains, remains * jobs / len(left), share)
-        results = _run_in_processes if jobs > 1 else _run_here
+        until = end if end is None or at_random else _until(end, seconds or 0.0)
         begun, left = left, {}
-        for number, result in results(begun, jobs, asked, until):
-            best = _further(kept.pop(number, None), result)
-            if until == end or asked.stopped or not _may_go_further(tasks[number], best):
-                yield best
+        for number, exploring in passes(begun, jobs, asked, until, until == end):
+            if until == end or asked.stopped or not exploring.may_go_on:
+                yield exploring.result
             else:
-                kept[number], left[number] = best, tasks[number]
+                left[number] = exploring
 
 
 class _Asked:
@@ -236,59 +272,34 @@ class _Asked:
         return not self.stopped
 
 
-def _until(end: float, remains: float, share: float, before: float) -> tuple[float, float]:
-    """Until when those that are left are run now, if all that ``remains`` is ``share`` for each,
-    and what each has of it: a third, unless that is no more than it had before.
+def _until(end: float, seconds: float) -> float:
+    """Until when those that are left are run now: a third of what is left of ``seconds``, and all
+    of it once that is no more than a quarter.
     """
-    if share / 3 < 2 * before or share < _SHORT:
-        return end, share
-    return end - remains * 2 / 3, share / 3
-
-
-_SHORT: Final = 2.0
-"""Seconds for a row that are not worth to be shared out."""
-
-
-def _may_go_further(task: Task, result: Result) -> bool:
-    """Whether more time would help."""
-    _, search = task
-    enough = search.schedules is not None and result.schedules >= search.schedules
-    return result.verdict == "UNFINISHED" and not enough
-
-
-def _further(before: Result | None, now: Result) -> Result:
-    """Of two results of one task the one that says more, with the time of both."""
-    if before is None:
-        return now
-    best = max((before, now), key=_says)
-    return replace(best, seconds=before.seconds + now.seconds)
-
-
-def _says(result: Result) -> tuple[bool, bool, int, int]:
-    bound = -1 if result.bound is None else result.bound
-    return result.failure is not None, result.complete, bound, result.schedules
+    remains = end - time.monotonic()
+    return end if remains <= seconds / 4 else end - remains * 2 / 3
 
 
 def _run_here(
-    tasks: Mapping[int, Task], _jobs: int, asked: _Asked, end: float | None
-) -> Iterator[tuple[int, Result]]:
-    for begun, (number, task) in enumerate(tasks.items()):
-        setting, search = task
-        shared = _with_share(search, end, len(tasks) - begun)
-        yield number, run(setting, shared, asked) if asked(0) else unfinished(*task)
+    begun: Mapping[int, Exploring], _jobs: int, asked: _Asked, end: float | None, last: bool
+) -> Iterator[tuple[int, Exploring]]:
+    for before, (number, exploring) in enumerate(begun.items()):
+        if asked(0):
+            exploring.run(_share(exploring, end, len(begun) - before), asked, last=last)
+        yield number, exploring
 
 
-def _with_share(search: Search, end: float | None, waiting: float) -> Search:
-    """With the seconds until ``end`` shared among those that wait."""
+def _share(exploring: Exploring, end: float | None, waiting: float) -> float | None:
+    """The seconds until ``end`` shared among those that wait; None: as long as it takes."""
     if end is None:
-        return search
-    return replace(search, seconds=max(0.0, end - time.monotonic()) / max(waiting, 1.0))
+        return exploring.search.seconds
+    return max(0.0, end - time.monotonic()) / max(waiting, 1.0)
 
 
 # In several processes.
 
 _stop: Event | None = None  # in a worker: whether all is over
-_begun: Counter | None = None  # how many tasks were begun
+_begun: Counter | None = None  # how many rows were begun
 
 
 def _begin(stop: Event, begun: Counter) -> None:
@@ -299,42 +310,45 @@ def _begin(stop: Event, begun: Counter) -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
-def _run_in_worker(task: Task, end: float | None, nr_tasks: int, jobs: int) -> Result:
+def _run_in_worker(
+    exploring: Exploring, end: float | None, nr_rows: int, jobs: int, last: bool
+) -> Exploring:
     assert _stop is not None and _begun is not None
     stop = _stop
     with _begun.get_lock():
-        waiting = nr_tasks - _begun.value
+        waiting = nr_rows - _begun.value
         _begun.value += 1
-    if stop.is_set():
-        return unfinished(*task)
-    setting, search = task
-    shared = _with_share(search, end, waiting / jobs)
-    return run(setting, shared, lambda _: not stop.is_set())
+    if not stop.is_set():
+        share = _share(exploring, end, waiting / jobs)
+        exploring.run(share, lambda _: not stop.is_set(), last=last)
+    return exploring
 
 
 def _run_in_processes(
-    tasks: Mapping[int, Task], jobs: int, asked: _Asked, end: float | None
-) -> Iterator[tuple[int, Result]]:
+    begun: Mapping[int, Exploring], jobs: int, asked: _Asked, end: float | None, last: bool
+) -> Iterator[tuple[int, Exploring]]:
     context = multiprocessing.get_context("fork")
-    stop, begun = context.Event(), context.Value("Q", 0)
-    with ProcessPoolExecutor(jobs, context, _begin, (stop, begun)) as pool:
+    stop, count = context.Event(), context.Value("Q", 0)
+    with ProcessPoolExecutor(jobs, context, _begin, (stop, count)) as pool:
         futures = {
-            pool.submit(_run_in_worker, task, end, len(tasks), jobs): number
-            for number, task in tasks.items()
+            pool.submit(_run_in_worker, exploring, end, len(begun), jobs, last): number
+            for number, exploring in begun.items()
         }
         going = set(futures)
         try:
             while going:
                 done, going = wait(going, timeout=0.2, return_when=FIRST_COMPLETED)
-                ended = [future for future in done if not future.cancelled()]
-                if not asked(sum(future.result().schedules for future in ended)):
+                ended = {futures[future]: future for future in done if not future.cancelled()}
+                runs = sum(
+                    future.result().result.schedules - begun[number].result.schedules
+                    for number, future in ended.items()
+                )
+                if not asked(runs):
                     stop.set()
                     for other in going:
                         other.cancel()
-                for future in sorted(done, key=futures.__getitem__):
-                    number = futures[future]
-                    cancelled = future.cancelled()
-                    yield number, unfinished(*tasks[number]) if cancelled else future.result()
+                for number in sorted(futures[future] for future in done):
+                    yield number, ended[number].result() if number in ended else begun[number]
         finally:  # also where nobody wants to hear more: a closed pipe
             stop.set()
             for other in going:

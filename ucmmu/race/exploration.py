@@ -31,10 +31,13 @@ class Told:
 
 
 class Exploration(ABC):
-    """The exploration of one program: next_run() until that returns None."""
+    """The exploration of one program: next_run() until that returns None.
+
+    It is pickled without ``make``, which is set again before it goes on.
+    """
 
     def __init__(self, make: MakeProgram, *, max_steps: int = 10_000) -> None:
-        self._make = make
+        self.make = make
         self._max_steps = max_steps
         self._objects = Objects()
         self._happens = Happens(())
@@ -43,6 +46,9 @@ class Exploration(ABC):
         self._steps: list[Step] = []  # of the last run, as far as the next one follows it
         self._begun = False
 
+    def __getstate__(self) -> dict[str, object]:
+        return {name: value for name, value in vars(self).items() if name != "make"}
+
     def next_run(self) -> Told | None:
         """Explore one more; None if there is nothing left. Raises NotDeterministic."""
         if self._begun and not self._backtrack():
@@ -50,7 +56,7 @@ class Exploration(ABC):
         self._races.clear()
         self._disabled.clear()
         del self._steps[len(self._happens.events) :]
-        run = Run(self._make, self._max_steps)
+        run = Run(self.make, self._max_steps)
         if not self._begun:
             self._begun = True
             self._happens = Happens(run.actors)
@@ -87,7 +93,7 @@ class Exploration(ABC):
         step = run.step(run.actors[actor])
         masks = self._objects.masks(EVERYTHING if step is None else step.access)
         if place < len(happens.events):
-            if happens.events[place].masks is not masks:
+            if happens.events[place].masks != masks:
                 raise NotDeterministic(_difference(run))
         elif step is not None:
             races = self._note(actor, masks, enabled)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from ucmmu.race.bounded import Bounded
 from ucmmu.race.dpor import Dpor
@@ -62,46 +62,149 @@ class Found:
         return "UNFINISHED" if self.stopped else "passed"
 
 
-@dataclass
 class _Clock:
     """Counts runs, and says when to stop."""
 
-    limits: Limits
-    on_run: OnRun | None
-    found: Found
-    started: float = field(default_factory=time.monotonic)
-    seen: set[int] = field(default_factory=set)
+    def __init__(
+        self, limits: Limits, on_run: OnRun | None, found: Found, seen: set[int] | None = None
+    ) -> None:
+        self._limits = limits
+        self._on_run = on_run
+        self._found = found
+        self._seen = set[int]() if seen is None else seen
+        self._before = found.seconds
+        self._started = time.monotonic()
 
     def over(self) -> bool:
         """Whether a limit is reached; then the exploration is stopped."""
-        limits, found = self.limits, self.found
-        found.seconds = time.monotonic() - self.started
+        limits, found = self._limits, self._found
         if limits.schedules is not None and found.schedules >= limits.schedules:
             found.stopped = True
-        if limits.seconds is not None and found.seconds >= limits.seconds:
+        if limits.seconds is not None and self._took() >= limits.seconds:
             found.stopped = True
         return found.stopped
 
     def mostly_over(self) -> bool:
         """Whether three quarters of the time are."""
-        seconds = self.limits.seconds
-        return seconds is not None and self.found.seconds >= seconds * 3 / 4
+        seconds = self._limits.seconds
+        return seconds is not None and self._took() >= seconds * 3 / 4
+
+    def _took(self) -> float:
+        took = time.monotonic() - self._started
+        self._found.seconds = self._before + took
+        return took
 
     def count(self, told: Told) -> bool:
         """Note a run; whether to go on."""
-        found = self.found
+        found = self._found
         found.schedules += 1
         found.blocked += told.blocked
         if told.trace is not None:
-            self.seen.add(told.trace)
-            found.traces = len(self.seen)
-        found.seconds = time.monotonic() - self.started
+            self._seen.add(told.trace)
+            found.traces = len(self._seen)
+        self._took()
         if told.run.failure is not None:
             found.failure = told.run.failure
             return False
-        if self.on_run is not None and not self.on_run():
+        if self._on_run is not None and not self._on_run():
             found.stopped = True
         return not found.stopped
+
+
+class Explorer:
+    """An exploration that can be left when its time is over, and gone on with, in another process
+    too: it is pickled with what it has come to.
+
+    It is to come to ``bound`` preemptions, or, if None, to every order. The first ``bounds_first``
+    bounds, from 0 on, are tried in any case. Then, without a bound, all orders. With one, and
+    ``few``, all orders too: if they are no more than ``few`` it is complete; else the other bounds
+    follow. ``found`` is what came of it.
+    """
+
+    def __init__(
+        self,
+        *,
+        bound: int | None = None,
+        bounds_first: int = 2,
+        few: int = 0,
+        max_steps: int = 10_000,
+    ) -> None:
+        self.found = Found()
+        self._max_steps = max_steps
+        self._few = few
+        bounds: list[int | None] = [*range(bounds_first if bound is None else bound + 1)]
+        if bound is None:
+            bounds.append(None)
+        elif few and bounds_first <= bound:
+            bounds.insert(bounds_first, None)
+        self._left = bounds
+        self._exploration: Exploration | None = None
+        self._begun = 0  # runs before those of this exploration
+        self._seen: set[int] = set()
+
+    @property
+    def may_go_on(self) -> bool:
+        """Whether a limit, or who was told, stopped it: more time would help."""
+        return self.found.stopped and self.found.failure is None
+
+    def go_on(
+        self,
+        make: MakeProgram,
+        limits: Limits,
+        on_run: OnRun | None = None,
+        *,
+        last: bool = True,
+    ) -> Found:
+        """Explore the programs of ``make``, always the same ones, to the end, the first failure, or
+        until a limit: ``schedules`` are those of all calls, ``seconds`` those of this one. If it is
+        the ``last`` call, all orders get three quarters of the time where bounds could follow.
+        Raises NotDeterministic.
+        """
+        found = self.found
+        found.stopped = False
+        clock = _Clock(limits, on_run, found, self._seen)
+        while self._left:
+            most = self._few if len(self._left) > 1 and self._left[0] is None else None
+            if self._exploration is None:
+                self._exploration = self._next(make)
+                self._begun = found.schedules
+            self._exploration.make = make
+            if self._to_the_end(clock, most, last=last):
+                self._came_to(self._left[0])
+            elif found.stopped or found.failure is not None:
+                break
+            self._exploration = None
+            del self._left[: len(self._left) if found.complete else 1]
+        return found
+
+    def _next(self, make: MakeProgram) -> Exploration:
+        bound = self._left[0]
+        if bound is None:
+            return Dpor(make, max_steps=self._max_steps)
+        return Bounded(make, bound, max_steps=self._max_steps)
+
+    def _to_the_end(self, clock: _Clock, most: int | None, *, last: bool) -> bool:
+        """Whether the exploration came to its end, and nothing failed; with ``most`` only if it
+        takes no more orders, and, at last, no more than three quarters of the time that there is.
+        """
+        exploration = self._exploration
+        assert exploration is not None
+        while not clock.over():
+            if most is not None and (
+                self.found.schedules - self._begun >= most or (last and clock.mostly_over())
+            ):
+                return False
+            told = exploration.next_run()
+            if told is None:
+                return True
+            if not clock.count(told):
+                return False
+        return False
+
+    def _came_to(self, bound: int | None) -> None:
+        self.found.bound = bound
+        exploration = self._exploration
+        self.found.complete = not (isinstance(exploration, Bounded) and exploration.beyond)
 
 
 def explore(
@@ -113,49 +216,12 @@ def explore(
     bounds_first: int = 2,
     few: int = 0,
 ) -> Found:
-    """Explore up to ``bound`` preemptions, or, if None, every order; to the first failure.
-
-    The first ``bounds_first`` bounds, from 0 on, are tried in any case. Then, without a bound, all
-    orders. With one, and ``few``, all orders too: if they are no more than ``few``, and take no
-    more than three quarters of the time, it is complete; else the other bounds follow. Raises
-    NotDeterministic.
+    """Explore up to ``bound`` preemptions, or, if None, every order; to the first failure. See
+    Explorer, and its go_on().
     """
     limits = limits or Limits()
-    clock = _Clock(limits, on_run, Found())
-    found = clock.found
-    for preemptions in range(bounds_first if bound is None else bound + 1):
-        if preemptions == bounds_first and few:
-            every = Dpor(make, max_steps=limits.max_steps)
-            if _run_all(every, clock, few):
-                found.bound, found.complete = None, True
-            if found.complete or found.failure is not None or found.stopped:
-                return found
-        bounded = Bounded(make, preemptions, max_steps=limits.max_steps)
-        if not _run_all(bounded, clock):
-            return found
-        found.bound = preemptions
-        if not bounded.beyond:
-            found.complete = True
-            return found
-    if bound is None and _run_all(Dpor(make, max_steps=limits.max_steps), clock):
-        found.bound, found.complete = None, True
-    return found
-
-
-def _run_all(exploration: Exploration, clock: _Clock, most: int | None = None) -> bool:
-    """Whether the exploration came to its end, and nothing failed; with ``most`` only if it takes
-    no more orders, and no more than three quarters of the time that there is.
-    """
-    begun = clock.found.schedules
-    while not clock.over():
-        if most is not None and (clock.found.schedules - begun >= most or clock.mostly_over()):
-            return False
-        told = exploration.next_run()
-        if told is None:
-            return True
-        if not clock.count(told):
-            return False
-    return False
+    explorer = Explorer(bound=bound, bounds_first=bounds_first, few=few, max_steps=limits.max_steps)
+    return explorer.go_on(make, limits, on_run)
 
 
 def explore_at_random(
@@ -172,16 +238,17 @@ def explore_at_random(
     concurrency test (Burckhardt et al., ASPLOS 2010): the CPU of the highest priority goes on, and
     at ``preemptions`` random steps it gets the lowest.
     """
-    clock = _Clock(limits, on_run, Found())
+    found = Found()
+    clock = _Clock(limits, on_run, found)
     chance = random.Random(seed)
     length = 20
     while not clock.over():
-        chooser = _uniform if clock.found.schedules % 2 else _by_priority
+        chooser = _uniform if found.schedules % 2 else _by_priority
         told = chooser(make, limits.max_steps, chance, length, preemptions)
         length = max(length, len(told.run.steps))
         if not clock.count(told):
             break
-    return clock.found
+    return found
 
 
 def _uniform(

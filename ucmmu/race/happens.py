@@ -52,6 +52,9 @@ class Objects:
         self._numbers: dict[Hashable, int] = {}
         self._known: dict[StepAccess, Masks] = {}
 
+    def __getstate__(self) -> dict[str, object]:
+        return {"_numbers": self._numbers, "_known": {}}
+
     def masks(self, access: StepAccess) -> Masks:
         """The access as masks."""
         known = self._known.get(access)

@@ -47,7 +47,9 @@ class Deadlock(AssertionError):
 
 
 @dataclass(eq=False)
-class _Actor:
+class Acting:
+    """An actor of a run: where its code is, and what it waits for."""
+
     cpu: Cpu
     greenlet: greenlet
     at: str = "start"
@@ -58,6 +60,7 @@ class _Actor:
     """It is in the handler of an interrupt, midway."""
 
     def can_run(self) -> bool:
+        """Whether its CPU can go on."""
         on = self.handling or not self.ended
         return on and (self.ready is None or self.ready())
 
@@ -96,10 +99,10 @@ class Interleaving:
         self._random = None if seed is None else random.Random(seed)
         self._hub = getcurrent()
         self._actors = {
-            number: _Actor(kernel.cpus[number], greenlet(self._body(number, act)))
+            number: Acting(kernel.cpus[number], greenlet(self._body(number, act)))
             for number, act in sorted(actors.items())
         }
-        self._current: _Actor | None = None
+        self._current: Acting | None = None
         self._kicked: set[int] = set()
         self._over = False
 
@@ -193,7 +196,7 @@ class Interleaving:
         while self._hub.switch() == _INTERRUPT:
             self._interrupt_handler(actor)
 
-    def _interrupt_handler(self, actor: _Actor) -> None:
+    def _interrupt_handler(self, actor: Acting) -> None:
         """Take an interrupt where the CPU stands: its handler may be left midway, as any code."""
         before = actor.at, actor.ready, actor.what
         actor.ready, actor.handling = None, True

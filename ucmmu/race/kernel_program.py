@@ -10,9 +10,10 @@ from types import FrameType
 from typing import Final, NamedTuple
 
 from mmu.linux.rcu import rcu_gp_is_over, rcu_gp_kthread, rcu_needs_gp
+from mmu.linux.rcupdate import rcu_qs
 from mmu.linux.state import Cpu
 from ucmmu.race.access import Found, Watch
-from ucmmu.race.interleaving import Interleaving
+from ucmmu.race.interleaving import Acting, Interleaving
 from ucmmu.race.invariants import Invariants, Place
 from ucmmu.race.program import EVERYTHING, Actor, Kind, Step, StepAccess
 from ucmmu.race.watched import WatchedMemory
@@ -192,6 +193,8 @@ class KernelProgram(Interleaving):
                 self.watch.looks_at(("cpu", actor.cpu, "queue"))
             return self._take_interrupt(actor.cpu)
         acting = self._actors[actor.cpu]
+        if self.watch is not None:
+            self.watch.waited = acting.ready is not None
         acting.ready = None
         self._current = acting
         self.kernel.this_cpu = acting.cpu
@@ -222,12 +225,34 @@ class KernelProgram(Interleaving):
         return acting.at if acting.handling else "interrupt"
 
     def _point(self, name: str) -> None:
-        current, ready = self._current, self.kernel.ready
-        if current is not None and self.watch is not None:
-            if ready is not None:
-                ready = self.watch.locks_when(current.cpu.id, ready)
-            current.ready, current.what = ready, name
+        current, kernel = self._current, self.kernel
+        if current is None or self.watch is None:
+            super()._point(name)
+        elif kernel.ready is None or (kernel.sleeps and self.points is not None):
+            current.ready, current.what = None, name
+            super()._point(name)
+        elif kernel.sleeps:
+            self._may_sleep(name, current, kernel.ready)
+        else:
+            self._wait_for_lock(name, current, kernel.ready)
+
+    def _wait_for_lock(self, name: str, acting: Acting, ready: Callable[[], bool]) -> None:
+        """A point where the CPU goes on when the lock is free that it takes next."""
+        assert self.watch is not None
+        acting.ready, acting.what = self.watch.locks_when(acting.cpu.id, ready), name
         super()._point(name)
+
+    def _may_sleep(self, name: str, acting: Acting, ready: Callable[[], bool]) -> None:
+        """The same where it sleeps meanwhile, or is preempted: a quiescent state. To find the lock
+        held, and to queue then, is no step.
+        """
+        kernel, cpu = self.kernel, acting.cpu
+        held = [] if kernel.lockdep is None else kernel.lockdep.sleep(name)
+        rcu_qs(kernel, cpu, idle=True)
+        self._wait_for_lock(name, acting, ready)
+        rcu_qs(kernel, cpu)
+        if kernel.lockdep is not None:
+            kernel.lockdep.wake(held)
 
     def _interrupt(self, cpu: Cpu) -> None:
         if self.watch is not None:

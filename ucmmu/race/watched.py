@@ -78,8 +78,8 @@ class MemoryWatch(Protocol):
     def allocation(self, pfn: int, cpu: int) -> None:
         """It takes the frame from, or gives it back to, the list of a CPU."""
 
-    def everything(self) -> None:
-        """It does what is not followed."""
+    def viewed(self, frames: range) -> None:
+        """It gets the bytes of these frames, and does with them what is not followed."""
 
     def instruction(self, cpu: int, va: int) -> AbstractContextManager[None]:
         """An instruction of that CPU's translates va: no interrupt comes inside."""
@@ -276,7 +276,7 @@ class WatchedMemory(Memory):
     def view(self, pa: int, n: int) -> memoryview:
         """See Memory: nobody can tell what is done with it."""
         if self.watch is not None and self.watch.active:
-            self.watch.everything()
+            self.watch.viewed(range(pa >> PAGE_SHIFT, (pa + n - 1 >> PAGE_SHIFT) + 1))
         return super().view(pa, n)
 
     def page(self, pfn: int) -> struct_page:
