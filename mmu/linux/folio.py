@@ -53,14 +53,14 @@ def folio_trylock(kernel: Kernel, pfn: int) -> bool:
 
 def folio_lock(kernel: Kernel, pfn: int) -> None:
     """Take the lock; may sleep. The caller owns a reference of the frame."""
-    page = kernel.memory.page(pfn)
-    kernel.point("folio_lock", lambda: not page.flags & lib.PG_locked, sleeps=True)
+    page, name = kernel.memory.page(pfn), _name(pfn)
     if kernel.lockdep is not None:
-        kernel.lockdep.acquire(("folio", pfn), LOCK_FOLIO, _name(pfn))
+        kernel.lockdep.acquire(("folio", pfn), LOCK_FOLIO, name)
+    kernel.point("folio_lock", lambda: not page.flags & lib.PG_locked, sleeps_for=name)
     if not _lock(kernel, pfn):
         _folio_wait(kernel, pfn)
     if kernel.lockdep is not None:
-        kernel.lockdep.acquired(("folio", pfn), LOCK_FOLIO, _name(pfn))
+        kernel.lockdep.acquired(("folio", pfn), LOCK_FOLIO, name)
 
 
 def _folio_wait(kernel: Kernel, pfn: int) -> None:

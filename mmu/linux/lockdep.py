@@ -92,7 +92,7 @@ class Lockdep:
         if not new.spins:
             self.might_sleep(f"takes {new}")
         for held in self.held():
-            if held.lock == lock and not (read and held.read):
+            if held.lock == lock:
                 raise self._bug(Bug.LOCK_HELD, f"takes {new}, which it holds")
             self._add_order(held, new)
 

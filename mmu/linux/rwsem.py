@@ -42,7 +42,7 @@ class Sleeper(Recorder, Protocol):
         """See Kernel.wait_event()."""
 
     def point(
-        self, name: str, ready: Callable[[], bool] | None = None, *, sleeps: bool = False
+        self, name: str, ready: Callable[[], bool] | None = None, *, sleeps_for: str = ""
     ) -> None:
         """See Kernel.point()."""
 
@@ -143,10 +143,10 @@ class RwSemaphore:
 
     def _down(self, write: bool, sleep: Sleep, subclass: int = 0) -> int:
         kernel = self.kernel
-        name = "down_write" if write else "down_read"
-        kernel.point(name, lambda: self._can_be_had(write), sleeps=True)
         if kernel.lockdep is not None:
             kernel.lockdep.acquire(self, self.kind, self.name, read=not write, subclass=subclass)
+        name = "down_write" if write else "down_read"
+        kernel.point(name, lambda: self._can_be_had(write), sleeps_for=self.name)
         error = 0 if self._take(write, LockUse.TAKEN) else self._wait(write, sleep)
         if kernel.lockdep is not None and not error:
             kernel.lockdep.acquired(self, self.kind, self.name, read=not write, subclass=subclass)
@@ -211,7 +211,7 @@ class RwSemaphore:
         self._must_be_written()
         if self.kernel.lockdep is not None:
             self.kernel.lockdep.downgrade(self)
-        self.kernel.instrument_lock(self.name, self.number, write=True)
+        self.kernel.instrument_lock(self.name, self.number, write=True, use=LockUse.DOWNGRADED)
         self.c.count = (self.c.count & ~WRITER_LOCKED) + READER_BIAS
         self._hand_over()
 

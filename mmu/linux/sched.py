@@ -42,6 +42,8 @@ class LockUse(Enum):
     TAKEN = 1
     """By who waits as long as it cannot be had."""
     RELEASED = 2
+    DOWNGRADED = 3
+    """The writer keeps it as a reader."""
 
 
 class WaitQueue:

@@ -222,8 +222,8 @@ class Kernel:
         self.on_point: Callable[[str], None] | None = None
         self.ready: Callable[[], bool] | None = None
         """What the step that comes next, at the last point, waits for; None: nothing."""
-        self.sleeps = False
-        """Whether it sleeps meanwhile."""
+        self.sleeps_for = ""
+        """The same in words, if the task sleeps meanwhile; "": it spins."""
         self.gp_kthread = False
         """Whether a grace period is ended by a thread (mmu.linux.rcu.rcu_gp_kthread()), which the
         scheduler runs, and not in the report of the last CPU. In Python alone.
@@ -342,13 +342,14 @@ class Kernel:
         return self.now_ns() * HZ // NSEC_PER_SEC
 
     def point(
-        self, name: str, ready: Callable[[], bool] | None = None, *, sleeps: bool = False
+        self, name: str, ready: Callable[[], bool] | None = None, *, sleeps_for: str = ""
     ) -> None:
         """A step of this name comes next that another CPU could see; with ``ready``, which
-        ``self.ready`` is then, it waits where that is not so: it spins, or ``sleeps``.
+        ``self.ready`` is then, it waits where that is not so: it spins, or ``sleeps_for`` what that
+        says in words.
         """
         if self.on_point is not None:
-            self.ready, self.sleeps = ready, sleeps
+            self.ready, self.sleeps_for = ready, sleeps_for
             self.on_point(name)
 
     @property

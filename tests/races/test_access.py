@@ -15,7 +15,7 @@ import pytest
 from mmu._native import ffi
 from ucmmu.race.dpor import Dpor
 from ucmmu.race.kernel_program import KernelProgram
-from ucmmu.race.program import Actor, Kind, Step, StepAccess
+from ucmmu.race.program import Actor, Step, StepAccess
 from ucmmu.race.setting import Setting
 from ucmmu.race.structs import NOT_ACCESSES
 from ucmmu.race.watched import WatchedMemory
@@ -90,15 +90,8 @@ def _at_random(setting: Setting, chance: random.Random) -> list[Step]:
 
 
 def _may_be_swapped(step: Step, following: Step) -> bool:
-    """Not what a CPU stores, and an interrupt that it takes: that waits until its buffer is empty;
-    nor what ends where its CPU waits for a drain.
-    """
-    if step.actor.cpu != following.actor.cpu:
-        return True
-    kinds = {step.actor.kind, following.actor.kind}
-    stores = any(what[0] == "buffer" for what in following.access.takes)  # type: ignore[index]
-    interrupt = Kind.INTERRUPT in kinds and (stores or Kind.DRAIN in kinds)
-    return not interrupt and step.label != "store_buffer"
+    """Not what ends where its CPU waits for a drain."""
+    return step.actor.cpu != following.actor.cpu or step.label != "store_buffer"
 
 
 def _without_hints(step: Step) -> StepAccess:

@@ -11,8 +11,11 @@ from mmu.linux.locks import pte_lock, pte_unlock
 from mmu.linux.policy import FreeTables
 from mmu.linux.smp import smp_call_function
 from mmu.x86 import Access, Outcome
+from ucmmu.race.bounded import Bounded
+from ucmmu.race.dpor import Dpor
+from ucmmu.race.exploration import Exploration
 from ucmmu.race.kernel_program import KernelProgram
-from ucmmu.race.program import Actor, Kind
+from ucmmu.race.program import Actor, Kind, MakeProgram
 from ucmmu.race.tso import StoreBuffer
 from ucmmu.race.world import BASE, RaceWorld
 
@@ -192,6 +195,45 @@ def test_an_interrupt_finds_the_buffer_empty() -> None:
     finally:
         program.close()
     assert program.results[0] == 1
+
+
+def _stores_and_is_asked(world: RaceWorld, x: int, y: int) -> Acts:
+    """Whether CPU 1 had begun when CPU 0 asked it, and what CPU 0 sees of its store after that."""
+
+    def ask() -> tuple[int, int]:
+        begun = world.memory.read_u64(y)
+        world.kernel.point("looked")
+        smp_call_function(world.kernel, lambda _: None)
+        world.kernel.point("asked")
+        return begun, world.memory.read_u64(x)
+
+    def store() -> None:
+        world.memory.xchg_u64(y, 1)
+        world.kernel.point("begun")
+        world.memory.write_u64(x, 1)
+        world.kernel.point("stored")
+
+    return {0: ask, 1: store}
+
+
+@pytest.mark.parametrize("explore", [Dpor, lambda make: Bounded(make, 4)], ids=["dpor", "bounded"])
+def test_an_interrupt_is_taken_before_a_store_and_after_it(
+    explore: Callable[[MakeProgram], Exploration],
+) -> None:
+    """A store keeps interrupts off until it has drained: to take one first is another order, though
+    the handler touches nothing that is stored.
+    """
+
+    def make() -> KernelProgram:
+        world, x, y = _world()
+        return KernelProgram(world, _stores_and_is_asked(world, x, y), tso=True)
+
+    found, every = set[Hashable](), explore(make)
+    while (told := every.next_run()) is not None:
+        assert isinstance(told.run.program, KernelProgram) and told.run.failure is None
+        if told.trace is not None:
+            found.add(told.run.program.results[0])
+    assert found == {(0, 0), (0, 1), (1, 0), (1, 1)}
 
 
 def test_a_handler_of_an_interrupt_is_left_midway() -> None:

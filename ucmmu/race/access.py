@@ -716,6 +716,8 @@ class Watch:
         parts = {(*what, n) for n in (self._numbers if write else (cpu,))}
         if use is LockUse.RELEASED:
             self._frees |= parts
+        elif use is LockUse.DOWNGRADED:
+            self._frees |= parts - {(*what, cpu)}
         elif use is LockUse.TAKEN and self.waited:
             self._waits |= parts
             self._takes |= parts
@@ -796,14 +798,17 @@ class Watch:
     def drain(self, cpu: int) -> None:
         """All stores of that CPU reach memory now: it takes an interrupt.
 
-        A step that is one interrupt can be taken only when its CPU's buffer is empty. It is not
-        dependent on that CPU's stores for that: where nothing else that it depends on comes after
-        one of them, it could as well have come before the store, and comes to the same.
+        A step that is one interrupt can be taken only when its CPU's buffer is empty: it waits for
+        the last store. As part of another CPU's step it is taken at any time.
         """
-        if self.buffers and (self.buffers[cpu] or cpu != self._cpu):  # part of another CPU's step
+        if not self.buffers:
+            return
+        self._writes.add(("stores", cpu))
+        if self.buffers[cpu] or cpu != self._cpu:
             self._reads.add(("store_buffer", cpu))
-            self._writes.add(("stores", cpu))
             self._drain_now(cpu)
+        elif self._stores[cpu]:
+            self._waits.add(("buffer", cpu, self._stores[cpu] - 1))
 
     # Address spaces come and go.
 

@@ -8,7 +8,7 @@ import signal
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from ucmmu.policy_file import find_policy, policy_failure
@@ -172,12 +172,12 @@ class Exploring:
         except NotDeterministic as error:
             if not self.setting.of_the_user:
                 raise
-            return Found(schedules=runs, failure=_not_deterministic(error))
+            return replace(explorer.found, schedules=runs, failure=_not_deterministic(error))
         except FAILURES as error:
             failure = before_the_race(self.setting, error)
             if failure is None:
                 raise
-            return Found(failure=failure)
+            return replace(explorer.found, schedules=runs, failure=failure)
 
 
 def run(

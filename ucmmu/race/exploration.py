@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from ucmmu.race.happens import Event, Happens, Masks, Objects
-from ucmmu.race.program import EVERYTHING, Actor, Kind, MakeProgram, Step, TakesAgain
+from ucmmu.race.program import EVERYTHING, Actor, MakeProgram, Step, TakesAgain
 from ucmmu.race.run import End, Run
 
 
@@ -67,7 +67,6 @@ class Exploration(ABC):
             trace = self._happens.trace() if run.end is End.FINISHED else None
         finally:
             run.close()
-        self._disabled = [one for one in self._disabled if not self._is_told_before(*one)]
         self._learn()
         return Told(run, trace, blocked)
 
@@ -113,35 +112,15 @@ class Exploration(ABC):
         return self._happens.add(actor, masks, enabled)
 
     def _note_disabled(self, run: Run, before: int, after: int) -> None:
-        """The last step kept others from a step that they could take before it, and took what that
-        would have done: it is looked at as if it came next. CPUs that must wait take theirs later.
+        """The last step did what others were to do, who have nothing to do now: their steps are
+        looked at as if they came next. Who is only kept from its step takes it later.
         """
         place = len(self._happens.events) - 1
-        actor = self._happens.events[place].actor
-        for number in range(len(run.actors)):
-            gone = before & ~after & ~(1 << actor)
-            if gone >> number & 1 and run.actors[number].kind is not Kind.CPU:
+        gone = before & ~after & ~(1 << self._happens.events[place].actor)
+        for number, actor in enumerate(run.actors):
+            if gone >> number & 1 and run.program.pending(actor) is None:
                 masks = self._objects.masks(EVERYTHING)
                 self._disabled.append((place, Event(number, masks, before)))
-
-    def _is_told_before(self, place: int, event: Event) -> bool:
-        """Whether an interrupt that the step at ``place`` kept off was kept off by an earlier one
-        already, and could have come before that as well: it depends on nothing in between.
-        """
-        events, actor = self._happens.events, event.actor
-        if self._happens.actors[actor].kind is not Kind.INTERRUPT:
-            return False
-        taken = next((one for one in events[place + 1 :] if one.actor == actor), None)
-        if taken is None:
-            return False
-        bit, enabled = 1 << actor, True
-        for earlier in reversed(events[:place]):
-            if earlier.actor == actor or earlier.masks.conflict(taken.masks):
-                return False
-            if earlier.enabled & bit and not enabled:
-                return True
-            enabled = bool(earlier.enabled & bit)
-        return False
 
     def _look_ahead(self, run: Run) -> None:
         """The run failed: who had not ended races with the next step that it did not take."""

@@ -85,9 +85,11 @@ class _Clock:
         return found.stopped
 
     def mostly_over(self) -> bool:
-        """Whether three quarters of the time are."""
+        """Whether three quarters of the time are, that before this call too."""
         seconds = self._limits.seconds
-        return seconds is not None and self._took() >= seconds * 3 / 4
+        if seconds is None:
+            return False
+        return self._before + self._took() >= (self._before + seconds) * 3 / 4
 
     def _took(self) -> float:
         took = time.monotonic() - self._started
@@ -113,7 +115,7 @@ class _Clock:
 
 class Explorer:
     """An exploration that can be left when its time is over, and gone on with, in another process
-    too: it is pickled with what it has come to.
+    too that was forked from the same one (hashes are kept): it is pickled with what it has come to.
 
     It is to come to ``bound`` preemptions, or, if None, to every order. The first ``bounds_first``
     bounds, from 0 on, are tried in any case. Then, without a bound, all orders. With one, and
@@ -141,11 +143,6 @@ class Explorer:
         self._exploration: Exploration | None = None
         self._begun = 0  # runs before those of this exploration
         self._seen: set[int] = set()
-
-    @property
-    def may_go_on(self) -> bool:
-        """Whether a limit, or who was told, stopped it: more time would help."""
-        return self.found.stopped and self.found.failure is None
 
     def go_on(
         self,

@@ -175,11 +175,14 @@ class Happens:
                 continue
             if self._is_cause(other, event):
                 before |= other.before | 1 << place
-            elif self._reversible(place, other, event, enabler, last):
-                races.append(place)
-                before |= other.before | 1 << place
-            else:
+            elif not self._reversible(place, other, event, enabler, last):
                 fixed |= other.before | 1 << place
+            else:
+                races.append(place)
+                if other.enabled >> event.actor & 1:
+                    before |= other.before | 1 << place
+                else:  # perhaps not: those before it are looked at as well
+                    fixed |= other.before | 1 << place
         if enabler >= 0:
             fixed |= events[enabler].before | 1 << enabler
         return before | fixed, races
@@ -205,7 +208,8 @@ class Happens:
                 place, other, event, enabler, last
             ):
                 races.append(place)
-                seen |= 1 << other.actor
+                if other.enabled >> event.actor & 1:
+                    seen |= 1 << other.actor
         return races
 
     def _is_cause(self, other: Event, event: Event) -> int:

@@ -56,6 +56,8 @@ class Acting:
     ready: Callable[[], bool] | None = None
     what: str = ""
     ended: bool = False
+    waits: bool = False
+    """It could not go on when it stopped."""
     handling: bool = False
     """It is in the handler of an interrupt, midway."""
 
@@ -198,13 +200,13 @@ class Interleaving:
 
     def _interrupt_handler(self, actor: Acting) -> None:
         """Take an interrupt where the CPU stands: its handler may be left midway, as any code."""
-        before = actor.at, actor.ready, actor.what
-        actor.ready, actor.handling = None, True
+        before = actor.at, actor.ready, actor.what, actor.waits
+        actor.ready, actor.waits, actor.handling = None, False, True
         try:
             actor.cpu.interrupt()
         finally:
             actor.handling = False
-            actor.at, actor.ready, actor.what = before
+            actor.at, actor.ready, actor.what, actor.waits = before
 
     def _point(self, name: str) -> None:
         if self._over or self._current is None or getcurrent() is not self._current.greenlet:
@@ -221,10 +223,11 @@ class Interleaving:
         actor = self._current
         if actor is None or getcurrent() is not actor.greenlet or self._over:
             return False
-        actor.ready, actor.what = ready, what
+        actor.ready, actor.what, actor.waits = ready, what, True
         if self._can_interrupt(actor.cpu.id) and self._takes_at_once(actor.cpu.id):
             self._interrupt(actor.cpu)
         self._yield(at)
+        actor.waits = False
         return not self._over
 
     def spin_until(self, ready: Callable[[], bool], what: str) -> bool:
@@ -267,7 +270,7 @@ class Interleaving:
     def _takes_at_once(self, number: int) -> bool:
         """Whether the CPU takes an interrupt where it stands: it waits, is idle or has ended."""
         actor = self._actors.get(number)
-        return actor is None or actor.ended or actor.ready is not None or actor.at == "start"
+        return actor is None or actor.ended or actor.waits or actor.at == "start"
 
     @staticmethod
     def _interrupts_on(cpu: Cpu) -> bool:

@@ -228,28 +228,30 @@ class KernelProgram(Interleaving):
         current, kernel = self._current, self.kernel
         if current is None or self.watch is None:
             super()._point(name)
-        elif kernel.ready is None or (kernel.sleeps and self.points is not None):
+        elif kernel.ready is None or (kernel.sleeps_for and self.points is not None):
             current.ready, current.what = None, name
             super()._point(name)
-        elif kernel.sleeps:
-            self._may_sleep(name, current, kernel.ready)
+        elif kernel.sleeps_for:
+            self._may_sleep(name, current, kernel.ready, kernel.sleeps_for)
         else:
-            self._wait_for_lock(name, current, kernel.ready)
+            self._wait_for_lock(name, current, kernel.ready, name)
 
-    def _wait_for_lock(self, name: str, acting: Acting, ready: Callable[[], bool]) -> None:
+    def _wait_for_lock(
+        self, name: str, acting: Acting, ready: Callable[[], bool], what: str
+    ) -> None:
         """A point where the CPU goes on when the lock is free that it takes next."""
         assert self.watch is not None
-        acting.ready, acting.what = self.watch.locks_when(acting.cpu.id, ready), name
+        acting.ready, acting.what = self.watch.locks_when(acting.cpu.id, ready), what
         super()._point(name)
 
-    def _may_sleep(self, name: str, acting: Acting, ready: Callable[[], bool]) -> None:
+    def _may_sleep(self, name: str, acting: Acting, ready: Callable[[], bool], what: str) -> None:
         """The same where it sleeps meanwhile, or is preempted: a quiescent state. To find the lock
         held, and to queue then, is no step.
         """
         kernel, cpu = self.kernel, acting.cpu
-        held = [] if kernel.lockdep is None else kernel.lockdep.sleep(name)
+        held = [] if kernel.lockdep is None else kernel.lockdep.sleep(what)
         rcu_qs(kernel, cpu, idle=True)
-        self._wait_for_lock(name, acting, ready)
+        self._wait_for_lock(name, acting, ready, what)
         rcu_qs(kernel, cpu)
         if kernel.lockdep is not None:
             kernel.lockdep.wake(held)
@@ -279,6 +281,8 @@ class KernelProgram(Interleaving):
                 return watch.waits_of(acting.cpu, acting.ready)
         elif actor.kind is Kind.DRAIN and watch is not None:
             return watch.next_drain(actor.cpu)
+        elif actor.kind is Kind.INTERRUPT and actor.cpu not in self._kicked:
+            return None
         return EVERYTHING
 
     def finished(self) -> bool:
