@@ -142,6 +142,14 @@ def test_two_locks_of_one_class(cpus: Cpus) -> None:
     one.up_read()
 
 
+def test_a_lock_is_not_read_twice(cpus: Cpus) -> None:
+    """A writer who came in between would keep the second read off, and wait for the first."""
+    lock = RwSemaphore(cpus.kernel, "one", LOCK_MMAP)
+    lock.down_read()
+    assert "takes one (read), which it holds" in told(Bug.LOCK_HELD, lock.down_read)
+    lock.up_read()
+
+
 def test_it_is_off_where_it_is_not_asked_for() -> None:
     from mmu.linux.state import Kernel
     from mmu.memory import Memory

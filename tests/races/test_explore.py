@@ -5,7 +5,9 @@ come to; with a bound of preemptions it comes to all that so few of them lead to
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable, Hashable
+from dataclasses import replace
 from math import factorial, prod
 
 import pytest
@@ -18,10 +20,12 @@ from tests.races.random_texts import texts
 from ucmmu.race.bounded import Bounded
 from ucmmu.race.dpor import Dpor
 from ucmmu.race.exploration import Exploration, NotDeterministic
-from ucmmu.race.explore import Limits, explore, explore_at_random
+from ucmmu.race.explore import Explorer, Limits, explore, explore_at_random
+from ucmmu.race.happens import Event, Objects
 from ucmmu.race.program import Actor, Kind, StepAccess, format_schedule, parse_schedule
 from ucmmu.race.run import Impossible, replay
 from ucmmu.race.textbook import Load, Lock, Op, Store, Text, TextProgram, Thread, Unlock, _Cpu
+from ucmmu.race.wakeup import Branch, drop_first, insert
 
 QUICK = settings(deadline=None, max_examples=30, suppress_health_check=list(HealthCheck))
 LONG = settings(deadline=None, max_examples=1500, suppress_health_check=list(HealthCheck))
@@ -308,6 +312,58 @@ def test_all_orders_are_run_before_a_bound_where_they_are_few() -> None:
     cut = explore(make, bound=3, few=2)
     assert (cut.complete, cut.bound, cut.verdict) == (False, 3, "passed")
     assert cut.schedules == explore(make, bound=3).schedules + 2
+
+
+def test_what_is_left_and_gone_on_with_is_what_it_would_have_been() -> None:
+    """After every second order, through a pickle, over the end of all orders to the bounds."""
+
+    def make() -> TextProgram:
+        return TextProgram(lastzero(3))
+
+    def two() -> Callable[[], bool]:
+        asked = iter([True])
+        return lambda: next(asked, False)
+
+    whole = explore(make, bound=3, few=5)
+    explorer, parts = Explorer(bound=3, few=5), 0
+    while not parts or explorer.found.stopped:
+        explorer = pickle.loads(pickle.dumps(explorer))
+        explorer.go_on(make, Limits(), two(), last=False)
+        parts += 1
+    assert parts > 5 and replace(explorer.found, seconds=whole.seconds) == whole
+
+
+def test_all_orders_leave_time_to_the_bounds_only_at_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three quarters of all time, that of the calls before too."""
+    now = iter(range(1_000_000))
+    monkeypatch.setattr("ucmmu.race.explore.time.monotonic", lambda: float(next(now)))
+
+    def make() -> TextProgram:
+        return TextProgram(readers(7))
+
+    exploring = []
+    for last in (False, True):
+        explorer = Explorer(bound=2, bounds_first=0, few=1000)
+        explorer.go_on(make, Limits(seconds=30), last=False)
+        explorer.go_on(make, Limits(seconds=60), last=last)
+        assert explorer.found.stopped and not explorer.found.complete
+        exploring.append(explorer._left[0])
+    assert exploring == [None, 0], "all orders still; those without a preemption"
+
+
+def test_a_step_that_cannot_be_taken_covers_nothing() -> None:
+    """A sequence is left out of a wakeup tree where a branch leads to it: not if its step turns out
+    to be one that its actor cannot take.
+    """
+    objects = Objects()
+    x, y = (objects.masks(StepAccess(writes=frozenset({what}))) for what in "xy")
+    interrupt, store = Event(0, x, enabled=3), Event(1, y, enabled=3)
+    branches: list[Branch] = []
+    assert insert(branches, [interrupt]) and not insert(branches, [store])
+    drop_first(branches)
+    assert [branch.actor for branch in branches] == [1]
+    drop_first(branches)
+    assert branches == []
 
 
 def test_at_random_the_same_seed_runs_the_same() -> None:

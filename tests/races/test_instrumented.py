@@ -7,15 +7,22 @@ Writes are found by comparing bytes; reads are not.
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import pytest
+
 import mmu.linux
+from mmu.linux.smp import smp_call_function_single
 from mmu.memory import Memory
+from mmu.units import PAGE_SHIFT, PAGE_SIZE
 from ucmmu.race.dpor import Dpor
+from ucmmu.race.kernel_program import KernelProgram
 from ucmmu.race.program import Actor, Kind, Step
 from ucmmu.race.setting import Setting
 from ucmmu.race.watched import WatchedMemory
+from ucmmu.race.world import RaceWorld
 
 FIELDS = {"tlb_gen", "cpu_bitmap", "tlb_flush_pending", "page_table_lock", "is_lazy", "gather"}
 """Fields of an mm or a CPU that other CPUs look at with no lock held."""
@@ -94,6 +101,7 @@ def _runs(setting: Setting) -> Iterator[list[Step]]:
 
 def test_who_takes_a_sleeping_lock_waits_for_it_and_holds_it() -> None:
     """fork() has mmap_lock for writing, a zap wants it for reading, and waits before it queues."""
+    taken: Counter[str] = Counter()
     for steps in _runs(Setting("fork-zap", "refcount")):
         at: dict[Actor, str] = {}
         for step in steps:
@@ -102,7 +110,9 @@ def test_who_takes_a_sleeping_lock_waits_for_it_and_holds_it() -> None:
                 assert lock and lock <= step.access.waits
                 assert not lock & (step.access.reads | step.access.writes)
                 assert step.label != "wait_event"
+                taken[at[step.actor]] += 1
             at[step.actor] = step.label
+    assert taken["down_read"] and taken["down_write"]
 
 
 def test_who_sleeps_for_a_lock_is_quiet() -> None:
@@ -115,3 +125,109 @@ def test_who_sleeps_for_a_lock_is_quiet() -> None:
                 ended.add((at.get(Actor(0)), at.get(Actor(1))))
             at[step.actor] = step.label
     assert ("down_write", "pte_try_get") in ended
+
+
+Act = Callable[[RaceWorld, int], Callable[[], object]]
+
+
+def _downgrades(world: RaceWorld, page: int) -> Callable[[], object]:
+    def act() -> None:
+        lock, memory = world.mm.mmap_lock, world.memory
+        with world.operation("munmap"):
+            lock.down_write()
+            memory.write_u64(page + 8, 1)
+            lock.downgrade_write()
+            memory.write_u64(page, 1)
+            world.kernel.point("downgraded")
+            lock.up_read()
+
+    return act
+
+
+def _reads(world: RaceWorld, page: int) -> Callable[[], object]:
+    def act() -> tuple[int, int]:
+        lock, memory = world.mm.mmap_lock, world.memory
+        with world.operation("madvise"):
+            lock.down_read()
+            seen = memory.read_u64(page + 8), memory.read_u64(page)
+            world.kernel.point("read")
+            lock.up_read()
+        return seen
+
+    return act
+
+
+def _sends(world: RaceWorld, page: int) -> Callable[[], object]:
+    def act() -> None:
+        world.memory.write_u64(page + 8, 1)
+        smp_call_function_single(
+            world.kernel, world.kernel.cpus[1], lambda _: world.memory.write_u64(page, 1)
+        )
+
+    return act
+
+
+def _looks_first(world: RaceWorld, page: int) -> Callable[[], object]:
+    def act() -> tuple[object, ...]:
+        world.kernel.point("begun")
+        before = world.memory.read_u64(page + 8)
+        return before, *_reads(world, page)()  # type: ignore[misc]
+
+    return act
+
+
+def _idles(world: RaceWorld, _page: int) -> Callable[[], object]:
+    return lambda: world.kernel.point("user")
+
+
+@pytest.mark.parametrize(
+    ("acts", "seen"),
+    [
+        ((_downgrades, _reads), {(0, 0), (1, 0), (1, 1)}),
+        ((_sends, _looks_first, _idles), {(0, 0, 0), (0, 1, 0), (0, 1, 1), (1, 1, 0), (1, 1, 1)}),
+    ],
+    ids=["a reader comes in after a downgrade", "an interrupt comes after the lock is taken"],
+)
+def test_what_a_reader_of_mmap_lock_may_see(
+    acts: tuple[Act, ...], seen: set[tuple[int, ...]]
+) -> None:
+    """As in every schedule (tests/races/brute.py), with two CPUs or three."""
+    results = set()
+
+    def make() -> KernelProgram:
+        world = RaceWorld(cpus=len(acts), watched=True)
+        page = world.memory.alloc_pages()
+        world.memory.private.discard(page)
+        world.at_end.append(lambda: (world.memory.put_page(page), None)[1])
+        return KernelProgram(
+            world, {number: act(world, page << PAGE_SHIFT) for number, act in enumerate(acts)}
+        )
+
+    every = Dpor(make)
+    while (told := every.next_run()) is not None:
+        assert told.run.failure is None and isinstance(told.run.program, KernelProgram)
+        results.add(told.run.program.results.get(1))
+    assert results - {None} == seen
+
+
+def test_bytes_of_a_new_frame_are_nobody_elses() -> None:
+    """Of another frame nobody can tell what is done with them."""
+    world = RaceWorld(watched=True)
+    old = world.memory.alloc_pages()
+    found = []
+
+    def act() -> None:
+        new = world.memory.alloc_pages()
+        world.memory.view(new << PAGE_SHIFT, PAGE_SIZE)
+        world.kernel.point("new")
+        world.memory.view(new << PAGE_SHIFT, PAGE_SIZE)
+        world.kernel.point("later")
+        world.memory.view(old << PAGE_SHIFT, PAGE_SIZE)
+        world.kernel.point("old")
+
+    program = KernelProgram(world, {0: act})
+    try:
+        found = [program.step(Actor(0)).access.everything for _ in range(3)]
+    finally:
+        program.close()
+    assert found == [False, True, True]

@@ -24,7 +24,7 @@ from ucmmu.race.exploration import Exploration
 from ucmmu.race.happens import Event, Masks
 from ucmmu.race.program import EVERYTHING, Actor, Kind, MakeProgram
 from ucmmu.race.run import Run
-from ucmmu.race.wakeup import Branch, insert, take_weak_initial
+from ucmmu.race.wakeup import Branch, drop_first, insert, take_weak_initial
 
 
 @dataclass(slots=True)
@@ -72,6 +72,9 @@ class Dpor(Exploration):
     def _take(self, run: Run, node: _Node) -> None:
         """Explore the first branch of the last node."""
         branch = node.branches[0]
+        if not branch.taken:
+            branch.taken = True
+            branch.covers.clear()
         branch.masks = node.taken = self._step(run, branch.actor, node.enabled)
 
     def _enter(self, run: Run, able: Sequence[Actor]) -> _Node:
@@ -88,8 +91,7 @@ class Dpor(Exploration):
     def _next_branch(self, node: _Node, run: Run) -> bool:
         """Have something to explore as the node's first branch; False if there is nothing."""
         branches = node.branches
-        while branches and not self._may_take(node, branches[0].actor):
-            branches.pop(0)
+        self._drop_what_cannot_be_taken(node)
         if branches:
             return True
         last = run.index[run.schedule[-1]] if run.schedule else -1
@@ -98,6 +100,15 @@ class Dpor(Exploration):
                 branches.append(Branch(actor, self._objects.masks(EVERYTHING)))
                 return True
         return False
+
+    def _drop_what_cannot_be_taken(self, node: _Node) -> None:
+        """Have a step first that can be taken, or nothing. What a sleeper leads to was explored."""
+        branches = node.branches
+        while branches and not self._may_take(node, branches[0].actor):
+            if branches[0].actor in node.sleep:
+                branches.pop(0)
+            else:
+                drop_first(branches)
 
     @staticmethod
     def _may_take(node: _Node, actor: int) -> bool:
@@ -112,8 +123,7 @@ class Dpor(Exploration):
             branch = node.branches.pop(0)
             assert node.taken is not None
             node.sleep[branch.actor] = node.taken
-            while node.branches and not self._may_take(node, node.branches[0].actor):
-                node.branches.pop(0)
+            self._drop_what_cannot_be_taken(node)
             if node.branches:
                 return True
             stack.pop()

@@ -21,6 +21,11 @@ class Branch:
     actor: int
     masks: Masks
     branches: list[Branch] = field(default_factory=list)
+    taken: bool = False
+    covers: list[list[Event]] = field(default_factory=list)
+    """What was not added to the tree because it may as well come behind this step, of which it is
+    not known yet whether it can be taken.
+    """
 
 
 def take_weak_initial(sequence: list[Event], actor: int, masks: Masks) -> list[Event] | None:
@@ -44,6 +49,8 @@ def insert(branches: list[Branch], sequence: list[Event]) -> bool:
             rest = take_weak_initial(sequence, branch.actor, branch.masks)
             if rest is None:
                 continue
+            if not branch.taken:
+                branch.covers.append(sequence)
             if not rest or not branch.branches:
                 return False
             branches, sequence = branch.branches, rest
@@ -54,3 +61,11 @@ def insert(branches: list[Branch], sequence: list[Event]) -> bool:
                 branches.append(branch)
                 branches = branch.branches
             return True
+
+
+def drop_first(branches: list[Branch]) -> None:
+    """Take out the first branch, whose step its actor cannot take: what it was to lead to is added
+    again without it.
+    """
+    for sequence in branches.pop(0).covers:
+        insert(branches, sequence)
