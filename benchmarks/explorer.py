@@ -26,6 +26,8 @@ _THREE = Setting("zap-zap-fault", "refcount", "tso")
 class _LooksAgain:
     """A program that takes no step again: each is looked at, and checked, in every run."""
 
+    fixed = False
+
     def __init__(self, program: KernelProgram) -> None:
         self._program = program
 

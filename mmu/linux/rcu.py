@@ -55,6 +55,7 @@ def rcu_read_unlock(kernel: Kernel) -> None:
 def call_rcu(kernel: Kernel, pfn: int) -> None:
     """Queue a table's frame, which no PMD refers to any more, to be freed after a grace period."""
     kernel.instrument_write(kernel, "rcu_cblist")
+    kernel.instrument_read(kernel, "rcu_gp")  # where none runs this makes one begin
     rcu, memory = kernel.c.rcu, kernel.memory
     index = pfn - (memory.base >> PAGE_SHIFT)
     pages = memory.c.pages

@@ -16,6 +16,11 @@ A sleeper wakes if its step may be what lets a CPU go on that is left because it
 step first, to leave it is a preemption. So does a CPU that sleeps: whoever lets the waiting one go
 on later, as an interrupt may, makes it a preemption to come back to the CPU only then. Some traces
 are still run more than once.
+
+A CPU that is let go on where another one holds a lock comes to wait for it, and to leave it then
+costs nothing: so each reversal is tried in such sections as well. What is still missed are traces
+that few preemptions lead to only if a step that nothing depends on is taken just before an
+interrupt or a drain that lets another CPU go on, so that this one is left for nothing.
 """
 
 from __future__ import annotations
@@ -157,6 +162,8 @@ class Bounded(Exploration):
                 self._try(place, event)
                 for earlier in self._changes_before(place):
                     self._try(earlier, event)
+                for earlier in self._sections_before(place, event.actor):
+                    self._try(earlier, event)
         for place, event in self._disabled:
             self._try(place, event)
 
@@ -167,6 +174,30 @@ class Bounded(Exploration):
             bit = 1 << event.actor
             asleep = event.actor in node.sleep and not node.done & bit
             node.todo |= bit if node.enabled & bit and not asleep else node.enabled
+
+    def _sections_before(self, place: int, actor: int) -> list[int]:
+        """Steps before ``place`` since the last change of CPUs, at which somebody holds what the
+        actor waits for later: if it is let go on there it comes to wait, and to leave it costs
+        nothing.
+        """
+        events, cpus = self._happens.events, self._cpus
+        if not cpus >> actor & 1:
+            return []
+        waits = 0
+        for event in events[place + 1 :]:
+            if event.actor == actor:
+                waits |= event.masks.waits
+        found = []
+        running = events[place].actor if place < len(events) else -1
+        for number in range(min(place, len(events)) - 1, -1, -1):
+            event = events[number]
+            if cpus >> event.actor & 1:
+                if running >= 0 and cpus >> running & 1 and event.actor != running:
+                    break
+                running = event.actor
+            if event.actor != actor and event.held & waits:
+                found.append(number)
+        return found
 
     def _changes_before(self, place: int) -> list[int]:
         """The last change of CPUs at or before ``place``, and the steps just before it that are no

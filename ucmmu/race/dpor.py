@@ -13,6 +13,11 @@ Beyond those papers, a step may keep another actor from going on. A step that wa
 other one frees is never put before it (StepAccess.waits); where this is not known the order is
 tried, as far as it can be. Of a run in which somebody waits for ever, the step that it waits for is
 looked at as if it had come last.
+
+The papers' steps are of one access each, which no other actor's step can change. A step of kernel
+code is of many: which, may hang on what others did. Then two steps that are independent where a
+third one came first may be dependent where it did not, and what was explored behind that third one
+leads nowhere else (Program.fixed).
 """
 
 from __future__ import annotations
@@ -24,7 +29,7 @@ from ucmmu.race.exploration import Exploration
 from ucmmu.race.happens import Event, Masks
 from ucmmu.race.program import EVERYTHING, Actor, Kind, MakeProgram
 from ucmmu.race.run import Run
-from ucmmu.race.wakeup import Branch, drop_first, insert, take_weak_initial
+from ucmmu.race.wakeup import Branch, drop_first, insert, leads_to
 
 
 @dataclass(slots=True)
@@ -44,8 +49,10 @@ class Dpor(Exploration):
     def __init__(self, make: MakeProgram, *, max_steps: int = 10_000) -> None:
         super().__init__(make, max_steps=max_steps)
         self._stack: list[_Node] = []
+        self._fixed = False
 
     def _explore(self, run: Run) -> bool:
+        self._fixed = run.program.fixed
         for node in self._stack:
             self._take(run, node)
         replayed = len(self._stack) - 1
@@ -108,7 +115,7 @@ class Dpor(Exploration):
             if branches[0].actor in node.sleep:
                 branches.pop(0)
             else:
-                drop_first(branches)
+                drop_first(branches, fixed=self._fixed)
 
     @staticmethod
     def _may_take(node: _Node, actor: int) -> bool:
@@ -133,10 +140,10 @@ class Dpor(Exploration):
         """For each race, have its other order explored, unless it is to be anyway."""
         for node, sequence in self._reversals():
             if not any(
-                take_weak_initial(sequence, actor, masks) is not None
+                leads_to(sequence, actor, masks, fixed=self._fixed) is not None
                 for actor, masks in node.sleep.items()
             ):
-                insert(node.branches, sequence)
+                insert(node.branches, sequence, fixed=self._fixed)
 
     def _reversals(self) -> Iterator[tuple[_Node, list[Event]]]:
         """The states before the first step of each race, and what is to be done from there."""

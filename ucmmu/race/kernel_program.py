@@ -45,6 +45,8 @@ class KernelProgram(Interleaving):
     ``points``, None for all, are those at which a CPU may be left.
     """
 
+    fixed = False
+
     def __init__(
         self,
         world: RaceWorld,

@@ -147,6 +147,11 @@ class Program(Protocol):
     explorer keeps it with the schedule.
     """
 
+    fixed: bool
+    """Whether what an actor's next step touches hangs on its own earlier steps alone, as where each
+    step is one access. Else more orders are tried.
+    """
+
     @property
     def actors(self) -> Sequence[Actor]:
         """All that will ever take a step, the same for each run, in the order they are tried."""

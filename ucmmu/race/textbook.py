@@ -128,6 +128,8 @@ class _Cpu:
 class TextProgram:
     """One run of a Text (ucmmu.race.program.Program)."""
 
+    fixed = True
+
     def __init__(self, text: Text, *, tso: bool = False) -> None:
         self.text = text
         self.tso = tso

@@ -42,11 +42,20 @@ def take_weak_initial(sequence: list[Event], actor: int, masks: Masks) -> list[E
     return sequence
 
 
-def insert(branches: list[Branch], sequence: list[Event]) -> bool:
+def leads_to(sequence: list[Event], actor: int, masks: Masks, *, fixed: bool) -> list[Event] | None:
+    """take_weak_initial(), as far as it says that what is explored behind the actor's step leads to
+    the sequence. Where what a step touches is not ``fixed`` (Program.fixed), a step that the
+    sequence does not have may change what comes behind it, and says nothing.
+    """
+    rest = take_weak_initial(sequence, actor, masks)
+    return None if rest is sequence and not fixed else rest
+
+
+def insert(branches: list[Branch], sequence: list[Event], *, fixed: bool = True) -> bool:
     """Add the sequence, unless what the tree has leads to it; whether it was added."""
     while True:
         for branch in branches:
-            rest = take_weak_initial(sequence, branch.actor, branch.masks)
+            rest = leads_to(sequence, branch.actor, branch.masks, fixed=fixed)
             if rest is None:
                 continue
             if not branch.taken:
@@ -63,9 +72,9 @@ def insert(branches: list[Branch], sequence: list[Event]) -> bool:
             return True
 
 
-def drop_first(branches: list[Branch]) -> None:
+def drop_first(branches: list[Branch], *, fixed: bool = True) -> None:
     """Take out the first branch, whose step its actor cannot take: what it was to lead to is added
     again without it.
     """
     for sequence in branches.pop(0).covers:
-        insert(branches, sequence)
+        insert(branches, sequence, fixed=fixed)
