@@ -126,8 +126,6 @@ class Lockdep:
                 stack[i] = HeldLock(lock, held.kind, held.name, True, held.subclass)
 
     def _add_order(self, first: HeldLock, then: HeldLock) -> None:
-        if first.key == then.key and first.lock == then.lock:
-            return
         known = self._after.setdefault(first.key, {})
         if then.key in known:
             return

@@ -24,9 +24,10 @@ from ucmmu.race.explore import Explorer, Limits, explore, explore_at_random
 from ucmmu.race.happens import Event, Objects
 from ucmmu.race.program import Actor, Kind, StepAccess, format_schedule, parse_schedule
 from ucmmu.race.run import Impossible, replay
-from ucmmu.race.textbook import Load, Lock, Op, Store, Text, TextProgram, Thread, Unlock, _Cpu
-from ucmmu.race.wakeup import Branch, drop_first, insert
+from ucmmu.race.textbook import Cas, Load, Lock, Op, Store, Text, TextProgram, Thread, Unlock, _Cpu
+from ucmmu.race.wakeup import Branch, drop_first, insert, leads_to
 
+_SAME = Cas("x", 1, 1)
 QUICK = settings(deadline=None, max_examples=30, suppress_health_check=list(HealthCheck))
 LONG = settings(deadline=None, max_examples=1500, suppress_health_check=list(HealthCheck))
 
@@ -359,11 +360,46 @@ def test_a_step_that_cannot_be_taken_covers_nothing() -> None:
     x, y = (objects.masks(StepAccess(writes=frozenset({what}))) for what in "xy")
     interrupt, store = Event(0, x, enabled=3), Event(1, y, enabled=3)
     branches: list[Branch] = []
-    assert insert(branches, [interrupt]) and not insert(branches, [store])
-    drop_first(branches)
+    assert insert(branches, [interrupt], fixed=True)
+    assert not insert(branches, [store], fixed=True)
+    drop_first(branches, fixed=True)
     assert [branch.actor for branch in branches] == [1]
-    drop_first(branches)
+    drop_first(branches, fixed=True)
     assert branches == []
+
+
+def test_a_step_that_a_sequence_has_not_leads_to_it_only_if_steps_are_fixed() -> None:
+    """It may change what they touch, else."""
+    objects = Objects()
+    x, y = (objects.masks(StepAccess(writes=frozenset({what}))) for what in "xy")
+    sequence = [Event(0, x, enabled=3), Event(1, y, enabled=3)]
+    assert leads_to(sequence, 2, objects.masks(StepAccess()), fixed=True) == sequence
+    assert leads_to(sequence, 2, objects.masks(StepAccess()), fixed=False) is None
+    assert leads_to(sequence, 1, y, fixed=False) == sequence[:1]
+    assert leads_to(sequence, 2, x, fixed=True) is None
+
+
+class _Unfixed(TextProgram):
+    """Whose steps may touch other things, by what it says."""
+
+    def __init__(self, text: Text, *, tso: bool = False) -> None:
+        super().__init__(text, tso=tso)
+        self.fixed = False
+
+
+@pytest.mark.parametrize(
+    "threads",
+    [
+        ([Load("x"), Cas("y", 0, 1)], [Cas("y", 1, 2)], [Load("y"), Cas("y", 0, 1)], [_SAME]),
+        ([Load("y"), Load("x"), Cas("x", 1, 2), _SAME], [Load("x")], [Store("y", 1), _SAME]),
+    ],
+)
+def test_a_compare_and_exchange_that_fails_may_succeed(threads: tuple[list[Op], ...]) -> None:
+    """Whether it writes hangs on others: traces were lost where it was taken for a read."""
+    text = Text([straight(*thread) for thread in threads])
+    fixed, unfixed = (Came(Dpor(lambda kind=kind: kind(text))) for kind in (TextProgram, _Unfixed))
+    assert fixed.traces == unfixed.traces and fixed.states == unfixed.states
+    assert fixed.traces == every_schedule(lambda: TextProgram(text), limit=20_000).traces
 
 
 def test_at_random_the_same_seed_runs_the_same() -> None:

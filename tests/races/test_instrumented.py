@@ -214,7 +214,6 @@ def test_bytes_of_a_new_frame_are_nobody_elses() -> None:
     """Of another frame nobody can tell what is done with them."""
     world = RaceWorld(watched=True)
     old = world.memory.alloc_pages()
-    found = []
 
     def act() -> None:
         new = world.memory.alloc_pages()

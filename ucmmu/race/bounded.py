@@ -188,11 +188,11 @@ class Bounded(Exploration):
             if event.actor == actor:
                 waits |= event.masks.waits
         found = []
-        running = events[place].actor if place < len(events) else -1
-        for number in range(min(place, len(events)) - 1, -1, -1):
+        running = events[place].actor
+        for number in range(place - 1, -1, -1):
             event = events[number]
             if cpus >> event.actor & 1:
-                if running >= 0 and cpus >> running & 1 and event.actor != running:
+                if cpus >> running & 1 and event.actor != running:
                     break
                 running = event.actor
             if event.actor != actor and event.held & waits:

@@ -218,8 +218,8 @@ def _not_deterministic(error: NotDeterministic) -> Failure:
 
 
 def _every_order(setting: Setting, search: Search) -> bool:
-    """Whether to run every order that matters, each once: also within a bound, where some are run
-    twice, if of two operations there may be fewer in all.
+    """Whether to run every order that matters: also within a bound, where many are run twice,
+    if of two operations there may be fewer in all.
     """
     few = len(setting.found.operations) == 2 and not setting.points
     return search.bound is None or (few and search.bound >= 2)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Optimal dynamic partial-order reduction: one run of each Mazurkiewicz trace.
+"""Optimal dynamic partial-order reduction: one run of each Mazurkiewicz trace, or seldom two.
 
 Stateless: each run starts anew, follows the last one up to the place where it is to differ, and
 goes on freely from there. When it has ended, each pair of its steps that race says what else is to
@@ -17,7 +17,7 @@ looked at as if it had come last.
 The papers' steps are of one access each, which no other actor's step can change. A step of kernel
 code is of many: which, may hang on what others did. Then two steps that are independent where a
 third one came first may be dependent where it did not, and what was explored behind that third one
-leads nowhere else (Program.fixed).
+leads nowhere else (Program.fixed): some traces are run again.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from dataclasses import dataclass
 
 from ucmmu.race.exploration import Exploration
 from ucmmu.race.happens import Event, Masks
-from ucmmu.race.program import EVERYTHING, Actor, Kind, MakeProgram
+from ucmmu.race.program import EVERYTHING, Actor, MakeProgram
 from ucmmu.race.run import Run
 from ucmmu.race.wakeup import Branch, drop_first, insert, leads_to
 
@@ -44,7 +44,7 @@ class _Node:
 
 
 class Dpor(Exploration):
-    """Every order of a program that matters, each once."""
+    """Every order of a program that matters, each once if its steps are of one access."""
 
     def __init__(self, make: MakeProgram, *, max_steps: int = 10_000) -> None:
         super().__init__(make, max_steps=max_steps)
@@ -71,7 +71,7 @@ class Dpor(Exploration):
         """Where only sleepers could go on, who waits races with who keeps it waiting."""
         for number, actor in enumerate(run.actors):
             access = None if node.enabled >> number & 1 else run.program.pending(actor)
-            if access is not None and actor.kind is Kind.CPU:
+            if access is not None:
                 masks = self._objects.masks(access)
                 races = self._happens.races_of(number, masks, node.enabled)
                 self._races.append((Event(number, masks, node.enabled), races))
@@ -79,9 +79,7 @@ class Dpor(Exploration):
     def _take(self, run: Run, node: _Node) -> None:
         """Explore the first branch of the last node."""
         branch = node.branches[0]
-        if not branch.taken:
-            branch.taken = True
-            branch.covers.clear()
+        branch.covers.clear()
         branch.masks = node.taken = self._step(run, branch.actor, node.enabled)
 
     def _enter(self, run: Run, able: Sequence[Actor]) -> _Node:

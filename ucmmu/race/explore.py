@@ -2,8 +2,8 @@
 """Exploring a program: under every order, under those with few preemptions, or at random.
 
 explore() tries bounds of 0, 1, 2, … preemptions one after the other (ucmmu.race.bounded), so the
-first failure is one of the fewest. Without a bound, or where they are few, every order that
-matters is run, each once (ucmmu.race.dpor). What does not come to its end within the limits is
+first failure is one of the fewest. Without a bound, or where they are few, every order that matters
+is run, seldom one twice (ucmmu.race.dpor). What does not come to its end within the limits is
 *unfinished*, whatever was found not to fail until then. explore_at_random() is for programs too
 large for that; it proves nothing, and finds much.
 """

@@ -128,10 +128,9 @@ class _Cpu:
 class TextProgram:
     """One run of a Text (ucmmu.race.program.Program)."""
 
-    fixed = True
-
     def __init__(self, text: Text, *, tso: bool = False) -> None:
         self.text = text
+        self.fixed = not tso  # a load looks at memory once the CPU's own store has drained
         self.tso = tso
         self.memory: dict[Variable, int] = dict(text.initial or {})
         self._cpus = [_Cpu(thread()) for thread in text.threads]
@@ -220,13 +219,8 @@ class TextProgram:
             return StepAccess(reads=frozenset({self._seen(number, cpu, op.variable)}))
         last = ("store", number, cpu.stored - 1)
         waits: frozenset[Hashable] = frozenset({last}) if cpu.stored else frozenset()
-        if isinstance(op, Store | Rmw):
+        if isinstance(op, Store | Rmw | Cas):  # a Cas that fails too: others decide whether it does
             return StepAccess(writes=frozenset({op.variable}), waits=waits)
-        if isinstance(op, Cas):
-            same = frozenset({op.variable})
-            if self.memory.get(op.variable, 0) == op.old:
-                return StepAccess(writes=same, waits=waits)
-            return StepAccess(reads=same, waits=waits)
         if isinstance(op, Fence):
             return StepAccess(waits=waits)
         lock = frozenset({_word(op)})

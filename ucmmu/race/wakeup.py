@@ -21,8 +21,7 @@ class Branch:
     actor: int
     masks: Masks
     branches: list[Branch] = field(default_factory=list)
-    taken: bool = False
-    covers: list[list[Event]] = field(default_factory=list)
+    covers: dict[tuple[tuple[int, Masks], ...], list[Event]] = field(default_factory=dict)
     """What was not added to the tree because it may as well come behind this step, of which it is
     not known yet whether it can be taken.
     """
@@ -51,15 +50,14 @@ def leads_to(sequence: list[Event], actor: int, masks: Masks, *, fixed: bool) ->
     return None if rest is sequence and not fixed else rest
 
 
-def insert(branches: list[Branch], sequence: list[Event], *, fixed: bool = True) -> bool:
+def insert(branches: list[Branch], sequence: list[Event], *, fixed: bool) -> bool:
     """Add the sequence, unless what the tree has leads to it; whether it was added."""
     while True:
         for branch in branches:
             rest = leads_to(sequence, branch.actor, branch.masks, fixed=fixed)
             if rest is None:
                 continue
-            if not branch.taken:
-                branch.covers.append(sequence)
+            branch.covers[tuple((event.actor, event.masks) for event in sequence)] = sequence
             if not rest or not branch.branches:
                 return False
             branches, sequence = branch.branches, rest
@@ -72,9 +70,9 @@ def insert(branches: list[Branch], sequence: list[Event], *, fixed: bool = True)
             return True
 
 
-def drop_first(branches: list[Branch], *, fixed: bool = True) -> None:
+def drop_first(branches: list[Branch], *, fixed: bool) -> None:
     """Take out the first branch, whose step its actor cannot take: what it was to lead to is added
     again without it.
     """
-    for sequence in branches.pop(0).covers:
+    for sequence in branches.pop(0).covers.values():
         insert(branches, sequence, fixed=fixed)
