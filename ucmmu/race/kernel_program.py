@@ -37,8 +37,8 @@ class KernelProgram(Interleaving):
     ``tso``, their store buffers.
 
     A CPU goes on until it comes to a point, waits, or ends. An interprocessor interrupt is a step
-    of its own, unless the CPU has not begun, or, of three or more, waits or has ended: then it is
-    part of the sender's step.
+    of its own, unless the CPU has not begun, or, of three or more, has ended or waits, for no lock
+    and not for its stores: then it is part of the sender's step.
     Of a watched world each step tells what it touched, and the invariants are looked at after it;
     with ``fine`` each step touches one thing that other CPUs may see. While the program is open it
     is the scheduler of the world's kernel. ``on_close`` is called at its end.
