@@ -31,6 +31,14 @@ def require_linux_6_18() -> None:
         pytest.skip("the host has swap, the guest has none")
 
 
+def require_no_protection_keys() -> None:
+    """Skip where the host's processor has protection keys (CPUID.7.ECX.OSPKE), which the guest's
+    has not: pkey_alloc(), execute-only pages and smaps differ.
+    """
+    if re.search(r"^flags\b.*\bospke\b", Path("/proc/cpuinfo").read_text(), re.MULTILINE):
+        pytest.skip("the host's processor has protection keys, the guest's has none")
+
+
 @cache
 def with_small_folios(name: str) -> Path:
     """A copy of a guest whose page cache is in single pages: of larger folios a fault maps more

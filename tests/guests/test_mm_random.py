@@ -15,7 +15,13 @@ import pytest
 
 from cpu.cred import Cred
 from tests.guests.machine import run
-from tests.guests.ordinary_user import UID, native, require_linux_6_18, with_small_folios
+from tests.guests.ordinary_user import (
+    UID,
+    native,
+    require_linux_6_18,
+    require_no_protection_keys,
+    with_small_folios,
+)
 from tests.guests.test_native import host_policy
 
 USER = Cred.of(UID, UID)
@@ -25,6 +31,7 @@ SEEDS_OF_A_CAMPAIGN, CALLS_OF_A_CAMPAIGN, PARTS = 200, 1000, 20
 @pytest.fixture(autouse=True)
 def _the_host_is_an_oracle() -> Iterator[None]:
     require_linux_6_18()
+    require_no_protection_keys()
     if host_policy() != "scan":
         pytest.skip("the host's kernel has no CONFIG_PT_RECLAIM")
     yield
