@@ -265,6 +265,7 @@ LIMITS: Final = (
         "f1",
         lambda d: d.encoding.map == "" and d.encoding.op == 0xF1,
         frozenset({"signal", "rip", "si_addr"}),
+        on_every_host=False,
     ),
     Limit(
         "ENTER",
