@@ -14,13 +14,14 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from mmu._native import ffi, lib
 from mmu.linux.bug import Bug, MmBug
 from mmu.linux.contention import LCB_F_READ, LCB_F_WRITE, Recorder, contention_begin, contention_end
 from mmu.linux.lockdep import Lockdep
-from mmu.linux.sched import LockUse, Scheduler, Sleep, WaitQueue
+from mmu.linux.sched import Scheduler, Sleep, WaitQueue
 
 if TYPE_CHECKING:
     from mmu._native import struct_rw_semaphore_ptr
@@ -28,6 +29,18 @@ if TYPE_CHECKING:
 WRITER_LOCKED: Final = lib.RWSEM_WRITER_LOCKED
 FLAG_WAITERS: Final = lib.RWSEM_FLAG_WAITERS
 READER_BIAS: Final = lib.RWSEM_READER_BIAS
+
+
+class LockUse(Enum):
+    """What is done to a lock of readers and a writer."""
+
+    TRIED = 0
+    """It is looked at, tried or queued for."""
+    TAKEN = 1
+    """By who waits as long as it cannot be had."""
+    RELEASED = 2
+    DOWNGRADED = 3
+    """The writer keeps it as a reader."""
 
 
 class Sleeper(Recorder, Protocol):

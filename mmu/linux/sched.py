@@ -34,18 +34,6 @@ class Sleep(Enum):
     """Any signal that is not blocked."""
 
 
-class LockUse(Enum):
-    """What is done to a lock of readers and a writer."""
-
-    TRIED = 0
-    """It is looked at, tried or queued for."""
-    TAKEN = 1
-    """By who waits as long as it cannot be had."""
-    RELEASED = 2
-    DOWNGRADED = 3
-    """The writer keeps it as a reader."""
-
-
 class WaitQueue:
     """wait_queue_head_t: a place where tasks wait until something is so; ``name`` for reports.
 

@@ -31,7 +31,8 @@ from mmu.linux.lockdep import Lockdep
 from mmu.linux.mmap_lock import MmapLock, MmapLocked
 from mmu.linux.policy import FreeLevels, FreeTables, check_free_levels, class_of
 from mmu.linux.resource import Rlimits
-from mmu.linux.sched import Alone, LockUse, Scheduler, Sleep, WaitQueue
+from mmu.linux.rwsem import LockUse
+from mmu.linux.sched import Alone, Scheduler, Sleep, WaitQueue
 from mmu.linux.tracepoint import emit
 from mmu.linux.user_stretches import UserRange
 from mmu.units import PAGE_SHIFT

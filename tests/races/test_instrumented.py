@@ -144,7 +144,7 @@ def _downgrades(world: RaceWorld, page: int) -> Callable[[], object]:
     return act
 
 
-def _reads(world: RaceWorld, page: int) -> Callable[[], object]:
+def _reads(world: RaceWorld, page: int) -> Callable[[], tuple[int, int]]:
     def act() -> tuple[int, int]:
         lock, memory = world.mm.mmap_lock, world.memory
         with world.operation("madvise"):
@@ -171,7 +171,7 @@ def _looks_first(world: RaceWorld, page: int) -> Callable[[], object]:
     def act() -> tuple[object, ...]:
         world.kernel.point("begun")
         before = world.memory.read_u64(page + 8)
-        return before, *_reads(world, page)()  # type: ignore[misc]
+        return before, *_reads(world, page)()
 
     return act
 

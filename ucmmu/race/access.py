@@ -37,7 +37,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from mmu._native import lib
 from mmu.linux.pgtable import entry_offset
-from mmu.linux.sched import LockUse
+from mmu.linux.rwsem import LockUse
 from mmu.linux.state import Cpu, Kernel, MmStruct
 from mmu.memory import Memory
 from mmu.units import PAGE_SHIFT
