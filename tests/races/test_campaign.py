@@ -13,6 +13,7 @@ from ucmmu.race import campaign
 from ucmmu.race.campaign import Exploring, Result, Search, run_all
 from ucmmu.race.setting import Setting
 
+LARGE = "fault-fault-fault"
 NEEDED = {"fault-zap": 1.0, "fault-fault": 38.0, "zap-zap": 1.0, "zap-visit": 1000.0}
 """Seconds that each row takes to its end."""
 
@@ -22,7 +23,7 @@ class Clock:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 100.0
-        self.given: dict[str, list[float]] = {name: [] for name in NEEDED}
+        self.given: dict[str, list[float]] = {name: [] for name in (*NEEDED, LARGE)}
         self.last: list[bool] = []
         monkeypatch.setattr("ucmmu.race.campaign.time.monotonic", lambda: self.now)
 
@@ -34,7 +35,7 @@ class Clock:
     def run(self, exploring: Exploring, has: float, last: bool) -> Result:
         """See Exploring.run(): with a tenth of what it needs a row comes to one preemption."""
         setting, before = exploring.setting, exploring.result
-        needs = NEEDED[setting.scenario]
+        needs = NEEDED.get(setting.scenario, 1000.0)
         self.given[setting.scenario].append(has)
         self.last.append(last)
         took = min(has, needs - before.seconds)
@@ -57,6 +58,24 @@ def test_time_that_is_left_goes_to_those_that_are_not_done(monkeypatch: pytest.M
     assert clock.now == pytest.approx(220), "as long as it may"
     assert results["zap-visit"].seconds == sum(clock.given["zap-visit"]), "all that it took"
     assert clock.last[-1] and not clock.last[0]
+
+
+def test_those_of_two_operations_go_on_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of more seldom come to their end: they wait until the last pass."""
+    clock = Clock(monkeypatch)
+    tasks = [(Setting(name, "refcount"), Search(3)) for name in (LARGE, "zap-visit")]
+    list(run_all(tasks, 1, seconds=90))
+    large, small = clock.given[LARGE], clock.given["zap-visit"]
+    assert len(large) == 2 and len(small) > 2
+    assert large[-1] == pytest.approx(small[-1]), "the last pass is shared by all"
+    assert clock.now == pytest.approx(190)
+
+
+def test_where_none_is_of_two_operations_all_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(monkeypatch)
+    list(run_all([(Setting(LARGE, "refcount"), Search(2))], 1, seconds=90))
+    assert len(clock.given[LARGE]) > 2
+    assert clock.now == pytest.approx(190)
 
 
 def test_a_row_that_is_ended_has_come_to_what_it_had(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -241,22 +241,32 @@ def run_all(
     begun is unfinished.
 
     ``seconds`` are for all together. A part of them is shared among all; those that it is not
-    enough for go on with more, so that what is soon done leaves its time to them. Orders at random
-    are never done, and take their share at once.
+    enough for go on with more, so that what is soon done leaves its time to them. Those of more
+    than two operations seldom are: they wait meanwhile, and go on with the others at last. Orders
+    at random are never done, and take their share at once.
     """
     end = None if seconds is None else time.monotonic() + seconds
     at_random = any(search.seed is not None for _, search in tasks)
     left = {number: Exploring(*task) for number, task in enumerate(tasks)}
     asked = _Asked(on_progress)
     passes = _run_in_processes if jobs > 1 else _run_here
+    first = True
     while left:
         until = end if end is None or at_random else _until(end, seconds or 0.0)
-        begun, left = left, {}
+        begun = left if first or until == end else _small(left)
+        left = {number: exploring for number, exploring in left.items() if number not in begun}
+        first = False
         for number, exploring in passes(begun, jobs, asked, until, until == end):
             if until == end or asked.stopped or not exploring.may_go_on:
                 yield exploring.result
             else:
                 left[number] = exploring
+
+
+def _small(left: Mapping[int, Exploring]) -> dict[int, Exploring]:
+    """Those of two operations; if there are none, all."""
+    small = {n: e for n, e in left.items() if len(e.setting.found.operations) == 2}
+    return small or dict(left)
 
 
 class _Asked:
