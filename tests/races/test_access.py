@@ -16,6 +16,7 @@ from mmu._native import ffi
 from ucmmu.race.dpor import Dpor
 from ucmmu.race.kernel_program import KernelProgram
 from ucmmu.race.program import Actor, Step, StepAccess
+from ucmmu.race.run import replay
 from ucmmu.race.setting import Setting
 from ucmmu.race.structs import NOT_ACCESSES
 from ucmmu.race.watched import WatchedMemory
@@ -169,3 +170,14 @@ def test_independent_steps_may_be_swapped_in_many_runs(model: str, fine: bool, p
         if policy in [p.label for p in setting.found.policies]:
             for seed in range(3):
                 swap_some(setting, seed, 10)
+
+
+def test_a_lock_is_waited_for_though_it_is_dropped_in_the_same_step() -> None:
+    """Else whoever holds it meanwhile is taken for somebody who could come later. Others that wait
+    for it may be tried before that step: it takes and frees nothing.
+    """
+    run = replay(Setting("punch-munmap", "never").program, ())
+    run.close()
+    short = [step.access for step in run.steps if step.access.waits & step.access.writes]
+    assert [what[1] for access in short for what in access.waits] == ["the mmap_lock of mm 0x7000"]  # type: ignore[index]
+    assert not any(access.waits & (access.takes | access.frees) for access in short)

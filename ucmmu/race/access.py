@@ -228,9 +228,10 @@ class Watch:
         whole = self._takes & self._frees  # a wait for it could be tried before this step
         if self.coarse:  # the step may have begun before it came to what it waits for
             whole |= self._waits | self._takes | self._frees
+            self._waits -= whole
         self._writes |= whole
-        for part in (self._waits, self._takes, self._frees):
-            part -= whole
+        self._takes -= whole
+        self._frees -= whole
         return StepAccess(
             reads=frozenset(self._reads),
             writes=frozenset(self._writes),

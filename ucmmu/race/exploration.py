@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from ucmmu.race.happens import Event, Happens, Masks, Objects
-from ucmmu.race.program import EVERYTHING, Actor, Kind, MakeProgram, Step, TakesAgain
+from ucmmu.race.program import EVERYTHING, Actor, MakeProgram, Step, TakesAgain
 from ucmmu.race.run import End, Run
 
 
@@ -114,14 +114,15 @@ class Exploration(ABC):
     def _note_disabled(self, run: Run, before: int, after: int) -> None:
         """The last step did what others were to do, who have nothing to do now: their steps are
         looked at as if they came next. Who is only kept from its step takes it later, and races
-        then; but the end of a grace period may have looked at other things by then.
+        then; but the end of a grace period, which has not begun to wait then, may have
+        looked at other things by then.
         """
         place = len(self._happens.events) - 1
         gone = before & ~after & ~(1 << self._happens.events[place].actor)
         for number, actor in enumerate(run.actors):
             if not gone >> number & 1:
                 continue
-            if actor.kind is Kind.GRACE_PERIOD or run.program.pending(actor) is None:
+            if run.program.pending(actor) is None:
                 masks = self._objects.masks(EVERYTHING)
                 self._disabled.append((place, Event(number, masks, before)))
 

@@ -275,6 +275,8 @@ class KernelProgram(Interleaving):
     def pending(self, actor: Actor) -> StepAccess | None:
         """See Program."""
         watch = self.watch
+        if actor.kind is Kind.GRACE_PERIOD:
+            return None
         if actor.kind is Kind.CPU:
             acting = self._actors[actor.cpu]
             if acting.ended and not acting.handling:
