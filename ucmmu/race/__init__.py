@@ -10,9 +10,10 @@ To read, in this order:
   kernel of several CPUs and what they do; :mod:`~ucmmu.race.interleaving`, how one CPU is left for
   another; :mod:`~ucmmu.race.kernel_program`, all of these as one program;
 - what a step touches: :mod:`~ucmmu.race.objects`, what that is called; :mod:`~ucmmu.race.access`,
-  with :mod:`~ucmmu.race.watched`, :mod:`~ucmmu.race.structs`, :mod:`~ucmmu.race.fields`,
-  :mod:`~ucmmu.race.references` and :mod:`~ucmmu.race.quiet`; :mod:`~ucmmu.race.tso`, the store
-  buffers;
+  with :mod:`~ucmmu.race.watched`, :mod:`~ucmmu.race.structs`, :mod:`~ucmmu.race.fields` and
+  :mod:`~ucmmu.race.quiet`; :mod:`~ucmmu.race.touched`, which gathers it; :mod:`~ucmmu.race.counts`
+  and :mod:`~ucmmu.race.references`, of counts; :mod:`~ucmmu.race.tso` and
+  :mod:`~ucmmu.race.stores`, the store buffers;
 - what must be so after it: :mod:`~ucmmu.race.invariants`;
 - which orders are run: :mod:`~ucmmu.race.run`, one of them; :mod:`~ucmmu.race.happens`,
   :mod:`~ucmmu.race.wakeup` and :mod:`~ucmmu.race.dpor`, each that matters once;

@@ -29,7 +29,6 @@ of its own. Any other store is seen at once, with all that came before it.
 from __future__ import annotations
 
 import sys
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import takewhile
@@ -41,11 +40,11 @@ from mmu.linux.rwsem import LockUse
 from mmu.linux.state import Cpu, Kernel, MmStruct
 from mmu.memory import Memory
 from mmu.units import PAGE_SHIFT
-from ucmmu.race.fields import Fields
-from ucmmu.race.objects import CELLS, Object, Objects, field_of, is_lock, seen_by
+from ucmmu.race.counts import Counts
+from ucmmu.race.objects import CELLS, Object, field_of, is_lock, seen_by
 from ucmmu.race.program import EVERYTHING, Kind, StepAccess
 from ucmmu.race.quiet import Quiet
-from ucmmu.race.references import References
+from ucmmu.race.stores import Stores
 from ucmmu.race.structs import (
     ADDED,
     KERNEL_REST,
@@ -57,7 +56,7 @@ from ucmmu.race.structs import (
     diffs_of_mm,
     mm_object,
 )
-from ucmmu.race.tso import StoreBuffer
+from ucmmu.race.touched import Touched
 from ucmmu.race.watched import WatchedMemory
 
 if TYPE_CHECKING:
@@ -85,9 +84,6 @@ _TOGETHER: Final = _RCU | {"vmas", "rcu_watching", "rcu_nesting", "irqs", "tlb"}
 """Fields that are read together with what was come to before: VMAs and the lock of one by a single
 function, CPUs by who has RCU's own lock, their TLBs by the checker."""
 
-_MOST_REFERENCES: Final = 1024
-"""That one step takes or drops of a table, or it is a change as any other."""
-
 _ONLY_OF_THE_LIVING: Final = frozenset(["ptl", "pte_refcount", "pmd"])
 """Fields that nobody may look at once the frame is free."""
 
@@ -107,7 +103,7 @@ class Watch:
     """Watches the kernel's steps; its memory is a WatchedMemory, its engine the Python one.
 
     Before a CPU goes on: begin_step(); when it stops again: end_step(). ``on_freed(pfn, what)`` is
-    called when a free frame is used. ``buffers`` are the CPUs' store buffers, none without ``tso``.
+    called when a free frame is used.
     """
 
     def __init__(self, kernel: Kernel, *, fine: bool = True, tso: bool = False) -> None:
@@ -124,35 +120,25 @@ class Watch:
         self.waited = False
         """Whether the step began when a lock could be had that it takes first."""
         self.on_freed: Callable[[int, Object], None] | None = None
-        self.buffers: list[StoreBuffer[Object]] = [
-            StoreBuffer[Object]() for _ in (kernel.cpus if tso else ())
-        ]
+        nr_cpus = len(kernel.cpus)
+        self._counts = Counts(nr_cpus, buffered=tso)
+        self._stores = Stores(memory, self._counts, nr_cpus if tso else 0)
+        self.buffers = self._stores.buffers
+        """The CPUs' store buffers; none without ``tso``."""
         self._cpu = 0
         self._buffered = False  # stores of the step wait in its CPU's buffer
         self._kind = Kind.CPU
-        self._reads: set[Object] = set()
-        self._writes: set[Object] = set()
-        self._everything = False
+        self._touched = Touched()
         self._shared: Object = None
         self._locked: dict[int, Object] = {}
         self._spinning: set[int] = set()
-        self._takes: set[Object] = set()
-        self._frees: set[Object] = set()
-        self._waits: set[Object] = set()
-        self._fenced: set[Object] = set()
-        self._adds: set[Object] = set()
-        self._plain: set[Object] = set()
-        self._stores = [0] * len(kernel.cpus)
-        self._fields = Fields()
         self._drained = False
         self._behind = False  # what steps taken again changed of structs was not looked at yet
         self._quiet_frame = -1
         self._changed: set[int] = set()
         """CPUs whose operation changed a table entry that was present."""
-        self._numbers = range(len(kernel.cpus))
+        self._numbers = range(nr_cpus)
         self._operations = frozenset(cpu_object(cpu, "operation_end") for cpu in kernel.cpus)
-        self._groups: dict[Object, tuple[Objects, Objects, Objects]] = {}
-        self._references: dict[Object, References] = defaultdict(References)
         self._quiet = Quiet(kernel)
         self._mms: list[MmStruct] = []
         self._diffs: list[Diff] = diffs_of_kernel(kernel)
@@ -169,8 +155,7 @@ class Watch:
 
     def close(self) -> None:
         """Watch no more; what waits in store buffers reaches memory."""
-        for buffer in self.buffers:
-            buffer.drain_all(self._commit)
+        self._stores.close()
         self.active = False
         self.memory.watch = None
         self.kernel.instrument = None
@@ -192,10 +177,7 @@ class Watch:
         self._kind = kind
         self._buffered = bool(self.buffers) and kind is not Kind.GRACE_PERIOD
         self._known = self._always[cpu] if kind is Kind.CPU else {KERNEL_REST}
-        self._reads, self._writes = set(), set()
-        self._waits, self._takes, self._frees = set(), set(), set()
-        self._fenced, self._plain, self._adds = set(), set(), set()
-        self._everything = False
+        self._touched = Touched()
         self.waited = False
         self._shared = None
         self._quiet_frame = -1
@@ -213,34 +195,19 @@ class Watch:
                 mix((what, field), before, now)
                 if what[0] == "mm":  # type: ignore[index]
                     self._known.add(("mm", what[1], "rest"))  # type: ignore[index]
-                adds = field in ADDED and what not in self._reads
-                (self._adds if adds else self._writes).add(what)
+                adds = field in ADDED and what not in self._touched.reads
+                (self._touched.adds if adds else self._touched.writes).add(what)
                 local = field in _LOCAL_FIELDS and what[:2] == own  # type: ignore[index]
-                drains = drains or not (local or what in self._fenced)
+                drains = drains or not (local or what in self._touched.fenced)
         takes, frees = self._quiet.end_step(ends=self._kind is Kind.GRACE_PERIOD)
-        self._takes |= takes
-        self._frees |= frees
+        self._touched.takes |= takes
+        self._touched.frees |= frees
         self._drained = drains and self._buffered
         if self._drained:
-            self._drain_now(self._cpu)
+            self._stores.drain(self._touched, self._cpu)
         self._knows_loaded()
-        self._reads |= self._known
-        whole = self._takes & self._frees  # a wait for it could be tried before this step
-        if self.coarse:  # the step may have begun before it came to what it waits for
-            whole |= self._waits | self._takes | self._frees
-            self._waits -= whole
-        self._writes |= whole
-        self._takes -= whole
-        self._frees -= whole
-        return StepAccess(
-            reads=frozenset(self._reads),
-            writes=frozenset(self._writes),
-            adds=frozenset(self._adds),
-            waits=frozenset(self._waits),
-            takes=frozenset(self._takes),
-            frees=frozenset(self._frees),
-            everything=self._everything,
-        )
+        self._touched.reads |= self._known
+        return self._touched.access(coarse=self.coarse)
 
     def found(self) -> Found:
         """What end_step() came to that end_again() is to know."""
@@ -253,7 +220,7 @@ class Watch:
         self._known |= found.known
         self._quiet.cpus = found.quiet
         if found.drained:
-            self._drain_now(self._cpu)
+            self._stores.drain(self._touched, self._cpu)
         self._behind = True
 
     def _catch_up(self) -> None:
@@ -276,9 +243,9 @@ class Watch:
         finally:
             self.active = False
             kernel.this_cpu = before
-        touched = self._reads | self._writes
+        touched = self._touched.reads | self._touched.writes
         if not touched and self.buffers and self.buffers[number]:
-            touched.add(("buffer", number, self._stores[number] - 1))
+            touched.add(self._stores.token(number))
         return StepAccess(waits=frozenset(touched)) if touched else EVERYTHING
 
     def locks_when(self, cpu: int, ready: Callable[[], bool]) -> Callable[[], bool]:
@@ -296,32 +263,18 @@ class Watch:
 
     def drain_step(self, cpu: int) -> StepAccess:
         """The oldest store of that CPU reaches memory."""
-        access = self.next_drain(cpu)
+        access = self._stores.next_drain(cpu)
         assert access is not None
-        self._commit(*self.buffers[cpu].drain())
+        self._stores.drain_one(cpu)
         return access
 
     def drain_again(self, cpu: int) -> None:
         """drain_step(), again."""
-        self._commit(*self.buffers[cpu].drain())
+        self._stores.drain_one(cpu)
 
     def next_drain(self, cpu: int) -> StepAccess | None:
         """What drain_step() would touch now; None if no store waits."""
-        what, value = next(iter(self.buffers[cpu]), (None, 0))
-        if what is None:
-            return None
-        writes, frees = self._drains(cpu, what, value, self._stores[cpu] - len(self.buffers[cpu]))
-        return StepAccess(writes=writes | {("store_buffer", cpu)}, frees=frees)
-
-    def _drains(self, cpu: int, what: Object, value: int, number: int) -> tuple[Objects, Objects]:
-        """What it writes and frees that store ``number`` of that CPU reaches memory. Its own loads
-        get the same before and after.
-        """
-        token = ("buffer", cpu, number)
-        if is_lock(what) and not value and self._load(what) == cpu + 1:
-            return frozenset(), frozenset((token, what))
-        mine = {seen_by(cpu, what)} if isinstance(what, int) else set()
-        return self._group(what)[0] - mine, frozenset((token,))
+        return self._stores.next_drain(cpu)
 
     @property
     def state_hash(self) -> int:
@@ -330,8 +283,7 @@ class Watch:
         """
         if self._behind:
             self._catch_up()
-        waiting = tuple(tuple(buffer) for buffer in self.buffers)
-        return self.memory.state_hash ^ hash(waiting)
+        return self.memory.state_hash ^ hash(self._stores.waiting())
 
     # What memory tells (MemoryWatch).
 
@@ -345,16 +297,16 @@ class Watch:
         return self._load_once(what)
 
     def _load_once(self, what: Object) -> int:
-        self._reads.update(self._loads(what))
+        self._touched.reads.update(self._loads(what))
         if self._locked.get(self.this_cpu()) != what:
-            self._plain.add(what)
+            self._touched.plain.add(what)
         return self._value(what)
 
     def load_block(self, words: range, frame: int) -> list[int]:
         """See MemoryWatch."""
         self._touch(words[0], frame)
-        self._reads.update(self._loads_of(words))
-        if not any(self.buffers):
+        self._touched.reads.update(self._loads_of(words))
+        if not self._stores.any_waits():
             return self.memory.words[words.start >> 3 : words.stop + 7 >> 3].tolist()
         return [self._value(word) for word in words]
 
@@ -362,7 +314,7 @@ class Watch:
         """See MemoryWatch: one word after the other, where a step has one or may see a store that
         waits.
         """
-        if self.fine or any(self.buffers):
+        if self.fine or self._stores.any_waits():
             zeros = takewhile(lambda word: not self.load(word, frame), words)
             return sum(1 for _ in zeros)
         nr = Memory.nr_zero_words(self.memory, words.start, len(words))
@@ -375,22 +327,7 @@ class Watch:
             value = self.buffers[self.this_cpu()].load(what)
             if value is not None:
                 return value
-        return self._load(what)
-
-    def _load(self, what: Object) -> int:
-        """What all see of it."""
-        if what in self._fields:
-            return self._fields.load(what)
-        return self.memory.raw_load(what)
-
-    def _commit(self, what: Object, value: int) -> None:
-        """Have all see a store."""
-        if what not in self._fields:
-            self.memory.raw_store(what, value)
-            return
-        old = self._fields.store(what, value)
-        if old != value:
-            self.memory.mix(what, old, value)
+        return self._stores.load(what)
 
     def store(self, what: Object, frame: int, value: int) -> None:
         """See MemoryWatch: a plain store, unless it ends a locked read-modify-write."""
@@ -406,77 +343,40 @@ class Watch:
         if isinstance(what, int) and self._value(what) & lib.X86_P:
             self._changed.add(cpu)
         if not modifies:
-            self._references[what] = References({cpu: value})
+            self._counts.begin(what, cpu, value)
         if self._buffered and not modifies:
-            self._buffer(what, value, cpu)
+            self._stores.hold(self._touched, what, value, cpu)
             if is_lock(what):
-                self._reads.discard(what)
+                self._touched.reads.discard(what)
             return
         self._note_store(what, value, cpu, modifies)
         if self._buffered:
-            self._drain_now(cpu)
-        self._commit(what, value)
-
-    def _buffer(self, what: Object, value: int, cpu: int) -> None:
-        """A plain store: it waits in the CPU's store buffer."""
-        self.buffers[cpu].store(what, value)
-        self._takes.add(("buffer", cpu, self._stores[cpu]))
-        self._reads.add(("stores", cpu))
-        self._stores[cpu] += 1
+            self._stores.drain(self._touched, cpu)
+        self._stores.commit(what, value)
 
     def _modifies(self, what: Object, value: int) -> bool:
         """Whether the store ends a read-modify-write: the same step has read the field."""
-        if field_of(what) not in CELLS or what not in self._reads:
+        if field_of(what) not in CELLS or what not in self._touched.reads:
             return False
         return not is_lock(what) or value != 0
 
     def _note_store(self, what: Object, value: int, cpu: int, modifies: bool) -> None:
         """References that are taken, and those that are dropped, are so in any order."""
-        spun = cpu in self._spinning and self._touched_only(what)
+        touched = self._touched
+        spun = cpu in self._spinning and touched.only(what)
         if is_lock(what) and modifies and value and spun:
-            self._reads.discard(what)
-            self._waits.add(what)
-            self._takes.add(what)
-            return
-        if is_lock(what) and not value and self._value(what) == cpu + 1:
-            self._reads.discard(what)
-            self._frees.add(what)
-            return
-        everyone, gets, mores = self._group(what)
-        if modifies and gets:
-            old = self._value(what)
-            kind, matters = self._references[what].change(cpu, old, value)
-            common = min(old, value) >= 1 and 0 < abs(old - value) <= _MOST_REFERENCES
-            if common and what not in self._plain:
-                self._reads -= everyone
-                if matters:
-                    self._reads |= gets | mores if matters > 1 else gets
-                self._writes.add((*what, kind, cpu))  # type: ignore[misc]
-                if kind == "put":
-                    self._note_put(what, old - value, value, cpu)
-                return
-        self._writes |= everyone
-
-    def _note_put(self, what: Object, nr: int, left: int, cpu: int) -> None:
-        """A put of ``nr`` that leaves so many: one of others that drops as many would be the last,
-        if it has not been yet.
-        """
-        drop = ("drop", what)
-        self._writes.update((*drop, size, cpu) for size in range(1, nr + 1))
-        self._reads.update((*drop, left, other) for other in self._numbers if other != cpu)
-
-    def _touched_only(self, what: Object) -> bool:
-        """Whether the step has done nothing else yet: else, if it had to wait, it would have done
-        that all the same.
-        """
-        others = self._writes or self._takes or self._frees
-        frame = ("frame", what[1]) if isinstance(what, tuple) and what[0] == "page" else None
-        waits = all(other[0] == "buffer" for other in self._waits)  # type: ignore[index]
-        return not others and waits and self._reads <= {what, frame}
+            touched.reads.discard(what)
+            touched.waits.add(what)
+            touched.takes.add(what)
+        elif is_lock(what) and not value and self._value(what) == cpu + 1:
+            touched.reads.discard(what)
+            touched.frees.add(what)
+        elif not modifies or not self._counts.change(touched, what, cpu, self._value(what), value):
+            touched.writes |= self._counts.parts(what).all
 
     def _loads(self, what: Object) -> Iterable[Object]:
         """What a load by the CPU that runs touches."""
-        return self._loads_of((what,)) if isinstance(what, int) else self._group(what)[0]
+        return self._loads_of((what,)) if isinstance(what, int) else self._counts.parts(what).all
 
     def _loads_of(self, words: Iterable[int]) -> Iterable[Object]:
         if not self._buffered:
@@ -488,25 +388,6 @@ class Watch:
         ):  # a handler: the stores are not its own
             seen += words
         return seen
-
-    def _group(self, what: Object) -> tuple[Objects, Objects, Objects]:
-        """(all of it, for a plain access; takers of references; who takes more)."""
-        group = self._groups.get(what)
-        if group is None:
-            gets, mores, others = self._parts(what)
-            group = self._groups[what] = frozenset([what]) | gets | mores | others, gets, mores
-        return group
-
-    def _parts(self, what: Object) -> list[Objects]:
-        """Of a count: its takers, who takes more, who drops; of a word: last, who sees it."""
-        none: Objects = frozenset()
-        if isinstance(what, int):
-            seen = [seen_by(cpu, what) for cpu in self._numbers if self.buffers]
-            return [none, none, frozenset(seen)]
-        if field_of(what) != "pte_refcount" or not isinstance(what, tuple):
-            return [none] * 3
-        kinds = ("get", "more", "put")
-        return [frozenset((*what, kind, cpu) for cpu in self._numbers) for kind in kinds]
 
     def exchange(self, what: Object, frame: int, value: int) -> int:
         """See MemoryWatch."""
@@ -528,16 +409,16 @@ class Watch:
         """See MemoryWatch: what memory has, for a walk passes the store buffer by."""
         frame = pa >> PAGE_SHIFT
         self._touch(pa, frame, quiet=not self.memory.c.pages[frame].pmd)
-        self._reads.add(pa)
+        self._touched.reads.add(pa)
         return self.memory.raw_load(pa)
 
     def walker_exchange(self, pa: int, old: int, value: int) -> bool:
         """See MemoryWatch."""
         self._touch(pa, pa >> PAGE_SHIFT, quiet=True)
-        self._reads.add(pa)
+        self._touched.reads.add(pa)
         if self.memory.raw_load(pa) != old:
             return False
-        self._writes |= self._group(pa)[0]
+        self._touched.writes |= self._counts.parts(pa).all
         self.memory.raw_store(pa, value)
         return True
 
@@ -556,23 +437,23 @@ class Watch:
         self._fence(cpu)
         if pfn in self.memory.in_use:
             self._before(("frame", pfn))
-        self._writes.update((("pcp", cpu), ("frame", pfn)))
+        self._touched.writes.update((("pcp", cpu), ("frame", pfn)))
 
     def looks_at(self, what: Object) -> None:
         """Who checks the step looks at that: what is found hangs on it."""
-        self._reads.add(what)
+        self._touched.reads.add(what)
 
     def handler(self, cpu: int, *, changes: bool) -> None:
         """The step of that CPU begins or ends in the handler of an interrupt: what it does next
         hangs on it.
         """
-        (self._writes if changes else self._reads).add(("handler", cpu))
+        (self._touched.writes if changes else self._touched.reads).add(("handler", cpu))
 
     def viewed(self, frames: range) -> None:
         """See MemoryWatch: whoever comes to a frame after its allocation depends on that."""
         new = self.memory.private
-        if not all(pfn in new and ("frame", pfn) in self._writes for pfn in frames):
-            self._everything = True
+        if not all(pfn in new and ("frame", pfn) in self._touched.writes for pfn in frames):
+            self._touched.everything = True
 
     @contextmanager
     def instruction(self, cpu: int, va: int) -> Iterator[None]:
@@ -588,9 +469,9 @@ class Watch:
             yield
         finally:
             c.irqs_disabled -= 1
-            self._reads.update(self._entries_of(int(unit.cr3) & lib.X86_ADDR_MASK, va))
+            self._touched.reads.update(self._entries_of(int(unit.cr3) & lib.X86_ADDR_MASK, va))
             if not unit.check or unit.check.nr_ranges:
-                self._reads |= self._operations
+                self._touched.reads |= self._operations
 
     def _entries_of(self, table: int, va: int) -> Iterator[int]:
         """The words of the entries that translate an address now, from the PML4E on."""
@@ -607,16 +488,16 @@ class Watch:
         what = ("tlb", cpu)
         self._before(what)
         if serializing:
-            self._writes.add(("flushes", cpu))
+            self._touched.writes.add(("flushes", cpu))
             if cpu == self.this_cpu():
                 self._fence(cpu)
-        self._writes.add(what)
+        self._touched.writes.add(what)
 
     def translated(self, pa: int) -> None:
         """See MemoryWatch: the access itself is part of the same instruction."""
         self._quiet_frame = pa >> PAGE_SHIFT
         self._check_frame(pa >> PAGE_SHIFT, pa)
-        self._reads.add(("frame", pa >> PAGE_SHIFT))
+        self._touched.reads.add(("frame", pa >> PAGE_SHIFT))
 
     # What the kernel tells (mmu.linux.state.Instrument).
 
@@ -640,11 +521,11 @@ class Watch:
         what = self._object(owner, field)
         if what == MMS:
             self._knows(*self.kernel.all_mms)
-            self._reads.update(mm_object(mm, "vmas") for mm in self.kernel.all_mms)
+            self._touched.reads.update(mm_object(mm, "vmas") for mm in self.kernel.all_mms)
         elif field not in _TOGETHER:
             self._before(what)
         if self._kind is not Kind.GRACE_PERIOD or field not in _CAUSES:
-            self._reads.add(what)
+            self._touched.reads.add(what)
 
     def instrument_write(self, owner: object, field: str) -> None:
         """See Instrument: seen at once by all, and so is all that this CPU stored before; but CLI
@@ -657,8 +538,8 @@ class Watch:
             if field != "irqs":
                 self._fence(self.this_cpu())
             if field not in _FOUND and not self._unseen(owner, field):
-                self._writes.add(what)
-            self._fenced.add(what)
+                self._touched.writes.add(what)
+            self._touched.fenced.add(what)
 
     def write_once(self, owner: object, field: str, value: int) -> None:
         """See Instrument."""
@@ -679,9 +560,7 @@ class Watch:
 
     def peek(self, owner: object, field: str) -> int:
         """See Instrument."""
-        what = self._fields.meet(owner, field)
-        waiting = (buffer.load(what) for buffer in self.buffers)
-        return next((value for value in waiting if value is not None), self._load(what))
+        return self._stores.newest(self._stores.fields.meet(owner, field))
 
     def smp_mb(self) -> None:
         """See Instrument."""
@@ -716,24 +595,24 @@ class Watch:
         self._fence(cpu)
         parts = {(*what, n) for n in (self._numbers if write else (cpu,))}
         if use is LockUse.RELEASED:
-            self._frees |= parts
+            self._touched.frees |= parts
         elif use is LockUse.DOWNGRADED:
-            self._frees |= parts - {(*what, cpu)}
+            self._touched.frees |= parts - {(*what, cpu)}
         elif use is LockUse.TAKEN and self.waited:
-            self._waits |= parts
-            self._takes |= parts
+            self._touched.waits |= parts
+            self._touched.takes |= parts
         else:
-            self._writes |= parts
+            self._touched.writes |= parts
 
     def _object(self, owner: object, field: str) -> Object:
         if isinstance(owner, MmStruct):
             self._knows(owner)
-        return self._fields.object_of(owner, field)
+        return self._stores.fields.object_of(owner, field)
 
     def _meet(self, owner: object, field: str) -> Object:
         if isinstance(owner, MmStruct):
             self._knows(owner)
-        return self._fields.meet(owner, field)
+        return self._stores.fields.meet(owner, field)
 
     # One shared object a step.
 
@@ -743,7 +622,7 @@ class Watch:
             self._begin_locked(what)
         else:
             self._come_to(what)
-        self._reads.add(("frame", frame))
+        self._touched.reads.add(("frame", frame))
         if isinstance(what, int) or field_of(what) in _ONLY_OF_THE_LIVING:
             self._check_frame(frame, what)
 
@@ -775,26 +654,16 @@ class Watch:
 
     def _fence(self, cpu: int) -> None:
         """Wait until the CPU's stores are all in memory."""
-        if not self._buffered or not self._stores[cpu]:
+        last = self._stores.token(cpu) if self._buffered else None
+        if last is None:
             return
         buffer = self.buffers[cpu]
         if buffer and cpu == self._cpu:
             self.kernel.point("store_buffer", lambda: not buffer)
         if buffer:
-            self._drain_now(cpu)
+            self._stores.drain(self._touched, cpu)
         else:
-            self._waits.add(("buffer", cpu, self._stores[cpu] - 1))
-
-    def _drain_now(self, cpu: int) -> None:
-        """All that waits reaches memory, as if its drains had been the steps before this one."""
-        first = self._stores[cpu] - len(self.buffers[cpu])
-        if first:
-            self._waits.add(("buffer", cpu, first - 1))
-        for number, (what, value) in enumerate(self.buffers[cpu], first):
-            writes, frees = self._drains(cpu, what, value, number)
-            self._writes |= writes
-            self._frees |= frees
-        self.buffers[cpu].drain_all(self._commit)
+            self._touched.waits.add(last)
 
     def drain(self, cpu: int) -> None:
         """All stores of that CPU reach memory now: it takes an interrupt.
@@ -804,12 +673,12 @@ class Watch:
         """
         if not self.buffers:
             return
-        self._writes.add(("stores", cpu))
+        self._touched.writes.add(("stores", cpu))
         if self.buffers[cpu] or cpu != self._cpu:
-            self._reads.add(("store_buffer", cpu))
-            self._drain_now(cpu)
-        elif self._stores[cpu]:
-            self._waits.add(("buffer", cpu, self._stores[cpu] - 1))
+            self._touched.reads.add(("store_buffer", cpu))
+            self._stores.drain(self._touched, cpu)
+        elif (last := self._stores.token(cpu)) is not None:
+            self._touched.waits.add(last)
 
     # Address spaces come and go.
 
@@ -829,7 +698,7 @@ class Watch:
             if mm not in self._mms:
                 self._diffs += diffs_of_mm(mm)
         self._mms = list(self.kernel.all_mms)
-        self._writes.add(MMS)
+        self._touched.writes.add(MMS)
 
 
 def _label(frame: Any) -> str:

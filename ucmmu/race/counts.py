@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What an access of one object touches: of a table's count parts, so that references may be taken
+and dropped in any order.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Final, NamedTuple
+
+from ucmmu.race.objects import Object, Objects, field_of, seen_by
+from ucmmu.race.references import References
+from ucmmu.race.touched import Touched
+
+_MOST_REFERENCES: Final = 1024
+"""That one step takes or drops of a table, or it is a change as any other."""
+
+
+class Parts(NamedTuple):
+    """The parts of an object."""
+
+    all: Objects
+    """What a plain access touches; of a word also what each CPU sees of it."""
+    gets: Objects
+    """Of a count: those who take a first reference."""
+    mores: Objects
+    """Those who have one, and take more."""
+
+
+class Counts:
+    """The counts of one run. With ``buffered`` each CPU sees its own of a word of RAM."""
+
+    def __init__(self, nr_cpus: int, *, buffered: bool) -> None:
+        self._numbers = range(nr_cpus)
+        self._buffered = buffered
+        self._parts: dict[Object, Parts] = {}
+        self._references: dict[Object, References] = defaultdict(References)
+
+    def parts(self, what: Object) -> Parts:
+        """The parts of an object."""
+        parts = self._parts.get(what)
+        if parts is None:
+            parts = self._parts[what] = self._parts_of(what)
+        return parts
+
+    def _parts_of(self, what: Object) -> Parts:
+        none: Objects = frozenset()
+        if isinstance(what, int):
+            seen = [seen_by(cpu, what) for cpu in self._numbers if self._buffered]
+            return Parts(frozenset([what, *seen]), none, none)
+        if field_of(what) != "pte_refcount" or not isinstance(what, tuple):
+            return Parts(frozenset([what]), none, none)
+        gets, mores, puts = (
+            frozenset((*what, kind, cpu) for cpu in self._numbers)
+            for kind in ("get", "more", "put")
+        )
+        return Parts(frozenset([what]) | gets | mores | puts, gets, mores)
+
+    def begin(self, what: Object, cpu: int, value: int) -> None:
+        """The CPU makes an object so, by a plain store: of a count all references are its own."""
+        if self.parts(what).gets:
+            self._references[what] = References({cpu: value})
+
+    def change(self, touched: Touched, what: Object, cpu: int, old: int, value: int) -> bool:
+        """The CPU changes a count by one locked instruction: note what of it that touches. False if
+        it is no count, or all of it is touched.
+        """
+        everyone, gets, mores = self.parts(what)
+        if not gets:
+            return False
+        kind, matters = self._references[what].change(cpu, old, value)
+        common = min(old, value) >= 1 and 0 < abs(old - value) <= _MOST_REFERENCES
+        if not common or what in touched.plain:
+            return False
+        touched.reads -= everyone
+        if matters:
+            touched.reads |= gets | mores if matters > 1 else gets
+        touched.writes.add((*what, kind, cpu))  # type: ignore[misc]
+        if kind == "put":
+            self._note_put(touched, what, old - value, value, cpu)
+        return True
+
+    def _note_put(self, touched: Touched, what: Object, nr: int, left: int, cpu: int) -> None:
+        """A put of ``nr`` that leaves so many: one of others that drops as many would be the last,
+        if it has not been yet.
+        """
+        drop = ("drop", what)
+        touched.writes.update((*drop, size, cpu) for size in range(1, nr + 1))
+        touched.reads.update((*drop, left, other) for other in self._numbers if other != cpu)

@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What one step touches, while that is found out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ucmmu.race.objects import Object
+from ucmmu.race.program import StepAccess
+
+
+def _objects() -> set[Object]:
+    return set()
+
+
+@dataclass(slots=True)
+class Touched:
+    """The parts of a StepAccess, and what they hang on: ``plain``, what was loaded otherwise than
+    by a locked instruction; ``fenced``, what was changed with the CPU's store buffer empty.
+    """
+
+    reads: set[Object] = field(default_factory=_objects)
+    writes: set[Object] = field(default_factory=_objects)
+    adds: set[Object] = field(default_factory=_objects)
+    waits: set[Object] = field(default_factory=_objects)
+    takes: set[Object] = field(default_factory=_objects)
+    frees: set[Object] = field(default_factory=_objects)
+    plain: set[Object] = field(default_factory=_objects)
+    fenced: set[Object] = field(default_factory=_objects)
+    everything: bool = False
+
+    def access(self, *, coarse: bool) -> StepAccess:
+        """All of it, at the end of the step. What it takes and frees is written: another that waits
+        for it may be tried before this step. Of a ``coarse`` one so is what it waits for: it may
+        have begun before it came to that.
+        """
+        whole = self.takes & self.frees
+        waits = frozenset(self.waits)
+        if coarse:
+            whole |= self.waits | self.takes | self.frees
+            waits = frozenset()
+        return StepAccess(
+            reads=frozenset(self.reads),
+            writes=frozenset(self.writes | whole),
+            adds=frozenset(self.adds),
+            waits=waits,
+            takes=frozenset(self.takes - whole),
+            frees=frozenset(self.frees - whole),
+            everything=self.everything,
+        )
+
+    def only(self, what: Object) -> bool:
+        """Whether the step has come to a lock first: else, if it had to wait, it would have done
+        all the same what it did before. To look at the lock is nothing, nor that its frame is in
+        use, nor to wait for the CPU's own stores.
+        """
+        if self.writes or self.takes or self.frees:
+            return False
+        frame = ("frame", what[1]) if isinstance(what, tuple) and what[0] == "page" else None
+        return self.reads <= {what, frame} and all(
+            other[0] == "buffer"  # type: ignore[index]
+            for other in self.waits
+        )
