@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import pickle
 import time
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -69,6 +71,24 @@ def test_those_of_two_operations_go_on_first(monkeypatch: pytest.MonkeyPatch) ->
     assert len(large) == 2 and len(small) > 2
     assert large[-1] == pytest.approx(small[-1]), "the last pass is shared by all"
     assert clock.now == pytest.approx(190)
+
+
+def test_who_is_stopped_begins_nothing_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What waits then is told as it is."""
+    clock = Clock(monkeypatch)
+    tasks = [(Setting(name, "refcount"), Search(3)) for name in (LARGE, "zap-visit")]
+    passes, run_here = list[list[int]](), campaign._run_here
+
+    def counted(begun: Mapping[int, Exploring], *how: Any) -> Iterator[tuple[int, Exploring]]:
+        passes.append([*begun])
+        return run_here(begun, *how)
+
+    monkeypatch.setattr(campaign, "_run_here", counted)
+    asked = iter([True] * 2)  # the two rows of the first pass, none of the next one
+    results = list(run_all(tasks, 1, lambda _: next(asked, False), seconds=90))
+    assert passes == [[0, 1], [1]]
+    assert len(clock.given[LARGE]) == len(clock.given["zap-visit"]) == 1
+    assert sorted(result.setting.scenario for result in results) == [LARGE, "zap-visit"]
 
 
 def test_where_none_is_of_two_operations_all_go_on(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -173,6 +173,37 @@ def test_who_waits_for_a_lock_and_for_its_own_stores_may_be_first(
     Came(Dpor(lambda: program(text, tso=True))).same_as(every)
 
 
+class _LocksAndStores(TextProgram):
+    """One in which CPU 1 stores x in the step that takes a lock."""
+
+    def _access(self, number: int, cpu: _Cpu, op: Op) -> StepAccess:
+        access = super()._access(number, cpu, op)
+        if number == 1 and isinstance(op, Lock):
+            return replace(access, writes=access.writes | {"x"})
+        return access
+
+    def _do(self, number: int, cpu: _Cpu, op: Op) -> object:
+        if number == 1 and isinstance(op, Lock):
+            self.memory["x"] = 1
+        return super()._do(number, cpu, op)
+
+
+def test_a_lock_may_be_had_before_what_comes_behind_its_drop() -> None:
+    """CPU 0 drops the lock into its store buffer and loads x; the lock may be free before that."""
+
+    def drops() -> Thread:
+        yield Lock("a")
+        yield Unlock("a")
+        return (yield Load("x"))
+
+    def takes() -> Thread:
+        yield Lock("a")
+
+    text = Text([drops, takes])
+    every = every_schedule(lambda: _LocksAndStores(text, tso=True))
+    Came(Dpor(lambda: _LocksAndStores(text, tso=True))).same_as(every)
+
+
 class _Freed(TextProgram):
     """One in which CPU 1 frees what CPU 0 takes, whether it has or not."""
 

@@ -245,7 +245,7 @@ class Watch:
             kernel.this_cpu = before
         touched = self._touched.reads | self._touched.writes
         if not touched and self.buffers and self.buffers[number]:
-            touched.add(self._stores.token(number))
+            touched.add(self._stores.last(number))
         return StepAccess(waits=frozenset(touched)) if touched else EVERYTHING
 
     def locks_when(self, cpu: int, ready: Callable[[], bool]) -> Callable[[], bool]:
@@ -363,7 +363,7 @@ class Watch:
     def _note_store(self, what: Object, value: int, cpu: int, modifies: bool) -> None:
         """References that are taken, and those that are dropped, are so in any order."""
         touched = self._touched
-        spun = cpu in self._spinning and touched.only(what)
+        spun = cpu in self._spinning and touched.came_first_to(what)
         if is_lock(what) and modifies and value and spun:
             touched.reads.discard(what)
             touched.waits.add(what)
@@ -371,12 +371,14 @@ class Watch:
         elif is_lock(what) and not value and self._value(what) == cpu + 1:
             touched.reads.discard(what)
             touched.frees.add(what)
-        elif not modifies or not self._counts.change(touched, what, cpu, self._value(what), value):
-            touched.writes |= self._counts.parts(what).all
+        else:
+            if modifies and self._counts.change(touched, what, cpu, self._value(what), value):
+                return
+            touched.writes |= self._counts.parts(what).whole
 
     def _loads(self, what: Object) -> Iterable[Object]:
         """What a load by the CPU that runs touches."""
-        return self._loads_of((what,)) if isinstance(what, int) else self._counts.parts(what).all
+        return self._loads_of((what,)) if isinstance(what, int) else self._counts.parts(what).whole
 
     def _loads_of(self, words: Iterable[int]) -> Iterable[Object]:
         if not self._buffered:
@@ -418,7 +420,7 @@ class Watch:
         self._touched.reads.add(pa)
         if self.memory.raw_load(pa) != old:
             return False
-        self._touched.writes |= self._counts.parts(pa).all
+        self._touched.writes |= self._counts.parts(pa).whole
         self.memory.raw_store(pa, value)
         return True
 
@@ -654,16 +656,15 @@ class Watch:
 
     def _fence(self, cpu: int) -> None:
         """Wait until the CPU's stores are all in memory."""
-        last = self._stores.token(cpu) if self._buffered else None
-        if last is None:
+        if not self._buffered or self._stores.last(cpu) is None:
             return
         buffer = self.buffers[cpu]
         if buffer and cpu == self._cpu:
             self.kernel.point("store_buffer", lambda: not buffer)
         if buffer:
             self._stores.drain(self._touched, cpu)
-        else:
-            self._touched.waits.add(last)
+        else:  # the handler of an interrupt may have made stores meanwhile
+            self._touched.waits.add(self._stores.last(cpu))
 
     def drain(self, cpu: int) -> None:
         """All stores of that CPU reach memory now: it takes an interrupt.
@@ -677,7 +678,7 @@ class Watch:
         if self.buffers[cpu] or cpu != self._cpu:
             self._touched.reads.add(("store_buffer", cpu))
             self._stores.drain(self._touched, cpu)
-        elif (last := self._stores.token(cpu)) is not None:
+        elif (last := self._stores.last(cpu)) is not None:
             self._touched.waits.add(last)
 
     # Address spaces come and go.

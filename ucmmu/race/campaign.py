@@ -221,7 +221,7 @@ def _every_order(setting: Setting, search: Search) -> bool:
     """Whether to run every order that matters: also within a bound, where many are run twice,
     if of two operations there may be fewer in all.
     """
-    few = len(setting.found.operations) == 2 and not setting.points
+    few = setting.nr_operations == 2 and not setting.points
     return search.bound is None or (few and search.bound >= 2)
 
 
@@ -242,8 +242,8 @@ def run_all(
 
     ``seconds`` are for all together. A part of them is shared among all; those that it is not
     enough for go on with more, so that what is soon done leaves its time to them. Those of more
-    than two operations seldom are: they wait meanwhile, and go on with the others at last. Orders
-    at random are never done, and take their share at once.
+    than two operations seldom are done: they wait while there are as many others as processes, and
+    go on with these at last. Orders at random are never done, and take their share at once.
     """
     end = None if seconds is None else time.monotonic() + seconds
     at_random = any(search.seed is not None for _, search in tasks)
@@ -251,9 +251,9 @@ def run_all(
     asked = _Asked(on_progress)
     passes = _run_in_processes if jobs > 1 else _run_here
     first = True
-    while left:
+    while left and not asked.stopped:
         until = end if end is None or at_random else _until(end, seconds or 0.0)
-        begun = left if first or until == end else _small(left)
+        begun = left if first or until == end else _small(left, jobs)
         left = {number: exploring for number, exploring in left.items() if number not in begun}
         first = False
         for number, exploring in passes(begun, jobs, asked, until, until == end):
@@ -261,12 +261,14 @@ def run_all(
                 yield exploring.result
             else:
                 left[number] = exploring
+    for exploring in left.values():
+        yield exploring.result
 
 
-def _small(left: Mapping[int, Exploring]) -> dict[int, Exploring]:
-    """Those of two operations; if there are none, all."""
-    small = {n: e for n, e in left.items() if len(e.setting.found.operations) == 2}
-    return small or dict(left)
+def _small(left: Mapping[int, Exploring], jobs: int) -> Mapping[int, Exploring]:
+    """Those of two operations; all, if that leaves a process without any."""
+    small = {n: e for n, e in left.items() if e.setting.nr_operations == 2}
+    return small if len(small) >= jobs else left
 
 
 class _Asked:

@@ -158,7 +158,7 @@ def _policies(
 
 
 def _search(arguments: argparse.Namespace, setting: Setting) -> Search:
-    bound: int | None = BOUNDS[len(setting.found.operations)]
+    bound: int | None = BOUNDS[setting.nr_operations]
     if arguments.bound is not None:
         bound = None if arguments.bound < 0 else arguments.bound
     schedules = arguments.schedules

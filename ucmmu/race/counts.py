@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What an access of one object touches: of a table's count parts, so that references may be taken
+"""What an access of one object touches: of a table's count only parts, for references may be taken
 and dropped in any order.
 """
 
@@ -19,16 +19,18 @@ _MOST_REFERENCES: Final = 1024
 class Parts(NamedTuple):
     """The parts of an object."""
 
-    all: Objects
-    """What a plain access touches; of a word also what each CPU sees of it."""
+    whole: Objects
+    """What a plain access touches: all of it, and of a word also what each CPU sees of it."""
     gets: Objects
-    """Of a count: those who take a first reference."""
+    """Of a count, for each CPU: a first reference that it takes."""
     mores: Objects
-    """Those who have one, and take more."""
+    """The same: more that it takes when it has one."""
 
 
 class Counts:
-    """The counts of one run. With ``buffered`` each CPU sees its own of a word of RAM."""
+    """The objects of one run, and who has references of which table. ``buffered``: there are store
+    buffers, so that each CPU may see another value of a word of RAM.
+    """
 
     def __init__(self, nr_cpus: int, *, buffered: bool) -> None:
         self._numbers = range(nr_cpus)
@@ -57,7 +59,7 @@ class Counts:
         return Parts(frozenset([what]) | gets | mores | puts, gets, mores)
 
     def begin(self, what: Object, cpu: int, value: int) -> None:
-        """The CPU makes an object so, by a plain store: of a count all references are its own."""
+        """The CPU stores a value plainly: of a count all references are its own then."""
         if self.parts(what).gets:
             self._references[what] = References({cpu: value})
 
@@ -65,14 +67,14 @@ class Counts:
         """The CPU changes a count by one locked instruction: note what of it that touches. False if
         it is no count, or all of it is touched.
         """
-        everyone, gets, mores = self.parts(what)
+        whole, gets, mores = self.parts(what)
         if not gets:
             return False
         kind, matters = self._references[what].change(cpu, old, value)
         common = min(old, value) >= 1 and 0 < abs(old - value) <= _MOST_REFERENCES
         if not common or what in touched.plain:
             return False
-        touched.reads -= everyone
+        touched.reads -= whole
         if matters:
             touched.reads |= gets | mores if matters > 1 else gets
         touched.writes.add((*what, kind, cpu))  # type: ignore[misc]

@@ -114,8 +114,7 @@ class Exploration(ABC):
     def _note_disabled(self, run: Run, before: int, after: int) -> None:
         """The last step did what others were to do, who have nothing to do now: their steps are
         looked at as if they came next. Who is only kept from its step takes it later, and races
-        then; but the end of a grace period, which has not begun to wait then, may have
-        looked at other things by then.
+        then; but who ends a grace period may have looked at other things by then.
         """
         place = len(self._happens.events) - 1
         gone = before & ~after & ~(1 << self._happens.events[place].actor)

@@ -235,13 +235,26 @@ class Happens:
         Where its actor had to wait then, and what let it go on comes after the other one, it could
         not. Unless the other one did what it waits for: it may have waited for something else then.
         """
-        if event.masks.waits & other.held & ~self._unruly:
+        if self._held_until(place, event):
             return False
         if event.masks.waits & other.masks.written & ~other.masks.frees:
             return True
         if place > last and not other.enabled >> event.actor & 1 and enabler >= place:
             return enabler != place and not self.events[enabler].before >> place & 1
         return True
+
+    def _held_until(self, place: int, event: Event) -> int:
+        """What the event waits for that is held before the step at ``place``, and whose end that
+        step comes before: not that of a lock whose drop waits in a store buffer by then.
+        """
+        waits = event.masks.waits & ~self._unruly
+        held = 0
+        for mask in self._held[place] if waits else ():
+            held |= mask & waits
+        for later in self.events[place + 1 :] if held else ():
+            if not later.before >> place & 1:
+                held &= ~later.masks.frees
+        return held
 
     def not_after(self, place: int) -> list[Event]:
         """The events behind the one at ``place`` that it does not happen before, in order."""

@@ -164,8 +164,8 @@ class Program(Protocol):
 
     def pending(self, actor: Actor) -> StepAccess | None:
         """What an actor that waits would touch first if it went on: what it waits for. None if it
-        has ended, or has not begun to wait, as the end of a grace period that is not over;
-        EVERYTHING if this is not known.
+        has ended, or has nothing to do until others go on, as who ends a grace period that is not
+        over; EVERYTHING if this is not known.
         """
 
     def finished(self) -> bool:

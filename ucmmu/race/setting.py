@@ -41,6 +41,11 @@ class Setting:
         return SCENARIOS[self.scenario]
 
     @property
+    def nr_operations(self) -> int:
+        """How many operations the scenario has, each on its CPU."""
+        return len(self.found.operations)
+
+    @property
     def of_the_user(self) -> bool:
         """Whether code of the user's runs in it: a variant, or a policy of their own."""
         return self.variant is not None or not isinstance(find_policy(self.policy), FreeTables)

@@ -15,7 +15,9 @@ from ucmmu.race.watched import WatchedMemory
 
 
 class Stores:
-    """The store buffers of so many CPUs, 0 without any, and the memory behind them."""
+    """The store buffers of CPUs 0 to ``nr_buffers`` - 1, and the memory behind them; in SC there
+    are no buffers.
+    """
 
     def __init__(self, memory: WatchedMemory, counts: Counts, nr_buffers: int) -> None:
         self.fields = Fields()
@@ -58,8 +60,8 @@ class Stores:
         """All that waits, to be hashed."""
         return tuple(tuple(buffer) for buffer in self.buffers)
 
-    def token(self, cpu: int) -> Object | None:
-        """What the CPU's last store takes until it has drained; None if it made none."""
+    def last(self, cpu: int) -> Object | None:
+        """What the CPU's last store takes until it has drained; None if there was none."""
         made = self._made[cpu]
         return ("buffer", cpu, made - 1) if made else None
 
@@ -101,7 +103,7 @@ class Stores:
         if is_lock(what) and not value and self.load(what) == cpu + 1:
             return frozenset(), frozenset((token, what))
         mine = {seen_by(cpu, what)} if isinstance(what, int) else set()
-        return self._counts.parts(what).all - mine, frozenset((token,))
+        return self._counts.parts(what).whole - mine, frozenset((token,))
 
     def close(self) -> None:
         """What waits reaches memory."""

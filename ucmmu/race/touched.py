@@ -9,30 +9,26 @@ from ucmmu.race.objects import Object
 from ucmmu.race.program import StepAccess
 
 
-def _objects() -> set[Object]:
-    return set()
-
-
 @dataclass(slots=True)
 class Touched:
     """The parts of a StepAccess, and what they hang on: ``plain``, what was loaded otherwise than
     by a locked instruction; ``fenced``, what was changed with the CPU's store buffer empty.
     """
 
-    reads: set[Object] = field(default_factory=_objects)
-    writes: set[Object] = field(default_factory=_objects)
-    adds: set[Object] = field(default_factory=_objects)
-    waits: set[Object] = field(default_factory=_objects)
-    takes: set[Object] = field(default_factory=_objects)
-    frees: set[Object] = field(default_factory=_objects)
-    plain: set[Object] = field(default_factory=_objects)
-    fenced: set[Object] = field(default_factory=_objects)
+    reads: set[Object] = field(default_factory=set)
+    writes: set[Object] = field(default_factory=set)
+    adds: set[Object] = field(default_factory=set)
+    waits: set[Object] = field(default_factory=set)
+    takes: set[Object] = field(default_factory=set)
+    frees: set[Object] = field(default_factory=set)
+    plain: set[Object] = field(default_factory=set)
+    fenced: set[Object] = field(default_factory=set)
     everything: bool = False
 
     def access(self, *, coarse: bool) -> StepAccess:
         """All of it, at the end of the step. What it takes and frees is written: another that waits
-        for it may be tried before this step. Of a ``coarse`` one so is what it waits for: it may
-        have begun before it came to that.
+        for it may be tried before this step. What it waits for stays so: while another holds that,
+        this step cannot come. But a ``coarse`` one may begin before it comes to that.
         """
         whole = self.takes & self.frees
         waits = frozenset(self.waits)
@@ -49,10 +45,10 @@ class Touched:
             everything=self.everything,
         )
 
-    def only(self, what: Object) -> bool:
-        """Whether the step has come to a lock first: else, if it had to wait, it would have done
-        all the same what it did before. To look at the lock is nothing, nor that its frame is in
-        use, nor to wait for the CPU's own stores.
+    def came_first_to(self, what: Object) -> bool:
+        """Whether the step has done nothing before it came to a lock: else, if it had to wait, it
+        would have done that all the same. To look at the lock is nothing, nor whether its frame is
+        in use, nor to wait for the CPU's own stores.
         """
         if self.writes or self.takes or self.frees:
             return False
