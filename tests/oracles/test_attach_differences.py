@@ -8,6 +8,7 @@ that its defect is mended: take the difference out.
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import signal
 from collections.abc import Callable
@@ -107,6 +108,7 @@ def survives(scene: Scene, fidelity: str | None) -> bool:
     """Whether a child lives through it."""
     pid = os.fork()
     if not pid:
+        faulthandler.disable()
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
         try:
             scene(fidelity)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import pickle
 import signal
@@ -115,6 +116,7 @@ def _receive(pipe: BinaryIO) -> Any:
 
 def _child(pipe: BinaryIO, work: list[tuple[Script, How]], player: Play) -> None:
     signal.signal(signal.SIGPROF, signal.SIG_DFL)
+    faulthandler.disable()  # it keeps a stderr of its own
     with open(os.devnull, "w") as nothing:
         os.dup2(nothing.fileno(), 2)
     for script, how in work:
