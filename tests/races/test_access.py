@@ -179,5 +179,7 @@ def test_a_lock_is_waited_for_though_it_is_dropped_in_the_same_step() -> None:
     run = replay(Setting("punch-munmap", "never").program, ())
     run.close()
     short = [step.access for step in run.steps if step.access.waits & step.access.writes]
-    assert [what[1] for access in short for what in access.waits] == ["the mmap_lock of mm 0x7000"]  # type: ignore[index]
+    assert [access.waits for access in short] == [
+        {("lock", "the mmap_lock of mm 0x7000", 0x7000, 1)}
+    ]
     assert not any(access.waits & (access.takes | access.frees) for access in short)
