@@ -149,8 +149,8 @@ def test_many_orders_are_of_those_explored(name: str, model: str) -> None:
 
 
 def test_few_orders_are_cut_short() -> None:
-    """Of fork-zap a third were: a grace period that nobody waits for yet was said to come after
-    anything, and each such order was tried.
+    """Of fork-zap a third were: a grace period that is not over was said to come after anything,
+    and each such order was tried.
     """
     every = Dpor(Setting("fork-zap", "refcount").program)
     cut = [told.blocked for told in iter(every.next_run, None)]

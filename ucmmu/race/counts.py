@@ -68,7 +68,7 @@ class Counts:
         it is no count, or all of it is touched.
         """
         whole, gets, mores = self.parts(what)
-        if not gets:
+        if not gets or not isinstance(what, tuple):
             return False
         kind, matters = self._references[what].change(cpu, old, value)
         common = min(old, value) >= 1 and 0 < abs(old - value) <= _MOST_REFERENCES
@@ -77,7 +77,7 @@ class Counts:
         touched.reads -= whole
         if matters:
             touched.reads |= gets | mores if matters > 1 else gets
-        touched.writes.add((*what, kind, cpu))  # type: ignore[misc]
+        touched.writes.add((*what, kind, cpu))
         if kind == "put":
             self._note_put(touched, what, old - value, value, cpu)
         return True

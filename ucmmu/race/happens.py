@@ -244,8 +244,8 @@ class Happens:
         return True
 
     def _held_until(self, place: int, event: Event) -> int:
-        """What the event waits for that is held before the step at ``place``, and whose end that
-        step comes before: not that of a lock whose drop waits in a store buffer by then.
+        """What the event waits for that is held before the step at ``place``, and that nobody frees
+        who could without that step. Whose drop waits in a store buffer by then is freed without it.
         """
         waits = event.masks.waits & ~self._unruly
         held = 0

@@ -54,6 +54,5 @@ class Touched:
             return False
         frame = ("frame", what[1]) if isinstance(what, tuple) and what[0] == "page" else None
         return self.reads <= {what, frame} and all(
-            other[0] == "buffer"  # type: ignore[index]
-            for other in self.waits
+            isinstance(other, tuple) and other[0] == "buffer" for other in self.waits
         )
