@@ -30,13 +30,12 @@ def _written(world: RaceWorld, *addrs: int) -> None:
     world.write(*addrs)()
 
 
-def zap_against(*others: Callable[[RaceWorld], Actor], both: bool = False) -> Prepare:
+def zap_against(*others: Callable[[RaceWorld], Actor]) -> Prepare:
     """CPU 0 clears all there is, so that each table is empty; the others do something there."""
 
     def prepare(world: RaceWorld) -> Actors:
-        _written(world, *((BASE, SECOND) if both else (BASE,)))
-        zap = do.zap(world, BASE, 2 * SLOT if both else PAGE_SIZE)
-        return {0: zap, **{n + 1: other(world) for n, other in enumerate(others)}}
+        _written(world, BASE)
+        return {0: do.zap(world, BASE), **{n + 1: other(world) for n, other in enumerate(others)}}
 
     return prepare
 
@@ -105,8 +104,8 @@ def _mprotect(world: RaceWorld) -> Actor:
     return do.mprotect(world, BASE, PROT_READ)
 
 
-def _zap_all(world: RaceWorld) -> Actor:
-    return do.zap(world, BASE, 2 * SLOT)
+def _zap(world: RaceWorld) -> Actor:
+    return do.zap(world, BASE)
 
 
 _FAMILY: Final[tuple[tuple[str, tuple[str, ...], str, str, Prepare], ...]] = (
@@ -139,11 +138,11 @@ _FAMILY: Final[tuple[tuple[str, tuple[str, ...], str, str, Prepare], ...]] = (
         two_zaps,
     ),
     (
-        "zap-all",
-        ("zap of all", "zap of all"),
-        "two zaps of the same addresses: each table is freed once",
+        "zap-zap-same",
+        ("zap", "zap"),
+        "two zaps of the same page: each table is freed once",
         "F8",
-        zap_against(_zap_all, both=True),
+        zap_against(_zap),
     ),
     (
         "fault-fault",
