@@ -147,15 +147,16 @@ def _owed(mm: MmStruct, addr: int, but: Gather | None, level: int) -> Iterator[t
     """
     size = level_size(level + 1)
     slot = addr & -size
-    for c in _gathers(mm):
+    for c in _gathers(mm, "gather_range"):
         start, end = max(slot, c.start), min(slot + size, c.end)
         if start < end and (but is None or c != but.c):
             yield start, end
 
 
-def _gathers(mm: MmStruct) -> Iterator[struct_mmu_gather_ptr]:
+def _gathers(mm: MmStruct, looks_at: str) -> Iterator[struct_mmu_gather_ptr]:
+    """The gathers of mm in progress, each of which the caller looks at that part of."""
     for cpu in mm.kernel.cpus:
-        mm.kernel.instrument_read(cpu, "gather")
+        mm.kernel.instrument_read(cpu, looks_at)
         if cpu.c.gather and cpu.c.gather.mm == mm.c:
             yield cpu.c.gather
 
@@ -185,7 +186,7 @@ def flush_is_owed(mm: MmStruct, entry: EntryPa) -> bool:
 
 def _owed_table(mm: MmStruct, entry: EntryPa) -> struct_page | None:
     """A table that was taken out of the entry and whose flush is owed."""
-    for c in _gathers(mm):
+    for c in _gathers(mm, "gather_tables"):
         for i in reversed(range(c.nr_tables)):
             page = mm.memory.page(c.table[i])
             if page.pmd == entry:

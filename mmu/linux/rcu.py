@@ -169,7 +169,6 @@ def _gp_note_qs(kernel: Kernel, cpus: Sequence[Cpu], number: int = -1) -> None:
         if not rcu.qs_mask >> cpu.id & 1:
             continue
         if rcu_is_idle_cpu(cpu) or (cpu.id == number and not _in_read_section(cpu)):
-            kernel.instrument_write(cpu, "rcu_qs")
             rcu.qs_mask &= ~(1 << cpu.id)
             emit(kernel, _GRACE_PERIOD, rcu.gp_seq + 1, lib.RCU_GP_CPUQS)
 

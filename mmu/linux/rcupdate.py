@@ -44,6 +44,7 @@ def rcu_poll(kernel: Kernel) -> int:
 
 
 def _report(kernel: Kernel, number: int) -> int:
+    kernel.smp_mb()  # who ends the grace period sees what the CPU did before
     before = kernel.c.rcu.gp_seq
     freed = engine.rcu_report_qs(kernel, number)
     if kernel.c.rcu.gp_seq != before:

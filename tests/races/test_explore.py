@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from tests.races.brute import Every, TooMany, every_schedule, preemptions
 from tests.races.classics import dekker, lastzero, readers, straight
-from tests.races.random_texts import texts
+from tests.races.random_texts import interrupted_texts, texts
 from ucmmu.race.bounded import Bounded
 from ucmmu.race.dpor import Dpor
 from ucmmu.race.exploration import Exploration, NotDeterministic
@@ -24,7 +24,21 @@ from ucmmu.race.explore import Explorer, Limits, explore, explore_at_random
 from ucmmu.race.happens import Event, Objects
 from ucmmu.race.program import Actor, Kind, StepAccess, format_schedule, parse_schedule
 from ucmmu.race.run import Impossible, replay
-from ucmmu.race.textbook import Cas, Load, Lock, Op, Store, Text, TextProgram, Thread, Unlock, _Cpu
+from ucmmu.race.textbook import (
+    Await,
+    Cas,
+    Kick,
+    Load,
+    Lock,
+    Op,
+    Rmw,
+    Store,
+    Text,
+    TextProgram,
+    Thread,
+    Unlock,
+    _Cpu,
+)
 from ucmmu.race.wakeup import Branch, drop_first, insert, leads_to
 
 _SAME = Cas("x", 1, 1)
@@ -103,6 +117,64 @@ def test_every_order_within_a_bound_as_by_brute_force(text: Text, tso: bool, bou
 @given(THREE, st.booleans(), st.integers(0, 2))
 def test_three_threads_within_a_bound(text: Text, tso: bool, bound: int) -> None:
     compare(text, tso=tso, bound=bound, limit=150)
+
+
+def compare_interrupted(text: Text, *, tso: bool, limit: int) -> None:
+    """An interrupt is not tried behind a store that it can come before: traces are fewer."""
+    try:
+        every = every_schedule(lambda: TextProgram(text, tso=tso), limit=limit)
+    except TooMany:
+        return
+    came = Came(Dpor(lambda: TextProgram(text, tso=tso)))
+    assert (came.states, came.failures) == (every.states, every.failures)
+    assert came.runs <= every.schedules
+
+
+def test_an_interrupt_is_not_tried_behind_a_store_that_it_can_come_before() -> None:
+    """Of two stores and an interrupt, which has to wait for them, there is one order that matters:
+    the interrupt first.
+    """
+
+    def kicks() -> Thread:
+        yield Kick(1)
+
+    def stores() -> Thread:
+        yield Store("x", 1)
+        yield Store("y", 1)
+
+    text = Text([kicks, stores], handlers=[[], [Rmw("z", lambda value: value + 1)]])
+    every = every_schedule(lambda: TextProgram(text, tso=True))
+    assert (every.schedules, len(every.states)) == (15, 1)
+    assert Came(Dpor(lambda: TextProgram(text, tso=True))).runs == 1
+
+
+def test_a_store_is_tried_behind_an_interrupt() -> None:
+    """It may drain later then: CPU 0, which saw the interrupt come, may not see the store."""
+
+    def kicks() -> Thread:
+        yield Kick(1)
+        yield Await("z", lambda value: value > 0)
+        return (yield Load("x"))
+
+    def stores() -> Thread:
+        yield Store("x", 1)
+
+    text = Text([kicks, stores], handlers=[[], [Rmw("z", lambda value: value + 1)]])
+    came = Came(Dpor(lambda: TextProgram(text, tso=True)))
+    assert {results[0] for _, results in came.states} == {0, 1}
+
+
+@QUICK
+@given(interrupted_texts(3), st.booleans())
+def test_interrupts_as_by_brute_force(text: Text, tso: bool) -> None:
+    compare_interrupted(text, tso=tso, limit=300)
+
+
+@pytest.mark.fuzz
+@LONG
+@given(interrupted_texts(5), st.booleans())
+def test_larger_programs_with_interrupts(text: Text, tso: bool) -> None:
+    compare_interrupted(text, tso=tso, limit=5000)
 
 
 class Untold(TextProgram):

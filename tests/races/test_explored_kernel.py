@@ -157,6 +157,30 @@ def test_few_orders_are_cut_short() -> None:
     assert sum(cut) < len(cut) / 10
 
 
+@pytest.mark.parametrize(
+    ("name", "most"), [("fork-zap", 30), ("munmap-fault", 32), ("punch-fault-around", 50)]
+)
+def test_what_nobody_looks_at_makes_no_orders(name: str, most: int) -> None:
+    """They were 38, 39 and 306: frames whose grace period was over were taken again; each part of a
+    gather was looked at for any; a grace period's end raced with reports that it did not wait for.
+    """
+    every = Dpor(Setting(name, "refcount").program)
+    assert sum(1 for _ in iter(every.next_run, None)) <= most
+
+
+def test_what_a_cpu_allocates_hangs_on_no_grace_period() -> None:
+    """But where a scenario is about frames that are used again."""
+    for name, again in (("fork-zap", False), ("zap-reuse-fault", True)):
+        every, lists = Dpor(Setting(name, "refcount").program), set[Hashable]()
+        for told in iter(every.next_run, None):
+            ends = [s for s in told.run.steps if s.actor.kind is Kind.GRACE_PERIOD]
+            lists |= {what for step in ends for what in step.access.writes if "pcp" in str(what)}
+            if lists:
+                break
+        assert (("pcp", 0) in lists) == again, name
+        assert lists
+
+
 def _with_one_preemption(setting: Setting, seed: int) -> Order:
     chance = random.Random(seed)
     run, enabled, running = Run(setting.program, 10_000), list[int](), None

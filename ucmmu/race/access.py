@@ -57,7 +57,7 @@ from ucmmu.race.structs import (
     mm_object,
 )
 from ucmmu.race.touched import Touched
-from ucmmu.race.watched import WatchedMemory
+from ucmmu.race.watched import RCU_LIST, WatchedMemory
 
 if TYPE_CHECKING:
     from mmu.linux.rwsem import RwSemaphore
@@ -73,11 +73,16 @@ _LOCAL_FIELDS: Final = frozenset(
 _RCU: Final = frozenset(["rcu_cblist", "rcu_gp", "rcu_qs"])
 """Fields that are used together, by who has RCU's own lock."""
 
+_REPORTED: Final = "rcu_qs"
+"""What a CPU looks at that reports a quiescent state, and who begins a grace period writes. A
+report that matters takes what the end frees (ucmmu.race.quiet); one that does not changes a bit
+that nobody looks at."""
+
 _CAUSES: Final = frozenset(["rcu_qs", "rcu_watching"])
 """What the end of a grace period looks at: whoever changes that so that it can come is its cause,
 and else it does not matter."""
 
-_FOUND: Final = ADDED | _RCU | {"irqs", "rcu_watching"}
+_FOUND: Final = ADDED | {"rcu_cblist", "rcu_gp", "irqs", "rcu_watching"}
 """Fields that count as written only if the step leaves them otherwise than they were."""
 
 _TOGETHER: Final = _RCU | {"vmas", "rcu_watching", "rcu_nesting", "irqs", "tlb"}
@@ -103,16 +108,20 @@ class Watch:
     """Watches the kernel's steps; its memory is a WatchedMemory, its engine the Python one.
 
     Before a CPU goes on: begin_step(); when it stops again: end_step(). ``on_freed(pfn, what)`` is
-    called when a free frame is used.
+    called when a free frame is used. ``reuse``: frames whose grace period is over go to the list of
+    CPU 0, to be had again; else what CPU 0 gets does not hang on when that was.
     """
 
-    def __init__(self, kernel: Kernel, *, fine: bool = True, tso: bool = False) -> None:
+    def __init__(
+        self, kernel: Kernel, *, fine: bool = True, tso: bool = False, reuse: bool = False
+    ) -> None:
         memory = kernel.memory
         if not isinstance(memory, WatchedMemory) or kernel.native:
             raise TypeError("only a kernel of the Python engine over a WatchedMemory is watched")
         self.kernel = kernel
         self.memory = memory
         self.fine = fine
+        self._reuse = reuse
         self.active = False
         self.coarse = False
         """Whether a step may pass a lock's point: what it waits for is then no reason not to begin
@@ -138,6 +147,9 @@ class Watch:
         self._changed: set[int] = set()
         """CPUs whose operation changed a table entry that was present."""
         self._numbers = range(nr_cpus)
+        self._reports = frozenset(cpu_object(cpu, _REPORTED) for cpu in kernel.cpus)
+        """To begin a grace period before a report is as good as after it: the CPU has been quiet in
+        it then, but the end may come as late. Unless somebody waits for that, perhaps for ever."""
         self._operations = frozenset(cpu_object(cpu, "operation_end") for cpu in kernel.cpus)
         self._quiet = Quiet(kernel)
         self._mms: list[MmStruct] = []
@@ -193,6 +205,8 @@ class Watch:
         for diff in self._diffs:
             for what, field, before, now in diff.changes():
                 mix((what, field), before, now)
+                if what[-1] == _REPORTED:  # type: ignore[index]
+                    continue
                 if what[0] == "mm":  # type: ignore[index]
                     self._known.add(("mm", what[1], "rest"))  # type: ignore[index]
                 adds = field in ADDED and what not in self._touched.reads
@@ -202,12 +216,19 @@ class Watch:
         takes, frees = self._quiet.end_step(ends=self._kind is Kind.GRACE_PERIOD)
         self._touched.takes |= takes
         self._touched.frees |= frees
+        if self._quiet.begun and not self._waited_for():
+            self._touched.early |= self._reports
         self._drained = drains and self._buffered
         if self._drained:
             self._stores.drain(self._touched, self._cpu)
         self._knows_loaded()
         self._touched.reads |= self._known
         return self._touched.access(coarse=self.coarse)
+
+    def _waited_for(self) -> bool:
+        """Whether somebody waits for a grace period that has not ended."""
+        rcu = self.kernel.c.rcu
+        return bool(rcu.gp_seq < rcu.gp_seq_needed)
 
     def found(self) -> Found:
         """What end_step() came to that end_again() is to know."""
@@ -286,6 +307,11 @@ class Watch:
         return self.memory.state_hash ^ hash(self._stores.waiting())
 
     # What memory tells (MemoryWatch).
+
+    def free_list(self) -> int:
+        """See MemoryWatch."""
+        ends_gp = self.active and self._kind is Kind.GRACE_PERIOD
+        return RCU_LIST if ends_gp and not self._reuse else self.this_cpu()
 
     def this_cpu(self) -> int:
         """The number of the CPU that runs."""
@@ -432,14 +458,14 @@ class Watch:
         self.store(what, pfn, nr)
         return nr == 0
 
-    def allocation(self, pfn: int, cpu: int) -> None:
+    def allocation(self, pfn: int, place: int) -> None:
         """See MemoryWatch."""
         if not self.active:
             return
-        self._fence(cpu)
+        self._fence(self.this_cpu())
         if pfn in self.memory.in_use:
             self._before(("frame", pfn))
-        self._touched.writes.update((("pcp", cpu), ("frame", pfn)))
+        self._touched.writes.update((("pcp", place), ("frame", pfn)))
 
     def looks_at(self, what: Object) -> None:
         """Who checks the step looks at that: what is found hangs on it."""
@@ -674,12 +700,17 @@ class Watch:
         """
         if not self.buffers:
             return
-        self._touched.writes.add(("stores", cpu))
+        touched = self._touched
+        touched.writes.add(("stores", cpu))
         if self.buffers[cpu] or cpu != self._cpu:
-            self._touched.reads.add(("store_buffer", cpu))
-            self._stores.drain(self._touched, cpu)
-        elif (last := self._stores.last(cpu)) is not None:
-            self._touched.waits.add(last)
+            touched.reads.add(("store_buffer", cpu))
+            self._stores.drain(touched, cpu)
+            return
+        last = self._stores.last(cpu)
+        waits = set() if last is None else {last}
+        touched.waits |= waits
+        if self._kind is Kind.INTERRUPT:
+            touched.early |= {("stores", cpu)} | waits
 
     # Address spaces come and go.
 

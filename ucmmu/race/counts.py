@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What an access of one object touches: of a table's count only parts, for references may be taken
-and dropped in any order.
+"""What an access of one object touches: of a count of references only parts, for references may be
+taken and dropped in any order.
 """
 
 from __future__ import annotations
@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import Final, NamedTuple
 
-from ucmmu.race.objects import Object, Objects, field_of, seen_by
+from ucmmu.race.objects import COUNTS, Object, Objects, field_of, seen_by
 from ucmmu.race.references import References
 from ucmmu.race.touched import Touched
 
 _MOST_REFERENCES: Final = 1024
-"""That one step takes or drops of a table, or it is a change as any other."""
+"""That one step takes or drops of one count, or it is a change as any other."""
 
 
 class Parts(NamedTuple):
@@ -28,7 +28,7 @@ class Parts(NamedTuple):
 
 
 class Counts:
-    """The objects of one run, and who has references of which table. ``buffered``: there are store
+    """The objects of one run, and who has references of what. ``buffered``: there are store
     buffers, so that each CPU may see another value of a word of RAM.
     """
 
@@ -50,7 +50,7 @@ class Counts:
         if isinstance(what, int):
             seen = [seen_by(cpu, what) for cpu in self._numbers if self._buffered]
             return Parts(frozenset([what, *seen]), none, none)
-        if field_of(what) != "pte_refcount" or not isinstance(what, tuple):
+        if field_of(what) not in COUNTS or not isinstance(what, tuple):
             return Parts(frozenset([what]), none, none)
         gets, mores, puts = (
             frozenset((*what, kind, cpu) for cpu in self._numbers)

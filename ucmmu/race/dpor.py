@@ -18,6 +18,10 @@ The papers' steps are of one access each, which no other actor's step can change
 code is of many: which, may hang on what others did. Then two steps that are independent where a
 third one came first may be dependent where it did not, and what was explored behind that third one
 leads nowhere else (Program.fixed): some traces are run again.
+
+An interrupt that can come before a store need not be tried after it (StepAccess.early): the one
+order is taken for the other, not the other for the one. So interrupts are taken as soon as can be,
+where nothing else is called for.
 """
 
 from __future__ import annotations
@@ -27,7 +31,7 @@ from dataclasses import dataclass
 
 from ucmmu.race.exploration import Exploration
 from ucmmu.race.happens import Event, Masks
-from ucmmu.race.program import EVERYTHING, Actor, MakeProgram
+from ucmmu.race.program import EVERYTHING, Actor, Kind, MakeProgram
 from ucmmu.race.run import Run
 from ucmmu.race.wakeup import Branch, drop_first, insert, leads_to
 
@@ -90,7 +94,7 @@ class Dpor(Exploration):
         parent = self._stack[-1]
         branch, taken = parent.branches[0], parent.taken
         assert taken is not None
-        asleep = {q: m for q, m in parent.sleep.items() if not m.conflict(taken)}
+        asleep = {q: m for q, m in parent.sleep.items() if not taken.bars(m)}
         return _Node(enabled, asleep, branch.branches)
 
     def _next_branch(self, node: _Node, run: Run) -> bool:
@@ -99,9 +103,8 @@ class Dpor(Exploration):
         self._drop_what_cannot_be_taken(node)
         if branches:
             return True
-        last = run.index[run.schedule[-1]] if run.schedule else -1
-        for actor in (last, *range(len(run.actors))):
-            if actor >= 0 and self._may_take(node, actor):
+        for actor in _who_is_first(run):
+            if self._may_take(node, actor):
                 branches.append(Branch(actor, self._objects.masks(EVERYTHING)))
                 return True
         return False
@@ -150,3 +153,15 @@ class Dpor(Exploration):
                 yield self._stack[place], [*self._happens.not_after(place), event]
         for place, event in self._disabled:
             yield self._stack[place], [event]
+
+
+def _who_is_first(run: Run) -> Iterator[int]:
+    """In which order actors are tried where none is called for: interrupts, who goes on, and store
+    buffers, which let interrupts come.
+    """
+    actors = run.actors
+    yield from (n for n, actor in enumerate(actors) if actor.kind is Kind.INTERRUPT)
+    if run.schedule:
+        yield run.index[run.schedule[-1]]
+    yield from (n for n, actor in enumerate(actors) if actor.kind is Kind.DRAIN)
+    yield from range(len(actors))

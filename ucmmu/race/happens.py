@@ -34,6 +34,7 @@ class Masks:
     waits: int
     takes: int
     frees: int
+    early: int
 
     def conflict(self, other: Masks) -> int:
         """Not 0 if steps of two actors are dependent: see StepAccess.conflicts_with()."""
@@ -43,6 +44,12 @@ class Masks:
             | self.adds & other.fixed
             | other.adds & self.fixed
         )
+
+    def bars(self, later: Masks) -> int:
+        """Not 0 if a later step may not be put before this one: they are dependent, and not only by
+        what is early of the later one.
+        """
+        return self.conflict(later) & ~later.early
 
 
 class Objects:
@@ -65,13 +72,20 @@ class Objects:
     def _masks(self, access: StepAccess) -> Masks:
         if access.everything:
             every = -1
-            return Masks(every, every, 0, every, 0, 0, 0)
+            return Masks(every, every, 0, every, 0, 0, 0, 0)
         reads, writes, adds = self._of(access.reads), self._of(access.writes), self._of(access.adds)
         waits, takes, frees = self._of(access.waits), self._of(access.takes), self._of(access.frees)
         written = writes | takes | frees
         fixed = reads | waits | written
         return Masks(
-            fixed | adds | _EVERY, written, adds & ~fixed, fixed | _EVERY, waits, takes, frees
+            touched=fixed | adds | _EVERY,
+            written=written,
+            adds=adds & ~fixed,
+            fixed=fixed | _EVERY,
+            waits=waits,
+            takes=takes,
+            frees=frees,
+            early=self._of(access.early),
         )
 
     def _of(self, objects: Iterable[Hashable]) -> int:
@@ -171,7 +185,7 @@ class Happens:
             if before >> place & 1:
                 continue
             other = events[place]
-            if not other.masks.conflict(masks):
+            if not masks.bars(other.masks):
                 continue
             if self._is_cause(other, event):
                 before |= other.before | 1 << place

@@ -12,7 +12,7 @@
     ("tlb", 1)                      a CPU's TLB
     ("flushes", 1)                  what it was told to drop: whether it may still come to a table
     ("buffer", 1, 7)                store number 7 of CPU 1 waits
-    ("qs", 1)                       CPU 1 has been quiet, as the end of a grace period asks for
+    ("qs", 1, 3)                    CPU 1 has been quiet, as the end of grace period 3 asks for
 """
 
 from __future__ import annotations
@@ -28,6 +28,9 @@ CELLS: Final = frozenset(
     ["flags", "_refcount", "_mapcount", "ptl", "pte_refcount", "page_table_lock"]
 )
 """Fields that are read and written by one locked instruction where one step does both."""
+
+COUNTS: Final = frozenset(["pte_refcount", "_refcount"])
+"""Fields that count references: of a table, of a frame."""
 
 LOCKS: Final = frozenset(["ptl", "page_table_lock"])
 """Fields that are a spinlock: 0, or the number of the CPU that has it and 1."""

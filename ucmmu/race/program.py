@@ -6,8 +6,7 @@ has pending, or the thread that ends RCU's grace periods. The explorer asks whic
 step, lets one take it, and learns what the step read and wrote: two steps that touch nothing in
 common may be swapped, so one order of them is enough. A schedule is the list of actors in the order
 of their steps; as text, ``0*3,1,0d,1i*2,0g`` is three steps of CPU 0, one of CPU 1, one store of
-CPU 0 that becomes visible, two interrupts of CPU 1, and the end of a grace period, whose frames go
-to CPU 0's list.
+CPU 0 that becomes visible, two interrupts of CPU 1, and the end of a grace period.
 """
 
 from __future__ import annotations
@@ -96,6 +95,11 @@ class StepAccess:
     the step that freed it. A blocking lock waits for the lock and takes it, an unlock frees it, a
     try that may fail does neither: it reads and writes. All three count as touched, two of them as
     written. Who does not know, leaves them out: more orders are tried then, and none is missed.
+
+    ``early`` are some of what is touched: steps before this one that touch these too, and nothing
+    else in common with it, might as well come after it, though not the other way round. So it is
+    with an interrupt and the plain stores of its CPU, which must have drained when it is taken: to
+    take it before they are made comes to the same, but then they may drain later too.
     """
 
     reads: frozenset[Hashable] = NOTHING
@@ -104,6 +108,7 @@ class StepAccess:
     waits: frozenset[Hashable] = NOTHING
     takes: frozenset[Hashable] = NOTHING
     frees: frozenset[Hashable] = NOTHING
+    early: frozenset[Hashable] = NOTHING
     everything: bool = False
 
     def conflicts_with(self, other: StepAccess) -> bool:

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Which changes of a table's count may change places with those of other CPUs."""
+"""Which changes of a count of references may change places with those of other CPUs."""
 
 from __future__ import annotations
 
 
 class References:
-    """Who took references of a table and dropped them, for which of that may change places.
+    """Who took references of a table or a frame and dropped them, for which may change places.
 
     Who drops some finds the count as many lower as others take later. If it is not 0 then either,
     it does not matter to anybody which of them came first. A CPU that has a reference takes *more*:

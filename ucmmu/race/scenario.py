@@ -29,7 +29,8 @@ class Scenario:
     wrong, ``rules`` which rules of docs/pte_ref.md hold then. ``prepare(world)`` brings a new world
     to where the race begins, and returns its actors. It holds under each of ``policies``.
     ``invlpgb``: flushes are broadcast, and send no interprocessor interrupt. ``free_levels``: which
-    empty tables are freed.
+    empty tables are freed. ``reuse``: frames of tables go to CPU 0 after their grace period, which
+    takes them again; else nobody does.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Scenario:
     policies: tuple[FreeTables, ...] = ALL
     invlpgb: bool = False
     free_levels: FreeLevels = FreeLevels.PTE
+    reuse: bool = False
 
     @property
     def cpus(self) -> int:

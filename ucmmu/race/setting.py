@@ -75,6 +75,7 @@ class Setting:
             acts,
             fine=self.fine,
             tso=tso,
+            reuse=scenario.reuse,
             points=self.points or None,
             on_close=changed.close,
         )

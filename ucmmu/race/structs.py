@@ -8,7 +8,7 @@ What is written there by any code, of either language, is found so without its h
                        sizes of what is mapped                    one object, "total_vm"
                        everything else, and whether it is used    one object, "rest"
     struct cpu         an object each; what the TLB has of which mm is one
-    struct mmu_gather  one object of its CPU
+    struct mmu_gather  of its CPU, what others look at: the tables, and the range to be flushed
     struct kernel      what RCU is given to free is one object, its grace period one, and for each
                        CPU whether it waits for that; the last ctx_id is one; all else is one
 """
@@ -192,16 +192,21 @@ def diffs_of_mm(mm: MmStruct) -> list[Diff]:
 def diffs_of_cpu(cpu: Cpu) -> list[Diff]:
     """What of a CPU is looked at: its struct, and what its gather has."""
 
-    def gather() -> Hashable:
+    def gather_tables() -> int:
         g = cpu.c.gather
-        return bool(g) and (g.start, g.end, g.freed_tables, g.fullmm, g.nr_tables)
+        return int(g.nr_tables) if g else 0
+
+    def gather_range() -> Hashable:
+        g = cpu.c.gather
+        return bool(g) and g.start < g.end and (g.start, g.end)
 
     objects = {name: cpu_object(cpu, name) for name in _fields(cpu.c)}
     rcu, bit = cpu.kernel.c.rcu, 1 << cpu.id
     return [
         StructDiff(cpu.c, objects),
         ValueDiff(cpu_object(cpu, "rcu_qs"), lambda: rcu.qs_mask & bit),
-        ValueDiff(cpu_object(cpu, "gather"), gather),
+        ValueDiff(cpu_object(cpu, "gather_tables"), gather_tables),
+        ValueDiff(cpu_object(cpu, "gather_range"), gather_range),
     ]
 
 

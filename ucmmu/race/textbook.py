@@ -10,8 +10,9 @@ A thread is a Python generator that yields what it does and gets its result::
 
 Each of these is one step, but what only the thread itself sees is none. The memory is sequentially
 consistent, or with ``tso`` that of x86: plain stores wait in a buffer of their CPU, ``0d`` is the
-step that makes the oldest of CPU 0's visible (ucmmu.race.tso). Rmw, Cas, Fence and Lock wait until
-their CPU's buffer is empty; Unlock is a plain store, as that of a spinlock on x86.
+step that makes the oldest of CPU 0's visible (ucmmu.race.tso). Rmw, Cas, Fence, Lock and Kick wait
+until their CPU's buffer is empty, and so does an interrupt; Unlock is a plain store, as that of a
+spinlock on x86.
 """
 
 from __future__ import annotations
@@ -86,7 +87,14 @@ class Await:
     ready: Callable[[int], bool]
 
 
-Op: TypeAlias = Load | Store | Rmw | Cas | Fence | Lock | Unlock | Await
+@dataclass(frozen=True, slots=True)
+class Kick:
+    """Send that CPU an interrupt, by a locked instruction."""
+
+    cpu: int
+
+
+Op: TypeAlias = Load | Store | Rmw | Cas | Fence | Lock | Unlock | Await | Kick
 Thread: TypeAlias = Generator[Op, Any, Any]
 
 
@@ -101,12 +109,17 @@ class Text:
     check: Callable[[Memory, Sequence[Any]], None] | None = None
     outcome: Callable[[Memory, Sequence[Any]], Hashable] | None = None
     """What state() says of a run that ended; None: memory and results."""
+    handlers: Sequence[Sequence[Load | Rmw]] = ()
+    """What each CPU does when it takes an interrupt, all in one step. Its results follow what the
+    threads returned."""
 
 
 class _Cpu:
     """A thread, the operation that it does next, and its store buffer."""
 
-    __slots__ = ("buffer", "drained", "ended", "next", "result", "stored", "thread")
+    __slots__ = (
+        *("buffer", "drained", "ended", "handled", "kicked", "next", "result", "stored", "thread"),
+    )
 
     def __init__(self, thread: Thread) -> None:
         self.thread = thread
@@ -114,7 +127,8 @@ class _Cpu:
         self.stored = self.drained = 0
         self.next: Op | None = None
         self.result: Any = None
-        self.ended = False
+        self.ended = self.kicked = False
+        self.handled: list[object] = []
         self.go_on(None)
 
     def go_on(self, value: object) -> None:
@@ -134,12 +148,13 @@ class TextProgram:
         self.tso = tso
         self.memory: dict[Variable, int] = dict(text.initial or {})
         self._cpus = [_Cpu(thread()) for thread in text.threads]
-        kinds = (Kind.CPU, Kind.DRAIN) if tso else (Kind.CPU,)
+        kinds = [Kind.CPU, *([Kind.INTERRUPT] if text.handlers else [])]
+        kinds += [Kind.DRAIN] if tso else []
         self._actors = [Actor(cpu, kind) for kind in kinds for cpu in range(len(self._cpus))]
 
     @property
     def actors(self) -> Sequence[Actor]:
-        """The threads, and with TSO their store buffers."""
+        """The threads, the interrupts of their CPUs, and with TSO their store buffers."""
         return self._actors
 
     def enabled(self) -> Collection[Actor]:
@@ -150,8 +165,10 @@ class TextProgram:
         cpu = self._cpus[actor.cpu]
         if actor.kind is Kind.DRAIN:
             return len(cpu.buffer) > 0
+        if actor.kind is Kind.INTERRUPT:
+            return cpu.kicked and not len(cpu.buffer)
         op = cpu.next
-        if op is None or (len(cpu.buffer) and isinstance(op, Rmw | Cas | Fence | Lock)):
+        if op is None or (len(cpu.buffer) and isinstance(op, Rmw | Cas | Fence | Lock | Kick)):
             return False
         if isinstance(op, Lock):
             return not self.memory.get(_word(op), 0)
@@ -162,6 +179,8 @@ class TextProgram:
         cpu = self._cpus[actor.cpu]
         if actor.kind is Kind.DRAIN:
             return self._drain(actor, cpu)
+        if actor.kind is Kind.INTERRUPT:
+            return self._interrupt(actor, cpu)
         op = cpu.next
         assert op is not None
         access = self._access(actor.cpu, cpu, op)
@@ -177,6 +196,23 @@ class TextProgram:
         frees = frozenset({token, variable} if lock else {token})
         access = StepAccess(writes=frozenset({variable}), frees=frees)
         return Step(actor, "drain", access, f"{variable} = {value}")
+
+    def _interrupt(self, actor: Actor, cpu: _Cpu) -> Step:
+        """It waits for the CPU's stores; to come before them is as good (StepAccess.early)."""
+        number, handler = actor.cpu, self.text.handlers[actor.cpu]
+        waits = frozenset({("store", number, cpu.stored - 1)} if cpu.stored else ())
+        stores = ("stores", number)
+        access = StepAccess(
+            reads=frozenset(op.variable for op in handler if isinstance(op, Load)),
+            writes=frozenset(
+                [("irq", number), stores, *(op.variable for op in handler if isinstance(op, Rmw))]
+            ),
+            waits=waits,
+            early=waits | {stores},
+        )
+        cpu.kicked = False
+        cpu.handled += [self._do(number, cpu, op) for op in handler]
+        return Step(actor, "interrupt", access)
 
     def _load(self, cpu: _Cpu, variable: Variable) -> int:
         value = cpu.buffer.load(variable)
@@ -202,6 +238,8 @@ class TextProgram:
             holder = self._load(cpu, _word(op))
             assert holder == number + 1, f"CPU {number} unlocks {op.name}, which it does not hold"
             self._store(cpu, _word(op), 0)
+        elif isinstance(op, Kick):
+            self._cpus[op.cpu].kicked = True
         return None
 
     def _store(self, cpu: _Cpu, variable: Variable, value: int) -> None:
@@ -214,13 +252,16 @@ class TextProgram:
     def _access(self, number: int, cpu: _Cpu, op: Op) -> StepAccess:
         """What the operation, about to be done, touches."""
         if isinstance(op, Store | Unlock) and self.tso:
-            return StepAccess(takes=frozenset({("store", number, cpu.stored)}))
+            reads = frozenset({("stores", number)} if self.text.handlers else ())
+            return StepAccess(reads=reads, takes=frozenset({("store", number, cpu.stored)}))
         if isinstance(op, Load | Await):
             return StepAccess(reads=frozenset({self._seen(number, cpu, op.variable)}))
         last = ("store", number, cpu.stored - 1)
         waits: frozenset[Hashable] = frozenset({last}) if cpu.stored else frozenset()
         if isinstance(op, Store | Rmw | Cas):  # a Cas that fails too: others decide whether it does
             return StepAccess(writes=frozenset({op.variable}), waits=waits)
+        if isinstance(op, Kick):
+            return StepAccess(writes=frozenset({("irq", op.cpu)}), waits=waits)
         if isinstance(op, Fence):
             return StepAccess(waits=waits)
         lock = frozenset({_word(op)})
@@ -238,7 +279,7 @@ class TextProgram:
     def pending(self, actor: Actor) -> StepAccess | None:
         """See Program."""
         cpu = self._cpus[actor.cpu]
-        if actor.kind is Kind.DRAIN or cpu.next is None:
+        if actor.kind is not Kind.CPU or cpu.next is None:
             return None
         return self._access(actor.cpu, cpu, cpu.next)
 
@@ -258,8 +299,9 @@ class TextProgram:
 
     @property
     def results(self) -> list[Any]:
-        """What the threads returned so far."""
-        return [cpu.result for cpu in self._cpus]
+        """What the threads returned so far, and what their interrupts did."""
+        handled = [tuple(cpu.handled) for cpu in self._cpus if self.text.handlers]
+        return [*(cpu.result for cpu in self._cpus), *handled]
 
     def state(self) -> Hashable:
         """See Program."""
@@ -286,4 +328,6 @@ def _words(op: Op) -> str:
         return f"{op.variable}: {op.old} -> {op.new}"
     if isinstance(op, Fence):
         return "fence"
+    if isinstance(op, Kick):
+        return f"CPU {op.cpu}"
     return str(op.name if isinstance(op, Lock | Unlock) else op.variable)

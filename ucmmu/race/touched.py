@@ -23,6 +23,7 @@ class Touched:
     frees: set[Object] = field(default_factory=set)
     plain: set[Object] = field(default_factory=set)
     fenced: set[Object] = field(default_factory=set)
+    early: set[Object] = field(default_factory=set)
     everything: bool = False
 
     def access(self, *, coarse: bool) -> StepAccess:
@@ -42,6 +43,7 @@ class Touched:
             waits=waits,
             takes=frozenset(self.takes - whole),
             frees=frozenset(self.frees - whole),
+            early=frozenset(self.early),
             everything=self.everything,
         )
 

@@ -33,10 +33,10 @@ def take_weak_initial(sequence: list[Event], actor: int, masks: Masks) -> list[E
     """
     for number, event in enumerate(sequence):
         if event.actor == actor:
-            if any(event.masks.conflict(other.masks) for other in sequence[:number]):
+            if any(other.masks.bars(event.masks) for other in sequence[:number]):
                 return None
             return [*sequence[:number], *sequence[number + 1 :]]
-    if any(masks.conflict(event.masks) for event in sequence):
+    if any(event.masks.bars(masks) for event in sequence):
         return None
     return sequence
 

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 MAX_CPUS: Final = 8
 """CPUs that a WatchedMemory has frames for."""
+RCU_LIST: Final = MAX_CPUS
+"""The list of the thread that ends grace periods: nobody takes frames from it."""
 
 _PAGE_ALLOC: Final = EVENT_ID["mm_page_alloc"]
 _PAGE_FREE: Final = EVENT_ID["mm_page_free"]
@@ -75,8 +77,8 @@ class MemoryWatch(Protocol):
     def put_page(self, pfn: int) -> bool:
         """It drops one owner of a frame; whether that was the last."""
 
-    def allocation(self, pfn: int, cpu: int) -> None:
-        """It takes the frame from, or gives it back to, the list of a CPU."""
+    def allocation(self, pfn: int, place: int) -> None:
+        """It takes the frame from, or gives it back to, that list."""
 
     def viewed(self, frames: range) -> None:
         """It gets the bytes of these frames, and does with them what is not followed."""
@@ -89,6 +91,9 @@ class MemoryWatch(Protocol):
 
     def translated(self, pa: int) -> None:
         """The CPU that runs uses a translation to that address."""
+
+    def free_list(self) -> int:
+        """Whose list a frame that is freed goes to: a CPU's, or RCU_LIST."""
 
     def this_cpu(self) -> int:
         """The number of the CPU that runs."""
@@ -142,7 +147,7 @@ class WatchedMemory(Memory):
         first = self.zero_pfn + 1
         share = (self.c.nr_pages - first) // MAX_CPUS
         self._fresh = [range(first + n * share, first + (n + 1) * share) for n in range(MAX_CPUS)]
-        self._freed: list[list[int]] = [[] for _ in range(MAX_CPUS)]
+        self._freed: list[list[int]] = [[] for _ in range(MAX_CPUS + 1)]
         self._views: dict[int, PageView] = {}
         self.in_use: set[int] = set(range(first))
         self.private: set[int] = set()
@@ -337,12 +342,13 @@ class WatchedMemory(Memory):
         page = super().page(pfn)
         if order or page._refcount != 1 or page.flags & lib.PG_reserved:
             raise MmuError(f"frame {pfn:#x} cannot be freed: it has {page._refcount} owners")
-        cpu = self._cpu
-        if self.watch is not None:
-            self.watch.allocation(pfn, cpu)
-        self._take_back(pfn, cpu)
+        self._take_back(pfn)
 
-    def _take_back(self, pfn: int, cpu: int) -> None:
+    def _take_back(self, pfn: int) -> None:
+        place = self._cpu
+        if self.watch is not None:
+            place = self.watch.free_list()
+            self.watch.allocation(pfn, place)
         self._tell(_PAGE_FREE, pfn)
         self.raw_store(("page", pfn, "_refcount"), 0)
         self.raw_store(("page", pfn, "flags"), lib.PG_host)
@@ -351,7 +357,7 @@ class WatchedMemory(Memory):
         self.c.frees += 1
         if self.c.nr_freed:
             self.c.nr_freed[pfn] += 1
-        self._freed[cpu].append(pfn)
+        self._freed[place].append(pfn)
 
     def put_page(self, pfn: int) -> None:
         """See Memory."""
@@ -368,10 +374,7 @@ class WatchedMemory(Memory):
         if raw.flags & lib.PG_reserved:
             self.raw_store(("page", pfn, "_refcount"), 1)
             return
-        cpu = self._cpu
-        if self.watch is not None:
-            self.watch.allocation(pfn, cpu)
-        self._take_back(pfn, cpu)
+        self._take_back(pfn)
 
     def _tell(self, event: int, pfn: int) -> None:
         ring = getattr(self, "_ring", None)

@@ -7,6 +7,7 @@ from typing import Final
 
 from mmu.linux.mman import MADV_GUARD_INSTALL
 from mmu.linux.pgtable import PMD_SIZE
+from mmu.linux.policy import FreeTables
 from ucmmu.race import operations as do
 from ucmmu.race.scenario import COUNTED, Actors, Scenario
 from ucmmu.race.world import BASE, PAGE_SIZE, RaceWorld
@@ -46,7 +47,13 @@ def guard_fault(world: RaceWorld) -> Actors:
 
 
 def fault_fault(world: RaceWorld) -> Actors:
-    """Two faults install the same table."""
+    """Two faults install the same table; those above it are there."""
+    _written(world, BASE + PMD_SIZE)
+    return first_faults(world)
+
+
+def first_faults(world: RaceWorld) -> Actors:
+    """Two faults make all tables of one address."""
     return {0: do.fault(world, BASE), 1: do.fault(world, OTHER)}
 
 
@@ -214,6 +221,14 @@ SCENARIOS: Final = (
         fault_fault_fault,
     ),
     Scenario(
+        "fault-fault-tables",
+        ("fault", "fault"),
+        "two first faults make all tables; above a PTE table every policy makes them so",
+        "F1",
+        first_faults,
+        policies=(FreeTables.NEVER,),
+    ),
+    Scenario(
         "zap-zap",
         ("zap", "zap"),
         "two zaps take the last two entries: one of them frees the table, once",
@@ -334,5 +349,6 @@ SCENARIOS: Final = (
         "the freed frame is a table elsewhere at once: ABA by reuse",
         "ABA, F14",
         zap_reused,
+        reuse=True,
     ),
 )
