@@ -56,6 +56,16 @@ def test_masks_conflict_as_their_accesses_do(one: StepAccess, two: StepAccess) -
     assert bool(conflict) is one.conflicts_with(two) is two.conflicts_with(one)
 
 
+def test_what_is_early_bars_no_step_from_being_put_first() -> None:
+    """But the other one is not put before it."""
+    x, y = frozenset({"x"}), frozenset({"y"})
+    objects = Objects()
+    store = objects.masks(StepAccess(writes=x))
+    interrupt = objects.masks(StepAccess(reads=x, writes=y, early=x))
+    assert not store.bars(interrupt) and interrupt.bars(store)
+    assert objects.masks(StepAccess(writes=x | y)).bars(interrupt)
+
+
 def test_what_conflicts() -> None:
     x = frozenset({"x"})
     reads, writes, adds = StepAccess(reads=x), StepAccess(writes=x), StepAccess(adds=x)

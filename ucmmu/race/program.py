@@ -108,8 +108,8 @@ class StepAccess:
     waits: frozenset[Hashable] = NOTHING
     takes: frozenset[Hashable] = NOTHING
     frees: frozenset[Hashable] = NOTHING
-    early: frozenset[Hashable] = NOTHING
     everything: bool = False
+    early: frozenset[Hashable] = NOTHING
 
     def conflicts_with(self, other: StepAccess) -> bool:
         """Whether steps of two actors with these accesses may not be swapped."""
