@@ -78,7 +78,7 @@ _REPORTED: Final = "rcu_qs"
 report that matters takes what the end frees (ucmmu.race.quiet); one that does not changes a bit
 that nobody looks at."""
 
-_CAUSES: Final = frozenset(["rcu_qs", "rcu_watching"])
+_CAUSES: Final = frozenset(["rcu_qs", "rcu_watching", "rcu_nesting", "irqs"])
 """What the end of a grace period looks at: whoever changes that so that it can come is its cause,
 and else it does not matter."""
 
@@ -150,6 +150,8 @@ class Watch:
         self._reports = frozenset(cpu_object(cpu, _REPORTED) for cpu in kernel.cpus)
         """To begin a grace period before a report is as good as after it: the CPU has been quiet in
         it then, but the end may come as late. Unless somebody waits for that, perhaps for ever."""
+        self._flushes = frozenset(("flushes", cpu.id) for cpu in kernel.cpus)
+        """A grace period ends before a flush as well as after it, or that is found wrong."""
         self._operations = frozenset(cpu_object(cpu, "operation_end") for cpu in kernel.cpus)
         self._quiet = Quiet(kernel)
         self._mms: list[MmStruct] = []
@@ -216,6 +218,8 @@ class Watch:
         takes, frees = self._quiet.end_step(ends=self._kind is Kind.GRACE_PERIOD)
         self._touched.takes |= takes
         self._touched.frees |= frees
+        if self._kind is Kind.GRACE_PERIOD:
+            self._touched.early |= self._flushes
         if self._quiet.begun and not self._waited_for():
             self._touched.early |= self._reports
         self._drained = drains and self._buffered

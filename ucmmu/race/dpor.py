@@ -20,8 +20,8 @@ third one came first may be dependent where it did not, and what was explored be
 leads nowhere else (Program.fixed): some traces are run again.
 
 An interrupt that can come before a store need not be tried after it (StepAccess.early): the one
-order is taken for the other, not the other for the one. So interrupts are taken as soon as can be,
-where nothing else is called for.
+order is taken for the other, not the other for the one. So interrupts, and ends of grace periods,
+are taken as soon as can be, where nothing else is called for.
 """
 
 from __future__ import annotations
@@ -155,12 +155,15 @@ class Dpor(Exploration):
             yield self._stack[place], [event]
 
 
+_EARLY = (Kind.INTERRUPT, Kind.GRACE_PERIOD)
+
+
 def _who_is_first(run: Run) -> Iterator[int]:
-    """In which order actors are tried where none is called for: interrupts, who goes on, and store
-    buffers, which let interrupts come.
+    """In which order actors are tried where none is called for: what stands for its coming later,
+    who goes on, and store buffers, which let interrupts come.
     """
     actors = run.actors
-    yield from (n for n, actor in enumerate(actors) if actor.kind is Kind.INTERRUPT)
+    yield from (n for n, actor in enumerate(actors) if actor.kind in _EARLY)
     if run.schedule:
         yield run.index[run.schedule[-1]]
     yield from (n for n, actor in enumerate(actors) if actor.kind is Kind.DRAIN)
