@@ -20,6 +20,7 @@ from mmu.units import PAGE_SHIFT, PAGE_SIZE
 from ucmmu.race.dpor import Dpor
 from ucmmu.race.kernel_program import KernelProgram
 from ucmmu.race.program import Actor, Kind, Step
+from ucmmu.race.run import Run
 from ucmmu.race.setting import Setting
 from ucmmu.race.watched import WatchedMemory
 from ucmmu.race.world import RaceWorld
@@ -117,15 +118,18 @@ def test_who_takes_a_sleeping_lock_waits_for_it_and_holds_it() -> None:
 
 def test_who_sleeps_for_a_lock_is_quiet() -> None:
     """A grace period may end while mremap() waits for i_mmap_rwsem, which reclaim has."""
-    every = Dpor(Setting("mremap-rmap", "refcount").program)
-    while (told := every.next_run()) is not None:
-        at: dict[Actor, str] = {}
-        ends = 1 << told.run.index[Actor(0, Kind.GRACE_PERIOD)]
-        for step, event in zip(told.run.steps, every._happens.events, strict=True):
+    setting, gp = Setting("mremap-rmap", "refcount"), Actor(0, Kind.GRACE_PERIOD)
+    for told in iter(Dpor(setting.program).next_run, None):
+        others = [actor for actor in told.run.schedule if actor != gp]
+        run, at = Run(setting.program, 10_000), dict[Actor, str]()
+        while able := run.enabled():
             where = at.get(Actor(0)), at.get(Actor(1))
-            if event.enabled & ends and where == ("down_write", "pte_try_get"):
+            if gp in able and where == ("down_write", "pte_try_get"):
                 return
+            step = run.step(others.pop(0) if others else able[0])
+            assert step is not None
             at[step.actor] = step.label
+        run.close()
     pytest.fail("none may end there")
 
 
