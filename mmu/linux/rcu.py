@@ -169,6 +169,7 @@ def _gp_note_qs(kernel: Kernel, cpus: Sequence[Cpu], number: int = -1) -> None:
         if not rcu.qs_mask >> cpu.id & 1:
             continue
         if rcu_is_idle_cpu(cpu) or (cpu.id == number and not _in_read_section(cpu)):
+            kernel.smp_mb()  # who ends the grace period sees what the CPU did before
             rcu.qs_mask &= ~(1 << cpu.id)
             emit(kernel, _GRACE_PERIOD, rcu.gp_seq + 1, lib.RCU_GP_CPUQS)
 

@@ -40,11 +40,11 @@ def rcu_poll(kernel: Kernel) -> int:
     """
     if kernel.lockdep is not None:
         kernel.lockdep.might_sleep("reports a quiescent state")
+    kernel.instrument_read(kernel.this_cpu, "rcu_poll")
     return _report(kernel, kernel.this_cpu.id)
 
 
 def _report(kernel: Kernel, number: int) -> int:
-    kernel.smp_mb()  # who ends the grace period sees what the CPU did before
     before = kernel.c.rcu.gp_seq
     freed = engine.rcu_report_qs(kernel, number)
     if kernel.c.rcu.gp_seq != before:

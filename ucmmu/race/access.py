@@ -78,9 +78,16 @@ _REPORTED: Final = "rcu_qs"
 report that matters takes what the end frees (ucmmu.race.quiet); one that does not changes a bit
 that nobody looks at."""
 
-_CAUSES: Final = frozenset(["rcu_qs", "rcu_watching", "rcu_nesting", "irqs"])
+_POLLED: Final = "rcu_poll"
+"""The same bit, for who polls: it waits for its stores only if it has something to report."""
+
+_CAUSES: Final = frozenset(["rcu_qs", "rcu_watching"])
 """What the end of a grace period looks at: whoever changes that so that it can come is its cause,
 and else it does not matter."""
+
+_KEEPS_FROM_END: Final = frozenset(["rcu_nesting", "irqs"])
+"""The same of a CPU that is idle. But who waits for the end may wait for ever, where the CPU waits
+for them in a read section."""
 
 _FOUND: Final = ADDED | {"rcu_cblist", "rcu_gp", "irqs", "rcu_watching"}
 """Fields that count as written only if the step leaves them otherwise than they were."""
@@ -109,11 +116,18 @@ class Watch:
 
     Before a CPU goes on: begin_step(); when it stops again: end_step(). ``on_freed(pfn, what)`` is
     called when a free frame is used. ``reuse``: frames whose grace period is over go to the list of
-    CPU 0, to be had again; else what CPU 0 gets does not hang on when that was.
+    CPU 0, to be had again; else what CPU 0 gets does not hang on when that was. ``of_the_user``:
+    code runs that is not ours, and may wait for anything.
     """
 
     def __init__(
-        self, kernel: Kernel, *, fine: bool = True, tso: bool = False, reuse: bool = False
+        self,
+        kernel: Kernel,
+        *,
+        fine: bool = True,
+        tso: bool = False,
+        reuse: bool = False,
+        of_the_user: bool = True,
     ) -> None:
         memory = kernel.memory
         if not isinstance(memory, WatchedMemory) or kernel.native:
@@ -122,6 +136,7 @@ class Watch:
         self.memory = memory
         self.fine = fine
         self._reuse = reuse
+        self._of_the_user = of_the_user
         self.active = False
         self.coarse = False
         """Whether a step may pass a lock's point: what it waits for is then no reason not to begin
@@ -208,6 +223,8 @@ class Watch:
             for what, field, before, now in diff.changes():
                 mix((what, field), before, now)
                 if what[-1] == _REPORTED:  # type: ignore[index]
+                    if now or self._kind is Kind.GRACE_PERIOD:
+                        self._touched.writes.add((*what[:2], _POLLED))  # type: ignore[index]
                     continue
                 if what[0] == "mm":  # type: ignore[index]
                     self._known.add(("mm", what[1], "rest"))  # type: ignore[index]
@@ -220,7 +237,7 @@ class Watch:
         self._touched.frees |= frees
         if self._kind is Kind.GRACE_PERIOD:
             self._touched.early |= self._flushes
-        if self._quiet.begun and not self._waited_for():
+        if self._quiet.begun and not self._gp_awaited():
             self._touched.early |= self._reports
         self._drained = drains and self._buffered
         if self._drained:
@@ -229,10 +246,12 @@ class Watch:
         self._touched.reads |= self._known
         return self._touched.access(coarse=self.coarse)
 
-    def _waited_for(self) -> bool:
-        """Whether somebody waits for a grace period that has not ended."""
+    def _gp_awaited(self) -> bool:
+        """Whether somebody waits for a grace period to end, or may: code of the user's can do so in
+        ways that are not known here.
+        """
         rcu = self.kernel.c.rcu
-        return bool(rcu.gp_seq < rcu.gp_seq_needed)
+        return self._of_the_user or bool(rcu.gp_seq < rcu.gp_seq_needed)
 
     def found(self) -> Found:
         """What end_step() came to that end_again() is to know."""
@@ -515,12 +534,14 @@ class Watch:
                 return
             table = value & lib.X86_ADDR_MASK
 
-    def tlb(self, cpu: int, *, serializing: bool = True) -> None:
+    def tlb(self, cpu: int, *, serializing: bool = True, drops: bool = True) -> None:
         """See MemoryWatch."""
         what = ("tlb", cpu)
         self._before(what)
         if serializing:
             self._touched.writes.add(("flushes", cpu))
+            if not drops:
+                self._touched.writes.add(("cr3", cpu))
             if cpu == self.this_cpu():
                 self._fence(cpu)
         self._touched.writes.add(what)
@@ -556,8 +577,16 @@ class Watch:
             self._touched.reads.update(mm_object(mm, "vmas") for mm in self.kernel.all_mms)
         elif field not in _TOGETHER:
             self._before(what)
-        if self._kind is not Kind.GRACE_PERIOD or field not in _CAUSES:
+        if field == "tlb" and isinstance(owner, Cpu):
+            self._touched.reads.add(("cr3", owner.id))
+        if self._kind is not Kind.GRACE_PERIOD or not self._makes_gp_end(field):
             self._touched.reads.add(what)
+
+    def _makes_gp_end(self, field: str) -> bool:
+        """Whether who changes the field so that a grace period can end is its cause, and else it
+        does not matter when that ends.
+        """
+        return field in _CAUSES or (field in _KEEPS_FROM_END and not self._gp_awaited())
 
     def instrument_write(self, owner: object, field: str) -> None:
         """See Instrument: seen at once by all, and so is all that this CPU stored before; but CLI

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Optimal dynamic partial-order reduction: one run of each Mazurkiewicz trace, or seldom two.
+"""Optimal dynamic partial-order reduction: one run of each Mazurkiewicz trace, or seldom two; none
+of those that another one stands for.
 
 Stateless: each run starts anew, follows the last one up to the place where it is to differ, and
 goes on freely from there. When it has ended, each pair of its steps that race says what else is to

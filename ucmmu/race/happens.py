@@ -6,6 +6,9 @@ to run, or if a step between them links the two. Two runs with the same steps an
 happens-before are one *Mazurkiewicz trace*: no actor can tell them apart. Two dependent steps
 *race* if nothing else orders them, and the second could have come first.
 
+A step that came early (StepAccess.early) stands for its coming later: what comes after it, and is
+dependent on it by that alone, neither happens after it nor races with it.
+
 Sets of steps are bit masks by position in the run, sets of objects bit masks by a number that each
 object gets when it is first seen, and sets of actors bit masks by their index.
 """

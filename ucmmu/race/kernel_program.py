@@ -40,9 +40,10 @@ class KernelProgram(Interleaving):
     of its own, unless the CPU has not begun, or, of three or more, has ended or waits, for no lock
     and not for its stores: then it is part of the sender's step.
     Of a watched world each step tells what it touched, and the invariants are looked at after it;
-    with ``fine`` each step touches one thing that other CPUs may see; for ``reuse`` see Watch.
-    While the program is open it is the scheduler of the world's kernel. ``on_close`` is called at
-    its end. ``points``, None for all, are those at which a CPU may be left.
+    with ``fine`` each step touches one thing that other CPUs may see; for ``reuse`` and
+    ``of_the_user`` see Watch. While the program is open it is the scheduler of the world's kernel.
+    ``on_close`` is called at its end. ``points``, None for all, are those at which a CPU may be
+    left.
     """
 
     fixed = False
@@ -55,6 +56,7 @@ class KernelProgram(Interleaving):
         fine: bool = False,
         tso: bool = False,
         reuse: bool = False,
+        of_the_user: bool = True,
         points: Collection[str] | None = None,
         on_close: Callable[[], None] | None = None,
     ) -> None:
@@ -66,7 +68,9 @@ class KernelProgram(Interleaving):
         self.watch: Watch | None = None
         self.invariants: Invariants | None = None
         if isinstance(world.memory, WatchedMemory):
-            self.watch = Watch(world.kernel, fine=fine, tso=tso, reuse=reuse)
+            self.watch = Watch(
+                world.kernel, fine=fine, tso=tso, reuse=reuse, of_the_user=of_the_user
+            )
             self.watch.coarse = points is not None
             self.invariants = Invariants(self.watch)
             world.at_end_of_operation = self.invariants.end_of_operation

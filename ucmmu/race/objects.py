@@ -11,6 +11,7 @@
     ("cpu", 1, "is_lazy")           the same of a CPU
     ("tlb", 1)                      a CPU's TLB
     ("flushes", 1)                  what it was told to drop: whether it may still come to a table
+    ("cr3", 1)                      what else it may come to: its CR3, and CR4
     ("buffer", 1, 7)                store number 7 of CPU 1 waits
     ("qs", 1, 3)                    CPU 1 has been quiet, as the end of grace period 3 asks for
 """

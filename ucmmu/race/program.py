@@ -99,7 +99,8 @@ class StepAccess:
     ``early`` are some of what is touched: steps before this one that touch these too, and nothing
     else in common with it, might as well come after it, though not the other way round. So it is
     with an interrupt and the plain stores of its CPU, which must have drained when it is taken: to
-    take it before they are made comes to the same, but then they may drain later too.
+    take it before they are made comes to the same, but then they may drain later too. Only
+    Dpor makes use of it.
     """
 
     reads: frozenset[Hashable] = NOTHING

@@ -76,6 +76,7 @@ class Setting:
             fine=self.fine,
             tso=tso,
             reuse=scenario.reuse,
+            of_the_user=self.of_the_user,
             points=self.points or None,
             on_close=changed.close,
         )

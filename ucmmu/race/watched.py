@@ -86,8 +86,8 @@ class MemoryWatch(Protocol):
     def instruction(self, cpu: int, va: int) -> AbstractContextManager[None]:
         """An instruction of that CPU's translates va: no interrupt comes inside."""
 
-    def tlb(self, cpu: int) -> None:
-        """That CPU's TLB is changed, by a serializing instruction."""
+    def tlb(self, cpu: int, *, drops: bool = True) -> None:
+        """That CPU's TLB is changed, by a serializing instruction. ``drops``: that is all."""
 
     def translated(self, pa: int) -> None:
         """The CPU that runs uses a translation to that address."""
@@ -400,10 +400,10 @@ class WatchedMmu(Mmu):
             watch.translated(answer.pa)
         return answer
 
-    def _serialize(self) -> None:
+    def _serialize(self, *, drops: bool = True) -> None:
         watch = self._watch()
         if watch is not None:
-            watch.tlb(int(self.c.cpu))
+            watch.tlb(int(self.c.cpu), drops=drops)
 
     def invlpg(self, va: int) -> None:
         """See Mmu."""
@@ -422,10 +422,11 @@ class WatchedMmu(Mmu):
 
     def write_cr3(self, value: int) -> Outcome:
         """See Mmu."""
-        self._serialize()
+        same = (value ^ int(self.c.cr3)) & lib.CR3_PCID_MASK == 0
+        self._serialize(drops=same and not value & lib.CR3_NOFLUSH)
         return super().write_cr3(value)
 
     def write_cr4(self, value: int) -> Outcome:
         """See Mmu."""
-        self._serialize()
+        self._serialize(drops=False)
         return super().write_cr4(value)
