@@ -19,6 +19,7 @@ from ucmmu.race import operations as do
 from ucmmu.race.dpor import Dpor
 from ucmmu.race.kernel_program import KernelProgram
 from ucmmu.race.scenarios.flushing import _known_to_both
+from ucmmu.race.watched import WatchedMemory
 from ucmmu.race.world import BASE, RaceWorld
 
 BOTH = pytest.mark.parametrize("tso", [False, True])
@@ -29,14 +30,16 @@ class Words:
 
     def __init__(self, cpus: int) -> None:
         self.world = RaceWorld(cpus=cpus, watched=True)
-        self.kernel, self.memory = self.world.kernel, self.world.memory
+        memory = self.world.memory
+        assert isinstance(memory, WatchedMemory)
+        self.kernel, self.memory = self.world.kernel, memory
         self.frame = self._frame()
         self.words = [self._frame() << PAGE_SHIFT, self._frame() << PAGE_SHIFT]
         self.seen: dict[int, int] = {}
 
     def _frame(self) -> int:
         pfn = self.memory.alloc_pages()
-        self.memory.private.discard(pfn)  # type: ignore[attr-defined]
+        self.memory.private.discard(pfn)
         return pfn
 
     def runs(self) -> None:
@@ -56,8 +59,18 @@ class Words:
         page = self.memory.page(self.frame)
         self.kernel.wait_event(self.kernel.rcu_gp_wait, lambda: page._refcount == 0, "its frame")
 
+    def wait_for_gp(self) -> None:
+        synchronize_rcu(self.kernel)
+
 
 Ops = Sequence[Callable[[], object]]
+
+
+class Unsettled(KernelProgram):
+    """One whose world is left as it is in the end."""
+
+    def finish(self) -> None:
+        self._leave()
 
 
 def _failures(
@@ -79,9 +92,7 @@ def _failures(
             return act
 
         bodies = {cpu: in_order(ops) for cpu, ops in enumerate(acts)}
-        made = KernelProgram(mine.world, bodies, tso=tso, of_the_user=of_the_user)
-        made.finish = made._leave  # type: ignore[method-assign]
-        return made
+        return Unsettled(mine.world, bodies, tso=tso, of_the_user=of_the_user)
 
     kinds, seen = set[str](), set[tuple[tuple[int, int], ...]]()
     for told in iter(Dpor(program).next_run, None):
@@ -99,7 +110,7 @@ def test_who_waits_for_a_grace_period_may_wait_for_ever(tso: bool) -> None:
     def make() -> tuple[Words, Sequence[Ops]]:
         w = Words(2)
         k = w.kernel
-        waits = (w.runs, lambda: synchronize_rcu(k), lambda: w.store(0))
+        waits = (w.runs, w.wait_for_gp, lambda: w.store(0))
         return w, (waits, (lambda: rcu_read_lock(k), w.spin, lambda: rcu_read_unlock(k)))
 
     assert _failures(make, tso=tso)[0] == {"Deadlock"}
@@ -110,7 +121,7 @@ def test_the_handler_of_an_idle_cpu_may_keep_a_grace_period_from_its_end(tso: bo
     def make() -> tuple[Words, Sequence[Ops]]:
         w = Words(3)
         k = w.kernel
-        waits = (w.runs, lambda: synchronize_rcu(k), lambda: w.store(0))
+        waits = (w.runs, w.wait_for_gp, lambda: w.store(0))
         kick = (
             lambda: smp_call_function_single(k, k.cpus[1], lambda _: w.spin(), None, wait=False),
         )

@@ -222,15 +222,15 @@ class Watch:
         for diff in self._diffs:
             for what, field, before, now in diff.changes():
                 mix((what, field), before, now)
-                if what[-1] == _REPORTED:  # type: ignore[index]
+                if what[-1] == _REPORTED:
                     if now or self._kind is Kind.GRACE_PERIOD:
-                        self._touched.writes.add((*what[:2], _POLLED))  # type: ignore[index]
+                        self._touched.writes.add((*what[:2], _POLLED))
                     continue
-                if what[0] == "mm":  # type: ignore[index]
-                    self._known.add(("mm", what[1], "rest"))  # type: ignore[index]
+                if what[0] == "mm":
+                    self._known.add(("mm", what[1], "rest"))
                 adds = field in ADDED and what not in self._touched.reads
                 (self._touched.adds if adds else self._touched.writes).add(what)
-                local = field in _LOCAL_FIELDS and what[:2] == own  # type: ignore[index]
+                local = field in _LOCAL_FIELDS and what[:2] == own
                 drains = drains or not (local or what in self._touched.fenced)
         takes, frees = self._quiet.end_step(ends=self._kind is Kind.GRACE_PERIOD)
         self._touched.takes |= takes

@@ -23,7 +23,8 @@ from mmu._native import ffi
 if TYPE_CHECKING:
     from mmu.linux.state import Cpu, Kernel, MmStruct
 
-Change = tuple[Hashable, str, Hashable, Hashable]
+StructObject = tuple[Hashable, ...]
+Change = tuple[StructObject, str, Hashable, Hashable]
 """An object, which field of it, and that field's values before and after."""
 
 NOT_ACCESSES: Final = frozenset(
@@ -63,12 +64,12 @@ CPU_GROUPS: Final = {
 """Fields of a CPU that are one object."""
 
 
-def mm_object(mm: MmStruct, field: str) -> Hashable:
+def mm_object(mm: MmStruct, field: str) -> StructObject:
     """The object that a field of an mm is, or belongs to."""
     return ("mm", int(mm.c.ctx_id), MM_GROUPS.get(field, "rest"))
 
 
-def cpu_object(cpu: Cpu, field: str) -> Hashable:
+def cpu_object(cpu: Cpu, field: str) -> StructObject:
     """The object that a field of a CPU is, or belongs to."""
     return ("cpu", cpu.id, CPU_GROUPS.get(field, field))
 
@@ -86,7 +87,7 @@ class StructDiff:
 
     __slots__ = ("_bytes", "_fields", "_view")
 
-    def __init__(self, c: Any, objects: Mapping[str, Hashable]) -> None:
+    def __init__(self, c: Any, objects: Mapping[str, StructObject]) -> None:
         self._view = ffi.buffer(c)
         self._bytes = bytes(self._view)
         self._fields = [
@@ -117,7 +118,7 @@ class ValueDiff:
 
     __slots__ = ("_ask", "_value", "_what")
 
-    def __init__(self, what: Hashable, ask: Any) -> None:
+    def __init__(self, what: StructObject, ask: Any) -> None:
         self._what = what
         self._ask = ask
         self._value = ask()
@@ -212,7 +213,7 @@ def diffs_of_cpu(cpu: Cpu) -> list[Diff]:
 
 def diffs_of_kernel(kernel: Kernel) -> list[Diff]:
     """What of the kernel itself is looked at."""
-    objects: dict[str, Hashable] = dict.fromkeys(_fields(kernel.c), KERNEL_REST)
+    objects: dict[str, StructObject] = dict.fromkeys(_fields(kernel.c), KERNEL_REST)
     objects["last_mm_ctx_id"] = ("last_mm_ctx_id",)
     rcu = kernel.c.rcu
     return [
