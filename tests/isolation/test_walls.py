@@ -22,6 +22,7 @@ import pytest
 
 from cpu.fs.view import Given, View
 from cpu.walls import CAPABILITIES, LANDLOCK, NAMESPACES, SECCOMP, landlock_abi
+from tests.children import children_of
 from ucmmu.isolation import close_strays, isolate
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -340,8 +341,8 @@ def test_every_thread_of_the_child_is_behind_the_walls() -> None:
 
 def _child_of(pid: int) -> int:
     for _ in range(500):
-        text = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        if text:
-            return int(text[0])
+        pids = children_of(pid)
+        if pids:
+            return pids[0]
         threading.Event().wait(0.01)
     raise AssertionError("no child")

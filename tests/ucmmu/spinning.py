@@ -10,6 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tests.children import children_of
+
 UCMMU = [sys.executable, "-m", "ucmmu"]
 
 
@@ -34,11 +36,10 @@ def start_spinning(*options: str) -> tuple[subprocess.Popen[str], int]:
         stderr=subprocess.PIPE,
         text=True,
     )
-    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
     for _ in range(1000):
         time.sleep(0.02)
-        pids = children.read_text().split()
+        pids = children_of(process.pid)
         if pids and "libunicorn" in Path(f"/proc/{pids[0]}/maps").read_text():
             time.sleep(0.3)
-            return process, int(pids[0])
+            return process, pids[0]
     raise AssertionError("no child was started")

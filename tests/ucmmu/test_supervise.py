@@ -14,10 +14,10 @@ import resource
 import signal
 import threading
 import time
-from pathlib import Path
 
 import pytest
 
+from tests.children import children_of
 from ucmmu import supervise as supervise_module
 from ucmmu.exit_codes import ExitCode, Failure
 from ucmmu.supervise import Limits, stops_noted, supervise
@@ -41,17 +41,11 @@ def never_end():
         time.sleep(3600)
 
 
-def children():
-    """PIDs of this process's children, dead ones that nobody has waited for included."""
-    tasks = Path("/proc/self/task").iterdir()
-    return {int(pid) for task in tasks for pid in (task / "children").read_text().split()}
-
-
 @pytest.fixture(autouse=True)
 def _leaves_no_child():
-    before = children()  # of tests that ran here before: a pool's, a cluster's
+    before = set(children_of())  # of tests that ran here before: a pool's, a cluster's
     yield
-    assert children() <= before
+    assert set(children_of()) <= before
 
 
 def test_a_result_comes_back_whole():
@@ -292,14 +286,11 @@ def test_a_guest_that_ended_keeps_its_code_though_its_checks_are_cut_short(monke
 
 
 def test_a_signal_to_the_child_alone_is_a_stop_too():
-    outcome = supervise(until_stopped, Limits(), watch=lambda _: os.kill(_child(), signal.SIGTERM))
+    outcome = supervise(
+        until_stopped, Limits(), watch=lambda _: os.kill(children_of()[-1], signal.SIGTERM)
+    )
     assert outcome.code == 128 + signal.SIGTERM
     assert outcome.result["figure"] == 42
-
-
-def _child():
-    with open(f"/proc/self/task/{os.getpid()}/children") as children:
-        return int(children.read().split()[-1])  # the newest
 
 
 def test_two_signals_at_once_do_not_cost_the_figures():

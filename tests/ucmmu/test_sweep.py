@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.children import children_of
 from ucmmu.cli import _command_parsers, main
 from ucmmu.exit_codes import ExitCode, Failure
 from ucmmu.output import write_whole
@@ -447,21 +448,12 @@ def begin(tmp_path, times, seeds):
     )
 
 
-def children(pid):
-    """The PIDs of a process's children."""
-    try:
-        tasks = list(Path(f"/proc/{pid}/task").iterdir())
-        return [int(word) for task in tasks for word in (task / "children").read_text().split()]
-    except OSError:
-        return []
-
-
 def at_work(pid, count):
     """All workers as soon as so many have a cell whose guest runs."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
-        workers = children(pid)
-        busy = [one for one in workers if any(children(cell) for cell in children(one))]
+        workers = children_of(pid)
+        busy = [one for one in workers if any(children_of(cell) for cell in children_of(one))]
         if len(busy) == count:
             return workers
         time.sleep(0.02)
@@ -470,7 +462,7 @@ def at_work(pid, count):
 
 def family(pid):
     """A process's children, and theirs."""
-    return [one for child in children(pid) for one in [child, *family(child)]]
+    return [one for child in children_of(pid) for one in [child, *family(child)]]
 
 
 def gone(pids):
@@ -488,7 +480,7 @@ def test_a_worker_or_a_cell_that_is_killed_loses_no_other(tmp_path):
     before = at_work(process.pid, 2)
     os.kill(before[0], signal.SIGKILL)
     assert gone(before)
-    (cell,) = children(at_work(process.pid, 2)[0])
+    (cell,) = children_of(at_work(process.pid, 2)[0])
     os.kill(cell, signal.SIGKILL)
     out, _ = process.communicate(timeout=60)
     value = json.loads((tmp_path / "s.json").read_text())

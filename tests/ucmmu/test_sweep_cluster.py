@@ -17,7 +17,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.ucmmu.test_sweep import LOOP, ROOT, children
+from tests.children import children_of
+from tests.ucmmu.test_sweep import LOOP, ROOT
 from ucmmu.cli import main
 from ucmmu.exit_codes import ExitCode
 
@@ -44,7 +45,7 @@ def kill_one_at_work(pids, killed):
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         for pid in pids:
-            if any(children(cell) for cell in children(pid)):
+            if any(children_of(cell) for cell in children_of(pid)):
                 os.kill(pid, signal.SIGKILL)
                 killed.append(pid)
                 return
